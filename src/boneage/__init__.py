@@ -1,0 +1,1 @@
+"""Bone age from a radiograph of the hand."""

@@ -1,0 +1,143 @@
+"""One affine transform for pixels and points, and the one function that samples a picture through it.
+
+Coordinates are continuous, (x, y), x to the right and y down: a picture of width W covers 0..W, and the centre of its first
+pixel lies at 0.5. Arrays are (H, W). A point given as a fraction of width and height is therefore ``fraction * (W, H)``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating]
+
+OVERSAMPLING = 1.5
+"""A picture much finer than its target is first averaged down to this many pixels for one of the target's (see `sample`)."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """An affine map of the plane, from source coordinates to target coordinates.
+
+    Attributes:
+        a, b, c, d, e, f: x' = a x + b y + c and y' = d x + e y + f.
+    """
+
+    a: float = 1.0
+    b: float = 0.0
+    c: float = 0.0
+    d: float = 0.0
+    e: float = 1.0
+    f: float = 0.0
+
+    @classmethod
+    def scale(cls, x: float, y: float | None = None) -> Transform:
+        """Scaling about the origin; by the same factor both ways unless `y` is given."""
+        return cls(a=x, e=x if y is None else y)
+
+    @classmethod
+    def shift(cls, x: float, y: float) -> Transform:
+        """Translation by (x, y)."""
+        return cls(c=x, f=y)
+
+    @classmethod
+    def rotation(cls, degrees: float) -> Transform:
+        """Rotation about the origin, clockwise as seen on a screen (y points down)."""
+        cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        return cls(a=cosine, b=-sine, d=sine, e=cosine)
+
+    @classmethod
+    def mirror(cls, width: float) -> Transform:
+        """Left and right exchanged in a picture of this width."""
+        return cls(a=-1.0, c=width)
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The homogeneous matrix, (3, 3)."""
+        return np.array([[self.a, self.b, self.c], [self.d, self.e, self.f], [0.0, 0.0, 1.0]])
+
+    @classmethod
+    def from_matrix(cls, matrix: FloatArray) -> Transform:
+        """From a (2, 3) or (3, 3) matrix."""
+        return cls(*(float(value) for value in np.asarray(matrix)[:2].ravel()))
+
+    def then(self, following: Transform) -> Transform:
+        """The map that applies `self` first and `following` after it."""
+        return Transform.from_matrix(following.matrix @ self.matrix)
+
+    def about(self, x: float, y: float) -> Transform:
+        """The same map with (x, y) as its origin."""
+        return Transform.shift(-x, -y).then(self).then(Transform.shift(x, y))
+
+    def inverse(self) -> Transform:
+        """The way back.
+
+        Raises:
+            ValueError: the map squeezes the plane to a line.
+        """
+        if abs(self.determinant) < 1e-12:
+            raise ValueError("the transform has no inverse")
+        return Transform.from_matrix(np.linalg.inv(self.matrix))
+
+    @property
+    def determinant(self) -> float:
+        """Signed factor by which areas grow; negative if the map mirrors."""
+        return self.a * self.e - self.b * self.d
+
+    @property
+    def zoom(self) -> float:
+        """Factor by which lengths grow (geometric mean over directions)."""
+        return math.sqrt(abs(self.determinant))
+
+    def points(self, points_xy: FloatArray) -> NDArray[np.float64]:
+        """Map points (..., 2)."""
+        points_xy = np.asarray(points_xy, dtype=np.float64)
+        return points_xy @ self.matrix[:2, :2].T + self.matrix[:2, 2]
+
+
+def fit_inside(height: int, width: int, target_height: int, target_width: int) -> Transform:
+    """The largest uniform scaling of a (height, width) picture that fits into the target, centred."""
+    zoom = min(target_height / height, target_width / width)
+    return Transform.scale(zoom).then(
+        Transform.shift((target_width - zoom * width) / 2, (target_height - zoom * height) / 2)
+    )
+
+
+def sample(
+    pixels: NDArray[np.float32], transform: Transform, height: int, width: int, *, fill: float = 0.0
+) -> NDArray[np.float32]:
+    """Sample a picture once, through `transform`, into a new (height, width) array.
+
+    Films differ tenfold in resolution, and bilinear sampling alone would alias the fine ones and so make them look different
+    to a net. A picture with more than `OVERSAMPLING` pixels for one of the target's is therefore averaged down by area first.
+
+    Args:
+        pixels: float32 (H, W).
+        transform: from the picture's coordinates to the target's.
+        height, width: size of the target, pixels.
+        fill: value outside the picture.
+    """
+    density = OVERSAMPLING * transform.zoom
+    if density < 1.0:
+        rows, columns = pixels.shape
+        small = cv2.resize(
+            pixels,
+            (max(1, round(columns * density)), max(1, round(rows * density))),
+            interpolation=cv2.INTER_AREA,
+        )
+        transform = Transform.scale(columns / small.shape[1], rows / small.shape[0]).then(transform)
+        pixels = small
+    # OpenCV puts the centre of the first pixel at 0, we at 0.5.
+    to_index = Transform.shift(0.5, 0.5).then(transform).then(Transform.shift(-0.5, -0.5))
+    return cv2.warpAffine(
+        pixels,
+        to_index.matrix[:2],
+        (width, height),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=fill,
+    )

@@ -1,0 +1,38 @@
+"""Sex of the patient as the nets take it: required, never guessed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.errors import Refusal, RefusalCode
+
+_NAMES = {"f": "F", "female": "F", "girl": "F", "m": "M", "male": "M", "boy": "M"}
+
+
+class Sex(StrEnum):
+    """Female or male. The order of the members is the order of the one-hot vector (Souza & Oliveira, section IV)."""
+
+    FEMALE = "F"
+    MALE = "M"
+
+    @classmethod
+    def parse(cls, text: str | Sex | None) -> Sex:
+        """Read a sex as people write it (``F``, ``female``, ``M``, ``male``; case does not matter).
+
+        Raises:
+            Refusal: ``sex_missing`` for anything else, an empty text and DICOM's ``O`` included.
+        """
+        name = _NAMES.get((text or "").strip().lower())
+        if name is None:
+            raise Refusal(
+                RefusalCode.SEX_MISSING,
+                f"The sex must be given as F or M, not {text!r}: boys and girls mature at different ages.",
+            )
+        return cls(name)
+
+    def one_hot(self) -> NDArray[np.float32]:
+        """Shape (2,): 1 at the place of this sex, female first."""
+        return np.asarray([self is Sex.FEMALE, self is Sex.MALE], dtype=np.float32)
