@@ -1,0 +1,45 @@
+# Everything a fresh machine needs is set up by the targets that need it. `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help run test check bench fuzz train docs clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+.venv/.base: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/.dev: .venv/.base
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	touch $@
+
+run: .venv/.base  ## assess the drawn sample with the shipped bundle: months, overlay and report in out/
+	$(BIN)/boneage sample out/sample.png
+	$(BIN)/boneage assess out/sample.png --sex F --out out
+
+test: .venv/.dev  ## all tests, with the coverage gate
+	$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+check: .venv/.dev  ## format, lint, types, import contract, docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/check.py
+
+docs: .venv/.dev  ## write docs/commands.md anew from the commands' own help
+	$(BIN)/python docs/check.py --write
+
+bench: .venv/.dev  ## latency of the whole walk by step, and cold start
+	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/cold_start.py
+
+fuzz: .venv/.dev  ## 10,000 damaged files through read_radiograph
+	$(BIN)/python benchmarks/fuzz_radiograph.py --count 10000 --seed 0
+
+clean:  ## what the targets above made
+	rm -rf .venv out build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

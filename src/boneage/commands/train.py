@@ -1,0 +1,59 @@
+"""``boneage train``: a recipe and a table of films to a run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--films", type=click.Path(path_type=Path), required=True, help="CSV with id,boneage,male.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; an unfinished one goes on.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe, e.g. train.epochs=3.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Folder of decoded films. [default: cache beside --out]")
+@click.option("--accelerator", default="auto", show_default=True, help="cpu, gpu, or auto.")
+@click.option("--devices", default="auto", show_default=True, help="How many devices; under torchrun leave it.")
+@click.option("--nodes", default=1, show_default=True, help="How many machines.")
+@click.option("--quiet", is_flag=True, help="No progress bars; one line an epoch.")
+def train(
+    recipe: str,
+    films: Path,
+    images: Path | None,
+    out: Path,
+    changes: tuple[str, ...],
+    cache: Path | None,
+    accelerator: str,
+    devices: str,
+    nodes: int,
+    quiet: bool,
+) -> None:
+    """Train RECIPE (a shipped name or a TOML file) on labelled films.
+
+    Shows the validation MAD of each epoch; keeps the last and the best epoch; goes on where it was if it is killed and started
+    again. Shipped recipes: residual, souza-a to souza-h, souza-a-128 to souza-h-128, inception-v3. Needs boneage[train].
+
+    \b
+    Examples:
+      boneage train residual --films radiographs.csv --out runs/residual
+      boneage train souza-h --films train.csv --images train/ --out runs/h --set train.epochs=50
+      torchrun --nproc-per-node 4 -m boneage train residual --films radiographs.csv --out runs/r
+    """
+    from boneage.films import read_films
+    from boneage.train.loop import Engine
+    from boneage.train.loop import train as run
+    from boneage.train.recipe import load_recipe
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    engine = Engine(accelerator, int(devices) if devices.isdigit() else devices, nodes)
+    state = run(
+        load_recipe(recipe, changes), read_films(films, images), out, cache_folder=cache, engine=engine, quiet=quiet
+    )
+    last = state.history[-1]
+    click.echo(
+        f"{out}: {state.epoch} epochs, validation MAD {last['mad_months']:.2f} months after the last,"
+        f" {state.best_mad_months:.2f} after the best"
+    )

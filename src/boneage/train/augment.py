@@ -1,0 +1,41 @@
+"""Augmentation: random changes of a view that do not change the bone age (Souza & Oliveira, section IV-A).
+
+The geometric part is a `Transform` that is composed with the view's own, so that a film is sampled once however it is changed.
+Each film's change in each epoch follows from (seed, epoch, index) alone: a resumed run sees the same pictures as an unbroken one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.geometry import Transform
+from boneage.train.recipe import Augmentation
+
+
+@dataclass(frozen=True)
+class Change:
+    """One drawn change: `jitter` in the view's coordinates, then ``gain * x + offset`` on standardised grey levels."""
+
+    jitter: Transform
+    gain: float
+    offset: float
+
+    def shade(self, view: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Apply the change of grey levels."""
+        return view * np.float32(self.gain) + np.float32(self.offset)
+
+
+def draw_change(options: Augmentation, height: int, width: int, generator: np.random.Generator) -> Change:
+    """Draw a change for a view of this size."""
+    rotation, zoom, shift_x, shift_y, gain, offset = generator.uniform(-1.0, 1.0, 6)
+    flip = generator.random() < options.flip
+    jitter = Transform.mirror(width) if flip else Transform()
+    turn = Transform.rotation(rotation * options.rotation_degrees)
+    scale = Transform.scale(math.exp(zoom * math.log1p(options.zoom)))
+    jitter = jitter.then(turn.then(scale).about(width / 2, height / 2))
+    jitter = jitter.then(Transform.shift(shift_x * options.shift * width, shift_y * options.shift * height))
+    return Change(jitter, math.exp(gain * math.log1p(options.gain)), offset * options.offset)

@@ -1,0 +1,46 @@
+"""The curve of training: validation MAD by epoch, of one run or of several side by side (Souza & Oliveira, Fig. 6)."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from boneage.errors import TableError
+
+
+def read_history(run: Path) -> list[dict[str, float]]:
+    """Rows of a run's ``metrics.csv``.
+
+    Raises:
+        TableError: ``table_not_found``.
+    """
+    try:
+        with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    except OSError as error:
+        raise TableError("table_not_found", f"{run} holds no metrics.csv.") from error
+
+
+def draw_curve(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
+    """Draw validation MAD (months) against epoch into a PNG.
+
+    Args:
+        histories: by the run's name, its rows with ``epoch`` and ``mad_months``.
+        path: of the picture.
+    """
+    import matplotlib.figure  # noqa: PLC0415 - drawing is slow to import and not always wanted
+
+    figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for name, rows in histories.items():
+        axes.plot([row["epoch"] for row in rows], [row["mad_months"] for row in rows], label=name, linewidth=1.5)
+    highest = max(row["mad_months"] for rows in histories.values() for row in rows)
+    axes.set(xlabel="epoch", ylabel="validation MAD, months", ylim=(0, min(highest * 1.05, 45.0)))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    temporary = path.with_name(f"{path.name}.partial")
+    figure.savefig(temporary, dpi=120, format="png")
+    os.replace(temporary, path)

@@ -1,0 +1,244 @@
+"""Recipes: everything that decides a training run, as TOML. Unknown keys are refused, so that a typing error cannot pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from boneage.errors import RecipeError
+from boneage.views import ViewSpec
+
+
+@dataclass(frozen=True)
+class NetOptions:
+    """Which net of `boneage.train.nets`, and its builder's own options."""
+
+    name: str = "residual"
+    options: dict[str, Any] = field(default_factory=dict)
+    imagenet_weights: str = ""
+    """Path of the standard ImageNet weights file; only for ``inception-v3``."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of a training view that leave the bone age as it is (Souza & Oliveira, section IV-A).
+
+    Attributes:
+        rotation_degrees: uniform in ± this.
+        zoom: log-uniform in 1 / (1 + zoom) .. 1 + zoom.
+        shift: uniform in ± this share of the view's height and width.
+        flip: probability of a horizontal flip.
+        gain, offset: contrast factor in 1 / (1 + gain) .. 1 + gain and brightness in ± offset, in units of the film's spread.
+    """
+
+    rotation_degrees: float = 0.0
+    zoom: float = 0.0
+    shift: float = 0.0
+    flip: float = 0.0
+    gain: float = 0.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Resize:
+    """A phase of training on smaller views, which is cheaper: `epochs` epochs at height x width, before the full size."""
+
+    epochs: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the net is fitted.
+
+    Attributes:
+        epochs, batch_size: per process.
+        optimizer: ``adam`` (Souza & Oliveira, section IV-B) or ``adamw``.
+        learning_rate: the highest.
+        learning_rate_curve: ``constant``, or ``one-cycle``: linear rise over `warm_up` of the steps, then cosine to nearly 0.
+        loss: ``mae`` or ``mse``, of ages in units of their spread.
+        average_decay: of the running average of weights that is validated and exported; 0 for the plain weights.
+        precision: Lightning's name: ``32-true``, ``bf16-mixed`` (2 to 4 times faster on CPUs that have it) or ``16-mixed``.
+        patience: epochs without a better validation MAD before training stops; 0 for never.
+        gradient_norm: gradients are clipped to this norm; 0 for never.
+        seed: of weights, order and augmentation.
+        workers: processes that cut views.
+        resize: phases on smaller views.
+    """
+
+    epochs: int = 50
+    batch_size: int = 32
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = 1e-3
+    learning_rate_curve: Literal["constant", "one-cycle"] = "constant"
+    warm_up: float = 0.15
+    weight_decay: float = 0.0
+    loss: Literal["mae", "mse"] = "mae"
+    average_decay: float = 0.0
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    patience: int = 0
+    gradient_norm: float = 0.0
+    seed: int = 0
+    workers: int = 1
+    resize: tuple[Resize, ...] = ()
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which films train and which validate.
+
+    Attributes:
+        validation_share: share drawn at random where the table has no ``split`` column (20 %, section IV-B).
+        split_seed: of that draw.
+        train_limit, validation_limit: at most so many films, the first by a seeded shuffle; 0 for all.
+        longest_side: films are cached at most this large, pixels; larger ones are averaged down once.
+    """
+
+    validation_share: float = 0.2
+    split_seed: int = 0
+    train_limit: int = 0
+    validation_limit: int = 0
+    longest_side: int = 1536
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training run."""
+
+    title: str
+    net: NetOptions = field(default_factory=NetOptions)
+    view: ViewSpec = field(default_factory=ViewSpec)
+    data: DataOptions = field(default_factory=DataOptions)
+    augment: Augmentation = field(default_factory=Augmentation)
+    train: Schedule = field(default_factory=Schedule)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, as they stand in the TOML; what the bundle's manifest keeps."""
+        return dataclasses.asdict(self)
+
+    def size_at(self, epoch: int) -> tuple[int, int]:
+        """Height and width of the views in this epoch, counted from 0."""
+        for phase in self.train.resize:
+            if epoch < phase.epochs:
+                return phase.height, phase.width
+            epoch -= phase.epochs
+        return self.view.height, self.view.width
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Recipes inside the package, by name."""
+    folder = Path(str(resources.files("boneage.train") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_recipe(name_or_path: str | Path, changes: tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe by its name in the package or its path.
+
+    Args:
+        name_or_path: ``souza-h`` or ``my/recipe.toml``.
+        changes: overrides such as ``train.epochs=3``, values written as in TOML.
+
+    Raises:
+        RecipeError: ``recipe_invalid``.
+    """
+    path = shipped_recipes().get(str(name_or_path), Path(name_or_path))
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        known = ", ".join(shipped_recipes())
+        raise RecipeError("recipe_invalid", f"There is no recipe {str(name_or_path)!r}; shipped: {known}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError("recipe_invalid", f"{path.name} is not TOML: {error}.") from error
+    for change in changes:
+        _override(table, change)
+    return parse_recipe(table)
+
+
+def parse_recipe(table: dict[str, Any]) -> Recipe:
+    """From plain dictionaries.
+
+    Raises:
+        RecipeError: ``recipe_invalid``, with the place of the fault.
+    """
+    recipe = _build(Recipe, table, "recipe")
+    _check_ranges(recipe)
+    return recipe
+
+
+def _override(table: dict[str, Any], change: str) -> None:
+    """Apply ``a.b=value`` to nested dictionaries."""
+    dotted, separator, text = change.partition("=")
+    if not separator:
+        raise RecipeError("recipe_invalid", f"A change is written key=value, not {change!r}.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, key = dotted.strip().split(".")
+    for parent in parents:
+        table = table.setdefault(parent, {})
+    table[key] = value
+
+
+T = typing.TypeVar("T")
+
+
+def _build(kind: type[T], table: Any, place: str) -> T:
+    """Build a dataclass from a dictionary, refusing unknown keys and wrong types."""
+    if not isinstance(table, dict):
+        raise RecipeError("recipe_invalid", f"{place} must be a table, not {table!r}.")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(table) - set(hints))
+    if unknown:
+        raise RecipeError("recipe_invalid", f"{place} has no {', '.join(unknown)}; it knows {', '.join(hints)}.")
+    values = {key: _value(hints[key], value, f"{place}.{key}") for key, value in table.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise RecipeError("recipe_invalid", f"{place}: {error}.") from error
+
+
+def _value(hint: Any, value: Any, place: str) -> Any:
+    """Check and convert one value to its annotated type."""
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast("type[Any]", hint), value, place)
+    if origin is Literal:
+        if value in typing.get_args(hint):
+            return value
+        raise RecipeError("recipe_invalid", f"{place} must be one of {typing.get_args(hint)}, not {value!r}.")
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_value(typing.get_args(hint)[0], item, f"{place}[{n}]") for n, item in enumerate(value))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    plain = origin or hint
+    if isinstance(plain, type) and not isinstance(hint, types.GenericAlias) and type(value) is not plain:
+        raise RecipeError("recipe_invalid", f"{place} must be of type {plain.__name__}, not {value!r}.")
+    return value
+
+
+def _check_ranges(recipe: Recipe) -> None:
+    """Refuse values that cannot be meant."""
+    train, view, augment, data = recipe.train, recipe.view, recipe.augment, recipe.data
+    demands = {
+        "train.epochs and train.batch_size must be at least 1": train.epochs >= 1 and train.batch_size >= 1,
+        "train.learning_rate must be positive": train.learning_rate > 0,
+        "train.warm_up must lie in 0..1": 0 <= train.warm_up < 1,
+        "train.average_decay must lie in 0..1": 0 <= train.average_decay < 1,
+        "train.resize must leave at least one epoch": sum(p.epochs for p in train.resize) < train.epochs,
+        "view.height and view.width must be at least 32": min(view.height, view.width) >= 32,
+        "augment.flip must lie in 0..1": 0 <= augment.flip <= 1,
+        "augment values must not be negative": min(dataclasses.astuple(augment)) >= 0,
+        "data.validation_share must lie between 0 and 1": 0 < data.validation_share < 1,
+        "data.longest_side must be at least 64": data.longest_side >= 64,
+    }
+    for demand, holds in demands.items():
+        if not holds:
+            raise RecipeError("recipe_invalid", f"{demand}.")

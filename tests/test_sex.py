@@ -1,0 +1,31 @@
+"""Sex is read as people write it, and never guessed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from boneage.errors import Refusal
+from boneage.sex import Sex
+
+
+@pytest.mark.parametrize("text", ["F", "f", " female ", "GIRL", Sex.FEMALE])
+def test_female(text: str) -> None:
+    assert Sex.parse(text) is Sex.FEMALE
+
+
+@pytest.mark.parametrize("text", ["M", "male", "Boy"])
+def test_male(text: str) -> None:
+    assert Sex.parse(text) is Sex.MALE
+
+
+@pytest.mark.parametrize("text", ["", None, "O", "unknown", "True", "woman?"])
+def test_anything_else_is_refused(text: str | None) -> None:
+    with pytest.raises(Refusal) as refusal:
+        Sex.parse(text)
+    assert refusal.value.code == "sex_missing"
+
+
+def test_one_hot_order_is_female_male() -> None:
+    assert np.array_equal(Sex.FEMALE.one_hot(), [1, 0])
+    assert np.array_equal(Sex.MALE.one_hot(), [0, 1])

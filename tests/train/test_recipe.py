@@ -1,0 +1,77 @@
+"""Recipes: all shipped ones are valid, and no typing error passes."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from boneage.errors import RecipeError
+from boneage.train.nets import build_net
+from boneage.train.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_a_shipped_recipe_loads_and_comes_back_from_its_dictionary(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.title
+    assert parse_recipe(recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize("name", [n for n in shipped_recipes() if n != "inception-v3" and not n.endswith(tuple("fgh"))])
+def test_a_shipped_recipe_builds_its_net(name: str) -> None:
+    recipe = load_recipe(name)
+    build_net(recipe.net.name, recipe.view.height, recipe.view.width, **recipe.net.options)
+
+
+def test_there_is_a_recipe_for_each_column_of_table_one_at_both_sizes() -> None:
+    expected = {f"souza-{column}{size}" for column in "abcdefgh" for size in ("", "-128")}
+    assert expected <= set(shipped_recipes())
+    assert all(load_recipe(f"souza-{column}").view.height == 256 for column in "abcdefgh")
+
+
+def test_changes_are_typed_like_toml() -> None:
+    recipe = load_recipe("residual", ("train.epochs=3", "train.resize=[]", "title=other", "augment.flip=0"))
+    assert (recipe.train.epochs, recipe.train.resize, recipe.title, recipe.augment.flip) == (3, (), "other", 0.0)
+
+
+def test_sizes_follow_the_phases() -> None:
+    recipe = load_recipe("residual", ("train.epochs=4", "train.resize=[{epochs=2,height=64,width=48}]"))
+    assert [recipe.size_at(epoch) for epoch in range(4)] == [(64, 48), (64, 48), (256, 192), (256, 192)]
+
+
+@pytest.mark.parametrize(
+    ("toml", "word"),
+    [
+        ('title = "x"\nepoch = 3', "epoch"),
+        ('title = "x"\n[train]\nepochs = "3"', "recipe.train.epochs"),
+        ('title = "x"\n[train]\nepochs = 0', "epochs"),
+        ('title = "x"\n[train]\nepochs = true', "recipe.train.epochs"),
+        ('title = "x"\n[train]\noptimizer = "sgd"', "optimizer"),
+        ('title = "x"\n[augment]\nflip = 2', "flip"),
+        ('title = "x"\n[view]\nheight = 8', "height"),
+        ('title = "x"\n[train]\nresize = [{epochs = 99, height = 64, width = 64}]', "resize"),
+        ('title = "x"\n[data]\nvalidation_share = 1.0', "validation_share"),
+        ("[train]\nepochs = 3", "title"),
+        ("view = 3\ntitle = 'x'", "recipe.view"),
+    ],
+)
+def test_a_fault_is_refused_and_named(toml: str, word: str) -> None:
+    with pytest.raises(RecipeError, match=word) as error:
+        parse_recipe(tomllib.loads(toml))
+    assert error.value.code == "recipe_invalid"
+
+
+@pytest.mark.parametrize("change", ["train.epochs", "train.epochs=[", "nothing.at=1"])
+def test_a_senseless_change_is_refused(change: str) -> None:
+    with pytest.raises(RecipeError):
+        load_recipe("residual", (change,))
+
+
+def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(RecipeError, match="souza-h"):
+        load_recipe("souza-z")
+
+
+def test_defaults_make_a_recipe() -> None:
+    assert parse_recipe({"title": "x"}) == Recipe("x")
