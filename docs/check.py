@@ -1,4 +1,4 @@
-"""Check the documentation against the program: relative links lead somewhere, and docs/commands.md is the commands' own help.
+"""Check the documentation: relative links lead somewhere, and docs/commands.md is the commands' own help.
 
 `python docs/check.py` checks; with `--write` it writes docs/commands.md anew.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from boneage.cli import main
+from boneage.cli import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ROOT / "docs" / "commands.md"
@@ -21,10 +21,10 @@ LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#\s]+)")
 def commands_page() -> str:
     """The help of every command, as Markdown."""
     parts = ["# Commands\n\nWritten by `make docs` from the program's own help.\n"]
-    context = click.Context(main, info_name="boneage", max_content_width=100, terminal_width=100)
-    parts.append(_section(main, context))
-    for name in main.list_commands(context):
-        parts.extend(_tree(main, name, context))
+    context = click.Context(cli, info_name="boneage", max_content_width=100, terminal_width=100)
+    parts.append(_section(cli, context))
+    for name in cli.list_commands(context):
+        parts.extend(_tree(cli, name, context))
     return "\n".join(parts)
 
 
@@ -48,9 +48,8 @@ def broken_links() -> list[str]:
     """Relative links in Markdown files that lead nowhere."""
     broken = []
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")]:
-        for target in LINK.findall(page.read_text(encoding="utf-8")):
-            if not (page.parent / target).exists():
-                broken.append(f"{page.relative_to(ROOT)}: {target}")
+        targets = LINK.findall(page.read_text(encoding="utf-8"))
+        broken += [f"{page.relative_to(ROOT)}: {target}" for target in targets if not (page.parent / target).exists()]
     return broken
 
 

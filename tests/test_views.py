@@ -38,7 +38,8 @@ def test_a_film_is_alike_at_every_resolution(side: int) -> None:
     spec = ViewSpec(height=256, width=192)
     reference = cut_view(draw_hand(9.0, height=1000, width=750), spec)
     large = draw_hand(9.0, height=1000, width=750)
-    resized = cv2.resize(large, (side * 3 // 4, side), interpolation=cv2.INTER_AREA if side < 1000 else cv2.INTER_LINEAR)
+    method = cv2.INTER_AREA if side < 1000 else cv2.INTER_LINEAR
+    resized = np.asarray(cv2.resize(large, (side * 3 // 4, side), interpolation=method), dtype=np.float32)
     assert np.abs(cut_view(resized, spec) - reference).mean() < 0.05
 
 

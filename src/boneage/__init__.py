@@ -1,1 +1,51 @@
-"""Bone age from a radiograph of the hand."""
+"""Bone age from a radiograph of the hand.
+
+>>> import boneage
+>>> boneage.assess("hand.dcm", sex="F").age_text  # doctest: +SKIP
+'7 years 3 months'
+
+Names are loaded when they are first used, so that ``import boneage`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from boneage.assessment import Assessment, assess
+    from boneage.bundle import Bundle
+    from boneage.errors import BoneageError, Refusal
+    from boneage.sex import Sex
+
+__all__ = ["Assessment", "BoneageError", "Bundle", "Refusal", "Sex", "__version__", "assess"]
+
+_HOME = {
+    "Assessment": "boneage.assessment",
+    "assess": "boneage.assessment",
+    "Bundle": "boneage.bundle",
+    "BoneageError": "boneage.errors",
+    "Refusal": "boneage.errors",
+    "Sex": "boneage.sex",
+}
+"""The module of each public name. No module of this package may have one of these names: importing it would bind its
+name here and hide the function (so `assess` lives in ``assessment``)."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on its first use (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415  # slow to import, seldom asked for
+
+        return version("boneage")
+    if name not in _HOME:
+        raise AttributeError(f"module 'boneage' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415  # see above
+
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names beside the loaded ones."""
+    return sorted({*globals(), *__all__})

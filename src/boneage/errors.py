@@ -1,8 +1,8 @@
 """Named failures: every way in which an input can be refused, with one code and one exit status each.
 
-A :class:`Refusal` speaks of one film and carries a sentence for the person who chose it. A :class:`BoneageError` of another
-kind speaks of what the operator gave (a bundle, a recipe, a table). Codes are stable: the command line prints them, the web
-service returns them, logs carry them.
+A :class:`Refusal` speaks of one film and carries a sentence for the person who chose it. A :class:`BoneageError` of
+another kind speaks of what the operator gave (a bundle, a recipe, a table). Codes are stable: the command line prints
+them, the web service returns them, logs carry them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class BoneageError(Exception):
         self.message = message
 
 
-class Refusal(BoneageError):
+class Refusal(BoneageError):  # noqa: N818 - it is no error of the program
     """A film that cannot, or must not, be assessed."""
 
     exit_status = 3

@@ -1,7 +1,8 @@
 """One affine transform for pixels and points, and the one function that samples a picture through it.
 
-Coordinates are continuous, (x, y), x to the right and y down: a picture of width W covers 0..W, and the centre of its first
-pixel lies at 0.5. Arrays are (H, W). A point given as a fraction of width and height is therefore ``fraction * (W, H)``.
+Coordinates are continuous, (x, y), x to the right and y down: a picture of width W covers 0..W, and the centre of its
+first pixel lies at 0.5. Arrays are (H, W). A point given as a fraction of width and height is therefore ``fraction *
+(W, H)``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.floating]
 
 OVERSAMPLING = 1.5
-"""A picture much finer than its target is first averaged down to this many pixels for one of the target's (see `sample`)."""
+"""A picture much finer than its target is first averaged down to this many pixels for one of the target's."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,15 @@ def sample(
 ) -> NDArray[np.float32]:
     """Sample a picture once, through `transform`, into a new (height, width) array.
 
-    Films differ tenfold in resolution, and bilinear sampling alone would alias the fine ones and so make them look different
-    to a net. A picture with more than `OVERSAMPLING` pixels for one of the target's is therefore averaged down by area first.
+    Films differ tenfold in resolution, and bilinear sampling alone would alias the fine ones and so make them look
+    different to a net. A picture with more than `OVERSAMPLING` pixels for one of the target's is therefore averaged
+    down by area first.
 
     Args:
         pixels: float32 (H, W).
         transform: from the picture's coordinates to the target's.
-        height, width: size of the target, pixels.
+        height: of the target, pixels.
+        width: of the target, pixels.
         fill: value outside the picture.
     """
     density = OVERSAMPLING * transform.zoom
@@ -130,10 +133,10 @@ def sample(
             interpolation=cv2.INTER_AREA,
         )
         transform = Transform.scale(columns / small.shape[1], rows / small.shape[0]).then(transform)
-        pixels = small
+        pixels = np.asarray(small, dtype=np.float32)
     # OpenCV puts the centre of the first pixel at 0, we at 0.5.
     to_index = Transform.shift(0.5, 0.5).then(transform).then(Transform.shift(-0.5, -0.5))
-    return cv2.warpAffine(
+    sampled = cv2.warpAffine(
         pixels,
         to_index.matrix[:2],
         (width, height),
@@ -141,3 +144,4 @@ def sample(
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=fill,
     )
+    return np.asarray(sampled, dtype=np.float32)

@@ -1,4 +1,5 @@
-"""The views that nets see: which part of a film, at which size, with which grey scale. Training and serving both cut here.
+"""The views that nets see: which part of a film, at which size, with which grey scale. Training and serving both cut
+here.
 
 A view is cut straight from the film's own pixels through one composed transform, sampled once.
 """
@@ -40,8 +41,26 @@ class ViewSpec:
 
 
 @dataclass(frozen=True)
+class CellGrid:
+    """Where the cells of a net's last feature map lie on its view, by the strides and paddings of the convolutions.
+
+    Attributes:
+        pixels: from one cell's centre to the next, in pixels of the view.
+        first: centre of the first cell, in the view's coordinates; half of `pixels` if cells divide the view evenly.
+    """
+
+    pixels: float
+    first: float
+
+    def to_view(self) -> Transform:
+        """From the map's own coordinates (first centre at 0.5) to the view's."""
+        offset = self.first - self.pixels / 2
+        return Transform(a=self.pixels, c=offset, e=self.pixels, f=offset)
+
+
+@dataclass(frozen=True)
 class GreyScale:
-    """Grey levels of one film. `low` and `high` bound it; `mean` and `spread` are of the levels clipped to the bounds."""
+    """Grey levels of one film: `low` and `high` bound it, `mean` and `spread` are of the levels clipped to that."""
 
     low: float
     high: float
@@ -64,7 +83,7 @@ def measure_grey(pixels: NDArray[np.float32], rule: GreyRule) -> GreyScale:
     zoom = _OVERVIEW_SIDE / max(height, width)
     if zoom < 1.0:
         size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
     bounds = (0.0, 100.0) if rule == "minmax" else (0.5, 99.5)
     low, high = (float(value) for value in np.percentile(pixels, bounds))
     if not high - low > 1e-4:
@@ -94,7 +113,8 @@ def cut_view(
         jitter: a change of the view in its own coordinates (augmentation); none when serving.
 
     Returns:
-        float32 (spec.height, spec.width), zero mean and unit variance over the film; outside the film as its darkest level.
+        float32 (spec.height, spec.width), zero mean and unit variance over the film; outside the film as its darkest
+        level.
 
     Raises:
         Refusal: ``no_contrast``.

@@ -12,7 +12,9 @@ import click
 @click.argument("recipe")
 @click.option("--films", type=click.Path(path_type=Path), required=True, help="CSV with id,boneage,male.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; an unfinished one goes on.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; one that is there goes on."
+)
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe, e.g. train.epochs=3.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of decoded films. [default: cache beside --out]")
 @click.option("--accelerator", default="auto", show_default=True, help="cpu, gpu, or auto.")
@@ -33,8 +35,9 @@ def train(
 ) -> None:
     """Train RECIPE (a shipped name or a TOML file) on labelled films.
 
-    Shows the validation MAD of each epoch; keeps the last and the best epoch; goes on where it was if it is killed and started
-    again. Shipped recipes: residual, souza-a to souza-h, souza-a-128 to souza-h-128, inception-v3. Needs boneage[train].
+    Shows the validation MAD of each epoch; keeps the last and the best epoch; goes on where it was if it is killed and
+    started again. Shipped recipes: residual, souza-a to souza-h, souza-a-128 to souza-h-128, inception-v3. Needs
+    boneage[train].
 
     \b
     Examples:

@@ -1,0 +1,1 @@
+"""Training, and all that needs torch: recipes to runs, runs to bundles."""

@@ -1,8 +1,9 @@
 """Decoded films in one memory-mapped file, so that an epoch decodes nothing.
 
-The cache holds films, not views: every view of every epoch is cut from the film's own pixels by `boneage.views.cut_view`, the
-function that serving uses, with augmentation composed into its one transform. Grey levels of a film are whole numbers in the
-file it came from, so 8-bit films are kept as 8-bit and finer ones as 16-bit without loss.
+The cache holds films, not views: every view of every epoch is cut from the film's own pixels by
+`boneage.views.cut_view`, the function that serving uses, with augmentation composed into its one transform. Grey levels
+of a film are whole numbers in the file it came from, so 8-bit films are kept as 8-bit and finer ones as 16-bit without
+loss.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ def build_cache(
 ) -> FilmCache:
     """Open the cache of these films below `parent`, decoding them first if it is not there yet.
 
-    The folder's name is a fingerprint of the films' paths, sizes and times, so that changed films make a new cache. It is
-    written under another name and renamed when whole. Films that are refused are left out, and named in the log.
+    The folder's name is a fingerprint of the films' paths, sizes and times, so that changed films make a new cache. It
+    is written under another name and renamed when whole. Films that are refused are left out, and named in the log.
     """
     folder = parent / f"films-{_fingerprint(films, longest_side)}"
     if not (folder / "index.json").exists():
@@ -122,4 +123,5 @@ def _reduce(pixels: NDArray[np.float32], longest_side: int) -> NDArray[np.float3
     zoom = longest_side / max(rows, columns)
     if zoom >= 1.0:
         return pixels
-    return cv2.resize(pixels, (round(columns * zoom), round(rows * zoom)), interpolation=cv2.INTER_AREA)
+    reduced = cv2.resize(pixels, (round(columns * zoom), round(rows * zoom)), interpolation=cv2.INTER_AREA)
+    return np.asarray(reduced, dtype=np.float32)

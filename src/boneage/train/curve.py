@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from boneage.errors import TableError
+from boneage.files import written_whole
 
 
 def read_history(run: Path) -> list[dict[str, float]]:
@@ -41,6 +41,5 @@ def draw_curve(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pat
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    temporary = path.with_name(f"{path.name}.partial")
-    figure.savefig(temporary, dpi=120, format="png")
-    os.replace(temporary, path)
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

@@ -63,7 +63,7 @@ class EpochViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 class EpochOrder(Sampler[int]):
-    """A new order each epoch, cut into equal shares for the processes of a distributed run (the remainder is dropped)."""
+    """A new order each epoch, cut into equal shares for the processes of a run; the remainder is dropped."""
 
     def __init__(self, count: int, *, seed: int, epoch: int, rank: int = 0, world: int = 1) -> None:
         order = np.random.default_rng((seed, epoch)).permutation(count)
@@ -79,7 +79,7 @@ class EpochOrder(Sampler[int]):
 def training_batches(
     films: Sequence[LabelledFilm], cache: FilmCache, recipe: Recipe, epoch: int, *, rank: int = 0, world: int = 1
 ) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
-    """Batches of one training epoch, reshuffled (section IV-B). The last, incomplete one is dropped if there are others."""
+    """Batches of one training epoch, reshuffled (section IV-B); an incomplete last one is dropped."""
     height, width = recipe.size_at(epoch)
     spec = replace(recipe.view, height=height, width=width)
     seed, size = recipe.train.seed, recipe.train.batch_size

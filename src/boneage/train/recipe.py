@@ -1,4 +1,4 @@
-"""Recipes: everything that decides a training run, as TOML. Unknown keys are refused, so that a typing error cannot pass."""
+"""Recipes: everything that decides a training run, as TOML. Unknown keys are refused, so that no slip passes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class Augmentation:
         zoom: log-uniform in 1 / (1 + zoom) .. 1 + zoom.
         shift: uniform in ± this share of the view's height and width.
         flip: probability of a horizontal flip.
-        gain, offset: contrast factor in 1 / (1 + gain) .. 1 + gain and brightness in ± offset, in units of the film's spread.
+        gain, offset: contrast factor in 1 / (1 + gain) .. 1 + gain and brightness in ± offset, in units of the film's
+        spread.
     """
 
     rotation_degrees: float = 0.0
@@ -47,7 +48,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Resize:
-    """A phase of training on smaller views, which is cheaper: `epochs` epochs at height x width, before the full size."""
+    """A phase on smaller views, which is cheaper: `epochs` epochs at height x width, before the full size."""
 
     epochs: int
     height: int
@@ -62,11 +63,11 @@ class Schedule:
         epochs, batch_size: per process.
         optimizer: ``adam`` (Souza & Oliveira, section IV-B) or ``adamw``.
         learning_rate: the highest.
-        learning_rate_curve: ``constant``, or ``one-cycle``: linear rise over `warm_up` of the steps, then cosine to nearly 0.
-        loss: ``mae`` or ``mse``, of ages in units of their spread.
+        learning_rate_curve: ``constant``, or ``one-cycle``: linear rise over `warm_up` of the steps, then cosine to
+        nearly 0. loss: ``mae`` or ``mse``, of ages in units of their spread.
         average_decay: of the running average of weights that is validated and exported; 0 for the plain weights.
-        precision: Lightning's name: ``32-true``, ``bf16-mixed`` (2 to 4 times faster on CPUs that have it) or ``16-mixed``.
-        patience: epochs without a better validation MAD before training stops; 0 for never.
+        precision: Lightning's name: ``32-true``, ``bf16-mixed`` (2 to 4 times faster on CPUs that have it) or
+        ``16-mixed``. patience: epochs without a better validation MAD before training stops; 0 for never.
         gradient_norm: gradients are clipped to this norm; 0 for never.
         seed: of weights, order and augmentation.
         workers: processes that cut views.

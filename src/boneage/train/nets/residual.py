@@ -1,7 +1,7 @@
 """A plain modern relative of Souza & Oliveira's nets: strided stem, residual stages, global average pooling.
 
-Early downsampling and wide 3 x 3 convolutions make the best of a CPU's matrix units: at 256 x 192 it trains an order faster than
-Table I's H at 256 x 256 (see docs/results.md). Pre-pooling features lie on a grid of 1/32 of the view.
+Early downsampling and wide 3 x 3 convolutions make the best of a CPU's matrix units: at 256 x 192 it trains an order
+faster than Table I's H at 256 x 256 (see docs/results.md). Pre-pooling features lie on a grid of 1/32 of the view.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from boneage.train.nets.layers import AgeHead, AgeNet
+from boneage.views import CellGrid
 
 
 class ResidualBlock(nn.Module):
@@ -24,9 +25,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.second_norm.weight)  # each block begins as the identity: steadier at high learning rates
         self.skip: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels:
-            self.skip = nn.Sequential(
-                nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
+            self.skip = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) to (N, channels, h / stride, w / stride)."""
@@ -68,6 +67,7 @@ class ResidualNet(AgeNet):
                 channels = stage_width
         self.features = nn.Sequential(*layers)
         reduction = 4 * 2 ** (len(widths) - 1)
+        self.cells = CellGrid(reduction, 0.5)  # each strided convolution is centred on a pixel, the first on the first
         self.head = AgeHead(
             channels,
             grid=(height // reduction, width // reduction),

@@ -1,0 +1,135 @@
+"""Time of one film, warm: the whole walk from a file to JSON, on a PNG of 1,500 x 2,000 pixels, decoding included.
+
+    python benchmarks/latency.py                                              # the drawn phantom
+    python benchmarks/latency.py --films radiographs.csv --split validation   # 20 radiographs, enlarged to that size
+
+Prints Markdown. Radiographs are written to a temporary folder only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.assessment import assess
+from boneage.bundle import Bundle
+from boneage.films import LabelledFilm, films_of_split, read_films
+from boneage.phantom import write_sample
+from boneage.radiograph import read_radiograph
+from boneage.report import json_text
+from boneage.sex import Sex
+
+HEIGHT, WIDTH = 2000, 1500
+STEPS = ("read", "cut", "run", "combine", "draw", "json and rest")
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One film: its name, sex, the reader's age if known, the estimate, and the median wall time of each step, ms."""
+
+    name: str
+    sex: Sex
+    boneage_months: float | None
+    age_months: float
+    steps_ms: dict[str, float]
+
+    @property
+    def total_ms(self) -> float:
+        """Wall time from file to JSON."""
+        return sum(self.steps_ms.values())
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = _arguments()
+    bundle = Bundle.open(arguments.bundle, threads=arguments.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        films = list(_films(arguments, Path(folder)))
+        assess(films[0][0], films[0][1], bundle)  # loads the graphs and the drawn phantom
+        timed = [_time(path, sex, age, bundle, arguments.repeats) for path, sex, age in films]
+    _print(timed, bundle, arguments)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--bundle", default="default")
+    parser.add_argument("--films", type=Path, help="table of labelled films; the drawn phantom if left out")
+    parser.add_argument("--split", default="validation")
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+def _films(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[Path, Sex, float | None]]:
+    if arguments.films is None:
+        path = write_sample(folder / "phantom.png")
+        yield from ((path, sex, None) for sex in Sex)
+        return
+    for film in _chosen(films_of_split(read_films(arguments.films), arguments.split), arguments.count):
+        path = folder / f"{film.id}.png"
+        cv2.imwrite(str(path), _enlarged(film))
+        yield path, film.sex, film.boneage_months
+
+
+def _chosen(films: list[LabelledFilm], count: int) -> list[LabelledFilm]:
+    """Films spread evenly over the ages."""
+    by_age = sorted(films, key=lambda film: (film.boneage_months, film.id))
+    places = np.linspace(0, len(by_age) - 1, min(count, len(by_age))).round().astype(int)
+    return [by_age[place] for place in places]
+
+
+def _enlarged(film: LabelledFilm) -> NDArray[np.uint8]:
+    """The film, 8 bit, as large as fits into 1,500 x 2,000 pixels."""
+    pixels = read_radiograph(film.image).pixels
+    zoom = min(HEIGHT / pixels.shape[0], WIDTH / pixels.shape[1])
+    large = cv2.resize(pixels, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.rint(np.clip(large, 0, 1) * 255), dtype=np.uint8)
+
+
+def _time(path: Path, sex: Sex, boneage_months: float | None, bundle: Bundle, repeats: int) -> Timed:
+    runs = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        assessment = assess(path, sex, bundle)
+        json_text(assessment)
+        wall = 1e3 * (time.perf_counter() - start)
+        steps = {step: assessment.timings_ms[step] for step in STEPS[:-1]}
+        runs.append(steps | {STEPS[-1]: wall - sum(steps.values())})
+    medians = {step: statistics.median(run[step] for run in runs) for step in STEPS}
+    return Timed(path.stem, sex, boneage_months, assessment.age_months, medians)
+
+
+def _print(timed: list[Timed], bundle: Bundle, arguments: argparse.Namespace) -> None:
+    totals = [one.total_ms for one in timed]
+    middle = statistics.median(totals)
+    print(
+        f"Bundle {bundle.manifest.name} {bundle.manifest.version}, {arguments.threads} threads of ONNX Runtime, ",
+        end="",
+    )
+    print(
+        f"{platform.machine()}, Python {platform.python_version()}; {len(timed)} films, {arguments.repeats} runs each."
+    )
+    print(f"\n**Median {middle:.0f} ms a film**, fastest {min(totals):.0f}, slowest {max(totals):.0f}.\n")
+    print("| step | median, ms | share |\n|---|---:|---:|")
+    for step in STEPS:
+        wall = statistics.median(one.steps_ms[step] for one in timed)
+        print(f"| {step} | {wall:.1f} | {wall / middle:.0%} |")
+    print("\n| film | sex | reader, months | estimate, months | wall, ms |\n|---|---|---:|---:|---:|")
+    for one in timed:
+        reader = "" if one.boneage_months is None else f"{one.boneage_months:g}"
+        print(f"| {one.name} | {one.sex.value} | {reader} | {one.age_months:.1f} | {one.total_ms:.0f} |")
+
+
+if __name__ == "__main__":
+    main()

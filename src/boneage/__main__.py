@@ -1,0 +1,5 @@
+"""``python -m boneage``: the command line."""
+
+from boneage.cli import main
+
+main()

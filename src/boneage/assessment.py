@@ -1,0 +1,428 @@
+"""The one composition: from a file to an `Assessment`, and the one schema in which everything else reads it.
+
+(The module is not called ``assess``, so that ``boneage.assess`` is the function, whatever was imported before.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.bundle import Bundle, Member, MemberOutput
+from boneage.errors import Refusal, RefusalCode
+from boneage.estimate import OLDEST_MONTHS, AgeEstimate, combine
+from boneage.explain import HeatMap, display_picture, heat_map, mean_heat_map
+from boneage.geometry import Transform
+from boneage.phantom import draw_hand
+from boneage.radiograph import RadiographFacts, read_radiograph
+from boneage.sex import Sex
+from boneage.views import CellGrid, ViewSpec, cut_view, view_transform
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+SCHEMA = 1
+"""Version of `Assessment.to_json`. It grows when a key changes its meaning or goes, not when one is added."""
+
+NOTICE = "Not a medical device. For research and teaching; a physician must read the film."
+
+_INVERSION_STEP = 0.1
+"""A film counts as inverted if its border is brighter than its middle by this part of its grey range. Of 500 films of
+the RSNA challenge 0.8 % count so as they are (they have a bright frame), and 91 % of their negatives."""
+
+_PHANTOM_LIKENESS = 0.95
+"""Correlation, at 64 x 48 pixels, from which a film is the drawn phantom. Its drawings reach 0.985 at any age and size,
+the likest of 500 films of the RSNA challenge 0.85."""
+
+_WORDS_FOR_HANDS = ("HAND", "WRIST", "FINGER", "THUMB", "CARP", "EXTREM", "UP_EXM", "BONE AGE", "BONEAGE")
+"""In Body Part Examined (DICOM PS3.16, Annex L, and what modalities write instead); upper case."""
+
+
+class FlagCode(StrEnum):
+    """What makes an estimate doubtful although it was made."""
+
+    PHANTOM = "phantom"
+    OUTSIDE_TRAINING_RANGE = "outside_training_range"
+    NOT_VALIDATED = "not_validated"
+    LOOKS_INVERTED = "looks_inverted"
+    LOW_RESOLUTION = "low_resolution"
+    OTHER_BODY_PART_DECLARED = "other_body_part_declared"
+    RIGHT_HAND_DECLARED = "right_hand_declared"
+    SEX_DIFFERS_FROM_FILE = "sex_differs_from_file"
+    NO_ACTIVATION = "no_activation"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A doubt: a stable code, and one sentence for the person who reads the estimate."""
+
+    code: FlagCode
+    message: str
+
+
+@dataclass(frozen=True)
+class ViewActivation:
+    """Where the members that read one view, on one grid of cells, looked.
+
+    Attributes:
+        spec: the view.
+        cells: where the grid lies on it.
+        grid: float32 (h, w), weighted mean of the members' signed activation maps, months.
+        weight: sum of the members' weights.
+    """
+
+    spec: ViewSpec
+    cells: CellGrid
+    grid: NDArray[np.float32]
+    weight: float
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """All that is said of one film.
+
+    It holds a reduced picture and not the film itself, so that thousands may be kept.
+
+    Attributes:
+        source_name: name of the file without its folder (which may say too much); None if it came from memory.
+        sex: as given by the user.
+        facts: what the file says.
+        estimate: the bone age.
+        flags: doubts, the gravest first.
+        bundle_name, bundle_version: which system answered.
+        timings_ms: wall time by step: ``read``, ``cut``, ``run``, ``combine``, ``draw``; and ``total``.
+        film_shape: (H, W) of the film, pixels.
+        picture: uint8 (h, w), the film as it is drawn (`boneage.explain.display_picture`).
+        activations: one for each view and grid.
+    """
+
+    source_name: str | None
+    sex: Sex
+    facts: RadiographFacts
+    estimate: AgeEstimate
+    flags: tuple[Flag, ...]
+    bundle_name: str
+    bundle_version: str
+    timings_ms: Mapping[str, float]
+    film_shape: tuple[int, int]
+    picture: NDArray[np.uint8] = field(repr=False, compare=False)
+    activations: tuple[ViewActivation, ...] = field(repr=False, compare=False)
+
+    @property
+    def age_months(self) -> float:
+        """The bone age, months."""
+        return self.estimate.age_months
+
+    @property
+    def age_text(self) -> str:
+        """The bone age as people say it, to the nearest month: ``7 years 3 months``."""
+        return age_in_words(self.estimate.age_months)
+
+    @property
+    def difference_months(self) -> float | None:
+        """Bone age less chronological age, months; None if the file does not give the latter."""
+        return None if self.facts.age_months is None else self.estimate.age_months - self.facts.age_months
+
+    def has_flag(self, code: FlagCode) -> bool:
+        """Whether this doubt was raised."""
+        return any(flag.code is code for flag in self.flags)
+
+    def heat_map(self, shape: tuple[int, int] | None = None) -> HeatMap:
+        """Where the nets looked, on the film or a reduced copy of it. Made when asked for.
+
+        Args:
+            shape: (H, W) of the map; that of `picture` if not given, `film_shape` for the film's own pixels.
+        """
+        height, width = shape or self.picture.shape
+        film_to_shape = Transform.scale(width / self.film_shape[1], height / self.film_shape[0])
+        maps = [
+            heat_map(
+                one.grid,
+                (height, width),
+                view_transform(self.film_shape, one.spec).inverse().then(film_to_shape),
+                one.spec,
+                one.cells,
+            )
+            for one in self.activations
+        ]
+        return mean_heat_map(maps, [one.weight for one in self.activations])
+
+    def to_json(self) -> dict[str, Any]:
+        """The one schema: of the command line, of files, and of whatever else writes an assessment.
+
+        ====================================  ====================================================================
+        key                                   value
+        ====================================  ====================================================================
+        ``schema``                            1
+        ``image``                             file name without folder, or null
+        ``sex``                               ``F`` or ``M``, as given
+        ``age_months``, ``age_text``          the bone age: a number, and in words
+        ``typical_error_months``              mean absolute difference from readers on validation films, or null
+        ``interval_months``                   [low, high] that held 95 % of the validation films, or null
+        ``chronological_age_months``          as the file says, or null
+        ``difference_months``                 bone age less chronological age, or null
+        ``member_ages_months``                object: what each net said
+        ``flags``                             list of {``code``, ``message``}
+        ``facts``                             object: what the file says (no name, no number, no date of birth)
+        ``film``                              {``height_pixels``, ``width_pixels``}
+        ``bundle``                            {``name``, ``version``}
+        ``timings_ms``                        object: wall time by step
+        ``notice``                            that this is not a medical device
+        ====================================  ====================================================================
+
+        Numbers of months have two decimals. All values are plain JSON; none is NaN.
+        """
+        estimate = self.estimate
+        return {
+            "schema": SCHEMA,
+            "image": self.source_name,
+            "sex": self.sex.value,
+            "age_months": round(estimate.age_months, 2),
+            "age_text": self.age_text,
+            "typical_error_months": _rounded(estimate.typical_error_months),
+            "interval_months": None
+            if estimate.interval_months is None
+            else [round(x, 2) for x in estimate.interval_months],
+            "chronological_age_months": _rounded(self.facts.age_months),
+            "difference_months": _rounded(self.difference_months),
+            "member_ages_months": {name: round(age, 2) for name, age in estimate.member_ages_months.items()},
+            "flags": [{"code": flag.code.value, "message": flag.message} for flag in self.flags],
+            "facts": _facts_json(self.facts),
+            "film": {"height_pixels": self.film_shape[0], "width_pixels": self.film_shape[1]},
+            "bundle": {"name": self.bundle_name, "version": self.bundle_version},
+            "timings_ms": {step: round(wall, 2) for step, wall in self.timings_ms.items()},
+            "notice": NOTICE,
+        }
+
+
+def assess(
+    source: str | Path | bytes | Dataset,
+    sex: str | Sex | None,
+    bundle: str | Path | Bundle = "default",
+    *,
+    name: str | None = None,
+) -> Assessment:
+    """Assess the bone age on one radiograph of a hand.
+
+    Args:
+        source: a file's path, its bytes, or a pydicom data set.
+        sex: of the patient, ``F`` or ``M`` (see `Sex.parse`). It is required, and never taken from the file.
+        bundle: an opened bundle, the name of a shipped one, or a bundle's folder. Open it once for many films.
+        name: to stand for a source from memory; a path's own file name otherwise.
+
+    Raises:
+        Refusal: the film cannot be assessed; see `boneage.errors.RefusalCode`.
+        BundleError: the bundle is missing or damaged.
+    """
+    given = _given_sex(source, sex)
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    clock = _Clock()
+    with clock.step("read"):
+        radiograph = read_radiograph(source)
+    pixels, facts = radiograph.pixels, radiograph.facts
+    members = opened.members_for(given)
+    with clock.step("cut"):
+        views = {spec: cut_view(pixels, spec) for spec in dict.fromkeys(member.view for member in members)}
+    with clock.step("run"):
+        outputs = {member.name: opened.run(member, views[member.view], given) for member in members}
+    with clock.step("combine"):
+        estimate = combine(outputs, opened.manifest, sex=given)
+        activations = _mean_activations(members, outputs)
+    with clock.step("draw"):
+        picture = display_picture(pixels)
+    flags = [
+        *_flags_of_film(picture, pixels.shape, members),
+        *_flags_of_facts(facts, given),
+        *_flags_of_answer(estimate, activations),
+    ]
+    order = list(FlagCode)
+    return Assessment(
+        source_name=name or (Path(source).name if isinstance(source, str | Path) else None),
+        sex=given,
+        facts=facts,
+        estimate=estimate,
+        flags=tuple(sorted(flags, key=lambda flag: order.index(flag.code))),
+        bundle_name=opened.manifest.name,
+        bundle_version=opened.manifest.version,
+        timings_ms=clock.timings_ms(),
+        film_shape=(pixels.shape[0], pixels.shape[1]),
+        picture=picture,
+        activations=activations,
+    )
+
+
+def age_in_words(months: float) -> str:
+    """An age to the nearest month, as people say it. `months` is at least 0."""
+    years, rest = divmod(round(months), 12)
+    parts = [_counted(years, "year")] if years else []
+    parts += [_counted(rest, "month")] if rest or not years else []
+    return " ".join(parts)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _given_sex(source: str | Path | bytes | Dataset, sex: str | Sex | None) -> Sex:
+    """The sex the user gave; a refusal also tells what the file says, which is not taken."""
+    try:
+        return Sex.parse(sex)
+    except Refusal as refusal:
+        said = read_radiograph(source).facts.sex
+        if said is None:
+            raise
+        message = f"{refusal.message} The file says {said.value}; confirm it by giving it."
+        raise Refusal(RefusalCode.SEX_MISSING, message) from None
+
+
+class _Clock:
+    """Wall time by step."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._steps: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._steps[name] = 1e3 * (time.perf_counter() - start)
+
+    def timings_ms(self) -> dict[str, float]:
+        return {**self._steps, "total": 1e3 * (time.perf_counter() - self._start)}
+
+
+def _mean_activations(members: Sequence[Member], outputs: Mapping[str, MemberOutput]) -> tuple[ViewActivation, ...]:
+    """One weighted mean for each view and grid of cells."""
+    alike: dict[tuple[ViewSpec, CellGrid, tuple[int, ...]], list[Member]] = {}
+    for member in members:
+        key = member.view, member.cells, outputs[member.name].activation.shape
+        alike.setdefault(key, []).append(member)
+    return tuple(
+        ViewActivation(
+            spec,
+            cells,
+            np.average([outputs[one.name].activation for one in group], axis=0, weights=[one.weight for one in group]),
+            sum(one.weight for one in group),
+        )
+        for (spec, cells, _), group in alike.items()
+    )
+
+
+# --- doubts ---------------------------------------------------------------------------------------------------------
+
+
+def _flags_of_film(
+    picture: NDArray[np.uint8], film_shape: tuple[int, ...], members: Sequence[Member]
+) -> Iterator[Flag]:
+    if _is_phantom(picture):
+        yield Flag(FlagCode.PHANTOM, "This is the drawn phantom, not a patient: the number means nothing.")
+    if _looks_inverted(picture):
+        yield Flag(
+            FlagCode.LOOKS_INVERTED,
+            "The border is brighter than the middle: bone may be dark on this film, or a bright frame surrounds it.",
+        )
+    height, width = film_shape
+    if any(view_transform((height, width), member.view).zoom > 1.0 for member in members):
+        yield Flag(
+            FlagCode.LOW_RESOLUTION,
+            f"The film has only {width} x {height} pixels and had to be enlarged for the net.",
+        )
+
+
+def _flags_of_facts(facts: RadiographFacts, given: Sex) -> Iterator[Flag]:
+    if facts.age_months is not None and facts.age_months > OLDEST_MONTHS:
+        yield Flag(
+            FlagCode.OUTSIDE_TRAINING_RANGE,
+            f"The file gives an age of {age_in_words(facts.age_months)}; bone age ends at 19 years.",
+        )
+    if facts.body_part and not any(word in facts.body_part.upper() for word in _WORDS_FOR_HANDS):
+        yield Flag(
+            FlagCode.OTHER_BODY_PART_DECLARED,
+            f"The file says that it shows {facts.body_part!r}, not a hand.",
+        )
+    if facts.side == "R":
+        yield Flag(
+            FlagCode.RIGHT_HAND_DECLARED,
+            "The file says that this is a right hand; the nets and the atlases are made for left hands.",
+        )
+    if facts.sex is not None and facts.sex != given:
+        yield Flag(
+            FlagCode.SEX_DIFFERS_FROM_FILE,
+            f"The sex was given as {given.value}, but the file says {facts.sex.value}.",
+        )
+
+
+def _flags_of_answer(estimate: AgeEstimate, activations: Sequence[ViewActivation]) -> Iterator[Flag]:
+    if estimate.outside_range:
+        yield Flag(
+            FlagCode.OUTSIDE_TRAINING_RANGE,
+            f"The nets answered outside 0 to {OLDEST_MONTHS:g} months, where bone age ends: do not rely on the number.",
+        )
+    if estimate.typical_error_months is None:
+        yield Flag(FlagCode.NOT_VALIDATED, "This bundle was never validated: its error is unknown.")
+    if all(one.grid.max() <= 0.0 for one in activations):
+        yield Flag(FlagCode.NO_ACTIVATION, "No place of the film raised the age: there is no heat map to show.")
+
+
+def _looks_inverted(picture: NDArray[np.uint8]) -> bool:
+    """Whether the outer twelfth of a film is clearly brighter than its middle (the inner half of width and height).
+
+    Hands lie in the middle and are bright, the air around them dark. Medians, so that a lead marker does not count.
+    """
+    small = cv2.resize(picture, (48, 48), interpolation=cv2.INTER_AREA)
+    border = np.ones(small.shape, dtype=bool)
+    border[4:-4, 4:-4] = False
+    return float(np.median(small[border])) - float(np.median(small[12:-12, 12:-12])) > 255 * _INVERSION_STEP
+
+
+def _is_phantom(picture: NDArray[np.uint8]) -> bool:
+    """Whether a film is the sample that `boneage.phantom` draws, in whatever format and size it was saved.
+
+    The pixels decide, since a note in the file would be lost when it is converted.
+    """
+    seen = _thumbnail(picture)
+    return float((seen * _phantom_thumbnail()).mean()) > _PHANTOM_LIKENESS
+
+
+@lru_cache(maxsize=1)
+def _phantom_thumbnail() -> NDArray[np.float32]:
+    return _thumbnail(display_picture(draw_hand(height=640, width=480)))
+
+
+def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A picture at 64 x 48 pixels, with zero mean and unit variance."""
+    small = cv2.resize(picture, (48, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return np.asarray((small - small.mean()) / max(float(small.std()), 1e-6), dtype=np.float32)
+
+
+# --- JSON -----------------------------------------------------------------------------------------------------------
+
+
+def _rounded(months: float | None) -> float | None:
+    return None if months is None else round(months, 2)
+
+
+def _facts_json(facts: RadiographFacts) -> dict[str, Any]:
+    return {
+        "format": facts.format,
+        "bits_stored": facts.bits_stored,
+        "photometric": facts.photometric,
+        "inverted": facts.inverted,
+        "spacing_mm": None if facts.spacing_mm is None else [round(x, 5) for x in facts.spacing_mm],
+        "side": facts.side,
+        "body_part": facts.body_part,
+        "sex": None if facts.sex is None else facts.sex.value,
+        "study_date": None if facts.study_date is None else facts.study_date.isoformat(),
+        "modality": facts.modality,
+    }

@@ -1,0 +1,679 @@
+"""Bundles: a manifest, the graphs it names, their checksums and a self-test; run with ONNX Runtime, without torch.
+
+A bundle is a folder with ``bundle.json`` and ONNX files. It is data: no pickle, no code. Every graph has the inputs
+``view`` float32 (N, 1, H, W) and ``sex`` float32 (N, 2), one-hot, female first, and the outputs ``age_months`` (N,),
+``embedding`` (N, E), ``activation`` (N, h, w) in months and, if the net has one, ``age_distribution`` (N, 240).
+
+Whatever does not fit is refused by a :class:`~boneage.errors.BundleError` with one of the codes
+
+- ``bundle_not_found``;
+- ``bundle_invalid``: the manifest or a graph cannot be read;
+- ``bundle_checksum``: a graph is not the one that the manifest was written for;
+- ``bundle_mismatch``: an input or a graph is not what the manifest says;
+- ``bundle_output``: a net gave no usable number.
+
+Writing one adds ``bundle_exists`` (see `boneage.train.export`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import math
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.errors import BundleError
+from boneage.phantom import draw_hand
+from boneage.sex import Sex
+from boneage.views import CellGrid, GreyRule, Region, ViewSpec, cut_view
+
+FORMAT = 1
+"""Version of the manifest's layout that this program reads and writes."""
+
+MANIFEST_NAME = "bundle.json"
+
+DEFAULT_BUNDLE = "residual"
+"""The shipped bundle that ``default`` stands for."""
+
+SHIPPED = Path(__file__).parent / "bundles"
+"""Where the bundles lie that come with the package."""
+
+AGES = 240
+"""Length of an age distribution: one place a month, from 0."""
+
+METRIC_TYPES: Mapping[str, type] = {
+    "mad_months": float,
+    "ccc": float,
+    "rmse_months": float,
+    "split": str,
+    "films": int,
+    "mad_months_by_sex": dict,
+}
+"""What a manifest's metrics may hold: errors on `films` films of the split `split`, which the nets did not learn."""
+
+_METRICS_NEEDED = {"mad_months", "split", "films"}
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_GRAPH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.onnx")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_OUTPUTS = ("age_months", "embedding", "activation")
+_DISTRIBUTION = "age_distribution"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One net of a bundle.
+
+    Attributes:
+        name: unique in the bundle; lower case.
+        graph: file name of its ONNX graph, beside the manifest.
+        sha256: of that file, 64 hexadecimal digits.
+        view: what it reads.
+        cells: where the cells of its activation map lie on the view.
+        sexes: whom it may be asked about.
+        weight: in the mean over members, above 0; weights need not sum to 1.
+    """
+
+    name: str
+    graph: str
+    sha256: str
+    view: ViewSpec
+    cells: CellGrid
+    sexes: tuple[Sex, ...] = (Sex.FEMALE, Sex.MALE)
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What each member answered for the drawn phantom (`boneage.phantom.draw_hand` as it is called without arguments).
+
+    Attributes:
+        age_months: by sex, then by the member's name.
+        tolerance_months: how far another machine's answer may lie from it.
+    """
+
+    age_months: Mapping[Sex, Mapping[str, float]]
+    tolerance_months: float = 0.5
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``bundle.json`` says.
+
+    Attributes:
+        name: lower case; a shipped bundle's folder has the same.
+        version: of this bundle, as its makers count.
+        title: one line for a person.
+        created: ISO 8601 date, or date and time.
+        members: at least one for each sex.
+        age_mean_months, age_spread_months: of the ages in training.
+        self_test: expected answers for the drawn phantom.
+        recipe: as the nets were trained.
+        metrics: empty, or the keys of `METRIC_TYPES` (``mad_months``, ``split`` and ``films`` at least).
+        data: what the nets learnt from.
+        licence: of the weights.
+        format: layout of the manifest.
+    """
+
+    name: str
+    version: str
+    title: str
+    created: str
+    members: tuple[Member, ...]
+    age_mean_months: float
+    age_spread_months: float
+    self_test: SelfTest
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    data: str = ""
+    licence: str = ""
+    format: int = FORMAT
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain dicts, lists, strings and numbers."""
+        written = asdict(self)
+        written["self_test"]["age_months"] = {sex.value: dict(ages) for sex, ages in self.self_test.age_months.items()}
+        for member in written["members"]:
+            member["sexes"] = [sex.value for sex in member["sexes"]]
+        written["members"] = list(written["members"])
+        return {"format": written.pop("format"), **written}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Manifest:
+        """Read strictly: unknown or missing keys, wrong types and values out of range are refused.
+
+        Raises:
+            BundleError: ``bundle_invalid``.
+        """
+        keys = _record(value, _MANIFEST_TYPES, "the manifest")
+        if keys["format"] != FORMAT:
+            raise _invalid(f"the manifest has format {keys['format']}; this program reads format {FORMAT}")
+        members = tuple(_read_member(member) for member in keys.pop("members"))
+        manifest = cls(members=members, self_test=_read_self_test(keys.pop("self_test")), **keys)
+        _validate(manifest)
+        return manifest
+
+
+@dataclass(frozen=True)
+class MemberOutput:
+    """What one net says of one view.
+
+    Attributes:
+        age_months: its estimate.
+        embedding: float32 (E,), its last hidden layer.
+        activation: float32 (h, w) on the net's last feature map, in months: Grad-CAM's weighted sum before its ReLU.
+        age_distribution: float32 (240,), probability of each month of age; None if the net has no such output.
+    """
+
+    age_months: float
+    embedding: NDArray[np.float32]
+    activation: NDArray[np.float32]
+    age_distribution: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One thing that `Bundle.check` looked at. `detail` says what was found."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class BundleSummary:
+    """A shipped bundle as a list shows it. `mad_months` is None where the manifest has no metrics."""
+
+    name: str
+    version: str
+    title: str
+    created: str
+    members: int
+    mad_months: float | None
+    is_default: bool
+    directory: Path
+
+
+class _Node(Protocol):
+    """An input or output of a session."""
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+class _Session(Protocol):
+    """The part of ``onnxruntime.InferenceSession`` that is used."""
+
+    def get_inputs(self) -> list[_Node]: ...
+
+    def get_outputs(self) -> list[_Node]: ...
+
+    def run(self, names: list[str], feed: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]: ...
+
+
+class Bundle:
+    """An opened bundle. May be used from several threads at once.
+
+    Attributes:
+        directory: where it lies.
+        manifest: what it says of itself.
+        threads: that ONNX Runtime uses for one run.
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest, *, threads: int = 2) -> None:
+        self.directory = directory
+        self.manifest = manifest
+        self.threads = threads
+        self._sessions: dict[str, _Session] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, name_or_dir: str | Path = "default", *, threads: int = 2) -> Bundle:
+        """Open a bundle and verify its checksums once. Graphs are loaded when they are first run.
+
+        Args:
+            name_or_dir: ``default``, the name of a shipped bundle, or a folder. A text that names a shipped bundle
+                means that one, whatever folder of this name lies about; a `Path` is always a folder.
+            threads: for one run, at least 1.
+
+        Raises:
+            BundleError: ``bundle_not_found``, ``bundle_invalid``, ``bundle_checksum``.
+        """
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        directory = _find(name_or_dir)
+        bundle = cls(directory, read_manifest(directory), threads=threads)
+        for member in bundle.manifest.members:
+            _read_graph(directory, member)
+        return bundle
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """All nets."""
+        return self.manifest.members
+
+    def members_for(self, sex: Sex) -> tuple[Member, ...]:
+        """The nets that may be asked about this sex; at least one."""
+        return tuple(member for member in self.members if sex in member.sexes)
+
+    def run(self, member: Member, view: NDArray[np.float32], sex: Sex) -> MemberOutput:
+        """Ask one net about one view.
+
+        Args:
+            member: of this bundle.
+            view: float32 (h, w) as `boneage.views.cut_view` makes it by the member's own spec.
+            sex: of the patient.
+
+        Raises:
+            BundleError: see `run_batch`.
+        """
+        return self.run_batch(member, view[None], [sex])[0]
+
+    def run_batch(self, member: Member, views: NDArray[np.float32], sexes: Sequence[Sex]) -> list[MemberOutput]:
+        """Ask one net about several views in one pass.
+
+        Args:
+            member: of this bundle.
+            views: float32 (N, h, w), N at least 1.
+            sexes: N of them.
+
+        Raises:
+            BundleError: ``bundle_mismatch`` if an input does not fit the member or the graph not its manifest;
+                ``bundle_output`` if an output is not finite; ``bundle_checksum`` if the graph was exchanged since
+                opening; ``bundle_invalid`` if it cannot be loaded.
+        """
+        self._refuse_misfits(member, views, sexes)
+        session = self._session(member)
+        names = [node.name for node in session.get_outputs()]
+        one_hot = np.stack([sex.one_hot() for sex in sexes])
+        try:
+            arrays = session.run(names, {"view": np.ascontiguousarray(views[:, None]), "sex": one_hot})
+        except Exception as error:  # ONNX Runtime's errors have no common base but this
+            raise BundleError("bundle_mismatch", f"The graph {member.graph} cannot run: {error}") from error
+        return _split_outputs(member, dict(zip(names, arrays, strict=True)), len(views))
+
+    def check(self) -> list[CheckResult]:
+        """Look at everything: checksums, signatures, self-test on the drawn phantom, files that nothing names."""
+        tests: list[tuple[str, Callable[[], str]]] = [("files", self._check_files)]
+        for member in self.members:
+            tests += [
+                (f"checksum {member.name}", partial(_check_graph, self.directory, member)),
+                (f"signature {member.name}", partial(self._check_signature, member)),
+                (f"self-test {member.name}", partial(self._check_answer, member)),
+            ]
+        return [_attempt(name, test) for name, test in tests]
+
+    def ask_phantom(self, member: Member) -> dict[Sex, float]:
+        """What a member says of the drawn phantom, months, for each sex it serves. The self-test holds these."""
+        view = cut_view(draw_hand(), member.view)
+        return {sex: self.run(member, view, sex).age_months for sex in member.sexes}
+
+    def _refuse_misfits(self, member: Member, views: NDArray[np.float32], sexes: Sequence[Sex]) -> None:
+        if member not in self.members:
+            raise BundleError("bundle_mismatch", f"{member.name} is no member of the bundle {self.manifest.name}.")
+        size = (member.view.height, member.view.width)
+        if views.dtype != np.float32 or views.ndim != 3 or views.shape[1:] != size or not len(views):
+            raise BundleError(
+                "bundle_mismatch",
+                f"The member {member.name} reads float32 views of {size}, not {views.dtype} of {views.shape[1:]}.",
+            )
+        if len(sexes) != len(views):
+            raise BundleError("bundle_mismatch", f"{len(views)} views were given with {len(sexes)} sexes.")
+        foreign = set(sexes) - set(member.sexes)
+        if foreign:
+            raise BundleError("bundle_mismatch", f"The member {member.name} does not serve {sorted(foreign)}.")
+
+    def _session(self, member: Member) -> _Session:
+        """The member's graph, loaded once and kept."""
+        with self._lock:
+            if member.name not in self._sessions:
+                session = _load(_read_graph(self.directory, member), member, self.threads)
+                _refuse_signature(session, member)
+                self._sessions[member.name] = session
+            return self._sessions[member.name]
+
+    def _check_files(self) -> str:
+        named = {MANIFEST_NAME, *(member.graph for member in self.members)}
+        strange = sorted(path.name for path in self.directory.iterdir() if path.name not in named)
+        if strange:
+            raise BundleError("bundle_invalid", f"The manifest does not name {', '.join(strange)}.")
+        return f"{len(named)} files, all named"
+
+    def _check_signature(self, member: Member) -> str:
+        session = self._session(member)
+        return ", ".join(f"{node.name} {tuple(node.shape)}" for node in session.get_inputs() + session.get_outputs())
+
+    def _check_answer(self, member: Member) -> str:
+        expected = self.manifest.self_test
+        answers = self.ask_phantom(member)
+        off = max(abs(age - expected.age_months[sex][member.name]) for sex, age in answers.items())
+        if not off <= expected.tolerance_months:
+            raise BundleError("bundle_output", f"The answers for the drawn phantom are off by {off:.3f} months.")
+        return f"off by {off:.4f} months, {expected.tolerance_months:g} allowed"
+
+
+def list_bundles(directory: Path = SHIPPED) -> list[BundleSummary]:
+    """The bundles in a folder, by default those that come with the package, by name. Graphs are not read.
+
+    Raises:
+        BundleError: ``bundle_invalid`` for a folder whose manifest cannot be read.
+    """
+    folders = sorted(path.parent for path in directory.glob(f"*/{MANIFEST_NAME}"))
+    return [_summary(folder, read_manifest(folder)) for folder in folders]
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read and validate the manifest of a bundle; no graph is touched.
+
+    Raises:
+        BundleError: ``bundle_not_found`` if there is none, ``bundle_invalid`` if it is not a manifest.
+    """
+    path = directory / MANIFEST_NAME
+    try:
+        text = path.read_bytes().decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleError("bundle_not_found", f"There is no bundle at {directory}: no {MANIFEST_NAME}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError("bundle_invalid", f"{path} cannot be read: {error}.") from error
+    return Manifest.from_json(value)
+
+
+def write_manifest(manifest: Manifest, directory: Path) -> Path:
+    """Validate a manifest and write it into a folder, under a temporary name first. Returns the file's path.
+
+    Raises:
+        BundleError: ``bundle_invalid`` if it would not be read again as it is.
+    """
+    try:
+        text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise _invalid(f"the manifest holds what JSON cannot: {error}") from error
+    Manifest.from_json(json.loads(text))
+    path = directory / MANIFEST_NAME
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- finding and loading ---
+
+
+def _find(name_or_dir: str | Path) -> Path:
+    """The folder that a name or a path means."""
+    if isinstance(name_or_dir, str) and _NAME.fullmatch(name_or_dir):
+        name = DEFAULT_BUNDLE if name_or_dir == "default" else name_or_dir
+        if name_or_dir == "default" or (SHIPPED / name / MANIFEST_NAME).is_file():
+            return SHIPPED / name
+    directory = Path(name_or_dir)
+    if not directory.is_dir():
+        raise BundleError("bundle_not_found", f"{name_or_dir} is neither a shipped bundle nor a folder.")
+    return directory
+
+
+def _read_graph(directory: Path, member: Member) -> bytes:
+    """The bytes of a member's graph, verified. These bytes are loaded, so nobody can exchange them in between."""
+    try:
+        graph = (directory / member.graph).read_bytes()
+    except OSError as error:
+        raise BundleError("bundle_invalid", f"The graph {member.graph} cannot be read: {error}.") from error
+    if hashlib.sha256(graph).hexdigest() != member.sha256:
+        raise BundleError(
+            "bundle_checksum", f"The graph {member.graph} is damaged or was exchanged: its checksum is another."
+        )
+    return graph
+
+
+def _load(graph: bytes, member: Member, threads: int) -> _Session:
+    """A session on the CPU. ONNX Runtime is imported here, since that takes a good part of the time to start."""
+    import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415  # it ships no types
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    try:
+        session: _Session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no common base but this
+        raise BundleError("bundle_invalid", f"The graph {member.graph} cannot be loaded: {error}") from error
+    return session
+
+
+def _refuse_signature(session: _Session, member: Member) -> None:
+    """Refuse a graph whose inputs or outputs are not those of the contract."""
+    view = member.view
+    inputs = {node.name: node for node in session.get_inputs()}
+    outputs = {node.name: node for node in session.get_outputs()}
+    wanted: dict[str, tuple[int | None, ...]] = {"view": (None, 1, view.height, view.width), "sex": (None, 2)}
+    if set(inputs) != set(wanted):
+        raise _mismatch(member, f"has the inputs {sorted(inputs)}, not {sorted(wanted)}")
+    if not set(_OUTPUTS) <= set(outputs) <= {*_OUTPUTS, _DISTRIBUTION}:
+        raise _mismatch(member, f"has the outputs {sorted(outputs)}, not {sorted(_OUTPUTS)}")
+    wanted |= {"age_months": (None,), "embedding": (None, None), "activation": (None, None, None)}
+    wanted |= {_DISTRIBUTION: (None, AGES)}
+    for name, node in (inputs | outputs).items():
+        if node.type != "tensor(float)" or not _fits(node.shape, wanted[name]):
+            raise _mismatch(member, f"has {name} as {node.type} {node.shape}, not float32 {wanted[name]}")
+
+
+def _fits(shape: list[int | str | None], wanted: tuple[int | None, ...]) -> bool:
+    """Whether a declared shape allows the wanted one, and any batch size (the first axis)."""
+    if len(shape) != len(wanted) or isinstance(shape[0], int):
+        return False
+    pairs = zip(shape, wanted, strict=True)
+    return all(size is None or not isinstance(declared, int) or declared == size for declared, size in pairs)
+
+
+def _split_outputs(member: Member, arrays: dict[str, NDArray[np.float32]], count: int) -> list[MemberOutput]:
+    """One output for each view, refused unless every number is finite and every shape right."""
+    for name, rank in {"age_months": 1, "embedding": 2, "activation": 3, _DISTRIBUTION: 2}.items():
+        array = arrays.get(name)
+        if array is None:
+            continue
+        if array.ndim != rank or len(array) != count or not array.size:
+            raise _mismatch(member, f"gave {name} of shape {array.shape} for {count} views")
+        if not np.isfinite(array).all():
+            raise BundleError("bundle_output", f"The member {member.name} gave {name} that is not finite.")
+    spreads = arrays.get(_DISTRIBUTION)
+    if spreads is not None and (spreads.min() < 0 or np.abs(spreads.sum(axis=1) - 1).max() > 1e-3):
+        raise BundleError("bundle_output", f"The member {member.name} gave an age distribution that is none.")
+    return [
+        MemberOutput(
+            age_months=float(arrays["age_months"][row]),
+            embedding=arrays["embedding"][row],
+            activation=arrays["activation"][row],
+            age_distribution=None if spreads is None else spreads[row],
+        )
+        for row in range(count)
+    ]
+
+
+def _check_graph(directory: Path, member: Member) -> str:
+    return f"{len(_read_graph(directory, member)) / 1e6:.2f} MB, sha256 {member.sha256[:12]}…"
+
+
+def _attempt(name: str, test: Callable[[], str]) -> CheckResult:
+    try:
+        return CheckResult(name, True, test())
+    except BundleError as error:
+        return CheckResult(name, False, str(error))
+
+
+def _summary(directory: Path, manifest: Manifest) -> BundleSummary:
+    return BundleSummary(
+        name=manifest.name,
+        version=manifest.version,
+        title=manifest.title,
+        created=manifest.created,
+        members=len(manifest.members),
+        mad_months=manifest.metrics.get("mad_months"),
+        is_default=directory == SHIPPED / DEFAULT_BUNDLE,
+        directory=directory,
+    )
+
+
+# --- reading a manifest strictly ---
+
+_MANIFEST_TYPES: dict[str, type] = {
+    "format": int,
+    "name": str,
+    "version": str,
+    "title": str,
+    "created": str,
+    "members": list,
+    "age_mean_months": float,
+    "age_spread_months": float,
+    "self_test": dict,
+    "recipe": dict,
+    "metrics": dict,
+    "data": str,
+    "licence": str,
+}
+_MEMBER_TYPES: dict[str, type] = {
+    "name": str,
+    "graph": str,
+    "sha256": str,
+    "view": dict,
+    "cells": dict,
+    "sexes": list,
+    "weight": float,
+}
+_CELL_TYPES: dict[str, type] = {"pixels": float, "first": float}
+_VIEW_TYPES: dict[str, type] = {"region": str, "height": int, "width": int, "grey": str}
+
+
+def _invalid(message: str) -> BundleError:
+    return BundleError("bundle_invalid", f"This is no valid bundle: {message}.")
+
+
+def _mismatch(member: Member, message: str) -> BundleError:
+    return BundleError("bundle_mismatch", f"The graph {member.graph} {message}.")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys occur once."""
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return record
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a number")
+
+
+def _record(value: Any, types: Mapping[str, type], where: str) -> dict[str, Any]:
+    """An object with exactly these keys, each of its type."""
+    if not isinstance(value, dict):
+        raise _invalid(f"{where} is not an object")
+    unknown, missing = sorted(set(value) - set(types)), sorted(set(types) - set(value))
+    if unknown or missing:
+        raise _invalid(f"{where} has unknown keys {unknown} and lacks {missing}")
+    return {key: _typed(value[key], kind, f"{key} of {where}") for key, kind in types.items()}
+
+
+def _typed(value: Any, kind: type, where: str) -> Any:
+    """A value of this type; a finite whole number is also a float, true and false are no numbers."""
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if abs(value) > 1e9 or math.isnan(value):
+            raise _invalid(f"{where} is out of range")
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise _invalid(f"{where} is not of type {kind.__name__}")
+    return value
+
+
+def _read_member(value: Any) -> Member:
+    keys = _record(value, _MEMBER_TYPES, "a member")
+    where = f"the member {keys['name']!r}"
+    if not (_NAME.fullmatch(keys["name"]) and _SHA256.fullmatch(keys["sha256"]) and keys["weight"] > 0):
+        raise _invalid(f"{where} has a name, checksum or weight that is none")
+    if not _GRAPH.fullmatch(keys["graph"]):
+        raise _invalid(f"the graph of {where} is not the plain name of an ONNX file: {keys['graph']!r}")
+    sexes = tuple(_read_sex(sex, where) for sex in keys.pop("sexes"))
+    if not sexes or len(set(sexes)) != len(sexes):
+        raise _invalid(f"{where} serves no sex, or one of them twice")
+    cells = CellGrid(**_record(keys.pop("cells"), _CELL_TYPES, f"the cells of {where}"))
+    if not 0 < cells.pixels <= 4096:
+        raise _invalid(f"the cells of {where} are {cells.pixels} pixels wide")
+    return Member(view=_read_view(keys.pop("view"), where), cells=cells, sexes=sexes, **keys)
+
+
+def _read_view(value: Any, where: str) -> ViewSpec:
+    keys = _record(value, _VIEW_TYPES, f"the view of {where}")
+    if keys["region"] not in get_args(Region) or keys["grey"] not in get_args(GreyRule):
+        raise _invalid(f"the view of {where} has the region {keys['region']!r} and the grey rule {keys['grey']!r}")
+    if not (16 <= keys["height"] <= 4096 and 16 <= keys["width"] <= 4096):
+        raise _invalid(f"the view of {where} is smaller than 16 or larger than 4096 pixels")
+    return ViewSpec(**keys)
+
+
+def _read_sex(value: Any, where: str) -> Sex:
+    if value not in ("F", "M"):
+        raise _invalid(f"{where} names a sex as {value!r}, not F or M")
+    return Sex(value)
+
+
+def _read_self_test(value: Any) -> SelfTest:
+    keys = _record(value, {"age_months": dict, "tolerance_months": float}, "the self-test")
+    if not keys["tolerance_months"] > 0:
+        raise _invalid("the self-test tolerates nothing")
+    ages: dict[Sex, dict[str, float]] = {}
+    for sex, by_member in keys["age_months"].items():
+        where = "the self-test"
+        named = _typed(by_member, dict, f"{sex} of {where}")
+        ages[_read_sex(sex, where)] = {name: _typed(age, float, where) for name, age in named.items()}
+    return SelfTest(ages, keys["tolerance_months"])
+
+
+def _validate(manifest: Manifest) -> None:
+    """Refuse what no single key shows."""
+    if not _NAME.fullmatch(manifest.name) or not manifest.version or not manifest.title:
+        raise _invalid("the name is not lower case letters and digits, or version or title are empty")
+    try:
+        datetime.datetime.fromisoformat(manifest.created)
+    except ValueError as error:
+        raise _invalid(f"created is not an ISO 8601 date: {manifest.created!r}") from error
+    if not (0 < manifest.age_mean_months < AGES and 0 < manifest.age_spread_months < AGES):
+        raise _invalid("the age mean and spread of training are out of range")
+    names = [member.name for member in manifest.members]
+    if len(set(names)) != len(names):
+        raise _invalid("two members have one name")
+    for sex in Sex:
+        serving = {member.name for member in manifest.members if sex in member.sexes}
+        if not serving or set(manifest.self_test.age_months.get(sex, {})) != serving:
+            raise _invalid(f"there is no member for sex {sex}, or the self-test does not know just those there are")
+    _validate_metrics(manifest.metrics)
+
+
+def _validate_metrics(metrics: Mapping[str, Any]) -> None:
+    """Metrics are none, or those of `METRIC_TYPES`; errors are not negative."""
+    if not metrics:
+        return
+    unknown, missing = sorted(set(metrics) - set(METRIC_TYPES)), sorted(_METRICS_NEEDED - set(metrics))
+    if unknown or missing:
+        raise _invalid(f"the metrics have unknown keys {unknown} and lack {missing}")
+    read = {key: _typed(value, METRIC_TYPES[key], f"{key} of the metrics") for key, value in metrics.items()}
+    by_sex = read.get("mad_months_by_sex", {})
+    if by_sex:
+        by_sex = _record(by_sex, {"F": float, "M": float}, "mad_months_by_sex")
+    errors = [read["mad_months"], read.get("rmse_months", 0.0), *by_sex.values()]
+    if min(errors) < 0 or read["films"] < 1 or abs(read.get("ccc", 0.0)) > 1:
+        raise _invalid("a metric is out of range")

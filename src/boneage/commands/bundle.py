@@ -1,0 +1,71 @@
+"""``boneage bundle list | show | check``."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group()
+def bundle() -> None:
+    """List, show and check bundles: folders with nets (ONNX) and a manifest that says what they are."""
+
+
+@bundle.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each bundle.")
+def list_(as_json: bool) -> None:
+    """List the bundles that come with the program. The default is marked with a star."""
+    import json
+
+    from boneage.bundle import list_bundles
+
+    for one in list_bundles():
+        error = "not validated" if one.mad_months is None else f"validation MAD {one.mad_months:.2f} months"
+        if as_json:
+            keys = ("name", "version", "title", "created", "members", "mad_months", "is_default")
+            click.echo(json.dumps({key: getattr(one, key) for key in keys}, ensure_ascii=False))
+        else:
+            star = "*" if one.is_default else " "
+            nets = "1 net" if one.members == 1 else f"{one.members} nets"
+            click.echo(f"{star} {one.name} {one.version}: {one.title} ({nets}, {error})")
+
+
+@bundle.command()
+@click.argument("name_or_dir", default="default")
+@click.option("--json", "as_json", is_flag=True, help="The whole manifest as JSON.")
+def show(name_or_dir: str, as_json: bool) -> None:
+    """Show what the bundle NAME_OR_DIR says of itself."""
+    import json
+
+    from boneage.bundle import Bundle
+
+    manifest = Bundle.open(name_or_dir).manifest
+    said = manifest.to_json()
+    if as_json:
+        click.echo(json.dumps(said, indent=2, ensure_ascii=False))
+        return
+    for key in ("name", "version", "title", "created", "data", "licence", "age_mean_months", "age_spread_months"):
+        click.echo(f"{key}: {said[key]}")
+    for member in manifest.members:
+        view, sexes = member.view, " ".join(sex.value for sex in member.sexes)
+        size = f"{view.width} x {view.height}, grey by {view.grey}"
+        click.echo(
+            f"member {member.name}: {member.graph}, view {view.region} {size}, sex {sexes}, weight {member.weight:g}"
+        )
+    for key, value in said["metrics"].items():
+        click.echo(f"metric {key}: {value}")
+
+
+@bundle.command()
+@click.argument("name_or_dir", default="default")
+@click.pass_context
+def check(ctx: click.Context, name_or_dir: str) -> None:
+    """Check the bundle NAME_OR_DIR: checksums, signatures of the graphs, and its self-test on the drawn phantom."""
+    from boneage.bundle import Bundle
+    from boneage.errors import BundleError
+
+    results = Bundle.open(name_or_dir).check()
+    for result in results:
+        click.echo(f"{'ok  ' if result.passed else 'FAIL'} {result.name}: {result.detail}")
+    failed = [result.name for result in results if not result.passed]
+    if failed:
+        raise BundleError("bundle_check_failed", f"{len(failed)} of {len(results)} checks failed: {', '.join(failed)}.")

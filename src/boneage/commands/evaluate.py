@@ -1,0 +1,135 @@
+"""``boneage evaluate``: from predictions, or from labelled films and a bundle, to tables and plots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from boneage.commands.each_film import assess_each, chosen_films, counted, open_for_many
+from boneage.errors import BoneageError, Refusal, TableError
+
+if TYPE_CHECKING:
+    from boneage.evaluate.predictions import Predictions
+    from boneage.films import LabelledFilm
+
+
+class AllRefusedError(BoneageError):
+    """Not one film could be assessed, so that there is nothing to evaluate. Code ``all_refused``."""
+
+    exit_status = Refusal.exit_status
+
+
+@click.command()
+@click.argument("predictions", required=False, type=click.Path(path_type=Path))
+@click.option("--films", type=click.Path(path_type=Path), help="CSV of labelled films to assess first.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of their images; by default beside the CSV.")
+@click.option("--split", help="Part of the films (column split), or all.")
+@click.option("--bundle", metavar="NAME_OR_DIR", help="Bundle that assesses the films. [default: the shipped one]")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
+@click.option("--by", multiple=True, metavar="COLUMN", help="Also group by this column; may be given several times.")
+@click.option("--plots/--no-plots", default=True, show_default=True, help="Draw plots; needs boneage[plot].")
+def evaluate(
+    *,
+    predictions: Path | None,
+    films: Path | None,
+    images: Path | None,
+    split: str | None,
+    bundle: str | None,
+    out: Path,
+    by: tuple[str, ...],
+    plots: bool,
+) -> None:
+    """Hold estimates against labels: MAD, CCC, RMSE, bias and more, by sex, age and stage of development.
+
+    Reads PREDICTIONS (a CSV with id,sex,boneage,age_months), or assesses --films with a bundle and writes
+    predictions.csv and refused.csv. Writes tables.md, tables.csv and plots/*.png, and prints the overall figures.
+    Exits with 3 if a film was refused; the figures are then those of the others.
+
+    \b
+    Examples:
+      boneage evaluate predictions.csv --out results --by resolution
+      boneage evaluate --films radiographs.csv --split validation --out results
+    """  # click reads the control character
+    from boneage.evaluate.plots import require_matplotlib
+    from boneage.evaluate.predictions import read_predictions
+
+    if (predictions is None) == (films is None):
+        raise click.UsageError("Give either a table of PREDICTIONS or --films.")
+    if plots:
+        require_matplotlib()
+    if films is not None:
+        table, notes, refused = _assess(chosen_films(films, images, split), bundle or "default", out, by)
+        notes = [f"Labels: {films.name}" + (f", split {split}" if split else ""), *notes]
+    elif images or split or bundle:
+        raise click.UsageError("--images, --split and --bundle belong to --films.")
+    else:
+        assert predictions is not None  # noqa: S101 - one of the two was given; for the type checker
+        table, notes, refused = read_predictions(predictions), [f"Predictions: {predictions.name}"], 0
+    _write(table, notes, out, by, plots)
+    if refused:
+        click.get_current_context().exit(Refusal.exit_status)
+
+
+def _assess(
+    films: Sequence[LabelledFilm], bundle_name: str, out: Path, by: Sequence[str]
+) -> tuple[Predictions, list[str], int]:
+    """Assess films and write predictions and refusals; also gives notes on what was done and how many were refused."""
+    import numpy as np
+
+    from boneage.csv_table import write_rows
+    from boneage.evaluate.predictions import Predictions, write_predictions
+
+    unknown = [column for column in by if column not in films[0].groups]
+    if unknown:  # said now and not after an hour
+        raise TableError("table_columns", f"The films have no column {', '.join(unknown)} to group by.")
+    bundle = open_for_many(bundle_name)
+    assessed: list[tuple[LabelledFilm, float]] = []
+    refused: list[tuple[LabelledFilm, Refusal]] = []
+    flags: list[str] = []
+    for film, result in assess_each(films, bundle):
+        if isinstance(result, Refusal):
+            refused.append((film, result))
+        else:
+            assessed.append((film, round(result.age_months, 3)))
+            flags += [flag.code.value for flag in result.flags]
+    write_rows(
+        out / "refused.csv",
+        ("id", "sex", "boneage", "image", "error", "message"),
+        [(film.id, film.sex, film.boneage_months, film.image.name, no.code, no.message) for film, no in refused],
+    )
+    if not assessed:
+        raise AllRefusedError(
+            "all_refused", f"None of the {len(films)} films could be assessed; see {out / 'refused.csv'}."
+        )
+    predictions = Predictions(
+        ids=tuple(film.id for film, _ in assessed),
+        sexes=tuple(film.sex for film, _ in assessed),
+        boneage_months=np.array([film.boneage_months for film, _ in assessed]),
+        age_months=np.array([age for _, age in assessed]),
+        groups={column: tuple(film.groups[column] for film, _ in assessed) for column in films[0].groups},
+    )
+    write_predictions(out / "predictions.csv", predictions)
+    reasons = f" ({counted(no.code for _, no in refused)})" if refused else ""
+    notes = [
+        f"Bundle: {bundle.manifest.name} {bundle.manifest.version}",
+        f"Films: {len(films)}, of which {len(assessed)} assessed and {len(refused)} refused{reasons}",
+        f"Flags raised: {counted(flags)}",
+    ]
+    return predictions, notes, len(refused)
+
+
+def _write(predictions: Predictions, notes: Sequence[str], out: Path, by: Sequence[str], plots: bool) -> None:
+    from boneage.evaluate.plots import draw_plots
+    from boneage.evaluate.tables import make_tables, overall_lines, to_markdown, write_tidy
+    from boneage.files import write_text
+
+    tables = make_tables(predictions, by)
+    write_text(out / "tables.md", to_markdown(tables, "Evaluation", notes))
+    write_tidy(out / "tables.csv", tables)
+    if plots:
+        draw_plots(out / "plots", predictions)
+    click.echo("\n".join([*notes, "", *overall_lines(tables)]))
+    click.echo(f"\nTables{' and plots' if plots else ''} of all groups: {out}")

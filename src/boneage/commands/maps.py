@@ -1,0 +1,88 @@
+"""``boneage maps``: where a bundle looks at each stage of skeletal development."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from boneage.commands.each_film import assess_each, chosen_films, counted, open_for_many
+from boneage.errors import Refusal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from boneage.assessment import Assessment
+    from boneage.bundle import Bundle
+    from boneage.films import LabelledFilm
+    from boneage.sex import Sex
+
+_FRAME_SIDE = 128
+"""Films of every shape are laid over one another in a square of this side, as in a whole-film view, pixels.
+
+Fine enough for hands that are not registered, and too coarse for a single film's lead letters to be read in a mean.
+"""
+
+
+@click.command()
+@click.argument("films", type=click.Path(path_type=Path))
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of the images; by default beside the CSV.")
+@click.option("--split", help="Part of the films (column split), or all.")
+@click.option("--bundle", default="default", show_default=True, metavar="NAME_OR_DIR", help="Bundle to look at.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG file of the sheet.")
+def maps(films: Path, images: Path | None, split: str | None, bundle: str, out: Path) -> None:
+    """Draw the mean activation map of each developmental stage and sex over FILMS (Souza & Oliveira, Fig. 9).
+
+    FILMS is a CSV of labelled films. Each panel is a mean of at least 20 films; smaller groups are only counted.
+
+    \b
+    Example:
+      boneage maps radiographs.csv --split validation --out maps.png
+    """  # click reads the control character
+    from boneage.evaluate.maps import SMALLEST_MEAN, draw_maps, mean_maps
+    from boneage.evaluate.plots import require_matplotlib
+    from boneage.evaluate.tables import SEX_LABELS
+    from boneage.sex import Sex
+    from boneage.stages import Stage
+
+    require_matplotlib()
+    refusals: list[str] = []
+    means = mean_maps(_samples(chosen_films(films, images, split), open_for_many(bundle), refusals))
+    draw_maps(out, means)
+    for sex in Sex:
+        for stage in Stage:
+            if (sex, stage) in means:
+                mean = means[sex, stage]
+                note = "" if mean.heat is not None else f"  left out: fewer than {SMALLEST_MEAN}"
+                click.echo(f"{SEX_LABELS[sex]:6}{stage.label:24}{mean.count:6} films{note}")
+    if refusals:
+        click.echo(f"Refused: {counted(refusals)}", err=True)
+    click.echo(f"Sheet: {out}")
+
+
+def _samples(
+    films: Sequence[LabelledFilm], bundle: Bundle, refusals: list[str]
+) -> Iterator[tuple[Sex, float, NDArray[np.float32], NDArray[np.float32]]]:
+    """What `boneage.evaluate.maps.mean_maps` takes; codes of refused films are added to `refusals`."""
+    for film, result in assess_each(films, bundle):
+        if isinstance(result, Refusal):
+            refusals.append(result.code)
+        else:
+            heat, picture = _in_frame(result)
+            yield film.sex, film.boneage_months, heat, picture
+
+
+def _in_frame(assessment: Assessment) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Heat map and film in the common frame, padded as a whole-film view, float32 (128, 128)."""
+    import numpy as np
+
+    from boneage.geometry import fit_inside, sample
+
+    height, width = assessment.picture.shape
+    to_frame = fit_inside(height, width, _FRAME_SIDE, _FRAME_SIDE)
+    heat = sample(assessment.heat_map().values, to_frame, _FRAME_SIDE, _FRAME_SIDE)
+    picture = sample(assessment.picture.astype(np.float32), to_frame, _FRAME_SIDE, _FRAME_SIDE)
+    return np.clip(heat, 0.0, 1.0), picture

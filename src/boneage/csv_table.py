@@ -1,0 +1,133 @@
+"""CSV tables: strict reading into rows that know their line, and writing in one piece.
+
+Everything that reads a table of an operator (films, lists, predictions) goes through here, so that the same mistake
+gets the same :class:`~boneage.errors.TableError` everywhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boneage.errors import TableError
+from boneage.files import written_whole
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        table: where it was read.
+        line: its last line in the file; the header is line 1.
+        cells: text by column, white space around it removed.
+    """
+
+    table: Path
+    line: int
+    cells: Mapping[str, str]
+
+    def text(self, column: str) -> str:
+        """A cell that must not be empty.
+
+        Raises:
+            TableError: ``table_value``.
+        """
+        if not self.cells[column]:
+            raise self.bad_value(column, "must not be empty")
+        return self.cells[column]
+
+    def number(self, column: str, low: float = -math.inf, high: float = math.inf) -> float:
+        """A cell that must hold a finite number from `low` to `high`.
+
+        Raises:
+            TableError: ``table_value``.
+        """
+        try:
+            value = float(self.cells[column])
+        except ValueError:
+            raise self.bad_value(column, "must be a number") from None
+        if not math.isfinite(value):
+            raise self.bad_value(column, "must be a finite number")
+        if not low <= value <= high:
+            raise self.bad_value(column, f"must lie between {low:g} and {high:g}")
+        return value
+
+    def bad_value(self, column: str, reason: str) -> TableError:
+        """The error ``table_value`` for one cell of this row, to be raised by the caller."""
+        return TableError(
+            "table_value", f"{self.table}, line {self.line}: {column} {reason}, not {self.cells[column]!r}."
+        )
+
+
+def read_rows(table: Path, required: Sequence[str]) -> list[Row]:
+    """Read a CSV file with a header (UTF-8, commas; a byte order mark and empty lines are allowed).
+
+    Args:
+        table: the file.
+        required: columns that must be there; others may be.
+
+    Raises:
+        TableError: ``table_not_found``; ``table_unreadable`` if it is not UTF-8 text or not CSV; ``table_columns`` if
+            a column is missing or named twice; ``table_value`` if a row has too many or too few cells; ``table_empty``
+            without rows.
+    """
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            columns = _header(table, next(reader, []), required)
+            rows = [_row(table, reader.line_num, columns, cells) for cells in reader if cells]
+    except (FileNotFoundError, NotADirectoryError):
+        raise TableError("table_not_found", f"There is no table {table}.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TableError("table_unreadable", f"{table} cannot be read as a CSV table: {error}.") from error
+    if not rows:
+        raise TableError("table_empty", f"{table} has no rows.")
+    return rows
+
+
+def refuse_duplicates(rows: Sequence[Row], column: str) -> None:
+    """Check that a column names each row differently.
+
+    Raises:
+        TableError: ``table_duplicate`` with both lines; ``table_value`` for an empty cell.
+    """
+    line_of: dict[str, int] = {}
+    for row in rows:
+        first = line_of.setdefault(row.text(column), row.line)
+        if first != row.line:
+            raise TableError(
+                "table_duplicate",
+                f"{row.table}: the {column} {row.cells[column]!r} is on line {first} and on line {row.line}.",
+            )
+
+
+def _header(table: Path, cells: Sequence[str], required: Sequence[str]) -> list[str]:
+    columns = [cell.strip() for cell in cells]
+    missing = [column for column in required if column not in columns]
+    if missing:
+        raise TableError(
+            "table_columns",
+            f"{table} must have the column(s) {', '.join(missing)}; it has {', '.join(columns) or 'none'}.",
+        )
+    repeated = sorted({column for column in columns if columns.count(column) > 1})
+    if repeated:
+        raise TableError("table_columns", f"{table} has the column(s) {', '.join(map(repr, repeated))} more than once.")
+    return columns
+
+
+def _row(table: Path, line: int, columns: Sequence[str], cells: Sequence[str]) -> Row:
+    if len(cells) != len(columns):
+        raise TableError("table_value", f"{table}, line {line}: {len(cells)} cells instead of {len(columns)}.")
+    return Row(table, line, dict(zip(columns, (cell.strip() for cell in cells), strict=True)))
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV table (UTF-8, commas, line feeds), in one piece; numbers as short as they read back the same."""
+    with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)

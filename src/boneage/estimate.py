@@ -1,0 +1,84 @@
+"""From the answers of a bundle's members to one bone age."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from boneage.bundle import Manifest, MemberOutput
+from boneage.errors import BundleError
+from boneage.sex import Sex
+
+YOUNGEST_MONTHS, OLDEST_MONTHS = 0.0, 228.0
+"""The range of bone ages that a reader can give: Greulich and Pyle's plates end at 19 years (228 months)."""
+
+NINETEEN_IN_TWENTY = 1.96
+"""Standard errors on either side that hold 95 % of a normal distribution."""
+
+
+@dataclass(frozen=True)
+class AgeEstimate:
+    """A bone age with what is known of its error.
+
+    Attributes:
+        age_months: weighted mean over the members, never below 0.
+        member_ages_months: what each member said, unclipped.
+        typical_error_months: mean absolute difference from readers on the bundle's validation films, of this sex where
+            the manifest has it; None if the bundle was never validated. It speaks of films like those, not of this one.
+        interval_months: (low, high): 1.96 root mean squared errors of the validation films on either side, cut at 0.
+            The readers' age would lie within for about 95 % of such films; the width is the same for every film. None
+            without that figure.
+        outside_range: the mean lay outside 0 to 228 months, where no reader's age lies: not a number to trust.
+    """
+
+    age_months: float
+    member_ages_months: Mapping[str, float]
+    typical_error_months: float | None = None
+    interval_months: tuple[float, float] | None = None
+    outside_range: bool = False
+
+
+def combine(outputs: Mapping[str, MemberOutput], manifest: Manifest, *, sex: Sex | None = None) -> AgeEstimate:
+    """One estimate from several members: the mean, weighted as the manifest says, over the members given.
+
+    Args:
+        outputs: by the members' names; at least one. Weights are renormalised over them.
+        manifest: of the bundle they belong to.
+        sex: of the patient, for the error figures of this sex where the manifest has them.
+
+    Raises:
+        BundleError: ``bundle_mismatch`` if there is no output, or one of a member that the manifest does not know;
+            ``bundle_output`` if an age is not a finite number.
+    """
+    weights = {member.name: member.weight for member in manifest.members}
+    strangers = sorted(set(outputs) - set(weights))
+    if strangers or not outputs:
+        raise BundleError("bundle_mismatch", f"Outputs to combine: {sorted(outputs)}; members: {sorted(weights)}.")
+    ages = {name: output.age_months for name, output in outputs.items()}
+    if not all(math.isfinite(age) for age in ages.values()):
+        raise BundleError("bundle_output", f"An age to combine is not a finite number: {ages}.")
+    total = sum(weights[name] for name in ages)
+    mean = sum(weights[name] * age for name, age in ages.items()) / total
+    age_months = max(mean, YOUNGEST_MONTHS)
+    return AgeEstimate(
+        age_months=age_months,
+        member_ages_months=ages,
+        typical_error_months=_typical_error(manifest, sex),
+        interval_months=_interval(age_months, manifest),
+        outside_range=not YOUNGEST_MONTHS <= mean <= OLDEST_MONTHS,
+    )
+
+
+def _typical_error(manifest: Manifest, sex: Sex | None) -> float | None:
+    by_sex = manifest.metrics.get("mad_months_by_sex", {})
+    error = by_sex.get(sex.value) if sex is not None else None
+    return error if error is not None else manifest.metrics.get("mad_months")
+
+
+def _interval(age_months: float, manifest: Manifest) -> tuple[float, float] | None:
+    rmse = manifest.metrics.get("rmse_months")
+    if rmse is None:
+        return None
+    reach = NINETEEN_IN_TWENTY * rmse
+    return max(age_months - reach, YOUNGEST_MONTHS), age_months + reach

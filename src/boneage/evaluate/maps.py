@@ -1,0 +1,150 @@
+"""Mean maps: where a system looks at each stage of skeletal development (Souza & Oliveira, section VI and Fig. 9).
+
+Heat maps of single films are scattered; the mean over many films of one stage and sex shows what the system has learnt
+to look at. Films are laid over one another as the net sees them and are not registered, so the outlines are blurred.
+
+A mean of few films could show a single child's hand. Means of fewer than `SMALLEST_MEAN` films are never given out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.evaluate.plots import drawing
+from boneage.evaluate.tables import SEX_LABELS
+from boneage.sex import Sex
+from boneage.stages import Stage, stage_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SMALLEST_MEAN = 20
+
+FloatMap = NDArray[np.floating]
+
+_STRONGEST_OPACITY = 0.72
+_COLOUR_SCALE = "inferno"
+
+
+@dataclass(frozen=True, eq=False)
+class MeanMap:
+    """The mean over the films of one sex and stage.
+
+    Attributes:
+        count: films that belong here.
+        heat: float64 (h, w), 0..1, mean of the films' heat maps; None if the films are too few to be shown.
+        film: float64 (h, w), 0..1, mean of the films; None likewise.
+    """
+
+    count: int
+    heat: NDArray[np.float64] | None = None
+    film: NDArray[np.float64] | None = None
+
+
+class _Sum:
+    """A running sum of heat maps and films."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.count = 0
+        self.heat = np.zeros(shape)
+        self.film = np.zeros(shape)
+
+    def add(self, heat: FloatMap, film: FloatMap) -> None:
+        self.count += 1
+        self.heat += heat
+        # Films differ in exposure: each counts with its own range.
+        low, high = float(film.min()), float(film.max())
+        self.film += (film - low) / (high - low) if high > low else 0.0
+
+    def mean(self) -> MeanMap:
+        if self.count < SMALLEST_MEAN:
+            return MeanMap(self.count)
+        return MeanMap(self.count, self.heat / self.count, self.film / self.count)
+
+
+def mean_maps(samples: Iterable[tuple[Sex, float, FloatMap, FloatMap]]) -> dict[tuple[Sex, Stage], MeanMap]:
+    """Average heat maps by sex and stage. Holds sums only, so any number of films may pass.
+
+    Args:
+        samples: for each film its sex, its bone age in months (the label), its heat map (h, w), 0..1 relative to its
+            strongest place, and the film in the same frame (h, w), any grey scale.
+
+    Returns:
+        For each sex and stage that occurs, its mean; without pictures where fewer than `SMALLEST_MEAN` films belong.
+
+    Raises:
+        ValueError: a map has another shape than those before it, or is not within 0 to 1.
+    """
+    sums: dict[tuple[Sex, Stage], _Sum] = {}
+    shape: tuple[int, ...] | None = None
+    for sex, age_months, heat, film in samples:
+        shape = shape or heat.shape
+        if heat.shape != shape or film.shape != shape or len(shape) != 2:
+            raise ValueError(f"heat {heat.shape} and film {film.shape} must have one shape (h, w), here {shape}")
+        if not (heat.min() >= 0.0 and heat.max() <= 1.0):
+            raise ValueError("a heat map must lie within 0 to 1")
+        sums.setdefault((sex, stage_of(age_months, sex)), _Sum(shape)).add(heat, film)
+    return {key: one.mean() for key, one in sums.items()}
+
+
+def draw_maps(path: Path, means: Mapping[tuple[Sex, Stage], MeanMap]) -> None:
+    """Draw a sheet, a row a sex and a column a stage: the mean film in grey, the mean heat map over it in colour.
+
+    All panels share one colour scale, from 0 to the strongest mean. Stages without a film of either sex are left out;
+    groups too small to show are named with their number of films.
+
+    Args:
+        path: of the PNG file.
+        means: from :func:`mean_maps`.
+
+    Raises:
+        BoneageError: ``extra_missing`` without matplotlib.
+    """
+    stages = [stage for stage in Stage if any((sex, stage) in means for sex in Sex)]
+    strongest = max((float(mean.heat.max()) for mean in means.values() if mean.heat is not None), default=1.0) or 1.0
+    tallness = next((mean.heat.shape[0] / mean.heat.shape[1] for mean in means.values() if mean.heat is not None), 1.0)
+    with drawing(path, 0.9 + 2.1 * max(len(stages), 1), 1.3 + 3.75 * tallness) as figure:
+        figure.suptitle("Mean activation by stage of skeletal development", fontsize=12, fontweight="bold")
+        grid = figure.subplots(len(Sex), max(len(stages), 1), squeeze=False)
+        for row, sex in zip(grid, Sex, strict=True):
+            for axes, stage in zip(row, stages, strict=False):
+                _panel(axes, means.get((sex, stage), MeanMap(0)), strongest, tallness)
+                if sex is Sex.FEMALE:
+                    axes.set_title(stage.label, fontsize=10, loc="center", pad=8)
+            row[0].set_ylabel(SEX_LABELS[sex], fontsize=10, fontweight="bold", labelpad=8)
+        _colour_bar(grid, strongest)
+
+
+def _panel(axes: Axes, mean: MeanMap, strongest: float, tallness: float) -> None:
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    if mean.heat is None or mean.film is None:
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect=tallness, facecolor="#f3f4f6")
+        films = "film" if mean.count == 1 else "films"
+        note = f"{mean.count} {films}:\ntoo few to show" if mean.count else "no films"
+        axes.text(0.5, 0.5, note, ha="center", va="center", fontsize=9, color="#8a929c")
+        return
+    axes.imshow(mean.film, cmap="gray", interpolation="bilinear")
+    share = mean.heat / strongest
+    axes.imshow(
+        share, cmap=_COLOUR_SCALE, vmin=0.0, vmax=1.0, alpha=_STRONGEST_OPACITY * share, interpolation="bilinear"
+    )
+    axes.set_xlabel(f"mean of {mean.count} films", fontsize=8, labelpad=5)
+
+
+def _colour_bar(grid: NDArray[np.object_], strongest: float) -> None:
+    from matplotlib.cm import ScalarMappable  # noqa: PLC0415 - the extra's import stays inside
+    from matplotlib.colors import Normalize  # noqa: PLC0415
+
+    scale = ScalarMappable(Normalize(0.0, strongest), _COLOUR_SCALE)
+    bar = grid[0, 0].figure.colorbar(scale, ax=grid, shrink=0.7, aspect=30, pad=0.02)
+    bar.set_label("Mean activation\n(share of each film's strongest)", fontsize=9)
+    bar.outline.set_visible(False)
+    bar.ax.grid(visible=False)

@@ -1,0 +1,104 @@
+"""The predictions table: what evaluation reads, whoever made it.
+
+CSV with the columns ``id,sex,boneage,age_months`` (label and estimate, months); any further column can group the
+figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.csv_table import Row, read_rows, refuse_duplicates, write_rows
+from boneage.errors import Refusal, TableError
+from boneage.sex import Sex
+from boneage.stages import Stage, stage_of
+
+_COLUMNS = ("id", "sex", "boneage", "age_months")
+_AGE_RANGE_MONTHS = (0.0, 240.0)
+_ESTIMATE_RANGE_MONTHS = (-1200.0, 1200.0)
+"""No bound on how wrong a net may be, but one on what is no longer an age in months (days, milliseconds)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """N films with labels and estimates.
+
+    Attributes:
+        ids: N names, all different.
+        sexes: N.
+        boneage_months: labels, months, float64 (N,).
+        age_months: estimates, months, float64 (N,).
+        groups: by column, N texts.
+    """
+
+    ids: tuple[str, ...]
+    sexes: tuple[Sex, ...]
+    boneage_months: NDArray[np.float64]
+    age_months: NDArray[np.float64]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def error_months(self) -> NDArray[np.float64]:
+        """Estimate minus label, months, (N,)."""
+        return self.age_months - self.boneage_months
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The developmental stage of each label (not of the estimate)."""
+        return tuple(stage_of(age, sex) for age, sex in zip(self.boneage_months, self.sexes, strict=True))
+
+    def group(self, column: str) -> tuple[str, ...]:
+        """The texts of one further column.
+
+        Raises:
+            TableError: ``table_columns`` if there is no such column.
+        """
+        if column not in self.groups:
+            known = ", ".join(self.groups) or "none"
+            raise TableError(
+                "table_columns", f"The predictions have no column {column!r} to group by; they have {known}."
+            )
+        return self.groups[column]
+
+
+def read_predictions(table: Path) -> Predictions:
+    """Read a predictions table.
+
+    Raises:
+        TableError: as :func:`boneage.csv_table.read_rows`; ``table_value`` with the line of a bad cell;
+            ``table_duplicate`` for an id that comes twice.
+    """
+    rows = read_rows(table, _COLUMNS)
+    refuse_duplicates(rows, "id")
+    further = [column for column in rows[0].cells if column not in _COLUMNS]
+    return Predictions(
+        ids=tuple(row.text("id") for row in rows),
+        sexes=tuple(_sex(row) for row in rows),
+        boneage_months=np.array([row.number("boneage", *_AGE_RANGE_MONTHS) for row in rows]),
+        age_months=np.array([row.number("age_months", *_ESTIMATE_RANGE_MONTHS) for row in rows]),
+        groups={column: tuple(row.cells[column] for row in rows) for column in further},
+    )
+
+
+def write_predictions(table: Path, predictions: Predictions) -> None:
+    """Write a predictions table in one piece; it reads back the same, to the bit."""
+    ages = predictions.boneage_months.tolist(), predictions.age_months.tolist()
+    write_rows(
+        table,
+        (*_COLUMNS, *predictions.groups),
+        zip(predictions.ids, predictions.sexes, *ages, *predictions.groups.values(), strict=True),
+    )
+
+
+def _sex(row: Row) -> Sex:
+    try:
+        return Sex.parse(row.cells["sex"])
+    except Refusal:
+        raise row.bad_value("sex", "must be F or M") from None

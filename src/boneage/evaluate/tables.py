@@ -1,0 +1,209 @@
+"""Figures by group of films, as Markdown for people and as a tidy CSV for programs.
+
+Groups are made by the label: grouping by the estimate would make every system look biased.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from boneage.csv_table import write_rows
+from boneage.evaluate.metrics import RESAMPLES, Figure, measure
+from boneage.evaluate.predictions import Predictions
+from boneage.sex import Sex
+from boneage.stages import Stage
+
+SMALLEST_GROUP = 5
+"""Fewer films than this are only counted: their figures would be noise, and could be traced to one child."""
+
+BAND_MONTHS = 24
+
+SEX_LABELS = {Sex.FEMALE: "Girls", Sex.MALE: "Boys"}
+
+_METRIC_LABELS = {
+    "mad": "MAD, months",
+    "ccc": "CCC",
+    "rmse": "RMSE, months",
+    "median": "Median absolute error, months",
+    "bias": "Bias (estimate minus label), months",
+    "within_6": "Within 6 months",
+    "within_12": "Within 12 months",
+    "within_24": "Within 24 months",
+    "pearson": "Pearson r",
+}
+_MARKDOWN_COLUMNS = ("mad", "ccc", "rmse", "median", "bias", "within_6", "within_12", "within_24")
+_MARKDOWN_HEADS = ("MAD [95 % interval]", "CCC", "RMSE", "median", "bias", "≤ 6", "≤ 12", "≤ 24")
+
+
+@dataclass(frozen=True)
+class GroupFigures:
+    """Figures of one group of films.
+
+    Attributes:
+        group: its name, unique in its table.
+        n: films.
+        figures: by metric; empty if the group is too small.
+    """
+
+    group: str
+    n: int
+    figures: Mapping[str, Figure]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Figures of all groups by one criterion: ``overall``, ``sex``, ``age_band``, ``stage``, ``sex_and_stage`` or a
+    column.
+    """
+
+    criterion: str
+    title: str
+    groups: tuple[GroupFigures, ...]
+
+
+def make_tables(
+    predictions: Predictions, by: Sequence[str] = (), *, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Table]:
+    """Figures overall, by sex, by 2-year band of bone age, by developmental stage, by sex and stage, and by columns.
+
+    Args:
+        predictions: at least one film.
+        by: further columns of the predictions.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Raises:
+        TableError: ``table_columns`` for an unknown column of `by`.
+    """
+    sexes, stages = predictions.sexes, predictions.stages()
+    bands = [int(age // BAND_MONTHS) for age in predictions.boneage_months]
+    criteria: list[tuple[str, str, Sequence[Hashable], Mapping[Hashable, str]]] = [
+        ("overall", "Overall", [0] * len(predictions), {0: "All films"}),
+        ("sex", "By sex", sexes, {sex: SEX_LABELS[sex] for sex in Sex}),
+        ("age_band", "By bone age", bands, {band: _band_label(band) for band in sorted(set(bands))}),
+        ("stage", "By developmental stage", stages, {stage: stage.label for stage in Stage}),
+        (
+            "sex_and_stage",
+            "By sex and developmental stage",
+            list(zip(sexes, stages, strict=True)),
+            {(sex, stage): f"{SEX_LABELS[sex]}, {stage.label.lower()}" for sex in Sex for stage in Stage},
+        ),
+    ]
+    for column in by:
+        texts = predictions.group(column)
+        criteria.append((column, f"By {column}", texts, {text: text or "(empty)" for text in sorted(set(texts))}))
+    return [
+        Table(criterion, title, _groups(predictions, keys, labels, resamples, seed))
+        for criterion, title, keys, labels in criteria
+    ]
+
+
+def _band_label(band: int) -> str:
+    years = BAND_MONTHS // 12
+    return f"{band * years} to {(band + 1) * years} years"
+
+
+def _groups(
+    predictions: Predictions, keys: Sequence[Hashable], labels: Mapping[Hashable, str], resamples: int, seed: int
+) -> tuple[GroupFigures, ...]:
+    groups = []
+    for key, label in labels.items():
+        chosen = np.array([other == key for other in keys])
+        count = int(chosen.sum())
+        if count == 0:
+            continue
+        figures: Mapping[str, Figure] = {}
+        if count >= SMALLEST_GROUP:
+            figures = measure(
+                predictions.boneage_months[chosen], predictions.age_months[chosen], resamples=resamples, seed=seed
+            )
+        groups.append(GroupFigures(label, count, figures))
+    return tuple(groups)
+
+
+def overall_lines(tables: Sequence[Table]) -> list[str]:
+    """The overall figures as lines of a Markdown table, one metric a line, each with its interval."""
+    overall = tables[0].groups[0]
+    rows = [
+        (
+            _METRIC_LABELS[name],
+            _number(name, figure.value),
+            f"{_number(name, figure.low)} to {_number(name, figure.high)}",
+        )
+        for name, figure in overall.figures.items()
+    ]
+    return _markdown(("", f"{overall.n} films", "95 % interval"), rows or [("too few films for figures", "", "")])
+
+
+def to_markdown(tables: Sequence[Table], heading: str, notes: Sequence[str] = ()) -> str:
+    """All tables as one Markdown text.
+
+    Args:
+        tables: from :func:`make_tables`.
+        heading: of the text.
+        notes: lines of the list below the heading: what was evaluated, and which films were refused.
+    """
+    lines = [f"# {heading}", "", *(f"- {note}" for note in notes), *([""] if notes else []), *overall_lines(tables)]
+    for table in tables[1:]:
+        rows = [(group.group, str(group.n), *_cells(group)) for group in table.groups]
+        lines += ["", f"## {table.title}", "", *_markdown(("", "films", *_MARKDOWN_HEADS), rows)]
+    lines += [
+        "",
+        "Months, unless a share or a coefficient. Groups are by the label. Intervals: percentile bootstrap over films, "
+        f"seeded. Groups of fewer than {SMALLEST_GROUP} films are only counted. CCC shrinks with the range of ages in "
+        "a group: compare it between systems, not between groups. Stages: see `boneage.stages`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_tidy(path: Path, tables: Sequence[Table]) -> None:
+    """Write one line for each figure: ``criterion,group,n,metric,value,low,high``.
+
+    A group too small for figures has one line with an empty metric; undefined values are empty.
+    """
+    rows: list[Sequence[object]] = []
+    for table in tables:
+        for group in table.groups:
+            start = (table.criterion, group.group, group.n)
+            rows += [
+                (*start, name, *(_tidy(value) for value in (figure.value, figure.low, figure.high)))
+                for name, figure in group.figures.items()
+            ] or [(*start, "", "", "", "")]
+    write_rows(path, ("criterion", "group", "n", "metric", "value", "low", "high"), rows)
+
+
+def _cells(group: GroupFigures) -> list[str]:
+    if not group.figures:
+        return [""] * len(_MARKDOWN_COLUMNS)
+    cells = [_number(name, group.figures[name].value) for name in _MARKDOWN_COLUMNS]
+    mad = group.figures["mad"]
+    cells[0] += f" [{_number('mad', mad.low)}, {_number('mad', mad.high)}]"
+    return cells
+
+
+def _number(metric: str, value: float) -> str:
+    if not math.isfinite(value):
+        return "undefined"
+    if metric.startswith("within_"):
+        return f"{100 * value:.1f} %"
+    if metric in {"ccc", "pearson"}:
+        return f"{value:.3f}"
+    # A rounded -0.00 would say that a bias has a direction.
+    return f"{round(value, 2) + 0.0:+.2f}" if metric == "bias" else f"{value:.2f}"
+
+
+def _tidy(value: float) -> str:
+    return f"{value:.6g}" if math.isfinite(value) else ""
+
+
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    rule = "|" + "|".join(["---", *["---:"] * (len(heads) - 1)]) + "|"
+    return [line(heads), rule, *(line(row) for row in rows)]

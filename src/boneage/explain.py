@@ -1,0 +1,218 @@
+"""Where a net looked: from an activation map to a heat map on the film, and to a picture that a reader can judge.
+
+The map is Grad-CAM's (Souza & Oliveira, section VI): feature maps of the last convolutions, weighted by the gradient of
+the age with respect to them, and of that sum the positive part. Bundles give the sum before its positive part is taken,
+in months.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.errors import BundleError
+from boneage.geometry import Transform
+from boneage.views import CellGrid, ViewSpec
+
+DISPLAY_SIDE = 1024
+"""Longest side of a film as it is drawn for people, pixels."""
+
+_SMALLEST_SIDE = 640
+"""Smaller films are enlarged to this longest side, so that the labels of the colour scale stay legible."""
+
+_DISPLAY_PERCENTILES = (0.2, 99.8)
+"""Grey levels drawn black and white. Many films use a small part of their range and could not be judged otherwise."""
+
+_STRONGEST_OPACITY = 0.62
+_FAINTEST_SHOWN = 0.08
+"""Values below this are not tinted at all: the film should look untouched where nothing was found."""
+
+_SCALE_TICKS = ((1.0, "strongest"), (0.5, "half"), (0.0, "none"))
+_INK = (228, 228, 228)
+_PANEL = (16, 16, 18)
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """How strongly places of a film raised the age, relative to the strongest.
+
+    Attributes:
+        values: float32 (H, W), 0..1; 1 is `peak_months`.
+        peak_months: largest value of the activation map behind it, months; 0 if nothing raised the age.
+    """
+
+    values: NDArray[np.float32]
+    peak_months: float
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show. Such a map is zero everywhere: to be reported, not drawn as if it spoke."""
+        return self.peak_months <= 0.0
+
+
+def heat_map(
+    activation: NDArray[np.float32],
+    film_shape: tuple[int, int],
+    view_to_film: Transform,
+    spec: ViewSpec,
+    cells: CellGrid,
+) -> HeatMap:
+    """Bring an activation map onto the film through one transform (grid to view to film).
+
+    The positive part is taken on the net's own grid, as Grad-CAM does, and then interpolated smoothly.
+
+    Args:
+        activation: (h, w), Grad-CAM's signed sum, months.
+        film_shape: (H, W) of the film, or of a reduced copy to which `view_to_film` then leads.
+        view_to_film: from the view's coordinates to the film's.
+        spec: the view that the net saw.
+        cells: where the map's cells lie on the view.
+
+    Raises:
+        BundleError: ``bundle_output`` if the map is not a grid of finite numbers.
+    """
+    grid = np.asarray(activation, dtype=np.float32)
+    if grid.ndim != 2 or grid.size == 0 or not np.isfinite(grid).all():
+        raise BundleError("bundle_output", "The bundle gave an activation map that is not a grid of finite numbers.")
+    positive = np.maximum(grid, np.float32(0.0))
+    peak = float(positive.max())
+    if not peak > 0.0:
+        return HeatMap(np.zeros(film_shape, dtype=np.float32), 0.0)
+    grid_to_film = cells.to_view().then(view_to_film)
+    values = _warp(
+        np.asarray(positive / peak, dtype=np.float32), grid_to_film, film_shape, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE
+    )
+    np.clip(values, 0.0, 1.0, out=values)  # cubic interpolation overshoots a little
+    if not _covers(view_to_film, spec, film_shape):
+        view = np.ones((spec.height, spec.width), dtype=np.float32)
+        values *= _warp(view, view_to_film, film_shape, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+    return HeatMap(values, peak)
+
+
+def mean_heat_map(maps: Sequence[HeatMap], weights: Sequence[float]) -> HeatMap:
+    """The weighted mean, in months, of maps of one film that come from several views.
+
+    Args:
+        maps: at least one, all of one shape.
+        weights: one for each map, positive.
+    """
+    if len(maps) == 1:
+        return maps[0]
+    total = float(sum(weights))
+    months = np.zeros_like(maps[0].values)
+    for one, weight in zip(maps, weights, strict=True):
+        months += one.values * np.float32(one.peak_months * weight / total)
+    peak = float(months.max())
+    return HeatMap(months / np.float32(peak) if peak > 0.0 else months, peak)
+
+
+def display_size(film_shape: tuple[int, int], longest: int = DISPLAY_SIDE) -> tuple[int, int]:
+    """Shape (h, w) at which a film of shape (H, W) is drawn: its longest side brought to 640 to `longest` pixels."""
+    height, width = film_shape
+    side = min(max(height, width, min(_SMALLEST_SIDE, longest)), longest)
+    zoom = side / max(height, width)
+    return max(1, round(height * zoom)), max(1, round(width * zoom))
+
+
+def display_picture(pixels: NDArray[np.float32], longest: int = DISPLAY_SIDE) -> NDArray[np.uint8]:
+    """A film as it is drawn for people.
+
+    Args:
+        pixels: float32 (H, W), 0..1, bone bright.
+        longest: limit of the longest side, pixels.
+
+    Returns:
+        uint8 (h, w) of `display_size`, its grey levels spread over the whole range.
+    """
+    height, width = display_size(pixels.shape, longest)
+    shrinks = height < pixels.shape[0]
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    low, high = np.percentile(small[::4, ::4] if min(small.shape) > 64 else small, _DISPLAY_PERCENTILES)
+    stretched = (small - np.float32(low)) * np.float32(255.0 / max(float(high - low), 1e-6))
+    return np.asarray(np.rint(np.clip(stretched, 0.0, 255.0)), dtype=np.uint8)
+
+
+def overlay(picture: NDArray[np.uint8], heat: HeatMap, *, scale_bar: bool = True) -> NDArray[np.uint8]:
+    """Lay a heat map over a film in colour: the warmer and the more opaque, the stronger.
+
+    Args:
+        picture: uint8 (h, w), the film as `display_picture` gives it.
+        heat: its map, of the same shape, or of another size of the same film.
+        scale_bar: add a panel with the colour scale at the right side.
+
+    Returns:
+        RGB, uint8 (h, w, 3), or (h, w + panel, 3) with the scale. A film whose map is empty comes back grey.
+    """
+    height, width = picture.shape
+    values = heat.values
+    if values.shape != picture.shape:
+        values = np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA), dtype=np.float32)
+    levels = np.rint(values * np.float32(255.0)).astype(np.uint8)
+    opacity = _opacity()[levels][..., None]
+    film = np.repeat(picture[..., None], 3, axis=2)
+    mixed = film + opacity * (_colours()[levels] - film)
+    blended = np.rint(mixed).astype(np.uint8)
+    return np.hstack([blended, _scale_panel(height, heat)]) if scale_bar else blended
+
+
+def scale_colours(count: int) -> list[tuple[int, int, int]]:
+    """`count` (at least 2) colours of the scale as (red, green, blue), 0..255, from nothing to the strongest."""
+    steps = np.linspace(0, 255, count).round().astype(int)
+    return [(int(red), int(green), int(blue)) for red, green, blue in _colours()[steps]]
+
+
+def _warp(
+    grid: NDArray[np.float32], to_film: Transform, film_shape: tuple[int, int], interpolation: int, border: int
+) -> NDArray[np.float32]:
+    # OpenCV puts the centre of the first cell at 0, we at 0.5.
+    to_index = Transform.shift(0.5, 0.5).then(to_film).then(Transform.shift(-0.5, -0.5))
+    height, width = film_shape
+    warped = cv2.warpAffine(grid, to_index.matrix[:2], (width, height), flags=interpolation, borderMode=border)
+    return np.asarray(warped, dtype=np.float32)
+
+
+def _covers(view_to_film: Transform, spec: ViewSpec, film_shape: tuple[int, int]) -> bool:
+    """Whether the view holds the whole film, up to a tenth of a view's pixel."""
+    height, width = film_shape
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], dtype=np.float64)
+    seen = view_to_film.inverse().points(corners)
+    return bool((seen >= -0.1).all() and (seen <= np.array([spec.width, spec.height]) + 0.1).all())
+
+
+def _colours() -> NDArray[np.float32]:
+    """The colour scale, (256, 3) RGB 0..255: OpenCV's *inferno* from violet to amber, growing evenly in lightness."""
+    whole = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1]
+    positions = np.linspace(70, 214, 256)
+    return np.stack([np.interp(positions, np.arange(256), whole[:, i]) for i in range(3)], axis=1).astype(np.float32)
+
+
+def _opacity() -> NDArray[np.float32]:
+    """Opacity for each of 256 values, (256,): none for the faintest, then growing, never hiding the bone."""
+    values = np.linspace(0.0, 1.0, 256)
+    grown = np.clip((values - _FAINTEST_SHOWN) / (1.0 - _FAINTEST_SHOWN), 0.0, 1.0)
+    return np.asarray(_STRONGEST_OPACITY * grown**0.75, dtype=np.float32)
+
+
+def _scale_panel(height: int, heat: HeatMap) -> NDArray[np.uint8]:
+    """The colour scale as a panel of the given height, RGB."""
+    unit = max(8, height // 48)
+    panel = np.full((height, 8 * unit, 3), _PANEL, dtype=np.uint8)
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, unit / 36
+    if heat.is_empty:
+        cv2.putText(panel, "no activation", (unit // 2, 2 * unit), font, size, _INK, 1, cv2.LINE_AA)
+        return panel
+    top, bottom = 3 * unit, max(height - 3 * unit, 3 * unit + 2)
+    ramp = _colours()[np.linspace(255, 0, bottom - top).round().astype(int)]
+    opacity = _opacity()[np.linspace(255, 0, bottom - top).round().astype(int)][:, None]
+    # As over mid grey, so that the scale shows what is seen on the film.
+    shown = np.rint(112 + opacity / _STRONGEST_OPACITY * (ramp - 112)).astype(np.uint8)
+    panel[top:bottom, unit : 2 * unit] = shown[:, None]
+    for value, label in _SCALE_TICKS:
+        y = round(bottom - 1 - value * (bottom - 1 - top))
+        cv2.line(panel, (2 * unit, y), (2 * unit + unit // 3, y), _INK, 1, cv2.LINE_AA)
+        cv2.putText(panel, label, (2 * unit + unit // 2 + 2, y + unit // 4), font, size, _INK, 1, cv2.LINE_AA)
+    return panel

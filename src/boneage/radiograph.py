@@ -1,0 +1,111 @@
+"""From a file to a radiograph: the one way in which films enter, whatever they are stored as.
+
+radiograph = read_radiograph("hand.dcm")
+radiograph.pixels      # float32 (H, W), 0..1, bone bright
+radiograph.facts       # what the file says: spacing, side, age at the study
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.errors import Refusal, RefusalCode
+from boneage.image_headers import PictureHeader, damaged, read_picture_header
+from boneage.pictures import decode_picture
+from boneage.radiograph_facts import DEFAULT_LIMITS, RadiographFacts, ReadLimits
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["Radiograph", "RadiographFacts", "ReadLimits", "read_radiograph"]
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """A film as it was read.
+
+    Attributes:
+        pixels: float32 (H, W), 0..1, finite, C-contiguous, bone bright, upright as the file says. The darkest is not
+            always 0, nor the brightest 1.
+        facts: what the file says.
+    """
+
+    pixels: NDArray[np.float32]
+    facts: RadiographFacts
+
+
+def read_radiograph(
+    source: str | os.PathLike[str] | bytes | Dataset, limits: ReadLimits = DEFAULT_LIMITS
+) -> Radiograph:
+    """Read a radiograph.
+
+    PNG and TIFF of 8 and 16 bits, JPEG, WebP, and DICOM: CR, DX and Secondary Capture, uncompressed, deflated, or as
+    JPEG (baseline, 12-bit, lossless), JPEG-LS, JPEG 2000 or RLE. Colour that is really grey is taken. A picture's
+    levels are divided by 255 or 65,535; a DICOM object's go through its look-up tables and windows
+    (`boneage.dicom_pixels.read_dicom`).
+
+    Args:
+        source: path of a file, its content, or a DICOM data set.
+        limits: how large it may be; checked before any pixel is decoded.
+
+    Raises:
+        Refusal: ``not_found``, ``unreadable``, ``too_large``, ``too_small``, ``not_grayscale``, ``several_frames`` or
+            ``not_a_radiograph``.
+        TypeError: the source is none of these kinds.
+    """
+    if isinstance(source, str | os.PathLike):
+        source = _read_file(Path(source), limits)
+    if not isinstance(source, bytes):
+        return _read_dataset(source, limits)
+    limits.check_bytes(len(source))
+    if _is_dicom(source):
+        return _read_dicom(source, limits)
+    header = read_picture_header(source)
+    if header is None:
+        raise damaged("it is neither PNG, JPEG, TIFF, WebP nor DICOM" if source else "it is empty")
+    return _read_picture(header, limits)
+
+
+def _read_file(path: Path, limits: ReadLimits) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device could keep the reader waiting for ever
+            raise Refusal(RefusalCode.NOT_FOUND, f"{path.name!r} is not a file.")
+        limits.check_bytes(status.st_size)
+        with path.open("rb") as file:
+            return file.read(limits.max_bytes + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise Refusal(RefusalCode.NOT_FOUND, f"{path.name!r} cannot be opened: {reason}.") from error
+
+
+def _is_dicom(data: bytes) -> bool:
+    # Not by dicom_pixels: its import would delay everyone who reads PNG.
+    return data[128:132] == b"DICM" or data[:2] in {b"\x02\x00", b"\x08\x00"}
+
+
+def _read_picture(header: PictureHeader, limits: ReadLimits) -> Radiograph:
+    limits.check_size(header.height, header.width, header.decoded_bytes_per_pixel)
+    facts = RadiographFacts(format=header.format, bits_stored=header.bits, inverted=header.white_is_zero)
+    return Radiograph(decode_picture(header), facts)
+
+
+def _read_dicom(source: bytes | Dataset, limits: ReadLimits) -> Radiograph:
+    from boneage.dicom_pixels import read_dicom  # noqa: PLC0415  # pydicom is slow to import
+
+    return Radiograph(*read_dicom(source, limits))
+
+
+def _read_dataset(source: object, limits: ReadLimits) -> Radiograph:
+    from pydicom import Dataset  # noqa: PLC0415  # as above
+
+    if not isinstance(source, Dataset):
+        raise TypeError(f"a path, bytes or a pydicom data set, not {type(source).__name__}")
+    return _read_dicom(source, limits)

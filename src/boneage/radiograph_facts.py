@@ -1,0 +1,105 @@
+"""What a file says about its radiograph, and how large a file may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from boneage.errors import Refusal, RefusalCode
+from boneage.sex import Sex
+
+RadiographFormat = Literal["png", "jpeg", "tiff", "webp", "dicom"]
+Side = Literal["L", "R"]
+
+_USUAL_BYTES_PER_PIXEL = 4
+"""Decoded bytes that one of `ReadLimits.max_pixels` stands for: 16-bit grey and 8-bit colour with alpha lie within."""
+
+
+@dataclass(frozen=True)
+class RadiographFacts:
+    """What the file says, nothing guessed: every field but the first two may be missing in pictures that are not DICOM.
+
+    Attributes:
+        format: kind of file.
+        bits_stored: bits in which a grey level is stored (DICOM: Bits Stored), 1..16.
+        photometric: DICOM's Photometric Interpretation; None for other files.
+        inverted: the file says that its low values are bright (MONOCHROME1, Presentation LUT Shape INVERSE, a TIFF
+            whose white is zero), and the pixels were turned so that bone is bright.
+        spacing_mm: distance between the centres of neighbouring pixels, (between rows, between columns), mm. DICOM
+            only. Preferred is Pixel Spacing, calibrated to the patient's plane where it differs from the detector's;
+            then Imager Pixel Spacing, at the detector, where the hand is magnified by a few per cent; then Nominal
+            Scanned Pixel Spacing of a digitised film (PS3.3, 10.7.1.3). The resolution of PNG, JPEG and TIFF is not
+            taken: it is a printer's, not a radiograph's.
+        side: which hand, from Image Laterality, else Laterality.
+        body_part: Body Part Examined as it stands.
+        sex: Patient's Sex if it is F or M.
+        age_months: chronological age at the study. Patient's Age; where birth and study date agree with it within its
+            unit (whole years, months, weeks or days), the finer age by these dates. Without it from the dates alone.
+        birth_date: Patient's Birth Date.
+        study_date: Study Date, else Acquisition Date, else Content Date.
+        modality: Modality as it stands.
+    """
+
+    format: RadiographFormat
+    bits_stored: int
+    photometric: str | None = None
+    inverted: bool = False
+    spacing_mm: tuple[float, float] | None = None
+    side: Side | None = None
+    body_part: str | None = None
+    sex: Sex | None = None
+    age_months: float | None = None
+    birth_date: date | None = None
+    study_date: date | None = None
+    modality: str | None = None
+
+
+@dataclass(frozen=True)
+class ReadLimits:
+    """How large a file is read; all checked before its pixels are decoded.
+
+    Attributes:
+        max_bytes: size of the file, bytes; also of what a deflated DICOM file inflates to.
+        max_pixels: height times width. Pictures that decode to more than 4 bytes a pixel (16-bit colour) may have
+            proportionally fewer.
+        min_side: the shorter side, pixels.
+    """
+
+    max_bytes: int = 256 * 2**20
+    max_pixels: int = 100_000_000
+    min_side: int = 64
+
+    def check_bytes(self, count: int) -> None:
+        """Refuse a file of this many bytes.
+
+        Raises:
+            Refusal: ``too_large``.
+        """
+        if count > self.max_bytes:
+            raise Refusal(
+                RefusalCode.TOO_LARGE,
+                f"The file holds {count / 2**20:.0f} MiB; at most {self.max_bytes / 2**20:.0f} MiB are read.",
+            )
+
+    def check_size(self, height: int, width: int, bytes_per_pixel: int = 1) -> None:
+        """Refuse a picture of this size, pixels, that decodes to this many bytes a pixel.
+
+        Raises:
+            Refusal: ``too_large`` or ``too_small``.
+        """
+        weight = max(1.0, bytes_per_pixel / _USUAL_BYTES_PER_PIXEL)
+        if height * width * weight > self.max_pixels:
+            raise Refusal(
+                RefusalCode.TOO_LARGE,
+                f"The picture is said to have {width} x {height} pixels; at most {self.max_pixels / 1e6:g} million are"
+                " read.",
+            )
+        if min(height, width) < self.min_side:
+            raise Refusal(
+                RefusalCode.TOO_SMALL,
+                f"The picture has {width} x {height} pixels; bones cannot be judged under {self.min_side} a side.",
+            )
+
+
+DEFAULT_LIMITS = ReadLimits()

@@ -1,0 +1,367 @@
+"""From an `Assessment` to what people and programs read: text, JSON, CSV, picture, page."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.assessment import NOTICE, SCHEMA, Assessment, FlagCode, age_in_words
+from boneage.csv_table import write_rows
+from boneage.errors import BoneageError
+from boneage.explain import overlay, scale_colours
+from boneage.files import write_text, written_whole
+from boneage.sex import Sex
+
+CSV_COLUMNS = (
+    "image",
+    "sex",
+    "age_months",
+    "age_text",
+    "typical_error_months",
+    "chronological_age_months",
+    "difference_months",
+    "flags",
+    "bundle",
+    "bundle_version",
+    "error",
+    "message",
+)
+"""Columns of the table of a batch. A film that was refused has no age, and its code in ``error``."""
+
+_JPEG_QUALITY = 92
+_SEX_WORDS = {Sex.FEMALE: "female", Sex.MALE: "male"}
+_WARM_STEPS = 9
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A film that was not assessed: what takes the place of its assessment in a batch's output."""
+
+    sex_text: str
+    error: BoneageError
+
+
+Outcome = Assessment | Refused
+
+
+# --- text, JSON, CSV ------------------------------------------------------------------------------------------------
+
+
+def text(image: str, assessment: Assessment) -> str:
+    """The estimate as a line for a person, and a line for each doubt.
+
+    Args:
+        image: what to call the film.
+        assessment: of it.
+    """
+    age = (
+        f"{assessment.age_text} ({assessment.age_months:.1f} months{_error_words(assessment)}), {assessment.sex.value}"
+    )
+    if assessment.has_flag(FlagCode.PHANTOM):
+        age += " - a drawn phantom: this number means nothing"
+    doubts = [flag for flag in assessment.flags if flag.code is not FlagCode.PHANTOM]
+    return "\n".join([f"{image}: {age}", *(f"  {flag.code.value}: {flag.message}" for flag in doubts)])
+
+
+def json_text(outcome: Outcome, image: str | None = None, *, indent: int | None = None) -> str:
+    """An assessment by its one schema.
+
+    Of a refused film: ``schema``, ``image``, ``sex``, ``age_months`` null, and ``error``: {``code``, ``message``}.
+
+    Args:
+        outcome: of a film.
+        image: the file's name, for a refused film.
+        indent: spaces to indent by; one line if None.
+    """
+    value: dict[str, Any]
+    if isinstance(outcome, Refused):
+        error = {"code": outcome.error.code, "message": outcome.error.message}
+        value = {"schema": SCHEMA, "image": image, "sex": outcome.sex_text, "age_months": None, "error": error}
+    else:
+        value = outcome.to_json()
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def csv_row(image: str, outcome: Outcome) -> list[str]:
+    """The row of a film, as `CSV_COLUMNS`.
+
+    Args:
+        image: the film's path as the user gave it, so that the table can be joined with theirs.
+        outcome: an assessment, or why there is none.
+    """
+    cells: dict[str, object] = {"image": image}
+    if isinstance(outcome, Refused):
+        cells |= {"sex": outcome.sex_text, "error": outcome.error.code, "message": outcome.error.message}
+    else:
+        said = outcome.to_json()
+        cells |= {key: said[key] for key in CSV_COLUMNS if key in said and key != "image"}
+        cells |= {
+            "flags": " ".join(flag.code.value for flag in outcome.flags),
+            "bundle": outcome.bundle_name,
+            "bundle_version": outcome.bundle_version,
+        }
+    values = [cells.get(column) for column in CSV_COLUMNS]
+    return ["" if value is None else str(value) for value in values]
+
+
+def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    """Write the table of a batch (`csv_row`) in one piece."""
+    write_rows(path, CSV_COLUMNS, rows)
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def write_files(assessment: Assessment, directory: Path, stem: str) -> list[Path]:
+    """Write ``<stem>.overlay.png``, ``<stem>.html`` and ``<stem>.json``, each in one piece. Returns their paths.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    picture, page_path, data = outputs_of(directory, stem)
+    with written_whole(picture) as temporary:
+        temporary.write_bytes(overlay_png(assessment))
+    write_text(page_path, page(assessment))
+    write_text(data, json_text(assessment, indent=2) + "\n")
+    return [picture, page_path, data]
+
+
+def outputs_of(directory: Path, stem: str) -> tuple[Path, Path, Path]:
+    """The paths that `write_files` writes to."""
+    return directory / f"{stem}.overlay.png", directory / f"{stem}.html", directory / f"{stem}.json"
+
+
+def overlay_png(assessment: Assessment) -> bytes:
+    """The film with its heat map and the colour scale, as PNG."""
+    return _encoded(".png", overlay(assessment.picture, assessment.heat_map()))
+
+
+def _encoded(suffix: str, picture: NDArray[np.uint8]) -> bytes:
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if suffix == ".jpg" else []
+    bgr = picture if picture.ndim == 2 else np.ascontiguousarray(picture[..., ::-1])
+    done, data = cv2.imencode(suffix, bgr, options)
+    if not done:
+        raise OSError(f"a picture of {picture.shape} could not be encoded as {suffix}")
+    return data.tobytes()
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+
+def page(assessment: Assessment, *, created: datetime | None = None) -> str:
+    """One A4 page in HTML that needs nothing beside itself: estimate, doubts, film and overlay, facts.
+
+    Everything that comes from a file is escaped, and the page forbids itself scripts and any network.
+
+    Args:
+        assessment: to show.
+        created: date and time to print; now if not given.
+    """
+    moment = (created or datetime.now().astimezone()).strftime("%Y-%m-%d %H:%M %Z").strip()
+    name = assessment.source_name or "radiograph"
+    return _PAGE.substitute(
+        title=escape(f"Bone age: {name}"),
+        name=escape(name),
+        created=escape(moment),
+        answer=_answer_html(assessment),
+        flags=_flags_html(assessment),
+        pictures=_pictures_html(assessment),
+        facts="".join(
+            f"<div><dt>{escape(term)}</dt><dd>{escape(value)}</dd></div>" for term, value in _facts(assessment)
+        ),
+        notice=escape(NOTICE),
+    )
+
+
+def _error_words(assessment: Assessment) -> str:
+    error = assessment.estimate.typical_error_months
+    return "" if error is None or assessment.has_flag(FlagCode.PHANTOM) else f", typical error {error:.1f}"
+
+
+def _answer_html(assessment: Assessment) -> str:
+    phantom = assessment.has_flag(FlagCode.PHANTOM)
+    lines = [f'<p class="age{" void" if phantom else ""}">{escape(assessment.age_text)}</p>']
+    lines += ['<p class="stamp">Drawn phantom: this number means nothing</p>'] if phantom else []
+    lines += [f"<p>{assessment.age_months:.1f} months, read as {_SEX_WORDS[assessment.sex]}</p>"]
+    lines += [] if phantom else _error_html(assessment)
+    return "\n".join(lines)
+
+
+def _error_html(assessment: Assessment) -> Iterator[str]:
+    """How far to trust the number, and how far it is from the calendar's."""
+    estimate = assessment.estimate
+    if estimate.typical_error_months is not None:
+        error = f"Typical error <b>{estimate.typical_error_months:.1f} months</b>"
+        yield f"<p>{error} (mean absolute difference from readers on validation films)</p>"
+    if estimate.interval_months is not None:
+        low, high = (escape(age_in_words(bound)) for bound in estimate.interval_months)
+        yield f"<p>Range <b>{low}</b> to <b>{high}</b> (readers were this close on about 95 % of validation films)</p>"
+    if assessment.facts.age_months is not None and assessment.difference_months is not None:
+        age = escape(age_in_words(assessment.facts.age_months))
+        yield f"<p>Chronological age {age}: bone age is <b>{_compared(assessment.difference_months)}</b></p>"
+
+
+def _compared(difference_months: float) -> str:
+    if round(difference_months) == 0:
+        return "the same"
+    words = escape(age_in_words(abs(difference_months)))
+    return f"{words} {'ahead' if difference_months > 0 else 'behind'}"
+
+
+def _flags_html(assessment: Assessment) -> str:
+    if not assessment.flags:
+        return ""
+    items = "".join(
+        f"<li><b>{escape(flag.code.value.replace('_', ' '))}</b> {escape(flag.message)}</li>"
+        for flag in assessment.flags
+    )
+    return f'<section class="flags" aria-label="Doubts"><h2>Please note</h2><ul>{items}</ul></section>'
+
+
+def _pictures_html(assessment: Assessment) -> str:
+    film = _data_uri(assessment.picture)
+    heat = assessment.heat_map()
+    figures = [_figure(film, "The radiograph", "Radiograph, grey levels stretched for display")]
+    if not heat.is_empty:
+        tinted = _data_uri(overlay(assessment.picture, heat, scale_bar=False))
+        figures.append(
+            _figure(tinted, "The radiograph with the heat map", "Where the nets looked (Grad-CAM)", _scale_html())
+        )
+    return "\n".join(figures)
+
+
+def _figure(uri: str, alternative: str, caption: str, below: str = "") -> str:
+    caption_html = f"<figcaption>{escape(caption)}{below}</figcaption>"
+    return f'<figure><img src="{uri}" alt="{escape(alternative)}">{caption_html}</figure>'
+
+
+def _scale_html() -> str:
+    stops = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in scale_colours(_WARM_STEPS))
+    ramp = f'<i style="background: linear-gradient(to right, {stops})"></i>'
+    return f'<span class="scale">weak {ramp} strongest on this film</span>'
+
+
+def _data_uri(picture: NDArray[np.uint8]) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(_encoded(".jpg", picture)).decode("ascii")
+
+
+def _facts(assessment: Assessment) -> Iterator[tuple[str, str]]:
+    """What the page says of the film and of the system: (term, value); what is not known is left out."""
+    facts = assessment.facts
+    height, width = assessment.film_shape
+    values: list[tuple[str, object]] = [
+        ("Sex, as given", _SEX_WORDS[assessment.sex]),
+        ("Sex in the file", None if facts.sex is None else _SEX_WORDS[facts.sex]),
+        ("Study date", facts.study_date),
+        ("Side in the file", facts.side),
+        ("Body part", facts.body_part),
+        ("Film", f"{width} × {height} pixels, {facts.format}"),
+        ("Bits stored", facts.bits_stored),
+        (
+            "Pixel spacing",
+            None if facts.spacing_mm is None else " × ".join(f"{x:.3f}" for x in facts.spacing_mm) + " mm",
+        ),
+        ("Modality", facts.modality),
+        ("Photometric", facts.photometric),
+        ("Bundle", f"{assessment.bundle_name} {assessment.bundle_version}"),
+        ("Nets", len(assessment.estimate.member_ages_months)),
+        ("Time", f"{assessment.timings_ms['total']:.0f} ms"),
+    ]
+    return ((term, str(value)) for term, value in values if value is not None)
+
+
+_PAGE = Template("""\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>$title</title>
+<style>
+:root { color-scheme: light dark; --paper: #fff; --ink: #1c2430; --soft: #5a6675; --line: #dde2e8; --accent: #14507a;
+  --doubt: #8a4b00; --doubt-paper: #fff6e8; }
+@media screen and (prefers-color-scheme: dark) { :root { --paper: #12161b; --ink: #e4e8ed; --soft: #9aa6b4;
+  --line: #2b333d; --accent: #8cc4ef; --doubt: #ffc577; --doubt-paper: #2a2114; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 15px/1.45 system-ui, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 860px; margin: 0 auto; padding: 28px 24px; }
+header { display: flex; justify-content: space-between; align-items: baseline; gap: 16px;
+  border-bottom: 1px solid var(--line); padding-bottom: 10px; }
+h1 { font-size: 17px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
+h1 span { color: var(--soft); font-weight: 400; }
+time { color: var(--soft); white-space: nowrap; font-size: 13px; }
+.answer { padding: 16px 0 12px; }
+.answer p { margin: 2px 0; }
+.answer .age { font-size: 36px; line-height: 1.15; font-weight: 600; letter-spacing: -0.01em; color: var(--accent);
+  margin: 0 0 6px; }
+.answer .void { color: var(--soft); text-decoration: line-through; text-decoration-thickness: 2px; }
+.answer .stamp { color: var(--doubt); font-weight: 600; margin-bottom: 6px; }
+.flags { background: var(--doubt-paper); border-left: 4px solid var(--doubt); padding: 8px 14px; margin: 4px 0 16px; }
+.flags h2 { font-size: 13px; margin: 0 0 2px; color: var(--doubt); }
+.flags ul { margin: 0; padding-left: 18px; }
+.flags b::first-letter { text-transform: uppercase; }
+.flags b::after { content: ":"; }
+.pictures { display: grid; grid-template-columns: 1fr 1fr; gap: 14px; }
+figure { margin: 0; min-width: 0; }
+figure img { display: block; width: 100%; max-height: 560px; object-fit: contain; background: #000;
+  border-radius: 4px; }
+figcaption { font-size: 13px; color: var(--soft); padding-top: 5px; }
+.scale { display: flex; align-items: center; gap: 8px; padding-top: 4px; white-space: nowrap; }
+.scale i { flex: 0 1 160px; height: 9px; border-radius: 2px;
+  print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(185px, 1fr)); gap: 6px 18px;
+  margin: 16px 0; padding: 12px 0; border: solid var(--line); border-width: 1px 0; }
+dl div { min-width: 0; }
+dt { font-size: 12px; color: var(--soft); }
+dd { margin: 0; overflow-wrap: anywhere; }
+.reader { display: none; }
+footer { color: var(--soft); font-size: 13px; }
+footer b { color: var(--ink); }
+@media (max-width: 560px) { .pictures { grid-template-columns: 1fr; } header { flex-wrap: wrap; } }
+@page { size: A4; margin: 13mm 15mm; }
+@media print {
+  :root { color-scheme: light; }
+  body { font-size: 10pt; }
+  main { max-width: none; padding: 0; }
+  .answer .age { font-size: 25pt; }
+  figure img { max-height: 108mm; }
+  .flags ~ .pictures img { max-height: 72mm; }
+  dl { grid-template-columns: repeat(4, 1fr); margin: 10px 0; padding: 8px 0; }
+  .flags { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  .flags, figure, dl, footer { break-inside: avoid; }
+  .reader { display: grid; grid-template-columns: 2fr 3fr 2fr; gap: 14px; margin: 14px 0 16px; }
+  .reader span { border-bottom: 1px solid #888; padding-bottom: 16px; font-size: 9pt; color: var(--soft); }
+}
+</style>
+</head>
+<body>
+<main>
+<header><h1>Bone age <span>$name</span></h1><time>$created</time></header>
+<section class="answer" aria-label="Bone age">
+$answer
+</section>
+$flags
+<section class="pictures" aria-label="Pictures">
+$pictures
+</section>
+<dl>$facts</dl>
+<p class="reader"><span>Reader's bone age</span><span>Reason, if it differs</span><span>Date, signature</span></p>
+<footer><b>$notice</b> The heat map shows which places raised the estimate, not whether it is right.</footer>
+</main>
+</body>
+</html>
+""")

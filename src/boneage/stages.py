@@ -1,0 +1,79 @@
+"""Stages of skeletal development, by which figures and mean maps are grouped.
+
+The stages are those of V. Gilsanz and O. Ratib, *Hand Bone Age: A Digital Atlas of Skeletal Maturity*, Springer 2005,
+which Iglovikov et al. (section 5, Fig. 9) and Souza & Oliveira (section VI, Fig. 9) use without printing their bounds:
+
+====================  ========================  ========================
+stage                 girls                     boys
+====================  ========================  ========================
+infancy               birth to 10 months        birth to 14 months
+toddlers              10 months to 2 years      14 months to 3 years
+pre-puberty           2 to 7 years              3 to 9 years
+early, mid-puberty    7 to 13 years             9 to 14 years
+late puberty          13 to 15 years            14 to 16 years
+post-puberty          15 to 17 years            17 to 19 years
+====================  ========================  ========================
+
+Here every age has a stage: intervals take their lower bound and leave their upper one to the next; boys of 16 to 17
+years, whom the book leaves out, and all ages above the last bound count as post-puberty. Both papers leave infants and
+toddlers out of their figures for want of films.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+from boneage.sex import Sex
+
+
+class Stage(StrEnum):
+    """A stage of skeletal development, in order of age."""
+
+    INFANCY = "infancy"
+    TODDLER = "toddler"
+    PRE_PUBERTY = "pre_puberty"
+    EARLY_MID_PUBERTY = "early_mid_puberty"
+    LATE_PUBERTY = "late_puberty"
+    POST_PUBERTY = "post_puberty"
+
+    @property
+    def label(self) -> str:
+        """The stage as people write it."""
+        return _LABELS[self]
+
+
+_LABELS = {
+    Stage.INFANCY: "Infancy",
+    Stage.TODDLER: "Toddlers",
+    Stage.PRE_PUBERTY: "Pre-puberty",
+    Stage.EARLY_MID_PUBERTY: "Early and mid-puberty",
+    Stage.LATE_PUBERTY: "Late puberty",
+    Stage.POST_PUBERTY: "Post-puberty",
+}
+
+STAGE_STARTS_MONTHS: Mapping[Sex, Mapping[Stage, int]] = MappingProxyType(
+    {
+        Sex.FEMALE: MappingProxyType(dict(zip(Stage, (0, 10, 24, 84, 156, 180), strict=True))),
+        Sex.MALE: MappingProxyType(dict(zip(Stage, (0, 14, 36, 108, 168, 192), strict=True))),
+    }
+)
+"""Bone age at which each stage begins, months; it ends where the next begins."""
+
+
+def stage_of(age_months: float, sex: Sex) -> Stage:
+    """The stage of a bone age.
+
+    Args:
+        age_months: bone age, months. An estimate below 0 counts as infancy.
+        sex: the stages of girls begin earlier.
+
+    Raises:
+        ValueError: the age is not a number.
+    """
+    if math.isnan(age_months):
+        raise ValueError("an age that is not a number has no stage")
+    starts = STAGE_STARTS_MONTHS[sex]
+    return max((stage for stage in Stage if starts[stage] <= age_months), key=starts.__getitem__, default=Stage.INFANCY)

@@ -1,0 +1,158 @@
+"""Tiny bundles for tests: a whole manifest and small graphs that ONNX Runtime runs in a millisecond, without torch.
+
+The net is a caricature of the real ones: four fixed 4 x 4 kernels of stride 4, ReLU, mean over places, one output.
+Its map is true Grad-CAM: it sums, over places, to the age less the constant and the sex's part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from boneage.bundle import Bundle, Manifest, Member, SelfTest, file_sha256, write_manifest
+from boneage.sex import Sex
+from boneage.views import CellGrid, ViewSpec
+
+TINY_VIEW = ViewSpec(height=64, width=48)
+STRIDE = 4
+EVEN_CELLS = CellGrid(STRIDE, STRIDE / 2)
+"""The activation map is (h / STRIDE, w / STRIDE)."""
+
+METRICS = {
+    "mad_months": 8.5,
+    "ccc": 0.94,
+    "rmse_months": 11.0,
+    "split": "validation",
+    "films": 999,
+    "mad_months_by_sex": {"F": 8.0, "M": 9.0},
+}
+
+
+def tiny_bundle(
+    directory: str | Path,
+    *,
+    name: str = "tiny",
+    members: int = 1,
+    view: ViewSpec = TINY_VIEW,
+    metrics: dict[str, object] | None = None,
+    distribution: bool = False,
+) -> Path:
+    """Write a bundle into a new folder and return the folder.
+
+    Args:
+        directory: to make; its parents must exist.
+        name: in the manifest.
+        members: how many; the second says 6 months more than the first, and so on. Their weights are 1, 2, ...
+        view: of all members; height and width are multiples of 4.
+        metrics: `METRICS` if not given; ``{}`` for a bundle that was never validated.
+        distribution: whether the graphs give an age distribution too.
+    """
+    directory = Path(directory)
+    directory.mkdir()
+    entries = tuple(
+        _write_member(
+            directory,
+            f"member-{number}",
+            tiny_graph(view, shift_months=6.0 * number, distribution=distribution),
+            view,
+            1.0 + number,
+        )
+        for number in range(members)
+    )
+    manifest = Manifest(
+        name=name,
+        version="1.0",
+        title="A tiny bundle for tests",
+        created="2025-01-01",
+        members=entries,
+        age_mean_months=127.0,
+        age_spread_months=41.0,
+        self_test=SelfTest({}),
+        recipe={"net": {"name": "tiny"}},
+        metrics=dict(METRICS) if metrics is None else metrics,
+        data="drawn phantoms",
+        licence="Apache-2.0",
+    )
+    write_manifest(replace(manifest, self_test=ask_all(directory, manifest)), directory)
+    return directory
+
+
+def ask_all(directory: Path, manifest: Manifest) -> SelfTest:
+    """The self-test that a bundle passes as it is."""
+    bundle = Bundle(directory, manifest, threads=1)
+    ages: dict[Sex, dict[str, float]] = {sex: {} for sex in Sex}
+    for member in manifest.members:
+        for sex, age_months in bundle.ask_phantom(member).items():
+            ages[sex][member.name] = age_months
+    return SelfTest(ages)
+
+
+def _write_member(directory: Path, name: str, graph: onnx.ModelProto, view: ViewSpec, weight: float) -> Member:
+    path = directory / f"{name}.onnx"
+    path.write_bytes(graph.SerializeToString())
+    return Member(name=name, graph=path.name, sha256=file_sha256(path), view=view, cells=EVEN_CELLS, weight=weight)
+
+
+def tiny_graph(
+    view: ViewSpec = TINY_VIEW,
+    *,
+    shift_months: float = 0.0,
+    gain: float = 1.0,
+    batch: str | int = "batch",
+    distribution: bool = False,
+) -> onnx.ModelProto:
+    """A graph that fulfils a bundle's contract.
+
+    Args:
+        view: what it reads.
+        shift_months: added to every age.
+        gain: on the kernels; not a number makes every output so.
+        batch: name of the free axis, or a fixed batch size (which the contract forbids).
+        distribution: whether there is an output ``age_distribution``.
+    """
+    channels, height, width = 4, view.height // STRIDE, view.width // STRIDE
+    months = np.array([18.0, -9.0, 12.0, 6.0], np.float32)
+    nodes = [
+        helper.make_node("Conv", ["view", "kernels"], ["raw"], kernel_shape=[4, 4], strides=[STRIDE, STRIDE]),
+        helper.make_node("Relu", ["raw"], ["features"]),
+        helper.make_node("ReduceMean", ["features"], ["embedding"], axes=[2, 3], keepdims=0),
+        helper.make_node("Concat", ["embedding", "sex"], ["seen"], axis=1),
+        helper.make_node("MatMul", ["seen", "months_of_all"], ["part"]),
+        helper.make_node("Add", ["part", "constant"], ["age_months"]),
+        helper.make_node("Mul", ["features", "months_of_places"], ["weighted"]),
+        helper.make_node("ReduceSum", ["weighted", "channel_axis"], ["activation"], keepdims=0),
+    ]
+    weights = {
+        "kernels": np.float32(gain) * _kernels(),
+        "months_of_all": np.concatenate([months, np.array([-4.0, 4.0], np.float32)]),
+        "constant": np.float32(100.0 + shift_months).reshape(()),
+        "months_of_places": months.reshape(1, channels, 1, 1) / np.float32(height * width),
+        "channel_axis": np.array([1], np.int64),
+    }
+    outputs = {"age_months": [batch], "embedding": [batch, channels], "activation": [batch, height, width]}
+    if distribution:
+        nodes.append(helper.make_node("MatMul", ["sex", "even"], ["age_distribution"]))
+        weights["even"] = np.full((2, 240), 1 / 240, np.float32)
+        outputs["age_distribution"] = [batch, 240]
+    inputs = {"view": [batch, 1, view.height, view.width], "sex": [batch, 2]}
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, shape in inputs.items()],
+        [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, shape in outputs.items()],
+        [numpy_helper.from_array(np.asarray(values), key) for key, values in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def _kernels() -> NDArray[np.float32]:
+    """Brightness, darkness, and the two edges: (4, 1, 4, 4), each summing its places to about 1."""
+    ramp = np.linspace(-1, 1, 4, dtype=np.float32) / 8
+    even = np.full((4, 4), 1 / 16, np.float32)
+    across, down = np.tile(ramp, (4, 1)), np.tile(ramp[:, None], (1, 4))
+    return np.stack([even, -even, across, down])[:, None]

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from boneage.assessment import assess
+from boneage.commands.evaluate import evaluate
+from boneage.commands.maps import maps
+from boneage.errors import BoneageError, BundleError, Refusal, RefusalCode, TableError
+from boneage.evaluate.predictions import read_predictions, write_predictions
+from boneage.explain import HeatMap
+from boneage.phantom import draw_hand
+from boneage.sex import Sex
+from tests.bundles import tiny_bundle
+
+from .drawn_predictions import drawn_predictions
+
+Fake = Callable[[Path, Sex, object], SimpleNamespace]
+
+
+def _films(folder: Path, count: int = 60, column: str = "split") -> Path:
+    table = folder / "films.csv"
+    rows = []
+    for number in range(count):
+        split = "train" if number % 2 else "validation"
+        rows.append(f"{number},{60 + number},{number % 4 < 2},{split},{'half' if number % 8 else 'mid'},{number}.png")
+        (folder / f"{number}.png").touch()
+    table.write_text(f"id,boneage,male,{column},resolution,image\n" + "\n".join(rows) + "\n")
+    return table
+
+
+def _drawn_assessment(image: Path, sex: Sex, bundle: object) -> SimpleNamespace:
+    """Half a year too old; film 4 is refused."""
+    number = int(image.stem)
+    if number == 4:
+        raise Refusal(RefusalCode.NO_CONTRAST, "Even grey.")
+    heat = np.zeros((30, 20), dtype=np.float32)
+    heat[5 : 5 + number // 8] = 1.0
+    return SimpleNamespace(
+        age_months=66.0 + number,
+        flags=[SimpleNamespace(code=RefusalCode.TOO_SMALL)],
+        picture=np.arange(600, dtype=np.uint8).reshape(30, 20),
+        heat_map=lambda: HeatMap(heat, 1.0),
+    )
+
+
+@pytest.fixture
+def bundle(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fake], None]:
+    """Puts a function in the place of `assess`, and a bundle that is only a name."""
+
+    def answer(fake: Fake) -> None:
+        opened = SimpleNamespace(manifest=SimpleNamespace(name="drawn", version="7"))
+        for module in ("evaluate", "maps"):
+            monkeypatch.setattr(f"boneage.commands.{module}.open_for_many", lambda name: opened)
+        monkeypatch.setattr("boneage.assessment.assess", fake)
+
+    answer(_drawn_assessment)
+    return answer
+
+
+def _run(*arguments: object) -> Result:
+    command = maps if "--sheet" in arguments else evaluate
+    given = [str(argument) for argument in arguments if argument != "--sheet"]
+    return CliRunner().invoke(command, given)
+
+
+def test_predictions_become_tables_and_plots(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "p.csv", drawn_predictions(80))
+    result = _run(tmp_path / "p.csv", "--out", tmp_path / "out", "--by", "resolution")
+    assert result.exit_code == 0, result.output
+    assert "| MAD, months |" in result.stdout
+    assert "## By resolution" in (tmp_path / "out" / "tables.md").read_text()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"tables.md", "tables.csv", "plots"}
+    assert len(list((tmp_path / "out" / "plots").glob("*.png"))) == 3
+
+
+def test_films_are_assessed_first(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+    out = tmp_path / "out"
+    result = _run(
+        "--films", _films(tmp_path), "--split", "validation", "--out", out, "--by", "resolution", "--no-plots"
+    )
+    assert result.exit_code == Refusal.exit_status, result.output
+    predictions = read_predictions(out / "predictions.csv")
+    assert predictions.ids == tuple(str(number) for number in range(0, 60, 2) if number != 4)
+    np.testing.assert_allclose(predictions.error_months, 6.0)
+    (refused,) = csv.DictReader((out / "refused.csv").read_text().splitlines())
+    assert (refused["id"], refused["error"]) == ("4", "no_contrast")
+    text = (out / "tables.md").read_text()
+    assert "30, of which 29 assessed and 1 refused (no_contrast 1)" in text
+    assert "Bundle: drawn 7" in text
+    assert "Flags raised: too_small 29" in text
+    assert not (out / "plots").exists()
+
+
+def test_evaluating_the_written_predictions_gives_the_same_figures(
+    tmp_path: Path, bundle: Callable[[Fake], None]
+) -> None:
+    _run("--films", _films(tmp_path), "--split", "all", "--out", tmp_path / "a", "--no-plots")
+    result = _run(tmp_path / "a" / "predictions.csv", "--out", tmp_path / "b", "--no-plots")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "a" / "tables.csv").read_bytes() == (tmp_path / "b" / "tables.csv").read_bytes()
+
+
+def test_training_films_are_not_evaluated_by_oversight(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+    result = _run("--films", _films(tmp_path), "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "--split" in result.output
+    unsplit = _run("--films", _films(tmp_path, column="part"), "--out", tmp_path / "out", "--no-plots")
+    assert unsplit.exit_code == Refusal.exit_status, unsplit.output
+    assert (tmp_path / "out" / "tables.md").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("p.csv", "--films", "f.csv"), ("p.csv", "--split", "validation"), ("p.csv", "--bundle", "x")],
+)
+def test_contradictory_arguments_are_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    assert _run(*arguments, "--out", tmp_path / "out").exit_code == 2
+
+
+@pytest.mark.parametrize(("table", "code"), [("none.csv", "table_not_found"), ("bad.csv", "table_columns")])
+def test_bad_tables_are_named(tmp_path: Path, table: str, code: str) -> None:
+    (tmp_path / "bad.csv").write_text("id,sex\n1,F\n")
+    result = _run(tmp_path / table, "--out", tmp_path / "out")
+    assert isinstance(result.exception, TableError)
+    assert result.exception.code == code
+
+
+def test_an_unknown_group_is_refused_before_any_film_is_read(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+    def never(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
+        raise AssertionError("a film was read")
+
+    bundle(never)
+    result = _run("--films", _films(tmp_path), "--split", "all", "--out", tmp_path / "out", "--by", "reader")
+    assert isinstance(result.exception, TableError)
+
+
+def test_nothing_assessed_is_an_error_with_its_reasons_written(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+    def refuse(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
+        raise Refusal(RefusalCode.UNREADABLE, "Not a film.")
+
+    bundle(refuse)
+    result = _run("--films", _films(tmp_path, 8), "--split", "all", "--out", tmp_path / "out")
+    assert isinstance(result.exception, BoneageError)
+    assert result.exception.code == "all_refused"
+    assert len((tmp_path / "out" / "refused.csv").read_text().splitlines()) == 9
+
+
+def test_a_failing_bundle_stops_at_once(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+    seen = []
+
+    def fail(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
+        seen.append(image)
+        time.sleep(0.05)  # so that not all are done before the first is looked at
+        raise BundleError("bundle_output", "No number.")
+
+    bundle(fail)
+    result = _run("--films", _films(tmp_path, 60), "--split", "all", "--out", tmp_path / "out")
+    assert isinstance(result.exception, BundleError)
+    assert len(seen) < 60
+    assert not (tmp_path / "out" / "predictions.csv").exists()
+
+
+def test_maps_are_drawn_by_stage_and_small_groups_said(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+    result = _run("--sheet", _films(tmp_path, 120), "--split", "all", "--out", tmp_path / "sheet.png")
+    assert result.exit_code == 0, result.output
+    assert "left out: fewer than 20" in result.stdout
+    assert "no_contrast 1" in result.stderr
+    picture = cv2.imread(str(tmp_path / "sheet.png"))
+    assert picture is not None
+    assert (np.ptp(picture.astype(int), axis=2) > 40).any()
+
+
+def test_drawn_hands_go_through_a_whole_bundle(tmp_path: Path) -> None:
+    rows = []
+    for number in range(24):
+        picture = np.rint(255 * draw_hand((110 + number) / 12, height=96, width=72)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+        rows.append(f"{number},{110 + number},True,{number}.png")
+    (tmp_path / "films.csv").write_text("id,boneage,male,image\n" + "\n".join(rows) + "\n")
+    bundle = tiny_bundle(tmp_path / "bundle")
+    result = _run("--films", tmp_path / "films.csv", "--bundle", bundle, "--out", tmp_path / "out", "--no-plots")
+    assert result.exit_code == 0, result.output
+    predictions = read_predictions(tmp_path / "out" / "predictions.csv")
+    served = assess(tmp_path / "7.png", "M", bundle)
+    assert predictions.age_months[7] == pytest.approx(served.age_months, abs=0.0006)
+    sheet = _run("--sheet", tmp_path / "films.csv", "--bundle", bundle, "--out", tmp_path / "sheet.png")
+    assert sheet.exit_code == 0, sheet.output
+    assert "24 films" in sheet.stdout

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from boneage.evaluate.metrics import (
+    METRICS,
+    bias,
+    bootstrap_interval,
+    concordance,
+    mean_absolute_difference,
+    measure,
+    median_absolute_error,
+    pearson,
+    root_mean_square_error,
+    share_within,
+)
+
+Array = NDArray[np.float64]
+LABELS = np.array([10.0, 20.0, 30.0, 40.0])
+ESTIMATES = np.array([12.0, 19.0, 36.0, 28.0])  # errors 2, -1, 6, -12
+
+MONTHS = st.integers(0, 228).map(float)
+PAIRS = st.lists(st.tuples(MONTHS, MONTHS), min_size=2, max_size=40).map(lambda pairs: np.array(pairs).T)
+
+
+def test_figures_computed_by_hand() -> None:
+    assert mean_absolute_difference(LABELS, ESTIMATES) == pytest.approx(21 / 4)
+    assert root_mean_square_error(LABELS, ESTIMATES) == pytest.approx(math.sqrt((4 + 1 + 36 + 144) / 4))
+    assert median_absolute_error(LABELS, ESTIMATES) == 4.0
+    assert bias(LABELS, ESTIMATES) == pytest.approx(-5 / 4)
+    assert share_within(6.0)(LABELS, ESTIMATES) == 0.75  # the bound counts
+    assert share_within(5.9)(LABELS, ESTIMATES) == 0.5
+    # Means 25 and 23.75; sums of squares 500 and 328.75... over N = 4, and of products.
+    variance_x, variance_y = 500 / 4, (11.75**2 + 4.75**2 + 12.25**2 + 4.25**2) / 4
+    covariance = (-15 * -11.75 + -5 * -4.75 + 5 * 12.25 + 15 * 4.25) / 4
+    assert concordance(LABELS, ESTIMATES) == pytest.approx(2 * covariance / (variance_x + variance_y + 1.25**2))
+    assert pearson(LABELS, ESTIMATES) == pytest.approx(np.corrcoef(LABELS, ESTIMATES)[0, 1])
+
+
+def test_variances_of_the_concordance_are_over_n() -> None:
+    # With 1/(N-1) it would be 2 s / (2 s + 1) with s = 1/2, that is 1/2.
+    assert concordance(np.array([0.0, 1.0]), np.array([1.0, 2.0])) == pytest.approx(0.5 / 1.5)
+
+
+@given(PAIRS)
+def test_concordance_is_symmetric_and_at_most_pearson(pair: Array) -> None:
+    x, y = pair
+    ccc, r = concordance(x, y), pearson(x, y)
+    assert concordance(y, x) == pytest.approx(float(ccc), nan_ok=True)
+    assert np.isnan(r) or abs(ccc) <= abs(r) + 1e-12
+
+
+@given(PAIRS)
+def test_concordance_is_one_exactly_for_identity(pair: Array) -> None:
+    x, y = pair
+    assume(np.ptp(x) > 0)
+    assert concordance(x, x) == 1.0
+    assert (x == y).all() or concordance(x, y) < 1.0
+
+
+@given(PAIRS, st.floats(0.5, 50), st.floats(0.5, 50))
+def test_a_shift_lowers_concordance_and_leaves_pearson(pair: Array, shift: float, further: float) -> None:
+    x, _ = pair
+    assume(np.ptp(x) > 0)
+    near, far = concordance(x, x + shift), concordance(x, x + shift + further)
+    assert 1.0 > near > far > 0.0
+    assert pearson(x, x + shift) == pytest.approx(1.0)
+
+
+@given(PAIRS)
+def test_orders_between_metrics(pair: Array) -> None:
+    x, y = pair
+    mad = mean_absolute_difference(x, y)
+    assert abs(bias(x, y)) <= mad + 1e-9
+    assert mad <= root_mean_square_error(x, y) + 1e-9
+    assert bias(x, y) == -bias(y, x)
+    within = [float(share_within(months)(x, y)) for months in (6, 12, 24)]
+    assert within == sorted(within)
+
+
+def test_constants_have_no_correlation() -> None:
+    constant = np.full(7, 0.1)  # whose mean is not 0.1 in floating point
+    assert np.isnan(concordance(constant, constant))
+    assert np.isnan(pearson(constant, np.arange(7.0)))
+    assert concordance(constant, constant + 5) == 0.0
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_reduce_the_last_axis_only(name: str) -> None:
+    generator = np.random.default_rng(0)
+    labels, estimates = generator.uniform(0, 228, (2, 3, 5, 11))
+    whole = METRICS[name](labels, estimates)
+    assert whole.shape == (3, 5)
+    assert whole[1, 2] == pytest.approx(float(METRICS[name](labels[1, 2], estimates[1, 2])))
+
+
+def _sample(count: int, seed: int = 0) -> tuple[Array, Array]:
+    generator = np.random.default_rng(seed)
+    labels = generator.uniform(20, 220, count)
+    return labels, labels + generator.normal(2, 9, count)
+
+
+def test_intervals_repeat_with_their_seed_and_hold_the_value() -> None:
+    labels, estimates = _sample(80)
+    for metric in METRICS.values():
+        low, high = bootstrap_interval(labels, estimates, metric, resamples=400, seed=3)
+        assert low <= float(metric(labels, estimates)) <= high
+        assert (low, high) == bootstrap_interval(labels, estimates, metric, resamples=400, seed=3)
+    assert bootstrap_interval(labels, estimates, bias, seed=3) != bootstrap_interval(labels, estimates, bias, seed=4)
+
+
+def test_the_interval_of_a_mean_is_that_of_theory() -> None:
+    labels, estimates = _sample(400)
+    low, high = bootstrap_interval(labels, estimates, bias)
+    error = (estimates - labels).std() / math.sqrt(400)
+    assert low == pytest.approx((estimates - labels).mean() - 1.96 * error, abs=0.08)
+    assert high == pytest.approx((estimates - labels).mean() + 1.96 * error, abs=0.08)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    covered = 0
+    for seed in range(200):
+        low, high = bootstrap_interval(*_sample(60, seed), bias, resamples=300, seed=seed)
+        covered += low <= 2.0 <= high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_intervals_do_not_depend_on_the_size_of_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, estimates = _sample(30)
+    whole = measure(labels, estimates, resamples=100)
+    monkeypatch.setattr("boneage.evaluate.metrics._GATHERED_AT_ONCE", 210)
+    assert measure(labels, estimates, resamples=100) == whole
+
+
+def test_undefined_figures_are_nan_without_a_warning() -> None:
+    figures = measure(np.full(6, 50.0), np.full(6, 50.0), resamples=20)
+    assert math.isnan(figures["ccc"].value)
+    assert math.isnan(figures["ccc"].low)
+    assert figures["mad"].high == 0.0
+
+
+@pytest.mark.parametrize(
+    ("labels", "estimates"), [([], []), ([1.0], [1.0, 2.0]), ([1.0, math.nan], [1.0, 2.0]), ([[1.0]], [[1.0]])]
+)
+def test_what_is_no_table_of_films_is_a_mistake(labels: list[float], estimates: list[float]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        measure(np.array(labels), np.array(estimates))

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boneage.errors import TableError
+from boneage.evaluate.predictions import Predictions, read_predictions, write_predictions
+from boneage.sex import Sex
+from boneage.stages import Stage
+
+_FILMS = st.lists(
+    st.tuples(
+        st.sampled_from(Sex), st.floats(0, 240), st.floats(-100, 400), st.sampled_from(["half", "mid", "a,b", ""])
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+@given(films=_FILMS)
+def test_predictions_read_back_to_the_bit(
+    tmp_path_factory: pytest.TempPathFactory, films: list[tuple[Sex, float, float, str]]
+) -> None:
+    sexes, labels, estimates, groups = zip(*films, strict=True)
+    written = Predictions(
+        tuple(f"film {n}" for n in range(len(films))),
+        sexes,
+        np.array(labels),
+        np.array(estimates),
+        {"resolution": groups},
+    )
+    table = tmp_path_factory.mktemp("p") / "predictions.csv"
+    write_predictions(table, written)
+    read = read_predictions(table)
+    assert (read.ids, read.sexes, read.groups) == (written.ids, written.sexes, written.groups)
+    np.testing.assert_array_equal(read.boneage_months, written.boneage_months)
+    np.testing.assert_array_equal(read.age_months, written.age_months)
+
+
+def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
+    table = tmp_path / "p.csv"
+    write_predictions(table, Predictions(("x",), (Sex.FEMALE,), np.array([30.0]), np.array([31.25])))
+    assert table.read_text() == "id,sex,boneage,age_months\nx,F,30.0,31.25\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        ("b,,10,10", "table_value"),
+        ("b,O,10,10", "table_value"),
+        ("b,F,300,10", "table_value"),
+        ("b,F,10,", "table_value"),
+        ("b,F,10,nan", "table_value"),
+        ("b,F,10,99999", "table_value"),
+        (",F,10,10", "table_value"),
+        ("a,F,10,10", "table_duplicate"),
+    ],
+)
+def test_bad_rows_are_refused_with_their_line(tmp_path: Path, row: str, code: str) -> None:
+    table = tmp_path / "p.csv"
+    table.write_text(f"id,sex,boneage,age_months\na,M,10,10\n{row}\n")
+    with pytest.raises(TableError, match="line 3") as caught:
+        read_predictions(table)
+    assert caught.value.code == code
+
+
+def test_errors_stages_and_groups_follow_the_films() -> None:
+    films = Predictions(
+        ("a", "b"),
+        (Sex.FEMALE, Sex.MALE),
+        np.array([170.0, 170.0]),
+        np.array([10.0, 175.0]),
+        {"site": ("x", "y")},
+    )
+    assert len(films) == 2
+    np.testing.assert_array_equal(films.error_months, [-160.0, 5.0])
+    assert films.stages() == (Stage.LATE_PUBERTY, Stage.LATE_PUBERTY)
+    assert films.group("site") == ("x", "y")
+    with pytest.raises(TableError, match="site"):
+        films.group("reader")

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from boneage.errors import TableError
+from boneage.evaluate.predictions import Predictions
+from boneage.evaluate.tables import SMALLEST_GROUP, make_tables, overall_lines, to_markdown, write_tidy
+from boneage.sex import Sex
+
+from .drawn_predictions import drawn_predictions
+
+
+def test_every_criterion_parts_all_films() -> None:
+    tables = make_tables(drawn_predictions(150), ["resolution"], resamples=20)
+    assert [table.criterion for table in tables] == [
+        "overall",
+        "sex",
+        "age_band",
+        "stage",
+        "sex_and_stage",
+        "resolution",
+    ]
+    for table in tables:
+        assert sum(group.n for group in table.groups) == 150
+        assert len({group.group for group in table.groups}) == len(table.groups)
+
+
+def test_figures_are_of_the_groups_own_films() -> None:
+    films = drawn_predictions(150)
+    girls = np.array([sex is Sex.FEMALE for sex in films.sexes])
+    by_sex = make_tables(films, resamples=20)[1]
+    assert by_sex.groups[0].group == "Girls"
+    assert by_sex.groups[0].n == girls.sum()
+    assert by_sex.groups[0].figures["mad"].value == pytest.approx(np.abs(films.error_months[girls]).mean())
+
+
+def test_age_bands_are_two_years_of_the_label() -> None:
+    films = Predictions(("a", "b", "c"), (Sex.MALE,) * 3, np.array([23.9, 24.0, 240.0]), np.array([90.0, 90.0, 90.0]))
+    bands = make_tables(films, resamples=2)[2]
+    assert [group.group for group in bands.groups] == ["0 to 2 years", "2 to 4 years", "20 to 22 years"]
+
+
+@pytest.mark.parametrize(("count", "shown"), [(SMALLEST_GROUP - 1, False), (SMALLEST_GROUP, True)])
+def test_small_groups_are_only_counted(tmp_path: Path, count: int, shown: bool) -> None:
+    tables = make_tables(drawn_predictions(count), resamples=5)
+    assert bool(tables[0].groups[0].figures) is shown
+    assert ("MAD, months" in "\n".join(overall_lines(tables))) is shown
+    write_tidy(tmp_path / "t.csv", tables)
+    overall = [
+        row for row in csv.DictReader((tmp_path / "t.csv").read_text().splitlines()) if row["criterion"] == "overall"
+    ]
+    assert [row["metric"] for row in overall] == (list(tables[0].groups[0].figures) if shown else [""])
+    assert all(row["n"] == str(count) for row in overall)
+
+
+def test_markdown_and_tidy_csv_say_the_same(tmp_path: Path) -> None:
+    tables = make_tables(drawn_predictions(150), ["resolution"], resamples=50)
+    text = to_markdown(tables, "Evaluation", ["Split: validation"])
+    assert text.startswith("# Evaluation\n\n- Split: validation\n\n|")
+    write_tidy(tmp_path / "t.csv", tables)
+    rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
+    (half,) = (row for row in rows if row["group"] == "half" and row["metric"] == "mad")
+    written = (
+        f"| half | {half['n']} | {float(half['value']):.2f} [{float(half['low']):.2f}, {float(half['high']):.2f}] |"
+    )
+    assert written in text
+
+
+def test_every_line_of_a_markdown_table_has_its_columns() -> None:
+    films = drawn_predictions(60)
+    piped = Predictions(
+        films.ids, films.sexes, films.boneage_months, films.age_months, {"site": ("a|b",) * 30 + ("",) * 30}
+    )
+    text = to_markdown(make_tables(piped, ["site"], resamples=5), "E")
+    for block in text.split("\n\n"):
+        lines = [line.replace("\\|", "") for line in block.splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in lines}) <= 1
+    assert "| (empty) | 30 |" in text
+
+
+def test_an_undefined_figure_is_not_written_as_a_number(tmp_path: Path) -> None:
+    films = Predictions(tuple("abcde"), (Sex.MALE,) * 5, np.full(5, 100.0), np.full(5, 100.0))
+    tables = make_tables(films, resamples=5)
+    assert "| CCC | undefined | undefined to undefined |" in overall_lines(tables)
+    assert "+0.00" in to_markdown(tables, "E")
+    write_tidy(tmp_path / "t.csv", tables)
+    assert "nan" not in (tmp_path / "t.csv").read_text()
+
+
+def test_an_unknown_column_is_refused() -> None:
+    with pytest.raises(TableError) as caught:
+        make_tables(drawn_predictions(10), ["reader"])
+    assert caught.value.code == "table_columns"

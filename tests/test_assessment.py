@@ -1,0 +1,343 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from boneage.assessment import Assessment, FlagCode, age_in_words, assess
+from boneage.bundle import Bundle
+from boneage.errors import BundleError, Refusal
+from boneage.phantom import draw_hand, write_sample
+from boneage.radiograph import Radiograph, read_radiograph
+from boneage.sex import Sex
+from boneage.views import ViewSpec, cut_view
+from tests.bundles import tiny_bundle
+
+FloatArray = NDArray[np.floating]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return Bundle.open(
+        tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny", members=2, view=ViewSpec(height=64, width=64))
+    )
+
+
+def film(shape: tuple[int, int] = (400, 300)) -> FloatArray:
+    """Not the phantom: a bright blob on dark, with some texture."""
+    noise = np.random.default_rng(3).random(shape, dtype=np.float32)
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    distance = np.hypot(rows / shape[0] - 0.5, columns / shape[1] - 0.4)
+    lit: FloatArray = np.clip(0.1 + 0.7 * np.exp(-((distance / 0.22) ** 4)) + 0.05 * noise, 0, 1)
+    return lit
+
+
+def save(path: Path, pixels: FloatArray) -> Path:
+    assert cv2.imwrite(str(path), np.rint(pixels * 255).astype(np.uint8))
+    return path
+
+
+@pytest.fixture(scope="module")
+def png(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("films") / "film.png", film())
+
+
+def codes(assessment: Assessment) -> set[FlagCode]:
+    return {flag.code for flag in assessment.flags}
+
+
+def change_answers(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    run = Bundle.run
+    monkeypatch.setattr(Bundle, "run", lambda *asked: replace(run(*asked), **changes))
+
+
+# --- the walk ---
+
+
+def test_the_answer_is_that_of_the_members_on_the_views_they_ask_for(png: Path, bundle: Bundle) -> None:
+    assessment = assess(png, "F", bundle)
+    pixels = read_radiograph(png).pixels
+    members = bundle.members_for(Sex.FEMALE)
+    outputs = [bundle.run(member, cut_view(pixels, member.view), Sex.FEMALE) for member in members]
+    weights = [member.weight for member in members]
+    expected = np.average([output.age_months for output in outputs], weights=weights)
+    assert assessment.age_months == pytest.approx(max(expected, 0.0))
+    assert set(assessment.estimate.member_ages_months) == {member.name for member in members}
+    assert assessment.film_shape == (400, 300)
+    assert (assessment.bundle_name, assessment.bundle_version) == (bundle.manifest.name, bundle.manifest.version)
+
+
+def test_a_view_that_members_share_is_cut_once(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[ViewSpec] = []
+
+    def counted(pixels: FloatArray, spec: ViewSpec) -> FloatArray:
+        asked.append(spec)
+        return cut_view(pixels, spec)
+
+    monkeypatch.setattr("boneage.assessment.cut_view", counted)
+    assess(png, "F", bundle)
+    assert len(asked) == len(set(asked)) == len({member.view for member in bundle.members_for(Sex.FEMALE)})
+
+
+def test_path_text_and_bytes_give_the_same_answer(png: Path, bundle: Bundle) -> None:
+    ages = {assess(source, "M", bundle).age_months for source in (png, str(png), png.read_bytes())}
+    assert len(ages) == 1
+
+
+def test_only_the_name_of_a_file_is_kept(png: Path, bundle: Bundle) -> None:
+    assert assess(png, "F", bundle).source_name == "film.png"
+    assert str(png.parent) not in json.dumps(assess(png, "F", bundle).to_json())
+    assert assess(png.read_bytes(), "F", bundle).source_name is None
+    assert assess(png.read_bytes(), "F", bundle, name="upload").source_name == "upload"
+
+
+def test_a_bundle_may_be_given_by_its_folder(png: Path, bundle: Bundle) -> None:
+    assert assess(png, "F", bundle.directory).age_months == assess(png, "F", bundle).age_months
+    with pytest.raises(BundleError):
+        assess(png, "F", "no-such-bundle")
+
+
+@pytest.mark.parametrize("sex", [None, "", "O", "unknown"])
+def test_the_sex_is_never_guessed(png: Path, bundle: Bundle, sex: str | None) -> None:
+    with pytest.raises(Refusal) as caught:
+        assess(png, sex, bundle)
+    assert caught.value.code == "sex_missing"
+
+
+def test_refusals_pass(tmp_path: Path, bundle: Bundle) -> None:
+    with pytest.raises(Refusal) as caught:
+        assess(tmp_path / "none.png", "F", bundle)
+    assert caught.value.code == "not_found"
+    with pytest.raises(Refusal) as caught:
+        assess(save(tmp_path / "grey.png", np.full((300, 300), 0.5, np.float32)), "F", bundle)
+    assert caught.value.code == "no_contrast"
+
+
+def test_boneage_assess_is_the_function_whatever_was_imported_before(png: Path, bundle: Bundle) -> None:
+    import boneage.assessment
+    import boneage.commands.assess
+
+    assert boneage.assess is boneage.assessment.assess
+    assert boneage.assess(png, sex="F", bundle=bundle).sex is Sex.FEMALE
+    assert boneage.Bundle is Bundle
+    assert "assess" in dir(boneage) and boneage.__version__
+    with pytest.raises(AttributeError):
+        _ = boneage.no_such_name
+
+
+# --- doubts ---
+
+
+def test_an_ordinary_film_raises_no_doubt_about_itself(png: Path, bundle: Bundle) -> None:
+    assert codes(assess(png, "F", bundle)) <= {FlagCode.NOT_VALIDATED, FlagCode.NO_ACTIVATION, FlagCode.LOW_RESOLUTION}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tiff"])
+@pytest.mark.parametrize("size", [(2000, 1500), (640, 480)])
+def test_the_phantom_is_known_in_every_format_and_size(
+    tmp_path: Path, bundle: Bundle, suffix: str, size: tuple[int, int]
+) -> None:
+    path = save(tmp_path / f"hand{suffix}", draw_hand(height=size[0], width=size[1]))
+    assessment = assess(path, "F", bundle)
+    assert assessment.flags[0].code is FlagCode.PHANTOM
+    assert "means nothing" in assessment.flags[0].message
+
+
+def test_the_written_sample_is_known_as_the_phantom(tmp_path: Path, bundle: Bundle) -> None:
+    assert assess(write_sample(tmp_path / "x.png"), "F", bundle).has_flag(FlagCode.PHANTOM)
+
+
+@pytest.mark.parametrize("age_years", [1.0, 16.0])
+def test_phantoms_of_other_ages_are_known_too(tmp_path: Path, bundle: Bundle, age_years: float) -> None:
+    path = save(tmp_path / "hand.png", draw_hand(age_years, height=1000, width=750))
+    assert assess(path, "M", bundle).has_flag(FlagCode.PHANTOM)
+
+
+def test_an_inverted_film_is_doubted(tmp_path: Path, bundle: Bundle, png: Path) -> None:
+    path = save(tmp_path / "inverted.png", 1 - film())
+    assert FlagCode.LOOKS_INVERTED in codes(assess(path, "F", bundle))
+    assert FlagCode.LOOKS_INVERTED not in codes(assess(png, "F", bundle))
+
+
+def test_an_enlarged_film_is_doubted(tmp_path: Path, bundle: Bundle) -> None:
+    largest = max(max(member.view.height, member.view.width) for member in bundle.members)
+    enough = save(tmp_path / "enough.png", film((max(largest, 256) * 2, max(largest, 256) * 2)))
+    assert FlagCode.LOW_RESOLUTION not in codes(assess(enough, "F", bundle))
+
+
+def change_facts(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    def read(source: Path) -> Radiograph:
+        radiograph = read_radiograph(source)
+        return replace(radiograph, facts=replace(radiograph.facts, **changes))
+
+    monkeypatch.setattr("boneage.assessment.read_radiograph", read)
+
+
+def test_what_the_file_says_against_the_user_is_told(
+    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_facts(monkeypatch, side="R", sex=Sex.MALE, age_months=300.0)
+    assessment = assess(png, "F", bundle)
+    assert {
+        FlagCode.RIGHT_HAND_DECLARED,
+        FlagCode.SEX_DIFFERS_FROM_FILE,
+        FlagCode.OUTSIDE_TRAINING_RANGE,
+    } <= codes(assessment)
+    assert assessment.sex is Sex.FEMALE  # the user's word counts
+    change_facts(monkeypatch, side="L", sex=Sex.FEMALE, age_months=100.0)
+    assert not codes(assess(png, "F", bundle)) & {
+        FlagCode.RIGHT_HAND_DECLARED,
+        FlagCode.SEX_DIFFERS_FROM_FILE,
+    }
+
+
+@pytest.mark.parametrize(
+    ("part", "doubted"), [("CHEST", True), ("HAND", False), ("left hand", False), ("UP_EXM", False), (None, False)]
+)
+def test_another_part_of_the_body_is_doubted(
+    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, part: str | None, doubted: bool
+) -> None:
+    change_facts(monkeypatch, body_part=part)
+    assert (FlagCode.OTHER_BODY_PART_DECLARED in codes(assess(png, "F", bundle))) is doubted
+
+
+def test_a_missing_sex_is_refused_with_what_the_file_says(
+    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_facts(monkeypatch, sex=Sex.MALE)
+    with pytest.raises(Refusal, match="The file says M") as caught:
+        assess(png, None, bundle)
+    assert caught.value.code == "sex_missing"
+
+
+@pytest.mark.parametrize("months", [-30.0, 400.0])
+def test_an_impossible_age_is_doubted(
+    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, months: float
+) -> None:
+    change_answers(monkeypatch, age_months=months)
+    assert FlagCode.OUTSIDE_TRAINING_RANGE in codes(assess(png, "F", bundle))
+
+
+def test_an_empty_map_is_told_and_not_invented(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_answers(monkeypatch, activation=np.full((4, 4), -1, np.float32))
+    assessment = assess(png, "F", bundle)
+    assert FlagCode.NO_ACTIVATION in codes(assessment)
+    assert assessment.heat_map().is_empty
+
+
+# --- the heat map ---
+
+
+def test_the_heat_map_lies_on_the_film_at_every_size(
+    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = np.zeros((8, 8), np.float32)
+    grid[2, 4] = 2.0
+    change_answers(monkeypatch, activation=grid)
+    assessment = assess(png, "F", bundle)
+    # Cell (2, 4) lies at (18, 10) of the square view; the film, 300 x 400, takes the middle three quarters of it.
+    side = bundle.members[0].view.height
+    x, y = (18 / side - 0.125) / 0.75, 10 / side
+    for shape in (None, assessment.film_shape, (100, 75)):
+        heat = assessment.heat_map(shape)
+        height, width = heat.values.shape
+        found_y, found_x = np.unravel_index(heat.values.argmax(), heat.values.shape)
+        assert (found_x + 0.5) / width == pytest.approx(x, abs=0.02)
+        assert (found_y + 0.5) / height == pytest.approx(y, abs=0.02)
+        assert heat.peak_months == pytest.approx(2.0)
+    assert assessment.heat_map().values.shape == assessment.picture.shape
+
+
+def test_members_of_one_grid_are_averaged_and_others_stay_apart(
+    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Bundle.run
+    grids = {"member-0": np.full((8, 8), 4.0, np.float32), "member-1": np.full((8, 8), 1.0, np.float32)}
+    monkeypatch.setattr(
+        Bundle, "run", lambda self, member, *asked: replace(run(self, member, *asked), activation=grids[member.name])
+    )
+    (activation,) = assess(png, "F", bundle).activations
+    first, second = (member.weight for member in bundle.members)
+    assert activation.weight == first + second
+    np.testing.assert_allclose(activation.grid, (4 * first + second) / (first + second), rtol=1e-6)
+    grids["member-1"] = np.full((4, 4), 1.0, np.float32)
+    assert [one.grid.shape for one in assess(png, "F", bundle).activations] == [(8, 8), (4, 4)]
+
+
+# --- JSON ---
+
+
+def test_the_schema_is_plain_json_and_complete(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_facts(monkeypatch, age_months=90.0, side="L", sex=Sex.FEMALE, spacing_mm=(0.1, 0.1))
+    said = json.loads(json.dumps(assess(png, "F", bundle).to_json(), allow_nan=False))
+    assert said["schema"] == 1 and said["image"] == "film.png" and said["sex"] == "F"
+    assert said["chronological_age_months"] == 90.0
+    assert said["difference_months"] == pytest.approx(said["age_months"] - 90.0, abs=0.011)
+    assert said["film"] == {"height_pixels": 400, "width_pixels": 300}
+    assert set(said["timings_ms"]) == {"read", "cut", "run", "combine", "draw", "total"}
+    assert all(wall >= 0 for wall in said["timings_ms"].values())
+    assert "birth_date" not in json.dumps(said)
+    assert {"age_text", "typical_error_months", "interval_months", "flags", "facts", "bundle", "notice"} <= set(said)
+
+
+def data_set(pixels: FloatArray) -> pydicom.Dataset:
+    """A DX object with what a modality writes about a patient."""
+    file = pydicom.Dataset()
+    file.file_meta = pydicom.dataset.FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID = pydicom.uid.DigitalXRayImageStorageForPresentation
+    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID = pydicom.uid.generate_uid()
+    file.Modality, file.BodyPartExamined = "DX", "HAND"
+    file.PatientName, file.PatientID, file.PatientBirthDate = "Doe^Jane", "4711", "20120203"
+    file.PatientSex, file.PatientAge, file.StudyDate = "F", "007Y", "20190304"
+    file.ImageLaterality, file.PixelSpacing = "R", [0.15, 0.15]
+    file.Rows, file.Columns = pixels.shape
+    file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
+    file.BitsAllocated, file.BitsStored, file.HighBit, file.PixelRepresentation = 16, 12, 11, 0
+    file.PixelData = np.rint(pixels * 4095).astype(np.uint16).tobytes()
+    return file
+
+
+def test_what_a_dicom_object_says_serialises_without_the_patients_identity(tmp_path: Path, bundle: Bundle) -> None:
+    path = tmp_path / "hand.dcm"
+    data_set(film()).save_as(path, enforce_file_format=True)
+    for source in (path, data_set(film())):
+        assessment = assess(source, "M", bundle)
+        written = json.dumps(assessment.to_json(), allow_nan=False)
+        assert not any(secret in written for secret in ("Doe", "4711", "2012"))
+        said = json.loads(written)
+        assert said["facts"]["sex"] == "F" and said["facts"]["side"] == "R" and said["facts"]["modality"] == "DX"
+        assert said["facts"]["spacing_mm"] == [0.15, 0.15]
+        assert said["chronological_age_months"] == pytest.approx(85, abs=1.1)
+        assert {FlagCode.SEX_DIFFERS_FROM_FILE, FlagCode.RIGHT_HAND_DECLARED} <= codes(assessment)
+
+
+@given(st.floats(min_value=0, max_value=300))
+def test_ages_in_words_are_the_nearest_month(months: float) -> None:
+    words = age_in_words(months).split()
+    counts = dict(zip((unit.rstrip("s") for unit in words[1::2]), map(int, words[::2]), strict=True))
+    total = 12 * counts.get("year", 0) + counts.get("month", 0)
+    assert abs(total - months) <= 0.5
+    assert all((unit.endswith("s")) == (int(count) != 1) for count, unit in zip(words[::2], words[1::2], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("months", "words"),
+    [
+        (87.3, "7 years 3 months"),
+        (13, "1 year 1 month"),
+        (84, "7 years"),
+        (9, "9 months"),
+        (0, "0 months"),
+        (11.6, "1 year"),
+    ],
+)
+def test_ages_in_words(months: float, words: str) -> None:
+    assert age_in_words(months) == words

@@ -1,0 +1,454 @@
+"""Bundles: the manifest is read strictly, graphs are what it says, and no wrong answer passes."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import boneage.bundle
+from boneage.bundle import (
+    Bundle,
+    Manifest,
+    Member,
+    SelfTest,
+    file_sha256,
+    list_bundles,
+    read_manifest,
+    write_manifest,
+)
+from boneage.errors import BundleError
+from boneage.phantom import draw_hand
+from boneage.sex import Sex
+from boneage.views import ViewSpec, cut_view
+from tests.bundles import METRICS, TINY_VIEW, tiny_bundle, tiny_graph
+
+BOTH = (Sex.FEMALE, Sex.MALE)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of two members that tests only read."""
+    return Bundle.open(tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny", members=2))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, shared: Bundle) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(shared.directory, tmp_path / "copy"))
+
+
+def views(count: int = 3, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((count, TINY_VIEW.height, TINY_VIEW.width), dtype=np.float32)
+
+
+def code_of(act: Callable[[], object]) -> str:
+    with pytest.raises(BundleError) as caught:
+        act()
+    return caught.value.code
+
+
+def exchange_graph(folder: Path, graph: onnx.ModelProto) -> Bundle:
+    """Put another graph in the first member's place, with a checksum that fits."""
+    manifest = read_manifest(folder)
+    first = manifest.members[0]
+    (folder / first.graph).write_bytes(graph.SerializeToString())
+    first = replace(first, sha256=file_sha256(folder / first.graph))
+    write_manifest(replace(manifest, members=(first, *manifest.members[1:])), folder)
+    return Bundle.open(folder)
+
+
+# --- running ---
+
+
+def test_a_run_gives_months_embedding_and_map(shared: Bundle) -> None:
+    member = shared.members[0]
+    output = shared.run(member, cut_view(draw_hand(), member.view), Sex.FEMALE)
+    assert output.embedding.shape == (4,)
+    assert output.activation.shape == (16, 12)
+    assert output.activation.dtype == np.float32
+    assert output.age_distribution is None
+    # The map sums to the age but for the constant (100) and the part of the sex (-4 for girls).
+    assert output.activation.sum() == pytest.approx(output.age_months - 96.0, abs=1e-3)
+
+
+@settings(max_examples=15, deadline=None)
+@given(count=st.integers(1, 5), seed=st.integers(0, 1000), males=st.lists(st.booleans(), min_size=5, max_size=5))
+def test_a_batch_gives_what_single_runs_give(shared: Bundle, count: int, seed: int, males: list[bool]) -> None:
+    sexes = [Sex.MALE if male else Sex.FEMALE for male in males[:count]]
+    member = shared.members[1]
+    for view, sex, output in zip(
+        views(count, seed), sexes, shared.run_batch(member, views(count, seed), sexes), strict=True
+    ):
+        alone = shared.run(member, view, sex)
+        assert output.age_months == pytest.approx(alone.age_months, abs=1e-3)
+        np.testing.assert_allclose(output.activation, alone.activation, atol=1e-4)
+
+
+def test_the_sex_reaches_the_net(shared: Bundle) -> None:
+    girl, boy = (shared.run(shared.members[0], views()[0], sex).age_months for sex in BOTH)
+    assert boy - girl == pytest.approx(8.0, abs=1e-3)
+
+
+def test_age_distributions_pass_through(tmp_path: Path) -> None:
+    bundle = Bundle.open(tiny_bundle(tmp_path / "spread", distribution=True))
+    output = bundle.run(bundle.members[0], views()[0], Sex.MALE)
+    assert output.age_distribution is not None
+    np.testing.assert_allclose(output.age_distribution, np.full(240, 1 / 240), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((64, 48), np.float64),
+        np.zeros((48, 64), np.float32),
+        np.zeros((1, 64, 48), np.float32),
+        np.zeros((64,), np.float32),
+        np.zeros((64, 48), np.uint8),
+    ],
+    ids=["double", "transposed", "three axes", "one axis", "bytes"],
+)
+def test_views_that_do_not_fit_are_refused(shared: Bundle, wrong: np.ndarray) -> None:
+    assert code_of(lambda: shared.run(shared.members[0], wrong, Sex.MALE)) == "bundle_mismatch"
+
+
+def test_batches_that_do_not_fit_are_refused(shared: Bundle) -> None:
+    member = shared.members[0]
+    assert code_of(lambda: shared.run_batch(member, views(2), [Sex.MALE])) == "bundle_mismatch"
+    assert code_of(lambda: shared.run_batch(member, views(0), [])) == "bundle_mismatch"
+
+
+def test_strangers_are_refused(shared: Bundle) -> None:
+    stranger = replace(shared.members[0], name="stranger")
+    assert code_of(lambda: shared.run(stranger, views()[0], Sex.MALE)) == "bundle_mismatch"
+
+
+def test_a_member_for_girls_is_not_asked_about_boys(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    girls, both = replace(manifest.members[0], sexes=(Sex.FEMALE,)), manifest.members[1]
+    ages = {
+        Sex.FEMALE: manifest.self_test.age_months[Sex.FEMALE],
+        Sex.MALE: {both.name: manifest.self_test.age_months[Sex.MALE][both.name]},
+    }
+    write_manifest(replace(manifest, members=(girls, both), self_test=SelfTest(ages)), folder)
+    bundle = Bundle.open(folder)
+    assert bundle.members_for(Sex.FEMALE) == (girls, both)
+    assert bundle.members_for(Sex.MALE) == (both,)
+    assert code_of(lambda: bundle.run(girls, views()[0], Sex.MALE)) == "bundle_mismatch"
+    assert all(result.passed for result in bundle.check())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_never_becomes_an_answer(shared: Bundle, value: float) -> None:
+    view = views()[0]
+    view[5, 5] = value
+    assert code_of(lambda: shared.run(shared.members[0], view, Sex.MALE)) == "bundle_output"
+
+
+def test_a_graph_that_gives_no_numbers_is_refused(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    bundle = exchange_graph(folder, tiny_graph(gain=math.nan))
+    assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_output"
+    failed = [result.name for result in bundle.check() if not result.passed]
+    assert failed == [f"self-test {manifest.members[0].name}"]
+
+
+def test_sessions_are_made_once_though_many_threads_ask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.open(folder, threads=1)
+    loaded: list[str] = []
+    load = boneage.bundle._load
+
+    def counting(graph: bytes, member: Member, threads: int) -> Any:
+        loaded.append(member.name)
+        return load(graph, member, threads)
+
+    monkeypatch.setattr(boneage.bundle, "_load", counting)
+    ages: list[float] = []
+    start = threading.Barrier(8)
+
+    def ask() -> None:
+        start.wait()
+        ages.append(bundle.run(bundle.members[0], views()[0], Sex.MALE).age_months)
+
+    askers = [threading.Thread(target=ask) for _ in range(8)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert loaded == [bundle.members[0].name]
+    assert len(ages) == 8
+    assert len(set(ages)) == 1
+
+
+# --- opening ---
+
+
+def test_opening_looks_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    tiny_bundle(shipped / "first", name="first")
+    tiny_bundle(tmp_path / "first", name="elsewhere")
+    monkeypatch.setattr(boneage.bundle, "SHIPPED", shipped)
+    monkeypatch.setattr(boneage.bundle, "DEFAULT_BUNDLE", "first")
+    monkeypatch.chdir(tmp_path)
+    assert Bundle.open().manifest.name == "first"
+    assert Bundle.open("first").manifest.name == "first"
+    assert Bundle.open("./first").manifest.name == "elsewhere"
+    assert Bundle.open(Path("first")).manifest.name == "elsewhere"
+    (summary,) = list_bundles(shipped)
+    assert (summary.name, summary.members, summary.mad_months, summary.is_default) == ("first", 1, 8.5, True)
+
+
+@pytest.mark.parametrize("name", ["no-such-bundle", "no/such/folder", "", "..", "\0"])
+def test_what_is_not_there_is_not_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert code_of(lambda: Bundle.open(name)) == "bundle_not_found"
+    assert code_of(lambda: Bundle.open(tmp_path / "empty")) == "bundle_not_found"
+
+
+def test_a_damaged_graph_is_found_when_opening(folder: Path) -> None:
+    graph = folder / "member-1.onnx"
+    damaged = bytearray(graph.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    graph.write_bytes(damaged)
+    assert code_of(lambda: Bundle.open(folder)) == "bundle_checksum"
+
+
+def test_a_graph_exchanged_after_opening_is_not_run(folder: Path) -> None:
+    bundle = Bundle.open(folder)
+    (folder / "member-0.onnx").write_bytes(tiny_graph(shift_months=50).SerializeToString())
+    assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_checksum"
+
+
+def test_a_missing_graph_makes_a_bundle_invalid(folder: Path) -> None:
+    (folder / "member-0.onnx").unlink()
+    assert code_of(lambda: Bundle.open(folder)) == "bundle_invalid"
+
+
+def test_what_is_no_graph_is_refused_when_loaded(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    (folder / "member-0.onnx").write_bytes(b"this is no graph")
+    first = replace(manifest.members[0], sha256=file_sha256(folder / "member-0.onnx"))
+    write_manifest(replace(manifest, members=(first, manifest.members[1])), folder)
+    bundle = Bundle.open(folder)
+    assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_invalid"
+
+
+def test_at_least_one_thread_runs(folder: Path) -> None:
+    with pytest.raises(ValueError, match="threads"):
+        Bundle.open(folder, threads=0)
+
+
+# --- checking ---
+
+
+def test_a_whole_bundle_passes_its_check(shared: Bundle) -> None:
+    results = shared.check()
+    assert all(result.passed for result in results), results
+    assert {result.name.split()[0] for result in results} == {"files", "checksum", "signature", "self-test"}
+
+
+def failed_checks(bundle: Bundle) -> list[str]:
+    return [result.name for result in bundle.check() if not result.passed]
+
+
+def test_a_stray_file_fails_the_check(folder: Path) -> None:
+    (folder / "weights.data").write_bytes(b"")
+    assert failed_checks(Bundle.open(folder)) == ["files"]
+
+
+def test_a_wrong_answer_fails_the_check(folder: Path) -> None:
+    assert failed_checks(exchange_graph(folder, tiny_graph(shift_months=0.4))) == []
+    assert failed_checks(exchange_graph(folder, tiny_graph(shift_months=0.6))) == ["self-test member-0"]
+
+
+def without_output(graph: onnx.ModelProto) -> onnx.ModelProto:
+    del graph.graph.output[2]
+    return graph
+
+
+def with_renamed_input(graph: onnx.ModelProto) -> onnx.ModelProto:
+    for node in graph.graph.node:
+        for place, name in enumerate(node.input):
+            if name == "sex":
+                node.input[place] = "gender"
+    graph.graph.input[1].name = "gender"
+    return graph
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        tiny_graph(ViewSpec(height=48, width=64)),
+        tiny_graph(batch=1),
+        without_output(tiny_graph()),
+        with_renamed_input(tiny_graph()),
+    ],
+    ids=["other view", "fixed batch", "no activation", "no sex"],
+)
+def test_graphs_that_break_the_contract_are_refused(folder: Path, graph: onnx.ModelProto) -> None:
+    bundle = exchange_graph(folder, graph)
+    assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_mismatch"
+    assert failed_checks(bundle) == ["signature member-0", "self-test member-0"]
+
+
+# --- the manifest ---
+
+
+def manifest_json(bundle: Bundle) -> Any:
+    return json.loads((bundle.directory / "bundle.json").read_text())
+
+
+def test_a_manifest_comes_back_as_it_was_written(shared: Bundle, tmp_path: Path) -> None:
+    assert Manifest.from_json(shared.manifest.to_json()) == shared.manifest
+    write_manifest(shared.manifest, tmp_path)
+    assert read_manifest(tmp_path) == shared.manifest
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle.json"]
+
+
+OBJECTS: list[tuple[str | int, ...]] = [
+    (),
+    ("members", 0),
+    ("members", 0, "view"),
+    ("members", 0, "cells"),
+    ("self_test",),
+]
+KEYS: list[tuple[str | int, ...]] = [
+    *((key,) for key in ("format", "name", "version", "title", "created", "members", "self_test", "recipe", "metrics")),
+    *((key,) for key in ("age_mean_months", "age_spread_months", "data", "licence")),
+    *(("members", 0, key) for key in ("name", "graph", "sha256", "view", "cells", "sexes", "weight")),
+    *(("members", 0, "cells", key) for key in ("pixels", "first")),
+    *(("members", 0, "view", key) for key in ("region", "height", "width", "grey")),
+    *(("self_test", key) for key in ("age_months", "tolerance_months")),
+]
+
+
+def at(value: Any, path: tuple[str | int, ...]) -> Any:
+    for key in path:
+        value = value[key]
+    return value
+
+
+@pytest.mark.parametrize("path", OBJECTS, ids=str)
+def test_unknown_keys_are_refused(shared: Bundle, path: tuple[str | int, ...]) -> None:
+    value = manifest_json(shared)
+    at(value, path)["surprise"] = 1
+    assert code_of(lambda: Manifest.from_json(value)) == "bundle_invalid"
+
+
+@pytest.mark.parametrize("path", KEYS, ids=str)
+def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | int, ...]) -> None:
+    for wrong in (None, True, ["x"], {"x": 1}, 1.5e300, math.nan, ""):
+        value = manifest_json(shared)
+        if path[0] in ("data", "licence") and wrong == "":
+            continue  # these may be empty
+        if path[0] == "recipe" and isinstance(wrong, dict):
+            continue  # a recipe may hold anything
+        at(value, path[:-1])[path[-1]] = wrong
+        assert code_of(partial(Manifest.from_json, value)) == "bundle_invalid", wrong
+    value = manifest_json(shared)
+    del at(value, path[:-1])[path[-1]]
+    assert code_of(lambda: Manifest.from_json(value)) == "bundle_invalid"
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [
+        (("format",), 2),
+        (("name",), "Has Capitals"),
+        (("created",), "yesterday"),
+        (("age_spread_months",), 0),
+        (("age_mean_months",), -1),
+        (("members",), []),
+        (("members", 0, "graph"), "../elsewhere.onnx"),
+        (("members", 0, "graph"), "/etc/passwd"),
+        (("members", 0, "graph"), "..\\elsewhere.onnx"),
+        (("members", 0, "graph"), "model.pkl"),
+        (("members", 0, "graph"), ".onnx"),
+        (("members", 0, "sha256"), "0" * 63),
+        (("members", 0, "weight"), 0),
+        (("members", 0, "weight"), -1.0),
+        (("members", 0, "sexes"), []),
+        (("members", 0, "sexes"), ["F", "F"]),
+        (("members", 0, "sexes"), ["F", "O"]),
+        (("members", 0, "sexes"), [["F"]]),
+        (("members", 0, "name"), "member-1"),
+        (("members", 0, "view", "region"), "elbow"),
+        (("members", 0, "view", "grey"), "purple"),
+        (("members", 0, "view", "height"), 0),
+        (("members", 0, "view", "width"), 100_000),
+        (("members", 0, "cells", "pixels"), 0),
+        (("self_test", "tolerance_months"), 0),
+        (("self_test", "age_months"), {"F": {"member-0": 1.0, "member-1": 1.0}}),
+        (("self_test", "age_months", "F"), {"member-0": 1.0}),
+        (("metrics", "mad_months"), -1.0),
+        (("metrics", "mad_months"), "8.5"),
+        (("metrics", "ccc"), 1.5),
+        (("metrics", "films"), 0),
+        (("metrics", "accuracy"), 0.9),
+        (("metrics", "mad_months_by_sex"), {"F": 8.0}),
+    ],
+    ids=str,
+)
+def test_values_out_of_range_are_refused(shared: Bundle, path: tuple[str | int, ...], wrong: object) -> None:
+    value = manifest_json(shared)
+    at(value, path[:-1])[path[-1]] = wrong
+    assert code_of(lambda: Manifest.from_json(value)) == "bundle_invalid"
+
+
+def test_metrics_may_be_missing_altogether_but_not_in_part(shared: Bundle) -> None:
+    value = manifest_json(shared)
+    assert Manifest.from_json(value | {"metrics": {}}).metrics == {}
+    for needed in ("mad_months", "split", "films"):
+        part = {key: known for key, known in METRICS.items() if key != needed}
+        assert code_of(partial(Manifest.from_json, value | {"metrics": part})) == "bundle_invalid"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", "{", '{"format": 1, "format": 1}', '{"format": NaN}', "\udcff", "[" * 100_000],
+    ids=["nothing", "list", "null", "cut off", "key twice", "NaN", "no UTF-8", "deep"],
+)
+def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bundle.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert code_of(lambda: read_manifest(tmp_path)) == "bundle_invalid"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(path=st.sampled_from(KEYS), wrong=json_values)
+def test_no_value_anywhere_breaks_the_reader(shared: Bundle, path: tuple[str | int, ...], wrong: object) -> None:
+    value = manifest_json(shared)
+    at(value, path[:-1])[path[-1]] = wrong
+    try:
+        manifest = Manifest.from_json(value)
+    except BundleError as error:
+        assert error.code == "bundle_invalid"
+    else:
+        assert Manifest.from_json(manifest.to_json()).to_json() == manifest.to_json()
+
+
+def test_a_manifest_that_could_not_be_read_is_not_written(shared: Bundle, tmp_path: Path) -> None:
+    for broken in (replace(shared.manifest, name="Not A Name"), replace(shared.manifest, recipe={"net": object()})):
+        assert code_of(partial(write_manifest, broken, tmp_path)) == "bundle_invalid"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,95 @@
+"""Members' answers to one estimate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boneage.bundle import Manifest, MemberOutput, read_manifest
+from boneage.errors import BundleError
+from boneage.estimate import combine
+from boneage.sex import Sex
+from tests.bundles import tiny_bundle
+
+ages = st.floats(-50, 400)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """Of three members with the weights 1, 2 and 3."""
+    folder: Path = tiny_bundle(tmp_path_factory.mktemp("bundles") / "three", members=3)
+    return read_manifest(folder)
+
+
+def said(*ages_months: float) -> dict[str, MemberOutput]:
+    nothing = np.zeros(1, np.float32)
+    return {f"member-{number}": MemberOutput(age, nothing, nothing[None]) for number, age in enumerate(ages_months)}
+
+
+@given(st.lists(ages, min_size=1, max_size=3))
+def test_the_mean_is_weighted_over_the_members_given(manifest: Manifest, told: list[float]) -> None:
+    weights = range(1, len(told) + 1)
+    mean = sum(w * age for w, age in zip(weights, told, strict=True)) / sum(weights)
+    estimate = combine(said(*told), manifest)
+    assert estimate.age_months == pytest.approx(max(mean, 0.0))
+    assert estimate.outside_range == (not 0 <= mean <= 228)
+    assert list(estimate.member_ages_months.values()) == told
+
+
+@given(ages)
+def test_one_member_speaks_for_itself_whatever_its_weight(manifest: Manifest, age: float) -> None:
+    output = said(0.0, 0.0, age)["member-2"]
+    assert combine({"member-2": output}, manifest).age_months == pytest.approx(max(age, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("age", "months", "outside"), [(-3.0, 0.0, True), (0.0, 0.0, False), (228.0, 228.0, False), (230.0, 230.0, True)]
+)
+def test_what_no_reader_could_say_is_flagged(manifest: Manifest, age: float, months: float, outside: bool) -> None:
+    estimate = combine(said(age), manifest)
+    assert (estimate.age_months, estimate.outside_range) == (months, outside)
+
+
+def test_the_typical_error_is_that_of_the_sex_where_known(manifest: Manifest) -> None:
+    assert combine(said(100.0), manifest).typical_error_months == 8.5
+    assert combine(said(100.0), manifest, sex=Sex.FEMALE).typical_error_months == 8.0
+    assert combine(said(100.0), manifest, sex=Sex.MALE).typical_error_months == 9.0
+    overall = replace(manifest, metrics={"mad_months": 7.0, "split": "validation", "films": 10})
+    estimate = combine(said(100.0), overall, sex=Sex.MALE)
+    assert estimate.typical_error_months == 7.0
+    assert estimate.interval_months is None
+
+
+@given(ages)
+def test_the_interval_holds_the_estimate_and_never_falls_below_0(manifest: Manifest, age: float) -> None:
+    estimate = combine(said(age), manifest)
+    assert estimate.interval_months is not None
+    low, high = estimate.interval_months
+    assert 0 <= low <= estimate.age_months < high
+    assert high - estimate.age_months == pytest.approx(1.96 * 11.0)
+
+
+def test_a_bundle_without_metrics_claims_no_error(manifest: Manifest) -> None:
+    estimate = combine(said(100.0), replace(manifest, metrics={}), sex=Sex.MALE)
+    assert estimate.typical_error_months is None
+    assert estimate.interval_months is None
+
+
+def test_no_outputs_or_foreign_ones_are_refused(manifest: Manifest) -> None:
+    for outputs in ({}, said(1, 2, 3, 4)):
+        with pytest.raises(BundleError) as caught:
+            combine(outputs, manifest)
+        assert caught.value.code == "bundle_mismatch"
+
+
+@pytest.mark.parametrize("age", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_never_becomes_an_age(manifest: Manifest, age: float) -> None:
+    with pytest.raises(BundleError) as caught:
+        combine(said(100.0, age), manifest)
+    assert caught.value.code == "bundle_output"

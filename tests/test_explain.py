@@ -1,0 +1,163 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from boneage.errors import BundleError
+from boneage.explain import HeatMap, display_picture, display_size, heat_map, mean_heat_map, overlay, scale_colours
+from boneage.geometry import Transform
+from boneage.views import CellGrid, ViewSpec, view_transform
+
+FloatArray = NDArray[np.float32]
+SPEC = ViewSpec(height=64, width=64)
+SIDES = st.integers(min_value=60, max_value=300)
+
+
+def even(grid: FloatArray, spec: ViewSpec = SPEC) -> CellGrid:
+    side = spec.height / max(grid.shape[0], 1)
+    return CellGrid(side, side / 2)
+
+
+def on_film(
+    grid: FloatArray, film_shape: tuple[int, int], spec: ViewSpec = SPEC, cells: CellGrid | None = None
+) -> HeatMap:
+    return heat_map(grid, film_shape, view_transform(film_shape, spec).inverse(), spec, cells or even(grid, spec))
+
+
+def test_a_grid_that_begins_at_the_views_corner_is_not_taken_for_an_even_one() -> None:
+    """As of strided convolutions with padding: their first cell is centred on the first pixel."""
+    grid = np.zeros((4, 4), np.float32)
+    grid[2, 1] = 1.0
+    heat = on_film(grid, (64, 64), cells=CellGrid(16.0, 0.5))
+    y, x = np.unravel_index(heat.values.argmax(), heat.values.shape)
+    assert (x + 0.5, y + 0.5) == (16.5, 32.5)
+
+
+@given(height=SIDES, width=SIDES, row=st.integers(2, 5), column=st.integers(2, 5))
+def test_a_hot_cell_lies_on_the_film_where_the_view_puts_it(height: int, width: int, row: int, column: int) -> None:
+    cell_xy = np.array([(column + 0.5) * 8, (row + 0.5) * 8])
+    to_film = view_transform((height, width), SPEC).inverse()
+    x, y = to_film.points(cell_xy)
+    if not (2 < x < width - 2 and 2 < y < height - 2):
+        return  # in the padding: nothing of it is on the film
+    grid = np.zeros((8, 8), np.float32)
+    grid[row, column] = 3.0
+    heat = on_film(grid, (height, width))
+    found_y, found_x = np.unravel_index(heat.values.argmax(), heat.values.shape)
+    assert abs(found_x + 0.5 - x) <= 1.0 and abs(found_y + 0.5 - y) <= 1.0
+    assert heat.values.shape == (height, width) and heat.values.dtype == np.float32
+    assert heat.peak_months == 3.0
+
+
+@given(seed=st.integers(0, 1000), height=SIDES, width=SIDES)
+def test_values_lie_in_0_to_1_whatever_the_map(seed: int, height: int, width: int) -> None:
+    grid = np.random.default_rng(seed).normal(0, 5, (4, 6)).astype(np.float32)
+    heat = on_film(grid, (height, width))
+    assert heat.values.min() >= 0 and heat.values.max() <= 1
+    assert heat.peak_months == max(float(grid.max()), 0.0)
+
+
+def test_what_lowers_the_age_is_not_shown() -> None:
+    grid = np.array([[-9.0, -9.0], [1.0, -9.0]], np.float32)
+    heat = on_film(grid, (100, 100))
+    assert heat.values[70:, :30].max() > 0.9
+    assert heat.values[:20, 80:].max() < 0.02  # cubic interpolation rings a little
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_a_map_without_positive_part_is_empty_and_stays_so(value: float) -> None:
+    heat = on_film(np.full((4, 4), value, np.float32), (50, 40))
+    assert heat.is_empty and not heat.values.any() and heat.peak_months == 0.0
+
+
+@pytest.mark.parametrize("grid", [np.full((4, 4), np.nan), np.full((4, 4), np.inf), np.zeros((0, 4)), np.zeros(4)])
+def test_maps_that_are_no_numbers_are_refused(grid: FloatArray) -> None:
+    with pytest.raises(BundleError) as caught:
+        on_film(grid.astype(np.float32), (50, 40))
+    assert caught.value.code == "bundle_output"
+
+
+def test_nothing_is_shown_outside_a_view_that_holds_only_a_part_of_the_film() -> None:
+    view_to_film = Transform.scale(0.5).then(Transform.shift(100, 40))  # the view's 64 pixels cover 32 of the film
+    heat = heat_map(np.ones((4, 4), np.float32), (120, 200), view_to_film, SPEC, CellGrid(16.0, 8.0))
+    inside = np.zeros((120, 200), bool)
+    inside[40:72, 100:132] = True
+    assert heat.values[inside].min() == pytest.approx(1.0)
+    assert not heat.values[~inside].any()
+
+
+def test_maps_of_several_views_are_averaged_in_months() -> None:
+    left = HeatMap(np.array([[1.0, 0.0]], np.float32), 4.0)
+    right = HeatMap(np.array([[0.0, 1.0]], np.float32), 2.0)
+    mean = mean_heat_map([left, right], [1.0, 3.0])
+    assert mean.peak_months == pytest.approx(1.5)  # 3/4 of 2 beats 1/4 of 4
+    np.testing.assert_allclose(mean.values, [[1.0 / 1.5, 1.0]], rtol=1e-6)
+    assert mean_heat_map([left], [7.0]) is left
+    nothing = HeatMap(np.zeros((1, 2), np.float32), 0.0)
+    assert mean_heat_map([nothing, nothing], [1.0, 1.0]).is_empty
+
+
+@given(height=st.integers(50, 4000), width=st.integers(50, 4000), longest=st.integers(200, 2000))
+def test_display_size_keeps_the_limit_and_the_aspect(height: int, width: int, longest: int) -> None:
+    shown = display_size((height, width), longest)
+    assert max(shown) <= longest
+    assert max(shown) >= min(640, longest)
+    assert shown[0] / height == pytest.approx(shown[1] / width, abs=1.0 / min(height, width))
+
+
+def test_display_picture_spreads_dark_films_over_the_whole_range() -> None:
+    ramp = np.linspace(0.1, 0.2, 300 * 200, dtype=np.float32).reshape(300, 200)
+    picture = display_picture(ramp)
+    assert picture.dtype == np.uint8 and picture.min() == 0 and picture.max() == 255
+    assert not display_picture(np.zeros((100, 100), np.float32)).any()
+
+
+def test_overlay_leaves_the_film_alone_where_nothing_was_found_and_grows_with_the_value() -> None:
+    picture = np.full((200, 256), 90, np.uint8)
+    values = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (200, 1))
+    drawn = overlay(picture, HeatMap(values, 2.0), scale_bar=False)
+    assert drawn.shape == (200, 256, 3)
+    assert (drawn[:, :18] == 90).all()
+    change = np.abs(drawn[0].astype(int) - 90).sum(axis=1)
+    assert change[-1] > change[128] > change[40] > 0
+    red, _, blue = drawn[0, -1]
+    assert red > blue + 60  # the strongest is warm
+
+
+def test_bone_stays_visible_under_the_strongest_colour() -> None:
+    picture = np.full((50, 60), 60, np.uint8)
+    picture[:, 30:] = 220
+    drawn = overlay(picture, HeatMap(np.ones((50, 60), np.float32), 1.0), scale_bar=False).astype(int)
+    assert (drawn[:, 40].sum(axis=1) - drawn[:, 10].sum(axis=1) > 100).all()
+
+
+def test_the_scale_stands_beside_the_film() -> None:
+    picture = np.zeros((640, 480), np.uint8)
+    heat = HeatMap(np.ones((640, 480), np.float32), 1.0)
+    drawn = overlay(picture, heat)
+    assert drawn.shape[0] == 640 and drawn.shape[1] > 480
+    np.testing.assert_array_equal(drawn[:, :480], overlay(picture, heat, scale_bar=False))
+    panel = drawn[:, 480:].astype(int)
+    bar = panel[:, 20]
+    assert bar[60].sum() > bar[320].sum() > bar[635].sum()  # light at the top, as the strongest
+
+
+def test_an_empty_map_leaves_the_film_grey_and_says_so() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (640, 480), dtype=np.uint8)
+    drawn = overlay(picture, HeatMap(np.zeros((640, 480), np.float32), 0.0))
+    np.testing.assert_array_equal(drawn[:, :480], np.repeat(picture[..., None], 3, axis=2))
+    panel = drawn[:, 480:]
+    assert panel.max() > 150  # words
+    assert np.ptp(panel.astype(int), axis=2).max() < 12  # and no colours that would look like a scale
+
+
+def test_a_map_of_another_size_is_fitted_to_the_picture() -> None:
+    picture = np.zeros((100, 80), np.uint8)
+    heat = HeatMap(np.ones((1000, 800), np.float32), 1.0)
+    assert overlay(picture, heat, scale_bar=False).shape == (100, 80, 3)
+
+
+def test_the_colour_scale_grows_in_lightness() -> None:
+    lightness = [0.2126 * red + 0.7152 * green + 0.0722 * blue for red, green, blue in scale_colours(12)]
+    assert lightness == sorted(lightness)

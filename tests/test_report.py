@@ -1,0 +1,215 @@
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from boneage.assessment import Assessment, Flag, FlagCode, ViewActivation
+from boneage.errors import Refusal, RefusalCode
+from boneage.estimate import AgeEstimate
+from boneage.radiograph import RadiographFacts
+from boneage.report import (
+    CSV_COLUMNS,
+    Refused,
+    csv_row,
+    json_text,
+    outputs_of,
+    overlay_png,
+    page,
+    text,
+    write_csv,
+    write_files,
+)
+from boneage.sex import Sex
+from boneage.views import CellGrid, ViewSpec
+
+WHEN = datetime(2025, 3, 4, 15, 6, tzinfo=UTC)
+REFUSED = Refused("F", Refusal(RefusalCode.UNREADABLE, "The file is damaged."))
+
+
+def facts(**changes: Any) -> RadiographFacts:
+    known: dict[str, Any] = {
+        "format": "dicom",
+        "bits_stored": 12,
+        "photometric": "MONOCHROME2",
+        "inverted": False,
+        "spacing_mm": (0.15, 0.15),
+        "side": "L",
+        "body_part": "HAND",
+        "sex": Sex.FEMALE,
+        "age_months": 96.0,
+        "birth_date": None,
+        "study_date": None,
+        "modality": "DX",
+    }
+    return RadiographFacts(**(known | changes))
+
+
+def assessment(**changes: Any) -> Assessment:
+    grid = np.zeros((8, 8), np.float32)
+    grid[5, 4] = 3.0
+    made = Assessment(
+        source_name="hand.dcm",
+        sex=Sex.FEMALE,
+        facts=facts(),
+        estimate=AgeEstimate(87.3, {"net": 87.3}, 8.2, (65.7, 108.9)),
+        flags=(),
+        bundle_name="tiny",
+        bundle_version="1.0",
+        timings_ms={"read": 20.0, "total": 60.0},
+        film_shape=(2000, 1500),
+        picture=np.tile(np.linspace(0, 255, 480).astype(np.uint8), (640, 1)),
+        activations=(ViewActivation(ViewSpec(), CellGrid(32.0, 16.0), grid, 1.0),),
+    )
+    return replace(made, **changes)
+
+
+class Page(HTMLParser):
+    """Tags and words of a page."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(source)
+        self.words = " ".join(self.words.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_the_line_tells_age_error_sex_and_doubts() -> None:
+    flag = Flag(FlagCode.RIGHT_HAND_DECLARED, "The file says right.")
+    lines = text("a/hand.dcm", assessment(flags=(flag,))).splitlines()
+    assert lines == [
+        "a/hand.dcm: 7 years 3 months (87.3 months, typical error 8.2), F",
+        "  right_hand_declared: The file says right.",
+    ]
+
+
+def test_the_line_of_a_bundle_that_was_never_validated_claims_no_error() -> None:
+    assert "error" not in text("x", assessment(estimate=AgeEstimate(87.3, {"net": 87.3})))
+
+
+def test_the_number_of_the_phantom_is_called_meaningless_everywhere() -> None:
+    phantom = assessment(flags=(Flag(FlagCode.PHANTOM, "This is the drawn phantom: the number means nothing."),))
+    assert "means nothing" in text("x", phantom).splitlines()[0]
+    assert "means nothing" in Page(page(phantom)).words and "Typical error" not in Page(page(phantom)).words
+    assert "means nothing" in json_text(phantom)
+    assert "phantom" in csv_row("x", phantom)
+
+
+def test_json_is_one_line_or_indented_and_names_refusals() -> None:
+    assert "\n" not in json_text(assessment())
+    assert json.loads(json_text(assessment(), indent=2)) == assessment().to_json()
+    assert json.loads(json_text(REFUSED, "x.png")) == {
+        "schema": 1,
+        "image": "x.png",
+        "sex": "F",
+        "age_months": None,
+        "error": {"code": "unreadable", "message": "The file is damaged."},
+    }
+
+
+def test_the_table_begins_with_image_sex_age_and_leaves_the_age_of_refused_films_empty(tmp_path: Path) -> None:
+    flags = (Flag(FlagCode.NOT_VALIDATED, "a"), Flag(FlagCode.LOW_RESOLUTION, "b"))
+    path = tmp_path / "out" / "table.csv"
+    image = 'a "b", c/ä.png'
+    write_csv(path, [csv_row(image, assessment(flags=flags)), csv_row("bad.png", REFUSED)])
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+    assert tuple(rows[0]) == CSV_COLUMNS and CSV_COLUMNS[:3] == ("image", "sex", "age_months")
+    assert rows[0]["image"] == image and float(rows[0]["age_months"]) == 87.3 and rows[0]["error"] == ""
+    assert rows[0]["flags"] == "not_validated low_resolution" and rows[0]["difference_months"] == "-8.7"
+    assert rows[1]["age_months"] == "" and rows[1]["error"] == "unreadable" and rows[1]["sex"] == "F"
+    assert rows[1]["message"] == "The file is damaged."
+
+
+def test_files_are_written_whole_under_the_names_announced(tmp_path: Path) -> None:
+    written = write_files(assessment(), tmp_path / "new", "hand")
+    assert written == list(outputs_of(tmp_path / "new", "hand"))
+    assert [path.name for path in written] == ["hand.overlay.png", "hand.html", "hand.json"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(path.name for path in written)
+    assert json.loads(written[2].read_text(encoding="utf-8"))["age_months"] == 87.3
+
+
+def test_the_overlay_is_a_png_in_the_colours_that_were_drawn() -> None:
+    picture = np.asarray(cv2.imdecode(np.frombuffer(overlay_png(assessment()), np.uint8), cv2.IMREAD_COLOR))
+    assert picture.shape[0] == 640 and picture.shape[1] > 480
+    blue, _, red = picture[5 * 80 + 40, 4 * 60 + 30].astype(int)
+    assert red > blue + 40
+
+
+def test_the_page_shows_the_estimate_and_needs_nothing_from_elsewhere() -> None:
+    source = page(assessment(), created=WHEN)
+    shown = Page(source)
+    for words in (
+        "7 years 3 months",
+        "87.3 months",
+        "8.2 months",
+        "Range 5 years 6 months to 9 years 1 month",
+        "Chronological age 8 years: bone age is 9 months behind",
+        "hand.dcm",
+        "2025-03-04 15:06",
+        "tiny 1.0",
+        "Not a medical device",
+        "1500 × 2000 pixels",
+    ):
+        assert words in shown.words
+    images = [attributes["src"] or "" for tag, attributes in shown.tags if tag == "img"]
+    assert len(images) == 2 and all(image.startswith("data:image/jpeg;base64,") for image in images)
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in shown.tags}
+    assert not re.search(r"https?://|url\(", source)
+
+
+def test_what_comes_from_a_file_is_escaped() -> None:
+    evil = '"><script>alert(1)</script><img src=x onerror=y>$notice'
+    shown = Page(
+        page(
+            assessment(
+                source_name=evil,
+                facts=facts(body_part=evil, photometric=evil),
+                bundle_name=evil,
+                flags=(Flag(FlagCode.SEX_DIFFERS_FROM_FILE, evil),),
+            )
+        )
+    )
+    assert shown.words.count(evil) == 6  # title, heading, doubt, body part, photometric, bundle
+    assert "script" not in {tag for tag, _ in shown.tags}
+    assert len([tag for tag, _ in shown.tags if tag == "img"]) == 2
+
+
+def test_a_page_without_a_heat_map_shows_the_film_alone() -> None:
+    empty = assessment(
+        activations=(ViewActivation(ViewSpec(), CellGrid(32.0, 16.0), np.zeros((8, 8), np.float32), 1.0),)
+    )
+    shown = Page(page(empty))
+    assert [tag for tag, _ in shown.tags].count("img") == 1
+    assert "Grad-CAM" not in shown.words
+
+
+def test_what_is_not_known_is_left_out_of_the_page() -> None:
+    bare = assessment(
+        source_name=None,
+        facts=facts(age_months=None, side=None, spacing_mm=None, sex=None, modality=None, body_part=None),
+        estimate=AgeEstimate(87.3, {"net": 87.3}),
+    )
+    words = Page(page(bare)).words
+    assert "None" not in words and "Chronological" not in words and "Typical error" not in words
+    assert "Pixel spacing" not in words
+
+
+@pytest.mark.parametrize(("age", "words"), [(100.0, "13 months"), (87.5, "the same"), (80.0, "7 months ahead")])
+def test_the_difference_from_the_chronological_age_in_words(age: float, words: str) -> None:
+    shown = Page(page(assessment(facts=facts(age_months=age)))).words
+    assert f"bone age is {words.replace('13 months', '1 year 1 month behind')}" in shown

@@ -1,0 +1,286 @@
+"""Export: what ONNX Runtime says of a graph is what torch says of the net."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime  # type: ignore[import-untyped]  # it ships no types
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import boneage.train.export
+from boneage.bundle import Bundle
+from boneage.errors import BundleError
+from boneage.phantom import draw_hand
+from boneage.sex import Sex
+from boneage.train.export import BundleFacts, ExportedGraph, NetMember, export_graph, parity, write_bundle
+from boneage.train.nets.layers import AgeHead, AgeNet, Pooling
+from boneage.train.nets.residual import ResidualNet
+from boneage.views import CellGrid, ViewSpec, cut_view
+
+VIEW = ViewSpec(height=64, width=48)
+MEAN, SPREAD = 127.0, 41.0
+FACTS = BundleFacts("tiny", "1", "Tiny nets", "2025-01-01", MEAN, SPREAD, recipe={"net": {"name": "residual"}})
+
+
+class InstanceNet(AgeNet):
+    """Convolutions with instance normalisation, as Souza & Oliveira's Table I has them."""
+
+    def __init__(self, pooling: Pooling, *, track: bool = False) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 8, 3, 2, 1),
+            nn.InstanceNorm2d(8, affine=True, track_running_stats=track),
+            nn.ReLU(),
+            nn.Conv2d(8, 12, 5, 2, 2, bias=False),
+            nn.InstanceNorm2d(12, affine=True, track_running_stats=track),
+            nn.ELU(),
+        )
+        self.cells = CellGrid(4.0, 0.5)
+        self.head = AgeHead(12, grid=(16, 12), hidden=(16, 8), pooling=pooling, dropout=0.5)
+
+
+def residual() -> AgeNet:
+    return ResidualNet(VIEW.height, VIEW.width, widths=(16, 32), depths=(1, 1), hidden=16, dropout=0.5)
+
+
+NETS: dict[str, Callable[[], AgeNet]] = {
+    "residual": residual,
+    "instance, average": lambda: InstanceNet("average"),
+    "instance, flatten": lambda: InstanceNet("flatten"),
+    "instance, tracked": lambda: InstanceNet("average", track=True),
+}
+
+
+def random_net(name: str = "residual") -> AgeNet:
+    """A net whose every parameter and statistic is random, and whose answers differ from film to film."""
+    torch.manual_seed(3)
+    net = NETS[name]()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.3)
+            if module.running_mean is not None and module.running_var is not None:
+                nn.init.normal_(module.running_mean, 0, 0.1)
+                nn.init.uniform_(module.running_var, 0.5, 1.5)
+    for layer in dense(net):
+        nn.init.normal_(layer.weight, 0, 2 / layer.in_features**0.5)
+    return net
+
+
+def dense(net: AgeNet) -> list[nn.Linear]:
+    return [layer for layer in net.head.dense if isinstance(layer, nn.Linear)]
+
+
+def views(count: int) -> NDArray[np.float32]:
+    films = (draw_hand((4.0 + 3 * number) % 19, height=400, width=300, seed=number) for number in range(count))
+    return np.stack([cut_view(film, VIEW) for film in films])
+
+
+def export(net: AgeNet, path: Path, *, half: bool = True) -> ExportedGraph:
+    return export_graph(
+        net, path, height=VIEW.height, width=VIEW.width, age_mean_months=MEAN, age_spread_months=SPREAD, half=half
+    )
+
+
+def one_hot(count: int) -> NDArray[np.float32]:
+    return np.eye(2, dtype=np.float32)[np.arange(count) % 2]
+
+
+@pytest.mark.parametrize(("name", "half"), [*((name, True) for name in NETS), ("residual", False)])
+def test_torch_and_onnx_runtime_agree(tmp_path: Path, name: str, half: bool) -> None:
+    net = random_net(name)
+    exported = export(net, tmp_path / "net.onnx", half=half)
+    assert exported.half == half
+    session = onnxruntime.InferenceSession(exported.path.read_bytes(), providers=["CPUExecutionProvider"])
+    net.eval()
+    for count in (1, 3):
+        with torch.no_grad():
+            expected = net.explain(torch.from_numpy(views(count)[:, None]), torch.from_numpy(one_hot(count)))
+        age, embedding, activation = session.run(
+            ["age_months", "embedding", "activation"], {"view": views(count)[:, None], "sex": one_hot(count)}
+        )
+        np.testing.assert_allclose(age, expected.age.numpy() * SPREAD + MEAN, atol=0.05)
+        np.testing.assert_allclose(embedding, expected.embedding.numpy(), atol=1e-3 * float(expected.embedding.max()))
+        months = expected.activation.numpy() * SPREAD
+        np.testing.assert_allclose(activation, months, atol=1e-3 * float(np.abs(months).max()))
+    assert np.ptp(age) > 1  # else the agreement would say nothing
+
+
+def test_16_bits_halve_the_file(tmp_path: Path, written: Bundle) -> None:
+    whole = export(random_net(), tmp_path / "whole.onnx", half=False).path.stat().st_size
+    half = (written.directory / "residual.onnx").stat().st_size
+    weights = 4 * sum(tensor.numel() for tensor in random_net().state_dict().values())
+    # What surrounds the weights counts in nets as tiny as this one.
+    assert half < whole - 0.45 * weights
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.onnx"]
+
+
+def test_16_bits_are_unpacked_when_a_graph_is_loaded_not_when_it_runs(tmp_path: Path, written: Bundle) -> None:
+    path = written.directory / "residual.onnx"
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
+    onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    stored, loaded = onnx.load(path).graph, onnx.load(tmp_path / "loaded.onnx").graph
+    assert any(weight.data_type == onnx.TensorProto.INT16 for weight in stored.initializer)
+    assert not any(weight.data_type == onnx.TensorProto.INT16 for weight in loaded.initializer)
+
+
+def test_weights_stay_whole_where_16_bits_would_show(
+    tmp_path: Path, quick: NetMember, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(boneage.train.export, "HALF_LIMIT_MONTHS", 0.0)
+    with caplog.at_level(logging.WARNING, "boneage"):
+        exported = export(quick.net, tmp_path / "net.onnx")
+    assert not exported.half
+    assert "32 bits" in caplog.text
+
+
+def test_the_net_is_left_as_it_was(tmp_path: Path) -> None:
+    net = random_net().train()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    export(net, tmp_path / "net.onnx")
+    assert net.training
+    assert all(module.training for module in net.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_graphs_hold_no_paths_of_the_machine_and_come_out_the_same(tmp_path: Path) -> None:
+    first = export(random_net(), tmp_path / "first.onnx").path.read_bytes()
+    second = export(random_net(), tmp_path / "second.onnx").path.read_bytes()
+    assert first == second
+    for path in (Path(__file__).parents[2], Path(torch.__file__).parent, tmp_path):
+        assert str(path).encode() not in first
+    assert b".py" not in first
+
+
+def test_nets_that_failed_are_not_exported(tmp_path: Path) -> None:
+    net = random_net()
+    with torch.no_grad():
+        dense(net)[0].weight[0, 0] = torch.nan
+    with pytest.raises(BundleError) as caught:
+        export(net, tmp_path / "net.onnx")
+    assert caught.value.code == "bundle_output"
+    with pytest.raises(ValueError, match="spread"):
+        export_graph(random_net(), tmp_path / "n.onnx", height=64, width=48, age_mean_months=127, age_spread_months=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- bundles ---
+
+
+@pytest.fixture(scope="module")
+def traced() -> onnx.ModelProto:
+    """The graph of `random_net()`, traced once: that takes most of an export's time."""
+    graph = boneage.train.export._Graph(random_net(), MEAN, SPREAD).eval()
+    return boneage.train.export._to_onnx(graph, VIEW.height, VIEW.width, 20)
+
+
+@pytest.fixture
+def quick(traced: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> NetMember:
+    """A member whose export takes its graph from `traced`."""
+
+    def take(*_: object) -> onnx.ModelProto:
+        model = onnx.ModelProto()
+        model.CopyFrom(traced)
+        return model
+
+    monkeypatch.setattr(boneage.train.export, "_to_onnx", take)
+    return NetMember("only", random_net(), VIEW)
+
+
+@pytest.fixture(scope="module")
+def nets() -> list[AgeNet]:
+    return [random_net(), random_net("instance, flatten")]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, nets: list[AgeNet]) -> Bundle:
+    members = [
+        NetMember("residual", nets[0], VIEW, weight=2.0),
+        NetMember("girls", nets[1], VIEW, sexes=(Sex.FEMALE,)),
+    ]
+    return write_bundle(members, FACTS, tmp_path_factory.mktemp("parent") / "new" / "tiny")
+
+
+def test_a_written_bundle_is_whole(written: Bundle) -> None:
+    assert [path.name for path in written.directory.parent.iterdir()] == ["tiny"]
+    opened = Bundle.open(written.directory)
+    assert all(result.passed for result in opened.check())
+    assert opened.manifest.recipe == FACTS.recipe
+    assert [(member.name, member.weight, member.view) for member in opened.members] == [
+        ("residual", 2.0, VIEW),
+        ("girls", 1.0, VIEW),
+    ]
+    assert [member.name for member in opened.members_for(Sex.MALE)] == ["residual"]
+
+
+def test_parity_measures_what_torch_and_bundle_differ_by(written: Bundle, nets: list[AgeNet]) -> None:
+    assert parity(nets[0], written, views(20), member="residual") < 0.05
+    assert parity(nets[1], written, views(3), member="girls") < 0.05
+    # Another net than the exported one is found out.
+    moved = random_net()
+    with torch.no_grad():
+        dense(moved)[-1].bias.add_(1 / SPREAD)
+    assert parity(moved, written, views(3), member="residual") == pytest.approx(1.0, abs=0.05)
+
+
+def test_parity_asks_which_member_is_meant(written: Bundle, nets: list[AgeNet]) -> None:
+    for name in (None, "nobody"):
+        with pytest.raises(BundleError) as caught:
+            parity(nets[0], written, views(1), member=name)
+        assert caught.value.code == "bundle_mismatch"
+
+
+def test_what_is_there_is_only_overwritten_when_told(tmp_path: Path, quick: NetMember) -> None:
+    place = tmp_path / "tiny"
+    write_bundle([quick], FACTS, place)
+    with pytest.raises(BundleError) as caught:
+        write_bundle([quick], replace(FACTS, version="2"), place)
+    assert caught.value.code == "bundle_exists"
+    assert Bundle.open(place).manifest.version == "1"
+    assert write_bundle([quick], replace(FACTS, version="2"), place, overwrite=True).manifest.version == "2"
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_a_folder_that_is_no_bundle_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("keep me")
+    with pytest.raises(BundleError) as caught:
+        write_bundle([NetMember("only", random_net(), VIEW)], FACTS, tmp_path / "letters", overwrite=True)
+    assert caught.value.code == "bundle_exists"
+    assert (tmp_path / "letters" / "dear.txt").read_text() == "keep me"
+
+
+def test_nothing_is_left_of_a_bundle_that_fails(tmp_path: Path, quick: NetMember) -> None:
+    with pytest.raises(BundleError) as caught:
+        write_bundle([replace(quick, sexes=(Sex.FEMALE,))], FACTS, tmp_path / "tiny")
+    assert caught.value.code == "bundle_invalid"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_former_bundle_comes_back_when_the_new_one_cannot_be_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: NetMember
+) -> None:
+    place = tmp_path / "tiny"
+    write_bundle([quick], FACTS, place)
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.parent.name.startswith(".tiny.") and self.name == "tiny":
+            raise OSError("the disk is full")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="the disk is full"):
+        write_bundle([quick], replace(FACTS, version="2"), place, overwrite=True)
+    assert Bundle.open(place).manifest.version == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
