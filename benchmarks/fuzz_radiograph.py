@@ -2,7 +2,7 @@
 
     python benchmarks/fuzz_radiograph.py --count 10000 --seed 0
 
-Draws one film, stores it in every format and DICOM transfer syntax, damages these files in many ways (all from the
+Draws one phantom, stores it in every format and DICOM transfer syntax, damages these files in many ways (all from the
 seed), and reads each in a worker process. Exit status 1 if a worker died, took over 5 s, grew over 1 GiB, or raised
 anything but a Refusal.
 """
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from boneage.errors import Refusal
 from boneage.huffman_jpeg import ZIGZAG, dct_matrix
 from boneage.image_headers import PNG_SIGNATURE
+from boneage.phantom import draw_hand
 from boneage.radiograph import Radiograph, read_radiograph
 
 TIME_LIMIT_S = 5.0
@@ -43,15 +44,8 @@ FILM_SHAPE = (110, 90)
 
 
 def drawn_film(shape: tuple[int, int] = FILM_SHAPE, bits: int = 16) -> NDArray[np.uint16]:
-    """Something like bones on a soft hand, with grain, from 0 to the highest level of so many bits: uint16 (H, W)."""
-    height, width = shape
-    film = np.zeros(shape, np.float32)
-    cv2.ellipse(film, (width // 2, height // 2), (width // 3, height // 3), 0.0, 0.0, 360.0, 0.35, -1)
-    for finger in range(5):
-        left = int(width * (0.2 + 0.13 * finger))
-        cv2.rectangle(film, (left, height // 8), (left + width // 20, height // 2), 0.85, -1)
-    film = np.asarray(cv2.GaussianBlur(film, (0, 0), 1.5), np.float32)
-    film += np.random.default_rng(7).normal(0.05, 0.01, shape).astype(np.float32)
+    """The phantom, from 0 to the highest level of so many bits: uint16 (H, W)."""
+    film = draw_hand(10.0, height=shape[0], width=shape[1])
     film = (film - film.min()) / (film.max() - film.min())
     levels: NDArray[np.uint16] = np.rint(film * (2**bits - 1)).astype(np.uint16)
     return levels
@@ -106,13 +100,28 @@ def _flat_table(identity: int, length: int, symbols: list[int]) -> bytes:
     return _segment(0xC4, bytes([identity, *counts, *symbols]))
 
 
-def jpeg_lossless(pixels: NDArray[np.uint16], bits: int) -> bytes:
-    """Lossless JPEG, process 14, predictor 1 (T.81, annex H)."""
+def _predicted(levels: NDArray[np.int64], predictor: int, middle: int) -> NDArray[np.int64]:
+    """What each pixel is expected to be (T.81, table H.1)."""
+    out = np.empty_like(levels)
+    out[:, 1:], out[1:, 0], out[0, 0] = levels[:, :-1], levels[:-1, 0], middle  # first row and column are always so
+    left, above, corner = levels[1:, :-1], levels[:-1, 1:], levels[:-1, :-1]
+    out[1:, 1:] = (
+        left,
+        above,
+        corner,
+        left + above - corner,
+        left + ((above - corner) >> 1),
+        above + ((left - corner) >> 1),
+        (left + above) >> 1,
+    )[predictor - 1]
+    return out
+
+
+def jpeg_lossless(pixels: NDArray[np.uint16], bits: int, predictor: int = 1) -> bytes:
+    """Lossless JPEG, process 14 (T.81, annex H)."""
     height, width = pixels.shape
     levels = pixels.astype(np.int64)
-    before = np.empty_like(levels)
-    before[:, 1:], before[1:, 0], before[0, 0] = levels[:, :-1], levels[:-1, 0], 1 << (bits - 1)
-    differences = (levels - before).ravel()
+    differences = (levels - _predicted(levels, predictor, 1 << (bits - 1))).ravel()
     differences = (differences + 32768) % 65536 - 32768
     differences[differences == -32768] = 32768
     sizes = _sizes(differences)
@@ -122,7 +131,7 @@ def jpeg_lossless(pixels: NDArray[np.uint16], bits: int) -> bytes:
         b"\xff\xd8"
         + _segment(0xC3, struct.pack(">BHHBBBB", bits, height, width, 1, 1, 0x11, 0))
         + _flat_table(0, 5, list(range(17)))
-        + _segment(0xDA, bytes([1, 1, 0, 1, 0, 0]))
+        + _segment(0xDA, bytes([1, 1, 0, predictor, 0, 0]))
         + _bit_stream(values, extra + 5)
         + b"\xff\xd9"
     )
@@ -429,8 +438,8 @@ def claim_size(data: bytearray, rng: np.random.Generator, _others: list[bytes]) 
         (257, old_height, height),
         (278, old_height, height),
     ):
-        for kind in (3, 4):
-            head = struct.pack("<HHI", entry_tag, kind, 1)
+        for type_code in (3, 4):
+            head = struct.pack("<HHI", entry_tag, type_code, 1)
             replaced = replaced.replace(head + struct.pack("<I", old_side), head + struct.pack("<I", new_side))
     return bytearray(replaced)
 

@@ -29,7 +29,7 @@ _TYPICAL_MAX_PIXELS = 100_000_000
 _CHEAP_PIXELS = 16_000_000
 """JPEG 2000 and JPEG-LS may code an even picture in next to nothing; up to this size that is harmless."""
 _MOST_PIXELS_PER_BYTE = 1000
-"""Larger films that are compressed more than this are refused; diagnostic quality takes a byte for at most 50 pixels."""
+"""Larger films that are compressed more are refused; diagnostic quality takes a byte for at most 50 pixels."""
 _ORIENTATION_TAG = 274
 _MOST_TIFF_PAGES = 16
 

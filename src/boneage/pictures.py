@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,16 +21,36 @@ _COLOURED_SHARE = 0.001
 _ROWS_AT_ONCE = 256
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """OpenCV writes about every damaged file to the standard error; the refusal says it already."""
-    logging = cv2.utils.logging
-    level = logging.getLogLevel()
-    logging.setLogLevel(0)
-    try:
-        yield
-    finally:
-        logging.setLogLevel(level)
+class _Quiet:
+    """OpenCV writes about every damaged file to the standard error; the refusal says it already.
+
+    Its log level is one for all threads: the first that enters lowers it, and the last that leaves restores it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._level: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._level = self._logging().getLogLevel()
+                self._logging().setLogLevel(0)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._logging().setLogLevel(self._level)
+
+    @staticmethod
+    def _logging() -> Any:
+        return cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # the place differs from version to version
+
+
+_quiet = _Quiet()
 
 
 def decode_with_opencv(coded: bytes) -> Samples:
@@ -42,7 +62,7 @@ def decode_with_opencv(coded: bytes) -> Samples:
     Raises:
         Refusal: ``unreadable``.
     """
-    with _quiet():
+    with _quiet:
         try:
             decoded = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_UNCHANGED)
         except (cv2.error, MemoryError) as error:
