@@ -14,7 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from boneage.bundle import Bundle, Manifest, Member, SelfTest, file_sha256, write_manifest
+from boneage.bundle import Bundle
+from boneage.manifest import Manifest, Member, SelfTest, file_sha256, write_manifest
 from boneage.sex import Sex
 from boneage.views import CellGrid, ViewSpec
 

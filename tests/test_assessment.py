@@ -226,7 +226,7 @@ def test_an_impossible_age_is_doubted(
 
 
 def test_an_empty_map_is_told_and_not_invented(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    change_answers(monkeypatch, activation=np.full((4, 4), -1, np.float32))
+    change_answers(monkeypatch, activation=np.zeros((4, 4), np.float32))
     assessment = assess(png, "F", bundle)
     assert FlagCode.NO_ACTIVATION in codes(assessment)
     assert assessment.heat_map().is_empty

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boneage.bundle import Manifest, MemberOutput, read_manifest
+from boneage.bundle import MemberOutput
 from boneage.errors import BundleError
 from boneage.estimate import combine
+from boneage.manifest import Manifest, read_manifest
 from boneage.sex import Sex
 from tests.bundles import tiny_bundle
 

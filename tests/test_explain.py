@@ -5,7 +5,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from boneage.errors import BundleError
-from boneage.explain import HeatMap, display_picture, display_size, heat_map, mean_heat_map, overlay, scale_colours
+from boneage.explain import (
+    Evidence,
+    HeatMap,
+    display_picture,
+    display_size,
+    heat_map,
+    mean_heat_map,
+    overlay,
+    scale_colours,
+)
 from boneage.geometry import Transform
 from boneage.views import CellGrid, ViewSpec, view_transform
 
@@ -20,9 +29,14 @@ def even(grid: FloatArray, spec: ViewSpec = SPEC) -> CellGrid:
 
 
 def on_film(
-    grid: FloatArray, film_shape: tuple[int, int], spec: ViewSpec = SPEC, cells: CellGrid | None = None
+    grid: FloatArray,
+    film_shape: tuple[int, int],
+    spec: ViewSpec = SPEC,
+    cells: CellGrid | None = None,
+    evidence: Evidence = "both",
 ) -> HeatMap:
-    return heat_map(grid, film_shape, view_transform(film_shape, spec).inverse(), spec, cells or even(grid, spec))
+    to_film = view_transform(film_shape, spec).inverse()
+    return heat_map(grid, film_shape, to_film, spec, cells or even(grid, spec), evidence)
 
 
 def test_a_grid_that_begins_at_the_views_corner_is_not_taken_for_an_even_one() -> None:
@@ -55,19 +69,21 @@ def test_values_lie_in_0_to_1_whatever_the_map(seed: int, height: int, width: in
     grid = np.random.default_rng(seed).normal(0, 5, (4, 6)).astype(np.float32)
     heat = on_film(grid, (height, width))
     assert heat.values.min() >= 0 and heat.values.max() <= 1
-    assert heat.peak_months == max(float(grid.max()), 0.0)
+    assert heat.peak_months == np.abs(grid).max()
 
 
-def test_what_lowers_the_age_is_not_shown() -> None:
-    grid = np.array([[-9.0, -9.0], [1.0, -9.0]], np.float32)
+def test_what_lowers_the_age_is_shown_as_what_raises_it_or_left_out() -> None:
+    grid = np.array([[-9.0, 0.0], [1.0, 0.0]], np.float32)
     heat = on_film(grid, (100, 100))
-    assert heat.values[70:, :30].max() > 0.9
-    assert heat.values[:20, 80:].max() < 0.02  # cubic interpolation rings a little
+    assert heat.values[:30, :30].max() > 0.9 and heat.peak_months == 9.0
+    raising = on_film(grid, (100, 100), evidence="raising")
+    assert raising.values[70:, :30].max() > 0.9 and raising.peak_months == 1.0
+    assert raising.values[:20, 80:].max() < 0.02  # cubic interpolation rings a little
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0])
-def test_a_map_without_positive_part_is_empty_and_stays_so(value: float) -> None:
-    heat = on_film(np.full((4, 4), value, np.float32), (50, 40))
+@pytest.mark.parametrize(("value", "evidence"), [(0.0, "both"), (0.0, "raising"), (-1.0, "raising")])
+def test_a_map_without_evidence_is_empty_and_stays_so(value: float, evidence: Evidence) -> None:
+    heat = on_film(np.full((4, 4), value, np.float32), (50, 40), evidence=evidence)
     assert heat.is_empty and not heat.values.any() and heat.peak_months == 0.0
 
 

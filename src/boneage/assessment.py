@@ -18,11 +18,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.bundle import Bundle, Member, MemberOutput
+from boneage.bundle import Bundle, MemberOutput
 from boneage.errors import Refusal, RefusalCode
 from boneage.estimate import OLDEST_MONTHS, AgeEstimate, combine
-from boneage.explain import HeatMap, display_picture, heat_map, mean_heat_map
+from boneage.explain import Evidence, HeatMap, display_picture, heat_map, mean_heat_map
 from boneage.geometry import Transform
+from boneage.manifest import Member
 from boneage.phantom import draw_hand
 from boneage.radiograph import RadiographFacts, read_radiograph
 from boneage.sex import Sex
@@ -137,11 +138,12 @@ class Assessment:
         """Whether this doubt was raised."""
         return any(flag.code is code for flag in self.flags)
 
-    def heat_map(self, shape: tuple[int, int] | None = None) -> HeatMap:
+    def heat_map(self, shape: tuple[int, int] | None = None, evidence: Evidence = "both") -> HeatMap:
         """Where the nets looked, on the film or a reduced copy of it. Made when asked for.
 
         Args:
             shape: (H, W) of the map; that of `picture` if not given, `film_shape` for the film's own pixels.
+            evidence: see `boneage.explain.heat_map`.
         """
         height, width = shape or self.picture.shape
         film_to_shape = Transform.scale(width / self.film_shape[1], height / self.film_shape[0])
@@ -152,6 +154,7 @@ class Assessment:
                 view_transform(self.film_shape, one.spec).inverse().then(film_to_shape),
                 one.spec,
                 one.cells,
+                evidence,
             )
             for one in self.activations
         ]
@@ -371,8 +374,8 @@ def _flags_of_answer(estimate: AgeEstimate, activations: Sequence[ViewActivation
         )
     if estimate.typical_error_months is None:
         yield Flag(FlagCode.NOT_VALIDATED, "This bundle was never validated: its error is unknown.")
-    if all(one.grid.max() <= 0.0 for one in activations):
-        yield Flag(FlagCode.NO_ACTIVATION, "No place of the film raised the age: there is no heat map to show.")
+    if not any(one.grid.any() for one in activations):
+        yield Flag(FlagCode.NO_ACTIVATION, "No place of the film moved the age: there is no heat map to show.")
 
 
 def _looks_inverted(picture: NDArray[np.uint8]) -> bool:

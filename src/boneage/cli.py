@@ -102,7 +102,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(package_name="boneage")
 def cli() -> None:
-    r"""Bone age from a radiograph of the hand: the age, its typical error, and where the nets looked.
+    """Bone age from a radiograph of the hand: the age, its typical error, and where the nets looked.
 
     \b
     Try it:

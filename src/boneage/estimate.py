@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from boneage.bundle import Manifest, MemberOutput
+from boneage.bundle import MemberOutput
 from boneage.errors import BundleError
+from boneage.manifest import Manifest
 from boneage.sex import Sex
 
 YOUNGEST_MONTHS, OLDEST_MONTHS = 0.0, 228.0

@@ -1,14 +1,17 @@
 """Where a net looked: from an activation map to a heat map on the film, and to a picture that a reader can judge.
 
 The map is Grad-CAM's (Souza & Oliveira, section VI): feature maps of the last convolutions, weighted by the gradient of
-the age with respect to them, and of that sum the positive part. Bundles give the sum before its positive part is taken,
-in months.
+the age with respect to them, and summed. For a class, Grad-CAM keeps the positive part of that sum. An age is no class:
+what speaks for a young hand lowers it, and the positive part of a young child's map is empty or shows the forearm (seen
+on real films, docs/log.md). So the size of the sum is shown: where the film moved the estimate, up or down. The
+positive part alone can be asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -17,6 +20,8 @@ from numpy.typing import NDArray
 from boneage.errors import BundleError
 from boneage.geometry import Transform
 from boneage.views import CellGrid, ViewSpec
+
+Evidence = Literal["both", "raising"]
 
 DISPLAY_SIDE = 1024
 """Longest side of a film as it is drawn for people, pixels."""
@@ -38,11 +43,11 @@ _PANEL = (16, 16, 18)
 
 @dataclass(frozen=True)
 class HeatMap:
-    """How strongly places of a film raised the age, relative to the strongest.
+    """How strongly places of a film moved the age, relative to the strongest.
 
     Attributes:
         values: float32 (H, W), 0..1; 1 is `peak_months`.
-        peak_months: largest value of the activation map behind it, months; 0 if nothing raised the age.
+        peak_months: largest value of the activation map behind it, months; 0 if nothing moved the age.
     """
 
     values: NDArray[np.float32]
@@ -60,10 +65,11 @@ def heat_map(
     view_to_film: Transform,
     spec: ViewSpec,
     cells: CellGrid,
+    evidence: Evidence = "both",
 ) -> HeatMap:
     """Bring an activation map onto the film through one transform (grid to view to film).
 
-    The positive part is taken on the net's own grid, as Grad-CAM does, and then interpolated smoothly.
+    Size or positive part are taken on the net's own grid, and then interpolated smoothly.
 
     Args:
         activation: (h, w), Grad-CAM's signed sum, months.
@@ -71,6 +77,7 @@ def heat_map(
         view_to_film: from the view's coordinates to the film's.
         spec: the view that the net saw.
         cells: where the map's cells lie on the view.
+        evidence: ``both``, what moved the age up or down; ``raising``, what moved it up (Grad-CAM's ReLU).
 
     Raises:
         BundleError: ``bundle_output`` if the map is not a grid of finite numbers.
@@ -78,13 +85,13 @@ def heat_map(
     grid = np.asarray(activation, dtype=np.float32)
     if grid.ndim != 2 or grid.size == 0 or not np.isfinite(grid).all():
         raise BundleError("bundle_output", "The bundle gave an activation map that is not a grid of finite numbers.")
-    positive = np.maximum(grid, np.float32(0.0))
-    peak = float(positive.max())
+    strength = np.abs(grid) if evidence == "both" else np.maximum(grid, np.float32(0.0))
+    peak = float(strength.max())
     if not peak > 0.0:
         return HeatMap(np.zeros(film_shape, dtype=np.float32), 0.0)
     grid_to_film = cells.to_view().then(view_to_film)
     values = _warp(
-        np.asarray(positive / peak, dtype=np.float32), grid_to_film, film_shape, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE
+        np.asarray(strength / peak, dtype=np.float32), grid_to_film, film_shape, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE
     )
     np.clip(values, 0.0, 1.0, out=values)  # cubic interpolation overshoots a little
     if not _covers(view_to_film, spec, film_shape):

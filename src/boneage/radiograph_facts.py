@@ -67,7 +67,7 @@ class ReadLimits:
     """
 
     max_bytes: int = 256 * 2**20
-    max_pixels: int = 100_000_000
+    max_pixels: int = 64_000_000
     min_side: int = 64
 
     def check_bytes(self, count: int) -> None:

@@ -360,7 +360,7 @@ $pictures
 </section>
 <dl>$facts</dl>
 <p class="reader"><span>Reader's bone age</span><span>Reason, if it differs</span><span>Date, signature</span></p>
-<footer><b>$notice</b> The heat map shows which places raised the estimate, not whether it is right.</footer>
+<footer><b>$notice</b> The heat map shows which places moved the estimate, up or down, not whether it is right.</footer>
 </main>
 </body>
 </html>

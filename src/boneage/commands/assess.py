@@ -42,7 +42,7 @@ Exit codes:
 Refused films are told on standard error, one line each with a stable code."""
 )
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--sex", type=_SEXES, help="Of all FILES: F or M. Required with FILES, and never taken from the file.")
+@click.option("--sex", type=_SEXES, metavar="F|M", help="Of all FILES. Required with FILES; never taken from the file.")
 @click.option(
     "--list", "listed", type=click.Path(path_type=Path), help="CSV with the columns image,sex instead of FILES."
 )

@@ -14,5 +14,7 @@ def curve(runs: tuple[Path, ...], out: Path) -> None:
     """Draw validation MAD against epoch for RUNS (folders of boneage train), as Fig. 6 of Souza & Oliveira."""
     from boneage.train.curve import draw_curve, read_history
 
-    draw_curve({run.name: read_history(run) for run in runs}, out)
+    names = [run.resolve().name for run in runs]
+    shown = names if len(set(names)) == len(names) else [str(run) for run in runs]
+    draw_curve({name: read_history(run) for name, run in zip(shown, runs, strict=True)}, out)
     click.echo(str(out))

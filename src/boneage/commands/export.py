@@ -13,9 +13,6 @@ import click
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the bundle.")
 @click.option("--films", type=click.Path(path_type=Path), help="The runs' films: for its figures.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of its images; if it has no image column.")
-@click.option(
-    "--cache", type=click.Path(path_type=Path), help="Folder of decoded films. [default: cache beside the run]"
-)
 @click.option("--weights", type=click.Choice(["last", "best"]), default="last", show_default=True, help="Which epoch.")
 @click.option("--name", help="Of the bundle. [default: the folder's]")
 @click.option("--version", default="1", show_default=True, help="Of the bundle.")
@@ -28,7 +25,6 @@ def export(
     out: Path,
     films: Path | None,
     images: Path | None,
-    cache: Path | None,
     weights: Literal["last", "best"],
     name: str | None,
     version: str,
@@ -39,13 +35,17 @@ def export(
 ) -> None:
     """Export RUNS of boneage train as one bundle: ONNX graphs, checksums, self-test, recipe and figures.
 
-    Several runs become an ensemble of equal weights. With --films the nets are measured on the runs' validation films,
-    and ONNX Runtime's answers are held against the nets' on 200 of them. Needs boneage[train].
+    Several runs become an ensemble of equal weights. With --films the bundle is measured on the runs' validation films,
+    as boneage assess reads them, and its graphs are held against the nets on 200 of them. Needs boneage[train].
 
     \b
     Example:
       boneage export runs/residual --films radiographs.csv --out my-bundle
     """
+    from functools import partial
+
+    from tqdm import tqdm
+
     from boneage.films import read_films
     from boneage.train.release import ReleaseOptions, release
 
@@ -54,14 +54,13 @@ def export(
         out,
         ReleaseOptions(name or out.resolve().name.lower(), version, title, weights, data, licence),
         films=read_films(films, images) if films else (),
-        cache_folder=cache,
         overwrite=overwrite,
+        progress=partial(tqdm, desc="assessing", leave=False, disable=None),
     )
     metrics = released.bundle.manifest.metrics
     if metrics:
-        click.echo(
-            f"validation MAD {metrics['mad_months']:.2f} months, CCC {metrics['ccc']:.3f}, {metrics['films']} films"
-        )
+        agreement = f"CCC {metrics['ccc']:.3f}, " if "ccc" in metrics else ""
+        click.echo(f"validation MAD {metrics['mad_months']:.2f} months, {agreement}{metrics['films']} films")
         click.echo(f"torch and ONNX Runtime differ by at most {released.parity_months:.4f} months")
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     click.echo(f"{out}: {len(runs)} member(s), {size:.1f} MB")

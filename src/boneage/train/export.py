@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,16 +21,10 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from boneage.bundle import (
-    MANIFEST_NAME,
-    Bundle,
-    Manifest,
-    Member,
-    SelfTest,
-    file_sha256,
-    write_manifest,
-)
+from boneage.bundle import Bundle
 from boneage.errors import BundleError
+from boneage.files import written_whole
+from boneage.manifest import MANIFEST_NAME, Manifest, Member, SelfTest, file_sha256, write_manifest
 from boneage.phantom import draw_hand
 from boneage.sex import Sex
 from boneage.train.nets.layers import AgeNet
@@ -77,7 +70,7 @@ class NetMember:
 
 @dataclass(frozen=True)
 class BundleFacts:
-    """What a manifest says besides its members and self-test; see `boneage.bundle.Manifest` for each."""
+    """What a manifest says besides its members and self-test; see `boneage.manifest.Manifest` for each."""
 
     name: str
     version: str
@@ -133,7 +126,7 @@ def export_graph(
 
     Args:
         net: on any device, in either mode; it is not changed.
-        path: the file to write, under a temporary name first.
+        path: the file to write, in one piece.
         height: of the view, pixels.
         width: of the view, pixels.
         age_mean_months: of the ages in training.
@@ -177,6 +170,7 @@ def write_bundle(
     half: bool = True,
     tolerance_months: float = 0.5,
     overwrite: bool = False,
+    measure: Callable[[Bundle], Mapping[str, Any]] | None = None,
 ) -> Bundle:
     """Write a bundle whole: graphs, checksums, self-test through ONNX Runtime, manifest.
 
@@ -189,6 +183,8 @@ def write_bundle(
         half: see `export_graph`.
         tolerance_months: of the self-test, for other machines.
         overwrite: put it in the place of a bundle that is there.
+        measure: asked about the checked bundle before it is moved to its place; what it gives becomes the manifest's
+            metrics, instead of those in `facts`.
 
     Returns:
         The bundle, opened where it now lies.
@@ -206,6 +202,9 @@ def write_bundle(
         built = workplace / directory.name
         built.mkdir()
         _fill(built, members, facts, half, tolerance_months)
+        if measure is not None:
+            bundle = Bundle.open(built)
+            write_manifest(replace(bundle.manifest, metrics=measure(bundle)), built)
         _move(built, directory, workplace / "former")
     finally:
         shutil.rmtree(workplace)
@@ -401,6 +400,5 @@ def _session(model: onnx.ModelProto) -> Any:
 
 
 def _write_model(model: onnx.ModelProto, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(model.SerializeToString(deterministic=True))
-    temporary.replace(path)
+    with written_whole(path) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))

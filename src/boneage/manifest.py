@@ -1,0 +1,326 @@
+"""The manifest of a bundle, ``bundle.json``: what it says, read strictly and written whole.
+
+Whatever is not exactly a manifest is refused by a :class:`~boneage.errors.BundleError` with the code
+``bundle_invalid``; a folder without one with ``bundle_not_found``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from boneage.errors import BundleError
+from boneage.files import write_text
+from boneage.sex import Sex
+from boneage.views import CellGrid, GreyRule, Region, ViewSpec
+
+FORMAT = 1
+"""Version of the manifest's layout that this program reads and writes."""
+
+MANIFEST_NAME = "bundle.json"
+
+AGES = 240
+"""Length of an age distribution: one place a month, from 0."""
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+"""What a bundle or a member may be called; it also does as the name of a folder or file."""
+
+METRIC_TYPES: Mapping[str, type] = {
+    "mad_months": float,
+    "ccc": float,
+    "rmse_months": float,
+    "split": str,
+    "films": int,
+    "mad_months_by_sex": dict,
+}
+"""What a manifest's metrics may hold: errors on `films` films of the split `split`, which the nets did not learn."""
+
+_METRICS_NEEDED = {"mad_months", "split", "films"}
+_GRAPH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.onnx")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One net of a bundle.
+
+    Attributes:
+        name: unique in the bundle; lower case.
+        graph: file name of its ONNX graph, beside the manifest.
+        sha256: of that file, 64 hexadecimal digits.
+        view: what it reads.
+        cells: where the cells of its activation map lie on the view.
+        sexes: whom it may be asked about.
+        weight: in the mean over members, above 0; weights need not sum to 1.
+    """
+
+    name: str
+    graph: str
+    sha256: str
+    view: ViewSpec
+    cells: CellGrid
+    sexes: tuple[Sex, ...] = (Sex.FEMALE, Sex.MALE)
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What each member answered for the drawn phantom (`boneage.phantom.draw_hand` as it is called without arguments).
+
+    Attributes:
+        age_months: by sex, then by the member's name.
+        tolerance_months: how far another machine's answer may lie from it.
+    """
+
+    age_months: Mapping[Sex, Mapping[str, float]]
+    tolerance_months: float = 0.5
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``bundle.json`` says.
+
+    Attributes:
+        name: lower case; a shipped bundle's folder has the same.
+        version: of this bundle, as its makers count.
+        title: one line for a person.
+        created: ISO 8601 date, or date and time.
+        members: at least one for each sex.
+        age_mean_months, age_spread_months: of the ages in training.
+        self_test: expected answers for the drawn phantom.
+        recipe: as the nets were trained.
+        metrics: empty, or the keys of `METRIC_TYPES` (``mad_months``, ``split`` and ``films`` at least).
+        data: what the nets learnt from.
+        licence: of the weights.
+        format: layout of the manifest.
+    """
+
+    name: str
+    version: str
+    title: str
+    created: str
+    members: tuple[Member, ...]
+    age_mean_months: float
+    age_spread_months: float
+    self_test: SelfTest
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    data: str = ""
+    licence: str = ""
+    format: int = FORMAT
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain dicts, lists, strings and numbers."""
+        written = asdict(self)
+        written["self_test"]["age_months"] = {sex.value: dict(ages) for sex, ages in self.self_test.age_months.items()}
+        for member in written["members"]:
+            member["sexes"] = [sex.value for sex in member["sexes"]]
+        written["members"] = list(written["members"])
+        return {"format": written.pop("format"), **written}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Manifest:
+        """Read strictly: unknown or missing keys, wrong types and values out of range are refused.
+
+        Raises:
+            BundleError: ``bundle_invalid``.
+        """
+        keys = _record(value, _MANIFEST_TYPES, "the manifest")
+        if keys["format"] != FORMAT:
+            raise _invalid(f"the manifest has format {keys['format']}; this program reads format {FORMAT}")
+        members = tuple(_read_member(member) for member in keys.pop("members"))
+        manifest = cls(members=members, self_test=_read_self_test(keys.pop("self_test")), **keys)
+        _validate(manifest)
+        return manifest
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read and validate the manifest of a bundle; no graph is touched.
+
+    Raises:
+        BundleError: ``bundle_not_found`` if there is none, ``bundle_invalid`` if it is not a manifest.
+    """
+    path = directory / MANIFEST_NAME
+    try:
+        text = path.read_bytes().decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleError("bundle_not_found", f"There is no bundle at {directory}: no {MANIFEST_NAME}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError("bundle_invalid", f"{path} cannot be read: {error}.") from error
+    return Manifest.from_json(value)
+
+
+def write_manifest(manifest: Manifest, directory: Path) -> Path:
+    """Validate a manifest and write it into a folder, in one piece. Returns the file's path.
+
+    Raises:
+        BundleError: ``bundle_invalid`` if it would not be read again as it is.
+    """
+    try:
+        text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise _invalid(f"the manifest holds what JSON cannot: {error}") from error
+    Manifest.from_json(json.loads(text))
+    path = directory / MANIFEST_NAME
+    write_text(path, text)
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- reading strictly ---
+
+_MANIFEST_TYPES: dict[str, type] = {
+    "format": int,
+    "name": str,
+    "version": str,
+    "title": str,
+    "created": str,
+    "members": list,
+    "age_mean_months": float,
+    "age_spread_months": float,
+    "self_test": dict,
+    "recipe": dict,
+    "metrics": dict,
+    "data": str,
+    "licence": str,
+}
+_MEMBER_TYPES: dict[str, type] = {
+    "name": str,
+    "graph": str,
+    "sha256": str,
+    "view": dict,
+    "cells": dict,
+    "sexes": list,
+    "weight": float,
+}
+_CELL_TYPES: dict[str, type] = {"pixels": float, "first": float}
+_VIEW_TYPES: dict[str, type] = {"region": str, "height": int, "width": int, "grey": str}
+
+
+def _invalid(message: str) -> BundleError:
+    return BundleError("bundle_invalid", f"This is no valid bundle: {message}.")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys occur once."""
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return record
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a number")
+
+
+def _record(value: Any, types: Mapping[str, type], where: str) -> dict[str, Any]:
+    """An object with exactly these keys, each of its type."""
+    if not isinstance(value, dict):
+        raise _invalid(f"{where} is not an object")
+    unknown, missing = sorted(set(value) - set(types)), sorted(set(types) - set(value))
+    if unknown or missing:
+        raise _invalid(f"{where} has unknown keys {unknown} and lacks {missing}")
+    return {key: _typed(value[key], kind, f"{key} of {where}") for key, kind in types.items()}
+
+
+def _typed(value: Any, kind: type, where: str) -> Any:
+    """A value of this type; a finite whole number is also a float, true and false are no numbers."""
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if abs(value) > 1e9 or math.isnan(value):
+            raise _invalid(f"{where} is out of range")
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise _invalid(f"{where} is not of type {kind.__name__}")
+    return value
+
+
+def _read_member(value: Any) -> Member:
+    keys = _record(value, _MEMBER_TYPES, "a member")
+    where = f"the member {keys['name']!r}"
+    if not (NAME.fullmatch(keys["name"]) and _SHA256.fullmatch(keys["sha256"]) and keys["weight"] > 0):
+        raise _invalid(f"{where} has a name, checksum or weight that is none")
+    if not _GRAPH.fullmatch(keys["graph"]):
+        raise _invalid(f"the graph of {where} is not the plain name of an ONNX file: {keys['graph']!r}")
+    sexes = tuple(_read_sex(sex, where) for sex in keys.pop("sexes"))
+    if not sexes or len(set(sexes)) != len(sexes):
+        raise _invalid(f"{where} serves no sex, or one of them twice")
+    cells = CellGrid(**_record(keys.pop("cells"), _CELL_TYPES, f"the cells of {where}"))
+    if not 0 < cells.pixels <= 4096:
+        raise _invalid(f"the cells of {where} are {cells.pixels} pixels wide")
+    return Member(view=_read_view(keys.pop("view"), where), cells=cells, sexes=sexes, **keys)
+
+
+def _read_view(value: Any, where: str) -> ViewSpec:
+    keys = _record(value, _VIEW_TYPES, f"the view of {where}")
+    if keys["region"] not in get_args(Region) or keys["grey"] not in get_args(GreyRule):
+        raise _invalid(f"the view of {where} has the region {keys['region']!r} and the grey rule {keys['grey']!r}")
+    if not (16 <= keys["height"] <= 4096 and 16 <= keys["width"] <= 4096):
+        raise _invalid(f"the view of {where} is smaller than 16 or larger than 4096 pixels")
+    return ViewSpec(**keys)
+
+
+def _read_sex(value: Any, where: str) -> Sex:
+    if value not in ("F", "M"):
+        raise _invalid(f"{where} names a sex as {value!r}, not F or M")
+    return Sex(value)
+
+
+def _read_self_test(value: Any) -> SelfTest:
+    keys = _record(value, {"age_months": dict, "tolerance_months": float}, "the self-test")
+    if not keys["tolerance_months"] > 0:
+        raise _invalid("the self-test tolerates nothing")
+    ages: dict[Sex, dict[str, float]] = {}
+    for sex, by_member in keys["age_months"].items():
+        where = "the self-test"
+        named = _typed(by_member, dict, f"{sex} of {where}")
+        ages[_read_sex(sex, where)] = {name: _typed(age, float, where) for name, age in named.items()}
+    return SelfTest(ages, keys["tolerance_months"])
+
+
+def _validate(manifest: Manifest) -> None:
+    """Refuse what no single key shows."""
+    if not NAME.fullmatch(manifest.name) or not manifest.version or not manifest.title:
+        raise _invalid("the name is not lower case letters and digits, or version or title are empty")
+    try:
+        datetime.datetime.fromisoformat(manifest.created)
+    except ValueError as error:
+        raise _invalid(f"created is not an ISO 8601 date: {manifest.created!r}") from error
+    if not (0 < manifest.age_mean_months < AGES and 0 < manifest.age_spread_months < AGES):
+        raise _invalid("the age mean and spread of training are out of range")
+    names = [member.name for member in manifest.members]
+    if len(set(names)) != len(names):
+        raise _invalid("two members have one name")
+    for sex in Sex:
+        serving = {member.name for member in manifest.members if sex in member.sexes}
+        if not serving or set(manifest.self_test.age_months.get(sex, {})) != serving:
+            raise _invalid(f"there is no member for sex {sex}, or the self-test does not know just those there are")
+    _validate_metrics(manifest.metrics)
+
+
+def _validate_metrics(metrics: Mapping[str, Any]) -> None:
+    """Metrics are none, or those of `METRIC_TYPES`; errors are not negative."""
+    if not metrics:
+        return
+    unknown, missing = sorted(set(metrics) - set(METRIC_TYPES)), sorted(_METRICS_NEEDED - set(metrics))
+    if unknown or missing:
+        raise _invalid(f"the metrics have unknown keys {unknown} and lack {missing}")
+    read = {key: _typed(value, METRIC_TYPES[key], f"{key} of the metrics") for key, value in metrics.items()}
+    by_sex = read.get("mad_months_by_sex", {})
+    if by_sex:
+        by_sex = _record(by_sex, {"F": float, "M": float}, "mad_months_by_sex")
+    errors = [read["mad_months"], read.get("rmse_months", 0.0), *by_sex.values()]
+    if min(errors) < 0 or read["films"] < 1 or abs(read.get("ccc", 0.0)) > 1:
+        raise _invalid("a metric is out of range")

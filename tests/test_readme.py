@@ -1,0 +1,61 @@
+"""The README's examples run as they are written."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+from boneage.cli import cli
+from boneage.phantom import draw_hand
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^ *(?:\.venv/bin/)?(boneage [a-z].*?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
+
+
+def write_dicom(path: Path) -> None:
+    """A drawn phantom as a digital radiograph of 12 bits."""
+    pixels = np.rint(draw_hand(8.0, height=800, width=600) * 4095).astype(np.uint16)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    film = pydicom.Dataset()
+    film.file_meta = meta
+    film.SOPClassUID, film.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    film.Modality, film.PhotometricInterpretation = "DX", "MONOCHROME2"
+    film.Rows, film.Columns, film.SamplesPerPixel = 800, 600, 1
+    film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = 16, 12, 11, 0
+    film.PixelData = pixels.tobytes()
+    film.save_as(path, enforce_file_format=True)
+
+
+def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) >= 2
+    write_dicom(tmp_path / "hand.dcm")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)  # the examples are the test's input
+    assert names["output"].age_months == pytest.approx(names["assessment"].age_months, abs=1e-3)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_commands_exist_with_their_options(line: str) -> None:
+    _, name, *arguments = shlex.split(line)
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {argument for argument in arguments if argument.startswith("--")} <= known
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(COMMANDS) >= 4

@@ -1,0 +1,251 @@
+"""From runs to a bundle: its figures are what its users get, its graphs what was trained; nothing half-done stays."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import boneage
+from boneage.bundle import Bundle
+from boneage.errors import BoneageError
+from boneage.evaluate.metrics import concordance
+from boneage.films import LabelledFilm, read_films
+from boneage.sex import Sex
+from boneage.train import release as releasing
+from boneage.train.loop import Engine, train
+from boneage.train.recipe import load_recipe
+from boneage.train.release import Released, ReleaseOptions, measure_bundle, release
+from tests.bundles import tiny_bundle
+from tests.train.films import TINY, draw_folder
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's use of a torch function that torch will drop
+)
+
+OPTIONS = ReleaseOptions("small", version="7", data="drawn phantoms", licence="Apache-2.0")
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledFilm]:
+    table = draw_folder(tmp_path_factory.mktemp("phantoms"))
+    return read_films(table, table.parent / "films")
+
+
+@pytest.fixture(scope="module")
+def run(films: list[LabelledFilm], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained for two epochs; tests only read it."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "tiny.toml").write_text(TINY, encoding="utf-8")
+    recipe = load_recipe(folder / "tiny.toml", ("train.epochs=2", "train.learning_rate=0.02"))
+    train(recipe, films, folder / "Trained", engine=Engine(accelerator="cpu", devices=1), quiet=True)
+    return folder / "Trained"
+
+
+@pytest.fixture(scope="module")
+def released(run: Path, films: list[LabelledFilm], tmp_path_factory: pytest.TempPathFactory) -> Released:
+    """The run as a bundle; tests only read it."""
+    return release([run], tmp_path_factory.mktemp("bundles") / "small", OPTIONS, films=films)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle that needs no training."""
+    return Bundle.open(tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"), threads=1)
+
+
+def validation_of(run: Path, films: list[LabelledFilm]) -> list[LabelledFilm]:
+    kept = json.loads((run / "recipe.json").read_text(encoding="utf-8"))["validation"]
+    return [film for film in films if film.id in kept]
+
+
+def other_run(run: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy of a run that says something else of itself."""
+    shutil.copytree(run, folder)
+    facts = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    change(facts)
+    (folder / "recipe.json").write_text(json.dumps(facts), encoding="utf-8")
+    return folder
+
+
+def code_of(act: Callable[[], object]) -> str:
+    with pytest.raises(BoneageError) as caught:
+        act()
+    return caught.value.code
+
+
+# --- one run ---
+
+
+def test_the_bundle_is_whole_and_says_what_it_is(released: Released, run: Path) -> None:
+    bundle = Bundle.open(released.bundle.directory)
+    results = bundle.check()
+    assert all(result.passed for result in results), results
+    manifest = bundle.manifest
+    assert [member.name for member in bundle.members] == ["trained"]
+    assert (manifest.name, manifest.version, manifest.title) == ("small", "7", "tiny")
+    assert (manifest.data, manifest.licence) == ("drawn phantoms", "Apache-2.0")
+    trained = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
+    assert json.loads(json.dumps(manifest.recipe)) == {"trained": trained["recipe"]}
+    assert manifest.age_mean_months == trained["age_unit"]["mean_months"]
+    assert manifest.age_spread_months == trained["age_unit"]["spread_months"]
+
+
+def test_the_figures_are_those_of_assessing_the_validation_films(
+    released: Released, run: Path, films: list[LabelledFilm]
+) -> None:
+    validation = validation_of(run, films)
+    months = np.array([boneage.assess(film.image, film.sex, released.bundle).age_months for film in validation])
+    labels = np.array([film.boneage_months for film in validation])
+    errors = np.abs(months - labels)
+    metrics = released.bundle.manifest.metrics
+    assert (metrics["split"], metrics["films"]) == ("validation", len(validation))
+    assert metrics["mad_months"] == pytest.approx(errors.mean(), abs=0.05)
+    assert metrics["rmse_months"] == pytest.approx(np.sqrt((errors**2).mean()), abs=0.05)
+    assert metrics["ccc"] == pytest.approx(float(concordance(labels, months)), abs=1e-3)
+    for sex in Sex:
+        chosen = [film.sex == sex for film in validation]
+        assert metrics["mad_months_by_sex"][sex.value] == pytest.approx(errors[chosen].mean(), abs=0.05)
+
+
+def test_the_graphs_answer_as_the_nets(released: Released) -> None:
+    assert released.parity_months is not None
+    assert 0.0 < released.parity_months < 0.05
+
+
+def test_a_graph_of_other_weights_is_told(
+    released: Released,
+    run: Path,
+    films: list[LabelledFilm],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (trained,) = releasing._load_runs([run], "last")
+    with torch.no_grad():
+        next(reversed(list(trained.net.parameters()))).add_(0.01)  # the last bias: all ages, by 0.01 of their spread
+    monkeypatch.setattr(releasing, "PARITY_FILMS", 2)
+    with caplog.at_level(logging.WARNING):
+        difference = releasing._largest_parity([trained], released.bundle, films)
+    assert difference == pytest.approx(0.01 * trained.unit.spread_months, abs=0.05)
+    assert "torch and ONNX Runtime differ" in caplog.text
+
+
+def test_without_films_there_are_no_figures(run: Path, tmp_path: Path) -> None:
+    plain = release([run], tmp_path / "plain", replace(OPTIONS, title="A title", weights="best"))
+    assert plain.parity_months is None
+    assert plain.bundle.manifest.metrics == {}
+    assert plain.bundle.manifest.title == "A title"
+
+
+# --- several runs ---
+
+
+def test_two_runs_become_two_members_whose_mean_is_measured(
+    run: Path, films: list[LabelledFilm], tmp_path: Path
+) -> None:
+    second = other_run(run, tmp_path / "second", lambda facts: None)
+    checkpoint = torch.load(second / "last.ckpt", weights_only=True)
+    *_, bias = checkpoint["average"].values()
+    bias += 0.5
+    torch.save(checkpoint, second / "last.ckpt")
+    both = release([run, second], tmp_path / "both", OPTIONS, films=films)
+    assert [(member.name, member.weight) for member in both.bundle.members] == [("trained", 1.0), ("second", 1.0)]
+    assert both.parity_months is not None
+    assert both.parity_months < 0.05
+    validation = validation_of(run, films)
+    answers = [boneage.assess(film.image, film.sex, both.bundle).estimate for film in validation]
+    for answer in answers:
+        first_age, second_age = answer.member_ages_months.values()
+        assert second_age - first_age == pytest.approx(0.5 * both.bundle.manifest.age_spread_months, abs=0.1)
+    errors = [abs(one.age_months - film.boneage_months) for one, film in zip(answers, validation, strict=True)]
+    assert both.bundle.manifest.metrics["mad_months"] == pytest.approx(np.mean(errors), abs=0.05)
+
+
+def test_runs_on_different_films_are_refused(run: Path, films: list[LabelledFilm], tmp_path: Path) -> None:
+    second = other_run(run, tmp_path / "second", lambda facts: facts["age_unit"].update(mean_months=100.0))
+    assert code_of(lambda: release([run, second], tmp_path / "both", OPTIONS, films=films)) == "recipe_invalid"
+    assert not (tmp_path / "both").exists()
+
+
+def test_runs_without_a_common_validation_film_are_refused(
+    run: Path, films: list[LabelledFilm], tmp_path: Path
+) -> None:
+    second = other_run(run, tmp_path / "second", lambda facts: facts.update(validation=facts["train"]))
+    assert code_of(lambda: release([run, second], tmp_path / "both", OPTIONS, films=films)) == "table_empty"
+    assert not (tmp_path / "both").exists()
+
+
+def test_only_films_that_no_run_learnt_from_are_measured(run: Path, films: list[LabelledFilm], tmp_path: Path) -> None:
+    validation = validation_of(run, films)
+    second = other_run(run, tmp_path / "second", lambda facts: facts.update(validation=facts["validation"][:2]))
+    assert releasing._common_validation([run, second], films) == validation[:2]
+
+
+@pytest.mark.parametrize("name", ["trained", "Not a name"])
+def test_folders_that_cannot_name_members_are_refused(name: str, run: Path, tmp_path: Path) -> None:
+    second = other_run(run, tmp_path / name, lambda facts: None)
+    assert code_of(lambda: release([run, second], tmp_path / "both", OPTIONS)) == "recipe_invalid"
+
+
+def test_a_missing_run_is_refused(run: Path, tmp_path: Path) -> None:
+    for runs in ([], [tmp_path / "nothing"], [run, tmp_path / "nothing"]):
+        assert code_of(lambda runs=runs: release(runs, tmp_path / "small", OPTIONS)) == "recipe_invalid"  # type: ignore[misc]  # mypy knows no default of a lambda
+
+
+# --- failures leave everything as it was ---
+
+
+def test_a_bundle_is_only_exchanged_for_a_measured_one(run: Path, films: list[LabelledFilm], tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    broken = [replace(film, image=tmp_path / "broken.png") for film in films]
+    folder = tiny_bundle(tmp_path / "bundle")
+    before = sorted(tmp_path.iterdir())
+    assert code_of(lambda: release([run], folder, OPTIONS, films=films)) == "bundle_exists"
+    assert code_of(lambda: release([run], folder, OPTIONS, films=broken, overwrite=True)) == "table_empty"
+    assert Bundle.open(folder).manifest.name == "tiny"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+# --- measuring ---
+
+
+def test_films_that_are_refused_are_left_out_and_named(
+    tiny: Bundle, films: list[LabelledFilm], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    broken = replace(films[0], id="broken one", image=tmp_path / "broken.png")
+    with caplog.at_level(logging.WARNING):
+        metrics = measure_bundle(tiny, [*films[:4], broken])
+    assert metrics == measure_bundle(tiny, films[:4])
+    assert metrics["films"] == 4
+    assert "broken one" in caplog.text
+    assert "unreadable" in caplog.text
+    assert code_of(lambda: measure_bundle(tiny, [broken])) == "table_empty"
+
+
+def test_figures_that_the_films_do_not_give_are_left_out(tiny: Bundle, films: list[LabelledFilm]) -> None:
+    boys = [film for film in films if film.sex is Sex.MALE]
+    assert set(measure_bundle(tiny, films)) - set(measure_bundle(tiny, boys)) == {"mad_months_by_sex"}
+    told = boneage.assess(boys[0].image, boys[0].sex, tiny).age_months
+    metrics = measure_bundle(tiny, [replace(boys[0], boneage_months=told)])
+    assert metrics == {"mad_months": 0.0, "rmse_months": 0.0, "split": "validation", "films": 1}
+
+
+def test_progress_sees_every_film(tiny: Bundle, films: list[LabelledFilm]) -> None:
+    seen: list[str] = []
+
+    def watched(items: Any) -> Any:
+        for item in items:
+            seen.append(item.id)
+            yield item
+
+    measure_bundle(tiny, films[:3], progress=watched)
+    assert seen == [film.id for film in films[:3]]
