@@ -110,6 +110,24 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_curve_of_the_unbroken_one(
     assert np.allclose(curve(broken), curve(tmp_path / "whole"), atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["recipe.json", "last.ckpt"])
+def test_a_damaged_run_is_told(films_table: Path, tmp_path: Path, recipe: Recipe, name: str) -> None:
+    del recipe
+    short = load_recipe(tmp_path / "tiny.toml", ("train.epochs=2", "train.average_decay=0.0"))
+    fit(short, films_table, tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(b"{no")
+    with pytest.raises(RecipeError, match="damaged"):
+        loop.load_run(tmp_path / "run", "last")
+
+
+def test_only_epochs_of_full_size_can_be_the_best() -> None:
+    state = loop.RunState()
+    assert not state.add({"mad_months": 1.0}, full_size=False)
+    assert state.add({"mad_months": 9.0}, full_size=True)
+    assert not state.add({"mad_months": 10.0}, full_size=True)
+    assert (state.best_mad_months, state.stale_epochs, state.epoch) == (9.0, 1, 3)
+
+
 def test_training_stops_early(films_table: Path, tmp_path: Path, recipe: Recipe) -> None:
     del recipe
     stubborn = load_recipe(

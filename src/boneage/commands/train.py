@@ -50,6 +50,8 @@ def train(
     from boneage.train.loop import train as run
     from boneage.train.recipe import load_recipe
 
+    if devices != "auto" and not devices.isdigit():
+        raise click.UsageError(f"--devices is a number or auto, not {devices!r}.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     engine = Engine(accelerator, int(devices) if devices.isdigit() else devices, nodes)
     state = run(

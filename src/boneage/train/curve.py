@@ -14,13 +14,18 @@ def read_history(run: Path) -> list[dict[str, float]]:
     """Rows of a run's ``metrics.csv``.
 
     Raises:
-        TableError: ``table_not_found``.
+        TableError: ``table_not_found``, ``table_value`` or ``table_columns``.
     """
     try:
         with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     except OSError as error:
         raise TableError("table_not_found", f"{run} holds no metrics.csv.") from error
+    except (TypeError, ValueError) as error:
+        raise TableError("table_value", f"{run / 'metrics.csv'} holds what is no number.") from error
+    if not rows or not {"epoch", "mad_months"} <= set(rows[0]):
+        raise TableError("table_columns", f"{run / 'metrics.csv'} needs epochs with epoch and mad_months.")
+    return rows
 
 
 def draw_curve(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:

@@ -14,6 +14,7 @@ import copy
 import json
 import logging
 import math
+import pickle
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -90,13 +91,15 @@ class RunState:
     stale_epochs: int = 0
     history: list[EpochRow] = field(default_factory=list)
 
-    def add(self, row: EpochRow) -> bool:
-        """Count an epoch; whether it is the best so far."""
-        better = row["mad_months"] < self.best_mad_months
+    def add(self, row: EpochRow, *, full_size: bool) -> bool:
+        """Count an epoch; whether it is the best so far. Only epochs on views of full size can be."""
+        better = full_size and row["mad_months"] < self.best_mad_months
         self.epoch += 1
         self.history.append(row)
-        self.best_mad_months = min(self.best_mad_months, row["mad_months"])
-        self.stale_epochs = 0 if better else self.stale_epochs + 1
+        if better:
+            self.best_mad_months = row["mad_months"]
+        if full_size:
+            self.stale_epochs = 0 if better else self.stale_epochs + 1
         return better
 
     def finished(self, schedule: Schedule) -> bool:
@@ -202,6 +205,8 @@ def run_facts(folder: Path) -> dict[str, Any]:
         facts: dict[str, Any] = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError("recipe_invalid", f"{folder} holds no run (recipe.json).") from error
+    except ValueError as error:
+        raise RecipeError("recipe_invalid", f"{folder / 'recipe.json'} is damaged: {error}.") from error
     return facts
 
 
@@ -216,14 +221,26 @@ def load_run(folder: Path, weights: str = "best") -> tuple[Recipe, AgeNet, AgeUn
         RecipeError: there is no such run.
     """
     facts = run_facts(folder)
-    try:
-        checkpoint = torch.load(folder / f"{weights}.ckpt", map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise RecipeError("recipe_invalid", f"{folder} holds no trained net ({weights}.ckpt).") from error
+    checkpoint = _read_checkpoint(folder / f"{weights}.ckpt")
     recipe = parse_recipe(facts["recipe"])
     net = build_net(recipe.net.name, recipe.view.height, recipe.view.width, **recipe.net.options)
     net.load_state_dict(checkpoint["average"] or checkpoint["net"])
     return recipe, net.eval(), AgeUnit(**facts["age_unit"]), RunState(**checkpoint["state"])
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `_Run` keeps of an epoch.
+
+    Raises:
+        RecipeError: the file is missing or damaged.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise RecipeError("recipe_invalid", f"{path.parent} holds no trained net ({path.name}).") from error
+    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise RecipeError("recipe_invalid", f"{path} is damaged.") from error
+    return checkpoint
 
 
 class _Run:
@@ -325,7 +342,8 @@ class _Run:
 
     def _keep(self, row: EpochRow, board: SummaryWriter) -> None:
         """Write all that is kept of an epoch; the checkpoint last, for it is what a resumed run believes."""
-        better = self.state.add(row)
+        view = self.recipe.view
+        better = self.state.add(row, full_size=self.recipe.size_at(self.state.epoch) == (view.height, view.width))
         write_rows(self.folder / "metrics.csv", list(row), [list(entry.values()) for entry in self.state.history])
         draw_curve({self.folder.name: self.state.history}, self.folder / "curve.png")
         for key in ("loss", "learning_rate", "mad_months", "ccc"):
@@ -349,7 +367,7 @@ class _Run:
         path = self.folder / "last.ckpt"
         if not path.exists():
             return RunState()
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = _read_checkpoint(path)
         self.net.load_state_dict(checkpoint["net"])
         if self.average is not None:
             self.average.load_state_dict(checkpoint["average"])
