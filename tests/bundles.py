@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from boneage.bundle import Bundle
-from boneage.manifest import Manifest, Member, SelfTest, file_sha256, write_manifest
+from boneage.manifest import Familiar, Manifest, Member, SelfTest, file_sha256, write_manifest
 from boneage.sex import Sex
 from boneage.views import CellGrid, ViewSpec
 
@@ -42,6 +42,8 @@ def tiny_bundle(
     view: ViewSpec = TINY_VIEW,
     metrics: dict[str, object] | None = None,
     distribution: bool = False,
+    mirror: bool = False,
+    familiar: Familiar | None = None,
 ) -> Path:
     """Write a bundle into a new folder and return the folder.
 
@@ -52,6 +54,8 @@ def tiny_bundle(
         view: of all members; height and width are multiples of 4.
         metrics: `METRICS` if not given; ``{}`` for a bundle that was never validated.
         distribution: whether the graphs give an age distribution too.
+        mirror: whether the members are asked about mirror images too.
+        familiar: of all members; the embedding has 4 places.
     """
     directory = Path(directory)
     directory.mkdir()
@@ -62,6 +66,8 @@ def tiny_bundle(
             tiny_graph(view, shift_months=6.0 * number, distribution=distribution),
             view,
             1.0 + number,
+            mirror=mirror,
+            familiar=familiar,
         )
         for number in range(members)
     )
@@ -71,9 +77,6 @@ def tiny_bundle(
         title="A tiny bundle for tests",
         created="2025-01-01",
         members=entries,
-        age_mean_months=127.0,
-        age_spread_months=41.0,
-        self_test=SelfTest({}),
         recipe={"net": {"name": "tiny"}},
         metrics=dict(METRICS) if metrics is None else metrics,
         data="drawn phantoms",
@@ -93,10 +96,30 @@ def ask_all(directory: Path, manifest: Manifest) -> SelfTest:
     return SelfTest(ages)
 
 
-def _write_member(directory: Path, name: str, graph: onnx.ModelProto, view: ViewSpec, weight: float) -> Member:
+def _write_member(
+    directory: Path,
+    name: str,
+    graph: onnx.ModelProto,
+    view: ViewSpec,
+    weight: float,
+    *,
+    mirror: bool,
+    familiar: Familiar | None,
+) -> Member:
     path = directory / f"{name}.onnx"
     path.write_bytes(graph.SerializeToString())
-    return Member(name=name, graph=path.name, sha256=file_sha256(path), view=view, cells=EVEN_CELLS, weight=weight)
+    return Member(
+        name=name,
+        graph=path.name,
+        sha256=file_sha256(path),
+        view=view,
+        cells=EVEN_CELLS,
+        age_mean_months=127.0,
+        age_spread_months=41.0,
+        mirror=mirror,
+        familiar=familiar,
+        weight=weight,
+    )
 
 
 def tiny_graph(

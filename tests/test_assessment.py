@@ -1,3 +1,4 @@
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 from boneage.assessment import Assessment, FlagCode, age_in_words, assess
 from boneage.bundle import Bundle
 from boneage.errors import BundleError, Refusal
+from boneage.explain import Evidence
+from boneage.manifest import Familiar, read_manifest, write_manifest
 from boneage.phantom import draw_hand, write_sample
 from boneage.radiograph import Radiograph, read_radiograph
 from boneage.sex import Sex
-from boneage.views import ViewSpec, cut_view
+from boneage.views import CellGrid, ViewSpec, cut_view
 from tests.bundles import tiny_bundle
 
 FloatArray = NDArray[np.floating]
@@ -167,9 +170,59 @@ def test_an_inverted_film_is_doubted(tmp_path: Path, bundle: Bundle, png: Path) 
 
 
 def test_an_enlarged_film_is_doubted(tmp_path: Path, bundle: Bundle) -> None:
-    largest = max(max(member.view.height, member.view.width) for member in bundle.members)
-    enough = save(tmp_path / "enough.png", film((max(largest, 256) * 2, max(largest, 256) * 2)))
-    assert FlagCode.LOW_RESOLUTION not in codes(assess(enough, "F", bundle))
+    fine = Bundle.open(tiny_bundle(tmp_path / "fine", view=ViewSpec(height=256, width=256)))
+    small = save(tmp_path / "small.png", film((100, 100)))
+    (flag,) = (one for one in assess(small, "F", fine).flags if one.code is FlagCode.LOW_RESOLUTION)
+    assert "100 x 100 pixels" in flag.message and "256 x 256" in flag.message
+    assert not assess(small, "F", bundle).has_flag(FlagCode.LOW_RESOLUTION)
+    narrow = save(tmp_path / "narrow.png", film((400, 200)))  # reduced to fit, and still without enough columns
+    assert assess(narrow, "F", fine).has_flag(FlagCode.LOW_RESOLUTION)
+    enough = save(tmp_path / "enough.png", film((256, 256)))
+    assert not assess(enough, "F", fine).has_flag(FlagCode.LOW_RESOLUTION)
+
+
+def test_a_film_unlike_those_of_validation_is_doubted(tmp_path: Path, png: Path) -> None:
+    for limit, doubted in ((1e-3, True), (1e3, False)):
+        familiar = Familiar((0.0,) * 4, (0.1,) * 4, limit)
+        unlike = Bundle.open(tiny_bundle(tmp_path / f"b{limit}", familiar=familiar))
+        assert assess(png, "F", unlike).has_flag(FlagCode.UNLIKE_TRAINING) is doubted
+
+
+@pytest.mark.parametrize(("white", "doubted"), [(0.0, False), (0.04, False), (0.07, True)])
+def test_a_film_with_much_pure_white_is_doubted(tmp_path: Path, bundle: Bundle, white: float, doubted: bool) -> None:
+    pixels = 0.9 * film()
+    pixels[100 : 100 + round(400 * white / 0.5), 75:225] = 1.0  # half of the columns
+    path = save(tmp_path / "white.png", pixels)
+    assert assess(path, "F", bundle).has_flag(FlagCode.SATURATED) is doubted
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [({"for_processing": True}, FlagCode.FOR_PROCESSING), ({"ages_differ": True}, FlagCode.AGES_DIFFER)],
+)
+def test_what_the_file_says_of_itself_is_told(
+    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, changes: dict[str, bool], code: FlagCode
+) -> None:
+    assert not assess(png, "F", bundle).has_flag(code)
+    change_facts(monkeypatch, **changes)
+    assert assess(png, "F", bundle).has_flag(code)
+
+
+def test_the_difference_is_left_out_where_bone_age_cannot_be_compared(
+    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for changes, compared in (
+        ({"age_months": 100.0}, True),
+        ({"age_months": 228.0}, True),
+        ({"age_months": 229.0}, False),
+        ({"age_months": 100.0, "ages_differ": True}, False),
+    ):
+        change_facts(monkeypatch, **changes)
+        assert (assess(png, "F", bundle).difference_months is not None) is compared
+    change_facts(monkeypatch, age_months=100.0)
+    change_answers(monkeypatch, age_months=400.0)
+    absurd = assess(png, "F", bundle)
+    assert absurd.difference_months is None and absurd.is_meaningless
 
 
 def change_facts(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
@@ -230,6 +283,10 @@ def test_an_empty_map_is_told_and_not_invented(png: Path, bundle: Bundle, monkey
     assessment = assess(png, "F", bundle)
     assert FlagCode.NO_ACTIVATION in codes(assessment)
     assert assessment.heat_map().is_empty
+    beside = np.zeros((16, 16), np.float32)
+    beside[8, 0] = 3.0  # in the padding of the square view, beside the tall film
+    change_answers(monkeypatch, activation=beside)
+    assert assess(png, "F", bundle).has_flag(FlagCode.NO_ACTIVATION)
 
 
 # --- the heat map ---
@@ -251,7 +308,7 @@ def test_the_heat_map_lies_on_the_film_at_every_size(
         found_y, found_x = np.unravel_index(heat.values.argmax(), heat.values.shape)
         assert (found_x + 0.5) / width == pytest.approx(x, abs=0.02)
         assert (found_y + 0.5) / height == pytest.approx(y, abs=0.02)
-        assert heat.peak_months == pytest.approx(2.0)
+        assert heat.peak_months == pytest.approx(2.0, rel=0.02)
     assert assessment.heat_map().values.shape == assessment.picture.shape
 
 
@@ -271,6 +328,36 @@ def test_members_of_one_grid_are_averaged_and_others_stay_apart(
     assert [one.grid.shape for one in assess(png, "F", bundle).activations] == [(8, 8), (4, 4)]
 
 
+@pytest.mark.parametrize("evidence", ["both", "raising"])
+@pytest.mark.parametrize("shape", [(401, 300), (300, 400)])
+def test_a_film_and_its_mirror_image_get_heat_maps_that_are_mirror_images(
+    tmp_path: Path, shape: tuple[int, int], evidence: Evidence
+) -> None:
+    """Also where the view is wider than it is high, and its cells do not divide it evenly."""
+    folder = tiny_bundle(tmp_path / "tiny", members=2, view=ViewSpec(height=64, width=80), mirror=True)
+    manifest = read_manifest(folder)
+    shifted = tuple(replace(member, cells=CellGrid(4.0, 0.5)) for member in manifest.members)
+    write_manifest(replace(manifest, members=shifted), folder)
+    both = Bundle.open(folder)
+    pixels = film(shape)
+    pixels[20:60, 30:200] = 0.9
+    plain, mirror = (
+        assess(save(tmp_path / name, one), "F", both) for name, one in (("a.png", pixels), ("b.png", pixels[:, ::-1]))
+    )
+    assert [one.weight for one in plain.activations] == [1.5, 1.5]
+    assert plain.age_months == pytest.approx(mirror.age_months, abs=1e-3)
+    first, second = plain.heat_map(evidence=evidence), mirror.heat_map(evidence=evidence)
+    assert np.abs(first.values - first.values[:, ::-1]).max() > 0.3  # or anything would pass
+    np.testing.assert_allclose(first.values, second.values[:, ::-1], atol=0.03)
+    assert first.peak_months == pytest.approx(second.peak_months, rel=0.01)
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (10, 0), (-1, 5)])
+def test_a_map_without_pixels_is_an_error_that_says_so(png: Path, bundle: Bundle, shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="at least one pixel"):
+        assess(png, "F", bundle).heat_map(shape)
+
+
 # --- JSON ---
 
 
@@ -280,7 +367,10 @@ def test_the_schema_is_plain_json_and_complete(png: Path, bundle: Bundle, monkey
     assert said["schema"] == 1 and said["image"] == "film.png" and said["sex"] == "F"
     assert said["chronological_age_months"] == 90.0
     assert said["difference_months"] == pytest.approx(said["age_months"] - 90.0, abs=0.011)
-    assert said["film"] == {"height_pixels": 400, "width_pixels": 300}
+    digest = hashlib.sha256(png.read_bytes()).hexdigest()
+    assert said["film"] == {"height_pixels": 400, "width_pixels": 300, "sha256": digest}
+    assert assess(png.read_bytes(), "F", bundle).source_sha256 == digest
+    assert said["interval_coverage"] is None
     assert set(said["timings_ms"]) == {"read", "cut", "run", "combine", "draw", "total"}
     assert all(wall >= 0 for wall in said["timings_ms"].values())
     assert "birth_date" not in json.dumps(said)

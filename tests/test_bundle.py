@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +22,7 @@ from hypothesis import strategies as st
 import boneage.bundle
 from boneage.bundle import Bundle, list_bundles
 from boneage.errors import BundleError
-from boneage.manifest import Member, SelfTest, file_sha256, read_manifest, write_manifest
+from boneage.manifest import Familiar, Member, SelfTest, file_sha256, read_manifest, write_manifest
 from boneage.phantom import draw_hand
 from boneage.sex import Sex
 from boneage.views import ViewSpec, cut_view
@@ -98,6 +101,84 @@ def test_age_distributions_pass_through(tmp_path: Path) -> None:
     output = bundle.run(bundle.members[0], views()[0], Sex.MALE)
     assert output.age_distribution is not None
     np.testing.assert_allclose(output.age_distribution, np.full(240, 1 / 240), rtol=1e-5)
+
+
+# --- mirror images ---
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """As `shared`, but asked about mirror images too."""
+    folder = tmp_path_factory.mktemp("bundles") / "mirrored"
+    return Bundle.open(tiny_bundle(folder, members=2, mirror=True, distribution=True))
+
+
+@settings(max_examples=15, deadline=None)
+@given(count=st.integers(1, 4), seed=st.integers(0, 1000))
+def test_a_mirrored_member_gives_the_mean_over_view_and_mirror_image(mirrored: Bundle, count: int, seed: int) -> None:
+    member, drawn = mirrored.members[0], views(count, seed)
+    plain = mirrored.run_batch(member, drawn, [Sex.MALE] * count, plain=True)
+    turned = mirrored.run_batch(member, drawn[:, :, ::-1], [Sex.MALE] * count, plain=True)
+    for first, second, both in zip(plain, turned, mirrored.run_batch(member, drawn, [Sex.MALE] * count), strict=True):
+        assert first.mirror_activation is None
+        assert first.mirror_difference_months is None
+        assert both.age_months == pytest.approx((first.age_months + second.age_months) / 2, abs=1e-3)
+        assert both.mirror_difference_months == pytest.approx(abs(first.age_months - second.age_months), abs=1e-3)
+        np.testing.assert_allclose(both.embedding, (first.embedding + second.embedding) / 2, atol=1e-4)
+        np.testing.assert_allclose(both.activation, first.activation, atol=1e-4)
+        assert both.mirror_activation is not None
+        np.testing.assert_allclose(both.mirror_activation, second.activation, atol=1e-4)
+        assert both.age_distribution is not None
+
+
+def test_a_mirror_image_gets_the_same_answer(mirrored: Bundle) -> None:
+    member, (view,) = mirrored.members[0], views(1)
+    there, back = mirrored.run(member, view, Sex.MALE), mirrored.run(member, view[:, ::-1], Sex.MALE)
+    assert there.mirror_difference_months is not None
+    assert there.mirror_difference_months > 0.1  # else this would say nothing
+    assert there.age_months == pytest.approx(back.age_months, abs=1e-3)
+
+
+def test_the_self_test_asks_as_a_user_would(mirrored: Bundle) -> None:
+    member = mirrored.members[0]
+    view = cut_view(draw_hand(), member.view)
+    asked = mirrored.run(member, view, Sex.FEMALE).age_months
+    assert mirrored.ask_phantom(member)[Sex.FEMALE] == asked
+    assert all(result.passed for result in mirrored.check())
+
+
+def test_an_embedding_of_another_length_than_the_familiar_ones_is_refused(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    first = replace(manifest.members[0], familiar=Familiar((0.0, 0.0), (1.0, 1.0), 1.0))
+    write_manifest(replace(manifest, members=(first, manifest.members[1])), folder)
+    bundle = Bundle.open(folder)
+    assert code_of(lambda: bundle.run(first, views()[0], Sex.MALE)) == "bundle_mismatch"
+    assert failed_checks(bundle) == [f"self-test {first.name}"]
+
+
+# --- nothing is sent anywhere ---
+
+_RUN_ONCE = """
+import sys
+from pathlib import Path
+from boneage.bundle import Bundle
+bundle = Bundle.open(Path(sys.argv[1]))
+assert all(result.passed for result in bundle.check())
+import os, onnxruntime
+assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+"""
+
+
+def test_a_run_leaves_nothing_in_the_home_folder(folder: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    places = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "XDG_DATA_HOME": str(home / "data")}
+    subprocess.run([sys.executable, "-c", _RUN_ONCE, str(folder)], check=True, env=environment | places)
+    assert list(home.iterdir()) == []
+
+
+# --- what does not fit ---
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,12 @@
+import ast
 import csv
+import hashlib
+import importlib
 import io
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,12 +18,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from boneage.assessment import Assessment, assess
+import boneage as package
+from boneage.assessment import Assessment, FlagCode, assess
 from boneage.bundle import Bundle, list_bundles
 from boneage.cli import cli
+from boneage.errors import BoneageError, BundleError, RecipeError, Refusal, RefusalCode, TableError
 from boneage.phantom import draw_hand
 from boneage.radiograph import Radiograph, read_radiograph
-from boneage.report import CSV_COLUMNS
+from boneage.report import CSV_COLUMNS, OUTPUT_SUFFIXES
 from boneage.sex import Sex
 from tests.bundles import tiny_bundle
 
@@ -66,7 +73,17 @@ def rows_of(table: Path) -> list[dict[str, str]]:
 def test_help_lists_every_command_with_its_exit_codes() -> None:
     result = boneage("--help")
     assert result.exit_code == 0
-    for word in ("assess", "sample", "bundle", "train", "evaluate", "export", "maps", "Exit codes", "3  at least one"):
+    for word in (
+        "assess",
+        "sample",
+        "bundle",
+        "train",
+        "evaluate",
+        "export",
+        "maps",
+        "Exit codes",
+        "3    at least one",
+    ):
         assert word in result.stdout
 
 
@@ -96,7 +113,10 @@ def test_each_command_explains_itself(command: str) -> None:
         ["assess", "x.png", "--list", "films.csv"],
         ["assess", "--list", "films.csv", "--sex", "F"],
         ["assess", "x.png", "--sex", "F", "--csv", "x.png"],
+        ["assess", "x.png", "--sex", "F", "--csv", "out", "--out", "out"],
         ["bundle", "no-such"],
+        ["sample", "hand.xyz"],
+        ["sample", "hand"],
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str]) -> None:
@@ -104,6 +124,15 @@ def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str]) -> None:
     assert result.exit_code == 2
     assert error_of(result).endswith("[usage]")
     assert result.stdout == ""
+
+
+def test_a_wrong_sex_is_told_which_there_are() -> None:
+    assert "give F or M" in error_of(boneage("assess", "x.png", "--sex", "X"))
+
+
+def test_a_folder_is_told_to_be_given_by_its_films(films: Path) -> None:
+    result = boneage("assess", films, "--sex", "F")
+    assert result.exit_code == 2 and str(films / "*") in error_of(result)
 
 
 def test_unforeseen_errors_are_one_line_too(films: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +155,51 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(
     result = boneage("assess", films / "hand.png", "--sex", "F", "--bundle", bundle)
     assert result.exit_code == 1
     assert "boneage[train]" in error_of(result) and "[extra_missing]" in error_of(result)
+
+
+# --- codes ---
+
+CODES_PAGE = (Path(__file__).parents[1] / "docs" / "codes.md").read_text(encoding="utf-8")
+KINDS = {kind.__name__: kind for kind in (BoneageError, BundleError, RecipeError, TableError)}
+
+
+def codes_in_use() -> dict[str, int]:
+    """Every code that the source passes to an error, with its exit status."""
+    found = {code.value: Refusal.exit_status for code in RefusalCode}
+    found |= {"usage": 2, "stopped": 130, "extra_missing": 1, "file_error": 1, "internal_error": 1}  # the program's own
+    for path in Path(str(package.__file__)).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in KINDS:
+                continue
+            code = node.args[0]
+            if isinstance(code, ast.Name) and (path.name, code.id) == ("each_film.py", "_INTERNAL"):
+                continue
+            assert isinstance(code, ast.Constant), f"{path.name}:{code.lineno}: a code that cannot be looked up"
+            found[str(code.value)] = KINDS[getattr(node.func, "id", "")].exit_status
+    return found
+
+
+def table_under(heading: str) -> list[list[str]]:
+    """The cells of the table below a heading of the page of codes."""
+    part = CODES_PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if "| `" in f" {line}"]
+
+
+def test_every_code_is_documented_with_its_exit_status() -> None:
+    documented = {code.strip("`"): int(status) for code, status, _ in table_under("Failures")}
+    assert documented == codes_in_use()
+    assert all(f"  {status}  " in boneage("--help").stdout for status in set(documented.values()))
+
+
+def test_every_doubt_is_documented_in_its_order() -> None:
+    assert [code.strip("`") for code, _ in table_under("Doubts")] == [code.value for code in FlagCode]
+
+
+@pytest.mark.parametrize("missing", ["tqdm", "tensorboard", "matplotlib"])
+def test_what_the_extras_bring_is_known_by_name(missing: str) -> None:
+    from boneage.cli import _EXTRAS
+
+    assert _EXTRAS[missing] == ("plot" if missing == "matplotlib" else "train")
 
 
 # --- assess ---
@@ -153,7 +227,8 @@ def test_one_bad_file_does_not_stop_the_rest(films: Path, bundle: Path, tmp_path
     result = boneage("assess", *images, "--sex", "M", "--bundle", bundle, "--csv", table)
     assert result.exit_code == 3
     assert len(result.stdout.splitlines()) == 2
-    refused = result.stderr.splitlines()
+    *refused, counts = result.stderr.splitlines()
+    assert counts == "2 assessed, 2 refused (not_found 1, unreadable 1)"
     assert [line.rpartition("[")[2] for line in refused] == ["unreadable]", "not_found]"]
     assert all(line.startswith(f"error: {films}") for line in refused)
     rows = rows_of(table)
@@ -166,8 +241,8 @@ def test_one_bad_file_does_not_stop_the_rest(films: Path, bundle: Path, tmp_path
 def test_json_lines_hold_the_refused_films_too(films: Path, bundle: Path) -> None:
     result = boneage("assess", films / "hand.png", films / "bad.png", "--sex", "F", "--bundle", bundle, "--json")
     good, bad = (json.loads(line) for line in result.stdout.splitlines())
-    assert good["image"] == "hand.png" and good["age_months"] > 0 and good["bundle"]["name"] == "tiny"
-    assert bad["image"] == "bad.png" and bad["age_months"] is None and bad["error"]["code"] == "unreadable"
+    assert good["image"] == str(films / "hand.png") and good["age_months"] > 0 and good["bundle"]["name"] == "tiny"
+    assert bad["image"] == str(films / "bad.png") and bad["age_months"] is None and bad["error"]["code"] == "unreadable"
 
 
 def test_films_of_the_same_name_get_files_of_their_own(films: Path, bundle: Path, tmp_path: Path) -> None:
@@ -176,7 +251,7 @@ def test_films_of_the_same_name_get_files_of_their_own(films: Path, bundle: Path
     result = boneage("assess", *images, "--sex", "F", "--bundle", bundle, "--out", out)
     assert result.exit_code == 3
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        f"{stem}{suffix}" for stem in ("hand", "hand-2") for suffix in (".overlay.png", ".html", ".json")
+        ["bad.json", *(f"{stem}{suffix}" for stem in ("hand", "hand-2") for suffix in OUTPUT_SUFFIXES)]
     )
     ages = [json.loads((out / f"{stem}.json").read_text())["age_months"] for stem in ("hand", "hand-2")]
     assert ages[0] != ages[1]
@@ -195,12 +270,15 @@ def test_a_film_is_never_overwritten(bundle: Path, tmp_path: Path) -> None:
 
 def test_a_list_gives_films_and_sexes(films: Path, bundle: Path, tmp_path: Path) -> None:
     listed = films / "list.csv"
-    listed.write_text(f"image,sex\nhand.png,F\n{films / 'other.png'},male\nb/hand.png,\nnone.png,M\n", encoding="utf-8")
+    listed.write_text(
+        f"image,sex\nhand.png,F\n{films / 'other.png'},male\nb/hand.png,\n./none.png,M\n", encoding="utf-8"
+    )
     table = tmp_path / "ages.csv"
     result = boneage("assess", "--list", listed, "--bundle", bundle, "--csv", table)
     assert result.exit_code == 3
     rows = rows_of(table)
-    assert [row["image"] for row in rows] == ["hand.png", "other.png", "b/hand.png", "none.png"]
+    # As the list has them, to the letter, so that the tables can be joined.
+    assert [row["image"] for row in rows] == ["hand.png", str(films / "other.png"), "b/hand.png", "./none.png"]
     assert [row["sex"] for row in rows] == ["F", "M", "", "M"]
     assert [row["error"] for row in rows] == ["", "", "sex_missing", "not_found"]
 
@@ -235,15 +313,173 @@ def test_what_was_done_before_a_failure_is_in_the_table(
 ) -> None:
     def breaking(source: Path, sex: str, bundle: Bundle) -> Assessment:
         if source.name == "other.png":
-            raise RuntimeError("boom")
+            raise BundleError("bundle_output", "No number.")
         return assess(source, sex, bundle)
 
     monkeypatch.setattr("boneage.assessment.assess", breaking)
     table = tmp_path / "ages.csv"
     images = [films / "hand.png", films / "other.png"]
     result = boneage("assess", *images, "--sex", "F", "--bundle", bundle, "--csv", table)
-    assert result.exit_code == 1
+    assert result.exit_code == 4 and "[bundle_output]" in error_of(result)
     assert [row["image"] for row in rows_of(table)] == [str(films / "hand.png")]
+
+
+@pytest.mark.parametrize("broken", ["boneage.assessment.combine", "boneage.report.page"])
+def test_a_film_that_fails_unforeseen_is_a_row_and_the_rest_goes_on(
+    films: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """The second of three, whether judging it fails or drawing it."""
+    module, _, name = broken.rpartition(".")
+    works, calls = getattr(importlib.import_module(module), name), []
+
+    def breaking(*arguments: object, **options: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("boom")
+        return works(*arguments, **options)
+
+    monkeypatch.setattr(broken, breaking)
+    table, out = tmp_path / "ages.csv", tmp_path / "out"
+    images = [films / "hand.png", films / "other.png", films / "b" / "hand.png"]
+    monkeypatch.setenv("BONEAGE_TRACEBACK", "1")
+    result = boneage("assess", *images, "--sex", "F", "--bundle", bundle, "--csv", table, "--out", out)
+    assert result.exit_code == 1
+    assert [row["error"] for row in rows_of(table)] == ["", "internal_error", ""]
+    assert f"{films / 'other.png'}: This should not have happened: RuntimeError: boom [internal_error]" in result.stderr
+    assert "Traceback" in result.stderr and "2 assessed, 1 failed (internal_error)" in result.stderr
+    assert json.loads((out / "other.json").read_text())["error"]["code"] == "internal_error"
+    assert not (out / "other.html").exists() and (out / "hand-2.html").exists()
+
+
+def test_a_film_that_may_not_be_read_is_refused_on_its_own(
+    films: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: "other" not in str(path) and access(path, mode))
+    images = [films / "hand.png", films / "other.png"]
+    result = boneage("assess", *images, "--sex", "F", "--bundle", bundle)
+    assert result.exit_code == 0, result.output  # the test's own file can be read after all
+
+
+@pytest.mark.parametrize("with_table", [True, False])
+def test_sigterm_stops_as_ctrl_c_does_and_keeps_what_was_done(
+    films: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_table: bool
+) -> None:
+    def stopping(source: Path, sex: str, bundle: Bundle) -> Assessment:
+        if source.name == "other.png":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return assess(source, sex, bundle)
+
+    monkeypatch.setattr("boneage.assessment.assess", stopping)
+    table = tmp_path / "ages.csv"
+    before = signal.getsignal(signal.SIGTERM)
+    images = [films / "hand.png", films / "other.png", films / "b" / "hand.png"]
+    extra = ["--csv", table] if with_table else []
+    result = boneage("assess", *images, "--sex", "F", "--bundle", bundle, *extra)
+    assert result.exit_code == 130
+    assert error_of(result) == f"error: Stopped after 1 of 3{f'; {table} holds these' if with_table else ''}. [stopped]"
+    assert signal.getsignal(signal.SIGTERM) is before
+    if with_table:
+        assert [row["image"] for row in rows_of(table)] == [str(images[0])]
+
+
+def test_a_table_that_cannot_be_written_is_told_before_any_film_is_read(
+    films: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_given: object) -> NoReturn:
+        raise AssertionError("a film was read")
+
+    monkeypatch.setattr("boneage.assessment.assess", never)
+    (tmp_path / "file").touch()
+    table = tmp_path / "file" / "ages.csv"
+    result = boneage("assess", films / "hand.png", "--sex", "F", "--bundle", bundle, "--csv", table)
+    assert result.exit_code == 1 and f"{tmp_path / 'file'}. [file_error]" in error_of(result)
+
+
+def test_a_warning_of_a_reader_names_its_film(films: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warning(source: Path) -> Radiograph:
+        logging.getLogger("boneage.dicom_facts").warning("a malformed %s: not used", "PatientAge")
+        return read_radiograph(source)
+
+    monkeypatch.setattr("boneage.assessment.read_radiograph", warning)
+    result = boneage("assess", films / "hand.png", "--sex", "F", "--bundle", bundle)
+    assert result.stderr == f"warning: {films / 'hand.png'}: a malformed PatientAge: not used\n"
+    assert not logging.getLogger("boneage").handlers
+
+
+# --- the folder of reports ---
+
+
+def noise(path: Path, seed: int) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    assert cv2.imwrite(str(path), np.random.default_rng(seed).integers(0, 255, (100, 80), dtype=np.uint8))
+    return path
+
+
+def reports_of(out: Path) -> dict[str, str | None]:
+    """Checksum by stem."""
+    return {path.stem: json.loads(path.read_text())["film"]["sha256"] for path in out.glob("*.json")}
+
+
+def test_a_report_of_another_film_is_not_overwritten_by_a_later_run(bundle: Path, tmp_path: Path) -> None:
+    out, table = tmp_path / "out", tmp_path / "ages.csv"
+    films = [noise(tmp_path / folder / "IM0001.png", seed) for seed, folder in enumerate("ab")]
+    stems = []
+    for film in (films[0], films[1], films[0]):  # the third run replaces the report of the first
+        result = boneage("assess", film, "--sex", "F", "--bundle", bundle, "--out", out, "--csv", table)
+        assert result.exit_code == 0, result.output
+        stems += [row["report"] for row in rows_of(table)]
+    assert stems == ["IM0001", "IM0001-2", "IM0001"]
+    assert reports_of(out) == {
+        stem: hashlib.sha256(film.read_bytes()).hexdigest() for stem, film in zip(stems[:2], films, strict=True)
+    }
+    assert len(list(out.iterdir())) == 6
+
+
+def test_no_age_stays_in_the_folder_of_a_film_that_is_refused_now(bundle: Path, tmp_path: Path) -> None:
+    out, film = tmp_path / "out", noise(tmp_path / "a" / "hand.png", 1)
+    other = noise(tmp_path / "b" / "hand.png", 2)
+    listed = tmp_path / "list.csv"
+    for first, second, status in (("F", "F", 0), ("", "F", 3)):
+        listed.write_text(f"image,sex\na/hand.png,{first}\nb/hand.png,{second}\n")
+        result = boneage("assess", "--list", listed, "--bundle", bundle, "--out", out)
+        assert result.exit_code == status, result.output
+    assert sorted(path.name for path in out.iterdir()) == [
+        "hand-2.html",
+        "hand-2.json",
+        "hand-2.overlay.png",
+        "hand.json",
+    ]
+    said = json.loads((out / "hand.json").read_text())
+    assert said["age_months"] is None and said["error"]["code"] == "sex_missing"
+    assert reports_of(out) == {
+        "hand": hashlib.sha256(film.read_bytes()).hexdigest(),
+        "hand-2": hashlib.sha256(other.read_bytes()).hexdigest(),
+    }
+
+
+def test_the_table_overwrites_no_report_and_no_report_the_table(bundle: Path, tmp_path: Path) -> None:
+    out, film = tmp_path / "out", noise(tmp_path / "hand.png", 1)
+    new = out / "hand.json"  # a strange name for a table, but it was asked for
+    result = boneage("assess", film, "--sex", "F", "--bundle", bundle, "--out", out, "--csv", new)
+    assert result.exit_code == 0, result.output
+    assert [row["report"] for row in rows_of(new)] == ["hand-2"]
+    result = boneage("assess", film, "--sex", "F", "--bundle", bundle, "--out", out, "--csv", out / "hand-2.html")
+    assert result.exit_code == 2 and "would overwrite a report" in error_of(result)
+
+
+def test_a_film_that_cannot_be_read_at_all_has_no_report(films: Path, bundle: Path, tmp_path: Path) -> None:
+    out, table = tmp_path / "out", tmp_path / "ages.csv"
+    result = boneage("assess", films / "none.png", "--sex", "F", "--bundle", bundle, "--out", out, "--csv", table)
+    assert result.exit_code == 3 and not list(out.iterdir())
+    assert [row["report"] for row in rows_of(table)] == [""]
+
+
+@pytest.mark.parametrize("evidence", ["both", "raising"])
+def test_the_evidence_that_the_map_shows_is_chosen(films: Path, bundle: Path, tmp_path: Path, evidence: str) -> None:
+    out = tmp_path / "out"
+    boneage("assess", films / "hand.png", "--sex", "F", "--bundle", bundle, "--out", out, "--evidence", evidence)
+    assert ("positive part" in (out / "hand.html").read_text(encoding="utf-8")) is (evidence == "raising")
 
 
 def test_a_folder_that_cannot_be_written_is_told(films: Path, bundle: Path, tmp_path: Path) -> None:
@@ -263,7 +499,7 @@ def test_a_person_who_watches_sees_a_bar_and_standard_output_stays_clean(films: 
     os.close(follower)
     watched = os.read(leader, 10_000).decode()
     os.close(leader)
-    assert "1/2" in watched and watched.endswith("\x1b[K")
+    assert "1/2" in watched and watched.endswith("\x1b[K2 assessed\r\n")
     assert len(done.stdout.splitlines()) == 2 and "#" not in done.stdout
 
 

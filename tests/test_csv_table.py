@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boneage.csv_table import read_rows, write_rows
+from boneage.csv_table import read_rows, refuse_years, write_rows
 from boneage.errors import TableError
 
 _CELLS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Z"))).map(str.strip)
@@ -19,7 +19,7 @@ def _code(table: Path, required: tuple[str, ...] = ("a", "b")) -> str:
     return caught.value.code
 
 
-@given(rows=st.lists(st.tuples(_CELLS, _CELLS), min_size=1, max_size=8))
+@given(rows=st.lists(st.tuples(_CELLS, _CELLS).filter(any), min_size=1, max_size=8))
 def test_written_tables_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
     table = tmp_path_factory.mktemp("t") / "table.csv"
     write_rows(table, ("a", "b"), rows)
@@ -39,6 +39,8 @@ def test_rows_know_their_line_past_empty_ones_and_a_byte_order_mark(tmp_path: Pa
     [
         (b"", "table_columns"),
         (b"a;b\n1;2\n", "table_columns"),
+        (b"a,A,b\n1,2,3\n", "table_columns"),
+        (b"a,b\n,\n", "table_empty"),
         (b"a,b,a\n1,2,3\n", "table_columns"),
         (b"a,b\n", "table_empty"),
         (b"a,b\n1\n", "table_value"),
@@ -54,6 +56,50 @@ def test_bad_tables_are_refused_by_name(tmp_path: Path, content: bytes, code: st
     assert _code(table) == code
 
 
+def _message(table: Path, content: bytes) -> str:
+    table.write_bytes(content)
+    with pytest.raises(TableError) as caught:
+        read_rows(table, ("a", "b"))
+    return caught.value.message
+
+
+@pytest.mark.parametrize(("content", "separator"), [(b"a;b\n1;2\n", "semicolons"), (b"a\tb\n1\t2\n", "tabs")])
+def test_another_separator_is_named(tmp_path: Path, content: bytes, separator: str) -> None:
+    message = _message(tmp_path / "t.csv", content)
+    assert message.endswith(f"it is separated by {separator}; commas are needed.")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "latin-1"])
+def test_another_encoding_is_told_how_to_save(tmp_path: Path, encoding: str) -> None:
+    assert "save it as 'CSV UTF-8'" in _message(tmp_path / "t.csv", "a,b\nJürgen,2\n".encode(encoding))
+
+
+def test_rows_of_empty_cells_are_skipped_however_many_they_are(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("a,b\n,\n1,2\n , \n,,,\n3,\n")
+    assert [(row.line, row.cells["a"]) for row in read_rows(table, ("a", "b"))] == [(3, "1"), (6, "3")]
+
+
+def test_known_columns_are_found_in_any_case_and_others_keep_theirs(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("Image,SEX,Split,Site\nx.png,F,train,Here\n")
+    (row,) = read_rows(table, ("image", "sex"), ("split",))
+    assert row.cells == {"image": "x.png", "sex": "F", "split": "train", "Site": "Here"}
+
+
+@pytest.mark.parametrize(("ages", "refused"), [([20.0] * 10, True), ([20.0] * 9 + [20.5], False), ([8.0] * 9, False)])
+def test_ten_ages_that_could_all_be_years_are_refused(tmp_path: Path, ages: list[float], refused: bool) -> None:
+    table = tmp_path / "t.csv"
+    write_rows(table, ("a", "b"), [(age, "") for age in ages])
+    rows = read_rows(table, ("a", "b"))
+    if not refused:
+        refuse_years(rows, "a")
+        return
+    with pytest.raises(TableError, match="months are needed") as caught:
+        refuse_years(rows, "a")
+    assert caught.value.code == "table_units"
+
+
 def test_missing_tables_and_folders_are_refused_by_name(tmp_path: Path) -> None:
     assert _code(tmp_path / "none.csv") == "table_not_found"
     assert _code(tmp_path) == "table_unreadable"
@@ -62,7 +108,7 @@ def test_missing_tables_and_folders_are_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "x", "nan", "inf", "-1", "11", "1,5"])
 def test_numbers_out_of_range_name_line_and_column(tmp_path: Path, text: str) -> None:
     table = tmp_path / "t.csv"
-    write_rows(table, ("a", "b"), [(5, ""), (text, "")])
+    write_rows(table, ("a", "b"), [(5, "x"), (text, "x")])
     rows = read_rows(table, ("a", "b"))
     assert rows[0].number("a", 0, 10) == 5.0
     with pytest.raises(TableError, match="line 3: a") as caught:

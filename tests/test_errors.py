@@ -1,8 +1,16 @@
-"""Codes and exit statuses are stable and distinct."""
+"""Codes and exit statuses are stable, distinct and written down."""
 
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
 from boneage import errors
+
+SOURCES = Path(errors.__file__).parent
 
 
 def test_every_kind_of_error_has_its_own_exit_status() -> None:
@@ -16,3 +24,31 @@ def test_a_refusal_carries_code_and_sentence() -> None:
     refusal = errors.Refusal(errors.RefusalCode.TOO_SMALL, "Too few pixels.")
     assert (refusal.code, refusal.message) == ("too_small", "Too few pixels.")
     assert str(refusal) == "Too few pixels. [too_small]"
+
+
+def test_every_code_of_a_refusal_is_explained_by_the_line_below_it() -> None:
+    (codes,) = (
+        node
+        for node in ast.parse(Path(errors.__file__).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.name == "RefusalCode"
+    )
+    for code, explanation in zip(codes.body[1::2], codes.body[2::2], strict=True):
+        assert isinstance(code, ast.Assign)
+        assert isinstance(explanation, ast.Expr), ast.unparse(code)
+    assert len(codes.body) == 1 + 2 * len(errors.RefusalCode)
+
+
+@pytest.mark.parametrize("kind", [errors.BundleError, errors.RecipeError, errors.TableError])
+def test_every_code_of_an_error_is_explained_in_its_class(kind: type[errors.BoneageError]) -> None:
+    raised = {
+        code
+        for path in SOURCES.rglob("*.py")
+        for code in re.findall(rf'{kind.__name__}\(\s*"(\w+)"', path.read_text(encoding="utf-8"))
+    }
+    explained = set(re.findall(r"``(\w+)``:", kind.__doc__ or ""))
+    assert raised <= explained
+    assert explained <= set(re.findall(r"\w+", _all_other_sources()))
+
+
+def _all_other_sources() -> str:
+    return " ".join(path.read_text(encoding="utf-8") for path in SOURCES.rglob("*.py") if path.name != "errors.py")

@@ -68,12 +68,18 @@ def test_the_typical_error_is_that_of_the_sex_where_known(manifest: Manifest) ->
 
 
 @given(ages)
-def test_the_interval_holds_the_estimate_and_never_falls_below_0(manifest: Manifest, age: float) -> None:
+def test_the_interval_holds_the_estimate_and_keeps_to_the_ages_that_readers_give(
+    manifest: Manifest, age: float
+) -> None:
     estimate = combine(said(age), manifest)
     assert estimate.interval_months is not None
     low, high = estimate.interval_months
-    assert 0 <= low <= estimate.age_months < high
-    assert high - estimate.age_months == pytest.approx(1.96 * 11.0)
+    assert 0 <= low <= estimate.age_months <= high
+    reach = 1.96 * 11.0
+    if estimate.age_months > 228:  # no number to trust, and so flagged
+        assert high == pytest.approx(estimate.age_months + reach)
+    else:
+        assert high == pytest.approx(min(estimate.age_months + reach, 228.0))
 
 
 def test_a_bundle_without_metrics_claims_no_error(manifest: Manifest) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import re
 from pathlib import Path
 
 import pytest
 
-from boneage.files import write_text, written_whole
+from boneage.files import ensure_writable, sha256_of, write_text, written_whole
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -17,3 +20,46 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         raise KeyboardInterrupt
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_error_names_the_target_and_not_the_temporary_file(tmp_path: Path) -> None:
+    """A folder in the target's place: the temporary file is written, and cannot take the name."""
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError) as caught:
+        write_text(tmp_path / "taken", "text")
+    assert caught.value.filename == str(tmp_path / "taken")
+    assert list(tmp_path.iterdir()) == [tmp_path / "taken"]
+
+
+def test_an_error_without_a_name_gets_the_targets_and_one_about_another_file_keeps_its_own(tmp_path: Path) -> None:
+    for named, told in ((None, str(tmp_path / "t.txt")), ("other.txt", "other.txt")):
+        with pytest.raises(OSError) as caught, written_whole(tmp_path / "t.txt"):
+            raise OSError(errno.ENOSPC, "No space left on device", named)
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, told)
+
+
+def test_the_longest_name_that_a_file_can_have_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 251 + ".txt")
+    write_text(path, "text")
+    assert path.read_text() == "text"
+
+
+def test_a_target_that_cannot_be_written_is_known_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ensure_writable(tmp_path / "new" / "t.csv")
+    assert not list((tmp_path / "new").iterdir())
+    for target in (tmp_path / "file" / "t.csv", tmp_path / "new"):
+        with pytest.raises(OSError, match=re.escape(str(tmp_path))):
+            ensure_writable(target)
+    (tmp_path / "t.csv").write_text("old")
+    ensure_writable(tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text() == "old"
+
+
+def test_a_checksum_is_of_the_content_alone(tmp_path: Path) -> None:
+    for name, content in (("a", b"film"), ("b", b"film"), ("c", b"other")):
+        (tmp_path / name).write_bytes(content)
+    first, second, third = (sha256_of(tmp_path / name) for name in "abc")
+    assert first == second == hashlib.sha256(b"film").hexdigest() != third
+    assert sha256_of(tmp_path / "none") is sha256_of(tmp_path) is sha256_of(Path("\0")) is None
+    assert sha256_of(tmp_path / "a", max_bytes=3) is None

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boneage.errors import TableError
+from boneage.errors import Refusal, TableError
 from boneage.films import LabelledFilm, films_of_split, read_films, read_list, split_films
+from boneage.radiograph import read_radiograph
 from boneage.sex import Sex
 
 
@@ -103,11 +104,28 @@ def test_lists_keep_a_bad_sex_and_resolve_paths(tmp_path: Path) -> None:
     assert [film.sex_text for film in films] == ["F", "unknown", ""]
 
 
-def test_a_list_row_without_a_path_is_refused(tmp_path: Path) -> None:
+def test_a_list_row_without_a_path_is_kept_and_refused_on_its_own(tmp_path: Path) -> None:
     table = tmp_path / "list.csv"
-    table.write_text("image,sex\n,F\n")
-    with pytest.raises(TableError, match="line 2: image"):
-        read_list(table)
+    table.write_text("Image,Sex\n,F\nhalf/a.png,M\n")
+    films = read_list(table)
+    assert [(film.image_text, film.sex_text) for film in films] == [("", "F"), ("half/a.png", "M")]
+    with pytest.raises(Refusal) as caught:
+        read_radiograph(films[0].image)
+    assert caught.value.code == "not_found"
+
+
+def test_a_table_in_years_is_refused(tmp_path: Path) -> None:
+    names = tuple(map(str, range(12)))
+    table = _official(tmp_path, "".join(f"{name},{name}.5,True\n" for name in names), images=names)
+    assert "years" in _refused(table, "table_units")
+
+
+def test_column_names_are_compared_without_case(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    table = tmp_path / "t.csv"
+    table.write_text("ID,BoneAge,Male,Image,Split,Site\na,30,True,a.png,train,Here\n")
+    (film,) = read_films(table)
+    assert film == LabelledFilm("a", tmp_path / "a.png", Sex.MALE, 30.0, "train", {"Site": "Here"})
 
 
 def _films(count: int, splits: tuple[str | None, ...] = (None,)) -> list[LabelledFilm]:

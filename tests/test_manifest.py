@@ -10,20 +10,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boneage.bundle import Bundle
 from boneage.errors import BundleError
-from boneage.manifest import Manifest, read_manifest, write_manifest
+from boneage.manifest import Familiar, Manifest, read_manifest, write_manifest
 from tests.bundles import METRICS, tiny_bundle
+
+FAMILIAR = Familiar(mean=(0.0, 0.5, 1.0, -1.0), spread=(1.0, 0.5, 2.0, 0.25), limit=3.0)
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle of two members that tests only read."""
-    return Bundle.open(tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny", members=2))
+    return Bundle.open(
+        tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny", members=2, mirror=True, familiar=FAMILIAR)
+    )
 
 
 def code_of(act: Callable[[], object]) -> str:
@@ -48,12 +53,15 @@ OBJECTS: list[tuple[str | int, ...]] = [
     ("members", 0),
     ("members", 0, "view"),
     ("members", 0, "cells"),
+    ("members", 0, "familiar"),
     ("self_test",),
 ]
 KEYS: list[tuple[str | int, ...]] = [
     *((key,) for key in ("format", "name", "version", "title", "created", "members", "self_test", "recipe", "metrics")),
-    *((key,) for key in ("age_mean_months", "age_spread_months", "data", "licence")),
+    *((key,) for key in ("data", "licence")),
     *(("members", 0, key) for key in ("name", "graph", "sha256", "view", "cells", "sexes", "weight")),
+    *(("members", 0, key) for key in ("age_mean_months", "age_spread_months", "mirror", "familiar")),
+    *(("members", 0, "familiar", key) for key in ("mean", "spread", "limit")),
     *(("members", 0, "cells", key) for key in ("pixels", "first")),
     *(("members", 0, "view", key) for key in ("region", "height", "width", "grey")),
     *(("self_test", key) for key in ("age_months", "tolerance_months")),
@@ -81,6 +89,8 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
             continue  # these may be empty
         if path[0] == "recipe" and isinstance(wrong, dict):
             continue  # a recipe may hold anything
+        if (path[-1], wrong) in (("mirror", True), ("familiar", None)):
+            continue
         at(value, path[:-1])[path[-1]] = wrong
         assert code_of(partial(Manifest.from_json, value)) == "bundle_invalid", wrong
     value = manifest_json(shared)
@@ -94,8 +104,13 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
         (("format",), 2),
         (("name",), "Has Capitals"),
         (("created",), "yesterday"),
-        (("age_spread_months",), 0),
-        (("age_mean_months",), -1),
+        (("members", 0, "age_spread_months"), 0),
+        (("members", 0, "age_mean_months"), -1),
+        (("members", 0, "mirror"), 1),
+        (("members", 0, "familiar", "limit"), 0),
+        (("members", 0, "familiar", "spread"), [1.0, 1.0, 1.0, 0.0]),
+        (("members", 0, "familiar", "mean"), [1.0, 1.0, 1.0]),
+        (("members", 0, "familiar", "mean"), ["1", "1", "1", "1"]),
         (("members",), []),
         (("members", 0, "graph"), "../elsewhere.onnx"),
         (("members", 0, "graph"), "/etc/passwd"),
@@ -123,6 +138,8 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
         (("metrics", "ccc"), 1.5),
         (("metrics", "films"), 0),
         (("metrics", "accuracy"), 0.9),
+        (("metrics", "interval_coverage"), 1.1),
+        (("metrics", "weights"), "lucky"),
         (("metrics", "mad_months_by_sex"), {"F": 8.0}),
     ],
     ids=str,
@@ -175,3 +192,31 @@ def test_a_manifest_that_could_not_be_read_is_not_written(shared: Bundle, tmp_pa
     for broken in (replace(shared.manifest, name="Not A Name"), replace(shared.manifest, recipe={"net": object()})):
         assert code_of(partial(write_manifest, broken, tmp_path)) == "bundle_invalid"
     assert list(tmp_path.iterdir()) == []
+
+
+# --- what is familiar ---
+
+
+def test_distances_are_in_units_of_the_spread() -> None:
+    assert FAMILIAR.distance(np.array(FAMILIAR.mean, np.float32)) == 0.0
+    # one of four places is off by two spreads
+    assert FAMILIAR.distance(np.array([0.0, 0.5, 5.0, -1.0], np.float32)) == pytest.approx(1.0)
+
+
+@given(seed=st.integers(0, 1000), count=st.integers(1, 400), places=st.integers(1, 20))
+def test_the_limit_leaves_one_film_in_200_outside(seed: int, count: int, places: int) -> None:
+    drawn = np.random.default_rng(seed).standard_normal((count, places)) * 100
+    drawn[:, 0] = 7.0  # a place that never varies
+    familiar = Familiar.of(drawn)
+    distances = np.array([familiar.distance(embedding) for embedding in drawn])
+    assert np.mean(distances > familiar.limit * 1.001) <= 0.005 + 1 / count
+    assert np.mean(distances > familiar.limit * 0.999) >= 0.005 or places == 1 or count == 1
+    assert familiar.spread[0] == 0.001
+    assert all(float(f"{value:.4g}") == value for value in (*familiar.mean, *familiar.spread, familiar.limit))
+
+
+def test_a_member_tells_how_strange_an_embedding_is(shared: Bundle) -> None:
+    member = shared.members[0]
+    assert member.strangeness(np.array([0.0, 0.5, 5.0, -1.0])) == pytest.approx(1 / 3)
+    assert replace(member, familiar=None).strangeness(np.zeros(4)) is None
+    assert code_of(lambda: member.strangeness(np.zeros(5))) == "bundle_mismatch"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boneage.phantom import draw_hand, phantom_points, write_sample
+from boneage.phantom import draw_hand, phantom_points, sample_png, write_sample
 
 SIZE = {"height": 500, "width": 375}
 
@@ -88,6 +88,7 @@ def test_arguments_out_of_range_are_refused(wrong: dict[str, int]) -> None:
 
 def test_the_sample_is_an_8_bit_grey_png(tmp_path: Path) -> None:
     path = write_sample(tmp_path / "phantom.png")
+    assert path.read_bytes() == sample_png()
     read = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     assert read is not None
     assert read.dtype == np.uint8

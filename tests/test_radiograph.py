@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from boneage.errors import Refusal
 from boneage.image_headers import PNG_SIGNATURE, read_picture_header
 from boneage.radiograph import ReadLimits, read_radiograph
-from tests.radiograph_files import VALID, fuzz
+from tests import damaged_files
+from tests import radiograph_files as files
+from tests.radiograph_files import VALID
 
-FILM = fuzz.drawn_film()
-GREY = fuzz.drawn_film(bits=8).astype(np.uint8)
+FILM = files.drawn_film()
+GREY = files.drawn_film(bits=8).astype(np.uint8)
 LEVELS = FILM / np.float32(65535)
 
 
@@ -73,14 +75,14 @@ def test_the_same_film_reads_alike_from_every_format(name: str) -> None:
 def test_pixels_are_contiguous_finite_and_in_range_in_every_format() -> None:
     for data in VALID.values():
         radiograph = read_radiograph(data)
-        assert fuzz.is_sound(radiograph)
+        assert damaged_files.is_sound(radiograph)
         assert radiograph.pixels.max() > 0.5
 
 
 @pytest.mark.parametrize(("pixels", "full"), [(GREY, 255), (FILM, 65535)])
 def test_png_levels_are_divided_by_the_full_range_of_their_type(pixels: NDArray[Any], full: int) -> None:
     dark = pixels // 3
-    read = read_radiograph(fuzz.coded(".png", dark))
+    read = read_radiograph(files.coded(".png", dark))
     assert np.array_equal(read.pixels, dark / np.float32(full))
     assert read.facts.format == "png"
     assert read.facts.bits_stored == (8 if full == 255 else 16)
@@ -100,13 +102,57 @@ def test_another_kind_of_source_is_a_mistake_of_the_programmer() -> None:
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_a_png_of_few_bits_spans_the_whole_range(bits: int) -> None:
+def test_a_png_of_few_bits_is_no_radiograph(bits: int) -> None:
     side, per_byte = 64, 8 // bits
     row = bytes([0]) + bytes([0b00011011] * (side // per_byte))
     data = png((b"IHDR", png_header(side, side, bits)), (b"IDAT", zlib.compress(row * side)), (b"IEND", b""))
-    pixels = read_radiograph(data).pixels
-    expected: list[float] = {1: [0.0, 0, 0, 1, 1, 0, 1, 1], 2: [0, 1 / 3, 2 / 3, 1], 4: [1 / 15, 11 / 15]}[bits]
-    assert pixels[0, : len(expected)] == pytest.approx(expected, abs=1e-3)
+    with pytest.raises(Refusal, match=rf"only {2**bits} grey levels: it looks like a drawing") as caught:
+        read_radiograph(data)
+    assert caught.value.code == "not_a_radiograph"
+
+
+def few_levels(count: int) -> NDArray[np.uint8]:
+    """The drawn film in this many grey levels, over the whole range."""
+    steps = np.minimum(GREY.astype(int) * count // 256, count - 1)
+    return np.asarray(steps * 255 // max(1, count - 1), np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+@pytest.mark.parametrize(("levels", "code"), [(1, "no_contrast"), (2, "not_a_radiograph"), (23, "not_a_radiograph")])
+def test_a_picture_of_few_grey_levels_is_no_radiograph(suffix: str, levels: int, code: str) -> None:
+    assert code_of(files.coded(suffix, few_levels(levels), *LOSSLESS.get(suffix, ()))) == code
+    assert code_of(files.coded(suffix, np.dstack([few_levels(levels)] * 3), *LOSSLESS.get(suffix, ()))) == code
+
+
+LOSSLESS = {".webp": (cv2.IMWRITE_WEBP_QUALITY, 101)}
+
+
+def test_a_dithered_picture_is_no_radiograph() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, GREY.shape)
+    assert code_of(files.coded(".png", np.where(noise < GREY, 255, 0).astype(np.uint8))) == "not_a_radiograph"
+
+
+def test_a_poor_film_of_enough_levels_is_taken() -> None:
+    assert np.array_equal(read_radiograph(files.coded(".png", few_levels(24))).pixels, few_levels(24) / np.float32(255))
+    dark = (GREY // 5).astype(np.uint8)  # 52 levels; the poorest of the RSNA challenge has 46
+    assert np.array_equal(read_radiograph(files.coded(".png", dark)).pixels, dark / np.float32(255))
+
+
+def test_levels_are_counted_over_the_whole_film() -> None:
+    film = np.zeros((1000, 700), np.uint8)
+    film[900:960, 100:190] = GREY[:60]
+    assert read_radiograph(files.coded(".png", film)).pixels.max() > 0.5
+
+
+@pytest.mark.parametrize("shape", [(100, 301), (301, 100), (64, 5000)])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+def test_a_strip_is_no_radiograph(shape: tuple[int, int], suffix: str) -> None:
+    assert code_of(files.coded(suffix, cv2.resize(GREY, shape[::-1]))) == "not_a_radiograph"
+    assert code_of(files.dicom_file(files.dicom_dataset(cv2.resize(GREY, shape[::-1]), 8))) == "not_a_radiograph"
+
+
+def test_a_long_film_is_taken() -> None:
+    assert read_radiograph(files.coded(".png", cv2.resize(GREY, (100, 300)))).pixels.shape == (300, 100)
 
 
 def test_a_palette_png_of_greys_is_grey() -> None:
@@ -126,29 +172,29 @@ def test_a_palette_png_of_greys_is_grey() -> None:
 
 def test_colour_that_is_really_grey_is_taken() -> None:
     noisy = np.dstack([GREY] * 3).astype(int) + np.random.default_rng(0).integers(-5, 6, (*GREY.shape, 3))
-    pixels = read_radiograph(fuzz.coded(".png", np.clip(noisy, 0, 255).astype(np.uint8))).pixels
+    pixels = read_radiograph(files.coded(".png", np.clip(noisy, 0, 255).astype(np.uint8))).pixels
     assert np.abs(pixels - GREY / 255).max() < 6 / 255
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 def test_other_colour_is_refused(suffix: str) -> None:
     tinted = np.dstack([GREY, GREY, np.clip(GREY.astype(int) + 60, 0, 255).astype(np.uint8)])
-    assert code_of(fuzz.coded(suffix, tinted)) == "not_grayscale"
+    assert code_of(files.coded(suffix, tinted)) == "not_grayscale"
 
 
 def test_opaque_alpha_is_ignored_and_transparent_parts_are_black() -> None:
     alpha = np.full_like(GREY, 255)
-    opaque = read_radiograph(fuzz.coded(".png", np.dstack([GREY, GREY, GREY, alpha]))).pixels
+    opaque = read_radiograph(files.coded(".png", np.dstack([GREY, GREY, GREY, alpha]))).pixels
     assert np.array_equal(opaque, GREY / np.float32(255))
     alpha[:, :40] = 0
-    half = read_radiograph(fuzz.coded(".png", np.dstack([GREY, GREY, GREY, alpha]))).pixels
+    half = read_radiograph(files.coded(".png", np.dstack([GREY, GREY, GREY, alpha]))).pixels
     assert half[:, :40].max() == 0
     assert np.array_equal(half[:, 40:], opaque[:, 40:])
 
 
 def test_the_transparent_grey_of_a_png_is_black() -> None:
     level = int(np.median(GREY))
-    data = with_chunk(fuzz.coded(".png", GREY), b"tRNS", struct.pack(">H", level))
+    data = with_chunk(files.coded(".png", GREY), b"tRNS", struct.pack(">H", level))
     pixels = read_radiograph(data).pixels
     assert pixels[level == GREY].max() == 0
     assert np.array_equal(pixels[level != GREY], (GREY / np.float32(255))[level != GREY])
@@ -171,13 +217,13 @@ TURNED = {
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_honoured_in_every_format(orientation: int) -> None:
     expected = TURNED[orientation] / np.float32(255)
-    jpeg = fuzz.coded(".jpg", GREY)
+    jpeg = files.coded(".jpg", GREY)
     segment = b"Exif\0\0" + exif(orientation)
     upright = read_radiograph(jpeg).pixels
     turned = read_radiograph(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]).pixels
     assert np.array_equal(turned, {**TURNED, orientation: _turn(upright, orientation)}[orientation])
     assert np.array_equal(
-        read_radiograph(with_chunk(fuzz.coded(".png", GREY), b"eXIf", exif(orientation))).pixels, expected
+        read_radiograph(with_chunk(files.coded(".png", GREY), b"eXIf", exif(orientation))).pixels, expected
     )
     assert np.array_equal(read_radiograph(tiff(GREY, orientation=orientation)).pixels, expected)
     assert np.array_equal(read_radiograph(extended_webp(GREY, exif(orientation))).pixels, expected)
@@ -214,7 +260,7 @@ def tiff(
 
 def extended_webp(pixels: NDArray[Any], block: bytes, flags: int = 8) -> bytes:
     """A lossless WebP with an EXIF chunk."""
-    image = fuzz.coded(".webp", pixels, cv2.IMWRITE_WEBP_QUALITY, 101)
+    image = files.coded(".webp", pixels, cv2.IMWRITE_WEBP_QUALITY, 101)
     picture: bytes = image[image.index(b"VP8L") :]
     height, width = pixels.shape
     canvas: bytes = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
@@ -241,7 +287,7 @@ def test_opencvs_log_level_is_left_as_it_was(capfd: pytest.CaptureFixture[str]) 
 
 
 def test_damaged_exif_does_not_cost_the_film(caplog: pytest.LogCaptureFixture) -> None:
-    data = with_chunk(fuzz.coded(".png", GREY), b"eXIf", exif(6)[:12])
+    data = with_chunk(files.coded(".png", GREY), b"eXIf", exif(6)[:12])
     assert read_radiograph(data).pixels.shape == GREY.shape
     assert "EXIF" in caplog.text
 
@@ -304,7 +350,7 @@ def test_a_decompression_bomb_is_refused_by_its_header() -> None:
 
 def test_a_few_bytes_that_claim_many_pixels_are_not_decoded() -> None:
     """libjpeg would paint the rest grey, and call it a picture."""
-    jpeg = bytearray(fuzz.coded(".jpg", GREY))
+    jpeg = bytearray(files.coded(".jpg", GREY))
     at = jpeg.index(b"\xff\xc0") + 5
     jpeg[at : at + 4] = struct.pack(">HH", 9000, 9000)
     assert code_of(bytes(jpeg)) == "unreadable"
@@ -312,16 +358,16 @@ def test_a_few_bytes_that_claim_many_pixels_are_not_decoded() -> None:
 
 def test_a_text_bomb_in_a_png_is_not_inflated() -> None:
     text = b"comment\0\0" + zlib.compress(bytes(50_000_000))
-    header = read_picture_header(with_chunk(fuzz.coded(".png", GREY), b"zTXt", text))
+    header = read_picture_header(with_chunk(files.coded(".png", GREY), b"zTXt", text))
     assert header is not None
     assert b"zTXt" not in header.body
     assert np.array_equal(
-        read_radiograph(with_chunk(fuzz.coded(".png", GREY), b"zTXt", text)).pixels, GREY / np.float32(255)
+        read_radiograph(with_chunk(files.coded(".png", GREY), b"zTXt", text)).pixels, GREY / np.float32(255)
     )
 
 
 def test_several_pictures_are_refused() -> None:
-    animated_png = with_chunk(fuzz.coded(".png", GREY), b"acTL", struct.pack(">II", 2, 0))
+    animated_png = with_chunk(files.coded(".png", GREY), b"acTL", struct.pack(">II", 2, 0))
     assert code_of(animated_png) == "several_frames"
     assert code_of(tiff(GREY, pages=2)) == "several_frames"
     assert code_of(extended_webp(GREY, b"", flags=2)) == "several_frames"
@@ -339,7 +385,7 @@ def test_a_wrong_checksum_in_a_png_is_seen() -> None:
 @pytest.mark.filterwarnings("default")
 def test_no_damage_gets_past_a_refusal() -> None:
     """A slice of benchmarks/fuzz_radiograph.py, in this process."""
-    outcomes = [fuzz.outcome_of(data) for _, data in fuzz.mutated_files(600, seed=2026)]
+    outcomes = [damaged_files.outcome_of(data) for _, data in damaged_files.mutated_files(600, seed=2026)]
     assert [outcome for outcome in outcomes if outcome.startswith("exception")] == []
     assert outcomes.count("readable") > 60
     assert outcomes.count("unreadable") > 200
@@ -351,7 +397,7 @@ def test_no_overwritten_byte_gets_past_a_refusal(name: str, data: st.DataObject)
     content = bytearray(VALID[name])
     at = data.draw(st.integers(0, min(len(content), 2000) - 1))
     content[at : at + 4] = data.draw(st.binary(min_size=1, max_size=4))
-    outcome = fuzz.outcome_of(bytes(content))
+    outcome = damaged_files.outcome_of(bytes(content))
     assert not outcome.startswith("exception"), outcome
 
 

@@ -13,8 +13,11 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
+from boneage.bundle import DEFAULT_BUNDLE, SHIPPED
 from boneage.cli import cli
+from boneage.manifest import MANIFEST_NAME
 from boneage.phantom import draw_hand
+from tests.bundles import tiny_bundle
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^ *(?:\.venv/bin/)?(boneage [a-z].*?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
@@ -37,7 +40,14 @@ def write_dicom(path: Path) -> None:
     film.save_as(path, enforce_file_format=True)
 
 
-def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shipped", [False, True])
+def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped: bool) -> None:
+    """With a tiny bundle in the place of the default one, and with the default one."""
+    if not shipped:
+        tiny_bundle(tmp_path / DEFAULT_BUNDLE)
+        monkeypatch.setattr("boneage.bundle.SHIPPED", tmp_path)
+    elif not (SHIPPED / DEFAULT_BUNDLE / MANIFEST_NAME).is_file():
+        pytest.skip("no default bundle is shipped yet")
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len(blocks) >= 2
     write_dicom(tmp_path / "hand.dcm")

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from boneage.assessment import Assessment, Flag, FlagCode, ViewActivation
 from boneage.errors import Refusal, RefusalCode
@@ -21,15 +22,17 @@ from boneage.report import (
     Refused,
     csv_row,
     json_text,
+    may_write,
     outputs_of,
     overlay_png,
     page,
     text,
     write_csv,
     write_files,
+    write_refusal,
 )
 from boneage.sex import Sex
-from boneage.views import CellGrid, ViewSpec
+from boneage.views import CellGrid, ViewSpec, view_transform
 
 WHEN = datetime(2025, 3, 4, 15, 6, tzinfo=UTC)
 REFUSED = Refused("F", Refusal(RefusalCode.UNREADABLE, "The file is damaged."))
@@ -53,21 +56,29 @@ def facts(**changes: Any) -> RadiographFacts:
     return RadiographFacts(**(known | changes))
 
 
+def activation(grid: NDArray[np.float32]) -> ViewActivation:
+    """On a film of 2000 x 1500 pixels."""
+    spec = ViewSpec()
+    return ViewActivation(spec, view_transform((2000, 1500), spec).inverse(), CellGrid(32.0, 16.0), grid, 1.0)
+
+
 def assessment(**changes: Any) -> Assessment:
     grid = np.zeros((8, 8), np.float32)
     grid[5, 4] = 3.0
     made = Assessment(
         source_name="hand.dcm",
+        source_sha256="ab" * 32,
         sex=Sex.FEMALE,
         facts=facts(),
         estimate=AgeEstimate(87.3, {"net": 87.3}, 8.2, (65.7, 108.9)),
         flags=(),
         bundle_name="tiny",
         bundle_version="1.0",
+        interval_coverage=None,
         timings_ms={"read": 20.0, "total": 60.0},
         film_shape=(2000, 1500),
         picture=np.tile(np.linspace(0, 255, 480).astype(np.uint8), (640, 1)),
-        activations=(ViewActivation(ViewSpec(), CellGrid(32.0, 16.0), grid, 1.0),),
+        activations=(activation(grid),),
     )
     return replace(made, **changes)
 
@@ -93,7 +104,8 @@ def test_the_line_tells_age_error_sex_and_doubts() -> None:
     flag = Flag(FlagCode.RIGHT_HAND_DECLARED, "The file says right.")
     lines = text("a/hand.dcm", assessment(flags=(flag,))).splitlines()
     assert lines == [
-        "a/hand.dcm: 7 years 3 months (87.3 months, typical error 8.2), F",
+        "a/hand.dcm: 7 years 3 months (87.3 months, typical error 8.2), F;"
+        " chronological age 8 years: bone age is 9 months behind",
         "  right_hand_declared: The file says right.",
     ]
 
@@ -119,20 +131,23 @@ def test_json_is_one_line_or_indented_and_names_refusals() -> None:
         "sex": "F",
         "age_months": None,
         "error": {"code": "unreadable", "message": "The file is damaged."},
+        "film": {"sha256": None},
     }
+    assert json.loads(json_text(assessment(), "b/hand.dcm"))["image"] == "b/hand.dcm"
 
 
 def test_the_table_begins_with_image_sex_age_and_leaves_the_age_of_refused_films_empty(tmp_path: Path) -> None:
     flags = (Flag(FlagCode.NOT_VALIDATED, "a"), Flag(FlagCode.LOW_RESOLUTION, "b"))
     path = tmp_path / "out" / "table.csv"
     image = 'a "b", c/ä.png'
-    write_csv(path, [csv_row(image, assessment(flags=flags)), csv_row("bad.png", REFUSED)])
+    write_csv(path, [csv_row(image, assessment(flags=flags), "ä-2"), csv_row("bad.png", REFUSED)])
     rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     assert tuple(rows[0]) == CSV_COLUMNS and CSV_COLUMNS[:3] == ("image", "sex", "age_months")
     assert rows[0]["image"] == image and float(rows[0]["age_months"]) == 87.3 and rows[0]["error"] == ""
     assert rows[0]["flags"] == "not_validated low_resolution" and rows[0]["difference_months"] == "-8.7"
     assert rows[1]["age_months"] == "" and rows[1]["error"] == "unreadable" and rows[1]["sex"] == "F"
     assert rows[1]["message"] == "The file is damaged."
+    assert [row["report"] for row in rows] == ["ä-2", ""]
 
 
 def test_files_are_written_whole_under_the_names_announced(tmp_path: Path) -> None:
@@ -158,6 +173,7 @@ def test_the_page_shows_the_estimate_and_needs_nothing_from_elsewhere() -> None:
         "87.3 months",
         "8.2 months",
         "Range 5 years 6 months to 9 years 1 month",
+        "± 1.96 RMSE of validation, the same for every age)",
         "Chronological age 8 years: bone age is 9 months behind",
         "hand.dcm",
         "2025-03-04 15:06",
@@ -170,6 +186,76 @@ def test_the_page_shows_the_estimate_and_needs_nothing_from_elsewhere() -> None:
     assert len(images) == 2 and all(image.startswith("data:image/jpeg;base64,") for image in images)
     assert not {"script", "link", "iframe"} & {tag for tag, _ in shown.tags}
     assert not re.search(r"https?://|url\(", source)
+    assert "95 %" not in source and "60 ms" not in source
+
+
+def test_what_the_interval_held_is_said_where_it_was_measured() -> None:
+    words = Page(page(assessment(interval_coverage=0.943))).words
+    assert "the same for every age; held 94.3 % of the validation films)" in words
+    assert assessment(interval_coverage=0.943).to_json()["interval_coverage"] == 0.943
+
+
+@pytest.mark.parametrize(("age_months", "told"), [(291.0, "291.0 months"), (0.0, "less than 0 months")])
+def test_an_impossible_age_is_no_bone_age_anywhere_but_in_the_data(age_months: float, told: str) -> None:
+    absurd = assessment(
+        estimate=AgeEstimate(age_months, {"net": -3.0}, 8.2, (0.0, 20.0), outside_range=True),
+        flags=(Flag(FlagCode.OUTSIDE_TRAINING_RANGE, "Do not rely on it."),),
+    )
+    line = text("x", absurd).splitlines()[0]
+    assert line == (f"x: no bone age: outside 0 to 19 years (the nets said {told}), F; chronological age 8 years")
+    shown = Page(page(absurd))
+    assert "No bone age: outside 0 to 19 years" in shown.words
+    assert not {"Typical error", "Range", "ahead", "behind"} & set(
+        re.findall("Typical error|Range|ahead|behind", shown.words)
+    )
+    assert ("p", {"class": "age void"}) in shown.tags
+    said = json.loads(json_text(absurd))
+    assert said["age_months"] == age_months and said["flags"][0]["code"] == "outside_training_range"
+    row = dict(zip(CSV_COLUMNS, csv_row("x", absurd), strict=True))
+    assert float(row["age_months"]) == age_months and row["flags"] == "outside_training_range"
+    assert row["difference_months"] == ""
+
+
+@pytest.mark.parametrize("changes", [{"age_months": 240.0}, {"age_months": 96.0, "ages_differ": True}])
+def test_an_age_that_bone_age_cannot_be_held_against_is_not_compared(changes: dict[str, Any]) -> None:
+    adult = assessment(facts=facts(**changes))
+    assert adult.difference_months is None
+    assert "ahead" not in text("x", adult) and "behind" not in text("x", adult)
+    assert "behind" not in Page(page(adult)).words and "Chronological age" in Page(page(adult)).words
+
+
+def test_the_positive_part_alone_is_drawn_and_called_so() -> None:
+    grid = np.zeros((8, 8), np.float32)
+    grid[5, 4] = -3.0
+    lowering = assessment(activations=(activation(grid),))
+    assert len(re.findall("<img", page(lowering))) == 2
+    raising = page(lowering, evidence="raising")
+    assert len(re.findall("<img", raising)) == 1 and "no place of the film raised the age" in raising
+    grid[2, 4] = 1.0
+    raising = page(lowering, evidence="raising")
+    assert len(re.findall("<img", raising)) == 2 and "Grad-CAM, positive part" in raising
+    assert overlay_png(lowering, "raising") != overlay_png(lowering)
+
+
+def test_a_stem_is_free_or_belongs_to_one_film(tmp_path: Path) -> None:
+    assert may_write(tmp_path / "none", "hand", None)
+    write_files(assessment(), tmp_path, "hand")
+    assert may_write(tmp_path, "hand", "ab" * 32)
+    assert not may_write(tmp_path, "hand", "cd" * 32) and not may_write(tmp_path, "hand", None)
+    (tmp_path / "page.html").touch()
+    (tmp_path / "old.json").write_text("{}")
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "folder.json").mkdir()
+    assert not any(may_write(tmp_path, stem, "ab" * 32) for stem in ("page", "old", "broken", "folder"))
+
+
+def test_the_refusal_of_a_film_takes_the_place_of_its_assessment(tmp_path: Path) -> None:
+    write_files(assessment(), tmp_path, "hand")
+    write_refusal(replace(REFUSED, sha256="ab" * 32), tmp_path, "hand", "hand.dcm")
+    assert [path.name for path in tmp_path.iterdir()] == ["hand.json"]
+    said = json.loads((tmp_path / "hand.json").read_text())
+    assert (said["image"], said["age_months"], said["error"]["code"]) == ("hand.dcm", None, "unreadable")
+    assert may_write(tmp_path, "hand", "ab" * 32)
 
 
 def test_what_comes_from_a_file_is_escaped() -> None:
@@ -191,7 +277,7 @@ def test_what_comes_from_a_file_is_escaped() -> None:
 
 def test_a_page_without_a_heat_map_shows_the_film_alone() -> None:
     empty = assessment(
-        activations=(ViewActivation(ViewSpec(), CellGrid(32.0, 16.0), np.zeros((8, 8), np.float32), 1.0),)
+        activations=(activation(np.zeros((8, 8), np.float32)),),
     )
     shown = Page(page(empty))
     assert [tag for tag, _ in shown.tags].count("img") == 1

@@ -26,6 +26,14 @@ def test_anything_else_is_refused(text: str | None) -> None:
     assert refusal.value.code == "sex_missing"
 
 
+@pytest.mark.parametrize("value", [float("nan"), 1, 0, True, False, b"F", ["F"]])
+def test_what_is_no_text_is_refused_too(value: object) -> None:
+    """NaN is what tables have for an empty cell; True may be the column ``male``, or ``female``."""
+    with pytest.raises(Refusal) as refusal:
+        Sex.parse(value)
+    assert refusal.value.code == "sex_missing"
+
+
 def test_one_hot_order_is_female_male() -> None:
     assert np.array_equal(Sex.FEMALE.one_hot(), [1, 0])
     assert np.array_equal(Sex.MALE.one_hot(), [0, 1])

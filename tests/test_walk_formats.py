@@ -16,8 +16,8 @@ from boneage.manifest import MANIFEST_NAME
 from boneage.phantom import draw_hand
 from boneage.radiograph import read_radiograph
 from boneage.sex import Sex
+from tests import radiograph_files as files
 from tests.bundles import tiny_bundle
-from tests.radiograph_files import fuzz
 
 ALLOWED_MONTHS = 0.5
 ALLOWED_MONTHS_TINY = 0.02
@@ -39,16 +39,16 @@ def forms_of(film: Film) -> dict[str, bytes]:
     """One film, bone bright in 0..1, as files of every kind that hospitals and teachers pass on."""
     grey, twelve, deep = levels(film, 8), levels(film, 12), levels(film, 16)
     return {
-        "PNG, 8 bits": fuzz.coded(".png", grey),
-        "PNG, 16 bits": fuzz.coded(".png", deep),
-        "JPEG, quality 95": fuzz.coded(".jpg", grey, cv2.IMWRITE_JPEG_QUALITY, 95),
-        "WebP, lossless": fuzz.coded(".webp", grey, cv2.IMWRITE_WEBP_QUALITY, 101),
-        "TIFF, 8 bits": fuzz.coded(".tif", grey),
-        "TIFF, 16 bits": fuzz.coded(".tif", deep),
-        "DICOM, MONOCHROME1": fuzz.dicom_file(fuzz.dicom_dataset(4095 - twelve, 12, photometric="MONOCHROME1")),
-        "DICOM, MONOCHROME2": fuzz.dicom_file(fuzz.dicom_dataset(twelve, 12)),
-        "DICOM, JPEG 2000 lossless": fuzz.dicom_file(
-            fuzz.dicom_dataset(deep, 16), JPEG_2000_LOSSLESS, fuzz.jpeg_2000(deep)
+        "PNG, 8 bits": files.coded(".png", grey),
+        "PNG, 16 bits": files.coded(".png", deep),
+        "JPEG, quality 95": files.coded(".jpg", grey, cv2.IMWRITE_JPEG_QUALITY, 95),
+        "WebP, lossless": files.coded(".webp", grey, cv2.IMWRITE_WEBP_QUALITY, 101),
+        "TIFF, 8 bits": files.coded(".tif", grey),
+        "TIFF, 16 bits": files.coded(".tif", deep),
+        "DICOM, MONOCHROME1": files.dicom_file(files.dicom_dataset(4095 - twelve, 12, photometric="MONOCHROME1")),
+        "DICOM, MONOCHROME2": files.dicom_file(files.dicom_dataset(twelve, 12)),
+        "DICOM, JPEG 2000 lossless": files.dicom_file(
+            files.dicom_dataset(deep, 16), JPEG_2000_LOSSLESS, files.jpeg_2000(deep)
         ),
     }
 
@@ -92,7 +92,7 @@ def test_a_film_read_the_wrong_way_round_would_be_noticed(judge: tuple[Bundle, f
     """What the tolerance must not hide: MONOCHROME1 taken for MONOCHROME2."""
     bundle, allowed = judge
     right, wrong = (
-        assess(fuzz.coded(".png", levels(film, 8)), Sex.MALE, bundle).age_months for film in (phantom, 1 - phantom)
+        assess(files.coded(".png", levels(film, 8)), Sex.MALE, bundle).age_months for film in (phantom, 1 - phantom)
     )
     assert abs(right - wrong) > 2 * allowed
 

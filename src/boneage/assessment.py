@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ from numpy.typing import NDArray
 from boneage.bundle import Bundle, MemberOutput
 from boneage.errors import Refusal, RefusalCode
 from boneage.estimate import OLDEST_MONTHS, AgeEstimate, combine
-from boneage.explain import Evidence, HeatMap, display_picture, heat_map, mean_heat_map
+from boneage.explain import Evidence, HeatMap, display_picture, display_size, heat_map, mean_heat_map
+from boneage.files import sha256_of
 from boneage.geometry import Transform
 from boneage.manifest import Member
 from boneage.phantom import draw_hand
@@ -45,6 +47,12 @@ _PHANTOM_LIKENESS = 0.95
 """Correlation, at 64 x 48 pixels, from which a film is the drawn phantom. Its drawings reach 0.985 at any age and size,
 the likest of 500 films of the RSNA challenge 0.85."""
 
+_SATURATED_SHARE = 0.05
+"""Of a film's pixels, at its brightest level. Of 250 films of the RSNA challenge none has more than 2.3 % there."""
+
+_THUMBNAIL_SIDE = 128
+"""Longest side, pixels, at which a map is looked at for whether there is anything on it."""
+
 _WORDS_FOR_HANDS = ("HAND", "WRIST", "FINGER", "THUMB", "CARP", "EXTREM", "UP_EXM", "BONE AGE", "BONEAGE")
 """In Body Part Examined (DICOM PS3.16, Annex L, and what modalities write instead); upper case."""
 
@@ -54,12 +62,16 @@ class FlagCode(StrEnum):
 
     PHANTOM = "phantom"
     OUTSIDE_TRAINING_RANGE = "outside_training_range"
+    UNLIKE_TRAINING = "unlike_training"
     NOT_VALIDATED = "not_validated"
     LOOKS_INVERTED = "looks_inverted"
+    SATURATED = "saturated"
+    FOR_PROCESSING = "for_processing"
     LOW_RESOLUTION = "low_resolution"
     OTHER_BODY_PART_DECLARED = "other_body_part_declared"
     RIGHT_HAND_DECLARED = "right_hand_declared"
     SEX_DIFFERS_FROM_FILE = "sex_differs_from_file"
+    AGES_DIFFER = "ages_differ"
     NO_ACTIVATION = "no_activation"
 
 
@@ -75,14 +87,18 @@ class Flag:
 class ViewActivation:
     """Where the members that read one view, on one grid of cells, looked.
 
+    A member that is asked about the mirror image too has a map of each, which count with half of its weight.
+
     Attributes:
         spec: the view.
-        cells: where the grid lies on it.
-        grid: float32 (h, w), weighted mean of the members' signed activation maps, months.
-        weight: sum of the members' weights.
+        view_to_film: from the coordinates of the view, or of its mirror image, to the film's.
+        cells: where the grid lies on the view.
+        grid: float (h, w), weighted mean of the members' signed activation maps, months.
+        weight: sum of the members' weights, halved where a member has two maps.
     """
 
     spec: ViewSpec
+    view_to_film: Transform
     cells: CellGrid
     grid: NDArray[np.float32]
     weight: float
@@ -96,11 +112,14 @@ class Assessment:
 
     Attributes:
         source_name: name of the file without its folder (which may say too much); None if it came from memory.
+        source_sha256: checksum of the file, 64 hexadecimal digits; None of a data set in memory.
         sex: as given by the user.
         facts: what the file says.
         estimate: the bone age.
         flags: doubts, the gravest first.
         bundle_name, bundle_version: which system answered.
+        interval_coverage: share, 0..1, of the bundle's validation films that intervals like this one held; None if that
+            was not measured.
         timings_ms: wall time by step: ``read``, ``cut``, ``run``, ``combine``, ``draw``; and ``total``.
         film_shape: (H, W) of the film, pixels.
         picture: uint8 (h, w), the film as it is drawn (`boneage.explain.display_picture`).
@@ -108,12 +127,14 @@ class Assessment:
     """
 
     source_name: str | None
+    source_sha256: str | None
     sex: Sex
     facts: RadiographFacts
     estimate: AgeEstimate
     flags: tuple[Flag, ...]
     bundle_name: str
     bundle_version: str
+    interval_coverage: float | None
     timings_ms: Mapping[str, float]
     film_shape: tuple[int, int]
     picture: NDArray[np.uint8] = field(repr=False, compare=False)
@@ -130,9 +151,21 @@ class Assessment:
         return age_in_words(self.estimate.age_months)
 
     @property
+    def is_meaningless(self) -> bool:
+        """Whether the number is no bone age and must not be shown as one: the drawn phantom's, or outside 0 to 19."""
+        return self.has_flag(FlagCode.PHANTOM) or self.estimate.outside_range
+
+    @property
     def difference_months(self) -> float | None:
-        """Bone age less chronological age, months; None if the file does not give the latter."""
-        return None if self.facts.age_months is None else self.estimate.age_months - self.facts.age_months
+        """Bone age less chronological age, months.
+
+        None if the file does not give the latter, contradicts itself about it, or gives one past 19 years, where bone
+        age ends; and if the estimate itself lies outside that range.
+        """
+        stated = self.facts.age_months
+        if stated is None or stated > OLDEST_MONTHS or self.facts.ages_differ or self.estimate.outside_range:
+            return None
+        return self.estimate.age_months - stated
 
     def has_flag(self, code: FlagCode) -> bool:
         """Whether this doubt was raised."""
@@ -144,21 +177,14 @@ class Assessment:
         Args:
             shape: (H, W) of the map; that of `picture` if not given, `film_shape` for the film's own pixels.
             evidence: see `boneage.explain.heat_map`.
+
+        Raises:
+            ValueError: a side of `shape` has no pixel.
         """
         height, width = shape or self.picture.shape
-        film_to_shape = Transform.scale(width / self.film_shape[1], height / self.film_shape[0])
-        maps = [
-            heat_map(
-                one.grid,
-                (height, width),
-                view_transform(self.film_shape, one.spec).inverse().then(film_to_shape),
-                one.spec,
-                one.cells,
-                evidence,
-            )
-            for one in self.activations
-        ]
-        return mean_heat_map(maps, [one.weight for one in self.activations])
+        if min(height, width) < 1:
+            raise ValueError(f"a heat map has at least one pixel a side, not {height} x {width}")
+        return _heat_map(self.activations, self.film_shape, (height, width), evidence)
 
     def to_json(self) -> dict[str, Any]:
         """The one schema: of the command line, of files, and of whatever else writes an assessment.
@@ -167,17 +193,20 @@ class Assessment:
         key                                   value
         ====================================  ====================================================================
         ``schema``                            1
-        ``image``                             file name without folder, or null
+        ``image``                             file name without folder, or null (on standard output and in tables the
+                                              name as the user gave it)
         ``sex``                               ``F`` or ``M``, as given
         ``age_months``, ``age_text``          the bone age: a number, and in words
         ``typical_error_months``              mean absolute difference from readers on validation films, or null
-        ``interval_months``                   [low, high] that held 95 % of the validation films, or null
+        ``interval_months``                   [low, high], 1.96 RMSE of the validation films on either side, the same
+                                              for every age, cut at the ends of bone age; or null
+        ``interval_coverage``                 share of the validation films that such intervals held, 0..1, or null
         ``chronological_age_months``          as the file says, or null
-        ``difference_months``                 bone age less chronological age, or null
+        ``difference_months``                 bone age less chronological age, or null (see `difference_months`)
         ``member_ages_months``                object: what each net said
-        ``flags``                             list of {``code``, ``message``}
+        ``flags``                             list of {``code``, ``message``}: doubts, see docs/codes.md
         ``facts``                             object: what the file says (no name, no number, no date of birth)
-        ``film``                              {``height_pixels``, ``width_pixels``}
+        ``film``                              {``height_pixels``, ``width_pixels``, ``sha256`` of the file or null}
         ``bundle``                            {``name``, ``version``}
         ``timings_ms``                        object: wall time by step
         ``notice``                            that this is not a medical device
@@ -196,12 +225,17 @@ class Assessment:
             "interval_months": None
             if estimate.interval_months is None
             else [round(x, 2) for x in estimate.interval_months],
+            "interval_coverage": self.interval_coverage,
             "chronological_age_months": _rounded(self.facts.age_months),
             "difference_months": _rounded(self.difference_months),
             "member_ages_months": {name: round(age, 2) for name, age in estimate.member_ages_months.items()},
             "flags": [{"code": flag.code.value, "message": flag.message} for flag in self.flags],
             "facts": _facts_json(self.facts),
-            "film": {"height_pixels": self.film_shape[0], "width_pixels": self.film_shape[1]},
+            "film": {
+                "height_pixels": self.film_shape[0],
+                "width_pixels": self.film_shape[1],
+                "sha256": self.source_sha256,
+            },
             "bundle": {"name": self.bundle_name, "version": self.bundle_version},
             "timings_ms": {step: round(wall, 2) for step, wall in self.timings_ms.items()},
             "notice": NOTICE,
@@ -232,33 +266,39 @@ def assess(
     clock = _Clock()
     with clock.step("read"):
         radiograph = read_radiograph(source)
+        source_sha256 = _sha256(source)
     pixels, facts = radiograph.pixels, radiograph.facts
+    film_shape = (pixels.shape[0], pixels.shape[1])
     members = opened.members_for(given)
     with clock.step("cut"):
         views = {spec: cut_view(pixels, spec) for spec in dict.fromkeys(member.view for member in members)}
+        to_film = {spec: view_transform(film_shape, spec).inverse() for spec in views}
     with clock.step("run"):
         outputs = {member.name: opened.run(member, views[member.view], given) for member in members}
     with clock.step("combine"):
         estimate = combine(outputs, opened.manifest, sex=given)
-        activations = _mean_activations(members, outputs)
+        activations = _mean_activations(members, outputs, to_film)
     with clock.step("draw"):
         picture = display_picture(pixels)
     flags = [
-        *_flags_of_film(picture, pixels.shape, members),
+        *_flags_of_film(pixels, picture, members),
         *_flags_of_facts(facts, given),
-        *_flags_of_answer(estimate, activations),
+        *_flags_of_answer(estimate, members, outputs),
+        *_flags_of_map(activations, film_shape),
     ]
     order = list(FlagCode)
     return Assessment(
         source_name=name or (Path(source).name if isinstance(source, str | Path) else None),
+        source_sha256=source_sha256,
         sex=given,
         facts=facts,
         estimate=estimate,
         flags=tuple(sorted(flags, key=lambda flag: order.index(flag.code))),
         bundle_name=opened.manifest.name,
         bundle_version=opened.manifest.version,
+        interval_coverage=opened.manifest.metrics.get("interval_coverage"),
         timings_ms=clock.timings_ms(),
-        film_shape=(pixels.shape[0], pixels.shape[1]),
+        film_shape=film_shape,
         picture=picture,
         activations=activations,
     )
@@ -288,6 +328,12 @@ def _given_sex(source: str | Path | bytes | Dataset, sex: str | Sex | None) -> S
         raise Refusal(RefusalCode.SEX_MISSING, message) from None
 
 
+def _sha256(source: str | Path | bytes | Dataset) -> str | None:
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    return sha256_of(Path(source)) if isinstance(source, str | Path) else None
+
+
 class _Clock:
     """Wall time by step."""
 
@@ -305,28 +351,55 @@ class _Clock:
         return {**self._steps, "total": 1e3 * (time.perf_counter() - self._start)}
 
 
-def _mean_activations(members: Sequence[Member], outputs: Mapping[str, MemberOutput]) -> tuple[ViewActivation, ...]:
-    """One weighted mean for each view and grid of cells."""
-    alike: dict[tuple[ViewSpec, CellGrid, tuple[int, ...]], list[Member]] = {}
+def _mean_activations(
+    members: Sequence[Member], outputs: Mapping[str, MemberOutput], to_film: Mapping[ViewSpec, Transform]
+) -> tuple[ViewActivation, ...]:
+    """One weighted mean for each view, or mirror image of one, and grid of cells."""
+    alike: dict[tuple[ViewSpec, Transform, CellGrid, tuple[int, ...]], list[tuple[NDArray[np.float32], float]]] = {}
     for member in members:
-        key = member.view, member.cells, outputs[member.name].activation.shape
-        alike.setdefault(key, []).append(member)
+        for view_to_film, grid, weight in _maps_of(member, outputs[member.name], to_film[member.view]):
+            alike.setdefault((member.view, view_to_film, member.cells, grid.shape), []).append((grid, weight))
     return tuple(
         ViewActivation(
             spec,
+            view_to_film,
             cells,
-            np.average([outputs[one.name].activation for one in group], axis=0, weights=[one.weight for one in group]),
-            sum(one.weight for one in group),
+            np.average([grid for grid, _ in group], axis=0, weights=[weight for _, weight in group]),
+            sum(weight for _, weight in group),
         )
-        for (spec, cells, _), group in alike.items()
+        for (spec, view_to_film, cells, _), group in alike.items()
     )
+
+
+def _maps_of(
+    member: Member, output: MemberOutput, view_to_film: Transform
+) -> Iterator[tuple[Transform, NDArray[np.float32], float]]:
+    """A member's map, and that of the mirror image if it was asked: where each lies, its grid, its weight."""
+    if output.mirror_activation is None:
+        yield view_to_film, output.activation, member.weight
+    else:
+        yield view_to_film, output.activation, member.weight / 2
+        mirror_to_film = Transform.mirror(member.view.width).then(view_to_film)
+        yield mirror_to_film, output.mirror_activation, member.weight / 2
+
+
+def _heat_map(
+    activations: Sequence[ViewActivation], film_shape: tuple[int, int], shape: tuple[int, int], evidence: Evidence
+) -> HeatMap:
+    """The mean of all maps on a film, or on a copy of it of another shape (H, W)."""
+    film_to_shape = Transform.scale(shape[1] / film_shape[1], shape[0] / film_shape[0])
+    maps = [
+        heat_map(one.grid, shape, one.view_to_film.then(film_to_shape), one.spec, one.cells, evidence)
+        for one in activations
+    ]
+    return mean_heat_map(maps, [one.weight for one in activations])
 
 
 # --- doubts ---------------------------------------------------------------------------------------------------------
 
 
 def _flags_of_film(
-    picture: NDArray[np.uint8], film_shape: tuple[int, ...], members: Sequence[Member]
+    pixels: NDArray[np.float32], picture: NDArray[np.uint8], members: Sequence[Member]
 ) -> Iterator[Flag]:
     if _is_phantom(picture):
         yield Flag(FlagCode.PHANTOM, "This is the drawn phantom, not a patient: the number means nothing.")
@@ -335,11 +408,15 @@ def _flags_of_film(
             FlagCode.LOOKS_INVERTED,
             "The border is brighter than the middle: bone may be dark on this film, or a bright frame surrounds it.",
         )
-    height, width = film_shape
-    if any(view_transform((height, width), member.view).zoom > 1.0 for member in members):
+    if np.count_nonzero(pixels >= pixels.max() - 1 / 255) > _SATURATED_SHARE * pixels.size:
+        yield Flag(FlagCode.SATURATED, "Over 5 % of the film is pure white: a display window may hide the bones.")
+    height, width = pixels.shape
+    larger = [one.view for one in members if height < one.view.height or width < one.view.width]
+    if larger:
         yield Flag(
             FlagCode.LOW_RESOLUTION,
-            f"The film has only {width} x {height} pixels and had to be enlarged for the net.",
+            f"The film has only {width} x {height} pixels, on a side fewer than the {larger[0].width} x"
+            f" {larger[0].height} that the net looks at.",
         )
 
 
@@ -348,6 +425,16 @@ def _flags_of_facts(facts: RadiographFacts, given: Sex) -> Iterator[Flag]:
         yield Flag(
             FlagCode.OUTSIDE_TRAINING_RANGE,
             f"The file gives an age of {age_in_words(facts.age_months)}; bone age ends at 19 years.",
+        )
+    if facts.ages_differ:
+        yield Flag(
+            FlagCode.AGES_DIFFER,
+            "The file's age and its dates of birth and study contradict each other: no chronological age to compare.",
+        )
+    if facts.for_processing:
+        yield Flag(
+            FlagCode.FOR_PROCESSING,
+            "The file holds raw levels of the detector (DICOM: for processing) and not the picture made for reading.",
         )
     if facts.body_part and not any(word in facts.body_part.upper() for word in _WORDS_FOR_HANDS):
         yield Flag(
@@ -366,15 +453,28 @@ def _flags_of_facts(facts: RadiographFacts, given: Sex) -> Iterator[Flag]:
         )
 
 
-def _flags_of_answer(estimate: AgeEstimate, activations: Sequence[ViewActivation]) -> Iterator[Flag]:
+def _flags_of_answer(
+    estimate: AgeEstimate, members: Sequence[Member], outputs: Mapping[str, MemberOutput]
+) -> Iterator[Flag]:
     if estimate.outside_range:
         yield Flag(
             FlagCode.OUTSIDE_TRAINING_RANGE,
             f"The nets answered outside 0 to {OLDEST_MONTHS:g} months, where bone age ends: do not rely on the number.",
         )
+    strangeness = [member.strangeness(outputs[member.name].embedding) for member in members]
+    if any(one is not None and one > 1.0 for one in strangeness):
+        yield Flag(
+            FlagCode.UNLIKE_TRAINING,
+            "The net has seen few films like this one: turned, not a hand, or taken otherwise? Do not rely on the"
+            " number.",
+        )
     if estimate.typical_error_months is None:
         yield Flag(FlagCode.NOT_VALIDATED, "This bundle was never validated: its error is unknown.")
-    if not any(one.grid.any() for one in activations):
+
+
+def _flags_of_map(activations: Sequence[ViewActivation], film_shape: tuple[int, int]) -> Iterator[Flag]:
+    small = display_size(film_shape, _THUMBNAIL_SIDE)
+    if _heat_map(activations, film_shape, small, "both").is_empty:
         yield Flag(FlagCode.NO_ACTIVATION, "No place of the film moved the age: there is no heat map to show.")
 
 

@@ -18,12 +18,13 @@ Writing one adds ``bundle_exists`` (see `boneage.train.export`).
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,17 +49,26 @@ _DISTRIBUTION = "age_distribution"
 class MemberOutput:
     """What one net says of one view.
 
+    A member that is asked about the mirror image too (`Member.mirror`) gives the means of both answers as age,
+    embedding and distribution.
+
     Attributes:
         age_months: its estimate.
         embedding: float32 (E,), its last hidden layer.
         activation: float32 (h, w) on the net's last feature map, in months: Grad-CAM's weighted sum before its ReLU.
+            Of the view itself.
         age_distribution: float32 (240,), probability of each month of age; None if the net has no such output.
+        mirror_activation: float32 (h, w), the same map of the mirror image, on the mirror image's own grid; None for a
+            member that is not asked about it.
+        mirror_difference_months: by how much the two ages differ, at least 0; None likewise.
     """
 
     age_months: float
     embedding: NDArray[np.float32]
     activation: NDArray[np.float32]
     age_distribution: NDArray[np.float32] | None = None
+    mirror_activation: NDArray[np.float32] | None = None
+    mirror_difference_months: float | None = None
 
 
 @dataclass(frozen=True)
@@ -160,13 +170,16 @@ class Bundle:
         """
         return self.run_batch(member, view[None], [sex])[0]
 
-    def run_batch(self, member: Member, views: NDArray[np.float32], sexes: Sequence[Sex]) -> list[MemberOutput]:
-        """Ask one net about several views in one pass.
+    def run_batch(
+        self, member: Member, views: NDArray[np.float32], sexes: Sequence[Sex], *, plain: bool = False
+    ) -> list[MemberOutput]:
+        """Ask one net about several views in one pass, and about their mirror images if the member says so.
 
         Args:
             member: of this bundle.
             views: float32 (N, h, w), N at least 1.
             sexes: N of them.
+            plain: what the graph itself says: never ask about mirror images.
 
         Raises:
             BundleError: ``bundle_mismatch`` if an input does not fit the member or the graph not its manifest;
@@ -174,6 +187,12 @@ class Bundle:
                 opening; ``bundle_invalid`` if it cannot be loaded.
         """
         self._refuse_misfits(member, views, sexes)
+        if plain or not member.mirror:
+            return self._ask(member, views, sexes)
+        both = self._ask(member, np.concatenate([views, views[:, :, ::-1]]), [*sexes, *sexes])
+        return [_mean_output(*pair) for pair in zip(both[: len(views)], both[len(views) :], strict=True)]
+
+    def _ask(self, member: Member, views: NDArray[np.float32], sexes: Sequence[Sex]) -> list[MemberOutput]:
         session = self._session(member)
         names = [node.name for node in session.get_outputs()]
         one_hot = np.stack([sex.one_hot() for sex in sexes])
@@ -281,10 +300,24 @@ def _read_graph(directory: Path, member: Member) -> bytes:
     return graph
 
 
-def _load(graph: bytes, member: Member, threads: int) -> _Session:
-    """A session on the CPU. ONNX Runtime is imported here, since that takes a good part of the time to start."""
+def import_onnxruntime() -> Any:
+    """ONNX Runtime, imported so that it sends nothing anywhere and keeps no files of its own.
+
+    Some of its builds count their use, under the user's cache folder, and look up a host of their maker's. Both ends
+    with a variable that it reads while it is imported, and with a call. It is imported late, since that takes a good
+    part of the time to start.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415  # it ships no types
 
+    if hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
+def _load(graph: bytes, member: Member, threads: int) -> _Session:
+    """A session on the CPU."""
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -330,6 +363,8 @@ def _split_outputs(member: Member, arrays: dict[str, NDArray[np.float32]], count
             raise _mismatch(member, f"gave {name} of shape {array.shape} for {count} views")
         if not np.isfinite(array).all():
             raise BundleError("bundle_output", f"The member {member.name} gave {name} that is not finite.")
+    if member.familiar is not None and arrays["embedding"].shape[1] != len(member.familiar.mean):
+        raise _mismatch(member, "gave an embedding of another length than those that the manifest calls familiar")
     spreads = arrays.get(_DISTRIBUTION)
     if spreads is not None and (spreads.min() < 0 or np.abs(spreads.sum(axis=1) - 1).max() > 1e-3):
         raise BundleError("bundle_output", f"The member {member.name} gave an age distribution that is none.")
@@ -342,6 +377,25 @@ def _split_outputs(member: Member, arrays: dict[str, NDArray[np.float32]], count
         )
         for row in range(count)
     ]
+
+
+def _mean_output(plain: MemberOutput, mirror: MemberOutput) -> MemberOutput:
+    """What a member says that was asked about a view and about its mirror image."""
+    distribution = plain.age_distribution
+    if distribution is not None and mirror.age_distribution is not None:
+        distribution = _middle(distribution, mirror.age_distribution)
+    return MemberOutput(
+        age_months=(plain.age_months + mirror.age_months) / 2,
+        embedding=_middle(plain.embedding, mirror.embedding),
+        activation=plain.activation,
+        age_distribution=distribution,
+        mirror_activation=mirror.activation,
+        mirror_difference_months=abs(plain.age_months - mirror.age_months),
+    )
+
+
+def _middle(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (first + second) * np.float32(0.5)
 
 
 def _check_graph(directory: Path, member: Member) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -25,22 +23,26 @@ _COMMANDS = {
 }
 """Each command with its line in the help; its function has the same name, in the module ``boneage.commands.<name>``."""
 
-_EXTRAS = {"torch": "train", "lightning": "train", "onnx": "train", "onnxscript": "train", "matplotlib": "plot"}
+_EXTRAS = {
+    **dict.fromkeys(("torch", "lightning", "tqdm", "onnx", "onnxscript", "tensorboard"), "train"),
+    "matplotlib": "plot",
+}
 """Packages that only some commands need, with the extra of ours that brings them."""
 
 _EXIT_CODES = """\
 \b
 Exit codes:
-  0  done; every film was assessed
-  1  a failure that no other number names
-  2  wrong usage
-  3  at least one film was refused (the others were assessed)
-  4  the bundle is missing or damaged
-  5  the training recipe is invalid
-  6  a table cannot be used
+  0    done; every film was assessed
+  1    a failure that no other number names
+  2    wrong usage
+  3    at least one film was refused (the others were assessed)
+  4    the bundle is missing or damaged
+  5    the training recipe is invalid
+  6    a table cannot be used
+  130  stopped by Ctrl-C, or assess by SIGTERM
 
-Errors are one line on standard error: a sentence, and a stable code in brackets. Set BONEAGE_TRACEBACK=1 to see
-where an unforeseen one came from.
+Errors are one line on standard error: a sentence, and a stable code in brackets (docs/codes.md has
+them all). Set BONEAGE_TRACEBACK=1 to see where an unforeseen one came from.
 
 Not a medical device."""
 
@@ -136,8 +138,9 @@ def _told(error: Exception) -> int:
     elif isinstance(error, OSError):
         sentence, code = f"{error.strerror or error}: {error.filename or 'no file'}.", "file_error"
     else:
-        sentence, code = f"This should not have happened: {type(error).__name__}: {error}", "internal_error"
-        if os.environ.get("BONEAGE_TRACEBACK"):
-            traceback.print_exception(error)
+        from boneage.commands.each_film import unforeseen
+
+        told = unforeseen(error)
+        sentence, code = told.message, told.code
     click.echo(f"error: {' '.join(sentence.split())} [{code}]", err=True)
     return status

@@ -15,6 +15,13 @@ from pathlib import Path
 from boneage.errors import TableError
 from boneage.files import written_whole
 
+OLDEST_YEARS = 20.0
+"""The highest bone age in years. A whole table of infants under 20 months is less likely than one in years."""
+FEWEST_TO_JUDGE_UNITS = 10
+"""Fewer films may well be infants'."""
+
+_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -23,7 +30,7 @@ class Row:
     Attributes:
         table: where it was read.
         line: its last line in the file; the header is line 1.
-        cells: text by column, white space around it removed.
+        cells: text by column, white space around it removed; columns that the reader knows under its names for them.
     """
 
     table: Path
@@ -63,12 +70,16 @@ class Row:
         )
 
 
-def read_rows(table: Path, required: Sequence[str]) -> list[Row]:
-    """Read a CSV file with a header (UTF-8, commas; a byte order mark and empty lines are allowed).
+def read_rows(table: Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+    """Read a CSV file with a header (UTF-8, commas; a byte order mark is allowed).
+
+    Empty lines, and rows of empty cells as spreadsheets leave them, are skipped.
 
     Args:
         table: the file.
         required: columns that must be there; others may be.
+        optional: further columns that the caller knows. These and the required ones are found whatever the case in
+            which the table writes them, and have the caller's names in the rows.
 
     Raises:
         TableError: ``table_not_found``; ``table_unreadable`` if it is not UTF-8 text or not CSV; ``table_columns`` if
@@ -78,15 +89,37 @@ def read_rows(table: Path, required: Sequence[str]) -> list[Row]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
-            columns = _header(table, next(reader, []), required)
-            rows = [_row(table, reader.line_num, columns, cells) for cells in reader if cells]
+            columns = _header(table, next(reader, []), required, optional)
+            rows = [
+                _row(table, reader.line_num, columns, cells) for cells in reader if any(cell.strip() for cell in cells)
+            ]
     except (FileNotFoundError, NotADirectoryError):
         raise TableError("table_not_found", f"There is no table {table}.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError:
+        raise _not_utf8(table) from None
+    except (OSError, csv.Error) as error:
         raise TableError("table_unreadable", f"{table} cannot be read as a CSV table: {error}.") from error
     if not rows:
         raise TableError("table_empty", f"{table} has no rows.")
     return rows
+
+
+def refuse_years(rows: Sequence[Row], column: str) -> None:
+    """Check that ages are not in years, which would pass for those of infants.
+
+    Raises:
+        TableError: ``table_units`` if there are `FEWEST_TO_JUDGE_UNITS` rows or more and no age is above
+            `OLDEST_YEARS`.
+    """
+    if len(rows) < FEWEST_TO_JUDGE_UNITS:
+        return
+    oldest = max(row.number(column) for row in rows)
+    if oldest <= OLDEST_YEARS:
+        raise TableError(
+            "table_units",
+            f"{rows[0].table}: none of the {len(rows)} values of {column} is above {oldest:g}. They seem to be years; "
+            "months are needed.",
+        )
 
 
 def refuse_duplicates(rows: Sequence[Row], column: str) -> None:
@@ -105,9 +138,19 @@ def refuse_duplicates(rows: Sequence[Row], column: str) -> None:
             )
 
 
-def _header(table: Path, cells: Sequence[str], required: Sequence[str]) -> list[str]:
-    columns = [cell.strip() for cell in cells]
+def _not_utf8(table: Path) -> TableError:
+    return TableError("table_unreadable", f"{table} is not UTF-8 text. In a spreadsheet, save it as 'CSV UTF-8'.")
+
+
+def _header(table: Path, cells: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> list[str]:
+    if any("\0" in cell for cell in cells):  # UTF-16 without a byte order mark passes for text
+        raise _not_utf8(table)
+    names = {name.casefold(): name for name in (*required, *optional)}
+    columns = [names.get(cell.strip().casefold(), cell.strip()) for cell in cells]
     missing = [column for column in required if column not in columns]
+    separator = next((name for sign, name in _OTHER_SEPARATORS.items() if len(cells) == 1 and sign in cells[0]), None)
+    if missing and separator is not None:
+        raise TableError("table_columns", f"{table} cannot be used: it is separated by {separator}; commas are needed.")
     if missing:
         raise TableError(
             "table_columns",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+DIGITAL_XRAY_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 DAYS_PER_MONTH = 365.25 / 12
 _MONTHS_BY_UNIT = {"Y": 12.0, "M": 1.0, "W": 7 / DAYS_PER_MONTH, "D": 1 / DAYS_PER_MONTH}
 _AGE = re.compile(r"(\d{3})([DWMY])")
@@ -38,13 +39,17 @@ def _value(dataset: Dataset, keyword: str) -> Any:
 
 
 def text(dataset: Dataset, keyword: str) -> str | None:
-    """The (first) value as text, stripped; None if absent or empty."""
+    """The first value as text, stripped; None if absent or empty."""
+    return next(iter(texts(dataset, keyword)), None)
+
+
+def texts(dataset: Dataset, keyword: str) -> list[str]:
+    """All values as texts, stripped; empty if absent."""
     value = _value(dataset, keyword)
     if value is None or isinstance(value, bytes):
-        return None
-    if not isinstance(value, str) and hasattr(value, "__getitem__"):
-        value = value[0] if len(value) else ""
-    return str(value).strip(" \0") or None
+        return []
+    parts = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
+    return [part for part in (str(part).strip(" \0") for part in parts) if part]
 
 
 def numbers(dataset: Dataset, keyword: str) -> list[float] | None:
@@ -74,6 +79,7 @@ def read_facts(dataset: Dataset, *, bits_stored: int, photometric: str, inverted
     """All facts that the header gives."""
     birth_date = _date(dataset, "PatientBirthDate")
     study_date = next(filter(None, (_date(dataset, keyword) for keyword in _STUDY_DATES)), None)
+    age_months, ages_differ = age_at_study(text(dataset, "PatientAge"), birth_date, study_date)
     return RadiographFacts(
         format="dicom",
         bits_stored=bits_stored,
@@ -83,15 +89,17 @@ def read_facts(dataset: Dataset, *, bits_stored: int, photometric: str, inverted
         side=_side(dataset),
         body_part=text(dataset, "BodyPartExamined"),
         sex=_sex(dataset),
-        age_months=age_at_study(text(dataset, "PatientAge"), birth_date, study_date),
+        age_months=age_months,
+        ages_differ=ages_differ,
         birth_date=birth_date,
         study_date=study_date,
         modality=text(dataset, "Modality"),
+        for_processing=_for_processing(dataset),
     )
 
 
-def age_at_study(stated: str | None, birth_date: date | None, study_date: date | None) -> float | None:
-    """Chronological age at the study, months.
+def age_at_study(stated: str | None, birth_date: date | None, study_date: date | None) -> tuple[float | None, bool]:
+    """Chronological age at the study, months; and whether the file contradicts itself on it, so that there is none.
 
     Args:
         stated: Patient's Age (PS3.5, 6.2, AS: ``012Y``, ``018M``, ``003W``, ``010D``), which counts whole units.
@@ -100,14 +108,14 @@ def age_at_study(stated: str | None, birth_date: date | None, study_date: date |
             is by the day.
     """
     months, unit = _stated_age(stated)
-    exact = None
-    if birth_date is not None and study_date is not None and study_date >= birth_date:
-        exact = (study_date - birth_date).days / DAYS_PER_MONTH
+    if birth_date is None or study_date is None:
+        return months, False
+    exact = (study_date - birth_date).days / DAYS_PER_MONTH
     if months is None:
-        return exact
+        return (exact if exact >= 0 else None), False
     # A week's grace: months and years have no fixed number of days.
-    agree = exact is not None and months - 0.25 <= exact < months + unit + 0.25
-    return exact if agree else months
+    agree = exact >= 0 and months - 0.25 <= exact < months + unit + 0.25
+    return (exact, False) if agree else (None, True)
 
 
 def _stated_age(stated: str | None) -> tuple[float | None, float]:
@@ -158,6 +166,11 @@ def _side(dataset: Dataset) -> Side | None:
         if found == "R":
             return "R"
     return None
+
+
+def _for_processing(dataset: Dataset) -> bool:
+    intent = (text(dataset, "PresentationIntentType") or "").upper()
+    return text(dataset, "SOPClassUID") == DIGITAL_XRAY_FOR_PROCESSING or intent == "FOR PROCESSING"
 
 
 def _sex(dataset: Dataset) -> Sex | None:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.dicom_facts import number, numbers, read_facts, text
+from boneage.dicom_facts import DIGITAL_XRAY_FOR_PROCESSING, number, numbers, read_facts, text
+from boneage.dicom_geometry import pixel_aspect, shuttered, with_square_pixels
 from boneage.errors import Refusal, RefusalCode
 from boneage.huffman_jpeg import decode_huffman_jpeg
 from boneage.image_headers import (
@@ -30,7 +31,15 @@ from boneage.image_headers import (
     read_jpeg_codestream,
     several_frames,
 )
-from boneage.pictures import Samples, decode_with_opencv, grey_samples
+from boneage.pictures import (
+    FEWEST_LEVELS,
+    Samples,
+    check_bits,
+    check_levels,
+    check_samples,
+    decode_with_opencv,
+    grey_samples,
+)
 from boneage.radiograph_facts import RadiographFacts, ReadLimits
 
 if TYPE_CHECKING:
@@ -51,7 +60,7 @@ _JPEG_2000 = {f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 2
 _RADIOGRAPH_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography
     "1.2.840.10008.5.1.4.1.1.1.1",  # Digital X-Ray, for presentation
-    "1.2.840.10008.5.1.4.1.1.1.1.1",  # Digital X-Ray, for processing
+    DIGITAL_XRAY_FOR_PROCESSING,
     "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
     "1.2.840.10008.5.1.4.1.1.7.2",  # Multi-frame Grayscale Byte Secondary Capture (of one frame)
     "1.2.840.10008.5.1.4.1.1.7.3",  # Multi-frame Grayscale Word Secondary Capture (of one frame)
@@ -63,6 +72,8 @@ _RADIOGRAPH_MODALITIES = {"CR", "DX", "RG", "SC", "OT", "XR", "DR"}
 _GREY = {"MONOCHROME1", "MONOCHROME2"}
 _COLOURS = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 _ROWS_AT_ONCE = 256
+_EVEN = 1e-4
+"""A film whose levels, of 0..1, reach no further is even (as for `boneage.views.measure_grey`)."""
 
 _header_lock = threading.Lock()
 """pydicom's warnings may quote patient data. `warnings.catch_warnings` silences them, but not thread by thread."""
@@ -123,33 +134,64 @@ def read_dicom(source: bytes | Dataset, limits: ReadLimits) -> tuple[NDArray[np.
     Returns:
         Pixels float32 (H, W), 0..1, bone bright, and the facts. The range 0..1 is that of the window's or VOI LUT's
         output (the first, if there are several; a VOI LUT goes before a window). Without any it is the range of the
-        film's own values after the modality LUT. Pixel padding is 0. A grey film stored in colour is 0..1 over
-        all of its bits.
+        film's own values after the modality LUT. Pixel padding, and what the display shutter hides, is 0 and has no
+        part in that range. A grey film stored in colour is 0..1 over all of its bits. Pixels that are not square are
+        made so (`boneage.dicom_geometry.with_square_pixels`).
 
     Raises:
-        Refusal: ``unreadable``, ``too_large``, ``too_small``, ``not_grayscale``, ``several_frames`` or
-            ``not_a_radiograph``.
+        Refusal: ``unreadable``, ``too_large``, ``too_small``, ``not_grayscale``, ``several_frames``,
+            ``not_a_radiograph``, or ``no_contrast`` if the film is even or its window makes it so.
     """
     try:
-        with _header_lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            dataset = _parse(source, limits) if isinstance(source, bytes) else source
-            _check_kind(dataset)
-            layout = _read_layout(dataset, limits)
-            content = _pixel_bytes(dataset, layout)
-            grey_scale = _read_grey_scale(dataset, layout)
-            facts = read_facts(
-                dataset, bits_stored=layout.bits_stored, photometric=layout.photometric, inverted=grey_scale.inverted
-            )
-        coded = _decode(content, layout, limits)
-        pixels = _colour_to_grey(coded, layout) if layout.samples == 3 else grey_scale.apply(coded, layout)
+        header = _read_header(source, limits)
+        pixels = header.levels(limits)
+        return with_square_pixels(pixels, header.facts, header.aspect, limits.max_pixels)
     except Refusal:
         raise
     # A damaged file makes pydicom, pyjpegls and NumPy raise nearly every kind of error there is. Its text may quote
     # patient data, so only its kind is told.
     except Exception as error:
         raise damaged(f"the DICOM object is damaged ({type(error).__name__})") from None
-    return pixels, facts
+
+
+@dataclass
+class _Header:
+    """All that the header says, and the bytes of the film."""
+
+    layout: _Layout
+    grey_scale: _GreyScale
+    facts: RadiographFacts
+    aspect: float
+    hidden: NDArray[np.bool_] | None
+    content: bytes = field(repr=False)
+
+    def levels(self, limits: ReadLimits) -> NDArray[np.float32]:
+        """The film as stored, (H, W), 0..1, bone bright; what the shutter hides is 0. Lets go of the bytes."""
+        coded, self.content = _decode(self.content, self.layout, limits), b""
+        if self.layout.samples == 3:
+            pixels = _colour_to_grey(coded, self.layout)
+        else:
+            pixels = self.grey_scale.apply(coded, self.layout, self.hidden)
+        if self.hidden is not None:
+            pixels[self.hidden] = 0.0
+        return pixels
+
+
+def _read_header(source: bytes | Dataset, limits: ReadLimits) -> _Header:
+    with _header_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = _parse(source, limits) if isinstance(source, bytes) else source
+        _check_kind(dataset)
+        layout = _read_layout(dataset, limits)
+        content = _pixel_bytes(dataset, layout)
+        grey_scale = _read_grey_scale(dataset, layout)
+        facts = read_facts(
+            dataset, bits_stored=layout.bits_stored, photometric=layout.photometric, inverted=grey_scale.inverted
+        )
+        aspect = pixel_aspect(dataset, facts)
+        limits.check_shape(layout.rows * aspect, layout.columns)
+        hidden = shuttered(dataset, layout.rows, layout.columns, aspect)
+    return _Header(layout, grey_scale, facts, aspect, hidden, content)
 
 
 # the file
@@ -199,6 +241,8 @@ def _check_kind(dataset: Dataset) -> None:
             raise Refusal(RefusalCode.NOT_A_RADIOGRAPH, "The DICOM object holds no pixels.")
         raise damaged("it is neither a picture nor a DICOM object with pixels")
     frames = number(dataset, "NumberOfFrames")
+    if frames is not None and frames < 1:
+        raise damaged(f"the DICOM object says that it holds {frames:.0f} pictures")
     if frames is not None and frames != 1:
         raise several_frames(f"{frames:.0f} frames")
 
@@ -229,6 +273,7 @@ def _read_layout(dataset: Dataset, limits: ReadLimits) -> _Layout:
     )
     _check_layout(layout)
     limits.check_size(layout.rows, layout.columns, layout.bytes_per_pixel)
+    check_bits(layout.bits_stored)
     return layout
 
 
@@ -419,13 +464,12 @@ def _decode_jpeg_2000(content: bytes, layout: _Layout, limits: ReadLimits) -> _C
 def _colour_to_grey(coded: _Coded, layout: _Layout) -> NDArray[np.float32]:
     samples = coded.samples
     full = 2**coded.bits - 1
-    if samples.ndim == 2:
-        return np.divide(samples, np.float32(full), dtype=np.float32)
-    if coded.bits not in {8, 16} or layout.signed:
-        raise damaged("the DICOM object is in colour of an unusual depth")
-    if coded.ybr:
-        samples = _ybr_to_rgb(samples)
-    return np.divide(grey_samples(samples), np.float32(full), dtype=np.float32)
+    if samples.ndim == 3:
+        if coded.bits not in {8, 16} or layout.signed:
+            raise damaged("the DICOM object is in colour of an unusual depth")
+        samples = grey_samples(_ybr_to_rgb(samples) if coded.ybr else samples)
+    check_samples(samples)
+    return np.divide(samples, np.float32(full), dtype=np.float32)
 
 
 def _ybr_to_rgb(samples: Samples) -> Samples:
@@ -454,26 +498,26 @@ class _GreyScale:
     inverted: bool
     padding: tuple[int, int] | None
 
-    def apply(self, coded: _Coded, layout: _Layout) -> NDArray[np.float32]:
-        """Map stored values, (H, W), to 0..1, bone bright."""
+    def apply(self, coded: _Coded, layout: _Layout, hidden: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+        """Map stored values, (H, W), to 0..1, bone bright; those that are hidden, (H, W), set no range."""
         codes = coded.samples
         if codes.ndim != 2:
             raise damaged("the DICOM object is in colour but says it is grey")
-        table = self.table(coded.bits, layout.signed, _present(codes))
+        table = self.table(coded.bits, layout.signed, _counts(codes, 2**coded.bits, hidden))
         out = np.empty(codes.shape, np.float32)
         for top in range(0, len(codes), _ROWS_AT_ONCE):
             np.take(table, codes[top : top + _ROWS_AT_ONCE], out=out[top : top + _ROWS_AT_ONCE], mode="clip")
         return out
 
-    def table(self, bits: int, signed: bool, present: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """The level of every stored value, by its code; `present` says which codes occur in the film."""
+    def table(self, bits: int, signed: bool, counts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The level of every stored value, by its code; `counts` says how often each occurs in the film."""
         codes = np.arange(2**bits)
         stored = np.where(codes >= 2 ** (bits - 1), codes - 2**bits, codes) if signed else codes
-        occurring = np.zeros(len(codes), bool)
-        occurring[: len(present)] = present[: len(codes)]
         padding = self._padding(stored, signed)
+        counts = np.where(padding, 0, counts)
+        check_levels(int(np.count_nonzero(counts)))
         values = self.modality.at(stored.astype(float)) if self.modality else stored * self.slope + self.intercept
-        levels = self._levels(values, occurring & ~padding)
+        levels = self._levels(values, counts > 0)
         if self.presentation is not None:
             levels = self.presentation.at(levels * (len(self.presentation.entries) - 1)) / self.presentation.full
         elif self.inverted:
@@ -481,6 +525,7 @@ class _GreyScale:
         levels[padding] = 0.0
         if not np.all(np.isfinite(levels)):
             raise damaged("the DICOM object's grey scale has values that are not numbers")
+        _check_contrast(stored, levels, counts)
         return levels.astype(np.float32)
 
     def _padding(self, stored: NDArray[np.int64], signed: bool) -> NDArray[np.bool_]:
@@ -496,17 +541,36 @@ class _GreyScale:
             return self.voi.at(values) / self.voi.full
         if self.window is not None:
             return _windowed(values, *self.window, self.window_function)
-        if not occurring.any():
-            return np.zeros(len(values))
         low, high = float(values[occurring].min()), float(values[occurring].max())
         return np.clip((values - low) / ((high - low) or 1.0), 0.0, 1.0)
 
 
-def _present(codes: Samples) -> NDArray[np.bool_]:
-    present = np.zeros(int(np.iinfo(codes.dtype).max) + 1, bool)
+def _counts(codes: Samples, size: int, hidden: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+    """How often each code below `size` occurs among the pixels (H, W) that are not hidden."""
+    counts = np.zeros(size, np.int64)
     for top in range(0, len(codes), _ROWS_AT_ONCE):
-        present[codes[top : top + _ROWS_AT_ONCE]] = True
-    return present
+        rows = codes[top : top + _ROWS_AT_ONCE]
+        seen = rows.ravel() if hidden is None else rows[~hidden[top : top + _ROWS_AT_ONCE]]
+        counts += np.bincount(seen, minlength=size)[:size]
+    return counts
+
+
+def _check_contrast(stored: NDArray[np.int64], levels: NDArray[np.float64], counts: NDArray[np.int64]) -> None:
+    """Refuse a film of which window and tables leave nothing: it would be taken for one that was badly exposed."""
+    few = len(np.unique(levels[counts > 0])) < FEWEST_LEVELS
+    if few or (_spread(levels, counts) <= _EVEN < _spread(stored, counts)):
+        raise Refusal(
+            RefusalCode.NO_CONTRAST,
+            "The DICOM window (or look-up table) leaves no contrast on this film, though its stored pixels have some.",
+        )
+
+
+def _spread(values: NDArray[Any], counts: NDArray[np.int64]) -> float:
+    """Range of values that occur so often, without the half per cent at either end (as views are cut)."""
+    order = np.argsort(values)
+    share = np.cumsum(counts[order]) / counts.sum()
+    low, high = values[order[np.searchsorted(share, (0.005, 0.995))]]
+    return float(high - low)
 
 
 def _windowed(values: NDArray[np.float64], centre: float, width: float, function: str) -> NDArray[np.float64]:

@@ -26,9 +26,9 @@ class RefusalCode(StrEnum):
     SEVERAL_FRAMES = "several_frames"
     """A multi-frame DICOM object or an animated picture."""
     NOT_A_RADIOGRAPH = "not_a_radiograph"
-    """A DICOM object of another kind: modality, SOP class or content."""
+    """A DICOM object of another kind, or a picture that no radiograph can be: a strip, or a drawing of few greys."""
     NO_CONTRAST = "no_contrast"
-    """A film of one even grey: nothing to read."""
+    """A film of one even grey, or one that its DICOM window makes so: nothing to read."""
     SEX_MISSING = "sex_missing"
     """No sex was given. It is never guessed."""
     NO_HAND = "no_hand"
@@ -37,6 +37,8 @@ class RefusalCode(StrEnum):
     """More than one hand on the film."""
     POINTS_UNCERTAIN = "points_uncertain"
     """A hand was found, but not the points that register it."""
+    ALL_REFUSED = "all_refused"
+    """Of several films not one could be assessed: there is nothing to evaluate."""
 
 
 class BoneageError(Exception):
@@ -65,18 +67,44 @@ class Refusal(BoneageError):  # noqa: N818 - it is no error of the program
 
 
 class BundleError(BoneageError):
-    """A bundle that is missing, damaged or made for another version. Codes begin with ``bundle_``."""
+    """A bundle that is missing, damaged or made for another version.
+
+    ``bundle_not_found``: there is none at that place.
+    ``bundle_invalid``: its manifest is not one.
+    ``bundle_version``: it was made for another version of the format.
+    ``bundle_checksum``: a graph is not the file that the manifest names.
+    ``bundle_mismatch``: manifest, graphs or runs do not go together.
+    ``bundle_output``: a graph gave what is no answer.
+    ``bundle_check_failed``: the self-test gave other ages than the manifest expects.
+    ``bundle_exists``: it would overwrite another.
+    """
 
     exit_status = 4
 
 
 class RecipeError(BoneageError):
-    """A training recipe with unknown keys or values out of range. Code ``recipe_invalid``."""
+    """A training recipe, or a run by one, that cannot be used.
+
+    ``recipe_invalid``: unknown keys, values out of range, or a run without its record.
+    ``recipe_changed``: the folder holds a run of another recipe or of other films.
+    ``recipe_diverged``: the loss of a training became no number.
+    """
 
     exit_status = 5
 
 
 class TableError(BoneageError):
-    """A table of films or predictions that cannot be used. Codes begin with ``table_``."""
+    """A table of films or predictions that cannot be used.
+
+    ``table_not_found``: there is none at that place.
+    ``table_unreadable``: it is not CSV, or not UTF-8.
+    ``table_columns``: a column is missing or named twice, or the columns are not separated by commas.
+    ``table_empty``: it has no rows.
+    ``table_value``: a cell does not hold what its column needs.
+    ``table_units``: its ages are in years.
+    ``table_duplicate``: an id comes twice.
+    ``table_image_missing``: images are not where the table says.
+    ``table_split``: a part of the split is missing or empty.
+    """
 
     exit_status = 6

@@ -27,9 +27,9 @@ class AgeEstimate:
         member_ages_months: what each member said, unclipped.
         typical_error_months: mean absolute difference from readers on the bundle's validation films, of this sex where
             the manifest has it; None if the bundle was never validated. It speaks of films like those, not of this one.
-        interval_months: (low, high): 1.96 root mean squared errors of the validation films on either side, cut at 0.
-            The readers' age would lie within for about 95 % of such films; the width is the same for every film. None
-            without that figure.
+        interval_months: (low, high): 1.96 root mean squared errors of the validation films on either side, cut at 0
+            and, unless the age itself lies above, at 228 months: no reader's age lies beyond. The readers' age would
+            lie within for about 95 % of such films; the reach is the same for every film. None without that figure.
         outside_range: the mean lay outside 0 to 228 months, where no reader's age lies: not a number to trust.
     """
 
@@ -62,11 +62,12 @@ def combine(outputs: Mapping[str, MemberOutput], manifest: Manifest, *, sex: Sex
     total = sum(weights[name] for name in ages)
     mean = sum(weights[name] * age for name, age in ages.items()) / total
     age_months = max(mean, YOUNGEST_MONTHS)
+    rmse = manifest.metrics.get("rmse_months")
     return AgeEstimate(
         age_months=age_months,
         member_ages_months=ages,
         typical_error_months=_typical_error(manifest, sex),
-        interval_months=_interval(age_months, manifest),
+        interval_months=None if rmse is None else interval_around(age_months, rmse),
         outside_range=not YOUNGEST_MONTHS <= mean <= OLDEST_MONTHS,
     )
 
@@ -77,9 +78,8 @@ def _typical_error(manifest: Manifest, sex: Sex | None) -> float | None:
     return error if error is not None else manifest.metrics.get("mad_months")
 
 
-def _interval(age_months: float, manifest: Manifest) -> tuple[float, float] | None:
-    rmse = manifest.metrics.get("rmse_months")
-    if rmse is None:
-        return None
-    reach = NINETEEN_IN_TWENTY * rmse
-    return max(age_months - reach, YOUNGEST_MONTHS), age_months + reach
+def interval_around(age_months: float, rmse_months: float) -> tuple[float, float]:
+    """(low, high) about an age of at least 0: see `AgeEstimate.interval_months`."""
+    reach = NINETEEN_IN_TWENTY * rmse_months
+    high = age_months + reach
+    return max(age_months - reach, YOUNGEST_MONTHS), high if age_months > OLDEST_MONTHS else min(high, OLDEST_MONTHS)

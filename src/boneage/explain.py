@@ -4,7 +4,7 @@ The map is Grad-CAM's (Souza & Oliveira, section VI): feature maps of the last c
 the age with respect to them, and summed. For a class, Grad-CAM keeps the positive part of that sum. An age is no class:
 what speaks for a young hand lowers it, and the positive part of a young child's map is empty or shows the forearm (seen
 on real films, docs/log.md). So the size of the sum is shown: where the film moved the estimate, up or down. The
-positive part alone can be asked for.
+positive part alone, section VI's own map, can be asked for.
 """
 
 from __future__ import annotations
@@ -36,6 +36,13 @@ _STRONGEST_OPACITY = 0.62
 _FAINTEST_SHOWN = 0.08
 """Values below this are not tinted at all: the film should look untouched where nothing was found."""
 
+_RINGING = 0.02
+"""Cubic interpolation puts up to this part of a cell's value where its neighbours have none. If a film holds no more
+than this of its map's strongest cell, which then lies beside it, no place on it counts as having moved the age."""
+
+_LOWEST_PANEL = 80
+"""The labels of the colour scale need this many rows; a lower picture goes without it."""
+
 _SCALE_TICKS = ((1.0, "strongest"), (0.5, "half"), (0.0, "none"))
 _INK = (228, 228, 228)
 _PANEL = (16, 16, 18)
@@ -43,11 +50,12 @@ _PANEL = (16, 16, 18)
 
 @dataclass(frozen=True)
 class HeatMap:
-    """How strongly places of a film moved the age, relative to the strongest.
+    """How strongly places of a film moved the age, relative to the strongest of them.
 
     Attributes:
         values: float32 (H, W), 0..1; 1 is `peak_months`.
-        peak_months: largest value of the activation map behind it, months; 0 if nothing moved the age.
+        peak_months: largest value on the film, months; 0 if no place on it moved the age. What a net saw beside the
+            film, in the view's padding, does not count.
     """
 
     values: NDArray[np.float32]
@@ -86,18 +94,17 @@ def heat_map(
     if grid.ndim != 2 or grid.size == 0 or not np.isfinite(grid).all():
         raise BundleError("bundle_output", "The bundle gave an activation map that is not a grid of finite numbers.")
     strength = np.abs(grid) if evidence == "both" else np.maximum(grid, np.float32(0.0))
-    peak = float(strength.max())
-    if not peak > 0.0:
+    strongest = float(strength.max())
+    if not strongest > 0.0:
         return HeatMap(np.zeros(film_shape, dtype=np.float32), 0.0)
     grid_to_film = cells.to_view().then(view_to_film)
-    values = _warp(
-        np.asarray(strength / peak, dtype=np.float32), grid_to_film, film_shape, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE
-    )
+    shares = np.asarray(strength / strongest, dtype=np.float32)
+    values = _warp(shares, grid_to_film, film_shape, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
     np.clip(values, 0.0, 1.0, out=values)  # cubic interpolation overshoots a little
     if not _covers(view_to_film, spec, film_shape):
         view = np.ones((spec.height, spec.width), dtype=np.float32)
         values *= _warp(view, view_to_film, film_shape, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
-    return HeatMap(values, peak)
+    return _scaled(values * np.float32(strongest if values.max() > _RINGING else 0.0))
 
 
 def mean_heat_map(maps: Sequence[HeatMap], weights: Sequence[float]) -> HeatMap:
@@ -113,8 +120,13 @@ def mean_heat_map(maps: Sequence[HeatMap], weights: Sequence[float]) -> HeatMap:
     months = np.zeros_like(maps[0].values)
     for one, weight in zip(maps, weights, strict=True):
         months += one.values * np.float32(one.peak_months * weight / total)
+    return _scaled(months)
+
+
+def _scaled(months: NDArray[np.float32]) -> HeatMap:
+    """The map of what moved the age by so many months (H, W), relative to the largest."""
     peak = float(months.max())
-    return HeatMap(months / np.float32(peak) if peak > 0.0 else months, peak)
+    return HeatMap(months / np.float32(peak) if peak > 0.0 else np.zeros_like(months), max(peak, 0.0))
 
 
 def display_size(film_shape: tuple[int, int], longest: int = DISPLAY_SIDE) -> tuple[int, int]:
@@ -149,7 +161,7 @@ def overlay(picture: NDArray[np.uint8], heat: HeatMap, *, scale_bar: bool = True
     Args:
         picture: uint8 (h, w), the film as `display_picture` gives it.
         heat: its map, of the same shape, or of another size of the same film.
-        scale_bar: add a panel with the colour scale at the right side.
+        scale_bar: add a panel with the colour scale at the right side, if the picture has the 80 rows that it needs.
 
     Returns:
         RGB, uint8 (h, w, 3), or (h, w + panel, 3) with the scale. A film whose map is empty comes back grey.
@@ -163,7 +175,7 @@ def overlay(picture: NDArray[np.uint8], heat: HeatMap, *, scale_bar: bool = True
     film = np.repeat(picture[..., None], 3, axis=2)
     mixed = film + opacity * (_colours()[levels] - film)
     blended = np.rint(mixed).astype(np.uint8)
-    return np.hstack([blended, _scale_panel(height, heat)]) if scale_bar else blended
+    return np.hstack([blended, _scale_panel(height, heat)]) if scale_bar and height >= _LOWEST_PANEL else blended
 
 
 def scale_colours(count: int) -> list[tuple[int, int, int]]:
@@ -205,14 +217,14 @@ def _opacity() -> NDArray[np.float32]:
 
 
 def _scale_panel(height: int, heat: HeatMap) -> NDArray[np.uint8]:
-    """The colour scale as a panel of the given height, RGB."""
+    """The colour scale as a panel of the given height, at least `_LOWEST_PANEL`, RGB."""
     unit = max(8, height // 48)
     panel = np.full((height, 8 * unit, 3), _PANEL, dtype=np.uint8)
     font, size = cv2.FONT_HERSHEY_SIMPLEX, unit / 36
     if heat.is_empty:
         cv2.putText(panel, "no activation", (unit // 2, 2 * unit), font, size, _INK, 1, cv2.LINE_AA)
         return panel
-    top, bottom = 3 * unit, max(height - 3 * unit, 3 * unit + 2)
+    top, bottom = 3 * unit, height - 3 * unit
     ramp = _colours()[np.linspace(255, 0, bottom - top).round().astype(int)]
     opacity = _opacity()[np.linspace(255, 0, bottom - top).round().astype(int)][:, None]
     # As over mid grey, so that the scale shows what is seen on the film.

@@ -1,11 +1,17 @@
-"""Files that are never seen half-written."""
+"""Files that are never seen half-written, and what tells one file from another."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+MAX_HASHED_BYTES = 512 * 2**20
+"""Larger files are not read for their checksum alone; no film that is assessed comes near."""
 
 
 @contextmanager
@@ -13,17 +19,67 @@ def written_whole(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to, which takes its name only if the block ends without an error.
 
     The temporary name keeps the suffix, from which some libraries tell the format. The folder is made if it is missing.
+
+    Raises:
+        OSError: what writing met; it names `path` and not the temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:32]}-{secrets.token_hex(4)}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename not in (None, str(temporary), temporary):
+            raise  # about another file
+        # Of the subclass that belongs to the number, as Python itself makes them.
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with line feeds, in one piece."""
+    """Write UTF-8 text with line feeds, in one piece.
+
+    Raises:
+        OSError: see `written_whole`.
+    """
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def ensure_writable(path: Path) -> None:
+    """Find out before long work whether `path` can be written at its end. Its folder is made; the file is not.
+
+    Raises:
+        OSError: it cannot; names `path`, or the folder that cannot be made.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    probe = path.with_name(f".{path.stem[:32]}-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        probe.touch(exist_ok=False)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path, max_bytes: int = MAX_HASHED_BYTES) -> str | None:
+    """The SHA-256 of a file's content, 64 hexadecimal digits.
+
+    Args:
+        path: of a file.
+        max_bytes: the largest that is read.
+
+    Returns:
+        None for what cannot be opened, is larger, or is no regular file (a pipe could keep the reader waiting).
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):  # ValueError: a path that no file can have
+        return None

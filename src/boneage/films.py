@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from boneage.csv_table import Row, read_rows, refuse_duplicates
+from boneage.csv_table import Row, read_rows, refuse_duplicates, refuse_years
 from boneage.errors import TableError
 from boneage.sex import Sex
 
@@ -20,7 +20,8 @@ LARGEST_AGE_MONTHS = 240.0
 """A label above 20 years is a mistake: the hand is mature before."""
 
 _SEX_OF_MALE = {"true": Sex.MALE, "false": Sex.FEMALE}
-_NAMED_COLUMNS = frozenset({"id", "boneage", "male", "split", "image"})
+_REQUIRED_COLUMNS = ("id", "boneage", "male")
+_OPTIONAL_COLUMNS = ("split", "image")
 _MISSING_SHOWN = 3
 
 
@@ -47,16 +48,18 @@ class LabelledFilm:
 
 @dataclass(frozen=True)
 class ListedFilm:
-    """A row of a list to assess. The sex is kept as written, so that a bad one is refused with its film and not with
+    """A row of a list to assess. What it says is kept as written, so that a bad row is refused on its own and not with
     the list.
 
     Attributes:
-        image: where the film should be; not looked at yet.
+        image: where the film should be, not looked at yet; the list's own folder if the row names none.
         sex_text: for :meth:`boneage.sex.Sex.parse`.
+        image_text: the path as the list has it; empty if the row names none.
     """
 
     image: Path
     sex_text: str
+    image_text: str
 
 
 def read_films(csv: Path, images: Path | None = None) -> list[LabelledFilm]:
@@ -74,14 +77,15 @@ def read_films(csv: Path, images: Path | None = None) -> list[LabelledFilm]:
 
     Raises:
         TableError: as :func:`boneage.csv_table.read_rows`; ``table_value`` with the line of a bad cell;
-            ``table_duplicate`` for an id that comes twice; ``table_image_missing`` with the first missing files and
-            their count.
+            ``table_units`` if the ages seem to be years; ``table_duplicate`` for an id that comes twice;
+            ``table_image_missing`` with the first missing files and their count.
     """
-    rows = read_rows(csv, ("id", "boneage", "male"))
+    rows = read_rows(csv, _REQUIRED_COLUMNS, _OPTIONAL_COLUMNS)
     refuse_duplicates(rows, "id")
     by_column = "image" in rows[0].cells
     folder = images or (csv.parent if by_column else csv.with_suffix(""))
     films = [_labelled(row, folder, by_column) for row in rows]
+    refuse_years(rows, "boneage")
     _refuse_missing_images(csv, folder, films)
     return films
 
@@ -97,7 +101,9 @@ def _labelled(row: Row, folder: Path, by_column: bool) -> LabelledFilm:
         sex=sex,
         boneage_months=row.number("boneage", 0.0, LARGEST_AGE_MONTHS),
         split=row.text("split") if "split" in row.cells else None,
-        groups={column: cell for column, cell in row.cells.items() if column not in _NAMED_COLUMNS},
+        groups={
+            column: cell for column, cell in row.cells.items() if column not in (*_REQUIRED_COLUMNS, *_OPTIONAL_COLUMNS)
+        },
     )
 
 
@@ -108,20 +114,24 @@ def _refuse_missing_images(csv: Path, folder: Path, films: Sequence[LabelledFilm
         more = ", ..." if len(missing) > _MISSING_SHOWN else ""
         raise TableError(
             "table_image_missing",
-            f"{len(missing)} of the {len(films)} images of {csv} are not in {folder}: {shown}{more}.",
+            f"{len(missing)} of the {len(films)} images of {csv} {'is' if len(missing) == 1 else 'are'} not in "
+            f"{folder}: {shown}{more}.",
         )
 
 
 def read_list(csv: Path) -> list[ListedFilm]:
-    """Read a list of films to assess.
+    """Read a list of films to assess. Rows without a path or a sex are kept: each is refused on its own.
 
     Args:
         csv: with the columns ``image`` (paths absolute, or relative to the table) and ``sex``.
 
     Raises:
-        TableError: as :func:`boneage.csv_table.read_rows`; ``table_value`` for a row without a path.
+        TableError: as :func:`boneage.csv_table.read_rows`.
     """
-    return [ListedFilm(csv.parent / row.text("image"), row.cells["sex"]) for row in read_rows(csv, ("image", "sex"))]
+    return [
+        ListedFilm(csv.parent / row.cells["image"], row.cells["sex"], row.cells["image"])
+        for row in read_rows(csv, ("image", "sex"))
+    ]
 
 
 def films_of_split(films: Sequence[LabelledFilm], split: str) -> list[LabelledFilm]:
@@ -169,7 +179,9 @@ def split_films(
     chosen_count = round(len(ids) * validation_share)
     if not 0 < chosen_count < len(ids):
         raise TableError(
-            "table_split", f"{len(ids)} film(s) cannot be parted with {validation_share:.0%} left for validation."
+            "table_split",
+            f"{len(ids)} {'film' if len(ids) == 1 else 'films'} cannot be parted with {validation_share:.0%} left for "
+            "validation.",
         )
     order = np.random.default_rng(seed).permutation(len(ids))
     chosen = {ids[place] for place in order[:chosen_count]}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -306,31 +306,39 @@ def _from_left_and_slope(differences: NDArray[np.uint16], middle: int) -> NDArra
 
 
 def _from_above_and_slope(differences: NDArray[np.uint16], middle: int) -> NDArray[np.uint16]:
-    """Predictor 6, Rb + (Ra - Rc) / 2: each pixel waits for its neighbour, so one at a time."""
-    rows: list[list[int]] = [_first_row(differences, middle).tolist()]
-    for line in differences[1:].tolist():
-        above, row = rows[-1], []
-        left = (line[0] + above[0]) & 0xFFFF
-        row.append(left)
-        for column in range(1, len(line)):
-            left = (line[column] + above[column] + ((left - above[column - 1]) >> 1)) & 0xFFFF
-            row.append(left)
-        rows.append(row)
-    return np.array(rows, np.uint16)
+    """Predictor 6, Rb + (Ra - Rc) / 2."""
+    return _by_diagonals(differences, middle, lambda left, above, corner: above + ((left - corner) >> 1))
 
 
 def _from_mean(differences: NDArray[np.uint16], middle: int) -> NDArray[np.uint16]:
-    """Predictor 7, (Ra + Rb) / 2: one at a time as well."""
-    rows: list[list[int]] = [_first_row(differences, middle).tolist()]
-    for line in differences[1:].tolist():
-        above, row = rows[-1], []
-        left = (line[0] + above[0]) & 0xFFFF
-        row.append(left)
-        for column in range(1, len(line)):
-            left = (line[column] + ((left + above[column]) >> 1)) & 0xFFFF
-            row.append(left)
-        rows.append(row)
-    return np.array(rows, np.uint16)
+    """Predictor 7, (Ra + Rb) / 2."""
+    return _by_diagonals(differences, middle, lambda left, above, _corner: (left + above) >> 1)
+
+
+def _by_diagonals(
+    differences: NDArray[np.uint16],
+    middle: int,
+    predict: Callable[[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]], NDArray[np.int32]],
+) -> NDArray[np.uint16]:
+    """Undo a prediction from the neighbours left, above and at the corner.
+
+    Each pixel waits for its neighbours, but those of one diagonal, from upper right to lower left, only for the two
+    diagonals before it. In memory they lie a row less one pixel apart.
+    """
+    out = differences.copy()
+    height, width = out.shape
+    out[0] = _first_row(differences, middle)
+    out[1:, 0] = np.cumsum(out[:, 0], dtype=np.uint16)[1:]
+    flat = out.reshape(-1)
+    step = max(1, width - 1)
+    for diagonal in range(2, height + width - 1):
+        first, last = max(1, diagonal - width + 1), min(height - 1, diagonal - 1)  # rows; the first column is known
+        here = slice(first * step + diagonal, last * step + diagonal + 1, step)
+        left, above, corner = (
+            flat[here.start - back : here.stop - back : step].astype(np.int32) for back in (1, width, width + 1)
+        )
+        flat[here] += predict(left, above, corner).astype(np.uint16)
+    return out
 
 
 _PREDICTORS = {

@@ -25,7 +25,7 @@ PictureFormat = Literal["png", "jpeg", "tiff", "webp"]
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MOST_SCANS = 10
 """Passes over a picture of full size that a progressive JPEG may make; smaller ones may make more (`_check_scans`)."""
-_TYPICAL_MAX_PIXELS = 100_000_000
+_LARGEST_PIXELS = 64_000_000
 _CHEAP_PIXELS = 16_000_000
 """JPEG 2000 and JPEG-LS may code an even picture in next to nothing; up to this size that is harmless."""
 _MOST_PIXELS_PER_BYTE = 1000
@@ -250,7 +250,7 @@ def _jpeg_frame(data: bytes, segments: list[JpegSegment]) -> CodestreamHeader:
 def _check_scans(frame: CodestreamHeader, segments: list[JpegSegment]) -> None:
     """Progressive files may pass over the picture thousands of times: bound the work, not the number."""
     scans = sum(segment.marker == 0xDA for segment in segments)
-    if scans > _MOST_SCANS and scans * frame.height * frame.width > _MOST_SCANS * _TYPICAL_MAX_PIXELS:
+    if scans > _MOST_SCANS and scans * frame.height * frame.width > _MOST_SCANS * _LARGEST_PIXELS:
         raise Refusal(RefusalCode.TOO_LARGE, f"The JPEG passes over its picture {scans} times.")
 
 

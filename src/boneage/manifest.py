@@ -16,6 +16,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from boneage.errors import BundleError
 from boneage.files import write_text
 from boneage.sex import Sex
@@ -39,12 +42,66 @@ METRIC_TYPES: Mapping[str, type] = {
     "split": str,
     "films": int,
     "mad_months_by_sex": dict,
+    "interval_coverage": float,
+    "weights": str,
 }
-"""What a manifest's metrics may hold: errors on `films` films of the split `split`, which the nets did not learn."""
+"""What a manifest's metrics may hold: errors on `films` films of the split `split`, which the nets did not learn.
+
+``interval_coverage`` is the share, 0..1, of those films whose label lies within the interval that is printed.
+``weights`` are those of the ``last`` epoch, or of the ``best``: then these very films chose the epoch, and the errors
+are a little too small.
+"""
+
+FAMILIAR_PERCENTILE = 99.5
+"""Of the validation films' distances: what lies farther from their mean is called unlike them."""
+
+SMALLEST_SPREAD = 1e-3
+"""An embedding's place that hardly varies over the validation films counts as if it spread by this much."""
 
 _METRICS_NEEDED = {"mad_months", "split", "films"}
 _GRAPH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.onnx")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Familiar:
+    """Where a net's embeddings of validation films lie, so that a picture unlike all of them is noticed.
+
+    Attributes:
+        mean: of each place of the embedding, E of them.
+        spread: standard deviation of each place, above 0.
+        limit: the distance that 99.5 % of the validation films do not exceed.
+    """
+
+    mean: tuple[float, ...]
+    spread: tuple[float, ...]
+    limit: float
+
+    @classmethod
+    def of(cls, embeddings: NDArray[np.floating]) -> Familiar:
+        """Measured on the embeddings (N, E) of validation films; every number has 4 significant digits."""
+        mean = _rounded(embeddings.mean(axis=0))
+        spread = _rounded(np.maximum(embeddings.std(axis=0), SMALLEST_SPREAD))
+        measured = cls(mean, spread, 1.0)
+        distances = [measured.distance(embedding) for embedding in embeddings]
+        (limit,) = _rounded(np.percentile(distances, [FAMILIAR_PERCENTILE]))
+        return cls(mean, spread, max(limit, SMALLEST_SPREAD))
+
+    def distance(self, embedding: NDArray[np.floating]) -> float:
+        """Root mean square, over the places, of the deviations from the mean in units of the spread.
+
+        Args:
+            embedding: (E,).
+
+        Raises:
+            BundleError: ``bundle_mismatch`` if it has another length.
+        """
+        if embedding.shape != (len(self.mean),):
+            raise BundleError(
+                "bundle_mismatch", f"An embedding has the shape {embedding.shape}, not {(len(self.mean),)}."
+            )
+        deviations = (np.asarray(embedding, np.float64) - np.array(self.mean)) / np.array(self.spread)
+        return float(np.sqrt(np.mean(deviations**2)))
 
 
 @dataclass(frozen=True)
@@ -57,6 +114,9 @@ class Member:
         sha256: of that file, 64 hexadecimal digits.
         view: what it reads.
         cells: where the cells of its activation map lie on the view.
+        age_mean_months, age_spread_months: of the ages that it was trained on, above 0; its graph has them built in.
+        mirror: it is asked about the view and about its mirror image, and the answers are averaged.
+        familiar: where its embeddings of validation films lie; None if that was not measured.
         sexes: whom it may be asked about.
         weight: in the mean over members, above 0; weights need not sum to 1.
     """
@@ -66,8 +126,22 @@ class Member:
     sha256: str
     view: ViewSpec
     cells: CellGrid
+    age_mean_months: float
+    age_spread_months: float
+    mirror: bool = False
+    familiar: Familiar | None = None
     sexes: tuple[Sex, ...] = (Sex.FEMALE, Sex.MALE)
     weight: float = 1.0
+
+    def strangeness(self, embedding: NDArray[np.floating]) -> float | None:
+        """How far an embedding (E,) lies from those of the validation films, as a share of the limit.
+
+        Above 1 the picture is unlike (nearly) all of them. None if the bundle does not say where those lie.
+
+        Raises:
+            BundleError: ``bundle_mismatch`` if the embedding has another length.
+        """
+        return None if self.familiar is None else self.familiar.distance(embedding) / self.familiar.limit
 
 
 @dataclass(frozen=True)
@@ -92,8 +166,7 @@ class Manifest:
         version: of this bundle, as its makers count.
         title: one line for a person.
         created: ISO 8601 date, or date and time.
-        members: at least one for each sex.
-        age_mean_months, age_spread_months: of the ages in training.
+        members: at least one for each sex, once the manifest is written.
         self_test: expected answers for the drawn phantom.
         recipe: as the nets were trained.
         metrics: empty, or the keys of `METRIC_TYPES` (``mad_months``, ``split`` and ``films`` at least).
@@ -106,10 +179,8 @@ class Manifest:
     version: str
     title: str
     created: str
-    members: tuple[Member, ...]
-    age_mean_months: float
-    age_spread_months: float
-    self_test: SelfTest
+    members: tuple[Member, ...] = ()
+    self_test: SelfTest = field(default_factory=lambda: SelfTest({}))
     recipe: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     data: str = ""
@@ -122,6 +193,8 @@ class Manifest:
         written["self_test"]["age_months"] = {sex.value: dict(ages) for sex, ages in self.self_test.age_months.items()}
         for member in written["members"]:
             member["sexes"] = [sex.value for sex in member["sexes"]]
+            if member["familiar"] is not None:
+                member["familiar"] |= {key: list(member["familiar"][key]) for key in ("mean", "spread")}
         written["members"] = list(written["members"])
         return {"format": written.pop("format"), **written}
 
@@ -189,8 +262,6 @@ _MANIFEST_TYPES: dict[str, type] = {
     "title": str,
     "created": str,
     "members": list,
-    "age_mean_months": float,
-    "age_spread_months": float,
     "self_test": dict,
     "recipe": dict,
     "metrics": dict,
@@ -203,9 +274,14 @@ _MEMBER_TYPES: dict[str, type] = {
     "sha256": str,
     "view": dict,
     "cells": dict,
+    "age_mean_months": float,
+    "age_spread_months": float,
+    "mirror": bool,
+    "familiar": object,
     "sexes": list,
     "weight": float,
 }
+_FAMILIAR_TYPES: dict[str, type] = {"mean": list, "spread": list, "limit": float}
 _CELL_TYPES: dict[str, type] = {"pixels": float, "first": float}
 _VIEW_TYPES: dict[str, type] = {"region": str, "height": int, "width": int, "grey": str}
 
@@ -260,7 +336,21 @@ def _read_member(value: Any) -> Member:
     cells = CellGrid(**_record(keys.pop("cells"), _CELL_TYPES, f"the cells of {where}"))
     if not 0 < cells.pixels <= 4096:
         raise _invalid(f"the cells of {where} are {cells.pixels} pixels wide")
-    return Member(view=_read_view(keys.pop("view"), where), cells=cells, sexes=sexes, **keys)
+    if not (0 < keys["age_mean_months"] < AGES and 0 < keys["age_spread_months"] < AGES):
+        raise _invalid(f"the age mean and spread of {where} are out of range")
+    familiar = _read_familiar(keys.pop("familiar"), where)
+    return Member(view=_read_view(keys.pop("view"), where), cells=cells, sexes=sexes, familiar=familiar, **keys)
+
+
+def _read_familiar(value: Any, member: str) -> Familiar | None:
+    if value is None:
+        return None
+    where = f"what is familiar to {member}"
+    keys = _record(value, _FAMILIAR_TYPES, where)
+    mean, spread = (tuple(_typed(place, float, where) for place in keys[key]) for key in ("mean", "spread"))
+    if not mean or len(mean) != len(spread) or not all(place > 0 for place in spread) or not keys["limit"] > 0:
+        raise _invalid(f"{where} has no places, not as many of each, or a spread or limit that is not above 0")
+    return Familiar(mean, spread, keys["limit"])
 
 
 def _read_view(value: Any, where: str) -> ViewSpec:
@@ -298,8 +388,6 @@ def _validate(manifest: Manifest) -> None:
         datetime.datetime.fromisoformat(manifest.created)
     except ValueError as error:
         raise _invalid(f"created is not an ISO 8601 date: {manifest.created!r}") from error
-    if not (0 < manifest.age_mean_months < AGES and 0 < manifest.age_spread_months < AGES):
-        raise _invalid("the age mean and spread of training are out of range")
     names = [member.name for member in manifest.members]
     if len(set(names)) != len(names):
         raise _invalid("two members have one name")
@@ -322,5 +410,13 @@ def _validate_metrics(metrics: Mapping[str, Any]) -> None:
     if by_sex:
         by_sex = _record(by_sex, {"F": float, "M": float}, "mad_months_by_sex")
     errors = [read["mad_months"], read.get("rmse_months", 0.0), *by_sex.values()]
-    if min(errors) < 0 or read["films"] < 1 or abs(read.get("ccc", 0.0)) > 1:
+    shares = [abs(read.get("ccc", 0.0)), read.get("interval_coverage", 0.0)]
+    if min(errors) < 0 or read["films"] < 1 or not all(0 <= share <= 1 for share in shares):
         raise _invalid("a metric is out of range")
+    if read.get("weights", "last") not in ("last", "best"):
+        raise _invalid(f"the weights are those of the {read['weights']!r} epoch, not of the last or the best")
+
+
+def _rounded(values: NDArray[np.floating]) -> tuple[float, ...]:
+    """To 4 significant digits."""
+    return tuple(float(f"{value:.4g}") for value in values)

@@ -8,7 +8,6 @@ The default picture is part of every bundle's self-test: whoever changes the dra
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
+from boneage.files import written_whole
 from boneage.geometry import Transform, fit_inside, sample
 
 CANVAS_HEIGHT, CANVAS_WIDTH = 1000, 750
@@ -147,20 +147,24 @@ def phantom_points(*, height: int = 2000, width: int = 1500) -> NDArray[np.float
     return _to_film(height, width).points(points_xy)
 
 
+def sample_png() -> bytes:
+    """The default phantom as an 8-bit grey PNG; the same bytes on every call."""
+    done, encoded = cv2.imencode(".png", np.rint(draw_hand() * 255).astype(np.uint8))
+    if not done:
+        raise OSError("the phantom could not be encoded as PNG")
+    return encoded.tobytes()
+
+
 def write_sample(path: str | Path) -> Path:
-    """Write the default phantom as an 8-bit grey PNG, under a temporary name first. Returns the path.
+    """Write `sample_png` to a file, in one piece. Returns the path.
 
     Raises:
         OSError: the file cannot be written.
     """
     path = Path(path)
-    grey = np.rint(draw_hand() * 255).astype(np.uint8)
-    done, encoded = cv2.imencode(".png", grey)
-    if not done:
-        raise OSError("the phantom could not be encoded as PNG")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(encoded.tobytes())
-    return temporary.replace(path)
+    with written_whole(path) as temporary:
+        temporary.write_bytes(sample_png())
+    return path
 
 
 def _to_film(height: int, width: int) -> Transform:

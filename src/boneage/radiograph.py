@@ -24,7 +24,10 @@ from boneage.radiograph_facts import DEFAULT_LIMITS, RadiographFacts, ReadLimits
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Radiograph", "RadiographFacts", "ReadLimits", "read_radiograph"]
+__all__ = ["READER_VERSION", "Radiograph", "RadiographFacts", "ReadLimits", "read_radiograph"]
+
+READER_VERSION: int = 1
+"""Raise it when the pixels that this module gives for some file change: caches of decoded films depend on it."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,8 @@ class Radiograph:
     """A film as it was read.
 
     Attributes:
-        pixels: float32 (H, W), 0..1, finite, C-contiguous, bone bright, upright as the file says. The darkest is not
-            always 0, nor the brightest 1.
+        pixels: float32 (H, W), 0..1, finite, C-contiguous, bone bright, upright as the file says, square. The darkest
+            is not always 0, nor the brightest 1.
         facts: what the file says.
     """
 
@@ -48,7 +51,8 @@ def read_radiograph(
 
     PNG and TIFF of 8 and 16 bits, JPEG, WebP, and DICOM: CR, DX and Secondary Capture, uncompressed, deflated, or as
     JPEG (baseline, 12-bit, lossless), JPEG-LS, JPEG 2000 or RLE. Colour that is really grey is taken. A picture's
-    levels are divided by 255 or 65,535; a DICOM object's go through its look-up tables and windows
+    levels are divided by 255 or 65,535; a DICOM object's go through its look-up tables and windows, what its display
+    shutter hides is 0, and pixels whose sides differ by more than 1 % are resampled to square ones
     (`boneage.dicom_pixels.read_dicom`).
 
     Args:
@@ -56,8 +60,8 @@ def read_radiograph(
         limits: how large it may be; checked before any pixel is decoded.
 
     Raises:
-        Refusal: ``not_found``, ``unreadable``, ``too_large``, ``too_small``, ``not_grayscale``, ``several_frames`` or
-            ``not_a_radiograph``.
+        Refusal: ``not_found``, ``unreadable``, ``too_large``, ``too_small``, ``not_grayscale``, ``several_frames``,
+            ``not_a_radiograph`` or ``no_contrast``.
         TypeError: the source is none of these kinds.
     """
     if isinstance(source, str | os.PathLike):
@@ -93,6 +97,7 @@ def _is_dicom(data: bytes) -> bool:
 
 def _read_picture(header: PictureHeader, limits: ReadLimits) -> Radiograph:
     limits.check_size(header.height, header.width, header.decoded_bytes_per_pixel)
+    limits.check_shape(header.height, header.width)
     facts = RadiographFacts(format=header.format, bits_stored=header.bits, inverted=header.white_is_zero)
     return Radiograph(decode_picture(header), facts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
@@ -22,23 +22,29 @@ class RadiographFacts:
 
     Attributes:
         format: kind of file.
-        bits_stored: bits in which a grey level is stored (DICOM: Bits Stored), 1..16.
+        bits_stored: bits in which a grey level is stored (DICOM: Bits Stored), 6..16: before any look-up table, which
+            may make more or fewer levels of them.
         photometric: DICOM's Photometric Interpretation; None for other files.
         inverted: the file says that its low values are bright (MONOCHROME1, Presentation LUT Shape INVERSE, a TIFF
             whose white is zero), and the pixels were turned so that bone is bright.
-        spacing_mm: distance between the centres of neighbouring pixels, (between rows, between columns), mm. DICOM
-            only. Preferred is Pixel Spacing, calibrated to the patient's plane where it differs from the detector's;
-            then Imager Pixel Spacing, at the detector, where the hand is magnified by a few per cent; then Nominal
-            Scanned Pixel Spacing of a digitised film (PS3.3, 10.7.1.3). The resolution of PNG, JPEG and TIFF is not
-            taken: it is a printer's, not a radiograph's.
+        spacing_mm: distance between the centres of neighbouring pixels of the radiograph as it was read, (between rows,
+            between columns), mm: alike within 1 %, since other pixels are made square. DICOM only. Preferred is Pixel
+            Spacing, calibrated to the patient's plane where it differs from the detector's; then Imager Pixel Spacing,
+            at the detector, where the hand is magnified by a few per cent; then Nominal Scanned Pixel Spacing of a
+            digitised film (PS3.3, 10.7.1.3). The resolution of PNG, JPEG and TIFF is not taken: it is a printer's, not
+            a radiograph's.
         side: which hand, from Image Laterality, else Laterality.
         body_part: Body Part Examined as it stands.
         sex: Patient's Sex if it is F or M.
         age_months: chronological age at the study. Patient's Age; where birth and study date agree with it within its
             unit (whole years, months, weeks or days), the finer age by these dates. Without it from the dates alone.
+            None where they contradict one another.
+        ages_differ: Patient's Age contradicts birth and study date, so that the file gives no age that could be used.
         birth_date: Patient's Birth Date.
         study_date: Study Date, else Acquisition Date, else Content Date.
         modality: Modality as it stands.
+        for_processing: the film is raw (SOP class Digital X-Ray for processing, or Presentation Intent Type FOR
+            PROCESSING): it was not made to be looked at, and its grey scale may be unlike that of any film for reading.
     """
 
     format: RadiographFormat
@@ -50,9 +56,11 @@ class RadiographFacts:
     body_part: str | None = None
     sex: Sex | None = None
     age_months: float | None = None
-    birth_date: date | None = None
+    ages_differ: bool = False
+    birth_date: date | None = field(default=None, repr=False)  # names a person too well for logs
     study_date: date | None = None
     modality: str | None = None
+    for_processing: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,11 +72,13 @@ class ReadLimits:
         max_pixels: height times width. Pictures that decode to more than 4 bytes a pixel (16-bit colour) may have
             proportionally fewer.
         min_side: the shorter side, pixels.
+        max_aspect: the longer side by the shorter. Of 12,611 films of the RSNA challenge the longest has 2.16.
     """
 
     max_bytes: int = 256 * 2**20
     max_pixels: int = 64_000_000
     min_side: int = 64
+    max_aspect: float = 3.0
 
     def check_bytes(self, count: int) -> None:
         """Refuse a file of this many bytes.
@@ -99,6 +109,20 @@ class ReadLimits:
             raise Refusal(
                 RefusalCode.TOO_SMALL,
                 f"The picture has {width} x {height} pixels; bones cannot be judged under {self.min_side} a side.",
+            )
+
+    def check_shape(self, height: float, width: float) -> None:
+        """Refuse a strip. Both sides are in one unit, above 0.
+
+        Raises:
+            Refusal: ``not_a_radiograph``.
+        """
+        aspect = max(height, width) / min(height, width)
+        if aspect > self.max_aspect:
+            raise Refusal(
+                RefusalCode.NOT_A_RADIOGRAPH,
+                f"One side of the picture is {aspect:.1f} times as long as the other: a radiograph of a hand is no such"
+                " strip.",
             )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from boneage.assessment import NOTICE, SCHEMA, Assessment, FlagCode, age_in_words
 from boneage.csv_table import write_rows
 from boneage.errors import BoneageError
-from boneage.explain import overlay, scale_colours
+from boneage.explain import Evidence, overlay, scale_colours
 from boneage.files import write_text, written_whole
 from boneage.sex import Sex
 
@@ -36,20 +36,33 @@ CSV_COLUMNS = (
     "bundle_version",
     "error",
     "message",
+    "report",
 )
-"""Columns of the table of a batch. A film that was refused has no age, and its code in ``error``."""
+"""Columns of the table of a batch. A film that was refused has no age, and its code in ``error``; ``flags`` has the
+codes of the doubts, parted by spaces; ``report`` is the stem of the film's files in the folder of reports."""
+
+OUTPUT_SUFFIXES = (".overlay.png", ".html", ".json")
+"""What follows the stem in the names of a film's files."""
 
 _JPEG_QUALITY = 92
+_OUTSIDE = "outside 0 to 19 years"
 _SEX_WORDS = {Sex.FEMALE: "female", Sex.MALE: "male"}
 _WARM_STEPS = 9
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A film that was not assessed: what takes the place of its assessment in a batch's output."""
+    """A film that was not assessed: what takes the place of its assessment in a batch's output.
+
+    Attributes:
+        sex_text: the sex as the user wrote it.
+        error: why.
+        sha256: checksum of the file; None if it could not be read.
+    """
 
     sex_text: str
     error: BoneageError
+    sha256: str | None = None
 
 
 Outcome = Assessment | Refused
@@ -65,42 +78,52 @@ def text(image: str, assessment: Assessment) -> str:
         image: what to call the film.
         assessment: of it.
     """
-    age = (
-        f"{assessment.age_text} ({assessment.age_months:.1f} months{_error_words(assessment)}), {assessment.sex.value}"
-    )
+    estimate = assessment.estimate
+    if estimate.outside_range and not assessment.has_flag(FlagCode.PHANTOM):
+        months = f"{estimate.age_months:.1f}" if estimate.age_months else "less than 0"  # it is cut at 0
+        said = f"no bone age: {_OUTSIDE} (the nets said {months} months), {assessment.sex.value}"
+    else:
+        months = f"{assessment.age_months:.1f} months{_error_words(assessment)}"
+        said = f"{assessment.age_text} ({months}), {assessment.sex.value}"
     if assessment.has_flag(FlagCode.PHANTOM):
-        age += " - a drawn phantom: this number means nothing"
+        said += " - a drawn phantom: this number means nothing"
+    elif assessment.facts.age_months is not None:
+        said += f"; {_chronological(assessment)}"
     doubts = [flag for flag in assessment.flags if flag.code is not FlagCode.PHANTOM]
-    return "\n".join([f"{image}: {age}", *(f"  {flag.code.value}: {flag.message}" for flag in doubts)])
+    return "\n".join([f"{image}: {said}", *(f"  {flag.code.value}: {flag.message}" for flag in doubts)])
 
 
 def json_text(outcome: Outcome, image: str | None = None, *, indent: int | None = None) -> str:
     """An assessment by its one schema.
 
-    Of a refused film: ``schema``, ``image``, ``sex``, ``age_months`` null, and ``error``: {``code``, ``message``}.
+    Of a refused film: ``schema``, ``image``, ``sex``, ``age_months`` null, ``error``: {``code``, ``message``} and
+    ``film``: {``sha256`` of the file or null}.
 
     Args:
         outcome: of a film.
-        image: the file's name, for a refused film.
+        image: what to call the film; an assessment's own name for it if not given.
         indent: spaces to indent by; one line if None.
     """
     value: dict[str, Any]
     if isinstance(outcome, Refused):
         error = {"code": outcome.error.code, "message": outcome.error.message}
         value = {"schema": SCHEMA, "image": image, "sex": outcome.sex_text, "age_months": None, "error": error}
+        value["film"] = {"sha256": outcome.sha256}
     else:
         value = outcome.to_json()
+        value["image"] = value["image"] if image is None else image
     return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
 
 
-def csv_row(image: str, outcome: Outcome) -> list[str]:
+def csv_row(image: str, outcome: Outcome, stem: str = "") -> list[str]:
     """The row of a film, as `CSV_COLUMNS`.
 
     Args:
         image: the film's path as the user gave it, so that the table can be joined with theirs.
         outcome: an assessment, or why there is none.
+        stem: of the film's files in the folder of reports; empty if it has none.
     """
-    cells: dict[str, object] = {"image": image}
+    cells: dict[str, object] = {"image": image, "report": stem}
     if isinstance(outcome, Refused):
         cells |= {"sex": outcome.sex_text, "error": outcome.error.code, "message": outcome.error.message}
     else:
@@ -123,28 +146,79 @@ def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def write_files(assessment: Assessment, directory: Path, stem: str) -> list[Path]:
+def write_files(assessment: Assessment, directory: Path, stem: str, evidence: Evidence = "both") -> list[Path]:
     """Write ``<stem>.overlay.png``, ``<stem>.html`` and ``<stem>.json``, each in one piece. Returns their paths.
+
+    Args:
+        assessment: to write.
+        directory: made if it is missing.
+        stem: of the names; see `may_write`.
+        evidence: of the heat map; see `boneage.explain.heat_map`.
 
     Raises:
         OSError: the folder cannot be written to.
     """
     picture, page_path, data = outputs_of(directory, stem)
-    with written_whole(picture) as temporary:
-        temporary.write_bytes(overlay_png(assessment))
-    write_text(page_path, page(assessment))
+    drawn, shown = overlay_png(assessment, evidence), page(assessment, evidence=evidence)
+    # First the file that says whose files these are.
     write_text(data, json_text(assessment, indent=2) + "\n")
+    with written_whole(picture) as temporary:
+        temporary.write_bytes(drawn)
+    write_text(page_path, shown)
     return [picture, page_path, data]
+
+
+def write_refusal(refused: Refused, directory: Path, stem: str, image: str) -> Path:
+    """Write why a film was not assessed to ``<stem>.json``, and remove page and overlay of an earlier assessment of it.
+
+    So no age stands in the folder for a film that is refused now.
+
+    Args:
+        refused: with its checksum.
+        directory: made if it is missing.
+        stem: of the names; see `may_write`.
+        image: the film's name.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    picture, page_path, data = outputs_of(directory, stem)
+    write_text(data, json_text(refused, image, indent=2) + "\n")
+    picture.unlink(missing_ok=True)
+    page_path.unlink(missing_ok=True)
+    return data
 
 
 def outputs_of(directory: Path, stem: str) -> tuple[Path, Path, Path]:
     """The paths that `write_files` writes to."""
-    return directory / f"{stem}.overlay.png", directory / f"{stem}.html", directory / f"{stem}.json"
+    overlay_path, page_path, data = (directory / f"{stem}{suffix}" for suffix in OUTPUT_SUFFIXES)
+    return overlay_path, page_path, data
 
 
-def overlay_png(assessment: Assessment) -> bytes:
+def may_write(directory: Path, stem: str, sha256: str | None) -> bool:
+    """Whether no other film's report has this stem: its files are not there, or its JSON names this very film.
+
+    Args:
+        directory: of the reports; need not exist.
+        stem: of the names.
+        sha256: checksum of the film's file. Files that do not say whose they are count as another film's.
+
+    Raises:
+        OSError: the folder may not be looked into.
+    """
+    data = outputs_of(directory, stem)[-1]
+    try:
+        said = json.loads(data.read_text(encoding="utf-8"))
+        return sha256 is not None and bool(said["film"]["sha256"] == sha256)
+    except OSError:
+        return not any(path.exists() for path in outputs_of(directory, stem))
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def overlay_png(assessment: Assessment, evidence: Evidence = "both") -> bytes:
     """The film with its heat map and the colour scale, as PNG."""
-    return _encoded(".png", overlay(assessment.picture, assessment.heat_map()))
+    return _encoded(".png", overlay(assessment.picture, assessment.heat_map(evidence=evidence)))
 
 
 def _encoded(suffix: str, picture: NDArray[np.uint8]) -> bytes:
@@ -152,14 +226,14 @@ def _encoded(suffix: str, picture: NDArray[np.uint8]) -> bytes:
     bgr = picture if picture.ndim == 2 else np.ascontiguousarray(picture[..., ::-1])
     done, data = cv2.imencode(suffix, bgr, options)
     if not done:
-        raise OSError(f"a picture of {picture.shape} could not be encoded as {suffix}")
+        raise ValueError(f"a picture of {picture.shape} could not be encoded as {suffix}")
     return data.tobytes()
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
 
 
-def page(assessment: Assessment, *, created: datetime | None = None) -> str:
+def page(assessment: Assessment, *, created: datetime | None = None, evidence: Evidence = "both") -> str:
     """One A4 page in HTML that needs nothing beside itself: estimate, doubts, film and overlay, facts.
 
     Everything that comes from a file is escaped, and the page forbids itself scripts and any network.
@@ -167,6 +241,7 @@ def page(assessment: Assessment, *, created: datetime | None = None) -> str:
     Args:
         assessment: to show.
         created: date and time to print; now if not given.
+        evidence: of the heat map; see `boneage.explain.heat_map`.
     """
     moment = (created or datetime.now().astimezone()).strftime("%Y-%m-%d %H:%M %Z").strip()
     name = assessment.source_name or "radiograph"
@@ -176,47 +251,64 @@ def page(assessment: Assessment, *, created: datetime | None = None) -> str:
         created=escape(moment),
         answer=_answer_html(assessment),
         flags=_flags_html(assessment),
-        pictures=_pictures_html(assessment),
+        pictures=_pictures_html(assessment, evidence),
         facts="".join(
             f"<div><dt>{escape(term)}</dt><dd>{escape(value)}</dd></div>" for term, value in _facts(assessment)
         ),
         notice=escape(NOTICE),
+        map_note=escape(_MAP_NOTES[evidence]),
     )
 
 
 def _error_words(assessment: Assessment) -> str:
     error = assessment.estimate.typical_error_months
-    return "" if error is None or assessment.has_flag(FlagCode.PHANTOM) else f", typical error {error:.1f}"
+    return "" if error is None or assessment.is_meaningless else f", typical error {error:.1f}"
+
+
+def _chronological(assessment: Assessment) -> str:
+    """The age that the file gives and, if they can be compared, how far the bone age is from it."""
+    assert assessment.facts.age_months is not None  # noqa: S101 - the callers asked; for the type checker
+    words = f"chronological age {age_in_words(assessment.facts.age_months)}"
+    difference = assessment.difference_months
+    return words if difference is None else f"{words}: bone age is {_compared(difference)}"
+
+
+def _compared(difference_months: float) -> str:
+    if round(difference_months) == 0:
+        return "the same"
+    return f"{age_in_words(abs(difference_months))} {'ahead' if difference_months > 0 else 'behind'}"
 
 
 def _answer_html(assessment: Assessment) -> str:
-    phantom = assessment.has_flag(FlagCode.PHANTOM)
-    lines = [f'<p class="age{" void" if phantom else ""}">{escape(assessment.age_text)}</p>']
-    lines += ['<p class="stamp">Drawn phantom: this number means nothing</p>'] if phantom else []
-    lines += [f"<p>{assessment.age_months:.1f} months, read as {_SEX_WORDS[assessment.sex]}</p>"]
-    lines += [] if phantom else _error_html(assessment)
+    void = assessment.is_meaningless
+    lines = [f'<p class="age{" void" if void else ""}">{escape(assessment.age_text)}</p>']
+    if assessment.has_flag(FlagCode.PHANTOM):
+        lines.append('<p class="stamp">Drawn phantom: this number means nothing</p>')
+    elif void:
+        lines.append(f'<p class="stamp">No bone age: {_OUTSIDE}</p>')
+    lines.append(f"<p>{assessment.age_months:.1f} months, read as {_SEX_WORDS[assessment.sex]}</p>")
+    lines += [] if void else _error_html(assessment)
+    if assessment.facts.age_months is not None and not assessment.has_flag(FlagCode.PHANTOM):
+        said = _chronological(assessment)
+        lines.append(f"<p>{escape(said[0].upper() + said[1:])}</p>")
     return "\n".join(lines)
 
 
 def _error_html(assessment: Assessment) -> Iterator[str]:
-    """How far to trust the number, and how far it is from the calendar's."""
+    """How far to trust the number."""
     estimate = assessment.estimate
     if estimate.typical_error_months is not None:
         error = f"Typical error <b>{estimate.typical_error_months:.1f} months</b>"
         yield f"<p>{error} (mean absolute difference from readers on validation films)</p>"
     if estimate.interval_months is not None:
         low, high = (escape(age_in_words(bound)) for bound in estimate.interval_months)
-        yield f"<p>Range <b>{low}</b> to <b>{high}</b> (readers were this close on about 95 % of validation films)</p>"
-    if assessment.facts.age_months is not None and assessment.difference_months is not None:
-        age = escape(age_in_words(assessment.facts.age_months))
-        yield f"<p>Chronological age {age}: bone age is <b>{_compared(assessment.difference_months)}</b></p>"
+        yield f"<p>Range <b>{low}</b> to <b>{high}</b> ({_interval_words(assessment.interval_coverage)})</p>"
 
 
-def _compared(difference_months: float) -> str:
-    if round(difference_months) == 0:
-        return "the same"
-    words = escape(age_in_words(abs(difference_months)))
-    return f"{words} {'ahead' if difference_months > 0 else 'behind'}"
+def _interval_words(coverage: float | None) -> str:
+    """What the interval is, and what it held where that was measured."""
+    held = "" if coverage is None else f"; held {100 * coverage:.1f} % of the validation films"
+    return f"± 1.96 RMSE of validation, the same for every age{held}"
 
 
 def _flags_html(assessment: Assessment) -> str:
@@ -229,15 +321,15 @@ def _flags_html(assessment: Assessment) -> str:
     return f'<section class="flags" aria-label="Doubts"><h2>Please note</h2><ul>{items}</ul></section>'
 
 
-def _pictures_html(assessment: Assessment) -> str:
+def _pictures_html(assessment: Assessment, evidence: Evidence) -> str:
     film = _data_uri(assessment.picture)
-    heat = assessment.heat_map()
+    heat = assessment.heat_map(evidence=evidence)
     figures = [_figure(film, "The radiograph", "Radiograph, grey levels stretched for display")]
-    if not heat.is_empty:
+    if heat.is_empty:
+        figures.append(f"<p>{_NO_MAP[evidence]}</p>")
+    else:
         tinted = _data_uri(overlay(assessment.picture, heat, scale_bar=False))
-        figures.append(
-            _figure(tinted, "The radiograph with the heat map", "Where the nets looked (Grad-CAM)", _scale_html())
-        )
+        figures.append(_figure(tinted, "The radiograph with the heat map", _MAP_CAPTIONS[evidence], _scale_html()))
     return "\n".join(figures)
 
 
@@ -276,10 +368,22 @@ def _facts(assessment: Assessment) -> Iterator[tuple[str, str]]:
         ("Photometric", facts.photometric),
         ("Bundle", f"{assessment.bundle_name} {assessment.bundle_version}"),
         ("Nets", len(assessment.estimate.member_ages_months)),
-        ("Time", f"{assessment.timings_ms['total']:.0f} ms"),
     ]
     return ((term, str(value)) for term, value in values if value is not None)
 
+
+_MAP_CAPTIONS: dict[Evidence, str] = {
+    "both": "Where the nets looked (Grad-CAM)",
+    "raising": "What raised the age (Grad-CAM, positive part)",
+}
+_NO_MAP: dict[Evidence, str] = {
+    "both": "No heat map: no place of the film moved the age.",
+    "raising": "No heat map: no place of the film raised the age.",
+}
+_MAP_NOTES: dict[Evidence, str] = {
+    "both": "The heat map shows which places moved the estimate, up or down, not whether it is right.",
+    "raising": "The heat map shows which places raised the estimate, not which lowered it nor whether it is right.",
+}
 
 _PAGE = Template("""\
 <!doctype html>
@@ -360,7 +464,7 @@ $pictures
 </section>
 <dl>$facts</dl>
 <p class="reader"><span>Reader's bone age</span><span>Reason, if it differs</span><span>Date, signature</span></p>
-<footer><b>$notice</b> The heat map shows which places moved the estimate, up or down, not whether it is right.</footer>
+<footer><b>$notice</b> $map_note</footer>
 </main>
 </body>
 </html>

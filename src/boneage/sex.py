@@ -19,13 +19,14 @@ class Sex(StrEnum):
     MALE = "M"
 
     @classmethod
-    def parse(cls, text: str | Sex | None) -> Sex:
+    def parse(cls, text: object) -> Sex:
         """Read a sex as people write it (``F``, ``female``, ``M``, ``male``; case does not matter).
 
         Raises:
-            Refusal: ``sex_missing`` for anything else, an empty text and DICOM's ``O`` included.
+            Refusal: ``sex_missing`` for anything else: an empty text, DICOM's ``O``, and what is no text at all, as the
+                NaN that tables have for an empty cell, or a column of True and False.
         """
-        name = _NAMES.get((text or "").strip().lower())
+        name = _NAMES.get(text.strip().lower()) if isinstance(text, str) else None
         if name is None:
             raise Refusal(
                 RefusalCode.SEX_MISSING,

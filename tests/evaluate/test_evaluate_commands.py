@@ -48,7 +48,7 @@ def _drawn_assessment(image: Path, sex: Sex, bundle: object) -> SimpleNamespace:
         age_months=66.0 + number,
         flags=[SimpleNamespace(code=RefusalCode.TOO_SMALL)],
         picture=np.arange(600, dtype=np.uint8).reshape(30, 20),
-        heat_map=lambda: HeatMap(heat, 1.0),
+        heat_map=lambda evidence: HeatMap(heat if evidence == "both" else 0 * heat, 1.0),
     )
 
 
@@ -94,7 +94,7 @@ def test_films_are_assessed_first(tmp_path: Path, bundle: Callable[[Fake], None]
     (refused,) = csv.DictReader((out / "refused.csv").read_text().splitlines())
     assert (refused["id"], refused["error"]) == ("4", "no_contrast")
     text = (out / "tables.md").read_text()
-    assert "30, of which 29 assessed and 1 refused (no_contrast 1)" in text
+    assert "30, of which 29 assessed, 1 refused (no_contrast 1)" in text
     assert "Bundle: drawn 7" in text
     assert "Flags raised: too_small 29" in text
     assert not (out / "plots").exists()
@@ -171,12 +171,49 @@ def test_a_failing_bundle_stops_at_once(tmp_path: Path, bundle: Callable[[Fake],
 
 def test_maps_are_drawn_by_stage_and_small_groups_said(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
     result = _run("--sheet", _films(tmp_path, 120), "--split", "all", "--out", tmp_path / "sheet.png")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == Refusal.exit_status, result.output
     assert "left out: fewer than 20" in result.stdout
-    assert "no_contrast 1" in result.stderr
+    assert "119 assessed, 1 refused (no_contrast 1)" in result.stderr
     picture = cv2.imread(str(tmp_path / "sheet.png"))
     assert picture is not None
     assert (np.ptp(picture.astype(int), axis=2) > 40).any()
+    _run("--sheet", _films(tmp_path, 120), "--split", "all", "--evidence", "raising", "--out", tmp_path / "up.png")
+    assert (tmp_path / "up.png").read_bytes() != (tmp_path / "sheet.png").read_bytes()
+
+
+def test_a_film_that_fails_unforeseen_does_not_stop_the_rest(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+    def fail_one(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
+        if image.stem == "6":
+            raise RuntimeError("boom\nboom")
+        return _drawn_assessment(image, sex, opened)
+
+    bundle(fail_one)
+    table = _films(tmp_path)
+    result = _run("--films", table, "--split", "all", "--out", tmp_path / "out", "--no-plots")
+    assert result.exit_code == 1, result.output
+    assert "60, of which 58 assessed, 1 refused (no_contrast 1), 1 failed (internal_error)" in result.stdout
+    refused = list(csv.DictReader((tmp_path / "out" / "refused.csv").read_text().splitlines()))
+    assert [(row["id"], row["error"]) for row in refused] == [("4", "no_contrast"), ("6", "internal_error")]
+    assert "RuntimeError: boom boom" in refused[1]["message"]
+    assert _run("--sheet", table, "--split", "all", "--out", tmp_path / "sheet.png").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "status"), [(Refusal, "all_refused", 3), (RuntimeError, "internal_error", 1)]
+)
+def test_nothing_assessed_is_no_sheet(
+    tmp_path: Path, bundle: Callable[[Fake], None], error: type[Exception], code: str, status: int
+) -> None:
+    def refuse(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
+        raise Refusal(RefusalCode.UNREADABLE, "Not a film.") if error is Refusal else error("boom")
+
+    bundle(refuse)
+    for arguments in (("--sheet", _films(tmp_path, 8)), ("--films", _films(tmp_path, 8))):
+        result = _run(*arguments, "--split", "all", "--out", tmp_path / "out.png")
+        assert isinstance(result.exception, BoneageError)
+        assert (result.exception.code, result.exception.exit_status) == (code, status)
+        assert "None of the 8 films could be assessed" in result.exception.message
+    assert not (tmp_path / "out.png").is_file()
 
 
 def test_drawn_hands_go_through_a_whole_bundle(tmp_path: Path) -> None:

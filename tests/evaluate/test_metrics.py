@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from boneage.evaluate.metrics import (
     METRICS,
     bias,
-    bootstrap_interval,
     concordance,
     mean_absolute_difference,
     measure,
@@ -108,26 +107,27 @@ def _sample(count: int, seed: int = 0) -> tuple[Array, Array]:
 
 def test_intervals_repeat_with_their_seed_and_hold_the_value() -> None:
     labels, estimates = _sample(80)
-    for metric in METRICS.values():
-        low, high = bootstrap_interval(labels, estimates, metric, resamples=400, seed=3)
-        assert low <= float(metric(labels, estimates)) <= high
-        assert (low, high) == bootstrap_interval(labels, estimates, metric, resamples=400, seed=3)
-    assert bootstrap_interval(labels, estimates, bias, seed=3) != bootstrap_interval(labels, estimates, bias, seed=4)
+    figures = measure(labels, estimates, resamples=400, seed=3)
+    for name, metric in METRICS.items():
+        assert figures[name].value == float(metric(labels, estimates))
+        assert figures[name].low <= figures[name].value <= figures[name].high
+    assert measure(labels, estimates, resamples=400, seed=3) == figures
+    assert measure(labels, estimates, resamples=400, seed=4)["bias"] != figures["bias"]
 
 
 def test_the_interval_of_a_mean_is_that_of_theory() -> None:
     labels, estimates = _sample(400)
-    low, high = bootstrap_interval(labels, estimates, bias)
+    figure = measure(labels, estimates, {"bias": bias})["bias"]
     error = (estimates - labels).std() / math.sqrt(400)
-    assert low == pytest.approx((estimates - labels).mean() - 1.96 * error, abs=0.08)
-    assert high == pytest.approx((estimates - labels).mean() + 1.96 * error, abs=0.08)
+    assert figure.low == pytest.approx((estimates - labels).mean() - 1.96 * error, abs=0.08)
+    assert figure.high == pytest.approx((estimates - labels).mean() + 1.96 * error, abs=0.08)
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     covered = 0
     for seed in range(200):
-        low, high = bootstrap_interval(*_sample(60, seed), bias, resamples=300, seed=seed)
-        covered += low <= 2.0 <= high
+        figure = measure(*_sample(60, seed), {"bias": bias}, resamples=300, seed=seed)["bias"]
+        covered += figure.low <= 2.0 <= figure.high
     assert 0.88 <= covered / 200 <= 0.99
 
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from boneage.errors import BoneageError
-from boneage.evaluate.plots import PLOTS, draw_plots, require_matplotlib
+from boneage.evaluate.plots import PLOTS, draw_bland_altman, draw_plots, drawing, require_matplotlib
 from boneage.evaluate.predictions import Predictions
 from boneage.sex import Sex
 
@@ -31,6 +34,26 @@ def test_plots_are_pictures_and_replace_older_ones(tmp_path: Path, films: Predic
         assert picture is not None
         assert min(picture.shape[:2]) > 700
         assert picture.std() > 5
+
+
+@pytest.mark.parametrize("count", [8, 200])
+def test_the_legend_of_the_agreement_covers_no_film_or_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    figures: list[Any] = []
+
+    @contextmanager
+    def kept(*arguments: Any) -> Iterator[Any]:
+        with drawing(*arguments) as figure:
+            figures.append(figure)
+            yield figure
+
+    monkeypatch.setattr("boneage.evaluate.plots.drawing", kept)
+    draw_bland_altman(tmp_path / "plot.png", drawn_predictions(count))
+    (figure,) = figures
+    (axes,), (legend,) = figure.axes, figure.legends or [figure.axes[0].get_legend()]
+    assert len(legend.get_texts()) == 2
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
 
 
 def test_plots_show_what_they_are_given(tmp_path: Path) -> None:

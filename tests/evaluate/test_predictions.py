@@ -14,7 +14,7 @@ from boneage.stages import Stage
 
 _FILMS = st.lists(
     st.tuples(
-        st.sampled_from(Sex), st.floats(0, 240), st.floats(-100, 400), st.sampled_from(["half", "mid", "a,b", ""])
+        st.sampled_from(Sex), st.floats(20.5, 240), st.floats(-100, 400), st.sampled_from(["half", "mid", "a,b", ""])
     ),
     min_size=1,
     max_size=20,
@@ -66,6 +66,22 @@ def test_bad_rows_are_refused_with_their_line(tmp_path: Path, row: str, code: st
     with pytest.raises(TableError, match="line 3") as caught:
         read_predictions(table)
     assert caught.value.code == code
+
+
+def test_labels_in_years_are_refused(tmp_path: Path) -> None:
+    table = tmp_path / "p.csv"
+    table.write_text("id,sex,boneage,age_months\n" + "".join(f"{n},F,{n},{12 * n}\n" for n in range(12)))
+    with pytest.raises(TableError, match="years") as caught:
+        read_predictions(table)
+    assert caught.value.code == "table_units"
+
+
+def test_columns_and_groups_are_found_in_any_case(tmp_path: Path) -> None:
+    table = tmp_path / "p.csv"
+    table.write_text("Id,Sex,BoneAge,Age_Months,Site,site\na,F,50,52,x,y\n")
+    films = read_predictions(table)
+    assert films.ids == ("a",)
+    assert [films.group(column) for column in ("Site", "site", "SITE")] == [("x",), ("y",), ("x",)]
 
 
 def test_errors_stages_and_groups_follow_the_films() -> None:

@@ -57,6 +57,11 @@ def test_small_groups_are_only_counted(tmp_path: Path, count: int, shown: bool) 
     assert all(row["n"] == str(count) for row in overall)
 
 
+@pytest.mark.parametrize(("count", "words"), [(1, "1 film"), (2, "2 films"), (150, "150 films")])
+def test_one_film_is_not_films(count: int, words: str) -> None:
+    assert f"| {words} |" in overall_lines(make_tables(drawn_predictions(count), resamples=2))[0]
+
+
 def test_markdown_and_tidy_csv_say_the_same(tmp_path: Path) -> None:
     tables = make_tables(drawn_predictions(150), ["resolution"], resamples=50)
     text = to_markdown(tables, "Evaluation", ["Split: validation"])

@@ -18,16 +18,17 @@ from torch import nn
 import boneage.train.export
 from boneage.bundle import Bundle
 from boneage.errors import BundleError
+from boneage.manifest import Manifest
 from boneage.phantom import draw_hand
 from boneage.sex import Sex
-from boneage.train.export import BundleFacts, ExportedGraph, NetMember, export_graph, parity, write_bundle
+from boneage.train.export import ExportedGraph, NetMember, export_graph, parity, write_bundle
 from boneage.train.nets.layers import AgeHead, AgeNet, Pooling
 from boneage.train.nets.residual import ResidualNet
 from boneage.views import CellGrid, ViewSpec, cut_view
 
 VIEW = ViewSpec(height=64, width=48)
 MEAN, SPREAD = 127.0, 41.0
-FACTS = BundleFacts("tiny", "1", "Tiny nets", "2025-01-01", MEAN, SPREAD, recipe={"net": {"name": "residual"}})
+FACTS = Manifest("tiny", "1", "Tiny nets", "2025-01-01", recipe={"net": {"name": "residual"}})
 
 
 class InstanceNet(AgeNet):
@@ -194,7 +195,7 @@ def quick(traced: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> NetMember
         return model
 
     monkeypatch.setattr(boneage.train.export, "_to_onnx", take)
-    return NetMember("only", random_net(), VIEW)
+    return NetMember("only", random_net(), VIEW, MEAN, SPREAD)
 
 
 @pytest.fixture(scope="module")
@@ -205,8 +206,8 @@ def nets() -> list[AgeNet]:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, nets: list[AgeNet]) -> Bundle:
     members = [
-        NetMember("residual", nets[0], VIEW, weight=2.0),
-        NetMember("girls", nets[1], VIEW, sexes=(Sex.FEMALE,)),
+        NetMember("residual", nets[0], VIEW, MEAN, SPREAD, mirror=True, weight=2.0),
+        NetMember("girls", nets[1], VIEW, 100.0, 30.0, sexes=(Sex.FEMALE,)),
     ]
     return write_bundle(members, FACTS, tmp_path_factory.mktemp("parent") / "new" / "tiny")
 
@@ -221,6 +222,8 @@ def test_a_written_bundle_is_whole(written: Bundle) -> None:
         ("girls", 1.0, VIEW),
     ]
     assert [member.name for member in opened.members_for(Sex.MALE)] == ["residual"]
+    units = [(member.age_mean_months, member.age_spread_months, member.mirror) for member in opened.members]
+    assert units == [(MEAN, SPREAD, True), (100.0, 30.0, False)]
 
 
 def test_parity_measures_what_torch_and_bundle_differ_by(written: Bundle, nets: list[AgeNet]) -> None:
@@ -255,7 +258,7 @@ def test_a_folder_that_is_no_bundle_is_never_overwritten(tmp_path: Path) -> None
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("keep me")
     with pytest.raises(BundleError) as caught:
-        write_bundle([NetMember("only", random_net(), VIEW)], FACTS, tmp_path / "letters", overwrite=True)
+        write_bundle([NetMember("only", random_net(), VIEW, MEAN, SPREAD)], FACTS, tmp_path / "letters", overwrite=True)
     assert caught.value.code == "bundle_exists"
     assert (tmp_path / "letters" / "dear.txt").read_text() == "keep me"
 

@@ -52,6 +52,19 @@ def test_sizes_follow_the_phases() -> None:
         ('title = "x"\n[view]\nheight = 8', "height"),
         ('title = "x"\n[train]\nresize = [{epochs = 99, height = 64, width = 64}]', "resize"),
         ('title = "x"\n[data]\nvalidation_share = 1.0', "validation_share"),
+        *((f'title = "x"\n[train]\n{key} = -1', key) for key in ("seed", "workers", "patience")),
+        *((f'title = "x"\n[train]\n{key} = -1.0', key) for key in ("gradient_norm", "weight_decay")),
+        *(
+            (f'title = "x"\n[data]\n{key} = -1', word)
+            for key, word in (("train_limit", "limits"), ("validation_limit", "limits"), ("split_seed", "split_seed"))
+        ),
+        (f'title = "x"\n[train]\nseed = {2**32}', "seed"),
+        ('title = "x"\n[train]\nlearning_rate = inf', "learning_rate"),
+        ('title = "x"\n[augment]\nzoom = nan', "zoom"),
+        ('title = "x"\n[train]\nresize = [{epochs = 1, height = 16, width = 64}]', "resize"),
+        ('title = "x"\n[train]\nresize = [{epochs = 1, height = 64, width = 31}]', "resize"),
+        ('title = "x"\n[train]\nresize = [{epochs = 0, height = 64, width = 64}]', "resize"),
+        ('title = "x"\n[train]\nprecision = "16-mixed"', "precision"),
         ("[train]\nepochs = 3", "title"),
         ("view = 3\ntitle = 'x'", "recipe.view"),
     ],
@@ -62,10 +75,11 @@ def test_a_fault_is_refused_and_named(toml: str, word: str) -> None:
     assert error.value.code == "recipe_invalid"
 
 
-@pytest.mark.parametrize("change", ["train.epochs", "train.epochs=[", "nothing.at=1"])
+@pytest.mark.parametrize("change", ["train.epochs", "train.epochs=[", "nothing.at=1", "title.x=3", "train.epochs.x=3"])
 def test_a_senseless_change_is_refused(change: str) -> None:
-    with pytest.raises(RecipeError):
+    with pytest.raises(RecipeError) as error:
         load_recipe("residual", (change,))
+    assert error.value.code == "recipe_invalid"
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:

@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from boneage.bundle import Bundle
 from boneage.errors import BoneageError
 from boneage.evaluate.metrics import concordance
 from boneage.films import LabelledFilm, read_films
+from boneage.radiograph import read_radiograph
 from boneage.sex import Sex
 from boneage.train import release as releasing
 from boneage.train.loop import Engine, train
 from boneage.train.recipe import load_recipe
 from boneage.train.release import Released, ReleaseOptions, measure_bundle, release
+from boneage.views import cut_view
 from tests.bundles import tiny_bundle
 from tests.train.films import TINY, draw_folder
 
@@ -53,7 +56,9 @@ def run(films: list[LabelledFilm], tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def released(run: Path, films: list[LabelledFilm], tmp_path_factory: pytest.TempPathFactory) -> Released:
     """The run as a bundle; tests only read it."""
-    return release([run], tmp_path_factory.mktemp("bundles") / "small", OPTIONS, films=films)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(releasing, "FAMILIAR_FILMS", 6)
+        return release([run], tmp_path_factory.mktemp("bundles") / "small", OPTIONS, films=films)
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +100,10 @@ def test_the_bundle_is_whole_and_says_what_it_is(released: Released, run: Path) 
     assert (manifest.data, manifest.licence) == ("drawn phantoms", "Apache-2.0")
     trained = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
     assert json.loads(json.dumps(manifest.recipe)) == {"trained": trained["recipe"]}
-    assert manifest.age_mean_months == trained["age_unit"]["mean_months"]
-    assert manifest.age_spread_months == trained["age_unit"]["spread_months"]
+    (member,) = bundle.members
+    assert member.age_mean_months == trained["age_unit"]["mean_months"]
+    assert member.age_spread_months == trained["age_unit"]["spread_months"]
+    assert member.mirror
 
 
 def test_the_figures_are_those_of_assessing_the_validation_films(
@@ -111,6 +118,11 @@ def test_the_figures_are_those_of_assessing_the_validation_films(
     assert metrics["mad_months"] == pytest.approx(errors.mean(), abs=0.05)
     assert metrics["rmse_months"] == pytest.approx(np.sqrt((errors**2).mean()), abs=0.05)
     assert metrics["ccc"] == pytest.approx(float(concordance(labels, months)), abs=1e-3)
+    assert metrics["weights"] == "last"
+    intervals = [boneage.assess(film.image, film.sex, released.bundle).estimate.interval_months for film in validation]
+    within = [low <= label <= high for label, (low, high) in zip(labels, intervals, strict=True)]  # type: ignore[misc]  # it has figures
+    assert metrics["interval_coverage"] == pytest.approx(np.mean(within), abs=1e-3)
+    assert released.validation_films == len(validation)
     for sex in Sex:
         chosen = [film.sex == sex for film in validation]
         assert metrics["mad_months_by_sex"][sex.value] == pytest.approx(errors[chosen].mean(), abs=0.05)
@@ -121,21 +133,74 @@ def test_the_graphs_answer_as_the_nets(released: Released) -> None:
     assert 0.0 < released.parity_months < 0.05
 
 
-def test_a_graph_of_other_weights_is_told(
+def test_validation_films_are_familiar_and_others_less_so(
+    released: Released, run: Path, films: list[LabelledFilm]
+) -> None:
+    (member,) = released.bundle.members
+    assert member.familiar is not None
+    rng = np.random.default_rng(0)
+    for film in validation_of(run, films):
+        view = cut_view(read_radiograph(film.image).pixels, member.view)
+        usual = member.strangeness(released.bundle.run(member, view, film.sex).embedding)
+        assert usual is not None
+        assert usual <= 1.05
+    noise = 5 * rng.standard_normal(view.shape).astype(np.float32)
+    strange = member.strangeness(released.bundle.run(member, noise, film.sex).embedding)
+    assert strange is not None
+    assert strange > 1.5
+
+
+def test_too_few_films_say_nothing_of_what_is_familiar(run: Path, films: list[LabelledFilm], tmp_path: Path) -> None:
+    small = release([run], tmp_path / "small", replace(OPTIONS, mirror=False), films=films)
+    assert [(member.familiar, member.mirror) for member in small.bundle.members] == [(None, False)]
+
+
+def test_films_with_other_labels_are_refused(run: Path, films: list[LabelledFilm], tmp_path: Path) -> None:
+    first = films[0]
+    for other in (
+        replace(first, boneage_months=first.boneage_months + 1),
+        replace(first, sex=Sex.MALE if first.sex is Sex.FEMALE else Sex.FEMALE),
+    ):
+        changed = [other, *films[1:]]
+        act = partial(release, [run], tmp_path / "small", OPTIONS, films=changed)
+        assert code_of(act) == "recipe_changed"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fewer_films_than_the_run_kept_are_told(
+    run: Path, films: list[LabelledFilm], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = validation_of(run, films)
+    with caplog.at_level(logging.WARNING):
+        some = release([run], tmp_path / "small", OPTIONS, films=kept[:2])
+    assert (some.bundle.manifest.metrics["films"], some.validation_films) == (2, len(kept))
+    assert f"only 2 of the {len(kept)} films" in caplog.text
+
+
+def test_a_graph_of_other_weights_is_refused(
     released: Released,
     run: Path,
     films: list[LabelledFilm],
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (trained,) = releasing._load_runs([run], "last")
     with torch.no_grad():
         next(reversed(list(trained.net.parameters()))).add_(0.01)  # the last bias: all ages, by 0.01 of their spread
     monkeypatch.setattr(releasing, "PARITY_FILMS", 2)
-    with caplog.at_level(logging.WARNING):
-        difference = releasing._largest_parity([trained], released.bundle, films)
+    assert code_of(lambda: releasing._largest_parity([trained], released.bundle, films)) == "bundle_output"
+    monkeypatch.setattr(releasing, "PARITY_LIMIT_MONTHS", 100.0)
+    difference = releasing._largest_parity([trained], released.bundle, films)
     assert difference == pytest.approx(0.01 * trained.unit.spread_months, abs=0.05)
-    assert "torch and ONNX Runtime differ" in caplog.text
+
+
+def test_the_curve_of_a_run_in_bf16_ends_with_the_figure_of_its_bundle(
+    films: list[LabelledFilm], run: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(run.parent / "tiny.toml", ("train.epochs=2", 'train.precision="bf16-mixed"'))
+    finished = train(recipe, films, tmp_path / "half", engine=Engine(accelerator="cpu", devices=1), quiet=True)
+    plain = release([tmp_path / "half"], tmp_path / "plain", replace(OPTIONS, mirror=False), films=films)
+    told = finished.state.history[-1]["mad_months"]
+    assert plain.bundle.manifest.metrics["mad_months"] == pytest.approx(told, abs=0.002)
 
 
 def test_without_films_there_are_no_figures(run: Path, tmp_path: Path) -> None:
@@ -164,15 +229,20 @@ def test_two_runs_become_two_members_whose_mean_is_measured(
     answers = [boneage.assess(film.image, film.sex, both.bundle).estimate for film in validation]
     for answer in answers:
         first_age, second_age = answer.member_ages_months.values()
-        assert second_age - first_age == pytest.approx(0.5 * both.bundle.manifest.age_spread_months, abs=0.1)
+        assert second_age - first_age == pytest.approx(0.5 * both.bundle.members[0].age_spread_months, abs=0.1)
     errors = [abs(one.age_months - film.boneage_months) for one, film in zip(answers, validation, strict=True)]
     assert both.bundle.manifest.metrics["mad_months"] == pytest.approx(np.mean(errors), abs=0.05)
 
 
-def test_runs_on_different_films_are_refused(run: Path, films: list[LabelledFilm], tmp_path: Path) -> None:
+def test_nets_of_different_units_each_keep_their_own(run: Path, films: list[LabelledFilm], tmp_path: Path) -> None:
     second = other_run(run, tmp_path / "second", lambda facts: facts["age_unit"].update(mean_months=100.0))
-    assert code_of(lambda: release([run, second], tmp_path / "both", OPTIONS, films=films)) == "recipe_invalid"
-    assert not (tmp_path / "both").exists()
+    both = release([run, second], tmp_path / "both", OPTIONS, films=films)
+    assert both.parity_months is not None
+    assert both.parity_months < 0.05
+    assert [member.age_mean_months for member in both.bundle.members][1] == 100.0
+    film = films[0]
+    first_age, second_age = boneage.assess(film.image, film.sex, both.bundle).estimate.member_ages_months.values()
+    assert first_age - second_age == pytest.approx(both.bundle.members[0].age_mean_months - 100.0, abs=0.05)
 
 
 def test_runs_without_a_common_validation_film_are_refused(
@@ -186,7 +256,10 @@ def test_runs_without_a_common_validation_film_are_refused(
 def test_only_films_that_no_run_learnt_from_are_measured(run: Path, films: list[LabelledFilm], tmp_path: Path) -> None:
     validation = validation_of(run, films)
     second = other_run(run, tmp_path / "second", lambda facts: facts.update(validation=facts["validation"][:2]))
-    assert releasing._common_validation([run, second], films) == validation[:2]
+    both = release([run, second], tmp_path / "both", OPTIONS, films=films)
+    assert both.bundle.manifest.metrics["films"] == both.validation_films == 2
+    expected = measure_bundle(both.bundle, validation[:2]) | {"weights": "last"}
+    assert both.bundle.manifest.metrics == expected
 
 
 @pytest.mark.parametrize("name", ["trained", "Not a name"])
@@ -236,7 +309,10 @@ def test_figures_that_the_films_do_not_give_are_left_out(tiny: Bundle, films: li
     assert set(measure_bundle(tiny, films)) - set(measure_bundle(tiny, boys)) == {"mad_months_by_sex"}
     told = boneage.assess(boys[0].image, boys[0].sex, tiny).age_months
     metrics = measure_bundle(tiny, [replace(boys[0], boneage_months=told)])
-    assert metrics == {"mad_months": 0.0, "rmse_months": 0.0, "split": "validation", "films": 1}
+    assert metrics == {
+        **{"mad_months": 0.0, "rmse_months": 0.0, "split": "validation", "films": 1},
+        "interval_coverage": 1.0,
+    }
 
 
 def test_progress_sees_every_film(tiny: Bundle, films: list[LabelledFilm]) -> None:

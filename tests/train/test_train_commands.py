@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -104,6 +105,20 @@ def test_a_missing_table_exits_with_6(workplace: Path, tmp_path: Path) -> None:
     assert error_of(result).endswith("[table_not_found]")
 
 
+def test_films_that_were_left_out_are_told(workplace: Path, tmp_path: Path) -> None:
+    shutil.copytree(workplace / "films", tmp_path / "films")
+    (tmp_path / "films" / "4.png").write_bytes(b"no picture")
+    result = train(workplace, tmp_path / "run", "--images", tmp_path / "films", "--set", "train.resize=[]")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[-2] == "1 film(s) were refused and left out: unreadable (1)"
+
+
+def test_only_known_accelerators_are_taken(workplace: Path, tmp_path: Path) -> None:
+    result = train(workplace, tmp_path / "run", "--accelerator", "abacus")
+    assert result.exit_code == 2
+    assert not (tmp_path / "run").exists()
+
+
 # --- export ---
 
 
@@ -111,11 +126,12 @@ def test_an_export_tells_its_figures(exported: Result, workplace: Path) -> None:
     assert exported.exit_code == 0, exported.stderr
     folder = workplace / "bundles" / "Small"
     metrics = read_manifest(folder).metrics
-    figures, parity, size = exported.stdout.splitlines()
+    figures, coverage, parity, size = exported.stdout.splitlines()
     assert figures == (
         f"validation MAD {metrics['mad_months']:.2f} months, CCC {metrics['ccc']:.3f}, {metrics['films']} films"
     )
     assert metrics["films"] == 6
+    assert coverage == f"{metrics['interval_coverage']:.1%} of the films lie within the interval that is printed"
     assert parity.startswith("torch and ONNX Runtime differ by at most 0.0")
     assert size.startswith(f"{folder}: 1 member(s), 0.")
 
@@ -127,6 +143,21 @@ def test_an_exported_bundle_passes_its_check_and_assesses(exported: Result, work
     result = run_command("assess", workplace / "films" / "3.png", "--sex", "F", "--bundle", folder, "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["bundle"] == {"name": "small", "version": "1"}
+
+
+def test_an_export_of_fewer_films_tells_of_how_many_and_takes_no_mirror_images_if_told(
+    workplace: Path, run: Path, tmp_path: Path
+) -> None:
+    kept = json.loads((run / "recipe.json").read_text(encoding="utf-8"))["validation"]
+    header, *rows = (workplace / "films.csv").read_text(encoding="utf-8").splitlines()
+    table = tmp_path / "some.csv"
+    table.write_text("\n".join([header, *(row for row in rows if row.split(",")[0] in kept[:4])]) + "\n")
+    result = run_command(
+        *("export", run, "--out", tmp_path / "some", "--films", table, "--images", workplace / "films", "--no-mirror")
+    )
+    assert result.exit_code == 0, result.stderr
+    assert ", 4 of the 6 films" in result.stdout
+    assert not any(member.mirror for member in read_manifest(tmp_path / "some").members)
 
 
 def test_a_bundle_that_is_there_is_not_overwritten_unasked(exported: Result, workplace: Path, run: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,41 +11,60 @@ from typing import TYPE_CHECKING
 
 import click
 
+from boneage.commands.each_film import exit_status, sigterm_interrupts, summary, unforeseen
+
 if TYPE_CHECKING:
     from boneage.bundle import Bundle
-    from boneage.films import ListedFilm
-    from boneage.report import Outcome
+    from boneage.errors import BoneageError
+    from boneage.explain import Evidence
+    from boneage.report import Outcome, Refused
 
-_SEXES = click.Choice(["F", "M", "female", "male"], case_sensitive=False)
-_REFUSED = 3
+_SEXES = ("f", "m", "female", "male")
+_STOPPED = 130
 _BAR_WIDTH = 28
 
 
 @dataclass(frozen=True)
 class _Film:
-    """What to assess: the file, how the user named it, and the sex as written."""
+    """What to assess: the file, the text by which the user named it, and the sex as written."""
 
     path: Path
     image: str
     sex_text: str
 
 
+def _checked_sex(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and value.lower() not in _SEXES:
+        raise click.BadParameter(f"{value!r} is none of the two that the nets know: give F or M.")
+    return value
+
+
 @click.command(
     epilog="""\
 \b
 Exit codes:
-  0  every film was assessed
-  2  wrong usage
-  3  at least one film was refused; the others were assessed
-  4  the bundle is missing or damaged
-  6  the list cannot be used
+  0    every film was assessed
+  1    a film failed unforeseen, or an output cannot be written
+  2    wrong usage
+  3    at least one film was refused; the others were assessed
+  4    the bundle is missing or damaged
+  6    the list cannot be used
+  130  stopped by Ctrl-C or SIGTERM; what was done is written
 
-Refused films are told on standard error, one line each with a stable code."""
+Refused films are told on standard error, one line each with a stable code, and so is a count at the end."""
 )
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--sex", type=_SEXES, metavar="F|M", help="Of all FILES. Required with FILES; never taken from the file.")
+@click.argument("files", nargs=-1, type=click.Path(readable=False))
 @click.option(
-    "--list", "listed", type=click.Path(path_type=Path), help="CSV with the columns image,sex instead of FILES."
+    "--sex",
+    metavar="F|M",
+    callback=_checked_sex,
+    help="Of all FILES. Required with FILES; never taken from the file.",
+)
+@click.option(
+    "--list",
+    "listed",
+    type=click.Path(readable=False, path_type=Path),
+    help="CSV with the columns image,sex instead of FILES.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each film.")
 @click.option(
@@ -54,70 +74,90 @@ Refused films are told on standard error, one line each with a stable code."""
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for overlay, page and JSON of each film."
 )
 @click.option(
+    "--evidence",
+    type=click.Choice(["both", "raising"]),
+    default="both",
+    show_default=True,
+    help="What the heat map shows: what moved the age up or down, or only what raised it (Grad-CAM's positive part).",
+)
+@click.option(
     "--bundle", "bundle_name", default="default", show_default=True, help="Name of a shipped bundle, or a folder."
 )
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="For the nets.")
 def assess(  # click passes options by name
-    files: tuple[Path, ...],
+    files: tuple[str, ...],
     sex: str | None,
     listed: Path | None,
     as_json: bool,
     table: Path | None,
     out: Path | None,
+    evidence: Evidence,
     bundle_name: str,
     threads: int,
 ) -> int:
     """Assess the bone age on radiographs of the hand: PNG, TIFF, JPEG, WebP or DICOM.
 
-    With --out DIR, each film gets <name>.overlay.png, <name>.html and <name>.json there; films of the same name get
-    a number. What a film is refused for is told on standard error, and the others are assessed.
+    With --out DIR, each film gets <name>.overlay.png, <name>.html and <name>.json there. A name that another film's
+    report has, of this run or an earlier one, gets a number: the JSON says by the checksum of the film whose it is, and
+    only the same film's report is replaced. A refused film gets its JSON with the reason, and an earlier page and
+    overlay of it are removed. What a film is refused for is told on standard error, and the others are assessed.
     """
     films = _films(files, sex, listed)
-    _refuse_overwriting(table, "--csv", [*(film.path for film in films), *([listed] if listed else [])])
+    inputs = [*(film.path for film in films), *([listed] if listed else [])]
+    _refuse_overwriting(table, inputs, out)
 
     from boneage.bundle import Bundle
+    from boneage.files import ensure_writable
     from boneage.report import Refused, csv_row, write_csv
 
     bundle = Bundle.open(bundle_name, threads=threads)
-    stems = _stems(films, out)
-    rows: list[list[str]] = []
-    refused = 0
+    if table is not None:
+        ensure_writable(table)
+    reports = None if out is None else _Reports(out, evidence, [*inputs, *([table] if table else [])])
     progress = _Progress(len(films))
+    rows: list[list[str]] = []
+    errors: list[BoneageError] = []
+    stopped = False
     try:
-        for film, stem in zip(films, stems, strict=True):
-            outcome = _assess_one(film, bundle)
-            _write_one(outcome, out, stem)
-            progress.tell(film, outcome, as_json=as_json)
-            rows.append(csv_row(film.image, outcome))
-            refused += isinstance(outcome, Refused)
+        with sigterm_interrupts(), progress:
+            for film in films:
+                progress.begin(film)
+                outcome, stem = _assess_one(film, bundle, reports)
+                progress.tell(film, outcome, as_json=as_json)
+                rows.append(csv_row(film.image, outcome, stem))
+                errors += [outcome.error] if isinstance(outcome, Refused) else []
+    except KeyboardInterrupt:
+        stopped = True
     finally:
-        progress.clear()
         if table is not None:  # what was done before a failure or an interruption is kept
             write_csv(table, rows)
-    return _REFUSED if refused else 0
+    if stopped:
+        kept = f"; {table} holds these" if table is not None else ""
+        click.echo(f"error: Stopped after {len(rows)} of {len(films)}{kept}. [stopped]", err=True)
+        return _STOPPED
+    if len(films) > 1:
+        click.echo(summary(len(films), errors), err=True)
+    return exit_status(errors)
 
 
-def _films(files: Sequence[Path], sex: str | None, listed: Path | None) -> list[_Film]:
+def _films(files: Sequence[str], sex: str | None, listed: Path | None) -> list[_Film]:
     if listed is not None:
         if files or sex is not None:
             raise click.UsageError("--list gives the films and their sexes; leave out FILES and --sex.")
         from boneage.films import read_list
 
-        return [_from_list(one, listed) for one in read_list(listed)]
+        return [_Film(one.image, one.image_text, one.sex_text) for one in read_list(listed)]
     if not files:
         raise click.UsageError("Give FILES with --sex, or --list.")
+    folder = next((file for file in files if Path(file).is_dir()), None)
+    if folder is not None:
+        raise click.UsageError(f"{folder} is a folder: give the films in it, {Path(folder) / '*'}")
     if sex is None:
         raise click.UsageError(f"Give the sex, --sex F or --sex M: it is needed and never guessed.{_said_by(files)}")
-    return [_Film(path, str(path), sex) for path in files]
+    return [_Film(Path(file), file, sex) for file in files]
 
 
-def _from_list(one: ListedFilm, listed: Path) -> _Film:
-    """The film with its path as the list has it: relative to the list if it lies below it."""
-    inside = one.image.is_relative_to(listed.parent)
-    return _Film(one.image, str(one.image.relative_to(listed.parent) if inside else one.image), one.sex_text)
-
-
-def _said_by(files: Sequence[Path]) -> str:
+def _said_by(files: Sequence[str]) -> str:
     """What the first file says of the sex, as a sentence; empty if it says nothing."""
     from boneage.errors import Refusal
     from boneage.radiograph import read_radiograph
@@ -126,33 +166,64 @@ def _said_by(files: Sequence[Path]) -> str:
         said = read_radiograph(files[0]).facts.sex
     except Refusal:
         return ""  # its own refusal comes when it is assessed
-    return "" if said is None else f" The file {files[0].name} says {said.value}."
+    return "" if said is None else f" The file {Path(files[0]).name} says {said.value}."
 
 
-def _refuse_overwriting(target: Path | None, option: str, inputs: Sequence[Path]) -> None:
-    if target is not None and _absolute(target) in {_absolute(path) for path in inputs}:
-        raise click.UsageError(f"{option} {target} would overwrite an input.")
+def _refuse_overwriting(table: Path | None, inputs: Sequence[Path], out: Path | None) -> None:
+    if table is None:
+        return
+    if _absolute(table) in {_absolute(path) for path in inputs}:
+        raise click.UsageError(f"--csv {table} would overwrite an input.")
+    if out is None:
+        return
+    from boneage.report import OUTPUT_SUFFIXES
+
+    if _absolute(table) == _absolute(out):
+        raise click.UsageError("--csv and --out are the same place: one is a file and the other a folder.")
+    if _absolute(table.parent) == _absolute(out) and table.name.endswith(OUTPUT_SUFFIXES) and table.exists():
+        raise click.UsageError(f"--csv {table} would overwrite a report.")
 
 
 def _absolute(path: Path) -> str:
     return str(path.resolve()).casefold()  # some file systems do not tell cases apart
 
 
-def _stems(films: Sequence[_Film], out: Path | None) -> list[str]:
-    """A stem for each film's files in `out`: the file's own, numbered where it is taken or would overwrite a film."""
-    if out is None:
-        return ["" for _ in films]
-    from boneage.report import outputs_of
+class _Reports:
+    """The folder of reports, in which each film has a stem of its own."""
 
-    taken = {_absolute(film.path) for film in films}
-    stems = []
-    for film in films:
-        stem = next(
-            stem for stem in _numbered(film.path.stem) if taken.isdisjoint(map(_absolute, outputs_of(out, stem)))
-        )
-        taken |= set(map(_absolute, outputs_of(out, stem)))
-        stems.append(stem)
-    return stems
+    def __init__(self, folder: Path, evidence: Evidence, reserved: Sequence[Path]) -> None:
+        """`reserved` are files that must not be overwritten: films, and what else the command writes or reads."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._evidence = evidence
+        self._taken = set(map(_absolute, reserved))
+
+    def write(self, film: _Film, outcome: Outcome) -> str:
+        """Write a film's files, and give their stem; empty if it was refused and has not even a checksum."""
+        from boneage.report import Refused, write_files, write_refusal
+
+        sha256 = outcome.sha256 if isinstance(outcome, Refused) else outcome.source_sha256
+        if sha256 is None and isinstance(outcome, Refused):
+            return ""
+        stem = self._stem(film.path.stem, sha256)
+        if isinstance(outcome, Refused):
+            write_refusal(outcome, self._folder, stem, film.path.name)
+        else:
+            write_files(outcome, self._folder, stem, self._evidence)
+        self._taken |= self._outputs(stem)
+        return stem
+
+    def _stem(self, wanted: str, sha256: str | None) -> str:
+        """The film's own stem, numbered where another film of this run or an earlier one has it."""
+        from boneage.report import may_write
+
+        free = (stem for stem in _numbered(wanted) if self._taken.isdisjoint(self._outputs(stem)))
+        return next(stem for stem in free if may_write(self._folder, stem, sha256))
+
+    def _outputs(self, stem: str) -> set[str]:
+        from boneage.report import outputs_of
+
+        return set(map(_absolute, outputs_of(self._folder, stem)))
 
 
 def _numbered(stem: str) -> Iterator[str]:
@@ -163,31 +234,72 @@ def _numbered(stem: str) -> Iterator[str]:
         number += 1
 
 
-def _assess_one(film: _Film, bundle: Bundle) -> Outcome:
+def _assess_one(film: _Film, bundle: Bundle, reports: _Reports | None) -> tuple[Outcome, str]:
+    """What became of a film, and the stem of its report.
+
+    Raises:
+        BundleError: the bundle failed, and would for the next film.
+        OSError: the folder of reports cannot be written to, and could not for the next film.
+    """
     from boneage.assessment import assess as assess_film
-    from boneage.errors import Refusal
+    from boneage.errors import BundleError, Refusal
+
+    outcome: Outcome
+    try:
+        outcome = assess_film(film.path, film.sex_text, bundle)
+    except BundleError:
+        raise
+    except Refusal as refusal:
+        outcome = _refused(film, refusal)
+    except Exception as error:
+        outcome = _refused(film, unforeseen(error))
+    if reports is None:
+        return outcome, ""
+    try:
+        return outcome, reports.write(film, outcome)
+    except (BundleError, OSError):
+        raise
+    except Exception as error:
+        outcome = _refused(film, unforeseen(error))
+        return outcome, reports.write(film, outcome)
+
+
+def _refused(film: _Film, error: BoneageError) -> Refused:
+    from boneage.files import sha256_of
     from boneage.report import Refused
 
-    try:
-        return assess_film(film.path, film.sex_text, bundle)
-    except Refusal as refusal:
-        return Refused(film.sex_text, refusal)
+    return Refused(film.sex_text, error, sha256_of(film.path))
 
 
-def _write_one(outcome: Outcome, out: Path | None, stem: str) -> None:
-    from boneage.report import Refused, write_files
+class _Progress(logging.Handler):
+    """Results on standard output; refusals, what readers warn of, and a bar on standard error.
 
-    if out is not None and not isinstance(outcome, Refused):
-        write_files(outcome, out, stem)
-
-
-class _Progress:
-    """Results on standard output, refusals and a bar on standard error; the bar only where a person watches."""
+    The bar is drawn only where a person watches. As a log handler it names the film that a warning is about.
+    """
 
     def __init__(self, total: int) -> None:
+        super().__init__()
         self._total = total
         self._done = 0
         self._watched = total > 1 and sys.stderr.isatty()
+        self._image = ""
+
+    def __enter__(self) -> None:
+        logging.getLogger("boneage").addHandler(self)
+
+    def __exit__(self, *_raised: object) -> None:
+        logging.getLogger("boneage").removeHandler(self)
+        self.clear()
+
+    def begin(self, film: _Film) -> None:
+        """A film is looked at now."""
+        self._image = film.image or str(film.path)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell a warning with the film's name."""
+        self.clear()
+        click.echo(f"{record.levelname.lower()}: {self._image}: {record.getMessage()}", err=True)
+        self._draw()
 
     def tell(self, film: _Film, outcome: Outcome, *, as_json: bool) -> None:
         """Say what became of a film, and move on by one."""
@@ -195,11 +307,11 @@ class _Progress:
 
         self.clear()
         if isinstance(outcome, Refused):
-            click.echo(f"error: {film.image}: {outcome.error.message} [{outcome.error.code}]", err=True)
+            click.echo(f"error: {self._image}: {outcome.error.message} [{outcome.error.code}]", err=True)
         if as_json:
-            click.echo(json_text(outcome, film.path.name))
+            click.echo(json_text(outcome, film.image))
         elif not isinstance(outcome, Refused):
-            click.echo(text(film.image, outcome))
+            click.echo(text(self._image, outcome))
         self._done += 1
         self._draw()
 

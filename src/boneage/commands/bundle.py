@@ -43,13 +43,16 @@ def show(name_or_dir: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(said, indent=2, ensure_ascii=False))
         return
-    for key in ("name", "version", "title", "created", "data", "licence", "age_mean_months", "age_spread_months"):
+    for key in ("name", "version", "title", "created", "data", "licence"):
         click.echo(f"{key}: {said[key]}")
     for member in manifest.members:
         view, sexes = member.view, " ".join(sex.value for sex in member.sexes)
         size = f"{view.width} x {view.height}, grey by {view.grey}"
+        mirror = " and its mirror image" if member.mirror else ""
         click.echo(
-            f"member {member.name}: {member.graph}, view {view.region} {size}, sex {sexes}, weight {member.weight:g}"
+            f"member {member.name}: {member.graph}, view {view.region} {size}{mirror}, sex {sexes}, weight"
+            f" {member.weight:g}, trained on ages of {member.age_mean_months:.1f} ± {member.age_spread_months:.1f}"
+            " months"
         )
     for key, value in said["metrics"].items():
         click.echo(f"metric {key}: {value}")

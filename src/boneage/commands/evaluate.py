@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from boneage.commands.each_film import assess_each, chosen_films, counted, open_for_many
-from boneage.errors import BoneageError, Refusal, TableError
+from boneage.commands.each_film import (
+    assess_each,
+    chosen_films,
+    counted,
+    exit_status,
+    none_assessed,
+    open_for_many,
+    summary,
+)
+from boneage.errors import BoneageError, TableError
 
 if TYPE_CHECKING:
     from boneage.evaluate.predictions import Predictions
     from boneage.films import LabelledFilm
-
-
-class AllRefusedError(BoneageError):
-    """Not one film could be assessed, so that there is nothing to evaluate. Code ``all_refused``."""
-
-    exit_status = Refusal.exit_status
 
 
 @click.command()
@@ -46,7 +48,7 @@ def evaluate(
 
     Reads PREDICTIONS (a CSV with id,sex,boneage,age_months), or assesses --films with a bundle and writes
     predictions.csv and refused.csv. Writes tables.md, tables.csv and plots/*.png, and prints the overall figures.
-    Exits with 3 if a film was refused; the figures are then those of the others.
+    Exits with 3 if a film was refused, and with 1 if one failed unforeseen; the figures are then those of the others.
 
     \b
     Examples:
@@ -61,22 +63,21 @@ def evaluate(
     if plots:
         require_matplotlib()
     if films is not None:
-        table, notes, refused = _assess(chosen_films(films, images, split), bundle or "default", out, by)
+        table, notes, errors = _assess(chosen_films(films, images, split), bundle or "default", out, by)
         notes = [f"Labels: {films.name}" + (f", split {split}" if split else ""), *notes]
     elif images or split or bundle:
         raise click.UsageError("--images, --split and --bundle belong to --films.")
     else:
         assert predictions is not None  # noqa: S101 - one of the two was given; for the type checker
-        table, notes, refused = read_predictions(predictions), [f"Predictions: {predictions.name}"], 0
+        table, notes, errors = read_predictions(predictions), [f"Predictions: {predictions.name}"], []
     _write(table, notes, out, by, plots)
-    if refused:
-        click.get_current_context().exit(Refusal.exit_status)
+    click.get_current_context().exit(exit_status(errors))
 
 
 def _assess(
     films: Sequence[LabelledFilm], bundle_name: str, out: Path, by: Sequence[str]
-) -> tuple[Predictions, list[str], int]:
-    """Assess films and write predictions and refusals; also gives notes on what was done and how many were refused."""
+) -> tuple[Predictions, list[str], list[BoneageError]]:
+    """Assess films and write predictions and refusals; also gives notes on what was done, and why films failed."""
     import numpy as np
 
     from boneage.csv_table import write_rows
@@ -87,10 +88,10 @@ def _assess(
         raise TableError("table_columns", f"The films have no column {', '.join(unknown)} to group by.")
     bundle = open_for_many(bundle_name)
     assessed: list[tuple[LabelledFilm, float]] = []
-    refused: list[tuple[LabelledFilm, Refusal]] = []
+    refused: list[tuple[LabelledFilm, BoneageError]] = []
     flags: list[str] = []
     for film, result in assess_each(films, bundle):
-        if isinstance(result, Refusal):
+        if isinstance(result, BoneageError):
             refused.append((film, result))
         else:
             assessed.append((film, round(result.age_months, 3)))
@@ -100,10 +101,9 @@ def _assess(
         ("id", "sex", "boneage", "image", "error", "message"),
         [(film.id, film.sex, film.boneage_months, film.image.name, no.code, no.message) for film, no in refused],
     )
+    errors = [error for _, error in refused]
     if not assessed:
-        raise AllRefusedError(
-            "all_refused", f"None of the {len(films)} films could be assessed; see {out / 'refused.csv'}."
-        )
+        raise none_assessed(errors, f"; see {out / 'refused.csv'}")
     predictions = Predictions(
         ids=tuple(film.id for film, _ in assessed),
         sexes=tuple(film.sex for film, _ in assessed),
@@ -112,13 +112,12 @@ def _assess(
         groups={column: tuple(film.groups[column] for film, _ in assessed) for column in films[0].groups},
     )
     write_predictions(out / "predictions.csv", predictions)
-    reasons = f" ({counted(no.code for _, no in refused)})" if refused else ""
     notes = [
         f"Bundle: {bundle.manifest.name} {bundle.manifest.version}",
-        f"Films: {len(films)}, of which {len(assessed)} assessed and {len(refused)} refused{reasons}",
+        f"Films: {len(films)}, of which {summary(len(films), errors)}",
         f"Flags raised: {counted(flags)}",
     ]
-    return predictions, notes, len(refused)
+    return predictions, notes, errors
 
 
 def _write(predictions: Predictions, notes: Sequence[str], out: Path, by: Sequence[str], plots: bool) -> None:

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from boneage.commands.each_film import assess_each, chosen_films, counted, open_for_many
-from boneage.errors import Refusal
+from boneage.commands.each_film import (
+    assess_each,
+    chosen_films,
+    exit_status,
+    none_assessed,
+    open_for_many,
+    summary,
+)
+from boneage.errors import BoneageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
 
     from boneage.assessment import Assessment
     from boneage.bundle import Bundle
+    from boneage.explain import Evidence
     from boneage.films import LabelledFilm
     from boneage.sex import Sex
 
@@ -33,10 +41,18 @@ Fine enough for hands that are not registered, and too coarse for a single film'
 @click.option("--split", help="Part of the films (column split), or all.")
 @click.option("--bundle", default="default", show_default=True, metavar="NAME_OR_DIR", help="Bundle to look at.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG file of the sheet.")
-def maps(films: Path, images: Path | None, split: str | None, bundle: str, out: Path) -> None:
+@click.option(
+    "--evidence",
+    type=click.Choice(["both", "raising"]),
+    default="both",
+    show_default=True,
+    help="What moved the age up or down, or only what raised it (section VI's own map).",
+)
+def maps(films: Path, images: Path | None, split: str | None, bundle: str, out: Path, evidence: Evidence) -> None:
     """Draw the mean activation map of each developmental stage and sex over FILMS (Souza & Oliveira, Fig. 9).
 
     FILMS is a CSV of labelled films. Each panel is a mean of at least 20 films; smaller groups are only counted.
+    Exits with 3 if a film was refused, and with 1 if one failed unforeseen; the sheet is then of the others.
 
     \b
     Example:
@@ -49,33 +65,37 @@ def maps(films: Path, images: Path | None, split: str | None, bundle: str, out: 
     from boneage.stages import Stage
 
     require_matplotlib()
-    refusals: list[str] = []
-    means = mean_maps(_samples(chosen_films(films, images, split), open_for_many(bundle), refusals))
+    errors: list[BoneageError] = []
+    chosen = chosen_films(films, images, split)
+    means = mean_maps(_samples(chosen, open_for_many(bundle), evidence, errors))
+    if not means:
+        raise none_assessed(errors)
     draw_maps(out, means)
     for sex in Sex:
         for stage in Stage:
             if (sex, stage) in means:
                 mean = means[sex, stage]
                 note = "" if mean.heat is not None else f"  left out: fewer than {SMALLEST_MEAN}"
-                click.echo(f"{SEX_LABELS[sex]:6}{stage.label:24}{mean.count:6} films{note}")
-    if refusals:
-        click.echo(f"Refused: {counted(refusals)}", err=True)
+                films_word = "film " if mean.count == 1 else "films"
+                click.echo(f"{SEX_LABELS[sex]:6}{stage.label:24}{mean.count:6} {films_word}{note}")
+    click.echo(summary(len(chosen), errors), err=True)
     click.echo(f"Sheet: {out}")
+    click.get_current_context().exit(exit_status(errors))
 
 
 def _samples(
-    films: Sequence[LabelledFilm], bundle: Bundle, refusals: list[str]
+    films: Sequence[LabelledFilm], bundle: Bundle, evidence: Evidence, errors: list[BoneageError]
 ) -> Iterator[tuple[Sex, float, NDArray[np.float32], NDArray[np.float32]]]:
-    """What `boneage.evaluate.maps.mean_maps` takes; codes of refused films are added to `refusals`."""
+    """What `boneage.evaluate.maps.mean_maps` takes; what films failed by is added to `errors`."""
     for film, result in assess_each(films, bundle):
-        if isinstance(result, Refusal):
-            refusals.append(result.code)
+        if isinstance(result, BoneageError):
+            errors.append(result)
         else:
-            heat, picture = _in_frame(result)
+            heat, picture = _in_frame(result, evidence)
             yield film.sex, film.boneage_months, heat, picture
 
 
-def _in_frame(assessment: Assessment) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _in_frame(assessment: Assessment, evidence: Evidence) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Heat map and film in the common frame, padded as a whole-film view, float32 (128, 128)."""
     import numpy as np
 
@@ -83,6 +103,6 @@ def _in_frame(assessment: Assessment) -> tuple[NDArray[np.float32], NDArray[np.f
 
     height, width = assessment.picture.shape
     to_frame = fit_inside(height, width, _FRAME_SIDE, _FRAME_SIDE)
-    heat = sample(assessment.heat_map().values, to_frame, _FRAME_SIDE, _FRAME_SIDE)
+    heat = sample(assessment.heat_map(evidence=evidence).values, to_frame, _FRAME_SIDE, _FRAME_SIDE)
     picture = sample(assessment.picture.astype(np.float32), to_frame, _FRAME_SIDE, _FRAME_SIDE)
     return np.clip(heat, 0.0, 1.0), picture

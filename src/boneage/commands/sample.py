@@ -20,6 +20,8 @@ def sample(path: Path, force: bool) -> None:
     from boneage.files import written_whole
     from boneage.phantom import write_sample
 
+    if path.suffix.lower() != ".png":
+        raise click.UsageError(f"The phantom is a PNG: {path} must end with .png.")
     with tempfile.TemporaryDirectory() as folder:
         drawn = write_sample(Path(folder) / "sample.png").read_bytes()
     if path.exists() and not force and path.read_bytes() != drawn:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from boneage.train.loop import Finished
 
 
 @click.command()
@@ -17,7 +22,9 @@ import click
 )
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe, e.g. train.epochs=3.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of decoded films. [default: cache beside --out]")
-@click.option("--accelerator", default="auto", show_default=True, help="cpu, gpu, or auto.")
+@click.option(
+    "--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="On what."
+)
 @click.option("--devices", default="auto", show_default=True, help="How many devices; under torchrun leave it.")
 @click.option("--nodes", default=1, show_default=True, help="How many machines.")
 @click.option("--quiet", is_flag=True, help="No progress bars; one line an epoch.")
@@ -54,10 +61,19 @@ def train(
         raise click.UsageError(f"--devices is a number or auto, not {devices!r}.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     engine = Engine(accelerator, int(devices) if devices.isdigit() else devices, nodes)
-    state = run(
+    finished = run(
         load_recipe(recipe, changes), read_films(films, images), out, cache_folder=cache, engine=engine, quiet=quiet
     )
-    last = state.history[-1]
+    if finished.rank == 0:
+        _tell(out, finished)
+
+
+def _tell(out: Path, finished: Finished) -> None:
+    """The closing lines of a run."""
+    state, last = finished.state, finished.state.history[-1]
+    if finished.refused:
+        reasons = ", ".join(f"{code} ({count})" for code, count in Counter(finished.refused.values()).items())
+        click.echo(f"{len(finished.refused)} film(s) were refused and left out: {reasons}")
     click.echo(
         f"{out}: {state.epoch} epochs, validation MAD {last['mad_months']:.2f} months after the last,"
         f" {state.best_mad_months:.2f} after the best"

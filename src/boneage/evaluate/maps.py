@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.evaluate.plots import drawing
-from boneage.evaluate.tables import SEX_LABELS
+from boneage.evaluate.tables import SEX_LABELS, films_in_words
 from boneage.sex import Sex
 from boneage.stages import Stage, stage_of
 
@@ -127,8 +127,7 @@ def _panel(axes: Axes, mean: MeanMap, strongest: float, tallness: float) -> None
     axes.spines[:].set_visible(False)
     if mean.heat is None or mean.film is None:
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect=tallness, facecolor="#f3f4f6")
-        films = "film" if mean.count == 1 else "films"
-        note = f"{mean.count} {films}:\ntoo few to show" if mean.count else "no films"
+        note = f"{films_in_words(mean.count)}:\ntoo few to show" if mean.count else "no films"
         axes.text(0.5, 0.5, note, ha="center", va="center", fontsize=9, color="#8a929c")
         return
     axes.imshow(mean.film, cmap="gray", interpolation="bilinear")

@@ -95,35 +95,6 @@ class Figure:
     high: float
 
 
-def bootstrap_interval(
-    labels: Months,
-    estimates: Months,
-    metric: Metric,
-    *,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of one metric, films being drawn with replacement.
-
-    The interval speaks of which films happened to be in the set; not of the readers who labelled them, nor of another
-    training of the same net.
-
-    Args:
-        labels: months, (N,).
-        estimates: months, (N,).
-        metric: what to compute on each resample.
-        resamples: how many.
-        confidence: 0 to 1.
-        seed: same seed, same interval.
-
-    Returns:
-        Lower and upper bound. Resamples on which the metric is undefined are left out; NaN if it is undefined on all.
-    """
-    figures = measure(labels, estimates, {"metric": metric}, resamples=resamples, confidence=confidence, seed=seed)
-    return figures["metric"].low, figures["metric"].high
-
-
 def measure(
     labels: Months,
     estimates: Months,
@@ -133,7 +104,21 @@ def measure(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> dict[str, Figure]:
-    """Several metrics with their bootstrap intervals (see :func:`bootstrap_interval`), all from the same resamples.
+    """Several metrics with their percentile bootstrap intervals, films being drawn with replacement.
+
+    An interval speaks of which films happened to be in the set; not of the readers who labelled them, nor of another
+    training of the same net.
+
+    Args:
+        labels: months, (N,).
+        estimates: months, (N,).
+        metrics: what to compute, by name; all on the same resamples.
+        resamples: how many.
+        confidence: of the interval, 0 to 1.
+        seed: same seed, same intervals.
+
+    Returns:
+        Each metric's value and interval. Resamples on which it is undefined are left out; NaN if it is on all.
 
     Raises:
         ValueError: labels and estimates are not two arrays (N,) of the same N > 0 of finite numbers.

@@ -18,7 +18,7 @@ import numpy as np
 from boneage.errors import BoneageError
 from boneage.evaluate.metrics import Figure, bias, mean_absolute_difference, measure
 from boneage.evaluate.predictions import Predictions
-from boneage.evaluate.tables import SEX_LABELS, SMALLEST_GROUP
+from boneage.evaluate.tables import SEX_LABELS, SMALLEST_GROUP, films_in_words
 from boneage.files import written_whole
 from boneage.sex import Sex
 from boneage.stages import STAGE_STARTS_MONTHS, Stage
@@ -128,7 +128,8 @@ def draw_bland_altman(path: Path, predictions: Predictions) -> None:
         axes.set_xlabel("Mean of label and estimate (years)")
         axes.set_ylabel("Estimate minus label (months)")
         _years(axes.xaxis, 2)
-        axes.legend(loc="upper left", ncols=2, handletextpad=0.3, borderaxespad=0.0)
+        # Outside the axes: films and lines may lie anywhere within.
+        figure.legend(loc="outside lower center", ncols=2, handletextpad=0.3, borderaxespad=0.3)
 
 
 def draw_scatter(path: Path, predictions: Predictions) -> None:
@@ -150,7 +151,8 @@ def draw_scatter(path: Path, predictions: Predictions) -> None:
         _years(axes.yaxis, 2)
         axes.legend(loc="upper left", handletextpad=0.4, borderaxespad=0.3)
         axes.annotate(
-            f"MAD {figures['mad'].value:.2f} months\nCCC {figures['ccc'].value:.3f}\n{len(predictions)} films",
+            f"MAD {figures['mad'].value:.2f} months\nCCC {figures['ccc'].value:.3f}\n"
+            f"{films_in_words(len(predictions))}",
             (0.97, 0.04),
             xycoords="axes fraction",
             ha="right",

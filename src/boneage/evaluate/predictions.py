@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.csv_table import Row, read_rows, refuse_duplicates, write_rows
+from boneage.csv_table import Row, read_rows, refuse_duplicates, refuse_years, write_rows
 from boneage.errors import Refusal, TableError
 from boneage.sex import Sex
 from boneage.stages import Stage, stage_of
@@ -55,17 +55,16 @@ class Predictions:
         return tuple(stage_of(age, sex) for age, sex in zip(self.boneage_months, self.sexes, strict=True))
 
     def group(self, column: str) -> tuple[str, ...]:
-        """The texts of one further column.
+        """The texts of one further column; its name is compared without case if there is none of exactly that name.
 
         Raises:
             TableError: ``table_columns`` if there is no such column.
         """
-        if column not in self.groups:
-            known = ", ".join(self.groups) or "none"
-            raise TableError(
-                "table_columns", f"The predictions have no column {column!r} to group by; they have {known}."
-            )
-        return self.groups[column]
+        for name in (column, *(name for name in self.groups if name.casefold() == column.casefold())):
+            if name in self.groups:
+                return self.groups[name]
+        known = ", ".join(self.groups) or "none"
+        raise TableError("table_columns", f"The predictions have no column {column!r} to group by; they have {known}.")
 
 
 def read_predictions(table: Path) -> Predictions:
@@ -73,18 +72,20 @@ def read_predictions(table: Path) -> Predictions:
 
     Raises:
         TableError: as :func:`boneage.csv_table.read_rows`; ``table_value`` with the line of a bad cell;
-            ``table_duplicate`` for an id that comes twice.
+            ``table_units`` if the labels seem to be years; ``table_duplicate`` for an id that comes twice.
     """
     rows = read_rows(table, _COLUMNS)
     refuse_duplicates(rows, "id")
     further = [column for column in rows[0].cells if column not in _COLUMNS]
-    return Predictions(
+    predictions = Predictions(
         ids=tuple(row.text("id") for row in rows),
         sexes=tuple(_sex(row) for row in rows),
         boneage_months=np.array([row.number("boneage", *_AGE_RANGE_MONTHS) for row in rows]),
         age_months=np.array([row.number("age_months", *_ESTIMATE_RANGE_MONTHS) for row in rows]),
         groups={column: tuple(row.cells[column] for row in rows) for column in further},
     )
+    refuse_years(rows, "boneage")
+    return predictions
 
 
 def write_predictions(table: Path, predictions: Predictions) -> None:

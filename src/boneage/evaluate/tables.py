@@ -103,6 +103,11 @@ def make_tables(
     ]
 
 
+def films_in_words(count: int) -> str:
+    """``1 film``, ``2 films``."""
+    return f"{count} film" if count == 1 else f"{count} films"
+
+
 def _band_label(band: int) -> str:
     years = BAND_MONTHS // 12
     return f"{band * years} to {(band + 1) * years} years"
@@ -137,7 +142,7 @@ def overall_lines(tables: Sequence[Table]) -> list[str]:
         )
         for name, figure in overall.figures.items()
     ]
-    return _markdown(("", f"{overall.n} films", "95 % interval"), rows or [("too few films for figures", "", "")])
+    return _markdown(("", films_in_words(overall.n), "95 % interval"), rows or [("too few films for figures", "", "")])
 
 
 def to_markdown(tables: Sequence[Table], heading: str, notes: Sequence[str] = ()) -> str:

@@ -28,8 +28,22 @@ def read_history(run: Path) -> list[dict[str, float]]:
     return rows
 
 
+_USUAL_TOP_MONTHS = 45.0
+"""Errors of untrained nets lie above this; the MAD of RSNA's labels about their mean is 34."""
+
+
+def _top_months(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> float:
+    """Where the axis of MAD ends: every run has epochs below it."""
+    runs = [[row["mad_months"] for row in rows] for rows in histories.values()]
+    highest, worst_best = max(map(max, runs)), max(map(min, runs))
+    return min(highest * 1.05, max(_USUAL_TOP_MONTHS, worst_best * 1.1)) or 1.0
+
+
 def draw_curve(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
     """Draw validation MAD (months) against epoch into a PNG.
+
+    The axis ends at 45 months, or a little above the best epoch of the worst run where that is worse: the first epochs
+    of a run would otherwise press the rest together.
 
     Args:
         histories: by the run's name, its rows with ``epoch`` and ``mad_months``.
@@ -41,8 +55,7 @@ def draw_curve(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pat
     axes = figure.add_subplot()
     for name, rows in histories.items():
         axes.plot([row["epoch"] for row in rows], [row["mad_months"] for row in rows], label=name, linewidth=1.5)
-    highest = max(row["mad_months"] for rows in histories.values() for row in rows)
-    axes.set(xlabel="epoch", ylabel="validation MAD, months", ylim=(0, min(highest * 1.05, 45.0)))
+    axes.set(xlabel="epoch", ylabel="validation MAD, months", ylim=(0, _top_months(histories)))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

@@ -8,9 +8,9 @@ import math
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from boneage.bundle import Bundle
+from boneage.bundle import Bundle, import_onnxruntime
 from boneage.errors import BundleError
 from boneage.files import written_whole
 from boneage.manifest import MANIFEST_NAME, Manifest, Member, SelfTest, file_sha256, write_manifest
@@ -57,31 +57,18 @@ class NetMember:
         name: of the member, lower case; the graph's file is named after it.
         net: with its trained weights, on any device; it is not changed.
         view: what it was trained on.
-        sexes: whom it may be asked about.
-        weight: in the mean over members.
+        age_mean_months, age_spread_months: of the ages that it was trained on, the net's unit.
+        mirror, sexes, weight: see `boneage.manifest.Member`.
     """
 
     name: str
     net: AgeNet
     view: ViewSpec
-    sexes: tuple[Sex, ...] = (Sex.FEMALE, Sex.MALE)
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class BundleFacts:
-    """What a manifest says besides its members and self-test; see `boneage.manifest.Manifest` for each."""
-
-    name: str
-    version: str
-    title: str
-    created: str
     age_mean_months: float
     age_spread_months: float
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    data: str = ""
-    licence: str = ""
+    mirror: bool = False
+    sexes: tuple[Sex, ...] = (Sex.FEMALE, Sex.MALE)
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -91,12 +78,10 @@ class ExportedGraph:
     Attributes:
         path: of the file.
         half: whether its weights are stored in 16 bits.
-        half_difference_months: by how much that moved an answer at most; None where it was not asked for.
     """
 
     path: Path
     half: bool
-    half_difference_months: float | None
 
 
 class _Graph(nn.Module):
@@ -148,7 +133,7 @@ def export_graph(
     plain = copy.deepcopy(net).cpu().float()
     graph = _Graph(plain, float(age_mean_months), float(age_spread_months)).eval()
     model = _without_traces(_to_onnx(graph, height, width, opset))
-    path, difference = Path(path), None
+    path = Path(path)
     is_half = False
     if half:
         smaller = _with_half_weights(model)
@@ -159,18 +144,17 @@ def export_graph(
         else:
             _log.warning("weights stay in 32 bits: 16 moved an answer by %.4f months", difference)
     _write_model(model, path)
-    return ExportedGraph(path, is_half, difference)
+    return ExportedGraph(path, is_half)
 
 
 def write_bundle(
     members: Sequence[NetMember],
-    facts: BundleFacts,
+    facts: Manifest,
     directory: str | Path,
     *,
     half: bool = True,
-    tolerance_months: float = 0.5,
     overwrite: bool = False,
-    measure: Callable[[Bundle], Mapping[str, Any]] | None = None,
+    finish: Callable[[Bundle], Manifest] | None = None,
 ) -> Bundle:
     """Write a bundle whole: graphs, checksums, self-test through ONNX Runtime, manifest.
 
@@ -178,13 +162,12 @@ def write_bundle(
 
     Args:
         members: at least one for each sex.
-        facts: for the manifest.
+        facts: the manifest, but for its members and the answers of its self-test, which are filled in here.
         directory: the bundle's folder; never seen half-written.
         half: see `export_graph`.
-        tolerance_months: of the self-test, for other machines.
         overwrite: put it in the place of a bundle that is there.
-        measure: asked about the checked bundle before it is moved to its place; what it gives becomes the manifest's
-            metrics, instead of those in `facts`.
+        finish: asked about the checked bundle before it is moved to its place; what it gives becomes the manifest. An
+            error of it leaves nothing behind.
 
     Returns:
         The bundle, opened where it now lies.
@@ -201,10 +184,9 @@ def write_bundle(
     try:
         built = workplace / directory.name
         built.mkdir()
-        _fill(built, members, facts, half, tolerance_months)
-        if measure is not None:
-            bundle = Bundle.open(built)
-            write_manifest(replace(bundle.manifest, metrics=measure(bundle)), built)
+        _fill(built, members, facts, half)
+        if finish is not None:
+            write_manifest(finish(Bundle.open(built)), built)
         _move(built, directory, workplace / "former")
     finally:
         shutil.rmtree(workplace)
@@ -212,7 +194,7 @@ def write_bundle(
 
 
 def parity(net: AgeNet, bundle: Bundle, views: NDArray[np.float32], *, member: str | None = None) -> float:
-    """How far a net and its exported graph disagree.
+    """How far a net and its exported graph disagree, each asked about the views themselves, not their mirror images.
 
     Args:
         net: the one that the member was made from, on any device; it is not changed.
@@ -227,8 +209,7 @@ def parity(net: AgeNet, bundle: Bundle, views: NDArray[np.float32], *, member: s
         BundleError: ``bundle_mismatch`` if there is no such member.
     """
     chosen = _choose(bundle, member)
-    manifest = bundle.manifest
-    graph = _Graph(copy.deepcopy(net).cpu().float(), manifest.age_mean_months, manifest.age_spread_months).eval()
+    graph = _Graph(copy.deepcopy(net).cpu().float(), chosen.age_mean_months, chosen.age_spread_months).eval()
     largest = 0.0
     for start in range(0, len(views), _BATCH):
         batch = views[start : start + _BATCH]
@@ -236,8 +217,9 @@ def parity(net: AgeNet, bundle: Bundle, views: NDArray[np.float32], *, member: s
             one_hot = torch.from_numpy(np.repeat(sex.one_hot()[None], len(batch), axis=0))
             with torch.no_grad():
                 ages = graph(torch.from_numpy(batch[:, None]), one_hot)[0].numpy()
-            exported = [output.age_months for output in bundle.run_batch(chosen, batch, [sex] * len(batch))]
-            largest = max(largest, float(np.abs(ages - np.array(exported)).max()))
+            outputs = bundle.run_batch(chosen, batch, [sex] * len(batch), plain=True)
+            exported = np.array([output.age_months for output in outputs])
+            largest = max(largest, float(np.abs(ages - exported).max()))
     return largest
 
 
@@ -249,18 +231,16 @@ def _choose(bundle: Bundle, name: str | None) -> Member:
     return chosen[0]
 
 
-def _fill(
-    directory: Path, members: Sequence[NetMember], facts: BundleFacts, half: bool, tolerance_months: float
-) -> None:
+def _fill(directory: Path, members: Sequence[NetMember], facts: Manifest, half: bool) -> None:
     """Write everything that belongs to a bundle into an empty folder, and check it."""
-    entries = tuple(_export_member(directory, member, facts, half) for member in members)
-    manifest = Manifest(members=entries, self_test=SelfTest({}, tolerance_months), **_plain(facts))
+    entries = tuple(_export_member(directory, member, half) for member in members)
+    manifest = replace(facts, members=entries)
     ages: dict[Sex, dict[str, float]] = {sex: {} for sex in Sex}
     asked = Bundle(directory, manifest)
     for member in entries:
         for sex, age_months in asked.ask_phantom(member).items():
             ages[sex][member.name] = age_months
-    write_manifest(replace(manifest, self_test=SelfTest(ages, tolerance_months)), directory)
+    write_manifest(replace(manifest, self_test=SelfTest(ages, facts.self_test.tolerance_months)), directory)
     failed = [result for result in Bundle.open(directory).check() if not result.passed]
     if failed:
         raise BundleError("bundle_invalid", f"The new bundle fails its check: {failed[0].name}: {failed[0].detail}")
@@ -278,18 +258,14 @@ def _move(built: Path, directory: Path, former: Path) -> None:
         raise
 
 
-def _plain(facts: BundleFacts) -> dict[str, Any]:
-    return {name: getattr(facts, name) for name in facts.__dataclass_fields__}
-
-
-def _export_member(directory: Path, member: NetMember, facts: BundleFacts, half: bool) -> Member:
+def _export_member(directory: Path, member: NetMember, half: bool) -> Member:
     exported = export_graph(
         member.net,
         directory / f"{member.name}.onnx",
         height=member.view.height,
         width=member.view.width,
-        age_mean_months=facts.age_mean_months,
-        age_spread_months=facts.age_spread_months,
+        age_mean_months=member.age_mean_months,
+        age_spread_months=member.age_spread_months,
         half=half,
     )
     return Member(
@@ -298,6 +274,9 @@ def _export_member(directory: Path, member: NetMember, facts: BundleFacts, half:
         sha256=file_sha256(exported.path),
         view=member.view,
         cells=member.net.cells,
+        age_mean_months=member.age_mean_months,
+        age_spread_months=member.age_spread_months,
+        mirror=member.mirror,
         sexes=member.sexes,
         weight=member.weight,
     )
@@ -394,9 +373,7 @@ def _phantom_view(age_years: float, height: int, width: int) -> NDArray[np.float
 
 
 def _session(model: onnx.ModelProto) -> Any:
-    import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415  # it ships no types
-
-    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return import_onnxruntime().InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
 def _write_model(model: onnx.ModelProto, path: Path) -> None:

@@ -3,7 +3,8 @@
 Everything random follows from (seed, epoch), so a run that was killed goes on from its last whole epoch with the curve
 that the unbroken run would have had. A run's folder holds:
 
-* ``recipe.json``: the recipe as run, with the ages' mean and spread and the films' ids by split;
+* ``recipe.json``: the recipe as run, with the ages' mean and spread, the films' ids by split, their labels, and the
+  number of processes;
 * ``last.ckpt``, ``best.ckpt``: state after the last epoch and after the one with the lowest validation MAD;
 * ``metrics.csv``, ``curve.png``, ``tensorboard/``: the curves (Souza & Oliveira, Fig. 6).
 """
@@ -14,23 +15,27 @@ import copy
 import json
 import logging
 import math
+import os
 import pickle
+import signal
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from boneage.csv_table import write_rows
-from boneage.errors import RecipeError
+from boneage.errors import RecipeError, TableError
 from boneage.evaluate.metrics import concordance, mean_absolute_difference
 from boneage.files import write_text, written_whole
 from boneage.films import LabelledFilm, split_films
@@ -44,6 +49,8 @@ from boneage.train.recipe import Recipe, Schedule, parse_recipe
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 EpochRow = dict[str, float]
 """One row of ``metrics.csv``: epoch (from 1), loss, learning_rate, mad_months, ccc, seconds."""
 
@@ -52,12 +59,17 @@ _LOSSES = {"mae": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
 
 @dataclass(frozen=True)
 class Engine:
-    """Where a run computes; passed to Fabric. Under ``torchrun`` the numbers of devices and nodes come from there."""
+    """Where a run computes; passed to Fabric. Under ``torchrun``, ``auto`` devices mean its processes.
+
+    Attributes:
+        accelerator: ``cpu``, ``gpu`` or ``auto``.
+        devices: how many on each node, or ``auto``.
+        nodes: how many machines.
+    """
 
     accelerator: str = "auto"
     devices: int | str = "auto"
     nodes: int = 1
-    strategy: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,21 @@ class RunState:
         return self.epoch >= schedule.epochs or 0 < schedule.patience <= self.stale_epochs
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A run that has come to its end.
+
+    Attributes:
+        state: after the last epoch.
+        refused: films that could not be read, by id, with the code.
+        rank: of this process, 0 for the one that keeps the record.
+    """
+
+    state: RunState
+    refused: Mapping[str, str]
+    rank: int
+
+
 def train(
     recipe: Recipe,
     films: Sequence[LabelledFilm],
@@ -115,7 +142,7 @@ def train(
     cache_folder: Path | None = None,
     engine: Engine = Engine(),
     quiet: bool = False,
-) -> RunState:
+) -> Finished:
     """Train a recipe in `folder`, or go on with the run that is there.
 
     Args:
@@ -127,28 +154,98 @@ def train(
         quiet: no progress bars.
 
     Raises:
-        RecipeError: the folder holds a run of another recipe (``recipe_changed``), the recipe cannot be built
-            (``recipe_invalid``), or the loss became infinite (``recipe_diverged``).
-        TableError: ``table_split`` if either split has no films.
+        RecipeError: the folder holds a run of another recipe, of other films or on another number of processes
+            (``recipe_changed``), the recipe or engine cannot be had (``recipe_invalid``), or the loss became infinite
+            (``recipe_diverged``).
+        TableError: ``table_split`` if either split has no films, ``table_empty`` if none of its films can be read,
+            ``table_image_missing`` if one cannot be opened.
+        KeyboardInterrupt: the process was interrupted; the run goes on from its last whole epoch when it is started
+            again.
     """
-    fabric = Fabric(
-        accelerator=engine.accelerator,
-        devices=engine.devices,
-        num_nodes=engine.nodes,
-        strategy=engine.strategy,
-        precision=recipe.train.precision,
-    )
-    fabric.launch()
+    fabric = _launch(engine, recipe.train.precision)
     quiet = quiet or not fabric.is_global_zero
     training, validation = choose_films(recipe, films)
     cache = _open_cache(fabric, recipe, [*training, *validation], cache_folder or folder.parent / "cache", quiet=quiet)
-    training = [film for film in training if film.id in cache]
-    validation = [film for film in validation if film.id in cache]
+    training, validation = _readable(training, cache, "train"), _readable(validation, cache, "validation")
     unit = AgeUnit.of(training)
     if fabric.is_global_zero:
-        _claim_folder(folder, recipe, unit, training, validation)
+        _claim_folder(folder, _facts_of(recipe, unit, training, validation, fabric.world_size))
     fabric.barrier()
-    return _Run(fabric, recipe, training, validation, cache, unit, folder, quiet=quiet).fit()
+    with _Interruption() as interruption:
+        run = _Run(fabric, recipe, training, validation, cache, unit, folder, interruption, quiet=quiet)
+        return Finished(run.fit(), cache.refused, fabric.global_rank)
+
+
+def _launch(engine: Engine, precision: Literal["32-true", "bf16-mixed"]) -> Fabric:
+    """Fabric, with all its processes there.
+
+    Raises:
+        RecipeError: ``recipe_invalid`` if the devices are not there, or ``torchrun`` made another number of processes.
+    """
+    if engine.accelerator == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise RecipeError("recipe_invalid", "There is no GPU that torch can use; take the accelerator cpu.")
+    devices, nodes = engine.devices, engine.nodes
+    expected = _torchrun_processes()
+    if expected is not None and devices == "auto":  # else Lightning would take one device in each process by itself
+        local, world = expected
+        devices, nodes = local, world // local
+    try:
+        fabric = Fabric(accelerator=engine.accelerator, devices=devices, num_nodes=nodes, precision=precision)
+        fabric.launch()
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
+        raise RecipeError("recipe_invalid", f"These devices cannot be had: {error}") from error
+    if expected is not None and fabric.world_size != expected[1]:
+        raise RecipeError(
+            "recipe_invalid",
+            f"torchrun started {expected[1]} processes, but the devices and nodes given make {fabric.world_size}:"
+            " leave out both.",
+        )
+    return fabric
+
+
+def _torchrun_processes() -> tuple[int, int] | None:
+    """How many processes ``torchrun`` started on this machine and altogether; None without it."""
+    try:
+        return int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    except (KeyError, ValueError):
+        return None
+
+
+class _Interruption:
+    """Takes notice of Ctrl-C, and stops the run after the batch under way.
+
+    A `KeyboardInterrupt` raised at any place may be lost: Python drops those that come while it forks or collects. A
+    second Ctrl-C is not waited with.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._former: Any = None
+
+    def __enter__(self) -> _Interruption:
+        if threading.current_thread() is threading.main_thread():  # only there may handlers be set
+            self._former = signal.signal(signal.SIGINT, self._notice)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._former is not None:
+            signal.signal(signal.SIGINT, self._former)
+
+    def _notice(self, *_: object) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+
+    def watched(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, until there was a Ctrl-C.
+
+        Raises:
+            KeyboardInterrupt: there was one.
+        """
+        for item in items:
+            yield item
+            if self._asked:
+                raise KeyboardInterrupt
 
 
 def choose_films(recipe: Recipe, films: Sequence[LabelledFilm]) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
@@ -196,7 +293,10 @@ def learning_rate_at(schedule: Schedule, progress: float) -> float:
 
 
 def run_facts(folder: Path) -> dict[str, Any]:
-    """What a run's ``recipe.json`` says: ``recipe``, ``age_unit``, and the films' ids by ``train`` and ``validation``.
+    """What a run's ``recipe.json`` says.
+
+    Its keys are ``recipe``, ``age_unit``, the films' ids by ``train`` and ``validation`` and, but for early runs,
+    ``labels`` (see `film_labels`) and ``processes``.
 
     Raises:
         RecipeError: there is no such run.
@@ -208,6 +308,11 @@ def run_facts(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise RecipeError("recipe_invalid", f"{folder / 'recipe.json'} is damaged: {error}.") from error
     return facts
+
+
+def film_labels(films: Sequence[LabelledFilm]) -> dict[str, list[float | str]]:
+    """Bone age, months, and sex by the film's id, as ``recipe.json`` holds them."""
+    return {film.id: [float(film.boneage_months), film.sex.value] for film in films}
 
 
 def load_run(folder: Path, weights: str = "best") -> tuple[Recipe, AgeNet, AgeUnit, RunState]:
@@ -255,9 +360,11 @@ class _Run:
         cache: FilmCache,
         unit: AgeUnit,
         folder: Path,
+        interruption: _Interruption,
         *,
         quiet: bool,
     ) -> None:
+        self.interruption = interruption
         self.fabric, self.recipe, self.cache, self.unit = fabric, recipe, cache, unit
         self.training, self.validation = training, validation
         self.folder, self.quiet = folder, quiet
@@ -272,6 +379,7 @@ class _Run:
         if self.average is not None:
             self.average.to(fabric.device)
         self.state = self._restore()
+        self._refuse_discord()
 
     def fit(self) -> RunState:
         """All epochs that are left."""
@@ -290,7 +398,7 @@ class _Run:
         return self.state
 
     def _fit_epoch(self) -> tuple[float, float]:
-        """One pass over the training films. Returns the mean loss and the last learning rate."""
+        """One pass over the training films. Returns the mean loss, over all processes, and the last learning rate."""
         fabric, schedule, epoch = self.fabric, self.recipe.train, self.state.epoch
         batches = training_batches(
             self.training, self.cache, self.recipe, epoch, rank=fabric.global_rank, world=fabric.world_size
@@ -299,14 +407,15 @@ class _Run:
         self.wrapped.train()
         total, rate, steps = 0.0, schedule.learning_rate, len(batches)
         bar = _bar(batches, f"epoch {epoch + 1}/{schedule.epochs}", quiet=self.quiet)
-        for step, (views, sexes, months) in enumerate(bar):
+        for step, (views, sexes, months) in enumerate(self.interruption.watched(bar)):
             rate = learning_rate_at(schedule, (epoch + step / steps) / schedule.epochs)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             total += self._step(views, sexes, months)
             if self.average is not None:
                 update_average(self.average, self.net, schedule.average_decay, epoch * steps + step + 1)
-        return total / steps, rate
+        mean = fabric.all_reduce(torch.tensor(total / steps, device=fabric.device), reduce_op="mean")
+        return float(cast("Tensor", mean)), rate
 
     def _step(self, views: Tensor, sexes: Tensor, months: Tensor) -> float:
         device, schedule = self.fabric.device, self.recipe.train
@@ -324,7 +433,10 @@ class _Run:
         return float(loss.detach())
 
     def _validate(self) -> dict[str, float]:
-        """MAD (months) and CCC on unchanged views of the validation films, at this epoch's size."""
+        """MAD (months) and CCC on unchanged views of the validation films, at this epoch's size.
+
+        In single precision whatever the training's, as the exported net computes.
+        """
         height, width = self.recipe.size_at(self.state.epoch)
         spec = replace(self.recipe.view, height=height, width=width)
         batches = validation_batches(
@@ -332,8 +444,7 @@ class _Run:
         )
         net = self.net if self.average is None else self.average
         net.eval()
-        with self.fabric.autocast():
-            months = predict(net, batches, self.unit, self.fabric.device)
+        months = predict(net, self.interruption.watched(batches), self.unit, self.fabric.device)
         labels = np.array([film.boneage_months for film in self.validation])
         return {
             "mad_months": float(mean_absolute_difference(labels, months)),
@@ -362,6 +473,16 @@ class _Run:
             "epoch %d: loss %.4f, validation MAD %.2f months, CCC %.3f, %.0f s",
             *(self.state.epoch, row["loss"], row["mad_months"], row["ccc"], row["seconds"]),
         )
+
+    def _refuse_discord(self) -> None:
+        """All processes must go on from the same epoch."""
+        epochs = cast("Tensor", self.fabric.all_gather(torch.tensor(self.state.epoch, device=self.fabric.device)))
+        if epochs.min() != epochs.max():
+            raise RecipeError(
+                "recipe_invalid",
+                f"The processes found {self.folder} after different epochs, {epochs.tolist()}: all machines must see"
+                " the run in one shared folder.",
+            )
 
     def _restore(self) -> RunState:
         path = self.folder / "last.ckpt"
@@ -407,29 +528,57 @@ def _open_cache(
     return build_cache(films, folder, longest_side=side)
 
 
-def _claim_folder(
-    folder: Path,
+def _readable(films: Sequence[LabelledFilm], cache: FilmCache, split: str) -> list[LabelledFilm]:
+    readable = [film for film in films if film.id in cache]
+    if not readable:
+        raise TableError("table_empty", f"None of the {len(films)} films of the split {split} can be read.")
+    return readable
+
+
+def _facts_of(
     recipe: Recipe,
     unit: AgeUnit,
     training: Sequence[LabelledFilm],
     validation: Sequence[LabelledFilm],
-) -> None:
+    processes: int,
+) -> dict[str, Any]:
+    """What ``recipe.json`` says of a run, as it comes back from there."""
+    facts = {
+        "recipe": recipe.to_dict(),
+        "age_unit": asdict(unit),
+        "train": [film.id for film in training],
+        "validation": [film.id for film in validation],
+        "labels": film_labels([*training, *validation]),
+        "processes": processes,
+    }
+    return cast("dict[str, Any]", json.loads(json.dumps(facts)))
+
+
+def _claim_folder(folder: Path, facts: dict[str, Any]) -> None:
     """Write what the run is, or check that the run that is there is the same."""
-    text = json.dumps(
-        {
-            "recipe": recipe.to_dict(),
-            "age_unit": asdict(unit),
-            "train": [film.id for film in training],
-            "validation": [film.id for film in validation],
-        }
-    )
-    path = folder / "recipe.json"
-    if not path.exists():
-        write_text(path, text)
-    elif json.loads(path.read_text(encoding="utf-8")) != json.loads(text):
+    if not (folder / "recipe.json").exists():
+        write_text(folder / "recipe.json", json.dumps(facts))
+        return
+    # Early runs kept neither labels nor the number of their processes, which was 1.
+    there = {"labels": facts["labels"], "processes": 1, **run_facts(folder)}
+    differing = _differences(there, facts)
+    if differing:
+        shown = f"{', '.join(differing[:5])}{', ...' if len(differing) > 5 else ''}"
         raise RecipeError(
-            "recipe_changed", f"{folder} holds a run of another recipe or other films; choose another folder."
+            "recipe_changed",
+            f"{folder} holds a run that differs in {shown}; choose another folder, or start it as it was.",
         )
+
+
+def _differences(there: Any, here: Any, place: str = "") -> list[str]:
+    """Dotted names of the keys in which two nested dictionaries differ."""
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return [] if there == here else [place]
+    return [
+        found
+        for key in dict.fromkeys([*there, *here])
+        for found in _differences(there.get(key), here.get(key), f"{place}.{key}" if place else key)
+    ]
 
 
 def _optimizer(net: AgeNet, schedule: Schedule) -> torch.optim.Optimizer:

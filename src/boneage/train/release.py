@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -20,16 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.assessment import assess
-from boneage.bundle import Bundle
-from boneage.errors import RecipeError, Refusal, TableError
+from boneage.bundle import Bundle, MemberOutput
+from boneage.errors import BundleError, RecipeError, Refusal, TableError
+from boneage.estimate import interval_around
 from boneage.evaluate.metrics import concordance, mean_absolute_difference, root_mean_square_error
 from boneage.films import LabelledFilm
-from boneage.manifest import NAME
+from boneage.manifest import NAME, Familiar, Manifest, Member
 from boneage.radiograph import read_radiograph
 from boneage.sex import Sex
 from boneage.train.cache import Progress
-from boneage.train.export import BundleFacts, NetMember, parity, write_bundle
-from boneage.train.loop import AgeUnit, load_run, run_facts
+from boneage.train.export import NetMember, parity, write_bundle
+from boneage.train.loop import AgeUnit, film_labels, load_run, run_facts
 from boneage.train.nets.layers import AgeNet
 from boneage.train.recipe import Recipe
 from boneage.views import ViewSpec, cut_view
@@ -38,7 +38,10 @@ PARITY_FILMS = 200
 """Films on which torch and ONNX Runtime are held against each other."""
 
 PARITY_LIMIT_MONTHS = 0.05
-"""A larger difference is told in the log: weights of 16 bits, or the exporter, then cost more than they should."""
+"""A larger difference is refused: weights of 16 bits, or the exporter, then cost more than they should."""
+
+FAMILIAR_FILMS = 100
+"""With fewer validation films nothing is said of what is familiar to a net: its limit is an extreme percentile."""
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,7 @@ class ReleaseOptions:
         name, version, title: see `boneage.manifest.Manifest`; without a title the first run's recipe gives it.
         weights: ``last`` epoch, which no validation film has chosen, or ``best`` by validation MAD.
         data, licence: what the nets learnt from, and the terms of the weights.
+        mirror: each net is asked about the mirror image of a view too.
     """
 
     name: str
@@ -59,14 +63,22 @@ class ReleaseOptions:
     weights: Literal["last", "best"] = "last"
     data: str = ""
     licence: str = ""
+    mirror: bool = True
 
 
 @dataclass(frozen=True)
 class Released:
-    """The bundle, and by how many months its graphs differ at most from the nets on real films (None without films)."""
+    """What `release` made.
+
+    Attributes:
+        bundle: opened where it lies.
+        parity_months: by how much its graphs differ at most from the nets on real films; None without films.
+        validation_films: how many films the runs kept for validation in common, whether they were given or not.
+    """
 
     bundle: Bundle
     parity_months: float | None
+    validation_films: int
 
 
 @dataclass(frozen=True)
@@ -95,39 +107,81 @@ def release(
         directory: of the bundle; it appears there whole, with its figures.
         options: what it says of itself.
         films: those that the runs were trained on; the ones that all runs hold for validation give the bundle's
-            figures. Without films it has none.
+            figures, and what is familiar to its nets. Without films it has neither.
         overwrite: put it in the place of a bundle that is there.
         progress: wraps the films while they are assessed.
 
     Raises:
-        RecipeError: ``recipe_invalid`` if a run is missing, the runs were trained on different films, or their
-            folders' names cannot be those of members.
+        RecipeError: ``recipe_invalid`` if a run is missing, or the runs' folders' names cannot be those of members;
+            ``recipe_changed`` if a film has another label or sex than a run learnt.
         TableError: ``table_empty`` if the runs have no validation film in common among `films`, or none that can be
             read.
-        BundleError: see `boneage.train.export.write_bundle`.
+        BundleError: ``bundle_output`` if a graph answers otherwise than its net; see also
+            `boneage.train.export.write_bundle`.
     """
     trained = _load_runs(runs, options.weights)
-    validation = _common_validation(runs, films) if films else []
-    first = trained[0]
-    facts = BundleFacts(
+    common = set.intersection(*(set(run_facts(run)["validation"]) for run in runs))
+    finish = None
+    if films:
+        for run in runs:
+            _refuse_other_labels(run, films)
+        finish = _Finish(trained, _chosen(films, common), options.weights, progress)
+    facts = Manifest(
         name=options.name,
         version=options.version,
-        title=options.title or first.recipe.title,
+        title=options.title or trained[0].recipe.title,
         created=datetime.now(UTC).date().isoformat(),
-        age_mean_months=first.unit.mean_months,
-        age_spread_months=first.unit.spread_months,
         recipe={one.name: one.recipe.to_dict() for one in trained},
         data=options.data,
         licence=options.licence,
     )
-    bundle = write_bundle(
-        [NetMember(one.name, one.net, one.recipe.view) for one in trained],
-        facts,
-        directory,
-        overwrite=overwrite,
-        measure=partial(measure_bundle, films=validation, progress=progress) if films else None,
-    )
-    return Released(bundle, _largest_parity(trained, bundle, validation) if films else None)
+    members = [
+        NetMember(
+            one.name, one.net, one.recipe.view, one.unit.mean_months, one.unit.spread_months, mirror=options.mirror
+        )
+        for one in trained
+    ]
+    bundle = write_bundle(members, facts, directory, overwrite=overwrite, finish=finish)
+    return Released(bundle, finish.parity_months if finish else None, len(common))
+
+
+class _Finish:
+    """Gives a new bundle its figures, and refuses one whose graphs answer otherwise than the nets."""
+
+    def __init__(
+        self, trained: Sequence[_Trained], films: Sequence[LabelledFilm], weights: str, progress: Progress
+    ) -> None:
+        self.trained, self.films, self.weights, self.progress = trained, films, weights, progress
+        self.parity_months = 0.0
+
+    def __call__(self, bundle: Bundle) -> Manifest:
+        """The manifest with its figures and what is familiar to each member."""
+        watched = _Watched(bundle.directory, bundle.manifest, threads=bundle.threads)
+        metrics = measure_bundle(watched, self.films, progress=self.progress) | {"weights": self.weights}
+        self.parity_months = _largest_parity(self.trained, bundle, self.films)
+        members = tuple(replace(member, familiar=watched.familiar(member)) for member in bundle.members)
+        return replace(bundle.manifest, metrics=metrics, members=members)
+
+
+class _Watched(Bundle):
+    """A bundle that remembers the embeddings of all that it was asked about."""
+
+    def __init__(self, directory: Path, manifest: Manifest, *, threads: int) -> None:
+        super().__init__(directory, manifest, threads=threads)
+        self._embeddings: dict[str, list[NDArray[np.float32]]] = {member.name: [] for member in manifest.members}
+
+    def run_batch(
+        self, member: Member, views: NDArray[np.float32], sexes: Sequence[Sex], *, plain: bool = False
+    ) -> list[MemberOutput]:
+        """As of any bundle."""
+        outputs = super().run_batch(member, views, sexes, plain=plain)
+        self._embeddings[member.name] += [output.embedding for output in outputs]
+        return outputs
+
+    def familiar(self, member: Member) -> Familiar | None:
+        """What is familiar to a member after what it was asked; None after too little."""
+        embeddings = self._embeddings[member.name]
+        return Familiar.of(np.stack(embeddings)) if len(embeddings) >= FAMILIAR_FILMS else None
 
 
 def measure_bundle(bundle: Bundle, films: Sequence[LabelledFilm], *, progress: Progress = iter) -> dict[str, Any]:
@@ -151,6 +205,7 @@ def measure_bundle(bundle: Bundle, films: Sequence[LabelledFilm], *, progress: P
         "split": "validation",
         "films": len(answers),
     }
+    figures["interval_coverage"] = round(_coverage(labels, months, figures["rmse_months"]), 3)
     agreement = float(concordance(labels, months))
     if math.isfinite(agreement):
         figures["ccc"] = round(agreement, 4)
@@ -162,22 +217,32 @@ def measure_bundle(bundle: Bundle, films: Sequence[LabelledFilm], *, progress: P
 
 def _load_runs(runs: Sequence[Path], weights: str) -> list[_Trained]:
     names = [run.resolve().name.lower() for run in runs]
-    if not all(NAME.fullmatch(name) for name in names) or len(set(names)) != len(names):
+    if not names or not all(NAME.fullmatch(name) for name in names) or len(set(names)) != len(names):
         raise RecipeError(
             "recipe_invalid",
             f"Members are named after their runs' folders, which need different names of letters and digits: {names}.",
         )
-    trained = [_Trained(name, *load_run(run, weights)[:3]) for name, run in zip(names, runs, strict=True)]
-    if len({one.unit for one in trained}) != 1:
-        raise RecipeError("recipe_invalid", "Runs in one bundle must have been trained on the same films.")
-    return trained
+    return [_Trained(name, *load_run(run, weights)[:3]) for name, run in zip(names, runs, strict=True)]
 
 
-def _common_validation(runs: Sequence[Path], films: Sequence[LabelledFilm]) -> list[LabelledFilm]:
-    common = set.intersection(*(set(run_facts(run)["validation"]) for run in runs))
+def _refuse_other_labels(run: Path, films: Sequence[LabelledFilm]) -> None:
+    """Films are matched by their ids: refuse those that are not what the run learnt under the same ids."""
+    learnt = run_facts(run).get("labels", {})  # early runs did not keep them
+    differing = [id_ for id_, label in film_labels(films).items() if learnt.get(id_, label) != label]
+    if differing:
+        raise RecipeError(
+            "recipe_changed",
+            f"{len(differing)} of the films have another bone age or sex than {run} was trained with,"
+            f" {', '.join(differing[:3])} among them.",
+        )
+
+
+def _chosen(films: Sequence[LabelledFilm], common: Collection[str]) -> list[LabelledFilm]:
     chosen = [film for film in films if film.id in common]
     if not chosen:
         raise TableError("table_empty", "None of these films was kept for validation by all runs.")
+    if len(chosen) < len(common):
+        log.warning("only %d of the %d films that the runs kept for validation were given", len(chosen), len(common))
     return chosen
 
 
@@ -188,6 +253,12 @@ def _answers(bundle: Bundle, films: Iterable[LabelledFilm]) -> Iterator[tuple[La
             yield film, assess(film.image, film.sex, bundle).age_months
         except Refusal as refusal:
             log.warning("the film %s is left out of the figures: %s", film.id, refusal)
+
+
+def _coverage(labels: NDArray[np.float64], months: NDArray[np.float64], rmse_months: float) -> float:
+    """Share of the films, 0..1, whose label lies within the interval that is printed for them."""
+    intervals = [interval_around(float(age_months), rmse_months) for age_months in months]
+    return float(np.mean([low <= label <= high for label, (low, high) in zip(labels, intervals, strict=True)]))
 
 
 def _mad_by_sex(sexes: Sequence[Sex], labels: NDArray[np.float64], months: NDArray[np.float64]) -> Mapping[str, float]:
@@ -201,8 +272,11 @@ def _mad_by_sex(sexes: Sequence[Sex], labels: NDArray[np.float64], months: NDArr
 def _largest_parity(trained: Sequence[_Trained], bundle: Bundle, films: Sequence[LabelledFilm]) -> float:
     views = _views(films, {one.recipe.view for one in trained})
     largest = max(parity(one.net, bundle, views[one.recipe.view], member=one.name) for one in trained)
-    if largest > PARITY_LIMIT_MONTHS:
-        log.warning("torch and ONNX Runtime differ by %.3f months, more than %g", largest, PARITY_LIMIT_MONTHS)
+    if not largest <= PARITY_LIMIT_MONTHS:
+        raise BundleError(
+            "bundle_output",
+            f"The graphs answer otherwise than the nets: by {largest:.3f} months, more than {PARITY_LIMIT_MONTHS:g}.",
+        )
     return largest
 
 

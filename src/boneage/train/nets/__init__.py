@@ -8,25 +8,12 @@ from functools import partial
 from typing import Any
 
 from boneage.errors import RecipeError
-from boneage.train.nets.inception import InceptionNet, load_imagenet_weights
-from boneage.train.nets.layers import AgeHead, AgeNet, Explained
+from boneage.train.nets.inception import InceptionNet
+from boneage.train.nets.layers import AgeNet
 from boneage.train.nets.residual import ResidualNet
-from boneage.train.nets.souza import TABLE_I, Column, SouzaNet
+from boneage.train.nets.souza import TABLE_I, SouzaNet
 
-__all__ = [
-    "NETS",
-    "TABLE_I",
-    "AgeHead",
-    "AgeNet",
-    "Column",
-    "Explained",
-    "InceptionNet",
-    "ResidualNet",
-    "SouzaNet",
-    "build_net",
-    "load_imagenet_weights",
-    "net_options",
-]
+__all__ = ["NETS", "AgeNet", "build_net", "net_options"]
 
 NETS: dict[str, Callable[..., AgeNet]] = {
     **{f"souza-{letter.lower()}": partial(SouzaNet, column) for letter, column in TABLE_I.items()},

@@ -1,0 +1,216 @@
+"""Valid radiographs damaged in many ways, all from a seed, and what becomes of each when it is read."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from boneage.errors import Refusal
+from boneage.image_headers import PNG_SIGNATURE
+from boneage.radiograph import Radiograph, read_radiograph
+from tests.radiograph_files import FILM_SHAPE, VALID
+
+Mutation = Callable[[bytearray, np.random.Generator, list[bytes]], bytearray]
+_EXTREMES = (
+    b"\0",
+    b"\xff",
+    b"\x7f",
+    b"\x80",
+    b"\0\0",
+    b"\xff\xff",
+    b"\x7f\xff",
+    b"\xff\x7f",
+    b"\0\x80",
+    b"\x80\0",
+    b"\x01\0",
+)
+_WIDE_EXTREMES = (
+    b"\0\0\0\0",
+    b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff",
+    b"\xff\xff\xff\x7f",
+    b"\0\0\0\x10",
+    b"\0\0\x27\x10",
+)
+_CLAIMED_SIZES = (
+    (7900, 8000),
+    (9999, 9999),
+    (4600, 13700),
+    (64, 65535),
+    (1, 65535),
+    (65535, 65535),
+    (110, 60000),
+    (3000, 2500),
+)
+_SIGNATURES = (
+    PNG_SIGNATURE,
+    b"\xff\xd8\xff\xe0",
+    b"II*\0",
+    b"MM\0*",
+    b"RIFF\xff\xff\0\0WEBPVP8 ",
+    bytes(128) + b"DICM",
+    b"GIF89a",
+)
+
+
+def flip_bits(data: bytearray, rng: np.random.Generator, _others: list[bytes]) -> bytearray:
+    """1 to 30 bits anywhere."""
+    for _ in range(int(rng.integers(1, 31))):
+        data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
+    return data
+
+
+def flip_header_bits(data: bytearray, rng: np.random.Generator, _others: list[bytes]) -> bytearray:
+    """1 to 4 bits in the first 1,200 bytes."""
+    for _ in range(int(rng.integers(1, 5))):
+        data[int(rng.integers(min(len(data), 1200)))] ^= 1 << int(rng.integers(8))
+    return data
+
+
+def truncate(data: bytearray, rng: np.random.Generator, _others: list[bytes]) -> bytearray:
+    """Cut off anywhere, rather often in the header."""
+    return data[: int(len(data) * rng.random() ** 2)]
+
+
+def set_extremes(data: bytearray, rng: np.random.Generator, _others: list[bytes]) -> bytearray:
+    """Fields of the header to their extremes."""
+    for _ in range(int(rng.integers(1, 4))):
+        choice = _EXTREMES if rng.random() < 0.5 else _WIDE_EXTREMES
+        value = choice[int(rng.integers(len(choice)))]
+        at = int(rng.integers(min(len(data), 1200)))
+        data[at : at + len(value)] = value
+    return data
+
+
+def set_dicom_geometry(data: bytearray, rng: np.random.Generator, others: list[bytes]) -> bytearray:
+    """Rows, Columns, bits and the like (group 0028) to extremes; header extremes in other files."""
+    places = []
+    at = data.find(b"\x28\x00")
+    while at >= 0:
+        places.append(at)
+        at = data.find(b"\x28\x00", at + 1)
+    if not places or data[128:132] != b"DICM":
+        return set_extremes(data, rng, others)
+    for _ in range(int(rng.integers(1, 3))):
+        at = places[int(rng.integers(len(places)))] + 8
+        value = _EXTREMES[int(rng.integers(4, len(_EXTREMES)))]
+        data[at : at + 2] = value if rng.random() < 0.7 else rng.bytes(2)
+    return data
+
+
+def claim_size(data: bytearray, rng: np.random.Generator, _others: list[bytes]) -> bytearray:
+    """Another size wherever the film's stands: headers that agree with one another, and pixels that do not."""
+    (old_height, old_width), (height, width) = FILM_SHAPE, _CLAIMED_SIZES[int(rng.integers(len(_CLAIMED_SIZES)))]
+    replaced = bytes(data)
+    for order, kind in ((">", "HH"), ("<", "HH"), (">", "II"), ("<", "II")):
+        pack = struct.Struct(order + kind).pack
+        replaced = replaced.replace(pack(old_height, old_width), pack(height, width))
+        replaced = replaced.replace(pack(old_width, old_height), pack(width, height))
+    for tag, old, new in ((b"\x10\0", old_height, height), (b"\x11\0", old_width, width)):
+        for length in (b"US\x02\0", b"\x02\0\0\0"):
+            element = b"\x28\0" + tag + length
+            replaced = replaced.replace(element + struct.pack("<H", old), element + struct.pack("<H", new))
+    for entry_tag, old_side, new_side in (
+        (256, old_width, width),
+        (257, old_height, height),
+        (278, old_height, height),
+    ):
+        for type_code in (3, 4):
+            head = struct.pack("<HHI", entry_tag, type_code, 1)
+            replaced = replaced.replace(head + struct.pack("<I", old_side), head + struct.pack("<I", new_side))
+    return bytearray(replaced)
+
+
+def wrong_header(data: bytearray, rng: np.random.Generator, _others: list[bytes]) -> bytearray:
+    """The signature of another format, over the file's own or before it."""
+    signature = _SIGNATURES[int(rng.integers(len(_SIGNATURES)))]
+    keep = len(signature) if rng.random() < 0.5 else 0
+    return bytearray(signature) + data[keep:]
+
+
+def splice(data: bytearray, rng: np.random.Generator, others: list[bytes]) -> bytearray:
+    """Beginning of this file, end of another."""
+    other = others[int(rng.integers(len(others)))]
+    return data[: int(rng.integers(len(data)))] + other[int(rng.integers(len(other))) :]
+
+
+def shuffle_parts(data: bytearray, rng: np.random.Generator, _others: list[bytes]) -> bytearray:
+    """A stretch removed, doubled or overwritten with noise."""
+    start = int(rng.integers(len(data)))
+    end = start + int(rng.integers(1, 400))
+    kind = int(rng.integers(3))
+    if kind == 0:
+        return data[:start] + data[end:]
+    if kind == 1:
+        return data[:end] + data[start:]
+    return data[:start] + bytearray(rng.bytes(end - start)) + data[end:]
+
+
+MUTATIONS: tuple[Mutation, ...] = (
+    flip_bits,
+    flip_header_bits,
+    truncate,
+    set_extremes,
+    set_dicom_geometry,
+    claim_size,
+    wrong_header,
+    splice,
+    shuffle_parts,
+)
+
+
+def repair_png(data: bytearray) -> bytearray:
+    """Right checksums, so that the damage reaches the decoder."""
+    position = len(PNG_SIGNATURE)
+    while position + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        end = position + 12 + length
+        if end > len(data):
+            break
+        struct.pack_into(">I", data, end - 4, zlib.crc32(data[position + 4 : end - 4]))
+        position = end
+    return data
+
+
+def mutated_files(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
+    """Name of the format, and a damaged file, `count` times; the same for the same seed."""
+    names, contents = list(VALID), list(VALID.values())
+    for index in range(count):
+        rng = np.random.default_rng([seed, index])
+        name = names[index % len(names)]
+        data = bytearray(VALID[name])
+        for _ in range(1 if rng.random() < 0.8 else 2):
+            data = MUTATIONS[int(rng.integers(len(MUTATIONS)))](data, rng, contents) or bytearray(b"\0")
+        if data.startswith(PNG_SIGNATURE) and rng.random() < 0.7:
+            data = repair_png(data)
+        yield name, bytes(data)
+
+
+# reading
+
+
+def outcome_of(data: bytes) -> str:
+    """``readable``, the code of a refusal, or ``exception: `` and its kind."""
+    try:
+        radiograph = read_radiograph(data)
+    except Refusal as refusal:
+        return refusal.code
+    except Exception as error:  # what must not happen is what is counted here
+        return f"exception: {type(error).__name__}: {error}"
+    return "readable" if is_sound(radiograph) else "exception: pixels break the contract"
+
+
+def is_sound(radiograph: Radiograph) -> bool:
+    """Whether the pixels are what `Radiograph` promises."""
+    pixels = radiograph.pixels
+    return bool(
+        pixels.dtype == np.float32
+        and pixels.ndim == 2
+        and pixels.flags.c_contiguous
+        and np.isfinite(pixels).all()
+        and pixels.min() >= 0
+        and pixels.max() <= 1
+    )
