@@ -31,12 +31,6 @@ class RefusalCode(StrEnum):
     """A film of one even grey, or one that its DICOM window makes so: nothing to read."""
     SEX_MISSING = "sex_missing"
     """No sex was given. It is never guessed."""
-    NO_HAND = "no_hand"
-    """No hand was found on the film."""
-    SEVERAL_HANDS = "several_hands"
-    """More than one hand on the film."""
-    POINTS_UNCERTAIN = "points_uncertain"
-    """A hand was found, but not the points that register it."""
     ALL_REFUSED = "all_refused"
     """Of several films not one could be assessed: there is nothing to evaluate."""
 
@@ -71,7 +65,6 @@ class BundleError(BoneageError):
 
     ``bundle_not_found``: there is none at that place.
     ``bundle_invalid``: its manifest is not one.
-    ``bundle_version``: it was made for another version of the format.
     ``bundle_checksum``: a graph is not the file that the manifest names.
     ``bundle_mismatch``: manifest, graphs or runs do not go together.
     ``bundle_output``: a graph gave what is no answer.

@@ -28,8 +28,9 @@ class AgeEstimate:
         typical_error_months: mean absolute difference from readers on the bundle's validation films, of this sex where
             the manifest has it; None if the bundle was never validated. It speaks of films like those, not of this one.
         interval_months: (low, high): 1.96 root mean squared errors of the validation films on either side, cut at 0
-            and, unless the age itself lies above, at 228 months: no reader's age lies beyond. The readers' age would
-            lie within for about 95 % of such films; the reach is the same for every film. None without that figure.
+            and, unless the age itself lies above, at 228 months: no reader's age lies beyond. The reach
+            is the same for every film; how many validation films it held is `interval_coverage` in the metrics. None
+            without that figure.
         outside_range: the mean lay outside 0 to 228 months, where no reader's age lies: not a number to trust.
     """
 
