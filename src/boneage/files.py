@@ -24,7 +24,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         OSError: what writing met; it names `path` and not the temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem[:32]}-{secrets.token_hex(4)}{path.suffix}")
+    temporary = _beside(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -56,7 +56,7 @@ def ensure_writable(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    probe = path.with_name(f".{path.stem[:32]}-{secrets.token_hex(4)}{path.suffix}")
+    probe = _beside(path)
     try:
         probe.touch(exist_ok=False)
     except OSError as error:
@@ -83,3 +83,8 @@ def sha256_of(path: Path, max_bytes: int = MAX_HASHED_BYTES) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError):  # ValueError: a path that no file can have
         return None
+
+
+def _beside(path: Path) -> Path:
+    """A new hidden name in the same folder, with the same suffix."""
+    return path.with_name(f".{path.stem[:32]}-{secrets.token_hex(4)}{path.suffix}")

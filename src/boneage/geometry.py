@@ -108,6 +108,15 @@ def fit_inside(height: int, width: int, target_height: int, target_width: int) -
     )
 
 
+def averaged_down(pixels: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
+    """A picture (H, W) reduced by this factor, by the mean over areas; as it is where `zoom` is 1 or more."""
+    if zoom >= 1.0:
+        return pixels
+    rows, columns = pixels.shape
+    size = (max(1, round(columns * zoom)), max(1, round(rows * zoom)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
 def sample(
     pixels: NDArray[np.float32], transform: Transform, height: int, width: int, *, fill: float = 0.0
 ) -> NDArray[np.float32]:
@@ -124,16 +133,9 @@ def sample(
         width: of the target, pixels.
         fill: value outside the picture.
     """
-    density = OVERSAMPLING * transform.zoom
-    if density < 1.0:
-        rows, columns = pixels.shape
-        small = cv2.resize(
-            pixels,
-            (max(1, round(columns * density)), max(1, round(rows * density))),
-            interpolation=cv2.INTER_AREA,
-        )
-        transform = Transform.scale(columns / small.shape[1], rows / small.shape[0]).then(transform)
-        pixels = np.asarray(small, dtype=np.float32)
+    rows, columns = pixels.shape
+    pixels = averaged_down(pixels, OVERSAMPLING * transform.zoom)
+    transform = Transform.scale(columns / pixels.shape[1], rows / pixels.shape[0]).then(transform)
     # OpenCV puts the centre of the first pixel at 0, we at 0.5.
     to_index = Transform.shift(0.5, 0.5).then(transform).then(Transform.shift(-0.5, -0.5))
     sampled = cv2.warpAffine(

@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from boneage.errors import Refusal, RefusalCode
-from boneage.geometry import Transform, fit_inside, sample
+from boneage.geometry import Transform, averaged_down, fit_inside, sample
 
 Region = Literal["radiograph"]
 GreyRule = Literal["minmax", "percentile"]
@@ -79,11 +78,7 @@ def measure_grey(pixels: NDArray[np.float32], rule: GreyRule) -> GreyScale:
     Raises:
         Refusal: ``no_contrast`` if the film is of one grey.
     """
-    height, width = pixels.shape
-    zoom = _OVERVIEW_SIDE / max(height, width)
-    if zoom < 1.0:
-        size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
-        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+    pixels = averaged_down(pixels, _OVERVIEW_SIDE / max(pixels.shape))
     bounds = (0.0, 100.0) if rule == "minmax" else (0.5, 99.5)
     low, high = (float(value) for value in np.percentile(pixels, bounds))
     if not high - low > 1e-4:

@@ -15,15 +15,12 @@ def sample(path: Path, force: bool) -> None:
 
     It is no patient: what the nets answer for it means nothing.
     """
-    import tempfile
-
     from boneage.files import written_whole
-    from boneage.phantom import write_sample
+    from boneage.phantom import sample_png
 
     if path.suffix.lower() != ".png":
         raise click.UsageError(f"The phantom is a PNG: {path} must end with .png.")
-    with tempfile.TemporaryDirectory() as folder:
-        drawn = write_sample(Path(folder) / "sample.png").read_bytes()
+    drawn = sample_png()
     if path.exists() and not force and path.read_bytes() != drawn:
         raise click.UsageError(f"{path} is there already and is another file; --force replaces it.")
     with written_whole(path) as temporary:

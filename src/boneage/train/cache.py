@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from boneage.errors import Refusal, RefusalCode, TableError
 from boneage.films import LabelledFilm
+from boneage.geometry import averaged_down
 from boneage.radiograph import READER_VERSION, read_radiograph
 from boneage.views import GreyRule, GreyScale, measure_grey
 
@@ -143,14 +143,14 @@ def _write(films: Sequence[LabelledFilm], folder: Path, longest_side: int, progr
     with (folder / "pixels.bin").open("wb") as file:
         for film in progress(films):
             try:
-                pixels = _reduce(read_radiograph(film.image).pixels, longest_side)
+                pixels = read_radiograph(film.image).pixels
             except Refusal as refusal:
                 if refusal.code == RefusalCode.NOT_FOUND:
                     raise _missing(film, refusal.message) from refusal
                 refused[film.id] = refusal.code
                 continue
-            stored = _stored(pixels)
-            entries[film.id] = (offset, *pixels.shape, stored.itemsize)
+            stored = _stored(averaged_down(pixels, longest_side / max(pixels.shape)))
+            entries[film.id] = (offset, stored.shape[0], stored.shape[1], stored.itemsize)
             file.write(stored.tobytes())
             padding = stored.nbytes % 2  # films of two bytes must begin at an even one
             file.write(bytes(padding))
@@ -167,13 +167,3 @@ def _stored(pixels: NDArray[np.float32]) -> NDArray[np.uint8] | NDArray[np.uint1
     if np.array_equal(short.astype(np.float32) / np.float32(255), pixels):
         return short
     return np.rint(pixels.astype(np.float64) * 65535).astype(np.uint16)
-
-
-def _reduce(pixels: NDArray[np.float32], longest_side: int) -> NDArray[np.float32]:
-    """At most so many pixels long, by the mean over areas."""
-    rows, columns = pixels.shape
-    zoom = longest_side / max(rows, columns)
-    if zoom >= 1.0:
-        return pixels
-    size = (max(1, round(columns * zoom)), max(1, round(rows * zoom)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)

@@ -521,11 +521,17 @@ def _open_cache(
     fabric: Fabric, recipe: Recipe, films: Sequence[LabelledFilm], folder: Path, *, quiet: bool
 ) -> FilmCache:
     """Build the cache in one process, open it in all."""
-    side = recipe.data.longest_side
+    if not fabric.is_global_zero:
+        fabric.barrier()
+    cache = build_cache(
+        films,
+        folder,
+        longest_side=recipe.data.longest_side,
+        progress=lambda items: _bar(items, "decoding", quiet=quiet),
+    )
     if fabric.is_global_zero:
-        build_cache(films, folder, longest_side=side, progress=lambda items: _bar(items, "decoding", quiet=quiet))
-    fabric.barrier()
-    return build_cache(films, folder, longest_side=side)
+        fabric.barrier()
+    return cache
 
 
 def _readable(films: Sequence[LabelledFilm], cache: FilmCache, split: str) -> list[LabelledFilm]:
