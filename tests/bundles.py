@@ -6,6 +6,7 @@ Its map is true Grad-CAM: it sums, over places, to the age less the constant and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +16,22 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from boneage.bundle import Bundle
-from boneage.manifest import Familiar, Manifest, Member, SelfTest, file_sha256, write_manifest
+from boneage.manifest import (
+    Familiar,
+    HandGraph,
+    HandGraphs,
+    Manifest,
+    Member,
+    SelfTest,
+    file_sha256,
+    write_manifest,
+)
 from boneage.sex import Sex
 from boneage.views import CellGrid, ViewSpec
+from tests.hand_graphs import LOCATE_VIEW, MASK_VIEW, REFINE_VIEW, mask_graph, points_graph
 
 TINY_VIEW = ViewSpec(height=64, width=48)
+REGION_VIEWS = (ViewSpec("A", 64, 48, "hand"), ViewSpec("B", 48, 48, "hand"), ViewSpec("C", 24, 56, "hand"))
 STRIDE = 4
 EVEN_CELLS = CellGrid(STRIDE, STRIDE / 2)
 """The activation map is (h / STRIDE, w / STRIDE)."""
@@ -40,10 +52,12 @@ def tiny_bundle(
     name: str = "tiny",
     members: int = 1,
     view: ViewSpec = TINY_VIEW,
+    views: Sequence[ViewSpec] | None = None,
     metrics: dict[str, object] | None = None,
     distribution: bool = False,
     mirror: bool = False,
     familiar: Familiar | None = None,
+    hand: bool = False,
 ) -> Path:
     """Write a bundle into a new folder and return the folder.
 
@@ -52,10 +66,12 @@ def tiny_bundle(
         name: in the manifest.
         members: how many; the second says 6 months more than the first, and so on. Their weights are 1, 2, ...
         view: of all members; height and width are multiples of 4.
+        views: of the members, one each, in the place of `members` and `view`.
         metrics: `METRICS` if not given; ``{}`` for a bundle that was never validated.
         distribution: whether the graphs give an age distribution too.
         mirror: whether the members are asked about mirror images too.
         familiar: of all members; the embedding has 4 places.
+        hand: whether it has nets that find the phantom's hand (`tests.hand_graphs`).
     """
     directory = Path(directory)
     directory.mkdir()
@@ -63,13 +79,13 @@ def tiny_bundle(
         _write_member(
             directory,
             f"member-{number}",
-            tiny_graph(view, shift_months=6.0 * number, distribution=distribution),
-            view,
+            tiny_graph(spec, shift_months=6.0 * number, distribution=distribution),
+            spec,
             1.0 + number,
             mirror=mirror,
             familiar=familiar,
         )
-        for number in range(members)
+        for number, spec in enumerate([view] * members if views is None else views)
     )
     manifest = Manifest(
         name=name,
@@ -77,6 +93,7 @@ def tiny_bundle(
         title="A tiny bundle for tests",
         created="2025-01-01",
         members=entries,
+        hand=write_hand_nets(directory) if hand else None,
         recipe={"net": {"name": "tiny"}},
         metrics=dict(METRICS) if metrics is None else metrics,
         data="drawn phantoms",
@@ -94,6 +111,24 @@ def ask_all(directory: Path, manifest: Manifest) -> SelfTest:
         for sex, age_months in bundle.ask_phantom(member).items():
             ages[sex][member.name] = age_months
     return SelfTest(ages)
+
+
+def write_hand_nets(directory: Path, *, spread_pixels: float = 0.05, hands: int = 1) -> HandGraphs:
+    """Write the three graphs that find the phantom's hand into a folder, as `tests.hand_graphs.points_graph`."""
+    locate, refine = (
+        points_graph(view, spread_pixels=spread_pixels, hands=hands) for view in (LOCATE_VIEW, REFINE_VIEW)
+    )
+    return HandGraphs(
+        mask=_write_hand_net(directory, "mask", MASK_VIEW, mask_graph(MASK_VIEW)),
+        locate=_write_hand_net(directory, "locate", LOCATE_VIEW, locate),
+        refine=_write_hand_net(directory, "refine", REFINE_VIEW, refine),
+    )
+
+
+def _write_hand_net(directory: Path, name: str, view: ViewSpec, graph: onnx.ModelProto) -> HandGraph:
+    path = directory / f"hand-{name}.onnx"
+    path.write_bytes(graph.SerializeToString())
+    return HandGraph(path.name, file_sha256(path), view.height, view.width)
 
 
 def _write_member(

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from boneage.assessment import Assessment, FlagCode, age_in_words, assess
+from boneage.assessment import (
+    FLAG_TEXTS,
+    Assessment,
+    FlagCode,
+    age_in_words,
+    assess,
+    hand_rotation_degrees,
+    region_in_words,
+)
 from boneage.bundle import Bundle
 from boneage.errors import BundleError, Refusal
 from boneage.explain import Evidence
 from boneage.manifest import Familiar, read_manifest, write_manifest
-from boneage.phantom import draw_hand, write_sample
+from boneage.phantom import draw_hand, phantom_points, write_sample
 from boneage.radiograph import Radiograph, read_radiograph
 from boneage.sex import Sex
 from boneage.views import CellGrid, ViewSpec, cut_view
-from tests.bundles import tiny_bundle
+from tests.bundles import METRICS, REGION_VIEWS, tiny_bundle
 
 FloatArray = NDArray[np.floating]
 
@@ -80,9 +89,9 @@ def test_the_answer_is_that_of_the_members_on_the_views_they_ask_for(png: Path, 
 def test_a_view_that_members_share_is_cut_once(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[ViewSpec] = []
 
-    def counted(pixels: FloatArray, spec: ViewSpec) -> FloatArray:
+    def counted(pixels: FloatArray, spec: ViewSpec, **options: Any) -> FloatArray:
         asked.append(spec)
-        return cut_view(pixels, spec)
+        return cut_view(pixels, spec, **options)
 
     monkeypatch.setattr("boneage.assessment.cut_view", counted)
     assess(png, "F", bundle)
@@ -287,6 +296,167 @@ def test_an_empty_map_is_told_and_not_invented(png: Path, bundle: Bundle, monkey
     beside[8, 0] = 3.0  # in the padding of the square view, beside the tall film
     change_answers(monkeypatch, activation=beside)
     assert assess(png, "F", bundle).has_flag(FlagCode.NO_ACTIVATION)
+
+
+def test_every_doubt_has_its_sentence_and_every_sentence_its_doubt(png: Path, bundle: Bundle) -> None:
+    assert {key.partition(".")[0] for key in FLAG_TEXTS} == {code.value for code in FlagCode}
+    flags = assess(png, "F", Bundle(bundle.directory, replace(bundle.manifest, metrics={}))).flags
+    assert flags  # of a bundle that was never validated
+    for flag in flags:
+        assert flag.message == FLAG_TEXTS[flag.text].format(**flag.values)
+        assert flag.text.partition(".")[0] == flag.code.value
+
+
+# --- the hand, found and registered ---
+
+TURNS: dict[str, tuple[Callable[[FloatArray], FloatArray], float]] = {
+    "upright": (lambda film: film, 0.0),
+    "quarter": (lambda film: np.rot90(film, -1), 90.0),
+    "half": (lambda film: film[::-1, ::-1], 180.0),
+    "mirrored": (lambda film: film[:, ::-1], 0.0),
+    "inverted": (lambda film: 1 - film, 0.0),
+    "upside down and inverted": (lambda film: 1 - film[::-1], 180.0),
+}
+
+
+@pytest.fixture(scope="module")
+def by_regions(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return Bundle.open(tiny_bundle(tmp_path_factory.mktemp("bundle") / "regions", views=REGION_VIEWS, hand=True))
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("phantoms")
+    drawn = draw_hand(height=1000, width=750)
+    return {
+        name: save(folder / f"{number}.png", np.ascontiguousarray(turned(drawn)))
+        for number, (name, (turned, _)) in enumerate(TURNS.items())
+    }
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_a_hand_is_the_same_hand_however_its_film_lies(
+    phantoms: dict[str, Path], by_regions: Bundle, name: str
+) -> None:
+    upright, turned = (assess(phantoms[one], "F", by_regions) for one in ("upright", name))
+    assert turned.age_months == pytest.approx(upright.age_months, abs=0.5)
+    assert turned.region_ages_months == pytest.approx(upright.region_ages_months, abs=1.0)
+    hand = turned.hand
+    assert hand is not None
+    mirrored, inverted = name in {"mirrored", "upside down and inverted"}, "inverted" in name
+    assert (hand.mirrored, hand.inverted) == (mirrored, inverted)
+    off = (hand_rotation_degrees(hand) - TURNS[name][1] + 180) % 360 - 180
+    assert abs(off) < 3
+    raised = codes(turned)
+    assert (FlagCode.READ_MIRRORED in raised, FlagCode.READ_INVERTED in raised) == (mirrored, inverted)
+    assert FlagCode.PHANTOM in raised and FlagCode.LOOKS_INVERTED not in raised
+
+
+def test_the_hand_is_told_in_pixels_of_the_film(phantoms: dict[str, Path], by_regions: Bundle) -> None:
+    said = json.loads(json.dumps(assess(phantoms["upright"], "F", by_regions).to_json(), allow_nan=False))
+    points = phantom_points(height=1000, width=750)
+    found = [said["hand"]["points"][name] for name in ("middle_tip", "thumb_tip", "capitate")]
+    length = float(np.linalg.norm(points[0] - points[2]))
+    np.testing.assert_allclose(np.array(found), points, atol=0.02 * length)
+    assert said["hand"]["length_pixels"] == pytest.approx(length, rel=0.02)
+    assert said["hand"]["rotation_degrees"] == pytest.approx(0.5, abs=2)
+    assert (said["hand"]["mirrored"], said["hand"]["inverted"]) == (False, False)
+    assert 0 <= said["hand"]["spread"] < 0.05
+    assert set(said["timings_ms"]) == {"read", "find", "cut", "run", "combine", "draw", "total"}
+    assert set(said["region_ages_months"]) == {"A", "B", "C"}
+    assert said["schema"] == 1
+
+
+def test_a_film_with_dark_bone_is_shown_with_bright_bone(phantoms: dict[str, Path], by_regions: Bundle) -> None:
+    upright, inverted = (assess(phantoms[one], "F", by_regions) for one in ("upright", "inverted"))
+    np.testing.assert_allclose(inverted.picture.astype(int), upright.picture.astype(int), atol=2)
+    assert inverted.has_flag(FlagCode.PHANTOM)  # as it is shown
+
+
+def test_the_heat_map_turns_with_the_film(phantoms: dict[str, Path], by_regions: Bundle) -> None:
+    upright, half, mirrored = (
+        assess(phantoms[one], "F", by_regions).heat_map((200, 150)).values for one in ("upright", "half", "mirrored")
+    )
+    assert np.abs(upright - upright[::-1, ::-1]).mean() > 0.05  # or anything would pass
+    assert np.abs(half[::-1, ::-1] - upright).mean() < 0.02
+    assert np.abs(mirrored[:, ::-1] - upright).mean() < 0.02
+
+
+def test_a_place_outside_every_region_has_no_heat(phantoms: dict[str, Path], tmp_path: Path) -> None:
+    carpal = Bundle.open(tiny_bundle(tmp_path / "carpal", view=REGION_VIEWS[1], hand=True))
+    assessment = assess(phantoms["upright"], "F", carpal)
+    assert assessment.regions == ("B",) and assessment.region_ages_months == {}
+    values = assessment.heat_map((1000, 750)).values
+    assert values[700, 384] > 0  # the capitate
+    assert not values[:500].any()
+
+
+def test_a_bundle_that_looks_for_the_hand_refuses_where_there_is_none(tmp_path: Path) -> None:
+    whole = Bundle.open(tiny_bundle(tmp_path / "whole", hand=True))  # though its member reads the whole film
+    empty = np.full((400, 300), 0.05, np.float32)
+    empty[180:215, 130:160] = 0.8
+    empty += 0.01 * np.random.default_rng(0).standard_normal(empty.shape, dtype=np.float32)
+    with pytest.raises(Refusal) as caught:
+        assess(save(tmp_path / "empty.png", empty), "F", whole)
+    assert caught.value.code == "no_hand"
+    assert assess(save(tmp_path / "hand.png", draw_hand(height=1000, width=750)), "F", whole).hand is not None
+
+
+def test_a_bundle_without_hand_nets_looks_for_no_hand(png: Path, bundle: Bundle) -> None:
+    said = assess(png, "F", bundle).to_json()
+    assert said["hand"] is None and said["region_ages_months"] == {} and "find" not in said["timings_ms"]
+
+
+def test_a_bundle_of_hand_nets_alone_gives_no_age(png: Path, by_regions: Bundle) -> None:
+    with pytest.raises(BundleError) as caught:
+        assess(png, "F", Bundle(by_regions.directory, replace(by_regions.manifest, members=())))
+    assert caught.value.code == "bundle_mismatch"
+
+
+@pytest.mark.parametrize(("limit", "doubted"), [(0.01, True), (200.0, False), (None, False)])
+def test_regions_that_disagree_more_than_in_validation_are_told(
+    phantoms: dict[str, Path], by_regions: Bundle, limit: float | None, doubted: bool
+) -> None:
+    metrics = dict(METRICS) if limit is None else METRICS | {"region_spread_months": limit}
+    assessment = assess(
+        phantoms["upright"], "F", Bundle(by_regions.directory, replace(by_regions.manifest, metrics=metrics))
+    )
+    assert assessment.has_flag(FlagCode.REGIONS_DISAGREE) is doubted
+    if doubted:
+        (flag,) = (one for one in assessment.flags if one.code is FlagCode.REGIONS_DISAGREE)
+        ages = assessment.region_ages_months
+        assert flag.values["spread_months"] == max(ages.values()) - min(ages.values())
+        assert {flag.values["highest"], flag.values["lowest"]} <= set(ages)
+
+
+@pytest.mark.parametrize(("name", "doubted"), [("upright", True), ("mirrored", False)])
+def test_a_right_hand_that_was_read_as_a_left_one_is_not_doubted_for_its_side(
+    phantoms: dict[str, Path], by_regions: Bundle, monkeypatch: pytest.MonkeyPatch, name: str, doubted: bool
+) -> None:
+    change_facts(monkeypatch, side="R")
+    assert assess(phantoms[name], "F", by_regions).has_flag(FlagCode.RIGHT_HAND_DECLARED) is doubted
+
+
+def test_a_hand_with_fewer_pixels_than_a_net_looks_at_is_doubted(
+    phantoms: dict[str, Path], by_regions: Bundle, tmp_path: Path
+) -> None:
+    assert not assess(phantoms["upright"], "F", by_regions).has_flag(FlagCode.LOW_RESOLUTION)
+    fine = Bundle.open(tiny_bundle(tmp_path / "fine", view=ViewSpec("B", 400, 400, "hand"), hand=True))
+    (flag,) = (one for one in assess(phantoms["upright"], "F", fine).flags if one.code is FlagCode.LOW_RESOLUTION)
+    assert flag.text == "low_resolution.hand"
+    assert flag.values["view_pixels"] == pytest.approx(400 / 750 * 1500)
+    assert flag.values["pixels"] == pytest.approx(537, rel=0.02)
+
+
+def test_an_age_distribution_is_told_where_a_net_gives_one(png: Path, bundle: Bundle, tmp_path: Path) -> None:
+    assert "age_distribution" not in assess(png, "F", bundle).to_json()
+    spread = Bundle.open(tiny_bundle(tmp_path / "spread", distribution=True))
+    told = assess(png, "F", spread).to_json()["age_distribution"]
+    assert len(told) == 240 and told[0] == 0.00417
+
+
+def test_regions_in_words() -> None:
+    assert region_in_words("B") == "B carpal bones" and region_in_words("radiograph") == "whole film"
 
 
 # --- the heat map ---

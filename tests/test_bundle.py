@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ from hypothesis import strategies as st
 
 import boneage.bundle
 from boneage.bundle import Bundle, list_bundles
-from boneage.errors import BundleError
-from boneage.manifest import Familiar, Member, SelfTest, file_sha256, read_manifest, write_manifest
-from boneage.phantom import draw_hand
+from boneage.errors import BundleError, Refusal
+from boneage.manifest import Familiar, SelfTest, file_sha256, read_manifest, write_manifest
+from boneage.phantom import draw_hand, phantom_points
 from boneage.sex import Sex
 from boneage.views import ViewSpec, cut_view
-from tests.bundles import TINY_VIEW, tiny_bundle, tiny_graph
+from tests.bundles import REGION_VIEWS, TINY_VIEW, tiny_bundle, tiny_graph
+from tests.hand_graphs import LOCATE_VIEW, MASK_VIEW, REFINE_VIEW, mask_graph, points_graph
 
 BOTH = (Sex.FEMALE, Sex.MALE)
 
@@ -242,9 +244,9 @@ def test_sessions_are_made_once_though_many_threads_ask(folder: Path, monkeypatc
     loaded: list[str] = []
     load = boneage.bundle._load
 
-    def counting(graph: bytes, member: Member, threads: int) -> Any:
-        loaded.append(member.name)
-        return load(graph, member, threads)
+    def counting(graph: bytes, name: str, threads: int) -> Any:
+        loaded.append(name)
+        return load(graph, name, threads)
 
     monkeypatch.setattr(boneage.bundle, "_load", counting)
     ages: list[float] = []
@@ -259,7 +261,7 @@ def test_sessions_are_made_once_though_many_threads_ask(folder: Path, monkeypatc
         asker.start()
     for asker in askers:
         asker.join()
-    assert loaded == [bundle.members[0].name]
+    assert loaded == [bundle.members[0].graph]
     assert len(ages) == 8
     assert len(set(ages)) == 1
 
@@ -375,3 +377,157 @@ def test_graphs_that_break_the_contract_are_refused(folder: Path, graph: onnx.Mo
     bundle = exchange_graph(folder, graph)
     assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_mismatch"
     assert failed_checks(bundle) == ["signature member-0", "self-test member-0"]
+
+
+# --- hand nets ---
+
+
+@pytest.fixture(scope="module")
+def finder(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle with hand nets and a member for each region, that tests only read."""
+    folder = tmp_path_factory.mktemp("bundles") / "finder"
+    return Bundle.open(tiny_bundle(folder, name="finder", views=REGION_VIEWS, hand=True), threads=1)
+
+
+@pytest.fixture
+def finder_copy(tmp_path: Path, finder: Bundle) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(finder.directory, tmp_path / "finder"))
+
+
+def exchange_hand_graph(folder: Path, name: str, graph: onnx.ModelProto) -> Bundle:
+    """Put another graph in a hand net's place, with a checksum that fits."""
+    manifest = read_manifest(folder)
+    assert manifest.hand is not None
+    net = manifest.hand.by_name()[name]
+    (folder / net.graph).write_bytes(graph.SerializeToString())
+    net = replace(net, sha256=file_sha256(folder / net.graph))
+    nets = replace(manifest.hand, **{name: net})  # type: ignore[arg-type]  # the name of a graph, not the limits
+    write_manifest(replace(manifest, hand=nets), folder)
+    return Bundle.open(folder, threads=1)
+
+
+PHANTOM = draw_hand(9.0, height=500, width=375)
+
+
+def test_the_phantoms_hand_is_found(finder: Bundle) -> None:
+    assert finder.finds_hands
+    hand = finder.find_hand(PHANTOM)
+    points_xy = phantom_points(height=500, width=375)
+    assert np.abs(hand.points_xy - points_xy).max() < 0.03 * hand.length_pixels
+    assert (hand.mirrored, hand.inverted) == (False, False)
+    assert hand.mask.shape == (MASK_VIEW.height, MASK_VIEW.width)
+
+
+def test_members_of_regions_pass_their_self_test_whatever_the_hand_nets_say(finder: Bundle) -> None:
+    results = finder.check()
+    assert all(result.passed for result in results), results
+    names = [result.name for result in results]
+    assert {f"checksum hand net {name}" for name in ("mask", "locate", "refine")} <= set(names)
+    assert "signature of the hand nets" in names
+
+
+def test_a_bundle_of_hand_nets_alone_is_whole(tmp_path: Path) -> None:
+    alone = Bundle.open(tiny_bundle(tmp_path / "alone", views=(), hand=True, metrics={}))
+    assert alone.members == alone.members_for(Sex.MALE) == ()
+    assert all(result.passed for result in alone.check())
+    assert alone.find_hand(PHANTOM).spread < 0.05
+
+
+def test_a_bundle_without_hand_nets_says_so(shared: Bundle) -> None:
+    assert not shared.finds_hands
+    assert code_of(lambda: shared.find_hand(PHANTOM)) == "bundle_mismatch"
+
+
+@pytest.mark.parametrize("name", ["mask", "locate", "refine"])
+def test_a_damaged_or_exchanged_hand_net_is_not_run(finder_copy: Path, name: str) -> None:
+    bundle = Bundle.open(finder_copy)
+    graph = finder_copy / f"hand-{name}.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1])
+    assert code_of(lambda: bundle.find_hand(PHANTOM)) == "bundle_checksum"
+    assert code_of(lambda: Bundle.open(finder_copy)) == "bundle_checksum"
+    graph.unlink()
+    assert code_of(lambda: Bundle.open(finder_copy)) == "bundle_invalid"
+
+
+@pytest.mark.parametrize(
+    ("name", "graph"),
+    [
+        ("mask", points_graph(LOCATE_VIEW)),  # another output
+        ("mask", mask_graph(ViewSpec("radiograph", 96, 128, "percentile"))),  # another view
+        ("locate", mask_graph(LOCATE_VIEW)),
+        ("refine", points_graph(LOCATE_VIEW)),
+    ],
+    ids=["points for a mask", "another view", "mask for points", "view of another net"],
+)
+def test_hand_nets_that_break_the_contract_are_refused(finder_copy: Path, name: str, graph: onnx.ModelProto) -> None:
+    bundle = exchange_hand_graph(finder_copy, name, graph)
+    assert code_of(lambda: bundle.find_hand(PHANTOM)) == "bundle_mismatch"
+    assert failed_checks(bundle) == ["signature of the hand nets"]
+
+
+def with_constant(name: str, output: str, view: ViewSpec, value: np.ndarray) -> onnx.ModelProto:
+    """The graph of a hand net, but one output is this, whatever it sees."""
+    model = mask_graph(view) if name == "mask" else points_graph(view)
+    for node in model.graph.node:
+        for place, made in enumerate(node.output):
+            if made == output:
+                node.output[place] = "unused"
+    added = onnx.helper.make_node("Constant", [], [output], value=onnx.numpy_helper.from_array(value))
+    model.graph.node.append(added)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "view", "shape"),
+    [
+        ("mask", "hand", MASK_VIEW, (1, MASK_VIEW.height, MASK_VIEW.width)),
+        ("locate", "points", LOCATE_VIEW, (1, 3, 2)),
+        ("locate", "spread", LOCATE_VIEW, (1, 3)),
+        ("refine", "hands", REFINE_VIEW, (1, 3)),
+    ],
+)
+def test_what_a_hand_net_says_that_is_not_finite_never_becomes_an_answer(
+    finder_copy: Path, name: str, output: str, view: ViewSpec, shape: tuple[int, ...]
+) -> None:
+    for value in (np.nan, np.inf):
+        graph = with_constant(name, output, view, np.full(shape, value, np.float32))
+        bundle = exchange_hand_graph(finder_copy, name, graph)
+        assert code_of(partial(bundle.find_hand, PHANTOM)) == "bundle_output"
+
+
+def test_an_answer_of_another_shape_is_refused(finder_copy: Path) -> None:
+    graph = with_constant("locate", "points", LOCATE_VIEW, np.zeros((1, 4, 2), np.float32))
+    bundle = exchange_hand_graph(finder_copy, "locate", graph)
+    assert code_of(lambda: bundle.find_hand(PHANTOM)) == "bundle_mismatch"
+
+
+def test_the_limits_of_the_manifest_hold(finder_copy: Path) -> None:
+    manifest = read_manifest(finder_copy)
+    assert manifest.hand is not None
+    strict = replace(manifest.hand, limits=replace(manifest.hand.limits, largest_spread=0.0))
+    write_manifest(replace(manifest, hand=strict), finder_copy)
+    with pytest.raises(Refusal) as refusal:
+        Bundle.open(finder_copy).find_hand(PHANTOM)
+    assert refusal.value.code == "points_uncertain"
+
+
+def test_hand_nets_are_loaded_once_though_many_threads_ask(finder_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.open(finder_copy, threads=1)
+    loaded: list[str] = []
+    load = boneage.bundle._load
+
+    def counting(graph: bytes, name: str, threads: int) -> Any:
+        loaded.append(name)
+        return load(graph, name, threads)
+
+    monkeypatch.setattr(boneage.bundle, "_load", counting)
+    found: list[np.ndarray] = []
+    askers = [threading.Thread(target=lambda: found.append(bundle.find_hand(PHANTOM).points_xy)) for _ in range(6)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert sorted(loaded) == ["hand-locate.onnx", "hand-mask.onnx", "hand-refine.onnx"]
+    assert len(found) == 6
+    assert all(np.array_equal(points_xy, found[0]) for points_xy in found)

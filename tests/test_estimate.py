@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from boneage.bundle import MemberOutput
 from boneage.errors import BundleError
-from boneage.estimate import combine
+from boneage.estimate import combine, region_ages
 from boneage.manifest import Manifest, read_manifest
 from boneage.sex import Sex
+from boneage.views import ViewSpec
 from tests.bundles import tiny_bundle
 
 ages = st.floats(-50, 400)
@@ -100,3 +101,37 @@ def test_what_is_no_number_never_becomes_an_age(manifest: Manifest, age: float) 
     with pytest.raises(BundleError) as caught:
         combine(said(100.0, age), manifest)
     assert caught.value.code == "bundle_output"
+
+
+@given(st.lists(ages, min_size=3, max_size=3))
+def test_each_region_has_the_weighted_mean_of_its_members(manifest: Manifest, told: list[float]) -> None:
+    first, second, third = manifest.members  # of the weights 1, 2 and 3
+    carpal, hand = ViewSpec("B", 48, 48, "hand"), ViewSpec("A", 64, 48, "hand")
+    members = (replace(first, view=carpal), replace(second, view=hand), replace(third, view=carpal))
+    regions = region_ages(combine(said(*told), manifest).member_ages_months, replace(manifest, members=members))
+    assert list(regions) == ["B", "A"]
+    assert regions["A"] == pytest.approx(told[1]) and regions["B"] == pytest.approx((told[0] + 3 * told[2]) / 4)
+    assert list(region_ages({"member-1": told[1], "member-2": told[2]}, replace(manifest, members=members))) == [
+        "A",
+        "B",
+    ]
+
+
+def test_one_region_has_nothing_to_be_compared_with(manifest: Manifest) -> None:
+    assert region_ages({"member-0": 90.0, "member-1": 100.0}, manifest) == {}
+
+
+@given(st.integers(0, 239), st.integers(0, 239), st.booleans())
+def test_the_distribution_is_the_weighted_mean_over_the_members_that_give_one(
+    manifest: Manifest, first: int, third: int, third_gives: bool
+) -> None:
+    outputs = said(100.0, 110.0, 120.0)
+    certain = np.eye(240, dtype=np.float32)
+    outputs["member-0"] = replace(outputs["member-0"], age_distribution=certain[first])
+    if third_gives:
+        outputs["member-2"] = replace(outputs["member-2"], age_distribution=certain[third])
+    expected = certain[first] / 4 + 3 * certain[third] / 4 if third_gives else certain[first]
+    spread = combine(outputs, manifest).age_distribution
+    assert spread is not None and spread.shape == (240,)
+    np.testing.assert_allclose(spread, expected, atol=1e-12)
+    assert combine(said(100.0), manifest).age_distribution is None

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,12 +11,15 @@ from boneage.explain import (
     HeatMap,
     display_picture,
     display_size,
+    encode_picture,
     heat_map,
+    mark_hand,
     mean_heat_map,
     overlay,
     scale_colours,
 )
 from boneage.geometry import Transform
+from boneage.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, Hand, Region
 from boneage.views import CellGrid, ViewSpec, view_transform
 
 FloatArray = NDArray[np.float32]
@@ -124,6 +128,100 @@ def test_maps_of_several_views_are_averaged_in_months() -> None:
     assert mean_heat_map([left], [7.0]) is left
     nothing = HeatMap(np.zeros((1, 2), np.float32), 0.0)
     assert mean_heat_map([nothing, nothing], [1.0, 1.0]).is_empty
+
+
+@given(first=st.floats(0.1, 5), second=st.floats(0.1, 5), weight=st.floats(0.1, 10), peak=st.sampled_from([0.0, 3.0]))
+def test_a_place_has_the_mean_over_the_views_that_hold_it(
+    first: float, second: float, weight: float, peak: float
+) -> None:
+    left, right = np.array([[True, True, False, False]]), np.array([[False, True, True, False]])
+    maps = [
+        HeatMap(left.astype(np.float32), first, left),
+        HeatMap(right.astype(np.float32) * np.float32(peak > 0), second if peak else 0.0, right),
+    ]
+    mean = mean_heat_map(maps, [1.0, weight])
+    shared = (first + weight * (second if peak else 0.0)) / (1 + weight)
+    expected = np.array([[first, shared, second if peak else 0.0, 0.0]])
+    np.testing.assert_allclose(mean.values * mean.peak_months, expected, rtol=1e-5)
+    assert mean.covered is not None
+    np.testing.assert_array_equal(mean.covered, left | right)
+
+
+@given(
+    degrees=st.floats(-180, 180),
+    mirrored=st.booleans(),
+    region=st.sampled_from(["A", "B", "C"]),
+    data=st.data(),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_spot_of_the_frame_lands_on_its_place_on_the_film(
+    degrees: float, mirrored: bool, region: Region, data: st.DataObject
+) -> None:
+    """Also of hands that are turned or mirrored: a hot cell of a region's view is drawn where the film shows it."""
+    box, cells_high = BOXES[region], 12
+    side = box.height / cells_high  # frame pixels
+    cells_wide = round(box.width / side)
+    row = data.draw(st.integers(1, cells_high - 2))
+    column = data.draw(st.integers(1, cells_wide - 2))
+    frame_xy = np.array([box.left + (column + 0.5) * side, box.top + (row + 0.5) * side])
+
+    hand, frame_to_film = drawn_hand(degrees, mirrored)
+    spec = ViewSpec(region, 4 * cells_high, 4 * cells_wide)
+    grid = np.zeros((cells_high, cells_wide), np.float32)
+    grid[row, column] = 2.0
+    to_film = view_transform(FILM, spec, hand).inverse()
+    heat = heat_map(grid, FILM, to_film, spec, CellGrid(4.0, 2.0))
+    found_y, found_x = np.unravel_index(heat.values.argmax(), heat.values.shape)
+    x, y = frame_to_film.points(frame_xy)
+    assert abs(found_x + 0.5 - x) <= 1.5 and abs(found_y + 0.5 - y) <= 1.5
+    assert heat.covered is not None
+    beside = frame_to_film.points(np.array([box.left - 40.0, box.top - 40.0]))
+    assert not heat.covered[int(beside[1]), int(beside[0])]
+
+
+FILM = (720, 720)
+"""Large enough for the frame at a quarter, turned by any angle."""
+
+
+def drawn_hand(degrees: float, mirrored: bool) -> tuple[Hand, Transform]:
+    """A hand on a film of shape `FILM`, and the way from the registered frame to that film."""
+    zoom = 0.25
+    upright = Transform.shift(-FRAME_WIDTH / 2, -FRAME_HEIGHT / 2).then(
+        Transform.scale(-zoom if mirrored else zoom, zoom)
+    )
+    frame_to_film = upright.then(Transform.rotation(degrees)).then(Transform.shift(FILM[1] / 2, FILM[0] / 2))
+    points_xy = frame_to_film.points(np.array([[800.0, 100.0], [1500.0, 900.0], [800.0, 1600.0]]))
+    mask = np.zeros((90, 90), np.uint8)
+    mask[20:70, 30:60] = 1
+    return Hand(points_xy=points_xy, mask=mask, film_to_mask=Transform.scale(1 / 8)), frame_to_film
+
+
+@given(degrees=st.floats(-180, 180), mirrored=st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_lines_are_drawn_where_the_hand_is_and_nowhere_else(degrees: float, mirrored: bool) -> None:
+    hand, frame_to_film = drawn_hand(degrees, mirrored)
+    picture = np.full((360, 360), 50, np.uint8)  # the film at a half
+    drawn = mark_hand(picture, hand, Transform.scale(0.5), ["B", "radiograph"])
+    assert (picture == 50).all() and drawn.shape == (360, 360, 3)
+    changed = (drawn != 50).any(axis=2)
+    assert changed[90:270, 117:124].any(axis=1).all()  # the mask's left border
+    assert not changed[140:220, 124:230].all()
+    assert changed.mean() < 0.05  # lines are thin
+    box = BOXES["B"]
+    x, y = frame_to_film.points(np.array([box.left + box.width / 2, box.top])) / 2
+    assert changed[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2].any()
+    for x, y in hand.points_xy / 2:
+        ring = changed[int(y) - 7 : int(y) + 8, int(x) - 7 : int(x) + 8]
+        assert ring.sum() > 15
+
+
+def test_pictures_are_encoded_in_their_own_colours() -> None:
+    red = np.zeros((20, 30, 3), np.uint8)
+    red[..., 0] = 200
+    decoded = cv2.imdecode(np.frombuffer(encode_picture(".png", red), np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None and decoded[0, 0].tolist() == [0, 0, 200]
+    grey = cv2.imdecode(np.frombuffer(encode_picture(".jpg", red[..., 0]), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert grey is not None and grey.shape == (20, 30)
 
 
 @given(height=st.integers(50, 4000), width=st.integers(50, 4000), longest=st.integers(200, 2000))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,19 @@ from hypothesis import strategies as st
 
 from boneage.bundle import Bundle
 from boneage.errors import BundleError
-from boneage.manifest import Familiar, Manifest, read_manifest, write_manifest
-from tests.bundles import METRICS, tiny_bundle
+from boneage.hand.find import HandLimits
+from boneage.manifest import Familiar, Manifest, SelfTest, read_manifest, write_manifest
+from boneage.views import ViewSpec
+from tests.bundles import METRICS, REGION_VIEWS, tiny_bundle
 
 FAMILIAR = Familiar(mean=(0.0, 0.5, 1.0, -1.0), spread=(1.0, 0.5, 2.0, 0.25), limit=3.0)
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle of two members that tests only read."""
-    return Bundle.open(
-        tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny", members=2, mirror=True, familiar=FAMILIAR)
-    )
+    """A bundle of two members, with hand nets, that tests only read."""
+    folder = tmp_path_factory.mktemp("bundles") / "tiny"
+    return Bundle.open(tiny_bundle(folder, members=2, mirror=True, familiar=FAMILIAR, hand=True))
 
 
 def code_of(act: Callable[[], object]) -> str:
@@ -54,11 +55,18 @@ OBJECTS: list[tuple[str | int, ...]] = [
     ("members", 0, "view"),
     ("members", 0, "cells"),
     ("members", 0, "familiar"),
+    ("hand",),
+    ("hand", "mask"),
+    ("hand", "refine"),
+    ("hand", "limits"),
     ("self_test",),
 ]
 KEYS: list[tuple[str | int, ...]] = [
     *((key,) for key in ("format", "name", "version", "title", "created", "members", "self_test", "recipe", "metrics")),
-    *((key,) for key in ("data", "licence")),
+    *((key,) for key in ("data", "licence", "hand")),
+    *(("hand", key) for key in ("mask", "locate", "refine", "limits")),
+    *(("hand", "locate", key) for key in ("graph", "sha256", "height", "width")),
+    *(("hand", "limits", limit.name) for limit in fields(HandLimits)),
     *(("members", 0, key) for key in ("name", "graph", "sha256", "view", "cells", "sexes", "weight")),
     *(("members", 0, key) for key in ("age_mean_months", "age_spread_months", "mirror", "familiar")),
     *(("members", 0, "familiar", key) for key in ("mean", "spread", "limit")),
@@ -89,7 +97,7 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
             continue  # these may be empty
         if path[0] == "recipe" and isinstance(wrong, dict):
             continue  # a recipe may hold anything
-        if (path[-1], wrong) in (("mirror", True), ("familiar", None)):
+        if (path[-1], wrong) in (("mirror", True), ("familiar", None), ("hand", None)):
             continue
         at(value, path[:-1])[path[-1]] = wrong
         assert code_of(partial(Manifest.from_json, value)) == "bundle_invalid", wrong
@@ -101,7 +109,8 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
 @pytest.mark.parametrize(
     ("path", "wrong"),
     [
-        (("format",), 2),
+        (("format",), 3),
+        (("format",), 1),  # with the key `hand`, which that format had not
         (("name",), "Has Capitals"),
         (("created",), "yesterday"),
         (("members", 0, "age_spread_months"), 0),
@@ -111,7 +120,7 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
         (("members", 0, "familiar", "spread"), [1.0, 1.0, 1.0, 0.0]),
         (("members", 0, "familiar", "mean"), [1.0, 1.0, 1.0]),
         (("members", 0, "familiar", "mean"), ["1", "1", "1", "1"]),
-        (("members",), []),
+        (("members",), []),  # and a self-test that knows two
         (("members", 0, "graph"), "../elsewhere.onnx"),
         (("members", 0, "graph"), "/etc/passwd"),
         (("members", 0, "graph"), "..\\elsewhere.onnx"),
@@ -141,6 +150,18 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
         (("metrics", "interval_coverage"), 1.1),
         (("metrics", "weights"), "lucky"),
         (("metrics", "mad_months_by_sex"), {"F": 8.0}),
+        (("metrics", "region_spread_months"), -0.1),
+        (("hand", "locate", "graph"), "../locate.onnx"),
+        (("hand", "locate", "graph"), "locate.pkl"),
+        (("hand", "refine", "sha256"), "f" * 65),
+        (("hand", "mask", "height"), 15),
+        (("hand", "mask", "width"), 4097),
+        (("hand", "limits", "least_one_hand"), 1.1),
+        (("hand", "limits", "largest_spread"), -0.01),
+        (("hand", "limits", "mask_areas"), [0.3]),
+        (("hand", "limits", "mask_areas"), [2.5, 0.3]),
+        (("hand", "limits", "mask_areas"), [-0.1, 2.5]),
+        (("hand", "limits", "mask_areas"), ["0.3", 2.5]),
     ],
     ids=str,
 )
@@ -148,6 +169,53 @@ def test_values_out_of_range_are_refused(shared: Bundle, path: tuple[str | int, 
     value = manifest_json(shared)
     at(value, path[:-1])[path[-1]] = wrong
     assert code_of(lambda: Manifest.from_json(value)) == "bundle_invalid"
+
+
+# --- formats ---
+
+
+def test_the_first_format_is_read_as_one_without_hand_nets(shared: Bundle) -> None:
+    value = manifest_json(shared)
+    del value["hand"]
+    assert code_of(lambda: Manifest.from_json(value)) == "bundle_invalid"  # the second format says that it has none
+    early = Manifest.from_json(value | {"format": 1})
+    assert (early.hand, early.format) == (None, 2)
+    assert early.members == shared.members
+    assert Manifest.from_json(early.to_json()) == early
+    for wrong in (0, 3, 1.0, True, "1"):
+        assert code_of(partial(Manifest.from_json, value | {"format": wrong})) == "bundle_invalid"
+
+
+def test_the_shipped_bundle_is_read() -> None:
+    assert Bundle.open("default").manifest.members
+
+
+def test_hand_nets_come_back_with_their_limits(shared: Bundle) -> None:
+    assert shared.manifest.hand is not None
+    limits = HandLimits(least_one_hand=0.75, largest_spread=0.05, mask_areas=(0.25, 2.0))
+    other = replace(shared.manifest, hand=replace(shared.manifest.hand, limits=limits))
+    read = Manifest.from_json(json.loads(json.dumps(other.to_json())))
+    assert read == other
+    assert read.hand is not None
+    assert list(read.hand.by_name()) == ["mask", "locate", "refine"]
+
+
+@pytest.mark.parametrize("spec", REGION_VIEWS, ids=lambda spec: spec.region)
+def test_views_of_a_hand_need_hand_nets(shared: Bundle, spec: ViewSpec) -> None:
+    first, *others = shared.members
+    regional = replace(shared.manifest, members=(replace(first, view=spec), *others))
+    assert Manifest.from_json(regional.to_json()) == regional
+    blind = replace(regional, hand=None)
+    with pytest.raises(BundleError, match=f"views of {first.name} need hand nets") as caught:
+        Manifest.from_json(blind.to_json())
+    assert caught.value.code == "bundle_invalid"
+
+
+def test_a_bundle_may_hold_hand_nets_alone_but_not_nothing(shared: Bundle) -> None:
+    alone = replace(shared.manifest, members=(), self_test=SelfTest({}), metrics={})
+    assert Manifest.from_json(alone.to_json()) == alone
+    nothing = replace(alone, hand=None)
+    assert code_of(lambda: Manifest.from_json(nothing.to_json())) == "bundle_invalid"
 
 
 def test_metrics_may_be_missing_altogether_but_not_in_part(shared: Bundle) -> None:
@@ -203,6 +271,7 @@ def test_distances_are_in_units_of_the_spread() -> None:
     assert FAMILIAR.distance(np.array([0.0, 0.5, 5.0, -1.0], np.float32)) == pytest.approx(1.0)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 1000), count=st.integers(1, 400), places=st.integers(1, 20))
 def test_the_limit_leaves_one_film_in_200_outside(seed: int, count: int, places: int) -> None:
     drawn = np.random.default_rng(seed).standard_normal((count, places)) * 100

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from boneage.assessment import Assessment, Flag, FlagCode, ViewActivation
 from boneage.errors import Refusal, RefusalCode
 from boneage.estimate import AgeEstimate
+from boneage.geometry import Transform
 from boneage.radiograph import RadiographFacts
+from boneage.registration import Hand
 from boneage.report import (
     CSV_COLUMNS,
     Refused,
@@ -81,6 +83,14 @@ def assessment(**changes: Any) -> Assessment:
         activations=(activation(grid),),
     )
     return replace(made, **changes)
+
+
+def hand(**changes: Any) -> Hand:
+    """A hand that lies on its side, fingers to the right, on a film of 2000 x 1500 pixels."""
+    mask = np.zeros((100, 75), np.uint8)
+    mask[30:70, 10:65] = 1
+    points_xy = np.array([[1300.0, 1000.0], [900.0, 1400.0], [400.0, 1000.0]])
+    return replace(Hand(points_xy=points_xy, mask=mask, film_to_mask=Transform.scale(1 / 20)), **changes)
 
 
 class Page(HTMLParser):
@@ -299,3 +309,62 @@ def test_what_is_not_known_is_left_out_of_the_page() -> None:
 def test_the_difference_from_the_chronological_age_in_words(age: float, words: str) -> None:
     shown = Page(page(assessment(facts=facts(age_months=age)))).words
     assert f"bone age is {words.replace('13 months', '1 year 1 month behind')}" in shown
+
+
+def test_region_ages_stand_beside_the_estimate() -> None:
+    several = assessment(region_ages_months={"A": 85.1, "B": 99.4, "C": -2.0})
+    lines = text("x", several).splitlines()
+    assert lines[1:] == [
+        "  A whole hand: 7 years 1 month (85.1 months)",
+        "  B carpal bones: 8 years 3 months (99.4 months)",
+        "  C metacarpals and proximal phalanges: 0 months (0.0 months)",
+    ]
+    shown = Page(page(several))
+    assert "B carpal bones: 8 years 3 months" in shown.words
+    assert json.loads(json_text(several))["region_ages_months"] == {"A": 85.1, "B": 99.4, "C": -2.0}
+    assert "carpal" not in Page(page(assessment())).words
+
+
+def test_region_ages_of_a_number_that_means_nothing_are_not_shown() -> None:
+    phantom = assessment(region_ages_months={"A": 85.1, "B": 99.4}, flags=(Flag.of(FlagCode.PHANTOM),))
+    assert "carpal" not in text("x", phantom) and "carpal" not in Page(page(phantom)).words
+
+
+@pytest.mark.parametrize(
+    ("points_xy", "inverted", "words"),
+    [
+        ([[1300.0, 1000.0], [900.0, 1400.0], [400.0, 1000.0]], False, "turned by 90° clockwise"),
+        ([[1300.0, 1000.0], [900.0, 600.0], [400.0, 1000.0]], True, "turned by 90° clockwise, mirrored, bone dark"),
+        ([[700.0, 400.0], [1200.0, 900.0], [700.0, 1400.0]], False, "upright"),
+        ([[300.0, 1000.0], [700.0, 600.0], [1200.0, 1000.0]], False, "turned by 90° anticlockwise"),
+    ],
+)
+def test_the_page_says_how_the_hand_lies(points_xy: list[list[float]], inverted: bool, words: str) -> None:
+    found = assessment(hand=hand(points_xy=np.array(points_xy), inverted=inverted))
+    assert f"Hand on the film{words}Bundle" in Page(page(found)).words
+    assert "Hand on the film" not in Page(page(assessment())).words
+
+
+def test_lines_show_where_the_hand_was_found_unless_they_are_not_wanted() -> None:
+    found = assessment(hand=hand())
+    bare = overlay_png(assessment())
+    assert overlay_png(found, outline=False) == bare
+
+    def decoded(data: bytes) -> NDArray[np.int64]:
+        return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), np.int64)
+
+    changed = np.abs(decoded(overlay_png(found)) - decoded(bare)).max(axis=2) > 30
+    assert 0 < changed.mean() < 0.03
+    rows, columns = np.nonzero(changed)
+    # The mask's border, on a picture at 0.32: rows 600 to 1400 and columns 200 to 1300 of the film.
+    assert (rows.min(), rows.max()) == pytest.approx((192, 448), abs=8)
+    assert (columns.min(), columns.max()) == pytest.approx((64, 416), abs=8)
+    assert "lines: the hand as found" in Page(page(found)).words
+    assert "lines" not in Page(page(found, outline=False)).words
+
+
+def test_a_page_without_a_heat_map_still_shows_the_hand() -> None:
+    empty = assessment(hand=hand(), activations=(activation(np.zeros((8, 8), np.float32)),))
+    shown = Page(page(empty))
+    assert [tag for tag, _ in shown.tags].count("img") == 2 and "Lines: the hand as found" in shown.words
+    assert [tag for tag, _ in Page(page(empty, outline=False)).tags].count("img") == 1

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -20,16 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.bundle import Bundle, MemberOutput
-from boneage.errors import Refusal, RefusalCode
-from boneage.estimate import OLDEST_MONTHS, AgeEstimate, combine
+from boneage.errors import BundleError, Refusal, RefusalCode
+from boneage.estimate import OLDEST_MONTHS, AgeEstimate, combine, region_ages
 from boneage.explain import Evidence, HeatMap, display_picture, display_size, heat_map, mean_heat_map
 from boneage.files import sha256_of
-from boneage.geometry import Transform
+from boneage.geometry import Transform, sample
 from boneage.manifest import Member
-from boneage.phantom import draw_hand
+from boneage.phantom import draw_hand, phantom_points
 from boneage.radiograph import RadiographFacts, read_radiograph
+from boneage.registration import POINT_NAMES, REGION_TITLES, Hand, Region, register
 from boneage.sex import Sex
-from boneage.views import CellGrid, ViewSpec, cut_view, view_transform
+from boneage.views import BLANKED, CellGrid, ViewSpec, cut_view, measure_grey, view_transform
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -47,6 +50,10 @@ _PHANTOM_LIKENESS = 0.95
 """Correlation, at 64 x 48 pixels, from which a film is the drawn phantom. Its drawings reach 0.985 at any age and size,
 the likest of 500 films of the RSNA challenge 0.85."""
 
+_REGISTERED_LIKENESS = 0.92
+"""The same where film and phantom are laid upon one another by their key points, for a phantom that was turned or
+mirrored. With the true points its drawings reach 0.98; of 447 films of the RSNA challenge the likest has 0.86."""
+
 _SATURATED_SHARE = 0.05
 """Of a film's pixels, at its brightest level. Of 250 films of the RSNA challenge none has more than 2.3 % there."""
 
@@ -63,8 +70,11 @@ class FlagCode(StrEnum):
     PHANTOM = "phantom"
     OUTSIDE_TRAINING_RANGE = "outside_training_range"
     UNLIKE_TRAINING = "unlike_training"
+    REGIONS_DISAGREE = "regions_disagree"
     NOT_VALIDATED = "not_validated"
     LOOKS_INVERTED = "looks_inverted"
+    READ_INVERTED = "read_inverted"
+    READ_MIRRORED = "read_mirrored"
     SATURATED = "saturated"
     FOR_PROCESSING = "for_processing"
     LOW_RESOLUTION = "low_resolution"
@@ -75,12 +85,70 @@ class FlagCode(StrEnum):
     NO_ACTIVATION = "no_activation"
 
 
+FLAG_TEXTS: Mapping[str, str] = MappingProxyType(
+    {
+        "phantom": "This is the drawn phantom, not a patient: the number means nothing.",
+        "outside_training_range": "The nets answered outside 0 to {oldest_months:g} months, where bone age ends: do not"
+        " rely on the number.",
+        "outside_training_range.file": "The file gives an age of {age_months:.0f} months; bone age ends at"
+        " {oldest_months:g} (19 years).",
+        "unlike_training": "The net has seen few films like this one: turned, not a hand, or taken otherwise? Do not"
+        " rely on the number.",
+        "regions_disagree": "The regions of the hand give ages that lie {spread_months:.0f} months apart, the highest"
+        " by region {highest}, the lowest by region {lowest}; in validation {limit_months:.0f} months were rarely"
+        " exceeded.",
+        "not_validated": "This bundle was never validated: its error is unknown.",
+        "looks_inverted": "The border is brighter than the middle: bone may be dark on this film, or a bright frame"
+        " surrounds it.",
+        "read_inverted": "Bone is dark on this film: it was read, and is shown, with its grey levels turned round.",
+        "read_mirrored": "The hand was read as its mirror image: it is a right hand, or the film is turned over.",
+        "saturated": "Over {percent:g} % of the film is pure white: a display window may hide the bones.",
+        "for_processing": "The file holds raw levels of the detector (DICOM: for processing) and not the picture made"
+        " for reading.",
+        "low_resolution": "The film has only {width} x {height} pixels, on a side fewer than the {view_width} x"
+        " {view_height} that the net looks at.",
+        "low_resolution.hand": "From capitate to middle finger tip the hand has only {pixels:.0f} pixels on the film,"
+        " fewer than the {view_pixels:.0f} that the net looks at.",
+        "other_body_part_declared": "The file says that it shows {part!r}, not a hand.",
+        "right_hand_declared": "The file says that this is a right hand; the nets and the atlases are made for left"
+        " hands.",
+        "sex_differs_from_file": "The sex was given as {given}, but the file says {said}.",
+        "ages_differ": "The file's age and its dates of birth and study contradict each other: no chronological age to"
+        " compare.",
+        "no_activation": "No place of the film moved the age: there is no heat map to show.",
+    }
+)
+"""The sentences of doubts, with places for `Flag.values`: by code, and by code and reason where there are several."""
+
+
 @dataclass(frozen=True)
 class Flag:
-    """A doubt: a stable code, and one sentence for the person who reads the estimate."""
+    """A doubt.
+
+    Attributes:
+        code: stable.
+        message: one finished sentence, in English, for the person who reads the estimate.
+        values: what is filled into the sentence's template.
+        text: the key of the template in `FLAG_TEXTS`, by which a translation finds its own; empty for a sentence that
+            was not made from one.
+    """
 
     code: FlagCode
     message: str
+    values: Mapping[str, str | float] = field(default_factory=dict, hash=False)
+    text: str = ""
+
+    @classmethod
+    def of(cls, code: FlagCode, reason: str | None = None, /, **values: str | float) -> Flag:
+        """The flag with the sentence of `FLAG_TEXTS`.
+
+        Args:
+            code: of the doubt.
+            reason: which of the code's sentences, where it has several.
+            **values: for the places of the template.
+        """
+        text = code.value if reason is None else f"{code.value}.{reason}"
+        return cls(code, FLAG_TEXTS[text].format(**values), values, text)
 
 
 @dataclass(frozen=True)
@@ -120,10 +188,14 @@ class Assessment:
         bundle_name, bundle_version: which system answered.
         interval_coverage: share, 0..1, of the bundle's validation films that intervals like this one held; None if that
             was not measured.
-        timings_ms: wall time by step: ``read``, ``cut``, ``run``, ``combine``, ``draw``; and ``total``.
+        timings_ms: wall time by step: ``read``, ``find`` (of a bundle that finds the hand), ``cut``, ``run``,
+            ``combine``, ``draw``; and ``total``.
         film_shape: (H, W) of the film, pixels.
-        picture: uint8 (h, w), the film as it is drawn (`boneage.explain.display_picture`).
+        picture: uint8 (h, w), the film as it is drawn (`boneage.explain.display_picture`), bone bright.
         activations: one for each view and grid.
+        hand: where the hand lies on the film; None if the bundle does not look for it.
+        region_ages_months: the bone age by each region alone (`boneage.estimate.region_ages`); empty for a bundle that
+            reads one region.
     """
 
     source_name: str | None
@@ -139,6 +211,18 @@ class Assessment:
     film_shape: tuple[int, int]
     picture: NDArray[np.uint8] = field(repr=False, compare=False)
     activations: tuple[ViewActivation, ...] = field(repr=False, compare=False)
+    hand: Hand | None = field(default=None, repr=False, compare=False)
+    region_ages_months: Mapping[Region, float] = field(default_factory=dict)
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """What the nets read, each once."""
+        return tuple(dict.fromkeys(one.spec.region for one in self.activations))
+
+    @property
+    def film_to_picture(self) -> Transform:
+        """From the film's coordinates to those of `picture`."""
+        return _to_shape(self.film_shape, self.picture.shape)
 
     @property
     def age_months(self) -> float:
@@ -204,6 +288,15 @@ class Assessment:
         ``chronological_age_months``          as the file says, or null
         ``difference_months``                 bone age less chronological age, or null (see `difference_months`)
         ``member_ages_months``                object: what each net said
+        ``region_ages_months``                object: the bone age by each region alone; empty unless there are several
+        ``age_distribution``                  list of 240 shares, one a month of age from 0, five decimals; left out
+                                              if no net gives one
+        ``hand``                              null, or where it lies: {``points``: {``middle_tip``, ``thumb_tip``,
+                                              ``capitate``: [x, y] in pixels of the film, the first pixel's centre at
+                                              0.5}, ``mirrored``, ``inverted``, ``rotation_degrees`` of the hand on
+                                              the film, clockwise from fingers up, ``length_pixels`` from capitate to
+                                              middle finger tip, ``spread``: how uncertain the points are, a share of
+                                              that length}
         ``flags``                             list of {``code``, ``message``}: doubts, see docs/codes.md
         ``facts``                             object: what the file says (no name, no number, no date of birth)
         ``film``                              {``height_pixels``, ``width_pixels``, ``sha256`` of the file or null}
@@ -214,7 +307,8 @@ class Assessment:
 
         Numbers of months have two decimals. All values are plain JSON; none is NaN.
         """
-        estimate = self.estimate
+        estimate, spread = self.estimate, self.estimate.age_distribution
+        distribution = {} if spread is None else {"age_distribution": [round(float(share), 5) for share in spread]}
         return {
             "schema": SCHEMA,
             "image": self.source_name,
@@ -229,6 +323,9 @@ class Assessment:
             "chronological_age_months": _rounded(self.facts.age_months),
             "difference_months": _rounded(self.difference_months),
             "member_ages_months": {name: round(age, 2) for name, age in estimate.member_ages_months.items()},
+            "region_ages_months": {region: round(age, 2) for region, age in self.region_ages_months.items()},
+            **distribution,
+            "hand": None if self.hand is None else _hand_json(self.hand),
             "flags": [{"code": flag.code.value, "message": flag.message} for flag in self.flags],
             "facts": _facts_json(self.facts),
             "film": {
@@ -263,27 +360,36 @@ def assess(
     """
     given = _given_sex(source, sex)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    members = opened.members_for(given)
+    if not members:
+        raise BundleError("bundle_mismatch", f"The bundle {opened.manifest.name} holds no net that gives an age.")
     clock = _Clock()
     with clock.step("read"):
         radiograph = read_radiograph(source)
         source_sha256 = _sha256(source)
     pixels, facts = radiograph.pixels, radiograph.facts
     film_shape = (pixels.shape[0], pixels.shape[1])
-    members = opened.members_for(given)
+    hand = None
+    if opened.finds_hands or any(member.view.needs_hand for member in members):
+        with clock.step("find"):
+            hand = opened.find_hand(pixels)
     with clock.step("cut"):
-        views = {spec: cut_view(pixels, spec) for spec in dict.fromkeys(member.view for member in members)}
-        to_film = {spec: view_transform(film_shape, spec).inverse() for spec in views}
+        views = _cut_views(pixels, members, hand)
+        to_film = {spec: view_transform(film_shape, spec, hand).inverse() for spec in views}
     with clock.step("run"):
         outputs = {member.name: opened.run(member, views[member.view], given) for member in members}
     with clock.step("combine"):
         estimate = combine(outputs, opened.manifest, sex=given)
+        by_region = region_ages(estimate.member_ages_months, opened.manifest)
         activations = _mean_activations(members, outputs, to_film)
     with clock.step("draw"):
-        picture = display_picture(pixels)
+        picture = _bone_bright(display_picture(pixels), hand)
     flags = [
-        *_flags_of_film(pixels, picture, members),
-        *_flags_of_facts(facts, given),
+        *_flags_of_film(pixels, picture, hand),
+        *_flags_of_size(film_shape, members, hand),
+        *_flags_of_facts(facts, given, hand),
         *_flags_of_answer(estimate, members, outputs),
+        *_flags_of_regions(by_region, opened.manifest.metrics.get("region_spread_months")),
         *_flags_of_map(activations, film_shape),
     ]
     order = list(FlagCode)
@@ -301,7 +407,23 @@ def assess(
         film_shape=film_shape,
         picture=picture,
         activations=activations,
+        hand=hand,
+        region_ages_months=by_region,
     )
+
+
+def _cut_views(
+    pixels: NDArray[np.float32], members: Sequence[Member], hand: Hand | None
+) -> dict[ViewSpec, NDArray[np.float32]]:
+    """The views that the members ask for, each cut once, their grey levels measured once for each rule."""
+    specs = dict.fromkeys(member.view for member in members)
+    greys = {rule: measure_grey(pixels, rule, hand) for rule in dict.fromkeys(spec.grey for spec in specs)}
+    return {spec: cut_view(pixels, spec, hand=hand, grey=greys[spec.grey]) for spec in specs}
+
+
+def _bone_bright(picture: NDArray[np.uint8], hand: Hand | None) -> NDArray[np.uint8]:
+    """A film as it is drawn (h, w), turned round if bone is dark on it."""
+    return np.uint8(255) - picture if hand is not None and hand.inverted else picture
 
 
 def age_in_words(months: float) -> str:
@@ -310,6 +432,18 @@ def age_in_words(months: float) -> str:
     parts = [_counted(years, "year")] if years else []
     parts += [_counted(rest, "month")] if rest or not years else []
     return " ".join(parts)
+
+
+def hand_rotation_degrees(hand: Hand) -> float:
+    """By how much a hand is turned on its film, clockwise as seen, from fingers up; above -180 to 180."""
+    x, y = hand.points_xy[0] - hand.points_xy[2]
+    return math.degrees(math.atan2(x, -y))
+
+
+def region_in_words(region: Region) -> str:
+    """What a net reads, as people say it: ``B carpal bones``."""
+    title = REGION_TITLES[region]
+    return f"{region} {title}" if region in BLANKED else title
 
 
 def _counted(count: int, noun: str) -> str:
@@ -387,7 +521,7 @@ def _heat_map(
     activations: Sequence[ViewActivation], film_shape: tuple[int, int], shape: tuple[int, int], evidence: Evidence
 ) -> HeatMap:
     """The mean of all maps on a film, or on a copy of it of another shape (H, W)."""
-    film_to_shape = Transform.scale(shape[1] / film_shape[1], shape[0] / film_shape[0])
+    film_to_shape = _to_shape(film_shape, shape)
     maps = [
         heat_map(one.grid, shape, one.view_to_film.then(film_to_shape), one.spec, one.cells, evidence)
         for one in activations
@@ -395,87 +529,95 @@ def _heat_map(
     return mean_heat_map(maps, [one.weight for one in activations])
 
 
+def _to_shape(film_shape: tuple[int, int], shape: tuple[int, ...]) -> Transform:
+    """From a film of shape (H, W) to a copy of it of another shape."""
+    return Transform.scale(shape[1] / film_shape[1], shape[0] / film_shape[0])
+
+
 # --- doubts ---------------------------------------------------------------------------------------------------------
 
 
-def _flags_of_film(
-    pixels: NDArray[np.float32], picture: NDArray[np.uint8], members: Sequence[Member]
-) -> Iterator[Flag]:
-    if _is_phantom(picture):
-        yield Flag(FlagCode.PHANTOM, "This is the drawn phantom, not a patient: the number means nothing.")
-    if _looks_inverted(picture):
-        yield Flag(
-            FlagCode.LOOKS_INVERTED,
-            "The border is brighter than the middle: bone may be dark on this film, or a bright frame surrounds it.",
-        )
-    if np.count_nonzero(pixels >= pixels.max() - 1 / 255) > _SATURATED_SHARE * pixels.size:
-        yield Flag(FlagCode.SATURATED, "Over 5 % of the film is pure white: a display window may hide the bones.")
-    height, width = pixels.shape
-    larger = [one.view for one in members if height < one.view.height or width < one.view.width]
-    if larger:
-        yield Flag(
-            FlagCode.LOW_RESOLUTION,
-            f"The film has only {width} x {height} pixels, on a side fewer than the {larger[0].width} x"
-            f" {larger[0].height} that the net looks at.",
-        )
+def _flags_of_film(pixels: NDArray[np.float32], picture: NDArray[np.uint8], hand: Hand | None) -> Iterator[Flag]:
+    if _is_phantom(picture) or (hand is not None and _is_turned_phantom(picture, pixels.shape, hand)):
+        yield Flag.of(FlagCode.PHANTOM)
+    if hand is None and _looks_inverted(picture):  # where the hand was found, its mask decides
+        yield Flag.of(FlagCode.LOOKS_INVERTED)
+    if hand is not None and hand.inverted:
+        yield Flag.of(FlagCode.READ_INVERTED)
+    if hand is not None and hand.mirrored:
+        yield Flag.of(FlagCode.READ_MIRRORED)
+    if _white_share(pixels, hand) > _SATURATED_SHARE:
+        yield Flag.of(FlagCode.SATURATED, percent=100 * _SATURATED_SHARE)
 
 
-def _flags_of_facts(facts: RadiographFacts, given: Sex) -> Iterator[Flag]:
+def _white_share(pixels: NDArray[np.float32], hand: Hand | None) -> float:
+    """How much of a film is at the level that bone is shown brightest at, 0..1."""
+    if hand is not None and hand.inverted:
+        white = np.count_nonzero(pixels <= pixels.min() + np.float32(1 / 255))
+    else:
+        white = np.count_nonzero(pixels >= pixels.max() - np.float32(1 / 255))
+    return white / pixels.size
+
+
+def _flags_of_size(film_shape: tuple[int, int], members: Sequence[Member], hand: Hand | None) -> Iterator[Flag]:
+    """Whether a net looks at more pixels than there are; of a registered hand, on the hand itself."""
+    height, width = film_shape
+    whole = [one.view for one in members if one.view.region == "radiograph"]
+    larger = next((view for view in whole if height < view.height or width < view.width), None)
+    if larger is not None:
+        sizes = {"width": width, "height": height, "view_width": larger.width, "view_height": larger.height}
+        yield Flag.of(FlagCode.LOW_RESOLUTION, **sizes)
+    parts = [one.view for one in members if one.view.region != "radiograph"]
+    if hand is None or not parts:
+        return
+    zoom = max(view_transform(film_shape, view, hand).zoom for view in parts)
+    if zoom > 1.0:
+        length = hand.length_pixels
+        yield Flag.of(FlagCode.LOW_RESOLUTION, "hand", pixels=length, view_pixels=zoom * length)
+
+
+def _flags_of_facts(facts: RadiographFacts, given: Sex, hand: Hand | None) -> Iterator[Flag]:
     if facts.age_months is not None and facts.age_months > OLDEST_MONTHS:
-        yield Flag(
-            FlagCode.OUTSIDE_TRAINING_RANGE,
-            f"The file gives an age of {age_in_words(facts.age_months)}; bone age ends at 19 years.",
-        )
+        yield Flag.of(FlagCode.OUTSIDE_TRAINING_RANGE, "file", age_months=facts.age_months, oldest_months=OLDEST_MONTHS)
     if facts.ages_differ:
-        yield Flag(
-            FlagCode.AGES_DIFFER,
-            "The file's age and its dates of birth and study contradict each other: no chronological age to compare.",
-        )
+        yield Flag.of(FlagCode.AGES_DIFFER)
     if facts.for_processing:
-        yield Flag(
-            FlagCode.FOR_PROCESSING,
-            "The file holds raw levels of the detector (DICOM: for processing) and not the picture made for reading.",
-        )
+        yield Flag.of(FlagCode.FOR_PROCESSING)
     if facts.body_part and not any(word in facts.body_part.upper() for word in _WORDS_FOR_HANDS):
-        yield Flag(
-            FlagCode.OTHER_BODY_PART_DECLARED,
-            f"The file says that it shows {facts.body_part!r}, not a hand.",
-        )
-    if facts.side == "R":
-        yield Flag(
-            FlagCode.RIGHT_HAND_DECLARED,
-            "The file says that this is a right hand; the nets and the atlases are made for left hands.",
-        )
+        yield Flag.of(FlagCode.OTHER_BODY_PART_DECLARED, part=facts.body_part)
+    if facts.side == "R" and (hand is None or not hand.mirrored):  # mirrored, it was read as a left hand
+        yield Flag.of(FlagCode.RIGHT_HAND_DECLARED)
     if facts.sex is not None and facts.sex != given:
-        yield Flag(
-            FlagCode.SEX_DIFFERS_FROM_FILE,
-            f"The sex was given as {given.value}, but the file says {facts.sex.value}.",
-        )
+        yield Flag.of(FlagCode.SEX_DIFFERS_FROM_FILE, given=given.value, said=facts.sex.value)
 
 
 def _flags_of_answer(
     estimate: AgeEstimate, members: Sequence[Member], outputs: Mapping[str, MemberOutput]
 ) -> Iterator[Flag]:
     if estimate.outside_range:
-        yield Flag(
-            FlagCode.OUTSIDE_TRAINING_RANGE,
-            f"The nets answered outside 0 to {OLDEST_MONTHS:g} months, where bone age ends: do not rely on the number.",
-        )
+        yield Flag.of(FlagCode.OUTSIDE_TRAINING_RANGE, oldest_months=OLDEST_MONTHS)
     strangeness = [member.strangeness(outputs[member.name].embedding) for member in members]
     if any(one is not None and one > 1.0 for one in strangeness):
-        yield Flag(
-            FlagCode.UNLIKE_TRAINING,
-            "The net has seen few films like this one: turned, not a hand, or taken otherwise? Do not rely on the"
-            " number.",
-        )
+        yield Flag.of(FlagCode.UNLIKE_TRAINING)
     if estimate.typical_error_months is None:
-        yield Flag(FlagCode.NOT_VALIDATED, "This bundle was never validated: its error is unknown.")
+        yield Flag.of(FlagCode.NOT_VALIDATED)
+
+
+def _flags_of_regions(ages_months: Mapping[Region, float], limit_months: float | None) -> Iterator[Flag]:
+    """Whether the regions lie farther apart than they did on 97.5 % of the validation films."""
+    if limit_months is None or not ages_months:
+        return
+    highest, lowest = max(ages_months, key=ages_months.__getitem__), min(ages_months, key=ages_months.__getitem__)
+    spread = ages_months[highest] - ages_months[lowest]
+    if spread > limit_months:
+        months = {"spread_months": spread, "limit_months": limit_months}
+        yield Flag.of(FlagCode.REGIONS_DISAGREE, highest=highest, lowest=lowest, **months)
 
 
 def _flags_of_map(activations: Sequence[ViewActivation], film_shape: tuple[int, int]) -> Iterator[Flag]:
     small = display_size(film_shape, _THUMBNAIL_SIDE)
     if _heat_map(activations, film_shape, small, "both").is_empty:
-        yield Flag(FlagCode.NO_ACTIVATION, "No place of the film moved the age: there is no heat map to show.")
+        yield Flag.of(FlagCode.NO_ACTIVATION)
 
 
 def _looks_inverted(picture: NDArray[np.uint8]) -> bool:
@@ -498,12 +640,21 @@ def _is_phantom(picture: NDArray[np.uint8]) -> bool:
     return float((seen * _phantom_thumbnail()).mean()) > _PHANTOM_LIKENESS
 
 
+def _is_turned_phantom(picture: NDArray[np.uint8], film_shape: tuple[int, ...], hand: Hand) -> bool:
+    """The same of a film on which the hand was found, brought to the phantom's pose."""
+    picture_to_film = _to_shape((picture.shape[0], picture.shape[1]), film_shape)
+    phantom_to_frame = register(phantom_points(height=64, width=48))
+    to_thumbnail = picture_to_film.then(hand.film_to_frame).then(phantom_to_frame.inverse())
+    seen = _thumbnail(sample(picture.astype(np.float32), to_thumbnail, 64, 48))
+    return float((seen * _phantom_thumbnail()).mean()) > _REGISTERED_LIKENESS
+
+
 @lru_cache(maxsize=1)
 def _phantom_thumbnail() -> NDArray[np.float32]:
     return _thumbnail(display_picture(draw_hand(height=640, width=480)))
 
 
-def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _thumbnail(picture: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
     """A picture at 64 x 48 pixels, with zero mean and unit variance."""
     small = cv2.resize(picture, (48, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
     return np.asarray((small - small.mean()) / max(float(small.std()), 1e-6), dtype=np.float32)
@@ -514,6 +665,20 @@ def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _rounded(months: float | None) -> float | None:
     return None if months is None else round(months, 2)
+
+
+def _hand_json(hand: Hand) -> dict[str, Any]:
+    return {
+        "points": {
+            name: [round(float(x), 2), round(float(y), 2)]
+            for name, (x, y) in zip(POINT_NAMES, hand.points_xy, strict=True)
+        },
+        "mirrored": hand.mirrored,
+        "inverted": hand.inverted,
+        "rotation_degrees": round(hand_rotation_degrees(hand), 2),
+        "length_pixels": round(hand.length_pixels, 2),
+        "spread": round(hand.spread, 5),
+    }
 
 
 def _facts_json(facts: RadiographFacts) -> dict[str, Any]:

@@ -4,6 +4,10 @@ A bundle is a folder with ``bundle.json`` and ONNX files. It is data: no pickle,
 ``view`` float32 (N, 1, H, W) and ``sex`` float32 (N, 2), one-hot, female first, and the outputs ``age_months`` (N,),
 ``embedding`` (N, E), ``activation`` (N, h, w) in months and, if the net has one, ``age_distribution`` (N, 240).
 
+Bundles with hand nets (`boneage.hand.find`) have three graphs more. All have the input ``view``. That of the mask has
+the output ``hand`` (N, H, W), probabilities; the two for key points have ``points`` (N, 3, 2) and ``spread`` (N, 3) in
+pixels of the view, and ``hands`` (N, 3), probabilities of no hand, one, and several.
+
 Whatever does not fit is refused by a :class:`~boneage.errors.BundleError` with one of the codes
 
 - ``bundle_not_found``;
@@ -18,6 +22,7 @@ Writing one adds ``bundle_exists`` (see `boneage.train.export`).
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -30,10 +35,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.errors import BundleError
-from boneage.manifest import AGES, MANIFEST_NAME, NAME, Manifest, Member, read_manifest
-from boneage.phantom import draw_hand
+from boneage.geometry import Transform
+from boneage.hand.find import LocatedPoints, find_hand
+from boneage.manifest import (
+    AGES,
+    MANIFEST_NAME,
+    NAME,
+    HandGraph,
+    HandGraphs,
+    Manifest,
+    Member,
+    read_manifest,
+)
+from boneage.phantom import draw_hand, phantom_points
+from boneage.registration import Hand
 from boneage.sex import Sex
-from boneage.views import cut_view
+from boneage.views import ViewSpec, cut_view
 
 DEFAULT_BUNDLE = "residual"
 """The shipped bundle that ``default`` stands for."""
@@ -127,6 +144,7 @@ class Bundle:
         self.threads = threads
         self._sessions: dict[str, _Session] = {}
         self._lock = threading.Lock()
+        self._hand_nets: _HandNets | None = None
 
     @classmethod
     def open(cls, name_or_dir: str | Path = "default", *, threads: int = 2) -> Bundle:
@@ -144,8 +162,8 @@ class Bundle:
             raise ValueError(f"threads must be at least 1, not {threads}")
         directory = _find(name_or_dir)
         bundle = cls(directory, read_manifest(directory), threads=threads)
-        for member in bundle.manifest.members:
-            _read_graph(directory, member)
+        for graph in bundle._graphs().values():
+            _read_graph(directory, graph)
         return bundle
 
     @property
@@ -156,6 +174,34 @@ class Bundle:
     def members_for(self, sex: Sex) -> tuple[Member, ...]:
         """The nets that may be asked about this sex; at least one."""
         return tuple(member for member in self.members if sex in member.sexes)
+
+    @property
+    def finds_hands(self) -> bool:
+        """Whether it has hand nets."""
+        return self.manifest.hand is not None
+
+    def hand_nets(self) -> _HandNets:
+        """The nets that find the hand, loaded once.
+
+        Raises:
+            BundleError: ``bundle_mismatch`` if the bundle has none; see also `run_batch`.
+        """
+        with self._lock:
+            if self._hand_nets is None:
+                if self.manifest.hand is None:
+                    raise BundleError("bundle_mismatch", f"The bundle {self.manifest.name} has no hand nets.")
+                self._hand_nets = _HandNets(self.directory, self.manifest.hand, self.threads)
+            return self._hand_nets
+
+    def find_hand(self, pixels: NDArray[np.float32]) -> Hand:
+        """Find the hand on a film, float32 (H, W), 0..1.
+
+        Raises:
+            Refusal: ``no_hand``, ``several_hands``, ``points_uncertain``, ``no_contrast``.
+            BundleError: as `hand_nets`; ``bundle_output`` if a net's answer is none.
+        """
+        nets = self.hand_nets()
+        return find_hand(pixels, nets, nets.graphs.limits)
 
     def run(self, member: Member, view: NDArray[np.float32], sex: Sex) -> MemberOutput:
         """Ask one net about one view.
@@ -205,17 +251,24 @@ class Bundle:
     def check(self) -> list[CheckResult]:
         """Look at everything: checksums, signatures, self-test on the drawn phantom, files that nothing names."""
         tests: list[tuple[str, Callable[[], str]]] = [("files", self._check_files)]
+        for name, graph in self._graphs().items():
+            tests.append((f"checksum {name}", partial(_check_graph, self.directory, graph)))
+        if self.finds_hands:
+            tests.append(("signature of the hand nets", self._check_hand_nets))
         for member in self.members:
             tests += [
-                (f"checksum {member.name}", partial(_check_graph, self.directory, member)),
                 (f"signature {member.name}", partial(self._check_signature, member)),
                 (f"self-test {member.name}", partial(self._check_answer, member)),
             ]
         return [_attempt(name, test) for name, test in tests]
 
     def ask_phantom(self, member: Member) -> dict[Sex, float]:
-        """What a member says of the drawn phantom, months, for each sex it serves. The self-test holds these."""
-        view = cut_view(draw_hand(), member.view)
+        """What a member says of the drawn phantom, months, for each sex it serves. The self-test holds these.
+
+        The phantom's key points are known, and its mask is taken to be the whole picture, so that this does not hang on
+        the hand nets, which never saw a drawing.
+        """
+        view = cut_view(draw_hand(), member.view, hand=_phantom_hand() if member.view.needs_hand else None)
         return {sex: self.run(member, view, sex).age_months for sex in member.sexes}
 
     def _refuse_misfits(self, member: Member, views: NDArray[np.float32], sexes: Sequence[Sex]) -> None:
@@ -237,17 +290,31 @@ class Bundle:
         """The member's graph, loaded once and kept."""
         with self._lock:
             if member.name not in self._sessions:
-                session = _load(_read_graph(self.directory, member), member, self.threads)
+                session = _load(_read_graph(self.directory, member), member.graph, self.threads)
                 _refuse_signature(session, member)
                 self._sessions[member.name] = session
             return self._sessions[member.name]
 
     def _check_files(self) -> str:
-        named = {MANIFEST_NAME, *(member.graph for member in self.members)}
+        named = {MANIFEST_NAME, *(graph.graph for graph in self._graphs().values())}
         strange = sorted(path.name for path in self.directory.iterdir() if path.name not in named)
         if strange:
             raise BundleError("bundle_invalid", f"The manifest does not name {', '.join(strange)}.")
         return f"{len(named)} files, all named"
+
+    def _graphs(self) -> dict[str, Member | HandGraph]:
+        """All graphs by what they are called."""
+        hand = self.manifest.hand
+        named: dict[str, Member | HandGraph] = {member.name: member for member in self.members}
+        return named | ({} if hand is None else {f"hand net {name}": graph for name, graph in hand.by_name().items()})
+
+    def _check_hand_nets(self) -> str:
+        """Whether each gives what it must of an empty view."""
+        nets = self.hand_nets()
+        nets.mask(np.zeros((2, *nets.mask_shape), np.float32))
+        nets.locate(np.zeros((2, nets.locate_spec.height, nets.locate_spec.width), np.float32))
+        nets.refine(np.zeros((2, nets.refine_spec.height, nets.refine_spec.width), np.float32))
+        return "mask, locate, refine"
 
     def _check_signature(self, member: Member) -> str:
         session = self._session(member)
@@ -260,6 +327,72 @@ class Bundle:
         if not off <= expected.tolerance_months:
             raise BundleError("bundle_output", f"The answers for the drawn phantom are off by {off:.3f} months.")
         return f"off by {off:.4f} months, {expected.tolerance_months:g} allowed"
+
+
+class _HandNets:
+    """The hand nets' sessions, as `boneage.hand.find.HandNets`. May be used from several threads at once."""
+
+    def __init__(self, directory: Path, graphs: HandGraphs, threads: int) -> None:
+        self.graphs = graphs
+        self.mask_spec = ViewSpec("radiograph", graphs.mask.height, graphs.mask.width, "percentile")
+        self.locate_spec = ViewSpec("radiograph", graphs.locate.height, graphs.locate.width, "percentile")
+        self.refine_spec = ViewSpec("surroundings", graphs.refine.height, graphs.refine.width, "percentile")
+        self._sessions = {
+            name: _load(_read_graph(directory, graph), graph.graph, threads) for name, graph in graphs.by_name().items()
+        }
+
+    @property
+    def mask_shape(self) -> tuple[int, int]:
+        """(h, w) of the masks."""
+        return self.mask_spec.height, self.mask_spec.width
+
+    def fingerprint(self) -> list[str]:
+        """What decides where a hand is found."""
+        return [*(graph.sha256 for graph in self.graphs.by_name().values()), repr(self.graphs.limits)]
+
+    def mask(self, views: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of lying in the hand (N, h, w)."""
+        (probabilities,) = self._ask("mask", views, {"hand": self.mask_shape})
+        return probabilities
+
+    def locate(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
+        """Key points on whole films."""
+        return self._points("locate", views)
+
+    def refine(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
+        """Key points on registered hands."""
+        return self._points("refine", views)
+
+    def _points(self, name: str, views: NDArray[np.float32]) -> list[LocatedPoints]:
+        arrays = self._ask(name, views, {"points": (3, 2), "spread": (3,), "hands": (3,)})
+        return [LocatedPoints(*answer) for answer in zip(*arrays, strict=True)]
+
+    def _ask(
+        self, name: str, views: NDArray[np.float32], shapes: dict[str, tuple[int, ...]]
+    ) -> list[NDArray[np.float32]]:
+        graph = self.graphs.by_name()[name].graph
+        feed = {"view": np.ascontiguousarray(views[:, None], dtype=np.float32)}
+        try:
+            arrays = self._sessions[name].run(list(shapes), feed)
+        except Exception as error:  # ONNX Runtime's errors have no common base but this
+            raise BundleError("bundle_mismatch", f"The graph {graph} cannot run: {error}") from error
+        for (output, shape), array in zip(shapes.items(), arrays, strict=True):
+            if array.shape != (len(views), *shape):
+                raise BundleError("bundle_mismatch", f"The graph {graph} gave {output} of shape {array.shape}.")
+            if not np.isfinite(array).all():
+                raise BundleError("bundle_output", f"The graph {graph} gave {output} that is not finite.")
+        return arrays
+
+
+def _phantom_hand() -> Hand:
+    """Where the drawn phantom's hand lies, as it is drawn without arguments."""
+    height, width = draw_hand().shape
+    grid = Transform.scale(1 / 16)
+    return Hand(
+        points_xy=phantom_points(height=height, width=width),
+        mask=np.ones((math.ceil(height / 16), math.ceil(width / 16)), np.uint8),
+        film_to_mask=grid,
+    )
 
 
 def list_bundles(directory: Path = SHIPPED) -> list[BundleSummary]:
@@ -287,7 +420,7 @@ def _find(name_or_dir: str | Path) -> Path:
     return directory
 
 
-def _read_graph(directory: Path, member: Member) -> bytes:
+def _read_graph(directory: Path, member: Member | HandGraph) -> bytes:
     """The bytes of a member's graph, verified. These bytes are loaded, so nobody can exchange them in between."""
     try:
         graph = (directory / member.graph).read_bytes()
@@ -315,7 +448,7 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _load(graph: bytes, member: Member, threads: int) -> _Session:
+def _load(graph: bytes, name: str, threads: int) -> _Session:
     """A session on the CPU."""
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
@@ -324,7 +457,7 @@ def _load(graph: bytes, member: Member, threads: int) -> _Session:
     try:
         session: _Session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common base but this
-        raise BundleError("bundle_invalid", f"The graph {member.graph} cannot be loaded: {error}") from error
+        raise BundleError("bundle_invalid", f"The graph {name} cannot be loaded: {error}") from error
     return session
 
 
@@ -398,7 +531,7 @@ def _middle(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[
     return (first + second) * np.float32(0.5)
 
 
-def _check_graph(directory: Path, member: Member) -> str:
+def _check_graph(directory: Path, member: Member | HandGraph) -> str:
     return f"{len(_read_graph(directory, member)) / 1e6:.2f} MB, sha256 {member.sha256[:12]}…"
 
 

@@ -16,6 +16,8 @@ _COMMANDS = {
     "sample": "Write a drawn phantom hand to try the program on.",
     "bundle": "List, show and check bundles of nets.",
     "train": "Train a net from a recipe and a table of films.",
+    "mine": "Make masks of hands by positive mining, with a page to review them.",
+    "grid": "Train and compare the 18 nets of Iglovikov et al.",
     "curve": "Plot the errors of training runs by epoch.",
     "export": "Export a trained net as a bundle.",
     "evaluate": "Compute the errors on labelled films, with tables and plots.",

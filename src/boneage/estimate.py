@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from boneage.bundle import MemberOutput
 from boneage.errors import BundleError
 from boneage.manifest import Manifest
+from boneage.registration import Region
 from boneage.sex import Sex
 
 YOUNGEST_MONTHS, OLDEST_MONTHS = 0.0, 228.0
@@ -32,6 +36,8 @@ class AgeEstimate:
             is the same for every film; how many validation films it held is `interval_coverage` in the metrics. None
             without that figure.
         outside_range: the mean lay outside 0 to 228 months, where no reader's age lies: not a number to trust.
+        age_distribution: float64 (240,), probability of each month of age from 0: weighted mean over the members that
+            give one; None if none does. Its expectation need not be `age_months`, which is of all members.
     """
 
     age_months: float
@@ -39,6 +45,7 @@ class AgeEstimate:
     typical_error_months: float | None = None
     interval_months: tuple[float, float] | None = None
     outside_range: bool = False
+    age_distribution: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
 
 
 def combine(outputs: Mapping[str, MemberOutput], manifest: Manifest, *, sex: Sex | None = None) -> AgeEstimate:
@@ -70,7 +77,37 @@ def combine(outputs: Mapping[str, MemberOutput], manifest: Manifest, *, sex: Sex
         typical_error_months=_typical_error(manifest, sex),
         interval_months=None if rmse is None else interval_around(age_months, rmse),
         outside_range=not YOUNGEST_MONTHS <= mean <= OLDEST_MONTHS,
+        age_distribution=_mean_distribution(outputs, weights),
     )
+
+
+def region_ages(ages_months: Mapping[str, float], manifest: Manifest) -> dict[Region, float]:
+    """What the members of each region say, months: their weighted mean, unclipped (Iglovikov et al., Fig. 8).
+
+    Args:
+        ages_months: by the members' names, all known to the manifest.
+        manifest: of the bundle they belong to.
+
+    Returns:
+        By region, in the order of the members; empty unless there are two regions to compare.
+    """
+    grouped: dict[Region, list[tuple[float, float]]] = {}
+    for member in manifest.members:
+        if member.name in ages_months:
+            grouped.setdefault(member.view.region, []).append((member.weight, ages_months[member.name]))
+    if len(grouped) < 2:
+        return {}
+    return {
+        region: sum(weight * age for weight, age in said) / sum(weight for weight, _ in said)
+        for region, said in grouped.items()
+    }
+
+
+def _mean_distribution(outputs: Mapping[str, MemberOutput], weights: Mapping[str, float]) -> NDArray[np.float64] | None:
+    given = {name: one.age_distribution for name, one in outputs.items() if one.age_distribution is not None}
+    if not given:
+        return None
+    return np.asarray(np.average(list(given.values()), axis=0, weights=[weights[name] for name in given]), np.float64)
 
 
 def _typical_error(manifest: Manifest, sex: Sex | None) -> float | None:

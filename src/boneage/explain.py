@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.errors import BundleError
-from boneage.geometry import Transform
+from boneage.geometry import FloatArray, Transform, sample
+from boneage.registration import BOXES, Hand, Region
 from boneage.views import CellGrid, ViewSpec
 
 Evidence = Literal["both", "raising"]
@@ -40,12 +41,21 @@ _RINGING = 0.02
 """Cubic interpolation puts up to this part of a cell's value where its neighbours have none. If a film holds no more
 than this of its map's strongest cell, which then lies beside it, no place on it counts as having moved the age."""
 
+_JPEG_QUALITY = 92
+
 _LOWEST_PANEL = 80
 """The labels of the colour scale need this many rows; a lower picture goes without it."""
 
 _SCALE_TICKS = ((1.0, "strongest"), (0.5, "half"), (0.0, "none"))
 _INK = (228, 228, 228)
 _PANEL = (16, 16, 18)
+
+_OUTLINE_COLOUR = (84, 196, 236)
+_POINT_COLOUR = (120, 255, 150)
+_BOX_COLOURS: dict[Region, tuple[int, int, int]] = {"A": (228, 228, 228), "B": (255, 190, 90), "C": (190, 160, 255)}
+_SUBPIXEL_BITS = 4
+_SIDE_OF_ONE_LINE = 700
+"""A picture with this longest side is drawn on with lines of one pixel, larger ones with wider lines, pixels."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +66,12 @@ class HeatMap:
         values: float32 (H, W), 0..1; 1 is `peak_months`.
         peak_months: largest value on the film, months; 0 if no place on it moved the age. What a net saw beside the
             film, in the view's padding, does not count.
+        covered: bool (H, W), the places that the net's view held; None if it held the whole film.
     """
 
     values: NDArray[np.float32]
     peak_months: float
+    covered: NDArray[np.bool_] | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -95,20 +107,23 @@ def heat_map(
         raise BundleError("bundle_output", "The bundle gave an activation map that is not a grid of finite numbers.")
     strength = np.abs(grid) if evidence == "both" else np.maximum(grid, np.float32(0.0))
     strongest = float(strength.max())
+    covered = None if _covers(view_to_film, spec, film_shape) else _place_of_view(view_to_film, spec, film_shape)
     if not strongest > 0.0:
-        return HeatMap(np.zeros(film_shape, dtype=np.float32), 0.0)
+        return HeatMap(np.zeros(film_shape, dtype=np.float32), 0.0, covered)
     grid_to_film = cells.to_view().then(view_to_film)
     shares = np.asarray(strength / strongest, dtype=np.float32)
     values = _warp(shares, grid_to_film, film_shape, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
     np.clip(values, 0.0, 1.0, out=values)  # cubic interpolation overshoots a little
-    if not _covers(view_to_film, spec, film_shape):
-        view = np.ones((spec.height, spec.width), dtype=np.float32)
-        values *= _warp(view, view_to_film, film_shape, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
-    return _scaled(values * np.float32(strongest if values.max() > _RINGING else 0.0))
+    if covered is not None:
+        values *= covered
+    return _scaled(values * np.float32(strongest if values.max() > _RINGING else 0.0), covered)
 
 
 def mean_heat_map(maps: Sequence[HeatMap], weights: Sequence[float]) -> HeatMap:
     """The weighted mean, in months, of maps of one film that come from several views.
+
+    Each place has the mean over the views that hold it, so that what only one of them sees is not paled by the others;
+    a place that no view holds has 0.
 
     Args:
         maps: at least one, all of one shape.
@@ -116,17 +131,18 @@ def mean_heat_map(maps: Sequence[HeatMap], weights: Sequence[float]) -> HeatMap:
     """
     if len(maps) == 1:
         return maps[0]
-    total = float(sum(weights))
-    months = np.zeros_like(maps[0].values)
+    months, total = np.zeros_like(maps[0].values), np.zeros_like(maps[0].values)
     for one, weight in zip(maps, weights, strict=True):
-        months += one.values * np.float32(one.peak_months * weight / total)
-    return _scaled(months)
+        months += one.values * np.float32(one.peak_months * weight)
+        total += np.float32(weight) if one.covered is None else one.covered * np.float32(weight)
+    np.divide(months, total, out=months, where=total > 0)
+    return _scaled(months, None if any(one.covered is None for one in maps) else total > 0)
 
 
-def _scaled(months: NDArray[np.float32]) -> HeatMap:
+def _scaled(months: NDArray[np.float32], covered: NDArray[np.bool_] | None) -> HeatMap:
     """The map of what moved the age by so many months (H, W), relative to the largest."""
     peak = float(months.max())
-    return HeatMap(months / np.float32(peak) if peak > 0.0 else np.zeros_like(months), max(peak, 0.0))
+    return HeatMap(months / np.float32(peak) if peak > 0.0 else np.zeros_like(months), max(peak, 0.0), covered)
 
 
 def display_size(film_shape: tuple[int, int], longest: int = DISPLAY_SIDE) -> tuple[int, int]:
@@ -178,6 +194,77 @@ def overlay(picture: NDArray[np.uint8], heat: HeatMap, *, scale_bar: bool = True
     return np.hstack([blended, _scale_panel(height, heat)]) if scale_bar and height >= _LOWEST_PANEL else blended
 
 
+def mark_hand(
+    picture: NDArray[np.uint8], hand: Hand, film_to_picture: Transform, regions: Sequence[Region] = ()
+) -> NDArray[np.uint8]:
+    """Draw where the hand was found: the outline of its mask, its key points, and the boxes of regions, in thin lines.
+
+    Args:
+        picture: uint8 (h, w) or RGB (h, w, 3), the film or what was made of it; it is not changed.
+        hand: on the film.
+        film_to_picture: from the film's coordinates to the picture's.
+        regions: whose boxes to draw; the whole film has none.
+
+    Returns:
+        RGB, uint8 (h, w, 3).
+    """
+    drawn = np.ascontiguousarray(picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)).copy()
+    height, width = drawn.shape[:2]
+    thickness = max(1, round(max(height, width) / _SIDE_OF_ONE_LINE))
+    smooth = np.asarray(cv2.GaussianBlur(hand.mask.astype(np.float32), (0, 0), 1.0), dtype=np.float32)  # no stairs
+    inside = sample(smooth, hand.film_to_mask.inverse().then(film_to_picture), height, width)
+    outlines, _ = cv2.findContours((inside > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(drawn, outlines, -1, _OUTLINE_COLOUR, thickness, cv2.LINE_AA)
+    for region in dict.fromkeys(regions):
+        if region in BOXES:
+            _draw_box(drawn, region, hand.film_to_frame.inverse().then(film_to_picture), thickness)
+    radius = round(5 * thickness * 2**_SUBPIXEL_BITS)
+    for x, y in _fixed(film_to_picture.points(hand.points_xy)):
+        cv2.circle(drawn, (int(x), int(y)), radius, _POINT_COLOUR, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    return drawn
+
+
+def box_corners(region: Region) -> NDArray[np.float64]:
+    """The corners of a region's box, float64 (4, 2), (x, y) in the registered frame, in turn from the upper left."""
+    left, top, width, height = BOXES[region]
+    return np.array([[left, top], [left + width, top], [left + width, top + height], [left, top + height]])
+
+
+def _draw_box(drawn: NDArray[np.uint8], region: Region, frame_to_picture: Transform, thickness: int) -> None:
+    """Draw a region's box, which may be turned, and its letter in its upper left corner as the hand stands."""
+    colour = _BOX_COLOURS.get(region, _INK)
+    corners = frame_to_picture.points(box_corners(region))
+    cv2.polylines(drawn, [_fixed(corners)], True, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    inset = 14 * thickness
+    x, y = corners[0] + inset * np.sign(corners[2] - corners[0])
+    if region in _BOX_COLOURS:
+        place = (round(x) - 5 * thickness, round(y) + 5 * thickness)
+        cv2.putText(drawn, region, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * thickness, colour, thickness, cv2.LINE_AA)
+
+
+def _fixed(points_xy: FloatArray) -> NDArray[np.int32]:
+    """Continuous coordinates as OpenCV draws them: whole sixteenths, the first pixel's centre at 0."""
+    return np.asarray(np.rint((points_xy - 0.5) * 2**_SUBPIXEL_BITS), dtype=np.int32)
+
+
+def encode_picture(suffix: str, picture: NDArray[np.uint8]) -> bytes:
+    """A grey (h, w) or RGB (h, w, 3) picture as a file's content.
+
+    Args:
+        suffix: ``.png`` or ``.jpg``.
+        picture: uint8.
+
+    Raises:
+        ValueError: it cannot be encoded.
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if suffix == ".jpg" else []
+    bgr = picture if picture.ndim == 2 else np.ascontiguousarray(picture[..., ::-1])
+    done, data = cv2.imencode(suffix, bgr, options)
+    if not done:
+        raise ValueError(f"a picture of {picture.shape} could not be encoded as {suffix}")
+    return data.tobytes()
+
+
 def scale_colours(count: int) -> list[tuple[int, int, int]]:
     """`count` (at least 2) colours of the scale as (red, green, blue), 0..255, from nothing to the strongest."""
     steps = np.linspace(0, 255, count).round().astype(int)
@@ -192,6 +279,12 @@ def _warp(
     height, width = film_shape
     warped = cv2.warpAffine(grid, to_index.matrix[:2], (width, height), flags=interpolation, borderMode=border)
     return np.asarray(warped, dtype=np.float32)
+
+
+def _place_of_view(view_to_film: Transform, spec: ViewSpec, film_shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The film's pixels that lie in the view, bool (H, W)."""
+    view = np.ones((spec.height, spec.width), dtype=np.float32)
+    return _warp(view, view_to_film, film_shape, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) > 0
 
 
 def _covers(view_to_film: Transform, spec: ViewSpec, film_shape: tuple[int, int]) -> bool:

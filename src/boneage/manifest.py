@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 
 from boneage.errors import BundleError
 from boneage.files import write_text
+from boneage.hand.find import HandLimits
+from boneage.registration import Region
 from boneage.sex import Sex
-from boneage.views import CellGrid, GreyRule, Region, ViewSpec
+from boneage.views import CellGrid, GreyRule, ViewSpec
 
-FORMAT = 1
-"""Version of the manifest's layout that this program reads and writes."""
+FORMAT = 2
+"""Version of the manifest's layout that this program writes. It also reads the first, which has no hand nets."""
 
 MANIFEST_NAME = "bundle.json"
 
@@ -43,11 +45,14 @@ METRIC_TYPES: Mapping[str, type] = {
     "films": int,
     "mad_months_by_sex": dict,
     "interval_coverage": float,
+    "region_spread_months": float,
     "weights": str,
 }
 """What a manifest's metrics may hold: errors on `films` films of the split `split`, which the nets did not learn.
 
 ``interval_coverage`` is the share, 0..1, of those films whose label lies within the interval that is printed.
+``region_spread_months`` is the difference between the highest and the lowest region's age that 97.5 % of those films
+do not exceed.
 ``weights`` are those of the ``last`` epoch, or of the ``best``: then these very films chose the epoch, and the errors
 are a little too small.
 """
@@ -145,6 +150,43 @@ class Member:
 
 
 @dataclass(frozen=True)
+class HandGraph:
+    """One of the nets that find the hand.
+
+    Attributes:
+        graph: file name of its ONNX graph, beside the manifest.
+        sha256: of that file, 64 hexadecimal digits.
+        height, width: of its view, pixels.
+    """
+
+    graph: str
+    sha256: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class HandGraphs:
+    """The nets that find the hand (`boneage.hand.find`).
+
+    Attributes:
+        mask: of the whole film, to the probability of lying in the hand.
+        locate: of the whole film, to key points and number of hands.
+        refine: of the hand as `locate` registers it, to the same.
+        limits: beyond which a film is refused.
+    """
+
+    mask: HandGraph
+    locate: HandGraph
+    refine: HandGraph
+    limits: HandLimits = field(default_factory=HandLimits)
+
+    def by_name(self) -> dict[str, HandGraph]:
+        """The three graphs."""
+        return {"mask": self.mask, "locate": self.locate, "refine": self.refine}
+
+
+@dataclass(frozen=True)
 class SelfTest:
     """What each member answered for the drawn phantom (`boneage.phantom.draw_hand` as it is called without arguments).
 
@@ -166,7 +208,8 @@ class Manifest:
         version: of this bundle, as its makers count.
         title: one line for a person.
         created: ISO 8601 date, or date and time.
-        members: at least one for each sex, once the manifest is written.
+        members: at least one for each sex, once the manifest is written; or none, of a bundle that only finds hands.
+        hand: the nets that find the hand; None for a bundle whose members read whole films.
         self_test: expected answers for the drawn phantom.
         recipe: as the nets were trained.
         metrics: empty, or the keys of `METRIC_TYPES` (``mad_months``, ``split`` and ``films`` at least).
@@ -180,6 +223,7 @@ class Manifest:
     title: str
     created: str
     members: tuple[Member, ...] = ()
+    hand: HandGraphs | None = None
     self_test: SelfTest = field(default_factory=lambda: SelfTest({}))
     recipe: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -196,6 +240,9 @@ class Manifest:
             if member["familiar"] is not None:
                 member["familiar"] |= {key: list(member["familiar"][key]) for key in ("mean", "spread")}
         written["members"] = list(written["members"])
+        if written["hand"] is not None:
+            limits = written["hand"]["limits"]
+            limits["mask_areas"] = list(limits["mask_areas"])
         return {"format": written.pop("format"), **written}
 
     @classmethod
@@ -205,11 +252,19 @@ class Manifest:
         Raises:
             BundleError: ``bundle_invalid``.
         """
+        if (
+            isinstance(value, dict)
+            and type(value.get("format")) is int
+            and value["format"] == 1
+            and "hand" not in value
+        ):
+            value = {**value, "format": FORMAT, "hand": None}
         keys = _record(value, _MANIFEST_TYPES, "the manifest")
         if keys["format"] != FORMAT:
-            raise _invalid(f"the manifest has format {keys['format']}; this program reads format {FORMAT}")
+            raise _invalid(f"the manifest has format {keys['format']}; this program reads formats 1 to {FORMAT}")
         members = tuple(_read_member(member) for member in keys.pop("members"))
-        manifest = cls(members=members, self_test=_read_self_test(keys.pop("self_test")), **keys)
+        hand = _read_hand(keys.pop("hand"))
+        manifest = cls(members=members, hand=hand, self_test=_read_self_test(keys.pop("self_test")), **keys)
         _validate(manifest)
         return manifest
 
@@ -262,6 +317,7 @@ _MANIFEST_TYPES: dict[str, type] = {
     "title": str,
     "created": str,
     "members": list,
+    "hand": object,
     "self_test": dict,
     "recipe": dict,
     "metrics": dict,
@@ -283,6 +339,16 @@ _MEMBER_TYPES: dict[str, type] = {
 }
 _FAMILIAR_TYPES: dict[str, type] = {"mean": list, "spread": list, "limit": float}
 _CELL_TYPES: dict[str, type] = {"pixels": float, "first": float}
+_HAND_TYPES: dict[str, type] = {"mask": dict, "locate": dict, "refine": dict, "limits": dict}
+_HAND_GRAPH_TYPES: dict[str, type] = {"graph": str, "sha256": str, "height": int, "width": int}
+_LIMIT_TYPES: dict[str, type] = {
+    "least_mask_share": float,
+    "least_one_hand": float,
+    "largest_second_part": float,
+    "largest_spread": float,
+    "least_inside": float,
+    "mask_areas": list,
+}
 _VIEW_TYPES: dict[str, type] = {"region": str, "height": int, "width": int, "grey": str}
 
 
@@ -357,9 +423,33 @@ def _read_view(value: Any, where: str) -> ViewSpec:
     keys = _record(value, _VIEW_TYPES, f"the view of {where}")
     if keys["region"] not in get_args(Region) or keys["grey"] not in get_args(GreyRule):
         raise _invalid(f"the view of {where} has the region {keys['region']!r} and the grey rule {keys['grey']!r}")
-    if not (16 <= keys["height"] <= 4096 and 16 <= keys["width"] <= 4096):
-        raise _invalid(f"the view of {where} is smaller than 16 or larger than 4096 pixels")
+    _refuse_size(keys, f"the view of {where}")
     return ViewSpec(**keys)
+
+
+def _refuse_size(keys: Mapping[str, Any], where: str) -> None:
+    if not (16 <= keys["height"] <= 4096 and 16 <= keys["width"] <= 4096):
+        raise _invalid(f"{where} is smaller than 16 or larger than 4096 pixels")
+
+
+def _read_hand(value: Any) -> HandGraphs | None:
+    if value is None:
+        return None
+    keys = _record(value, _HAND_TYPES, "hand")
+    graphs = {name: _read_hand_graph(keys[name], name) for name in ("mask", "locate", "refine")}
+    limits = _record(keys["limits"], _LIMIT_TYPES, "the limits of hand")
+    areas = [_typed(area, float, "mask_areas") for area in limits.pop("mask_areas")]
+    if len(areas) != 2 or not 0 <= areas[0] < areas[1] or not all(0 <= limit <= 1 for limit in limits.values()):
+        raise _invalid("a limit of hand is out of range")
+    return HandGraphs(**graphs, limits=HandLimits(**limits, mask_areas=(areas[0], areas[1])))
+
+
+def _read_hand_graph(value: Any, name: str) -> HandGraph:
+    keys = _record(value, _HAND_GRAPH_TYPES, f"the hand net {name}")
+    if not (_GRAPH.fullmatch(keys["graph"]) and _SHA256.fullmatch(keys["sha256"])):
+        raise _invalid(f"the hand net {name} has a graph or checksum that is none")
+    _refuse_size(keys, f"the view of the hand net {name}")
+    return HandGraph(**keys)
 
 
 def _read_sex(value: Any, where: str) -> Sex:
@@ -391,9 +481,13 @@ def _validate(manifest: Manifest) -> None:
     names = [member.name for member in manifest.members]
     if len(set(names)) != len(names):
         raise _invalid("two members have one name")
+    blind = [member.name for member in manifest.members if member.view.needs_hand]
+    if blind and manifest.hand is None:
+        raise _invalid(f"the views of {', '.join(blind)} need hand nets, and there are none")
+    members_needed = bool(names) or manifest.hand is None
     for sex in Sex:
         serving = {member.name for member in manifest.members if sex in member.sexes}
-        if not serving or set(manifest.self_test.age_months.get(sex, {})) != serving:
+        if (members_needed and not serving) or set(manifest.self_test.age_months.get(sex, {})) != serving:
             raise _invalid(f"there is no member for sex {sex}, or the self-test does not know just those there are")
     _validate_metrics(manifest.metrics)
 
@@ -409,7 +503,8 @@ def _validate_metrics(metrics: Mapping[str, Any]) -> None:
     by_sex = read.get("mad_months_by_sex", {})
     if by_sex:
         by_sex = _record(by_sex, {"F": float, "M": float}, "mad_months_by_sex")
-    errors = [read["mad_months"], read.get("rmse_months", 0.0), *by_sex.values()]
+    errors = [read["mad_months"], *(read.get(key, 0.0) for key in ("rmse_months", "region_spread_months"))]
+    errors += by_sex.values()
     shares = [abs(read.get("ccc", 0.0)), read.get("interval_coverage", 0.0)]
     if min(errors) < 0 or read["films"] < 1 or not all(0 <= share <= 1 for share in shares):
         raise _invalid("a metric is out of range")

@@ -12,15 +12,23 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.assessment import NOTICE, SCHEMA, Assessment, FlagCode, age_in_words
+from boneage.assessment import (
+    NOTICE,
+    SCHEMA,
+    Assessment,
+    FlagCode,
+    age_in_words,
+    hand_rotation_degrees,
+    region_in_words,
+)
 from boneage.csv_table import write_rows
 from boneage.errors import BoneageError
-from boneage.explain import Evidence, overlay, scale_colours
+from boneage.explain import Evidence, encode_picture, mark_hand, overlay, scale_colours
 from boneage.files import write_text, written_whole
+from boneage.registration import Hand
 from boneage.sex import Sex
 
 CSV_COLUMNS = (
@@ -44,7 +52,6 @@ codes of the doubts, parted by spaces; ``report`` is the stem of the film's file
 OUTPUT_SUFFIXES = (".overlay.png", ".html", ".json")
 """What follows the stem in the names of a film's files."""
 
-_JPEG_QUALITY = 92
 _OUTSIDE = "outside 0 to 19 years"
 _SEX_WORDS = {Sex.FEMALE: "female", Sex.MALE: "male"}
 _WARM_STEPS = 9
@@ -90,7 +97,15 @@ def text(image: str, assessment: Assessment) -> str:
     elif assessment.facts.age_months is not None:
         said += f"; {_chronological(assessment)}"
     doubts = [flag for flag in assessment.flags if flag.code is not FlagCode.PHANTOM]
-    return "\n".join([f"{image}: {said}", *(f"  {flag.code.value}: {flag.message}" for flag in doubts)])
+    regions = [] if assessment.is_meaningless else [f"  {words}" for words in _region_words(assessment)]
+    return "\n".join([f"{image}: {said}", *regions, *(f"  {flag.code.value}: {flag.message}" for flag in doubts)])
+
+
+def _region_words(assessment: Assessment) -> Iterator[str]:
+    """A line for each region: its age; none for a system that reads a single one."""
+    for region, age_months in assessment.region_ages_months.items():
+        months = max(age_months, 0.0)
+        yield f"{region_in_words(region)}: {age_in_words(months)} ({months:.1f} months)"
 
 
 def json_text(outcome: Outcome, image: str | None = None, *, indent: int | None = None) -> str:
@@ -146,7 +161,9 @@ def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def write_files(assessment: Assessment, directory: Path, stem: str, evidence: Evidence = "both") -> list[Path]:
+def write_files(
+    assessment: Assessment, directory: Path, stem: str, evidence: Evidence = "both", *, outline: bool = True
+) -> list[Path]:
     """Write ``<stem>.overlay.png``, ``<stem>.html`` and ``<stem>.json``, each in one piece. Returns their paths.
 
     Args:
@@ -154,12 +171,14 @@ def write_files(assessment: Assessment, directory: Path, stem: str, evidence: Ev
         directory: made if it is missing.
         stem: of the names; see `may_write`.
         evidence: of the heat map; see `boneage.explain.heat_map`.
+        outline: draw where the hand was found, if it was.
 
     Raises:
         OSError: the folder cannot be written to.
     """
     picture, page_path, data = outputs_of(directory, stem)
-    drawn, shown = overlay_png(assessment, evidence), page(assessment, evidence=evidence)
+    drawn = overlay_png(assessment, evidence, outline=outline)
+    shown = page(assessment, evidence=evidence, outline=outline)
     # First the file that says whose files these are.
     write_text(data, json_text(assessment, indent=2) + "\n")
     with written_whole(picture) as temporary:
@@ -216,24 +235,30 @@ def may_write(directory: Path, stem: str, sha256: str | None) -> bool:
         return False
 
 
-def overlay_png(assessment: Assessment, evidence: Evidence = "both") -> bytes:
-    """The film with its heat map and the colour scale, as PNG."""
-    return _encoded(".png", overlay(assessment.picture, assessment.heat_map(evidence=evidence)))
+def overlay_png(assessment: Assessment, evidence: Evidence = "both", *, outline: bool = True) -> bytes:
+    """The film with its heat map and the colour scale, as PNG; with `outline`, also where the hand was found."""
+    drawn = overlay(assessment.picture, assessment.heat_map(evidence=evidence))
+    width = assessment.picture.shape[1]  # the colour scale stands beside the film
+    return encode_picture(".png", np.hstack([_marked(assessment, drawn[:, :width], outline), drawn[:, width:]]))
 
 
-def _encoded(suffix: str, picture: NDArray[np.uint8]) -> bytes:
-    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if suffix == ".jpg" else []
-    bgr = picture if picture.ndim == 2 else np.ascontiguousarray(picture[..., ::-1])
-    done, data = cv2.imencode(suffix, bgr, options)
-    if not done:
-        raise ValueError(f"a picture of {picture.shape} could not be encoded as {suffix}")
-    return data.tobytes()
+def _marked(assessment: Assessment, drawn: NDArray[np.uint8], outline: bool) -> NDArray[np.uint8]:
+    """A picture of the film's with the hand's outline, its points, and the boxes of the regions that were read."""
+    if assessment.hand is None or not outline:
+        return drawn
+    return mark_hand(drawn, assessment.hand, assessment.film_to_picture, assessment.regions)
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
 
 
-def page(assessment: Assessment, *, created: datetime | None = None, evidence: Evidence = "both") -> str:
+def page(
+    assessment: Assessment,
+    *,
+    created: datetime | None = None,
+    evidence: Evidence = "both",
+    outline: bool = True,
+) -> str:
     """One A4 page in HTML that needs nothing beside itself: estimate, doubts, film and overlay, facts.
 
     Everything that comes from a file is escaped, and the page forbids itself scripts and any network.
@@ -242,6 +267,7 @@ def page(assessment: Assessment, *, created: datetime | None = None, evidence: E
         assessment: to show.
         created: date and time to print; now if not given.
         evidence: of the heat map; see `boneage.explain.heat_map`.
+        outline: draw over the heat map where the hand was found, if it was.
     """
     moment = (created or datetime.now().astimezone()).strftime("%Y-%m-%d %H:%M %Z").strip()
     name = assessment.source_name or "radiograph"
@@ -251,7 +277,7 @@ def page(assessment: Assessment, *, created: datetime | None = None, evidence: E
         created=escape(moment),
         answer=_answer_html(assessment),
         flags=_flags_html(assessment),
-        pictures=_pictures_html(assessment, evidence),
+        pictures=_pictures_html(assessment, evidence, outline),
         facts="".join(
             f"<div><dt>{escape(term)}</dt><dd>{escape(value)}</dd></div>" for term, value in _facts(assessment)
         ),
@@ -287,7 +313,7 @@ def _answer_html(assessment: Assessment) -> str:
     elif void:
         lines.append(f'<p class="stamp">No bone age: {_OUTSIDE}</p>')
     lines.append(f"<p>{assessment.age_months:.1f} months, read as {_SEX_WORDS[assessment.sex]}</p>")
-    lines += [] if void else _error_html(assessment)
+    lines += [] if void else [*_error_html(assessment), *_regions_html(assessment)]
     if assessment.facts.age_months is not None and not assessment.has_flag(FlagCode.PHANTOM):
         said = _chronological(assessment)
         lines.append(f"<p>{escape(said[0].upper() + said[1:])}</p>")
@@ -303,6 +329,13 @@ def _error_html(assessment: Assessment) -> Iterator[str]:
     if estimate.interval_months is not None:
         low, high = (escape(age_in_words(bound)) for bound in estimate.interval_months)
         yield f"<p>Range <b>{low}</b> to <b>{high}</b> ({_interval_words(assessment.interval_coverage)})</p>"
+
+
+def _regions_html(assessment: Assessment) -> Iterator[str]:
+    """The bone age by each region alone."""
+    items = "".join(f"<li>{escape(words)}</li>" for words in _region_words(assessment))
+    if items:
+        yield f'<ul class="regions" aria-label="Bone age by region">{items}</ul>'
 
 
 def _interval_words(coverage: float | None) -> str:
@@ -321,15 +354,20 @@ def _flags_html(assessment: Assessment) -> str:
     return f'<section class="flags" aria-label="Doubts"><h2>Please note</h2><ul>{items}</ul></section>'
 
 
-def _pictures_html(assessment: Assessment, evidence: Evidence) -> str:
+def _pictures_html(assessment: Assessment, evidence: Evidence, outline: bool) -> str:
     film = _data_uri(assessment.picture)
     heat = assessment.heat_map(evidence=evidence)
+    found = assessment.hand is not None and outline
     figures = [_figure(film, "The radiograph", "Radiograph, grey levels stretched for display")]
-    if heat.is_empty:
-        figures.append(f"<p>{_NO_MAP[evidence]}</p>")
-    else:
-        tinted = _data_uri(overlay(assessment.picture, heat, scale_bar=False))
-        figures.append(_figure(tinted, "The radiograph with the heat map", _MAP_CAPTIONS[evidence], _scale_html()))
+    if not heat.is_empty:
+        tinted = _marked(assessment, overlay(assessment.picture, heat, scale_bar=False), outline)
+        caption = _MAP_CAPTIONS[evidence] + (f"; {_OUTLINE_WORDS}" if found else "")
+        figures.append(_figure(_data_uri(tinted), "The radiograph with the heat map", caption, _scale_html()))
+        return "\n".join(figures)
+    if found:
+        marked = _data_uri(_marked(assessment, assessment.picture, outline))
+        figures.append(_figure(marked, "The radiograph with the hand's outline", _OUTLINE_WORDS.capitalize()))
+    figures.append(f"<p>{_NO_MAP[evidence]}</p>")
     return "\n".join(figures)
 
 
@@ -345,7 +383,7 @@ def _scale_html() -> str:
 
 
 def _data_uri(picture: NDArray[np.uint8]) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(_encoded(".jpg", picture)).decode("ascii")
+    return "data:image/jpeg;base64," + base64.b64encode(encode_picture(".jpg", picture)).decode("ascii")
 
 
 def _facts(assessment: Assessment) -> Iterator[tuple[str, str]]:
@@ -366,11 +404,22 @@ def _facts(assessment: Assessment) -> Iterator[tuple[str, str]]:
         ),
         ("Modality", facts.modality),
         ("Photometric", facts.photometric),
+        ("Hand on the film", None if assessment.hand is None else _hand_words(assessment.hand)),
         ("Bundle", f"{assessment.bundle_name} {assessment.bundle_version}"),
         ("Nets", len(assessment.estimate.member_ages_months)),
     ]
     return ((term, str(value)) for term, value in values if value is not None)
 
+
+def _hand_words(hand: Hand) -> str:
+    """How the hand lies on its film."""
+    degrees = round(hand_rotation_degrees(hand))
+    turned = f"turned by {abs(degrees)}° {'clockwise' if degrees > 0 else 'anticlockwise'}" if degrees else "upright"
+    notes = [turned, *(["mirrored"] if hand.mirrored else []), *(["bone dark"] if hand.inverted else [])]
+    return ", ".join(notes)
+
+
+_OUTLINE_WORDS = "lines: the hand as found, its key points, the regions read"
 
 _MAP_CAPTIONS: dict[Evidence, str] = {
     "both": "Where the nets looked (Grad-CAM)",
@@ -412,6 +461,8 @@ time { color: var(--soft); white-space: nowrap; font-size: 13px; }
 .answer p { margin: 2px 0; }
 .answer .age { font-size: 36px; line-height: 1.15; font-weight: 600; letter-spacing: -0.01em; color: var(--accent);
   margin: 0 0 6px; }
+.answer .regions { list-style: none; margin: 8px 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 22px;
+  color: var(--soft); font-size: 14px; }
 .answer .void { color: var(--soft); text-decoration: line-through; text-decoration-thickness: 2px; }
 .answer .stamp { color: var(--doubt); font-weight: 600; margin-bottom: 6px; }
 .flags { background: var(--doubt-paper); border-left: 4px solid var(--doubt); padding: 8px 14px; margin: 4px 0 16px; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +14,28 @@ import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 import boneage.train.export
 from boneage.bundle import Bundle
 from boneage.errors import BundleError
+from boneage.hand.find import HandLimits
 from boneage.manifest import Manifest
 from boneage.phantom import draw_hand
 from boneage.sex import Sex
-from boneage.train.export import ExportedGraph, NetMember, export_graph, parity, write_bundle
+from boneage.train.export import (
+    ExportedGraph,
+    NetMember,
+    TrainedHandNet,
+    TrainedHandNets,
+    export_graph,
+    export_hand_graph,
+    parity,
+    write_bundle,
+)
 from boneage.train.nets.layers import AgeHead, AgeNet, Pooling
 from boneage.train.nets.residual import ResidualNet
+from boneage.train.nets.vgg import VggNet
 from boneage.views import CellGrid, ViewSpec, cut_view
 
 VIEW = ViewSpec(height=64, width=48)
@@ -138,7 +150,8 @@ def test_16_bits_are_unpacked_when_a_graph_is_loaded_not_when_it_runs(tmp_path: 
 def test_weights_stay_whole_where_16_bits_would_show(
     tmp_path: Path, quick: NetMember, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(boneage.train.export, "HALF_LIMIT_MONTHS", 0.0)
+    limits = {**boneage.train.export.HALF_LIMITS, "age_months": 0.0}
+    monkeypatch.setattr(boneage.train.export, "HALF_LIMITS", limits)
     with caplog.at_level(logging.WARNING, "boneage"):
         exported = export(quick.net, tmp_path / "net.onnx")
     assert not exported.half
@@ -175,26 +188,149 @@ def test_nets_that_failed_are_not_exported(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+# --- nets that answer by a distribution ---
+
+
+def sure_net() -> VggNet:
+    """A net whose distributions have one broad hump, elsewhere for each film, as a trained net's have."""
+    torch.manual_seed(3)
+    net = VggNet("distribution", VIEW.height, VIEW.width, widths=(8, 12), hidden=(16, 16))
+    last = dense(net)[-1]
+    with torch.no_grad():
+        net.train()(torch.from_numpy(views(8)[:, None]), torch.from_numpy(one_hot(8)))
+        months = torch.linspace(-1, 1, 240)
+        last.weight.copy_(torch.outer(months, torch.randn(16)) * 40)
+        last.bias.copy_(-20 * months.square())
+    return net.eval()
+
+
+def test_a_distribution_goes_with_its_age(tmp_path: Path) -> None:
+    net = sure_net()
+    exported = export_graph(net, tmp_path / "net.onnx", height=64, width=48, age_mean_months=120, age_spread_months=120)
+    assert exported.half
+    session = onnxruntime.InferenceSession(exported.path.read_bytes(), providers=["CPUExecutionProvider"])
+    age, distribution = session.run(["age_months", "age_distribution"], {"view": views(5)[:, None], "sex": one_hot(5)})
+    assert distribution.shape == (5, 240)
+    np.testing.assert_allclose(distribution @ np.arange(240), age, atol=1e-3)
+    assert np.ptp(age) > 1
+    with torch.no_grad():
+        expected = net.explain(torch.from_numpy(views(5)[:, None]), torch.from_numpy(one_hot(5)))
+    assert expected.distribution is not None
+    np.testing.assert_allclose(distribution, expected.distribution.numpy(), atol=1e-3)
+
+
+def test_a_distribution_in_another_unit_is_refused(tmp_path: Path) -> None:
+    """Its age would not be the expectation of what the graph gives beside it."""
+    with pytest.raises(BundleError) as caught:
+        export(sure_net(), tmp_path / "net.onnx")
+    assert caught.value.code == "bundle_mismatch"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_runs_a_distribution(tmp_path: Path) -> None:
+    member = NetMember("classes", sure_net(), VIEW, 120.0, 120.0, mirror=True)
+    bundle = write_bundle([member], FACTS, tmp_path / "tiny")
+    output = bundle.run(bundle.members[0], views(1)[0], Sex.MALE)
+    assert output.age_distribution is not None
+    assert output.age_months == pytest.approx(float(output.age_distribution @ np.arange(240)), abs=0.01)
+    assert parity(member.net, bundle, views(3)) < 0.05
+
+
+# --- nets that find the hand ---
+
+
+class MaskNet(nn.Module):
+    """Logits of every pixel, as a U-Net gives them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 1, 1))
+
+    def forward(self, view: Tensor) -> Tensor:
+        logits: Tensor = self.layers(view)
+        return logits
+
+
+class PointsNet(nn.Module):
+    """Points, spreads and hands from the pooled view, and something that training needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(12, 12)
+
+    def explain(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        values = self.dense(nn.functional.adaptive_avg_pool2d(view, (4, 3)).flatten(1))
+        points, spread, hands = values[:, :6].reshape(-1, 3, 2), values[:, 6:9].exp(), values[:, 9:]
+        return points * 20, spread, torch.softmax(hands, dim=1), None
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_a_mask_graph_gives_probabilities(tmp_path: Path, half: bool) -> None:
+    torch.manual_seed(3)
+    net = MaskNet().train()
+    exported = export_hand_graph(net, tmp_path / "mask.onnx", kind="mask", height=64, width=48, half=half)
+    assert exported.half == half
+    assert net.training
+    session = onnxruntime.InferenceSession(exported.path.read_bytes(), providers=["CPUExecutionProvider"])
+    assert [node.name for node in session.get_inputs()] == ["view"]
+    (hand,) = session.run(["hand"], {"view": views(3)[:, None]})
+    with torch.no_grad():
+        expected = torch.sigmoid(net.eval()(torch.from_numpy(views(3)[:, None])))
+    np.testing.assert_allclose(hand, expected[:, 0].numpy(), atol=1e-3)
+    assert np.ptp(hand) > 0.05
+
+
+def test_a_points_graph_gives_points_spread_and_hands(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    net = PointsNet()
+    exported = export_hand_graph(net, tmp_path / "points.onnx", kind="points", height=64, width=48)
+    assert exported.half
+    session = onnxruntime.InferenceSession(exported.path.read_bytes(), providers=["CPUExecutionProvider"])
+    found = session.run(["points", "spread", "hands"], {"view": views(3)[:, None]})
+    with torch.no_grad():
+        expected = net.explain(torch.from_numpy(views(3)[:, None]))[:3]
+    assert [each.shape for each in found] == [(3, 3, 2), (3, 3), (3, 3)]
+    for got, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, wanted.numpy(), atol=0.01)
+
+
+@pytest.mark.parametrize("moved", ["points", "spread", "hands"])
+def test_hand_nets_stay_whole_where_16_bits_would_show(
+    tmp_path: Path, moved: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(boneage.train.export, "HALF_LIMITS", {**boneage.train.export.HALF_LIMITS, moved: 0.0})
+    torch.manual_seed(3)
+    with caplog.at_level(logging.WARNING, "boneage"):
+        exported = export_hand_graph(PointsNet(), tmp_path / "points.onnx", kind="points", height=64, width=48)
+    assert not exported.half
+    assert f"16 moved {moved} by" in caplog.text
+
+
+def test_failed_hand_nets_are_not_exported(tmp_path: Path) -> None:
+    net = PointsNet()
+    with torch.no_grad():
+        net.dense.bias[0] = torch.inf
+    with pytest.raises(BundleError) as caught:
+        export_hand_graph(net, tmp_path / "points.onnx", kind="points", height=64, width=48)
+    assert caught.value.code == "bundle_output"
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- bundles ---
 
 
 @pytest.fixture(scope="module")
-def traced() -> onnx.ModelProto:
+def traced() -> bytes:
     """The graph of `random_net()`, traced once: that takes most of an export's time."""
-    graph = boneage.train.export._Graph(random_net(), MEAN, SPREAD).eval()
-    return boneage.train.export._to_onnx(graph, VIEW.height, VIEW.width, 20)
+    graph = boneage.train.export._AgeGraph(random_net(), MEAN, SPREAD)
+    inputs = {"view": boneage.train.export._noise(VIEW.height, VIEW.width), "sex": torch.eye(2)}
+    return boneage.train.export._to_onnx(graph, inputs, ["age_months", "embedding", "activation"], 20)
 
 
 @pytest.fixture
-def quick(traced: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> NetMember:
+def quick(traced: bytes, monkeypatch: pytest.MonkeyPatch) -> NetMember:
     """A member whose export takes its graph from `traced`."""
-
-    def take(*_: object) -> onnx.ModelProto:
-        model = onnx.ModelProto()
-        model.CopyFrom(traced)
-        return model
-
-    monkeypatch.setattr(boneage.train.export, "_to_onnx", take)
+    monkeypatch.setattr(boneage.train.export, "_to_onnx", lambda *_: traced)
     return NetMember("only", random_net(), VIEW, MEAN, SPREAD)
 
 
@@ -287,3 +423,74 @@ def test_a_former_bundle_comes_back_when_the_new_one_cannot_be_put(
         write_bundle([quick], replace(FACTS, version="2"), place, overwrite=True)
     assert Bundle.open(place).manifest.version == "1"
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+# --- bundles that find the hand ---
+
+
+@pytest.fixture(scope="module")
+def finder(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of hand nets, without members."""
+    torch.manual_seed(3)
+    nets = TrainedHandNets(
+        TrainedHandNet(MaskNet(), 64, 64),
+        TrainedHandNet(PointsNet(), 64, 48),
+        TrainedHandNet(PointsNet(), 48, 64),
+        replace(HandLimits(), largest_spread=0.25),
+    )
+    return write_bundle([], FACTS, tmp_path_factory.mktemp("finder") / "hands", hand=nets)
+
+
+def test_a_bundle_may_only_find_hands(finder: Bundle) -> None:
+    opened = Bundle.open(finder.directory)
+    assert all(result.passed for result in opened.check())
+    assert (opened.members, opened.finds_hands) == ((), True)
+    hand = opened.manifest.hand
+    assert hand is not None
+    assert [(name, graph.height, graph.width) for name, graph in hand.by_name().items()] == [
+        ("mask", 64, 64),
+        ("locate", 64, 48),
+        ("refine", 48, 64),
+    ]
+    assert hand.limits.largest_spread == 0.25
+    assert opened.hand_nets().mask(np.zeros((2, 64, 64), np.float32)).shape == (2, 64, 64)
+    assert len(opened.hand_nets().refine(np.zeros((2, 48, 64), np.float32))) == 2
+
+
+def test_hand_graphs_are_taken_over_for_members_that_need_a_hand(
+    tmp_path: Path, finder: Bundle, quick: NetMember
+) -> None:
+    region = replace(VIEW, region="A")
+    bundle = write_bundle([replace(quick, view=region)], FACTS, tmp_path / "tiny", hand=finder)
+    assert bundle.manifest.hand == finder.manifest.hand
+    assert bundle.members[0].view == region
+    assert all(result.passed for result in bundle.check())
+    assert finder.manifest.hand is not None
+    for graph in finder.manifest.hand.by_name().values():
+        assert (bundle.directory / graph.graph).read_bytes() == (finder.directory / graph.graph).read_bytes()
+
+
+def test_members_that_need_a_hand_are_refused_without(tmp_path: Path, quick: NetMember, written: Bundle) -> None:
+    member = replace(quick, view=replace(VIEW, region="A"))
+    for hand, code in ((None, "bundle_invalid"), (written, "bundle_mismatch")):
+        with pytest.raises(BundleError) as caught:
+            write_bundle([member], FACTS, tmp_path / "tiny", hand=hand)
+        assert caught.value.code == code
+    with pytest.raises(BundleError, match="no member for sex"):
+        write_bundle([], FACTS, tmp_path / "tiny")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_hand_graph_is_not_taken_over(tmp_path: Path, finder: Bundle, quick: NetMember) -> None:
+    shutil.copytree(finder.directory, tmp_path / "damaged")
+    damaged = Bundle.open(tmp_path / "damaged")
+    (damaged.directory / "hand-refine.onnx").write_bytes(b"something else")
+    with pytest.raises(BundleError, match="checksum"):
+        write_bundle([quick], FACTS, tmp_path / "tiny", hand=damaged)
+    assert [path.name for path in tmp_path.iterdir()] == ["damaged"]
+
+
+def test_a_member_does_not_take_a_hand_nets_place(tmp_path: Path, finder: Bundle, quick: NetMember) -> None:
+    with pytest.raises(BundleError, match="the name hand-mask") as caught:
+        write_bundle([replace(quick, name="hand-mask")], FACTS, tmp_path / "tiny", hand=finder)
+    assert caught.value.code == "bundle_invalid"

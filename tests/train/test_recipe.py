@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from functools import partial
 
 import pytest
 
 from boneage.errors import RecipeError
-from boneage.train.nets import build_net
+from boneage.train.nets import build_hand_net, build_net
 from boneage.train.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
 
 
@@ -21,7 +22,8 @@ def test_a_shipped_recipe_loads_and_comes_back_from_its_dictionary(name: str) ->
 @pytest.mark.parametrize("name", [n for n in shipped_recipes() if n != "inception-v3" and not n.endswith(tuple("fgh"))])
 def test_a_shipped_recipe_builds_its_net(name: str) -> None:
     recipe = load_recipe(name)
-    build_net(recipe.net.name, recipe.view.height, recipe.view.width, **recipe.net.options)
+    build = build_net if recipe.task == "age" else partial(build_hand_net, recipe.task)
+    build(recipe.net.name, recipe.view.height, recipe.view.width, **recipe.net.options)
 
 
 def test_there_is_a_recipe_for_each_column_of_table_one_at_both_sizes() -> None:
@@ -67,6 +69,17 @@ def test_sizes_follow_the_phases() -> None:
         ('title = "x"\n[train]\nprecision = "16-mixed"', "precision"),
         ("[train]\nepochs = 3", "title"),
         ("view = 3\ntitle = 'x'", "recipe.view"),
+        ('title = "x"\ntask = "sex"', "recipe.task"),
+        ('title = "x"\ntask = "mask"', "needs data.targets"),
+        ('title = "x"\n[view]\nregion = "A"', "view A .* needs data.hands"),
+        ('title = "x"\n[view]\ngrey = "hand"', "grey rule hand needs data.hands"),
+        ('title = "x"\n[train]\nviews_per_epoch = 10', "views_per_epoch"),
+        *((f'title = "x"\n[augment]\n{key} = 0.1', key) for key in ("any_rotation", "negative", "distractor", "pair")),
+        *(
+            (f'title = "x"\ntask = "points"\n[data]\ntargets = "t.csv"\n[augment]\n{shares}', "distractor [+] pair")
+            for shares in ("frame = 1.5", "distractor = 0.6\npair = 0.6")
+        ),
+        ('title = "x"\n[data]\nheld_out = -1', "limits"),
     ],
 )
 def test_a_fault_is_refused_and_named(toml: str, word: str) -> None:

@@ -25,9 +25,10 @@ from boneage.sex import Sex
 from boneage.train import release as releasing
 from boneage.train.loop import Engine, train
 from boneage.train.recipe import load_recipe
-from boneage.train.release import Released, ReleaseOptions, measure_bundle, release
+from boneage.train.release import HandRuns, Released, ReleaseOptions, measure_bundle, release
 from boneage.views import cut_view
 from tests.bundles import tiny_bundle
+from tests.train.drawn_targets import draw_targets, recipe_for
 from tests.train.films import TINY, draw_folder
 
 pytestmark = pytest.mark.filterwarnings(
@@ -269,8 +270,88 @@ def test_folders_that_cannot_name_members_are_refused(name: str, run: Path, tmp_
 
 
 def test_a_missing_run_is_refused(run: Path, tmp_path: Path) -> None:
-    for runs in ([], [tmp_path / "nothing"], [run, tmp_path / "nothing"]):
-        assert code_of(lambda runs=runs: release(runs, tmp_path / "small", OPTIONS)) == "recipe_invalid"  # type: ignore[misc]  # mypy knows no default of a lambda
+    for runs in ([tmp_path / "nothing"], [run, tmp_path / "nothing"]):
+        assert code_of(partial(release, runs, tmp_path / "small", OPTIONS)) == "recipe_invalid"
+
+
+def test_no_run_and_no_hand_nets_make_no_bundle(tmp_path: Path) -> None:
+    assert code_of(lambda: release([], tmp_path / "small", OPTIONS)) == "bundle_invalid"
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- hand nets, and runs on regions of the hand ---
+
+
+@pytest.fixture(scope="module")
+def hand_runs(films: list[LabelledFilm], tmp_path_factory: pytest.TempPathFactory) -> HandRuns:
+    """Trained for one epoch."""
+    folder = tmp_path_factory.mktemp("hand-runs")
+    targets = draw_targets(films, folder)
+    for name, task, region in (
+        ("mask", "mask", "radiograph"),
+        ("locate", "points", "radiograph"),
+        ("refine", "points", "surroundings"),
+    ):
+        recipe = recipe_for(task, targets[task], view={"region": region}, train={"epochs": 1, "views_per_epoch": 6})
+        train(recipe, films, folder / name, engine=Engine(accelerator="cpu", devices=1), quiet=True)
+    return HandRuns(*(folder / name for name in ("mask", "locate", "refine")))
+
+
+def test_runs_for_the_hand_nets_become_a_bundle_that_finds_hands(hand_runs: HandRuns, tmp_path: Path) -> None:
+    bundle = release([], tmp_path / "small", OPTIONS, hand=hand_runs).bundle
+    assert bundle.finds_hands
+    assert bundle.members == ()
+    assert all(result.passed for result in bundle.check())
+    assert set(bundle.manifest.recipe) == {"hand net mask", "hand net locate", "hand net refine"}
+    assert [(net.height, net.width) for net in bundle.hand_nets().graphs.by_name().values()] == [(32, 32)] * 3
+    # Another bundle takes over the same nets, and says what they are.
+    other = release([], tmp_path / "other", OPTIONS, hand=bundle).bundle
+    assert other.hand_nets().fingerprint() == bundle.hand_nets().fingerprint()
+    assert other.manifest.recipe == bundle.manifest.recipe
+
+
+def test_runs_for_other_nets_of_the_hand_are_refused(hand_runs: HandRuns, run: Path, tmp_path: Path) -> None:
+    for wrong in (
+        replace(hand_runs, mask=hand_runs.locate),
+        replace(hand_runs, locate=hand_runs.refine),
+        replace(hand_runs, refine=hand_runs.locate),
+        replace(hand_runs, locate=run),
+        replace(hand_runs, locate=tmp_path / "nothing"),
+    ):
+        assert code_of(partial(release, [], tmp_path / "small", OPTIONS, hand=wrong)) == "recipe_invalid"
+    assert code_of(lambda: release([hand_runs.mask], tmp_path / "small", OPTIONS)) == "recipe_invalid"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_of_two_cohorts_on_a_region_become_members_for_their_sexes(tmp_path: Path) -> None:
+    finder = tiny_bundle(tmp_path / "finder", name="finder", views=(), hand=True, metrics={})
+    table = draw_folder(tmp_path / "phantoms", count=12, side=400)
+    films = read_films(table, tmp_path / "phantoms" / "films")
+    (tmp_path / "tiny.toml").write_text(TINY, encoding="utf-8")
+    changes = ("train.epochs=1", "train.resize=[]", 'view.region="C"', 'view.grey="hand"', f'data.hands="{finder}"')
+    for sex in Sex:
+        recipe = load_recipe(tmp_path / "tiny.toml", (*changes, f"data.sexes={sex.value}"))
+        train(recipe, films, tmp_path / f"c-{sex.value}", engine=Engine(accelerator="cpu", devices=1), quiet=True)
+    runs = [tmp_path / f"c-{sex.value}" for sex in Sex]
+    released = release(runs, tmp_path / "small", OPTIONS, hand=Bundle.open(finder), films=films)
+    bundle = released.bundle
+    assert all(result.passed for result in bundle.check())
+    assert [(member.view.region, member.mirror, member.sexes) for member in bundle.members] == [
+        ("C", False, (sex,)) for sex in Sex
+    ]
+    assert (
+        bundle.manifest.metrics["films"]
+        == released.validation_films
+        == 4
+        == sum(len(validation_of(one, films)) for one in runs)
+    )
+    assert released.parity_months is not None
+    assert released.parity_months < 0.05
+    kept = [film for one in runs for film in validation_of(one, films)]
+    errors = [abs(boneage.assess(film.image, film.sex, bundle).age_months - film.boneage_months) for film in kept]
+    assert bundle.manifest.metrics["mad_months"] == pytest.approx(np.mean(errors), abs=0.05)
+    # Without the nets that find the hand such members are of no use.
+    assert code_of(lambda: release(runs, tmp_path / "blind", OPTIONS)) == "bundle_invalid"
 
 
 # --- failures leave everything as it was ---

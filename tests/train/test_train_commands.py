@@ -76,7 +76,7 @@ def test_training_closes_with_its_errors(trained: Result, run: Path) -> None:
         errors = [float(row["mad_months"]) for row in csv.DictReader(file)]
     assert len(errors) == 2
     assert trained.stdout.splitlines()[-1] == (
-        f"{run}: 2 epochs, validation MAD {errors[-1]:.2f} months after the last, {min(errors):.2f} after the best"
+        f"{run}: 2 epochs, validation MAD, months: {errors[-1]:.4g} after the last, {min(errors):.4g} after the best"
     )
 
 

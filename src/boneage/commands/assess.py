@@ -74,11 +74,22 @@ Refused films are told on standard error, one line each with a stable code, and 
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for overlay, page and JSON of each film."
 )
 @click.option(
+    "--steps",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Of one film: folder for pictures of every step, from the hand's mask to the maps.",
+)
+@click.option(
     "--evidence",
     type=click.Choice(["both", "raising"]),
     default="both",
     show_default=True,
     help="What the heat map shows: what moved the age up or down, or only what raised it (Grad-CAM's positive part).",
+)
+@click.option(
+    "--outline/--no-outline",
+    default=True,
+    show_default=True,
+    help="Draw in overlay and page where the hand was found, if the bundle looks for it.",
 )
 @click.option(
     "--bundle", "bundle_name", default="default", show_default=True, help="Name of a shipped bundle, or a folder."
@@ -91,7 +102,9 @@ def assess(  # click passes options by name
     as_json: bool,
     table: Path | None,
     out: Path | None,
+    steps: Path | None,
     evidence: Evidence,
+    outline: bool,
     bundle_name: str,
     threads: int,
 ) -> int:
@@ -101,19 +114,28 @@ def assess(  # click passes options by name
     report has, of this run or an earlier one, gets a number: the JSON says by the checksum of the film whose it is, and
     only the same film's report is replaced. A refused film gets its JSON with the reason, and an earlier page and
     overlay of it are removed. What a film is refused for is told on standard error, and the others are assessed.
+
+    With --steps DIR, one film gets 01_original.png, 02_mask.png and so on there, and all of them on the sheet
+    steps.png. A film that is refused for its hand gets the first two.
     """
     films = _films(files, sex, listed)
     inputs = [*(film.path for film in films), *([listed] if listed else [])]
     _refuse_overwriting(table, inputs, out)
+    if steps is not None:
+        _refuse_steps_of(films, steps)
 
     from boneage.bundle import Bundle
     from boneage.files import ensure_writable
     from boneage.report import Refused, csv_row, write_csv
 
     bundle = Bundle.open(bundle_name, threads=threads)
+    if steps is not None and not bundle.finds_hands:
+        raise click.UsageError(
+            f"The bundle {bundle.manifest.name} does not look for the hand: it has no steps to show."
+        )
     if table is not None:
         ensure_writable(table)
-    reports = None if out is None else _Reports(out, evidence, [*inputs, *([table] if table else [])])
+    reports = None if out is None else _Reports(out, evidence, outline, [*inputs, *([table] if table else [])])
     progress = _Progress(len(films))
     rows: list[list[str]] = []
     errors: list[BoneageError] = []
@@ -126,6 +148,8 @@ def assess(  # click passes options by name
                 progress.tell(film, outcome, as_json=as_json)
                 rows.append(csv_row(film.image, outcome, stem))
                 errors += [outcome.error] if isinstance(outcome, Refused) else []
+                if steps is not None:
+                    _draw_steps(film, outcome, bundle, steps, evidence)
     except KeyboardInterrupt:
         stopped = True
     finally:
@@ -188,14 +212,44 @@ def _absolute(path: Path) -> str:
     return str(path.resolve()).casefold()  # some file systems do not tell cases apart
 
 
+def _refuse_steps_of(films: Sequence[_Film], folder: Path) -> None:
+    """Steps are of one film, which their files must not overwrite."""
+    if len(films) != 1:
+        raise click.UsageError(f"--steps shows the steps of one film, not of {len(films)}.")
+    from boneage.steps import STEP_FILE
+
+    film = films[0].path
+    if _absolute(film.parent) == _absolute(folder) and STEP_FILE.fullmatch(film.name):
+        raise click.UsageError(f"--steps {folder} would overwrite the film.")
+
+
+def _draw_steps(film: _Film, outcome: Outcome, bundle: Bundle, folder: Path, evidence: Evidence) -> None:
+    """Write the pictures of a film's steps; of one that was refused for its hand, film and mask.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    from boneage.errors import RefusalCode
+    from boneage.radiograph import read_radiograph
+    from boneage.report import Refused
+    from boneage.steps import draw_refused, draw_steps, write_steps
+
+    looked_for_hand = (RefusalCode.NO_HAND, RefusalCode.SEVERAL_HANDS, RefusalCode.POINTS_UNCERTAIN)
+    if not isinstance(outcome, Refused):
+        write_steps(folder, draw_steps(read_radiograph(film.path).pixels, outcome, evidence))
+    elif outcome.error.code in looked_for_hand:
+        write_steps(folder, draw_refused(read_radiograph(film.path).pixels, bundle.hand_nets()))
+
+
 class _Reports:
     """The folder of reports, in which each film has a stem of its own."""
 
-    def __init__(self, folder: Path, evidence: Evidence, reserved: Sequence[Path]) -> None:
+    def __init__(self, folder: Path, evidence: Evidence, outline: bool, reserved: Sequence[Path]) -> None:
         """`reserved` are files that must not be overwritten: films, and what else the command writes or reads."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._evidence = evidence
+        self._outline = outline
         self._taken = set(map(_absolute, reserved))
 
     def write(self, film: _Film, outcome: Outcome) -> str:
@@ -209,7 +263,7 @@ class _Reports:
         if isinstance(outcome, Refused):
             write_refusal(outcome, self._folder, stem, film.path.name)
         else:
-            write_files(outcome, self._folder, stem, self._evidence)
+            write_files(outcome, self._folder, stem, self._evidence, outline=self._outline)
         self._taken |= self._outputs(stem)
         return stem
 

@@ -17,6 +17,7 @@ from boneage.commands.each_film import (
     open_for_many,
     summary,
 )
+from boneage.commands.stress import ALL_CHANGES, chosen_changes, drawn_films, stress
 from boneage.errors import BoneageError, TableError
 
 if TYPE_CHECKING:
@@ -29,9 +30,20 @@ if TYPE_CHECKING:
 @click.option("--films", type=click.Path(path_type=Path), help="CSV of labelled films to assess first.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of their images; by default beside the CSV.")
 @click.option("--split", help="Part of the films (column split), or all.")
+@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only films whose column has this value.")
+@click.option("--count", type=click.IntRange(min=1), help="Only so many of the films, drawn at random.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of --count.")
 @click.option("--bundle", metavar="NAME_OR_DIR", help="Bundle that assesses the films. [default: the shipped one]")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
 @click.option("--by", multiple=True, metavar="COLUMN", help="Also group by this column; may be given several times.")
+@click.option(
+    "--stress",
+    "changes",
+    is_flag=False,
+    flag_value=ALL_CHANGES,
+    metavar="[NAME,...]",
+    help="Instead, hold estimates of changed films against those of the same films unchanged; all changes, or these.",
+)
 @click.option("--plots/--no-plots", default=True, show_default=True, help="Draw plots; needs boneage[plot].")
 def evaluate(
     *,
@@ -39,9 +51,13 @@ def evaluate(
     films: Path | None,
     images: Path | None,
     split: str | None,
+    where: tuple[str, ...],
+    count: int | None,
+    seed: int,
     bundle: str | None,
     out: Path,
     by: tuple[str, ...],
+    changes: str | None,
     plots: bool,
 ) -> None:
     """Hold estimates against labels: MAD, CCC, RMSE, bias and more, by sex, age and stage of development.
@@ -50,28 +66,64 @@ def evaluate(
     predictions.csv and refused.csv. Writes tables.md, tables.csv and plots/*.png, and prints the overall figures.
     Exits with 3 if a film was refused, and with 1 if one failed unforeseen; the figures are then those of the others.
 
+    With --stress, writes stress.md, stress.csv and stress_films.csv: for each change of the film (rotated, mirrored,
+    inverted, framed, marked, smaller, compressed, ...) how many are refused, the MAD, and how far estimates move. A
+    refusal is a figure there and no failure. NAME may be mild or strong.
+
     \b
     Examples:
       boneage evaluate predictions.csv --out results --by resolution
       boneage evaluate --films radiographs.csv --split validation --out results
+      boneage evaluate --films radiographs.csv --split validation --count 200 --stress --out stress
     """  # click reads the control character
     from boneage.evaluate.plots import require_matplotlib
     from boneage.evaluate.predictions import read_predictions
 
     if (predictions is None) == (films is None):
         raise click.UsageError("Give either a table of PREDICTIONS or --films.")
-    if plots:
+    if films is None and (images or split or where or count or bundle or changes is not None):
+        raise click.UsageError("--images, --split, --where, --count, --bundle and --stress belong to --films.")
+    if changes is not None:
+        if by:
+            raise click.UsageError("--by does not go with --stress: choose films with --where.")
+        stressed = chosen_changes(changes)
+    elif plots:
         require_matplotlib()
+    errors: list[BoneageError] = []
     if films is not None:
-        table, notes, errors = _assess(chosen_films(films, images, split), bundle or "default", out, by)
-        notes = [f"Labels: {films.name}" + (f", split {split}" if split else ""), *notes]
-    elif images or split or bundle:
-        raise click.UsageError("--images, --split and --bundle belong to --films.")
+        chosen = drawn_films(_where(chosen_films(films, images, split), where), count, seed)
+        notes = [_said(films, split, where, count, seed)]
+        if changes is not None:
+            errors = stress(chosen, stressed, bundle or "default", out, notes)
+            click.get_current_context().exit(exit_status(errors))
+        table, done, errors = _assess(chosen, bundle or "default", out, by)
+        notes += done
     else:
         assert predictions is not None  # noqa: S101 - one of the two was given; for the type checker
-        table, notes, errors = read_predictions(predictions), [f"Predictions: {predictions.name}"], []
+        table, notes = read_predictions(predictions), [f"Predictions: {predictions.name}"]
     _write(table, notes, out, by, plots)
     click.get_current_context().exit(exit_status(errors))
+
+
+def _where(films: Sequence[LabelledFilm], conditions: Sequence[str]) -> list[LabelledFilm]:
+    """The films whose columns have the values asked for."""
+    chosen = list(films)
+    for condition in conditions:
+        column, equals, value = condition.partition("=")
+        if not equals:
+            raise click.UsageError(f"--where needs COLUMN=VALUE, not {condition!r}.")
+        if column not in films[0].groups:
+            raise TableError("table_columns", f"The films have no column {column!r}.")
+        chosen = [film for film in chosen if film.groups[column] == value]
+    if not chosen:
+        raise TableError("table_empty", f"There is no film with {' and '.join(conditions)}.")
+    return chosen
+
+
+def _said(films: Path, split: str | None, where: Sequence[str], count: int | None, seed: int) -> str:
+    """Which films were asked for, as a note."""
+    parts = [f"Labels: {films.name}", *([f"split {split}"] if split else []), *where]
+    return ", ".join(parts + ([f"at most {count} drawn with seed {seed}"] if count else []))
 
 
 def _assess(

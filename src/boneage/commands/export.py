@@ -9,10 +9,14 @@ import click
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the bundle.")
 @click.option("--films", type=click.Path(path_type=Path), help="The runs' films: for its figures.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of its images; if it has no image column.")
+@click.option("--hand", metavar="NAME_OR_DIR", help="Bundle whose hand nets are taken over.")
+@click.option("--mask", type=click.Path(path_type=Path), help="Run of the hand's mask (task mask).")
+@click.option("--locate", type=click.Path(path_type=Path), help="Run of the key points on whole films.")
+@click.option("--refine", type=click.Path(path_type=Path), help="Run of the key points on registered hands.")
 @click.option("--weights", type=click.Choice(["last", "best"]), default="last", show_default=True, help="Which epoch.")
 @click.option("--name", help="Of the bundle. [default: the folder's]")
 @click.option("--version", default="1", show_default=True, help="Of the bundle.")
@@ -31,6 +35,10 @@ def export(
     out: Path,
     films: Path | None,
     images: Path | None,
+    hand: str | None,
+    mask: Path | None,
+    locate: Path | None,
+    refine: Path | None,
     weights: Literal["last", "best"],
     name: str | None,
     version: str,
@@ -43,23 +51,35 @@ def export(
     """Export RUNS of boneage train as one bundle: ONNX graphs, checksums, self-test, recipe and figures.
 
     Several runs become an ensemble of equal weights. With --films the bundle is measured on the runs' validation films,
-    as boneage assess reads them, and its graphs are held against the nets on 200 of them. Needs boneage[train].
+    as boneage assess reads them, and its graphs are held against the nets on 200 of them. Nets that read regions of a
+    registered hand need hand nets: those of the bundle they were trained with (--hand), or freshly trained ones
+    (--mask, --locate and --refine), which alone make a bundle that only finds hands. Needs boneage[train].
 
     \b
-    Example:
+    Examples:
       boneage export runs/residual --films radiographs.csv --out my-bundle
+      boneage export --mask runs/mask --locate runs/locate --refine runs/refine --out hand
+      boneage export runs/a runs/b runs/c --hand hand --films radiographs.csv --out regions
     """
     from functools import partial
 
     from tqdm import tqdm
 
+    from boneage.bundle import Bundle
     from boneage.films import read_films
-    from boneage.train.release import ReleaseOptions, release
+    from boneage.train.release import HandRuns, ReleaseOptions, release
 
+    hand_runs = [run for run in (mask, locate, refine) if run is not None]
+    if len(hand_runs) not in (0, 3) or (hand_runs and hand):
+        raise click.UsageError("Give --mask, --locate and --refine together, or --hand, or none of them.")
+    if not runs and not hand_runs:
+        raise click.UsageError("Give RUNS for ages, or the three runs of hand nets, or both.")
+    found = HandRuns(*hand_runs) if hand_runs else Bundle.open(hand) if hand else None
     released = release(
         runs,
         out,
         ReleaseOptions(name or out.resolve().name.lower(), version, title, weights, data, licence, mirror),
+        hand=found,
         films=read_films(films, images) if films else (),
         overwrite=overwrite,
         progress=partial(tqdm, desc="assessing", leave=False, disable=None),

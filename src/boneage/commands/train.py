@@ -70,11 +70,13 @@ def train(
 
 def _tell(out: Path, finished: Finished) -> None:
     """The closing lines of a run."""
+    from boneage.train.curve import MEASURES
+
     state, last = finished.state, finished.state.history[-1]
     if finished.refused:
         reasons = ", ".join(f"{code} ({count})" for code, count in Counter(finished.refused.values()).items())
         click.echo(f"{len(finished.refused)} film(s) were refused and left out: {reasons}")
     click.echo(
-        f"{out}: {state.epoch} epochs, validation MAD {last['mad_months']:.2f} months after the last,"
-        f" {state.best_mad_months:.2f} after the best"
+        f"{out}: {state.epoch} epochs, {MEASURES[finished.measure]}: {last[finished.measure]:.4g} after the last,"
+        f" {state.best:.4g} after the best"
     )

@@ -142,7 +142,9 @@ def overall_lines(tables: Sequence[Table]) -> list[str]:
         )
         for name, figure in overall.figures.items()
     ]
-    return _markdown(("", films_in_words(overall.n), "95 % interval"), rows or [("too few films for figures", "", "")])
+    return markdown_table(
+        ("", films_in_words(overall.n), "95 % interval"), rows or [("too few films for figures", "", "")]
+    )
 
 
 def to_markdown(tables: Sequence[Table], heading: str, notes: Sequence[str] = ()) -> str:
@@ -156,7 +158,7 @@ def to_markdown(tables: Sequence[Table], heading: str, notes: Sequence[str] = ()
     lines = [f"# {heading}", "", *(f"- {note}" for note in notes), *([""] if notes else []), *overall_lines(tables)]
     for table in tables[1:]:
         rows = [(group.group, str(group.n), *_cells(group)) for group in table.groups]
-        lines += ["", f"## {table.title}", "", *_markdown(("", "films", *_MARKDOWN_HEADS), rows)]
+        lines += ["", f"## {table.title}", "", *markdown_table(("", "films", *_MARKDOWN_HEADS), rows)]
     lines += [
         "",
         "Months, unless a share or a coefficient. Groups are by the label. Intervals: percentile bootstrap over films, "
@@ -206,7 +208,9 @@ def _tidy(value: float) -> str:
     return f"{value:.6g}" if math.isfinite(value) else ""
 
 
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table; columns but the first are aligned to the right."""
+
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

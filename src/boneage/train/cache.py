@@ -29,6 +29,7 @@ from boneage.errors import Refusal, RefusalCode, TableError
 from boneage.films import LabelledFilm
 from boneage.geometry import averaged_down
 from boneage.radiograph import READER_VERSION, read_radiograph
+from boneage.registration import Hand
 from boneage.views import GreyRule, GreyScale, measure_grey
 
 log = logging.getLogger(__name__)
@@ -77,11 +78,11 @@ class FilmCache:
         stored = self._bytes[entry.offset : entry.offset + count].view(f"u{entry.depth}")
         return stored.reshape(entry.rows, entry.columns).astype(np.float32) / np.float32(256**entry.depth - 1)
 
-    def grey(self, film_id: str, rule: GreyRule) -> GreyScale:
-        """The film's grey levels, measured once."""
+    def grey(self, film_id: str, rule: GreyRule, hand: Hand | None = None) -> GreyScale:
+        """The film's grey levels, measured once: a film has but one hand."""
         key = (film_id, rule)
         if key not in self._grey:
-            self._grey[key] = measure_grey(self.pixels(film_id), rule)
+            self._grey[key] = measure_grey(self.pixels(film_id), rule, hand)
         return self._grey[key]
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from boneage.films import LabelledFilm
 from boneage.train.augment import draw_change
 from boneage.train.cache import FilmCache
+from boneage.train.hands import HandTable
 from boneage.train.recipe import Augmentation, Recipe
 from boneage.views import ViewSpec, cut_view
 
@@ -21,7 +22,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 """Views (N, 1, H, W) float32, one-hot sexes (N, 2), ages in months (N,)."""
 
 
-class EpochViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
+class EpochViews(Dataset[tuple[Tensor, ...]]):
     """The views of one epoch.
 
     Args:
@@ -30,6 +31,7 @@ class EpochViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
         spec: the view.
         augment: changes of training, or None to cut as serving does.
         seed, epoch: decide the changes.
+        hands: of the films; needed for views of the registered frame.
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class EpochViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
         *,
         seed: int = 0,
         epoch: int = 0,
+        hands: HandTable | None = None,
     ) -> None:
+        self.hands = hands
         self.films, self.cache, self.spec, self.augment = films, cache, spec, augment
         self.seed, self.epoch = seed, epoch
 
@@ -51,13 +55,14 @@ class EpochViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """View (1, H, W), sex (2,), age in months ()."""
         film = self.films[index]
-        pixels, grey = self.cache.pixels(film.id), self.cache.grey(film.id, self.spec.grey)
+        hand = None if self.hands is None else self.hands.hand(film.id)
+        pixels, grey = self.cache.pixels(film.id), self.cache.grey(film.id, self.spec.grey, hand)
         if self.augment is None:
-            view = cut_view(pixels, self.spec, grey=grey)
+            view = cut_view(pixels, self.spec, hand=hand, grey=grey)
         else:
             generator = np.random.default_rng((self.seed, self.epoch, index))
             change = draw_change(self.augment, self.spec.height, self.spec.width, generator)
-            view = change.shade(cut_view(pixels, self.spec, grey=grey, jitter=change.jitter))
+            view = change.shade(cut_view(pixels, self.spec, hand=hand, grey=grey, jitter=change.jitter))
         age = torch.tensor(film.boneage_months, dtype=torch.float32)
         return torch.from_numpy(view)[None], torch.from_numpy(film.sex.one_hot()), age
 
@@ -77,13 +82,20 @@ class EpochOrder(Sampler[int]):
 
 
 def training_batches(
-    films: Sequence[LabelledFilm], cache: FilmCache, recipe: Recipe, epoch: int, *, rank: int = 0, world: int = 1
-) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
+    films: Sequence[LabelledFilm],
+    cache: FilmCache,
+    recipe: Recipe,
+    epoch: int,
+    *,
+    hands: HandTable | None = None,
+    rank: int = 0,
+    world: int = 1,
+) -> DataLoader[tuple[Tensor, ...]]:
     """Batches of one training epoch, reshuffled (section IV-B); an incomplete last one is dropped."""
     height, width = recipe.size_at(epoch)
     spec = replace(recipe.view, height=height, width=width)
     seed, size = recipe.train.seed, recipe.train.batch_size
-    views = EpochViews(films, cache, spec, recipe.augment, seed=seed, epoch=epoch)
+    views = EpochViews(films, cache, spec, recipe.augment, seed=seed, epoch=epoch, hands=hands)
     order = EpochOrder(len(films), seed=seed, epoch=epoch, rank=rank, world=world)
     return DataLoader(
         views,
@@ -96,10 +108,16 @@ def training_batches(
 
 
 def validation_batches(
-    films: Sequence[LabelledFilm], cache: FilmCache, spec: ViewSpec, *, batch_size: int, workers: int
-) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
+    films: Sequence[LabelledFilm],
+    cache: FilmCache,
+    spec: ViewSpec,
+    *,
+    hands: HandTable | None = None,
+    batch_size: int,
+    workers: int,
+) -> DataLoader[tuple[Tensor, ...]]:
     """Batches of unchanged views, in the films' order."""
-    views = EpochViews(films, cache, spec)
+    views = EpochViews(films, cache, spec, hands=hands)
     return DataLoader(views, batch_size=batch_size, num_workers=workers, worker_init_fn=_single_threaded)
 
 

@@ -1,11 +1,12 @@
-"""Training: epochs, validation, checkpoints. Devices, precision and processes are Lightning Fabric's.
+"""Training: epochs, validation, checkpoints. Devices, precision and processes are Lightning Fabric's. What is learnt,
+from which films and with which loss, is a task's (`boneage.train.tasks`).
 
 Everything random follows from (seed, epoch), so a run that was killed goes on from its last whole epoch with the curve
 that the unbroken run would have had. A run's folder holds:
 
-* ``recipe.json``: the recipe as run, with the ages' mean and spread, the films' ids by split, their labels, and the
-  number of processes;
-* ``last.ckpt``, ``best.ckpt``: state after the last epoch and after the one with the lowest validation MAD;
+* ``recipe.json``: the recipe as run, with the ages' unit, the films' ids by split, their labels, and the number of
+  processes;
+* ``last.ckpt``, ``best.ckpt``: state after the last epoch and after the one with the lowest validation error;
 * ``metrics.csv``, ``curve.png``, ``tensorboard/``: the curves (Souza & Oliveira, Fig. 6).
 """
 
@@ -21,40 +22,37 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from boneage.bundle import Bundle
 from boneage.csv_table import write_rows
 from boneage.errors import RecipeError, TableError
-from boneage.evaluate.metrics import concordance, mean_absolute_difference
 from boneage.files import write_text, written_whole
-from boneage.films import LabelledFilm, split_films
+from boneage.films import LabelledFilm
 from boneage.train.cache import FilmCache, build_cache
 from boneage.train.curve import draw_curve
-from boneage.train.data import training_batches, validation_batches
-from boneage.train.nets import build_net
+from boneage.train.hands import HandTable, find_hands
+from boneage.train.nets import build_hand_net, build_net
 from boneage.train.nets.inception import load_imagenet_weights
 from boneage.train.nets.layers import AgeNet
 from boneage.train.recipe import Recipe, Schedule, parse_recipe
+from boneage.train.tasks import TASKS, AgeTask, AgeUnit, Task, choose_films
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 EpochRow = dict[str, float]
-"""One row of ``metrics.csv``: epoch (from 1), loss, learning_rate, mad_months, ccc, seconds."""
-
-_LOSSES = {"mae": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
+"""One row of ``metrics.csv``: epoch (from 1), loss, learning_rate, the task's figures, seconds."""
 
 
 @dataclass(frozen=True)
@@ -72,44 +70,22 @@ class Engine:
     nodes: int = 1
 
 
-@dataclass(frozen=True)
-class AgeUnit:
-    """The unit in which nets are trained: mean and spread of the training ages, months."""
-
-    mean_months: float
-    spread_months: float
-
-    @classmethod
-    def of(cls, films: Sequence[LabelledFilm]) -> AgeUnit:
-        """Mean and spread of these films' ages."""
-        ages = np.array([film.boneage_months for film in films])
-        return cls(float(ages.mean()), float(ages.std()) or 1.0)
-
-    def to_months(self, ages: Tensor) -> Tensor:
-        """From the net's unit to months."""
-        return ages * self.spread_months + self.mean_months
-
-    def from_months(self, months: Tensor) -> Tensor:
-        """From months to the net's unit."""
-        return (months - self.mean_months) / self.spread_months
-
-
 @dataclass
 class RunState:
     """What an epoch changes, and a checkpoint keeps."""
 
     epoch: int = 0
-    best_mad_months: float = math.inf
+    best: float = math.inf
     stale_epochs: int = 0
     history: list[EpochRow] = field(default_factory=list)
 
-    def add(self, row: EpochRow, *, full_size: bool) -> bool:
-        """Count an epoch; whether it is the best so far. Only epochs on views of full size can be."""
-        better = full_size and row["mad_months"] < self.best_mad_months
+    def add(self, row: EpochRow, measure: str, *, full_size: bool) -> bool:
+        """Count an epoch; whether it is the best so far by the task's measure. Only one on full-size views can be."""
+        better = full_size and row[measure] < self.best
         self.epoch += 1
         self.history.append(row)
         if better:
-            self.best_mad_months = row["mad_months"]
+            self.best = row[measure]
         if full_size:
             self.stale_epochs = 0 if better else self.stale_epochs + 1
         return better
@@ -125,11 +101,13 @@ class Finished:
 
     Attributes:
         state: after the last epoch.
-        refused: films that could not be read, by id, with the code.
+        measure: the column of its history by which epochs are compared, a key of `boneage.train.curve.MEASURES`.
+        refused: films that could not be read, or show no hand that is needed, by id, with the code.
         rank: of this process, 0 for the one that keeps the record.
     """
 
     state: RunState
+    measure: str
     refused: Mapping[str, str]
     rank: int
 
@@ -164,16 +142,35 @@ def train(
     """
     fabric = _launch(engine, recipe.train.precision)
     quiet = quiet or not fabric.is_global_zero
-    training, validation = choose_films(recipe, films)
-    cache = _open_cache(fabric, recipe, [*training, *validation], cache_folder or folder.parent / "cache", quiet=quiet)
-    training, validation = _readable(training, cache, "train"), _readable(validation, cache, "validation")
-    unit = AgeUnit.of(training)
+    task, refused = _prepare(fabric, recipe, films, cache_folder or folder.parent / "cache", quiet=quiet)
     if fabric.is_global_zero:
-        _claim_folder(folder, _facts_of(recipe, unit, training, validation, fabric.world_size))
+        _claim_folder(folder, _facts_of(task, fabric.world_size))
     fabric.barrier()
     with _Interruption() as interruption:
-        run = _Run(fabric, recipe, training, validation, cache, unit, folder, interruption, quiet=quiet)
-        return Finished(run.fit(), cache.refused, fabric.global_rank)
+        run = _Run(fabric, task, folder, interruption, quiet=quiet)
+        return Finished(run.fit(), task.measure, refused, fabric.global_rank)
+
+
+def _prepare(
+    fabric: Fabric, recipe: Recipe, films: Sequence[LabelledFilm], cache_folder: Path, *, quiet: bool
+) -> tuple[Task, dict[str, str]]:
+    """The task with its films decoded and, where its views need it, their hands found; and the films left out."""
+    training, validation = choose_films(recipe, films)
+    chosen = {film.id for film in [*training, *validation]}
+    # Of one table there is one cache, whichever part of it a recipe takes; of a few films only theirs.
+    shared = not (recipe.data.train_limit or recipe.data.validation_limit)
+    table = [film for film in films if shared or film.id in chosen]
+    cache = _open_cache(fabric, recipe, table, cache_folder, quiet=quiet)
+    refused = {film_id: code for film_id, code in cache.refused.items() if film_id in chosen}
+    training, validation = _readable(training, cache, "train"), _readable(validation, cache, "validation")
+    if recipe.task != "age":
+        return TASKS[recipe.task](recipe, training, validation, cache), refused
+    hands = None
+    if recipe.view.needs_hand:
+        hands = _open_hands(fabric, recipe, [film for film in table if film.id in cache], cache, quiet=quiet)
+        refused |= {film_id: code for film_id, code in hands.refused.items() if film_id in chosen}
+        training, validation = _readable(training, hands, "train"), _readable(validation, hands, "validation")
+    return AgeTask(recipe, training, validation, cache, hands), refused
 
 
 def _launch(engine: Engine, precision: Literal["32-true", "bf16-mixed"]) -> Fabric:
@@ -248,27 +245,37 @@ class _Interruption:
                 raise KeyboardInterrupt
 
 
-def choose_films(recipe: Recipe, films: Sequence[LabelledFilm]) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
-    """Training and validation films by the table's split, or by a random draw where it has none.
+def new_net(recipe: Recipe) -> nn.Module:
+    """The recipe's net with fresh weights, ImageNet's, or those of an earlier run.
 
     Raises:
-        TableError: ``table_split`` if either part is empty.
+        RecipeError: ``recipe_invalid`` if net and recipe do not go together.
     """
-    data = recipe.data
-    training, validation = split_films(films, data.validation_share, data.split_seed)
-    training = _limited(training, data.train_limit, data.split_seed)
-    validation = _limited(validation, data.validation_limit, data.split_seed)
-    return training, validation
-
-
-def new_net(recipe: Recipe) -> AgeNet:
-    """The recipe's net with fresh, or ImageNet's, weights."""
-    net = build_net(recipe.net.name, recipe.view.height, recipe.view.width, **recipe.net.options)
-    if recipe.train.resize and net.head.pooling == "flatten":
+    net = _build(recipe)
+    if recipe.train.resize and not (isinstance(net, AgeNet) and net.head.pooling == "average"):
         raise RecipeError("recipe_invalid", f"{recipe.net.name} takes views of one size only: leave out train.resize.")
     if recipe.net.imagenet_weights:
+        if not isinstance(net, AgeNet):
+            raise RecipeError("recipe_invalid", "ImageNet's weights are for nets for ages.")
         load_imagenet_weights(net, Path(recipe.net.imagenet_weights))
+    if recipe.train.initial_weights:
+        _take_weights(net, _read_checkpoint(Path(recipe.train.initial_weights) / "last.ckpt"))
     return net
+
+
+def _build(recipe: Recipe) -> nn.Module:
+    net, view = recipe.net, recipe.view
+    if recipe.task == "age":
+        return build_net(net.name, view.height, view.width, **net.options)
+    return build_hand_net(recipe.task, net.name, view.height, view.width, **net.options)
+
+
+def _take_weights(net: nn.Module, checkpoint: Mapping[str, Any]) -> None:
+    """The averaged weights of a checkpoint, if it has some, else the plain ones."""
+    try:
+        net.load_state_dict(checkpoint["average"] or checkpoint["net"])
+    except RuntimeError as error:
+        raise RecipeError("recipe_invalid", f"The weights are those of another net: {error}") from error
 
 
 @torch.no_grad()
@@ -295,8 +302,8 @@ def learning_rate_at(schedule: Schedule, progress: float) -> float:
 def run_facts(folder: Path) -> dict[str, Any]:
     """What a run's ``recipe.json`` says.
 
-    Its keys are ``recipe``, ``age_unit``, the films' ids by ``train`` and ``validation`` and, but for early runs,
-    ``labels`` (see `film_labels`) and ``processes``.
+    Its keys are ``recipe``, the films' ids by ``train`` and ``validation``, of a net for ages ``age_unit`` and, but for
+    early runs, ``labels`` (see `boneage.train.tasks.film_labels`), and ``processes``.
 
     Raises:
         RecipeError: there is no such run.
@@ -310,13 +317,8 @@ def run_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def film_labels(films: Sequence[LabelledFilm]) -> dict[str, list[float | str]]:
-    """Bone age, months, and sex by the film's id, as ``recipe.json`` holds them."""
-    return {film.id: [float(film.boneage_months), film.sex.value] for film in films}
-
-
 def load_run(folder: Path, weights: str = "best") -> tuple[Recipe, AgeNet, AgeUnit, RunState]:
-    """A trained net, ready to predict: with the averaged weights, if the run kept them.
+    """A trained net for ages, ready to predict: with the averaged weights, if the run kept them.
 
     Args:
         folder: of the run.
@@ -325,12 +327,24 @@ def load_run(folder: Path, weights: str = "best") -> tuple[Recipe, AgeNet, AgeUn
     Raises:
         RecipeError: there is no such run.
     """
+    recipe, net, state = load_hand_run(folder, weights)
+    if not isinstance(net, AgeNet):
+        raise RecipeError("recipe_invalid", f"{folder} holds a run for the task {recipe.task}, not for ages.")
+    return recipe, net, AgeUnit(**run_facts(folder)["age_unit"]), state
+
+
+def load_hand_run(folder: Path, weights: str = "best") -> tuple[Recipe, nn.Module, RunState]:
+    """A trained net of any task, as `load_run`.
+
+    Raises:
+        RecipeError: there is no such run.
+    """
     facts = run_facts(folder)
     checkpoint = _read_checkpoint(folder / f"{weights}.ckpt")
     recipe = parse_recipe(facts["recipe"])
-    net = build_net(recipe.net.name, recipe.view.height, recipe.view.width, **recipe.net.options)
-    net.load_state_dict(checkpoint["average"] or checkpoint["net"])
-    return recipe, net.eval(), AgeUnit(**facts["age_unit"]), RunState(**checkpoint["state"])
+    net = _build(recipe)
+    _take_weights(net, checkpoint)
+    return recipe, net.eval(), _state_of(checkpoint)
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
@@ -348,34 +362,28 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def _state_of(checkpoint: Mapping[str, Any]) -> RunState:
+    """The state that a checkpoint keeps; those of early runs, all for ages, call the best error otherwise."""
+    state = dict(checkpoint["state"])
+    if "best_mad_months" in state:
+        state["best"] = state.pop("best_mad_months")
+    return RunState(**state)
+
+
 class _Run:
     """A run under way: the net, what trains it, and where its record goes."""
 
-    def __init__(
-        self,
-        fabric: Fabric,
-        recipe: Recipe,
-        training: Sequence[LabelledFilm],
-        validation: Sequence[LabelledFilm],
-        cache: FilmCache,
-        unit: AgeUnit,
-        folder: Path,
-        interruption: _Interruption,
-        *,
-        quiet: bool,
-    ) -> None:
-        self.interruption = interruption
-        self.fabric, self.recipe, self.cache, self.unit = fabric, recipe, cache, unit
-        self.training, self.validation = training, validation
-        self.folder, self.quiet = folder, quiet
-        for film in [*training, *validation]:
-            cache.grey(film.id, recipe.view.grey)  # measured here once, so that the workers of each epoch inherit it
-        torch.manual_seed(recipe.train.seed)
-        self.net = new_net(recipe)
+    def __init__(self, fabric: Fabric, task: Task, folder: Path, interruption: _Interruption, *, quiet: bool) -> None:
+        self.fabric, self.task, self.folder = fabric, task, folder
+        self.interruption, self.quiet = interruption, quiet
+        self.recipe = task.recipe
+        task.prepare()
+        torch.manual_seed(self.recipe.train.seed)
+        self.net = new_net(self.recipe)
         nn.Module.to(self.net, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stub
-        self.average = copy.deepcopy(self.net).eval().requires_grad_(False) if recipe.train.average_decay else None
-        optimizer = _optimizer(self.net, recipe.train)
-        self.wrapped, self.optimizer = fabric.setup(self.net, optimizer)
+        decay = self.recipe.train.average_decay
+        self.average = copy.deepcopy(self.net).eval().requires_grad_(False) if decay else None
+        self.wrapped, self.optimizer = fabric.setup(self.net, _optimizer(self.net, self.recipe.train))
         if self.average is not None:
             self.average.to(fabric.device)
         self.state = self._restore()
@@ -400,27 +408,26 @@ class _Run:
     def _fit_epoch(self) -> tuple[float, float]:
         """One pass over the training films. Returns the mean loss, over all processes, and the last learning rate."""
         fabric, schedule, epoch = self.fabric, self.recipe.train, self.state.epoch
-        batches = training_batches(
-            self.training, self.cache, self.recipe, epoch, rank=fabric.global_rank, world=fabric.world_size
-        )
+        batches = self.task.batches(epoch, rank=fabric.global_rank, world=fabric.world_size)
         torch.manual_seed(schedule.seed * 1_000_003 + epoch * 1_009 + fabric.global_rank)  # of dropout
         self.wrapped.train()
         total, rate, steps = 0.0, schedule.learning_rate, len(batches)
         bar = _bar(batches, f"epoch {epoch + 1}/{schedule.epochs}", quiet=self.quiet)
-        for step, (views, sexes, months) in enumerate(self.interruption.watched(bar)):
+        for step, batch in enumerate(self.interruption.watched(bar)):
             rate = learning_rate_at(schedule, (epoch + step / steps) / schedule.epochs)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            total += self._step(views, sexes, months)
+            total += self._step(batch)
             if self.average is not None:
                 update_average(self.average, self.net, schedule.average_decay, epoch * steps + step + 1)
         mean = fabric.all_reduce(torch.tensor(total / steps, device=fabric.device), reduce_op="mean")
         return float(cast("Tensor", mean)), rate
 
-    def _step(self, views: Tensor, sexes: Tensor, months: Tensor) -> float:
+    def _step(self, batch: Sequence[Tensor]) -> float:
         device, schedule = self.fabric.device, self.recipe.train
-        ages = self.wrapped(views.to(device, memory_format=torch.channels_last), sexes.to(device))
-        loss = _LOSSES[schedule.loss](ages.float(), self.unit.from_months(months.to(device))) + self.net.penalty()
+        view, *rest = batch
+        moved = [view.to(device, memory_format=torch.channels_last), *(tensor.to(device) for tensor in rest)]
+        loss = self.task.loss(self.wrapped, moved)
         if not torch.isfinite(loss):
             raise RecipeError(
                 "recipe_diverged", f"The loss is no number in epoch {self.state.epoch + 1}: lower the learning rate."
@@ -433,32 +440,22 @@ class _Run:
         return float(loss.detach())
 
     def _validate(self) -> dict[str, float]:
-        """MAD (months) and CCC on unchanged views of the validation films, at this epoch's size.
-
-        In single precision whatever the training's, as the exported net computes.
-        """
-        height, width = self.recipe.size_at(self.state.epoch)
-        spec = replace(self.recipe.view, height=height, width=width)
-        batches = validation_batches(
-            self.validation, self.cache, spec, batch_size=64, workers=self.recipe.train.workers
-        )
         net = self.net if self.average is None else self.average
         net.eval()
-        months = predict(net, self.interruption.watched(batches), self.unit, self.fabric.device)
-        labels = np.array([film.boneage_months for film in self.validation])
-        return {
-            "mad_months": float(mean_absolute_difference(labels, months)),
-            "ccc": float(concordance(labels, months)),
-        }
+        return self.task.validate(net, self.state.epoch, self.fabric.device, self.interruption.watched)
 
     def _keep(self, row: EpochRow, board: SummaryWriter) -> None:
         """Write all that is kept of an epoch; the checkpoint last, for it is what a resumed run believes."""
         view = self.recipe.view
-        better = self.state.add(row, full_size=self.recipe.size_at(self.state.epoch) == (view.height, view.width))
+        measure = self.task.measure
+        better = self.state.add(
+            row, measure, full_size=self.recipe.size_at(self.state.epoch) == (view.height, view.width)
+        )
         write_rows(self.folder / "metrics.csv", list(row), [list(entry.values()) for entry in self.state.history])
         draw_curve({self.folder.name: self.state.history}, self.folder / "curve.png")
-        for key in ("loss", "learning_rate", "mad_months", "ccc"):
-            board.add_scalar(key, row[key], self.state.epoch)
+        for key, value in row.items():
+            if key not in {"epoch", "seconds"}:
+                board.add_scalar(key, value, self.state.epoch)
         board.flush()
         checkpoint = {
             "net": self.net.state_dict(),
@@ -469,10 +466,8 @@ class _Run:
         for name in ["best", "last"] if better else ["last"]:
             with written_whole(self.folder / f"{name}.ckpt") as temporary:
                 torch.save(checkpoint, temporary)
-        log.info(
-            "epoch %d: loss %.4f, validation MAD %.2f months, CCC %.3f, %.0f s",
-            *(self.state.epoch, row["loss"], row["mad_months"], row["ccc"], row["seconds"]),
-        )
+        figures = ", ".join(f"{key} {row[key]:.4g}" for key in row if key not in {"epoch", "seconds"})
+        log.info("epoch %d: %s, %.0f s", self.state.epoch, figures, row["seconds"])
 
     def _refuse_discord(self) -> None:
         """All processes must go on from the same epoch."""
@@ -493,28 +488,9 @@ class _Run:
         if self.average is not None:
             self.average.load_state_dict(checkpoint["average"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
-        state = RunState(**checkpoint["state"])
+        state = _state_of(checkpoint)
         log.info("going on after epoch %d", state.epoch)
         return state
-
-
-@torch.no_grad()
-def predict(
-    net: AgeNet, batches: Iterable[tuple[Tensor, Tensor, Tensor]], unit: AgeUnit, device: torch.device | str = "cpu"
-) -> NDArray[np.float64]:
-    """Ages in months, (N,), for the views of all batches; the net in the mode it is in."""
-    ages = [
-        net(views.to(device, memory_format=torch.channels_last), sexes.to(device)).float().cpu()
-        for views, sexes, _ in batches
-    ]
-    return unit.to_months(torch.cat(ages)).double().numpy()
-
-
-def _limited(films: list[LabelledFilm], limit: int, seed: int) -> list[LabelledFilm]:
-    """At most `limit` films, drawn with the seed; all if it is 0."""
-    if not 0 < limit < len(films):
-        return films
-    return [films[index] for index in sorted(np.random.default_rng(seed).permutation(len(films))[:limit])]
 
 
 def _open_cache(
@@ -534,27 +510,35 @@ def _open_cache(
     return cache
 
 
-def _readable(films: Sequence[LabelledFilm], cache: FilmCache, split: str) -> list[LabelledFilm]:
+def _open_hands(
+    fabric: Fabric, recipe: Recipe, films: Sequence[LabelledFilm], cache: FilmCache, *, quiet: bool
+) -> HandTable:
+    """Find the hands in one process, open their table in all."""
+    if not fabric.is_global_zero:
+        fabric.barrier()
+    bundle = Bundle.open(recipe.data.hands, threads=1)
+    table = find_hands(
+        films, cache, bundle, cache.folder.parent, progress=lambda items: _bar(items, "finding hands", quiet=quiet)
+    )
+    if fabric.is_global_zero:
+        fabric.barrier()
+    return table
+
+
+def _readable(films: Sequence[LabelledFilm], cache: FilmCache | HandTable, split: str) -> list[LabelledFilm]:
     readable = [film for film in films if film.id in cache]
     if not readable:
         raise TableError("table_empty", f"None of the {len(films)} films of the split {split} can be read.")
     return readable
 
 
-def _facts_of(
-    recipe: Recipe,
-    unit: AgeUnit,
-    training: Sequence[LabelledFilm],
-    validation: Sequence[LabelledFilm],
-    processes: int,
-) -> dict[str, Any]:
+def _facts_of(task: Task, processes: int) -> dict[str, Any]:
     """What ``recipe.json`` says of a run, as it comes back from there."""
     facts = {
-        "recipe": recipe.to_dict(),
-        "age_unit": asdict(unit),
-        "train": [film.id for film in training],
-        "validation": [film.id for film in validation],
-        "labels": film_labels([*training, *validation]),
+        "recipe": task.recipe.to_dict(),
+        **task.facts(),
+        "train": [film.id for film in task.training],
+        "validation": [film.id for film in task.validation],
         "processes": processes,
     }
     return cast("dict[str, Any]", json.loads(json.dumps(facts)))
@@ -565,8 +549,10 @@ def _claim_folder(folder: Path, facts: dict[str, Any]) -> None:
     if not (folder / "recipe.json").exists():
         write_text(folder / "recipe.json", json.dumps(facts))
         return
-    # Early runs kept neither labels nor the number of their processes, which was 1.
-    there = {"labels": facts["labels"], "processes": 1, **run_facts(folder)}
+    # Early runs kept neither labels nor the number of their processes, which was 1, nor what recipes have gained since.
+    kept = {key: facts[key] for key in ("labels",) if key in facts}
+    there = {**kept, "processes": 1, **run_facts(folder)}
+    there["recipe"] = json.loads(json.dumps(parse_recipe(there.get("recipe", {})).to_dict()))
     differing = _differences(there, facts)
     if differing:
         shown = f"{', '.join(differing[:5])}{', ...' if len(differing) > 5 else ''}"
@@ -587,7 +573,7 @@ def _differences(there: Any, here: Any, place: str = "") -> list[str]:
     ]
 
 
-def _optimizer(net: AgeNet, schedule: Schedule) -> torch.optim.Optimizer:
+def _optimizer(net: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     """Adam (section IV-B) or AdamW; weights of normalisation and biases are not decayed."""
     kind = torch.optim.Adam if schedule.optimizer == "adam" else torch.optim.AdamW
     decayed = [weights for weights in net.parameters() if weights.ndim > 1]

@@ -43,6 +43,9 @@ class Augmentation:
         flip: probability of a horizontal flip.
         gain, offset: contrast factor in 1 / (1 + gain) .. 1 + gain and brightness in ± offset, in units of the film's
         spread.
+        any_rotation, negative, frame, distractor, pair: only for the hand nets (`boneage.train.hand_data`):
+        probabilities of a rotation by any angle, of inverted grey, of a border about the film, of a picture without a
+        hand in the film's place, and of two hands.
     """
 
     rotation_degrees: float = 0.0
@@ -51,6 +54,11 @@ class Augmentation:
     flip: float = 0.0
     gain: float = 0.0
     offset: float = 0.0
+    any_rotation: float = 0.0
+    negative: float = 0.0
+    frame: float = 0.0
+    distractor: float = 0.0
+    pair: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,12 @@ class Schedule:
         learning_rate_curve: ``constant``, or ``one-cycle``: linear rise, then cosine to nearly 0.
         warm_up: share of all steps, 0..1, over which ``one-cycle`` rises.
         weight_decay: on matrices and kernels, not on biases and norms.
-        loss: ``mae`` or ``mse``, of ages in units of their spread.
+        loss: ``mae`` or ``mse``, of ages in their unit. The hand nets have losses of their own.
+        age_unit: ``spread``, mean and spread of the training ages; or ``range``, 0 to 240 months as -1 to 1 (Iglovikov
+            et al., section 4.1).
+        views_per_epoch: so many views are drawn from the films each epoch; 0 for each film once. Only for the hand
+            nets, whose annotated films are few.
+        initial_weights: folder of a run of the same net whose last weights this one starts from; empty for fresh ones.
         average_decay: of the running average of weights that is validated and exported; 0 for the plain weights.
         precision: Lightning's name: ``32-true``, or ``bf16-mixed`` (2 to 4 times faster on CPUs that have it).
         patience: epochs without a better validation MAD before training stops; 0 for never.
@@ -92,6 +105,9 @@ class Schedule:
     warm_up: float = 0.15
     weight_decay: float = 0.0
     loss: Literal["mae", "mse"] = "mae"
+    age_unit: Literal["spread", "range"] = "spread"
+    views_per_epoch: int = 0
+    initial_weights: str = ""
     average_decay: float = 0.0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     patience: int = 0
@@ -111,6 +127,10 @@ class DataOptions:
         train_limit, validation_limit: at most so many films, the first by a seeded shuffle; 0 for all.
         longest_side: films are cached at most this large, pixels; larger ones are averaged down once, and only then
             does a view differ from the one in serving (by about 0.004 spreads).
+        sexes: whose films train and validate: ``both``, ``F`` or ``M``.
+        hands: bundle, by name or folder, whose hand nets find the hands for views of the registered frame.
+        targets: table of masks or key points (`boneage.train.annotations`), for the hand nets.
+        held_out: so many of the films with targets validate, those of the split ``validation`` first; 0 for just those.
     """
 
     validation_share: float = 0.2
@@ -118,13 +138,24 @@ class DataOptions:
     train_limit: int = 0
     validation_limit: int = 0
     longest_side: int = 2048
+    sexes: Literal["both", "F", "M"] = "both"
+    hands: str = ""
+    targets: str = ""
+    held_out: int = 0
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole training run."""
+    """A whole training run.
+
+    Attributes:
+        title: one line for a person.
+        task: what the net learns (`boneage.train.tasks`): ages, the hand's mask, or its key points.
+        net, view, data, augment, train: see there.
+    """
 
     title: str
+    task: Literal["age", "mask", "points"] = "age"
     net: NetOptions = field(default_factory=NetOptions)
     view: ViewSpec = field(default_factory=ViewSpec)
     data: DataOptions = field(default_factory=DataOptions)
@@ -244,7 +275,9 @@ def _check_ranges(recipe: Recipe) -> None:
     """Refuse values that cannot be meant."""
     train, view, augment, data = recipe.train, recipe.view, recipe.augment, recipe.data
     sides = [view.height, view.width, *(side for phase in train.resize for side in (phase.height, phase.width))]
-    counts = [train.patience, train.workers, data.train_limit, data.validation_limit]
+    counts = [train.patience, train.workers, data.train_limit, data.validation_limit, data.held_out]
+    shares = [augment.any_rotation, augment.negative, augment.frame, augment.distractor + augment.pair]
+    is_age = recipe.task == "age"
     demands = {
         "train.epochs and train.batch_size must be at least 1": min(train.epochs, train.batch_size) >= 1,
         "train.learning_rate must be positive": train.learning_rate > 0,
@@ -253,6 +286,15 @@ def _check_ranges(recipe: Recipe) -> None:
         "train.warm_up must lie in 0..1": 0 <= train.warm_up < 1,
         "train.average_decay must lie in 0..1": 0 <= train.average_decay < 1,
         "train.patience, train.workers and the limits of data must not be negative": min(counts) >= 0,
+        "train.views_per_epoch must not be negative, and is for the hand nets": train.views_per_epoch >= 0
+        and not (is_age and train.views_per_epoch),
+        "augment's any_rotation, negative, frame and distractor + pair must lie in 0..1": max(shares) <= 1,
+        "augment's any_rotation, negative, frame, distractor and pair are for the hand nets": not (
+            is_age and any(shares)
+        ),
+        f"a recipe with the view {view.region} and the grey rule {view.grey} needs data.hands": bool(data.hands)
+        or not (is_age and view.needs_hand),
+        f"the task {recipe.task} needs data.targets": is_age or bool(data.targets),
         f"train.seed and data.split_seed must lie in 0..{SEEDS - 1}": min(train.seed, data.split_seed) >= 0
         and max(train.seed, data.split_seed) < SEEDS,
         "train.resize must have phases of at least 1 epoch": all(phase.epochs >= 1 for phase in train.resize),

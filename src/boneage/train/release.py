@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.assessment import assess
+from boneage.assessment import Assessment, assess
 from boneage.bundle import Bundle, MemberOutput
 from boneage.errors import BundleError, RecipeError, Refusal, TableError
 from boneage.estimate import interval_around
@@ -26,12 +26,14 @@ from boneage.evaluate.metrics import concordance, mean_absolute_difference, root
 from boneage.films import LabelledFilm
 from boneage.manifest import NAME, Familiar, Manifest, Member
 from boneage.radiograph import read_radiograph
+from boneage.registration import Hand
 from boneage.sex import Sex
 from boneage.train.cache import Progress
-from boneage.train.export import NetMember, parity, write_bundle
-from boneage.train.loop import AgeUnit, film_labels, load_run, run_facts
+from boneage.train.export import NetMember, TrainedHandNet, TrainedHandNets, parity, write_bundle
+from boneage.train.loop import load_hand_run, load_run, run_facts
 from boneage.train.nets.layers import AgeNet
 from boneage.train.recipe import Recipe
+from boneage.train.tasks import AgeUnit, film_labels
 from boneage.views import ViewSpec, cut_view
 
 PARITY_FILMS = 200
@@ -42,6 +44,9 @@ PARITY_LIMIT_MONTHS = 0.05
 
 FAMILIAR_FILMS = 100
 """With fewer validation films nothing is said of what is familiar to a net: its limit is an extreme percentile."""
+
+REGION_SPREAD_PERCENTILE = 97.5
+"""Of the validation films: regions whose ages lie farther apart are said to disagree."""
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +59,8 @@ class ReleaseOptions:
         name, version, title: see `boneage.manifest.Manifest`; without a title the first run's recipe gives it.
         weights: ``last`` epoch, which no validation film has chosen, or ``best`` by validation MAD.
         data, licence: what the nets learnt from, and the terms of the weights.
-        mirror: each net is asked about the mirror image of a view too.
+        mirror: each net that reads whole films is asked about the mirror image of a view too. Views of a registered
+            hand have the thumb on the right, and nets that read them never saw it on the left.
     """
 
     name: str
@@ -82,6 +88,15 @@ class Released:
 
 
 @dataclass(frozen=True)
+class HandRuns:
+    """Folders of the runs that find the hand: tasks ``mask``, ``points`` on whole films, ``points`` on hands."""
+
+    mask: Path
+    locate: Path
+    refine: Path
+
+
+@dataclass(frozen=True)
 class _Trained:
     """A run's net, and the name of the member that it becomes."""
 
@@ -90,12 +105,19 @@ class _Trained:
     net: AgeNet
     unit: AgeUnit
 
+    @property
+    def sexes(self) -> tuple[Sex, ...]:
+        """Whom the net was trained on."""
+        only = self.recipe.data.sexes
+        return (Sex.FEMALE, Sex.MALE) if only == "both" else (Sex(only),)
+
 
 def release(
     runs: Sequence[Path],
     directory: Path,
     options: ReleaseOptions,
     *,
+    hand: Bundle | HandRuns | None = None,
     films: Sequence[LabelledFilm] = (),
     overwrite: bool = False,
     progress: Progress = iter,
@@ -103,9 +125,11 @@ def release(
     """Make a bundle of trained runs, one member each, of equal weight, named after the run's folder.
 
     Args:
-        runs: folders of `boneage.train.loop.train`, at least one.
+        runs: folders of `boneage.train.loop.train` for the task ``age``; none for a bundle that only finds hands.
         directory: of the bundle; it appears there whole, with its figures.
         options: what it says of itself.
+        hand: the nets that find the hand, or a bundle whose nets are taken over. Views of a registered hand need the
+            bundle that they were trained with.
         films: those that the runs were trained on; the ones that all runs hold for validation give the bundle's
             figures, and what is familiar to its nets. Without films it has neither.
         overwrite: put it in the place of a bundle that is there.
@@ -120,28 +144,31 @@ def release(
             `boneage.train.export.write_bundle`.
     """
     trained = _load_runs(runs, options.weights)
-    common = set.intersection(*(set(run_facts(run)["validation"]) for run in runs))
+    nets = _load_hand_runs(hand, options.weights) if isinstance(hand, HandRuns) else hand
+    common = _common_validation(runs, trained)
     finish = None
-    if films:
+    if films and runs:
         for run in runs:
             _refuse_other_labels(run, films)
         finish = _Finish(trained, _chosen(films, common), options.weights, progress)
     facts = Manifest(
         name=options.name,
         version=options.version,
-        title=options.title or trained[0].recipe.title,
+        title=options.title or (trained[0].recipe.title if trained else "Finds the hand"),
         created=datetime.now(UTC).date().isoformat(),
-        recipe={one.name: one.recipe.to_dict() for one in trained},
+        recipe={one.name: one.recipe.to_dict() for one in trained} | _hand_recipes(hand),
         data=options.data,
         licence=options.licence,
     )
     members = [
         NetMember(
-            one.name, one.net, one.recipe.view, one.unit.mean_months, one.unit.spread_months, mirror=options.mirror
+            *(one.name, one.net, one.recipe.view, one.unit.mean_months, one.unit.spread_months),
+            mirror=options.mirror and one.recipe.view.region == "radiograph",
+            sexes=one.sexes,
         )
         for one in trained
     ]
-    bundle = write_bundle(members, facts, directory, overwrite=overwrite, finish=finish)
+    bundle = write_bundle(members, facts, directory, hand=nets, overwrite=overwrite, finish=finish)
     return Released(bundle, finish.parity_months if finish else None, len(common))
 
 
@@ -198,7 +225,8 @@ def measure_bundle(bundle: Bundle, films: Sequence[LabelledFilm], *, progress: P
     if not answers:
         raise TableError("table_empty", "None of the validation films can be read.")
     labels = np.array([film.boneage_months for film, _ in answers])
-    months = np.array([age_months for _, age_months in answers])
+    months = np.array([assessment.age_months for _, assessment in answers])
+    spreads = [max(ages) - min(ages) for _, one in answers if len(ages := one.region_ages_months.values()) > 1]
     figures: dict[str, Any] = {
         "mad_months": round(float(mean_absolute_difference(labels, months)), 3),
         "rmse_months": round(float(root_mean_square_error(labels, months)), 3),
@@ -206,6 +234,8 @@ def measure_bundle(bundle: Bundle, films: Sequence[LabelledFilm], *, progress: P
         "films": len(answers),
     }
     figures["interval_coverage"] = round(_coverage(labels, months, figures["rmse_months"]), 3)
+    if spreads:
+        figures["region_spread_months"] = round(float(np.percentile(spreads, REGION_SPREAD_PERCENTILE)), 2)
     agreement = float(concordance(labels, months))
     if math.isfinite(agreement):
         figures["ccc"] = round(agreement, 4)
@@ -217,12 +247,51 @@ def measure_bundle(bundle: Bundle, films: Sequence[LabelledFilm], *, progress: P
 
 def _load_runs(runs: Sequence[Path], weights: str) -> list[_Trained]:
     names = [run.resolve().name.lower() for run in runs]
-    if not names or not all(NAME.fullmatch(name) for name in names) or len(set(names)) != len(names):
+    if not all(NAME.fullmatch(name) for name in names) or len(set(names)) != len(names):
         raise RecipeError(
             "recipe_invalid",
             f"Members are named after their runs' folders, which need different names of letters and digits: {names}.",
         )
     return [_Trained(name, *load_run(run, weights)[:3]) for name, run in zip(names, runs, strict=True)]
+
+
+def _load_hand_runs(runs: HandRuns, weights: str) -> TrainedHandNets:
+    """The nets of three runs, of the tasks and views that they must have."""
+    wanted = {"mask": ("mask", "radiograph"), "locate": ("points", "radiograph"), "refine": ("points", "surroundings")}
+    nets: dict[str, TrainedHandNet] = {}
+    for name, (task, region) in wanted.items():
+        recipe, net, _ = load_hand_run(getattr(runs, name), weights)
+        view = recipe.view
+        if (recipe.task, view.region, view.grey) != (task, region, "percentile"):
+            raise RecipeError(
+                "recipe_invalid",
+                f"{getattr(runs, name)} cannot be the hand net {name}: that is of the task {task}, on the view {region}"
+                " with the grey rule percentile.",
+            )
+        nets[name] = TrainedHandNet(net, view.height, view.width)
+    return TrainedHandNets(nets["mask"], nets["locate"], nets["refine"])
+
+
+def _hand_recipes(hand: Bundle | HandRuns | None) -> dict[str, Any]:
+    """The hand nets' recipes, for the manifest."""
+    names = {name: f"hand net {name}" for name in ("mask", "locate", "refine")}
+    if isinstance(hand, HandRuns):
+        return {title: run_facts(getattr(hand, name))["recipe"] for name, title in names.items()}
+    said = {} if hand is None else hand.manifest.recipe
+    return {title: said[title] for title in names.values() if title in said}
+
+
+def _common_validation(runs: Sequence[Path], trained: Sequence[_Trained]) -> set[str]:
+    """Films that validate every run that serves their sex: nets of one sex hold films of that sex only."""
+    facts = [run_facts(run) for run in runs]
+    common: set[str] = set()
+    for sex in Sex:
+        serving = [set(said["validation"]) for said, one in zip(facts, trained, strict=True) if sex in one.sexes]
+        kept = set.intersection(*serving) if serving else set()
+        # Early runs kept no labels, and were for both sexes.
+        labels = [said.get("labels", {}) for said in facts]
+        common |= {film for film in kept if all(known.get(film, (0, sex.value))[1] == sex.value for known in labels)}
+    return common
 
 
 def _refuse_other_labels(run: Path, films: Sequence[LabelledFilm]) -> None:
@@ -246,11 +315,11 @@ def _chosen(films: Sequence[LabelledFilm], common: Collection[str]) -> list[Labe
     return chosen
 
 
-def _answers(bundle: Bundle, films: Iterable[LabelledFilm]) -> Iterator[tuple[LabelledFilm, float]]:
-    """The films that can be read, each with its bone age, months, as a user would get it."""
+def _answers(bundle: Bundle, films: Iterable[LabelledFilm]) -> Iterator[tuple[LabelledFilm, Assessment]]:
+    """The films that can be read, each as a user would get it assessed."""
     for film in films:
         try:
-            yield film, assess(film.image, film.sex, bundle).age_months
+            yield film, assess(film.image, film.sex, bundle)
         except Refusal as refusal:
             log.warning("the film %s is left out of the figures: %s", film.id, refusal)
 
@@ -270,7 +339,7 @@ def _mad_by_sex(sexes: Sequence[Sex], labels: NDArray[np.float64], months: NDArr
 
 
 def _largest_parity(trained: Sequence[_Trained], bundle: Bundle, films: Sequence[LabelledFilm]) -> float:
-    views = _views(films, {one.recipe.view for one in trained})
+    views = _views(films, {one.recipe.view for one in trained}, bundle)
     largest = max(parity(one.net, bundle, views[one.recipe.view], member=one.name) for one in trained)
     if not largest <= PARITY_LIMIT_MONTHS:
         raise BundleError(
@@ -280,18 +349,21 @@ def _largest_parity(trained: Sequence[_Trained], bundle: Bundle, films: Sequence
     return largest
 
 
-def _views(films: Sequence[LabelledFilm], specs: Iterable[ViewSpec]) -> dict[ViewSpec, NDArray[np.float32]]:
-    """Views (N, h, w) of the first films that can be read; each film is read once."""
+def _views(
+    films: Sequence[LabelledFilm], specs: Iterable[ViewSpec], bundle: Bundle
+) -> dict[ViewSpec, NDArray[np.float32]]:
+    """Views (N, h, w) of the first films that can be read, and whose hand is found; each film is read once."""
     cut: dict[ViewSpec, list[NDArray[np.float32]]] = {spec: [] for spec in specs}
-    for pixels in islice(_readable(films), PARITY_FILMS):
+    for pixels, hand in islice(_readable(films, bundle), PARITY_FILMS):
         for spec, views in cut.items():
-            views.append(cut_view(pixels, spec))
+            views.append(cut_view(pixels, spec, hand=hand))
     return {spec: np.stack(views) for spec, views in cut.items()}
 
 
-def _readable(films: Iterable[LabelledFilm]) -> Iterator[NDArray[np.float32]]:
+def _readable(films: Iterable[LabelledFilm], bundle: Bundle) -> Iterator[tuple[NDArray[np.float32], Hand | None]]:
     for film in films:
         try:
-            yield read_radiograph(film.image).pixels
+            pixels = read_radiograph(film.image).pixels
+            yield pixels, bundle.find_hand(pixels) if bundle.finds_hands else None
         except Refusal:
             continue  # told when the bundle was measured

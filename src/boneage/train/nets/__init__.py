@@ -3,36 +3,57 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
+
+from torch import nn
 
 from boneage.errors import RecipeError
 from boneage.train.nets.inception import InceptionNet
 from boneage.train.nets.layers import AgeNet
+from boneage.train.nets.points import KeyPointNet, VGGKeyPointNet
 from boneage.train.nets.residual import ResidualNet
 from boneage.train.nets.souza import TABLE_I, SouzaNet
+from boneage.train.nets.unet import UNet
+from boneage.train.nets.vgg import VggNet
 
-__all__ = ["NETS", "AgeNet", "build_net", "net_options"]
+__all__ = ["HAND_NETS", "NETS", "AgeNet", "build_hand_net", "build_net", "net_options"]
+
+N = TypeVar("N", bound=nn.Module)
 
 NETS: dict[str, Callable[..., AgeNet]] = {
     **{f"souza-{letter.lower()}": partial(SouzaNet, column) for letter, column in TABLE_I.items()},
     "inception-v3": InceptionNet,
     "residual": ResidualNet,
+    "vgg-regression": partial(VggNet, "number"),
+    "vgg-classification": partial(VggNet, "distribution"),
 }
 """Builders by name; each takes height and width of the view (pixels) and, by keyword, the net's own options."""
 
+HAND_NETS: dict[str, dict[str, Callable[..., nn.Module]]] = {
+    "mask": {"unet": UNet},
+    "points": {"key-points": KeyPointNet, "vgg-key-points": VGGKeyPointNet},
+}
+"""Builders of the nets that find the hand, by task, then by name; as in `NETS`."""
+
 
 def net_options(name: str) -> dict[str, Any]:
-    """A net's options and their defaults.
+    """The options of a net for ages, and their defaults.
 
     Raises:
         RecipeError: ``recipe_invalid`` if there is no such net.
     """
-    if name not in NETS:
-        raise RecipeError("recipe_invalid", f"There is no net {name!r}; there are {', '.join(sorted(NETS))}.")
-    parameters = inspect.signature(NETS[name]).parameters.values()
-    return {each.name: each.default for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
+    return _options(NETS, name)
+
+
+def build_hand_net(task: str, name: str, height: int, width: int, **options: Any) -> nn.Module:
+    """Build a net that finds the hand; as `build_net`, with a key of ``HAND_NETS[task]``.
+
+    Raises:
+        RecipeError: ``recipe_invalid``, as `build_net`.
+    """
+    return _build(HAND_NETS[task], name, height, width, options)
 
 
 def build_net(name: str, height: int, width: int, **options: Any) -> AgeNet:
@@ -40,7 +61,8 @@ def build_net(name: str, height: int, width: int, **options: Any) -> AgeNet:
 
     Args:
         name: a key of `NETS`.
-        height: of the view, pixels. Nets of Table I take multiples of 8 (A-D) or 32 (E-H), Inception-V3 at least 75.
+        height: of the view, pixels. Nets of Table I take multiples of 8 (A-D) or 32 (E-H), Inception-V3 at least 75,
+            residual and VGG nets any.
         width: of the view, pixels; as the height.
         options: the net's own, as `net_options` lists them. Lists stand for tuples, since TOML has lists only.
 
@@ -48,7 +70,18 @@ def build_net(name: str, height: int, width: int, **options: Any) -> AgeNet:
         RecipeError: ``recipe_invalid`` for a name or option that does not exist, a value of the wrong kind or out of
             range, or a size that the net cannot take.
     """
-    defaults = net_options(name)
+    return _build(NETS, name, height, width, options)
+
+
+def _options(nets: Mapping[str, Callable[..., nn.Module]], name: str) -> dict[str, Any]:
+    if name not in nets:
+        raise RecipeError("recipe_invalid", f"There is no net {name!r}; there are {', '.join(sorted(nets))}.")
+    parameters = inspect.signature(nets[name]).parameters.values()
+    return {each.name: each.default for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def _build(nets: Mapping[str, Callable[..., N]], name: str, height: int, width: int, options: dict[str, Any]) -> N:
+    defaults = _options(nets, name)
     for option, value in options.items():
         if option not in defaults:
             known = ", ".join(sorted(defaults)) or "none"
@@ -63,9 +96,9 @@ def build_net(name: str, height: int, width: int, **options: Any) -> AgeNet:
             "recipe_invalid", f"A view has whole numbers of pixels for its sides, not {height} x {width}."
         )
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in {**defaults, **options}.items()}
-    if len(values.get("widths", ())) != len(values.get("depths", ())):
+    if "depths" in values and len(values["widths"]) != len(values["depths"]):
         raise RecipeError("recipe_invalid", f"The net {name!r} takes as many widths as depths.")
-    return NETS[name](height, width, **values)
+    return nets[name](height, width, **values)
 
 
 def _is_count(value: object) -> bool:
@@ -73,7 +106,9 @@ def _is_count(value: object) -> bool:
 
 
 def _fits(value: object, default: object) -> bool:
-    """Whether a value is of its default's kind: several counts, one count, or a share (0 and more, less than 1)."""
+    """Whether a value is of its default's kind: a switch, counts, one count, or a share (0 and more, less than 1)."""
+    if isinstance(default, bool):
+        return isinstance(value, bool)
     if isinstance(default, tuple):
         return isinstance(value, tuple | list) and len(value) > 0 and all(_is_count(each) for each in value)
     if isinstance(default, float):

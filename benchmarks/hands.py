@@ -1,0 +1,217 @@
+"""How well a bundle finds hands: key points, masks, refusals and time, on annotated films that its nets never saw.
+
+    python benchmarks/hands.py --bundle hand --films radiographs.csv --points key_points_3.csv \
+        --run runs/hand-refine --masks runs/mining/masks.csv --sheets out/hands
+
+With ``--sheets`` it also writes contact sheets of registered hands, of random films and of those with the most
+uncertain points, for the eye to judge. They show patients: never publish them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.bundle import Bundle
+from boneage.errors import Refusal
+from boneage.films import LabelledFilm, read_films
+from boneage.geometry import Transform, sample
+from boneage.radiograph import read_radiograph
+from boneage.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, POINT_NAMES, Hand, hand_length
+from boneage.train.annotations import load_mask, read_key_points
+from boneage.train.tasks import intersection_over_union, outline_distance
+from boneage.views import ViewSpec, cut_view, measure_grey, view_transform
+
+TILE = ViewSpec("A", 200, 150, "hand")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A film, its pixels and its hand, or why there is none."""
+
+    film: LabelledFilm
+    pixels: NDArray[np.float32]
+    hand: Hand | Refusal
+    seconds: float
+
+
+def look(films: Sequence[LabelledFilm], bundle: Bundle) -> Iterator[Found]:
+    """Find the hands of films, one after the other."""
+    for film in films:
+        pixels = read_radiograph(film.image).pixels
+        began = time.perf_counter()
+        try:
+            hand: Hand | Refusal = bundle.find_hand(pixels)
+        except Refusal as refusal:
+            hand = refusal
+        yield Found(film, pixels, hand, time.perf_counter() - began)
+
+
+def report(title: str, found: Sequence[Found]) -> None:
+    """Refusals and time."""
+    refused = Counter(one.hand.code for one in found if isinstance(one.hand, Refusal))
+    wall = statistics.median(one.seconds for one in found)
+    print(f"\n{title}: {len(found)} films, refused {sum(refused.values())} {dict(refused)}, median {1e3 * wall:.0f} ms")
+
+
+def measure_points(found: Sequence[Found], points: dict[str, NDArray[np.float64]]) -> None:
+    """Errors as shares of the hand's length, from the capitate to the tip of the middle finger."""
+    errors = []
+    for one in found:
+        if isinstance(one.hand, Hand):
+            truth = points[one.film.id] * (one.pixels.shape[1], one.pixels.shape[0])
+            errors.append(np.linalg.norm(one.hand.points_xy - truth, axis=1) / hand_length(truth))
+    shares = 100 * np.array(errors)
+    for index, name in enumerate(POINT_NAMES):
+        of_point = shares[:, index]
+        print(
+            f"{name:11} median {np.median(of_point):.2f} %, 95th percentile {np.percentile(of_point, 95):.2f} %,"
+            f" largest {of_point.max():.1f} %"
+        )
+
+
+def measure_masks(found: Sequence[Found], masks: dict[str, Path]) -> None:
+    """IoU and distance of the outlines, on the annotation's own grid, as far as the mask's view of the hand reaches."""
+    unions, distances = [], []
+    for one in found:
+        if isinstance(one.hand, Hand):
+            truth = load_mask(masks[one.film.id])
+            to_truth = Transform.scale(truth.shape[1] / one.pixels.shape[1], truth.shape[0] / one.pixels.shape[0])
+            through = one.hand.film_to_mask.inverse().then(to_truth)
+            mask = sample(one.hand.mask.astype(np.float32), through, *truth.shape) > 0.5
+            covered = sample(np.ones(one.hand.mask.shape, np.float32), through, *truth.shape) > 0.5
+            truth = truth * covered
+            unions.append(intersection_over_union(mask, truth))
+            distances.append(100 * outline_distance(mask, truth) / max(truth.shape))
+    print(f"IoU mean {np.mean(unions):.4f}, least {min(unions):.4f}, as far as the masks reach")
+    print(f"outlines {np.mean(distances):.2f} % of the film's longer side apart")
+
+
+def write_sheet(path: Path, found: Sequence[Found], columns: int = 10) -> None:
+    """Each film with its outline and points, beside its registered region A."""
+    tiles = [_tile(one) for one in found]
+    blank = np.zeros_like(tiles[0])
+    tiles += [blank] * (-len(tiles) % columns)
+    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.vstack(rows))
+
+
+def contrast(one: Found) -> float:
+    """Share of the film's grey range that the hand's own greys span: small for dark films, and beside white borders."""
+    if not isinstance(one.hand, Hand):
+        return 0.0
+    levels = measure_grey(one.pixels, "hand", one.hand)
+    return (levels.high - levels.low) / max(float(np.ptp(one.pixels)), 1e-6)
+
+
+def write_contrast_sheet(path: Path, found: Sequence[Found], columns: int = 10) -> None:
+    """Each hand as it is on the film, and as it is masked and its contrast normalised."""
+    tiles = [_before_and_after(one) for one in found if isinstance(one.hand, Hand)]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
+    cv2.imwrite(str(path), np.vstack(rows))
+
+
+def _before_and_after(one: Found) -> NDArray[np.uint8]:
+    assert isinstance(one.hand, Hand)
+    before = sample(one.pixels, view_transform(_shape(one), TILE, one.hand), TILE.height, TILE.width)
+    low, high = float(one.pixels.min()), float(one.pixels.max())
+    after = cut_view(one.pixels, TILE, hand=one.hand)
+    pair = [_eight_bit(before, low, high), _eight_bit(after, float(after.min()), float(after.max()))]
+    return np.asarray(np.hstack(pair), dtype=np.uint8)
+
+
+def _shape(one: Found) -> tuple[int, int]:
+    return one.pixels.shape[0], one.pixels.shape[1]
+
+
+def _tile(one: Found) -> NDArray[np.uint8]:
+    zoom = min(TILE.height / one.pixels.shape[0], TILE.width / one.pixels.shape[1])
+    to_tile = Transform.scale(zoom)
+    grey = sample(one.pixels, to_tile, TILE.height, TILE.width)
+    low, high = np.percentile(grey, (1, 99))
+    film = cv2.cvtColor(_eight_bit(grey, low, high), cv2.COLOR_GRAY2BGR)
+    right = np.zeros_like(film)
+    if isinstance(one.hand, Hand):
+        through = one.hand.film_to_mask.inverse().then(to_tile)
+        mask = (sample(one.hand.mask.astype(np.float32), through, TILE.height, TILE.width) > 0.5).astype(np.uint8)
+        outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(film, outlines, -1, (0, 220, 0), 1)
+        for (x, y), colour in zip(
+            to_tile.points(one.hand.points_xy), ((0, 220, 255), (255, 80, 80), (80, 80, 255)), strict=True
+        ):
+            cv2.circle(film, (int(x), int(y)), 3, colour, -1)
+        view = cut_view(one.pixels, TILE, hand=one.hand)
+        right = cv2.cvtColor(_eight_bit(view, float(view.min()), float(view.max())), cv2.COLOR_GRAY2BGR)
+    else:
+        cv2.putText(right, one.hand.code[:16], (2, 100), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (80, 80, 255), 1)
+    cv2.putText(right, one.film.id, (2, 196), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 220, 220), 1)
+    return np.asarray(np.hstack([film, right]), dtype=np.uint8)
+
+
+def _eight_bit(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
+    return np.asarray(255 * np.clip((values - low) / max(high - low, 1e-6), 0, 1), dtype=np.uint8)
+
+
+def main() -> None:
+    """Read the options, look, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--bundle", default="default")
+    parser.add_argument("--films", type=Path, required=True)
+    parser.add_argument("--points", type=Path, help="annotated key points")
+    parser.add_argument("--run", type=Path, help="run of key points: its validation films are looked at")
+    parser.add_argument("--masks", type=Path, help="masks.csv of a mining: its held-out films are looked at")
+    parser.add_argument("--sheets", type=Path, help="folder for contact sheets")
+    parser.add_argument("--random", type=int, default=200, help="films of the sheets, drawn from the split validation")
+    parser.add_argument("--worst", type=int, default=50, help="of these, so many with the most uncertain points")
+    parser.add_argument("--hardest", type=int, default=0, help="before and after: so many films of the least contrast")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    bundle = Bundle.open(given.bundle)
+    films = {film.id: film for film in read_films(given.films)}
+    print(f"frame {FRAME_HEIGHT} x {FRAME_WIDTH}, regions {dict(BOXES)}")
+    if given.points and given.run:
+        held_out = json.loads((given.run / "recipe.json").read_text(encoding="utf-8"))["validation"]
+        found = list(look([films[film_id] for film_id in held_out], bundle))
+        report("annotated points", found)
+        measure_points(found, read_key_points(given.points))
+    if given.masks:
+        with given.masks.open(newline="", encoding="utf-8") as file:
+            rows = {
+                row["id"]: given.masks.parent / row["mask"]
+                for row in csv.DictReader(file)
+                if row["status"] == "held_out"
+            }
+        found = list(look([films[film_id] for film_id in rows], bundle))
+        report("annotated outlines", found)
+        measure_masks(found, rows)
+    if given.sheets:
+        validation = [film for film in films.values() if film.split == "validation"]
+        order = np.random.default_rng(given.seed).permutation(len(validation))[: given.random]
+        found = list(look([validation[index] for index in order], bundle))
+        report("films of the sheets", found)
+        for start in range(0, len(found), 50):
+            write_sheet(given.sheets / f"random-{start // 50}.png", found[start : start + 50])
+        if given.hardest:
+            found = list(look(validation, bundle))
+            report("the split validation", found)
+            write_contrast_sheet(given.sheets / "contrast.png", sorted(found, key=contrast)[: given.hardest])
+        found.sort(key=lambda one: -np.inf if isinstance(one.hand, Refusal) else -one.hand.spread)
+        write_sheet(given.sheets / "worst.png", found[: given.worst])
+
+
+if __name__ == "__main__":
+    main()

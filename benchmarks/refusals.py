@@ -1,0 +1,355 @@
+"""What becomes of films that are no hand, or two, and how many films of one hand are refused.
+
+    python benchmarks/refusals.py --films radiographs.csv --split validation --points key_points_3.csv
+
+All pictures are made here and now, with their own seeds and not by `boneage.train.distractors`, on which nets may have
+been trained: noise, blank ones, photographs (those that come with matplotlib, cut at random, and others computed),
+pages, two radiographs side by side, and forearms cut from radiographs by their annotated points, or by those that the
+bundle finds where there are none. Prints Markdown. With --keep, writes the pictures that were assessed into a folder,
+to be looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.assessment import assess
+from boneage.bundle import Bundle
+from boneage.changes import border_grey, to_png
+from boneage.csv_table import read_rows
+from boneage.errors import BundleError, Refusal
+from boneage.films import LabelledFilm, films_of_split, read_films
+from boneage.radiograph import read_radiograph
+from boneage.registration import POINT_NAMES, hand_length
+from boneage.sex import Sex
+
+Picture = NDArray[np.float32]
+Points = NDArray[np.float64]
+Finder = Callable[[LabelledFilm, Picture], Points | None]
+
+HEIGHT, WIDTH = 720, 540
+BEYOND_CAPITATE = 0.35
+"""Where a forearm is cut off, hand lengths: past the growth plates of radius and ulna."""
+LEAST_FOREARM = 0.12
+"""Less than that on the film, hand lengths, is no forearm to be cut out."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one picture: why it was refused, or the flags of its assessment."""
+
+    refused: str
+    flags: tuple[str, ...]
+
+
+def main() -> None:
+    """Make, ask, print."""
+    arguments = _arguments()
+    bundle = Bundle.open(arguments.bundle, threads=1)
+    films = [] if arguments.films is None else films_of_split(read_films(arguments.films), arguments.split)
+    order = np.random.default_rng(arguments.seed).permutation(len(films))
+    shuffled = [films[place] for place in order]
+    print(f"Bundle {bundle.manifest.name} {bundle.manifest.version}; {arguments.each} pictures a kind at most.\n")
+    print("| picture | tried | refused | why | flags of those assessed |\n|---|---:|---:|---|---|")
+    all_outcomes: list[Outcome] = []
+    for kind, pictures in _kinds(arguments, shuffled, bundle):
+        outcomes = list(_ask(pictures, bundle, arguments.keep, kind))
+        all_outcomes += outcomes
+        _print_row(kind, outcomes)
+    _print_row("**all that are not one hand**", all_outcomes)
+    if shuffled:
+        real = shuffled[: arguments.count] if arguments.count else shuffled
+        _print_row(f"radiographs, {arguments.split}", list(_ask_films(real, bundle)))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--bundle", default="default")
+    parser.add_argument("--films", type=Path, help="table of labelled films; pictures made from none if left out")
+    parser.add_argument("--split", default="validation")
+    parser.add_argument("--points", type=Path, help="CSV of key points, fractions; for other films, as found")
+    parser.add_argument("--each", type=int, default=100, help="pictures a kind")
+    parser.add_argument("--count", type=int, help="radiographs as they are; all if left out")
+    parser.add_argument("--seed", type=int, default=20250101)
+    parser.add_argument("--keep", type=Path, help="folder for pictures that were assessed; never a public one")
+    return parser.parse_args()
+
+
+def _kinds(
+    arguments: argparse.Namespace, films: Sequence[LabelledFilm], bundle: Bundle
+) -> Iterator[tuple[str, Iterator[Picture]]]:
+    """Every kind of picture, by name; made when asked for."""
+    drawn: dict[str, Callable[[np.random.Generator], Picture]] = {
+        "noise": _noise,
+        "blank": _blank,
+        "computed scene": _scene,
+        "page": _page,
+    }
+    photographs = _photographs()
+    if photographs:
+        drawn["photograph"] = lambda generator: _photograph(generator, photographs)
+    for number, (kind, draw) in enumerate(drawn.items()):
+        generator = np.random.default_rng((arguments.seed, number))
+        yield kind, (draw(generator) for _ in range(arguments.each))
+    if films:
+        generator = np.random.default_rng((arguments.seed, 99))
+        yield "two hands", islice(_pairs(generator, films), arguments.each)
+        find = _by_table(arguments.points, _by_bundle(bundle)) if arguments.points else _by_bundle(bundle)
+        yield "forearm", islice(_forearms(films, find), arguments.each)
+
+
+# --- pictures of nothing ---------------------------------------------------------------------------------------------
+
+
+def _noise(generator: np.random.Generator) -> Picture:
+    """White, pink or brown by Fourier's transform, uniform, or salt and pepper."""
+    colour = generator.integers(4)
+    if colour == 0:
+        return np.clip(generator.normal(0.5, generator.uniform(0.02, 0.3), (HEIGHT, WIDTH)), 0, 1).astype(np.float32)
+    if colour == 1:
+        return generator.random((HEIGHT, WIDTH), dtype=np.float32)
+    if colour == 2:
+        pepper = generator.random((HEIGHT, WIDTH)) < generator.uniform(0.01, 0.4)
+        grains = np.where(pepper, generator.integers(0, 2, (HEIGHT, WIDTH)), generator.random())
+        fine = generator.normal(0, 0.01, (HEIGHT, WIDTH))  # few greys are refused by the reader, which proves nothing
+        return np.asarray(np.clip(grains + fine, 0, 1), dtype=np.float32)
+    return _of_spectrum(generator, generator.uniform(0.5, 2.2))
+
+
+def _of_spectrum(generator: np.random.Generator, exponent: float) -> Picture:
+    """Noise whose amplitude falls with frequency to a power; 1 is pink."""
+    frequency = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH)[None])
+    frequency[0, 0] = 1.0
+    spectrum = np.fft.rfft2(generator.standard_normal((HEIGHT, WIDTH))) / frequency**exponent
+    spectrum[0, 0] = 0.0
+    noise = np.fft.irfft2(spectrum, s=(HEIGHT, WIDTH))
+    low, high = np.percentile(noise, (1, 99))
+    return np.asarray(np.clip((noise - low) / (high - low), 0, 1), dtype=np.float32)
+
+
+def _blank(generator: np.random.Generator) -> Picture:
+    """An empty cassette: one grey, uneven light, grain, perhaps an unexposed edge."""
+    y, x = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
+    uneven = generator.uniform(-0.15, 0.15, 5) @ np.stack([x, y, x * y, x**2, y**2]).reshape(5, -1)
+    picture = generator.uniform(0.02, 0.95) + uneven.reshape(HEIGHT, WIDTH)
+    picture += generator.uniform(0, 0.03) * generator.standard_normal((HEIGHT, WIDTH))
+    if generator.random() < 0.5:
+        edge = generator.integers(5, 120, 4)
+        picture[: edge[0]] = picture[HEIGHT - edge[1] :] = generator.choice([0.0, 1.0])
+        picture[:, : edge[2]] = picture[:, WIDTH - edge[3] :] = generator.choice([0.0, 1.0])
+    return np.asarray(np.clip(picture, 0, 1), dtype=np.float32)
+
+
+def _scene(generator: np.random.Generator) -> Picture:
+    """A mosaic of Voronoi's cells, hills before a sky, or a fractal: edges and shades as photographs have them."""
+    kind = generator.integers(3)
+    texture = _of_spectrum(generator, 1.2)
+    if kind == 0:
+        seeds = generator.uniform(0, 1, (int(generator.integers(8, 80)), 2)) * (HEIGHT, WIDTH)
+        y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+        nearest = np.zeros((HEIGHT, WIDTH), np.int64)
+        least = np.full((HEIGHT, WIDTH), np.inf)
+        for number, (row, column) in enumerate(seeds):
+            distance = (y - row) ** 2 + (x - column) ** 2
+            nearest[distance < least] = number
+            least = np.minimum(least, distance)
+        picture = generator.random(len(seeds))[nearest]
+    elif kind == 1:
+        y = np.arange(HEIGHT)[:, None]
+        picture = np.broadcast_to(0.9 - 0.4 * y / HEIGHT, (HEIGHT, WIDTH)).copy()
+        for depth in range(int(generator.integers(2, 6))):
+            ridge = cv2.resize(generator.random((1, 9)), (WIDTH, 1), interpolation=cv2.INTER_CUBIC)[0]
+            picture[y > HEIGHT * (0.25 + 0.12 * depth + 0.25 * ridge[None])] = generator.uniform(0.05, 0.7)
+    else:
+        z = np.linspace(-1.6, 1.6, WIDTH)[None] + 1j * np.linspace(-1.6, 1.6, HEIGHT)[:, None]
+        constant = 0.7885 * np.exp(1j * generator.uniform(0, 2 * np.pi))
+        picture = np.zeros((HEIGHT, WIDTH))
+        for _ in range(40):
+            inside = np.abs(z) < 4
+            z[inside] = z[inside] ** 2 + constant
+            picture += inside / 40
+    return np.clip(0.8 * picture + 0.2 * texture, 0, 1).astype(np.float32)
+
+
+def _page(generator: np.random.Generator) -> Picture:
+    """Printed lines of letters, black on white or white on black."""
+    page = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    size, y = generator.uniform(0.4, 1.4), 40
+    while y < HEIGHT - 20:
+        letters = "".join(chr(97 + number) if number < 26 else " " for number in generator.integers(0, 31, 60))
+        cv2.putText(page, letters, (int(generator.integers(5, 40)), y), cv2.FONT_HERSHEY_SIMPLEX, size, 0, 1)
+        y += round(40 * size * generator.uniform(0.8, 1.6))
+    picture = page.astype(np.float32) / np.float32(255)
+    return picture if generator.random() < 0.5 else 1 - picture
+
+
+def _photographs() -> list[Picture]:
+    """The grey versions of the photographs that come with matplotlib; none if it is not installed."""
+    try:
+        from matplotlib import cbook  # noqa: PLC0415 - only here, and perhaps not installed
+    except ImportError:
+        return []
+    found = []
+    for name in ("grace_hopper.jpg", "Minduka_Present_Blue_Pack.png", "logo2.png"):
+        path = Path(str(cbook.get_sample_data(name, asfileobj=False)))
+        grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+        if grey is not None:
+            found.append(grey.astype(np.float32) / np.float32(255))
+    return found
+
+
+def _photograph(generator: np.random.Generator, photographs: Sequence[Picture]) -> Picture:
+    """A part of one of them, enlarged, as it is, mirrored, turned or as its negative; the portrait most often."""
+    whole = photographs[0 if generator.random() < 0.7 else int(generator.integers(len(photographs)))]
+    sides = np.rint(np.array(whole.shape) * generator.uniform(0.4, 1.0)).astype(int)
+    sides = np.minimum(sides, 2 * sides.min())  # no strips
+    top, left = (int(generator.integers(free + 1)) for free in np.array(whole.shape) - sides)
+    picture = np.rot90(whole[top : top + sides[0], left : left + sides[1]], int(generator.integers(4)))
+    picture = picture[:, ::-1] if generator.random() < 0.5 else picture
+    zoom = WIDTH / min(picture.shape)
+    large = cv2.resize(np.ascontiguousarray(picture), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+    fine = generator.normal(0, 0.01, large.shape)  # the logo has few greys, which the reader would refuse
+    return np.asarray(np.clip((large if generator.random() < 0.7 else 1 - large) + fine, 0, 1), dtype=np.float32)
+
+
+# --- pictures made from radiographs ----------------------------------------------------------------------------------
+
+
+def _pairs(generator: np.random.Generator, films: Sequence[LabelledFilm]) -> Iterator[Picture]:
+    """Two radiographs of equal height side by side, the right one mirrored; every fourth beside its own mirror image,
+    every fifth pair one above the other.
+    """
+    for number in range(len(films) // 2):
+        first = read_radiograph(films[2 * number].image).pixels
+        second = first if number % 4 == 0 else read_radiograph(films[2 * number + 1].image).pixels
+        first, second = _stretched(first), _stretched(second)  # as one exposure would show both
+        gap = int(generator.integers(0, 40))
+        above = number % 5 == 0
+        halves = [
+            _of_side(half, WIDTH if above else HEIGHT, along=1 if above else 0) for half in (first, second[:, ::-1])
+        ]
+        between = ((0, gap), (0, 0)) if above else ((0, 0), (0, gap))
+        halves[0] = np.pad(halves[0], between, constant_values=border_grey(first))
+        yield np.concatenate(halves, axis=0 if above else 1)
+
+
+def _stretched(pixels: Picture) -> Picture:
+    """Greys from the 1st to the 99th percentile, as 0..1."""
+    low, high = np.percentile(pixels, (1, 99))
+    return np.asarray(np.clip((pixels - low) / max(high - low, 1e-6), 0, 1), dtype=np.float32)
+
+
+def _of_side(pixels: Picture, side: int, along: int) -> Picture:
+    """A picture whose height (`along` 0) or width (1) is `side`."""
+    zoom = side / pixels.shape[along]
+    size = (round(pixels.shape[1] * zoom), round(pixels.shape[0] * zoom))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
+def _forearms(films: Sequence[LabelledFilm], find: Finder) -> Iterator[Picture]:
+    """What lies beyond the capitate, of films whose hand stands nearly upright and that show enough of it.
+
+    Cut along rows and columns; enlarged to at least 400 pixels, and its longer side to at most 2.5 times the shorter.
+    """
+    for film in films:
+        pixels = read_radiograph(film.image).pixels
+        points_xy = find(film, pixels)
+        if points_xy is None:
+            continue
+        length, (x, y) = hand_length(points_xy), points_xy[2]
+        along = (points_xy[2] - points_xy[0]) / length
+        if along[1] < np.cos(np.radians(20)):
+            continue
+        top = round(y + (BEYOND_CAPITATE + 0.3 * abs(along[0])) * length)
+        crop = pixels[top:]
+        if crop.shape[0] < LEAST_FOREARM * length:
+            continue
+        half = min(0.6 * length, 1.25 * crop.shape[0])
+        middle = x + along[0] * (top - y)
+        crop = crop[:, max(0, round(middle - half)) : round(middle + half)]
+        if min(crop.shape) < 8 or float(crop.std()) < 0.02:  # the film is black there
+            continue
+        zoom = max(1.0, 400 / min(crop.shape))
+        yield np.asarray(cv2.resize(crop, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+
+
+def _by_table(points: Path, otherwise: Finder) -> Finder:
+    """Key points from a table of fractions; of films that it does not have, those found `otherwise`."""
+    columns = [f"{name}_{axis}" for name in POINT_NAMES for axis in "xy"]
+    of_id = {
+        row.text("id"): np.array([row.number(column) for column in columns]).reshape(3, 2)
+        for row in read_rows(points, ("id", *columns))
+    }
+
+    def find(film: LabelledFilm, pixels: Picture) -> Points | None:
+        fractions = of_id.get(film.id)
+        return otherwise(film, pixels) if fractions is None else fractions * (pixels.shape[1], pixels.shape[0])
+
+    return find
+
+
+def _by_bundle(bundle: Bundle) -> Finder:
+    """Key points as the bundle's own nets find them; none if it has no such nets."""
+
+    def find(film: LabelledFilm, pixels: Picture) -> Points | None:
+        if bundle.manifest.hand is None:
+            return None
+        try:
+            return bundle.find_hand(pixels).points_xy
+        except Refusal:
+            return None
+
+    return find
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+def _ask(pictures: Iterator[Picture], bundle: Bundle, keep: Path | None, kind: str) -> Iterator[Outcome]:
+    for number, picture in enumerate(pictures):
+        data = to_png(picture)
+        outcome = _outcome(data, Sex.FEMALE if number % 2 else Sex.MALE, bundle)
+        if keep is not None and not outcome.refused:
+            keep.mkdir(parents=True, exist_ok=True)
+            (keep / f"{kind.replace(' ', '-')}-{number}.png").write_bytes(data)
+        yield outcome
+
+
+def _ask_films(films: Sequence[LabelledFilm], bundle: Bundle) -> Iterator[Outcome]:
+    with ThreadPoolExecutor(2) as pool:
+        yield from pool.map(lambda film: _outcome(film.image, film.sex, bundle), films)
+
+
+def _outcome(source: Path | bytes, sex: Sex, bundle: Bundle) -> Outcome:
+    try:
+        assessment = assess(source, sex, bundle)
+    except BundleError:
+        raise
+    except Refusal as refusal:
+        return Outcome(refusal.code, ())
+    return Outcome("", tuple(flag.code.value for flag in assessment.flags))
+
+
+def _print_row(kind: str, outcomes: Sequence[Outcome]) -> None:
+    refused = [outcome.refused for outcome in outcomes if outcome.refused]
+    share = f"{len(refused) / len(outcomes):.1%}" if outcomes else "none made"
+    flags = Counter(flag for outcome in outcomes for flag in outcome.flags)
+    print(f"| {kind} | {len(outcomes)} | {share} | {_listed(Counter(refused))} | {_listed(flags)} |", flush=True)
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{code} {count}" for code, count in counts.most_common())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""``boneage grid``: the 18 nets of Iglovikov et al., their ensembles, tables and plots."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from boneage.commands.each_film import sigterm_interrupts
+
+if TYPE_CHECKING:
+    from boneage.evaluate.grid import Cell, Cohort, GridRegion
+    from boneage.train.grid import GridPlan
+
+T = TypeVar("T")
+K = TypeVar("K", bound=str)
+
+
+@click.command()
+@click.option("--films", type=click.Path(path_type=Path), help="CSV with id,boneage,male. Without it: tables only.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the grid.")
+@click.option("--hands", metavar="NAME_OR_DIR", help="Bundle whose nets find the hands. [default: the recipe's]")
+@click.option("--recipe", default="iglovikov", show_default=True, help="Recipe from which all are derived.")
+@click.option("--scale", metavar="X|A=X,B=X,C=X", help="Size of the views, as a share of the frame. [default: 1/16]")
+@click.option("--epochs", metavar="N|mixed=N,males=N,females=N", help="Epochs of training. [default: the recipe's]")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe of all nets.")
+@click.option("--only", metavar="NAME,...", help="Only these nets; * stands for anything, e.g. '*-males-a'.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Trainings at a time.")
+@click.option("--folds", default=0, show_default=True, type=click.IntRange(0), help="Nets a cell for fitted weights.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Folder of decoded films. [default: cache beside --out]")
+@click.option(
+    "--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="On what."
+)
+@click.option("--plots/--no-plots", default=True, show_default=True, help="Draw plots; needs boneage[plot].")
+def grid(
+    *,
+    films: Path | None,
+    images: Path | None,
+    out: Path,
+    hands: str | None,
+    recipe: str,
+    scale: str | None,
+    epochs: str | None,
+    changes: tuple[str, ...],
+    only: str | None,
+    jobs: int,
+    folds: int,
+    cache: Path | None,
+    accelerator: str,
+    plots: bool,
+) -> None:
+    """Train the grid of nets of Iglovikov et al., and hold it and its ensembles against the paper.
+
+    Two types (regression, classification) by three cohorts (mixed, males, females) by three regions of the registered
+    hand (A whole, B carpals, C metacarpals and phalanges) are 18 nets, named like regression-mixed-a. Trains what is
+    not done, goes on with what is half done, skips what is done; a training that fails does not stop the others.
+    Writes grid.md, grid.csv, stages.csv, orders.csv and plots/*.png, also while nets are missing, and prints the table.
+    Needs boneage[train].
+
+    \b
+    Examples:
+      boneage grid --films radiographs.csv --hands hand --out runs/grid --jobs 2
+      boneage grid --films radiographs.csv --out runs/fine --scale A=1/8,B=1/4,C=1/4 --only 'regression-*'
+      boneage grid --out runs/grid
+    """  # click reads the control character
+    if folds == 1:
+        raise click.UsageError("--folds is 0, or at least 2.")
+    if plots:
+        from boneage.evaluate.plots import require_matplotlib
+
+        require_matplotlib()
+    failed: dict[str, int] = {}
+    if films is not None:
+        from boneage.train.grid import SCALE, GridPlan
+
+        regions, cohorts, cells = _keys()
+        plan = GridPlan(
+            films=films,
+            out=out,
+            images=images,
+            hands=hands or "",
+            scales=keyed("--scale", scale, regions, _share) if scale else dict.fromkeys(regions, SCALE),
+            epochs=keyed("--epochs", epochs, cohorts, _count) if epochs else {},
+            changes=changes,
+            cells=_chosen(only, cells),
+            folds=folds,
+            recipe=recipe,
+            cache=cache,
+            accelerator=accelerator,
+            threads=max(1, (os.cpu_count() or 1) // jobs),
+        )
+        failed = _train(plan, jobs)
+    elif any((images, hands, scale, epochs, changes, only, folds, cache)):
+        raise click.UsageError("Without --films nothing is trained: only --out and --plots have a meaning.")
+    if failed and not any((out / "predictions").glob("*.csv")):
+        click.echo("No net has been trained: there are no tables.", err=True)
+    else:
+        _report(out, plots)
+    if failed:
+        click.echo(f"{len(failed)} training(s) failed: {', '.join(failed)}", err=True)
+    statuses = {max(status, 0) or 1 for status in failed.values()}  # below 0: killed by a signal
+    click.get_current_context().exit(statuses.pop() if len(statuses) == 1 else min(len(statuses), 1))
+
+
+def keyed(option: str, text: str, keys: Sequence[K], parse: Callable[[str], T]) -> dict[K, T]:
+    """Values by key: one for all, ``0.5``, or one for each, ``A=0.5,B=1,C=1``.
+
+    Raises:
+        click.UsageError: a key is missing, unknown or named twice, or a value cannot be parsed.
+    """
+    try:
+        if "=" not in text:
+            return dict.fromkeys(keys, parse(text))
+        pairs = [part.split("=") for part in text.split(",")]
+        given = {key.strip().casefold(): parse(value) for key, value in pairs}
+        if len(given) != len(pairs):
+            raise ValueError("a key is named twice")
+        found = {key: given.pop(key.casefold()) for key in keys}
+        if given:
+            raise KeyError(next(iter(given)))
+    except (ValueError, KeyError, ZeroDivisionError) as error:
+        each = ",".join(f"{key}=..." for key in keys)
+        raise click.UsageError(f"{option} is one positive number, or {each}; not {text!r} ({error}).") from error
+    return found
+
+
+def _share(text: str) -> float:
+    value = float(Fraction(text.strip()))
+    if not 0 < value <= 1:
+        raise ValueError("not above 0 and up to 1")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError("not at least 1")
+    return value
+
+
+def _keys() -> tuple[tuple[GridRegion, ...], tuple[Cohort, ...], tuple[Cell, ...]]:
+    from boneage.evaluate.grid import CELLS, COHORTS, REGIONS
+
+    return REGIONS, COHORTS, CELLS
+
+
+def _chosen(only: str | None, cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """The cells whose names fit one of the patterns."""
+    patterns = ["*"] if only is None else [part.strip() for part in only.split(",")]
+    for pattern in patterns:
+        if not any(fnmatchcase(cell.name, pattern) for cell in cells):
+            raise click.UsageError(
+                f"--only: no net is named {pattern!r}; there are {', '.join(c.name for c in cells)}."
+            )
+    return tuple(cell for cell in cells if any(fnmatchcase(cell.name, pattern) for pattern in patterns))
+
+
+def _train(plan: GridPlan, jobs: int) -> dict[str, int]:
+    import sys
+    import time
+
+    from tqdm import tqdm
+
+    from boneage.train.grid import train_grid
+
+    def tell(line: str) -> None:
+        click.echo(f"{time.strftime('%H:%M:%S')} {line}")
+        sys.stdout.flush()
+
+    def progress(items: Iterable[T]) -> Iterable[T]:
+        return tqdm(items, leave=False, disable=None)
+
+    with sigterm_interrupts():
+        return train_grid(plan, jobs=jobs, tell=tell, progress=progress)
+
+
+def _report(out: Path, plots: bool) -> None:
+    from boneage.evaluate.grid import read_grid
+    from boneage.evaluate.grid_report import field_lines, report_grid, write_report
+    from boneage.evaluate.stage_plots import draw_grid_plots
+
+    notes: list[str] = []
+    if (out / "runs").is_dir():
+        from boneage.train.grid import grid_notes
+
+        notes = grid_notes(out)
+    known = read_grid(out / "predictions")
+    out_of_fold = read_grid(out / "out_of_fold") if any((out / "out_of_fold").glob("*.csv")) else None
+    if out_of_fold is not None and set(out_of_fold.nets) != set(known.nets):
+        notes.append("No weighted ensemble: not all nets have out-of-fold predictions")
+        out_of_fold = None
+    report = report_grid(known, out_of_fold)
+    write_report(out, report, notes)
+    if plots:
+        draw_grid_plots(out / "plots", report)
+    click.echo("\n".join([*notes, "", *field_lines(report)]))
+    if known.missing:
+        click.echo(f"\nMissing nets: {', '.join(cell.name for cell in known.missing)}")
+    click.echo(f"\nTables{' and plots' if plots else ''}: {out}")

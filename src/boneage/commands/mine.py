@@ -1,0 +1,275 @@
+"""``boneage mine start | train | predict | review | sheet | decide | status``: hand masks by positive mining."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from boneage.films import LabelledFilm
+    from boneage.train.cache import FilmCache
+    from boneage.train.mining.rounds import Order
+    from boneage.train.mining.state import FilmMask
+    from boneage.train.mining.tiles import SheetKind
+
+_FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+_QUIET = click.option("--quiet", is_flag=True, help="No progress bars.")
+
+
+@click.group()
+def mine() -> None:
+    """Hand masks for all films from outlines of a few: train, predict, keep the good ones, and again.
+
+    FOLDER holds a mining: its table masks.csv, the masks, and each round's training. Every command can be stopped and
+    given again. Needs boneage[train].
+
+    \b
+    Example:
+      boneage mine start mining --films radiographs.csv --outlines hand_outlines.json
+      boneage mine train mining
+      boneage mine predict mining --count 1000
+      boneage mine review mining
+      boneage mine status mining
+    """
+
+
+@mine.command()
+@_FOLDER
+@click.option("--films", type=click.Path(path_type=Path), required=True, help="CSV with id,boneage,male.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
+@click.option("--outlines", type=click.Path(path_type=Path), required=True, help="JSON of polygons by the film's id.")
+@click.option(
+    "--held-out", default=20, show_default=True, type=click.IntRange(min=1), help="Outlines that never train."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of that draw and all others.")
+def start(folder: Path, films: Path, images: Path | None, outlines: Path, held_out: int, seed: int) -> None:
+    """Begin a mining in FOLDER from the outlines of some of the films.
+
+    The polygons' points are fractions of the film's width and height:
+    {"1377": [{"exterior": [[0.64, 0.38], ...], "interior": []}]}.
+    """
+    from boneage.train.mining.outlines import start as begin
+    from boneage.train.mining.state import Settings, Status
+
+    masks = begin(folder, Settings(films, images, seed), outlines, held_out)
+    counts = Counter(mask.status for mask in masks.values())
+    click.echo(
+        f"{folder}: {len(masks)} films, {counts[Status.OUTLINE]} outlines to train on, {counts[Status.HELD_OUT]} held"
+        f" out, {counts[Status.UNSEEN]} films to predict"
+    )
+
+
+@mine.command()
+@_FOLDER
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe hand-mask.")
+@click.option("--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
+@click.option("--devices", default="auto", show_default=True, help="How many devices.")
+@_QUIET
+def train(folder: Path, changes: tuple[str, ...], accelerator: str, devices: str, quiet: bool) -> None:
+    """Train the next round's net on the outlines and the accepted masks of FOLDER.
+
+    It goes on from the weights of the round before, and is measured on the held-out outlines. A training that was
+    stopped goes on with the masks it had begun with; give it the same changes.
+    """
+    from boneage.train.loop import Engine
+    from boneage.train.mining.rounds import train_round
+
+    if devices != "auto" and not devices.isdigit():
+        raise click.UsageError(f"--devices is a number or auto, not {devices!r}.")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    engine = Engine(accelerator, int(devices) if devices.isdigit() else devices)
+    record = train_round(folder, changes, engine=engine, quiet=quiet)
+    if record is not None:
+        _write_summary(folder)
+        click.echo(
+            f"round {record.number}: trained on {record.outlines} outlines and {record.accepted} accepted masks;"
+            f" {record.held_out} held-out outlines: IoU {record.iou:.4f}, lowest {record.iou_lowest:.4f}, boundary"
+            f" error {record.boundary:.2%} of the film's longest side"
+        )
+
+
+@mine.command()
+@_FOLDER
+@click.option("--count", type=click.IntRange(min=1), help="Masks of this round in all. [default: all films]")
+@click.option(
+    "--order",
+    type=click.Choice(["random", "doubt"]),
+    default="random",
+    show_default=True,
+    help="Any films, or those whose earlier mask was the most doubtful first.",
+)
+@click.option("--against", type=click.IntRange(min=1), metavar="ROUND", help="Also compare with this round's net.")
+@_QUIET
+def predict(folder: Path, count: int | None, order: Order, against: int | None, quiet: bool) -> None:
+    """Predict masks of films in FOLDER that have no accepted one, with the latest round's net.
+
+    A mask is the largest connected component with its holes filled. Its doubt is 1 - IoU with the mask that the same
+    net draws on the film's mirror image or on the film turned by 90 degrees, whichever differs more.
+    """
+    from boneage.train.mining.rounds import predict_round
+
+    done = predict_round(
+        folder, count or 0, order, against=against, progress=_bar("films", quiet), decoding=_bar("decoding", quiet)
+    )
+    click.echo(f"{len(done)} masks predicted; look at them with mine review or mine sheet")
+
+
+@mine.command()
+@_FOLDER
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="To listen on. [default: any that is free]")
+@click.option("--page", default=60, show_default=True, type=click.IntRange(1, 400), help="Films a page.")
+@click.option("--order", type=click.Choice(["doubt", "random"]), default="doubt", show_default=True)
+@_QUIET
+def review(folder: Path, port: int, page: int, order: str, quiet: bool) -> None:
+    """Accept and discard the predicted masks of FOLDER on a local page, by the keyboard.
+
+    Open the address that is printed in a browser of this machine. Decisions are saved page by page. End with Ctrl-C.
+    """
+    from boneage.train.mining.review import ReviewServer, ReviewSession
+    from boneage.train.mining.tiles import at_random, choose_masks
+
+    masks, cache, seed = _opened(folder, quiet)
+    pending = choose_masks(masks, "pending", seed=seed)
+    session = ReviewSession(folder, at_random(pending, seed) if order == "random" else pending, cache, page)
+    with ReviewServer(session, port) as server:
+        click.echo(f"{len(session.masks)} masks to decide on: {server.address}")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            click.echo("Ended. What was saved is in the table.")
+
+
+@mine.command()
+@_FOLDER
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the sheets.")
+@click.option(
+    "--what",
+    type=click.Choice(["pending", "worst", "random", "accepted"]),
+    default="pending",
+    show_default=True,
+    help="Which masks; all but random the most doubtful first. worst and random: of pending and accepted ones.",
+)
+@click.option("--count", type=click.IntRange(min=1), help="At most so many. [default: all]")
+@click.option("--columns", default=10, show_default=True, type=click.IntRange(1, 40), help="Films side by side.")
+@click.option("--rows", default=5, show_default=True, type=click.IntRange(1, 40), help="Rows of a sheet.")
+@click.option("--tile", default=180, show_default=True, type=click.IntRange(60, 800), help="Width of a film, pixels.")
+@_QUIET
+def sheet(
+    folder: Path, out: Path, what: SheetKind, count: int | None, columns: int, rows: int, tile: int, quiet: bool
+) -> None:
+    """Draw contact sheets of masks in FOLDER, each with a table of its films for mine decide.
+
+    Under each film stand its id, the round of its mask and the doubt.
+    """
+    from boneage.train.mining.tiles import Grid, choose_masks, write_sheets
+
+    masks, cache, seed = _opened(folder, quiet)
+    chosen = [mask for mask in choose_masks(masks, what, seed=seed) if mask.id in cache]
+    grid = Grid(columns, rows, tile, tile * 5 // 4)
+    for path in write_sheets(folder, out, what, chosen[:count], cache, grid):
+        click.echo(path)
+
+
+@mine.command()
+@_FOLDER
+@click.option("--discard", type=click.Path(dir_okay=False, path_type=Path), help="File of ids, one a line, to discard.")
+@click.option(
+    "--accept-rest-of",
+    "sheets",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Table of a sheet whose other films are accepted; may be given several times.",
+)
+def decide(folder: Path, discard: Path | None, sheets: tuple[Path, ...]) -> None:
+    """Discard and accept masks of FOLDER after a look at sheets, in one change of its table.
+
+    Films of the sheets that have been decided on already stay as they are, unless they are to be discarded now. A sheet
+    of an earlier round is refused where its masks have been replaced.
+
+    \b
+    Example:
+      boneage mine decide mining --discard bad.txt --accept-rest-of sheets/pending-001.csv
+    """
+    from boneage.train.mining.state import Status, read_masks
+    from boneage.train.mining.state import decide as keep
+    from boneage.train.mining.tiles import read_sheet
+
+    if discard is None and not sheets:
+        raise click.UsageError("Say what to --discard, or the sheets to --accept-rest-of.")
+    bad = [] if discard is None else _ids(discard)
+    rounds = {film_id: number for path in sheets for film_id, number in read_sheet(path).items()}
+    masks = read_masks(folder)
+    rest = [film_id for film_id in rounds if film_id not in set(bad)]
+    undecided = [one for one in rest if one not in masks or masks[one].status is Status.PENDING]
+    keep(folder, {**dict.fromkeys(undecided, True), **dict.fromkeys(bad, False)}, rounds)
+    click.echo(
+        f"{len(undecided)} accepted, {len(set(bad))} discarded, {len(rest) - len(undecided)} were decided before"
+    )
+
+
+@mine.command()
+@_FOLDER
+def status(folder: Path) -> None:
+    """Tell how far the mining in FOLDER is; writes FOLDER/rounds.csv."""
+    from boneage.train.mining.state import DRAWN, Status, read_masks, read_settings
+
+    read_settings(folder)
+    masks = read_masks(folder).values()
+    counts = Counter(mask.status for mask in masks)
+    click.echo(", ".join(f"{counts[one]} {one.value}" for one in Status))
+    covered = sum(counts[one] for one in (*DRAWN, Status.ACCEPTED))
+    click.echo(f"coverage {covered / len(masks):.2%} of {len(masks)} films")
+    columns, rows = _write_summary(folder)
+    if rows:
+        lines = [list(columns), *([str(cell) for cell in row] for row in rows)]
+        widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
+        for line in lines:
+            click.echo("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+def _write_summary(folder: Path) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+    from boneage.csv_table import write_rows
+    from boneage.train.mining.records import summary_rows
+
+    columns, rows = summary_rows(folder)
+    write_rows(folder / "rounds.csv", columns, rows)
+    return columns, rows
+
+
+def _opened(folder: Path, quiet: bool) -> tuple[dict[str, FilmMask], FilmCache, int]:
+    """Masks, decoded films and seed of a mining."""
+    from boneage.train.mining.records import film_cache
+    from boneage.train.mining.state import read_masks, read_settings
+
+    settings = read_settings(folder)
+    masks = read_masks(folder)
+    return masks, film_cache(folder, list(settings.read_films().values()), _bar("decoding", quiet)), settings.seed
+
+
+def _ids(path: Path) -> list[str]:
+    """The lines of a file, without empty ones.
+
+    Raises:
+        TableError: ``table_not_found``, ``table_unreadable``.
+    """
+    from boneage.errors import TableError
+
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise TableError("table_not_found", f"There is no file {path}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TableError("table_unreadable", f"{path} cannot be read as text: {error}.") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _bar(title: str, quiet: bool) -> Callable[[Iterable[LabelledFilm]], Iterable[LabelledFilm]]:
+    """A progress bar about the films; none where nobody looks."""
+    from tqdm import tqdm
+
+    return lambda films: tqdm(films, desc=title, leave=False, disable=quiet or None)

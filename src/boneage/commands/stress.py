@@ -1,0 +1,170 @@
+"""What ``boneage evaluate --stress`` does: the same films unchanged and under every change, through `assess`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from boneage.commands.each_film import counted, none_assessed, open_for_many, unforeseen
+from boneage.errors import BoneageError, BundleError
+
+if TYPE_CHECKING:
+    from boneage.assessment import Assessment
+    from boneage.bundle import Bundle
+    from boneage.changes import Change
+    from boneage.evaluate.stress import Answer
+    from boneage.films import LabelledFilm
+
+ALL_CHANGES = "all"
+
+_FILMS_AT_ONCE = 2
+
+
+def chosen_changes(names: str) -> dict[str, Change]:
+    """The changes of a list ``name,name``, in the order of tables; ``all``, ``mild`` and ``strong`` name several.
+
+    Raises:
+        click.UsageError: an unknown name.
+    """
+    from boneage.changes import CHANGES
+
+    asked = {name.strip() for name in names.split(",") if name.strip()}
+    known = {ALL_CHANGES, "mild", "strong", *CHANGES}
+    if not asked or asked - known:
+        wrong = ", ".join(sorted(asked - known)) or "none"
+        raise click.UsageError(f"--stress knows no change {wrong}; it knows {', '.join([ALL_CHANGES, *CHANGES])}.")
+    return {name: change for name, change in CHANGES.items() if asked & {ALL_CHANGES, change.kind, name}}
+
+
+def drawn_films(films: Sequence[LabelledFilm], count: int | None, seed: int) -> list[LabelledFilm]:
+    """`count` of the films at random, in the table's order, by ids and seed alone; all if there are no more."""
+    import numpy as np
+
+    if count is None or count >= len(films):
+        return list(films)
+    ids = sorted(film.id for film in films)
+    chosen = {ids[place] for place in np.random.default_rng(seed).permutation(len(ids))[:count]}
+    return [film for film in films if film.id in chosen]
+
+
+def stress(
+    films: Sequence[LabelledFilm], changes: dict[str, Change], bundle_name: str, out: Path, notes: Sequence[str]
+) -> list[BoneageError]:
+    """Assess films unchanged and changed; write and print the figures.
+
+    Writes ``stress.md``, ``stress.csv`` and ``stress_films.csv`` (one line for each film and change).
+
+    Args:
+        films: at least one.
+        changes: by name.
+        bundle_name: a shipped bundle's name, or a folder.
+        out: folder for the results.
+        notes: lines on which films these are.
+
+    Returns:
+        Failures that were unforeseen. Refusals are figures here and no failures.
+
+    Raises:
+        BundleError: as `boneage.bundle.Bundle.open`, or the bundle failed.
+        Refusal: ``all_refused`` if not one film was assessed unchanged.
+    """
+    from boneage.evaluate.stress import (
+        measure_changes,
+        stress_lines,
+        stress_markdown,
+        write_answers,
+        write_stress_table,
+    )
+    from boneage.files import write_text
+
+    bundle = open_for_many(bundle_name)
+    answers: list[Answer] = []
+    failures: list[BoneageError] = []
+    refused: list[BoneageError] = []
+    for film, results in _under_changes(films, changes, bundle):
+        answers += [_answer(film, name, result) for name, result in results.items()]
+        errors = {name: result for name, result in results.items() if isinstance(result, BoneageError)}
+        failures += [error for error in errors.values() if error.exit_status == BoneageError.exit_status]
+        refused += [error for name, error in errors.items() if name not in changes]
+    write_answers(out / "stress_films.csv", answers)
+    if len(refused) == len(films):
+        raise none_assessed(refused, f"; see {out / 'stress_films.csv'}")
+    measured = measure_changes(answers)
+    notes = [
+        f"Bundle: {bundle.manifest.name} {bundle.manifest.version}",
+        *notes,
+        f"Films: {len(films)}, of which {len(films) - len(refused)} assessed unchanged; refused: {counted(refused)}",
+    ]
+    write_text(out / "stress.md", stress_markdown(measured, changes, "Films under change", notes))
+    write_stress_table(out / "stress.csv", measured, changes)
+    click.echo("\n".join([*notes, "", *stress_lines(measured, changes)]))
+    click.echo(f"\nFigures, and the answers film by film: {out}")
+    return failures
+
+
+def _answer(film: LabelledFilm, change: str, result: Assessment | BoneageError) -> Answer:
+    from boneage.evaluate.stress import Answer
+
+    if isinstance(result, BoneageError):
+        return Answer(film.id, film.sex, film.boneage_months, change, None, result.code)
+    flags = tuple(flag.code.value for flag in result.flags)
+    return Answer(film.id, film.sex, film.boneage_months, change, result.age_months, "", flags)
+
+
+def _under_changes(
+    films: Sequence[LabelledFilm], changes: dict[str, Change], bundle: Bundle
+) -> Iterator[tuple[LabelledFilm, dict[str, Assessment | BoneageError]]]:
+    """What is said of each film, by change; two films at a time, in order, progress on standard error."""
+
+    def one(film: LabelledFilm) -> dict[str, Assessment | BoneageError]:
+        return _of_one(film, changes, bundle)
+
+    # Else Python writes what a reader warns of into the bar, without a name of the film.
+    logging.getLogger("boneage").addHandler(silent := logging.NullHandler())
+    pool = ThreadPoolExecutor(_FILMS_AT_ONCE)
+    try:
+        with click.progressbar(length=len(films), label="Assessing", file=sys.stderr) as bar:
+            for film, results in zip(films, pool.map(one, films), strict=True):
+                bar.update(1)
+                yield film, results
+    finally:
+        pool.shutdown(cancel_futures=True)
+        logging.getLogger("boneage").removeHandler(silent)
+
+
+def _of_one(film: LabelledFilm, changes: dict[str, Change], bundle: Bundle) -> dict[str, Assessment | BoneageError]:
+    from boneage.assessment import assess
+    from boneage.changes import to_png
+    from boneage.evaluate.stress import UNCHANGED
+    from boneage.radiograph import read_radiograph
+
+    results = {UNCHANGED: _attempt(lambda: assess(film.image, film.sex, bundle))}
+    try:
+        pixels = read_radiograph(film.image).pixels
+    except BoneageError as unreadable:
+        return results | dict.fromkeys(changes, unreadable)
+    for name, change in changes.items():
+
+        def ask(change: Change = change) -> Assessment:
+            return assess(to_png(change.apply(pixels)), film.sex, bundle, name=film.image.name)
+
+        results[name] = _attempt(ask)
+    return results
+
+
+def _attempt(ask: Callable[[], Assessment]) -> Assessment | BoneageError:
+    """An assessment, or in its place why there is none; a bundle's failure ends everything."""
+    try:
+        return ask()
+    except BundleError:
+        raise
+    except BoneageError as error:
+        return error
+    except Exception as error:
+        return unforeseen(error)

@@ -1,0 +1,291 @@
+"""The grid's figures as Markdown for people and CSV for programs, beside the paper's."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.csv_table import write_rows
+from boneage.errors import TableError
+from boneage.evaluate.ensemble_weights import fit_weights
+from boneage.evaluate.grid import (
+    CELLS,
+    COHORT_OF,
+    COLUMNS,
+    PAPER_MONTHS,
+    ROWS,
+    TOGETHER,
+    TYPES,
+    Cell,
+    FieldFigures,
+    Grid,
+    Months,
+    Place,
+    Resamples,
+    StageFigures,
+    field_figures,
+    sex_figures,
+    stage_figures,
+)
+from boneage.evaluate.grid_orders import Claim, Order, Verdict, paper_orders
+from boneage.evaluate.metrics import Figure
+from boneage.evaluate.tables import (
+    SEX_LABELS,
+    SMALLEST_GROUP,
+    films_in_words,
+    markdown_table,
+)
+from boneage.files import write_text
+from boneage.sex import Sex
+
+_HEADS = {column: column.replace("-", " ") for column in COLUMNS} | {TOGETHER: "regression and classification"}
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedEnsemble:
+    """An ensemble whose weights were fitted on out-of-fold predictions, beside the plain mean of the same nets.
+
+    Attributes:
+        weights: by sex and cell, at least 0, summing to 1 for each sex.
+        fitted_on: out-of-fold films by sex.
+        weighted, plain: MAD, months.
+        gain: MAD of the plain mean minus that of the weighted one, months, paired.
+    """
+
+    weights: Mapping[Sex, Mapping[Cell, float]]
+    fitted_on: Mapping[Sex, int]
+    weighted: Figure
+    plain: Figure
+    gain: Figure
+
+
+@dataclass(frozen=True, eq=False)
+class GridReport:
+    """All that is said of a grid."""
+
+    grid: Grid
+    fields: Mapping[Place, FieldFigures]
+    by_sex: Mapping[tuple[Place, Sex], FieldFigures]
+    stages: Sequence[StageFigures]
+    orders: Sequence[Order]
+    weighted: WeightedEnsemble | None = None
+
+
+def report_grid(grid: Grid, out_of_fold: Grid | None = None, *, seed: int = 0) -> GridReport:
+    """Compute all figures.
+
+    Args:
+        grid: predictions on validation films.
+        out_of_fold: of the same cells on training films, each by a net that has not seen it; for weights.
+        seed: of the bootstrap.
+
+    Raises:
+        TableError: ``table_value`` if the out-of-fold predictions are of other nets than the grid's.
+    """
+    resamples = Resamples(grid, seed=seed)
+    return GridReport(
+        grid=grid,
+        fields=field_figures(grid, resamples),
+        by_sex=sex_figures(grid, resamples),
+        stages=stage_figures(grid, resamples, smallest=SMALLEST_GROUP),
+        orders=paper_orders(grid, resamples),
+        weighted=None if out_of_fold is None else _weigh(grid, out_of_fold, resamples),
+    )
+
+
+def _weigh(grid: Grid, out_of_fold: Grid, resamples: Resamples) -> WeightedEnsemble:
+    if set(grid.nets) != set(out_of_fold.nets):
+        differing = sorted(cell.name for cell in set(grid.nets) ^ set(out_of_fold.nets))
+        raise TableError("table_value", f"Out-of-fold predictions are of other nets: {', '.join(differing)}.")
+    weighted, plain = np.full(len(grid), np.nan), np.full(len(grid), np.nan)
+    weights: dict[Sex, dict[Cell, float]] = {}
+    for sex in Sex:
+        members, films = grid.members(sex), out_of_fold.of_sex(sex)
+        if not (members and films.any() and grid.of_sex(sex).any()):
+            continue
+        fitted = fit_weights(_stack(out_of_fold, members, films), out_of_fold.boneage_months[films])
+        weights[sex] = dict(zip(members, fitted.tolist(), strict=True))
+        estimates = _stack(grid, members, grid.of_sex(sex))
+        weighted[grid.of_sex(sex)] = fitted @ estimates
+        plain[grid.of_sex(sex)] = estimates.mean(axis=0)
+    errors, plain_errors = np.abs(weighted - grid.boneage_months), np.abs(plain - grid.boneage_months)
+    return WeightedEnsemble(
+        weights,
+        {sex: int(out_of_fold.of_sex(sex).sum()) for sex in weights},
+        resamples.mean(errors),
+        resamples.mean(plain_errors),
+        resamples.mean(plain_errors - errors),
+    )
+
+
+def _stack(grid: Grid, members: Sequence[Cell], films: NDArray[np.bool_]) -> Months:
+    return np.stack([grid.nets[cell][films] for cell in members])
+
+
+def write_report(folder: Path, report: GridReport, notes: Sequence[str] = ()) -> None:
+    """Write ``grid.md``, ``grid.csv``, ``stages.csv``, ``orders.csv`` and, if there are weights, ``weights.csv``."""
+    write_text(folder / "grid.md", grid_markdown(report, notes))
+    write_rows(
+        folder / "grid.csv",
+        ("column", "row", "films", "count", "mad_months", "low", "high", "paper_months"),
+        _tidy_fields(report),
+    )
+    write_rows(
+        folder / "stages.csv",
+        ("column", "row", "sex", "stage", "count", "mad_months", "low", "high"),
+        [(*each.place, each.sex, each.stage, each.films, *_tidy(each.mad)) for each in report.stages],
+    )
+    write_rows(
+        folder / "orders.csv",
+        ("claim", "worse", "better", "films", "count", "difference_months", "low", "high", "verdict"),
+        [
+            (o.claim, o.worse.title, o.better.title, o.films, o.count, *_tidy(o.difference), o.verdict)
+            for o in report.orders
+        ],
+    )
+    if report.weighted is not None:
+        write_rows(
+            folder / "weights.csv",
+            ("sex", "cell", "weight"),
+            [
+                (sex, cell.name, f"{weight:.6f}")
+                for sex, of_sex in report.weighted.weights.items()
+                for cell, weight in of_sex.items()
+            ],
+        )
+
+
+def grid_markdown(report: GridReport, notes: Sequence[str] = ()) -> str:
+    """All tables as one Markdown text; the notes say what was trained, and at which scale."""
+    grid = report.grid
+    counts = {sex: int(grid.of_sex(sex).sum()) for sex in Sex}
+    facts = [
+        *notes,
+        f"{films_in_words(len(grid))}: " + ", ".join(f"{SEX_LABELS[sex]} {count}" for sex, count in counts.items()),
+    ]
+    if grid.left_out:
+        facts.append(f"{films_in_words(grid.left_out)} left out: not all nets have answered for them")
+    if grid.missing:
+        facts.append(f"Missing nets ({len(grid.missing)} of {len(CELLS)}): {', '.join(c.name for c in grid.missing)}")
+    lines = [
+        *("# The grid of nets", ""),
+        *(f"- {fact}" for fact in facts),
+        *("", "## MAD in months, with 95 % intervals (as Iglovikov et al., Fig. 8)", ""),
+        *field_lines(report),
+        *("", _ABOUT_FIELDS),
+        *("", "## Mixed and separate nets on the same films", ""),
+        *_sex_lines(report),
+        *("", "## The paper's orders", ""),
+        *_order_lines(report.orders),
+        *(["", "## Weighted ensemble", "", *_weight_lines(report.weighted)] if report.weighted else []),
+        *("", _ABOUT_INTERVALS),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_ABOUT_FIELDS = (
+    "Rows are regions (A whole hand, B carpal bones, C metacarpals and proximal phalanges) and the mean of the three. "
+    "The last column averages the nets of the patient's own sex over both types. The paper's numbers, in months, are "
+    "those that its section 5 gives in words; its other fields stand only in its figure. It has no ensemble of mixed "
+    "classification. Its validation films are other ones than ours, and its views have the full size of the frame."
+)
+_ABOUT_INTERVALS = (
+    "Intervals: percentile bootstrap over films, resampled within each sex, the same resamples everywhere, so that "
+    "differences are paired. They speak of which films happened to be in the set, not of another training of the same "
+    "nets; and of many comparisons at 95 %, about one in twenty errs."
+)
+
+
+def field_lines(report: GridReport) -> list[str]:
+    """The table of Fig. 8 as lines of Markdown; fields whose nets are missing are empty."""
+    rows = [[row, *(_field_cell(report, Place(column, row)) for column in COLUMNS)] for row in ROWS]
+    return markdown_table(["", *_HEADS.values()], rows)
+
+
+def _field_cell(report: GridReport, place: Place) -> str:
+    paper = f"paper {PAPER_MONTHS[place]:.2f}" if place in PAPER_MONTHS else ""
+    ours = _with_interval(report.fields[place].mad) if place in report.fields else ""
+    return "; ".join(part for part in (ours, paper) if part)
+
+
+def _sex_lines(report: GridReport) -> list[str]:
+    heads = [f"{SEX_LABELS[sex]}, {nets} nets" for sex in Sex for nets in ("mixed", COHORT_OF[sex])]
+    rows = []
+    for kind in TYPES:
+        for row in ROWS:
+            keys = [(Place(f"{kind}-{nets}", row), sex) for sex in Sex for nets in ("mixed", COHORT_OF[sex])]
+            found = [report.by_sex.get(key) for key in keys]
+            rows.append([f"{kind} {row}", *("" if each is None else _with_interval(each.mad) for each in found)])
+    return markdown_table(["", *heads], rows)
+
+
+def _order_lines(orders: Sequence[Order]) -> list[str]:
+    lines = []
+    for claim in Claim:
+        of_claim = [order for order in orders if order.claim is claim]
+        counts = Counter(order.verdict for order in of_claim)
+        said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict) if of_claim else "nets are missing"
+        lines.append(f"- {claim.sentence}: {said}")
+    rows = [
+        [
+            f"{order.worse.title} > {order.better.title}",
+            f"{order.count} ({order.films})",
+            _with_interval(order.difference, sign="+"),
+            order.verdict.value,
+        ]
+        for order in orders
+    ]
+    heads = ["MAD of", "films", "difference, months", "verdict"]
+    return [*lines, "", *markdown_table(heads, rows)] if rows else lines
+
+
+def _weight_lines(weighted: WeightedEnsemble) -> list[str]:
+    cells = [cell for cell in CELLS if any(cell in of_sex for of_sex in weighted.weights.values())]
+    rows = [
+        [cell.name, *(f"{of_sex[cell]:.3f}" if cell in of_sex else "" for of_sex in weighted.weights.values())]
+        for cell in cells
+    ]
+    heads = [f"{SEX_LABELS[sex]} (fitted on {films_in_words(n)})" for sex, n in weighted.fitted_on.items()]
+    return [
+        f"MAD {_with_interval(weighted.weighted)} weighted, {_with_interval(weighted.plain)} with equal weights of the "
+        f"same nets; the weights gain {_with_interval(weighted.gain, sign='+')}.",
+        "",
+        *markdown_table(["weight", *heads], rows),
+    ]
+
+
+def _with_interval(figure: Figure, sign: str = "") -> str:
+    # A rounded -0.00 would say that a difference has a direction.
+    value, low, high = (format(round(number, 2) + 0.0, f"{sign}.2f") for number in (figure.value, *_ends(figure)))
+    return f"{value} [{low}, {high}]"
+
+
+def _ends(figure: Figure) -> tuple[float, float]:
+    return figure.low, figure.high
+
+
+def _tidy_fields(report: GridReport) -> Iterator[tuple[object, ...]]:
+    """One line a field on all its films, then one for each sex's films where nets of both cohorts are compared."""
+    for column in COLUMNS:
+        for row in ROWS:
+            if (place := Place(column, row)) in report.fields:
+                field = report.fields[place]
+                paper = PAPER_MONTHS.get(place, "")
+                yield (*place, "all of its cohort", field.films, *_tidy(field.mad), paper)
+    for (place, sex), field in report.by_sex.items():
+        yield (*place, SEX_LABELS[sex].lower(), field.films, *_tidy(field.mad), "")
+
+
+def _tidy(figure: Figure | None) -> tuple[str, str, str]:
+    if figure is None:
+        return "", "", ""
+    value, low, high = (
+        f"{number:.6g}" if math.isfinite(number) else "" for number in (figure.value, figure.low, figure.high)
+    )
+    return value, low, high

@@ -1,0 +1,286 @@
+"""How estimates bear changes of the film: figures by change, from a table of answers; no model.
+
+Two questions are kept apart. Does the estimate stay what it was (invariance: changed against unchanged film), and does
+it stay as good (the mean absolute difference from readers, MAD)? Both are paired: only films that were assessed with
+and without the change count, and refusals are reported beside them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.changes import Change
+from boneage.csv_table import write_rows
+from boneage.evaluate.metrics import (
+    RESAMPLES,
+    Figure,
+    Metric,
+    Months,
+    bias,
+    mean_absolute_difference,
+    measure,
+)
+from boneage.evaluate.tables import SMALLEST_GROUP
+from boneage.sex import Sex
+
+UNCHANGED = "unchanged"
+"""What stands in the place of a change's name for the film as it is."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was said of one film under one change.
+
+    Attributes:
+        film_id: unique among the films.
+        sex: of the patient.
+        boneage_months: the label, months.
+        change: name of the change, or `UNCHANGED`.
+        age_months: the estimate, months; None if the film was refused.
+        error: code of the refusal or failure; empty if the film was assessed.
+        flags: codes of the doubts that were raised.
+    """
+
+    film_id: str
+    sex: Sex
+    boneage_months: float
+    change: str
+    age_months: float | None
+    error: str = ""
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ChangeFigures:
+    """What one change did to all films.
+
+    Attributes:
+        change: its name, or `UNCHANGED`.
+        films: how many were tried.
+        errors: how many were refused or failed, by code.
+        flags: how many assessed films carry each flag, by code.
+        pairs: films assessed both with the change and without.
+        figures: by metric; empty if there are fewer than `boneage.evaluate.tables.SMALLEST_GROUP` pairs. Months:
+
+            * ``mad``: mean absolute difference of the changed film's estimate from the label;
+            * ``mad_rise``: ``mad`` less that of the same films unchanged;
+            * ``change``: mean absolute change of the estimate against the unchanged film;
+            * ``change_p95``: 95th percentile of these absolute changes;
+            * ``shift``: mean change with its sign.
+    """
+
+    change: str
+    films: int
+    errors: Mapping[str, int]
+    flags: Mapping[str, int]
+    pairs: int
+    figures: Mapping[str, Figure]
+
+
+def _percentile_95(first: Months, second: Months) -> NDArray[np.float64]:
+    return np.asarray(np.percentile(np.abs(second - first), 95, axis=-1))
+
+
+_OF_CHANGE: Mapping[str, Metric] = MappingProxyType(
+    {"change": mean_absolute_difference, "change_p95": _percentile_95, "shift": bias}
+)
+
+
+def measure_changes(answers: Sequence[Answer], *, resamples: int = RESAMPLES, seed: int = 0) -> list[ChangeFigures]:
+    """Figures of every change that occurs, in the order of first occurrence, with bootstrap intervals over films.
+
+    Args:
+        answers: at most one for each film and change; each film also unchanged.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: a film has two answers for one change, or none unchanged.
+    """
+    by_change: dict[str, dict[str, Answer]] = {}
+    for answer in answers:
+        of_films = by_change.setdefault(answer.change, {})
+        if answer.film_id in of_films:
+            raise ValueError(f"film {answer.film_id!r} has two answers for {answer.change!r}")
+        of_films[answer.film_id] = answer
+    unchanged = by_change.get(UNCHANGED, {})
+    return [_measure_one(change, of_films, unchanged, resamples, seed) for change, of_films in by_change.items()]
+
+
+def _measure_one(
+    change: str, of_films: Mapping[str, Answer], unchanged: Mapping[str, Answer], resamples: int, seed: int
+) -> ChangeFigures:
+    missing = sorted(of_films.keys() - unchanged.keys())
+    if missing:
+        raise ValueError(f"film {missing[0]!r} was not assessed unchanged")
+    triples = [
+        (answer.boneage_months, unchanged[film].age_months, answer.age_months)
+        for film, answer in of_films.items()
+        if answer.age_months is not None and unchanged[film].age_months is not None
+    ]
+    figures: dict[str, Figure] = {}
+    if len(triples) >= SMALLEST_GROUP:
+        labels, before, after = np.array(triples, dtype=np.float64).T
+        figures = {
+            **measure(labels, after, {"mad": mean_absolute_difference}, resamples=resamples, seed=seed),
+            # Of errors instead of ages, the mean difference is the rise of the MAD, paired film by film.
+            **measure(
+                np.abs(before - labels), np.abs(after - labels), {"mad_rise": bias}, resamples=resamples, seed=seed
+            ),
+            **measure(before, after, _OF_CHANGE, resamples=resamples, seed=seed),
+        }
+    return ChangeFigures(
+        change,
+        len(of_films),
+        _counts(answer.error for answer in of_films.values() if answer.error),
+        _counts(flag for answer in of_films.values() for flag in answer.flags),
+        len(triples),
+        figures,
+    )
+
+
+def _counts(codes: Iterable[str]) -> dict[str, int]:
+    """How often each code occurs, the commonest first."""
+    return dict(sorted(Counter(codes).items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def stress_lines(measured: Sequence[ChangeFigures], changes: Mapping[str, Change]) -> list[str]:
+    """The figures as lines of a Markdown table; a limit that is not kept stands in bold."""
+    heads = ("", "kind", "refused", "MAD [95 %]", "MAD rises by [95 %]", "estimate moves by [95 %]", "95th percentile",
+             "shift", "limits: rise, move", "flags")  # fmt: skip
+    lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * 6 + "---|---|"]
+    return lines + ["| " + " | ".join(_cells(one, changes.get(one.change))) + " |" for one in measured]
+
+
+def _cells(one: ChangeFigures, change: Change | None) -> list[str]:
+    title, kind, limits = (change.title, change.kind, _limits(change)) if change else ("unchanged", "", "")
+    refused = _refused(one)
+    flags = _listed(one.flags)
+    if not one.figures:
+        return [title, kind, refused, *[""] * 5, limits, flags]
+    figures = one.figures
+    moved = change is not None
+    return [
+        title,
+        kind,
+        refused,
+        _with_interval(figures["mad"], ".2f"),
+        _held(figures["mad_rise"], change.rise_limit_months, "+.2f") if change else "",
+        _held(figures["change"], change.change_limit_months, ".2f") if change else "",
+        f"{figures['change_p95'].value:.1f}" if moved else "",
+        f"{_signed(figures['shift'].value):+.2f}" if moved else "",
+        limits,
+        flags,
+    ]
+
+
+def _refused(one: ChangeFigures) -> str:
+    count = sum(one.errors.values())
+    return f"{count} of {one.films}" + (f" ({_listed(one.errors)})" if count else "")
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{code} {count}" for code, count in counts.items())
+
+
+def _limits(change: Change) -> str:
+    moves = "" if change.change_limit_months is None else f", {change.change_limit_months:g}"
+    return f"{change.rise_limit_months:g}{moves}"
+
+
+def _with_interval(figure: Figure, form: str) -> str:
+    value, low, high = (format(_signed(number), form) for number in (figure.value, figure.low, figure.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _signed(value: float) -> float:
+    """Rounded, without the sign of a zero, which would say that a shift has a direction."""
+    return round(value, 2) + 0.0
+
+
+def _held(figure: Figure, limit_months: float | None, form: str) -> str:
+    text = _with_interval(figure, form)
+    return f"**{text}**" if limit_months is not None and figure.value > limit_months else text
+
+
+def stress_markdown(
+    measured: Sequence[ChangeFigures], changes: Mapping[str, Change], heading: str, notes: Sequence[str] = ()
+) -> str:
+    """The table as one Markdown text.
+
+    Args:
+        measured: from `measure_changes`.
+        changes: by name; `UNCHANGED` is not among them.
+        heading: of the text.
+        notes: lines of the list below the heading.
+    """
+    lines = [f"# {heading}", "", *(f"- {note}" for note in notes), *([""] if notes else [])]
+    lines += stress_lines(measured, changes)
+    lines += [
+        "",
+        "Months. MAD: mean absolute difference from the labels; how much it rises, and by how much the estimate moves, "
+        "are over films assessed both with the change and without. Shift: the mean move with its sign. Intervals: "
+        "percentile bootstrap over films, seeded. In bold: over its limit. Fewer than "
+        f"{SMALLEST_GROUP} such films have no figures.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_stress_table(path: Path, measured: Sequence[ChangeFigures], changes: Mapping[str, Change]) -> None:
+    """Write one line for each figure: ``change,kind,films,pairs,metric,value,low,high``.
+
+    Metrics are those of `ChangeFigures`, then the counts ``error:<code>`` and ``flag:<code>``, without an interval.
+    """
+    rows: list[Sequence[object]] = []
+    for one in measured:
+        kind = changes[one.change].kind if one.change in changes else ""
+        start = (one.change, kind, one.films, one.pairs)
+        rows += [
+            (*start, name, *(f"{value:.6g}" for value in (figure.value, figure.low, figure.high)))
+            for name, figure in one.figures.items()
+        ]
+        rows += [(*start, f"error:{code}", count, "", "") for code, count in one.errors.items()]
+        rows += [(*start, f"flag:{code}", count, "", "") for code, count in one.flags.items()]
+        if not (one.figures or one.errors or one.flags):
+            rows.append((*start, "", "", "", ""))
+    write_rows(path, ("change", "kind", "films", "pairs", "metric", "value", "low", "high"), rows)
+
+
+def write_answers(path: Path, answers: Sequence[Answer]) -> None:
+    """Write one line for each film and change: ``id,sex,boneage,change,age_months,moved_months,error,flags``.
+
+    ``moved_months`` is the estimate less that of the unchanged film; flags are separated by spaces.
+    """
+    before = {answer.film_id: answer.age_months for answer in answers if answer.change == UNCHANGED}
+
+    def moved(answer: Answer) -> object:
+        unchanged = before.get(answer.film_id)
+        if answer.age_months is None or unchanged is None:
+            return ""
+        return round(answer.age_months - unchanged, 3)
+
+    columns = ("id", "sex", "boneage", "change", "age_months", "moved_months", "error", "flags")
+    write_rows(
+        path,
+        columns,
+        [
+            (
+                answer.film_id,
+                answer.sex,
+                answer.boneage_months,
+                answer.change,
+                "" if answer.age_months is None else round(answer.age_months, 3),
+                moved(answer),
+                answer.error,
+                " ".join(answer.flags),
+            )
+            for answer in answers
+        ],
+    )

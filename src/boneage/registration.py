@@ -1,0 +1,128 @@
+"""Registration: the similarity that brings a hand into one frame, by three key points (Iglovikov et al., section 3).
+
+The tip of the middle finger lies about 100 px under the frame's top edge and the capitate about 480 px above its
+bottom edge, one under the other; right hands are mirrored by the thumb, which then lies on the right (Fig. 4). Regions
+are boxes of that frame (section 4.3, Fig. 7). Frame pixels are units of length, not of a stored picture: views are cut
+straight from the film.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.geometry import FloatArray, Transform
+
+FRAME_HEIGHT, FRAME_WIDTH = 2080, 1600
+"""The registered frame, frame pixels (section 3)."""
+
+TIP_IN_FRAME_XY = (800.0, 100.0)
+CAPITATE_IN_FRAME_XY = (800.0, 1600.0)
+
+HAND_LENGTH = CAPITATE_IN_FRAME_XY[1] - TIP_IN_FRAME_XY[1]
+"""From the capitate to the tip of the middle finger, frame pixels."""
+
+POINT_NAMES = ("middle_tip", "thumb_tip", "capitate")
+"""What the three rows of an array of key points are."""
+
+Region = Literal["radiograph", "surroundings", "A", "B", "C"]
+"""What a view shows: the whole film, or a part of the registered frame."""
+
+
+class Box(NamedTuple):
+    """A part of the frame, or what surrounds it; frame pixels."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+BOXES: Mapping[Region, Box] = MappingProxyType(
+    {
+        "A": Box(50, 40, 1500, 2000),  # the whole hand
+        "B": Box(425, 1250, 750, 750),  # carpal bones, about the capitate, with the ends of radius and ulna
+        "C": Box(100, 650, 1400, 600),  # metacarpals and proximal phalanges, about the joints between them
+        "surroundings": Box(-200, -250, 2200, 2400),  # where the key points are looked for again; holds any thumb
+    }
+)
+"""Regions A, B and C have the sizes of section 4.3; where they lie was read from the mean of 1,785 registered hands."""
+
+REGION_TITLES: Mapping[Region, str] = MappingProxyType(
+    {
+        "radiograph": "whole film",
+        "surroundings": "registered hand and its surroundings",
+        "A": "whole hand",
+        "B": "carpal bones",
+        "C": "metacarpals and proximal phalanges",
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Hand:
+    """Where the hand lies on a film.
+
+    Attributes:
+        points_xy: float64 (3, 2), key points on the film, rows as `POINT_NAMES`.
+        mask: uint8 (h, w), 1 inside the hand, on a grid of its own.
+        film_to_mask: from the film's coordinates to those of `mask`.
+        inverted: bone is dark on the film; views show it bright.
+        spread: how uncertain the points are, as a share of the hand's length.
+        film_to_frame: into the registered frame.
+    """
+
+    points_xy: NDArray[np.float64]
+    mask: NDArray[np.uint8] = field(repr=False)
+    film_to_mask: Transform
+    inverted: bool = False
+    spread: float = 0.0
+    film_to_frame: Transform = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "film_to_frame", register(self.points_xy))
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the frame shows the mirror image of the film: of a right hand, or of a left one turned over."""
+        return self.film_to_frame.determinant < 0
+
+    @property
+    def length_pixels(self) -> float:
+        """From the capitate to the tip of the middle finger, pixels of the film."""
+        return hand_length(self.points_xy)
+
+
+def hand_length(points_xy: FloatArray) -> float:
+    """Distance from the capitate to the tip of the middle finger, in the units of the points (3, 2)."""
+    points_xy = np.asarray(points_xy, dtype=np.float64)
+    return float(np.linalg.norm(points_xy[0] - points_xy[2]))
+
+
+def register(points_xy: FloatArray) -> Transform:
+    """The similarity from a film to the frame: zoom, rotation, translation and, for a right hand, mirroring.
+
+    Args:
+        points_xy: (3, 2), key points on the film, rows as `POINT_NAMES`.
+
+    Raises:
+        ValueError: tip and capitate are one point, or a coordinate is no number.
+    """
+    points_xy = np.asarray(points_xy, dtype=np.float64)
+    if not np.isfinite(points_xy).all() or not hand_length(points_xy) > 1e-9:
+        raise ValueError("the key points give no direction")
+    tip, thumb, capitate = points_xy
+    length = hand_length(points_xy)
+    upright = (tip - capitate) / length
+    # Rows of the turn that brings the direction capitate-tip to (0, -1), y pointing down.
+    turn = np.array([[-upright[1], upright[0]], [-upright[0], -upright[1]]])
+    if (turn @ (thumb - capitate))[0] < 0:
+        turn[0] = -turn[0]
+    linear = turn * (HAND_LENGTH / length)
+    offset = np.array(CAPITATE_IN_FRAME_XY) - linear @ capitate
+    return Transform.from_matrix(np.column_stack([linear, offset]))

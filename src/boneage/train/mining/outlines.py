@@ -1,0 +1,156 @@
+"""Outlines drawn by a person, as masks: how a mining begins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.errors import RecipeError, TableError
+from boneage.files import written_whole
+from boneage.films import LabelledFilm
+from boneage.radiograph import read_radiograph
+from boneage.train.mining.state import (
+    SETTINGS,
+    FilmMask,
+    Settings,
+    Status,
+    mask_path,
+    write_masks,
+    write_settings,
+)
+
+LONGEST_SIDE = 512
+"""Of a stored mask, pixels: twice what the net sees."""
+
+_FINER = 4
+"""Outlines are filled this much finer and reduced, because filling also covers every pixel that the outline touches."""
+
+
+@dataclass(frozen=True, eq=False)
+class Polygon:
+    """One outline, in fractions of the film's width and height.
+
+    Attributes:
+        exterior: float64 (N, 2), x and y.
+        interiors: of holes, each as `exterior`.
+    """
+
+    exterior: NDArray[np.float64]
+    interiors: tuple[NDArray[np.float64], ...] = ()
+
+
+def read_outlines(path: Path) -> dict[str, list[Polygon]]:
+    """Read a JSON file ``{id: [{"exterior": [[x, y], ...], "interior": [[[x, y], ...], ...]}, ...]}``.
+
+    Returns:
+        By film's id, the polygons whose union is the hand.
+
+    Raises:
+        TableError: ``table_not_found``, ``table_unreadable`` if it is not such a file, ``table_empty``, ``table_value``
+            if a polygon has fewer than three points or lies outside the film.
+    """
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        outlines = {str(film_id): [_polygon(one) for one in polygons] for film_id, polygons in said.items()}
+    except (FileNotFoundError, NotADirectoryError):
+        raise TableError("table_not_found", f"There is no file of outlines {path}.") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TableError("table_unreadable", f"{path} is no file of outlines: {error!r}.") from error
+    if not outlines:
+        raise TableError("table_empty", f"{path} has no outlines.")
+    for film_id, polygons in outlines.items():
+        _check(path, film_id, polygons)
+    return outlines
+
+
+def _polygon(said: dict[str, Any]) -> Polygon:
+    interiors = tuple(np.array(ring, dtype=np.float64) for ring in said.get("interior", []))
+    return Polygon(np.array(said["exterior"], dtype=np.float64), interiors)
+
+
+def _check(path: Path, film_id: str, polygons: Sequence[Polygon]) -> None:
+    rings = [ring for polygon in polygons for ring in (polygon.exterior, *polygon.interiors)]
+    if not rings or any(ring.ndim != 2 or ring.shape[0] < 3 or ring.shape[1] != 2 for ring in rings):
+        raise TableError("table_value", f"{path}: the outline of {film_id!r} needs three or more points (x, y).")
+    if not all(np.isfinite(ring).all() and ring.min() >= -0.05 and ring.max() <= 1.05 for ring in rings):
+        raise TableError(
+            "table_value", f"{path}: the outline of {film_id!r} must be in fractions of width and height, 0..1."
+        )
+
+
+def mask_shape(film_shape: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the mask of a film (H, W): its aspect ratio, at most `LONGEST_SIDE` long."""
+    zoom = min(1.0, LONGEST_SIDE / max(film_shape))
+    return max(1, round(film_shape[0] * zoom)), max(1, round(film_shape[1] * zoom))
+
+
+def rasterised(polygons: Sequence[Polygon], height: int, width: int) -> NDArray[np.uint8]:
+    """The union of polygons as a mask of 0 and 1, (height, width): 1 where at least half of a pixel is covered."""
+    fine = np.zeros((height * _FINER, width * _FINER), np.uint8)
+    for polygon in polygons:
+        filled = np.zeros_like(fine)
+        for ring, value in ((polygon.exterior, 1), *((interior, 0) for interior in polygon.interiors)):
+            corners = ring * (width * _FINER, height * _FINER) - 0.5  # OpenCV puts the first pixel's centre at 0
+            cv2.fillPoly(filled, [np.rint(corners * 256).astype(np.int32)], value, shift=8)
+        fine |= filled
+    covered = fine.reshape(height, _FINER, width, _FINER).sum((1, 3), dtype=np.uint16)
+    mask: NDArray[np.uint8] = (covered >= _FINER**2 // 2).astype(np.uint8)
+    return mask
+
+
+def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
+    """Write a mask of 0 and 1 as a PNG of one bit a pixel, in one piece."""
+    _, encoded = cv2.imencode(".png", mask * np.uint8(255), [cv2.IMWRITE_PNG_BILEVEL, 1])
+    with written_whole(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+def start(folder: Path, settings: Settings, outlines: Path, held_out: int) -> dict[str, FilmMask]:
+    """Begin a mining: films of the outlines get their masks, all others are unseen.
+
+    Args:
+        folder: of the mining; one that a killed start left is begun again.
+        settings: whose films, and the seed by which held-out outlines are drawn.
+        outlines: see `read_outlines`; those of films that the table does not have are left out.
+        held_out: how many outlines only measure.
+
+    Returns:
+        The table.
+
+    Raises:
+        RecipeError: ``recipe_changed`` if the folder holds a mining.
+        TableError: as `read_outlines` and `boneage.films.read_films`; ``table_split`` if too few outlines are left to
+            train on.
+        Refusal: a film with an outline cannot be read.
+    """
+    if (folder / SETTINGS).exists():
+        raise RecipeError("recipe_changed", f"{folder} holds a mining already; choose another folder, or go on there.")
+    films = settings.read_films()
+    polygons = {film_id: rings for film_id, rings in read_outlines(outlines).items() if film_id in films}
+    if not 0 < held_out < len(polygons):
+        raise TableError(
+            "table_split", f"{len(polygons)} outlines are of these films: {held_out} of them cannot be held out."
+        )
+    drawn = np.random.default_rng(settings.seed).permutation(sorted(polygons))
+    measuring = {str(film_id) for film_id in drawn[:held_out]}
+    masks = {film_id: FilmMask(film_id) for film_id in films}
+    for film_id, rings in polygons.items():
+        path = mask_path("outlines", film_id)
+        write_mask(folder / path, _outline_mask(films[film_id], rings))
+        status = Status.HELD_OUT if film_id in measuring else Status.OUTLINE
+        masks[film_id] = FilmMask(film_id, status, round=0, mask=path)
+    write_masks(folder, masks)
+    write_settings(folder, settings)  # last: it is what makes the folder a mining
+    return masks
+
+
+def _outline_mask(film: LabelledFilm, polygons: Sequence[Polygon]) -> NDArray[np.uint8]:
+    rows, columns = read_radiograph(film.image).pixels.shape
+    return rasterised(polygons, *mask_shape((rows, columns)))

@@ -1,0 +1,102 @@
+"""What the rounds of a mining came to, and the decoded films that its commands share. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boneage.errors import RecipeError
+from boneage.films import LabelledFilm
+from boneage.train.cache import FilmCache, build_cache
+from boneage.train.mining.state import DRAWN, Status, read_masks
+
+Progress = Callable[[Iterable[LabelledFilm]], Iterable[LabelledFilm]]
+
+RECORD = "round.json"
+
+CACHED_SIDE = 1024
+"""Films are cached at most this large, pixels: four times what the net sees, and enough for a person."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round's training came to.
+
+    Attributes:
+        number: from 1.
+        outlines: drawn masks that trained it.
+        accepted: predicted masks that trained it.
+        held_out: outlines that measured it.
+        iou, iou_lowest: of its masks with those, mean and lowest, 0..1.
+        boundary: mean distance of the borders, as a share of the film's longest side.
+        seconds: that the training took, as far as this process knows.
+    """
+
+    number: int
+    outlines: int
+    accepted: int
+    held_out: int
+    iou: float
+    iou_lowest: float
+    boundary: float
+    seconds: float
+
+
+def round_folder(folder: Path, number: int) -> Path:
+    """Where a round's training lies: a run as `boneage.train.loop` keeps it, with the round's record."""
+    return folder / f"round-{number}"
+
+
+def read_rounds(folder: Path) -> list[Round]:
+    """The records of all rounds that came to their end, in order.
+
+    Raises:
+        RecipeError: ``recipe_invalid`` if a record is damaged.
+    """
+    rounds: list[Round] = []
+    while (path := round_folder(folder, len(rounds) + 1) / RECORD).exists():
+        try:
+            rounds.append(Round(**json.loads(path.read_text(encoding="utf-8"))))
+        except (ValueError, TypeError) as error:
+            raise RecipeError("recipe_invalid", f"{path} is damaged: {error}.") from error
+    return rounds
+
+
+def film_cache(folder: Path, films: Sequence[LabelledFilm], progress: Progress | None = None) -> FilmCache:
+    """The decoded films of a mining, which predicting, reviewing and sheets share.
+
+    Raises:
+        TableError: as `boneage.train.cache.build_cache`.
+    """
+    return build_cache(films, folder / "cache", longest_side=CACHED_SIDE, progress=progress)
+
+
+def summary_rows(folder: Path) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Columns and rows of ``rounds.csv``: what each round was trained on, measured, and brought.
+
+    ``predicted`` are masks of that round's net that are still held or were decided on; ``coverage`` is the share of all
+    films with a drawn mask or one accepted up to that round.
+    """
+    columns = (
+        *("round", "trained_on", "outlines", "accepted_before", "held_out", "iou", "iou_lowest", "boundary"),
+        *("predicted", "accepted", "discarded", "pending", "coverage", "seconds"),
+    )
+    masks = list(read_masks(folder).values())
+    covered = sum(mask.status in DRAWN for mask in masks)
+    rows: list[tuple[object, ...]] = []
+    for one in read_rounds(folder):
+        here = [mask.status for mask in masks if mask.round == one.number]
+        accepted, pending = here.count(Status.ACCEPTED), here.count(Status.PENDING)
+        discarded = sum(one.number in mask.discarded_in for mask in masks)
+        covered += accepted
+        rows.append(
+            (
+                *(one.number, one.outlines + one.accepted, one.outlines, one.accepted, one.held_out),
+                *(round(one.iou, 4), round(one.iou_lowest, 4), round(one.boundary, 5)),
+                *(accepted + discarded + pending, accepted, discarded, pending),
+                *(round(covered / len(masks), 4), one.seconds),
+            )
+        )
+    return columns, rows

@@ -1,0 +1,163 @@
+"""Films with their masks' outlines drawn over, as single tiles and as contact sheets (Iglovikov et al., Fig. 3F)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.csv_table import read_rows, refuse_duplicates, write_rows
+from boneage.errors import TableError
+from boneage.files import written_whole
+from boneage.geometry import fit_inside, sample
+from boneage.train.annotations import load_mask
+from boneage.train.cache import FilmCache
+from boneage.train.mining.state import FilmMask, Status
+
+Picture = NDArray[np.uint8]
+"""Colours as OpenCV has them, blue first, (H, W, 3)."""
+
+SheetKind = Literal["pending", "worst", "random", "accepted"]
+
+_BACKGROUND = (24, 20, 18)
+_LINE = (
+    60,
+    190,
+    255,
+)  # amber: grey films have no such colour, and it is told from them by those who confuse red, green
+_TEXT = (200, 196, 190)
+_LABEL_HEIGHT = 18
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How tiles are laid out on a sheet: the size of one, pixels, and how many side by side and under one another."""
+
+    columns: int = 10
+    rows: int = 5
+    tile_width: int = 180
+    tile_height: int = 225
+
+
+def draw_tile(pixels: NDArray[np.float32], mask: NDArray[np.uint8], height: int, width: int) -> Picture:
+    """A film fitted into a tile, its grey levels stretched so that dark films can be judged, with its mask's outline.
+
+    Args:
+        pixels: float32 (H, W), 0..1.
+        mask: uint8 (h, w), 0 and 1, over the whole film.
+        height: of the tile, pixels.
+        width: of the tile, pixels.
+
+    Returns:
+        (height, width, 3).
+    """
+    rows, columns = pixels.shape
+    to_tile = fit_inside(rows, columns, height, width)
+    low, high = (float(level) for level in np.percentile(pixels[::4, ::4], (0.5, 99.5)))
+    shades = sample(pixels, to_tile, height, width, fill=low)
+    shades = np.clip((shades - low) / max(high - low, 1e-4), 0, 1)
+    tile = np.repeat(np.rint(30 + 215 * shades).astype(np.uint8)[..., None], 3, axis=2)
+    inside = sample(np.ones_like(pixels), to_tile, height, width) > 0.5
+    tile[~inside] = _BACKGROUND
+    outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    on_film = (columns / mask.shape[1], rows / mask.shape[0])
+    corners = [to_tile.points((outline[:, 0] + 0.5) * on_film) - 0.5 for outline in outlines]
+    lines = [np.rint(corner * 16).astype(np.int32) for corner in corners]
+    thickness = 1 if width < 200 else 2
+    cv2.polylines(tile, lines, isClosed=True, color=_LINE, thickness=thickness, lineType=cv2.LINE_AA, shift=4)
+    return tile
+
+
+def film_tile(folder: Path, mask: FilmMask, cache: FilmCache, height: int, width: int) -> Picture:
+    """The tile of one film of a mining.
+
+    Raises:
+        TableError: ``table_image_missing`` if the film cannot be read, ``table_value`` if its mask cannot.
+    """
+    if mask.id not in cache:
+        raise TableError("table_image_missing", f"The film {mask.id} cannot be read.")
+    return draw_tile(cache.pixels(mask.id), load_mask(folder / mask.mask), height, width)
+
+
+def by_doubt(masks: Iterable[FilmMask]) -> list[FilmMask]:
+    """The most doubtful first."""
+    return sorted(masks, key=lambda mask: -1.0 if mask.doubt is None else mask.doubt, reverse=True)
+
+
+def at_random(masks: Iterable[FilmMask], seed: int) -> list[FilmMask]:
+    """In an order that follows from the seed and the masks."""
+    listed = list(masks)
+    return [listed[place] for place in np.random.default_rng(seed).permutation(len(listed))]
+
+
+def choose_masks(masks: Mapping[str, FilmMask], kind: SheetKind, *, seed: int) -> list[FilmMask]:
+    """The masks that a kind of sheet shows, in its order.
+
+    ``pending`` and ``accepted`` show those, the most doubtful first; ``worst`` both together in that order; ``random``
+    both together in a random one.
+    """
+    statuses = {
+        "pending": {Status.PENDING},
+        "accepted": {Status.ACCEPTED},
+        "worst": {Status.PENDING, Status.ACCEPTED},
+        "random": {Status.PENDING, Status.ACCEPTED},
+    }[kind]
+    chosen = [mask for mask in masks.values() if mask.status in statuses]
+    return at_random(chosen, seed) if kind == "random" else by_doubt(chosen)
+
+
+def draw_sheet(folder: Path, masks: Sequence[FilmMask], cache: FilmCache, grid: Grid) -> Picture:
+    """One contact sheet, as high as its tiles need, with id, round and doubt under each."""
+    height, width, gap = grid.tile_height + _LABEL_HEIGHT, grid.tile_width, 4
+    rows = -(-len(masks) // grid.columns)
+    sheet = np.full((rows * (height + gap) + gap, grid.columns * (width + gap) + gap, 3), _BACKGROUND, np.uint8)
+    for place, mask in enumerate(masks):
+        top, left = gap + place // grid.columns * (height + gap), gap + place % grid.columns * (width + gap)
+        tile = film_tile(folder, mask, cache, grid.tile_height, width)
+        sheet[top : top + grid.tile_height, left : left + width] = tile
+        doubt = "" if mask.doubt is None else f"  {mask.doubt:.3f}"
+        label = f"{mask.id}  r{mask.round}{doubt}"
+        cv2.putText(sheet, label, (left + 2, top + height - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.4, _TEXT, 1, cv2.LINE_AA)
+    return sheet
+
+
+def write_sheets(
+    folder: Path, out: Path, name: str, masks: Sequence[FilmMask], cache: FilmCache, grid: Grid
+) -> list[Path]:
+    """Write contact sheets ``name-001.png`` and so on, each with a table ``name-001.csv`` of its films in order.
+
+    The tables' columns are ``id,round,doubt,status``: what `read_sheet` takes.
+
+    Raises:
+        TableError: ``table_empty`` if there is nothing to show; as `film_tile`.
+    """
+    if not masks:
+        raise TableError("table_empty", f"{folder} has no such masks: there is nothing to show.")
+    size = grid.columns * grid.rows
+    paths = []
+    for number, first in enumerate(range(0, len(masks), size), start=1):
+        part = masks[first : first + size]
+        _, encoded = cv2.imencode(".png", draw_sheet(folder, part, cache, grid))
+        path = out / f"{name}-{number:03d}.png"
+        with written_whole(path) as temporary:
+            temporary.write_bytes(encoded.tobytes())
+        rows = [(mask.id, mask.round, "" if mask.doubt is None else mask.doubt, mask.status.value) for mask in part]
+        write_rows(path.with_suffix(".csv"), ("id", "round", "doubt", "status"), rows)
+        paths.append(path)
+    return paths
+
+
+def read_sheet(table: Path) -> dict[str, int]:
+    """The films of a contact sheet, by id, with the round whose mask it shows.
+
+    Raises:
+        TableError: as `boneage.csv_table.read_rows`; ``table_duplicate``; ``table_value`` for a bad round.
+    """
+    rows = read_rows(table, ("id", "round"))
+    refuse_duplicates(rows, "id")
+    return {row.text("id"): int(row.number("round", 0)) for row in rows}

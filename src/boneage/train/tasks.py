@@ -1,0 +1,340 @@
+"""What a net can learn: ages, the hand's mask, or its key points. A task knows its films, its loss and its measure; how
+epochs run and what is kept is the loop's.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from boneage.errors import TableError
+from boneage.evaluate.metrics import concordance, mean_absolute_difference
+from boneage.films import LabelledFilm, split_films
+from boneage.hand.mask import whole_hand
+from boneage.registration import POINT_NAMES
+from boneage.train.annotations import read_key_points, read_masks
+from boneage.train.cache import FilmCache
+from boneage.train.data import training_batches, validation_batches
+from boneage.train.hand_data import MaskViews, PointViews, hand_batches
+from boneage.train.hands import HandTable
+from boneage.train.losses import mask_loss, points_loss
+from boneage.train.nets.layers import AgeNet
+from boneage.train.recipe import Recipe
+
+Batches = DataLoader[tuple[Tensor, ...]]
+Watched = Callable[[Iterable[Any]], Iterable[Any]]
+
+_LOSSES = {"mae": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
+
+_OLDEST_MONTHS = 240.0
+
+
+@dataclass(frozen=True)
+class AgeUnit:
+    """The unit in which nets are trained: an age is so many spreads above the mean, both in months."""
+
+    mean_months: float
+    spread_months: float
+
+    @classmethod
+    def of(cls, films: Sequence[LabelledFilm]) -> AgeUnit:
+        """Mean and spread of these films' ages."""
+        ages = np.array([film.boneage_months for film in films])
+        return cls(float(ages.mean()), float(ages.std()) or 1.0)
+
+    @classmethod
+    def of_range(cls) -> AgeUnit:
+        """0 to 240 months as -1 to 1 (Iglovikov et al., section 4.1)."""
+        return cls(_OLDEST_MONTHS / 2, _OLDEST_MONTHS / 2)
+
+    def to_months(self, ages: Tensor) -> Tensor:
+        """From the net's unit to months."""
+        return ages * self.spread_months + self.mean_months
+
+    def from_months(self, months: Tensor) -> Tensor:
+        """From months to the net's unit."""
+        return (months - self.mean_months) / self.spread_months
+
+
+class Task(ABC):
+    """What is learnt.
+
+    Args:
+        recipe: of the run.
+        training, validation: films that can be read.
+        cache: of their pixels.
+
+    Attributes:
+        measure: a key of `boneage.train.curve.MEASURES`.
+    """
+
+    measure: ClassVar[str]
+
+    def __init__(
+        self, recipe: Recipe, training: Sequence[LabelledFilm], validation: Sequence[LabelledFilm], cache: FilmCache
+    ) -> None:
+        self.recipe, self.training, self.validation, self.cache = recipe, training, validation, cache
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What ``recipe.json`` says beyond the recipe and the films' ids."""
+
+    @abstractmethod
+    def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
+        """Of one epoch of training."""
+
+    @abstractmethod
+    def loss(self, net: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+        """Of one batch, on the device of the net."""
+
+    @abstractmethod
+    def validate(self, net: nn.Module, epoch: int, device: torch.device, watched: Watched) -> dict[str, float]:
+        """Figures on unchanged views of the validation films; the measure among them. The net is in evaluation mode.
+
+        In single precision whatever the training's, as the exported net computes.
+        """
+
+    def prepare(self) -> None:
+        """Measure once, before processes are forked, what they would each measure."""
+        for film in [*self.training, *self.validation]:
+            self.cache.grey(film.id, self.recipe.view.grey)
+
+
+class AgeTask(Task):
+    """Ages of films, or of the registered hands on them."""
+
+    measure = "mad_months"
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        training: Sequence[LabelledFilm],
+        validation: Sequence[LabelledFilm],
+        cache: FilmCache,
+        hands: HandTable | None = None,
+    ) -> None:
+        super().__init__(recipe, training, validation, cache)
+        self.hands = hands
+        self.unit = AgeUnit.of_range() if recipe.train.age_unit == "range" else AgeUnit.of(training)
+
+    def facts(self) -> dict[str, Any]:
+        """Unit and labels."""
+        return {"age_unit": asdict(self.unit), "labels": film_labels([*self.training, *self.validation])}
+
+    def prepare(self) -> None:
+        """Grey levels of all films."""
+        for film in [*self.training, *self.validation]:
+            self.cache.grey(film.id, self.recipe.view.grey, None if self.hands is None else self.hands.hand(film.id))
+
+    def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
+        """Views, sexes, ages in months."""
+        return training_batches(self.training, self.cache, self.recipe, epoch, hands=self.hands, rank=rank, world=world)
+
+    def loss(self, net: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+        """Absolute or squared difference of ages, and the net's own penalty."""
+        views, sexes, months = batch
+        ages = net(views, sexes)
+        bare: Any = getattr(net, "module", net)
+        penalty: Tensor = bare.penalty()
+        return _LOSSES[self.recipe.train.loss](ages.float(), self.unit.from_months(months)) + penalty
+
+    def validate(self, net: nn.Module, epoch: int, device: torch.device, watched: Watched) -> dict[str, float]:
+        """MAD, months, and CCC, on views of this epoch's size."""
+        height, width = self.recipe.size_at(epoch)
+        spec = replace(self.recipe.view, height=height, width=width)
+        workers = self.recipe.train.workers
+        batches = validation_batches(
+            self.validation, self.cache, spec, hands=self.hands, batch_size=64, workers=workers
+        )
+        assert isinstance(net, AgeNet)  # noqa: S101 - built by `build_net`; for the type checker
+        months = predict(net, watched(batches), self.unit, device)
+        labels = np.array([film.boneage_months for film in self.validation])
+        return {
+            "mad_months": float(mean_absolute_difference(labels, months)),
+            "ccc": float(concordance(labels, months)),
+        }
+
+
+class MaskTask(Task):
+    """The hand's mask, with the loss of Iglovikov et al., Eqs. 1-3."""
+
+    measure = "jaccard_distance"
+
+    @cached_property
+    def _masks(self) -> dict[str, Path]:
+        return read_masks(Path(self.recipe.data.targets))
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing more."""
+        return {}
+
+    def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
+        """Views and masks."""
+        views = MaskViews(self.training, self.cache, self.recipe, training=True, epoch=epoch, masks=self._masks)
+        return hand_batches(views, self.recipe, rank=rank, world=world)
+
+    def loss(self, net: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+        """L = H - log J."""
+        return mask_loss(net(batch[0]), batch[1])
+
+    def validate(self, net: nn.Module, epoch: int, device: torch.device, watched: Watched) -> dict[str, float]:
+        """IoU (mean, least) of the masks as they are used, the outlines' mean distance in % of the view's side."""
+        views = MaskViews(self.validation, self.cache, self.recipe, training=False, masks=self._masks)
+        unions: list[float] = []
+        distances: list[float] = []
+        with torch.no_grad():
+            for view, label in watched(hand_batches(views, self.recipe)):
+                probabilities = torch.sigmoid(net(view.to(device)).float())[:, 0].cpu().numpy()
+                for probability, truth in zip(probabilities, label[:, 0].numpy() > 0.5, strict=True):
+                    mask = whole_hand(probability)
+                    unions.append(intersection_over_union(mask, truth))
+                    distances.append(100 * outline_distance(mask, truth) / max(mask.shape))
+        iou = float(np.mean(unions))
+        return {
+            "jaccard_distance": 1 - iou,
+            "iou": iou,
+            "least_iou": min(unions),
+            "outline_distance_percent": float(np.mean(distances)),
+        }
+
+
+class PointsTask(Task):
+    """The three key points, and whether there is one hand."""
+
+    measure = "error_percent"
+
+    @cached_property
+    def _points(self) -> dict[str, NDArray[np.float64]]:
+        return read_key_points(Path(self.recipe.data.targets))
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing more."""
+        return {}
+
+    def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
+        """Views, points, which of them are there, number of hands."""
+        views = PointViews(self.training, self.cache, self.recipe, training=True, epoch=epoch, points=self._points)
+        return hand_batches(views, self.recipe, rank=rank, world=world)
+
+    def loss(self, net: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+        """See `boneage.train.losses.points_loss`."""
+        view, points_xy, on_view, hands = batch
+        bare: Any = getattr(net, "module", net)
+        half = points_xy.new_tensor([self.recipe.view.width / 2, self.recipe.view.height / 2])
+        return points_loss(net(view), points_xy, on_view, hands, half_size=half, fold=getattr(bare, "fold", 1))
+
+    def validate(self, net: nn.Module, epoch: int, device: torch.device, watched: Watched) -> dict[str, float]:
+        """Median and 95th percentile of each point's error, in % of the hand's length; `measure` is the medians' mean.
+
+        Views of the registered hand start from a guess that is off as in training, the same each time.
+        """
+        views = PointViews(self.validation, self.cache, self.recipe, training=False, points=self._points)
+        errors: list[NDArray[np.float64]] = []
+        with torch.no_grad():
+            for view, points_xy, _, _ in watched(hand_batches(views, self.recipe)):
+                found = net(view.to(device)).points.float().cpu()
+                lengths = (points_xy[:, 0] - points_xy[:, 2]).norm(dim=1, keepdim=True)
+                errors.append((100 * (found - points_xy).norm(dim=2) / lengths).double().numpy())
+        each = np.concatenate(errors)
+        figures = {"error_percent": float(np.median(each, axis=0).mean())}
+        for index, name in enumerate(POINT_NAMES):
+            figures[f"{name}_median_percent"] = float(np.median(each[:, index]))
+            figures[f"{name}_p95_percent"] = float(np.percentile(each[:, index], 95))
+        return figures
+
+
+TASKS: Mapping[str, type[Task]] = {"age": AgeTask, "mask": MaskTask, "points": PointsTask}
+
+
+def choose_films(recipe: Recipe, films: Sequence[LabelledFilm]) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
+    """Training and validation films by the table's split, or by a random draw where it has none.
+
+    For the hand nets only films with targets count, and `DataOptions.held_out` of them validate.
+
+    Raises:
+        TableError: ``table_split`` if either part is empty.
+    """
+    data = recipe.data
+    if recipe.task != "age":
+        targets = (read_masks if recipe.task == "mask" else read_key_points)(Path(data.targets))
+        return _hold_out([film for film in films if film.id in targets], recipe)
+    if data.sexes != "both":
+        films = [film for film in films if film.sex == data.sexes]
+    training, validation = split_films(films, data.validation_share, data.split_seed)
+    training = _limited(training, data.train_limit, data.split_seed)
+    validation = _limited(validation, data.validation_limit, data.split_seed)
+    return training, validation
+
+
+def _hold_out(films: Sequence[LabelledFilm], recipe: Recipe) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
+    """Films of the split ``validation`` validate, and as many others, drawn with the seed, as are wanted."""
+    data = recipe.data
+    order = [films[index] for index in np.random.default_rng(data.split_seed).permutation(len(films))]
+    order.sort(key=lambda film: film.split != "validation")  # stable: the draw decides within each
+    fixed = sum(film.split == "validation" for film in films)
+    count = max(fixed, data.held_out) or round(len(films) * data.validation_share)
+    validation, training = order[:count], order[count:]
+    if not validation or not training:
+        raise TableError("table_split", f"{len(films)} films with targets leave none to train on or to validate with.")
+    return training, validation
+
+
+def film_labels(films: Sequence[LabelledFilm]) -> dict[str, list[float | str]]:
+    """Bone age, months, and sex by the film's id, as ``recipe.json`` holds them."""
+    return {film.id: [float(film.boneage_months), film.sex.value] for film in films}
+
+
+@torch.no_grad()
+def predict(
+    net: AgeNet, batches: Iterable[Sequence[Tensor]], unit: AgeUnit, device: torch.device | str = "cpu"
+) -> NDArray[np.float64]:
+    """Ages in months, (N,), for the views of all batches; the net in the mode it is in."""
+    ages = [
+        net(views.to(device, memory_format=torch.channels_last), sexes.to(device)).float().cpu()
+        for views, sexes, _ in batches
+    ]
+    return unit.to_months(torch.cat(ages)).double().numpy()
+
+
+def intersection_over_union(mask: NDArray[Any], truth: NDArray[Any]) -> float:
+    """The Jaccard index of two masks of one shape, 0..1; 1 if both are empty."""
+    mask, truth = mask.astype(bool), truth.astype(bool)
+    union = int((mask | truth).sum())
+    return int((mask & truth).sum()) / union if union else 1.0
+
+
+def outline_distance(mask: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Mean distance, pixels, from each pixel of either mask's outline to the other's outline, both ways.
+
+    The longer side of the masks if one is empty.
+    """
+    edges = [_outline(one) for one in (mask, truth)]
+    if not all(edge.any() for edge in edges):
+        return float(max(mask.shape))
+    away = [cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for edge in edges]
+    return float((away[1][edges[0]].mean() + away[0][edges[1]].mean()) / 2)
+
+
+def _outline(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    """The mask's pixels that touch what lies outside it."""
+    inside = mask.astype(np.uint8)
+    kernel = np.ones((3, 3), np.uint8)
+    return (inside - cv2.erode(inside, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)) > 0
+
+
+def _limited(films: list[LabelledFilm], limit: int, seed: int) -> list[LabelledFilm]:
+    """At most `limit` films, drawn with the seed; all if it is 0."""
+    if not 0 < limit < len(films):
+        return films
+    return [films[index] for index in sorted(np.random.default_rng(seed).permutation(len(films))[:limit])]

@@ -1,0 +1,69 @@
+"""A film whose three key points are bright spots, so that whoever sees a view of it can tell where they are."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.geometry import Transform
+from boneage.hand.mask import components
+
+HEIGHT, WIDTH = 480, 400
+POINTS_XY = np.array([[190.0, 110.0], [280.0, 270.0], [200.0, 330.0]])
+"""Tip, thumb, capitate; the thumb is nearer to the capitate, and the other two are farthest apart."""
+
+_AIR, _FLESH, _BRIGHTER = 0.05, 0.35, 0.5
+_SPOT_PIXELS = 9.0
+_OVER = 0.65
+"""Share of the way from the darkest to the brightest that only spots exceed."""
+
+
+def hand_mask() -> NDArray[np.uint8]:
+    """The hand, an ellipse, uint8 (HEIGHT, WIDTH) of 0 and 1."""
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cv2.ellipse(mask, (205, 240), (90, 170), 0, 0, 360, 1, -1)
+    return mask
+
+
+def spotted_film() -> NDArray[np.float32]:
+    """The film, float32 (HEIGHT, WIDTH)."""
+    film = np.where(hand_mask() > 0, _FLESH, _AIR)
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    for at_x, at_y in POINTS_XY:
+        film = film + _BRIGHTER * np.exp(-((x - at_x) ** 2 + (y - at_y) ** 2) / (2 * _SPOT_PIXELS**2))
+    return film.astype(np.float32)
+
+
+def turned(pixels: NDArray[np.generic], quarters: int, *, mirrored: bool) -> NDArray[np.generic]:
+    """A picture turned anticlockwise by quarters, then mirrored."""
+    pixels = np.rot90(pixels, quarters)
+    return np.ascontiguousarray(pixels[:, ::-1] if mirrored else pixels)
+
+
+def turning(height: int, width: int, quarters: int, *, mirrored: bool) -> Transform:
+    """What `turned` does to the points of a picture of this size."""
+    change = Transform()
+    for _ in range(quarters):
+        change = change.then(Transform(a=0, b=1, d=-1, e=0, f=width))  # (x, y) to (y, width - x)
+        height, width = width, height
+    return change.then(Transform.mirror(width)) if mirrored else change
+
+
+def spots_on(view: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Where the three points lie on a view (h, w), told by their distances, (3, 2)."""
+    level = view.min() + _OVER * (view.max() - view.min())
+    y, x = np.mgrid[: view.shape[0], : view.shape[1]] + 0.5
+    spots = []
+    for part in components(view > level)[:3]:
+        weight = np.where(part > 0, view - level, 0).astype(np.float64)
+        spots.append([(x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()])
+    return _in_order(np.array(spots))
+
+
+def _in_order(spots_xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    apart = np.linalg.norm(spots_xy[:, None] - spots_xy[None], axis=-1)
+    first, second = np.unravel_index(apart.argmax(), apart.shape)
+    (thumb,) = {0, 1, 2} - {int(first), int(second)}
+    tip, capitate = (first, second) if apart[first, thumb] > apart[second, thumb] else (second, first)
+    return spots_xy[[tip, thumb, capitate]]

@@ -1,0 +1,25 @@
+"""A job that trains nothing: it says what it is told to, waits, and ends as it is told to."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from boneage.train.jobs import read_order
+
+if __name__ == "__main__":
+    order = read_order()
+    for line in order.get("say", ()):
+        sys.stdout.write(f"{line}\n")
+    if "threads" in order:
+        sys.stdout.write(f"threads {os.environ['OMP_NUM_THREADS']}\n")
+    sys.stdout.flush()
+    try:
+        time.sleep(order.get("sleep", 0.0))
+    except KeyboardInterrupt:
+        Path(order["stopped"]).touch()
+        time.sleep(order.get("linger", 0.0))
+        sys.exit(130)
+    sys.exit(order.get("status", 0))

@@ -1,0 +1,38 @@
+"""A small mining of drawn phantoms, for tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from boneage.train.mining.outlines import start, write_mask
+from boneage.train.mining.state import Settings, changing, mask_path
+
+TRIANGLE = [[0.25, 0.9], [0.5, 0.1], [0.75, 0.9]]
+"""An outline that holds about what a phantom's hand does."""
+
+
+def write_outlines(path: Path, count: int) -> Path:
+    said = {str(number): [{"exterior": TRIANGLE, "interior": []}] for number in range(count)}
+    path.write_text(json.dumps(said), encoding="utf-8")
+    return path
+
+
+def begin_mining(parent: Path, table: Path, outlines: int = 4, held_out: int = 1) -> Path:
+    """A mining of the table's films below `parent`, the first of which have outlines; returns its folder."""
+    folder = parent / "mining"
+    start(folder, Settings(table, None, seed=0), write_outlines(parent / "outlines.json", outlines), held_out)
+    return folder
+
+
+def add_pending(folder: Path, doubts: dict[str, float], number: int = 1) -> None:
+    """Give films a predicted mask, as a round's net would."""
+    for film_id in doubts:
+        mask = np.zeros((160, 120), np.uint8)
+        mask[40:140, 30:90] = 1
+        write_mask(folder / mask_path(f"round-{number}", film_id), mask)
+    with changing(folder) as masks:
+        for film_id, doubt in doubts.items():
+            masks[film_id] = masks[film_id].predicted(number, doubt, mask_path(f"round-{number}", film_id))

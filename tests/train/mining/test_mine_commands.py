@@ -1,0 +1,137 @@
+"""``boneage mine``: a mining by commands alone."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from boneage.commands.mine import mine
+from boneage.errors import BoneageError, RecipeError, TableError
+from boneage.train.mining.state import read_masks
+from tests.train.mining.minings import add_pending, begin_mining, write_outlines
+from tests.train.mining.test_rounds import TINY
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's use of a torch function that torch will drop
+)
+
+
+def run_command(*arguments: object) -> Result:
+    return CliRunner().invoke(mine, [str(argument) for argument in arguments])
+
+
+def code_of(result: Result) -> str:
+    assert isinstance(result.exception, BoneageError)
+    return result.exception.code
+
+
+@pytest.fixture
+def mining(tmp_path: Path, table: Path) -> Path:
+    """With five pending masks of a round that was not trained here; in the order of doubt 6, 8, 7, 9, 5."""
+    folder = begin_mining(tmp_path, table)
+    add_pending(folder, {"5": 0.1, "6": 0.5, "7": 0.3, "8": 0.4, "9": 0.2})
+    return folder
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    return {film_id: mask.status.value for film_id, mask in read_masks(folder).items() if film_id in "56789"}
+
+
+def test_two_rounds_by_commands(tmp_path: Path, table: Path) -> None:
+    folder, tiny = tmp_path / "mining", [f"--set={change}" for change in TINY]
+    outlines = write_outlines(tmp_path / "outlines.json", 4)
+    begun = run_command("start", folder, "--films", table, "--outlines", outlines, "--held-out", 1)
+    assert begun.stdout == f"{folder}: 12 films, 3 outlines to train on, 1 held out, 8 films to predict\n"
+    first = run_command("train", folder, "--accelerator", "cpu", "--devices", 1, "--quiet", *tiny)
+    assert first.exit_code == 0, first.exception
+    assert "round 1: trained on 3 outlines and 0 accepted masks; 1 held-out outlines: IoU 0." in first.stdout
+    assert run_command("predict", folder, "--count", 4, "--quiet").stdout.startswith("4 masks predicted")
+    sheets = run_command("sheet", folder, "--out", tmp_path / "sheets", "--columns", 2, "--rows", 1, "--tile", 60)
+    assert [Path(line).name for line in sheets.stdout.splitlines()] == ["pending-001.png", "pending-002.png"]
+    decided = run_command("decide", folder, "--accept-rest-of", tmp_path / "sheets" / "pending-001.csv")
+    assert decided.stdout == "2 accepted, 0 discarded, 0 were decided before\n"
+    second = run_command("train", folder, "--accelerator", "cpu", "--devices", 1, "--quiet", *tiny)
+    assert "round 2: trained on 3 outlines and 2 accepted masks" in second.stdout
+    again = run_command("predict", folder, "--against", 1, "--quiet")
+    assert again.stdout.startswith("6 masks predicted")  # the two pending ones too
+    told = run_command("status", folder).stdout.splitlines()
+    assert told[:2] == [
+        "3 outline, 1 held_out, 6 pending, 2 accepted, 0 discarded, 0 unseen",
+        "coverage 50.00% of 12 films",
+    ]
+    with (folder / "rounds.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["round"], row["trained_on"], row["accepted"]) for row in rows] == [("1", "3", "2"), ("2", "5", "0")]
+
+
+def test_films_are_discarded_by_a_list_and_the_rest_of_a_sheet_accepted(mining: Path, tmp_path: Path) -> None:
+    run_command("sheet", mining, "--out", tmp_path, "--columns", 2, "--rows", 2, "--tile", 60, "--quiet")
+    (tmp_path / "bad.txt").write_text("8\n\n 5 \n")
+    arguments = ("decide", mining, "--discard", tmp_path / "bad.txt", "--accept-rest-of", tmp_path / "pending-001.csv")
+    result = run_command(*arguments)
+    assert result.exit_code == 0, result.exception
+    expected = {"5": "discarded", "6": "accepted", "7": "accepted", "8": "discarded", "9": "accepted"}
+    assert statuses(mining) == expected
+    assert run_command(*arguments).stdout == "0 accepted, 2 discarded, 3 were decided before\n"
+    assert statuses(mining) == expected
+
+
+def test_a_film_that_was_discarded_is_not_accepted_by_another_sheet(mining: Path, tmp_path: Path) -> None:
+    run_command("sheet", mining, "--out", tmp_path, "--tile", 60, "--quiet")
+    (tmp_path / "bad.txt").write_text("8\n")
+    run_command("decide", mining, "--discard", tmp_path / "bad.txt")
+    run_command("decide", mining, "--accept-rest-of", tmp_path / "pending-001.csv")
+    assert statuses(mining)["8"] == "discarded"
+
+
+def test_a_sheet_of_masks_that_were_replaced_accepts_nothing(mining: Path, tmp_path: Path) -> None:
+    run_command("sheet", mining, "--out", tmp_path, "--tile", 60, "--quiet")
+    add_pending(mining, {"7": 0.0}, number=2)
+    assert code_of(run_command("decide", mining, "--accept-rest-of", tmp_path / "pending-001.csv")) == "table_value"
+    assert set(statuses(mining).values()) == {"pending"}
+
+
+def test_wrong_decisions_are_named(mining: Path, tmp_path: Path) -> None:
+    assert run_command("decide", mining).exit_code == 2
+    assert code_of(run_command("decide", mining, "--discard", tmp_path / "none.txt")) == "table_not_found"
+    (tmp_path / "bad.txt").write_text("99\n")
+    assert code_of(run_command("decide", mining, "--discard", tmp_path / "bad.txt")) == "table_value"
+    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe8\x00")
+    assert code_of(run_command("decide", mining, "--discard", tmp_path / "bad.txt")) == "table_unreadable"
+
+
+@pytest.mark.parametrize("command", [("status",), ("train",), ("predict",), ("review",), ("sheet", "--out", "out")])
+def test_a_folder_that_is_no_mining_is_named(tmp_path: Path, command: tuple[str, ...]) -> None:
+    result = run_command(command[0], tmp_path / "none", *command[1:])
+    assert isinstance(result.exception, RecipeError)
+    assert result.exception.code == "recipe_invalid"
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_lost_table_is_named(mining: Path) -> None:
+    (mining / "masks.csv").unlink()
+    result = run_command("status", mining)
+    assert isinstance(result.exception, TableError)
+    assert result.exception.code == "table_not_found"
+
+
+def test_a_review_serves_until_it_is_stopped(mining: Path) -> None:
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # also where tests ignore it
+    program = f"{listening}; from boneage.commands.mine import mine; mine()"
+    command = [sys.executable, "-c", program, "review", str(mining), "--quiet"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("5 masks to decide on: http://127.0.0.1:")
+        with urllib.request.urlopen(line.split()[-1] + "page/0", timeout=20) as page:
+            assert b'"id": "6"' in page.read()
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == "Ended. What was saved is in the table.\n"
+    assert process.returncode == 0

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+import pytest
+
+from boneage.errors import RecipeError
+from boneage.train.mining.records import film_cache
+from boneage.train.mining.review import TILE_HEIGHT, TILE_WIDTH, ReviewServer, ReviewSession
+from boneage.train.mining.state import read_masks, read_settings
+from boneage.train.mining.tiles import choose_masks
+from tests.train.mining.minings import add_pending, begin_mining
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+def mining(tmp_path: Path, table: Path) -> Path:
+    """With five pending masks; in the order of doubt 6, 8, 7, 9, 5."""
+    folder = begin_mining(tmp_path, table)
+    add_pending(folder, {"5": 0.1, "6": 0.5, "7": 0.3, "8": 0.4, "9": 0.2})
+    return folder
+
+
+@pytest.fixture
+def server(mining: Path) -> Iterator[ReviewServer]:
+    cache = film_cache(mining, list(read_settings(mining).read_films().values()))
+    pending = choose_masks(read_masks(mining), "pending", seed=0)
+    with ReviewServer(ReviewSession(mining, pending, cache, page_size=3)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def ask(
+    server: ReviewServer,
+    path: str,
+    body: Any = None,
+    headers: dict[str, str] | None = None,
+    *,
+    token: str | None = None,
+) -> tuple[HTTPResponse, bytes]:
+    """GET, or POST with a body."""
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    sent = None if body is None else (body if isinstance(body, bytes) else json.dumps(body).encode())
+    where = f"/{server.token if token is None else token}/{path}"
+    connection.request("GET" if sent is None else "POST", where, sent, headers or (JSON if sent is not None else {}))
+    response = connection.getresponse()
+    try:
+        return response, response.read()
+    finally:
+        connection.close()
+
+
+def statuses(mining: Path) -> dict[str, str]:
+    return {film_id: mask.status.value for film_id, mask in read_masks(mining).items() if film_id in "56789"}
+
+
+def test_the_page_asks_nothing_of_others(server: ReviewServer) -> None:
+    assert urlsplit(server.address).hostname == "127.0.0.1"
+    response, body = ask(server, "")
+    assert response.status == 200
+    assert b"http:" not in body
+    assert b"https:" not in body
+    assert "default-src 'none'" in str(response.getheader("Content-Security-Policy"))
+
+
+def test_a_page_shows_its_films_in_order(server: ReviewServer) -> None:
+    first, second = (json.loads(ask(server, f"page/{number}")[1]) for number in (0, 1))
+    assert [film["id"] for film in first["films"]] == ["6", "8", "7"]
+    assert [film["place"] for film in second["films"]] == [3, 4]
+    assert {film["status"] for film in first["films"]} == {"pending"}
+    assert (first["pages"], first["counts"]["films"], first["counts"]["pending"]) == (2, 5, 5)
+
+
+def test_a_saved_page_is_in_the_table_at_once(server: ReviewServer, mining: Path) -> None:
+    response, body = ask(server, "page/0", {"discarded": [1]})
+    assert response.status == 200
+    assert json.loads(body)["counts"] == {"films": 5, "pending": 2, "accepted": 2, "discarded": 1}
+    assert statuses(mining) == {"6": "accepted", "8": "discarded", "7": "accepted", "9": "pending", "5": "pending"}
+    shown = json.loads(ask(server, "page/0")[1])["films"]
+    assert [film["status"] for film in shown] == ["accepted", "discarded", "accepted"]
+
+
+def test_a_page_may_be_saved_otherwise(server: ReviewServer, mining: Path) -> None:
+    ask(server, "page/0", {"discarded": [0, 1, 2]})
+    ask(server, "page/0", {"discarded": [2]})
+    assert statuses(mining) == {"6": "accepted", "8": "accepted", "7": "discarded", "9": "pending", "5": "pending"}
+
+
+def test_films_are_pictures_of_their_size(server: ReviewServer) -> None:
+    response, body = ask(server, "tile/4")
+    assert response.getheader("Content-Type") == "image/jpeg"
+    picture = np.asarray(cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR))
+    assert picture.shape == (TILE_HEIGHT, TILE_WIDTH, 3)
+    assert ask(server, "tile/4")[1] == body
+    assert len(ask(server, "large/4")[1]) > len(body)
+
+
+@pytest.mark.parametrize("path", ["page/2", "tile/5", "large/99", "page/-1", "nothing", "tile/../0", "page/1/x"])
+def test_what_is_not_there_is_not_found(server: ReviewServer, path: str) -> None:
+    assert ask(server, path)[0].status == 404
+
+
+@pytest.mark.parametrize(
+    ("headers", "token"),
+    [
+        ({}, "guessed"),
+        ({}, ""),
+        ({"Host": "evil.example"}, None),  # another name that leads to this machine
+        ({"Origin": "http://evil.example"}, None),
+    ],
+)
+def test_other_pages_see_and_change_nothing(
+    server: ReviewServer, mining: Path, headers: dict[str, str], token: str | None
+) -> None:
+    bodies: list[Any] = [None, {"discarded": []}]
+    for body in bodies:
+        assert ask(server, "page/0", body, {**JSON, **headers}, token=token)[0].status == 404
+    assert set(statuses(mining).values()) == {"pending"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b"[]", 400),
+        ({"discarded": ["6"]}, 400),
+        ({"discarded": [True]}, 400),
+        ({"accepted": [1]}, 400),
+        ({"discarded": [3]}, 404),  # of another page
+        (b"x" * (2**20 + 1), 413),
+    ],
+)
+def test_decisions_that_are_none_change_nothing(server: ReviewServer, mining: Path, body: Any, status: int) -> None:
+    response, said = ask(server, "page/0", body)
+    assert response.status == status
+    assert json.loads(said)["error"]
+    assert set(statuses(mining).values()) == {"pending"}
+
+
+def test_forms_cannot_post(server: ReviewServer) -> None:
+    headers = {"Content-Type": "text/plain"}
+    assert ask(server, "page/0", b'{"discarded": []}', headers)[0].status == 415
+
+
+def test_a_mask_that_was_replaced_since_it_was_shown_is_not_accepted(server: ReviewServer, mining: Path) -> None:
+    add_pending(mining, {"8": 0.0}, number=2)
+    response, said = ask(server, "page/0", {"discarded": []})
+    assert response.status == 409
+    assert "round 2" in json.loads(said)["error"]
+    assert set(statuses(mining).values()) == {"pending"}
+
+
+def test_a_film_that_cannot_be_shown_is_told(server: ReviewServer, mining: Path) -> None:
+    (mining / read_masks(mining)["6"].mask).write_bytes(b"no picture")
+    assert ask(server, "tile/0")[0].status == 409
+
+
+def test_a_port_that_is_taken_is_told(server: ReviewServer) -> None:
+    with pytest.raises(RecipeError) as raised:
+        ReviewServer(server.session, server.server_port)
+    assert raised.value.code == "recipe_invalid"

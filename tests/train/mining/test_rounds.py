@@ -1,0 +1,261 @@
+"""The rounds with a tiny net, which learns nothing: what is kept, what is predicted, and what goes on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from boneage.csv_table import read_rows
+from boneage.errors import RecipeError, TableError
+from boneage.train.annotations import load_mask
+from boneage.train.loop import Engine
+from boneage.train.mining import rounds
+from boneage.train.mining.records import Round, read_rounds, round_folder, summary_rows
+from boneage.train.mining.rounds import Copies, choose_films, predict_round, train_round
+from boneage.train.mining.state import FilmMask, Status, decide, read_masks
+from tests.train.mining.minings import add_pending, begin_mining
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's use of a torch function that torch will drop
+)
+
+Keep = Callable[[Path, int, Sequence[rounds._Prediction]], list[str]]
+
+TINY = (
+    *("view.height=64", "view.width=64", "net.options.widths=[4,8]", "train.epochs=1", "train.views_per_epoch=8"),
+    *("train.batch_size=4", "train.precision='32-true'"),
+)
+
+
+def train_tiny(folder: Path, *changes: str) -> Round:
+    record = train_round(folder, (*TINY, *changes), engine=Engine("cpu", 1), quiet=True)
+    assert record is not None
+    return record
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Path:
+    """A mining with one round trained."""
+    folder = begin_mining(tmp_path_factory.mktemp("trained"), table)
+    train_tiny(folder)
+    return folder
+
+
+@pytest.fixture
+def mining(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(trained, tmp_path / "mining")
+
+
+def test_a_round_trains_on_outlines_and_measures_on_those_held_out(trained: Path) -> None:
+    (record,) = read_rounds(trained)
+    assert (record.number, record.outlines, record.accepted, record.held_out) == (1, 3, 0, 1)
+    assert 0 <= record.iou_lowest <= record.iou <= 1
+    assert 0 <= record.boundary <= 1
+    held_out = [mask.id for mask in read_masks(trained).values() if mask.status is Status.HELD_OUT]
+    facts = (round_folder(trained, 1) / "recipe.json").read_text()
+    assert f'"validation": ["{held_out[0]}"]' in facts
+    (row,) = read_rows(round_folder(trained, 1) / "held_out.csv", ("id", "iou", "boundary"))
+    assert row.text("id") == held_out[0]
+    assert row.number("iou") == pytest.approx(record.iou)
+
+
+def test_predictions_are_pending_with_mask_and_doubt(mining: Path) -> None:
+    done = predict_round(mining, 3)
+    masks = read_masks(mining)
+    assert len(done) == 3
+    assert {film_id for film_id, mask in masks.items() if mask.status is Status.PENDING} == set(done)
+    for film_id in done:
+        mask = masks[film_id]
+        assert mask.round == 1
+        assert mask.doubt is not None
+        assert load_mask(mining / mask.mask).shape == (160, 120)
+
+
+def test_a_count_is_of_the_round_so_that_a_killed_command_is_given_again(
+    mining: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "_WRITTEN_AT_ONCE", 2)
+    kept = rounds._keep
+    monkeypatch.setattr(rounds, "_keep", _failing_after(kept, 1))
+    with pytest.raises(KeyboardInterrupt):
+        predict_round(mining, 5)
+    monkeypatch.setattr(rounds, "_keep", kept)
+    assert len(predict_round(mining, 5)) == 3
+    assert predict_round(mining, 5) == []
+    assert len(predict_round(mining)) == 3  # all others
+    assert predict_round(mining) == []
+
+
+def _failing_after(keep: Keep, times: int) -> Keep:
+    calls: list[int] = []
+
+    def keeping(folder: Path, number: int, predictions: Sequence[rounds._Prediction]) -> list[str]:
+        if len(calls) == times:
+            raise KeyboardInterrupt
+        calls.append(number)
+        return keep(folder, number, predictions)
+
+    return keeping
+
+
+def test_the_next_round_trains_on_what_was_accepted_and_starts_from_the_last(mining: Path) -> None:
+    first, second, third = predict_round(mining, 3)
+    decide(mining, {first: True, second: False})
+    record = train_tiny(mining)
+    assert (record.number, record.outlines, record.accepted) == (2, 3, 1)
+    facts = (round_folder(mining, 2) / "recipe.json").read_text()
+    assert str(round_folder(mining, 1).resolve()) in facts
+    # Discarded and undecided films are predicted again, accepted ones keep their mask.
+    predicted = predict_round(mining)
+    assert {second, third} <= set(predicted)
+    assert first not in predicted
+    masks = read_masks(mining)
+    assert (masks[second].round, masks[second].discarded_in, masks[first].round) == (2, (1,), 1)
+    columns, rows = summary_rows(mining)
+    told = [dict(zip(columns, row, strict=True)) for row in rows]
+    assert [(one["accepted"], one["discarded"], one["pending"]) for one in told] == [(1, 1, 0), (0, 0, 7)]
+    assert told[0]["coverage"] == told[1]["coverage"] == round(5 / 12, 4)
+
+
+def test_a_round_that_was_begun_goes_on_with_its_masks(mining: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_pending(mining, {"5": 0.1, "6": 0.1})
+    decide(mining, {"5": True})
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rounds, "_measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(mining)
+    assert len(read_rounds(mining)) == 1
+    monkeypatch.undo()
+    decide(mining, {"6": True})
+    assert train_tiny(mining).accepted == 1
+
+
+def test_a_round_that_never_began_takes_the_masks_of_now(mining: Path) -> None:
+    add_pending(mining, {"5": 0.1, "6": 0.1})
+    decide(mining, {"5": True})
+    with pytest.raises(RecipeError):
+        train_tiny(mining, "train.initial_weights='nowhere'")
+    decide(mining, {"6": True})
+    shutil.rmtree(round_folder(mining, 2), ignore_errors=True)
+    assert train_tiny(mining).accepted == 2
+
+
+def test_predicting_needs_a_round(tmp_path: Path, table: Path) -> None:
+    folder = begin_mining(tmp_path, table)
+    with pytest.raises(RecipeError) as raised:
+        predict_round(folder, 1)
+    assert raised.value.code == "recipe_invalid"
+    with pytest.raises(RecipeError) as raised:
+        predict_round(tmp_path / "none", 1)
+    assert raised.value.code == "recipe_invalid"
+
+
+def test_films_that_left_the_table_are_told(mining: Path, tmp_path: Path, table: Path) -> None:
+    header, *rows = table.read_text().splitlines()
+    (tmp_path / "films.csv").write_text("\n".join([header, *rows[:-1]]))
+    settings = (mining / "mining.json").read_text().replace('"images": null', f'"images": "{table.with_suffix("")}"')
+    (mining / "mining.json").write_text(settings.replace(str(table), str(tmp_path / "films.csv")))
+    with pytest.raises(TableError, match="'11'"):
+        predict_round(mining, 1)
+
+
+def test_a_damaged_record_is_told(mining: Path) -> None:
+    (round_folder(mining, 1) / "round.json").write_text('{"number": 1}')
+    with pytest.raises(RecipeError) as raised:
+        read_rounds(mining)
+    assert raised.value.code == "recipe_invalid"
+
+
+class Marking(nn.Module):
+    """A net that finds a hand where the view is bright; given a corner, it also finds one there wherever it looks."""
+
+    def __init__(self, corner: int = 0) -> None:
+        super().__init__()
+        self.corner = corner
+
+    def forward(self, view: Tensor) -> Tensor:
+        logits = view.clone()
+        logits[..., : self.corner, : self.corner] = 9.0
+        return logits
+
+
+def test_copies_come_back_to_where_the_film_is() -> None:
+    view = torch.randn(2, 1, 32, 32)
+    answers = Copies(Marking(), [Marking()])(view).reshape(2, 4, 32, 32)
+    assert all(torch.equal(answers[:, [place]], view) for place in range(4))
+    oblong = torch.randn(1, 1, 32, 64)
+    answers = Copies(Marking())(oblong).reshape(1, 3, 32, 64)
+    assert all(torch.equal(answers[:, [place]], oblong) for place in range(3))
+
+
+def _prediction(net: nn.Module, others: list[nn.Module], view: Tensor) -> rounds._Prediction:
+    from boneage.views import ViewSpec
+
+    logits = Copies(net, others)(view)[0, 0]
+    probabilities = torch.sigmoid(logits).reshape(-1, 32, 32).numpy()
+    return rounds._Prediction("a", (320, 320), ViewSpec("radiograph", 32, 32), probabilities)
+
+
+def test_doubt_is_how_much_the_worst_copy_differs() -> None:
+    view = torch.full((1, 1, 32, 32), -9.0)
+    view[..., 8:24, 8:24] = 9.0
+    assert _prediction(Marking(), [], view).doubt() == 0.0
+    # Joined to the square, the corner changes with the copy: 16 x 16 of hand, 10 x 10 - 2 x 2 more at one corner.
+    corner = _prediction(Marking(10), [], view)
+    assert corner.doubt() == pytest.approx(1 - 256 / (256 + 2 * 96))
+    assert _prediction(Marking(), [Marking(10)], view).doubt() == pytest.approx(1 - 256 / 352)
+    assert _prediction(Marking(), [], torch.full((1, 1, 32, 32), -9.0)).doubt() == 1.0  # nothing found, nothing certain
+
+
+def test_the_mask_lies_on_the_film_as_on_the_view() -> None:
+    from boneage.views import ViewSpec
+
+    probabilities = np.zeros((1, 64, 64), np.float32)
+    probabilities[0, 16:48, 28:36] = 1.0  # of a film of 64 x 32 view pixels, which lies at columns 16 to 48
+    prediction = rounds._Prediction("a", (400, 200), ViewSpec("radiograph", 64, 64), probabilities)
+    mask = prediction.mask((400, 200))
+    rows, columns = np.nonzero(mask)
+    found = [rows.min(), rows.max() + 1, columns.min(), columns.max() + 1]
+    # A view's pixel is 6.25 of the film's; a threshold other than 0.5 may move a border by a fifth of it.
+    assert np.abs(np.array(found) - [100, 300, 75, 125]).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(400, 200), (128, 64), (97, 49)])
+def test_a_mask_finer_than_the_view_is_as_large(shape: tuple[int, int]) -> None:
+    """Whatever the threshold: else masks would shrink or grow with each round."""
+    from boneage.views import ViewSpec
+
+    probabilities = np.full((1, 64, 64), 1e-6, np.float32)
+    probabilities[0, 16:48, 24:40] = 1 - 1e-6
+    mask = rounds._Prediction("a", (400, 200), ViewSpec("radiograph", 64, 64), probabilities).mask(shape)
+    # Of the view's 64 x 32 pixels with film, 32 x 16 show the hand; a fifth of a view's pixel off on each side is much.
+    height, width = np.sqrt(mask.mean() * 64 * 32 * 2), np.sqrt(mask.mean() * 64 * 32 / 2)
+    assert abs(height - 32) < 0.4
+    assert abs(width - 16) < 0.4
+
+
+def test_films_are_chosen_by_doubt_or_at_random_among_those_still_open() -> None:
+    masks = {
+        "new": FilmMask("new"),
+        "doubted": FilmMask("doubted", Status.DISCARDED, 1, 0.9, "m", (1,)),
+        "waiting": FilmMask("waiting", Status.PENDING, 1, 0.2, "m"),
+        "kept": FilmMask("kept", Status.ACCEPTED, 1, 0.9, "m"),
+        "drawn": FilmMask("drawn", Status.OUTLINE, 0, None, "m"),
+        "held": FilmMask("held", Status.HELD_OUT, 0, None, "m"),
+        "done": FilmMask("done", Status.PENDING, 2, 0.9, "m"),
+    }
+    assert choose_films(masks, 2, 0, "doubt", seed=0) == ["doubted", "waiting", "new"]
+    assert choose_films(masks, 2, 3, "doubt", seed=0) == ["doubted", "waiting"]  # one of the round is done
+    drawn = {tuple(choose_films(masks, 2, 0, "random", seed=seed)) for seed in range(20)}
+    assert {frozenset(order) for order in drawn} == {frozenset({"doubted", "waiting", "new"})}
+    assert len(drawn) > 1

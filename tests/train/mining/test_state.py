@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from boneage.errors import BoneageError, RecipeError, TableError
+from boneage.train.mining.state import (
+    FilmMask,
+    Settings,
+    Status,
+    changing,
+    decide,
+    mask_path,
+    read_masks,
+    read_settings,
+    write_masks,
+    write_settings,
+)
+
+PENDING = FilmMask("a", Status.PENDING, 2, 0.25, "masks/round-2/a.png", (1,))
+
+
+@st.composite
+def film_masks(draw: st.DrawFn) -> FilmMask:
+    """Any row that a mining may hold."""
+    film_id = draw(st.text(st.characters(codec="utf-8", categories=["L", "N", "P"]), min_size=1))
+    mask = FilmMask(film_id)
+    for number in range(1, draw(st.integers(0, 4)) + 1):
+        mask = mask.predicted(number, round(draw(st.floats(0, 1)), 5), mask_path(f"round-{number}", film_id))
+        mask = draw(st.sampled_from([mask, mask.accepted(), mask.discarded()]))
+    return mask
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(film_masks(), min_size=1, unique_by=lambda mask: mask.id))
+def test_the_table_reads_back_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, masks: list[FilmMask]
+) -> None:
+    folder = tmp_path_factory.mktemp("mining")
+    write_masks(folder, {mask.id: mask for mask in masks})
+    assert list(read_masks(folder).values()) == masks
+
+
+def test_a_discard_is_remembered_by_its_round_until_it_is_taken_back() -> None:
+    discarded = PENDING.discarded()
+    assert (discarded.status, discarded.discarded_in) == (Status.DISCARDED, (1, 2))
+    assert discarded.discarded() == discarded
+    assert (discarded.accepted().status, discarded.accepted().discarded_in) == (Status.ACCEPTED, (1,))
+    again = discarded.predicted(3, 0.5, "masks/round-3/a.png")
+    assert (again.status, again.round, again.discarded_in) == (Status.PENDING, 3, (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("a,good,1,0.1,m.png,", "status must be one of"),
+        ("a,pending,1,0.1,,", "mask does not go with"),
+        ("a,unseen,,,m.png,", "mask does not go with"),
+        ("a,pending,-1,0.1,m.png,", "round must lie"),
+        ("a,pending,1,1.5,m.png,", "doubt must lie"),
+        ("a,pending,1,0.1,m.png,one", "discarded_in must be"),
+    ],
+)
+def test_damaged_rows_are_refused_with_their_line(tmp_path: Path, row: str, reason: str) -> None:
+    (tmp_path / "masks.csv").write_text(f"id,status,round,doubt,mask,discarded_in\n{row}\n")
+    with pytest.raises(TableError, match=reason) as raised:
+        read_masks(tmp_path)
+    assert raised.value.code == "table_value"
+    assert "line 2" in raised.value.message
+
+
+def test_a_change_that_fails_leaves_the_table_as_it_was(tmp_path: Path) -> None:
+    write_masks(tmp_path, {"a": PENDING})
+    with pytest.raises(ZeroDivisionError), changing(tmp_path) as masks:
+        masks["a"] = masks["a"].accepted()
+        raise ZeroDivisionError
+    assert read_masks(tmp_path) == {"a": PENDING}
+
+
+def test_decisions_are_taken_and_may_be_changed(tmp_path: Path) -> None:
+    write_masks(tmp_path, {"a": PENDING, "b": FilmMask("b", Status.PENDING, 2, 0.1, "b.png")})
+    decide(tmp_path, {"a": True, "b": False})
+    assert [mask.status for mask in read_masks(tmp_path).values()] == ["accepted", "discarded"]
+    decide(tmp_path, {"a": False})
+    assert [mask.status for mask in read_masks(tmp_path).values()] == ["discarded", "discarded"]
+
+
+@pytest.mark.parametrize(
+    ("decisions", "rounds"),
+    [({"c": True}, None), ({"drawn": False}, None), ({"unseen": True}, None), ({"a": True}, {"a": 1})],
+)
+def test_decisions_that_cannot_be_meant_change_nothing(
+    tmp_path: Path, decisions: dict[str, bool], rounds: dict[str, int] | None
+) -> None:
+    before = {
+        "a": PENDING,
+        "b": FilmMask("b", Status.PENDING, 2, 0.1, "b.png"),
+        "drawn": FilmMask("drawn", Status.OUTLINE, 0, None, "d.png"),
+        "unseen": FilmMask("unseen"),
+    }
+    write_masks(tmp_path, before)
+    with pytest.raises(TableError) as raised:
+        decide(tmp_path, {"b": True, **decisions}, rounds)
+    assert raised.value.code == "table_value"
+    assert read_masks(tmp_path) == before
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_masks_lie_inside_the_mining_each_in_its_own_place(first: str, second: str) -> None:
+    paths = [Path(mask_path("round-1", film_id)) for film_id in (first, second)]
+    assert all(path.parts[:2] == ("masks", "round-1") and len(path.parts) == 3 for path in paths)
+    assert (paths[0] == paths[1]) == (first == second)
+
+
+def test_settings_read_back_from_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_settings(tmp_path / "m", Settings(Path("films.csv"), Path("images"), 7))
+    monkeypatch.chdir("/")
+    assert read_settings(tmp_path / "m") == Settings(tmp_path / "films.csv", tmp_path / "images", 7)
+
+
+@pytest.mark.parametrize("said", [None, "[]", "{", '{"films": 1, "images": null, "seed": 0}', '{"films": "f"}'])
+def test_a_folder_without_settings_is_no_mining(tmp_path: Path, said: str | None) -> None:
+    if said is not None:
+        (tmp_path / "mining.json").write_text(said)
+    with pytest.raises(BoneageError) as raised:
+        read_settings(tmp_path)
+    assert isinstance(raised.value, RecipeError)
+    assert raised.value.code == "recipe_invalid"
