@@ -18,7 +18,7 @@ help:  ## this list
 	touch $@
 
 run: .venv/.base  ## assess the drawn sample with the shipped bundle: months, overlay and report in out/
-	$(BIN)/boneage sample out/sample.png
+	$(BIN)/boneage sample out/sample.png --force
 	$(BIN)/boneage assess out/sample.png --sex F --out out
 
 test: .venv/.dev  ## all tests, with the coverage gate
