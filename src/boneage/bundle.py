@@ -22,7 +22,6 @@ Writing one adds ``bundle_exists`` (see `boneage.train.export`).
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -35,8 +34,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.errors import BundleError
-from boneage.geometry import Transform
+from boneage.geometry import Transform, averaged_down
 from boneage.hand.find import LocatedPoints, find_hand
+from boneage.hand.mask import components, filled
 from boneage.manifest import (
     AGES,
     MANIFEST_NAME,
@@ -57,6 +57,9 @@ DEFAULT_BUNDLE = "residual"
 
 SHIPPED = Path(__file__).parent / "bundles"
 """Where the bundles lie that come with the package."""
+
+_PHANTOM_FLESH = 0.12
+"""Brighter than this, of 1, is the drawn phantom's hand."""
 
 _OUTPUTS = ("age_months", "embedding", "activation")
 _DISTRIBUTION = "age_distribution"
@@ -265,8 +268,7 @@ class Bundle:
     def ask_phantom(self, member: Member) -> dict[Sex, float]:
         """What a member says of the drawn phantom, months, for each sex it serves. The self-test holds these.
 
-        The phantom's key points are known, and its mask is taken to be the whole picture, so that this does not hang on
-        the hand nets, which never saw a drawing.
+        Where the phantom's hand lies is known, so that this does not hang on the hand nets, which never saw a drawing.
         """
         view = cut_view(draw_hand(), member.view, hand=_phantom_hand() if member.view.needs_hand else None)
         return {sex: self.run(member, view, sex).age_months for sex in member.sexes}
@@ -379,19 +381,29 @@ class _HandNets:
         for (output, shape), array in zip(shapes.items(), arrays, strict=True):
             if array.shape != (len(views), *shape):
                 raise BundleError("bundle_mismatch", f"The graph {graph} gave {output} of shape {array.shape}.")
-            if not np.isfinite(array).all():
-                raise BundleError("bundle_output", f"The graph {graph} gave {output} that is not finite.")
+            if not (np.isfinite(array).all() and _is_sound(output, array)):
+                raise BundleError("bundle_output", f"The graph {graph} gave {output} that is none.")
         return arrays
+
+
+def _is_sound(output: str, array: NDArray[np.float32]) -> bool:
+    """Whether an output of a hand net can be what it is called: probabilities, or spreads."""
+    if output == "spread":
+        return bool((array >= 0).all())
+    if output == "points":
+        return True
+    in_range = bool((array >= 0).all() and (array <= 1 + 1e-4).all())
+    return in_range and (output != "hands" or bool(np.abs(array.sum(axis=1) - 1).max() < 1e-3))
 
 
 def _phantom_hand() -> Hand:
     """Where the drawn phantom's hand lies, as it is drawn without arguments."""
-    height, width = draw_hand().shape
-    grid = Transform.scale(1 / 16)
+    drawn = draw_hand()
+    small = averaged_down(drawn, 1 / 10)
     return Hand(
-        points_xy=phantom_points(height=height, width=width),
-        mask=np.ones((math.ceil(height / 16), math.ceil(width / 16)), np.uint8),
-        film_to_mask=grid,
+        points_xy=phantom_points(height=drawn.shape[0], width=drawn.shape[1]),
+        mask=filled(components(small > _PHANTOM_FLESH)[0]),
+        film_to_mask=Transform.scale(small.shape[1] / drawn.shape[1], small.shape[0] / drawn.shape[0]),
     )
 
 

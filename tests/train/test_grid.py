@@ -75,7 +75,8 @@ def test_18_recipes_follow_from_one(tmp_path: Path) -> None:
         assert recipe.view.region == cell.region
         assert (recipe.view.height, recipe.view.width) == view_size(cell.region, plan.scales[cell.region])
         assert recipe.data.sexes == {"mixed": "both", "males": "M", "females": "F"}[cell.cohort]
-        assert (recipe.train.epochs, recipe.train.learning_rate) == (plan.epochs[cell.cohort], 3e-4)
+        rate = 3e-4 if cell.type == "regression" else 1e-4
+        assert (recipe.train.epochs, recipe.train.learning_rate) == (plan.epochs[cell.cohort], pytest.approx(rate))
         assert (recipe.data.hands, recipe.data.validation_limit) == ("my hands/bundle", 0)
         assert (recipe.train.age_unit, recipe.train.loss, recipe.train.optimizer) == ("range", "mae", "adam")
 
@@ -85,7 +86,7 @@ def test_the_costliest_nets_come_first(tmp_path: Path) -> None:
     assert len(runs) == 18 * 3
     assert {run.name for run in runs[:2]} == {"regression-mixed-a", "classification-mixed-a"}
     assert all(run.fold is None for run in runs[:18])
-    assert {run.name for run in runs[18:20]} == {"regression-mixed-a-fold-1", "classification-mixed-a-fold-1"}
+    assert {run.name for run in runs[18:20]} == {"regression-mixed-a-fold-1-of-2", "classification-mixed-a-fold-1-of-2"}
 
 
 # --- films ---
@@ -141,7 +142,8 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             order = json.loads(json.dumps(job.order))
             try:
                 run_one(
-                    _plan_of(order["plan"]), Run(Cell(*order["cell"]), parse_recipe(order["recipe"]), order["fold"])
+                    _plan_of(order["plan"]),
+                    Run(Cell(*order["cell"]), parse_recipe(order["recipe"]), order["fold"], order["plan"]["folds"]),
                 )
             except BoneageError as error:
                 failed[job.name] = error.exit_status
@@ -233,12 +235,12 @@ def test_folds_give_out_of_fold_predictions_of_every_training_film(
 ) -> None:
     plan = _plan(table, tmp_path, MALES_A, folds=2)
     assert train_grid(plan, jobs=1, tell=print) == {}
-    assert in_process == [MALES_A.name, f"{MALES_A.name}-fold-1", f"{MALES_A.name}-fold-2"]
+    assert in_process == [MALES_A.name, f"{MALES_A.name}-fold-1-of-2", f"{MALES_A.name}-fold-2-of-2"]
     grid = read_grid(tmp_path / "out_of_fold")
     males = [film for film in grid_films(plan) if film.split == "train" and film.sex is Sex.MALE]
     assert len(grid) == len(males)
     for fold in (1, 2):
-        facts = json.loads((tmp_path / "folds" / f"{MALES_A.name}-fold-{fold}" / "recipe.json").read_text())
+        facts = json.loads((tmp_path / "folds" / f"{MALES_A.name}-fold-{fold}-of-2" / "recipe.json").read_text())
         assert not set(facts["train"]) & set(facts["validation"])
 
 

@@ -74,6 +74,8 @@ def export(
         raise click.UsageError("Give --mask, --locate and --refine together, or --hand, or none of them.")
     if not runs and not hand_runs:
         raise click.UsageError("Give RUNS for ages, or the three runs of hand nets, or both.")
+    if films and not runs:
+        raise click.UsageError("--films measures nets for ages: give RUNS too.")
     found = HandRuns(*hand_runs) if hand_runs else Bundle.open(hand) if hand else None
     released = release(
         runs,

@@ -8,6 +8,7 @@ turned, mirrored or framed, and so neither does what follows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -18,13 +19,17 @@ from numpy.typing import NDArray
 from boneage.errors import Refusal, RefusalCode
 from boneage.geometry import Transform, sample
 from boneage.hand.mask import THRESHOLD, components, filled
-from boneage.registration import Hand, hand_length
+from boneage.registration import CAPITATE_IN_FRAME_XY, HAND_LENGTH, Hand, hand_length, register
 from boneage.views import GreyRule, GreyScale, ViewSpec, cut_view, grey_scale, measure_grey, view_transform, widened
 
 Pixels = NDArray[np.float32]
 
 _LOOK_AGAIN_DEGREES = (-5.0, 0.0, 5.0)
 """The last look is at the hand turned by these angles; the mean counts, and how far they differ measures doubt."""
+
+_LEAST_THUMB = 0.08
+"""The thumb's tip lies at least this far beside the line from capitate to fingertip, as a share of the hand's length.
+Of 1,785 annotated hands the least was 0.22."""
 
 _NEAR_SIDE = 128
 """Side of the reduced view from which grey levels near the hand are measured, pixels."""
@@ -117,8 +122,11 @@ def find_hand(pixels: Pixels, nets: HandNets, limits: HandLimits) -> Hand:
     if inverted:
         pixels = np.float32(1.0) - pixels
         grey = measure_grey(pixels, nets.mask_spec.grey)
-        parts = components(nets.mask(cut_view(pixels, nets.mask_spec, grey=grey)[None])[0] > THRESHOLD)
+        view = cut_view(pixels, nets.mask_spec, grey=grey)
+        parts = components(nets.mask(view[None])[0] > THRESHOLD)
         _refuse_no_mask(parts, film_area, limits)
+        if bone_is_dark(view, parts[0]):
+            raise _uncertain("whether bone is bright or dark on this film cannot be told")
     (located,) = nets.locate(cut_view(pixels, nets.locate_spec, grey=grey)[None])
     _refuse_other_counts(located, parts, limits)
     guess_xy = view_transform((height, width), nets.locate_spec).inverse().points(located.points_xy)
@@ -180,6 +188,7 @@ def _refined(
     once_xy, _ = _looked(pixels, guess_xy, (0.0,), nets, limits)
     looks_xy, heat_spread = _looked(pixels, once_xy[0], _LOOK_AGAIN_DEGREES, nets, limits)
     mean_xy = looks_xy.mean(axis=0)
+    _refuse_unclear_side([once_xy[0], *looks_xy, mean_xy])
     apart = np.linalg.norm(looks_xy - mean_xy, axis=2).max()
     return mean_xy, float(max(apart, heat_spread) / max(hand_length(mean_xy), 1e-9))
 
@@ -207,6 +216,18 @@ def _looked(
         to_view.then(turn).inverse().points(answer.points_xy) for turn, answer in zip(turns, answers, strict=True)
     ]
     return np.stack(points_xy), max(float(answer.spread.max()) for answer in answers) / to_view.zoom
+
+
+def _refuse_unclear_side(looks_xy: Sequence[NDArray[np.float64]]) -> None:
+    """A thumb that lies now on one side of the middle finger and now on the other, or hardly on either.
+
+    Read as its mirror image a hand would be read wrongly, and nothing else would show it.
+    """
+    transforms = [register(points_xy) for points_xy in looks_xy]
+    sides = {transform.determinant < 0 for transform in transforms}
+    thumb_x, _ = transforms[-1].points(looks_xy[-1])[1]
+    if len(sides) > 1 or thumb_x - CAPITATE_IN_FRAME_XY[0] < _LEAST_THUMB * HAND_LENGTH:
+        raise _uncertain("on which side the thumb lies cannot be told")
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ def training_batches(
         sampler=order,
         drop_last=len(order) > size,
         num_workers=recipe.train.workers,
-        worker_init_fn=_single_threaded,
+        worker_init_fn=single_threaded,
     )
 
 
@@ -118,8 +118,9 @@ def validation_batches(
 ) -> DataLoader[tuple[Tensor, ...]]:
     """Batches of unchanged views, in the films' order."""
     views = EpochViews(films, cache, spec, hands=hands)
-    return DataLoader(views, batch_size=batch_size, num_workers=workers, worker_init_fn=_single_threaded)
+    return DataLoader(views, batch_size=batch_size, num_workers=workers, worker_init_fn=single_threaded)
 
 
-def _single_threaded(_worker: int) -> None:
+def single_threaded(_worker: int) -> None:
+    """What each process that cuts views does first: OpenCV's own threads would only get in the others' way."""
     cv2.setNumThreads(0)

@@ -1,8 +1,8 @@
 """Training the grid of 18 nets (Iglovikov et al., section 4.4): recipes derived from one, runs, and their predictions.
 
 A grid's folder holds ``runs/<cell>`` and ``logs/<cell>.log``, ``predictions/<cell>.csv`` on the validation films by the
-last weights and, with folds, ``folds/<cell>-fold-<k>`` and ``out_of_fold/<cell>.csv`` on the training films, each by a
-net that has not seen it.
+last weights and, with folds, ``folds/<cell>-fold-<k>-of-<K>`` and ``out_of_fold/<cell>.csv`` on the training films,
+each by a net that has not seen it.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ RECIPE = "iglovikov"
 
 SCALE = 1 / 16
 """Of the registered frame, if nothing else is said: what two cores allow."""
+
+CLASSIFICATION_RATE = 1 / 3
+"""Learning rate of the classification nets in that of the recipe. Faster, their softmax soon gives all probability to
+one month, through which no gradient passes, and they answer with a constant (docs/log.md)."""
 
 _MULTIPLE = 4
 """Sides of views are multiples of this many pixels."""
@@ -87,16 +91,17 @@ class GridPlan:
 
 @dataclass(frozen=True)
 class Run:
-    """One net to train: a cell's own, or that of one of its folds (from 0)."""
+    """One net to train: a cell's own, or that of one of its folds (from 0) of so many."""
 
     cell: Cell
     recipe: Recipe
     fold: int | None = None
+    folds: int = 0
 
     @property
     def name(self) -> str:
         """Of its folders and files."""
-        return self.cell.name if self.fold is None else f"{self.cell.name}-fold-{self.fold + 1}"
+        return self.cell.name if self.fold is None else f"{self.cell.name}-fold-{self.fold + 1}-of-{self.folds}"
 
     def folder(self, out: Path) -> Path:
         """Of the run."""
@@ -134,6 +139,8 @@ def cell_recipe(plan: GridPlan, cell: Cell) -> Recipe:
         "validation_limit": 0,
     }
     table["train"]["seed"] += CELLS.index(cell)
+    if cell.type == "classification":
+        table["train"]["learning_rate"] *= CLASSIFICATION_RATE
     if plan.epochs:
         table["train"]["epochs"] = plan.epochs[cell.cohort]
     return parse_recipe(table)
@@ -184,7 +191,7 @@ def runs_of(plan: GridPlan) -> list[Run]:
     recipes = {cell: cell_recipe(plan, cell) for cell in plan.cells}
     own = [Run(cell, recipe) for cell, recipe in recipes.items()]
     own.sort(key=lambda run: -run.recipe.view.height * run.recipe.view.width * len(SEXES_OF[run.cell.cohort]))
-    return own + [replace(run, fold=fold) for fold in range(plan.folds) for run in own]
+    return own + [replace(run, fold=fold, folds=plan.folds) for fold in range(plan.folds) for run in own]
 
 
 def train_grid(plan: GridPlan, *, jobs: int, tell: Tell, progress: Progress = iter) -> dict[str, int]:
@@ -341,7 +348,7 @@ def main() -> int:
     torch.set_num_threads(plan.threads)
     cv2.setNumThreads(plan.threads)
     try:
-        run_one(plan, Run(Cell(*order["cell"]), parse_recipe(order["recipe"]), order["fold"]))
+        run_one(plan, Run(Cell(*order["cell"]), parse_recipe(order["recipe"]), order["fold"], plan.folds))
     except KeyboardInterrupt:
         return 130
     except BoneageError as error:

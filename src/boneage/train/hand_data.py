@@ -24,7 +24,7 @@ from boneage.registration import HAND_LENGTH, Hand, register
 from boneage.train.annotations import load_mask
 from boneage.train.augment import draw_change
 from boneage.train.cache import FilmCache
-from boneage.train.data import EpochOrder
+from boneage.train.data import EpochOrder, single_threaded
 from boneage.train.distractors import MaskedFilm, draw_distractor, pair_films
 from boneage.train.recipe import Augmentation, Recipe
 from boneage.views import GreyScale, ViewSpec, cut_view, view_transform
@@ -196,12 +196,20 @@ class PointViews(HandViews):
 
 def hand_batches(views: HandViews, recipe: Recipe, *, rank: int = 0, world: int = 1) -> DataLoader[tuple[Tensor, ...]]:
     """Batches of one epoch: reshuffled for training, else in the films' order."""
+    workers = recipe.train.workers
     if not views.training:
-        return DataLoader(views, batch_size=recipe.train.batch_size, num_workers=recipe.train.workers)
+        return DataLoader(
+            views, batch_size=recipe.train.batch_size, num_workers=workers, worker_init_fn=single_threaded
+        )
     order = EpochOrder(len(views), seed=recipe.train.seed, epoch=views.epoch, rank=rank, world=world)
     size = recipe.train.batch_size
     return DataLoader(
-        views, batch_size=size, sampler=order, drop_last=len(order) > size, num_workers=recipe.train.workers
+        views,
+        batch_size=size,
+        sampler=order,
+        drop_last=len(order) > size,
+        num_workers=workers,
+        worker_init_fn=single_threaded,
     )
 
 
@@ -285,7 +293,14 @@ def _on_film(mask: NDArray[np.uint8], pixels: NDArray[np.float32]) -> NDArray[np
     return np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
 
 
-@lru_cache(maxsize=20_000)
 def _kept_mask(path: Path) -> NDArray[np.uint8]:
-    """A mask, read once: they are small."""
-    return load_mask(path)
+    """A mask, decoded once."""
+    bits, shape = _packed_mask(path)
+    return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape)
+
+
+@lru_cache(maxsize=20_000)
+def _packed_mask(path: Path) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """A mask's bits, eight in a byte, and its shape."""
+    mask = load_mask(path)
+    return np.packbits(mask), (mask.shape[0], mask.shape[1])

@@ -37,12 +37,14 @@ class HandTable:
     Attributes:
         folder: where it lies.
         refused: films without a hand that can be registered, by id, with the code.
+        found_by: fingerprint of the nets, limits and code that found them.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         table = json.loads((folder / "hands.json").read_text(encoding="utf-8"))
         self.refused: dict[str, str] = table["refused"]
+        self.found_by: list[str] = table["found_by"]
         self._rows = {film_id: row for row, film_id in enumerate(table["ids"])}
         self._mask_shape: tuple[int, int] = (table["mask_shape"][0], table["mask_shape"][1])
         self._numbers = np.load(folder / "numbers.npy")
@@ -98,9 +100,17 @@ def find_hands(
     return table
 
 
+def found_by(bundle: Bundle) -> list[str]:
+    """What decides where hands are found: this code's version, the bundle's hand nets and their limits.
+
+    Raises:
+        BundleError: ``bundle_mismatch`` if the bundle has no hand nets.
+    """
+    return [f"version {HANDS_VERSION}", *bundle.hand_nets().fingerprint()]
+
+
 def _fingerprint(films: Sequence[LabelledFilm], cache: FilmCache, bundle: Bundle) -> str:
-    nets = bundle.hand_nets()
-    said = [HANDS_VERSION, cache.folder.name, *nets.fingerprint(), *sorted(film.id for film in films)]
+    said = [*found_by(bundle), cache.folder.name, *sorted(film.id for film in films)]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
@@ -142,5 +152,5 @@ def _write(films: Sequence[LabelledFilm], cache: FilmCache, bundle: Bundle, fold
     np.save(
         folder / "masks.npy", np.array(masks, dtype=np.uint8).reshape(len(masks), math.ceil(shape[0] * shape[1] / 8))
     )
-    table = {"ids": ids, "refused": refused, "mask_shape": shape}
+    table = {"ids": ids, "refused": refused, "mask_shape": shape, "found_by": found_by(bundle)}
     (folder / "hands.json").write_text(json.dumps(table), encoding="utf-8")

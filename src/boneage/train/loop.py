@@ -21,7 +21,7 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from boneage.bundle import Bundle
 from boneage.csv_table import write_rows
-from boneage.errors import RecipeError, TableError
+from boneage.errors import RecipeError, Refusal, TableError
 from boneage.files import write_text, written_whole
 from boneage.films import LabelledFilm
 from boneage.train.cache import FilmCache, build_cache
@@ -143,6 +143,7 @@ def train(
     fabric = _launch(engine, recipe.train.precision)
     quiet = quiet or not fabric.is_global_zero
     task, refused = _prepare(fabric, recipe, films, cache_folder or folder.parent / "cache", quiet=quiet)
+    new_net(recipe)  # what cannot be built is refused before the folder is its run's
     if fabric.is_global_zero:
         _claim_folder(folder, _facts_of(task, fabric.world_size))
     fabric.barrier()
@@ -163,14 +164,37 @@ def _prepare(
     cache = _open_cache(fabric, recipe, table, cache_folder, quiet=quiet)
     refused = {film_id: code for film_id, code in cache.refused.items() if film_id in chosen}
     training, validation = _readable(training, cache, "train"), _readable(validation, cache, "validation")
-    if recipe.task != "age":
-        return TASKS[recipe.task](recipe, training, validation, cache), refused
     hands = None
-    if recipe.view.needs_hand:
+    if recipe.task == "age" and recipe.view.needs_hand:
         hands = _open_hands(fabric, recipe, [film for film in table if film.id in cache], cache, quiet=quiet)
         refused |= {film_id: code for film_id, code in hands.refused.items() if film_id in chosen}
         training, validation = _readable(training, hands, "train"), _readable(validation, hands, "validation")
+    even = _measure_grey([*training, *validation], recipe, cache, hands)
+    refused |= even
+    training, validation = _kept(training, even, "train"), _kept(validation, even, "validation")
+    if recipe.task != "age":
+        return TASKS[recipe.task](recipe, training, validation, cache), refused
     return AgeTask(recipe, training, validation, cache, hands), refused
+
+
+def _measure_grey(
+    films: Sequence[LabelledFilm], recipe: Recipe, cache: FilmCache, hands: HandTable | None
+) -> dict[str, str]:
+    """Measure grey levels once, before processes that would each do so. Returns films of one grey, with the code."""
+    even: dict[str, str] = {}
+    for film in films:
+        try:
+            cache.grey(film.id, recipe.view.grey, None if hands is None else hands.hand(film.id))
+        except Refusal as refusal:
+            even[film.id] = refusal.code
+    return even
+
+
+def _kept(films: Sequence[LabelledFilm], refused: Collection[str], split: str) -> list[LabelledFilm]:
+    kept = [film for film in films if film.id not in refused]
+    if not kept:
+        raise TableError("table_empty", f"None of the {len(films)} films of the split {split} can be read.")
+    return kept
 
 
 def _launch(engine: Engine, precision: Literal["32-true", "bf16-mixed"]) -> Fabric:
@@ -303,7 +327,8 @@ def run_facts(folder: Path) -> dict[str, Any]:
     """What a run's ``recipe.json`` says.
 
     Its keys are ``recipe``, the films' ids by ``train`` and ``validation``, of a net for ages ``age_unit`` and, but for
-    early runs, ``labels`` (see `boneage.train.tasks.film_labels`), and ``processes``.
+    early runs, ``labels`` (see `boneage.train.tasks.film_labels`) and, if it reads registered hands, ``hands`` (see
+    `boneage.train.hands.found_by`); and ``processes``.
 
     Raises:
         RecipeError: there is no such run.
@@ -377,7 +402,6 @@ class _Run:
         self.fabric, self.task, self.folder = fabric, task, folder
         self.interruption, self.quiet = interruption, quiet
         self.recipe = task.recipe
-        task.prepare()
         torch.manual_seed(self.recipe.train.seed)
         self.net = new_net(self.recipe)
         nn.Module.to(self.net, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stub
@@ -526,10 +550,8 @@ def _open_hands(
 
 
 def _readable(films: Sequence[LabelledFilm], cache: FilmCache | HandTable, split: str) -> list[LabelledFilm]:
-    readable = [film for film in films if film.id in cache]
-    if not readable:
-        raise TableError("table_empty", f"None of the {len(films)} films of the split {split} can be read.")
-    return readable
+    missing = {film.id for film in films if film.id not in cache}
+    return _kept(films, missing, split)
 
 
 def _facts_of(task: Task, processes: int) -> dict[str, Any]:
@@ -550,7 +572,7 @@ def _claim_folder(folder: Path, facts: dict[str, Any]) -> None:
         write_text(folder / "recipe.json", json.dumps(facts))
         return
     # Early runs kept neither labels nor the number of their processes, which was 1, nor what recipes have gained since.
-    kept = {key: facts[key] for key in ("labels",) if key in facts}
+    kept: dict[str, Any] = {key: facts[key] for key in ("labels", "hands") if key in facts}
     there = {**kept, "processes": 1, **run_facts(folder)}
     there["recipe"] = json.loads(json.dumps(parse_recipe(there.get("recipe", {})).to_dict()))
     differing = _differences(there, facts)

@@ -26,10 +26,10 @@ from boneage.evaluate.metrics import concordance, mean_absolute_difference, root
 from boneage.films import LabelledFilm
 from boneage.manifest import NAME, Familiar, Manifest, Member
 from boneage.radiograph import read_radiograph
-from boneage.registration import Hand
 from boneage.sex import Sex
 from boneage.train.cache import Progress
 from boneage.train.export import NetMember, TrainedHandNet, TrainedHandNets, parity, write_bundle
+from boneage.train.hands import found_by
 from boneage.train.loop import load_hand_run, load_run, run_facts
 from boneage.train.nets.layers import AgeNet
 from boneage.train.recipe import Recipe
@@ -43,7 +43,8 @@ PARITY_LIMIT_MONTHS = 0.05
 """A larger difference is refused: weights of 16 bits, or the exporter, then cost more than they should."""
 
 FAMILIAR_FILMS = 100
-"""With fewer validation films nothing is said of what is familiar to a net: its limit is an extreme percentile."""
+"""With fewer validation films nothing is said of what is familiar to a net, nor of how far regions usually lie apart:
+both limits are extreme percentiles."""
 
 REGION_SPREAD_PERCENTILE = 97.5
 """Of the validation films: regions whose ages lie farther apart are said to disagree."""
@@ -136,7 +137,8 @@ def release(
         progress: wraps the films while they are assessed.
 
     Raises:
-        RecipeError: ``recipe_invalid`` if a run is missing, or the runs' folders' names cannot be those of members;
+        RecipeError: ``recipe_changed`` if a run learnt on hands that other nets found; ``recipe_invalid`` if a run is
+            missing, or the runs' folders' names cannot be those of members;
             ``recipe_changed`` if a film has another label or sex than a run learnt.
         TableError: ``table_empty`` if the runs have no validation film in common among `films`, or none that can be
             read.
@@ -145,6 +147,8 @@ def release(
     """
     trained = _load_runs(runs, options.weights)
     nets = _load_hand_runs(hand, options.weights) if isinstance(hand, HandRuns) else hand
+    if isinstance(hand, Bundle):
+        _refuse_other_hands(runs, hand)
     common = _common_validation(runs, trained)
     finish = None
     if films and runs:
@@ -234,7 +238,7 @@ def measure_bundle(bundle: Bundle, films: Sequence[LabelledFilm], *, progress: P
         "films": len(answers),
     }
     figures["interval_coverage"] = round(_coverage(labels, months, figures["rmse_months"]), 3)
-    if spreads:
+    if len(spreads) >= FAMILIAR_FILMS:
         figures["region_spread_months"] = round(float(np.percentile(spreads, REGION_SPREAD_PERCENTILE)), 2)
     agreement = float(concordance(labels, months))
     if math.isfinite(agreement):
@@ -270,6 +274,17 @@ def _load_hand_runs(runs: HandRuns, weights: str) -> TrainedHandNets:
             )
         nets[name] = TrainedHandNet(net, view.height, view.width)
     return TrainedHandNets(nets["mask"], nets["locate"], nets["refine"])
+
+
+def _refuse_other_hands(runs: Sequence[Path], hand: Bundle) -> None:
+    """Refuse runs whose films were registered by other nets, or by another version of what uses them."""
+    others = [run for run in runs if run_facts(run).get("hands", found_by(hand)) != found_by(hand)]
+    if others:
+        raise RecipeError(
+            "recipe_changed",
+            f"{others[0]} was trained on hands that other nets found than those of {hand.manifest.name}: train it anew"
+            " with them, or take the bundle that it was trained with.",
+        )
 
 
 def _hand_recipes(hand: Bundle | HandRuns | None) -> dict[str, Any]:
@@ -354,16 +369,19 @@ def _views(
 ) -> dict[ViewSpec, NDArray[np.float32]]:
     """Views (N, h, w) of the first films that can be read, and whose hand is found; each film is read once."""
     cut: dict[ViewSpec, list[NDArray[np.float32]]] = {spec: [] for spec in specs}
-    for pixels, hand in islice(_readable(films, bundle), PARITY_FILMS):
-        for spec, views in cut.items():
-            views.append(cut_view(pixels, spec, hand=hand))
+    for film in islice(_cut_each(films, cut, bundle), PARITY_FILMS):
+        for spec, view in film.items():
+            cut[spec].append(view)
     return {spec: np.stack(views) for spec, views in cut.items()}
 
 
-def _readable(films: Iterable[LabelledFilm], bundle: Bundle) -> Iterator[tuple[NDArray[np.float32], Hand | None]]:
+def _cut_each(
+    films: Iterable[LabelledFilm], specs: Iterable[ViewSpec], bundle: Bundle
+) -> Iterator[dict[ViewSpec, NDArray[np.float32]]]:
     for film in films:
         try:
             pixels = read_radiograph(film.image).pixels
-            yield pixels, bundle.find_hand(pixels) if bundle.finds_hands else None
+            hand = bundle.find_hand(pixels) if bundle.finds_hands else None
+            yield {spec: cut_view(pixels, spec, hand=hand) for spec in specs}
         except Refusal:
             continue  # told when the bundle was measured

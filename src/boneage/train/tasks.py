@@ -105,11 +105,6 @@ class Task(ABC):
         In single precision whatever the training's, as the exported net computes.
         """
 
-    def prepare(self) -> None:
-        """Measure once, before processes are forked, what they would each measure."""
-        for film in [*self.training, *self.validation]:
-            self.cache.grey(film.id, self.recipe.view.grey)
-
 
 class AgeTask(Task):
     """Ages of films, or of the registered hands on them."""
@@ -129,13 +124,9 @@ class AgeTask(Task):
         self.unit = AgeUnit.of_range() if recipe.train.age_unit == "range" else AgeUnit.of(training)
 
     def facts(self) -> dict[str, Any]:
-        """Unit and labels."""
-        return {"age_unit": asdict(self.unit), "labels": film_labels([*self.training, *self.validation])}
-
-    def prepare(self) -> None:
-        """Grey levels of all films."""
-        for film in [*self.training, *self.validation]:
-            self.cache.grey(film.id, self.recipe.view.grey, None if self.hands is None else self.hands.hand(film.id))
+        """Unit, labels, and by what the hands were found."""
+        found = {} if self.hands is None else {"hands": self.hands.found_by}
+        return {"age_unit": asdict(self.unit), "labels": film_labels([*self.training, *self.validation]), **found}
 
     def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
         """Views, sexes, ages in months."""
@@ -280,6 +271,7 @@ def choose_films(recipe: Recipe, films: Sequence[LabelledFilm]) -> tuple[list[La
 def _hold_out(films: Sequence[LabelledFilm], recipe: Recipe) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
     """Films of the split ``validation`` validate, and as many others, drawn with the seed, as are wanted."""
     data = recipe.data
+    films = [film for film in films if film.split in (None, "train", "validation")]
     order = [films[index] for index in np.random.default_rng(data.split_seed).permutation(len(films))]
     order.sort(key=lambda film: film.split != "validation")  # stable: the draw decides within each
     fixed = sum(film.split == "validation" for film in films)
