@@ -230,6 +230,47 @@ def test_every_limit_decides(name: str) -> None:
         find(shown(), afresh(nets), limits)
 
 
+@dataclass(frozen=True, eq=False)
+class ThumbElsewhere(KnowingNets):
+    """The refining net has the thumb so far to the right of the line from wrist to fingertip, by the number of the
+    view, as shares of the hand's length.
+    """
+
+    places: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def refine(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
+        answers = super().refine(views)
+        for answer, place in zip(answers, self.places, strict=False):
+            tip, capitate = answer.points_xy[0], answer.points_xy[2]
+            along = tip - capitate
+            answer.points_xy[1] = (tip + capitate) / 2 + place * np.array([-along[1], along[0]])
+        return answers
+
+
+@pytest.mark.parametrize("places", [(0.05, 0.05, 0.05), (0.0, 0.0, 0.0), (0.25, -0.05, 0.25), (0.3, 0.1, -0.1)])
+def test_a_thumb_that_might_be_on_either_side_is_refused(places: tuple[float, float, float]) -> None:
+    """Mirrored or not: read the wrong way a hand would be read wrongly, and nothing would show it."""
+    knowing = nets_for().__dict__
+    with pytest.raises(Refusal, match="which side the thumb lies") as refusal:
+        find(shown(), ThumbElsewhere(**knowing, places=places))
+    assert refusal.value.code == "points_uncertain"
+    assert not find(shown(), ThumbElsewhere(**nets_for().__dict__, places=(0.25, 0.25, 0.25))).mirrored
+
+
+class ContraryMask(KnowingNets):
+    """It takes the air for the hand as soon as the film is turned into its negative."""
+
+    def mask(self, views: NDArray[np.float32]) -> NDArray[np.float32]:
+        said = super().mask(views)
+        return said if len(self.seen) == 1 else 1 - said
+
+
+def test_a_film_that_is_dark_on_bright_both_ways_is_refused() -> None:
+    with pytest.raises(Refusal, match="bright or dark") as refusal:
+        find(shown(inverted=True), ContraryMask(**nets_for().__dict__))
+    assert refusal.value.code == "points_uncertain"
+
+
 def test_two_parts_are_no_two_hands_if_the_net_sees_but_one() -> None:
     """A forearm in a splint, a neighbour's shadow."""
     find(shown(), replace(nets_for(), mask_on_film=two_hands(), located=(0.05, 0.9, 0.05)))

@@ -121,16 +121,20 @@ class HandViews(Dataset[tuple[Tensor, ...]]):
         if kind < self.augment.distractor:
             drawn = draw_distractor(generator, pixels, mask, points_xy=points_xy)
             return _Picture(drawn, None, np.zeros((1, 1), np.uint8), None, NO_HAND)
-        if kind < self.augment.distractor + self.augment.pair:
-            return self._pair(film, generator)
+        other = self.films[int(generator.integers(len(self.films)))]
+        if kind < self.augment.distractor + self.augment.pair and self._can_pair(film, other):
+            return self._pair(film, other, generator)
         grey: GreyScale | None = self.cache.grey(film.id, self.spec.grey)
         if generator.random() < self.augment.frame:
             pixels, mask, points_xy = _framed(pixels, mask, points_xy, generator)
             grey = None
         return _Picture(pixels, grey, mask, points_xy, ONE_HAND)
 
-    def _pair(self, film: LabelledFilm, generator: np.random.Generator) -> _Picture:
-        other = self.films[int(generator.integers(len(self.films)))]
+    def _can_pair(self, *films: LabelledFilm) -> bool:
+        """Whether each shows a hand, as far as is known: a mask that was accepted may be empty."""
+        return all(mask is None or mask.any() for mask, _ in map(self.annotated, films))
+
+    def _pair(self, film: LabelledFilm, other: LabelledFilm, generator: np.random.Generator) -> _Picture:
         both = [(self.cache.pixels(one.id), self.annotated(one)[0]) for one in (film, other)]
         (first, first_mask), (second, second_mask) = (
             (pixels, np.ones((1, 1), np.uint8) if mask is None else mask) for pixels, mask in both

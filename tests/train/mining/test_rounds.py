@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from torch import Tensor, nn
 
 from boneage.csv_table import read_rows
 from boneage.errors import RecipeError, TableError
+from boneage.films import read_films
 from boneage.train.annotations import load_mask
 from boneage.train.loop import Engine
 from boneage.train.mining import rounds
 from boneage.train.mining.records import Round, read_rounds, round_folder, summary_rows
 from boneage.train.mining.rounds import Copies, choose_films, predict_round, train_round
-from boneage.train.mining.state import FilmMask, Status, decide, read_masks
+from boneage.train.mining.state import FilmMask, Status, decide, read_masks, read_settings
 from tests.train.mining.minings import add_pending, begin_mining
 
 pytestmark = pytest.mark.filterwarnings(
@@ -146,8 +148,17 @@ def test_a_round_that_never_began_takes_the_masks_of_now(mining: Path) -> None:
     with pytest.raises(RecipeError):
         train_tiny(mining, "train.initial_weights='nowhere'")
     decide(mining, {"6": True})
-    shutil.rmtree(round_folder(mining, 2), ignore_errors=True)
     assert train_tiny(mining).accepted == 2
+
+
+def test_accepted_masks_of_validation_films_train_nothing(mining: Path) -> None:
+    add_pending(mining, {"5": 0.1, "6": 0.1})
+    decide(mining, {"5": True, "6": True})
+    films = {film.id: film for film in read_films(read_settings(mining).films)}
+    parted = {**films, "5": replace(films["5"], split="validation")}
+    chosen = rounds._round_masks(mining, round_folder(mining, 2), parted)
+    assert "6" in chosen
+    assert "5" not in chosen
 
 
 def test_predicting_needs_a_round(tmp_path: Path, table: Path) -> None:

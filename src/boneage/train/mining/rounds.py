@@ -94,7 +94,7 @@ def train_round(
     number = len(read_rounds(folder)) + 1
     run = round_folder(folder, number)
     recipe = load_recipe(RECIPE, (*_round_changes(folder, number), *changes))
-    masks = _round_masks(folder, run)
+    masks = _round_masks(folder, run, films)
     _same_films(folder, masks, films)
     # All films, so that there is one cache; those without a target are in neither part.
     parted = [
@@ -120,12 +120,20 @@ def train_round(
     return record
 
 
-def _round_masks(folder: Path, run: Path) -> dict[str, FilmMask]:
-    """The masks that a round trains on and measures with: those of its table if it was begun, else those of now."""
+def _round_masks(folder: Path, run: Path, films: Mapping[str, LabelledFilm]) -> dict[str, FilmMask]:
+    """The masks that a round trains on and measures with: those of its table if it was begun, else those of now.
+
+    Accepted masks of films of the split ``validation`` train nothing: those films measure what is built on the masks.
+    """
     masks = read_masks(folder)
     table = run / "targets.csv"
     if not (table.exists() and (run / "recipe.json").exists()):  # that file is the loop's first
-        chosen = [mask for mask in masks.values() if mask.status in _MASKS_OF_A_ROUND]
+        kept = {film_id for film_id, film in films.items() if film.split == "validation"}
+        chosen = [
+            mask
+            for mask in masks.values()
+            if mask.status in _MASKS_OF_A_ROUND and not (mask.status is Status.ACCEPTED and mask.id in kept)
+        ]
         rows = [(mask.id, f"../{mask.mask}", mask.status.value) for mask in chosen]
         write_rows(table, ("id", "mask", "status"), rows)
     begun = _read_targets(table)
