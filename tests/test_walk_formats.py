@@ -56,11 +56,13 @@ def forms_of(film: Film) -> dict[str, bytes]:
     }
 
 
-@pytest.fixture(scope="module", params=["tiny", "default"])
+@pytest.fixture(scope="module", params=["tiny", "residual"])
 def judge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, float]:
-    """A bundle of fixed kernels, and the one that users have; with the months by which its answers may differ."""
-    if request.param == "default":
-        return Bundle.open("default", threads=1), ALLOWED_MONTHS
+    """A bundle of fixed kernels, and a shipped one that reads whole films, and so shows what a decoder does to them all;
+    with the months by which its answers may differ.
+    """
+    if request.param == "residual":
+        return Bundle.open("residual", threads=1), ALLOWED_MONTHS
     folder = tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
     return Bundle.open(folder, threads=1), ALLOWED_MONTHS_TINY
 

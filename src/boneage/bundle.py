@@ -52,7 +52,7 @@ from boneage.registration import Hand
 from boneage.sex import Sex
 from boneage.views import ViewSpec, cut_view
 
-DEFAULT_BUNDLE = "residual"
+DEFAULT_BUNDLE = "registered"
 """The shipped bundle that ``default`` stands for."""
 
 SHIPPED = Path(__file__).parent / "bundles"

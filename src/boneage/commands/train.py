@@ -42,12 +42,14 @@ def train(
 ) -> None:
     """Train RECIPE (a shipped name or a TOML file) on labelled films.
 
-    Shows the validation MAD of each epoch; keeps the last and the best epoch; goes on where it was if it is killed and
-    started again. Shipped recipes: residual, souza-a to souza-h, souza-a-128 to souza-h-128, inception-v3. Needs
-    boneage[train].
+    Shows the validation error of each epoch; keeps the last and the best epoch; goes on where it was if it is killed
+    and started again. Shipped recipes: registered-a, registered-b and registered-c (regions of the hand), residual,
+    iglovikov, souza-a to souza-h, souza-a-128 to souza-h-128, inception-v3; and of the nets that find the hand
+    hand-mask, hand-locate, hand-refine, hand-locate-vgg. Needs boneage[train].
 
     \b
     Examples:
+      boneage train registered-a --films radiographs.csv --out runs/a --set data.hands=registered
       boneage train residual --films radiographs.csv --out runs/residual
       boneage train souza-h --films train.csv --images train/ --out runs/h --set train.epochs=50
       torchrun --nproc-per-node 4 -m boneage train residual --films radiographs.csv --out runs/r

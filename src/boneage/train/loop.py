@@ -141,6 +141,8 @@ def train(
             again.
     """
     fabric = _launch(engine, recipe.train.precision)
+    if recipe.task == "mask" and fabric.device.type == "cpu":
+        torch.set_num_threads(1)  # with more, training the U-Net ended in a corrupted heap (torch 2.13; docs/log.md)
     quiet = quiet or not fabric.is_global_zero
     task, refused = _prepare(fabric, recipe, films, cache_folder or folder.parent / "cache", quiet=quiet)
     new_net(recipe)  # what cannot be built is refused before the folder is its run's
