@@ -58,8 +58,9 @@ def forms_of(film: Film) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module", params=["tiny", "residual"])
 def judge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, float]:
-    """A bundle of fixed kernels, and a shipped one that reads whole films, and so shows what a decoder does to them all;
-    with the months by which its answers may differ.
+    """A bundle of fixed kernels, and a shipped one that reads whole films; each with the months that answers may differ.
+
+    Whole films show all that a decoder does to them.
     """
     if request.param == "residual":
         return Bundle.open("residual", threads=1), ALLOWED_MONTHS
