@@ -58,7 +58,7 @@ def forms_of(film: Film) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module", params=["tiny", "residual"])
 def judge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, float]:
-    """A bundle of fixed kernels, and a shipped one that reads whole films, so that it shows what a decoder does anywhere;
+    """A bundle of fixed kernels, and a shipped one that reads whole films; with the months that answers may differ by.
 
     Whole films show all that a decoder does to them.
     """
