@@ -139,13 +139,18 @@ def test_other_pages_see_and_change_nothing(
         ({"discarded": [True]}, 400),
         ({"accepted": [1]}, 400),
         ({"discarded": [3]}, 404),  # of another page
-        (b"x" * (2**20 + 1), 413),
     ],
 )
 def test_decisions_that_are_none_change_nothing(server: ReviewServer, mining: Path, body: Any, status: int) -> None:
     response, said = ask(server, "page/0", body)
     assert response.status == status
     assert json.loads(said)["error"]
+    assert set(statuses(mining).values()) == {"pending"}
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(server: ReviewServer, mining: Path) -> None:
+    headers = {"Content-Type": "application/json", "Content-Length": str(2**20 + 1)}
+    assert ask(server, "page/0", b"{", headers)[0].status == 413
     assert set(statuses(mining).values()) == {"pending"}
 
 
