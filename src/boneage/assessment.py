@@ -29,7 +29,7 @@ from boneage.files import sha256_of
 from boneage.geometry import Transform, sample
 from boneage.manifest import Member
 from boneage.phantom import draw_hand, phantom_points
-from boneage.radiograph import RadiographFacts, read_radiograph
+from boneage.radiograph import Radiograph, RadiographFacts, read_radiograph
 from boneage.registration import POINT_NAMES, REGION_TITLES, Hand, Region, register
 from boneage.sex import Sex
 from boneage.views import BLANKED, CellGrid, ViewSpec, cut_view, measure_grey, view_transform
@@ -196,6 +196,7 @@ class Assessment:
         hand: where the hand lies on the film; None if the bundle does not look for it.
         region_ages_months: the bone age by each region alone (`boneage.estimate.region_ages`); empty for a bundle that
             reads one region.
+        embeddings: float32 (E,) by member: its last hidden layer, for likeness (`boneage.atlas`).
     """
 
     source_name: str | None
@@ -213,6 +214,7 @@ class Assessment:
     activations: tuple[ViewActivation, ...] = field(repr=False, compare=False)
     hand: Hand | None = field(default=None, repr=False, compare=False)
     region_ages_months: Mapping[Region, float] = field(default_factory=dict)
+    embeddings: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -360,13 +362,39 @@ def assess(
     """
     given = _given_sex(source, sex)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    members = opened.members_for(given)
-    if not members:
-        raise BundleError("bundle_mismatch", f"The bundle {opened.manifest.name} holds no net that gives an age.")
     clock = _Clock()
     with clock.step("read"):
         radiograph = read_radiograph(source)
-        source_sha256 = _sha256(source)
+        sha256 = _sha256(source)
+    said = name or (Path(source).name if isinstance(source, str | Path) else None)
+    return _assess(radiograph, given, opened, clock, name=said, sha256=sha256)
+
+
+def assess_radiograph(
+    radiograph: Radiograph, sex: Sex, bundle: Bundle, *, name: str | None = None, sha256: str | None = None
+) -> Assessment:
+    """`assess` for whoever keeps the film's pixels: the same walk from the second step on.
+
+    Args:
+        radiograph: as `boneage.radiograph.read_radiograph` gives it.
+        sex: of the patient.
+        bundle: opened.
+        name: of the file it came from, if that shall be said.
+        sha256: of that file.
+
+    Raises:
+        Refusal, BundleError: as `assess`.
+    """
+    return _assess(radiograph, sex, bundle, _Clock(), name=name, sha256=sha256)
+
+
+def _assess(
+    radiograph: Radiograph, given: Sex, opened: Bundle, clock: _Clock, *, name: str | None, sha256: str | None
+) -> Assessment:
+    """The walk behind reading; `clock` may have timed that."""
+    members = opened.members_for(given)
+    if not members:
+        raise BundleError("bundle_mismatch", f"The bundle {opened.manifest.name} holds no net that gives an age.")
     pixels, facts = radiograph.pixels, radiograph.facts
     film_shape = (pixels.shape[0], pixels.shape[1])
     hand = None
@@ -394,8 +422,8 @@ def assess(
     ]
     order = list(FlagCode)
     return Assessment(
-        source_name=name or (Path(source).name if isinstance(source, str | Path) else None),
-        source_sha256=source_sha256,
+        source_name=name,
+        source_sha256=sha256,
         sex=given,
         facts=facts,
         estimate=estimate,
@@ -409,6 +437,7 @@ def assess(
         activations=activations,
         hand=hand,
         region_ages_months=by_region,
+        embeddings={member: output.embedding for member, output in outputs.items()},
     )
 
 
