@@ -16,7 +16,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -31,7 +31,7 @@ from boneage.radiograph import read_radiograph
 from boneage.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, POINT_NAMES, Hand, hand_length
 from boneage.train.annotations import load_mask, read_key_points
 from boneage.train.tasks import intersection_over_union, outline_distance
-from boneage.views import ViewSpec, cut_view, measure_grey, view_transform
+from boneage.views import ViewSpec, cut_view, mask_through, measure_grey, view_transform
 
 TILE = ViewSpec("A", 200, 150, "hand")
 
@@ -88,9 +88,9 @@ def measure_masks(found: Sequence[Found], masks: dict[str, Path]) -> None:
         if isinstance(one.hand, Hand):
             truth = load_mask(masks[one.film.id])
             to_truth = Transform.scale(truth.shape[1] / one.pixels.shape[1], truth.shape[0] / one.pixels.shape[0])
-            through = one.hand.film_to_mask.inverse().then(to_truth)
-            mask = sample(one.hand.mask.astype(np.float32), through, *truth.shape) > 0.5
-            covered = sample(np.ones(one.hand.mask.shape, np.float32), through, *truth.shape) > 0.5
+            mask = mask_through(one.hand, to_truth, truth.shape) > 0.5
+            looked_at = replace(one.hand, mask=np.ones_like(one.hand.mask))
+            covered = mask_through(looked_at, to_truth, truth.shape) > 0.5
             truth = truth * covered
             unions.append(intersection_over_union(mask, truth))
             distances.append(100 * outline_distance(mask, truth) / max(truth.shape))
@@ -146,8 +146,7 @@ def _tile(one: Found) -> NDArray[np.uint8]:
     film = cv2.cvtColor(_eight_bit(grey, low, high), cv2.COLOR_GRAY2BGR)
     right = np.zeros_like(film)
     if isinstance(one.hand, Hand):
-        through = one.hand.film_to_mask.inverse().then(to_tile)
-        mask = (sample(one.hand.mask.astype(np.float32), through, TILE.height, TILE.width) > 0.5).astype(np.uint8)
+        mask = (mask_through(one.hand, to_tile, (TILE.height, TILE.width)) > 0.5).astype(np.uint8)
         outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(film, outlines, -1, (0, 220, 0), 1)
         for (x, y), colour in zip(

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from boneage.bundle import import_onnxruntime
-from boneage.geometry import Transform
 from boneage.phantom import draw_hand, phantom_points
 from boneage.registration import Hand
 from boneage.views import ViewSpec, cut_view, view_transform
@@ -235,7 +234,7 @@ def _places_on_basis(view: ViewSpec) -> tuple[NDArray[np.float32], NDArray[np.fl
     graph = _model(view, [*_hand_nodes(), *_basis_nodes()], weights, outputs)
     session = import_onnxruntime().InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     film = draw_hand()
-    hand = Hand(points_xy=phantom_points(), mask=np.ones((1, 1), np.uint8), film_to_mask=Transform())
+    hand = Hand.at(phantom_points())
     said = session.run(list(outputs), {"view": cut_view(film, view, hand=hand)[None, None]})
     origin, along, across = (np.asarray(value, np.float64).reshape(2) for value in said)
     points_xy = view_transform((film.shape[0], film.shape[1]), view, hand).points(phantom_points())

@@ -239,8 +239,8 @@ def test_a_graph_that_gives_no_numbers_is_refused(folder: Path) -> None:
     assert failed == [f"self-test {manifest.members[0].name}"]
 
 
-def test_sessions_are_made_once_though_many_threads_ask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = Bundle.open(folder, threads=1)
+def loads_counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list to which every graph that is loaded from now on adds its name."""
     loaded: list[str] = []
     load = boneage.bundle._load
 
@@ -249,6 +249,12 @@ def test_sessions_are_made_once_though_many_threads_ask(folder: Path, monkeypatc
         return load(graph, name, threads)
 
     monkeypatch.setattr(boneage.bundle, "_load", counting)
+    return loaded
+
+
+def test_sessions_are_made_once_though_many_threads_ask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.open(folder, threads=1)
+    loaded = loads_counted(monkeypatch)
     ages: list[float] = []
     start = threading.Barrier(8)
 
@@ -514,14 +520,7 @@ def test_the_limits_of_the_manifest_hold(finder_copy: Path) -> None:
 
 def test_hand_nets_are_loaded_once_though_many_threads_ask(finder_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.open(finder_copy, threads=1)
-    loaded: list[str] = []
-    load = boneage.bundle._load
-
-    def counting(graph: bytes, name: str, threads: int) -> Any:
-        loaded.append(name)
-        return load(graph, name, threads)
-
-    monkeypatch.setattr(boneage.bundle, "_load", counting)
+    loaded = loads_counted(monkeypatch)
     found: list[np.ndarray] = []
     askers = [threading.Thread(target=lambda: found.append(bundle.find_hand(PHANTOM).points_xy)) for _ in range(6)]
     for asker in askers:

@@ -113,6 +113,14 @@ def test_a_hand_knows_its_side_and_length(mirrored: bool) -> None:
     assert hand.film_to_frame == register(points_xy)
 
 
+@settings(deadline=None)
+@given(hands())
+def test_a_hand_is_registered_by_its_points_alone(points_xy: Points) -> None:
+    hand = Hand.at(points_xy)
+    assert hand.film_to_frame == register(points_xy)
+    assert (hand.inverted, hand.spread) == (False, 0.0)
+
+
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 @settings(deadline=None)
 @given(points_xy=hands(), row=st.integers(0, 2), column=st.integers(0, 1))

@@ -18,7 +18,7 @@ from boneage.errors import Refusal
 from boneage.geometry import Transform
 from boneage.phantom import draw_hand, phantom_points
 from boneage.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, Hand, Region
-from boneage.views import MASK_MARGIN, GreyRule, ViewSpec, cut_view, measure_grey, view_transform, widened
+from boneage.views import MASK_MARGIN, GreyRule, ViewSpec, cut_view, mask_through, measure_grey, view_transform, widened
 
 FILM = draw_hand(9.0, height=640, width=480)
 
@@ -225,6 +225,22 @@ def test_a_widened_mask_holds_what_lies_within_so_many_pixels(seed: int, pixels:
     wide = widened(mask, pixels)
     assert wide[away <= 0.95 * pixels].all()  # OpenCV measures to a few per cent
     assert not wide[away > 1.05 * pixels].any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(degrees=st.floats(0.0, 360.0), zoom=st.floats(0.3, 2.0), margin=st.sampled_from([0.0, MASK_MARGIN, 0.1]))
+def test_the_mask_goes_where_the_film_goes(degrees: float, zoom: float, margin: float) -> None:
+    radius, side = 70.0, 300
+    turned = Transform.rotation(degrees).about(200.0, 200.0).then(Transform.scale(zoom))
+    y, x = np.mgrid[:side, :side] + 0.5
+    film_xy = turned.inverse().points(np.stack([x, y], axis=-1))
+    away = np.linalg.norm(film_xy - 200.0, axis=-1) - (radius + margin * 300)
+    inside = mask_through(hand_with_disk(radius), turned, (side, side), margin)
+    step = 4.0 + 1.0 / zoom  # two pixels of the mask, one of the target
+    assert (inside[away < -step] == 1).all()
+    assert (inside[away > step] == 0).all()
+    assert (away < -step).any()
+    assert (away > step).any()
 
 
 # --- grey levels of a hand ---

@@ -87,6 +87,15 @@ class Hand:
     def __post_init__(self) -> None:
         object.__setattr__(self, "film_to_frame", register(self.points_xy))
 
+    @classmethod
+    def at(cls, points_xy: NDArray[np.float64]) -> Hand:
+        """A hand of which only the key points (3, 2) are known, to look there: its mask is one pixel and says nothing.
+
+        Raises:
+            ValueError: as `register`.
+        """
+        return cls(points_xy=points_xy, mask=np.ones((1, 1), np.uint8), film_to_mask=Transform())
+
     @property
     def mirrored(self) -> bool:
         """Whether the frame shows the mirror image of the film: of a right hand, or of a left one turned over."""

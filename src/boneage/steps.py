@@ -31,7 +31,7 @@ from boneage.geometry import Transform, sample
 from boneage.hand.find import HandNets
 from boneage.hand.mask import THRESHOLD
 from boneage.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, Hand, Region
-from boneage.views import GreyScale, ViewSpec, cut_view, measure_grey, view_transform
+from boneage.views import GreyScale, ViewSpec, cut_view, mask_through, measure_grey, view_transform
 
 STEP_FILE = re.compile(r"\d\d_(original|mask|normalised|registered|view_\w+|map_\w+|map)\.png|steps\.png")
 """What the files of `write_steps` are called. Those of an earlier film are removed."""
@@ -107,7 +107,7 @@ def draw_mask(pixels: NDArray[np.float32], hand: Hand) -> Step:
     if hand.inverted:
         picture = np.uint8(255) - picture
     film_to_picture = Transform.scale(picture.shape[1] / pixels.shape[1], picture.shape[0] / pixels.shape[0])
-    dimmed = _dimmed_outside(picture, _mask_through(hand, film_to_picture, picture.shape))
+    dimmed = _dimmed_outside(picture, mask_through(hand, film_to_picture, picture.shape))
     return Step("mask", "mask and key points", mark_hand(dimmed, hand, film_to_picture))
 
 
@@ -219,13 +219,7 @@ def _masked(
     """The hand through a transform, black around it, uint8 of this shape."""
     sampled = sample(pixels, film_to_picture, *shape, fill=1.0 - grey.low if hand.inverted else grey.low)
     levels = np.float32(1.0) - sampled if hand.inverted else sampled
-    return _as_picture((levels - np.float32(grey.low)) * _mask_through(hand, film_to_picture, shape), grey)
-
-
-def _mask_through(hand: Hand, film_to_picture: Transform, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """The mask on a picture of this shape, 0..1."""
-    mask_to_picture = hand.film_to_mask.inverse().then(film_to_picture)
-    return sample(hand.mask.astype(np.float32), mask_to_picture, shape[0], shape[1])
+    return _as_picture((levels - np.float32(grey.low)) * mask_through(hand, film_to_picture, shape), grey)
 
 
 def _as_picture(above_low: NDArray[np.float32], grey: GreyScale) -> NDArray[np.uint8]:

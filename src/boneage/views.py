@@ -115,7 +115,8 @@ def measure_grey(pixels: NDArray[np.float32], rule: GreyRule, hand: Hand | None 
     if rule == "hand":
         if hand is None:
             raise ValueError("the grey rule 'hand' needs a hand")
-        levels = small[_mask_on(hand, pixels.shape, small.shape)]
+        film_to_small = Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0])
+        levels = small[mask_through(hand, film_to_small, small.shape) > 0.5]
     return grey_scale(levels, rule)
 
 
@@ -195,7 +196,7 @@ def cut_view(
     if inverted:
         view = np.float32(1.0) - view
     if hand is not None and spec.region in BLANKED:
-        inside = _mask_in_view(hand, transform, spec)
+        inside = mask_through(hand, transform, (spec.height, spec.width), MASK_MARGIN)
         view = np.float32(grey.low) + (view - np.float32(grey.low)) * inside
     return grey.apply(view)
 
@@ -206,16 +207,23 @@ def widened(mask: NDArray[np.uint8], pixels: float) -> NDArray[np.uint8]:
     return (outside <= pixels).astype(np.uint8)
 
 
-def _mask_in_view(hand: Hand, film_to_view: Transform, spec: ViewSpec) -> NDArray[np.float32]:
-    """How far each pixel of a view lies in the widened mask, 0..1, float32 (h, w)."""
-    mask_to_view = hand.film_to_mask.inverse().then(film_to_view)
-    length = hand.length_pixels * hand.film_to_mask.zoom
-    wide = widened(hand.mask, MASK_MARGIN * length).astype(np.float32)
-    return sample(wide, mask_to_view, spec.height, spec.width)
+def mask_through(
+    hand: Hand, film_to_target: Transform, shape: tuple[int, int], margin: float = 0.0
+) -> NDArray[np.float32]:
+    """How far each pixel of a view or picture of the film lies in the hand's mask.
 
+    Args:
+        hand: on the film.
+        film_to_target: from the film's coordinates to the target's.
+        shape: of the target, (h, w), pixels.
+        margin: the mask is widened by this share of the hand's length first.
 
-def _mask_on(hand: Hand, film_shape: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The mask on a reduced copy of the film, (h, w)."""
-    film_to_copy = Transform.scale(shape[1] / film_shape[1], shape[0] / film_shape[0])
-    mask_to_copy = hand.film_to_mask.inverse().then(film_to_copy)
-    return sample(hand.mask.astype(np.float32), mask_to_copy, *shape) > 0.5
+    Returns:
+        float32 (h, w), 0..1.
+    """
+    mask = hand.mask
+    if margin:
+        length = hand.length_pixels * hand.film_to_mask.zoom
+        mask = widened(mask, margin * length)
+    mask_to_target = hand.film_to_mask.inverse().then(film_to_target)
+    return sample(mask.astype(np.float32), mask_to_target, *shape)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from boneage.errors import BoneageError
-from boneage.evaluate.plots import PLOTS, draw_bland_altman, draw_plots, drawing, require_matplotlib
+from boneage.evaluate.metrics import Figure
+from boneage.evaluate.plots import PLOTS, bar_lengths, draw_bland_altman, draw_plots, drawing, require_matplotlib
 from boneage.evaluate.predictions import Predictions
 from boneage.sex import Sex
 
@@ -54,6 +55,11 @@ def test_the_legend_of_the_agreement_covers_no_film_or_line(
     (axes,), (legend,) = figure.axes, figure.legends or [figure.axes[0].get_legend()]
     assert len(legend.get_texts()) == 2
     assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+
+
+def test_error_bars_end_at_the_interval_and_are_never_of_negative_length() -> None:
+    lengths = bar_lengths([Figure(7.0, 6.5, 8.0), Figure(7.0, 7.25, 8.0), Figure(7.0, 6.0, 6.5)])
+    assert lengths.tolist() == [[0.5, 0.0, 1.0], [1.0, 1.0, 0.0]]
 
 
 def test_plots_show_what_they_are_given(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from boneage.errors import TableError
+from boneage.evaluate.metrics import Figure
 from boneage.evaluate.predictions import Predictions
-from boneage.evaluate.tables import SMALLEST_GROUP, make_tables, overall_lines, to_markdown, write_tidy
+from boneage.evaluate.tables import SMALLEST_GROUP, make_tables, overall_lines, to_markdown, with_interval, write_tidy
 from boneage.sex import Sex
 
 from .drawn_predictions import drawn_predictions
@@ -94,6 +95,11 @@ def test_an_undefined_figure_is_not_written_as_a_number(tmp_path: Path) -> None:
     assert "+0.00" in to_markdown(tables, "E")
     write_tidy(tmp_path / "t.csv", tables)
     assert "nan" not in (tmp_path / "t.csv").read_text()
+
+
+def test_a_zero_has_no_direction() -> None:
+    assert with_interval(Figure(-0.004, -1.5, 0.004)) == "0.00 [-1.50, 0.00]"
+    assert with_interval(Figure(0.004, -0.004, 1.5), "+") == "+0.00 [+0.00, +1.50]"
 
 
 def test_an_unknown_column_is_refused() -> None:

@@ -23,7 +23,7 @@ from boneage.registration import Hand
 from boneage.sex import Sex
 from boneage.train.cache import FilmCache, build_cache
 from boneage.train.data import EpochViews
-from boneage.train.hands import HandTable, find_hands
+from boneage.train.hands import HandTable, find_hands, open_hands
 from boneage.views import ViewSpec, cut_view
 from tests.bundles import REGION_VIEWS, tiny_bundle
 from tests.hand_graphs import REFINE_VIEW, points_graph
@@ -180,6 +180,17 @@ def test_a_table_is_made_once(
     again = find_hands(films[::-1], cache, bundle, table.folder.parent)  # in whatever order
     assert again.folder == table.folder
     assert [path.name for path in table.folder.parent.iterdir()] == [table.folder.name]
+
+
+def test_a_table_lies_beside_its_cache_and_leaves_out_what_could_not_be_read(
+    films: list[LabelledFilm], cache: FilmCache, bundle: Bundle, tmp_path: Path
+) -> None:
+    unread = replace(films[0], id="unread")
+    opened = open_hands(str(bundle.directory), [*films[:3], unread], cache)
+    assert opened.folder.parent == cache.folder.parent
+    assert opened.folder.name == find_hands(films[:3], cache, bundle, tmp_path).folder.name
+    assert "unread" not in opened
+    assert "unread" not in opened.refused
 
 
 def test_a_broken_search_leaves_nothing(

@@ -8,10 +8,10 @@ import sys
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from boneage.assessment import Assessment
     from boneage.bundle import Bundle
     from boneage.films import LabelledFilm
+
+T = TypeVar("T")
 
 ALL_SPLITS = "all"
 
@@ -100,7 +102,7 @@ def sigterm_interrupts() -> Iterator[None]:
 
 
 def open_for_many(name_or_dir: str) -> Bundle:
-    """Open a bundle for use from the threads of `assess_each`.
+    """Open a bundle for use from the threads of `each_film`.
 
     Raises:
         BundleError: as `boneage.bundle.Bundle.open`.
@@ -136,39 +138,53 @@ def chosen_films(table: Path, images: Path | None, split: str | None) -> list[La
     return films
 
 
-def assess_each(
-    films: Sequence[LabelledFilm], bundle: Bundle
-) -> Iterator[tuple[LabelledFilm, Assessment | BoneageError]]:
-    """Assess films by the same function that serves, in order, showing progress on standard error.
+def each_film(films: Sequence[LabelledFilm], work: Callable[[LabelledFilm], T]) -> Iterator[tuple[LabelledFilm, T]]:
+    """What `work` gives for each film, in order, two films at a time, showing progress on standard error.
 
-    A film that is refused, or fails unforeseen, gives its error in the place of an assessment.
-
-    Raises:
-        BundleError: the bundle failed; the films that are left are not looked at.
+    What `work` raises ends it: the films that are left are not looked at.
     """
     import logging
     from concurrent.futures import ThreadPoolExecutor
-
-    from boneage.assessment import assess
-
-    def one(film: LabelledFilm) -> Assessment | BoneageError:
-        try:
-            return assess(film.image, film.sex, bundle)
-        except BundleError:
-            raise
-        except Refusal as refusal:
-            return refusal
-        except Exception as error:
-            return unforeseen(error)
 
     # Else Python writes what a reader warns of into the bar, without a name of the film.
     logging.getLogger("boneage").addHandler(silent := logging.NullHandler())
     pool = ThreadPoolExecutor(_THREADS)
     try:
         with click.progressbar(length=len(films), label="Assessing", file=sys.stderr) as bar:
-            for film, result in zip(films, pool.map(one, films), strict=True):
+            for film, result in zip(films, pool.map(work, films), strict=True):
                 bar.update(1)
                 yield film, result
     finally:
         pool.shutdown(cancel_futures=True)
         logging.getLogger("boneage").removeHandler(silent)
+
+
+def attempt(ask: Callable[[], T]) -> T | BoneageError:
+    """What `ask` gives or, in its place, why a film is refused, or by what it failed unforeseen.
+
+    Raises:
+        BundleError: the bundle failed, which is no film's fault.
+    """
+    try:
+        return ask()
+    except BundleError:
+        raise
+    except Refusal as refusal:
+        return refusal
+    except Exception as error:
+        return unforeseen(error)
+
+
+def assess_each(
+    films: Sequence[LabelledFilm], bundle: Bundle
+) -> Iterator[tuple[LabelledFilm, Assessment | BoneageError]]:
+    """Assess films by the same function that serves, as `each_film` goes through them.
+
+    A film that is refused, or fails unforeseen, gives its error in the place of an assessment.
+
+    Raises:
+        BundleError: the bundle failed; the films that are left are not looked at.
+    """
+    from boneage.assessment import assess
+
+    return each_film(films, lambda film: attempt(lambda: assess(film.image, film.sex, bundle)))

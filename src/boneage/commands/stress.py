@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from boneage.commands.each_film import counted, none_assessed, open_for_many, unforeseen
-from boneage.errors import BoneageError, BundleError
+from boneage.commands.each_film import attempt, counted, each_film, none_assessed, open_for_many
+from boneage.errors import BoneageError
 
 if TYPE_CHECKING:
     from boneage.assessment import Assessment
@@ -22,8 +19,6 @@ if TYPE_CHECKING:
     from boneage.films import LabelledFilm
 
 ALL_CHANGES = "all"
-
-_FILMS_AT_ONCE = 2
 
 
 def chosen_changes(names: str) -> dict[str, Change]:
@@ -87,7 +82,7 @@ def stress(
     answers: list[Answer] = []
     failures: list[BoneageError] = []
     refused: list[BoneageError] = []
-    for film, results in _under_changes(films, changes, bundle):
+    for film, results in each_film(films, lambda film: _under_changes(film, changes, bundle)):
         answers += [_answer(film, name, result) for name, result in results.items()]
         errors = {name: result for name, result in results.items() if isinstance(result, BoneageError)}
         failures += [error for error in errors.values() if error.exit_status == BoneageError.exit_status]
@@ -118,33 +113,15 @@ def _answer(film: LabelledFilm, change: str, result: Assessment | BoneageError) 
 
 
 def _under_changes(
-    films: Sequence[LabelledFilm], changes: dict[str, Change], bundle: Bundle
-) -> Iterator[tuple[LabelledFilm, dict[str, Assessment | BoneageError]]]:
-    """What is said of each film, by change; two films at a time, in order, progress on standard error."""
-
-    def one(film: LabelledFilm) -> dict[str, Assessment | BoneageError]:
-        return _of_one(film, changes, bundle)
-
-    # Else Python writes what a reader warns of into the bar, without a name of the film.
-    logging.getLogger("boneage").addHandler(silent := logging.NullHandler())
-    pool = ThreadPoolExecutor(_FILMS_AT_ONCE)
-    try:
-        with click.progressbar(length=len(films), label="Assessing", file=sys.stderr) as bar:
-            for film, results in zip(films, pool.map(one, films), strict=True):
-                bar.update(1)
-                yield film, results
-    finally:
-        pool.shutdown(cancel_futures=True)
-        logging.getLogger("boneage").removeHandler(silent)
-
-
-def _of_one(film: LabelledFilm, changes: dict[str, Change], bundle: Bundle) -> dict[str, Assessment | BoneageError]:
+    film: LabelledFilm, changes: dict[str, Change], bundle: Bundle
+) -> dict[str, Assessment | BoneageError]:
+    """What is said of a film unchanged and under each change, by change."""
     from boneage.assessment import assess
     from boneage.changes import to_png
     from boneage.evaluate.stress import UNCHANGED
     from boneage.radiograph import read_radiograph
 
-    results = {UNCHANGED: _attempt(lambda: assess(film.image, film.sex, bundle))}
+    results = {UNCHANGED: attempt(lambda: assess(film.image, film.sex, bundle))}
     try:
         pixels = read_radiograph(film.image).pixels
     except BoneageError as unreadable:
@@ -154,17 +131,5 @@ def _of_one(film: LabelledFilm, changes: dict[str, Change], bundle: Bundle) -> d
         def ask(change: Change = change) -> Assessment:
             return assess(to_png(change.apply(pixels)), film.sex, bundle, name=film.image.name)
 
-        results[name] = _attempt(ask)
+        results[name] = attempt(ask)
     return results
-
-
-def _attempt(ask: Callable[[], Assessment]) -> Assessment | BoneageError:
-    """An assessment, or in its place why there is none; a bundle's failure ends everything."""
-    try:
-        return ask()
-    except BundleError:
-        raise
-    except BoneageError as error:
-        return error
-    except Exception as error:
-        return unforeseen(error)

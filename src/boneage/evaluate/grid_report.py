@@ -40,6 +40,7 @@ from boneage.evaluate.tables import (
     SMALLEST_GROUP,
     films_in_words,
     markdown_table,
+    with_interval,
 )
 from boneage.files import write_text
 from boneage.sex import Sex
@@ -210,7 +211,7 @@ def field_lines(report: GridReport) -> list[str]:
 
 def _field_cell(report: GridReport, place: Place) -> str:
     paper = f"paper {PAPER_MONTHS[place]:.2f}" if place in PAPER_MONTHS else ""
-    ours = _with_interval(report.fields[place].mad) if place in report.fields else ""
+    ours = with_interval(report.fields[place].mad) if place in report.fields else ""
     return "; ".join(part for part in (ours, paper) if part)
 
 
@@ -221,7 +222,7 @@ def _sex_lines(report: GridReport) -> list[str]:
         for row in ROWS:
             keys = [(Place(f"{kind}-{nets}", row), sex) for sex in Sex for nets in ("mixed", COHORT_OF[sex])]
             found = [report.by_sex.get(key) for key in keys]
-            rows.append([f"{kind} {row}", *("" if each is None else _with_interval(each.mad) for each in found)])
+            rows.append([f"{kind} {row}", *("" if each is None else with_interval(each.mad) for each in found)])
     return markdown_table(["", *heads], rows)
 
 
@@ -236,7 +237,7 @@ def _order_lines(orders: Sequence[Order]) -> list[str]:
         [
             f"{order.worse.title} > {order.better.title}",
             f"{order.count} ({order.films})",
-            _with_interval(order.difference, sign="+"),
+            with_interval(order.difference, sign="+"),
             order.verdict.value,
         ]
         for order in orders
@@ -253,21 +254,11 @@ def _weight_lines(weighted: WeightedEnsemble) -> list[str]:
     ]
     heads = [f"{SEX_LABELS[sex]} (fitted on {films_in_words(n)})" for sex, n in weighted.fitted_on.items()]
     return [
-        f"MAD {_with_interval(weighted.weighted)} weighted, {_with_interval(weighted.plain)} with equal weights of the "
-        f"same nets; the weights gain {_with_interval(weighted.gain, sign='+')}.",
+        f"MAD {with_interval(weighted.weighted)} weighted, {with_interval(weighted.plain)} with equal weights of the "
+        f"same nets; the weights gain {with_interval(weighted.gain, sign='+')}.",
         "",
         *markdown_table(["weight", *heads], rows),
     ]
-
-
-def _with_interval(figure: Figure, sign: str = "") -> str:
-    # A rounded -0.00 would say that a difference has a direction.
-    value, low, high = (format(round(number, 2) + 0.0, f"{sign}.2f") for number in (figure.value, *_ends(figure)))
-    return f"{value} [{low}, {high}]"
-
-
-def _ends(figure: Figure) -> tuple[float, float]:
-    return figure.low, figure.high
 
 
 def _tidy_fields(report: GridReport) -> Iterator[tuple[object, ...]]:

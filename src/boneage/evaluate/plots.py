@@ -254,12 +254,10 @@ def _stage_figures(
 
 def _intervals(axes: Axes, sex: Sex, places: Sequence[float], figures: Sequence[Figure]) -> None:
     values = np.array([figure.value for figure in figures])
-    # A percentile interval need not hold the value itself in a tiny group; a bar cannot have a negative length.
-    reach = np.array([[max(f.value - f.low, 0.0) for f in figures], [max(f.high - f.value, 0.0) for f in figures]])
     axes.errorbar(
         places,
         values,
-        yerr=reach,
+        yerr=bar_lengths(figures),
         fmt=_MARKERS[sex],
         color=_COLOURS[sex],
         markersize=7,
@@ -268,6 +266,12 @@ def _intervals(axes: Axes, sex: Sex, places: Sequence[float], figures: Sequence[
         capsize=0,
         label=SEX_LABELS[sex],
     )
+
+
+def bar_lengths(figures: Sequence[Figure]) -> np.ndarray:
+    """How far an error bar goes below and above each figure's value, float64 (2, N), in the figures' unit."""
+    # A percentile interval need not hold the value itself in a tiny group; a bar cannot have a negative length.
+    return np.array([[max(f.value - f.low, 0.0) for f in figures], [max(f.high - f.value, 0.0) for f in figures]])
 
 
 def _stage_tick(stage: Stage) -> str:

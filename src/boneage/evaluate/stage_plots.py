@@ -11,7 +11,7 @@ import numpy as np
 from boneage.evaluate.grid import COLUMNS, PAPER_MONTHS, ROWS, TOGETHER, FieldFigures, Place, StageFigures
 from boneage.evaluate.grid_report import GridReport
 from boneage.evaluate.metrics import Figure
-from boneage.evaluate.plots import drawing
+from boneage.evaluate.plots import bar_lengths, drawing
 from boneage.evaluate.tables import SEX_LABELS
 from boneage.sex import Sex
 from boneage.stages import Stage
@@ -109,12 +109,10 @@ def _points(axes: Axes, row: str, places: Sequence[float], figures: Sequence[Fig
         return
     colour, marker = _LOOKS[row]
     values = np.array([figure.value for figure in figures])
-    # A percentile interval need not hold the value itself in a tiny group; a bar cannot have a negative length.
-    reach = np.array([[max(f.value - f.low, 0.0) for f in figures], [max(f.high - f.value, 0.0) for f in figures]])
     axes.errorbar(
         places,
         values,
-        yerr=reach,
+        yerr=bar_lengths(figures),
         fmt=marker,
         linestyle="-" if joined else "none",
         linewidth=1.2,

@@ -27,7 +27,7 @@ from boneage.evaluate.metrics import (
     mean_absolute_difference,
     measure,
 )
-from boneage.evaluate.tables import SMALLEST_GROUP
+from boneage.evaluate.tables import SMALLEST_GROUP, two_decimals, with_interval
 from boneage.sex import Sex
 
 UNCHANGED = "unchanged"
@@ -171,11 +171,11 @@ def _cells(one: ChangeFigures, change: Change | None) -> list[str]:
         title,
         kind,
         refused,
-        _with_interval(figures["mad"], ".2f"),
-        _held(figures["mad_rise"], change.rise_limit_months, "+.2f") if change else "",
-        _held(figures["change"], change.change_limit_months, ".2f") if change else "",
+        with_interval(figures["mad"]),
+        _held(figures["mad_rise"], change.rise_limit_months, "+") if change else "",
+        _held(figures["change"], change.change_limit_months) if change else "",
         f"{figures['change_p95'].value:.1f}" if moved else "",
-        f"{_signed(figures['shift'].value):+.2f}" if moved else "",
+        two_decimals(figures["shift"].value, "+") if moved else "",
         limits,
         flags,
     ]
@@ -195,18 +195,8 @@ def _limits(change: Change) -> str:
     return f"{change.rise_limit_months:g}{moves}"
 
 
-def _with_interval(figure: Figure, form: str) -> str:
-    value, low, high = (format(_signed(number), form) for number in (figure.value, figure.low, figure.high))
-    return f"{value} [{low}, {high}]"
-
-
-def _signed(value: float) -> float:
-    """Rounded, without the sign of a zero, which would say that a shift has a direction."""
-    return round(value, 2) + 0.0
-
-
-def _held(figure: Figure, limit_months: float | None, form: str) -> str:
-    text = _with_interval(figure, form)
+def _held(figure: Figure, limit_months: float | None, sign: str = "") -> str:
+    text = with_interval(figure, sign)
     return f"**{text}**" if limit_months is not None and figure.value > limit_months else text
 
 

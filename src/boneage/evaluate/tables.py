@@ -108,6 +108,17 @@ def films_in_words(count: int) -> str:
     return f"{count} film" if count == 1 else f"{count} films"
 
 
+def two_decimals(value: float, sign: str = "") -> str:
+    """``7.52``, or ``+7.52`` with the sign ``+``. Never -0.00, which would say that a difference has a direction."""
+    return format(round(value, 2) + 0.0, f"{sign}.2f")
+
+
+def with_interval(figure: Figure, sign: str = "") -> str:
+    """``7.52 [7.11, 7.95]``, each as by `two_decimals`."""
+    value, low, high = (two_decimals(number, sign) for number in (figure.value, figure.low, figure.high))
+    return f"{value} [{low}, {high}]"
+
+
 def _band_label(band: int) -> str:
     years = BAND_MONTHS // 12
     return f"{band * years} to {(band + 1) * years} years"
@@ -200,8 +211,7 @@ def _number(metric: str, value: float) -> str:
         return f"{100 * value:.1f} %"
     if metric in {"ccc", "pearson"}:
         return f"{value:.3f}"
-    # A rounded -0.00 would say that a bias has a direction.
-    return f"{round(value, 2) + 0.0:+.2f}" if metric == "bias" else f"{value:.2f}"
+    return two_decimals(value, "+" if metric == "bias" else "")
 
 
 def _tidy(value: float) -> str:

@@ -112,19 +112,11 @@ def find_hand(pixels: Pixels, nets: HandNets, limits: HandLimits) -> Hand:
         Refusal: ``no_hand``, ``several_hands``, ``points_uncertain``; ``no_contrast``.
     """
     height, width = pixels.shape
-    grey = measure_grey(pixels, nets.mask_spec.grey)
-    view = cut_view(pixels, nets.mask_spec, grey=grey)
-    parts = components(nets.mask(view[None])[0] > THRESHOLD)
-    to_mask = view_transform((height, width), nets.mask_spec)
-    film_area = height * width * abs(to_mask.determinant)
-    _refuse_no_mask(parts, film_area, limits)
+    grey, view, parts = _whole_film(pixels, nets, limits)
     inverted = bone_is_dark(view, parts[0])
     if inverted:
         pixels = np.float32(1.0) - pixels
-        grey = measure_grey(pixels, nets.mask_spec.grey)
-        view = cut_view(pixels, nets.mask_spec, grey=grey)
-        parts = components(nets.mask(view[None])[0] > THRESHOLD)
-        _refuse_no_mask(parts, film_area, limits)
+        grey, view, parts = _whole_film(pixels, nets, limits)
         if bone_is_dark(view, parts[0]):
             raise _uncertain("whether bone is bright or dark on this film cannot be told")
     (located,) = nets.locate(cut_view(pixels, nets.locate_spec, grey=grey)[None])
@@ -137,9 +129,20 @@ def find_hand(pixels: Pixels, nets: HandNets, limits: HandLimits) -> Hand:
     return hand
 
 
+def _whole_film(pixels: Pixels, nets: HandNets, limits: HandLimits) -> tuple[GreyScale, Pixels, NDArray[np.uint8]]:
+    """The film's grey levels, the mask net's view of it, and the mask's parts there, the largest first."""
+    height, width = pixels.shape
+    grey = measure_grey(pixels, nets.mask_spec.grey)
+    view = cut_view(pixels, nets.mask_spec, grey=grey)
+    parts = components(nets.mask(view[None])[0] > THRESHOLD)
+    to_mask = view_transform((height, width), nets.mask_spec)
+    _refuse_no_mask(parts, height * width * abs(to_mask.determinant), limits)
+    return grey, view, parts
+
+
 def _mask_near(pixels: Pixels, points_xy: NDArray[np.float64], nets: HandNets) -> tuple[NDArray[np.uint8], Transform]:
     """The mask of the registered hand, on a view of its surroundings, and the way from the film to that view."""
-    place = _place(points_xy)
+    place = Hand.at(points_xy)
     spec = replace(nets.mask_spec, region="surroundings")
     view = cut_view(pixels, spec, hand=place, grey=_grey_near(pixels, place, spec.grey))
     parts = components(nets.mask(view[None])[0] > THRESHOLD)
@@ -158,11 +161,6 @@ def _grey_near(pixels: Pixels, place: Hand, rule: GreyRule) -> GreyScale:
     on_film = to_view.inverse().points(np.stack([columns, rows], axis=2))
     inside = ((on_film > 0) & (on_film < (shape[1], shape[0]))).all(axis=2)
     return grey_scale(seen[inside], rule)
-
-
-def _place(points_xy: NDArray[np.float64]) -> Hand:
-    """Where to look, from key points alone."""
-    return Hand(points_xy=points_xy, mask=np.ones((1, 1), np.uint8), film_to_mask=Transform())
 
 
 def bone_is_dark(view: Pixels, mask: NDArray[np.uint8]) -> bool:
@@ -204,7 +202,7 @@ def _looked(
     if not hand_length(guess_xy) > 1.0:
         raise _uncertain("fingertip and wrist fall together")
     spec = nets.refine_spec
-    place = _place(guess_xy)
+    place = Hand.at(guess_xy)
     grey = _grey_near(pixels, place, spec.grey)
     turns = [Transform.rotation(angle).about(spec.width / 2, spec.height / 2) for angle in degrees]
     views = np.stack([cut_view(pixels, spec, hand=place, grey=grey, jitter=turn) for turn in turns])

@@ -19,14 +19,13 @@ import cv2
 import numpy as np
 import torch
 
-from boneage.bundle import Bundle
 from boneage.errors import BoneageError, RecipeError
 from boneage.evaluate.grid import CELLS, COHORTS, REGIONS, SEXES_OF, Cell, Cohort, GridRegion
 from boneage.evaluate.predictions import Predictions, read_predictions, write_predictions
 from boneage.films import LabelledFilm, read_films
 from boneage.registration import BOXES
 from boneage.train.cache import Progress, build_cache
-from boneage.train.hands import find_hands
+from boneage.train.hands import open_hands
 from boneage.train.jobs import Job, Tell, read_order, run_jobs
 from boneage.train.loop import Engine, run_facts, train
 from boneage.train.predict import predict_validation
@@ -232,9 +231,7 @@ def prepare(plan: GridPlan, films: Sequence[LabelledFilm], recipe: Recipe, progr
     """Decode the films and find the hands, so that no two runs do it at once."""
     cache = build_cache(films, plan.cache_folder, longest_side=recipe.data.longest_side, progress=progress)
     if recipe.view.needs_hand:
-        bundle = Bundle.open(recipe.data.hands, threads=1)
-        readable = [film for film in films if film.id in cache]
-        find_hands(readable, cache, bundle, plan.cache_folder, progress=lambda items: progress(list(items)))
+        open_hands(recipe.data.hands, films, cache, progress=progress)
 
 
 def _refuse_changed(plan: GridPlan, runs: Sequence[Run]) -> None:

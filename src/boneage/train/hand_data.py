@@ -152,7 +152,7 @@ class HandViews(Dataset[tuple[Tensor, ...]]):
             centre = np.array([width, height]) * generator.uniform(0.35, 0.65, 2)
             shape = np.array([[0.0, -0.6], [0.4, -0.1], [0.0, 0.4]]) * max(height, width) * generator.uniform(0.4, 0.9)
             points_xy = Transform.rotation(float(generator.uniform(0, 360))).points(shape) + centre
-        return Hand(points_xy=_off(points_xy, generator), mask=np.ones((1, 1), np.uint8), film_to_mask=Transform())
+        return Hand.at(_off(points_xy, generator))
 
 
 class MaskViews(HandViews):

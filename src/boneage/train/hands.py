@@ -8,7 +8,7 @@ import logging
 import math
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from boneage.errors import Refusal
 from boneage.films import LabelledFilm
 from boneage.geometry import Transform
 from boneage.registration import Hand
-from boneage.train.cache import FilmCache
+from boneage.train.cache import FilmCache, Progress
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +27,6 @@ HANDS_VERSION = 2
 """Raised when hands are found otherwise by the same nets, so that a kept table is not taken for what they find now."""
 
 _THREADS = 2
-
-Progress = Callable[[Iterable[LabelledFilm]], Iterable[LabelledFilm]]
 
 
 class HandTable:
@@ -98,6 +96,23 @@ def find_hands(
     if table.refused:
         log.warning("no hand was found on %d films: %s", len(table.refused), dict(list(table.refused.items())[:10]))
     return table
+
+
+def open_hands(name: str, films: Sequence[LabelledFilm], cache: FilmCache, *, progress: Progress = iter) -> HandTable:
+    """The table, beside the cache, of the hands that a bundle finds on these films, as far as they could be read.
+
+    Args:
+        name: of a shipped bundle with hand nets, or its folder.
+        films: those not in the cache are left out.
+        cache: of their pixels.
+        progress: as for `find_hands`.
+
+    Raises:
+        BundleError: as `boneage.bundle.Bundle.open`; ``bundle_mismatch`` if the bundle has no hand nets.
+    """
+    bundle = Bundle.open(name, threads=1)
+    readable = [film for film in films if film.id in cache]
+    return find_hands(readable, cache, bundle, cache.folder.parent, progress=progress)
 
 
 def found_by(bundle: Bundle) -> list[str]:

@@ -33,19 +33,18 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from boneage.bundle import Bundle
 from boneage.csv_table import write_rows
 from boneage.errors import RecipeError, Refusal, TableError
 from boneage.files import write_text, written_whole
 from boneage.films import LabelledFilm
 from boneage.train.cache import FilmCache, build_cache
 from boneage.train.curve import draw_curve
-from boneage.train.hands import HandTable, find_hands
+from boneage.train.hands import HandTable, open_hands
 from boneage.train.nets import build_hand_net, build_net
 from boneage.train.nets.inception import load_imagenet_weights
 from boneage.train.nets.layers import AgeNet
 from boneage.train.recipe import Recipe, Schedule, parse_recipe
-from boneage.train.tasks import TASKS, AgeTask, AgeUnit, Task, choose_films
+from boneage.train.tasks import HAND_TASKS, AgeTask, AgeUnit, Task, choose_films
 
 log = logging.getLogger(__name__)
 
@@ -145,12 +144,13 @@ def train(
         torch.set_num_threads(1)  # with more, training the U-Net ended in a corrupted heap (torch 2.13; docs/log.md)
     quiet = quiet or not fabric.is_global_zero
     task, refused = _prepare(fabric, recipe, films, cache_folder or folder.parent / "cache", quiet=quiet)
-    new_net(recipe)  # what cannot be built is refused before the folder is its run's
+    torch.manual_seed(recipe.train.seed)
+    net = new_net(recipe)  # what cannot be built is refused before the folder is its run's
     if fabric.is_global_zero:
         _claim_folder(folder, _facts_of(task, fabric.world_size))
     fabric.barrier()
     with _Interruption() as interruption:
-        run = _Run(fabric, task, folder, interruption, quiet=quiet)
+        run = _Run(fabric, task, net, folder, interruption, quiet=quiet)
         return Finished(run.fit(), task.measure, refused, fabric.global_rank)
 
 
@@ -168,15 +168,15 @@ def _prepare(
     training, validation = _readable(training, cache, "train"), _readable(validation, cache, "validation")
     hands = None
     if recipe.task == "age" and recipe.view.needs_hand:
-        hands = _open_hands(fabric, recipe, [film for film in table if film.id in cache], cache, quiet=quiet)
+        hands = _open_hands(fabric, recipe, table, cache, quiet=quiet)
         refused |= {film_id: code for film_id, code in hands.refused.items() if film_id in chosen}
         training, validation = _readable(training, hands, "train"), _readable(validation, hands, "validation")
     even = _measure_grey([*training, *validation], recipe, cache, hands)
     refused |= even
     training, validation = _kept(training, even, "train"), _kept(validation, even, "validation")
-    if recipe.task != "age":
-        return TASKS[recipe.task](recipe, training, validation, cache), refused
-    return AgeTask(recipe, training, validation, cache, hands), refused
+    if recipe.task == "age":
+        return AgeTask(recipe, training, validation, cache, hands), refused
+    return HAND_TASKS[recipe.task](recipe, training, validation, cache), refused
 
 
 def _measure_grey(
@@ -400,12 +400,12 @@ def _state_of(checkpoint: Mapping[str, Any]) -> RunState:
 class _Run:
     """A run under way: the net, what trains it, and where its record goes."""
 
-    def __init__(self, fabric: Fabric, task: Task, folder: Path, interruption: _Interruption, *, quiet: bool) -> None:
-        self.fabric, self.task, self.folder = fabric, task, folder
+    def __init__(
+        self, fabric: Fabric, task: Task, net: nn.Module, folder: Path, interruption: _Interruption, *, quiet: bool
+    ) -> None:
+        self.fabric, self.task, self.net, self.folder = fabric, task, net, folder
         self.interruption, self.quiet = interruption, quiet
         self.recipe = task.recipe
-        torch.manual_seed(self.recipe.train.seed)
-        self.net = new_net(self.recipe)
         nn.Module.to(self.net, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stub
         decay = self.recipe.train.average_decay
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False) if decay else None
@@ -542,9 +542,8 @@ def _open_hands(
     """Find the hands in one process, open their table in all."""
     if not fabric.is_global_zero:
         fabric.barrier()
-    bundle = Bundle.open(recipe.data.hands, threads=1)
-    table = find_hands(
-        films, cache, bundle, cache.folder.parent, progress=lambda items: _bar(items, "finding hands", quiet=quiet)
+    table = open_hands(
+        recipe.data.hands, films, cache, progress=lambda items: _bar(items, "finding hands", quiet=quiet)
     )
     if fabric.is_global_zero:
         fabric.barrier()

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from boneage.bundle import Bundle
 from boneage.errors import RecipeError, TableError
 from boneage.evaluate.predictions import Predictions
 from boneage.films import LabelledFilm
 from boneage.train.cache import build_cache
 from boneage.train.data import validation_batches
-from boneage.train.hands import find_hands
+from boneage.train.hands import open_hands
 from boneage.train.loop import load_run, run_facts
 from boneage.train.tasks import predict
 
@@ -45,10 +44,7 @@ def predict_validation(
     recipe, net, unit, _ = load_run(run, weights)
     chosen = _find(run_facts(run)["validation"], films, run)
     cache = build_cache(films, cache_folder, longest_side=recipe.data.longest_side)
-    hands = None
-    if recipe.view.needs_hand:
-        bundle = Bundle.open(recipe.data.hands, threads=1)
-        hands = find_hands([film for film in films if film.id in cache], cache, bundle, cache_folder)
+    hands = open_hands(recipe.data.hands, films, cache) if recipe.view.needs_hand else None
     batches = validation_batches(chosen, cache, recipe.view, hands=hands, batch_size=64, workers=recipe.train.workers)
     months = predict(net.to(device), batches, unit, device)
     if not np.isfinite(months).all():

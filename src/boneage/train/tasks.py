@@ -245,7 +245,8 @@ class PointsTask(Task):
         return figures
 
 
-TASKS: Mapping[str, type[Task]] = {"age": AgeTask, "mask": MaskTask, "points": PointsTask}
+HAND_TASKS: Mapping[str, type[Task]] = {"mask": MaskTask, "points": PointsTask}
+"""By the recipe's name; ``age`` is `AgeTask`, which takes the hands that these find."""
 
 
 def choose_films(recipe: Recipe, films: Sequence[LabelledFilm]) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
