@@ -107,3 +107,12 @@ class TableError(BoneageError):
     """
 
     exit_status = 6
+
+
+class ConfigurationError(BoneageError):
+    """A setting of the service that cannot be used.
+
+    ``setting_invalid``: a variable of the environment has a value out of range.
+    """
+
+    exit_status = 2

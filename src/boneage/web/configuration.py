@@ -1,0 +1,133 @@
+"""What an installation of the service may set, all of it by environment variables; `settings` makes Django's of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from boneage.errors import ConfigurationError
+
+Mode = Literal["open", "clinic"]
+
+PREFIX = "BONEAGE_"
+
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One installation.
+
+    Attributes:
+        mode: ``open``: no accounts, films and answers are deleted `open_minutes` after the answer; or ``clinic``:
+            accounts with roles, a worklist, an audit log.
+        store: folder of the database (SQLite) and of the secret key.
+        database: URL of a database; empty for SQLite in `store`.
+        secret_key: of sessions and signatures; empty only where nothing is served.
+        url: where users reach the service. ``https`` makes cookies secure and is demanded of every request.
+        hosts: names under which it may be reached, besides that of `url` and this machine's own.
+        proxy: a reverse proxy in front says by ``X-Forwarded-Proto`` and ``X-Forwarded-For`` who asks.
+        bundle: name or folder.
+        atlas: name or folder of reference plates.
+        open_minutes: how long an answer can be seen in the mode ``open``.
+        open_hourly: films that one client may submit in an hour in the mode ``open``; 0 for any number.
+        retention_days: after so many days without a change cases are deleted in the mode ``clinic``; 0 for never.
+        film_bytes: largest upload of a film, bytes.
+        waiting: films that may wait; more are turned away with ``busy``.
+        lease_seconds: a worker that has not finished a film by then counts as dead, and another takes it.
+        attempts: so often is a film tried before it is given up (``worker_lost``).
+    """
+
+    mode: Mode = "open"
+    store: Path = Path("boneage-store")
+    database: str = ""
+    secret_key: str = ""
+    url: str = "http://127.0.0.1:8000"
+    hosts: tuple[str, ...] = ()
+    proxy: bool = False
+    bundle: str = "default"
+    atlas: str = "default"
+    open_minutes: int = 30
+    open_hourly: int = 120
+    retention_days: int = 0
+    film_bytes: int = 64 * 2**20
+    waiting: int = 500
+    lease_seconds: int = 60
+    attempts: int = 5
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is served without accounts."""
+        return self.mode == "open"
+
+    @property
+    def is_https(self) -> bool:
+        """Whether users reach it by https."""
+        return urlsplit(self.url).scheme == "https"
+
+    @property
+    def all_hosts(self) -> list[str]:
+        """Names that a request may be addressed to."""
+        named = urlsplit(self.url).hostname
+        return list(dict.fromkeys([*([named] if named else []), "127.0.0.1", "localhost", "[::1]", *self.hosts]))
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Configuration:
+        """Read ``BONEAGE_MODE``, ``BONEAGE_STORE`` and so on: the fields' names in capitals.
+
+        Raises:
+            ConfigurationError: ``setting_invalid``, naming the variable.
+        """
+        default = cls()
+        text = {name: environment.get(PREFIX + name.upper(), "").strip() for name in cls.__dataclass_fields__}
+        mode = text["mode"] or default.mode
+        if mode not in {"open", "clinic"}:
+            raise ConfigurationError("setting_invalid", f"BONEAGE_MODE must be open or clinic, not {mode!r}.")
+        url = text["url"] or default.url
+        if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+            raise ConfigurationError(
+                "setting_invalid", f"BONEAGE_URL must begin with http:// or https://, not {url!r}."
+            )
+        return cls(
+            mode="open" if mode == "open" else "clinic",
+            store=Path(text["store"] or default.store).expanduser(),
+            database=text["database"],
+            secret_key=text["secret_key"],
+            url=url,
+            hosts=tuple(host.strip() for host in text["hosts"].split(",") if host.strip()),
+            proxy=_flag("proxy", text),
+            bundle=text["bundle"] or default.bundle,
+            atlas=text["atlas"] or default.atlas,
+            open_minutes=_count("open_minutes", text, default.open_minutes, 1),
+            open_hourly=_count("open_hourly", text, default.open_hourly, 0),
+            retention_days=_count("retention_days", text, default.retention_days, 0),
+            film_bytes=_count("film_bytes", text, default.film_bytes, 1024),
+            waiting=_count("waiting", text, default.waiting, 1),
+            lease_seconds=_count("lease_seconds", text, default.lease_seconds, 1),
+            attempts=_count("attempts", text, default.attempts, 1),
+        )
+
+
+def _flag(name: str, text: Mapping[str, str]) -> bool:
+    said = text[name].lower()
+    if said not in _TRUE | _FALSE:
+        raise ConfigurationError("setting_invalid", f"{PREFIX}{name.upper()} must be 1 or 0, not {text[name]!r}.")
+    return said in _TRUE
+
+
+def _count(name: str, text: Mapping[str, str], default: int, least: int) -> int:
+    if not text[name]:
+        return default
+    try:
+        count = int(text[name])
+    except ValueError:
+        count = least - 1
+    if count < least:
+        raise ConfigurationError(
+            "setting_invalid", f"{PREFIX}{name.upper()} must be a whole number from {least}, not {text[name]!r}."
+        )
+    return count

@@ -1,0 +1,26 @@
+"""What every template knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+
+import boneage
+from boneage.web.access import user_of
+from boneage.web.models import Role, configuration
+
+
+def service(request: HttpRequest) -> dict[str, Any]:
+    """``clinic``, ``member`` (the user or None), ``is_reviewer``, ``is_administrator``, ``version``, ``languages``."""
+    user = user_of(request)
+    return {
+        "clinic": not configuration().is_open,
+        "member": user,
+        "is_reviewer": user is not None and user.may(Role.REVIEWER),
+        "is_administrator": user is not None and user.may(Role.ADMINISTRATOR),
+        "version": boneage.__version__,
+        "languages": settings.LANGUAGES,
+        "open_minutes": configuration().open_minutes,
+    }

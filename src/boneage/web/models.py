@@ -1,0 +1,247 @@
+"""What the service keeps. Films and pictures are rows too, so that a change of state is one transaction, deletion takes
+everything with it, and workers on other machines need nothing but the database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from typing import Any, ClassVar, NoReturn
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from boneage.web.configuration import Configuration
+
+
+def configuration() -> Configuration:
+    """The installation's settings."""
+    found: Configuration = settings.CONFIGURATION
+    return found
+
+
+class Role(models.TextChoices):
+    """What a user of the mode ``clinic`` may do; each may do what those before it may."""
+
+    READER = "reader", _("Reader")
+    """Submits films, reads the answers, accepts or corrects those that nobody has decided on."""
+    REVIEWER = "reviewer", _("Reviewer")
+    """Decides again on what others have decided, exports the worklist, deletes cases."""
+    ADMINISTRATOR = "administrator", _("Administrator")
+    """Users, tokens of others, the audit log."""
+
+
+class User(AbstractUser):
+    """An account of the mode ``clinic``."""
+
+    role = models.CharField(max_length=16, choices=Role.choices, default=Role.READER)
+
+    def may(self, role: Role) -> bool:
+        """Whether this user's role is this one or a higher one."""
+        order = list(Role)
+        return self.is_active and order.index(Role(self.role)) >= order.index(role)
+
+
+class Case(models.Model):
+    """A child, in the mode ``clinic``; a patient's reference is unique and case matters."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    reference = models.CharField(max_length=64, unique=True)
+    sex = models.CharField(max_length=1, choices=[("F", _("Female")), ("M", _("Male"))])
+    birth_date = models.DateField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    changed_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+
+class State(models.TextChoices):
+    """Of an assessment. The last three are final."""
+
+    QUEUED = "queued", _("Waiting")
+    RUNNING = "running", _("Being assessed")
+    DONE = "done", _("Assessed")
+    REFUSED = "refused", _("Refused")
+    FAILED = "failed", _("Failed")
+
+
+FINAL = (State.DONE, State.REFUSED, State.FAILED)
+
+
+class Assessment(models.Model):
+    """One film submitted, and what came of it.
+
+    `boneage.web.jobs` alone changes `state`, and what a worker writes.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.QUEUED)
+    case = models.ForeignKey(Case, null=True, blank=True, on_delete=models.CASCADE, related_name="assessments")
+
+    # As submitted.
+    submitted_at = models.DateTimeField(default=timezone.now, db_index=True, editable=False)
+    submitted_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    client = models.CharField(max_length=64, blank=True, db_index=True)
+    """In the mode ``open``: a keyed hash of the client's address, by which its films of the last hour are counted."""
+    film_name = models.CharField(max_length=255, blank=True)
+    """As the user's file was called; it may say who the patient is."""
+    film_bytes = models.PositiveBigIntegerField()
+    film_sha256 = models.CharField(max_length=64)
+    sex = models.CharField(max_length=1, choices=[("F", _("Female")), ("M", _("Male"))])
+    birth_date = models.DateField(null=True, blank=True)
+    study_date = models.DateField(null=True, blank=True)
+    given_age_months = models.FloatField(null=True, blank=True)
+    """Chronological age as the user gave it, where no dates were given."""
+    note = models.TextField(blank=True, max_length=2000)
+
+    # The job; see `boneage.web.jobs`.
+    task_id = models.UUIDField(null=True, editable=False)
+    attempt = models.PositiveIntegerField(default=0, editable=False)
+    worker = models.CharField(max_length=64, blank=True, editable=False)
+    lease_until = models.DateTimeField(null=True, editable=False)
+
+    # As answered.
+    finished_at = models.DateTimeField(null=True, editable=False)
+    expires_at = models.DateTimeField(null=True, db_index=True, editable=False)
+    """When it is deleted; set in the mode ``open``."""
+    code = models.CharField(max_length=64, blank=True)
+    """Why it was refused or failed: a code of docs/codes.md, or ``worker_lost``."""
+    message = models.TextField(blank=True)
+    """The same as one English sentence."""
+    age_months = models.FloatField(null=True)
+    chronological_age_months = models.FloatField(null=True)
+    """At the study: from the dates given, else the age given, else what the file says."""
+    result = models.JSONField(null=True)
+    """`boneage.assessment.Assessment.to_json`, and the key ``web`` with what the pages need besides (`boneage.web.work`)."""
+
+    # As decided; the last of `decisions`.
+    decision = models.CharField(max_length=16, blank=True, default="")
+    decided_months = models.FloatField(null=True)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["state", "lease_until"])]
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.state in FINAL
+
+    @property
+    def current_months(self) -> float | None:
+        """The bone age that counts: as corrected, else as estimated."""
+        return self.age_months if self.decided_months is None else self.decided_months
+
+    @property
+    def difference_months(self) -> float | None:
+        """The bone age that counts less the chronological age, months; None if either is not known."""
+        if self.current_months is None or self.chronological_age_months is None:
+            return None
+        return self.current_months - self.chronological_age_months
+
+
+class PictureKind(models.TextChoices):
+    """What the bytes of a `Picture` are."""
+
+    FILM = "film"
+    """The upload itself; in the mode ``open`` it goes as soon as there is an answer."""
+    RADIOGRAPH = "radiograph"
+    """JPEG, 8 bit grey, in the film's own pixels (at most 4,096 a side), bone bright."""
+    HEAT = "heat"
+    """PNG, 8 bit grey: the heat map 0..1 as 0..255, over the whole film, at most 512 pixels a side."""
+
+
+class Picture(models.Model):
+    """Bytes that belong to an assessment."""
+
+    assessment = models.ForeignKey(Assessment, on_delete=models.CASCADE, related_name="pictures")
+    kind = models.CharField(max_length=16, choices=PictureKind.choices)
+    media_type = models.CharField(max_length=64)
+    data = models.BinaryField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["assessment", "kind"], name="one_picture_of_a_kind")
+        ]
+
+
+class Verdict(models.TextChoices):
+    """What a physician says to an estimate."""
+
+    ACCEPTED = "accepted", _("Accepted")
+    CORRECTED = "corrected", _("Corrected")
+
+
+class Decision(models.Model):
+    """A physician's verdict. Decisions are added, never changed; the last one counts."""
+
+    assessment = models.ForeignKey(Assessment, on_delete=models.CASCADE, related_name="decisions")
+    verdict = models.CharField(max_length=16, choices=Verdict.choices)
+    age_months = models.FloatField()
+    """As accepted, or as corrected."""
+    reason = models.TextField(blank=True, max_length=2000)
+    decided_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    decided_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["decided_at", "pk"]
+
+
+class AppendOnlyError(TypeError):
+    """Somebody tried to change the audit log."""
+
+
+class AuditEvent(models.Model):
+    """Who did what, when; never changed nor deleted, which triggers in the database enforce as well.
+
+    It names objects by their ids alone: when a case is deleted on request, the log keeps no patient data.
+    """
+
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    user_name = models.CharField(max_length=150)
+    """Of the account; ``token NAME`` for the API's, ``system`` for retention."""
+    action = models.CharField(max_length=32, db_index=True)
+    object_type = models.CharField(max_length=16, blank=True)
+    object_id = models.CharField(max_length=64, blank=True, db_index=True)
+    detail = models.JSONField(default=dict)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Add it.
+
+        Raises:
+            AppendOnlyError: it is there already.
+        """
+        if self.pk is not None:
+            raise AppendOnlyError("audit events are never changed")
+        super().save(*args, **kwargs)
+
+    def delete(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Never.
+
+        Raises:
+            AppendOnlyError: always.
+        """
+        raise AppendOnlyError("audit events are never deleted")
+
+
+class ApiToken(models.Model):
+    """A key of the REST API in the mode ``clinic``: acts for its user. Only a digest of it is kept."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=64)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now)
+    last_used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    @classmethod
+    def issue(cls, user: User, name: str) -> tuple[ApiToken, str]:
+        """A new token, and its text, which is shown once."""
+        text = f"ba_{secrets.token_urlsafe(32)}"
+        return cls.objects.create(user=user, name=name, digest=cls.digest_of(text)), text
+
+    @staticmethod
+    def digest_of(text: str) -> str:
+        """By which a token is looked up; it is random enough that no slow hash is needed."""
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,5 @@
+// Before the first paint: the theme that the user chose. Not a module, so that it is not deferred.
+try {
+  const chosen = localStorage.getItem("theme");
+  if (chosen === "dark" || chosen === "light") document.documentElement.dataset.theme = chosen;
+} catch { /* storage is forbidden: the system's theme it is */ }

@@ -1,0 +1,22 @@
+"""Ages and flags in the reader's language, for templates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+
+from boneage.web import texts
+
+register = template.Library()
+register.filter("age", texts.age)
+register.filter("months", texts.months)
+register.filter("difference", texts.difference)
+register.filter("region", texts.region)
+register.simple_tag(texts.refusal, name="refusal")
+
+
+@register.filter
+def flag_text(flag: dict[str, Any]) -> str:
+    """A doubt's sentence."""
+    return texts.flag(flag)

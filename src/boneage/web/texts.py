@@ -1,0 +1,121 @@
+"""What the pages say of ages, doubts and refusals, in the reader's language."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.formats import number_format
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_noop as marked
+
+from boneage.assessment import FLAG_TEXTS
+from boneage.registration import REGION_TITLES
+
+REFUSALS: dict[str, tuple[str, str]] = {
+    "unreadable": (
+        marked("This file could not be read as a picture."),
+        marked("Send the original DICOM file, or a PNG, TIFF or JPEG of the film. If it is damaged, export it again."),
+    ),
+    "too_large": (
+        marked("This film is larger than the service allows."),
+        marked("Export it with fewer pixels: 2,000 on the longer side are enough."),
+    ),
+    "too_small": (
+        marked("This picture has too few pixels to see ossification centres."),
+        marked("Send the original film, not a preview or a picture from a document."),
+    ),
+    "not_grayscale": (
+        marked("This is a colour picture, not a radiograph."),
+        marked("Send the film itself, not a photograph of a screen or a coloured rendering."),
+    ),
+    "several_frames": (
+        marked("This file holds several pictures."),
+        marked("Send the one picture of the left hand as a file of its own."),
+    ),
+    "not_a_radiograph": (
+        marked("This file is not a radiograph."),
+        marked("Choose the projection radiograph of the hand, not a report, a scanned page or another kind of study."),
+    ),
+    "no_contrast": (
+        marked("This picture shows one even grey."),
+        marked("Check the export: a display window may have hidden everything."),
+    ),
+    "no_hand": (
+        marked("No hand was found on this film."),
+        marked("Send a film of the whole left hand with wrist, fingers stretched and apart."),
+    ),
+    "several_hands": (
+        marked("More than one hand is on this film."),
+        marked("Cut the picture to the hand that is meant, usually the left one, and send that."),
+    ),
+    "points_uncertain": (
+        marked("A hand was found, but not for certain where its fingertips and wrist are."),
+        marked(
+            "The whole hand with the wrist must be on the film, fingers stretched and apart, without a cast across it."
+        ),
+    ),
+    "sex_missing": (
+        marked("The sex was not given."),
+        marked("Boys and girls mature at different ages: choose one."),
+    ),
+    "worker_lost": (
+        marked("The film could not be assessed: each attempt broke off."),
+        marked("Try again later. If it happens again, tell the service's administrator."),
+    ),
+}
+"""By code: what happened, and what to do about it."""
+
+OTHER_FAILURE = (
+    marked("The film could not be assessed: a fault of the program."),
+    marked("Try again later. If it happens again, tell the service's administrator."),
+)
+
+
+def refusal(code: str) -> dict[str, str]:
+    """``what`` happened and what to ``do`` about it."""
+    what, advice = REFUSALS.get(code, OTHER_FAILURE)
+    return {"what": gettext(what), "do": gettext(advice)}
+
+
+def age(months_old: float | None) -> str:
+    """An age to the nearest month: ``7 years 3 months``; empty for None."""
+    if months_old is None:
+        return ""
+    whole = round(abs(months_old))
+    years, rest = divmod(whole, 12)
+    words = []
+    if years:
+        words.append(ngettext("%(count)d year", "%(count)d years", years) % {"count": years})
+    if rest or not years:
+        words.append(ngettext("%(count)d month", "%(count)d months", rest) % {"count": rest})
+    return " ".join(words)
+
+
+def months(count: float | None, decimals: int = 1) -> str:
+    """A number of months with its unit, as the language writes numbers; empty for None."""
+    if count is None:
+        return ""
+    return gettext("%(number)s months") % {"number": number_format(count, int(decimals))}
+
+
+def difference(months_ahead: float | None) -> str:
+    """Bone age against chronological age in words; empty for None."""
+    if months_ahead is None:
+        return ""
+    if round(months_ahead) == 0:
+        return gettext("the same as the chronological age")
+    if months_ahead > 0:
+        return gettext("%(age)s ahead of the chronological age") % {"age": age(months_ahead)}
+    return gettext("%(age)s behind the chronological age") % {"age": age(months_ahead)}
+
+
+def region(name: str) -> str:
+    """What a region is, in words."""
+    title = {str(key): value for key, value in REGION_TITLES.items()}.get(name)
+    return name if title is None else gettext(title)
+
+
+def flag(said: dict[str, Any]) -> str:
+    """A doubt's sentence from its text's key and values, as the result keeps them."""
+    template = FLAG_TEXTS.get(said.get("text", ""))
+    return said["code"].replace("_", " ") if template is None else gettext(template).format(**said["values"])

@@ -1,0 +1,51 @@
+"""All addresses. None holds patient data: cases and assessments go by random ids."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+from django.views.i18n import set_language
+
+from boneage.web.api import api
+from boneage.web.views import accounts, administration, assess, atlas, cases, errors, health, report, result
+
+_ASSESSMENT = [
+    path("", result.page, name="result"),
+    path("state", result.state, name="state"),
+    path("radiograph.jpg", result.radiograph, name="radiograph"),
+    path("heat.png", result.heat, name="heat"),
+    path("decide", result.decide, name="decide"),
+    path("delete", result.delete, name="delete_assessment"),
+    path("report/", report.page, name="report"),
+    path("report.pdf", report.pdf, name="report_pdf"),
+    path("result.json", report.json_file, name="result_json"),
+    path("result.csv", report.csv_file, name="result_csv"),
+    path("copy.png", report.shared_copy, name="shared_copy"),
+]
+
+urlpatterns = [
+    path("", assess.home, name="home"),
+    path("assessments/", assess.submit, name="submit"),
+    path("assessments/<uuid:pk>/", include(_ASSESSMENT)),
+    path("cases/", cases.worklist, name="cases"),
+    path("cases/export.csv", cases.export, name="cases_export"),
+    path("cases/<uuid:pk>/", cases.case, name="case"),
+    path("cases/<uuid:pk>/delete", cases.delete, name="delete_case"),
+    path("atlas/", atlas.page, name="atlas"),
+    path("atlas/<slug:key>", atlas.plate, name="plate"),
+    path("about/", assess.about, name="about"),
+    path("account/login", accounts.login, name="login"),
+    path("account/logout", accounts.logout, name="logout"),
+    path("account/", accounts.account, name="account"),
+    path("account/tokens/<int:pk>/revoke", accounts.revoke_token, name="revoke_token"),
+    path("administration/users/", administration.users, name="users"),
+    path("administration/users/<int:pk>/", administration.user, name="user"),
+    path("administration/audit/", administration.audit_log, name="audit"),
+    path("language", set_language, name="set_language"),
+    path("health", health.health, name="health"),
+    path("api/", api.urls),
+]
+
+handler400 = errors.bad_request
+handler403 = errors.forbidden
+handler404 = errors.not_found
+handler500 = errors.server_error

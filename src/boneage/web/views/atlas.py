@@ -1,0 +1,17 @@
+"""To come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+
+
+def page(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
+    """To come."""
+    return HttpResponse("to come", status=501)
+
+
+def plate(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
+    """To come."""
+    return HttpResponse("to come", status=501)

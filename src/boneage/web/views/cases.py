@@ -1,0 +1,27 @@
+"""To come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+
+
+def worklist(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
+    """To come."""
+    return HttpResponse("to come", status=501)
+
+
+def export(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
+    """To come."""
+    return HttpResponse("to come", status=501)
+
+
+def case(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
+    """To come."""
+    return HttpResponse("to come", status=501)
+
+
+def delete(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
+    """To come."""
+    return HttpResponse("to come", status=501)

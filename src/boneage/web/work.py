@@ -1,0 +1,165 @@
+"""A worker's work on one film: bytes in, answer out. No database; the nets are loaded once in each process."""
+
+from __future__ import annotations
+
+import logging
+from datetime import date
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage import assessment as assessing
+from boneage.atlas import Atlas, likeness_member
+from boneage.bundle import Bundle
+from boneage.errors import Refusal
+from boneage.explain import box_corners, display_picture, encode_picture
+from boneage.geometry import Transform
+from boneage.radiograph import Radiograph, RadiographFacts, read_radiograph
+from boneage.registration import Hand
+from boneage.sex import Sex
+from boneage.web.jobs import Answer
+from boneage.web.models import Assessment, PictureKind, State, configuration
+
+log = logging.getLogger(__name__)
+
+LARGEST_PICTURE = 4096
+"""Longest side of the radiograph in the viewer, pixels: what every graphics card takes as a texture."""
+
+HEAT_SIDE = 512
+"""Longest side of the heat map in the viewer, pixels; it is smooth."""
+
+LIKEST = 3
+"""So many plates are offered by likeness."""
+
+DAYS_A_MONTH = 365.25 / 12
+
+
+@cache
+def bundle() -> Bundle:
+    """The installation's nets; one thread, for there are as many workers as cores."""
+    return Bundle.open(configuration().bundle, threads=1)
+
+
+@cache
+def atlas() -> Atlas:
+    """The installation's reference plates."""
+    return Atlas.open(configuration().atlas)
+
+
+def warm_up() -> None:
+    """Load all that the first film would wait for."""
+    opened = bundle()
+    if opened.finds_hands:
+        opened.hand_nets()
+    for member in opened.members:
+        opened.ask_phantom(member)
+    atlas().embeddings(opened)
+
+
+def assess_bytes(submitted: Assessment, film: bytes) -> Answer:
+    """Assess a film. Whatever is wrong with it becomes an answer."""
+    try:
+        return _answered(submitted, film)
+    except Refusal as refusal:
+        return Answer(State.REFUSED, refusal.code, refusal.message)
+    except Exception as error:
+        log.exception("assessment %s failed", submitted.pk)
+        code = getattr(error, "code", "internal_error")
+        return Answer(State.FAILED, str(code), "The film could not be assessed: a fault of the program.")
+
+
+def _answered(submitted: Assessment, film: bytes) -> Answer:
+    radiograph = read_radiograph(film)
+    found = assessing.assess_radiograph(
+        radiograph,
+        Sex(submitted.sex),
+        bundle(),
+        name=submitted.film_name or None,
+        sha256=submitted.film_sha256,
+    )
+    chronological = chronological_age(submitted, radiograph.facts)
+    result = found.to_json()
+    result["web"] = {
+        "flags": [{"code": flag.code.value, "text": flag.text, "values": dict(flag.values)} for flag in found.flags],
+        "is_meaningless": found.is_meaningless,
+        "regions": list(found.regions),
+        "outline_xy": _outline(found.hand),
+        "boxes_xy": _boxes(found),
+        "plates": _plates(found),
+    }
+    return Answer(
+        State.DONE,
+        age_months=found.age_months,
+        chronological_age_months=chronological,
+        result=result,
+        pictures={
+            PictureKind.RADIOGRAPH: ("image/jpeg", encode_picture(".jpg", _radiograph(radiograph, found.hand))),
+            PictureKind.HEAT: ("image/png", encode_picture(".png", _heat(found))),
+        },
+    )
+
+
+def chronological_age(submitted: Assessment, facts: RadiographFacts) -> float | None:
+    """Age at the study, months: from the dates given, else the age given, else as the file says unless it is unsure."""
+    if submitted.birth_date and submitted.study_date:
+        return months_between(submitted.birth_date, submitted.study_date)
+    if submitted.given_age_months is not None:
+        return submitted.given_age_months
+    return None if facts.ages_differ else facts.age_months
+
+
+def months_between(birth: date, study: date) -> float:
+    """Age in months of 30.44 days; negative if the study was before the birth."""
+    return (study - birth).days / DAYS_A_MONTH
+
+
+def _radiograph(radiograph: Radiograph, hand: Hand | None) -> NDArray[np.uint8]:
+    """The film for the viewer, uint8 (h, w), bone bright."""
+    picture = display_picture(radiograph.pixels, LARGEST_PICTURE)
+    return np.uint8(255) - picture if hand is not None and hand.inverted else picture
+
+
+def _heat(found: assessing.Assessment) -> NDArray[np.uint8]:
+    height, width = found.film_shape
+    zoom = min(1.0, HEAT_SIDE / max(height, width))
+    values = found.heat_map((max(1, round(height * zoom)), max(1, round(width * zoom)))).values
+    return np.asarray(np.rint(values * 255), dtype=np.uint8)
+
+
+def _outline(hand: Hand | None) -> list[list[float]]:
+    """The hand's outline on the film: [x, y] of its largest piece, tenths of a pixel; empty without a hand."""
+    if hand is None:
+        return []
+    contours, _ = cv2.findContours(hand.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1)
+    if not contours:
+        return []
+    points = max(contours, key=cv2.contourArea)[:, 0].astype(np.float64) + 0.5
+    return _rounded(hand.film_to_mask.inverse().points(points))
+
+
+def _boxes(found: assessing.Assessment) -> dict[str, list[list[float]]]:
+    """The corners of the regions that were read, on the film."""
+    if found.hand is None:
+        return {}
+    to_film: Transform = found.hand.film_to_frame.inverse()
+    return {region: _rounded(to_film.points(box_corners(region))) for region in found.regions if region != "radiograph"}
+
+
+def _rounded(points: NDArray[np.float64]) -> list[list[float]]:
+    return [[round(float(x), 1), round(float(y), 1)] for x, y in points]
+
+
+def _plates(found: assessing.Assessment) -> dict[str, Any]:
+    """Keys of the plate nearest by age, and of the likest ones with their distances."""
+    plates, opened, sex = atlas(), bundle(), found.sex
+    by_age = plates.nearest_by_age(sex, found.age_months)
+    member = likeness_member(opened, sex)
+    likest = plates.nearest_by_likeness(sex, found.embeddings[member.name], opened, LIKEST)
+    return {
+        "atlas": plates.name,
+        "by_age": by_age.key,
+        "by_likeness": [{"key": plate.key, "distance": round(distance, 4)} for plate, distance in likest],
+    }
