@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from django.test import Client
 from django.utils import timezone
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django.fixtures import Settings
 
 from boneage.phantom import sample_png
 from boneage.web.jobs import Answer, finish
@@ -21,13 +21,13 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
-def clinic(settings: SettingsWrapper) -> None:
+def clinic(settings: Settings) -> None:
     """The mode ``clinic``."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="clinic")
 
 
 @pytest.fixture
-def open_mode(settings: SettingsWrapper) -> None:
+def open_mode(settings: Settings) -> None:
     """The mode ``open``."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open")
 
@@ -57,6 +57,7 @@ def log_in(make_user: Callable[..., User]) -> Callable[..., Client]:
 def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None = 90.0, sex: str = "F") -> Answer:
     """What a worker could have said of the drawn phantom, pictures included."""
     radiograph = cv2.imdecode(np.frombuffer(sample_png(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert radiograph is not None
     height, width = radiograph.shape
     heat = np.zeros((64, 48), np.uint8)
     cv2.circle(heat, (24, 40), 12, 255, -1)

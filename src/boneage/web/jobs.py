@@ -1,9 +1,9 @@
 """The queue: a film submitted is assessed once in effect, whatever dies meanwhile.
 
-django-tasks' database backend is the queue. What it does not do, taking up again what a killed worker left, is
-done here by a lease: `begin` marks the assessment as running for a while and counts the attempt, `finish` writes
-if this attempt is still the one that counts, all in one transaction. `take_up_lost` puts back what was begun and not
-finished in time, or what a supervisor says its dead worker had.
+django-tasks' database backend is the queue. What it does not do, taking up again what a killed worker left, is done
+here by a lease: `begin` marks the assessment as running for a while and counts the attempt; `finish` writes the answer
+in one transaction, and only if this attempt is still the one that counts. `take_up_lost` puts back what was begun and
+not finished in time, or what a supervisor says its dead worker had.
 
 An answer that comes too late, from a worker that was thought dead, changes nothing.
 """

@@ -114,7 +114,7 @@ class Assessment(models.Model):
     chronological_age_months = models.FloatField(null=True)
     """At the study: from the dates given, else the age given, else what the file says."""
     result = models.JSONField(null=True)
-    """`boneage.assessment.Assessment.to_json`, and the key ``web`` with what the pages need besides (`boneage.web.work`)."""
+    """`boneage.assessment.Assessment.to_json`, and ``web`` with what the pages need besides (`boneage.web.work`)."""
 
     # As decided; the last of `decisions`.
     decision = models.CharField(max_length=16, blank=True, default="")
