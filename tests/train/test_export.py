@@ -61,7 +61,7 @@ class InstanceNet(AgeNet):
 
 
 def residual() -> AgeNet:
-    return ResidualNet(VIEW.height, VIEW.width, widths=(16, 32), depths=(1, 1), hidden=16, dropout=0.5)
+    return ResidualNet("number", VIEW.height, VIEW.width, widths=(16, 32), depths=(1, 1), hidden=16, dropout=0.5)
 
 
 NETS: dict[str, Callable[[], AgeNet]] = {

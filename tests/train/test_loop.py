@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +42,13 @@ def films_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(tmp_path: Path) -> Recipe:
     (tmp_path / "tiny.toml").write_text(TINY, encoding="utf-8")
     return load_recipe(tmp_path / "tiny.toml")
+
+
+def of_distributions(recipe: Recipe, **train: Any) -> Recipe:
+    """The recipe of a net that answers, and learns, by distributions."""
+    net = replace(recipe.net, name="residual-distribution")
+    schedule = replace(recipe.train, loss="label-distribution", age_unit="range", **train)
+    return replace(recipe, net=net, train=schedule)
 
 
 CPU = loop.Engine(accelerator="cpu", devices=1)
@@ -337,3 +345,17 @@ def test_the_average_follows_the_net() -> None:
     loop.update_average(average, net, 0.9, step=1000)
     assert torch.allclose(average.weight, torch.full((2,), 1.2))
     assert int(average.state_dict()["num_batches_tracked"]) == 7
+
+
+def test_a_net_learns_by_distributions(recipe: Recipe, films_table: Path, tmp_path: Path) -> None:
+    """The loss falls, and the unit is the one in which such nets answer."""
+    whole = fit(of_distributions(recipe, epochs=3), films_table, tmp_path / "whole")
+    assert whole.history[-1]["loss"] < 0.8 * whole.history[0]["loss"]
+    _, net, unit, _ = loop.load_run(tmp_path / "whole", "last")
+    assert net.gives_distribution
+    assert (unit.mean_months, unit.spread_months) == (120.0, 120.0)
+
+
+def test_a_net_without_distribution_cannot_learn_by_one(recipe: Recipe, films_table: Path, tmp_path: Path) -> None:
+    asked = replace(of_distributions(recipe), net=recipe.net)
+    assert code_of(lambda: fit(asked, films_table, tmp_path / "run")) == "recipe_invalid"

@@ -1,4 +1,4 @@
-"""Losses of the hand nets: what the paper's equations say, and least where the answer is right."""
+"""Losses: what the papers' equations say, and least where the answer is right."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from boneage.train.losses import COUNT_SHARE, HEAT_SPREAD, LIKELIHOOD_SHARE, _gaussians, jaccard, mask_loss, points_loss
+from boneage.train.losses import (
+    COUNT_SHARE,
+    HEAT_SPREAD,
+    LIKELIHOOD_SHARE,
+    _gaussians,
+    jaccard,
+    label_distribution_loss,
+    mask_loss,
+    points_loss,
+)
 from boneage.train.nets.points import LocatedPoints
 
 LABEL = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])
@@ -21,6 +30,24 @@ HALF = torch.tensor([32.0, 24.0])
 """Of a view of 64 x 48 pixels."""
 
 FOLD = 2
+
+
+@given(months=st.floats(0, 239), spread=st.floats(1, 20), off=st.floats(0.5, 60))
+@settings(deadline=None, max_examples=60)
+def test_a_distribution_is_best_when_it_is_the_readers(months: float, spread: float, off: float) -> None:
+    """The divergence is 0 for the distribution asked for, and grows with the distance from it."""
+    ages = torch.arange(240.0)
+
+    def about(centre: float) -> Tensor:
+        return torch.log_softmax(-((ages - centre) ** 2) / (2 * spread**2), dim=0)[None]
+
+    label = torch.tensor([months])
+    assert float(label_distribution_loss(about(months), label, spread)) == pytest.approx(0.0, abs=1e-5)
+    near = float(label_distribution_loss(about(months + off), label, spread))
+    far = float(label_distribution_loss(about(months + 2 * off), label, spread))
+    assert 0 < near < far
+    if 60 < months < 120 and off < 30:  # far from both ends the divergence of two normal distributions is known
+        assert near == pytest.approx(off**2 / (2 * spread**2), rel=1e-2)
 
 
 def test_the_loss_of_masks_is_the_papers_by_hand() -> None:

@@ -280,6 +280,8 @@ def new_net(recipe: Recipe) -> nn.Module:
     net = _build(recipe)
     if recipe.train.resize and not (isinstance(net, AgeNet) and net.head.pooling == "average"):
         raise RecipeError("recipe_invalid", f"{recipe.net.name} takes views of one size only: leave out train.resize.")
+    if recipe.train.loss == "label-distribution" and not (isinstance(net, AgeNet) and net.gives_distribution):
+        raise RecipeError("recipe_invalid", f"{recipe.net.name} as it stands gives no distribution to learn by.")
     if recipe.net.imagenet_weights:
         if not isinstance(net, AgeNet):
             raise RecipeError("recipe_invalid", "ImageNet's weights are for nets for ages.")
@@ -410,6 +412,8 @@ class _Run:
         decay = self.recipe.train.average_decay
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False) if decay else None
         self.wrapped, self.optimizer = fabric.setup(self.net, _optimizer(self.net, self.recipe.train))
+        if isinstance(self.net, AgeNet):
+            self.wrapped.mark_forward_method("log_distribution")  # else processes would not share its gradients
         if self.average is not None:
             self.average.to(fabric.device)
         self.state = self._restore()

@@ -1,10 +1,11 @@
-"""Losses of the hand nets."""
+"""Losses of the hand nets, and of ages told as distributions."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from boneage.manifest import AGES
 from boneage.train.nets.points import LocatedPoints
 
 EPSILON = 1e-7
@@ -21,6 +22,22 @@ COUNT_SHARE = 0.5
 
 HEAT_SPREAD = 1.2
 """Standard deviation of the heat map that is asked for, in its own places."""
+
+
+def label_distribution_loss(log_distribution: Tensor, months: Tensor, spread: float) -> Tensor:
+    """Label distribution learning (Geng 2016): how far, in nats, the net's distribution is from one about the label.
+
+    A label is one reader's. So what is asked for is a normal distribution about it, cut to 0 to 239 months; the mean
+    Kullback-Leibler divergence from it is 0 at best.
+
+    Args:
+        log_distribution: (N, 240), logarithms of the months' probabilities.
+        months: (N,), the labels.
+        spread: standard deviation of the distribution asked for, months, above 0.
+    """
+    ages = torch.arange(float(AGES), device=months.device)
+    log_target = torch.log_softmax(-((ages - months[:, None]) ** 2) / (2 * spread**2), dim=1)
+    return (log_target.exp() * (log_target - log_distribution)).sum(dim=1).mean()
 
 
 def jaccard(probability: Tensor, label: Tensor) -> Tensor:

@@ -82,7 +82,9 @@ class Schedule:
         learning_rate_curve: ``constant``, or ``one-cycle``: linear rise, then cosine to nearly 0.
         warm_up: share of all steps, 0..1, over which ``one-cycle`` rises.
         weight_decay: on matrices and kernels, not on biases and norms.
-        loss: ``mae`` or ``mse``, of ages in their unit. The hand nets have losses of their own.
+        loss: ``mae`` or ``mse``, of ages in their unit; or ``label-distribution``, of nets that answer by a
+            distribution (`boneage.train.losses.label_distribution_loss`). The hand nets have losses of their own.
+        label_spread: of the distribution that ``label-distribution`` asks for, months: about how two readers differ.
         age_unit: ``spread``, mean and spread of the training ages; or ``range``, 0 to 240 months as -1 to 1 (Iglovikov
             et al., section 4.1).
         views_per_epoch: so many views are drawn from the films each epoch; 0 for each film once. Only for the hand
@@ -104,7 +106,8 @@ class Schedule:
     learning_rate_curve: Literal["constant", "one-cycle"] = "constant"
     warm_up: float = 0.15
     weight_decay: float = 0.0
-    loss: Literal["mae", "mse"] = "mae"
+    loss: Literal["mae", "mse", "label-distribution"] = "mae"
+    label_spread: float = 6.0
     age_unit: Literal["spread", "range"] = "spread"
     views_per_epoch: int = 0
     initial_weights: str = ""
@@ -283,6 +286,9 @@ def _check_ranges(recipe: Recipe) -> None:
         "train.learning_rate must be positive": train.learning_rate > 0,
         "train.weight_decay and train.gradient_norm must not be negative": train.weight_decay >= 0
         and train.gradient_norm >= 0,
+        "train.label_spread must be positive": train.label_spread > 0,
+        "train.loss label-distribution needs train.age_unit range": train.loss != "label-distribution"
+        or train.age_unit == "range",
         "train.warm_up must lie in 0..1": 0 <= train.warm_up < 1,
         "train.average_decay must lie in 0..1": 0 <= train.average_decay < 1,
         "train.patience, train.workers and the limits of data must not be negative": min(counts) >= 0,

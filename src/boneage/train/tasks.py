@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ from boneage.train.cache import FilmCache
 from boneage.train.data import training_batches, validation_batches
 from boneage.train.hand_data import MaskViews, PointViews, hand_batches
 from boneage.train.hands import HandTable
-from boneage.train.losses import mask_loss, points_loss
+from boneage.train.losses import label_distribution_loss, mask_loss, points_loss
 from boneage.train.nets.layers import AgeNet
 from boneage.train.recipe import Recipe
 
@@ -133,12 +133,21 @@ class AgeTask(Task):
         return training_batches(self.training, self.cache, self.recipe, epoch, hands=self.hands, rank=rank, world=world)
 
     def loss(self, net: nn.Module, batch: Sequence[Tensor]) -> Tensor:
-        """Absolute or squared difference of ages, and the net's own penalty."""
+        """Absolute or squared difference of ages, and the net's own penalty.
+
+        With ``label-distribution`` the divergence of distributions and the absolute difference of their expectation.
+        """
         views, sexes, months = batch
-        ages = net(views, sexes)
+        schedule = self.recipe.train
         bare: Any = getattr(net, "module", net)
         penalty: Tensor = bare.penalty()
-        return _LOSSES[self.recipe.train.loss](ages.float(), self.unit.from_months(months)) + penalty
+        asked = self.unit.from_months(months)
+        if schedule.loss != "label-distribution":
+            return _LOSSES[schedule.loss](net(views, sexes).float(), asked) + penalty
+        said: Tensor = cast("Any", net).log_distribution(views, sexes)
+        expected = bare.head.expectation_of(said)
+        divergence = label_distribution_loss(said, months, schedule.label_spread)
+        return divergence + nn.functional.l1_loss(expected, asked) + penalty
 
     def validate(self, net: nn.Module, epoch: int, device: torch.device, watched: Watched) -> dict[str, float]:
         """MAD, months, and CCC, on views of this epoch's size."""

@@ -157,7 +157,7 @@ def test_a_grey_first_convolution_is_not_the_standard_file(net: InceptionNet, st
 
 def test_only_inception_takes_the_file(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="not for a ResidualNet"):
-        load_imagenet_weights(ResidualNet(64, 64, widths=(4,), depths=(1,)), tmp_path / "weights.pth")
+        load_imagenet_weights(ResidualNet("number", 64, 64, widths=(4,), depths=(1,)), tmp_path / "weights.pth")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"fc.bias": 3}, {5: torch.zeros(1)}])

@@ -150,6 +150,14 @@ def test_a_distribution_is_one_and_its_expectation_is_the_age() -> None:
     assert head("average").explain(*inputs()).distribution is None
 
 
+def test_what_is_learnt_from_is_what_is_answered() -> None:
+    """`log_distribution` is the logarithm of `explain`'s distribution, and its expectation `forward`'s age."""
+    net = AgeHead(3, grid=GRID, hidden=(5,), pooling="average", answer="distribution").eval()
+    logarithms = net.log_distribution(*inputs())
+    torch.testing.assert_close(logarithms.exp(), net.explain(*inputs()).distribution)
+    torch.testing.assert_close(net.expectation_of(logarithms), net(*inputs()))
+
+
 @pytest.mark.parametrize("months", [0, 131, 239])
 def test_a_sure_net_says_its_month(months: int) -> None:
     """Also in mixed precision, where a matrix product would round 239 to 240."""

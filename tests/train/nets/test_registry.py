@@ -43,7 +43,14 @@ every_net = pytest.mark.parametrize("name", sorted(NETS))
 
 def test_names() -> None:
     souza = [f"souza-{letter}" for letter in "abcdefgh"]
-    assert sorted(NETS) == ["inception-v3", "residual", *souza, "vgg-classification", "vgg-regression"]
+    assert sorted(NETS) == [
+        "inception-v3",
+        "residual",
+        "residual-distribution",
+        *souza,
+        "vgg-classification",
+        "vgg-regression",
+    ]
 
 
 @every_net

@@ -22,10 +22,12 @@ __all__ = ["HAND_NETS", "NETS", "AgeNet", "build_hand_net", "build_net", "net_op
 
 N = TypeVar("N", bound=nn.Module)
 
+
 NETS: dict[str, Callable[..., AgeNet]] = {
     **{f"souza-{letter.lower()}": partial(SouzaNet, column) for letter, column in TABLE_I.items()},
     "inception-v3": InceptionNet,
-    "residual": ResidualNet,
+    "residual": partial(ResidualNet, "number"),
+    "residual-distribution": partial(ResidualNet, "distribution"),
     "vgg-regression": partial(VggNet, "number"),
     "vgg-classification": partial(VggNet, "distribution"),
 }

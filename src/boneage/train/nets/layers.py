@@ -94,12 +94,26 @@ class AgeHead(nn.Module):
 
     def forward(self, features: Tensor, sex: Tensor) -> Tensor:
         """Feature map (N, C, h, w) and one-hot sex (N, 2) to (N,)."""
+        answered = self._answer(features, sex)
+        return self._expectation(self._distribution(answered)) if self.answer == "distribution" else answered.squeeze(1)
+
+    def log_distribution(self, features: Tensor, sex: Tensor) -> Tensor:
+        """As `forward`, the logarithms of the months' probabilities (N, 240). Only of heads that answer by these."""
+        answered = self._answer(features, sex)
+        return torch.log_softmax(answered, dim=1, dtype=torch.promote_types(answered.dtype, torch.float32))
+
+    def expectation_of(self, log_distribution: Tensor) -> Tensor:
+        """The ages (N,), in the unit of such heads, that `forward` would give with `log_distribution`'s answer."""
+        return self._expectation(log_distribution.exp())
+
+    def _answer(self, features: Tensor, sex: Tensor) -> Tensor:
+        """What the last layer says: (N, 1), or logits (N, 240)."""
         *hidden, last = self._layers()
         x = self._with_sex(self._dropped(self.pool(features), self.dropouts[0]), sex)
         for layer, share in zip(hidden, self.dropouts[1:], strict=True):
             x = self._dropped(self._activated(layer(x)), share)
-        answered = last(x)
-        return self._expectation(self._distribution(answered)) if self.answer == "distribution" else answered.squeeze(1)
+        answered: Tensor = last(x)
+        return answered
 
     def explain(self, features: Tensor, sex: Tensor) -> Explained:
         """As `forward` without dropout, with the last hidden layer as embedding and Grad-CAM's sum before its ReLU."""
@@ -178,6 +192,10 @@ class AgeNet(nn.Module):
         """View (N, 1, H, W) and one-hot sex (N, 2) to ages (N,) in the unit of training."""
         age: Tensor = self.head(self.features(view), sex)
         return age
+
+    def log_distribution(self, view: Tensor, sex: Tensor) -> Tensor:
+        """Logarithms of the months' probabilities (N, 240), of nets that `gives_distribution`; to learn from."""
+        return self.head.log_distribution(self.features(view), sex)
 
     def explain(self, view: Tensor, sex: Tensor) -> Explained:
         """As `forward`, with embedding, activation map and, if the net has one, the distribution."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from boneage.train.nets.layers import AgeHead, AgeNet
+from boneage.train.nets.layers import AgeHead, AgeNet, Answer
 from boneage.views import CellGrid
 
 
@@ -37,6 +37,7 @@ class ResidualNet(AgeNet):
     """7 x 7 stem of stride 4, then stages of residual blocks, each but the first of stride 2.
 
     Args:
+        answer: a ``number``, or a ``distribution`` over 240 months (`boneage.train.nets.layers.AgeHead`).
         height, width: of the view; the net takes any size, the grid of its map follows.
         widths: channels of each stage; the stem has those of the first.
         depths: blocks of each stage.
@@ -46,6 +47,7 @@ class ResidualNet(AgeNet):
 
     def __init__(
         self,
+        answer: Answer,
         height: int,
         width: int,
         *,
@@ -74,4 +76,5 @@ class ResidualNet(AgeNet):
             hidden=(hidden,),
             pooling="average",
             dropout=dropout,
+            answer=answer,
         )
