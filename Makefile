@@ -3,25 +3,38 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test check bench fuzz train docs clean
+.PHONY: help run serve test check bench fuzz train docs clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-.venv/.base: pyproject.toml constraints.txt
+CATALOGUES := $(wildcard src/boneage/web/locale/*/LC_MESSAGES/django.po)
+
+.venv/.base: pyproject.toml constraints.txt setup.py $(CATALOGUES)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
+.venv/.web: .venv/.base
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[web]'
+	touch $@
+
 .venv/.dev: .venv/.base
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,web,dev]'
+	touch $@
+
+.venv/.system: .venv/.dev
+	tools/system-packages.sh
 	touch $@
 
 run: .venv/.base  ## assess the drawn sample with the shipped bundle: months, overlay and report in out/
 	$(BIN)/boneage sample out/sample.png --force
 	$(BIN)/boneage assess out/sample.png --sex F --out out
 
-test: .venv/.dev  ## all tests, with the coverage gate
+serve: .venv/.web  ## the service on http://127.0.0.1:8000, with the shipped bundle and atlas
+	$(BIN)/boneage serve --store out/service
+
+test: .venv/.dev .venv/.system  ## all tests, with the coverage gate
 	$(BIN)/pytest --cov --cov-report=term:skip-covered
 
 check: .venv/.dev  ## format, lint, types, import contract, docs
@@ -30,6 +43,7 @@ check: .venv/.dev  ## format, lint, types, import contract, docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/check.py
+	$(BIN)/python tools/languages.py check
 
 docs: .venv/.dev  ## write docs/commands.md anew from the commands' own help
 	$(BIN)/python docs/check.py --write

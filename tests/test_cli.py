@@ -22,7 +22,16 @@ import boneage as package
 from boneage.assessment import Assessment, FlagCode, assess
 from boneage.bundle import Bundle, list_bundles
 from boneage.cli import cli
-from boneage.errors import BoneageError, BundleError, RecipeError, Refusal, RefusalCode, TableError
+from boneage.errors import (
+    AtlasError,
+    BoneageError,
+    BundleError,
+    ConfigurationError,
+    RecipeError,
+    Refusal,
+    RefusalCode,
+    TableError,
+)
 from boneage.phantom import draw_hand
 from boneage.radiograph import Radiograph, read_radiograph
 from boneage.report import CSV_COLUMNS, OUTPUT_SUFFIXES
@@ -160,7 +169,9 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(
 # --- codes ---
 
 CODES_PAGE = (Path(__file__).parents[1] / "docs" / "codes.md").read_text(encoding="utf-8")
-KINDS = {kind.__name__: kind for kind in (BoneageError, BundleError, RecipeError, TableError)}
+KINDS = {
+    kind.__name__: kind for kind in (BoneageError, BundleError, RecipeError, TableError, AtlasError, ConfigurationError)
+}
 
 
 def codes_in_use() -> dict[str, int]:

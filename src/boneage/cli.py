@@ -14,6 +14,8 @@ from boneage.errors import BoneageError
 _COMMANDS = {
     "assess": "Assess the bone age on radiographs of the hand.",
     "sample": "Write a drawn phantom hand to try the program on.",
+    "serve": "Serve the page: drop a radiograph, see its bone age.",
+    "worker": "Assess films of a service that runs elsewhere.",
     "bundle": "List, show and check bundles of nets.",
     "train": "Train a net from a recipe and a table of films.",
     "mine": "Make masks of hands by positive mining, with a page to review them.",
@@ -22,12 +24,17 @@ _COMMANDS = {
     "export": "Export a trained net as a bundle.",
     "evaluate": "Compute the errors on labelled films, with tables and plots.",
     "maps": "Average heat maps by stage of development.",
+    "atlas": "List, check, draw and make reference atlases.",
 }
 """Each command with its line in the help; its function has the same name, in the module ``boneage.commands.<name>``."""
 
 _EXTRAS = {
     **dict.fromkeys(("torch", "lightning", "tqdm", "onnx", "onnxscript", "tensorboard"), "train"),
     "matplotlib": "plot",
+    **dict.fromkeys(
+        ("axes", "csp", "dj_database_url", "django", "django_htmx", "django_tasks", "django_tasks_db"), "web"
+    ),
+    **dict.fromkeys(("granian", "ninja", "psycopg", "reportlab", "whitenoise"), "web"),
 }
 """Packages that only some commands need, with the extra of ours that brings them."""
 
@@ -41,6 +48,8 @@ Exit codes:
   4    the bundle is missing or damaged
   5    the training recipe is invalid
   6    a table cannot be used
+  7    the atlas is missing or damaged
+  8    the service cannot be run as it is set up
   130  stopped by Ctrl-C, or assess by SIGTERM
 
 Errors are one line on standard error: a sentence, and a stable code in brackets (docs/codes.md has

@@ -110,9 +110,23 @@ class TableError(BoneageError):
 
 
 class ConfigurationError(BoneageError):
-    """A setting of the service that cannot be used.
+    """The service cannot be run as it is set up.
 
     ``setting_invalid``: a variable of the environment has a value out of range.
+    ``address_invalid``: it cannot listen at this address.
+    ``port_in_use``: another program listens at this port.
+    ``database_unusable``: the database cannot be opened or reached.
+    ``database_outdated``: the database is of another version.
     """
 
-    exit_status = 2
+    exit_status = 8
+
+
+class AtlasError(BoneageError):
+    """A reference atlas that cannot be used.
+
+    ``atlas_not_found``: there is none at that place, or it has no such plate.
+    ``atlas_invalid``: its index or one of its pictures cannot be read.
+    """
+
+    exit_status = 7

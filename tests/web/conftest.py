@@ -16,6 +16,8 @@ from pytest_django.fixtures import Settings
 from boneage.phantom import sample_png
 from boneage.web.jobs import Answer, finish
 from boneage.web.models import Assessment, Picture, PictureKind, Role, State, User
+from tests.web.append_only import audit_log_can_be_emptied  # noqa: F401 - fixtures for all
+from tests.web.postgres import new_postgres, postgres_url  # noqa: F401
 
 PASSWORD = "correct horse battery"
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any, Concatenate, ParamSpec
 from uuid import UUID
 
 from django.conf import settings
@@ -16,7 +18,9 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import redirect, resolve_url
 from django.utils import timezone
+from django_htmx.http import HttpResponseClientRedirect
 
 from boneage.web.models import Assessment, Role, User, configuration
 
@@ -24,12 +28,13 @@ P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
-def for_role(role: Role, *, in_open: bool) -> Callable[[View[P]], View[P]]:
+def for_role(role: Role, *, in_open: bool, temporary: bool = False) -> Callable[[View[P]], View[P]]:
     """A view for users of this role and higher ones; one that the mode ``open`` does not have is not found there.
 
     Args:
         role: the lowest that may.
         in_open: whether the mode ``open`` has it, for everybody.
+        temporary: whether it is also for those who must choose a new password first.
     """
 
     def guard(view: View[P]) -> View[P]:
@@ -41,7 +46,9 @@ def for_role(role: Role, *, in_open: bool) -> Callable[[View[P]], View[P]]:
                 return view(request, *args, **kwargs)
             user = user_of(request)
             if user is None:
-                return redirect_to_login(request.get_full_path())
+                return _to_login(request)
+            if user.password_is_temporary and not temporary:
+                return _to(request, resolve_url("account"))
             if not user.may(role):
                 raise PermissionDenied
             return view(request, *args, **kwargs)
@@ -51,15 +58,40 @@ def for_role(role: Role, *, in_open: bool) -> Callable[[View[P]], View[P]]:
     return guard
 
 
+def _to_login(request: HttpRequest) -> HttpResponseBase:
+    """To the login page, and from there back to where a page can be shown."""
+    if request.method == "GET" and not request.headers.get("HX-Request"):
+        return redirect_to_login(request.get_full_path())
+    return _to(request, resolve_url(settings.LOGIN_URL))
+
+
+def _to(request: HttpRequest, url: str) -> HttpResponseBase:
+    """The whole page to another address, also when only a part of it was asked for."""
+    return HttpResponseClientRedirect(url) if request.headers.get("HX-Request") else redirect(url)
+
+
 def user_of(request: HttpRequest) -> User | None:
     """Who is logged in; None for nobody, and always in the mode ``open``."""
     user = getattr(request, "user", None)
     return user if isinstance(user, User) and user.is_active and not configuration().is_open else None
 
 
+def member_of(request: HttpRequest) -> User:
+    """Who is logged in, for views that `for_role` guards.
+
+    Raises:
+        PermissionDenied: nobody.
+    """
+    user = user_of(request)
+    if user is None:
+        raise PermissionDenied
+    return user
+
+
 def assessments() -> QuerySet[Assessment]:
-    """Those that have not expired."""
-    return Assessment.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+    """Those that have not expired. The mode ``open`` has none that were made for a clinic in the same database."""
+    found = Assessment.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+    return found.filter(submitted_by=None, case=None) if configuration().is_open else found
 
 
 def assessment_or_404(pk: UUID) -> Assessment:
@@ -74,10 +106,42 @@ def assessment_or_404(pk: UUID) -> Assessment:
     return found
 
 
-def client_of(request: HttpRequest) -> str:
-    """A keyed hash of the client's address, hexadecimal, by which its films are counted; the address is not kept."""
-    address = request.META.get("REMOTE_ADDR", "")
+def address_of(request: HttpRequest) -> str:
+    """The client's IP address; ``0.0.0.0`` where none is known, as on a socket of this machine.
+
+    ``X-Forwarded-For`` counts only with `Configuration.proxy`, and of it the last entry alone: the proxy wrote that
+    one, those before it are whatever the client claims.
+    """
+    said = [request.META.get("REMOTE_ADDR", "")]
     if configuration().proxy:
-        # The last entry is the proxy's own; those before it are whatever the client claims.
-        address = request.headers.get("X-Forwarded-For", address).rsplit(",", 1)[-1].strip()
-    return hmac.new(settings.SECRET_KEY.encode(), address.encode(), hashlib.sha256).hexdigest()
+        said.insert(0, request.headers.get("X-Forwarded-For", "").rsplit(",", 1)[-1])
+    for text in said:
+        try:
+            address = ip_address(text.strip().strip("[]"))
+        except ValueError:
+            continue
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        return str(mapped or address)
+    return "0.0.0.0"  # noqa: S104 - nothing is bound to it
+
+
+def client_of(request: HttpRequest) -> str:
+    """A keyed hash of the client's address, hexadecimal, by which its films are counted; the address is not kept.
+
+    IPv6 networks of 64 bits count as one client: one machine may use all of their addresses.
+    """
+    address = address_of(request)
+    return _digest(str(ip_network(f"{address}/64", strict=False)) if ":" in address else address)
+
+
+def name_digest(request: HttpRequest, credentials: Mapping[str, Any] | None = None) -> str:
+    """By which failed logins of one name are counted: a keyed hash, for what was typed may be a password.
+
+    Names that the login form takes for the same give the same.
+    """
+    typed = (credentials or {}).get("username") or request.POST.get("username", "")
+    return _digest(unicodedata.normalize("NFKC", str(typed)).strip())
+
+
+def _digest(text: str) -> str:
+    return hmac.new(settings.SECRET_KEY.encode(), text.encode("utf-8", "replace"), hashlib.sha256).hexdigest()

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from django.db.models import Model
+from django.utils.translation import gettext_lazy as _
 
 from boneage.web.models import AuditEvent, User, configuration
 
@@ -22,12 +23,31 @@ class Action(StrEnum):
     SUBMIT = "submit"
     VIEW = "view"
     DECIDE = "decide"
+    CASE_CHANGED = "case_changed"
     EXPORT = "export"
     DELETE = "delete"
     RETENTION = "retention"
     USER_CHANGED = "user_changed"
     TOKEN_ISSUED = "token_issued"  # noqa: S105 - no password
     TOKEN_REVOKED = "token_revoked"  # noqa: S105
+
+
+TITLES = {
+    Action.LOGIN: _("Logged in"),
+    Action.LOGIN_FAILED: _("Login failed"),
+    Action.LOGOUT: _("Logged out"),
+    Action.SUBMIT: _("Submitted a film"),
+    Action.VIEW: _("Viewed"),
+    Action.DECIDE: _("Accepted or corrected"),
+    Action.CASE_CHANGED: _("Changed a case"),
+    Action.EXPORT: _("Exported"),
+    Action.DELETE: _("Deleted"),
+    Action.RETENTION: _("Deleted after the retention time"),
+    Action.USER_CHANGED: _("Changed a user"),
+    Action.TOKEN_ISSUED: _("Issued a token"),
+    Action.TOKEN_REVOKED: _("Revoked a token"),
+}
+"""What the pages call them."""
 
 
 def record(user: User | str | None, action: Action, thing: Model | None = None, **detail: Any) -> None:

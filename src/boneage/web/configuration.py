@@ -26,7 +26,7 @@ class Configuration:
         mode: ``open``: no accounts, films and answers are deleted `open_minutes` after the answer; or ``clinic``:
             accounts with roles, a worklist, an audit log.
         store: folder of the database (SQLite) and of the secret key.
-        database: URL of a database; empty for SQLite in `store`.
+        database: URL of a PostgreSQL database; empty for SQLite in `store`.
         secret_key: of sessions and signatures; empty only where nothing is served.
         url: where users reach the service. ``https`` makes cookies secure and is demanded of every request.
         hosts: names under which it may be reached, besides that of `url` and this machine's own.
@@ -40,6 +40,7 @@ class Configuration:
         waiting: films that may wait; more are turned away with ``busy``.
         lease_seconds: a worker that has not finished a film by then counts as dead, and another takes it.
         attempts: so often is a film tried before it is given up (``worker_lost``).
+        worker_mebibytes: memory of one worker; a film that needs more fails.
     """
 
     mode: Mode = "open"
@@ -58,6 +59,7 @@ class Configuration:
     waiting: int = 500
     lease_seconds: int = 60
     attempts: int = 5
+    worker_mebibytes: int = 4096
 
     @property
     def is_open(self) -> bool:
@@ -92,6 +94,8 @@ class Configuration:
             raise ConfigurationError(
                 "setting_invalid", f"BONEAGE_URL must begin with http:// or https://, not {url!r}."
             )
+        if text["database"] and urlsplit(text["database"]).scheme not in {"postgresql", "postgres"}:
+            raise ConfigurationError("setting_invalid", "BONEAGE_DATABASE must begin with postgresql://.")
         return cls(
             mode="open" if mode == "open" else "clinic",
             store=Path(text["store"] or default.store).expanduser(),
@@ -109,6 +113,7 @@ class Configuration:
             waiting=_count("waiting", text, default.waiting, 1),
             lease_seconds=_count("lease_seconds", text, default.lease_seconds, 1),
             attempts=_count("attempts", text, default.attempts, 1),
+            worker_mebibytes=_count("worker_mebibytes", text, default.worker_mebibytes, 1024),
         )
 
 

@@ -5,33 +5,57 @@ here by a lease: `begin` marks the assessment as running for a while and counts 
 in one transaction, and only if this attempt is still the one that counts. `take_up_lost` puts back what was begun and
 not finished in time, or what a supervisor says its dead worker had.
 
-An answer that comes too late, from a worker that was thought dead, changes nothing.
+An answer that comes too late, from a worker that was thought dead, changes nothing. More than one task for a film does
+no harm: one of them can begin, and the others find nothing that waits. So whatever is in doubt is queued again.
+
+Leases are by the database's clock, for machines' clocks differ. On SQLite each transaction that writes is alone from
+its beginning (``transaction_mode`` in the settings); on PostgreSQL, READ COMMITTED, each change of state is one UPDATE
+with the old state as its condition, or a row that is locked before it is read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import statistics
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 from django_tasks import TaskResultStatus, task
 from django_tasks_db.models import DBTaskResult
 
 from boneage.errors import BoneageError
 from boneage.sex import Sex
-from boneage.web.models import Assessment, Case, Picture, PictureKind, State, User, configuration
+from boneage.web.models import Assessment, Case, Picture, PictureKind, Sending, State, User, configuration
 
 log = logging.getLogger(__name__)
 
 WORKER_LOST = "worker_lost"
 """Code of a film that was tried too often: each worker that took it died."""
+
+QUEUE = "films"
+
+DATABASE_AWAY = (OperationalError, InterfaceError)
+"""What is raised while a database restarts, cannot be reached, or (SQLite) is locked for too long."""
+
+_PAUSE_SECONDS = 0.5
+"""Between attempts to write an answer while the database is away."""
+
+_FIRST_RETRY_PRIORITY = 1
+"""A film whose worker died once goes first, for it has waited; after that it may be the film that kills the workers."""
+
+_TASKS_KEPT = timedelta(hours=1)
+
+_SUBMIT_LOCK = 0x626F6E65
+"""Number of the lock on PostgreSQL under which films are counted and added."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +87,10 @@ class Submission:
     client: str = ""
 
 
+COUNTED = timedelta(hours=1)
+"""For so long a client's films count against `Configuration.open_hourly`, whether they are still here or not."""
+
+
 class BusyError(BoneageError):
     """``busy``: too many films wait. ``too_many``: this client has submitted too many in the last hour."""
 
@@ -73,10 +101,16 @@ def submit(submission: Submission) -> Assessment:
 
     Raises:
         BusyError: ``busy`` or ``too_many``; nothing was kept.
+        Case.DoesNotExist: the case was deleted meanwhile; nothing was kept.
     """
+    _one_submission_at_a_time()
     _refuse_too_many(submission.client)
+    # Before anything refers to it: this locks the case against its deletion.
+    case = submission.case
+    if case is not None and not Case.objects.filter(pk=case.pk).update(changed_at=timezone.now()):
+        raise Case.DoesNotExist("The case was deleted meanwhile.")
     assessment = Assessment.objects.create(
-        case=submission.case,
+        case=case,
         submitted_by=submission.user,
         client=submission.client,
         film_name=submission.film_name[:255],
@@ -88,13 +122,18 @@ def submit(submission: Submission) -> Assessment:
         given_age_months=submission.given_age_months,
         note=submission.note,
     )
-    if submission.case is not None:
-        Case.objects.filter(pk=submission.case.pk).update(changed_at=timezone.now())
     Picture.objects.create(
         assessment=assessment, kind=PictureKind.FILM, media_type="application/octet-stream", data=submission.film
     )
     _enqueue(assessment)
     return assessment
+
+
+def _one_submission_at_a_time() -> None:
+    """So that no more films come in than the limits allow. SQLite has one writer at a time anyway."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_SUBMIT_LOCK])
 
 
 def _refuse_too_many(client: str) -> None:
@@ -103,9 +142,9 @@ def _refuse_too_many(client: str) -> None:
         raise BusyError("busy", "Too many films are waiting. Please try again in a few minutes.")
     if not (limits.is_open and limits.open_hourly and client):
         return
-    recent = Assessment.objects.filter(client=client, submitted_at__gt=timezone.now() - timedelta(hours=1))
-    if recent.count() >= limits.open_hourly:
+    if Sending.objects.filter(client=client, at__gt=timezone.now() - COUNTED).count() >= limits.open_hourly:
         raise BusyError("too_many", f"At most {limits.open_hourly} films an hour can be assessed here.")
+    Sending.objects.create(client=client)
 
 
 def waiting() -> int:
@@ -113,13 +152,57 @@ def waiting() -> int:
     return Assessment.objects.filter(state__in=[State.QUEUED, State.RUNNING]).count()
 
 
-def _enqueue(assessment: Assessment) -> None:
-    result = assess_film.enqueue(str(assessment.pk))
+@dataclass(frozen=True)
+class QueueDepth:
+    """How the queue stands.
+
+    Attributes:
+        waiting: films that no worker has begun.
+        running: films that are being assessed.
+        oldest_seconds: how long the one that waits longest has waited since it was submitted; 0 if none waits.
+    """
+
+    waiting: int
+    running: int
+    oldest_seconds: float
+
+
+def queue_depth() -> QueueDepth:
+    """How many films wait and run, and how long the first has waited."""
+    queued = Assessment.objects.filter(state=State.QUEUED)
+    oldest = queued.order_by("submitted_at").values_list("submitted_at", flat=True).first()
+    return QueueDepth(
+        waiting=queued.count(),
+        running=Assessment.objects.filter(state=State.RUNNING).count(),
+        oldest_seconds=max(0.0, (timezone.now() - oldest).total_seconds()) if oldest else 0.0,
+    )
+
+
+def latency_seconds(within: timedelta = timedelta(minutes=10)) -> float | None:
+    """Median time from submission to answer of the films submitted lately, seconds; None if none has its answer.
+
+    Args:
+        within: since when they were submitted.
+    """
+    recent = Assessment.objects.filter(submitted_at__gt=timezone.now() - within).exclude(finished_at=None)
+    times = [(end - start).total_seconds() for start, end in recent.values_list("submitted_at", "finished_at") if end]
+    return statistics.median(times) if times else None
+
+
+def position(assessment: Assessment) -> int:
+    """Its place in the queue: 1 for the film that comes next; 0 for one that does not wait."""
+    if assessment.state != State.QUEUED:
+        return 0
+    return 1 + Assessment.objects.filter(state=State.QUEUED, submitted_at__lt=assessment.submitted_at).count()
+
+
+def _enqueue(assessment: Assessment, priority: int = 0) -> None:
+    result = assess_film.using(priority=priority).enqueue(str(assessment.pk))
     assessment.task_id = uuid.UUID(result.id)
     assessment.save(update_fields=["task_id"])
 
 
-@task(queue_name="films", takes_context=True)
+@task(queue_name=QUEUE, takes_context=True)
 def assess_film(context: Any, assessment_id: str) -> None:
     """What a worker does for one film. Runs in the worker's process, where the nets are loaded."""
     from boneage.web.work import assess_bytes  # noqa: PLC0415 - the web server never loads the nets
@@ -161,22 +244,42 @@ def run(assessment_id: str, *, worker: str, assess: Callable[[Assessment, bytes]
     begun = begin(assessment_id, worker)
     if begun is None:
         return False
-    film = bytes(begun.pictures.get(kind=PictureKind.FILM).data)
-    return finish(begun, assess(begun, film))
+    film = begun.pictures.filter(kind=PictureKind.FILM).values_list("data", flat=True).first()
+    if film is None:
+        return False  # deleted since
+    ends = time.monotonic() + configuration().lease_seconds
+    return _finish_until(ends, begun, assess(begun, bytes(film)))
+
+
+def _finish_until(ends: float, begun: Assessment, answer: Answer) -> bool:
+    """As `finish`, but wait for a database that is away as long as the lease lasts.
+
+    Args:
+        ends: when it ends, by `time.monotonic`.
+        begun: as `begin` gave it.
+        answer: to write.
+    """
+    while True:
+        try:
+            return finish(begun, answer)
+        except DATABASE_AWAY:
+            if time.monotonic() + _PAUSE_SECONDS > ends:
+                raise
+            log.warning("the answer to assessment %s waits for the database", begun.pk)
+            connection.close()
+            time.sleep(_PAUSE_SECONDS)
 
 
 @transaction.atomic
 def begin(assessment_id: str, worker: str) -> Assessment | None:
     """Take a waiting film for a while; None if it is not waiting any more, or was deleted."""
-    assessment = Assessment.objects.select_for_update().filter(pk=assessment_id, state=State.QUEUED).first()
-    if assessment is None:
-        return None
-    assessment.state = State.RUNNING
-    assessment.attempt += 1
-    assessment.worker = worker
-    assessment.lease_until = timezone.now() + timedelta(seconds=configuration().lease_seconds)
-    assessment.save(update_fields=["state", "attempt", "worker", "lease_until"])
-    return assessment
+    taken = Assessment.objects.filter(pk=assessment_id, state=State.QUEUED).update(
+        state=State.RUNNING,
+        attempt=F("attempt") + 1,
+        worker=worker,
+        lease_until=Now() + timedelta(seconds=configuration().lease_seconds),
+    )
+    return Assessment.objects.get(pk=assessment_id) if taken else None
 
 
 @transaction.atomic
@@ -184,7 +287,7 @@ def finish(begun: Assessment, answer: Answer) -> bool:
     """Write the answer of an attempt, if that is still the one that counts."""
     current = Assessment.objects.filter(pk=begun.pk, state=State.RUNNING, attempt=begun.attempt)
     now = timezone.now()
-    limits = configuration()
+    is_open = _came_in_open(begun)
     kept = current.update(
         state=answer.state,
         code=answer.code,
@@ -194,15 +297,24 @@ def finish(begun: Assessment, answer: Answer) -> bool:
         result=answer.result,
         finished_at=now,
         lease_until=None,
-        expires_at=now + timedelta(minutes=limits.open_minutes) if limits.is_open else None,
+        expires_at=now + timedelta(minutes=configuration().open_minutes) if is_open else None,
     )
     if not kept:
         return False
     for kind, (media_type, data) in answer.pictures.items():
         Picture.objects.create(assessment=begun, kind=kind, media_type=media_type, data=data)
-    if limits.is_open:
+    if is_open:
         Picture.objects.filter(assessment=begun, kind=PictureKind.FILM).delete()
     return True
+
+
+def _came_in_open(assessment: Assessment) -> bool:
+    """Whether it was submitted in the mode ``open``, and is not to be kept.
+
+    It says so itself: a worker on another machine whose mode was not set must not delete a clinic's films.
+    """
+    is_of_somebody = assessment.submitted_by_id is not None or assessment.case_id is not None
+    return bool(assessment.client) or (configuration().is_open and not is_of_somebody)
 
 
 @transaction.atomic
@@ -210,28 +322,33 @@ def take_up_lost(*, dead_worker: str = "") -> int:
     """Put films back into the queue whose worker is lost. Returns how many were found.
 
     Lost are those that run past their lease, those that `dead_worker` was at, and those that wait although no task for
-    them is ready: their worker died between taking the task and beginning. A second task for a film does no harm, since
-    only one can begin.
+    them is ready: their worker died between taking the task and beginning.
 
     Args:
         dead_worker: name of a worker that its supervisor saw dying.
     """
-    now = timezone.now()
-    lost = Q(state=State.RUNNING, lease_until__lt=now)
+    lost = Q(state=State.RUNNING, lease_until__lt=Now())
+    its_task = DBTaskResult.objects.filter(pk=OuterRef("task_id"))
+    taken_lately = Q(status=TaskResultStatus.RUNNING, started_at__gt=Now() - _patience())
     if dead_worker:
         lost |= Q(state=State.RUNNING, worker=dead_worker)
-    ready = DBTaskResult.objects.filter(pk=OuterRef("task_id"), status=TaskResultStatus.READY)
-    patience = timedelta(0) if dead_worker else timedelta(seconds=configuration().lease_seconds)
-    untaken = Q(state=State.QUEUED, submitted_at__lte=now - patience) & ~Q(Exists(ready))
-    found = list(Assessment.objects.select_for_update(skip_locked=True).filter(lost | untaken))
+        taken_lately &= ~Q(worker_ids__0=dead_worker)  # of several workers a task knows the first: there is no other
+    has_task = Exists(its_task.filter(Q(status=TaskResultStatus.READY) | taken_lately))
+    lost |= Q(~has_task, state=State.QUEUED)
+    found = list(Assessment.objects.select_for_update(skip_locked=True).filter(lost).order_by("submitted_at"))
     for assessment in found:
         _put_back(assessment)
     return len(found)
 
 
+def _patience() -> timedelta:
+    """How long a worker that has taken a task may need to begin, before it counts as dead."""
+    return timedelta(seconds=configuration().lease_seconds)
+
+
 def _put_back(assessment: Assessment) -> None:
     """Queue a lost film again, or give it up after so many attempts: it may be the film that kills the workers."""
-    if assessment.attempt >= configuration().attempts:
+    if assessment.state == State.RUNNING and assessment.attempt >= configuration().attempts:
         log.warning("assessment %s was given up after %d attempts", assessment.pk, assessment.attempt)
         finish(assessment, Answer(State.FAILED, WORKER_LOST, "The film could not be assessed: each attempt broke off."))
         return
@@ -239,4 +356,37 @@ def _put_back(assessment: Assessment) -> None:
     assessment.state = State.QUEUED
     assessment.lease_until = None
     assessment.save(update_fields=["state", "lease_until"])
-    _enqueue(assessment)
+    _enqueue(assessment, priority=_FIRST_RETRY_PRIORITY if assessment.attempt <= 1 else 0)
+
+
+@transaction.atomic
+def delete(found: QuerySet[Assessment]) -> int:
+    """Delete assessments with their pictures and decisions, running ones too. Returns how many.
+
+    They are locked first: a worker that is about to write an answer to one of them then comes before or after, and not
+    between the deletion of its pictures and its own.
+
+    Args:
+        found: which.
+    """
+    keys = list(found.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True))
+    Assessment.objects.filter(pk__in=keys).delete()
+    return len(keys)
+
+
+@transaction.atomic
+def delete_case(case: Case) -> bool:
+    """Delete a case with its assessments, also one that is being submitted to or assessed. False if it was gone."""
+    delete(Assessment.objects.filter(case=case))  # first, for all others lock an assessment before its case
+    if Case.objects.select_for_update().filter(pk=case.pk).first() is None:
+        return False
+    delete(Assessment.objects.filter(case=case))
+    Case.objects.filter(pk=case.pk).delete()
+    return True
+
+
+def forget_tasks() -> int:
+    """Delete the queue's records of tasks that ended, or broke off, more than an hour ago. Returns how many."""
+    kept = max(_TASKS_KEPT, 2 * _patience())
+    old = DBTaskResult.objects.exclude(status=TaskResultStatus.READY).filter(started_at__lt=Now() - kept)
+    return old.delete()[0]

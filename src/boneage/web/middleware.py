@@ -1,12 +1,23 @@
-"""What every answer carries besides what Django sets."""
+"""What every request is held to and every answer carries, besides what Django sees to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import render
+
+from boneage.web import texts
+from boneage.web.access import user_of
+from boneage.web.models import configuration
+from boneage.web.views.errors import wants_json
 
 Answer = Callable[[HttpRequest], HttpResponseBase]
+
+FILM_PAGE = "submit"
+"""Name of the URL that takes films; the API takes them too."""
 
 
 class PrivacyHeaders:
@@ -20,6 +31,47 @@ class PrivacyHeaders:
         response = self._answer(request)
         if not response.has_header("Cache-Control"):
             response.headers["Cache-Control"] = "no-store"
-        response.headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=(), interest-cohort=()"
+        response.headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=(), payment=(), usb=()"
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        response.headers.setdefault("X-Robots-Tag", "noindex, nofollow")
         return response
+
+
+class LimitedBody:
+    """Turns a body away by its announced length, before a byte of it is read.
+
+    Films are taken where films go, and in the mode ``clinic`` from those who are logged in (the API looks at the token
+    before it reads); every other form is small. Bodies without a length are never read: Django takes them for empty.
+    """
+
+    def __init__(self, get_response: Answer) -> None:
+        self._answer = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer a request."""
+        return self._answer(request)
+
+    def process_view(self, request: HttpRequest, _view: Any, _args: Any, _kwargs: Any) -> HttpResponse | None:
+        """413 for a body that is too long. It stands before the check of forms' tokens, which reads the form."""
+        try:
+            announced = int(request.META.get("CONTENT_LENGTH") or 0)
+        except ValueError:
+            return None  # Django takes that for no body
+        return too_large(request) if announced > largest_body(request) else None
+
+
+def largest_body(request: HttpRequest) -> int:
+    """How many bytes this request may have, with all fields and boundaries."""
+    match = request.resolver_match
+    others: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    is_api = match is not None and "api" in (match.route or "").split("/")[:1]
+    is_page = match is not None and match.url_name == FILM_PAGE and (configuration().is_open or bool(user_of(request)))
+    return configuration().film_bytes + others if is_api or is_page else others
+
+
+def too_large(request: HttpRequest) -> HttpResponse:
+    """413, as a page or as JSON."""
+    said = texts.refusal("too_large")
+    if wants_json(request):
+        return JsonResponse({"code": "too_large", "message": said["what"]}, status=413)
+    return render(request, "web/error.html", {"code": "too_large", "status": 413, **said}, status=413)

@@ -39,6 +39,8 @@ class User(AbstractUser):
     """An account of the mode ``clinic``."""
 
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.READER)
+    password_is_temporary = models.BooleanField(default=False)
+    """An administrator knows it: its user must choose another before anything else."""
 
     def may(self, role: Role) -> bool:
         """Whether this user's role is this one or a higher one."""
@@ -84,7 +86,7 @@ class Assessment(models.Model):
     submitted_at = models.DateTimeField(default=timezone.now, db_index=True, editable=False)
     submitted_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     client = models.CharField(max_length=64, blank=True, db_index=True)
-    """In the mode ``open``: a keyed hash of the client's address, by which its films of the last hour are counted."""
+    """In the mode ``open``: a keyed hash of the client's address (`boneage.web.access.client_of`)."""
     film_name = models.CharField(max_length=255, blank=True)
     """As the user's file was called; it may say who the patient is."""
     film_bytes = models.PositiveBigIntegerField()
@@ -139,6 +141,17 @@ class Assessment(models.Model):
         if self.current_months is None or self.chronological_age_months is None:
             return None
         return self.current_months - self.chronological_age_months
+
+
+class Sending(models.Model):
+    """That a client has sent a film in the mode ``open``, for an hour: films themselves go sooner, and do not count."""
+
+    client = models.CharField(max_length=64)
+    """As `Assessment.client`."""
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["client", "at"])]
 
 
 class PictureKind(models.TextChoices):
@@ -200,7 +213,7 @@ class AuditEvent(models.Model):
 
     at = models.DateTimeField(default=timezone.now, db_index=True)
     user_name = models.CharField(max_length=150)
-    """Of the account; ``token NAME`` for the API's, ``system`` for retention."""
+    """Of the account, also where a token acted (named in `detail`); ``system`` for retention."""
     action = models.CharField(max_length=32, db_index=True)
     object_type = models.CharField(max_length=16, blank=True)
     object_id = models.CharField(max_length=64, blank=True, db_index=True)

@@ -6,11 +6,13 @@ import hashlib
 import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dj_database_url
 from csp.constants import NONE, SELF
 
 from boneage.web.configuration import Configuration
+from boneage.web.languages import LOCALE, languages
 
 CONFIGURATION = Configuration.from_environment()
 """The installation's own settings, for our code: ``django.conf.settings.CONFIGURATION``."""
@@ -51,6 +53,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "boneage.web.middleware.LimitedBody",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -79,12 +82,13 @@ TEMPLATES = [
 # --- database and queue -----------------------------------------------------------------------------------------------
 
 
-def _database() -> dict[str, Any]:
-    if CONFIGURATION.database:
-        return {**dj_database_url.parse(CONFIGURATION.database, conn_max_age=600, conn_health_checks=True)}
+def database_of(configuration: Configuration) -> dict[str, Any]:
+    """An entry of Django's ``DATABASES``."""
+    if configuration.database:
+        return {**dj_database_url.parse(configuration.database, conn_max_age=600, conn_health_checks=True)}
     return {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": CONFIGURATION.store / "boneage.sqlite3",
+        "NAME": configuration.store / "boneage.sqlite3",
         "CONN_MAX_AGE": 600,
         "OPTIONS": {
             "timeout": 30,
@@ -96,21 +100,14 @@ def _database() -> dict[str, Any]:
     }
 
 
-DATABASES = {"default": _database()}
+DATABASES = {"default": database_of(CONFIGURATION)}
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["films"]}}
 
 # --- languages --------------------------------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
-LANGUAGES = [
-    ("en", "English"),
-    ("pt-br", "Português (Brasil)"),
-    ("es", "Español"),
-    ("fr", "Français"),
-    ("de", "Deutsch"),
-    ("zh-hans", "简体中文"),
-]
-LOCALE_PATHS = [_HERE / "locale"]
+LANGUAGES = languages()
+LOCALE_PATHS = [LOCALE]
 USE_I18N = True
 
 # --- static files -----------------------------------------------------------------------------------------------------
@@ -162,18 +159,24 @@ SESSION_SAVE_EVERY_REQUEST = False
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # who is told to come back in 15 minutes can
+AXES_USERNAME_CALLABLE = "boneage.web.access.name_digest"
+AXES_CLIENT_IP_CALLABLE = "boneage.web.access.address_of"
+AXES_DISABLE_ACCESS_LOG = True  # the audit log says it
 AXES_LOCKOUT_CALLABLE = "boneage.web.views.accounts.locked_out"
 AXES_VERBOSE = False
 AXES_ENABLE_ADMIN = False
 AXES_RESET_ON_SUCCESS = True
-AXES_IPWARE_PROXY_COUNT = 1 if CONFIGURATION.proxy else 0
 
 # --- safety -----------------------------------------------------------------------------------------------------------
 
-CSRF_COOKIE_HTTPONLY = True
+if CONFIGURATION.is_https:
+    # Browsers take these names from this very host alone, over https, for all paths: no other host can plant one.
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME, LANGUAGE_COOKIE_NAME = "__Host-session", "__Host-csrf", "__Host-language"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = LANGUAGE_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = SESSION_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Strict"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = CONFIGURATION.is_https
-CSRF_TRUSTED_ORIGINS = [CONFIGURATION.url.rstrip("/")]
+CSRF_TRUSTED_ORIGINS = ["{0.scheme}://{0.netloc}".format(urlsplit(CONFIGURATION.url))]
 CSRF_FAILURE_VIEW = "boneage.web.views.errors.csrf_failure"
 SECURE_SSL_REDIRECT = CONFIGURATION.is_https
 SECURE_REDIRECT_EXEMPT = [r"^health$"]
@@ -196,6 +199,7 @@ CONTENT_SECURITY_POLICY = {
         "form-action": [SELF],
         "frame-ancestors": [NONE],
         "base-uri": [NONE],
+        "upgrade-insecure-requests": CONFIGURATION.is_https,
     }
 }
 
@@ -204,12 +208,21 @@ CONTENT_SECURITY_POLICY = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "()": "boneage.web.privacy.WithoutMessages",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        }
+    },
     "filters": {"private": {"()": "boneage.web.privacy.WithoutPatients"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["private"]}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "boneage": {"level": "INFO"},
+        "django": {"handlers": [], "level": "WARNING"},  # Django's own would mail whole requests
+        "django.request": {"level": "ERROR"},  # a path that is not found holds what somebody typed
+        "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
         "django_tasks": {"level": "WARNING"},
         "django_tasks_db": {"level": "WARNING"},
         "axes": {"level": "ERROR"},  # its warnings name the user who mistyped

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import date, datetime
+from types import MappingProxyType
 from typing import Any
 
-from django.utils.formats import number_format
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_noop as marked
 
 from boneage.assessment import FLAG_TEXTS
 from boneage.registration import REGION_TITLES
+
+SEXES: Mapping[str, str] = MappingProxyType({"F": marked("female"), "M": marked("male")})
+
+_SEX_PLACES = ("given", "said")
+"""Places of doubts' sentences that hold ``F`` or ``M``."""
+
+_LETTERED = ("A", "B", "C")
+"""Regions that are called by their letter."""
 
 REFUSALS: dict[str, tuple[str, str]] = {
     "unreadable": (
@@ -83,19 +95,23 @@ def age(months_old: float | None) -> str:
         return ""
     whole = round(abs(months_old))
     years, rest = divmod(whole, 12)
-    words = []
-    if years:
-        words.append(ngettext("%(count)d year", "%(count)d years", years) % {"count": years})
-    if rest or not years:
-        words.append(ngettext("%(count)d month", "%(count)d months", rest) % {"count": rest})
-    return " ".join(words)
+    in_years = ngettext("%(count)d year", "%(count)d years", years) % {"count": years}
+    in_months = ngettext("%(count)d month", "%(count)d months", rest) % {"count": rest}
+    if not years:
+        return in_months
+    return gettext("%(years)s %(months)s") % {"years": in_years, "months": in_months} if rest else in_years
 
 
 def months(count: float | None, decimals: int = 1) -> str:
     """A number of months with its unit, as the language writes numbers; empty for None."""
     if count is None:
         return ""
-    return gettext("%(number)s months") % {"number": number_format(count, int(decimals))}
+    return gettext("%(number)s months") % {"number": number(count, int(decimals))}
+
+
+def number(value: float, decimals: int = 1) -> str:
+    """A number as the language writes it, rounded (Django's `number_format` cuts off)."""
+    return number_format(round(value, decimals) + 0.0, decimals)
 
 
 def difference(months_ahead: float | None) -> str:
@@ -109,13 +125,48 @@ def difference(months_ahead: float | None) -> str:
     return gettext("%(age)s behind the chronological age") % {"age": age(months_ahead)}
 
 
+def ages_between(bounds: tuple[float, float] | list[float] | None) -> str:
+    """A range of ages: ``6 years 3 months to 9 years 5 months``; empty for None."""
+    if bounds is None:
+        return ""
+    low, high = bounds
+    return gettext("%(low)s to %(high)s") % {"low": age(low), "high": age(high)}
+
+
+def sex(code: str | None) -> str:
+    """A sex in words, from ``F`` or ``M``; empty for None."""
+    word = SEXES.get(code or "")
+    return "" if word is None else gettext(word)
+
+
 def region(name: str) -> str:
     """What a region is, in words."""
     title = {str(key): value for key, value in REGION_TITLES.items()}.get(name)
     return name if title is None else gettext(title)
 
 
+def region_with_letter(name: str) -> str:
+    """The same, after the letter by which a region is called: ``B · carpal bones``."""
+    return f"{name} · {region(name)}" if name in _LETTERED else region(name)
+
+
+def day(when: date | None) -> str:
+    """A date as the language writes it, its month in letters so that nobody takes it for the day; empty for None."""
+    return "" if when is None else date_format(when, "DATE_FORMAT")
+
+
+def moment(when: datetime | None) -> str:
+    """Date and time with the name of the time zone; empty for None."""
+    if when is None:
+        return ""
+    local = timezone.localtime(when)
+    return f"{date_format(local, 'DATETIME_FORMAT')} {local.tzname()}"
+
+
 def flag(said: dict[str, Any]) -> str:
     """A doubt's sentence from its text's key and values, as the result keeps them."""
     template = FLAG_TEXTS.get(said.get("text", ""))
-    return said["code"].replace("_", " ") if template is None else gettext(template).format(**said["values"])
+    if template is None:
+        return str(said["code"]).replace("_", " ")
+    values = {name: sex(value) if name in _SEX_PLACES else value for name, value in said["values"].items()}
+    return gettext(template).format(**values)

@@ -11,6 +11,7 @@ from boneage.web.views import accounts, administration, assess, atlas, cases, er
 _ASSESSMENT = [
     path("", result.page, name="result"),
     path("state", result.state, name="state"),
+    path("row", assess.row, name="row"),
     path("radiograph.jpg", result.radiograph, name="radiograph"),
     path("heat.png", result.heat, name="heat"),
     path("decide", result.decide, name="decide"),
@@ -31,7 +32,7 @@ urlpatterns = [
     path("cases/<uuid:pk>/", cases.case, name="case"),
     path("cases/<uuid:pk>/delete", cases.delete, name="delete_case"),
     path("atlas/", atlas.page, name="atlas"),
-    path("atlas/<slug:key>", atlas.plate, name="plate"),
+    path("atlas/<str:key>", atlas.plate, name="plate"),
     path("about/", assess.about, name="about"),
     path("account/login", accounts.login, name="login"),
     path("account/logout", accounts.logout, name="logout"),

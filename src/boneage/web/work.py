@@ -51,6 +51,7 @@ def atlas() -> Atlas:
 
 def warm_up() -> None:
     """Load all that the first film would wait for."""
+    cv2.setNumThreads(1)  # there are as many workers as cores
     opened = bundle()
     if opened.finds_hands:
         opened.hand_nets()

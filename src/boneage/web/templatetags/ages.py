@@ -12,7 +12,12 @@ register = template.Library()
 register.filter("age", texts.age)
 register.filter("months", texts.months)
 register.filter("difference", texts.difference)
+register.filter("ages_between", texts.ages_between)
+register.filter("sex", texts.sex)
 register.filter("region", texts.region)
+register.filter("region_with_letter", texts.region_with_letter)
+register.filter("day", texts.day)
+register.filter("moment", texts.moment)
 register.simple_tag(texts.refusal, name="refusal")
 
 

@@ -1,22 +1,144 @@
-"""To come."""
+"""Users and the audit log, for administrators of the mode ``clinic``."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
+from django.views.decorators.http import require_http_methods, require_safe
+
+from boneage.web import users as accounts
+from boneage.web.access import for_role, member_of
+from boneage.web.account_forms import AuditFilter, NewUser, RoleOf, account_error
+from boneage.web.audit import SYSTEM, TITLES, Action, record
+from boneage.web.models import AuditEvent, Role, User
+from boneage.web.spreadsheet import csv_lines
+
+PAGE = 100
+"""So many events are on a page."""
+
+_COLUMNS = ("at", "user", "action", "object_type", "object_id", "detail")
 
 
-def users(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+@require_http_methods(["GET", "HEAD", "POST"])
+@for_role(Role.ADMINISTRATOR, in_open=False)
+def users(request: HttpRequest) -> HttpResponse:
+    """All users; a new one, whose one-time password is shown this once."""
+    form = NewUser(request.POST or None)
+    made: User | None = None
+    password = ""
+    if request.method == "POST" and form.is_valid():
+        try:
+            made, password = accounts.create(
+                member_of(request), form.cleaned_data["name"], Role(form.cleaned_data["role"])
+            )
+            form = NewUser()
+        except accounts.AccountError as error:
+            form.add_error("name", account_error(error))
+    listed = User.objects.order_by("-is_active", "username")
+    return render(request, "web/users.html", {"form": form, "made": made, "password": password, "listed": listed})
 
 
-def user(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+@require_http_methods(["GET", "HEAD", "POST"])
+@for_role(Role.ADMINISTRATOR, in_open=False)
+def user(request: HttpRequest, pk: int) -> HttpResponse:
+    """One user: another role, a new one-time password, the account's end; the tokens."""
+    shown = get_object_or_404(User, pk=pk)
+    by = member_of(request)
+    password = ""
+    if request.method == "POST":
+        try:
+            if request.POST.get("do") == "password":
+                password = accounts.renew_password(by, shown)
+            else:
+                _change(request, by, shown)
+                return redirect("user", pk=pk)
+        except accounts.AccountError as error:
+            messages.error(request, account_error(error))
+            return redirect("user", pk=pk)
+    said = {
+        "shown": shown,
+        "form": RoleOf(initial={"role": shown.role}),
+        "password": password,
+        "tokens": shown.tokens.filter(revoked_at=None).order_by("-pk"),
+    }
+    return render(request, "web/user.html", said)
 
 
-def audit_log(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+def _change(request: HttpRequest, by: User, shown: User) -> None:
+    asked = request.POST.get("do")
+    role = RoleOf(request.POST)
+    if asked == "deactivate":
+        accounts.deactivate(by, shown)
+        messages.success(request, gettext("The account has ended, its sessions and tokens with it."))
+    elif asked == "role" and role.is_valid():
+        accounts.set_role(by, shown, Role(role.cleaned_data["role"]))
+        messages.success(request, gettext("The role is changed."))
+
+
+@require_safe
+@for_role(Role.ADMINISTRATOR, in_open=False)
+def audit_log(request: HttpRequest) -> HttpResponseBase:
+    """Events, newest first, or as a CSV file; that export is an event too."""
+    form = AuditFilter(request.GET)
+    is_valid = form.is_valid()
+    wanted = form.cleaned_data
+    events = _events(wanted) if is_valid else AuditEvent.objects.none()
+    if is_valid and "export" in request.GET:
+        return _exported(member_of(request), events, wanted)
+    page = list(events.filter(pk__lt=wanted["before"]) if wanted.get("before") else events)[: PAGE + 1]
+    older = request.GET.copy()
+    older["before"] = str(page[PAGE - 1].pk) if len(page) > PAGE else ""
+    newest = request.GET.copy()
+    newest.pop("before", None)
+    said = {
+        "form": form,
+        "events": [{"event": event, "title": _title(event.action), "detail": _detail(event)} for event in page[:PAGE]],
+        "older": older.urlencode() if older["before"] else "",
+        "newest": newest.urlencode() if wanted.get("before") else None,
+        "names": [SYSTEM, *User.objects.order_by("username").values_list("username", flat=True)],
+    }
+    return render(request, "web/audit.html", said)
+
+
+def _events(wanted: dict[str, Any]) -> QuerySet[AuditEvent]:
+    """Newest first: numbers rise with time, and paging by number stays right while events are added."""
+    found = AuditEvent.objects.order_by("-pk")
+    for field, name in (("user_name", "user"), ("action", "action"), ("object_id", "object")):
+        if wanted[name]:
+            found = found.filter(**{field: wanted[name]})
+    if wanted["since"]:
+        found = found.filter(at__gte=datetime.combine(wanted["since"], time(), UTC))
+    if wanted["until"]:
+        found = found.filter(at__lt=datetime.combine(wanted["until"], time(), UTC) + timedelta(days=1))
+    return found
+
+
+def _title(action: str) -> str:
+    return str(TITLES[Action(action)]) if action in set(Action) else action
+
+
+def _detail(event: AuditEvent) -> list[tuple[str, str]]:
+    return [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in event.detail.items()]
+
+
+def _exported(by: User, events: QuerySet[AuditEvent], wanted: dict[str, Any]) -> StreamingHttpResponse:
+    filters = {name: str(value) for name, value in wanted.items() if value and name != "before"}
+    record(by, Action.EXPORT, None, what="audit", filter=filters)
+    lines = csv_lines(_COLUMNS, _rows(events.iterator(chunk_size=1000)))
+    answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+    answer.headers["Content-Disposition"] = 'attachment; filename="audit-log.csv"'
+    return answer
+
+
+def _rows(events: Iterable[AuditEvent]) -> Iterator[list[str]]:
+    for event in events:
+        detail = json.dumps(event.detail, ensure_ascii=False, sort_keys=True)
+        yield [event.at.isoformat(), event.user_name, event.action, event.object_type, event.object_id, detail]

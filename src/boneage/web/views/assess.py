@@ -1,22 +1,207 @@
-"""To come."""
+"""Where films come in: the page, a submission, what became of it in one line; and what the service is."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
+from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as marked
+from django.views.decorators.http import require_http_methods, require_safe
+
+from boneage.atlas import Plate
+from boneage.bundle import Bundle
+from boneage.errors import BoneageError
+from boneage.manifest import Manifest
+from boneage.sex import Sex
+from boneage.web import audit
+from boneage.web.access import assessment_or_404, client_of, for_role, user_of
+from boneage.web.api import api
+from boneage.web.forms import FilmForm
+from boneage.web.jobs import BusyError
+from boneage.web.models import Assessment, Case, Role, State, configuration
+from boneage.web.views.errors import wants_json
+from boneage.web.work import atlas
+
+SAMPLE_YEARS = (3, 7, 11, 14)
+"""Ages of the reference plates that are offered to try the service with, years."""
+
+_BUSY_TEXTS = {
+    "busy": marked("Too many films are waiting. Please try again in a few minutes."),
+    "too_many": marked("This address has submitted as many films as it may in an hour. Please try again later."),
+}
+_STATUSES = {"too_large": 413, "busy": 503, "too_many": 429}
+_RETRY_SECONDS = {"busy": "60", "too_many": "600"}
+
+_PAGE_TEXTS = {
+    "tooLarge": marked("This file is larger than the service takes (%(limit)s)."),
+    "empty": marked("This file is empty, or a folder."),
+    "chooseSex": marked("Choose the sex: girls and boys mature at different ages."),
+    "confirmSex": marked("The sex comes from the file: please confirm it, or choose the other."),
+    "sending": marked("Sending …"),
+    "inLine": marked("Waiting to be sent"),
+    "offline": marked("The service cannot be reached. Trying again …"),
+    "notSent": marked("The service could not be reached. Nothing was sent."),
+    "failed": marked("The service could not take this film. Please try again."),
+    "loggedOut": marked("You have been logged out. Load this page again to log in."),
+    "gone": marked("This result has expired or was deleted."),
+    "noPlate": marked("This reference plate could not be fetched."),
+    "added": marked("%(name)s was added."),
+    "removed": marked("%(name)s was removed."),
+    "remove": marked("Remove %(name)s"),
+    "kB": marked("%(size)s kB"),
+    "MB": marked("%(size)s MB"),
+}
+"""What `assess.js` says."""
 
 
-def home(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+class _SeeOther(HttpResponseRedirect):
+    """What a form is answered with, so that loading the page again sends nothing twice."""
+
+    status_code = 303
 
 
-def submit(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+@for_role(Role.READER, in_open=True)
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    """The page where films are dropped; ``?case=<id>`` fills in whom they are of."""
+    return _page(request, FilmForm(auto_id="plain-%s", initial=_case_asked_for(request)))
 
 
-def about(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+@for_role(Role.READER, in_open=True)
+@require_http_methods(["GET", "HEAD", "POST"])
+def submit(request: HttpRequest) -> HttpResponse:
+    """Take one film. Programs get JSON: 201 and addresses, or a code, a message and all problems of the form."""
+    if request.method != "POST":  # after a login
+        return redirect("home")
+    form = FilmForm(request.POST, request.FILES, auto_id="plain-%s")
+    if getattr(request, "upload_too_large", False):
+        form.refuse_too_large()
+    assessment = _submitted(form, request) if form.is_valid() else None
+    if assessment is None:
+        return _refused(request, form)
+    address = reverse("result", args=[assessment.pk])
+    if not wants_json(request):
+        return _SeeOther(address)
+    said = {"id": str(assessment.pk), "result": address, "row": reverse("row", args=[assessment.pk])}
+    return JsonResponse(said, status=201)
+
+
+def _submitted(form: FilmForm, request: HttpRequest) -> Assessment | None:
+    """The film in the queue; None if it was not taken, and the form says why."""
+    user = user_of(request)
+    try:
+        return form.submit(user=user, client=client_of(request) if configuration().is_open else "")
+    except BusyError as busy:
+        form.add_error(None, ValidationError(gettext(_BUSY_TEXTS[busy.code]), busy.code))
+    except ValidationError as error:
+        form.add_error("reference", error)
+    return None
+
+
+def _refused(request: HttpRequest, form: FilmForm) -> HttpResponse:
+    problems = form.problems()
+    code = problems[0]["code"]
+    status = _STATUSES.get(code, 422)
+    if wants_json(request):
+        said = {"code": code, "message": problems[0]["message"], "problems": problems}
+        response: HttpResponse = JsonResponse(said, status=status)
+    else:
+        response = _page(request, form, status=status)
+    if code in _RETRY_SECONDS:
+        response.headers["Retry-After"] = _RETRY_SECONDS[code]
+    return response
+
+
+@for_role(Role.READER, in_open=True)
+@require_safe
+def row(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """What has become of a film so far, as a piece of the page."""
+    assessment = assessment_or_404(pk)
+    if assessment.state == State.DONE:
+        audit.record(user_of(request), audit.Action.VIEW, assessment, page="row")
+    return render(request, "web/_row.html", {"assessment": assessment})
+
+
+def _page(request: HttpRequest, form: FilmForm, status: int = 200) -> HttpResponse:
+    limits = configuration()
+    settings = {
+        "limit": limits.film_bytes,
+        "keep": limits.is_open,
+        "texts": {name: gettext(text) for name, text in _PAGE_TEXTS.items()},
+    }
+    said = {
+        "form": form,
+        "row_form": FilmForm(auto_id="film-0-%s", initial=form.initial, use_required_attribute=False),
+        "page_settings": settings,
+        "film_bytes": limits.film_bytes,
+        "open_hourly": limits.open_hourly,
+        "retention_days": limits.retention_days,
+        "samples": _samples(),
+    }
+    return render(request, "web/home.html", said, status=status)
+
+
+def _case_asked_for(request: HttpRequest) -> dict[str, Any]:
+    """What is known of the case in the address, by the form's fields; nothing in the mode ``open``."""
+    if configuration().is_open or "case" not in request.GET:
+        return {}
+    try:
+        case = Case.objects.filter(pk=UUID(request.GET["case"])).first()
+    except ValueError:
+        return {}
+    if case is None:
+        return {}
+    return {"reference": case.reference, "sex": case.sex, "birth_date": case.birth_date}
+
+
+def _samples() -> list[tuple[Sex, list[Plate]]]:
+    """Some plates of each sex; none where the atlas has none."""
+    try:
+        plates = atlas()
+    except BoneageError:
+        return []
+    chosen = []
+    for sex in Sex:
+        if plates.for_sex(sex):
+            nearest = {plate.key: plate for plate in (plates.nearest_by_age(sex, 12 * y) for y in SAMPLE_YEARS)}
+            chosen.append((sex, list(nearest.values())))
+    return chosen
+
+
+@require_safe
+def about(request: HttpRequest) -> HttpResponse:
+    """What the service is, how far it is off, what it cannot do, what it keeps."""
+    limits = configuration()
+    manifest = _manifest(limits.bundle)
+    metrics = manifest.metrics if manifest else {}
+    said = {
+        "manifest": manifest,
+        "metrics": metrics,
+        "coverage": 100 * metrics.get("interval_coverage", 0),
+        "api_docs": _api_docs(),
+        "retention_days": limits.retention_days,
+    }
+    return render(request, "web/about.html", said)
+
+
+@cache
+def _manifest(bundle: str) -> Manifest | None:
+    """What the bundle says of itself; None if there is none. No net is loaded."""
+    try:
+        return Bundle.open(bundle).manifest
+    except BoneageError:
+        return None
+
+
+def _api_docs() -> str:
+    """Address of the API's description; empty if it is not served."""
+    try:
+        return reverse(f"{api.urls_namespace}:openapi-view")
+    except NoReverseMatch:
+        return ""

@@ -1,17 +1,105 @@
-"""To come."""
+"""The reference plates: all of them on a page, and each as a picture."""
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from dataclasses import dataclass
+from functools import cache
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext, ngettext
+from django.views.decorators.http import require_safe
+
+from boneage.atlas import Atlas, Plate
+from boneage.errors import AtlasError
+from boneage.sex import Sex
+from boneage.web import texts
+from boneage.web.access import for_role
+from boneage.web.models import Role, configuration
+
+_KEPT_SECONDS = 3600
+"""So long browsers keep a plate before they ask whether it is still the same."""
 
 
-def page(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+@cache
+def _opened(name: str) -> Atlas:
+    return Atlas.open(name)
 
 
-def plate(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+def reference_plates() -> Atlas:
+    """The installation's atlas, opened once.
+
+    Raises:
+        AtlasError: it is missing or cannot be used.
+    """
+    return _opened(configuration().atlas)
+
+
+def title_of(atlas: Atlas) -> str:
+    """What an atlas is called: a user's own as its index says, the shipped one in the reader's language."""
+    return atlas.title if atlas.is_own else gettext("Open atlas: averages of registered hands")
+
+
+@dataclass(frozen=True)
+class ShownPlate:
+    """A plate as pages show it.
+
+    Attributes:
+        key: of the plate.
+        url: of its picture.
+        age: in words.
+        source: over how many radiographs it is averaged, in words; empty if it is no average.
+        file_name: for a download.
+    """
+
+    key: str
+    url: str
+    age: str
+    source: str
+    file_name: str
+
+
+def shown(plate: Plate) -> ShownPlate:
+    """A plate with its texts in the reader's language."""
+    source = ""
+    if plate.count:
+        source = ngettext("average of %(count)d radiograph", "average of %(count)d radiographs", plate.count)
+        source %= {"count": plate.count}
+    url = reverse("plate", args=[plate.key])
+    return ShownPlate(plate.key, url, texts.age(plate.age_months), source, f"plate-{plate.key}")
+
+
+@require_safe
+@for_role(Role.READER, in_open=True)
+def page(request: HttpRequest) -> HttpResponse:
+    """All plates, girls and boys."""
+    try:
+        atlas = reference_plates()
+    except AtlasError as error:
+        return render(request, "web/atlas.html", {"error": error}, status=503)
+    titles = {Sex.FEMALE: gettext("Girls"), Sex.MALE: gettext("Boys")}
+    sexes = [
+        {"sex": sex, "title": title, "plates": [shown(plate) for plate in atlas.for_sex(sex)]}
+        for sex, title in titles.items()
+    ]
+    there = [one for one in sexes if one["plates"]]
+    return render(request, "web/atlas.html", {"atlas": atlas, "title": title_of(atlas), "sexes": there})
+
+
+@require_safe
+@for_role(Role.READER, in_open=True)
+def plate(request: HttpRequest, key: str) -> HttpResponse:
+    """One plate's picture."""
+    try:
+        atlas = reference_plates()
+        data, media_type = atlas.picture_bytes(atlas.plate(key))
+    except AtlasError as error:
+        raise Http404 from error
+    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    unchanged = request.headers.get("If-None-Match") == tag
+    response = HttpResponse(status=304) if unchanged else HttpResponse(data, content_type=media_type)
+    response.headers["ETag"] = tag
+    response.headers["Cache-Control"] = f"private, max-age={_KEPT_SECONDS}"
+    return response

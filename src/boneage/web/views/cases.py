@@ -1,27 +1,325 @@
-"""To come."""
+"""The worklist of the mode ``clinic``, and each child's films over the years."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseBase,
+    QueryDict,
+    StreamingHttpResponse,
+)
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_http_methods
+
+from boneage.sex import Sex
+from boneage.web import texts
+from boneage.web.access import for_role, member_of
+from boneage.web.audit import Action, record
+from boneage.web.children import belongings, change_birth_date, delete_case
+from boneage.web.growth import GrowthPoint, gain, growth_plot
+from boneage.web.models import Assessment, Case, Role, Verdict
+from boneage.web.spreadsheet import csv_lines
+from boneage.web.worklist import (
+    FIRST_DATE,
+    ROWS_A_PAGE,
+    Asked,
+    FilterForm,
+    Row,
+    Worklist,
+    detailed,
+    next_sort,
+)
+
+_COLUMNS = {
+    "reference": _("Reference"),
+    "sex": _("Sex"),
+    "age": _("Age"),
+    "bone": _("Bone age"),
+    "difference": _("Difference, months"),
+    "status": _("Status"),
+    "date": _("Submitted"),
+    "who": _("By"),
+}
+
+EXPORTED = (
+    "assessment",
+    "case",
+    "reference",
+    "sex",
+    "birth_date",
+    "study_date",
+    "chronological_age_months",
+    "bone_age_months",
+    "bone_age_is",
+    "estimated_age_months",
+    "difference_months",
+    "status",
+    "doubts",
+    "submitted_at",
+    "submitted_by",
+    "decided_by",
+    "film_name",
+    "note",
+    "films",
+    "older_to_decide",
+)
+"""Columns of the exported worklist."""
 
 
-def worklist(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+@require_http_methods(["GET", "HEAD", "POST"])
+@for_role(Role.READER, in_open=False)
+def worklist(request: HttpRequest) -> HttpResponse:
+    """The table. Filters come by POST, for a search may name a patient; an address may hold all but the search.
+
+    htmx gets the table alone, and with ``watch`` (ids of rows, apart by spaces) those of them that are final by now.
+    """
+    if "watch" in request.POST:
+        return _watched(request)
+    user = member_of(request)
+    asked, form = _asked(request)
+    found = Worklist(asked, user)
+    pages = max(1, -(-found.count // ROWS_A_PAGE))
+    number = min(pages, max(1, _whole(_said(request).get("page", ""))))
+    rows = found.page(number)
+    context = {
+        "form": form,
+        "asked": asked,
+        "columns": _columns(asked),
+        "rows": rows,
+        "waiting": [row for row in rows if row.is_waiting],
+        "number": number,
+        "pages": pages,
+        "first": (number - 1) * ROWS_A_PAGE + 1,
+        "count": found.count,
+        "choices": [(value, label, found.counts[value or "all"]) for value, label in form.fields["status"].choices],  # type: ignore[attr-defined]  # a ChoiceField
+        "empty_children": list(found.empty_children()) if asked.is_plain and number == pages else [],
+    }
+    record(user, Action.VIEW, what="worklist", rows=len(rows), searched=bool(asked.search))
+    if not _wants_part(request):
+        return render(request, "web/cases.html", context)
+    response = render(request, "web/_cases_part.html", context)
+    query = asked.query()
+    response.headers["HX-Replace-Url"] = reverse("cases") + (f"?{query}" if query else "")
+    return response
 
 
-def export(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+def _watched(request: HttpRequest) -> HttpResponse:
+    """Rows that were waiting and are final now, and again the element that asks for the rest."""
+    try:
+        keys = [UUID(text) for text in request.POST["watch"].split()][:ROWS_A_PAGE]
+    except ValueError:
+        return HttpResponseBadRequest(gettext("These are no rows of the worklist."))
+    rows = detailed(keys)
+    waiting = [row for row in rows if row.is_waiting]
+    final = [row for row in rows if not row.is_waiting]
+    return render(request, "web/_cases_watch.html", {"waiting": waiting, "final": final, "swapped": True})
 
 
-def case(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+@require_http_methods(["GET", "HEAD", "POST"])
+@for_role(Role.REVIEWER, in_open=False)
+def export(request: HttpRequest) -> StreamingHttpResponse:
+    """The worklist as CSV, filtered and sorted as it is shown; sent while it is read."""
+    user = member_of(request)
+    asked, _form = _asked(request)
+    found = Worklist(asked, user)
+    filters = {name: value for name, value in asked.values().items() if name != "search"}
+    record(user, Action.EXPORT, what="worklist", rows=found.count, searched=bool(asked.search), filter=filters)
+    answer = StreamingHttpResponse(csv_lines(EXPORTED, _exported(found)), content_type="text/csv; charset=utf-8")
+    answer.headers["Content-Disposition"] = 'attachment; filename="bone-age-worklist.csv"'
+    return answer
 
 
-def delete(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+def _exported(found: Worklist) -> Iterator[list[object]]:
+    for row in found.all_rows():
+        film = row.film
+        yield [
+            film.pk,
+            film.case_id,
+            film.case.reference if film.case else None,
+            film.sex,
+            film.case.birth_date if film.case else film.birth_date,
+            film.study_date,
+            _tenths(film.chronological_age_months),
+            _tenths(row.bone_months),
+            "" if row.bone_months is None else "decided" if film.decision else "estimated",
+            _tenths(film.age_months),
+            _tenths(row.difference_months),
+            row.status.value,
+            int(row.doubted),
+            film.submitted_at.isoformat(timespec="seconds"),
+            row.submitter,
+            row.decider,
+            film.film_name,
+            film.note,
+            row.films,
+            row.older_to_decide,
+        ]
+
+
+class _BirthDate(forms.Form):
+    birth_date = forms.DateField(
+        label=_("Birth date"), widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
+    )
+
+    def clean_birth_date(self) -> Any:
+        day = self.cleaned_data["birth_date"]
+        if not FIRST_DATE <= day <= timezone.localdate():
+            raise ValidationError(_("A birth date lies between 1900 and today."))
+        return day
+
+
+@dataclass(frozen=True)
+class _Film:
+    """A line of a child's list: the row, the interval of its estimate, the point on the plot, or why there is none."""
+
+    row: Row
+    interval: tuple[float, float] | None
+    point: GrowthPoint | None
+
+    @property
+    def not_drawn(self) -> str:
+        if self.point is not None or self.row.bone_months is None:
+            return ""
+        if self.row.film.chronological_age_months is None:
+            return gettext("Not on the plot: the age is not known.")
+        return gettext("Not on the plot: not within 0 to 19 years.")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@for_role(Role.READER, in_open=False)
+def case(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """A child's films and the plot of bone age against age. Reviewers correct the birth date by POST."""
+    user = member_of(request)
+    child = get_object_or_404(Case, pk=pk)
+    form = _BirthDate(request.POST if request.method == "POST" else None, initial={"birth_date": child.birth_date})
+    if request.method == "POST":
+        if not user.may(Role.REVIEWER):
+            raise PermissionDenied
+        if form.is_valid():
+            try:
+                change_birth_date(child, form.cleaned_data["birth_date"], user)
+            except ValidationError as error:
+                form.add_error("birth_date", error)
+            else:
+                messages.success(request, gettext("The birth date is changed."))
+                return redirect("case", pk=child.pk)
+    films = _films(child)
+    points = [film.point for film in films if film.point is not None]
+    record(user, Action.VIEW, child)
+    context = {
+        "case": child,
+        "films": films,
+        "plot": growth_plot(points, Sex(child.sex)) if points else "",
+        "gain": gain(points),
+        "form": form,
+    }
+    return render(request, "web/case.html", context, status=422 if form.errors else 200)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@for_role(Role.REVIEWER, in_open=False)
+def delete(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """Ask whether to delete a child with everything, and by POST do it."""
+    child = get_object_or_404(Case, pk=pk)
+    if request.method == "POST":
+        delete_case(child, member_of(request))
+        messages.success(request, gettext("The case and everything that belonged to it are deleted."))
+        return redirect("cases")
+    return render(request, "web/case_delete.html", {"case": child, "counts": belongings(child)})
+
+
+def _films(child: Case) -> list[_Film]:
+    """A child's, by age and, where that is not known, by the time of submission."""
+    intervals = dict(Assessment.objects.filter(case=child).values_list("pk", "result__interval_months"))
+    rows = detailed(list(intervals))
+    rows.sort(key=lambda row: row.film.submitted_at)
+    rows.sort(key=lambda row: row.film.chronological_age_months or float("inf"))
+    films = []
+    for row in rows:
+        bounds = intervals[row.film.pk]
+        interval = (float(bounds[0]), float(bounds[1])) if bounds else None
+        films.append(_Film(row, interval, _point(row, interval)))
+    return films
+
+
+def _point(row: Row, interval: tuple[float, float] | None) -> GrowthPoint | None:
+    bone, age = row.bone_months, row.film.chronological_age_months
+    if bone is None or age is None or not GrowthPoint.fits(bone, age):
+        return None
+    estimate = bone if row.film.age_months is None else row.film.age_months
+    verdict = Verdict(row.film.decision) if row.film.decision else None
+    return GrowthPoint(age, bone, estimate, interval, verdict, _point_title(row, interval))
+
+
+def _point_title(row: Row, interval: tuple[float, float] | None) -> str:
+    """A film in words."""
+    said = {
+        "age": texts.age(row.film.chronological_age_months),
+        "bone": texts.age(row.bone_months),
+        "status": row.status.label,
+        "interval": texts.ages_between(interval),
+        "estimate": texts.age(row.film.age_months),
+    }
+    if row.film.decision == Verdict.CORRECTED:
+        return gettext("Age %(age)s: bone age %(bone)s (%(status)s; the estimate was %(estimate)s).") % said
+    if interval is None:
+        return gettext("Age %(age)s: bone age %(bone)s (%(status)s).") % said
+    return gettext("Age %(age)s: bone age %(bone)s (%(status)s), interval %(interval)s.") % said
+
+
+def _asked(request: HttpRequest) -> tuple[Asked, FilterForm]:
+    said = _said(request)
+    form = FilterForm(said)
+    asked = Asked.of(form, said.get("by") or said.get("sort", ""))
+    return asked, form
+
+
+def _said(request: HttpRequest) -> QueryDict:
+    """The filter's fields. A search in an address is not read, so that nobody puts it there."""
+    if request.method == "POST":
+        return request.POST
+    said = request.GET.copy()
+    said.pop("search", None)
+    return said
+
+
+def _columns(asked: Asked) -> list[dict[str, Any]]:
+    """Heads of the table: where a click leads, and how it is sorted now."""
+    now = asked.sort.removeprefix("-")
+    falling = asked.sort.startswith("-")
+    return [
+        {
+            "name": name,
+            "title": title,
+            "by": next_sort(name, asked.sort),
+            "sorted": ("descending" if falling else "ascending") if name == now else "",
+        }
+        for name, title in _COLUMNS.items()
+    ]
+
+
+def _wants_part(request: HttpRequest) -> bool:
+    htmx = getattr(request, "htmx", None)
+    return bool(htmx) and not htmx.history_restore_request  # type: ignore[union-attr]  # set by its middleware
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 1
+
+
+def _tenths(months: float | None) -> float | None:
+    return None if months is None else round(months, 1)

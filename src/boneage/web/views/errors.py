@@ -1,32 +1,92 @@
-"""To come."""
+"""Pages, or JSON for programs, for what goes wrong outside a view."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as marked
+
+import boneage
+
+log = logging.getLogger(__name__)
+
+_TEXTS: dict[str, tuple[int, str, str]] = {
+    "bad_request": (
+        400,
+        marked("This request cannot be answered"),
+        marked("Something in it was not as it should be. Go back, load the page again and repeat it."),
+    ),
+    "forbidden": (
+        403,
+        marked("You may not do this"),
+        marked("Your account has another role. An administrator can change it."),
+    ),
+    "csrf_failed": (
+        403,
+        marked("The page was open for too long"),
+        marked("Or this browser keeps no cookies. Go back, load the page again and repeat what you did."),
+    ),
+    "not_found": (
+        404,
+        marked("There is nothing here"),
+        marked("The address is wrong, or what was here has been deleted or has expired."),
+    ),
+    "server_error": (
+        500,
+        marked("Something went wrong here"),
+        marked("It is a fault of the program, not yours. Try again; if it happens again, tell the administrator."),
+    ),
+}
+"""By code: HTTP status, what happened, what to do about it."""
 
 
-def bad_request(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+def wants_json(request: HttpRequest) -> bool:
+    """Whether a program asks: below ``/api/``, or by an ``Accept`` that prefers JSON to a page."""
+    if request.path.startswith("/api/"):
+        return True
+    return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
 
 
-def forbidden(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """400: a malformed or suspicious request."""
+    return _answer(request, "bad_request")
 
 
-def not_found(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """403: not with this role."""
+    return _answer(request, "forbidden")
 
 
-def server_error(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """403: a form without the token of its page. Why exactly goes to the log only."""
+    log.info("cross-site check: %s", reason)
+    return _answer(request, "csrf_failed")
 
 
-def csrf_failure(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """404."""
+    return _answer(request, "not_found")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500: a fault of the program. It must be told even if the database is what failed."""
+    return _answer(request, "server_error")
+
+
+def _answer(request: HttpRequest, code: str) -> HttpResponse:
+    status, what, advice = _TEXTS[code]
+    said: dict[str, Any] = {"code": code, "what": gettext(what), "do": gettext(advice), "status": status}
+    if wants_json(request):
+        return JsonResponse({"code": code, "message": f"{said['what']}. {said['do']}"}, status=status)
+    try:
+        return render(request, "web/error.html", said, status=status)
+    except Exception:
+        # The page asks the database who is logged in. As nobody's page in a clinic it asks nothing.
+        nobody = {"clinic": True, "member": None, "version": boneage.__version__, "languages": settings.LANGUAGES}
+        return HttpResponse(render_to_string("web/error.html", {**nobody, **said}), status=status)

@@ -1,32 +1,104 @@
-"""To come."""
+"""The printable report, and what may be taken away: PDF, JSON, CSV, and a copy of the picture for sharing."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Callable
+from functools import wraps
+from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from django.utils.translation import gettext
+from django.views.decorators.http import require_safe
 
+from boneage.web import audit, exports, report_pdf
+from boneage.web import shared_copy as sharing
+from boneage.web.access import assessment_or_404, for_role, user_of
+from boneage.web.models import Assessment, PictureKind, Role, State
+from boneage.web.report_content import report_of, stored_picture
+from boneage.web.spreadsheet import csv_lines
 
-def page(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
-
-
-def pdf(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
-
-
-def json_file(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
-
-
-def csv_file(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+View = Callable[[HttpRequest, Assessment], HttpResponse]
 
 
-def shared_copy(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+class NothingToExportError(Exception):
+    """What was asked for cannot be made of this assessment; the text says why, in the reader's language."""
+
+
+def _export(form: str) -> Callable[[View], Callable[[HttpRequest, UUID], HttpResponseBase]]:
+    """A view that hands something out of a finished assessment: who may, and that it was.
+
+    Args:
+        form: what it is, for the audit log.
+    """
+
+    def guard(view: View) -> Callable[[HttpRequest, UUID], HttpResponseBase]:
+        @require_safe
+        @for_role(Role.READER, in_open=True)
+        @wraps(view)
+        def guarded(request: HttpRequest, /, pk: UUID) -> HttpResponse:
+            assessment = assessment_or_404(pk)
+            try:
+                if assessment.state != State.DONE:
+                    raise NothingToExportError(gettext("There is no bone age to report on this film."))
+                response = view(request, assessment)
+            except NothingToExportError as error:
+                said = {"assessment": assessment, "reason": str(error)}
+                return render(request, "web/report_unavailable.html", said, status=409)
+            audit.record(user_of(request), audit.Action.EXPORT, assessment, form=form)
+            return response
+
+        return guarded
+
+    return guard
+
+
+@_export("page")
+def page(request: HttpRequest, assessment: Assessment) -> HttpResponse:
+    """The report to be printed."""
+    return render(request, "web/report.html", {"assessment": assessment, "report": report_of(assessment)})
+
+
+@_export("pdf")
+def pdf(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
+    """The same as a PDF."""
+    return _download(report_pdf.pdf_bytes(assessment), "application/pdf", assessment, ".pdf")
+
+
+@_export("json")
+def json_file(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
+    """The result by its schema, and the decision."""
+    text = json.dumps(exports.json_value(assessment), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+    return _download(text.encode(), "application/json", assessment, ".json")
+
+
+@_export("csv")
+def csv_file(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
+    """The same as a table of one row."""
+    text = "".join(csv_lines(exports.COLUMNS, [exports.csv_row(assessment)]))
+    return _download(text.encode(), "text/csv; charset=utf-8", assessment, ".csv")
+
+
+@_export("copy")
+def shared_copy(request: HttpRequest, assessment: Assessment) -> HttpResponse:
+    """The radiograph with everything outside the hand blanked; with ``?heat=1`` under its heat map."""
+    result = assessment.result or {}
+    film = stored_picture(assessment, PictureKind.RADIOGRAPH)
+    outline, hand = result.get("web", {}).get("outline_xy"), result.get("hand")
+    if film is None or not outline or not hand:
+        raise NothingToExportError(
+            gettext("The hand's outline on this film is not known, so that names beside the hand cannot be blanked.")
+        )
+    film_shape = (result["film"]["height_pixels"], result["film"]["width_pixels"])
+    place = sharing.hand_place((film.shape[0], film.shape[1]), film_shape, outline, hand["length_pixels"])
+    heat = stored_picture(assessment, PictureKind.HEAT) if request.GET.get("heat") == "1" else None
+    png = sharing.blanked(film, place, None if heat is None else sharing.heat_of(heat))
+    return _download(png, "image/png", assessment, "-hand.png")
+
+
+def _download(data: bytes, media_type: str, assessment: Assessment, ending: str) -> HttpResponse:
+    """A file whose name tells nothing of the patient."""
+    response = HttpResponse(data, content_type=media_type)
+    response.headers["Content-Disposition"] = f'attachment; filename="bone-age-{str(assessment.pk)[:8]}{ending}"'
+    return response

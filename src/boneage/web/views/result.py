@@ -1,37 +1,243 @@
-"""To come."""
+"""One assessment: waiting, refused, failed or done, with its pictures and what physicians say to it."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext
+from django.views.decorators.http import require_POST, require_safe
+
+from boneage.errors import AtlasError
+from boneage.estimate import OLDEST_MONTHS
+from boneage.sex import Sex
+from boneage.web import decisions, jobs, texts
+from boneage.web.access import assessment_or_404, for_role, user_of
+from boneage.web.audit import Action, record
+from boneage.web.figures import age_curve, age_plot, heat_scales
+from boneage.web.film_facts import film_facts
+from boneage.web.models import Assessment, Picture, PictureKind, Role, State, Verdict
+from boneage.web.views.atlas import ShownPlate, reference_plates, shown, title_of
+
+_EAGER = timedelta(seconds=5)
+"""So long after a film was submitted its page asks often: most answers come within a second."""
+
+_GONE = 286
+"""htmx takes the answer and stops asking."""
+
+_PHANTOM = "phantom"
 
 
-def page(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+@require_safe
+@for_role(Role.READER, in_open=True)
+def page(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """The whole page, whatever the state."""
+    assessment = assessment_or_404(pk)
+    if assessment.is_final:
+        record(user_of(request), Action.VIEW, assessment)
+    return render(request, "web/result.html", _context(request, assessment))
 
 
-def state(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+@require_safe
+@for_role(Role.READER, in_open=True)
+def state(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """What the page polls: the part that changes, or 204 while that is what it shows already (``?seen=``)."""
+    try:
+        assessment = assessment_or_404(pk)
+    except Http404:
+        if not getattr(request, "htmx", False):
+            raise
+        return render(request, "web/result_gone.html", status=_GONE)
+    if not getattr(request, "htmx", False):
+        return redirect("result", pk=pk)
+    if assessment.is_final:
+        record(user_of(request), Action.VIEW, assessment)
+        return render(request, "web/result_body.html", {**_context(request, assessment), "swapped": True})
+    progress = _progress(assessment)
+    if request.GET.get("seen") == progress["seen"]:
+        return HttpResponse(status=204)
+    return render(request, "web/result_body.html", {"assessment": assessment, **progress, "swapped": True})
 
 
-def radiograph(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+@require_safe
+@for_role(Role.READER, in_open=True)
+def radiograph(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """The film for the viewer: 8 bit, bone bright."""
+    return _picture(request, pk, PictureKind.RADIOGRAPH)
 
 
-def heat(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+@require_safe
+@for_role(Role.READER, in_open=True)
+def heat(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """The heat map for the viewer: 0..255."""
+    return _picture(request, pk, PictureKind.HEAT)
 
 
-def decide(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+@require_POST
+@for_role(Role.READER, in_open=True)
+def decide(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """Accept (``verdict=accepted``), or correct (``verdict=corrected``, ``years``, ``months``, ``reason``)."""
+    assessment = assessment_or_404(pk)
+    form: decisions.CorrectionForm | None = None
+    if request.POST.get("verdict") == Verdict.ACCEPTED:
+        said = decisions.Said(Verdict.ACCEPTED)
+    else:
+        form = decisions.CorrectionForm(request.POST)
+        if not form.is_valid():
+            return _decision_again(request, assessment, form)
+        said = form.said()
+    try:
+        decisions.decide(assessment, said, user_of(request))
+    except decisions.DecisionError:
+        return HttpResponse(gettext("There is no estimate here that could be decided on."), status=409)
+    if getattr(request, "htmx", False):
+        return render(request, "web/result_decision.html", {**_decision_context(request, assessment), "swapped": True})
+    return redirect(f"{request.path.removesuffix('decide')}#decision")
 
 
-def delete(_request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-    """To come."""
-    return HttpResponse("to come", status=501)
+@require_POST
+@for_role(Role.READER, in_open=True)
+def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Delete everything about one film now: in the mode ``clinic`` a reviewer's right."""
+    assessment = assessment_or_404(pk)
+    case = assessment.case
+    decisions.delete_assessment(assessment, user_of(request))
+    messages.success(request, gettext("The film and all that was said of it are deleted."))
+    return redirect("case", pk=case.pk) if case is not None else redirect("home")
+
+
+def _context(request: HttpRequest, assessment: Assessment) -> dict[str, Any]:
+    """What the templates need in this state."""
+    if not assessment.is_final:
+        return {"assessment": assessment, **_progress(assessment)}
+    deletion = {"may_delete": decisions.may_delete(user_of(request))}
+    if assessment.state != State.DONE:
+        return {"assessment": assessment, **deletion}
+    return {**_answer_context(assessment), **_decision_context(request, assessment), **deletion}
+
+
+def _progress(assessment: Assessment) -> dict[str, Any]:
+    """How many films are before this one, and how soon to ask again."""
+    ahead = max(0, jobs.position(assessment) - 1)
+    interval = 250 if timezone.now() - assessment.submitted_at < _EAGER else 1000
+    return {"ahead": ahead, "interval": interval, "seen": f"{assessment.state}-{ahead}-{interval}"}
+
+
+def _answer_context(assessment: Assessment) -> dict[str, Any]:
+    result: dict[str, Any] = assessment.result or {}
+    is_meaningless = bool(result["web"]["is_meaningless"])
+    curve = None if is_meaningless else age_curve(result, assessment.chronological_age_months)
+    codes = [flag["code"] for flag in result["web"]["flags"]]
+    return {
+        "assessment": assessment,
+        "result": result,
+        "is_meaningless": is_meaningless,
+        "is_phantom": _PHANTOM in codes,
+        "flags": result["web"]["flags"],
+        "held_percent": None if result["interval_coverage"] is None else 100 * result["interval_coverage"],
+        "difference_months": _difference(assessment),
+        "regions": [] if is_meaningless else list(result["region_ages_months"].items()),
+        "curve": curve,
+        "plot": None if curve is None else age_plot(curve),
+        "facts": film_facts(assessment),
+        "viewer": _viewer(result),
+        "plates": _plates(assessment),
+    }
+
+
+def _difference(assessment: Assessment) -> float | None:
+    """Of the estimate from the chronological age, as `boneage.assessment.Assessment.difference_months` says."""
+    result = assessment.result or {}
+    chronological = assessment.chronological_age_months
+    if assessment.age_months is None or chronological is None or result["web"]["is_meaningless"]:
+        return None
+    return assessment.age_months - chronological if chronological <= OLDEST_MONTHS else None
+
+
+def _viewer(result: dict[str, Any]) -> dict[str, Any]:
+    """What is drawn upon the film, in its own pixels, with the names in the reader's language."""
+    names = {
+        "middle_tip": gettext("tip of the middle finger"),
+        "thumb_tip": gettext("tip of the thumb"),
+        "capitate": gettext("capitate"),
+    }
+    points = (result["hand"] or {}).get("points", {})
+    return {
+        "width": result["film"]["width_pixels"],
+        "height": result["film"]["height_pixels"],
+        "scales": heat_scales(),
+        "outline": result["web"]["outline_xy"],
+        "points": [{"name": names.get(name, name), "xy": xy} for name, xy in points.items()],
+        "boxes": [{"name": texts.region(name), "xy": xy} for name, xy in result["web"]["boxes_xy"].items()],
+    }
+
+
+def _plates(assessment: Assessment) -> dict[str, Any] | None:
+    """The plates of the child's sex, which is nearest by age, and which are the likest; None without an atlas."""
+    result: dict[str, Any] = assessment.result or {}
+    try:
+        atlas = reference_plates()
+        all_of_sex = atlas.for_sex(Sex(assessment.sex))
+        nearest = atlas.nearest_by_age(Sex(assessment.sex), float(result["age_months"]))
+    except AtlasError:
+        return None
+    said = result["web"]["plates"]
+    known = {plate.key for plate in all_of_sex}
+    likest = [one for one in said["by_likeness"] if one["key"] in known] if said["atlas"] == atlas.name else []
+    listed = [_plate(shown(plate), plate.age_months - float(result["age_months"])) for plate in all_of_sex]
+    return {
+        "title": title_of(atlas),
+        "first": shown(nearest),
+        "data": {"plates": listed, "by_age": nearest.key, "by_likeness": [one["key"] for one in likest]},
+        "has_likest": bool(likest),
+    }
+
+
+def _plate(plate: ShownPlate, older_months: float) -> dict[str, str]:
+    """A plate for the page's script."""
+    if round(older_months) == 0:
+        compared = gettext("same age as the estimate")
+    elif older_months > 0:
+        compared = gettext("%(age)s older than the estimate") % {"age": texts.age(older_months)}
+    else:
+        compared = gettext("%(age)s younger than the estimate") % {"age": texts.age(older_months)}
+    return {"key": plate.key, "url": plate.url, "age": plate.age, "source": plate.source, "compared": compared}
+
+
+def _decision_context(request: HttpRequest, assessment: Assessment) -> dict[str, Any]:
+    user = user_of(request)
+    return {
+        "assessment": assessment,
+        "form": decisions.CorrectionForm(),
+        "history": list(assessment.decisions.select_related("decided_by").order_by("-decided_at", "-pk")),
+        "may_decide": decisions.may_decide(assessment, user),
+        "can_be_accepted": decisions.can_be_accepted(assessment),
+    }
+
+
+def _decision_again(request: HttpRequest, assessment: Assessment, form: decisions.CorrectionForm) -> HttpResponse:
+    """The form with what is wrong in it."""
+    if assessment.state != State.DONE:
+        return HttpResponse(gettext("There is no estimate here that could be decided on."), status=409)
+    said = {**_decision_context(request, assessment), "form": form}
+    if getattr(request, "htmx", False):
+        return render(request, "web/result_decision.html", said, status=422)
+    return render(request, "web/result.html", {**_context(request, assessment), **said}, status=422)
+
+
+def _picture(request: HttpRequest, pk: UUID, kind: PictureKind) -> HttpResponse:
+    """A picture. Browsers keep it but ask each time, so that nobody sees it who may not, or not any more."""
+    found = Picture.objects.filter(assessment=assessment_or_404(pk), kind=kind).defer("data").first()
+    if found is None:
+        raise Http404
+    tag = f'"{found.pk}"'
+    unchanged = request.headers.get("If-None-Match") == tag
+    response = HttpResponse(status=304) if unchanged else HttpResponse(bytes(found.data), content_type=found.media_type)
+    response.headers["ETag"] = tag
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response

@@ -1,0 +1,284 @@
+"""Users at the service: each sends a film, follows it until its result is there, and sends the next.
+
+    python benchmarks/service_load.py --users 1 --seconds 60 --bundle residual    # time from upload to result
+    python benchmarks/service_load.py --users 20 --seconds 300 --out out/load     # errors, queue, times, plotted
+
+Users ask what a browser would: the page with the form, the form with the film (drawn, 2,000 x 1,500 pixels, or --film),
+the page of the result, what that page polls, as often as it does, and at last the radiograph and the heat map. What a
+browser keeps (style, scripts) they do not ask for; with Chromium the whole page is weighed once.
+
+Ends with 1 if anything was answered wrongly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import re
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service_process import Answered, Browser, Service, csrf_token, drawn_film, made_atlas, serving
+
+LONGEST_SECONDS = 120
+QUEUE_LOOK_SECONDS = 0.5
+PERCENTILES = (50, 90, 95, 99, 100)
+
+_POLL = re.compile(r'hx-get="([^"]+)" hx-trigger="every (\d+)ms"')
+
+
+@dataclass
+class Load:
+    """What happened; times in seconds since the beginning.
+
+    Attributes:
+        ends: when each result was there.
+        taken: from sending each film until it was in the queue.
+        result: from sending each film until its result was there.
+        shown: likewise until radiograph and heat map were there too.
+        errors: what went wrong, by how often.
+        queue: (time, films that wait or are being assessed).
+        seconds: how long it lasted.
+    """
+
+    ends: list[float] = field(default_factory=list)
+    taken: list[float] = field(default_factory=list)
+    result: list[float] = field(default_factory=list)
+    shown: list[float] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+    queue: list[tuple[float, int]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class WrongAnswerError(Exception):
+    """The service answered, and not as it should."""
+
+
+class User:
+    """One user with a browser."""
+
+    def __init__(self, service: Service, film: Callable[[], bytes]) -> None:
+        self._browser = Browser(service.host, service.port)
+        self._film = film
+        self._token = ""
+        self.last_result = ""
+
+    def open_page(self) -> None:
+        """The page with the form."""
+        self._token = csrf_token(_wanted(self._browser.get("/"), 200))
+
+    def send_and_follow(self) -> tuple[float, float, float]:
+        """One film's way: seconds until it was taken, until its result was there, and until that was shown."""
+        film = self._film()
+        begun = time.monotonic()
+        said = self._browser.post_film(
+            "/assessments/", film, {"sex": "F"}, {"Accept": "application/json", "X-CSRFToken": self._token}
+        )
+        self.last_result = str(_wanted(said, 201).json()["result"])
+        taken = time.monotonic() - begun
+        self._follow(begun)
+        result = time.monotonic() - begun
+        for name in ("radiograph.jpg", "heat.png"):
+            _wanted(self._browser.get(self.last_result + name), 200)
+        return taken, result, time.monotonic() - begun
+
+    def _follow(self, begun: float) -> None:
+        page = _wanted(self._browser.get(self.last_result), 200).text
+        while polled := _POLL.search(page):
+            if time.monotonic() - begun > LONGEST_SECONDS:
+                raise WrongAnswerError(f"no result after {LONGEST_SECONDS} s")
+            time.sleep(int(polled[2]) / 1000)
+            answered = self._browser.get(polled[1].replace("&amp;", "&"), {"HX-Request": "true"})
+            if answered.status != 204:
+                page = _wanted(answered, 200, 286).text
+        if "radiograph.jpg" not in page:
+            raise WrongAnswerError("the film was not assessed")
+
+
+def _wanted(answered: Answered, *statuses: int) -> Answered:
+    if answered.status not in statuses:
+        raise WrongAnswerError(f"status {answered.status}")
+    return answered
+
+
+def load(service: Service, users: int, seconds: float, film: Callable[[], bytes]) -> Load:
+    """Let so many users do as they do for so long; each ends with the film that it is at."""
+    found, begun, lock = Load(), time.monotonic(), threading.Lock()
+
+    def use() -> None:
+        user = User(service, film)
+        while time.monotonic() - begun < seconds:
+            try:
+                if not user.last_result:
+                    user.open_page()
+                times = user.send_and_follow()
+            except (WrongAnswerError, OSError, http.client.HTTPException, RuntimeError) as error:
+                with lock:
+                    found.errors[f"{type(error).__name__}: {error}"] += 1
+                time.sleep(1)
+                continue
+            with lock:
+                found.ends.append(time.monotonic() - begun)
+                for kept, one in zip((found.taken, found.result, found.shown), times, strict=True):
+                    kept.append(one)
+
+    threads = [threading.Thread(target=use) for _ in range(users)]
+    for thread in threads:
+        thread.start()
+        time.sleep(min(0.05, seconds / users))
+    monitor = Browser(service.host, service.port)
+    while any(thread.is_alive() for thread in threads):
+        waiting = monitor.get("/health").json().get("waiting")
+        found.queue.append((time.monotonic() - begun, int(str(waiting)) if waiting is not None else -1))
+        time.sleep(QUEUE_LOOK_SECONDS)
+    found.seconds = time.monotonic() - begun
+    return found
+
+
+def weigh(service: Service, path: str, chromium: str) -> dict[str, int]:
+    """Bytes of all that Chromium fetches for a page for the first time, by address."""
+    from playwright.sync_api import Response, sync_playwright  # noqa: PLC0415 - only with Chromium
+
+    weights: dict[str, int] = {}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        responses: list[Response] = []
+        page.on("response", lambda response: responses.append(response))  # noqa: PLW0108 - playwright marks it
+        page.goto(f"http://{service.host}:{service.port}{path}", wait_until="networkidle")
+        for response in responses:
+            sizes = response.request.sizes()
+            weights[urlsplit(response.url).path] = sizes["responseBodySize"] + sizes["responseHeadersSize"]
+        browser.close()
+    return weights
+
+
+def plot(found: Load, path: Path, title: str) -> None:
+    """Queue, times and throughput against time, as PNG."""
+    import matplotlib as mpl  # noqa: PLC0415 - an extra
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, (above, below) = plt.subplots(2, 1, figsize=(10, 6.5), sharex=True, layout="constrained")
+    times, depths = zip(*found.queue, strict=True)
+    above.plot(times, depths, lw=1, color="#1f6feb")
+    above.set(ylabel="films waiting or being assessed", title=title, ylim=(0, None))
+    below.plot(found.ends, found.result, ".", ms=3, color="#888888", label="each film")
+    middles, medians, highest = _windows(np.array(found.ends), np.array(found.result))
+    below.plot(middles, medians, color="#1f6feb", label="median of 10 s")
+    below.plot(middles, highest, color="#d1242f", label="95th percentile of 10 s")
+    below.set(xlabel="seconds", ylabel="upload to result, s", ylim=(0, None))
+    below.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False)
+    above.yaxis.get_major_locator().set_params(integer=True)
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _windows(ends: NDArray[np.float64], times: NDArray[np.float64]) -> tuple[list[float], list[float], list[float]]:
+    """Middle, median and 95th percentile of each 10 s that has films."""
+    rows = [(start + 5.0, times[(ends >= start) & (ends < start + 10)]) for start in np.arange(0, ends.max() + 1, 10)]
+    full = [(middle, inside) for middle, inside in rows if len(inside)]
+    return (
+        [middle for middle, _ in full],
+        [float(np.median(inside)) for _, inside in full],
+        [float(np.percentile(inside, 95)) for _, inside in full],
+    )
+
+
+def _print(found: Load, users: int) -> None:
+    films = len(found.result)
+    print(f"{users} users, {found.seconds:.0f} s: {films} films, {films / found.seconds:.2f} films a second, ", end="")
+    print(f"{sum(found.errors.values())} errors.")
+    for said, times in found.errors.most_common(10):
+        print(f"    {times} x {said}")
+    if not films:
+        return
+    print(f"Most films in the queue: {max(depth for _, depth in found.queue)}.\n")
+    print("| seconds from sending the film | " + " | ".join(f"{one}%" for one in PERCENTILES) + " |")
+    print("|---|" + "---:|" * len(PERCENTILES))
+    rows = {
+        "until it is in the queue": found.taken,
+        "until its result": found.result,
+        "until radiograph and heat map": found.shown,
+    }
+    for name, seconds in rows.items():
+        print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in np.percentile(seconds, PERCENTILES)) + " |")
+
+
+def _print_weights(weights: dict[str, int]) -> None:
+    without = {path: size for path, size in weights.items() if not path.endswith("radiograph.jpg")}
+    print(f"\nThe result's page without the film: {sum(without.values()) / 1000:.0f} kB in {len(without)} answers.\n")
+    print("| of it | kB |\n|---|---:|")
+    for path, size in sorted(without.items(), key=lambda item: -item[1]):
+        print(f"| {re.sub(r'[0-9a-f-]{36}', '…', path)} | {size / 1000:.1f} |")
+
+
+def _film(given: Path | None) -> Callable[[], bytes]:
+    if given is not None:
+        data = given.read_bytes()
+        return lambda: data
+    drawn = drawn_film(0, 2000, 1500)
+    return lambda: drawn
+
+
+def main() -> int:
+    """Measure, print, plot."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--users", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--bundle", default="default")
+    parser.add_argument("--atlas", default="", help="a drawn one if left out")
+    parser.add_argument("--database", default="", help="URL of an empty database; SQLite if left out")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--film", type=Path)
+    parser.add_argument("--port", type=int, default=8106)
+    parser.add_argument("--chromium", default=shutil.which("chromium") or "", help="to weigh the page with")
+    parser.add_argument("--out", type=Path, help="folder for the plot and the numbers")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        atlas = given.atlas or str(made_atlas(Path(folder) / "atlas"))
+        options = {"bundle": given.bundle, "atlas": atlas, "workers": str(given.workers), "store": f"{folder}/store"}
+        environment = {"BONEAGE_MODE": "open", "BONEAGE_OPEN_HOURLY": "0", "BONEAGE_DATABASE": given.database}
+        film = _film(given.film)
+        with serving(options, environment, given.port) as service:
+            first = User(service, film)
+            first.open_page()
+            first.send_and_follow()  # what is loaded once
+            found = load(service, given.users, given.seconds, film)
+            weights = weigh(service, first.last_result, given.chromium) if given.chromium else {}
+        faults = [line for line in service.log if " ERROR " in line or "Traceback" in line]
+    kind = "PostgreSQL" if given.database else "SQLite"
+    print(f"Bundle {given.bundle}, {given.workers} workers, {kind}, film of {len(film()) / 1e6:.1f} MB.\n")
+    _print(found, given.users)
+    if weights:
+        _print_weights(weights)
+    for line in faults[:20]:
+        print(f"log: {line}")
+    if given.out is not None and found.result:
+        given.out.mkdir(parents=True, exist_ok=True)
+        plot(
+            found,
+            given.out / "load.png",
+            f"{given.users} users, bundle {given.bundle}, {given.workers} workers, {kind}",
+        )
+        (given.out / "load.json").write_text(json.dumps(found.__dict__ | {"weights": weights}), encoding="utf-8")
+    return 1 if found.errors or faults or not found.result else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""The service as its benchmarks run it, ``boneage serve`` in a process of its own, and a browser that only asks."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.phantom import sample_png
+
+START_SECONDS = 120
+
+
+class Service:
+    """A running ``boneage serve``.
+
+    Attributes:
+        host, port: where it answers.
+        log: its standard error, line by line.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.host, self.port = "127.0.0.1", port
+        self.log: list[str] = []
+        self._process = process
+        self._answers = threading.Event()
+        for pipe, listen in ((process.stdout, self._hear), (process.stderr, self._keep)):
+            threading.Thread(target=listen, args=(pipe,), daemon=True).start()
+
+    def _hear(self, lines: Iterator[str]) -> None:
+        for line in lines:
+            if line.startswith("boneage is at "):
+                self._answers.set()
+
+    def _keep(self, lines: Iterator[str]) -> None:
+        self.log.extend(line.rstrip() for line in lines)
+
+    def wait(self) -> None:
+        """Until it answers.
+
+        Raises:
+            RuntimeError: it does not.
+        """
+        ends = time.monotonic() + START_SECONDS
+        while not self._answers.wait(0.1):
+            if self._process.poll() is not None or time.monotonic() > ends:
+                raise RuntimeError("The service did not start:\n" + "\n".join(self.log))
+
+    def worker_pids(self) -> list[int]:
+        """Processes of its workers that are there now."""
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+        rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
+        parent = str(self._process.pid)
+        return [int(pid) for pid, of, command in rows if of == parent and "boneage.web.worker_process" in command]
+
+    def stop(self) -> float:
+        """Stop it by SIGTERM. Returns how many seconds that took.
+
+        Raises:
+            RuntimeError: it did not end well.
+        """
+        begun = time.monotonic()
+        self._process.terminate()
+        status = self._process.wait(60)
+        if status != 0:
+            raise RuntimeError(f"The service ended with status {status}:\n" + "\n".join(self.log))
+        return time.monotonic() - begun
+
+
+@contextmanager
+def serving(options: Mapping[str, str], environment: Mapping[str, str], port: int) -> Iterator[Service]:
+    """A service while the context lasts, by ``boneage serve --port PORT --OPTION VALUE ...``."""
+    command = [sys.executable, "-m", "boneage", "serve", "--port", str(port)]
+    command += [word for name, value in options.items() for word in (f"--{name}", value)]
+    process = subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        service = Service(process, port)
+        service.wait()
+        yield service
+        service.stop()
+    finally:
+        if process.poll() is None:
+            process.kill()
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came back."""
+
+    status: int
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode("utf-8", "replace")
+
+    def json(self) -> dict[str, object]:
+        """The body as JSON."""
+        said: dict[str, object] = json.loads(self.body)
+        return said
+
+
+class Browser:
+    """One user's connection: keeps it open, keeps cookies, does nothing else of what browsers do."""
+
+    def __init__(self, host: str, port: int, timeout: float = 60.0) -> None:
+        self._connection = http.client.HTTPConnection(host, port, timeout=timeout)
+        self.cookies: dict[str, str] = {}
+
+    def ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answered:
+        """One request.
+
+        Raises:
+            OSError, http.client.HTTPException: no answer.
+        """
+        sent = dict(headers)
+        if self.cookies:
+            sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        try:
+            self._connection.request(method, path, body, sent)
+            response = self._connection.getresponse()
+            data = response.read()
+        except (OSError, http.client.HTTPException):
+            self._connection.close()  # opened again by the next request
+            raise
+        for cookie in response.headers.get_all("Set-Cookie") or []:
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self.cookies[name] = value
+        return Answered(response.status, data)
+
+    def get(self, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> Answered:
+        """A page or picture."""
+        return self.ask("GET", path, None, headers)
+
+    def post_film(self, path: str, film: bytes, fields: Mapping[str, str], headers: Mapping[str, str]) -> Answered:
+        """A form with a film."""
+        boundary = secrets.token_hex(16)
+        parts = [
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+            for name, value in fields.items()
+        ]
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="film"; filename="film.png"\r\n'
+        parts += [head.encode(), b"Content-Type: image/png\r\n\r\n", film, f"\r\n--{boundary}--\r\n".encode()]
+        form = f"multipart/form-data; boundary={boundary}"
+        return self.ask("POST", path, b"".join(parts), {"Content-Type": form, **headers})
+
+
+def csrf_token(page: Answered) -> str:
+    """Of the first form of a page."""
+    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
+    if found is None:
+        raise RuntimeError(f"The page has no form (status {page.status}).")
+    return found.group(1)
+
+
+@cache
+def _phantom(height: int, width: int) -> NDArray[np.uint8]:
+    whole = cv2.imdecode(np.frombuffer(sample_png(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert whole is not None
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def drawn_film(number: int, height: int = 1000, width: int = 750) -> bytes:
+    """A PNG of the drawn phantom with some grain of its own, so that no two films are the same bytes.
+
+    Args:
+        number: of the film; the same one gives the same bytes.
+        height: pixels.
+        width: pixels.
+    """
+    film = _phantom(height, width).copy()
+    film[:16] = np.random.default_rng(number).integers(0, 20, (16, width), dtype=np.uint8)
+    coded, data = cv2.imencode(".png", film)
+    assert coded
+    return data.tobytes()
+
+
+def made_atlas(folder: Path) -> Path:
+    """An atlas of drawn hands, for measurements that must not depend on the shipped one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = ["sex,age_months,file"]
+    for sex in "FM":
+        for age in range(24, 205, 12):
+            name = f"{sex}{age}.png"
+            (folder / name).write_bytes(drawn_film(age, 400, 300))
+            rows.append(f"{sex},{age},{name}")
+    (folder / "index.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Assess a film over the REST API: api_assess.sh FILM F|M
+# SERVICE is the service's address; TOKEN is needed where it asks for one (mode clinic).
+set -eu
+
+film=$1
+sex=$2
+api=${SERVICE:-http://127.0.0.1:8000}/api
+
+ask() {
+    curl --silent --show-error --fail-with-body ${TOKEN:+--header "Authorization: Bearer $TOKEN"} "$@"
+}
+
+give_up() {
+    printf '%s\n' "$1" >&2 # {"code": ..., "message": ...}
+    exit 1
+}
+
+# Submit, and wait up to 30 s for the answer. (Of JSON, `jq` takes better care than `sed` and `case`.)
+answer=$(ask --form "film=@$film" --form "sex=$sex" "$api/assessments?wait=30") || give_up "$answer"
+id=$(printf '%s' "$answer" | sed 's/^{"id":"\([^"]*\)".*/\1/')
+
+while :; do
+    case $answer in
+        *'"state":"done"'*) break ;;
+        *'"state":"queued"'* | *'"state":"running"'*) # many films wait: ask again
+            answer=$(ask "$api/assessments/$id?wait=30") || give_up "$answer" ;;
+        *) give_up "$answer" ;; # refused or failed; it says why
+    esac
+done
+
+printf '%s' "$answer" | sed 's/.*"age_text":"\([^"]*\)".*/Bone age: \1/'
+for file in result overlay.png report.pdf; do
+    ask "$api/assessments/$id/$file" --output "$file"
+done
+printf '\nresult (JSON), overlay.png and report.pdf are written.\n'

@@ -1,0 +1,166 @@
+"""``boneage serve``: the whole service by one command."""
+
+from __future__ import annotations
+
+import os
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from boneage.web.configuration import Configuration
+
+_PASSWORD = "BONEAGE_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
+
+
+@click.command(
+    epilog="""\
+\b
+Every setting is also an environment variable, and there are more of them: docs/serve.md. An option goes first.
+Behind a reverse proxy with https set BONEAGE_URL=https://... and BONEAGE_PROXY=1.
+
+SIGTERM and Ctrl-C let the films at hand be finished, and end it with 0; a second one ends it at once."""
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    envvar="BONEAGE_HOST",
+    show_envvar=True,
+    show_default=True,
+    help="Address to listen at.",
+)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=8000, envvar="BONEAGE_PORT", show_envvar=True, show_default=True
+)
+@click.option("--url", help="Where users reach it, if not at host and port.")
+@click.option(
+    "--mode", metavar="open|clinic", help="open: no accounts, nothing is kept. clinic: accounts and a worklist."
+)
+@click.option(
+    "--store",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of database and key; boneage-store unless given.",
+)
+@click.option("--database", metavar="URL", help="PostgreSQL; better as BONEAGE_DATABASE: it holds a password.")
+@click.option("--bundle", help="Name of a shipped bundle, or a folder.")
+@click.option("--atlas", help="Name of a shipped atlas, or a folder.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    envvar="BONEAGE_WORKERS",
+    show_envvar=True,
+    help="Processes that assess films; as many as cores unless given.",
+)
+@click.option(
+    "--create-administrator",
+    "administrator",
+    metavar="NAME",
+    help=f"Make this account first, with the password of {_PASSWORD}, or as asked for.",
+)
+def serve(
+    host: str,
+    port: int,
+    url: str | None,
+    mode: str | None,
+    store: Path | None,
+    database: str | None,
+    bundle: str | None,
+    atlas: str | None,
+    workers: int | None,
+    administrator: str | None,
+) -> None:
+    """Serve the page, the interface for programs, and the workers behind them, until it is stopped.
+
+    \b
+    Try it, and open http://127.0.0.1:8000:
+      boneage serve
+    """
+    import django
+
+    from boneage.web import preparation
+    from boneage.web.server import Service, cores
+
+    found = preparation.configure(
+        {
+            "url": url or os.environ.get("BONEAGE_URL") or _own_url(host, port),
+            "mode": mode,
+            "store": str(store) if store else None,
+            "database": database,
+            "bundle": bundle,
+            "atlas": atlas,
+        }
+    )
+    preparation.ensure_free(host, port)
+    preparation.ensure_models(found)
+    preparation.prepare_store(found)
+    django.setup()
+    preparation.migrate()
+    if administrator:
+        _make_administrator(administrator)
+    _warn(found, host)
+    count = workers or cores()
+
+    def started() -> None:
+        click.echo(
+            f"boneage is at {found.url} (mode {found.mode}, bundle {found.bundle}, {count} workers). Ctrl-C stops it."
+        )
+
+    Service(count, found.lease_seconds, (host, port)).run(started)
+
+
+def _own_url(host: str, port: int) -> str:
+    from boneage.web.server import reachable
+
+    name = reachable(host)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def _make_administrator(name: str) -> None:
+    from boneage.web.accounts_setup import create_administrator
+    from boneage.web.users import AccountError
+
+    password = os.environ.get(_PASSWORD) or click.prompt(
+        f"Password of {name}", hide_input=True, confirmation_prompt=True, err=True
+    )
+    try:
+        create_administrator(name, password)
+    except AccountError as error:
+        if error.code != "user_exists":
+            raise
+        click.echo(f"There is an account {name} already; it was not changed.", err=True)
+    else:
+        click.echo(f"{name} is an administrator.", err=True)
+
+
+def _warn(found: Configuration, host: str) -> None:
+    """Say what an operator may have overlooked."""
+    if not _is_loopback(host) and not found.is_https:
+        click.echo(
+            f"warning: {host} can be reached from other machines, and films and passwords travel in the clear. "
+            "Put a proxy with https before it and set BONEAGE_URL=https://... (docs/serve.md).",
+            err=True,
+        )
+    if not _is_loopback(host) and found.all_hosts == _OWN_NAMES:
+        click.echo(
+            "warning: Only this machine is answered: BONEAGE_URL or BONEAGE_HOSTS must name the service.", err=True
+        )
+    if not found.is_open and not _has_users():
+        click.echo("warning: There are no accounts: --create-administrator NAME makes the first.", err=True)
+
+
+_OWN_NAMES = ["127.0.0.1", "localhost", "[::1]"]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _has_users() -> bool:
+    from boneage.web.models import User
+
+    return User.objects.exists()

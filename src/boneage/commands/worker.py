@@ -1,0 +1,48 @@
+"""``boneage worker``: workers alone, for more machines on one database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    epilog="""\
+\b
+Settings are those of 'boneage serve', by environment variables (docs/serve.md); BONEAGE_DATABASE must be the same, and
+so must bundle and atlas. SIGTERM and Ctrl-C finish the films at hand and end it with 0."""
+)
+@click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Folder of the database (SQLite).")
+@click.option("--database", metavar="URL", help="Better as BONEAGE_DATABASE: it holds a password.")
+@click.option("--bundle", help="Name of a shipped bundle, or a folder.")
+@click.option("--atlas", help="Name of a shipped atlas, or a folder.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    envvar="BONEAGE_WORKERS",
+    show_envvar=True,
+    help="Processes that assess films; as many as cores unless given.",
+)
+def worker(
+    store: Path | None, database: str | None, bundle: str | None, atlas: str | None, workers: int | None
+) -> None:
+    """Assess films of a service that runs elsewhere, until it is stopped.
+
+    It needs the service's database (BONEAGE_DATABASE) and nothing else of it.
+    """
+    import django
+
+    from boneage.web import preparation
+    from boneage.web.server import Service, cores
+
+    found = preparation.configure(
+        {"store": str(store) if store else None, "database": database, "bundle": bundle, "atlas": atlas}
+    )
+    preparation.ensure_models(found)
+    django.setup()
+    preparation.ensure_migrated()
+    count = workers or cores()
+    Service(count, found.lease_seconds).run(
+        lambda: click.echo(f"{count} workers of the bundle {found.bundle} wait for films.")
+    )

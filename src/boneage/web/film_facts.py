@@ -1,0 +1,95 @@
+"""What a result says of its film, as lines for a person."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from django.template.defaultfilters import filesizeformat
+from django.utils.formats import number_format
+from django.utils.translation import gettext
+
+from boneage.web import texts
+from boneage.web.models import Assessment
+
+Line = tuple[str, str]
+
+
+def film_facts(assessment: Assessment) -> list[Line]:
+    """(term, value) in the reader's language; what is not known is left out.
+
+    Args:
+        assessment: one that is done.
+    """
+    result: dict[str, Any] = assessment.result or {}
+    facts: dict[str, Any] = result.get("facts", {})
+    lines = [
+        (gettext("File"), assessment.film_name),
+        (gettext("Film"), _size(result["film"], facts.get("format"))),
+        (gettext("Size of the file"), filesizeformat(assessment.film_bytes)),
+        (gettext("Bits a pixel"), facts.get("bits_stored")),
+        (gettext("Pixel spacing"), _spacing(facts.get("spacing_mm"))),
+        (gettext("Study date"), _study_date(assessment, facts)),
+        (gettext("Side in the file"), _side(facts.get("side"))),
+        (gettext("Sex in the file"), _sex(facts.get("sex"))),
+        (gettext("Body part in the file"), facts.get("body_part")),
+        (gettext("Modality"), facts.get("modality")),
+        (gettext("Hand on the film"), _hand(result.get("hand"))),
+        (gettext("Read by"), gettext("%(name)s, version %(version)s") % result["bundle"]),
+        (gettext("Time taken"), _seconds(result.get("timings_ms", {}).get("total"))),
+    ]
+    return [(term, str(value)) for term, value in lines if value]
+
+
+def _size(film: dict[str, Any], file_format: str | None) -> str:
+    size = gettext("%(width)s × %(height)s pixels") % {
+        "width": number_format(film["width_pixels"], force_grouping=True),
+        "height": number_format(film["height_pixels"], force_grouping=True),
+    }
+    return f"{size}, {file_format.upper()}" if file_format else size
+
+
+def _spacing(spacing_mm: list[float] | None) -> str:
+    if not spacing_mm:
+        return ""
+    return gettext("%(rows)s × %(columns)s mm") % {
+        "rows": texts.number(spacing_mm[0], 3),
+        "columns": texts.number(spacing_mm[1], 3),
+    }
+
+
+def _study_date(assessment: Assessment, facts: dict[str, Any]) -> str:
+    said = facts.get("study_date")
+    found = assessment.study_date or (date.fromisoformat(said) if said else None)
+    return texts.day(found) if found else ""
+
+
+def _side(side: str | None) -> str:
+    return {"L": gettext("left"), "R": gettext("right")}.get(side or "", "")
+
+
+def _sex(sex: str | None) -> str:
+    return {"F": gettext("female"), "M": gettext("male")}.get(sex or "", "")
+
+
+def _hand(hand: dict[str, Any] | None) -> str:
+    """How the hand lies on its film."""
+    if hand is None:
+        return ""
+    degrees = round(hand["rotation_degrees"])
+    if degrees > 0:
+        turned = gettext("turned by %(degrees)d° clockwise") % {"degrees": degrees}
+    elif degrees < 0:
+        turned = gettext("turned by %(degrees)d° anticlockwise") % {"degrees": -degrees}
+    else:
+        turned = gettext("upright")
+    notes = [turned]
+    notes += [gettext("mirrored")] if hand["mirrored"] else []
+    notes += [gettext("bone dark")] if hand["inverted"] else []
+    return gettext(", ").join(notes)
+
+
+def _seconds(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return ""
+    return gettext("%(seconds)s s") % {"seconds": texts.number(milliseconds / 1000, 2)}

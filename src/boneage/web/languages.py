@@ -1,0 +1,28 @@
+"""Which languages the service speaks: English, in which the source is written, and each that has a catalogue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf.locale import LANG_INFO
+from django.utils.translation import to_language
+
+LOCALE = Path(__file__).parent / "locale"
+
+SOURCE_LANGUAGE = "en"
+
+
+def languages(locale: Path = LOCALE) -> list[tuple[str, str]]:
+    """Code and own name of each language, English first, then by code: what Django's ``LANGUAGES`` asks for.
+
+    Args:
+        locale: folder of the catalogues: ``<language>/LC_MESSAGES/django.po``.
+    """
+    codes = sorted(to_language(path.parent.parent.name) for path in locale.glob("*/LC_MESSAGES/django.po"))
+    return [(code, _own_name(code)) for code in [SOURCE_LANGUAGE, *codes]]
+
+
+def _own_name(code: str) -> str:
+    """A language's name in itself, as in a list; its code if Django does not know it."""
+    name = str(LANG_INFO.get(code, {}).get("name_local", code))
+    return name[:1].upper() + name[1:]

@@ -1,0 +1,23 @@
+"""How a process of the service learns that the one that started it is gone, however that ended."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+_STANDARD_INPUT = 0
+
+
+def when_parent_is_gone(then: Callable[[], None]) -> None:
+    """Call a function, in a thread of its own, as soon as standard input ends.
+
+    The supervisor holds the other end and writes nothing: the system closes it when the supervisor dies.
+    """
+
+    def wait() -> None:
+        while os.read(_STANDARD_INPUT, 1024):  # not sys.stdin, whose lock the interpreter wants when it ends
+            pass
+        then()
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()

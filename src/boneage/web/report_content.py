@@ -1,0 +1,296 @@
+"""What the printable report says, in the active language: once, for the page and for the PDF."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import cv2
+import numpy as np
+from django.utils import timezone
+from django.utils.translation import gettext, ngettext
+from numpy.typing import NDArray
+
+from boneage.assessment import FlagCode
+from boneage.errors import AtlasError
+from boneage.explain import encode_picture, overlay
+from boneage.sex import Sex
+from boneage.web import texts, work
+from boneage.web.exports import estimated_difference, is_meaningless, last_decision
+from boneage.web.film_facts import film_facts
+from boneage.web.models import Assessment, PictureKind, User, Verdict
+from boneage.web.shared_copy import heat_of
+
+log = logging.getLogger(__name__)
+
+PRINTED_SIDE = 1100
+"""Longest side of a picture in the report, pixels: 300 to the inch at the height that it is printed at."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture of the report.
+
+    Attributes:
+        jpeg: its bytes.
+        width, height: pixels.
+        caption: below it.
+        alternative: what it shows, for who cannot see it.
+    """
+
+    jpeg: bytes
+    width: int
+    height: int
+    caption: str
+    alternative: str
+
+    @property
+    def data_uri(self) -> str:
+        """For a page."""
+        return "data:image/jpeg;base64," + base64.b64encode(self.jpeg).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What stands on the report, from top to bottom; rows are (term, what it is).
+
+    Attributes:
+        title: without patient data.
+        printed_at: when it was made.
+        patient: whose film it is.
+        age: the bone age that counts, in words.
+        is_meaningless: the number is no bone age.
+        stamp: said instead of it then; or empty.
+        answer: lines below the age.
+        decision: who decided what, and why; or that nobody has.
+        doubts: sentences.
+        figures: radiograph, heat map, reference plate.
+        map_note: what the heat map does not say; empty without one.
+        regions: the bone age by each region alone.
+        facts: on the film and the system.
+        notice: sentences: that this is not a medical device.
+        signature: what is to be filled in by hand.
+    """
+
+    title: str
+    printed_at: str
+    patient: tuple[tuple[str, str], ...]
+    age: str
+    is_meaningless: bool
+    stamp: str
+    answer: tuple[str, ...]
+    decision: tuple[str, ...]
+    doubts: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    map_note: str
+    regions: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, str], ...]
+    notice: tuple[str, ...]
+    signature: tuple[str, ...]
+
+
+def report_of(assessment: Assessment, printed_at: datetime | None = None) -> Report:
+    """The report on a finished assessment.
+
+    Args:
+        assessment: a finished one.
+        printed_at: date and time to print; now if not given.
+    """
+    result = assessment.result or {}
+    void = is_meaningless(assessment) and assessment.decided_months is None
+    figures = tuple(_figures(assessment, void))
+    return Report(
+        title=gettext("Bone age report"),
+        printed_at=texts.moment(printed_at or timezone.now()),
+        patient=tuple(_patient(assessment)),
+        age=texts.age(assessment.current_months),
+        is_meaningless=void,
+        stamp=_stamp(result) if void else "",
+        answer=tuple(_answer(assessment, result, void)),
+        decision=tuple(_decision(assessment)),
+        doubts=tuple(texts.flag(flag) for flag in result["web"]["flags"]),
+        figures=figures,
+        map_note=_map_note(assessment),
+        regions=() if is_meaningless(assessment) else tuple(_regions(result)),
+        facts=tuple(_facts(assessment)),
+        notice=(
+            gettext("Not a medical device."),
+            gettext("For research and teaching; a physician must read the film."),
+        ),
+        signature=(gettext("Date"), gettext("Name"), gettext("Signature")),
+    )
+
+
+def _patient(assessment: Assessment) -> Iterator[tuple[str, str]]:
+    case = assessment.case
+    yield from _known(
+        (gettext("Patient reference"), case.reference if case is not None else ""),
+        (gettext("Sex"), texts.sex(assessment.sex)),
+        (gettext("Date of birth"), texts.day(assessment.birth_date)),
+        (gettext("Date of the film"), texts.day(assessment.study_date)),
+        (gettext("Chronological age"), texts.age(assessment.chronological_age_months)),
+        (gettext("Note"), assessment.note),
+    )
+
+
+def _stamp(result: dict[str, Any]) -> str:
+    if any(flag["code"] == FlagCode.PHANTOM for flag in result["flags"]):
+        return gettext("Drawn phantom: this number means nothing")
+    return gettext("No bone age: outside 0 to 19 years")
+
+
+def _answer(assessment: Assessment, result: dict[str, Any], void: bool) -> Iterator[str]:
+    yield texts.months(assessment.current_months)
+    if not void and assessment.difference_months is not None:
+        yield gettext("Difference: %(difference)s") % {"difference": texts.difference(assessment.difference_months)}
+    if is_meaningless(assessment):
+        return
+    if assessment.decision == Verdict.CORRECTED:
+        yield gettext("Estimate of the program: %(age)s (%(months)s)") % {
+            "age": texts.age(assessment.age_months),
+            "months": texts.months(assessment.age_months),
+        }
+        if estimated_difference(assessment) is not None:
+            yield gettext("Difference of the estimate: %(difference)s") % {
+                "difference": texts.difference(estimated_difference(assessment))
+            }
+    if result.get("typical_error_months") is not None:
+        yield gettext("Typical error of the estimate: %(months)s") % {
+            "months": texts.months(result["typical_error_months"])
+        }
+    if result.get("interval_months") is not None:
+        yield _interval(result)
+
+
+def _interval(result: dict[str, Any]) -> str:
+    ages = texts.ages_between(result["interval_months"])
+    if result.get("interval_coverage") is None:
+        return gettext("Range of the estimate: %(ages)s") % {"ages": ages}
+    return gettext("Range of the estimate: %(ages)s (held %(percent)s %% of the validation films)") % {
+        "ages": ages,
+        "percent": texts.number(100 * result["interval_coverage"]),
+    }
+
+
+def _decision(assessment: Assessment) -> Iterator[str]:
+    decision = last_decision(assessment)
+    if decision is None:
+        yield gettext("Not yet decided on by a physician.")
+        return
+    said = {"when": texts.moment(decision.decided_at), "age": texts.age(decision.age_months)}
+    accepted = decision.verdict == Verdict.ACCEPTED
+    if decision.decided_by is None:
+        yield (
+            gettext("Accepted on %(when)s: %(age)s") if accepted else gettext("Corrected on %(when)s: %(age)s")
+        ) % said
+    else:
+        said["name"] = _name(decision.decided_by)
+        sentence = (
+            gettext("Accepted by %(name)s on %(when)s: %(age)s")
+            if accepted
+            else gettext("Corrected by %(name)s on %(when)s: %(age)s")
+        )
+        yield sentence % said
+    if decision.reason:
+        yield gettext("Reason: %(reason)s") % {"reason": decision.reason}
+
+
+def _name(user: User) -> str:
+    return user.get_full_name() or user.username
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def _figures(assessment: Assessment, void: bool) -> Iterator[Figure]:
+    film = stored_picture(assessment, PictureKind.RADIOGRAPH)
+    if film is not None:
+        film = _reduced(film)
+        yield _figure(film, gettext("Radiograph, grey levels stretched for display"), gettext("The radiograph"))
+        heat = stored_picture(assessment, PictureKind.HEAT)
+        if heat is not None and heat.any():
+            tinted = overlay(film, heat_of(heat), scale_bar=False)
+            yield _figure(
+                tinted, gettext("Where the nets looked (Grad-CAM)"), gettext("The radiograph with the heat map")
+            )
+    if not void:
+        yield from _plate(assessment)
+
+
+def _plate(assessment: Assessment) -> Iterator[Figure]:
+    """The reference plate nearest to the age that counts; none if the atlas has none."""
+    if assessment.current_months is None:
+        return
+    try:
+        atlas = work.atlas()
+        plate = atlas.nearest_by_age(Sex(assessment.sex), assessment.current_months)
+        picture = _decoded(atlas.picture_bytes(plate)[0])
+    except AtlasError as error:
+        log.warning("the report goes without a reference plate: %s", error)
+        return
+    if picture is None:
+        return
+    caption = gettext("Reference plate nearest by age: %(age)s") % {"age": texts.age(plate.age_months)}
+    if plate.count:
+        caption += " · " + ngettext(
+            "average of %(count)d radiograph", "average of %(count)d radiographs", plate.count
+        ) % {"count": plate.count}
+    yield _figure(_reduced(picture), caption, gettext("Reference plate"))
+
+
+def _map_note(assessment: Assessment) -> str:
+    heat = stored_picture(assessment, PictureKind.HEAT)
+    if heat is None or not heat.any():
+        return gettext("No heat map: no place of the film moved the age.")
+    return gettext("The heat map shows which places moved the estimate, up or down, not whether it is right.")
+
+
+def stored_picture(assessment: Assessment, kind: PictureKind) -> NDArray[np.uint8] | None:
+    """A picture of an assessment, uint8 (h, w); None if it is not kept."""
+    row = assessment.pictures.filter(kind=kind).first()
+    return None if row is None else _decoded(bytes(row.data))
+
+
+def _decoded(data: bytes) -> NDArray[np.uint8] | None:
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    return None if picture is None else np.asarray(picture, dtype=np.uint8)
+
+
+def _reduced(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    zoom = min(1.0, PRINTED_SIDE / max(picture.shape))
+    width, height = max(1, round(picture.shape[1] * zoom)), max(1, round(picture.shape[0] * zoom))
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _figure(picture: NDArray[np.uint8], caption: str, alternative: str) -> Figure:
+    height, width = picture.shape[:2]
+    return Figure(encode_picture(".jpg", picture), width, height, caption, alternative)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def _regions(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, age_months in result.get("region_ages_months", {}).items():
+        at_least_0 = max(float(age_months), 0.0)
+        yield texts.region_with_letter(name), _with_months(at_least_0)
+
+
+def _with_months(age_months: float) -> str:
+    said = {"age": texts.age(age_months), "months": texts.months(age_months)}
+    return gettext("%(age)s (%(months)s)") % said
+
+
+def _facts(assessment: Assessment) -> Iterator[tuple[str, str]]:
+    yield gettext("Submitted"), texts.moment(assessment.submitted_at)
+    yield from film_facts(assessment)
+    yield gettext("Assessment"), str(assessment.pk)
+
+
+def _known(*rows: tuple[str, str | None]) -> Iterator[tuple[str, str]]:
+    """The rows that say something."""
+    return ((term, said) for term, said in rows if said)

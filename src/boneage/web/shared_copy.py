@@ -1,0 +1,68 @@
+"""A copy of the radiograph to be shown to others: the hand, and nothing that stands beside it.
+
+Names, dates and side markers are burnt into many films. All pixels are made black but those of the hand and a narrow
+seam round it, so nothing has to be recognised as text. What lies on the hand itself stays: whoever shares the copy
+looks at it first.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.explain import HeatMap, encode_picture, overlay
+
+SEAM = 0.03
+"""Width of what is kept round the hand's outline, as a share of the length from capitate to middle finger tip."""
+
+_FEWEST_CORNERS = 3
+
+
+def heat_of(levels: NDArray[np.uint8]) -> HeatMap:
+    """The heat map of a stored picture (h, w), 0..255. What its strongest place stands for is not stored."""
+    return HeatMap(levels.astype(np.float32) / np.float32(255), 1.0 if levels.any() else 0.0)
+
+
+def hand_place(
+    shape: tuple[int, int], film_shape: tuple[int, int], outline_xy: list[list[float]], length_pixels: float
+) -> NDArray[np.bool_]:
+    """Where the hand with its seam lies on a picture of the film.
+
+    Args:
+        shape: (h, w) of the picture, which shows the whole film.
+        film_shape: (H, W) of the film.
+        outline_xy: corners (x, y) on the film.
+        length_pixels: of the hand, on the film.
+
+    Returns:
+        bool (h, w).
+
+    Raises:
+        ValueError: the outline encloses nothing.
+    """
+    zoom_y, zoom_x = shape[0] / film_shape[0], shape[1] / film_shape[1]
+    # OpenCV puts the first pixel's centre at 0, the outline has it at 0.5.
+    corners = np.asarray(outline_xy, dtype=np.float64).reshape(-1, 2) * [zoom_x, zoom_y] - 0.5
+    if len(corners) < _FEWEST_CORNERS or not np.isfinite(corners).all():
+        raise ValueError("an outline has at least three corners")
+    outside = np.ones(shape, dtype=np.uint8)
+    cv2.fillPoly(outside, [np.rint(corners).astype(np.int32)], 0)
+    if outside.all():
+        raise ValueError("the outline lies beside the film")
+    distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(distance <= SEAM * length_pixels * min(zoom_x, zoom_y))
+
+
+def blanked(picture: NDArray[np.uint8], place: NDArray[np.bool_], heat: HeatMap | None = None) -> bytes:
+    """The picture as PNG without a note of any kind, black outside of `place`.
+
+    Args:
+        picture: uint8 (h, w), the whole film.
+        place: bool (h, w), what stays.
+        heat: laid over it in colour, if given.
+    """
+    shown = picture if heat is None else overlay(picture, heat, scale_bar=False)
+    kept = shown.copy()
+    kept[~place] = 0
+    return encode_picture(".png", kept)

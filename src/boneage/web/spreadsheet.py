@@ -1,0 +1,39 @@
+"""Tables for spreadsheet programs: CSV line by line, in which no text of a user runs as a formula."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+_FORMULA_MARKS = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of a formula."""
+
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
+
+BYTE_ORDER_MARK = "\ufeff"
+"""Without it Excel takes UTF-8 for the machine's own code page."""
+
+
+class _Line:
+    """What `csv.writer` needs of a file, giving each line back."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def safe_cell(value: object) -> str:
+    """A value for a cell: an apostrophe before a text that a spreadsheet would run; nothing for None.
+
+    Numbers stay what they are, also those written as text.
+    """
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(_FORMULA_MARKS) and not _NUMBER.fullmatch(text) else text
+
+
+def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """The table's lines, one by one, for answers that are sent while they are made."""
+    writer = csv.writer(_Line(), lineterminator="\r\n")
+    yield BYTE_ORDER_MARK + writer.writerow(columns)
+    for row in rows:
+        yield writer.writerow([safe_cell(value) for value in row])

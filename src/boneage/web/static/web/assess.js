@@ -1,0 +1,470 @@
+// The page where films come in: dropped, pasted or chosen files become rows; each is sent by itself, and its row then
+// tells what became of it. What a person reads comes from the template and from #assess-settings.
+import { headerOf } from "./dicom_header.js";
+
+const AT_ONCE = 2;
+const FIRST_LOOK = 300, LONGEST_PAUSE = 4000; // ms between looks at a film that is being assessed
+const PICTURE = 144; // longest side of a preview, pixels
+const KEPT = "boneage.rows"; // in the mode open: the addresses of this tab's films, which no list has
+
+const settings = JSON.parse(document.getElementById("assess-settings").textContent);
+const page = document.querySelector(".assess");
+const find = (name, within = page) => within.querySelector(`[data-${name}]`);
+const list = find("films"), bar = find("bar"), alertBox = find("alert");
+const films = [];
+let made = 0;
+
+// --- saying ---
+
+function say(name, values = {}) {
+  return settings.texts[name].replace(/%\((\w+)\)s/g, (_, key) => values[key]);
+}
+
+function announce(text) {
+  find("status").textContent = text;
+}
+
+function alertPage(text) {
+  alertBox.textContent = text;
+  alertBox.hidden = !text;
+}
+
+function sizeOf(bytes) {
+  const [name, unit, digits] = bytes < 1048576 ? ["kB", 1024, 0] : ["MB", 1048576, 1]; // as Django counts them
+  const number = new Intl.NumberFormat(document.documentElement.lang, { maximumFractionDigits: digits });
+  return say(name, { size: number.format(bytes && Math.max(1, bytes / unit)) });
+}
+
+// --- rows ---
+
+/** One row of the list, for a file or for an assessment of before (`address`). */
+class Film {
+  constructor(file, address = "") {
+    this.file = file;
+    this.address = address;
+    this.state = file ? "ready" : "sent"; // then: sending, sent; final when there is an answer
+    this.fileSex = this.fileBirth = null;
+    this.item = copyOfTemplate();
+    this.form = find("form", this.item);
+    this.item.classList.toggle("old", !file);
+    list.append(this.item);
+    films.push(this);
+    this.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.submit();
+    });
+    find("remove", this.item).addEventListener("click", () => this.remove());
+    find("confirm-button", this.item).addEventListener("click", () => {
+      this.confirm();
+      find("send", this.item).focus();
+    });
+    for (const radio of this.radios) radio.addEventListener("click", () => this.confirm());
+    this.form.elements.birth_date.addEventListener("input", () => this.compareBirth());
+  }
+
+  get radios() { return [...this.form.querySelectorAll("input[name=sex]")]; }
+  get sex() { return this.form.elements.sex.value; }
+  get isConfirmed() { return find("confirm", this.item).hidden; }
+  get isWaiting() { return this.state === "ready"; }
+  get isUsable() { return this.isWaiting && !find("send", this.item).disabled; }
+
+  name(text) {
+    find("name", this.item).textContent = text;
+    find("remove", this.item).setAttribute("aria-label", say("remove", { name: text }));
+  }
+
+  choose(sex, { isSure }) {
+    for (const radio of this.radios) radio.checked = radio.value === sex;
+    if (isSure) this.confirm();
+    else find("confirm", this.item).hidden = false;
+  }
+
+  /** The sex as it is chosen now is meant so. */
+  confirm() {
+    find("confirm", this.item).hidden = true;
+    for (const note of this.item.querySelectorAll("[data-file-says]")) {
+      note.hidden = !(this.fileSex && this.fileSex !== this.sex && note.dataset.fileSays === this.fileSex);
+    }
+    this.complain([]);
+    showBar();
+  }
+
+  /** Put what the file says into the fields that are empty. */
+  prefill(facts) {
+    if (!facts || !this.isWaiting) return;
+    [this.fileSex, this.fileBirth] = [facts.sex, facts.birthDate];
+    this.compareBirth();
+    if (facts.sex && !this.sex) this.choose(facts.sex, { isSure: false });
+    else if (this.sex) this.confirm();
+    find("ages-differ", this.item).hidden = !facts.agesDiffer;
+    if (facts.agesDiffer) find("ages-differ", this.item).closest("details").open = true;
+    else find("prefilled", this.item).hidden = !this.fillAge(facts);
+  }
+
+  compareBirth() {
+    const said = this.form.elements.birth_date.value, note = find("birth-differs", this.item);
+    note.hidden = !said || !this.fileBirth || said === this.fileBirth;
+    if (!note.hidden) note.closest("details").open = true;
+  }
+
+  fillAge(facts) {
+    const fields = this.form.elements;
+    const birth = fields.birth_date.value || facts.birthDate;
+    if (birth && facts.studyDate && birth <= facts.studyDate) {
+      [fields.birth_date.value, fields.study_date.value] = [birth, facts.studyDate];
+      return true;
+    }
+    if (facts.studyDate) fields.study_date.value = facts.studyDate;
+    if (facts.ageMonths === null || fields.birth_date.value) return Boolean(facts.studyDate);
+    fields.given_age_years.value = Math.floor(facts.ageMonths / 12);
+    fields.given_age_months.value = Math.round((facts.ageMonths % 12) * 10) / 10;
+    return true;
+  }
+
+  /** Show what is wrong; nothing if `problems` is empty. */
+  complain(problems) {
+    const said = problems.map(({ message }) => Object.assign(document.createElement("p"), { textContent: message }));
+    find("errors", this.item).replaceChildren(...said);
+    const wrong = new Set(problems.map(({ field }) => field));
+    for (const input of this.form.elements) {
+      if (!input.name) continue;
+      if (wrong.has(input.name)) input.setAttribute("aria-invalid", "true");
+      else input.removeAttribute("aria-invalid");
+    }
+    const inDetails = this.form.querySelector("details [aria-invalid]");
+    if (inDetails) inDetails.closest("details").open = true;
+  }
+
+  answer(text, { isBusy = false } = {}) {
+    const tag = Object.assign(document.createElement("span"), { className: "tag queued", textContent: text });
+    tag.classList.toggle("busy", isBusy);
+    find("answer", this.item).replaceChildren(...(text ? [tag] : []));
+  }
+
+  /** Cannot be sent at all. */
+  refuse(text) {
+    find("send", this.item).disabled = find("send", this.item).hidden = true;
+    find("fields", this.item).hidden = true;
+    this.complain([{ field: "film", message: text }]);
+  }
+
+  /** What still has to be said before it may be sent; the focus goes there. Empty if nothing. */
+  missing() {
+    if (!this.sex) return "chooseSex";
+    return this.isConfirmed ? "" : "confirmSex";
+  }
+
+  focus() {
+    if (!this.isConfirmed) find("confirm-button", this.item).focus();
+    else if (!this.sex) this.radios[0].focus();
+    else find("send", this.item).focus();
+  }
+
+  submit() {
+    if (!this.isUsable) return false;
+    const missing = this.missing();
+    if (missing) {
+      this.complain([{ field: "sex", message: say(missing) }]);
+      this.focus();
+      return false;
+    }
+    this.lock("sending");
+    this.complain([]);
+    this.answer(say("inLine"));
+    enqueue(() => this.send());
+    return true;
+  }
+
+  lock(state) {
+    this.state = state;
+    const isLocked = state !== "ready";
+    find("fields", this.item).disabled = find("fields", this.item).hidden = isLocked;
+    find("send", this.item).hidden = isLocked;
+    find("remove", this.item).hidden = state === "sending";
+    this.item.classList.toggle("sent", isLocked);
+    showBar();
+  }
+
+  async send() {
+    this.answer(say("sending"), { isBusy: true });
+    const fields = find("fields", this.item);
+    fields.disabled = false; // what is disabled is not sent
+    const data = new FormData(this.form);
+    fields.disabled = true;
+    data.set("film", this.file, this.file.name);
+    const headers = { Accept: "application/json", "X-CSRFToken": document.querySelector("[name=csrfmiddlewaretoken]").value };
+    let response, said;
+    try {
+      response = await fetch(page.dataset.submit, { method: "POST", body: data, headers });
+      said = response.redirected ? { message: say("loggedOut") } : await response.json();
+    } catch {
+      said = { message: say(response ? "failed" : "notSent") };
+    }
+    if (response?.status === 201 && said.row) this.taken(said);
+    else this.turnedAway(said.problems || [{ field: "", message: said.message || say("failed") }]);
+  }
+
+  turnedAway(problems) {
+    this.answer("");
+    this.lock("ready");
+    this.complain(problems);
+  }
+
+  taken(said) {
+    this.address = said.row;
+    this.lock("sent");
+    keep();
+    if (films.length === 1) location.assign(said.result);
+    else this.follow();
+  }
+
+  /** Ask what became of it until that is final. */
+  async follow() {
+    let pause = FIRST_LOOK;
+    while (this.item.isConnected && this.state === "sent") {
+      const isThere = await this.look();
+      if (!isThere) pause = LONGEST_PAUSE;
+      await new Promise((resolve) => { setTimeout(resolve, document.hidden ? LONGEST_PAUSE : pause); });
+      pause = Math.min(pause * 1.25, LONGEST_PAUSE);
+    }
+  }
+
+  /** One look. Whether the service answered. */
+  async look() {
+    try {
+      const response = await fetch(this.address, { headers: { Accept: "text/html" } });
+      if (response.redirected || response.status === 404) {
+        this.lock("final");
+        this.answer(say(response.redirected ? "loggedOut" : "gone"));
+      } else if (response.ok) {
+        this.became(await response.text());
+      }
+      return response.ok;
+    } catch {
+      this.answer(say("offline"), { isBusy: true });
+      return false;
+    }
+  }
+
+  became(html) {
+    const before = this.answerState;
+    find("answer", this.item).innerHTML = html; // our own template's
+    const said = this.item.querySelector(".became");
+    this.answerState = said.dataset.state;
+    if (!this.file) this.name(said.dataset.name);
+    if ("final" in said.dataset) this.lock("final");
+    if (before !== this.answerState && this.file) announce(said.dataset.said);
+  }
+
+  remove() {
+    const next = films[films.indexOf(this) + 1] || films[films.indexOf(this) - 1];
+    announce(say("removed", { name: find("name", this.item).textContent }));
+    this.drop();
+    if (next) find("remove", next.item).focus();
+    else find("files").focus();
+  }
+
+  drop() {
+    films.splice(films.indexOf(this), 1);
+    this.item.remove();
+    keep();
+    showBar();
+  }
+}
+
+/** The template's row with ids of its own. */
+function copyOfTemplate() {
+  made += 1;
+  const item = document.getElementById("film").content.firstElementChild.cloneNode(true);
+  for (const element of item.querySelectorAll("[id], [for], [aria-labelledby], [aria-describedby]")) {
+    for (const name of ["id", "for", "aria-labelledby", "aria-describedby"]) {
+      const value = element.getAttribute(name);
+      if (value) element.setAttribute(name, value.replaceAll("film-0-", `film-${made}-`));
+    }
+  }
+  return item;
+}
+
+function showBar() {
+  const ready = films.filter((film) => film.isWaiting), unsure = ready.filter((film) => !film.isConfirmed);
+  list.hidden = films.length === 0;
+  bar.hidden = films.length < 2;
+  find("bar-sex").hidden = ready.length < 2;
+  find("all").hidden = ready.length < 2;
+  find("all-confirm").hidden = unsure.length < 2;
+  page.classList.toggle("has-films", films.length > 0);
+}
+
+// --- in: files become rows ---
+
+async function add(files, sex = "") {
+  alertPage("");
+  const added = [...files].map((file) => addOne(file, sex));
+  if (added.length === 0) return;
+  announce(added.map(({ file }) => say("added", { name: file.name })).join(" "));
+  showBar();
+  await Promise.all(added.map((film) => film.isRead));
+  if (films.length === 1 && films[0].isUsable) films[0].focus();
+}
+
+function addOne(file, sex) {
+  const film = new Film(file);
+  film.name(file.name);
+  find("size", film.item).textContent = sizeOf(file.size);
+  find("kind", film.item).textContent = kindOf(file.name);
+  if (file.size === 0) film.refuse(say("empty"));
+  else if (file.size > settings.limit) film.refuse(say("tooLarge", { limit: sizeOf(settings.limit) }));
+  else {
+    if (sex) film.choose(sex, { isSure: true });
+    film.isRead = headerOf(file).then((facts) => film.prefill(facts));
+    preview(film);
+  }
+  return film;
+}
+
+function kindOf(name) {
+  const ending = /\.([a-z0-9]{2,5})$/i.exec(name);
+  return ending ? ending[1].toUpperCase() : "DICOM"; // DICOM files often have no ending
+}
+
+let previewing = Promise.resolve();
+
+/** A small picture of what browsers can show; one after the other, for films are large. */
+function preview(film) {
+  previewing = previewing.then(async () => {
+    try {
+      const whole = await createImageBitmap(film.file);
+      const zoom = Math.min(1, PICTURE / Math.max(whole.width, whole.height));
+      const canvas = film.item.querySelector("canvas");
+      [canvas.width, canvas.height] = [Math.max(1, whole.width * zoom), Math.max(1, whole.height * zoom)];
+      const context = canvas.getContext("2d", { willReadFrequently: true });
+      context.imageSmoothingQuality = "high";
+      context.drawImage(whole, 0, 0, canvas.width, canvas.height);
+      whole.close();
+      stretch(context, canvas);
+      canvas.hidden = false;
+      find("kind", film.item).hidden = true;
+    } catch { /* DICOM, TIFF or damaged: its ending stands there */ }
+  });
+}
+
+/** Many films are nearly black as they come: spread the greys of the preview. */
+function stretch(context, { width, height }) {
+  const picture = context.getImageData(0, 0, width, height);
+  const greys = picture.data.filter((_, place) => place % 4 === 0).sort();
+  const low = greys[Math.floor(greys.length * 0.01)], high = greys[Math.floor(greys.length * 0.995)];
+  if (high <= low) return;
+  for (let at = 0; at < picture.data.length; at += 1) {
+    if (at % 4 !== 3) picture.data[at] = ((picture.data[at] - low) * 255) / (high - low);
+  }
+  context.putImageData(picture, 0, 0);
+}
+
+/** A reference plate as if it had been dropped. */
+async function addPlate(button) {
+  button.disabled = true;
+  try {
+    const response = await fetch(button.dataset.plate);
+    if (!response.ok || response.redirected) throw new Error(response.status);
+    const picture = await response.blob();
+    const name = `plate-${button.dataset.plateKey}.${picture.type.split("/").at(-1)}`;
+    await add([new File([picture], name, { type: picture.type })], button.dataset.plateSex);
+  } catch {
+    alertPage(say("noPlate"));
+  } finally {
+    button.disabled = false;
+  }
+}
+
+// --- out: at most two at once ---
+
+const line = [];
+let sending = 0;
+
+function enqueue(job) {
+  line.push(job);
+  next();
+}
+
+async function next() {
+  if (sending >= AT_ONCE || line.length === 0) return;
+  sending += 1;
+  try {
+    await line.shift()();
+  } finally {
+    sending -= 1;
+    next();
+  }
+}
+
+function submitAll() {
+  const unsent = films.filter((film) => film.isUsable).filter((film) => !film.submit());
+  if (unsent.length) unsent[0].focus();
+}
+
+// --- this tab's films, in the mode open ---
+
+function keep() {
+  if (!settings.keep) return;
+  const addresses = films.filter((film) => film.address).map((film) => film.address);
+  try { sessionStorage.setItem(KEPT, JSON.stringify(addresses)); } catch { /* forgotten with the page */ }
+}
+
+/** Rows for the films that this tab sent before and that are still there. */
+async function restore() {
+  let addresses = [];
+  try { addresses = settings.keep ? JSON.parse(sessionStorage.getItem(KEPT)) || [] : []; } catch { /* none */ }
+  for (const address of addresses) {
+    const response = await fetch(address).catch(() => null);
+    if (!response?.ok) continue;
+    const film = new Film(null, address);
+    film.lock("sent");
+    film.became(await response.text());
+    film.follow();
+  }
+  keep();
+  showBar();
+}
+
+// --- what the page listens to ---
+
+page.querySelector("[data-files]").addEventListener("change", (event) => {
+  add(event.target.files);
+  event.target.value = ""; // so that the same file can be chosen again
+});
+find("all").addEventListener("click", submitAll);
+find("clear").addEventListener("click", () => {
+  for (const film of films.filter(({ state }) => state !== "sending")) film.drop();
+  find("files").focus();
+});
+find("all-confirm").addEventListener("click", () => {
+  for (const film of films.filter((each) => each.isUsable && !each.isConfirmed)) film.confirm();
+  find("all").focus();
+});
+for (const button of page.querySelectorAll("[data-all-sex]")) {
+  button.addEventListener("click", () => {
+    for (const film of films.filter((each) => each.isUsable)) film.choose(button.dataset.allSex, { isSure: true });
+  });
+}
+for (const button of page.querySelectorAll("[data-plate]")) button.addEventListener("click", () => addPlate(button));
+
+document.addEventListener("paste", (event) => {
+  if (event.clipboardData?.files.length) {
+    event.preventDefault();
+    add(event.clipboardData.files);
+  }
+});
+let depth = 0; // dragging over a child leaves its parent
+const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+const mark = () => find("drop").classList.toggle("over", depth > 0);
+document.addEventListener("dragenter", (event) => { if (hasFiles(event)) { depth += 1; mark(); } });
+document.addEventListener("dragleave", (event) => { if (hasFiles(event)) { depth = Math.max(0, depth - 1); mark(); } });
+document.addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
+document.addEventListener("drop", (event) => {
+  if (!hasFiles(event)) return;
+  event.preventDefault(); // anywhere on the page: else the browser would open the film
+  depth = 0;
+  mark();
+  add(event.dataTransfer.files);
+});
+restore();

@@ -1,0 +1,127 @@
+// What the head of a DICOM file says of the child: sex, dates, age. Read in the browser, so that it can be shown before
+// anything is sent. Explicit and implicit little endian; whatever is malformed is no value, and nothing is ever thrown.
+
+/** So many bytes are looked at: patient and study come long before the pixels. */
+export const HEAD_BYTES = 262144;
+
+const SEX = 0x00100040, BIRTH = 0x00100030, AGE = 0x00101010, TRANSFER_SYNTAX = 0x00020010;
+const STUDY_DATES = [0x00080020, 0x00080022, 0x00080023]; // study, acquisition, content
+const WANTED = new Set([SEX, BIRTH, AGE, TRANSFER_SYNTAX, ...STUDY_DATES]);
+const LAST = AGE; // elements come in order: past this one nothing is left to find
+const ITEM = 0xfffee000, ITEM_END = 0xfffee00d, SEQUENCE_END = 0xfffee0dd;
+const LONG_VRS = new Set(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"]);
+const IMPLICIT = "1.2.840.10008.1.2", UNREAD = ["1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"]; // big endian, deflated
+const UNDEFINED = 0xffffffff;
+const DAYS_PER_MONTH = 365.25 / 12;
+const MONTHS_BY_UNIT = { Y: 12, M: 1, W: 7 / DAYS_PER_MONTH, D: 1 / DAYS_PER_MONTH };
+
+/**
+ * The facts of a file.
+ * @param {Blob} file
+ * @returns {Promise<?object>} see `readHeader`; null too if the file cannot be read.
+ */
+export async function headerOf(file) {
+  try {
+    return readHeader(new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer()));
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * The facts of a file's first bytes.
+ * @param {Uint8Array} bytes
+ * @returns {?{sex: ?string, birthDate: ?string, studyDate: ?string, ageMonths: ?number, agesDiffer: boolean}} null if this
+ *   is no DICOM file. Sex is F or M; dates are YYYY-MM-DD; the age, months, is null where the file contradicts itself.
+ */
+export function readHeader(bytes) {
+  const start = startOf(bytes);
+  return start === null ? null : factsOf(elementsOf(bytes, start));
+}
+
+function startOf(bytes) {
+  if (text(bytes, 128, 4) === "DICM") return 132;
+  const bare = bytes.length >= 8 && (bytes[0] === 2 || bytes[0] === 8) && bytes[1] === 0; // without a preamble
+  return bare ? 0 : null;
+}
+
+/** The wanted elements of the outermost level: tag to text. */
+function elementsOf(bytes, start) {
+  const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const found = new Map();
+  const open = []; // sequences and items of undefined length: whether their content is implicit
+  let offset = start, implicit = null; // null: the head's own group, always explicit
+  while (offset + 8 <= data.byteLength) {
+    const tag = data.getUint16(offset, true) * 0x10000 + data.getUint16(offset + 2, true);
+    if (implicit === null && tag >= 0x00030000) implicit = bodyIsImplicit(bytes, offset, found.get(TRANSFER_SYNTAX));
+    if (implicit === undefined || (open.length === 0 && tag > LAST)) break;
+    if (tag === ITEM_END || tag === SEQUENCE_END) {
+      open.pop();
+      offset += 8;
+      continue;
+    }
+    const isItem = tag === ITEM;
+    const element = lengthOf(data, bytes, offset, isItem || (open.length ? open.at(-1) : implicit === true));
+    if (element === null) break;
+    if (element.length === UNDEFINED) {
+      const within = open.length ? open.at(-1) : implicit === true;
+      open.push(isItem ? within : within || element.vr === "UN"); // PS3.5, 6.2.2: UN of undefined length is implicit
+      offset = element.body;
+      continue;
+    }
+    if (open.length === 0 && WANTED.has(tag) && element.length <= 64 && element.body + element.length <= data.byteLength) {
+      found.set(tag, text(bytes, element.body, element.length).replace(/[\0 ]+$/, "").trim());
+    }
+    offset = element.body + element.length;
+  }
+  return found;
+}
+
+/** Of the data set after the head: true or false; undefined for a coding that is not read. */
+function bodyIsImplicit(bytes, offset, syntax) {
+  if (syntax) return UNREAD.includes(syntax) ? undefined : syntax === IMPLICIT;
+  return !/^[A-Z]{2}$/.test(text(bytes, offset + 4, 2)); // no head: as it looks
+}
+
+/** Where an element's value begins and how long it is; null where there is no element. */
+function lengthOf(data, bytes, offset, implicit) {
+  if (implicit) return { vr: "", body: offset + 8, length: data.getUint32(offset + 4, true) };
+  const vr = text(bytes, offset + 4, 2);
+  if (!/^[A-Z]{2}$/.test(vr)) return null;
+  if (!LONG_VRS.has(vr)) return { vr, body: offset + 8, length: data.getUint16(offset + 6, true) };
+  if (offset + 12 > data.byteLength) return null;
+  return { vr, body: offset + 12, length: data.getUint32(offset + 8, true) };
+}
+
+function text(bytes, offset, length) {
+  return String.fromCharCode(...bytes.subarray(offset, offset + length));
+}
+
+function factsOf(elements) {
+  const first = (tag) => (elements.get(tag) || "").split("\\")[0].trim();
+  const sex = first(SEX).toUpperCase();
+  const birthDate = day(first(BIRTH));
+  const studyDate = STUDY_DATES.map((tag) => day(first(tag))).find(Boolean) || null;
+  return { sex: sex === "F" || sex === "M" ? sex : null, birthDate, studyDate, ...ageOf(first(AGE), birthDate, studyDate) };
+}
+
+/** As `age_at_study` of boneage.dicom_facts has it: by the dates where they agree with the age that is stated. */
+function ageOf(stated, birthDate, studyDate) {
+  const match = /^(\d{3})([DWMY])$/.exec(stated.toUpperCase());
+  const unit = match ? MONTHS_BY_UNIT[match[2]] : 0;
+  const months = match ? Number(match[1]) * unit : null;
+  if (!birthDate || !studyDate) return { ageMonths: months, agesDiffer: false };
+  const exact = (Date.parse(studyDate) - Date.parse(birthDate)) / 86400000 / DAYS_PER_MONTH;
+  if (months === null) return { ageMonths: exact >= 0 ? exact : null, agesDiffer: false };
+  const agree = exact >= 0 && months - 0.25 <= exact && exact < months + unit + 0.25;
+  return { ageMonths: agree ? exact : null, agesDiffer: !agree };
+}
+
+/** YYYY-MM-DD of DICOM's YYYYMMDD (or YYYY.MM.DD); null if there is no such day. */
+function day(written) {
+  const match = /^(\d{4})\.?(\d{2})\.?(\d{2})$/.exec(written);
+  if (!match || match[1] === "0000") return null;
+  const iso = `${match[1]}-${match[2]}-${match[3]}`;
+  const date = new Date(`${iso}T00:00:00Z`);
+  return !Number.isNaN(date.getTime()) && date.toISOString().slice(0, 10) === iso ? iso : null;
+}

@@ -1,0 +1,121 @@
+"""The mode ``clinic`` in a real browser: log in, a child over time, the worklist, roles, the audit log."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.web.browser.conftest import ADMINISTRATOR, PASSWORD, Service
+from tests.web.browser.films import plate
+from tests.web.browser.looks import barriers, shoot
+from tests.web.browser.test_open import RESULT, choose_sex, drop
+
+
+def log_in(page: Page, service: Service, name: str = ADMINISTRATOR, password: str = PASSWORD) -> None:
+    page.goto(f"{service.url}/account/login")
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("main").get_by_role("button", name="Log in").click()
+
+
+def submit(page: Page, service: Service, film: Path, *, reference: str, birth: str, study: str, sex: str = "F") -> None:
+    page.goto(f"{service.url}/")
+    drop(page, film)
+    choose_sex(page, sex)
+    row = page.locator("li.film")
+    row.locator("summary").click()
+    row.locator("[name=reference]").fill(reference)
+    row.locator("[name=birth_date]").fill(birth)
+    row.locator("[name=study_date]").fill(study)
+    row.locator("[data-send]").click()
+    page.wait_for_url(RESULT)
+    expect(page.locator("#answer-title")).to_be_visible()
+
+
+def test_nothing_is_seen_without_logging_in(page: Page, clinic_service: Service) -> None:
+    for path in ("/", "/cases/", "/atlas/", "/administration/audit/"):
+        page.goto(f"{clinic_service.url}{path}")
+        expect(page).to_have_url(re.compile("/account/login"))
+    assert barriers(page) == []
+    shoot(page, "login")
+
+
+def test_a_wrong_password_is_told(page: Page, clinic_service: Service) -> None:
+    log_in(page, clinic_service, "nobody", "wrong")
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+def test_a_child_over_time(page: Page, clinic_service: Service, tmp_path: Path) -> None:
+    log_in(page, clinic_service)
+    for months, study in ((60, "2020-03-01"), (84, "2022-03-01"), (106, "2024-02-01")):
+        film, _ = plate(tmp_path, "F", months)
+        submit(page, clinic_service, film, reference="child 7", birth="2015-02-01", study=study)
+        page.locator("#decision").get_by_role("button", name=re.compile("^Accept")).click()
+        expect(page.locator("#decision").get_by_role("status")).to_contain_text("Accepted")
+    page.get_by_role("link", name=re.compile("child 7")).click()
+    expect(page.get_by_role("heading", name="child 7")).to_be_visible()
+    expect(page.locator("#films tbody tr")).to_have_count(3)
+    expect(page.locator("figure svg").first).to_be_visible()
+    assert barriers(page) == []
+    shoot(page, "follow-up", whole=True)
+
+    page.goto(f"{clinic_service.url}/cases/")
+    expect(page.locator("#worklist tbody tr").first).to_be_visible()
+    page.locator("#id_search").fill("no such child")
+    expect(page.locator("#worklist tbody tr")).to_have_count(0)
+    assert "child" not in page.url
+    page.locator("#id_search").fill("child 7")
+    expect(page.locator("#worklist tbody tr")).not_to_have_count(0)
+    assert barriers(page) == []
+    shoot(page, "worklist")
+
+
+def test_a_reader_decides_once_and_administers_nothing(
+    page: Page, browser: Browser, clinic_service: Service, tmp_path: Path
+) -> None:
+    log_in(page, clinic_service)
+    page.goto(f"{clinic_service.url}/administration/users/")
+    assert barriers(page) == []
+    page.get_by_label("Name").fill("rea")
+    page.get_by_role("button", name="Make the account").click()
+    given = page.locator("code.secret").inner_text().strip()
+    shoot(page, "users")
+    reader = browser.new_context(locale="en-GB").new_page()
+    reader.set_default_timeout(60_000)
+    log_in(reader, clinic_service, "rea", given)
+    chosen = "a password of her own"
+    for label, text in (("Old password", given), ("New password", chosen), ("New password confirmation", chosen)):
+        reader.get_by_label(label, exact=True).fill(text)
+    reader.get_by_role("button", name="Change the password").click()
+    expect(reader.get_by_text("An administrator knows this password")).to_be_hidden()
+    film, _ = plate(tmp_path, "M", 130)
+    submit(reader, clinic_service, film, reference="child 8", birth="2012-05-01", study="2023-05-01", sex="M")
+    decision = reader.locator("#decision")
+    decision.get_by_role("button", name=re.compile("^Accept")).click()
+    expect(decision).to_contain_text("Only a reviewer can decide again")
+    answer = reader.goto(f"{clinic_service.url}/administration/audit/")
+    assert answer is not None
+    assert answer.status == 403
+    reader.context.close()
+
+    page.goto(f"{clinic_service.url}/administration/audit/")
+    expect(page.get_by_role("main")).to_contain_text("rea")
+    assert "child 8" not in page.get_by_role("main").inner_text()
+    assert barriers(page) == []
+    shoot(page, "audit")
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_pages_of_the_clinic_fit(page: Page, clinic_service: Service, scheme: str, width: int) -> None:
+    log_in(page, clinic_service)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    for path in ("/cases/", "/account/", "/administration/users/", "/administration/audit/"):
+        page.goto(f"{clinic_service.url}{path}")
+        shoot(page, f"clinic-{scheme}-{width}-{path.strip('/').split('/')[-1]}")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        assert barriers(page) == [], path

@@ -1,0 +1,252 @@
+"""The mode ``open`` in a real browser: drop, wait, read, decide, print, change language, be refused."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.web.browser.conftest import Service
+from tests.web.browser.films import broken, no_hand, plate
+from tests.web.browser.looks import barriers, shoot
+
+RESULT = re.compile(r"/assessments/[0-9a-f-]{36}/$")
+
+DROP = """([base64, name, place]) => {
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], name, { type: "image/png" }));
+  for (const kind of ["dragenter", "dragover", "drop"]) {
+    document.querySelector(place).dispatchEvent(
+      new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: transfer }));
+  }
+}"""
+
+
+def drop(page: Page, film: Path) -> None:
+    """Drop a file onto the page, as from a folder's window."""
+    page.evaluate(DROP, [base64.b64encode(film.read_bytes()).decode(), film.name, "[data-drop]"])
+
+
+def choose_sex(page: Page, sex: str, row: int = 0) -> None:
+    page.locator("li.film").nth(row).locator(f"input[name=sex][value={sex}]").check(force=True)
+
+
+def assess(page: Page, service: Service, film: Path, sex: str) -> None:
+    """From the first page to the result of one dropped film."""
+    page.goto(f"{service.url}/")
+    drop(page, film)
+    choose_sex(page, sex)
+    page.locator("li.film [data-send]").click()
+    page.wait_for_url(RESULT)
+    expect(page.locator("#answer-title, #refused-title")).to_be_visible()
+
+
+def downloaded(page: Page, name: str) -> bytes:
+    """The content of a link that downloads a file."""
+    with page.expect_download() as caught:
+        page.get_by_role("link", name=name, exact=True).click()
+    return Path(caught.value.path()).read_bytes()
+
+
+def shown_months(page: Page) -> float:
+    """The estimate in months, as the page's JSON says."""
+    result = json.loads(downloaded(page, "JSON"))
+    assert isinstance(result["age_months"], float)
+    return result["age_months"]
+
+
+def test_a_dropped_plate_gives_its_age_and_its_neighbours(page: Page, open_service: Service, tmp_path: Path) -> None:
+    film, age_months = plate(tmp_path, "F", 100)
+    page.goto(f"{open_service.url}/")
+    assert barriers(page) == []
+    shoot(page, "home")
+    drop(page, film)
+    choose_sex(page, "F")
+    shoot(page, "home-film")
+    page.locator("li.film [data-send]").click()
+    page.wait_for_url(RESULT)
+    expect(page.locator(".age").first).to_contain_text("year")
+    assert shown_months(page) == pytest.approx(age_months, abs=12)
+
+    key = page.locator("[data-plate-age]")
+    nearest = key.inner_text()
+    page.locator("[data-plate-step='1']").click()
+    expect(key).not_to_have_text(nearest)
+    page.locator("[data-plate-step='-1']").click()
+    expect(key).to_have_text(nearest)
+    page.get_by_text("By likeness", exact=True).click()
+    expect(page.locator("[data-plate-likest]")).to_be_visible()
+    assert barriers(page) == []
+    shoot(page, "result", whole=True)
+
+
+def test_the_viewer_by_keys(page: Page, open_service: Service, tmp_path: Path) -> None:
+    film, _ = plate(tmp_path, "M", 150)
+    assess(page, open_service, film, "M")
+    stage = page.locator("[data-stage]")
+    stage.focus()
+    for key, name in (("h", "heat"), ("o", "outline"), ("k", "points"), ("r", "regions"), ("i", "invert")):
+        button = page.locator(f"[data-do={name}]")
+        before = button.get_attribute("aria-pressed")
+        page.keyboard.press(key)
+        expect(button).to_have_attribute("aria-pressed", "false" if before == "true" else "true")
+    shoot(page, "viewer-all")
+    button = page.locator("[data-do=heat]")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "false")
+    stage.focus()
+    readout = page.locator("[data-readout]")
+    before_text = readout.inner_text()
+    page.keyboard.press("+")
+    expect(readout).not_to_have_text(before_text)
+    page.keyboard.press("Backspace")
+    expect(readout).to_have_text(before_text)
+    page.keyboard.press("w")
+    expect(readout).not_to_have_text(before_text)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.locator("[data-slide=level]").focus()
+    page.keyboard.press("ArrowRight")
+    expect(readout).not_to_have_text(before_text)
+
+
+def test_accept_then_correct_with_a_reason(page: Page, open_service: Service, tmp_path: Path) -> None:
+    film, _ = plate(tmp_path, "F", 60)
+    assess(page, open_service, film, "F")
+    decision = page.locator("#decision")
+    decision.get_by_role("button", name=re.compile("^Accept")).click()
+    expect(decision.get_by_role("status")).to_contain_text("Accepted")
+    decision.get_by_text("Correct it again").click()
+    years, months = (decision.get_by_label(name, exact=True) for name in ("Years", "Months"))
+    years.fill("5")
+    months.fill("6")
+    decision.get_by_role("button", name="Save the correction").click()
+    expect(decision.locator(".errorlist")).to_be_visible()  # a reason is missing
+    decision.get_by_label("Reason").fill("Carpals behind the fingers")
+    decision.get_by_role("button", name="Save the correction").click()
+    expect(decision.get_by_role("status")).to_contain_text("5 years 6 months")
+    page.reload()
+    expect(page.locator("#decision")).to_contain_text("Corrected")
+    said = json.loads(downloaded(page, "JSON"))
+    assert said["decision"]["age_months"] == 66
+
+
+def test_the_report_prints_on_one_page(page: Page, open_service: Service, tmp_path: Path) -> None:
+    film, _ = plate(tmp_path, "M", 120)
+    assess(page, open_service, film, "M")
+    pdf = downloaded(page, "PDF")
+    assert pdf.startswith(b"%PDF-")
+    page.get_by_role("link", name="Report", exact=True).click()
+    expect(page.get_by_role("article")).to_be_visible()
+    assert barriers(page) == []
+    shoot(page, "report", whole=True)
+    page.emulate_media(media="print")
+    expect(page.locator("header.top")).to_be_hidden()
+    printed = page.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
+    shoot(page, "report-print", whole=True)
+
+
+def test_the_copy_for_sharing_shows_the_hand_alone(page: Page, open_service: Service, tmp_path: Path) -> None:
+    film, _ = plate(tmp_path, "F", 130)
+    assess(page, open_service, film, "F")
+    assert downloaded(page, "Copy for sharing").startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("language", ["de", "zh-hans", "pt-br", "es", "fr"])
+def test_every_page_in_another_language(page: Page, open_service: Service, tmp_path: Path, language: str) -> None:
+    page.goto(f"{open_service.url}/")
+    english = page.locator("h1").inner_text()
+    page.locator("#language").select_option(language)
+    expect(page.locator("html")).to_have_attribute("lang", language)
+    assert page.locator("h1").inner_text() != english
+    film, _ = plate(tmp_path, "M", 80)
+    drop(page, film)
+    choose_sex(page, "M")
+    page.locator("li.film [data-send]").click()
+    page.wait_for_url(RESULT)
+    expect(page.locator("#answer-title")).to_be_visible()
+    assert "Estimated bone age" not in page.locator("main").inner_text()
+    shoot(page, f"result-{language}", whole=True)
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize(
+    ("device", "width", "height"), [("phone", 390, 844), ("desktop", 1440, 900), ("4k", 3840, 2160)]
+)
+def test_dark_and_light_from_phone_to_4k(
+    page: Page, open_service: Service, tmp_path: Path, scheme: str, device: str, width: int, height: int
+) -> None:
+    """Nothing is cut off at the side, and axe finds no barrier."""
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    film, _ = plate(tmp_path, "F", 110)
+    assess(page, open_service, film, "F")
+    for address in (page.url, f"{open_service.url}/", f"{open_service.url}/atlas/", f"{open_service.url}/about/"):
+        page.goto(address)
+        name = address.rstrip("/").rsplit("/", 1)[-1][:5] if address != f"{open_service.url}/" else "home"
+        page.wait_for_load_state("networkidle")
+        shoot(page, f"{device}-{scheme}-{'result' if address.count('-') > 3 else name}")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert barriers(page) == []
+
+
+def test_what_is_no_hand_is_refused_with_advice(page: Page, open_service: Service, tmp_path: Path) -> None:
+    assess(page, open_service, no_hand(tmp_path), "F")
+    expect(page.locator("#refused-title")).to_contain_text(re.compile("No hand|not for certain"))
+    expect(page.locator(".advice")).not_to_be_empty()
+    assert page.locator(".age").count() == 0
+    assert barriers(page) == []
+    shoot(page, "refused")
+
+
+def test_a_broken_file_is_refused_with_advice(page: Page, open_service: Service, tmp_path: Path) -> None:
+    assess(page, open_service, broken(tmp_path), "M")
+    expect(page.locator("#refused-title")).to_contain_text("could not be read")
+    assert page.locator(".age").count() == 0
+
+
+def test_a_film_without_a_sex_is_not_sent(page: Page, open_service: Service, tmp_path: Path) -> None:
+    film, _ = plate(tmp_path, "F", 90)
+    page.goto(f"{open_service.url}/")
+    drop(page, film)
+    page.locator("li.film [data-send]").click()
+    expect(page.locator("li.film [data-errors]")).not_to_be_empty()
+    expect(page).to_have_url(f"{open_service.url}/")
+
+
+def test_several_films_at_once(page: Page, open_service: Service, tmp_path: Path) -> None:
+    page.goto(f"{open_service.url}/")
+    films = [plate(tmp_path, "F", 70)[0], plate(tmp_path, "F", 140)[0], no_hand(tmp_path)]
+    page.set_input_files("#files", [str(film) for film in films])
+    page.locator("[data-all-sex=F]").click()
+    page.locator("[data-all]").click()
+    expect(page.locator(".became[data-state=done]")).to_have_count(2)
+    expect(page.locator(".became[data-state=refused]")).to_have_count(1)
+    shoot(page, "several")
+    assert barriers(page) == []
+
+
+def test_deleted_at_once(page: Page, open_service: Service, tmp_path: Path) -> None:
+    film, _ = plate(tmp_path, "F", 160)
+    assess(page, open_service, film, "F")
+    address = page.url
+    page.get_by_text("Delete now").click()
+    page.get_by_role("button", name="Delete for ever").click()
+    expect(page).to_have_url(f"{open_service.url}/")
+    answer = page.goto(address)
+    assert answer is not None
+    assert answer.status == 404
+
+
+def test_there_are_no_accounts(page: Page, open_service: Service) -> None:
+    answer = page.goto(f"{open_service.url}/cases/")
+    assert answer is not None
+    assert answer.status == 404

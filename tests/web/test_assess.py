@@ -1,0 +1,281 @@
+"""Films come in: by the plain form and by the page's script, in both modes, and rows tell what became of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from boneage.atlas import Plate
+from boneage.bundle import Bundle
+from boneage.sex import Sex
+from boneage.web.jobs import Answer
+from boneage.web.models import Assessment, AuditEvent, Case, Picture, Role, State
+from boneage.web.views import assess
+
+pytestmark = pytest.mark.django_db
+
+JSON = {"Accept": "application/json"}
+PAGE = {"Accept": "text/html"}
+
+
+class Plates:
+    """An atlas of a plate each year."""
+
+    def for_sex(self, sex: Sex) -> tuple[Plate, ...]:
+        return tuple(Plate(sex, 12.0 * year, "plate.png", 20) for year in range(2, 18))
+
+    def nearest_by_age(self, sex: Sex, months: float) -> Plate:
+        return min(self.for_sex(sex), key=lambda plate: abs(plate.age_months - months))
+
+
+@pytest.fixture(autouse=True)
+def _some_atlas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assess, "atlas", Plates)
+
+
+def film(content: bytes = b"film", name: str = "hand.png") -> SimpleUploadedFile:
+    return SimpleUploadedFile(name, content)
+
+
+def send(client: Client, headers: dict[str, str] = JSON, **said: Any) -> Any:
+    return client.post("/assessments/", {"sex": "F", "film": film(), **said}, headers=headers)
+
+
+def text_of(response: HttpResponse | Any) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
+
+
+@pytest.mark.usefixtures("open_mode")
+def test_the_page_works_without_script(client: Client) -> None:
+    page = client.get("/").content.decode()
+    plain = re.findall(r"<noscript>(.*?)</noscript>", page, re.S)[-1]
+    assert 'enctype="multipart/form-data"' in plain
+    for name in ("film", "sex", "birth_date", "study_date", "given_age_years", "given_age_months", "note"):
+        assert f'name="{name}"' in plain
+    assert 'name="reference"' not in page
+
+
+@pytest.mark.usefixtures("open_mode")
+def test_the_plain_form_leads_to_the_result(client: Client) -> None:
+    response = send(client, PAGE, note="left", given_age_years="7")
+    assessment = Assessment.objects.get()
+    assert (response.status_code, response["Location"]) == (303, f"/assessments/{assessment.pk}/")
+    assert (assessment.state, assessment.note, assessment.given_age_months) == (State.QUEUED, "left", 84)
+    assert assessment.submitted_by is None
+    assert assessment.client
+
+
+@pytest.mark.usefixtures("open_mode")
+def test_the_plain_form_comes_back_with_what_is_wrong(client: Client) -> None:
+    response = send(client, PAGE, sex="", note="left <hand>", study_date="2999-01-01")
+    page = response.content.decode()
+    assert response.status_code == 422
+    assert "<noscript>" not in page.split('<form class="card plain"')[0].rsplit("</header>", 1)[1]
+    assert "girls and boys mature" in text_of(response)
+    assert "This date is in the future" in text_of(response)
+    assert "left &lt;hand&gt;" in page
+    assert not Assessment.objects.exists()
+
+
+@pytest.mark.usefixtures("open_mode")
+def test_the_script_gets_addresses_or_codes(client: Client) -> None:
+    said = send(client)
+    assert said.status_code == 201
+    pk = said.json()["id"]
+    assert said.json() == {"id": pk, "result": f"/assessments/{pk}/", "row": f"/assessments/{pk}/row"}
+    wrong = send(client, sex="", birth_date="2020-01-01", study_date="2019-01-01")
+    assert wrong.status_code == 422
+    assert wrong.json()["code"] == "sex_missing"
+    assert [problem["code"] for problem in wrong.json()["problems"]] == ["sex_missing", "study_before_birth"]
+    assert [problem["field"] for problem in wrong.json()["problems"]] == ["sex", "study_date"]
+
+
+@pytest.mark.usefixtures("open_mode")
+@pytest.mark.parametrize("accept", [JSON, PAGE])
+def test_a_film_that_is_too_large_is_not_called_missing(
+    client: Client, settings: Settings, accept: dict[str, str]
+) -> None:
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, film_bytes=2000)
+    response = send(client, accept, film=film(b"f" * 2001))
+    assert response.status_code == 413
+    said = response.content.decode()
+    assert "larger than the service takes" in said
+    assert "Choose a file" not in said.replace("Choose files", "")
+    assert send(client, accept, film=film(b"f" * 2000)).status_code in {201, 303}
+
+
+@pytest.mark.usefixtures("open_mode")
+@pytest.mark.parametrize(
+    ("limit", "status", "code"), [({"waiting": 1}, 503, "busy"), ({"open_hourly": 1}, 429, "too_many")]
+)
+def test_one_film_too_many_is_told_when_to_come_again(
+    client: Client, settings: Settings, limit: dict[str, int], status: int, code: str
+) -> None:
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, **limit)
+    assert send(client).status_code == 201
+    said, page = send(client), send(client, PAGE)
+    assert said.status_code == page.status_code == status
+    assert said.json()["code"] == code
+    assert int(said["Retry-After"]) > 0
+    assert said.json()["message"] in page.content.decode()
+    assert Assessment.objects.count() == Picture.objects.count() == 1
+    if code == "too_many":  # another address is another client
+        assert Client(REMOTE_ADDR="192.0.2.7").post("/assessments/", {"sex": "F", "film": film()}).status_code == 303
+
+
+@pytest.mark.usefixtures("open_mode")
+def test_after_a_login_the_address_of_submissions_leads_to_the_page(client: Client) -> None:
+    assert client.get("/assessments/")["Location"] == "/"
+
+
+@pytest.mark.usefixtures("clinic")
+def test_a_clinic_asks_who_submits(client: Client) -> None:
+    for response in (client.get("/"), send(client), client.get(reverse("row", args=[uuid4()]))):
+        assert response.status_code == 302
+        assert response["Location"].startswith("/account/login")
+    assert not Assessment.objects.exists()
+
+
+@pytest.mark.usefixtures("clinic")
+def test_a_clinics_film_has_its_reader_case_and_event(log_in: Callable[..., Client]) -> None:
+    client = log_in(Role.READER)
+    assert 'name="reference"' in client.get("/").content.decode()
+    assert send(client, reference="A 17", birth_date="2012-03-04").status_code == 201
+    assessment, case, event = Assessment.objects.get(), Case.objects.get(), AuditEvent.objects.get()
+    assert assessment.submitted_by is not None
+    assert (assessment.submitted_by.username, assessment.client, assessment.case) == ("reader", "", case)
+    assert (event.user_name, event.action, event.object_id) == ("reader", "submit", str(assessment.pk))
+    other = send(client, reference="A 17", sex="M")
+    assert (other.status_code, other.json()["code"]) == (422, "case_differs")
+    assert AuditEvent.objects.count() == 1
+
+
+@pytest.mark.usefixtures("clinic")
+def test_the_case_in_the_address_is_filled_in(log_in: Callable[..., Client]) -> None:
+    client = log_in()
+    case = Case.objects.create(reference="A <17>", sex="M", birth_date="2012-03-04")
+    page = client.get(f"/?case={case.pk}").content.decode()
+    assert page.count('value="A &lt;17&gt;"') == 2  # the form without script, and the template of rows
+    assert page.count('value="2012-03-04"') == 2
+    assert len(re.findall(r'value="M"[^>]*checked', page)) == 2
+    for nothing in ("?case=", "?case=x", "?case=00000000-0000-4000-8000-000000000000"):
+        assert "checked" not in client.get(f"/{nothing}").content.decode()
+
+
+@pytest.mark.usefixtures("open_mode")
+def test_a_row_tells_each_state(client: Client, done_assessment: Callable[..., Assessment]) -> None:
+    pk = send(client).json()["id"]
+    waiting = client.get(f"/assessments/{pk}/row").content.decode()
+    assert 'data-state="queued"' in waiting
+    assert "data-final" not in waiting
+    done = client.get(reverse("row", args=[done_assessment(film_name="a <b>.png").pk]))
+    assert 'data-state="done"' in done.content.decode()
+    assert "data-final" in done.content.decode()
+    assert "7 years 10 months" in text_of(done)
+    assert "1 doubt" in text_of(done)
+    assert "<b>.png" not in done.content.decode()
+    refused = done_assessment(Answer(State.REFUSED, "no_hand", "No hand."))
+    said = text_of(client.get(reverse("row", args=[refused.pk])))
+    assert "No hand was found on this film." in said
+    assert "whole left hand" in said
+    failed = done_assessment(Answer(State.FAILED, "internal_error", "secret"))
+    said = text_of(client.get(reverse("row", args=[failed.pk])))
+    assert "a fault of the program" in said
+    assert "secret" not in said
+
+
+@pytest.mark.usefixtures("open_mode")
+def test_a_number_that_is_no_bone_age_is_not_shown_as_one(
+    client: Client, done_assessment: Callable[..., Assessment]
+) -> None:
+    assessment = done_assessment()
+    assert assessment.result is not None
+    assessment.result["web"]["is_meaningless"] = True
+    assessment.save()
+    response = client.get(reverse("row", args=[assessment.pk]))
+    assert "7 years" not in response.content.decode()
+    assert "no bone age" in text_of(response)
+
+
+@pytest.mark.usefixtures("open_mode")
+def test_an_expired_answer_is_not_told(client: Client, done_assessment: Callable[..., Assessment]) -> None:
+    assessment = done_assessment()
+    Assessment.objects.update(expires_at=timezone.now())
+    assert client.get(reverse("row", args=[assessment.pk])).status_code == 404
+
+
+@pytest.mark.usefixtures("clinic")
+def test_who_sees_an_answer_in_a_row_is_logged(
+    log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]
+) -> None:
+    client, assessment = log_in(), done_assessment()
+    client.get(reverse("row", args=[assessment.pk]))
+    assert [(event.action, event.object_id) for event in AuditEvent.objects.all()] == [("view", str(assessment.pk))]
+
+
+@pytest.mark.usefixtures("open_mode")
+def test_plates_of_both_sexes_are_offered_if_there_are_any(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = client.get("/").content.decode()
+    assert re.findall(r'data-plate-key="(F-[^"]+)"', page) == ["F-036", "F-084", "F-132", "F-168"]
+    assert len(re.findall(r'data-plate-sex="M"', page)) == 4
+
+    def none() -> None:
+        from boneage.errors import BoneageError
+
+        raise BoneageError("atlas_not_found", "There is none.")
+
+    monkeypatch.setattr(assess, "atlas", none)
+    assert "data-plate-key" not in client.get("/").content.decode()
+
+
+@pytest.mark.usefixtures("open_mode")
+def test_what_the_script_says_is_there(client: Client) -> None:
+    page = client.get("/").content.decode()
+    found = re.search(r'<script id="assess-settings" type="application/json">(.*?)</script>', page, re.S)
+    assert found is not None
+    said = json.loads(found[1])
+    assert said["limit"] == django_settings.CONFIGURATION.film_bytes
+    assert said["keep"] is True
+    script = (Path(assess.__file__).parents[1] / "static" / "web" / "assess.js").read_text(encoding="utf-8")
+    used = set(re.findall(r'say\((?:[^()"]*\? )?"(\w+)"', script)) | set(re.findall(r'return "(\w+)";', script))
+    assert used <= set(said["texts"])
+    assert all(f'"{name}"' in script for name in said["texts"])
+
+
+@pytest.mark.usefixtures("open_mode")
+def test_about_has_the_error_that_the_bundle_was_measured_with(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loads_nets() -> None:
+        raise AssertionError("the page loads the nets")
+
+    monkeypatch.setattr("boneage.bundle.import_onnxruntime", loads_nets)
+    metrics = Bundle.open("default").manifest.metrics
+    said = text_of(client.get("/about/"))
+    assert f"{metrics['mad_months']:.2f} months" in said
+    assert f"{metrics['films']} radiographs" in said
+    assert "Not a medical device." in said
+    assert "Souza" in said
+    assert "Iglovikov" in said
+    assert "30 minutes" in said
+
+
+@pytest.mark.usefixtures("clinic")
+def test_about_is_there_for_everybody_and_without_a_bundle(client: Client, settings: Settings) -> None:
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, bundle="/nowhere", retention_days=90)
+    response = client.get("/about/")
+    assert response.status_code == 200
+    assert "without a measured error" in text_of(response)
+    assert "after 90 days without a change" in text_of(response)

@@ -1,0 +1,72 @@
+"""The pages of the reference atlas, over a folder of drawn plates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from django.test import Client
+from pytest_django.fixtures import Settings
+
+from boneage.phantom import sample_png
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def plates(tmp_path: Path, settings: Settings) -> bytes:
+    """An atlas of three plates, one of them with tenths of a month; their picture."""
+    picture = sample_png()
+    (tmp_path / "plate.png").write_bytes(picture)
+    rows = ["F,94,plate.png,25", "F,100.5,plate.png,", "M,120,plate.png,1"]
+    (tmp_path / "index.csv").write_text("\n".join(["sex,age_months,file,count", *rows, ""]))
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, atlas=str(tmp_path))
+    return picture
+
+
+def test_all_plates_by_sex(open_mode: None, plates: bytes, client: Client) -> None:
+    body = client.get("/atlas/").content.decode()
+    assert body.count("<figure>") == 3
+    assert body.index('id="F"') < body.index("7 years 10 months") < body.index('id="M"') < body.index("<b>10 years</b>")
+    assert "average of 25 radiographs" in body
+    assert 'loading="lazy"' in body
+
+
+def test_every_plate_of_the_page_can_be_fetched(open_mode: None, plates: bytes, client: Client) -> None:
+    body = client.get("/atlas/").content.decode()
+    addresses = {part.split('"')[0] for part in body.split('src="')[1:] if part.startswith("/atlas/")}
+    assert len(addresses) == 3
+    for address in addresses:
+        answer = client.get(address)
+        assert answer.status_code == 200
+        assert answer["Content-Type"] == "image/png"
+        assert answer.content == plates
+
+
+def test_a_plate_is_kept_by_browsers(open_mode: None, plates: bytes, client: Client) -> None:
+    first = client.get("/atlas/F-094")
+    assert "max-age" in first["Cache-Control"]
+    assert "private" in first["Cache-Control"]
+    again = client.get("/atlas/F-094", headers={"If-None-Match": first["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("key", ["F-095", "nothing", "..", "F-094_"])
+def test_no_such_plate(open_mode: None, plates: bytes, client: Client, key: str) -> None:
+    assert client.get(f"/atlas/{key}").status_code == 404
+
+
+def test_a_missing_atlas_is_said(open_mode: None, settings: Settings, tmp_path: Path, client: Client) -> None:
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, atlas=str(tmp_path / "nowhere"))
+    answer = client.get("/atlas/")
+    assert answer.status_code == 503
+    assert "atlas_not_found" in answer.content.decode()
+    assert client.get("/atlas/F-094").status_code == 404
+
+
+def test_clinic_asks_for_a_login(clinic: None, plates: bytes, client: Client, log_in: Callable[..., Client]) -> None:
+    assert client.get("/atlas/").status_code == 302
+    assert client.get("/atlas/F-094").status_code == 302
+    assert log_in().get("/atlas/").status_code == 200

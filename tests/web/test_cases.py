@@ -1,0 +1,279 @@
+"""The pages of the worklist and of a child, as a browser gets them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from datetime import date, timedelta
+from io import StringIO
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from boneage.web.models import Assessment, AuditEvent, Case, Decision, Role, State, Verdict
+from boneage.web.views.cases import EXPORTED
+from tests.web.conftest import answer_of_phantom
+
+pytestmark = [pytest.mark.django_db]
+
+CASES = "/cases/"
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def child() -> Case:
+    return Case.objects.create(reference="P-0042", sex="F", birth_date=date(2015, 1, 1))
+
+
+@pytest.mark.parametrize("name", ["cases", "cases_export", "case", "delete_case"])
+def test_the_open_mode_has_none_of_it(name: str, open_mode: None, client: Client, child: Case) -> None:
+    address = reverse(name, kwargs={} if name.startswith("cases") else {"pk": child.pk})
+    assert client.get(address).status_code == client.post(address).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["cases", "cases_export", "case", "delete_case"])
+def test_nobody_sees_it_without_login(name: str, clinic: None, client: Client, child: Case) -> None:
+    address = reverse(name, kwargs={} if name.startswith("cases") else {"pk": child.pk})
+    for answer in (client.get(address), client.post(address)):
+        assert answer.status_code == 302
+        assert answer.headers["Location"].startswith("/account/login")
+    assert Case.objects.exists()
+
+
+def test_readers_neither_export_nor_delete_nor_change(clinic: None, log_in: Callable[..., Client], child: Case) -> None:
+    reader = log_in()
+    assert reader.get("/cases/export.csv").status_code == 403
+    assert reader.post(f"/cases/{child.pk}/delete").status_code == 403
+    assert reader.post(f"/cases/{child.pk}/", {"birth_date": "2016-01-01"}).status_code == 403
+    child.refresh_from_db()
+    assert child.birth_date == date(2015, 1, 1)
+    page = reader.get(f"/cases/{child.pk}/").content.decode()
+    assert "delete" not in page
+    assert "birth_date" not in page
+
+
+def test_the_worklist_shows_rows(
+    clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
+) -> None:
+    film = done_assessment(case=child, note="<i>knee</i>")
+    page = log_in(Role.REVIEWER).get(CASES)
+    text = page.content.decode()
+    assert page.status_code == 200
+    assert page.headers["Cache-Control"] == "no-store"
+    for said in ("P-0042", "female", "7 years 10 months", "estimated", "+4.0", "To decide", "doubts", "1 row"):
+        assert said in text
+    assert f"/cases/{child.pk}/" in text
+    assert f"/assessments/{film.pk}/" in text
+    assert "&lt;i&gt;knee" in text
+    assert "style=" not in text
+    assert 'aria-sort="descending"' in text
+    event = AuditEvent.objects.get()
+    assert (event.action, event.detail) == ("view", {"what": "worklist", "rows": 1, "searched": False})
+
+
+def test_a_search_stands_in_no_address(
+    clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
+) -> None:
+    """It works by POST with and without JavaScript; in an address it is not read; the log does not have it."""
+    done_assessment(case=child)
+    done_assessment(film_name="other.png")
+    user = log_in(Role.REVIEWER)
+    for headers in ({}, HTMX):
+        found = user.post(CASES, {"search": "0042", "status": "decide"}, headers=headers)
+        text = found.content.decode()
+        assert "P-0042" in text
+        assert "other.png" not in text
+        assert ("<html" in text) is not bool(headers)
+    assert found.headers["HX-Replace-Url"] == "/cases/?status=decide"
+    assert 'id="count-decide" hx-swap-oob="true">1<' in text
+    assert "other.png" in user.get(f"{CASES}?search=0042").content.decode()
+    assert "0042" not in str(list(AuditEvent.objects.values()))
+
+
+def test_history_gets_the_whole_page(clinic: None, log_in: Callable[..., Client]) -> None:
+    answer = log_in().get(CASES, headers={**HTMX, "HX-History-Restore-Request": "true"})
+    assert "<html" in answer.content.decode()
+
+
+def test_pages(clinic: None, log_in: Callable[..., Client]) -> None:
+    """Fifty rows each; a page beyond the last is the last; sorting by a head begins again."""
+    now = timezone.now()
+    Assessment.objects.bulk_create(
+        Assessment(film_name=f"film-{i:03d}.", sex="F", film_bytes=1, submitted_at=now - timedelta(minutes=i))
+        for i in range(101)
+    )
+    user = log_in()
+
+    def shown(**said: Any) -> list[int]:
+        text = user.post(CASES, said).content.decode()
+        return [i for i in range(101) if f">film-{i:03d}." in text]
+
+    assert shown() == list(range(50))
+    assert shown(page="2") == list(range(50, 100))
+    assert shown(page="9") == [100]
+    assert shown(page="x") == shown(page="-1") == shown(page="0") == list(range(50))
+    assert shown(by="date") == list(range(51, 101))
+    assert shown(sort="date", page="3") == [0]
+    assert shown(sort="-date", by="date") == shown(by="date")
+
+
+def test_a_bad_filter_is_said(clinic: None, log_in: Callable[..., Client]) -> None:
+    answer = log_in().post(CASES, {"since": "30 February"}, headers=HTMX)
+    assert "Submitted from: Enter a valid date." in answer.content.decode()
+
+
+def test_queries_do_not_grow(clinic: None, log_in: Callable[..., Client]) -> None:
+    user = log_in()
+    counts = []
+    for _ in range(2):
+        for _ in range(5):
+            case = Case.objects.create(reference=str(uuid4()), sex="F")
+            Assessment.objects.create(case=case, sex="F", film_bytes=1, state=State.REFUSED)
+        with CaptureQueriesContext(connection) as queries:
+            user.get(CASES)
+        counts.append(len(queries))
+    assert counts[0] == counts[1] <= 8
+
+
+def test_waiting_rows_come_again(
+    clinic: None, log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]
+) -> None:
+    """The page asks for the rows that wait; those that are final come back, and the question for the rest."""
+    user = log_in()
+    done = done_assessment()
+    assert 'id="watch"' not in user.get(CASES).content.decode()
+    waiting = Assessment.objects.create(sex="F", film_bytes=1)
+    page = user.get(CASES).content.decode()
+    assert f'name="watch" value="{waiting.pk} "' in page
+    before = AuditEvent.objects.count()
+    text = user.post(CASES, {"watch": f"{waiting.pk} {done.pk} {uuid4()}"}, headers=HTMX).content.decode()
+    assert f'name="watch" value="{waiting.pk} "' in text
+    assert f'<template><tr id="row-{done.pk}" hx-swap-oob="true">' in text
+    assert f'id="row-{waiting.pk}"' not in text
+    assert "watch" not in user.post(CASES, {"watch": str(done.pk)}, headers=HTMX).content.decode()
+    assert AuditEvent.objects.count() == before
+    assert user.post(CASES, {"watch": "x"}).status_code == 400
+
+
+def test_the_export(
+    clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
+) -> None:
+    """What the filter leaves, with nothing that runs in a spreadsheet; audited without the search."""
+    film = done_assessment(case=child, note="=HYPERLINK(1)", answer=answer_of_phantom(80.0, chronological=90.0))
+    done_assessment(film_name="other.png")
+    Decision.objects.create(assessment=film, verdict=Verdict.CORRECTED, age_months=84)
+    Assessment.objects.filter(pk=film.pk).update(decision=Verdict.CORRECTED, decided_months=84)
+    user = log_in(Role.REVIEWER)
+    answer = user.post("/cases/export.csv", {"search": "p-0042", "status": "corrected"})
+    assert answer.streaming
+    assert "attachment" in answer.headers["Content-Disposition"]
+    text = b"".join(answer).decode("utf-8-sig")
+    (row,) = csv.DictReader(StringIO(text, newline=""))
+    assert tuple(row) == EXPORTED
+    assert row["note"] == "'=HYPERLINK(1)"
+    assert (row["bone_age_months"], row["bone_age_is"], row["estimated_age_months"]) == ("84.0", "decided", "80.0")
+    assert (row["difference_months"], row["status"], row["reference"]) == ("-6.0", "corrected", "P-0042")
+    event = AuditEvent.objects.get()
+    assert event.action == "export"
+    assert event.detail == {"what": "worklist", "rows": 1, "searched": True, "filter": {"status": "corrected"}}
+
+
+def test_the_export_takes_its_filter_from_an_address_too(
+    clinic: None, log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]
+) -> None:
+    done_assessment()
+    user = log_in(Role.REVIEWER)
+    lines = [b"".join(user.get(f"/cases/export.csv?status={status}")) for status in ("decide", "failed")]
+    assert [line.count(b"\r\n") for line in lines] == [2, 1]
+
+
+def test_a_child(
+    clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
+) -> None:
+    """By age: two on the plot, one that cannot be, and how fast the bones matured."""
+    later = done_assessment(case=child, answer=answer_of_phantom(110.0, chronological=102.0))
+    first = done_assessment(case=child, answer=answer_of_phantom(94.0, chronological=90.0))
+    unknown = done_assessment(case=child, answer=answer_of_phantom(99.0, chronological=None))
+    Assessment.objects.create(case=child, sex="F", film_bytes=1, state=State.REFUSED, code="no_hand")
+    Assessment.objects.filter(pk=later.pk).update(decision=Verdict.ACCEPTED, decided_months=110.0)
+    text = log_in(Role.REVIEWER).get(f"/cases/{child.pk}/").content.decode()
+    places = [text.index(f"/assessments/{film.pk}/radiograph.jpg") for film in (first, later, unknown)]
+    assert places == sorted(places)
+    assert text.count('<g class="film estimated"><title>Age 7 years 6 months: bone age 7 years 10 months') == 1
+    assert text.count('<g class="film accepted"><title>') == 1
+    assert text.count("Not on the plot: the age is not known.") == 1
+    assert "16.0 months of bone age gained per year" in text
+    assert text.count('loading="lazy"') == 3
+    assert "style=" not in text
+    event = AuditEvent.objects.get()
+    assert (event.action, event.object_id) == ("view", str(child.pk))
+
+
+def test_a_child_without_films(clinic: None, log_in: Callable[..., Client], child: Case) -> None:
+    text = log_in().get(f"/cases/{child.pk}/").content.decode()
+    assert "There is no film of this child." in text
+    assert "<figure" not in text
+
+
+def test_a_number_that_is_no_bone_age_is_not_on_the_plot(
+    clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
+) -> None:
+    answer = answer_of_phantom(94.0)
+    assert answer.result is not None
+    answer.result["web"]["is_meaningless"] = True
+    done_assessment(case=child, answer=answer)
+    assert "<figure" not in log_in().get(f"/cases/{child.pk}/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("birth_date", "said"),
+    [("", "required"), ("x", "valid date"), ("2200-01-01", "1900"), ("1899-12-31", "1900"), ("2022-06-01", "before")],
+)
+def test_a_bad_birth_date(
+    clinic: None,
+    log_in: Callable[..., Client],
+    child: Case,
+    done_assessment: Callable[..., Assessment],
+    birth_date: str,
+    said: str,
+) -> None:
+    done_assessment(case=child, study_date=date(2022, 5, 1))
+    answer = log_in(Role.REVIEWER).post(f"/cases/{child.pk}/", {"birth_date": birth_date})
+    assert answer.status_code == 422
+    assert 'class="errorlist"' in answer.content.decode()
+    assert said in answer.content.decode()
+    child.refresh_from_db()
+    assert child.birth_date == date(2015, 1, 1)
+
+
+def test_a_birth_date_is_changed(
+    clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
+) -> None:
+    done_assessment(case=child, study_date=date(2022, 5, 1))
+    user = log_in(Role.REVIEWER)
+    answer = user.post(f"/cases/{child.pk}/", {"birth_date": "2014-05-01"}, follow=True)
+    assert answer.redirect_chain == [(f"/cases/{child.pk}/", 302)]
+    assert "8 years" in answer.content.decode()
+    assert 'value="2014-05-01"' in answer.content.decode()
+
+
+def test_deleting_asks_first(
+    clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
+) -> None:
+    done_assessment(case=child)
+    user = log_in(Role.REVIEWER)
+    text = user.get(f"/cases/{child.pk}/delete").content.decode()
+    assert "1 assessment<" in text
+    assert "3 films and pictures" in text
+    assert Case.objects.exists()
+    assert user.post(f"/cases/{child.pk}/delete").headers["Location"] == CASES
+    assert not Case.objects.exists()
+    assert not Assessment.objects.exists()
+    assert user.get(f"/cases/{child.pk}/").status_code == 404
+    assert user.post(f"/cases/{child.pk}/delete").status_code == 404

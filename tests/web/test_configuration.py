@@ -1,0 +1,108 @@
+"""What the environment says becomes the configuration or one clear line, and the operator's page lists it all."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boneage.errors import ConfigurationError
+from boneage.web.configuration import PREFIX, Configuration
+
+PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+COUNTS = {
+    "open_minutes": 1,
+    "open_hourly": 0,
+    "retention_days": 0,
+    "film_bytes": 1024,
+    "waiting": 1,
+    "lease_seconds": 1,
+    "attempts": 1,
+    "worker_mebibytes": 1024,
+}
+"""Whole numbers by name, with the least that each may be."""
+
+
+def read(**said: str) -> Configuration:
+    return Configuration.from_environment({PREFIX + name.upper(): text for name, text in said.items()})
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert read() == Configuration()
+    assert read(**{field.name: "  " for field in fields(Configuration)}) == Configuration()
+
+
+def test_every_number_is_tested_here() -> None:
+    assert set(COUNTS) == {field.name for field in fields(Configuration) if field.type == "int"}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@given(count=st.integers(-3000, 10**9))
+def test_numbers_are_taken_from_their_least_on(name: str, count: int) -> None:
+    if count >= COUNTS[name]:
+        assert getattr(read(**{name: f" {count} "}), name) == count
+    else:
+        with pytest.raises(ConfigurationError, match=rf"{PREFIX}{name.upper()} .*{COUNTS[name]}") as caught:
+            read(**{name: str(count)})
+        assert caught.value.code == "setting_invalid"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("mode", "closed"),
+        ("mode", "Open"),
+        ("url", "example.org"),
+        ("url", "ftp://example.org"),
+        ("url", "https://"),
+        ("proxy", "maybe"),
+        ("waiting", "many"),
+        ("waiting", "1.5"),
+        ("attempts", "٣x"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_its_name(name: str, text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(**{name: text})
+    assert caught.value.code == "setting_invalid"
+    assert PREFIX + name.upper() in caught.value.message
+    assert text in caught.value.message
+
+
+def test_a_database_is_postgresql_and_its_password_is_not_told() -> None:
+    assert read(database="postgresql://me:word@host/name").database == "postgresql://me:word@host/name"
+    with pytest.raises(ConfigurationError) as caught:
+        read(database="mysql://me:word@host/name")
+    assert caught.value.code == "setting_invalid"
+    assert "word" not in caught.value.message
+
+
+@pytest.mark.parametrize(("text", "meant"), [("1", True), ("YES", True), ("on", True), ("0", False), ("No", False)])
+def test_flags(text: str, meant: bool) -> None:
+    assert read(proxy=text).proxy is meant
+
+
+def test_a_service_behind_https() -> None:
+    found = read(mode="clinic", url="https://bones.example.org", hosts="bones, 10.0.0.5 ,", store="~/films")
+    assert (found.is_open, found.is_https) == (False, True)
+    assert found.all_hosts == ["bones.example.org", "127.0.0.1", "localhost", "[::1]", "bones", "10.0.0.5"]
+    assert found.store == Path("~/films").expanduser()
+    assert not read().is_https
+
+
+def test_the_page_for_operators_lists_every_setting_with_its_default() -> None:
+    listed = dict(re.findall(r"^\| `BONEAGE_(\w+)` \|([^|]*)\|", PAGE, flags=re.MULTILINE))
+    defaults = {field.name.upper(): getattr(Configuration(), field.name) for field in fields(Configuration)}
+    said = {name: listed[name].strip().strip("`") for name in defaults if name in listed}
+    assert said == {name: _written(value) for name, value in defaults.items()}
+    assert set(listed) - set(defaults) == {"HOST", "PORT", "WORKERS", "ADMIN_PASSWORD"}
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return "" if value == () else str(value)

@@ -1,0 +1,34 @@
+"""The address that load balancers ask."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import OperationalError
+from django.test import Client
+
+from boneage.web.forms import FilmForm
+from boneage.web.views import health
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("open_mode")
+def test_it_counts_the_films_that_wait(client: Client) -> None:
+    from django.core.files.uploadedfile import SimpleUploadedFile
+
+    form = FilmForm({"sex": "F"}, {"film": SimpleUploadedFile("a.png", b"film")})
+    assert form.is_valid()
+    form.submit()
+    response = client.get("/health")
+    assert (response.status_code, response.json()) == (200, {"status": "ok", "waiting": 1})
+    assert response["Cache-Control"] == "no-store"
+
+
+@pytest.mark.usefixtures("clinic")
+def test_without_a_database_it_says_so_to_everybody(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable() -> int:
+        raise OperationalError("password of the database server is secret")
+
+    monkeypatch.setattr(health, "waiting", unreachable)
+    response = client.get("/health")
+    assert response.status_code == 503
+    assert response.json() == {"status": "no_database", "waiting": None}

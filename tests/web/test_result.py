@@ -1,0 +1,490 @@
+"""The page of one assessment in its states and modes, its pictures, decisions, deletion."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.test import Client
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from boneage.phantom import sample_png
+from boneage.sex import Sex
+from boneage.web import decisions, jobs
+from boneage.web.decisions import CorrectionForm, Said
+from boneage.web.jobs import Answer, Submission
+from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, PictureKind, Role, State, User, Verdict
+
+from .conftest import answer_of_phantom
+
+pytestmark = pytest.mark.django_db
+
+HTMX = {"HX-Request": "true"}
+PLATES = [("F", 82), ("F", 94), ("F", 106), ("M", 94)]
+
+MakeAssessment = Callable[..., Assessment]
+LogIn = Callable[..., Client]
+
+
+@pytest.fixture(autouse=True)
+def _plates(tmp_path: Path, settings: Settings) -> None:
+    """An atlas of a few drawn plates, of the name that results of `answer_of_phantom` say."""
+    (tmp_path / "plate.png").write_bytes(sample_png())
+    rows = [f"{sex},{months},plate.png,25" for sex, months in PLATES]
+    (tmp_path / "index.csv").write_text("\n".join(["sex,age_months,file,count", *rows, ""]))
+    (tmp_path / "atlas.json").write_text(json.dumps({"name": "open", "title": "Drawn plates"}))
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, atlas=str(tmp_path))
+
+
+def submitted() -> Assessment:
+    return jobs.submit(Submission(film=sample_png(), film_name="film.png", sex=Sex.FEMALE))
+
+
+def address(assessment: Assessment, rest: str = "") -> str:
+    return f"/assessments/{assessment.pk}/{rest}"
+
+
+def text_of(client: Client, path: str, **kwargs: Any) -> str:
+    answer = client.get(path, **kwargs)
+    assert answer.status_code == 200
+    return re.sub(r"\s+", " ", answer.content.decode())
+
+
+def changed(answer: Answer, **values: Any) -> Answer:
+    """The answer with other values in its result."""
+    assert answer.result is not None
+    web = {**answer.result["web"], **values.pop("web", {})}
+    return replace(answer, result={**answer.result, **values, "web": web})
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_film_waits_with_its_place_in_the_queue(open_mode: None, client: Client) -> None:
+    first, second = submitted(), submitted()
+    assert "It is the next" in text_of(client, address(first))
+    body = text_of(client, address(second))
+    assert "1 film is before it" in body
+    assert '<noscript><meta http-equiv="refresh"' in body
+    assert 'hx-trigger="every 250ms"' in body
+
+
+def test_an_old_film_is_asked_for_less_often(open_mode: None, client: Client) -> None:
+    old = submitted()
+    Assessment.objects.filter(pk=old.pk).update(submitted_at=timezone.now() - timedelta(seconds=6))
+    assert 'hx-trigger="every 1000ms"' in text_of(client, address(old))
+
+
+def test_polling_says_nothing_until_something_changes(open_mode: None, client: Client) -> None:
+    waiting = submitted()
+    seen = re.search(r'hx-get="([^"]+)"', text_of(client, address(waiting)))
+    assert seen is not None
+    assert client.get(seen[1], headers=HTMX).status_code == 204
+    assert jobs.begin(str(waiting.pk), "worker") is not None
+    answer = client.get(seen[1], headers=HTMX)
+    assert answer.status_code == 200
+    assert "is being read" in answer.content.decode()
+
+
+def test_polling_ends_with_the_answer(open_mode: None, client: Client) -> None:
+    waiting = submitted()
+    jobs.run(str(waiting.pk), worker="worker", assess=lambda *_: answer_of_phantom())
+    body = text_of(client, address(waiting, "state?seen=queued-0-250"), headers=HTMX)
+    assert "7 years 10 months" in body
+    assert "hx-trigger" not in body.split('id="decision"')[0]
+    assert 'hx-swap-oob="innerHTML:#said"' in body
+    assert "<html" not in body
+
+
+def test_polling_a_deleted_film_stops(open_mode: None, client: Client) -> None:
+    gone = submitted()
+    path = address(gone, "state")
+    gone.delete()
+    assert client.get(path, headers=HTMX).status_code == 286
+    assert client.get(path).status_code == 404
+
+
+def test_the_state_by_itself_leads_to_the_page(open_mode: None, client: Client) -> None:
+    waiting = submitted()
+    answer = client.get(address(waiting, "state"))
+    assert (answer.status_code, answer["Location"]) == (302, address(waiting))
+
+
+# --- refused and failed -----------------------------------------------------------------------------------------------
+
+
+def test_a_refused_film_says_what_and_what_to_do(
+    open_mode: None, done_assessment: MakeAssessment, client: Client
+) -> None:
+    refused = done_assessment(Answer(State.REFUSED, "no_hand", "No hand is to be seen."))
+    body = text_of(client, address(refused))
+    assert "No hand was found on this film." in body
+    assert "whole left hand" in body
+    assert "No hand is to be seen." in body
+    assert "Try another film" in body
+    assert 'id="decision"' not in body
+
+
+def test_a_failed_film_says_so(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    failed = done_assessment(Answer(State.FAILED, "internal_error", "A fault of the program."))
+    assert "tell the service" in text_of(client, address(failed))
+
+
+# --- done -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_answer_with_all_that_belongs_to_it(
+    open_mode: None, done_assessment: MakeAssessment, client: Client
+) -> None:
+    body = text_of(client, address(done_assessment(answer_of_phantom(chronological=90.0))))
+    for said in (
+        '<p class="age">7 years 10 months</p>',
+        "Range 6 years 3 months to 9 years 5 months",
+        "7.5 months",
+        "94.5 %",
+        "7 years 6 months",
+        "4 months ahead of the chronological age",
+        "The film has only",
+        "carpal bones",
+        'class="plot age-plot"',
+        "Nothing is kept",
+        "Delete now",
+        "copy.png",
+    ):
+        assert said in body, said
+
+
+def test_no_script_nor_style_stands_in_the_page(
+    open_mode: None, done_assessment: MakeAssessment, client: Client
+) -> None:
+    """The content security policy would forbid it."""
+    body = text_of(client, address(done_assessment()))
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=", body)
+    scripts = re.findall(r"<script[^>]*>", body)
+    assert scripts
+    assert all("src=" in script or 'type="application/json"' in script for script in scripts)
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [(["phantom"], "this number means nothing"), (["outside_training_range"], "outside 0 to 19 years")],
+)
+def test_a_meaningless_number_is_struck_through(
+    open_mode: None, done_assessment: MakeAssessment, client: Client, codes: list[str], said: str
+) -> None:
+    flags = [{"code": code, "text": "", "values": {}} for code in codes]
+    answer = changed(answer_of_phantom(), web={"is_meaningless": True, "flags": flags})
+    body = text_of(client, address(done_assessment(answer)))
+    assert "<s>7 years 10 months</s>" in body
+    assert said in body
+    assert "Accept 7" not in body
+    assert "age-plot" not in body
+    assert "Typical error" not in body
+
+
+def test_names_of_files_are_escaped(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    body = text_of(client, address(done_assessment(film_name='<img src=x onerror="1">.png', note="<b>note</b>")))
+    assert "<img src=x" not in body
+    assert "<b>note</b>" not in body
+
+
+def test_the_viewer_gets_its_lines(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    assessment = done_assessment()
+    body = client.get(address(assessment)).content.decode()
+    found = re.search(r'<script id="viewer-data" type="application/json">(.*?)</script>', body)
+    assert found is not None
+    said = json.loads(found[1])
+    assert assessment.result is not None
+    assert said["outline"] == assessment.result["web"]["outline_xy"]
+    assert {point["name"] for point in said["points"]} == {"tip of the middle finger", "tip of the thumb", "capitate"}
+    assert [box["name"] for box in said["boxes"]] == ["carpal bones"]
+    assert set(said["scales"]) == {"inferno", "viridis", "red"}
+
+
+def test_a_bundle_that_finds_no_hands(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    web: dict[str, Any] = {"outline_xy": [], "boxes_xy": {}}
+    bare = changed(answer_of_phantom(), hand=None, region_ages_months={}, interval_months=None, web=web)
+    body = text_of(client, address(done_assessment(changed(bare, typical_error_months=None, interval_coverage=None))))
+    assert "7 years 10 months" in body
+    assert "Bone age by region" not in body
+    assert "age-plot" not in body
+
+
+# --- plates -----------------------------------------------------------------------------------------------------------
+
+
+def plates_of(client: Client, assessment: Assessment) -> dict[str, Any]:
+    body = client.get(address(assessment)).content.decode()
+    found = re.search(r'<script id="plates-data" type="application/json">(.*?)</script>', body)
+    assert found is not None
+    said: dict[str, Any] = json.loads(found[1])
+    return said
+
+
+def test_plates_of_the_sex_by_age_and_by_likeness(
+    open_mode: None, done_assessment: MakeAssessment, client: Client
+) -> None:
+    said = plates_of(client, done_assessment())
+    assert [plate["key"] for plate in said["plates"]] == ["F-082", "F-094", "F-106"]
+    assert [plate["compared"] for plate in said["plates"]] == [
+        "1 year younger than the estimate",
+        "same age as the estimate",
+        "1 year older than the estimate",
+    ]
+    assert said["by_age"] == "F-094"
+    assert said["by_likeness"] == ["F-094", "F-082"]
+
+
+def test_likeness_within_another_atlas_is_not_shown(
+    open_mode: None, done_assessment: MakeAssessment, client: Client
+) -> None:
+    other = {"plates": {"atlas": "another", "by_age": "F-001", "by_likeness": [{"key": "F-094", "distance": 0.1}]}}
+    said = plates_of(client, done_assessment(changed(answer_of_phantom(), web=other)))
+    assert (said["by_age"], said["by_likeness"]) == ("F-094", [])
+
+
+def test_without_an_atlas_the_answer_still_shows(
+    open_mode: None, done_assessment: MakeAssessment, settings: Settings, tmp_path: Path, client: Client
+) -> None:
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, atlas=str(tmp_path / "nowhere"))
+    assert "There is no atlas here" in text_of(client, address(done_assessment()))
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "kind"), [("radiograph.jpg", "radiograph"), ("heat.png", "heat")])
+def test_pictures_are_asked_for_each_time(
+    open_mode: None, done_assessment: MakeAssessment, client: Client, name: str, kind: str
+) -> None:
+    assessment = done_assessment()
+    kept = assessment.pictures.get(kind=kind)
+    answer = client.get(address(assessment, name))
+    assert (answer.content, answer["Content-Type"]) == (bytes(kept.data), kept.media_type)
+    assert answer["Cache-Control"] == "private, no-cache"
+    again = client.get(address(assessment, name), headers={"If-None-Match": answer["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assessment.delete()
+    gone = client.get(address(assessment, name), headers={"If-None-Match": answer["ETag"]})
+    assert gone.status_code == 404
+
+
+def test_a_waiting_film_has_no_pictures(open_mode: None, client: Client) -> None:
+    assert client.get(address(submitted(), "radiograph.jpg")).status_code == 404
+
+
+def test_expired_answers_are_gone(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    assessment = done_assessment()
+    Assessment.objects.filter(pk=assessment.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    for rest in ("", "state", "radiograph.jpg", "heat.png"):
+        assert client.get(address(assessment, rest)).status_code == 404
+
+
+# --- decisions --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("years", "months", "total"), [("0", "0", 0.0), ("7", "", 84.0), ("18", "11", 227.0), ("19", "0", 228.0)]
+)
+def test_ages_that_can_be_said(years: str, months: str, total: float) -> None:
+    form = CorrectionForm({"years": years, "months": months, "reason": "epiphyses"})
+    assert form.is_valid()
+    assert form.said() == Said(Verdict.CORRECTED, total, "epiphyses")
+
+
+@pytest.mark.parametrize(
+    ("years", "months", "reason", "wrong"),
+    [
+        ("19", "1", "r", "months"),
+        ("20", "0", "r", "years"),
+        ("-1", "0", "r", "years"),
+        ("7", "12", "r", "months"),
+        ("", "3", "r", "years"),
+        ("7.5", "0", "r", "years"),
+        ("nan", "0", "r", "years"),
+        ("7", "0", "  ", "reason"),
+        ("7", "0", "x" * 2001, "reason"),
+    ],
+)
+def test_ages_that_cannot_be_said(years: str, months: str, reason: str, wrong: str) -> None:
+    form = CorrectionForm({"years": years, "months": months, "reason": reason})
+    assert not form.is_valid()
+    assert list(form.errors) == [wrong]
+    assert "aria-invalid" in str(form[wrong])
+
+
+def test_accepting_in_the_open_mode(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    assessment = done_assessment()
+    answer = client.post(address(assessment, "decide"), {"verdict": "accepted"})
+    assert (answer.status_code, answer["Location"]) == (302, address(assessment) + "#decision")
+    assessment.refresh_from_db()
+    assert (assessment.decision, assessment.decided_months) == ("accepted", 94.0)
+    assert "Accepted" in text_of(client, address(assessment))
+
+
+def test_correcting_keeps_the_estimate_and_every_decision(
+    open_mode: None, done_assessment: MakeAssessment, client: Client
+) -> None:
+    assessment = done_assessment()
+    client.post(address(assessment, "decide"), {"verdict": "accepted"})
+    said = {"verdict": "corrected", "years": "8", "months": "2", "reason": "<capitate> & hamate"}
+    answer = client.post(address(assessment, "decide"), said, headers=HTMX)
+    assert answer.status_code == 200
+    body = answer.content.decode()
+    assert "8 years 2 months" in body
+    assert "&lt;capitate&gt; &amp; hamate" in body
+    assessment.refresh_from_db()
+    assert (assessment.age_months, assessment.decided_months, assessment.decision) == (94.0, 98.0, "corrected")
+    assert [one.verdict for one in assessment.decisions.all()] == ["accepted", "corrected"]
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX])
+def test_a_wrong_correction_comes_back(
+    open_mode: None, done_assessment: MakeAssessment, client: Client, headers: dict[str, str]
+) -> None:
+    assessment = done_assessment()
+    answer = client.post(address(assessment, "decide"), {"verdict": "corrected", "years": "30"}, headers=headers)
+    assert answer.status_code == 422
+    body = answer.content.decode()
+    assert "Say why the estimate is corrected." in body
+    assert 'value="30"' in body
+    assert "<details open>" in body
+    assert not Decision.objects.exists()
+
+
+def test_nothing_is_decided_on_a_film_without_an_estimate(
+    open_mode: None, done_assessment: MakeAssessment, client: Client
+) -> None:
+    refused = done_assessment(Answer(State.REFUSED, "no_hand", "No hand."))
+    correction = {"verdict": "corrected", "years": "8", "reason": "r"}
+    for assessment in (refused, submitted()):
+        for said in ({"verdict": "accepted"}, correction, {}):
+            assert client.post(address(assessment, "decide"), said).status_code == 409
+    assert not Decision.objects.exists()
+
+
+def test_a_meaningless_number_cannot_be_accepted_but_corrected(
+    open_mode: None, done_assessment: MakeAssessment, client: Client
+) -> None:
+    assessment = done_assessment(changed(answer_of_phantom(), web={"is_meaningless": True}))
+    assert client.post(address(assessment, "decide"), {"verdict": "accepted"}).status_code == 409
+    said = {"verdict": "corrected", "years": "8", "reason": "read by eye"}
+    assert client.post(address(assessment, "decide"), said).status_code == 302
+
+
+def test_only_reviewers_decide_again(clinic: None, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+    assessment = done_assessment(case=Case.objects.create(reference="P1", sex="F"))
+    before = Case.objects.get().changed_at
+    reader, reviewer = log_in(Role.READER), log_in(Role.REVIEWER)
+    accepted, correction = {"verdict": "accepted"}, {"verdict": "corrected", "years": "8", "reason": "r"}
+    path = address(assessment, "decide")
+    assert reader.post(path, accepted).status_code == 302
+    assert Case.objects.get().changed_at > before
+    assert reader.post(path, correction).status_code == 403
+    assert "Only a reviewer" in text_of(reader, address(assessment))
+    assert "Only a reviewer" not in text_of(reviewer, address(assessment))
+    assert reviewer.post(path, correction).status_code == 302
+    assert [str(one.decided_by) for one in assessment.decisions.all()] == ["reader", "reviewer"]
+    logged = AuditEvent.objects.filter(action="decide", object_id=str(assessment.pk)).order_by("pk")
+    assert [event.detail for event in logged] == [
+        {"verdict": "accepted", "age_months": 94.0},
+        {"verdict": "corrected", "age_months": 96.0},
+    ]
+
+
+def test_a_decision_made_meanwhile_counts(
+    clinic: None, done_assessment: MakeAssessment, make_user: Callable[..., User]
+) -> None:
+    """What the page showed when it was loaded does not."""
+    assessment = done_assessment()
+    stale = Assessment.objects.get(pk=assessment.pk)
+    decisions.decide(assessment, Said(Verdict.ACCEPTED), make_user(Role.READER, "one"))
+    with pytest.raises(PermissionDenied):
+        decisions.decide(stale, Said(Verdict.ACCEPTED), make_user(Role.READER, "two"))
+    assert Decision.objects.count() == 1
+
+
+# --- deletion ---------------------------------------------------------------------------------------------------------
+
+
+def test_deleting_in_the_open_mode(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    assessment = done_assessment()
+    client.post(address(assessment, "decide"), {"verdict": "accepted"})
+    answer = client.post(address(assessment, "delete"))
+    assert (answer.status_code, answer["Location"]) == (302, "/")
+    assert not (Assessment.objects.exists() or Picture.objects.exists() or Decision.objects.exists())
+
+
+def test_deleting_in_the_clinic_is_for_reviewers(clinic: None, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+    case = Case.objects.create(reference="P1", sex="F")
+    assessment = done_assessment(case=case)
+    path, key = address(assessment, "delete"), str(assessment.pk)
+    reader = log_in(Role.READER)
+    assert "Delete this assessment" not in text_of(reader, address(assessment))
+    assert reader.post(path).status_code == 403
+    assert Assessment.objects.exists()
+    answer = log_in(Role.REVIEWER).post(path)
+    assert (answer.status_code, answer["Location"]) == (302, f"/cases/{case.pk}/")
+    assert not Assessment.objects.exists()
+    assert AuditEvent.objects.filter(action="delete", object_id=key, user_name="reviewer").count() == 1
+
+
+def test_what_changes_needs_post(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    assessment = done_assessment()
+    for rest in ("decide", "delete"):
+        assert client.get(address(assessment, rest)).status_code == 405
+
+
+def test_what_changes_needs_a_token(open_mode: None, done_assessment: MakeAssessment) -> None:
+    assessment, strict = done_assessment(), Client(enforce_csrf_checks=True)
+    for rest in ("decide", "delete"):
+        assert strict.post(address(assessment, rest), {"verdict": "accepted"}).status_code == 403
+    assert Assessment.objects.get().decision == ""
+
+
+# --- clinic -----------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_without_a_login(clinic: None, done_assessment: MakeAssessment, client: Client) -> None:
+    assessment = done_assessment()
+    for rest in ("", "state", "radiograph.jpg", "heat.png"):
+        answer = client.get(address(assessment, rest))
+        assert answer.status_code == 302
+        assert answer["Location"].startswith("/account/login")
+    assert client.post(address(assessment, "decide"), {"verdict": "accepted"}).status_code == 302
+    assert not Decision.objects.exists()
+
+
+def test_a_view_is_logged_once_a_page(clinic: None, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+    assessment = done_assessment(case=Case.objects.create(reference="P1", sex="F"))
+    reader = log_in()
+    body = text_of(reader, address(assessment))
+    assert "Case P1" in body
+    assert "Nothing is kept" not in body
+    for rest in ("radiograph.jpg", "heat.png"):
+        reader.get(address(assessment, rest))
+    views = AuditEvent.objects.filter(action="view", object_id=str(assessment.pk))
+    assert [event.user_name for event in views] == ["reader"]
+
+
+def test_a_view_that_waited_is_logged_with_its_answer(clinic: None, log_in: LogIn) -> None:
+    waiting, reader = submitted(), log_in()
+    reader.get(address(waiting))
+    assert not AuditEvent.objects.filter(action="view").exists()
+    jobs.run(str(waiting.pk), worker="worker", assess=lambda *_: answer_of_phantom())
+    reader.get(address(waiting, "state"), headers=HTMX)
+    assert AuditEvent.objects.filter(action="view").count() == 1
+
+
+def test_the_kinds_of_pictures_are_the_viewers(done_assessment: MakeAssessment, clinic: None) -> None:
+    """The clinic keeps the upload, but no address of the result gives it away."""
+    assessment = done_assessment()
+    assert set(assessment.pictures.values_list("kind", flat=True)) == set(PictureKind.values)

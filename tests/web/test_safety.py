@@ -1,0 +1,328 @@
+"""Headers, cookies, forms of other sites, foreign hosts, inline script, logs, and Django's check of a deployment."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import IntegrityError
+from django.http import HttpRequest, HttpResponse
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, path, reverse
+from pytest_django.fixtures import Settings
+
+import boneage.web
+from boneage.errors import RecipeError
+from boneage.web import urls as real_urls
+from boneage.web.models import Case, Role
+from boneage.web.privacy import WithoutMessages
+from boneage.web.urls import handler400, handler403, handler404, handler500  # noqa: F401 - urlpatterns of this module
+
+ROOM = Path(boneage.web.__file__).parent
+REFERENCE = "SMITH^JOHN 4711"
+
+
+# --- as deployed ------------------------------------------------------------------------------------------------------
+
+_DEPLOYED = """
+import json, django
+django.setup()
+from django.core.management import call_command
+from django.test import Client
+call_command("check", deploy=True, fail_level="WARNING")
+call_command("migrate", verbosity=0)
+from boneage.web.accounts_setup import create_administrator
+create_administrator("ada", "correct horse battery")
+found = {}
+plain = Client(enforce_csrf_checks=True)
+answer = plain.get("/account/login", headers={"Host": "bones.example"})
+found["redirect"] = [answer.status_code, answer.get("Location")]
+found["health"] = plain.get("/health", headers={"Host": "bones.example"}).status_code
+client = Client(enforce_csrf_checks=True)
+safe = {"secure": True, "headers": {"Host": "bones.example", "Referer": "https://bones.example/account/login"}}
+page = client.get("/account/login", **safe)
+found["headers"] = {name.lower(): value for name, value in page.items()}
+token = page.content.decode().split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
+form = {"username": "ada", "password": "correct horse battery", "csrfmiddlewaretoken": token}
+foreign = {**safe, "headers": {**safe["headers"], "Origin": "https://evil.example"}}
+found["foreign"] = client.post("/account/login", form, **foreign).status_code
+answer = client.post("/account/login", form, **safe)
+found["login"] = answer.status_code
+token = client.cookies["__Host-csrf"].value  # another one since the login
+found["language"] = client.post("/language", {"language": "de", "csrfmiddlewaretoken": token}, **safe).status_code
+found["cookies"] = {
+    name: [cookie["secure"], cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]]
+    for name, cookie in client.cookies.items()
+}
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a service at an https address does, in a process of its own: settings are read when it starts."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BONEAGE_")} | {
+        "DJANGO_SETTINGS_MODULE": "boneage.web.settings",
+        "BONEAGE_STORE": str(tmp_path_factory.mktemp("store")),
+        "BONEAGE_URL": "https://bones.example/",
+        "BONEAGE_MODE": "clinic",
+        "BONEAGE_SECRET_KEY": "a long secret of 71 different characters: 0123456789 ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _DEPLOYED], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no issues" in done.stdout
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_everything_but_the_health_check_is_sent_to_https(deployed: dict[str, Any]) -> None:
+    assert deployed["redirect"] == [301, "https://bones.example/account/login"]
+    assert deployed["health"] == 200
+
+
+def test_an_answer_by_https_carries_every_header(deployed: dict[str, Any]) -> None:
+    headers = deployed["headers"]
+    assert headers["strict-transport-security"].startswith("max-age=31536000")
+    assert "upgrade-insecure-requests" in headers["content-security-policy"]
+    assert "no-store" in headers["cache-control"]
+    for name, value in {
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
+        "referrer-policy": "same-origin",
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "same-origin",
+    }.items():
+        assert headers[name] == value
+
+
+def test_cookies_are_bound_to_this_host_and_out_of_reach_of_scripts(deployed: dict[str, Any]) -> None:
+    assert deployed["login"] == deployed["language"] == 302
+    cookies = deployed["cookies"]
+    assert {"__Host-session", "__Host-csrf", "__Host-language"} <= set(cookies)
+    for name, cookie in cookies.items():
+        assert name == "messages" or name.startswith("__Host-")
+        assert cookie[:2] == [True, True], name
+        assert cookie[3:] == ["/", ""], name
+    assert {cookies[name][2] for name in ("__Host-session", "__Host-csrf", "__Host-language")} == {"Strict"}
+
+
+def test_a_form_from_another_site_is_refused(deployed: dict[str, Any]) -> None:
+    assert deployed["foreign"] == 403
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_policy_lets_no_script_and_no_style_in_but_our_files(open_mode: None, client: Client, db: None) -> None:
+    for address, status in (("/about/", 200), ("/nowhere", 404), (reverse("api:openapi-json"), 200)):
+        answer = client.get(address)
+        assert answer.status_code == status
+        policy = dict(part.strip().partition(" ")[::2] for part in answer["Content-Security-Policy"].split(";"))
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+        assert policy["form-action"] == "'self'"
+        assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+        assert "unsafe" not in answer["Content-Security-Policy"]
+        assert answer["Cache-Control"] == "no-store"
+        assert "camera=()" in answer["Permissions-Policy"]
+
+
+_INLINE = {
+    "a script": re.compile(r"<script(?![^>]*\ssrc=)(?![^>]*type=\"application/json\")[^>]*>", re.IGNORECASE),
+    "a style": re.compile(r"<style|\sstyle=", re.IGNORECASE),
+    "a handler": re.compile(r"<[a-z][^<>]*\son[a-z]+=", re.IGNORECASE),
+    "an address that runs": re.compile(r"(?:href|src|action)=[\"']?\s*(?:javascript|data):", re.IGNORECASE),
+    "htmx code": re.compile(r"hx-(?:on|vals=[\"']?js:|headers=[\"']?js:)", re.IGNORECASE),
+    "an address elsewhere": re.compile(
+        r"(?:src|srcset|<link[^>]*href|action|hx-[a-z]+)=[\"']?(?:https?:)?//", re.IGNORECASE
+    ),
+}
+
+
+def inline(text: str) -> list[str]:
+    return [what for what, pattern in _INLINE.items() if pattern.search(text)]
+
+
+@pytest.mark.parametrize("template", sorted((ROOM / "templates").rglob("*.html")), ids=lambda found: found.name)
+def test_no_template_has_code_of_its_own(template: Path) -> None:
+    assert inline(template.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("<script>x</script>", "a script"),
+        ("<p style='x'>", "a style"),
+        ('<p onclick="x">', "a handler"),
+        ("<a href='javascript:x'>", "an address that runs"),
+        ('<a hx-on:click="x">', "htmx code"),
+        ('<img src="//cdn.example/x">', "an address elsewhere"),
+    ],
+)
+def test_code_in_a_page_would_be_seen(text: str, what: str) -> None:
+    assert what in inline(text)
+
+
+def test_the_description_of_the_api_is_a_page_without_code_too(open_mode: None, client: Client, db: None) -> None:
+    page = client.get(reverse("api:openapi-view"))
+    assert page.status_code == 200
+    assert inline(page.content.decode()) == []
+
+
+_ELSEWHERE = re.compile(r"(?:https?:)?//(?!www\.w3\.org/)[a-z0-9-]+\.[a-z]", re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted([*ROOM.rglob("static/web/**/*.js"), *ROOM.rglob("static/web/**/*.css")]),
+    ids=lambda found: found.name,
+)
+def test_no_script_or_style_asks_another_server(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert not _ELSEWHERE.search(text)
+    assert not re.search(r"\beval\(|new Function\(|document\.write\(|insertAdjacentHTML|\.outerHTML\s*=", text)
+
+
+def test_a_foreign_host_is_refused_and_a_forwarded_one_ignored(open_mode: None, client: Client, db: None) -> None:
+    assert client.get("/about/", headers={"Host": "evil.example"}).status_code == 400
+    assert client.get("/about/", headers={"X-Forwarded-Host": "evil.example"}).status_code == 200
+    assert "*" not in django_settings.ALLOWED_HOSTS
+
+
+def _addresses(patterns: list[URLPattern | URLResolver], so_far: str = "/") -> Iterator[str]:
+    for pattern in patterns:
+        whole = so_far + str(pattern.pattern)
+        if whole == "/api/":
+            continue  # programs have tokens, and no cookie counts
+        if isinstance(pattern, URLResolver):
+            yield from _addresses(pattern.url_patterns, whole)
+        else:
+            yield re.sub(r"<(\w+):\w+>", lambda kind: _VALUES[kind[1]], whole)
+
+
+_VALUES = {"uuid": "3f0c0e4a-0000-4000-8000-000000000000", "int": "1", "slug": "F-094", "path": "x"}
+ADDRESSES = list(_addresses(get_resolver("boneage.web.urls").url_patterns))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("mode", ["open_mode", "clinic"])
+def test_every_form_needs_the_token_of_its_page(request: pytest.FixtureRequest, mode: str) -> None:
+    request.getfixturevalue(mode)
+    client = Client(enforce_csrf_checks=True)
+    assert len(ADDRESSES) > 20
+    for address in ADDRESSES:
+        assert client.post(address).status_code == 403, address
+
+
+@pytest.mark.django_db
+def test_in_a_clinic_strangers_see_the_login_and_little_else(clinic: None, client: Client) -> None:
+    case = Case.objects.create(reference=REFERENCE, sex="F")
+    public = {"/account/login": 200, "/about/": 200, "/health": 200, "/account/logout": 405, "/language": 302}
+    for address in ADDRESSES:
+        answer = client.get(address.replace(_VALUES["uuid"], str(case.pk)))
+        if address not in public and answer.status_code != 405:
+            assert (answer.status_code, str(answer.get("Location", ""))[:14]) == (302, "/account/login"), address
+        assert REFERENCE not in answer.content.decode(errors="replace"), address
+
+
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+
+def _fails(request: HttpRequest) -> HttpResponse:
+    reference = request.POST["reference"]
+    logging.getLogger("boneage.web.somewhere").info("a view begins")
+    try:
+        raise IntegrityError(f"Key (reference)=({reference}) already exists.")
+    except IntegrityError as error:
+        raise ValueError(f"{reference!r} is no number") from error
+
+
+urlpatterns = [path("fails", _fails), *real_urls.urlpatterns]
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What the service writes into its log, by the handler that it has in earnest."""
+    (console,) = [found for found in logging.getLogger().handlers if isinstance(found.formatter, WithoutMessages)]
+    assert isinstance(console, logging.StreamHandler)
+    stream = io.StringIO()
+    usual = console.setStream(stream)
+    yield stream
+    console.setStream(usual)
+
+
+@pytest.mark.django_db
+def test_a_failing_view_does_not_write_down_what_the_form_said(
+    open_mode: None, settings: Settings, log: io.StringIO, mailoutbox: list[Any]
+) -> None:
+    settings.ROOT_URLCONF = __name__
+    settings.ADMINS = [("Ada", "ada@example.org")]
+    client = Client(raise_request_exception=False, headers={"Cookie": f"reference={REFERENCE}"})
+    answer = client.post("/fails", {"reference": REFERENCE}, headers={"X-Reference": REFERENCE})
+    assert answer.status_code == 500
+    said = log.getvalue()
+    for expected in ("a view begins", "Internal Server Error: /fails", "in _fails", "IntegrityError", "ValueError"):
+        assert expected in said
+    assert REFERENCE not in said + answer.content.decode()
+    assert not mailoutbox
+
+
+@pytest.mark.django_db
+def test_what_somebody_typed_into_the_address_is_not_logged(open_mode: None, client: Client, log: io.StringIO) -> None:
+    assert client.get(f"/cases/{REFERENCE}/", {"reference": REFERENCE}).status_code == 404
+    client.post("/account/login", {"username": REFERENCE})
+    assert "SMITH" not in log.getvalue()
+
+
+@pytest.mark.django_db
+def test_a_mistyped_login_is_not_logged(clinic: None, client: Client, log: io.StringIO) -> None:
+    for _ in range(6):
+        client.post(reverse("login"), {"username": REFERENCE, "password": REFERENCE})
+    assert "SMITH" not in log.getvalue()
+
+
+def test_our_own_errors_are_told_by_their_codes(log: io.StringIO) -> None:
+    try:
+        raise RecipeError("recipe_changed", REFERENCE)
+    except RecipeError:
+        logging.getLogger("boneage").exception("it failed")
+    assert "RecipeError [recipe_changed]" in log.getvalue()
+    assert REFERENCE not in log.getvalue()
+
+
+def test_an_error_that_follows_from_itself_ends(log: io.StringIO) -> None:
+    first, second = ValueError("a"), ValueError("b")
+    first.__cause__, second.__cause__ = second, first
+    logging.getLogger("boneage").error("it failed", exc_info=first)
+    assert "it failed" in log.getvalue()
+
+
+def test_other_handlers_do_not_leave_the_message_to_ours() -> None:
+    try:
+        raise ValueError(REFERENCE)
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "", 1, "failed", (), sys.exc_info())
+    assert REFERENCE in logging.Formatter().format(record)
+    assert REFERENCE not in WithoutMessages().format(record)
+    assert REFERENCE in logging.Formatter().format(record)
+
+
+@pytest.mark.django_db
+def test_no_page_of_a_role_fails(clinic: None, log_in: Callable[..., Client]) -> None:
+    client = log_in(Role.ADMINISTRATOR)
+    for name in ("account", "users", "audit"):
+        page = client.get(reverse(name))
+        assert page.status_code == 200
+        assert inline(page.content.decode()) == []

@@ -1,0 +1,125 @@
+"""Ages, ranges and doubts in words."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+
+import pytest
+from django.template import engines
+from django.utils.translation import override
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boneage.assessment import FLAG_TEXTS, Flag, FlagCode, age_in_words
+from boneage.errors import RefusalCode
+from boneage.registration import REGION_TITLES
+from boneage.web import texts
+
+
+@given(st.floats(0, 240))
+def test_an_age_reads_as_on_the_command_line(months: float) -> None:
+    with override("en"):
+        assert texts.age(months) == age_in_words(months)
+
+
+@given(st.floats(-240, 240))
+def test_a_difference_is_ahead_or_behind_and_its_size_an_age(months: float) -> None:
+    with override("en"):
+        said = texts.difference(months)
+    if round(months) == 0:
+        assert said == "the same as the chronological age"
+    else:
+        word = "ahead of" if months > 0 else "behind"
+        assert said == f"{age_in_words(abs(months))} {word} the chronological age"
+
+
+@given(st.floats(-1000, 1000), st.integers(1, 3))
+def test_numbers_are_rounded_and_written_as_the_language_does(value: float, decimals: int) -> None:
+    with override("de"):
+        said = texts.number(value, decimals)
+    assert said.replace(".", "").replace(",", ".") == f"{round(value, decimals) + 0.0:.{decimals}f}"
+
+
+@pytest.mark.parametrize(
+    "filled", [texts.age, texts.months, texts.difference, texts.ages_between, texts.sex, texts.day, texts.moment]
+)
+def test_what_is_not_known_is_empty(filled: object) -> None:
+    assert callable(filled)
+    assert filled(None) == ""
+
+
+OF_COMMANDS = {RefusalCode.NOT_FOUND, RefusalCode.ALL_REFUSED}
+"""Codes that a film in memory never gets."""
+
+
+@pytest.mark.parametrize("code", sorted({code.value for code in RefusalCode} - OF_COMMANDS))
+def test_every_refusal_has_its_sentence_and_advice(code: str) -> None:
+    assert code in texts.REFUSALS
+    said = texts.refusal(code)
+    assert said["what"].endswith(".")
+    assert said["do"].endswith(".")
+
+
+def test_an_unknown_failure_has_one_too() -> None:
+    assert texts.refusal("bundle_output")["what"] == "The film could not be assessed: a fault of the program."
+
+
+@given(st.text(), st.sampled_from(sorted(FLAG_TEXTS)))
+def test_a_doubt_says_what_the_core_says(part: str, key: str) -> None:
+    numbers = {"oldest_months": 228.0, "age_months": 230.4, "spread_months": 33.0, "limit_months": 20.2, "percent": 5.0}
+    sizes = {"width": 90, "height": 80, "view_width": 192, "view_height": 256, "pixels": 99.6, "view_pixels": 300.0}
+    values: dict[str, str | float] = {
+        **numbers,
+        **sizes,
+        "highest": "A",
+        "lowest": "B",
+        "part": part,
+        "given": "F",
+        "said": "M",
+    }
+    code, _, reason = key.partition(".")
+    flag = Flag.of(FlagCode(code), reason or None, **values)
+    with override("en"):
+        said = texts.flag({"code": code, "text": key, "values": values})
+    if key == "sex_differs_from_file":
+        assert said == flag.message.replace("as F,", "as female,").replace("says M.", "says male.")
+    else:
+        assert said == flag.message
+
+
+def test_a_doubt_of_another_version_still_says_something() -> None:
+    assert texts.flag({"code": "two_thumbs", "text": "", "values": {}}) == "two thumbs"
+
+
+def test_regions_are_called_by_their_letter_where_they_have_one() -> None:
+    assert texts.region_with_letter("B") == f"B · {REGION_TITLES['B']}"
+    assert texts.region_with_letter("radiograph") == REGION_TITLES["radiograph"]
+    assert texts.region("thumb") == "thumb"
+
+
+@given(st.dates(date(1990, 1, 1), date(2050, 12, 31)))
+def test_nobody_takes_the_month_for_the_day(when: date) -> None:
+    with override("en"):
+        said = texts.day(when)
+    assert re.search("[a-zA-Z]{3}", said)
+    assert str(when.year) in said
+
+
+def test_a_moment_names_its_time_zone() -> None:
+    with override("en"):
+        assert texts.moment(datetime(2026, 3, 4, 15, 6, tzinfo=UTC)) == "March 4, 2026, 3:06 p.m. UTC"
+
+
+def test_the_filters_say_it_in_templates() -> None:
+    source = (
+        "{{ months|age }}, {{ months|months }}, {{ months|months:0 }}, {{ range|ages_between }}, {{ 'F'|sex }},"
+        " {{ 'C'|region }}, {{ flag|flag_text }}{% refusal 'no_hand' as why %}, {{ why.what }}"
+    )
+    flag = {"code": "not_validated", "text": "not_validated", "values": {}}
+    with override("en"):
+        said = engines["django"].from_string(source).render({"months": 13.26, "range": [12, 24.4], "flag": flag})
+    assert said == (
+        "1 year 1 month, 13.3 months, 13 months, 1 year to 2 years, female, metacarpals and proximal phalanges,"
+        " This bundle was never validated: its error is unknown., No hand was found on this film."
+    )

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Programs that the tests of the service start: a browser and a PostgreSQL server. Tests without theirs are skipped.
+set -u
+missing=()
+command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
+command -v postgres >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/postgres" >/dev/null || missing+=(postgresql)
+[ ${#missing[@]} -eq 0 ] && exit 0
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null && exit 0
+fi
+echo "not installed: ${missing[*]}; the tests that need them will be skipped" >&2
