@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run serve test check bench fuzz train docs clean
+.PHONY: help run serve test check bench fuzz train docs pictures audit clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -54,6 +54,13 @@ bench: .venv/.dev  ## latency of the whole walk by step, and cold start
 
 fuzz: .venv/.dev  ## 10,000 damaged files through read_radiograph
 	$(BIN)/python benchmarks/fuzz_radiograph.py --count 10000 --seed 0
+
+pictures: .venv/.dev .venv/.system  ## the pages' pictures in docs/images anew, from the browser tests
+	BONEAGE_SCREENSHOTS=out/screenshots $(BIN)/pytest -q tests/web/browser
+	$(BIN)/python tools/pictures.py out/screenshots
+
+audit: .venv/.dev  ## known faults of the packages in constraints.txt (asks a public database)
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 clean:  ## what the targets above made
 	rm -rf .venv out build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -96,6 +96,9 @@ def test_the_viewer_by_keys(page: Page, open_service: Service, tmp_path: Path) -
         page.keyboard.press(key)
         expect(button).to_have_attribute("aria-pressed", "false" if before == "true" else "true")
     shoot(page, "viewer-all")
+    for key in "ki":
+        page.keyboard.press(key)
+    shoot(page, "viewer")
     button = page.locator("[data-do=heat]")
     button.click()
     expect(button).to_have_attribute("aria-pressed", "false")
