@@ -15,10 +15,11 @@ from boneage.sex import Sex
 
 HEIGHT, WIDTH = 320, 240
 BEND_PIXELS = 4.0
+_LITTLE_PIXELS = 2.5  # the drawn nets find such hands
 
 
 def bent_hand(age_months: float, seed: int, bend_pixels: float = BEND_PIXELS) -> NDArray[np.float32]:
-    """The phantom with every place moved by about `bend_pixels`, and its own contrast, float32 (HEIGHT, WIDTH), 0..1."""
+    """The phantom, every place moved by about `bend_pixels`, with its own contrast, float32 (HEIGHT, WIDTH), 0..1."""
     generator = np.random.default_rng(seed)
     coarse = generator.normal(size=(2, 7, 6)).astype(np.float32) * np.float32(bend_pixels)
     by_x, by_y = (cv2.resize(field, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC) for field in coarse)
@@ -34,6 +35,6 @@ def bent_films(folder: Path, ages_months: Sequence[float], sex: Sex = Sex.FEMALE
     films = []
     for number, age_months in enumerate(ages_months):
         path = folder / f"{sex.value}{number}.png"
-        cv2.imwrite(str(path), np.rint(255 * bent_hand(age_months, number)).astype(np.uint8))
+        cv2.imwrite(str(path), np.rint(255 * bent_hand(age_months, number, _LITTLE_PIXELS)).astype(np.uint8))
         films.append(LabelledFilm(path.stem, path, sex, age_months, "train"))
     return films

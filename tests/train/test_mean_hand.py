@@ -88,8 +88,12 @@ def on_plate(film: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Correlation of fine detail, of bones rather than of the hand as a whole."""
-    details = [picture - cv2.GaussianBlur(picture, (0, 0), 6) for picture in (one, other)]
-    return float(np.corrcoef(details[0].ravel(), details[1].ravel())[0, 1])
+    return float(np.corrcoef(fine(one).ravel(), fine(other).ravel())[0, 1])
+
+
+def fine(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Detail, without the uneven end of the forearm."""
+    return np.asarray((picture - cv2.GaussianBlur(picture, (0, 0), 6))[:480])
 
 
 @pytest.fixture(scope="module")
@@ -122,17 +126,18 @@ def test_bent_hands_come_to_lie_on_one_another(films: list[NDArray[np.float32]],
     straight = on_plate(draw_hand(8.0, height=HEIGHT, width=WIDTH))
     views = [on_plate(film) for film in films]
     plain = np.mean(views, axis=0)
-    assert likeness(mean.grey, straight) > 0.75
-    assert likeness(mean.grey, straight) > likeness(plain, straight) + 0.15
-    assert likeness(mean.grey, straight) > np.mean([likeness(view, straight) for view in views]) + 0.15
+    assert likeness(mean.grey, straight) > likeness(plain, straight) + 0.1
+    assert likeness(mean.grey, straight) > max(likeness(view, straight) for view in views) + 0.2
+    of_films = float(np.mean([fine(view).std() for view in views]))
+    assert fine(plain).std() < 0.5 * of_films
+    assert fine(mean.grey).std() > 0.85 * of_films
 
 
 def test_the_mean_has_the_mean_shape(films: list[NDArray[np.float32]], mean: MeanHand) -> None:
-    """However the hand lies that was typical: outlines of the mean and of half of the films agree."""
-    inside = np.mean([on_plate(film) > 0.05 for film in films], axis=0) > 0.5
-    both = np.count_nonzero(inside & (mean.inside > 0.5))
-    either = np.count_nonzero(inside | (mean.inside > 0.5))
-    assert both / either > 0.93
+    """It lies nearer to all films than any of them does, whichever was typical."""
+    outlines = np.stack([on_plate(film) > 0.05 for film in films])[:, :480]
+    of_mean = float((outlines != (mean.grey > 0.05)[:480]).mean())
+    assert of_mean < 0.9 * min(float((outlines != one).mean()) * 12 / 11 for one in outlines)
 
 
 def test_a_hand_that_does_not_count_leaves_no_trace(films: list[NDArray[np.float32]]) -> None:
@@ -150,7 +155,7 @@ def test_a_hand_that_does_not_count_leaves_no_trace(films: list[NDArray[np.float
 
 def test_black_surrounds_the_hand_and_the_forearm_ends_where_films_do(mean: MeanHand) -> None:
     assert mean.grey.shape == (PLATE_HEIGHT, PLATE_WIDTH)
-    assert mean.grey[:5].max() < 0.02
-    assert 0 <= mean.grey.min()
+    assert mean.grey[:120, :40].max() < 0.02
+    assert mean.grey.min() >= 0
     assert mean.grey.max() <= 1.3
     assert 1 <= mean.local_count <= 12.001

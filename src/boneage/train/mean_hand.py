@@ -1,18 +1,18 @@
 """The mean of many hands: each is bent smoothly onto the running mean until bones lie on bones.
 
-Groupwise registration in the manner of G. Guimond et al. ("Average brain models: a convergence study", Computer Vision
+Groupwise registration in the manner of A. Guimond et al. ("Average brain models: a convergence study", Computer Vision
 and Image Understanding 2000;77:192-210): every hand, registered by its key points, is brought to the running mean by
 dense optical flow (T. Kroeger et al., "Fast optical flow using dense inverse search", ECCV 2016), smoothed; the mean of
 all deformations is taken out, so that the mean's shape is the mean of the shapes; and so again. Outlines come first,
-since fingers are spread differently; then one hand that is typical, since the mean is a blur at first; then the mean
-itself. Films are sampled once, through the composed map.
+since fingers are spread differently; then single hands that are typical, since the mean is a blur at first, and of what
+comes of each the best, place by place; then the mean itself. Films are sampled once, through the composed map.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -38,7 +38,7 @@ _MASK_MARGIN = 0.01
 """A hand's mask is widened by this share of the hand's length, so that skin is whole."""
 
 _EDGE_PIXELS = (4.0, 20.0)
-"""Within this of the film's own edge, pixels of the plate, a film counts less and less: films end in lines and shutters."""
+"""Within this of the film's own edge, pixels of the plate, a film counts less: films end in lines and shutters."""
 
 _COVERED = 0.5
 """A mean ends, at the forearm, above the first row where a smaller share of the films has pixels."""
@@ -53,6 +53,12 @@ _LOCAL_FLOOR = 0.15
 """Least weight of a hand where it does not agree with the mean, as a share of the largest."""
 
 _LOCAL_STEEPNESS = 1.5
+
+_ERRORS_FACTOR = 4
+"""Local agreement is measured on pictures reduced by this."""
+
+_WHOLE = 0.98
+"""A typical hand shows this share of what most show."""
 
 _ELASTIC_PIXELS, _MEAN_SMOOTH_PIXELS = 2.0, 10.0
 """By how much deformations, and their mean before it is taken out, are smoothed, pixels of the plate."""
@@ -74,18 +80,23 @@ class _Step(NamedTuple):
     smooth: float
 
 
-_STEPS = (
-    _Step("typical outline", 2, 6.0),
-    _Step("outline", 2, 5.0),
-    _Step("typical", 2, 5.0),
-    _Step("typical", 2, 4.0),
-    _Step("mean", 2, 4.0),
+_OUTLINES = (_Step("typical outline", 2, 6.0), _Step("outline", 2, 5.0))
+_TYPICAL = (_Step("typical", 2, 5.0), _Step("typical", 2, 4.0), _Step("mean", 2, 4.0))
+_MEAN = (
     _Step("mean", 2, 3.5),
     _Step("mean", 2, 3.0),
     _Step("mean", 2, 3.0),
     _Step("mean", 1, 5.0),
     _Step("mean", 1, 4.0),
 )
+"""The rounds: outlines; then one typical hand; then the mean."""
+
+_STARTS = 4
+"""So many typical hands are tried, since each is not typical somewhere, at the wrist for instance, and would lead the
+others astray there."""
+
+_MIX_BLUR, _MIX_STEEPNESS = 4.0, 6.0
+"""What came of them is mixed by how well films then agree, blurred by so many pixels of a quarter of the plate."""
 
 
 def frame_to_plate(factor: int = 1) -> Transform:
@@ -113,7 +124,7 @@ class RegisteredFilm:
         self._from_plate = to_plate.inverse().then(to_small)
         self._pixels = np.clip((small - np.float32(grey.low)) / np.float32(grey.high - grey.low), 0, _BRIGHTEST)
         mask = widened(hand.mask, _MASK_MARGIN * hand.length_pixels * hand.film_to_mask.zoom)
-        self._mask = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7)
+        self._mask = np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7), np.float32)
         self._plate_to_mask = to_plate.inverse().then(hand.film_to_mask)
         self._on_film = _inner_share(small.shape, self._from_plate.zoom)
 
@@ -131,7 +142,8 @@ class RegisteredFilm:
         """
         plate_xy = (_grid(moved.shape) + moved) * np.float32(factor)
         film_xy = self._from_plate.points(plate_xy)
-        inside = _taken(self._mask, self._plate_to_mask.points(plate_xy), cv2.INTER_LINEAR)
+        mask_xy = self._plate_to_mask.points(plate_xy)
+        inside = _taken(self._mask, mask_xy, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)  # a forearm goes on below it
         grey = np.clip(_taken(self._pixels, film_xy, cv2.INTER_CUBIC), 0, _BRIGHTEST) * inside
         return grey, inside, _taken(self._on_film, film_xy, cv2.INTER_LINEAR)
 
@@ -163,24 +175,20 @@ def mean_hand(films: Sequence[RegisteredFilm], weigh: Weigh) -> MeanHand:
         films: at least two.
         weigh: says how much each counts, after every round.
     """
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    weights = weigh(np.zeros(len(films)))
-    moved = [np.zeros((*_shape(_STEPS[0].factor), 2), np.float32) for _ in films]
-    for step in _STEPS:
-        moved = [_resized(one, _shape(step.factor)) for one in moved]
-        stack = _Stack.of(films, moved, step.factor)
-        mean = stack.mean(weights, step.factor, local=step.target == "mean")
-        agreement = mean.agreement(stack)
-        if step.target in ("typical", "mean"):
-            weights = weigh(agreement)
-        target, pictures = _to_match(step, mean, stack, agreement)
-        flows = [_blurred(flow.calc(target, picture, None), step.smooth) for picture in pictures]
-        moved = [_blurred(_after(one, by), _ELASTIC_PIXELS / step.factor) for one, by in zip(moved, flows, strict=True)]
-        back = _inverse(_unfolded(_blurred(_weighted(moved, weights), _MEAN_SMOOTH_PIXELS / step.factor)))
-        moved = [_unfolded(_after(one, back)) for one in moved]
-    stack = _Stack.of(films, moved, 1)
-    agreement = stack.mean(weights, 1, local=True).agreement(stack)
-    weights = weigh(agreement)
+    at = _State([np.zeros((*_shape(_OUTLINES[0].factor), 2), np.float32) for _ in films], weigh(np.zeros(len(films))))
+    for step in _OUTLINES:
+        at = _moved_on(at, step, films, weigh)
+    starts = []
+    for typical in _typical_hands(at, films):
+        tried = at
+        for step in _TYPICAL:
+            tried = _moved_on(tried, step, films, weigh, typical)
+        starts.append(tried)
+    at = _best_of_each(starts, films, weigh)
+    for step in _MEAN:
+        at = _moved_on(at, step, films, weigh)
+    stack = _Stack.of(films, at.moved, 1)
+    weights = weigh(stack.mean(at.weights, 1, local=True).agreement(stack))
     mean = stack.mean(weights, 1, local=True)
     shown = mean.inside > 0.5
     return MeanHand(
@@ -190,6 +198,62 @@ def mean_hand(films: Sequence[RegisteredFilm], weigh: Weigh) -> MeanHand:
         agreement=mean.agreement(stack),
         local_count=float(np.median(mean.local_count[shown])) if shown.any() else 0.0,
     )
+
+
+class _State(NamedTuple):
+    """Where a mean stands: the deformation of each film, and its weight (N,)."""
+
+    moved: list[NDArray[np.float32]]
+    weights: NDArray[np.float64]
+
+
+def _moved_on(
+    at: _State, step: _Step, films: Sequence[RegisteredFilm], weigh: Weigh, typical: int | None = None
+) -> _State:
+    """After one round more; `typical` is the film that a step to a typical one takes."""
+    flow: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # its stub does not allow for no flow yet
+    moved = [_resized(one, _shape(step.factor)) for one in at.moved]
+    stack = _Stack.of(films, moved, step.factor)
+    mean = stack.mean(at.weights, step.factor, local=step.target == "mean")
+    weights = weigh(mean.agreement(stack)) if step.target == "mean" else at.weights
+    target, pictures = _to_match(step, mean, stack, typical)
+    flows = [_blurred(flow.calc(target, picture, None), step.smooth) for picture in pictures]
+    moved = [_blurred(_after(one, by), _ELASTIC_PIXELS / step.factor) for one, by in zip(moved, flows, strict=True)]
+    back = _inverse(_unfolded(_blurred(_weighted(moved, weights), _MEAN_SMOOTH_PIXELS / step.factor)))
+    return _State([_unfolded(_after(one, back)) for one in moved], weights)
+
+
+def _typical_hands(at: _State, films: Sequence[RegisteredFilm]) -> list[int]:
+    """The films that agree best with the mean so far, those first that show all of the hand that most films show."""
+    factor = _TYPICAL[0].factor
+    stack = _Stack.of(films, at.moved, factor)
+    mean = stack.mean(at.weights, factor, local=False)
+    shown = (mean.inside > 0.5) & (mean.covered > _COVERED)
+    whole = np.array([float(on_film[shown].mean()) > _WHOLE for on_film in stack.on_film])
+    return [int(place) for place in np.argsort(-(mean.agreement(stack) + whole))[:_STARTS]]
+
+
+def _best_of_each(starts: Sequence[_State], films: Sequence[RegisteredFilm], weigh: Weigh) -> _State:
+    """From several starts one: everywhere the deformations of that start after which the films agree best there.
+
+    All starts are in the mean shape, so that their deformations may be mixed.
+    """
+    factor = _TYPICAL[0].factor
+    misfits, agreements = [], []
+    for start in starts:
+        stack = _Stack.of(films, start.moved, factor)
+        mean = stack.mean(start.weights, factor, local=False)
+        misfits.append(cv2.GaussianBlur(np.tensordot(start.weights, stack.errors(mean.feature), 1), (0, 0), _MIX_BLUR))
+        agreements.append(mean.agreement(stack))
+    relative = np.stack(misfits) / (np.min(misfits, axis=0) + 10.0)
+    shares = np.exp(-_MIX_STEEPNESS * (relative - 1))
+    height, width = _shape(factor)
+    mixing = [cv2.resize(share.astype(np.float32), (width, height))[..., None] for share in shares / shares.sum(axis=0)]
+    moved = []
+    for film in range(len(films)):
+        parts = [share * start.moved[film] for share, start in zip(mixing, starts, strict=True)]
+        moved.append(_unfolded(np.sum(parts, axis=0, dtype=np.float32)))
+    return _State(moved, weigh(np.mean(agreements, axis=0)))
 
 
 @dataclass(frozen=True)
@@ -239,22 +303,25 @@ class _Stack:
         feature = _local_contrast(grey, inside, factor)
         if local:
             for _ in range(2):
-                trusted = share * self._local_trust(feature, weights, factor)
+                trusted = share * self._local_trust(feature, weights)
                 grey = (trusted * self.grey).sum(axis=0) / trusted.sum(axis=0)
                 feature = _local_contrast(grey, inside, factor)
             share = trusted
         count = 1 / ((share / share.sum(axis=0)) ** 2).sum(axis=0)
         return _Mean(grey, inside, covered, feature, count)
 
-    def _local_trust(self, feature: NDArray[np.uint8], weights: NDArray[np.float64], factor: int) -> Pixels:
+    def errors(self, feature: NDArray[np.uint8]) -> Pixels:
+        """Squared difference of each film's local contrast from that of a mean, blurred, on the plate reduced by
+        `_ERRORS_FACTOR`, where it takes less time: (N, h, w).
+        """
+        seen = _small(feature)
+        blur = _LOCAL_PIXELS / _ERRORS_FACTOR
+        return np.stack([cv2.GaussianBlur((_small(one) - seen) ** 2, (0, 0), blur) for one in self.features])
+
+    def _local_trust(self, feature: NDArray[np.uint8], weights: NDArray[np.float64]) -> Pixels:
         """How far each film may count at each pixel, (N, h, w), from the floor to 1."""
-        # Measured on a reduced copy: it is smooth anyway, and the blur over all films is what takes time.
         height, width = feature.shape
-        size = (width * factor // 4, height * factor // 4)
-        seen = _reduced(feature, size)
-        errors = np.stack(
-            [cv2.GaussianBlur((_reduced(one, size) - seen) ** 2, (0, 0), _LOCAL_PIXELS / 4) for one in self.features]
-        )
+        errors = self.errors(feature)
         counting = errors[weights > 0]
         usual = np.median(counting, axis=0) + 10.0
         trust = _LOCAL_FLOOR + (1 - _LOCAL_FLOOR) * np.exp(-_LOCAL_STEEPNESS * errors / usual)
@@ -262,7 +329,7 @@ class _Stack:
 
 
 def _to_match(
-    step: _Step, mean: _Mean, stack: _Stack, agreement: NDArray[np.float64]
+    step: _Step, mean: _Mean, stack: _Stack, typical: int | None
 ) -> tuple[NDArray[np.uint8], Sequence[NDArray[np.uint8]]]:
     """The picture that flow is measured to, and the films' pictures."""
     if "outline" in step.target:
@@ -271,8 +338,8 @@ def _to_match(
             return _outline(mean.inside), outlines
         unlike = [float(np.abs(inside - mean.inside).mean()) for inside in stack.inside]
         return outlines[int(np.argmin(unlike))], outlines
-    if step.target == "typical":
-        return stack.features[int(np.argmax(agreement))], stack.features
+    if typical is not None and step.target == "typical":
+        return stack.features[typical], stack.features
     return mean.feature, stack.features
 
 
@@ -284,10 +351,17 @@ def _local_contrast(grey: Pixels, inside: Pixels, factor: int) -> NDArray[np.uin
     brighter than the air.
     """
     near, far = 20 / factor, 28 / factor
-    level = cv2.GaussianBlur(grey, (0, 0), near) / (cv2.GaussianBlur(inside, (0, 0), near) + 1e-3)
+    level = _widely_blurred(grey, near) / (_widely_blurred(inside, near) + 1e-3)
     detail = (grey - level) * inside
-    spread = np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), far) / (cv2.GaussianBlur(inside, (0, 0), far) + 1e-3))
+    spread = np.sqrt(_widely_blurred(detail**2, far) / (_widely_blurred(inside, far) + 1e-3))
     return np.clip(60 + 60 * inside + 35 * detail / (spread + 0.02) * inside, 0, 255).astype(np.uint8)
+
+
+def _widely_blurred(picture: Pixels, pixels: float) -> Pixels:
+    """Blurred by a Gaussian of at least 8 pixels, on a reduced copy, which is all but the same and much quicker."""
+    height, width = picture.shape
+    small = cv2.resize(picture, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(cv2.GaussianBlur(small, (0, 0), pixels / 4), (width, height)), np.float32)
 
 
 def _outline(inside: Pixels) -> NDArray[np.uint8]:
@@ -295,7 +369,7 @@ def _outline(inside: Pixels) -> NDArray[np.uint8]:
     mask = (inside > 0.5).astype(np.uint8)
     inwards = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_5)
     outwards = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_5)
-    return np.clip(128 + 5 * (inwards - outwards), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(128 + 5 * (inwards - outwards), 0, 255), np.uint8)
 
 
 def _inner_share(shape: tuple[int, ...], zoom: float) -> Pixels:
@@ -309,18 +383,21 @@ def _inner_share(shape: tuple[int, ...], zoom: float) -> Pixels:
 def _above_end(covered: Pixels, inside: Pixels) -> Pixels:
     """1 above the row where too few films go on, 0 below it, float32 (h, 1)."""
     height = len(covered)
-    poor = ((covered < _COVERED) & (inside > 0.5)).any(axis=1)
-    poor[: height * 3 // 4] = False  # fingertips that some films cut off are no forearm
-    end = int(np.argmax(poor)) if poor.any() else height + _FADE_PIXELS
+    wrist = height * 3 // 4  # fingertips that some films cut off are no forearm
+    forearm = (inside[wrist:] > 0.5).any(axis=0)
+    poor = (covered[wrist:, forearm] < _COVERED).any(axis=1)
+    end = wrist + int(np.argmax(poor)) if poor.any() else height + _FADE_PIXELS
     return _ramp(end - np.arange(height, dtype=np.float32)[:, None], 0.0, _FADE_PIXELS)
 
 
 def _ramp(values: Pixels, low: float, high: float) -> Pixels:
-    return np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+    return np.asarray(np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1), np.float32)
 
 
-def _reduced(picture: NDArray[np.uint8], size: tuple[int, int]) -> Pixels:
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
+def _small(picture: NDArray[np.uint8] | Pixels) -> Pixels:
+    """A picture of the plate, of whatever size, reduced by `_ERRORS_FACTOR`."""
+    height, width = _shape(_ERRORS_FACTOR)
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _standard(values: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -341,7 +418,9 @@ def _grid(shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.stack([x, y], axis=2) + np.float32(0.5)
 
 
-def _taken(picture: Pixels, places_xy: NDArray[np.floating], how: int, border: int = cv2.BORDER_CONSTANT) -> Pixels:
+def _taken(
+    picture: NDArray[np.floating], places_xy: NDArray[np.floating], how: int, border: int = cv2.BORDER_CONSTANT
+) -> Pixels:
     """A picture's values at places (h, w, 2); 0 outside unless `border` says otherwise."""
     index = (places_xy - 0.5).astype(np.float32)  # OpenCV puts the centre of the first pixel at 0, we at 0.5
     return np.asarray(cv2.remap(picture, index[..., 0], index[..., 1], how, borderMode=border), np.float32)
@@ -368,12 +447,12 @@ def _inverse(moved: NDArray[np.float32], rounds: int = 10) -> NDArray[np.float32
 def _unfolded(moved: NDArray[np.float32]) -> NDArray[np.float32]:
     """A deformation smoothed where it squeezes or folds the plane, so that it can be undone."""
     for _ in range(_MOST_UNFOLDINGS):
-        along_x, along_y = np.gradient(moved, axis=1), np.gradient(moved, axis=0)
+        along_x, along_y = np.diff(moved, axis=1)[1:], np.diff(moved, axis=0)[:, 1:]
         area = (1 + along_x[..., 0]) * (1 + along_y[..., 1]) - along_x[..., 1] * along_y[..., 0]
         tight = (area < _LEAST_AREA).astype(np.float32)
         if not tight.any():
             break
-        near = cv2.dilate(tight, np.ones((9, 9), np.uint8))
+        near = cv2.dilate(np.pad(tight, ((1, 0), (1, 0))), np.ones((9, 9), np.uint8))
         share = cv2.GaussianBlur(near, (0, 0), 4)[..., None]
         moved = moved + share * (_blurred(moved, 6.0) - moved)
     return moved

@@ -1,0 +1,399 @@
+"""The reference atlas: the shipped one holds its rules, one's own opens or is refused, likeness is that of films."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from boneage.assessment import assess
+from boneage.atlas import (
+    SHIPPED_ATLASES,
+    Atlas,
+    Plate,
+    contact_sheet,
+    likeness_distance,
+    likeness_member,
+    list_atlases,
+)
+from boneage.bundle import Bundle
+from boneage.errors import AtlasError, BundleError
+from boneage.sex import Sex
+from boneage.views import ViewSpec
+from tests.atlases import AGES_MONTHS, coin, draw_atlas
+from tests.bundles import REGION_VIEWS, TINY_VIEW, tiny_bundle
+
+SHIPPED = Atlas.open()
+LARGEST_BYTES = 3e6
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_atlas(tmp_path_factory.mktemp("atlases") / "own")
+
+
+@pytest.fixture(scope="module")
+def atlas(folder: Path) -> Atlas:
+    return Atlas.open(folder)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """With hand nets, whose member on region A is not the first."""
+    views = (REGION_VIEWS[1], REGION_VIEWS[0], REGION_VIEWS[2])
+    path = tiny_bundle(tmp_path_factory.mktemp("bundles") / "regions", views=views, hand=True)
+    return Bundle.open(path, threads=1)
+
+
+# --- the shipped atlas ---
+
+
+def test_the_shipped_atlas_is_the_default_and_no_one_s_own() -> None:
+    assert (SHIPPED.name, SHIPPED.is_own) == ("open", False)
+    assert [one.name for one in list_atlases()] == ["open"]
+    assert [plate.key for plate in Atlas.open("open").plates] == [plate.key for plate in SHIPPED.plates]
+    for key in ("title", "made", "licence"):
+        assert len(SHIPPED.about[key]) > 20
+
+
+def test_no_shipped_plate_averages_fewer_than_20_radiographs_or_shows_one() -> None:
+    rows = list(csv.DictReader((SHIPPED.directory / "index.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == len(SHIPPED.plates) > 40
+    for row, plate in zip(rows, SHIPPED.plates, strict=True):
+        assert row["file"] == f"{plate.key}.webp"
+        assert min(int(row["count"]), float(row["effective_count"])) >= 20, plate.key
+        assert 0 < float(row["highest_correlation"]) < 0.98, plate.key
+        assert abs(float(row["mean_age_months"]) - plate.age_months) <= 0.5, plate.key
+        assert float(row["youngest_months"]) <= plate.age_months <= float(row["oldest_months"])
+
+
+def test_the_shipped_atlas_has_plates_of_all_ages_from_two_to_seventeen_years() -> None:
+    for sex in Sex:
+        ages = [plate.age_months for plate in SHIPPED.for_sex(sex)]
+        assert ages[0] <= 24
+        assert ages[-1] >= 204
+        assert max(np.diff(ages)) <= 14
+    for key, reason in SHIPPED.about["left_out"].items():
+        assert key not in {plate.key for plate in SHIPPED.plates}
+        assert reason
+
+
+def test_the_shipped_atlas_is_small_and_nothing_lies_in_it_that_is_not_named() -> None:
+    files = list(SHIPPED.directory.iterdir())
+    assert sum(file.stat().st_size for file in files) < LARGEST_BYTES
+    named = {plate.file for plate in SHIPPED.plates} | {"index.csv", "atlas.json", "embeddings.npz"}
+    assert {file.name for file in files} == named
+
+
+def test_every_shipped_picture_is_a_bright_hand_on_black() -> None:
+    for plate in SHIPPED.plates:
+        picture = SHIPPED.picture(plate)
+        assert picture.shape == (512, 462)
+        assert picture[:8].max() <= 2, plate.key  # air
+        assert np.median(picture[:200, [0, -1]]) == 0
+        assert 0.2 < (picture > 8).mean() < 0.7
+        assert picture.max() > 230
+
+
+def test_shipped_plates_are_found_and_assessed_near_their_age() -> None:
+    """A sample of them; `boneage atlas check` asks all."""
+    bundle = Bundle.open(threads=1)
+    off = []
+    for sex in Sex:
+        judged = [plate for plate in SHIPPED.for_sex(sex) if 24 <= plate.age_months <= 204]
+        for plate in judged[2::6]:
+            assessment = assess(SHIPPED.directory / plate.file, sex, bundle)
+            off.append(abs(assessment.age_months - plate.age_months))
+    assert np.mean(off) <= 6
+
+
+def test_shipped_embeddings_are_those_of_the_default_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.open(threads=1)
+    plate = SHIPPED.for_sex(Sex.MALE)[20]
+    computed = assess(SHIPPED.directory / plate.file, plate.sex, bundle).embeddings[
+        likeness_member(bundle, plate.sex).name
+    ]
+    monkeypatch.setattr(bundle, "run", None)  # reading them takes no net
+    kept = Atlas.open().embeddings(bundle)
+    assert set(kept) == {plate.key for plate in SHIPPED.plates}
+    np.testing.assert_allclose(kept[plate.key], computed, atol=1e-3)
+
+
+# --- opening ---
+
+
+def test_an_atlas_of_one_s_own_opens(folder: Path, atlas: Atlas) -> None:
+    assert (atlas.name, atlas.title, atlas.is_own) == ("own", "own", True)
+    assert [plate.key for plate in atlas.plates] == [f"{sex}-{age:03d}" for sex in "FM" for age in AGES_MONTHS]
+    assert atlas.plate("M-096") == Plate(Sex.MALE, 96, "96.png")
+    assert {plate.count for plate in atlas.plates} == {None}
+
+
+@pytest.mark.parametrize(
+    ("header", "age"), [("age_months", "94"), ("age", "94"), ("age_years", "7.8333"), ("AGE_YEARS", "7.83")]
+)
+def test_ages_are_read_from_columns_of_months_or_years(tmp_path: Path, header: str, age: str) -> None:
+    draw_atlas(tmp_path / "own", (94,))
+    (tmp_path / "own" / "index.csv").write_text(f"file,sex,{header},count\n94.png,girl,{age},\n", encoding="utf-8")
+    (plate,) = Atlas.open(tmp_path / "own").plates
+    assert (plate.key, plate.sex, plate.age_months) == ("F-094", Sex.FEMALE, 94)
+
+
+def test_what_an_atlas_says_of_itself_is_taken(tmp_path: Path) -> None:
+    folder = draw_atlas(tmp_path / "own", (94,))
+    (folder / "atlas.json").write_text('{"name": "gp", "title": "Our plates"}', encoding="utf-8")
+    opened = Atlas.open(folder)
+    assert (opened.name, opened.title, opened.is_own) == ("gp", "Our plates", True)
+    (folder / "atlas.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(AtlasError, match="atlas_invalid"):
+        Atlas.open(folder)
+    (folder / "atlas.json").write_text("{", encoding="utf-8")
+    with pytest.raises(AtlasError, match="atlas_invalid"):
+        Atlas.open(folder)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "",
+        "sex,age_months\nF,94\n",
+        "sex,file\nF,94.png\n",
+        "sex,age_months,file\n",
+        "sex,age_months,file\nX,94,94.png\n",
+        "sex,age_months,file\nF,-1,94.png\n",
+        "sex,age_months,file\nF,241,94.png\n",
+        "sex,age_years,file\nF,94,94.png\n",
+        "sex,age_months,file\nF,94,95.png\n",
+        "sex,age_months,file\nF,94,../94.png\n",
+        "sex,age_months,file\nF,94,.\n",
+        "sex,age_months,file\nF,94,\n",
+        "sex,age_months,file,count\nF,94,94.png,many\n",
+        "sex,age_months,file\nF,94,94.png\nF,94.04,94.png\n",
+        "sex,age_months,file\n" + "".join(f"F,{age},94.png\n" for age in range(12)),
+    ],
+)
+def test_an_index_that_cannot_be_used_is_refused(tmp_path: Path, index: str) -> None:
+    folder = draw_atlas(tmp_path / "own", (94,))
+    cv2.imwrite(str(tmp_path / "94.png"), np.zeros((8, 8), np.uint8))
+    (folder / "index.csv").write_text(index, encoding="utf-8")
+    with pytest.raises(AtlasError) as raised:
+        Atlas.open(folder)
+    assert raised.value.code == "atlas_invalid"
+
+
+@pytest.mark.parametrize("name", ["nowhere", Path("open"), "../open"])
+def test_an_atlas_that_is_not_there_is_told(name: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AtlasError) as raised:
+        Atlas.open(name)
+    assert raised.value.code == "atlas_not_found"
+
+
+def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AtlasError, match="atlas_invalid"):
+        Atlas.open(tmp_path)
+
+
+# --- plates ---
+
+
+@given(st.sampled_from(Sex), st.floats(0, 240))
+def test_keys_tell_ages_to_a_tenth_of_a_month(sex: Sex, age_months: float) -> None:
+    key = Plate(sex, age_months, "").key
+    said_sex, said_age = key.split("-")
+    assert said_sex == sex.value
+    assert abs(float(said_age) - age_months) <= 0.05 + 1e-9
+    assert len(said_age.split(".")[0]) == 3
+
+
+@given(st.sampled_from(Sex), st.floats(-50, 400))
+def test_the_nearest_plate_is_nearest(sex: Sex, age_months: float) -> None:
+    nearest = SHIPPED.nearest_by_age(sex, age_months)
+    assert nearest.sex is sex
+    assert all(abs(nearest.age_months - age_months) <= abs(one.age_months - age_months) for one in SHIPPED.for_sex(sex))
+
+
+def test_neighbours_lead_through_all_plates_of_a_sex_in_order_of_age() -> None:
+    for sex in Sex:
+        plates = SHIPPED.for_sex(sex)
+        assert list(plates) == sorted(plates, key=lambda plate: plate.age_months)
+        pairs = [SHIPPED.neighbours(plate) for plate in plates]
+        assert [before for before, _ in pairs] == [None, *plates[:-1]]
+        assert [after for _, after in pairs] == [*plates[1:], None]
+
+
+def test_what_an_atlas_does_not_have_is_told(tmp_path: Path) -> None:
+    girls = Atlas.open(draw_atlas(tmp_path / "girls", (94,), "F"))
+    for ask in (
+        lambda: girls.plate("F-095"),
+        lambda: girls.nearest_by_age(Sex.MALE, 94),
+        lambda: girls.neighbours(Plate(Sex.MALE, 94, "94.png")),
+    ):
+        with pytest.raises(AtlasError) as raised:
+            ask()
+        assert raised.value.code == "atlas_not_found"
+    assert girls.for_sex(Sex.MALE) == ()
+    with pytest.raises(ValueError, match="not a number"):
+        girls.nearest_by_age(Sex.FEMALE, float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "media_type"),
+    [(".png", "image/png"), (".jpg", "image/jpeg"), (".webp", "image/webp"), (".tif", None)],
+)
+def test_a_picture_is_handed_out_as_it_lies_or_as_png(tmp_path: Path, suffix: str, media_type: str | None) -> None:
+    folder = draw_atlas(tmp_path / "own", (94,), "F")
+    picture = cv2.imread(str(folder / "94.png"), cv2.IMREAD_GRAYSCALE)
+    assert picture is not None
+    file = folder / f"plate{suffix}"
+    cv2.imwrite(str(file), picture)
+    (folder / "index.csv").write_text(f"sex,age_months,file\nF,94,{file.name}\n", encoding="utf-8")
+    atlas = Atlas.open(folder)
+    (plate,) = atlas.plates
+    coded, said = atlas.picture_bytes(plate)
+    assert said == (media_type or "image/png")
+    assert (coded == file.read_bytes()) is (media_type is not None)
+    decoded = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_GRAYSCALE)
+    seen = atlas.picture(plate)
+    assert seen.dtype == np.uint8
+    assert np.abs(seen.astype(int) - decoded).max() <= 1
+    assert np.abs(seen.astype(int) - picture).mean() < 3
+
+
+def test_a_damaged_picture_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
+    folder = draw_atlas(tmp_path / "own", (94,), "F")
+    coded = (folder / "94.png").read_bytes()
+    atlas = Atlas.open(folder)
+    (plate,) = atlas.plates
+    for damaged in (coded[:400], b"", b"text"):
+        (folder / "94.png").write_bytes(damaged)
+        for ask in (atlas.picture, atlas.picture_bytes):
+            with pytest.raises(AtlasError) as raised:
+                ask(plate)
+            assert raised.value.code == "atlas_invalid"
+    (folder / "94.png").unlink()
+    with pytest.raises(AtlasError, match="atlas_invalid"):
+        atlas.picture(plate)
+
+
+def test_a_sheet_shows_every_plate(atlas: Atlas) -> None:
+    sheet = contact_sheet(atlas, columns=3, height=100)
+    assert sheet.shape == (4 * 118, 3 * 75)  # two rows for each sex
+    tiles = sheet.reshape(4, 118, 3, 75).transpose(0, 2, 1, 3).reshape(12, 118, 75)
+    filled = [tile.max() > 150 for tile in tiles]
+    assert filled == [True] * 5 + [False] + [True] * 5 + [False]
+
+
+# --- likeness ---
+
+
+def test_likeness_is_measured_on_the_whole_hand_if_a_net_reads_it(bundle: Bundle, tmp_path: Path) -> None:
+    assert likeness_member(bundle, Sex.FEMALE).view.region == "A"
+    other = Bundle.open(tiny_bundle(tmp_path / "plain", members=2), threads=1)
+    assert likeness_member(other, Sex.MALE) == other.members[0]
+    hands = Bundle.open(tiny_bundle(tmp_path / "hands", views=(), hand=True, metrics={}), threads=1)
+    with pytest.raises(BundleError, match="bundle_mismatch"):
+        likeness_member(hands, Sex.MALE)
+
+
+def test_a_plate_s_embedding_is_that_of_a_film(atlas: Atlas, bundle: Bundle) -> None:
+    known = atlas.embeddings(bundle)
+    assert set(known) == {plate.key for plate in atlas.plates}
+    for plate in atlas.plates[::3]:
+        assessment = assess(atlas.directory / plate.file, plate.sex, bundle)
+        assert np.array_equal(known[plate.key], assessment.embeddings[likeness_member(bundle, plate.sex).name])
+
+
+def test_without_hand_nets_the_whole_picture_is_embedded(atlas: Atlas, tmp_path: Path) -> None:
+    plain = Bundle.open(tiny_bundle(tmp_path / "plain", view=TINY_VIEW), threads=1)
+    known = atlas.embeddings(plain)
+    for plate in atlas.plates[::4]:
+        assessment = assess(atlas.directory / plate.file, plate.sex, plain)
+        assert np.array_equal(known[plate.key], assessment.embeddings["member-0"])
+
+
+def test_a_plate_is_likest_to_itself(atlas: Atlas, bundle: Bundle) -> None:
+    known = atlas.embeddings(bundle)
+    for plate in atlas.plates:
+        ranked = atlas.nearest_by_likeness(plate.sex, known[plate.key], bundle, count=4)
+        assert len(ranked) == 4
+        assert ranked[0][0] == plate
+        assert ranked[0][1] == pytest.approx(0, abs=1e-6)
+        distances = [distance for _, distance in ranked]
+        assert distances == sorted(distances)
+        assert {one.sex for one, _ in ranked} == {plate.sex}
+
+
+def test_an_embedding_of_another_net_is_refused(atlas: Atlas, bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match="bundle_mismatch"):
+        atlas.nearest_by_likeness(Sex.FEMALE, np.zeros(5, np.float32), bundle)
+
+
+VECTORS = st.lists(st.floats(-10, 10, width=16), min_size=4, max_size=4).map(lambda row: np.array(row, np.float32))
+
+
+@given(VECTORS, VECTORS, VECTORS)
+def test_distance_is_a_distance(
+    one: NDArray[np.float32], other: NDArray[np.float32], third: NDArray[np.float32]
+) -> None:
+    distance = likeness_distance(one, other)
+    assert (distance == 0) == np.array_equal(one, other)
+    assert likeness_distance(other, one) == distance
+    assert distance <= likeness_distance(one, third) + likeness_distance(third, other) + 1e-9
+    # It does not grow with the number of places.
+    assert likeness_distance(np.tile(one, 3), np.tile(other, 3)) == pytest.approx(distance)
+
+
+def test_a_plate_without_a_hand_is_left_out_and_named(
+    tmp_path: Path, bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = draw_atlas(tmp_path / "own", (72, 94))
+    cv2.imwrite(str(folder / "94.png"), coin())
+    with caplog.at_level(logging.WARNING):
+        known = Atlas.open(folder).embeddings(bundle)
+    assert set(known) == {"F-072", "M-072"}
+    assert "F-094" in caplog.text
+    assert "no_hand" in caplog.text
+
+
+# --- embeddings that are kept ---
+
+
+def test_kept_embeddings_are_read_and_go_with_pictures_and_nets(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = draw_atlas(tmp_path / "own", (72, 94))
+    computed = dict(Atlas.open(folder).embeddings(bundle))
+    path = Atlas.open(folder).store_embeddings([bundle])
+    other = Bundle.open(tiny_bundle(tmp_path / "other", view=ViewSpec("A", 32, 24, "hand"), hand=True), threads=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Bundle, "run", None)
+        read = Atlas.open(folder).embeddings(bundle)
+        assert {key: row.tolist() for key, row in read.items()} == {key: row.tolist() for key, row in computed.items()}
+        cv2.imwrite(str(folder / "94.png"), 255 - Atlas.open(folder).picture(Atlas.open(folder).plate("F-094")))
+        with pytest.raises(TypeError):  # another picture: computed anew
+            Atlas.open(folder).embeddings(bundle)
+        with pytest.raises(TypeError):  # another net: computed anew
+            Atlas.open(folder).embeddings(other)
+    assert path.parent == folder
+
+
+def test_damaged_kept_embeddings_are_computed_anew(
+    tmp_path: Path, bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = draw_atlas(tmp_path / "own", (72,))
+    path = Atlas.open(folder).store_embeddings([bundle])
+    path.write_bytes(path.read_bytes()[:60])
+    assert len(Atlas.open(folder).embeddings(bundle)) == 2
+    assert "computed anew" in caplog.text
+
+
+def test_shipped_atlases_lie_in_the_package() -> None:
+    assert SHIPPED.directory == SHIPPED_ATLASES / "open"
