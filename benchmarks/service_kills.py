@@ -130,7 +130,7 @@ def _run(service: Service, outcome: Outcome, films: int, kills: int, chance: ran
     _, token = _model("ApiToken").issue(_model("User").objects.get(username="killer"), "kills")
     answered_ones = _model("Assessment").objects.filter(state__in=FINAL)
     begun = time.monotonic()
-    due = sorted(chance.sample(range(films * 9 // 10), kills))
+    due = sorted(chance.sample(range(films * 3 // 4), kills))
     submitting = threading.Thread(target=_submit, args=(service, outcome, films, due, token), daemon=True)
     submitting.start()
     killed = busy = 0

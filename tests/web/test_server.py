@@ -181,7 +181,7 @@ def test_no_film_is_lost_or_answered_twice_when_workers_are_killed(
     kind: str, parts: dict[str, str], port: int, request: pytest.FixtureRequest
 ) -> None:
     database = request.getfixturevalue("new_postgres")() if kind == "postgresql" else ""
-    arguments = ["--films=12", "--kills=3", f"--bundle={parts['bundle']}", f"--port={port}", f"--database={database}"]
+    arguments = ["--films=40", "--kills=3", f"--bundle={parts['bundle']}", f"--port={port}", f"--database={database}"]
     done = subprocess.run(
         [sys.executable, str(BENCHMARK), *arguments],
         env=environment(),
