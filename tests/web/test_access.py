@@ -78,7 +78,7 @@ def test_whoever_is_not_logged_in_comes_back_after_the_login_to_what_can_be_show
 
 
 @pytest.mark.django_db
-def test_what_the_clinic_has_is_not_found_when_it_is_run_as_open(
+def test_what_one_mode_has_is_not_found_in_the_other(
     settings: Settings, clinic: None, make_user: Callable[..., User], done_assessment: Callable[..., Assessment]
 ) -> None:
     theirs = [
@@ -93,6 +93,10 @@ def test_what_the_clinic_has_is_not_found_when_it_is_run_as_open(
     for found in theirs:
         with pytest.raises(Http404):
             assessment_or_404(found.pk)
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="clinic")
+    with pytest.raises(Http404):
+        assessment_or_404(done_assessment(client="0" * 64).pk)
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open")
     Assessment.objects.update(expires_at=own.submitted_at)
     for pk in (own.pk, uuid4()):
         with pytest.raises(Http404):

@@ -6,7 +6,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -44,7 +44,6 @@ from boneage.web.models import (
     User,
     Verdict,
 )
-from boneage.web.views import atlas as atlas_views
 from tests.atlases import draw_atlas
 from tests.bundles import tiny_bundle
 from tests.web.conftest import answer_of_phantom
@@ -99,19 +98,13 @@ def token_of(make_user: UserMaker) -> Callable[..., Api]:
 
 
 @pytest.fixture
-def own_nets(tmp_path: Path, settings: Settings) -> Iterator[None]:
+def own_nets(tmp_path: Path, settings: Settings) -> None:
     """A tiny bundle and a few drawn plates."""
     settings.CONFIGURATION = replace(
         settings.CONFIGURATION,
         bundle=str(tiny_bundle(tmp_path / "bundle", hand=True)),
         atlas=str(draw_atlas(tmp_path / "atlas")),
     )
-    caches = (work.bundle, work.atlas, atlas_views._opened)
-    for one in caches:
-        one.cache_clear()
-    yield
-    for one in caches:
-        one.cache_clear()
 
 
 def work_off(assess_film: Callable[[Assessment, bytes], Answer] = lambda a, _: answer_of_phantom(sex=a.sex)) -> int:
@@ -622,3 +615,21 @@ def test_a_film_of_a_worker_goes_all_the_way(in_open: Api, own_nets: None) -> No
     assert problem_of(in_open.post(f"assessments/{key}/decision", {"verdict": "accepted"})) == (409, "not_decidable")
     for part in ("overlay.png", "report.pdf"):
         assert io.BytesIO(in_open.get(f"assessments/{key}/{part}").content).read(1)
+
+
+def test_a_film_whose_sex_the_atlas_lacks_is_assessed_all_the_same(
+    in_open: Api, own_nets: None, settings: Settings, tmp_path: Path
+) -> None:
+    boys = draw_atlas(tmp_path / "boys", sexes="M")
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, atlas=str(boys))
+    key = in_open.submit(sex="F", film=sample_png()).json()["id"]
+    assert work_off(work.assess_bytes) == 1
+    said = in_open.get(f"assessments/{key}").json()
+    assert (said["state"], said["result"]["plates"]) == ("done", None)
+    assert Client().get(f"/assessments/{key}/").status_code == 200
+
+
+@pytest.mark.parametrize("years", ["7", "-1", "x"])
+def test_the_page_s_field_of_years_is_none_of_the_api_s(in_open: Api, years: str) -> None:
+    key = in_open.submit(sex="F", given_age_years=years, given_age_months="90").json()["id"]
+    assert Assessment.objects.get(pk=key).given_age_months == 90

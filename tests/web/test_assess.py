@@ -22,6 +22,7 @@ from pytest_django.fixtures import Settings
 from boneage.atlas import Plate
 from boneage.bundle import Bundle
 from boneage.sex import Sex
+from boneage.web import installation
 from boneage.web.jobs import Answer
 from boneage.web.models import Assessment, AuditEvent, Case, Picture, Role, State
 from boneage.web.views import assess
@@ -44,7 +45,7 @@ class Plates:
 
 @pytest.fixture(autouse=True)
 def _some_atlas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assess, "atlas", Plates)
+    monkeypatch.setattr(installation, "atlas", Plates)
 
 
 def film(content: bytes = b"film", name: str = "hand.png") -> SimpleUploadedFile:
@@ -174,6 +175,8 @@ def test_the_case_in_the_address_is_filled_in(log_in: Callable[..., Client]) -> 
     assert len(re.findall(r'value="M"[^>]*checked', page)) == 2
     for nothing in ("?case=", "?case=x", "?case=00000000-0000-4000-8000-000000000000"):
         assert "checked" not in client.get(f"/{nothing}").content.decode()
+    [event] = AuditEvent.objects.all()
+    assert (event.action, event.object_id) == ("view", str(case.pk))
 
 
 @pytest.mark.usefixtures("open_mode")
@@ -238,7 +241,7 @@ def test_plates_of_both_sexes_are_offered_if_there_are_any(client: Client, monke
 
         raise BoneageError("atlas_not_found", "There is none.")
 
-    monkeypatch.setattr(assess, "atlas", none)
+    monkeypatch.setattr(installation, "atlas", none)
     assert "data-plate-key" not in client.get("/").content.decode()
 
 

@@ -56,6 +56,7 @@ def test_readers_neither_export_nor_delete_nor_change(clinic: None, log_in: Call
     page = reader.get(f"/cases/{child.pk}/").content.decode()
     assert "delete" not in page
     assert "birth_date" not in page
+    assert f'href="/?case={child.pk}"' in page
 
 
 def test_the_worklist_shows_rows(

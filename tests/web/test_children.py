@@ -10,8 +10,8 @@ from django.core.exceptions import ValidationError
 from django.http import Http404
 
 from boneage.web.children import Belongings, belongings, change_birth_date, delete_case
+from boneage.web.chronological_age import months_between
 from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, Role, State, User, Verdict
-from boneage.web.work import months_between
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clinic")]
 
@@ -57,7 +57,7 @@ def test_a_birth_date_moves_the_films_whose_day_is_known(
     change_birth_date(child, born, make_user(Role.REVIEWER))
     for film in (dated, undated, child):
         film.refresh_from_db()
-    assert child.birth_date == dated.birth_date == born
+    assert child.birth_date == dated.birth_date == undated.birth_date == born
     assert dated.chronological_age_months == pytest.approx(months_between(born, taken))
     assert undated.chronological_age_months == 90.0
     assert AuditEvent.objects.get().detail == {"changed": "birth_date", "assessments": 1}

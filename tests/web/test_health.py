@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.test import Client
 
 from boneage.web.forms import FilmForm
@@ -23,10 +23,13 @@ def test_it_counts_the_films_that_wait(client: Client) -> None:
     assert response["Cache-Control"] == "no-store"
 
 
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
 @pytest.mark.usefixtures("clinic")
-def test_without_a_database_it_says_so_to_everybody(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_database_it_says_so_to_everybody(
+    client: Client, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
     def unreachable() -> int:
-        raise OperationalError("password of the database server is secret")
+        raise error("password of the database server is secret")
 
     monkeypatch.setattr(health, "waiting", unreachable)
     response = client.get("/health")

@@ -486,26 +486,19 @@ def test_a_film_for_a_case_that_is_being_deleted_goes_with_it_or_is_not_taken(
 # --- reading it -------------------------------------------------------------------------------------------------------
 
 
-def test_depth_position_and_latency() -> None:
-    assert jobs.queue_depth() == jobs.QueueDepth(0, 0, 0.0)
-    assert jobs.latency_seconds() is None
+def test_how_many_wait_and_which_comes_next() -> None:
+    assert jobs.waiting() == 0
     films = [submit() for _ in range(3)]
     Assessment.objects.filter(pk=films[0].pk).update(submitted_at=timezone.now() - timedelta(seconds=40))
     for film in films:
         film.refresh_from_db()
     assert [jobs.position(film) for film in films] == [1, 2, 3]
-    depth = jobs.queue_depth()
-    assert (depth.waiting, depth.running) == (3, 0)
-    assert 40 <= depth.oldest_seconds < 50
     begun = jobs.begin(str(films[0].pk), "w")
     assert begun is not None
-    assert (jobs.queue_depth().waiting, jobs.queue_depth().running, jobs.waiting()) == (2, 1, 3)
+    assert jobs.waiting() == 3
     assert [jobs.position(film) for film in (begun, *films[1:])] == [0, 1, 2]
     jobs.finish(begun, answer())
-    latency = jobs.latency_seconds()
-    assert latency is not None
-    assert 40 <= latency < 50
-    assert jobs.latency_seconds(timedelta(seconds=10)) is None
+    assert jobs.waiting() == 2
 
 
 def test_old_records_of_tasks_go_and_ready_ones_stay() -> None:

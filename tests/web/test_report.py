@@ -21,7 +21,7 @@ from pytest_django.fixtures import Settings
 from boneage.errors import AtlasError
 from boneage.phantom import sample_png
 from boneage.report import CSV_COLUMNS
-from boneage.web import exports, report_pdf, work
+from boneage.web import exports, installation, report_pdf
 from boneage.web.models import Assessment, AuditEvent, Case, Decision, Role, State, User
 from boneage.web.report_content import Report, report_of
 from tests.web.conftest import answer_of_phantom
@@ -39,14 +39,13 @@ class DrawnAtlas:
         return sample_png(), "image/png"
 
 
-class NoAtlas:
-    def nearest_by_age(self, _sex: object, _age_months: float) -> None:
-        raise AtlasError("atlas_not_found", "There is none.")
+def no_atlas() -> None:
+    raise AtlasError("atlas_not_found", "There is none.")
 
 
 @pytest.fixture(autouse=True)
 def atlas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "atlas", DrawnAtlas)
+    monkeypatch.setattr(installation, "atlas", DrawnAtlas)
 
 
 def decide(assessment: Assessment, verdict: str, months: float, reason: str = "", user: User | None = None) -> None:
@@ -195,6 +194,7 @@ def test_a_number_that_is_no_bone_age_is_struck_out(
     assert not report.regions
     assert len(report.figures) == 2
     assert not any("ifference" in line or "error" in line for line in report.answer)
+    assert not report.answer
     assert "age void" in client.get(f"/assessments/{assessment.pk}/report/").content.decode()
     assert report_pdf.draw(report).startswith(b"%PDF")
     assert exports.json_value(assessment)["difference_months"] is None
@@ -203,7 +203,7 @@ def test_a_number_that_is_no_bone_age_is_struck_out(
 def test_without_heat_map_or_plate_the_report_says_so_and_goes_on(
     open_mode: None, monkeypatch: pytest.MonkeyPatch, done_assessment: Callable[..., Assessment]
 ) -> None:
-    monkeypatch.setattr(work, "atlas", NoAtlas)
+    monkeypatch.setattr(installation, "atlas", no_atlas)
     assessment = done_assessment()
     assessment.pictures.filter(kind="heat").delete()
     report = report_of(assessment)
@@ -285,3 +285,27 @@ def test_no_spreadsheet_runs_what_a_user_wrote(
     [row] = rows_of(client, assessment)
     assert row["image"] == row["decision_reason"] == f"'{text}"
     assert row["difference_months"] == "4.0"
+
+
+def test_a_region_below_birth_is_told_as_birth_wherever_it_stands(
+    open_mode: None, client: Client, done_assessment: Callable[..., Assessment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installation, "atlas", no_atlas)
+    answer = answer_of_phantom()
+    assert answer.result is not None
+    answer.result["region_ages_months"] = {"B": -3.2}
+    assessment = done_assessment(answer)
+    assert [said for _, said in report_of(assessment).regions] == ["0 months (0.0 months)"]
+    page = client.get(f"/assessments/{assessment.pk}/").content.decode()
+    assert "<td>0 months</td>" in page
+    assert "3 months</td>" not in page
+
+
+def test_a_chronological_age_past_19_years_is_compared_nowhere(
+    open_mode: None, client: Client, done_assessment: Callable[..., Assessment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installation, "atlas", no_atlas)
+    assessment = done_assessment(answer_of_phantom(200.0, chronological=240.0))
+    assert not any("ifference:" in line for line in report_of(assessment).answer)
+    assert exports.json_value(assessment)["difference_months"] is None
+    assert "behind the chronological" not in client.get(f"/assessments/{assessment.pk}/").content.decode()

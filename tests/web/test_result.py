@@ -184,6 +184,7 @@ def test_a_meaningless_number_is_struck_through(
     answer = changed(answer_of_phantom(), web={"is_meaningless": True, "flags": flags})
     body = text_of(client, address(done_assessment(answer)))
     assert "<s>7 years 10 months</s>" in body
+    assert "7 years" not in body.partition("</title>")[0]
     assert said in body
     assert "Accept 7" not in body
     assert "age-plot" not in body

@@ -212,7 +212,7 @@ def _addresses(patterns: list[URLPattern | URLResolver], so_far: str = "/") -> I
             yield re.sub(r"<(\w+):\w+>", lambda kind: _VALUES[kind[1]], whole)
 
 
-_VALUES = {"uuid": "3f0c0e4a-0000-4000-8000-000000000000", "int": "1", "slug": "F-094", "path": "x"}
+_VALUES = {"uuid": "3f0c0e4a-0000-4000-8000-000000000000", "int": "1", "str": "F-094", "path": "x"}
 ADDRESSES = list(_addresses(get_resolver("boneage.web.urls").url_patterns))
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from boneage.phantom import draw_hand
 from boneage.web.models import Assessment, AuditEvent, Role
-from boneage.web.shared_copy import SEAM, blanked, hand_place, heat_of
+from boneage.web.pictures import heat_of
+from boneage.web.shared_copy import SEAM, blanked, hand_place
 from tests.web.conftest import answer_of_phantom
 
 FILM = (600, 450)
@@ -118,7 +119,7 @@ def test_the_download_is_blanked(
     assert copy[height // 2, width // 2].any()
 
 
-@pytest.mark.parametrize("missing", ["outline", "hand"])
+@pytest.mark.parametrize("missing", ["outline", "area", "hand"])
 def test_without_an_outline_nothing_is_handed_out(
     clinic: None,
     log_in: Callable[..., Client],
@@ -127,8 +128,8 @@ def test_without_an_outline_nothing_is_handed_out(
 ) -> None:
     answer = answer_of_phantom()
     assert answer.result is not None
-    if missing == "outline":
-        answer.result["web"]["outline_xy"] = []
+    if missing != "hand":
+        answer.result["web"]["outline_xy"] = [] if missing == "outline" else [[1.0, 1.0], [5.0, 5.0]]
     else:
         answer.result["hand"] = None
     assessment = done_assessment(answer)

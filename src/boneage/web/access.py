@@ -89,9 +89,9 @@ def member_of(request: HttpRequest) -> User:
 
 
 def assessments() -> QuerySet[Assessment]:
-    """Those that have not expired. The mode ``open`` has none that were made for a clinic in the same database."""
+    """Those that have not expired. Neither mode has what was made in the other in the same database."""
     found = Assessment.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
-    return found.filter(submitted_by=None, case=None) if configuration().is_open else found
+    return found.filter(submitted_by=None, case=None) if configuration().is_open else found.filter(client="")
 
 
 def assessment_or_404(pk: UUID) -> Assessment:

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from typing import Annotated, Any
 from uuid import UUID
 
-import cv2
-import numpy as np
 from django.core.exceptions import PermissionDenied
 from django.core.exceptions import ValidationError as FormError
 from django.db import connection
@@ -29,8 +27,7 @@ from boneage.assessment import NOTICE
 from boneage.atlas import Atlas as ReferenceAtlas
 from boneage.errors import AtlasError
 from boneage.explain import DISPLAY_SIDE, encode_picture, overlay
-from boneage.web import audit, decisions, report_pdf
-from boneage.web import shared_copy as sharing
+from boneage.web import audit, decisions, installation, report_pdf
 from boneage.web.access import assessment_or_404, assessments, client_of
 from boneage.web.api_access import Token, caller
 from boneage.web.api_description import Good, ServiceAPI, film_body, told
@@ -50,11 +47,10 @@ from boneage.web.api_schemas import (
     Service,
     StateName,
 )
+from boneage.web.downloads import file_of
 from boneage.web.forms import FilmForm
 from boneage.web.models import FINAL, Assessment, PictureKind, Verdict, configuration
-from boneage.web.report_content import stored_picture
-from boneage.web.views.atlas import reference_plates
-from boneage.web.work import bundle
+from boneage.web.pictures import heat_of, reduced, stored_picture
 
 LONGEST_WAIT_SECONDS = 30
 
@@ -94,7 +90,7 @@ Wait = Annotated[
     ),
 ]
 
-_PICTURE_CODES = ("not_found", "not_finished", "no_result")
+_RESULT_CODES = ("not_found", "not_finished", "no_result")
 _WAITED = {
     200: Good("It is finished: done, refused or failed.", AssessmentOut),
     202: Good("It is still waiting or being assessed. Ask again.", AssessmentOut),
@@ -128,6 +124,7 @@ def submit(request: HttpRequest, wait: Wait = 0) -> Any:
     client = client_of(request) if configuration().is_open else ""
     with translation.override("en"):
         form = FilmForm(request.POST, request.FILES)
+        del form.fields["given_age_years"]  # the page's: programs give the age in months
         if getattr(request, "upload_too_large", False):
             raise ApiError("too_large", f"A film may have at most {configuration().film_bytes / 2**20:g} MiB.")
         if not form.is_valid():
@@ -171,7 +168,7 @@ def delete(request: HttpRequest, assessment_id: AssessmentId) -> Any:
     "/assessments/{uuid:assessment_id}/result",
     tags=["results"],
     summary="Fetch the result",
-    **told({200: Good("All that was found.", Result)}, *_PICTURE_CODES),
+    **told({200: Good("All that was found.", Result)}, *_RESULT_CODES),
 )
 def result(request: HttpRequest, assessment_id: AssessmentId) -> Any:
     """The bone age with its spread, doubts, regions, the hand on the film, plates to compare with, and the decision."""
@@ -184,7 +181,7 @@ def result(request: HttpRequest, assessment_id: AssessmentId) -> Any:
     "/assessments/{uuid:assessment_id}/radiograph.jpg",
     tags=["results"],
     summary="Fetch the radiograph",
-    **told({200: Good("The film, 8 bit, bone bright, at most 4,096 pixels a side.", ("image/jpeg",))}, *_PICTURE_CODES),
+    **told({200: Good("The film, 8 bit, bone bright, at most 4,096 pixels a side.", ("image/jpeg",))}, *_RESULT_CODES),
 )
 def radiograph(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
     """The film as the net's reader sees it, for a viewer."""
@@ -196,7 +193,7 @@ def radiograph(request: HttpRequest, assessment_id: AssessmentId) -> HttpRespons
     tags=["results"],
     summary="Fetch the heat map",
     **told(
-        {200: Good("Grey levels 0 to 255 over the whole film, at a size of its own.", ("image/png",))}, *_PICTURE_CODES
+        {200: Good("Grey levels 0 to 255 over the whole film, at a size of its own.", ("image/png",))}, *_RESULT_CODES
     ),
 )
 def heat(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
@@ -208,7 +205,7 @@ def heat(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
     "/assessments/{uuid:assessment_id}/overlay.png",
     tags=["results"],
     summary="Fetch the heat map on the film",
-    **told({200: Good("The film with the heat map in colour, and its scale.", ("image/png",))}, *_PICTURE_CODES),
+    **told({200: Good("The film with the heat map in colour, and its scale.", ("image/png",))}, *_RESULT_CODES),
 )
 def film_with_heat(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
     """A picture of at most 1,024 pixels a side, with the colour scale beside it."""
@@ -216,12 +213,9 @@ def film_with_heat(request: HttpRequest, assessment_id: AssessmentId) -> HttpRes
     film, levels = stored_picture(found, PictureKind.RADIOGRAPH), stored_picture(found, PictureKind.HEAT)
     if film is None or levels is None:
         raise Http404
-    zoom = min(1.0, DISPLAY_SIDE / max(film.shape))
-    size = (max(1, round(film.shape[1] * zoom)), max(1, round(film.shape[0] * zoom)))
-    small = np.asarray(cv2.resize(film, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    data = encode_picture(".png", overlay(small, sharing.heat_of(levels)))
+    data = encode_picture(".png", overlay(reduced(film, DISPLAY_SIDE), heat_of(levels)))
     _seen(request, found, audit.Action.VIEW, form="overlay")
-    return _file(data, "image/png", found, "-overlay.png")
+    return file_of(found, data, "image/png", "-overlay.png", is_shown=True)
 
 
 @api.get(
@@ -229,7 +223,7 @@ def film_with_heat(request: HttpRequest, assessment_id: AssessmentId) -> HttpRes
     tags=["results"],
     summary="Fetch the report",
     **told(
-        {200: Good("A report to print, in the language of `Accept-Language`.", ("application/pdf",))}, *_PICTURE_CODES
+        {200: Good("A report to print, in the language of `Accept-Language`.", ("application/pdf",))}, *_RESULT_CODES
     ),
 )
 def report(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
@@ -237,7 +231,7 @@ def report(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
     found = _done(assessment_id)
     data = report_pdf.pdf_bytes(found)
     _seen(request, found, audit.Action.EXPORT, form="pdf")
-    return _file(data, "application/pdf", found, ".pdf")
+    return file_of(found, data, "application/pdf", ".pdf", is_shown=True)
 
 
 @api.post(
@@ -352,7 +346,7 @@ def plate(request: HttpRequest, key: Annotated[str, Path(description="Of the pla
 @api.get("/service", tags=["service"], summary="What this service is", **told({200: Good("It.", Service)}, public=True))
 def service(request: HttpRequest) -> Any:
     """Version, nets, mode and limits. No token is needed."""
-    limits, manifest = configuration(), bundle().manifest
+    limits, manifest = configuration(), installation.bundle().manifest
     said = Service(
         version=boneage.__version__,
         mode=limits.mode,
@@ -446,14 +440,7 @@ def _picture(request: HttpRequest, assessment_id: UUID, kind: PictureKind) -> Ht
         raise Http404
     _seen(request, found, audit.Action.VIEW, form=str(kind))
     ending = ".jpg" if row.media_type == "image/jpeg" else "-heat.png"
-    return _file(bytes(row.data), row.media_type, found, ending)
-
-
-def _file(data: bytes, media_type: str, found: Assessment, ending: str) -> HttpResponse:
-    """A file whose name tells nothing of the patient."""
-    response = HttpResponse(data, content_type=media_type)
-    response.headers["Content-Disposition"] = f'inline; filename="bone-age-{str(found.pk)[:8]}{ending}"'
-    return response
+    return file_of(found, bytes(row.data), row.media_type, ending, is_shown=True)
 
 
 def _listed(request: HttpRequest, asked: Search) -> Any:
@@ -474,14 +461,14 @@ def _listed(request: HttpRequest, asked: Search) -> Any:
 
 def _plates() -> ReferenceAtlas:
     try:
-        return reference_plates()
+        return installation.atlas()
     except AtlasError as error:
         raise Http404 from error
 
 
 def _atlas_name() -> str | None:
     try:
-        return reference_plates().name
+        return installation.atlas().name
     except AtlasError:
         return None
 

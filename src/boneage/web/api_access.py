@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from ninja.security import HttpBearer
 
+from boneage.web.audit import by_token
 from boneage.web.models import ApiToken, User, configuration
 
 USE_NOTED_EVERY = timedelta(minutes=1)
@@ -32,7 +33,7 @@ class Caller:
     @property
     def via(self) -> dict[str, str]:
         """For the audit log, beside the user."""
-        return {"via": f"token {self.token}"} if self.token else {}
+        return by_token(self.token)
 
 
 class Token(HttpBearer):

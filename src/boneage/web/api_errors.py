@@ -19,11 +19,8 @@ from boneage.errors import BoneageError
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 30
-"""When to try again after ``busy``."""
-
-RETRY_HOURLY_SECONDS = 600
-"""When to try again after ``too_many``."""
+RETRY_SECONDS = {"busy": 30, "too_many": 600}
+"""By code: when to try again."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,6 @@ CODES: dict[str, Code] = {
 """Every code that an answer of the API with an error's status can have. (Codes of refused films stand in the
 assessment: docs/codes.md.)"""
 
-_RETRY = {"too_many": RETRY_HOURLY_SECONDS, "busy": RETRY_SECONDS}
-
 
 SUBMISSION_CODES = tuple(CODES)[tuple(CODES).index("film_missing") : tuple(CODES).index("note_invalid") + 1]
 """What can be wrong with a submission (`boneage.web.forms.FilmForm.problems`)."""
@@ -88,8 +83,8 @@ def problem(code: str, message: str = "") -> HttpResponse:
     known = CODES[code]
     body = json.dumps({"code": code, "message": message or known.meaning}, ensure_ascii=False)
     response = HttpResponse(body, status=known.status, content_type="application/json")
-    if code in _RETRY:
-        response.headers["Retry-After"] = str(_RETRY[code])
+    if code in RETRY_SECONDS:
+        response.headers["Retry-After"] = str(RETRY_SECONDS[code])
     if known.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response

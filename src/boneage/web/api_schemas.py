@@ -216,7 +216,7 @@ class Result(Said):
         description="By the dates given, else as given, else as the file says."
     )
     difference_months: Months | None = Field(
-        description="Estimated bone age less chronological age; null without either, or if the number is no bone age."
+        description="Estimate less chronological age; null without either, past 19 years, or if it is no bone age."
     )
     member_ages_months: dict[str, float] = Field(description="What each net said.")
     region_ages_months: dict[str, float] = Field(description="By each region of the hand alone.")

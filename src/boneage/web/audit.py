@@ -50,6 +50,11 @@ TITLES = {
 """What the pages call them."""
 
 
+def by_token(name: str) -> dict[str, str]:
+    """For an event's detail: the token of the API by which its user acted; nothing if the name is empty."""
+    return {"via": f"token {name}"} if name else {}
+
+
 def record(user: User | str | None, action: Action, thing: Model | None = None, **detail: Any) -> None:
     """Add an event, in the transaction that is open. Nothing in the mode ``open``, which keeps nothing.
 

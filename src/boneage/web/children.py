@@ -13,8 +13,8 @@ from django.utils.translation import gettext
 
 from boneage.web import jobs
 from boneage.web.audit import Action, record
+from boneage.web.chronological_age import months_between
 from boneage.web.models import FINAL, Assessment, Case, Decision, Picture, User
-from boneage.web.work import months_between
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,13 @@ def delete_case(case: Case, user: User) -> Belongings:
 
 @transaction.atomic
 def change_birth_date(case: Case, birth_date: date, user: User) -> None:
-    """Correct a birth date, and with it the chronological age at every film whose day is known.
+    """Correct a birth date, at every film too, and with it the chronological age where the film's day is known.
 
     Raises:
         ValidationError: a film was taken before that day, or is being assessed just now.
         Http404: the case is gone.
     """
+    jobs.locked(Assessment.objects.filter(case=case))
     current = _locked(case)
     if current.birth_date == birth_date:
         return
@@ -68,10 +69,10 @@ def change_birth_date(case: Case, birth_date: date, user: User) -> None:
     dated = [(film, film.study_date) for film in films if film.study_date is not None]
     if any(study_date < birth_date for _, study_date in dated):
         raise ValidationError(gettext("A film of this child was taken before that day."))
+    Assessment.objects.filter(case=current).update(birth_date=birth_date)
     for film, study_date in dated:
-        film.birth_date = birth_date
         film.chronological_age_months = months_between(birth_date, study_date)
-        film.save(update_fields=["birth_date", "chronological_age_months"])
+        film.save(update_fields=["chronological_age_months"])
     Case.objects.filter(pk=current.pk).update(birth_date=birth_date, changed_at=timezone.now())
     record(user, Action.CASE_CHANGED, current, changed="birth_date", assessments=len(dated))
 

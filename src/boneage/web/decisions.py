@@ -17,7 +17,7 @@ from django.utils.translation import gettext, gettext_lazy
 from boneage.errors import BoneageError
 from boneage.estimate import OLDEST_MONTHS
 from boneage.web import jobs
-from boneage.web.audit import Action, record
+from boneage.web.audit import Action, by_token, record
 from boneage.web.models import Assessment, Case, Decision, Role, State, User, Verdict, configuration
 
 LONGEST_REASON = 2000
@@ -90,7 +90,7 @@ def may_decide(assessment: Assessment, user: User | None) -> bool:
 
 def can_be_accepted(assessment: Assessment) -> bool:
     """Whether the estimate is a bone age at all."""
-    return assessment.state == State.DONE and not (assessment.result or {})["web"]["is_meaningless"]
+    return assessment.state == State.DONE and not assessment.is_meaningless
 
 
 @transaction.atomic
@@ -126,7 +126,7 @@ def decide(assessment: Assessment, said: Said, user: User | None, *, via: str = 
     current.save(update_fields=["decision", "decided_months"])
     if current.case_id is not None:
         Case.objects.filter(pk=current.case_id).update(changed_at=timezone.now())
-    record(user, Action.DECIDE, current, verdict=str(said.verdict), age_months=round(age_months, 2), **_via(via))
+    record(user, Action.DECIDE, current, verdict=str(said.verdict), age_months=round(age_months, 2), **by_token(via))
     assessment.decision, assessment.decided_months = current.decision, current.decided_months
     return made
 
@@ -155,8 +155,4 @@ def delete_assessment(assessment: Assessment, user: User | None, *, via: str = "
         raise Http404
     if assessment.case_id is not None:
         Case.objects.filter(pk=assessment.case_id).update(changed_at=timezone.now())
-    record(user, Action.DELETE, assessment, **_via(via))
-
-
-def _via(token: str) -> dict[str, str]:
-    return {"via": f"token {token}"} if token else {}
+    record(user, Action.DELETE, assessment, **by_token(via))

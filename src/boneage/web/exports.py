@@ -30,7 +30,7 @@ def json_value(assessment: Assessment) -> dict[str, Any]:
         "id": str(assessment.pk),
         **said,
         "chronological_age_months": _rounded(assessment.chronological_age_months),
-        "difference_months": _rounded(estimated_difference(assessment)),
+        "difference_months": _rounded(assessment.estimated_difference_months),
         "decision": None if decision is None else _decision_json(decision),
     }
 
@@ -62,16 +62,9 @@ def last_decision(assessment: Assessment) -> Decision | None:
     return assessment.decisions.select_related("decided_by").last()
 
 
-def estimated_difference(assessment: Assessment) -> float | None:
-    """The estimate less the chronological age, months; None if either is not known, or the number is no bone age."""
-    if assessment.age_months is None or assessment.chronological_age_months is None or is_meaningless(assessment):
-        return None
-    return assessment.age_months - assessment.chronological_age_months
-
-
-def is_meaningless(assessment: Assessment) -> bool:
-    """Whether the number is no bone age (`boneage.assessment.Assessment.is_meaningless`)."""
-    return bool((assessment.result or {}).get("web", {}).get("is_meaningless"))
+def region_ages(result: dict[str, Any]) -> list[tuple[str, float]]:
+    """(region, bone age by it alone, months), at least 0: a single region's net may say less."""
+    return [(name, max(float(months), 0.0)) for name, months in result.get("region_ages_months", {}).items()]
 
 
 def _decision_json(decision: Decision) -> dict[str, Any]:

@@ -5,7 +5,6 @@ what they say.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from boneage.estimate import OLDEST_MONTHS
 from boneage.explain import scale_colours
 from boneage.web import texts
+from boneage.web.svg import number, path
 
 Colour = tuple[int, int, int]
 Kind = Literal["nets", "validation"]
@@ -119,7 +119,7 @@ def age_plot(curve: AgeCurve, name: str = "age-plot") -> SafeString:
     return format_html(
         '<svg class="plot age-plot" viewBox="0 0 {} {}" role="img" aria-labelledby="{}-title {}-text">'
         '<title id="{}-title">{}</title><desc id="{}-text">{}</desc>{}{}{}{}</svg>',
-        *(_number(_WIDTH), _number(_HEIGHT), name, name, name),
+        *(number(_WIDTH), number(_HEIGHT), name, name, name),
         gettext("Distribution of the age"),
         *(name, _description(curve), _interval(scale, curve), _area(scale, curve), _axis(scale)),
         mark_safe("".join(marks)),  # noqa: S308 - each was made by format_html
@@ -169,15 +169,6 @@ class _Scale:
         return self.first <= months / 12 <= self.last
 
 
-def _number(value: float) -> str:
-    """As SVG wants it, whatever the language."""
-    return f"{value:.1f}"
-
-
-def _path(points: Sequence[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{_number(x)} {_number(y)}" for x, y in points)
-
-
 def _curve_points(scale: _Scale, curve: AgeCurve, low: float, high: float) -> list[tuple[float, float]]:
     """The curve between two ages, on the picture."""
     inside = curve.months[(curve.months > low) & (curve.months < high)]
@@ -193,7 +184,7 @@ def _area(scale: _Scale, curve: AgeCurve) -> SafeString:
     points = _curve_points(scale, curve, 12.0 * scale.first, 12.0 * scale.last)
     return format_html(
         '<path class="curve" d="{}" fill="none" stroke="currentColor" stroke-width="2" stroke-linejoin="round"/>',
-        _path(points),
+        path(points),
     )
 
 
@@ -204,7 +195,7 @@ def _interval(scale: _Scale, curve: AgeCurve) -> SafeString:
     points = [(scale.x(low), _BOTTOM), *_curve_points(scale, curve, low, high), (scale.x(high), _BOTTOM)]
     return format_html(
         '<path class="interval" d="{}Z" fill="currentColor" fill-opacity="0.16"/>',
-        _path(points),
+        path(points),
     )
 
 
@@ -216,30 +207,30 @@ def _axis(scale: _Scale) -> SafeString:
         '<line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor" stroke-opacity="0.5"/>'
         '<text x="{}" y="{}" text-anchor="middle" fill="currentColor">{}</text>',
         (
-            (x, x, _number(_BOTTOM), _number(_BOTTOM + 5), x, _number(_BOTTOM + 19), number_format(year))
-            for year, x in ((year, _number(scale.x(12.0 * year))) for year in years)
+            (x, x, number(_BOTTOM), number(_BOTTOM + 5), x, number(_BOTTOM + 19), number_format(year))
+            for year, x in ((year, number(scale.x(12.0 * year))) for year in years)
         ),
     )
     return format_html(
         '<g class="axis" font-size="13"><line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor"'
         ' stroke-opacity="0.5"/>{}<text x="{}" y="{}" text-anchor="middle" fill="currentColor">{}</text></g>',
-        *(_number(_LEFT), _number(_RIGHT), _number(_BOTTOM), _number(_BOTTOM), ticks),
-        *(_number((_LEFT + _RIGHT) / 2), _number(_HEIGHT - 6), gettext("Age, years")),
+        *(number(_LEFT), number(_RIGHT), number(_BOTTOM), number(_BOTTOM), ticks),
+        *(number((_LEFT + _RIGHT) / 2), number(_HEIGHT - 6), gettext("Age, years")),
     )
 
 
 def _mark(scale: _Scale, months: float, label: str, kind: str, row: float) -> SafeString:
     """A line at an age, and its name above the plot with a sample of the line."""
-    x = _number(scale.x(months))
+    x = number(scale.x(months))
     return format_html(
         '<g class="mark {}" font-size="13" stroke-width="2" stroke-dasharray="{}">'
         '<line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor"/>'
         '<line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor"/>'
         '<text x="{}" y="{}" fill="currentColor">{}</text></g>',
         *(kind, "none" if kind == "estimate" else "5 4"),
-        *(x, x, _number(_TOP - 8), _number(_BOTTOM)),
-        *(_number(_LEFT), _number(_LEFT + _SAMPLE), _number(row - 4), _number(row - 4)),
-        *(_number(_LEFT + _SAMPLE + 8), _number(row)),
+        *(x, x, number(_TOP - 8), number(_BOTTOM)),
+        *(number(_LEFT), number(_LEFT + _SAMPLE), number(row - 4), number(row - 4)),
+        *(number(_LEFT + _SAMPLE + 8), number(row)),
         gettext("%(label)s: %(age)s") % {"label": label, "age": texts.age(months)},
     )
 

@@ -31,7 +31,7 @@ def film_facts(assessment: Assessment) -> list[Line]:
         (gettext("Pixel spacing"), _spacing(facts.get("spacing_mm"))),
         (gettext("Study date"), _study_date(assessment, facts)),
         (gettext("Side in the file"), _side(facts.get("side"))),
-        (gettext("Sex in the file"), _sex(facts.get("sex"))),
+        (gettext("Sex in the file"), texts.sex(facts.get("sex"))),
         (gettext("Body part in the file"), facts.get("body_part")),
         (gettext("Modality"), facts.get("modality")),
         (gettext("Hand on the film"), _hand(result.get("hand"))),
@@ -66,10 +66,6 @@ def _study_date(assessment: Assessment, facts: dict[str, Any]) -> str:
 
 def _side(side: str | None) -> str:
     return {"L": gettext("left"), "R": gettext("right")}.get(side or "", "")
-
-
-def _sex(sex: str | None) -> str:
-    return {"F": gettext("female"), "M": gettext("male")}.get(sex or "", "")
 
 
 def _hand(hand: dict[str, Any] | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from django import forms
@@ -11,22 +11,18 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.template.defaultfilters import filesizeformat
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from boneage.sex import Sex
 from boneage.web import audit, jobs
-from boneage.web.models import Assessment, Case, User, configuration
-from boneage.web.work import months_between
+from boneage.web.chronological_age import last_day, months_between
+from boneage.web.models import SEXES, Assessment, Case, User, configuration
 
 OLDEST_YEARS = 25
 """Oldest child that a film may be of, years; bones are mature long before."""
 
 LARGEST_DIFFERENCE_MONTHS = 1.0
 """By so much an age that was given may differ from the one by the dates."""
-
-FARTHEST_FROM_UTC = timedelta(hours=14)
-"""Where a day begins first: a date is in the future when it is so everywhere."""
 
 OWN_CODES = frozenset(
     {
@@ -74,7 +70,7 @@ class FilmForm(forms.Form):
     )
     sex = forms.ChoiceField(
         label=_("Sex"),
-        choices=[("F", _("Female")), ("M", _("Male"))],
+        choices=SEXES,
         widget=forms.RadioSelect,
         error_messages={
             "required": _("Choose the sex: girls and boys mature at different ages."),
@@ -191,7 +187,7 @@ class FilmForm(forms.Form):
                     client=client,
                 )
             )
-            detail = ({"via": f"token {via}"} if via else {}) | ({"birth_date_added": True} if is_completed else {})
+            detail = audit.by_token(via) | ({"birth_date_added": True} if is_completed else {})
             audit.record(user, audit.Action.SUBMIT, assessment, **detail)
         return assessment
 
@@ -265,7 +261,7 @@ class FilmForm(forms.Form):
 
 
 def _refuse_future(day: date | None) -> date | None:
-    if day is not None and day > (timezone.now() + FARTHEST_FROM_UTC).date():
+    if day is not None and day > last_day():
         raise ValidationError(_("This date is in the future."), "date_in_future")
     return day
 

@@ -19,6 +19,7 @@ from boneage.estimate import OLDEST_MONTHS
 from boneage.sex import Sex
 from boneage.web import brush_foundation, texts
 from boneage.web.models import Verdict
+from boneage.web.svg import number, path
 
 _WIDTH, _HEIGHT = 560.0, 560.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 546.0, 14.0, 498.0
@@ -99,7 +100,7 @@ def growth_plot(points: Sequence[GrowthPoint], sex: Sex) -> SafeString:
     return format_html(
         '<svg class="plot growth" viewBox="0 0 {} {}" role="img" aria-labelledby="growth-title growth-text">'
         '<title id="growth-title">{}</title><desc id="growth-text">{}</desc>{}{}{}{}{}</svg>',
-        *(_number(_WIDTH), _number(_HEIGHT)),
+        *(number(_WIDTH), number(_HEIGHT)),
         gettext("Bone age against chronological age"),
         _description(ordered),
         *(_grid(scale), _band(scale, sex), _identity(), _course(scale, ordered)),
@@ -145,15 +146,6 @@ class _Scale:
         return min(1.0, max(0.0, (months / 12 - self.first) / (self.last - self.first)))
 
 
-def _number(value: float) -> str:
-    """As SVG wants it, whatever the language."""
-    return f"{value:.1f}"
-
-
-def _path(xy: Sequence[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{_number(x)} {_number(y)}" for x, y in xy)
-
-
 def _grid(scale: _Scale) -> SafeString:
     lines = format_html_join(
         "",
@@ -161,18 +153,18 @@ def _grid(scale: _Scale) -> SafeString:
         '</text><text class="tick" x="{8}" y="{4}" dy="0.35em" text-anchor="end">{7}</text>',
         (
             (
-                *(_number(scale.x(12.0 * year)), _number(_TOP), _number(_BOTTOM)),
-                *(_number(_LEFT), _number(scale.y(12.0 * year)), _number(_RIGHT)),
-                *(_number(_BOTTOM + 20), texts.number(year, 0), _number(_LEFT - 8)),
+                *(number(scale.x(12.0 * year)), number(_TOP), number(_BOTTOM)),
+                *(number(_LEFT), number(scale.y(12.0 * year)), number(_RIGHT)),
+                *(number(_BOTTOM + 20), texts.number(year, 0), number(_LEFT - 8)),
             )
             for year in scale.years
         ),
     )
-    middle = _number((_TOP + _BOTTOM) / 2)
+    middle = number((_TOP + _BOTTOM) / 2)
     return format_html(
         '<g>{}<text class="name" x="{}" y="{}" text-anchor="middle">{}</text>'
         '<text class="name" x="18" y="{}" text-anchor="middle" transform="rotate(-90 18 {})">{}</text></g>',
-        *(lines, _number((_LEFT + _RIGHT) / 2), _number(_HEIGHT - 10), gettext("Chronological age, years")),
+        *(lines, number((_LEFT + _RIGHT) / 2), number(_HEIGHT - 10), gettext("Chronological age, years")),
         *(middle, middle, gettext("Bone age, years")),
     )
 
@@ -185,18 +177,18 @@ def _band(scale: _Scale, sex: Sex) -> SafeString:
     means, deviations = brush_foundation.mean_and_deviation(sex, ages)
     above = [(scale.x(a), scale.y(m)) for a, m in zip(ages, means + _DEVIATIONS * deviations, strict=True)]
     below = [(scale.x(a), scale.y(m)) for a, m in zip(ages, means - _DEVIATIONS * deviations, strict=True)]
-    return format_html('<path class="band" d="{}Z"/>', _path([*above, *below[::-1]]))
+    return format_html('<path class="band" d="{}Z"/>', path([*above, *below[::-1]]))
 
 
 def _identity() -> SafeString:
-    return format_html('<path class="identity" d="{}"/>', _path([(_LEFT, _BOTTOM), (_RIGHT, _TOP)]))
+    return format_html('<path class="identity" d="{}"/>', path([(_LEFT, _BOTTOM), (_RIGHT, _TOP)]))
 
 
 def _course(scale: _Scale, points: Sequence[GrowthPoint]) -> SafeString:
     if len(points) < 2:
         return SafeString()
     xy = [(scale.x(point.chronological_months), scale.y(point.bone_months)) for point in points]
-    return format_html('<path class="course" d="{}"/>', _path(xy))
+    return format_html('<path class="course" d="{}"/>', path(xy))
 
 
 def _mark(scale: _Scale, point: GrowthPoint) -> SafeString:
@@ -208,12 +200,12 @@ def _mark(scale: _Scale, point: GrowthPoint) -> SafeString:
         point.verdict or "estimated",
         point.title,
         _error_bar(scale, x, point.interval_months),
-        format_html('<path class="was" d="M{} {}h12"/>', _number(x - 6), _number(scale.y(point.estimate_months)))
+        format_html('<path class="was" d="M{} {}h12"/>', number(x - 6), number(scale.y(point.estimate_months)))
         if corrected
         else "",
-        format_html('<path class="dot" d="M{} {}l8 8l-8 8l-8-8Z"/>', _number(x), _number(y - 8))
+        format_html('<path class="dot" d="M{} {}l8 8l-8 8l-8-8Z"/>', number(x), number(y - 8))
         if corrected
-        else format_html('<circle class="dot" cx="{}" cy="{}" r="6"/>', _number(x), _number(y)),
+        else format_html('<circle class="dot" cx="{}" cy="{}" r="6"/>', number(x), number(y)),
     )
 
 
@@ -222,7 +214,7 @@ def _error_bar(scale: _Scale, x: float, interval: tuple[float, float] | None) ->
         return SafeString()
     return format_html(
         '<path class="bar" d="M{0} {3}h8M{1} {3}V{2}M{0} {2}h8"/>',
-        *(_number(x - 4), _number(x), _number(scale.y(interval[1])), _number(scale.y(interval[0]))),
+        *(number(x - 4), number(x), number(scale.y(interval[1])), number(scale.y(interval[0]))),
     )
 
 

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import statistics
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
@@ -150,43 +150,6 @@ def _refuse_too_many(client: str) -> None:
 def waiting() -> int:
     """How many films are waiting or being assessed."""
     return Assessment.objects.filter(state__in=[State.QUEUED, State.RUNNING]).count()
-
-
-@dataclass(frozen=True)
-class QueueDepth:
-    """How the queue stands.
-
-    Attributes:
-        waiting: films that no worker has begun.
-        running: films that are being assessed.
-        oldest_seconds: how long the one that waits longest has waited since it was submitted; 0 if none waits.
-    """
-
-    waiting: int
-    running: int
-    oldest_seconds: float
-
-
-def queue_depth() -> QueueDepth:
-    """How many films wait and run, and how long the first has waited."""
-    queued = Assessment.objects.filter(state=State.QUEUED)
-    oldest = queued.order_by("submitted_at").values_list("submitted_at", flat=True).first()
-    return QueueDepth(
-        waiting=queued.count(),
-        running=Assessment.objects.filter(state=State.RUNNING).count(),
-        oldest_seconds=max(0.0, (timezone.now() - oldest).total_seconds()) if oldest else 0.0,
-    )
-
-
-def latency_seconds(within: timedelta = timedelta(minutes=10)) -> float | None:
-    """Median time from submission to answer of the films submitted lately, seconds; None if none has its answer.
-
-    Args:
-        within: since when they were submitted.
-    """
-    recent = Assessment.objects.filter(submitted_at__gt=timezone.now() - within).exclude(finished_at=None)
-    times = [(end - start).total_seconds() for start, end in recent.values_list("submitted_at", "finished_at") if end]
-    return statistics.median(times) if times else None
 
 
 def position(assessment: Assessment) -> int:
@@ -369,15 +332,24 @@ def delete(found: QuerySet[Assessment]) -> int:
     Args:
         found: which.
     """
-    keys = list(found.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True))
+    keys = locked(found)
     Assessment.objects.filter(pk__in=keys).delete()
     return len(keys)
+
+
+def locked(found: QuerySet[Assessment]) -> list[UUID]:
+    """Lock assessments until the transaction ends; to be done before their case is, for all others do so too.
+
+    Args:
+        found: which.
+    """
+    return list(found.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True))
 
 
 @transaction.atomic
 def delete_case(case: Case) -> bool:
     """Delete a case with its assessments, also one that is being submitted to or assessed. False if it was gone."""
-    delete(Assessment.objects.filter(case=case))  # first, for all others lock an assessment before its case
+    delete(Assessment.objects.filter(case=case))  # first: see `locked`
     if Case.objects.select_for_update().filter(pk=case.pk).first() is None:
         return False
     delete(Assessment.objects.filter(case=case))

@@ -15,6 +15,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from boneage.web.chronological_age import months_ahead
 from boneage.web.configuration import Configuration
 
 
@@ -48,12 +49,16 @@ class User(AbstractUser):
         return self.is_active and order.index(Role(self.role)) >= order.index(role)
 
 
+SEXES = [("F", _("Female")), ("M", _("Male"))]
+"""As choices of a field."""
+
+
 class Case(models.Model):
     """A child, in the mode ``clinic``; a patient's reference is unique and case matters."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     reference = models.CharField(max_length=64, unique=True)
-    sex = models.CharField(max_length=1, choices=[("F", _("Female")), ("M", _("Male"))])
+    sex = models.CharField(max_length=1, choices=SEXES)
     birth_date = models.DateField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     changed_at = models.DateTimeField(default=timezone.now, db_index=True)
@@ -91,7 +96,7 @@ class Assessment(models.Model):
     """As the user's file was called; it may say who the patient is."""
     film_bytes = models.PositiveBigIntegerField()
     film_sha256 = models.CharField(max_length=64)
-    sex = models.CharField(max_length=1, choices=[("F", _("Female")), ("M", _("Male"))])
+    sex = models.CharField(max_length=1, choices=SEXES)
     birth_date = models.DateField(null=True, blank=True)
     study_date = models.DateField(null=True, blank=True)
     given_age_months = models.FloatField(null=True, blank=True)
@@ -137,10 +142,23 @@ class Assessment(models.Model):
 
     @property
     def difference_months(self) -> float | None:
-        """The bone age that counts less the chronological age, months; None if either is not known."""
-        if self.current_months is None or self.chronological_age_months is None:
-            return None
-        return self.current_months - self.chronological_age_months
+        """The bone age that counts less the chronological age, months; None as `months_ahead` says."""
+        return months_ahead(self.current_months, self.chronological_age_months)
+
+    @property
+    def is_meaningless(self) -> bool:
+        """Whether the estimate is no bone age (`boneage.assessment.Assessment.is_meaningless`). Reads `result`."""
+        return bool((self.result or {}).get("web", {}).get("is_meaningless"))
+
+    @property
+    def is_void(self) -> bool:
+        """Whether the number that counts is no bone age: the estimate is none, and nobody has corrected it."""
+        return self.is_meaningless and self.decided_months is None
+
+    @property
+    def estimated_difference_months(self) -> float | None:
+        """The estimate less the chronological age, months; None also if the estimate is no bone age."""
+        return None if self.is_meaningless else months_ahead(self.age_months, self.chronological_age_months)
 
 
 class Sending(models.Model):

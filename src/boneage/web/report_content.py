@@ -9,21 +9,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import cv2
 import numpy as np
 from django.utils import timezone
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from numpy.typing import NDArray
 
-from boneage.assessment import FlagCode
 from boneage.errors import AtlasError
 from boneage.explain import encode_picture, overlay
 from boneage.sex import Sex
-from boneage.web import texts, work
-from boneage.web.exports import estimated_difference, is_meaningless, last_decision
+from boneage.web import installation, texts
+from boneage.web.exports import last_decision, region_ages
 from boneage.web.film_facts import film_facts
 from boneage.web.models import Assessment, PictureKind, User, Verdict
-from boneage.web.shared_copy import heat_of
+from boneage.web.pictures import decoded, heat_of, reduced, stored_picture
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +99,7 @@ def report_of(assessment: Assessment, printed_at: datetime | None = None) -> Rep
         printed_at: date and time to print; now if not given.
     """
     result = assessment.result or {}
-    void = is_meaningless(assessment) and assessment.decided_months is None
+    void = assessment.is_void
     figures = tuple(_figures(assessment, void))
     return Report(
         title=gettext("Bone age report"),
@@ -109,13 +107,13 @@ def report_of(assessment: Assessment, printed_at: datetime | None = None) -> Rep
         patient=tuple(_patient(assessment)),
         age=texts.age(assessment.current_months),
         is_meaningless=void,
-        stamp=_stamp(result) if void else "",
+        stamp=texts.stamp(result["web"]["flags"]) if void else "",
         answer=tuple(_answer(assessment, result, void)),
         decision=tuple(_decision(assessment)),
         doubts=tuple(texts.flag(flag) for flag in result["web"]["flags"]),
         figures=figures,
         map_note=_map_note(assessment),
-        regions=() if is_meaningless(assessment) else tuple(_regions(result)),
+        regions=() if assessment.is_meaningless else tuple(_regions(result)),
         facts=tuple(_facts(assessment)),
         notice=(
             gettext("Not a medical device."),
@@ -137,26 +135,21 @@ def _patient(assessment: Assessment) -> Iterator[tuple[str, str]]:
     )
 
 
-def _stamp(result: dict[str, Any]) -> str:
-    if any(flag["code"] == FlagCode.PHANTOM for flag in result["flags"]):
-        return gettext("Drawn phantom: this number means nothing")
-    return gettext("No bone age: outside 0 to 19 years")
-
-
 def _answer(assessment: Assessment, result: dict[str, Any], void: bool) -> Iterator[str]:
-    yield texts.months(assessment.current_months)
+    if not void:
+        yield texts.months(assessment.current_months)
     if not void and assessment.difference_months is not None:
         yield gettext("Difference: %(difference)s") % {"difference": texts.difference(assessment.difference_months)}
-    if is_meaningless(assessment):
+    if assessment.is_meaningless:
         return
     if assessment.decision == Verdict.CORRECTED:
         yield gettext("Estimate of the program: %(age)s (%(months)s)") % {
             "age": texts.age(assessment.age_months),
             "months": texts.months(assessment.age_months),
         }
-        if estimated_difference(assessment) is not None:
+        if assessment.estimated_difference_months is not None:
             yield gettext("Difference of the estimate: %(difference)s") % {
-                "difference": texts.difference(estimated_difference(assessment))
+                "difference": texts.difference(assessment.estimated_difference_months)
             }
     if result.get("typical_error_months") is not None:
         yield gettext("Typical error of the estimate: %(months)s") % {
@@ -209,7 +202,7 @@ def _name(user: User) -> str:
 def _figures(assessment: Assessment, void: bool) -> Iterator[Figure]:
     film = stored_picture(assessment, PictureKind.RADIOGRAPH)
     if film is not None:
-        film = _reduced(film)
+        film = reduced(film, PRINTED_SIDE)
         yield _figure(film, gettext("Radiograph, grey levels stretched for display"), gettext("The radiograph"))
         heat = stored_picture(assessment, PictureKind.HEAT)
         if heat is not None and heat.any():
@@ -226,9 +219,9 @@ def _plate(assessment: Assessment) -> Iterator[Figure]:
     if assessment.current_months is None:
         return
     try:
-        atlas = work.atlas()
+        atlas = installation.atlas()
         plate = atlas.nearest_by_age(Sex(assessment.sex), assessment.current_months)
-        picture = _decoded(atlas.picture_bytes(plate)[0])
+        picture = decoded(atlas.picture_bytes(plate)[0])
     except AtlasError as error:
         log.warning("the report goes without a reference plate: %s", error)
         return
@@ -236,10 +229,8 @@ def _plate(assessment: Assessment) -> Iterator[Figure]:
         return
     caption = gettext("Reference plate nearest by age: %(age)s") % {"age": texts.age(plate.age_months)}
     if plate.count:
-        caption += " · " + ngettext(
-            "average of %(count)d radiograph", "average of %(count)d radiographs", plate.count
-        ) % {"count": plate.count}
-    yield _figure(_reduced(picture), caption, gettext("Reference plate"))
+        caption += " · " + texts.averaged(plate.count)
+    yield _figure(reduced(picture, PRINTED_SIDE), caption, gettext("Reference plate"))
 
 
 def _map_note(assessment: Assessment) -> str:
@@ -247,23 +238,6 @@ def _map_note(assessment: Assessment) -> str:
     if heat is None or not heat.any():
         return gettext("No heat map: no place of the film moved the age.")
     return gettext("The heat map shows which places moved the estimate, up or down, not whether it is right.")
-
-
-def stored_picture(assessment: Assessment, kind: PictureKind) -> NDArray[np.uint8] | None:
-    """A picture of an assessment, uint8 (h, w); None if it is not kept."""
-    row = assessment.pictures.filter(kind=kind).first()
-    return None if row is None else _decoded(bytes(row.data))
-
-
-def _decoded(data: bytes) -> NDArray[np.uint8] | None:
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-    return None if picture is None else np.asarray(picture, dtype=np.uint8)
-
-
-def _reduced(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    zoom = min(1.0, PRINTED_SIDE / max(picture.shape))
-    width, height = max(1, round(picture.shape[1] * zoom)), max(1, round(picture.shape[0] * zoom))
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _figure(picture: NDArray[np.uint8], caption: str, alternative: str) -> Figure:
@@ -275,9 +249,8 @@ def _figure(picture: NDArray[np.uint8], caption: str, alternative: str) -> Figur
 
 
 def _regions(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, age_months in result.get("region_ages_months", {}).items():
-        at_least_0 = max(float(age_months), 0.0)
-        yield texts.region_with_letter(name), _with_months(at_least_0)
+    for name, age_months in region_ages(result):
+        yield texts.region_with_letter(name), _with_months(age_months)
 
 
 def _with_months(age_months: float) -> str:

@@ -21,7 +21,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from boneage.web.audit import SYSTEM, Action, record
-from boneage.web.jobs import COUNTED
+from boneage.web.jobs import COUNTED, locked
 from boneage.web.models import FINAL, Assessment, Case, Decision, Sending, configuration
 
 log = logging.getLogger(__name__)
@@ -128,9 +128,11 @@ def _delete(
             ids: Iterable[UUID] = list(wanted.order_by("pk").values_list("pk", flat=True)[:AT_ONCE])
             if not ids:
                 return count
+            if kind is Case:
+                locked(Assessment.objects.filter(case__in=ids))
             # What changed until it could be locked stays.
-            locked = [row.pk for row in kind._default_manager.select_for_update().filter(pk__in=ids).only("pk")]
-            rows = list(wanted.filter(pk__in=locked).only("pk"))
+            mine = [row.pk for row in kind._default_manager.select_for_update().filter(pk__in=ids).only("pk")]
+            rows = list(wanted.filter(pk__in=mine).only("pk"))
             for row in rows if note else ():
                 note(row)  # type: ignore[misc]  # it is there
             kind._default_manager.filter(pk__in=[row.pk for row in rows]).delete()

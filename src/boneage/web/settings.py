@@ -153,7 +153,6 @@ AUTH_PASSWORD_VALIDATORS = [
 AUTH_PASSWORD_VALIDATORS[1] |= {"OPTIONS": {"min_length": 12}}  # type: ignore[dict-item]  # values of other types
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "cases"
-LOGOUT_REDIRECT_URL = "login"
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_SAVE_EVERY_REQUEST = False
 AXES_FAILURE_LIMIT = 5

@@ -19,11 +19,6 @@ SEAM = 0.03
 _FEWEST_CORNERS = 3
 
 
-def heat_of(levels: NDArray[np.uint8]) -> HeatMap:
-    """The heat map of a stored picture (h, w), 0..255. What its strongest place stands for is not stored."""
-    return HeatMap(levels.astype(np.float32) / np.float32(255), 1.0 if levels.any() else 0.0)
-
-
 def hand_place(
     shape: tuple[int, int], film_shape: tuple[int, int], outline_xy: list[list[float]], length_pixels: float
 ) -> NDArray[np.bool_]:

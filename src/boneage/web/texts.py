@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +12,7 @@ from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_noop as marked
 
-from boneage.assessment import FLAG_TEXTS
+from boneage.assessment import FLAG_TEXTS, FlagCode
 from boneage.registration import REGION_TITLES
 
 SEXES: Mapping[str, str] = MappingProxyType({"F": marked("female"), "M": marked("male")})
@@ -109,6 +109,11 @@ def months(count: float | None, decimals: int = 1) -> str:
     return gettext("%(number)s months") % {"number": number(count, int(decimals))}
 
 
+def averaged(count: int) -> str:
+    """Over how many radiographs a reference plate is averaged."""
+    return ngettext("average of %(count)d radiograph", "average of %(count)d radiographs", count) % {"count": count}
+
+
 def number(value: float, decimals: int = 1) -> str:
     """A number as the language writes it, rounded (Django's `number_format` cuts off)."""
     return number_format(round(value, decimals) + 0.0, decimals)
@@ -148,6 +153,18 @@ def region(name: str) -> str:
 def region_with_letter(name: str) -> str:
     """The same, after the letter by which a region is called: ``B · carpal bones``."""
     return f"{name} · {region(name)}" if name in _LETTERED else region(name)
+
+
+def is_phantom(flags: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a result's doubts say that its film is the drawn phantom."""
+    return any(said["code"] == FlagCode.PHANTOM for said in flags)
+
+
+def stamp(flags: Iterable[Mapping[str, Any]]) -> str:
+    """Why a number is no bone age, from the doubts of its result."""
+    if is_phantom(flags):
+        return gettext("Drawn phantom: this number means nothing")
+    return gettext("No bone age: outside 0 to 19 years")
 
 
 def day(when: date | None) -> str:

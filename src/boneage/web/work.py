@@ -1,10 +1,8 @@
-"""A worker's work on one film: bytes in, answer out. No database; the nets are loaded once in each process."""
+"""A worker's work on one film: bytes in, answer out. No database; nets are loaded once in each process."""
 
 from __future__ import annotations
 
 import logging
-from datetime import date
-from functools import cache
 from typing import Any
 
 import cv2
@@ -12,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage import assessment as assessing
-from boneage.atlas import Atlas, likeness_member
-from boneage.bundle import Bundle
+from boneage.atlas import likeness_member
 from boneage.errors import Refusal
 from boneage.explain import box_corners, display_picture, encode_picture
 from boneage.geometry import Transform
 from boneage.radiograph import Radiograph, RadiographFacts, read_radiograph
 from boneage.registration import Hand
 from boneage.sex import Sex
+from boneage.web.chronological_age import months_between
+from boneage.web.installation import atlas, bundle
 from boneage.web.jobs import Answer
-from boneage.web.models import Assessment, PictureKind, State, configuration
+from boneage.web.models import Assessment, PictureKind, State
 
 log = logging.getLogger(__name__)
 
@@ -33,20 +32,6 @@ HEAT_SIDE = 512
 
 LIKEST = 3
 """So many plates are offered by likeness."""
-
-DAYS_A_MONTH = 365.25 / 12
-
-
-@cache
-def bundle() -> Bundle:
-    """The installation's nets; one thread, for there are as many workers as cores."""
-    return Bundle.open(configuration().bundle, threads=1)
-
-
-@cache
-def atlas() -> Atlas:
-    """The installation's reference plates."""
-    return Atlas.open(configuration().atlas)
 
 
 def warm_up() -> None:
@@ -112,11 +97,6 @@ def chronological_age(submitted: Assessment, facts: RadiographFacts) -> float | 
     return None if facts.ages_differ else facts.age_months
 
 
-def months_between(birth: date, study: date) -> float:
-    """Age in months of 30.44 days; negative if the study was before the birth."""
-    return (study - birth).days / DAYS_A_MONTH
-
-
 def _radiograph(radiograph: Radiograph, hand: Hand | None) -> NDArray[np.uint8]:
     """The film for the viewer, uint8 (h, w), bone bright."""
     picture = display_picture(radiograph.pixels, LARGEST_PICTURE)
@@ -153,9 +133,11 @@ def _rounded(points: NDArray[np.float64]) -> list[list[float]]:
     return [[round(float(x), 1), round(float(y), 1)] for x, y in points]
 
 
-def _plates(found: assessing.Assessment) -> dict[str, Any]:
-    """Keys of the plate nearest by age, and of the likest ones with their distances."""
+def _plates(found: assessing.Assessment) -> dict[str, Any] | None:
+    """Keys of the plate nearest by age, and of the likest ones with their distances; None without any of the sex."""
     plates, opened, sex = atlas(), bundle(), found.sex
+    if not plates.for_sex(sex):
+        return None
     by_age = plates.nearest_by_age(sex, found.age_months)
     member = likeness_member(opened, sex)
     likest = plates.nearest_by_likeness(sex, found.embeddings[member.name], opened, LIKEST)

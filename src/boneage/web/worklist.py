@@ -38,7 +38,8 @@ from django.utils.translation import gettext_lazy as _
 
 from boneage.web import texts
 from boneage.web.access import assessments
-from boneage.web.models import Assessment, Decision, State, User, Verdict
+from boneage.web.chronological_age import FIRST_DAY
+from boneage.web.models import SEXES, Assessment, Decision, State, User, Verdict
 from boneage.web.models import Case as Child
 
 ROWS_A_PAGE = 50
@@ -46,9 +47,6 @@ ROWS_A_PAGE = 50
 _ROWS_AT_ONCE = 500
 
 NEWEST_FIRST = "-date"
-
-FIRST_DATE = date(1900, 1, 1)
-"""No film is older."""
 
 
 class Status(TextChoices):
@@ -119,20 +117,18 @@ class FilterForm(forms.Form):
 
     search = forms.CharField(max_length=200, required=False, label=_("Search in references, notes and film names"))
     status = forms.ChoiceField(choices=[("", _("All")), *Status.choices], required=False, label=_("Status"))
-    sex = forms.ChoiceField(
-        choices=[("", _("Any")), ("F", _("Female")), ("M", _("Male"))], required=False, label=_("Sex")
-    )
+    sex = forms.ChoiceField(choices=[("", _("Any")), *SEXES], required=False, label=_("Sex"))
     since = forms.DateField(
         required=False,
         label=_("Submitted from"),
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
-        validators=[MinValueValidator(FIRST_DATE)],
+        validators=[MinValueValidator(FIRST_DAY)],
     )
     until = forms.DateField(
         required=False,
         label=_("Submitted to"),
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
-        validators=[MinValueValidator(FIRST_DATE)],
+        validators=[MinValueValidator(FIRST_DAY)],
     )
     mine = forms.BooleanField(required=False, label=_("Only mine"))
     doubts = forms.BooleanField(required=False, label=_("With doubts"))
@@ -325,7 +321,8 @@ def detailed(keys: Sequence[UUID]) -> list[Row]:
     last = Decision.objects.filter(assessment=OuterRef("pk")).order_by("-decided_at", "-pk")
     found = {
         film.pk: film
-        for film in Assessment.objects.filter(pk__in=keys)
+        for film in assessments()
+        .filter(pk__in=keys)
         .select_related("case")
         .defer("result", "message")
         .annotate(

@@ -1,8 +1,6 @@
-"""Ages and flags in the reader's language, for templates."""
+"""What `boneage.web.texts` says, for templates."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from django import template
 
@@ -19,9 +17,4 @@ register.filter("region_with_letter", texts.region_with_letter)
 register.filter("day", texts.day)
 register.filter("moment", texts.moment)
 register.simple_tag(texts.refusal, name="refusal")
-
-
-@register.filter
-def flag_text(flag: dict[str, Any]) -> str:
-    """A doubt's sentence."""
-    return texts.flag(flag)
+register.filter("flag_text", texts.flag)

@@ -18,8 +18,8 @@ from boneage.web import users as accounts
 from boneage.web.access import for_role, member_of
 from boneage.web.account_forms import AuditFilter, NewUser, RoleOf, account_error
 from boneage.web.audit import SYSTEM, TITLES, Action, record
+from boneage.web.downloads import csv_table
 from boneage.web.models import AuditEvent, Role, User
-from boneage.web.spreadsheet import csv_lines
 
 PAGE = 100
 """So many events are on a page."""
@@ -132,10 +132,7 @@ def _detail(event: AuditEvent) -> list[tuple[str, str]]:
 def _exported(by: User, events: QuerySet[AuditEvent], wanted: dict[str, Any]) -> StreamingHttpResponse:
     filters = {name: str(value) for name, value in wanted.items() if value and name != "before"}
     record(by, Action.EXPORT, None, what="audit", filter=filters)
-    lines = csv_lines(_COLUMNS, _rows(events.iterator(chunk_size=1000)))
-    answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
-    answer.headers["Content-Disposition"] = 'attachment; filename="audit-log.csv"'
-    return answer
+    return csv_table("audit-log.csv", _COLUMNS, _rows(events.iterator(chunk_size=1000)))
 
 
 def _rows(events: Iterable[AuditEvent]) -> Iterator[list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -15,18 +14,17 @@ from django.utils.translation import gettext_noop as marked
 from django.views.decorators.http import require_http_methods, require_safe
 
 from boneage.atlas import Plate
-from boneage.bundle import Bundle
 from boneage.errors import BoneageError
 from boneage.manifest import Manifest
 from boneage.sex import Sex
-from boneage.web import audit
+from boneage.web import audit, installation
 from boneage.web.access import assessment_or_404, client_of, for_role, user_of
 from boneage.web.api import api
+from boneage.web.api_errors import RETRY_SECONDS
 from boneage.web.forms import FilmForm
 from boneage.web.jobs import BusyError
 from boneage.web.models import Assessment, Case, Role, State, configuration
 from boneage.web.views.errors import wants_json
-from boneage.web.work import atlas
 
 SAMPLE_YEARS = (3, 7, 11, 14)
 """Ages of the reference plates that are offered to try the service with, years."""
@@ -36,7 +34,6 @@ _BUSY_TEXTS = {
     "too_many": marked("This address has submitted as many films as it may in an hour. Please try again later."),
 }
 _STATUSES = {"too_large": 413, "busy": 503, "too_many": 429}
-_RETRY_SECONDS = {"busy": "60", "too_many": "600"}
 
 _PAGE_TEXTS = {
     "tooLarge": marked("This file is larger than the service takes (%(limit)s)."),
@@ -113,8 +110,8 @@ def _refused(request: HttpRequest, form: FilmForm) -> HttpResponse:
         response: HttpResponse = JsonResponse(said, status=status)
     else:
         response = _page(request, form, status=status)
-    if code in _RETRY_SECONDS:
-        response.headers["Retry-After"] = _RETRY_SECONDS[code]
+    if code in RETRY_SECONDS:
+        response.headers["Retry-After"] = str(RETRY_SECONDS[code])
     return response
 
 
@@ -157,13 +154,14 @@ def _case_asked_for(request: HttpRequest) -> dict[str, Any]:
         return {}
     if case is None:
         return {}
+    audit.record(user_of(request), audit.Action.VIEW, case, page="home")
     return {"reference": case.reference, "sex": case.sex, "birth_date": case.birth_date}
 
 
 def _samples() -> list[tuple[Sex, list[Plate]]]:
     """Some plates of each sex; none where the atlas has none."""
     try:
-        plates = atlas()
+        plates = installation.atlas()
     except BoneageError:
         return []
     chosen = []
@@ -177,24 +175,22 @@ def _samples() -> list[tuple[Sex, list[Plate]]]:
 @require_safe
 def about(request: HttpRequest) -> HttpResponse:
     """What the service is, how far it is off, what it cannot do, what it keeps."""
-    limits = configuration()
-    manifest = _manifest(limits.bundle)
+    manifest = _manifest()
     metrics = manifest.metrics if manifest else {}
     said = {
         "manifest": manifest,
         "metrics": metrics,
         "coverage": 100 * metrics.get("interval_coverage", 0),
         "api_docs": _api_docs(),
-        "retention_days": limits.retention_days,
+        "retention_days": configuration().retention_days,
     }
     return render(request, "web/about.html", said)
 
 
-@cache
-def _manifest(bundle: str) -> Manifest | None:
-    """What the bundle says of itself; None if there is none. No net is loaded."""
+def _manifest() -> Manifest | None:
+    """What the bundle says of itself; None if there is none."""
     try:
-        return Bundle.open(bundle).manifest
+        return installation.bundle().manifest
     except BoneageError:
         return None
 

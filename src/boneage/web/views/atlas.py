@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cache
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
 from boneage.atlas import Atlas, Plate
 from boneage.errors import AtlasError
 from boneage.sex import Sex
-from boneage.web import texts
+from boneage.web import installation, texts
 from boneage.web.access import for_role
-from boneage.web.models import Role, configuration
+from boneage.web.downloads import is_known, tagged
+from boneage.web.models import Role
 
 _KEPT_SECONDS = 3600
 """So long browsers keep a plate before they ask whether it is still the same."""
-
-
-@cache
-def _opened(name: str) -> Atlas:
-    return Atlas.open(name)
-
-
-def reference_plates() -> Atlas:
-    """The installation's atlas, opened once.
-
-    Raises:
-        AtlasError: it is missing or cannot be used.
-    """
-    return _opened(configuration().atlas)
 
 
 def title_of(atlas: Atlas) -> str:
@@ -63,10 +49,7 @@ class ShownPlate:
 
 def shown(plate: Plate) -> ShownPlate:
     """A plate with its texts in the reader's language."""
-    source = ""
-    if plate.count:
-        source = ngettext("average of %(count)d radiograph", "average of %(count)d radiographs", plate.count)
-        source %= {"count": plate.count}
+    source = texts.averaged(plate.count) if plate.count else ""
     url = reverse("plate", args=[plate.key])
     return ShownPlate(plate.key, url, texts.age(plate.age_months), source, f"plate-{plate.key}")
 
@@ -76,7 +59,7 @@ def shown(plate: Plate) -> ShownPlate:
 def page(request: HttpRequest) -> HttpResponse:
     """All plates, girls and boys."""
     try:
-        atlas = reference_plates()
+        atlas = installation.atlas()
     except AtlasError as error:
         return render(request, "web/atlas.html", {"error": error}, status=503)
     titles = {Sex.FEMALE: gettext("Girls"), Sex.MALE: gettext("Boys")}
@@ -93,13 +76,10 @@ def page(request: HttpRequest) -> HttpResponse:
 def plate(request: HttpRequest, key: str) -> HttpResponse:
     """One plate's picture."""
     try:
-        atlas = reference_plates()
+        atlas = installation.atlas()
         data, media_type = atlas.picture_bytes(atlas.plate(key))
     except AtlasError as error:
         raise Http404 from error
     tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
-    unchanged = request.headers.get("If-None-Match") == tag
-    response = HttpResponse(status=304) if unchanged else HttpResponse(data, content_type=media_type)
-    response.headers["ETag"] = tag
-    response.headers["Cache-Control"] = f"private, max-age={_KEPT_SECONDS}"
-    return response
+    response = HttpResponse(status=304) if is_known(request, tag) else HttpResponse(data, content_type=media_type)
+    return tagged(response, tag, f"private, max-age={_KEPT_SECONDS}")

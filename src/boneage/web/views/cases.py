@@ -20,7 +20,6 @@ from django.http import (
 )
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
@@ -30,11 +29,11 @@ from boneage.web import texts
 from boneage.web.access import for_role, member_of
 from boneage.web.audit import Action, record
 from boneage.web.children import belongings, change_birth_date, delete_case
+from boneage.web.chronological_age import FIRST_DAY, last_day
+from boneage.web.downloads import csv_table
 from boneage.web.growth import GrowthPoint, gain, growth_plot
 from boneage.web.models import Assessment, Case, Role, Verdict
-from boneage.web.spreadsheet import csv_lines
 from boneage.web.worklist import (
-    FIRST_DATE,
     ROWS_A_PAGE,
     Asked,
     FilterForm,
@@ -138,9 +137,7 @@ def export(request: HttpRequest) -> StreamingHttpResponse:
     found = Worklist(asked, user)
     filters = {name: value for name, value in asked.values().items() if name != "search"}
     record(user, Action.EXPORT, what="worklist", rows=found.count, searched=bool(asked.search), filter=filters)
-    answer = StreamingHttpResponse(csv_lines(EXPORTED, _exported(found)), content_type="text/csv; charset=utf-8")
-    answer.headers["Content-Disposition"] = 'attachment; filename="bone-age-worklist.csv"'
-    return answer
+    return csv_table("bone-age-worklist.csv", EXPORTED, _exported(found))
 
 
 def _exported(found: Worklist) -> Iterator[list[object]]:
@@ -177,7 +174,7 @@ class _BirthDate(forms.Form):
 
     def clean_birth_date(self) -> Any:
         day = self.cleaned_data["birth_date"]
-        if not FIRST_DATE <= day <= timezone.localdate():
+        if not FIRST_DAY <= day <= last_day():
             raise ValidationError(_("A birth date lies between 1900 and today."))
         return day
 

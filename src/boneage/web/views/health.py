@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from django.db import DatabaseError
+from django.db import Error
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
@@ -18,6 +18,6 @@ def health(request: HttpRequest) -> JsonResponse:
     """``status`` is ``ok`` and ``waiting`` the films that wait or are being assessed; 503 without a database."""
     try:
         return JsonResponse({"status": "ok", "waiting": waiting()})
-    except DatabaseError as error:
+    except Error as error:
         log.error("the database does not answer: %s", type(error).__name__)
         return JsonResponse({"status": "no_database", "waiting": None}, status=503)

@@ -15,8 +15,10 @@ from django.views.decorators.http import require_safe
 from boneage.web import audit, exports, report_pdf
 from boneage.web import shared_copy as sharing
 from boneage.web.access import assessment_or_404, for_role, user_of
+from boneage.web.downloads import file_of
 from boneage.web.models import Assessment, PictureKind, Role, State
-from boneage.web.report_content import report_of, stored_picture
+from boneage.web.pictures import heat_of, stored_picture
+from boneage.web.report_content import report_of
 from boneage.web.spreadsheet import csv_lines
 
 View = Callable[[HttpRequest, Assessment], HttpResponse]
@@ -63,21 +65,21 @@ def page(request: HttpRequest, assessment: Assessment) -> HttpResponse:
 @_export("pdf")
 def pdf(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
     """The same as a PDF."""
-    return _download(report_pdf.pdf_bytes(assessment), "application/pdf", assessment, ".pdf")
+    return file_of(assessment, report_pdf.pdf_bytes(assessment), "application/pdf", ".pdf")
 
 
 @_export("json")
 def json_file(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
     """The result by its schema, and the decision."""
     text = json.dumps(exports.json_value(assessment), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
-    return _download(text.encode(), "application/json", assessment, ".json")
+    return file_of(assessment, text.encode(), "application/json", ".json")
 
 
 @_export("csv")
 def csv_file(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
     """The same as a table of one row."""
     text = "".join(csv_lines(exports.COLUMNS, [exports.csv_row(assessment)]))
-    return _download(text.encode(), "text/csv; charset=utf-8", assessment, ".csv")
+    return file_of(assessment, text.encode(), "text/csv; charset=utf-8", ".csv")
 
 
 @_export("copy")
@@ -86,19 +88,16 @@ def shared_copy(request: HttpRequest, assessment: Assessment) -> HttpResponse:
     result = assessment.result or {}
     film = stored_picture(assessment, PictureKind.RADIOGRAPH)
     outline, hand = result.get("web", {}).get("outline_xy"), result.get("hand")
+    unknown = NothingToExportError(
+        gettext("The hand's outline on this film is not known, so that names beside the hand cannot be blanked.")
+    )
     if film is None or not outline or not hand:
-        raise NothingToExportError(
-            gettext("The hand's outline on this film is not known, so that names beside the hand cannot be blanked.")
-        )
+        raise unknown
     film_shape = (result["film"]["height_pixels"], result["film"]["width_pixels"])
-    place = sharing.hand_place((film.shape[0], film.shape[1]), film_shape, outline, hand["length_pixels"])
+    try:
+        place = sharing.hand_place((film.shape[0], film.shape[1]), film_shape, outline, hand["length_pixels"])
+    except ValueError as error:
+        raise unknown from error
     heat = stored_picture(assessment, PictureKind.HEAT) if request.GET.get("heat") == "1" else None
-    png = sharing.blanked(film, place, None if heat is None else sharing.heat_of(heat))
-    return _download(png, "image/png", assessment, "-hand.png")
-
-
-def _download(data: bytes, media_type: str, assessment: Assessment, ending: str) -> HttpResponse:
-    """A file whose name tells nothing of the patient."""
-    response = HttpResponse(data, content_type=media_type)
-    response.headers["Content-Disposition"] = f'attachment; filename="bone-age-{str(assessment.pk)[:8]}{ending}"'
-    return response
+    png = sharing.blanked(film, place, None if heat is None else heat_of(heat))
+    return file_of(assessment, png, "image/png", "-hand.png")

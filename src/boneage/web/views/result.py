@@ -14,23 +14,24 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
 from boneage.errors import AtlasError
-from boneage.estimate import OLDEST_MONTHS
 from boneage.sex import Sex
-from boneage.web import decisions, jobs, texts
+from boneage.web import decisions, installation, jobs, texts
 from boneage.web.access import assessment_or_404, for_role, user_of
 from boneage.web.audit import Action, record
+from boneage.web.downloads import is_known, tagged
+from boneage.web.exports import region_ages
 from boneage.web.figures import age_curve, age_plot, heat_scales
 from boneage.web.film_facts import film_facts
 from boneage.web.models import Assessment, Picture, PictureKind, Role, State, Verdict
-from boneage.web.views.atlas import ShownPlate, reference_plates, shown, title_of
+from boneage.web.views.atlas import ShownPlate, shown, title_of
 
 _EAGER = timedelta(seconds=5)
 """So long after a film was submitted its page asks often: most answers come within a second."""
 
+_ASK_EACH_TIME = "private, no-cache"
+
 _GONE = 286
 """htmx takes the answer and stops asking."""
-
-_PHANTOM = "phantom"
 
 
 @require_safe
@@ -130,33 +131,24 @@ def _progress(assessment: Assessment) -> dict[str, Any]:
 
 def _answer_context(assessment: Assessment) -> dict[str, Any]:
     result: dict[str, Any] = assessment.result or {}
-    is_meaningless = bool(result["web"]["is_meaningless"])
+    is_meaningless = assessment.is_meaningless
     curve = None if is_meaningless else age_curve(result, assessment.chronological_age_months)
-    codes = [flag["code"] for flag in result["web"]["flags"]]
     return {
         "assessment": assessment,
         "result": result,
         "is_meaningless": is_meaningless,
-        "is_phantom": _PHANTOM in codes,
+        "is_phantom": texts.is_phantom(result["web"]["flags"]),
+        "stamp": texts.stamp(result["web"]["flags"]) if is_meaningless else "",
         "flags": result["web"]["flags"],
         "held_percent": None if result["interval_coverage"] is None else 100 * result["interval_coverage"],
-        "difference_months": _difference(assessment),
-        "regions": [] if is_meaningless else list(result["region_ages_months"].items()),
+        "difference_months": assessment.estimated_difference_months,
+        "regions": [] if is_meaningless else region_ages(result),
         "curve": curve,
         "plot": None if curve is None else age_plot(curve),
         "facts": film_facts(assessment),
         "viewer": _viewer(result),
         "plates": _plates(assessment),
     }
-
-
-def _difference(assessment: Assessment) -> float | None:
-    """Of the estimate from the chronological age, as `boneage.assessment.Assessment.difference_months` says."""
-    result = assessment.result or {}
-    chronological = assessment.chronological_age_months
-    if assessment.age_months is None or chronological is None or result["web"]["is_meaningless"]:
-        return None
-    return assessment.age_months - chronological if chronological <= OLDEST_MONTHS else None
 
 
 def _viewer(result: dict[str, Any]) -> dict[str, Any]:
@@ -181,14 +173,15 @@ def _plates(assessment: Assessment) -> dict[str, Any] | None:
     """The plates of the child's sex, which is nearest by age, and which are the likest; None without an atlas."""
     result: dict[str, Any] = assessment.result or {}
     try:
-        atlas = reference_plates()
+        atlas = installation.atlas()
         all_of_sex = atlas.for_sex(Sex(assessment.sex))
         nearest = atlas.nearest_by_age(Sex(assessment.sex), float(result["age_months"]))
     except AtlasError:
         return None
     said = result["web"]["plates"]
     known = {plate.key for plate in all_of_sex}
-    likest = [one for one in said["by_likeness"] if one["key"] in known] if said["atlas"] == atlas.name else []
+    is_same = said is not None and said["atlas"] == atlas.name
+    likest = [one for one in said["by_likeness"] if one["key"] in known] if is_same else []
     listed = [_plate(shown(plate), plate.age_months - float(result["age_months"])) for plate in all_of_sex]
     return {
         "title": title_of(atlas),
@@ -232,12 +225,12 @@ def _decision_again(request: HttpRequest, assessment: Assessment, form: decision
 
 def _picture(request: HttpRequest, pk: UUID, kind: PictureKind) -> HttpResponse:
     """A picture. Browsers keep it but ask each time, so that nobody sees it who may not, or not any more."""
-    found = Picture.objects.filter(assessment=assessment_or_404(pk), kind=kind).defer("data").first()
+    kept = Picture.objects.filter(assessment=assessment_or_404(pk), kind=kind)
+    number = kept.values_list("pk", flat=True).first()
+    tag = f'"{number}"'
+    if number is not None and is_known(request, tag):
+        return tagged(HttpResponse(status=304), tag, _ASK_EACH_TIME)
+    found = kept.first()
     if found is None:
         raise Http404
-    tag = f'"{found.pk}"'
-    unchanged = request.headers.get("If-None-Match") == tag
-    response = HttpResponse(status=304) if unchanged else HttpResponse(bytes(found.data), content_type=found.media_type)
-    response.headers["ETag"] = tag
-    response.headers["Cache-Control"] = "private, no-cache"
-    return response
+    return tagged(HttpResponse(bytes(found.data), content_type=found.media_type), tag, _ASK_EACH_TIME)

@@ -116,8 +116,9 @@ class Film {
     }
     if (facts.studyDate) fields.study_date.value = facts.studyDate;
     if (facts.ageMonths === null || fields.birth_date.value) return Boolean(facts.studyDate);
-    fields.given_age_years.value = Math.floor(facts.ageMonths / 12);
-    fields.given_age_months.value = Math.round((facts.ageMonths % 12) * 10) / 10;
+    const tenths = Math.round(facts.ageMonths * 10); // before it is split: 11.96 months are a year and not 12 months
+    fields.given_age_years.value = Math.floor(tenths / 120);
+    fields.given_age_months.value = (tenths % 120) / 10;
     return true;
   }
 
@@ -416,10 +417,10 @@ async function restore() {
   try { addresses = settings.keep ? JSON.parse(sessionStorage.getItem(KEPT)) || [] : []; } catch { /* none */ }
   for (const address of addresses) {
     const response = await fetch(address).catch(() => null);
-    if (!response?.ok) continue;
-    const film = new Film(null, address);
+    if (response?.status === 404) continue;
+    const film = new Film(null, address); // also where the service cannot be reached just now
     film.lock("sent");
-    film.became(await response.text());
+    if (response?.ok) film.became(await response.text());
     film.follow();
   }
   keep();

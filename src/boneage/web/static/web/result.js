@@ -28,6 +28,10 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   event.detail.shouldSwap = true;
   event.detail.isError = false;
 });
+// What is said of a film that somebody else has decided on, or deleted, meanwhile: the page as it is now.
+document.addEventListener("htmx:responseError", (event) => {
+  if (event.detail.target?.id === "decision" && [403, 404, 409].includes(event.detail.xhr.status)) location.reload();
+});
 document.addEventListener("htmx:load", (event) => start(event.detail.elt.parentElement ?? document));
 document.addEventListener("htmx:afterSettle", (event) => {
   const decision = event.detail.target?.id === "decision" ? document.getElementById("decision") : null;

@@ -1,0 +1,34 @@
+"""The pictures of an assessment as arrays."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.explain import HeatMap
+from boneage.web.models import Assessment, PictureKind
+
+
+def stored_picture(assessment: Assessment, kind: PictureKind) -> NDArray[np.uint8] | None:
+    """A picture of an assessment, uint8 (h, w); None if it is not kept."""
+    row = assessment.pictures.filter(kind=kind).first()
+    return None if row is None else decoded(bytes(row.data))
+
+
+def decoded(data: bytes) -> NDArray[np.uint8] | None:
+    """A file's picture in grey, uint8 (h, w); None if it is none."""
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    return None if picture is None else np.asarray(picture, dtype=np.uint8)
+
+
+def reduced(picture: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """A picture (h, w) whose longer side has at most so many pixels."""
+    zoom = min(1.0, longest / max(picture.shape))
+    width, height = max(1, round(picture.shape[1] * zoom)), max(1, round(picture.shape[0] * zoom))
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def heat_of(levels: NDArray[np.uint8]) -> HeatMap:
+    """The heat map of a stored picture (h, w), 0..255. What its strongest place stands for is not stored."""
+    return HeatMap(levels.astype(np.float32) / np.float32(255), 1.0 if levels.any() else 0.0)
