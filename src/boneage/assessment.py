@@ -81,6 +81,7 @@ class FlagCode(StrEnum):
     OTHER_BODY_PART_DECLARED = "other_body_part_declared"
     RIGHT_HAND_DECLARED = "right_hand_declared"
     SEX_DIFFERS_FROM_FILE = "sex_differs_from_file"
+    AGE_DIFFERS_FROM_FILE = "age_differs_from_file"
     AGES_DIFFER = "ages_differ"
     NO_ACTIVATION = "no_activation"
 
@@ -113,6 +114,8 @@ FLAG_TEXTS: Mapping[str, str] = MappingProxyType(
         "right_hand_declared": "The file says that this is a right hand; the nets and the atlases are made for left"
         " hands.",
         "sex_differs_from_file": "The sex was given as {given}, but the file says {said}.",
+        "age_differs_from_file": "The child was {given_months:.0f} months old by what was given, but {file_months:.0f}"
+        " months by the file: is this film of this child?",
         "ages_differ": "The file's age and its dates of birth and study contradict each other: no chronological age to"
         " compare.",
         "no_activation": "No place of the film moved the age: there is no heat map to show.",

@@ -262,7 +262,15 @@ def test_ages_and_numbers_have_their_local_form(spoken: None, code: str) -> None
 
 @pytest.mark.parametrize("code", [code for code, _ in languages() if code != "en"])
 def test_every_doubt_of_the_core_can_be_filled_in(spoken: None, code: str) -> None:
-    numbers = {"oldest_months": 228.0, "age_months": 230.4, "spread_months": 33.0, "limit_months": 20.2, "percent": 5.0}
+    numbers = {
+        "given_months": 149.3,
+        "file_months": 123.2,
+        "oldest_months": 228.0,
+        "age_months": 230.4,
+        "spread_months": 33.0,
+        "limit_months": 20.2,
+        "percent": 5.0,
+    }
     sizes = {"width": 90, "height": 80, "view_width": 192, "view_height": 256, "pixels": 99.6, "view_pixels": 300.0}
     values = {**numbers, **sizes, "highest": "A", "lowest": "B", "part": "CHEST", "given": "F", "said": "M"}
     with override(code):

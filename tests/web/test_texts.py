@@ -67,7 +67,15 @@ def test_an_unknown_failure_has_one_too() -> None:
 
 @given(st.text(), st.sampled_from(sorted(FLAG_TEXTS)))
 def test_a_doubt_says_what_the_core_says(part: str, key: str) -> None:
-    numbers = {"oldest_months": 228.0, "age_months": 230.4, "spread_months": 33.0, "limit_months": 20.2, "percent": 5.0}
+    numbers = {
+        "given_months": 149.3,
+        "file_months": 123.2,
+        "oldest_months": 228.0,
+        "age_months": 230.4,
+        "spread_months": 33.0,
+        "limit_months": 20.2,
+        "percent": 5.0,
+    }
     sizes = {"width": 90, "height": 80, "view_width": 192, "view_height": 256, "pixels": 99.6, "view_pixels": 300.0}
     values: dict[str, str | float] = {
         **numbers,

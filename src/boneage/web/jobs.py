@@ -26,8 +26,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import DateField, Exists, F, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django_tasks import TaskResultStatus, task
 from django_tasks_db.models import DBTaskResult
@@ -183,6 +183,7 @@ class Answer:
         message: the same as a sentence.
         age_months: of an answer.
         chronological_age_months: of the child at the study, as far as known.
+        study_date: of the film, as its file says; kept where the user gave none.
         result: as `Assessment.result`.
         pictures: (media type, bytes) by kind.
     """
@@ -192,6 +193,7 @@ class Answer:
     message: str = ""
     age_months: float | None = None
     chronological_age_months: float | None = None
+    study_date: date | None = None
     result: dict[str, Any] | None = None
     pictures: dict[PictureKind, tuple[str, bytes]] = field(default_factory=dict)
 
@@ -257,6 +259,7 @@ def finish(begun: Assessment, answer: Answer) -> bool:
         message=answer.message,
         age_months=answer.age_months,
         chronological_age_months=answer.chronological_age_months,
+        study_date=Coalesce("study_date", Value(answer.study_date, output_field=DateField())),
         result=answer.result,
         finished_at=now,
         lease_until=None,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage import assessment as assessing
+from boneage.assessment import Flag, FlagCode
 from boneage.atlas import likeness_member
 from boneage.errors import Refusal
 from boneage.explain import box_corners, display_picture, encode_picture
@@ -66,10 +67,13 @@ def _answered(submitted: Assessment, film: bytes) -> Answer:
         name=submitted.film_name or None,
         sha256=submitted.film_sha256,
     )
-    chronological = chronological_age(submitted, radiograph.facts)
+    facts = radiograph.facts
+    chronological = chronological_age(submitted, facts)
+    flags = [*found.flags, *_flags_of_age(submitted, facts, chronological)]
     result = found.to_json()
+    result["flags"] = [{"code": flag.code.value, "message": flag.message} for flag in flags]
     result["web"] = {
-        "flags": [{"code": flag.code.value, "text": flag.text, "values": dict(flag.values)} for flag in found.flags],
+        "flags": [{"code": flag.code.value, "text": flag.text, "values": dict(flag.values)} for flag in flags],
         "is_meaningless": found.is_meaningless,
         "regions": list(found.regions),
         "outline_xy": _outline(found.hand),
@@ -80,6 +84,7 @@ def _answered(submitted: Assessment, film: bytes) -> Answer:
         State.DONE,
         age_months=found.age_months,
         chronological_age_months=chronological,
+        study_date=facts.study_date,
         result=result,
         pictures={
             PictureKind.RADIOGRAPH: ("image/jpeg", encode_picture(".jpg", _radiograph(radiograph, found.hand))),
@@ -89,12 +94,33 @@ def _answered(submitted: Assessment, film: bytes) -> Answer:
 
 
 def chronological_age(submitted: Assessment, facts: RadiographFacts) -> float | None:
-    """Age at the study, months: from the dates given, else the age given, else as the file says unless it is unsure."""
-    if submitted.birth_date and submitted.study_date:
-        return months_between(submitted.birth_date, submitted.study_date)
-    if submitted.given_age_months is not None:
+    """Age at the study, months: by the dates given, else the age given, else the file's.
+
+    Where one date is given, the file's other one goes with it; not a birth date that its stated age contradicts. None
+    if nothing tells, or the study would lie before the birth.
+    """
+    if submitted.given_age_months is not None and not (submitted.birth_date and submitted.study_date):
         return submitted.given_age_months
-    return None if facts.ages_differ else facts.age_months
+    if not (submitted.birth_date or submitted.study_date):
+        return None if facts.ages_differ else facts.age_months
+    birth = submitted.birth_date or (None if facts.ages_differ else facts.birth_date)
+    study = submitted.study_date or facts.study_date
+    if birth is not None and study is not None:
+        months = months_between(birth, study)
+        return months if months >= 0 else None
+    return None if submitted.birth_date or facts.ages_differ else facts.age_months
+
+
+def _flags_of_age(submitted: Assessment, facts: RadiographFacts, chronological: float | None) -> list[Flag]:
+    """A doubt if the child's age by what was given is another than by the file: it may be another child's film."""
+    said = None if facts.ages_differ else facts.age_months
+    if said is None or chronological is None:
+        return []
+    # A stated age is cut to whole years; by both dates it is exact.
+    exact = facts.birth_date is not None and facts.study_date is not None
+    if abs(chronological - said) <= (1.0 if exact else 12.0):
+        return []
+    return [Flag.of(FlagCode.AGE_DIFFERS_FROM_FILE, given_months=chronological, file_months=said)]
 
 
 def _radiograph(radiograph: Radiograph, hand: Hand | None) -> NDArray[np.uint8]:
