@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boneage.errors import ConfigurationError
-from boneage.web.configuration import PREFIX, Configuration
+from boneage.web.configuration import PREFIX, Configuration, unknown_variables
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
 COUNTS = {
@@ -106,3 +106,10 @@ def _written(value: object) -> str:
     if isinstance(value, bool):
         return str(int(value))
     return "" if value == () else str(value)
+
+
+def test_a_slip_of_the_pen_is_noticed() -> None:
+    every = {f"BONEAGE_{name.upper()}": "" for name in Configuration.__dataclass_fields__}
+    others = {"BONEAGE_HOST": "", "BONEAGE_WORKERS": "2", "HOME": "/", "BONEAGE_ADMIN_PASSWORD": ""}
+    assert unknown_variables({**every, **others}) == []
+    assert unknown_variables({**every, "BONEAGE_MOOD": "clinic"}) == ["BONEAGE_MOOD"]

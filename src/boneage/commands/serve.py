@@ -136,6 +136,8 @@ def _make_administrator(name: str) -> None:
 
 def _warn(found: Configuration, host: str) -> None:
     """Say what an operator may have overlooked."""
+    from boneage.web.configuration import unknown_variables
+
     if not _is_loopback(host) and not found.is_https:
         click.echo(
             f"warning: {host} can be reached from other machines, and films and passwords travel in the clear. "
@@ -145,6 +147,14 @@ def _warn(found: Configuration, host: str) -> None:
     if not _is_loopback(host) and found.all_hosts == _OWN_NAMES:
         click.echo(
             "warning: Only this machine is answered: BONEAGE_URL or BONEAGE_HOSTS must name the service.", err=True
+        )
+    for name in unknown_variables(os.environ):
+        click.echo(f"warning: {name} is no setting of the service (docs/serve.md has all); it has no effect.", err=True)
+    if found.is_open and _has_users():
+        click.echo(
+            "warning: This database is a clinic's, and it is served without accounts: nothing of the clinic is shown. "
+            "BONEAGE_MODE=clinic serves it as one.",
+            err=True,
         )
     if not found.is_open and not _has_users():
         click.echo("warning: There are no accounts: --create-administrator NAME makes the first.", err=True)

@@ -18,6 +18,16 @@ PREFIX = "BONEAGE_"
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
 
+_OTHERS = {"HOST", "PORT", "WORKERS", "ADMIN_PASSWORD", "TRACEBACK"}
+"""What commands read besides the fields of `Configuration`."""
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Names of variables that look like settings and are none: slips of the pen."""
+    known = {PREFIX + name for name in _OTHERS | {field.upper() for field in Configuration.__dataclass_fields__}}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
 @dataclass(frozen=True)
 class Configuration:
     """One installation.
