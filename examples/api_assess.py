@@ -8,6 +8,7 @@ SERVICE is the service's address; TOKEN is needed where it asks for one (mode cl
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import sys
@@ -22,7 +23,7 @@ TOKEN = os.environ.get("TOKEN", "")
 
 
 def ask(path: str, body: bytes | None = None, content_type: str = "") -> bytes:
-    """What the service answers; a POST if there is a body. Ends the program with what the service has against it."""
+    """What the service answers; a POST if there is a body. Ends the program with what is against it."""
     request = urllib.request.Request(f"{SERVICE}/api/{path}", body)
     if TOKEN:
         request.add_header("Authorization", f"Bearer {TOKEN}")
@@ -32,19 +33,42 @@ def ask(path: str, body: bytes | None = None, content_type: str = "") -> bytes:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return bytes(answer.read())
     except urllib.error.HTTPError as error:
-        problem = json.loads(error.read())
-        sys.exit(f"{problem['message']} [{problem['code']}]")
+        sys.exit(problem(error))
+    except (OSError, http.client.HTTPException) as error:  # it is down, or breaks off
+        sys.exit(f"{SERVICE} cannot be reached: {getattr(error, 'reason', error)}")
+
+
+def problem(error: urllib.error.HTTPError) -> str:
+    """What the service has against a request; the status alone, if something before the service says no."""
+    try:
+        said = json.loads(error.read())
+        return f"{said['message']} [{said['code']}]"
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+        return f"{SERVICE} answers {error.code} {error.reason}"
+
+
+def content(film: Path) -> bytes:
+    """The film, unless the service would not take it: it breaks off what is too large, and cannot say why then."""
+    limit = json.loads(ask("service"))["limits"]["film_bytes"]
+    try:
+        size = film.stat().st_size
+        if size > limit:
+            sys.exit(f"{film} has {size / 2**20:.1f} MiB, the service takes at most {limit / 2**20:g} MiB. [too_large]")
+        return film.read_bytes()
+    except OSError as error:
+        sys.exit(f"{film} cannot be read: {error.strerror}")
 
 
 def submit(film: Path, sex: str) -> dict[str, Any]:
     """Submit a film, and wait for its answer."""
     boundary = uuid.uuid4().hex
+    name = film.name.translate({ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"})  # as browsers write it
     head = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="sex"\r\n\r\n{sex}\r\n'
-        f'--{boundary}\r\nContent-Disposition: form-data; name="film"; filename="film"\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="film"; filename="{name}"\r\n'
         "Content-Type: application/octet-stream\r\n\r\n"
     )
-    body = head.encode() + film.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
+    body = head.encode(errors="replace") + content(film) + f"\r\n--{boundary}--\r\n".encode()
     answer = json.loads(ask("assessments?wait=30", body, f"multipart/form-data; boundary={boundary}"))
     while answer["state"] in {"queued", "running"}:  # many films wait
         answer = json.loads(ask(f"assessments/{answer['id']}?wait=30"))

@@ -9,6 +9,7 @@ import numpy as np
 
 from boneage.atlas import Atlas
 from boneage.sex import Sex
+from tests.radiograph_files import dicom_dataset, dicom_file
 
 
 def plate(folder: Path, sex: str, age_months: float) -> tuple[Path, float]:
@@ -18,6 +19,18 @@ def plate(folder: Path, sex: str, age_months: float) -> tuple[Path, float]:
     path = folder / f"plate-{found.key}.png"
     cv2.imwrite(str(path), atlas.picture(found))
     return path, found.age_months
+
+
+def dicom(folder: Path, name: str, sex: str, age_months: float, *, said: str | None) -> Path:
+    """The plate nearest to this age as a DICOM file that says a sex; none of it if ``said`` is None."""
+    atlas = Atlas.open()
+    picture = atlas.picture(atlas.nearest_by_age(Sex(sex), age_months))
+    grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    dataset = dicom_dataset(np.ascontiguousarray(grey), 8, PatientSex=said or "")
+    del dataset.PatientAge, dataset.StudyDate
+    path = folder / name
+    path.write_bytes(dicom_file(dataset))
+    return path
 
 
 def no_hand(folder: Path) -> Path:

@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.web.browser.conftest import Service
-from tests.web.browser.films import broken, no_hand, plate
+from tests.web.browser.films import broken, dicom, no_hand, plate
 from tests.web.browser.looks import barriers, shoot
 
 RESULT = re.compile(r"/assessments/[0-9a-f-]{36}/$")
@@ -235,6 +235,91 @@ def test_several_films_at_once(page: Page, open_service: Service, tmp_path: Path
     expect(page.locator(".became[data-state=refused]")).to_have_count(1)
     shoot(page, "several")
     assert barriers(page) == []
+
+
+def choose_files(page: Page, service: Service, films: list[Path]) -> None:
+    """A page with these films in its list."""
+    page.goto(f"{service.url}/")
+    page.set_input_files("#files", [str(film) for film in films])
+    expect(page.locator("li.film")).to_have_count(len(films))
+
+
+def test_sexes_from_the_files_are_confirmed_at_once(page: Page, open_service: Service, tmp_path: Path) -> None:
+    sexes = ["F", "M", "F"]
+    films = [dicom(tmp_path, f"{row}.dcm", sex, 90, said=sex) for row, sex in enumerate(sexes)]
+    choose_files(page, open_service, films)
+    confirm_all = page.locator("[data-all-confirm]")
+    expect(confirm_all).to_be_visible()
+    expect(page.locator("[data-confirm]:visible")).to_have_count(3)
+    confirm_all.click()
+    expect(page.locator("[data-confirm]:visible")).to_have_count(0)
+    expect(confirm_all).to_be_hidden()
+    for row, sex in enumerate(sexes):
+        expect(page.locator("li.film").nth(row).locator(f"input[value={sex}]")).to_be_checked()
+
+
+@pytest.mark.parametrize(("chosen", "other"), ["FM", "MF"])
+def test_a_sex_for_all_films_replaces_none_from_a_file(
+    page: Page, open_service: Service, tmp_path: Path, chosen: str, other: str
+) -> None:
+    """The file that agrees is confirmed by it, the one that does not still asks."""
+    films = [dicom(tmp_path, f"{said}.dcm", "F", 90, said=said) for said in (None, chosen, other)]
+    choose_files(page, open_service, films)
+    expect(page.locator("[data-confirm]:visible")).to_have_count(2)
+    page.locator(f"[data-all-sex={chosen}]").click()
+    silent, agreeing, contrary = page.locator("li.film").all()
+    for row, sex in ((silent, chosen), (agreeing, chosen), (contrary, other)):
+        expect(row.locator(f"input[value={sex}]")).to_be_checked()
+    expect(silent.locator("[data-confirm]")).to_be_hidden()
+    expect(agreeing.locator("[data-confirm]")).to_be_hidden()
+    expect(contrary.locator("[data-confirm]")).to_be_visible()
+    contrary.locator("[data-send]").click()
+    expect(contrary.locator("[data-errors]")).not_to_be_empty()
+
+
+def test_films_are_sent_one_after_the_other_and_the_bar_goes(page: Page, open_service: Service, tmp_path: Path) -> None:
+    """In the list's order, though the first is slow and the second is turned away; what cannot be sent stays."""
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    films = [dicom(tmp_path, f"film-{row}.dcm", "F", 60 + 20 * row, said=None) for row in range(4)]
+    steps: list[str] = []
+
+    def turn_away(route: Route) -> None:
+        """Slowly the first, with an error the second."""
+        (name,) = (film.name for film in films if film.name.encode() in (route.request.post_data_buffer or b""))
+        steps.append(f"{name} comes")
+        page.wait_for_timeout(400 if name == films[0].name else 20)
+        steps.append(f"{name} goes")
+        if name == films[1].name:
+            route.fulfill(status=503, json={"code": "busy", "message": "Later."})
+        else:
+            row = f"/assessments/{name}/row"
+            route.fulfill(status=201, json={"id": name, "result": row, "row": row})
+
+    choose_files(page, open_service, [*films, empty])
+    page.route(f"{open_service.url}{page.locator('.assess').get_attribute('data-submit')}", turn_away)
+    page.route(re.compile("/row$"), lambda route: route.fulfill(status=404))
+    assert "film-0.dcm was added" in page.locator("[data-status]").inner_text()
+    assert "empty.png" not in page.locator("[data-status]").inner_text()
+    page.locator("[data-all-sex=F]").click()
+    page.locator("[data-all]").click()
+    expect(page.locator("li.film.sent")).to_have_count(3)
+    expect(page.locator("li.film").nth(1).locator("[data-errors]")).to_have_text("Later.")
+    assert steps == [f"{film.name} {step}" for film in films for step in ("comes", "goes")]
+    for name in ("bar-sex", "all"):
+        expect(page.locator(f"[data-{name}]")).to_be_hidden()
+    expect(page.locator("[data-clear]")).to_be_visible()
+
+
+def test_the_bar_goes_when_only_unusable_films_are_left(page: Page, open_service: Service, tmp_path: Path) -> None:
+    films = [dicom(tmp_path, "film.dcm", "F", 90, said=None), *(tmp_path / f"empty-{row}.png" for row in range(3))]
+    for film in films[1:]:
+        film.touch()
+    choose_files(page, open_service, films)
+    expect(page.locator("[data-clear]")).to_be_visible()
+    expect(page.locator("[data-all]")).to_be_hidden()
+    expect(page.locator("[data-bar-sex]")).to_be_hidden()
+    expect(page.locator("[data-status]")).to_have_text("film.dcm was added.")
 
 
 def test_deleted_at_once(page: Page, open_service: Service, tmp_path: Path) -> None:

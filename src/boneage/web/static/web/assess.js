@@ -2,7 +2,6 @@
 // tells what became of it. What a person reads comes from the template and from #assess-settings.
 import { headerOf } from "./dicom_header.js";
 
-const AT_ONCE = 2;
 const FIRST_LOOK = 300, LONGEST_PAUSE = 4000; // ms between looks at a film that is being assessed
 const PICTURE = 144; // longest side of a preview, pixels
 const KEPT = "boneage.rows"; // in the mode open: the addresses of this tab's films, which no list has
@@ -76,7 +75,16 @@ class Film {
   choose(sex, { isSure }) {
     for (const radio of this.radios) radio.checked = radio.value === sex;
     if (isSure) this.confirm();
-    else find("confirm", this.item).hidden = false;
+    else {
+      find("confirm", this.item).hidden = false;
+      showBar();
+    }
+  }
+
+  /** Chosen for all films at once: what this film's own file says is confirmed by that, but never replaced. */
+  async chooseWithAll(sex) {
+    await this.isRead;
+    if (this.isUsable && (!this.fileSex || this.sex === sex)) this.choose(sex, { isSure: true });
   }
 
   /** The sex as it is chosen now is meant so. */
@@ -287,7 +295,7 @@ function copyOfTemplate() {
 }
 
 function showBar() {
-  const ready = films.filter((film) => film.isWaiting), unsure = ready.filter((film) => !film.isConfirmed);
+  const ready = films.filter((film) => film.isUsable), unsure = ready.filter((film) => !film.isConfirmed);
   list.hidden = films.length === 0;
   bar.hidden = films.length < 2;
   find("bar-sex").hidden = ready.length < 2;
@@ -302,7 +310,8 @@ async function add(files, sex = "") {
   alertPage("");
   const added = [...files].map((file) => addOne(file, sex));
   if (added.length === 0) return;
-  announce(added.map(({ file }) => say("added", { name: file.name })).join(" "));
+  const usable = added.filter((film) => film.isUsable); // the others' rows say themselves what is wrong
+  announce(usable.map(({ file }) => say("added", { name: file.name })).join(" "));
   showBar();
   await Promise.all(added.map((film) => film.isRead));
   if (films.length === 1 && films[0].isUsable) films[0].focus();
@@ -377,25 +386,12 @@ async function addPlate(button) {
   }
 }
 
-// --- out: at most two at once ---
+// --- out: one after the other, so that the service has them in the order of the list ---
 
-const line = [];
-let sending = 0;
+let sent = Promise.resolve();
 
 function enqueue(job) {
-  line.push(job);
-  next();
-}
-
-async function next() {
-  if (sending >= AT_ONCE || line.length === 0) return;
-  sending += 1;
-  try {
-    await line.shift()();
-  } finally {
-    sending -= 1;
-    next();
-  }
+  sent = sent.then(job, job); // the next one goes even if one breaks off
 }
 
 function submitAll() {
@@ -444,7 +440,7 @@ find("all-confirm").addEventListener("click", () => {
 });
 for (const button of page.querySelectorAll("[data-all-sex]")) {
   button.addEventListener("click", () => {
-    for (const film of films.filter((each) => each.isUsable)) film.choose(button.dataset.allSex, { isSure: true });
+    for (const film of films.filter((each) => each.isUsable)) film.chooseWithAll(button.dataset.allSex);
   });
 }
 for (const button of page.querySelectorAll("[data-plate]")) button.addEventListener("click", () => addPlate(button));
