@@ -23,6 +23,7 @@ from boneage.assessment import FLAG_TEXTS
 from boneage.web import texts
 from boneage.web.languages import LOCALE, languages
 from boneage.web.models import Assessment
+from tests.web.doubts import DOUBT_VALUES
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent.parent.name for path in LOCALE.glob("*/LC_MESSAGES/django.po"))
@@ -262,21 +263,10 @@ def test_ages_and_numbers_have_their_local_form(spoken: None, code: str) -> None
 
 @pytest.mark.parametrize("code", [code for code, _ in languages() if code != "en"])
 def test_every_doubt_of_the_core_can_be_filled_in(spoken: None, code: str) -> None:
-    numbers = {
-        "given_months": 149.3,
-        "file_months": 123.2,
-        "oldest_months": 228.0,
-        "age_months": 230.4,
-        "spread_months": 33.0,
-        "limit_months": 20.2,
-        "percent": 5.0,
-    }
-    sizes = {"width": 90, "height": 80, "view_width": 192, "view_height": 256, "pixels": 99.6, "view_pixels": 300.0}
-    values = {**numbers, **sizes, "highest": "A", "lowest": "B", "part": "CHEST", "given": "F", "said": "M"}
     with override(code):
         for key, english in FLAG_TEXTS.items():
-            said = texts.flag({"code": "x", "text": key, "values": values})
-            assert said != english.format(**values)
+            said = texts.flag({"code": "x", "text": key, "values": DOUBT_VALUES})
+            assert said != english.format(**DOUBT_VALUES)
             assert "{" not in said
 
 

@@ -15,6 +15,7 @@ from boneage.assessment import FLAG_TEXTS, Flag, FlagCode, age_in_words
 from boneage.errors import RefusalCode
 from boneage.registration import REGION_TITLES
 from boneage.web import texts
+from tests.web.doubts import DOUBT_VALUES
 
 
 @given(st.floats(0, 240))
@@ -67,25 +68,7 @@ def test_an_unknown_failure_has_one_too() -> None:
 
 @given(st.text(), st.sampled_from(sorted(FLAG_TEXTS)))
 def test_a_doubt_says_what_the_core_says(part: str, key: str) -> None:
-    numbers = {
-        "given_months": 149.3,
-        "file_months": 123.2,
-        "oldest_months": 228.0,
-        "age_months": 230.4,
-        "spread_months": 33.0,
-        "limit_months": 20.2,
-        "percent": 5.0,
-    }
-    sizes = {"width": 90, "height": 80, "view_width": 192, "view_height": 256, "pixels": 99.6, "view_pixels": 300.0}
-    values: dict[str, str | float] = {
-        **numbers,
-        **sizes,
-        "highest": "A",
-        "lowest": "B",
-        "part": part,
-        "given": "F",
-        "said": "M",
-    }
+    values = {**DOUBT_VALUES, "part": part}
     code, _, reason = key.partition(".")
     flag = Flag.of(FlagCode(code), reason or None, **values)
     with override("en"):

@@ -1,0 +1,24 @@
+"""Values for the places of every doubt's sentence (`boneage.assessment.FLAG_TEXTS`)."""
+
+from __future__ import annotations
+
+_MONTHS = {
+    "given_months": 149.3,
+    "file_months": 123.2,
+    "oldest_months": 228.0,
+    "age_months": 230.4,
+    "spread_months": 33.0,
+    "limit_months": 20.2,
+}
+_SIZES = {"width": 90, "height": 80, "view_width": 192, "view_height": 256, "pixels": 99.6, "view_pixels": 300.0}
+
+DOUBT_VALUES: dict[str, str | float] = {
+    **_MONTHS,
+    **_SIZES,
+    "percent": 5.0,
+    "highest": "A",
+    "lowest": "B",
+    "part": "CHEST",
+    "given": "F",
+    "said": "M",
+}
