@@ -147,6 +147,18 @@ def test_a_place_has_the_mean_over_the_views_that_hold_it(
     np.testing.assert_array_equal(mean.covered, left | right)
 
 
+@given(first=st.floats(0.1, 5), second=st.floats(0.1, 5), weight=st.floats(0.1, 10), edge=st.integers(30, 170))
+@settings(max_examples=40, deadline=None)
+def test_no_border_shows_where_views_overlap(first: float, second: float, weight: float, edge: int) -> None:
+    """From one pixel to the next a mean of even maps changes by no more than a ramp over a twenty-fifth of the film."""
+    whole, part = np.ones((40, 200), bool), np.zeros((40, 200), bool)
+    part[:, :edge] = True
+    maps = [HeatMap(held.astype(np.float32), peak, held) for held, peak in ((whole, first), (part, second))]
+    mean = mean_heat_map(maps, [1.0, weight])
+    row = mean.values[20] * mean.peak_months
+    assert np.abs(np.diff(row)).max() <= abs(first - second) * max(weight, 1.0) / (0.04 * 200) + 1e-5
+
+
 @given(
     degrees=st.floats(-180, 180),
     mirrored=st.booleans(),

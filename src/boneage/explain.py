@@ -27,6 +27,9 @@ Evidence = Literal["both", "raising"]
 DISPLAY_SIDE = 1024
 """Longest side of a film as it is drawn for people, pixels."""
 
+_FADE = 0.04
+"""How far from its border inwards a view comes to count fully in a mean map, as a share of the film's longest side."""
+
 _SMALLEST_SIDE = 640
 """Smaller films are enlarged to this longest side, so that the labels of the colour scale stay legible."""
 
@@ -123,7 +126,8 @@ def mean_heat_map(maps: Sequence[HeatMap], weights: Sequence[float]) -> HeatMap:
     """The weighted mean, in months, of maps of one film that come from several views.
 
     Each place has the mean over the views that hold it, so that what only one of them sees is not paled by the others;
-    a place that no view holds has 0.
+    a place that no view holds has 0. Towards its border a view counts less, down to next to nothing, so that no border
+    shows where views overlap.
 
     Args:
         maps: at least one, all of one shape.
@@ -133,10 +137,17 @@ def mean_heat_map(maps: Sequence[HeatMap], weights: Sequence[float]) -> HeatMap:
         return maps[0]
     months, total = np.zeros_like(maps[0].values), np.zeros_like(maps[0].values)
     for one, weight in zip(maps, weights, strict=True):
-        months += one.values * np.float32(one.peak_months * weight)
-        total += np.float32(weight) if one.covered is None else one.covered * np.float32(weight)
+        counts = np.float32(weight) if one.covered is None else _faded(one.covered) * np.float32(weight)
+        months += one.values * np.float32(one.peak_months) * counts
+        total += counts
     np.divide(months, total, out=months, where=total > 0)
     return _scaled(months, None if any(one.covered is None for one in maps) else total > 0)
+
+
+def _faded(covered: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """How much a view counts at each place, (H, W): 1 well inside of it, less near its border, 0 outside."""
+    inwards = cv2.distanceTransform(covered.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(np.minimum(inwards / max(1.0, _FADE * max(covered.shape)), 1.0), dtype=np.float32)
 
 
 def _scaled(months: NDArray[np.float32], covered: NDArray[np.bool_] | None) -> HeatMap:
