@@ -414,7 +414,7 @@ def _assess(
         by_region = region_ages(estimate.member_ages_months, opened.manifest)
         activations = _mean_activations(members, outputs, to_film)
     with clock.step("draw"):
-        picture = _bone_bright(display_picture(pixels), hand)
+        picture = bone_bright(display_picture(pixels), hand)
     flags = [
         *_flags_of_film(pixels, picture, hand),
         *_flags_of_size(film_shape, members, hand),
@@ -453,7 +453,7 @@ def _cut_views(
     return {spec: cut_view(pixels, spec, hand=hand, grey=greys[spec.grey]) for spec in specs}
 
 
-def _bone_bright(picture: NDArray[np.uint8], hand: Hand | None) -> NDArray[np.uint8]:
+def bone_bright(picture: NDArray[np.uint8], hand: Hand | None) -> NDArray[np.uint8]:
     """A film as it is drawn (h, w), turned round if bone is dark on it."""
     return np.uint8(255) - picture if hand is not None and hand.inverted else picture
 

@@ -37,7 +37,7 @@ from boneage.explain import encode_picture
 from boneage.files import written_whole
 from boneage.geometry import fit_inside, sample
 from boneage.image_headers import read_picture_header
-from boneage.manifest import NAME, Member
+from boneage.manifest import Member, shipped_or_folder
 from boneage.radiograph import read_radiograph
 from boneage.sex import Sex
 from boneage.views import cut_view
@@ -394,12 +394,8 @@ def _tile(atlas: Atlas, plate: Plate, height: int, width: int, label: int) -> ND
 
 
 def _find(name_or_dir: str | Path) -> Path:
-    if isinstance(name_or_dir, str) and NAME.fullmatch(name_or_dir):
-        name = DEFAULT_ATLAS if name_or_dir == "default" else name_or_dir
-        if name_or_dir == "default" or (SHIPPED_ATLASES / name / INDEX_NAME).is_file():
-            return SHIPPED_ATLASES / name
-    directory = Path(name_or_dir)
-    if not directory.is_dir():
+    directory = shipped_or_folder(name_or_dir, SHIPPED_ATLASES, INDEX_NAME, DEFAULT_ATLAS)
+    if directory is None:
         raise AtlasError("atlas_not_found", f"{name_or_dir} is neither a shipped atlas nor a folder.")
     return directory
 

@@ -40,12 +40,12 @@ from boneage.hand.mask import components, filled
 from boneage.manifest import (
     AGES,
     MANIFEST_NAME,
-    NAME,
     HandGraph,
     HandGraphs,
     Manifest,
     Member,
     read_manifest,
+    shipped_or_folder,
 )
 from boneage.phantom import draw_hand, phantom_points
 from boneage.registration import Hand
@@ -422,12 +422,8 @@ def list_bundles(directory: Path = SHIPPED) -> list[BundleSummary]:
 
 def _find(name_or_dir: str | Path) -> Path:
     """The folder that a name or a path means."""
-    if isinstance(name_or_dir, str) and NAME.fullmatch(name_or_dir):
-        name = DEFAULT_BUNDLE if name_or_dir == "default" else name_or_dir
-        if name_or_dir == "default" or (SHIPPED / name / MANIFEST_NAME).is_file():
-            return SHIPPED / name
-    directory = Path(name_or_dir)
-    if not directory.is_dir():
+    directory = shipped_or_folder(name_or_dir, SHIPPED, MANIFEST_NAME, DEFAULT_BUNDLE)
+    if directory is None:
         raise BundleError("bundle_not_found", f"{name_or_dir} is neither a shipped bundle nor a folder.")
     return directory
 

@@ -269,6 +269,24 @@ class Manifest:
         return manifest
 
 
+def shipped_or_folder(name_or_dir: str | Path, shipped: Path, marker: str, default: str) -> Path | None:
+    """The folder that a name or a path means, of bundles and of atlases; None if there is none.
+
+    Args:
+        name_or_dir: ``default``, the name of a shipped one, or a folder. A `Path` is always a folder.
+        shipped: the folder of all shipped ones.
+        marker: the file that each of them holds.
+        default: the name that ``default`` stands for.
+    """
+    if isinstance(name_or_dir, str) and NAME.fullmatch(name_or_dir):
+        if name_or_dir == "default":
+            return shipped / default
+        if (shipped / name_or_dir / marker).is_file():
+            return shipped / name_or_dir
+    directory = Path(name_or_dir)
+    return directory if directory.is_dir() else None
+
+
 def read_manifest(directory: Path) -> Manifest:
     """Read and validate the manifest of a bundle; no graph is touched.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,23 @@ if TYPE_CHECKING:
     from boneage.web.configuration import Configuration
 
 _PASSWORD = "BONEAGE_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
+
+
+def worker_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options ``--bundle``, ``--atlas`` and ``--workers``, which `boneage worker` has too."""
+    for option in (
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            envvar="BONEAGE_WORKERS",
+            show_envvar=True,
+            help="Processes that assess films; as many as cores unless given.",
+        ),
+        click.option("--atlas", help="Name of a shipped atlas, or a folder."),
+        click.option("--bundle", help="Name of a shipped bundle, or a folder."),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command(
@@ -44,15 +62,7 @@ SIGTERM and Ctrl-C let the films at hand be finished, and end it with 0; a secon
     help="Folder of database and key; boneage-store unless given.",
 )
 @click.option("--database", metavar="URL", help="PostgreSQL; better as BONEAGE_DATABASE: it holds a password.")
-@click.option("--bundle", help="Name of a shipped bundle, or a folder.")
-@click.option("--atlas", help="Name of a shipped atlas, or a folder.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    envvar="BONEAGE_WORKERS",
-    show_envvar=True,
-    help="Processes that assess films; as many as cores unless given.",
-)
+@worker_options
 @click.option(
     "--create-administrator",
     "administrator",

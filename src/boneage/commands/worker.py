@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from boneage.commands.serve import worker_options
+
 
 @click.command(
     epilog="""\
@@ -15,15 +17,7 @@ so must bundle and atlas. SIGTERM and Ctrl-C finish the films at hand and end it
 )
 @click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Folder of the database (SQLite).")
 @click.option("--database", metavar="URL", help="Better as BONEAGE_DATABASE: it holds a password.")
-@click.option("--bundle", help="Name of a shipped bundle, or a folder.")
-@click.option("--atlas", help="Name of a shipped atlas, or a folder.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    envvar="BONEAGE_WORKERS",
-    show_envvar=True,
-    help="Processes that assess films; as many as cores unless given.",
-)
+@worker_options
 def worker(
     store: Path | None, database: str | None, bundle: str | None, atlas: str | None, workers: int | None
 ) -> None:

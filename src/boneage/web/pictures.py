@@ -22,10 +22,15 @@ def decoded(data: bytes) -> NDArray[np.uint8] | None:
     return None if picture is None else np.asarray(picture, dtype=np.uint8)
 
 
+def reduced_shape(shape: tuple[int, int], longest: int) -> tuple[int, int]:
+    """The shape (h, w) of `reduced` for a picture of shape (H, W)."""
+    zoom = min(1.0, longest / max(shape))
+    return max(1, round(shape[0] * zoom)), max(1, round(shape[1] * zoom))
+
+
 def reduced(picture: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     """A picture (h, w) whose longer side has at most so many pixels."""
-    zoom = min(1.0, longest / max(picture.shape))
-    width, height = max(1, round(picture.shape[1] * zoom)), max(1, round(picture.shape[0] * zoom))
+    height, width = reduced_shape((picture.shape[0], picture.shape[1]), longest)
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 

@@ -15,7 +15,7 @@ from django.utils.translation import gettext
 from numpy.typing import NDArray
 
 from boneage.errors import AtlasError
-from boneage.explain import encode_picture, overlay
+from boneage.explain import HeatMap, encode_picture, overlay
 from boneage.sex import Sex
 from boneage.web import installation, texts
 from boneage.web.exports import last_decision, region_ages
@@ -100,7 +100,7 @@ def report_of(assessment: Assessment, printed_at: datetime | None = None) -> Rep
     """
     result = assessment.result or {}
     void = assessment.is_void
-    figures = tuple(_figures(assessment, void))
+    heat = _heat(assessment)
     return Report(
         title=gettext("Bone age report"),
         printed_at=texts.moment(printed_at or timezone.now()),
@@ -111,8 +111,8 @@ def report_of(assessment: Assessment, printed_at: datetime | None = None) -> Rep
         answer=tuple(_answer(assessment, result, void)),
         decision=tuple(_decision(assessment)),
         doubts=tuple(texts.flag(flag) for flag in result["web"]["flags"]),
-        figures=figures,
-        map_note=_map_note(assessment),
+        figures=tuple(_figures(assessment, heat, void)),
+        map_note=_map_note(heat),
         regions=() if assessment.is_meaningless else tuple(_regions(result)),
         facts=tuple(_facts(assessment)),
         notice=(
@@ -199,14 +199,19 @@ def _name(user: User) -> str:
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _figures(assessment: Assessment, void: bool) -> Iterator[Figure]:
+def _heat(assessment: Assessment) -> HeatMap | None:
+    """Its heat map; None if there is nothing on it."""
+    levels = stored_picture(assessment, PictureKind.HEAT)
+    return None if levels is None or not levels.any() else heat_of(levels)
+
+
+def _figures(assessment: Assessment, heat: HeatMap | None, void: bool) -> Iterator[Figure]:
     film = stored_picture(assessment, PictureKind.RADIOGRAPH)
     if film is not None:
         film = reduced(film, PRINTED_SIDE)
         yield _figure(film, gettext("Radiograph, grey levels stretched for display"), gettext("The radiograph"))
-        heat = stored_picture(assessment, PictureKind.HEAT)
-        if heat is not None and heat.any():
-            tinted = overlay(film, heat_of(heat), scale_bar=False)
+        if heat is not None:
+            tinted = overlay(film, heat, scale_bar=False)
             yield _figure(
                 tinted, gettext("Where the nets looked (Grad-CAM)"), gettext("The radiograph with the heat map")
             )
@@ -233,9 +238,8 @@ def _plate(assessment: Assessment) -> Iterator[Figure]:
     yield _figure(reduced(picture, PRINTED_SIDE), caption, gettext("Reference plate"))
 
 
-def _map_note(assessment: Assessment) -> str:
-    heat = stored_picture(assessment, PictureKind.HEAT)
-    if heat is None or not heat.any():
+def _map_note(heat: HeatMap | None) -> str:
+    if heat is None:
         return gettext("No heat map: no place of the film moved the age.")
     return gettext("The heat map shows which places moved the estimate, up or down, not whether it is right.")
 

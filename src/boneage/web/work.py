@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -15,13 +16,14 @@ from boneage.atlas import likeness_member
 from boneage.errors import Refusal
 from boneage.explain import box_corners, display_picture, encode_picture
 from boneage.geometry import Transform
-from boneage.radiograph import Radiograph, RadiographFacts, read_radiograph
+from boneage.radiograph import RadiographFacts, read_radiograph
 from boneage.registration import Hand
 from boneage.sex import Sex
 from boneage.web.chronological_age import months_between
 from boneage.web.installation import atlas, bundle
 from boneage.web.jobs import Answer
 from boneage.web.models import Assessment, PictureKind, State
+from boneage.web.pictures import reduced_shape
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ def assess_bytes(submitted: Assessment, film: bytes) -> Answer:
 
 def _answered(submitted: Assessment, film: bytes) -> Answer:
     radiograph = read_radiograph(film)
-    found = assessing.assess_radiograph(
+    estimated = assessing.assess_radiograph(
         radiograph,
         Sex(submitted.sex),
         bundle(),
@@ -69,11 +71,11 @@ def _answered(submitted: Assessment, film: bytes) -> Answer:
     )
     facts = radiograph.facts
     chronological = chronological_age(submitted, facts)
-    flags = [*found.flags, *_flags_of_age(submitted, facts, chronological)]
+    found = replace(estimated, flags=(*estimated.flags, *_flags_of_age(submitted, facts, chronological)))
     result = found.to_json()
-    result["flags"] = [{"code": flag.code.value, "message": flag.message} for flag in flags]
+    picture = assessing.bone_bright(display_picture(radiograph.pixels, LARGEST_PICTURE), found.hand)
     result["web"] = {
-        "flags": [{"code": flag.code.value, "text": flag.text, "values": dict(flag.values)} for flag in flags],
+        "flags": [{"code": flag.code.value, "text": flag.text, "values": dict(flag.values)} for flag in found.flags],
         "is_meaningless": found.is_meaningless,
         "regions": list(found.regions),
         "outline_xy": _outline(found.hand),
@@ -87,7 +89,7 @@ def _answered(submitted: Assessment, film: bytes) -> Answer:
         study_date=facts.study_date,
         result=result,
         pictures={
-            PictureKind.RADIOGRAPH: ("image/jpeg", encode_picture(".jpg", _radiograph(radiograph, found.hand))),
+            PictureKind.RADIOGRAPH: ("image/jpeg", encode_picture(".jpg", picture)),
             PictureKind.HEAT: ("image/png", encode_picture(".png", _heat(found))),
         },
     )
@@ -123,16 +125,8 @@ def _flags_of_age(submitted: Assessment, facts: RadiographFacts, chronological: 
     return [Flag.of(FlagCode.AGE_DIFFERS_FROM_FILE, given_months=chronological, file_months=said)]
 
 
-def _radiograph(radiograph: Radiograph, hand: Hand | None) -> NDArray[np.uint8]:
-    """The film for the viewer, uint8 (h, w), bone bright."""
-    picture = display_picture(radiograph.pixels, LARGEST_PICTURE)
-    return np.uint8(255) - picture if hand is not None and hand.inverted else picture
-
-
 def _heat(found: assessing.Assessment) -> NDArray[np.uint8]:
-    height, width = found.film_shape
-    zoom = min(1.0, HEAT_SIDE / max(height, width))
-    values = found.heat_map((max(1, round(height * zoom)), max(1, round(width * zoom)))).values
+    values = found.heat_map(reduced_shape(found.film_shape, HEAT_SIDE)).values
     return np.asarray(np.rint(values * 255), dtype=np.uint8)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from boneage.sex import Sex
 from boneage.web import audit, installation
 from boneage.web.access import assessment_or_404, client_of, for_role, user_of
 from boneage.web.api import api
-from boneage.web.api_errors import RETRY_SECONDS
+from boneage.web.api_errors import CODES, RETRY_SECONDS
 from boneage.web.forms import FilmForm
 from boneage.web.jobs import BusyError
 from boneage.web.models import Assessment, Case, Role, State, configuration
@@ -33,7 +34,6 @@ _BUSY_TEXTS = {
     "busy": marked("Too many films are waiting. Please try again in a few minutes."),
     "too_many": marked("This address has submitted as many films as it may in an hour. Please try again later."),
 }
-_STATUSES = {"too_large": 413, "busy": 503, "too_many": 429}
 
 _PAGE_TEXTS = {
     "tooLarge": marked("This file is larger than the service takes (%(limit)s)."),
@@ -104,7 +104,7 @@ def _submitted(form: FilmForm, request: HttpRequest) -> Assessment | None:
 def _refused(request: HttpRequest, form: FilmForm) -> HttpResponse:
     problems = form.problems()
     code = problems[0]["code"]
-    status = _STATUSES.get(code, 422)
+    status = CODES[code].status if code in CODES else HTTPStatus.UNPROCESSABLE_ENTITY
     if wants_json(request):
         said = {"code": code, "message": problems[0]["message"], "problems": problems}
         response: HttpResponse = JsonResponse(said, status=status)
