@@ -80,6 +80,13 @@ def test_sizes_follow_the_phases() -> None:
             for shares in ("frame = 1.5", "distractor = 0.6\npair = 0.6")
         ),
         ('title = "x"\n[data]\nheld_out = -1', "limits"),
+        *(
+            (f'title = "x"\n[data]\nfolds = {folds}\nfold = {fold}', "data.fold must lie")
+            for folds, fold in ((3, 0), (3, 4), (1, 1), (0, 1), (-2, 0), (3, -1))
+        ),
+        ('title = "x"\n[train]\nwatched_films = -1', "watched_films"),
+        ('title = "x"\ntask = "mask"\n[data]\ntargets = "t"\n[train]\nwatched_films = 9', "nets for ages"),
+        ('title = "x"\ntask = "mask"\n[data]\ntargets = "t"\nfolds = 2\nfold = 1', "nets for ages"),
     ],
 )
 def test_a_fault_is_refused_and_named(toml: str, word: str) -> None:

@@ -227,6 +227,28 @@ def test_a_cohort_is_of_one_sex(films: list[LabelledFilm], tiny: Path, sex: Sex)
     assert len(training) + len(validation) == 5
 
 
+@pytest.mark.parametrize("folds", [2, 3])
+def test_folds_part_the_training_films_whatever_the_tables_order(
+    films: list[LabelledFilm], tiny: Path, folds: int
+) -> None:
+    fixed = with_splits(films, ["validation"] * 4 + ["train"] * 6)
+    inside: list[str] = []
+    for fold in range(1, folds + 1):
+        recipe = load_recipe(tiny, (f"data.folds={folds}", f"data.fold={fold}"))
+        training, validation = (sorted(film.id for film in part) for part in choose_films(recipe, fixed))
+        again = [sorted(film.id for film in part) for part in choose_films(recipe, fixed[::-1])]
+        assert again == [training, validation]
+        assert sorted([*training, *validation]) == ["4", "5", "6", "7", "8", "9"]
+        assert abs(len(validation) - 6 / folds) < 1
+        inside += validation
+    assert sorted(inside) == ["4", "5", "6", "7", "8", "9"]
+
+
+def test_more_folds_than_films_are_refused(films: list[LabelledFilm], tiny: Path) -> None:
+    recipe = load_recipe(tiny, ("data.folds=11", "data.fold=1"))
+    assert code_of(lambda: choose_films(recipe, films)) == "table_split"
+
+
 # --- whole runs ---
 
 

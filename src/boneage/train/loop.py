@@ -43,6 +43,7 @@ from boneage.train.hands import HandTable, open_hands
 from boneage.train.nets import build_hand_net, build_net
 from boneage.train.nets.inception import load_imagenet_weights
 from boneage.train.nets.layers import AgeNet
+from boneage.train.optimizers import build_optimizer
 from boneage.train.recipe import Recipe, Schedule, parse_recipe
 from boneage.train.tasks import HAND_TASKS, AgeTask, AgeUnit, Task, choose_films
 
@@ -411,7 +412,7 @@ class _Run:
         nn.Module.to(self.net, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stub
         decay = self.recipe.train.average_decay
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False) if decay else None
-        self.wrapped, self.optimizer = fabric.setup(self.net, _optimizer(self.net, self.recipe.train))
+        self.wrapped, self.optimizer = fabric.setup(self.net, build_optimizer(self.net, self.recipe.train))
         if isinstance(self.net, AgeNet):
             self.wrapped.mark_forward_method("log_distribution")  # else processes would not share its gradients
         if self.average is not None:
@@ -598,15 +599,6 @@ def _differences(there: Any, here: Any, place: str = "") -> list[str]:
         for key in dict.fromkeys([*there, *here])
         for found in _differences(there.get(key), here.get(key), f"{place}.{key}" if place else key)
     ]
-
-
-def _optimizer(net: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    """Adam (section IV-B) or AdamW; weights of normalisation and biases are not decayed."""
-    kind = torch.optim.Adam if schedule.optimizer == "adam" else torch.optim.AdamW
-    decayed = [weights for weights in net.parameters() if weights.ndim > 1]
-    plain = [weights for weights in net.parameters() if weights.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": schedule.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return kind(groups, lr=schedule.learning_rate, fused=True)
 
 
 def _bar(items: Any, title: str, *, quiet: bool) -> Any:

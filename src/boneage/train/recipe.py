@@ -77,7 +77,7 @@ class Schedule:
     Attributes:
         epochs: at most so many.
         batch_size: of each process.
-        optimizer: ``adam`` (Souza & Oliveira, section IV-B) or ``adamw``.
+        optimizer: ``adam`` (Souza & Oliveira, section IV-B), ``adamw``, or ``muon`` (`boneage.train.optimizers`).
         learning_rate: the highest.
         learning_rate_curve: ``constant``, or ``one-cycle``: linear rise, then cosine to nearly 0.
         warm_up: share of all steps, 0..1, over which ``one-cycle`` rises.
@@ -92,6 +92,8 @@ class Schedule:
         initial_weights: folder of a run of the same net whose last weights this one starts from; empty for fresh ones.
         average_decay: of the running average of weights that is validated and exported; 0 for the plain weights.
         precision: Lightning's name: ``32-true``, or ``bf16-mixed`` (2 to 4 times faster on CPUs that have it).
+        watched_films: so many of the validation films, drawn with the seed, give an epoch's figures; 0 for all. Only
+            for nets for ages. Folds are large.
         patience: epochs without a better validation MAD before training stops; 0 for never.
         gradient_norm: gradients are clipped to this norm; 0 for never.
         seed: of weights, order and augmentation.
@@ -101,7 +103,7 @@ class Schedule:
 
     epochs: int = 50
     batch_size: int = 32
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
     learning_rate: float = 1e-3
     learning_rate_curve: Literal["constant", "one-cycle"] = "constant"
     warm_up: float = 0.15
@@ -113,6 +115,7 @@ class Schedule:
     initial_weights: str = ""
     average_decay: float = 0.0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    watched_films: int = 0
     patience: int = 0
     gradient_norm: float = 0.0
     seed: int = 0
@@ -130,6 +133,9 @@ class DataOptions:
         train_limit, validation_limit: at most so many films, the first by a seeded shuffle; 0 for all.
         longest_side: films are cached at most this large, pixels; larger ones are averaged down once, and only then
             does a view differ from the one in serving (by about 0.004 spreads).
+        folds: parts of equal size of the films that would train, by a draw with the seed; 0 for no cross-validation.
+        fold: the part, from 1, that validates in the place of all others; the rest trains. The films of the split
+            ``validation`` are in neither: no fold has seen them.
         sexes: whose films train and validate: ``both``, ``F`` or ``M``.
         hands: bundle, by name or folder, whose hand nets find the hands for views of the registered frame.
         targets: table of masks or key points (`boneage.train.annotations`), for the hand nets.
@@ -140,6 +146,8 @@ class DataOptions:
     split_seed: int = 0
     train_limit: int = 0
     validation_limit: int = 0
+    folds: int = 0
+    fold: int = 0
     longest_side: int = 2048
     sexes: Literal["both", "F", "M"] = "both"
     hands: str = ""
@@ -278,7 +286,14 @@ def _check_ranges(recipe: Recipe) -> None:
     """Refuse values that cannot be meant."""
     train, view, augment, data = recipe.train, recipe.view, recipe.augment, recipe.data
     sides = [view.height, view.width, *(side for phase in train.resize for side in (phase.height, phase.width))]
-    counts = [train.patience, train.workers, data.train_limit, data.validation_limit, data.held_out]
+    counts = [
+        train.patience,
+        train.workers,
+        train.watched_films,
+        data.train_limit,
+        data.validation_limit,
+        data.held_out,
+    ]
     shares = [augment.any_rotation, augment.negative, augment.frame, augment.distractor + augment.pair]
     is_age = recipe.task == "age"
     demands = {
@@ -291,7 +306,14 @@ def _check_ranges(recipe: Recipe) -> None:
         or train.age_unit == "range",
         "train.warm_up must lie in 0..1": 0 <= train.warm_up < 1,
         "train.average_decay must lie in 0..1": 0 <= train.average_decay < 1,
-        "train.patience, train.workers and the limits of data must not be negative": min(counts) >= 0,
+        "train.patience, train.workers, train.watched_films and the limits of data must not be negative": min(counts)
+        >= 0,
+        "train.watched_films is for nets for ages": is_age or not train.watched_films,
+        "data.fold must lie in 1..data.folds, of which there are at least 2; or both are 0": (
+            data.folds >= 2 and 1 <= data.fold <= data.folds
+        )
+        or data.folds == data.fold == 0,
+        "data.folds are for nets for ages": is_age or not data.folds,
         "train.views_per_epoch must not be negative, and is for the hand nets": train.views_per_epoch >= 0
         and not (is_age and train.views_per_epoch),
         "augment's any_rotation, negative, frame and distractor + pair must lie in 0..1": max(shares) <= 1,

@@ -30,7 +30,7 @@ from boneage.train.hand_data import MaskViews, PointViews, hand_batches
 from boneage.train.hands import HandTable
 from boneage.train.losses import label_distribution_loss, mask_loss, points_loss
 from boneage.train.nets.layers import AgeNet
-from boneage.train.recipe import Recipe
+from boneage.train.recipe import DataOptions, Recipe
 
 Batches = DataLoader[tuple[Tensor, ...]]
 Watched = Callable[[Iterable[Any]], Iterable[Any]]
@@ -153,13 +153,12 @@ class AgeTask(Task):
         """MAD, months, and CCC, on views of this epoch's size."""
         height, width = self.recipe.size_at(epoch)
         spec = replace(self.recipe.view, height=height, width=width)
-        workers = self.recipe.train.workers
-        batches = validation_batches(
-            self.validation, self.cache, spec, hands=self.hands, batch_size=64, workers=workers
-        )
+        schedule = self.recipe.train
+        films = _limited(self.validation, schedule.watched_films, schedule.seed)
+        batches = validation_batches(films, self.cache, spec, hands=self.hands, batch_size=64, workers=schedule.workers)
         assert isinstance(net, AgeNet)  # noqa: S101 - built by `build_net`; for the type checker
         months = predict(net, watched(batches), self.unit, device)
-        labels = np.array([film.boneage_months for film in self.validation])
+        labels = np.array([film.boneage_months for film in films])
         return {
             "mad_months": float(mean_absolute_difference(labels, months)),
             "ccc": float(concordance(labels, months)),
@@ -261,6 +260,8 @@ HAND_TASKS: Mapping[str, type[Task]] = {"mask": MaskTask, "points": PointsTask}
 def choose_films(recipe: Recipe, films: Sequence[LabelledFilm]) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
     """Training and validation films by the table's split, or by a random draw where it has none.
 
+    With folds, the films that would train are parted into those of one fold, which validate, and the others.
+
     For the hand nets only films with targets count, and `DataOptions.held_out` of them validate.
 
     Raises:
@@ -273,9 +274,21 @@ def choose_films(recipe: Recipe, films: Sequence[LabelledFilm]) -> tuple[list[La
     if data.sexes != "both":
         films = [film for film in films if film.sex == data.sexes]
     training, validation = split_films(films, data.validation_share, data.split_seed)
+    if data.folds:
+        training, validation = _part(training, data)
     training = _limited(training, data.train_limit, data.split_seed)
     validation = _limited(validation, data.validation_limit, data.split_seed)
     return training, validation
+
+
+def _part(films: Sequence[LabelledFilm], data: DataOptions) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
+    """Films outside and inside of a fold. Which film is in which fold depends on the ids and the seed alone."""
+    ids = sorted(film.id for film in films)
+    if len(ids) < data.folds:
+        raise TableError("table_split", f"{len(ids)} films cannot be parted into {data.folds} folds.")
+    order = np.random.default_rng(data.split_seed).permutation(len(ids))
+    inside = {ids[place] for place in order[data.fold - 1 :: data.folds]}
+    return [film for film in films if film.id not in inside], [film for film in films if film.id in inside]
 
 
 def _hold_out(films: Sequence[LabelledFilm], recipe: Recipe) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
@@ -335,8 +348,8 @@ def _outline(mask: NDArray[Any]) -> NDArray[np.bool_]:
     return (inside - cv2.erode(inside, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)) > 0
 
 
-def _limited(films: list[LabelledFilm], limit: int, seed: int) -> list[LabelledFilm]:
+def _limited(films: Sequence[LabelledFilm], limit: int, seed: int) -> list[LabelledFilm]:
     """At most `limit` films, drawn with the seed; all if it is 0."""
     if not 0 < limit < len(films):
-        return films
+        return list(films)
     return [films[index] for index in sorted(np.random.default_rng(seed).permutation(len(films))[:limit])]
