@@ -115,6 +115,22 @@ def test_the_same_hand_is_found_turned_mirrored_and_inverted(quarters: int, mirr
     assert np.abs(view - expected).mean() < 0.03
 
 
+@pytest.mark.parametrize("zoom", [2.0, 5.3, 9.0])
+def test_on_an_enlarged_film_the_same_hand_is_found(zoom: float) -> None:
+    film = shown()
+    height, width = round(zoom * HEIGHT), round(zoom * WIDTH)
+    large = sample(film, Transform.scale(width / WIDTH, height / HEIGHT), height, width, fill=float(film[0, 0]))
+    hand, other = find(film, nets_for()), find(large, nets_for())
+    enlarge = Transform.scale(width / WIDTH, height / HEIGHT)
+    np.testing.assert_allclose(other.points_xy, enlarge.points(hand.points_xy), atol=0.01 * other.length_pixels)
+    corners = np.array([[0.0, 0.0], [WIDTH, HEIGHT]])
+    near = 0.01 * hand.mask.shape[0]
+    on_mask = other.film_to_mask.points(enlarge.points(corners))
+    np.testing.assert_allclose(on_mask, hand.film_to_mask.points(corners), atol=2 * near)
+    shapes = (view_transform((HEIGHT, WIDTH), REGION_A, hand), view_transform((height, width), REGION_A, other))
+    np.testing.assert_allclose(shapes[1].points(enlarge.points(corners)), shapes[0].points(corners), atol=2.0)
+
+
 def test_the_mask_lies_on_the_hand() -> None:
     hand = find(shown(), nets_for())
     on_film = sample(hand.mask.astype(np.float32), hand.film_to_mask.inverse(), HEIGHT, WIDTH) > 0.5

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.errors import Refusal, RefusalCode
-from boneage.geometry import Transform, sample
+from boneage.geometry import Transform, averaged_down, sample
 from boneage.hand.mask import THRESHOLD, components, filled
 from boneage.registration import CAPITATE_IN_FRAME_XY, HAND_LENGTH, Hand, hand_length, register
 from boneage.views import GreyRule, GreyScale, ViewSpec, cut_view, grey_scale, measure_grey, view_transform, widened
@@ -30,6 +30,9 @@ _LOOK_AGAIN_DEGREES = (-5.0, 0.0, 5.0)
 _LEAST_THUMB = 0.08
 """The thumb's tip lies at least this far beside the line from capitate to fingertip, as a share of the hand's length.
 Of 1,785 annotated hands the least was 0.22."""
+
+_ENOUGH = 768
+"""Longer side, pixels, of a film on which no net here would see more of the hand if it were larger."""
 
 _NEAR_SIDE = 128
 """Side of the reduced view from which grey levels near the hand are measured, pixels."""
@@ -111,6 +114,20 @@ def find_hand(pixels: Pixels, nets: HandNets, limits: HandLimits) -> Hand:
     Raises:
         Refusal: ``no_hand``, ``several_hands``, ``points_uncertain``; ``no_contrast``.
     """
+    # A large film is averaged down once by a whole number: each of a dozen looks at it would do so again.
+    small = averaged_down(pixels, 1 / max(1, max(pixels.shape) // _ENOUGH))
+    to_small = Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0])
+    return _on_film(_find(small, nets, limits), to_small)
+
+
+def _on_film(hand: Hand, to_small: Transform) -> Hand:
+    """A hand found on a smaller copy of a film, on the film."""
+    points_xy = to_small.inverse().points(hand.points_xy)
+    return replace(hand, points_xy=points_xy, film_to_mask=to_small.then(hand.film_to_mask))
+
+
+def _find(pixels: Pixels, nets: HandNets, limits: HandLimits) -> Hand:
+    """As `find_hand`, on a film as it is."""
     height, width = pixels.shape
     grey, view, parts = _whole_film(pixels, nets, limits)
     inverted = bone_is_dark(view, parts[0])
