@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from boneage.train.nets.points import KeyPointNet, LocatedPoints
 from boneage.train.nets.unet import UNet
 from boneage.train.recipe import Recipe, load_recipe
 from boneage.train.tasks import (
+    AgeTask,
     AgeUnit,
     MaskTask,
     PointsTask,
@@ -247,6 +248,28 @@ def test_folds_part_the_training_films_whatever_the_tables_order(
 def test_more_folds_than_films_are_refused(films: list[LabelledFilm], tiny: Path) -> None:
     recipe = load_recipe(tiny, ("data.folds=11", "data.fold=1"))
     assert code_of(lambda: choose_films(recipe, films)) == "table_split"
+
+
+def test_few_films_are_watched_until_the_last_epoch_which_all_measure(
+    films: list[LabelledFilm], tiny: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(tiny, ("train.epochs=3", "train.watched_films=2"))
+    cache = build_cache(films, tmp_path, longest_side=2048)
+    task = AgeTask(recipe, films[:4], films[4:], cache)
+    net = loop.new_net(recipe).eval()
+
+    def seen(epoch: int) -> int:
+        counts: list[int] = []
+
+        def watched(batches: Iterable[Any]) -> Iterable[Any]:
+            for batch in batches:
+                counts.append(len(batch[0]))
+                yield batch
+
+        task.validate(net, epoch, torch.device("cpu"), watched)
+        return sum(counts)
+
+    assert [seen(epoch) for epoch in range(3)] == [2, 2, 6]
 
 
 # --- whole runs ---

@@ -150,11 +150,12 @@ class AgeTask(Task):
         return divergence + nn.functional.l1_loss(expected, asked) + penalty
 
     def validate(self, net: nn.Module, epoch: int, device: torch.device, watched: Watched) -> dict[str, float]:
-        """MAD, months, and CCC, on views of this epoch's size."""
+        """MAD, months, and CCC, on views of this epoch's size; of all films after the last epoch the recipe has."""
         height, width = self.recipe.size_at(epoch)
         spec = replace(self.recipe.view, height=height, width=width)
         schedule = self.recipe.train
-        films = _limited(self.validation, schedule.watched_films, schedule.seed)
+        watched_films = schedule.watched_films if epoch + 1 < schedule.epochs else 0
+        films = _limited(self.validation, watched_films, schedule.seed)
         batches = validation_batches(films, self.cache, spec, hands=self.hands, batch_size=64, workers=schedule.workers)
         assert isinstance(net, AgeNet)  # noqa: S101 - built by `build_net`; for the type checker
         months = predict(net, watched(batches), self.unit, device)
