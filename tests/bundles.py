@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from boneage.bundle import Bundle
+from boneage.calibration import Band, Calibration, SexCalibration
 from boneage.manifest import (
     Familiar,
     HandGraph,
@@ -44,6 +45,14 @@ METRICS = {
     "films": 999,
     "mad_months_by_sex": {"F": 8.0, "M": 9.0},
 }
+
+
+CALIBRATION = Calibration(
+    {
+        Sex.FEMALE: SexCalibration(4.0, 0.95, (Band(100.0, 400, 8.25, 14.5, 5.5), Band(None, 401, 10.0, 18.0, 6.5))),
+        Sex.MALE: SexCalibration(0.0, 1.0, (Band(None, 350, 9.0, 16.0, 6.0),)),
+    }
+)
 
 
 def tiny_bundle(

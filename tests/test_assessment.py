@@ -30,7 +30,7 @@ from boneage.phantom import draw_hand, phantom_points, write_sample
 from boneage.radiograph import Radiograph, read_radiograph
 from boneage.sex import Sex
 from boneage.views import CellGrid, ViewSpec, cut_view
-from tests.bundles import METRICS, REGION_VIEWS, tiny_bundle
+from tests.bundles import CALIBRATION, METRICS, REGION_VIEWS, tiny_bundle
 
 FloatArray = NDArray[np.floating]
 
@@ -545,6 +545,22 @@ def test_the_schema_is_plain_json_and_complete(png: Path, bundle: Bundle, monkey
     assert all(wall >= 0 for wall in said["timings_ms"].values())
     assert "birth_date" not in json.dumps(said)
     assert {"age_text", "typical_error_months", "interval_months", "flags", "facts", "bundle", "notice"} <= set(said)
+
+
+def test_what_is_calibrated_is_said_in_the_data(png: Path, bundle: Bundle) -> None:
+    plain = assess(png, "F", bundle).to_json()
+    manifest = replace(bundle.manifest, calibration=CALIBRATION)
+    said = assess(png, "F", Bundle(bundle.directory, manifest, threads=1)).to_json()
+    assert (plain["interval_calibrated"], said["interval_calibrated"]) == (False, True)
+    assert said["member_ages_months"] == plain["member_ages_months"]
+    for one in (plain, said):
+        wide, narrow = one["interval_months"], one["interval_80_months"]
+        assert 0 <= wide[0] <= narrow[0] <= one["age_months"] <= narrow[1] <= wide[1]
+        assert all(round(bound, 2) == bound for bound in (*wide, *narrow))
+    of_sex = CALIBRATION.by_sex[Sex.FEMALE]
+    corrected = of_sex.corrected(plain["age_months"])
+    assert said["age_months"] == pytest.approx(corrected, abs=0.011)
+    assert said["typical_error_months"] == of_sex.band(corrected).typical_error_months
 
 
 def data_set(pixels: FloatArray) -> pydicom.Dataset:

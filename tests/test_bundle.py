@@ -21,13 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import boneage.bundle
-from boneage.bundle import Bundle, list_bundles
+from boneage.bundle import Bundle, list_bundles, with_calibration
 from boneage.errors import BundleError, Refusal
 from boneage.manifest import Familiar, SelfTest, file_sha256, read_manifest, write_manifest
 from boneage.phantom import draw_hand, phantom_points
 from boneage.sex import Sex
 from boneage.views import ViewSpec, cut_view
-from tests.bundles import REGION_VIEWS, TINY_VIEW, tiny_bundle, tiny_graph
+from tests.bundles import CALIBRATION, METRICS, REGION_VIEWS, TINY_VIEW, tiny_bundle, tiny_graph
 from tests.hand_graphs import LOCATE_VIEW, MASK_VIEW, REFINE_VIEW, mask_graph, points_graph
 
 BOTH = (Sex.FEMALE, Sex.MALE)
@@ -330,6 +330,31 @@ def test_what_is_no_graph_is_refused_when_loaded(folder: Path) -> None:
 def test_at_least_one_thread_runs(folder: Path) -> None:
     with pytest.raises(ValueError, match="threads"):
         Bundle.open(folder, threads=0)
+
+
+# --- calibrating ---
+
+
+def test_a_bundle_is_calibrated_where_it_lies(folder: Path, shared: Bundle) -> None:
+    graphs = {path.name: path.read_bytes() for path in folder.glob("*.onnx")}
+    before = shared.manifest
+    assert before.metrics and before.calibration is None
+    assert with_calibration(folder, CALIBRATION).manifest == replace(before, calibration=CALIBRATION, metrics={})
+    measured = with_calibration(folder, CALIBRATION, metrics=METRICS)
+    assert measured.manifest == replace(before, calibration=CALIBRATION) == Bundle.open(folder).manifest
+    assert all(one.passed for one in measured.check())
+    assert with_calibration(folder, None, metrics=METRICS).manifest == before
+    assert {path.name: path.read_bytes() for path in folder.glob("*.onnx")} == graphs
+
+
+def test_what_is_no_calibration_leaves_the_bundle_as_it_was(folder: Path) -> None:
+    before = (folder / "bundle.json").read_bytes()
+    broken = replace(CALIBRATION, by_sex=dict.fromkeys(Sex, replace(CALIBRATION.by_sex[Sex.MALE], bands=())))
+    assert code_of(lambda: with_calibration(folder, broken)) == "bundle_invalid"
+    assert code_of(lambda: with_calibration(folder, CALIBRATION, metrics={"ccc": 2.0})) == "bundle_invalid"
+    assert code_of(lambda: with_calibration(folder / "elsewhere", CALIBRATION)) == "bundle_not_found"
+    assert (folder / "bundle.json").read_bytes() == before
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".onnx"}
 
 
 # --- checking ---

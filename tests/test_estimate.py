@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from boneage.bundle import MemberOutput
 from boneage.errors import BundleError
-from boneage.estimate import combine, region_ages
+from boneage.estimate import combine, interval_around, region_ages
 from boneage.manifest import Manifest, read_manifest
 from boneage.sex import Sex
 from boneage.views import ViewSpec
-from tests.bundles import tiny_bundle
+from tests.bundles import CALIBRATION, tiny_bundle
 
 ages = st.floats(-50, 400)
 
@@ -65,7 +65,7 @@ def test_the_typical_error_is_that_of_the_sex_where_known(manifest: Manifest) ->
     overall = replace(manifest, metrics={"mad_months": 7.0, "split": "validation", "films": 10})
     estimate = combine(said(100.0), overall, sex=Sex.MALE)
     assert estimate.typical_error_months == 7.0
-    assert estimate.interval_months is None
+    assert (estimate.interval_months, estimate.interval_80_months) == (None, None)
 
 
 @given(ages)
@@ -73,14 +73,42 @@ def test_the_interval_holds_the_estimate_and_keeps_to_the_ages_that_readers_give
     manifest: Manifest, age: float
 ) -> None:
     estimate = combine(said(age), manifest)
-    assert estimate.interval_months is not None
-    low, high = estimate.interval_months
-    assert 0 <= low <= estimate.age_months <= high
-    reach = 1.96 * 11.0
-    if estimate.age_months > 228:  # no number to trust, and so flagged
-        assert high == pytest.approx(estimate.age_months + reach)
-    else:
-        assert high == pytest.approx(min(estimate.age_months + reach, 228.0))
+    for interval, errors in ((estimate.interval_months, 1.96), (estimate.interval_80_months, 1.2816)):
+        assert interval is not None
+        low, high = interval
+        assert 0 <= low <= estimate.age_months <= high
+        reach = errors * 11.0
+        if estimate.age_months > 228:  # no number to trust, and so flagged
+            assert high == pytest.approx(estimate.age_months + reach)
+        else:
+            assert high == pytest.approx(min(estimate.age_months + reach, 228.0))
+
+
+@given(ages, st.sampled_from(Sex))
+def test_a_calibration_corrects_by_sex_and_gives_the_intervals_of_its_bands(
+    manifest: Manifest, age: float, sex: Sex
+) -> None:
+    estimate = combine(said(age), replace(manifest, calibration=CALIBRATION), sex=sex)
+    corrected = 4.0 + 0.95 * age if sex is Sex.FEMALE else age
+    assert estimate.is_calibrated
+    assert estimate.member_ages_months == {"member-0": age}
+    assert estimate.age_months == pytest.approx(max(corrected, 0.0))
+    assert estimate.outside_range == (not 0 <= corrected <= 228)
+    band = CALIBRATION.by_sex[sex].bands[int(sex is Sex.FEMALE and corrected >= 100.0)]
+    assert estimate.typical_error_months == band.typical_error_months
+    assert estimate.interval_months == interval_around(estimate.age_months, band.half_width_95_months)
+    assert estimate.interval_80_months == interval_around(estimate.age_months, band.half_width_80_months)
+    wide, narrow = estimate.interval_months, estimate.interval_80_months
+    assert 0 <= wide[0] <= narrow[0] <= estimate.age_months <= narrow[1] <= wide[1]
+
+
+def test_without_a_sex_nothing_is_calibrated(manifest: Manifest) -> None:
+    assert combine(said(100.0), replace(manifest, calibration=CALIBRATION)) == combine(said(100.0), manifest)
+
+
+def test_a_calibrated_bundle_says_its_error_without_metrics(manifest: Manifest) -> None:
+    estimate = combine(said(100.0), replace(manifest, metrics={}, calibration=CALIBRATION), sex=Sex.MALE)
+    assert (estimate.typical_error_months, estimate.interval_months) == (6.0, (84.0, 116.0))
 
 
 def test_a_bundle_without_metrics_claims_no_error(manifest: Manifest) -> None:

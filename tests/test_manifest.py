@@ -15,12 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boneage.bundle import Bundle
+from boneage.bundle import Bundle, with_calibration
+from boneage.calibration import calibrate
 from boneage.errors import BundleError
 from boneage.hand.find import HandLimits
 from boneage.manifest import Familiar, Manifest, SelfTest, read_manifest, write_manifest
+from boneage.sex import Sex
 from boneage.views import ViewSpec
-from tests.bundles import METRICS, REGION_VIEWS, tiny_bundle
+from tests.bundles import CALIBRATION, METRICS, REGION_VIEWS, tiny_bundle
 
 FAMILIAR = Familiar(mean=(0.0, 0.5, 1.0, -1.0), spread=(1.0, 0.5, 2.0, 0.25), limit=3.0)
 
@@ -29,7 +31,8 @@ FAMILIAR = Familiar(mean=(0.0, 0.5, 1.0, -1.0), spread=(1.0, 0.5, 2.0, 0.25), li
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle of two members, with hand nets, that tests only read."""
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
-    return Bundle.open(tiny_bundle(folder, members=2, mirror=True, familiar=FAMILIAR, hand=True))
+    tiny_bundle(folder, members=2, mirror=True, familiar=FAMILIAR, hand=True)
+    return with_calibration(folder, CALIBRATION, metrics=METRICS)
 
 
 def code_of(act: Callable[[], object]) -> str:
@@ -60,10 +63,17 @@ OBJECTS: list[tuple[str | int, ...]] = [
     ("hand", "refine"),
     ("hand", "limits"),
     ("self_test",),
+    ("calibration",),
+    ("calibration", "F"),
+    ("calibration", "F", "bands", 0),
 ]
 KEYS: list[tuple[str | int, ...]] = [
     *((key,) for key in ("format", "name", "version", "title", "created", "members", "self_test", "recipe", "metrics")),
-    *((key,) for key in ("data", "licence", "hand")),
+    *((key,) for key in ("data", "licence", "hand", "calibration")),
+    *(("calibration", sex) for sex in ("F", "M")),
+    *(("calibration", "M", key) for key in ("intercept_months", "slope", "bands")),
+    *(("calibration", "F", "bands", 0, key) for key in ("upper_months", "films", "typical_error_months")),
+    *(("calibration", "F", "bands", 0, f"half_width_{percent}_months") for percent in (80, 95)),
     *(("hand", key) for key in ("mask", "locate", "refine", "limits")),
     *(("hand", "locate", key) for key in ("graph", "sha256", "height", "width")),
     *(("hand", "limits", limit.name) for limit in fields(HandLimits)),
@@ -97,7 +107,7 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
             continue  # these may be empty
         if path[0] == "recipe" and isinstance(wrong, dict):
             continue  # a recipe may hold anything
-        if (path[-1], wrong) in (("mirror", True), ("familiar", None), ("hand", None)):
+        if (path[-1], wrong) in (("mirror", True), ("familiar", None), ("hand", None), ("calibration", None)):
             continue
         at(value, path[:-1])[path[-1]] = wrong
         assert code_of(partial(Manifest.from_json, value)) == "bundle_invalid", wrong
@@ -109,8 +119,9 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
 @pytest.mark.parametrize(
     ("path", "wrong"),
     [
-        (("format",), 3),
+        (("format",), 4),
         (("format",), 1),  # with the key `hand`, which that format had not
+        (("format",), 2),  # with the key `calibration`
         (("name",), "Has Capitals"),
         (("created",), "yesterday"),
         (("members", 0, "age_spread_months"), 0),
@@ -151,6 +162,19 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
         (("metrics", "weights"), "lucky"),
         (("metrics", "mad_months_by_sex"), {"F": 8.0}),
         (("metrics", "region_spread_months"), -0.1),
+        (("calibration",), {}),
+        (("calibration", "F", "slope"), 0.49),
+        (("calibration", "F", "slope"), 2.1),
+        (("calibration", "F", "intercept_months"), -240),
+        (("calibration", "F", "bands"), []),
+        (("calibration", "F", "bands"), [None]),
+        (("calibration", "F", "bands", 1, "upper_months"), 228.0),  # nothing for what lies above
+        (("calibration", "F", "bands", 0, "upper_months"), None),  # nothing left for the second
+        (("calibration", "F", "bands", 0, "upper_months"), "100"),
+        (("calibration", "F", "bands", 0, "half_width_80_months"), 14.6),  # wider than the 95 % interval
+        (("calibration", "F", "bands", 0, "half_width_80_months"), -0.1),
+        (("calibration", "F", "bands", 0, "films"), 0),
+        (("calibration", "F", "bands", 0, "typical_error_months"), -0.1),
         (("hand", "locate", "graph"), "../locate.onnx"),
         (("hand", "locate", "graph"), "locate.pkl"),
         (("hand", "refine", "sha256"), "f" * 65),
@@ -174,16 +198,32 @@ def test_values_out_of_range_are_refused(shared: Bundle, path: tuple[str | int, 
 # --- formats ---
 
 
-def test_the_first_format_is_read_as_one_without_hand_nets(shared: Bundle) -> None:
+def test_earlier_formats_are_read_as_what_they_lacked(shared: Bundle) -> None:
     value = manifest_json(shared)
-    del value["hand"]
-    assert code_of(lambda: Manifest.from_json(value)) == "bundle_invalid"  # the second format says that it has none
-    early = Manifest.from_json(value | {"format": 1})
-    assert (early.hand, early.format) == (None, 2)
-    assert early.members == shared.members
-    assert Manifest.from_json(early.to_json()) == early
-    for wrong in (0, 3, 1.0, True, "1"):
-        assert code_of(partial(Manifest.from_json, value | {"format": wrong})) == "bundle_invalid"
+    lacking = {3: value}
+    for number, key in ((2, "calibration"), (1, "hand")):
+        lacking[number] = {name: known for name, known in lacking[number + 1].items() if name != key}
+        assert code_of(partial(Manifest.from_json, lacking[number] | {"format": 3})) == "bundle_invalid"
+    second, first = (Manifest.from_json(lacking[number] | {"format": number}) for number in (2, 1))
+    assert (second.calibration, second.format) == (None, 3)
+    assert second == replace(shared.manifest, calibration=None)
+    assert first == replace(second, hand=None)
+    for early in (first, second):
+        assert Manifest.from_json(early.to_json()) == early
+    for wrong in (0, 4, 1.0, True, "1"):
+        assert code_of(partial(Manifest.from_json, lacking[1] | {"format": wrong})) == "bundle_invalid"
+    assert code_of(partial(Manifest.from_json, lacking[2] | {"format": 1})) == "bundle_invalid"
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 1000), count=st.integers(19, 800))
+def test_what_calibrates_is_written_and_read(shared: Bundle, seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    sexes = [Sex.FEMALE if girl else Sex.MALE for girl in rng.random(count) < 0.7]
+    labels = rng.uniform(0, 228, count)
+    calibration = calibrate(sexes, labels, 0.9 * labels + rng.normal(0, 9, count))
+    calibrated = replace(shared.manifest, calibration=calibration)
+    assert Manifest.from_json(json.loads(json.dumps(calibrated.to_json()))) == calibrated
 
 
 def test_the_shipped_bundle_is_read() -> None:

@@ -189,16 +189,16 @@ class Assessment:
         estimate: the bone age.
         flags: doubts, the gravest first.
         bundle_name, bundle_version: which system answered.
-        interval_coverage: share, 0..1, of the bundle's validation films that intervals like this one held; None if that
-            was not measured.
+        interval_coverage: share, 0..1, of the bundle's validation films that 95 % intervals like this one held; None if
+            that was not measured.
         timings_ms: wall time by step: ``read``, ``find`` (of a bundle that finds the hand), ``cut``, ``run``,
             ``combine``, ``draw``; and ``total``.
         film_shape: (H, W) of the film, pixels.
         picture: uint8 (h, w), the film as it is drawn (`boneage.explain.display_picture`), bone bright.
         activations: one for each view and grid.
         hand: where the hand lies on the film; None if the bundle does not look for it.
-        region_ages_months: the bone age by each region alone (`boneage.estimate.region_ages`); empty for a bundle that
-            reads one region.
+        region_ages_months: the bone age by each region alone (`boneage.estimate.region_ages`), not corrected; empty for
+            a bundle that reads one region.
         embeddings: float32 (E,) by member: its last hidden layer, for likeness (`boneage.atlas`).
     """
 
@@ -286,10 +286,14 @@ class Assessment:
                                               name as the user gave it)
         ``sex``                               ``F`` or ``M``, as given
         ``age_months``, ``age_text``          the bone age: a number, and in words
-        ``typical_error_months``              mean absolute difference from readers on validation films, or null
-        ``interval_months``                   [low, high], 1.96 RMSE of the validation films on either side, the same
-                                              for every age, cut at the ends of bone age; or null
-        ``interval_coverage``                 share of the validation films that such intervals held, 0..1, or null
+        ``typical_error_months``              mean absolute difference from readers, or null: on films of this sex and
+                                              near this age if ``interval_calibrated``, else on validation films
+        ``interval_months``                   [low, high], the 95 % interval, cut at the ends of bone age; or null
+        ``interval_80_months``                [low, high], the 80 % interval, likewise
+        ``interval_calibrated``               true if the intervals are as wide as films of this sex and near this age
+                                              ask for (`boneage.calibration`); false if they are 1.96 and 1.28 RMSE
+                                              of the validation films on either side, the same for every age
+        ``interval_coverage``                 share of the validation films that 95 % intervals held, 0..1, or null
         ``chronological_age_months``          as the file says, or null
         ``difference_months``                 bone age less chronological age, or null (see `difference_months`)
         ``member_ages_months``                object: what each net said
@@ -321,9 +325,9 @@ class Assessment:
             "age_months": round(estimate.age_months, 2),
             "age_text": self.age_text,
             "typical_error_months": _rounded(estimate.typical_error_months),
-            "interval_months": None
-            if estimate.interval_months is None
-            else [round(x, 2) for x in estimate.interval_months],
+            "interval_months": _interval_json(estimate.interval_months),
+            "interval_80_months": _interval_json(estimate.interval_80_months),
+            "interval_calibrated": estimate.is_calibrated,
             "interval_coverage": self.interval_coverage,
             "chronological_age_months": _rounded(self.facts.age_months),
             "difference_months": _rounded(self.difference_months),
@@ -697,6 +701,10 @@ def _thumbnail(picture: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.f
 
 def _rounded(months: float | None) -> float | None:
     return None if months is None else round(months, 2)
+
+
+def _interval_json(bounds: tuple[float, float] | None) -> list[float] | None:
+    return None if bounds is None else [round(bound, 2) for bound in bounds]
 
 
 def _hand_json(hand: Hand) -> dict[str, Any]:

@@ -24,15 +24,17 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.calibration import Calibration
 from boneage.errors import BundleError
 from boneage.geometry import Transform, averaged_down
 from boneage.hand.find import LocatedPoints, find_hand
@@ -46,6 +48,7 @@ from boneage.manifest import (
     Member,
     read_manifest,
     shipped_or_folder,
+    write_manifest,
 )
 from boneage.phantom import draw_hand, phantom_points
 from boneage.registration import Hand
@@ -415,6 +418,29 @@ def list_bundles(directory: Path = SHIPPED) -> list[BundleSummary]:
     """
     folders = sorted(path.parent for path in directory.glob(f"*/{MANIFEST_NAME}"))
     return [_summary(folder, read_manifest(folder)) for folder in folders]
+
+
+def with_calibration(
+    directory: Path, calibration: Calibration | None, *, metrics: Mapping[str, Any] = MappingProxyType({})
+) -> Bundle:
+    """Calibrate a bundle where it lies, or take its calibration away: its manifest is written anew, whole.
+
+    Its answers are others then, so that the metrics that it had go.
+
+    Args:
+        directory: of the bundle.
+        calibration: of the mean of its members (`boneage.calibration.calibrate`).
+        metrics: of the bundle with this calibration, if they were measured.
+
+    Returns:
+        The bundle, opened anew.
+
+    Raises:
+        BundleError: as `Bundle.open`; ``bundle_invalid`` also for a calibration or metrics that are none.
+    """
+    manifest = Bundle.open(directory).manifest
+    write_manifest(replace(manifest, calibration=calibration, metrics=dict(metrics)), directory)
+    return Bundle.open(directory)
 
 
 # --- finding and loading ---

@@ -21,40 +21,54 @@ YOUNGEST_MONTHS, OLDEST_MONTHS = 0.0, 228.0
 NINETEEN_IN_TWENTY = 1.96
 """Standard errors on either side that hold 95 % of a normal distribution."""
 
+FOUR_IN_FIVE = 1.2816
+"""The same of 80 %."""
+
 
 @dataclass(frozen=True)
 class AgeEstimate:
     """A bone age with what is known of its error.
 
     Attributes:
-        age_months: weighted mean over the members, never below 0.
-        member_ages_months: what each member said, unclipped.
-        typical_error_months: mean absolute difference from readers on the bundle's validation films, of this sex where
+        age_months: weighted mean over the members, corrected by sex where the bundle is calibrated; never below 0.
+        member_ages_months: what each member said, neither corrected nor clipped.
+        typical_error_months: mean absolute difference from readers: of a calibrated bundle, on films of this sex near
+            this age that the nets did not learn from; of others on the bundle's validation films, of this sex where
             the manifest has it; None if the bundle was never validated. It speaks of films like those, not of this one.
-        interval_months: (low, high): 1.96 root mean squared errors of the validation films on either side, cut at 0
-            and, unless the age itself lies above, at 228 months: no reader's age lies beyond. The reach
-            is the same for every film; how many validation films it held is `interval_coverage` in the metrics. None
-            without that figure.
-        outside_range: the mean lay outside 0 to 228 months, where no reader's age lies: not a number to trust.
+        interval_months: (low, high) that shall hold the readers' age of 95 % of such films, cut at 0 and, unless the
+            age itself lies above, at 228 months: no reader's age lies beyond. Of a calibrated bundle as wide as such
+            films ask for, by sex and age (`boneage.calibration`); of others 1.96 root mean squared errors of the
+            validation films on either side, the same for every film. How many validation films it held is
+            `interval_coverage` in the metrics. None without either.
+        interval_80_months: the same for 80 %, 1.2816 root mean squared errors without a calibration.
+        outside_range: the corrected mean lay outside 0 to 228 months, where no reader's age lies: not a number to
+            trust.
+        is_calibrated: the bundle's calibration gave age, typical error and intervals.
         age_distribution: float64 (240,), probability of each month of age from 0: weighted mean over the members that
-            give one; None if none does. Its expectation need not be `age_months`, which is of all members.
+            give one; None if none does. Its expectation need not be `age_months`, which is of all members and
+            corrected.
     """
 
     age_months: float
     member_ages_months: Mapping[str, float]
     typical_error_months: float | None = None
     interval_months: tuple[float, float] | None = None
+    interval_80_months: tuple[float, float] | None = None
     outside_range: bool = False
+    is_calibrated: bool = False
     age_distribution: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
 
 
 def combine(outputs: Mapping[str, MemberOutput], manifest: Manifest, *, sex: Sex | None = None) -> AgeEstimate:
     """One estimate from several members: the mean, weighted as the manifest says, over the members given.
 
+    The manifest's calibration corrects it and tells its error; where that or the sex is missing, the mean stands as it
+    is, with the error figures of the metrics.
+
     Args:
         outputs: by the members' names; at least one. Weights are renormalised over them.
         manifest: of the bundle they belong to.
-        sex: of the patient, for the error figures of this sex where the manifest has them.
+        sex: of the patient.
 
     Raises:
         BundleError: ``bundle_mismatch`` if there is no output, or one of a member that the manifest does not know;
@@ -69,14 +83,18 @@ def combine(outputs: Mapping[str, MemberOutput], manifest: Manifest, *, sex: Sex
         raise BundleError("bundle_output", f"An age to combine is not a finite number: {ages}.")
     total = sum(weights[name] for name in ages)
     mean = sum(weights[name] * age for name, age in ages.items()) / total
-    age_months = max(mean, YOUNGEST_MONTHS)
-    rmse = manifest.metrics.get("rmse_months")
+    calibrated = manifest.calibration.by_sex[sex] if manifest.calibration is not None and sex is not None else None
+    corrected = mean if calibrated is None else calibrated.corrected(mean)
+    error = _error_of_metrics(manifest, sex) if calibrated is None else calibrated.band(corrected)
+    age_months = max(corrected, YOUNGEST_MONTHS)
     return AgeEstimate(
         age_months=age_months,
         member_ages_months=ages,
-        typical_error_months=_typical_error(manifest, sex),
-        interval_months=None if rmse is None else interval_around(age_months, rmse),
-        outside_range=not YOUNGEST_MONTHS <= mean <= OLDEST_MONTHS,
+        typical_error_months=error.typical_error_months,
+        interval_months=_interval(age_months, error.half_width_95_months),
+        interval_80_months=_interval(age_months, error.half_width_80_months),
+        outside_range=not YOUNGEST_MONTHS <= corrected <= OLDEST_MONTHS,
+        is_calibrated=calibrated is not None,
         age_distribution=_mean_distribution(outputs, weights),
     )
 
@@ -110,14 +128,31 @@ def _mean_distribution(outputs: Mapping[str, MemberOutput], weights: Mapping[str
     return np.asarray(np.average(list(given.values()), axis=0, weights=[weights[name] for name in given]), np.float64)
 
 
-def _typical_error(manifest: Manifest, sex: Sex | None) -> float | None:
-    by_sex = manifest.metrics.get("mad_months_by_sex", {})
-    error = by_sex.get(sex.value) if sex is not None else None
-    return error if error is not None else manifest.metrics.get("mad_months")
+@dataclass(frozen=True)
+class _ErrorOfMetrics:
+    """What the metrics say of the error, as a calibration's band does; None for what they do not say."""
+
+    half_width_80_months: float | None
+    half_width_95_months: float | None
+    typical_error_months: float | None
 
 
-def interval_around(age_months: float, rmse_months: float) -> tuple[float, float]:
+def _error_of_metrics(manifest: Manifest, sex: Sex | None) -> _ErrorOfMetrics:
+    rmse = manifest.metrics.get("rmse_months")
+    overall = manifest.metrics.get("mad_months")
+    return _ErrorOfMetrics(
+        half_width_80_months=None if rmse is None else FOUR_IN_FIVE * rmse,
+        half_width_95_months=None if rmse is None else NINETEEN_IN_TWENTY * rmse,
+        typical_error_months=manifest.metrics.get("mad_months_by_sex", {}).get(sex, overall),
+    )
+
+
+def _interval(age_months: float, half_width_months: float | None) -> tuple[float, float] | None:
+    return None if half_width_months is None else interval_around(age_months, half_width_months)
+
+
+def interval_around(age_months: float, half_width_months: float) -> tuple[float, float]:
     """(low, high) about an age of at least 0: see `AgeEstimate.interval_months`."""
-    reach = NINETEEN_IN_TWENTY * rmse_months
-    high = age_months + reach
-    return max(age_months - reach, YOUNGEST_MONTHS), high if age_months > OLDEST_MONTHS else min(high, OLDEST_MONTHS)
+    high = age_months + half_width_months
+    low = max(age_months - half_width_months, YOUNGEST_MONTHS)
+    return low, high if age_months > OLDEST_MONTHS else min(high, OLDEST_MONTHS)

@@ -13,12 +13,14 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.calibration import SLOPES, Band, Calibration, SexCalibration
 from boneage.errors import BundleError
 from boneage.files import write_text
 from boneage.hand.find import HandLimits
@@ -26,8 +28,12 @@ from boneage.registration import Region
 from boneage.sex import Sex
 from boneage.views import CellGrid, GreyRule, ViewSpec
 
-FORMAT = 2
-"""Version of the manifest's layout that this program writes. It also reads the first, which has no hand nets."""
+FORMAT = 3
+"""Version of the manifest's layout that this program writes. It also reads the first, which has no hand nets, and the
+second, which has no calibration."""
+
+_ADDED_LATER: Mapping[int, tuple[str, ...]] = {1: ("hand", "calibration"), 2: ("calibration",)}
+"""Keys that an earlier format has not; without them it reads as the one that is written, their values null."""
 
 MANIFEST_NAME = "bundle.json"
 
@@ -213,6 +219,8 @@ class Manifest:
         self_test: expected answers for the drawn phantom.
         recipe: as the nets were trained.
         metrics: empty, or the keys of `METRIC_TYPES` (``mad_months``, ``split`` and ``films`` at least).
+        calibration: the correction of the members' mean, and the intervals, by sex and age; None for a bundle whose
+            intervals are those of its metrics.
         data: what the nets learnt from.
         licence: of the weights.
         format: layout of the manifest.
@@ -227,6 +235,7 @@ class Manifest:
     self_test: SelfTest = field(default_factory=lambda: SelfTest({}))
     recipe: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
     data: str = ""
     licence: str = ""
     format: int = FORMAT
@@ -243,6 +252,9 @@ class Manifest:
         if written["hand"] is not None:
             limits = written["hand"]["limits"]
             limits["mask_areas"] = list(limits["mask_areas"])
+        if written["calibration"] is not None:
+            by_sex = written["calibration"]["by_sex"].items()
+            written["calibration"] = {sex.value: said | {"bands": list(said["bands"])} for sex, said in by_sex}
         return {"format": written.pop("format"), **written}
 
     @classmethod
@@ -252,19 +264,16 @@ class Manifest:
         Raises:
             BundleError: ``bundle_invalid``.
         """
-        if (
-            isinstance(value, dict)
-            and type(value.get("format")) is int
-            and value["format"] == 1
-            and "hand" not in value
-        ):
-            value = {**value, "format": FORMAT, "hand": None}
+        if isinstance(value, dict) and type(early := value.get("format")) is int and early in _ADDED_LATER:
+            missing = dict.fromkeys(_ADDED_LATER[early])
+            value = value if missing.keys() & value.keys() else {**value, "format": FORMAT, **missing}
         keys = _record(value, _MANIFEST_TYPES, "the manifest")
         if keys["format"] != FORMAT:
             raise _invalid(f"the manifest has format {keys['format']}; this program reads formats 1 to {FORMAT}")
         members = tuple(_read_member(member) for member in keys.pop("members"))
-        hand = _read_hand(keys.pop("hand"))
-        manifest = cls(members=members, hand=hand, self_test=_read_self_test(keys.pop("self_test")), **keys)
+        hand, calibration = _read_hand(keys.pop("hand")), _read_calibration(keys.pop("calibration"))
+        self_test = _read_self_test(keys.pop("self_test"))
+        manifest = cls(members=members, hand=hand, self_test=self_test, calibration=calibration, **keys)
         _validate(manifest)
         return manifest
 
@@ -339,6 +348,7 @@ _MANIFEST_TYPES: dict[str, type] = {
     "self_test": dict,
     "recipe": dict,
     "metrics": dict,
+    "calibration": object,
     "data": str,
     "licence": str,
 }
@@ -366,6 +376,14 @@ _LIMIT_TYPES: dict[str, type] = {
     "largest_spread": float,
     "least_inside": float,
     "mask_areas": list,
+}
+_SEX_CALIBRATION_TYPES: dict[str, type] = {"intercept_months": float, "slope": float, "bands": list}
+_BAND_TYPES: dict[str, type] = {
+    "upper_months": object,
+    "films": int,
+    "half_width_80_months": float,
+    "half_width_95_months": float,
+    "typical_error_months": float,
 }
 _VIEW_TYPES: dict[str, type] = {"region": str, "height": int, "width": int, "grey": str}
 
@@ -468,6 +486,36 @@ def _read_hand_graph(value: Any, name: str) -> HandGraph:
         raise _invalid(f"the hand net {name} has a graph or checksum that is none")
     _refuse_size(keys, f"the view of the hand net {name}")
     return HandGraph(**keys)
+
+
+def _read_calibration(value: Any) -> Calibration | None:
+    if value is None:
+        return None
+    by_sex = _record(value, {sex.value: dict for sex in Sex}, "the calibration")
+    return Calibration({sex: _read_sex_calibration(by_sex[sex.value], sex) for sex in Sex})
+
+
+def _read_sex_calibration(value: Any, sex: Sex) -> SexCalibration:
+    where = f"the calibration of {sex.value}"
+    keys = _record(value, _SEX_CALIBRATION_TYPES, where)
+    if not (SLOPES[0] <= keys["slope"] <= SLOPES[1] and abs(keys["intercept_months"]) < AGES):
+        raise _invalid(f"{where} corrects by more than can be")
+    bands = tuple(_read_band(band, where) for band in keys.pop("bands"))
+    uppers = [-math.inf, *(math.inf if band.upper_months is None else band.upper_months for band in bands)]
+    if uppers[-1] != math.inf or any(low >= high for low, high in pairwise(uppers)):
+        raise _invalid(f"the bands of {where} do not rise to one without an end")
+    return SexCalibration(bands=bands, **keys)
+
+
+def _read_band(value: Any, calibration: str) -> Band:
+    where = f"a band of {calibration}"
+    keys = _record(value, _BAND_TYPES, where)
+    upper = keys.pop("upper_months")
+    if not 0 <= keys["half_width_80_months"] <= keys["half_width_95_months"] or keys["films"] < 1:
+        raise _invalid(f"{where} has half widths that do not rise from 0, or no films")
+    if keys["typical_error_months"] < 0:
+        raise _invalid(f"{where} has an error below 0")
+    return Band(upper_months=None if upper is None else _typed(upper, float, where), **keys)
 
 
 def _read_sex(value: Any, where: str) -> Sex:

@@ -325,10 +325,17 @@ def _error_html(assessment: Assessment) -> Iterator[str]:
     estimate = assessment.estimate
     if estimate.typical_error_months is not None:
         error = f"Typical error <b>{estimate.typical_error_months:.1f} months</b>"
-        yield f"<p>{error} (mean absolute difference from readers on validation films)</p>"
+        films = "films of this sex and near this age" if estimate.is_calibrated else "validation films"
+        yield f"<p>{error} (mean absolute difference from readers on {films})</p>"
     if estimate.interval_months is not None:
-        low, high = (escape(age_in_words(bound)) for bound in estimate.interval_months)
-        yield f"<p>Range <b>{low}</b> to <b>{high}</b> ({_interval_words(assessment.interval_coverage)})</p>"
+        yield f"<p>{_range_html(95, estimate.interval_months)} ({_interval_words(assessment)})</p>"
+    if estimate.interval_80_months is not None:
+        yield f"<p>{_range_html(80, estimate.interval_80_months)}</p>"
+
+
+def _range_html(percent: int, bounds: tuple[float, float]) -> str:
+    low, high = (escape(age_in_words(bound)) for bound in bounds)
+    return f"{percent} % range <b>{low}</b> to <b>{high}</b>"
 
 
 def _regions_html(assessment: Assessment) -> Iterator[str]:
@@ -338,10 +345,11 @@ def _regions_html(assessment: Assessment) -> Iterator[str]:
         yield f'<ul class="regions" aria-label="Bone age by region">{items}</ul>'
 
 
-def _interval_words(coverage: float | None) -> str:
+def _interval_words(assessment: Assessment) -> str:
     """What the interval is, and what it held where that was measured."""
-    held = "" if coverage is None else f"; held {100 * coverage:.1f} % of the validation films"
-    return f"± 1.96 RMSE of validation, the same for every age{held}"
+    is_calibrated, coverage = assessment.estimate.is_calibrated, assessment.interval_coverage
+    width = "calibrated by sex and age" if is_calibrated else "± 1.96 RMSE of validation, the same for every age"
+    return width if coverage is None else f"{width}; held {100 * coverage:.1f} % of the validation films"
 
 
 def _flags_html(assessment: Assessment) -> str:

@@ -15,6 +15,7 @@ from boneage.assessment import assess
 from boneage.commands.evaluate import evaluate
 from boneage.commands.maps import maps
 from boneage.errors import BoneageError, BundleError, Refusal, RefusalCode, TableError
+from boneage.estimate import AgeEstimate
 from boneage.evaluate.predictions import read_predictions, write_predictions
 from boneage.explain import HeatMap
 from boneage.phantom import draw_hand
@@ -44,8 +45,10 @@ def _drawn_assessment(image: Path, sex: Sex, bundle: object) -> SimpleNamespace:
         raise Refusal(RefusalCode.NO_CONTRAST, "Even grey.")
     heat = np.zeros((30, 20), dtype=np.float32)
     heat[5 : 5 + number // 8] = 1.0
+    age = 66.0 + number
     return SimpleNamespace(
-        age_months=66.0 + number,
+        age_months=age,
+        estimate=AgeEstimate(age, {"net": age}, 6.0, (age - 9.0, age + 9.0), (age - 5.0, age + 5.0)),
         flags=[SimpleNamespace(code=RefusalCode.TOO_SMALL)],
         picture=np.arange(600, dtype=np.uint8).reshape(30, 20),
         heat_map=lambda evidence: HeatMap(heat if evidence == "both" else 0 * heat, 1.0),
@@ -98,6 +101,8 @@ def test_films_are_assessed_first(tmp_path: Path, bundle: Callable[[Fake], None]
     assert "Bundle: drawn 7" in text
     assert "Flags raised: too_small 29" in text
     assert not (out / "plots").exists()
+    np.testing.assert_allclose(predictions.intervals[80].T, [predictions.age_months - 5, predictions.age_months + 5])
+    assert "| All films | 29 | 0.0 % [0.0, 0.0] | 10.00 | 100.0 % [100.0, 100.0] | 18.00 |" in text
 
 
 def test_evaluating_the_written_predictions_gives_the_same_figures(

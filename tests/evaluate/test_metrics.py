@@ -14,6 +14,7 @@ from boneage.evaluate.metrics import (
     concordance,
     mean_absolute_difference,
     measure,
+    measure_interval,
     median_absolute_error,
     pearson,
     root_mean_square_error,
@@ -151,3 +152,20 @@ def test_undefined_figures_are_nan_without_a_warning() -> None:
 def test_what_is_no_table_of_films_is_a_mistake(labels: list[float], estimates: list[float]) -> None:
     with pytest.raises(ValueError, match="must be"):
         measure(np.array(labels), np.array(estimates))
+
+
+@given(st.integers(1, 40), st.integers(0, 1000))
+def test_an_interval_holds_what_lies_within_its_bounds(count: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 10, count).astype(float)
+    bounds = np.sort(generator.integers(0, 10, (count, 2)).astype(float), axis=1)
+    figures = measure_interval(labels, bounds, resamples=20)
+    within = [low <= label <= high for label, (low, high) in zip(labels, bounds, strict=True)]
+    assert figures["coverage"].value == pytest.approx(np.mean(within))
+    assert figures["width"].value == pytest.approx((bounds[:, 1] - bounds[:, 0]).mean())
+
+
+@pytest.mark.parametrize("bounds", [np.zeros((3, 2)), np.zeros((2, 3)), np.zeros(2), np.full((2, 2), np.nan)])
+def test_bounds_that_are_none_are_a_mistake(bounds: Array) -> None:
+    with pytest.raises(ValueError, match="bounds"):
+        measure_interval(np.zeros(2), bounds)

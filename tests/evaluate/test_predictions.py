@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boneage.errors import TableError
-from boneage.evaluate.predictions import Predictions, read_predictions, write_predictions
+from boneage.evaluate.predictions import INTERVAL_PERCENTS, Predictions, read_predictions, write_predictions
 from boneage.sex import Sex
 from boneage.stages import Stage
 
@@ -21,9 +21,12 @@ _FILMS = st.lists(
 )
 
 
-@given(films=_FILMS)
+@given(films=_FILMS, percents=st.sets(st.sampled_from(INTERVAL_PERCENTS)), reach=st.floats(0, 100))
 def test_predictions_read_back_to_the_bit(
-    tmp_path_factory: pytest.TempPathFactory, films: list[tuple[Sex, float, float, str]]
+    tmp_path_factory: pytest.TempPathFactory,
+    films: list[tuple[Sex, float, float, str]],
+    percents: set[int],
+    reach: float,
 ) -> None:
     sexes, labels, estimates, groups = zip(*films, strict=True)
     written = Predictions(
@@ -32,6 +35,7 @@ def test_predictions_read_back_to_the_bit(
         np.array(labels),
         np.array(estimates),
         {"resolution": groups},
+        {percent: np.stack([np.array(estimates) - reach, np.array(estimates) + reach], 1) for percent in percents},
     )
     table = tmp_path_factory.mktemp("p") / "predictions.csv"
     write_predictions(table, written)
@@ -39,12 +43,39 @@ def test_predictions_read_back_to_the_bit(
     assert (read.ids, read.sexes, read.groups) == (written.ids, written.sexes, written.groups)
     np.testing.assert_array_equal(read.boneage_months, written.boneage_months)
     np.testing.assert_array_equal(read.age_months, written.age_months)
+    assert set(read.intervals) == percents
+    for percent in percents:
+        np.testing.assert_array_equal(read.intervals[percent], written.intervals[percent])
 
 
 def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
     table = tmp_path / "p.csv"
     write_predictions(table, Predictions(("x",), (Sex.FEMALE,), np.array([30.0]), np.array([31.25])))
     assert table.read_text() == "id,sex,boneage,age_months\nx,F,30.0,31.25\n"
+    bounds = {95: np.array([[20.0, 42.5]]), 80: np.array([[25.0, 37.5]])}
+    films = Predictions(("x",), (Sex.FEMALE,), np.array([30.0]), np.array([31.25]), {"site": ("a",)}, bounds)
+    write_predictions(table, films)
+    assert table.read_text() == (
+        "id,sex,boneage,age_months,low_95,high_95,low_80,high_80,site\nx,F,30.0,31.25,20.0,42.5,25.0,37.5,a\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "code"),
+    [
+        ("low_80", "1", "table_columns"),
+        ("high_95", "1", "table_columns"),
+        ("low_80,high_80", "12,11", "table_value"),
+        ("low_80,high_80", "12,", "table_value"),
+        ("LOW_80,High_80", "12,nan", "table_value"),
+    ],
+)
+def test_intervals_that_are_none_are_refused(tmp_path: Path, columns: str, cells: str, code: str) -> None:
+    table = tmp_path / "p.csv"
+    table.write_text(f"id,sex,boneage,age_months,{columns}\na,M,10,10,{cells}\n")
+    with pytest.raises(TableError) as caught:
+        read_predictions(table)
+    assert caught.value.code == code
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,33 @@ def test_every_line_of_a_markdown_table_has_its_columns() -> None:
     assert "| (empty) | 30 |" in text
 
 
+def test_intervals_have_a_section_of_their_own(tmp_path: Path) -> None:
+    films = drawn_predictions(300, intervals=True)
+    tables = make_tables(films, resamples=30)
+    lines = to_markdown(tables, "E").split("## Intervals\n\n")[1].splitlines()
+    assert (
+        lines[0] == "|  | films | within 80 % [95 % interval] | mean width | within 95 % [95 % interval] | mean width |"
+    )
+    rows = {cells[1]: cells[2:-1] for line in lines[2:] if (cells := [cell.strip() for cell in line.split("|")])[1:]}
+    boys = np.array([sex is Sex.MALE for sex in films.sexes])
+    held = np.abs(films.error_months[boys]) <= 1.96 * 9.0
+    assert rows["Boys"][0] == str(boys.sum())
+    assert rows["Boys"][3].startswith(f"{100 * held.mean():.1f} % [")
+    assert [rows[group][place] for group in ("All films", "Boys") for place in (2, 4)] == ["23.04", "35.28"] * 2
+    stages = [group.group for table in tables if table.criterion == "stage" for group in table.groups]
+    assert list(rows) == ["All films", "Girls", "Boys", *stages]
+    small = next(group.group for group in tables[3].groups if group.n < SMALLEST_GROUP)
+    assert rows[small][1:] == [""] * 4
+    write_tidy(tmp_path / "t.csv", tables)
+    tidy = {
+        (row["criterion"], row["group"], row["metric"]): row["value"]
+        for row in csv.DictReader((tmp_path / "t.csv").read_text().splitlines())
+    }
+    assert float(tidy["sex", "Boys", "coverage_95"]) == pytest.approx(held.mean(), abs=1e-5)
+    assert any(line.startswith("| Within the 95 % interval | ") for line in overall_lines(tables))
+    assert "## Intervals" not in to_markdown(make_tables(drawn_predictions(300), resamples=5), "E")
+
+
 def test_an_undefined_figure_is_not_written_as_a_number(tmp_path: Path) -> None:
     films = Predictions(tuple("abcde"), (Sex.MALE,) * 5, np.full(5, 100.0), np.full(5, 100.0))
     tables = make_tables(films, resamples=5)

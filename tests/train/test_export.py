@@ -6,13 +6,17 @@ import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
 import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -28,6 +32,8 @@ from boneage.train.export import (
     NetMember,
     TrainedHandNet,
     TrainedHandNets,
+    WeightBits,
+    encoded_from,
     export_graph,
     export_hand_graph,
     parity,
@@ -40,6 +46,7 @@ from boneage.views import CellGrid, ViewSpec, cut_view
 
 VIEW = ViewSpec(height=64, width=48)
 MEAN, SPREAD = 127.0, 41.0
+LIMITS = boneage.train.export.WEIGHT_LIMITS
 FACTS = Manifest("tiny", "1", "Tiny nets", "2025-01-01", recipe={"net": {"name": "residual"}})
 
 
@@ -97,21 +104,20 @@ def views(count: int) -> NDArray[np.float32]:
     return np.stack([cut_view(film, VIEW) for film in films])
 
 
-def export(net: AgeNet, path: Path, *, half: bool = True) -> ExportedGraph:
-    return export_graph(
-        net, path, height=VIEW.height, width=VIEW.width, age_mean_months=MEAN, age_spread_months=SPREAD, half=half
-    )
+def export(net: AgeNet, path: Path, *, bits: WeightBits = 16) -> ExportedGraph:
+    size = {"height": VIEW.height, "width": VIEW.width}
+    return export_graph(net, path, **size, age_mean_months=MEAN, age_spread_months=SPREAD, weight_bits=bits)
 
 
 def one_hot(count: int) -> NDArray[np.float32]:
     return np.eye(2, dtype=np.float32)[np.arange(count) % 2]
 
 
-@pytest.mark.parametrize(("name", "half"), [*((name, True) for name in NETS), ("residual", False)])
-def test_torch_and_onnx_runtime_agree(tmp_path: Path, name: str, half: bool) -> None:
+@pytest.mark.parametrize(("name", "bits"), [*((name, 16) for name in NETS), ("residual", 32)])
+def test_torch_and_onnx_runtime_agree(tmp_path: Path, name: str, bits: WeightBits) -> None:
     net = random_net(name)
-    exported = export(net, tmp_path / "net.onnx", half=half)
-    assert exported.half == half
+    exported = export(net, tmp_path / "net.onnx", bits=bits)
+    assert exported.weight_bits == bits
     session = onnxruntime.InferenceSession(exported.path.read_bytes(), providers=["CPUExecutionProvider"])
     net.eval()
     for count in (1, 3):
@@ -128,7 +134,7 @@ def test_torch_and_onnx_runtime_agree(tmp_path: Path, name: str, half: bool) -> 
 
 
 def test_16_bits_halve_the_file(tmp_path: Path, written: Bundle) -> None:
-    whole = export(random_net(), tmp_path / "whole.onnx", half=False).path.stat().st_size
+    whole = export(random_net(), tmp_path / "whole.onnx", bits=32).path.stat().st_size
     half = (written.directory / "residual.onnx").stat().st_size
     weights = 4 * sum(tensor.numel() for tensor in random_net().state_dict().values())
     # What surrounds the weights counts in nets as tiny as this one.
@@ -136,26 +142,79 @@ def test_16_bits_halve_the_file(tmp_path: Path, written: Bundle) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["whole.onnx"]
 
 
-def test_16_bits_are_unpacked_when_a_graph_is_loaded_not_when_it_runs(tmp_path: Path, written: Bundle) -> None:
-    path = written.directory / "residual.onnx"
+INTEGERS = (onnx.TensorProto.INT16, onnx.TensorProto.INT8)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_weights_are_unpacked_when_a_graph_is_loaded_not_when_it_runs(
+    tmp_path: Path, traced: bytes, bits: Literal[8, 16]
+) -> None:
+    path = tmp_path / "stored.onnx"
+    path.write_bytes(boneage.train.export._with_short_weights(traced, bits))
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
     onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     stored, loaded = onnx.load(path).graph, onnx.load(tmp_path / "loaded.onnx").graph
-    assert any(weight.data_type == onnx.TensorProto.INT16 for weight in stored.initializer)
-    assert not any(weight.data_type == onnx.TensorProto.INT16 for weight in loaded.initializer)
+    assert any(weight.data_type in INTEGERS for weight in stored.initializer)
+    assert not any(weight.data_type in INTEGERS for weight in loaded.initializer)
+    assert {node.op_type for node in loaded.node}.isdisjoint({"DequantizeLinear"})
 
 
-def test_weights_stay_whole_where_16_bits_would_show(
+def test_8_bits_halve_the_file_of_16_and_move_little(tmp_path: Path, quick: NetMember, traced: bytes) -> None:
+    sixteen = export(quick.net, tmp_path / "sixteen.onnx")
+    eight = export(quick.net, tmp_path / "eight.onnx", bits=8)
+    assert (sixteen.weight_bits, eight.weight_bits) == (16, 8)
+    large = [weight for weight in onnx.load_from_string(traced).graph.initializer if np.prod(weight.dims) >= 4096]
+    saved = sixteen.path.stat().st_size - eight.path.stat().st_size
+    assert saved == pytest.approx(sum(np.prod(weight.dims) for weight in large), abs=100)
+    views_of_both = {"view": views(6)[:, None], "sex": one_hot(6)}
+    answers = [boneage.train.export._answers(path.read_bytes(), views_of_both) for path in (sixteen.path, eight.path)]
+    moved = np.abs(answers[1]["age_months"] - answers[0]["age_months"])
+    assert 0.01 < moved.max() < 0.5
+
+
+def stored_and_back(values: NDArray[np.float32], bits: Literal[8, 16]) -> NDArray[np.float32]:
+    """A kernel as it comes back from a graph that stores it in few bits."""
+    weight = onnx.numpy_helper.from_array(values, "kernel")
+    node = onnx.helper.make_node("Conv", ["view", "kernel"], ["raw"])
+    float_of = partial(onnx.helper.make_tensor_value_info, elem_type=onnx.TensorProto.FLOAT)
+    first, last = (float_of(name, shape=None) for name in ("view", "raw"))
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "tiny", [first], [last], [weight]))
+    stored = boneage.train.export._with_short_weights(model.SerializeToString(), bits)
+    whole = onnx.load_from_string(boneage.train.export._with_whole_weights(stored)).graph
+    (unpacked,), (left,) = whole.initializer, whole.node
+    assert (unpacked.name, left) == ("kernel", node)
+    return onnx.numpy_helper.to_array(unpacked)
+
+
+@given(st.integers(1, 5), st.integers(1, 200), st.sampled_from([1, 3]), st.sampled_from([8, 16]), st.integers(0, 99))
+def test_stored_weights_are_off_by_a_step_at_most_and_kernels_by_half_of_one(
+    channels: int, inputs: int, side: int, bits: Literal[8, 16], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.standard_cauchy((channels, inputs, side, side)).clip(-50, 50).astype(np.float32)
+    off = stored_and_back(values, bits) - values
+    is_short = bits == 8 and values.size >= 4096
+    steps = np.abs(values).max(axis=(1, 2, 3)) / (127 if is_short else 32767)
+    assert (np.abs(off).max(axis=(1, 2, 3)) <= steps * (1.001 if is_short else 0.501)).all()
+    if is_short:
+        assert (np.abs(off.sum(axis=(2, 3))).max(axis=1) <= steps * 0.501).all()
+
+
+def test_weights_take_more_bits_where_fewer_would_show(
     tmp_path: Path, quick: NetMember, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    limits = {**boneage.train.export.HALF_LIMITS, "age_months": 0.0}
-    monkeypatch.setattr(boneage.train.export, "HALF_LIMITS", limits)
-    with caplog.at_level(logging.WARNING, "boneage"):
-        exported = export(quick.net, tmp_path / "net.onnx")
-    assert not exported.half
-    assert "32 bits" in caplog.text
+    for blocked, reached in (([8], 16), ([8, 16], 32)):
+        limits = {bits: {**said, "age_months": 0.0} if bits in blocked else said for bits, said in LIMITS.items()}
+        monkeypatch.setattr(boneage.train.export, "WEIGHT_LIMITS", limits)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "boneage"):
+            exported = export(quick.net, tmp_path / "net.onnx", bits=8)
+        assert exported.weight_bits == reached
+        assert [f"more than {bits} bits: {bits} moved age_months by" in caplog.text for bits in blocked] == [
+            True
+        ] * len(blocked)
 
 
 def test_the_net_is_left_as_it_was(tmp_path: Path) -> None:
@@ -207,7 +266,7 @@ def sure_net() -> VggNet:
 def test_a_distribution_goes_with_its_age(tmp_path: Path) -> None:
     net = sure_net()
     exported = export_graph(net, tmp_path / "net.onnx", height=64, width=48, age_mean_months=120, age_spread_months=120)
-    assert exported.half
+    assert exported.weight_bits == 16
     session = onnxruntime.InferenceSession(exported.path.read_bytes(), providers=["CPUExecutionProvider"])
     age, distribution = session.run(["age_months", "age_distribution"], {"view": views(5)[:, None], "sex": one_hot(5)})
     assert distribution.shape == (5, 240)
@@ -264,12 +323,12 @@ class PointsNet(nn.Module):
         return points * 20, spread, torch.softmax(hands, dim=1), None
 
 
-@pytest.mark.parametrize("half", [True, False])
-def test_a_mask_graph_gives_probabilities(tmp_path: Path, half: bool) -> None:
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_a_mask_graph_gives_probabilities(tmp_path: Path, bits: WeightBits) -> None:
     torch.manual_seed(3)
     net = MaskNet().train()
-    exported = export_hand_graph(net, tmp_path / "mask.onnx", kind="mask", height=64, width=48, half=half)
-    assert exported.half == half
+    exported = export_hand_graph(net, tmp_path / "mask.onnx", kind="mask", height=64, width=48, weight_bits=bits)
+    assert exported.weight_bits == bits
     assert net.training
     session = onnxruntime.InferenceSession(exported.path.read_bytes(), providers=["CPUExecutionProvider"])
     assert [node.name for node in session.get_inputs()] == ["view"]
@@ -284,7 +343,7 @@ def test_a_points_graph_gives_points_spread_and_hands(tmp_path: Path) -> None:
     torch.manual_seed(3)
     net = PointsNet()
     exported = export_hand_graph(net, tmp_path / "points.onnx", kind="points", height=64, width=48)
-    assert exported.half
+    assert exported.weight_bits == 16
     session = onnxruntime.InferenceSession(exported.path.read_bytes(), providers=["CPUExecutionProvider"])
     found = session.run(["points", "spread", "hands"], {"view": views(3)[:, None]})
     with torch.no_grad():
@@ -298,11 +357,11 @@ def test_a_points_graph_gives_points_spread_and_hands(tmp_path: Path) -> None:
 def test_hand_nets_stay_whole_where_16_bits_would_show(
     tmp_path: Path, moved: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(boneage.train.export, "HALF_LIMITS", {**boneage.train.export.HALF_LIMITS, moved: 0.0})
+    monkeypatch.setattr(boneage.train.export, "WEIGHT_LIMITS", {16: {**LIMITS[16], moved: 0.0}})
     torch.manual_seed(3)
     with caplog.at_level(logging.WARNING, "boneage"):
         exported = export_hand_graph(PointsNet(), tmp_path / "points.onnx", kind="points", height=64, width=48)
-    assert not exported.half
+    assert exported.weight_bits == 32
     assert f"16 moved {moved} by" in caplog.text
 
 
@@ -470,6 +529,26 @@ def test_hand_graphs_are_taken_over_for_members_that_need_a_hand(
         assert (bundle.directory / graph.graph).read_bytes() == (finder.directory / graph.graph).read_bytes()
 
 
+def test_hand_graphs_are_taken_over_in_8_bits_and_say_from_which(
+    tmp_path: Path, finder: Bundle, quick: NetMember, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boneage.train.export, "_FEWEST", 10)  # these nets are tiny
+    bundle = write_bundle([quick], FACTS, tmp_path / "eight", hand=finder, weight_bits=8)
+    assert all(result.passed for result in bundle.check())
+    again = write_bundle([], FACTS, tmp_path / "again", hand=bundle, weight_bits=8)
+    former, mine, next_ones = (one.hand_nets().graphs for one in (finder, bundle, again))
+    assert (mine.limits, next_ones) == (former.limits, mine)  # what has 8 bits is copied
+    for name, graph in mine.by_name().items():
+        assert encoded_from(bundle.directory / graph.graph) == former.by_name()[name].sha256
+        assert encoded_from(finder.directory / graph.graph) is None
+    empty = np.stack([cut_view(draw_hand(), ViewSpec(height=64, width=64))])
+    np.testing.assert_allclose(bundle.hand_nets().mask(empty), finder.hand_nets().mask(empty), atol=0.1)
+    # Where 8 bits would show, a net is taken over as it is.
+    monkeypatch.setattr(boneage.train.export, "WEIGHT_LIMITS", {**LIMITS, 8: {**LIMITS[8], "hand": 0.0}})
+    whole = write_bundle([], FACTS, tmp_path / "whole", hand=finder, weight_bits=8).hand_nets().graphs
+    assert (whole.mask, whole.locate) == (former.mask, mine.locate)
+
+
 def test_members_that_need_a_hand_are_refused_without(tmp_path: Path, quick: NetMember, written: Bundle) -> None:
     member = replace(quick, view=replace(VIEW, region="A"))
     for hand, code in ((None, "bundle_invalid"), (written, "bundle_mismatch")):
@@ -485,8 +564,9 @@ def test_a_damaged_hand_graph_is_not_taken_over(tmp_path: Path, finder: Bundle, 
     shutil.copytree(finder.directory, tmp_path / "damaged")
     damaged = Bundle.open(tmp_path / "damaged")
     (damaged.directory / "hand-refine.onnx").write_bytes(b"something else")
-    with pytest.raises(BundleError, match="checksum"):
-        write_bundle([quick], FACTS, tmp_path / "tiny", hand=damaged)
+    for bits in (8, 16):
+        with pytest.raises(BundleError, match="checksum"):
+            write_bundle([quick], FACTS, tmp_path / "tiny", hand=damaged, weight_bits=bits)
     assert [path.name for path in tmp_path.iterdir()] == ["damaged"]
 
 

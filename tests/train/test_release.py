@@ -17,15 +17,19 @@ import torch
 
 import boneage
 from boneage.bundle import Bundle
+from boneage.calibration import Band, Calibration, SexCalibration
 from boneage.errors import BoneageError
 from boneage.evaluate.metrics import concordance
 from boneage.films import LabelledFilm, read_films
 from boneage.radiograph import read_radiograph
 from boneage.sex import Sex
+from boneage.train import export as exporting
 from boneage.train import release as releasing
+from boneage.train.hands import found_by
 from boneage.train.loop import Engine, train
-from boneage.train.recipe import load_recipe
+from boneage.train.recipe import load_recipe, parse_recipe
 from boneage.train.release import HandRuns, Released, ReleaseOptions, measure_bundle, release
+from boneage.train.tasks import choose_films, film_labels
 from boneage.views import cut_view
 from tests.bundles import tiny_bundle
 from tests.train.drawn_targets import draw_targets, recipe_for
@@ -35,6 +39,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's use of a torch function that torch will drop
 )
 
+SHIFTED = Calibration({sex: SexCalibration(50.0, 1.0, (Band(None, 200, 8.0, 15.0, 6.0),)) for sex in Sex})
 OPTIONS = ReleaseOptions("small", version="7", data="drawn phantoms", licence="Apache-2.0")
 
 
@@ -188,9 +193,8 @@ def test_a_graph_of_other_weights_is_refused(
     with torch.no_grad():
         next(reversed(list(trained.net.parameters()))).add_(0.01)  # the last bias: all ages, by 0.01 of their spread
     monkeypatch.setattr(releasing, "PARITY_FILMS", 2)
-    assert code_of(lambda: releasing._largest_parity([trained], released.bundle, films)) == "bundle_output"
-    monkeypatch.setattr(releasing, "PARITY_LIMIT_MONTHS", 100.0)
-    difference = releasing._largest_parity([trained], released.bundle, films)
+    assert code_of(lambda: releasing._largest_parity([trained], released.bundle, films, 0.05)) == "bundle_output"
+    difference = releasing._largest_parity([trained], released.bundle, films, 100.0)
     assert difference == pytest.approx(0.01 * trained.unit.spread_months, abs=0.05)
 
 
@@ -261,6 +265,38 @@ def test_only_films_that_no_run_learnt_from_are_measured(run: Path, films: list[
     assert both.bundle.manifest.metrics["films"] == both.validation_films == 2
     expected = measure_bundle(both.bundle, validation[:2]) | {"weights": "last"}
     assert both.bundle.manifest.metrics == expected
+
+
+def fold_of(run: Path, folder: Path, films: list[LabelledFilm], fold: int) -> Path:
+    """A copy of a run that says that it was one of two folds."""
+
+    def part(facts: dict[str, Any]) -> None:
+        facts["recipe"]["data"] |= {"folds": 2, "fold": fold}
+        training, held = choose_films(parse_recipe(facts["recipe"]), films)
+        facts |= {"train": [film.id for film in training], "validation": [film.id for film in held]}
+        facts["labels"] = film_labels([*training, *held])
+
+    return other_run(run, folder, part)
+
+
+def test_folds_are_measured_on_the_films_that_none_of_them_has_seen(
+    run: Path, films: list[LabelledFilm], tmp_path: Path
+) -> None:
+    runs = [fold_of(run, tmp_path / f"fold-{fold}", films, fold) for fold in (1, 2)]
+    options = replace(OPTIONS, mirror=False, weight_bits=8, member_weights={"fold-2": 3.0}, calibration=SHIFTED)
+    both = release(runs, tmp_path / "both", options, films=films)
+    assert both.validation_films == both.bundle.manifest.metrics["films"] == len(validation_of(run, films))
+    assert [member.weight for member in both.bundle.members] == [1.0, 3.0]
+    # The figures are those of calibrated ages: these nets are equal, and all their ages are corrected by 50 months.
+    plain = release([run], tmp_path / "plain", replace(OPTIONS, mirror=False), films=films).bundle
+    for film in validation_of(run, films):
+        ages = [boneage.assess(film.image, film.sex, bundle).age_months for bundle in (both.bundle, plain)]
+        assert ages[0] - ages[1] == pytest.approx(50, abs=0.5)
+    assert both.bundle.manifest.calibration == SHIFTED
+    expected = measure_bundle(both.bundle, validation_of(run, films)) | {"weights": "last"}
+    assert both.bundle.manifest.metrics == expected
+    # Without films there is nothing to say of them.
+    assert release(runs, tmp_path / "unmeasured", options).validation_films == 0
 
 
 @pytest.mark.parametrize("name", ["trained", "Not a name"])
@@ -347,6 +383,24 @@ def test_runs_of_two_cohorts_on_a_region_become_members_for_their_sexes(tmp_path
     assert bundle.manifest.metrics["mad_months"] == pytest.approx(np.mean(errors), abs=0.05)
     # Without the nets that find the hand such members are of no use.
     assert code_of(lambda: release(runs, tmp_path / "blind", OPTIONS)) == "bundle_invalid"
+
+
+def test_runs_may_be_released_with_the_8_bit_form_of_the_nets_that_found_their_hands(
+    hand_runs: HandRuns, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "_FEWEST", 10)  # these nets are tiny
+    none = dict.fromkeys(exporting.WEIGHT_LIMITS[8], 1e9)  # and hardly trained
+    monkeypatch.setattr(exporting, "WEIGHT_LIMITS", {8: none, 16: exporting.WEIGHT_LIMITS[16]})
+    sixteen = release([], tmp_path / "sixteen", OPTIONS, hand=hand_runs).bundle
+    learnt = other_run(run, tmp_path / "learnt", lambda facts: facts.update(hands=found_by(sixteen)))
+    eight = release([learnt], tmp_path / "eight", replace(OPTIONS, weight_bits=8), hand=sixteen).bundle
+    assert found_by(eight) != found_by(sixteen)
+    again = release([learnt], tmp_path / "again", OPTIONS, hand=eight).bundle  # of a bundle that has them already
+    assert found_by(again) == found_by(eight)
+    other = other_run(run, tmp_path / "other", lambda facts: facts.update(hands=["version 2", "a", "b", "c", "d"]))
+    assert code_of(lambda: release([other], tmp_path / "no", OPTIONS, hand=eight)) == "recipe_changed"
+    newer = other_run(run, tmp_path / "newer", lambda facts: facts.update(hands=found_by(eight)))
+    assert code_of(lambda: release([newer], tmp_path / "no", OPTIONS, hand=sixteen)) == "recipe_changed"
 
 
 # --- failures leave everything as it was ---

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from boneage.cli import cli
+from boneage.evaluate.predictions import read_predictions
 from boneage.manifest import read_manifest
 from tests.train.films import TINY, draw_folder
 
@@ -82,7 +83,15 @@ def test_training_closes_with_its_errors(trained: Result, run: Path) -> None:
 
 def test_a_run_is_a_folder_of_its_record(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
-    assert names == {"recipe.json", "last.ckpt", "best.ckpt", "metrics.csv", "curve.png", "tensorboard"}
+    kept = {"recipe.json", "last.ckpt", "best.ckpt", "metrics.csv", "validation.csv", "curve.png", "tensorboard"}
+    assert names == kept
+
+
+def test_estimates_after_the_last_epoch_have_the_error_that_it_told(run: Path) -> None:
+    with (run / "metrics.csv").open(newline="") as file:
+        told = [float(row["mad_months"]) for row in csv.DictReader(file)][-1]
+    predictions = read_predictions(run / "validation.csv")
+    assert np.abs(predictions.error_months).mean() == pytest.approx(told, abs=0.01)
 
 
 def test_a_finished_run_says_the_same_again(workplace: Path, trained: Result, run: Path) -> None:

@@ -71,6 +71,8 @@ def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None =
         "age_text": "7 years 10 months",
         "typical_error_months": 7.5,
         "interval_months": [age_months - 19, age_months + 19],
+        "interval_80_months": [age_months - 12, age_months + 12],
+        "interval_calibrated": False,
         "interval_coverage": 0.945,
         "chronological_age_months": None,
         "difference_months": None,

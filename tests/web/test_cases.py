@@ -207,6 +207,9 @@ def test_a_child(
     places = [text.index(f"/assessments/{film.pk}/radiograph.jpg") for film in (first, later, unknown)]
     assert places == sorted(places)
     assert text.count('<g class="film estimated"><title>Age 7 years 6 months: bone age 7 years 10 months') == 1
+    assert "). 95 % range: 6 years 3 months to 9 years 5 months.</title>" in text
+    assert text.count("80 % range: 6 years 10 months to 8 years 10 months") == 1
+    assert text.count('class="bar inner"') == 3  # two films and the legend
     assert text.count('<g class="film accepted"><title>') == 1
     assert text.count("Not on the plot: the age is not known.") == 1
     assert "16.0 months of bone age gained per year" in text

@@ -17,9 +17,11 @@ from boneage.web.figures import age_curve, age_plot, heat_scales
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def result(age: float, interval: list[float] | None, shares: list[float] | None = None) -> dict[str, Any]:
+def result(
+    age: float, interval: list[float] | None, shares: list[float] | None = None, **more: object
+) -> dict[str, Any]:
     given_shares = {} if shares is None else {"age_distribution": shares}
-    return {"age_months": age, "interval_months": interval, **given_shares}
+    return {"age_months": age, "interval_months": interval, **given_shares, **more}
 
 
 def parsed(markup: str) -> ElementTree.Element:
@@ -60,6 +62,9 @@ def test_what_the_nets_say_goes_before_validation() -> None:
     assert validation is not None
     assert validation.caption != curve.caption
     assert "validation" in validation.caption
+    calibrated = age_curve(result(110.0, [91.0, 129.0], interval_calibrated=True), None)
+    assert calibrated is not None
+    assert "this sex and near this age" in calibrated.caption
 
 
 @given(
@@ -85,6 +90,26 @@ def test_everything_lies_on_the_picture_and_is_said(age: float, half: float, chr
     names = svg.attrib["aria-labelledby"].split()
     said = {element.attrib.get("id"): element.text for element in svg}
     assert all(said[name] for name in names)
+
+
+def test_the_narrower_interval_is_shaded_twice_and_said() -> None:
+    wide, narrow = [80.0, 120.0], [88.0, 112.0]
+    shaded = []
+    for more in ({}, {"interval_80_months": narrow}):
+        curve = age_curve(result(100.0, wide, **more), None)
+        assert curve is not None
+        svg = parsed(age_plot(curve))
+        areas = [path.attrib["d"] for path in svg.iter(f"{SVG}path") if path.attrib["class"] == "interval"]
+        shaded.append([[float(x) for x in re.findall(r"(\d+\.\d+) \d", area)] for area in areas])
+        said = next(element.text for element in svg.iter(f"{SVG}desc"))
+        assert said is not None
+        assert "The shaded 95 % range goes from 6 years 8 months to 10 years." in said
+        assert ("Its darker part, the 80 % range, goes from 7 years 4 months to 9 years 4 months." in said) is bool(
+            more
+        )
+    assert shaded[1][0] == shaded[0][0]
+    (outer, inner), (_,) = shaded[1], shaded[0]
+    assert min(outer) < min(inner) < max(inner) < max(outer)
 
 
 def test_numbers_in_the_drawing_do_not_follow_the_language() -> None:

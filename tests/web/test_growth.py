@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -90,12 +91,19 @@ def test_what_is_drawn_says_who_decided() -> None:
         [
             point(100, 104, interval=(90, 118)),
             point(112, 117, verdict=Verdict.ACCEPTED),
-            point(124, 120, verdict=Verdict.CORRECTED, estimate=131, interval=(117, 145)),
+            replace(
+                point(124, 120, verdict=Verdict.CORRECTED, estimate=131, interval=(117, 145)),
+                interval_80_months=(122, 140),
+            ),
         ]
     )
     assert [film.get("class") for film in films(svg)] == ["film estimated", "film accepted", "film corrected"]
     parts = [[part.get("class") for part in film if part.tag != "title"] for film in films(svg)]
-    assert parts == [["bar", "dot"], ["dot"], ["bar", "was", "dot"]]
+    assert parts == [["bar", "dot"], ["dot"], ["bar", "bar inner", "was", "dot"]]
+    wide, narrow = (
+        [float(y) for y in re.findall(r"(?:V| )([\d.]+)", films(svg)[2][place].attrib["d"])] for place in (1, 2)
+    )
+    assert min(wide) < min(narrow) < max(narrow) < max(wide)
     estimated = next(part for part in films(svg)[2] if part.get("class") == "was")
     assert float(re.findall(r"[\d.]+", estimated.attrib["d"])[1]) < centre(films(svg)[2])[1]
 

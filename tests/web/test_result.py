@@ -147,9 +147,11 @@ def test_the_answer_with_all_that_belongs_to_it(
     body = text_of(client, address(done_assessment(answer_of_phantom(chronological=90.0))))
     for said in (
         '<p class="age">7 years 10 months</p>',
-        "Range 6 years 3 months to 9 years 5 months",
+        "95 % range: 6 years 3 months to 9 years 5 months",
+        "80 % range: 6 years 10 months to 8 years 10 months",
         "7.5 months",
-        "94.5 %",
+        "on validation films; 95 % ranges like this one held 94.5 % of them.",
+        "It is the same for every film and says nothing about this one.",
         "7 years 6 months",
         "4 months ahead of the chronological age",
         "The film has only",
@@ -212,11 +214,46 @@ def test_the_viewer_gets_its_lines(open_mode: None, done_assessment: MakeAssessm
 
 def test_a_bundle_that_finds_no_hands(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
     web: dict[str, Any] = {"outline_xy": [], "boxes_xy": {}}
-    bare = changed(answer_of_phantom(), hand=None, region_ages_months={}, interval_months=None, web=web)
-    body = text_of(client, address(done_assessment(changed(bare, typical_error_months=None, interval_coverage=None))))
+    bare = changed(answer_of_phantom(), hand=None, region_ages_months={}, web=web)
+    unknown = dict.fromkeys(
+        ("typical_error_months", "interval_months", "interval_80_months", "interval_coverage"), None
+    )
+    body = text_of(client, address(done_assessment(changed(bare, **unknown))))
     assert "7 years 10 months" in body
-    assert "Bone age by region" not in body
-    assert "age-plot" not in body
+    for missing in ("Bone age by region", "age-plot", "% range"):
+        assert missing not in body
+
+
+@pytest.mark.parametrize(("coverage", "held"), [(0.951, True), (None, False)])
+def test_a_calibrated_bundle_speaks_of_films_of_the_sex_and_near_the_age(
+    open_mode: None, done_assessment: MakeAssessment, client: Client, coverage: float | None, held: bool
+) -> None:
+    answer = changed(answer_of_phantom(), interval_calibrated=True, interval_coverage=coverage)
+    body = text_of(client, address(done_assessment(answer)))
+    assert "from readers on films of this sex and near this age; the ranges are as wide as such films ask for." in body
+    assert ("95 % ranges held 95.1 % of the validation films." in body) is held
+    assert "The spread of the errors on films of this sex and near this age" in body
+    assert "the same for every film" not in body
+
+
+def test_an_answer_from_before_there_were_80_percent_ranges_is_shown(
+    open_mode: None, done_assessment: MakeAssessment, client: Client
+) -> None:
+    answer = answer_of_phantom()
+    assert answer.result is not None
+    kept = {
+        key: value for key, value in answer.result.items() if key not in ("interval_80_months", "interval_calibrated")
+    }
+    page = address(done_assessment(replace(answer, result=kept)))
+    body = text_of(client, page)
+    assert "95 % range: 6 years 3 months to 9 years 5 months" in body
+    assert "80 % range" not in body
+    report = text_of(client, f"{page}report/")
+    assert (
+        "95 % range of the estimate: 6 years 3 months to 9 years 5 months (held 94.5 % of the validation films)"
+        in report
+    )
+    assert "80 % range" not in report
 
 
 # --- plates -----------------------------------------------------------------------------------------------------------

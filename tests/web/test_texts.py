@@ -43,7 +43,18 @@ def test_numbers_are_rounded_and_written_as_the_language_does(value: float, deci
 
 
 @pytest.mark.parametrize(
-    "filled", [texts.age, texts.months, texts.difference, texts.ages_between, texts.sex, texts.day, texts.moment]
+    "filled",
+    [
+        texts.age,
+        texts.months,
+        texts.difference,
+        texts.ages_between,
+        texts.sex,
+        texts.day,
+        texts.moment,
+        texts.wide_range,
+        texts.narrow_range,
+    ],
 )
 def test_what_is_not_known_is_empty(filled: object) -> None:
     assert callable(filled)

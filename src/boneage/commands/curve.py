@@ -1,8 +1,9 @@
-"""``boneage curve``: the validation curves of several runs in one picture."""
+"""``boneage curve``: the validation curves of several runs in one picture, or their learning curve."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -10,11 +11,37 @@ import click
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The PNG to write.")
-def curve(runs: tuple[Path, ...], out: Path) -> None:
-    """Draw validation MAD against epoch for RUNS (folders of boneage train), as Fig. 6 of Souza & Oliveira."""
-    from boneage.train.curve import draw_curve, read_history
+@click.option(
+    "--against",
+    type=click.Choice(["epochs", "films", "resolution"]),
+    default="epochs",
+    show_default=True,
+    help="What: epochs, or the training films or view heights of finished runs.",
+)
+def curve(runs: tuple[Path, ...], out: Path, against: Literal["epochs", "films", "resolution"]) -> None:
+    """Draw the validation errors of RUNS (folders of boneage train) against epochs, as Fig. 6 of Souza & Oliveira.
+
+    Against films or resolution, the error after the last epoch of each run is a point of a learning curve, and a table
+    in Markdown is written beside the picture. From four numbers of films on, the power law a + b n^-c is fitted, and
+    drawn dashed up to four times the films. The runs should validate on the same films.
+
+    \b
+    Examples:
+      boneage curve runs/a runs/b --out curve.png
+      boneage curve --against films runs/films-* --out films.png
+    """
+    from boneage.train.curve import draw_curve, draw_learning_curve, end_of_run, read_history
 
     names = [run.resolve().name for run in runs]
     shown = names if len(set(names)) == len(names) else [str(run) for run in runs]
-    draw_curve({name: read_history(run) for name, run in zip(shown, runs, strict=True)}, out)
+    histories = {name: read_history(run) for name, run in zip(shown, runs, strict=True)}
+    if against == "epochs":
+        draw_curve(histories, out)
+        click.echo(str(out))
+        return
+    from boneage.train.loop import run_facts
+
+    ends = [end_of_run(histories[name], run_facts(run), against, name) for name, run in zip(shown, runs, strict=True)]
+    table = draw_learning_curve(ends, against, out)
+    click.echo(table.read_text(encoding="utf-8"), nl=False)
     click.echo(str(out))

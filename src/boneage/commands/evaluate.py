@@ -21,6 +21,10 @@ from boneage.commands.stress import ALL_CHANGES, chosen_changes, drawn_films, st
 from boneage.errors import BoneageError, TableError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from boneage.estimate import AgeEstimate
     from boneage.evaluate.predictions import Predictions
     from boneage.films import LabelledFilm
 
@@ -62,9 +66,10 @@ def evaluate(
 ) -> None:
     """Hold estimates against labels: MAD, CCC, RMSE, bias and more, by sex, age and stage of development.
 
-    Reads PREDICTIONS (a CSV with id,sex,boneage,age_months), or assesses --films with a bundle and writes
-    predictions.csv and refused.csv. Writes tables.md, tables.csv and plots/*.png, and prints the overall figures.
-    Exits with 3 if a film was refused, and with 1 if one failed unforeseen; the figures are then those of the others.
+    Reads PREDICTIONS (a CSV with id,sex,boneage,age_months and, to see what intervals hold, low_95,high_95 or
+    low_80,high_80), or assesses --films with a bundle and writes predictions.csv and refused.csv. Writes tables.md,
+    tables.csv and plots/*.png, and prints the overall figures. Exits with 3 if a film was refused, and with 1 if one
+    failed unforeseen; the figures are then those of the others.
 
     With --stress, writes stress.md, stress.csv and stress_films.csv: for each change of the film (rotated, mirrored,
     inverted, framed, marked, smaller, compressed, ...) how many are refused, the MAD, and how far estimates move. A
@@ -139,14 +144,14 @@ def _assess(
     if unknown:  # said now and not after an hour
         raise TableError("table_columns", f"The films have no column {', '.join(unknown)} to group by.")
     bundle = open_for_many(bundle_name)
-    assessed: list[tuple[LabelledFilm, float]] = []
+    assessed: list[tuple[LabelledFilm, AgeEstimate]] = []
     refused: list[tuple[LabelledFilm, BoneageError]] = []
     flags: list[str] = []
     for film, result in assess_each(films, bundle):
         if isinstance(result, BoneageError):
             refused.append((film, result))
         else:
-            assessed.append((film, round(result.age_months, 3)))
+            assessed.append((film, result.estimate))
             flags += [flag.code.value for flag in result.flags]
     write_rows(
         out / "refused.csv",
@@ -160,8 +165,9 @@ def _assess(
         ids=tuple(film.id for film, _ in assessed),
         sexes=tuple(film.sex for film, _ in assessed),
         boneage_months=np.array([film.boneage_months for film, _ in assessed]),
-        age_months=np.array([age for _, age in assessed]),
+        age_months=np.round([estimate.age_months for _, estimate in assessed], 3),
         groups={column: tuple(film.groups[column] for film, _ in assessed) for column in films[0].groups},
+        intervals=_intervals([estimate for _, estimate in assessed]),
     )
     write_predictions(out / "predictions.csv", predictions)
     notes = [
@@ -170,6 +176,21 @@ def _assess(
         f"Flags raised: {counted(flags)}",
     ]
     return predictions, notes, errors
+
+
+def _intervals(estimates: Sequence[AgeEstimate]) -> dict[int, NDArray[np.float64]]:
+    """Bounds by percentage, (N, 2), rounded as the ages are; none where the bundle gives none."""
+    import numpy as np
+
+    by_percent = {
+        80: [estimate.interval_80_months for estimate in estimates],
+        95: [estimate.interval_months for estimate in estimates],
+    }
+    return {
+        percent: np.round([bounds for bounds in found if bounds is not None], 3)
+        for percent, found in by_percent.items()
+        if None not in found
+    }
 
 
 def _write(predictions: Predictions, notes: Sequence[str], out: Path, by: Sequence[str], plots: bool) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
+
+if TYPE_CHECKING:
+    from boneage.train.release import Released
 
 
 @click.command()
@@ -29,6 +32,13 @@ import click
     show_default=True,
     help="Ask each net about the mirror image of a film too, and average: a little better, twice the time.",
 )
+@click.option(
+    "--weight-bits",
+    type=click.Choice(["8", "16"]),
+    default="16",
+    show_default=True,
+    help="Of the stored weights: 8 halve the files and move an age by up to some tenths of a month.",
+)
 @click.option("--overwrite", is_flag=True, help="Put it in the place of a bundle that is there.")
 def export(
     runs: tuple[Path, ...],
@@ -46,14 +56,16 @@ def export(
     data: str,
     licence: str,
     mirror: bool,
+    weight_bits: str,
     overwrite: bool,
 ) -> None:
     """Export RUNS of boneage train as one bundle: ONNX graphs, checksums, self-test, recipe and figures.
 
-    Several runs become an ensemble of equal weights. With --films the bundle is measured on the runs' validation films,
-    as boneage assess reads them, and its graphs are held against the nets on 200 of them. Nets that read regions of a
-    registered hand need hand nets: those of the bundle they were trained with (--hand), or freshly trained ones
-    (--mask, --locate and --refine), which alone make a bundle that only finds hands. Needs boneage[train].
+    Several runs become an ensemble of equal weights (boneage build gives others). With --films the bundle is measured
+    on the runs' validation films, or on those that folds have set aside, as boneage assess reads them, and its graphs
+    are held against the nets on 200 of them. Nets that read regions of a registered hand need hand nets: those of the
+    bundle they were trained with (--hand), or freshly trained ones (--mask, --locate and --refine), which alone make a
+    bundle that only finds hands. Needs boneage[train].
 
     \b
     Examples:
@@ -80,13 +92,22 @@ def export(
     released = release(
         runs,
         out,
-        ReleaseOptions(name or out.resolve().name.lower(), version, title, weights, data, licence, mirror),
+        ReleaseOptions(
+            *(name or out.resolve().name.lower(), version, title, weights, data, licence, mirror),
+            weight_bits=8 if weight_bits == "8" else 16,
+        ),
         hand=found,
         films=read_films(films, images) if films else (),
         overwrite=overwrite,
         progress=partial(tqdm, desc="assessing", leave=False, disable=None),
     )
-    metrics = released.bundle.manifest.metrics
+    tell_released(released)
+
+
+def tell_released(released: Released) -> None:
+    """A new bundle's figures and size."""
+    bundle = released.bundle
+    metrics = bundle.manifest.metrics
     if metrics:
         agreement = f"CCC {metrics['ccc']:.3f}, " if "ccc" in metrics else ""
         fewer = f" of the {released.validation_films}" if metrics["films"] < released.validation_films else ""
@@ -94,5 +115,5 @@ def export(
         coverage = metrics["interval_coverage"]
         click.echo(f"{coverage:.1%} of the films lie within the interval that is printed")
         click.echo(f"torch and ONNX Runtime differ by at most {released.parity_months:.4f} months")
-    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
-    click.echo(f"{out}: {len(runs)} member(s), {size:.1f} MB")
+    size = sum(file.stat().st_size for file in bundle.directory.iterdir()) / 1e6
+    click.echo(f"{bundle.directory}: {len(bundle.members)} member(s), {size:.1f} MB")

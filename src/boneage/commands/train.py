@@ -42,8 +42,9 @@ def train(
 ) -> None:
     """Train RECIPE (a shipped name or a TOML file) on labelled films.
 
-    Shows the validation error of each epoch; keeps the last and the best epoch; goes on where it was if it is killed
-    and started again. Shipped recipes: registered-a, registered-b and registered-c (regions of the hand), residual,
+    Shows the validation error of each epoch; keeps the last and the best epoch, and the last one's estimates of the
+    validation films (validation.csv); goes on where it was if it is killed and started again. Shipped recipes:
+    distribution-a (of the default bundle), registered-a, registered-b, registered-c (regions of the hand), residual,
     iglovikov, souza-a to souza-h, souza-a-128 to souza-h-128, inception-v3; and of the nets that find the hand
     hand-mask, hand-locate, hand-refine, hand-locate-vgg. Needs boneage[train].
 
@@ -54,20 +55,24 @@ def train(
       boneage train souza-h --films train.csv --images train/ --out runs/h --set train.epochs=50
       torchrun --nproc-per-node 4 -m boneage train residual --films radiographs.csv --out runs/r
     """
+    from boneage.evaluate.predictions import write_predictions
     from boneage.films import read_films
     from boneage.train.loop import Engine
     from boneage.train.loop import train as run
+    from boneage.train.predict import predict_validation
     from boneage.train.recipe import load_recipe
 
     if devices != "auto" and not devices.isdigit():
         raise click.UsageError(f"--devices is a number or auto, not {devices!r}.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     engine = Engine(accelerator, int(devices) if devices.isdigit() else devices, nodes)
-    finished = run(
-        load_recipe(recipe, changes), read_films(films, images), out, cache_folder=cache, engine=engine, quiet=quiet
-    )
+    chosen, labelled = load_recipe(recipe, changes), read_films(films, images)
+    finished = run(chosen, labelled, out, cache_folder=cache, engine=engine, quiet=quiet)
     if finished.rank == 0:
         _tell(out, finished)
+        if chosen.task == "age":
+            table = predict_validation(out, labelled, cache or out.parent / "cache")
+            write_predictions(out / "validation.csv", table)
 
 
 def _tell(out: Path, finished: Finished) -> None:

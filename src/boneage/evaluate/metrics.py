@@ -138,6 +138,32 @@ def measure(
     return figures
 
 
+def measure_interval(
+    labels: Months, bounds: Months, *, resamples: int = RESAMPLES, confidence: float = CONFIDENCE, seed: int = 0
+) -> dict[str, Figure]:
+    """What intervals of estimates hold, and how wide they are, with bootstrap intervals as of `measure`.
+
+    Args:
+        labels: months, (N,).
+        bounds: months, (N, 2): low and high of each film, both of which belong to the interval.
+        resamples: how many; the same films are drawn as by `measure` with the same seed.
+        confidence: of the bootstrap's interval, 0 to 1.
+        seed: same seed, same intervals.
+
+    Returns:
+        ``coverage``: share of the films, 0 to 1, whose label lies within; ``width``: mean of high minus low, months.
+
+    Raises:
+        ValueError: as `measure`.
+    """
+    labels, bounds = np.asarray(labels, dtype=np.float64), np.asarray(bounds, dtype=np.float64)
+    if bounds.shape != (*labels.shape, 2) or not (np.isfinite(labels).all() and np.isfinite(bounds).all()):
+        raise ValueError(f"labels {labels.shape} need finite bounds (N, 2), not {bounds.shape}")
+    held = ((bounds[:, 0] <= labels) & (labels <= bounds[:, 1])).astype(np.float64)
+    metrics: dict[str, Metric] = {"coverage": lambda held, _: _mean(held), "width": lambda _, width: _mean(width)}
+    return measure(held, bounds[:, 1] - bounds[:, 0], metrics, resamples=resamples, confidence=confidence, seed=seed)
+
+
 def _resample(
     labels: Months, estimates: Months, metrics: Mapping[str, Metric], resamples: int, seed: int
 ) -> dict[str, NDArray[np.float64]]:

@@ -1,12 +1,13 @@
 """The predictions table: what evaluation reads, whoever made it.
 
-CSV with the columns ``id,sex,boneage,age_months`` (label and estimate, months); any further column can group the
-figures.
+CSV with the columns ``id,sex,boneage,age_months`` (label and estimate, months). ``low_95,high_95`` and
+``low_80,high_80``, where they are there, are the bounds of the intervals of 95 % and 80 %, months. Any further column
+can group the figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,12 @@ from boneage.errors import Refusal, TableError
 from boneage.sex import Sex
 from boneage.stages import Stage, stage_of
 
+INTERVAL_PERCENTS = (80, 95)
+"""Of the labels that intervals of estimates are to hold."""
+
 _COLUMNS = ("id", "sex", "boneage", "age_months")
+_BOUNDS = {percent: (f"low_{percent}", f"high_{percent}") for percent in INTERVAL_PERCENTS}
+"""Columns of the intervals' ends."""
 _AGE_RANGE_MONTHS = (0.0, 240.0)
 _ESTIMATE_RANGE_MONTHS = (-1200.0, 1200.0)
 """No bound on how wrong a net may be, but one on what is no longer an age in months (days, milliseconds)."""
@@ -34,6 +40,8 @@ class Predictions:
         boneage_months: labels, months, float64 (N,).
         age_months: estimates, months, float64 (N,).
         groups: by column, N texts.
+        intervals: low and high, months, float64 (N, 2), by the percentage of labels that they are to hold
+            (`INTERVAL_PERCENTS`); those that are not known are left out.
     """
 
     ids: tuple[str, ...]
@@ -41,6 +49,7 @@ class Predictions:
     boneage_months: NDArray[np.float64]
     age_months: NDArray[np.float64]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    intervals: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,18 +80,21 @@ def read_predictions(table: Path) -> Predictions:
     """Read a predictions table.
 
     Raises:
-        TableError: as :func:`boneage.csv_table.read_rows`; ``table_value`` with the line of a bad cell;
-            ``table_units`` if the labels seem to be years; ``table_duplicate`` for an id that comes twice.
+        TableError: as :func:`boneage.csv_table.read_rows`; ``table_columns`` for one end of intervals without the
+            other; ``table_value`` with the line of a bad cell; ``table_units`` if the labels seem to be years;
+            ``table_duplicate`` for an id that comes twice.
     """
-    rows = read_rows(table, _COLUMNS)
+    bounds = [column for pair in _BOUNDS.values() for column in pair]
+    rows = read_rows(table, _COLUMNS, bounds)
     refuse_duplicates(rows, "id")
-    further = [column for column in rows[0].cells if column not in _COLUMNS]
+    further = [column for column in rows[0].cells if column not in (*_COLUMNS, *bounds)]
     predictions = Predictions(
         ids=tuple(row.text("id") for row in rows),
         sexes=tuple(_sex(row) for row in rows),
         boneage_months=np.array([row.number("boneage", *_AGE_RANGE_MONTHS) for row in rows]),
         age_months=np.array([row.number("age_months", *_ESTIMATE_RANGE_MONTHS) for row in rows]),
         groups={column: tuple(row.cells[column] for row in rows) for column in further},
+        intervals=_read_intervals(table, rows),
     )
     refuse_years(rows, "boneage")
     return predictions
@@ -90,12 +102,36 @@ def read_predictions(table: Path) -> Predictions:
 
 def write_predictions(table: Path, predictions: Predictions) -> None:
     """Write a predictions table in one piece; it reads back the same, to the bit."""
-    ages = predictions.boneage_months.tolist(), predictions.age_months.tolist()
+    numbers = {"boneage": predictions.boneage_months, "age_months": predictions.age_months}
+    for percent, bounds in predictions.intervals.items():
+        numbers |= dict(zip(_BOUNDS[percent], bounds.T, strict=True))
+    columns = [predictions.ids, predictions.sexes, *(values.tolist() for values in numbers.values())]
     write_rows(
         table,
-        (*_COLUMNS, *predictions.groups),
-        zip(predictions.ids, predictions.sexes, *ages, *predictions.groups.values(), strict=True),
+        ("id", "sex", *numbers, *predictions.groups),
+        zip(*columns, *predictions.groups.values(), strict=True),
     )
+
+
+def _read_intervals(table: Path, rows: Sequence[Row]) -> dict[int, NDArray[np.float64]]:
+    """The intervals that a table has, by percentage."""
+    found = {}
+    for percent, (low, high) in _BOUNDS.items():
+        there = [column for column in (low, high) if column in rows[0].cells]
+        if len(there) == 1:
+            raise TableError(
+                "table_columns", f"{table} has the column {there[0]}, but not the other end of its interval."
+            )
+        if there:
+            found[percent] = np.array([_bounds(row, low, high) for row in rows])
+    return found
+
+
+def _bounds(row: Row, low: str, high: str) -> tuple[float, float]:
+    ends = row.number(low, *_ESTIMATE_RANGE_MONTHS), row.number(high, *_ESTIMATE_RANGE_MONTHS)
+    if ends[0] > ends[1]:
+        raise row.bad_value(high, f"must not be below {low}")
+    return ends
 
 
 def _sex(row: Row) -> Sex:

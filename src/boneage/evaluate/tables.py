@@ -6,15 +6,16 @@ Groups are made by the label: grouping by the estimate would make every system l
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from boneage.csv_table import write_rows
-from boneage.evaluate.metrics import RESAMPLES, Figure, measure
-from boneage.evaluate.predictions import Predictions
+from boneage.evaluate.metrics import RESAMPLES, Figure, measure, measure_interval
+from boneage.evaluate.predictions import INTERVAL_PERCENTS, Predictions
 from boneage.sex import Sex
 from boneage.stages import Stage
 
@@ -35,9 +36,15 @@ _METRIC_LABELS = {
     "within_12": "Within 12 months",
     "within_24": "Within 24 months",
     "pearson": "Pearson r",
+    **{f"coverage_{percent}": f"Within the {percent} % interval" for percent in INTERVAL_PERCENTS},
+    **{f"width_{percent}": f"Mean width of the {percent} % interval, months" for percent in INTERVAL_PERCENTS},
 }
 _MARKDOWN_COLUMNS = ("mad", "ccc", "rmse", "median", "bias", "within_6", "within_12", "within_24")
 _MARKDOWN_HEADS = ("MAD [95 % interval]", "CCC", "RMSE", "median", "bias", "≤ 6", "≤ 12", "≤ 24")
+
+
+_INTERVAL_CRITERIA = ("overall", "sex", "stage")
+"""Tables whose groups the table of the intervals shows."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,8 @@ class GroupFigures:
     Attributes:
         group: its name, unique in its table.
         n: films.
-        figures: by metric; empty if the group is too small.
+        figures: by metric; empty if the group is too small. Where there are intervals, ``coverage_95`` and
+            ``width_95`` and so on too: the share of labels within, 0 to 1, and the mean width, months.
     """
 
     group: str
@@ -135,11 +143,19 @@ def _groups(
             continue
         figures: Mapping[str, Figure] = {}
         if count >= SMALLEST_GROUP:
-            figures = measure(
-                predictions.boneage_months[chosen], predictions.age_months[chosen], resamples=resamples, seed=seed
-            )
+            figures = _figures(predictions, chosen, resamples, seed)
         groups.append(GroupFigures(label, count, figures))
     return tuple(groups)
+
+
+def _figures(predictions: Predictions, chosen: NDArray[np.bool], resamples: int, seed: int) -> dict[str, Figure]:
+    """All figures of the films that were chosen (N,)."""
+    labels = predictions.boneage_months[chosen]
+    figures = measure(labels, predictions.age_months[chosen], resamples=resamples, seed=seed)
+    for percent, bounds in predictions.intervals.items():
+        of_interval = measure_interval(labels, bounds[chosen], resamples=resamples, seed=seed)
+        figures |= {f"{name}_{percent}": figure for name, figure in of_interval.items()}
+    return figures
 
 
 def overall_lines(tables: Sequence[Table]) -> list[str]:
@@ -170,6 +186,7 @@ def to_markdown(tables: Sequence[Table], heading: str, notes: Sequence[str] = ()
     for table in tables[1:]:
         rows = [(group.group, str(group.n), *_cells(group)) for group in table.groups]
         lines += ["", f"## {table.title}", "", *markdown_table(("", "films", *_MARKDOWN_HEADS), rows)]
+    lines += _interval_lines(tables)
     lines += [
         "",
         "Months, unless a share or a coefficient. Groups are by the label. Intervals: percentile bootstrap over films, "
@@ -195,6 +212,32 @@ def write_tidy(path: Path, tables: Sequence[Table]) -> None:
     write_rows(path, ("criterion", "group", "n", "metric", "value", "low", "high"), rows)
 
 
+def _interval_lines(tables: Sequence[Table]) -> list[str]:
+    """The section on the intervals; nothing where there are none."""
+    known = [percent for percent in INTERVAL_PERCENTS if f"coverage_{percent}" in tables[0].groups[0].figures]
+    if not known:
+        return []
+    heads = [head for percent in known for head in (f"within {percent} % [95 % interval]", "mean width")]
+    rows = [
+        (group.group, str(group.n), *(_interval_cells(group, known)))
+        for table in tables
+        if table.criterion in _INTERVAL_CRITERIA
+        for group in table.groups
+    ]
+    return ["", "## Intervals", "", *markdown_table(("", "films", *heads), rows)]
+
+
+def _interval_cells(group: GroupFigures, percents: Sequence[int]) -> Iterator[str]:
+    for percent in percents:
+        held, width = (group.figures.get(f"{name}_{percent}") for name in ("coverage", "width"))
+        if held is None or width is None:
+            yield from ("", "")
+        else:
+            shares = [f"{100 * share:.1f}" for share in (held.value, held.low, held.high)]
+            yield f"{shares[0]} % [{shares[1]}, {shares[2]}]"
+            yield two_decimals(width.value)
+
+
 def _cells(group: GroupFigures) -> list[str]:
     if not group.figures:
         return [""] * len(_MARKDOWN_COLUMNS)
@@ -207,7 +250,7 @@ def _cells(group: GroupFigures) -> list[str]:
 def _number(metric: str, value: float) -> str:
     if not math.isfinite(value):
         return "undefined"
-    if metric.startswith("within_"):
+    if metric.startswith(("within_", "coverage_")):
         return f"{100 * value:.1f} %"
     if metric in {"ccc", "pearson"}:
         return f"{value:.3f}"

@@ -1,13 +1,20 @@
-"""The curve of training: validation error by epoch, of a run or of several side by side (Souza & Oliveira, Fig. 6)."""
+"""Curves of training: validation error by epoch, of a run or of several side by side (Souza & Oliveira, Fig. 6); and
+learning curves: the error that runs end with by what differs between them, the films they learn from or their views.
+"""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from boneage.errors import TableError
-from boneage.files import written_whole
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from boneage.errors import RecipeError, TableError
+from boneage.files import write_text, written_whole
 
 MEASURES: Mapping[str, str] = {
     "mad_months": "validation MAD, months",
@@ -81,3 +88,216 @@ def draw_curve(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pat
     axes.legend(frameon=False)
     with written_whole(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
+
+
+# --- learning curves ---
+
+Abscissa = Literal["films", "resolution"]
+"""What a learning curve is drawn against."""
+
+ABSCISSAE: Mapping[Abscissa, str] = {"films": "training films", "resolution": "height of the view, pixels"}
+"""What to call them."""
+
+FEWEST_TO_FIT = 4
+"""Different numbers of films from which a law of three constants is fitted: one more than it has."""
+
+FARTHER = (2, 4)
+"""How many times the films of the largest run the law is drawn out to."""
+
+_EXPONENTS = np.linspace(0.02, 2.0, 199)
+
+
+@dataclass(frozen=True)
+class EndOfRun:
+    """Where a finished run ended.
+
+    Attributes:
+        place: the number of its training films, or the height of its view in pixels.
+        error: its measure after the last epoch.
+        measure: a key of `MEASURES`.
+    """
+
+    place: float
+    error: float
+    measure: str
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """``floor + scale * films ** -exponent``: how errors fall with the films learnt from (Hestness et al. 2017).
+
+    None of the three is negative. The floor is what no number of films would help against; few points tell it badly.
+    """
+
+    floor: float
+    scale: float
+    exponent: float
+
+    def __call__(self, films: ArrayLike) -> NDArray[np.float64]:
+        """Errors at these numbers of films, of their shape."""
+        return self.floor + self.scale * np.asarray(films, np.float64) ** -self.exponent
+
+
+def end_of_run(rows: Sequence[Mapping[str, float]], facts: Mapping[str, Any], against: Abscissa, name: str) -> EndOfRun:
+    """Where a run ended.
+
+    Args:
+        rows: its history (`read_history`).
+        facts: what its ``recipe.json`` says.
+        against: what it shall be compared by.
+        name: to tell it by.
+
+    Raises:
+        RecipeError: ``recipe_invalid`` if it is not finished, or its record lacks what is asked for.
+    """
+    try:
+        schedule, view = facts["recipe"]["train"], facts["recipe"]["view"]
+        place = len(facts["train"]) if against == "films" else view["height"]
+        epochs, patience = int(schedule["epochs"]), int(schedule.get("patience", 0))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecipeError("recipe_invalid", f"The record of the run {name} lacks {error}.") from error
+    if len(rows) < epochs and not patience:
+        raise RecipeError("recipe_invalid", f"The run {name} is not finished: {len(rows)} of {epochs} epochs.")
+    measure = measure_of(rows)
+    return EndOfRun(float(place), rows[-1][measure], measure)
+
+
+def fit_power_law(films: ArrayLike, errors: ArrayLike) -> PowerLaw | None:
+    """The power law of least squares; None from fewer than `FEWEST_TO_FIT` different numbers of films.
+
+    For each exponent of a fine grid, 0.02 to 2, floor and scale are a linear fit, without negative ones.
+
+    Args:
+        films: (N,), above 0.
+        errors: (N,).
+    """
+    n, y = np.asarray(films, np.float64), np.asarray(errors, np.float64)
+    if len(np.unique(n)) < FEWEST_TO_FIT:
+        return None
+    fits = [_fit_at(exponent, n, y) for exponent in _EXPONENTS]
+    return min(fits, key=lambda law: float(np.square(law(n) - y).sum()))
+
+
+def _fit_at(exponent: float, films: NDArray[np.float64], errors: NDArray[np.float64]) -> PowerLaw:
+    falling = films**-exponent
+    away = falling - falling.mean()
+    scale = max(float(away @ (errors - errors.mean()) / (away @ away)), 0.0)
+    floor = float(errors.mean() - scale * falling.mean())
+    if floor < 0:
+        floor, scale = 0.0, float(falling @ errors / (falling @ falling))
+    return PowerLaw(floor, scale, float(exponent))
+
+
+def extrapolate(films: ArrayLike, errors: ArrayLike, to: float) -> tuple[float, float, float] | None:
+    """The error at a number of films by the power law, and the least and the greatest if one number is left out.
+
+    Args:
+        films: (N,), above 0.
+        errors: (N,).
+        to: films.
+
+    Returns:
+        (error, least, greatest); None where there is no law (`fit_power_law`). With no number to spare, least and
+        greatest are not a number.
+    """
+    n, y = np.asarray(films, np.float64), np.asarray(errors, np.float64)
+    law = fit_power_law(n, y)
+    if law is None:
+        return None
+    others = [other for place in np.unique(n) if (other := fit_power_law(n[n != place], y[n != place])) is not None]
+    said = [float(other(to)) for other in others] or [float("nan")]
+    return float(law(to)), min(said), max(said)
+
+
+def draw_learning_curve(ends: Sequence[EndOfRun], against: Abscissa, path: Path) -> Path:
+    """Draw the errors of finished runs against their films (on a logarithmic axis) or views, and write them as a table.
+
+    Runs of one place are joined by a bar from the best to the worst; the line goes through their means. Against films
+    a power law is fitted and drawn, dashed beyond the films there are.
+
+    Args:
+        ends: of runs, at least one.
+        against: what.
+        path: of the PNG; the table lies beside it, as Markdown.
+
+    Returns:
+        The table's path.
+
+    Raises:
+        TableError: ``table_columns`` if the runs have different measures.
+    """
+    measures = {end.measure for end in ends}
+    if len(measures) != 1:
+        raise TableError("table_columns", f"Runs of different tasks share no axis: {', '.join(sorted(measures))}.")
+    (measure,) = measures
+    import matplotlib.figure  # noqa: PLC0415 - drawing is slow to import and not always wanted
+    from matplotlib.ticker import ScalarFormatter  # noqa: PLC0415
+
+    groups = _by_place(ends)
+    places = np.array(list(groups))
+    figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    means = np.array([np.mean(errors) for errors in groups.values()])
+    reach = [means - [min(one) for one in groups.values()], [max(one) for one in groups.values()] - means]
+    axes.errorbar(places, means, yerr=reach, fmt="o", capsize=3, color="C0", label="runs, mean and range")
+    law = fit_power_law(*_points(ends)) if against == "films" else None
+    if law is None:
+        axes.plot(places, means, linewidth=1.5, color="C0")
+    else:
+        for begin, end, style, label in (
+            (places[0], places[-1], "-", _in_words(law)),
+            (places[-1], FARTHER[-1] * places[-1], "--", "drawn out"),
+        ):
+            along = np.geomspace(begin, end, 100)
+            axes.plot(along, law(along), style, color="C1", label=label)
+    if against == "films":
+        axes.set_xscale("log")
+        ticks = [*places, *(times * places[-1] for times in FARTHER if law is not None)]
+        axes.set_xticks(ticks)
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.minorticks_off()
+    axes.set(xlabel=ABSCISSAE[against], ylabel=MEASURES[measure])
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+    table = path.with_suffix(".md")
+    write_text(table, _table(ends, against))
+    return table
+
+
+def _by_place(ends: Sequence[EndOfRun]) -> dict[float, list[float]]:
+    groups: dict[float, list[float]] = {}
+    for end in sorted(ends, key=lambda one: one.place):
+        groups.setdefault(end.place, []).append(end.error)
+    return groups
+
+
+def _points(ends: Sequence[EndOfRun]) -> tuple[list[float], list[float]]:
+    return [end.place for end in ends], [end.error for end in ends]
+
+
+def _in_words(law: PowerLaw) -> str:
+    return f"{law.floor:.3g} + {law.scale:.3g} n^-{law.exponent:.2f}"
+
+
+def _table(ends: Sequence[EndOfRun], against: Abscissa) -> str:
+    """The same as Markdown, with what the power law says of more films."""
+    lines = [
+        f"| {ABSCISSAE[against]} | runs | {MEASURES[ends[0].measure]} | least | greatest |",
+        "|---:|---:|---:|---:|---:|",
+    ]
+    for place, errors in _by_place(ends).items():
+        figures = f"{np.mean(errors):.3g} | {min(errors):.3g} | {max(errors):.3g}"
+        lines.append(f"| {place:,.0f} | {len(errors)} | {figures} |")
+    films, errors = _points(ends)
+    law = fit_power_law(films, errors) if against == "films" else None
+    if law is not None:
+        lines += ["", f"Power law of n films by least squares: {_in_words(law)}.", ""]
+        for times in FARTHER:
+            said, least, greatest = extrapolate(films, errors, times * max(films)) or (0.0, 0.0, 0.0)
+            doubt = f" ({least:.3g} to {greatest:.3g} with one number of films left out)" if np.isfinite(least) else ""
+            lines.append(f"* at {times} times the films, {times * max(films):,.0f}, it gives {said:.3g}{doubt}")
+    return "\n".join(lines) + "\n"

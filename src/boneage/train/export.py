@@ -5,6 +5,7 @@ those that find the hand.
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import math
 import shutil
@@ -46,18 +47,32 @@ from boneage.views import ViewSpec, cut_view
 OPSET = 20
 """Version of ONNX's operators; ONNX Runtime reads it since 1.17."""
 
-HALF_LIMITS: Mapping[str, float] = MappingProxyType(
+WeightBits = Literal[8, 16, 32]
+
+WEIGHT_LIMITS: Mapping[WeightBits, Mapping[str, float]] = MappingProxyType(
     {
-        "age_months": 0.02,
-        "activation": 1e-3,  # of its largest value
-        "age_distribution": 1e-3,
-        "hand": 0.01,
-        "points": 0.05,
-        "spread": 0.05,
-        "hands": 0.005,
+        16: {
+            "age_months": 0.02,
+            "activation": 1e-3,  # of its largest value
+            "age_distribution": 1e-3,
+            "hand": 0.01,
+            "points": 0.05,
+            "spread": 0.05,
+            "hands": 0.005,
+        },
+        8: {
+            "age_months": 1.0,
+            "activation": 0.1,
+            "age_distribution": 0.005,
+            "hand": 0.1,
+            "points": 0.15,
+            "spread": 0.2,
+            "hands": 0.02,
+        },
     }
 )
-"""Weights are only stored in 16 bits if no output for a drawn phantom moves by more than this."""
+"""Weights are only stored in so few bits if no output for a drawn phantom moves by more than this. Nets never saw
+phantoms, and 8 bits move their answers about three times as far as those for films."""
 
 HandGraphKind = Literal["mask", "points"]
 
@@ -66,7 +81,12 @@ _RELATIVE = {"activation"}
 _PHANTOM_YEARS = (1.0, 4.0, 7.0, 10.0, 13.0, 16.0)
 _BATCH = 16
 _FLOAT = onnx.TensorProto.FLOAT
-_LARGEST = np.iinfo(np.int16).max
+_SHORT, _STEP, _CAST = ".short", ".step", ".cast"
+"""What a weight's name is followed by: stored as integers, the size of their steps, and their values as float32."""
+_FEWEST, _SMALL_SHARE = 4096, 0.01
+"""Weights of fewer values, or of a smaller share of the graph's, take 16 bits where others take 8: there are few of
+them, and most of what 8 bits would move comes from the first layers."""
+_ENCODED_FROM = "boneage.encoded_from"
 _REGISTRATION_LOG = "torch.onnx._internal.exporter._registration"
 
 _log = logging.getLogger(__name__)
@@ -133,11 +153,11 @@ class ExportedGraph:
 
     Attributes:
         path: of the file.
-        half: whether its weights are stored in 16 bits.
+        weight_bits: in how many its weights are stored.
     """
 
     path: Path
-    half: bool
+    weight_bits: WeightBits
 
 
 class _AgeGraph(nn.Module):
@@ -184,7 +204,7 @@ def export_graph(
     width: int,
     age_mean_months: float,
     age_spread_months: float,
-    half: bool = True,
+    weight_bits: WeightBits = 16,
     opset: int = OPSET,
 ) -> ExportedGraph:
     """Write a net as an ONNX graph with the inputs and outputs of a bundle; any batch size.
@@ -196,10 +216,10 @@ def export_graph(
         width: of the view, pixels.
         age_mean_months: of the ages in training.
         age_spread_months: of the ages in training.
-        half: store weights in 16 bits, which halves the file: integers with one step for each output channel, which
-            hold a trained net's weights about ten times as precisely as float16 does. They become float32 again when
-            the graph is loaded, and computing stays in single precision. Weights stay float32, with a warning in the
-            log, if an output moved by more than `HALF_LIMITS`.
+        weight_bits: in how many the weights are stored: as integers with one step for each output channel, 16 of
+            which hold a trained net's weights about ten times as precisely as float16 does; or 32, as they are. They
+            become float32 again when the graph is loaded, and computing stays in single precision. They take the
+            next more, with a warning in the log, if an output moved by more than `WEIGHT_LIMITS`.
         opset: version of ONNX's operators.
 
     Raises:
@@ -224,7 +244,7 @@ def export_graph(
         "view": np.repeat(views, len(Sex), axis=0),
         "sex": np.stack([sex.one_hot() for sex in Sex] * len(views)),
     }
-    return _write_smallest(model, Path(path), feed, half=half)
+    return _write_smallest(model, Path(path), feed, weight_bits=weight_bits)
 
 
 def export_hand_graph(
@@ -234,7 +254,7 @@ def export_hand_graph(
     kind: HandGraphKind,
     height: int,
     width: int,
-    half: bool = True,
+    weight_bits: WeightBits = 16,
     opset: int = OPSET,
 ) -> ExportedGraph:
     """Write a net that finds the hand, or its points, as an ONNX graph with the contract's outputs; any batch size.
@@ -250,7 +270,7 @@ def export_hand_graph(
         kind: of graph.
         height: of the view, pixels.
         width: of the view, pixels.
-        half: see `export_graph`.
+        weight_bits: see `export_graph`.
         opset: version of ONNX's operators.
 
     Raises:
@@ -258,7 +278,7 @@ def export_hand_graph(
     """
     graph = _MaskGraph if kind == "mask" else _PointsGraph
     model = _to_onnx(graph(_plain(net)), {"view": _noise(height, width)}, _HAND_OUTPUTS[kind], opset)
-    return _write_smallest(model, Path(path), {"view": _phantom_views(height, width)}, half=half)
+    return _write_smallest(model, Path(path), {"view": _phantom_views(height, width)}, weight_bits=weight_bits)
 
 
 def write_bundle(
@@ -267,7 +287,7 @@ def write_bundle(
     directory: str | Path,
     *,
     hand: Bundle | TrainedHandNets | None = None,
-    half: bool = True,
+    weight_bits: WeightBits = 16,
     overwrite: bool = False,
     finish: Callable[[Bundle], Manifest] | None = None,
 ) -> Bundle:
@@ -279,8 +299,9 @@ def write_bundle(
         members: at least one for each sex; or none, with hand nets, for a bundle that only finds hands.
         facts: the manifest, but for its members, hand nets and the answers of its self-test, which are filled in here.
         directory: the bundle's folder; never seen half-written.
-        hand: the hand nets: trained ones, or a bundle whose hand graphs and limits are taken over as they are.
-        half: see `export_graph`.
+        hand: the hand nets: trained ones, or a bundle whose hand graphs and limits are taken over, as they are but
+            for 8 bits.
+        weight_bits: see `export_graph`.
         overwrite: put it in the place of a bundle that is there.
         finish: asked about the checked bundle before it is moved to its place; what it gives becomes the manifest. An
             error of it leaves nothing behind.
@@ -296,20 +317,29 @@ def write_bundle(
     directory = Path(directory)
     if isinstance(hand, Bundle) and hand.manifest.hand is None:
         raise BundleError("bundle_mismatch", f"The bundle {hand.manifest.name} has no hand nets to take over.")
-    if directory.exists() and not (overwrite and (directory / MANIFEST_NAME).is_file()):
-        raise BundleError("bundle_exists", f"There is something at {directory} already.")
+    refuse_taken(directory, overwrite=overwrite)
     directory.parent.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         built = workplace / directory.name
         built.mkdir()
-        _fill(built, members, facts, hand, half)
+        _fill(built, members, facts, hand, weight_bits)
         if finish is not None:
             write_manifest(finish(Bundle.open(built)), built)
         _move(built, directory, workplace / "former")
     finally:
         shutil.rmtree(workplace)
     return Bundle.open(directory)
+
+
+def refuse_taken(directory: Path, *, overwrite: bool) -> None:
+    """Refuse a folder where no new bundle may lie.
+
+    Raises:
+        BundleError: ``bundle_exists`` if something is there that is no bundle, or is not to be overwritten.
+    """
+    if directory.exists() and not (overwrite and (directory / MANIFEST_NAME).is_file()):
+        raise BundleError("bundle_exists", f"There is something at {directory} already.")
 
 
 def parity(net: AgeNet, bundle: Bundle, views: NDArray[np.float32], *, member: str | None = None) -> float:
@@ -351,11 +381,15 @@ def _choose(bundle: Bundle, name: str | None) -> Member:
 
 
 def _fill(
-    directory: Path, members: Sequence[NetMember], facts: Manifest, hand: Bundle | TrainedHandNets | None, half: bool
+    directory: Path,
+    members: Sequence[NetMember],
+    facts: Manifest,
+    hand: Bundle | TrainedHandNets | None,
+    bits: WeightBits,
 ) -> None:
     """Write everything that belongs to a bundle into an empty folder, and check it."""
-    graphs = _copy_hand(directory, hand) if isinstance(hand, Bundle) else _export_hand(directory, hand, half)
-    entries = tuple(_export_member(directory, member, half) for member in members)
+    graphs = _take_over_hand(directory, hand, bits) if isinstance(hand, Bundle) else _export_hand(directory, hand, bits)
+    entries = tuple(_export_member(directory, member, bits) for member in members)
     manifest = replace(facts, members=entries, hand=graphs)
     ages: dict[Sex, dict[str, float]] = {sex: {} for sex in Sex}
     asked = Bundle(directory, manifest)
@@ -384,34 +418,49 @@ def _hand_graph_name(name: str) -> str:
     return f"hand-{name}.onnx"
 
 
-def _copy_hand(directory: Path, bundle: Bundle) -> HandGraphs | None:
-    """Take over a bundle's hand graphs. Their checksums go with them, and the new bundle's check compares them."""
+def _take_over_hand(directory: Path, bundle: Bundle, bits: WeightBits) -> HandGraphs | None:
+    """Take over a bundle's hand graphs, as they are unless 8 bits are wanted and they have more."""
     graphs = bundle.manifest.hand
     if graphs is None:
         return None
-    renamed: dict[str, HandGraph] = {}
-    for name, graph in graphs.by_name().items():
-        renamed[name] = replace(graph, graph=_hand_graph_name(name))
-        shutil.copyfile(bundle.directory / graph.graph, directory / renamed[name].graph)
+    renamed = {name: _take_over(bundle.directory, graph, directory / _hand_graph_name(name), bits)
+               for name, graph in graphs.by_name().items()}  # fmt: skip
     return HandGraphs(**renamed, limits=graphs.limits)
 
 
-def _export_hand(directory: Path, nets: TrainedHandNets | None, half: bool) -> HandGraphs | None:
+def _take_over(former: Path, graph: HandGraph, path: Path, bits: WeightBits) -> HandGraph:
+    """Copy a graph, or re-encode its weights. A copy's checksum goes with it; the new bundle's check compares it."""
+    source = former / graph.graph
+    stored = source.read_bytes()
+    intact = hashlib.sha256(stored).hexdigest() == graph.sha256
+    if intact and bits == 8 < _bits_of(stored):
+        whole = _with_note(_with_whole_weights(stored), encoded_from(source) or graph.sha256)
+        smaller, reached = _smallest(whole, path.name, {"view": _phantom_views(graph.height, graph.width)}, bits)
+        if reached < _bits_of(stored):
+            path.write_bytes(smaller)
+            return replace(graph, graph=path.name, sha256=file_sha256(path))
+    path.write_bytes(stored)
+    return replace(graph, graph=path.name)
+
+
+def _export_hand(directory: Path, nets: TrainedHandNets | None, bits: WeightBits) -> HandGraphs | None:
     if nets is None:
         return None
-    mask = _export_hand_net(directory, "mask", nets.mask, "mask", half)
-    locate = _export_hand_net(directory, "locate", nets.locate, "points", half)
-    refine = _export_hand_net(directory, "refine", nets.refine, "points", half)
+    mask = _export_hand_net(directory, "mask", nets.mask, "mask", bits)
+    locate = _export_hand_net(directory, "locate", nets.locate, "points", bits)
+    refine = _export_hand_net(directory, "refine", nets.refine, "points", bits)
     return HandGraphs(mask, locate, refine, nets.limits)
 
 
-def _export_hand_net(directory: Path, name: str, hand: TrainedHandNet, kind: HandGraphKind, half: bool) -> HandGraph:
+def _export_hand_net(
+    directory: Path, name: str, hand: TrainedHandNet, kind: HandGraphKind, bits: WeightBits
+) -> HandGraph:
     path = directory / _hand_graph_name(name)
-    export_hand_graph(hand.net, path, kind=kind, height=hand.height, width=hand.width, half=half)
+    export_hand_graph(hand.net, path, kind=kind, height=hand.height, width=hand.width, weight_bits=bits)
     return HandGraph(path.name, file_sha256(path), hand.height, hand.width)
 
 
-def _export_member(directory: Path, member: NetMember, half: bool) -> Member:
+def _export_member(directory: Path, member: NetMember, bits: WeightBits) -> Member:
     path = directory / f"{member.name}.onnx"
     if path.exists():
         raise BundleError("bundle_invalid", f"Two nets of the new bundle have the name {member.name}.")
@@ -422,7 +471,7 @@ def _export_member(directory: Path, member: NetMember, half: bool) -> Member:
         width=member.view.width,
         age_mean_months=member.age_mean_months,
         age_spread_months=member.age_spread_months,
-        half=half,
+        weight_bits=bits,
     )
     return Member(
         name=member.name,
@@ -504,43 +553,118 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _write_smallest(whole: bytes, path: Path, feed: Mapping[str, NDArray[np.float32]], *, half: bool) -> ExportedGraph:
-    """Write a graph, with its weights in 16 bits if that moves its answers to `feed` no farther than `HALF_LIMITS`."""
-    written, is_half = whole, False
-    if half:
-        smaller = _with_half_weights(whole)
-        moved = _beyond_limits(_answers(whole, feed), _answers(smaller, feed))
-        if moved:
-            _log.warning("%s: weights stay in 32 bits: 16 moved %s", path.name, moved)
-        else:
-            written, is_half = smaller, True
+def _write_smallest(
+    whole: bytes, path: Path, feed: Mapping[str, NDArray[np.float32]], *, weight_bits: WeightBits
+) -> ExportedGraph:
+    """Write a graph with its weights in as few bits as they may have, but no fewer than wanted."""
+    written, reached = _smallest(whole, path.name, feed, weight_bits)
     with written_whole(path) as temporary:
         temporary.write_bytes(written)
-    return ExportedGraph(path, is_half)
+    return ExportedGraph(path, reached)
 
 
-def _with_half_weights(whole: bytes) -> bytes:
-    """A graph whose matrices and kernels are 16-bit integers, scaled back to float32 at its start.
+def _smallest(
+    whole: bytes, name: str, feed: Mapping[str, NDArray[np.float32]], wanted: WeightBits
+) -> tuple[bytes, WeightBits]:
+    """A graph with its weights in the first bits, from those wanted, that move its answers to `feed` little enough."""
+    tried: tuple[Literal[8, 16], ...] = (8, 16)
+    expected = _answers(whole, feed)
+    for bits in tried[tried.index(wanted) :] if wanted in tried else ():
+        smaller = _with_short_weights(whole, bits)
+        moved = _beyond_limits(expected, _answers(smaller, feed), WEIGHT_LIMITS[bits])
+        if not moved:
+            return smaller, bits
+        _log.warning("%s: weights take more than %d bits: %d moved %s", name, bits, bits, moved)
+    return whole, 32
+
+
+def _with_short_weights(whole: bytes, bits: Literal[8, 16]) -> bytes:
+    """A graph whose matrices and kernels are integers, scaled back to float32 at its start.
 
     ONNX Runtime folds cast and scaling when it loads a graph. Biases stay as they are: they weigh little.
     """
     model = onnx.ModelProto.FromString(whole)
     graph = model.graph
     weights = [weight for weight in graph.initializer if weight.data_type == _FLOAT and len(weight.dims) >= 2]
+    fewest = max(_FEWEST, _SMALL_SHARE * sum(math.prod(weight.dims) for weight in weights))
     nodes: list[onnx.NodeProto] = []
     for weight in weights:
         name, values = weight.name, numpy_helper.to_array(weight)
-        steps = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True) / np.float32(_LARGEST)
+        kind = np.int8 if bits == 8 and values.size >= fewest else np.int16
+        steps = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True) / np.float32(np.iinfo(kind).max)
         steps = np.where(steps > 0, steps, np.float32(1))
-        weight.CopyFrom(numpy_helper.from_array(np.rint(values / steps).astype(np.int16), f"{name}.short"))
-        graph.initializer.append(numpy_helper.from_array(steps, f"{name}.step"))
-        nodes.append(onnx.helper.make_node("Cast", [f"{name}.short"], [f"{name}.cast"], to=_FLOAT))
-        nodes.append(onnx.helper.make_node("Mul", [f"{name}.cast", f"{name}.step"], [name]))
+        short = (_shaped if kind is np.int8 else np.rint)(values / steps).astype(kind)
+        weight.CopyFrom(numpy_helper.from_array(short, name + _SHORT))
+        graph.initializer.append(numpy_helper.from_array(steps, name + _STEP))
+        nodes.append(onnx.helper.make_node("Cast", [name + _SHORT], [name + _CAST], to=_FLOAT))
+        nodes.append(onnx.helper.make_node("Mul", [name + _CAST, name + _STEP], [name]))
     nodes.extend(graph.node)
     del graph.node[:]
     graph.node.extend(nodes)
     smaller: bytes = model.SerializeToString(deterministic=True)
     return smaller
+
+
+def _shaped(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Rounded so that the errors within a kernel cancel: each place takes over what was lost at the one before.
+
+    What a kernel reads hardly changes from one place to the next, so that its answer moves much less than by errors
+    of chance (noise shaping): of a large net a third to a half as far.
+
+    Args:
+        values: (channels out, channels in, places...), in steps.
+    """
+    wanted = values.reshape(*values.shape[:2], -1)
+    rounded = np.empty_like(wanted)
+    lost = np.zeros_like(wanted[..., 0])
+    for place in range(wanted.shape[2]):
+        due = wanted[..., place] + lost
+        rounded[..., place] = np.clip(np.rint(due), -np.iinfo(np.int8).max, np.iinfo(np.int8).max)
+        lost = due - rounded[..., place]
+    return rounded.reshape(values.shape)
+
+
+def _with_whole_weights(stored: bytes) -> bytes:
+    """The opposite of `_with_short_weights`, but for what was rounded."""
+    model = onnx.ModelProto.FromString(stored)
+    graph = model.graph
+    values = {weight.name: weight for weight in graph.initializer}
+    names = [name.removesuffix(_SHORT) for name in values if name.endswith(_SHORT) and _integers(values[name])]
+    steps = {name: numpy_helper.to_array(values[name + _STEP]) for name in names}
+    for name, step in steps.items():
+        short = values[name + _SHORT]
+        short.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(short).astype(np.float32) * step, name))
+        graph.initializer.remove(values[name + _STEP])
+    left = [node for node in graph.node if not {output.removesuffix(_CAST) for output in node.output} & set(names)]
+    del graph.node[:]
+    graph.node.extend(left)
+    whole: bytes = model.SerializeToString(deterministic=True)
+    return whole
+
+
+def _integers(weight: onnx.TensorProto) -> bool:
+    return weight.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.INT16)
+
+
+def _bits_of(stored: bytes) -> WeightBits:
+    """In how many bits most of a graph's weights are stored."""
+    kinds = {weight.data_type for weight in onnx.ModelProto.FromString(stored).graph.initializer
+             if weight.name.endswith(_SHORT)}  # fmt: skip
+    return 8 if onnx.TensorProto.INT8 in kinds else 16 if onnx.TensorProto.INT16 in kinds else 32
+
+
+def _with_note(model: bytes, sha256: str) -> bytes:
+    """A graph that says from which one it was encoded."""
+    noted = onnx.ModelProto.FromString(model)
+    onnx.helper.set_model_props(noted, {_ENCODED_FROM: sha256})
+    said: bytes = noted.SerializeToString(deterministic=True)
+    return said
+
+
+def encoded_from(graph: Path) -> str | None:
+    """SHA-256 of the graph whose weights this one holds in fewer bits, as it says itself; None of any other."""
+    model = onnx.load(graph, load_external_data=False)
+    return {note.key: note.value for note in model.metadata_props}.get(_ENCODED_FROM)
 
 
 def _answers(model: bytes, feed: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
@@ -556,12 +680,14 @@ def _answers(model: bytes, feed: Mapping[str, NDArray[np.float32]]) -> dict[str,
     return {name: np.concatenate(parts) for name, parts in zip(names, zip(*answered, strict=True), strict=True)}
 
 
-def _beyond_limits(expected: Mapping[str, NDArray[np.float32]], found: Mapping[str, NDArray[np.float32]]) -> str:
-    """Which outputs differ by more than `HALF_LIMITS`, and by how much; empty if none does."""
-    differences = {name: float(np.abs(found[name] - expected[name]).max()) for name in HALF_LIMITS if name in expected}
+def _beyond_limits(
+    expected: Mapping[str, NDArray[np.float32]], found: Mapping[str, NDArray[np.float32]], limits: Mapping[str, float]
+) -> str:
+    """Which outputs differ by more than the limits, and by how much; empty if none does."""
+    differences = {name: float(np.abs(found[name] - expected[name]).max()) for name in limits if name in expected}
     for name in _RELATIVE & set(differences):
         differences[name] /= max(float(np.abs(expected[name]).max()), 1e-6)
-    beyond = {name: moved for name, moved in differences.items() if not moved <= HALF_LIMITS[name]}
+    beyond = {name: moved for name, moved in differences.items() if not moved <= limits[name]}
     return ", ".join(f"{name} by {moved:.4f}" for name, moved in beyond.items())
 
 

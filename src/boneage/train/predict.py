@@ -1,26 +1,28 @@
-"""What a trained run says of the films that it validates on, as a predictions table."""
+"""What a trained run says of films, as a predictions table: of those that it validates on, or that folds set aside."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from boneage.errors import RecipeError, TableError
+from boneage.errors import RecipeError, Refusal, TableError
 from boneage.evaluate.predictions import Predictions
 from boneage.films import LabelledFilm
-from boneage.train.cache import build_cache
+from boneage.train.cache import FilmCache, build_cache
 from boneage.train.data import validation_batches
-from boneage.train.hands import open_hands
+from boneage.train.hands import HandTable, open_hands
 from boneage.train.loop import load_run, run_facts
-from boneage.train.tasks import predict
+from boneage.train.recipe import Recipe
+from boneage.train.tasks import choose_films, predict
 
 
 def predict_validation(
     run: Path, films: Sequence[LabelledFilm], cache_folder: Path, *, weights: str = "last", device: str = "cpu"
 ) -> Predictions:
-    """Estimates of a run's net on its own validation films.
+    """Estimates of a run's net on its own validation films; of a fold's those that it holds out.
 
     Views are unchanged and computed in single precision, as the exported net's; no mirror images.
 
@@ -41,10 +43,34 @@ def predict_validation(
             `boneage.train.cache.build_cache`.
         BundleError: the bundle with the hand nets cannot be used.
     """
+    return predict_films(run, _find(run_facts(run)["validation"], films, run), films, cache_folder,
+                         weights=weights, device=device)  # fmt: skip
+
+
+def predict_films(
+    run: Path,
+    chosen: Sequence[LabelledFilm],
+    films: Sequence[LabelledFilm],
+    cache_folder: Path,
+    *,
+    weights: str = "last",
+    device: str = "cpu",
+) -> Predictions:
+    """As `predict_validation`, of some films of the table that the run was trained on.
+
+    Those that cannot be read, or show no hand that is needed, are left out.
+
+    Raises:
+        TableError: ``table_empty`` if none is left; else as `predict_validation`.
+    """
     recipe, net, unit, _ = load_run(run, weights)
-    chosen = _find(run_facts(run)["validation"], films, run)
-    cache = build_cache(films, cache_folder, longest_side=recipe.data.longest_side)
-    hands = open_hands(recipe.data.hands, films, cache) if recipe.view.needs_hand else None
+    # As in training: of one table there is one cache; of a few films only theirs.
+    table = chosen if recipe.data.train_limit or recipe.data.validation_limit else films
+    cache = build_cache(table, cache_folder, longest_side=recipe.data.longest_side)
+    hands = open_hands(recipe.data.hands, table, cache) if recipe.view.needs_hand else None
+    chosen = [film for film in chosen if _is_readable(film, recipe, cache, hands)]
+    if not chosen:
+        raise TableError("table_empty", f"None of the films that {run} shall estimate can be read.")
     batches = validation_batches(chosen, cache, recipe.view, hands=hands, batch_size=64, workers=recipe.train.workers)
     months = predict(net.to(device), batches, unit, device)
     if not np.isfinite(months).all():
@@ -56,6 +82,25 @@ def predict_validation(
         age_months=np.round(months, 3),
         groups={column: tuple(film.groups[column] for film in chosen) for column in chosen[0].groups},
     )
+
+
+def set_aside(recipe: Recipe, films: Sequence[LabelledFilm]) -> list[LabelledFilm]:
+    """The films that validate a recipe without folds, and that the nets of no fold have seen.
+
+    Raises:
+        TableError: as `boneage.train.tasks.choose_films`.
+    """
+    return choose_films(replace(recipe, data=replace(recipe.data, folds=0, fold=0)), films)[1]
+
+
+def _is_readable(film: LabelledFilm, recipe: Recipe, cache: FilmCache, hands: HandTable | None) -> bool:
+    if film.id not in cache or (hands is not None and film.id not in hands):
+        return False
+    try:
+        cache.grey(film.id, recipe.view.grey, None if hands is None else hands.hand(film.id))
+    except Refusal:
+        return False
+    return True
 
 
 def _find(ids: Sequence[str], films: Sequence[LabelledFilm], run: Path) -> list[LabelledFilm]:

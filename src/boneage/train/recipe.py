@@ -7,6 +7,7 @@ import math
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -202,17 +203,26 @@ def load_recipe(name_or_path: str | Path, changes: tuple[str, ...] = ()) -> Reci
     Raises:
         RecipeError: ``recipe_invalid``.
     """
-    path = shipped_recipes().get(str(name_or_path), Path(name_or_path))
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        known = ", ".join(shipped_recipes())
-        raise RecipeError("recipe_invalid", f"There is no recipe {str(name_or_path)!r}; shipped: {known}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError("recipe_invalid", f"{path.name} is not TOML: {error}.") from error
+    _, table = read_table(name_or_path, shipped_recipes(), "recipe")
     for change in changes:
         _override(table, change)
     return parse_recipe(table)
+
+
+def read_table(name_or_path: str | Path, shipped: Mapping[str, Path], kind: str) -> tuple[Path, dict[str, Any]]:
+    """A TOML file by its shipped name or its path, and where it lies.
+
+    Raises:
+        RecipeError: ``recipe_invalid``.
+    """
+    path = shipped.get(str(name_or_path), Path(name_or_path))
+    try:
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        known = ", ".join(shipped)
+        raise RecipeError("recipe_invalid", f"There is no {kind} {str(name_or_path)!r}; shipped: {known}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError("recipe_invalid", f"{path.name} is not TOML: {error}.") from error
 
 
 def parse_recipe(table: dict[str, Any]) -> Recipe:
@@ -221,7 +231,7 @@ def parse_recipe(table: dict[str, Any]) -> Recipe:
     Raises:
         RecipeError: ``recipe_invalid``, with the place of the fault.
     """
-    recipe = _build(Recipe, table, "recipe")
+    recipe = build_strictly(Recipe, table, "recipe")
     _check_ranges(recipe)
     return recipe
 
@@ -246,7 +256,7 @@ def _override(table: dict[str, Any], change: str) -> None:
 T = typing.TypeVar("T")
 
 
-def _build(kind: type[T], table: Any, place: str) -> T:
+def build_strictly(kind: type[T], table: Any, place: str) -> T:
     """Build a dataclass from a dictionary, refusing unknown keys and wrong types."""
     if not isinstance(table, dict):
         raise RecipeError("recipe_invalid", f"{place} must be a table, not {table!r}.")
@@ -265,7 +275,7 @@ def _value(hint: Any, value: Any, place: str) -> Any:
     """Check and convert one value to its annotated type."""
     origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint):
-        return _build(typing.cast("type[Any]", hint), value, place)
+        return build_strictly(typing.cast("type[Any]", hint), value, place)
     if origin is Literal:
         if value in typing.get_args(hint):
             return value

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -20,18 +21,28 @@ from numpy.typing import NDArray
 
 from boneage.assessment import Assessment, assess
 from boneage.bundle import Bundle, MemberOutput
+from boneage.calibration import Calibration
 from boneage.errors import BundleError, RecipeError, Refusal, TableError
-from boneage.estimate import interval_around
+from boneage.estimate import NINETEEN_IN_TWENTY, interval_around
 from boneage.evaluate.metrics import concordance, mean_absolute_difference, root_mean_square_error
 from boneage.films import LabelledFilm
 from boneage.manifest import NAME, Familiar, Manifest, Member
 from boneage.radiograph import read_radiograph
 from boneage.sex import Sex
 from boneage.train.cache import Progress
-from boneage.train.export import NetMember, TrainedHandNet, TrainedHandNets, parity, write_bundle
+from boneage.train.export import (
+    NetMember,
+    TrainedHandNet,
+    TrainedHandNets,
+    WeightBits,
+    encoded_from,
+    parity,
+    write_bundle,
+)
 from boneage.train.hands import found_by
 from boneage.train.loop import load_hand_run, load_run, run_facts
 from boneage.train.nets.layers import AgeNet
+from boneage.train.predict import set_aside
 from boneage.train.recipe import Recipe
 from boneage.train.tasks import AgeUnit, film_labels
 from boneage.views import ViewSpec, cut_view
@@ -39,8 +50,9 @@ from boneage.views import ViewSpec, cut_view
 PARITY_FILMS = 200
 """Films on which torch and ONNX Runtime are held against each other."""
 
-PARITY_LIMIT_MONTHS = 0.05
-"""A larger difference is refused: weights of 16 bits, or the exporter, then cost more than they should."""
+PARITY_LIMITS_MONTHS: Mapping[WeightBits, float] = MappingProxyType({8: 0.75, 16: 0.05})
+"""By the weights' bits: a larger difference of one net is refused, since they, or the exporter, then cost more than
+they should."""
 
 FAMILIAR_FILMS = 100
 """With fewer validation films nothing is said of what is familiar to a net, nor of how far regions usually lie apart:
@@ -60,6 +72,10 @@ class ReleaseOptions:
         name, version, title: see `boneage.manifest.Manifest`; without a title the first run's recipe gives it.
         weights: ``last`` epoch, which no validation film has chosen, or ``best`` by validation MAD.
         data, licence: what the nets learnt from, and the terms of the weights.
+        weight_bits: in which the weights are stored, also those of hand nets that a bundle gives: 8 of them cost up to
+            some tenths of a month a net, and halve the files.
+        member_weights: in the mean, by the runs' folders' names in small letters; 1 of those that are not named.
+        calibration: of the bundle, learnt from estimates out of fold; its figures are then those of corrected ages.
         mirror: each net that reads whole films is asked about the mirror image of a view too. Views of a registered
             hand have the thumb on the right, and nets that read them never saw it on the left.
     """
@@ -71,6 +87,9 @@ class ReleaseOptions:
     data: str = ""
     licence: str = ""
     mirror: bool = True
+    weight_bits: Literal[8, 16] = 16
+    member_weights: Mapping[str, float] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +142,7 @@ def release(
     overwrite: bool = False,
     progress: Progress = iter,
 ) -> Released:
-    """Make a bundle of trained runs, one member each, of equal weight, named after the run's folder.
+    """Make a bundle of trained runs, one member each, named after the run's folder.
 
     Args:
         runs: folders of `boneage.train.loop.train` for the task ``age``; none for a bundle that only finds hands.
@@ -131,8 +150,8 @@ def release(
         options: what it says of itself.
         hand: the nets that find the hand, or a bundle whose nets are taken over. Views of a registered hand need the
             bundle that they were trained with.
-        films: those that the runs were trained on; the ones that all runs hold for validation give the bundle's
-            figures, and what is familiar to its nets. Without films it has neither.
+        films: those that the runs were trained on; the ones that all runs hold for validation, or folds have set
+            aside, give the bundle's figures, and what is familiar to its nets. Without films it has neither.
         overwrite: put it in the place of a bundle that is there.
         progress: wraps the films while they are assessed.
 
@@ -148,13 +167,13 @@ def release(
     trained = _load_runs(runs, options.weights)
     nets = _load_hand_runs(hand, options.weights) if isinstance(hand, HandRuns) else hand
     if isinstance(hand, Bundle):
-        _refuse_other_hands(runs, hand)
-    common = _common_validation(runs, trained)
+        refuse_other_hands(runs, hand)
+    common = _common_validation(runs, trained, films)
     finish = None
     if films and runs:
         for run in runs:
             _refuse_other_labels(run, films)
-        finish = _Finish(trained, _chosen(films, common), options.weights, progress)
+        finish = _Finish(trained, _chosen(films, common), options, progress)
     facts = Manifest(
         name=options.name,
         version=options.version,
@@ -163,16 +182,19 @@ def release(
         recipe={one.name: one.recipe.to_dict() for one in trained} | _hand_recipes(hand),
         data=options.data,
         licence=options.licence,
+        calibration=options.calibration,
     )
     members = [
         NetMember(
             *(one.name, one.net, one.recipe.view, one.unit.mean_months, one.unit.spread_months),
             mirror=options.mirror and one.recipe.view.region == "radiograph",
             sexes=one.sexes,
+            weight=options.member_weights.get(one.name, 1.0),
         )
         for one in trained
     ]
-    bundle = write_bundle(members, facts, directory, hand=nets, overwrite=overwrite, finish=finish)
+    bits = options.weight_bits
+    bundle = write_bundle(members, facts, directory, hand=nets, weight_bits=bits, overwrite=overwrite, finish=finish)
     return Released(bundle, finish.parity_months if finish else None, len(common))
 
 
@@ -180,16 +202,17 @@ class _Finish:
     """Gives a new bundle its figures, and refuses one whose graphs answer otherwise than the nets."""
 
     def __init__(
-        self, trained: Sequence[_Trained], films: Sequence[LabelledFilm], weights: str, progress: Progress
+        self, trained: Sequence[_Trained], films: Sequence[LabelledFilm], options: ReleaseOptions, progress: Progress
     ) -> None:
-        self.trained, self.films, self.weights, self.progress = trained, films, weights, progress
+        self.trained, self.films, self.options, self.progress = trained, films, options, progress
         self.parity_months = 0.0
 
     def __call__(self, bundle: Bundle) -> Manifest:
         """The manifest with its figures and what is familiar to each member."""
         watched = _Watched(bundle.directory, bundle.manifest, threads=bundle.threads)
-        metrics = measure_bundle(watched, self.films, progress=self.progress) | {"weights": self.weights}
-        self.parity_months = _largest_parity(self.trained, bundle, self.films)
+        metrics = measure_bundle(watched, self.films, progress=self.progress) | {"weights": self.options.weights}
+        limit = PARITY_LIMITS_MONTHS[self.options.weight_bits]
+        self.parity_months = _largest_parity(self.trained, bundle, self.films, limit)
         members = tuple(replace(member, familiar=watched.familiar(member)) for member in bundle.members)
         return replace(bundle.manifest, metrics=metrics, members=members)
 
@@ -237,7 +260,7 @@ def measure_bundle(bundle: Bundle, films: Sequence[LabelledFilm], *, progress: P
         "split": "validation",
         "films": len(answers),
     }
-    figures["interval_coverage"] = round(_coverage(labels, months, figures["rmse_months"]), 3)
+    figures["interval_coverage"] = round(_coverage(labels, [one for _, one in answers], figures["rmse_months"]), 3)
     if len(spreads) >= FAMILIAR_FILMS:
         figures["region_spread_months"] = round(float(np.percentile(spreads, REGION_SPREAD_PERCENTILE)), 2)
     agreement = float(concordance(labels, months))
@@ -276,9 +299,20 @@ def _load_hand_runs(runs: HandRuns, weights: str) -> TrainedHandNets:
     return TrainedHandNets(nets["mask"], nets["locate"], nets["refine"])
 
 
-def _refuse_other_hands(runs: Sequence[Path], hand: Bundle) -> None:
-    """Refuse runs whose films were registered by other nets, or by another version of what uses them."""
-    others = [run for run in runs if run_facts(run).get("hands", found_by(hand)) != found_by(hand)]
+def refuse_other_hands(runs: Sequence[Path], hand: Bundle) -> None:
+    """Refuse runs whose films were registered by other nets, or by another version of what uses them.
+
+    Nets whose weights were re-encoded in 8 bits count as those that they were made from: the points move by less than
+    the smallest change in training.
+
+    Raises:
+        RecipeError: ``recipe_changed``.
+    """
+    known = found_by(hand)
+    origins = {graph.sha256: encoded_from(hand.directory / graph.graph) or graph.sha256
+               for graph in hand.hand_nets().graphs.by_name().values()}  # fmt: skip
+    accepted = [known, [origins.get(each, each) for each in known]]
+    others = [run for run in runs if run_facts(run).get("hands", known) not in accepted]
     if others:
         raise RecipeError(
             "recipe_changed",
@@ -296,17 +330,26 @@ def _hand_recipes(hand: Bundle | HandRuns | None) -> dict[str, Any]:
     return {title: said[title] for title in names.values() if title in said}
 
 
-def _common_validation(runs: Sequence[Path], trained: Sequence[_Trained]) -> set[str]:
+def _common_validation(runs: Sequence[Path], trained: Sequence[_Trained], films: Sequence[LabelledFilm]) -> set[str]:
     """Films that validate every run that serves their sex: nets of one sex hold films of that sex only."""
     facts = [run_facts(run) for run in runs]
+    held = [_held(said, one.recipe, films) for said, one in zip(facts, trained, strict=True)]
     common: set[str] = set()
     for sex in Sex:
-        serving = [set(said["validation"]) for said, one in zip(facts, trained, strict=True) if sex in one.sexes]
+        serving = [kept for kept, one in zip(held, trained, strict=True) if sex in one.sexes]
         kept = set.intersection(*serving) if serving else set()
         # Early runs kept no labels, and were for both sexes.
         labels = [said.get("labels", {}) for said in facts]
         common |= {film for film in kept if all(known.get(film, (0, sex.value))[1] == sex.value for known in labels)}
     return common
+
+
+def _held(facts: Mapping[str, Any], recipe: Recipe, films: Sequence[LabelledFilm]) -> set[str]:
+    """What validates a run, or would without its folds: the part that these hold out trains the other folds' nets."""
+    if not recipe.data.folds:
+        return set(facts["validation"])
+    aside = {film.id for film in set_aside(recipe, films)} if films else set()
+    return aside.difference(facts["train"], facts["validation"])
 
 
 def _refuse_other_labels(run: Path, films: Sequence[LabelledFilm]) -> None:
@@ -339,9 +382,17 @@ def _answers(bundle: Bundle, films: Iterable[LabelledFilm]) -> Iterator[tuple[La
             log.warning("the film %s is left out of the figures: %s", film.id, refusal)
 
 
-def _coverage(labels: NDArray[np.float64], months: NDArray[np.float64], rmse_months: float) -> float:
-    """Share of the films, 0..1, whose label lies within the interval that is printed for them."""
-    intervals = [interval_around(float(age_months), rmse_months) for age_months in months]
+def _coverage(labels: NDArray[np.float64], answers: Sequence[Assessment], rmse_months: float) -> float:
+    """Share of the films, 0..1, whose label lies within the 95 % interval that is printed for them.
+
+    That is the calibration's, or the one that follows from the error that was measured just now.
+    """
+    intervals = [
+        estimate.interval_months
+        if estimate.is_calibrated and estimate.interval_months is not None
+        else interval_around(estimate.age_months, NINETEEN_IN_TWENTY * rmse_months)
+        for estimate in (answer.estimate for answer in answers)
+    ]
     return float(np.mean([low <= label <= high for label, (low, high) in zip(labels, intervals, strict=True)]))
 
 
@@ -353,13 +404,15 @@ def _mad_by_sex(sexes: Sequence[Sex], labels: NDArray[np.float64], months: NDArr
     }
 
 
-def _largest_parity(trained: Sequence[_Trained], bundle: Bundle, films: Sequence[LabelledFilm]) -> float:
+def _largest_parity(
+    trained: Sequence[_Trained], bundle: Bundle, films: Sequence[LabelledFilm], limit_months: float
+) -> float:
     views = _views(films, {one.recipe.view for one in trained}, bundle)
     largest = max(parity(one.net, bundle, views[one.recipe.view], member=one.name) for one in trained)
-    if not largest <= PARITY_LIMIT_MONTHS:
+    if not largest <= limit_months:
         raise BundleError(
             "bundle_output",
-            f"The graphs answer otherwise than the nets: by {largest:.3f} months, more than {PARITY_LIMIT_MONTHS:g}.",
+            f"The graphs answer otherwise than the nets: by {largest:.3f} months, more than {limit_months:g}.",
         )
     return largest
 

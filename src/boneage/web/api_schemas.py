@@ -208,10 +208,20 @@ class Result(Said):
     age_months: Months = Field(description="The estimated bone age, months.")
     age_text: str = Field(description="The same in words.")
     typical_error_months: Months | None = Field(
-        description="Mean absolute difference from readers on validation films."
+        description="Mean absolute difference from readers: see interval_calibrated, else on validation films."
     )
-    interval_months: tuple[float, float] | None = Field(description="1.96 RMSE of the validation films on either side.")
-    interval_coverage: float | None = Field(description="Share of the validation films that such intervals held.")
+    interval_months: tuple[float, float] | None = Field(description="The 95 % interval, months.")
+    interval_80_months: Annotated[
+        tuple[float, float] | None, Field(description="The 80 % interval, months; null also of results made before it.")
+    ] = None
+    interval_calibrated: Annotated[
+        bool,
+        Field(
+            description="Whether typical error and intervals are those of films of this sex and near this age; else the"
+            " intervals are 1.96 and 1.28 RMSE of the validation films on either side."
+        ),
+    ] = False
+    interval_coverage: float | None = Field(description="Share of the validation films that 95 % intervals held.")
     chronological_age_months: Months | None = Field(
         description="By the dates given, else as given, else as the file says."
     )

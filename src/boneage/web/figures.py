@@ -5,6 +5,7 @@ what they say.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -53,8 +54,10 @@ class AgeCurve:
         months: (N,) ages, rising.
         density: (N,) at least 0, the greatest 1.
         estimate_months: the bone age.
-        interval_months: (low, high), or None.
+        interval_months: (low, high) of the 95 % interval, or None.
         chronological_months: at the study, or None.
+        interval_80_months: (low, high) of the 80 % interval, or None.
+        is_calibrated: the errors are those on films of the sex and near the age.
     """
 
     kind: Kind
@@ -63,12 +66,19 @@ class AgeCurve:
     estimate_months: float
     interval_months: tuple[float, float] | None
     chronological_months: float | None
+    interval_80_months: tuple[float, float] | None = None
+    is_calibrated: bool = False
 
     @property
     def caption(self) -> str:
         """What the curve is, in the reader's language."""
         if self.kind == "nets":
             return gettext("How the nets spread their answer over the months of age, for this film.")
+        if self.is_calibrated:
+            return gettext(
+                "The spread of the errors on films of this sex and near this age, laid about this estimate. It says"
+                " nothing about this film alone."
+            )
         return gettext(
             "The spread of the errors on validation films, laid about this estimate. It is the same for every film and"
             " says nothing about this one."
@@ -83,12 +93,14 @@ def age_curve(result: dict[str, Any], chronological_months: float | None) -> Age
         chronological_months: at the study, if known.
     """
     estimate = float(result["age_months"])
-    interval = None if result["interval_months"] is None else (*map(float, result["interval_months"]),)
-    bounds = None if interval is None else (interval[0], interval[1])
+    bounds = _pair(result["interval_months"])
+    narrow, is_calibrated = _pair(result.get("interval_80_months")), bool(result.get("interval_calibrated"))
     shares = np.asarray(result.get("age_distribution") or [], dtype=np.float64)
     if shares.size and shares.max() > 0:
         months = np.arange(shares.size, dtype=np.float64) + 0.5
-        return AgeCurve("nets", months, shares / shares.max(), estimate, bounds, chronological_months)
+        return AgeCurve(
+            "nets", months, shares / shares.max(), estimate, bounds, chronological_months, narrow, is_calibrated
+        )
     if bounds is None:
         return None
     # The interval is cut at the ends of bone age; its longer half is the whole one.
@@ -97,7 +109,11 @@ def age_curve(result: dict[str, Any], chronological_months: float | None) -> Age
         return None
     months = np.linspace(0.0, OLDEST_MONTHS, 2 * round(OLDEST_MONTHS) + 1)
     density = np.exp(-0.5 * ((months - estimate) / deviation) ** 2)
-    return AgeCurve("validation", months, density, estimate, bounds, chronological_months)
+    return AgeCurve("validation", months, density, estimate, bounds, chronological_months, narrow, is_calibrated)
+
+
+def _pair(bounds: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if bounds is None else (float(bounds[0]), float(bounds[1]))
 
 
 def age_plot(curve: AgeCurve, name: str = "age-plot") -> SafeString:
@@ -121,7 +137,7 @@ def age_plot(curve: AgeCurve, name: str = "age-plot") -> SafeString:
         '<title id="{}-title">{}</title><desc id="{}-text">{}</desc>{}{}{}{}</svg>',
         *(number(_WIDTH), number(_HEIGHT), name, name, name),
         gettext("Distribution of the age"),
-        *(name, _description(curve), _interval(scale, curve), _area(scale, curve), _axis(scale)),
+        *(name, _description(curve), _intervals(scale, curve), _area(scale, curve), _axis(scale)),
         mark_safe("".join(marks)),  # noqa: S308 - each was made by format_html
     )
 
@@ -188,10 +204,17 @@ def _area(scale: _Scale, curve: AgeCurve) -> SafeString:
     )
 
 
-def _interval(scale: _Scale, curve: AgeCurve) -> SafeString:
-    """What the interval takes of the area beneath the curve; the whole area if there is none."""
-    ends = (12.0 * scale.first, 12.0 * scale.last)
-    low, high = (max(ends[0], min(ends[1], bound)) for bound in curve.interval_months or ends)
+def _intervals(scale: _Scale, curve: AgeCurve) -> SafeString:
+    """What the intervals take of the area beneath the curve, the narrower darker; the whole area if there are none."""
+    whole = (12.0 * scale.first, 12.0 * scale.last)
+    narrow = [] if curve.interval_80_months is None else [curve.interval_80_months]
+    bounds = [curve.interval_months or whole, *narrow]
+    return format_html_join("", "{}", ((_shaded(scale, curve, *pair),) for pair in bounds))
+
+
+def _shaded(scale: _Scale, curve: AgeCurve, *bounds: float) -> SafeString:
+    """The area beneath the curve between two ages."""
+    low, high = (max(12.0 * scale.first, min(12.0 * scale.last, bound)) for bound in bounds)
     points = [(scale.x(low), _BOTTOM), *_curve_points(scale, curve, low, high), (scale.x(high), _BOTTOM)]
     return format_html(
         '<path class="interval" d="{}Z" fill="currentColor" fill-opacity="0.16"/>',
@@ -240,7 +263,11 @@ def _description(curve: AgeCurve) -> str:
     sentences = [gettext("Bone age %(age)s.") % {"age": texts.age(curve.estimate_months)}]
     if curve.interval_months is not None:
         low, high = curve.interval_months
-        said = gettext("The shaded range goes from %(low)s to %(high)s.")
+        said = gettext("The shaded 95 %% range goes from %(low)s to %(high)s.")
+        sentences.append(said % {"low": texts.age(low), "high": texts.age(high)})
+    if curve.interval_80_months is not None:
+        low, high = curve.interval_80_months
+        said = gettext("Its darker part, the 80 %% range, goes from %(low)s to %(high)s.")
         sentences.append(said % {"low": texts.age(low), "high": texts.age(high)})
     if curve.chronological_months is not None:
         sentences.append(gettext("Chronological age %(age)s.") % {"age": texts.age(curve.chronological_months)})

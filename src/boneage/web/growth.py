@@ -43,9 +43,10 @@ class GrowthPoint:
         chronological_months: age at the study, 0 to 228.
         bone_months: the bone age that counts, 0 to 228.
         estimate_months: as the nets said.
-        interval_months: (low, high) about the estimate, or None.
+        interval_months: (low, high) about the estimate, of the 95 % interval, or None.
         verdict: None if nobody has decided.
         title: which film it is, in words.
+        interval_80_months: (low, high) of the 80 % interval, or None.
     """
 
     chronological_months: float
@@ -54,6 +55,7 @@ class GrowthPoint:
     interval_months: tuple[float, float] | None
     verdict: Verdict | None
     title: str
+    interval_80_months: tuple[float, float] | None = None
 
     @staticmethod
     def fits(*months: float | None) -> bool:
@@ -199,7 +201,7 @@ def _mark(scale: _Scale, point: GrowthPoint) -> SafeString:
         '<g class="film {}"><title>{}</title>{}{}{}</g>',
         point.verdict or "estimated",
         point.title,
-        _error_bar(scale, x, point.interval_months),
+        _error_bar(scale, x, point),
         format_html('<path class="was" d="M{} {}h12"/>', number(x - 6), number(scale.y(point.estimate_months)))
         if corrected
         else "",
@@ -209,13 +211,16 @@ def _mark(scale: _Scale, point: GrowthPoint) -> SafeString:
     )
 
 
-def _error_bar(scale: _Scale, x: float, interval: tuple[float, float] | None) -> SafeString:
-    if interval is None:
+def _error_bar(scale: _Scale, x: float, point: GrowthPoint) -> SafeString:
+    """The 95 % interval, and in bold the 80 % interval."""
+    if point.interval_months is None:
         return SafeString()
-    return format_html(
-        '<path class="bar" d="M{0} {3}h8M{1} {3}V{2}M{0} {2}h8"/>',
-        *(number(x - 4), number(x), number(scale.y(interval[1])), number(scale.y(interval[0]))),
-    )
+    low, high = (number(scale.y(bound)) for bound in point.interval_months)
+    bar = format_html('<path class="bar" d="M{0} {2}h8M{1} {2}V{3}M{0} {3}h8"/>', number(x - 4), number(x), low, high)
+    if point.interval_80_months is None:
+        return bar
+    low, high = (number(scale.y(bound)) for bound in point.interval_80_months)
+    return format_html('{}<path class="bar inner" d="M{} {}V{}"/>', bar, number(x), low, high)
 
 
 def _description(points: Sequence[GrowthPoint]) -> str:

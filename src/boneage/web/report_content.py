@@ -156,14 +156,17 @@ def _answer(assessment: Assessment, result: dict[str, Any], void: bool) -> Itera
             "months": texts.months(result["typical_error_months"])
         }
     if result.get("interval_months") is not None:
-        yield _interval(result)
+        yield _wide_range(result)
+    if result.get("interval_80_months") is not None:
+        ages = texts.ages_between(result["interval_80_months"])
+        yield gettext("80 %% range of the estimate: %(ages)s") % {"ages": ages}
 
 
-def _interval(result: dict[str, Any]) -> str:
+def _wide_range(result: dict[str, Any]) -> str:
     ages = texts.ages_between(result["interval_months"])
     if result.get("interval_coverage") is None:
-        return gettext("Range of the estimate: %(ages)s") % {"ages": ages}
-    return gettext("Range of the estimate: %(ages)s (held %(percent)s %% of the validation films)") % {
+        return gettext("95 %% range of the estimate: %(ages)s") % {"ages": ages}
+    return gettext("95 %% range of the estimate: %(ages)s (held %(percent)s %% of the validation films)") % {
         "ages": ages,
         "percent": texts.number(100 * result["interval_coverage"]),
     }

@@ -138,6 +138,16 @@ def ages_between(bounds: tuple[float, float] | list[float] | None) -> str:
     return gettext("%(low)s to %(high)s") % {"low": age(low), "high": age(high)}
 
 
+def wide_range(bounds: tuple[float, float] | list[float] | None) -> str:
+    """The 95 % interval: ``95 % range: 6 years 3 months to 9 years 5 months``; empty for None."""
+    return gettext("95 %% range: %(ages)s") % {"ages": ages_between(bounds)} if bounds else ""
+
+
+def narrow_range(bounds: tuple[float, float] | list[float] | None) -> str:
+    """The 80 % interval: ``80 % range: 6 years 10 months to 8 years 10 months``; empty for None."""
+    return gettext("80 %% range: %(ages)s") % {"ages": ages_between(bounds)} if bounds else ""
+
+
 def sex(code: str | None) -> str:
     """A sex in words, from ``F`` or ``M``; empty for None."""
     word = SEXES.get(code or "")

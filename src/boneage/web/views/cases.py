@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -181,10 +181,11 @@ class _BirthDate(forms.Form):
 
 @dataclass(frozen=True)
 class _Film:
-    """A line of a child's list: the row, the interval of its estimate, the point on the plot, or why there is none."""
+    """A line of a child's list: the row, the intervals of its estimate, the point on the plot, or why there is none."""
 
     row: Row
     interval: tuple[float, float] | None
+    interval_80: tuple[float, float] | None
     point: GrowthPoint | None
 
     @property
@@ -241,25 +242,30 @@ def delete(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 
 def _films(child: Case) -> list[_Film]:
     """A child's, by age and, where that is not known, by the time of submission."""
-    intervals = dict(Assessment.objects.filter(case=child).values_list("pk", "result__interval_months"))
+    found = Assessment.objects.filter(case=child)
+    intervals = {
+        key: (_pair(wide), _pair(narrow))
+        for key, wide, narrow in found.values_list("pk", "result__interval_months", "result__interval_80_months")
+    }
     rows = detailed(list(intervals))
     rows.sort(key=lambda row: row.film.submitted_at)
     rows.sort(key=lambda row: row.film.chronological_age_months or float("inf"))
-    films = []
-    for row in rows:
-        bounds = intervals[row.film.pk]
-        interval = (float(bounds[0]), float(bounds[1])) if bounds else None
-        films.append(_Film(row, interval, _point(row, interval)))
-    return films
+    return [_Film(row, *intervals[row.film.pk], _point(row, *intervals[row.film.pk])) for row in rows]
 
 
-def _point(row: Row, interval: tuple[float, float] | None) -> GrowthPoint | None:
+def _pair(bounds: Sequence[float] | None) -> tuple[float, float] | None:
+    return (float(bounds[0]), float(bounds[1])) if bounds else None
+
+
+def _point(
+    row: Row, interval: tuple[float, float] | None, interval_80: tuple[float, float] | None
+) -> GrowthPoint | None:
     bone, age = row.bone_months, row.film.chronological_age_months
     if bone is None or age is None or not GrowthPoint.fits(bone, age):
         return None
     estimate = bone if row.film.age_months is None else row.film.age_months
     verdict = Verdict(row.film.decision) if row.film.decision else None
-    return GrowthPoint(age, bone, estimate, interval, verdict, _point_title(row, interval))
+    return GrowthPoint(age, bone, estimate, interval, verdict, _point_title(row, interval), interval_80)
 
 
 def _point_title(row: Row, interval: tuple[float, float] | None) -> str:
@@ -268,14 +274,14 @@ def _point_title(row: Row, interval: tuple[float, float] | None) -> str:
         "age": texts.age(row.film.chronological_age_months),
         "bone": texts.age(row.bone_months),
         "status": row.status.label,
-        "interval": texts.ages_between(interval),
+        "interval": texts.wide_range(interval),
         "estimate": texts.age(row.film.age_months),
     }
     if row.film.decision == Verdict.CORRECTED:
         return gettext("Age %(age)s: bone age %(bone)s (%(status)s; the estimate was %(estimate)s).") % said
     if interval is None:
         return gettext("Age %(age)s: bone age %(bone)s (%(status)s).") % said
-    return gettext("Age %(age)s: bone age %(bone)s (%(status)s), interval %(interval)s.") % said
+    return gettext("Age %(age)s: bone age %(bone)s (%(status)s). %(interval)s.") % said
 
 
 def _asked(request: HttpRequest) -> tuple[Asked, FilterForm]:

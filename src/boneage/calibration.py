@@ -1,0 +1,273 @@
+"""Calibration of a bundle: a correction of its estimates by sex, and intervals by sex and age (conformal prediction).
+
+It is learnt from films with labels and the estimates of nets that did not learn from them (out of fold). Half an
+interval's width is the ``ceil((n + 1) level)``-th smallest of the n absolute residuals of a group: if a new film is
+exchangeable with these, its label lies within with a probability of at least `level`, whatever the distribution of the
+errors (split conformal prediction: Vovk, Gammerman and Shafer, *Algorithmic Learning in a Random World*, 2005; Lei,
+G'Sell, Rinaldo, Tibshirani and Wasserman, JASA 113, 2018). Groups are a sex and a band of the corrected estimate, so
+that the promise holds in each of them and not on the average only (Vovk's Mondrian predictors). It does not hold by
+label or stage, which nobody knows of a new film.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from boneage.sex import Sex
+
+MOST_BANDS = 6
+FILMS_IN_A_BAND = 300
+"""At least, where a sex has several: the 95 % quantile then has a standard error of 1.3 percentage points."""
+
+FILMS_OF_A_SEX = 100
+"""With fewer, a sex has no correction and no residuals of its own: its one band is that of both."""
+
+FEWEST_FILMS = 19
+"""With fewer, the conformal 95 % interval is infinite."""
+
+SLOPES = (0.5, 2.0)
+"""Beyond these a net is not miscalibrated but broken, and nothing is corrected."""
+
+_FOLDS = 10
+_TURN_MONTHS = 1.0
+"""Residuals up to this count by their square, larger ones by their size: least absolute deviations, made smooth."""
+_ITERATIONS = 100
+_NO_LINE = (0.0, 1.0)
+_SETTLED = 1e-9
+
+Months = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Band:
+    """Estimates that share their intervals, of one sex.
+
+    Attributes:
+        upper_months: corrected estimates below this belong to it, unless to a lower band; None of the last.
+        films: whose residuals gave its figures.
+        half_width_80_months, half_width_95_months: from the corrected estimate to either end of the interval, rounded
+            up to hundredths; at least 0, the first not above the second.
+        typical_error_months: mean absolute residual.
+    """
+
+    upper_months: float | None
+    films: int
+    half_width_80_months: float
+    half_width_95_months: float
+    typical_error_months: float
+
+
+@dataclass(frozen=True)
+class SexCalibration:
+    """Of one sex.
+
+    Attributes:
+        intercept_months, slope: of the correction; 0 and 1 where none helps. `SLOPES` bounds the slope.
+        bands: at least one, by rising `upper_months`.
+    """
+
+    intercept_months: float
+    slope: float
+    bands: tuple[Band, ...]
+
+    def corrected(self, mean_months: float) -> float:
+        """The mean of a bundle's members, months, as it should have been; it may lie outside the range of bone age."""
+        return self.intercept_months + self.slope * mean_months
+
+    def band(self, corrected_months: float) -> Band:
+        """The band of a corrected estimate, any finite number of months."""
+        bounded = (one for one in self.bands if one.upper_months is not None and corrected_months < one.upper_months)
+        return next(bounded, self.bands[-1])
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Of a bundle: by sex, both of them."""
+
+    by_sex: Mapping[Sex, SexCalibration]
+
+
+def calibrate(
+    sexes: Sequence[Sex],
+    labels_months: ArrayLike,
+    ages_months: ArrayLike,
+    disagreement_months2: Mapping[Sex, float] | None = None,
+) -> Calibration:
+    """The calibration by N films whose ages were estimated out of fold. Their order does not matter.
+
+    *Correction*: the line from estimate to label of the least absolute deviations, by sex; kept only if it lessens the
+    mean squared error on films that it was not fitted to (ten folds) by more than two standard errors of that gain. The
+    residuals of the intervals are those of such films too.
+
+    *From a fold's net to the mean of all folds' nets.* The estimate of a film out of fold is one net's, a bundle's is
+    the mean of K, whose error is smaller. For the squared error, averaged over the nets, the difference is exactly how
+    far the nets lie from their mean: ``MSE(one) = MSE(mean) + D`` (Krogh and Vedelsby, NIPS 7, 1995). D needs no
+    labels, only films that none of the nets learnt from (`disagreement`). So residuals, and with them the widths, are
+    multiplied by ``sqrt(1 - D / MSE)``, taking the shape of their distribution to be the same. And as the spread D of
+    a single net flattens its line by ``1 - D / Var(ages)`` (errors in variables: Fuller, *Measurement Error Models*,
+    1987), the line is made as steep as that of the mean, and judged by the mean's squared error.
+
+    Args:
+        sexes: N.
+        labels_months: (N,), the readers' ages.
+        ages_months: (N,), each by nets that did not learn from the film, neither corrected nor clipped.
+        disagreement_months2: D by sex, months squared; without it the intervals are those of a single fold's net, and
+            too wide for the mean. It is left out of account of a sex with fewer than `FILMS_OF_A_SEX` films.
+
+    Raises:
+        ValueError: the three are not of one length of at least `FEWEST_FILMS`, or hold what is no finite number; or a
+            disagreement is negative, or as large as the whole error, which that of the same nets cannot be.
+    """
+    labels, ages = np.asarray(labels_months, np.float64), np.asarray(ages_months, np.float64)
+    if not labels.shape == ages.shape == (len(sexes),) or len(sexes) < FEWEST_FILMS:
+        raise ValueError(
+            f"{len(sexes)} sexes, labels {labels.shape} and ages {ages.shape} must be of one length of at least"
+            f" {FEWEST_FILMS}"
+        )
+    if not (np.isfinite(labels).all() and np.isfinite(ages).all()):
+        raise ValueError("labels and ages must be finite")
+    apart = dict(disagreement_months2 or {})
+    if not all(math.isfinite(square) and square >= 0 for square in apart.values()):
+        raise ValueError(f"disagreements must be finite and not negative: {apart}")
+    fitted = {}
+    for sex in Sex:
+        chosen = np.array([one == sex for one in sexes])
+        fitted[sex] = _fit(labels[chosen], ages[chosen], apart.get(sex, 0.0))
+    ages_of_both = np.concatenate([one.ages for one in fitted.values()])
+    both = _bands(ages_of_both, np.concatenate([one.residuals for one in fitted.values()]), 1)
+    return Calibration(
+        {
+            sex: SexCalibration(*one.line, both if len(one.ages) < FILMS_OF_A_SEX else _own_bands(one))
+            for sex, one in fitted.items()
+        }
+    )
+
+
+def disagreement(ages_months: ArrayLike) -> float:
+    """Mean squared deviation of K nets from their mean, months squared: D of `calibrate`.
+
+    Args:
+        ages_months: (K, N), of N films that none of the K nets learnt from, of one sex. Where a fold has several
+            members (regions, say), its row is their mean, as in its estimates out of fold.
+
+    Raises:
+        ValueError: there are not at least two nets and one film, or not all ages are finite.
+    """
+    ages = np.asarray(ages_months, np.float64)
+    if ages.ndim != 2 or ages.shape[0] < 2 or ages.shape[1] < 1 or not np.isfinite(ages).all():
+        raise ValueError(f"ages {ages.shape} must be of two nets or more, of one film or more, and finite")
+    return float(ages.var(axis=0).mean())
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A sex's films: the line, corrected estimates (N,) and absolute residuals (N,), those of the bundle's mean."""
+
+    line: tuple[float, float]
+    ages: Months
+    residuals: Months
+
+
+def _fit(labels: Months, ages: Months, disagreement_months2: float) -> _Fitted:
+    order = np.lexsort((labels, ages))  # sums of floats, and the folds, do depend on the order
+    labels, ages = labels[order], ages[order]
+    line, corrected = _NO_LINE, ages
+    if len(ages) < FILMS_OF_A_SEX:
+        return _Fitted(line, corrected, np.abs(labels - ages))
+    own, tried = _line(labels, ages, disagreement_months2), _out_of_fold(labels, ages, disagreement_months2)
+    more = (own[1] ** 2 - 1.0) * disagreement_months2  # of the corrected nets' disagreement
+    if _is_gain((labels - ages) ** 2 - (labels - tried) ** 2 + more):
+        line, corrected = own, tried
+    residuals = np.abs(labels - corrected)
+    return _Fitted(line, corrected, residuals * _share_of_error(residuals, line[1] ** 2 * disagreement_months2))
+
+
+def _is_gain(gains: Months) -> bool:
+    """Whether the mean gain over films (n,) is above 0 by more than two standard errors."""
+    return bool(gains.mean() > 2.0 * gains.std(ddof=1) / math.sqrt(len(gains)))
+
+
+def _share_of_error(residuals: Months, disagreement_months2: float) -> float:
+    """The root mean square error of the mean of all nets, as a share of that of one net."""
+    if disagreement_months2 == 0.0:
+        return 1.0
+    square = float(np.mean(residuals**2))
+    if disagreement_months2 >= square:
+        raise ValueError(
+            f"nets that disagree by {disagreement_months2:g} months squared cannot be off by {square:g} only: are they"
+            " the same?"
+        )
+    return math.sqrt(1.0 - disagreement_months2 / square)
+
+
+def _out_of_fold(labels: Months, ages: Months, disagreement_months2: float) -> Months:
+    """Ages, sorted, each corrected by the line of the other folds."""
+    fold = np.arange(len(ages)) % _FOLDS
+    corrected = np.empty_like(ages)
+    for left_out in range(_FOLDS):
+        held = fold == left_out
+        intercept, slope = _line(labels[~held], ages[~held], disagreement_months2)
+        corrected[held] = intercept + slope * ages[held]
+    return corrected
+
+
+def _line(labels: Months, ages: Months, disagreement_months2: float) -> tuple[float, float]:
+    """Intercept, months, and slope of the correction, rounded; `_NO_LINE` where it is none.
+
+    By Huber's loss (Annals of Mathematical Statistics 35, 1964), the weights found anew until the line settles.
+    """
+    variance = float(np.var(ages))
+    if variance <= _TURN_MONTHS**2 + 2.0 * disagreement_months2:
+        return _NO_LINE  # the nets say much the same of all films, or no more than by chance
+    middle, slope = float(ages.mean()), 1.0
+    level = float(np.median(labels - ages)) + middle
+    for _ in range(_ITERATIONS):
+        weights = 1.0 / np.maximum(np.abs(labels - level - slope * (ages - middle)), _TURN_MONTHS)
+        weights /= weights.sum()
+        centre, height = float(weights @ ages), float(weights @ labels)
+        away = ages - centre
+        before = level, slope
+        slope = float(weights @ (away * labels) / (weights @ away**2))
+        level = height + slope * (middle - centre)
+        if abs(level - before[0]) < _SETTLED and abs(slope - before[1]) < _SETTLED:
+            break
+    slope = round(slope / (1.0 - disagreement_months2 / variance), 5)
+    return (round(level - slope * middle, 3), slope) if SLOPES[0] <= slope <= SLOPES[1] else _NO_LINE
+
+
+def _own_bands(fitted: _Fitted) -> tuple[Band, ...]:
+    most = min(MOST_BANDS, max(1, len(fitted.ages) // FILMS_IN_A_BAND))
+    return next(found for count in range(most, 0, -1) if (found := _bands(fitted.ages, fitted.residuals, count)))
+
+
+def _bands(ages: Months, residuals: Months, count: int) -> tuple[Band, ...]:
+    """Bands of equally many films; none if estimates that are equal, or nearly, make one of them too small."""
+    places = [len(ages) * number // count for number in range(1, count)]
+    ranked = np.sort(ages)
+    uppers = np.round([(ranked[place - 1] + ranked[place]) / 2 for place in places], 2)
+    band = np.searchsorted(uppers, ages, side="right")
+    counts = np.bincount(band, minlength=count)
+    if count > 1 and counts.min() < FILMS_IN_A_BAND:
+        return ()
+    ends = [*map(float, uppers), None]
+    return tuple(_band(end, np.sort(residuals[band == number])) for number, end in enumerate(ends))
+
+
+def _band(upper_months: float | None, residuals: Months) -> Band:
+    """The figures of sorted absolute residuals (n,), n at least `FEWEST_FILMS`."""
+    narrow, wide = (_rounded_up(residuals[_rank(len(residuals), percent) - 1]) for percent in (80, 95))
+    return Band(upper_months, len(residuals), narrow, wide, round(float(residuals.mean()), 2))
+
+
+def _rank(count: int, percent: int) -> int:
+    """``ceil((n + 1) level)``, in whole numbers: 1 to n for n of at least `FEWEST_FILMS`."""
+    return -(-(count + 1) * percent // 100)
+
+
+def _rounded_up(months: float) -> float:
+    return math.ceil(100.0 * float(months) - 1e-9) / 100.0

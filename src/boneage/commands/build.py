@@ -1,0 +1,106 @@
+"""``boneage build``: a plan and a table of films to a bundle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from boneage.commands.each_film import sigterm_interrupts
+from boneage.commands.export import tell_released
+
+T = TypeVar("T")
+
+
+@click.command()
+@click.argument("plan")
+@click.option("--films", required=True, type=click.Path(path_type=Path), help="CSV with id,boneage,male.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
+@click.option("--hand", metavar="NAME_OR_DIR", help="Bundle whose nets find the hands. [default: the plan's]")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle.")
+@click.option(
+    "--runs",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the runs; those that are there go on. [default: OUT-runs beside --out]",
+)
+@click.option(
+    "--cache", type=click.Path(path_type=Path), help="Folder of decoded films. [default: cache beside --runs]"
+)
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change all recipes, e.g. train.epochs=1.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Trainings at a time.")
+@click.option(
+    "--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="On what."
+)
+@click.option("--overwrite", is_flag=True, help="Put it in the place of a bundle that is there.")
+def build(
+    plan: str,
+    films: Path,
+    images: Path | None,
+    hand: str | None,
+    out: Path,
+    runs: Path | None,
+    cache: Path | None,
+    changes: tuple[str, ...],
+    jobs: int,
+    accelerator: str,
+    overwrite: bool,
+) -> None:
+    """Build the whole bundle of PLAN (a shipped name or a TOML file) from labelled films.
+
+    Trains every net of the plan, with folds one for each, as processes; writes out_of_fold.csv, each training film as
+    the nets that did not learn from it see it; exports all nets as one bundle, calibrates it by that table, and
+    measures it on the split validation, or a part drawn at random where the table has no splits. Trainings that are
+    done are kept, half done ones go on, and one that fails does not stop the others. Nets without folds, or for one
+    sex, give no such table and no calibration. Shipped plans: standard, and full (for full-size films and
+    several GPUs); docs/training.md has their format. Needs boneage[train].
+
+    \b
+    Examples:
+      boneage build full --films boneage-training-dataset.csv --hand registered --out my-bundle --jobs 4
+      boneage build my-plan.toml --films radiographs.csv --out trial --set train.epochs=1 --set data.train_limit=200
+      torchrun --nproc-per-node 4 -m boneage build full --films radiographs.csv --out my-bundle
+    """
+    from dataclasses import replace
+
+    from boneage.train.build import Build, build_bundle
+    from boneage.train.plan import load_plan
+
+    planned = load_plan(plan)
+    what = Build(
+        replace(planned, hands=hand) if hand else planned,
+        films,
+        runs or out.with_name(f"{out.name}-runs"),
+        images,
+        changes,
+        cache,
+        accelerator,
+        jobs,
+        threads=max(1, (os.cpu_count() or 1) // jobs),
+    )
+    with sigterm_interrupts():
+        built = build_bundle(what, out, tell=_tell, overwrite=overwrite, progress=_progress)
+    if built.released is not None:
+        tell_released(built.released)
+    if built.failed:
+        click.echo(
+            f"{len(built.failed)} training(s) failed, and no bundle was made: {', '.join(built.failed)}", err=True
+        )
+    statuses = {max(status, 0) or 1 for status in built.failed.values()}  # below 0: killed by a signal
+    click.get_current_context().exit(statuses.pop() if len(statuses) == 1 else min(len(statuses), 1))
+
+
+def _tell(line: str) -> None:
+    import sys
+    import time
+
+    click.echo(f"{time.strftime('%H:%M:%S')} {line}")
+    sys.stdout.flush()
+
+
+def _progress(items: Iterable[T]) -> Iterable[T]:
+    from tqdm import tqdm
+
+    return tqdm(items, leave=False, disable=None)

@@ -1,0 +1,122 @@
+"""Several predictions of the same films, one below the other: what each step gained, by a paired bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from boneage.csv_table import write_rows
+from boneage.errors import TableError
+from boneage.evaluate.metrics import RESAMPLES, Figure, concordance, mean_absolute_difference, measure
+from boneage.evaluate.predictions import Predictions
+from boneage.evaluate.tables import markdown_table, with_interval
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """One table of predictions on the films that all have.
+
+    Attributes:
+        name: of the table.
+        mad: mean absolute difference from the labels, months.
+        ccc: concordance.
+        gain: MAD minus that of the row above, months, films being drawn for both alike; None of the first.
+    """
+
+    name: str
+    mad: Figure
+    ccc: Figure
+    gain: Figure | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows, and the films that they are about.
+
+    Attributes:
+        rows: in the order given.
+        films: that all tables have.
+        left_out: films that some table lacks.
+    """
+
+    rows: tuple[ComparedRow, ...]
+    films: int
+    left_out: int
+
+
+def compare(tables: Mapping[str, Predictions], *, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
+    """Measure several predictions on the films that all of them have.
+
+    Args:
+        tables: by the names that the rows shall have, in their order; at least one.
+        resamples: of the bootstrap over films.
+        seed: same seed, same intervals.
+
+    Raises:
+        TableError: ``table_value`` if two tables give a film different labels or sexes; ``table_empty`` if they have
+            no film in common.
+    """
+    facts: dict[str, tuple[object, float]] = {}
+    for name, table in tables.items():
+        for film, sex, label in zip(table.ids, table.sexes, table.boneage_months.tolist(), strict=True):
+            if facts.setdefault(film, (sex, label)) != (sex, label):
+                raise TableError("table_value", f"{name}: the film {film!r} has another label or sex than before.")
+    months = [dict(zip(table.ids, table.age_months.tolist(), strict=True)) for table in tables.values()]
+    common = sorted(film for film in facts if all(film in ages for ages in months))
+    if not common:
+        raise TableError("table_empty", "The tables have no film in common.")
+    labels = np.array([facts[film][1] for film in common])
+    rows: list[ComparedRow] = []
+    above = None
+    for name, ages in zip(tables, months, strict=True):
+        estimates = np.array([ages[film] for film in common])
+        figures = measure(
+            labels,
+            estimates,
+            {"mad": mean_absolute_difference, "ccc": concordance},
+            resamples=resamples,
+            seed=seed,
+        )
+        errors = np.abs(estimates - labels)
+        gain = None
+        if above is not None:
+            paired = {"gain": lambda former, latter: (latter - former).mean(axis=-1)}
+            gain = measure(above, errors, paired, resamples=resamples, seed=seed)["gain"]
+        rows.append(ComparedRow(name, figures["mad"], figures["ccc"], gain))
+        above = errors
+    return Comparison(tuple(rows), len(common), len(facts) - len(common))
+
+
+def comparison_lines(comparison: Comparison) -> list[str]:
+    """A table in Markdown."""
+    heads = ("", "MAD", "CCC", "against the row above")
+    rows = [
+        (
+            row.name,
+            with_interval(row.mad),
+            f"{row.ccc.value:.3f}",
+            "" if row.gain is None else with_interval(row.gain, "+"),
+        )
+        for row in comparison.rows
+    ]
+    return markdown_table(heads, rows)
+
+
+def write_comparison(path: Path, comparison: Comparison) -> None:
+    """As CSV, in one piece: a row each, figures and the ends of their 95 % intervals in months."""
+    names = ("mad", "ccc", "gain")
+    heads = ("name", *(f"{name}{end}" for name in names for end in ("", "_low", "_high")))
+    write_rows(path, heads, [(row.name, *_numbers((row.mad, row.ccc, row.gain))) for row in comparison.rows])
+
+
+def _numbers(figures: Sequence[Figure | None]) -> list[str]:
+    return [
+        text
+        for figure in figures
+        for text in (
+            ("", "", "") if figure is None else (f"{value:.4f}" for value in (figure.value, figure.low, figure.high))
+        )
+    ]
