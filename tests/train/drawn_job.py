@@ -13,8 +13,9 @@ if __name__ == "__main__":
     order = read_order()
     for line in order.get("say", ()):
         sys.stdout.write(f"{line}\n")
-    if "threads" in order:
-        sys.stdout.write(f"threads {os.environ['OMP_NUM_THREADS']}\n")
+    if "tell_threads" in order:
+        assert str(order["threads"]) == os.environ["OMP_NUM_THREADS"]
+        sys.stdout.write(f"threads {order['threads']}\n")
     sys.stdout.flush()
     try:
         time.sleep(order.get("sleep", 0.0))

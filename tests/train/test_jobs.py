@@ -26,7 +26,7 @@ def test_a_job_that_fails_stops_no_other_and_its_last_words_are_told(tmp_path: P
     failed = run_jobs(
         [
             _job(tmp_path, "bad", say=["first", "error: it broke [broken]"], status=5),
-            _job(tmp_path, "good", say=["a b epoch 1: loss 0.5", "a b something else"], threads=True),
+            _job(tmp_path, "good", say=["a b epoch 1: loss 0.5", "a b something else"], tell_threads=True),
         ],
         1,
         told.append,

@@ -14,14 +14,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
 from boneage.bundle import Bundle
 from boneage.calibration import FEWEST_FILMS, Calibration, calibrate, disagreement
-from boneage.errors import BoneageError, RecipeError
+from boneage.errors import RecipeError
 from boneage.evaluate.metrics import mean_absolute_difference
 from boneage.evaluate.predictions import Predictions, read_predictions, write_predictions
 from boneage.films import LabelledFilm, read_films
@@ -29,7 +29,7 @@ from boneage.sex import Sex
 from boneage.train.cache import Progress, build_cache
 from boneage.train.export import refuse_taken
 from boneage.train.hands import open_hands
-from boneage.train.jobs import Job, Tell, read_order, run_jobs
+from boneage.train.jobs import Job, Tell, fulfil, run_jobs
 from boneage.train.loop import Engine, run_facts, train
 from boneage.train.plan import Plan, PlannedRun, planned_runs
 from boneage.train.predict import predict_films, set_aside
@@ -216,7 +216,6 @@ def _job(build: Build, run: PlannedRun, number: int) -> Job:
         "recipe": run.recipe.to_dict(),  # the recipe's file may change before this net's turn comes
         "accelerator": build.accelerator,
         "number": number,
-        "threads": build.threads,
     }
     return Job(run.name, "boneage.train.build", order, build.folder(run) / "log.txt", build.threads)
 
@@ -348,28 +347,16 @@ def _of_part(table: Predictions, part: str) -> dict[str, float]:
     return {film_id: age for film_id, of, age in said if of == part}
 
 
-def main() -> int:
-    """A job's process."""
-    order = read_order()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(order["threads"])
-    cv2.setNumThreads(order["threads"])
-    try:
-        train_and_estimate(
-            parse_recipe(order["recipe"]),
-            read_films(Path(order["films"]), None if order["images"] is None else Path(order["images"])),
-            Path(order["folder"]),
-            Path(order["cache"]),
-            accelerator=order["accelerator"],
-            number=order["number"],
-        )
-    except KeyboardInterrupt:
-        return 130
-    except BoneageError as error:
-        log.error("%s", error)
-        return error.exit_status
-    return 0
+def _fulfil(order: Mapping[str, Any]) -> None:
+    train_and_estimate(
+        parse_recipe(order["recipe"]),
+        read_films(Path(order["films"]), None if order["images"] is None else Path(order["images"])),
+        Path(order["folder"]),
+        Path(order["cache"]),
+        accelerator=order["accelerator"],
+        number=order["number"],
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(fulfil(_fulfil))

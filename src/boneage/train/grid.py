@@ -15,18 +15,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
-from boneage.errors import BoneageError, RecipeError
+from boneage.errors import RecipeError
 from boneage.evaluate.grid import CELLS, COHORTS, REGIONS, SEXES_OF, Cell, Cohort, GridRegion
 from boneage.evaluate.predictions import Predictions, read_predictions, write_predictions
 from boneage.films import LabelledFilm, read_films
 from boneage.registration import BOXES
 from boneage.train.cache import Progress, build_cache
 from boneage.train.hands import open_hands
-from boneage.train.jobs import Job, Tell, read_order, run_jobs
+from boneage.train.jobs import Job, Tell, fulfil, run_jobs
 from boneage.train.loop import Engine, run_facts, train
 from boneage.train.predict import predict_validation
 from boneage.train.recipe import Recipe, load_recipe, parse_recipe
@@ -337,22 +336,10 @@ def _sizes(facts: Mapping[Cell, Mapping[str, Any]], region: GridRegion) -> str:
     return ", ".join(parts) or "no net"
 
 
-def main() -> int:
-    """A job's process."""
-    order = read_order()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+def _fulfil(order: Mapping[str, Any]) -> None:
     plan = _plan_of(order["plan"])
-    torch.set_num_threads(plan.threads)
-    cv2.setNumThreads(plan.threads)
-    try:
-        run_one(plan, Run(Cell(*order["cell"]), parse_recipe(order["recipe"]), order["fold"], plan.folds))
-    except KeyboardInterrupt:
-        return 130
-    except BoneageError as error:
-        log.error("%s", error)
-        return error.exit_status
-    return 0
+    run_one(plan, Run(Cell(*order["cell"]), parse_recipe(order["recipe"]), order["fold"], plan.folds))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(fulfil(_fulfil))

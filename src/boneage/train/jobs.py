@@ -7,6 +7,7 @@ started it lives: when it closes, the job stops as at Ctrl-C. So no job outlives
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -19,6 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+import cv2
+import torch
+
+from boneage.errors import BoneageError
+
+log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.25
 _PATIENCE_SECONDS = 60.0
@@ -36,8 +44,8 @@ class Job:
 
     Attributes:
         name: for people.
-        module: run as ``python -m``; its ``main`` reads `read_order`.
-        order: what to do, for JSON.
+        module: run as ``python -m``; it ends with the exit status of `fulfil`.
+        order: what to do, for JSON; the job is told ``threads`` besides.
         log: file to which its output is added.
         threads: for its arithmetic.
     """
@@ -47,6 +55,26 @@ class Job:
     order: Mapping[str, Any]
     log: Path
     threads: int = 1
+
+
+def fulfil(work: Callable[[dict[str, Any]], None]) -> int:
+    """In a job's process: do what is ordered, with a log, on so many threads as the order's ``threads`` says.
+
+    Returns:
+        The exit status.
+    """
+    order = read_order()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(order["threads"])
+    cv2.setNumThreads(order["threads"])
+    try:
+        work(order)
+    except KeyboardInterrupt:
+        return 130
+    except BoneageError as error:
+        log.error("%s", error)
+        return error.exit_status
+    return 0
 
 
 def read_order() -> dict[str, Any]:
@@ -81,7 +109,7 @@ class _Running:
                 start_new_session=True,  # Ctrl-C reaches the parent alone, which then asks
             )
         pipe = self._input
-        pipe.write(json.dumps(job.order).encode() + b"\n")
+        pipe.write(json.dumps({**job.order, "threads": job.threads}).encode() + b"\n")
         pipe.flush()
 
     @property
