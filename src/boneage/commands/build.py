@@ -54,8 +54,8 @@ def build(
     the nets that did not learn from it see it; exports all nets as one bundle, calibrates it by that table, and
     measures it on the split validation, or a part drawn at random where the table has no splits. Trainings that are
     done are kept, half done ones go on, and one that fails does not stop the others. Nets without folds, or for one
-    sex, give no such table and no calibration. Shipped plans: standard, and full (for full-size films and
-    several GPUs); docs/training.md has their format. Needs boneage[train].
+    sex, give no such table and no calibration. Shipped plans: standard, fast, and full (for full-size films
+    and several GPUs); docs/training.md has their format. Needs boneage[train].
 
     \b
     Examples:
