@@ -313,6 +313,9 @@ def test_the_disagreement_is_that_of_the_bundles_folds(drawn: Drawn, shift: floa
     seen = [building._of_part(table, "validation") for table in tables.values()]
     aside = [film for film in films if all(film.id in ages for ages in seen)]
     assert set(found) == {film.sex for film in aside}
+    assert fold_disagreement([run for run in runs if run.fold == 1], tables, films) == {}, (
+        "one fold is the bundle itself"
+    )
     alike = {name: replace(table, age_months=table.age_months + shift) for name, table in tables.items()}
     assert fold_disagreement(runs, alike, films) == pytest.approx(found, abs=1e-6)
     folds = max(run.fold for run in runs)

@@ -40,7 +40,7 @@ def write(folder: Path, text: str = PLAN) -> Path:
 def test_a_shipped_plan_has_runs_for_a_bundle(name: str) -> None:
     plan = load_plan(name)
     runs = planned_runs(plan)
-    assert len({run.name for run in runs}) == len(runs) == sum(max(net.folds, 1) for net in plan.nets)
+    assert len({run.name for run in runs}) == len(runs) == sum(net.kept_folds or net.folds or 1 for net in plan.nets)
     if any(run.recipe.view.needs_hand for run in runs):
         assert plan.hands
     assert plan.title
@@ -67,12 +67,19 @@ def test_runs_follow_from_plan_recipes_and_changes(tmp_path: Path, monkeypatch: 
 
 
 @settings(max_examples=15)
-@given(st.lists(st.tuples(st.booleans(), st.floats(0.01, 100.0)), min_size=1, max_size=4), st.integers(2, 6))
-def test_the_folds_of_a_net_have_its_weight_together(nets: list[tuple[bool, float]], folds: int) -> None:
-    planned = [PlannedNet(f"n{n}", "residual", (), folds * cut, weight) for n, (cut, weight) in enumerate(nets)]
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0.01, 100.0)), min_size=1, max_size=4),
+    st.integers(2, 6),
+    st.integers(0, 2),
+)
+def test_the_folds_of_a_net_have_its_weight_together(nets: list[tuple[bool, float]], folds: int, kept: int) -> None:
+    planned = [
+        PlannedNet(f"n{n}", "residual", (), folds * cut, weight, kept * cut) for n, (cut, weight) in enumerate(nets)
+    ]
     runs = planned_runs(Plan("p", "title", tuple(planned)))
-    for net in planned:
+    for net, (cut, _) in zip(planned, nets, strict=True):
         own = [run.weight for run in runs if run.net is net]
+        assert len(own) == ((kept or folds) if cut else 1)
         assert sum(own) == pytest.approx(net.weight)
         assert len(set(own)) == 1
 
@@ -92,6 +99,9 @@ HEAD = 'name = "x"\ntitle = "x"\n'
         (HEAD + NET + "folds = 1", "at least 2"),
         (HEAD + NET + "folds = -2", "at least 2"),
         (HEAD + NET + "weight = 0.0", "positive"),
+        (HEAD + NET + "kept_folds = 1", "at most the folds"),
+        (HEAD + NET + "folds = 2\nkept_folds = 3", "at most the folds"),
+        (HEAD + NET + "folds = 2\nkept_folds = 1\n" + NET.replace('"a"', '"b"') + "folds = 2", "as many"),
         (HEAD + NET + NET, "one name"),
         (HEAD + NET + "folds = 2\n" + NET.replace('"a"', '"a-fold-1"'), "one name"),
         (HEAD + NET + "folds = 2\n" + NET.replace('"a"', '"b"') + "folds = 3", "as many"),

@@ -323,12 +323,13 @@ def fold_disagreement(
     Args: as `out_of_fold`.
 
     Returns:
-        `boneage.calibration.disagreement`, without the sexes that have no such films.
+        `boneage.calibration.disagreement`, without the sexes that have no such films; empty if one fold was kept, whose
+        estimates are the bundle's own.
     """
     ages = {run.name: _of_part(tables[run.name], "validation") for run in runs}
     folds = sorted({run.fold for run in runs})
     found: dict[Sex, float] = {}
-    for sex in Sex:
+    for sex in Sex if len(folds) > 1 else ():
         chosen = [film.id for film in films if film.sex == sex and all(film.id in each for each in ages.values())]
         if not chosen:
             continue

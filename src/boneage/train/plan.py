@@ -23,6 +23,8 @@ class PlannedNet:
         changes: of the recipe, as ``train.epochs=40``; see `boneage.train.recipe.load_recipe`.
         folds: so many nets, each trained on all but one part of the training films; 0 for one net on all of them.
         weight: in the mean over the bundle's nets, above 0, of all its folds together.
+        kept_folds: only the first so many are trained, and are the bundle's; 0 for all. With one, the bundle is small
+            and has estimates out of fold nonetheless.
     """
 
     name: str
@@ -30,6 +32,12 @@ class PlannedNet:
     changes: tuple[str, ...] = ()
     folds: int = 0
     weight: float = 1.0
+    kept_folds: int = 0
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Its folds that are trained, from 1; (0,) for one net on all films."""
+        return tuple(range(1, (self.kept_folds or self.folds) + 1)) or (0,)
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ class PlannedRun:
     @property
     def weight(self) -> float:
         """Of the member in the bundle's mean."""
-        return self.net.weight / max(self.net.folds, 1)
+        return self.net.weight / len(self.net.kept)
 
 
 def member_name(net: PlannedNet, fold: int) -> str:
@@ -122,7 +130,7 @@ def planned_runs(plan: Plan, changes: tuple[str, ...] = ()) -> list[PlannedRun]:
             raise RecipeError(
                 "recipe_invalid", f"The net {net.name} needs a recipe for ages without folds: the plan has the folds."
             )
-        for fold in range(1, net.folds + 1) if net.folds else (0,):
+        for fold in net.kept:
             part = replace(recipe.data, folds=net.folds, fold=fold)
             runs.append(PlannedRun(net, replace(recipe, data=part)))
     if len({(run.recipe.data.split_seed, run.recipe.data.validation_share) for run in runs}) > 1:
@@ -141,9 +149,7 @@ def _placed(net: PlannedNet, folder: Path) -> PlannedNet:
 def _check(plan: Plan) -> None:
     """Refuse what cannot be meant."""
     names = [plan.name, *(net.name for net in plan.nets)]
-    members = [
-        member_name(net, fold) for net in plan.nets for fold in (range(1, net.folds + 1) if net.folds > 0 else (0,))
-    ]
+    members = [member_name(net, fold) for net in plan.nets for fold in net.kept]
     demands = {
         "a plan needs nets": bool(plan.nets),
         f"names are of small letters, digits and . _ -: {', '.join(names)}": all(map(NAME.fullmatch, names)),
@@ -152,6 +158,10 @@ def _check(plan: Plan) -> None:
             net.folds == 0 or net.folds >= 2 for net in plan.nets
         )
         and len({net.folds for net in plan.nets if net.folds}) <= 1,
+        "kept_folds are at most the folds, or 0 for all; and as many for all nets that have folds": all(
+            0 <= net.kept_folds <= net.folds for net in plan.nets
+        )
+        and len({net.kept for net in plan.nets if net.folds}) <= 1,
         "weights must be positive": all(net.weight > 0 for net in plan.nets),
     }
     for demand, holds in demands.items():
