@@ -23,6 +23,7 @@ def test_every_criterion_parts_all_films() -> None:
         "age_band",
         "stage",
         "sex_and_stage",
+        "estimated_stage",
         "resolution",
     ]
     for table in tables:
@@ -43,6 +44,22 @@ def test_age_bands_are_two_years_of_the_label() -> None:
     films = Predictions(("a", "b", "c"), (Sex.MALE,) * 3, np.array([23.9, 24.0, 240.0]), np.array([90.0, 90.0, 90.0]))
     bands = make_tables(films, resamples=2)[2]
     assert [group.group for group in bands.groups] == ["0 to 2 years", "2 to 4 years", "20 to 22 years"]
+
+
+def test_labels_that_scatter_bias_groups_by_label_and_not_those_by_the_estimate() -> None:
+    """As the table's note claims: of estimates that are the true ages, and labels that scatter about them."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(130, 40, 20_000).clip(1, 228)
+    films = Predictions(
+        tuple(map(str, range(len(true)))), (Sex.MALE,) * len(true), true + rng.normal(0, 8, 20_000), true
+    )
+    tables = {table.criterion: table for table in make_tables(films, resamples=2)}
+    by_label, by_estimate = (
+        {group.group: group.figures["bias"].value for group in tables[criterion].groups}
+        for criterion in ("stage", "estimated_stage")
+    )
+    assert by_label["Pre-puberty"] > 1 > -1 > by_label["Post-puberty"]
+    assert all(abs(by_estimate[name]) < 0.5 for name in ("Pre-puberty", "Early and mid-puberty", "Post-puberty"))
 
 
 @pytest.mark.parametrize(("count", "shown"), [(SMALLEST_GROUP - 1, False), (SMALLEST_GROUP, True)])
