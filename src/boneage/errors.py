@@ -86,6 +86,7 @@ class RecipeError(BoneageError):
 
     ``recipe_invalid``: unknown keys, values out of range, or a run without its record.
     ``recipe_changed``: the folder holds a run of another recipe or of other films.
+    ``recipe_busy``: another process trains in the folder.
     ``recipe_diverged``: the loss of a training became no number.
     """
 

@@ -106,6 +106,7 @@ def test_a_run_learns_and_keeps_its_record(films_table: Path, tmp_path: Path, re
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "recipe.json",
+        "run.lock",
         "metrics.csv",
         "curve.png",
         "tensorboard",
@@ -260,7 +261,7 @@ def test_an_interruption_is_noticed_whatever_was_under_way_and_a_second_one_at_o
     assert signal.getsignal(signal.SIGINT) == former
 
 
-def test_a_run_killed_in_mid_epoch_ends_with_the_curve_of_the_unbroken_one(
+def test_a_run_killed_in_mid_epoch_lets_nobody_in_before_and_ends_with_the_curve_of_the_unbroken_one(
     films_table: Path, tmp_path: Path, recipe: Recipe
 ) -> None:
     del recipe
@@ -273,8 +274,11 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_curve_of_the_unbroken_one(
     subprocess.run(whole, check=True, env=ENVIRONMENT, capture_output=True)
     with subprocess.Popen(broken, env=ENVIRONMENT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         wait_for(tmp_path / "broken" / "run" / "last.ckpt")
+        process.send_signal(signal.SIGSTOP)
+        second = subprocess.run(broken, check=False, env=ENVIRONMENT, capture_output=True, text=True)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
+    assert (second.returncode, "recipe_busy" in second.stderr) == (5, True)
     assert 1 <= len(curve(tmp_path / "broken" / "run")) < 4
     subprocess.run(broken, check=True, env=ENVIRONMENT, capture_output=True)
     assert np.allclose(curve(tmp_path / "broken" / "run"), curve(tmp_path / "whole" / "run"), atol=1e-3)

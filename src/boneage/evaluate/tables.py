@@ -91,7 +91,8 @@ def make_tables(
     Raises:
         TableError: ``table_columns`` for an unknown column of `by`.
     """
-    sexes, stages, names = predictions.sexes, predictions.stages(), {stage: stage.label for stage in Stage}
+    sexes, stages = predictions.sexes, predictions.stages()
+    names: Mapping[Hashable, str] = {stage: stage.label for stage in Stage}
     said = [stage_of(age, sex) for age, sex in zip(predictions.age_months.tolist(), sexes, strict=True)]
     bands = [int(age // BAND_MONTHS) for age in predictions.boneage_months]
     criteria: list[tuple[str, str, Sequence[Hashable], Mapping[Hashable, str]]] = [

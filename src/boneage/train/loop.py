@@ -22,11 +22,13 @@ import signal
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import torch
+from filelock import FileLock, Timeout
 from lightning.fabric import Fabric
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
@@ -133,8 +135,8 @@ def train(
 
     Raises:
         RecipeError: the folder holds a run of another recipe, of other films or on another number of processes
-            (``recipe_changed``), the recipe or engine cannot be had (``recipe_invalid``), or the loss became infinite
-            (``recipe_diverged``).
+            (``recipe_changed``), another process trains there (``recipe_busy``), the recipe or engine cannot be had
+            (``recipe_invalid``), or the loss became infinite (``recipe_diverged``).
         TableError: ``table_split`` if either split has no films, ``table_empty`` if none of its films can be read,
             ``table_image_missing`` if one cannot be opened.
         KeyboardInterrupt: the process was interrupted; the run goes on from its last whole epoch when it is started
@@ -149,8 +151,8 @@ def train(
     net = new_net(recipe)  # what cannot be built is refused before the folder is its run's
     if fabric.is_global_zero:
         _claim_folder(folder, _facts_of(task, fabric.world_size))
-    fabric.barrier()
-    with _Interruption() as interruption:
+    with _alone_in(folder, is_first=fabric.is_global_zero), _Interruption() as interruption:
+        fabric.barrier()
         run = _Run(fabric, task, net, folder, interruption, quiet=quiet)
         return Finished(run.fit(), task.measure, refused, fabric.global_rank)
 
@@ -588,6 +590,19 @@ def _claim_folder(folder: Path, facts: dict[str, Any]) -> None:
             "recipe_changed",
             f"{folder} holds a run that differs in {shown}; choose another folder, or start it as it was.",
         )
+
+
+@contextmanager
+def _alone_in(folder: Path, *, is_first: bool) -> Iterator[None]:
+    """Two trainings in one folder would write over each other's epochs. The first process of a run holds its lock."""
+    if not is_first:
+        yield
+        return
+    try:
+        with FileLock(folder / "run.lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise RecipeError("recipe_busy", f"Another process trains in {folder}; wait for it, or end it.") from error
 
 
 def _differences(there: Any, here: Any, place: str = "") -> list[str]:
