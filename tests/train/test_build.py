@@ -134,7 +134,7 @@ def test_one_call_makes_a_whole_bundle(built: Built) -> None:
 def test_films_out_of_fold_are_those_that_train_each_by_nets_that_did_not_see_it(built: Built) -> None:
     build, _, _, told = built
     films = {film.id: film for film in films_of(build.films)}
-    table = read_predictions(build.runs / "out_of_fold.csv")
+    table = read_predictions(build.out_of_fold)
     runs = planned_runs(build.plan, build.changes)
     aside = {film.id for film in set_aside(runs[0].recipe, list(films.values()))}
     single: dict[str, dict[str, float]] = defaultdict(dict)
@@ -162,7 +162,7 @@ def test_the_bundle_is_calibrated_by_them_and_measured_so(built: Built) -> None:
     bundle = Bundle.open(place)
     runs, films = planned_runs(build.plan, build.changes), films_of(build.films)
     tables = {run.name: read_predictions(build.folder(run) / "predictions.csv") for run in runs}
-    table = read_predictions(build.runs / "out_of_fold.csv")
+    table = read_predictions(build.out_of_fold)
     disagreement = fold_disagreement(runs, tables, films)
     assert min(disagreement.values()) > 0
     assert bundle.manifest.calibration == calibrate(table.sexes, table.boneage_months, table.age_months, disagreement)

@@ -344,6 +344,10 @@ def test_runs_for_the_hand_nets_become_a_bundle_that_finds_hands(hand_runs: Hand
     other = release([], tmp_path / "other", OPTIONS, hand=bundle).bundle
     assert other.hand_nets().fingerprint() == bundle.hand_nets().fingerprint()
     assert other.manifest.recipe == bundle.manifest.recipe
+    # Nobody learns from it where its films lay.
+    assert str(hand_runs.mask.parent) not in (bundle.directory / "bundle.json").read_text(encoding="utf-8")
+    targets = json.loads((hand_runs.mask / "recipe.json").read_text(encoding="utf-8"))["recipe"]["data"]["targets"]
+    assert bundle.manifest.recipe["hand net mask"]["data"]["targets"] == "/".join(Path(targets).parts[-2:])
 
 
 def test_runs_for_other_nets_of_the_hand_are_refused(hand_runs: HandRuns, run: Path, tmp_path: Path) -> None:

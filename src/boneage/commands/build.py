@@ -50,8 +50,8 @@ def build(
 ) -> None:
     """Build the whole bundle of PLAN (a shipped name or a TOML file) from labelled films.
 
-    Trains every net of the plan, with folds one for each, as processes; writes out_of_fold.csv, each training film as
-    the nets that did not learn from it see it; exports all nets as one bundle, calibrates it by that table, and
+    Trains every net of the plan, with folds one for each, as processes; writes PLAN.out_of_fold.csv, each training film
+    as the nets that did not learn from it see it; exports all nets as one bundle, calibrates it by that table, and
     measures it on the split validation, or a part drawn at random where the table has no splits. Trainings that are
     done are kept, half done ones go on, and one that fails does not stop the others. Nets without folds, or for one
     sex, give no such table and no calibration. Shipped plans: standard, fast, and full (for full-size films
@@ -59,7 +59,7 @@ def build(
 
     \b
     Examples:
-      boneage build full --films boneage-training-dataset.csv --hand registered --out my-bundle --jobs 4
+      boneage build full --films boneage-training-dataset.csv --hand standard --out my-bundle --jobs 4
       boneage build my-plan.toml --films radiographs.csv --out trial --set train.epochs=1 --set data.train_limit=200
       torchrun --nproc-per-node 4 -m boneage build full --films radiographs.csv --out my-bundle
     """

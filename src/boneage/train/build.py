@@ -2,8 +2,8 @@
 
 Below the folder of the runs each net or fold has a run, with what it said to people in ``log.txt``, and its estimates
 of films that it did not learn from in ``predictions.csv``: of those that it holds out (part ``fold``) and of those that
-no net has seen (part ``validation``). Beside them lies ``out_of_fold.csv``, each film as the nets of its fold together
-see it. What is done is kept, and what is half done goes on.
+no net has seen (part ``validation``). Beside them lies ``PLAN.out_of_fold.csv``, each film as the nets of its fold
+together see it. What is done is kept, and what is half done goes on.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ from boneage.train.tasks import choose_films, film_labels
 
 log = logging.getLogger(__name__)
 
-OUT_OF_FOLD = "out_of_fold.csv"
 _PREDICTIONS = "predictions.csv"
 
 
@@ -73,6 +72,11 @@ class Build:
     def cache_folder(self) -> Path:
         """Of decoded films and found hands."""
         return self.cache or self.runs.parent / "cache"
+
+    @property
+    def out_of_fold(self) -> Path:
+        """The table of the estimates out of fold. Two plans may share runs, so it has the plan's name."""
+        return self.runs / f"{self.plan.name}.out_of_fold.csv"
 
     def folder(self, run: PlannedRun) -> Path:
         """Of a run."""
@@ -271,7 +275,7 @@ def _calibrated(
         return None
     tables = {run.name: read_predictions(build.folder(run) / _PREDICTIONS) for run in runs}
     table, left_out = out_of_fold(runs, tables, films)
-    write_predictions(build.runs / OUT_OF_FOLD, table)
+    write_predictions(build.out_of_fold, table)
     if len(table) < FEWEST_FILMS:
         tell(f"no calibration: {len(table)} films have estimates out of fold, and it needs {FEWEST_FILMS}")
         return None

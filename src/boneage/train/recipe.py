@@ -209,6 +209,18 @@ def load_recipe(name_or_path: str | Path, changes: tuple[str, ...] = ()) -> Reci
     return parse_recipe(table)
 
 
+def without_folders(table: Any) -> Any:
+    """A recipe's dictionary as a bundle that is given away keeps it: of absolute paths only the last two parts.
+
+    They would tell the folders of the machine that trained it, and help nobody else.
+    """
+    if isinstance(table, dict):
+        return {key: without_folders(value) for key, value in table.items()}
+    if isinstance(table, str) and Path(table).is_absolute():
+        return "/".join(Path(table).parts[1:][-2:])
+    return table
+
+
 def read_table(name_or_path: str | Path, shipped: Mapping[str, Path], kind: str) -> tuple[Path, dict[str, Any]]:
     """A TOML file by its shipped name or its path, and where it lies.
 

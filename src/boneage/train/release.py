@@ -43,7 +43,7 @@ from boneage.train.hands import found_by
 from boneage.train.loop import load_hand_run, load_run, run_facts
 from boneage.train.nets.layers import AgeNet
 from boneage.train.predict import set_aside
-from boneage.train.recipe import Recipe
+from boneage.train.recipe import Recipe, without_folders
 from boneage.train.tasks import AgeUnit, film_labels
 from boneage.views import ViewSpec, cut_view
 
@@ -179,7 +179,7 @@ def release(
         version=options.version,
         title=options.title or (trained[0].recipe.title if trained else "Finds the hand"),
         created=datetime.now(UTC).date().isoformat(),
-        recipe={one.name: one.recipe.to_dict() for one in trained} | _hand_recipes(hand),
+        recipe=without_folders({one.name: one.recipe.to_dict() for one in trained} | _hand_recipes(hand)),
         data=options.data,
         licence=options.licence,
         calibration=options.calibration,
