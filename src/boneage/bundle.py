@@ -55,7 +55,7 @@ from boneage.registration import Hand
 from boneage.sex import Sex
 from boneage.views import ViewSpec, cut_view
 
-DEFAULT_BUNDLE = "registered"
+DEFAULT_BUNDLE = "standard"
 """The shipped bundle that ``default`` stands for."""
 
 SHIPPED = Path(__file__).parent / "bundles"
@@ -488,6 +488,8 @@ def _load(graph: bytes, name: str, threads: int) -> _Session:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Of a dozen graphs that wait for their turn, each would keep its threads busy with waiting.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session: _Session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common base but this

@@ -50,7 +50,7 @@ def train(
 
     \b
     Examples:
-      boneage train registered-a --films radiographs.csv --out runs/a --set data.hands=registered
+      boneage train registered-a --films radiographs.csv --out runs/a --set data.hands=standard
       boneage train residual --films radiographs.csv --out runs/residual
       boneage train souza-h --films train.csv --images train/ --out runs/h --set train.epochs=50
       torchrun --nproc-per-node 4 -m boneage train residual --films radiographs.csv --out runs/r
