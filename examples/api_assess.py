@@ -49,6 +49,7 @@ def problem(error: urllib.error.HTTPError) -> str:
 
 def content(film: Path) -> bytes:
     """The film, unless the service would not take it: it breaks off what is too large, and cannot say why then."""
+    ask("atlas")  # says of a wrong token what would be lost if the film were broken off
     limit = json.loads(ask("service"))["limits"]["film_bytes"]
     try:
         size = film.stat().st_size

@@ -83,8 +83,8 @@ def test_training_closes_with_its_errors(trained: Result, run: Path) -> None:
 
 def test_a_run_is_a_folder_of_its_record(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
-    kept = {"recipe.json", "last.ckpt", "best.ckpt", "metrics.csv", "validation.csv", "curve.png", "tensorboard"}
-    assert names == kept
+    told = {"metrics.csv", "validation.csv", "curve.png", "tensorboard"}
+    assert names == {"recipe.json", "last.ckpt", "best.ckpt", "run.lock", *told}
 
 
 def test_estimates_after_the_last_epoch_have_the_error_that_it_told(run: Path) -> None:
