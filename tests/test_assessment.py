@@ -17,12 +17,13 @@ from boneage.assessment import (
     FLAG_TEXTS,
     Assessment,
     FlagCode,
+    _flags_of_answer,
     age_in_words,
     assess,
     hand_rotation_degrees,
     region_in_words,
 )
-from boneage.bundle import Bundle
+from boneage.bundle import Bundle, MemberOutput
 from boneage.errors import BundleError, Refusal
 from boneage.explain import Evidence
 from boneage.manifest import Familiar, read_manifest, write_manifest
@@ -195,6 +196,32 @@ def test_a_film_unlike_those_of_validation_is_doubted(tmp_path: Path, png: Path)
         familiar = Familiar((0.0,) * 4, (0.1,) * 4, limit)
         unlike = Bundle.open(tiny_bundle(tmp_path / f"b{limit}", familiar=familiar))
         assert assess(png, "F", unlike).has_flag(FlagCode.UNLIKE_TRAINING) is doubted
+
+
+@pytest.mark.parametrize(
+    ("views", "limits", "doubted"),
+    [
+        ((96, 96), (1.0, 0.4), True),  # of distance 1, the mean of 1 and 2.5
+        ((96, 96), (2.0, 0.9), False),  # of 0.5 and 1.1
+        ((96, 64), (2.0, 0.9), True),  # nets of two views see other things
+    ],
+)
+def test_nets_of_one_view_doubt_a_film_together(
+    bundle: Bundle, png: Path, views: tuple[int, int], limits: tuple[float, float], doubted: bool
+) -> None:
+    net = bundle.members[0]
+    members = [
+        replace(
+            net,
+            name=f"m{side}-{limit}",
+            view=ViewSpec(height=side, width=side),
+            familiar=Familiar((0.0,), (1.0,), limit),
+        )
+        for side, limit in zip(views, limits, strict=True)
+    ]
+    output = MemberOutput(100.0, np.ones(1, np.float32), np.zeros((1, 1), np.float32))
+    flags = _flags_of_answer(assess(png, "F", bundle).estimate, members, {one.name: output for one in members})
+    assert (FlagCode.UNLIKE_TRAINING in {flag.code for flag in flags}) is doubted
 
 
 @pytest.mark.parametrize(("white", "doubted"), [(0.0, False), (0.04, False), (0.07, True)])

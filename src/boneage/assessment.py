@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -632,8 +633,12 @@ def _flags_of_answer(
 ) -> Iterator[Flag]:
     if estimate.outside_range:
         yield Flag.of(FlagCode.OUTSIDE_TRAINING_RANGE, oldest_months=OLDEST_MONTHS)
-    strangeness = [member.strangeness(outputs[member.name].embedding) for member in members]
-    if any(one is not None and one > 1.0 for one in strangeness):
+    # Nets of one view, of several folds, judge together: else the more there are, the more ordinary films are unlike.
+    strangeness: dict[ViewSpec, list[float]] = {}
+    for member in members:
+        if (one := member.strangeness(outputs[member.name].embedding)) is not None:
+            strangeness.setdefault(member.view, []).append(one)
+    if any(statistics.fmean(of_view) > 1.0 for of_view in strangeness.values()):
         yield Flag.of(FlagCode.UNLIKE_TRAINING)
     if estimate.typical_error_months is None:
         yield Flag.of(FlagCode.NOT_VALIDATED)
