@@ -61,7 +61,14 @@ class Predictions:
 
     def stages(self) -> tuple[Stage, ...]:
         """The developmental stage of each label (not of the estimate)."""
-        return tuple(stage_of(age, sex) for age, sex in zip(self.boneage_months, self.sexes, strict=True))
+        return self._stages_of(self.boneage_months)
+
+    def estimated_stages(self) -> tuple[Stage, ...]:
+        """The developmental stage of each estimate."""
+        return self._stages_of(self.age_months)
+
+    def _stages_of(self, ages_months: NDArray[np.float64]) -> tuple[Stage, ...]:
+        return tuple(stage_of(age, sex) for age, sex in zip(ages_months, self.sexes, strict=True))
 
     def group(self, column: str) -> tuple[str, ...]:
         """The texts of one further column; its name is compared without case if there is none of exactly that name.

@@ -19,7 +19,7 @@ from boneage.csv_table import write_rows
 from boneage.evaluate.metrics import RESAMPLES, Figure, measure, measure_interval
 from boneage.evaluate.predictions import INTERVAL_PERCENTS, Predictions
 from boneage.sex import Sex
-from boneage.stages import Stage, stage_of
+from boneage.stages import Stage
 
 SMALLEST_GROUP = 5
 """Fewer films than this are only counted: their figures would be noise, and could be traced to one child."""
@@ -93,7 +93,6 @@ def make_tables(
     """
     sexes, stages = predictions.sexes, predictions.stages()
     names: Mapping[Hashable, str] = {stage: stage.label for stage in Stage}
-    said = [stage_of(age, sex) for age, sex in zip(predictions.age_months.tolist(), sexes, strict=True)]
     bands = [int(age // BAND_MONTHS) for age in predictions.boneage_months]
     criteria: list[tuple[str, str, Sequence[Hashable], Mapping[Hashable, str]]] = [
         ("overall", "Overall", [0] * len(predictions), {0: "All films"}),
@@ -106,7 +105,7 @@ def make_tables(
             list(zip(sexes, stages, strict=True)),
             {(sex, stage): f"{SEX_LABELS[sex]}, {stage.label.lower()}" for sex in Sex for stage in Stage},
         ),
-        ("estimated_stage", "By the estimate's developmental stage", said, names),
+        ("estimated_stage", "By the estimate's developmental stage", predictions.estimated_stages(), names),
     ]
     for column in by:
         texts = predictions.group(column)

@@ -333,7 +333,9 @@ def fold_disagreement(
     ages = {run.name: _of_part(tables[run.name], "validation") for run in runs}
     folds = sorted({run.fold for run in runs})
     found: dict[Sex, float] = {}
-    for sex in Sex if len(folds) > 1 else ():
+    if len(folds) < 2:
+        return found
+    for sex in Sex:
         chosen = [film.id for film in films if film.sex == sex and all(film.id in each for each in ages.values())]
         if not chosen:
             continue

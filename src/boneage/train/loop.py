@@ -598,11 +598,13 @@ def _alone_in(folder: Path, *, is_first: bool) -> Iterator[None]:
     if not is_first:
         yield
         return
+    lock = FileLock(folder / "run.lock")
     try:
-        with FileLock(folder / "run.lock", timeout=0):
-            yield
+        held = lock.acquire(timeout=0)
     except Timeout as error:
         raise RecipeError("recipe_busy", f"Another process trains in {folder}; wait for it, or end it.") from error
+    with held:
+        yield
 
 
 def _differences(there: Any, here: Any, place: str = "") -> list[str]:
