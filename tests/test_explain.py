@@ -19,7 +19,7 @@ from boneage.explain import (
     scale_colours,
 )
 from boneage.geometry import Transform
-from boneage.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, Hand, Region
+from boneage.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, HAND_REGIONS, Hand, Region
 from boneage.views import CellGrid, ViewSpec, view_transform
 
 FloatArray = NDArray[np.float32]
@@ -162,7 +162,7 @@ def test_no_border_shows_where_views_overlap(first: float, second: float, weight
 @given(
     degrees=st.floats(-180, 180),
     mirrored=st.booleans(),
-    region=st.sampled_from(["A", "B", "C"]),
+    region=st.sampled_from(HAND_REGIONS),
     data=st.data(),
 )
 @settings(max_examples=60, deadline=None)

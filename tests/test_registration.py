@@ -19,9 +19,11 @@ from boneage.registration import (
     FRAME_HEIGHT,
     FRAME_WIDTH,
     HAND_LENGTH,
+    HAND_REGIONS,
     POINT_NAMES,
     TIP_IN_FRAME_XY,
     Hand,
+    Region,
     hand_length,
     register,
 )
@@ -148,9 +150,9 @@ def test_frame_and_regions_have_the_sizes_of_the_paper() -> None:
     assert sizes == {"A": (2000, 1500), "B": (750, 750), "C": (600, 1400)}
 
 
-@pytest.mark.parametrize("region", ["A", "B", "C"])
-def test_regions_lie_in_the_frame_and_the_frame_in_its_surroundings(region: str) -> None:
-    inner, outer = BOXES[region], BOXES["surroundings"]  # type: ignore[index]  # it is a region
+@pytest.mark.parametrize("region", HAND_REGIONS)
+def test_regions_lie_in_the_frame_and_the_frame_in_its_surroundings(region: Region) -> None:
+    inner, outer = BOXES[region], BOXES["surroundings"]
     assert inner.left >= 0
     assert inner.top >= 0
     assert inner.left + inner.width <= FRAME_WIDTH
@@ -162,14 +164,16 @@ def test_regions_lie_in_the_frame_and_the_frame_in_its_surroundings(region: str)
 
 
 def test_the_phantoms_parts_lie_in_their_regions() -> None:
-    """Its points are in the order that registration asks for; carpal bones lie in B, joints of the fingers in C."""
+    """Its points are in the order that registration asks for; carpals lie in B, knuckles in C, fingers beyond in D."""
     to_frame = register(phantom_points(height=1000, width=750))  # the size on which it is drawn
     assert len(POINT_NAMES) == len(phantom.POINT_NAMES) == 3
     carpals = to_frame.points(np.array([carpal.centre for carpal in phantom._CARPALS]))
     knuckles = to_frame.points(np.array([finger[0].distal for finger in phantom._FINGERS[1:]]))
     tips = to_frame.points(np.array([finger[-1].distal for finger in phantom._FINGERS[1:]]))
-    for region, parts in (("A", np.concatenate([carpals, knuckles, tips])), ("B", carpals), ("C", knuckles)):
-        box = BOXES[region]  # type: ignore[index]  # it is a region
+    ends = to_frame.points(np.array([finger[-1].proximal for finger in phantom._FINGERS[1:]]))
+    whole, beyond = np.concatenate([carpals, knuckles, tips]), np.concatenate([ends, tips])
+    for region, parts in zip(HAND_REGIONS, (whole, carpals, knuckles, beyond), strict=True):
+        box = BOXES[region]
         within = (parts - (box.left, box.top)) / (box.width, box.height)
         assert within.min() > 0
         assert within.max() < 1

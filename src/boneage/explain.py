@@ -55,7 +55,12 @@ _PANEL = (16, 16, 18)
 
 _OUTLINE_COLOUR = (84, 196, 236)
 _POINT_COLOUR = (120, 255, 150)
-_BOX_COLOURS: dict[Region, tuple[int, int, int]] = {"A": (228, 228, 228), "B": (255, 190, 90), "C": (190, 160, 255)}
+_BOX_COLOURS: dict[Region, tuple[int, int, int]] = {
+    "A": (228, 228, 228),
+    "B": (255, 190, 90),
+    "C": (190, 160, 255),
+    "D": (140, 220, 170),
+}
 _SUBPIXEL_BITS = 4
 _SIDE_OF_ONE_LINE = 700
 """A picture with this longest side is drawn on with lines of one pixel, larger ones with wider lines, pixels."""

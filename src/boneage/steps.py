@@ -30,7 +30,7 @@ from boneage.files import written_whole
 from boneage.geometry import Transform, sample
 from boneage.hand.find import HandNets
 from boneage.hand.mask import THRESHOLD
-from boneage.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, Hand, Region
+from boneage.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, HAND_REGIONS, Hand
 from boneage.views import GreyScale, ViewSpec, cut_view, mask_through, measure_grey, view_transform
 
 STEP_FILE = re.compile(r"\d\d_(original|mask|normalised|registered|view_\w+|map_\w+|map)\.png|steps\.png")
@@ -38,7 +38,6 @@ STEP_FILE = re.compile(r"\d\d_(original|mask|normalised|registered|view_\w+|map_
 
 SHEET_NAME = "steps.png"
 
-_REGIONS: tuple[Region, ...] = ("A", "B", "C")
 _FRAME_ZOOM = 0.5
 """At which the registered frame is drawn, pixels of the picture for one of the frame's."""
 
@@ -210,7 +209,7 @@ def _draw_normalised(pixels: NDArray[np.float32], hand: Hand) -> Iterator[Step]:
     film_to_drawn = hand.film_to_frame.then(Transform.scale(_FRAME_ZOOM))
     shape = (round(FRAME_HEIGHT * _FRAME_ZOOM), round(FRAME_WIDTH * _FRAME_ZOOM))
     registered = _masked(pixels, hand, grey, film_to_drawn, shape)
-    yield Step("registered", "registered, with the regions", mark_hand(registered, hand, film_to_drawn, _REGIONS))
+    yield Step("registered", "registered, with the regions", mark_hand(registered, hand, film_to_drawn, HAND_REGIONS))
 
 
 def _masked(
@@ -232,7 +231,7 @@ def _as_picture(above_low: NDArray[np.float32], grey: GreyScale) -> NDArray[np.u
 
 
 def _draw_views(pixels: NDArray[np.float32], assessment: Assessment, hand: Hand) -> Iterator[Step]:
-    """Every view that a net reads, and those of the regions A, B and C that none does."""
+    """Every view that a net reads, and those of the hand's regions that none does."""
     for key, spec, is_read in _views(assessment):
         grey = measure_grey(pixels, spec.grey, hand)
         view = cut_view(pixels, spec, hand=hand, grey=grey)
@@ -250,7 +249,7 @@ def _views(assessment: Assessment) -> Iterator[tuple[str, ViewSpec, bool]]:
         counts[spec.region] = counts.get(spec.region, 0) + 1
         number = counts[spec.region]
         yield spec.region if number == 1 else f"{spec.region}_{number}", spec, True
-    for region in _REGIONS:
+    for region in HAND_REGIONS:
         if region not in counts:
             box = BOXES[region]
             height, width = round(box.height * _VIEW_ZOOM), round(box.width * _VIEW_ZOOM)

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from boneage.errors import Refusal, RefusalCode
 from boneage.geometry import Transform, averaged_down, fit_inside, sample
-from boneage.registration import BOXES, Hand, Region
+from boneage.registration import BOXES, HAND_REGIONS, Hand, Region
 
 GreyRule = Literal["minmax", "percentile", "hand"]
 
 _OVERVIEW_SIDE = 256
 """Longest side of the reduced film from which grey levels are measured, pixels."""
 
-BLANKED: frozenset[Region] = frozenset({"A", "B", "C"})
+BLANKED: frozenset[Region] = frozenset(HAND_REGIONS)
 """Regions whose views show the hand only: what lies outside its mask is blanked."""
 
 MASK_MARGIN = 0.02
@@ -179,7 +179,7 @@ def cut_view(
 
     Returns:
         float32 (spec.height, spec.width), zero mean and unit variance over the film (over the hand for the grey rule
-        ``hand``), bone bright; outside the film, and in regions A, B and C outside the hand, as its darkest level.
+        ``hand``), bone bright; outside the film, and in the regions of the hand outside the hand, as its darkest level.
 
     Raises:
         Refusal: ``no_contrast``.

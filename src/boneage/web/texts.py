@@ -13,15 +13,12 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_noop as marked
 
 from boneage.assessment import FLAG_TEXTS, FlagCode
-from boneage.registration import REGION_TITLES
+from boneage.registration import HAND_REGIONS, REGION_TITLES
 
 SEXES: Mapping[str, str] = MappingProxyType({"F": marked("female"), "M": marked("male")})
 
 _SEX_PLACES = ("given", "said")
 """Places of doubts' sentences that hold ``F`` or ``M``."""
-
-_LETTERED = ("A", "B", "C")
-"""Regions that are called by their letter."""
 
 REFUSALS: dict[str, tuple[str, str]] = {
     "unreadable": (
@@ -162,7 +159,7 @@ def region(name: str) -> str:
 
 def region_with_letter(name: str) -> str:
     """The same, after the letter by which a region is called: ``B · carpal bones``."""
-    return f"{name} · {region(name)}" if name in _LETTERED else region(name)
+    return f"{name} · {region(name)}" if name in HAND_REGIONS else region(name)
 
 
 def is_phantom(flags: Iterable[Mapping[str, Any]]) -> bool:
