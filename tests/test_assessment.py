@@ -468,10 +468,12 @@ def test_a_hand_with_fewer_pixels_than_a_net_looks_at_is_doubted(
     phantoms: dict[str, Path], by_regions: Bundle, tmp_path: Path
 ) -> None:
     assert not assess(phantoms["upright"], "F", by_regions).has_flag(FlagCode.LOW_RESOLUTION)
-    fine = Bundle.open(tiny_bundle(tmp_path / "fine", view=ViewSpec("B", 400, 400, "hand"), hand=True))
+    ample = Bundle.open(tiny_bundle(tmp_path / "ample", view=ViewSpec("B", 400, 400, "hand"), hand=True))
+    assert not assess(phantoms["upright"], "F", ample).has_flag(FlagCode.LOW_RESOLUTION)  # enlarged, as training films
+    fine = Bundle.open(tiny_bundle(tmp_path / "fine", view=ViewSpec("B", 500, 500, "hand"), hand=True))
     (flag,) = (one for one in assess(phantoms["upright"], "F", fine).flags if one.code is FlagCode.LOW_RESOLUTION)
     assert flag.text == "low_resolution.hand"
-    assert flag.values["view_pixels"] == pytest.approx(400 / 750 * 1500)
+    assert flag.values["view_pixels"] == pytest.approx(500 / 750 * 1500)
     assert flag.values["pixels"] == pytest.approx(537, rel=0.02)
 
 

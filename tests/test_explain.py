@@ -171,11 +171,12 @@ def test_a_spot_of_the_frame_lands_on_its_place_on_the_film(
 ) -> None:
     """Also of hands that are turned or mirrored: a hot cell of a region's view is drawn where the film shows it."""
     box, cells_high = BOXES[region], 12
-    side = box.height / cells_high  # frame pixels
-    cells_wide = round(box.width / side)
+    cells_wide = round(box.width * cells_high / box.height)
+    side = max(box.height / cells_high, box.width / cells_wide)  # frame pixels: the box fits the view
     row = data.draw(st.integers(1, cells_high - 2))
     column = data.draw(st.integers(1, cells_wide - 2))
-    frame_xy = np.array([box.left + (column + 0.5) * side, box.top + (row + 0.5) * side])
+    centre = np.array([box.left + box.width / 2, box.top + box.height / 2])
+    frame_xy = centre + side * np.array([column + 0.5 - cells_wide / 2, row + 0.5 - cells_high / 2])
 
     hand, frame_to_film = drawn_hand(degrees, mirrored)
     spec = ViewSpec(region, 4 * cells_high, 4 * cells_wide)

@@ -164,15 +164,17 @@ def test_regions_lie_in_the_frame_and_the_frame_in_its_surroundings(region: Regi
 
 
 def test_the_phantoms_parts_lie_in_their_regions() -> None:
-    """Its points are in the order that registration asks for; carpals lie in B, knuckles in C, fingers beyond in D."""
+    """Its points are in the order that registration asks for; carpals lie in B, knuckles in C, fingers beyond in D, the
+    joints of radius and ulna with the wrist in E."""
     to_frame = register(phantom_points(height=1000, width=750))  # the size on which it is drawn
     assert len(POINT_NAMES) == len(phantom.POINT_NAMES) == 3
     carpals = to_frame.points(np.array([carpal.centre for carpal in phantom._CARPALS]))
     knuckles = to_frame.points(np.array([finger[0].distal for finger in phantom._FINGERS[1:]]))
     tips = to_frame.points(np.array([finger[-1].distal for finger in phantom._FINGERS[1:]]))
     ends = to_frame.points(np.array([finger[-1].proximal for finger in phantom._FINGERS[1:]]))
+    wrist = to_frame.points(np.array([phantom._RADIUS.distal, phantom._ULNA.distal]))
     whole, beyond = np.concatenate([carpals, knuckles, tips]), np.concatenate([ends, tips])
-    for region, parts in zip(HAND_REGIONS, (whole, carpals, knuckles, beyond), strict=True):
+    for region, parts in zip(HAND_REGIONS, (whole, carpals, knuckles, beyond, wrist), strict=True):
         box = BOXES[region]
         within = (parts - (box.left, box.top)) / (box.width, box.height)
         assert within.min() > 0

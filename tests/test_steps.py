@@ -55,7 +55,7 @@ def test_every_step_and_every_view_is_drawn_once(folder: Path) -> None:
     steps = steps_of(folder, "hand.png", "regions")
     assert list(steps) == [
         *("original", "mask", "normalised", "registered"),
-        *("view_A", "view_A_2", "view_B", "view_C", "view_D"),
+        *("view_A", "view_A_2", "view_B", "view_C", "view_D", "view_E"),
         *("map_A", "map_A_2", "map_B", "map_C", "map"),
     ]
     assert all(step.picture.dtype == np.uint8 and step.picture.ndim in (2, 3) for step in steps.values())
@@ -63,14 +63,21 @@ def test_every_step_and_every_view_is_drawn_once(folder: Path) -> None:
 
 def test_regions_that_no_net_reads_are_drawn_too(folder: Path) -> None:
     steps = steps_of(folder, "hand.png", "whole")
-    assert [name for name in steps if "view" in name] == ["view_radiograph", "view_A", "view_B", "view_C", "view_D"]
+    assert [name for name in steps if "view" in name] == [
+        "view_radiograph",
+        "view_A",
+        "view_B",
+        "view_C",
+        "view_D",
+        "view_E",
+    ]
     assert [name for name in steps if "map" in name] == ["map_radiograph", "map"]
     assert "no net" in steps["view_A"].title and "no net" not in steps["view_radiograph"].title
 
 
 def test_a_turned_negative_becomes_the_same_hand(folder: Path) -> None:
     upright, turned = (steps_of(folder, film, "regions") for film in ("hand.png", "turned.png"))
-    for name in ("normalised", "registered", "view_A", "view_B", "view_C", "view_D"):
+    for name in ("normalised", "registered", "view_A", "view_B", "view_C", "view_D", "view_E"):
         first, second = upright[name].picture, turned[name].picture
         assert likeness(first, first[::-1, ::-1]) < 0.8  # or anything would pass
         assert (
@@ -156,7 +163,7 @@ def test_the_command_writes_steps_of_one_film(folder: Path, tmp_path: Path) -> N
     assert result.exit_code == 0, result.stderr
     names = {path.name for path in out.iterdir()}
     assert {"01_original.png", "04_registered.png", "steps.png", "turned.json", "turned.overlay.png"} <= names
-    assert sum(bool(STEP_FILE.fullmatch(name)) for name in names) == 15
+    assert sum(bool(STEP_FILE.fullmatch(name)) for name in names) == 16
     assert "A whole hand" not in result.stdout  # it is the phantom, whose ages mean nothing
 
 

@@ -88,6 +88,7 @@ SIZES: dict[Region, tuple[int, int]] = {
     "B": (160, 176),
     "C": (96, 240),
     "D": (128, 192),
+    "E": (96, 152),
     "surroundings": (240, 224),
 }
 """Height and width of the views; only those of A have nearly the region's own proportions."""

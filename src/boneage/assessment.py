@@ -58,6 +58,9 @@ mirrored. With the true points its drawings reach 0.98; of 447 films of the RSNA
 _SATURATED_SHARE = 0.05
 """Of a film's pixels, at its brightest level. Of 250 films of the RSNA challenge none has more than 2.3 % there."""
 
+_ENLARGED = 1.7
+"""How much views may enlarge a hand: the finest of the bundle `standard` enlarge one training film in twenty more."""
+
 _THUMBNAIL_SIDE = 128
 """Longest side, pixels, at which a map is looked at for whether there is anything on it."""
 
@@ -597,7 +600,7 @@ def _white_share(pixels: NDArray[np.float32], hand: Hand | None) -> float:
 
 
 def _flags_of_size(film_shape: tuple[int, int], members: Sequence[Member], hand: Hand | None) -> Iterator[Flag]:
-    """Whether a net looks at more pixels than there are; of a registered hand, on the hand itself."""
+    """Whether a net looks at more pixels than there are; of a registered hand, on the hand itself, at far more."""
     height, width = film_shape
     whole = [one.view for one in members if one.view.region == "radiograph"]
     larger = next((view for view in whole if height < view.height or width < view.width), None)
@@ -608,7 +611,7 @@ def _flags_of_size(film_shape: tuple[int, int], members: Sequence[Member], hand:
     if hand is None or not parts:
         return
     zoom = max(view_transform(film_shape, view, hand).zoom for view in parts)
-    if zoom > 1.0:
+    if zoom > _ENLARGED:
         length = hand.length_pixels
         yield Flag.of(FlagCode.LOW_RESOLUTION, "hand", pixels=length, view_pixels=zoom * length)
 

@@ -60,6 +60,7 @@ _BOX_COLOURS: dict[Region, tuple[int, int, int]] = {
     "B": (255, 190, 90),
     "C": (190, 160, 255),
     "D": (140, 220, 170),
+    "E": (255, 160, 170),
 }
 _SUBPIXEL_BITS = 4
 _SIDE_OF_ONE_LINE = 700

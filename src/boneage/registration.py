@@ -30,10 +30,10 @@ HAND_LENGTH = CAPITATE_IN_FRAME_XY[1] - TIP_IN_FRAME_XY[1]
 POINT_NAMES = ("middle_tip", "thumb_tip", "capitate")
 """What the three rows of an array of key points are."""
 
-Region = Literal["radiograph", "surroundings", "A", "B", "C", "D"]
+Region = Literal["radiograph", "surroundings", "A", "B", "C", "D", "E"]
 """What a view shows: the whole film, or a part of the registered frame."""
 
-HAND_REGIONS: tuple[Region, ...] = ("A", "B", "C", "D")
+HAND_REGIONS: tuple[Region, ...] = ("A", "B", "C", "D", "E")
 """Regions that nets for ages read, called by their letters."""
 
 
@@ -52,12 +52,13 @@ BOXES: Mapping[Region, Box] = MappingProxyType(
         "B": Box(425, 1250, 750, 750),  # carpal bones, about the capitate, with the ends of radius and ulna
         "C": Box(100, 650, 1400, 600),  # metacarpals and proximal phalanges, about the joints between them
         "D": Box(205, 40, 1140, 760),  # middle and distal phalanges
+        "E": Box(425, 1600, 750, 470),  # the ends of radius and ulna, with the nearest carpal bones
         "surroundings": Box(-200, -250, 2200, 2400),  # where the key points are looked for again; holds any thumb
     }
 )
 """Regions A, B and C have the sizes of section 4.3; where they lie was read from the mean of 1,785 registered hands.
 
-D is ours: what C leaves of the fingers, of which A shows less than the films do.
+D and E are ours: bones of which A shows less than the films do, and that stand at the edge of B and C or outside.
 """
 
 REGION_TITLES: Mapping[Region, str] = MappingProxyType(
@@ -68,6 +69,7 @@ REGION_TITLES: Mapping[Region, str] = MappingProxyType(
         "B": "carpal bones",
         "C": "metacarpals and proximal phalanges",
         "D": "middle and distal phalanges",
+        "E": "radius and ulna",
     }
 )
 

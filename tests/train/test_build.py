@@ -242,7 +242,7 @@ def test_nets_without_folds_or_for_one_sex_give_no_calibration_and_it_is_said(
     assert not build.runs.exists()
 
 
-@pytest.mark.parametrize("name", ["full-a", "full-b", "full-c"])
+@pytest.mark.parametrize("name", ["full-a", "full-b", "full-c", "full-d", "full-e"])
 def test_the_recipes_of_full_train_on_a_few_films(name: str, table: Path, tmp_path: Path) -> None:
     recipe = load_recipe(name, (*SMALL, f'data.hands="{table.parent / "hands"}"', "data.folds=5", "data.fold=5"))
     finished = train(
@@ -254,7 +254,7 @@ def test_the_recipes_of_full_train_on_a_few_films(name: str, table: Path, tmp_pa
         quiet=True,
     )
     assert np.isfinite(finished.state.history[-1]["mad_months"])
-    assert recipe.view.region == load_plan("full").nets["abc".index(name[-1])].recipe[-1].upper()
+    assert recipe.view.region == load_plan("full").nets["abcde".index(name[-1])].recipe[-1].upper()
 
 
 # --- putting folds together ---

@@ -47,9 +47,9 @@ def test_a_shipped_plan_has_runs_for_a_bundle(name: str) -> None:
     assert plan.licence
 
 
-def test_full_reads_three_regions_in_five_folds_and_learns_distributions() -> None:
+def test_full_reads_five_regions_in_five_folds_and_learns_distributions() -> None:
     recipes = [run.recipe for run in planned_runs(load_plan("full"))]
-    assert [recipe.view.region for recipe in recipes] == [*"AAAAABBBBBCCCCC"]
+    assert [recipe.view.region for recipe in recipes] == [*"AAAAABBBBBCCCCCDDDDDEEEEE"]
     assert (recipes[0].view.height, recipes[0].view.width) == (512, 384)
     assert {recipe.train.loss for recipe in recipes} == {"label-distribution"}
 

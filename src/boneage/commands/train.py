@@ -44,8 +44,8 @@ def train(
 
     Shows the validation error of each epoch; keeps the last and the best epoch, and the last one's estimates of the
     validation films (validation.csv); goes on where it was if it is killed and started again. Shipped recipes:
-    distribution-a, -b and -c (regions of the hand, of the plan standard), registered-a, -b and -c, full-a, -b and -c,
-    residual, iglovikov, souza-a to souza-h, souza-a-128 to souza-h-128, inception-v3; and of the nets that find the
+    distribution-a to -e (regions of the hand, of the plan standard), registered-a, -b and -c, full-a to -e, residual,
+    iglovikov, souza-a to souza-h, souza-a-128 to souza-h-128, inception-v3; and of the nets that find the
     hand: hand-mask, hand-locate, hand-refine, hand-locate-vgg. Needs boneage[train].
 
     \b
