@@ -477,6 +477,29 @@ def test_a_hand_with_fewer_pixels_than_a_net_looks_at_is_doubted(
     assert flag.values["pixels"] == pytest.approx(537, rel=0.02)
 
 
+@pytest.mark.parametrize("wider", [True, False])
+def test_nets_are_not_asked_of_bones_that_the_film_does_not_show(
+    phantoms: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wider: bool
+) -> None:
+    """A bundle without a net of the whole hand has no other nets to trust, and asks all."""
+    views = (REGION_VIEWS if wider else REGION_VIEWS[1:]) + (ViewSpec("E", 24, 40, "hand"),)
+    bundle = Bundle.open(tiny_bundle(tmp_path / "regions", views=views, hand=True))
+    assert not assess(phantoms["upright"], "F", bundle).has_flag(FlagCode.REGION_CUT_OFF)
+    # The tiny nets find the hand in proportion to the film, wherever that ends.
+    shares = {"A": 0.5, "B": 0.71, "C": 1.0, "E": 0.69}
+    monkeypatch.setattr("boneage.assessment.share_on_film", lambda region, hand, film_shape: shares[region])
+    short = assess(phantoms["upright"], "F", bundle)
+    assert short.has_flag(FlagCode.REGION_CUT_OFF) is wider
+    assert ("E" in short.region_ages_months) is not wider
+    if wider:
+        (flag,) = (one for one in short.flags if one.code is FlagCode.REGION_CUT_OFF)
+        assert flag.values["regions"] == "E"
+        weights = {member.name: member.weight for member in bundle.members}
+        asked = short.estimate.member_ages_months
+        mean = sum(weights[name] * age for name, age in asked.items()) / sum(weights[name] for name in asked)
+        assert short.age_months == pytest.approx(max(mean, 0.0))
+
+
 def test_an_age_distribution_is_told_where_a_net_gives_one(png: Path, bundle: Bundle, tmp_path: Path) -> None:
     assert "age_distribution" not in assess(png, "F", bundle).to_json()
     spread = Bundle.open(tiny_bundle(tmp_path / "spread", distribution=True))

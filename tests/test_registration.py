@@ -26,6 +26,7 @@ from boneage.registration import (
     Region,
     hand_length,
     register,
+    share_on_film,
 )
 
 Points = NDArray[np.float64]
@@ -179,3 +180,26 @@ def test_the_phantoms_parts_lie_in_their_regions() -> None:
         within = (parts - (box.left, box.top)) / (box.width, box.height)
         assert within.min() > 0
         assert within.max() < 1
+
+
+@given(
+    degrees=st.floats(-180, 180),
+    mirrored=st.booleans(),
+    region=st.sampled_from(HAND_REGIONS),
+    down=st.floats(0.0, 1.0),
+    across=st.floats(0.0, 1.0),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_a_film_shows_of_a_region_is_the_share_of_its_places(
+    degrees: float, mirrored: bool, region: Region, down: float, across: float
+) -> None:
+    """Held against the share of the box's places, 100 x 100 of them, that a film of any size holds."""
+    box = BOXES[region]
+    upright = Transform.scale(-0.2 if mirrored else 0.2, 0.2).then(Transform.rotation(degrees))
+    frame_to_film = upright.then(Transform.shift(300.0, 300.0))
+    hand = Hand.at(frame_to_film.points(np.array([TIP_IN_FRAME_XY, (1500.0, 900.0), CAPITATE_IN_FRAME_XY])))
+    film_shape = (round(40 + 560 * down), round(40 + 560 * across))
+    y, x = (np.mgrid[:100, :100] + 0.5) / 100
+    places = frame_to_film.points(np.stack([box.left + x * box.width, box.top + y * box.height], axis=-1))
+    on_film = (places > 0).all(axis=-1) & (places < (film_shape[1], film_shape[0])).all(axis=-1)
+    assert share_on_film(region, hand, film_shape) == pytest.approx(on_film.mean(), abs=0.02)

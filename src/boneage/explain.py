@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from boneage.errors import BundleError
 from boneage.geometry import FloatArray, Transform, sample
-from boneage.registration import BOXES, Hand, Region
+from boneage.registration import BOXES, Hand, Region, box_corners
 from boneage.views import CellGrid, ViewSpec
 
 Evidence = Literal["both", "raising"]
@@ -239,12 +239,6 @@ def mark_hand(
     for x, y in _fixed(film_to_picture.points(hand.points_xy)):
         cv2.circle(drawn, (int(x), int(y)), radius, _POINT_COLOUR, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
     return drawn
-
-
-def box_corners(region: Region) -> NDArray[np.float64]:
-    """The corners of a region's box, float64 (4, 2), (x, y) in the registered frame, in turn from the upper left."""
-    left, top, width, height = BOXES[region]
-    return np.array([[left, top], [left + width, top], [left + width, top + height], [left, top + height]])
 
 
 def _draw_box(drawn: NDArray[np.uint8], region: Region, frame_to_picture: Transform, thickness: int) -> None:

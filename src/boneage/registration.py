@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -145,3 +146,18 @@ def register(points_xy: FloatArray) -> Transform:
     linear = turn * (HAND_LENGTH / length)
     offset = np.array(CAPITATE_IN_FRAME_XY) - linear @ capitate
     return Transform.from_matrix(np.column_stack([linear, offset]))
+
+
+def box_corners(region: Region) -> NDArray[np.float64]:
+    """The corners of a region's box, float64 (4, 2), (x, y) in the registered frame, in turn from the upper left."""
+    left, top, width, height = BOXES[region]
+    return np.array([[left, top], [left + width, top], [left + width, top + height], [left, top + height]])
+
+
+def share_on_film(region: Region, hand: Hand, film_shape: tuple[int, int]) -> float:
+    """How much of a region's box lies on the film (h, w), 0..1, by area."""
+    corners = hand.film_to_frame.inverse().points(box_corners(region)).astype(np.float32)
+    height, width = film_shape
+    film = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    common, _ = cv2.intersectConvexConvex(corners, film)
+    return float(np.clip(common / cv2.contourArea(corners), 0.0, 1.0))

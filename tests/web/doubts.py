@@ -19,6 +19,7 @@ DOUBT_VALUES: dict[str, str | float] = {
     "highest": "A",
     "lowest": "B",
     "part": "CHEST",
+    "regions": "B, E",
     "given": "F",
     "said": "M",
 }

@@ -50,7 +50,7 @@ from boneage.views import ViewSpec, cut_view
 PARITY_FILMS = 200
 """Films on which torch and ONNX Runtime are held against each other."""
 
-PARITY_LIMITS_MONTHS: Mapping[WeightBits, float] = MappingProxyType({8: 0.75, 16: 0.05})
+PARITY_LIMITS_MONTHS: Mapping[WeightBits, float] = MappingProxyType({8: 1.0, 16: 0.05})
 """By the weights' bits: a larger difference of one net is refused, since they, or the exporter, then cost more than
 they should."""
 

@@ -14,10 +14,10 @@ from boneage import assessment as assessing
 from boneage.assessment import Flag, FlagCode
 from boneage.atlas import likeness_member
 from boneage.errors import Refusal
-from boneage.explain import box_corners, display_picture, encode_picture
+from boneage.explain import display_picture, encode_picture
 from boneage.geometry import Transform
 from boneage.radiograph import RadiographFacts, read_radiograph
-from boneage.registration import Hand
+from boneage.registration import Hand, box_corners
 from boneage.sex import Sex
 from boneage.web.chronological_age import months_between
 from boneage.web.installation import atlas, bundle
