@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boneage.geometry import Transform
-from boneage.train.augment import Change, draw_change
+from boneage.train.augment import draw_change
 from boneage.train.recipe import Augmentation
 
 OPTIONS = Augmentation(rotation_degrees=20, zoom=0.2, shift=0.1, flip=0.5, gain=0.3, offset=0.2)
@@ -46,32 +43,3 @@ def test_nothing_asked_nothing_changed() -> None:
 def test_the_same_seed_draws_the_same_change() -> None:
     first, second = (draw_change(OPTIONS, 64, 48, np.random.default_rng((1, 2, 3))) for _ in range(2))
     assert first == second
-
-
-BLURRED = replace(OPTIONS, blur=2.0)
-
-
-@given(st.integers(0, 10_000))
-def test_blur_changes_nothing_else_that_is_drawn(seed: int) -> None:
-    plain, blurred = (draw_change(options, 64, 48, np.random.default_rng(seed)) for options in (OPTIONS, BLURRED))
-    assert replace(blurred, blur=0.0) == plain
-    assert 0.0 <= blurred.blur <= 2.0
-
-
-def test_half_of_the_views_stay_sharp() -> None:
-    generator = np.random.default_rng(0)
-    blurs = np.array([draw_change(BLURRED, 64, 64, generator).blur for _ in range(2000)])
-    assert np.mean(blurs == 0.0) == pytest.approx(0.5, abs=0.04)
-    assert blurs[blurs > 0].mean() == pytest.approx(1.0, abs=0.06)
-
-
-@given(st.floats(0.3, 2.0), st.integers(0, 1000))
-def test_a_blur_softens_the_hand_and_leaves_what_is_blanked(blur: float, seed: int) -> None:
-    view = np.full((48, 40), -2.0, np.float32)
-    view[12:36, 10:30] = np.random.default_rng(seed).normal(0.0, 0.3, (24, 20)).astype(np.float32)
-    softened = Change(Transform(), 1.0, 0.0, blur).shade(view)
-    assert softened.dtype == np.float32
-    outside = view == -2.0
-    assert np.array_equal(softened[outside], view[outside])
-    inner = (slice(20, 28), slice(18, 22))
-    assert softened[inner].std() < view[inner].std()

@@ -44,8 +44,6 @@ class Augmentation:
         flip: probability of a horizontal flip.
         gain, offset: contrast factor in 1 / (1 + gain) .. 1 + gain and brightness in ± offset, in units of the film's
         spread.
-        blur: half of the views are blurred, with a standard deviation uniform in 0 to this many pixels of the view, as
-            films of lower resolution are.
         any_rotation, negative, frame, distractor, pair: only for the hand nets (`boneage.train.hand_data`):
         probabilities of a rotation by any angle, of inverted grey, of a border about the film, of a picture without a
         hand in the film's place, and of two hands.
@@ -57,7 +55,6 @@ class Augmentation:
     flip: float = 0.0
     gain: float = 0.0
     offset: float = 0.0
-    blur: float = 0.0
     any_rotation: float = 0.0
     negative: float = 0.0
     frame: float = 0.0
