@@ -85,6 +85,17 @@ def test_a_dropped_plate_gives_its_age_and_its_neighbours(page: Page, open_servi
     shoot(page, "result", whole=True)
 
 
+OVERLAPPING_NAMES = """() => {
+  const texts = [...document.querySelectorAll("g.regions text:not(.halo)")];
+  const boxes = texts.map((text) => [text.textContent, text.getBoundingClientRect()]);
+  return boxes.flatMap(([name, one], index) => boxes.slice(index + 1)
+    .filter(([, other]) => one.left < other.right && other.left < one.right
+      && one.top + 3 < other.bottom - 3 && other.top + 3 < one.bottom - 3)
+    .map(([other]) => [name, other]));
+}"""
+"""Pairs of regions whose names lie upon one another; the boxes of text are taller than letters."""
+
+
 def test_the_viewer_by_keys(page: Page, open_service: Service, tmp_path: Path) -> None:
     film, _ = plate(tmp_path, "M", 150)
     assess(page, open_service, film, "M")
@@ -99,6 +110,7 @@ def test_the_viewer_by_keys(page: Page, open_service: Service, tmp_path: Path) -
     for key in "ki":
         page.keyboard.press(key)
     shoot(page, "viewer")
+    assert page.evaluate(OVERLAPPING_NAMES) == []
     button = page.locator("[data-do=heat]")
     button.click()
     expect(button).to_have_attribute("aria-pressed", "false")

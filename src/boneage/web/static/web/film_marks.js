@@ -27,10 +27,16 @@ export function makeMarks(svg, data) {
   const layers = Object.fromEntries(["outline", "regions", "points"].map((name) => [name, add(root, "g", { class: name })]));
   const corners = (points) => points.map((xy) => xy.join(",")).join(" ");
   if (data.outline.length) add(layers.outline, "polygon", { points: corners(data.outline) });
+  const heights = data.boxes.flatMap(({ xy }) => xy.map((one) => one[1]));
+  const near = 0.04 * (Math.max(...heights) - Math.min(...heights));
+  const named = [];
   for (const { name, xy } of data.boxes) {
     add(layers.regions, "polygon", { points: corners(xy) });
     const top = xy.reduce((best, one) => (one[0] + one[1] < best[0] + best[1] ? one : best));
-    label(layers.regions, top, name, 6, 17);
+    // Boxes that begin at one height have their names one below the other.
+    const above = named.filter((y) => Math.abs(y - top[1]) < near).length;
+    named.push(top[1]);
+    label(layers.regions, top, name, 6, 17 + 16 * above);
   }
   for (const { name, xy } of data.points) {
     const group = label(layers.points, xy, name, 11, 4);
