@@ -67,7 +67,8 @@ def words_in_pdf(pdf: bytes) -> str:
     streams = []
     for found in re.finditer(rb"(?<!end)stream\r?\n(.*?)\r?\n?endstream", pdf, re.DOTALL):
         try:
-            streams.append(zlib.decompress(found[1]))
+            # Not `zlib.decompress`: where the checksum ends like a line, the pattern takes its last byte for one.
+            streams.append(zlib.decompressobj().decompress(found[1]))
         except zlib.error:
             continue  # a picture
     drawn = [re.findall(rb"\(((?:\\.|[^\\()])*)\) Tj", stream) for stream in streams]
