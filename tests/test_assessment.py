@@ -28,7 +28,7 @@ from boneage.errors import BundleError, Refusal
 from boneage.explain import Evidence
 from boneage.manifest import Familiar, read_manifest, write_manifest
 from boneage.phantom import draw_hand, phantom_points, write_sample
-from boneage.radiograph import Radiograph, read_radiograph
+from boneage.radiograph import Radiograph, read_file, read_radiograph
 from boneage.sex import Sex
 from boneage.views import CellGrid, ViewSpec, cut_view
 from tests.bundles import CALIBRATION, METRICS, REGION_VIEWS, tiny_bundle
@@ -581,6 +581,22 @@ def test_a_map_without_pixels_is_an_error_that_says_so(png: Path, bundle: Bundle
 
 
 # --- JSON ---
+
+
+def test_the_checksum_is_of_the_bytes_that_were_decoded(
+    png: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file changes right after it was read."""
+    film = tmp_path / "film.png"
+    film.write_bytes(png.read_bytes())
+
+    def changing(path: Path) -> bytes:
+        data = read_file(path)
+        path.write_bytes(b"changed since")
+        return data
+
+    monkeypatch.setattr("boneage.assessment.read_file", changing)
+    assert assess(film, "F", bundle).source_sha256 == hashlib.sha256(png.read_bytes()).hexdigest()
 
 
 def test_the_schema_is_plain_json_and_complete(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

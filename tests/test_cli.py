@@ -33,7 +33,7 @@ from boneage.errors import (
     TableError,
 )
 from boneage.phantom import draw_hand
-from boneage.radiograph import Radiograph, read_radiograph
+from boneage.radiograph import Radiograph, read_file, read_radiograph
 from boneage.report import CSV_COLUMNS, OUTPUT_SUFFIXES
 from boneage.sex import Sex
 from tests.bundles import tiny_bundle
@@ -249,6 +249,36 @@ def test_one_bad_file_does_not_stop_the_rest(films: Path, bundle: Path, tmp_path
     assert [bool(row["age_months"]) for row in rows] == [False, True, False, True]
 
 
+def test_assess_reads_each_file_once_and_sums_what_it_decoded(
+    films: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files change right after they are read: the checksums are of what was read, also of a rejected file."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    before = {}
+    for name in ("hand.png", "bad.png"):
+        before[name] = (films / name).read_bytes()
+        (folder / name).write_bytes(before[name])
+    reads = []
+
+    def changing(path: Path) -> bytes:
+        data = read_file(path)
+        reads.append(path.name)
+        path.write_bytes(b"changed since")
+        return data
+
+    monkeypatch.setattr("boneage.radiograph.read_file", changing)
+    out = tmp_path / "out"
+    result = boneage(
+        "assess", *(folder / name for name in before), "--sex", "F", "--bundle", bundle, "--json", "--out", out
+    )
+    assert result.exit_code == 3 and reads == ["hand.png", "bad.png"]
+    for line in map(json.loads, result.stdout.splitlines()):
+        name = Path(line["image"]).name
+        assert line["film"]["sha256"] == hashlib.sha256(before[name]).hexdigest()
+        assert reports_of(out)[Path(name).stem] == line["film"]["sha256"]
+
+
 def test_json_lines_hold_the_refused_films_too(films: Path, bundle: Path) -> None:
     result = boneage("assess", films / "hand.png", films / "bad.png", "--sex", "F", "--bundle", bundle, "--json")
     good, bad = (json.loads(line) for line in result.stdout.splitlines())
@@ -322,10 +352,10 @@ def test_the_sex_is_required_and_what_the_file_says_is_told(
 def test_what_was_done_before_a_failure_is_in_the_table(
     films: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def breaking(source: Path, sex: str, bundle: Bundle) -> Assessment:
-        if source.name == "other.png":
+    def breaking(source: bytes, sex: str, bundle: Bundle, *, name: str) -> Assessment:
+        if name == "other.png":
             raise BundleError("bundle_output", "No number.")
-        return assess(source, sex, bundle)
+        return assess(source, sex, bundle, name=name)
 
     monkeypatch.setattr("boneage.assessment.assess", breaking)
     table = tmp_path / "ages.csv"
@@ -376,10 +406,10 @@ def test_a_film_that_may_not_be_read_is_refused_on_its_own(
 def test_sigterm_stops_as_ctrl_c_does_and_keeps_what_was_done(
     films: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_table: bool
 ) -> None:
-    def stopping(source: Path, sex: str, bundle: Bundle) -> Assessment:
-        if source.name == "other.png":
+    def stopping(source: bytes, sex: str, bundle: Bundle, *, name: str) -> Assessment:
+        if name == "other.png":
             os.kill(os.getpid(), signal.SIGTERM)
-        return assess(source, sex, bundle)
+        return assess(source, sex, bundle, name=name)
 
     monkeypatch.setattr("boneage.assessment.assess", stopping)
     table = tmp_path / "ages.csv"
@@ -408,7 +438,7 @@ def test_a_table_that_cannot_be_written_is_told_before_any_film_is_read(
 
 
 def test_a_warning_of_a_reader_names_its_film(films: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def warning(source: Path) -> Radiograph:
+    def warning(source: bytes) -> Radiograph:
         logging.getLogger("boneage.dicom_facts").warning("a malformed %s: not used", "PatientAge")
         return read_radiograph(source)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import re
 from pathlib import Path
 
 import pytest
 
-from boneage.files import ensure_writable, sha256_of, write_text, written_whole
+from boneage.files import ensure_writable, write_text, written_whole
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -54,12 +53,3 @@ def test_a_target_that_cannot_be_written_is_known_before_the_work(tmp_path: Path
     (tmp_path / "t.csv").write_text("old")
     ensure_writable(tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text() == "old"
-
-
-def test_a_checksum_is_of_the_content_alone(tmp_path: Path) -> None:
-    for name, content in (("a", b"film"), ("b", b"film"), ("c", b"other")):
-        (tmp_path / name).write_bytes(content)
-    first, second, third = (sha256_of(tmp_path / name) for name in "abc")
-    assert first == second == hashlib.sha256(b"film").hexdigest() != third
-    assert sha256_of(tmp_path / "none") is sha256_of(tmp_path) is sha256_of(Path("\0")) is None
-    assert sha256_of(tmp_path / "a", max_bytes=3) is None

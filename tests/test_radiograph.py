@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from boneage.errors import Refusal
 from boneage.image_headers import PNG_SIGNATURE, read_picture_header
-from boneage.radiograph import ReadLimits, read_radiograph
+from boneage.radiograph import ReadLimits, read_file, read_radiograph
 from tests import damaged_files
 from tests import radiograph_files as files
 from tests.radiograph_files import VALID
@@ -293,6 +293,15 @@ def test_damaged_exif_does_not_cost_the_film(caplog: pytest.LogCaptureFixture) -
 
 
 # refusals
+
+
+def test_a_file_is_read_within_the_limits_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "film.png"
+    path.write_bytes(b"12345")
+    assert read_file(path, ReadLimits(max_bytes=5)) == b"12345"
+    with pytest.raises(Refusal) as caught:
+        read_file(path, ReadLimits(max_bytes=4))
+    assert caught.value.code == "too_large"
 
 
 def test_what_is_no_file_is_not_found(tmp_path: Path) -> None:

@@ -26,11 +26,10 @@ from boneage.bundle import Bundle, MemberOutput
 from boneage.errors import BundleError, Refusal, RefusalCode
 from boneage.estimate import OLDEST_MONTHS, AgeEstimate, combine, region_ages
 from boneage.explain import Evidence, HeatMap, display_picture, display_size, heat_map, mean_heat_map
-from boneage.files import sha256_of
 from boneage.geometry import Transform, sample
 from boneage.manifest import Member
 from boneage.phantom import draw_hand, phantom_points
-from boneage.radiograph import Radiograph, RadiographFacts, read_radiograph
+from boneage.radiograph import Radiograph, RadiographFacts, read_file, read_radiograph
 from boneage.registration import POINT_NAMES, REGION_TITLES, Hand, Region, register, share_on_film
 from boneage.sex import Sex
 from boneage.views import BLANKED, CellGrid, ViewSpec, cut_view, measure_grey, view_transform
@@ -192,7 +191,7 @@ class Assessment:
 
     Attributes:
         source_name: name of the file without its folder (which may say too much); None if it came from memory.
-        source_sha256: checksum of the file, 64 hexadecimal digits; None of a data set in memory.
+        source_sha256: checksum of the bytes that were decoded, 64 hexadecimal digits; None of a data set in memory.
         sex: as given by the user.
         facts: what the file says.
         estimate: the bone age.
@@ -380,10 +379,12 @@ def assess(
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     clock = _Clock()
     with clock.step("read"):
+        if isinstance(source, str | Path):
+            name = name or Path(source).name
+            source = read_file(Path(source))  # once: the checksum is of the bytes that are decoded
         radiograph = read_radiograph(source)
-        sha256 = _sha256(source)
-    said = name or (Path(source).name if isinstance(source, str | Path) else None)
-    return _assess(radiograph, given, opened, clock, name=said, sha256=sha256)
+        sha256 = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else None
+    return _assess(radiograph, given, opened, clock, name=name, sha256=sha256)
 
 
 def assess_radiograph(
@@ -522,12 +523,6 @@ def _given_sex(source: str | Path | bytes | Dataset, sex: str | Sex | None) -> S
             raise
         message = f"{refusal.message} The file says {said.value}; confirm it by giving it."
         raise Refusal(RefusalCode.SEX_MISSING, message) from None
-
-
-def _sha256(source: str | Path | bytes | Dataset) -> str | None:
-    if isinstance(source, bytes):
-        return hashlib.sha256(source).hexdigest()
-    return sha256_of(Path(source)) if isinstance(source, str | Path) else None
 
 
 class _Clock:

@@ -1,17 +1,12 @@
-"""Files that are never seen half-written, and what tells one file from another."""
+"""Files that are never seen half-written."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import secrets
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-MAX_HASHED_BYTES = 512 * 2**20
-"""Larger files are not read for their checksum alone; no film that is assessed comes near."""
 
 
 @contextmanager
@@ -63,26 +58,6 @@ def ensure_writable(path: Path) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         probe.unlink(missing_ok=True)
-
-
-def sha256_of(path: Path, max_bytes: int = MAX_HASHED_BYTES) -> str | None:
-    """The SHA-256 of a file's content, 64 hexadecimal digits.
-
-    Args:
-        path: of a file.
-        max_bytes: the largest that is read.
-
-    Returns:
-        None for what cannot be opened, is larger, or is no regular file (a pipe could keep the reader waiting).
-    """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
-            return None
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError):  # ValueError: a path that no file can have
-        return None
 
 
 def _beside(path: Path) -> Path:

@@ -24,7 +24,7 @@ from boneage.radiograph_facts import DEFAULT_LIMITS, RadiographFacts, ReadLimits
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["READER_VERSION", "Radiograph", "RadiographFacts", "ReadLimits", "read_radiograph"]
+__all__ = ["READER_VERSION", "Radiograph", "RadiographFacts", "ReadLimits", "read_file", "read_radiograph"]
 
 READER_VERSION: int = 1
 """Raise it when the pixels that this module gives for some file change: caches of decoded films depend on it."""
@@ -65,7 +65,7 @@ def read_radiograph(
         TypeError: the source is none of these kinds.
     """
     if isinstance(source, str | os.PathLike):
-        source = _read_file(Path(source), limits)
+        source = read_file(Path(source), limits)
     if not isinstance(source, bytes):
         return _read_dataset(source, limits)
     limits.check_bytes(len(source))
@@ -77,17 +77,28 @@ def read_radiograph(
     return _read_picture(header, limits)
 
 
-def _read_file(path: Path, limits: ReadLimits) -> bytes:
+def read_file(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> bytes:
+    """Read a file's bytes once, for whoever also needs their checksum.
+
+    Args:
+        path: of a regular file.
+        limits: how large it may be; checked before it is read.
+
+    Raises:
+        Refusal: ``not_found`` for what is missing, may not be opened or is no regular file; ``too_large``.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device could keep the reader waiting for ever
             raise Refusal(RefusalCode.NOT_FOUND, f"{path.name!r} is not a file.")
         limits.check_bytes(status.st_size)
         with path.open("rb") as file:
-            return file.read(limits.max_bytes + 1)
+            data = file.read(limits.max_bytes + 1)
     except (OSError, ValueError) as error:  # ValueError: a path that no file can have
         reason = getattr(error, "strerror", None) or "not a path"
         raise Refusal(RefusalCode.NOT_FOUND, f"{path.name!r} cannot be opened: {reason}.") from error
+    limits.check_bytes(len(data))  # it may have grown
+    return data
 
 
 def _is_dicom(data: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from boneage.bundle import Bundle
     from boneage.errors import BoneageError
     from boneage.explain import Evidence
-    from boneage.report import Outcome, Refused
+    from boneage.report import Outcome
 
 _SEXES = ("f", "m", "female", "male")
 _STOPPED = 130
@@ -295,18 +296,9 @@ def _assess_one(film: _Film, bundle: Bundle, reports: _Reports | None) -> tuple[
         BundleError: the bundle failed, and would for the next film.
         OSError: the folder of reports cannot be written to, and could not for the next film.
     """
-    from boneage.assessment import assess as assess_film
-    from boneage.errors import BundleError, Refusal
+    from boneage.errors import BundleError
 
-    outcome: Outcome
-    try:
-        outcome = assess_film(film.path, film.sex_text, bundle)
-    except BundleError:
-        raise
-    except Refusal as refusal:
-        outcome = _refused(film, refusal)
-    except Exception as error:
-        outcome = _refused(film, unforeseen(error))
+    outcome = _outcome(film, bundle)
     if reports is None:
         return outcome, ""
     try:
@@ -314,15 +306,35 @@ def _assess_one(film: _Film, bundle: Bundle, reports: _Reports | None) -> tuple[
     except (BundleError, OSError):
         raise
     except Exception as error:
-        outcome = _refused(film, unforeseen(error))
+        from boneage.report import Refused
+
+        sha256 = outcome.sha256 if isinstance(outcome, Refused) else outcome.source_sha256
+        outcome = Refused(film.sex_text, unforeseen(error), sha256)
         return outcome, reports.write(film, outcome)
 
 
-def _refused(film: _Film, error: BoneageError) -> Refused:
-    from boneage.files import sha256_of
+def _outcome(film: _Film, bundle: Bundle) -> Outcome:
+    """The assessment of a file that is read once, or why there is none.
+
+    Raises:
+        BundleError: as `_assess_one`.
+    """
+    from boneage.assessment import assess as assess_film
+    from boneage.errors import BundleError, Refusal
+    from boneage.radiograph import read_file
     from boneage.report import Refused
 
-    return Refused(film.sex_text, error, sha256_of(film.path))
+    data: bytes | None = None
+    try:
+        data = read_file(film.path)
+        return assess_film(data, film.sex_text, bundle, name=film.path.name)
+    except BundleError:
+        raise
+    except Refusal as refusal:
+        error: BoneageError = refusal
+    except Exception as unknown:
+        error = unforeseen(unknown)
+    return Refused(film.sex_text, error, None if data is None else hashlib.sha256(data).hexdigest())
 
 
 class _Progress(logging.Handler):

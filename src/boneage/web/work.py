@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import replace
 from typing import Any
@@ -67,7 +68,7 @@ def _answered(submitted: Assessment, film: bytes) -> Answer:
         Sex(submitted.sex),
         bundle(),
         name=submitted.film_name or None,
-        sha256=submitted.film_sha256,
+        sha256=hashlib.sha256(film).hexdigest(),
     )
     facts = radiograph.facts
     chronological = chronological_age(submitted, facts)
