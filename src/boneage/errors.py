@@ -17,6 +17,8 @@ class RefusalCode(StrEnum):
     """The file does not exist or may not be opened."""
     UNREADABLE = "unreadable"
     """Not one of the supported formats, or damaged."""
+    READING_TIMEOUT = "reading_timeout"
+    """Reading the file took more processor time than is allowed; found by whoever sets such a limit."""
     TOO_LARGE = "too_large"
     """More bytes or pixels than the limits allow; found before decoding."""
     TOO_SMALL = "too_small"
