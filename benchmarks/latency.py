@@ -34,7 +34,7 @@ from boneage.sex import Sex
 
 HEIGHT, WIDTH = 2000, 1500
 REST = "json and rest"
-"""All that no step of `Assessment.timings_ms` covers: flags, JSON, and what lies between."""
+"""All that no step of `Assessment.timings_ms` covers: warnings, JSON, and what lies between."""
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,10 @@ LEAST_FOREARM = 0.12
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one picture: why it was refused, or the flags of its assessment."""
+    """Of one picture: why it was refused, or the warnings of its assessment."""
 
     refused: str
-    flags: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
     order = np.random.default_rng(arguments.seed).permutation(len(films))
     shuffled = [films[place] for place in order]
     print(f"Bundle {bundle.manifest.name} {bundle.manifest.version}; {arguments.each} pictures a kind at most.\n")
-    print("| picture | tried | refused | why | flags of those assessed |\n|---|---:|---:|---|---|")
+    print("| picture | tried | refused | why | warnings of those assessed |\n|---|---:|---:|---|---|")
     all_outcomes: list[Outcome] = []
     for kind, pictures in _kinds(arguments, shuffled, bundle):
         outcomes = list(_ask(pictures, bundle, arguments.keep, kind))
@@ -337,14 +337,14 @@ def _outcome(source: Path | bytes, sex: Sex, bundle: Bundle) -> Outcome:
         raise
     except Refusal as refusal:
         return Outcome(refusal.code, ())
-    return Outcome("", tuple(flag.code.value for flag in assessment.flags))
+    return Outcome("", tuple(warning.code.value for warning in assessment.warnings))
 
 
 def _print_row(kind: str, outcomes: Sequence[Outcome]) -> None:
     refused = [outcome.refused for outcome in outcomes if outcome.refused]
     share = f"{len(refused) / len(outcomes):.1%}" if outcomes else "none made"
-    flags = Counter(flag for outcome in outcomes for flag in outcome.flags)
-    print(f"| {kind} | {len(outcomes)} | {share} | {_listed(Counter(refused))} | {_listed(flags)} |", flush=True)
+    warnings = Counter(warning for outcome in outcomes for warning in outcome.warnings)
+    print(f"| {kind} | {len(outcomes)} | {share} | {_listed(Counter(refused))} | {_listed(warnings)} |", flush=True)
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -89,8 +89,8 @@ def main() -> None:
         sys.exit(f"{answer['message']} [{answer['code']}]")
     result = answer["result"]
     print(f"Bone age: {result['age_text']} ({result['age_months']} months)")
-    for flag in result["flags"]:
-        print(f"Doubt: {flag['message']}")
+    for warning in result["warnings"]:
+        print(f"Warning ({warning['severity']}): {warning['message']}")
     Path("heat.png").write_bytes(ask(f"assessments/{answer['id']}/heat.png"))
     Path("report.pdf").write_bytes(ask(f"assessments/{answer['id']}/report.pdf"))
     print("heat.png and report.pdf are written.")

@@ -14,16 +14,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from boneage.assessment import (
-    FLAG_TEXTS,
     Assessment,
-    FlagCode,
-    _flags_of_answer,
     age_in_words,
     assess,
     hand_rotation_degrees,
     region_in_words,
 )
 from boneage.bundle import Bundle, MemberOutput
+from boneage.checks import estimate_warnings
 from boneage.errors import BundleError, Refusal
 from boneage.explain import Evidence
 from boneage.manifest import Familiar, read_manifest, write_manifest
@@ -31,6 +29,7 @@ from boneage.phantom import draw_hand, phantom_points, write_sample
 from boneage.radiograph import Radiograph, read_file, read_radiograph
 from boneage.sex import Sex
 from boneage.views import CellGrid, ViewSpec, cut_view
+from boneage.warnings_ import WARNING_TEXTS, WarningCode
 from tests.bundles import CALIBRATION, METRICS, REGION_VIEWS, tiny_bundle
 
 FloatArray = NDArray[np.floating]
@@ -62,8 +61,8 @@ def png(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("films") / "film.png", film())
 
 
-def codes(assessment: Assessment) -> set[FlagCode]:
-    return {flag.code for flag in assessment.flags}
+def codes(assessment: Assessment) -> set[WarningCode]:
+    return {warning.code for warning in assessment.warnings}
 
 
 def change_answers(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
@@ -149,7 +148,11 @@ def test_boneage_assess_is_the_function_whatever_was_imported_before(png: Path, 
 
 
 def test_an_ordinary_film_raises_no_doubt_about_itself(png: Path, bundle: Bundle) -> None:
-    assert codes(assess(png, "F", bundle)) <= {FlagCode.NOT_VALIDATED, FlagCode.NO_ACTIVATION, FlagCode.LOW_RESOLUTION}
+    assert codes(assess(png, "F", bundle)) <= {
+        WarningCode.NOT_VALIDATED,
+        WarningCode.NO_ACTIVATION,
+        WarningCode.LOW_RESOLUTION,
+    }
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tiff"])
@@ -159,43 +162,43 @@ def test_the_phantom_is_known_in_every_format_and_size(
 ) -> None:
     path = save(tmp_path / f"hand{suffix}", draw_hand(height=size[0], width=size[1]))
     assessment = assess(path, "F", bundle)
-    assert assessment.flags[0].code is FlagCode.PHANTOM
-    assert "means nothing" in assessment.flags[0].message
+    assert assessment.warnings[0].code is WarningCode.PHANTOM
+    assert "means nothing" in assessment.warnings[0].message
 
 
 def test_the_written_sample_is_known_as_the_phantom(tmp_path: Path, bundle: Bundle) -> None:
-    assert assess(write_sample(tmp_path / "x.png"), "F", bundle).has_flag(FlagCode.PHANTOM)
+    assert assess(write_sample(tmp_path / "x.png"), "F", bundle).has_warning(WarningCode.PHANTOM)
 
 
 @pytest.mark.parametrize("age_years", [1.0, 16.0])
 def test_phantoms_of_other_ages_are_known_too(tmp_path: Path, bundle: Bundle, age_years: float) -> None:
     path = save(tmp_path / "hand.png", draw_hand(age_years, height=1000, width=750))
-    assert assess(path, "M", bundle).has_flag(FlagCode.PHANTOM)
+    assert assess(path, "M", bundle).has_warning(WarningCode.PHANTOM)
 
 
 def test_an_inverted_film_is_doubted(tmp_path: Path, bundle: Bundle, png: Path) -> None:
     path = save(tmp_path / "inverted.png", 1 - film())
-    assert FlagCode.LOOKS_INVERTED in codes(assess(path, "F", bundle))
-    assert FlagCode.LOOKS_INVERTED not in codes(assess(png, "F", bundle))
+    assert WarningCode.LOOKS_INVERTED in codes(assess(path, "F", bundle))
+    assert WarningCode.LOOKS_INVERTED not in codes(assess(png, "F", bundle))
 
 
 def test_an_enlarged_film_is_doubted(tmp_path: Path, bundle: Bundle) -> None:
     fine = Bundle.open(tiny_bundle(tmp_path / "fine", view=ViewSpec(height=256, width=256)))
     small = save(tmp_path / "small.png", film((100, 100)))
-    (flag,) = (one for one in assess(small, "F", fine).flags if one.code is FlagCode.LOW_RESOLUTION)
-    assert "100 x 100 pixels" in flag.message and "256 x 256" in flag.message
-    assert not assess(small, "F", bundle).has_flag(FlagCode.LOW_RESOLUTION)
+    (warning,) = (one for one in assess(small, "F", fine).warnings if one.code is WarningCode.LOW_RESOLUTION)
+    assert "100 x 100 pixels" in warning.message and "256 x 256" in warning.message
+    assert not assess(small, "F", bundle).has_warning(WarningCode.LOW_RESOLUTION)
     narrow = save(tmp_path / "narrow.png", film((400, 200)))  # reduced to fit, and still without enough columns
-    assert assess(narrow, "F", fine).has_flag(FlagCode.LOW_RESOLUTION)
+    assert assess(narrow, "F", fine).has_warning(WarningCode.LOW_RESOLUTION)
     enough = save(tmp_path / "enough.png", film((256, 256)))
-    assert not assess(enough, "F", fine).has_flag(FlagCode.LOW_RESOLUTION)
+    assert not assess(enough, "F", fine).has_warning(WarningCode.LOW_RESOLUTION)
 
 
 def test_a_film_unlike_those_of_validation_is_doubted(tmp_path: Path, png: Path) -> None:
     for limit, doubted in ((1e-3, True), (1e3, False)):
         familiar = Familiar((0.0,) * 4, (0.1,) * 4, limit)
         unlike = Bundle.open(tiny_bundle(tmp_path / f"b{limit}", familiar=familiar))
-        assert assess(png, "F", unlike).has_flag(FlagCode.UNLIKE_TRAINING) is doubted
+        assert assess(png, "F", unlike).has_warning(WarningCode.UNLIKE_TRAINING) is doubted
 
 
 @pytest.mark.parametrize(
@@ -220,8 +223,8 @@ def test_nets_of_one_view_doubt_a_film_together(
         for side, limit in zip(views, limits, strict=True)
     ]
     output = MemberOutput(100.0, np.ones(1, np.float32), np.zeros((1, 1), np.float32))
-    flags = _flags_of_answer(assess(png, "F", bundle).estimate, members, {one.name: output for one in members})
-    assert (FlagCode.UNLIKE_TRAINING in {flag.code for flag in flags}) is doubted
+    warnings = estimate_warnings(assess(png, "F", bundle).estimate, members, {one.name: output for one in members})
+    assert (WarningCode.UNLIKE_TRAINING in {warning.code for warning in warnings}) is doubted
 
 
 @pytest.mark.parametrize(("white", "doubted"), [(0.0, False), (0.04, False), (0.07, True)])
@@ -229,19 +232,19 @@ def test_a_film_with_much_pure_white_is_doubted(tmp_path: Path, bundle: Bundle, 
     pixels = 0.9 * film()
     pixels[100 : 100 + round(400 * white / 0.5), 75:225] = 1.0  # half of the columns
     path = save(tmp_path / "white.png", pixels)
-    assert assess(path, "F", bundle).has_flag(FlagCode.SATURATED) is doubted
+    assert assess(path, "F", bundle).has_warning(WarningCode.SATURATED) is doubted
 
 
 @pytest.mark.parametrize(
     ("changes", "code"),
-    [({"for_processing": True}, FlagCode.FOR_PROCESSING), ({"ages_differ": True}, FlagCode.AGES_DIFFER)],
+    [({"for_processing": True}, WarningCode.FOR_PROCESSING), ({"ages_differ": True}, WarningCode.AGES_DIFFER)],
 )
 def test_what_the_file_says_of_itself_is_told(
-    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, changes: dict[str, bool], code: FlagCode
+    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, changes: dict[str, bool], code: WarningCode
 ) -> None:
-    assert not assess(png, "F", bundle).has_flag(code)
+    assert not assess(png, "F", bundle).has_warning(code)
     change_facts(monkeypatch, **changes)
-    assert assess(png, "F", bundle).has_flag(code)
+    assert assess(png, "F", bundle).has_warning(code)
 
 
 def test_the_difference_is_left_out_where_bone_age_cannot_be_compared(
@@ -275,15 +278,15 @@ def test_what_the_file_says_against_the_user_is_told(
     change_facts(monkeypatch, side="R", sex=Sex.MALE, age_months=300.0)
     assessment = assess(png, "F", bundle)
     assert {
-        FlagCode.RIGHT_HAND_DECLARED,
-        FlagCode.SEX_DIFFERS_FROM_FILE,
-        FlagCode.OUTSIDE_TRAINING_RANGE,
+        WarningCode.RIGHT_HAND_DECLARED,
+        WarningCode.SEX_DIFFERS_FROM_FILE,
+        WarningCode.OUTSIDE_TRAINING_RANGE,
     } <= codes(assessment)
     assert assessment.sex is Sex.FEMALE  # the user's word counts
     change_facts(monkeypatch, side="L", sex=Sex.FEMALE, age_months=100.0)
     assert not codes(assess(png, "F", bundle)) & {
-        FlagCode.RIGHT_HAND_DECLARED,
-        FlagCode.SEX_DIFFERS_FROM_FILE,
+        WarningCode.RIGHT_HAND_DECLARED,
+        WarningCode.SEX_DIFFERS_FROM_FILE,
     }
 
 
@@ -294,7 +297,7 @@ def test_another_part_of_the_body_is_doubted(
     png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, part: str | None, doubted: bool
 ) -> None:
     change_facts(monkeypatch, body_part=part)
-    assert (FlagCode.OTHER_BODY_PART_DECLARED in codes(assess(png, "F", bundle))) is doubted
+    assert (WarningCode.OTHER_BODY_PART_DECLARED in codes(assess(png, "F", bundle))) is doubted
 
 
 def test_a_missing_sex_is_refused_with_what_the_file_says(
@@ -311,27 +314,27 @@ def test_an_impossible_age_is_doubted(
     png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, months: float
 ) -> None:
     change_answers(monkeypatch, age_months=months)
-    assert FlagCode.OUTSIDE_TRAINING_RANGE in codes(assess(png, "F", bundle))
+    assert WarningCode.OUTSIDE_TRAINING_RANGE in codes(assess(png, "F", bundle))
 
 
 def test_an_empty_map_is_told_and_not_invented(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     change_answers(monkeypatch, activation=np.zeros((4, 4), np.float32))
     assessment = assess(png, "F", bundle)
-    assert FlagCode.NO_ACTIVATION in codes(assessment)
+    assert WarningCode.NO_ACTIVATION in codes(assessment)
     assert assessment.heat_map().is_empty
     beside = np.zeros((16, 16), np.float32)
     beside[8, 0] = 3.0  # in the padding of the square view, beside the tall film
     change_answers(monkeypatch, activation=beside)
-    assert assess(png, "F", bundle).has_flag(FlagCode.NO_ACTIVATION)
+    assert assess(png, "F", bundle).has_warning(WarningCode.NO_ACTIVATION)
 
 
 def test_every_doubt_has_its_sentence_and_every_sentence_its_doubt(png: Path, bundle: Bundle) -> None:
-    assert {key.partition(".")[0] for key in FLAG_TEXTS} == {code.value for code in FlagCode}
-    flags = assess(png, "F", Bundle(bundle.directory, replace(bundle.manifest, metrics={}))).flags
-    assert flags  # of a bundle that was never validated
-    for flag in flags:
-        assert flag.message == FLAG_TEXTS[flag.text].format(**flag.values)
-        assert flag.text.partition(".")[0] == flag.code.value
+    assert {key.partition(".")[0] for key in WARNING_TEXTS} == {code.value for code in WarningCode}
+    warnings = assess(png, "F", Bundle(bundle.directory, replace(bundle.manifest, metrics={}))).warnings
+    assert warnings  # of a bundle that was never validated
+    for warning in warnings:
+        assert warning.message == WARNING_TEXTS[warning.text].format(**warning.values)
+        assert warning.text.partition(".")[0] == warning.code.value
 
 
 # --- the hand, found and registered ---
@@ -375,8 +378,8 @@ def test_a_hand_is_the_same_hand_however_its_film_lies(
     off = (hand_rotation_degrees(hand) - TURNS[name][1] + 180) % 360 - 180
     assert abs(off) < 3
     raised = codes(turned)
-    assert (FlagCode.READ_MIRRORED in raised, FlagCode.READ_INVERTED in raised) == (mirrored, inverted)
-    assert FlagCode.PHANTOM in raised and FlagCode.LOOKS_INVERTED not in raised
+    assert (WarningCode.READ_MIRRORED in raised, WarningCode.READ_INVERTED in raised) == (mirrored, inverted)
+    assert WarningCode.PHANTOM in raised and WarningCode.LOOKS_INVERTED not in raised
 
 
 def test_the_hand_is_told_in_pixels_of_the_film(phantoms: dict[str, Path], by_regions: Bundle) -> None:
@@ -397,7 +400,7 @@ def test_the_hand_is_told_in_pixels_of_the_film(phantoms: dict[str, Path], by_re
 def test_a_film_with_dark_bone_is_shown_with_bright_bone(phantoms: dict[str, Path], by_regions: Bundle) -> None:
     upright, inverted = (assess(phantoms[one], "F", by_regions) for one in ("upright", "inverted"))
     np.testing.assert_allclose(inverted.picture.astype(int), upright.picture.astype(int), atol=2)
-    assert inverted.has_flag(FlagCode.PHANTOM)  # as it is shown
+    assert inverted.has_warning(WarningCode.PHANTOM)  # as it is shown
 
 
 def test_the_heat_map_turns_with_the_film(phantoms: dict[str, Path], by_regions: Bundle) -> None:
@@ -448,12 +451,12 @@ def test_regions_that_disagree_more_than_in_validation_are_told(
     assessment = assess(
         phantoms["upright"], "F", Bundle(by_regions.directory, replace(by_regions.manifest, metrics=metrics))
     )
-    assert assessment.has_flag(FlagCode.REGIONS_DISAGREE) is doubted
+    assert assessment.has_warning(WarningCode.REGIONS_DISAGREE) is doubted
     if doubted:
-        (flag,) = (one for one in assessment.flags if one.code is FlagCode.REGIONS_DISAGREE)
+        (warning,) = (one for one in assessment.warnings if one.code is WarningCode.REGIONS_DISAGREE)
         ages = assessment.region_ages_months
-        assert flag.values["spread_months"] == max(ages.values()) - min(ages.values())
-        assert {flag.values["highest"], flag.values["lowest"]} <= set(ages)
+        assert warning.values["spread_months"] == max(ages.values()) - min(ages.values())
+        assert {warning.values["highest"], warning.values["lowest"]} <= set(ages)
 
 
 @pytest.mark.parametrize(("name", "doubted"), [("upright", True), ("mirrored", False)])
@@ -461,20 +464,24 @@ def test_a_right_hand_that_was_read_as_a_left_one_is_not_doubted_for_its_side(
     phantoms: dict[str, Path], by_regions: Bundle, monkeypatch: pytest.MonkeyPatch, name: str, doubted: bool
 ) -> None:
     change_facts(monkeypatch, side="R")
-    assert assess(phantoms[name], "F", by_regions).has_flag(FlagCode.RIGHT_HAND_DECLARED) is doubted
+    assert assess(phantoms[name], "F", by_regions).has_warning(WarningCode.RIGHT_HAND_DECLARED) is doubted
 
 
 def test_a_hand_with_fewer_pixels_than_a_net_looks_at_is_doubted(
     phantoms: dict[str, Path], by_regions: Bundle, tmp_path: Path
 ) -> None:
-    assert not assess(phantoms["upright"], "F", by_regions).has_flag(FlagCode.LOW_RESOLUTION)
+    assert not assess(phantoms["upright"], "F", by_regions).has_warning(WarningCode.LOW_RESOLUTION)
     ample = Bundle.open(tiny_bundle(tmp_path / "ample", view=ViewSpec("B", 400, 400, "hand"), hand=True))
-    assert not assess(phantoms["upright"], "F", ample).has_flag(FlagCode.LOW_RESOLUTION)  # enlarged, as training films
+    assert not assess(phantoms["upright"], "F", ample).has_warning(
+        WarningCode.LOW_RESOLUTION
+    )  # enlarged, as training films
     fine = Bundle.open(tiny_bundle(tmp_path / "fine", view=ViewSpec("B", 500, 500, "hand"), hand=True))
-    (flag,) = (one for one in assess(phantoms["upright"], "F", fine).flags if one.code is FlagCode.LOW_RESOLUTION)
-    assert flag.text == "low_resolution.hand"
-    assert flag.values["view_pixels"] == pytest.approx(500 / 750 * 1500)
-    assert flag.values["pixels"] == pytest.approx(537, rel=0.02)
+    (warning,) = (
+        one for one in assess(phantoms["upright"], "F", fine).warnings if one.code is WarningCode.LOW_RESOLUTION
+    )
+    assert warning.text == "low_resolution.hand"
+    assert warning.values["view_pixels"] == pytest.approx(500 / 750 * 1500)
+    assert warning.values["pixels"] == pytest.approx(537, rel=0.02)
 
 
 @pytest.mark.parametrize("wider", [True, False])
@@ -484,16 +491,16 @@ def test_nets_are_not_asked_of_bones_that_the_film_does_not_show(
     """A bundle without a net of the whole hand has no other nets to trust, and asks all."""
     views = (REGION_VIEWS if wider else REGION_VIEWS[1:]) + (ViewSpec("E", 24, 40, "hand"),)
     bundle = Bundle.open(tiny_bundle(tmp_path / "regions", views=views, hand=True))
-    assert not assess(phantoms["upright"], "F", bundle).has_flag(FlagCode.REGION_CUT_OFF)
+    assert not assess(phantoms["upright"], "F", bundle).has_warning(WarningCode.REGION_CUT_OFF)
     # The tiny nets find the hand in proportion to the film, wherever that ends.
     shares = {"A": 0.5, "B": 0.71, "C": 1.0, "E": 0.69}
     monkeypatch.setattr("boneage.assessment.share_on_film", lambda region, hand, film_shape: shares[region])
     short = assess(phantoms["upright"], "F", bundle)
-    assert short.has_flag(FlagCode.REGION_CUT_OFF) is wider
+    assert short.has_warning(WarningCode.REGION_CUT_OFF) is wider
     assert ("E" in short.region_ages_months) is not wider
     if wider:
-        (flag,) = (one for one in short.flags if one.code is FlagCode.REGION_CUT_OFF)
-        assert flag.values["regions"] == "E"
+        (warning,) = (one for one in short.warnings if one.code is WarningCode.REGION_CUT_OFF)
+        assert warning.values["regions"] == "E"
         weights = {member.name: member.weight for member in bundle.members}
         asked = short.estimate.member_ages_months
         mean = sum(weights[name] * age for name, age in asked.items()) / sum(weights[name] for name in asked)
@@ -612,7 +619,7 @@ def test_the_schema_is_plain_json_and_complete(png: Path, bundle: Bundle, monkey
     assert set(said["timings_ms"]) == {"read", "cut", "run", "combine", "draw", "total"}
     assert all(wall >= 0 for wall in said["timings_ms"].values())
     assert "birth_date" not in json.dumps(said)
-    assert {"age_text", "typical_error_months", "interval_months", "flags", "facts", "bundle", "notice"} <= set(said)
+    assert {"age_text", "typical_error_months", "interval_months", "warnings", "facts", "bundle", "notice"} <= set(said)
 
 
 def test_what_is_calibrated_is_said_in_the_data(png: Path, bundle: Bundle) -> None:
@@ -660,7 +667,7 @@ def test_what_a_dicom_object_says_serialises_without_the_patients_identity(tmp_p
         assert said["facts"]["sex"] == "F" and said["facts"]["side"] == "R" and said["facts"]["modality"] == "DX"
         assert said["facts"]["spacing_mm"] == [0.15, 0.15]
         assert said["chronological_age_months"] == pytest.approx(85, abs=1.1)
-        assert {FlagCode.SEX_DIFFERS_FROM_FILE, FlagCode.RIGHT_HAND_DECLARED} <= codes(assessment)
+        assert {WarningCode.SEX_DIFFERS_FROM_FILE, WarningCode.RIGHT_HAND_DECLARED} <= codes(assessment)
 
 
 @given(st.floats(min_value=0, max_value=300))

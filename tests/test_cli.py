@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import boneage as package
-from boneage.assessment import Assessment, FlagCode, assess
+from boneage.assessment import Assessment, assess
 from boneage.bundle import Bundle, list_bundles
 from boneage.cli import cli
 from boneage.errors import (
@@ -36,6 +36,7 @@ from boneage.phantom import draw_hand
 from boneage.radiograph import Radiograph, read_file, read_radiograph
 from boneage.report import CSV_COLUMNS, OUTPUT_SUFFIXES
 from boneage.sex import Sex
+from boneage.warnings_ import WarningCode, severities
 from tests.bundles import tiny_bundle
 
 LAZY = ("numpy", "cv2", "pydicom", "onnxruntime", "torch", "boneage.report", "boneage.commands.assess")
@@ -202,8 +203,9 @@ def test_every_code_is_documented_with_its_exit_status() -> None:
     assert all(f"  {status}  " in boneage("--help").stdout for status in set(documented.values()))
 
 
-def test_every_doubt_is_documented_in_its_order() -> None:
-    assert [code.strip("`") for code, _ in table_under("Doubts")] == [code.value for code in FlagCode]
+def test_every_warning_is_documented_in_its_order_with_its_severities() -> None:
+    documented = {code.strip("`"): severities.split(", ") for code, severities, _ in table_under("Warnings")}
+    assert list(documented.items()) == [(code.value, [one.value for one in severities(code)]) for code in WarningCode]
 
 
 @pytest.mark.parametrize("missing", ["tqdm", "tensorboard", "matplotlib"])

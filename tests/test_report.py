@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from boneage.assessment import Assessment, Flag, FlagCode, ViewActivation
+from boneage.assessment import Assessment, ViewActivation
 from boneage.errors import Refusal, RefusalCode
 from boneage.estimate import AgeEstimate
 from boneage.geometry import Transform
@@ -35,6 +35,7 @@ from boneage.report import (
 )
 from boneage.sex import Sex
 from boneage.views import CellGrid, ViewSpec, view_transform
+from boneage.warnings_ import ResultWarning, WarningCode
 
 WHEN = datetime(2025, 3, 4, 15, 6, tzinfo=UTC)
 REFUSED = Refused("F", Refusal(RefusalCode.UNREADABLE, "The file is damaged."))
@@ -73,7 +74,7 @@ def assessment(**changes: Any) -> Assessment:
         sex=Sex.FEMALE,
         facts=facts(),
         estimate=AgeEstimate(87.3, {"net": 87.3}, 8.2, (65.7, 108.9), (73.2, 101.4)),
-        flags=(),
+        warnings=(),
         bundle_name="tiny",
         bundle_version="1.0",
         interval_coverage=None,
@@ -111,12 +112,12 @@ class Page(HTMLParser):
 
 
 def test_the_line_tells_age_error_sex_and_doubts() -> None:
-    flag = Flag(FlagCode.RIGHT_HAND_DECLARED, "The file says right.")
-    lines = text("a/hand.dcm", assessment(flags=(flag,))).splitlines()
+    warning = ResultWarning(WarningCode.RIGHT_HAND_DECLARED, "The file says right.")
+    lines = text("a/hand.dcm", assessment(warnings=(warning,))).splitlines()
     assert lines == [
         "a/hand.dcm: 7 years 3 months (87.3 months, typical error 8.2), F;"
         " chronological age 8 years: bone age is 9 months behind",
-        "  right_hand_declared: The file says right.",
+        "  caution: The file says right. [right_hand_declared]",
     ]
 
 
@@ -125,7 +126,9 @@ def test_the_line_of_a_bundle_that_was_never_validated_claims_no_error() -> None
 
 
 def test_the_number_of_the_phantom_is_called_meaningless_everywhere() -> None:
-    phantom = assessment(flags=(Flag(FlagCode.PHANTOM, "This is the drawn phantom: the number means nothing."),))
+    phantom = assessment(
+        warnings=(ResultWarning(WarningCode.PHANTOM, "This is the drawn phantom: the number means nothing."),)
+    )
     assert "means nothing" in text("x", phantom).splitlines()[0]
     assert "means nothing" in Page(page(phantom)).words and "Typical error" not in Page(page(phantom)).words
     assert "means nothing" in json_text(phantom)
@@ -147,14 +150,14 @@ def test_json_is_one_line_or_indented_and_names_refusals() -> None:
 
 
 def test_the_table_begins_with_image_sex_age_and_leaves_the_age_of_refused_films_empty(tmp_path: Path) -> None:
-    flags = (Flag(FlagCode.NOT_VALIDATED, "a"), Flag(FlagCode.LOW_RESOLUTION, "b"))
+    warnings = (ResultWarning(WarningCode.NOT_VALIDATED, "a"), ResultWarning(WarningCode.LOW_RESOLUTION, "b"))
     path = tmp_path / "out" / "table.csv"
     image = 'a "b", c/ä.png'
-    write_csv(path, [csv_row(image, assessment(flags=flags), "ä-2"), csv_row("bad.png", REFUSED)])
+    write_csv(path, [csv_row(image, assessment(warnings=warnings), "ä-2"), csv_row("bad.png", REFUSED)])
     rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     assert tuple(rows[0]) == CSV_COLUMNS and CSV_COLUMNS[:3] == ("image", "sex", "age_months")
     assert rows[0]["image"] == image and float(rows[0]["age_months"]) == 87.3 and rows[0]["error"] == ""
-    assert rows[0]["flags"] == "not_validated low_resolution" and rows[0]["difference_months"] == "-8.7"
+    assert rows[0]["warnings"] == "not_validated low_resolution" and rows[0]["difference_months"] == "-8.7"
     assert rows[1]["age_months"] == "" and rows[1]["error"] == "unreadable" and rows[1]["sex"] == "F"
     assert rows[1]["message"] == "The file is damaged."
     assert [row["report"] for row in rows] == ["ä-2", ""]
@@ -220,7 +223,7 @@ def test_calibrated_intervals_are_said_to_be_by_sex_and_age() -> None:
 def test_an_impossible_age_is_no_bone_age_anywhere_but_in_the_data(age_months: float, told: str) -> None:
     absurd = assessment(
         estimate=AgeEstimate(age_months, {"net": -3.0}, 8.2, (0.0, 20.0), (0.0, 13.0), outside_range=True),
-        flags=(Flag(FlagCode.OUTSIDE_TRAINING_RANGE, "Do not rely on it."),),
+        warnings=(ResultWarning(WarningCode.OUTSIDE_TRAINING_RANGE, "Do not rely on it."),),
     )
     line = text("x", absurd).splitlines()[0]
     assert line == (f"x: no bone age: outside 0 to 19 years (the nets said {told}), F; chronological age 8 years")
@@ -229,9 +232,9 @@ def test_an_impossible_age_is_no_bone_age_anywhere_but_in_the_data(age_months: f
     assert not re.findall("Typical error|% range|ahead|behind", shown.words)
     assert ("p", {"class": "age void"}) in shown.tags
     said = json.loads(json_text(absurd))
-    assert said["age_months"] == age_months and said["flags"][0]["code"] == "outside_training_range"
+    assert said["age_months"] == age_months and said["warnings"][0]["code"] == "outside_training_range"
     row = dict(zip(CSV_COLUMNS, csv_row("x", absurd), strict=True))
-    assert float(row["age_months"]) == age_months and row["flags"] == "outside_training_range"
+    assert float(row["age_months"]) == age_months and row["warnings"] == "outside_training_range"
     assert row["difference_months"] == ""
 
 
@@ -285,7 +288,7 @@ def test_what_comes_from_a_file_is_escaped() -> None:
                 source_name=evil,
                 facts=facts(body_part=evil, photometric=evil),
                 bundle_name=evil,
-                flags=(Flag(FlagCode.SEX_DIFFERS_FROM_FILE, evil),),
+                warnings=(ResultWarning(WarningCode.SEX_DIFFERS_FROM_FILE, evil),),
             )
         )
     )
@@ -335,7 +338,7 @@ def test_region_ages_stand_beside_the_estimate() -> None:
 
 
 def test_region_ages_of_a_number_that_means_nothing_are_not_shown() -> None:
-    phantom = assessment(region_ages_months={"A": 85.1, "B": 99.4}, flags=(Flag.of(FlagCode.PHANTOM),))
+    phantom = assessment(region_ages_months={"A": 85.1, "B": 99.4}, warnings=(ResultWarning.of(WarningCode.PHANTOM),))
     assert "carpal" not in text("x", phantom) and "carpal" not in Page(page(phantom)).words
 
 

@@ -27,8 +27,8 @@ from babel.messages.pofile import PoFileError, read_po, write_po
 from django.utils.translation import to_locale
 from django.utils.translation.template import templatize
 
-from boneage.assessment import FLAG_TEXTS
 from boneage.registration import REGION_TITLES
+from boneage.warnings_ import WARNING_TEXTS
 from boneage.web.languages import LOCALE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +36,7 @@ SOURCE = ROOT / "src"
 WEB = SOURCE / "boneage" / "web"
 
 CORE_TEXTS = {
-    "boneage/assessment.py": tuple(FLAG_TEXTS.values()),
+    "boneage/assessment.py": tuple(WARNING_TEXTS.values()),
     "boneage/registration.py": tuple(REGION_TITLES.values()),
 }
 """Sentences of the core, which knows no languages: `boneage.web.texts` translates them. By the file that holds them."""

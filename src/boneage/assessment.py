@@ -7,32 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import math
-import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage import checks
 from boneage.bundle import Bundle, MemberOutput
 from boneage.errors import BundleError, Refusal, RefusalCode
 from boneage.estimate import OLDEST_MONTHS, AgeEstimate, combine, region_ages
 from boneage.explain import Evidence, HeatMap, display_picture, display_size, heat_map, mean_heat_map
-from boneage.geometry import Transform, sample
+from boneage.geometry import Transform
 from boneage.manifest import Member
-from boneage.phantom import draw_hand, phantom_points
 from boneage.radiograph import Radiograph, RadiographFacts, read_file, read_radiograph
-from boneage.registration import POINT_NAMES, REGION_TITLES, Hand, Region, register, share_on_film
+from boneage.registration import POINT_NAMES, REGION_TITLES, Hand, Region, share_on_film
 from boneage.sex import Sex
 from boneage.views import BLANKED, CellGrid, ViewSpec, cut_view, measure_grey, view_transform
+from boneage.warnings_ import ResultWarning, Severity, WarningCode, by_severity, highest_severity
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -42,124 +38,11 @@ SCHEMA = 1
 
 NOTICE = "Not a medical device. For research and teaching; a physician must read the film."
 
-_INVERSION_STEP = 0.1
-"""A film counts as inverted if its border is brighter than its middle by this part of its grey range. Of 500 films of
-the RSNA challenge 0.8 % count so as they are (they have a bright frame), and 91 % of their negatives."""
-
-_PHANTOM_LIKENESS = 0.95
-"""Correlation, at 64 x 48 pixels, from which a film is the drawn phantom. Its drawings reach 0.985 at any age and size,
-the likest of 500 films of the RSNA challenge 0.85."""
-
-_REGISTERED_LIKENESS = 0.92
-"""The same where film and phantom are laid upon one another by their key points, for a phantom that was turned or
-mirrored. With the true points its drawings reach 0.98; of 447 films of the RSNA challenge the likest has 0.86."""
-
-_SATURATED_SHARE = 0.05
-"""Of a film's pixels, at its brightest level. Of 250 films of the RSNA challenge none has more than 2.3 % there."""
-
-_ENLARGED = 1.7
-"""How much views may enlarge a hand: the finest of the bundle `standard` enlarge one training film in twenty more."""
-
 _LEAST_ON_FILM = 0.7
 """Of a region's box, lest its nets guess: films that show less of region E, 11 of 3,853, are misread twice as far."""
 
 _THUMBNAIL_SIDE = 128
 """Longest side, pixels, at which a map is looked at for whether there is anything on it."""
-
-_WORDS_FOR_HANDS = ("HAND", "WRIST", "FINGER", "THUMB", "CARP", "EXTREM", "UP_EXM", "BONE AGE", "BONEAGE")
-"""In Body Part Examined (DICOM PS3.16, Annex L, and what modalities write instead); upper case."""
-
-
-class FlagCode(StrEnum):
-    """What makes an estimate doubtful although it was made."""
-
-    PHANTOM = "phantom"
-    OUTSIDE_TRAINING_RANGE = "outside_training_range"
-    UNLIKE_TRAINING = "unlike_training"
-    REGIONS_DISAGREE = "regions_disagree"
-    REGION_CUT_OFF = "region_cut_off"
-    NOT_VALIDATED = "not_validated"
-    LOOKS_INVERTED = "looks_inverted"
-    READ_INVERTED = "read_inverted"
-    READ_MIRRORED = "read_mirrored"
-    SATURATED = "saturated"
-    FOR_PROCESSING = "for_processing"
-    LOW_RESOLUTION = "low_resolution"
-    OTHER_BODY_PART_DECLARED = "other_body_part_declared"
-    RIGHT_HAND_DECLARED = "right_hand_declared"
-    SEX_DIFFERS_FROM_FILE = "sex_differs_from_file"
-    AGE_DIFFERS_FROM_FILE = "age_differs_from_file"
-    AGES_DIFFER = "ages_differ"
-    NO_ACTIVATION = "no_activation"
-
-
-FLAG_TEXTS: Mapping[str, str] = MappingProxyType(
-    {
-        "phantom": "This is the drawn phantom, not a patient: the number means nothing.",
-        "outside_training_range": "The nets answered outside 0 to {oldest_months:g} months, where bone age ends: do not"
-        " rely on the number.",
-        "outside_training_range.file": "The file gives an age of {age_months:.0f} months; bone age ends at"
-        " {oldest_months:g} (19 years).",
-        "unlike_training": "The net has seen few films like this one: turned, not a hand, or taken otherwise? Do not"
-        " rely on the number.",
-        "regions_disagree": "The regions of the hand give ages that lie {spread_months:.0f} months apart, the highest"
-        " by region {highest}, the lowest by region {lowest}; in validation {limit_months:.0f} months were rarely"
-        " exceeded.",
-        "region_cut_off": "A large part of region {regions} lies outside the film: the age rests on the other regions.",
-        "not_validated": "This bundle was never validated: its error is unknown.",
-        "looks_inverted": "The border is brighter than the middle: bone may be dark on this film, or a bright frame"
-        " surrounds it.",
-        "read_inverted": "Bone is dark on this film: it was read, and is shown, with its grey levels turned round.",
-        "read_mirrored": "The hand was read as its mirror image: it is a right hand, or the film is turned over.",
-        "saturated": "Over {percent:g} % of the film is pure white: a display window may hide the bones.",
-        "for_processing": "The file holds raw levels of the detector (DICOM: for processing) and not the picture made"
-        " for reading.",
-        "low_resolution": "The film has only {width} x {height} pixels, on a side fewer than the {view_width} x"
-        " {view_height} that the net looks at.",
-        "low_resolution.hand": "From capitate to middle finger tip the hand has only {pixels:.0f} pixels on the film,"
-        " fewer than the {view_pixels:.0f} that the net looks at.",
-        "other_body_part_declared": "The file says that it shows {part!r}, not a hand.",
-        "right_hand_declared": "The file says that this is a right hand; the nets and the atlases are made for left"
-        " hands.",
-        "sex_differs_from_file": "The sex was given as {given}, but the file says {said}.",
-        "age_differs_from_file": "The child was {given_months:.0f} months old by what was given, but {file_months:.0f}"
-        " months by the file: is this film of this child?",
-        "ages_differ": "The file's age and its dates of birth and study contradict each other: no chronological age to"
-        " compare.",
-        "no_activation": "No place of the film moved the age: there is no heat map to show.",
-    }
-)
-"""The sentences of doubts, with places for `Flag.values`: by code, and by code and reason where there are several."""
-
-
-@dataclass(frozen=True)
-class Flag:
-    """A doubt.
-
-    Attributes:
-        code: stable.
-        message: one finished sentence, in English, for the person who reads the estimate.
-        values: what is filled into the sentence's template.
-        text: the key of the template in `FLAG_TEXTS`, by which a translation finds its own; empty for a sentence that
-            was not made from one.
-    """
-
-    code: FlagCode
-    message: str
-    values: Mapping[str, str | float] = field(default_factory=dict, hash=False)
-    text: str = ""
-
-    @classmethod
-    def of(cls, code: FlagCode, reason: str | None = None, /, **values: str | float) -> Flag:
-        """The flag with the sentence of `FLAG_TEXTS`.
-
-        Args:
-            code: of the doubt.
-            reason: which of the code's sentences, where it has several.
-            **values: for the places of the template.
-        """
-        text = code.value if reason is None else f"{code.value}.{reason}"
-        return cls(code, FLAG_TEXTS[text].format(**values), values, text)
 
 
 @dataclass(frozen=True)
@@ -195,7 +78,7 @@ class Assessment:
         sex: as given by the user.
         facts: what the file says.
         estimate: the bone age.
-        flags: doubts, the gravest first.
+        warnings: the gravest first.
         bundle_name, bundle_version: which system answered.
         interval_coverage: share, 0..1, of the bundle's validation films that 95 % intervals like this one held; None if
             that was not measured.
@@ -215,7 +98,7 @@ class Assessment:
     sex: Sex
     facts: RadiographFacts
     estimate: AgeEstimate
-    flags: tuple[Flag, ...]
+    warnings: tuple[ResultWarning, ...]
     bundle_name: str
     bundle_version: str
     interval_coverage: float | None
@@ -248,9 +131,14 @@ class Assessment:
         return age_in_words(self.estimate.age_months)
 
     @property
+    def severity(self) -> Severity | None:
+        """The gravest severity among the warnings, or None without any."""
+        return highest_severity(self.warnings)
+
+    @property
     def is_meaningless(self) -> bool:
         """Whether the number is no bone age and must not be shown as one: the drawn phantom's, or outside 0 to 19."""
-        return self.has_flag(FlagCode.PHANTOM) or self.estimate.outside_range
+        return self.has_warning(WarningCode.PHANTOM) or self.estimate.outside_range
 
     @property
     def difference_months(self) -> float | None:
@@ -264,9 +152,9 @@ class Assessment:
             return None
         return self.estimate.age_months - stated
 
-    def has_flag(self, code: FlagCode) -> bool:
-        """Whether this doubt was raised."""
-        return any(flag.code is code for flag in self.flags)
+    def has_warning(self, code: WarningCode) -> bool:
+        """Whether this warning was raised."""
+        return any(warning.code is code for warning in self.warnings)
 
     def heat_map(self, shape: tuple[int, int] | None = None, evidence: Evidence = "both") -> HeatMap:
         """Where the nets looked, on the film or a reduced copy of it. Made when asked for.
@@ -314,7 +202,8 @@ class Assessment:
                                               the film, clockwise from fingers up, ``length_pixels`` from capitate to
                                               middle finger tip, ``spread``: how uncertain the points are, a share of
                                               that length}
-        ``flags``                             list of {``code``, ``message``}: doubts, see docs/codes.md
+        ``warnings``                          list of {``code``, ``severity``, ``message``}, the gravest first: see
+                                              docs/codes.md
         ``facts``                             object: what the file says (no name, no number, no date of birth)
         ``film``                              {``height_pixels``, ``width_pixels``, ``sha256`` of the file or null}
         ``bundle``                            {``name``, ``version``}
@@ -343,7 +232,7 @@ class Assessment:
             "region_ages_months": {region: round(age, 2) for region, age in self.region_ages_months.items()},
             **distribution,
             "hand": None if self.hand is None else _hand_json(self.hand),
-            "flags": [{"code": flag.code.value, "message": flag.message} for flag in self.flags],
+            "warnings": [warning.to_json() for warning in self.warnings],
             "facts": _facts_json(self.facts),
             "film": {
                 "height_pixels": self.film_shape[0],
@@ -430,23 +319,22 @@ def _assess(
         activations = _mean_activations(members, outputs, to_film)
     with clock.step("draw"):
         picture = bone_bright(display_picture(pixels), hand)
-    flags = [
-        *_flags_of_film(pixels, picture, hand),
-        *_flags_of_size(film_shape, members, hand),
-        *_flags_of_facts(facts, given, hand),
-        *_flags_of_answer(estimate, members, outputs),
-        *_flags_of_regions(by_region, opened.manifest.metrics.get("region_spread_months")),
-        *([Flag.of(FlagCode.REGION_CUT_OFF, regions=", ".join(cut_off))] if cut_off else []),
-        *_flags_of_map(activations, film_shape),
+    warnings = [
+        *checks.radiograph_warnings(pixels, picture, hand),
+        *checks.size_warnings(film_shape, members, hand),
+        *checks.file_warnings(facts, given, hand),
+        *checks.estimate_warnings(estimate, members, outputs),
+        *checks.region_warnings(by_region, opened.manifest.metrics.get("region_spread_months")),
+        *([ResultWarning.of(WarningCode.REGION_CUT_OFF, regions=", ".join(cut_off))] if cut_off else []),
+        *([] if _shows_anything(activations, film_shape) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),
     ]
-    order = list(FlagCode)
     return Assessment(
         source_name=name,
         source_sha256=sha256,
         sex=given,
         facts=facts,
         estimate=estimate,
-        flags=tuple(sorted(flags, key=lambda flag: order.index(flag.code))),
+        warnings=by_severity(warnings),
         bundle_name=opened.manifest.name,
         bundle_version=opened.manifest.version,
         interval_coverage=opened.manifest.metrics.get("interval_coverage"),
@@ -586,139 +474,14 @@ def _heat_map(
     return mean_heat_map(maps, [one.weight for one in activations])
 
 
+def _shows_anything(activations: Sequence[ViewActivation], film_shape: tuple[int, int]) -> bool:
+    small = display_size(film_shape, _THUMBNAIL_SIDE)
+    return not _heat_map(activations, film_shape, small, "both").is_empty
+
+
 def _to_shape(film_shape: tuple[int, int], shape: tuple[int, ...]) -> Transform:
     """From a film of shape (H, W) to a copy of it of another shape."""
     return Transform.scale(shape[1] / film_shape[1], shape[0] / film_shape[0])
-
-
-# --- doubts ---------------------------------------------------------------------------------------------------------
-
-
-def _flags_of_film(pixels: NDArray[np.float32], picture: NDArray[np.uint8], hand: Hand | None) -> Iterator[Flag]:
-    if _is_phantom(picture) or (hand is not None and _is_turned_phantom(picture, pixels.shape, hand)):
-        yield Flag.of(FlagCode.PHANTOM)
-    if hand is None and _looks_inverted(picture):  # where the hand was found, its mask decides
-        yield Flag.of(FlagCode.LOOKS_INVERTED)
-    if hand is not None and hand.inverted:
-        yield Flag.of(FlagCode.READ_INVERTED)
-    if hand is not None and hand.mirrored:
-        yield Flag.of(FlagCode.READ_MIRRORED)
-    if _white_share(pixels, hand) > _SATURATED_SHARE:
-        yield Flag.of(FlagCode.SATURATED, percent=100 * _SATURATED_SHARE)
-
-
-def _white_share(pixels: NDArray[np.float32], hand: Hand | None) -> float:
-    """How much of a film is at the level that bone is shown brightest at, 0..1."""
-    if hand is not None and hand.inverted:
-        white = np.count_nonzero(pixels <= pixels.min() + np.float32(1 / 255))
-    else:
-        white = np.count_nonzero(pixels >= pixels.max() - np.float32(1 / 255))
-    return white / pixels.size
-
-
-def _flags_of_size(film_shape: tuple[int, int], members: Sequence[Member], hand: Hand | None) -> Iterator[Flag]:
-    """Whether a net looks at more pixels than there are; of a registered hand, on the hand itself, at far more."""
-    height, width = film_shape
-    whole = [one.view for one in members if one.view.region == "radiograph"]
-    larger = next((view for view in whole if height < view.height or width < view.width), None)
-    if larger is not None:
-        sizes = {"width": width, "height": height, "view_width": larger.width, "view_height": larger.height}
-        yield Flag.of(FlagCode.LOW_RESOLUTION, **sizes)
-    parts = [one.view for one in members if one.view.region != "radiograph"]
-    if hand is None or not parts:
-        return
-    zoom = max(view_transform(film_shape, view, hand).zoom for view in parts)
-    if zoom > _ENLARGED:
-        length = hand.length_pixels
-        yield Flag.of(FlagCode.LOW_RESOLUTION, "hand", pixels=length, view_pixels=zoom * length)
-
-
-def _flags_of_facts(facts: RadiographFacts, given: Sex, hand: Hand | None) -> Iterator[Flag]:
-    if facts.age_months is not None and facts.age_months > OLDEST_MONTHS:
-        yield Flag.of(FlagCode.OUTSIDE_TRAINING_RANGE, "file", age_months=facts.age_months, oldest_months=OLDEST_MONTHS)
-    if facts.ages_differ:
-        yield Flag.of(FlagCode.AGES_DIFFER)
-    if facts.for_processing:
-        yield Flag.of(FlagCode.FOR_PROCESSING)
-    if facts.body_part and not any(word in facts.body_part.upper() for word in _WORDS_FOR_HANDS):
-        yield Flag.of(FlagCode.OTHER_BODY_PART_DECLARED, part=facts.body_part)
-    if facts.side == "R" and (hand is None or not hand.mirrored):  # mirrored, it was read as a left hand
-        yield Flag.of(FlagCode.RIGHT_HAND_DECLARED)
-    if facts.sex is not None and facts.sex != given:
-        yield Flag.of(FlagCode.SEX_DIFFERS_FROM_FILE, given=given.value, said=facts.sex.value)
-
-
-def _flags_of_answer(
-    estimate: AgeEstimate, members: Sequence[Member], outputs: Mapping[str, MemberOutput]
-) -> Iterator[Flag]:
-    if estimate.outside_range:
-        yield Flag.of(FlagCode.OUTSIDE_TRAINING_RANGE, oldest_months=OLDEST_MONTHS)
-    # Nets of one view, of several folds, judge together: else the more there are, the more ordinary films are unlike.
-    strangeness: dict[ViewSpec, list[float]] = {}
-    for member in members:
-        if (one := member.strangeness(outputs[member.name].embedding)) is not None:
-            strangeness.setdefault(member.view, []).append(one)
-    if any(statistics.fmean(of_view) > 1.0 for of_view in strangeness.values()):
-        yield Flag.of(FlagCode.UNLIKE_TRAINING)
-    if estimate.typical_error_months is None:
-        yield Flag.of(FlagCode.NOT_VALIDATED)
-
-
-def _flags_of_regions(ages_months: Mapping[Region, float], limit_months: float | None) -> Iterator[Flag]:
-    """Whether the regions lie farther apart than they did on 97.5 % of the validation films."""
-    if limit_months is None or not ages_months:
-        return
-    highest, lowest = max(ages_months, key=ages_months.__getitem__), min(ages_months, key=ages_months.__getitem__)
-    spread = ages_months[highest] - ages_months[lowest]
-    if spread > limit_months:
-        months = {"spread_months": spread, "limit_months": limit_months}
-        yield Flag.of(FlagCode.REGIONS_DISAGREE, highest=highest, lowest=lowest, **months)
-
-
-def _flags_of_map(activations: Sequence[ViewActivation], film_shape: tuple[int, int]) -> Iterator[Flag]:
-    small = display_size(film_shape, _THUMBNAIL_SIDE)
-    if _heat_map(activations, film_shape, small, "both").is_empty:
-        yield Flag.of(FlagCode.NO_ACTIVATION)
-
-
-def _looks_inverted(picture: NDArray[np.uint8]) -> bool:
-    """Whether the outer twelfth of a film is clearly brighter than its middle (the inner half of width and height).
-
-    Hands lie in the middle and are bright, the air around them dark. Medians, so that a lead marker does not count.
-    """
-    small = cv2.resize(picture, (48, 48), interpolation=cv2.INTER_AREA)
-    border = np.ones(small.shape, dtype=bool)
-    border[4:-4, 4:-4] = False
-    return float(np.median(small[border])) - float(np.median(small[12:-12, 12:-12])) > 255 * _INVERSION_STEP
-
-
-def _is_phantom(picture: NDArray[np.uint8]) -> bool:
-    """Whether a film is the sample that `boneage.phantom` draws, in whatever format and size it was saved.
-
-    The pixels decide, since a note in the file would be lost when it is converted.
-    """
-    seen = _thumbnail(picture)
-    return float((seen * _phantom_thumbnail()).mean()) > _PHANTOM_LIKENESS
-
-
-def _is_turned_phantom(picture: NDArray[np.uint8], film_shape: tuple[int, ...], hand: Hand) -> bool:
-    """The same of a film on which the hand was found, brought to the phantom's pose."""
-    picture_to_film = _to_shape((picture.shape[0], picture.shape[1]), film_shape)
-    phantom_to_frame = register(phantom_points(height=64, width=48))
-    to_thumbnail = picture_to_film.then(hand.film_to_frame).then(phantom_to_frame.inverse())
-    seen = _thumbnail(sample(picture.astype(np.float32), to_thumbnail, 64, 48))
-    return float((seen * _phantom_thumbnail()).mean()) > _REGISTERED_LIKENESS
-
-
-@lru_cache(maxsize=1)
-def _phantom_thumbnail() -> NDArray[np.float32]:
-    return _thumbnail(display_picture(draw_hand(height=640, width=480)))
-
-
-def _thumbnail(picture: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """A picture at 64 x 48 pixels, with zero mean and unit variance."""
-    small = cv2.resize(picture, (48, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return np.asarray((small - small.mean()) / max(float(small.std()), 1e-6), dtype=np.float32)
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from boneage.assessment import (
     NOTICE,
     SCHEMA,
     Assessment,
-    FlagCode,
     age_in_words,
     hand_rotation_degrees,
     region_in_words,
@@ -30,6 +29,7 @@ from boneage.explain import Evidence, encode_picture, mark_hand, overlay, scale_
 from boneage.files import write_text, written_whole
 from boneage.registration import Hand
 from boneage.sex import Sex
+from boneage.warnings_ import ResultWarning, WarningCode
 
 CSV_COLUMNS = (
     "image",
@@ -39,14 +39,14 @@ CSV_COLUMNS = (
     "typical_error_months",
     "chronological_age_months",
     "difference_months",
-    "flags",
+    "warnings",
     "bundle",
     "bundle_version",
     "error",
     "message",
     "report",
 )
-"""Columns of the table of a batch. A film that was refused has no age, and its code in ``error``; ``flags`` has the
+"""Columns of the table of a batch. A film that was refused has no age, and its code in ``error``; ``warnings`` has the
 codes of the doubts, parted by spaces; ``report`` is the stem of the film's files in the folder of reports."""
 
 OUTPUT_SUFFIXES = (".overlay.png", ".html", ".json")
@@ -86,19 +86,23 @@ def text(image: str, assessment: Assessment) -> str:
         assessment: of it.
     """
     estimate = assessment.estimate
-    if estimate.outside_range and not assessment.has_flag(FlagCode.PHANTOM):
+    if estimate.outside_range and not assessment.has_warning(WarningCode.PHANTOM):
         months = f"{estimate.age_months:.1f}" if estimate.age_months else "less than 0"  # it is cut at 0
         said = f"no bone age: {_OUTSIDE} (the nets said {months} months), {assessment.sex.value}"
     else:
         months = f"{assessment.age_months:.1f} months{_error_words(assessment)}"
         said = f"{assessment.age_text} ({months}), {assessment.sex.value}"
-    if assessment.has_flag(FlagCode.PHANTOM):
+    if assessment.has_warning(WarningCode.PHANTOM):
         said += " - a drawn phantom: this number means nothing"
     elif assessment.facts.age_months is not None:
         said += f"; {_chronological(assessment)}"
-    doubts = [flag for flag in assessment.flags if flag.code is not FlagCode.PHANTOM]
+    cautions = [warning for warning in assessment.warnings if warning.code is not WarningCode.PHANTOM]
     regions = [] if assessment.is_meaningless else [f"  {words}" for words in _region_words(assessment)]
-    return "\n".join([f"{image}: {said}", *regions, *(f"  {flag.code.value}: {flag.message}" for flag in doubts)])
+    return "\n".join([f"{image}: {said}", *regions, *(_warning_line(warning) for warning in cautions)])
+
+
+def _warning_line(warning: ResultWarning) -> str:
+    return f"  {warning.severity.value}: {warning.message} [{warning.code.value}]"
 
 
 def _region_words(assessment: Assessment) -> Iterator[str]:
@@ -145,7 +149,7 @@ def csv_row(image: str, outcome: Outcome, stem: str = "") -> list[str]:
         said = outcome.to_json()
         cells |= {key: said[key] for key in CSV_COLUMNS if key in said and key != "image"}
         cells |= {
-            "flags": " ".join(flag.code.value for flag in outcome.flags),
+            "warnings": " ".join(warning.code.value for warning in outcome.warnings),
             "bundle": outcome.bundle_name,
             "bundle_version": outcome.bundle_version,
         }
@@ -276,7 +280,7 @@ def page(
         name=escape(name),
         created=escape(moment),
         answer=_answer_html(assessment),
-        flags=_flags_html(assessment),
+        warnings=_warnings_html(assessment),
         pictures=_pictures_html(assessment, evidence, outline),
         facts="".join(
             f"<div><dt>{escape(term)}</dt><dd>{escape(value)}</dd></div>" for term, value in _facts(assessment)
@@ -308,13 +312,13 @@ def _compared(difference_months: float) -> str:
 def _answer_html(assessment: Assessment) -> str:
     void = assessment.is_meaningless
     lines = [f'<p class="age{" void" if void else ""}">{escape(assessment.age_text)}</p>']
-    if assessment.has_flag(FlagCode.PHANTOM):
+    if assessment.has_warning(WarningCode.PHANTOM):
         lines.append('<p class="stamp">Drawn phantom: this number means nothing</p>')
     elif void:
         lines.append(f'<p class="stamp">No bone age: {_OUTSIDE}</p>')
     lines.append(f"<p>{assessment.age_months:.1f} months, read as {_SEX_WORDS[assessment.sex]}</p>")
     lines += [] if void else [*_error_html(assessment), *_regions_html(assessment)]
-    if assessment.facts.age_months is not None and not assessment.has_flag(FlagCode.PHANTOM):
+    if assessment.facts.age_months is not None and not assessment.has_warning(WarningCode.PHANTOM):
         said = _chronological(assessment)
         lines.append(f"<p>{escape(said[0].upper() + said[1:])}</p>")
     return "\n".join(lines)
@@ -352,14 +356,14 @@ def _interval_words(assessment: Assessment) -> str:
     return width if coverage is None else f"{width}; held {100 * coverage:.1f} % of the validation films"
 
 
-def _flags_html(assessment: Assessment) -> str:
-    if not assessment.flags:
+def _warnings_html(assessment: Assessment) -> str:
+    if not assessment.warnings:
         return ""
     items = "".join(
-        f"<li><b>{escape(flag.code.value.replace('_', ' '))}</b> {escape(flag.message)}</li>"
-        for flag in assessment.flags
+        f"<li><b>{escape(warning.code.value.replace('_', ' '))}</b> {escape(warning.message)}</li>"
+        for warning in assessment.warnings
     )
-    return f'<section class="flags" aria-label="Doubts"><h2>Please note</h2><ul>{items}</ul></section>'
+    return f'<section class="warnings" aria-label="Warnings"><h2>Please note</h2><ul>{items}</ul></section>'
 
 
 def _pictures_html(assessment: Assessment, evidence: Evidence, outline: bool) -> str:
@@ -473,11 +477,12 @@ time { color: var(--soft); white-space: nowrap; font-size: 13px; }
   color: var(--soft); font-size: 14px; }
 .answer .void { color: var(--soft); text-decoration: line-through; text-decoration-thickness: 2px; }
 .answer .stamp { color: var(--doubt); font-weight: 600; margin-bottom: 6px; }
-.flags { background: var(--doubt-paper); border-left: 4px solid var(--doubt); padding: 8px 14px; margin: 4px 0 16px; }
-.flags h2 { font-size: 13px; margin: 0 0 2px; color: var(--doubt); }
-.flags ul { margin: 0; padding-left: 18px; }
-.flags b::first-letter { text-transform: uppercase; }
-.flags b::after { content: ":"; }
+.warnings { background: var(--doubt-paper); border-left: 4px solid var(--doubt); padding: 8px 14px;
+  margin: 4px 0 16px; }
+.warnings h2 { font-size: 13px; margin: 0 0 2px; color: var(--doubt); }
+.warnings ul { margin: 0; padding-left: 18px; }
+.warnings b::first-letter { text-transform: uppercase; }
+.warnings b::after { content: ":"; }
 .pictures { display: grid; grid-template-columns: 1fr 1fr; gap: 14px; }
 figure { margin: 0; min-width: 0; }
 figure img { display: block; width: 100%; max-height: 560px; object-fit: contain; background: #000;
@@ -502,10 +507,10 @@ footer b { color: var(--ink); }
   main { max-width: none; padding: 0; }
   .answer .age { font-size: 25pt; }
   figure img { max-height: 108mm; }
-  .flags ~ .pictures img { max-height: 72mm; }
+  .warnings ~ .pictures img { max-height: 72mm; }
   dl { grid-template-columns: repeat(4, 1fr); margin: 10px 0; padding: 8px 0; }
-  .flags { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  .flags, figure, dl, footer { break-inside: avoid; }
+  .warnings { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  .warnings, figure, dl, footer { break-inside: avoid; }
   .reader { display: grid; grid-template-columns: 2fr 3fr 2fr; gap: 14px; margin: 14px 0 16px; }
   .reader span { border-bottom: 1px solid #888; padding-bottom: 16px; font-size: 9pt; color: var(--soft); }
 }
@@ -517,7 +522,7 @@ footer b { color: var(--ink); }
 <section class="answer" aria-label="Bone age">
 $answer
 </section>
-$flags
+$warnings
 <section class="pictures" aria-label="Pictures">
 $pictures
 </section>

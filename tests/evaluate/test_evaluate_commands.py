@@ -49,7 +49,7 @@ def _drawn_assessment(image: Path, sex: Sex, bundle: object) -> SimpleNamespace:
     return SimpleNamespace(
         age_months=age,
         estimate=AgeEstimate(age, {"net": age}, 6.0, (age - 9.0, age + 9.0), (age - 5.0, age + 5.0)),
-        flags=[SimpleNamespace(code=RefusalCode.TOO_SMALL)],
+        warnings=[SimpleNamespace(code=RefusalCode.TOO_SMALL)],
         picture=np.arange(600, dtype=np.uint8).reshape(30, 20),
         heat_map=lambda evidence: HeatMap(heat if evidence == "both" else 0 * heat, 1.0),
     )
@@ -99,7 +99,7 @@ def test_films_are_assessed_first(tmp_path: Path, bundle: Callable[[Fake], None]
     text = (out / "tables.md").read_text()
     assert "30, of which 29 assessed, 1 refused (no_contrast 1)" in text
     assert "Bundle: drawn 7" in text
-    assert "Flags raised: too_small 29" in text
+    assert "Warnings raised: too_small 29" in text
     assert not (out / "plots").exists()
     np.testing.assert_allclose(predictions.intervals[80].T, [predictions.age_months - 5, predictions.age_months + 5])
     assert "| All films | 29 | 0.0 % [0.0, 0.0] | 10.00 | 100.0 % [100.0, 100.0] | 18.00 |" in text

@@ -29,7 +29,7 @@ def _answers(rows: list[tuple[float, float, float]], change: str = "mirror") -> 
     answers = []
     for number, (label, before, after) in enumerate(rows):
         answers.append(Answer(str(number), Sex.MALE, label, UNCHANGED, before))
-        answers.append(Answer(str(number), Sex.MALE, label, change, after, flags=("unlike_training",)))
+        answers.append(Answer(str(number), Sex.MALE, label, change, after, warnings=("unlike_training",)))
     return answers
 
 
@@ -65,7 +65,7 @@ def test_refused_films_are_counted_and_left_out_of_pairs() -> None:
     before, after = measure_changes(answers, resamples=20)
     assert dict(after.errors) == {"no_hand": 1}
     assert dict(before.errors) == {"no_contrast": 1}
-    assert dict(after.flags) == {"unlike_training": 7}
+    assert dict(after.warnings) == {"unlike_training": 7}
     assert (after.films, after.pairs, before.pairs) == (8, 6, 7)
     assert after.figures["change"].value == pytest.approx(2.0)
 
@@ -119,7 +119,7 @@ def test_tables_hold_every_figure_and_every_answer(tmp_path: Path) -> None:
     assert float(found["mirror", "change"]["value"]) == pytest.approx(2.5)
     assert found["mirror", "change"]["kind"] == "mild"
     assert found["mirror", "error:no_hand"]["value"] == "1"
-    assert found["mirror", "flag:unlike_training"]["value"] == "5"
+    assert found["mirror", "warning:unlike_training"]["value"] == "5"
     write_answers(tmp_path / "films.csv", answers)
     lines = list(csv.DictReader((tmp_path / "films.csv").read_text().splitlines()))
     assert len(lines) == 12

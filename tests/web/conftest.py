@@ -90,14 +90,14 @@ def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None =
             "length_pixels": height * 0.65,
             "spread": 0.01,
         },
-        "flags": [{"code": "low_resolution", "message": "The film has few pixels."}],
+        "warnings": [{"code": "low_resolution", "message": "The film has few pixels."}],
         "facts": {"format": "PNG"},
         "film": {"height_pixels": height, "width_pixels": width, "sha256": "0" * 64},
         "bundle": {"name": "tiny", "version": "1"},
         "timings_ms": {"total": 200.0},
         "notice": "Not a medical device.",
         "web": {
-            "flags": [
+            "warnings": [
                 {
                     "code": "low_resolution",
                     "text": "low_resolution",

@@ -1,4 +1,4 @@
-"""Values for the places of every doubt's sentence (`boneage.assessment.FLAG_TEXTS`)."""
+"""Values for the places of every doubt's sentence (`boneage.assessment.WARNING_TEXTS`)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from django.test import Client
 from django.utils.translation import gettext, override
 from pytest_django.fixtures import Settings
 
-from boneage.assessment import FLAG_TEXTS
+from boneage.warnings_ import WARNING_TEXTS
 from boneage.web import texts
 from boneage.web.languages import LOCALE, languages
 from boneage.web.models import Assessment
@@ -109,7 +109,7 @@ def test_texts_come_from_python_from_templates_and_from_the_core(source: Catalog
     assert "Nothing is kept: films go with the answer, answers after %(minutes)s minute." in found  # blocktranslate
     assert "Reader" in found  # gettext_lazy
     assert "carpal bones" in found
-    assert set(FLAG_TEXTS.values()) <= found
+    assert set(WARNING_TEXTS.values()) <= found
 
 
 @pytest.fixture
@@ -264,8 +264,8 @@ def test_ages_and_numbers_have_their_local_form(spoken: None, code: str) -> None
 @pytest.mark.parametrize("code", [code for code, _ in languages() if code != "en"])
 def test_every_doubt_of_the_core_can_be_filled_in(spoken: None, code: str) -> None:
     with override(code):
-        for key, english in FLAG_TEXTS.items():
-            said = texts.flag({"code": "x", "text": key, "values": DOUBT_VALUES})
+        for key, english in WARNING_TEXTS.items():
+            said = texts.warning({"code": "x", "text": key, "values": DOUBT_VALUES})
             assert said != english.format(**DOUBT_VALUES)
             assert "{" not in said
 

@@ -178,16 +178,16 @@ def test_a_decision_names_who_when_and_why(
     assert "Difference of the estimate: 4 months ahead of the chronological age" in report.answer
 
 
-@pytest.mark.parametrize("flag", ["phantom", "outside_training_range"])
+@pytest.mark.parametrize("warning", ["phantom", "outside_training_range"])
 def test_a_number_that_is_no_bone_age_is_struck_out(
-    open_mode: None, client: Client, done_assessment: Callable[..., Assessment], flag: str
+    open_mode: None, client: Client, done_assessment: Callable[..., Assessment], warning: str
 ) -> None:
     answer = answer_of_phantom()
     assert answer.result is not None
-    answer.result["flags"] = [{"code": flag, "message": "No."}]
+    answer.result["warnings"] = [{"code": warning, "message": "No."}]
     answer.result["web"] |= {
         "is_meaningless": True,
-        "flags": [{"code": flag, "text": flag, "values": {"oldest_months": 228}}],
+        "warnings": [{"code": warning, "text": warning, "values": {"oldest_months": 228}}],
     }
     assessment = done_assessment(answer)
     report = report_of(assessment)
@@ -268,7 +268,7 @@ def test_the_csv_has_the_columns_of_the_command_line_and_the_decision(
     [row] = rows_of(client, assessment)
     assert tuple(row) == exports.COLUMNS
     assert set(CSV_COLUMNS) - set(row) == {"report"}
-    assert (row["age_months"], row["chronological_age_months"], row["flags"]) == ("94.0", "90.0", "low_resolution")
+    assert (row["age_months"], row["chronological_age_months"], row["warnings"]) == ("94.0", "90.0", "low_resolution")
     assert (row["bundle"], row["bundle_version"], row["decision"]) == ("tiny", "1", "")
     decide(assessment, "accepted", 94)
     [row] = rows_of(client, assessment)

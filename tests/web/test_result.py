@@ -154,7 +154,7 @@ def test_the_answer_with_all_that_belongs_to_it(
         "It is the same for every film and says nothing about this one.",
         "7 years 6 months",
         "4 months ahead of the chronological age",
-        "The film has only",
+        "The radiograph has only",
         "carpal bones",
         'class="plot age-plot"',
         "Nothing is kept",
@@ -182,8 +182,8 @@ def test_no_script_nor_style_stands_in_the_page(
 def test_a_meaningless_number_is_struck_through(
     open_mode: None, done_assessment: MakeAssessment, client: Client, codes: list[str], said: str
 ) -> None:
-    flags = [{"code": code, "text": "", "values": {}} for code in codes]
-    answer = changed(answer_of_phantom(), web={"is_meaningless": True, "flags": flags})
+    warnings = [{"code": code, "text": "", "values": {}} for code in codes]
+    answer = changed(answer_of_phantom(), web={"is_meaningless": True, "warnings": warnings})
     body = text_of(client, address(done_assessment(answer)))
     assert "<s>7 years 10 months</s>" in body
     assert "7 years" not in body.partition("</title>")[0]

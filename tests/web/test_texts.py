@@ -11,9 +11,10 @@ from django.utils.translation import override
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boneage.assessment import FLAG_TEXTS, Flag, FlagCode, age_in_words
+from boneage.assessment import age_in_words
 from boneage.errors import RefusalCode
 from boneage.registration import REGION_TITLES
+from boneage.warnings_ import WARNING_TEXTS, ResultWarning, WarningCode
 from boneage.web import texts
 from tests.web.doubts import DOUBT_VALUES
 
@@ -77,21 +78,21 @@ def test_an_unknown_failure_has_one_too() -> None:
     assert texts.refusal("bundle_output")["what"] == "The film could not be assessed: a fault of the program."
 
 
-@given(st.text(), st.sampled_from(sorted(FLAG_TEXTS)))
+@given(st.text(), st.sampled_from(sorted(WARNING_TEXTS)))
 def test_a_doubt_says_what_the_core_says(part: str, key: str) -> None:
     values = {**DOUBT_VALUES, "part": part}
     code, _, reason = key.partition(".")
-    flag = Flag.of(FlagCode(code), reason or None, **values)
+    warning = ResultWarning.of(WarningCode(code), reason or None, **values)
     with override("en"):
-        said = texts.flag({"code": code, "text": key, "values": values})
+        said = texts.warning({"code": code, "text": key, "values": values})
     if key == "sex_differs_from_file":
-        assert said == flag.message.replace("as F,", "as female,").replace("says M.", "says male.")
+        assert said == warning.message.replace("as F,", "as female,").replace("says M.", "says male.")
     else:
-        assert said == flag.message
+        assert said == warning.message
 
 
 def test_a_doubt_of_another_version_still_says_something() -> None:
-    assert texts.flag({"code": "two_thumbs", "text": "", "values": {}}) == "two thumbs"
+    assert texts.warning({"code": "two_thumbs", "text": "", "values": {}}) == "two thumbs"
 
 
 def test_regions_are_called_by_their_letter_where_they_have_one() -> None:
@@ -116,11 +117,11 @@ def test_a_moment_names_its_time_zone() -> None:
 def test_the_filters_say_it_in_templates() -> None:
     source = (
         "{{ months|age }}, {{ months|months }}, {{ months|months:0 }}, {{ range|ages_between }}, {{ 'F'|sex }},"
-        " {{ 'C'|region }}, {{ flag|flag_text }}{% refusal 'no_hand' as why %}, {{ why.what }}"
+        " {{ 'C'|region }}, {{ warning|warning_text }}{% refusal 'no_hand' as why %}, {{ why.what }}"
     )
-    flag = {"code": "not_validated", "text": "not_validated", "values": {}}
+    warning = {"code": "not_validated", "text": "not_validated", "values": {}}
     with override("en"):
-        said = engines["django"].from_string(source).render({"months": 13.26, "range": [12, 24.4], "flag": flag})
+        said = engines["django"].from_string(source).render({"months": 13.26, "range": [12, 24.4], "warning": warning})
     assert said == (
         "1 year 1 month, 13.3 months, 13 months, 1 year to 2 years, female, metacarpals and proximal phalanges,"
         " This bundle was never validated: its error is unknown., No hand was found on this film."

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
-from boneage.assessment import FlagCode
 from boneage.dicom_facts import age_at_study
 from boneage.phantom import draw_hand
 from boneage.radiograph_facts import RadiographFacts
 from boneage.sex import Sex
+from boneage.warnings_ import WarningCode
 from boneage.web import jobs, work
 from boneage.web.chronological_age import months_between
 from boneage.web.models import Assessment, State
@@ -41,8 +41,8 @@ def submitted(**said: Any) -> Assessment:
     return Assessment(sex="F", film_bytes=1, film_sha256="", **said)
 
 
-def codes(film: Assessment, said: RadiographFacts) -> list[FlagCode]:
-    return [flag.code for flag in work._flags_of_age(film, said, work.chronological_age(film, said))]
+def codes(film: Assessment, said: RadiographFacts) -> list[WarningCode]:
+    return [warning.code for warning in work._warnings_of_age(film, said, work.chronological_age(film, said))]
 
 
 @given(birth=BIRTHS, file_birth=BIRTHS, study=STUDIES, file_study=STUDIES)
@@ -63,7 +63,7 @@ def test_another_childs_film_is_doubted(birth: date, file_birth: date, study: da
     """A month and less may be how somebody counted."""
     is_other = abs(months_between(birth, file_birth)) > 1
     found = codes(submitted(birth_date=birth), facts(file_birth, study))
-    assert found == ([FlagCode.AGE_DIFFERS_FROM_FILE] if is_other else [])
+    assert found == ([WarningCode.AGE_DIFFERS_FROM_FILE] if is_other else [])
 
 
 @given(years=st.integers(1, 17), months=st.floats(0, 240))
@@ -98,5 +98,7 @@ def test_the_files_study_date_is_kept_and_the_doubt_shown(clinic: None, settings
     assert assessment.chronological_age_months == pytest.approx(149.3, abs=0.1)
     result = assessment.result
     assert result is not None
-    assert "age_differs_from_file" in [flag["code"] for flag in result["flags"]]
-    assert [flag["code"] for flag in result["flags"]] == [flag["code"] for flag in result["web"]["flags"]]
+    assert "age_differs_from_file" in [warning["code"] for warning in result["warnings"]]
+    assert [warning["code"] for warning in result["warnings"]] == [
+        warning["code"] for warning in result["web"]["warnings"]
+    ]

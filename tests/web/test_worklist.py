@@ -39,7 +39,7 @@ def user(make_user: Callable[..., User]) -> User:
 def film(case: Case | None = None, *, at: int = 0, **fields: Any) -> Assessment:
     """An assessment as it would be found, submitted ``at`` hours after noon."""
     state = fields.pop("state", State.DONE)
-    known: dict[str, Any] = {"age_months": 90.0, "result": {"flags": []}} if state == State.DONE else {}
+    known: dict[str, Any] = {"age_months": 90.0, "result": {"warnings": []}} if state == State.DONE else {}
     return Assessment.objects.create(
         **{
             "case": case,
@@ -143,7 +143,7 @@ def test_filters_leave_what_they_should(films: list[dict[str, Any]], asked: Aske
                 submitted_by=user if said["mine"] else None,
                 chronological_age_months=said["age"],
                 **({"age_months": said["bone"]} if done else {}),
-                **({"result": {"flags": [{"code": "x"}] if said["doubts"] else []}} if done else {}),
+                **({"result": {"warnings": [{"code": "x"}] if said["doubts"] else []}} if done else {}),
             )
         )
     last = [f for f in made if f.case is None or not any(g.case == f.case for g in made[made.index(f) + 1 :])]
@@ -208,7 +208,7 @@ def test_a_page_takes_four_queries_however_long(user: User) -> None:
 
 def test_a_number_that_is_no_bone_age_is_not_shown(user: User) -> None:
     """Until somebody corrects it."""
-    one = film(result={"flags": [], "web": {"is_meaningless": True}}, chronological_age_months=80.0)
+    one = film(result={"warnings": [], "web": {"is_meaningless": True}}, chronological_age_months=80.0)
     row = Worklist(Asked(), user).page(1)[0]
     assert (row.bone_months, row.difference_months, row.difference_text) == (None, None, "")
     Assessment.objects.filter(pk=one.pk).update(decision=Verdict.CORRECTED, decided_months=84.04)

@@ -146,13 +146,13 @@ def _assess(
     bundle = open_for_many(bundle_name)
     assessed: list[tuple[LabelledFilm, AgeEstimate]] = []
     refused: list[tuple[LabelledFilm, BoneageError]] = []
-    flags: list[str] = []
+    warnings: list[str] = []
     for film, result in assess_each(films, bundle):
         if isinstance(result, BoneageError):
             refused.append((film, result))
         else:
             assessed.append((film, result.estimate))
-            flags += [flag.code.value for flag in result.flags]
+            warnings += [warning.code.value for warning in result.warnings]
     write_rows(
         out / "refused.csv",
         ("id", "sex", "boneage", "image", "error", "message"),
@@ -173,7 +173,7 @@ def _assess(
     notes = [
         f"Bundle: {bundle.manifest.name} {bundle.manifest.version}",
         f"Films: {len(films)}, of which {summary(len(films), errors)}",
-        f"Flags raised: {counted(flags)}",
+        f"Warnings raised: {counted(warnings)}",
     ]
     return predictions, notes, errors
 

@@ -108,8 +108,8 @@ def _answer(film: LabelledFilm, change: str, result: Assessment | BoneageError) 
 
     if isinstance(result, BoneageError):
         return Answer(film.id, film.sex, film.boneage_months, change, None, result.code)
-    flags = tuple(flag.code.value for flag in result.flags)
-    return Answer(film.id, film.sex, film.boneage_months, change, result.age_months, "", flags)
+    warnings = tuple(warning.code.value for warning in result.warnings)
+    return Answer(film.id, film.sex, film.boneage_months, change, result.age_months, "", warnings)
 
 
 def _under_changes(

@@ -45,7 +45,7 @@ class Answer:
         change: name of the change, or `UNCHANGED`.
         age_months: the estimate, months; None if the film was refused.
         error: code of the refusal or failure; empty if the film was assessed.
-        flags: codes of the doubts that were raised.
+        warnings: codes of the doubts that were raised.
     """
 
     film_id: str
@@ -54,7 +54,7 @@ class Answer:
     change: str
     age_months: float | None
     error: str = ""
-    flags: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class ChangeFigures:
         change: its name, or `UNCHANGED`.
         films: how many were tried.
         errors: how many were refused or failed, by code.
-        flags: how many assessed films carry each flag, by code.
+        warnings: how many assessed films carry each warning, by code.
         pairs: films assessed both with the change and without.
         figures: by metric; empty if there are fewer than `boneage.evaluate.tables.SMALLEST_GROUP` pairs. Months:
 
@@ -79,7 +79,7 @@ class ChangeFigures:
     change: str
     films: int
     errors: Mapping[str, int]
-    flags: Mapping[str, int]
+    warnings: Mapping[str, int]
     pairs: int
     figures: Mapping[str, Figure]
 
@@ -140,7 +140,7 @@ def _measure_one(
         change,
         len(of_films),
         _counts(answer.error for answer in of_films.values() if answer.error),
-        _counts(flag for answer in of_films.values() for flag in answer.flags),
+        _counts(warning for answer in of_films.values() for warning in answer.warnings),
         len(triples),
         figures,
     )
@@ -154,7 +154,7 @@ def _counts(codes: Iterable[str]) -> dict[str, int]:
 def stress_lines(measured: Sequence[ChangeFigures], changes: Mapping[str, Change]) -> list[str]:
     """The figures as lines of a Markdown table; a limit that is not kept stands in bold."""
     heads = ("", "kind", "refused", "MAD [95 %]", "MAD rises by [95 %]", "estimate moves by [95 %]", "95th percentile",
-             "shift", "limits: rise, move", "flags")  # fmt: skip
+             "shift", "limits: rise, move", "warnings")  # fmt: skip
     lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * 6 + "---|---|"]
     return lines + ["| " + " | ".join(_cells(one, changes.get(one.change))) + " |" for one in measured]
 
@@ -162,9 +162,9 @@ def stress_lines(measured: Sequence[ChangeFigures], changes: Mapping[str, Change
 def _cells(one: ChangeFigures, change: Change | None) -> list[str]:
     title, kind, limits = (change.title, change.kind, _limits(change)) if change else ("unchanged", "", "")
     refused = _refused(one)
-    flags = _listed(one.flags)
+    warnings = _listed(one.warnings)
     if not one.figures:
-        return [title, kind, refused, *[""] * 5, limits, flags]
+        return [title, kind, refused, *[""] * 5, limits, warnings]
     figures = one.figures
     moved = change is not None
     return [
@@ -177,7 +177,7 @@ def _cells(one: ChangeFigures, change: Change | None) -> list[str]:
         f"{figures['change_p95'].value:.1f}" if moved else "",
         two_decimals(figures["shift"].value, "+") if moved else "",
         limits,
-        flags,
+        warnings,
     ]
 
 
@@ -226,7 +226,7 @@ def stress_markdown(
 def write_stress_table(path: Path, measured: Sequence[ChangeFigures], changes: Mapping[str, Change]) -> None:
     """Write one line for each figure: ``change,kind,films,pairs,metric,value,low,high``.
 
-    Metrics are those of `ChangeFigures`, then the counts ``error:<code>`` and ``flag:<code>``, without an interval.
+    Metrics are those of `ChangeFigures`, then the counts ``error:<code>`` and ``warning:<code>``, without an interval.
     """
     rows: list[Sequence[object]] = []
     for one in measured:
@@ -237,16 +237,16 @@ def write_stress_table(path: Path, measured: Sequence[ChangeFigures], changes: M
             for name, figure in one.figures.items()
         ]
         rows += [(*start, f"error:{code}", count, "", "") for code, count in one.errors.items()]
-        rows += [(*start, f"flag:{code}", count, "", "") for code, count in one.flags.items()]
-        if not (one.figures or one.errors or one.flags):
+        rows += [(*start, f"warning:{code}", count, "", "") for code, count in one.warnings.items()]
+        if not (one.figures or one.errors or one.warnings):
             rows.append((*start, "", "", "", ""))
     write_rows(path, ("change", "kind", "films", "pairs", "metric", "value", "low", "high"), rows)
 
 
 def write_answers(path: Path, answers: Sequence[Answer]) -> None:
-    """Write one line for each film and change: ``id,sex,boneage,change,age_months,moved_months,error,flags``.
+    """Write one line for each film and change: ``id,sex,boneage,change,age_months,moved_months,error,warnings``.
 
-    ``moved_months`` is the estimate less that of the unchanged film; flags are separated by spaces.
+    ``moved_months`` is the estimate less that of the unchanged film; warnings are separated by spaces.
     """
     before = {answer.film_id: answer.age_months for answer in answers if answer.change == UNCHANGED}
 
@@ -256,7 +256,7 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
             return ""
         return round(answer.age_months - unchanged, 3)
 
-    columns = ("id", "sex", "boneage", "change", "age_months", "moved_months", "error", "flags")
+    columns = ("id", "sex", "boneage", "change", "age_months", "moved_months", "error", "warnings")
     write_rows(
         path,
         columns,
@@ -269,7 +269,7 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
                 "" if answer.age_months is None else round(answer.age_months, 3),
                 moved(answer),
                 answer.error,
-                " ".join(answer.flags),
+                " ".join(answer.warnings),
             )
             for answer in answers
         ],

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from boneage.estimate import OLDEST_MONTHS
+from boneage.warnings_ import Severity
 from boneage.web.decisions import LONGEST_REASON
 from boneage.web.exports import json_value
 from boneage.web.forms import OLDEST_YEARS
@@ -114,10 +115,11 @@ class Search(Given):
 # --- going out --------------------------------------------------------------------------------------------------------
 
 
-class Flag(Said):
-    """A doubt."""
+class ResultWarning(Said):
+    """A warning."""
 
     code: str
+    severity: Severity
     message: str
 
 
@@ -232,7 +234,7 @@ class Result(Said):
     region_ages_months: dict[str, float] = Field(description="By each region of the hand alone.")
     age_distribution: Annotated[list[float], Field(description="240 shares, one a month of age from 0.")] = []
     hand: Hand | None
-    flags: list[Flag] = Field(description="Doubts; docs/codes.md lists them.")
+    warnings: list[ResultWarning] = Field(description="The gravest first; docs/codes.md lists them.")
     facts: Facts
     film: FilmSize
     bundle: BundleName

@@ -41,7 +41,7 @@ def csv_row(assessment: Assessment) -> list[object]:
     cells: dict[str, object] = {name: said[name] for name in CSV_COLUMNS if name in said}
     cells |= {
         "image": said["image"],
-        "flags": " ".join(flag["code"] for flag in said["flags"]),
+        "warnings": " ".join(warning["code"] for warning in said["warnings"]),
         "bundle": said["bundle"]["name"],
         "bundle_version": said["bundle"]["version"],
     }

@@ -12,8 +12,8 @@ from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_noop as marked
 
-from boneage.assessment import FLAG_TEXTS, FlagCode
 from boneage.registration import HAND_REGIONS, REGION_TITLES
+from boneage.warnings_ import WARNING_TEXTS, WarningCode
 
 SEXES: Mapping[str, str] = MappingProxyType({"F": marked("female"), "M": marked("male")})
 
@@ -162,14 +162,14 @@ def region_with_letter(name: str) -> str:
     return f"{name} · {region(name)}" if name in HAND_REGIONS else region(name)
 
 
-def is_phantom(flags: Iterable[Mapping[str, Any]]) -> bool:
+def is_phantom(warnings: Iterable[Mapping[str, Any]]) -> bool:
     """Whether a result's doubts say that its film is the drawn phantom."""
-    return any(said["code"] == FlagCode.PHANTOM for said in flags)
+    return any(said["code"] == WarningCode.PHANTOM for said in warnings)
 
 
-def stamp(flags: Iterable[Mapping[str, Any]]) -> str:
+def stamp(warnings: Iterable[Mapping[str, Any]]) -> str:
     """Why a number is no bone age, from the doubts of its result."""
-    if is_phantom(flags):
+    if is_phantom(warnings):
         return gettext("Drawn phantom: this number means nothing")
     return gettext("No bone age: outside 0 to 19 years")
 
@@ -187,9 +187,9 @@ def moment(when: datetime | None) -> str:
     return f"{date_format(local, 'DATETIME_FORMAT')} {local.tzname()}"
 
 
-def flag(said: dict[str, Any]) -> str:
+def warning(said: dict[str, Any]) -> str:
     """A doubt's sentence from its text's key and values, as the result keeps them."""
-    template = FLAG_TEXTS.get(said.get("text", ""))
+    template = WARNING_TEXTS.get(said.get("text", ""))
     if template is None:
         return str(said["code"]).replace("_", " ")
     values = {name: sex(value) if name in _SEX_PLACES else value for name, value in said["values"].items()}

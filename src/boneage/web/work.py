@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage import assessment as assessing
-from boneage.assessment import Flag, FlagCode
 from boneage.atlas import likeness_member
 from boneage.errors import Refusal
 from boneage.explain import display_picture, encode_picture
@@ -20,6 +19,7 @@ from boneage.geometry import Transform
 from boneage.radiograph import RadiographFacts, read_radiograph
 from boneage.registration import Hand, box_corners
 from boneage.sex import Sex
+from boneage.warnings_ import ResultWarning, WarningCode, by_severity
 from boneage.web.chronological_age import months_between
 from boneage.web.installation import atlas, bundle
 from boneage.web.jobs import Answer
@@ -72,11 +72,15 @@ def _answered(submitted: Assessment, film: bytes) -> Answer:
     )
     facts = radiograph.facts
     chronological = chronological_age(submitted, facts)
-    found = replace(estimated, flags=(*estimated.flags, *_flags_of_age(submitted, facts, chronological)))
+    found = replace(
+        estimated, warnings=by_severity([*estimated.warnings, *_warnings_of_age(submitted, facts, chronological)])
+    )
     result = found.to_json()
     picture = assessing.bone_bright(display_picture(radiograph.pixels, LARGEST_PICTURE), found.hand)
     result["web"] = {
-        "flags": [{"code": flag.code.value, "text": flag.text, "values": dict(flag.values)} for flag in found.flags],
+        "warnings": [
+            {**warning.to_json(), "text": warning.text, "values": dict(warning.values)} for warning in found.warnings
+        ],
         "is_meaningless": found.is_meaningless,
         "regions": list(found.regions),
         "outline_xy": _outline(found.hand),
@@ -114,7 +118,7 @@ def chronological_age(submitted: Assessment, facts: RadiographFacts) -> float | 
     return None if submitted.birth_date or facts.ages_differ else facts.age_months
 
 
-def _flags_of_age(submitted: Assessment, facts: RadiographFacts, chronological: float | None) -> list[Flag]:
+def _warnings_of_age(submitted: Assessment, facts: RadiographFacts, chronological: float | None) -> list[ResultWarning]:
     """A doubt if the child's age by what was given is another than by the file: it may be another child's film."""
     said = None if facts.ages_differ else facts.age_months
     if said is None or chronological is None:
@@ -123,7 +127,7 @@ def _flags_of_age(submitted: Assessment, facts: RadiographFacts, chronological: 
     exact = facts.birth_date is not None and facts.study_date is not None
     if abs(chronological - said) <= (1.0 if exact else 12.0):
         return []
-    return [Flag.of(FlagCode.AGE_DIFFERS_FROM_FILE, given_months=chronological, file_months=said)]
+    return [ResultWarning.of(WarningCode.AGE_DIFFERS_FROM_FILE, given_months=chronological, file_months=said)]
 
 
 def _heat(found: assessing.Assessment) -> NDArray[np.uint8]:

@@ -76,7 +76,7 @@ _OF_STATE = {
     State.FAILED: Status.FAILED,
 }
 
-_DOUBTED = Q(result__flags__0__isnull=False)
+_DOUBTED = Q(result__warnings__0__isnull=False)
 
 _CURRENT = Coalesce("decided_months", "age_months")
 
@@ -145,7 +145,7 @@ class Asked:
         since: first day of submission.
         until: last day of submission.
         mine: only what the user submitted.
-        doubts: only where the assessment flagged something.
+        doubts: only where the assessment marked something.
         sort: a column's name, with ``-`` for falling.
     """
 
@@ -212,7 +212,7 @@ class Row:
     Attributes:
         film: the only one, or the child's last; without `result`.
         status: where it stands.
-        doubted: whether the assessment flagged something.
+        doubted: whether the assessment marked something.
         submitter: name of the user, or empty.
         decider: name of the user who decided last, or empty.
         films: how many there are of the child, this one included.

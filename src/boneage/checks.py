@@ -1,0 +1,178 @@
+"""What raises a warning: checks of a radiograph, of what its file says, and of the answers about it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.bundle import MemberOutput
+from boneage.estimate import OLDEST_MONTHS, AgeEstimate
+from boneage.explain import display_picture
+from boneage.geometry import Transform, sample
+from boneage.manifest import Member
+from boneage.phantom import draw_hand, phantom_points
+from boneage.radiograph import RadiographFacts
+from boneage.registration import Hand, Region, register
+from boneage.sex import Sex
+from boneage.views import ViewSpec, view_transform
+from boneage.warnings_ import ResultWarning, WarningCode
+
+_INVERSION_STEP = 0.1
+"""A film counts as inverted if its border is brighter than its middle by this part of its grey range. Of 500 films of
+the RSNA challenge 0.8 % count so as they are (they have a bright frame), and 91 % of their negatives."""
+
+_PHANTOM_LIKENESS = 0.95
+"""Correlation, at 64 x 48 pixels, from which a film is the drawn phantom. Its drawings reach 0.985 at any age and size,
+the likest of 500 films of the RSNA challenge 0.85."""
+
+_REGISTERED_LIKENESS = 0.92
+"""The same where film and phantom are laid upon one another by their key points, for a phantom that was turned or
+mirrored. With the true points its drawings reach 0.98; of 447 films of the RSNA challenge the likest has 0.86."""
+
+_SATURATED_SHARE = 0.05
+"""Of a film's pixels, at its brightest level. Of 250 films of the RSNA challenge none has more than 2.3 % there."""
+
+_ENLARGED = 1.7
+"""How much views may enlarge a hand: the finest of the bundle `standard` enlarge one training film in twenty more."""
+
+_WORDS_FOR_HANDS = ("HAND", "WRIST", "FINGER", "THUMB", "CARP", "EXTREM", "UP_EXM", "BONE AGE", "BONEAGE")
+"""In Body Part Examined (DICOM PS3.16, Annex L, and what modalities write instead); upper case."""
+
+
+def radiograph_warnings(
+    pixels: NDArray[np.float32], picture: NDArray[np.uint8], hand: Hand | None
+) -> Iterator[ResultWarning]:
+    """Yield the warnings that a radiograph's pixels raise.
+
+    Args:
+        pixels: float32 (H, W), 0..1, as read.
+        picture: uint8 (h, w), the same as it is shown, bone bright.
+        hand: where the bundle found it; None of a bundle that does not look for it.
+    """
+    if _is_phantom(picture) or (hand is not None and _is_turned_phantom(picture, pixels.shape, hand)):
+        yield ResultWarning.of(WarningCode.PHANTOM)
+    if hand is None and _looks_inverted(picture):  # where the hand was found, its mask decides
+        yield ResultWarning.of(WarningCode.LOOKS_INVERTED)
+    if hand is not None and hand.inverted:
+        yield ResultWarning.of(WarningCode.READ_INVERTED)
+    if hand is not None and hand.mirrored:
+        yield ResultWarning.of(WarningCode.READ_MIRRORED)
+    if _white_share(pixels, hand) > _SATURATED_SHARE:
+        yield ResultWarning.of(WarningCode.SATURATED, percent=100 * _SATURATED_SHARE)
+
+
+def _white_share(pixels: NDArray[np.float32], hand: Hand | None) -> float:
+    """How much of a film is at the level that bone is shown brightest at, 0..1."""
+    if hand is not None and hand.inverted:
+        white = np.count_nonzero(pixels <= pixels.min() + np.float32(1 / 255))
+    else:
+        white = np.count_nonzero(pixels >= pixels.max() - np.float32(1 / 255))
+    return white / pixels.size
+
+
+def size_warnings(film_shape: tuple[int, int], members: Sequence[Member], hand: Hand | None) -> Iterator[ResultWarning]:
+    """Yield a warning if networks read more pixels than there are; on a registered hand, far more."""
+    height, width = film_shape
+    whole = [one.view for one in members if one.view.region == "radiograph"]
+    larger = next((view for view in whole if height < view.height or width < view.width), None)
+    if larger is not None:
+        sizes = {"width": width, "height": height, "view_width": larger.width, "view_height": larger.height}
+        yield ResultWarning.of(WarningCode.LOW_RESOLUTION, **sizes)
+    parts = [one.view for one in members if one.view.region != "radiograph"]
+    if hand is None or not parts:
+        return
+    zoom = max(view_transform(film_shape, view, hand).zoom for view in parts)
+    if zoom > _ENLARGED:
+        length = hand.length_pixels
+        yield ResultWarning.of(WarningCode.LOW_RESOLUTION, "hand", pixels=length, view_pixels=zoom * length)
+
+
+def file_warnings(facts: RadiographFacts, given: Sex, hand: Hand | None) -> Iterator[ResultWarning]:
+    """Yield a warning for each statement of the file that does not go with the assessment."""
+    if facts.age_months is not None and facts.age_months > OLDEST_MONTHS:
+        yield ResultWarning.of(
+            WarningCode.OUTSIDE_TRAINING_RANGE, "file", age_months=facts.age_months, oldest_months=OLDEST_MONTHS
+        )
+    if facts.ages_differ:
+        yield ResultWarning.of(WarningCode.AGES_DIFFER)
+    if facts.for_processing:
+        yield ResultWarning.of(WarningCode.FOR_PROCESSING)
+    if facts.body_part and not any(word in facts.body_part.upper() for word in _WORDS_FOR_HANDS):
+        yield ResultWarning.of(WarningCode.OTHER_BODY_PART_DECLARED, part=facts.body_part)
+    if facts.side == "R" and (hand is None or not hand.mirrored):  # mirrored, it was read as a left hand
+        yield ResultWarning.of(WarningCode.RIGHT_HAND_DECLARED)
+    if facts.sex is not None and facts.sex != given:
+        yield ResultWarning.of(WarningCode.SEX_DIFFERS_FROM_FILE, given=given.value, said=facts.sex.value)
+
+
+def estimate_warnings(
+    estimate: AgeEstimate, members: Sequence[Member], outputs: Mapping[str, MemberOutput]
+) -> Iterator[ResultWarning]:
+    """Yield the warnings that the answers of the bundle's members raise."""
+    if estimate.outside_range:
+        yield ResultWarning.of(WarningCode.OUTSIDE_TRAINING_RANGE, oldest_months=OLDEST_MONTHS)
+    # Nets of one view, of several folds, judge together: else the more there are, the more ordinary films are unlike.
+    strangeness: dict[ViewSpec, list[float]] = {}
+    for member in members:
+        if (one := member.strangeness(outputs[member.name].embedding)) is not None:
+            strangeness.setdefault(member.view, []).append(one)
+    if any(statistics.fmean(of_view) > 1.0 for of_view in strangeness.values()):
+        yield ResultWarning.of(WarningCode.UNLIKE_TRAINING)
+    if estimate.typical_error_months is None:
+        yield ResultWarning.of(WarningCode.NOT_VALIDATED)
+
+
+def region_warnings(ages_months: Mapping[Region, float], limit_months: float | None) -> Iterator[ResultWarning]:
+    """Yield a warning if the regions lie farther apart than they did on 97.5 % of the validation radiographs."""
+    if limit_months is None or not ages_months:
+        return
+    highest, lowest = max(ages_months, key=ages_months.__getitem__), min(ages_months, key=ages_months.__getitem__)
+    spread = ages_months[highest] - ages_months[lowest]
+    if spread > limit_months:
+        months = {"spread_months": spread, "limit_months": limit_months}
+        yield ResultWarning.of(WarningCode.REGIONS_DISAGREE, highest=highest, lowest=lowest, **months)
+
+
+def _looks_inverted(picture: NDArray[np.uint8]) -> bool:
+    """Whether the outer twelfth of a film is clearly brighter than its middle (the inner half of width and height).
+
+    Hands lie in the middle and are bright, the air around them dark. Medians, so that a lead marker does not count.
+    """
+    small = cv2.resize(picture, (48, 48), interpolation=cv2.INTER_AREA)
+    border = np.ones(small.shape, dtype=bool)
+    border[4:-4, 4:-4] = False
+    return float(np.median(small[border])) - float(np.median(small[12:-12, 12:-12])) > 255 * _INVERSION_STEP
+
+
+def _is_phantom(picture: NDArray[np.uint8]) -> bool:
+    """Whether a film is the sample that `boneage.phantom` draws, in whatever format and size it was saved.
+
+    The pixels decide, since a note in the file would be lost when it is converted.
+    """
+    seen = _thumbnail(picture)
+    return float((seen * _phantom_thumbnail()).mean()) > _PHANTOM_LIKENESS
+
+
+def _is_turned_phantom(picture: NDArray[np.uint8], film_shape: tuple[int, ...], hand: Hand) -> bool:
+    """The same of a film on which the hand was found, brought to the phantom's pose."""
+    picture_to_film = Transform.scale(film_shape[1] / picture.shape[1], film_shape[0] / picture.shape[0])
+    phantom_to_frame = register(phantom_points(height=64, width=48))
+    to_thumbnail = picture_to_film.then(hand.film_to_frame).then(phantom_to_frame.inverse())
+    seen = _thumbnail(sample(picture.astype(np.float32), to_thumbnail, 64, 48))
+    return float((seen * _phantom_thumbnail()).mean()) > _REGISTERED_LIKENESS
+
+
+@lru_cache(maxsize=1)
+def _phantom_thumbnail() -> NDArray[np.float32]:
+    return _thumbnail(display_picture(draw_hand(height=640, width=480)))
+
+
+def _thumbnail(picture: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """A picture at 64 x 48 pixels, with zero mean and unit variance."""
+    small = cv2.resize(picture, (48, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return np.asarray((small - small.mean()) / max(float(small.std()), 1e-6), dtype=np.float32)

@@ -1,0 +1,188 @@
+"""Warnings on a result: codes, severities and sentences. What raises them is in `boneage.checks`.
+
+(The underscore keeps the standard library's ``warnings`` free.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Severity(StrEnum):
+    """How much a warning weighs for the person who reads the estimate, the least first."""
+
+    INFO = "info"
+    """The radiograph was handled as described; nothing needs to be done."""
+    CAUTION = "caution"
+    """The estimate can be wrong: compare it with the radiograph."""
+    CRITICAL = "critical"
+    """The number must not be used."""
+
+    @property
+    def rank(self) -> int:
+        """0 for `INFO` to 2 for `CRITICAL`."""
+        return list(Severity).index(self)
+
+
+class WarningCode(StrEnum):
+    """Stable codes of warnings."""
+
+    PHANTOM = "phantom"
+    OUTSIDE_TRAINING_RANGE = "outside_training_range"
+    UNLIKE_TRAINING = "unlike_training"
+    REGIONS_DISAGREE = "regions_disagree"
+    REGION_CUT_OFF = "region_cut_off"
+    NOT_VALIDATED = "not_validated"
+    LOOKS_INVERTED = "looks_inverted"
+    READ_INVERTED = "read_inverted"
+    READ_MIRRORED = "read_mirrored"
+    SATURATED = "saturated"
+    FOR_PROCESSING = "for_processing"
+    LOW_RESOLUTION = "low_resolution"
+    OTHER_BODY_PART_DECLARED = "other_body_part_declared"
+    RIGHT_HAND_DECLARED = "right_hand_declared"
+    SEX_DIFFERS_FROM_FILE = "sex_differs_from_file"
+    AGE_DIFFERS_FROM_FILE = "age_differs_from_file"
+    AGES_DIFFER = "ages_differ"
+    NO_ACTIVATION = "no_activation"
+
+
+_INFO, _CAUTION, _CRITICAL = Severity.INFO, Severity.CAUTION, Severity.CRITICAL
+
+_WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
+    {
+        "phantom": (_CRITICAL, "This is the drawn phantom, not a patient: the number means nothing."),
+        "outside_training_range": (
+            _CRITICAL,
+            "The networks answered outside 0 to {oldest_months:g} months, where bone age ends: do not use the number.",
+        ),
+        "outside_training_range.file": (
+            _CRITICAL,
+            "The file gives an age of {age_months:.0f} months, but bone age ends at {oldest_months:g} (19 years): do"
+            " not use the number.",
+        ),
+        "unlike_training": (
+            _CAUTION,
+            "The networks have seen few radiographs like this one. Check that it shows one whole hand, lying flat.",
+        ),
+        "regions_disagree": (
+            _CAUTION,
+            "The regions of the hand give ages that lie {spread_months:.0f} months apart, the highest by region"
+            " {highest}, the lowest by region {lowest}; in validation {limit_months:.0f} months were rarely exceeded.",
+        ),
+        "region_cut_off": (
+            _CAUTION,
+            "A large part of region {regions} lies outside the radiograph: the age rests on the other regions.",
+        ),
+        "not_validated": (_CAUTION, "This bundle was never validated: its error is unknown."),
+        "looks_inverted": (
+            _CAUTION,
+            "The border is brighter than the middle: the radiograph may be inverted, or a bright frame surrounds it.",
+        ),
+        "read_inverted": (
+            _INFO,
+            "The radiograph is inverted (bone dark): it was read, and is shown, with bone bright.",
+        ),
+        "read_mirrored": (
+            _INFO,
+            "The hand was read as a mirror image: it is a right hand, or the radiograph is mirrored.",
+        ),
+        "saturated": (
+            _CAUTION,
+            "Over {percent:g} % of the radiograph is pure white: a display window may hide the bones.",
+        ),
+        "for_processing": (
+            _CAUTION,
+            "The file holds raw levels of the detector (DICOM: for processing) and not the image made for reading.",
+        ),
+        "low_resolution": (
+            _CAUTION,
+            "The radiograph has only {width} x {height} pixels, on a side fewer than the {view_width} x {view_height}"
+            " that the network reads.",
+        ),
+        "low_resolution.hand": (
+            _CAUTION,
+            "From capitate to middle finger tip the hand has only {pixels:.0f} pixels, fewer than the"
+            " {view_pixels:.0f} that the network reads.",
+        ),
+        "other_body_part_declared": (_CAUTION, "The file says that it shows {part!r}, not a hand."),
+        "right_hand_declared": (
+            _CAUTION,
+            "The file says that this is a right hand; the networks and the atlases are made for left hands.",
+        ),
+        "sex_differs_from_file": (_CAUTION, "The sex was given as {given}, but the file says {said}."),
+        "age_differs_from_file": (
+            _CAUTION,
+            "The child was {given_months:.0f} months old by what was given, but {file_months:.0f} months by the file:"
+            " is this radiograph of this child?",
+        ),
+        "ages_differ": (
+            _CAUTION,
+            "The file's age and its dates of birth and study contradict each other: no chronological age to compare.",
+        ),
+        "no_activation": (_CAUTION, "No place of the radiograph moved the age: there is no heat map to show."),
+    }
+)
+"""Severity and sentence, by code, and by code and reason where a code has several."""
+
+WARNING_TEXTS: Mapping[str, str] = MappingProxyType({key: text for key, (_, text) in _WARNINGS.items()})
+"""The sentences, with places for `ResultWarning.values`, by the same keys."""
+
+
+@dataclass(frozen=True)
+class ResultWarning:
+    """A warning on a result.
+
+    Attributes:
+        code: stable.
+        message: one finished sentence, in English, for the person who reads the estimate.
+        values: what is filled into the sentence's template.
+        text: the key of the template in `WARNING_TEXTS`, by which a translation finds its own; empty for a sentence
+            that was not made from one.
+    """
+
+    code: WarningCode
+    message: str
+    values: Mapping[str, str | float] = field(default_factory=dict, hash=False)
+    text: str = ""
+
+    @classmethod
+    def of(cls, code: WarningCode, reason: str | None = None, /, **values: str | float) -> ResultWarning:
+        """Make the warning with the sentence of `WARNING_TEXTS`.
+
+        Args:
+            code: of the warning.
+            reason: which of the code's sentences, where it has several.
+            **values: for the places of the template.
+        """
+        text = code.value if reason is None else f"{code.value}.{reason}"
+        return cls(code, WARNING_TEXTS[text].format(**values), values, text)
+
+    @property
+    def severity(self) -> Severity:
+        """Severity of the sentence, or of the code for a sentence that was not made from a template."""
+        return _WARNINGS[self.text or self.code.value][0]
+
+    def to_json(self) -> dict[str, str]:
+        """Return ``code``, ``severity`` and ``message``."""
+        return {"code": self.code.value, "severity": self.severity.value, "message": self.message}
+
+
+def severities(code: WarningCode) -> list[Severity]:
+    """Return the severities that a code's sentences have, the least first."""
+    found = {severity for key, (severity, _) in _WARNINGS.items() if key.partition(".")[0] == code.value}
+    return sorted(found, key=lambda severity: severity.rank)
+
+
+def by_severity(warnings: Iterable[ResultWarning]) -> tuple[ResultWarning, ...]:
+    """Sort warnings, the gravest first, equal ones in the order of `WarningCode`."""
+    order = list(WarningCode)
+    return tuple(sorted(warnings, key=lambda warning: (-warning.severity.rank, order.index(warning.code))))
+
+
+def highest_severity(warnings: Iterable[ResultWarning]) -> Severity | None:
+    """Return the gravest severity among warnings, or None without any."""
+    return max((warning.severity for warning in warnings), key=lambda severity: severity.rank, default=None)

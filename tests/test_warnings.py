@@ -1,0 +1,29 @@
+"""Warnings: order by severity, and the JSON of each."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boneage.warnings_ import ResultWarning, Severity, WarningCode, by_severity, highest_severity, severities
+
+WARNINGS = st.lists(st.sampled_from(WarningCode).map(lambda code: ResultWarning(code, "A sentence.")))
+
+
+@given(WARNINGS)
+def test_by_severity_puts_the_gravest_first(warnings: list[ResultWarning]) -> None:
+    ordered = by_severity(warnings)
+    ranks = [warning.severity.rank for warning in ordered]
+    assert ranks == sorted(ranks, reverse=True)
+    assert sorted(warnings, key=str) == sorted(ordered, key=str)
+    assert highest_severity(warnings) is (ordered[0].severity if ordered else None)
+
+
+def test_every_code_has_a_severity() -> None:
+    assert all(severities(code) for code in WarningCode)
+    assert Severity.INFO.rank < Severity.CAUTION.rank < Severity.CRITICAL.rank
+
+
+def test_to_json_names_code_severity_and_message() -> None:
+    warning = ResultWarning.of(WarningCode.READ_MIRRORED)
+    assert warning.to_json() == {"code": "read_mirrored", "severity": "info", "message": warning.message}
