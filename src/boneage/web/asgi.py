@@ -1,0 +1,38 @@
+"""The application as the web server loads it: Django behind `boneage.web.gate`."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.urls import reverse
+
+from boneage.web.wsgi import application as django_application  # sets Django up: first
+
+from boneage.web.condition import Watch  # isort: skip
+from boneage.web.gate import Environ, Gate, Limits  # isort: skip
+from boneage.web.models import configuration  # isort: skip
+
+LEAST_TRANSIT_BYTES = 256 * 2**20
+
+
+def may_send_film(environ: Environ) -> bool:
+    """Whether a request may bring a radiograph: in the mode ``clinic`` only with a session's cookie or a token.
+
+    Whether these are good is found out once a thread has the request.
+    """
+    names_session = f"{settings.SESSION_COOKIE_NAME}=" in environ.get("HTTP_COOKIE", "")
+    return configuration().is_open or names_session or "HTTP_AUTHORIZATION" in environ
+
+
+def limits() -> Limits:
+    """By the installation's configuration."""
+    form, film = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, configuration().film_bytes
+    return Limits(
+        form_bytes=form,
+        film_bytes=film + form,
+        transit_bytes=max(LEAST_TRANSIT_BYTES, 4 * film),
+        film_paths=("/api/", reverse("submit")),
+        may_send_film=may_send_film,
+    )
+
+
+application = Gate(django_application, limits(), Watch())

@@ -1,0 +1,127 @@
+"""What stands against reading or writing the database, as a code: full, locked, read-only or away.
+
+Codes: ``storage_full`` (507), ``database_busy``, ``storage_read_only`` and ``no_database`` (503).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from http import HTTPStatus
+from pathlib import Path
+from typing import Literal
+
+from django.db import Error, InterfaceError, OperationalError, connection, transaction
+
+StorageCode = Literal["storage_full", "database_busy", "storage_read_only", "no_database"]
+
+STATUS: dict[StorageCode, HTTPStatus] = {
+    "storage_full": HTTPStatus.INSUFFICIENT_STORAGE,
+    "database_busy": HTTPStatus.SERVICE_UNAVAILABLE,
+    "storage_read_only": HTTPStatus.SERVICE_UNAVAILABLE,
+    "no_database": HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+RETRY_SECONDS: dict[StorageCode, int] = {
+    "storage_full": 300,
+    "database_busy": 5,
+    "storage_read_only": 300,
+    "no_database": 10,
+}
+"""When to try again."""
+
+PROBE_MILLISECONDS = 2000
+"""How long a probe waits for SQLite's lock."""
+
+_SQLITE: dict[int, StorageCode] = {
+    sqlite3.SQLITE_FULL: "storage_full",
+    sqlite3.SQLITE_BUSY: "database_busy",
+    sqlite3.SQLITE_LOCKED: "database_busy",
+    sqlite3.SQLITE_PROTOCOL: "database_busy",
+    sqlite3.SQLITE_READONLY: "storage_read_only",
+}
+"""By SQLite's primary result code."""
+
+_POSTGRESQL: dict[str, StorageCode] = {
+    "53100": "storage_full",  # disk_full
+    "53300": "database_busy",  # too_many_connections
+    "55P03": "database_busy",  # lock_not_available
+    "57014": "database_busy",  # query_canceled, by a statement's timeout
+    "40P01": "database_busy",  # deadlock_detected
+    "40001": "database_busy",  # serialization_failure
+    "25006": "storage_read_only",  # read_only_sql_transaction
+}
+"""By PostgreSQL's SQLSTATE."""
+
+
+def code_of(error: BaseException) -> StorageCode | None:
+    """The code of an exception that the database's storage is to blame for, also as a cause; None for any other."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return "storage_full"
+        if isinstance(error, Error):
+            return _of_database(error)
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]  # ends the loop
+    return None
+
+
+def _of_database(error: Error) -> StorageCode | None:
+    cause = error.__cause__
+    if isinstance(cause, sqlite3.Error):
+        primary = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if primary in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}:
+            return code_of_folder() or "no_database"
+        if primary in _SQLITE:
+            return _SQLITE[primary]
+    state = getattr(cause, "sqlstate", None)
+    if state in _POSTGRESQL:
+        return _POSTGRESQL[state]
+    return "no_database" if isinstance(error, OperationalError | InterfaceError) else None
+
+
+def code_of_folder(needed: int = 2**20) -> StorageCode | None:
+    """What the folder of an SQLite database stands against writing; None if nothing does, or on PostgreSQL.
+
+    Args:
+        needed: bytes that must be free.
+    """
+    if connection.vendor != "sqlite" or connection.is_in_memory_db():  # type: ignore[attr-defined]  # SQLite's
+        return None
+    folder = Path(connection.settings_dict["NAME"]).parent
+    if not os.access(folder, os.W_OK):
+        return "storage_read_only"
+    found = os.statvfs(folder)
+    return "storage_full" if found.f_bavail * found.f_frsize < needed else None
+
+
+def probe(needed: int) -> StorageCode | None:
+    """Find out whether the database can be written to, without writing. None if nothing stands against it.
+
+    Args:
+        needed: bytes that must be free beside an SQLite database.
+
+    Raises:
+        Error: `code_of` says what it means.
+    """
+    found = code_of_folder(needed)
+    if found is not None:
+        return found
+    if connection.vendor == "sqlite":
+        _lock_sqlite()
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW transaction_read_only")
+        return "storage_read_only" if cursor.fetchone()[0] == "on" else None
+
+
+def _lock_sqlite() -> None:
+    """Take the lock that every transaction that writes takes, and give it back."""
+    usual = int(connection.settings_dict["OPTIONS"].get("timeout", 5) * 1000)
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA busy_timeout={PROBE_MILLISECONDS}")
+        try:
+            with transaction.atomic():
+                pass
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout={usual}")
