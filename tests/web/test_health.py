@@ -6,8 +6,8 @@ import pytest
 from django.db import InterfaceError, OperationalError
 from django.test import Client
 
+from boneage.web import condition
 from boneage.web.forms import FilmForm
-from boneage.web.views import health
 
 
 @pytest.mark.django_db
@@ -31,7 +31,7 @@ def test_without_a_database_it_says_so_to_everybody(
     def unreachable() -> int:
         raise error("password of the database server is secret")
 
-    monkeypatch.setattr(health, "waiting", unreachable)
+    monkeypatch.setattr(condition, "waiting", unreachable)
     response = client.get("/health")
     assert response.status_code == 503
     assert response.json() == {"status": "no_database", "waiting": None}

@@ -273,7 +273,7 @@ def test_a_failing_view_does_not_write_down_what_the_form_said(
     answer = client.post("/fails", {"reference": REFERENCE}, headers={"X-Reference": REFERENCE})
     assert answer.status_code == 500
     said = log.getvalue()
-    for expected in ("a view begins", "Internal Server Error: /fails", "in _fails", "IntegrityError", "ValueError"):
+    for expected in ("a view begins", "POST /fails: 500", "in _fails", "IntegrityError", "ValueError"):
         assert expected in said
     assert REFERENCE not in said + answer.content.decode()
     assert not mailoutbox
@@ -284,6 +284,29 @@ def test_what_somebody_typed_into_the_address_is_not_logged(open_mode: None, cli
     assert client.get(f"/cases/{REFERENCE}/", {"reference": REFERENCE}).status_code == 404
     client.post("/account/login", {"username": REFERENCE})
     assert "SMITH" not in log.getvalue()
+
+
+@pytest.mark.parametrize("path", ["/fails", "/no%0d%0a2026-01-01%20ERROR%20forged/SMITH"])
+@pytest.mark.parametrize("host", ["SMITH^JOHN", "a\nforged line", "127.0.0.1"])
+@pytest.mark.django_db
+def test_unexpected_path_or_host_is_not_logged_as_sent(
+    open_mode: None, settings: Settings, log: io.StringIO, path: str, host: str
+) -> None:
+    settings.ROOT_URLCONF = __name__
+    client = Client(raise_request_exception=False, headers={"Host": host})
+    answer = client.generic("SMITH", path)
+    assert answer.status_code == (400 if host != "127.0.0.1" else 500 if path == "/fails" else 404)
+    said = log.getvalue()
+    assert "SMITH" not in said
+    assert "forged" not in said
+    if host != "127.0.0.1":
+        assert said.endswith("a request was turned away: DisallowedHost\n")
+
+
+def test_a_line_of_the_log_cannot_be_forged(log: io.StringIO) -> None:
+    logging.getLogger("boneage").error("it failed: %s", "a\n2026-01-01 ERROR forged\x1b[2J\u2028")
+    (line,) = log.getvalue().splitlines()
+    assert line.endswith(r"it failed: a\n2026-01-01 ERROR forged\x1b[2J\u2028")
 
 
 @pytest.mark.django_db

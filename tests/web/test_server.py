@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -139,6 +139,22 @@ def test_one_command_serves_and_stops_with_the_film_at_hand_finished(
     assert len(children) == 3  # the web server's two, and a worker
     again.process.kill()
     until(lambda: not any(is_there(pid) for pid in children))
+
+
+def test_unfinished_requests_block_nobody(serve: Callable[..., Running], port: int) -> None:
+    """More of them than there are threads, each way of being unfinished."""
+    serve(BONEAGE_OPEN_HOURLY="0")
+    head = b"POST /api/assessments HTTP/1.1\r\nHost: localhost\r\n"
+    form = b"POST /account/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\na="
+    kinds = [head, head + b"Content-Length: 5000000\r\n\r\n--x", form, b""]
+    with ExitStack() as open_ones:
+        for number in range(40 * len(kinds)):
+            one = open_ones.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            one.sendall(kinds[number % len(kinds)])
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+            assert json.load(answer)["status"] == "ok"
+        film = submit(port)
+        until(lambda: state_of(port, film) == "done")
 
 
 def submit(port: int) -> str:

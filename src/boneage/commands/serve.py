@@ -154,6 +154,12 @@ def _warn(found: Configuration, host: str) -> None:
             "Put a proxy with https before it and set BONEAGE_URL=https://... (docs/serve.md).",
             err=True,
         )
+    if not _is_loopback(host) and not found.proxy:
+        click.echo(
+            f"warning: {host} can be reached from other machines without a reverse proxy, which would limit floods of "
+            "requests. Listen at 127.0.0.1 behind one, and set BONEAGE_PROXY=1 (docs/serve.md).",
+            err=True,
+        )
     if not _is_loopback(host) and found.all_hosts == _OWN_NAMES:
         click.echo(
             "warning: Only this machine is answered: BONEAGE_URL or BONEAGE_HOSTS must name the service.", err=True

@@ -22,12 +22,27 @@ from boneage.web.models import configuration
 CLINIC_ONLY = "x-clinic-only"
 """Marks what the mode ``open`` does not have, until the description is written out."""
 
-EVERYWHERE = ("internal_error",)
+EVERYWHERE = (
+    "internal_error",
+    "request_timeout",
+    "busy",
+    "database_busy",
+    "storage_full",
+    "storage_read_only",
+    "no_database",
+)
 """Codes that any operation may answer with."""
 
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds after which to ask again.", "schema": {"type": "integer"}}}
 _CHALLENGE = {"WWW-Authenticate": {"description": "The kind of token.", "schema": {"const": "Bearer"}}}
-_HEADERS = {202: _RETRY_AFTER, 401: _CHALLENGE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}
+_HEADERS = {
+    202: _RETRY_AFTER,
+    401: _CHALLENGE,
+    408: _RETRY_AFTER,
+    429: _RETRY_AFTER,
+    503: _RETRY_AFTER,
+    507: _RETRY_AFTER,
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +74,7 @@ def told(
         clinic_only: the mode ``open`` does not have it.
         body: of the request, in OpenAPI's words, where it is not read by its schema.
     """
-    all_codes = [*([] if public else ["unauthenticated"]), *codes, *EVERYWHERE]
+    all_codes = list(dict.fromkeys([*([] if public else ["unauthenticated"]), *codes, *EVERYWHERE]))
     models: dict[int, Any] = {
         status: answer.body if isinstance(answer.body, type) else None for status, answer in good.items()
     }

@@ -10,16 +10,18 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import Error
 from django.http import Http404, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from boneage.errors import BoneageError
+from boneage.web import condition, storage
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = {"busy": 30, "too_many": 600}
+RETRY_SECONDS: dict[str, int] = {"busy": 30, "too_many": 600, "request_timeout": 10, **storage.RETRY_SECONDS}
 """By code: when to try again."""
 
 
@@ -64,7 +66,12 @@ CODES: dict[str, Code] = {
     "note_invalid": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "The note is no text of at most 2,000 characters."),
     "too_many": Code(HTTPStatus.TOO_MANY_REQUESTS, "This client has submitted too many films within an hour."),
     "internal_error": Code(HTTPStatus.INTERNAL_SERVER_ERROR, "Unforeseen: a fault of the program."),
-    "busy": Code(HTTPStatus.SERVICE_UNAVAILABLE, "Too many films are waiting."),
+    "request_timeout": Code(HTTPStatus.REQUEST_TIMEOUT, "The request came in too slowly."),
+    "busy": Code(HTTPStatus.SERVICE_UNAVAILABLE, "Too many radiographs or requests are waiting."),
+    "database_busy": Code(storage.STATUS["database_busy"], "The database is locked. Nothing was changed."),
+    "storage_full": Code(storage.STATUS["storage_full"], "The service has no room left. Nothing was changed."),
+    "storage_read_only": Code(storage.STATUS["storage_read_only"], "The service cannot write. Nothing was changed."),
+    "no_database": Code(storage.STATUS["no_database"], "The database cannot be reached. Nothing was changed."),
 }
 """Every code that an answer of the API with an error's status can have. (Codes of refused films stand in the
 assessment: docs/codes.md.)"""
@@ -104,11 +111,21 @@ def handle_errors(api: NinjaAPI) -> None:
     said(RequestDataTooBig, lambda _: problem("too_large"))
     for malformed in (HttpError, MultiPartParserError, SuspiciousOperation, UnreadablePostError):
         said(malformed, lambda _: problem("request_malformed"))
+    said(Error, _of_database)
     said(Exception, _unforeseen)
 
 
 def _of_ours(error: BoneageError) -> HttpResponse:
     return problem(error.code, error.message) if error.code in CODES else _unforeseen(error)
+
+
+def _of_database(error: Error) -> HttpResponse:
+    code = storage.code_of(error)
+    if code is None:
+        return _unforeseen(error)
+    log.error("the database: %s", code)
+    condition.note_failure(code)
+    return problem(code)
 
 
 def _unforeseen(error: Exception) -> HttpResponse:

@@ -30,7 +30,7 @@ def limits() -> Limits:
         form_bytes=form,
         film_bytes=film + form,
         transit_bytes=max(LEAST_TRANSIT_BYTES, 4 * film),
-        film_paths=("/api/", reverse("submit")),
+        film_paths=(reverse("submit"), reverse("api:submit")),
         may_send_film=may_send_film,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from django.utils import timezone
 
@@ -19,6 +19,16 @@ _FARTHEST_FROM_UTC = timedelta(hours=14)
 def last_day() -> date:
     """The last day that is not in the future somewhere on earth."""
     return (timezone.now() + _FARTHEST_FROM_UTC).date()
+
+
+def midnight(day: date) -> datetime:
+    """When a day begins, UTC."""
+    return datetime.combine(day, time(), UTC)
+
+
+def midnight_after(day: date) -> datetime:
+    """When a day ends, UTC; the last day that there is ends a day early."""
+    return midnight(min(day, date.max - timedelta(days=1))) + timedelta(days=1)
 
 
 def months_between(birth: date, study: date) -> float:

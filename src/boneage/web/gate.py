@@ -1,7 +1,7 @@
-"""The ASGI application that the web server runs: bodies come in and answers go out here, Django's threads work between.
+"""The ASGI application that the web server runs: it takes bodies in and sends answers out; Django's threads answer.
 
-A thread is taken only for a request that has come in whole, and is free again before its answer is sent. So clients that
-send or read slowly cost some memory, which is limited, but no thread:
+A thread is taken only for a request that has come in whole, and is free again before its answer is sent. So clients
+that send or read slowly cost some memory, which is limited, but no thread:
 
 * A form must come in within `PATIENCE_SECONDS`; a radiograph must bring `PIECE_BYTES` in each such span, and so must
   whoever reads an answer take them.
@@ -72,7 +72,7 @@ class Limits:
         form_bytes: any request.
         film_bytes: one to an address in `film_paths` that `may_send_film` lets pass, with its fields.
         transit_bytes: all bodies and answers on their way together.
-        film_paths: addresses, or their beginnings, that take radiographs.
+        film_paths: addresses that take radiographs.
         may_send_film: whether the headers of a request let it bring one; checks no secret.
     """
 
@@ -84,7 +84,7 @@ class Limits:
 
     def of(self, environ: Environ) -> int:
         """The limit of one request."""
-        takes_films = environ["PATH_INFO"].startswith(self.film_paths) and self.may_send_film(environ)
+        takes_films = environ["PATH_INFO"] in self.film_paths and self.may_send_film(environ)
         return self.film_bytes if takes_films else self.form_bytes
 
 
@@ -323,7 +323,9 @@ def run(application: WsgiApplication, environ: Environ) -> Reply:
     begun: list[tuple[int, Headers]] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], _error: object = None) -> None:
-        begun[:] = [(int(status[:3]), [(name.encode("latin-1"), value.strip().encode("latin-1")) for name, value in headers])]
+        begun[:] = [
+            (int(status[:3]), [(name.encode("latin-1"), value.strip().encode("latin-1")) for name, value in headers])
+        ]
 
     parts = application(environ, start_response)
     try:

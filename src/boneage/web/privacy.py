@@ -5,17 +5,44 @@ from __future__ import annotations
 import logging
 import traceback
 from types import TracebackType
+from typing import Any
 
 from boneage.errors import BoneageError
 
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+
+SECURITY = "django.security."
+"""Beginning of the names of loggers whose messages repeat hosts, paths and fields as they were sent."""
+
 
 class WithoutPatients(logging.Filter):
-    """Takes the request off a record, so that no handler prints its headers, cookies or form."""
+    """Takes the request off a record, with what its message repeats of it: paths and hosts are what somebody typed."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always keep the record."""
-        record.__dict__.pop("request", None)
+        request = record.__dict__.pop("request", None)
+        if record.name.startswith(SECURITY):
+            record.msg, record.args = "a request was turned away: %s", (record.name.removeprefix(SECURITY),)
+            record.exc_info = None
+        elif request is not None and record.name.startswith("django."):
+            record.msg = "%s %s: %s"
+            record.args = (_method(request), _route(request), record.__dict__.get("status_code"))
         return True
+
+
+def _method(request: Any) -> str:
+    return str(request.method) if request.method in METHODS else "request"
+
+
+def _route(request: Any) -> str:
+    """The pattern of the address, without what stands in it."""
+    match = getattr(request, "resolver_match", None)
+    return f"/{match.route}" if match is not None else "to an unknown address"
+
+
+def printable(text: str) -> str:
+    """The same in one line: control characters are written as escapes, so that nobody can forge a line of the log."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class WithoutMessages(logging.Formatter):
@@ -31,6 +58,11 @@ class WithoutMessages(logging.Formatter):
             return super().format(record)
         finally:
             record.exc_text = None
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """One line."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
 
     def formatException(  # noqa: N802 - logging's name
         self,

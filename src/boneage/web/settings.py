@@ -91,7 +91,7 @@ def database_of(configuration: Configuration) -> dict[str, Any]:
         "NAME": configuration.store / "boneage.sqlite3",
         "CONN_MAX_AGE": 600,
         "OPTIONS": {
-            "timeout": 30,
+            "timeout": 10,  # then it is `database_busy`
             # A transaction that writes takes the lock at its beginning: one that first reads cannot be refused later.
             "transaction_mode": "IMMEDIATE",
             # What is deleted is overwritten, so that no film can be read from the file afterwards.

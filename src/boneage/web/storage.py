@@ -23,7 +23,7 @@ STATUS: dict[StorageCode, HTTPStatus] = {
     "no_database": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-RETRY_SECONDS: dict[StorageCode, int] = {
+RETRY_SECONDS: dict[str, int] = {
     "storage_full": 300,
     "database_busy": 5,
     "storage_read_only": 300,

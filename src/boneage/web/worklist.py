@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -32,13 +32,12 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce, Lower
 from django.http import QueryDict
-from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from boneage.web import texts
 from boneage.web.access import assessments
-from boneage.web.chronological_age import FIRST_DAY
+from boneage.web.chronological_age import FIRST_DAY, midnight, midnight_after
 from boneage.web.models import SEXES, Assessment, Decision, State, User, Verdict
 from boneage.web.models import Case as Child
 
@@ -308,9 +307,9 @@ class Worklist:
         if asked.sex:
             rows = rows.filter(sex=asked.sex)
         if asked.since:
-            rows = rows.filter(submitted_at__gte=_midnight(asked.since))
+            rows = rows.filter(submitted_at__gte=midnight(asked.since))
         if asked.until:
-            rows = rows.filter(submitted_at__lt=_midnight(asked.until) + timedelta(days=1))
+            rows = rows.filter(submitted_at__lt=midnight_after(asked.until))
         if asked.mine:
             rows = rows.filter(submitted_by=self._user)
         return rows.filter(_DOUBTED) if asked.doubts else rows
@@ -371,7 +370,3 @@ def _found_by(search: str) -> Q:
     texts = Q(film_name__icontains=search) | Q(note__icontains=search)
     of_child = Assessment.objects.filter(texts, case__isnull=False).values("case")
     return texts | Q(case__reference__icontains=search) | Q(case__in=of_child)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), tzinfo=timezone.get_current_timezone())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from django.contrib import messages
@@ -18,6 +17,7 @@ from boneage.web import users as accounts
 from boneage.web.access import for_role, member_of
 from boneage.web.account_forms import AuditFilter, NewUser, RoleOf, account_error
 from boneage.web.audit import SYSTEM, TITLES, Action, record
+from boneage.web.chronological_age import midnight, midnight_after
 from boneage.web.downloads import csv_table
 from boneage.web.models import AuditEvent, Role, User
 
@@ -115,9 +115,9 @@ def _events(wanted: dict[str, Any]) -> QuerySet[AuditEvent]:
         if wanted[name]:
             found = found.filter(**{field: wanted[name]})
     if wanted["since"]:
-        found = found.filter(at__gte=datetime.combine(wanted["since"], time(), UTC))
+        found = found.filter(at__gte=midnight(wanted["since"]))
     if wanted["until"]:
-        found = found.filter(at__lt=datetime.combine(wanted["until"], time(), UTC) + timedelta(days=1))
+        found = found.filter(at__lt=midnight_after(wanted["until"]))
     return found
 
 

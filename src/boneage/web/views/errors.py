@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 from django.conf import settings
@@ -13,6 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as marked
 
 import boneage
+from boneage.web import condition, storage
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,26 @@ _TEXTS: dict[str, tuple[int, str, str]] = {
         500,
         marked("Something went wrong here"),
         marked("It is a fault of the program, not yours. Try again; if it happens again, tell the administrator."),
+    ),
+    "storage_full": (
+        storage.STATUS["storage_full"],
+        marked("The service has no room left"),
+        marked("Nothing was changed. Tell the administrator: the disk of the service is full."),
+    ),
+    "database_busy": (
+        storage.STATUS["database_busy"],
+        marked("The service is busy"),
+        marked("Nothing was changed. Try again in a few seconds."),
+    ),
+    "storage_read_only": (
+        storage.STATUS["storage_read_only"],
+        marked("The service can only be read now"),
+        marked("Nothing was changed. Tell the administrator: the service cannot write to its database."),
+    ),
+    "no_database": (
+        storage.STATUS["no_database"],
+        marked("The database cannot be reached"),
+        marked("Nothing was changed. Try again in a minute; if it happens again, tell the administrator."),
     ),
 }
 """By code: HTTP status, what happened, what to do about it."""
@@ -75,8 +97,15 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500: a fault of the program. It must be told even if the database is what failed."""
-    return _answer(request, "server_error")
+    """500: a fault of the program; 503 or 507 where the database could not be read or written."""
+    error = sys.exception()  # Django calls this while it handles the exception
+    code = storage.code_of(error) if error is not None else None
+    if code is None:
+        return _answer(request, "server_error")
+    condition.note_failure(code)
+    response = _answer(request, code)
+    response.headers["Retry-After"] = str(storage.RETRY_SECONDS[code])
+    return response
 
 
 def _answer(request: HttpRequest, code: str) -> HttpResponse:

@@ -1,0 +1,221 @@
+"""A disk that is full, a database that is locked, read-only or away: told with a code, on pages and in the API."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connection
+from django.test import Client
+from pytest_django.fixtures import Settings
+
+from boneage.web import condition, storage
+from boneage.web.condition import Condition, Watch
+from boneage.web.models import Assessment
+from tests.web.databases import database_of_all_threads, postgresql, sqlite
+
+ROOM = 4 * 2**20
+
+
+@pytest.fixture(autouse=True)
+def open_service(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open", film_bytes=2**20, open_hourly=0)
+    monkeypatch.setattr(condition, "_failures", {})
+    monkeypatch.setattr(storage, "PROBE_MILLISECONDS", 50)
+
+
+@pytest.fixture
+def on_sqlite(tmp_path: Path, django_db_blocker: Any) -> Iterator[Path]:
+    """SQLite in a file, where a lock is waited for a tenth of a second."""
+    with database_of_all_threads(django_db_blocker, sqlite(tmp_path, timeout=0.1)):
+        yield tmp_path
+
+
+@pytest.fixture
+def on_postgresql(postgres_url: str, django_db_blocker: Any) -> Iterator[None]:
+    with database_of_all_threads(django_db_blocker, postgresql(postgres_url)):
+        yield
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with little room."""
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(tmp_path)], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("only root may mount a file system")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+
+
+def send(address: str, size: int = 300_000) -> Any:
+    client = Client(raise_request_exception=False)
+    return client.post(address, {"sex": "F", "film": SimpleUploadedFile("a.png", os.urandom(size))})
+
+
+def expect(code: str, status: int) -> None:
+    """Both the API and the page say so, and nothing was kept."""
+    before = Assessment.objects.count()
+    said = send("/api/assessments")
+    assert (said.status_code, said.json()["code"]) == (status, code)
+    assert int(said["Retry-After"]) > 0
+    page = send("/assessments/")
+    assert page.status_code == status
+    assert int(page["Retry-After"]) > 0
+    assert page["Content-Type"].startswith("text/html")
+    assert Assessment.objects.count() == before
+
+
+def health() -> tuple[int, str]:
+    answer = Client().get("/health")
+    return answer.status_code, answer.json()["status"]
+
+
+def test_database_that_has_no_more_pages_is_full(on_sqlite: Path) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA page_count")
+        cursor.execute(f"PRAGMA max_page_count={cursor.fetchone()[0] + 10}")
+    expect("storage_full", 507)
+
+
+def test_full_disk_is_told_and_over_when_there_is_room(small_disk: Path, django_db_blocker: Any) -> None:
+    with database_of_all_threads(django_db_blocker, sqlite(small_disk, timeout=0.1)):
+        assert send("/api/assessments").status_code == 202
+        assert health() == (200, "ok")
+        filler = small_disk / "filler"
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(b"\0" * 4096)
+        expect("storage_full", 507)
+        assert health() == (503, "storage_full")
+        assert Client().get("/about/").status_code == 200
+        filler.unlink()
+        assert health() == (200, "ok")
+        assert send("/api/assessments").status_code == 202
+
+
+def test_read_only_disk_is_told(small_disk: Path, django_db_blocker: Any) -> None:
+    with database_of_all_threads(django_db_blocker, sqlite(small_disk, timeout=0.1)):
+        assert send("/api/assessments").status_code == 202
+        connection.close()
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+        assert health() == (503, "storage_read_only")
+        expect_code = send("/api/assessments")
+        assert (expect_code.status_code, expect_code.json()["code"]) == (503, "storage_read_only")
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+        connection.close()
+        assert health() == (200, "ok")
+
+
+def test_locked_database_is_busy(on_sqlite: Path) -> None:
+    with closing(sqlite3.connect(on_sqlite / "jobs.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        expect("database_busy", 503)
+        assert health() == (503, "database_busy")
+        other.execute("ROLLBACK")
+    assert health() == (200, "ok")
+    assert send("/api/assessments").status_code == 202
+
+
+def test_read_only_database_is_told(on_sqlite: Path) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA query_only=ON")
+    expect("storage_read_only", 503)
+
+
+def test_read_only_postgresql_is_told(on_postgresql: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+    expect("storage_read_only", 503)
+    assert health() == (503, "storage_read_only")
+    connection.close()
+    assert health() == (200, "ok")
+
+
+def test_locked_postgresql_is_busy(on_postgresql: None) -> None:
+    with psycopg.connect(**connection.get_connection_params()) as other:
+        other.execute("LOCK TABLE web_assessment IN ACCESS EXCLUSIVE MODE")
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = 50")
+        said = send("/api/assessments")
+        assert (said.status_code, said.json()["code"]) == (503, "database_busy")
+        other.rollback()
+    connection.close()
+
+
+def test_full_database_server_is_remembered(on_postgresql: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody can look how much room there is, a write that failed says so for a while."""
+    condition.note_failure("storage_full")
+    assert health() == (503, "storage_full")
+    monkeypatch.setattr(condition, "FAILED_SECONDS", 0)
+    assert health() == (200, "ok")
+
+
+def error_of(kind: type[Exception], cause: BaseException | None = None, code: int | None = None) -> Exception:
+    if isinstance(cause, sqlite3.Error) and code is not None:
+        cause.sqlite_errorcode = code
+    error = kind("it failed")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (error_of(OperationalError, psycopg.errors.DiskFull()), "storage_full"),
+        (error_of(OperationalError, psycopg.errors.TooManyConnections()), "database_busy"),
+        (error_of(OperationalError, psycopg.errors.QueryCanceled()), "database_busy"),
+        (error_of(OperationalError, psycopg.errors.AdminShutdown()), "no_database"),
+        (error_of(OperationalError, psycopg.OperationalError("refused")), "no_database"),
+        (error_of(InterfaceError), "no_database"),
+        (error_of(OperationalError, sqlite3.OperationalError(), sqlite3.SQLITE_FULL), "storage_full"),
+        (error_of(OperationalError, sqlite3.OperationalError(), sqlite3.SQLITE_BUSY_SNAPSHOT), "database_busy"),
+        (error_of(OperationalError, sqlite3.OperationalError(), sqlite3.SQLITE_READONLY_DBMOVED), "storage_read_only"),
+        (error_of(OperationalError, sqlite3.OperationalError(), sqlite3.SQLITE_IOERR_WRITE), "no_database"),
+        (error_of(ValueError, OSError(28, "No space left on device")), "storage_full"),
+        (error_of(IntegrityError, sqlite3.IntegrityError(), sqlite3.SQLITE_CONSTRAINT), None),
+        (error_of(DataError, psycopg.errors.NumericValueOutOfRange()), None),
+        (error_of(ValueError), None),
+    ],
+)
+def test_code_of_an_exception(error: Exception, code: str | None, db: None) -> None:
+    assert storage.code_of(error) == code
+
+
+def test_every_code_has_a_status_and_a_time() -> None:
+    assert storage.STATUS.keys() == storage.RETRY_SECONDS.keys()
+    assert storage.STATUS["storage_full"] == 507
+
+
+# --- the watch --------------------------------------------------------------------------------------------------------
+
+
+def test_watch_tells_the_last_look() -> None:
+    looks: list[Condition] = []
+
+    def look() -> Condition:
+        looks.append(Condition("ok", len(looks)))
+        return looks[-1]
+
+    watch = Watch(look, every=3600)
+    assert watch.report() == (503, {"status": "no_database", "waiting": None})
+    watch.start()
+    assert watch.report() == (200, {"status": "ok", "waiting": 0})
+    assert len(looks) == 1
+
+
+def test_watch_whose_look_does_not_end_says_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(lambda: Condition("ok", 0), every=3600)
+    watch.start()
+    monkeypatch.setattr(watch, "_looked", watch._looked - condition.STALE_SECONDS - 3601)
+    assert watch.report()[0] == 503
