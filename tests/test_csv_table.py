@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boneage.csv_table import read_rows, refuse_years, write_rows
+from boneage.csv_table import original_cell, read_rows, refuse_years, safe_cell, write_rows
 from boneage.errors import TableError
 
 _CELLS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Z"))).map(str.strip)
+_MARKED = st.builds(str.__add__, st.text("'=+-@", max_size=4), _CELLS)
 
 
 def _code(table: Path, required: tuple[str, ...] = ("a", "b")) -> str:
@@ -19,11 +21,32 @@ def _code(table: Path, required: tuple[str, ...] = ("a", "b")) -> str:
     return caught.value.code
 
 
-@given(rows=st.lists(st.tuples(_CELLS, _CELLS).filter(any), min_size=1, max_size=8))
+@given(rows=st.lists(st.tuples(_MARKED, _CELLS).filter(any), min_size=1, max_size=8))
 def test_written_tables_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
     table = tmp_path_factory.mktemp("t") / "table.csv"
     write_rows(table, ("a", "b"), rows)
     assert [(row.cells["a"], row.cells["b"]) for row in read_rows(table, ("a", "b"))] == rows
+
+
+@given(_MARKED | st.text("\t\r='", max_size=3))
+def test_no_text_that_is_written_runs_as_a_formula(text: str) -> None:
+    cell = safe_cell(text)
+    assert original_cell(cell) == text
+    if cell[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        float(cell.replace(",", "."))
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1-1", "@SUM(A1)", "-x", "\t=1", "\r=1", "-1\n", "-", "+e5", "'=1"])
+def test_formulas_get_an_apostrophe(text: str) -> None:
+    assert safe_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [(None, ""), (-3.5, "-3.5"), ("-3,5", "-3,5"), ("+12", "+12"), (0, "0"), (-1e-9, "-1e-09"), (-math.inf, "-inf")],
+)
+def test_numbers_stay(value: object, cell: str) -> None:
+    assert safe_cell(value) == cell
 
 
 def test_rows_know_their_line_past_empty_ones_and_a_byte_order_mark(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
-"""CSV tables: strict reading into rows that know their line, and writing in one piece.
+"""CSV tables: strict reading into rows that know their line, and writing in one piece or row by row.
 
 Everything that reads a table of an operator (films, lists, predictions) goes through here, so that the same mistake
-gets the same :class:`~boneage.errors.TableError` everywhere.
+gets the same :class:`~boneage.errors.TableError` everywhere. No cell that is written runs as a formula in a spreadsheet
+program: it gets an apostrophe, which reading takes away.
 """
 
 from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,11 @@ OLDEST_YEARS = 20.0
 """The highest bone age in years. A whole table of infants under 20 months is less likely than one in years."""
 FEWEST_TO_JUDGE_UNITS = 10
 """Fewer films may well be infants'."""
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""How a text begins that a spreadsheet would run. With apostrophes before it, it is another that we have marked."""
+
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
 
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
@@ -88,20 +95,36 @@ def read_rows(table: Path, required: Sequence[str], optional: Sequence[str] = ()
     """
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            columns = _header(table, next(reader, []), required, optional)
-            rows = [
-                _row(table, reader.line_num, columns, cells) for cells in reader if any(cell.strip() for cell in cells)
-            ]
+            rows = parse_rows(table, file, required, optional)
     except (FileNotFoundError, NotADirectoryError):
         raise TableError("table_not_found", f"There is no table {table}.") from None
     except UnicodeDecodeError:
-        raise _not_utf8(table) from None
-    except (OSError, csv.Error) as error:
-        raise TableError("table_unreadable", f"{table} cannot be read as a CSV table: {error}.") from error
+        raise not_utf8(table) from None
+    except OSError as error:
+        raise _unreadable(table, error) from error
     if not rows:
         raise TableError("table_empty", f"{table} has no rows.")
     return rows
+
+
+def parse_rows(table: Path, lines: Iterable[str], required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+    """Read the rows of an open table, of which none is fine too.
+
+    Args:
+        table: what to call it.
+        lines: of it, with their ends.
+        required: as for `read_rows`.
+        optional: as for `read_rows`.
+
+    Raises:
+        TableError: as `read_rows`, but for what belongs to the file.
+    """
+    reader = csv.reader(lines, strict=True)
+    try:
+        columns = _header(table, next(reader, []), required, optional)
+        return [_row(table, reader.line_num, columns, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        raise _unreadable(table, error) from error
 
 
 def refuse_years(rows: Sequence[Row], column: str) -> None:
@@ -138,13 +161,18 @@ def refuse_duplicates(rows: Sequence[Row], column: str) -> None:
             )
 
 
-def _not_utf8(table: Path) -> TableError:
+def not_utf8(table: Path) -> TableError:
+    """Return the error ``table_unreadable`` of a table in another encoding, to be raised by the caller."""
     return TableError("table_unreadable", f"{table} is not UTF-8 text. In a spreadsheet, save it as 'CSV UTF-8'.")
+
+
+def _unreadable(table: Path, error: Exception) -> TableError:
+    return TableError("table_unreadable", f"{table} cannot be read as a CSV table: {error}.")
 
 
 def _header(table: Path, cells: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> list[str]:
     if any("\0" in cell for cell in cells):  # UTF-16 without a byte order mark passes for text
-        raise _not_utf8(table)
+        raise not_utf8(table)
     names = {name.casefold(): name for name in (*required, *optional)}
     columns = [names.get(cell.strip().casefold(), cell.strip()) for cell in cells]
     missing = [column for column in required if column not in columns]
@@ -165,12 +193,30 @@ def _header(table: Path, cells: Sequence[str], required: Sequence[str], optional
 def _row(table: Path, line: int, columns: Sequence[str], cells: Sequence[str]) -> Row:
     if len(cells) != len(columns):
         raise TableError("table_value", f"{table}, line {line}: {len(cells)} cells instead of {len(columns)}.")
-    return Row(table, line, dict(zip(columns, (cell.strip() for cell in cells), strict=True)))
+    return Row(table, line, dict(zip(columns, (original_cell(cell.strip()) for cell in cells), strict=True)))
+
+
+def safe_cell(value: object) -> str:
+    """Return a value as the text of a cell: with an apostrophe before what a spreadsheet would run; empty for None.
+
+    Numbers stay what they are, also those written as text.
+    """
+    text = "" if value is None else str(value)
+    is_number = isinstance(value, int | float) or _NUMBER.fullmatch(text)
+    return f"'{text}" if _FORMULA.match(text) and not is_number else text
+
+
+def original_cell(text: str) -> str:
+    """Return the text that `safe_cell` made a cell of."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV table (UTF-8, commas, line feeds), in one piece; numbers as short as they read back the same."""
+    """Write a CSV table (UTF-8, commas, line feeds), in one piece; numbers as short as they read back the same.
+
+    Texts that a spreadsheet would run are marked (`safe_cell`).
+    """
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows(map(safe_cell, row) for row in rows)

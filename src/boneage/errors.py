@@ -107,6 +107,8 @@ class TableError(BoneageError):
     ``table_duplicate``: an id comes twice.
     ``table_image_missing``: images are not where the table says.
     ``table_split``: a part of the split is missing or empty.
+    ``table_resume``: it is no table of an interrupted run with these radiographs and settings.
+    ``table_busy``: another process writes it.
     """
 
     exit_status = 6

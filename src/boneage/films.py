@@ -6,6 +6,7 @@ names the image of each row in a column ``image`` and may have a column ``split`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from boneage.csv_table import Row, read_rows, refuse_duplicates, refuse_years
 from boneage.errors import TableError
+from boneage.file_names import name_of
 from boneage.sex import Sex
 
 LARGEST_AGE_MONTHS = 240.0
@@ -123,15 +125,20 @@ def read_list(csv: Path) -> list[ListedFilm]:
     """Read a list of films to assess. Rows without a path or a sex are kept: each is refused on its own.
 
     Args:
-        csv: with the columns ``image`` (paths absolute, or relative to the table) and ``sex``.
+        csv: with the columns ``image`` (paths absolute, or relative to the table; where there is no such file, with the
+            escapes of :func:`boneage.file_names.printable_name`) and ``sex``.
 
     Raises:
         TableError: as :func:`boneage.csv_table.read_rows`.
     """
     return [
-        ListedFilm(csv.parent / row.cells["image"], row.cells["sex"], row.cells["image"])
+        ListedFilm(_listed_path(csv.parent, row.cells["image"]), row.cells["sex"], row.cells["image"])
         for row in read_rows(csv, ("image", "sex"))
     ]
+
+
+def _listed_path(folder: Path, text: str) -> Path:
+    return folder / (text if os.path.lexists(folder / text) else name_of(text))
 
 
 def films_of_split(films: Sequence[LabelledFilm], split: str) -> list[LabelledFilm]:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
-_FORMULA_MARKS = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of a formula."""
-
-_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
+from boneage.csv_table import safe_cell
 
 BYTE_ORDER_MARK = "\ufeff"
 """Without it Excel takes UTF-8 for the machine's own code page."""
@@ -20,15 +16,6 @@ class _Line:
 
     def write(self, text: str) -> str:
         return text
-
-
-def safe_cell(value: object) -> str:
-    """A value for a cell: an apostrophe before a text that a spreadsheet would run; nothing for None.
-
-    Numbers stay what they are, also those written as text.
-    """
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA_MARKS) and not _NUMBER.fullmatch(text) else text
 
 
 def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
