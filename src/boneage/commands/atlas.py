@@ -236,6 +236,6 @@ def _tell_about(opened: Atlas) -> None:
 def _bar(label: str, quiet: bool) -> Any:
     from functools import partial
 
-    from tqdm import tqdm
+    from boneage.commands.progress import with_progress
 
-    return partial(tqdm, desc=label, leave=False, disable=True if quiet else None)
+    return partial(with_progress, label=label, quiet=quiet)

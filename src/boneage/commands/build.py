@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
 from boneage.commands.each_film import sigterm_interrupts
 from boneage.commands.export import tell_released
-
-T = TypeVar("T")
 
 
 @click.command()
@@ -65,6 +61,7 @@ def build(
     """
     from dataclasses import replace
 
+    from boneage.commands.progress import with_progress
     from boneage.train.build import Build, build_bundle
     from boneage.train.plan import load_plan
 
@@ -81,7 +78,7 @@ def build(
         threads=max(1, (os.cpu_count() or 1) // jobs),
     )
     with sigterm_interrupts():
-        built = build_bundle(what, out, tell=_tell, overwrite=overwrite, progress=_progress)
+        built = build_bundle(what, out, tell=_tell, overwrite=overwrite, progress=with_progress)
     if built.released is not None:
         tell_released(built.released)
     if built.failed:
@@ -98,9 +95,3 @@ def _tell(line: str) -> None:
 
     click.echo(f"{time.strftime('%H:%M:%S')} {line}")
     sys.stdout.flush()
-
-
-def _progress(items: Iterable[T]) -> Iterable[T]:
-    from tqdm import tqdm
-
-    return tqdm(items, leave=False, disable=None)

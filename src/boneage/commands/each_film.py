@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import traceback
 from collections import Counter
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from boneage.commands.progress import with_progress
 from boneage.errors import BoneageError, BundleError, Refusal, RefusalCode
 
 if TYPE_CHECKING:
@@ -138,8 +138,10 @@ def chosen_films(table: Path, images: Path | None, split: str | None) -> list[La
     return films
 
 
-def each_film(films: Sequence[LabelledFilm], work: Callable[[LabelledFilm], T]) -> Iterator[tuple[LabelledFilm, T]]:
-    """What `work` gives for each film, in order, two films at a time, showing progress on standard error.
+def each_film(
+    films: Sequence[LabelledFilm], work: Callable[[LabelledFilm], T], *, quiet: bool = False
+) -> Iterator[tuple[LabelledFilm, T]]:
+    """What `work` gives for each film, in order, two films at a time, showing progress unless `quiet`.
 
     What `work` raises ends it: the films that are left are not looked at.
     """
@@ -150,10 +152,8 @@ def each_film(films: Sequence[LabelledFilm], work: Callable[[LabelledFilm], T]) 
     logging.getLogger("boneage").addHandler(silent := logging.NullHandler())
     pool = ThreadPoolExecutor(_THREADS)
     try:
-        with click.progressbar(length=len(films), label="Assessing", file=sys.stderr) as bar:
-            for film, result in zip(films, pool.map(work, films), strict=True):
-                bar.update(1)
-                yield film, result
+        results = zip(films, pool.map(work, films), strict=True)
+        yield from with_progress(results, total=len(films), label="Assessing", quiet=quiet)
     finally:
         pool.shutdown(cancel_futures=True)
         logging.getLogger("boneage").removeHandler(silent)
@@ -176,7 +176,7 @@ def attempt(ask: Callable[[], T]) -> T | BoneageError:
 
 
 def assess_each(
-    films: Sequence[LabelledFilm], bundle: Bundle
+    films: Sequence[LabelledFilm], bundle: Bundle, *, quiet: bool = False
 ) -> Iterator[tuple[LabelledFilm, Assessment | BoneageError]]:
     """Assess films by the same function that serves, as `each_film` goes through them.
 
@@ -187,4 +187,4 @@ def assess_each(
     """
     from boneage.assessment import assess
 
-    return each_film(films, lambda film: attempt(lambda: assess(film.image, film.sex, bundle)))
+    return each_film(films, lambda film: attempt(lambda: assess(film.image, film.sex, bundle)), quiet=quiet)

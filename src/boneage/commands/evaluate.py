@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     help="Instead, hold estimates of changed films against those of the same films unchanged; all changes, or these.",
 )
 @click.option("--plots/--no-plots", default=True, show_default=True, help="Draw plots; needs boneage[plot].")
+@click.option("--quiet", is_flag=True, help="Do not show progress.")
 def evaluate(
     *,
     predictions: Path | None,
@@ -63,6 +64,7 @@ def evaluate(
     by: tuple[str, ...],
     changes: str | None,
     plots: bool,
+    quiet: bool,
 ) -> None:
     """Hold estimates against labels: MAD, CCC, RMSE, bias and more, by sex, age and stage of development.
 
@@ -99,9 +101,9 @@ def evaluate(
         chosen = drawn_films(_where(chosen_films(films, images, split), where), count, seed)
         notes = [_said(films, split, where, count, seed)]
         if changes is not None:
-            errors = stress(chosen, stressed, bundle or "default", out, notes)
+            errors = stress(chosen, stressed, bundle or "default", out, notes, quiet=quiet)
             click.get_current_context().exit(exit_status(errors))
-        table, done, errors = _assess(chosen, bundle or "default", out, by)
+        table, done, errors = _assess(chosen, bundle or "default", out, by, quiet)
         notes += done
     else:
         assert predictions is not None  # noqa: S101 - one of the two was given; for the type checker
@@ -132,7 +134,7 @@ def _said(films: Path, split: str | None, where: Sequence[str], count: int | Non
 
 
 def _assess(
-    films: Sequence[LabelledFilm], bundle_name: str, out: Path, by: Sequence[str]
+    films: Sequence[LabelledFilm], bundle_name: str, out: Path, by: Sequence[str], quiet: bool
 ) -> tuple[Predictions, list[str], list[BoneageError]]:
     """Assess films and write predictions and refusals; also gives notes on what was done, and why films failed."""
     import numpy as np
@@ -147,7 +149,7 @@ def _assess(
     assessed: list[tuple[LabelledFilm, AgeEstimate]] = []
     refused: list[tuple[LabelledFilm, BoneageError]] = []
     warnings: list[str] = []
-    for film, result in assess_each(films, bundle):
+    for film, result in assess_each(films, bundle, quiet=quiet):
         if isinstance(result, BoneageError):
             refused.append((film, result))
         else:

@@ -75,9 +75,8 @@ def export(
     """
     from functools import partial
 
-    from tqdm import tqdm
-
     from boneage.bundle import Bundle
+    from boneage.commands.progress import with_progress
     from boneage.films import read_films
     from boneage.train.release import HandRuns, ReleaseOptions, release
 
@@ -99,7 +98,7 @@ def export(
         hand=found,
         films=read_films(films, images) if films else (),
         overwrite=overwrite,
-        progress=partial(tqdm, desc="assessing", leave=False, disable=None),
+        progress=partial(with_progress, label="assessing"),
     )
     tell_released(released)
 

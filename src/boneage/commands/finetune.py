@@ -79,9 +79,8 @@ def finetune(
     import logging
     from functools import partial
 
-    from tqdm import tqdm
-
     from boneage.bundle import Bundle
+    from boneage.commands.progress import with_progress
     from boneage.films import read_films
     from boneage.train.finetune import TuningOptions
     from boneage.train.finetune import finetune as run
@@ -108,7 +107,7 @@ def finetune(
         engine=Engine(accelerator, 1),
         overwrite=overwrite,
         quiet=quiet,
-        progress=partial(tqdm, leave=False, disable=quiet or None),
+        progress=partial(with_progress, quiet=quiet),
     )
     _tell(tuned, out)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from pathlib import Path
@@ -165,19 +165,15 @@ def _train(plan: GridPlan, jobs: int) -> dict[str, int]:
     import sys
     import time
 
-    from tqdm import tqdm
-
+    from boneage.commands.progress import with_progress
     from boneage.train.grid import train_grid
 
     def tell(line: str) -> None:
         click.echo(f"{time.strftime('%H:%M:%S')} {line}")
         sys.stdout.flush()
 
-    def progress(items: Iterable[T]) -> Iterable[T]:
-        return tqdm(items, leave=False, disable=None)
-
     with sigterm_interrupts():
-        return train_grid(plan, jobs=jobs, tell=tell, progress=progress)
+        return train_grid(plan, jobs=jobs, tell=tell, progress=with_progress)
 
 
 def _report(out: Path, plots: bool) -> None:

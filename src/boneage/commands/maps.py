@@ -48,7 +48,10 @@ Fine enough for hands that are not registered, and too coarse for a single film'
     show_default=True,
     help="What moved the age up or down, or only what raised it (section VI's own map).",
 )
-def maps(films: Path, images: Path | None, split: str | None, bundle: str, out: Path, evidence: Evidence) -> None:
+@click.option("--quiet", is_flag=True, help="Do not show progress.")
+def maps(
+    films: Path, images: Path | None, split: str | None, bundle: str, out: Path, evidence: Evidence, quiet: bool
+) -> None:
     """Draw the mean activation map of each developmental stage and sex over FILMS (Souza & Oliveira, Fig. 9).
 
     FILMS is a CSV of labelled films. Each panel is a mean of at least 20 films; smaller groups are only counted.
@@ -67,7 +70,7 @@ def maps(films: Path, images: Path | None, split: str | None, bundle: str, out: 
     require_matplotlib()
     errors: list[BoneageError] = []
     chosen = chosen_films(films, images, split)
-    means = mean_maps(_samples(chosen, open_for_many(bundle), evidence, errors))
+    means = mean_maps(_samples(chosen, open_for_many(bundle), evidence, errors, quiet))
     if not means:
         raise none_assessed(errors)
     draw_maps(out, means)
@@ -84,10 +87,10 @@ def maps(films: Path, images: Path | None, split: str | None, bundle: str, out: 
 
 
 def _samples(
-    films: Sequence[LabelledFilm], bundle: Bundle, evidence: Evidence, errors: list[BoneageError]
+    films: Sequence[LabelledFilm], bundle: Bundle, evidence: Evidence, errors: list[BoneageError], quiet: bool
 ) -> Iterator[tuple[Sex, float, NDArray[np.float32], NDArray[np.float32]]]:
     """What `boneage.evaluate.maps.mean_maps` takes; what films failed by is added to `errors`."""
-    for film, result in assess_each(films, bundle):
+    for film, result in assess_each(films, bundle, quiet=quiet):
         if isinstance(result, BoneageError):
             errors.append(result)
         else:

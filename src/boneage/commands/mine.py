@@ -269,7 +269,7 @@ def _ids(path: Path) -> list[str]:
 
 
 def _bar(title: str, quiet: bool) -> Callable[[Iterable[LabelledFilm]], Iterable[LabelledFilm]]:
-    """A progress bar about the films; none where nobody looks."""
-    from tqdm import tqdm
+    """Return what shows progress through radiographs; nothing where nobody looks."""
+    from boneage.commands.progress import with_progress
 
-    return lambda films: tqdm(films, desc=title, leave=False, disable=quiet or None)
+    return lambda films: with_progress(films, label=title, quiet=quiet)

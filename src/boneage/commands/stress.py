@@ -49,7 +49,13 @@ def drawn_films(films: Sequence[LabelledFilm], count: int | None, seed: int) -> 
 
 
 def stress(
-    films: Sequence[LabelledFilm], changes: dict[str, Change], bundle_name: str, out: Path, notes: Sequence[str]
+    films: Sequence[LabelledFilm],
+    changes: dict[str, Change],
+    bundle_name: str,
+    out: Path,
+    notes: Sequence[str],
+    *,
+    quiet: bool = False,
 ) -> list[BoneageError]:
     """Assess films unchanged and changed; write and print the figures.
 
@@ -61,6 +67,7 @@ def stress(
         bundle_name: a shipped bundle's name, or a folder.
         out: folder for the results.
         notes: lines on which films these are.
+        quiet: show no progress.
 
     Returns:
         Failures that were unforeseen. Refusals are figures here and no failures.
@@ -82,7 +89,7 @@ def stress(
     answers: list[Answer] = []
     failures: list[BoneageError] = []
     refused: list[BoneageError] = []
-    for film, results in each_film(films, lambda film: _under_changes(film, changes, bundle)):
+    for film, results in each_film(films, lambda film: _under_changes(film, changes, bundle), quiet=quiet):
         answers += [_answer(film, name, result) for name, result in results.items()]
         errors = {name: result for name, result in results.items() if isinstance(result, BoneageError)}
         failures += [error for error in errors.values() if error.exit_status == BoneageError.exit_status]

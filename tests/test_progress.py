@@ -1,0 +1,63 @@
+"""Progress is shown to who watches, and to nobody else."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from boneage.commands.progress import progress_words, with_progress
+
+
+class Terminal(io.StringIO):
+    """Standard error that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ((0, 100, 0.0), "[0/100]"),
+        ((37, 100, 11.9), "[37/100] 3.1/s, 20 s left"),
+        ((1, 3, 4.0), "[1/3] 4.0 s each, 8 s left"),
+        ((100, 100, 10.0), "[100/100] 10.0/s, 0 s left"),
+        ((60, 1060, 60.0), "[60/1060] 1.0/s, 17 min left"),
+        ((1, 5401, 2.0), "[1/5401] 2.0 s each, 3 h 0 min left"),
+        ((50, 100, 0.0, 50), "[50/100]"),
+        ((60, 100, 5.0, 50), "[60/100] 2.0/s, 20 s left"),
+    ],
+)
+def test_words_are_of_what_was_done_now(numbers: tuple[int, int, float], words: str) -> None:
+    assert progress_words(*numbers) == words
+
+
+def test_progress_is_drawn_over_itself_and_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    assert list(with_progress(["a", "b", "c"], label="decoding")) == ["a", "b", "c"]
+    lines = shown.getvalue().split("\r")
+    assert lines[1].startswith("decoding [0/3]") and any("[3/3]" in line for line in lines)
+    assert lines[-1] == "\x1b[K" and "\n" not in shown.getvalue()
+
+
+def test_nothing_is_drawn_for_a_pipe_on_request_or_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", pipe := io.StringIO())
+    assert list(with_progress(range(3))) == [0, 1, 2]
+    monkeypatch.setattr(sys, "stderr", watched := Terminal())
+    assert list(with_progress(range(3), quiet=True)) == [0, 1, 2]
+    assert list(with_progress(iter(range(3)), total=1)) == [0, 1, 2]
+    assert pipe.getvalue() == watched.getvalue() == ""
+
+
+def test_the_line_is_taken_away_if_the_work_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing() -> Iterator[int]:
+        yield 1
+        raise OSError
+
+    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    with pytest.raises(OSError):
+        list(with_progress(failing(), total=2))
+    assert shown.getvalue().endswith("\r\x1b[K")
