@@ -1,5 +1,3 @@
-import csv
-import io
 import json
 import re
 from dataclasses import replace
@@ -13,31 +11,37 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import boneage
 from boneage.assessment import Assessment, ViewActivation
+from boneage.bundle import Bundle
 from boneage.errors import Refusal, RefusalCode
 from boneage.estimate import AgeEstimate
+from boneage.file_names import shown as safely_shown
 from boneage.geometry import Transform
 from boneage.radiograph import RadiographFacts
 from boneage.registration import Hand
 from boneage.report import (
     CSV_COLUMNS,
+    SETTINGS_COLUMNS,
     Refused,
     csv_row,
+    csv_settings,
     json_text,
     may_write,
     outputs_of,
     overlay_png,
     page,
     text,
-    write_csv,
     write_files,
     write_refusal,
 )
 from boneage.sex import Sex
 from boneage.views import CellGrid, ViewSpec, view_transform
 from boneage.warnings_ import ResultWarning, WarningCode
+from tests.bundles import tiny_bundle
 
 WHEN = datetime(2025, 3, 4, 15, 6, tzinfo=UTC)
+SETTINGS = {"bundle": "tiny", "bundle_version": "1.0", "program_version": "0.1"}
 REFUSED = Refused("F", Refusal(RefusalCode.UNREADABLE, "The file is damaged."))
 
 
@@ -132,7 +136,7 @@ def test_the_number_of_the_phantom_is_called_meaningless_everywhere() -> None:
     assert "means nothing" in text("x", phantom).splitlines()[0]
     assert "means nothing" in Page(page(phantom)).words and "Typical error" not in Page(page(phantom)).words
     assert "means nothing" in json_text(phantom)
-    assert "phantom" in csv_row("x", phantom)
+    assert "phantom" in csv_row("x", phantom, SETTINGS)
 
 
 def test_json_is_one_line_or_indented_and_names_refusals() -> None:
@@ -149,18 +153,77 @@ def test_json_is_one_line_or_indented_and_names_refusals() -> None:
     assert json.loads(json_text(assessment(), "b/hand.dcm"))["image"] == "b/hand.dcm"
 
 
-def test_the_table_begins_with_image_sex_age_and_leaves_the_age_of_refused_films_empty(tmp_path: Path) -> None:
+def test_the_table_begins_with_image_sex_age_and_leaves_the_age_of_refused_films_empty() -> None:
     warnings = (ResultWarning(WarningCode.NOT_VALIDATED, "a"), ResultWarning(WarningCode.LOW_RESOLUTION, "b"))
-    path = tmp_path / "out" / "table.csv"
     image = 'a "b", c/ä.png'
-    write_csv(path, [csv_row(image, assessment(warnings=warnings), "ä-2"), csv_row("bad.png", REFUSED)])
-    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-    assert tuple(rows[0]) == CSV_COLUMNS and CSV_COLUMNS[:3] == ("image", "sex", "age_months")
+    written = [
+        csv_row(image, assessment(warnings=warnings), SETTINGS, "ä-2"),
+        csv_row("bad.png", REFUSED, SETTINGS),
+    ]
+    rows = [dict(zip(CSV_COLUMNS, row, strict=True)) for row in written]
+    assert CSV_COLUMNS[:3] == ("image", "sex", "age_months")
+    assert all(row[column] == value for row in rows for column, value in SETTINGS.items())
+    assert [row["severity"] for row in rows] == ["caution", ""]
     assert rows[0]["image"] == image and float(rows[0]["age_months"]) == 87.3 and rows[0]["error"] == ""
     assert rows[0]["warnings"] == "not_validated low_resolution" and rows[0]["difference_months"] == "-8.7"
     assert rows[1]["age_months"] == "" and rows[1]["error"] == "unreadable" and rows[1]["sex"] == "F"
     assert rows[1]["message"] == "The file is damaged."
     assert [row["report"] for row in rows] == ["ä-2", ""]
+
+
+def test_the_settings_of_a_table_are_bundle_and_versions(tmp_path: Path) -> None:
+    bundle = Bundle.open(tiny_bundle(tmp_path / "tiny"))
+    assert tuple(csv_settings(bundle).items()) == (
+        ("bundle", "tiny"),
+        ("bundle_version", "1.0"),
+        ("program_version", boneage.__version__),
+    )
+    assert set(SETTINGS) == set(SETTINGS_COLUMNS) <= set(CSV_COLUMNS)
+
+
+CRITICAL = ResultWarning(WarningCode.OUTSIDE_TRAINING_RANGE, "Of an adult.")
+CAUTION = ResultWarning(WarningCode.SATURATED, "Much white.")
+INFO = ResultWarning(WarningCode.READ_MIRRORED, "A mirror image.")
+
+
+def test_a_number_with_a_critical_warning_is_marked_wherever_it_is_shown() -> None:
+    marked = assessment(warnings=(CRITICAL, CAUTION, INFO))
+    first, *others = text("x", marked).splitlines()
+    assert first.endswith("F; chronological age 8 years - do not use this number") and "typical error" not in first
+    assert others == [
+        "  critical: Of an adult. [outside_training_range]",
+        "  caution: Much white. [saturated]",
+        "  info: A mirror image. [read_mirrored]",
+    ]
+    shown = Page(page(marked))
+    assert ("p", {"class": "age void"}) in shown.tags and ("p", {"class": "stamp"}) in shown.tags
+    assert not re.findall("Typical error|% range|ahead|behind", shown.words)
+    assert [attributes["class"] for tag, attributes in shown.tags if tag == "section"][1:4] == [
+        "warnings critical",
+        "warnings caution",
+        "warnings info",
+    ]
+    row = dict(zip(CSV_COLUMNS, csv_row("x", marked, SETTINGS), strict=True))
+    assert row["severity"] == "critical"
+
+
+def test_a_number_without_a_critical_warning_is_not_marked() -> None:
+    for warnings in ((CAUTION, INFO), (INFO,), ()):
+        plain = assessment(warnings=warnings)
+        assert "do not use" not in text("x", plain).lower() + Page(page(plain)).words.lower()
+        assert "typical error" in text("x", plain)
+        assert ("p", {"class": "age"}) in Page(page(plain)).tags
+
+
+UNSAFE = "a\x1b[31m\x9b\u202e\udcff\x7f"
+
+
+def test_nothing_unsafe_to_print_is_written() -> None:
+    warning = ResultWarning(WarningCode.OTHER_BODY_PART_DECLARED, UNSAFE)
+    made = assessment(source_name=UNSAFE, warnings=(warning,))
+    texts = [text(UNSAFE, made), json_text(made), json_text(REFUSED, UNSAFE), page(made)]
+    assert all(safely_shown(line) == line for one in texts for line in one.splitlines())
+    assert json.loads(texts[1])["image"] == UNSAFE  # the escapes are JSON's own
 
 
 def test_files_are_written_whole_under_the_names_announced(tmp_path: Path) -> None:
@@ -233,7 +296,7 @@ def test_an_impossible_age_is_no_bone_age_anywhere_but_in_the_data(age_months: f
     assert ("p", {"class": "age void"}) in shown.tags
     said = json.loads(json_text(absurd))
     assert said["age_months"] == age_months and said["warnings"][0]["code"] == "outside_training_range"
-    row = dict(zip(CSV_COLUMNS, csv_row("x", absurd), strict=True))
+    row = dict(zip(CSV_COLUMNS, csv_row("x", absurd, SETTINGS), strict=True))
     assert float(row["age_months"]) == age_months and row["warnings"] == "outside_training_range"
     assert row["difference_months"] == ""
 

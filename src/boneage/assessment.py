@@ -22,6 +22,7 @@ from boneage.bundle import Bundle, MemberOutput
 from boneage.errors import BundleError, Refusal, RefusalCode
 from boneage.estimate import OLDEST_MONTHS, AgeEstimate, combine, region_ages
 from boneage.explain import Evidence, HeatMap, display_picture, display_size, heat_map, mean_heat_map
+from boneage.file_names import printable_name
 from boneage.geometry import Transform
 from boneage.manifest import Member
 from boneage.radiograph import Radiograph, RadiographFacts, read_file, read_radiograph
@@ -73,7 +74,8 @@ class Assessment:
     It holds a reduced picture and not the film itself, so that thousands may be kept.
 
     Attributes:
-        source_name: name of the file without its folder (which may say too much); None if it came from memory.
+        source_name: name of the file without its folder (which may say too much), as
+            `boneage.file_names.printable_name` has it; None if it came from memory.
         source_sha256: checksum of the bytes that were decoded, 64 hexadecimal digits; None of a data set in memory.
         sex: as given by the user.
         facts: what the file says.
@@ -269,7 +271,7 @@ def assess(
     clock = _Clock()
     with clock.step("read"):
         if isinstance(source, str | Path):
-            name = name or Path(source).name
+            name = name or printable_name(Path(source).name)
             source = read_file(Path(source))  # once: the checksum is of the bytes that are decoded
         radiograph = read_radiograph(source)
         sha256 = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else None

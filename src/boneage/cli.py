@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from boneage.errors import BoneageError
+from boneage.file_names import shown
 
 _COMMANDS = {
     "assess": "Assess the bone age on radiographs of the hand.",
@@ -156,5 +157,5 @@ def _told(error: Exception) -> int:
 
         told = unforeseen(error)
         sentence, code = told.message, told.code
-    click.echo(f"error: {' '.join(sentence.split())} [{code}]", err=True)
+    click.echo(f"error: {shown(' '.join(sentence.split()))} [{code}]", err=True)
     return status

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from html import escape
+from importlib.metadata import version
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -23,13 +25,14 @@ from boneage.assessment import (
     hand_rotation_degrees,
     region_in_words,
 )
-from boneage.csv_table import write_rows
+from boneage.bundle import Bundle
 from boneage.errors import BoneageError
 from boneage.explain import Evidence, encode_picture, mark_hand, overlay, scale_colours
+from boneage.file_names import shown
 from boneage.files import write_text, written_whole
 from boneage.registration import Hand
 from boneage.sex import Sex
-from boneage.warnings_ import ResultWarning, WarningCode
+from boneage.warnings_ import ResultWarning, Severity, WarningCode
 
 CSV_COLUMNS = (
     "image",
@@ -40,18 +43,33 @@ CSV_COLUMNS = (
     "chronological_age_months",
     "difference_months",
     "warnings",
+    "severity",
     "bundle",
     "bundle_version",
     "error",
     "message",
     "report",
+    "program_version",
 )
-"""Columns of the table of a batch. A film that was refused has no age, and its code in ``error``; ``warnings`` has the
-codes of the doubts, parted by spaces; ``report`` is the stem of the film's files in the folder of reports."""
+"""Columns of the table of a batch. A radiograph that was rejected has no age, and its code in ``error``. ``warnings``
+has the codes of the warnings, parted by spaces, ``severity`` the gravest among them, and ``report`` the stem of the
+radiograph's files in the folder of reports."""
+
+SETTINGS_COLUMNS = ("bundle", "bundle_version", "program_version")
+"""Columns that have one value in all rows of a table (`csv_settings`)."""
 
 OUTPUT_SUFFIXES = (".overlay.png", ".html", ".json")
 """What follows the stem in the names of a film's files."""
 
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What is unsafe to print (`boneage.file_names`) and what JSON does not escape itself."""
+
+_DO_NOT_USE = "Do not use this number"
+_SEVERITY_TITLES = {
+    Severity.CRITICAL: _DO_NOT_USE,
+    Severity.CAUTION: "Please check",
+    Severity.INFO: "For information",
+}
 _OUTSIDE = "outside 0 to 19 years"
 _SEX_WORDS = {Sex.FEMALE: "female", Sex.MALE: "male"}
 _WARM_STEPS = 9
@@ -79,7 +97,7 @@ Outcome = Assessment | Refused
 
 
 def text(image: str, assessment: Assessment) -> str:
-    """The estimate as a line for a person, and a line for each doubt.
+    """The estimate as a line for a person, and a line for each warning, the gravest first.
 
     Args:
         image: what to call the film.
@@ -96,9 +114,17 @@ def text(image: str, assessment: Assessment) -> str:
         said += " - a drawn phantom: this number means nothing"
     elif assessment.facts.age_months is not None:
         said += f"; {_chronological(assessment)}"
-    cautions = [warning for warning in assessment.warnings if warning.code is not WarningCode.PHANTOM]
-    regions = [] if assessment.is_meaningless else [f"  {words}" for words in _region_words(assessment)]
-    return "\n".join([f"{image}: {said}", *regions, *(_warning_line(warning) for warning in cautions)])
+    if _is_void(assessment) and not assessment.is_meaningless:
+        said += f" - {_DO_NOT_USE.lower()}"
+    noted = [warning for warning in assessment.warnings if warning.code is not WarningCode.PHANTOM]
+    regions = [] if _is_void(assessment) else [f"  {words}" for words in _region_words(assessment)]
+    lines = [f"{image}: {said}", *regions, *map(_warning_line, noted)]
+    return "\n".join(map(shown, lines))
+
+
+def _is_void(assessment: Assessment) -> bool:
+    """Whether the number is shown as one that must not be used."""
+    return assessment.is_meaningless or assessment.severity is Severity.CRITICAL
 
 
 def _warning_line(warning: ResultWarning) -> str:
@@ -131,35 +157,35 @@ def json_text(outcome: Outcome, image: str | None = None, *, indent: int | None 
     else:
         value = outcome.to_json()
         value["image"] = value["image"] if image is None else image
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    text_of_value = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text_of_value)
 
 
-def csv_row(image: str, outcome: Outcome, stem: str = "") -> list[str]:
+def csv_settings(bundle: Bundle) -> dict[str, str]:
+    """Return what all rows of a table have in `SETTINGS_COLUMNS`."""
+    manifest = bundle.manifest
+    return dict(zip(SETTINGS_COLUMNS, (manifest.name, manifest.version, version("boneage")), strict=True))
+
+
+def csv_row(image: str, outcome: Outcome, settings: Mapping[str, str], stem: str = "") -> list[str]:
     """The row of a film, as `CSV_COLUMNS`.
 
     Args:
         image: the film's path as the user gave it, so that the table can be joined with theirs.
         outcome: an assessment, or why there is none.
+        settings: of the table (`csv_settings`).
         stem: of the film's files in the folder of reports; empty if it has none.
     """
-    cells: dict[str, object] = {"image": image, "report": stem}
+    cells: dict[str, object] = {"image": image, "report": stem, **settings}
     if isinstance(outcome, Refused):
         cells |= {"sex": outcome.sex_text, "error": outcome.error.code, "message": outcome.error.message}
     else:
         said = outcome.to_json()
-        cells |= {key: said[key] for key in CSV_COLUMNS if key in said and key != "image"}
-        cells |= {
-            "warnings": " ".join(warning.code.value for warning in outcome.warnings),
-            "bundle": outcome.bundle_name,
-            "bundle_version": outcome.bundle_version,
-        }
+        cells |= {key: said[key] for key in CSV_COLUMNS if key in said and key not in cells}
+        cells["warnings"] = " ".join(warning.code.value for warning in outcome.warnings)
+        cells["severity"] = outcome.severity
     values = [cells.get(column) for column in CSV_COLUMNS]
     return ["" if value is None else str(value) for value in values]
-
-
-def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Write the table of a batch (`csv_row`) in one piece."""
-    write_rows(path, CSV_COLUMNS, rows)
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -263,7 +289,7 @@ def page(
     evidence: Evidence = "both",
     outline: bool = True,
 ) -> str:
-    """One A4 page in HTML that needs nothing beside itself: estimate, doubts, film and overlay, facts.
+    """One A4 page in HTML that needs nothing beside itself: estimate, warnings, radiograph and overlay, facts.
 
     Everything that comes from a file is escaped, and the page forbids itself scripts and any network.
 
@@ -290,9 +316,14 @@ def page(
     )
 
 
+def escape(text: str) -> str:
+    """Return a text for HTML, with what is unsafe to print replaced."""
+    return html.escape(shown(text))
+
+
 def _error_words(assessment: Assessment) -> str:
     error = assessment.estimate.typical_error_months
-    return "" if error is None or assessment.is_meaningless else f", typical error {error:.1f}"
+    return "" if error is None or _is_void(assessment) else f", typical error {error:.1f}"
 
 
 def _chronological(assessment: Assessment) -> str:
@@ -300,7 +331,7 @@ def _chronological(assessment: Assessment) -> str:
     assert assessment.facts.age_months is not None  # noqa: S101 - the callers asked; for the type checker
     words = f"chronological age {age_in_words(assessment.facts.age_months)}"
     difference = assessment.difference_months
-    return words if difference is None else f"{words}: bone age is {_compared(difference)}"
+    return words if difference is None or _is_void(assessment) else f"{words}: bone age is {_compared(difference)}"
 
 
 def _compared(difference_months: float) -> str:
@@ -310,12 +341,13 @@ def _compared(difference_months: float) -> str:
 
 
 def _answer_html(assessment: Assessment) -> str:
-    void = assessment.is_meaningless
+    void = _is_void(assessment)
     lines = [f'<p class="age{" void" if void else ""}">{escape(assessment.age_text)}</p>']
     if assessment.has_warning(WarningCode.PHANTOM):
         lines.append('<p class="stamp">Drawn phantom: this number means nothing</p>')
     elif void:
-        lines.append(f'<p class="stamp">No bone age: {_OUTSIDE}</p>')
+        reason = f"No bone age: {_OUTSIDE}" if assessment.estimate.outside_range else _DO_NOT_USE
+        lines.append(f'<p class="stamp">{reason}</p>')
     lines.append(f"<p>{assessment.age_months:.1f} months, read as {_SEX_WORDS[assessment.sex]}</p>")
     lines += [] if void else [*_error_html(assessment), *_regions_html(assessment)]
     if assessment.facts.age_months is not None and not assessment.has_warning(WarningCode.PHANTOM):
@@ -357,13 +389,19 @@ def _interval_words(assessment: Assessment) -> str:
 
 
 def _warnings_html(assessment: Assessment) -> str:
-    if not assessment.warnings:
-        return ""
-    items = "".join(
-        f"<li><b>{escape(warning.code.value.replace('_', ' '))}</b> {escape(warning.message)}</li>"
-        for warning in assessment.warnings
-    )
-    return f'<section class="warnings" aria-label="Warnings"><h2>Please note</h2><ul>{items}</ul></section>'
+    """A section for each severity, the gravest first."""
+    sections = []
+    for severity in reversed(Severity):
+        items = "".join(
+            f"<li><b>{escape(warning.code.value.replace('_', ' '))}</b> {escape(warning.message)}</li>"
+            for warning in assessment.warnings
+            if warning.severity is severity
+        )
+        if items:
+            title = _SEVERITY_TITLES[severity]
+            head = f'<section class="warnings {severity.value}" aria-label="{title}"><h2>{title}</h2>'
+            sections.append(f"{head}<ul>{items}</ul></section>")
+    return "\n".join(sections)
 
 
 def _pictures_html(assessment: Assessment, evidence: Evidence, outline: bool) -> str:
@@ -457,9 +495,10 @@ _PAGE = Template("""\
 <title>$title</title>
 <style>
 :root { color-scheme: light dark; --paper: #fff; --ink: #1c2430; --soft: #5a6675; --line: #dde2e8; --accent: #14507a;
-  --doubt: #8a4b00; --doubt-paper: #fff6e8; }
+  --caution: #8a4b00; --caution-paper: #fff6e8; --critical: #9b1c1c; --critical-paper: #fdecec; }
 @media screen and (prefers-color-scheme: dark) { :root { --paper: #12161b; --ink: #e4e8ed; --soft: #9aa6b4;
-  --line: #2b333d; --accent: #8cc4ef; --doubt: #ffc577; --doubt-paper: #2a2114; } }
+  --line: #2b333d; --accent: #8cc4ef; --caution: #ffc577; --caution-paper: #2a2114;
+  --critical: #ff9d9d; --critical-paper: #331a1c; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 15px/1.45 system-ui, "Segoe UI", Roboto, sans-serif; }
@@ -476,10 +515,11 @@ time { color: var(--soft); white-space: nowrap; font-size: 13px; }
 .answer .regions { list-style: none; margin: 8px 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 22px;
   color: var(--soft); font-size: 14px; }
 .answer .void { color: var(--soft); text-decoration: line-through; text-decoration-thickness: 2px; }
-.answer .stamp { color: var(--doubt); font-weight: 600; margin-bottom: 6px; }
-.warnings { background: var(--doubt-paper); border-left: 4px solid var(--doubt); padding: 8px 14px;
-  margin: 4px 0 16px; }
-.warnings h2 { font-size: 13px; margin: 0 0 2px; color: var(--doubt); }
+.answer .stamp { color: var(--critical); font-weight: 600; margin-bottom: 6px; }
+.warnings { --ink-of-it: var(--soft); border-left: 4px solid var(--ink-of-it); padding: 8px 14px; margin: 4px 0 10px; }
+.warnings.caution { --ink-of-it: var(--caution); background: var(--caution-paper); }
+.warnings.critical { --ink-of-it: var(--critical); background: var(--critical-paper); }
+.warnings h2 { font-size: 13px; margin: 0 0 2px; color: var(--ink-of-it); }
 .warnings ul { margin: 0; padding-left: 18px; }
 .warnings b::first-letter { text-transform: uppercase; }
 .warnings b::after { content: ":"; }

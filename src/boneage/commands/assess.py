@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from boneage.commands.each_film import exit_status, sigterm_interrupts, summary, unforeseen
+from boneage.commands.progress import ProgressLine
+from boneage.commands.resume import BatchItem, errors_of, left_to_do
+from boneage.file_names import printable_name, shown
 
 if TYPE_CHECKING:
+    from boneage.appended_table import AppendedTable
     from boneage.bundle import Bundle
+    from boneage.commands.report_folder import ReportFolder
     from boneage.errors import BoneageError
     from boneage.explain import Evidence
+    from boneage.films import ListedFilm
     from boneage.report import Outcome
 
 _SEXES = ("f", "m", "female", "male")
 _STOPPED = 130
-_BAR_WIDTH = 28
 
 
-@dataclass(frozen=True)
-class _Film:
-    """What to assess: the file, the text by which the user named it, and the sex as written."""
+class _FilesCommand(click.Command):
+    """A command that takes files whose names begin with a hyphen, as a pattern of the shell may give them."""
 
-    path: Path
-    image: str
-    sex_text: str
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, with the folder put before the names of such files."""
+        options = {name for parameter in self.get_params(ctx) for name in parameter.opts}
+        end = args.index("--") if "--" in args else len(args)
+        is_file = [one.startswith("-") and one not in options and os.path.lexists(one) for one in args[:end]]
+        named = [f"./{one}" if yes else one for one, yes in zip(args[:end], is_file, strict=True)]
+        return super().parse_args(ctx, [*named, *args[end:]])
 
 
 def _checked_sex(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -41,6 +49,7 @@ def _checked_sex(_ctx: click.Context, _parameter: click.Parameter, value: str | 
 
 
 @click.command(
+    cls=_FilesCommand,
     epilog="""\
 \b
 Exit codes:
@@ -49,10 +58,10 @@ Exit codes:
   2    wrong usage
   3    at least one film was refused; the others were assessed
   4    the bundle is missing or damaged
-  6    the list cannot be used
+  6    the list cannot be used, or the table not be gone on with
   130  stopped by Ctrl-C or SIGTERM; what was done is written
 
-Refused films are told on standard error, one line each with a stable code, and so is a count at the end."""
+Refused films are told on standard error, one line each with a stable code, and so is a count at the end.""",
 )
 @click.argument("files", nargs=-1, type=click.Path(readable=False))
 @click.option(
@@ -71,6 +80,7 @@ Refused films are told on standard error, one line each with a stable code, and 
 @click.option(
     "--csv", "table", type=click.Path(dir_okay=False, path_type=Path), help="Write a table: image,sex,age_months,..."
 )
+@click.option("--resume", is_flag=True, help="Go on with the table of --csv after an interruption.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for overlay, page and JSON of each film."
 )
@@ -96,20 +106,27 @@ Refused films are told on standard error, one line each with a stable code, and 
     "--bundle", "bundle_name", default="default", show_default=True, help="Name of a shipped bundle, or a folder."
 )
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="For the nets.")
+@click.option("--quiet", is_flag=True, help="Do not show progress.")
 def assess(  # click passes options by name
     files: tuple[str, ...],
     sex: str | None,
     listed: Path | None,
     as_json: bool,
     table: Path | None,
+    resume: bool,
     out: Path | None,
     steps: Path | None,
     evidence: Evidence,
     outline: bool,
     bundle_name: str,
     threads: int,
+    quiet: bool,
 ) -> int:
-    """Assess the bone age on radiographs of the hand: PNG, TIFF, JPEG, WebP or DICOM.
+    r"""Assess the bone age on radiographs of the hand: PNG, TIFF, JPEG, WebP or DICOM.
+
+    With --csv TABLE, each row is in the table as soon as it is made. After an interruption the same command with
+    --resume goes on with what is missing. It refuses a table of another bundle or version, of another sex of a
+    radiograph, or with radiographs that are not among those to assess.
 
     With --out DIR, each film gets <name>.overlay.png, <name>.html and <name>.json there. A name that another film's
     report has, of this run or an earlier one, gets a number: the JSON says by the checksum of the film whose it is, and
@@ -118,68 +135,64 @@ def assess(  # click passes options by name
 
     With --steps DIR, one film gets 01_original.png, 02_mask.png and so on there, and all of them on the sheet
     steps.png. A film that is refused for its hand gets the first two.
-    """
-    films = _films(files, sex, listed)
-    inputs = [*(film.path for film in films), *([listed] if listed else [])]
-    _refuse_overwriting(table, inputs, out)
-    if steps is not None:
-        _refuse_steps_of(films, steps)
 
+    File names may hold any bytes. What is not UTF-8, and control characters, are written as \xff and \u202e. A list
+    takes these escapes too.
+    """
+    items = _items(files, sex, listed)
+    inputs = [*(item.path for item in items), *([listed] if listed else [])]
+    _refuse_overwriting(table, inputs, out)
+    if resume and table is None:
+        raise click.UsageError("--resume goes on with a table: give --csv too.")
+    if steps is not None:
+        _refuse_steps_of(items, steps)
+
+    from boneage.appended_table import AppendedTable
     from boneage.bundle import Bundle
-    from boneage.files import ensure_writable
-    from boneage.report import Refused, csv_row, write_csv
+    from boneage.commands.report_folder import ReportFolder
+    from boneage.report import CSV_COLUMNS
 
     bundle = Bundle.open(bundle_name, threads=threads)
     if steps is not None and not bundle.finds_hands:
         raise click.UsageError(
             f"The bundle {bundle.manifest.name} does not look for the hand: it has no steps to show."
         )
-    if table is not None:
-        ensure_writable(table)
-    reports = None if out is None else _Reports(out, evidence, outline, [*inputs, *([table] if table else [])])
-    progress = _Progress(len(films))
-    rows: list[list[str]] = []
-    errors: list[BoneageError] = []
-    stopped = False
-    try:
-        with sigterm_interrupts(), progress:
-            for film in films:
-                progress.begin(film)
-                outcome, stem = _assess_one(film, bundle, reports)
-                progress.tell(film, outcome, as_json=as_json)
-                rows.append(csv_row(film.image, outcome, stem))
-                errors += [outcome.error] if isinstance(outcome, Refused) else []
-                if steps is not None:
-                    _draw_steps(film, outcome, bundle, steps, evidence)
-    except KeyboardInterrupt:
-        stopped = True
-    finally:
-        if table is not None:  # what was done before a failure or an interruption is kept
-            write_csv(table, rows)
-    if stopped:
-        kept = f"; {table} holds these" if table is not None else ""
-        click.echo(f"error: Stopped after {len(rows)} of {len(films)}{kept}. [stopped]", err=True)
-        return _STOPPED
-    if len(films) > 1:
-        click.echo(summary(len(films), errors), err=True)
-    return exit_status(errors)
+    reports = None if out is None else ReportFolder(out, evidence, outline, [*inputs, *([table] if table else [])])
+    with nullcontext() if table is None else AppendedTable(table, CSV_COLUMNS, resume=resume) as rows:
+        batch = _Batch(items, bundle, reports, rows)
+        if batch.work_through(_Output(len(items), batch.done, as_json=as_json, quiet=quiet), steps, evidence):
+            if len(items) > 1:
+                click.echo(summary(len(items), batch.errors), err=True)
+            return exit_status(batch.errors)
+    kept = f"; {table} holds these, and --resume goes on" if table is not None else ""
+    click.echo(f"error: {shown(f'Stopped after {batch.done} of {len(items)}{kept}')}. [stopped]", err=True)
+    return _STOPPED
 
 
-def _films(files: Sequence[str], sex: str | None, listed: Path | None) -> list[_Film]:
+# --- what to assess -------------------------------------------------------------------------------------------------
+
+
+def _items(files: Sequence[str], sex: str | None, listed: Path | None) -> list[BatchItem]:
     if listed is not None:
         if files or sex is not None:
             raise click.UsageError("--list gives the films and their sexes; leave out FILES and --sex.")
         from boneage.films import read_list
 
-        return [_Film(one.image, one.image_text, one.sex_text) for one in read_list(listed)]
+        return [_listed_item(one) for one in read_list(listed)]
     if not files:
         raise click.UsageError("Give FILES with --sex, or --list.")
-    folder = next((file for file in files if Path(file).is_dir()), None)
+    folder = next((file for file in files if os.path.isdir(file)), None)  # noqa: PTH112 - Path raises for some
     if folder is not None:
         raise click.UsageError(f"{folder} is a folder: give the films in it, {Path(folder) / '*'}")
     if sex is None:
         raise click.UsageError(f"Give the sex, --sex F or --sex M: it is needed and never guessed.{_said_by(files)}")
-    return [_Film(Path(file), file, sex) for file in files]
+    return [BatchItem(Path(file), printable_name(file), sex) for file in files]
+
+
+def _listed_item(listed: ListedFilm) -> BatchItem:
+    """A row of a list, named to the letter as the list has it unless that is unsafe to print."""
+    text = listed.image_text
+    return BatchItem(listed.image, text if shown(text) == text else printable_name(text), listed.sex_text)
 
 
 def _said_by(files: Sequence[str]) -> str:
@@ -197,34 +210,134 @@ def _said_by(files: Sequence[str]) -> str:
 def _refuse_overwriting(table: Path | None, inputs: Sequence[Path], out: Path | None) -> None:
     if table is None:
         return
-    if _absolute(table) in {_absolute(path) for path in inputs}:
+    from boneage.commands.report_folder import comparable
+
+    if comparable(table) in set(map(comparable, inputs)):
         raise click.UsageError(f"--csv {table} would overwrite an input.")
     if out is None:
         return
     from boneage.report import OUTPUT_SUFFIXES
 
-    if _absolute(table) == _absolute(out):
+    if comparable(table) == comparable(out):
         raise click.UsageError("--csv and --out are the same place: one is a file and the other a folder.")
-    if _absolute(table.parent) == _absolute(out) and table.name.endswith(OUTPUT_SUFFIXES) and table.exists():
+    if comparable(table.parent) == comparable(out) and table.name.endswith(OUTPUT_SUFFIXES) and table.exists():
         raise click.UsageError(f"--csv {table} would overwrite a report.")
 
 
-def _absolute(path: Path) -> str:
-    return str(path.resolve()).casefold()  # some file systems do not tell cases apart
-
-
-def _refuse_steps_of(films: Sequence[_Film], folder: Path) -> None:
+def _refuse_steps_of(items: Sequence[BatchItem], folder: Path) -> None:
     """Steps are of one film, which their files must not overwrite."""
-    if len(films) != 1:
-        raise click.UsageError(f"--steps shows the steps of one film, not of {len(films)}.")
+    if len(items) != 1:
+        raise click.UsageError(f"--steps shows the steps of one film, not of {len(items)}.")
+    from boneage.commands.report_folder import comparable
     from boneage.steps import STEP_FILE
 
-    film = films[0].path
-    if _absolute(film.parent) == _absolute(folder) and STEP_FILE.fullmatch(film.name):
+    film = items[0].path
+    if comparable(film.parent) == comparable(folder) and STEP_FILE.fullmatch(film.name):
         raise click.UsageError(f"--steps {folder} would overwrite the film.")
 
 
-def _draw_steps(film: _Film, outcome: Outcome, bundle: Bundle, folder: Path, evidence: Evidence) -> None:
+# --- the work -------------------------------------------------------------------------------------------------------
+
+
+class _Batch:
+    """Radiographs to assess, and what is written of each.
+
+    Attributes:
+        done: how many have their row and report, also by an interrupted run.
+        errors: why some of these were not assessed.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[BatchItem],
+        bundle: Bundle,
+        reports: ReportFolder | None,
+        table: AppendedTable | None,
+    ) -> None:
+        """Find out what is left to do.
+
+        Raises:
+            TableError: as `boneage.commands.resume.left_to_do`.
+        """
+        from boneage.report import csv_settings
+
+        self._bundle, self._reports, self._table = bundle, reports, table
+        self._settings = csv_settings(bundle)
+        rows = [] if table is None else table.rows
+        self._left = left_to_do(rows, items, self._settings)
+        self.done = len(rows)
+        self.errors = errors_of(rows)
+        if reports is not None:
+            for row in rows:
+                reports.reserve(row.cells["report"])
+
+    def work_through(self, output: _Output, steps: Path | None, evidence: Evidence) -> bool:
+        """Assess what is left. Returns False if it was stopped by a signal.
+
+        Raises:
+            BundleError: the bundle failed, and would for the next radiograph.
+            OSError: an output cannot be written, and could not for the next radiograph.
+        """
+        from boneage.report import Refused, csv_row
+
+        try:
+            with sigterm_interrupts(), output:
+                for item in self._left:
+                    output.begin(item)
+                    data, outcome, stem = self._assess(item)
+                    if self._table is not None:
+                        self._table.append(csv_row(item.image, outcome, self._settings, stem))
+                    self.done += 1
+                    self.errors += [outcome.error] if isinstance(outcome, Refused) else []
+                    output.tell(item, outcome)
+                    if steps is not None and data is not None:
+                        _draw_steps(data, outcome, self._bundle, steps, evidence)
+        except KeyboardInterrupt:
+            return False
+        return True
+
+    def _assess(self, item: BatchItem) -> tuple[bytes | None, Outcome, str]:
+        """The bytes of a file, if they could be read, what became of it, and the stem of its report."""
+        from boneage.errors import BundleError
+        from boneage.report import Refused
+
+        data, outcome = _outcome(item, self._bundle)
+        if self._reports is None:
+            return data, outcome, ""
+        try:
+            return data, outcome, self._reports.write(item.path, outcome)
+        except (BundleError, OSError):
+            raise
+        except Exception as error:
+            outcome = Refused(item.sex_text, unforeseen(error), _sha256(data))
+            return data, outcome, self._reports.write(item.path, outcome)
+
+
+def _outcome(item: BatchItem, bundle: Bundle) -> tuple[bytes | None, Outcome]:
+    """The bytes of a file that is read once, and its assessment or why there is none."""
+    from boneage.assessment import assess as assess_film
+    from boneage.errors import BundleError, Refusal
+    from boneage.radiograph import read_file
+    from boneage.report import Refused
+
+    data: bytes | None = None
+    try:
+        data = read_file(item.path)
+        return data, assess_film(data, item.sex_text, bundle, name=printable_name(item.path.name))
+    except BundleError:
+        raise
+    except Refusal as refusal:
+        error: BoneageError = refusal
+    except Exception as unknown:
+        error = unforeseen(unknown)
+    return data, Refused(item.sex_text, error, _sha256(data))
+
+
+def _sha256(data: bytes | None) -> str | None:
+    return None if data is None else hashlib.sha256(data).hexdigest()
+
+
+def _draw_steps(data: bytes, outcome: Outcome, bundle: Bundle, folder: Path, evidence: Evidence) -> None:
     """Write the pictures of a film's steps; of one that was refused for its hand, film and mask.
 
     Raises:
@@ -237,117 +350,21 @@ def _draw_steps(film: _Film, outcome: Outcome, bundle: Bundle, folder: Path, evi
 
     looked_for_hand = (RefusalCode.NO_HAND, RefusalCode.SEVERAL_HANDS, RefusalCode.POINTS_UNCERTAIN)
     if not isinstance(outcome, Refused):
-        write_steps(folder, draw_steps(read_radiograph(film.path).pixels, outcome, evidence))
+        write_steps(folder, draw_steps(read_radiograph(data).pixels, outcome, evidence))
     elif outcome.error.code in looked_for_hand:
-        write_steps(folder, draw_refused(read_radiograph(film.path).pixels, bundle.hand_nets()))
+        write_steps(folder, draw_refused(read_radiograph(data).pixels, bundle.hand_nets()))
 
 
-class _Reports:
-    """The folder of reports, in which each film has a stem of its own."""
+class _Output(logging.Handler):
+    """Results on standard output; refusals, what readers warn of, and progress on standard error.
 
-    def __init__(self, folder: Path, evidence: Evidence, outline: bool, reserved: Sequence[Path]) -> None:
-        """`reserved` are files that must not be overwritten: films, and what else the command writes or reads."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._evidence = evidence
-        self._outline = outline
-        self._taken = set(map(_absolute, reserved))
-
-    def write(self, film: _Film, outcome: Outcome) -> str:
-        """Write a film's files, and give their stem; empty if it was refused and has not even a checksum."""
-        from boneage.report import Refused, write_files, write_refusal
-
-        sha256 = outcome.sha256 if isinstance(outcome, Refused) else outcome.source_sha256
-        if sha256 is None and isinstance(outcome, Refused):
-            return ""
-        stem = self._stem(film.path.stem, sha256)
-        if isinstance(outcome, Refused):
-            write_refusal(outcome, self._folder, stem, film.path.name)
-        else:
-            write_files(outcome, self._folder, stem, self._evidence, outline=self._outline)
-        self._taken |= self._outputs(stem)
-        return stem
-
-    def _stem(self, wanted: str, sha256: str | None) -> str:
-        """The film's own stem, numbered where another film of this run or an earlier one has it."""
-        from boneage.report import may_write
-
-        free = (stem for stem in _numbered(wanted) if self._taken.isdisjoint(self._outputs(stem)))
-        return next(stem for stem in free if may_write(self._folder, stem, sha256))
-
-    def _outputs(self, stem: str) -> set[str]:
-        from boneage.report import outputs_of
-
-        return set(map(_absolute, outputs_of(self._folder, stem)))
-
-
-def _numbered(stem: str) -> Iterator[str]:
-    yield stem
-    number = 2
-    while True:
-        yield f"{stem}-{number}"
-        number += 1
-
-
-def _assess_one(film: _Film, bundle: Bundle, reports: _Reports | None) -> tuple[Outcome, str]:
-    """What became of a film, and the stem of its report.
-
-    Raises:
-        BundleError: the bundle failed, and would for the next film.
-        OSError: the folder of reports cannot be written to, and could not for the next film.
-    """
-    from boneage.errors import BundleError
-
-    outcome = _outcome(film, bundle)
-    if reports is None:
-        return outcome, ""
-    try:
-        return outcome, reports.write(film, outcome)
-    except (BundleError, OSError):
-        raise
-    except Exception as error:
-        from boneage.report import Refused
-
-        sha256 = outcome.sha256 if isinstance(outcome, Refused) else outcome.source_sha256
-        outcome = Refused(film.sex_text, unforeseen(error), sha256)
-        return outcome, reports.write(film, outcome)
-
-
-def _outcome(film: _Film, bundle: Bundle) -> Outcome:
-    """The assessment of a file that is read once, or why there is none.
-
-    Raises:
-        BundleError: as `_assess_one`.
-    """
-    from boneage.assessment import assess as assess_film
-    from boneage.errors import BundleError, Refusal
-    from boneage.radiograph import read_file
-    from boneage.report import Refused
-
-    data: bytes | None = None
-    try:
-        data = read_file(film.path)
-        return assess_film(data, film.sex_text, bundle, name=film.path.name)
-    except BundleError:
-        raise
-    except Refusal as refusal:
-        error: BoneageError = refusal
-    except Exception as unknown:
-        error = unforeseen(unknown)
-    return Refused(film.sex_text, error, None if data is None else hashlib.sha256(data).hexdigest())
-
-
-class _Progress(logging.Handler):
-    """Results on standard output; refusals, what readers warn of, and a bar on standard error.
-
-    The bar is drawn only where a person watches. As a log handler it names the film that a warning is about.
+    As a log handler it names the film that a warning is about.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, done: int, *, as_json: bool, quiet: bool) -> None:
         super().__init__()
-        self._total = total
-        self._done = 0
-        self._watched = total > 1 and sys.stderr.isatty()
+        self._as_json = as_json
+        self._progress = ProgressLine(total, before=done, quiet=quiet)
         self._image = ""
 
     def __enter__(self) -> None:
@@ -355,39 +372,30 @@ class _Progress(logging.Handler):
 
     def __exit__(self, *_raised: object) -> None:
         logging.getLogger("boneage").removeHandler(self)
-        self.clear()
+        self._progress.clear()
 
-    def begin(self, film: _Film) -> None:
+    def begin(self, item: BatchItem) -> None:
         """A film is looked at now."""
-        self._image = film.image or str(film.path)
+        self._image = item.image or printable_name(str(item.path))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Tell a warning with the film's name."""
-        self.clear()
-        click.echo(f"{record.levelname.lower()}: {self._image}: {record.getMessage()}", err=True)
-        self._draw()
+        self._say(f"{record.levelname.lower()}: {self._image}: {' '.join(record.getMessage().split())}")
+        self._progress.draw()
 
-    def tell(self, film: _Film, outcome: Outcome, *, as_json: bool) -> None:
+    def tell(self, item: BatchItem, outcome: Outcome) -> None:
         """Say what became of a film, and move on by one."""
         from boneage.report import Refused, json_text, text
 
-        self.clear()
+        self._progress.clear()
         if isinstance(outcome, Refused):
-            click.echo(f"error: {self._image}: {outcome.error.message} [{outcome.error.code}]", err=True)
-        if as_json:
-            click.echo(json_text(outcome, film.image))
+            self._say(f"error: {self._image}: {outcome.error.message} [{outcome.error.code}]")
+        if self._as_json:
+            click.echo(json_text(outcome, item.image))
         elif not isinstance(outcome, Refused):
             click.echo(text(self._image, outcome))
-        self._done += 1
-        self._draw()
+        self._progress.advance()
 
-    def clear(self) -> None:
-        """Take the bar away."""
-        if self._watched:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-    def _draw(self) -> None:
-        if self._watched and self._done < self._total:
-            filled = _BAR_WIDTH * self._done // self._total
-            bar = "#" * filled + "." * (_BAR_WIDTH - filled)
-            click.echo(f"[{bar}] {self._done}/{self._total}", nl=False, err=True)
+    def _say(self, line: str) -> None:
+        self._progress.clear()
+        click.echo(shown(line), err=True)

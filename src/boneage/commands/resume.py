@@ -1,0 +1,83 @@
+"""Going on with the table of an interrupted ``boneage assess``."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boneage.csv_table import Row
+from boneage.errors import BoneageError, Refusal, RefusalCode, TableError
+from boneage.file_names import shown
+from boneage.sex import Sex
+
+
+@dataclass(frozen=True)
+class BatchItem:
+    """A radiograph to assess.
+
+    Attributes:
+        path: of the file.
+        image: the text by which the user named it, as `boneage.file_names.printable_name` has it.
+        sex_text: the sex as written.
+    """
+
+    path: Path
+    image: str
+    sex_text: str
+
+
+def left_to_do(rows: Sequence[Row], items: Sequence[BatchItem], settings: Mapping[str, str]) -> list[BatchItem]:
+    """Return the radiographs that a table does not hold yet, in their order.
+
+    Args:
+        rows: of the table.
+        items: all that are to be in it. One that is named twice is to be in it twice.
+        settings: what every row must hold, by column.
+
+    Raises:
+        TableError: ``table_resume``: the table was made with other settings, holds another radiograph, or the same one
+            with another sex.
+    """
+    missing = dict(enumerate(items))
+    places: defaultdict[str, deque[int]] = defaultdict(deque)
+    for place, item in missing.items():
+        places[item.image].append(place)
+    for row in rows:
+        for column, value in settings.items():
+            if row.cells[column] != value:
+                raise _unlike(row, f"its {column} is {row.cells[column]!r}, not {value!r}")
+        image = row.cells["image"]
+        if not places[image]:
+            raise _unlike(row, f"{image} is not among the radiographs to assess, or comes more often than there")
+        place = places[image].popleft()
+        given = missing.pop(place).sex_text
+        if _sex(given) != _sex(row.cells["sex"]):
+            raise _unlike(row, f"{image} has the sex {row.cells['sex']!r}, not {given!r}")
+    return list(missing.values())
+
+
+def errors_of(rows: Sequence[Row]) -> list[BoneageError]:
+    """Return why radiographs of a table were not assessed."""
+    return [_error(row.cells["error"], row.cells["message"]) for row in rows if row.cells["error"]]
+
+
+def _error(code: str, message: str) -> BoneageError:
+    if code in set(RefusalCode):
+        return Refusal(RefusalCode(code), message)
+    return BoneageError("internal_error", message)
+
+
+def _unlike(row: Row, reason: str) -> TableError:
+    return TableError(
+        "table_resume",
+        f"{row.table} cannot be gone on with: on line {row.line}, {reason}. Leave out --resume to begin anew.",
+    )
+
+
+def _sex(text: str) -> str:
+    try:
+        return Sex.parse(text).value
+    except Refusal:
+        return shown(text).strip()
