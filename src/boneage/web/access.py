@@ -6,35 +6,43 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import unicodedata
 from collections.abc import Callable, Mapping
 from functools import wraps
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Concatenate, ParamSpec
+from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, resolve_url
 from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext
 from django_htmx.http import HttpResponseClientRedirect
 
+from boneage.web import sessions
 from boneage.web.models import Assessment, Role, User, configuration
+from boneage.web.user_names import normalized
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
-def for_role(role: Role, *, in_open: bool, temporary: bool = False) -> Callable[[View[P]], View[P]]:
+def for_role(
+    role: Role, *, in_open: bool, temporary: bool = False, confirmed: bool = False
+) -> Callable[[View[P]], View[P]]:
     """A view for users of this role and higher ones; one that the mode ``open`` does not have is not found there.
 
     Args:
         role: the lowest that may.
         in_open: whether the mode ``open`` has it, for everybody.
         temporary: whether it is also for those who must choose a new password first.
+        confirmed: whether the password must have been typed within `sessions.CONFIRMED_FOR`; else it is asked for.
     """
 
     def guard(view: View[P]) -> View[P]:
@@ -51,6 +59,8 @@ def for_role(role: Role, *, in_open: bool, temporary: bool = False) -> Callable[
                 return _to(request, resolve_url("account"))
             if not user.may(role):
                 raise PermissionDenied
+            if confirmed and not sessions.is_confirmed(request):
+                return to_confirmation(request)
             return view(request, *args, **kwargs)
 
         return guarded
@@ -63,6 +73,22 @@ def _to_login(request: HttpRequest) -> HttpResponseBase:
     if request.method == "GET" and not request.headers.get("HX-Request"):
         return redirect_to_login(request.get_full_path())
     return _to(request, resolve_url(settings.LOGIN_URL))
+
+
+def to_confirmation(request: HttpRequest) -> HttpResponseBase:
+    """To the page that asks for the password once more, and from there back to the page where this began."""
+    back = request.get_full_path() if request.method == "GET" else _page_before(request)
+    if request.method != "GET":
+        messages.warning(request, gettext("Nothing has been changed yet. Confirm your password, then repeat it."))
+    return _to(request, f"{resolve_url('confirm')}?{urlencode({'next': back})}")
+
+
+def _page_before(request: HttpRequest) -> str:
+    """The page of this service whose form was sent."""
+    before = request.headers.get("Referer", "")
+    if url_has_allowed_host_and_scheme(before, {request.get_host()}, require_https=request.is_secure()):
+        return urlsplit(before).path
+    return resolve_url("account")
 
 
 def _to(request: HttpRequest, url: str) -> HttpResponseBase:
@@ -130,8 +156,13 @@ def client_of(request: HttpRequest) -> str:
 
     IPv6 networks of 64 bits count as one client: one machine may use all of their addresses.
     """
+    return _digest(network_of(request))
+
+
+def network_of(request: HttpRequest) -> str:
+    """Return the client's IPv4 address, or the first address of its IPv6 network of 64 bits."""
     address = address_of(request)
-    return _digest(str(ip_network(f"{address}/64", strict=False)) if ":" in address else address)
+    return str(ip_network(f"{address}/64", strict=False).network_address) if ":" in address else address
 
 
 def name_digest(request: HttpRequest, credentials: Mapping[str, Any] | None = None) -> str:
@@ -140,7 +171,12 @@ def name_digest(request: HttpRequest, credentials: Mapping[str, Any] | None = No
     Names that the login form takes for the same give the same.
     """
     typed = (credentials or {}).get("username") or request.POST.get("username", "")
-    return _digest(unicodedata.normalize("NFKC", str(typed)).strip())
+    return digest_of_name(str(typed))
+
+
+def digest_of_name(name: str) -> str:
+    """Return the keyed hash of a name."""
+    return _digest(normalized(name))
 
 
 def _digest(text: str) -> str:

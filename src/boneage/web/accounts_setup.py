@@ -16,7 +16,7 @@ def create_administrator(name: str, password: str) -> User:
     """An administrator with a password of the operator's choice.
 
     Raises:
-        AccountError: ``user_exists``, ``user_name_invalid`` or ``password_weak``.
+        AccountError: ``user_exists``, ``user_name_invalid``, ``user_name_similar`` or ``password_weak``.
     """
     user = User(username=valid_name(name), role=Role.ADMINISTRATOR)
     try:

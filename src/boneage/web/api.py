@@ -107,6 +107,7 @@ _WAITED = {
     **told(
         _WAITED,
         "request_malformed",
+        "forbidden",
         "too_large",
         "request_invalid",
         *SUBMISSION_CODES,
@@ -241,6 +242,7 @@ def report(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
     **told(
         {200: Good("It is written down, and counts.", Result)},
         "request_malformed",
+        "forbidden",
         "not_found",
         "not_decidable",
         "decision_taken",

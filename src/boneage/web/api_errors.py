@@ -11,13 +11,14 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import Error
-from django.http import Http404, HttpResponse, UnreadablePostError
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from boneage.errors import BoneageError
 from boneage.web import condition, storage
+from boneage.web.audit import Action, record
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ class Code:
 
 CODES: dict[str, Code] = {
     "request_malformed": Code(HTTPStatus.BAD_REQUEST, "The body is not what its type says, or holds too many fields."),
-    "unauthenticated": Code(HTTPStatus.UNAUTHORIZED, "A token is missing, unknown or revoked, or its user inactive."),
-    "forbidden": Code(HTTPStatus.FORBIDDEN, "The token's user has too low a role for this."),
+    "unauthenticated": Code(HTTPStatus.UNAUTHORIZED, "A token is missing, unknown, revoked or expired."),
+    "forbidden": Code(HTTPStatus.FORBIDDEN, "The token's scope or its user's role does not allow this."),
     "not_found": Code(HTTPStatus.NOT_FOUND, "There is no such thing, or no longer."),
     "method_not_allowed": Code(HTTPStatus.METHOD_NOT_ALLOWED, "The address does not know this method."),
     "not_finished": Code(HTTPStatus.CONFLICT, "The film is still waiting or being assessed."),
@@ -105,7 +106,7 @@ def handle_errors(api: NinjaAPI) -> None:
 
     said(BoneageError, _of_ours)
     said(AuthenticationError, lambda _: problem("unauthenticated"))
-    said(PermissionDenied, lambda _: problem("forbidden"))
+    api.add_exception_handler(PermissionDenied, _forbidden)
     said(Http404, lambda _: problem("not_found"))
     said(ValidationError, lambda error: problem("request_invalid", _sentence(error)))
     said(RequestDataTooBig, lambda _: problem("too_large"))
@@ -113,6 +114,14 @@ def handle_errors(api: NinjaAPI) -> None:
         said(malformed, lambda _: problem("request_malformed"))
     said(Error, _of_database)
     said(Exception, _unforeseen)
+
+
+def _forbidden(request: HttpRequest, _error: Exception | type[Exception]) -> HttpResponse:
+    """403; who tried it goes to the audit log."""
+    who = getattr(request, "auth", None)
+    if who is not None and who.user is not None:
+        record(who.user, Action.DENIED, page="api", method=request.method, **who.via)
+    return problem("forbidden")
 
 
 def _of_ours(error: BoneageError) -> HttpResponse:

@@ -11,3 +11,11 @@ class WebConfig(AppConfig):
     name = "boneage.web"
     label = "web"
     verbose_name = "boneage"
+
+    def ready(self) -> None:
+        """Have each login write down where and when its session begins."""
+        from django.contrib.auth.signals import user_logged_in  # noqa: PLC0415 - models are there only now
+
+        from boneage.web import sessions  # noqa: PLC0415
+
+        user_logged_in.connect(sessions.begin, dispatch_uid="boneage.web.sessions.begin")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from enum import StrEnum
 from typing import Any
 
@@ -13,13 +14,19 @@ from boneage.web.models import AuditEvent, User, configuration
 SYSTEM = "system"
 """Stands for the user where nobody asked: retention."""
 
+client_address: ContextVar[str | None] = ContextVar("client_address", default=None)
+"""Whose request is being answered (`boneage.web.access.address_of`); None outside of requests."""
+
 
 class Action(StrEnum):
     """What is logged."""
 
     LOGIN = "login"
     LOGIN_FAILED = "login_failed"
+    CONFIRMED = "confirmed"
     LOGOUT = "logout"
+    SESSION_ENDED = "session_ended"
+    DENIED = "denied"
     SUBMIT = "submit"
     VIEW = "view"
     DECIDE = "decide"
@@ -35,7 +42,10 @@ class Action(StrEnum):
 TITLES = {
     Action.LOGIN: _("Logged in"),
     Action.LOGIN_FAILED: _("Login failed"),
+    Action.CONFIRMED: _("Confirmed the password"),
     Action.LOGOUT: _("Logged out"),
+    Action.SESSION_ENDED: _("Session ended"),
+    Action.DENIED: _("Denied"),
     Action.SUBMIT: _("Submitted a film"),
     Action.VIEW: _("Viewed"),
     Action.DECIDE: _("Accepted or corrected"),
@@ -68,6 +78,8 @@ def record(user: User | str | None, action: Action, thing: Model | None = None, 
         return
     AuditEvent.objects.create(
         user_name=user if isinstance(user, str) else (user.username if user else ""),
+        account=user.pk if isinstance(user, User) else None,
+        address=client_address.get(),
         action=action.value,
         object_type=thing._meta.model_name or "" if thing is not None else "",
         object_id=str(thing.pk) if thing is not None else "",

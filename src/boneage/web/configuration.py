@@ -45,6 +45,8 @@ class Configuration:
         atlas: name or folder of reference plates.
         open_minutes: how long an answer can be seen in the mode ``open``.
         open_hourly: films that one client may submit in an hour in the mode ``open``; 0 for any number.
+        idle_minutes: a session ends after so long without a request of its user.
+        session_hours: a session ends so long after the login, whatever its user does.
         retention_days: after so many days without a change cases are deleted in the mode ``clinic``; 0 for never.
         film_bytes: largest upload of a film, bytes.
         waiting: films that may wait; more are turned away with ``busy``.
@@ -64,6 +66,8 @@ class Configuration:
     atlas: str = "default"
     open_minutes: int = 30
     open_hourly: int = 120
+    idle_minutes: int = 30
+    session_hours: int = 12
     retention_days: int = 0
     film_bytes: int = 64 * 2**20
     waiting: int = 500
@@ -118,6 +122,8 @@ class Configuration:
             atlas=text["atlas"] or default.atlas,
             open_minutes=_count("open_minutes", text, default.open_minutes, 1),
             open_hourly=_count("open_hourly", text, default.open_hourly, 0),
+            idle_minutes=_count("idle_minutes", text, default.idle_minutes, 1),
+            session_hours=_count("session_hours", text, default.session_hours, 1),
             retention_days=_count("retention_days", text, default.retention_days, 0),
             film_bytes=_count("film_bytes", text, default.film_bytes, 1024),
             waiting=_count("waiting", text, default.waiting, 1),

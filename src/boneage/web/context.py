@@ -13,7 +13,9 @@ from boneage.web.models import Role, configuration
 
 
 def service(request: HttpRequest) -> dict[str, Any]:
-    """``clinic``, ``member`` (the user or None), ``is_reviewer``, ``is_administrator``, ``version``, ``languages``."""
+    """``clinic``, ``member`` (the user or None), ``is_reviewer``, ``is_administrator``, ``version``, ``languages``, and
+    times in minutes.
+    """
     user = user_of(request)
     return {
         "clinic": not configuration().is_open,
@@ -23,4 +25,5 @@ def service(request: HttpRequest) -> dict[str, Any]:
         "version": boneage.__version__,
         "languages": settings.LANGUAGES,
         "open_minutes": configuration().open_minutes,
+        "idle_minutes": configuration().idle_minutes,
     }

@@ -9,12 +9,15 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 
-from boneage.web import texts
-from boneage.web.access import user_of
+from boneage.web import audit, sessions, texts
+from boneage.web.access import address_of, user_of
 from boneage.web.models import configuration
 from boneage.web.views.errors import wants_json
 
 Answer = Callable[[HttpRequest], HttpResponseBase]
+
+AUTOMATIC = ("state", "row")
+"""Names of the URLs that open pages ask again and again; the worklist's own carries the field ``watch``."""
 
 FILM_PAGE = "submit"
 """Name of the URL that takes films; the API takes them too."""
@@ -35,6 +38,43 @@ class PrivacyHeaders:
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
         response.headers.setdefault("X-Robots-Tag", "noindex, nofollow")
         return response
+
+
+class ClientAddress:
+    """Lets the audit log know whose request is being answered."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self._answer = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer a request."""
+        token = audit.client_address.set(address_of(request))
+        try:
+            return self._answer(request)
+        finally:
+            audit.client_address.reset(token)
+
+
+class SessionUse:
+    """Notes that somebody uses a session, so that it does not end as idle."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self._answer = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer a request."""
+        return self._answer(request)
+
+    def process_view(self, request: HttpRequest, _view: Any, _args: Any, _kwargs: Any) -> None:
+        """Note the use, unless the page asks by itself."""
+        if user_of(request) is not None and not _is_automatic(request):
+            sessions.note_use(request)
+
+
+def _is_automatic(request: HttpRequest) -> bool:
+    """Whether an open page asks by itself how radiographs stand, with nobody at it."""
+    match = request.resolver_match
+    return match is not None and (match.url_name in AUTOMATIC or "watch" in request.POST)
 
 
 class LimitedBody:

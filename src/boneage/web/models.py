@@ -7,16 +7,19 @@ from __future__ import annotations
 import hashlib
 import secrets
 import uuid
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, NoReturn
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from boneage.web.chronological_age import months_ahead
 from boneage.web.configuration import Configuration
+from boneage.web.user_names import appearance_of
 
 
 def configuration() -> Configuration:
@@ -42,11 +45,32 @@ class User(AbstractUser):
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.READER)
     password_is_temporary = models.BooleanField(default=False)
     """An administrator knows it: its user must choose another before anything else."""
+    password_expires_at = models.DateTimeField(null=True, editable=False)
+    """When a one-time password stops being valid; None for a password of the user's own."""
+    appearance = models.CharField(max_length=150, unique=True, editable=False)
+    """`boneage.web.user_names.appearance_of` the name, so that no two users have names that look alike."""
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save it; a new user's name gets its appearance."""
+        self.appearance = self.appearance or appearance_of(self.username)
+        super().save(*args, **kwargs)
 
     def may(self, role: Role) -> bool:
         """Whether this user's role is this one or a higher one."""
         order = list(Role)
         return self.is_active and order.index(Role(self.role)) >= order.index(role)
+
+
+class BrowserSession(AbstractBaseSession):
+    """A session of a browser (`boneage.web.sessions`). Its key is a secret and is shown to nobody."""
+
+    user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="sessions")
+    begun_at = models.DateTimeField(default=timezone.now)
+    seen_at = models.DateTimeField(default=timezone.now, db_index=True)
+    """Last request that its user made, to the minute; pages that ask by themselves do not count."""
+    address = models.GenericIPAddressField(null=True)
+    agent = models.CharField(max_length=200, blank=True)
+    """Name of the browser, as it sends it."""
 
 
 SEXES = [("F", _("Female")), ("M", _("Male"))]
@@ -232,6 +256,10 @@ class AuditEvent(models.Model):
     at = models.DateTimeField(default=timezone.now, db_index=True)
     user_name = models.CharField(max_length=150)
     """Of the account, also where a token acted (named in `detail`); ``system`` for retention."""
+    account = models.BigIntegerField(null=True)
+    """Number of the account; None where no user acted, whatever `user_name` is."""
+    address = models.GenericIPAddressField(null=True)
+    """The client's address (`boneage.web.access.address_of`); None where no request was made."""
     action = models.CharField(max_length=32, db_index=True)
     object_type = models.CharField(max_length=16, blank=True)
     object_id = models.CharField(max_length=64, blank=True, db_index=True)
@@ -256,21 +284,46 @@ class AuditEvent(models.Model):
         raise AppendOnlyError("audit events are never deleted")
 
 
+class Scope(models.TextChoices):
+    """What a token may do; each may do what those before it may. Its user's role limits it further."""
+
+    READ = "read", _("Read")
+    SUBMIT = "submit", _("Read and submit")
+    FULL = "full", _("Everything that you may do")
+
+
+TOKEN_DAYS = 365
+"""A token is valid for so many days at most."""
+
+
+def latest_token_end() -> datetime:
+    """When a token that is issued now stops being valid at the latest."""
+    return timezone.now() + timedelta(days=TOKEN_DAYS)
+
+
 class ApiToken(models.Model):
     """A key of the REST API in the mode ``clinic``: acts for its user. Only a digest of it is kept."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=64)
     digest = models.CharField(max_length=64, unique=True, editable=False)
+    scope = models.CharField(max_length=8, choices=Scope.choices, default=Scope.FULL)
     created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(default=latest_token_end)
     last_used_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
 
     @classmethod
-    def issue(cls, user: User, name: str) -> tuple[ApiToken, str]:
-        """A new token, and its text, which is shown once."""
+    def issue(cls, user: User, name: str, scope: Scope = Scope.FULL, days: int = TOKEN_DAYS) -> tuple[ApiToken, str]:
+        """Return a new token that is valid for some days, and its text, which is shown once."""
         text = f"ba_{secrets.token_urlsafe(32)}"
-        return cls.objects.create(user=user, name=name, digest=cls.digest_of(text)), text
+        end = timezone.now() + timedelta(days=days)
+        return cls.objects.create(user=user, name=name, scope=scope, expires_at=end, digest=cls.digest_of(text)), text
+
+    def may(self, scope: Scope) -> bool:
+        """Whether this token's scope is this one or a wider one."""
+        order = list(Scope)
+        return order.index(Scope(self.scope)) >= order.index(scope)
 
     @staticmethod
     def digest_of(text: str) -> str:

@@ -15,11 +15,11 @@ from uuid import UUID
 
 from axes.helpers import get_cool_off
 from axes.models import AccessAttempt
-from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from boneage.web import sessions
 from boneage.web.audit import SYSTEM, Action, record
 from boneage.web.jobs import COUNTED, locked
 from boneage.web.models import FINAL, Assessment, Case, Decision, Sending, configuration
@@ -43,7 +43,7 @@ class Swept:
         expired: assessments of the mode ``open``.
         cases: of the mode ``clinic``, with all that belongs to them.
         assessments: of the mode ``clinic`` that belonged to no case.
-        sessions: ended ones.
+        sessions: old and idle ones.
         sendings: of clients' films that do not count against the hourly limit any more.
         attempts: failed logins that do not count any more.
     """
@@ -72,7 +72,7 @@ def sweep(now: datetime | None = None) -> Swept:
         expired=_delete(_expired(now), Assessment),
         cases=_delete(_old_cases(now), Case, _record_case),
         assessments=_delete(_old_assessments(now), Assessment, _record_assessment),
-        sessions=Session.objects.filter(expire_date__lt=now).delete()[0],
+        sessions=sessions.sweep(now),
         sendings=Sending.objects.filter(at__lt=now - COUNTED).delete()[0],
         attempts=AccessAttempt.objects.filter(attempt_time__lt=now - get_cool_off()).delete()[0],
     )

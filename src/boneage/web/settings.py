@@ -50,12 +50,14 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "boneage.web.middleware.PrivacyHeaders",
+    "boneage.web.middleware.ClientAddress",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "boneage.web.middleware.LimitedBody",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "boneage.web.middleware.SessionUse",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -142,25 +144,22 @@ DATA_UPLOAD_MAX_NUMBER_FILES = 1
 
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 15}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "boneage.web.passwords.GuessableValidator"},
 ]
-AUTH_PASSWORD_VALIDATORS[1] |= {"OPTIONS": {"min_length": 12}}  # type: ignore[dict-item]  # values of other types
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "cases"
-SESSION_COOKIE_AGE = 12 * 3600
+SESSION_ENGINE = "boneage.web.sessions"
+SESSION_COOKIE_AGE = CONFIGURATION.session_hours * 3600
 SESSION_SAVE_EVERY_REQUEST = False
+AXES_HANDLER = "boneage.web.login_guard.LoginGuard"  # the limits stand there
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # who is told to come back in 15 minutes can
 AXES_USERNAME_CALLABLE = "boneage.web.access.name_digest"
-AXES_CLIENT_IP_CALLABLE = "boneage.web.access.address_of"
+AXES_CLIENT_IP_CALLABLE = "boneage.web.access.network_of"
 AXES_DISABLE_ACCESS_LOG = True  # the audit log says it
 AXES_LOCKOUT_CALLABLE = "boneage.web.views.accounts.locked_out"
 AXES_VERBOSE = False

@@ -194,3 +194,20 @@ def warning(said: dict[str, Any]) -> str:
         return str(said["code"]).replace("_", " ")
     values = {name: sex(value) if name in _SEX_PLACES else value for name, value in said["values"].items()}
     return gettext(template).format(**values)
+
+
+_BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+_SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+def browser(agent: str) -> str:
+    """Return what a reader calls a browser, by the name that it sends; at most 40 characters of an unknown one."""
+    found = [next((name for mark, name in known if mark in agent), "") for known in (_BROWSERS, _SYSTEMS)]
+    return ", ".join(filter(None, found)) or agent[:40] or gettext("unknown")

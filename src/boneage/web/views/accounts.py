@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from functools import wraps
 from math import ceil
-from typing import Any
+from typing import Any, cast
 
-from axes.helpers import get_cool_off
-from axes.models import AccessAttempt
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout as auth_logout
 from django.contrib.auth import update_session_auth_hash
-from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.forms import AuthenticationForm, SetPasswordForm
 from django.contrib.auth.views import LoginView
 from django.db import transaction
-from django.db.models import Max
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
-from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
-from django.utils.translation import gettext
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render, resolve_url
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from boneage.web import users
-from boneage.web.access import address_of, for_role, member_of, name_digest, user_of
-from boneage.web.account_forms import NewPassword, NewToken, account_error
+from boneage.web import login_guard, sessions, users
+from boneage.web.access import for_role, member_of, to_confirmation, user_of
+from boneage.web.account_forms import Confirmation, Login, NewPassword, NewToken, account_error
 from boneage.web.audit import Action, record
-from boneage.web.models import ApiToken, Role, User, configuration
+from boneage.web.models import ApiToken, BrowserSession, Role, Scope, User, configuration
 
 
 class _Login(LoginView):
     template_name = "web/login.html"
+    form_class = Login
     redirect_authenticated_user = True
 
     @transaction.atomic
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
-        """Begin a session, which ends at a fixed time whatever happens in it."""
+        """Begin a session. A one-time password is worth nothing from now on."""
+        user = cast(User, form.get_user())
+        if user.password_is_temporary and not users.use_up_password(user):
+            form.add_error(None, form.get_invalid_login_error())
+            return self.form_invalid(form)
         answer = super().form_valid(form)
-        self.request.session.set_expiry(timezone.now() + timedelta(seconds=settings.SESSION_COOKIE_AGE))
-        record(user_of(self.request), Action.LOGIN)
+        record(user, Action.LOGIN, **({"one_time": True} if user.password_is_temporary else {}))
+        login_guard.remember(self.request, answer, user.username)
         return answer
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
@@ -50,10 +50,11 @@ class _Login(LoginView):
         What is tried while the name is locked is not logged, so that nobody can fill the log.
         """
         typed = form.cleaned_data.get("username", "")
+        expired = {"expired": True} if form.has_error("__all__", "expired") else {}
         locked = getattr(self.request, "axes_locked_out", False)
         if typed and not (locked and getattr(self.request, "axes_failures_since_start", None) is None):
             known = User.objects.filter(username=typed).exists()
-            record(typed if known else "", Action.LOGIN_FAILED, known=known, locked=locked)
+            record(typed if known else "", Action.LOGIN_FAILED, known=known, locked=locked, **expired)
         return super().form_invalid(form)
 
 
@@ -72,13 +73,7 @@ def locked_out(
     request: HttpRequest, _response: HttpResponse | None = None, credentials: Mapping[str, Any] | None = None
 ) -> HttpResponse:
     """429, after too many failures: when to try again."""
-    wait = get_cool_off(request)
-    now = timezone.now()
-    counted = AccessAttempt.objects.filter(
-        username=name_digest(request, credentials), ip_address=address_of(request), attempt_time__gte=now - wait
-    )
-    last = counted.aggregate(last=Max("attempt_time"))["last"] or now
-    seconds = max(1, ceil((last + wait - now).total_seconds()))
+    seconds = login_guard.locked_seconds(request, credentials)
     page = render(request, "web/locked_out.html", {"minutes": ceil(seconds / 60)}, status=429)
     page.headers["Retry-After"] = str(seconds)
     return page
@@ -97,47 +92,116 @@ def logout(request: HttpRequest) -> HttpResponse:
     return redirect("login")
 
 
+@require_POST
+@for_role(Role.READER, in_open=False, temporary=True)
+def stay(request: HttpRequest) -> HttpResponse:
+    """Let the session go on, for who is still at a page; asking is all that is needed."""
+    return HttpResponse(status=204)
+
+
+@sensitive_post_parameters()
+@require_http_methods(["GET", "HEAD", "POST"])
+@for_role(Role.READER, in_open=False)
+def confirm(request: HttpRequest) -> HttpResponse:
+    """Ask for the password once more, before users, tokens or sessions are changed, and go back."""
+    user = member_of(request)
+    back = request.POST.get("next") or request.GET.get("next", "")
+    if not url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure()):
+        back = resolve_url("account")
+    form = Confirmation(user, request, request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        with transaction.atomic():
+            request.session.cycle_key()
+            sessions.confirm(request)
+            record(user, Action.CONFIRMED)
+        return redirect(back)
+    return render(request, "web/confirm.html", {"form": form, "next": back})
+
+
 @sensitive_post_parameters()
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_role(Role.READER, in_open=False, temporary=True)
-def account(request: HttpRequest) -> HttpResponse:
-    """Change one's password; see, issue and revoke one's tokens of the API. A new token is shown this once."""
+def account(request: HttpRequest) -> HttpResponseBase:
+    """Change one's password; see and end one's sessions; see, issue and revoke one's tokens of the API.
+
+    A new token is shown this once.
+    """
     user = member_of(request)
     asked = request.POST.get("do", "") if request.method == "POST" else ""
-    password = NewPassword(user, request.POST if asked == "password" else None)
+    if asked in {"token", "sessions"} and not user.password_is_temporary:
+        if not sessions.is_confirmed(request):
+            return to_confirmation(request)
+        if asked == "sessions":
+            return _end_sessions(request, user)
+    password = _password_form(request, user, request.POST if asked == "password" else None)
     token = NewToken(request.POST if asked == "token" else None, prefix="token")
-    if user.password_is_temporary or asked != "password":
-        password.fields["old_password"].widget.attrs.pop("autofocus", None)
-    issued = ""
     if asked == "password" and password.is_valid():
         _change_password(request, password)
         return redirect("account")
-    if asked == "token" and not user.password_is_temporary and token.is_valid():
-        try:
-            issued = users.issue_token(user, token.cleaned_data["name"])[1]
-            token = NewToken(prefix="token")
-        except users.AccountError as error:
-            token.add_error(None, account_error(error))
+    issued = _issued(user, token) if asked == "token" and not user.password_is_temporary else ""
     said = {
         "password": password,
-        "token": token,
+        "token": NewToken(prefix="token") if issued else token,
         "issued": issued,
-        "tokens": user.tokens.filter(revoked_at=None).order_by("-pk"),
+        "tokens": users.tokens_in_use(user),
+        "sessions": [_session(request, row) for row in sessions.of_user(user)],
+        "is_confirmed": sessions.is_confirmed(request),
+        "hours": users.ONE_TIME_HOURS,
     }
     return render(request, "web/account.html", said)
 
 
-def _change_password(request: HttpRequest, form: NewPassword) -> None:
-    """Sessions elsewhere end, for each holds a hash of the password; this one goes on under a new key."""
+def _password_form(request: HttpRequest, user: User, data: QueryDict | None) -> SetPasswordForm[User]:
+    """Return the form for a new password; it asks for the old one unless that is used up."""
+    if user.password_is_temporary:
+        return SetPasswordForm(user, data)
+    form = NewPassword(user, request, data)
+    if data is None:
+        form.fields["old_password"].widget.attrs.pop("autofocus", None)
+    return form
+
+
+def _change_password(request: HttpRequest, form: SetPasswordForm[User]) -> None:
+    """Set a new password; this session goes on under a new key."""
     with transaction.atomic():
-        user = form.save()
-        update_session_auth_hash(request, user)
-        record(user, Action.USER_CHANGED, user, change="password", name=user.username)
-    messages.success(request, gettext("Your password is changed. Sessions on other devices have ended."))
+        users.choose_password(form.user, form.cleaned_data["new_password1"], request.session.session_key)
+        update_session_auth_hash(request, form.user)
+        sessions.confirm(request)
+    messages.success(
+        request, gettext("Your password is changed. Sessions on other devices have ended, and so have all tokens.")
+    )
+
+
+def _issued(user: User, form: NewToken) -> str:
+    """Return a new token; empty if the form is not valid, and then the form says why."""
+    if not form.is_valid():
+        return ""
+    said = form.cleaned_data
+    try:
+        return users.issue_token(user, said["name"], Scope(said["scope"]), said["days"])[1]
+    except users.AccountError as error:
+        form.add_error(None, account_error(error))
+        return ""
+
+
+def _end_sessions(request: HttpRequest, user: User) -> HttpResponse:
+    """End one of one's other sessions, or all of them."""
+    handle = request.POST.get("session", "")
+    rows = [row for row in sessions.others(request, user) if handle in {"", sessions.handle_of(row)}]
+    count = sessions.end(rows, user, "asked")
+    said = ngettext("%(count)d session has ended.", "%(count)d sessions have ended.", count)
+    messages.success(request, said % {"count": count})
+    return redirect("account")
+
+
+def _session(request: HttpRequest, row: BrowserSession) -> dict[str, Any]:
+    """Return what the page shows of a session."""
+    is_this = row.session_key == request.session.session_key
+    return {"row": row, "handle": sessions.handle_of(row), "is_this": is_this}
 
 
 @require_POST
-@for_role(Role.READER, in_open=False)
+@for_role(Role.READER, in_open=False, confirmed=True)
 def revoke_token(request: HttpRequest, pk: int) -> HttpResponse:
     """End a token of one's own; an administrator, of anybody's."""
     user = member_of(request)

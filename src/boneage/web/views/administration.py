@@ -10,9 +10,11 @@ from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.translation import gettext
+from django.utils import timezone
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_http_methods, require_safe
 
+from boneage.web import sessions
 from boneage.web import users as accounts
 from boneage.web.access import for_role, member_of
 from boneage.web.account_forms import AuditFilter, NewUser, RoleOf, account_error
@@ -24,11 +26,11 @@ from boneage.web.models import AuditEvent, Role, User
 PAGE = 100
 """So many events are on a page."""
 
-_COLUMNS = ("at", "user", "action", "object_type", "object_id", "detail")
+_COLUMNS = ("at", "user", "account", "address", "action", "object_type", "object_id", "detail")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@for_role(Role.ADMINISTRATOR, in_open=False)
+@for_role(Role.ADMINISTRATOR, in_open=False, confirmed=True)
 def users(request: HttpRequest) -> HttpResponse:
     """All users; a new one, whose one-time password is shown this once."""
     form = NewUser(request.POST or None)
@@ -43,11 +45,15 @@ def users(request: HttpRequest) -> HttpResponse:
         except accounts.AccountError as error:
             form.add_error("name", account_error(error))
     listed = User.objects.order_by("-is_active", "username")
-    return render(request, "web/users.html", {"form": form, "made": made, "password": password, "listed": listed})
+    return render(
+        request,
+        "web/users.html",
+        {"form": form, "made": made, "password": password, "listed": listed, "now": timezone.now()},
+    )
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@for_role(Role.ADMINISTRATOR, in_open=False)
+@for_role(Role.ADMINISTRATOR, in_open=False, confirmed=True)
 def user(request: HttpRequest, pk: int) -> HttpResponse:
     """One user: another role, a new one-time password, the account's end; the tokens."""
     shown = get_object_or_404(User, pk=pk)
@@ -67,7 +73,9 @@ def user(request: HttpRequest, pk: int) -> HttpResponse:
         "shown": shown,
         "form": RoleOf(initial={"role": shown.role}),
         "password": password,
-        "tokens": shown.tokens.filter(revoked_at=None).order_by("-pk"),
+        "tokens": accounts.tokens_in_use(shown),
+        "sessions": sessions.of_user(shown),
+        "is_expired": accounts.is_expired(shown),
     }
     return render(request, "web/user.html", said)
 
@@ -78,6 +86,12 @@ def _change(request: HttpRequest, by: User, shown: User) -> None:
     if asked == "deactivate":
         accounts.deactivate(by, shown)
         messages.success(request, gettext("The account has ended, its sessions and tokens with it."))
+    elif asked == "sessions":
+        count = sessions.end(sessions.others(request, shown), by, "asked")
+        messages.success(
+            request,
+            ngettext("%(count)d session has ended.", "%(count)d sessions have ended.", count) % {"count": count},
+        )
     elif asked == "role" and role.is_valid():
         accounts.set_role(by, shown, Role(role.cleaned_data["role"]))
         messages.success(request, gettext("The role is changed."))
@@ -111,7 +125,7 @@ def audit_log(request: HttpRequest) -> HttpResponseBase:
 def _events(wanted: dict[str, Any]) -> QuerySet[AuditEvent]:
     """Newest first: numbers rise with time, and paging by number stays right while events are added."""
     found = AuditEvent.objects.order_by("-pk")
-    for field, name in (("user_name", "user"), ("action", "action"), ("object_id", "object")):
+    for field, name in (("user_name", "user"), ("action", "action"), ("object_id", "object"), ("address", "address")):
         if wanted[name]:
             found = found.filter(**{field: wanted[name]})
     if wanted["since"]:
@@ -135,7 +149,8 @@ def _exported(by: User, events: QuerySet[AuditEvent], wanted: dict[str, Any]) ->
     return csv_table("audit-log.csv", _COLUMNS, _rows(events.iterator(chunk_size=1000)))
 
 
-def _rows(events: Iterable[AuditEvent]) -> Iterator[list[str]]:
+def _rows(events: Iterable[AuditEvent]) -> Iterator[list[object]]:
     for event in events:
         detail = json.dumps(event.detail, ensure_ascii=False, sort_keys=True)
-        yield [event.at.isoformat(), event.user_name, event.action, event.object_type, event.object_id, detail]
+        who = (event.user_name, event.account or "", event.address or "")
+        yield [event.at.isoformat(), *who, event.action, event.object_type, event.object_id, detail]

@@ -15,6 +15,8 @@ from django.utils.translation import gettext_noop as marked
 
 import boneage
 from boneage.web import condition, storage
+from boneage.web.access import user_of
+from boneage.web.audit import Action, record
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +83,11 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """403: not with this role."""
+    """403: not with this role. Who tried it goes to the audit log."""
+    user = user_of(request)
+    if user is not None:
+        page = request.resolver_match.url_name if request.resolver_match else ""
+        record(user, Action.DENIED, page=page, method=request.method)
     return _answer(request, "forbidden")
 
 

@@ -18,7 +18,6 @@ from boneage.sex import Sex
 from boneage.web import decisions, installation, jobs, texts
 from boneage.web.access import assessment_or_404, for_role, user_of
 from boneage.web.audit import Action, record
-from boneage.web.downloads import is_known, tagged
 from boneage.web.exports import region_ages
 from boneage.web.figures import age_curve, age_plot, heat_scales
 from boneage.web.film_facts import film_facts
@@ -27,8 +26,6 @@ from boneage.web.views.atlas import ShownPlate, shown, title_of
 
 _EAGER = timedelta(seconds=5)
 """So long after a film was submitted its page asks often: most answers come within a second."""
-
-_ASK_EACH_TIME = "private, no-cache"
 
 _GONE = 286
 """htmx takes the answer and stops asking."""
@@ -224,13 +221,8 @@ def _decision_again(request: HttpRequest, assessment: Assessment, form: decision
 
 
 def _picture(request: HttpRequest, pk: UUID, kind: PictureKind) -> HttpResponse:
-    """A picture. Browsers keep it but ask each time, so that nobody sees it who may not, or not any more."""
-    kept = Picture.objects.filter(assessment=assessment_or_404(pk), kind=kind)
-    number = kept.values_list("pk", flat=True).first()
-    tag = f'"{number}"'
-    if number is not None and is_known(request, tag):
-        return tagged(HttpResponse(status=304), tag, _ASK_EACH_TIME)
-    found = kept.first()
+    """A picture of a patient; browsers keep none of it (`boneage.web.middleware.PrivacyHeaders`)."""
+    found = Picture.objects.filter(assessment=assessment_or_404(pk), kind=kind).first()
     if found is None:
         raise Http404
-    return tagged(HttpResponse(bytes(found.data), content_type=found.media_type), tag, _ASK_EACH_TIME)
+    return HttpResponse(bytes(found.data), content_type=found.media_type)
