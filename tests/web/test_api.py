@@ -40,6 +40,7 @@ from boneage.web.models import (
     Picture,
     PictureKind,
     Role,
+    Scope,
     State,
     User,
     Verdict,
@@ -470,6 +471,46 @@ def test_without_a_good_token_nothing_is_told(make_user: UserMaker, done_assessm
         assert problem_of(caller.post(f"{address}/decision", CORRECTION)) == (401, "unauthenticated")
         assert problem_of(caller.delete(address)) == (401, "unauthenticated")
     assert Assessment.objects.count() == 1
+
+
+@pytest.mark.usefixtures("clinic")
+def test_a_token_expires(make_user: UserMaker) -> None:
+    token, text = ApiToken.issue(make_user(), "ward", days=30)
+    assert timedelta(days=29, hours=23) < token.expires_at - timezone.now() <= timedelta(days=30)
+    assert Api(text).get("assessments").status_code == 200
+    ApiToken.objects.update(expires_at=timezone.now())
+    assert problem_of(Api(text).get("assessments")) == (401, "unauthenticated")
+
+
+@pytest.mark.usefixtures("clinic")
+@pytest.mark.parametrize("scope", list(Scope))
+def test_a_token_does_no_more_than_its_scope(make_user: UserMaker, done_assessment: Maker, scope: Scope) -> None:
+    api = Api(ApiToken.issue(make_user(Role.REVIEWER), "ward", scope)[1])
+    address = f"assessments/{done_assessment().pk}"
+    needs = [
+        (Scope.READ, api.get(f"{address}/result"), 200),
+        (Scope.READ, api.post("assessments/search", {}), 200),
+        (Scope.SUBMIT, api.submit(sex="F"), 202),
+        (Scope.FULL, api.post(f"{address}/decision", CORRECTION), 200),
+        (Scope.FULL, api.delete(address), 204),
+    ]
+    order = list(Scope)
+    for needed, response, status in needs:
+        if order.index(needed) <= order.index(scope):
+            assert response.status_code == status
+        else:
+            assert problem_of(response) == (403, "forbidden")
+    denied = AuditEvent.objects.filter(action="denied")
+    assert denied.count() == sum(order.index(needed) > order.index(scope) for needed, *_ in needs)
+    assert {event.detail["via"] for event in denied} <= {"token ward"}
+    assert Assessment.objects.count() == {Scope.READ: 1, Scope.SUBMIT: 2, Scope.FULL: 1}[scope]
+
+
+@pytest.mark.usefixtures("clinic")
+def test_what_a_role_is_denied_is_logged(token_of: Callable[..., Api], done_assessment: Maker) -> None:
+    token_of().delete(f"assessments/{done_assessment().pk}")
+    event = AuditEvent.objects.get(action="denied")
+    assert (event.user_name, event.detail) == ("reader", {"page": "api", "method": "DELETE", "via": "token ward"})
 
 
 @pytest.mark.usefixtures("clinic")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import dj_database_url
 import pytest
 from django.conf import settings as django_settings
 from django.db import DatabaseError, connection, transaction
+from django.test import Client
+from django.urls import reverse
+from pytest_django.fixtures import Settings
 
 from boneage.web.append_only import GUARDS, UNGUARDS
 from boneage.web.audit import SYSTEM, TITLES, Action, record
@@ -42,8 +46,8 @@ ATTEMPTS: dict[str, Callable[[AuditEvent], object]] = {
     "SQL delete all": lambda event: _sql("DELETE FROM web_auditevent"),
 }
 OF_ONE_KIND = {
-    "sqlite": "REPLACE INTO web_auditevent SELECT id, at, 'nobody', action, object_type, object_id, detail "
-    "FROM web_auditevent",
+    "sqlite": "REPLACE INTO web_auditevent SELECT id, at, 'nobody', action, object_type, object_id, detail, account, "
+    "address FROM web_auditevent",
     "postgresql": "TRUNCATE web_auditevent",
 }
 
@@ -90,13 +94,50 @@ def test_it_names_user_and_object_by_what_identifies_them(clinic: None, make_use
     user = make_user(Role.REVIEWER, "ana")
     record(user, Action.USER_CHANGED, user, change="role")
     event = AuditEvent.objects.get()
-    assert (event.user_name, event.action, event.object_type, event.object_id, event.detail) == (
+    found = (event.user_name, event.account, event.action, event.object_type, event.object_id, event.detail)
+    assert found == (
         "ana",
+        user.pk,
         "user_changed",
         "user",
         str(user.pk),
         {"change": "role"},
     )
+
+
+@pytest.mark.django_db
+def test_an_account_called_system_is_told_from_the_system(clinic: None, make_user: Callable[..., User]) -> None:
+    """Such an account may be there from before; no new one can be made."""
+    user = make_user(name=SYSTEM)
+    record(user, Action.VIEW)
+    record(SYSTEM, Action.RETENTION)
+    assert [event.account for event in AuditEvent.objects.order_by("pk")] == [user.pk, None]
+
+
+@pytest.mark.django_db
+def test_events_name_the_address_that_asked(
+    settings: Settings, clinic: None, log_in: Callable[..., Client], make_user: Callable[..., User]
+) -> None:
+    client = log_in(Role.ADMINISTRATOR, "ada")
+    forged = {"X-Forwarded-For": "198.51.100.7"}
+    for proxy in (False, True):
+        settings.CONFIGURATION = replace(settings.CONFIGURATION, proxy=proxy)
+        client.get(reverse("audit"), {"export": "csv"}, REMOTE_ADDR="192.0.2.9", headers=forged)
+    assert [event.address for event in AuditEvent.objects.filter(action="export").order_by("pk")] == [
+        "192.0.2.9",
+        "198.51.100.7",
+    ]
+    record(SYSTEM, Action.RETENTION)  # nobody asked, and the request before it is over
+    assert AuditEvent.objects.order_by("-pk")[0].address is None
+
+
+@pytest.mark.django_db
+def test_what_is_denied_is_logged(clinic: None, log_in: Callable[..., Client]) -> None:
+    assert log_in(Role.READER, "rhea").get(reverse("audit")).status_code == 403
+    event = AuditEvent.objects.get(action="denied")
+    assert (event.user_name, event.detail) == ("rhea", {"page": "audit", "method": "GET"})
+    assert Client().get(reverse("audit")).status_code == 302  # nobody is not logged: that would fill the log
+    assert AuditEvent.objects.filter(action="denied").count() == 1
 
 
 @pytest.mark.django_db

@@ -26,6 +26,9 @@ COUNTS = {
 }
 """Whole numbers by name, with the least that each may be."""
 
+LIMITED = {"idle_minutes": (1, 1440), "session_hours": (1, 720)}
+"""The same with the most that each may be as well."""
+
 
 def read(**said: str) -> Configuration:
     return Configuration.from_environment({PREFIX + name.upper(): text for name, text in said.items()})
@@ -36,8 +39,17 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     assert read(**{field.name: "  " for field in fields(Configuration)}) == Configuration()
 
 
+@pytest.mark.parametrize(("name", "limits"), LIMITED.items())
+def test_some_numbers_have_an_upper_limit(name: str, limits: tuple[int, int]) -> None:
+    for count in limits:
+        assert getattr(read(**{name: str(count)}), name) == count
+    for count in (limits[0] - 1, limits[1] + 1):
+        with pytest.raises(ConfigurationError, match=f"from 1 to {limits[1]}"):
+            read(**{name: str(count)})
+
+
 def test_every_number_is_tested_here() -> None:
-    assert set(COUNTS) == {field.name for field in fields(Configuration) if field.type == "int"}
+    assert set(COUNTS) | set(LIMITED) == {field.name for field in fields(Configuration) if field.type == "int"}
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -11,7 +11,6 @@ from typing import Any
 import dj_database_url
 import pytest
 from axes.models import AccessAttempt
-from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
@@ -20,7 +19,17 @@ from boneage.sex import Sex
 from boneage.web import retention
 from boneage.web.configuration import Configuration
 from boneage.web.jobs import Answer, Submission, run, submit
-from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, PictureKind, State, Verdict
+from boneage.web.models import (
+    Assessment,
+    AuditEvent,
+    BrowserSession,
+    Case,
+    Decision,
+    Picture,
+    PictureKind,
+    State,
+    Verdict,
+)
 from boneage.web.retention import Swept, sweep
 from boneage.web.settings import database_of
 from tests.web.conftest import answer_of_phantom
@@ -131,7 +140,7 @@ def test_many_cases_go_in_small_transactions(kept_10_days: None, monkeypatch: py
 @pytest.mark.django_db
 def test_ended_sessions_and_failures_that_count_no_more_go(clinic: None) -> None:
     for number, days in enumerate((-1, 0.5, 2)):
-        Session.objects.create(session_key=str(number), session_data="", expire_date=days_ago(days))
+        BrowserSession.objects.create(session_key=str(number), session_data="", seen_at=NOW, expire_date=days_ago(days))
         attempt = AccessAttempt.objects.create(username=str(number), failures_since_start=1)
         AccessAttempt.objects.filter(pk=attempt.pk).update(attempt_time=days_ago(days))
     assert sweep(NOW) == Swept(sessions=2, attempts=2)

@@ -17,6 +17,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse
+from django.templatetags.static import static
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, path, reverse
 from pytest_django.fixtures import Settings
@@ -24,7 +25,8 @@ from pytest_django.fixtures import Settings
 import boneage.web
 from boneage.errors import RecipeError
 from boneage.web import urls as real_urls
-from boneage.web.models import Case, Role
+from boneage.web.api import api as web_api
+from boneage.web.models import ApiToken, Assessment, Case, Role, User
 from boneage.web.privacy import WithoutMessages
 from boneage.web.urls import handler400, handler403, handler404, handler500  # noqa: F401 - urlpatterns of this module
 
@@ -38,6 +40,7 @@ _DEPLOYED = """
 import json, django
 django.setup()
 from django.core.management import call_command
+from django.templatetags.static import static
 from django.test import Client
 call_command("check", deploy=True, fail_level="WARNING")
 call_command("migrate", verbosity=0)
@@ -235,6 +238,41 @@ def test_in_a_clinic_strangers_see_the_login_and_little_else(clinic: None, clien
         if address not in public and answer.status_code != 405:
             assert (answer.status_code, str(answer.get("Location", ""))[:14]) == (302, "/account/login"), address
         assert REFERENCE not in answer.content.decode(errors="replace"), address
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("mode", ["open_mode", "clinic"])
+def test_browsers_and_proxies_keep_nothing_but_reference_plates(
+    request: pytest.FixtureRequest, mode: str, done_assessment: Callable[..., Assessment]
+) -> None:
+    """Whatever an address answers, with a patient's data, an error or a redirection."""
+    request.getfixturevalue(mode)
+    is_clinic = mode == "clinic"
+    case = Case.objects.create(reference=REFERENCE, sex="F") if is_clinic else None
+    user = User.objects.create_user("ada", role=Role.ADMINISTRATOR) if is_clinic else None
+    found = done_assessment(case=case, submitted_by=user)
+    client = Client()
+    api = {}
+    if user is not None:
+        client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+        api = {"Authorization": f"Bearer {ApiToken.issue(user, 'tests')[1]}"}
+    below_api = [path.replace("{assessment_id}", str(found.pk)) for path in web_api.get_openapi_schema()["paths"]]
+    ours = [address.replace(_VALUES["uuid"], str(found.pk)) for address in ADDRESSES]
+    cases = [f"/cases/{case.pk}/", "/cases/export.csv"] if case is not None else []
+    kinds = set()
+    for address in [*ours, *cases, *below_api]:
+        answer = client.get(address, headers=api if address.startswith("/api/") else {})
+        kinds.add(answer.get("Content-Type", "").split(";")[0])
+        is_plate = answer.status_code == 200 and "/atlas/" in address and address != "/atlas/"
+        assert ("no-store" in answer["Cache-Control"]) is not is_plate, address
+    assert {"text/html", "application/json", "image/jpeg", "image/png", "application/pdf", "text/csv"} <= kinds
+
+
+@pytest.mark.django_db
+def test_static_files_may_be_kept(open_mode: None, client: Client) -> None:
+    answer = client.get(static("web/site.css"))
+    assert (answer.status_code, "max-age=31536000" in answer["Cache-Control"]) == (200, True)
+    answer.close()
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------

@@ -45,8 +45,8 @@ class Configuration:
         atlas: name or folder of reference plates.
         open_minutes: how long an answer can be seen in the mode ``open``.
         open_hourly: films that one client may submit in an hour in the mode ``open``; 0 for any number.
-        idle_minutes: a session ends after so long without a request of its user.
-        session_hours: a session ends so long after the login, whatever its user does.
+        idle_minutes: a session ends after so long without a request of its user; at most a day.
+        session_hours: a session ends so long after the login, whatever its user does; at most 30 days.
         retention_days: after so many days without a change cases are deleted in the mode ``clinic``; 0 for never.
         film_bytes: largest upload of a film, bytes.
         waiting: films that may wait; more are turned away with ``busy``.
@@ -122,8 +122,8 @@ class Configuration:
             atlas=text["atlas"] or default.atlas,
             open_minutes=_count("open_minutes", text, default.open_minutes, 1),
             open_hourly=_count("open_hourly", text, default.open_hourly, 0),
-            idle_minutes=_count("idle_minutes", text, default.idle_minutes, 1),
-            session_hours=_count("session_hours", text, default.session_hours, 1),
+            idle_minutes=_count("idle_minutes", text, default.idle_minutes, 1, 1440),
+            session_hours=_count("session_hours", text, default.session_hours, 1, 720),
             retention_days=_count("retention_days", text, default.retention_days, 0),
             film_bytes=_count("film_bytes", text, default.film_bytes, 1024),
             waiting=_count("waiting", text, default.waiting, 1),
@@ -140,15 +140,16 @@ def _flag(name: str, text: Mapping[str, str]) -> bool:
     return said in _TRUE
 
 
-def _count(name: str, text: Mapping[str, str], default: int, least: int) -> int:
+def _count(name: str, text: Mapping[str, str], default: int, least: int, most: int | None = None) -> int:
     if not text[name]:
         return default
     try:
         count = int(text[name])
     except ValueError:
         count = least - 1
-    if count < least:
+    if count < least or (most is not None and count > most):
+        limits = f"from {least}" if most is None else f"from {least} to {most}"
         raise ConfigurationError(
-            "setting_invalid", f"{PREFIX}{name.upper()} must be a whole number from {least}, not {text[name]!r}."
+            "setting_invalid", f"{PREFIX}{name.upper()} must be a whole number {limits}, not {text[name]!r}."
         )
     return count

@@ -64,7 +64,7 @@ def locked_seconds(request: HttpRequest, credentials: Mapping[str, Any] | None =
             if _failures(attempts) >= most
         ]
     now = timezone.now()
-    last = max((attempts.aggregate(last=Max("attempt_time"))["last"] or now - WINDOW for attempts in locking))
+    last = max(attempts.aggregate(last=Max("attempt_time"))["last"] or now - WINDOW for attempts in locking)
     return max(1, round((last + WINDOW - now).total_seconds()))
 
 

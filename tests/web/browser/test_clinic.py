@@ -17,7 +17,7 @@ from tests.web.browser.test_open import RESULT, choose_sex, drop
 def log_in(page: Page, service: Service, name: str = ADMINISTRATOR, password: str = PASSWORD) -> None:
     page.goto(f"{service.url}/account/login")
     page.get_by_label("Username").fill(name)
-    page.get_by_label("Password").fill(password)
+    page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("main").get_by_role("button", name="Log in").click()
 
 
@@ -46,6 +46,62 @@ def test_nothing_is_seen_without_logging_in(page: Page, clinic_service: Service)
 def test_a_wrong_password_is_told(page: Page, clinic_service: Service) -> None:
     log_in(page, clinic_service, "nobody", "wrong")
     expect(page.get_by_role("alert")).to_be_visible()
+
+
+def test_a_password_can_be_shown_while_it_is_typed(page: Page, clinic_service: Service) -> None:
+    page.goto(f"{clinic_service.url}/account/login")
+    field = page.get_by_label("Password", exact=True)
+    button = page.get_by_role("button", name="Show what is typed: Password")
+    field.fill("what I type")
+    field.press("Tab")
+    expect(button).to_be_focused()
+    button.press("Space")
+    expect(field).to_have_attribute("type", "text")
+    expect(button).to_have_attribute("aria-pressed", "true")
+    assert barriers(page) == []
+    button.press("Space")
+    expect(field).to_have_attribute("type", "password")
+
+
+def test_a_user_sees_sessions_and_issues_a_token(page: Page, browser: Browser, clinic_service: Service) -> None:
+    elsewhere = browser.new_context(locale="en-GB").new_page()
+    log_in(elsewhere, clinic_service)
+    log_in(page, clinic_service)
+    page.goto(f"{clinic_service.url}/account/")
+    page.get_by_label("What it is for").fill("PACS")
+    page.get_by_label("Valid for").select_option("30 days")
+    page.get_by_role("button", name="Issue a token").click()
+    expect(page.locator("code.secret")).to_contain_text("ba_")
+    shoot(page, "account", whole=True)
+    expect(page.get_by_text("This session")).to_have_count(1)
+    page.get_by_role("button", name="End all other sessions").click()
+    expect(page.get_by_role("status")).to_contain_text("ended")
+    elsewhere.goto(f"{clinic_service.url}/cases/")
+    expect(elsewhere).to_have_url(re.compile("/account/login"))
+    elsewhere.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_a_page_asks_before_its_session_ends(page: Page, clinic_service: Service, scheme: str) -> None:
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.clock.install()
+    log_in(page, clinic_service)
+    page.goto(f"{clinic_service.url}/account/")
+    dialog = page.get_by_role("dialog", name="Are you still there?")
+    page.clock.fast_forward("27:00")
+    expect(dialog).to_be_hidden()
+    page.clock.fast_forward("01:30")
+    expect(dialog).to_be_visible()
+    expect(dialog.get_by_role("button", name="Stay logged in")).to_be_focused()
+    assert barriers(page) == []
+    shoot(page, f"idle-{scheme}")
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    page.get_by_label("What it is for").fill("what I had begun")
+    page.clock.fast_forward("27:00")
+    expect(page.get_by_label("What it is for")).to_have_value("what I had begun")
+    page.clock.fast_forward("04:00")
+    expect(page.get_by_label("What it is for")).to_have_value("")  # loaded again: the server decides who sees it
 
 
 def test_a_child_over_time(page: Page, clinic_service: Service, tmp_path: Path) -> None:
@@ -87,10 +143,12 @@ def test_a_reader_decides_once_and_administers_nothing(
     reader.set_default_timeout(60_000)
     log_in(reader, clinic_service, "rea", given)
     chosen = "a password of her own"
-    for label, text in (("Old password", given), ("New password", chosen), ("New password confirmation", chosen)):
-        reader.get_by_label(label, exact=True).fill(text)
+    expect(reader.get_by_text("Your one-time password has been used")).to_be_visible()
+    shoot(reader, "first-password")
+    for label in ("New password", "New password confirmation"):
+        reader.get_by_label(label, exact=True).fill(chosen)
     reader.get_by_role("button", name="Change the password").click()
-    expect(reader.get_by_text("An administrator knows this password")).to_be_hidden()
+    expect(reader.get_by_text("Your one-time password has been used")).to_be_hidden()
     film, _ = plate(tmp_path, "M", 130)
     submit(reader, clinic_service, film, reference="child 8", birth="2012-05-01", study="2023-05-01", sex="M")
     decision = reader.locator("#decision")
@@ -114,8 +172,15 @@ def test_pages_of_the_clinic_fit(page: Page, clinic_service: Service, scheme: st
     log_in(page, clinic_service)
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    for path in ("/cases/", "/account/", "/administration/users/", "/administration/audit/"):
+    for path in (
+        "/cases/",
+        "/account/",
+        "/account/confirm",
+        "/administration/users/",
+        "/administration/users/1/",
+        "/administration/audit/",
+    ):
         page.goto(f"{clinic_service.url}{path}")
-        shoot(page, f"clinic-{scheme}-{width}-{path.strip('/').split('/')[-1]}")
+        shoot(page, f"clinic-{scheme}-{width}-{path.strip('/').split('/')[-1]}", whole=True)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
         assert barriers(page) == [], path
