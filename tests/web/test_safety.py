@@ -275,6 +275,31 @@ def test_static_files_may_be_kept(open_mode: None, client: Client) -> None:
     answer.close()
 
 
+@pytest.mark.django_db
+def test_every_page_has_a_way_to_log_out(clinic: None, log_in: Callable[..., Client]) -> None:
+    client = log_in(Role.ADMINISTRATOR)
+    pages = 0
+    for address in ADDRESSES:
+        answer = client.get(address)
+        if answer.status_code == 200 and answer["Content-Type"].startswith("text/html"):
+            assert f'action="{reverse("logout")}"' in answer.content.decode(), address
+            pages += 1
+    assert pages >= 7
+
+
+@pytest.mark.django_db
+def test_no_account_comes_with_the_service() -> None:
+    assert not User.objects.exists()  # after all migrations
+
+
+def test_the_table_of_requirements_names_tests_that_exist() -> None:
+    table = (Path(__file__).parents[2] / "docs/service-safety.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", table))
+    written = "".join(found.read_text(encoding="utf-8") for found in Path(__file__).parent.glob("test_*.py"))
+    assert len(named) > 30
+    assert [name for name in sorted(named) if f"def {name}(" not in written] == []
+
+
 # --- logs -------------------------------------------------------------------------------------------------------------
 
 

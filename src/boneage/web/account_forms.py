@@ -32,14 +32,14 @@ def account_error(error: AccountError) -> str:
 class Login(AuthenticationForm):
     """Name and password; a one-time password that has expired is told from a wrong one."""
 
-    def confirm_login_allowed(self, user: AbstractBaseUser) -> None:
+    def confirm_login_allowed(self, user: User) -> None:
         """Find out whether the right password logs in.
 
         Raises:
             ValidationError: ``inactive``, or ``expired``.
         """
         super().confirm_login_allowed(user)
-        if isinstance(user, User) and is_expired(user):
+        if is_expired(user):
             message = gettext("This one-time password has expired. An administrator can give you a new one.")
             raise forms.ValidationError(message, code="expired")
 

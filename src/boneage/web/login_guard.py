@@ -86,7 +86,8 @@ def _of_network(request: HttpRequest) -> QuerySet[AccessAttempt]:
 
 
 def _counting() -> QuerySet[AccessAttempt]:
-    return AccessAttempt.objects.filter(attempt_time__gte=timezone.now() - WINDOW)
+    found: QuerySet[AccessAttempt] = AccessAttempt.objects.filter(attempt_time__gte=timezone.now() - WINDOW)
+    return found
 
 
 def _failures(attempts: QuerySet[AccessAttempt]) -> int:

@@ -44,7 +44,7 @@ class SessionStore(db.SessionStore):
 
     def _get_session_from_db(self) -> BrowserSession | None:
         """Return the row of a session that has not ended; `sweep` deletes and logs the others."""
-        found = cast("BrowserSession | None", super()._get_session_from_db())
+        found: BrowserSession | None = super()._get_session_from_db()  # type: ignore[misc]  # not in the stubs
         if found is not None and found.seen_at < _idle_since(timezone.now()):
             self._session_key = None
             found = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import wraps
 from math import ceil
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth import logout as auth_logout
@@ -35,12 +35,13 @@ class _Login(LoginView):
     @transaction.atomic
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Begin a session. A one-time password is worth nothing from now on."""
-        user = cast(User, form.get_user())
+        user = form.get_user()
         if user.password_is_temporary and not users.use_up_password(user):
             form.add_error(None, form.get_invalid_login_error())
             return self.form_invalid(form)
         answer = super().form_valid(form)
-        record(user, Action.LOGIN, **({"one_time": True} if user.password_is_temporary else {}))
+        detail: dict[str, Any] = {"one_time": True} if user.password_is_temporary else {}
+        record(user, Action.LOGIN, **detail)
         login_guard.remember(self.request, answer, user.username)
         return answer
 
@@ -50,7 +51,7 @@ class _Login(LoginView):
         What is tried while the name is locked is not logged, so that nobody can fill the log.
         """
         typed = form.cleaned_data.get("username", "")
-        expired = {"expired": True} if form.has_error("__all__", "expired") else {}
+        expired: dict[str, Any] = {"expired": True} if form.has_error("__all__", "expired") else {}
         locked = getattr(self.request, "axes_locked_out", False)
         if typed and not (locked and getattr(self.request, "axes_failures_since_start", None) is None):
             known = User.objects.filter(username=typed).exists()
