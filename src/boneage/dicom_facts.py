@@ -11,6 +11,7 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from boneage.dicom_bounds import NUMBERS, TEXTS, bounded_value
 from boneage.errors import Refusal
 from boneage.radiograph_facts import RadiographFacts, Side
 from boneage.sex import Sex
@@ -31,11 +32,12 @@ _STUDY_DATES = ("StudyDate", "AcquisitionDate", "ContentDate")
 
 def _value(dataset: Dataset, keyword: str) -> Any:
     try:
-        return dataset.get(keyword)
+        found = bounded_value(dataset, keyword, TEXTS | NUMBERS)
     # pydicom converts values on access, and a damaged one can raise nearly any error.
     except Exception:
         _log_malformed(keyword)
         return None
+    return found[0] if found is not None else None
 
 
 def text(dataset: Dataset, keyword: str) -> str | None:
@@ -55,7 +57,7 @@ def texts(dataset: Dataset, keyword: str) -> list[str]:
 def numbers(dataset: Dataset, keyword: str) -> list[float] | None:
     """All values as finite numbers; None if absent or malformed."""
     value = _value(dataset, keyword)
-    if value is None or value == "":
+    if value is None or value == "" or isinstance(value, bytes):
         return None
     try:
         found = [

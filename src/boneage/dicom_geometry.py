@@ -80,32 +80,46 @@ def with_square_pixels(
 
 # the display shutter
 
+Mask = NDArray[np.bool_]
+Shape = Callable[[int, int, float], Mask]
+"""What a shape leaves to see: from rows, columns and pixel aspect to bool (rows, columns)."""
 
-def shuttered(dataset: Dataset, rows: int, columns: int, aspect: float) -> NDArray[np.bool_] | None:
-    """Which stored pixels the display shutter hides: those that lie outside any one of its shapes.
 
-    Coordinates count from 1, and the pixels on an edge are seen. A shape that is not known, or lacks its coordinates,
-    is logged and hides nothing.
+def read_shutter(dataset: Dataset) -> tuple[Shape, ...]:
+    """Read the display shutter's shapes, each kind once. Nothing is drawn.
+
+    A shape that is not known, or lacks its coordinates, is logged and left out.
+    """
+    shapes = [_SHAPES[kind](dataset) if kind in _SHAPES else None for kind in _kinds(dataset)]
+    if None in shapes:
+        logger.warning("the display shutter has a shape that is not known or lacks its coordinates: not applied")
+    return tuple(shape for shape in shapes if shape is not None)
+
+
+def _kinds(dataset: Dataset) -> list[str]:
+    return list(dict.fromkeys(kind.upper() for kind in texts(dataset, "ShutterShape")))[: len(_SHAPES) + 1]
+
+
+def shuttered(shutter: tuple[Shape, ...], rows: int, columns: int, aspect: float) -> Mask | None:
+    """Return which stored pixels a display shutter hides: those that lie outside any one of its shapes.
+
+    Coordinates count from 1, and the pixels on an edge are seen.
 
     Args:
-        dataset: the DICOM object.
-        rows: of the film as stored.
-        columns: of the film as stored.
+        shutter: from `read_shutter`.
+        rows: of the radiograph as stored.
+        columns: of the radiograph as stored.
         aspect: of a pixel; a circle's radius counts pixels along a row.
 
     Returns:
-        bool (rows, columns), True where hidden; None if the object has no shutter that hides anything.
+        bool (rows, columns), True where hidden; None if nothing is.
 
     Raises:
         Refusal: ``no_contrast`` if nothing is left to see.
     """
-    seen: NDArray[np.bool_] | None = None
-    for shape in texts(dataset, "ShutterShape"):
-        draw = _SHAPES.get(shape.upper())
-        part = draw(dataset, rows, columns, aspect) if draw is not None else None
-        if part is None:
-            logger.warning("the display shutter has a shape that is not known or lacks its coordinates: not applied")
-            continue
+    seen: Mask | None = None
+    for shape in shutter:
+        part = shape(rows, columns, aspect)
         seen = part if seen is None else seen & part
     if seen is None or seen.all():
         return None
@@ -114,34 +128,46 @@ def shuttered(dataset: Dataset, rows: int, columns: int, aspect: float) -> NDArr
     return ~seen
 
 
-def _rectangle(dataset: Dataset, rows: int, columns: int, _aspect: float) -> NDArray[np.bool_] | None:
+def _rectangle(dataset: Dataset) -> Shape | None:
     edges = _coordinates(dataset, "ShutterUpperHorizontalEdge", "ShutterLowerHorizontalEdge")
     sides = _coordinates(dataset, "ShutterLeftVerticalEdge", "ShutterRightVerticalEdge")
     if edges is None or sides is None:
         return None
-    row, column = np.arange(1, rows + 1), np.arange(1, columns + 1)
-    return ((row >= edges[0]) & (row <= edges[1]))[:, None] & ((column >= sides[0]) & (column <= sides[1]))
+
+    def draw(rows: int, columns: int, _aspect: float) -> Mask:
+        row, column = np.arange(1, rows + 1), np.arange(1, columns + 1)
+        return ((row >= edges[0]) & (row <= edges[1]))[:, None] & ((column >= sides[0]) & (column <= sides[1]))
+
+    return draw
 
 
-def _circle(dataset: Dataset, rows: int, columns: int, aspect: float) -> NDArray[np.bool_] | None:
+def _circle(dataset: Dataset) -> Shape | None:
     centre, radius = numbers(dataset, "CenterOfCircularShutter"), _coordinates(dataset, "RadiusOfCircularShutter")
     if centre is None or len(centre) != 2 or radius is None:
         return None
-    down = (np.arange(1, rows + 1) - centre[0]) * aspect
-    across = np.abs(np.arange(1, columns + 1) - centre[1])
-    # Half the chord of each row; only the comparison is of the film's size.
-    chord = np.sqrt(np.maximum(radius[0] ** 2 - down**2, 0.0))
-    return np.asarray((across <= chord[:, None]) & (np.abs(down) <= radius[0])[:, None])
+
+    def draw(rows: int, columns: int, aspect: float) -> Mask:
+        down = (np.arange(1, rows + 1) - centre[0]) * aspect
+        across = np.abs(np.arange(1, columns + 1) - centre[1])
+        # Half the chord of each row; only the comparison is of the film's size.
+        chord = np.sqrt(np.maximum(radius[0] ** 2 - down**2, 0.0))
+        return np.asarray((across <= chord[:, None]) & (np.abs(down) <= radius[0])[:, None])
+
+    return draw
 
 
-def _polygon(dataset: Dataset, rows: int, columns: int, _aspect: float) -> NDArray[np.bool_] | None:
+def _polygon(dataset: Dataset) -> Shape | None:
     vertices = numbers(dataset, "VerticesOfThePolygonalShutter")
     if vertices is None or len(vertices) < 6 or len(vertices) % 2 or max(map(abs, vertices)) > _FURTHEST:
         return None
     points_xy = np.array(vertices).reshape(-1, 2)[:, ::-1] - 1  # OpenCV has the first pixel's centre at 0
-    mask = np.zeros((rows, columns), np.uint8)
-    cv2.fillPoly(mask, [np.rint(points_xy).astype(np.int32)], 1)
-    return mask.view(np.bool_)
+
+    def draw(rows: int, columns: int, _aspect: float) -> Mask:
+        mask = np.zeros((rows, columns), np.uint8)
+        cv2.fillPoly(mask, [np.rint(points_xy).astype(np.int32)], 1)
+        return mask.view(np.bool_)
+
+    return draw
 
 
 def _coordinates(dataset: Dataset, *keywords: str) -> list[float] | None:
@@ -150,7 +176,7 @@ def _coordinates(dataset: Dataset, *keywords: str) -> list[float] | None:
     return None if None in found else [values[0] for values in found if values]
 
 
-_SHAPES: dict[str, Callable[[Dataset, int, int, float], NDArray[np.bool_] | None]] = {
+_SHAPES: dict[str, Callable[[Dataset], Shape | None]] = {
     "RECTANGULAR": _rectangle,
     "CIRCULAR": _circle,
     "POLYGONAL": _polygon,

@@ -10,18 +10,17 @@ from __future__ import annotations
 import logging
 import math
 import struct
-import threading
-import warnings
+import sys
 import zlib
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.dicom_bounds import BYTES, NUMBERS, BoundedBytes, bounded_item, bounded_value, quiet_pydicom
 from boneage.dicom_facts import DIGITAL_XRAY_FOR_PROCESSING, number, numbers, read_facts, text
-from boneage.dicom_geometry import pixel_aspect, shuttered, with_square_pixels
+from boneage.dicom_geometry import Shape, pixel_aspect, read_shutter, shuttered, with_square_pixels
 from boneage.errors import Refusal, RefusalCode
 from boneage.huffman_jpeg import decode_huffman_jpeg
 from boneage.image_headers import (
@@ -72,11 +71,10 @@ _RADIOGRAPH_MODALITIES = {"CR", "DX", "RG", "SC", "OT", "XR", "DR"}
 _GREY = {"MONOCHROME1", "MONOCHROME2"}
 _COLOURS = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 _ROWS_AT_ONCE = 256
+_LONGEST_TABLE = 2 * 65536 + 2
+"""Bytes of a look-up table's entries."""
 _EVEN = 1e-4
 """A film whose levels, of 0..1, reach no further is even (as for `boneage.views.measure_grey`)."""
-
-_header_lock = threading.Lock()
-"""pydicom's warnings may quote patient data. `warnings.catch_warnings` silences them, but not thread by thread."""
 
 
 @dataclass(frozen=True)
@@ -162,24 +160,24 @@ class _Header:
     grey_scale: _GreyScale
     facts: RadiographFacts
     aspect: float
-    hidden: NDArray[np.bool_] | None
+    shutter: tuple[Shape, ...]
     content: bytes = field(repr=False)
 
     def levels(self, limits: ReadLimits) -> NDArray[np.float32]:
         """The film as stored, (H, W), 0..1, bone bright; what the shutter hides is 0. Lets go of the bytes."""
         coded, self.content = _decode(self.content, self.layout, limits), b""
+        hidden = shuttered(self.shutter, self.layout.rows, self.layout.columns, self.aspect)
         if self.layout.samples == 3:
             pixels = _colour_to_grey(coded, self.layout)
         else:
-            pixels = self.grey_scale.apply(coded, self.layout, self.hidden)
-        if self.hidden is not None:
-            pixels[self.hidden] = 0.0
+            pixels = self.grey_scale.apply(coded, self.layout, hidden)
+        if hidden is not None:
+            pixels[hidden] = 0.0
         return pixels
 
 
 def _read_header(source: bytes | Dataset, limits: ReadLimits) -> _Header:
-    with _header_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_pydicom():
         dataset = _parse(source, limits) if isinstance(source, bytes) else source
         _check_kind(dataset)
         layout = _read_layout(dataset, limits)
@@ -190,8 +188,8 @@ def _read_header(source: bytes | Dataset, limits: ReadLimits) -> _Header:
         )
         aspect = pixel_aspect(dataset, facts)
         limits.check_shape(layout.rows * aspect, layout.columns)
-        hidden = shuttered(dataset, layout.rows, layout.columns, aspect)
-    return _Header(layout, grey_scale, facts, aspect, hidden, content)
+        shutter = read_shutter(dataset)
+    return _Header(layout, grey_scale, facts, aspect, shutter, content)
 
 
 # the file
@@ -203,19 +201,19 @@ def _parse(data: bytes, limits: ReadLimits) -> Dataset:
 
     body = data[132:] if data[128:132] == b"DICM" else data
     if not body.startswith(b"\x02\x00"):
-        return pydicom.dcmread(BytesIO(data), force=True)
-    stream = BytesIO(body)
+        return pydicom.dcmread(BoundedBytes(data), force=True)
+    stream = BoundedBytes(body)
     meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
-    if str(meta.get("TransferSyntaxUID", "")) != DEFLATED:
+    if text(meta, "TransferSyntaxUID") != DEFLATED:
         # The preamble was optional for long, but pydicom takes what has none for a data set without file meta.
-        return pydicom.dcmread(BytesIO(data if body is not data else bytes(128) + b"DICM" + data), force=True)
+        return pydicom.dcmread(BoundedBytes(data if body is not data else bytes(128) + b"DICM" + data), force=True)
     # pydicom would inflate without any bound.
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = inflater.decompress(body[_meta_end(body) :], limits.max_bytes + 1)
     limits.check_bytes(len(inflated))
     if not inflater.eof:
         raise damaged("the deflated DICOM object is cut off")
-    dataset = read_dataset(BytesIO(inflated), False, True)
+    dataset = read_dataset(BoundedBytes(inflated), False, True)
     dataset.file_meta = pydicom.dataset.FileMetaDataset(meta)
     return dataset
 
@@ -290,7 +288,7 @@ def _check_layout(layout: _Layout) -> None:
 
 def _transfer_syntax(dataset: Dataset) -> str:
     meta = getattr(dataset, "file_meta", None)
-    stated = str(meta.get("TransferSyntaxUID", "") or "") if meta is not None else ""
+    stated = text(meta, "TransferSyntaxUID") if meta is not None else None
     if stated:
         return stated
     _, little = getattr(dataset, "original_encoding", (None, None))
@@ -299,19 +297,18 @@ def _transfer_syntax(dataset: Dataset) -> str:
 
 def _pixel_bytes(dataset: Dataset, layout: _Layout) -> bytes:
     """The stored pixels of the one frame: raw, or one codestream, its fragments joined (PS3.5, A.4)."""
-    element = dataset["PixelData"]
-    content = element.value
+    content, vr = bounded_value(dataset, "PixelData", BYTES, longest=sys.maxsize) or (None, "")
     if not isinstance(content, bytes):
         raise damaged("the DICOM object's pixels are not bytes")
     if layout.syntax in _NATIVE:
-        if layout.syntax == EXPLICIT_BIG and layout.bits_allocated == 8 and element.VR == "OW":
+        if layout.syntax == EXPLICIT_BIG and layout.bits_allocated == 8 and vr == "OW":
             return np.frombuffer(content[: len(content) // 2 * 2], ">u2").astype("<u2").tobytes()
         return content
     if layout.syntax not in _JPEG | _JPEG_LS | _JPEG_2000 | {RLE}:
         raise damaged("the DICOM object is compressed in a way that is not supported (its transfer syntax)")
     from pydicom.encaps import generate_fragments  # noqa: PLC0415
 
-    _, *fragments = generate_fragments(content)  # the first item is the offset table
+    _, *fragments = generate_fragments(BoundedBytes(content))  # the first item is the offset table
     return b"".join(fragments)
 
 
@@ -370,7 +367,7 @@ def _decode_rle(content: bytes, layout: _Layout) -> _Coded:
     ends = [*offsets[1:count], len(content)]
     size = layout.rows * layout.columns
     planes = [_run_length_segment(content[start:end], size) for start, end in zip(offsets, ends, strict=False)]
-    stacked = np.stack([np.frombuffer(plane, np.uint8) for plane in planes], axis=1)
+    stacked = np.stack(planes, axis=1)
     native: Samples = stacked.view(">u2").astype(np.uint16) if layout.bits_allocated == 16 else stacked
     native = _stored_bits(native, layout)
     samples = (
@@ -390,22 +387,46 @@ def _stored_bits(native: Samples, layout: _Layout) -> Samples:
     return cut
 
 
-def _run_length_segment(coded: bytes, size: int) -> bytes:
+_RUN = np.arange(256)
+_RUN_STEPS = np.where(_RUN < 128, 2 + _RUN, np.where(_RUN > 128, 2, 1)).astype(np.uint8)
+"""Bytes from one head of a run to the next, by the head; 128 stands for nothing."""
+_RUN_LENGTHS = np.where(_RUN < 128, 1 + _RUN, np.where(_RUN > 128, 257 - _RUN, 0))
+"""Bytes that a run stands for, by its head."""
+_RUNS_AT_ONCE = 1 << 14
+
+
+def _run_length_segment(coded: bytes, size: int) -> NDArray[np.uint8]:
     """Exactly `size` bytes; what would go on after them is left coded."""
-    out = bytearray()
-    position, end = 0, len(coded)
-    while len(out) < size and position < end:
-        head = coded[position]
-        if head < 128:
-            out += coded[position + 1 : position + 2 + head]
-            position += 2 + head
-        else:
-            if head > 128:
-                out += coded[position + 1 : position + 2] * (257 - head)
-            position += 2 if head > 128 else 1
-    if len(out) < size:
+    content = np.frombuffer(coded, np.uint8)
+    steps = _RUN_STEPS[content].tobytes()
+    out = np.empty(size, np.uint8)
+    position, done = 0, 0
+    while done < size and position < len(coded):
+        heads: list[int] = []
+        for _ in range(_RUNS_AT_ONCE):
+            if position >= len(coded):
+                break
+            heads.append(position)
+            position += steps[position]
+        part = _runs(content, np.array(heads), size - done)
+        out[done : done + len(part)] = part
+        done += len(part)
+    if done < size:
         raise damaged("the run-length coded pixels are cut off")
-    return bytes(out[:size])
+    return out
+
+
+def _runs(content: NDArray[np.uint8], heads: NDArray[np.int64], most: int) -> NDArray[np.uint8]:
+    """What the runs with these heads stand for, at most so many bytes."""
+    lengths = _RUN_LENGTHS[content[heads]]
+    ends = np.cumsum(lengths)
+    literal = content[heads] < 128
+    within = np.arange(min(most, int(ends[-1])))
+    run = np.repeat(np.arange(len(heads)), lengths)[: len(within)]
+    place = heads[run] + 1 + np.where(literal[run], within - (ends - lengths)[run], 0)
+    if len(place) and place.max() >= len(content):
+        raise damaged("the run-length coded pixels are cut off")
+    return content[place]
 
 
 def _check_codestream(header: CodestreamHeader, layout: _Layout, limits: ReadLimits) -> None:
@@ -629,10 +650,9 @@ def _read_padding(dataset: Dataset) -> tuple[int, int] | None:
 
 def _read_lut(dataset: Dataset, keyword: str, *, signed: bool) -> _Lut | None:
     """First item of a LUT sequence; None if there is none."""
-    sequence = dataset.get(keyword)
-    if not sequence:
+    item = bounded_item(dataset, keyword)
+    if item is None:
         return None
-    item = sequence[0]
     descriptor = numbers(item, "LUTDescriptor")
     if descriptor is None or len(descriptor) != 3:
         raise damaged("a look-up table of the DICOM object has no proper descriptor")
@@ -645,7 +665,7 @@ def _read_lut(dataset: Dataset, keyword: str, *, signed: bool) -> _Lut | None:
 
 
 def _lut_entries(item: Dataset, count: int, bits: int) -> NDArray[np.float64]:
-    data: Any = item.get("LUTData")
+    data, _ = bounded_value(item, "LUTData", BYTES | NUMBERS, longest=_LONGEST_TABLE) or (None, "")
     if isinstance(data, bytes):
         wide = len(data) >= 2 * count
         entries = np.frombuffer(data, "<u2" if wide else "u1")[:count].astype(float)

@@ -22,8 +22,12 @@ from boneage.image_headers import damaged, jpeg_segments
 _CHUNK_BYTES = 1 << 18
 _LOOKAHEAD_BYTES = 8192
 """More than one block of 64 symbols of 31 bits, or one lossless symbol, can take."""
-_RESTART = re.compile(rb"\xff+[\xd0-\xd7]")
-_END_OF_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_RESTART = re.compile(rb"(?<!\xff)\xff++[\xd0-\xd7]")
+_END_OF_SCAN = re.compile(rb"(?<!\xff)\xff++[^\x00\xff\xd0-\xd7]")
+"""Both begin at the first of several FF only: a search in a long row of them would else take a square of the time."""
+_MOST_TABLES = 64
+_MOST_INTERVALS = 1 << 14
+"""Parts between restart markers: more than the largest radiograph has rows."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class _Stream:
     quantization_table: int = 0
     quantization: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     huffman: dict[int, _HuffmanTable] = field(default_factory=dict)
+    tables: int = 0
     restart_interval: int = 0
     scan: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
     intervals: list[bytes] = field(default_factory=list)
@@ -111,8 +116,15 @@ def _parse_huffman(stream: _Stream, content: bytes) -> None:
         symbols = content[position + 17 : position + 17 + total]
         if len(counts) < 16 or len(symbols) < total:
             raise damaged("a JPEG Huffman table is cut off")
+        _count_table(stream)
         stream.huffman[content[position]] = _huffman_table(counts, symbols)
         position += 17 + total
+
+
+def _count_table(stream: _Stream) -> None:
+    stream.tables += 1
+    if stream.tables > _MOST_TABLES:
+        raise damaged("the JPEG has too many tables")
 
 
 def _huffman_table(counts: bytes, symbols: bytes) -> _HuffmanTable:
@@ -138,6 +150,7 @@ def _parse_quantization(stream: _Stream, content: bytes) -> None:
         values = np.frombuffer(content[position + 1 : position + 1 + size], ">u2" if wide else "u1")
         if len(values) != 64:
             raise damaged("a JPEG quantization table is cut off")
+        _count_table(stream)
         stream.quantization[table] = values.astype(np.float32)
         position += 1 + size
 
@@ -149,7 +162,10 @@ def _parse_scan(stream: _Stream, content: bytes, data: bytes, start: int) -> Non
     stream.scan = (tables >> 4, tables & 15, first, last, approximation)
     end = _END_OF_SCAN.search(data, start)
     coded = data[start : end.start() if end else len(data)]
-    stream.intervals = [part.replace(b"\xff\x00", b"\xff") for part in _RESTART.split(coded)]
+    parts = _RESTART.split(coded, _MOST_INTERVALS)
+    if len(parts) > _MOST_INTERVALS:
+        raise damaged("the JPEG is cut into too many pieces")
+    stream.intervals = [part.replace(b"\xff\x00", b"\xff") for part in parts]
 
 
 # the chain of symbols

@@ -10,6 +10,7 @@ import logging
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +33,7 @@ _MOST_PIXELS_PER_BYTE = 1000
 """Larger films that are compressed more are refused; diagnostic quality takes a byte for at most 50 pixels."""
 _ORIENTATION_TAG = 274
 _MOST_TIFF_PAGES = 16
+_MOST_TIFF_ENTRIES = 4096
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class PictureHeader:
         orientation: EXIF's, 1..8.
         white_is_zero: low values are bright.
         transparent_grey: the one grey level that is transparent (PNG tRNS), in the samples' own range.
+        check: raises a Refusal if the content would take the decoder longer than the header promises. Called once the
+            size is known to be allowed.
     """
 
     format: PictureFormat
@@ -58,6 +62,7 @@ class PictureHeader:
     orientation: int = 1
     white_is_zero: bool = False
     transparent_grey: int | None = None
+    check: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -117,10 +122,24 @@ def read_picture_header(data: bytes) -> PictureHeader | None:
 # PNG (ISO/IEC 15948)
 
 
+_MOST_PARTS = 65_536
+"""Chunks of a PNG or WebP, and segments of a JPEG. The most usual is a PNG chunk for each row."""
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PNG_PASSES = ((8, 8, 0, 0), (8, 8, 0, 4), (8, 4, 4, 0), (4, 4, 0, 2), (4, 2, 2, 0), (2, 2, 0, 1), (2, 1, 1, 0))
+"""Of an interlaced PNG: distance between rows and columns, and the first of each."""
+_CHEAP_INFLATION = 256 * 2**20
+"""Bytes that surplus pixels of a PNG may inflate to at most, by their compressed size, without being counted."""
+_INFLATED_AT_ONCE = 1 << 18
+_MOST_INFLATION = 1032
+"""Times that deflate makes anything smaller at most."""
+
+
 def _png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
     """Name, start and end (of the whole chunk) of each chunk up to IEND; checksums are verified."""
     chunks, position, view = [], len(PNG_SIGNATURE), memoryview(data)
     while True:
+        if len(chunks) == _MOST_PARTS:
+            raise damaged("the PNG is cut into too many pieces")
         length, name = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if end > len(data):
@@ -145,9 +164,11 @@ def _read_png(data: bytes) -> PictureHeader:
         raise damaged("the PNG has no proper header")
     if b"acTL" in names:
         raise several_frames("an animated PNG")
-    width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
-    if colour not in {0, 2, 3, 4, 6} or bits not in {1, 2, 4, 8, 16}:
+    width, height, bits, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    if colour not in _PNG_CHANNELS or bits not in {1, 2, 4, 8, 16}:
         raise damaged("the PNG has an unknown kind of pixels")
+    row_bytes = _png_row_bytes(height, width, bits * _PNG_CHANNELS[colour], interlaced=bool(interlaced))
+    coded = [(start + 8, end - 4) for name, start, end in chunks if name == b"IDAT"]
     found = {name: data[start + 8 : end - 4] for name, start, end in chunks if name in {b"eXIf", b"tRNS"}}
     # Text, colour profiles and the like may be compressed bombs, and the decoder would only skip them.
     kept = [data[start:end] for name, start, end in chunks if name in {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}]
@@ -162,7 +183,42 @@ def _read_png(data: bytes) -> PictureHeader:
         data if len(kept) == len(chunks) else PNG_SIGNATURE + b"".join(kept),
         orientation=_exif_orientation(found.get(b"eXIf", b"")),
         transparent_grey=struct.unpack(">H", transparent[:2])[0] if transparent is not None else None,
+        check=lambda: _check_png_inflation(data, coded, row_bytes),
     )
+
+
+def _png_row_bytes(height: int, width: int, pixel_bits: int, *, interlaced: bool) -> int:
+    """Bytes of all rows, each with the byte that names its filter."""
+    passes = _PNG_PASSES if interlaced else ((1, 1, 0, 0),)
+    total = 0
+    for down, across, top, left in passes:
+        rows, columns = -(-(height - top) // down), -(-(width - left) // across)
+        if rows > 0 and columns > 0:
+            total += rows * (1 + -(-columns * pixel_bits // 8))
+    return total
+
+
+def _check_png_inflation(data: bytes, coded: list[tuple[int, int]], row_bytes: int) -> None:
+    """Reject a PNG whose pixels inflate to more bytes than its rows have: the decoder would inflate them all.
+
+    Args:
+        data: the file.
+        coded: start and end of the content of each IDAT chunk.
+        row_bytes: of all rows.
+    """
+    if sum(end - start for start, end in coded) * _MOST_INFLATION <= row_bytes + _CHEAP_INFLATION:
+        return
+    inflater, left, view = zlib.decompressobj(), row_bytes, memoryview(data)
+    for start, end in coded:
+        rest: bytes | memoryview = view[start:end]
+        while len(rest) and not inflater.eof:
+            try:
+                left -= len(inflater.decompress(rest, _INFLATED_AT_ONCE))
+            except zlib.error as error:
+                raise damaged("the pixels of the PNG are damaged") from error
+            if left < 0:
+                raise damaged("the PNG holds more pixels than its header names")
+            rest = inflater.unconsumed_tail
 
 
 # JPEG (ITU-T T.81)
@@ -190,7 +246,7 @@ def jpeg_segments(data: bytes) -> list[JpegSegment]:
     segments: list[JpegSegment] = []
     position = 2
     jpeg_ls = False
-    while True:
+    while len(segments) < _MOST_SEGMENTS:
         # JPEG-LS stuffs a bit, not a byte, so that there a marker is FF and anything with its top bit set.
         match = (_NEXT_JPEG_LS_MARKER if jpeg_ls else _NEXT_MARKER).search(data, position)
         if match is None:
@@ -208,17 +264,18 @@ def jpeg_segments(data: bytes) -> list[JpegSegment]:
             raise damaged("the JPEG data are cut off")
         segments.append(JpegSegment(marker, match.end() + 2, position))
         jpeg_ls = jpeg_ls or marker == 0xF7
+    raise damaged("the JPEG is cut into too many pieces")
 
 
+_MOST_SEGMENTS = 8192
+_FILL = re.compile(rb"\xff*")
 _NEXT_JPEG_LS_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 
 
 def _fill(data: bytes, position: int) -> int:
     """Number of fill bytes (FF before the FF of a marker)."""
-    end = position
-    while data[end : end + 2] == b"\xff\xff":
-        end += 1
-    return end - position
+    match = _FILL.match(data, position)
+    return max(0, match.end() - position - 1) if match else 0
 
 
 def _check_amount(header: CodestreamHeader, coded_bytes: int, *, progressive: bool = False) -> None:
@@ -321,7 +378,68 @@ def read_jpeg2000_codestream(data: bytes) -> CodestreamHeader:
         raise damaged("the JPEG 2000 components differ in size or depth")
     header = CodestreamHeader(0x51, height, width, bits, components, signed=bool(depth & 0x80))
     _check_amount(header, len(data))
+    try:
+        _check_jpeg2000_coding(data, header)
+    except (struct.error, IndexError) as error:
+        raise damaged("the JPEG 2000 header ends too early") from error
     return header
+
+
+_MOST_BLOCKS = 200_000
+"""Code blocks and precincts, for each of which the decoder keeps a record; 64 million pixels have 62,500 of 32 x 32."""
+_MOST_PACKETS = 4_000_000
+"""Precincts times layers."""
+_MOST_TILE_PARTS = 65_536
+_COD, _COC, _SOT, _SOD = 0xFF52, 0xFF53, 0xFF90, 0xFF93
+
+
+def _check_jpeg2000_coding(data: bytes, header: CodestreamHeader) -> None:
+    """Reject a picture that is cut into blocks, precincts or layers by the million (T.800, A.6.1 and A.6.2)."""
+    position = 2
+    while (marker := struct.unpack_from(">H", data, position)[0]) != _SOT:
+        if marker == _COD:
+            _, layers = struct.unpack_from(">BH", data, position + 5)
+            _check_jpeg2000_blocks(data[position + 9 :], data[position + 4], header, layers)
+        elif marker == _COC:
+            _check_jpeg2000_blocks(data[position + 6 :], data[position + 5], header, 1)
+        position += 2 + struct.unpack_from(">H", data, position + 2)[0]
+    _check_jpeg2000_tile_parts(data, position)
+
+
+def _check_jpeg2000_blocks(content: bytes, style: int, header: CodestreamHeader, layers: int) -> None:
+    """Check what a COD or COC segment says, from its number of decomposition levels on."""
+    levels, block_width, block_height = content[0], (content[1] & 15) + 2, (content[2] & 15) + 2
+    blocks = precincts = 0
+    for resolution in range(levels + 1):
+        width, height = (_halved(side, levels - resolution) for side in (header.width, header.height))
+        size = content[5 + resolution] if style & 1 else 0xFF
+        across, down = size & 15, size >> 4
+        precincts += _halved(width, across) * _halved(height, down)
+        blocks += _halved(width, min(block_width, across)) * _halved(height, min(block_height, down))
+    if max(precincts, blocks) * header.components > _MOST_BLOCKS or precincts * layers > _MOST_PACKETS:
+        raise damaged("the JPEG 2000 picture is cut into too many pieces")
+
+
+def _halved(count: int, times: int) -> int:
+    """Divided by two so many times, rounded up."""
+    return -(-count >> times)
+
+
+def _check_jpeg2000_tile_parts(data: bytes, position: int) -> None:
+    """Reject tiles that are coded in another way than the main header says."""
+    for _ in range(_MOST_TILE_PARTS):
+        if data[position : position + 2] != b"\xff\x90":
+            return
+        (length,) = struct.unpack_from(">I", data, position + 6)
+        at = position + 12
+        while (marker := struct.unpack_from(">H", data, at)[0]) != _SOD:
+            if marker in {_COD, _COC}:
+                raise damaged("the JPEG 2000 tiles are coded in different ways")
+            at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+        if length < 14:  # 0: the last one
+            return
+        position += length
+    raise damaged("the JPEG 2000 picture is cut into too many pieces")
 
 
 # TIFF 6.0, and EXIF, which is TIFF inside other files
@@ -343,6 +461,8 @@ class _Tag:
 def _tiff_directory(data: bytes, order: str, at: int) -> tuple[dict[int, _Tag], int]:
     """Entries by tag of the directory at this offset, and the offset of the next (0: none)."""
     (entries,) = struct.unpack_from(order + "H", data, at)
+    if entries > _MOST_TIFF_ENTRIES:
+        raise damaged("a TIFF directory has too many entries")
     tags: dict[int, _Tag] = {}
     for index in range(entries):
         entry = at + 2 + 12 * index
@@ -476,13 +596,15 @@ def _webp_chunks(data: bytes) -> dict[bytes, bytes]:
         raise damaged("the WebP is cut off")
     chunks: dict[bytes, bytes] = {}
     position = 12
-    while position + 8 <= size + 8:
+    for _ in range(_MOST_PARTS):
+        if position + 8 > size + 8:
+            return chunks
         name, length = struct.unpack_from("<4sI", data, position)
         if position + 8 + length > len(data):
             raise damaged("the WebP is cut off")
         chunks.setdefault(name, data[position + 8 : position + 8 + length])
         position += 8 + length + length % 2
-    return chunks
+    raise damaged("the WebP is cut into too many pieces")
 
 
 def _webp_size(chunks: dict[bytes, bytes]) -> tuple[int, int]:

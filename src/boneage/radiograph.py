@@ -109,6 +109,7 @@ def _is_dicom(data: bytes) -> bool:
 def _read_picture(header: PictureHeader, limits: ReadLimits) -> Radiograph:
     limits.check_size(header.height, header.width, header.decoded_bytes_per_pixel)
     limits.check_shape(header.height, header.width)
+    header.check()
     facts = RadiographFacts(format=header.format, bits_stored=header.bits, inverted=header.white_is_zero)
     return Radiograph(decode_picture(header), facts)
 
