@@ -34,6 +34,8 @@ _BODY_PART, _PRIVATE, _WINDOW_CENTER, _CHARACTER_SET = (
     (0x0028, 0x1050),
     (0x0008, 0x0005),
 )
+_AFTER_BODY_PART = (0x0018, 0x0016)
+"""What is put in here replaces Body Part Examined, for of equal elements the last counts."""
 _VOI_LUT, _TRANSFER_SYNTAX, _PIXEL_DATA = (0x0028, 0x3010), (0x0002, 0x0010), (0x7FE0, 0x0010)
 _LONG = {"SQ", "UT", "UN", "OB", "OW"}
 
@@ -74,6 +76,15 @@ def nested(depth: int, tag: tuple[int, int], *, defined: bool) -> bytes:
     )
 
 
+def nested_mixed(depth: int, tag: tuple[int, int]) -> bytes:
+    """Sequences of defined length, every other item of undefined length: pydicom parses each when it is looked at."""
+    content = b""
+    for level in range(depth):
+        part = item(content) if level % 2 else item(content, _UNDEFINED) + ITEM_END
+        content = element(tag, "SQ", part)
+    return content
+
+
 def with_elements(extra: bytes, syntax: str = EXPLICIT, *, at: tuple[int, int] = (0x0009, 0x0000)) -> bytes:
     """The drawn radiograph with bytes put in before the first element from this tag on."""
     file = dicom_file(dicom_dataset(drawn_film(bits=12), 12), syntax)
@@ -99,12 +110,18 @@ def _place(file: bytes, at: tuple[int, int], *, implicit: bool) -> int:
 
 def _nested_undefined(size: int) -> bytes:
     """Body Part Examined is a sequence within sequences of undefined length."""
-    return with_elements(nested(size // 36, _BODY_PART, defined=False), at=_BODY_PART)
+    return with_elements(nested(size // 36, _BODY_PART, defined=False), at=_AFTER_BODY_PART)
 
 
 def _nested_defined(size: int) -> bytes:
     """Body Part Examined is a sequence within sequences of defined length."""
-    return with_elements(nested(size // 20, _BODY_PART, defined=True), at=_BODY_PART)
+    return with_elements(nested(size // 20, _BODY_PART, defined=True), at=_AFTER_BODY_PART)
+
+
+def _nested_mixed(size: int) -> bytes:
+    """Body Part Examined is a sequence within sequences: putting them into words takes longer than anyone waits."""
+    inner = nested_mixed(min(1200, size // 24), _VOI_LUT)
+    return with_elements(element(_BODY_PART, "SQ", item(inner)), at=_AFTER_BODY_PART)
 
 
 def _nested_shallow(size: int) -> bytes:
@@ -312,7 +329,7 @@ def _png_many_idats(size: int) -> bytes:
 
 def _png_large_claim(size: int) -> bytes:
     """A header of the largest size, all of whose pixels are there, of one grey in a few kilobytes."""
-    side = 7900 if size > 10_000 else 700
+    side = 7900 if size > 100_000 else 700
     stream = zlib.compress(bytes((side + 1) * side), 9)
     return png(side, side, chunk(b"IDAT", stream))
 
@@ -403,7 +420,7 @@ def tiff_entries(height: int, width: int, *, compression: int = 1) -> list[tuple
 
 def _tiff_directories(size: int) -> bytes:
     """Reduced copies, each with as many entries as a directory can have."""
-    count = min(65535, size // 12 // 16)
+    count = min(65534, size // 12 // 16)
     start = len(VALID["tiff header first"])
     file = bytearray(VALID["tiff header first"])
     file[8 + 2 + 9 * 12 : 8 + 2 + 9 * 12 + 4] = struct.pack("<I", start)
@@ -482,7 +499,7 @@ def _webp_chunks(size: int) -> bytes:
 
 def _webp_even(size: int) -> bytes:
     """A picture of the largest size, of one grey."""
-    side = 7900 if size > 10_000 else 700
+    side = 7900 if size > 100_000 else 700
     return coded(".webp", np.zeros((side, side), np.uint8), cv2.IMWRITE_WEBP_QUALITY, 101)
 
 
@@ -508,7 +525,7 @@ def _patched_2000(side: int, patch: Callable[[bytearray, int], bytearray], size:
 
 
 def _side_2000(size: int) -> int:
-    return 4000 if size <= 100_000 else 7900
+    return 512 if size <= 100_000 else 7900
 
 
 def _jpeg_2000_precincts(size: int) -> bytes:
@@ -558,7 +575,7 @@ def _jpeg_2000_tiles(size: int) -> bytes:
 
 def _jpeg_ls_even(size: int) -> bytes:
     """A picture of the largest size that next to no bytes may code, of one grey."""
-    side = 4000 if size > 10_000 else 700
+    side = 4000 if size > 100_000 else 700
     dataset = dicom_dataset(np.zeros((8, 8), np.uint8), 8)
     dataset.Rows = dataset.Columns = side
     return dicom_file(dataset, _COMPRESSED + "80", jpeg_ls(np.zeros((side, side), np.uint8), 8))
@@ -567,6 +584,7 @@ def _jpeg_ls_even(size: int) -> bytes:
 KINDS: dict[str, Callable[[int], bytes]] = {
     "dicom nested, undefined length": _nested_undefined,
     "dicom nested, defined length": _nested_defined,
+    "dicom nested, to be put into words": _nested_mixed,
     "dicom nested, shallow": _nested_shallow,
     "dicom nested, private": _nested_private,
     "dicom nested transfer syntax": _nested_transfer_syntax,

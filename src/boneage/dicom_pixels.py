@@ -397,6 +397,7 @@ _RUNS_AT_ONCE = 1 << 14
 
 def _run_length_segment(coded: bytes, size: int) -> NDArray[np.uint8]:
     """Exactly `size` bytes; what would go on after them is left coded."""
+    coded = coded[: 2 * size + _RUNS_AT_ONCE]  # a byte takes two at most; the rest would stand for nothing
     content = np.frombuffer(coded, np.uint8)
     steps = _RUN_STEPS[content].tobytes()
     out = np.empty(size, np.uint8)

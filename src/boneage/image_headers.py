@@ -10,6 +10,7 @@ import logging
 import re
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -136,7 +137,8 @@ _MOST_INFLATION = 1032
 
 def _png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
     """Name, start and end (of the whole chunk) of each chunk up to IEND; checksums are verified."""
-    chunks, position, view = [], len(PNG_SIGNATURE), memoryview(data)
+    chunks: list[tuple[bytes, int, int]] = []
+    position, view = len(PNG_SIGNATURE), memoryview(data)
     while True:
         if len(chunks) == _MOST_PARTS:
             raise damaged("the PNG is cut into too many pieces")
@@ -304,11 +306,14 @@ def _jpeg_frame(data: bytes, segments: list[JpegSegment]) -> CodestreamHeader:
     return header
 
 
-def _check_scans(frame: CodestreamHeader, segments: list[JpegSegment]) -> None:
-    """Progressive files may pass over the picture thousands of times: bound the work, not the number."""
-    scans = sum(segment.marker == 0xDA for segment in segments)
-    if scans > _MOST_SCANS and scans * frame.height * frame.width > _MOST_SCANS * _LARGEST_PIXELS:
+def _check_scans(scans: int, pixels: int) -> None:
+    """Progressive files may pass over so many pixels thousands of times: bound the work, not the number."""
+    if scans > _MOST_SCANS and scans * pixels > _MOST_SCANS * _LARGEST_PIXELS:
         raise Refusal(RefusalCode.TOO_LARGE, f"The JPEG passes over its picture {scans} times.")
+
+
+def _count_scans(segments: list[JpegSegment]) -> int:
+    return sum(segment.marker == 0xDA for segment in segments)
 
 
 def read_jpeg_codestream(data: bytes) -> CodestreamHeader:
@@ -324,14 +329,14 @@ def read_jpeg_codestream(data: bytes) -> CodestreamHeader:
         frame = _jpeg_frame(data, segments)
     except (struct.error, IndexError) as error:
         raise damaged("the JPEG header ends too early") from error
-    _check_scans(frame, segments)
+    _check_scans(_count_scans(segments), frame.height * frame.width)
     return frame
 
 
 def _read_jpeg(data: bytes) -> PictureHeader:
     segments = jpeg_segments(data)
     frame = _jpeg_frame(data, segments)
-    _check_scans(frame, segments)
+    _check_scans(_count_scans(segments), frame.height * frame.width)
     exif = next(
         (
             data[segment.start + 6 : segment.end]
@@ -445,6 +450,7 @@ def _check_jpeg2000_tile_parts(data: bytes, position: int) -> None:
 # TIFF 6.0, and EXIF, which is TIFF inside other files
 
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_TIFF_JPEG = 7
 _TIFF_COMPRESSIONS = {1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32946: "deflate", 32773: "PackBits"}
 
 
@@ -545,10 +551,22 @@ def _check_tiff_parts(data: bytes, order: str, tags: dict[int, _Tag], height: in
     offsets, counts = (_tiff_array(data, order, tags.get(tag)) for tag in ((324, 325) if tiled else (273, 279)))
     if len(offsets) != len(counts) or (len(offsets) and (offsets + counts).max() > len(data)):
         raise damaged("the TIFF is cut off")
+    part_pixels = width * min(height, _tiff_value(tags, 278, height))
     if 322 in tags or 323 in tags:
         tile_width, tile_height = _tiff_value(tags, 322), _tiff_value(tags, 323)
         if not (0 < tile_width <= width + 1024 and 0 < tile_height <= height + 1024):
             raise damaged("the TIFF has tiles of an impossible size")
+        part_pixels = tile_width * tile_height
+    if _tiff_value(tags, 259, 1) == _TIFF_JPEG:
+        _check_scans(_count_tiff_scans(data, offsets, counts), part_pixels)
+
+
+def _count_tiff_scans(data: bytes, offsets: NDArray[np.int64], counts: NDArray[np.int64]) -> int:
+    """Scans of all JPEG parts together. Parts may be one and the same, but lie across one another only by ill will."""
+    parts = Counter(zip(offsets.tolist(), counts.tolist(), strict=True))
+    if sum(count for _, count in parts) > 2 * len(data):
+        raise damaged("the parts of the TIFF lie across one another")
+    return sum(data.count(b"\xff\xda", offset, offset + count) * uses for (offset, count), uses in parts.items())
 
 
 def _read_tiff(data: bytes) -> PictureHeader:
