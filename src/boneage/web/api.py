@@ -15,11 +15,11 @@ from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
 from django.core.exceptions import ValidationError as FormError
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import translation
-from ninja import Path, Query
+from ninja import Header, Path, Query
 from ninja.responses import Status
 
 import boneage
@@ -27,7 +27,7 @@ from boneage.assessment import NOTICE
 from boneage.atlas import Atlas as ReferenceAtlas
 from boneage.errors import AtlasError
 from boneage.explain import DISPLAY_SIDE, encode_picture, overlay
-from boneage.web import audit, decisions, installation, report_pdf
+from boneage.web import audit, decisions, idempotency, installation, report_pdf
 from boneage.web.access import assessment_or_404, assessments, client_of
 from boneage.web.api_access import Token, caller
 from boneage.web.api_description import Good, ServiceAPI, film_body, told
@@ -90,6 +90,16 @@ Wait = Annotated[
     ),
 ]
 
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=idempotency.PATTERN,
+        description="A string of your own, new for each submission, such as a UUID. The same request with the same key "
+        "within a day gets the same assessment, however often it is sent.",
+    ),
+]
+
 _RESULT_CODES = ("not_found", "not_finished", "no_result")
 _WAITED = {
     200: Good("It is finished: done, refused or failed.", AssessmentOut),
@@ -111,18 +121,24 @@ _WAITED = {
         "too_large",
         "request_invalid",
         *SUBMISSION_CODES,
+        "idempotency_key_reused",
         "not_found",
         "too_many",
         "busy",
         body=film_body(),
     ),
 )
-def submit(request: HttpRequest, wait: Wait = 0) -> Any:
+def submit(request: HttpRequest, wait: Wait = 0, idempotency_key: IdempotencyKey = None) -> Any:
     """Put a film into the queue. A worker reads it: what is wrong with the film itself is told by the state `refused`,
     with a code.
     """
     who = caller(request)
     client = client_of(request) if configuration().is_open else ""
+    owner = f"user {who.user.pk}" if who.user is not None else f"client {client}"
+    key = idempotency.key_of(request, idempotency_key, owner) if idempotency_key else None
+    earlier = idempotency.earlier(key) if key is not None else None
+    if earlier is not None:
+        return _waited(request, earlier.pk, wait)
     with translation.override("en"):
         form = FilmForm(request.POST, request.FILES)
         del form.fields["given_age_years"]  # the page's: programs give the age in months
@@ -131,9 +147,14 @@ def submit(request: HttpRequest, wait: Wait = 0) -> Any:
         if not form.is_valid():
             return _refused(form)
         try:
-            assessment = form.submit(user=who.user, client=client, via=who.token)
+            assessment = form.submit(user=who.user, client=client, via=who.token, key=key)
         except FormError as error:  # the case was made in between
             raise ApiError("case_differs", " ".join(error.messages)) from error
+        except IntegrityError:
+            earlier = idempotency.earlier(key) if key is not None else None
+            if earlier is None:
+                raise
+            assessment = earlier
     return _waited(request, assessment.pk, wait)
 
 

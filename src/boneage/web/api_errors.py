@@ -65,6 +65,9 @@ CODES: dict[str, Code] = {
     "reference_invalid": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "The reference is no line of at most 64 characters."),
     "case_differs": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "The case has another sex or another date of birth."),
     "note_invalid": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "The note is no text of at most 2,000 characters."),
+    "idempotency_key_reused": Code(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "Another request came with this Idempotency-Key before."
+    ),
     "too_many": Code(HTTPStatus.TOO_MANY_REQUESTS, "This client has submitted too many films within an hour."),
     "internal_error": Code(HTTPStatus.INTERNAL_SERVER_ERROR, "Unforeseen: a fault of the program."),
     "request_timeout": Code(HTTPStatus.REQUEST_TIMEOUT, "The request came in too slowly."),

@@ -291,12 +291,17 @@ class AssessmentOut(Row):
     """An assessment: where it stands, and its result once it is done."""
 
     result: Result | None
+    same_file_as: UUID | None = Field(
+        description="The first assessment of the same file in the same case, if there was one before this."
+    )
 
     @classmethod
     def of(cls, assessment: Assessment) -> AssessmentOut:
         """As it stands."""
         result = Result.of(assessment) if assessment.state == State.DONE else None
-        return cls.model_validate({**cls.values_of(assessment), "result": result})
+        earlier = assessment.same_file_earlier
+        same = earlier.pk if earlier is not None else None
+        return cls.model_validate({**cls.values_of(assessment), "result": result, "same_file_as": same})
 
 
 class Rows(BaseModel):

@@ -14,7 +14,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
 
 from boneage.sex import Sex
-from boneage.web import audit, jobs
+from boneage.web import audit, idempotency, jobs
 from boneage.web.chronological_age import last_day, months_between
 from boneage.web.models import SEXES, Assessment, Case, User, configuration
 
@@ -157,15 +157,19 @@ class FilmForm(forms.Form):
         limit = filesizeformat(configuration().film_bytes)
         self.add_error("film", ValidationError(text, "too_large", params={"limit": limit}))
 
-    def submit(self, *, user: User | None = None, client: str = "", via: str = "") -> Assessment:
+    def submit(
+        self, *, user: User | None = None, client: str = "", via: str = "", key: idempotency.Key | None = None
+    ) -> Assessment:
         """Keep the film of a valid form and put it into the queue, with its case and audit event, or nothing at all.
 
         Args:
             user: who; None in the mode ``open``.
             client: as `boneage.web.access.client_of` says, in the mode ``open``.
             via: name of the API token that was used, for the audit log.
+            key: of the submission, if the program gave one; `idempotency.earlier` has found nothing for it.
 
         Raises:
+            IntegrityError: the same key came at the same time; nothing was kept.
             BusyError: ``busy``, ``too_many``.
             ValidationError: ``case_differs``, if the case was made in between.
         """
@@ -189,6 +193,8 @@ class FilmForm(forms.Form):
             )
             detail = audit.by_token(via) | ({"birth_date_added": True} if is_completed else {})
             audit.record(user, audit.Action.SUBMIT, assessment, **detail)
+            if key is not None:
+                idempotency.keep(key, assessment)
         return assessment
 
     # --- the case ---

@@ -155,6 +155,14 @@ class Assessment(models.Model):
         indexes: ClassVar[list[models.Index]] = [models.Index(fields=["state", "lease_until"])]
 
     @property
+    def same_file_earlier(self) -> Assessment | None:
+        """The first assessment of the same file in the same case, if it was submitted before this one."""
+        if self.case_id is None:
+            return None
+        same = Assessment.objects.filter(case=self.case_id, film_sha256=self.film_sha256)
+        return same.filter(submitted_at__lt=self.submitted_at).only("submitted_at").order_by("submitted_at").first()
+
+    @property
     def is_final(self) -> bool:
         """Whether nothing more will come of it."""
         return self.state in FINAL
@@ -194,6 +202,17 @@ class Sending(models.Model):
 
     class Meta:
         indexes: ClassVar[list[models.Index]] = [models.Index(fields=["client", "at"])]
+
+
+class SubmissionKey(models.Model):
+    """The ``Idempotency-Key`` of a submission (`boneage.web.idempotency`), for a day."""
+
+    digest = models.CharField(max_length=64, unique=True)
+    """Of the key and its owner."""
+    request_digest = models.CharField(max_length=64)
+    """Of what was submitted with it."""
+    assessment = models.ForeignKey(Assessment, on_delete=models.CASCADE, related_name="+")
+    at = models.DateTimeField(default=timezone.now, db_index=True)
 
 
 class PictureKind(models.TextChoices):

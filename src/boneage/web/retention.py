@@ -21,8 +21,9 @@ from django.utils import timezone
 
 from boneage.web import sessions
 from boneage.web.audit import SYSTEM, Action, record
+from boneage.web.idempotency import KEPT
 from boneage.web.jobs import COUNTED, locked
-from boneage.web.models import FINAL, Assessment, Case, Decision, Sending, configuration
+from boneage.web.models import FINAL, Assessment, Case, Decision, Sending, SubmissionKey, configuration
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Swept:
         assessments: of the mode ``clinic`` that belonged to no case.
         sessions: old and idle ones.
         sendings: of clients' films that do not count against the hourly limit any more.
+        keys: of submissions that do not count any more (`boneage.web.idempotency`).
         attempts: failed logins that do not count any more.
     """
 
@@ -53,6 +55,7 @@ class Swept:
     assessments: int = 0
     sessions: int = 0
     sendings: int = 0
+    keys: int = 0
     attempts: int = 0
 
     @property
@@ -74,6 +77,7 @@ def sweep(now: datetime | None = None) -> Swept:
         assessments=_delete(_old_assessments(now), Assessment, _record_assessment),
         sessions=sessions.sweep(now),
         sendings=Sending.objects.filter(at__lt=now - COUNTED).delete()[0],
+        keys=SubmissionKey.objects.filter(at__lt=now - KEPT).delete()[0],
         attempts=AccessAttempt.objects.filter(attempt_time__lt=now - get_cool_off()).delete()[0],
     )
     if swept.total:
