@@ -285,15 +285,43 @@ def test_a_film_put_back_is_tried_even_if_fewer_attempts_are_allowed_since(limit
     assert jobs.run(str(assessment.pk), worker="w", assess=lambda *_: answer())
 
 
-def test_a_film_lost_once_goes_first_and_one_lost_again_goes_last() -> None:
-    lost, _waits = submit(), submit()
-    for number, expected in ((0, True), (1, True), (2, False)):
-        task = claim(f"w{number}")
-        assert task is not None
-        assert (film_of(task) == str(lost.pk)) == expected
-        if expected:
-            jobs.begin(film_of(task), f"w{number}")
-            jobs.take_up_lost(dead_worker=f"w{number}")
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_film_whose_worker_was_lost_goes_last_if_it_was_begun_and_else_first(begun: bool) -> None:
+    lost, waits = submit(), submit()
+    task = claim("w")
+    assert task is not None
+    if begun:
+        jobs.begin(film_of(task), "w")
+    jobs.take_up_lost(dead_worker="w")
+    order = [film_of(task) for task in (claim("next"), claim("next")) if task is not None]
+    assert order == [str(one.pk) for one in ((waits, lost) if begun else (lost, waits))]
+
+
+def test_a_film_that_hangs_twice_is_given_up() -> None:
+    assessment = submit()
+    for number in range(jobs.HUNG_ATTEMPTS):
+        assert Assessment.objects.get(pk=assessment.pk).state == "queued"
+        claim(f"w{number}")
+        jobs.begin(str(assessment.pk), f"w{number}")
+        expire(assessment)
+        assert jobs.take_up_lost() == 1
+    assessment.refresh_from_db()
+    assert (assessment.state, assessment.code, assessment.attempt) == ("failed", jobs.WORKER_LOST, 2)
+    assert claim("w") is None
+
+
+def test_a_film_that_hung_may_lose_its_worker_once_more(limits: Callable[..., None]) -> None:
+    """A worker that is killed is not the film's fault as surely as a lease that runs out."""
+    limits(attempts=5)
+    assessment = submit()
+    claim("hangs")
+    jobs.begin(str(assessment.pk), "hangs")
+    expire(assessment)
+    jobs.take_up_lost()
+    claim("dies")
+    jobs.begin(str(assessment.pk), "dies")
+    jobs.take_up_lost(dead_worker="dies")
+    assert jobs.run(str(assessment.pk), worker="w", assess=lambda *_: answer())
 
 
 # --- chance -----------------------------------------------------------------------------------------------------------
@@ -377,8 +405,11 @@ class Chance:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_each_film_is_answered_once_by_workers_that_die_at_any_moment(seed: int, limits: Callable[..., None]) -> None:
+def test_each_film_is_answered_once_by_workers_that_die_at_any_moment(
+    seed: int, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     limits(attempts=1000)
+    monkeypatch.setattr(jobs, "HUNG_ATTEMPTS", 1000)
     films = {str(submit().pk) for _ in range(8)}
     deleted = submit()
     chance = Chance(seed)

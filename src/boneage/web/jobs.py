@@ -26,7 +26,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import DateField, Exists, F, OuterRef, Q, QuerySet, Value
+from django.db.models import BooleanField, DateField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django_tasks import TaskResultStatus, task
@@ -49,8 +49,13 @@ DATABASE_AWAY = (OperationalError, InterfaceError)
 _PAUSE_SECONDS = 0.5
 """Between attempts to write an answer while the database is away."""
 
-_FIRST_RETRY_PRIORITY = 1
-"""A film whose worker died once goes first, for it has waited; after that it may be the film that kills the workers."""
+HUNG_ATTEMPTS = 2
+"""A radiograph is given up when an attempt runs out of its lease that is at least the second one: it hangs."""
+
+_NOT_BEGUN_PRIORITY = 1
+"""A radiograph whose worker died before it began goes first, for it has waited. Others go to the end of the queue: they
+may be what kills the workers, and good ones must not wait behind them.
+"""
 
 _TASKS_KEPT = timedelta(hours=1)
 
@@ -301,9 +306,11 @@ def take_up_lost(*, dead_worker: str = "") -> int:
         taken_lately &= ~Q(worker_ids__0=dead_worker)  # of several workers a task knows the first: there is no other
     has_task = Exists(its_task.filter(Q(status=TaskResultStatus.READY) | taken_lately))
     lost |= Q(~has_task, state=State.QUEUED)
-    found = list(Assessment.objects.select_for_update(skip_locked=True).filter(lost).order_by("submitted_at"))
+    ran_out = ExpressionWrapper(Q(lease_until__lt=Now()), output_field=BooleanField())
+    rows = Assessment.objects.select_for_update(skip_locked=True).filter(lost).annotate(ran_out=ran_out)
+    found = list(rows.order_by("submitted_at"))
     for assessment in found:
-        _put_back(assessment)
+        _put_back(assessment, hung=bool(assessment.ran_out))
     return len(found)
 
 
@@ -312,9 +319,16 @@ def _patience() -> timedelta:
     return timedelta(seconds=configuration().lease_seconds)
 
 
-def _put_back(assessment: Assessment) -> None:
-    """Queue a lost film again, or give it up after so many attempts: it may be the film that kills the workers."""
-    if assessment.state == State.RUNNING and assessment.attempt >= configuration().attempts:
+def _put_back(assessment: Assessment, *, hung: bool) -> None:
+    """Queue a lost film again, or give it up after so many attempts: it may be the film that kills the workers.
+
+    Args:
+        assessment: running, or waiting without a task.
+        hung: whether its attempt ran out of its lease; else its worker died.
+    """
+    allowed = min(configuration().attempts, HUNG_ATTEMPTS) if hung else configuration().attempts
+    was_begun = assessment.state == State.RUNNING
+    if was_begun and assessment.attempt >= allowed:
         log.warning("assessment %s was given up after %d attempts", assessment.pk, assessment.attempt)
         finish(assessment, Answer(State.FAILED, WORKER_LOST, "The film could not be assessed: each attempt broke off."))
         return
@@ -322,7 +336,7 @@ def _put_back(assessment: Assessment) -> None:
     assessment.state = State.QUEUED
     assessment.lease_until = None
     assessment.save(update_fields=["state", "lease_until"])
-    _enqueue(assessment, priority=_FIRST_RETRY_PRIORITY if assessment.attempt <= 1 else 0)
+    _enqueue(assessment, priority=0 if was_begun else _NOT_BEGUN_PRIORITY)
 
 
 @transaction.atomic

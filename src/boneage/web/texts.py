@@ -25,6 +25,10 @@ REFUSALS: dict[str, tuple[str, str]] = {
         marked("This file could not be read as a picture."),
         marked("Send the original DICOM file, or a PNG, TIFF or JPEG of the film. If it is damaged, export it again."),
     ),
+    "reading_timeout": (
+        marked("This file takes too long to read."),
+        marked("Export the radiograph again, as DICOM or PNG."),
+    ),
     "too_large": (
         marked("This film is larger than the service allows."),
         marked("Export it with fewer pixels: 2,000 on the longer side are enough."),

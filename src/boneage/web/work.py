@@ -16,7 +16,8 @@ from boneage.atlas import likeness_member
 from boneage.errors import Refusal
 from boneage.explain import display_picture, encode_picture
 from boneage.geometry import Transform
-from boneage.radiograph import RadiographFacts, read_radiograph
+from boneage.radiograph import RadiographFacts
+from boneage.reading_limit import read_radiograph_limited, start_reading_process
 from boneage.registration import Hand, box_corners
 from boneage.sex import Sex
 from boneage.warnings_ import ResultWarning, WarningCode, by_severity
@@ -41,6 +42,7 @@ LIKEST = 3
 def warm_up() -> None:
     """Load all that the first film would wait for."""
     cv2.setNumThreads(1)  # there are as many workers as cores
+    start_reading_process()
     opened = bundle()
     if opened.finds_hands:
         opened.hand_nets()
@@ -62,7 +64,7 @@ def assess_bytes(submitted: Assessment, film: bytes) -> Answer:
 
 
 def _answered(submitted: Assessment, film: bytes) -> Answer:
-    radiograph = read_radiograph(film)
+    radiograph = read_radiograph_limited(film)
     estimated = assessing.assess_radiograph(
         radiograph,
         Sex(submitted.sex),
