@@ -310,6 +310,40 @@ def test_a_film_that_hangs_twice_is_given_up() -> None:
     assert claim("w") is None
 
 
+def test_a_film_that_is_put_off_goes_last_and_is_tried_again() -> None:
+    slow, other = submit(), submit()
+    calls: list[int] = []
+
+    def assess(begun: Assessment, _film: bytes) -> Answer:
+        calls.append(begun.attempt)
+        if begun.attempt == 1:
+            raise jobs.PutOffError
+        return answer()
+
+    claim("w")
+    assert not jobs.run(str(slow.pk), worker="w", assess=assess)
+    slow.refresh_from_db()
+    assert (slow.state, slow.lease_until) == ("queued", None)
+    assert [film_of(task) for task in (claim("w"), claim("w")) if task is not None] == [str(other.pk), str(slow.pk)]
+    assert jobs.run(str(slow.pk), worker="w", assess=assess)
+    assert calls == [1, 2]
+
+
+def test_a_film_that_is_put_off_too_late_changes_nothing() -> None:
+    assessment = submit()
+
+    def assess(begun: Assessment, _film: bytes) -> Answer:
+        expire(begun)
+        jobs.take_up_lost()
+        jobs.begin(str(begun.pk), "another")
+        raise jobs.PutOffError
+
+    claim("w")
+    assert not jobs.run(str(assessment.pk), worker="w", assess=assess)
+    assessment.refresh_from_db()
+    assert (assessment.state, assessment.worker) == ("running", "another")
+
+
 def test_a_film_that_hung_may_lose_its_worker_once_more(limits: Callable[..., None]) -> None:
     """A worker that is killed is not the film's fault as surely as a lease that runs out."""
     limits(attempts=5)

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
 from boneage.dicom_facts import age_at_study
+from boneage.errors import Refusal, RefusalCode
 from boneage.phantom import draw_hand
 from boneage.radiograph_facts import RadiographFacts
+from boneage.reading_limit import CPU_SECONDS
 from boneage.sex import Sex
 from boneage.warnings_ import WarningCode
 from boneage.web import jobs, work
@@ -43,6 +45,21 @@ def submitted(**said: Any) -> Assessment:
 
 def codes(film: Assessment, said: RadiographFacts) -> list[WarningCode]:
     return [warning.code for warning in work._warnings_of_age(film, said, work.chronological_age(film, said))]
+
+
+def test_a_film_that_takes_long_is_put_off_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+
+    def timeout(_film: bytes, cpu_seconds: float) -> None:
+        limits.append(cpu_seconds)
+        raise Refusal(RefusalCode.READING_TIMEOUT, "It takes long.")
+
+    monkeypatch.setattr(work, "read_radiograph_limited", timeout)
+    with pytest.raises(jobs.PutOffError):
+        work.assess_bytes(submitted(attempt=1), b"film")
+    answer = work.assess_bytes(submitted(attempt=2), b"film")
+    assert (answer.state, answer.code) == (State.REFUSED, "reading_timeout")
+    assert limits[0] < limits[1] == CPU_SECONDS
 
 
 @given(birth=BIRTHS, file_birth=BIRTHS, study=STUDIES, file_study=STUDIES)

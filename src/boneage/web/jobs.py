@@ -203,13 +203,17 @@ class Answer:
     pictures: dict[PictureKind, tuple[str, bytes]] = field(default_factory=dict)
 
 
+class PutOffError(Exception):
+    """A radiograph takes longer than its first attempt may: it is tried again when others have had their turn."""
+
+
 def run(assessment_id: str, *, worker: str, assess: Callable[[Assessment, bytes], Answer]) -> bool:
     """One attempt at one film. Whether its answer was kept.
 
     Args:
         assessment_id: of the film.
         worker: name of the process that does it.
-        assess: the film's bytes to an answer; raises nothing for a bad film.
+        assess: the film's bytes to an answer; raises nothing for a bad film but `PutOffError`.
     """
     begun = begin(assessment_id, worker)
     if begun is None:
@@ -218,7 +222,21 @@ def run(assessment_id: str, *, worker: str, assess: Callable[[Assessment, bytes]
     if film is None:
         return False  # deleted since
     ends = time.monotonic() + configuration().lease_seconds
-    return _finish_until(ends, begun, assess(begun, bytes(film)))
+    try:
+        answer = assess(begun, bytes(film))
+    except PutOffError:
+        _put_off(begun)
+        return False
+    return _finish_until(ends, begun, answer)
+
+
+@transaction.atomic
+def _put_off(begun: Assessment) -> None:
+    """Put a radiograph to the end of the queue, if this attempt is still the one that counts."""
+    current = Assessment.objects.filter(pk=begun.pk, state=State.RUNNING, attempt=begun.attempt)
+    if current.update(state=State.QUEUED, lease_until=None):
+        log.warning("assessment %s takes long and is put off", begun.pk)
+        _enqueue(begun)
 
 
 def _finish_until(ends: float, begun: Assessment, answer: Answer) -> bool:

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from boneage import assessment as assessing
 from boneage.atlas import likeness_member
-from boneage.errors import Refusal
+from boneage.errors import Refusal, RefusalCode
 from boneage.explain import display_picture, encode_picture
 from boneage.geometry import Transform
 from boneage.radiograph import RadiographFacts
-from boneage.reading_limit import read_radiograph_limited, start_reading_process
+from boneage.reading_limit import CPU_SECONDS, read_radiograph_limited, start_reading_process
 from boneage.registration import Hand, box_corners
 from boneage.sex import Sex
 from boneage.warnings_ import ResultWarning, WarningCode, by_severity
 from boneage.web.chronological_age import months_between
 from boneage.web.installation import atlas, bundle
-from boneage.web.jobs import Answer
+from boneage.web.jobs import Answer, PutOffError
 from boneage.web.models import Assessment, PictureKind, State
 from boneage.web.pictures import reduced_shape
 
@@ -34,6 +34,11 @@ LARGEST_PICTURE = 4096
 
 HEAT_SIDE = 512
 """Longest side of the heat map in the viewer, pixels; it is smooth."""
+
+FIRST_READING_SECONDS = 2.0
+"""Processor time for reading a radiograph at first. What takes longer, few files in use, is put to the end of the queue
+and gets all of `boneage.reading_limit.CPU_SECONDS`, so that files that hang hold up nobody for long.
+"""
 
 LIKEST = 3
 """So many plates are offered by likeness."""
@@ -52,10 +57,16 @@ def warm_up() -> None:
 
 
 def assess_bytes(submitted: Assessment, film: bytes) -> Answer:
-    """Assess a film. Whatever is wrong with it becomes an answer."""
+    """Assess a film. Whatever is wrong with it becomes an answer.
+
+    Raises:
+        PutOffError: it takes long to read, and this is the first attempt.
+    """
     try:
         return _answered(submitted, film)
     except Refusal as refusal:
+        if refusal.code == RefusalCode.READING_TIMEOUT and submitted.attempt <= 1:
+            raise PutOffError from None
         return Answer(State.REFUSED, refusal.code, refusal.message)
     except Exception as error:
         log.exception("assessment %s failed", submitted.pk)
@@ -64,7 +75,7 @@ def assess_bytes(submitted: Assessment, film: bytes) -> Answer:
 
 
 def _answered(submitted: Assessment, film: bytes) -> Answer:
-    radiograph = read_radiograph_limited(film)
+    radiograph = read_radiograph_limited(film, FIRST_READING_SECONDS if submitted.attempt <= 1 else CPU_SECONDS)
     estimated = assessing.assess_radiograph(
         radiograph,
         Sex(submitted.sex),
