@@ -200,7 +200,7 @@ def web_mebibytes(service: Service) -> float:
 def largest_static(service: Service) -> str:
     """Address of the largest script or style of the first page."""
     browser = Browser(service.host, service.port)
-    paths = re.findall(r'"(/static/[^"]+)"', browser.get("/").text)
+    paths: list[str] = re.findall(r'"(/static/[^"]+)"', browser.get("/").text)
     return max(paths, key=lambda path: len(browser.get(path).body))
 
 

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("web", "0004_sending"),
+        ("web", "0005_accounts"),
     ]
 
     operations = [
