@@ -143,9 +143,11 @@ def test_a_wrong_sex_is_told_which_there_are() -> None:
     assert "give F or M" in error_of(boneage("assess", "x.png", "--sex", "X"))
 
 
-def test_a_folder_is_told_to_be_given_by_its_films(films: Path) -> None:
+def test_a_folder_is_told_to_be_given_by_its_films(films: Path, tmp_path: Path) -> None:
     result = boneage("assess", films, "--sex", "F")
     assert result.exit_code == 2 and str(films / "*") in error_of(result)
+    (tmp_path / "inner").mkdir()
+    assert "a folder without files" in error_of(boneage("assess", tmp_path, "--sex", "F"))
 
 
 def test_unforeseen_errors_are_one_line_too(films: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -481,6 +483,24 @@ def run_here(folder: Path, *arguments: object) -> subprocess.CompletedProcess[by
 def is_clean(data: bytes) -> bool:
     """Whether it is UTF-8 without control characters but line feeds."""
     return all(shown(line) == line for line in data.decode().split("\n"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_full_disk_behind_standard_output_is_told(films: Path, bundle: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "boneage",
+        "assess",
+        str(films / "hand.png"),
+        "--sex",
+        "F",
+        "--bundle",
+        str(bundle),
+    ]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)  # our own program
+    assert done.returncode == 1 and done.stderr == "error: No space left on device. [file_error]\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems allow fewer names")

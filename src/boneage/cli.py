@@ -151,7 +151,8 @@ def _told(error: Exception) -> int:
     elif isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
         sentence, code = f"This command needs {error.name}: install boneage[{_EXTRAS[error.name]}].", "extra_missing"
     elif isinstance(error, OSError):
-        sentence, code = f"{error.strerror or error}: {error.filename or 'no file'}.", "file_error"
+        place = f": {error.filename}" if error.filename else ""
+        sentence, code = f"{error.strerror or error}{place}.", "file_error"
     else:
         from boneage.commands.each_film import unforeseen
 

@@ -167,7 +167,8 @@ def not_utf8(table: Path) -> TableError:
 
 
 def _unreadable(table: Path, error: Exception) -> TableError:
-    return TableError("table_unreadable", f"{table} cannot be read as a CSV table: {error}.")
+    reason = error.strerror if isinstance(error, OSError) else error
+    return TableError("table_unreadable", f"{table} cannot be read as a CSV table: {reason}.")
 
 
 def _header(table: Path, cells: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> list[str]:

@@ -183,7 +183,9 @@ def _items(files: Sequence[str], sex: str | None, listed: Path | None) -> list[B
         raise click.UsageError("Give FILES with --sex, or --list.")
     folder = next((file for file in files if os.path.isdir(file)), None)  # noqa: PTH112 - Path raises for some
     if folder is not None:
-        raise click.UsageError(f"{folder} is a folder: give the films in it, {Path(folder) / '*'}")
+        is_empty = not any(path.is_file() for path in Path(folder).iterdir())
+        what_to_do = " without files in it" if is_empty else f": give the files in it, {Path(folder) / '*'}"
+        raise click.UsageError(f"{folder} is a folder{what_to_do}")
     if sex is None:
         raise click.UsageError(f"Give the sex, --sex F or --sex M: it is needed and never guessed.{_said_by(files)}")
     return [BatchItem(Path(file), printable_name(file), sex) for file in files]
