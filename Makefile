@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run serve test check bench fuzz train docs pictures audit clean
+.PHONY: help run serve test system-packages check bench fuzz docs pictures lock sbom licences audit clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 CATALOGUES := $(wildcard src/boneage/web/locale/*/LC_MESSAGES/django.po)
 
@@ -23,10 +23,6 @@ CATALOGUES := $(wildcard src/boneage/web/locale/*/LC_MESSAGES/django.po)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,web,dev]'
 	touch $@
 
-.venv/.system: .venv/.dev
-	tools/system-packages.sh
-	touch $@
-
 run: .venv/.base  ## assess the drawn sample with the shipped bundle: months, overlay and report in out/
 	$(BIN)/boneage sample out/sample.png --force
 	$(BIN)/boneage assess out/sample.png --sex F --out out
@@ -34,16 +30,20 @@ run: .venv/.base  ## assess the drawn sample with the shipped bundle: months, ov
 serve: .venv/.web  ## the service on http://127.0.0.1:8000, with the shipped bundle and atlas
 	$(BIN)/boneage serve --store out/service
 
-test: .venv/.dev .venv/.system  ## all tests, with the coverage gate
+test: .venv/.dev  ## all tests, with the coverage gate; those without their browser or PostgreSQL are skipped
 	$(BIN)/pytest --cov --cov-report=term:skip-covered
 
-check: .venv/.dev  ## format, lint, types, import contract, docs
+system-packages:  ## install Chromium and PostgreSQL, which tests of the service start (Debian, as root)
+	tools/system-packages.sh
+
+check: .venv/.dev  ## format, lint, types, import contract, docs, lock, licences
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/check.py
 	$(BIN)/python tools/languages.py check
+	$(BIN)/python tools/supply_chain.py check
 
 docs: .venv/.dev  ## write docs/commands.md anew from the commands' own help
 	$(BIN)/python docs/check.py --write
@@ -55,9 +55,22 @@ bench: .venv/.dev  ## latency of the whole walk by step, and cold start
 fuzz: .venv/.dev  ## 10,000 damaged files through read_radiograph
 	$(BIN)/python benchmarks/fuzz_radiograph.py --count 10000 --seed 0
 
-pictures: .venv/.dev .venv/.system  ## the pages' pictures in docs/images anew, from the browser tests
+pictures: .venv/.dev  ## the pages' pictures in docs/images anew, from the browser tests
 	BONEAGE_SCREENSHOTS=out/screenshots $(BIN)/pytest -q tests/web/browser
 	$(BIN)/python tools/pictures.py out/screenshots
+
+lock: .venv/.dev  ## write requirements-service.txt anew: what the service installs, with hashes
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra web --constraint constraints.txt --generate-hashes \
+	  --no-header --annotation-style line --output-file requirements-service.txt pyproject.toml
+
+sbom: .venv/.dev  ## out/sbom.json: what the service installs, as CycloneDX, from an environment made by the lock
+	$(PYTHON) -m venv --clear out/service
+	out/service/bin/pip install --quiet --require-hashes --only-binary :all: --requirement requirements-service.txt
+	PIP_CONSTRAINT=constraints.txt out/service/bin/pip install --quiet --no-deps .
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file out/sbom.json out/service/bin/python
+
+licences: .venv/.dev  ## the licences of what the service installs
+	$(BIN)/python tools/supply_chain.py licences
 
 audit: .venv/.dev  ## known faults of the packages in constraints.txt (asks a public database)
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt

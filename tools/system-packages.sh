@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Programs that the tests of the service start: a browser and a PostgreSQL server. Tests without theirs are skipped.
+# Installs what the tests of the service start, if it is missing: a browser and a PostgreSQL server.
 set -u
 missing=()
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
@@ -8,4 +8,5 @@ command -v postgres >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/postgres
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null && exit 0
 fi
-echo "not installed: ${missing[*]}; the tests that need them will be skipped" >&2
+echo "not installed: ${missing[*]}; as root on Debian this script installs them" >&2
+exit 1

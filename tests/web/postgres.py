@@ -22,6 +22,8 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
+from tests.programs import skip_without
+
 _USER = "boneage"
 
 
@@ -47,10 +49,10 @@ def server() -> Iterator[Callable[[], str]]:
     """A server while the context lasts: a function that makes an empty database and gives its URL."""
     folder = programs()
     if folder is None:
-        pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
+        skip_without("PostgreSQL's initdb and pg_ctl are not installed: `make system-packages` installs them")
     runner = _runner()
     if runner is None and os.geteuid() == 0:
-        pytest.skip("PostgreSQL does not run as root, and there is no user postgres or nobody")
+        skip_without("PostgreSQL does not run as root, and there is no user postgres or nobody")
     place = Path(tempfile.mkdtemp(prefix="boneage-pg-", dir="/tmp"))  # short enough for a socket's path
 
     def run(*command: str) -> None:

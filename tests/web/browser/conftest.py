@@ -26,6 +26,8 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.programs import skip_without
+
 CHROMIUM = next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
 
 _FLAGS = (
@@ -102,7 +104,7 @@ def serve(folder: Path, mode: str) -> Iterator[Service]:
 def browser() -> Iterator[Browser]:
     """A Chromium without a window."""
     if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine: `make test` installs it where it may")
+        skip_without("there is no Chromium on this machine: `make system-packages` installs it")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
         yield chromium
