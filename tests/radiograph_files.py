@@ -114,6 +114,31 @@ def jpeg_lossless(pixels: NDArray[np.uint16], bits: int, predictor: int = 1) -> 
     )
 
 
+def jpeg_lossless_colour(planes: NDArray[np.uint16], bits: int, *, interleaved: bool = True) -> bytes:
+    """Lossless JPEG of three planes (3, H, W), each with a Huffman table of its own, in one scan or in three."""
+    _, height, width = planes.shape
+    pieces = []
+    for place, plane in enumerate(planes):
+        levels = plane.astype(np.int64)
+        differences = (levels - _predicted(levels, 1, 1 << (bits - 1))).ravel()
+        sizes = _sizes(differences)
+        pieces.append(((sizes << sizes) | _extra(differences, sizes), sizes + 5 + place))
+    tables = b"".join(_flat_table(place, 5 + place, list(range(17))) for place in range(3))
+    frame = struct.pack(">BHHB", bits, height, width, 3) + bytes([1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0])
+    head = b"\xff\xd8" + _segment(0xC3, frame) + tables
+    if interleaved:
+        scans = [
+            (bytes([1, 0x00, 2, 0x10, 3, 0x20]), [np.stack(part, axis=1).ravel() for part in zip(*pieces, strict=True)])
+        ]
+    else:
+        scans = [(bytes([place + 1, place << 4]), list(piece)) for place, piece in enumerate(pieces)]
+    body = b"".join(
+        _segment(0xDA, bytes([len(names) // 2]) + names + bytes([1, 0, 0])) + _bit_stream(*piece)
+        for names, piece in scans
+    )
+    return head + body + b"\xff\xd9"
+
+
 def jpeg_12_bit(pixels: NDArray[np.uint16], quantum: int = 4) -> bytes:
     """Sequential DCT JPEG of 12 bits (T.81, annex F)."""
     height, width = pixels.shape
@@ -195,10 +220,9 @@ def dicom_file(dataset: Any, syntax: str | None = None, codestream: bytes | None
         dataset.PixelData = encapsulate([codestream])
         dataset["PixelData"].VR = "OB"
     buffer = BytesIO()
-    uid = dataset.file_meta.TransferSyntaxUID
-    dataset.save_as(
-        buffer, enforce_file_format=True, implicit_vr=uid.is_implicit_VR, little_endian=uid.is_little_endian
-    )
+    uid = str(dataset.file_meta.TransferSyntaxUID)
+    implicit, little = uid == "1.2.840.10008.1.2", uid != "1.2.840.10008.1.2.2"
+    dataset.save_as(buffer, enforce_file_format=True, implicit_vr=implicit, little_endian=little)
     return buffer.getvalue()
 
 
@@ -275,6 +299,93 @@ def _header_first(pixels: NDArray[np.uint16]) -> bytes:
     return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4) + pixels.tobytes()
 
 
+def tiff(
+    pixels: NDArray[Any],
+    *,
+    order: str = "<",
+    big: bool = False,
+    by_plane: bool = False,
+    more: dict[int, int] | None = None,
+) -> bytes:
+    """An uncompressed TIFF or BigTIFF of one strip, or of one a plane; `more` tags may replace others."""
+    return tiff_pages([(pixels, more or {})], order=order, big=big, by_plane=by_plane)
+
+
+def tiff_pages(
+    pages: list[tuple[NDArray[Any], dict[int, int]]], *, order: str = "<", big: bool = False, by_plane: bool = False
+) -> bytes:
+    """The same with several pages, each with tags of its own."""
+    count_letter, offset_letter, inline = ("Q", "Q", 8) if big else ("H", "I", 4)
+    mark = b"II" if order == "<" else b"MM"
+    head = mark + (struct.pack(order + "HHH", 43, 8, 0) if big else struct.pack(order + "H", 42))
+    out = bytearray(head + bytes(inline))
+    link = len(head)
+    for pixels, more in pages:
+        height, width = pixels.shape[:2]
+        samples = pixels.shape[2] if pixels.ndim == 3 else 1
+        stored = pixels.transpose(2, 0, 1) if by_plane else pixels
+        kind: Any = pixels.dtype.newbyteorder("<" if order == "<" else ">")
+        data = np.ascontiguousarray(stored, kind).tobytes()
+        parts = samples if by_plane else 1
+        start = len(out)
+        out += data
+        tags: dict[int, list[int]] = {
+            256: [width],
+            257: [height],
+            258: [8 * pixels.itemsize] * samples,
+            259: [1],
+            262: [2 if samples == 3 else 1],
+            273: [start + part * len(data) // parts for part in range(parts)],
+            277: [samples],
+            278: [height],
+            279: [len(data) // parts] * parts,
+            284: [2 if by_plane else 1],
+            339: [{"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]] * samples,
+        } | {tag: [value] for tag, value in more.items()}
+        entries = b""
+        for tag, values in sorted(tags.items()):
+            content = struct.pack(f"{order}{len(values)}{'I' if tag in {273, 279} else 'H'}", *values)
+            if len(content) > inline:
+                at = len(out)
+                out += content
+                content = struct.pack(order + offset_letter, at)
+            kind = 4 if tag in {273, 279} else 3
+            entries += struct.pack(f"{order}HH{offset_letter}", tag, kind, len(values)) + content.ljust(inline, b"\0")
+        out[link : link + inline] = struct.pack(order + offset_letter, len(out))
+        out += struct.pack(order + count_letter, len(tags)) + entries
+        link = len(out)
+        out += bytes(inline)
+    return bytes(out)
+
+
+def bmp(pixels: NDArray[np.uint8], *, bits: int = 8, top_down: bool = False, core: bool = False) -> bytes:
+    """A BMP of a grey picture: with a palette, or with 24 or 32 bits."""
+    height, width = pixels.shape
+    rows = pixels if top_down else pixels[::-1]
+    if bits > 8:
+        rows = np.dstack([rows] * 3 + ([np.zeros_like(rows)] if bits == 32 else [])).reshape(height, -1)
+    rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
+    palette = b"".join(bytes([level] * 3 + ([] if core else [0])) for level in range(256)) if bits == 8 else b""
+    if core:
+        header = struct.pack("<IHHHH", 12, width, height, 1, bits)
+    else:
+        header = struct.pack("<IiiHHIIiiII", 40, width, -height if top_down else height, 1, bits, 0, 0, 0, 0, 0, 0)
+    start = 14 + len(header) + len(palette)
+    return struct.pack("<2sIII", b"BM", start + rows.size, 0, start) + header + palette + rows.tobytes()
+
+
+def with_palette(dataset: Any, channels: NDArray[Any], bits: int, *, first: int = 0) -> Any:
+    """A palette (3, n) for the codes of a data set, 16-bit entries if there are so many bits."""
+    dataset.PhotometricInterpretation = "PALETTE COLOR"
+    for name, entries in zip(("Red", "Green", "Blue"), channels, strict=True):
+        descriptor = [len(entries) % 65536, first % 65536, bits]
+        dataset.add_new(f"{name}PaletteColorLookupTableDescriptor", "US", descriptor)
+        dataset.add_new(
+            f"{name}PaletteColorLookupTableData", "OW", entries.astype("<u2" if bits > 8 else "u1").tobytes()
+        )
+    return dataset
+
+
 def valid_files() -> dict[str, bytes]:
     """The drawn film in every format and transfer syntax, by name."""
     deep, twelve = drawn_film(bits=16), drawn_film(bits=12)
@@ -298,6 +409,12 @@ def valid_files() -> dict[str, bytes]:
         "tiff 16": coded(".tif", deep, cv2.IMWRITE_TIFF_COMPRESSION, 1),
         "tiff header first": _header_first(deep),
         "tiff deflate": coded(".tif", deep, cv2.IMWRITE_TIFF_COMPRESSION, 8),
+        "tiff big": tiff(deep, big=True),
+        "tiff signed": tiff((deep.astype(np.int32) - 32768).astype(np.int16), order=">"),
+        "tiff float": tiff((deep / 65535).astype(np.float32)),
+        "tiff by plane": tiff(np.dstack([deep] * 3), by_plane=True),
+        "bmp": bmp(grey),
+        "jp2": coded(".jp2", deep, cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000),
         "webp lossy": coded(".webp", grey, cv2.IMWRITE_WEBP_QUALITY, 90),
         "webp lossless": coded(".webp", grey, cv2.IMWRITE_WEBP_QUALITY, 101),
         "dicom implicit": dicom_file(dicom_dataset(twelve, 12), "1.2.840.10008.1.2"),
@@ -311,6 +428,12 @@ def valid_files() -> dict[str, bytes]:
         "dicom jpeg 12 bit": cr(compressed + "51", jpeg_12_bit(twelve)),
         "dicom jpeg lossless": cr(compressed + "57", jpeg_lossless(twelve, 12)),
         "dicom jpeg lossless 1": cr(compressed + "70", jpeg_lossless(deep, 16), deep, 16),
+        "dicom jpeg lossless colour": dicom_file(
+            dicom_dataset(np.dstack([grey] * 3), 8, photometric="RGB", SamplesPerPixel=3, PlanarConfiguration=0),
+            compressed + "70",
+            jpeg_lossless_colour(np.stack([grey] * 3).astype(np.uint16), 8),
+        ),
+        "dicom palette": dicom_file(with_palette(dicom_dataset(grey, 8), np.arange(256)[None].repeat(3, 0) * 257, 16)),
         "dicom jpeg-ls": cr(compressed + "80", jpeg_ls(twelve, 12)),
         "dicom jpeg-ls near": cr(compressed + "81", jpeg_ls(grey, 8, 2), grey, 8),
         "dicom jpeg 2000": cr(compressed + "90", jpeg_2000(deep), deep, 16),

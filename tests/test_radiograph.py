@@ -319,7 +319,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     assert caught.value.code == "not_found"
 
 
-@pytest.mark.parametrize("data", [b"", b"\0", b"GIF89a" + bytes(500), b"%PDF-1.7", bytes(1000), PNG_SIGNATURE])
+@pytest.mark.parametrize("data", [b"", b"\0", b"no picture", bytes(1000), PNG_SIGNATURE])
 def test_what_is_no_picture_is_unreadable(data: bytes) -> None:
     assert code_of(data) == "unreadable"
 

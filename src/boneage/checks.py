@@ -106,6 +106,16 @@ def file_warnings(facts: RadiographFacts, given: Sex, hand: Hand | None) -> Iter
         yield ResultWarning.of(WarningCode.OTHER_BODY_PART_DECLARED, part=facts.body_part)
     if facts.side == "R" and (hand is None or not hand.mirrored):  # mirrored, it was read as a left hand
         yield ResultWarning.of(WarningCode.RIGHT_HAND_DECLARED)
+    if facts.both_sides:
+        yield ResultWarning.of(WarningCode.BOTH_HANDS_DECLARED)
+    if facts.not_human:
+        yield ResultWarning.of(WarningCode.NOT_HUMAN_DECLARED)
+    if facts.bits_differ:
+        yield ResultWarning.of(WarningCode.PIXEL_BITS_DIFFER)
+    if facts.size_differs:
+        yield ResultWarning.of(WarningCode.PIXEL_SIZE_DIFFERS)
+    if facts.burned_in:
+        yield ResultWarning.of(WarningCode.BURNED_IN_ANNOTATION)
     if facts.sex is not None and facts.sex != given:
         yield ResultWarning.of(WarningCode.SEX_DIFFERS_FROM_FILE, given=given.value, said=facts.sex.value)
 

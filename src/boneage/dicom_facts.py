@@ -24,9 +24,13 @@ logger = logging.getLogger(__name__)
 DIGITAL_XRAY_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 DAYS_PER_MONTH = 365.25 / 12
 _MONTHS_BY_UNIT = {"Y": 12.0, "M": 1.0, "W": 7 / DAYS_PER_MONTH, "D": 1 / DAYS_PER_MONTH}
-_AGE = re.compile(r"(\d{3})([DWMY])")
+_AGE = re.compile(r"0*(\d{1,3}) *([DWMY])")
+"""Three digits and a unit are the rule (PS3.5, 6.2, AS); fewer, more zeros before or a space between are written."""
 _DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_DECIMAL_COMMA = re.compile(r" *[+-]?\d*,\d+(?:[eE][+-]?\d+)? *")
+_HUMAN = ("HUMAN", "HOMO", "SAPIENS")
+_SPECIES_UNKNOWN = {"UNKNOWN", "N/A", "NA", "NONE", "-", "OTHER", "UNSPECIFIED", "U", "O"}
 _STUDY_DATES = ("StudyDate", "AcquisitionDate", "ContentDate")
 
 
@@ -61,7 +65,8 @@ def numbers(dataset: Dataset, keyword: str) -> list[float] | None:
         return None
     try:
         found = [
-            float(part) for part in (value if hasattr(value, "__iter__") and not isinstance(value, str) else [value])
+            _as_number(part)
+            for part in (value if hasattr(value, "__iter__") and not isinstance(value, str) else [value])
         ]
     except (TypeError, ValueError, OverflowError):
         found = []
@@ -69,6 +74,13 @@ def numbers(dataset: Dataset, keyword: str) -> list[float] | None:
         _log_malformed(keyword)
         return None
     return found
+
+
+def _as_number(part: Any) -> float:
+    """A number; also one whose decimals stand after a comma, as some makers of other languages write them."""
+    if isinstance(part, str) and _DECIMAL_COMMA.fullmatch(part):
+        part = part.replace(",", ".")
+    return float(part)
 
 
 def number(dataset: Dataset, keyword: str) -> float | None:
@@ -89,6 +101,7 @@ def read_facts(dataset: Dataset, *, bits_stored: int, photometric: str, inverted
         inverted=inverted,
         spacing_mm=next(filter(None, (_spacing(dataset, keyword) for keyword in _SPACINGS)), None),
         side=_side(dataset),
+        both_sides=_both_sides(dataset),
         body_part=text(dataset, "BodyPartExamined"),
         sex=_sex(dataset),
         age_months=age_months,
@@ -97,6 +110,8 @@ def read_facts(dataset: Dataset, *, bits_stored: int, photometric: str, inverted
         study_date=study_date,
         modality=text(dataset, "Modality"),
         for_processing=_for_processing(dataset),
+        burned_in=(text(dataset, "BurnedInAnnotation") or "").upper() == "YES",
+        not_human=_not_human(dataset),
     )
 
 
@@ -161,6 +176,8 @@ def _spacing(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
 
 
 def _side(dataset: Dataset) -> Side | None:
+    if _both_sides(dataset):
+        return None
     for keyword in ("ImageLaterality", "Laterality"):
         found = (text(dataset, keyword) or "").upper()
         if found == "L":
@@ -168,6 +185,24 @@ def _side(dataset: Dataset) -> Side | None:
         if found == "R":
             return "R"
     return None
+
+
+def _both_sides(dataset: Dataset) -> bool:
+    """Whether both hands are declared: the one element that is used says B, or names both."""
+    for keyword in ("ImageLaterality", "Laterality"):
+        found = {one.upper() for one in texts(dataset, keyword)}
+        if found:
+            return "B" in found or {"L", "R"} <= found
+    return False
+
+
+def _not_human(dataset: Dataset) -> bool:
+    """Whether Patient Species Description (PS3.3, C.7.1.1) names another species.
+
+    It is a reason for a warning and not for a rejection: a field so rarely used may hold anything.
+    """
+    found = (text(dataset, "PatientSpeciesDescription") or "").upper()
+    return bool(found) and found not in _SPECIES_UNKNOWN and not any(word in found for word in _HUMAN)
 
 
 def _for_processing(dataset: Dataset) -> bool:

@@ -1,4 +1,4 @@
-"""Grey JPEG that OpenCV does not decode: lossless (process 14, DICOM's common archive syntax) and 12-bit sequential.
+"""JPEG that OpenCV does not decode: lossless (process 14, DICOM's common archive syntax) and grey 12-bit sequential.
 
 Written out here because the free decoders are large, under the GPL, or native code that a damaged film could crash.
 Only one step of Huffman decoding is serial: where the next code begins. The length of the symbol that would begin at
@@ -13,6 +13,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +39,27 @@ class _HuffmanTable:
     symbols: NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class _Scan:
+    """A scan's header, and its entropy-coded data, cut at the restart markers.
+
+    Attributes:
+        components: the places of its components in the frame.
+        dc, ac: the Huffman table of each component (AC: None if there is none).
+        parameters: start and end of the spectral selection, and the successive approximation.
+        intervals: the data.
+    """
+
+    components: tuple[int, ...]
+    dc: tuple[_HuffmanTable, ...]
+    ac: tuple[_HuffmanTable | None, ...]
+    parameters: tuple[int, int, int]
+    intervals: list[bytes] = field(repr=False)
+
+
 @dataclass
 class _Stream:
-    """What the marker segments say, and the entropy-coded data of the one scan, cut at the restart markers."""
+    """What the marker segments say."""
 
     process: int = 0
     bits: int = 0
@@ -51,15 +70,15 @@ class _Stream:
     huffman: dict[int, _HuffmanTable] = field(default_factory=dict)
     tables: int = 0
     restart_interval: int = 0
-    scan: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
-    intervals: list[bytes] = field(default_factory=list)
+    components: list[int] = field(default_factory=list)
+    scans: list[_Scan] = field(default_factory=list)
 
 
 def decode_huffman_jpeg(data: bytes) -> NDArray[np.uint16]:
-    """Decode a grey JPEG stream: lossless with any predictor, or sequential DCT of 8 or 12 bits.
+    """Decode a JPEG stream: lossless with any predictor, grey or of three components, or grey sequential DCT.
 
     Returns:
-        uint16 (H, W) in the range of the stream's own precision.
+        uint16 (H, W), or (H, W, 3) in the stream's order, in the range of the stream's own precision.
 
     Raises:
         Refusal: ``unreadable`` if it is damaged or of another kind.
@@ -69,7 +88,7 @@ def decode_huffman_jpeg(data: bytes) -> NDArray[np.uint16]:
         if stream.process == 0xC3:
             return _decode_lossless(stream)
         return _decode_sequential(stream)
-    except (struct.error, IndexError, KeyError) as error:
+    except (struct.error, IndexError, KeyError, ValueError) as error:
         raise damaged("the JPEG data are damaged") from error
 
 
@@ -89,23 +108,24 @@ def _parse(data: bytes) -> _Stream:
         elif segment.marker == 0xDD:
             (stream.restart_interval,) = struct.unpack(">H", content)
         elif segment.marker == 0xDA:
-            if stream.intervals:
-                raise damaged("the JPEG has more than one scan")
             _parse_scan(stream, content, data, segment.end)
-    if not stream.intervals or not stream.process:
-        raise damaged("the JPEG is of a kind that is not supported")
+    if sorted(one for scan in stream.scans for one in scan.components) != list(range(len(stream.components))):
+        raise damaged("the JPEG data are cut off")
     return stream
 
 
 def _parse_frame(stream: _Stream, marker: int, content: bytes) -> None:
     bits, height, width, components = struct.unpack_from(">BHHB", content)
-    if components != 1:
-        raise damaged("the JPEG is lossless or of 12 bits, and in colour")
+    if components not in ({1, 3} if marker == 0xC3 else {1}):
+        raise damaged("the JPEG is of 12 bits and in colour, or of an unusual number of components")
+    if components == 3 and content[7:15:3] != b"\x11\x11\x11":
+        raise damaged("the JPEG is lossless, but its colours have fewer pixels than its brightness")
     allowed = range(2, 17) if marker == 0xC3 else (8, 12)
     if bits not in allowed or height == 0 or width == 0:
         raise damaged("the JPEG has an impossible size or depth")
     stream.process, stream.bits, stream.height, stream.width = marker, bits, height, width
     stream.quantization_table = content[8]
+    stream.components = list(content[6 : 6 + 3 * components : 3])
 
 
 def _parse_huffman(stream: _Stream, content: bytes) -> None:
@@ -156,16 +176,25 @@ def _parse_quantization(stream: _Stream, content: bytes) -> None:
 
 
 def _parse_scan(stream: _Stream, content: bytes, data: bytes, start: int) -> None:
-    components, _, tables, first, last, approximation = struct.unpack_from(">6B", content)
-    if components != 1:
-        raise damaged("the JPEG is in colour")
-    stream.scan = (tables >> 4, tables & 15, first, last, approximation)
+    count = content[0]
+    names, tables = content[1 : 1 + 2 * count : 2], content[2 : 2 + 2 * count : 2]
+    places = tuple(stream.components.index(name) for name in names)
+    if len(stream.scans) >= len(stream.components):
+        raise damaged("the JPEG has too many scans")
     end = _END_OF_SCAN.search(data, start)
     coded = data[start : end.start() if end else len(data)]
     parts = _RESTART.split(coded, _MOST_INTERVALS)
     if len(parts) > _MOST_INTERVALS:
         raise damaged("the JPEG is cut into too many pieces")
-    stream.intervals = [part.replace(b"\xff\x00", b"\xff") for part in parts]
+    stream.scans.append(
+        _Scan(
+            places,
+            tuple(stream.huffman[table >> 4] for table in tables),
+            tuple(stream.huffman.get(0x10 | table & 15) for table in tables),
+            struct.unpack_from(">3B", content, 1 + 2 * count),
+            [part.replace(b"\xff\x00", b"\xff") for part in parts],
+        )
+    )
 
 
 # the chain of symbols
@@ -210,46 +239,58 @@ def _chunks(interval: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _decode_lossless(stream: _Stream) -> NDArray[np.uint16]:
-    table_id, _, predictor, _, approximation = stream.scan
+    planes = np.empty((len(stream.components), stream.height, stream.width), np.uint16)
+    for scan in stream.scans:
+        _decode_lossless_scan(stream, scan, planes)
+    together: NDArray[np.uint16] = planes[0] if len(planes) == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0))
+    return together
+
+
+def _decode_lossless_scan(stream: _Stream, scan: _Scan, planes: NDArray[np.uint16]) -> None:
+    """Fill in the planes (components, H, W) that the scan holds."""
+    predictor, _, approximation = scan.parameters
     shift = approximation & 15
-    table = stream.huffman[table_id]
-    width = stream.width
-    if not 1 <= predictor <= 7 or shift >= stream.bits or stream.restart_interval % width:
+    width, count = stream.width, len(scan.components)
+    if not 1 <= predictor <= 7 or shift >= stream.bits or stream.restart_interval % width or count == 0:
         raise damaged("the lossless JPEG has an impossible predictor or restart interval")
     rows_each = stream.restart_interval // width or stream.height
-    if len(stream.intervals) != -(-stream.height // rows_each):
+    if len(scan.intervals) != -(-stream.height // rows_each):
         raise damaged("the lossless JPEG lacks a part")
     middle = 1 << (stream.bits - shift - 1)
-    out = np.empty((stream.height, width), np.uint16)
-    for index, interval in enumerate(stream.intervals):
-        rows = out[index * rows_each : (index + 1) * rows_each]
-        differences = _lossless_differences(interval, table, rows.size).reshape(rows.shape)
-        rows[:] = _PREDICTORS[predictor](differences, middle)
-    out <<= np.uint16(shift)
-    return out
+    for index, interval in enumerate(scan.intervals):
+        top, bottom = index * rows_each, min((index + 1) * rows_each, stream.height)
+        differences = _lossless_differences(interval, scan.dc, (bottom - top) * width * count)
+        by_component = differences.reshape(bottom - top, width, count)
+        for place, component in enumerate(scan.components):
+            plane = np.ascontiguousarray(by_component[:, :, place])
+            planes[component, top:bottom] = _PREDICTORS[predictor](plane, middle) << np.uint16(shift)
 
 
-def _lossless_differences(interval: bytes, table: _HuffmanTable, count: int) -> NDArray[np.uint16]:
-    """The next `count` differences, modulo 65,536."""
+def _lossless_differences(interval: bytes, tables: tuple[_HuffmanTable, ...], count: int) -> NDArray[np.uint16]:
+    """The next `count` differences, modulo 65,536; the tables take turns."""
     if 8 * len(interval) < count:  # each takes a bit at least: do not allocate for a picture that is not there
         raise damaged("the JPEG data are cut off")
+    if all(table is tables[0] for table in tables):
+        tables = tables[:1]
     # Category 16 stands for 32,768 and has no further bits (H.1.2.2).
-    extra = np.where(table.symbols >= 16, 0, table.symbols).astype(np.uint8)
-    steps_by_window = np.where(table.code_bits > 0, table.code_bits + extra, 1).astype(np.uint8)
+    extra = [np.where(table.symbols >= 16, 0, table.symbols).astype(np.uint8) for table in tables]
+    steps_by_window = [
+        np.where(table.code_bits > 0, table.code_bits + more, 1).astype(np.uint8)
+        for table, more in zip(tables, extra, strict=True)
+    ]
     out = np.empty(count, np.uint16)
     done, offset = 0, 0
     for start, chunk in _chunks(interval):
         bits = _Bits(chunk)
         windows = bits.next16()
         limit = 8 * min(_CHUNK_BYTES, len(interval) - start)
-        begins, offset = _follow(steps_by_window[windows].tobytes(), offset, limit, count - done)
-        at = windows[begins]
-        sizes = extra[at]
-        if np.any(table.code_bits[at] == 0) or np.any(table.symbols[at] > 16):
-            raise damaged("the JPEG data hold a code that does not exist")
-        values = _extend(bits.take(begins + table.code_bits[at], sizes), sizes)
-        values[table.symbols[at] == 16] = 1 << 15
-        out[done : done + len(begins)] = values.astype(np.uint16)
+        first = done % len(tables)
+        turn = [*range(first, len(tables)), *range(first)]
+        begins, offset = _follow([steps_by_window[one][windows].tobytes() for one in turn], offset, limit, count - done)
+        for place, one in enumerate(turn):
+            part = begins[place :: len(turn)]
+            values = _lossless_values(bits, windows[part], part, tables[one], extra[one])
+            out[done + place : done + len(begins) : len(turn)] = values
         done += len(begins)
         if done == count:
             if start * 8 + offset + limit > 8 * len(interval):
@@ -258,16 +299,32 @@ def _lossless_differences(interval: bytes, table: _HuffmanTable, count: int) -> 
     raise damaged("the JPEG data are cut off")
 
 
-def _follow(steps: bytes, offset: int, limit: int, count: int) -> tuple[NDArray[np.int64], int]:
-    """Where symbols begin, at most `count`, from bit `offset` to bit `limit`; and by how far the last goes past it."""
+def _lossless_values(
+    bits: _Bits, at: NDArray[np.uint16], begins: NDArray[np.int64], table: _HuffmanTable, extra: NDArray[np.uint8]
+) -> NDArray[np.uint16]:
+    """The differences whose symbols begin at these bits, modulo 65,536."""
+    sizes = extra[at]
+    if np.any(table.code_bits[at] == 0) or np.any(table.symbols[at] > 16):
+        raise damaged("the JPEG data hold a code that does not exist")
+    values = _extend(bits.take(begins + table.code_bits[at], sizes), sizes)
+    values[table.symbols[at] == 16] = 1 << 15
+    differences: NDArray[np.uint16] = values.astype(np.uint16)
+    return differences
+
+
+def _follow(steps: list[bytes], offset: int, limit: int, count: int) -> tuple[NDArray[np.int64], int]:
+    """Where symbols begin, at most `count`, from bit `offset` to bit `limit`; and by how far the last goes past it.
+
+    The steps of the tables, by bit, take turns.
+    """
     begins: list[int] = []
     append = begins.append
     position = offset
-    for _ in range(count):
+    for step in islice(cycle(steps), count):
         if position >= limit:
             break
         append(position)
-        position += steps[position]
+        position += step[position]
     return np.array(begins, np.int64), position - limit
 
 
@@ -389,12 +446,13 @@ def dct_matrix() -> NDArray[np.float32]:
 def _decode_sequential(stream: _Stream) -> NDArray[np.uint16]:
     across, down = -(-stream.width // 8), -(-stream.height // 8)
     each = stream.restart_interval or across * down
-    if len(stream.intervals) != -(-across * down // each):
+    scan = stream.scans[0]
+    if len(scan.intervals) != -(-across * down // each):
         raise damaged("the JPEG lacks a part")
     blocks = np.empty((across * down, 8, 8), np.uint16)
-    for index, interval in enumerate(stream.intervals):
+    for index, interval in enumerate(scan.intervals):
         part = blocks[index * each : (index + 1) * each]
-        coefficients = _sequential_coefficients(interval, stream, len(part))
+        coefficients = _sequential_coefficients(interval, scan, len(part))
         for first in range(0, len(part), _BLOCKS_AT_ONCE):
             part[first : first + _BLOCKS_AT_ONCE] = _inverse_dct(
                 coefficients[first : first + _BLOCKS_AT_ONCE],
@@ -423,11 +481,13 @@ class _Steps:
     run: bytes
 
 
-def _sequential_coefficients(interval: bytes, stream: _Stream, count: int) -> NDArray[np.int32]:
+def _sequential_coefficients(interval: bytes, scan: _Scan, count: int) -> NDArray[np.int32]:
     """Coefficients (count, 64) in the order of the stream, DC prediction undone."""
     if 4 * len(interval) < count:  # a block takes two bits at least
         raise damaged("the JPEG data are cut off")
-    dc, ac = stream.huffman[stream.scan[0]], stream.huffman[0x10 | stream.scan[1]]
+    dc, ac = scan.dc[0], scan.ac[0]
+    if ac is None:
+        raise damaged("the JPEG data are damaged")
     out = np.zeros((count, 64), np.int32)
     done, offset = 0, 0
     for start, chunk in _chunks(interval):

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.errors import Refusal, RefusalCode
-from boneage.image_headers import PictureHeader, damaged, read_picture_header
+from boneage.foreign_formats import name_foreign_format
+from boneage.image_headers import PictureHeader, damaged, read_picture_header, unsupported
 from boneage.pictures import decode_picture
 from boneage.radiograph_facts import DEFAULT_LIMITS, RadiographFacts, ReadLimits
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["READER_VERSION", "Radiograph", "RadiographFacts", "ReadLimits", "read_file", "read_radiograph"]
 
-READER_VERSION: int = 1
+READER_VERSION: int = 2
 """Raise it when the pixels that this module gives for some file change: caches of decoded films depend on it."""
 
 
@@ -73,8 +74,16 @@ def read_radiograph(
         return _read_dicom(source, limits)
     header = read_picture_header(source)
     if header is None:
-        raise damaged("it is neither PNG, JPEG, TIFF, WebP nor DICOM" if source else "it is empty")
+        raise _unknown(source)
     return _read_picture(header, limits)
+
+
+def _unknown(data: bytes) -> Refusal:
+    """Return the rejection of a file that is neither a picture of a known kind nor DICOM."""
+    if not data:
+        return damaged("it is empty")
+    found = name_foreign_format(data)
+    return damaged("it is neither DICOM nor a picture of a known kind") if found is None else unsupported(*found)
 
 
 def read_file(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> bytes:
@@ -103,6 +112,9 @@ def read_file(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> bytes:
 
 def _is_dicom(data: bytes) -> bool:
     # Not by dicom_pixels: its import would delay everyone who reads PNG.
+    # The first tag of a file without preamble is of group 2 or 8, in either byte order; big endian is always explicit.
+    if data[:2] == b"\x00\x08":
+        return data[4:6].isalpha()
     return data[128:132] == b"DICM" or data[:2] in {b"\x02\x00", b"\x08\x00"}
 
 

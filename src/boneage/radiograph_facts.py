@@ -9,7 +9,7 @@ from typing import Literal
 from boneage.errors import Refusal, RefusalCode
 from boneage.sex import Sex
 
-RadiographFormat = Literal["png", "jpeg", "tiff", "webp", "dicom"]
+RadiographFormat = Literal["png", "jpeg", "jpeg2000", "tiff", "webp", "bmp", "dicom"]
 Side = Literal["L", "R"]
 
 _USUAL_BYTES_PER_PIXEL = 4
@@ -34,6 +34,7 @@ class RadiographFacts:
             digitised film (PS3.3, 10.7.1.3). The resolution of PNG, JPEG and TIFF is not taken: it is a printer's, not
             a radiograph's.
         side: which hand, from Image Laterality, else Laterality.
+        both_sides: the same element says that both hands are shown.
         body_part: Body Part Examined as it stands.
         sex: Patient's Sex if it is F or M.
         age_months: chronological age at the study. Patient's Age; where birth and study date agree with it within its
@@ -45,6 +46,11 @@ class RadiographFacts:
         modality: Modality as it stands.
         for_processing: the film is raw (SOP class Digital X-Ray for processing, or Presentation Intent Type FOR
             PROCESSING): it was not made to be looked at, and its grey scale may be unlike that of any film for reading.
+        burned_in: Burned In Annotation is YES: text stands in the pixels.
+        not_human: Patient Species Description names another species.
+        bits_differ: the pixels use more bits than Bits Stored says, and were read with those that they use.
+        size_differs: Rows and Columns do not fit the pixels, which were read by what they say themselves, or as far as
+            Rows and Columns go.
     """
 
     format: RadiographFormat
@@ -53,6 +59,7 @@ class RadiographFacts:
     inverted: bool = False
     spacing_mm: tuple[float, float] | None = None
     side: Side | None = None
+    both_sides: bool = False
     body_part: str | None = None
     sex: Sex | None = None
     age_months: float | None = None
@@ -61,6 +68,10 @@ class RadiographFacts:
     study_date: date | None = None
     modality: str | None = None
     for_processing: bool = False
+    burned_in: bool = False
+    not_human: bool = False
+    bits_differ: bool = False
+    size_differs: bool = False
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,11 @@ class WarningCode(StrEnum):
     LOW_RESOLUTION = "low_resolution"
     OTHER_BODY_PART_DECLARED = "other_body_part_declared"
     RIGHT_HAND_DECLARED = "right_hand_declared"
+    BOTH_HANDS_DECLARED = "both_hands_declared"
+    NOT_HUMAN_DECLARED = "not_human_declared"
+    PIXEL_BITS_DIFFER = "pixel_bits_differ"
+    PIXEL_SIZE_DIFFERS = "pixel_size_differs"
+    BURNED_IN_ANNOTATION = "burned_in_annotation"
     SEX_DIFFERS_FROM_FILE = "sex_differs_from_file"
     AGE_DIFFERS_FROM_FILE = "age_differs_from_file"
     AGES_DIFFER = "ages_differ"
@@ -113,6 +118,22 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
             _CAUTION,
             "The file says that this is a right hand; the networks and the atlases are made for left hands.",
         ),
+        "both_hands_declared": (
+            _CAUTION,
+            "The file says that it shows both hands, and one was read. Check which one.",
+        ),
+        "not_human_declared": (_CRITICAL, "The file says that the patient is no human: do not use the number."),
+        "pixel_bits_differ": (
+            _CAUTION,
+            "The pixels take more bits than the file says, and were read with all of them. Compare the grey levels with"
+            " the original.",
+        ),
+        "pixel_size_differs": (
+            _CAUTION,
+            "The file contradicts itself on how many rows and columns there are. Check that the whole radiograph is"
+            " shown.",
+        ),
+        "burned_in_annotation": (_INFO, "The file says that text stands in the image, which may name the patient."),
         "sex_differs_from_file": (_CAUTION, "The sex was given as {given}, but the file says {said}."),
         "age_differs_from_file": (
             _CAUTION,

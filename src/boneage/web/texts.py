@@ -29,6 +29,10 @@ REFUSALS: dict[str, tuple[str, str]] = {
         marked("This file takes too long to read."),
         marked("Export the radiograph again, as DICOM or PNG."),
     ),
+    "unsupported_format": (
+        marked("This kind of file is not read."),
+        marked("Unpack an archive first. Export anything else as DICOM, PNG or TIFF."),
+    ),
     "too_large": (
         marked("This film is larger than the service allows."),
         marked("Export it with fewer pixels: 2,000 on the longer side are enough."),
