@@ -504,6 +504,15 @@ def test_a_full_disk_behind_standard_output_is_told(films: Path, bundle: Path) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems allow fewer names")
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_path_that_the_terminal_cannot_show_is_printed_all_the_same(tmp_path: Path, encoding: str) -> None:
+    command = [sys.executable, "-m", "boneage", "sample", os.fsdecode(b"\xff.png")]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)  # our own program
+    assert done.returncode == 0 and done.stdout.startswith(b"\\udcff.png: a drawn phantom"), done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow fewer names")
 def test_files_of_any_name_are_assessed_and_written_safely(odd_films: Path, bundle: Path, tmp_path: Path) -> None:
     """As a pattern of the shell gives them, hyphens first; and once more from the table that was made of them."""
     names = sorted(os.fsdecode(name) for name in ODD_NAMES)

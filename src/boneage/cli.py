@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -130,6 +131,9 @@ def cli() -> None:
 
 def main() -> None:
     """The program ``boneage``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a path may hold what the terminal's encoding has not
+            stream.reconfigure(errors="backslashreplace")
     cli()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from boneage.commands.each_film import exit_status, sigterm_interrupts, summary, unforeseen
-from boneage.commands.progress import ProgressLine
+from boneage.commands.progress import ProgressLine, quiet_option
 from boneage.commands.resume import BatchItem, errors_of, left_to_do
 from boneage.file_names import printable_name, shown
 
@@ -106,7 +106,7 @@ Refused films are told on standard error, one line each with a stable code, and 
     "--bundle", "bundle_name", default="default", show_default=True, help="Name of a shipped bundle, or a folder."
 )
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="For the nets.")
-@click.option("--quiet", is_flag=True, help="Do not show progress.")
+@quiet_option
 def assess(  # click passes options by name
     files: tuple[str, ...],
     sex: str | None,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from boneage.commands.progress import quiet_option, with_progress
+
 if TYPE_CHECKING:
     from boneage.atlas import Atlas, Plate
     from boneage.bundle import Bundle
@@ -62,8 +64,9 @@ def list_(name_or_dir: str | None, as_json: bool) -> None:
 @_ATLAS
 @_BUNDLE
 @click.option("--csv", "table", type=click.Path(dir_okay=False, path_type=Path), help="Also write the ages as a table.")
+@quiet_option
 @click.pass_context
-def check(ctx: click.Context, name_or_dir: str, bundle: str, table: Path | None) -> None:
+def check(ctx: click.Context, name_or_dir: str, bundle: str, table: Path | None, quiet: bool) -> None:
     """Assess every plate of NAME_OR_DIR and print its assessed age against the plate's age.
 
     Means are over plates of 2 to 17 years. Exits with 3 if a plate was refused.
@@ -75,7 +78,7 @@ def check(ctx: click.Context, name_or_dir: str, bundle: str, table: Path | None)
     from boneage.sex import Sex
 
     opened = Atlas.open(name_or_dir)
-    found = _assessed(opened, Bundle.open(bundle))
+    found = _assessed(opened, Bundle.open(bundle), quiet)
     ages = [(plate, age) for plate, age in found if not isinstance(age, Refusal)]
     for plate, age in found:
         if isinstance(age, Refusal):
@@ -96,13 +99,13 @@ def check(ctx: click.Context, name_or_dir: str, bundle: str, table: Path | None)
         ctx.exit(Refusal.exit_status)
 
 
-def _assessed(opened: Atlas, bundle: Bundle) -> list[tuple[Plate, float | Refusal]]:
+def _assessed(opened: Atlas, bundle: Bundle, quiet: bool) -> list[tuple[Plate, float | Refusal]]:
     """What the bundle says of every plate, months, or why it says nothing."""
     from boneage.assessment import assess
     from boneage.errors import Refusal
 
     found: list[tuple[Plate, float | Refusal]] = []
-    for plate in opened.plates:
+    for plate in with_progress(opened.plates, label="assessing", quiet=quiet):
         try:
             found.append((plate, assess(opened.directory / plate.file, plate.sex, bundle).age_months))
         except Refusal as refusal:
@@ -156,7 +159,7 @@ def sheet(name_or_dir: str, out: Path, columns: int, height: int) -> None:
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Between films as good.")
 @click.option("--processes", default=2, show_default=True, type=click.IntRange(1, 64), help="At once.")
 @click.option("--overwrite", is_flag=True, help="Put it in the place of an atlas that is there.")
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@quiet_option
 def make(
     films: Path,
     images: Path | None,
@@ -235,7 +238,5 @@ def _tell_about(opened: Atlas) -> None:
 
 def _bar(label: str, quiet: bool) -> Any:
     from functools import partial
-
-    from boneage.commands.progress import with_progress
 
     return partial(with_progress, label=label, quiet=quiet)

@@ -9,6 +9,7 @@ import click
 
 from boneage.commands.each_film import sigterm_interrupts
 from boneage.commands.export import tell_released
+from boneage.commands.progress import quiet_option, with_progress
 
 
 @click.command()
@@ -31,6 +32,7 @@ from boneage.commands.export import tell_released
     "--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="On what."
 )
 @click.option("--overwrite", is_flag=True, help="Put it in the place of a bundle that is there.")
+@quiet_option
 def build(
     plan: str,
     films: Path,
@@ -43,6 +45,7 @@ def build(
     jobs: int,
     accelerator: str,
     overwrite: bool,
+    quiet: bool,
 ) -> None:
     """Build the whole bundle of PLAN (a shipped name or a TOML file) from labelled films.
 
@@ -60,8 +63,8 @@ def build(
       torchrun --nproc-per-node 4 -m boneage build full --films radiographs.csv --out my-bundle
     """
     from dataclasses import replace
+    from functools import partial
 
-    from boneage.commands.progress import with_progress
     from boneage.train.build import Build, build_bundle
     from boneage.train.plan import load_plan
 
@@ -78,7 +81,7 @@ def build(
         threads=max(1, (os.cpu_count() or 1) // jobs),
     )
     with sigterm_interrupts():
-        built = build_bundle(what, out, tell=_tell, overwrite=overwrite, progress=with_progress)
+        built = build_bundle(what, out, tell=_tell, overwrite=overwrite, progress=partial(with_progress, quiet=quiet))
     if built.released is not None:
         tell_released(built.released)
     if built.failed:

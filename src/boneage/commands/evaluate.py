@@ -17,6 +17,7 @@ from boneage.commands.each_film import (
     open_for_many,
     summary,
 )
+from boneage.commands.progress import quiet_option
 from boneage.commands.stress import ALL_CHANGES, chosen_changes, drawn_films, stress
 from boneage.errors import BoneageError, TableError
 
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     help="Instead, hold estimates of changed films against those of the same films unchanged; all changes, or these.",
 )
 @click.option("--plots/--no-plots", default=True, show_default=True, help="Draw plots; needs boneage[plot].")
-@click.option("--quiet", is_flag=True, help="Do not show progress.")
+@quiet_option
 def evaluate(
     *,
     predictions: Path | None,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from boneage.commands.progress import quiet_option, with_progress
+
 if TYPE_CHECKING:
     from boneage.train.release import Released
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     help="Of the stored weights: 8 halve the files and move an age by up to some tenths of a month.",
 )
 @click.option("--overwrite", is_flag=True, help="Put it in the place of a bundle that is there.")
+@quiet_option
 def export(
     runs: tuple[Path, ...],
     out: Path,
@@ -58,6 +61,7 @@ def export(
     mirror: bool,
     weight_bits: str,
     overwrite: bool,
+    quiet: bool,
 ) -> None:
     """Export RUNS of boneage train as one bundle: ONNX graphs, checksums, self-test, recipe and figures.
 
@@ -76,7 +80,6 @@ def export(
     from functools import partial
 
     from boneage.bundle import Bundle
-    from boneage.commands.progress import with_progress
     from boneage.films import read_films
     from boneage.train.release import HandRuns, ReleaseOptions, release
 
@@ -98,7 +101,7 @@ def export(
         hand=found,
         films=read_films(films, images) if films else (),
         overwrite=overwrite,
-        progress=partial(with_progress, label="assessing"),
+        progress=partial(with_progress, label="assessing", quiet=quiet),
     )
     tell_released(released)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from boneage.commands.each_film import sigterm_interrupts
+from boneage.commands.progress import quiet_option, with_progress
 
 if TYPE_CHECKING:
     from boneage.evaluate.grid import Cell, Cohort, GridRegion
@@ -38,6 +39,7 @@ K = TypeVar("K", bound=str)
     "--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="On what."
 )
 @click.option("--plots/--no-plots", default=True, show_default=True, help="Draw plots; needs boneage[plot].")
+@quiet_option
 def grid(
     *,
     films: Path | None,
@@ -54,6 +56,7 @@ def grid(
     cache: Path | None,
     accelerator: str,
     plots: bool,
+    quiet: bool,
 ) -> None:
     """Train the grid of nets of Iglovikov et al., and hold it and its ensembles against the paper.
 
@@ -95,7 +98,7 @@ def grid(
             accelerator=accelerator,
             threads=max(1, (os.cpu_count() or 1) // jobs),
         )
-        failed = _train(plan, jobs)
+        failed = _train(plan, jobs, quiet)
     elif any((images, hands, scale, epochs, changes, only, folds, cache)):
         raise click.UsageError("Without --films nothing is trained: only --out and --plots have a meaning.")
     if failed and not any((out / "predictions").glob("*.csv")):
@@ -161,11 +164,11 @@ def _chosen(only: str | None, cells: Sequence[Cell]) -> tuple[Cell, ...]:
     return tuple(cell for cell in cells if any(fnmatchcase(cell.name, pattern) for pattern in patterns))
 
 
-def _train(plan: GridPlan, jobs: int) -> dict[str, int]:
+def _train(plan: GridPlan, jobs: int, quiet: bool) -> dict[str, int]:
     import sys
     import time
+    from functools import partial
 
-    from boneage.commands.progress import with_progress
     from boneage.train.grid import train_grid
 
     def tell(line: str) -> None:
@@ -173,7 +176,7 @@ def _train(plan: GridPlan, jobs: int) -> dict[str, int]:
         sys.stdout.flush()
 
     with sigterm_interrupts():
-        return train_grid(plan, jobs=jobs, tell=tell, progress=with_progress)
+        return train_grid(plan, jobs=jobs, tell=tell, progress=partial(with_progress, quiet=quiet))
 
 
 def _report(out: Path, plots: bool) -> None:

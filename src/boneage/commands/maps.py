@@ -16,6 +16,7 @@ from boneage.commands.each_film import (
     open_for_many,
     summary,
 )
+from boneage.commands.progress import quiet_option
 from boneage.errors import BoneageError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ Fine enough for hands that are not registered, and too coarse for a single film'
     show_default=True,
     help="What moved the age up or down, or only what raised it (section VI's own map).",
 )
-@click.option("--quiet", is_flag=True, help="Do not show progress.")
+@quiet_option
 def maps(
     films: Path, images: Path | None, split: str | None, bundle: str, out: Path, evidence: Evidence, quiet: bool
 ) -> None:

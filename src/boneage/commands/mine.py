@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from boneage.commands.progress import quiet_option, with_progress
+
 if TYPE_CHECKING:
     from boneage.films import LabelledFilm
     from boneage.train.cache import FilmCache
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from boneage.train.mining.tiles import SheetKind
 
 _FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-_QUIET = click.option("--quiet", is_flag=True, help="No progress bars.")
 
 
 @click.group()
@@ -69,7 +70,7 @@ def start(folder: Path, films: Path, images: Path | None, outlines: Path, held_o
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe hand-mask.")
 @click.option("--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
 @click.option("--devices", default="auto", show_default=True, help="How many devices.")
-@_QUIET
+@quiet_option
 def train(folder: Path, changes: tuple[str, ...], accelerator: str, devices: str, quiet: bool) -> None:
     """Train the next round's net on the outlines and the accepted masks of FOLDER.
 
@@ -104,7 +105,7 @@ def train(folder: Path, changes: tuple[str, ...], accelerator: str, devices: str
     help="Any films, or those whose earlier mask was the most doubtful first.",
 )
 @click.option("--against", type=click.IntRange(min=1), metavar="ROUND", help="Also compare with this round's net.")
-@_QUIET
+@quiet_option
 def predict(folder: Path, count: int | None, order: Order, against: int | None, quiet: bool) -> None:
     """Predict masks of films in FOLDER that have no accepted one, with the latest round's net.
 
@@ -124,7 +125,7 @@ def predict(folder: Path, count: int | None, order: Order, against: int | None, 
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="To listen on. [default: any that is free]")
 @click.option("--page", default=60, show_default=True, type=click.IntRange(1, 400), help="Films a page.")
 @click.option("--order", type=click.Choice(["doubt", "random"]), default="doubt", show_default=True)
-@_QUIET
+@quiet_option
 def review(folder: Path, port: int, page: int, order: str, quiet: bool) -> None:
     """Accept and discard the predicted masks of FOLDER on a local page, by the keyboard.
 
@@ -158,7 +159,7 @@ def review(folder: Path, port: int, page: int, order: str, quiet: bool) -> None:
 @click.option("--columns", default=10, show_default=True, type=click.IntRange(1, 40), help="Films side by side.")
 @click.option("--rows", default=5, show_default=True, type=click.IntRange(1, 40), help="Rows of a sheet.")
 @click.option("--tile", default=180, show_default=True, type=click.IntRange(60, 800), help="Width of a film, pixels.")
-@_QUIET
+@quiet_option
 def sheet(
     folder: Path, out: Path, what: SheetKind, count: int | None, columns: int, rows: int, tile: int, quiet: bool
 ) -> None:
@@ -270,6 +271,4 @@ def _ids(path: Path) -> list[str]:
 
 def _bar(title: str, quiet: bool) -> Callable[[Iterable[LabelledFilm]], Iterable[LabelledFilm]]:
     """Return what shows progress through radiographs; nothing where nobody looks."""
-    from boneage.commands.progress import with_progress
-
     return lambda films: with_progress(films, label=title, quiet=quiet)

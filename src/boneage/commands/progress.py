@@ -11,6 +11,9 @@ import click
 
 T = TypeVar("T")
 
+quiet_option = click.option("--quiet", is_flag=True, help="Do not show progress.")
+"""Of every command that goes through many radiographs."""
+
 _SHORTEST_PAUSE = 0.1
 """Seconds between two drawings: more could not be read, and a slow terminal would hold up the work."""
 
