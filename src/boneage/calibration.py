@@ -92,6 +92,70 @@ class Calibration:
     by_sex: Mapping[Sex, SexCalibration]
 
 
+@dataclass(frozen=True)
+class Disagreement:
+    """How far apart a bundle's regions lie tells of its error: intervals widen with it, and warnings come of it.
+
+    The variance of an error is taken to be ``a + b spread²`` (normalised conformal prediction: Papadopoulos,
+    Gammerman and Vovk, Neural Networks 24, 2011, with the spread of the regions as the difficulty).
+
+    Attributes:
+        scale_months: spread at which that variance is twice the one of regions that agree, above 0.
+        factor: of the calibrated half widths where regions agree, above 0, at most 1: ordinary radiographs keep their
+            mean width.
+        caution_months: spread above which there is a warning.
+        critical_months: spread above which the number shall not be used; at least `caution_months`.
+    """
+
+    scale_months: float
+    factor: float
+    caution_months: float
+    critical_months: float
+
+    def widening(self, spread_months: float) -> float:
+        """By what a calibrated half width, or typical error, is multiplied where regions lie so far apart."""
+        return self.factor * math.hypot(1.0, spread_months / self.scale_months)
+
+
+DISAGREEMENT_RADIOGRAPHS = 100
+"""With fewer radiographs nothing is said of disagreement: its limits are extreme percentiles."""
+
+CAUTION_PERCENTILE, CRITICAL_PERCENTILE = 99.0, 99.8
+"""Of the spreads of ordinary radiographs: what lies above gives a warning, or makes the number unusable."""
+
+_SCALES_MONTHS = np.geomspace(4.0, 400.0, 60)
+
+
+def fit_disagreement(spreads_months: ArrayLike, errors: ArrayLike) -> Disagreement:
+    """Fit `Disagreement` to N radiographs with labels.
+
+    The scale is the most likely one where errors, in units of their width, have a Laplace distribution; nothing else
+    is taken from the labels.
+
+    Args:
+        spreads_months: (N,), oldest less youngest region, at least 0.
+        errors: (N,), absolute errors, each as a share of the half width that it would have without `Disagreement`; or
+            in months where those are all equal.
+
+    Raises:
+        ValueError: the two are not of one length of at least `DISAGREEMENT_RADIOGRAPHS`, or not finite.
+    """
+    spreads, residuals = np.asarray(spreads_months, np.float64), np.abs(np.asarray(errors, np.float64))
+    if spreads.ndim != 1 or spreads.shape != residuals.shape or len(spreads) < DISAGREEMENT_RADIOGRAPHS:
+        raise ValueError(f"spreads {spreads.shape} and errors {residuals.shape} must be of one length, and enough")
+    if not (np.isfinite(spreads).all() and np.isfinite(residuals).all()):
+        raise ValueError("spreads and errors must be finite")
+
+    def unlikeliness(scale: float) -> float:
+        widths = np.hypot(1.0, spreads / scale)
+        return float(np.log(np.mean(residuals / widths) + 1e-12) + np.mean(np.log(widths)))
+
+    scale = round(float(min(_SCALES_MONTHS, key=unlikeliness)), 2)
+    caution, critical = (float(month) for month in np.percentile(spreads, (CAUTION_PERCENTILE, CRITICAL_PERCENTILE)))
+    factor = 1.0 / float(np.mean(np.hypot(1.0, spreads / scale)))
+    return Disagreement(scale, round(factor, 4), max(_rounded_up(caution), 0.01), max(_rounded_up(critical), 0.01))
+
+
 def calibrate(
     sexes: Sequence[Sex],
     labels_months: ArrayLike,

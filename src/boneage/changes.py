@@ -45,7 +45,7 @@ class Change:
 
     name: str
     title: str
-    kind: Literal["mild", "strong"]
+    kind: Literal["mild", "strong", "disturbing"]
     apply: Callable[[Film], Film]
     change_limit_months: float | None = None
 
@@ -110,7 +110,7 @@ def marked_over(film: Film) -> Film:
     What is bright (above Otsu's threshold, the largest piece of it) is the hand on ordinary films.
     """
     side = _marker_side(film)
-    bright = _largest_bright(film)
+    bright = largest_bright(film)
     rows = np.flatnonzero(bright.any(axis=1))
     row = int(rows[round(0.6 * (rows.size - 1))])
     edge = int(np.flatnonzero(bright[row])[0])
@@ -174,7 +174,7 @@ def to_png(film: Film) -> bytes:
     return data.tobytes()
 
 
-def _largest_bright(film: Film) -> NDArray[np.bool_]:
+def largest_bright(film: Film) -> NDArray[np.bool_]:
     """The largest connected piece above Otsu's threshold; the whole film if nearly all of it is of one grey.
 
     Greys are cut at the 95th percentile first, or on a dark film letters alone would count as bright.

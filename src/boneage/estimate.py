@@ -86,13 +86,14 @@ def combine(outputs: Mapping[str, MemberOutput], manifest: Manifest, *, sex: Sex
     calibrated = manifest.calibration.by_sex[sex] if manifest.calibration is not None and sex is not None else None
     corrected = mean if calibrated is None else calibrated.corrected(mean)
     error = _error_of_metrics(manifest, sex) if calibrated is None else calibrated.band(corrected)
+    widening = _widening(ages, manifest)
     age_months = max(corrected, YOUNGEST_MONTHS)
     return AgeEstimate(
         age_months=age_months,
         member_ages_months=ages,
-        typical_error_months=error.typical_error_months,
-        interval_months=_interval(age_months, error.half_width_95_months),
-        interval_80_months=_interval(age_months, error.half_width_80_months),
+        typical_error_months=None if error.typical_error_months is None else widening * error.typical_error_months,
+        interval_months=_interval(age_months, error.half_width_95_months, widening),
+        interval_80_months=_interval(age_months, error.half_width_80_months, widening),
         outside_range=not YOUNGEST_MONTHS <= corrected <= OLDEST_MONTHS,
         is_calibrated=calibrated is not None,
         age_distribution=_mean_distribution(outputs, weights),
@@ -147,8 +148,20 @@ def _error_of_metrics(manifest: Manifest, sex: Sex | None) -> _ErrorOfMetrics:
     )
 
 
-def _interval(age_months: float, half_width_months: float | None) -> tuple[float, float] | None:
-    return None if half_width_months is None else interval_around(age_months, half_width_months)
+def region_spread(region_ages_months: Mapping[Region, float]) -> float | None:
+    """How far the oldest and the youngest region lie apart, months; None where there are no two regions."""
+    ages = region_ages_months.values()
+    return max(ages) - min(ages) if len(ages) > 1 else None
+
+
+def _widening(ages_months: Mapping[str, float], manifest: Manifest) -> float:
+    """By what the error is larger than usual, since the regions lie so far apart."""
+    spread = region_spread(region_ages(ages_months, manifest))
+    return 1.0 if manifest.disagreement is None or spread is None else manifest.disagreement.widening(spread)
+
+
+def _interval(age_months: float, half_width_months: float | None, widening: float) -> tuple[float, float] | None:
+    return None if half_width_months is None else interval_around(age_months, widening * half_width_months)
 
 
 def interval_around(age_months: float, half_width_months: float) -> tuple[float, float]:

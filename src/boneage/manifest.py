@@ -20,19 +20,24 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.calibration import SLOPES, Band, Calibration, SexCalibration
+from boneage.calibration import SLOPES, Band, Calibration, Disagreement, SexCalibration
 from boneage.errors import BundleError
 from boneage.files import write_text
 from boneage.hand.find import HandLimits
+from boneage.quality import QUALITY_LABELS, QualityLabel, QualityLimit
 from boneage.registration import Region
 from boneage.sex import Sex
 from boneage.views import CellGrid, GreyRule, ViewSpec
 
-FORMAT = 3
-"""Version of the manifest's layout that this program writes. It also reads the first, which has no hand nets, and the
-second, which has no calibration."""
+FORMAT = 4
+"""Version of the manifest's layout that this program writes. It also reads the first, which has no hand nets, the
+second, which has no calibration, and the third, which has no quality network and nothing about disagreement."""
 
-_ADDED_LATER: Mapping[int, tuple[str, ...]] = {1: ("hand", "calibration"), 2: ("calibration",)}
+_ADDED_LATER: Mapping[int, tuple[str, ...]] = {
+    1: ("hand", "calibration", "quality", "disagreement"),
+    2: ("calibration", "quality", "disagreement"),
+    3: ("quality", "disagreement"),
+}
 """Keys that an earlier format has not; without them it reads as the one that is written, their values null."""
 
 MANIFEST_NAME = "bundle.json"
@@ -193,6 +198,24 @@ class HandGraphs:
 
 
 @dataclass(frozen=True)
+class QualityGraph:
+    """The network that notices what disturbs a radiograph (`boneage.quality`).
+
+    Attributes:
+        graph: file name of its ONNX graph, beside the manifest.
+        sha256: of that file, 64 hexadecimal digits.
+        height, width: of its view, pixels.
+        limits: from which probability each label counts; all of `boneage.quality.QUALITY_LABELS`.
+    """
+
+    graph: str
+    sha256: str
+    height: int
+    width: int
+    limits: Mapping[QualityLabel, QualityLimit]
+
+
+@dataclass(frozen=True)
 class SelfTest:
     """What each member answered for the drawn phantom (`boneage.phantom.draw_hand` as it is called without arguments).
 
@@ -216,11 +239,14 @@ class Manifest:
         created: ISO 8601 date, or date and time.
         members: at least one for each sex, once the manifest is written; or none, of a bundle that only finds hands.
         hand: the nets that find the hand; None for a bundle whose members read whole films.
+        quality: the network that notices what disturbs a radiograph; None for a bundle without one. It needs `hand`.
         self_test: expected answers for the drawn phantom.
         recipe: as the nets were trained.
         metrics: empty, or the keys of `METRIC_TYPES` (``mad_months``, ``split`` and ``films`` at least).
         calibration: the correction of the members' mean, and the intervals, by sex and age; None for a bundle whose
             intervals are those of its metrics.
+        disagreement: how the regions' disagreement widens intervals and gives warnings; None where that was not
+            measured.
         data: what the nets learnt from.
         licence: of the weights.
         format: layout of the manifest.
@@ -232,10 +258,12 @@ class Manifest:
     created: str
     members: tuple[Member, ...] = ()
     hand: HandGraphs | None = None
+    quality: QualityGraph | None = None
     self_test: SelfTest = field(default_factory=lambda: SelfTest({}))
     recipe: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
+    disagreement: Disagreement | None = None
     data: str = ""
     licence: str = ""
     format: int = FORMAT
@@ -252,6 +280,8 @@ class Manifest:
         if written["hand"] is not None:
             limits = written["hand"]["limits"]
             limits["mask_areas"] = list(limits["mask_areas"])
+        if written["quality"] is not None:
+            written["quality"]["limits"] = dict(written["quality"]["limits"])
         if written["calibration"] is not None:
             by_sex = written["calibration"]["by_sex"].items()
             written["calibration"] = {sex.value: said | {"bands": list(said["bands"])} for sex, said in by_sex}
@@ -271,9 +301,15 @@ class Manifest:
         if keys["format"] != FORMAT:
             raise _invalid(f"the manifest has format {keys['format']}; this program reads formats 1 to {FORMAT}")
         members = tuple(_read_member(member) for member in keys.pop("members"))
-        hand, calibration = _read_hand(keys.pop("hand")), _read_calibration(keys.pop("calibration"))
-        self_test = _read_self_test(keys.pop("self_test"))
-        manifest = cls(members=members, hand=hand, self_test=self_test, calibration=calibration, **keys)
+        manifest = cls(
+            members=members,
+            hand=_read_hand(keys.pop("hand")),
+            quality=_read_quality(keys.pop("quality")),
+            self_test=_read_self_test(keys.pop("self_test")),
+            calibration=_read_calibration(keys.pop("calibration")),
+            disagreement=_read_disagreement(keys.pop("disagreement")),
+            **keys,
+        )
         _validate(manifest)
         return manifest
 
@@ -345,10 +381,12 @@ _MANIFEST_TYPES: dict[str, type] = {
     "created": str,
     "members": list,
     "hand": object,
+    "quality": object,
     "self_test": dict,
     "recipe": dict,
     "metrics": dict,
     "calibration": object,
+    "disagreement": object,
     "data": str,
     "licence": str,
 }
@@ -369,6 +407,14 @@ _FAMILIAR_TYPES: dict[str, type] = {"mean": list, "spread": list, "limit": float
 _CELL_TYPES: dict[str, type] = {"pixels": float, "first": float}
 _HAND_TYPES: dict[str, type] = {"mask": dict, "locate": dict, "refine": dict, "limits": dict}
 _HAND_GRAPH_TYPES: dict[str, type] = {"graph": str, "sha256": str, "height": int, "width": int}
+_QUALITY_TYPES: dict[str, type] = {**_HAND_GRAPH_TYPES, "limits": dict}
+_QUALITY_LIMIT_TYPES: dict[str, type] = {"caution": float, "critical": object}
+_DISAGREEMENT_TYPES: dict[str, type] = {
+    "scale_months": float,
+    "factor": float,
+    "caution_months": float,
+    "critical_months": float,
+}
 _LIMIT_TYPES: dict[str, type] = {
     "least_mask_share": float,
     "least_one_hand": float,
@@ -482,10 +528,46 @@ def _read_hand(value: Any) -> HandGraphs | None:
 
 def _read_hand_graph(value: Any, name: str) -> HandGraph:
     keys = _record(value, _HAND_GRAPH_TYPES, f"the hand net {name}")
-    if not (_GRAPH.fullmatch(keys["graph"]) and _SHA256.fullmatch(keys["sha256"])):
-        raise _invalid(f"the hand net {name} has a graph or checksum that is none")
-    _refuse_size(keys, f"the view of the hand net {name}")
+    _refuse_graph(keys, f"the hand net {name}")
     return HandGraph(**keys)
+
+
+def _refuse_graph(keys: Mapping[str, Any], where: str) -> None:
+    if not (_GRAPH.fullmatch(keys["graph"]) and _SHA256.fullmatch(keys["sha256"])):
+        raise _invalid(f"{where} has a graph or checksum that is none")
+    _refuse_size(keys, f"the view of {where}")
+
+
+def _read_quality(value: Any) -> QualityGraph | None:
+    if value is None:
+        return None
+    where = "the quality network"
+    keys = _record(value, _QUALITY_TYPES, where)
+    _refuse_graph(keys, where)
+    limits = _record(keys.pop("limits"), dict.fromkeys(QUALITY_LABELS, dict), f"the limits of {where}")
+    return QualityGraph(limits={label: _read_quality_limit(limits[label], label) for label in QUALITY_LABELS}, **keys)
+
+
+def _read_quality_limit(value: Any, label: str) -> QualityLimit:
+    where = f"the limit of {label}"
+    keys = _record(value, _QUALITY_LIMIT_TYPES, where)
+    caution, critical = keys["caution"], keys["critical"]
+    if critical is not None:
+        critical = _typed(critical, float, where)
+    if not 0 <= caution <= (1.0 if critical is None else critical) <= 1:
+        raise _invalid(f"{where} is no probability, or its critical part lies below the other")
+    return QualityLimit(caution, critical)
+
+
+def _read_disagreement(value: Any) -> Disagreement | None:
+    if value is None:
+        return None
+    keys = _record(value, _DISAGREEMENT_TYPES, "the disagreement")
+    if not (keys["scale_months"] > 0 and 0 < keys["factor"] <= 1 and 0 < keys["caution_months"]):
+        raise _invalid("the disagreement's scale, factor or limit are out of range")
+    if keys["critical_months"] < keys["caution_months"]:
+        raise _invalid("the disagreement's critical limit lies below the other")
+    return Disagreement(**keys)
 
 
 def _read_calibration(value: Any) -> Calibration | None:
@@ -550,6 +632,8 @@ def _validate(manifest: Manifest) -> None:
     blind = [member.name for member in manifest.members if member.view.needs_hand]
     if blind and manifest.hand is None:
         raise _invalid(f"the views of {', '.join(blind)} need hand nets, and there are none")
+    if manifest.quality is not None and manifest.hand is None:
+        raise _invalid("the quality network needs hand nets, and there are none")
     members_needed = bool(names) or manifest.hand is None
     for sex in Sex:
         serving = {member.name for member in manifest.members if sex in member.sexes}

@@ -31,7 +31,7 @@ from boneage.train.hand_data import (
     HandViews,
     MaskViews,
     PointViews,
-    _off,
+    off_guess,
     hand_batches,
     predict_masks,
 )
@@ -178,7 +178,7 @@ def test_a_mask_lies_where_the_view_shows_the_hand(
 @given(seed=st.integers(0, 10_000))
 def test_a_first_guess_is_off_by_no_more_than_it_says(seed: int) -> None:
     points_xy = SHAPE * (WIDTH, HEIGHT)
-    guess_xy = _off(points_xy, np.random.default_rng(seed))
+    guess_xy = off_guess(points_xy, np.random.default_rng(seed))
     to_frame = register(points_xy)
     truth, guess = to_frame.points(points_xy), to_frame.points(guess_xy)
     (tip, _, capitate), (tip_off, _, capitate_off) = truth, guess
@@ -194,7 +194,7 @@ def test_a_first_guess_is_off_by_no_more_than_it_says(seed: int) -> None:
 
 def test_first_guesses_are_sometimes_on_the_wrong_side_and_nets_learn_from_it() -> None:
     points_xy = SHAPE * (WIDTH, HEIGHT)
-    sides = [register(_off(points_xy, np.random.default_rng(seed))).determinant > 0 for seed in range(400)]
+    sides = [register(off_guess(points_xy, np.random.default_rng(seed))).determinant > 0 for seed in range(400)]
     assert 0.02 < sides.count(False) / 400 < 0.16
 
 

@@ -20,6 +20,7 @@ MEASURES: Mapping[str, str] = {
     "mad_months": "validation MAD, months",
     "jaccard_distance": "1 - mean IoU of held-out masks",
     "error_percent": "median error of held-out points, % of the hand's length",
+    "missed_percent": "disturbances missed, %",
 }
 """Columns of ``metrics.csv`` by which epochs are compared (smaller is better), and what to call them."""
 

@@ -152,7 +152,7 @@ class HandViews(Dataset[tuple[Tensor, ...]]):
             centre = np.array([width, height]) * generator.uniform(0.35, 0.65, 2)
             shape = np.array([[0.0, -0.6], [0.4, -0.1], [0.0, 0.4]]) * max(height, width) * generator.uniform(0.4, 0.9)
             points_xy = Transform.rotation(float(generator.uniform(0, 360))).points(shape) + centre
-        return Hand.at(_off(points_xy, generator))
+        return Hand.at(off_guess(points_xy, generator))
 
 
 class MaskViews(HandViews):
@@ -253,7 +253,7 @@ def predict_masks(
         yield from answered()
 
 
-def _off(points_xy: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+def off_guess(points_xy: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
     """Points as a first guess might have them."""
     frame_xy = register(points_xy).points(points_xy)
     turn, zoom, *shift = generator.uniform(-1, 1, 4)

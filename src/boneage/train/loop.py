@@ -47,7 +47,7 @@ from boneage.train.nets.inception import load_imagenet_weights
 from boneage.train.nets.layers import AgeNet
 from boneage.train.optimizers import build_optimizer
 from boneage.train.recipe import Recipe, Schedule, parse_recipe
-from boneage.train.tasks import HAND_TASKS, AgeTask, AgeUnit, Task, choose_films
+from boneage.train.tasks import HAND_TASKS, AgeTask, AgeUnit, QualityTask, Task, choose_films
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ def _prepare(
     refused = {film_id: code for film_id, code in cache.refused.items() if film_id in chosen}
     training, validation = _readable(training, cache, "train"), _readable(validation, cache, "validation")
     hands = None
-    if recipe.task == "age" and recipe.view.needs_hand:
+    if recipe.task not in HAND_TASKS and recipe.view.needs_hand:
         hands = _open_hands(fabric, recipe, table, cache, quiet=quiet)
         refused |= {film_id: code for film_id, code in hands.refused.items() if film_id in chosen}
         training, validation = _readable(training, hands, "train"), _readable(validation, hands, "validation")
@@ -179,6 +179,8 @@ def _prepare(
     training, validation = _kept(training, even, "train"), _kept(validation, even, "validation")
     if recipe.task == "age":
         return AgeTask(recipe, training, validation, cache, hands), refused
+    if hands is not None:
+        return QualityTask(recipe, training, validation, cache, hands), refused
     return HAND_TASKS[recipe.task](recipe, training, validation, cache), refused
 
 

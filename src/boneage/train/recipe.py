@@ -162,12 +162,13 @@ class Recipe:
 
     Attributes:
         title: one line for a person.
-        task: what the net learns (`boneage.train.tasks`): ages, the hand's mask, or its key points.
+        task: what the net learns (`boneage.train.tasks`): ages, the hand's mask, its key points, or what disturbs a
+            radiograph.
         net, view, data, augment, train: see there.
     """
 
     title: str
-    task: Literal["age", "mask", "points"] = "age"
+    task: Literal["age", "mask", "points", "quality"] = "age"
     net: NetOptions = field(default_factory=NetOptions)
     view: ViewSpec = field(default_factory=ViewSpec)
     data: DataOptions = field(default_factory=DataOptions)
@@ -318,6 +319,7 @@ def _check_ranges(recipe: Recipe) -> None:
     ]
     shares = [augment.any_rotation, augment.negative, augment.frame, augment.distractor + augment.pair]
     is_age = recipe.task == "age"
+    splits_films = recipe.task in ("age", "quality")
     demands = {
         "train.epochs and train.batch_size must be at least 1": min(train.epochs, train.batch_size) >= 1,
         "train.learning_rate must be positive": train.learning_rate > 0,
@@ -335,7 +337,7 @@ def _check_ranges(recipe: Recipe) -> None:
             data.folds >= 2 and 1 <= data.fold <= data.folds
         )
         or data.folds == data.fold == 0,
-        "data.folds are for nets for ages": is_age or not data.folds,
+        "data.folds are for nets for ages and the quality network": splits_films or not data.folds,
         "train.views_per_epoch must not be negative, and is for the hand nets": train.views_per_epoch >= 0
         and not (is_age and train.views_per_epoch),
         "augment's any_rotation, negative, frame and distractor + pair must lie in 0..1": max(shares) <= 1,
@@ -344,7 +346,11 @@ def _check_ranges(recipe: Recipe) -> None:
         ),
         f"a recipe with the view {view.region} and the grey rule {view.grey} needs data.hands": bool(data.hands)
         or not (is_age and view.needs_hand),
-        f"the task {recipe.task} needs data.targets": is_age or bool(data.targets),
+        "the quality network's view is surroundings with the grey rule percentile, found by data.hands": (
+            recipe.task != "quality"
+            or ((view.region, view.grey) == ("surroundings", "percentile") and bool(data.hands))
+        ),
+        f"the task {recipe.task} needs data.targets": splits_films or bool(data.targets),
         f"train.seed and data.split_seed must lie in 0..{SEEDS - 1}": min(train.seed, data.split_seed) >= 0
         and max(train.seed, data.split_seed) < SEEDS,
         "train.resize must have phases of at least 1 epoch": all(phase.epochs >= 1 for phase in train.resize),

@@ -24,12 +24,14 @@ from boneage.films import LabelledFilm, split_films
 from boneage.hand.mask import whole_hand
 from boneage.registration import POINT_NAMES
 from boneage.train.annotations import read_key_points, read_masks
+from boneage.quality import QUALITY_LABELS, QualityLimit
 from boneage.train.cache import FilmCache
 from boneage.train.data import training_batches, validation_batches
 from boneage.train.hand_data import MaskViews, PointViews, hand_batches
 from boneage.train.hands import HandTable
 from boneage.train.losses import label_distribution_loss, mask_loss, points_loss
 from boneage.train.nets.layers import AgeNet
+from boneage.train.quality_data import VALIDATION_EPOCH, QualityViews, quality_batches
 from boneage.train.recipe import DataOptions, Recipe
 
 Batches = DataLoader[tuple[Tensor, ...]]
@@ -254,8 +256,70 @@ class PointsTask(Task):
         return figures
 
 
+class QualityTask(Task):
+    """What disturbs a radiograph: a label for each of `boneage.quality.QUALITY_LABELS`."""
+
+    measure = "missed_percent"
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        training: Sequence[LabelledFilm],
+        validation: Sequence[LabelledFilm],
+        cache: FilmCache,
+        hands: HandTable,
+    ) -> None:
+        super().__init__(recipe, training, validation, cache)
+        self.hands = hands
+
+    def facts(self) -> dict[str, Any]:
+        """By what the hands were found."""
+        return {"hands": self.hands.found_by}
+
+    def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
+        """Views and labels."""
+        count = self.recipe.train.views_per_epoch
+        views = QualityViews(self.training, self.cache, self.hands, self.recipe, epoch=epoch, count=count)
+        return quality_batches(views, self.recipe, shuffled=True, rank=rank, world=world)
+
+    def loss(self, net: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+        """Binary cross entropy, the mean over labels."""
+        view, labels = batch
+        return nn.functional.binary_cross_entropy_with_logits(net(view).float(), labels)
+
+    def validate(self, net: nn.Module, epoch: int, device: torch.device, watched: Watched) -> dict[str, float]:
+        """Share of drawn disturbances that are missed, %, by label and in the mean, beside the limits.
+
+        Limits are set on the validation radiographs as they are (`boneage.quality.QualityLimit`), the disturbances are
+        drawn on the same ones.
+        """
+        clean, _ = self._probabilities(net, None, device, watched)
+        drawn, labels = self._probabilities(net, VALIDATION_EPOCH, device, watched)
+        figures: dict[str, float] = {}
+        for column, label in enumerate(QUALITY_LABELS):
+            limit = QualityLimit.of(label, clean[:, column])
+            shown = drawn[labels[:, column] > 0.5, column]
+            missed = float((shown <= limit.caution).mean()) if len(shown) else 0.0
+            figures |= {f"{label}_missed_percent": 100 * missed, f"{label}_caution": limit.caution}
+            figures |= {} if limit.critical is None else {f"{label}_critical": limit.critical}
+        missed_percent = float(np.mean([figures[f"{label}_missed_percent"] for label in QUALITY_LABELS]))
+        return {"missed_percent": missed_percent, **figures}
+
+    def _probabilities(
+        self, net: nn.Module, epoch: int | None, device: torch.device, watched: Watched
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Probabilities and labels, (N, L) each, of the validation radiographs as they are or drawn on."""
+        views = QualityViews(self.validation, self.cache, self.hands, self.recipe, epoch=epoch)
+        rows: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+        with torch.no_grad():
+            for view, labels in watched(quality_batches(views, self.recipe, shuffled=False)):
+                said = torch.sigmoid(net(view.to(device)).float())
+                rows.append((said.cpu().double().numpy(), labels.double().numpy()))
+        return np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows])
+
+
 HAND_TASKS: Mapping[str, type[Task]] = {"mask": MaskTask, "points": PointsTask}
-"""By the recipe's name; ``age`` is `AgeTask`, which takes the hands that these find."""
+"""By the recipe's name; ``age`` and ``quality`` are tasks of their own, which take the hands that these find."""
 
 
 def choose_films(recipe: Recipe, films: Sequence[LabelledFilm]) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
@@ -269,7 +333,7 @@ def choose_films(recipe: Recipe, films: Sequence[LabelledFilm]) -> tuple[list[La
         TableError: ``table_split`` if either part is empty.
     """
     data = recipe.data
-    if recipe.task != "age":
+    if recipe.task in HAND_TASKS:
         targets = (read_masks if recipe.task == "mask" else read_key_points)(Path(data.targets))
         return _hold_out([film for film in films if film.id in targets], recipe)
     if data.sexes != "both":

@@ -13,6 +13,7 @@ from boneage.errors import RecipeError
 from boneage.train.nets.inception import InceptionNet
 from boneage.train.nets.layers import AgeNet
 from boneage.train.nets.points import KeyPointNet, VGGKeyPointNet
+from boneage.train.nets.quality import QualityNet
 from boneage.train.nets.residual import ResidualNet
 from boneage.train.nets.souza import TABLE_I, SouzaNet
 from boneage.train.nets.unet import UNet
@@ -36,8 +37,9 @@ NETS: dict[str, Callable[..., AgeNet]] = {
 HAND_NETS: dict[str, dict[str, Callable[..., nn.Module]]] = {
     "mask": {"unet": UNet},
     "points": {"key-points": KeyPointNet, "vgg-key-points": VGGKeyPointNet},
+    "quality": {"quality": QualityNet},
 }
-"""Builders of the nets that find the hand, by task, then by name; as in `NETS`."""
+"""Builders of the networks that are not for ages, by task, then by name; as in `NETS`."""
 
 
 def net_options(name: str) -> dict[str, Any]:
