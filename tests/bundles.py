@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from boneage.bundle import Bundle
-from boneage.calibration import Band, Calibration, SexCalibration
+from boneage.calibration import Band, Calibration, Disagreement, SexCalibration
 from boneage.manifest import (
     Familiar,
     HandGraph,
     HandGraphs,
     Manifest,
     Member,
+    QualityGraph,
     SelfTest,
     file_sha256,
     write_manifest,
 )
+from boneage.quality import QUALITY_LABELS, QualityLimit
 from boneage.sex import Sex
 from boneage.views import CellGrid, ViewSpec
 from tests.hand_graphs import LOCATE_VIEW, MASK_VIEW, REFINE_VIEW, mask_graph, points_graph
@@ -53,6 +55,9 @@ CALIBRATION = Calibration(
         Sex.MALE: SexCalibration(0.0, 1.0, (Band(None, 350, 9.0, 16.0, 6.0),)),
     }
 )
+
+
+DISAGREEMENT = Disagreement(scale_months=28.0, factor=0.93, caution_months=30.0, critical_months=45.0)
 
 
 def tiny_bundle(
@@ -132,6 +137,34 @@ def write_hand_nets(directory: Path, *, spread_pixels: float = 0.05, hands: int 
         locate=_write_hand_net(directory, "locate", LOCATE_VIEW, locate),
         refine=_write_hand_net(directory, "refine", REFINE_VIEW, refine),
     )
+
+
+def write_quality_net(directory: Path, probabilities: Sequence[float] = (0.1,) * len(QUALITY_LABELS)) -> QualityGraph:
+    """Write a quality network into a folder that says these probabilities of every view."""
+    height, width = 40, 36
+    nodes = [
+        helper.make_node("ReduceMean", ["view"], ["grey"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Mul", ["grey", "nothing"], ["zero"]),
+        helper.make_node("Unsqueeze", ["zero", "axis"], ["column"]),
+        helper.make_node("Add", ["column", "said"], ["quality"]),
+    ]
+    weights = {
+        "nothing": np.float32(0).reshape(()),
+        "axis": np.array([1], np.int64),
+        "said": np.array([probabilities], np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "quality",
+        [helper.make_tensor_value_info("view", TensorProto.FLOAT, ["batch", 1, height, width])],
+        [helper.make_tensor_value_info("quality", TensorProto.FLOAT, ["batch", len(QUALITY_LABELS)])],
+        [numpy_helper.from_array(np.asarray(values), key) for key, values in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = directory / "quality.onnx"
+    path.write_bytes(model.SerializeToString())
+    limits = {label: QualityLimit(0.5, 0.9 if label == "plaster" else None) for label in QUALITY_LABELS}
+    return QualityGraph(path.name, file_sha256(path), height, width, limits)
 
 
 def _write_hand_net(directory: Path, name: str, view: ViewSpec, graph: onnx.ModelProto) -> HandGraph:

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,16 +22,18 @@ from boneage.assessment import (
     region_in_words,
 )
 from boneage.bundle import Bundle, MemberOutput
+from boneage.calibration import Disagreement
 from boneage.checks import estimate_warnings
 from boneage.errors import BundleError, Refusal
 from boneage.explain import Evidence
 from boneage.manifest import Familiar, read_manifest, write_manifest
 from boneage.phantom import draw_hand, phantom_points, write_sample
+from boneage.quality import QUALITY_LABELS
 from boneage.radiograph import Radiograph, read_file, read_radiograph
 from boneage.sex import Sex
 from boneage.views import CellGrid, ViewSpec, cut_view
-from boneage.warnings_ import WARNING_TEXTS, WarningCode
-from tests.bundles import CALIBRATION, METRICS, REGION_VIEWS, tiny_bundle
+from boneage.warnings_ import WARNING_TEXTS, Severity, WarningCode
+from tests.bundles import CALIBRATION, METRICS, REGION_VIEWS, tiny_bundle, write_quality_net
 
 FloatArray = NDArray[np.floating]
 
@@ -457,6 +460,55 @@ def test_regions_that_disagree_more_than_in_validation_are_told(
         ages = assessment.region_ages_months
         assert warning.values["spread_months"] == max(ages.values()) - min(ages.values())
         assert {warning.values["highest"], warning.values["lowest"]} <= set(ages)
+
+
+@pytest.mark.parametrize(
+    ("caution", "critical", "severity"),
+    [(0.01, 0.02, Severity.CRITICAL), (0.01, 200.0, Severity.CAUTION), (200.0, 200.0, None)],
+)
+def test_regions_too_far_apart_make_the_number_unusable(
+    phantoms: dict[str, Path], by_regions: Bundle, caution: float, critical: float, severity: Severity | None
+) -> None:
+    limits = Disagreement(scale_months=28.0, factor=0.9, caution_months=caution, critical_months=critical)
+    manifest = replace(by_regions.manifest, disagreement=limits)
+    assessment = assess(phantoms["upright"], "F", Bundle(by_regions.directory, manifest))
+    found = [one.severity for one in assessment.warnings if one.code is WarningCode.REGIONS_DISAGREE]
+    assert found == ([] if severity is None else [severity])
+
+
+@pytest.mark.parametrize(("probability", "severity"), [(0.4, None), (0.6, Severity.CAUTION), (0.95, Severity.CRITICAL)])
+def test_what_disturbs_a_radiograph_is_a_warning(
+    phantoms: dict[str, Path], by_regions: Bundle, tmp_path: Path, probability: float, severity: Severity | None
+) -> None:
+    """The tiny network says the same of every view; only plaster has a limit above which a number is unusable."""
+    folder = tmp_path / "judged"
+    shutil.copytree(by_regions.directory, folder)
+    quality = write_quality_net(folder, [probability] * len(QUALITY_LABELS))
+    write_manifest(replace(by_regions.manifest, quality=quality), folder)
+    judged = Bundle.open(folder, threads=1)
+    assert all(result.passed for result in judged.check())
+    assessment = assess(phantoms["upright"], "F", judged)
+    labels = {one.code: one.severity for one in assessment.warnings if one.code.value in QUALITY_LABELS}
+    if severity is None:
+        assert labels == {}
+    else:
+        assert set(labels) == {WarningCode(label) for label in QUALITY_LABELS}
+        assert labels.pop(WarningCode.PLASTER) is severity
+        assert set(labels.values()) == {Severity.CAUTION}
+
+
+def test_a_quality_network_that_gives_no_probabilities_is_refused(
+    phantoms: dict[str, Path], by_regions: Bundle, tmp_path: Path
+) -> None:
+    folder = tmp_path / "judged"
+    shutil.copytree(by_regions.directory, folder)
+    quality = write_quality_net(folder, [1.5] * len(QUALITY_LABELS))
+    write_manifest(replace(by_regions.manifest, quality=quality), folder)
+    judged = Bundle.open(folder, threads=1)
+    assert [result.name for result in judged.check() if not result.passed] == ["signature of the quality network"]
+    with pytest.raises(BundleError) as caught:
+        assess(phantoms["upright"], "F", judged)
+    assert caught.value.code == "bundle_output"
 
 
 @pytest.mark.parametrize(("name", "doubted"), [("upright", True), ("mirrored", False)])

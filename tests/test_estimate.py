@@ -17,7 +17,7 @@ from boneage.estimate import combine, interval_around, region_ages
 from boneage.manifest import Manifest, read_manifest
 from boneage.sex import Sex
 from boneage.views import ViewSpec
-from tests.bundles import CALIBRATION, tiny_bundle
+from tests.bundles import CALIBRATION, DISAGREEMENT, REGION_VIEWS, tiny_bundle
 
 ages = st.floats(-50, 400)
 
@@ -26,6 +26,13 @@ ages = st.floats(-50, 400)
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """Of three members with the weights 1, 2 and 3."""
     folder: Path = tiny_bundle(tmp_path_factory.mktemp("bundles") / "three", members=3)
+    return read_manifest(folder)
+
+
+@pytest.fixture(scope="module")
+def by_region(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """Of three members, one for each region."""
+    folder = tiny_bundle(tmp_path_factory.mktemp("bundles") / "regions", views=REGION_VIEWS, hand=True)
     return read_manifest(folder)
 
 
@@ -163,3 +170,27 @@ def test_the_distribution_is_the_weighted_mean_over_the_members_that_give_one(
     assert spread is not None and spread.shape == (240,)
     np.testing.assert_allclose(spread, expected, atol=1e-12)
     assert combine(said(100.0), manifest).age_distribution is None
+
+
+@given(first=st.floats(20, 200), spread=st.floats(0, 100))
+def test_intervals_widen_with_the_regions_disagreement_about_the_same_age(
+    by_region: Manifest, first: float, spread: float
+) -> None:
+    told = said(first, first, first + spread)
+    plain = combine(told, replace(by_region, calibration=CALIBRATION), sex=Sex.MALE)
+    widened = combine(told, replace(by_region, calibration=CALIBRATION, disagreement=DISAGREEMENT), sex=Sex.MALE)
+    assert widened.age_months == plain.age_months
+    band = CALIBRATION.by_sex[Sex.MALE].bands[0]
+    factor = DISAGREEMENT.widening(spread)
+    for interval, half in (
+        (widened.interval_months, band.half_width_95_months),
+        (widened.interval_80_months, band.half_width_80_months),
+    ):
+        assert interval == pytest.approx(interval_around(plain.age_months, factor * half))
+    assert widened.typical_error_months == pytest.approx(factor * band.typical_error_months)
+
+
+def test_one_region_alone_cannot_disagree(by_region: Manifest) -> None:
+    manifest = replace(by_region, calibration=CALIBRATION, disagreement=DISAGREEMENT)
+    estimate = combine(said(100.0), manifest, sex=Sex.MALE)
+    assert estimate.interval_months == interval_around(100.0, 16.0)  # as wide as for one of a bundle of one region

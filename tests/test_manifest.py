@@ -16,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boneage.bundle import Bundle, with_calibration
-from boneage.calibration import calibrate
+from boneage.calibration import Disagreement, calibrate
 from boneage.errors import BundleError
 from boneage.hand.find import HandLimits
 from boneage.manifest import Familiar, Manifest, SelfTest, read_manifest, write_manifest
+from boneage.quality import QUALITY_LABELS
 from boneage.sex import Sex
 from boneage.views import ViewSpec
-from tests.bundles import CALIBRATION, METRICS, REGION_VIEWS, tiny_bundle
+from tests.bundles import CALIBRATION, DISAGREEMENT, METRICS, REGION_VIEWS, tiny_bundle, write_quality_net
 
 FAMILIAR = Familiar(mean=(0.0, 0.5, 1.0, -1.0), spread=(1.0, 0.5, 2.0, 0.25), limit=3.0)
 
@@ -32,7 +33,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle of two members, with hand nets, that tests only read."""
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
     tiny_bundle(folder, members=2, mirror=True, familiar=FAMILIAR, hand=True)
-    return with_calibration(folder, CALIBRATION, metrics=METRICS)
+    bundle = with_calibration(folder, CALIBRATION, metrics=METRICS)
+    quality = write_quality_net(folder)
+    write_manifest(replace(bundle.manifest, quality=quality, disagreement=DISAGREEMENT), folder)
+    return Bundle.open(folder)
 
 
 def code_of(act: Callable[[], object]) -> str:
@@ -66,10 +70,18 @@ OBJECTS: list[tuple[str | int, ...]] = [
     ("calibration",),
     ("calibration", "F"),
     ("calibration", "F", "bands", 0),
+    ("quality",),
+    ("quality", "limits"),
+    ("quality", "limits", "metal"),
+    ("disagreement",),
 ]
 KEYS: list[tuple[str | int, ...]] = [
     *((key,) for key in ("format", "name", "version", "title", "created", "members", "self_test", "recipe", "metrics")),
-    *((key,) for key in ("data", "licence", "hand", "calibration")),
+    *((key,) for key in ("data", "licence", "hand", "calibration", "quality", "disagreement")),
+    *(("quality", key) for key in ("graph", "sha256", "height", "width", "limits")),
+    *(("quality", "limits", label) for label in QUALITY_LABELS),
+    *(("quality", "limits", "plaster", key) for key in ("caution", "critical")),
+    *(("disagreement", limit.name) for limit in fields(Disagreement)),
     *(("calibration", sex) for sex in ("F", "M")),
     *(("calibration", "M", key) for key in ("intercept_months", "slope", "bands")),
     *(("calibration", "F", "bands", 0, key) for key in ("upper_months", "films", "typical_error_months")),
@@ -83,6 +95,11 @@ KEYS: list[tuple[str | int, ...]] = [
     *(("members", 0, "cells", key) for key in ("pixels", "first")),
     *(("members", 0, "view", key) for key in ("region", "height", "width", "grey")),
     *(("self_test", key) for key in ("age_months", "tolerance_months")),
+]
+
+
+OPTIONAL = [("mirror", True)] + [
+    (key, None) for key in ("familiar", "hand", "calibration", "quality", "disagreement", "critical")
 ]
 
 
@@ -107,7 +124,7 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
             continue  # these may be empty
         if path[0] == "recipe" and isinstance(wrong, dict):
             continue  # a recipe may hold anything
-        if (path[-1], wrong) in (("mirror", True), ("familiar", None), ("hand", None), ("calibration", None)):
+        if (path[-1], wrong) in OPTIONAL:
             continue
         at(value, path[:-1])[path[-1]] = wrong
         assert code_of(partial(Manifest.from_json, value)) == "bundle_invalid", wrong
@@ -119,9 +136,10 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
 @pytest.mark.parametrize(
     ("path", "wrong"),
     [
-        (("format",), 4),
+        (("format",), 5),
         (("format",), 1),  # with the key `hand`, which that format had not
         (("format",), 2),  # with the key `calibration`
+        (("format",), 3),  # with the key `quality`
         (("name",), "Has Capitals"),
         (("created",), "yesterday"),
         (("members", 0, "age_spread_months"), 0),
@@ -175,6 +193,16 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
         (("calibration", "F", "bands", 0, "half_width_80_months"), -0.1),
         (("calibration", "F", "bands", 0, "films"), 0),
         (("calibration", "F", "bands", 0, "typical_error_months"), -0.1),
+        (("hand",), None),  # and a quality network that needs it
+        (("quality", "graph"), "../quality.onnx"),
+        (("quality", "height"), 15),
+        (("quality", "limits", "plaster", "caution"), 0.95),  # above the critical one
+        (("quality", "limits", "plaster", "critical"), 1.1),
+        (("quality", "limits", "metal", "caution"), -0.1),
+        (("disagreement", "scale_months"), 0.0),
+        (("disagreement", "factor"), 1.1),
+        (("disagreement", "caution_months"), 0.0),
+        (("disagreement", "critical_months"), 29.0),  # below the other
         (("hand", "locate", "graph"), "../locate.onnx"),
         (("hand", "locate", "graph"), "locate.pkl"),
         (("hand", "refine", "sha256"), "f" * 65),
@@ -200,19 +228,27 @@ def test_values_out_of_range_are_refused(shared: Bundle, path: tuple[str | int, 
 
 def test_earlier_formats_are_read_as_what_they_lacked(shared: Bundle) -> None:
     value = manifest_json(shared)
-    lacking = {3: value}
-    for number, key in ((2, "calibration"), (1, "hand")):
-        lacking[number] = {name: known for name, known in lacking[number + 1].items() if name != key}
-        assert code_of(partial(Manifest.from_json, lacking[number] | {"format": 3})) == "bundle_invalid"
-    second, first = (Manifest.from_json(lacking[number] | {"format": number}) for number in (2, 1))
-    assert (second.calibration, second.format) == (None, 3)
-    assert second == replace(shared.manifest, calibration=None)
+    lacking = {4: value}
+    for number, keys in ((3, ("quality", "disagreement")), (2, ("calibration",)), (1, ("hand",))):
+        lacking[number] = {name: known for name, known in lacking[number + 1].items() if name not in keys}
+        assert code_of(partial(Manifest.from_json, lacking[number] | {"format": 4})) == "bundle_invalid"
+    third, second, first = (Manifest.from_json(lacking[number] | {"format": number}) for number in (3, 2, 1))
+    assert third == replace(shared.manifest, quality=None, disagreement=None)
+    assert (second.calibration, second.format) == (None, 4)
+    assert second == replace(third, calibration=None)
     assert first == replace(second, hand=None)
-    for early in (first, second):
+    for early in (first, second, third):
         assert Manifest.from_json(early.to_json()) == early
-    for wrong in (0, 4, 1.0, True, "1"):
+    for wrong in (0, 5, 1.0, True, "1"):
         assert code_of(partial(Manifest.from_json, lacking[1] | {"format": wrong})) == "bundle_invalid"
     assert code_of(partial(Manifest.from_json, lacking[2] | {"format": 1})) == "bundle_invalid"
+
+
+def test_limits_of_disagreement_of_early_manifests_are_those_of_their_metrics(shared: Bundle) -> None:
+    assert shared.manifest.region_limits_months == (30.0, 45.0)
+    early = replace(shared.manifest, disagreement=None)
+    assert early.region_limits_months == (None, None)
+    assert replace(early, metrics=METRICS | {"region_spread_months": 20.0}).region_limits_months == (20.0, None)
 
 
 @settings(deadline=None, max_examples=20)

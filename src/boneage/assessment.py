@@ -315,6 +315,7 @@ def _assess(
         to_film = {spec: view_transform(film_shape, spec, hand).inverse() for spec in views}
     with clock.step("run"):
         outputs = {member.name: opened.run(member, views[member.view], given) for member in members}
+        quality = opened.judge_quality(pixels, hand) if hand is not None and opened.manifest.quality else {}
     with clock.step("combine"):
         estimate = combine(outputs, opened.manifest, sex=given)
         by_region = region_ages(estimate.member_ages_months, opened.manifest)
@@ -326,7 +327,8 @@ def _assess(
         *checks.size_warnings(film_shape, members, hand),
         *checks.file_warnings(facts, given, hand),
         *checks.estimate_warnings(estimate, members, outputs),
-        *checks.region_warnings(by_region, opened.manifest.metrics.get("region_spread_months")),
+        *checks.region_warnings(by_region, *opened.manifest.region_limits_months),
+        *(checks.quality_warnings(quality, graph.limits) if (graph := opened.manifest.quality) else ()),
         *([ResultWarning.of(WarningCode.REGION_CUT_OFF, regions=", ".join(cut_off))] if cut_off else []),
         *([] if _shows_anything(activations, film_shape) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),
     ]

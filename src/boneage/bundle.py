@@ -8,6 +8,9 @@ Bundles with hand nets (`boneage.hand.find`) have three graphs more. All have th
 the output ``hand`` (N, H, W), probabilities; the two for key points have ``points`` (N, 3, 2) and ``spread`` (N, 3) in
 pixels of the view, and ``hands`` (N, 3), probabilities of no hand, one, and several.
 
+Such bundles may have a quality network (`boneage.quality`) besides, with the input ``view`` and the output ``quality``
+(N, labels), probabilities.
+
 Whatever does not fit is refused by a :class:`~boneage.errors.BundleError` with one of the codes
 
 - ``bundle_not_found``;
@@ -46,11 +49,13 @@ from boneage.manifest import (
     HandGraphs,
     Manifest,
     Member,
+    QualityGraph,
     read_manifest,
     shipped_or_folder,
     write_manifest,
 )
 from boneage.phantom import draw_hand, phantom_points
+from boneage.quality import QUALITY_LABELS, QualityLabel, quality_view
 from boneage.registration import Hand
 from boneage.sex import Sex
 from boneage.views import ViewSpec, cut_view
@@ -151,6 +156,7 @@ class Bundle:
         self._sessions: dict[str, _Session] = {}
         self._lock = threading.Lock()
         self._hand_nets: _HandNets | None = None
+        self._quality_session: _Session | None = None
 
     @classmethod
     def open(cls, name_or_dir: str | Path = "default", *, threads: int = 2) -> Bundle:
@@ -209,6 +215,35 @@ class Bundle:
         nets = self.hand_nets()
         return find_hand(pixels, nets, nets.graphs.limits)
 
+    def judge_quality(self, pixels: NDArray[np.float32], hand: Hand) -> dict[QualityLabel, float]:
+        """Return the probability, 0..1, of each thing that disturbs a radiograph.
+
+        Args:
+            pixels: the radiograph, float32 (H, W), 0..1.
+            hand: as `find_hand` found it there.
+
+        Raises:
+            Refusal: ``no_contrast``.
+            BundleError: ``bundle_mismatch`` if the bundle has no quality network, or its graph does not fit; see also
+                `run_batch`.
+        """
+        graph = self._quality_graph()
+        view = quality_view(pixels, hand, graph.height, graph.width)
+        return dict(zip(QUALITY_LABELS, self._ask_quality(graph, view), strict=True))
+
+    def _quality_graph(self) -> QualityGraph:
+        if self.manifest.quality is None:
+            raise BundleError("bundle_mismatch", f"The bundle {self.manifest.name} has no quality network.")
+        return self.manifest.quality
+
+    def _ask_quality(self, graph: QualityGraph, view: NDArray[np.float32]) -> list[float]:
+        with self._lock:
+            if self._quality_session is None:
+                self._quality_session = _load(_read_graph(self.directory, graph), graph.graph, self.threads)
+            session = self._quality_session
+        arrays = _run_graph(session, graph.graph, view[None], {"quality": (len(QUALITY_LABELS),)})
+        return [float(probability) for probability in arrays[0][0]]
+
     def run(self, member: Member, view: NDArray[np.float32], sex: Sex) -> MemberOutput:
         """Ask one net about one view.
 
@@ -261,6 +296,8 @@ class Bundle:
             tests.append((f"checksum {name}", partial(_check_graph, self.directory, graph)))
         if self.finds_hands:
             tests.append(("signature of the hand nets", self._check_hand_nets))
+        if self.manifest.quality is not None:
+            tests.append(("signature of the quality network", self._check_quality))
         for member in self.members:
             tests += [
                 (f"signature {member.name}", partial(self._check_signature, member)),
@@ -307,11 +344,12 @@ class Bundle:
             raise BundleError("bundle_invalid", f"The manifest does not name {', '.join(strange)}.")
         return f"{len(named)} files, all named"
 
-    def _graphs(self) -> dict[str, Member | HandGraph]:
+    def _graphs(self) -> dict[str, Member | HandGraph | QualityGraph]:
         """All graphs by what they are called."""
-        hand = self.manifest.hand
-        named: dict[str, Member | HandGraph] = {member.name: member for member in self.members}
-        return named | ({} if hand is None else {f"hand net {name}": graph for name, graph in hand.by_name().items()})
+        hand, quality = self.manifest.hand, self.manifest.quality
+        named: dict[str, Member | HandGraph | QualityGraph] = {member.name: member for member in self.members}
+        named |= {} if hand is None else {f"hand net {name}": graph for name, graph in hand.by_name().items()}
+        return named | ({} if quality is None else {"quality network": quality})
 
     def _check_hand_nets(self) -> str:
         """Whether each gives what it must of an empty view."""
@@ -320,6 +358,12 @@ class Bundle:
         nets.locate(np.zeros((2, nets.locate_spec.height, nets.locate_spec.width), np.float32))
         nets.refine(np.zeros((2, nets.refine_spec.height, nets.refine_spec.width), np.float32))
         return "mask, locate, refine"
+
+    def _check_quality(self) -> str:
+        """Whether it gives probabilities of an empty view."""
+        graph = self._quality_graph()
+        self._ask_quality(graph, np.zeros((graph.height, graph.width), np.float32))
+        return ", ".join(QUALITY_LABELS)
 
     def _check_signature(self, member: Member) -> str:
         session = self._session(member)
@@ -375,22 +419,28 @@ class _HandNets:
     def _ask(
         self, name: str, views: NDArray[np.float32], shapes: dict[str, tuple[int, ...]]
     ) -> list[NDArray[np.float32]]:
-        graph = self.graphs.by_name()[name].graph
-        feed = {"view": np.ascontiguousarray(views[:, None], dtype=np.float32)}
-        try:
-            arrays = self._sessions[name].run(list(shapes), feed)
-        except Exception as error:  # ONNX Runtime's errors have no common base but this
-            raise BundleError("bundle_mismatch", f"The graph {graph} cannot run: {error}") from error
-        for (output, shape), array in zip(shapes.items(), arrays, strict=True):
-            if array.shape != (len(views), *shape):
-                raise BundleError("bundle_mismatch", f"The graph {graph} gave {output} of shape {array.shape}.")
-            if not (np.isfinite(array).all() and _is_sound(output, array)):
-                raise BundleError("bundle_output", f"The graph {graph} gave {output} that is none.")
-        return arrays
+        return _run_graph(self._sessions[name], self.graphs.by_name()[name].graph, views, shapes)
+
+
+def _run_graph(
+    session: _Session, graph: str, views: NDArray[np.float32], shapes: Mapping[str, tuple[int, ...]]
+) -> list[NDArray[np.float32]]:
+    """Ask a graph that reads views (N, h, w) alone; refuse answers of another shape than these, or that are unsound."""
+    feed = {"view": np.ascontiguousarray(views[:, None], dtype=np.float32)}
+    try:
+        arrays = session.run(list(shapes), feed)
+    except Exception as error:  # ONNX Runtime's errors have no common base but this
+        raise BundleError("bundle_mismatch", f"The graph {graph} cannot run: {error}") from error
+    for (output, shape), array in zip(shapes.items(), arrays, strict=True):
+        if array.shape != (len(views), *shape):
+            raise BundleError("bundle_mismatch", f"The graph {graph} gave {output} of shape {array.shape}.")
+        if not (np.isfinite(array).all() and _is_sound(output, array)):
+            raise BundleError("bundle_output", f"The graph {graph} gave {output} that is none.")
+    return arrays
 
 
 def _is_sound(output: str, array: NDArray[np.float32]) -> bool:
-    """Whether an output of a hand net can be what it is called: probabilities, or spreads."""
+    """Whether an output of `_run_graph` can be what it is called: probabilities, or spreads."""
     if output == "spread":
         return bool((array >= 0).all())
     if output == "points":
@@ -454,7 +504,7 @@ def _find(name_or_dir: str | Path) -> Path:
     return directory
 
 
-def _read_graph(directory: Path, member: Member | HandGraph) -> bytes:
+def _read_graph(directory: Path, member: Member | HandGraph | QualityGraph) -> bytes:
     """The bytes of a member's graph, verified. These bytes are loaded, so nobody can exchange them in between."""
     try:
         graph = (directory / member.graph).read_bytes()
@@ -567,7 +617,7 @@ def _middle(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[
     return (first + second) * np.float32(0.5)
 
 
-def _check_graph(directory: Path, member: Member | HandGraph) -> str:
+def _check_graph(directory: Path, member: Member | HandGraph | QualityGraph) -> str:
     return f"{len(_read_graph(directory, member)) / 1e6:.2f} MB, sha256 {member.sha256[:12]}…"
 
 

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.bundle import MemberOutput
-from boneage.estimate import OLDEST_MONTHS, AgeEstimate
+from boneage.estimate import OLDEST_MONTHS, AgeEstimate, region_spread
 from boneage.explain import display_picture
 from boneage.geometry import Transform, sample
 from boneage.manifest import Member
 from boneage.phantom import draw_hand, phantom_points
+from boneage.quality import QualityLabel, QualityLimit
 from boneage.radiograph import RadiographFacts
 from boneage.registration import Hand, Region, register
 from boneage.sex import Sex
@@ -137,15 +138,38 @@ def estimate_warnings(
         yield ResultWarning.of(WarningCode.NOT_VALIDATED)
 
 
-def region_warnings(ages_months: Mapping[Region, float], limit_months: float | None) -> Iterator[ResultWarning]:
-    """Yield a warning if the regions lie farther apart than they did on 97.5 % of the validation radiographs."""
-    if limit_months is None or not ages_months:
+def region_warnings(
+    ages_months: Mapping[Region, float], caution_months: float | None, critical_months: float | None
+) -> Iterator[ResultWarning]:
+    """Yield a warning if the regions lie farther apart than they do on nearly all ordinary radiographs.
+
+    Args:
+        ages_months: by region.
+        caution_months: see `boneage.manifest.Manifest.region_limits_months`.
+        critical_months: see there.
+    """
+    spread = region_spread(ages_months)
+    if spread is None or caution_months is None or spread <= caution_months:
         return
-    highest, lowest = max(ages_months, key=ages_months.__getitem__), min(ages_months, key=ages_months.__getitem__)
-    spread = ages_months[highest] - ages_months[lowest]
-    if spread > limit_months:
-        months = {"spread_months": spread, "limit_months": limit_months}
+    if critical_months is not None and spread > critical_months:
+        months = {"spread_months": spread, "limit_months": critical_months}
+        yield ResultWarning.of(WarningCode.REGIONS_DISAGREE, "far", **months)
+    else:
+        highest, lowest = max(ages_months, key=ages_months.__getitem__), min(ages_months, key=ages_months.__getitem__)
+        months = {"spread_months": spread, "limit_months": caution_months}
         yield ResultWarning.of(WarningCode.REGIONS_DISAGREE, highest=highest, lowest=lowest, **months)
+
+
+def quality_warnings(
+    probabilities: Mapping[QualityLabel, float], limits: Mapping[QualityLabel, QualityLimit]
+) -> Iterator[ResultWarning]:
+    """Yield a warning for each label that the quality network finds probable enough."""
+    for label, limit in limits.items():
+        probability = probabilities[label]
+        if limit.critical is not None and probability > limit.critical:
+            yield ResultWarning.of(WarningCode(label), "certain")
+        elif probability > limit.caution:
+            yield ResultWarning.of(WarningCode(label))
 
 
 def _looks_inverted(picture: NDArray[np.uint8]) -> bool:

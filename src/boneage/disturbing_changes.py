@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.changes import Change, Film, border_grey, compressed, largest_bright, with_gamma
+from boneage.changes import Change, Film, compressed, largest_bright, with_gamma
 
 _KNUCKLES, _WRIST = 0.45, 0.72
 """Where knuckles and wrist lie between fingertips and the end of what is bright, on ordinary radiographs."""
@@ -90,7 +90,9 @@ def plated(film: Film) -> Film:
     place = int(y) - int(rows[0])
     x, half = (left[place] + right[place]) / 2 + 0.4 * (right[place] - left[place]) / 2, right[place] - left[place]
     plated_film = _with_lines(film, [[(x, y - 0.5 * half), (x, y + 0.5 * half)]], max(2, round(0.16 * half)))
-    screws = [[(x - 0.3 * half, y + k * 0.17 * half), (x + 0.05 * half, y + k * 0.17 * half)] for k in (-2, -1, 0, 1, 2)]
+    screws = [
+        [(x - 0.3 * half, y + k * 0.17 * half), (x + 0.05 * half, y + k * 0.17 * half)] for k in (-2, -1, 0, 1, 2)
+    ]
     return _with_lines(plated_film, screws, max(1, round(0.05 * half)))
 
 
@@ -139,12 +141,14 @@ def _outline(film: Film) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArra
     right = np.array([np.flatnonzero(bright[row])[-1] if bright[row].any() else np.nan for row in rows])
     known = np.isfinite(left)
     ends = [np.interp(rows, rows[known], end[known]).astype(np.float32)[:, None] for end in (left, right)]
-    smooth = [cv2.GaussianBlur(end, (1, 0), 0, sigmaY=max(1.0, len(rows) / 40))[:, 0].astype(np.float64) for end in ends]
+    smooth = [
+        cv2.GaussianBlur(end, (1, 0), 0, sigmaY=max(1.0, len(rows) / 40))[:, 0].astype(np.float64) for end in ends
+    ]
     return rows, smooth[0], np.maximum(smooth[1], smooth[0] + 4)
 
 
 def _attenuated(film: Film, depth: Film, low: float, high: float) -> Film:
-    """A radiograph behind something of this optical depth: what passes is less by ``exp(-depth)``, so it is brighter."""
+    """A radiograph behind something of this optical depth: of what passed, ``exp(-depth)`` does, so it is brighter."""
     ceiling = min(1.0, low + 1.15 * (high - low))
     bright = np.maximum(film, ceiling)
     return np.asarray(bright - (bright - film) * np.exp(-depth), np.float32)
@@ -163,7 +167,12 @@ _ALL = (
     Change("plaster_opaque", "plaster to the knuckles, opaque", "disturbing", partial(plastered, density=3.0)),
     Change("plaster_half", "plaster to the knuckles, half", "disturbing", partial(plastered, density=1.0)),
     Change("plaster_faint", "plaster to the knuckles, faint", "disturbing", partial(plastered, density=0.3)),
-    Change("plaster_wrist", "plaster of the wrist", "disturbing", partial(plastered, density=1.5, start=0.62, bandaged=False)),
+    Change(
+        "plaster_wrist",
+        "plaster of the wrist",
+        "disturbing",
+        partial(plastered, density=1.5, start=0.62, bandaged=False),
+    ),
     Change("slab", "plaster slab, one side", "disturbing", partial(splinted, density=0.9)),
     Change("covered_90", "lower half covered to 90 %", "disturbing", partial(covered, opacity=0.9)),
     Change("covered_40", "lower half covered to 40 %", "disturbing", partial(covered, opacity=0.4)),

@@ -268,6 +268,16 @@ class Manifest:
     licence: str = ""
     format: int = FORMAT
 
+    @property
+    def region_limits_months(self) -> tuple[float | None, float | None]:
+        """How far apart regions may lie before there is a warning, and before the number shall not be used, months.
+
+        Manifests of early formats have the first only, among their metrics.
+        """
+        if self.disagreement is None:
+            return self.metrics.get("region_spread_months"), None
+        return self.disagreement.caution_months, self.disagreement.critical_months
+
     def to_json(self) -> dict[str, Any]:
         """As plain dicts, lists, strings and numbers."""
         written = asdict(self)
@@ -563,7 +573,7 @@ def _read_disagreement(value: Any) -> Disagreement | None:
     if value is None:
         return None
     keys = _record(value, _DISAGREEMENT_TYPES, "the disagreement")
-    if not (keys["scale_months"] > 0 and 0 < keys["factor"] <= 1 and 0 < keys["caution_months"]):
+    if not (keys["scale_months"] > 0 and 0 < keys["factor"] <= 1 and keys["caution_months"] > 0):
         raise _invalid("the disagreement's scale, factor or limit are out of range")
     if keys["critical_months"] < keys["caution_months"]:
         raise _invalid("the disagreement's critical limit lies below the other")

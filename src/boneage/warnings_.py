@@ -34,6 +34,11 @@ class WarningCode(StrEnum):
     OUTSIDE_TRAINING_RANGE = "outside_training_range"
     UNLIKE_TRAINING = "unlike_training"
     REGIONS_DISAGREE = "regions_disagree"
+    PLASTER = "plaster"
+    METAL = "metal"
+    FINGERTIPS_CUT = "fingertips_cut"
+    ALTERED_GREY = "altered_grey"
+    PHOTOGRAPHED = "photographed"
     REGION_CUT_OFF = "region_cut_off"
     NOT_VALIDATED = "not_validated"
     LOOKS_INVERTED = "looks_inverted"
@@ -77,6 +82,37 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
             _CAUTION,
             "The regions of the hand give ages that lie {spread_months:.0f} months apart, the highest by region"
             " {highest}, the lowest by region {lowest}; in validation {limit_months:.0f} months were rarely exceeded.",
+        ),
+        "regions_disagree.far": (
+            _CRITICAL,
+            "The regions of the hand give ages that lie {spread_months:.0f} months apart, and {limit_months:.0f} months"
+            " are hardly ever exceeded: do not use the number.",
+        ),
+        "plaster": (
+            _CAUTION,
+            "Plaster, a splint or a bandage may lie over the hand. Check the radiograph before the number is used.",
+        ),
+        "plaster.certain": (
+            _CRITICAL,
+            "Plaster, a splint or something else covers a part of the hand: do not use the number. Assess a radiograph"
+            " without it, or of the other hand.",
+        ),
+        "metal": (
+            _CAUTION,
+            "Metal seems to lie over the bones, such as a wire or a plate. Compare the estimate with the radiograph.",
+        ),
+        "fingertips_cut": (
+            _CAUTION,
+            "The fingertips seem to lie outside the radiograph. Compare the estimate with the bones that are visible.",
+        ),
+        "altered_grey": (
+            _CAUTION,
+            "The greys look altered, as by gamma or a steep display curve, which can move the estimate by some months."
+            " Use the original file.",
+        ),
+        "photographed": (
+            _CAUTION,
+            "This looks like a photograph of a screen or a light-box. Use the original file.",
         ),
         "region_cut_off": (
             _CAUTION,

@@ -12,6 +12,8 @@ from boneage.changes import CHANGES
 from boneage.evaluate.stress import (
     UNCHANGED,
     Answer,
+    Caught,
+    caught_lines,
     measure_changes,
     stress_lines,
     stress_markdown,
@@ -125,3 +127,26 @@ def test_tables_hold_every_figure_and_every_answer(tmp_path: Path) -> None:
     assert len(lines) == 12
     assert lines[1]["moved_months"] == "2.5"
     assert (lines[-1]["age_months"], lines[-1]["moved_months"], lines[-1]["error"]) == ("", "", "no_hand")
+
+
+def test_caught_counts_what_was_rejected_and_marked() -> None:
+    def answer(film: str, change: str, age: float | None, severity: str = "", half: float | None = 10.0) -> Answer:
+        interval = None if age is None or half is None else (age - half, age + half)
+        error = "no_hand" if age is None else ""
+        return Answer(film, Sex.MALE, 100.0, change, age, error, (), severity, interval)
+
+    changed = [
+        answer("0", "noise", 150.0, "critical"),  # moved and marked
+        answer("1", "noise", 130.0, "caution"),  # moved, its interval misses
+        answer("2", "noise", 105.0, "info"),
+        answer("3", "noise", 80.0, half=30.0),  # moved, unmarked, its interval holds
+        answer("4", "noise", None),
+        answer("5", "noise", 101.0, half=None),
+    ]
+    answers = [*(answer(str(number), UNCHANGED, 100.0) for number in range(6)), *changed]
+    unchanged, noise = measure_changes(answers, resamples=10)
+    assert unchanged.caught == Caught(0, 0, 0, 6, 0, 0, 6, 6)
+    assert noise.caught == Caught(1, 1, 1, 3, 3, 1, 3, 2)
+    lines = caught_lines([unchanged, noise], CHANGES)
+    assert len({line.count("|") for line in lines}) == 1
+    assert lines[-1].endswith("| 1 | 1 | 1 | 3 | 3 | 1 | 2 of 3 |")

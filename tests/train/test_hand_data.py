@@ -31,8 +31,8 @@ from boneage.train.hand_data import (
     HandViews,
     MaskViews,
     PointViews,
-    off_guess,
     hand_batches,
+    off_guess,
     predict_masks,
 )
 from boneage.train.recipe import Recipe, parse_recipe

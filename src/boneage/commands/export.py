@@ -10,6 +10,7 @@ import click
 from boneage.commands.progress import quiet_option, with_progress
 
 if TYPE_CHECKING:
+    from boneage.bundle import Bundle
     from boneage.train.release import Released
 
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 @click.option("--mask", type=click.Path(path_type=Path), help="Run of the hand's mask (task mask).")
 @click.option("--locate", type=click.Path(path_type=Path), help="Run of the key points on whole films.")
 @click.option("--refine", type=click.Path(path_type=Path), help="Run of the key points on registered hands.")
+@click.option("--quality", type=click.Path(path_type=Path), help="Run of the quality network (task quality).")
+@click.option(
+    "--renew", metavar="NAME_OR_DIR", help="Bundle whose networks are kept as they are, in the place of RUNS."
+)
 @click.option("--weights", type=click.Choice(["last", "best"]), default="last", show_default=True, help="Which epoch.")
 @click.option("--name", help="Of the bundle. [default: the folder's]")
 @click.option("--version", default="1", show_default=True, help="Of the bundle.")
@@ -52,6 +57,8 @@ def export(
     mask: Path | None,
     locate: Path | None,
     refine: Path | None,
+    quality: Path | None,
+    renew: str | None,
     weights: Literal["last", "best"],
     name: str | None,
     version: str,
@@ -69,21 +76,42 @@ def export(
     on the runs' validation films, or on those that folds have set aside, as boneage assess reads them, and its graphs
     are held against the nets on 200 of them. Nets that read regions of a registered hand need hand nets: those of the
     bundle they were trained with (--hand), or freshly trained ones (--mask, --locate and --refine), which alone make a
-    bundle that only finds hands. Needs boneage[train].
+    bundle that only finds hands. With --quality the bundle notices plaster, metal and whatever else disturbs a
+    radiograph. With --renew a bundle is measured anew on the films of the split validation, and may get another
+    quality network and --version. Needs boneage[train].
 
     \b
     Examples:
       boneage export runs/residual --films radiographs.csv --out my-bundle
       boneage export --mask runs/mask --locate runs/locate --refine runs/refine --out hand
       boneage export runs/a runs/b runs/c --hand hand --films radiographs.csv --out regions
+      boneage export --renew standard --quality runs/quality --films radiographs.csv --version 3 --out standard
     """
     from functools import partial
 
     from boneage.bundle import Bundle
     from boneage.films import read_films
+    from boneage.train import release as releasing
     from boneage.train.release import HandRuns, ReleaseOptions, release
 
     hand_runs = [run for run in (mask, locate, refine) if run is not None]
+    bits: Literal[8, 16] = 8 if weight_bits == "8" else 16
+    progress = partial(with_progress, label="assessing", quiet=quiet)
+    if renew is not None:
+        if runs or hand or hand_runs or not (films or quality):
+            raise click.UsageError("--renew needs --films or --quality, and neither RUNS nor hand nets.")
+        renewed = releasing.renew(
+            Bundle.open(renew),
+            out,
+            version=version,
+            quality=quality,
+            films=read_films(films, images) if films else (),
+            weight_bits=bits,
+            overwrite=overwrite,
+            progress=progress,
+        )
+        tell_bundle(renewed, films=0)
+        return
     if len(hand_runs) not in (0, 3) or (hand_runs and hand):
         raise click.UsageError("Give --mask, --locate and --refine together, or --hand, or none of them.")
     if not runs and not hand_runs:
@@ -96,26 +124,32 @@ def export(
         out,
         ReleaseOptions(
             *(name or out.resolve().name.lower(), version, title, weights, data, licence, mirror),
-            weight_bits=8 if weight_bits == "8" else 16,
+            weight_bits=bits,
         ),
         hand=found,
+        quality=quality,
         films=read_films(films, images) if films else (),
         overwrite=overwrite,
-        progress=partial(with_progress, label="assessing", quiet=quiet),
+        progress=progress,
     )
     tell_released(released)
 
 
 def tell_released(released: Released) -> None:
-    """A new bundle's figures and size."""
-    bundle = released.bundle
+    """Print a new bundle's figures and size."""
+    tell_bundle(released.bundle, films=released.validation_films)
+    if released.parity_months is not None:
+        click.echo(f"torch and ONNX Runtime differ by at most {released.parity_months:.4f} months")
+
+
+def tell_bundle(bundle: Bundle, *, films: int) -> None:
+    """Print a bundle's figures, of so many validation films, and its size."""
     metrics = bundle.manifest.metrics
     if metrics:
         agreement = f"CCC {metrics['ccc']:.3f}, " if "ccc" in metrics else ""
-        fewer = f" of the {released.validation_films}" if metrics["films"] < released.validation_films else ""
+        fewer = f" of the {films}" if metrics["films"] < films else ""
         click.echo(f"validation MAD {metrics['mad_months']:.2f} months, {agreement}{metrics['films']}{fewer} films")
         coverage = metrics["interval_coverage"]
         click.echo(f"{coverage:.1%} of the films lie within the interval that is printed")
-        click.echo(f"torch and ONNX Runtime differ by at most {released.parity_months:.4f} months")
     size = sum(file.stat().st_size for file in bundle.directory.iterdir()) / 1e6
     click.echo(f"{bundle.directory}: {len(bundle.members)} member(s), {size:.1f} MB")

@@ -22,19 +22,26 @@ ALL_CHANGES = "all"
 
 
 def chosen_changes(names: str) -> dict[str, Change]:
-    """The changes of a list ``name,name``, in the order of tables; ``all``, ``mild`` and ``strong`` name several.
+    """The changes of a list ``name,name``, in the order of tables.
+
+    ``mild``, ``strong`` and ``disturbing`` name all of a kind, ``all`` the first two.
 
     Raises:
         click.UsageError: an unknown name.
     """
     from boneage.changes import CHANGES
+    from boneage.disturbing_changes import DISTURBING_CHANGES
 
+    known_changes = {**CHANGES, **DISTURBING_CHANGES}
     asked = {name.strip() for name in names.split(",") if name.strip()}
-    known = {ALL_CHANGES, "mild", "strong", *CHANGES}
+    known = {ALL_CHANGES, "mild", "strong", "disturbing", *known_changes}
     if not asked or asked - known:
         wrong = ", ".join(sorted(asked - known)) or "none"
-        raise click.UsageError(f"--stress knows no change {wrong}; it knows {', '.join([ALL_CHANGES, *CHANGES])}.")
-    return {name: change for name, change in CHANGES.items() if asked & {ALL_CHANGES, change.kind, name}}
+        raise click.UsageError(
+            f"--stress knows no change {wrong}; it knows {', '.join([ALL_CHANGES, *known_changes])}."
+        )
+    asked |= {"mild", "strong"} if ALL_CHANGES in asked else set()
+    return {name: change for name, change in known_changes.items() if asked & {change.kind, name}}
 
 
 def drawn_films(films: Sequence[LabelledFilm], count: int | None, seed: int) -> list[LabelledFilm]:
@@ -77,6 +84,7 @@ def stress(
         Refusal: ``all_refused`` if not one film was assessed unchanged.
     """
     from boneage.evaluate.stress import (
+        caught_lines,
         measure_changes,
         stress_lines,
         stress_markdown,
@@ -105,7 +113,7 @@ def stress(
     ]
     write_text(out / "stress.md", stress_markdown(measured, changes, "Films under change", notes))
     write_stress_table(out / "stress.csv", measured, changes)
-    click.echo("\n".join([*notes, "", *stress_lines(measured, changes)]))
+    click.echo("\n".join([*notes, "", *stress_lines(measured, changes), "", *caught_lines(measured, changes)]))
     click.echo(f"\nFigures, and the answers film by film: {out}")
     return failures
 
@@ -116,7 +124,9 @@ def _answer(film: LabelledFilm, change: str, result: Assessment | BoneageError) 
     if isinstance(result, BoneageError):
         return Answer(film.id, film.sex, film.boneage_months, change, None, result.code)
     warnings = tuple(warning.code.value for warning in result.warnings)
-    return Answer(film.id, film.sex, film.boneage_months, change, result.age_months, "", warnings)
+    severity = "" if result.severity is None else result.severity.value
+    interval = result.estimate.interval_months
+    return Answer(film.id, film.sex, film.boneage_months, change, result.age_months, "", warnings, severity, interval)
 
 
 def _under_changes(

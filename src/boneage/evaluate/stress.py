@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -45,7 +45,9 @@ class Answer:
         change: name of the change, or `UNCHANGED`.
         age_months: the estimate, months; None if the film was refused.
         error: code of the refusal or failure; empty if the film was assessed.
-        warnings: codes of the doubts that were raised.
+        warnings: codes of the warnings that were raised.
+        severity: of the gravest of them: ``info``, ``caution``, ``critical``, or empty.
+        interval_months: (low, high), the 95 % interval; None without one.
     """
 
     film_id: str
@@ -55,6 +57,35 @@ class Answer:
     age_months: float | None
     error: str = ""
     warnings: tuple[str, ...] = ()
+    severity: str = ""
+    interval_months: tuple[float, float] | None = None
+
+
+FAR_MONTHS = 12.0
+"""An estimate that a change moves by more must not go out unmarked."""
+
+
+@dataclass(frozen=True)
+class Caught:
+    """How many radiographs with one change were rejected or carry warnings.
+
+    Attributes:
+        rejected: not assessed.
+        critical, caution, unmarked: assessed, by the gravest warning; ``info`` counts as unmarked.
+        moved: assessed, with an estimate more than `FAR_MONTHS` from that of the unchanged radiograph.
+        moved_critical: of these, how many carry a critical warning.
+        answered: assessed with an interval and without a critical warning.
+        held: of these, how many intervals hold the label.
+    """
+
+    rejected: int
+    critical: int
+    caution: int
+    unmarked: int
+    moved: int
+    moved_critical: int
+    answered: int
+    held: int
 
 
 @dataclass(frozen=True)
@@ -67,6 +98,7 @@ class ChangeFigures:
         errors: how many were refused or failed, by code.
         warnings: how many assessed films carry each warning, by code.
         pairs: films assessed both with the change and without.
+        caught: how many were rejected, or carry warnings.
         figures: by metric; empty if there are fewer than `boneage.evaluate.tables.SMALLEST_GROUP` pairs. Months:
 
             * ``mad``: mean absolute difference of the changed film's estimate from the label;
@@ -81,6 +113,7 @@ class ChangeFigures:
     errors: Mapping[str, int]
     warnings: Mapping[str, int]
     pairs: int
+    caught: Caught
     figures: Mapping[str, Figure]
 
 
@@ -142,8 +175,38 @@ def _measure_one(
         _counts(answer.error for answer in of_films.values() if answer.error),
         _counts(warning for answer in of_films.values() for warning in answer.warnings),
         len(triples),
+        _caught(of_films, unchanged),
         figures,
     )
+
+
+def _caught(of_films: Mapping[str, Answer], unchanged: Mapping[str, Answer]) -> Caught:
+    assessed = {film: answer for film, answer in of_films.items() if answer.age_months is not None}
+    critical = {film for film, answer in assessed.items() if answer.severity == "critical"}
+    caution = {film for film, answer in assessed.items() if answer.severity == "caution"}
+    moved = {film for film, answer in assessed.items() if _distance(answer, unchanged[film]) > FAR_MONTHS}
+    intervals = {
+        film: answer.interval_months
+        for film, answer in assessed.items()
+        if film not in critical and answer.interval_months is not None
+    }
+    return Caught(
+        rejected=len(of_films) - len(assessed),
+        critical=len(critical),
+        caution=len(caution),
+        unmarked=len(assessed) - len(critical) - len(caution),
+        moved=len(moved),
+        moved_critical=len(moved & critical),
+        answered=len(intervals),
+        held=sum(low <= assessed[film].boneage_months <= high for film, (low, high) in intervals.items()),
+    )
+
+
+def _distance(answer: Answer, unchanged: Answer) -> float:
+    """How far the estimate moved, months; 0 if there is none to compare with."""
+    if answer.age_months is None or unchanged.age_months is None:
+        return 0.0
+    return abs(answer.age_months - unchanged.age_months)
 
 
 def _counts(codes: Iterable[str]) -> dict[str, int]:
@@ -157,6 +220,21 @@ def stress_lines(measured: Sequence[ChangeFigures], changes: Mapping[str, Change
              "shift", "limits: rise, move", "warnings")  # fmt: skip
     lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * 6 + "---|---|"]
     return lines + ["| " + " | ".join(_cells(one, changes.get(one.change))) + " |" for one in measured]
+
+
+def caught_lines(measured: Sequence[ChangeFigures], changes: Mapping[str, Change]) -> list[str]:
+    """Write what was rejected and what warnings caught as lines of a Markdown table."""
+    heads = ("", "rejected", "critical", "caution", "unmarked", f"moved by > {FAR_MONTHS:g} months",
+             "of them critical", "95 % interval holds the label, not critical")  # fmt: skip
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    for one in measured:
+        title = changes[one.change].title if one.change in changes else "unchanged"
+        caught = one.caught
+        counts = (caught.rejected, caught.critical, caught.caution, caught.unmarked, caught.moved)
+        share = f"{caught.moved_critical}" if caught.moved else ""
+        held = f"{caught.held} of {caught.answered}" if caught.answered else ""
+        lines.append("| " + " | ".join([title, *map(str, counts), share, held]) + " |")
+    return lines
 
 
 def _cells(one: ChangeFigures, change: Change | None) -> list[str]:
@@ -212,7 +290,7 @@ def stress_markdown(
         notes: lines of the list below the heading.
     """
     lines = [f"# {heading}", "", *(f"- {note}" for note in notes), *([""] if notes else [])]
-    lines += stress_lines(measured, changes)
+    lines += [*stress_lines(measured, changes), "", *caught_lines(measured, changes)]
     lines += [
         "",
         "Months. MAD: mean absolute difference from the labels; how much it rises, and by how much the estimate moves, "
@@ -226,7 +304,8 @@ def stress_markdown(
 def write_stress_table(path: Path, measured: Sequence[ChangeFigures], changes: Mapping[str, Change]) -> None:
     """Write one line for each figure: ``change,kind,films,pairs,metric,value,low,high``.
 
-    Metrics are those of `ChangeFigures`, then the counts ``error:<code>`` and ``warning:<code>``, without an interval.
+    Metrics are those of `ChangeFigures`, then the counts ``error:<code>``, ``warning:<code>`` and ``caught:<name>``
+    (`Caught`), without an interval.
     """
     rows: list[Sequence[object]] = []
     for one in measured:
@@ -238,13 +317,16 @@ def write_stress_table(path: Path, measured: Sequence[ChangeFigures], changes: M
         ]
         rows += [(*start, f"error:{code}", count, "", "") for code, count in one.errors.items()]
         rows += [(*start, f"warning:{code}", count, "", "") for code, count in one.warnings.items()]
+        rows += [(*start, f"caught:{name}", count, "", "") for name, count in asdict(one.caught).items() if count]
         if not (one.figures or one.errors or one.warnings):
             rows.append((*start, "", "", "", ""))
     write_rows(path, ("change", "kind", "films", "pairs", "metric", "value", "low", "high"), rows)
 
 
 def write_answers(path: Path, answers: Sequence[Answer]) -> None:
-    """Write one line for each film and change: ``id,sex,boneage,change,age_months,moved_months,error,warnings``.
+    """Write one line for each film and change.
+
+    Columns: ``id,sex,boneage,change,age_months,low_months,high_months,moved_months,error,severity,warnings``.
 
     ``moved_months`` is the estimate less that of the unchanged film; warnings are separated by spaces.
     """
@@ -256,7 +338,8 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
             return ""
         return round(answer.age_months - unchanged, 3)
 
-    columns = ("id", "sex", "boneage", "change", "age_months", "moved_months", "error", "warnings")
+    columns = ("id", "sex", "boneage", "change", "age_months", "low_months", "high_months", "moved_months", "error",
+               "severity", "warnings")  # fmt: skip
     write_rows(
         path,
         columns,
@@ -267,8 +350,10 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
                 answer.boneage_months,
                 answer.change,
                 "" if answer.age_months is None else round(answer.age_months, 3),
+                *("" if bound is None else round(bound, 3) for bound in answer.interval_months or (None, None)),
                 moved(answer),
                 answer.error,
+                answer.severity,
                 " ".join(answer.warnings),
             )
             for answer in answers

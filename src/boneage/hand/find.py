@@ -170,7 +170,8 @@ def _mask_near(pixels: Pixels, points_xy: NDArray[np.float64], nets: HandNets) -
 
 def grey_near(pixels: Pixels, place: Hand, rule: GreyRule) -> GreyScale:
     """Measure the grey levels of the radiograph's part about a hand, so that borders and frames farther away do not
-    count; those of its negative if the hand is inverted."""
+    count; those of its negative if the hand is inverted.
+    """
     shape = (pixels.shape[0], pixels.shape[1])
     spec = ViewSpec("surroundings", _NEAR_SIDE, _NEAR_SIDE)
     to_view = view_transform(shape, spec, place)

@@ -24,8 +24,8 @@ from boneage.registration import CAPITATE_IN_FRAME_XY, HAND_LENGTH, Hand, regist
 
 Picture = NDArray[np.float32]
 
-DRAWN_LENGTH = 220.0
-"""Length of the hand on the reduced radiograph that is drawn on, pixels: twice that on the network's view."""
+DRAWN_LENGTH = 170.0
+"""Length of the hand on the reduced radiograph that is drawn on, pixels: 1.7 times that on the network's view."""
 
 CLEAN_SHARE = 0.42
 """Share of radiographs that nothing is drawn on but what is harmless."""
@@ -107,7 +107,9 @@ def draw_disturbed(generator: np.random.Generator, scene: Scene) -> tuple[Scene,
     labels: list[QualityLabel] = []
     if generator.random() >= CLEAN_SHARE:
         count = 2 if generator.random() < _SECOND_SHARE else 1
-        labels = list(generator.choice(QUALITY_LABELS, count, replace=False, p=[_SHARES[one] for one in QUALITY_LABELS]))
+        labels = list(
+            generator.choice(QUALITY_LABELS, count, replace=False, p=[_SHARES[one] for one in QUALITY_LABELS])
+        )
     # The hand and what lies on it come first, then the radiograph's edges and greys, then the photograph of it.
     seen: set[QualityLabel] = set(labels)
     for label in ("plaster", "metal"):
@@ -355,7 +357,8 @@ def _band(generator: np.random.Generator, scene: Scene, cover: Picture) -> None:
     angle = np.linspace(0, 2 * math.pi, 40)
     flat = generator.uniform(0.03, 0.4)
     ring = np.stack([half * np.cos(angle), flat * half * np.sin(angle)], axis=1)
-    ring = Transform.rotation(generator.normal(0, 12)).points(ring) + (CAPITATE_IN_FRAME_XY[0], height)
+    place = Transform.rotation(generator.normal(0, 12)).then(Transform.shift(CAPITATE_IN_FRAME_XY[0], height))
+    ring = place.points(ring)
     _line(scene, cover, ring, generator.uniform(15, 90))
 
 
@@ -492,7 +495,9 @@ def _photographed(generator: np.random.Generator, scene: Scene) -> Scene:
     seen = seen + generator.uniform(0.003, 0.03) * generator.standard_normal(shape, dtype=np.float32)
     points_xy = cv2.perspectiveTransform(scene.points_xy[None], way)[0]
     mask = cv2.warpPerspective(scene.mask, way, size)
-    return Scene(np.clip(seen, 0, 1).astype(np.float32), np.asarray(points_xy, np.float64), np.asarray(mask, np.float32))
+    return Scene(
+        np.clip(seen, 0, 1).astype(np.float32), np.asarray(points_xy, np.float64), np.asarray(mask, np.float32)
+    )
 
 
 def _with_moire(generator: np.random.Generator, seen: Picture, rows: Picture, columns: Picture) -> Picture:

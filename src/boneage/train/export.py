@@ -35,11 +35,13 @@ from boneage.manifest import (
     HandGraphs,
     Manifest,
     Member,
+    QualityGraph,
     SelfTest,
     file_sha256,
     write_manifest,
 )
 from boneage.phantom import draw_hand
+from boneage.quality import QualityLabel, QualityLimit
 from boneage.sex import Sex
 from boneage.train.nets.layers import RANGE_MEAN_MONTHS, RANGE_SPREAD_MONTHS, AgeNet
 from boneage.views import ViewSpec, cut_view
@@ -59,6 +61,7 @@ WEIGHT_LIMITS: Mapping[WeightBits, Mapping[str, float]] = MappingProxyType(
             "points": 0.05,
             "spread": 0.05,
             "hands": 0.005,
+            "quality": 0.005,
         },
         8: {
             "age_months": 2.0,
@@ -68,6 +71,7 @@ WEIGHT_LIMITS: Mapping[WeightBits, Mapping[str, float]] = MappingProxyType(
             "points": 0.15,
             "spread": 0.2,
             "hands": 0.02,
+            "quality": 0.02,
         },
     }
 )
@@ -75,9 +79,14 @@ WEIGHT_LIMITS: Mapping[WeightBits, Mapping[str, float]] = MappingProxyType(
 phantoms, and 8 bits move their answers several times as far as those for films: of the nets of the bundle ``standard``
 up to 1.3 months, and on 100 films at most 0.5."""
 
-HandGraphKind = Literal["mask", "points"]
+HandGraphKind = Literal["mask", "points", "quality"]
 
-_HAND_OUTPUTS: dict[HandGraphKind, list[str]] = {"mask": ["hand"], "points": ["points", "spread", "hands"]}
+_HAND_OUTPUTS: dict[HandGraphKind, list[str]] = {
+    "mask": ["hand"],
+    "points": ["points", "spread", "hands"],
+    "quality": ["quality"],
+}
+_QUALITY_NAME = "quality.onnx"
 _RELATIVE = {"activation"}
 _PHANTOM_YEARS = (1.0, 4.0, 7.0, 10.0, 13.0, 16.0)
 _BATCH = 16
@@ -149,6 +158,17 @@ class TrainedHandNets:
 
 
 @dataclass(frozen=True)
+class TrainedQualityNet(TrainedHandNet):
+    """A trained quality network, on its way into a bundle.
+
+    Attributes:
+        limits: of its labels (`boneage.manifest.QualityGraph`).
+    """
+
+    limits: Mapping[QualityLabel, QualityLimit]
+
+
+@dataclass(frozen=True)
 class ExportedGraph:
     """A graph that was written.
 
@@ -195,6 +215,22 @@ class _PointsGraph(nn.Module):
     def forward(self, view: Tensor) -> tuple[Tensor, ...]:
         explain = cast("Callable[[Tensor], Sequence[Tensor]]", self.net.explain)
         return tuple(explain(view)[:3])
+
+
+class _QualityGraph(nn.Module):
+    """A network that gives logits (N, labels), as the contract of ``quality`` wants it."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, view: Tensor) -> tuple[Tensor, ...]:
+        return (torch.sigmoid(self.net(view)),)
+
+
+_HAND_GRAPHS: Mapping[HandGraphKind, Callable[[nn.Module], nn.Module]] = MappingProxyType(
+    {"mask": _MaskGraph, "points": _PointsGraph, "quality": _QualityGraph}
+)
 
 
 def export_graph(
@@ -258,15 +294,16 @@ def export_hand_graph(
     weight_bits: WeightBits = 16,
     opset: int = OPSET,
 ) -> ExportedGraph:
-    """Write a net that finds the hand, or its points, as an ONNX graph with the contract's outputs; any batch size.
+    """Write a network that is not for ages as an ONNX graph with the contract's outputs; any batch size.
 
     The graph reads ``view`` (N, 1, height, width). That of a mask gives ``hand`` (N, height, width), probabilities;
     that of points gives ``points`` (N, 3, 2) and ``spread`` (N, 3) in pixels of the view, and ``hands`` (N, 3),
-    probabilities of no hand, one, several.
+    probabilities of no hand, one, several. That of quality gives ``quality`` (N, labels), probabilities.
 
     Args:
         net: for ``mask``, one whose `forward` gives logits (N, 1, height, width); for ``points``, one whose `explain`
-            gives at least those three, in that order. On any device, in either mode; it is not changed.
+            gives at least those three, in that order; for ``quality``, one whose `forward` gives logits (N, labels). On
+            any device, in either mode; it is not changed.
         path: the file to write, in one piece.
         kind: of graph.
         height: of the view, pixels.
@@ -277,8 +314,7 @@ def export_hand_graph(
     Raises:
         BundleError: ``bundle_output`` if the net holds weights that are not finite.
     """
-    graph = _MaskGraph if kind == "mask" else _PointsGraph
-    model = _to_onnx(graph(_plain(net)), {"view": _noise(height, width)}, _HAND_OUTPUTS[kind], opset)
+    model = _to_onnx(_HAND_GRAPHS[kind](_plain(net)), {"view": _noise(height, width)}, _HAND_OUTPUTS[kind], opset)
     return _write_smallest(model, Path(path), {"view": _phantom_views(height, width)}, weight_bits=weight_bits)
 
 
@@ -288,6 +324,7 @@ def write_bundle(
     directory: str | Path,
     *,
     hand: Bundle | TrainedHandNets | None = None,
+    quality: TrainedQualityNet | None = None,
     weight_bits: WeightBits = 16,
     overwrite: bool = False,
     finish: Callable[[Bundle], Manifest] | None = None,
@@ -301,7 +338,8 @@ def write_bundle(
         facts: the manifest, but for its members, hand nets and the answers of its self-test, which are filled in here.
         directory: the bundle's folder; never seen half-written.
         hand: the hand nets: trained ones, or a bundle whose hand graphs and limits are taken over, as they are but
-            for 8 bits.
+            for 8 bits; so is its quality network.
+        quality: a trained quality network, which takes the place of one that the bundle `hand` has.
         weight_bits: see `export_graph`.
         overwrite: put it in the place of a bundle that is there.
         finish: asked about the checked bundle before it is moved to its place; what it gives becomes the manifest. An
@@ -318,19 +356,66 @@ def write_bundle(
     directory = Path(directory)
     if isinstance(hand, Bundle) and hand.manifest.hand is None:
         raise BundleError("bundle_mismatch", f"The bundle {hand.manifest.name} has no hand nets to take over.")
+    with _built_beside(directory, overwrite=overwrite) as built:
+        _fill(built, members, facts, hand, quality, weight_bits)
+        if finish is not None:
+            write_manifest(finish(Bundle.open(built)), built)
+    return Bundle.open(directory)
+
+
+def rewrite_bundle(
+    bundle: Bundle,
+    manifest: Manifest,
+    directory: str | Path,
+    *,
+    quality: TrainedQualityNet | None = None,
+    weight_bits: WeightBits = 16,
+    overwrite: bool = False,
+    finish: Callable[[Bundle], Manifest] | None = None,
+) -> Bundle:
+    """Write a bundle anew with its graphs as they are, another manifest, and perhaps a new quality network.
+
+    Args:
+        bundle: whose graphs are copied.
+        manifest: that names them, but for the quality network where a new one is given.
+        directory: the new bundle's folder; never seen half-written.
+        quality: a trained quality network, in the place of the bundle's.
+        weight_bits: of that network, see `export_graph`.
+        overwrite: put it in the place of a bundle that is there.
+        finish: see `write_bundle`.
+
+    Raises:
+        BundleError: as `write_bundle`.
+    """
+    directory = Path(directory)
+    with _built_beside(directory, overwrite=overwrite) as built:
+        kept = [*manifest.members, *(manifest.hand.by_name().values() if manifest.hand else ())]
+        if quality is not None:
+            manifest = replace(manifest, quality=_export_quality(built, quality, weight_bits))
+        elif manifest.quality is not None:
+            kept.append(manifest.quality)
+        for graph in kept:
+            shutil.copyfile(bundle.directory / graph.graph, built / graph.graph)
+        write_manifest(manifest, built)
+        _refuse_failing(built)
+        if finish is not None:
+            write_manifest(finish(Bundle.open(built)), built)
+    return Bundle.open(directory)
+
+
+@contextmanager
+def _built_beside(directory: Path, *, overwrite: bool) -> Iterator[Path]:
+    """An empty folder beside a bundle's place, which is moved there when all is done, and removed on an error."""
     refuse_taken(directory, overwrite=overwrite)
     directory.parent.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         built = workplace / directory.name
         built.mkdir()
-        _fill(built, members, facts, hand, weight_bits)
-        if finish is not None:
-            write_manifest(finish(Bundle.open(built)), built)
+        yield built
         _move(built, directory, workplace / "former")
     finally:
         shutil.rmtree(workplace)
-    return Bundle.open(directory)
 
 
 def refuse_taken(directory: Path, *, overwrite: bool) -> None:
@@ -386,18 +471,24 @@ def _fill(
     members: Sequence[NetMember],
     facts: Manifest,
     hand: Bundle | TrainedHandNets | None,
+    quality: TrainedQualityNet | None,
     bits: WeightBits,
 ) -> None:
     """Write everything that belongs to a bundle into an empty folder, and check it."""
     graphs = _take_over_hand(directory, hand, bits) if isinstance(hand, Bundle) else _export_hand(directory, hand, bits)
     entries = tuple(_export_member(directory, member, bits) for member in members)
-    manifest = replace(facts, members=entries, hand=graphs)
+    judge = _export_quality(directory, quality, bits) if quality else _take_over_quality(directory, hand, bits)
+    manifest = replace(facts, members=entries, hand=graphs, quality=judge)
     ages: dict[Sex, dict[str, float]] = {sex: {} for sex in Sex}
     asked = Bundle(directory, manifest)
     for member in entries:
         for sex, age_months in asked.ask_phantom(member).items():
             ages[sex][member.name] = age_months
     write_manifest(replace(manifest, self_test=SelfTest(ages, facts.self_test.tolerance_months)), directory)
+    _refuse_failing(directory)
+
+
+def _refuse_failing(directory: Path) -> None:
     failed = [result for result in Bundle.open(directory).check() if not result.passed]
     if failed:
         raise BundleError("bundle_invalid", f"The new bundle fails its check: {failed[0].name}: {failed[0].detail}")
@@ -429,7 +520,24 @@ def _take_over_hand(directory: Path, bundle: Bundle, bits: WeightBits) -> HandGr
     return HandGraphs(**renamed, limits=graphs.limits)
 
 
-def _take_over(former: Path, graph: HandGraph, path: Path, bits: WeightBits) -> HandGraph:
+_GraphT = TypeVar("_GraphT", HandGraph, QualityGraph)
+
+
+def _take_over_quality(directory: Path, hand: Bundle | TrainedHandNets | None, bits: WeightBits) -> QualityGraph | None:
+    """Take over the quality network of the bundle that gives the hand nets, if it has one."""
+    if not isinstance(hand, Bundle) or hand.manifest.quality is None:
+        return None
+    return _take_over(hand.directory, hand.manifest.quality, directory / _QUALITY_NAME, bits)
+
+
+def _export_quality(directory: Path, quality: TrainedQualityNet, bits: WeightBits) -> QualityGraph:
+    path = directory / _QUALITY_NAME
+    height, width = quality.height, quality.width
+    export_hand_graph(quality.net, path, kind="quality", height=height, width=width, weight_bits=bits)
+    return QualityGraph(path.name, file_sha256(path), height, width, quality.limits)
+
+
+def _take_over(former: Path, graph: _GraphT, path: Path, bits: WeightBits) -> _GraphT:
     """Copy a graph, or re-encode its weights. A copy's checksum goes with it; the new bundle's check compares it."""
     source = former / graph.graph
     stored = source.read_bytes()

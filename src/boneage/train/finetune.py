@@ -552,10 +552,12 @@ class _Finish:
         self.after = self.reader.estimates(calibrated, films)
         difference = paired_difference(_labels(films), self.before, self.after)
         told = f"{len(films)} of these films were held out: {_said_of(difference)}."
+        metrics, disagreement = measure_bundle(calibrated, films, progress=self.progress)
         return replace(
             manifest,
             members=tuple(replace(member, familiar=self._familiar(calibrated, member)) for member in bundle.members),
-            metrics=measure_bundle(calibrated, films, progress=self.progress) | {"weights": "last"},
+            metrics=metrics | {"weights": "last"},
+            disagreement=disagreement,
             data=f"{manifest.data} {told}",
         )
 

@@ -174,13 +174,13 @@ def _prepare(
         hands = _open_hands(fabric, recipe, table, cache, quiet=quiet)
         refused |= {film_id: code for film_id, code in hands.refused.items() if film_id in chosen}
         training, validation = _readable(training, hands, "train"), _readable(validation, hands, "validation")
+    if recipe.task == "quality" and hands is not None:  # where a hand was found there is no even grey
+        return QualityTask(recipe, training, validation, cache, hands), refused
     even = _measure_grey([*training, *validation], recipe, cache, hands)
     refused |= even
     training, validation = _kept(training, even, "train"), _kept(validation, even, "validation")
     if recipe.task == "age":
         return AgeTask(recipe, training, validation, cache, hands), refused
-    if hands is not None:
-        return QualityTask(recipe, training, validation, cache, hands), refused
     return HAND_TASKS[recipe.task](recipe, training, validation, cache), refused
 
 

@@ -20,7 +20,7 @@ from boneage.quality import QUALITY_LABELS, QualityLabel, quality_view
 from boneage.registration import Hand
 from boneage.train.cache import FilmCache
 from boneage.train.data import EpochOrder, single_threaded
-from boneage.train.disturbances import draw_disturbed, scene_of
+from boneage.train.disturbances import Scene, draw_disturbed, scene_of
 from boneage.train.hand_data import off_guess
 from boneage.train.hands import HandTable
 from boneage.train.recipe import Recipe
@@ -29,14 +29,52 @@ from boneage.views import mask_through
 VALIDATION_EPOCH = 2**31
 """Stands for the epoch where disturbed validation views are drawn: the same ones each time."""
 
+_MOST_KEPT = 5000
+"""Reduced radiographs that are kept in memory, about 80 kB each."""
+
+
+class Scenes:
+    """Reduced radiographs with their hands, each made once and kept in 8 bits.
+
+    Args:
+        cache: of the radiographs' pixels.
+        hands: on them.
+    """
+
+    def __init__(self, cache: FilmCache, hands: HandTable) -> None:
+        self.cache, self.hands = cache, hands
+        self._kept: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64]]] = {}
+
+    def scene(self, film_id: str) -> Scene:
+        """Return the radiograph as it is drawn on."""
+        if film_id not in self._kept:
+            hand = self.hands.hand(film_id)
+
+            def mask_on(to_target: Transform, shape: tuple[int, int]) -> NDArray[np.float32]:
+                return mask_through(hand, to_target, shape)
+
+            made = scene_of(self.cache.pixels(film_id), hand, mask_on)
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[film_id] = (_short(made.pixels), _short(made.mask), made.points_xy)
+        pixels, mask, points_xy = self._kept[film_id]
+        return Scene(pixels.astype(np.float32) / np.float32(255), points_xy, mask.astype(np.float32) / np.float32(255))
+
+    def view(self, film_id: str, height: int, width: int) -> NDArray[np.float32]:
+        """Cut the view of the whole radiograph, as serving does."""
+        return quality_view(self.cache.pixels(film_id), self.hands.hand(film_id), height, width)
+
+
+def _short(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.rint(values * 255).astype(np.uint8)
+
 
 class QualityViews(Dataset[tuple[Tensor, Tensor]]):
     """Views (1, H, W) with labels (L,), 0 or 1.
 
     Args:
         films: on which a hand was found.
-        cache: of their pixels.
-        hands: on them.
+        scenes: of these films.
         recipe: its view and schedule.
         epoch: decides what is drawn on which radiograph; None for all of them as they are, as serving sees them.
         count: how many views are drawn from the films; 0 for one of each.
@@ -45,14 +83,13 @@ class QualityViews(Dataset[tuple[Tensor, Tensor]]):
     def __init__(
         self,
         films: Sequence[LabelledFilm],
-        cache: FilmCache,
-        hands: HandTable,
+        scenes: Scenes,
         recipe: Recipe,
         *,
         epoch: int | None,
         count: int = 0,
     ) -> None:
-        self.films, self.cache, self.hands, self.epoch = films, cache, hands, epoch
+        self.films, self.scenes, self.epoch = films, scenes, epoch
         self.height, self.width, self.seed = recipe.view.height, recipe.view.width, recipe.train.seed
         self.count = count or len(films)
 
@@ -64,8 +101,7 @@ class QualityViews(Dataset[tuple[Tensor, Tensor]]):
         film = self.films[index % len(self.films)]
         labels: frozenset[QualityLabel] = frozenset()
         if self.epoch is None:
-            pixels, hand = self.cache.pixels(film.id), self.hands.hand(film.id)
-            view = quality_view(pixels, hand, self.height, self.width)
+            view = self.scenes.view(film.id, self.height, self.width)
         else:
             generator = np.random.default_rng((self.seed, self.epoch, index))
             if self.count != len(self.films):
@@ -78,17 +114,12 @@ class QualityViews(Dataset[tuple[Tensor, Tensor]]):
         self, film: LabelledFilm, generator: np.random.Generator
     ) -> tuple[NDArray[np.float32], frozenset[QualityLabel]]:
         """A disturbed radiograph's view, cut where a finder misled by the disturbance may have found the hand."""
-        pixels, hand = self.cache.pixels(film.id), self.hands.hand(film.id)
-
-        def mask_on(to_target: Transform, shape: tuple[int, int]) -> NDArray[np.float32]:
-            return mask_through(hand, to_target, shape)
-
-        scene, labels = draw_disturbed(generator, scene_of(pixels, hand, mask_on))
+        scene, labels = draw_disturbed(generator, self.scenes.scene(film.id))
         try:
             guess = Hand.at(off_guess(scene.points_xy, generator))
             return quality_view(scene.pixels, guess, self.height, self.width), labels
         except Refusal:  # drawn over until one grey was left
-            return quality_view(pixels, hand, self.height, self.width), frozenset()
+            return self.scenes.view(film.id, self.height, self.width), frozenset()
 
 
 def quality_batches(

@@ -94,7 +94,7 @@ class Schedule:
         average_decay: of the running average of weights that is validated and exported; 0 for the plain weights.
         precision: Lightning's name: ``32-true``, or ``bf16-mixed`` (2 to 4 times faster on CPUs that have it).
         watched_films: so many of the validation films, drawn with the seed, give the figures of all epochs but the
-            last; 0 for all. Only for nets for ages. Folds are large.
+            last; 0 for all. Only for nets for ages and the quality network. Folds are large.
         patience: epochs without a better validation MAD before training stops; 0 for never.
         gradient_norm: gradients are clipped to this norm; 0 for never.
         seed: of weights, order and augmentation.
@@ -332,7 +332,7 @@ def _check_ranges(recipe: Recipe) -> None:
         "train.average_decay must lie in 0..1": 0 <= train.average_decay < 1,
         "train.patience, train.workers, train.watched_films and the limits of data must not be negative": min(counts)
         >= 0,
-        "train.watched_films is for nets for ages": is_age or not train.watched_films,
+        "train.watched_films is for nets for ages and the quality network": splits_films or not train.watched_films,
         "data.fold must lie in 1..data.folds, of which there are at least 2; or both are 0": (
             data.folds >= 2 and 1 <= data.fold <= data.folds
         )

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from boneage.assessment import Assessment, assess
 from boneage.bundle import Bundle, MemberOutput
-from boneage.calibration import Calibration
+from boneage.calibration import DISAGREEMENT_RADIOGRAPHS, Calibration, Disagreement, fit_disagreement
 from boneage.errors import BundleError, RecipeError, Refusal, TableError
-from boneage.estimate import NINETEEN_IN_TWENTY, interval_around
+from boneage.estimate import NINETEEN_IN_TWENTY, region_spread
 from boneage.evaluate.metrics import concordance, mean_absolute_difference, root_mean_square_error
-from boneage.films import LabelledFilm
-from boneage.manifest import NAME, Familiar, Manifest, Member
+from boneage.films import LabelledFilm, films_of_split
+from boneage.manifest import FORMAT, NAME, Familiar, Manifest, Member
+from boneage.quality import QUALITY_LABELS, QualityLimit
 from boneage.radiograph import read_radiograph
 from boneage.sex import Sex
 from boneage.train.cache import Progress
@@ -34,9 +35,11 @@ from boneage.train.export import (
     NetMember,
     TrainedHandNet,
     TrainedHandNets,
+    TrainedQualityNet,
     WeightBits,
     encoded_from,
     parity,
+    rewrite_bundle,
     write_bundle,
 )
 from boneage.train.hands import found_by
@@ -59,7 +62,12 @@ FAMILIAR_FILMS = 100
 both limits are extreme percentiles."""
 
 REGION_SPREAD_PERCENTILE = 97.5
-"""Of the validation films: regions whose ages lie farther apart are said to disagree."""
+"""Of the validation films, for the figures."""
+
+_FOLDS = 5
+
+_QUALITY_TITLE = "quality network"
+"""Its key among a manifest's recipes."""
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +146,7 @@ def release(
     options: ReleaseOptions,
     *,
     hand: Bundle | HandRuns | None = None,
+    quality: Path | None = None,
     films: Sequence[LabelledFilm] = (),
     overwrite: bool = False,
     progress: Progress = iter,
@@ -149,7 +158,8 @@ def release(
         directory: of the bundle; it appears there whole, with its figures.
         options: what it says of itself.
         hand: the nets that find the hand, or a bundle whose nets are taken over. Views of a registered hand need the
-            bundle that they were trained with.
+            bundle that they were trained with. A bundle's quality network is taken over too.
+        quality: folder of a run for the task ``quality``, whose network takes that one's place.
         films: those that the runs were trained on; the ones that all runs hold for validation, or folds have set
             aside, give the bundle's figures, and what is familiar to its nets. Without films it has neither.
         overwrite: put it in the place of a bundle that is there.
@@ -179,7 +189,9 @@ def release(
         version=options.version,
         title=options.title or (trained[0].recipe.title if trained else "Finds the hand"),
         created=datetime.now(UTC).date().isoformat(),
-        recipe=without_folders({one.name: one.recipe.to_dict() for one in trained} | _hand_recipes(hand)),
+        recipe=without_folders(
+            {one.name: one.recipe.to_dict() for one in trained} | _hand_recipes(hand) | _quality_recipe(quality)
+        ),
         data=options.data,
         licence=options.licence,
         calibration=options.calibration,
@@ -194,7 +206,10 @@ def release(
         for one in trained
     ]
     bits = options.weight_bits
-    bundle = write_bundle(members, facts, directory, hand=nets, weight_bits=bits, overwrite=overwrite, finish=finish)
+    judge = None if quality is None else _load_quality_run(quality, options.weights)
+    bundle = write_bundle(
+        members, facts, directory, hand=nets, quality=judge, weight_bits=bits, overwrite=overwrite, finish=finish
+    )
     return Released(bundle, finish.parity_months if finish else None, len(common))
 
 
@@ -210,11 +225,12 @@ class _Finish:
     def __call__(self, bundle: Bundle) -> Manifest:
         """The manifest with its figures and what is familiar to each member."""
         watched = _Watched(bundle.directory, bundle.manifest, threads=bundle.threads)
-        metrics = measure_bundle(watched, self.films, progress=self.progress) | {"weights": self.options.weights}
+        metrics, disagreement = measure_bundle(watched, self.films, progress=self.progress)
         limit = PARITY_LIMITS_MONTHS[self.options.weight_bits]
         self.parity_months = _largest_parity(self.trained, bundle, self.films, limit)
         members = tuple(replace(member, familiar=watched.familiar(member)) for member in bundle.members)
-        return replace(bundle.manifest, metrics=metrics, members=members)
+        metrics |= {"weights": self.options.weights}
+        return replace(bundle.manifest, metrics=metrics, members=members, disagreement=disagreement)
 
 
 class _Watched(Bundle):
@@ -238,38 +254,77 @@ class _Watched(Bundle):
         return Familiar.of(np.stack(embeddings)) if len(embeddings) >= FAMILIAR_FILMS else None
 
 
-def measure_bundle(bundle: Bundle, films: Sequence[LabelledFilm], *, progress: Progress = iter) -> dict[str, Any]:
-    """The bundle's figures on validation films, with the keys of `boneage.manifest.METRIC_TYPES`.
+def measure_bundle(
+    bundle: Bundle, films: Sequence[LabelledFilm], *, progress: Progress = iter
+) -> tuple[dict[str, Any], Disagreement | None]:
+    """Measure a bundle on validation films, and fit how its regions' disagreement tells of the error there.
 
     Films that are refused are left out and named in the log. Figures that the films do not give are left out too: the
     concordance without any variation, and those by sex where one sex is missing.
+
+    Returns:
+        The figures, with the keys of `boneage.manifest.METRIC_TYPES`, and `boneage.calibration.Disagreement`; that is
+        None of a bundle of one region, and on fewer than `DISAGREEMENT_RADIOGRAPHS` films. The coverage is that of
+        intervals widened by a scale that was fitted to other films (five folds).
 
     Raises:
         TableError: ``table_empty`` if no film is left.
         BundleError: the bundle failed.
     """
-    answers = list(_answers(bundle, progress(films)))
+    plain = Bundle(bundle.directory, replace(bundle.manifest, disagreement=None), threads=bundle.threads)
+    plain = bundle if bundle.manifest.disagreement is None else plain
+    answers = list(_answers(plain, progress(films)))
     if not answers:
         raise TableError("table_empty", "None of the validation films can be read.")
     labels = np.array([film.boneage_months for film, _ in answers])
     months = np.array([assessment.age_months for _, assessment in answers])
-    spreads = [max(ages) - min(ages) for _, one in answers if len(ages := one.region_ages_months.values()) > 1]
     figures: dict[str, Any] = {
         "mad_months": round(float(mean_absolute_difference(labels, months)), 3),
         "rmse_months": round(float(root_mean_square_error(labels, months)), 3),
         "split": "validation",
         "films": len(answers),
     }
-    figures["interval_coverage"] = round(_coverage(labels, [one for _, one in answers], figures["rmse_months"]), 3)
-    if len(spreads) >= FAMILIAR_FILMS:
+    widths = _half_widths(bundle.manifest, answers, figures["rmse_months"])
+    errors = np.abs(months - labels) / widths
+    spreads = np.array([region_spread(one.region_ages_months) or 0.0 for _, one in answers])
+    disagreement, widenings = None, np.ones(len(answers))
+    if spreads.any() and len(spreads) >= DISAGREEMENT_RADIOGRAPHS:
+        disagreement, widenings = fit_disagreement(spreads, errors), _widenings_out_of_fold(spreads, errors)
         figures["region_spread_months"] = round(float(np.percentile(spreads, REGION_SPREAD_PERCENTILE)), 2)
+    figures["interval_coverage"] = round(float(np.mean(errors <= widenings)), 3)
     agreement = float(concordance(labels, months))
     if math.isfinite(agreement):
         figures["ccc"] = round(agreement, 4)
     by_sex = _mad_by_sex([film.sex for film, _ in answers], labels, months)
     if len(by_sex) == len(Sex):
         figures["mad_months_by_sex"] = by_sex
-    return figures
+    return figures, disagreement
+
+
+def _half_widths(
+    manifest: Manifest, answers: Sequence[tuple[LabelledFilm, Assessment]], rmse_months: float
+) -> NDArray[np.float64]:
+    """Half of each 95 % interval, months, before disagreement widens it.
+
+    That is the calibration's, or the one that follows from the error that was measured just now.
+    """
+    calibration = manifest.calibration
+    if calibration is None:
+        return np.full(len(answers), NINETEEN_IN_TWENTY * rmse_months)
+    bands = [calibration.by_sex[film.sex].band(one.age_months) for film, one in answers]
+    return np.array([max(band.half_width_95_months, 1e-6) for band in bands])
+
+
+def _widenings_out_of_fold(spreads: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much wider each film's interval is by a scale that the other folds' films gave."""
+    fold = np.arange(len(spreads)) % _FOLDS
+    widenings = np.ones(len(spreads))
+    for held in range(_FOLDS):
+        others = fold != held
+        if np.count_nonzero(others) >= DISAGREEMENT_RADIOGRAPHS:
+            fitted = fit_disagreement(spreads[others], errors[others])
+            widenings[~others] = [fitted.widening(spread) for spread in spreads[~others]]
+    return widenings
 
 
 def _load_runs(runs: Sequence[Path], weights: str) -> list[_Trained]:
@@ -327,7 +382,83 @@ def _hand_recipes(hand: Bundle | HandRuns | None) -> dict[str, Any]:
     if isinstance(hand, HandRuns):
         return {title: run_facts(getattr(hand, name))["recipe"] for name, title in names.items()}
     said = {} if hand is None else hand.manifest.recipe
-    return {title: said[title] for title in names.values() if title in said}
+    return {title: said[title] for title in (*names.values(), _QUALITY_TITLE) if title in said}
+
+
+def _quality_recipe(quality: Path | None) -> dict[str, Any]:
+    """The quality network's recipe, for the manifest."""
+    return {} if quality is None else {_QUALITY_TITLE: run_facts(quality)["recipe"]}
+
+
+def _load_quality_run(run: Path, weights: str) -> TrainedQualityNet:
+    """The network of a run for the task ``quality``, with the limits that its last validation set.
+
+    Raises:
+        RecipeError: ``recipe_invalid`` if it is a run for another task, or was not validated.
+    """
+    recipe, net, state = load_hand_run(run, weights)
+    if recipe.task != "quality" or not state.history:
+        raise RecipeError("recipe_invalid", f"{run} holds a run for the task {recipe.task}, not for quality.")
+    figures = state.history[-1]
+    limits = {
+        label: QualityLimit(figures[f"{label}_caution"], figures.get(f"{label}_critical")) for label in QUALITY_LABELS
+    }
+    return TrainedQualityNet(net, recipe.view.height, recipe.view.width, limits)
+
+
+def renew(
+    bundle: Bundle,
+    directory: Path,
+    *,
+    version: str,
+    quality: Path | None = None,
+    films: Sequence[LabelledFilm] = (),
+    weight_bits: WeightBits = 16,
+    overwrite: bool = False,
+    progress: Progress = iter,
+) -> Bundle:
+    """Make a new version of a bundle with its networks as they are: measured anew, with a quality network, or both.
+
+    Args:
+        bundle: to renew.
+        directory: of the new bundle.
+        version: of the new bundle.
+        quality: folder of a run for the task ``quality``; without one the bundle keeps the network that it has.
+        films: those of the split ``validation`` measure it, from which none of its networks for ages may have learnt.
+            Without films it keeps its figures, which a quality network does not change.
+        weight_bits: of the quality network.
+        overwrite: put it in the place of a bundle that is there.
+        progress: wraps the films while they are assessed.
+
+    Raises:
+        TableError: ``table_split`` if no film is of the split ``validation``; ``table_empty`` if none can be read.
+        RecipeError: ``recipe_invalid`` if `quality` is no such run.
+        BundleError: as `boneage.train.export.write_bundle`.
+    """
+    judge = None if quality is None else _load_quality_run(quality, "last")
+    validation = films_of_split(films, "validation") if films else []
+    manifest = replace(
+        bundle.manifest,
+        version=version,
+        created=datetime.now(UTC).date().isoformat(),
+        recipe={**bundle.manifest.recipe, **without_folders(_quality_recipe(quality))},
+        format=FORMAT,
+    )
+
+    def finish(renewed: Bundle) -> Manifest:
+        metrics, disagreement = measure_bundle(renewed, validation, progress=progress)
+        kept = {key: value for key, value in bundle.manifest.metrics.items() if key == "weights"}
+        return replace(renewed.manifest, metrics=metrics | kept, disagreement=disagreement)
+
+    return rewrite_bundle(
+        bundle,
+        manifest,
+        directory,
+        quality=judge,
+        weight_bits=weight_bits,
+        overwrite=overwrite,
+        finish=finish if validation else None,
+    )
 
 
 def _common_validation(runs: Sequence[Path], trained: Sequence[_Trained], films: Sequence[LabelledFilm]) -> set[str]:
@@ -380,20 +511,6 @@ def _answers(bundle: Bundle, films: Iterable[LabelledFilm]) -> Iterator[tuple[La
             yield film, assess(film.image, film.sex, bundle)
         except Refusal as refusal:
             log.warning("the film %s is left out of the figures: %s", film.id, refusal)
-
-
-def _coverage(labels: NDArray[np.float64], answers: Sequence[Assessment], rmse_months: float) -> float:
-    """Share of the films, 0..1, whose label lies within the 95 % interval that is printed for them.
-
-    That is the calibration's, or the one that follows from the error that was measured just now.
-    """
-    intervals = [
-        estimate.interval_months
-        if estimate.is_calibrated and estimate.interval_months is not None
-        else interval_around(estimate.age_months, NINETEEN_IN_TWENTY * rmse_months)
-        for estimate in (answer.estimate for answer in answers)
-    ]
-    return float(np.mean([low <= label <= high for label, (low, high) in zip(labels, intervals, strict=True)]))
 
 
 def _mad_by_sex(sexes: Sequence[Sex], labels: NDArray[np.float64], months: NDArray[np.float64]) -> Mapping[str, float]:

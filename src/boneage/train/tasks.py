@@ -22,16 +22,16 @@ from boneage.errors import TableError
 from boneage.evaluate.metrics import concordance, mean_absolute_difference
 from boneage.films import LabelledFilm, split_films
 from boneage.hand.mask import whole_hand
+from boneage.quality import QUALITY_LABELS, QualityLimit
 from boneage.registration import POINT_NAMES
 from boneage.train.annotations import read_key_points, read_masks
-from boneage.quality import QUALITY_LABELS, QualityLimit
 from boneage.train.cache import FilmCache
 from boneage.train.data import training_batches, validation_batches
 from boneage.train.hand_data import MaskViews, PointViews, hand_batches
 from boneage.train.hands import HandTable
 from boneage.train.losses import label_distribution_loss, mask_loss, points_loss
 from boneage.train.nets.layers import AgeNet
-from boneage.train.quality_data import VALIDATION_EPOCH, QualityViews, quality_batches
+from boneage.train.quality_data import VALIDATION_EPOCH, QualityViews, Scenes, quality_batches
 from boneage.train.recipe import DataOptions, Recipe
 
 Batches = DataLoader[tuple[Tensor, ...]]
@@ -270,16 +270,16 @@ class QualityTask(Task):
         hands: HandTable,
     ) -> None:
         super().__init__(recipe, training, validation, cache)
-        self.hands = hands
+        self.scenes = Scenes(cache, hands)
 
     def facts(self) -> dict[str, Any]:
         """By what the hands were found."""
-        return {"hands": self.hands.found_by}
+        return {"hands": self.scenes.hands.found_by}
 
     def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
         """Views and labels."""
         count = self.recipe.train.views_per_epoch
-        views = QualityViews(self.training, self.cache, self.hands, self.recipe, epoch=epoch, count=count)
+        views = QualityViews(self.training, self.scenes, self.recipe, epoch=epoch, count=count)
         return quality_batches(views, self.recipe, shuffled=True, rank=rank, world=world)
 
     def loss(self, net: nn.Module, batch: Sequence[Tensor]) -> Tensor:
@@ -293,8 +293,11 @@ class QualityTask(Task):
         Limits are set on the validation radiographs as they are (`boneage.quality.QualityLimit`), the disturbances are
         drawn on the same ones.
         """
-        clean, _ = self._probabilities(net, None, device, watched)
-        drawn, labels = self._probabilities(net, VALIDATION_EPOCH, device, watched)
+        schedule = self.recipe.train
+        watched_films = schedule.watched_films if epoch + 1 < schedule.epochs else 0
+        films = _limited(self.validation, watched_films, schedule.seed)
+        clean, _ = self._probabilities(net, films, None, device, watched)
+        drawn, labels = self._probabilities(net, films, VALIDATION_EPOCH, device, watched)
         figures: dict[str, float] = {}
         for column, label in enumerate(QUALITY_LABELS):
             limit = QualityLimit.of(label, clean[:, column])
@@ -306,10 +309,15 @@ class QualityTask(Task):
         return {"missed_percent": missed_percent, **figures}
 
     def _probabilities(
-        self, net: nn.Module, epoch: int | None, device: torch.device, watched: Watched
+        self,
+        net: nn.Module,
+        films: Sequence[LabelledFilm],
+        epoch: int | None,
+        device: torch.device,
+        watched: Watched,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Probabilities and labels, (N, L) each, of the validation radiographs as they are or drawn on."""
-        views = QualityViews(self.validation, self.cache, self.hands, self.recipe, epoch=epoch)
+        """Probabilities and labels, (N, L) each, of radiographs as they are or drawn on."""
+        views = QualityViews(films, self.scenes, self.recipe, epoch=epoch)
         rows: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
         with torch.no_grad():
             for view, labels in watched(quality_batches(views, self.recipe, shuffled=False)):

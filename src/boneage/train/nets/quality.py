@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +29,7 @@ class QualityNet(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(1, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
         )
-        pairs = zip(widths[:-1], widths[1:], strict=True)
+        pairs = pairwise(widths)
         self.blocks = nn.Sequential(*(ResidualBlock(channels_in, channels, 2) for channels_in, channels in pairs))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * widths[-1], len(QUALITY_LABELS))
