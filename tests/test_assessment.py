@@ -26,10 +26,11 @@ from boneage.calibration import Disagreement
 from boneage.checks import estimate_warnings
 from boneage.errors import BundleError, Refusal
 from boneage.explain import Evidence
-from boneage.manifest import Familiar, read_manifest, write_manifest
+from boneage.manifest import Familiar, Member, read_manifest, write_manifest
 from boneage.phantom import draw_hand, phantom_points, write_sample
 from boneage.quality import QUALITY_LABELS
 from boneage.radiograph import Radiograph, read_file, read_radiograph
+from boneage.registration import HAND_REGIONS
 from boneage.sex import Sex
 from boneage.views import CellGrid, ViewSpec, cut_view
 from boneage.warnings_ import WARNING_TEXTS, Severity, WarningCode
@@ -744,3 +745,28 @@ def test_ages_in_words_are_the_nearest_month(months: float) -> None:
 )
 def test_ages_in_words(months: float, words: str) -> None:
     assert age_in_words(months) == words
+
+
+def test_a_lone_region_is_left_out_of_the_estimate_and_named(
+    phantoms: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of five networks one says 60 months more: the estimate is the others' mean, and the heat map theirs."""
+    views = [ViewSpec(region, 48, 48, "hand") for region in HAND_REGIONS]
+    bundle = Bundle.open(tiny_bundle(tmp_path / "five", views=views, hand=True), threads=1)
+    limits = Disagreement(scale_months=28.0, factor=0.9, caution_months=30.0, critical_months=45.0)
+    bundle = Bundle(bundle.directory, replace(bundle.manifest, disagreement=limits), threads=1)
+    run = Bundle.run
+
+    def answer(opened: Bundle, member: Member, view: FloatArray, sex: Sex) -> MemberOutput:
+        far = 60.0 if member.view.region == "D" else 0.0
+        return replace(run(opened, member, view, sex), age_months=100.0 + far)
+
+    monkeypatch.setattr(Bundle, "run", answer)
+    assessment = assess(phantoms["upright"], "F", bundle)
+    assert assessment.age_months == pytest.approx(100.0)
+    assert assessment.region_ages_months["D"] == pytest.approx(160.0)
+    assert "D" not in assessment.regions
+    assert len(assessment.estimate.member_ages_months) == 4
+    (warning,) = (one for one in assessment.warnings if one.code is WarningCode.REGION_LEFT_OUT)
+    assert (warning.severity, warning.values["region"]) == (Severity.CAUTION, "D")
+    assert not assessment.has_warning(WarningCode.REGIONS_DISAGREE)

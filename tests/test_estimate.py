@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from boneage.bundle import MemberOutput
 from boneage.errors import BundleError
-from boneage.estimate import combine, interval_around, region_ages
+from boneage.estimate import combine, interval_around, lone_region, region_ages
 from boneage.manifest import Manifest, read_manifest
+from boneage.registration import HAND_REGIONS, Region
 from boneage.sex import Sex
 from boneage.views import ViewSpec
 from tests.bundles import CALIBRATION, DISAGREEMENT, REGION_VIEWS, tiny_bundle
@@ -194,3 +195,31 @@ def test_one_region_alone_cannot_disagree(by_region: Manifest) -> None:
     manifest = replace(by_region, calibration=CALIBRATION, disagreement=DISAGREEMENT)
     estimate = combine(said(100.0), manifest, sex=Sex.MALE)
     assert estimate.interval_months == interval_around(100.0, 16.0)  # as wide as for one of a bundle of one region
+
+
+@pytest.fixture(scope="module")
+def five_regions(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    views = [ViewSpec(region, 48, 48, "hand") for region in HAND_REGIONS]
+    folder = tiny_bundle(tmp_path_factory.mktemp("bundles") / "five", views=views, hand=True)
+    return replace(read_manifest(folder), disagreement=DISAGREEMENT)
+
+
+@pytest.mark.parametrize(
+    ("ages_months", "alone"),
+    [
+        ((100, 102, 150, 98, 101), "C"),
+        ((100, 102, 50, 98, 101), "C"),
+        ((100, 102, 125, 98, 101), None),  # not far
+        ((100, 150, 150, 98, 101), None),  # not alone
+        ((60, 120, 180, 98, 101), None),  # nor do the others agree
+        ((100, 100, 100, 100, 100), None),
+    ],
+)
+def test_a_region_that_stands_alone_is_found(
+    five_regions: Manifest, ages_months: tuple[float, ...], alone: Region | None
+) -> None:
+    told = dict(zip(HAND_REGIONS, map(float, ages_months), strict=True))
+    assert lone_region(told, five_regions) == alone
+    assert lone_region(told, replace(five_regions, disagreement=None)) is None
+    of_three = {region: told[region] for region in HAND_REGIONS[:3]}
+    assert lone_region(of_three, five_regions) is None

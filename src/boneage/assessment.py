@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from boneage import checks
 from boneage.bundle import Bundle, MemberOutput
 from boneage.errors import BundleError, Refusal, RefusalCode
-from boneage.estimate import OLDEST_MONTHS, AgeEstimate, combine, region_ages
+from boneage.estimate import OLDEST_MONTHS, AgeEstimate, combine, lone_region, region_ages
 from boneage.explain import Evidence, HeatMap, display_picture, display_size, heat_map, mean_heat_map
 from boneage.file_names import printable_name
 from boneage.geometry import Transform
@@ -90,8 +90,8 @@ class Assessment:
         picture: uint8 (h, w), the film as it is drawn (`boneage.explain.display_picture`), bone bright.
         activations: one for each view and grid.
         hand: where the hand lies on the film; None if the bundle does not look for it.
-        region_ages_months: the bone age by each region alone (`boneage.estimate.region_ages`), not corrected; empty for
-            a bundle that reads one region.
+        region_ages_months: the bone age by each region alone (`boneage.estimate.region_ages`), not corrected, also by
+            one that the estimate leaves out (`boneage.estimate.lone_region`); empty for a bundle that reads one region.
         embeddings: float32 (E,) by member: its last hidden layer, for likeness (`boneage.atlas`).
     """
 
@@ -317,9 +317,11 @@ def _assess(
         outputs = {member.name: opened.run(member, views[member.view], given) for member in members}
         quality = opened.judge_quality(pixels, hand) if hand is not None and opened.manifest.quality else {}
     with clock.step("combine"):
-        estimate = combine(outputs, opened.manifest, sex=given)
-        by_region = region_ages(estimate.member_ages_months, opened.manifest)
-        activations = _mean_activations(members, outputs, to_film)
+        by_region = region_ages({name: output.age_months for name, output in outputs.items()}, opened.manifest)
+        left_out = lone_region(by_region, opened.manifest)
+        used = [member for member in members if member.view.region != left_out]
+        estimate = combine({member.name: outputs[member.name] for member in used}, opened.manifest, sex=given)
+        activations = _mean_activations(used, outputs, to_film)
     with clock.step("draw"):
         picture = bone_bright(display_picture(pixels), hand)
     warnings = [
@@ -327,7 +329,7 @@ def _assess(
         *checks.size_warnings(film_shape, members, hand),
         *checks.file_warnings(facts, given, hand),
         *checks.estimate_warnings(estimate, members, outputs),
-        *checks.region_warnings(by_region, *opened.manifest.region_limits_months),
+        *checks.region_warnings(by_region, left_out, *opened.manifest.region_limits_months),
         *(checks.quality_warnings(quality, graph.limits) if (graph := opened.manifest.quality) else ()),
         *([ResultWarning.of(WarningCode.REGION_CUT_OFF, regions=", ".join(cut_off))] if cut_off else []),
         *([] if _shows_anything(activations, film_shape) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),

@@ -139,15 +139,22 @@ def estimate_warnings(
 
 
 def region_warnings(
-    ages_months: Mapping[Region, float], caution_months: float | None, critical_months: float | None
+    ages_months: Mapping[Region, float],
+    left_out: Region | None,
+    caution_months: float | None,
+    critical_months: float | None,
 ) -> Iterator[ResultWarning]:
-    """Yield a warning if the regions lie farther apart than they do on nearly all ordinary radiographs.
+    """Yield a warning if a region was left out, or the others lie farther apart than on nearly all radiographs.
 
     Args:
         ages_months: by region.
+        left_out: the region that the estimate does not rest on (`boneage.estimate.lone_region`).
         caution_months: see `boneage.manifest.Manifest.region_limits_months`.
         critical_months: see there.
     """
+    if left_out is not None:
+        yield ResultWarning.of(WarningCode.REGION_LEFT_OUT, region=left_out, months=ages_months[left_out])
+        ages_months = {region: age for region, age in ages_months.items() if region != left_out}
     spread = region_spread(ages_months)
     if spread is None or caution_months is None or spread <= caution_months:
         return

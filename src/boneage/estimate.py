@@ -25,6 +25,13 @@ FOUR_IN_FIVE = 1.2816
 """The same of 80 %."""
 
 
+_AGREEMENT = 0.6
+"""A region stands alone if the others lie closer together than this share of its distance from them."""
+
+_FEWEST_REGIONS = 4
+"""With fewer, nothing tells which of them is wrong."""
+
+
 @dataclass(frozen=True)
 class AgeEstimate:
     """A bone age with what is known of its error.
@@ -152,6 +159,37 @@ def region_spread(region_ages_months: Mapping[Region, float]) -> float | None:
     """How far the oldest and the youngest region lie apart, months; None where there are no two regions."""
     ages = region_ages_months.values()
     return max(ages) - min(ages) if len(ages) > 1 else None
+
+
+def lone_region(region_ages_months: Mapping[Region, float], manifest: Manifest) -> Region | None:
+    """Find the region that stands alone: far from the mean of the others, which agree among themselves.
+
+    Something lies over it, as a wire does. Of 60 drawn disturbances the others then stay near the undisturbed age.
+
+    Args:
+        region_ages_months: by region, as `region_ages` gives them.
+        manifest: of the bundle, whose `Manifest.disagreement` says what is far.
+
+    Returns:
+        The region, or None: if none stands alone, there are fewer than four to judge by, or the manifest says nothing
+        of disagreement.
+    """
+    if manifest.disagreement is None or len(region_ages_months) < _FEWEST_REGIONS:
+        return None
+    weights: dict[Region, float] = {}
+    for member in manifest.members:
+        weights[member.view.region] = weights.get(member.view.region, 0.0) + member.weight
+    found: Region | None = None
+    farthest = manifest.disagreement.caution_months
+    for region, age in region_ages_months.items():
+        others = {other: months for other, months in region_ages_months.items() if other != region}
+        mean = sum(weights[other] * months for other, months in others.items()) / sum(
+            weights[other] for other in others
+        )
+        spread = region_spread(others) or 0.0
+        if abs(age - mean) > farthest and spread < _AGREEMENT * abs(age - mean):
+            found, farthest = region, abs(age - mean)
+    return found
 
 
 def _widening(ages_months: Mapping[str, float], manifest: Manifest) -> float:

@@ -34,6 +34,7 @@ class WarningCode(StrEnum):
     OUTSIDE_TRAINING_RANGE = "outside_training_range"
     UNLIKE_TRAINING = "unlike_training"
     REGIONS_DISAGREE = "regions_disagree"
+    REGION_LEFT_OUT = "region_left_out"
     PLASTER = "plaster"
     METAL = "metal"
     FINGERTIPS_CUT = "fingertips_cut"
@@ -87,6 +88,11 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
             _CRITICAL,
             "The regions of the hand give ages that lie {spread_months:.0f} months apart, and {limit_months:.0f} months"
             " are hardly ever exceeded: do not use the number.",
+        ),
+        "region_left_out": (
+            _CAUTION,
+            "Region {region} alone gives {months:.0f} months, far from all others: the estimate rests on the others."
+            " Look for something that covers this region.",
         ),
         "plaster": (
             _CAUTION,
