@@ -39,7 +39,13 @@ _SATURATED_SHARE = 0.05
 """Of a film's pixels, at its brightest level. Of 250 films of the RSNA challenge none has more than 2.3 % there."""
 
 _ENLARGED = 1.7
-"""How much views may enlarge a hand: the finest of the bundle `standard` enlarge one training film in twenty more."""
+"""How much views may enlarge a hand: the finest of the bundle `standard` enlarge one training film in twenty more. The
+warning is `info` only: of 994 validation radiographs the 44 that carry it have a MAD of 7.0 months, all of them 6.4."""
+
+_UNLIKE = 1.05
+"""Distance from the validation radiographs, as a share of what 99.5 % of them do not exceed in one view, from which a
+radiograph is unlike them. Of 994 validation radiographs 0.5 % lie beyond in any of the views of `standard`; beyond 1,
+1.3 %."""
 
 _WORDS_FOR_HANDS = ("HAND", "WRIST", "FINGER", "THUMB", "CARP", "EXTREM", "UP_EXM", "BONE AGE", "BONEAGE")
 """In Body Part Examined (DICOM PS3.16, Annex L, and what modalities write instead); upper case."""
@@ -132,7 +138,7 @@ def estimate_warnings(
     for member in members:
         if (one := member.strangeness(outputs[member.name].embedding)) is not None:
             strangeness.setdefault(member.view, []).append(one)
-    if any(statistics.fmean(of_view) > 1.0 for of_view in strangeness.values()):
+    if any(statistics.fmean(of_view) > _UNLIKE for of_view in strangeness.values()):
         yield ResultWarning.of(WarningCode.UNLIKE_TRAINING)
     if estimate.typical_error_months is None:
         yield ResultWarning.of(WarningCode.NOT_VALIDATED)

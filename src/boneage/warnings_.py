@@ -151,7 +151,7 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
             " that the network reads.",
         ),
         "low_resolution.hand": (
-            _CAUTION,
+            _INFO,
             "From capitate to middle finger tip the hand has only {pixels:.0f} pixels, fewer than the"
             " {view_pixels:.0f} that the network reads.",
         ),
