@@ -160,7 +160,7 @@ def _with_lines(film: Film, lines: list[list[tuple[float, float]]], thick: int) 
         points = np.rint(np.array(line) * 16).astype(np.int32)
         cv2.polylines(cover, [points], False, 255, thick, cv2.LINE_AA, 4)
     share = cover.astype(np.float32) / np.float32(255)
-    return film + share * (np.maximum(film, np.float32(max(0.9, film.max()))) - film)
+    return np.asarray(film + share * (np.maximum(film, np.float32(max(0.9, film.max()))) - film), np.float32)
 
 
 _ALL = (

@@ -263,7 +263,7 @@ def test_only_films_that_no_run_learnt_from_are_measured(run: Path, films: list[
     second = other_run(run, tmp_path / "second", lambda facts: facts.update(validation=facts["validation"][:2]))
     both = release([run, second], tmp_path / "both", OPTIONS, films=films)
     assert both.bundle.manifest.metrics["films"] == both.validation_films == 2
-    expected = measure_bundle(both.bundle, validation[:2]) | {"weights": "last"}
+    expected = measure_bundle(both.bundle, validation[:2])[0] | {"weights": "last"}
     assert both.bundle.manifest.metrics == expected
 
 
@@ -293,7 +293,7 @@ def test_folds_are_measured_on_the_films_that_none_of_them_has_seen(
         ages = [boneage.assess(film.image, film.sex, bundle).age_months for bundle in (both.bundle, plain)]
         assert ages[0] - ages[1] == pytest.approx(50, abs=0.5)
     assert both.bundle.manifest.calibration == SHIFTED
-    expected = measure_bundle(both.bundle, validation_of(run, films)) | {"weights": "last"}
+    expected = measure_bundle(both.bundle, validation_of(run, films))[0] | {"weights": "last"}
     assert both.bundle.manifest.metrics == expected
     # Without films there is nothing to say of them.
     assert release(runs, tmp_path / "unmeasured", options).validation_films == 0
@@ -430,8 +430,9 @@ def test_films_that_are_refused_are_left_out_and_named(
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     broken = replace(films[0], id="broken one", image=tmp_path / "broken.png")
     with caplog.at_level(logging.WARNING):
-        metrics = measure_bundle(tiny, [*films[:4], broken])
-    assert metrics == measure_bundle(tiny, films[:4])
+        metrics, disagreement = measure_bundle(tiny, [*films[:4], broken])
+    assert (metrics, disagreement) == measure_bundle(tiny, films[:4])
+    assert disagreement is None
     assert metrics["films"] == 4
     assert "broken one" in caplog.text
     assert "unreadable" in caplog.text
@@ -440,9 +441,9 @@ def test_films_that_are_refused_are_left_out_and_named(
 
 def test_figures_that_the_films_do_not_give_are_left_out(tiny: Bundle, films: list[LabelledFilm]) -> None:
     boys = [film for film in films if film.sex is Sex.MALE]
-    assert set(measure_bundle(tiny, films)) - set(measure_bundle(tiny, boys)) == {"mad_months_by_sex"}
+    assert set(measure_bundle(tiny, films)[0]) - set(measure_bundle(tiny, boys)[0]) == {"mad_months_by_sex"}
     told = boneage.assess(boys[0].image, boys[0].sex, tiny).age_months
-    metrics = measure_bundle(tiny, [replace(boys[0], boneage_months=told)])
+    metrics, _ = measure_bundle(tiny, [replace(boys[0], boneage_months=told)])
     assert metrics == {
         **{"mad_months": 0.0, "rmse_months": 0.0, "split": "validation", "films": 1},
         "interval_coverage": 1.0,

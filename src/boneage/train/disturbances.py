@@ -166,12 +166,12 @@ def _texture(generator: np.random.Generator, x: Picture, y: Picture) -> Picture:
             thickness += generator.uniform(0.15, 0.5) * (edge > 0)
     elif kind == "grain":
         thickness += generator.uniform(0.03, 0.25) * generator.standard_normal(x.shape, dtype=np.float32)
-    return np.maximum(thickness, 0.05).astype(np.float32)
+    return np.asarray(np.maximum(thickness, 0.05), np.float32)
 
 
 def _step(distance: Picture, soft: float) -> Picture:
     """From 0 to 1 where `distance` passes 0, over a width of about `soft`."""
-    return np.clip(distance / np.float32(soft) + np.float32(0.5), 0, 1)
+    return np.asarray(np.clip(distance / np.float32(soft) + np.float32(0.5), 0, 1), np.float32)
 
 
 # --- plaster --------------------------------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ def _finger_splint(generator: np.random.Generator, scene: Scene, x: Picture, y: 
     half, start = generator.uniform(45, 150), generator.uniform(250, 950)
     strip = _step(np.float32(half) - across, 12.0) * (1 + generator.uniform(0, 1.5) * _step(across - half * 0.75, 12.0))
     ends = _step(out - np.float32(start), 25.0) * _step(np.float32(generator.uniform(1250, 1700)) - out, 25.0)
-    return strip * ends
+    return np.asarray(strip * ends, np.float32)
 
 
 # --- metal ----------------------------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def _line(scene: Scene, cover: Picture, frame_xy: NDArray[np.float64], width: fl
     points = np.rint(scene.to_pixels(frame_xy) * 16 - 8).astype(np.int32)
     pixels = width * scene.zoom
     thin = np.zeros_like(cover)
-    cv2.polylines(thin, [points], False, min(1.0, max(0.45, pixels)), max(1, round(pixels)), cv2.LINE_AA, 4)  # type: ignore[call-overload]
+    cv2.polylines(thin, [points], False, min(1.0, max(0.45, pixels)), max(1, round(pixels)), cv2.LINE_AA, 4)
     np.maximum(cover, thin, out=cover)
 
 
@@ -377,7 +377,7 @@ def _harmless(generator: np.random.Generator, scene: Scene, *, mild_grey: bool) 
         gain, offset = generator.uniform(0.85, 1.15), generator.uniform(-0.05, 0.05)
         pixels = np.clip(pixels * np.float32(gain) + np.float32(offset), 0, 1)
     if generator.random() < 0.15:
-        pixels = cv2.GaussianBlur(pixels, (0, 0), generator.uniform(0.4, 1.2))
+        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), generator.uniform(0.4, 1.2)), np.float32)
     if generator.random() < 0.2:
         noise = generator.standard_normal(pixels.shape, dtype=np.float32)
         pixels = np.clip(pixels + np.float32(generator.uniform(0.005, 0.04)) * noise, 0, 1)
@@ -408,7 +408,7 @@ def _marked(generator: np.random.Generator, pixels: Picture, mask: Picture) -> P
     letter, lead = chr(int(generator.integers(65, 91))), np.zeros(pixels.shape, np.uint8)
     place, thick = (left, top + side), max(1, side // 8)
     cv2.putText(lead, letter, place, cv2.FONT_HERSHEY_SIMPLEX, side / 22, 255, thick, cv2.LINE_AA)
-    return np.maximum(pixels, lead.astype(np.float32) / np.float32(255))
+    return np.asarray(np.maximum(pixels, lead.astype(np.float32) / np.float32(255)), np.float32)
 
 
 def _bordered(
@@ -458,7 +458,7 @@ def _altered_grey(generator: np.random.Generator, scene: Scene) -> Scene:
         middle, steep = np.median(pixels[scene.mask > 0.5]), generator.uniform(8, 20)
         pixels = 1 / (1 + np.exp(-np.float32(steep) * (pixels - np.float32(middle))))
     if generator.random() < 0.5:
-        pixels = np.rint(pixels * 255) / np.float32(255)
+        pixels = np.asarray(np.rint(pixels * 255) / 255, np.float32)
     return replace(scene, pixels=np.asarray(pixels, np.float32))
 
 
@@ -477,11 +477,10 @@ def _photographed(generator: np.random.Generator, scene: Scene) -> Scene:
     seen = cv2.warpPerspective(
         scene.pixels, way, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_CONSTANT, borderValue=room
     )
-    seen = np.asarray(seen, np.float32)
     shape = (height, width)
     rows, columns = (axis.astype(np.float32) for axis in np.indices(shape))
     if generator.random() < 0.75:
-        seen = _with_moire(generator, seen, rows, columns)
+        seen = _with_moire(generator, np.asarray(seen, np.float32), rows, columns)
     seen = np.power(np.clip(seen, 0, 1), np.float32(math.exp(generator.uniform(-0.5, 0.5))))
     floor = generator.uniform(0.02, 0.25)  # black is not black on a screen
     seen = floor + (1 - floor) * generator.uniform(0.6, 1.0) * seen
@@ -490,7 +489,7 @@ def _photographed(generator: np.random.Generator, scene: Scene) -> Scene:
     away = np.hypot(rows / height - generator.uniform(0.3, 0.7), columns / width - generator.uniform(0.3, 0.7))
     seen = seen * (1 - generator.uniform(0.1, 0.7) * away.astype(np.float32) ** 2)
     for _ in range(int(generator.integers(0, 3))):
-        seen = _with_reflection(generator, seen, rows, columns)
+        seen = _with_reflection(generator, np.asarray(seen, np.float32), rows, columns)
     seen = cv2.GaussianBlur(np.asarray(seen, np.float32), (0, 0), generator.uniform(0.3, 1.3))
     seen = seen + generator.uniform(0.003, 0.03) * generator.standard_normal(shape, dtype=np.float32)
     points_xy = cv2.perspectiveTransform(scene.points_xy[None], way)[0]
