@@ -126,7 +126,7 @@ def assess(  # click passes options by name
 
     With --csv TABLE, each row is in the table as soon as it is made. After an interruption the same command with
     --resume goes on with what is missing. It refuses a table of another bundle or version, of another sex of a
-    radiograph, or with radiographs that are not among those to assess.
+    radiograph, with radiographs that are not among those to assess, or with reports where there is no --out.
 
     With --out DIR, each film gets <name>.overlay.png, <name>.html and <name>.json there. A name that another film's
     report has, of this run or an earlier one, gets a number: the JSON says by the checksum of the film whose it is, and
@@ -266,7 +266,7 @@ class _Batch:
         self._bundle, self._reports, self._table = bundle, reports, table
         self._settings = csv_settings(bundle)
         rows = [] if table is None else table.rows
-        self._left = left_to_do(rows, items, self._settings)
+        self._left = left_to_do(rows, items, self._settings, with_reports=reports is not None)
         self.done = len(rows)
         self.errors = errors_of(rows)
         if reports is not None:

@@ -28,13 +28,16 @@ class BatchItem:
     sex_text: str
 
 
-def left_to_do(rows: Sequence[Row], items: Sequence[BatchItem], settings: Mapping[str, str]) -> list[BatchItem]:
+def left_to_do(
+    rows: Sequence[Row], items: Sequence[BatchItem], settings: Mapping[str, str], *, with_reports: bool
+) -> list[BatchItem]:
     """Return the radiographs that a table does not hold yet, in their order.
 
     Args:
         rows: of the table.
         items: all that are to be in it. One that is named twice is to be in it twice.
         settings: what every row must hold, by column.
+        with_reports: whether reports are written, so that every assessed radiograph of the table must have one.
 
     Raises:
         TableError: ``table_resume``: the table was made with other settings, holds another radiograph, or the same one
@@ -48,6 +51,8 @@ def left_to_do(rows: Sequence[Row], items: Sequence[BatchItem], settings: Mappin
         for column, value in settings.items():
             if row.cells[column] != value:
                 raise _unlike(row, f"its {column} is {row.cells[column]!r}, not {value!r}")
+        if not row.cells["error"] and bool(row.cells["report"]) is not with_reports:
+            raise _unlike(row, f"there is {'no' if with_reports else 'a'} report: give --out as it was given before")
         image = row.cells["image"]
         if not places[image]:
             raise _unlike(row, f"{image} is not among the radiographs to assess, or comes more often than there")
