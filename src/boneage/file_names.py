@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, line separators, those that turn the direction of writing, and bytes that are not UTF-8."""
 
 _AT_ENDS = re.compile(r"^\s+|\s+$")
@@ -29,7 +29,7 @@ _BYTE_SURROGATES = 0xDC00
 
 def shown(text: str) -> str:
     r"""Return a text with what is unsafe to print replaced: ``\xff`` for a byte, ``\u202e`` for a character."""
-    return _UNSAFE.sub(lambda found: _escaped(found[0]), text)
+    return UNSAFE.sub(lambda found: _escaped(found[0]), text)
 
 
 def printable_name(name: str) -> str:
@@ -39,7 +39,7 @@ def printable_name(name: str) -> str:
         name: of a file, or a path. Ordinary names stay as they are. In a name that has escapes, or what looks like
             one, each backslash is doubled.
     """
-    if not (_UNSAFE.search(name) or _AT_ENDS.search(name) or _ESCAPE.search(name)):
+    if not (UNSAFE.search(name) or _AT_ENDS.search(name) or _ESCAPE.search(name)):
         return name
     ends = _AT_ENDS.sub(lambda found: "".join(map(_escaped, found[0])), name.replace("\\", "\\\\"))
     return shown(ends)
@@ -55,7 +55,7 @@ def safe_stem(stem: str) -> str:
 
     Different stems may become the same; the caller numbers them.
     """
-    kept = _NOT_IN_REPORT_NAMES.sub("_", _UNSAFE.sub("_", stem)).strip()
+    kept = _NOT_IN_REPORT_NAMES.sub("_", UNSAFE.sub("_", stem)).strip()
     if kept[:1] in {"-", "."} or not kept:
         kept = f"_{kept}"
     return kept.encode()[:_LONGEST_STEM_BYTES].decode(errors="ignore").rstrip()

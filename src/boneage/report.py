@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +27,7 @@ from boneage.assessment import (
 from boneage.bundle import Bundle
 from boneage.errors import BoneageError
 from boneage.explain import Evidence, encode_picture, mark_hand, overlay, scale_colours
-from boneage.file_names import shown
+from boneage.file_names import UNSAFE, shown
 from boneage.files import write_text, written_whole
 from boneage.registration import Hand
 from boneage.sex import Sex
@@ -60,9 +59,6 @@ SETTINGS_COLUMNS = ("bundle", "bundle_version", "program_version")
 
 OUTPUT_SUFFIXES = (".overlay.png", ".html", ".json")
 """What follows the stem in the names of a film's files."""
-
-_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What is unsafe to print (`boneage.file_names`) and what JSON does not escape itself."""
 
 _DO_NOT_USE = "Do not use this number"
 _SEVERITY_TITLES = {
@@ -158,7 +154,7 @@ def json_text(outcome: Outcome, image: str | None = None, *, indent: int | None 
         value = outcome.to_json()
         value["image"] = value["image"] if image is None else image
     text_of_value = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text_of_value)
+    return UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text_of_value)
 
 
 def csv_settings(bundle: Bundle) -> dict[str, str]:
