@@ -1,88 +1,141 @@
-"""Damaged files through `read_radiograph`: each gives a radiograph or a named refusal, in time and in bounded memory.
+"""Damaged files through `read_radiograph`: each gives a radiograph or a named rejection, in time and in bounded memory.
 
-    python benchmarks/fuzz_radiograph.py --count 10000 --seed 0
+    python benchmarks/fuzz_radiograph.py --count 1000000 --seeds 0 1 2 3 --keep out/failed --log out/fuzz.log
 
-Takes the drawn film in every format and DICOM transfer syntax (tests/radiograph_files.py), damages these files in many
-ways, all from the seed (tests/damaged_files.py), and reads each in a worker process. Exit status 1 if a worker died,
-took over 5 s, grew over 1 GiB, or raised anything but a Refusal.
+Takes the drawn radiograph in every format and DICOM transfer syntax (tests/radiograph_files.py), damages these files in
+many ways, with and without regard to their structure (tests/damaged_files.py), all from the seed, and reads each in a
+worker process. `--whole` passes them through the whole of `assess` instead. Exit status 1 if a worker died, took over
+5 s of processor time, grew over 1 GiB, or raised anything but a Refusal. `--start` goes on where an earlier run ended.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import logging
 import multiprocessing
 import resource
+import signal
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
+from typing import TextIO
 
 import cv2
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests are no installed package
 
-from tests.damaged_files import mutated_files, outcome_of  # needs the path above
+from tests.damaged_files import mutated_file, outcome_of  # needs the path above
 
-TIME_LIMIT_S = 5.0
+CPU_LIMIT_S = 5.0
 MEMORY_LIMIT_MIB = 1024
 ADDRESS_SPACE_GIB = 6
 """Keeps a runaway worker from taking the machine along; the limit that counts is that of resident memory."""
+BATCH = 200
+"""Files of which a worker tells the outcomes together."""
+SILENCE_S = 600.0
+"""A worker that says nothing for so long is killed: it waits for something, using no processor time."""
+LOG_EVERY_S = 30.0
+
+Result = tuple[str, str, float, float]
+"""Format, outcome, processor time, s, and the worker's peak memory so far, MiB."""
 
 
-def serve(connection: Connection) -> None:
-    """Worker: files come in, (outcome, seconds, peak MiB) go out."""
+# the worker
+
+
+def serve(connection: Connection, at_hand: ctypes.c_uint64, whole: bool, seed: int, start: int, end: int) -> None:
+    """Read files; batches of results go out. The index of the file at hand stands in memory that both sides see."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_GIB * 2**30,) * 2)
     cv2.setNumThreads(1)
-    while data := connection.recv_bytes():
-        start = time.perf_counter()
-        outcome = outcome_of(data)
-        seconds = time.perf_counter() - start
-        connection.send((outcome, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    logging.disable()
+    outcome = _assessing() if whole else outcome_of
+    outcome(bytes(128) + b"DICM")  # so that imports are not timed
+    connection.send([])
+    results: list[tuple[int, Result]] = []
+    for index in range(start, end):
+        name, data = mutated_file(seed, index)
+        at_hand.value = index
+        begun = time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, CPU_LIMIT_S)  # nothing handles SIGPROF: it ends the process
+        found = outcome(data)
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        seconds, peak_mib = time.process_time() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        if peak_mib > MEMORY_LIMIT_MIB and not found.startswith("exception"):
+            found = "memory"
+        results.append((index, (name, found, seconds, peak_mib)))
+        if len(results) == BATCH or found == "memory":
+            connection.send(results)
+            results = []
+        if found == "memory":
+            return
+    connection.send(results)
+
+
+def _assessing() -> Callable[[bytes], str]:
+    """As `outcome_of`, for the whole of `assess` with the bundle `fast`."""
+    from boneage.assessment import assess  # noqa: PLC0415  # slow, and not always needed
+    from boneage.bundle import Bundle  # noqa: PLC0415  # as above
+    from boneage.errors import Refusal  # noqa: PLC0415  # as above
+    from boneage.sex import Sex  # noqa: PLC0415  # as above
+
+    bundle = Bundle.open("fast")
+
+    def outcome(data: bytes) -> str:
+        try:
+            assess(data, Sex.FEMALE, bundle)
+        except Refusal as refusal:
+            return refusal.code
+        except Exception as error:  # what must not happen is what is counted here
+            return f"exception: {type(error).__name__}: {error}"
+        return "readable"
+
+    return outcome
 
 
 class Worker:
-    """A process that reads, and is replaced when it dies, hangs or grows."""
+    """A process that reads a range of files."""
 
-    def __init__(self) -> None:
-        self._start()
-
-    def _start(self) -> None:
+    def __init__(self, whole: bool, seed: int, start: int, end: int) -> None:
         context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs,), daemon=True)
+        self._at_hand = RawValue(ctypes.c_uint64, start)
+        self._connection, theirs = context.Pipe(duplex=False)
+        arguments = (theirs, self._at_hand, whole, seed, start, end)
+        self._process = context.Process(target=serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
-        self._connection.send_bytes(bytes(128) + b"DICM")  # so that imports are not timed
-        self._connection.recv()
 
-    def _replace(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._connection.close()
-        self._start()
-
-    def read(self, data: bytes) -> tuple[str, float, float]:
-        """Outcome (also ``hang``, ``crash``, ``memory``), seconds, and the worker's peak memory so far, MiB."""
+    def results(self) -> list[tuple[int, Result]] | None:
+        """The next batch; None if the worker ended or says nothing any more."""
         try:
-            self._connection.send_bytes(data)
-            if not self._connection.poll(TIME_LIMIT_S):
-                self._replace()
-                return "hang", TIME_LIMIT_S, 0.0
-            outcome, seconds, peak_mib = self._connection.recv()
+            return self._connection.recv() if self._connection.poll(SILENCE_S) else None
         except (EOFError, OSError):
-            self._replace()
-            return "crash", 0.0, 0.0
-        if peak_mib > MEMORY_LIMIT_MIB:
-            self._replace()
-            return "memory", seconds, peak_mib
-        return outcome, seconds, peak_mib
+            return None
+
+    def failure(self) -> tuple[int, Result]:
+        """End it; index and result of the file at which it ended."""
+        silent = self._process.is_alive()
+        if silent:
+            self._process.join(1.0)
+            self._process.kill()
+        self._process.join()
+        index = self._at_hand.value
+        hung = self._process.exitcode in {-signal.SIGPROF, -signal.SIGKILL}
+        self._connection.close()
+        return index, ("?", "hang" if hung else "crash", CPU_LIMIT_S if hung else 0.0, 0.0)
 
     def close(self) -> None:
-        """End the process."""
-        self._connection.send_bytes(b"")
+        """Wait for its end."""
         self._process.join()
+        self._connection.close()
+
+
+# counting
 
 
 @dataclass
@@ -103,50 +156,128 @@ class Tally:
 FAILURES = ("crash", "hang", "memory", "exception")
 
 
-def run(count: int, seed: int, keep: str | None) -> dict[str, Tally]:
-    """Read `count` damaged files; those that fail are kept in a folder if one is given."""
-    tallies: dict[str, Tally] = defaultdict(Tally)
-    worker = Worker()
-    for index, (name, data) in enumerate(mutated_files(count, seed)):
-        outcome, seconds, peak_mib = worker.read(data)
-        tallies[name].add(outcome, seconds, peak_mib)
+@dataclass
+class Run:
+    """A run over files of several seeds.
+
+    Attributes:
+        log: progress and failures go there, a line each.
+        keep: folder for files that failed.
+        whole: whether files go through the whole of `assess`.
+    """
+
+    log: TextIO
+    keep: Path | None
+    whole: bool
+    tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    begun: float = field(default_factory=time.monotonic)
+    _logged: float = 0.0
+
+    def read(self, seed: int, start: int, count: int) -> None:
+        """Read the files of one seed, in as many processes one after the other as it takes."""
+        index, end = start, start + count
+        while index < end:
+            worker = Worker(self.whole, seed, index, end)
+            while index < end:
+                batch = worker.results()
+                if batch is None:
+                    index = self._lost(worker, seed, index)
+                    break
+                for at, result in batch:
+                    self._add(seed, at, result)
+                    index = at + 1
+                self._say(f"seed {seed}, next index {index} of {end}", due=LOG_EVERY_S)
+                if batch and batch[-1][1][1] == "memory":
+                    break
+            else:
+                worker.close()
+
+    def _lost(self, worker: Worker, seed: int, index: int) -> int:
+        """Count the file at which a worker ended, and those before it that it had not told of; the next index."""
+        at, (_, outcome, seconds, peak) = worker.failure()
+        for before in range(index, at):
+            self._add(seed, before, (mutated_file(seed, before)[0], "not told", 0.0, 0.0))
+        self._add(seed, at, (mutated_file(seed, at)[0], outcome, seconds, peak))
+        return at + 1
+
+    def _add(self, seed: int, index: int, result: Result) -> None:
+        name, outcome, seconds, peak_mib = result
+        self.tallies[name].add(outcome, seconds, peak_mib)
         if outcome.partition(":")[0] in FAILURES:
-            print(f"file {index} ({name}): {outcome}", file=sys.stderr)
-            if keep:
-                with open(f"{keep}/{index}.bin", "wb") as file:  # noqa: PTH123  # a name, not a path, is at hand
-                    file.write(data)
-    worker.close()
-    return tallies
+            self._say(f"FAILURE seed {seed}, index {index} ({name}): {outcome}")
+            if self.keep is not None:
+                (self.keep / f"{seed}-{index}.bin").write_bytes(mutated_file(seed, index)[1])
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """All outcomes."""
+        return sum((tally.outcomes for tally in self.tallies.values()), Counter())
+
+    @property
+    def failures(self) -> int:
+        """Files that failed."""
+        return sum(self.outcomes[outcome] for outcome in FAILURES)
+
+    def _say(self, text: str, due: float = 0.0) -> None:
+        """Write a line with the totals, unless one was written less than `due` seconds ago."""
+        now = time.monotonic()
+        if due and now - self._logged < due:
+            return
+        self._logged = now
+        done = self.outcomes.total()
+        slowest = max((tally.slowest_s for tally in self.tallies.values()), default=0.0)
+        peak = max((tally.peak_mib for tally in self.tallies.values()), default=0.0)
+        rate = done / max(1e-9, now - self.begun)
+        print(
+            f"{time.strftime('%H:%M:%S')} {text}: {done} files, {rate:.0f}/s, {self.failures} failures, slowest"
+            f" {slowest:.2f} s of CPU, peak {peak:.0f} MiB, {self.outcomes['readable']} readable",
+            file=self.log,
+            flush=True,
+        )
+
+    def finish(self) -> None:
+        """Write the table of all formats."""
+        self._say("end")
+        print_table(self.tallies, self.log)
 
 
-def print_table(tallies: dict[str, Tally]) -> None:
+def print_table(tallies: dict[str, Tally], log: TextIO) -> None:
     """A Markdown table, a row a format."""
     found = {outcome for tally in tallies.values() for outcome in tally.outcomes}
     columns = ["readable", *sorted(found - {"readable", *FAILURES}), *FAILURES]
-    print("| format | files | " + " | ".join(columns) + " | slowest, s | peak, MiB |")
-    print("|---" * (len(columns) + 4) + "|")
-    for name, tally in tallies.items():
-        counts = " | ".join(str(tally.outcomes[column]) for column in columns)
-        print(f"| {name} | {tally.outcomes.total()} | {counts} | {tally.slowest_s:.3f} | {tally.peak_mib:.0f} |")
-    total: Counter[str] = sum((tally.outcomes for tally in tallies.values()), Counter())
-    slowest, peak = (max(getattr(tally, of) for tally in tallies.values()) for of in ("slowest_s", "peak_mib"))
-    counts = " | ".join(str(total[column]) for column in columns)
-    print(f"| **all** | {total.total()} | {counts} | {slowest:.3f} | {peak:.0f} |")
+    print("| format | files | " + " | ".join(columns) + " | slowest, s of CPU | peak, MiB |", file=log)
+    print("|---" * (len(columns) + 4) + "|", file=log)
+    total = Tally()
+    for name, tally in sorted(tallies.items()):
+        _print_row(name, tally, columns, log)
+        total.outcomes += tally.outcomes
+        total.slowest_s, total.peak_mib = max(total.slowest_s, tally.slowest_s), max(total.peak_mib, tally.peak_mib)
+    _print_row("**all**", total, columns, log)
+    log.flush()
+
+
+def _print_row(name: str, tally: Tally, columns: list[str], log: TextIO) -> None:
+    counts = " | ".join(str(tally.outcomes[column]) for column in columns)
+    print(f"| {name} | {tally.outcomes.total()} | {counts} | {tally.slowest_s:.2f} | {tally.peak_mib:.0f} |", file=log)
 
 
 def main() -> int:
-    """Run, print, and say by the exit status whether all went well."""
+    """Run, write, and say by the exit status whether all went well."""
     parser = argparse.ArgumentParser(description="Damaged files through read_radiograph.")
-    parser.add_argument("--count", type=int, default=10_000, help="how many damaged files")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", help="folder for the files that failed")
+    parser.add_argument("--count", type=int, default=10_000, help="how many damaged files, of all seeds together")
+    parser.add_argument("--seeds", "--seed", type=int, nargs="+", default=[0])
+    parser.add_argument("--start", type=int, default=0, help="first index of each seed")
+    parser.add_argument("--whole", action="store_true", help="through the whole of assess, with the bundle `fast`")
+    parser.add_argument("--keep", type=Path, help="folder for the files that failed")
+    parser.add_argument("--log", type=argparse.FileType("a"), default=sys.stdout, help="file for progress and table")
     arguments = parser.parse_args()
-    start = time.perf_counter()
-    tallies = run(arguments.count, arguments.seed, arguments.keep)
-    print_table(tallies)
-    failures = sum(tally.outcomes[outcome] for tally in tallies.values() for outcome in FAILURES)
-    print(f"\n{arguments.count} files, seed {arguments.seed}, {time.perf_counter() - start:.0f} s: {failures} failures")
-    return 1 if failures else 0
+    if arguments.keep is not None:
+        arguments.keep.mkdir(parents=True, exist_ok=True)
+    run = Run(arguments.log, arguments.keep, arguments.whole)
+    for seed in arguments.seeds:
+        run.read(seed, arguments.start, arguments.count // len(arguments.seeds))
+    run.finish()
+    return 1 if run.failures else 0
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from boneage.errors import Refusal
 from boneage.image_headers import PNG_SIGNATURE
 from boneage.radiograph import Radiograph, read_radiograph
 from tests.radiograph_files import FILM_SHAPE, VALID
+from tests.structure_mutations import mutate_structure
 
 Mutation = Callable[[bytearray, np.random.Generator, list[bytes]], bytearray]
 _EXTREMES = (
@@ -175,18 +176,39 @@ def repair_png(data: bytearray) -> bytearray:
     return data
 
 
-def mutated_files(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Name of the format, and a damaged file, `count` times; the same for the same seed."""
-    names, contents = list(VALID), list(VALID.values())
-    for index in range(count):
-        rng = np.random.default_rng([seed, index])
-        name = names[index % len(names)]
-        data = bytearray(VALID[name])
-        for _ in range(1 if rng.random() < 0.8 else 2):
-            data = MUTATIONS[int(rng.integers(len(MUTATIONS)))](data, rng, contents) or bytearray(b"\0")
-        if data.startswith(PNG_SIGNATURE) and rng.random() < 0.7:
-            data = repair_png(data)
-        yield name, bytes(data)
+def mutated_files(count: int, seed: int, start: int = 0) -> Iterator[tuple[str, bytes]]:
+    """Name of the format, and a damaged file, for each index from `start` on; the same for the same seed and index."""
+    for index in range(start, start + count):
+        yield mutated_file(seed, index)
+
+
+_NAMES = list(VALID)
+_CONTENTS = list(VALID.values())
+_STRUCTURED = 0.6
+"""Share of files that are damaged as their format allows; a quarter of them have bytes changed as well."""
+
+
+def mutated_file(seed: int, index: int) -> tuple[str, bytes]:
+    """One of `mutated_files`."""
+    rng = np.random.default_rng([seed, index])
+    name = _NAMES[index % len(_NAMES)]
+    data = VALID[name]
+    structured = rng.random() < _STRUCTURED
+    if structured:
+        for _ in range(1 if rng.random() < 0.7 else 2):
+            data = mutate_structure(data, rng)
+    if not structured or rng.random() < 0.25:
+        data = _bytes_changed(data, rng)
+    return name, data or b"\0"
+
+
+def _bytes_changed(data: bytes, rng: np.random.Generator) -> bytes:
+    changed = bytearray(data or b"\0")
+    for _ in range(1 if rng.random() < 0.8 else 2):
+        changed = MUTATIONS[int(rng.integers(len(MUTATIONS)))](changed, rng, _CONTENTS) or bytearray(b"\0")
+    if changed.startswith(PNG_SIGNATURE) and rng.random() < 0.7:
+        changed = repair_png(changed)
+    return bytes(changed)
 
 
 # reading
