@@ -14,6 +14,7 @@ import argparse
 import ctypes
 import logging
 import multiprocessing
+import re
 import resource
 import signal
 import sys
@@ -30,7 +31,7 @@ import cv2
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests are no installed package
 
-from tests.damaged_files import mutated_file, outcome_of  # needs the path above
+from tests.damaged_files import format_of, mutated_file, outcome_of  # needs the path above
 
 CPU_LIMIT_S = 5.0
 MEMORY_LIMIT_MIB = 1024
@@ -43,13 +44,15 @@ SILENCE_S = 600.0
 LOG_EVERY_S = 30.0
 
 Result = tuple[str, str, float, float]
-"""Format, outcome, processor time, s, and the worker's peak memory so far, MiB."""
+"""What became of a file: format, outcome, processor time, s, and the worker's peak memory so far, MiB."""
 
 
 # the worker
 
 
-def serve(connection: Connection, at_hand: ctypes.c_uint64, whole: bool, seed: int, start: int, end: int) -> None:
+def serve(
+    connection: Connection, at_hand: ctypes.c_uint64, whole: bool, only: str, seed: int, start: int, end: int
+) -> None:
     """Read files; batches of results go out. The index of the file at hand stands in memory that both sides see."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_GIB * 2**30,) * 2)
     cv2.setNumThreads(1)
@@ -57,8 +60,10 @@ def serve(connection: Connection, at_hand: ctypes.c_uint64, whole: bool, seed: i
     outcome = _assessing() if whole else outcome_of
     outcome(bytes(128) + b"DICM")  # so that imports are not timed
     connection.send([])
-    results: list[tuple[int, Result]] = []
+    results: list[tuple[int, Result | None]] = []
     for index in range(start, end):
+        if not re.search(only, format_of(index)):
+            continue
         name, data = mutated_file(seed, index)
         at_hand.value = index
         begun = time.process_time()
@@ -74,7 +79,7 @@ def serve(connection: Connection, at_hand: ctypes.c_uint64, whole: bool, seed: i
             results = []
         if found == "memory":
             return
-    connection.send(results)
+    connection.send([*results, (end - 1, None)])
 
 
 def _assessing() -> Callable[[bytes], str]:
@@ -101,16 +106,16 @@ def _assessing() -> Callable[[bytes], str]:
 class Worker:
     """A process that reads a range of files."""
 
-    def __init__(self, whole: bool, seed: int, start: int, end: int) -> None:
+    def __init__(self, whole: bool, only: str, seed: int, start: int, end: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._at_hand = RawValue(ctypes.c_uint64, start)
         self._connection, theirs = context.Pipe(duplex=False)
-        arguments = (theirs, self._at_hand, whole, seed, start, end)
+        arguments = (theirs, self._at_hand, whole, only, seed, start, end)
         self._process = context.Process(target=serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
 
-    def results(self) -> list[tuple[int, Result]] | None:
+    def results(self) -> list[tuple[int, Result | None]] | None:
         """The next batch; None if the worker ended or says nothing any more."""
         try:
             return self._connection.recv() if self._connection.poll(SILENCE_S) else None
@@ -164,11 +169,13 @@ class Run:
         log: progress and failures go there, a line each.
         keep: folder for files that failed.
         whole: whether files go through the whole of `assess`.
+        only: formats of files, an expression.
     """
 
     log: TextIO
     keep: Path | None
     whole: bool
+    only: str
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     begun: float = field(default_factory=time.monotonic)
     _logged: float = 0.0
@@ -177,27 +184,28 @@ class Run:
         """Read the files of one seed, in as many processes one after the other as it takes."""
         index, end = start, start + count
         while index < end:
-            worker = Worker(self.whole, seed, index, end)
+            worker = Worker(self.whole, self.only, seed, index, end)
             while index < end:
                 batch = worker.results()
                 if batch is None:
                     index = self._lost(worker, seed, index)
                     break
                 for at, result in batch:
-                    self._add(seed, at, result)
+                    if result is not None:
+                        self._add(seed, at, result)
                     index = at + 1
                 self._say(f"seed {seed}, next index {index} of {end}", due=LOG_EVERY_S)
-                if batch and batch[-1][1][1] == "memory":
+                if batch and batch[-1][1] is not None and batch[-1][1][1] == "memory":
                     break
-            else:
-                worker.close()
+            worker.close()
 
     def _lost(self, worker: Worker, seed: int, index: int) -> int:
         """Count the file at which a worker ended, and those before it that it had not told of; the next index."""
         at, (_, outcome, seconds, peak) = worker.failure()
         for before in range(index, at):
-            self._add(seed, before, (mutated_file(seed, before)[0], "not told", 0.0, 0.0))
-        self._add(seed, at, (mutated_file(seed, at)[0], outcome, seconds, peak))
+            if re.search(self.only, format_of(before)):
+                self._add(seed, before, (format_of(before), "not told", 0.0, 0.0))
+        self._add(seed, at, (format_of(at), outcome, seconds, peak))
         return at + 1
 
     def _add(self, seed: int, index: int, result: Result) -> None:
@@ -267,13 +275,14 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000, help="how many damaged files, of all seeds together")
     parser.add_argument("--seeds", "--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--start", type=int, default=0, help="first index of each seed")
+    parser.add_argument("--only", default="", help="formats whose names match this expression")
     parser.add_argument("--whole", action="store_true", help="through the whole of assess, with the bundle `fast`")
     parser.add_argument("--keep", type=Path, help="folder for the files that failed")
     parser.add_argument("--log", type=argparse.FileType("a"), default=sys.stdout, help="file for progress and table")
     arguments = parser.parse_args()
     if arguments.keep is not None:
         arguments.keep.mkdir(parents=True, exist_ok=True)
-    run = Run(arguments.log, arguments.keep, arguments.whole)
+    run = Run(arguments.log, arguments.keep, arguments.whole, arguments.only)
     for seed in arguments.seeds:
         run.read(seed, arguments.start, arguments.count // len(arguments.seeds))
     run.finish()

@@ -188,10 +188,15 @@ _STRUCTURED = 0.6
 """Share of files that are damaged as their format allows; a quarter of them have bytes changed as well."""
 
 
+def format_of(index: int) -> str:
+    """Name of the format of the file of this index, whatever the seed."""
+    return _NAMES[index % len(_NAMES)]
+
+
 def mutated_file(seed: int, index: int) -> tuple[str, bytes]:
     """One of `mutated_files`."""
     rng = np.random.default_rng([seed, index])
-    name = _NAMES[index % len(_NAMES)]
+    name = format_of(index)
     data = VALID[name]
     structured = rng.random() < _STRUCTURED
     if structured:

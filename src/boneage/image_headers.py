@@ -11,7 +11,7 @@ import re
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -78,8 +78,8 @@ class PictureHeader:
         codestream: the header of JPEG and JPEG 2000.
         sample_type: what a sample is: an unsigned or signed whole number, or a floating-point number (TIFF).
         planes: of a TIFF whose colours lie one after the other, what makes each of them a grey picture of its own.
-        check: raises a Refusal if the content would take the decoder longer than the header promises. Called once the
-            size is known to be allowed.
+        bounded_body: makes of `body` what the decoder can read in the time that the size promises, or raises a
+            Refusal; None if `body` is that already. To be called when the size is known to be allowed.
     """
 
     format: PictureFormat
@@ -94,7 +94,7 @@ class PictureHeader:
     codestream: CodestreamHeader | None = None
     sample_type: Literal["unsigned", "signed", "float"] = "unsigned"
     planes: tuple[tuple[Patch, ...], ...] = ()
-    check: Callable[[], None] = lambda: None
+    bounded_body: Callable[[], bytes] | None = None
 
 
 def damaged(what: str, advice: str = "Copy or export it again, as DICOM, PNG or TIFF.") -> Refusal:
@@ -139,9 +139,11 @@ _MOST_PARTS = 65_536
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_PASSES = ((8, 8, 0, 0), (8, 8, 0, 4), (8, 4, 4, 0), (4, 4, 0, 2), (4, 2, 2, 0), (2, 2, 0, 1), (2, 1, 1, 0))
 """Of an interlaced PNG: distance between rows and columns, and the first of each."""
-_CHEAP_INFLATION = 256 * 2**20
-"""Bytes that surplus pixels of a PNG may inflate to at most, by their compressed size, without being counted."""
-_INFLATED_AT_ONCE = 1 << 18
+_CHEAP_INFLATION = 512 * 2**20
+"""Bytes to which surplus pixels of a PNG may inflate, by their compressed size, and not be counted: a second's work."""
+_STORED_BYTES = 64 * 2**20
+"""Rows of a PNG that are kept in memory once more."""
+_INFLATED_AT_ONCE = 1 << 15
 _MOST_INFLATION = 1032
 """Times that deflate makes anything smaller at most."""
 
@@ -181,10 +183,9 @@ def _read_png(data: bytes) -> PictureHeader:
     if colour not in _PNG_CHANNELS or bits not in {1, 2, 4, 8, 16}:
         raise damaged("the PNG has an unknown kind of pixels")
     row_bytes = _png_row_bytes(height, width, bits * _PNG_CHANNELS[colour], interlaced=bool(interlaced))
-    coded = [(start + 8, end - 4) for name, start, end in chunks if name == b"IDAT"]
     found = {name: data[start + 8 : end - 4] for name, start, end in chunks if name in {b"eXIf", b"tRNS"}}
     # Text, colour profiles and the like may be compressed bombs, and the decoder would only skip them.
-    kept = [data[start:end] for name, start, end in chunks if name in {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}]
+    kept = [part for part in chunks if part[0] in {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}]
     grey = colour == 0
     transparent = found.get(b"tRNS") if grey else None
     return PictureHeader(
@@ -193,10 +194,10 @@ def _read_png(data: bytes) -> PictureHeader:
         width,
         bits,
         (1 if grey else 4) * (2 if bits == 16 else 1),
-        data if len(kept) == len(chunks) else PNG_SIGNATURE + b"".join(kept),
+        data,
         orientation=_exif_orientation(found.get(b"eXIf", b"")),
         transparent_grey=struct.unpack(">H", transparent[:2])[0] if transparent is not None else None,
-        check=lambda: _check_png_inflation(data, coded, row_bytes),
+        bounded_body=lambda: _png_body(data, kept, row_bytes),
     )
 
 
@@ -211,27 +212,47 @@ def _png_row_bytes(height: int, width: int, pixel_bits: int, *, interlaced: bool
     return total
 
 
-def _check_png_inflation(data: bytes, coded: list[tuple[int, int]], row_bytes: int) -> None:
-    """Reject a PNG whose pixels inflate to more bytes than its rows have: the decoder would inflate them all.
+def _png_body(data: bytes, chunks: list[tuple[bytes, int, int]], row_bytes: int) -> bytes:
+    """Return a PNG for the decoder, which would inflate all that there is, whatever the header says.
+
+    Inflating twice would cost half of the time of decoding. So what was inflated is handed on, stored, where memory
+    allows it.
 
     Args:
         data: the file.
-        coded: start and end of the content of each IDAT chunk.
-        row_bytes: of all rows.
+        chunks: those of its chunks that the decoder is to see.
+        row_bytes: bytes of all rows.
+
+    Raises:
+        Refusal: ``unreadable`` if the pixels inflate to more than all rows.
     """
-    if sum(end - start for start, end in coded) * _MOST_INFLATION <= row_bytes + _CHEAP_INFLATION:
-        return
+    coded = [(start + 8, end - 4) for name, start, end in chunks if name == b"IDAT"]
+    if sum(end - start for start, end in coded) * _MOST_INFLATION > row_bytes + _CHEAP_INFLATION:
+        rows = list(_inflated(data, coded, row_bytes, kept=row_bytes <= _STORED_BYTES))
+        if row_bytes <= _STORED_BYTES:
+            content = b"IDAT" + zlib.compress(b"".join(rows), 0)
+            stored = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+            head = b"".join(data[start:end] for name, start, end in chunks if name not in {b"IDAT", b"IEND"})
+            return PNG_SIGNATURE + head + stored + data[chunks[-1][1] : chunks[-1][2]]
+    return PNG_SIGNATURE + b"".join(data[start:end] for _, start, end in chunks)
+
+
+def _inflated(data: bytes, coded: list[tuple[int, int]], row_bytes: int, *, kept: bool) -> Iterator[bytes]:
+    """All rows of a PNG, piece by piece if they are to be kept; `coded` are the places of its compressed stream."""
     inflater, left, view = zlib.decompressobj(), row_bytes, memoryview(data)
     for start, end in coded:
-        rest: bytes | memoryview = view[start:end]
-        while len(rest) and not inflater.eof:
+        for at in range(start, end, _INFLATED_AT_ONCE):
             try:
-                left -= len(inflater.decompress(rest, _INFLATED_AT_ONCE))
+                piece = inflater.decompress(view[at : min(end, at + _INFLATED_AT_ONCE)], left + 1)
             except zlib.error as error:
                 raise damaged("the pixels of the PNG are damaged") from error
+            left -= len(piece)
             if left < 0:
                 raise damaged("the PNG holds more pixels than its header names")
-            rest = inflater.unconsumed_tail
+            if kept:
+                yield piece
+            if inflater.eof:
+                return
 
 
 # JPEG (ITU-T T.81)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,7 +121,8 @@ def _is_dicom(data: bytes) -> bool:
 def _read_picture(header: PictureHeader, limits: ReadLimits) -> Radiograph:
     limits.check_size(header.height, header.width, header.decoded_bytes_per_pixel)
     limits.check_shape(header.height, header.width)
-    header.check()
+    if header.bounded_body is not None:
+        header = replace(header, body=header.bounded_body())
     facts = RadiographFacts(format=header.format, bits_stored=header.bits, inverted=header.white_is_zero)
     return Radiograph(decode_picture(header), facts)
 
