@@ -38,7 +38,7 @@ def _pick(rng: Rng, choices: tuple[bytes, ...] | tuple[int, ...] | list[bytes] |
 
 
 def _index(rng: Rng, count: int) -> int:
-    return int(rng.integers(count))
+    return int(rng.integers(max(1, count)))
 
 
 def _count(rng: Rng, size: int = 1) -> int:
@@ -64,7 +64,26 @@ def rearranged(parts: list[bytes], rng: Rng) -> list[bytes]:
 
 # DICOM
 
-_VRS = ("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "OB", "OD", "OF", "OL", "OV", "OW")
+_VRS: tuple[str, ...] = (
+    "AE",
+    "AS",
+    "AT",
+    "CS",
+    "DA",
+    "DS",
+    "DT",
+    "FD",
+    "FL",
+    "IS",
+    "LO",
+    "LT",
+    "OB",
+    "OD",
+    "OF",
+    "OL",
+    "OV",
+    "OW",
+)
 _VRS += ("PN", "SH", "SL", "SQ", "SS", "ST", "SV", "TM", "UC", "UI", "UL", "UN", "UR", "US", "UT", "UV", "XX")
 _LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 _TAGS = (
@@ -316,7 +335,7 @@ def mutate_png(data: bytes, rng: Rng) -> bytes:
         case 0:
             parts = rearranged([chunk(*one) for one in chunks], rng)
             return PNG_SIGNATURE + b"".join(parts)
-        case 1:
+        case 1 if len(data) < _LARGEST:
             chunks = [(one, _surplus_stream(body, rng) if one == b"IDAT" else body) for one, body in chunks]
         case 2:
             kinds = (b"iCCP", b"zTXt", b"iTXt", b"tEXt", b"acTL", b"fcTL", b"fdAT", b"eXIf", b"tRNS", b"PLTE", b"sPLT")
@@ -432,16 +451,47 @@ def mutate_jpeg_2000(data: bytes, rng: Rng) -> bytes:
     return bytes(stream)
 
 
+def mutate_jp2(data: bytes, rng: Rng) -> bytes:
+    """A codestream damaged in its boxes, or other boxes."""
+    at = data.find(b"\xff\x4f\xff\x51")
+    if rng.random() < 0.7:
+        return data[:at] + mutate_jpeg_2000(data[at:], rng)
+    box = struct.pack(">I", int(_pick(rng, (0, 1, 8, 9, 0x7FFFFFFF, 0xFFFFFFFF)))) + b"free"
+    place = _index(rng, at)
+    return data[:place] + box * _count(rng) + data[place:]
+
+
 # TIFF
 
-_TIFF_TAGS = (254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 317, 320, 322, 323, 324, 325)
+_TIFF_TAGS: tuple[int, ...] = (
+    254,
+    256,
+    257,
+    258,
+    259,
+    262,
+    266,
+    273,
+    274,
+    277,
+    278,
+    279,
+    284,
+    292,
+    317,
+    320,
+    322,
+    323,
+    324,
+    325,
+)
 _TIFF_TAGS += (330, 338, 339, 340, 341, 347, 512, 513, 514, 529, 530, 700, 33550, 34377, 34665, 34675, 65000)
 _TIFF_VALUES = (0, 1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 32, 64, 110, 1000, 8000, 32773, 65535, 0x7FFFFFFF, 0xFFFFFFFF)
 
 
 def mutate_tiff(data: bytes, rng: Rng) -> bytes:
     """Entries of other tags, types, counts and values; directories that repeat, are moved, or go round."""
-    if data[:2] != b"II" or len(data) < 8:
+    if data[:4] != b"II*\0" or len(data) < 8:
         return data
     (start,) = struct.unpack_from("<I", data, 4)
     if start + 2 > len(data):
@@ -511,13 +561,17 @@ _KINDS: tuple[tuple[bytes, int, Callable[[bytes, Rng], bytes]], ...] = (
     (b"\xff\xd8\xff", 0, mutate_jpeg),
     (b"II", 0, mutate_tiff),
     (b"WEBP", 8, mutate_webp),
+    (b"jP  ", 4, mutate_jp2),
     (b"DICM", 128, mutate_dicom),
 )
 
 
 def mutate_structure(data: bytes, rng: Rng) -> bytes:
-    """A file damaged as its format allows; as it is if it is of none that is known here."""
+    """A file damaged as its format allows; as it is if it is of none that is known here, or damaged beyond that."""
     for signature, at, mutate in _KINDS:
         if data[at : at + len(signature)] == signature:
-            return mutate(data, rng)
+            try:
+                return mutate(data, rng)
+            except (struct.error, IndexError):
+                return data
     return data
