@@ -425,6 +425,9 @@ def test_signed_jpeg_2000_of_another_encoder() -> None:
     row, column = np.mgrid[:64, :66]
     film = (100 * (column // 12) + 150 * (row // 10)).astype(np.int16)
     film[20:24, 30:50] = (np.arange(80).reshape(4, 20) * 1237) % 4096
+    alone = read_radiograph(SIGNED_JPEG_2000)
+    assert np.allclose(alone.pixels, film / 4095, atol=1e-6)
+    assert alone.facts.bits_stored == 12
     dataset = files.dicom_dataset(film - 2048, 12)
     pixels = read_radiograph(files.dicom_file(dataset, "1.2.840.10008.1.2.4.90", SIGNED_JPEG_2000)).pixels
     assert np.allclose(pixels, (film - film.min()) / (film.max() - film.min()), atol=1e-6)
