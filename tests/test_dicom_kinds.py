@@ -146,6 +146,7 @@ def test_an_age_of_a_file(stated: str, months: float) -> None:
     [
         ({"ImageLaterality": "B"}, None, True),
         ({"ImageLaterality": "", "Laterality": "b"}, None, True),
+        ({"ImageLaterality": "BILATERAL"}, None, True),
         ({"ImageLaterality": "", "Laterality": ["L", "R"]}, None, True),
         ({"ImageLaterality": "L", "Laterality": "B"}, "L", False),
         ({"ImageLaterality": "R"}, "R", False),

@@ -29,6 +29,8 @@ _AGE = re.compile(r"0*(\d{1,3}) *([DWMY])")
 _DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _DECIMAL_COMMA = re.compile(r" *[+-]?\d*,\d+(?:[eE][+-]?\d+)? *")
+_BOTH = {"B", "BOTH", "BILATERAL", "LR", "L/R", "RL", "R/L"}
+"""B is the defined term; the others are written."""
 _HUMAN = ("HUMAN", "HOMO", "SAPIENS")
 _SPECIES_UNKNOWN = {"UNKNOWN", "N/A", "NA", "NONE", "-", "OTHER", "UNSPECIFIED", "U", "O"}
 _STUDY_DATES = ("StudyDate", "AcquisitionDate", "ContentDate")
@@ -192,7 +194,7 @@ def _both_sides(dataset: Dataset) -> bool:
     for keyword in ("ImageLaterality", "Laterality"):
         found = {one.upper() for one in texts(dataset, keyword)}
         if found:
-            return "B" in found or {"L", "R"} <= found
+            return bool(found & _BOTH) or {"L", "R"} <= found
     return False
 
 

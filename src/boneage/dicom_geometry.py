@@ -124,7 +124,10 @@ def shuttered(shutter: tuple[Shape, ...], rows: int, columns: int, aspect: float
     if seen is None or seen.all():
         return None
     if not seen.any():
-        raise Refusal(RefusalCode.NO_CONTRAST, "The DICOM object's display shutter hides the whole film.")
+        raise Refusal(
+            RefusalCode.NO_CONTRAST,
+            "The DICOM object's display shutter hides the whole radiograph. Send it again without the shutter.",
+        )
     return ~seen
 
 

@@ -732,7 +732,8 @@ def _check_contrast(stored: NDArray[np.int64], levels: NDArray[np.float64], coun
     if few or (_spread(levels, counts) <= _EVEN < _spread(stored, counts)):
         raise Refusal(
             RefusalCode.NO_CONTRAST,
-            "The DICOM window (or look-up table) leaves no contrast on this film, though its stored pixels have some.",
+            "The DICOM window (or look-up table) leaves no contrast on this radiograph, though its stored pixels have"
+            " some. Send it again with another window.",
         )
 
 

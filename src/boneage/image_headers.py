@@ -364,11 +364,14 @@ def _all_coefficients(data: bytes, segments: list[JpegSegment], frame: JpegSegme
 def _check_scans(scans: int, pixels: int) -> None:
     """Progressive files may pass over so many pixels thousands of times: bound the work, not the number."""
     if scans > _MOST_SCANS and scans * pixels > _MOST_SCANS * _LARGEST_PIXELS:
-        raise Refusal(RefusalCode.TOO_LARGE, f"The JPEG passes over its picture {scans} times.")
+        raise Refusal(
+            RefusalCode.TOO_LARGE, f"The JPEG passes over its picture {scans} times. Save it as a plain JPEG or PNG."
+        )
 
 
-def _count_scans(segments: list[JpegSegment]) -> int:
-    return sum(segment.marker == 0xDA for segment in segments)
+def _passes(segments: list[JpegSegment], frame: CodestreamHeader) -> int:
+    """Scans that are decoded: those of a picture without an end marker thrice (`boneage.pictures.decode_jpeg`)."""
+    return sum(segment.marker == 0xDA for segment in segments) * (1 if frame.ended else 3)
 
 
 def read_jpeg_codestream(data: bytes) -> CodestreamHeader:
@@ -384,14 +387,14 @@ def read_jpeg_codestream(data: bytes) -> CodestreamHeader:
         frame = _jpeg_frame(data, segments)
     except (struct.error, IndexError) as error:
         raise damaged("the JPEG header ends too early") from error
-    _check_scans(_count_scans(segments), frame.height * frame.width)
+    _check_scans(_passes(segments, frame), frame.height * frame.width)
     return frame
 
 
 def _read_jpeg(data: bytes) -> PictureHeader:
     segments = jpeg_segments(data)
     frame = _jpeg_frame(data, segments)
-    _check_scans(_count_scans(segments), frame.height * frame.width)
+    _check_scans(_passes(segments, frame), frame.height * frame.width)
     exif = next(
         (
             data[segment.start + 6 : segment.end]

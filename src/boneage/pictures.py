@@ -175,11 +175,15 @@ def check_levels(count: int) -> None:
         Refusal: ``no_contrast`` for one level, ``not_a_radiograph`` for a few.
     """
     if count <= 1:
-        raise Refusal(RefusalCode.NO_CONTRAST, "The film shows one even grey: there is nothing to read on it.")
+        raise Refusal(
+            RefusalCode.NO_CONTRAST,
+            "The radiograph shows one even grey: there is nothing to read on it. Check how it was exported.",
+        )
     if count < FEWEST_LEVELS:
         raise Refusal(
             RefusalCode.NOT_A_RADIOGRAPH,
-            f"The picture has only {count} grey levels: it looks like a drawing or a scanned text, not a radiograph.",
+            f"The picture has only {count} grey levels: it looks like a drawing or a scanned text, not a radiograph."
+            " Give the radiograph itself, with at least 8 bits.",
         )
 
 

@@ -50,9 +50,10 @@ def read_radiograph(
 ) -> Radiograph:
     """Read a radiograph.
 
-    PNG and TIFF of 8 and 16 bits, JPEG, WebP, and DICOM: CR, DX and Secondary Capture, uncompressed, deflated, or as
-    JPEG (baseline, 12-bit, lossless), JPEG-LS, JPEG 2000 or RLE. Colour that is really grey is taken. A picture's
-    levels are divided by 255 or 65,535; a DICOM object's go through its look-up tables and windows, what its display
+    PNG, TIFF and BigTIFF, JPEG, JPEG 2000, WebP, BMP, and DICOM: CR, DX and Secondary Capture, uncompressed, deflated,
+    or as JPEG (baseline, 12-bit, lossless), JPEG-LS, JPEG 2000 or RLE. Colour that is really grey is taken. A picture's
+    levels are divided by the full range of its bits; those of a TIFF of signed, floating-point or 32-bit numbers, which
+    have none, by the range of its own. A DICOM object's go through its look-up tables and windows, what its display
     shutter hides is 0, and pixels whose sides differ by more than 1 % are resampled to square ones
     (`boneage.dicom_pixels.read_dicom`).
 
@@ -61,8 +62,8 @@ def read_radiograph(
         limits: how large it may be; checked before any pixel is decoded.
 
     Raises:
-        Refusal: ``not_found``, ``unreadable``, ``too_large``, ``too_small``, ``not_grayscale``, ``several_frames``,
-            ``not_a_radiograph`` or ``no_contrast``.
+        Refusal: ``not_found``, ``unreadable``, ``unsupported_format``, ``too_large``, ``too_small``,
+            ``not_grayscale``, ``several_frames``, ``not_a_radiograph`` or ``no_contrast``.
         TypeError: the source is none of these kinds.
     """
     if isinstance(source, str | os.PathLike):

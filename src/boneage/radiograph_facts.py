@@ -100,7 +100,8 @@ class ReadLimits:
         if count > self.max_bytes:
             raise Refusal(
                 RefusalCode.TOO_LARGE,
-                f"The file holds {count / 2**20:.0f} MiB; at most {self.max_bytes / 2**20:.0f} MiB are read.",
+                f"The file holds {count / 2**20:.0f} MiB; at most {self.max_bytes / 2**20:.0f} MiB are read. Export it"
+                " compressed, or with fewer pixels.",
             )
 
     def check_size(self, height: int, width: int, bytes_per_pixel: int = 1) -> None:
@@ -114,12 +115,13 @@ class ReadLimits:
             raise Refusal(
                 RefusalCode.TOO_LARGE,
                 f"The picture is said to have {width} x {height} pixels; at most {self.max_pixels / 1e6:g} million are"
-                " read.",
+                " read. Export it with fewer: 2,000 on the longer side are enough.",
             )
         if min(height, width) < self.min_side:
             raise Refusal(
                 RefusalCode.TOO_SMALL,
-                f"The picture has {width} x {height} pixels; bones cannot be judged under {self.min_side} a side.",
+                f"The picture has {width} x {height} pixels; bones cannot be judged under {self.min_side} a side."
+                " Give the original radiograph, not a preview.",
             )
 
     def check_shape(self, height: float, width: float) -> None:
@@ -133,7 +135,7 @@ class ReadLimits:
             raise Refusal(
                 RefusalCode.NOT_A_RADIOGRAPH,
                 f"One side of the picture is {aspect:.1f} times as long as the other: a radiograph of a hand is no such"
-                " strip.",
+                " strip. Give the whole radiograph of one hand.",
             )
 
 

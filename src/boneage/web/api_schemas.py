@@ -57,7 +57,7 @@ class Submission(BaseModel):
     """A film and what is known of the child. `boneage.web.forms.FilmForm` has the rules; this describes them."""
 
     film: bytes = Field(
-        description="The film: DICOM, PNG, TIFF, JPEG or WebP.",
+        description="The radiograph: DICOM, PNG, TIFF, JPEG, JPEG 2000, WebP or BMP.",
         min_length=1,
         json_schema_extra={"contentMediaType": "application/octet-stream"},
     )
