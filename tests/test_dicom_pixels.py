@@ -359,7 +359,7 @@ def test_a_shutter_that_is_not_known_is_logged_without_its_words(
 def test_a_shutter_that_hides_all_is_refused(edges: tuple[int, int]) -> None:
     left, right = edges
     moved = RECTANGLE | {"ShutterLeftVerticalEdge": left, "ShutterRightVerticalEdge": right}
-    with pytest.raises(Refusal, match="shutter hides the whole film") as caught:
+    with pytest.raises(Refusal, match="shutter hides the whole radiograph") as caught:
         read(TWELVE, ShutterShape="RECTANGULAR", **moved)
     assert caught.value.code == "no_contrast"
 

@@ -113,7 +113,8 @@ def test_tiff_with_thumbnails_is_read_at_full_size(place: int, marked: dict[int,
     ids=["equal", "90 %", "narrow", "cut"],
 )
 def test_tiff_with_several_pictures_is_rejected(other: NDArray[Any]) -> None:
-    for pages in ([(DEEP, {}), (other, {})], [(other, {}), (DEEP, {})]):
+    both: list[tuple[NDArray[Any], dict[int, int]]] = [(DEEP, {}), (other, {})]
+    for pages in (both, both[::-1]):
         assert rejection(files.tiff_pages(pages)).code == "several_frames"
 
 
