@@ -14,9 +14,11 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from boneage.phantom import sample_png
+from boneage.warnings_ import ResultWarning, WarningCode
 from boneage.web.jobs import Answer, finish
 from boneage.web.models import Assessment, Picture, PictureKind, Role, State, User
 from tests.web.append_only import audit_log_can_be_emptied  # noqa: F401 - fixtures for all
+from tests.web.doubts import DOUBT_VALUES
 from tests.web.postgres import new_postgres, postgres_url  # noqa: F401
 
 PASSWORD = "correct horse battery"
@@ -90,7 +92,7 @@ def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None =
             "length_pixels": height * 0.65,
             "spread": 0.01,
         },
-        "warnings": [{"code": "low_resolution", "message": "The film has few pixels."}],
+        "warnings": [{"code": "low_resolution", "severity": "caution", "message": "The film has few pixels."}],
         "facts": {"format": "PNG"},
         "film": {"height_pixels": height, "width_pixels": width, "sha256": "0" * 64},
         "bundle": {"name": "tiny", "version": "1"},
@@ -100,6 +102,7 @@ def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None =
             "warnings": [
                 {
                     "code": "low_resolution",
+                    "severity": "caution",
                     "text": "low_resolution",
                     "values": {"width": width, "height": height, "view_width": 192, "view_height": 256},
                 }
@@ -127,6 +130,27 @@ def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None =
             PictureKind.HEAT: ("image/png", cv2.imencode(".png", heat)[1].tobytes()),
         },
     )
+
+
+def answer_with(*codes: str, age_months: float = 94.0) -> Answer:
+    """The same with other warnings: keys of `boneage.warnings_.WARNING_TEXTS`, the gravest first."""
+    answer = answer_of_phantom(age_months)
+    assert answer.result is not None
+    warnings = [ResultWarning.of(*_code_and_reason(code), **DOUBT_VALUES) for code in codes]
+    answer.result["warnings"] = [warning.to_json() for warning in warnings]
+    answer.result["web"]["warnings"] = [
+        {**warning.to_json(), "text": warning.text, "values": dict(warning.values)} for warning in warnings
+    ]
+    return answer
+
+
+def _code_and_reason(key: str) -> tuple[WarningCode, str | None]:
+    code, _, reason = key.partition(".")
+    return WarningCode(code), reason or None
+
+
+CRITICAL = "outside_training_range.file"
+"""Key of a critical warning on a number that is a bone age otherwise."""
 
 
 @pytest.fixture

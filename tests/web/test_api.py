@@ -47,7 +47,7 @@ from boneage.web.models import (
 )
 from tests.atlases import draw_atlas
 from tests.bundles import tiny_bundle
-from tests.web.conftest import answer_of_phantom
+from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with
 
 pytestmark = pytest.mark.django_db
 
@@ -445,6 +445,21 @@ def test_roles_are_respected(token_of: Callable[..., Api], done_assessment: Make
     assert said["decision"]["decided_by"] == "reviewer"
     assert problem_of(reader.delete(address)) == (403, "forbidden")
     assert reviewer.delete(address).status_code == 204
+
+
+@pytest.mark.usefixtures("clinic")
+def test_accepting_a_critical_number_needs_a_confirmation(token_of: Callable[..., Api], done_assessment: Maker) -> None:
+    api, assessment = token_of(), done_assessment(answer_with(CRITICAL, "saturated"))
+    address = f"assessments/{assessment.pk}"
+    result = api.get(f"{address}/result").json()
+    assert [warning["severity"] for warning in result["warnings"]] == ["critical", "caution"]
+    assert api.get(address).json()["severity"] == "critical"
+    assert [row["severity"] for row in api.get("assessments").json()["items"]] == ["critical"]
+    for body in ({"verdict": "accepted"}, {"verdict": "accepted", "confirm_critical": False}):
+        assert problem_of(api.post(f"{address}/decision", body)) == (409, "critical_unconfirmed")
+    assert api.post(f"{address}/decision", {"verdict": "accepted", "confirm_critical": "yes"}).status_code == 422
+    said = api.post(f"{address}/decision", {"verdict": "accepted", "confirm_critical": True}).json()
+    assert said["decision"]["verdict"] == "accepted"
 
 
 # --- tokens and the log -----------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from boneage.web import installation
 from boneage.web.jobs import Answer
 from boneage.web.models import Assessment, AuditEvent, Case, Picture, Role, State
 from boneage.web.views import assess
+from tests.web.conftest import CRITICAL, answer_with
 
 pytestmark = pytest.mark.django_db
 
@@ -189,7 +190,7 @@ def test_a_row_tells_each_state(client: Client, done_assessment: Callable[..., A
     assert 'data-state="done"' in done.content.decode()
     assert "data-final" in done.content.decode()
     assert "7 years 10 months" in text_of(done)
-    assert "1 doubt" in text_of(done)
+    assert "Caution" in text_of(done)
     assert "<b>.png" not in done.content.decode()
     refused = done_assessment(Answer(State.REFUSED, "no_hand", "No hand."))
     said = text_of(client.get(reverse("row", args=[refused.pk])))
@@ -212,6 +213,19 @@ def test_a_number_that_is_no_bone_age_is_not_shown_as_one(
     response = client.get(reverse("row", args=[assessment.pk]))
     assert "7 years" not in response.content.decode()
     assert "no bone age" in text_of(response)
+
+
+@pytest.mark.usefixtures("open_mode")
+def test_a_row_marks_what_is_grave_and_is_quiet_on_the_rest(
+    client: Client, done_assessment: Callable[..., Assessment]
+) -> None:
+    quiet = text_of(client.get(reverse("row", args=[done_assessment(answer_with("read_mirrored")).pk])))
+    assert "7 years 10 months" in quiet
+    assert not any(word in quiet for word in ("Information", "Caution", "Critical"))
+    grave = text_of(client.get(reverse("row", args=[done_assessment(answer_with(CRITICAL)).pk])))
+    assert "7 years" not in grave
+    assert "Critical" in grave
+    assert "must not be used" in grave
 
 
 @pytest.mark.usefixtures("open_mode")

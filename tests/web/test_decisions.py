@@ -15,7 +15,7 @@ from boneage.estimate import OLDEST_MONTHS
 from boneage.web.decisions import DecisionError, Said, decide, delete_assessment, may_decide
 from boneage.web.jobs import finish
 from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, Role, State, User, Verdict
-from tests.web.conftest import answer_of_phantom
+from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with
 
 pytestmark = pytest.mark.django_db
 
@@ -89,6 +89,29 @@ def test_without_a_bone_age_nothing_is_accepted(done_assessment: Maker) -> None:
         decide(waiting, Said(Verdict.CORRECTED, 30.0, "read by hand"), None)
     decide(meaningless, Said(Verdict.CORRECTED, 30.0, "read by hand"), None)
     assert Decision.objects.get().age_months == 30.0
+
+
+@pytest.mark.usefixtures("clinic")
+def test_a_critical_warning_is_confirmed_before_the_number_is_accepted(
+    done_assessment: Maker, make_user: UserMaker
+) -> None:
+    assessment, user = done_assessment(answer_with(CRITICAL, "saturated")), make_user()
+    assert (assessment.is_unusable, assessment.is_meaningless, assessment.is_void) == (True, False, True)
+    with pytest.raises(DecisionError) as caught:
+        decide(assessment, ACCEPT, user)
+    assert caught.value.code == "critical_unconfirmed"
+    assert not Decision.objects.exists()
+    decide(assessment, Said(Verdict.ACCEPTED, confirms_critical=True), user)
+    assert (assessment.is_unusable, assessment.is_void) == (True, False)
+    assert AuditEvent.objects.get(action="decide").detail["confirmed"] == "critical"
+
+
+@pytest.mark.usefixtures("clinic")
+def test_other_warnings_and_corrections_need_no_confirmation(done_assessment: Maker, make_user: UserMaker) -> None:
+    user = make_user(Role.REVIEWER)
+    decide(done_assessment(answer_with("saturated", "read_mirrored")), ACCEPT, user)
+    decide(done_assessment(answer_with(CRITICAL)), Said(Verdict.CORRECTED, 30.0, "read by hand"), user)
+    assert not any("confirmed" in event.detail for event in AuditEvent.objects.filter(action="decide"))
 
 
 @pytest.mark.usefixtures("open_mode")

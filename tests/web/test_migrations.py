@@ -14,7 +14,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from boneage.web.models import ApiToken, AuditEvent, BrowserSession, User
+from boneage.web.models import ApiToken, Assessment, AuditEvent, BrowserSession, User
 from tests.web.postgres import default_database
 
 
@@ -44,6 +44,13 @@ def test_accounts_of_before_are_kept(database: None) -> None:
     before.get_model("web", "ApiToken").objects.create(user=anna, name="PACS", digest="0" * 64)
     before.get_model("web", "AuditEvent").objects.create(user_name="anna", action="login")
     now = timezone.now()
+    flags = [{"code": "saturated"}, {"code": "phantom"}, {"code": "read_mirrored"}]
+    before.get_model("web", "Assessment").objects.create(
+        film_bytes=1,
+        film_sha256="0" * 64,
+        sex="F",
+        result={"age_months": 94.0, "flags": flags, "web": {"flags": flags}},
+    )
     before.get_model("sessions", "Session").objects.create(session_key="k", session_data="", expire_date=now)
 
     latest = max(name for app, name in MigrationExecutor(connection).loader.graph.leaf_nodes() if app == "web")
@@ -57,5 +64,11 @@ def test_accounts_of_before_are_kept(database: None) -> None:
     assert (event.account, event.address) == (None, None)
     assert not BrowserSession.objects.exists()
     assert not after.get_model("sessions", "Session").objects.exists()
+    kept = Assessment.objects.get()
+    assert kept.result is not None
+    assert set(kept.result) == {"age_months", "warnings", "web"}
+    assert kept.result["web"]["warnings"] == kept.result["warnings"]
+    graded = [(warning["code"], warning["severity"]) for warning in kept.result["warnings"]]
+    assert graded == [("phantom", "critical"), ("saturated", "caution"), ("read_mirrored", "info")]
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
         AuditEvent.objects.filter(pk=event.pk).update(action="view")

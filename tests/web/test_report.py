@@ -24,7 +24,7 @@ from boneage.report import CSV_COLUMNS
 from boneage.web import exports, installation, report_pdf
 from boneage.web.models import Assessment, AuditEvent, Case, Decision, Role, State, User
 from boneage.web.report_content import Report, report_of
-from tests.web.conftest import answer_of_phantom
+from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with
 
 FORMS = {"report/": "page", "report.pdf": "pdf", "result.json": "json", "result.csv": "csv", "copy.png": "copy"}
 
@@ -56,7 +56,9 @@ def decide(assessment: Assessment, verdict: str, months: float, reason: str = ""
 
 def texts_of(report: Report) -> Iterator[str]:
     """All that a report says."""
-    yield from (report.title, report.age, *report.answer, *report.decision, *report.doubts)
+    yield from (report.title, report.age, *report.answer, *report.decision)
+    for group in report.warnings:
+        yield from (group.title, *group.sentences)
     yield from (report.map_note, *report.notice, *report.signature, *(figure.caption for figure in report.figures))
     for term, said in (*report.patient, *report.regions, *report.facts):
         yield from (term, said)
@@ -182,13 +184,9 @@ def test_a_decision_names_who_when_and_why(
 def test_a_number_that_is_no_bone_age_is_struck_out(
     open_mode: None, client: Client, done_assessment: Callable[..., Assessment], warning: str
 ) -> None:
-    answer = answer_of_phantom()
+    answer = answer_with(warning)
     assert answer.result is not None
-    answer.result["warnings"] = [{"code": warning, "message": "No."}]
-    answer.result["web"] |= {
-        "is_meaningless": True,
-        "warnings": [{"code": warning, "text": warning, "values": {"oldest_months": 228}}],
-    }
+    answer.result["web"]["is_meaningless"] = True
     assessment = done_assessment(answer)
     report = report_of(assessment)
     assert report.stamp
@@ -199,6 +197,23 @@ def test_a_number_that_is_no_bone_age_is_struck_out(
     assert "age void" in client.get(f"/assessments/{assessment.pk}/report/").content.decode()
     assert report_pdf.draw(report).startswith(b"%PDF")
     assert exports.json_value(assessment)["difference_months"] is None
+
+
+def test_a_number_with_a_critical_warning_is_struck_out_until_somebody_decides(
+    clinic: None, log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]
+) -> None:
+    assessment = done_assessment(answer_with(CRITICAL, "saturated", "read_mirrored"))
+    report = report_of(assessment)
+    assert (report.is_void, report.stamp, report.answer, report.regions) == (True, "Do not use this number", (), ())
+    assert [group.title for group in report.warnings] == ["Do not use this number", "Please check", "For information"]
+    page = log_in().get(f"/assessments/{assessment.pk}/report/").content.decode()
+    assert page.index("note critical") < page.index("note caution") < page.index("informations")
+    assert "age void" in page
+    decide(assessment, "accepted", 94.0)
+    report = report_of(assessment)
+    assert (report.is_void, report.stamp) == (False, "")
+    assert report.answer[0] == "94.0 months"
+    assert not any("rror" in line for line in report.answer)
 
 
 def test_without_heat_map_or_plate_the_report_says_so_and_goes_on(

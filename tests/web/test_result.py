@@ -23,7 +23,7 @@ from boneage.web.decisions import CorrectionForm, Said
 from boneage.web.jobs import Answer, Submission
 from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, PictureKind, Role, State, User, Verdict
 
-from .conftest import answer_of_phantom
+from .conftest import CRITICAL, answer_of_phantom, answer_with
 
 pytestmark = pytest.mark.django_db
 
@@ -182,8 +182,7 @@ def test_no_script_nor_style_stands_in_the_page(
 def test_a_meaningless_number_is_struck_through(
     open_mode: None, done_assessment: MakeAssessment, client: Client, codes: list[str], said: str
 ) -> None:
-    warnings = [{"code": code, "text": "", "values": {}} for code in codes]
-    answer = changed(answer_of_phantom(), web={"is_meaningless": True, "warnings": warnings})
+    answer = changed(answer_with(*codes), web={"is_meaningless": True})
     body = text_of(client, address(done_assessment(answer)))
     assert "<s>7 years 10 months</s>" in body
     assert "7 years" not in body.partition("</title>")[0]
@@ -191,6 +190,48 @@ def test_a_meaningless_number_is_struck_through(
     assert "Accept 7" not in body
     assert "age-plot" not in body
     assert "Typical error" not in body
+
+
+def test_warnings_stand_by_severity_the_gravest_first(
+    open_mode: None, done_assessment: MakeAssessment, client: Client
+) -> None:
+    assessment = done_assessment(answer_with(CRITICAL, "saturated", "read_mirrored"))
+    body = text_of(client, address(assessment))
+    assert body.index("note critical") < body.index("note caution") < body.index("informations")
+    assert "<s>7 years 10 months</s>" in body
+    for word in ("Do not use this number", "Please check", "For information", "Accept 7 years 10 months…"):
+        assert word in body
+    assert "Typical error" not in body
+    assert "ahead of the chronological age" not in body
+    assert "7 years" not in body.partition("</title>")[0]
+    assert "must not be used" in text_of(client, address(assessment, "state"), headers={"HX-Request": "true"})
+
+
+def test_information_alone_is_no_concern(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    body = text_of(client, address(done_assessment(answer_with("read_mirrored"))))
+    assert "informations" in body
+    assert not any(word in body for word in ("note critical", "note caution", "<s>"))
+
+
+@pytest.mark.parametrize("by_htmx", [True, False])
+def test_accepting_a_critical_number_takes_a_second_click(
+    clinic: None, done_assessment: MakeAssessment, log_in: LogIn, by_htmx: bool
+) -> None:
+    assessment, client = done_assessment(answer_with(CRITICAL)), log_in()
+    headers = {"HX-Request": "true"} if by_htmx else {}
+    path = address(assessment, "decide")
+    asked = client.post(path, {"verdict": "accepted"}, headers=headers)
+    body = asked.content.decode()
+    assert (asked.status_code, "<html" in body) == (422, not by_htmx)
+    assert "Nothing is accepted yet" in body
+    panel = body[body.index('id="confirm-critical"') :]
+    assert "bone age ends at 228" in panel  # why
+    assert 'name="confirm_critical" value="1"' in panel
+    assert "Accept 7 years 10 months all the same" in panel
+    assert not Decision.objects.exists()
+    done = client.post(path, {"verdict": "accepted", "confirm_critical": "1"}, headers=headers)
+    assert done.status_code == (200 if by_htmx else 302)
+    assert Decision.objects.get().age_months == 94.0
 
 
 def test_names_of_files_are_escaped(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:

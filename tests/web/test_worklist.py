@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boneage.warnings_ import Severity
 from boneage.web.models import Assessment, Case, Decision, Role, State, User, Verdict
 from boneage.web.worklist import (
     NEWEST_FIRST,
@@ -103,12 +104,17 @@ _fields = st.fixed_dictionaries(
         "child": st.sampled_from([None, 0, 1, 2]),
         "state": st.sampled_from(list(State)),
         "decision": st.sampled_from(["", *Verdict]),
-        "doubts": st.booleans(),
+        "severity": st.none() | st.sampled_from(list(Severity)),
         "mine": st.booleans(),
         "age": st.none() | st.integers(0, 228),
         "bone": st.integers(0, 228),
     }
 )
+
+
+def _warnings(gravest: Severity | None) -> list[dict[str, str]]:
+    """Warnings of which this is the gravest."""
+    return [] if gravest is None else [{"code": "x", "severity": gravest}, {"code": "y", "severity": "info"}]
 
 
 @given(
@@ -120,7 +126,7 @@ _fields = st.fixed_dictionaries(
         since=st.none() | st.just(date(2025, 3, 11)),
         until=st.none() | st.just(date(2025, 3, 11)),
         mine=st.booleans(),
-        doubts=st.booleans(),
+        severity=st.none() | st.sampled_from([Severity.CAUTION, Severity.CRITICAL]),
         sort=st.sampled_from([sign + name for name in COLUMNS for sign in ("", "-")]),
     ),
 )
@@ -143,7 +149,7 @@ def test_filters_leave_what_they_should(films: list[dict[str, Any]], asked: Aske
                 submitted_by=user if said["mine"] else None,
                 chronological_age_months=said["age"],
                 **({"age_months": said["bone"]} if done else {}),
-                **({"result": {"warnings": [{"code": "x"}] if said["doubts"] else []}} if done else {}),
+                **({"result": {"warnings": _warnings(said["severity"])}} if done else {}),
             )
         )
     last = [f for f in made if f.case is None or not any(g.case == f.case for g in made[made.index(f) + 1 :])]
@@ -159,7 +165,7 @@ def test_filters_leave_what_they_should(films: list[dict[str, Any]], asked: Aske
             and (asked.since is None or day >= asked.since)
             and (asked.until is None or day <= asked.until)
             and (not asked.mine or said["mine"])
-            and (not asked.doubts or (said["doubts"] and one.state == State.DONE))
+            and (asked.severity is None or (one.severity is not None and one.severity.rank >= asked.severity.rank))
         )
 
     found = Worklist(asked, user)
@@ -216,6 +222,26 @@ def test_a_number_that_is_no_bone_age_is_not_shown(user: User) -> None:
     assert (row.bone_months, row.difference_text) == (84.04, "+4.0")
 
 
+def test_a_number_with_a_critical_warning_is_not_shown(user: User) -> None:
+    """Until somebody accepts it nevertheless, or corrects it."""
+    one = film(result={"warnings": _warnings(Severity.CRITICAL)}, chronological_age_months=80.0)
+    row = Worklist(Asked(), user).page(1)[0]
+    assert (row.severity, row.bone_months, row.difference_text) == (Severity.CRITICAL, None, "")
+    Assessment.objects.filter(pk=one.pk).update(decision=Verdict.ACCEPTED, decided_months=90.0)
+    assert Worklist(Asked(), user).page(1)[0].bone_months == 90.0
+
+
+def test_the_gravest_come_first_at_the_first_click(user: User) -> None:
+    graded = [Severity.CAUTION, None, Severity.CRITICAL, Severity.INFO]
+    for severity in graded:
+        film(result={"warnings": _warnings(severity)})
+    assert next_sort("warnings", "-date") == "-warnings"
+    found = [row.severity for row in Worklist(Asked(sort="-warnings"), user).all_rows()]
+    assert found[:2] == [Severity.CRITICAL, Severity.CAUTION]
+    assert [row.severity for row in Worklist(Asked(sort="warnings"), user).all_rows()][-1] is Severity.CRITICAL
+    assert Asked(severity=Severity.CRITICAL).query() == "severity=critical"
+
+
 @pytest.mark.parametrize(("age", "text"), [(94.0, "\N{MINUS SIGN}4.0"), (90.04, "0.0"), (86.5, "+3.5")])
 def test_differences_have_signs(user: User, age: float, text: str) -> None:
     film(chronological_age_months=age)
@@ -245,7 +271,7 @@ def test_unknown_orders_are_newest_first(text: str) -> None:
 
 
 def test_what_is_asked_survives_the_form() -> None:
-    asked = Asked("x", Status.FAILED, "M", date(2025, 1, 2), date(2025, 2, 3), True, True, "bone")
+    asked = Asked("x", Status.FAILED, "M", date(2025, 1, 2), date(2025, 2, 3), True, Severity.CAUTION, "bone")
     assert Asked.of(FilterForm(asked.values()), asked.values()["sort"]) == asked
     assert "x" not in Asked("x").query()
     assert "search" not in asked.query()

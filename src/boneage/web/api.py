@@ -266,6 +266,7 @@ def report(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
         "forbidden",
         "not_found",
         "not_decidable",
+        "critical_unconfirmed",
         "decision_taken",
         "too_large",
         "request_invalid",
@@ -275,7 +276,7 @@ def decide(request: HttpRequest, assessment_id: AssessmentId, decision: Decision
     """What a physician says to the estimate. Decisions are added, never changed; the last one counts."""
     who, found = caller(request), assessment_or_404(assessment_id)
     if isinstance(decision, Accept):
-        said = decisions.Said(Verdict.ACCEPTED)
+        said = decisions.Said(Verdict.ACCEPTED, confirms_critical=decision.confirm_critical)
     else:
         said = decisions.Said(Verdict.CORRECTED, decision.age_months, decision.reason)
     try:

@@ -50,6 +50,9 @@ CODES: dict[str, Code] = {
     "decision_taken": Code(HTTPStatus.CONFLICT, "Somebody has decided already, and only reviewers decide again."),
     "too_large": Code(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The film or the body has more bytes than allowed."),
     "not_decidable": Code(HTTPStatus.CONFLICT, "There is no estimate, or it is no bone age and cannot be accepted."),
+    "critical_unconfirmed": Code(
+        HTTPStatus.CONFLICT, "The estimate carries a critical warning: accepting it needs confirm_critical."
+    ),
     "request_invalid": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "A value is missing or wrong; the message names it."),
     "film_missing": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "There is no film in the request."),
     "film_invalid": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "The film is an empty file, or none."),

@@ -85,6 +85,10 @@ class Accept(Given):
     """The estimate is right."""
 
     verdict: Literal["accepted"]
+    confirm_critical: Annotated[
+        bool,
+        Field(description="Needed where a warning is critical: it was read, and the estimate is right nevertheless."),
+    ] = False
 
 
 class Correct(Given):
@@ -263,6 +267,7 @@ class Row(BaseModel):
     code: str | None = Field(description="Why it was refused or failed; docs/codes.md lists the codes.")
     message: str | None = Field(description="The same for people, in English.")
     age_months: Months | None = Field(description="The estimated bone age, months.")
+    severity: Severity | None = Field(description="The gravest of the warnings; critical: do not use the number.")
     chronological_age_months: Months | None
     decision: Decided | None
     decided_age_months: Months | None
@@ -281,6 +286,7 @@ class Row(BaseModel):
             "code": assessment.code or None,
             "message": assessment.message or None,
             "age_months": _rounded(assessment.age_months),
+            "severity": assessment.severity,
             "chronological_age_months": _rounded(assessment.chronological_age_months),
             "decision": assessment.decision or None,
             "decided_age_months": _rounded(assessment.decided_months),

@@ -25,7 +25,11 @@ LONGEST_REASON = 2000
 
 
 class DecisionError(BoneageError):
-    """``not_decidable``: there is no estimate to decide on, or one that is no bone age and cannot be accepted."""
+    """A verdict that cannot be written down.
+
+    ``not_decidable``: there is no estimate to decide on, or one that is no bone age and cannot be accepted.
+    ``critical_unconfirmed``: the estimate carries a critical warning, and accepting it was not confirmed.
+    """
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,13 @@ class Said:
         verdict: accepted or corrected.
         age_months: as corrected, 0 to 228; None if accepted.
         reason: of a correction, never empty; empty if accepted.
+        confirms_critical: an estimate with a critical warning is accepted all the same.
     """
 
     verdict: Verdict
     age_months: float | None = None
     reason: str = ""
+    confirms_critical: bool = False
 
 
 class CorrectionForm(forms.Form):
@@ -106,7 +112,7 @@ def decide(assessment: Assessment, said: Said, user: User | None, *, via: str = 
     Raises:
         Http404: it was deleted meanwhile.
         PermissionDenied: this user may not, or not any more: somebody else has just decided.
-        DecisionError: ``not_decidable``.
+        DecisionError: ``not_decidable``, ``critical_unconfirmed``.
     """
     current = Assessment.objects.select_for_update().filter(pk=assessment.pk).first()
     if current is None:
@@ -118,6 +124,9 @@ def decide(assessment: Assessment, said: Said, user: User | None, *, via: str = 
     if said.verdict == Verdict.ACCEPTED and not can_be_accepted(current):
         raise DecisionError("not_decidable", "This number is no bone age: it cannot be accepted.")
     accepted = said.verdict == Verdict.ACCEPTED
+    detail = {"confirmed": "critical"} if accepted and current.is_unusable else {}
+    if detail and not said.confirms_critical:
+        raise DecisionError("critical_unconfirmed", "The estimate carries a critical warning: confirm accepting it.")
     age_months = current.age_months if accepted or said.age_months is None else said.age_months
     made = Decision.objects.create(
         assessment=current, verdict=said.verdict, age_months=age_months, reason=said.reason, decided_by=user
@@ -126,7 +135,15 @@ def decide(assessment: Assessment, said: Said, user: User | None, *, via: str = 
     current.save(update_fields=["decision", "decided_months"])
     if current.case_id is not None:
         Case.objects.filter(pk=current.case_id).update(changed_at=timezone.now())
-    record(user, Action.DECIDE, current, verdict=str(said.verdict), age_months=round(age_months, 2), **by_token(via))
+    record(
+        user,
+        Action.DECIDE,
+        current,
+        verdict=str(said.verdict),
+        age_months=round(age_months, 2),
+        **detail,
+        **by_token(via),
+    )
     assessment.decision, assessment.decided_months = current.decision, current.decided_months
     return made
 

@@ -42,6 +42,7 @@ def csv_row(assessment: Assessment) -> list[object]:
     cells |= {
         "image": said["image"],
         "warnings": " ".join(warning["code"] for warning in said["warnings"]),
+        "severity": assessment.severity,
         "bundle": said["bundle"]["name"],
         "bundle_version": said["bundle"]["version"],
     }

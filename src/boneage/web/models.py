@@ -17,6 +17,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from boneage.warnings_ import Severity
 from boneage.web.chronological_age import months_ahead
 from boneage.web.configuration import Configuration
 from boneage.web.user_names import appearance_of
@@ -183,9 +184,20 @@ class Assessment(models.Model):
         return bool((self.result or {}).get("web", {}).get("is_meaningless"))
 
     @property
+    def severity(self) -> Severity | None:
+        """The gravest severity among the warnings, or None without any. Reads `result`."""
+        found = [Severity(warning["severity"]) for warning in (self.result or {}).get("warnings", [])]
+        return max(found, key=lambda severity: severity.rank, default=None)
+
+    @property
+    def is_unusable(self) -> bool:
+        """Whether the estimate must not be used: it is no bone age, or carries a critical warning. Reads `result`."""
+        return self.is_meaningless or self.severity is Severity.CRITICAL
+
+    @property
     def is_void(self) -> bool:
-        """Whether the number that counts is no bone age: the estimate is none, and nobody has corrected it."""
-        return self.is_meaningless and self.decided_months is None
+        """Whether the number that counts must not be used: the estimate's, and nobody has accepted or corrected it."""
+        return self.is_unusable and self.decided_months is None
 
     @property
     def estimated_difference_months(self) -> float | None:

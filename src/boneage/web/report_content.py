@@ -61,11 +61,11 @@ class Report:
         printed_at: when it was made.
         patient: whose film it is.
         age: the bone age that counts, in words.
-        is_meaningless: the number is no bone age.
-        stamp: said instead of it then; or empty.
+        is_void: the number must not be used.
+        stamp: said beside it then; or empty.
         answer: lines below the age.
         decision: who decided what, and why; or that nobody has.
-        doubts: sentences.
+        warnings: by severity, the gravest first.
         figures: radiograph, heat map, reference plate.
         map_note: what the heat map does not say; empty without one.
         regions: the bone age by each region alone.
@@ -78,11 +78,11 @@ class Report:
     printed_at: str
     patient: tuple[tuple[str, str], ...]
     age: str
-    is_meaningless: bool
+    is_void: bool
     stamp: str
     answer: tuple[str, ...]
     decision: tuple[str, ...]
-    doubts: tuple[str, ...]
+    warnings: tuple[texts.WarningGroup, ...]
     figures: tuple[Figure, ...]
     map_note: str
     regions: tuple[tuple[str, str], ...]
@@ -106,14 +106,14 @@ def report_of(assessment: Assessment, printed_at: datetime | None = None) -> Rep
         printed_at=texts.moment(printed_at or timezone.now()),
         patient=tuple(_patient(assessment)),
         age=texts.age(assessment.current_months),
-        is_meaningless=void,
-        stamp=texts.stamp(result["web"]["warnings"]) if void else "",
+        is_void=void,
+        stamp=texts.stamp(result["web"]["warnings"], is_meaningless=assessment.is_meaningless) if void else "",
         answer=tuple(_answer(assessment, result, void)),
         decision=tuple(_decision(assessment)),
-        doubts=tuple(texts.warning(warning) for warning in result["web"]["warnings"]),
+        warnings=texts.warning_groups(result["web"]["warnings"]),
         figures=tuple(_figures(assessment, heat, void)),
         map_note=_map_note(heat),
-        regions=() if assessment.is_meaningless else tuple(_regions(result)),
+        regions=() if assessment.is_unusable else tuple(_regions(result)),
         facts=tuple(_facts(assessment)),
         notice=(
             gettext("Not a medical device."),
@@ -140,7 +140,7 @@ def _answer(assessment: Assessment, result: dict[str, Any], void: bool) -> Itera
         yield texts.months(assessment.current_months)
     if not void and assessment.difference_months is not None:
         yield gettext("Difference: %(difference)s") % {"difference": texts.difference(assessment.difference_months)}
-    if assessment.is_meaningless:
+    if assessment.is_unusable:
         return
     if assessment.decision == Verdict.CORRECTED:
         yield gettext("Estimate of the program: %(age)s (%(months)s)") % {

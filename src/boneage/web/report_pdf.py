@@ -24,6 +24,7 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.platypus import Flowable, Image, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
+from boneage.warnings_ import Severity
 from boneage.web.models import Assessment
 from boneage.web.report_content import Figure, Report, report_of
 
@@ -36,7 +37,8 @@ _HIGHEST_FIGURE, _LOWEST_FIGURE = 98 * mm, 45 * mm
 _GAP = 4 * mm
 
 _LATIN, _LATIN_BOLD, _WIDE = "Helvetica", "Helvetica-Bold", "STSong-Light"
-_SOFT, _LINE, _DOUBT = colors.HexColor("#47525e"), colors.HexColor("#b9c0c8"), colors.HexColor("#7d4600")
+_SOFT, _LINE = colors.HexColor("#47525e"), colors.HexColor("#b9c0c8")
+_CAUTION, _CRITICAL = colors.HexColor("#7d4600"), colors.HexColor("#9b1c1c")
 
 
 def pdf_bytes(assessment: Assessment) -> bytes:
@@ -75,7 +77,7 @@ def draw(report: Report) -> bytes:
 def _above(report: Report) -> list[Flowable]:
     """What stands above the pictures."""
     head = _row([_text(report.title, "head"), _text(report.printed_at, "right")], [0.6, 0.4])
-    answer = [_text(gettext("Bone age"), "term"), _text(report.age, "void" if report.is_meaningless else "age")]
+    answer = [_text(gettext("Bone age"), "term"), _text(report.age, "void" if report.is_void else "age")]
     answer += [_text(report.stamp, "stamp")] if report.stamp else []
     answer += [_text(line) for line in report.answer]
     decision = [_text(gettext("Decision"), "term"), *(_text(line) for line in report.decision)]
@@ -85,9 +87,10 @@ def _above(report: Report) -> list[Flowable]:
             _text(gettext("%(label)s: %(age)s") % {"label": term, "age": said}) for term, said in report.regions
         ]
     parts = [head, _rule(), *_facts(report.patient, 3), Spacer(0, 2 * mm), _row([answer, decision], [0.5, 0.5])]
-    if report.doubts:
-        doubts = [_text(gettext("Doubts"), "doubts"), *(_text(f"• {doubt}") for doubt in report.doubts)]
-        parts += [Spacer(0, 2 * mm), *doubts]
+    for group in report.warnings:
+        kind = "soft" if group.severity is Severity.INFO else "plain"
+        sentences = [_text(f"• {sentence}", kind) for sentence in group.sentences]
+        parts += [Spacer(0, 2 * mm), _text(group.title, group.severity.value), *sentences]
     return [*parts, Spacer(0, 3 * mm)]
 
 
@@ -182,8 +185,9 @@ def _height(one: Flowable) -> float:
 # --- text -------------------------------------------------------------------------------------------------------------
 
 _SIZES = {"head": 15, "age": 20, "void": 20, "stamp": 10, "term": 7.5, "soft": 7.5, "caption": 7.5}
-_COLOURS = {"term": _SOFT, "soft": _SOFT, "caption": _SOFT, "void": _SOFT, "right": _SOFT, "stamp": _DOUBT}
-_BOLD = ("head", "age", "stamp", "bold", "doubts")
+_COLOURS = {"term": _SOFT, "soft": _SOFT, "caption": _SOFT, "void": _SOFT, "right": _SOFT, "stamp": _CRITICAL}
+_COLOURS |= {"critical": _CRITICAL, "caution": _CAUTION, "info": _SOFT}
+_BOLD = ("head", "age", "stamp", "bold", "critical", "caution")
 
 
 def _text(said: str, kind: str = "plain", space_before: float = 0) -> Paragraph:
@@ -194,7 +198,7 @@ def _text(said: str, kind: str = "plain", space_before: float = 0) -> Paragraph:
         fontName=_LATIN,
         fontSize=size,
         leading=1.28 * size,
-        textColor=_DOUBT if kind == "doubts" else _COLOURS.get(kind, colors.black),
+        textColor=_COLOURS.get(kind, colors.black),
         alignment={"right": 2, "caption": 1}.get(kind, 0),
         spaceBefore=space_before,
         wordWrap="CJK" if (get_language() or "").startswith("zh") else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any
@@ -13,7 +14,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_noop as marked
 
 from boneage.registration import HAND_REGIONS, REGION_TITLES
-from boneage.warnings_ import WARNING_TEXTS, WarningCode
+from boneage.warnings_ import WARNING_TEXTS, Severity, WarningCode
 
 SEXES: Mapping[str, str] = MappingProxyType({"F": marked("female"), "M": marked("male")})
 
@@ -175,11 +176,16 @@ def is_phantom(warnings: Iterable[Mapping[str, Any]]) -> bool:
     return any(said["code"] == WarningCode.PHANTOM for said in warnings)
 
 
-def stamp(warnings: Iterable[Mapping[str, Any]]) -> str:
-    """Why a number is no bone age, from the doubts of its result."""
+def stamp(warnings: Iterable[Mapping[str, Any]], *, is_meaningless: bool) -> str:
+    """What stands beside a number that must not be used.
+
+    Args:
+        warnings: of its result.
+        is_meaningless: whether it is no bone age at all.
+    """
     if is_phantom(warnings):
         return gettext("Drawn phantom: this number means nothing")
-    return gettext("No bone age: outside 0 to 19 years")
+    return gettext("No bone age: outside 0 to 19 years") if is_meaningless else gettext("Do not use this number")
 
 
 def day(when: date | None) -> str:
@@ -202,6 +208,50 @@ def warning(said: dict[str, Any]) -> str:
         return str(said["code"]).replace("_", " ")
     values = {name: sex(value) if name in _SEX_PLACES else value for name, value in said["values"].items()}
     return gettext(template).format(**values)
+
+
+SEVERITY_TITLES: Mapping[Severity, str] = MappingProxyType(
+    {
+        Severity.CRITICAL: marked("Do not use this number"),
+        Severity.CAUTION: marked("Please check"),
+        Severity.INFO: marked("For information"),
+    }
+)
+"""What stands above the warnings of a severity, the gravest first."""
+
+SEVERITY_WORDS: Mapping[Severity, str] = MappingProxyType(
+    {Severity.CRITICAL: marked("Critical"), Severity.CAUTION: marked("Caution"), Severity.INFO: marked("Information")}
+)
+
+
+def severity_word(severity: str) -> str:
+    """A severity in one word."""
+    return gettext(SEVERITY_WORDS[Severity(severity)])
+
+
+@dataclass(frozen=True)
+class WarningGroup:
+    """The warnings of one severity.
+
+    Attributes:
+        severity: of all of them.
+        title: what stands above them.
+        sentences: one a warning.
+    """
+
+    severity: Severity
+    title: str
+    sentences: tuple[str, ...]
+
+
+def warning_groups(warnings: Iterable[dict[str, Any]]) -> tuple[WarningGroup, ...]:
+    """Return a result's warnings by severity, the gravest first; severities without a warning are left out."""
+    listed = list(warnings)
+    found = (
+        WarningGroup(severity, gettext(title), tuple(warning(one) for one in listed if one["severity"] == severity))
+        for severity, title in SEVERITY_TITLES.items()
+    )
+    return tuple(group for group in found if group.sentences)
 
 
 _BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))

@@ -30,11 +30,13 @@ from django.db.models import (
     TextChoices,
     When,
 )
+from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Lower
 from django.http import QueryDict
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
+from boneage.warnings_ import Severity
 from boneage.web import texts
 from boneage.web.access import assessments
 from boneage.web.chronological_age import FIRST_DAY, midnight, midnight_after
@@ -75,7 +77,13 @@ _OF_STATE = {
     State.FAILED: Status.FAILED,
 }
 
-_DOUBTED = Q(result__warnings__0__isnull=False)
+_SEVERITY = KT("result__warnings__0__severity")
+"""The first warning is the gravest."""
+
+_AT_LEAST = {
+    Severity.CAUTION: Q(result__warnings__0__severity__in=[Severity.CAUTION.value, Severity.CRITICAL.value]),
+    Severity.CRITICAL: Q(result__warnings__0__severity=Severity.CRITICAL.value),
+}
 
 _CURRENT = Coalesce("decided_months", "age_months")
 
@@ -86,10 +94,20 @@ _ORDERS: Mapping[str, tuple[Any, ...]] = {
     "bone": (_CURRENT,),
     "difference": (_CURRENT - F("chronological_age_months"),),
     "status": (Case(*(When(q, then=i) for i, q in enumerate(_IN_STATUS.values())), output_field=IntegerField()),),
+    "warnings": (
+        Case(
+            *(When(q, then=severity.rank) for severity, q in reversed(_AT_LEAST.items())),
+            default=0,
+            output_field=IntegerField(),
+        ),
+    ),
     "date": (),
     "who": (Lower("submitted_by__username"),),
 }
 """By column: what it is sorted by before the date. What is not known comes last in either direction."""
+
+_FALLING_FIRST = ("date", "warnings")
+"""Columns that a first click sorts falling: the latest, and the gravest."""
 
 
 def status_of(assessment: Assessment) -> Status:
@@ -105,9 +123,9 @@ def sort_or_default(asked: str) -> str:
 
 
 def next_sort(column: str, sort: str) -> str:
-    """What a click on a column's head asks for: rising at first (dates falling), then the other way."""
+    """What a click on a column's head asks for: rising at first (dates and warnings falling), then the other way."""
     if sort.removeprefix("-") != column:
-        return NEWEST_FIRST if column == "date" else column
+        return f"-{column}" if column in _FALLING_FIRST else column
     return column if sort.startswith("-") else f"-{column}"
 
 
@@ -130,7 +148,15 @@ class FilterForm(forms.Form):
         validators=[MinValueValidator(FIRST_DAY)],
     )
     mine = forms.BooleanField(required=False, label=_("Only mine"))
-    doubts = forms.BooleanField(required=False, label=_("With doubts"))
+    severity = forms.ChoiceField(
+        choices=[
+            ("", _("All")),
+            (Severity.CAUTION.value, _("Caution or critical")),
+            (Severity.CRITICAL.value, _("Critical")),
+        ],
+        required=False,
+        label=_("Warnings"),
+    )
 
 
 @dataclass(frozen=True)
@@ -144,7 +170,7 @@ class Asked:
         since: first day of submission.
         until: last day of submission.
         mine: only what the user submitted.
-        doubts: only where the assessment marked something.
+        severity: only where a warning is at least as grave; None for any.
         sort: a column's name, with ``-`` for falling.
     """
 
@@ -154,7 +180,7 @@ class Asked:
     since: date | None = None
     until: date | None = None
     mine: bool = False
-    doubts: bool = False
+    severity: Severity | None = None
     sort: str = NEWEST_FIRST
 
     @classmethod
@@ -174,14 +200,14 @@ class Asked:
             since=said.get("since"),
             until=said.get("until"),
             mine=said.get("mine", False),
-            doubts=said.get("doubts", False),
+            severity=Severity(said["severity"]) if said.get("severity") else None,
             sort=sort_or_default(sort),
         )
 
     @property
     def is_plain(self) -> bool:
         """Whether nothing but a search and a sex narrows it down."""
-        return not (self.status or self.since or self.until or self.mine or self.doubts)
+        return not (self.status or self.since or self.until or self.mine or self.severity)
 
     def values(self) -> dict[str, str]:
         """As form fields, those that differ from the default."""
@@ -192,7 +218,7 @@ class Asked:
             "since": self.since.isoformat() if self.since else "",
             "until": self.until.isoformat() if self.until else "",
             "mine": "on" if self.mine else "",
-            "doubts": "on" if self.doubts else "",
+            "severity": self.severity or "",
             "sort": self.sort if self.sort != NEWEST_FIRST else "",
         }
         return {name: value for name, value in said.items() if value}
@@ -211,27 +237,27 @@ class Row:
     Attributes:
         film: the only one, or the child's last; without `result`.
         status: where it stands.
-        doubted: whether the assessment marked something.
+        severity: the gravest of the warnings; None without any.
         submitter: name of the user, or empty.
         decider: name of the user who decided last, or empty.
         films: how many there are of the child, this one included.
         older_to_decide: how many of the others nobody has decided on.
-        is_meaningless: whether the estimate is no bone age (`boneage.assessment.Assessment.is_meaningless`).
+        is_unusable: whether the estimate must not be used (`boneage.web.models.Assessment.is_unusable`).
     """
 
     film: Assessment
     status: Status
-    doubted: bool
+    severity: Severity | None
     submitter: str
     decider: str
     films: int
     older_to_decide: int
-    is_meaningless: bool
+    is_unusable: bool
 
     @property
     def bone_months(self) -> float | None:
-        """The bone age as decided, else as estimated; None if there is none, or the estimate is no bone age."""
-        return None if self.is_meaningless and not self.film.decision else self.film.current_months
+        """The bone age as decided, else as estimated; None if there is none, or it must not be used."""
+        return None if self.is_unusable and not self.film.decision else self.film.current_months
 
     @property
     def difference_months(self) -> float | None:
@@ -312,7 +338,7 @@ class Worklist:
             rows = rows.filter(submitted_at__lt=midnight_after(asked.until))
         if asked.mine:
             rows = rows.filter(submitted_by=self._user)
-        return rows.filter(_DOUBTED) if asked.doubts else rows
+        return rows.filter(_AT_LEAST[asked.severity]) if asked.severity else rows
 
 
 def detailed(keys: Sequence[UUID]) -> list[Row]:
@@ -325,7 +351,7 @@ def detailed(keys: Sequence[UUID]) -> list[Row]:
         .select_related("case")
         .defer("result", "message")
         .annotate(
-            doubted=ExpressionWrapper(_DOUBTED, output_field=BooleanField()),
+            gravest=_SEVERITY,
             meaningless=ExpressionWrapper(Q(result__web__is_meaningless=True), output_field=BooleanField()),
             submitter=F("submitted_by__username"),
             decider=Subquery(last.values("decided_by__username")[:1]),
@@ -336,11 +362,11 @@ def detailed(keys: Sequence[UUID]) -> list[Row]:
         Row(
             film=film,
             status=status_of(film),
-            doubted=bool(film.doubted),
+            severity=Severity(film.gravest) if film.gravest else None,
             submitter=film.submitter or "",
             decider=film.decider or "",
             films=films.get(film.case_id, 1),
-            is_meaningless=bool(film.meaningless),
+            is_unusable=bool(film.meaningless) or film.gravest == Severity.CRITICAL,
             older_to_decide=to_decide[film.case_id] - (status_of(film) is Status.DECIDE) if film.case_id else 0,
         )
         for film in (found[key] for key in keys if key in found)

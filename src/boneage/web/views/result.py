@@ -83,15 +83,17 @@ def decide(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     assessment = assessment_or_404(pk)
     form: decisions.CorrectionForm | None = None
     if request.POST.get("verdict") == Verdict.ACCEPTED:
-        said = decisions.Said(Verdict.ACCEPTED)
+        said = decisions.Said(Verdict.ACCEPTED, confirms_critical=request.POST.get("confirm_critical") == "1")
     else:
         form = decisions.CorrectionForm(request.POST)
         if not form.is_valid():
-            return _decision_again(request, assessment, form)
+            return _decision_again(request, assessment, form=form)
         said = form.said()
     try:
         decisions.decide(assessment, said, user_of(request))
-    except decisions.DecisionError:
+    except decisions.DecisionError as error:
+        if error.code == "critical_unconfirmed":
+            return _decision_again(request, assessment, confirming=True)
         return HttpResponse(gettext("There is no estimate here that could be decided on."), status=409)
     if getattr(request, "htmx", False):
         return render(request, "web/result_decision.html", {**_decision_context(request, assessment), "swapped": True})
@@ -128,17 +130,19 @@ def _progress(assessment: Assessment) -> dict[str, Any]:
 
 def _answer_context(assessment: Assessment) -> dict[str, Any]:
     result: dict[str, Any] = assessment.result or {}
-    is_meaningless = assessment.is_meaningless
+    is_meaningless, is_unusable = assessment.is_meaningless, assessment.is_unusable
+    warnings = result["web"]["warnings"]
     curve = None if is_meaningless else age_curve(result, assessment.chronological_age_months)
     return {
         "assessment": assessment,
         "result": result,
         "is_meaningless": is_meaningless,
-        "is_phantom": texts.is_phantom(result["web"]["warnings"]),
-        "stamp": texts.stamp(result["web"]["warnings"]) if is_meaningless else "",
-        "warnings": result["web"]["warnings"],
+        "is_unusable": is_unusable,
+        "is_phantom": texts.is_phantom(warnings),
+        "stamp": texts.stamp(warnings, is_meaningless=is_meaningless) if is_unusable else "",
+        "warnings": texts.warning_groups(warnings),
         "held_percent": None if result["interval_coverage"] is None else 100 * result["interval_coverage"],
-        "difference_months": assessment.estimated_difference_months,
+        "difference_months": None if is_unusable else assessment.estimated_difference_months,
         "regions": [] if is_meaningless else region_ages(result),
         "curve": curve,
         "plot": None if curve is None else age_plot(curve),
@@ -207,14 +211,16 @@ def _decision_context(request: HttpRequest, assessment: Assessment) -> dict[str,
         "history": list(assessment.decisions.select_related("decided_by").order_by("-decided_at", "-pk")),
         "may_decide": decisions.may_decide(assessment, user),
         "can_be_accepted": decisions.can_be_accepted(assessment),
+        "is_unusable": assessment.is_unusable,
     }
 
 
-def _decision_again(request: HttpRequest, assessment: Assessment, form: decisions.CorrectionForm) -> HttpResponse:
-    """The form with what is wrong in it."""
+def _decision_again(request: HttpRequest, assessment: Assessment, **shown: Any) -> HttpResponse:
+    """The form with what is wrong in it (``form``), or the question whether to accept all the same (``confirming``)."""
     if assessment.state != State.DONE:
         return HttpResponse(gettext("There is no estimate here that could be decided on."), status=409)
-    said = {**_decision_context(request, assessment), "form": form}
+    groups = texts.warning_groups((assessment.result or {})["web"]["warnings"])
+    said = {**_decision_context(request, assessment), "warnings": groups, **shown}
     if getattr(request, "htmx", False):
         return render(request, "web/result_decision.html", said, status=422)
     return render(request, "web/result.html", {**_context(request, assessment), **said}, status=422)

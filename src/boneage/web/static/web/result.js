@@ -35,6 +35,6 @@ document.addEventListener("htmx:responseError", (event) => {
 document.addEventListener("htmx:load", (event) => start(event.detail.elt.parentElement ?? document));
 document.addEventListener("htmx:afterSettle", (event) => {
   const decision = event.detail.target?.id === "decision" ? document.getElementById("decision") : null;
-  (decision?.querySelector("[aria-invalid]") ?? decision?.querySelector("summary"))?.focus();
+  (decision?.querySelector("#confirm-critical") ?? decision?.querySelector("[aria-invalid]") ?? decision?.querySelector("summary"))?.focus();
 });
 start(document);
