@@ -136,7 +136,7 @@ def answer_with(*codes: str, age_months: float = 94.0) -> Answer:
     """The same with other warnings: keys of `boneage.warnings_.WARNING_TEXTS`, the gravest first."""
     answer = answer_of_phantom(age_months)
     assert answer.result is not None
-    warnings = [ResultWarning.of(*_code_and_reason(code), **DOUBT_VALUES) for code in codes]
+    warnings = [ResultWarning.of(*code_and_reason(code), **DOUBT_VALUES) for code in codes]
     answer.result["warnings"] = [warning.to_json() for warning in warnings]
     answer.result["web"]["warnings"] = [
         {**warning.to_json(), "text": warning.text, "values": dict(warning.values)} for warning in warnings
@@ -144,7 +144,8 @@ def answer_with(*codes: str, age_months: float = 94.0) -> Answer:
     return answer
 
 
-def _code_and_reason(key: str) -> tuple[WarningCode, str | None]:
+def code_and_reason(key: str) -> tuple[WarningCode, str | None]:
+    """What `ResultWarning.of` takes, of a key of `boneage.warnings_.WARNING_TEXTS`."""
     code, _, reason = key.partition(".")
     return WarningCode(code), reason or None
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from boneage.warnings_ import ResultWarning
 from tests.web.browser.conftest import ADMINISTRATOR, PASSWORD, Service
 from tests.web.browser.films import plate
 from tests.web.browser.looks import barriers, shoot
 from tests.web.browser.test_open import RESULT, choose_sex, drop
+from tests.web.conftest import CRITICAL, code_and_reason
+from tests.web.doubts import DOUBT_VALUES
 
 
 def log_in(page: Page, service: Service, name: str = ADMINISTRATOR, password: str = PASSWORD) -> None:
@@ -32,7 +38,8 @@ def submit(page: Page, service: Service, film: Path, *, reference: str, birth: s
     row.locator("[name=study_date]").fill(study)
     row.locator("[data-send]").click()
     page.wait_for_url(RESULT)
-    expect(page.locator("#answer-title")).to_be_visible()
+    expect(page.locator("#answer-title")).to_be_visible(timeout=60_000)
+    page.wait_for_load_state("networkidle")  # the last question of the waiting page may still be on its way
 
 
 def test_nothing_is_seen_without_logging_in(page: Page, clinic_service: Service) -> None:
@@ -127,6 +134,78 @@ def test_a_child_over_time(page: Page, clinic_service: Service, tmp_path: Path) 
     expect(page.locator("#worklist tbody tr")).not_to_have_count(0)
     assert barriers(page) == []
     shoot(page, "worklist")
+
+
+def warn(service: Service, address: str, *keys: str) -> None:
+    """Give a finished assessment other warnings, as if the checks had raised them."""
+    warnings = [ResultWarning.of(*code_and_reason(key), **DOUBT_VALUES) for key in keys]
+    for_pages = [{**one.to_json(), "text": one.text, "values": dict(one.values)} for one in warnings]
+    said = [json.dumps([one.to_json() for one in warnings]), json.dumps(for_pages)]
+    key = address.rstrip("/").split("/")[-1].replace("-", "")
+    with closing(sqlite3.connect(service.store / "boneage.sqlite3", timeout=30)) as database, database:
+        changed = database.execute(
+            "UPDATE web_assessment SET result = json_set(result, '$.warnings', json(?), '$.web.warnings', json(?))"
+            " WHERE id = ?",
+            (*said, key),
+        )
+        assert changed.rowcount == 1
+
+
+def test_a_critical_number_is_marked_and_accepted_by_a_second_click(
+    page: Page, clinic_service: Service, tmp_path: Path
+) -> None:
+    log_in(page, clinic_service)
+    film, _ = plate(tmp_path, "F", 94)
+    submit(page, clinic_service, film, reference="child 9", birth="2015-02-01", study="2023-03-01")
+    address = page.url
+    warn(clinic_service, address, CRITICAL, "saturated", "read_mirrored")
+    for scheme in ("light", "dark"):
+        for width in (390, 1440):
+            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+            page.set_viewport_size({"width": width, "height": 900})
+            for name, path in (("result", address), ("report", f"{address}report/"), ("list", "/cases/")):
+                page.goto(path if path.startswith("http") else f"{clinic_service.url}{path}")
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)
+                assert barriers(page) == [], name
+                shoot(page, f"critical-{name}-{scheme}-{width}", whole=name == "report")
+    expect(page.locator("#worklist tbody tr").first).to_contain_text("Critical")
+    page.get_by_label("Warnings", exact=True).select_option("Critical")
+    expect(page.locator("#worklist tbody tr")).to_have_count(1)
+    page.get_by_role("button", name="Warnings").click()
+    expect(page.locator("th.col-warnings")).to_have_attribute("aria-sort", "descending")
+
+    page.goto(address)
+    decision = page.locator("#decision")
+    decision.get_by_role("button", name=re.compile("^Accept")).press("Enter")
+    asked = decision.get_by_role("alert")
+    expect(asked).to_contain_text("Nothing is accepted yet")
+    expect(asked).to_be_focused()  # and not its button: a second Enter must not accept
+    assert barriers(page) == []
+    shoot(page, "critical-confirm")
+    page.keyboard.press("Enter")
+    expect(decision.get_by_role("status")).not_to_contain_text("Accepted")
+    page.keyboard.press("Tab")
+    expect(decision.get_by_role("button", name=re.compile("all the same$"))).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(decision.get_by_role("status")).to_contain_text("Accepted")
+
+
+def test_a_critical_number_is_confirmed_without_script_too(
+    page: Page, browser: Browser, clinic_service: Service, tmp_path: Path
+) -> None:
+    log_in(page, clinic_service)
+    film, _ = plate(tmp_path, "M", 94)
+    submit(page, clinic_service, film, reference="child 10", birth="2015-02-01", study="2023-03-01", sex="M")
+    warn(clinic_service, page.url, CRITICAL)
+    plain = browser.new_context(java_script_enabled=False, locale="en-GB").new_page()
+    log_in(plain, clinic_service)
+    plain.goto(page.url)
+    decision = plain.locator("#decision")
+    decision.get_by_role("button", name=re.compile("^Accept")).click()
+    expect(decision).to_contain_text("Nothing is accepted yet")
+    decision.get_by_role("button", name=re.compile("all the same$")).click()
+    expect(decision.get_by_role("status")).to_contain_text("Accepted")
+    plain.context.close()
 
 
 def test_a_reader_decides_once_and_administers_nothing(
