@@ -35,6 +35,6 @@ def _nothing(_apps: Any, _editor: BaseDatabaseSchemaEditor) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("web", "0005_accounts")]
+    dependencies = [("web", "0006_submission_key")]
 
     operations = [migrations.RunPython(_name_warnings, _nothing)]
