@@ -1,4 +1,4 @@
-"""What the pages say of ages, doubts and refusals, in the reader's language."""
+"""What the pages say of ages, warnings and rejections, in the reader's language."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from boneage.warnings_ import WARNING_TEXTS, Severity, WarningCode
 SEXES: Mapping[str, str] = MappingProxyType({"F": marked("female"), "M": marked("male")})
 
 _SEX_PLACES = ("given", "said")
-"""Places of doubts' sentences that hold ``F`` or ``M``."""
+"""Places of warnings' sentences that hold ``F`` or ``M``."""
 
 REFUSALS: dict[str, tuple[str, str]] = {
     "unreadable": (
@@ -172,7 +172,7 @@ def region_with_letter(name: str) -> str:
 
 
 def is_phantom(warnings: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a result's doubts say that its film is the drawn phantom."""
+    """Whether a result's warnings say that it is the drawn phantom."""
     return any(said["code"] == WarningCode.PHANTOM for said in warnings)
 
 
@@ -202,7 +202,7 @@ def moment(when: datetime | None) -> str:
 
 
 def warning(said: dict[str, Any]) -> str:
-    """A doubt's sentence from its text's key and values, as the result keeps them."""
+    """A warning's sentence from its text's key and values, as the result keeps them."""
     template = WARNING_TEXTS.get(said.get("text", ""))
     if template is None:
         return str(said["code"]).replace("_", " ")
