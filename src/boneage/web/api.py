@@ -193,7 +193,7 @@ def delete(request: HttpRequest, assessment_id: AssessmentId) -> Any:
     **told({200: Good("All that was found.", Result)}, *_RESULT_CODES),
 )
 def result(request: HttpRequest, assessment_id: AssessmentId) -> Any:
-    """The bone age with its spread, warnings, regions, the hand on the radiograph, plates to compare with, and the decision."""
+    """The bone age with its spread, warnings and regions, the hand, plates to compare with, and the decision."""
     found = _done(assessment_id)
     _seen(request, found, audit.Action.EXPORT, form="json")
     return Status(200, Result.of(found))
