@@ -143,14 +143,16 @@ def read_dicom(source: bytes | Dataset, limits: ReadLimits) -> tuple[NDArray[np.
 
     Returns:
         Pixels float32 (H, W), 0..1, bone bright, and the facts. The range 0..1 is that of the window's or VOI LUT's
-        output (the first, if there are several; a VOI LUT goes before a window). Without any it is the range of the
-        film's own values after the modality LUT. Pixel padding, and what the display shutter hides, is 0 and has no
-        part in that range. A grey film stored in colour is 0..1 over all of its bits. Pixels that are not square are
-        made so (`boneage.dicom_geometry.with_square_pixels`).
+        output: a VOI LUT goes before a window, and of several windows the first is used that does not lie beside the
+        radiograph's values. Without any it is the range of these values after the modality LUT. Pixel padding, and what
+        the display shutter hides, is 0 and has no part in that range. A grey radiograph stored in colour is 0..1 over
+        all of its bits, one with a palette over the bits of its entries. Pixels that are not square are made so
+        (`boneage.dicom_geometry.with_square_pixels`).
 
     Raises:
-        Refusal: ``unreadable``, ``too_large``, ``too_small``, ``not_grayscale``, ``several_frames``,
-            ``not_a_radiograph``, or ``no_contrast`` if the film is even or its window makes it so.
+        Refusal: ``unreadable``, ``unsupported_format`` (another compression), ``too_large``, ``too_small``,
+            ``not_grayscale``, ``several_frames``, ``not_a_radiograph``, or ``no_contrast`` if the radiograph is even
+            or its window makes it so.
     """
     try:
         header = _read_header(source, limits)
