@@ -12,6 +12,7 @@ from boneage.errors import Refusal
 from boneage.radiograph import read_radiograph
 from tests.damaged_files import outcome_of
 from tests.hostile_files import KINDS, chunk
+from tests.radiograph_files import VALID
 
 SIZE = 60_000
 
@@ -102,3 +103,12 @@ def test_surplus_of_a_png_is_found_in_its_last_byte(monkeypatch: pytest.MonkeyPa
         stream = zlib.compress(rows + bytes(surplus))
         file = png(70, 80, *(chunk(b"IDAT", stream[at : at + 100]) for at in range(0, len(stream), 100)))
         assert outcome_of(file) == outcome
+
+
+@pytest.mark.parametrize("name", ["jpeg colour", "jpeg progressive"])
+def test_jpeg_said_to_be_jpeg_ls_is_unreadable(name: str) -> None:
+    """CharLS raises errors of its own, which only DICOM objects were guarded against."""
+    file = bytearray(VALID[name])
+    frame = file.index(b"\xff\xc2" if "progressive" in name else b"\xff\xc0")
+    file[frame + 1] = 0xF7
+    assert outcome_of(bytes(file)) == "unreadable"

@@ -107,9 +107,11 @@ def decode_jpeg(data: bytes, header: CodestreamHeader) -> Samples:
     if header.process == 0xF7:
         import jpeg_ls  # type: ignore[import-untyped]  # noqa: PLC0415  # ships no types; native, rarely needed
 
-        decoded: Samples = jpeg_ls.decode(
-            np.frombuffer(data if header.ended else data.removesuffix(b"\0") + _JPEG_END, np.uint8)
-        )
+        whole = data if header.ended else data.removesuffix(b"\0") + _JPEG_END
+        try:
+            decoded: Samples = jpeg_ls.decode(np.frombuffer(whole, np.uint8))
+        except Exception as error:  # CharLS raises RuntimeError, its wrapper several others
+            raise damaged("its pixels cannot be decoded") from error
         return decoded
     if header.process == 0xC3 or header.bits > 8:
         from boneage.huffman_jpeg import decode_huffman_jpeg  # noqa: PLC0415  # rare: kept off the start-up path
