@@ -23,9 +23,10 @@ from boneage.assessment import (
 )
 from boneage.bundle import Bundle, MemberOutput
 from boneage.calibration import Disagreement
-from boneage.checks import estimate_warnings
+from boneage.checks import estimate_warnings, quality_warnings
 from boneage.errors import BundleError, Refusal
 from boneage.explain import Evidence
+from boneage.geometry import Transform
 from boneage.manifest import Familiar, Member, read_manifest, write_manifest
 from boneage.phantom import draw_hand, phantom_points, write_sample
 from boneage.quality import QUALITY_LABELS
@@ -770,3 +771,23 @@ def test_a_lone_region_is_left_out_of_the_estimate_and_named(
     (warning,) = (one for one in assessment.warnings if one.code is WarningCode.REGION_LEFT_OUT)
     assert (warning.severity, warning.values["region"]) == (Severity.CAUTION, "D")
     assert not assessment.has_warning(WarningCode.REGIONS_DISAGREE)
+
+
+def test_a_fingertip_outside_the_radiograph_is_a_warning(phantoms: dict[str, Path], by_regions: Bundle) -> None:
+    pixels = read_radiograph(phantoms["upright"]).pixels
+    hand = by_regions.find_hand(pixels)
+    assert list(quality_warnings(pixels, hand, {}, {})) == []
+    rows = int(hand.points_xy[0, 1] + 0.03 * hand.length_pixels)
+    to_mask = Transform.shift(0, rows).then(hand.film_to_mask)
+    cut, above = pixels[rows:], replace(hand, points_xy=hand.points_xy - (0, rows), film_to_mask=to_mask)
+    assert [one.code for one in quality_warnings(cut, above, {}, {})] == [WarningCode.FINGERTIPS_CUT]
+
+
+def test_greys_altered_by_gamma_are_a_warning(phantoms: dict[str, Path], by_regions: Bundle) -> None:
+    pixels = read_radiograph(phantoms["upright"]).pixels
+    hand = by_regions.find_hand(pixels)
+    darker = np.power(pixels, np.float32(4))
+    assert [one.code for one in quality_warnings(darker, hand, {}, {})] == [WarningCode.ALTERED_GREY]
+    negative = replace(hand, inverted=True)
+    assert [one.code for one in quality_warnings(1 - darker, negative, {}, {})] == [WarningCode.ALTERED_GREY]
+    assert list(quality_warnings(1 - pixels, negative, {}, {})) == []

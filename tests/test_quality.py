@@ -20,7 +20,7 @@ def test_limits_hold_on_the_radiographs_that_set_them(label: QualityLabel, proba
     limit = QualityLimit.of(label, np.array(probabilities))
     above = np.array(probabilities) > limit.caution
     assert above.mean() <= CAUTION_SHARES[label]
-    assert 0.3 <= limit.caution <= 1
+    assert 0.1 <= limit.caution <= 1
     if label in CRITICAL_SHARES:
         assert limit.critical is not None
         assert (np.array(probabilities) > limit.critical).mean() <= CRITICAL_SHARES[label]

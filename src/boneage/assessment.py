@@ -330,7 +330,7 @@ def _assess(
         *checks.file_warnings(facts, given, hand),
         *checks.estimate_warnings(estimate, members, outputs),
         *checks.region_warnings(by_region, left_out, *opened.manifest.region_limits_months),
-        *(checks.quality_warnings(quality, graph.limits) if (graph := opened.manifest.quality) else ()),
+        *(checks.quality_warnings(pixels, hand, quality, opened.quality_limits) if hand is not None else ()),
         *([ResultWarning.of(WarningCode.REGION_CUT_OFF, regions=", ".join(cut_off))] if cut_off else []),
         *([] if _shows_anything(activations, film_shape) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),
     ]

@@ -55,7 +55,7 @@ from boneage.manifest import (
     write_manifest,
 )
 from boneage.phantom import draw_hand, phantom_points
-from boneage.quality import QUALITY_LABELS, QualityLabel, quality_view
+from boneage.quality import QUALITY_LABELS, QualityLabel, QualityLimit, quality_view
 from boneage.registration import Hand
 from boneage.sex import Sex
 from boneage.views import ViewSpec, cut_view
@@ -214,6 +214,11 @@ class Bundle:
         """
         nets = self.hand_nets()
         return find_hand(pixels, nets, nets.graphs.limits)
+
+    @property
+    def quality_limits(self) -> Mapping[QualityLabel, QualityLimit]:
+        """The limits of the quality network's labels; empty without one."""
+        return {} if self.manifest.quality is None else self.manifest.quality.limits
 
     def judge_quality(self, pixels: NDArray[np.float32], hand: Hand) -> dict[QualityLabel, float]:
         """Return the probability, 0..1, of each thing that disturbs a radiograph.

@@ -25,15 +25,15 @@ QUALITY_LABELS: tuple[QualityLabel, ...] = get_args(QualityLabel)
 """All labels, in the order of the network's outputs."""
 
 CAUTION_SHARES: Mapping[QualityLabel, float] = MappingProxyType(
-    {"plaster": 0.004, "metal": 0.003, "fingertips_cut": 0.004, "altered_grey": 0.003, "photographed": 0.002}
+    {"plaster": 0.002, "metal": 0.002, "fingertips_cut": 0.002, "altered_grey": 0.001, "photographed": 0.002}
 )
-"""Shares of ordinary radiographs on which each label may give a warning: together at most half of what all warnings
-about a radiograph may take."""
+"""Shares of ordinary radiographs on which each label may give a warning: together a third of what all warnings about a
+radiograph may take, 3 %."""
 
 CRITICAL_SHARES: Mapping[QualityLabel, float] = MappingProxyType({"plaster": 0.001})
 """Shares of ordinary radiographs on which a label may make the number unusable; the others never do."""
 
-_LEAST_LIMIT = 0.3
+_LEAST_LIMIT = 0.1
 """Smallest probability that may count: where a label is learnt well, extreme percentiles of ordinary radiographs lie
 near 0, and what is a little above them is no evidence."""
 

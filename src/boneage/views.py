@@ -108,16 +108,25 @@ def measure_grey(pixels: NDArray[np.float32], rule: GreyRule, hand: Hand | None 
         Refusal: ``no_contrast`` if the film, or the hand on it, is of one grey.
         ValueError: the rule needs a hand and none was given.
     """
-    small = averaged_down(pixels, _OVERVIEW_SIDE / max(pixels.shape))
-    if hand is not None and hand.inverted:
-        small = np.float32(1.0) - small
-    levels = small
     if rule == "hand":
         if hand is None:
             raise ValueError("the grey rule 'hand' needs a hand")
-        film_to_small = Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0])
-        levels = small[mask_through(hand, film_to_small, small.shape) > 0.5]
-    return grey_scale(levels, rule)
+        return grey_scale(hand_levels(pixels, hand), rule)
+    small = averaged_down(pixels, _OVERVIEW_SIDE / max(pixels.shape))
+    return grey_scale(np.float32(1.0) - small if hand is not None and hand.inverted else small, rule)
+
+
+def hand_levels(pixels: NDArray[np.float32], hand: Hand) -> NDArray[np.float32]:
+    """Return the grey levels (n,) inside the hand's mask, bone bright, from a copy reduced to 256 px.
+
+    Args:
+        pixels: the radiograph, float32 (H, W), 0..1.
+        hand: on it.
+    """
+    small = averaged_down(pixels, _OVERVIEW_SIDE / max(pixels.shape))
+    film_to_small = Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0])
+    levels = small[mask_through(hand, film_to_small, small.shape) > 0.5]
+    return np.float32(1.0) - levels if hand.inverted else levels
 
 
 def grey_scale(levels: NDArray[np.float32], rule: GreyRule) -> GreyScale:

@@ -34,7 +34,7 @@ _SECOND_SHARE = 0.1
 """Share of the disturbed radiographs that get a second disturbance."""
 
 _SHARES: Mapping[QualityLabel, float] = MappingProxyType(
-    {"plaster": 0.42, "metal": 0.18, "fingertips_cut": 0.13, "altered_grey": 0.12, "photographed": 0.15}
+    {"plaster": 0.29, "metal": 0.22, "fingertips_cut": 0.17, "altered_grey": 0.14, "photographed": 0.18}
 )
 
 _VISIBLE_CHANGE = 0.08
