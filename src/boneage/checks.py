@@ -51,7 +51,7 @@ _TIP_BEYOND = 0.004
 """How far outside the radiograph the middle finger's tip may be found, as a share of the hand's length: 0.3 % of 950
 validation radiographs have it farther out, and most whose fingertips were cut and that are not rejected."""
 
-_DARK_QUARTER = 0.213
+_DARK_QUARTER = 0.21
 """Least level of the hand's 25th percentile of grey, where the 1st is 0 and the 90th 1: 0.3 % of 950 validation
 radiographs have less, of those with a gamma of 2 and 3 six and nine of ten."""
 
