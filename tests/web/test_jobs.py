@@ -348,13 +348,12 @@ def test_a_film_that_hung_may_lose_its_worker_once_more(limits: Callable[..., No
     """A worker that is killed is not the film's fault as surely as a lease that runs out."""
     limits(attempts=5)
     assessment = submit()
-    claim("hangs")
-    jobs.begin(str(assessment.pk), "hangs")
-    expire(assessment)
-    jobs.take_up_lost()
-    claim("dies")
-    jobs.begin(str(assessment.pk), "dies")
-    jobs.take_up_lost(dead_worker="dies")
+    for name in ("dies", "hangs", "dies again"):
+        claim(name)
+        jobs.begin(str(assessment.pk), name)
+        if name == "hangs":
+            expire(assessment)
+        jobs.take_up_lost(dead_worker="" if name == "hangs" else name)
     assert jobs.run(str(assessment.pk), worker="w", assess=lambda *_: answer())
 
 

@@ -50,7 +50,7 @@ _PAUSE_SECONDS = 0.5
 """Between attempts to write an answer while the database is away."""
 
 HUNG_ATTEMPTS = 2
-"""A radiograph is given up when an attempt runs out of its lease that is at least the second one: it hangs."""
+"""A radiograph is given up when so many attempts have run out of their lease: it hangs."""
 
 _NOT_BEGUN_PRIORITY = 1
 """A radiograph whose worker died before it began goes first, for it has waited. Others go to the end of the queue: they
@@ -344,16 +344,17 @@ def _put_back(assessment: Assessment, *, hung: bool) -> None:
         assessment: running, or waiting without a task.
         hung: whether its attempt ran out of its lease; else its worker died.
     """
-    allowed = min(configuration().attempts, HUNG_ATTEMPTS) if hung else configuration().attempts
     was_begun = assessment.state == State.RUNNING
-    if was_begun and assessment.attempt >= allowed:
+    assessment.hangs += hung
+    too_often = assessment.attempt >= configuration().attempts or assessment.hangs >= HUNG_ATTEMPTS
+    if was_begun and too_often:
         log.warning("assessment %s was given up after %d attempts", assessment.pk, assessment.attempt)
         finish(assessment, Answer(State.FAILED, WORKER_LOST, "The film could not be assessed: each attempt broke off."))
         return
     log.warning("assessment %s is queued again after attempt %d", assessment.pk, assessment.attempt)
     assessment.state = State.QUEUED
     assessment.lease_until = None
-    assessment.save(update_fields=["state", "lease_until"])
+    assessment.save(update_fields=["state", "lease_until", "hangs"])
     _enqueue(assessment, priority=0 if was_begun else _NOT_BEGUN_PRIORITY)
 
 

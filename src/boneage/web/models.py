@@ -131,6 +131,8 @@ class Assessment(models.Model):
     # The job; see `boneage.web.jobs`.
     task_id = models.UUIDField(null=True, editable=False)
     attempt = models.PositiveIntegerField(default=0, editable=False)
+    hangs = models.PositiveSmallIntegerField(default=0, editable=False)
+    """How many attempts ran out of their lease."""
     worker = models.CharField(max_length=64, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, editable=False)
 
