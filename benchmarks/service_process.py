@@ -35,12 +35,19 @@ class Service:
         log: its standard error, line by line.
     """
 
-    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+    def __init__(self, command: list[str], environment: Mapping[str, str], port: int) -> None:
         self.host, self.port = "127.0.0.1", port
         self.log: list[str] = []
-        self._process = process
+        self._command = command
+        self._environment = {**os.environ, **environment}
+        self._start()
+
+    def _start(self) -> None:
         self._answers = threading.Event()
-        for pipe, listen in ((process.stdout, self._hear), (process.stderr, self._keep)):
+        self._process = subprocess.Popen(
+            self._command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for pipe, listen in ((self._process.stdout, self._hear), (self._process.stderr, self._keep)):
             threading.Thread(target=listen, args=(pipe,), daemon=True).start()
 
     def _hear(self, lines: Iterator[str]) -> None:
@@ -64,10 +71,46 @@ class Service:
 
     def worker_pids(self) -> list[int]:
         """Processes of its workers that are there now."""
+        return self._pids("boneage.web.worker_process")
+
+    def server_pids(self) -> list[int]:
+        """The process that answers requests, if it is there now."""
+        return self._pids("boneage.web.http_server")
+
+    def _pids(self, program: str) -> list[int]:
         listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
         rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
         parent = str(self._process.pid)
-        return [int(pid) for pid, of, command in rows if of == parent and "boneage.web.worker_process" in command]
+        return [int(pid) for pid, of, command in rows if of == parent and program in command]
+
+    def start_again(self) -> None:
+        """Kill the supervisor, as a power cut would, and start it again as soon as its processes are gone.
+
+        Raises:
+            RuntimeError: it does not start.
+        """
+        self._process.kill()
+        self._process.wait()
+        ends = time.monotonic() + START_SECONDS
+        while True:
+            self._start()
+            try:
+                self.wait()
+            except RuntimeError:  # what it had started still holds the port
+                if time.monotonic() > ends:
+                    raise
+                time.sleep(0.5)
+            else:
+                return
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its supervisor is there."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it now."""
+        self._process.kill()
 
     def stop(self) -> float:
         """Stop it by SIGTERM. Returns how many seconds that took.
@@ -88,17 +131,15 @@ def serving(options: Mapping[str, str], environment: Mapping[str, str], port: in
     """A service while the context lasts, by ``boneage serve --port PORT --OPTION VALUE ...``."""
     command = [sys.executable, "-m", "boneage", "serve", "--port", str(port)]
     command += [word for name, value in options.items() for word in (f"--{name}", value)]
-    process = subprocess.Popen(
-        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    service = Service(command, environment, port)
     try:
-        service = Service(process, port)
         service.wait()
         yield service
-        service.stop()
+        if service.is_running:
+            service.stop()
     finally:
-        if process.poll() is None:
-            process.kill()
+        if service.is_running:
+            service.kill()
 
 
 @dataclass(frozen=True)

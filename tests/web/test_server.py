@@ -207,7 +207,7 @@ def test_no_film_is_lost_or_answered_twice_when_workers_are_killed(
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 workers killed" in done.stdout
+    assert "| kills, of them while a film was at hand | 3, " in done.stdout
     assert done.stdout.rstrip().endswith("All as it must be.")
 
 
