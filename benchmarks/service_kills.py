@@ -277,7 +277,7 @@ time_t time(time_t *into) {
   return found.tv_sec;
 }
 """
-"""The time of day with an offset from a file. Clocks that waiting goes by are left alone: libfaketime breaks Python's."""
+"""The time of day with an offset from a file. Clocks that waiting goes by stay: libfaketime breaks Python's."""
 
 
 def movable_clock(folder: Path) -> dict[str, str]:

@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('web', '0006_submission_key'),
+        ("web", "0006_submission_key"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='assessment',
-            name='hangs',
+            model_name="assessment",
+            name="hangs",
             field=models.PositiveSmallIntegerField(default=0, editable=False),
         ),
     ]
