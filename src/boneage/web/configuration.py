@@ -72,7 +72,7 @@ class Configuration:
     film_bytes: int = 64 * 2**20
     waiting: int = 500
     lease_seconds: int = 60
-    attempts: int = 5
+    attempts: int = 10
     worker_mebibytes: int = 4096
 
     @property
