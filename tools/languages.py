@@ -36,8 +36,8 @@ SOURCE = ROOT / "src"
 WEB = SOURCE / "boneage" / "web"
 
 CORE_TEXTS = {
-    "boneage/assessment.py": tuple(WARNING_TEXTS.values()),
     "boneage/registration.py": tuple(REGION_TITLES.values()),
+    "boneage/warnings_.py": tuple(WARNING_TEXTS.values()),
 }
 """Sentences of the core, which knows no languages: `boneage.web.texts` translates them. By the file that holds them."""
 

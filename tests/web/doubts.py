@@ -9,6 +9,7 @@ _MONTHS = {
     "age_months": 230.4,
     "spread_months": 33.0,
     "limit_months": 20.2,
+    "months": 61.7,
 }
 _SIZES = {"width": 90, "height": 80, "view_width": 192, "view_height": 256, "pixels": 99.6, "view_pixels": 300.0}
 
@@ -19,6 +20,7 @@ DOUBT_VALUES: dict[str, str | float] = {
     "highest": "A",
     "lowest": "B",
     "part": "CHEST",
+    "region": "D",
     "regions": "B, E",
     "given": "F",
     "said": "M",
