@@ -31,9 +31,9 @@ from boneage.manifest import Familiar, Member, read_manifest, write_manifest
 from boneage.phantom import draw_hand, phantom_points, write_sample
 from boneage.quality import QUALITY_LABELS
 from boneage.radiograph import Radiograph, read_file, read_radiograph
-from boneage.registration import HAND_REGIONS
+from boneage.registration import HAND_REGIONS, Hand
 from boneage.sex import Sex
-from boneage.views import CellGrid, ViewSpec, cut_view
+from boneage.views import CellGrid, ViewSpec, cut_view, hand_levels
 from boneage.warnings_ import WARNING_TEXTS, Severity, WarningCode
 from tests.bundles import CALIBRATION, METRICS, REGION_VIEWS, tiny_bundle, write_quality_net
 
@@ -773,21 +773,28 @@ def test_a_lone_region_is_left_out_of_the_estimate_and_named(
     assert not assessment.has_warning(WarningCode.REGIONS_DISAGREE)
 
 
+def told(pixels: FloatArray, hand: Hand) -> list[WarningCode]:
+    """What measures, without a network, say of a hand on a radiograph."""
+    shape = (pixels.shape[0], pixels.shape[1])
+    levels = hand_levels(pixels.astype(np.float32), hand)
+    return [one.code for one in quality_warnings(shape, hand, levels, {}, {})]
+
+
 def test_a_fingertip_outside_the_radiograph_is_a_warning(phantoms: dict[str, Path], by_regions: Bundle) -> None:
     pixels = read_radiograph(phantoms["upright"]).pixels
     hand = by_regions.find_hand(pixels)
-    assert list(quality_warnings(pixels, hand, {}, {})) == []
+    assert told(pixels, hand) == []
     rows = int(hand.points_xy[0, 1] + 0.03 * hand.length_pixels)
     to_mask = Transform.shift(0, rows).then(hand.film_to_mask)
     cut, above = pixels[rows:], replace(hand, points_xy=hand.points_xy - (0, rows), film_to_mask=to_mask)
-    assert [one.code for one in quality_warnings(cut, above, {}, {})] == [WarningCode.FINGERTIPS_CUT]
+    assert told(cut, above) == [WarningCode.FINGERTIPS_CUT]
 
 
 def test_greys_altered_by_gamma_are_a_warning(phantoms: dict[str, Path], by_regions: Bundle) -> None:
     pixels = read_radiograph(phantoms["upright"]).pixels
     hand = by_regions.find_hand(pixels)
     darker = np.power(pixels, np.float32(4))
-    assert [one.code for one in quality_warnings(darker, hand, {}, {})] == [WarningCode.ALTERED_GREY]
+    assert told(darker, hand) == [WarningCode.ALTERED_GREY]
     negative = replace(hand, inverted=True)
-    assert [one.code for one in quality_warnings(1 - darker, negative, {}, {})] == [WarningCode.ALTERED_GREY]
-    assert list(quality_warnings(1 - pixels, negative, {}, {})) == []
+    assert told(1 - darker, negative) == [WarningCode.ALTERED_GREY]
+    assert told(1 - pixels, negative) == []

@@ -28,7 +28,16 @@ from boneage.manifest import Member
 from boneage.radiograph import Radiograph, RadiographFacts, read_file, read_radiograph
 from boneage.registration import POINT_NAMES, REGION_TITLES, Hand, Region, share_on_film
 from boneage.sex import Sex
-from boneage.views import BLANKED, CellGrid, ViewSpec, cut_view, measure_grey, view_transform
+from boneage.views import (
+    BLANKED,
+    CellGrid,
+    ViewSpec,
+    cut_view,
+    grey_scale,
+    hand_levels,
+    measure_grey,
+    view_transform,
+)
 from boneage.warnings_ import ResultWarning, Severity, WarningCode, by_severity, highest_severity
 
 if TYPE_CHECKING:
@@ -311,7 +320,8 @@ def _assess(
             hand = opened.find_hand(pixels)
     members, cut_off = _shown(members, hand, film_shape)
     with clock.step("cut"):
-        views = _cut_views(pixels, members, hand)
+        levels = None if hand is None else hand_levels(pixels, hand)
+        views = _cut_views(pixels, members, hand, levels)
         to_film = {spec: view_transform(film_shape, spec, hand).inverse() for spec in views}
     with clock.step("run"):
         outputs = {member.name: opened.run(member, views[member.view], given) for member in members}
@@ -330,7 +340,11 @@ def _assess(
         *checks.file_warnings(facts, given, hand),
         *checks.estimate_warnings(estimate, members, outputs),
         *checks.region_warnings(by_region, left_out, *opened.manifest.region_limits_months),
-        *(checks.quality_warnings(pixels, hand, quality, opened.quality_limits) if hand is not None else ()),
+        *(
+            checks.quality_warnings(film_shape, hand, levels, quality, opened.quality_limits)
+            if hand is not None and levels is not None
+            else ()
+        ),
         *([ResultWarning.of(WarningCode.REGION_CUT_OFF, regions=", ".join(cut_off))] if cut_off else []),
         *([] if _shows_anything(activations, film_shape) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),
     ]
@@ -370,11 +384,17 @@ def _shown(
 
 
 def _cut_views(
-    pixels: NDArray[np.float32], members: Sequence[Member], hand: Hand | None
+    pixels: NDArray[np.float32], members: Sequence[Member], hand: Hand | None, levels: NDArray[np.float32] | None
 ) -> dict[ViewSpec, NDArray[np.float32]]:
-    """The views that the members ask for, each cut once, their grey levels measured once for each rule."""
+    """The views that the members ask for, each cut once, their grey levels measured once for each rule.
+
+    `levels` are those of the hand (`boneage.views.hand_levels`), if there is one.
+    """
     specs = dict.fromkeys(member.view for member in members)
-    greys = {rule: measure_grey(pixels, rule, hand) for rule in dict.fromkeys(spec.grey for spec in specs)}
+    greys = {
+        rule: measure_grey(pixels, rule, hand) if rule != "hand" or levels is None else grey_scale(levels, rule)
+        for rule in dict.fromkeys(spec.grey for spec in specs)
+    }
     return {spec: cut_view(pixels, spec, hand=hand, grey=greys[spec.grey]) for spec in specs}
 
 

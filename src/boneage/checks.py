@@ -20,7 +20,7 @@ from boneage.quality import QUALITY_LABELS, QualityLabel, QualityLimit
 from boneage.radiograph import RadiographFacts
 from boneage.registration import Hand, Region, register
 from boneage.sex import Sex
-from boneage.views import ViewSpec, hand_levels, view_transform
+from boneage.views import ViewSpec, view_transform
 from boneage.warnings_ import ResultWarning, WarningCode
 
 _INVERSION_STEP = 0.1
@@ -182,8 +182,9 @@ def region_warnings(
 
 
 def quality_warnings(
-    pixels: NDArray[np.float32],
+    film_shape: tuple[int, int],
     hand: Hand,
+    levels: NDArray[np.float32],
     probabilities: Mapping[QualityLabel, float],
     limits: Mapping[QualityLabel, QualityLimit],
 ) -> Iterator[ResultWarning]:
@@ -192,14 +193,15 @@ def quality_warnings(
     Cut fingertips and altered greys are also told by measures, without a network.
 
     Args:
-        pixels: float32 (H, W), 0..1, as read.
+        film_shape: (H, W) of the radiograph, pixels.
         hand: on it.
+        levels: grey levels inside the hand's mask, bone bright (`boneage.views.hand_levels`).
         probabilities: by the quality network; empty without one.
         limits: of the network's labels; empty without one.
     """
     measured = {
         label
-        for label, found in (("fingertips_cut", _tip_beyond(pixels, hand)), ("altered_grey", _is_dark(pixels, hand)))
+        for label, found in (("fingertips_cut", _tip_beyond(film_shape, hand)), ("altered_grey", _is_dark(levels)))
         if found
     }
     for label in QUALITY_LABELS:
@@ -210,17 +212,16 @@ def quality_warnings(
             yield ResultWarning.of(WarningCode(label))
 
 
-def _tip_beyond(pixels: NDArray[np.float32], hand: Hand) -> bool:
+def _tip_beyond(film_shape: tuple[int, int], hand: Hand) -> bool:
     """Whether the middle finger's tip lies clearly outside the radiograph."""
-    height, width = pixels.shape
+    height, width = film_shape
     x, y = hand.points_xy[0]
     outside = max(-x, -y, x - width, y - height)
     return bool(outside > _TIP_BEYOND * hand.length_pixels)
 
 
-def _is_dark(pixels: NDArray[np.float32], hand: Hand) -> bool:
+def _is_dark(levels: NDArray[np.float32]) -> bool:
     """Whether the hand's soft tissue is as dark, against its bone, as only a gamma above 1 makes it."""
-    levels = hand_levels(pixels, hand)
     if not levels.size:
         return False
     low, quarter, high = (float(level) for level in np.percentile(levels, (1, 25, 90)))

@@ -15,9 +15,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.hand.find import grey_near
+from boneage.geometry import sample
 from boneage.registration import Hand
-from boneage.views import ViewSpec, cut_view
+from boneage.views import ViewSpec, grey_scale, view_transform
 
 QualityLabel = Literal["plaster", "metal", "fingertips_cut", "altered_grey", "photographed"]
 
@@ -71,7 +71,8 @@ class QualityLimit:
 def quality_view(pixels: NDArray[np.float32], hand: Hand, height: int, width: int) -> NDArray[np.float32]:
     """Cut the quality network's view: the registered hand with the air about it.
 
-    Grey levels are those of the view's own pixels, so that wide borders about the radiograph do not count.
+    Grey levels are those of the view's own pixels, so that wide borders about the radiograph do not count. What lies
+    outside the radiograph is as its darkest level.
 
     Args:
         pixels: the radiograph, float32 (H, W), 0..1.
@@ -85,5 +86,12 @@ def quality_view(pixels: NDArray[np.float32], hand: Hand, height: int, width: in
     Raises:
         Refusal: ``no_contrast``.
     """
-    spec = ViewSpec("surroundings", height, width, "percentile")
-    return cut_view(pixels, spec, hand=hand, grey=grey_near(pixels, hand, spec.grey))
+    to_view = view_transform((pixels.shape[0], pixels.shape[1]), ViewSpec("surroundings", height, width), hand)
+    seen = sample(pixels, to_view, height, width, fill=1.0 if hand.inverted else 0.0)
+    if hand.inverted:
+        seen = np.float32(1.0) - seen
+    rows, columns = np.indices(seen.shape) + 0.5
+    on_radiograph = to_view.inverse().points(np.stack([columns, rows], axis=2))
+    inside = ((on_radiograph > 0) & (on_radiograph < (pixels.shape[1], pixels.shape[0]))).all(axis=2)
+    grey = grey_scale(seen[inside], "percentile")
+    return grey.apply(np.where(inside, seen, np.float32(grey.low)))
