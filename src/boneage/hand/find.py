@@ -161,14 +161,14 @@ def _mask_near(pixels: Pixels, points_xy: NDArray[np.float64], nets: HandNets) -
     """The mask of the registered hand, on a view of its surroundings, and the way from the film to that view."""
     place = Hand.at(points_xy)
     spec = replace(nets.mask_spec, region="surroundings")
-    view = cut_view(pixels, spec, hand=place, grey=grey_near(pixels, place, spec.grey))
+    view = cut_view(pixels, spec, hand=place, grey=_grey_near(pixels, place, spec.grey))
     parts = components(nets.mask(view[None])[0] > THRESHOLD)
     if not len(parts):
         raise _uncertain("seen from near there is no hand")
     return filled(parts[0]), view_transform((pixels.shape[0], pixels.shape[1]), spec, place)
 
 
-def grey_near(pixels: Pixels, place: Hand, rule: GreyRule) -> GreyScale:
+def _grey_near(pixels: Pixels, place: Hand, rule: GreyRule) -> GreyScale:
     """Measure the grey levels of the radiograph's part about a hand, so that borders and frames farther away do not
     count; those of its negative if the hand is inverted.
     """
@@ -179,8 +179,7 @@ def grey_near(pixels: Pixels, place: Hand, rule: GreyRule) -> GreyScale:
     rows, columns = np.indices(seen.shape) + 0.5
     on_film = to_view.inverse().points(np.stack([columns, rows], axis=2))
     inside = ((on_film > 0) & (on_film < (shape[1], shape[0]))).all(axis=2)
-    levels = seen[inside]
-    return grey_scale(np.float32(1.0) - levels if place.inverted else levels, rule)
+    return grey_scale(seen[inside], rule)
 
 
 def bone_is_dark(view: Pixels, mask: NDArray[np.uint8]) -> bool:
@@ -223,7 +222,7 @@ def _looked(
         raise _uncertain("fingertip and wrist fall together")
     spec = nets.refine_spec
     place = Hand.at(guess_xy)
-    grey = grey_near(pixels, place, spec.grey)
+    grey = _grey_near(pixels, place, spec.grey)
     turns = [Transform.rotation(angle).about(spec.width / 2, spec.height / 2) for angle in degrees]
     views = np.stack([cut_view(pixels, spec, hand=place, grey=grey, jitter=turn) for turn in turns])
     to_view = view_transform((pixels.shape[0], pixels.shape[1]), spec, place)
