@@ -84,7 +84,9 @@ class Hand:
         mask: uint8 (h, w), 1 inside the hand, on a grid of its own.
         film_to_mask: from the film's coordinates to those of `mask`.
         inverted: bone is dark on the film; views show it bright.
-        spread: how uncertain the points are, as a share of the hand's length.
+        spread: how uncertain tip and capitate are, as a share of the hand's length.
+        side_certain: the thumb's tip was found. If not, the side on which it lies, and so whether the hand is a left
+            one, is a guess from the rest of the hand.
         film_to_frame: into the registered frame.
     """
 
@@ -93,6 +95,7 @@ class Hand:
     film_to_mask: Transform
     inverted: bool = False
     spread: float = 0.0
+    side_certain: bool = True
     film_to_frame: Transform = field(init=False)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,8 @@ turned, mirrored or framed, and so neither does what follows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -18,8 +19,10 @@ from numpy.typing import NDArray
 
 from boneage.errors import Refusal, RefusalCode
 from boneage.geometry import Transform, averaged_down, sample
+from boneage.hand.borders import Window, content_windows, without_borders
+from boneage.hand.candidates import part_windows, strips_beside, tiles
 from boneage.hand.mask import THRESHOLD, components, filled
-from boneage.registration import CAPITATE_IN_FRAME_XY, HAND_LENGTH, Hand, hand_length, register
+from boneage.registration import Hand, hand_length
 from boneage.views import GreyRule, GreyScale, ViewSpec, cut_view, grey_scale, measure_grey, view_transform, widened
 
 Pixels = NDArray[np.float32]
@@ -39,6 +42,38 @@ _NEAR_SIDE = 128
 
 _RING_NEAR, _RING_FAR = 0.01, 0.05
 """The air about the hand is looked at this far from the mask, as shares of the view's side."""
+
+
+_LARGEST_WINDOW = 0.75
+"""Even borders are cut off if what lies within them is at most this share of the picture."""
+
+_LEAST_OTHER = 0.03
+"""A further part of a mask is looked at from near from this share of the largest part's area on. Of 400 validation
+radiographs 0.5 % have such a part; of 40 pictures with a second hand of half the first one's height all but one."""
+
+_LEAST_PART = 0.01
+"""A part of a mask is looked at from near from this share of the area on of the view in which it was found."""
+
+_MOST_WINDOWS = 6
+"""At most so many windows are looked at from near."""
+
+_SAME_WINDOW = 0.7
+"""Two windows show the same if they share more than this of the area that they cover together."""
+
+_LEAST_WINDOW = 24
+"""A window with a shorter side, pixels, shows nothing."""
+
+_LEAST_RANGE = 1e-3
+"""A window whose greys differ less is empty."""
+
+_MUCH_BESIDE = 0.5
+"""What lies beside a hand is looked at if it makes up this share of the picture."""
+
+_POINTS_ALONG = 50
+"""So many points of the line from capitate to fingertip are looked up in a mask."""
+
+_OTHER_PLACE = 0.5
+"""Two hands whose middles are at least this far apart, in lengths of the shorter one, are two."""
 
 
 class LocatedPoints(NamedTuple):
@@ -103,31 +138,78 @@ class HandLimits:
     mask_areas: tuple[float, float] = (0.25, 1.6)
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What one look at a picture found: the hand, and what else its mask shows.
+
+    Attributes:
+        hand: on the picture.
+        others: area and window of each further part of the first mask, the largest first.
+    """
+
+    hand: Hand
+    others: Sequence[tuple[float, Window]] = ()
+
+
 def find_hand(pixels: Pixels, nets: HandNets, limits: HandLimits) -> Hand:
-    """Find the one hand on a film.
+    """Find the one hand on a radiograph.
+
+    Even borders are cut off first. If the rest would be rejected, parts of it that may be a hand are looked at from
+    near, each with its surroundings and by the same checks; and so is what lies beside a hand that was found.
 
     Args:
-        pixels: float32 (H, W), 0..1, bone bright or, if the film's grey is inverted, dark.
+        pixels: float32 (H, W), 0..1, bone bright or, if the radiograph's grey is inverted, dark.
         nets: that look for it; their views have one grey rule.
-        limits: beyond which the film is refused.
+        limits: beyond which the radiograph is rejected.
 
     Raises:
         Refusal: ``no_hand``, ``several_hands``, ``points_uncertain``; ``no_contrast``.
     """
-    # A large film is averaged down once by a whole number: each of a dozen looks at it would do so again.
+    window = _window_of(pixels)
+    picture, to_picture = _reduced(window.cut(pixels), window.to_window())
+    try:
+        look = _look(picture, nets, limits)
+    except Refusal as refusal:
+        if refusal.code == RefusalCode.NO_CONTRAST:
+            raise
+        look = _second_look(picture, refusal, nets, limits)
+    _refuse_second_hand(picture, look, nets, limits)
+    return _on_source(look.hand, to_picture)
+
+
+def _window_of(pixels: Pixels) -> Window:
+    """The window within a picture's borders, found on a reduced copy; whole pixels of that copy are cut off."""
+    small, to_small = _reduced(pixels, Transform())
+    window = without_borders(small)
+    if window.area > _LARGEST_WINDOW * small.size:
+        return Window.of(pixels.shape)
+    corners = np.array([[window.left, window.top], [window.right, window.bottom]])
+    (left, top), (right, bottom) = to_small.inverse().points(corners)
+    return Window(math.ceil(left), math.ceil(top), math.floor(right), math.floor(bottom))
+
+
+def _reduced(pixels: Pixels, to_pixels: Transform) -> tuple[Pixels, Transform]:
+    """A large picture averaged down once by a whole number, which each of a dozen looks at it would do again.
+
+    Args:
+        pixels: of the picture.
+        to_pixels: from the coordinates of whatever the picture is a part of to the picture's.
+
+    Returns:
+        The smaller picture, and the transform to it.
+    """
     small = averaged_down(pixels, 1 / max(1, max(pixels.shape) // _ENOUGH))
-    to_small = Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0])
-    return _on_film(_find(small, nets, limits), to_small)
+    return small, to_pixels.then(Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0]))
 
 
-def _on_film(hand: Hand, to_small: Transform) -> Hand:
-    """A hand found on a smaller copy of a film, on the film."""
-    points_xy = to_small.inverse().points(hand.points_xy)
-    return replace(hand, points_xy=points_xy, film_to_mask=to_small.then(hand.film_to_mask))
+def _on_source(hand: Hand, to_picture: Transform) -> Hand:
+    """A hand found on a part or a smaller copy of a picture, on the picture itself."""
+    points_xy = to_picture.inverse().points(hand.points_xy)
+    return replace(hand, points_xy=points_xy, film_to_mask=to_picture.then(hand.film_to_mask))
 
 
-def _find(pixels: Pixels, nets: HandNets, limits: HandLimits) -> Hand:
-    """As `find_hand`, on a film as it is."""
+def _look(pixels: Pixels, nets: HandNets, limits: HandLimits) -> _Look:
+    """Look for the one hand on a picture as it is; raises as `find_hand`."""
     height, width = pixels.shape
     grey, view, parts = _whole_film(pixels, nets, limits)
     inverted = bone_is_dark(view, parts[0])
@@ -139,11 +221,121 @@ def _find(pixels: Pixels, nets: HandNets, limits: HandLimits) -> Hand:
     (located,) = nets.locate(cut_view(pixels, nets.locate_spec, grey=grey)[None])
     _refuse_other_counts(located, parts, limits)
     guess_xy = view_transform((height, width), nets.locate_spec).inverse().points(located.points_xy)
-    points_xy, spread = _refined(pixels, guess_xy, nets, limits)
+    points_xy, spread, side_certain = _refined(pixels, guess_xy, nets, limits)
     mask, to_mask = _mask_near(pixels, points_xy, nets)
-    hand = Hand(points_xy=points_xy, mask=mask, film_to_mask=to_mask, inverted=inverted, spread=spread)
+    hand = Hand(points_xy, mask, to_mask, inverted=inverted, spread=spread, side_certain=side_certain)
     _refuse_implausible(hand, limits)
-    return hand
+    rest = parts[1:].any(axis=0)
+    to_view = view_transform((height, width), nets.mask_spec)
+    others = part_windows(rest, to_view, Window.of(pixels.shape), _LEAST_OTHER * float(parts[0].sum()))
+    return _Look(hand, others)
+
+
+# --- looks from near ------------------------------------------------------------------------------------------------
+
+
+def _second_look(pixels: Pixels, first: Refusal, nets: HandNets, limits: HandLimits) -> _Look:
+    """Look from near at the parts of a picture that was to be rejected.
+
+    Args:
+        pixels: of the picture.
+        first: why it was to be rejected.
+        nets, limits: as `find_hand`.
+
+    Raises:
+        Refusal: `first` if no part is surely a hand, ``several_hands`` if several may be.
+    """
+    for windows in _worth_a_look(pixels, nets):
+        outcomes = _from_near(pixels, windows, nets, limits)
+        hands = [outcome for outcome in outcomes if isinstance(outcome, Hand)]
+        _refuse_several(hands)
+        if any(isinstance(one, Refusal) and one.code == RefusalCode.SEVERAL_HANDS for one in outcomes):
+            raise _several()
+        if hands:
+            return _Look(hands[0])
+    raise first
+
+
+def _worth_a_look(pixels: Pixels, nets: HandNets) -> Iterator[list[Window]]:
+    """Windows of a picture, one group after another: about the parts of its mask, its pieces, parts on its tiles."""
+    yield _parts_of(pixels, [Window.of(pixels.shape)], nets)
+    pieces = content_windows(pixels)
+    yield [*pieces, *_parts_of(pixels, pieces, nets)]
+    yield _parts_of(pixels, tiles(pixels.shape), nets)
+
+
+def _parts_of(pixels: Pixels, windows: Sequence[Window], nets: HandNets) -> list[Window]:
+    """Windows about the parts of the masks of several windows of a picture, the largest parts first."""
+    spec = nets.mask_spec
+    shown = [window for window in windows if _has_contrast(window.cut(pixels))]
+    if not shown:
+        return []
+    masks = nets.mask(np.stack([cut_view(window.cut(pixels), spec) for window in shown])) > THRESHOLD
+    found: list[tuple[float, Window]] = []
+    for window, mask in zip(shown, masks, strict=True):
+        to_view = window.to_window().then(view_transform((window.height, window.width), spec))
+        found += part_windows(mask, to_view, window, _LEAST_PART * mask.size)
+    return [window for _, window in sorted(found, key=lambda one: -one[0])]
+
+
+def _from_near(
+    pixels: Pixels, windows: Sequence[Window], nets: HandNets, limits: HandLimits
+) -> list[Hand | Refusal]:
+    """What a look at each of the windows finds: a hand on the picture, or why it is none."""
+    outcomes: list[Hand | Refusal] = []
+    seen: list[Window] = []
+    for window in windows:
+        if len(seen) == _MOST_WINDOWS:
+            break
+        inner = _window_of_part(pixels, window)
+        if any(_overlap(inner, one) > _SAME_WINDOW for one in seen) or not _has_contrast(inner.cut(pixels)):
+            continue
+        seen.append(inner)
+        try:
+            outcomes.append(_on_source(_look(inner.cut(pixels), nets, limits).hand, inner.to_window()))
+        except Refusal as refusal:
+            outcomes.append(refusal)
+    return outcomes
+
+
+def _window_of_part(pixels: Pixels, window: Window) -> Window:
+    """A window without what reaches beyond the picture, and without its own even borders."""
+    window = window.within(Window.of(pixels.shape))
+    inner = _window_of(window.cut(pixels)) if window.area else Window.of((0, 0))
+    left, top = window.left, window.top
+    return Window(inner.left + left, inner.top + top, inner.right + left, inner.bottom + top)
+
+
+def _has_contrast(pixels: Pixels) -> bool:
+    """Whether a part of a picture is large enough and shows more than one grey."""
+    return min(pixels.shape) >= _LEAST_WINDOW and float(np.ptp(pixels)) > _LEAST_RANGE
+
+
+def _overlap(first: Window, second: Window) -> float:
+    """The area that two windows share, as a share of what they cover together."""
+    common = first.within(second).area
+    return common / max(1, first.area + second.area - common)
+
+
+def _refuse_second_hand(pixels: Pixels, look: _Look, nets: HandNets, limits: HandLimits) -> None:
+    """Look from near at what else may be a hand: further parts of the mask, and parts of what lies beside the hand."""
+    windows = [window for _, window in look.others]
+    strips = strips_beside(pixels.shape, look.hand)
+    if sum(strip.area for strip in strips) > _MUCH_BESIDE * pixels.size:
+        windows += _parts_of(pixels, strips, nets)
+    others = _from_near(pixels, windows, nets, limits) if windows else []
+    _refuse_several([look.hand, *(other for other in others if isinstance(other, Hand))])
+
+
+def _refuse_several(hands: Sequence[Hand]) -> None:
+    """Reject a picture with hands in different places."""
+    for hand in hands[1:]:
+        apart = float(np.linalg.norm(hand.points_xy[[0, 2]].mean(axis=0) - hands[0].points_xy[[0, 2]].mean(axis=0)))
+        if apart > _OTHER_PLACE * min(hand.length_pixels, hands[0].length_pixels):
+            raise _several()
+
+
+# --- parts of one look ----------------------------------------------------------------------------------------------
 
 
 def _whole_film(pixels: Pixels, nets: HandNets, limits: HandLimits) -> tuple[GreyScale, Pixels, NDArray[np.uint8]]:
@@ -158,14 +350,28 @@ def _whole_film(pixels: Pixels, nets: HandNets, limits: HandLimits) -> tuple[Gre
 
 
 def _mask_near(pixels: Pixels, points_xy: NDArray[np.float64], nets: HandNets) -> tuple[NDArray[np.uint8], Transform]:
-    """The mask of the registered hand, on a view of its surroundings, and the way from the film to that view."""
+    """The mask of the registered hand, on a view of its surroundings, and the way from the picture to that view.
+
+    Of several parts the one counts that holds most of the line from capitate to fingertip.
+    """
     place = Hand.at(points_xy)
     spec = replace(nets.mask_spec, region="surroundings")
     view = cut_view(pixels, spec, hand=place, grey=_grey_near(pixels, place, spec.grey))
     parts = components(nets.mask(view[None])[0] > THRESHOLD)
     if not len(parts):
         raise _uncertain("seen from near there is no hand")
-    return filled(parts[0]), view_transform((pixels.shape[0], pixels.shape[1]), spec, place)
+    to_view = view_transform((pixels.shape[0], pixels.shape[1]), spec, place)
+    along = to_view.points(np.linspace(points_xy[2], points_xy[0], _POINTS_ALONG))
+    held = [_share_inside(part, along) for part in parts]
+    return filled(parts[int(np.argmax(held))]), to_view
+
+
+def _share_inside(mask: NDArray[np.uint8], points_xy: NDArray[np.float64]) -> float:
+    """The share of points (N, 2), in a mask's coordinates, that lie in the mask (h, w)."""
+    height, width = mask.shape
+    columns = np.clip(points_xy[:, 0].astype(int), 0, width - 1)
+    rows = np.clip(points_xy[:, 1].astype(int), 0, height - 1)
+    return float(mask[rows, columns].mean())
 
 
 def _grey_near(pixels: Pixels, place: Hand, rule: GreyRule) -> GreyScale:
@@ -198,16 +404,32 @@ def bone_is_dark(view: Pixels, mask: NDArray[np.uint8]) -> bool:
     return float(np.median(inside)) < float(np.median(ring))
 
 
-def _refined(
-    pixels: Pixels, guess_xy: NDArray[np.float64], nets: HandNets, limits: HandLimits
-) -> tuple[NDArray[np.float64], float]:
-    """The points looked for again where they were guessed, and how much they still move, in lengths of the hand."""
+class _Refined(NamedTuple):
+    """Key points as the refining network finds them in repeated looks.
+
+    Attributes:
+        points_xy: (3, 2) on the picture.
+        spread: of the middle finger's tip and the capitate, as a share of the hand's length.
+        side_certain: whether the thumb's tip was found, and lay clearly on one side in every look.
+    """
+
+    points_xy: NDArray[np.float64]
+    spread: float
+    side_certain: bool
+
+
+def _refined(pixels: Pixels, guess_xy: NDArray[np.float64], nets: HandNets, limits: HandLimits) -> _Refined:
+    """Look for the points again where they were guessed."""
     once_xy, _ = _looked(pixels, guess_xy, (0.0,), nets, limits)
     looks_xy, heat_spread = _looked(pixels, once_xy[0], _LOOK_AGAIN_DEGREES, nets, limits)
     mean_xy = looks_xy.mean(axis=0)
-    _refuse_unclear_side([once_xy[0], *looks_xy, mean_xy])
-    apart = np.linalg.norm(looks_xy - mean_xy, axis=2).max()
-    return mean_xy, float(max(apart, heat_spread) / max(hand_length(mean_xy), 1e-9))
+    apart = np.linalg.norm(looks_xy - mean_xy, axis=2).max(axis=0)
+    spreads = np.maximum(apart, heat_spread) / max(hand_length(mean_xy), 1e-9)
+    tip, thumb, capitate = (float(spread) for spread in spreads)
+    certain = thumb <= limits.largest_spread and _is_side_clear([once_xy[0], *looks_xy, mean_xy])
+    if not certain and max(tip, capitate) <= limits.largest_spread:
+        mean_xy = _with_thumb_of_both_sides(pixels, mean_xy, nets, limits)
+    return _Refined(mean_xy, max(tip, capitate), certain)
 
 
 def _looked(
@@ -216,8 +438,8 @@ def _looked(
     degrees: tuple[float, ...],
     nets: HandNets,
     limits: HandLimits,
-) -> tuple[NDArray[np.float64], float]:
-    """Points (n, 3, 2) on the film by the refining net, and the widest heat map in pixels of the film."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points (n, 3, 2) on the picture by the refining network, and each point's widest heat map (3,) in its pixels."""
     if not hand_length(guess_xy) > 1.0:
         raise _uncertain("fingertip and wrist fall together")
     spec = nets.refine_spec
@@ -232,19 +454,50 @@ def _looked(
     points_xy = [
         to_view.then(turn).inverse().points(answer.points_xy) for turn, answer in zip(turns, answers, strict=True)
     ]
-    return np.stack(points_xy), max(float(answer.spread.max()) for answer in answers) / to_view.zoom
+    return np.stack(points_xy), np.max([answer.spread for answer in answers], axis=0) / to_view.zoom
 
 
-def _refuse_unclear_side(looks_xy: Sequence[NDArray[np.float64]]) -> None:
-    """A thumb that lies now on one side of the middle finger and now on the other, or hardly on either.
+def _is_side_clear(looks_xy: Sequence[NDArray[np.float64]]) -> bool:
+    """Whether the thumb lies clearly beside the middle finger, on the same side in every look (3, 2).
 
     Read as its mirror image a hand would be read wrongly, and nothing else would show it.
     """
-    transforms = [register(points_xy) for points_xy in looks_xy]
-    sides = {transform.determinant < 0 for transform in transforms}
-    thumb_x, _ = transforms[-1].points(looks_xy[-1])[1]
-    if len(sides) > 1 or thumb_x - CAPITATE_IN_FRAME_XY[0] < _LEAST_THUMB * HAND_LENGTH:
+    beside = [_thumb_beside(points_xy) for points_xy in looks_xy]
+    return len({share < 0 for share in beside}) == 1 and abs(beside[-1]) >= _LEAST_THUMB
+
+
+def _thumb_beside(points_xy: NDArray[np.float64]) -> float:
+    """How far the thumb's tip lies from the line from capitate to fingertip, in hand lengths; to its right positive."""
+    tip, thumb, capitate = points_xy
+    along = tip - capitate
+    across = np.array([-along[1], along[0]])
+    return float((thumb - capitate) @ across / max(along @ along, 1e-9))
+
+
+def _with_thumb_of_both_sides(
+    pixels: Pixels, points_xy: NDArray[np.float64], nets: HandNets, limits: HandLimits
+) -> NDArray[np.float64]:
+    """Points (3, 2) whose thumb is the mean of two looks: at the hand as it was registered, and at its mirror image.
+
+    Where the tip itself is hidden, the network guesses it from the rest of the hand. The two looks' errors towards the
+    side on which it usually lies cancel out.
+
+    Raises:
+        Refusal: ``points_uncertain`` if that thumb lies on neither side.
+    """
+    both_xy = [_looked(pixels, one_xy, (0.0,), nets, limits)[0][0] for one_xy in (points_xy, _reflected(points_xy))]
+    points_xy = np.array([points_xy[0], np.mean([one_xy[1] for one_xy in both_xy], axis=0), points_xy[2]])
+    if abs(_thumb_beside(points_xy)) < _LEAST_THUMB / 2:
         raise _uncertain("on which side the thumb lies cannot be told")
+    return points_xy
+
+
+def _reflected(points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The points (3, 2) with the thumb on the other side of the line from capitate to fingertip."""
+    tip, thumb, capitate = points_xy
+    along = tip - capitate
+    across = np.array([-along[1], along[0]])
+    return np.array([tip, thumb - 2 * _thumb_beside(points_xy) * across, capitate])
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------
@@ -259,7 +512,7 @@ def _refuse_other_counts(located: LocatedPoints, parts: NDArray[np.uint8], limit
     none, one, several = (float(probability) for probability in located.hands)
     second = float(parts[1].sum() / parts[0].sum()) if len(parts) > 1 else 0.0
     if several > max(one, none) or (second > limits.largest_second_part and several > 0.5 * limits.least_one_hand):
-        raise Refusal(RefusalCode.SEVERAL_HANDS, "There seems to be more than one hand: cut the film to the one meant.")
+        raise _several()
     if one < limits.least_one_hand:
         raise Refusal(RefusalCode.NO_HAND, "There is no whole hand on this film, from the wrist to the fingertips.")
 
@@ -268,15 +521,16 @@ def _refuse_implausible(hand: Hand, limits: HandLimits) -> None:
     """Points that contradict the mask, or one another."""
     if hand.spread > limits.largest_spread:
         raise _uncertain(f"they are known to {100 * hand.spread:.0f} % of the hand's length only")
-    line = hand.film_to_mask.points(np.linspace(hand.points_xy[2], hand.points_xy[0], 50))
-    height, width = hand.mask.shape
-    columns = np.clip(line[:, 0].astype(int), 0, width - 1)
-    rows = np.clip(line[:, 1].astype(int), 0, height - 1)
-    if float(hand.mask[rows, columns].mean()) < limits.least_inside:
+    line = hand.film_to_mask.points(np.linspace(hand.points_xy[2], hand.points_xy[0], _POINTS_ALONG))
+    if _share_inside(hand.mask, line) < limits.least_inside:
         raise _uncertain("they do not lie on the hand's mask")
     area = float(hand.mask.sum()) / (hand.length_pixels * hand.film_to_mask.zoom) ** 2
     if not limits.mask_areas[0] <= area <= limits.mask_areas[1]:
         raise _uncertain("they do not go with the size of the hand's mask")
+
+
+def _several() -> Refusal:
+    return Refusal(RefusalCode.SEVERAL_HANDS, "There seems to be more than one hand: cut the film to the one meant.")
 
 
 def _uncertain(reason: str) -> Refusal:

@@ -1,0 +1,88 @@
+"""Where else on a picture a hand may lie: windows that are worth a look of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.geometry import Transform
+from boneage.hand.borders import Window
+from boneage.hand.mask import components
+from boneage.registration import Hand
+
+_SURROUNDINGS = 0.25
+"""A window reaches this far beyond a part of a mask on each side, as a share of the part's longer side."""
+
+_TILES = ((2, 3), (3, 5))
+"""Tilings of a picture: (the whole side over the tile's, the number of tiles a side); neighbours overlap by half."""
+
+_LEAST_STRIP = 0.25
+"""A strip beside a hand that is narrower than this share of the hand's length shows no other whole hand."""
+
+
+def part_windows(
+    mask: NDArray[np.bool_], to_view: Transform, within: Window, least_pixels: float
+) -> list[tuple[float, Window]]:
+    """Find the windows about the parts of a mask.
+
+    Args:
+        mask: (h, w), of a view of the window `within`.
+        to_view: from the picture's coordinates to the view's.
+        within: the part of the picture that the view shows.
+        least_pixels: smallest area of a part, in pixels of the view.
+
+    Returns:
+        For each part, the largest first: its area in pixels of the picture, and the window about it and its
+        surroundings, which may reach beyond `within`.
+    """
+    found = []
+    for part in components(mask):
+        area = float(part.sum())
+        if area < least_pixels:
+            break
+        rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+        corners = np.array([[columns[0], rows[0]], [columns[-1] + 1, rows[-1] + 1]], dtype=np.float64)
+        (left, top), (right, bottom) = to_view.inverse().points(corners)
+        around = _SURROUNDINGS * max(right - left, bottom - top)
+        window = Window(*(round(side) for side in (left - around, top - around, right + around, bottom + around)))
+        found.append((area / abs(to_view.determinant), window))
+    return found
+
+
+def tiles(shape: tuple[int, ...]) -> list[Window]:
+    """Cover a picture of shape (H, W) with overlapping tiles of half and of a third of its sides."""
+    height, width = shape
+    found = []
+    for parts, count in _TILES:
+        tops, lefts = (np.linspace(0, side - side // parts, count).round().astype(int) for side in (height, width))
+        found += [
+            Window(int(left), int(top), int(left) + width // parts, int(top) + height // parts)
+            for top in tops
+            for left in lefts
+        ]
+    return found
+
+
+def strips_beside(shape: tuple[int, ...], hand: Hand) -> list[Window]:
+    """Find what a picture of shape (H, W) shows left and right of a hand's mask, above and below it, if that is wide.
+
+    Args:
+        shape: of the picture, pixels.
+        hand: on the picture.
+    """
+    height, width = shape
+    rows, columns = np.flatnonzero(hand.mask.any(axis=1)), np.flatnonzero(hand.mask.any(axis=0))
+    corners = np.array([[x, y] for x in (columns[0], columns[-1] + 1) for y in (rows[0], rows[-1] + 1)])
+    on_picture = hand.film_to_mask.inverse().points(corners)
+    left, top = np.clip(on_picture.min(axis=0), 0, (width, height)).astype(int)
+    right, bottom = np.clip(np.ceil(on_picture.max(axis=0)), 0, (width, height)).astype(int)
+    strips: Sequence[Window] = (
+        Window(0, 0, int(left), height),
+        Window(int(right), 0, width, height),
+        Window(0, 0, width, int(top)),
+        Window(0, int(bottom), width, height),
+    )
+    least = _LEAST_STRIP * hand.length_pixels
+    return [strip for strip in strips if min(strip.width, strip.height) >= least]
