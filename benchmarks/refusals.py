@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from boneage.assessment import assess
 from boneage.bundle import Bundle
-from boneage.changes import border_grey, to_png
+from boneage.changes import border_grey, on_canvas, to_png
 from boneage.csv_table import read_rows
 from boneage.errors import BundleError, Refusal
 from boneage.films import LabelledFilm, films_of_split, read_films
@@ -104,6 +104,9 @@ def _kinds(
     if films:
         generator = np.random.default_rng((arguments.seed, 99))
         yield "two hands", islice(_pairs(generator, films), arguments.each)
+        for number, (name, arrange) in enumerate(ARRANGEMENTS.items()):
+            generator = np.random.default_rng((arguments.seed, 100 + number))
+            yield f"two hands, {name}", islice(_arranged_pairs(generator, films, arrange), arguments.each)
         find = _by_table(arguments.points, _by_bundle(bundle)) if arguments.points else _by_bundle(bundle)
         yield "forearm", islice(_forearms(films, find), arguments.each)
 
@@ -241,6 +244,82 @@ def _pairs(generator: np.random.Generator, films: Sequence[LabelledFilm]) -> Ite
         between = ((0, gap), (0, 0)) if above else ((0, 0), (0, gap))
         halves[0] = np.pad(halves[0], between, constant_values=border_grey(first))
         yield np.concatenate(halves, axis=0 if above else 1)
+
+
+def _arranged_pairs(
+    generator: np.random.Generator,
+    films: Sequence[LabelledFilm],
+    arrange: Callable[[np.random.Generator, Picture, Picture], Picture],
+) -> Iterator[Picture]:
+    """Two radiographs each, the second mirrored, both 720 pixels high, put onto one picture."""
+    for first, second in zip(films[::2], films[1::2], strict=False):
+        pair = [_of_side(_stretched(read_radiograph(film.image).pixels), HEIGHT, along=0) for film in (first, second)]
+        yield arrange(generator, pair[0], np.ascontiguousarray(pair[1][:, ::-1]))
+
+
+def _above(generator: np.random.Generator, first: Picture, second: Picture) -> Picture:
+    """One above the other, equally wide."""
+    second = _of_side(second, first.shape[1], along=1)
+    gap = np.full((int(generator.integers(0, 40)), first.shape[1]), border_grey(first), np.float32)
+    return np.concatenate([first, gap, second])
+
+
+def _touching(generator: np.random.Generator, first: Picture, second: Picture) -> Picture:
+    """Side by side and overlapping by a tenth, the brighter counts."""
+    common = round(0.1 * min(first.shape[1], second.shape[1]))
+    picture = np.zeros((HEIGHT, first.shape[1] + second.shape[1] - common), np.float32)
+    picture[:, : first.shape[1]] = first
+    part = picture[:, -second.shape[1] :]
+    np.maximum(part, second, out=part)
+    return picture
+
+
+def _smaller(generator: np.random.Generator, first: Picture, second: Picture) -> Picture:
+    """A second one of 0.45 to 0.8 of the first one's height beside it."""
+    second = _of_side(second, round(generator.uniform(0.45, 0.8) * HEIGHT), along=0)
+    top = int(generator.integers(HEIGHT - second.shape[0] + 1))
+    strip = np.full((HEIGHT, second.shape[1]), border_grey(first), np.float32)
+    strip[top : top + second.shape[0]] = second
+    return np.concatenate([first, strip], axis=1)
+
+
+def _in_corner(generator: np.random.Generator, first: Picture, second: Picture) -> Picture:
+    """A second one of half the first one's size laid over a corner of it, on a picture widened by a third of it."""
+    second = _of_side(second, HEIGHT // 2, along=0)
+    wide = np.full((HEIGHT, second.shape[1] * 2 // 3), border_grey(first), np.float32)
+    picture = np.concatenate([first, wide], axis=1)
+    top = int(generator.choice([0, HEIGHT - second.shape[0]]))
+    picture[top : top + second.shape[0], -second.shape[1] :] = second
+    return picture
+
+
+def _on_canvas(generator: np.random.Generator, first: Picture, second: Picture) -> Picture:
+    """Side by side on a square of one grey, 1.2 to 2.5 times as wide as both, anywhere on it."""
+    pair = np.concatenate([first, second], axis=1)
+    return on_canvas(pair, generator.uniform(1.2, 2.5), float(generator.choice([0.0, 0.5, 1.0])), generator)
+
+
+def _scattered(generator: np.random.Generator, first: Picture, second: Picture) -> Picture:
+    """Each anywhere in its half of a black or grey picture that is three times as wide as one of them."""
+    height, width = 2 * HEIGHT, 3 * WIDTH
+    picture = np.full((height, width), generator.choice([0.0, 0.3]), np.float32)
+    for half, whole in enumerate((first, second)):
+        one = whole[:, : width // 2]
+        top = int(generator.integers(height - one.shape[0] + 1))
+        left = half * (width // 2) + int(generator.integers(width // 2 - one.shape[1] + 1))
+        picture[top : top + one.shape[0], left : left + one.shape[1]] = one
+    return picture
+
+
+ARRANGEMENTS = {
+    "one above the other": _above,
+    "touching": _touching,
+    "the second smaller": _smaller,
+    "the second small in a corner": _in_corner,
+    "on a canvas": _on_canvas,
+    "scattered on a canvas": _scattered,
+}
+"""How two radiographs are put onto one picture."""
 
 
 def _stretched(pixels: Picture) -> Picture:

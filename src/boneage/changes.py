@@ -156,6 +156,60 @@ def noisy(film: Film) -> Film:
     return np.clip(film + np.float32(_NOISE_SHARE * (high - low)) * noise, 0, 1)
 
 
+def on_canvas(film: Film, times: float, grey: float, generator: np.random.Generator | None = None) -> Film:
+    """Put a film anywhere on a square of one grey whose side is so many times the film's longer side.
+
+    Args:
+        film: float32 (H, W).
+        times: at least 1.
+        grey: of the canvas, 0..1.
+        generator: of the place; by default one that the film's size seeds.
+    """
+    generator = generator or np.random.default_rng(film.shape)
+    height, width = film.shape
+    side = round(times * max(height, width))
+    top, left = int(generator.integers(side - height + 1)), int(generator.integers(side - width + 1))
+    canvas = np.full((side, side), grey, dtype=np.float32)
+    canvas[top : top + height, left : left + width] = film
+    return canvas
+
+
+def screenshot(film: Film) -> Film:
+    """Show a film in a viewer's window on a screen of 1920 x 1080 pixels, with a bar of buttons and text beside it.
+
+    Text is drawn by strokes, so that it depends on no library's font.
+    """
+    height, width = 1080, 1920
+    screen = np.full((height, width), 0.15, dtype=np.float32)
+    screen[:48] = 0.25
+    for left in range(16, 800, 56):
+        screen[8:40, left : left + 40] = 0.6
+    window = screen[64:1064, 420:1520]
+    window[...] = 0.0
+    zoom = min(window.shape[0] / film.shape[0], window.shape[1] / film.shape[1])
+    size = (max(1, int(film.shape[1] * zoom)), max(1, int(film.shape[0] * zoom)))
+    shown = cv2.resize(film, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
+    top, left = (window.shape[0] - size[1]) // 2, (window.shape[1] - size[0]) // 2
+    window[top : top + size[1], left : left + size[0]] = shown
+    strokes = np.random.default_rng(0)
+    for x, lines in ((24, 28), (1560, 20)):
+        for line in range(lines):
+            _draw_words(screen, x, 90 + 32 * line, strokes)
+    for line in range(4):
+        _draw_words(screen, 432, 80 + 26 * line, strokes)
+    return np.clip(screen, 0, 1)
+
+
+def _draw_words(screen: Film, x: int, y: int, strokes: np.random.Generator) -> None:
+    """Draw a line of 6 to 20 letters of 10 x 16 pixels: two or three random strokes each."""
+    for letter in range(int(strokes.integers(6, 21))):
+        cell = screen[y : y + 16, x + 14 * letter : x + 14 * letter + 10]
+        for column in strokes.choice([0, 4, 8], int(strokes.integers(1, 3)), replace=False):
+            cell[:, column : column + 2] = 0.9
+        row = int(strokes.choice([0, 7, 14]))
+        cell[row : row + 2] = 0.9
+
+
 def border_grey(film: Film) -> float:
     """The median grey of a film's outermost pixels."""
     return float(np.median(np.concatenate([film[0], film[-1], film[:, 0], film[:, -1]])))
@@ -220,6 +274,18 @@ _ALL = (
     Change("invert", "inverted grey", "mild", inverted, 1.0),
     Change("frame_white", "white border", "strong", partial(framed, grey=1.0), 1.0),
     Change("frame_black", "black border", "strong", partial(framed, grey=0.0), 1.0),
+    *(
+        Change(
+            f"canvas_{name}_{times:g}",
+            f"on a {name} canvas, {times:g} times",
+            "strong",
+            partial(on_canvas, times=times, grey=grey),
+            1.0,
+        )
+        for name, grey in (("black", 0.0), ("white", 1.0), ("grey", 0.5))
+        for times in (1.5, 2.0, 2.5, 3.0)
+    ),
+    Change("screenshot", "in a viewer's window", "strong", screenshot, 1.0),
     Change("collimator", "collimator's edges", "strong", collimated, 1.0),
     Change("marker_beside", "lead marker in a corner", "strong", marked_beside, 1.0),
     Change("marker_over", "lead marker over the hand's edge", "strong", marked_over, 1.0),

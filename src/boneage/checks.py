@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -12,13 +11,11 @@ from numpy.typing import NDArray
 
 from boneage.bundle import MemberOutput
 from boneage.estimate import OLDEST_MONTHS, AgeEstimate, region_spread
-from boneage.explain import display_picture
-from boneage.geometry import Transform, sample
 from boneage.manifest import Member
-from boneage.phantom import draw_hand, phantom_points
+from boneage.phantom_likeness import LIKENESS_LIMIT, phantom_likeness
 from boneage.quality import QUALITY_LABELS, QualityLabel, QualityLimit
 from boneage.radiograph import RadiographFacts
-from boneage.registration import Hand, Region, register
+from boneage.registration import Hand, Region
 from boneage.sex import Sex
 from boneage.views import ViewSpec, view_transform
 from boneage.warnings_ import ResultWarning, WarningCode
@@ -26,14 +23,6 @@ from boneage.warnings_ import ResultWarning, WarningCode
 _INVERSION_STEP = 0.1
 """A film counts as inverted if its border is brighter than its middle by this part of its grey range. Of 500 films of
 the RSNA challenge 0.8 % count so as they are (they have a bright frame), and 91 % of their negatives."""
-
-_PHANTOM_LIKENESS = 0.95
-"""Correlation, at 64 x 48 pixels, from which a film is the drawn phantom. Its drawings reach 0.985 at any age and size,
-the likest of 500 films of the RSNA challenge 0.85."""
-
-_REGISTERED_LIKENESS = 0.92
-"""The same where film and phantom are laid upon one another by their key points, for a phantom that was turned or
-mirrored. With the true points its drawings reach 0.98; of 447 films of the RSNA challenge the likest has 0.86."""
 
 _SATURATED_SHARE = 0.05
 """Of a film's pixels, at its brightest level. Of 250 films of the RSNA challenge none has more than 2.3 % there."""
@@ -69,7 +58,7 @@ def radiograph_warnings(
         picture: uint8 (h, w), the same as it is shown, bone bright.
         hand: where the bundle found it; None of a bundle that does not look for it.
     """
-    if _is_phantom(picture) or (hand is not None and _is_turned_phantom(picture, pixels.shape, hand)):
+    if phantom_likeness(pixels, hand) >= LIKENESS_LIMIT:
         yield ResultWarning.of(WarningCode.PHANTOM)
     if hand is None and _looks_inverted(picture):  # where the hand was found, its mask decides
         yield ResultWarning.of(WarningCode.LOOKS_INVERTED)
@@ -77,6 +66,8 @@ def radiograph_warnings(
         yield ResultWarning.of(WarningCode.READ_INVERTED)
     if hand is not None and hand.mirrored:
         yield ResultWarning.of(WarningCode.READ_MIRRORED)
+    if hand is not None and not hand.side_certain:
+        yield ResultWarning.of(WarningCode.SIDE_UNCERTAIN)
     if _white_share(pixels, hand) > _SATURATED_SHARE:
         yield ResultWarning.of(WarningCode.SATURATED, percent=100 * _SATURATED_SHARE)
 
@@ -237,32 +228,3 @@ def _looks_inverted(picture: NDArray[np.uint8]) -> bool:
     border = np.ones(small.shape, dtype=bool)
     border[4:-4, 4:-4] = False
     return float(np.median(small[border])) - float(np.median(small[12:-12, 12:-12])) > 255 * _INVERSION_STEP
-
-
-def _is_phantom(picture: NDArray[np.uint8]) -> bool:
-    """Whether a film is the sample that `boneage.phantom` draws, in whatever format and size it was saved.
-
-    The pixels decide, since a note in the file would be lost when it is converted.
-    """
-    seen = _thumbnail(picture)
-    return float((seen * _phantom_thumbnail()).mean()) > _PHANTOM_LIKENESS
-
-
-def _is_turned_phantom(picture: NDArray[np.uint8], film_shape: tuple[int, ...], hand: Hand) -> bool:
-    """The same of a film on which the hand was found, brought to the phantom's pose."""
-    picture_to_film = Transform.scale(film_shape[1] / picture.shape[1], film_shape[0] / picture.shape[0])
-    phantom_to_frame = register(phantom_points(height=64, width=48))
-    to_thumbnail = picture_to_film.then(hand.film_to_frame).then(phantom_to_frame.inverse())
-    seen = _thumbnail(sample(picture.astype(np.float32), to_thumbnail, 64, 48))
-    return float((seen * _phantom_thumbnail()).mean()) > _REGISTERED_LIKENESS
-
-
-@lru_cache(maxsize=1)
-def _phantom_thumbnail() -> NDArray[np.float32]:
-    return _thumbnail(display_picture(draw_hand(height=640, width=480)))
-
-
-def _thumbnail(picture: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """A picture at 64 x 48 pixels, with zero mean and unit variance."""
-    small = cv2.resize(picture, (48, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return np.asarray((small - small.mean()) / max(float(small.std()), 1e-6), dtype=np.float32)

@@ -45,6 +45,7 @@ class WarningCode(StrEnum):
     LOOKS_INVERTED = "looks_inverted"
     READ_INVERTED = "read_inverted"
     READ_MIRRORED = "read_mirrored"
+    SIDE_UNCERTAIN = "side_uncertain"
     SATURATED = "saturated"
     FOR_PROCESSING = "for_processing"
     LOW_RESOLUTION = "low_resolution"
@@ -136,6 +137,11 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         "read_mirrored": (
             _INFO,
             "The hand was read as a mirror image: it is a right hand, or the radiograph is mirrored.",
+        ),
+        "side_uncertain": (
+            _CAUTION,
+            "The tip of the thumb was not found: whether this is a left or a right hand is a guess. Check that the thumb"
+            " lies on the side shown.",
         ),
         "saturated": (
             _CAUTION,

@@ -124,8 +124,12 @@ def content_windows(pixels: Pixels) -> list[Window]:
     _, _, boxes, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
     across, down = pixels.shape[1] / width, pixels.shape[0] / height
     found = [
-        Window(math.floor(left * across), math.floor(top * down),
-               math.ceil((left + wide) * across), math.ceil((top + high) * down))
+        Window(
+            math.floor(left * across),
+            math.floor(top * down),
+            math.ceil((left + wide) * across),
+            math.ceil((top + high) * down),
+        )
         for left, top, wide, high, _ in boxes[1:].tolist()
         if _LEAST_CONTENT <= wide * high / small.size < 1.0
     ]

@@ -240,20 +240,29 @@ def _second_look(pixels: Pixels, first: Refusal, nets: HandNets, limits: HandLim
     Args:
         pixels: of the picture.
         first: why it was to be rejected.
-        nets, limits: as `find_hand`.
+        nets: as for `find_hand`.
+        limits: as for `find_hand`.
 
     Raises:
         Refusal: `first` if no part is surely a hand, ``several_hands`` if several may be.
     """
+    one_seen = first.code == RefusalCode.POINTS_UNCERTAIN  # then pieces of that hand may look like several
+    hands: list[Hand] = []
+    codes: set[str] = set()
     for windows in _worth_a_look(pixels, nets):
-        outcomes = _from_near(pixels, windows, nets, limits)
-        hands = [outcome for outcome in outcomes if isinstance(outcome, Hand)]
+        looks = _from_near(pixels, windows, nets, limits)
+        hands += [look.outcome for look in looks if isinstance(look.outcome, Hand)]
+        codes |= {look.outcome.code for look in looks if isinstance(look.outcome, Refusal)}
         _refuse_several(hands)
-        if any(isinstance(one, Refusal) and one.code == RefusalCode.SEVERAL_HANDS for one in outcomes):
+        if RefusalCode.SEVERAL_HANDS in codes and not one_seen:
             raise _several()
-        if hands:
-            return _Look(hands[0])
-    raise first
+        if codes - {RefusalCode.NO_HAND, RefusalCode.NO_CONTRAST} or (
+            hands and first.code != RefusalCode.SEVERAL_HANDS
+        ):
+            break
+    if not hands:
+        raise first
+    return _Look(hands[0])
 
 
 def _worth_a_look(pixels: Pixels, nets: HandNets) -> Iterator[list[Window]]:
@@ -278,24 +287,28 @@ def _parts_of(pixels: Pixels, windows: Sequence[Window], nets: HandNets) -> list
     return [window for _, window in sorted(found, key=lambda one: -one[0])]
 
 
-def _from_near(
-    pixels: Pixels, windows: Sequence[Window], nets: HandNets, limits: HandLimits
-) -> list[Hand | Refusal]:
-    """What a look at each of the windows finds: a hand on the picture, or why it is none."""
-    outcomes: list[Hand | Refusal] = []
-    seen: list[Window] = []
+class _NearLook(NamedTuple):
+    """A look from near at a window of a picture: the hand on the picture, or why it was rejected."""
+
+    window: Window
+    outcome: Hand | Refusal
+
+
+def _from_near(pixels: Pixels, windows: Sequence[Window], nets: HandNets, limits: HandLimits) -> list[_NearLook]:
+    """Look at each of the windows, without their own borders; windows that show the same count once."""
+    looks: list[_NearLook] = []
     for window in windows:
-        if len(seen) == _MOST_WINDOWS:
+        if len(looks) == _MOST_WINDOWS:
             break
         inner = _window_of_part(pixels, window)
-        if any(_overlap(inner, one) > _SAME_WINDOW for one in seen) or not _has_contrast(inner.cut(pixels)):
+        if any(_overlap(inner, look.window) > _SAME_WINDOW for look in looks) or not _has_contrast(inner.cut(pixels)):
             continue
-        seen.append(inner)
         try:
-            outcomes.append(_on_source(_look(inner.cut(pixels), nets, limits).hand, inner.to_window()))
+            hand = _on_source(_look(inner.cut(pixels), nets, limits).hand, inner.to_window())
+            looks.append(_NearLook(inner, hand))
         except Refusal as refusal:
-            outcomes.append(refusal)
-    return outcomes
+            looks.append(_NearLook(inner, refusal))
+    return looks
 
 
 def _window_of_part(pixels: Pixels, window: Window) -> Window:
@@ -307,8 +320,11 @@ def _window_of_part(pixels: Pixels, window: Window) -> Window:
 
 
 def _has_contrast(pixels: Pixels) -> bool:
-    """Whether a part of a picture is large enough and shows more than one grey."""
-    return min(pixels.shape) >= _LEAST_WINDOW and float(np.ptp(pixels)) > _LEAST_RANGE
+    """Whether a part of a picture is large enough and shows more than one grey, stray pixels aside."""
+    if min(pixels.shape) < _LEAST_WINDOW:
+        return False
+    low, high = np.percentile(pixels, (0.5, 99.5))
+    return bool(high - low > _LEAST_RANGE)
 
 
 def _overlap(first: Window, second: Window) -> float:
@@ -323,16 +339,26 @@ def _refuse_second_hand(pixels: Pixels, look: _Look, nets: HandNets, limits: Han
     strips = strips_beside(pixels.shape, look.hand)
     if sum(strip.area for strip in strips) > _MUCH_BESIDE * pixels.size:
         windows += _parts_of(pixels, strips, nets)
-    others = _from_near(pixels, windows, nets, limits) if windows else []
-    _refuse_several([look.hand, *(other for other in others if isinstance(other, Hand))])
+    looks = _from_near(pixels, windows, nets, limits)
+    _refuse_several([look.hand, *(other.outcome for other in looks if isinstance(other.outcome, Hand))])
+    x, y = _middle(look.hand)
+    for window, outcome in looks:
+        beside = not (window.left < x < window.right and window.top < y < window.bottom)
+        if beside and isinstance(outcome, Refusal) and outcome.code == RefusalCode.POINTS_UNCERTAIN:
+            raise _several()  # the network for points sees one whole hand there
 
 
 def _refuse_several(hands: Sequence[Hand]) -> None:
     """Reject a picture with hands in different places."""
     for hand in hands[1:]:
-        apart = float(np.linalg.norm(hand.points_xy[[0, 2]].mean(axis=0) - hands[0].points_xy[[0, 2]].mean(axis=0)))
+        apart = float(np.linalg.norm(_middle(hand) - _middle(hands[0])))
         if apart > _OTHER_PLACE * min(hand.length_pixels, hands[0].length_pixels):
             raise _several()
+
+
+def _middle(hand: Hand) -> NDArray[np.float64]:
+    """Halfway from capitate to middle fingertip, (x, y) on the picture."""
+    return np.asarray((hand.points_xy[0] + hand.points_xy[2]) / 2)
 
 
 # --- parts of one look ----------------------------------------------------------------------------------------------
