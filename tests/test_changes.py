@@ -150,3 +150,30 @@ def test_a_marker_finds_the_hand_on_a_dark_film_with_bright_letters() -> None:
     changed = CHANGES["marker_over"].apply(film)
     _, columns = np.nonzero(changed != film)
     assert columns.min() > 45
+
+
+@pytest.mark.parametrize("times", [1.5, 3.0])
+def test_on_canvas_shows_the_film_once_anywhere(times: float) -> None:
+    places = set()
+    for seed in range(5):
+        canvas = changes.on_canvas(PHANTOM, times, 0.5, np.random.default_rng(seed))
+        assert canvas.shape == (round(times * 400),) * 2
+        rows, columns = np.nonzero(canvas != np.float32(0.5))
+        top, left = int(rows.min()), int(columns.min())
+        assert np.array_equal(canvas[top : top + 400, left : left + 300], PHANTOM)
+        places.add((top, left))
+    assert len(places) > 1
+
+
+@pytest.mark.parametrize("shape", [(400, 300), (2400, 900), (200, 700)])
+def test_screenshot_shows_the_film_in_its_window(shape: tuple[int, int]) -> None:
+    film = draw_hand(height=shape[0], width=shape[1])
+    screen = changes.screenshot(film)
+    assert screen.shape == (1080, 1920)
+    zoom = min(1000 / shape[0], 1100 / shape[1])
+    height, width = int(shape[0] * zoom), int(shape[1] * zoom)
+    top, left = 64 + (1000 - height) // 2, 420 + (1100 - width) // 2
+    shown = screen[top : top + height, left : left + width]
+    expected = changes.cv2.resize(film, (width, height), interpolation=changes.cv2.INTER_AREA)
+    assert np.corrcoef(shown.ravel(), expected.ravel())[0, 1] > 0.9
+    assert (screen[100:900, 24:300] > 0.8).mean() > 0.05  # text beside

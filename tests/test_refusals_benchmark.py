@@ -65,6 +65,18 @@ def test_photographs_are_cut_from_those_given(refusals: ModuleType) -> None:
         assert read_radiograph(to_png(picture)).pixels.shape == picture.shape
 
 
+def test_arranged_pairs_show_both_films(refusals: ModuleType, films: list[LabelledFilm]) -> None:
+    """Each has what is bright of either: more than the larger film alone."""
+    alone = float(np.count_nonzero(read_radiograph(films[0].image).pixels > 0.4)) * (720 / 400) ** 2
+    assert len(refusals.ARRANGEMENTS) == 6
+    for name, arrange in refusals.ARRANGEMENTS.items():
+        pairs = list(refusals._arranged_pairs(np.random.default_rng(1), films, arrange))
+        assert len(pairs) == 2
+        for picture in pairs:
+            assert read_radiograph(to_png(picture)).pixels.shape == picture.shape
+            assert np.count_nonzero((picture > 0.4) & (picture < 1)) > 1.1 * alone, name
+
+
 def test_two_hands_are_two_films(refusals: ModuleType, films: list[LabelledFilm]) -> None:
     pairs = list(refusals._pairs(np.random.default_rng(0), films))
     assert len(pairs) == 2

@@ -211,8 +211,9 @@ class Assessment:
                                               ``capitate``: [x, y] in pixels of the film, the first pixel's centre at
                                               0.5}, ``mirrored``, ``inverted``, ``rotation_degrees`` of the hand on
                                               the film, clockwise from fingers up, ``length_pixels`` from capitate to
-                                              middle finger tip, ``spread``: how uncertain the points are, a share of
-                                              that length}
+                                              middle finger tip, ``spread``: how uncertain tip and capitate are, a
+                                              share of that length, ``side_certain``: whether the thumb's tip was
+                                              found, so that left and right are no guess}
         ``warnings``                          list of {``code``, ``severity``, ``message``}, the gravest first: see
                                               docs/codes.md
         ``facts``                             object: what the file says (no name, no number, no date of birth)
@@ -532,6 +533,7 @@ def _hand_json(hand: Hand) -> dict[str, Any]:
         "rotation_degrees": round(hand_rotation_degrees(hand), 2),
         "length_pixels": round(hand.length_pixels, 2),
         "spread": round(hand.spread, 5),
+        "side_certain": hand.side_certain,
     }
 
 

@@ -100,7 +100,7 @@ def _likeness(pixels: Picture, to_drawing: Transform) -> float:
     where = drawing.inside & shown
     rough = Transform.scale(_ROUGH)
     small = [averaged_down(picture, _ROUGH) for picture in (drawing.greys, greys, where.astype(np.float32))]
-    warp = rough.then(_alignment(small[0], small[1], small[2] > 0.5, _ROUGH_BLUR)).then(rough.inverse())
+    warp = rough.then(_alignment(small[0], small[1], small[2] > 0.5, _ROUGH_BLUR, Transform())).then(rough.inverse())
     found, warp = max(
         ((_structure_correlation(pixels, to_drawing.then(one.inverse())), one) for one in (Transform(), warp)),
         key=lambda pair: pair[0],
@@ -111,7 +111,7 @@ def _likeness(pixels: Picture, to_drawing: Transform) -> float:
     return max(found, _structure_correlation(pixels, to_drawing.then(warp.inverse())))
 
 
-def _alignment(drawn: Picture, seen: Picture, where: NDArray[np.bool_], blur: int, start: Transform = Transform()) -> Transform:
+def _alignment(drawn: Picture, seen: Picture, where: NDArray[np.bool_], blur: int, start: Transform) -> Transform:
     """Align two pictures of one size by their enhanced correlation (Evangelidis & Psarakis 2008).
 
     Returns:

@@ -140,8 +140,8 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         ),
         "side_uncertain": (
             _CAUTION,
-            "The tip of the thumb was not found: whether this is a left or a right hand is a guess. Check that the thumb"
-            " lies on the side shown.",
+            "The tip of the thumb was not found: whether this is a left or a right hand is a guess. Check the thumb's"
+            " point on the radiograph.",
         ),
         "saturated": (
             _CAUTION,

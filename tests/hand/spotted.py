@@ -14,6 +14,7 @@ POINTS_XY = np.array([[190.0, 110.0], [280.0, 270.0], [200.0, 330.0]])
 """Tip, thumb, capitate; the thumb is nearer to the capitate, and the other two are farthest apart."""
 
 _AIR, _FLESH, _BRIGHTER = 0.05, 0.35, 0.5
+_UNEVEN = 0.08
 _SPOT_PIXELS = 9.0
 _OVER = 0.65
 """Share of the way from the darkest to the brightest that only spots exceed."""
@@ -28,8 +29,8 @@ def hand_mask() -> NDArray[np.uint8]:
 
 def spotted_film() -> NDArray[np.float32]:
     """The film, float32 (HEIGHT, WIDTH)."""
-    film = np.where(hand_mask() > 0, _FLESH, _AIR)
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    film = np.where(hand_mask() > 0, _FLESH, _AIR + _UNEVEN * ((x // 16 + y // 16) % 2))  # no even border
     for at_x, at_y in POINTS_XY:
         film = film + _BRIGHTER * np.exp(-((x - at_x) ** 2 + (y - at_y) ** 2) / (2 * _SPOT_PIXELS**2))
     return film.astype(np.float32)
@@ -50,15 +51,15 @@ def turning(height: int, width: int, quarters: int, *, mirrored: bool) -> Transf
     return change.then(Transform.mirror(width)) if mirrored else change
 
 
-def spots_on(view: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Where the three points lie on a view (h, w), told by their distances, (3, 2)."""
+def spots_on(view: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    """Where the three points lie on a view (h, w), told by their distances, (3, 2); None if there are fewer spots."""
     level = view.min() + _OVER * (view.max() - view.min())
     y, x = np.mgrid[: view.shape[0], : view.shape[1]] + 0.5
     spots = []
     for part in components(view > level)[:3]:
         weight = np.where(part > 0, view - level, 0).astype(np.float64)
         spots.append([(x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()])
-    return _in_order(np.array(spots))
+    return _in_order(np.array(spots)) if len(spots) == 3 else None
 
 
 def _in_order(spots_xy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from boneage.errors import Refusal
 from boneage.geometry import Transform, sample
 from boneage.hand.find import HandLimits, LocatedPoints, bone_is_dark, find_hand
+from boneage.hand.mask import components
 from boneage.registration import Hand
 from boneage.views import ViewSpec, cut_view, view_transform
 from tests.hand.spotted import HEIGHT, POINTS_XY, WIDTH, hand_mask, spots_on, spotted_film, turned, turning
 
-ONE = (0.0, 1.0, 0.0)
+ONE, NONE = (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
 MASK_VIEW = ViewSpec("radiograph", 120, 100)
 LOCATE_VIEW = ViewSpec("radiograph", 96, 96)
 REFINE_VIEW = ViewSpec("surroundings", 240, 220)
@@ -70,7 +71,14 @@ class KnowingNets:
 
     def refine(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
         self.seen_from_near.extend(views)
-        return [self._answer(spots_on(view) + self.astray * row, self.refined) for row, view in enumerate(views)]
+        return [self._refined(view, row) for row, view in enumerate(views)]
+
+    def _refined(self, view: NDArray[np.float32], row: int) -> LocatedPoints:
+        """No hand where the three points are not seen, as in windows that do not show the film's middle."""
+        seen = spots_on(view)
+        if seen is None:
+            return self._answer(np.zeros((3, 2)), NONE)
+        return self._answer(seen + self.astray * row, self.refined)
 
     def _answer(self, points_xy: NDArray[np.float64], hands: tuple[float, float, float]) -> LocatedPoints:
         spread = np.full(3, self.spread, np.float32)
@@ -149,7 +157,7 @@ def test_of_several_parts_the_largest_is_the_hand_without_holes() -> None:
 def test_an_inverted_film_is_looked_at_again_as_its_negative() -> None:
     nets = nets_for()
     find(shown(inverted=True), nets)
-    first, second, _ = nets.seen
+    first, second, *_ = nets.seen
     np.testing.assert_allclose(second, -first, atol=1e-4)  # the one has the other's grey
 
 
@@ -220,7 +228,7 @@ def with_blot() -> NDArray[np.uint8]:
 
 
 LIMITS: dict[str, tuple[HandLimits, KnowingNets]] = {
-    "least_mask_share": (HandLimits(least_mask_share=0.3), nets_for()),
+    "least_mask_share": (HandLimits(least_mask_share=0.9), nets_for()),
     "least_one_hand": (HandLimits(least_one_hand=0.9), replace(nets_for(), located=(0.2, 0.8, 0.0))),
     "least_one_hand, from near": (HandLimits(least_one_hand=0.9), replace(nets_for(), refined=(0.2, 0.8, 0.0))),
     "largest_spread": (HandLimits(largest_spread=0.001), nets_for()),
@@ -249,13 +257,16 @@ def test_every_limit_decides(name: str) -> None:
 @dataclass(frozen=True, eq=False)
 class ThumbElsewhere(KnowingNets):
     """The refining net has the thumb so far to the right of the line from wrist to fingertip, by the number of the
-    view, as shares of the hand's length.
+    view, as shares of the hand's length; after so many views it sees where it is.
     """
 
     places: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    for_views: int = 4
 
     def refine(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
         answers = super().refine(views)
+        if len(self.seen_from_near) > self.for_views:
+            return answers
         for answer, place in zip(answers, self.places, strict=False):
             tip, capitate = answer.points_xy[0], answer.points_xy[2]
             along = tip - capitate
@@ -263,14 +274,50 @@ class ThumbElsewhere(KnowingNets):
         return answers
 
 
-@pytest.mark.parametrize("places", [(0.05, 0.05, 0.05), (0.0, 0.0, 0.0), (0.25, -0.05, 0.25), (0.3, 0.1, -0.1)])
-def test_a_thumb_that_might_be_on_either_side_is_refused(places: tuple[float, float, float]) -> None:
-    """Mirrored or not: read the wrong way a hand would be read wrongly, and nothing would show it."""
-    knowing = nets_for().__dict__
+UNCLEAR = [(0.05, 0.05, 0.05), (0.25, -0.05, 0.25), (0.3, 0.1, -0.1)]
+
+
+@pytest.mark.parametrize("places", UNCLEAR)
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_find_hand_unclear_thumb_is_uncertain(places: tuple[float, float, float], mirrored: bool) -> None:
+    """The looks at the hand and at its mirror image decide, and the guess is marked as one."""
+    nets = ThumbElsewhere(**nets_for(mirrored=mirrored).__dict__, places=places)
+    hand = find(shown(mirrored=mirrored), nets)
+    assert not hand.side_certain
+    assert hand.mirrored is mirrored
+
+
+@pytest.mark.parametrize("places", [(0.0, 0.0, 0.0), (0.05, 0.05, 0.05)])
+def test_find_hand_thumb_on_neither_side_is_rejected(places: tuple[float, float, float]) -> None:
+    """In the middle, or always on the right of whatever view the network is shown, which tells nothing."""
     with pytest.raises(Refusal, match="which side the thumb lies") as refusal:
-        find(shown(), ThumbElsewhere(**knowing, places=places))
+        find(shown(), ThumbElsewhere(**nets_for().__dict__, places=places, for_views=99))
     assert refusal.value.code == "points_uncertain"
-    assert not find(shown(), ThumbElsewhere(**nets_for().__dict__, places=(0.25, 0.25, 0.25))).mirrored
+
+
+def test_find_hand_clear_thumb_is_certain() -> None:
+    hand = find(shown(), ThumbElsewhere(**nets_for().__dict__, places=(0.25, 0.25, 0.25)))
+    assert hand.side_certain
+    assert not hand.mirrored
+
+
+@dataclass(frozen=True, eq=False)
+class WideThumb(KnowingNets):
+    """The refining network sees the thumb somewhere only: its heat map is wide."""
+
+    def refine(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
+        answers = super().refine(views)
+        for answer in answers:
+            answer.spread[1] = 60.0
+        return answers
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_find_hand_hidden_thumb_is_no_rejection(mirrored: bool) -> None:
+    hand = find(shown(mirrored=mirrored), WideThumb(**nets_for(mirrored=mirrored).__dict__))
+    assert not hand.side_certain
+    assert hand.mirrored is mirrored
+    assert hand.spread < 0.01  # of fingertip and capitate
 
 
 class ContraryMask(KnowingNets):
@@ -296,6 +343,114 @@ def test_an_even_film_is_refused() -> None:
     with pytest.raises(Refusal) as refusal:
         find(np.full((HEIGHT, WIDTH), 0.5, np.float32), nets_for())
     assert refusal.value.code == "no_contrast"
+
+
+# --- borders and looks from near ---
+
+
+@dataclass(frozen=True, eq=False)
+class SeeingNets:
+    """Networks that see spotted hands on whatever view they are shown, if these are large enough there.
+
+    Attributes:
+        least: area of the smallest part that the mask network sees, pixels of its view.
+        near: the networks for points see hands whose middle finger's tip and capitate are this far apart on their view.
+    """
+
+    least: int = 150
+    near: float = 20.0
+    masks: list[int] = field(default_factory=list)
+    mask_spec: ViewSpec = MASK_VIEW
+    locate_spec: ViewSpec = LOCATE_VIEW
+    refine_spec: ViewSpec = REFINE_VIEW
+
+    def mask(self, views: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.masks.append(len(views))
+        return np.stack([self._hands(view).any(axis=0) for view in views]).astype(np.float32)
+
+    def locate(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
+        return [self._points(view) for view in views]
+
+    refine = locate
+
+    def _hands(self, view: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """What is brighter than air and has three spots in it."""
+        level = view.min() + 0.25 * (view.max() - view.min())
+        parts = [part for part in components(view > level) if part.sum() >= self.least]
+        hands = [part for part in parts if spots_on(np.where(part > 0, view, view.min())) is not None]
+        return np.stack(hands) if hands else np.zeros((1, *view.shape), np.uint8)
+
+    def _points(self, view: NDArray[np.float32]) -> LocatedPoints:
+        hands = self._hands(view)
+        spread = np.full(3, 0.5, np.float32)
+        seen = spots_on(np.where(hands[0] > 0, view, view.min())) if hands[0].any() else None
+        if seen is None or np.linalg.norm(seen[0] - seen[2]) < self.near:
+            return LocatedPoints(np.zeros((3, 2), np.float32), spread, np.array(NONE, np.float32))
+        count = ONE if len(hands) == 1 else (0.0, 0.2, 0.8)
+        return LocatedPoints(seen.astype(np.float32), spread, np.array(count, np.float32))
+
+
+def placed(times: float, grey: float, *corners: tuple[float, float]) -> NDArray[np.float32]:
+    """Spotted films on a square of one grey, `times` the film's height wide; corners as shares of what is free."""
+    side = round(times * HEIGHT)
+    canvas = np.full((side, side), grey, np.float32)
+    for x, y in corners:
+        left, top = round(x * (side - WIDTH)), round(y * (side - HEIGHT))
+        canvas[top : top + HEIGHT, left : left + WIDTH] = spotted_film()
+    return canvas
+
+
+@pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("times", [1.5, 3.0])
+def test_find_hand_canvas_is_cut_off(times: float, grey: float) -> None:
+    """As without the canvas, the networks are asked once, and the points are those of the whole picture."""
+    nets = SeeingNets()
+    canvas = placed(times, grey, (0.3, 0.8))
+    hand = find_hand(canvas, nets, USUAL)
+    side = canvas.shape[0]
+    corner = np.array([round(0.3 * (side - WIDTH)), round(0.8 * (side - HEIGHT))])
+    np.testing.assert_allclose(hand.points_xy, POINTS_XY + corner, atol=1.0)
+    assert nets.masks[:2] == [1, 1]  # a third look is at what lies beside the hand
+    on_canvas = sample(hand.mask.astype(np.float32), hand.film_to_mask.inverse(), side, side) > 0.5
+    truth = np.zeros(canvas.shape, bool)
+    truth[corner[1] : corner[1] + HEIGHT, corner[0] : corner[0] + WIDTH] = hand_mask() > 0
+    assert (on_canvas & truth).sum() / (on_canvas | truth).sum() > 0.9
+
+
+def uneven(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The picture with a speckled strip along its edges, so that no border is even."""
+    picture = picture.copy()
+    specks = 0.08 * np.random.default_rng(0).integers(0, 2, picture.shape).astype(np.float32)
+    specks[8:-8, 8:-8] = 0
+    return np.clip(picture + specks, 0, 1)
+
+
+@pytest.mark.parametrize("least", [150, 900])
+def test_find_hand_small_one_is_looked_at_from_near(least: int) -> None:
+    """With a mask of the whole picture (150), and if that shows nothing either (900)."""
+    nets = SeeingNets(near=45.0, least=least)
+    hand = find_hand(uneven(placed(2.0, 0.02, (0.9, 0.2))), nets, USUAL)
+    corner = np.array([round(0.9 * (2 * HEIGHT - WIDTH)), round(0.2 * HEIGHT)])
+    np.testing.assert_allclose(hand.points_xy, POINTS_XY + corner, atol=1.5)
+
+
+@pytest.mark.parametrize("near", [5.0, 35.0])
+def test_find_hand_two_on_a_canvas_are_several(near: float) -> None:
+    """Whether the networks for points see both at once (5), or each of them only from near (35)."""
+    canvas = uneven(placed(2.5, 0.02, (0.0, 0.1), (1.0, 0.9)))
+    with pytest.raises(Refusal) as refusal:
+        find_hand(canvas, SeeingNets(near=near), USUAL)
+    assert refusal.value.code == "several_hands"
+
+
+def test_find_hand_second_smaller_hand_is_several() -> None:
+    """The networks for points see but one hand at first."""
+    film = np.pad(spotted_film(), ((0, 0), (0, 260)), constant_values=0.05)
+    film[20 : 20 + HEIGHT // 2, WIDTH : WIDTH + WIDTH // 2] = spotted_film()[::2, ::2]
+    nets = SeeingNets(near=30.0)
+    with pytest.raises(Refusal) as refusal:
+        find_hand(uneven(film), nets, USUAL)
+    assert refusal.value.code == "several_hands"
 
 
 # --- grey ---
@@ -325,6 +480,7 @@ def test_points_of_turned_pictures_are_where_their_pixels_are() -> None:
     for quarters in range(4):
         for mirrored in (False, True):
             seen = spots_on(shown(quarters, mirrored=mirrored))
+            assert seen is not None
             truth = turning(HEIGHT, WIDTH, quarters, mirrored=mirrored).points(POINTS_XY)
             np.testing.assert_allclose(seen, truth, atol=0.05)
     assert turning(HEIGHT, WIDTH, 0, mirrored=False) == Transform()

@@ -23,7 +23,7 @@ from boneage.train.cache import FilmCache, Progress
 
 log = logging.getLogger(__name__)
 
-HANDS_VERSION = 2
+HANDS_VERSION = 3
 """Raised when hands are found otherwise by the same nets, so that a kept table is not taken for what they find now."""
 
 _THREADS = 2
@@ -66,6 +66,7 @@ class HandTable:
             film_to_mask=Transform(*(float(value) for value in numbers[6:12])),
             inverted=bool(numbers[12]),
             spread=float(numbers[13]),
+            side_certain=bool(numbers[14]),
         )
 
 
@@ -161,9 +162,11 @@ def _write(films: Sequence[LabelledFilm], cache: FilmCache, bundle: Bundle, fold
                 continue
             to_mask = hand.film_to_mask.matrix[:2].ravel()
             ids.append(film.id)
-            numbers.append([*hand.points_xy.ravel(), *to_mask, float(hand.inverted), hand.spread])
+            numbers.append(
+                [*hand.points_xy.ravel(), *to_mask, float(hand.inverted), hand.spread, float(hand.side_certain)]
+            )
             masks.append(np.packbits(hand.mask))
-    np.save(folder / "numbers.npy", np.array(numbers, dtype=np.float64).reshape(-1, 14))
+    np.save(folder / "numbers.npy", np.array(numbers, dtype=np.float64).reshape(-1, 15))
     np.save(
         folder / "masks.npy", np.array(masks, dtype=np.uint8).reshape(len(masks), math.ceil(shape[0] * shape[1] / 8))
     )

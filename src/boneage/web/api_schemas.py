@@ -143,7 +143,10 @@ class Hand(Said):
     inverted: bool
     rotation_degrees: float = Field(description="Clockwise from fingers up.")
     length_pixels: float = Field(description="From capitate to middle finger tip.")
-    spread: float = Field(description="How uncertain the points are, a share of that length.")
+    spread: float = Field(description="How uncertain fingertip and capitate are, a share of that length.")
+    side_certain: bool = Field(
+        default=True, description="False if the thumb's tip was not found: whether the hand is mirrored is a guess."
+    )
 
 
 class Facts(Said):

@@ -1,0 +1,68 @@
+"""Even borders are found whatever their grey, and nothing else is cut off."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from boneage.hand.borders import Window, content_windows, without_borders
+
+FILM = np.random.default_rng(0).uniform(0.2, 0.8, (120, 90)).astype(np.float32)
+
+
+def padded(*greys: float, wide: int = 40, film: NDArray[np.float32] = FILM) -> NDArray[np.float32]:
+    for grey in greys:
+        film = np.pad(film, wide, constant_values=np.float32(grey))
+    return film
+
+
+@pytest.mark.parametrize("greys", [(), (0.0,), (1.0,), (0.5,), (0.0, 1.0), (1.0, 0.5, 0.0)])
+def test_without_borders_returns_the_film(greys: tuple[float, ...]) -> None:
+    picture = padded(*greys)
+    window = without_borders(picture)
+    deep = 40 * len(greys)
+    margin = 6 if greys[:1] == (0.5,) else 0  # a grey like the film's own edge counts as air
+    assert abs(window.left - deep) <= margin
+    assert abs(window.bottom - (deep + 120)) <= margin
+    assert np.array_equal(Window(deep, deep, deep + 90, deep + 120).cut(picture), FILM)
+
+
+def test_without_borders_survives_jpeg() -> None:
+    levels = np.rint(255 * padded(1.0)).astype(np.uint8)
+    _, data = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, 40])
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), dtype=np.float32) / np.float32(255)
+    window = without_borders(decoded)
+    assert max(abs(window.left - 40), abs(window.top - 40), abs(window.right - 130), abs(window.bottom - 160)) <= 16
+
+
+def test_without_borders_keeps_a_margin_of_air() -> None:
+    """A hand on black: what is cut off must not touch it."""
+    picture = np.zeros((200, 200), np.float32)
+    cv2.ellipse(picture, (100, 100), (30, 50), 0, 0, 360, 0.7, -1)
+    window = without_borders(picture)
+    assert 40 <= window.top <= 48
+    assert 58 <= window.left <= 68
+    assert window.area < 0.4 * picture.size
+
+
+@pytest.mark.parametrize("picture", [np.zeros((50, 40)), np.full((3, 2), 0.5), np.eye(40)])
+def test_without_borders_of_nothing_is_the_whole(picture: NDArray[np.float64]) -> None:
+    assert without_borders(picture.astype(np.float32)) == Window.of(picture.shape)
+
+
+def test_content_windows_are_about_the_pieces() -> None:
+    """A film and a letter on a page: the letter's box is too small to count."""
+    page = np.full((300, 400), 0.9, np.float32)
+    page[50:170, 100:190] = FILM
+    page[280:290, 10:20] = 0.0
+    (window,) = content_windows(page)
+    assert max(abs(window.left - 100), abs(window.top - 50), abs(window.right - 190), abs(window.bottom - 170)) <= 4
+
+
+def test_window_within_and_transform() -> None:
+    window = Window(-5, 10, 60, 40).within(Window(0, 0, 50, 30))
+    assert window == Window(0, 10, 50, 30)
+    assert (window.width, window.height, window.area) == (50, 20, 1000)
+    np.testing.assert_allclose(window.to_window().points(np.array([3.0, 12.0])), [3.0, 2.0])
