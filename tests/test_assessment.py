@@ -429,7 +429,7 @@ def test_a_place_outside_every_region_has_no_heat(phantoms: dict[str, Path], tmp
 def test_a_bundle_that_looks_for_the_hand_refuses_where_there_is_none(tmp_path: Path) -> None:
     whole = Bundle.open(tiny_bundle(tmp_path / "whole", hand=True))  # though its member reads the whole film
     empty = np.full((400, 300), 0.05, np.float32)
-    empty[180:215, 130:160] = 0.8
+    empty[180:188, 130:138] = 0.8
     empty += 0.01 * np.random.default_rng(0).standard_normal(empty.shape, dtype=np.float32)
     with pytest.raises(Refusal) as caught:
         assess(save(tmp_path / "empty.png", empty), "F", whole)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -174,6 +175,6 @@ def test_screenshot_shows_the_film_in_its_window(shape: tuple[int, int]) -> None
     height, width = int(shape[0] * zoom), int(shape[1] * zoom)
     top, left = 64 + (1000 - height) // 2, 420 + (1100 - width) // 2
     shown = screen[top : top + height, left : left + width]
-    expected = changes.cv2.resize(film, (width, height), interpolation=changes.cv2.INTER_AREA)
+    expected = cv2.resize(film, (width, height), interpolation=cv2.INTER_AREA)
     assert np.corrcoef(shown.ravel(), expected.ravel())[0, 1] > 0.9
     assert (screen[100:900, 24:300] > 0.8).mean() > 0.05  # text beside

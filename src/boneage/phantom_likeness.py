@@ -29,7 +29,8 @@ _POINTS_FOUND = ((0.515, 0.129), (0.907, 0.402), (0.501, 0.711))
 one: the fingertip is found some 5 % of the hand's length too far up."""
 
 LIKENESS_LIMIT = 0.75
-"""A radiograph is taken for the drawn phantom from this likeness on."""
+"""A radiograph is taken for the drawn phantom from this likeness on. With the hand found, 994 validation radiographs
+reach 0.696 at most; the drawing at 1, 8, 15 and 20 years, under 30 changes, at least 0.84."""
 
 _OVERVIEW_SIDE = 400
 """Longest side of the reduced picture that is laid upon the drawing where no hand was found, pixels."""
