@@ -135,7 +135,8 @@ def test_every_kind_has_its_line(
     lines = capsys.readouterr().out.splitlines()
     kinds = [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:]
     assert kinds[:4] == ["noise", "blank", "computed scene", "page"]
-    assert kinds[-4:] == ["two hands", "forearm", "**all that are not one hand**", "radiographs, validation"]
+    pairs = ["two hands", *(f"two hands, {name}" for name in refusals.ARRANGEMENTS)]
+    assert kinds[-10:] == [*pairs, "forearm", "**all that are not one hand**", "radiographs, validation"]
     forearm, real = lines[-3], lines[-1]
     assert "| 0 | none made |" in forearm  # neither a table of points nor nets that find them
     assert "| 4 | 0.0% |" in real

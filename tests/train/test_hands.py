@@ -40,7 +40,7 @@ def _pictures() -> dict[str, NDArray[np.integer]]:
     """Films of the phantom by name: of 8 and 16 bits, of a right hand, turned, inverted, and one without a hand."""
     film = draw_hand(9.0, height=400, width=300)
     y, x = np.mgrid[:300, :240]
-    coin = np.where(np.hypot(x - 120, y - 150) < 20, 200, 10 + x % 40).astype(np.uint8)
+    coin = np.where(np.hypot(x - 120, y - 150) < 4, 200, 10 + x % 40).astype(np.uint8)
     shown = {
         "left": film,
         "right": film[:, ::-1],
@@ -165,12 +165,12 @@ def test_films_without_a_hand_are_named(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert table.refused == {"none": "no_hand"}
+    assert table.refused == {"none": "points_uncertain"}
     assert "none" not in table
     find_hands(films, cache, bundle, tmp_path)
-    assert "no hand was found on 1 films: {'none': 'no_hand'}" in caplog.text
+    assert "no hand was found on 1 films: {'none': 'points_uncertain'}" in caplog.text
     alone = find_hands([film for film in films if film.id == "none"], cache, bundle, tmp_path)
-    assert alone.refused == {"none": "no_hand"}
+    assert alone.refused == {"none": "points_uncertain"}
 
 
 def test_a_table_is_made_once(

@@ -69,6 +69,9 @@ _LEAST_RANGE = 1e-3
 _MUCH_BESIDE = 0.5
 """What lies beside a hand is looked at if it makes up this share of the picture."""
 
+_TILES_GROUP = 2
+"""Place of the tiles among the groups of windows that are worth a look."""
+
 _POINTS_ALONG = 50
 """So many points of the line from capitate to fingertip are looked up in a mask."""
 
@@ -246,15 +249,16 @@ def _second_look(pixels: Pixels, first: Refusal, nets: HandNets, limits: HandLim
     Raises:
         Refusal: `first` if no part is surely a hand, ``several_hands`` if several may be.
     """
-    one_seen = first.code == RefusalCode.POINTS_UNCERTAIN  # then pieces of that hand may look like several
     hands: list[Hand] = []
     codes: set[str] = set()
-    for windows in _worth_a_look(pixels, nets):
+    for group, windows in enumerate(_worth_a_look(pixels, nets)):
         looks = _from_near(pixels, windows, nets, limits)
         hands += [look.outcome for look in looks if isinstance(look.outcome, Hand)]
         codes |= {look.outcome.code for look in looks if isinstance(look.outcome, Refusal)}
         _refuse_several(hands)
-        if RefusalCode.SEVERAL_HANDS in codes and not one_seen:
+        # Pieces of one hand, as tiles show them and where the first look saw one, may look like several.
+        pieces = group == _TILES_GROUP or first.code == RefusalCode.POINTS_UNCERTAIN
+        if RefusalCode.SEVERAL_HANDS in codes and not pieces:
             raise _several()
         if codes - {RefusalCode.NO_HAND, RefusalCode.NO_CONTRAST} or (
             hands and first.code != RefusalCode.SEVERAL_HANDS
