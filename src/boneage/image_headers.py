@@ -671,7 +671,9 @@ class _Tiff:
         return 8 if self.big else 4
 
     def offset(self, at: int) -> int:
-        return int(struct.unpack_from(self.order + self.offset_letter, self.data, at)[0])
+        """The offset that stands here, at most the file's end: one beyond 2^63 is no place that `struct` takes."""
+        stated = int(struct.unpack_from(self.order + self.offset_letter, self.data, at)[0])
+        return min(stated, len(self.data))
 
     def directory(self, at: int) -> _Directory:
         """The directory at this offset."""
