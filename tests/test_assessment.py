@@ -238,6 +238,8 @@ def test_a_film_with_much_pure_white_is_doubted(tmp_path: Path, bundle: Bundle, 
     pixels[100 : 100 + round(400 * white / 0.5), 75:225] = 1.0  # half of the columns
     path = save(tmp_path / "white.png", pixels)
     assert assess(path, "F", bundle).has_warning(WarningCode.SATURATED) is doubted
+    framed = save(tmp_path / "framed.png", np.pad(pixels, 100, constant_values=1.0))  # a page is no saturation
+    assert assess(framed, "F", bundle).has_warning(WarningCode.SATURATED) is doubted
 
 
 @pytest.mark.parametrize(

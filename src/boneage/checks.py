@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from boneage.bundle import MemberOutput
 from boneage.estimate import OLDEST_MONTHS, AgeEstimate, region_spread
+from boneage.hand.borders import inner_window
 from boneage.manifest import Member
 from boneage.phantom_likeness import LIKENESS_LIMIT, phantom_likeness
 from boneage.quality import QUALITY_LABELS, QualityLabel, QualityLimit
@@ -73,12 +74,13 @@ def radiograph_warnings(
 
 
 def _white_share(pixels: NDArray[np.float32], hand: Hand | None) -> float:
-    """How much of a film is at the level that bone is shown brightest at, 0..1."""
-    if hand is not None and hand.inverted:
-        white = np.count_nonzero(pixels <= pixels.min() + np.float32(1 / 255))
-    else:
-        white = np.count_nonzero(pixels >= pixels.max() - np.float32(1 / 255))
-    return white / pixels.size
+    """Return the share, 0..1, of a radiograph's pixels at the level at which bone is brightest, white borders aside."""
+    bright = np.float32(1.0) - pixels if hand is not None and hand.inverted else pixels
+    window = inner_window(pixels)
+    level = window.cut(bright).max() - np.float32(1 / 255)
+    inside = np.count_nonzero(window.cut(bright) >= level)
+    border = np.count_nonzero(bright >= level) - inside
+    return inside / (pixels.size - border)
 
 
 def size_warnings(film_shape: tuple[int, int], members: Sequence[Member], hand: Hand | None) -> Iterator[ResultWarning]:

@@ -32,6 +32,12 @@ _SAME_GREY = 0.1
 """A border continues the air if the median grey of the window's edge differs by at most this share of the range."""
 
 
+_ENOUGH = 768
+"""Longer side, pixels, of a picture; no network that looks for hands would see more of one on a larger picture."""
+
+_LARGEST_WINDOW = 0.75
+"""Even borders are cut off if what lies within them is at most this share of the picture."""
+
 _OVERVIEW_SIDE = 256
 """Longest side of the reduced picture on which pieces are told apart, pixels."""
 
@@ -104,6 +110,40 @@ def without_borders(pixels: Pixels) -> Window:
             break
         window = inner
     return window.within(whole)
+
+
+def inner_window(pixels: Pixels) -> Window:
+    """Find the window within a picture's even borders if it is much smaller than the picture.
+
+    It is found on a reduced copy (see `reduced`), of which whole pixels are cut off.
+
+    Args:
+        pixels: float32 (H, W), 0..1.
+
+    Returns:
+        The window; the whole picture if borders make up less than a quarter of it.
+    """
+    small, to_small = reduced(pixels, Transform())
+    window = without_borders(small)
+    if window.area > _LARGEST_WINDOW * small.size:
+        return Window.of(pixels.shape)
+    corners = np.array([[window.left, window.top], [window.right, window.bottom]])
+    (left, top), (right, bottom) = to_small.inverse().points(corners)
+    return Window(math.ceil(left), math.ceil(top), math.floor(right), math.floor(bottom))
+
+
+def reduced(pixels: Pixels, to_pixels: Transform) -> tuple[Pixels, Transform]:
+    """Average a large picture down once by a whole number, which each of a dozen looks at it would do again.
+
+    Args:
+        pixels: of the picture.
+        to_pixels: from the coordinates of whatever the picture is a part of to the picture's.
+
+    Returns:
+        The smaller picture, and the transform to it.
+    """
+    small = averaged_down(pixels, 1 / max(1, max(pixels.shape) // _ENOUGH))
+    return small, to_pixels.then(Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0]))
 
 
 def content_windows(pixels: Pixels) -> list[Window]:

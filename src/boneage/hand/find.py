@@ -8,7 +8,6 @@ turned, mirrored or framed, and so neither does what follows.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
@@ -18,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.errors import Refusal, RefusalCode
-from boneage.geometry import Transform, averaged_down, sample
-from boneage.hand.borders import Window, content_windows, without_borders
+from boneage.geometry import Transform, sample
+from boneage.hand.borders import Window, content_windows, inner_window, reduced
 from boneage.hand.candidates import part_windows, strips_beside, tiles
 from boneage.hand.mask import THRESHOLD, components, filled
 from boneage.registration import Hand, hand_length
@@ -34,18 +33,12 @@ _LEAST_THUMB = 0.08
 """The thumb's tip lies at least this far beside the line from capitate to fingertip, as a share of the hand's length.
 Of 1,785 annotated hands the least was 0.22."""
 
-_ENOUGH = 768
-"""Longer side, pixels, of a film on which no net here would see more of the hand if it were larger."""
-
 _NEAR_SIDE = 128
 """Side of the reduced view from which grey levels near the hand are measured, pixels."""
 
 _RING_NEAR, _RING_FAR = 0.01, 0.05
 """The air about the hand is looked at this far from the mask, as shares of the view's side."""
 
-
-_LARGEST_WINDOW = 0.75
-"""Even borders are cut off if what lies within them is at most this share of the picture."""
 
 _LEAST_OTHER = 0.05
 """A further part of a mask is looked at from near from this share of the largest part's area on. Of 400 validation
@@ -168,8 +161,8 @@ def find_hand(pixels: Pixels, nets: HandNets, limits: HandLimits) -> Hand:
     Raises:
         Refusal: ``no_hand``, ``several_hands``, ``points_uncertain``; ``no_contrast``.
     """
-    window = _window_of(pixels)
-    picture, to_picture = _reduced(window.cut(pixels), window.to_window())
+    window = inner_window(pixels)
+    picture, to_picture = reduced(window.cut(pixels), window.to_window())
     try:
         look = _look(picture, nets, limits)
     except Refusal as refusal:
@@ -178,31 +171,6 @@ def find_hand(pixels: Pixels, nets: HandNets, limits: HandLimits) -> Hand:
         look = _second_look(picture, refusal, nets, limits)
     _refuse_second_hand(picture, look, nets, limits)
     return _on_source(look.hand, to_picture)
-
-
-def _window_of(pixels: Pixels) -> Window:
-    """The window within a picture's borders, found on a reduced copy; whole pixels of that copy are cut off."""
-    small, to_small = _reduced(pixels, Transform())
-    window = without_borders(small)
-    if window.area > _LARGEST_WINDOW * small.size:
-        return Window.of(pixels.shape)
-    corners = np.array([[window.left, window.top], [window.right, window.bottom]])
-    (left, top), (right, bottom) = to_small.inverse().points(corners)
-    return Window(math.ceil(left), math.ceil(top), math.floor(right), math.floor(bottom))
-
-
-def _reduced(pixels: Pixels, to_pixels: Transform) -> tuple[Pixels, Transform]:
-    """A large picture averaged down once by a whole number, which each of a dozen looks at it would do again.
-
-    Args:
-        pixels: of the picture.
-        to_pixels: from the coordinates of whatever the picture is a part of to the picture's.
-
-    Returns:
-        The smaller picture, and the transform to it.
-    """
-    small = averaged_down(pixels, 1 / max(1, max(pixels.shape) // _ENOUGH))
-    return small, to_pixels.then(Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0]))
 
 
 def _on_source(hand: Hand, to_picture: Transform) -> Hand:
@@ -318,7 +286,7 @@ def _from_near(pixels: Pixels, windows: Sequence[Window], nets: HandNets, limits
 def _window_of_part(pixels: Pixels, window: Window) -> Window:
     """A window without what reaches beyond the picture, and without its own even borders."""
     window = window.within(Window.of(pixels.shape))
-    inner = _window_of(window.cut(pixels)) if window.area else Window.of((0, 0))
+    inner = inner_window(window.cut(pixels)) if window.area else Window.of((0, 0))
     left, top = window.left, window.top
     return Window(inner.left + left, inner.top + top, inner.right + left, inner.bottom + top)
 
