@@ -121,6 +121,19 @@ def _dies(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
     return deaths
 
 
+def test_interrupted_read_leaves_no_reply_for_the_next_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_reader: reading_limit._Reader, _seconds: float) -> Reply:
+        raise KeyboardInterrupt
+
+    _process_id()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(reading_limit._Reader, "_receive", interrupted)
+        read_radiograph_limited(VALID["png 16"])
+    next_read = read_radiograph_limited(VALID["jpeg"])
+    assert next_read.facts.format == "jpeg"
+    assert np.array_equal(next_read.pixels, read_radiograph(VALID["jpeg"]).pixels)
+
+
 def test_process_that_cannot_start_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     end_reading_process()
     monkeypatch.setattr(sys, "executable", "/bin/false")

@@ -67,7 +67,6 @@ def read_radiograph_limited(data: bytes, cpu_seconds: float = CPU_SECONDS) -> Ra
             reader = _running()
             try:
                 reply = reader.ask(data, cpu_seconds)
-                return _radiograph(reply, reader.memory)
             except (EOFError, ConnectionError):
                 status = reader.end()
                 if status == -signal.SIGPROF:
@@ -76,6 +75,11 @@ def read_radiograph_limited(data: bytes, cpu_seconds: float = CPU_SECONDS) -> Ra
             except TimeoutError:
                 reader.end()
                 raise _timeout(cpu_seconds) from None
+            except BaseException:  # interrupted: the reply that is still to come must not pass for that of the next file
+                reader.end()
+                raise
+            else:
+                return _radiograph(reply, reader.memory)
     raise damaged("the program that reads it breaks down on it")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psycopg
@@ -212,6 +213,23 @@ def test_watch_tells_the_last_look() -> None:
     watch.start()
     assert watch.report() == (200, {"status": "ok", "waiting": 0})
     assert len(looks) == 1
+
+
+def test_watch_goes_on_after_a_look_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    looked = Event()
+
+    def look() -> Condition:
+        if not looked.is_set():
+            looked.set()
+            raise RuntimeError("a fault")
+        second.set()
+        return Condition("ok", 0)
+
+    second = Event()
+    watch = Watch(look, every=0.01)
+    watch.start()
+    assert "the service could not be looked at" in caplog.text
+    assert second.wait(60)
 
 
 def test_watch_whose_look_does_not_end_says_no_database(monkeypatch: pytest.MonkeyPatch) -> None:

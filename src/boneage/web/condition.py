@@ -94,8 +94,11 @@ class Watch:
 
     def _run(self) -> None:
         while True:
-            close_old_connections()
-            self._latest = self._look()
-            self._looked = time.monotonic()
+            try:
+                close_old_connections()
+                self._latest = self._look()
+                self._looked = time.monotonic()
+            except Exception:  # the thread goes on whatever a look raises; until the next one, what was found is stale
+                log.exception("the service could not be looked at")
             self._first.set()
             time.sleep(self._every)
