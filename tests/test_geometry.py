@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boneage.geometry import Transform, fit_inside, sample
+from boneage.geometry import Transform, fit_inside, lies_inside, sample
 
 number = st.floats(-200, 200)
 zoom = st.floats(0.05, 20)
@@ -106,3 +106,13 @@ def test_a_fine_film_is_averaged_not_aliased() -> None:
 def test_outside_is_filled() -> None:
     found = sample(np.ones((20, 20), dtype=np.float32), Transform.shift(50, 0), 20, 20, fill=-3.0)
     assert np.all(found == -3.0)
+
+
+def test_lies_inside_is_where_all_sampled_pixels_are_of_the_picture() -> None:
+    transform = Transform.rotation(20.0).then(Transform.scale(0.7)).then(Transform.shift(9, 4))
+    inside = lies_inside(transform, (30, 20), 40, 50)
+    covered = sample(np.ones((30, 20), np.float32), transform, 40, 50)
+    assert inside.shape == (40, 50)
+    assert 0 < inside.sum() < inside.size
+    assert covered[~inside].max() < 0.51 < covered[inside].max()
+    assert covered[inside].min() > 0.2

@@ -147,3 +147,17 @@ def sample(
         borderValue=fill,
     )
     return np.asarray(sampled, dtype=np.float32)
+
+
+def lies_inside(transform: Transform, shape: tuple[int, int], height: int, width: int) -> NDArray[np.bool_]:
+    """Return which pixels of a target have their centre on the picture that is sampled into it, bool (height, width).
+
+    Args:
+        transform: from the picture's coordinates to the target's.
+        shape: (H, W) of the picture, pixels.
+        height: of the target, pixels.
+        width: of the target, pixels.
+    """
+    rows, columns = np.indices((height, width)) + 0.5
+    on_picture = transform.inverse().points(np.stack([columns, rows], axis=2))
+    return np.asarray(((on_picture > 0) & (on_picture < (shape[1], shape[0]))).all(axis=2), dtype=np.bool_)

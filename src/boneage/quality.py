@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.geometry import sample
+from boneage.geometry import lies_inside, sample
 from boneage.registration import Hand
 from boneage.views import ViewSpec, grey_scale, view_transform
 
@@ -90,8 +90,6 @@ def quality_view(pixels: NDArray[np.float32], hand: Hand, height: int, width: in
     seen = sample(pixels, to_view, height, width, fill=1.0 if hand.inverted else 0.0)
     if hand.inverted:
         seen = np.float32(1.0) - seen
-    rows, columns = np.indices(seen.shape) + 0.5
-    on_radiograph = to_view.inverse().points(np.stack([columns, rows], axis=2))
-    inside = ((on_radiograph > 0) & (on_radiograph < (pixels.shape[1], pixels.shape[0]))).all(axis=2)
+    inside = lies_inside(to_view, (pixels.shape[0], pixels.shape[1]), height, width)
     grey = grey_scale(seen[inside], "percentile")
     return grey.apply(np.where(inside, seen, np.float32(grey.low)))

@@ -75,7 +75,9 @@ def read_radiograph_limited(data: bytes, cpu_seconds: float = CPU_SECONDS) -> Ra
             except TimeoutError:
                 reader.end()
                 raise _timeout(cpu_seconds) from None
-            except BaseException:  # interrupted: the reply that is still to come must not pass for that of the next file
+            except (
+                BaseException
+            ):  # interrupted: the reply that is still to come must not pass for that of the next file
                 reader.end()
                 raise
             else:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.errors import Refusal, RefusalCode
-from boneage.geometry import Transform, sample
+from boneage.geometry import Transform, lies_inside, sample
 from boneage.hand.borders import Window, content_windows, inner_window, reduced
 from boneage.hand.candidates import part_windows, strips_beside, tiles
 from boneage.hand.mask import THRESHOLD, components, filled
@@ -380,10 +380,7 @@ def _grey_near(pixels: Pixels, place: Hand, rule: GreyRule) -> GreyScale:
     spec = ViewSpec("surroundings", _NEAR_SIDE, _NEAR_SIDE)
     to_view = view_transform(shape, spec, place)
     seen = sample(pixels, to_view, _NEAR_SIDE, _NEAR_SIDE)
-    rows, columns = np.indices(seen.shape) + 0.5
-    on_film = to_view.inverse().points(np.stack([columns, rows], axis=2))
-    inside = ((on_film > 0) & (on_film < (shape[1], shape[0]))).all(axis=2)
-    return grey_scale(seen[inside], rule)
+    return grey_scale(seen[lies_inside(to_view, shape, _NEAR_SIDE, _NEAR_SIDE)], rule)
 
 
 def bone_is_dark(view: Pixels, mask: NDArray[np.uint8]) -> bool:

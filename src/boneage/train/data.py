@@ -94,15 +94,34 @@ def training_batches(
     """Batches of one training epoch, reshuffled (section IV-B); an incomplete last one is dropped."""
     height, width = recipe.size_at(epoch)
     spec = replace(recipe.view, height=height, width=width)
-    seed, size = recipe.train.seed, recipe.train.batch_size
-    views = EpochViews(films, cache, spec, recipe.augment, seed=seed, epoch=epoch, hands=hands)
-    order = EpochOrder(len(films), seed=seed, epoch=epoch, rank=rank, world=world)
+    views = EpochViews(films, cache, spec, recipe.augment, seed=recipe.train.seed, epoch=epoch, hands=hands)
+    return batches_of(views, recipe, epoch=epoch, rank=rank, world=world)
+
+
+def batches_of(
+    views: Dataset[tuple[Tensor, ...]], recipe: Recipe, *, epoch: int | None, rank: int = 0, world: int = 1
+) -> DataLoader[tuple[Tensor, ...]]:
+    """Make the batches of views whose number is known.
+
+    Args:
+        views: to batch.
+        recipe: with the size of a batch, the seed, and how many processes cut views.
+        epoch: of training, whose batches are reshuffled and shared, the incomplete last one dropped; None for the
+            views in their order.
+        rank: of this process.
+        world: number of processes.
+    """
+    size, workers = recipe.train.batch_size, recipe.train.workers
+    if epoch is None:
+        return DataLoader(views, batch_size=size, num_workers=workers, worker_init_fn=single_threaded)
+    count = len(views)  # type: ignore[arg-type]  # torch's class has no length of its own
+    order = EpochOrder(count, seed=recipe.train.seed, epoch=epoch, rank=rank, world=world)
     return DataLoader(
         views,
         batch_size=size,
         sampler=order,
         drop_last=len(order) > size,
-        num_workers=recipe.train.workers,
+        num_workers=workers,
         worker_init_fn=single_threaded,
     )
 

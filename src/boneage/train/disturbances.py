@@ -435,8 +435,8 @@ def _fingertips_cut(generator: np.random.Generator, scene: Scene) -> Scene:
     share = generator.uniform(0.03, 0.3)
     x, y = scene.frame_xy
     tip_y = CAPITATE_IN_FRAME_XY[1] - HAND_LENGTH
-    kept = (y - np.float32(generator.normal(0, 0.06)) * (x - np.float32(CAPITATE_IN_FRAME_XY[0]))
-            > np.float32(tip_y + share * HAND_LENGTH))  # fmt: skip
+    tilted = y - np.float32(generator.normal(0, 0.06)) * (x - np.float32(CAPITATE_IN_FRAME_XY[0]))
+    kept = tilted > np.float32(tip_y + share * HAND_LENGTH)
     level = 0.0 if generator.random() < 0.6 else float(generator.choice([1.0, generator.random()]))
     pixels = np.where(kept, scene.pixels, np.float32(level))
     seen = share + generator.normal(0, 0.015)

@@ -24,7 +24,7 @@ from boneage.registration import HAND_LENGTH, Hand, register
 from boneage.train.annotations import load_mask
 from boneage.train.augment import draw_change
 from boneage.train.cache import FilmCache
-from boneage.train.data import EpochOrder, single_threaded
+from boneage.train.data import batches_of
 from boneage.train.distractors import MaskedFilm, draw_distractor, pair_films
 from boneage.train.recipe import Augmentation, Recipe
 from boneage.views import GreyScale, ViewSpec, cut_view, view_transform
@@ -200,21 +200,7 @@ class PointViews(HandViews):
 
 def hand_batches(views: HandViews, recipe: Recipe, *, rank: int = 0, world: int = 1) -> DataLoader[tuple[Tensor, ...]]:
     """Batches of one epoch: reshuffled for training, else in the films' order."""
-    workers = recipe.train.workers
-    if not views.training:
-        return DataLoader(
-            views, batch_size=recipe.train.batch_size, num_workers=workers, worker_init_fn=single_threaded
-        )
-    order = EpochOrder(len(views), seed=recipe.train.seed, epoch=views.epoch, rank=rank, world=world)
-    size = recipe.train.batch_size
-    return DataLoader(
-        views,
-        batch_size=size,
-        sampler=order,
-        drop_last=len(order) > size,
-        num_workers=workers,
-        worker_init_fn=single_threaded,
-    )
+    return batches_of(views, recipe, epoch=views.epoch if views.training else None, rank=rank, world=world)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from boneage.errors import Refusal
 from boneage.films import LabelledFilm
@@ -19,7 +19,6 @@ from boneage.geometry import Transform
 from boneage.quality import QUALITY_LABELS, QualityLabel, quality_view
 from boneage.registration import Hand
 from boneage.train.cache import FilmCache
-from boneage.train.data import EpochOrder, single_threaded
 from boneage.train.disturbances import Scene, draw_disturbed, scene_of
 from boneage.train.hand_data import off_guess
 from boneage.train.hands import HandTable
@@ -120,21 +119,3 @@ class QualityViews(Dataset[tuple[Tensor, Tensor]]):
             return quality_view(scene.pixels, guess, self.height, self.width), labels
         except Refusal:  # drawn over until one grey was left
             return self.scenes.view(film.id, self.height, self.width), frozenset()
-
-
-def quality_batches(
-    views: QualityViews, recipe: Recipe, *, shuffled: bool, rank: int = 0, world: int = 1
-) -> DataLoader[tuple[Tensor, ...]]:
-    """Make the batches of some views: of one epoch of training, shuffled and shared, or in the films' order."""
-    size, workers = recipe.train.batch_size, recipe.train.workers
-    if not shuffled:
-        return DataLoader(views, batch_size=size, num_workers=workers, worker_init_fn=single_threaded)
-    order = EpochOrder(len(views), seed=recipe.train.seed, epoch=views.epoch or 0, rank=rank, world=world)
-    return DataLoader(
-        views,
-        batch_size=size,
-        sampler=order,
-        drop_last=len(order) > size,
-        num_workers=workers,
-        worker_init_fn=single_threaded,
-    )

@@ -26,12 +26,12 @@ from boneage.quality import QUALITY_LABELS, QualityLimit
 from boneage.registration import POINT_NAMES
 from boneage.train.annotations import read_key_points, read_masks
 from boneage.train.cache import FilmCache
-from boneage.train.data import training_batches, validation_batches
+from boneage.train.data import batches_of, training_batches, validation_batches
 from boneage.train.hand_data import MaskViews, PointViews, hand_batches
 from boneage.train.hands import HandTable
 from boneage.train.losses import label_distribution_loss, mask_loss, points_loss
 from boneage.train.nets.layers import AgeNet
-from boneage.train.quality_data import VALIDATION_EPOCH, QualityViews, Scenes, quality_batches
+from boneage.train.quality_data import VALIDATION_EPOCH, QualityViews, Scenes
 from boneage.train.recipe import DataOptions, Recipe
 
 Batches = DataLoader[tuple[Tensor, ...]]
@@ -280,7 +280,7 @@ class QualityTask(Task):
         """Views and labels."""
         count = self.recipe.train.views_per_epoch
         views = QualityViews(self.training, self.scenes, self.recipe, epoch=epoch, count=count)
-        return quality_batches(views, self.recipe, shuffled=True, rank=rank, world=world)
+        return batches_of(views, self.recipe, epoch=epoch, rank=rank, world=world)
 
     def loss(self, net: nn.Module, batch: Sequence[Tensor]) -> Tensor:
         """Binary cross entropy, the mean over labels."""
@@ -320,7 +320,7 @@ class QualityTask(Task):
         views = QualityViews(films, self.scenes, self.recipe, epoch=epoch)
         rows: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
         with torch.no_grad():
-            for view, labels in watched(quality_batches(views, self.recipe, shuffled=False)):
+            for view, labels in watched(batches_of(views, self.recipe, epoch=None)):
                 said = torch.sigmoid(net(view.to(device)).float())
                 rows.append((said.cpu().double().numpy(), labels.double().numpy()))
         return np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows])
