@@ -200,7 +200,7 @@ class Run:
             worker.close()
 
     def _lost(self, worker: Worker, seed: int, index: int) -> int:
-        """Count the file at which a worker ended, and those before it that it had not told of; the next index."""
+        """Count the file at which a worker ended, and those before it that it had not reported; the next index."""
         at, (_, outcome, seconds, peak) = worker.failure()
         for before in range(index, at):
             if re.search(self.only, format_of(before)):

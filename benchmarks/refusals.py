@@ -46,7 +46,7 @@ LEAST_FOREARM = 0.12
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one picture: why it was refused, or the warnings of its assessment."""
+    """Why one picture was rejected, or the warnings of its assessment."""
 
     refused: str
     warnings: tuple[str, ...]

@@ -66,7 +66,7 @@ def test_photographs_are_cut_from_those_given(refusals: ModuleType) -> None:
 
 
 def test_arranged_pairs_show_both_films(refusals: ModuleType, films: list[LabelledFilm]) -> None:
-    """Each has what is bright of either: more than the larger film alone."""
+    """Each has what is bright of either: more than the larger radiograph alone."""
     alone = float(np.count_nonzero(read_radiograph(films[0].image).pixels > 0.4)) * (720 / 400) ** 2
     assert len(refusals.ARRANGEMENTS) == 6
     for name, arrange in refusals.ARRANGEMENTS.items():

@@ -157,13 +157,13 @@ def noisy(film: Film) -> Film:
 
 
 def on_canvas(film: Film, times: float, grey: float, generator: np.random.Generator | None = None) -> Film:
-    """Put a film anywhere on a square of one grey whose side is so many times the film's longer side.
+    """Put a radiograph anywhere on a square of one grey whose side is so many times its longer side.
 
     Args:
         film: float32 (H, W).
         times: at least 1.
         grey: of the canvas, 0..1.
-        generator: of the place; by default one that the film's size seeds.
+        generator: of the place; by default one that the radiograph's size seeds.
     """
     generator = generator or np.random.default_rng(film.shape)
     height, width = film.shape
@@ -175,7 +175,7 @@ def on_canvas(film: Film, times: float, grey: float, generator: np.random.Genera
 
 
 def screenshot(film: Film) -> Film:
-    """Show a film in a viewer's window on a screen of 1920 x 1080 pixels, with a bar of buttons and text beside it.
+    """Show a radiograph in a viewer's window on a screen of 1920 x 1080 pixels, with buttons and text beside it.
 
     Text is drawn by strokes, so that it depends on no library's font.
     """

@@ -134,7 +134,8 @@ def estimate_warnings(
     """Yield the warnings that the answers of the bundle's members raise."""
     if estimate.outside_range:
         yield ResultWarning.of(WarningCode.OUTSIDE_TRAINING_RANGE, oldest_months=OLDEST_MONTHS)
-    # Nets of one view, of several folds, judge together: else the more there are, the more ordinary films are unlike.
+    # Networks of one view, of several folds, judge together: else ordinary radiographs are unlike the more often, the
+    # more networks there are.
     strangeness: dict[ViewSpec, list[float]] = {}
     for member in members:
         if (one := member.strangeness(outputs[member.name].embedding)) is not None:
@@ -183,7 +184,7 @@ def quality_warnings(
 ) -> Iterator[ResultWarning]:
     """Yield one warning for each thing that disturbs the radiograph.
 
-    Cut fingertips and altered greys are also told by measures, without a network.
+    Cut fingertips and altered greys are also found by measures, without a network.
 
     Args:
         film_shape: (H, W) of the radiograph, pixels.

@@ -1,6 +1,6 @@
 """Bounds on what a DICOM object may make its reader do: elements, nesting, character sets, lengths of values.
 
-An element may be sent under any value representation, repeated and nested at will, and pydicom does as it is told.
+An element may be sent under any value representation, repeated and nested at will, and pydicom follows.
 Ordinary radiographs have some hundred elements, none of those that are used longer than a few hundred bytes.
 """
 

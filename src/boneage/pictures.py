@@ -152,7 +152,7 @@ def decode_jpeg_2000(data: bytes, header: CodestreamHeader) -> Samples:
     """
     codestream = whole_jpeg2000_codestream(data)
     if header.signed:
-        # OpenCV refuses signed components. Called unsigned they come out higher by half the range (T.800, G.1).
+        # OpenCV rejects signed components. Called unsigned they come out higher by half the range (T.800, G.1).
         flags = bytearray(codestream)
         for component in range(header.components):
             flags[42 + 3 * component] &= 0x7F

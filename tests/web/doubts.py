@@ -1,4 +1,4 @@
-"""Values for the places of every doubt's sentence (`boneage.assessment.WARNING_TEXTS`)."""
+"""Values for the places of every warning's sentence (`boneage.warnings_.WARNING_TEXTS`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that is full, a database that is locked, read-only or away: told with a code, on pages and in the API."""
+"""A disk that is full, a database that is locked, read-only or away: reported with a code, on pages and in the API."""
 
 from __future__ import annotations
 

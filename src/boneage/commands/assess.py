@@ -61,7 +61,7 @@ Exit codes:
   6    the list cannot be used, or the table not be gone on with
   130  stopped by Ctrl-C or SIGTERM; what was done is written
 
-Refused films are told on standard error, one line each with a stable code, and so is a count at the end.""",
+Rejected radiographs are named on standard error, one line each with a stable code, and so is a count at the end.""",
 )
 @click.argument("files", nargs=-1, type=click.Path(readable=False))
 @click.option(

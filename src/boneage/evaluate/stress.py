@@ -328,7 +328,7 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
 
     Columns: ``id,sex,boneage,change,age_months,low_months,high_months,moved_months,error,severity,warnings``.
 
-    ``moved_months`` is the estimate less that of the unchanged film; warnings are separated by spaces.
+    ``moved_months`` is the estimate less that of the unchanged radiograph; warnings are separated by spaces.
     """
     before = {answer.film_id: answer.age_months for answer in answers if answer.change == UNCHANGED}
 

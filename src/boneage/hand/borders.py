@@ -39,7 +39,7 @@ _LARGEST_WINDOW = 0.75
 """Even borders are cut off if what lies within them is at most this share of the picture."""
 
 _OVERVIEW_SIDE = 256
-"""Longest side of the reduced picture on which pieces are told apart, pixels."""
+"""Longest side of the reduced picture on which pieces are separated, pixels."""
 
 _CONTENT_DIFFERENCE = 0.05
 """Pixels of a piece differ from the grey of the picture's edge by at least this share of the grey range."""

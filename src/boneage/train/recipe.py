@@ -94,7 +94,7 @@ class Schedule:
         average_decay: of the running average of weights that is validated and exported; 0 for the plain weights.
         precision: Lightning's name: ``32-true``, or ``bf16-mixed`` (2 to 4 times faster on CPUs that have it).
         watched_films: so many of the validation films, drawn with the seed, give the figures of all epochs but the
-            last; 0 for all. Only for nets for ages and the quality network. Folds are large.
+            last; 0 for all. Only for networks for ages and the quality network. Folds are large.
         patience: epochs without a better validation MAD before training stops; 0 for never.
         gradient_norm: gradients are clipped to this norm; 0 for never.
         seed: of weights, order and augmentation.

@@ -62,7 +62,7 @@ FAMILIAR_FILMS = 100
 both limits are extreme percentiles."""
 
 REGION_SPREAD_PERCENTILE = 97.5
-"""Of the validation films, for the figures."""
+"""Of the validation radiographs, for the figures."""
 
 _FOLDS = 5
 
@@ -257,15 +257,15 @@ class _Watched(Bundle):
 def measure_bundle(
     bundle: Bundle, films: Sequence[LabelledFilm], *, progress: Progress = iter
 ) -> tuple[dict[str, Any], Disagreement | None]:
-    """Measure a bundle on validation films, and fit how its regions' disagreement tells of the error there.
+    """Measure a bundle on validation radiographs, and fit how its error there grows with its regions' disagreement.
 
     Films that are refused are left out and named in the log. Figures that the films do not give are left out too: the
     concordance without any variation, and those by sex where one sex is missing.
 
     Returns:
         The figures, with the keys of `boneage.manifest.METRIC_TYPES`, and `boneage.calibration.Disagreement`; that is
-        None of a bundle of one region, and on fewer than `DISAGREEMENT_RADIOGRAPHS` films. The coverage is that of
-        intervals widened by a scale that was fitted to other films (five folds).
+        None of a bundle of one region, and on fewer than `DISAGREEMENT_RADIOGRAPHS`. The coverage is that of
+        intervals widened by a scale that was fitted to other radiographs (five folds).
 
     Raises:
         TableError: ``table_empty`` if no film is left.
@@ -316,7 +316,7 @@ def _half_widths(
 
 
 def _widenings_out_of_fold(spreads: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much wider each film's interval is by a scale that the other folds' films gave."""
+    """How much wider each radiograph's interval is by a scale that the other folds gave."""
     fold = np.arange(len(spreads)) % _FOLDS
     widenings = np.ones(len(spreads))
     for held in range(_FOLDS):

@@ -30,7 +30,7 @@ def account_error(error: AccountError) -> str:
 
 
 class Login(AuthenticationForm):
-    """Name and password; a one-time password that has expired is told from a wrong one."""
+    """Name and password; a one-time password that has expired is not called a wrong one."""
 
     def confirm_login_allowed(self, user: User) -> None:
         """Find out whether the right password logs in.

@@ -51,7 +51,7 @@ class Configuration:
         film_bytes: largest upload of a film, bytes.
         waiting: films that may wait; more are turned away with ``busy``.
         lease_seconds: a worker that has not finished a film by then counts as dead, and another takes it.
-        attempts: so often is a film tried whose workers die before it is given up (``worker_lost``).
+        attempts: so often is a radiograph tried whose workers die before it is given up (``worker_lost``).
         worker_mebibytes: memory of one worker; a film that needs more fails.
     """
 

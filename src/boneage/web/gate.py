@@ -36,7 +36,7 @@ PIECE_BYTES = 64 * 1024
 
 THREADS = 72
 """Requests that are worked on at once: 60 clients may wait for an answer, and pages are still served. Each thread keeps
-a connection to the database, of which PostgreSQL has 100 unless told otherwise."""
+a connection to the database, of which PostgreSQL has 100 unless configured otherwise."""
 
 QUEUE_SECONDS = 30.0
 """Longest time that a request waits for a thread."""
@@ -230,7 +230,7 @@ class Gate:
             self._transit.release(transfer, transfer.size)
 
     async def _body(self, environ: Environ, receive: Receive, transfer: Transfer) -> BytesIO:
-        """The body, whole; empty where none is announced, or more than allowed: the application then refuses it unread.
+        """The body, whole; empty where none is announced, or more than allowed: the application then rejects it unread.
 
         Raises:
             BodyTimeoutError: it came too slowly.

@@ -1,7 +1,7 @@
 """Submitting once although a program asks twice: ``Idempotency-Key`` (IETF draft-ietf-httpapi-idempotency-key-header).
 
 A program that does not know whether its request arrived sends it again with the same key. The same request gets the
-assessment that the first one made; another request with that key is refused. Keys count for their owner alone, for a
+assessment that the first one made; another request with that key is rejected. Keys count for their owner alone, for a
 day, and as long as the assessment is kept.
 """
 

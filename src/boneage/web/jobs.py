@@ -213,7 +213,7 @@ def run(assessment_id: str, *, worker: str, assess: Callable[[Assessment, bytes]
     Args:
         assessment_id: of the film.
         worker: name of the process that does it.
-        assess: the film's bytes to an answer; raises nothing for a bad film but `PutOffError`.
+        assess: the radiograph's bytes to an answer; raises nothing for a bad file but `PutOffError`.
     """
     begun = begin(assessment_id, worker)
     if begun is None:
@@ -338,7 +338,7 @@ def _patience() -> timedelta:
 
 
 def _put_back(assessment: Assessment, *, hung: bool) -> None:
-    """Queue a lost film again, or give it up after so many attempts: it may be the film that kills the workers.
+    """Queue a lost radiograph again, or give it up after so many attempts: it may be what kills the workers.
 
     Args:
         assessment: running, or waiting without a task.

@@ -57,7 +57,7 @@ def warm_up() -> None:
 
 
 def assess_bytes(submitted: Assessment, film: bytes) -> Answer:
-    """Assess a film. Whatever is wrong with it becomes an answer.
+    """Assess a radiograph. Whatever is wrong with it becomes an answer.
 
     Raises:
         PutOffError: it takes long to read, and this is the first attempt.
