@@ -31,7 +31,7 @@ serve: .venv/.web  ## the service on http://127.0.0.1:8000, with the shipped bun
 	$(BIN)/boneage serve --store out/service
 
 test: .venv/.dev  ## all tests, with the coverage gate; those without their browser or PostgreSQL are skipped
-	$(BIN)/pytest --cov --cov-report=term:skip-covered
+	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered
 
 system-packages:  ## install Chromium and PostgreSQL, which tests of the service start (Debian, as root)
 	tools/system-packages.sh
