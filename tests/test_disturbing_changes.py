@@ -45,7 +45,8 @@ def test_plaster_covers_the_wrist_and_leaves_the_fingers() -> None:
     for name in ("plaster_opaque", "plaster_faint", "covered_90"):
         difference = DISTURBING_CHANGES[name].apply(PHANTOM) - PHANTOM
         assert np.abs(difference[:120]).max() < 1e-6
-        assert difference[300:, 120:180].min() >= 0
+        if name != "covered_90":  # which hides the brightest bone
+            assert difference[300:, 120:180].min() >= 0
         assert difference[300:, 120:180].mean() > 0.05
     opaque = DISTURBING_CHANGES["plaster_opaque"].apply(PHANTOM)[300:380, 135:165]
     faint = DISTURBING_CHANGES["plaster_faint"].apply(PHANTOM)[300:380, 135:165]

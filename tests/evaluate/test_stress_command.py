@@ -148,7 +148,8 @@ def test_refusals_are_figures_and_failures_are_told(tmp_path: Path, answering: C
             raise Refusal(RefusalCode.NO_HAND, "No hand.")
         if isinstance(source, bytes) and name == "1.png":
             raise RuntimeError("boom")
-        return SimpleNamespace(age_months=80.0, warnings=[])
+        estimate = SimpleNamespace(interval_months=(60.0, 100.0))
+        return SimpleNamespace(age_months=80.0, warnings=[], severity=None, estimate=estimate)
 
     answering(fake)
     out = tmp_path / "out"

@@ -136,7 +136,7 @@ def test_one_command_serves_and_stops_with_the_film_at_hand_finished(
     assert (store / "secret.key").read_text(encoding="ascii") == key
     until(lambda: {state_of(port, one) for one in ids} == {"done"})
     children = again.children()
-    assert len(children) == 3  # the web server's two, and a worker
+    assert len(children) == 4  # the web server's two, a worker, and the process in which it reads
     again.process.kill()
     until(lambda: not any(is_there(pid) for pid in children))
 

@@ -137,13 +137,11 @@ def export(
 
 def tell_released(released: Released) -> None:
     """Print a new bundle's figures and size."""
-    tell_bundle(released.bundle, films=released.validation_films)
-    if released.parity_months is not None:
-        click.echo(f"torch and ONNX Runtime differ by at most {released.parity_months:.4f} months")
+    tell_bundle(released.bundle, films=released.validation_films, parity_months=released.parity_months)
 
 
-def tell_bundle(bundle: Bundle, *, films: int) -> None:
-    """Print a bundle's figures, of so many validation films, and its size."""
+def tell_bundle(bundle: Bundle, *, films: int, parity_months: float | None = None) -> None:
+    """Print a bundle's figures, measured on at most `films` validation radiographs, its parity and its size."""
     metrics = bundle.manifest.metrics
     if metrics:
         agreement = f"CCC {metrics['ccc']:.3f}, " if "ccc" in metrics else ""
@@ -151,5 +149,7 @@ def tell_bundle(bundle: Bundle, *, films: int) -> None:
         click.echo(f"validation MAD {metrics['mad_months']:.2f} months, {agreement}{metrics['films']}{fewer} films")
         coverage = metrics["interval_coverage"]
         click.echo(f"{coverage:.1%} of the films lie within the interval that is printed")
+    if parity_months is not None:
+        click.echo(f"torch and ONNX Runtime differ by at most {parity_months:.4f} months")
     size = sum(file.stat().st_size for file in bundle.directory.iterdir()) / 1e6
     click.echo(f"{bundle.directory}: {len(bundle.members)} member(s), {size:.1f} MB")

@@ -310,9 +310,11 @@ def _half_widths(
     """
     calibration = manifest.calibration
     if calibration is None:
-        return np.full(len(answers), NINETEEN_IN_TWENTY * rmse_months)
-    bands = [calibration.by_sex[film.sex].band(one.age_months) for film, one in answers]
-    return np.array([max(band.half_width_95_months, 1e-6) for band in bands])
+        widths = np.full(len(answers), NINETEEN_IN_TWENTY * rmse_months)
+    else:
+        bands = [calibration.by_sex[film.sex].band(one.age_months) for film, one in answers]
+        widths = np.array([band.half_width_95_months for band in bands])
+    return np.maximum(widths, 1e-6)  # of estimates without any error
 
 
 def _widenings_out_of_fold(spreads: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.float64]:
