@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import subprocess
@@ -9,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import psycopg
@@ -215,21 +215,35 @@ def test_watch_tells_the_last_look() -> None:
     assert len(looks) == 1
 
 
-def test_watch_goes_on_after_a_look_that_fails(caplog: pytest.LogCaptureFixture) -> None:
-    looked = Event()
+def watched(*found: Condition | Exception) -> Watch:
+    """A watch that has looked, and found or raised these."""
+    left = iter(found)
 
     def look() -> Condition:
-        if not looked.is_set():
-            looked.set()
-            raise RuntimeError("a fault")
-        second.set()
-        return Condition("ok", 0)
+        one = next(left)
+        if isinstance(one, Exception):
+            raise one
+        return one
 
-    second = Event()
-    watch = Watch(look, every=0.01)
-    watch.start()
+    watch = Watch(look)
+    for _ in found:
+        watch.look_once()
+    return watch
+
+
+@pytest.mark.django_db
+def test_watch_logs_each_change_once(caplog: pytest.LogCaptureFixture) -> None:
+    statuses = ("storage_full", "storage_full", "ok", "ok", "no_database")
+    with caplog.at_level(logging.INFO, logger="boneage.web.condition"):
+        watched(*(Condition(status, None) for status in statuses))
+    assert [message.rpartition(" ")[2] for message in caplog.messages] == ["storage_full", "ok", "no_database"]
+
+
+@pytest.mark.django_db
+def test_watch_goes_on_after_a_look_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    watch = watched(RuntimeError("a fault"), Condition("ok", 3))
     assert "the service could not be looked at" in caplog.text
-    assert second.wait(60)
+    assert watch.report() == (200, {"status": "ok", "waiting": 3})
 
 
 def test_watch_whose_look_does_not_end_says_no_database(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,6 @@ def look() -> Condition:
         status = storage.probe(configuration().film_bytes)
     except (Error, OSError) as error:
         status = storage.code_of(error) or "no_database"
-        log.error("the database does not answer: %s", status)
     full_lately = time.monotonic() - _failures.get("storage_full", -FAILED_SECONDS) < FAILED_SECONDS
     if status is None and full_lately and connection.vendor != "sqlite":
         status = "storage_full"
@@ -78,7 +77,7 @@ class Watch:
     def __init__(self, look: Callable[[], Condition] = look, every: float = LOOK_SECONDS) -> None:
         self._look = look
         self._every = every
-        self._latest = Condition("no_database", None)
+        self._latest: Condition | None = None
         self._looked = float("-inf")
         self._first = threading.Event()
 
@@ -90,15 +89,23 @@ class Watch:
     def report(self) -> tuple[int, Mapping[str, Any]]:
         """What the last look found; that the database does not answer, if that was too long ago."""
         is_stale = time.monotonic() - self._looked > STALE_SECONDS + self._every
-        return (Condition("no_database", None) if is_stale else self._latest).report()
+        return (Condition("no_database", None) if is_stale or self._latest is None else self._latest).report()
+
+    def look_once(self) -> None:
+        """Look, and log a change. Whatever a look raises is logged, and what was found before becomes stale."""
+        try:
+            close_old_connections()
+            before, self._latest = self._latest, self._look()
+        except Exception:
+            log.exception("the service could not be looked at")
+            return
+        self._looked = time.monotonic()
+        if before is None or before.status != self._latest.status:
+            level = logging.INFO if self._latest.status == "ok" else logging.ERROR
+            log.log(level, "the condition of the service: %s", self._latest.status)
 
     def _run(self) -> None:
         while True:
-            try:
-                close_old_connections()
-                self._latest = self._look()
-                self._looked = time.monotonic()
-            except Exception:  # the thread goes on whatever a look raises; until the next one, what was found is stale
-                log.exception("the service could not be looked at")
+            self.look_once()
             self._first.set()
             time.sleep(self._every)
