@@ -155,7 +155,7 @@ def test_the_answer_with_all_that_belongs_to_it(
         "7 years 6 months",
         "4 months ahead of the chronological age",
         "The radiograph has only",
-        "carpal bones",
+        "<td>B · carpal bones</td>",
         'class="plot age-plot"',
         "Nothing is kept",
         "Delete now",

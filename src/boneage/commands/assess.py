@@ -122,7 +122,7 @@ def assess(  # click passes options by name
     threads: int,
     quiet: bool,
 ) -> int:
-    r"""Assess the bone age on radiographs of the hand: DICOM, PNG, TIFF, JPEG, WebP, BMP.
+    r"""Assess the bone age on radiographs of the hand: DICOM, PNG, TIFF, JPEG, JPEG 2000, WebP, BMP.
 
     With --csv TABLE, each row is in the table as soon as it is made. After an interruption the same command with
     --resume goes on with what is missing. It refuses a table of another bundle or version, of another sex of a

@@ -113,9 +113,8 @@ def serve(
     count = workers or cores()
 
     def started() -> None:
-        click.echo(
-            f"boneage is at {found.url} (mode {found.mode}, bundle {found.bundle}, {count} workers). Ctrl-C stops it."
-        )
+        crew = "1 worker" if count == 1 else f"{count} workers"
+        click.echo(f"boneage is at {found.url} (mode {found.mode}, bundle {found.bundle}, {crew}). Ctrl-C stops it.")
 
     Service(count, found.lease_seconds, (host, port)).run(started)
 

@@ -186,7 +186,11 @@ def test_a_critical_number_is_marked_and_accepted_by_a_second_click(
     expect(decision.get_by_role("status")).not_to_contain_text("Accepted")
     page.keyboard.press("Tab")
     expect(decision.get_by_role("button", name=re.compile("all the same$"))).to_be_focused()
-    page.keyboard.press("Enter")
+    decision.get_by_role("link", name="Cancel").click()
+    expect(asked).to_have_count(0)
+    expect(decision.get_by_role("status")).not_to_contain_text("Accepted")
+    decision.get_by_role("button", name=re.compile("^Accept")).click()
+    decision.get_by_role("button", name=re.compile("all the same$")).click()
     expect(decision.get_by_role("status")).to_contain_text("Accepted")
 
 
