@@ -85,6 +85,12 @@ def test_nested_sequence_in_place_of_text_is_no_text(caplog: pytest.LogCaptureFi
     assert "BodyPartExamined" in caplog.text
 
 
+def test_sequences_nested_too_deeply_are_said_to_be_so() -> None:
+    with pytest.raises(Refusal, match="nested too deeply") as rejected:
+        read_radiograph(KINDS["dicom nested, undefined length"](SIZE))
+    assert rejected.value.code == "unreadable"
+
+
 def test_shutter_shapes_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), pytest.raises(Refusal):
         read_radiograph(KINDS["dicom shutters"](SIZE))

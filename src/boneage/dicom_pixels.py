@@ -160,6 +160,8 @@ def read_dicom(source: bytes | Dataset, limits: ReadLimits) -> tuple[NDArray[np.
         return with_square_pixels(pixels, facts, header.aspect, limits.max_pixels)
     except Refusal:
         raise
+    except RecursionError:
+        raise damaged("the sequences of the DICOM object are nested too deeply") from None
     # A damaged file makes pydicom, pyjpegls and NumPy raise nearly every kind of error there is. Its text may quote
     # patient data, so only its kind is told.
     except Exception as error:
