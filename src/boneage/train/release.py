@@ -314,7 +314,7 @@ def _half_widths(
     else:
         bands = [calibration.by_sex[film.sex].band(one.age_months) for film, one in answers]
         widths = np.array([band.half_width_95_months for band in bands])
-    return np.maximum(widths, 1e-6)  # of estimates without any error
+    return np.asarray(np.maximum(widths, 1e-6))  # of estimates without any error
 
 
 def _widenings_out_of_fold(spreads: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.float64]:
