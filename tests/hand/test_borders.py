@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from boneage.hand.borders import Window, content_windows, without_borders
+from boneage.hand.borders import Window, content_windows, inner_window, without_borders
+from boneage.phantom import draw_hand
 
 FILM = np.random.default_rng(0).uniform(0.2, 0.8, (120, 90)).astype(np.float32)
 
@@ -66,3 +67,17 @@ def test_window_within_and_transform() -> None:
     assert window == Window(0, 10, 50, 30)
     assert (window.width, window.height, window.area) == (50, 20, 1000)
     np.testing.assert_allclose(window.to_window().points(np.array([3.0, 12.0])), [3.0, 2.0])
+
+
+@pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("factor", [2.0, 3.0])
+def test_inner_window_is_exact_on_large_canvases(factor: float, grey: float) -> None:
+    """A canvas darker than the air is cut to the pixel, although the window is found on a reduced picture."""
+    phantom = draw_hand(height=800, width=600) ** 0.7  # as `boneage sample` writes it
+    side = round(factor * 800)
+    top, left = side // 3 + 1, side // 5 + 1
+    canvas = np.full((side, side), grey, np.float32)
+    canvas[top : top + 800, left : left + 600] = phantom
+    window = inner_window(canvas)
+    assert abs(window.top - top) <= 2 and abs(window.bottom - top - 800) <= 2
+    assert 0 <= window.left - left <= 12 and 0 <= left + 600 - window.right <= 12
