@@ -29,8 +29,8 @@ _MARGIN = 0.05
 """This much of a border that continues the air about the hand stays, as a share of the window's longer side."""
 
 _SAME_GREY = 0.04
-"""A border continues the air if the median grey of the window's edge differs by at most this share of the range. The air
-of the drawn sample lies 0.09 above a black canvas."""
+"""A border continues the air if the median grey of the window's edge differs by at most this share of the range. The
+air of the drawn sample lies 0.09 above a black canvas."""
 
 _EDGE = 3
 """Lines of the window's edge: of a reduced picture the outermost mixes border and window."""
