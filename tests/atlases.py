@@ -7,7 +7,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from boneage.phantom import draw_hand
 
@@ -25,9 +24,3 @@ def draw_atlas(folder: Path, ages_months: Sequence[float] = AGES_MONTHS, sexes: 
         rows += [f"{sex},{age_months:g},{file}" for sex in sexes]
     (folder / "index.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return folder
-
-
-def coin() -> NDArray[np.uint8]:
-    """A picture of the same size without a hand."""
-    y, x = np.mgrid[:320, :240]
-    return np.where(np.hypot(x - 120, y - 150) < 20, 200, 10 + x % 40).astype(np.uint8)

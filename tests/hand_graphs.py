@@ -34,6 +34,12 @@ _EMPTY_SHARE = 0.06
 Weights = Mapping[str, NDArray[np.generic]]
 
 
+def picture_without_hand(height: int, width: int) -> NDArray[np.uint8]:
+    """Return grey dots (height, width): no dot covers enough of a view to be a hand, also from near."""
+    y, x = np.mgrid[:height, :width]
+    return np.where((x % 24 < 3) & (y % 24 < 3), 150 + (x + y) % 100, 20).astype(np.uint8)
+
+
 def mask_graph(view: ViewSpec = MASK_VIEW) -> onnx.ModelProto:
     """``view`` (N, 1, h, w) to ``hand`` (N, h, w): the probability of being hand."""
     nodes = [*_hand_nodes(), _node("Identity", ["soft"], "hand")]

@@ -16,8 +16,9 @@ from boneage.atlas import Atlas
 from boneage.bundle import Bundle
 from boneage.commands.atlas import atlas as command
 from boneage.errors import AtlasError
-from tests.atlases import AGES_MONTHS, coin, draw_atlas
+from tests.atlases import AGES_MONTHS, draw_atlas
 from tests.bundles import REGION_VIEWS, tiny_bundle
+from tests.hand_graphs import picture_without_hand
 
 
 def run(*arguments: object) -> Result:
@@ -72,7 +73,7 @@ def test_check_prints_every_plate_s_assessed_age_and_the_means_by_sex(
 
 def test_check_names_plates_that_are_refused_and_ends_with_3(bundle: Path, tmp_path: Path) -> None:
     folder = draw_atlas(tmp_path / "own", (12, 18), "F")
-    cv2.imwrite(str(folder / "12.png"), coin())
+    cv2.imwrite(str(folder / "12.png"), picture_without_hand(320, 240))
     result = run("check", folder, "--bundle", bundle)
     assert result.exit_code == 3
     assert "F-012: refused: " in result.stdout

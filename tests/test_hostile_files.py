@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -85,9 +87,18 @@ def test_nested_sequence_in_place_of_text_is_no_text(caplog: pytest.LogCaptureFi
     assert "BodyPartExamined" in caplog.text
 
 
+@pytest.fixture
+def usual_recursion_limit() -> Iterator[None]:
+    """Python's own limit: Hypothesis and others raise it, and then the file ends before the stack does."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
+
+
+@pytest.mark.usefixtures("usual_recursion_limit")
 def test_sequences_nested_too_deeply_are_said_to_be_so() -> None:
-    # Where the stack ends inside of pydicom, it may say so by another error.
-    with pytest.raises(Refusal, match=r"nested too deeply|is damaged") as rejected:
+    with pytest.raises(Refusal, match="nested too deeply") as rejected:
         read_radiograph(KINDS["dicom nested, undefined length"](SIZE))
     assert rejected.value.code == "unreadable"
 

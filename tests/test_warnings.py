@@ -16,7 +16,7 @@ def test_by_severity_puts_the_gravest_first(warnings: list[ResultWarning]) -> No
     ranks = [warning.severity.rank for warning in ordered]
     assert ranks == sorted(ranks, reverse=True)
     assert sorted(warnings, key=str) == sorted(ordered, key=str)
-    assert highest_severity(warnings) is (ordered[0].severity if ordered else None)
+    assert highest_severity(warning.severity for warning in warnings) is (ordered[0].severity if ordered else None)
 
 
 def test_every_code_has_a_severity() -> None:

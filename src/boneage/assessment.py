@@ -144,7 +144,7 @@ class Assessment:
     @property
     def severity(self) -> Severity | None:
         """The gravest severity among the warnings, or None without any."""
-        return highest_severity(self.warnings)
+        return highest_severity(warning.severity for warning in self.warnings)
 
     @property
     def is_meaningless(self) -> bool:

@@ -22,11 +22,11 @@ from boneage.views import ViewSpec, view_transform
 from boneage.warnings_ import ResultWarning, WarningCode
 
 _INVERSION_STEP = 0.1
-"""A film counts as inverted if its border is brighter than its middle by this part of its grey range. Of 500 films of
-the RSNA challenge 0.8 % count so as they are (they have a bright frame), and 91 % of their negatives."""
+"""A radiograph counts as inverted if its border is brighter than its middle by this part of its grey range. Of 500
+radiographs of the RSNA challenge 0.8 % count so as they are (they have a bright frame), and 91 % of their negatives."""
 
 _SATURATED_SHARE = 0.05
-"""Of a film's pixels, at its brightest level. Of 250 films of the RSNA challenge none has more than 2.3 % there."""
+"""Largest share of pixels at the brightest level. Of 250 radiographs of the RSNA challenge none has more than 2.3 %."""
 
 _ENLARGED = 1.7
 """How much views may enlarge a hand: the finest of the bundle `standard` enlarge one training film in twenty more. The
@@ -223,9 +223,10 @@ def _is_dark(levels: NDArray[np.float32]) -> bool:
 
 
 def _looks_inverted(picture: NDArray[np.uint8]) -> bool:
-    """Whether the outer twelfth of a film is clearly brighter than its middle (the inner half of width and height).
+    """Return whether the outer twelfth of a radiograph is clearly brighter than its middle.
 
-    Hands lie in the middle and are bright, the air around them dark. Medians, so that a lead marker does not count.
+    The middle is the inner half of width and height. Hands lie there and are bright, the air around them dark. Medians,
+    so that a lead marker does not count.
     """
     small = cv2.resize(picture, (48, 48), interpolation=cv2.INTER_AREA)
     border = np.ones(small.shape, dtype=bool)

@@ -252,6 +252,6 @@ def by_severity(warnings: Iterable[ResultWarning]) -> tuple[ResultWarning, ...]:
     return tuple(sorted(warnings, key=lambda warning: (-warning.severity.rank, order.index(warning.code))))
 
 
-def highest_severity(warnings: Iterable[ResultWarning]) -> Severity | None:
-    """Return the gravest severity among warnings, or None without any."""
-    return max((warning.severity for warning in warnings), key=lambda severity: severity.rank, default=None)
+def highest_severity(severities: Iterable[Severity]) -> Severity | None:
+    """Return the gravest of severities, or None without any."""
+    return max(severities, key=lambda severity: severity.rank, default=None)

@@ -26,7 +26,7 @@ from boneage.train.data import EpochViews
 from boneage.train.hands import HandTable, find_hands, open_hands
 from boneage.views import ViewSpec, cut_view
 from tests.bundles import REGION_VIEWS, tiny_bundle
-from tests.hand_graphs import REFINE_VIEW, points_graph
+from tests.hand_graphs import REFINE_VIEW, picture_without_hand, points_graph
 
 VIEWS = (
     *REGION_VIEWS,
@@ -39,8 +39,6 @@ VIEWS = (
 def _pictures() -> dict[str, NDArray[np.integer]]:
     """Films of the phantom by name: of 8 and 16 bits, of a right hand, turned, inverted, and one without a hand."""
     film = draw_hand(9.0, height=400, width=300)
-    y, x = np.mgrid[:300, :240]
-    coin = np.where(np.hypot(x - 120, y - 150) < 4, 200, 10 + x % 40).astype(np.uint8)
     shown = {
         "left": film,
         "right": film[:, ::-1],
@@ -48,7 +46,7 @@ def _pictures() -> dict[str, NDArray[np.integer]]:
         "inverted": 1 - film,
         "right, inverted": 1 - film[::-1],
     }
-    pictures: dict[str, NDArray[np.integer]] = {"none": coin}
+    pictures: dict[str, NDArray[np.integer]] = {"none": picture_without_hand(300, 240)}
     for name, pixels in shown.items():
         pictures[name] = np.rint(pixels * 255).astype(np.uint8)
         pictures[f"{name}, 16 bits"] = np.rint(pixels * 65535).astype(np.uint16)
@@ -165,12 +163,12 @@ def test_films_without_a_hand_are_named(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert table.refused == {"none": "points_uncertain"}
+    assert table.refused == {"none": "no_hand"}
     assert "none" not in table
     find_hands(films, cache, bundle, tmp_path)
-    assert "no hand was found on 1 films: {'none': 'points_uncertain'}" in caplog.text
+    assert "no hand was found on 1 films: {'none': 'no_hand'}" in caplog.text
     alone = find_hands([film for film in films if film.id == "none"], cache, bundle, tmp_path)
-    assert alone.refused == {"none": "points_uncertain"}
+    assert alone.refused == {"none": "no_hand"}
 
 
 def test_a_table_is_made_once(

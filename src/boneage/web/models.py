@@ -17,7 +17,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from boneage.warnings_ import Severity
+from boneage.warnings_ import Severity, highest_severity
 from boneage.web.chronological_age import months_ahead
 from boneage.web.configuration import Configuration
 from boneage.web.user_names import appearance_of
@@ -188,8 +188,7 @@ class Assessment(models.Model):
     @property
     def severity(self) -> Severity | None:
         """The gravest severity among the warnings, or None without any. Reads `result`."""
-        found = [Severity(warning["severity"]) for warning in (self.result or {}).get("warnings", [])]
-        return max(found, key=lambda severity: severity.rank, default=None)
+        return highest_severity(Severity(warning["severity"]) for warning in (self.result or {}).get("warnings", []))
 
     @property
     def is_unusable(self) -> bool:
