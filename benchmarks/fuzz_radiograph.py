@@ -85,7 +85,7 @@ def serve(
 def _assessing() -> Callable[[bytes], str]:
     """As `outcome_of`, for the whole of `assess` with the bundle `fast`."""
     from boneage.assessment import assess  # noqa: PLC0415  # slow, and not always needed
-    from boneage.bundle import Bundle  # noqa: PLC0415  # as above
+    from boneage.bundle.bundle import Bundle  # noqa: PLC0415  # as above
     from boneage.errors import Refusal  # noqa: PLC0415  # as above
     from boneage.sex import Sex  # noqa: PLC0415  # as above
 

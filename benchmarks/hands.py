@@ -23,15 +23,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.bundle import Bundle
+from boneage.bundle.bundle import Bundle
 from boneage.errors import Refusal
-from boneage.films import LabelledFilm, read_films
 from boneage.geometry import Transform, sample
-from boneage.radiograph import read_radiograph
-from boneage.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, POINT_NAMES, Hand, hand_length
-from boneage.train.annotations import load_mask, read_key_points
-from boneage.train.tasks import intersection_over_union, outline_distance
-from boneage.views import ViewSpec, cut_view, mask_through, measure_grey, view_transform
+from boneage.hand.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, POINT_NAMES, Hand, hand_length
+from boneage.hand.views import ViewSpec, cut_view, mask_through, measure_grey, view_transform
+from boneage.reading.radiograph import read_radiograph
+from boneage.tables.radiographs import LabelledFilm, read_films
+from boneage.train.data.annotations import load_mask, read_key_points
+from boneage.train.run.tasks import intersection_over_union, outline_distance
 
 TILE = ViewSpec("A", 200, 150, "hand")
 

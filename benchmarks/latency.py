@@ -25,12 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.assessment import assess
-from boneage.bundle import Bundle
-from boneage.films import LabelledFilm, films_of_split, read_films
+from boneage.bundle.bundle import Bundle
 from boneage.phantom import write_sample
-from boneage.radiograph import read_radiograph
-from boneage.report import json_text
+from boneage.reading.radiograph import read_radiograph
+from boneage.report.report import json_text
 from boneage.sex import Sex
+from boneage.tables.radiographs import LabelledFilm, films_of_split, read_films
 
 HEIGHT, WIDTH = 2000, 1500
 REST = "json and rest"

@@ -2,8 +2,8 @@
 
     python benchmarks/refusals.py --films radiographs.csv --split validation --points key_points_3.csv
 
-All pictures are made here and now, with their own seeds and not by `boneage.train.distractors`, on which nets may have
-been trained: noise, blank ones, photographs (those that come with matplotlib, cut at random, and others computed),
+All pictures are made here and now, with their own seeds and not by `boneage.train.data.negatives`, on which nets may
+have been trained: noise, blank ones, photographs (those that come with matplotlib, cut at random, and others computed),
 pages, two radiographs side by side, and forearms cut from radiographs by their annotated points, or by those that the
 bundle finds where there are none. Prints Markdown. With --keep, writes the pictures that were assessed into a folder,
 to be looked at.
@@ -24,14 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.assessment import assess
-from boneage.bundle import Bundle
-from boneage.changes import border_grey, on_canvas, to_png
-from boneage.csv_table import read_rows
+from boneage.bundle.bundle import Bundle
 from boneage.errors import BundleError, Refusal
-from boneage.films import LabelledFilm, films_of_split, read_films
-from boneage.radiograph import read_radiograph
-from boneage.registration import POINT_NAMES, hand_length
+from boneage.evaluate.perturbations import border_grey, on_canvas, to_png
+from boneage.hand.registration import POINT_NAMES, hand_length
+from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
+from boneage.tables.csv_table import read_rows
+from boneage.tables.radiographs import LabelledFilm, films_of_split, read_films
 
 Picture = NDArray[np.float32]
 Points = NDArray[np.float64]

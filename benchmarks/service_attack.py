@@ -37,8 +37,8 @@ HANG = b"hangs its reader"
 
 _HOOK = f"""
 import sys
-if any("boneage.reading_process" in word for word in sys.orig_argv):
-    import boneage.reading_process as process
+if any("boneage.reading.process" in word for word in sys.orig_argv):
+    import boneage.reading.process as process
     read = process.read_radiograph
     def read_or_hang(data, *given):
         while data.endswith({HANG!r}):
@@ -193,7 +193,7 @@ def asked(service: Service, seconds: float) -> Times:
 def web_mebibytes(service: Service) -> float:
     """Memory of the web server's largest process, MiB."""
     listed = subprocess.run(["ps", "-A", "-o", "rss=,args="], capture_output=True, text=True, check=True).stdout
-    mine = f"boneage.web.http_server {service.host} {service.port}"
+    mine = f"boneage.web.processes.http_server {service.host} {service.port}"
     return max(int(line.split()[0]) for line in listed.splitlines() if mine in line) / 1024
 
 

@@ -71,11 +71,11 @@ class Service:
 
     def worker_pids(self) -> list[int]:
         """Processes of its workers that are there now."""
-        return self._pids("boneage.web.worker_process")
+        return self._pids("boneage.web.processes.worker_process")
 
     def server_pids(self) -> list[int]:
         """The process that answers requests, if it is there now."""
-        return self._pids("boneage.web.http_server")
+        return self._pids("boneage.web.processes.http_server")
 
     def _pids(self, program: str) -> list[int]:
         listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)

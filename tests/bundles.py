@@ -15,9 +15,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from boneage.bundle import Bundle
-from boneage.calibration import Band, Calibration, Disagreement, SexCalibration
-from boneage.manifest import (
+from boneage.bundle.bundle import Bundle
+from boneage.bundle.calibration import Band, Calibration, Disagreement, SexCalibration
+from boneage.bundle.manifest import (
     Familiar,
     HandGraph,
     HandGraphs,
@@ -28,9 +28,9 @@ from boneage.manifest import (
     file_sha256,
     write_manifest,
 )
-from boneage.quality import QUALITY_LABELS, QualityLimit
+from boneage.bundle.quality import QUALITY_LABELS, QualityLimit
+from boneage.hand.views import CellGrid, ViewSpec
 from boneage.sex import Sex
-from boneage.views import CellGrid, ViewSpec
 from tests.hand_graphs import LOCATE_VIEW, MASK_VIEW, REFINE_VIEW, mask_graph, points_graph
 
 TINY_VIEW = ViewSpec(height=64, width=48)

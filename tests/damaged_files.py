@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from boneage.errors import Refusal
-from boneage.image_headers import PNG_SIGNATURE
-from boneage.radiograph import Radiograph, read_radiograph
+from boneage.reading.image_headers import PNG_SIGNATURE
+from boneage.reading.radiograph import Radiograph, read_radiograph
 from tests.radiograph_files import FILM_SHAPE, VALID
 from tests.structure_mutations import mutate_structure
 

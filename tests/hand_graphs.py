@@ -16,10 +16,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from boneage.bundle import import_onnxruntime
+from boneage.bundle.bundle import import_onnxruntime
+from boneage.hand.registration import Hand
+from boneage.hand.views import ViewSpec, cut_view, view_transform
 from boneage.phantom import draw_hand, phantom_points
-from boneage.registration import Hand
-from boneage.views import ViewSpec, cut_view, view_transform
 
 MASK_VIEW = ViewSpec("radiograph", 128, 96, "percentile")
 LOCATE_VIEW = ViewSpec("radiograph", 128, 96, "percentile")

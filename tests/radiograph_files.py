@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.huffman_jpeg import ZIGZAG, dct_matrix
 from boneage.phantom import draw_hand
+from boneage.reading.huffman_jpeg import ZIGZAG, dct_matrix
 
 FILM_SHAPE = (110, 90)
 

@@ -21,19 +21,19 @@ from boneage.assessment import (
     hand_rotation_degrees,
     region_in_words,
 )
-from boneage.bundle import Bundle, MemberOutput
-from boneage.calibration import Disagreement
-from boneage.checks import estimate_warnings, quality_warnings
+from boneage.bundle.bundle import Bundle, MemberOutput
+from boneage.bundle.calibration import Disagreement
+from boneage.bundle.manifest import Familiar, Member, read_manifest, write_manifest
+from boneage.bundle.quality import QUALITY_LABELS
+from boneage.checks.radiograph import estimate_warnings, quality_warnings
 from boneage.errors import BundleError, Refusal
 from boneage.explain import Evidence
 from boneage.geometry import Transform
-from boneage.manifest import Familiar, Member, read_manifest, write_manifest
+from boneage.hand.registration import HAND_REGIONS, Hand
+from boneage.hand.views import CellGrid, ViewSpec, cut_view, hand_levels
 from boneage.phantom import draw_hand, phantom_points, write_sample
-from boneage.quality import QUALITY_LABELS
-from boneage.radiograph import Radiograph, read_file, read_radiograph
-from boneage.registration import HAND_REGIONS, Hand
+from boneage.reading.radiograph import Radiograph, read_file, read_radiograph
 from boneage.sex import Sex
-from boneage.views import CellGrid, ViewSpec, cut_view, hand_levels
 from boneage.warnings_ import WARNING_TEXTS, Severity, WarningCode
 from tests.bundles import CALIBRATION, METRICS, REGION_VIEWS, tiny_bundle, write_quality_net
 

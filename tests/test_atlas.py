@@ -23,10 +23,10 @@ from boneage.atlas import (
     likeness_member,
     list_atlases,
 )
-from boneage.bundle import Bundle
+from boneage.bundle.bundle import Bundle
 from boneage.errors import AtlasError, BundleError
+from boneage.hand.views import ViewSpec
 from boneage.sex import Sex
-from boneage.views import ViewSpec
 from tests.atlases import AGES_MONTHS, draw_atlas
 from tests.bundles import REGION_VIEWS, TINY_VIEW, tiny_bundle
 from tests.hand_graphs import picture_without_hand

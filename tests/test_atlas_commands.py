@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from boneage.assessment import assess
 from boneage.atlas import Atlas
-from boneage.bundle import Bundle
+from boneage.bundle.bundle import Bundle
 from boneage.commands.atlas import atlas as command
 from boneage.errors import AtlasError
 from tests.atlases import AGES_MONTHS, draw_atlas

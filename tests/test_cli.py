@@ -21,9 +21,8 @@ from click.testing import CliRunner, Result
 
 import boneage as package
 from boneage.assessment import Assessment, assess
-from boneage.bundle import Bundle, list_bundles
+from boneage.bundle.bundle import Bundle, list_bundles
 from boneage.cli import cli
-from boneage.csv_table import read_rows, write_rows
 from boneage.errors import (
     AtlasError,
     BoneageError,
@@ -36,13 +35,14 @@ from boneage.errors import (
 )
 from boneage.file_names import name_of, shown
 from boneage.phantom import draw_hand
-from boneage.radiograph import Radiograph, read_file, read_radiograph
-from boneage.report import CSV_COLUMNS, OUTPUT_SUFFIXES
+from boneage.reading.radiograph import Radiograph, read_file, read_radiograph
+from boneage.report.report import CSV_COLUMNS, OUTPUT_SUFFIXES
 from boneage.sex import Sex
+from boneage.tables.csv_table import read_rows, write_rows
 from boneage.warnings_ import WarningCode, severities
 from tests.bundles import tiny_bundle
 
-LAZY = ("numpy", "cv2", "pydicom", "onnxruntime", "torch", "boneage.report", "boneage.commands.assess")
+LAZY = ("numpy", "cv2", "pydicom", "onnxruntime", "torch", "boneage.report.report", "boneage.commands.assess")
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +274,7 @@ def test_assess_reads_each_file_once_and_sums_what_it_decoded(
         path.write_bytes(b"changed since")
         return data
 
-    monkeypatch.setattr("boneage.radiograph.read_file", changing)
+    monkeypatch.setattr("boneage.reading.radiograph.read_file", changing)
     out = tmp_path / "out"
     result = boneage(
         "assess", *(folder / name for name in before), "--sex", "F", "--bundle", bundle, "--json", "--out", out
@@ -351,7 +351,7 @@ def test_the_sex_is_required_and_what_the_file_says_is_told(
         radiograph = read_radiograph(source)
         return replace(radiograph, facts=replace(radiograph.facts, sex=Sex.MALE))
 
-    monkeypatch.setattr("boneage.radiograph.read_radiograph", read)
+    monkeypatch.setattr("boneage.reading.radiograph.read_radiograph", read)
     result = boneage("assess", films / "hand.png", "--bundle", bundle)
     assert result.exit_code == 2 and "hand.png says M" in error_of(result)
 
@@ -372,7 +372,7 @@ def test_what_was_done_before_a_failure_is_in_the_table(
     assert [row["image"] for row in rows_of(table)] == [str(films / "hand.png")]
 
 
-@pytest.mark.parametrize("broken", ["boneage.assessment.combine", "boneage.report.page"])
+@pytest.mark.parametrize("broken", ["boneage.assessment.combine", "boneage.report.report.page"])
 def test_a_film_that_fails_unforeseen_is_a_row_and_the_rest_goes_on(
     films: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
@@ -437,7 +437,7 @@ def test_a_table_that_cannot_be_written_is_told_before_any_film_is_read(
 
 def test_a_warning_of_a_reader_names_its_film(films: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def warning(source: bytes) -> Radiograph:
-        logging.getLogger("boneage.dicom_facts").warning("a malformed %s: not used", "PatientAge")
+        logging.getLogger("boneage.reading.dicom.facts").warning("a malformed %s: not used", "PatientAge")
         return read_radiograph(source)
 
     monkeypatch.setattr("boneage.assessment.read_radiograph", warning)
@@ -643,7 +643,7 @@ def test_resuming_with_other_settings_is_refused_and_the_table_stays(
     assert "has the sex 'F', not 'M'" in refused(*images, "--sex", "M", "--bundle", bundle)
     assert "is not among" in refused(*images[1:], "--sex", "F", "--bundle", bundle)
     assert "no report" in refused(*images, "--sex", "F", "--bundle", bundle, "--out", tmp_path / "out")
-    monkeypatch.setattr("boneage.report.version", lambda _name: "99")
+    monkeypatch.setattr("boneage.report.report.version", lambda _name: "99")
     assert "program_version" in refused(*images, "--sex", "F", "--bundle", bundle)
     monkeypatch.undo()
     more = [*images, films / "other.png"]
@@ -775,7 +775,7 @@ def test_the_sample_replaces_no_other_file_unless_forced(tmp_path: Path) -> None
 
 
 def test_bundles_are_listed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("boneage.bundle.list_bundles", lambda: list_bundles(bundle.parent))
+    monkeypatch.setattr("boneage.bundle.bundle.list_bundles", lambda: list_bundles(bundle.parent))
     assert (
         boneage("bundle", "list").stdout == "  tiny 1.0: A tiny bundle for tests (1 net, validation MAD 8.50 months)\n"
     )

@@ -19,8 +19,8 @@ from boneage.explain import (
     scale_colours,
 )
 from boneage.geometry import Transform
-from boneage.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, HAND_REGIONS, Hand, Region
-from boneage.views import CellGrid, ViewSpec, view_transform
+from boneage.hand.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, HAND_REGIONS, Hand, Region
+from boneage.hand.views import CellGrid, ViewSpec, view_transform
 
 FloatArray = NDArray[np.float32]
 SPEC = ViewSpec(height=64, width=64)

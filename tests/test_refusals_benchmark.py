@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from boneage.changes import to_png
-from boneage.films import LabelledFilm
+from boneage.evaluate.perturbations import to_png
 from boneage.phantom import draw_hand, phantom_points
-from boneage.radiograph import read_radiograph
+from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
+from boneage.tables.radiographs import LabelledFilm
 from tests.bundles import tiny_bundle
 
 

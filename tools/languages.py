@@ -27,7 +27,7 @@ from babel.messages.pofile import PoFileError, read_po, write_po
 from django.utils.translation import to_locale
 from django.utils.translation.template import templatize
 
-from boneage.registration import REGION_TITLES
+from boneage.hand.registration import REGION_TITLES
 from boneage.warnings_ import WARNING_TEXTS
 from boneage.web.languages import LOCALE
 
@@ -36,7 +36,7 @@ SOURCE = ROOT / "src"
 WEB = SOURCE / "boneage" / "web"
 
 CORE_TEXTS = {
-    "boneage/registration.py": tuple(REGION_TITLES.values()),
+    "boneage/hand/registration.py": tuple(REGION_TITLES.values()),
     "boneage/warnings_.py": tuple(WARNING_TEXTS.values()),
 }
 """Sentences of the core, which knows no languages: `boneage.web.texts` translates them. By the file that holds them."""

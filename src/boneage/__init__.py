@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from boneage.assessment import Assessment, assess
-    from boneage.bundle import Bundle
+    from boneage.bundle.bundle import Bundle
     from boneage.errors import BoneageError, Refusal
     from boneage.sex import Sex
 
@@ -22,7 +22,7 @@ __all__ = ["Assessment", "BoneageError", "Bundle", "Refusal", "Sex", "__version_
 _HOME = {
     "Assessment": "boneage.assessment",
     "assess": "boneage.assessment",
-    "Bundle": "boneage.bundle",
+    "Bundle": "boneage.bundle.bundle",
     "BoneageError": "boneage.errors",
     "Refusal": "boneage.errors",
     "Sex": "boneage.sex",

@@ -17,18 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage import checks
-from boneage.bundle import Bundle, MemberOutput
+from boneage.bundle.bundle import Bundle, MemberOutput
+from boneage.bundle.estimate import OLDEST_MONTHS, AgeEstimate, combine, lone_region, region_ages
+from boneage.bundle.manifest import Member
+from boneage.checks import radiograph as checks
 from boneage.errors import BundleError, Refusal, RefusalCode
-from boneage.estimate import OLDEST_MONTHS, AgeEstimate, combine, lone_region, region_ages
 from boneage.explain import Evidence, HeatMap, display_picture, display_size, heat_map, mean_heat_map
 from boneage.file_names import printable_name
 from boneage.geometry import Transform
-from boneage.manifest import Member
-from boneage.radiograph import Radiograph, RadiographFacts, read_file, read_radiograph
-from boneage.registration import POINT_NAMES, REGION_TITLES, Hand, Region, share_on_film
-from boneage.sex import Sex
-from boneage.views import (
+from boneage.hand.registration import POINT_NAMES, REGION_TITLES, Hand, Region, share_on_film
+from boneage.hand.views import (
     BLANKED,
     CellGrid,
     ViewSpec,
@@ -38,6 +36,8 @@ from boneage.views import (
     measure_grey,
     view_transform,
 )
+from boneage.reading.radiograph import Radiograph, RadiographFacts, read_file, read_radiograph
+from boneage.sex import Sex
 from boneage.warnings_ import ResultWarning, Severity, WarningCode, by_severity, highest_severity
 
 if TYPE_CHECKING:
@@ -99,8 +99,10 @@ class Assessment:
         picture: uint8 (h, w), the film as it is drawn (`boneage.explain.display_picture`), bone bright.
         activations: one for each view and grid.
         hand: where the hand lies on the film; None if the bundle does not look for it.
-        region_ages_months: the bone age by each region alone (`boneage.estimate.region_ages`), not corrected, also by
-            one that the estimate leaves out (`boneage.estimate.lone_region`); empty for a bundle that reads one region.
+        region_ages_months: the bone age by each region alone (`boneage.bundle.estimate.region_ages`), not corrected,
+            also by
+            one that the estimate leaves out (`boneage.bundle.estimate.lone_region`); empty for a bundle that reads one
+            region.
         embeddings: float32 (E,) by member: its last hidden layer, for likeness (`boneage.atlas`).
     """
 
@@ -198,8 +200,8 @@ class Assessment:
         ``interval_months``                   [low, high], the 95 % interval, cut at the ends of bone age; or null
         ``interval_80_months``                [low, high], the 80 % interval, likewise
         ``interval_calibrated``               true if the intervals are as wide as films of this sex and near this age
-                                              ask for (`boneage.calibration`); false if they are 1.96 and 1.28 RMSE
-                                              of the validation films on either side, the same for every age
+                                              ask for (`boneage.bundle.calibration`); false if they are 1.96 and 1.28
+                                              RMSE of the validation films on either side, the same for every age
         ``interval_coverage``                 share of the validation films that 95 % intervals held, 0..1, or null
         ``chronological_age_months``          as the file says, or null
         ``difference_months``                 bone age less chronological age, or null (see `difference_months`)
@@ -294,7 +296,7 @@ def assess_radiograph(
     """`assess` for whoever keeps the film's pixels: the same walk from the second step on.
 
     Args:
-        radiograph: as `boneage.radiograph.read_radiograph` gives it.
+        radiograph: as `boneage.reading.radiograph.read_radiograph` gives it.
         sex: of the patient.
         bundle: opened.
         name: of the file it came from, if that shall be said.
@@ -389,7 +391,7 @@ def _cut_views(
 ) -> dict[ViewSpec, NDArray[np.float32]]:
     """The views that the members ask for, each cut once, their grey levels measured once for each rule.
 
-    `levels` are those of the hand (`boneage.views.hand_levels`), if there is one.
+    `levels` are those of the hand (`boneage.hand.views.hand_levels`), if there is one.
     """
     specs = dict.fromkeys(member.view for member in members)
     greys = {

@@ -1,7 +1,7 @@
 """The reference atlas: what a hand looks like at each age. Pictures, ages, and which is likest to a film.
 
 Two sources, one interface. The open atlas comes with the package: each plate is the average of at least 20 radiographs
-(`boneage.train.atlas`), so it shows no patient. Or a folder of the user's own licensed plates, with a table
+(`boneage.train.atlas.plates`), so it shows no patient. Or a folder of the user's own licensed plates, with a table
 ``index.csv``; nothing of it is copied anywhere.
 
 A folder of plates has ``index.csv`` with the columns ``sex`` (F or M), ``file`` and one of ``age_months`` and
@@ -30,17 +30,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.bundle import Bundle
-from boneage.csv_table import Row, read_rows, refuse_years
+from boneage.bundle.bundle import Bundle
+from boneage.bundle.manifest import Member, shipped_or_folder
 from boneage.errors import AtlasError, BoneageError, BundleError, Refusal, TableError
 from boneage.explain import encode_picture
 from boneage.files import written_whole
 from boneage.geometry import fit_inside, sample
-from boneage.image_headers import read_picture_header
-from boneage.manifest import Member, shipped_or_folder
-from boneage.radiograph import read_radiograph
+from boneage.hand.views import cut_view
+from boneage.reading.image_headers import read_picture_header
+from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
-from boneage.views import cut_view
+from boneage.tables.csv_table import Row, read_rows, refuse_years
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ class Atlas:
 
         Raises:
             AtlasError: ``atlas_invalid`` if a picture cannot be read.
-            BundleError: as `boneage.bundle.Bundle.run`.
+            BundleError: as `boneage.bundle.bundle.Bundle.run`.
         """
         served = [sex for sex in Sex if bundle.members_for(sex)]
         return MappingProxyType({key: row for sex in served for key, row in self._embeddings_of(sex, bundle).items()})

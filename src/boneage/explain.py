@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from boneage.errors import BundleError
 from boneage.geometry import FloatArray, Transform, sample
-from boneage.registration import BOXES, Hand, Region, box_corners
-from boneage.views import CellGrid, ViewSpec
+from boneage.hand.registration import BOXES, Hand, Region, box_corners
+from boneage.hand.views import CellGrid, ViewSpec
 
 Evidence = Literal["both", "raising"]
 

@@ -1,4 +1,4 @@
-"""Warnings on a result: codes, severities and sentences. What raises them is in `boneage.checks`.
+"""Warnings on a result: codes, severities and sentences. What raises them is in `boneage.checks.radiograph`.
 
 (The underscore keeps the standard library's ``warnings`` free.)
 """

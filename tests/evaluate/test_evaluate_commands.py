@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from boneage.assessment import assess
+from boneage.bundle.estimate import AgeEstimate
 from boneage.commands.evaluate import evaluate
 from boneage.commands.maps import maps
 from boneage.errors import BoneageError, BundleError, Refusal, RefusalCode, TableError
-from boneage.estimate import AgeEstimate
 from boneage.evaluate.predictions import read_predictions, write_predictions
 from boneage.explain import HeatMap
 from boneage.phantom import draw_hand

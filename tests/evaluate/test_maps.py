@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from boneage.evaluate.maps import SMALLEST_MEAN, FloatMap, draw_maps, mean_maps
+from boneage.evaluate.stages import Stage
 from boneage.sex import Sex
-from boneage.stages import Stage
 
 Sample = tuple[Sex, float, FloatMap, FloatMap]
 

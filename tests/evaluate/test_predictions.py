@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from boneage.errors import TableError
 from boneage.evaluate.predictions import INTERVAL_PERCENTS, Predictions, read_predictions, write_predictions
+from boneage.evaluate.stages import Stage
 from boneage.sex import Sex
-from boneage.stages import Stage
 
 _FILMS = st.lists(
     st.tuples(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boneage.changes import CHANGES
+from boneage.evaluate.perturbations import CHANGES
 from boneage.evaluate.stress import (
     UNCHANGED,
     Answer,

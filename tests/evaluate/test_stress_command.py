@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from boneage.assessment import assess
-from boneage.changes import CHANGES, to_png
 from boneage.commands.evaluate import evaluate
 from boneage.commands.stress import chosen_changes, drawn_films
 from boneage.errors import BundleError, Refusal, RefusalCode, TableError
-from boneage.films import read_films
+from boneage.evaluate.perturbations import CHANGES, to_png
 from boneage.phantom import draw_hand
-from boneage.radiograph import read_radiograph
+from boneage.reading.radiograph import read_radiograph
+from boneage.tables.radiographs import read_films
 from tests.bundles import tiny_bundle
 
 Fake = Callable[..., SimpleNamespace]

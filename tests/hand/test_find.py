@@ -14,8 +14,8 @@ from boneage.errors import Refusal
 from boneage.geometry import Transform, sample
 from boneage.hand.find import HandLimits, LocatedPoints, bone_is_dark, find_hand
 from boneage.hand.mask import components
-from boneage.registration import Hand
-from boneage.views import ViewSpec, cut_view, view_transform
+from boneage.hand.registration import Hand
+from boneage.hand.views import ViewSpec, cut_view, view_transform
 from tests.hand.spotted import HEIGHT, POINTS_XY, WIDTH, hand_mask, spots_on, spotted_film, turned, turning
 
 ONE, NONE = (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.films import LabelledFilm
 from boneage.phantom import draw_hand
 from boneage.sex import Sex
+from boneage.tables.radiographs import LabelledFilm
 
 HEIGHT, WIDTH = 320, 240
 BEND_PIXELS = 4.0

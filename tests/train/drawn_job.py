@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from boneage.train.jobs import read_order
+from boneage.train.run.processes import read_order
 
 if __name__ == "__main__":
     order = read_order()

@@ -9,11 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from boneage.films import LabelledFilm
 from boneage.hand.mask import whole_hand
+from boneage.hand.registration import POINT_NAMES
 from boneage.phantom import phantom_points
-from boneage.radiograph import read_radiograph
-from boneage.registration import POINT_NAMES
+from boneage.reading.radiograph import read_radiograph
+from boneage.tables.radiographs import LabelledFilm
 from boneage.train.recipe import Recipe, parse_recipe
 
 EDGE = 0.2

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from boneage.errors import BoneageError, RecipeError
 from boneage.evaluate.grid import CELLS, REGIONS, SEXES_OF, Cell, GridRegion, read_grid
 from boneage.evaluate.predictions import read_predictions
-from boneage.films import LabelledFilm, read_films
-from boneage.registration import BOXES
+from boneage.hand.registration import BOXES
 from boneage.sex import Sex
+from boneage.tables.radiographs import LabelledFilm, read_films
 from boneage.train.grid import (
     GridPlan,
     Run,
@@ -31,10 +31,10 @@ from boneage.train.grid import (
     train_grid,
     view_size,
 )
-from boneage.train.jobs import Job
 from boneage.train.recipe import parse_recipe
+from boneage.train.run.processes import Job
 from tests.bundles import tiny_bundle
-from tests.train.films import draw_folder
+from tests.train.drawn_radiographs import draw_folder
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's use of a torch function that torch will drop

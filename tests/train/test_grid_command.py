@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from boneage.commands.grid import grid
 from tests.bundles import tiny_bundle
 from tests.evaluate.drawn_grid import drawn_grid, write_tables
-from tests.train.films import draw_folder
+from tests.train.drawn_radiographs import draw_folder
 
 SMALL = [
     *("--set", "net.options.widths=[4, 8]", "--set", "net.options.hidden=[8]"),

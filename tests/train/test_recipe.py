@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from boneage.errors import RecipeError
-from boneage.train.nets import build_hand_net, build_net
+from boneage.train.networks import build_hand_net, build_net
 from boneage.train.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
 
 

@@ -1,4 +1,4 @@
-"""Bundles of tiny nets whose recipes their manifests hold, as `boneage.train.from_bundle` needs them."""
+"""Bundles of tiny nets whose recipes their manifests hold, as `boneage.train.bundle.from_bundle` needs them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from boneage.bundle import Bundle
-from boneage.manifest import Manifest
-from boneage.train.export import NetMember, WeightBits, write_bundle
-from boneage.train.nets import AgeNet, build_net
+from boneage.bundle.bundle import Bundle
+from boneage.bundle.manifest import Manifest
+from boneage.train.bundle.export import NetMember, WeightBits, write_bundle
+from boneage.train.networks import AgeNet, build_net
 from boneage.train.recipe import Recipe, parse_recipe
 
 RANGE = (120.0, 120.0)

@@ -9,7 +9,7 @@ import pytest
 from django.core.management.commands import flush
 from django.db import connections
 
-from boneage.web.append_only import GUARDS, UNGUARDS
+from boneage.web.accounts.append_only import GUARDS, UNGUARDS
 
 
 @pytest.fixture(scope="session", autouse=True)

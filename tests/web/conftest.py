@@ -15,11 +15,12 @@ from pytest_django.fixtures import Settings
 
 from boneage.phantom import sample_png
 from boneage.warnings_ import ResultWarning, WarningCode
-from boneage.web.jobs import Answer, finish
 from boneage.web.models import Assessment, Picture, PictureKind, Role, State, User
+from boneage.web.queue.answer import Answer
+from boneage.web.queue.jobs import finish
 from tests.web.append_only import audit_log_can_be_emptied  # noqa: F401 - fixtures for all
-from tests.web.doubts import DOUBT_VALUES
 from tests.web.postgres import new_postgres, postgres_url  # noqa: F401
+from tests.web.warned import DOUBT_VALUES
 
 PASSWORD = "correct horse battery"
 

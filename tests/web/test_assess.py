@@ -20,11 +20,11 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from boneage.atlas import Plate
-from boneage.bundle import Bundle
+from boneage.bundle.bundle import Bundle
 from boneage.sex import Sex
 from boneage.web import installation
-from boneage.web.jobs import Answer
 from boneage.web.models import Assessment, AuditEvent, Case, Picture, Role, State
+from boneage.web.queue.answer import Answer
 from boneage.web.views import assess
 from tests.web.conftest import CRITICAL, answer_with
 
@@ -278,7 +278,7 @@ def test_about_has_the_error_that_the_bundle_was_measured_with(client: Client, m
     def loads_nets() -> None:
         raise AssertionError("the page loads the nets")
 
-    monkeypatch.setattr("boneage.bundle.import_onnxruntime", loads_nets)
+    monkeypatch.setattr("boneage.bundle.bundle.import_onnxruntime", loads_nets)
     metrics = Bundle.open("default").manifest.metrics
     said = text_of(client.get("/about/"))
     assert f"{metrics['mad_months']:.2f} months" in said

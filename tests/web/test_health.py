@@ -6,8 +6,8 @@ import pytest
 from django.db import InterfaceError, OperationalError
 from django.test import Client
 
-from boneage.web import condition
-from boneage.web.forms import FilmForm
+from boneage.web.cases.forms import FilmForm
+from boneage.web.queue import condition
 
 
 @pytest.mark.django_db

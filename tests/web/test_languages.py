@@ -23,7 +23,7 @@ from boneage.warnings_ import WARNING_TEXTS
 from boneage.web import texts
 from boneage.web.languages import LOCALE, languages
 from boneage.web.models import Assessment
-from tests.web.doubts import DOUBT_VALUES
+from tests.web.warned import DOUBT_VALUES
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent.parent.name for path in LOCALE.glob("*/LC_MESSAGES/django.po"))

@@ -18,10 +18,12 @@ from pytest_django.fixtures import Settings
 
 from boneage.phantom import sample_png
 from boneage.sex import Sex
-from boneage.web import decisions, jobs
-from boneage.web.decisions import CorrectionForm, Said
-from boneage.web.jobs import Answer, Submission
+from boneage.web.cases import decisions
+from boneage.web.cases.decisions import CorrectionForm, Said
 from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, PictureKind, Role, State, User, Verdict
+from boneage.web.queue import jobs
+from boneage.web.queue.answer import Answer
+from boneage.web.queue.jobs import Submission
 
 from .conftest import CRITICAL, answer_of_phantom, answer_with
 

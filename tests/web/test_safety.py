@@ -25,7 +25,7 @@ from pytest_django.fixtures import Settings
 import boneage.web
 from boneage.errors import RecipeError
 from boneage.web import urls as real_urls
-from boneage.web.api import api as web_api
+from boneage.web.api.operations import api as web_api
 from boneage.web.models import ApiToken, Assessment, Case, Role, User
 from boneage.web.privacy import WithoutMessages
 from boneage.web.urls import handler400, handler403, handler404, handler500  # noqa: F401 - urlpatterns of this module
@@ -44,7 +44,7 @@ from django.templatetags.static import static
 from django.test import Client
 call_command("check", deploy=True, fail_level="WARNING")
 call_command("migrate", verbosity=0)
-from boneage.web.accounts_setup import create_administrator
+from boneage.web.accounts.setup import create_administrator
 create_administrator("ada", "correct horse battery")
 found = {}
 plain = Client(enforce_csrf_checks=True)
@@ -295,7 +295,7 @@ def test_no_account_comes_with_the_service() -> None:
 def test_the_table_of_requirements_names_tests_that_exist() -> None:
     table = (Path(__file__).parents[2] / "docs/service-safety.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(test_\w+)`", table))
-    written = "".join(found.read_text(encoding="utf-8") for found in Path(__file__).parent.glob("test_*.py"))
+    written = "".join(found.read_text(encoding="utf-8") for found in Path(__file__).parent.rglob("test_*.py"))
     assert len(named) > 30
     assert [name for name in sorted(named) if f"def {name}(" not in written] == []
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from boneage.assessment import age_in_words
 from boneage.errors import RefusalCode
-from boneage.registration import REGION_TITLES
+from boneage.hand.registration import REGION_TITLES
 from boneage.warnings_ import WARNING_TEXTS, ResultWarning, WarningCode
 from boneage.web import texts
-from tests.web.doubts import DOUBT_VALUES
+from tests.web.warned import DOUBT_VALUES
 
 
 @given(st.floats(0, 240))

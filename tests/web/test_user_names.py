@@ -7,7 +7,7 @@ from django.db import IntegrityError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boneage.web import users
+from boneage.web.accounts import users
 from boneage.web.models import Role, User
 from boneage.web.user_names import NAME_LENGTH, RESERVED, appearance_of, is_well_formed, normalized
 

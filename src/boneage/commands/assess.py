@@ -18,13 +18,13 @@ from boneage.commands.resume import BatchItem, errors_of, left_to_do
 from boneage.file_names import printable_name, shown
 
 if TYPE_CHECKING:
-    from boneage.appended_table import AppendedTable
-    from boneage.bundle import Bundle
+    from boneage.bundle.bundle import Bundle
     from boneage.commands.report_folder import ReportFolder
     from boneage.errors import BoneageError
     from boneage.explain import Evidence
-    from boneage.films import ListedFilm
-    from boneage.report import Outcome
+    from boneage.report.report import Outcome
+    from boneage.tables.appended_table import AppendedTable
+    from boneage.tables.radiographs import ListedFilm
 
 _SEXES = ("f", "m", "female", "male")
 _STOPPED = 130
@@ -147,10 +147,10 @@ def assess(  # click passes options by name
     if steps is not None:
         _refuse_steps_of(items, steps)
 
-    from boneage.appended_table import AppendedTable
-    from boneage.bundle import Bundle
+    from boneage.bundle.bundle import Bundle
     from boneage.commands.report_folder import ReportFolder
-    from boneage.report import CSV_COLUMNS
+    from boneage.report.report import CSV_COLUMNS
+    from boneage.tables.appended_table import AppendedTable
 
     bundle = Bundle.open(bundle_name, threads=threads)
     if steps is not None and not bundle.finds_hands:
@@ -176,7 +176,7 @@ def _items(files: Sequence[str], sex: str | None, listed: Path | None) -> list[B
     if listed is not None:
         if files or sex is not None:
             raise click.UsageError("--list gives the films and their sexes; leave out FILES and --sex.")
-        from boneage.films import read_list
+        from boneage.tables.radiographs import read_list
 
         return [_listed_item(one) for one in read_list(listed)]
     if not files:
@@ -200,7 +200,7 @@ def _listed_item(listed: ListedFilm) -> BatchItem:
 def _said_by(files: Sequence[str]) -> str:
     """What the first file says of the sex, as a sentence; empty if it says nothing."""
     from boneage.errors import Refusal
-    from boneage.radiograph import read_radiograph
+    from boneage.reading.radiograph import read_radiograph
 
     try:
         said = read_radiograph(files[0]).facts.sex
@@ -218,7 +218,7 @@ def _refuse_overwriting(table: Path | None, inputs: Sequence[Path], out: Path | 
         raise click.UsageError(f"--csv {table} would overwrite an input.")
     if out is None:
         return
-    from boneage.report import OUTPUT_SUFFIXES
+    from boneage.report.report import OUTPUT_SUFFIXES
 
     if comparable(table) == comparable(out):
         raise click.UsageError("--csv and --out are the same place: one is a file and the other a folder.")
@@ -231,7 +231,7 @@ def _refuse_steps_of(items: Sequence[BatchItem], folder: Path) -> None:
     if len(items) != 1:
         raise click.UsageError(f"--steps shows the steps of one film, not of {len(items)}.")
     from boneage.commands.report_folder import comparable
-    from boneage.steps import STEP_FILE
+    from boneage.report.steps import STEP_FILE
 
     film = items[0].path
     if comparable(film.parent) == comparable(folder) and STEP_FILE.fullmatch(film.name):
@@ -261,7 +261,7 @@ class _Batch:
         Raises:
             TableError: as `boneage.commands.resume.left_to_do`.
         """
-        from boneage.report import csv_settings
+        from boneage.report.report import csv_settings
 
         self._bundle, self._reports, self._table = bundle, reports, table
         self._settings = csv_settings(bundle)
@@ -280,7 +280,7 @@ class _Batch:
             BundleError: the bundle failed, and would for the next radiograph.
             OSError: an output cannot be written, and could not for the next radiograph.
         """
-        from boneage.report import Refused, csv_row
+        from boneage.report.report import Refused, csv_row
 
         try:
             with sigterm_interrupts(), output:
@@ -301,7 +301,7 @@ class _Batch:
     def _assess(self, item: BatchItem) -> tuple[bytes | None, Outcome, str]:
         """The bytes of a file, if they could be read, what became of it, and the stem of its report."""
         from boneage.errors import BundleError
-        from boneage.report import Refused
+        from boneage.report.report import Refused
 
         data, outcome = _outcome(item, self._bundle)
         if self._reports is None:
@@ -319,8 +319,8 @@ def _outcome(item: BatchItem, bundle: Bundle) -> tuple[bytes | None, Outcome]:
     """The bytes of a file that is read once, and its assessment or why there is none."""
     from boneage.assessment import assess as assess_film
     from boneage.errors import BundleError, Refusal
-    from boneage.radiograph import read_file
-    from boneage.report import Refused
+    from boneage.reading.radiograph import read_file
+    from boneage.report.report import Refused
 
     data: bytes | None = None
     try:
@@ -346,9 +346,9 @@ def _draw_steps(data: bytes, outcome: Outcome, bundle: Bundle, folder: Path, evi
         OSError: the folder cannot be written to.
     """
     from boneage.errors import RefusalCode
-    from boneage.radiograph import read_radiograph
-    from boneage.report import Refused
-    from boneage.steps import draw_refused, draw_steps, write_steps
+    from boneage.reading.radiograph import read_radiograph
+    from boneage.report.report import Refused
+    from boneage.report.steps import draw_refused, draw_steps, write_steps
 
     looked_for_hand = (RefusalCode.NO_HAND, RefusalCode.SEVERAL_HANDS, RefusalCode.POINTS_UNCERTAIN)
     if not isinstance(outcome, Refused):
@@ -387,7 +387,7 @@ class _Output(logging.Handler):
 
     def tell(self, item: BatchItem, outcome: Outcome) -> None:
         """Say what became of a film, and move on by one."""
-        from boneage.report import Refused, json_text, text
+        from boneage.report.report import Refused, json_text, text
 
         self._progress.clear()
         if isinstance(outcome, Refused):

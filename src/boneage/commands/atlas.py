@@ -12,7 +12,7 @@ from boneage.commands.progress import quiet_option, with_progress
 
 if TYPE_CHECKING:
     from boneage.atlas import Atlas, Plate
-    from boneage.bundle import Bundle
+    from boneage.bundle.bundle import Bundle
     from boneage.errors import Refusal
     from boneage.sex import Sex
 
@@ -72,10 +72,10 @@ def check(ctx: click.Context, name_or_dir: str, bundle: str, table: Path | None,
     Means are over plates of 2 to 17 years. Exits with 3 if a plate was refused.
     """
     from boneage.atlas import Atlas
-    from boneage.bundle import Bundle
-    from boneage.csv_table import write_rows
+    from boneage.bundle.bundle import Bundle
     from boneage.errors import Refusal
     from boneage.sex import Sex
+    from boneage.tables.csv_table import write_rows
 
     opened = Atlas.open(name_or_dir)
     found = _assessed(opened, Bundle.open(bundle), quiet)
@@ -183,11 +183,11 @@ def make(
       boneage atlas check my-atlas
     """  # click reads the control character
     from boneage.atlas import INDEX_NAME, Atlas
-    from boneage.bundle import Bundle
-    from boneage.films import read_films, split_films
-    from boneage.train.atlas import make_atlas
-    from boneage.train.cache import build_cache
-    from boneage.train.hands import open_hands
+    from boneage.bundle.bundle import Bundle
+    from boneage.tables.radiographs import read_films, split_films
+    from boneage.train.atlas.plates import make_atlas
+    from boneage.train.data.cache import build_cache
+    from boneage.train.data.hands import open_hands
 
     if out.exists() and not (overwrite and (out / INDEX_NAME).is_file()):
         raise click.UsageError(f"{out} is there already; --overwrite replaces an atlas, and nothing else.")
@@ -222,7 +222,7 @@ def embed(name_or_dir: str, bundles: tuple[str, ...]) -> None:
     Those kept before are replaced. They are told apart by the nets' checksums, so that they never go with other nets.
     """
     from boneage.atlas import Atlas
-    from boneage.bundle import Bundle
+    from boneage.bundle.bundle import Bundle
 
     path = Atlas.open(name_or_dir).store_embeddings([Bundle.open(name) for name in bundles])
     click.echo(f"{path}: {path.stat().st_size / 1e3:.0f} kB")

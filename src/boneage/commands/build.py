@@ -65,8 +65,8 @@ def build(
     from dataclasses import replace
     from functools import partial
 
-    from boneage.train.build import Build, build_bundle
-    from boneage.train.plan import load_plan
+    from boneage.train.bundle.build import Build, build_bundle
+    from boneage.train.bundle.plan import load_plan
 
     planned = load_plan(plan)
     what = Build(

@@ -16,7 +16,7 @@ def list_(as_json: bool) -> None:
     """List the bundles that come with the program. The default is marked with a star."""
     import json
 
-    from boneage.bundle import list_bundles
+    from boneage.bundle.bundle import list_bundles
 
     for one in list_bundles():
         error = "not validated" if one.mad_months is None else f"validation MAD {one.mad_months:.2f} months"
@@ -36,7 +36,7 @@ def show(name_or_dir: str, as_json: bool) -> None:
     """Show what the bundle NAME_OR_DIR says of itself."""
     import json
 
-    from boneage.bundle import Bundle
+    from boneage.bundle.bundle import Bundle
 
     manifest = Bundle.open(name_or_dir).manifest
     said = manifest.to_json()
@@ -63,7 +63,7 @@ def show(name_or_dir: str, as_json: bool) -> None:
 @click.pass_context
 def check(ctx: click.Context, name_or_dir: str) -> None:
     """Check the bundle NAME_OR_DIR: checksums, signatures of the graphs, and its self-test on the drawn phantom."""
-    from boneage.bundle import Bundle
+    from boneage.bundle.bundle import Bundle
     from boneage.errors import BundleError
 
     results = Bundle.open(name_or_dir).check()

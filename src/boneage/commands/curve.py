@@ -30,7 +30,7 @@ def curve(runs: tuple[Path, ...], out: Path, against: Literal["epochs", "films",
       boneage curve runs/a runs/b --out curve.png
       boneage curve --against films runs/films-* --out films.png
     """
-    from boneage.train.curve import draw_curve, draw_learning_curve, end_of_run, read_history
+    from boneage.train.run.curve import draw_curve, draw_learning_curve, end_of_run, read_history
 
     names = [run.resolve().name for run in runs]
     shown = names if len(set(names)) == len(names) else [str(run) for run in runs]
@@ -39,7 +39,7 @@ def curve(runs: tuple[Path, ...], out: Path, against: Literal["epochs", "films",
         draw_curve(histories, out)
         click.echo(str(out))
         return
-    from boneage.train.loop import run_facts
+    from boneage.train.run.loop import run_facts
 
     ends = [end_of_run(histories[name], run_facts(run), against, name) for name, run in zip(shown, runs, strict=True)]
     table = draw_learning_curve(ends, against, out)

@@ -19,8 +19,8 @@ from boneage.errors import BoneageError, BundleError, Refusal, RefusalCode
 
 if TYPE_CHECKING:
     from boneage.assessment import Assessment
-    from boneage.bundle import Bundle
-    from boneage.films import LabelledFilm
+    from boneage.bundle.bundle import Bundle
+    from boneage.tables.radiographs import LabelledFilm
 
 T = TypeVar("T")
 
@@ -105,9 +105,9 @@ def open_for_many(name_or_dir: str) -> Bundle:
     """Open a bundle for use from the threads of `each_film`.
 
     Raises:
-        BundleError: as `boneage.bundle.Bundle.open`.
+        BundleError: as `boneage.bundle.bundle.Bundle.open`.
     """
-    from boneage.bundle import Bundle
+    from boneage.bundle.bundle import Bundle
 
     return Bundle.open(name_or_dir, threads=1)
 
@@ -116,16 +116,16 @@ def chosen_films(table: Path, images: Path | None, split: str | None) -> list[La
     """The films of a table that a command is about.
 
     Args:
-        table: see `boneage.films.read_films`.
+        table: see `boneage.tables.radiographs.read_films`.
         images: likewise.
         split: a part of the table, or ``all``; None only for a table without parts.
 
     Raises:
-        TableError: as `boneage.films.read_films`; ``table_split`` for an unknown part.
+        TableError: as `boneage.tables.radiographs.read_films`; ``table_split`` for an unknown part.
         click.UsageError: the table has parts and none was chosen: figures on films that the nets learnt from mean
             little, and are not to be had by oversight.
     """
-    from boneage.films import films_of_split, read_films
+    from boneage.tables.radiographs import films_of_split, read_films
 
     films = read_films(table, images)
     if split == ALL_SPLITS:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from boneage.estimate import AgeEstimate
+    from boneage.bundle.estimate import AgeEstimate
     from boneage.evaluate.predictions import Predictions
-    from boneage.films import LabelledFilm
+    from boneage.tables.radiographs import LabelledFilm
 
 
 @click.command()
@@ -140,8 +140,8 @@ def _assess(
     """Assess films and write predictions and refusals; also gives notes on what was done, and why films failed."""
     import numpy as np
 
-    from boneage.csv_table import write_rows
     from boneage.evaluate.predictions import Predictions, write_predictions
+    from boneage.tables.csv_table import write_rows
 
     unknown = [column for column in by if column not in films[0].groups]
     if unknown:  # said now and not after an hour

@@ -10,8 +10,8 @@ import click
 from boneage.commands.progress import quiet_option, with_progress
 
 if TYPE_CHECKING:
-    from boneage.bundle import Bundle
-    from boneage.train.release import Released
+    from boneage.bundle.bundle import Bundle
+    from boneage.train.bundle.release import Released
 
 
 @click.command()
@@ -89,10 +89,10 @@ def export(
     """
     from functools import partial
 
-    from boneage.bundle import Bundle
-    from boneage.films import read_films
-    from boneage.train import release as releasing
-    from boneage.train.release import HandRuns, ReleaseOptions, release
+    from boneage.bundle.bundle import Bundle
+    from boneage.tables.radiographs import read_films
+    from boneage.train.bundle import release as releasing
+    from boneage.train.bundle.release import HandRuns, ReleaseOptions, release
 
     hand_runs = [run for run in (mask, locate, refine) if run is not None]
     bits: Literal[8, 16] = 8 if weight_bits == "8" else 16

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from boneage.train.finetune import Tuned
+    from boneage.train.bundle.finetune import Tuned
 
 _WAYS = {
     "unchanged": "the nets as they are",
@@ -79,12 +79,12 @@ def finetune(
     import logging
     from functools import partial
 
-    from boneage.bundle import Bundle
+    from boneage.bundle.bundle import Bundle
     from boneage.commands.progress import with_progress
-    from boneage.films import read_films
-    from boneage.train.finetune import TuningOptions
-    from boneage.train.finetune import finetune as run
-    from boneage.train.loop import Engine
+    from boneage.tables.radiographs import read_films
+    from boneage.train.bundle.finetune import TuningOptions
+    from boneage.train.bundle.finetune import finetune as run
+    from boneage.train.run.loop import Engine
 
     if folds not in range(11) or folds == 1:
         raise click.UsageError(f"--folds is 0, or 2 to 10, not {folds}.")

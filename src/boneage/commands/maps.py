@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from boneage.assessment import Assessment
-    from boneage.bundle import Bundle
+    from boneage.bundle.bundle import Bundle
     from boneage.explain import Evidence
-    from boneage.films import LabelledFilm
     from boneage.sex import Sex
+    from boneage.tables.radiographs import LabelledFilm
 
 _FRAME_SIDE = 128
 """Films of every shape are laid over one another in a square of this side, as in a whole-film view, pixels.
@@ -64,9 +64,9 @@ def maps(
     """  # click reads the control character
     from boneage.evaluate.maps import SMALLEST_MEAN, draw_maps, mean_maps
     from boneage.evaluate.plots import require_matplotlib
+    from boneage.evaluate.stages import Stage
     from boneage.evaluate.tables import SEX_LABELS
     from boneage.sex import Sex
-    from boneage.stages import Stage
 
     require_matplotlib()
     errors: list[BoneageError] = []

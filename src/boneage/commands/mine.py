@@ -13,8 +13,8 @@ import click
 from boneage.commands.progress import quiet_option, with_progress
 
 if TYPE_CHECKING:
-    from boneage.films import LabelledFilm
-    from boneage.train.cache import FilmCache
+    from boneage.tables.radiographs import LabelledFilm
+    from boneage.train.data.cache import FilmCache
     from boneage.train.mining.rounds import Order
     from boneage.train.mining.state import FilmMask
     from boneage.train.mining.tiles import SheetKind
@@ -77,8 +77,8 @@ def train(folder: Path, changes: tuple[str, ...], accelerator: str, devices: str
     It goes on from the weights of the round before, and is measured on the held-out outlines. A training that was
     stopped goes on with the masks it had begun with; give it the same changes.
     """
-    from boneage.train.loop import Engine
     from boneage.train.mining.rounds import train_round
+    from boneage.train.run.loop import Engine
 
     if devices != "auto" and not devices.isdigit():
         raise click.UsageError(f"--devices is a number or auto, not {devices!r}.")
@@ -234,7 +234,7 @@ def status(folder: Path) -> None:
 
 
 def _write_summary(folder: Path) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
-    from boneage.csv_table import write_rows
+    from boneage.tables.csv_table import write_rows
     from boneage.train.mining.records import summary_rows
 
     columns, rows = summary_rows(folder)

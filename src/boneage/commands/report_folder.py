@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from boneage.file_names import printable_name, safe_stem
 from boneage.files import ensure_writable
-from boneage.report import Refused, may_write, outputs_of, write_files, write_refusal
+from boneage.report.report import Refused, may_write, outputs_of, write_files, write_refusal
 
 if TYPE_CHECKING:
     from boneage.explain import Evidence
-    from boneage.report import Outcome
+    from boneage.report.report import Outcome
 
 
 class ReportFolder:

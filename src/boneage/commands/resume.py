@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from boneage.csv_table import Row
 from boneage.errors import BoneageError, Refusal, RefusalCode, TableError
 from boneage.file_names import shown
 from boneage.sex import Sex
+from boneage.tables.csv_table import Row
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,8 @@ def serve(
     """
     import django
 
-    from boneage.web import preparation
-    from boneage.web.server import Service, cores
+    from boneage.web.processes import preparation
+    from boneage.web.processes.server import Service, cores
 
     found = preparation.configure(
         {
@@ -120,15 +120,15 @@ def serve(
 
 
 def _own_url(host: str, port: int) -> str:
-    from boneage.web.server import reachable
+    from boneage.web.processes.server import reachable
 
     name = reachable(host)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def _make_administrator(name: str) -> None:
-    from boneage.web.accounts_setup import create_administrator
-    from boneage.web.users import AccountError
+    from boneage.web.accounts.setup import create_administrator
+    from boneage.web.accounts.users import AccountError
 
     password = os.environ.get(_PASSWORD) or click.prompt(
         f"Password of {name}", hide_input=True, confirmation_prompt=True, err=True

@@ -13,10 +13,10 @@ from boneage.errors import BoneageError
 
 if TYPE_CHECKING:
     from boneage.assessment import Assessment
-    from boneage.bundle import Bundle
-    from boneage.changes import Change
+    from boneage.bundle.bundle import Bundle
+    from boneage.evaluate.perturbations import Change
     from boneage.evaluate.stress import Answer
-    from boneage.films import LabelledFilm
+    from boneage.tables.radiographs import LabelledFilm
 
 ALL_CHANGES = "all"
 
@@ -29,8 +29,8 @@ def chosen_changes(names: str) -> dict[str, Change]:
     Raises:
         click.UsageError: an unknown name.
     """
-    from boneage.changes import CHANGES
-    from boneage.disturbing_changes import DISTURBING_CHANGES
+    from boneage.evaluate.disturbances import DISTURBING_CHANGES
+    from boneage.evaluate.perturbations import CHANGES
 
     known_changes = {**CHANGES, **DISTURBING_CHANGES}
     asked = {name.strip() for name in names.split(",") if name.strip()}
@@ -80,7 +80,7 @@ def stress(
         Failures that were unforeseen. Refusals are figures here and no failures.
 
     Raises:
-        BundleError: as `boneage.bundle.Bundle.open`, or the bundle failed.
+        BundleError: as `boneage.bundle.bundle.Bundle.open`, or the bundle failed.
         Refusal: ``all_refused`` if not one film was assessed unchanged.
     """
     from boneage.evaluate.stress import (
@@ -134,9 +134,9 @@ def _under_changes(
 ) -> dict[str, Assessment | BoneageError]:
     """What is said of a film unchanged and under each change, by change."""
     from boneage.assessment import assess
-    from boneage.changes import to_png
+    from boneage.evaluate.perturbations import to_png
     from boneage.evaluate.stress import UNCHANGED
-    from boneage.radiograph import read_radiograph
+    from boneage.reading.radiograph import read_radiograph
 
     results = {UNCHANGED: attempt(lambda: assess(film.image, film.sex, bundle))}
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from boneage.train.loop import Finished
+    from boneage.train.run.loop import Finished
 
 
 @click.command()
@@ -56,11 +56,11 @@ def train(
       torchrun --nproc-per-node 4 -m boneage train residual --films radiographs.csv --out runs/r
     """
     from boneage.evaluate.predictions import write_predictions
-    from boneage.films import read_films
-    from boneage.train.loop import Engine
-    from boneage.train.loop import train as run
-    from boneage.train.predict import predict_validation
+    from boneage.tables.radiographs import read_films
     from boneage.train.recipe import load_recipe
+    from boneage.train.run.loop import Engine
+    from boneage.train.run.loop import train as run
+    from boneage.train.run.predict import predict_validation
 
     if devices != "auto" and not devices.isdigit():
         raise click.UsageError(f"--devices is a number or auto, not {devices!r}.")
@@ -77,7 +77,7 @@ def train(
 
 def _tell(out: Path, finished: Finished) -> None:
     """The closing lines of a run."""
-    from boneage.train.curve import MEASURES
+    from boneage.train.run.curve import MEASURES
 
     state, last = finished.state, finished.state.history[-1]
     if finished.refused:

@@ -27,8 +27,8 @@ def worker(
     """
     import django
 
-    from boneage.web import preparation
-    from boneage.web.server import Service, cores
+    from boneage.web.processes import preparation
+    from boneage.web.processes.server import Service, cores
 
     found = preparation.configure(
         {"store": str(store) if store else None, "database": database, "bundle": bundle, "atlas": atlas}

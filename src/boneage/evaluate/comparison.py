@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from boneage.csv_table import write_rows
 from boneage.errors import TableError
 from boneage.evaluate.metrics import RESAMPLES, Figure, concordance, mean_absolute_difference, measure
 from boneage.evaluate.predictions import Predictions
 from boneage.evaluate.tables import markdown_table, with_interval
+from boneage.tables.csv_table import write_rows
 
 
 @dataclass(frozen=True)

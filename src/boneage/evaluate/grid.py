@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from boneage.errors import TableError
 from boneage.evaluate.metrics import CONFIDENCE, RESAMPLES, Figure
 from boneage.evaluate.predictions import Predictions, read_predictions
+from boneage.evaluate.stages import Stage, stage_of
 from boneage.sex import Sex
-from boneage.stages import Stage, stage_of
 
 Months = NDArray[np.float64]
 NetType = Literal["regression", "classification"]

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.csv_table import write_rows
 from boneage.errors import TableError
 from boneage.evaluate.ensemble_weights import fit_weights
 from boneage.evaluate.grid import (
@@ -44,6 +43,7 @@ from boneage.evaluate.tables import (
 )
 from boneage.files import write_text
 from boneage.sex import Sex
+from boneage.tables.csv_table import write_rows
 
 _HEADS = {column: column.replace("-", " ") for column in COLUMNS} | {TOGETHER: "regression and classification"}
 

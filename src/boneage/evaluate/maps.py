@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.evaluate.plots import drawing
+from boneage.evaluate.stages import Stage, stage_of
 from boneage.evaluate.tables import SEX_LABELS, films_in_words
 from boneage.sex import Sex
-from boneage.stages import Stage, stage_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

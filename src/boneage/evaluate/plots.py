@@ -18,10 +18,10 @@ import numpy as np
 from boneage.errors import BoneageError
 from boneage.evaluate.metrics import Figure, bias, mean_absolute_difference, measure
 from boneage.evaluate.predictions import Predictions
+from boneage.evaluate.stages import STAGE_STARTS_MONTHS, Stage
 from boneage.evaluate.tables import SEX_LABELS, SMALLEST_GROUP, films_in_words
 from boneage.files import written_whole
 from boneage.sex import Sex
-from boneage.stages import STAGE_STARTS_MONTHS, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

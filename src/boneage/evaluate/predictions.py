@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.csv_table import Row, read_rows, refuse_duplicates, refuse_years, write_rows
 from boneage.errors import Refusal, TableError
+from boneage.evaluate.stages import Stage, stage_of
 from boneage.sex import Sex
-from boneage.stages import Stage, stage_of
+from boneage.tables.csv_table import Row, read_rows, refuse_duplicates, refuse_years, write_rows
 
 INTERVAL_PERCENTS = (80, 95)
 """Of the labels that intervals of estimates are to hold."""
@@ -87,7 +87,8 @@ def read_predictions(table: Path) -> Predictions:
     """Read a predictions table.
 
     Raises:
-        TableError: as :func:`boneage.csv_table.read_rows`; ``table_columns`` for one end of intervals without the
+        TableError: as :func:`boneage.tables.csv_table.read_rows`; ``table_columns`` for one end of intervals without
+            the
             other; ``table_value`` with the line of a bad cell; ``table_units`` if the labels seem to be years;
             ``table_duplicate`` for an id that comes twice.
     """

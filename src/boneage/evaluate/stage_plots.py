@@ -12,9 +12,9 @@ from boneage.evaluate.grid import COLUMNS, PAPER_MONTHS, ROWS, TOGETHER, FieldFi
 from boneage.evaluate.grid_report import GridReport
 from boneage.evaluate.metrics import Figure
 from boneage.evaluate.plots import bar_lengths, drawing
+from boneage.evaluate.stages import Stage
 from boneage.evaluate.tables import SEX_LABELS
 from boneage.sex import Sex
-from boneage.stages import Stage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,8 +16,6 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.changes import Change
-from boneage.csv_table import write_rows
 from boneage.evaluate.metrics import (
     RESAMPLES,
     Figure,
@@ -27,8 +25,10 @@ from boneage.evaluate.metrics import (
     mean_absolute_difference,
     measure,
 )
+from boneage.evaluate.perturbations import Change
 from boneage.evaluate.tables import SMALLEST_GROUP, two_decimals, with_interval
 from boneage.sex import Sex
+from boneage.tables.csv_table import write_rows
 
 UNCHANGED = "unchanged"
 """What stands in the place of a change's name for the film as it is."""

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.csv_table import write_rows
 from boneage.evaluate.metrics import RESAMPLES, Figure, measure, measure_interval
 from boneage.evaluate.predictions import INTERVAL_PERCENTS, Predictions
+from boneage.evaluate.stages import Stage
 from boneage.sex import Sex
-from boneage.stages import Stage
+from boneage.tables.csv_table import write_rows
 
 SMALLEST_GROUP = 5
 """Fewer films than this are only counted: their figures would be noise, and could be traced to one child."""
@@ -198,7 +198,7 @@ def to_markdown(tables: Sequence[Table], heading: str, notes: Sequence[str] = ()
         "a part of the bias of young and old groups is theirs, and the table by the estimate's stage has none of that. "
         f"Intervals: percentile bootstrap over films, seeded. Groups of fewer than {SMALLEST_GROUP} films are only "
         "counted. CCC shrinks with the range of ages in a group: compare it between systems, not between groups. "
-        "Stages: see `boneage.stages`.",
+        "Stages: see `boneage.evaluate.stages`.",
     ]
     return "\n".join(lines) + "\n"
 

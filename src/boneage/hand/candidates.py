@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from boneage.geometry import Transform
 from boneage.hand.borders import Window
 from boneage.hand.mask import components
-from boneage.registration import Hand
+from boneage.hand.registration import Hand
 
 _SURROUNDINGS = 0.25
 """A window reaches this far beyond a part of a mask on each side, as a share of the part's longer side."""

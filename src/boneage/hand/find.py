@@ -21,8 +21,17 @@ from boneage.geometry import Transform, lies_inside, sample
 from boneage.hand.borders import Window, content_windows, inner_window, reduced
 from boneage.hand.candidates import part_windows, strips_beside, tiles
 from boneage.hand.mask import THRESHOLD, components, filled
-from boneage.registration import Hand, hand_length
-from boneage.views import GreyRule, GreyScale, ViewSpec, cut_view, grey_scale, measure_grey, view_transform, widened
+from boneage.hand.registration import Hand, hand_length
+from boneage.hand.views import (
+    GreyRule,
+    GreyScale,
+    ViewSpec,
+    cut_view,
+    grey_scale,
+    measure_grey,
+    view_transform,
+    widened,
+)
 
 Pixels = NDArray[np.float32]
 
@@ -76,7 +85,7 @@ class LocatedPoints(NamedTuple):
     """What a net for key points says of one view.
 
     Attributes:
-        points_xy: (3, 2) in the view's coordinates, rows as `boneage.registration.POINT_NAMES`.
+        points_xy: (3, 2) in the view's coordinates, rows as `boneage.hand.registration.POINT_NAMES`.
         spread: (3,) standard deviation of each point's heat map, pixels of the view.
         hands: (3,) probabilities of no hand, one, and several.
     """

@@ -21,15 +21,15 @@ import torch
 from boneage.errors import RecipeError
 from boneage.evaluate.grid import CELLS, COHORTS, REGIONS, SEXES_OF, Cell, Cohort, GridRegion
 from boneage.evaluate.predictions import Predictions, read_predictions, write_predictions
-from boneage.films import LabelledFilm, read_films
-from boneage.registration import BOXES
-from boneage.train.cache import Progress, build_cache
-from boneage.train.hands import open_hands
-from boneage.train.jobs import Job, Tell, fulfil, run_jobs
-from boneage.train.loop import Engine, run_facts, train
-from boneage.train.predict import predict_validation
+from boneage.hand.registration import BOXES
+from boneage.tables.radiographs import LabelledFilm, read_films
+from boneage.train.data.cache import Progress, build_cache
+from boneage.train.data.hands import open_hands
 from boneage.train.recipe import Recipe, load_recipe, parse_recipe
-from boneage.train.tasks import choose_films, film_labels
+from boneage.train.run.loop import Engine, run_facts, train
+from boneage.train.run.predict import predict_validation
+from boneage.train.run.processes import Job, Tell, fulfil, run_jobs
+from boneage.train.run.tasks import choose_films, film_labels
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class GridPlan:
     Attributes:
         films: table of films.
         out: the grid's folder.
-        images: folder of the films' images; see `boneage.films.read_films`.
+        images: folder of the films' images; see `boneage.tables.radiographs.read_films`.
         hands: bundle whose hand nets register the films; empty for the recipe's.
         scales: of the frame, by region.
         epochs: by cohort; empty for the recipe's. A cohort of one sex has half the films and so half the steps.
@@ -63,7 +63,7 @@ class GridPlan:
         folds: so many further nets a cell for out-of-fold predictions; 0 for none.
         recipe: name or path of the family's.
         cache: folder of decoded films; by default beside `out`.
-        accelerator: see `boneage.train.loop.Engine`.
+        accelerator: see `boneage.train.run.loop.Engine`.
         threads: of each run.
     """
 
@@ -282,7 +282,7 @@ def run_one(plan: GridPlan, run: Run) -> None:
     """Train one net, or go on with it, and write its predictions.
 
     Raises:
-        BoneageError: as `boneage.train.loop.train` and `predict_validation`.
+        BoneageError: as `boneage.train.run.loop.train` and `predict_validation`.
     """
     films = grid_films(plan)
     if run.fold is not None:

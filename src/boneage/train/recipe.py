@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from boneage.errors import RecipeError
-from boneage.views import ViewSpec
+from boneage.hand.views import ViewSpec
 
 SEEDS = 2**32
 """Seeds lie below, from 0."""
@@ -25,7 +25,7 @@ SMALLEST_SIDE = 32
 
 @dataclass(frozen=True)
 class NetOptions:
-    """Which net of `boneage.train.nets`, and its builder's own options."""
+    """Which net of `boneage.train.networks`, and its builder's own options."""
 
     name: str = "residual"
     options: dict[str, Any] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Augmentation:
         flip: probability of a horizontal flip.
         gain, offset: contrast factor in 1 / (1 + gain) .. 1 + gain and brightness in ± offset, in units of the film's
         spread.
-        any_rotation, negative, frame, distractor, pair: only for the hand nets (`boneage.train.hand_data`):
+        any_rotation, negative, frame, distractor, pair: only for the hand nets (`boneage.train.data.hand_views`):
         probabilities of a rotation by any angle, of inverted grey, of a border about the film, of a picture without a
         hand in the film's place, and of two hands.
     """
@@ -78,13 +78,13 @@ class Schedule:
     Attributes:
         epochs: at most so many.
         batch_size: of each process.
-        optimizer: ``adam`` (Souza & Oliveira, section IV-B), ``adamw``, or ``muon`` (`boneage.train.optimizers`).
+        optimizer: ``adam`` (Souza & Oliveira, section IV-B), ``adamw``, or ``muon`` (`boneage.train.run.optimizers`).
         learning_rate: the highest.
         learning_rate_curve: ``constant``, or ``one-cycle``: linear rise, then cosine to nearly 0.
         warm_up: share of all steps, 0..1, over which ``one-cycle`` rises.
         weight_decay: on matrices and kernels, not on biases and norms.
         loss: ``mae`` or ``mse``, of ages in their unit; or ``label-distribution``, of nets that answer by a
-            distribution (`boneage.train.losses.label_distribution_loss`). The hand nets have losses of their own.
+            distribution (`boneage.train.run.losses.label_distribution_loss`). The hand nets have losses of their own.
         label_spread: of the distribution that ``label-distribution`` asks for, months: about how two readers differ.
         age_unit: ``spread``, mean and spread of the training ages; or ``range``, 0 to 240 months as -1 to 1 (Iglovikov
             et al., section 4.1).
@@ -139,7 +139,7 @@ class DataOptions:
             ``validation`` are in neither: no fold has seen them.
         sexes: whose films train and validate: ``both``, ``F`` or ``M``.
         hands: bundle, by name or folder, whose hand nets find the hands for views of the registered frame.
-        targets: table of masks or key points (`boneage.train.annotations`), for the hand nets.
+        targets: table of masks or key points (`boneage.train.data.annotations`), for the hand nets.
         held_out: so many of the films with targets validate, those of the split ``validation`` first; 0 for just those.
     """
 
@@ -162,7 +162,7 @@ class Recipe:
 
     Attributes:
         title: one line for a person.
-        task: what the net learns (`boneage.train.tasks`): ages, the hand's mask, its key points, or what disturbs a
+        task: what the net learns (`boneage.train.run.tasks`): ages, the hand's mask, its key points, or what disturbs a
             radiograph.
         net, view, data, augment, train: see there.
     """

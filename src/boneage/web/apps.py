@@ -16,6 +16,6 @@ class WebConfig(AppConfig):
         """Have each login write down where and when its session begins."""
         from django.contrib.auth.signals import user_logged_in  # noqa: PLC0415 - models are there only now
 
-        from boneage.web import sessions  # noqa: PLC0415
+        from boneage.web.accounts import sessions  # noqa: PLC0415
 
-        user_logged_in.connect(sessions.begin, dispatch_uid="boneage.web.sessions.begin")
+        user_logged_in.connect(sessions.begin, dispatch_uid="boneage.web.accounts.sessions.begin")

@@ -1,4 +1,4 @@
-"""The application as the web server loads it: Django behind `boneage.web.gate`."""
+"""The application as the web server loads it: Django behind `boneage.web.processes.gate`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from django.urls import reverse
 
 from boneage.web.wsgi import application as django_application  # sets Django up: first
 
-from boneage.web.condition import Watch  # isort: skip
-from boneage.web.gate import Environ, Gate, Limits  # isort: skip
+from boneage.web.queue.condition import Watch  # isort: skip
+from boneage.web.processes.gate import Environ, Gate, Limits  # isort: skip
 from boneage.web.models import configuration  # isort: skip
 
 LEAST_TRANSIT_BYTES = 256 * 2**20

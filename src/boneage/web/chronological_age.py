@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from django.utils import timezone
 
-from boneage.dicom_facts import DAYS_PER_MONTH
-from boneage.estimate import OLDEST_MONTHS
+from boneage.bundle.estimate import OLDEST_MONTHS
+from boneage.reading.dicom.facts import DAYS_PER_MONTH
 
 FIRST_DAY = date(1900, 1, 1)
 """No film is older, and nobody on one."""

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 import boneage
-from boneage.web.access import user_of
+from boneage.web.accounts.access import user_of
 from boneage.web.models import Role, configuration
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from boneage.atlas import Atlas
-from boneage.bundle import Bundle
+from boneage.bundle.bundle import Bundle
 from boneage.web.models import configuration
 
 

@@ -9,8 +9,9 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 
-from boneage.web import audit, sessions, texts
-from boneage.web.access import address_of, user_of
+from boneage.web import texts
+from boneage.web.accounts import audit, sessions
+from boneage.web.accounts.access import address_of, user_of
 from boneage.web.models import configuration
 from boneage.web.views.errors import wants_json
 

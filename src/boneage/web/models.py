@@ -63,7 +63,7 @@ class User(AbstractUser):
 
 
 class BrowserSession(AbstractBaseSession):
-    """A session of a browser (`boneage.web.sessions`). Its key is a secret and is shown to nobody."""
+    """A session of a browser (`boneage.web.accounts.sessions`). Its key is a secret and is shown to nobody."""
 
     user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="sessions")
     begun_at = models.DateTimeField(default=timezone.now)
@@ -105,7 +105,7 @@ FINAL = (State.DONE, State.REFUSED, State.FAILED)
 class Assessment(models.Model):
     """One film submitted, and what came of it.
 
-    `boneage.web.jobs` alone changes `state`, and what a worker writes.
+    `boneage.web.queue.jobs` alone changes `state`, and what a worker writes.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -116,7 +116,7 @@ class Assessment(models.Model):
     submitted_at = models.DateTimeField(default=timezone.now, db_index=True, editable=False)
     submitted_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     client = models.CharField(max_length=64, blank=True, db_index=True)
-    """In the mode ``open``: a keyed hash of the client's address (`boneage.web.access.client_of`)."""
+    """In the mode ``open``: a keyed hash of the client's address (`boneage.web.accounts.access.client_of`)."""
     film_name = models.CharField(max_length=255, blank=True)
     """As the user's file was called; it may say who the patient is."""
     film_bytes = models.PositiveBigIntegerField()
@@ -128,7 +128,7 @@ class Assessment(models.Model):
     """Chronological age as the user gave it, where no dates were given."""
     note = models.TextField(blank=True, max_length=2000)
 
-    # The job; see `boneage.web.jobs`.
+    # The job; see `boneage.web.queue.jobs`.
     task_id = models.UUIDField(null=True, editable=False)
     attempt = models.PositiveIntegerField(default=0, editable=False)
     hangs = models.PositiveSmallIntegerField(default=0, editable=False)
@@ -148,7 +148,8 @@ class Assessment(models.Model):
     chronological_age_months = models.FloatField(null=True)
     """At the study: from the dates given, else the age given, else what the file says."""
     result = models.JSONField(null=True)
-    """`boneage.assessment.Assessment.to_json`, and ``web`` with what the pages need besides (`boneage.web.work`)."""
+    """`boneage.assessment.Assessment.to_json`, and ``web`` with what the pages need besides
+    (`boneage.web.queue.work`)."""
 
     # As decided; the last of `decisions`.
     decision = models.CharField(max_length=16, blank=True, default="")
@@ -218,7 +219,7 @@ class Sending(models.Model):
 
 
 class SubmissionKey(models.Model):
-    """The ``Idempotency-Key`` of a submission (`boneage.web.idempotency`), for a day."""
+    """The ``Idempotency-Key`` of a submission (`boneage.web.cases.idempotency`), for a day."""
 
     digest = models.CharField(max_length=64, unique=True)
     """Of the key and its owner."""
@@ -291,7 +292,7 @@ class AuditEvent(models.Model):
     account = models.BigIntegerField(null=True)
     """Number of the account; None where no user acted, whatever `user_name` is."""
     address = models.GenericIPAddressField(null=True)
-    """The client's address (`boneage.web.access.address_of`); None where no request was made."""
+    """The client's address (`boneage.web.accounts.access.address_of`); None where no request was made."""
     action = models.CharField(max_length=32, db_index=True)
     object_type = models.CharField(max_length=16, blank=True)
     object_id = models.CharField(max_length=64, blank=True, db_index=True)

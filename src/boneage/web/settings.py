@@ -135,7 +135,7 @@ STORAGES = {
 
 # --- uploads ----------------------------------------------------------------------------------------------------------
 
-FILE_UPLOAD_HANDLERS = ["boneage.web.uploads.LimitedUpload"]
+FILE_UPLOAD_HANDLERS = ["boneage.web.cases.uploads.LimitedUpload"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 60
 DATA_UPLOAD_MAX_NUMBER_FILES = 1
@@ -146,20 +146,20 @@ AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contri
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 15}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-    {"NAME": "boneage.web.passwords.GuessableValidator"},
+    {"NAME": "boneage.web.accounts.passwords.GuessableValidator"},
 ]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "cases"
-SESSION_ENGINE = "boneage.web.sessions"
+SESSION_ENGINE = "boneage.web.accounts.sessions"
 SESSION_COOKIE_AGE = CONFIGURATION.session_hours * 3600
 SESSION_SAVE_EVERY_REQUEST = False
-AXES_HANDLER = "boneage.web.login_guard.LoginGuard"  # the limits stand there
+AXES_HANDLER = "boneage.web.accounts.login_guard.LoginGuard"  # the limits stand there
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # who is told to come back in 15 minutes can
-AXES_USERNAME_CALLABLE = "boneage.web.access.name_digest"
-AXES_CLIENT_IP_CALLABLE = "boneage.web.access.network_of"
+AXES_USERNAME_CALLABLE = "boneage.web.accounts.access.name_digest"
+AXES_CLIENT_IP_CALLABLE = "boneage.web.accounts.access.network_of"
 AXES_DISABLE_ACCESS_LOG = True  # the audit log says it
 AXES_LOCKOUT_CALLABLE = "boneage.web.views.accounts.locked_out"
 AXES_VERBOSE = False

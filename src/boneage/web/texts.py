@@ -13,7 +13,7 @@ from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_noop as marked
 
-from boneage.registration import HAND_REGIONS, REGION_TITLES
+from boneage.hand.registration import HAND_REGIONS, REGION_TITLES
 from boneage.warnings_ import WARNING_TEXTS, Severity, WarningCode
 
 SEXES: Mapping[str, str] = MappingProxyType({"F": marked("female"), "M": marked("male")})

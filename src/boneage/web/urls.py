@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import include, path
 from django.views.i18n import set_language
 
-from boneage.web.api import api
+from boneage.web.api.operations import api
 from boneage.web.views import accounts, administration, assess, atlas, cases, errors, health, report, result
 
 _ASSESSMENT = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.films import draw_folder
+from tests.train.drawn_radiographs import draw_folder
 
 
 @pytest.fixture(scope="session")

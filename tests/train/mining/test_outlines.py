@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boneage.errors import RecipeError, TableError
-from boneage.train.annotations import load_mask
+from boneage.train.data.annotations import load_mask
 from boneage.train.mining.outlines import Polygon, mask_shape, rasterised, read_outlines, start, write_mask
 from boneage.train.mining.state import Settings, Status, read_masks
 from tests.train.mining.minings import TRIANGLE, begin_mining, write_outlines
@@ -133,8 +133,8 @@ def test_outlines_of_other_films_are_left_out(tmp_path: Path, table: Path) -> No
 
 @pytest.mark.data
 def test_the_real_outlines_hold_bone(data_folder: Path, tmp_path: Path) -> None:
-    from boneage.films import read_films
-    from boneage.radiograph import read_radiograph
+    from boneage.reading.radiograph import read_radiograph
+    from boneage.tables.radiographs import read_films
 
     outlines = read_outlines(data_folder / "annotations" / "hand_outlines.json")
     assert len(outlines) == 100

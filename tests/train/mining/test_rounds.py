@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from boneage.csv_table import read_rows
 from boneage.errors import RecipeError, TableError
-from boneage.films import read_films
-from boneage.train.annotations import load_mask
-from boneage.train.loop import Engine
+from boneage.tables.csv_table import read_rows
+from boneage.tables.radiographs import read_films
+from boneage.train.data.annotations import load_mask
 from boneage.train.mining import rounds
 from boneage.train.mining.records import Round, read_rounds, round_folder, summary_rows
 from boneage.train.mining.rounds import Copies, choose_films, predict_round, train_round
 from boneage.train.mining.state import FilmMask, Status, decide, read_masks, read_settings
+from boneage.train.run.loop import Engine
 from tests.train.mining.minings import add_pending, begin_mining
 
 pytestmark = pytest.mark.filterwarnings(
@@ -210,7 +210,7 @@ def test_copies_come_back_to_where_the_film_is() -> None:
 
 
 def _prediction(net: nn.Module, others: list[nn.Module], view: Tensor) -> rounds._Prediction:
-    from boneage.views import ViewSpec
+    from boneage.hand.views import ViewSpec
 
     logits = Copies(net, others)(view)[0, 0]
     probabilities = torch.sigmoid(logits).reshape(-1, 32, 32).numpy()
@@ -229,7 +229,7 @@ def test_doubt_is_how_much_the_worst_copy_differs() -> None:
 
 
 def test_the_mask_lies_on_the_film_as_on_the_view() -> None:
-    from boneage.views import ViewSpec
+    from boneage.hand.views import ViewSpec
 
     probabilities = np.zeros((1, 64, 64), np.float32)
     probabilities[0, 16:48, 28:36] = 1.0  # of a film of 64 x 32 view pixels, which lies at columns 16 to 48
@@ -244,7 +244,7 @@ def test_the_mask_lies_on_the_film_as_on_the_view() -> None:
 @pytest.mark.parametrize("shape", [(400, 200), (128, 64), (97, 49)])
 def test_a_mask_finer_than_the_view_is_as_large(shape: tuple[int, int]) -> None:
     """Whatever the threshold: else masks would shrink or grow with each round."""
-    from boneage.views import ViewSpec
+    from boneage.hand.views import ViewSpec
 
     probabilities = np.full((1, 64, 64), 1e-6, np.float32)
     probabilities[0, 16:48, 24:40] = 1 - 1e-6

@@ -13,11 +13,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from boneage.warnings_ import ResultWarning
 from tests.web.browser.conftest import ADMINISTRATOR, PASSWORD, Service
-from tests.web.browser.films import plate
+from tests.web.browser.drawn_radiographs import plate
 from tests.web.browser.looks import barriers, shoot
 from tests.web.browser.test_open import RESULT, choose_sex, drop
 from tests.web.conftest import CRITICAL, code_and_reason
-from tests.web.doubts import DOUBT_VALUES
+from tests.web.warned import DOUBT_VALUES
 
 
 def log_in(page: Page, service: Service, name: str = ADMINISTRATOR, password: str = PASSWORD) -> None:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.web.browser.conftest import Service
-from tests.web.browser.films import broken, dicom, no_hand, plate
+from tests.web.browser.drawn_radiographs import broken, dicom, no_hand, plate
 from tests.web.browser.looks import barriers, shoot
 
 RESULT = re.compile(r"/assessments/[0-9a-f-]{36}/$")

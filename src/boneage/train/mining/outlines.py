@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from boneage.errors import RecipeError, TableError
 from boneage.files import written_whole
-from boneage.films import LabelledFilm
-from boneage.radiograph import read_radiograph
+from boneage.reading.radiograph import read_radiograph
+from boneage.tables.radiographs import LabelledFilm
 from boneage.train.mining.state import (
     SETTINGS,
     FilmMask,
@@ -126,7 +126,8 @@ def start(folder: Path, settings: Settings, outlines: Path, held_out: int) -> di
 
     Raises:
         RecipeError: ``recipe_changed`` if the folder holds a mining.
-        TableError: as `read_outlines` and `boneage.films.read_films`; ``table_split`` if too few outlines are left to
+        TableError: as `read_outlines` and `boneage.tables.radiographs.read_films`; ``table_split`` if too few outlines
+            are left to
             train on.
         Refusal: a film with an outline cannot be read.
     """

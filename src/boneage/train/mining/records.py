@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boneage.errors import RecipeError
-from boneage.films import LabelledFilm
-from boneage.train.cache import FilmCache, build_cache
+from boneage.tables.radiographs import LabelledFilm
+from boneage.train.data.cache import FilmCache, build_cache
 from boneage.train.mining.state import DRAWN, Status, read_masks
 
 Progress = Callable[[Iterable[LabelledFilm]], Iterable[LabelledFilm]]
@@ -45,7 +45,7 @@ class Round:
 
 
 def round_folder(folder: Path, number: int) -> Path:
-    """Where a round's training lies: a run as `boneage.train.loop` keeps it, with the round's record."""
+    """Where a round's training lies: a run as `boneage.train.run.loop` keeps it, with the round's record."""
     return folder / f"round-{number}"
 
 
@@ -68,7 +68,7 @@ def film_cache(folder: Path, films: Sequence[LabelledFilm], progress: Progress |
     """The decoded films of a mining, which predicting, reviewing and sheets share.
 
     Raises:
-        TableError: as `boneage.train.cache.build_cache`.
+        TableError: as `boneage.train.data.cache.build_cache`.
     """
     return build_cache(films, folder / "cache", longest_side=CACHED_SIDE, progress=progress)
 

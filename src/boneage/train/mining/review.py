@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 
 from boneage.errors import BoneageError, RecipeError
-from boneage.train.cache import FilmCache
+from boneage.train.data.cache import FilmCache
 from boneage.train.mining.state import FilmMask, Status, decide, read_masks
 from boneage.train.mining.tiles import Picture, film_tile
 

@@ -21,16 +21,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from boneage.csv_table import read_rows, write_rows
 from boneage.errors import RecipeError, Refusal, TableError
 from boneage.files import write_text
-from boneage.films import LabelledFilm
 from boneage.geometry import Transform, sample
 from boneage.hand.mask import whole_hand
-from boneage.train.annotations import load_mask
-from boneage.train.cache import FilmCache
-from boneage.train.hand_data import predict_masks
-from boneage.train.loop import Engine, load_hand_run, train
+from boneage.hand.views import ViewSpec, measure_grey, view_transform
+from boneage.tables.csv_table import read_rows, write_rows
+from boneage.tables.radiographs import LabelledFilm
+from boneage.train.data.annotations import load_mask
+from boneage.train.data.cache import FilmCache
+from boneage.train.data.hand_views import predict_masks
 from boneage.train.mining.outlines import mask_shape, write_mask
 from boneage.train.mining.records import CACHED_SIDE, RECORD, Progress, Round, film_cache, read_rounds, round_folder
 from boneage.train.mining.state import (
@@ -42,8 +42,8 @@ from boneage.train.mining.state import (
     read_settings,
 )
 from boneage.train.recipe import Recipe, load_recipe
-from boneage.train.tasks import intersection_over_union, outline_distance
-from boneage.views import ViewSpec, measure_grey, view_transform
+from boneage.train.run.loop import Engine, load_hand_run, train
+from boneage.train.run.tasks import intersection_over_union, outline_distance
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def train_round(
         The round's record; None in processes that keep none.
 
     Raises:
-        RecipeError: as `boneage.train.loop.train`; ``recipe_invalid`` if the folder is no mining.
+        RecipeError: as `boneage.train.run.loop.train`; ``recipe_invalid`` if the folder is no mining.
         TableError: as that function and `read_masks`.
     """
     began = time.monotonic()
@@ -301,7 +301,8 @@ def predict_round(
 
     Raises:
         RecipeError: ``recipe_invalid`` if no round was trained, or that to compare with does not go with it.
-        TableError: as `boneage.train.mining.state.read_masks`, `boneage.films.read_films` and `film_cache`.
+        TableError: as `boneage.train.mining.state.read_masks`, `boneage.tables.radiographs.read_films` and
+            `film_cache`.
     """
     settings = read_settings(folder)
     films, masks = settings.read_films(), read_masks(folder)

@@ -16,10 +16,10 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
-from boneage.csv_table import Row, read_rows, refuse_duplicates, write_rows
 from boneage.errors import RecipeError, TableError
 from boneage.files import write_text
-from boneage.films import LabelledFilm, read_films
+from boneage.tables.csv_table import Row, read_rows, refuse_duplicates, write_rows
+from boneage.tables.radiographs import LabelledFilm, read_films
 
 TABLE, SETTINGS = "masks.csv", "mining.json"
 COLUMNS = ("id", "status", "round", "doubt", "mask", "discarded_in")
@@ -92,7 +92,7 @@ class Settings:
     """Whose films are mined.
 
     Attributes:
-        films: table of the films, as `boneage.films.read_films` takes it.
+        films: table of the films, as `boneage.tables.radiographs.read_films` takes it.
         images: folder of their files; None for that function's default.
         seed: of the draw of the held-out outlines and of every random order.
     """
@@ -105,7 +105,7 @@ class Settings:
         """The films by id.
 
         Raises:
-            TableError: as `boneage.films.read_films`.
+            TableError: as `boneage.tables.radiographs.read_films`.
         """
         return {film.id: film for film in read_films(self.films, self.images)}
 
@@ -138,7 +138,8 @@ def read_masks(folder: Path) -> dict[str, FilmMask]:
     """The table, by the films' ids in the order of the films.
 
     Raises:
-        TableError: as `boneage.csv_table.read_rows`; ``table_duplicate``; ``table_value`` with the line of a bad cell.
+        TableError: as `boneage.tables.csv_table.read_rows`; ``table_duplicate``; ``table_value`` with the line of a bad
+            cell.
     """
     rows = read_rows(folder / TABLE, COLUMNS)
     refuse_duplicates(rows, "id")

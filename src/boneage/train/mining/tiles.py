@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.csv_table import read_rows, refuse_duplicates, write_rows
 from boneage.errors import TableError
 from boneage.files import written_whole
 from boneage.geometry import fit_inside, sample
-from boneage.train.annotations import load_mask
-from boneage.train.cache import FilmCache
+from boneage.tables.csv_table import read_rows, refuse_duplicates, write_rows
+from boneage.train.data.annotations import load_mask
+from boneage.train.data.cache import FilmCache
 from boneage.train.mining.state import FilmMask, Status
 
 Picture = NDArray[np.uint8]
@@ -156,7 +156,7 @@ def read_sheet(table: Path) -> dict[str, int]:
     """The films of a contact sheet, by id, with the round whose mask it shows.
 
     Raises:
-        TableError: as `boneage.csv_table.read_rows`; ``table_duplicate``; ``table_value`` for a bad round.
+        TableError: as `boneage.tables.csv_table.read_rows`; ``table_duplicate``; ``table_value`` for a bad round.
     """
     rows = read_rows(table, ("id", "round"))
     refuse_duplicates(rows, "id")

@@ -4,7 +4,7 @@ from typing import Any
 from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
-from boneage.web.append_only import GUARDS, UNGUARDS
+from boneage.web.accounts.append_only import GUARDS, UNGUARDS
 
 
 def _run(statements: Mapping[str, list[str]]) -> Callable[[Any, BaseDatabaseSchemaEditor], None]:

@@ -20,10 +20,10 @@ from django.utils.translation import gettext, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from boneage.web import login_guard, sessions, users
-from boneage.web.access import for_role, member_of, to_confirmation, user_of
-from boneage.web.account_forms import Confirmation, Login, NewPassword, NewToken, account_error
-from boneage.web.audit import Action, record
+from boneage.web.accounts import login_guard, sessions, users
+from boneage.web.accounts.access import for_role, member_of, to_confirmation, user_of
+from boneage.web.accounts.audit import Action, record
+from boneage.web.accounts.forms import Confirmation, Login, NewPassword, NewToken, account_error
 from boneage.web.models import ApiToken, BrowserSession, Role, Scope, User, configuration
 
 

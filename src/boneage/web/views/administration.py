@@ -14,14 +14,14 @@ from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_http_methods, require_safe
 
-from boneage.web import sessions
-from boneage.web import users as accounts
-from boneage.web.access import for_role, member_of
-from boneage.web.account_forms import AuditFilter, NewUser, RoleOf, account_error
-from boneage.web.audit import SYSTEM, TITLES, Action, record
+from boneage.web.accounts import sessions
+from boneage.web.accounts import users as accounts
+from boneage.web.accounts.access import for_role, member_of
+from boneage.web.accounts.audit import SYSTEM, TITLES, Action, record
+from boneage.web.accounts.forms import AuditFilter, NewUser, RoleOf, account_error
 from boneage.web.chronological_age import midnight, midnight_after
-from boneage.web.downloads import csv_table
 from boneage.web.models import AuditEvent, Role, User
+from boneage.web.report.downloads import csv_table
 
 PAGE = 100
 """So many events are on a page."""

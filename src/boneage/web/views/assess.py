@@ -15,16 +15,17 @@ from django.utils.translation import gettext_noop as marked
 from django.views.decorators.http import require_http_methods, require_safe
 
 from boneage.atlas import Plate
+from boneage.bundle.manifest import Manifest
 from boneage.errors import BoneageError
-from boneage.manifest import Manifest
 from boneage.sex import Sex
-from boneage.web import audit, installation
-from boneage.web.access import assessment_or_404, client_of, for_role, user_of
-from boneage.web.api import api
-from boneage.web.api_errors import CODES, RETRY_SECONDS
-from boneage.web.forms import FilmForm
-from boneage.web.jobs import BusyError
+from boneage.web import installation
+from boneage.web.accounts import audit
+from boneage.web.accounts.access import assessment_or_404, client_of, for_role, user_of
+from boneage.web.api.errors import CODES, RETRY_SECONDS
+from boneage.web.api.operations import api
+from boneage.web.cases.forms import FilmForm
 from boneage.web.models import Assessment, Case, Role, State, configuration
+from boneage.web.queue.jobs import BusyError
 from boneage.web.views.errors import wants_json
 
 SAMPLE_YEARS = (3, 7, 11, 14)

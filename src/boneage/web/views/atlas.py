@@ -15,9 +15,9 @@ from boneage.atlas import Atlas, Plate
 from boneage.errors import AtlasError
 from boneage.sex import Sex
 from boneage.web import installation, texts
-from boneage.web.access import for_role
-from boneage.web.downloads import is_known, tagged
+from boneage.web.accounts.access import for_role
 from boneage.web.models import Role
+from boneage.web.report.downloads import is_known, tagged
 
 _KEPT_SECONDS = 3600
 """So long browsers keep a plate before they ask whether it is still the same."""

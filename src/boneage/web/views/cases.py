@@ -26,14 +26,10 @@ from django.views.decorators.http import require_http_methods
 
 from boneage.sex import Sex
 from boneage.web import texts
-from boneage.web.access import for_role, member_of
-from boneage.web.audit import Action, record
-from boneage.web.children import belongings, change_birth_date, delete_case
-from boneage.web.chronological_age import FIRST_DAY, last_day
-from boneage.web.downloads import csv_table
-from boneage.web.growth import GrowthPoint, gain, growth_plot
-from boneage.web.models import Assessment, Case, Role, Verdict
-from boneage.web.worklist import (
+from boneage.web.accounts.access import for_role, member_of
+from boneage.web.accounts.audit import Action, record
+from boneage.web.cases.cases import belongings, change_birth_date, delete_case
+from boneage.web.cases.worklist import (
     ROWS_A_PAGE,
     Asked,
     FilterForm,
@@ -42,6 +38,10 @@ from boneage.web.worklist import (
     detailed,
     next_sort,
 )
+from boneage.web.chronological_age import FIRST_DAY, last_day
+from boneage.web.models import Assessment, Case, Role, Verdict
+from boneage.web.plots.growth import GrowthPoint, gain, growth_plot
+from boneage.web.report.downloads import csv_table
 
 _COLUMNS = {
     "reference": _("Reference"),

@@ -14,9 +14,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as marked
 
 import boneage
-from boneage.web import condition, storage
-from boneage.web.access import user_of
-from boneage.web.audit import Action, record
+from boneage.web import storage
+from boneage.web.accounts.access import user_of
+from boneage.web.accounts.audit import Action, record
+from boneage.web.queue import condition
 
 log = logging.getLogger(__name__)
 

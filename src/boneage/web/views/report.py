@@ -12,14 +12,16 @@ from django.shortcuts import render
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
-from boneage.web import audit, exports, report_pdf
-from boneage.web import shared_copy as sharing
-from boneage.web.access import assessment_or_404, for_role, user_of
-from boneage.web.downloads import file_of
+from boneage.tables.spreadsheet import csv_lines
+from boneage.web.accounts import audit
+from boneage.web.accounts.access import assessment_or_404, for_role, user_of
+from boneage.web.cases import exports
 from boneage.web.models import Assessment, PictureKind, Role, State
-from boneage.web.pictures import heat_of, stored_picture
-from boneage.web.report_content import report_of
-from boneage.web.spreadsheet import csv_lines
+from boneage.web.queue.pictures import heat_of, stored_picture
+from boneage.web.report import pdf as report_pdf
+from boneage.web.report import shared_copy as sharing
+from boneage.web.report.content import report_of
+from boneage.web.report.downloads import file_of
 
 View = Callable[[HttpRequest, Assessment], HttpResponse]
 

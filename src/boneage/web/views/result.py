@@ -15,13 +15,15 @@ from django.views.decorators.http import require_POST, require_safe
 
 from boneage.errors import AtlasError
 from boneage.sex import Sex
-from boneage.web import decisions, installation, jobs, texts
-from boneage.web.access import assessment_or_404, for_role, user_of
-from boneage.web.audit import Action, record
-from boneage.web.exports import region_ages
-from boneage.web.figures import age_curve, age_plot, heat_scales
-from boneage.web.film_facts import film_facts
+from boneage.web import installation, texts
+from boneage.web.accounts.access import assessment_or_404, for_role, user_of
+from boneage.web.accounts.audit import Action, record
+from boneage.web.cases import decisions
+from boneage.web.cases.exports import region_ages
+from boneage.web.cases.radiograph_facts import film_facts
 from boneage.web.models import Assessment, Picture, PictureKind, Role, State, Verdict
+from boneage.web.plots.figures import age_curve, age_plot, heat_scales
+from boneage.web.queue import jobs
 from boneage.web.views.atlas import ShownPlate, shown, title_of
 
 _EAGER = timedelta(seconds=5)

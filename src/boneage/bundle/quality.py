@@ -1,0 +1,95 @@
+"""What disturbs a radiograph: plaster, metal, cut fingertips, altered greys, a photograph of a screen or light-box.
+
+One small network looks at the registered hand and its surroundings. It answers with a probability for each label; the
+bundle's manifest holds from where on each counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.geometry import lies_inside, sample
+from boneage.hand.registration import Hand
+from boneage.hand.views import ViewSpec, grey_scale, view_transform
+
+QualityLabel = Literal["plaster", "metal", "fingertips_cut", "altered_grey", "photographed"]
+
+QUALITY_LABELS: tuple[QualityLabel, ...] = get_args(QualityLabel)
+"""All labels, in the order of the network's outputs."""
+
+CAUTION_SHARES: Mapping[QualityLabel, float] = MappingProxyType(
+    {"plaster": 0.002, "metal": 0.002, "fingertips_cut": 0.002, "photographed": 0.002}
+)
+"""Shares of ordinary radiographs on which each label may give a warning: together a third of what all warnings about a
+radiograph may take, 3 %. Of ``altered_grey`` the network gives none: a measure (`boneage.checks.radiograph`) finds more
+of it at fewer false alarms. The network learns it lest it take it for something else."""
+
+CRITICAL_SHARES: Mapping[QualityLabel, float] = MappingProxyType({"plaster": 0.001})
+"""Shares of ordinary radiographs on which a label may make the number unusable; the others never do."""
+
+_LEAST_LIMIT = 0.1
+"""Smallest probability that may count: where a label is learnt well, extreme percentiles of ordinary radiographs lie
+near 0, and what is a little above them is no evidence."""
+
+
+@dataclass(frozen=True)
+class QualityLimit:
+    """From which probability a label counts.
+
+    Attributes:
+        caution: above it, 0..1, there is a warning.
+        critical: above it the number shall not be used, at least `caution`; None for a label that never goes so far.
+    """
+
+    caution: float
+    critical: float | None = None
+
+    @classmethod
+    def of(cls, label: QualityLabel, probabilities: NDArray[np.floating]) -> QualityLimit:
+        """Set a label's limits by its probabilities (N,) on ordinary radiographs that the network did not learn from.
+
+        They are the highest that more than the allowed share do not exceed, rounded up to 4 decimals.
+        """
+        ranked = np.sort(np.asarray(probabilities, np.float64))[::-1]
+
+        def limit(share: float) -> float:
+            highest = float(ranked[min(int(share * len(ranked)), len(ranked) - 1)])
+            return max(math.ceil(highest * 1e4) / 1e4, _LEAST_LIMIT)
+
+        critical = CRITICAL_SHARES.get(label)
+        caution = CAUTION_SHARES.get(label)
+        return cls(1.0 if caution is None else limit(caution), None if critical is None else limit(critical))
+
+
+def quality_view(pixels: NDArray[np.float32], hand: Hand, height: int, width: int) -> NDArray[np.float32]:
+    """Cut the quality network's view: the registered hand with the air about it.
+
+    Grey levels are those of the view's own pixels, so that wide borders about the radiograph do not count. What lies
+    outside the radiograph is as its darkest level.
+
+    Args:
+        pixels: the radiograph, float32 (H, W), 0..1.
+        hand: where the hand lies on it.
+        height: of the view, pixels.
+        width: of the view, pixels.
+
+    Returns:
+        float32 (height, width), bone bright.
+
+    Raises:
+        Refusal: ``no_contrast``.
+    """
+    to_view = view_transform((pixels.shape[0], pixels.shape[1]), ViewSpec("surroundings", height, width), hand)
+    seen = sample(pixels, to_view, height, width, fill=1.0 if hand.inverted else 0.0)
+    if hand.inverted:
+        seen = np.float32(1.0) - seen
+    inside = lies_inside(to_view, (pixels.shape[0], pixels.shape[1]), height, width)
+    grey = grey_scale(seen[inside], "percentile")
+    return grey.apply(np.where(inside, seen, np.float32(grey.low)))

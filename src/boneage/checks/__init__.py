@@ -1,0 +1,1 @@
+"""Checks of a radiograph and of its estimate, which raise warnings."""

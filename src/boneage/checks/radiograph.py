@@ -1,0 +1,234 @@
+"""What raises a warning: checks of a radiograph, of what its file says, and of the answers about it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.bundle.bundle import MemberOutput
+from boneage.bundle.estimate import OLDEST_MONTHS, AgeEstimate, region_spread
+from boneage.bundle.manifest import Member
+from boneage.bundle.quality import QUALITY_LABELS, QualityLabel, QualityLimit
+from boneage.checks.phantom_likeness import LIKENESS_LIMIT, phantom_likeness
+from boneage.hand.borders import inner_window
+from boneage.hand.registration import Hand, Region
+from boneage.hand.views import ViewSpec, view_transform
+from boneage.reading.radiograph import RadiographFacts
+from boneage.sex import Sex
+from boneage.warnings_ import ResultWarning, WarningCode
+
+_INVERSION_STEP = 0.1
+"""A radiograph counts as inverted if its border is brighter than its middle by this part of its grey range. Of 500
+radiographs of the RSNA challenge 0.8 % count so as they are (they have a bright frame), and 91 % of their negatives."""
+
+_SATURATED_SHARE = 0.05
+"""Largest share of pixels at the brightest level. Of 250 radiographs of the RSNA challenge none has more than 2.3 %."""
+
+_ENLARGED = 1.7
+"""How much views may enlarge a hand: the finest of the bundle `standard` enlarge one training film in twenty more. The
+warning is `info` only: of 994 validation radiographs the 44 that carry it have a MAD of 7.0 months, all of them 6.4."""
+
+_UNLIKE = 1.09
+"""Distance from the validation radiographs, as a share of what 99.5 % of them do not exceed in one view, from which a
+radiograph is unlike them. Of 950 validation radiographs 0.2 % lie beyond in any of the views of `standard`; beyond 1,
+1.3 %, and these were read no worse than the others."""
+
+_TIP_BEYOND = 0.004
+"""How far outside the radiograph the middle finger's tip may be found, as a share of the hand's length: 0.3 % of 950
+validation radiographs have it farther out, and most whose fingertips were cut and that are not rejected."""
+
+_DARK_QUARTER = 0.21
+"""Least level of the hand's 25th percentile of grey, where the 1st is 0 and the 90th 1: 0.3 % of 950 validation
+radiographs have less, of those with a gamma of 2 and 3 six and nine of ten."""
+
+_WORDS_FOR_HANDS = ("HAND", "WRIST", "FINGER", "THUMB", "CARP", "EXTREM", "UP_EXM", "BONE AGE", "BONEAGE")
+"""In Body Part Examined (DICOM PS3.16, Annex L, and what modalities write instead); upper case."""
+
+
+def radiograph_warnings(
+    pixels: NDArray[np.float32], picture: NDArray[np.uint8], hand: Hand | None
+) -> Iterator[ResultWarning]:
+    """Yield the warnings that a radiograph's pixels raise.
+
+    Args:
+        pixels: float32 (H, W), 0..1, as read.
+        picture: uint8 (h, w), the same as it is shown, bone bright.
+        hand: where the bundle found it; None of a bundle that does not look for it.
+    """
+    if phantom_likeness(pixels, hand) >= LIKENESS_LIMIT:
+        yield ResultWarning.of(WarningCode.PHANTOM)
+    if hand is None and _looks_inverted(picture):  # where the hand was found, its mask decides
+        yield ResultWarning.of(WarningCode.LOOKS_INVERTED)
+    if hand is not None and hand.inverted:
+        yield ResultWarning.of(WarningCode.READ_INVERTED)
+    if hand is not None and hand.mirrored:
+        yield ResultWarning.of(WarningCode.READ_MIRRORED)
+    if hand is not None and not hand.side_certain:
+        yield ResultWarning.of(WarningCode.SIDE_UNCERTAIN)
+    if _white_share(pixels, hand) > _SATURATED_SHARE:
+        yield ResultWarning.of(WarningCode.SATURATED, percent=100 * _SATURATED_SHARE)
+
+
+def _white_share(pixels: NDArray[np.float32], hand: Hand | None) -> float:
+    """Return the share, 0..1, of a radiograph's pixels at the level at which bone is brightest, white borders aside."""
+    bright = np.float32(1.0) - pixels if hand is not None and hand.inverted else pixels
+    window = inner_window(pixels)
+    level = window.cut(bright).max() - np.float32(1 / 255)
+    inside = np.count_nonzero(window.cut(bright) >= level)
+    border = np.count_nonzero(bright >= level) - inside
+    return inside / (pixels.size - border)
+
+
+def size_warnings(film_shape: tuple[int, int], members: Sequence[Member], hand: Hand | None) -> Iterator[ResultWarning]:
+    """Yield a warning if networks read more pixels than there are; on a registered hand, far more."""
+    height, width = film_shape
+    whole = [one.view for one in members if one.view.region == "radiograph"]
+    larger = next((view for view in whole if height < view.height or width < view.width), None)
+    if larger is not None:
+        sizes = {"width": width, "height": height, "view_width": larger.width, "view_height": larger.height}
+        yield ResultWarning.of(WarningCode.LOW_RESOLUTION, **sizes)
+    parts = [one.view for one in members if one.view.region != "radiograph"]
+    if hand is None or not parts:
+        return
+    zoom = max(view_transform(film_shape, view, hand).zoom for view in parts)
+    if zoom > _ENLARGED:
+        length = hand.length_pixels
+        yield ResultWarning.of(WarningCode.LOW_RESOLUTION, "hand", pixels=length, view_pixels=zoom * length)
+
+
+def file_warnings(facts: RadiographFacts, given: Sex, hand: Hand | None) -> Iterator[ResultWarning]:
+    """Yield a warning for each statement of the file that does not go with the assessment."""
+    if facts.age_months is not None and facts.age_months > OLDEST_MONTHS:
+        yield ResultWarning.of(
+            WarningCode.OUTSIDE_TRAINING_RANGE, "file", age_months=facts.age_months, oldest_months=OLDEST_MONTHS
+        )
+    if facts.ages_differ:
+        yield ResultWarning.of(WarningCode.AGES_DIFFER)
+    if facts.for_processing:
+        yield ResultWarning.of(WarningCode.FOR_PROCESSING)
+    if facts.body_part and not any(word in facts.body_part.upper() for word in _WORDS_FOR_HANDS):
+        yield ResultWarning.of(WarningCode.OTHER_BODY_PART_DECLARED, part=facts.body_part)
+    if facts.side == "R" and (hand is None or not hand.mirrored):  # mirrored, it was read as a left hand
+        yield ResultWarning.of(WarningCode.RIGHT_HAND_DECLARED)
+    if facts.both_sides:
+        yield ResultWarning.of(WarningCode.BOTH_HANDS_DECLARED)
+    if facts.not_human:
+        yield ResultWarning.of(WarningCode.NOT_HUMAN_DECLARED)
+    if facts.bits_differ:
+        yield ResultWarning.of(WarningCode.PIXEL_BITS_DIFFER)
+    if facts.size_differs:
+        yield ResultWarning.of(WarningCode.PIXEL_SIZE_DIFFERS)
+    if facts.burned_in:
+        yield ResultWarning.of(WarningCode.BURNED_IN_ANNOTATION)
+    if facts.sex is not None and facts.sex != given:
+        yield ResultWarning.of(WarningCode.SEX_DIFFERS_FROM_FILE, given=given.value, said=facts.sex.value)
+
+
+def estimate_warnings(
+    estimate: AgeEstimate, members: Sequence[Member], outputs: Mapping[str, MemberOutput]
+) -> Iterator[ResultWarning]:
+    """Yield the warnings that the answers of the bundle's members raise."""
+    if estimate.outside_range:
+        yield ResultWarning.of(WarningCode.OUTSIDE_TRAINING_RANGE, oldest_months=OLDEST_MONTHS)
+    # Networks of one view, of several folds, judge together: else ordinary radiographs are unlike the more often, the
+    # more networks there are.
+    strangeness: dict[ViewSpec, list[float]] = {}
+    for member in members:
+        if (one := member.strangeness(outputs[member.name].embedding)) is not None:
+            strangeness.setdefault(member.view, []).append(one)
+    if any(statistics.fmean(of_view) > _UNLIKE for of_view in strangeness.values()):
+        yield ResultWarning.of(WarningCode.UNLIKE_TRAINING)
+    if estimate.typical_error_months is None:
+        yield ResultWarning.of(WarningCode.NOT_VALIDATED)
+
+
+def region_warnings(
+    ages_months: Mapping[Region, float],
+    left_out: Region | None,
+    caution_months: float | None,
+    critical_months: float | None,
+) -> Iterator[ResultWarning]:
+    """Yield a warning if a region was left out, or the others lie farther apart than on nearly all radiographs.
+
+    Args:
+        ages_months: by region.
+        left_out: the region that the estimate does not rest on (`boneage.bundle.estimate.lone_region`).
+        caution_months: see `boneage.bundle.manifest.Manifest.region_limits_months`.
+        critical_months: see there.
+    """
+    if left_out is not None:
+        yield ResultWarning.of(WarningCode.REGION_LEFT_OUT, region=left_out, months=ages_months[left_out])
+        ages_months = {region: age for region, age in ages_months.items() if region != left_out}
+    spread = region_spread(ages_months)
+    if spread is None or caution_months is None or spread <= caution_months:
+        return
+    if critical_months is not None and spread > critical_months:
+        months = {"spread_months": spread, "limit_months": critical_months}
+        yield ResultWarning.of(WarningCode.REGIONS_DISAGREE, "far", **months)
+    else:
+        highest, lowest = max(ages_months, key=ages_months.__getitem__), min(ages_months, key=ages_months.__getitem__)
+        months = {"spread_months": spread, "limit_months": caution_months}
+        yield ResultWarning.of(WarningCode.REGIONS_DISAGREE, highest=highest, lowest=lowest, **months)
+
+
+def quality_warnings(
+    film_shape: tuple[int, int],
+    hand: Hand,
+    levels: NDArray[np.float32],
+    probabilities: Mapping[QualityLabel, float],
+    limits: Mapping[QualityLabel, QualityLimit],
+) -> Iterator[ResultWarning]:
+    """Yield one warning for each thing that disturbs the radiograph.
+
+    Cut fingertips and altered greys are also found by measures, without a network.
+
+    Args:
+        film_shape: (H, W) of the radiograph, pixels.
+        hand: on it.
+        levels: grey levels inside the hand's mask, bone bright (`boneage.hand.views.hand_levels`).
+        probabilities: by the quality network; empty without one.
+        limits: of the network's labels; empty without one.
+    """
+    measured = {
+        label
+        for label, found in (("fingertips_cut", _tip_beyond(film_shape, hand)), ("altered_grey", _is_dark(levels)))
+        if found
+    }
+    for label in QUALITY_LABELS:
+        limit, probability = limits.get(label), probabilities.get(label, 0.0)
+        if limit is not None and limit.critical is not None and probability > limit.critical:
+            yield ResultWarning.of(WarningCode(label), "certain")
+        elif label in measured or (limit is not None and probability > limit.caution):
+            yield ResultWarning.of(WarningCode(label))
+
+
+def _tip_beyond(film_shape: tuple[int, int], hand: Hand) -> bool:
+    """Whether the middle finger's tip lies clearly outside the radiograph."""
+    height, width = film_shape
+    x, y = hand.points_xy[0]
+    outside = max(-x, -y, x - width, y - height)
+    return bool(outside > _TIP_BEYOND * hand.length_pixels)
+
+
+def _is_dark(levels: NDArray[np.float32]) -> bool:
+    """Whether the hand's soft tissue is as dark, against its bone, as only a gamma above 1 makes it."""
+    if not levels.size:
+        return False
+    low, quarter, high = (float(level) for level in np.percentile(levels, (1, 25, 90)))
+    return quarter - low < _DARK_QUARTER * (high - low)
+
+
+def _looks_inverted(picture: NDArray[np.uint8]) -> bool:
+    """Return whether the outer twelfth of a radiograph is clearly brighter than its middle.
+
+    The middle is the inner half of width and height. Hands lie there and are bright, the air around them dark. Medians,
+    so that a lead marker does not count.
+    """
+    small = cv2.resize(picture, (48, 48), interpolation=cv2.INTER_AREA)
+    border = np.ones(small.shape, dtype=bool)
+    border[4:-4, 4:-4] = False
+    return float(np.median(small[border])) - float(np.median(small[12:-12, 12:-12])) > 255 * _INVERSION_STEP

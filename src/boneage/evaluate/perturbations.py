@@ -1,0 +1,305 @@
+"""Named changes of a film under which its bone age stays the same: to measure how much an estimate moves.
+
+What users bring is turned, mirrored, inverted, framed, marked, shrunk and compressed. Every change takes a film as
+`boneage.reading.radiograph` reads it (float32 (H, W), 0..1) and gives such a film; the same film always gives the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.geometry import Transform, averaged_down, sample
+
+Film = NDArray[np.float32]
+
+_NOISE_SHARE = 0.03
+"""Standard deviation of the added noise, of the film's grey range: about that of a film at a quarter of the dose."""
+
+_FRAME_SHARE = 0.08
+"""How wide a pasted border is, of the film's longer side."""
+
+_MARKER_SHARE = 0.12
+"""How large a lead marker is, of the film's shorter side: as on the films of the RSNA challenge."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a film.
+
+    Attributes:
+        name: by which it is asked for, and which tables have.
+        title: what is done, for people.
+        kind: ``mild`` if a film changed so is still an ordinary one, else ``strong``.
+        apply: from a film, float32 (H, W), 0..1, to the changed film, of any size, which shares no memory with it.
+        change_limit_months: how much the estimate may move by it in the mean of absolute changes; None if no limit
+            was set.
+    """
+
+    name: str
+    title: str
+    kind: Literal["mild", "strong", "disturbing"]
+    apply: Callable[[Film], Film]
+    change_limit_months: float | None = None
+
+    @property
+    def rise_limit_months(self) -> float:
+        """By how much the mean absolute difference from readers may rise."""
+        return 1.0 if self.kind == "mild" else 3.0
+
+
+def turned_by_quarters(film: Film, quarters: int) -> Film:
+    """Rotated clockwise by so many times 90 degrees; exact."""
+    return np.ascontiguousarray(np.rot90(film, -quarters))
+
+
+def turned(film: Film, degrees: float) -> Film:
+    """Rotated clockwise about the centre, onto a canvas that holds it all; around it, the grey of the film's border."""
+    height, width = film.shape
+    rotation = Transform.rotation(degrees)
+    corners = rotation.points(np.array([[0, 0], [width, 0], [width, height], [0, height]]))
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    new_width, new_height = (int(side) for side in np.ceil(high - low - 1e-6))
+    centred = rotation.then(Transform.shift(*((np.array([new_width, new_height]) - low - high) / 2)))
+    return sample(film, centred, new_height, new_width, fill=border_grey(film))
+
+
+def mirrored(film: Film) -> Film:
+    """Left and right exchanged."""
+    return np.ascontiguousarray(film[:, ::-1])
+
+
+def inverted(film: Film) -> Film:
+    """The negative: bone dark."""
+    return np.asarray(1.0 - film, dtype=np.float32)
+
+
+def framed(film: Film, grey: float) -> Film:
+    """A border of one grey pasted about the film."""
+    wide = max(1, round(_FRAME_SHARE * max(film.shape)))
+    return np.pad(film, wide, constant_values=np.float32(grey))
+
+
+def collimated(film: Film) -> Film:
+    """The film as a field between an X-ray tube's blades: black outside, with a bright edge of scatter."""
+    wide = max(1, round(_FRAME_SHARE * max(film.shape)))
+    edge = max(1, wide // 12)
+    bright = np.float32(np.percentile(film, 99))
+    return np.pad(np.pad(film, edge, constant_values=bright), wide - edge, constant_values=np.float32(0.0))
+
+
+def marked_beside(film: Film) -> Film:
+    """A lead marker in the upper corner that has less on it."""
+    side = _marker_side(film)
+    gap = side // 3
+    left, right = film[gap : gap + side, gap : gap + side], film[gap : gap + side, -gap - side : -gap]
+    x = gap if left.mean() <= right.mean() else film.shape[1] - gap - side
+    return _with_marker(film, x, gap)
+
+
+def marked_over(film: Film) -> Film:
+    """A lead marker that lies over the left edge of what is bright on the film, at 60 % of its height.
+
+    What is bright (above Otsu's threshold, the largest piece of it) is the hand on ordinary films.
+    """
+    side = _marker_side(film)
+    bright = largest_bright(film)
+    rows = np.flatnonzero(bright.any(axis=1))
+    row = int(rows[round(0.6 * (rows.size - 1))])
+    edge = int(np.flatnonzero(bright[row])[0])
+    x, y = np.clip([edge - side // 2, row - side // 2], 0, np.array([film.shape[1], film.shape[0]]) - side)
+    return _with_marker(film, int(x), int(y))
+
+
+def brightened(film: Film, factor: float) -> Film:
+    """All greys times `factor`, cut at white."""
+    return np.asarray(np.clip(film * np.float32(factor), 0, 1), dtype=np.float32)
+
+
+def contrasted(film: Film, factor: float) -> Film:
+    """Distances from the film's mean grey times `factor`, cut at black and white."""
+    mean = np.float32(film.mean())
+    return np.asarray(np.clip(mean + np.float32(factor) * (film - mean), 0, 1), dtype=np.float32)
+
+
+def with_gamma(film: Film, exponent: float) -> Film:
+    """Greys raised to a power: under 1 brightens what is dark, above 1 darkens it."""
+    return np.asarray(np.power(np.clip(film, 0, 1), np.float32(exponent)), dtype=np.float32)
+
+
+def shrunk(film: Film, zoom: float) -> Film:
+    """Fewer pixels, averaged over areas."""
+    return averaged_down(film, zoom).copy()
+
+
+def compressed(film: Film, quality: int) -> Film:
+    """Stored as an 8-bit JPEG of this quality (1..100) and read again."""
+    levels = np.rint(np.clip(film, 0, 1) * 255).astype(np.uint8)
+    _, data = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    if decoded is None:
+        raise ValueError("OpenCV cannot read its own JPEG")
+    return decoded.astype(np.float32) / np.float32(255)
+
+
+def noisy(film: Film) -> Film:
+    """Gaussian noise of 3 % of the film's grey range (0.5th to 99.5th percentile); always the same noise."""
+    low, high = np.percentile(film, (0.5, 99.5))
+    noise = np.random.default_rng(0).standard_normal(film.shape, dtype=np.float32)
+    return np.clip(film + np.float32(_NOISE_SHARE * (high - low)) * noise, 0, 1)
+
+
+def on_canvas(film: Film, times: float, grey: float, generator: np.random.Generator | None = None) -> Film:
+    """Put a radiograph anywhere on a square of one grey whose side is so many times its longer side.
+
+    Args:
+        film: float32 (H, W).
+        times: at least 1.
+        grey: of the canvas, 0..1.
+        generator: of the place; by default one that the radiograph's size seeds.
+    """
+    generator = generator or np.random.default_rng(film.shape)
+    height, width = film.shape
+    side = round(times * max(height, width))
+    top, left = int(generator.integers(side - height + 1)), int(generator.integers(side - width + 1))
+    canvas = np.full((side, side), grey, dtype=np.float32)
+    canvas[top : top + height, left : left + width] = film
+    return canvas
+
+
+def screenshot(film: Film) -> Film:
+    """Show a radiograph in a viewer's window on a screen of 1920 x 1080 pixels, with buttons and text beside it.
+
+    Text is drawn by strokes, so that it depends on no library's font.
+    """
+    height, width = 1080, 1920
+    screen = np.full((height, width), 0.15, dtype=np.float32)
+    screen[:48] = 0.25
+    for left in range(16, 800, 56):
+        screen[8:40, left : left + 40] = 0.6
+    window = screen[64:1064, 420:1520]
+    window[...] = 0.0
+    zoom = min(window.shape[0] / film.shape[0], window.shape[1] / film.shape[1])
+    size = (max(1, int(film.shape[1] * zoom)), max(1, int(film.shape[0] * zoom)))
+    shown = cv2.resize(film, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
+    top, left = (window.shape[0] - size[1]) // 2, (window.shape[1] - size[0]) // 2
+    window[top : top + size[1], left : left + size[0]] = shown
+    strokes = np.random.default_rng(0)
+    for x, lines in ((24, 28), (1560, 20)):
+        for line in range(lines):
+            _draw_words(screen, x, 90 + 32 * line, strokes)
+    for line in range(4):
+        _draw_words(screen, 432, 80 + 26 * line, strokes)
+    return np.clip(screen, 0, 1)
+
+
+def _draw_words(screen: Film, x: int, y: int, strokes: np.random.Generator) -> None:
+    """Draw a line of 6 to 20 letters of 10 x 16 pixels: two or three random strokes each."""
+    for letter in range(int(strokes.integers(6, 21))):
+        cell = screen[y : y + 16, x + 14 * letter : x + 14 * letter + 10]
+        for column in strokes.choice([0, 4, 8], int(strokes.integers(1, 3)), replace=False):
+            cell[:, column : column + 2] = 0.9
+        row = int(strokes.choice([0, 7, 14]))
+        cell[row : row + 2] = 0.9
+
+
+def border_grey(film: Film) -> float:
+    """The median grey of a film's outermost pixels."""
+    return float(np.median(np.concatenate([film[0], film[-1], film[:, 0], film[:, -1]])))
+
+
+def to_png(film: Film) -> bytes:
+    """A film as a 16-bit PNG file; greys of 8 and 16 bits come back to the bit, others within 1 / 131,070.
+
+    Raises:
+        ValueError: OpenCV cannot encode it.
+    """
+    levels = np.rint(np.clip(film, 0, 1) * np.float32(65535)).astype(np.uint16)
+    done, data = cv2.imencode(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not done:
+        raise ValueError(f"a film of shape {film.shape} cannot be encoded")
+    return data.tobytes()
+
+
+def largest_bright(film: Film) -> NDArray[np.bool_]:
+    """The largest connected piece above Otsu's threshold; the whole film if nearly all of it is of one grey.
+
+    Greys are cut at the 95th percentile first, or on a dark film letters alone would count as bright.
+    """
+    low, high = (float(grey) for grey in np.percentile(film, (1, 95)))
+    if not high > low:
+        return np.ones(film.shape, dtype=np.bool_)
+    blurred = cv2.GaussianBlur(np.clip(film, low, high), (0, 0), 2.0)
+    levels = np.rint((blurred - low) / (high - low) * 255).astype(np.uint8)
+    _, bright = cv2.threshold(levels, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    rim = max(1, round(0.03 * min(film.shape)))  # where bright edges of films lie, which would join the hand
+    inner = np.pad(np.asarray(bright, dtype=np.uint8)[rim:-rim, rim:-rim], rim)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(inner)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    return np.asarray(labels == (1 + int(areas.argmax()) if areas.size else 0))
+
+
+def _marker_side(film: Film) -> int:
+    return max(8, round(_MARKER_SHARE * int(min(film.shape))))
+
+
+def _with_marker(film: Film, left: int, top: int) -> Film:
+    """A letter in a frame, as bright as lead is; drawn by strokes, so that it depends on no library's font."""
+    side = _marker_side(film)
+    lead = float(max(0.9, film.max()))
+    thick = max(1, side // 8)
+    changed = film.copy()
+    block = changed[top : top + side, left : left + side]
+    block[...] = 0.5 * block + 0.2 * lead  # the plate that holds the letter
+    block[:thick] = block[-thick:] = block[:, :thick] = block[:, -thick:] = lead
+    block[side // 4 : 3 * side // 4, side // 3 : side // 3 + thick] = lead
+    block[3 * side // 4 - thick : 3 * side // 4, side // 3 : 3 * side // 4] = lead
+    return changed
+
+
+_ALL = (
+    Change("rotate_90", "rotated by 90°", "strong", partial(turned_by_quarters, quarters=1), 1.5),
+    Change("rotate_180", "rotated by 180°", "strong", partial(turned_by_quarters, quarters=2), 1.5),
+    Change("rotate_270", "rotated by 270°", "strong", partial(turned_by_quarters, quarters=3), 1.5),
+    Change("rotate_30", "rotated by 30°", "mild", partial(turned, degrees=30.0)),
+    Change("rotate_-30", "rotated by -30°", "mild", partial(turned, degrees=-30.0)),
+    Change("mirror", "mirrored", "mild", mirrored, 1.0),
+    Change("invert", "inverted grey", "mild", inverted, 1.0),
+    Change("frame_white", "white border", "strong", partial(framed, grey=1.0), 1.0),
+    Change("frame_black", "black border", "strong", partial(framed, grey=0.0), 1.0),
+    *(
+        Change(
+            f"canvas_{name}_{times:g}",
+            f"on a {name} canvas, {times:g} times",
+            "strong",
+            partial(on_canvas, times=times, grey=grey),
+            1.0,
+        )
+        for name, grey in (("black", 0.0), ("white", 1.0), ("grey", 0.5))
+        for times in (1.5, 2.0, 2.5, 3.0)
+    ),
+    Change("screenshot", "in a viewer's window", "strong", screenshot, 1.0),
+    Change("collimator", "collimator's edges", "strong", collimated, 1.0),
+    Change("marker_beside", "lead marker in a corner", "strong", marked_beside, 1.0),
+    Change("marker_over", "lead marker over the hand's edge", "strong", marked_over, 1.0),
+    Change("brightness_130", "brightness x 1.3", "strong", partial(brightened, factor=1.3)),
+    Change("brightness_70", "brightness x 0.7", "strong", partial(brightened, factor=0.7)),
+    Change("contrast_130", "contrast x 1.3", "mild", partial(contrasted, factor=1.3)),
+    Change("contrast_70", "contrast x 0.7", "mild", partial(contrasted, factor=0.7)),
+    Change("gamma_0.7", "gamma 0.7", "strong", partial(with_gamma, exponent=0.7)),
+    Change("gamma_1.4", "gamma 1.4", "strong", partial(with_gamma, exponent=1.4)),
+    Change("half_size", "half the size", "mild", partial(shrunk, zoom=0.5)),
+    Change("quarter_size", "a quarter of the size", "strong", partial(shrunk, zoom=0.25)),
+    Change("jpeg_30", "JPEG of quality 30", "strong", partial(compressed, quality=30)),
+    Change("noise", "added noise", "strong", noisy),
+)
+
+CHANGES: Mapping[str, Change] = MappingProxyType({change.name: change for change in _ALL})
+"""All changes by name, in the order of tables. The mild ones are those an ordinary film may have gone through."""

@@ -1,0 +1,1 @@
+"""Reading: from a file to grey levels and to the facts that its header states."""

@@ -1,0 +1,181 @@
+"""The process that reads radiographs for another one and may be ended at any time: the far side of `reading_limit`.
+
+It inherits two file descriptors: a socket for requests and replies, and memory for the bytes that come in and the
+pixels that go out. It ends when the other side closes the socket, and by the signal SIGPROF when a read takes more
+processor time than its request allows: the system sends that signal, whatever code is running.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.errors import Refusal
+from boneage.reading.facts import DEFAULT_LIMITS
+from boneage.reading.image_headers import damaged
+from boneage.reading.radiograph import Radiograph, RadiographFacts, read_radiograph
+
+LARGEST_DATA_MIB = 1536
+"""Memory for data, MiB; a read that wants more fails."""
+_SHARED_BYTES = max(DEFAULT_LIMITS.max_bytes, 4 * DEFAULT_LIMITS.max_pixels)
+"""Shared memory: holds any file, and the pixels of any radiograph. What is not used takes no memory."""
+_KEPT_BYTES = 32 * 2**20
+"""Shared memory that is kept between reads: new memory costs more time than copying into it."""
+_MOST_RECORDS = 20
+"""Log records of one read that are handed on."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One read.
+
+    Attributes:
+        size: bytes of the file, which stand at the beginning of the shared memory.
+        cpu_seconds: processor time that it may take.
+    """
+
+    size: int
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What became of one read: a shape with facts, a rejection, or an error.
+
+    Attributes:
+        shape: (H, W) of the pixels, float32, which stand in the shared memory.
+        facts: of the radiograph.
+        refusal: code and message.
+        error: any other exception, as text.
+        records: what was logged: logger, level and message.
+    """
+
+    shape: tuple[int, int] | None = None
+    facts: RadiographFacts | None = None
+    refusal: tuple[str, str] | None = None
+    error: str | None = None
+    records: tuple[tuple[str, int, str], ...] = ()
+
+
+# shared memory
+
+
+def create_shared() -> int:
+    """Return the file descriptor of new shared memory, of which nothing is left when no process holds it."""
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("boneage")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, _SHARED_BYTES)
+    return descriptor
+
+
+class SharedMemory:
+    """Memory that both sides see.
+
+    Args:
+        descriptor: from `create_shared`.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._map = mmap.mmap(descriptor, _SHARED_BYTES)
+
+    def write(self, content: bytes | NDArray[np.float32]) -> None:
+        """Write bytes, or those of an array, to the beginning."""
+        array = np.frombuffer(content, np.uint8) if isinstance(content, bytes) else content
+        np.copyto(np.frombuffer(self._map, array.dtype, array.size).reshape(array.shape), array)
+
+    def bytes(self, size: int) -> bytes:
+        """Return a copy of the first bytes."""
+        return self._map[:size]
+
+    def pixels(self, height: int, width: int) -> NDArray[np.float32]:
+        """Return a copy (H, W) of the beginning, and give back what an unusually large radiograph took."""
+        pixels = np.frombuffer(self._map, np.float32, height * width).reshape(height, width).copy()
+        if pixels.nbytes > _KEPT_BYTES and hasattr(mmap, "MADV_REMOVE"):
+            self._map.madvise(mmap.MADV_REMOVE, _KEPT_BYTES, _SHARED_BYTES - _KEPT_BYTES)
+        return pixels
+
+
+# reading
+
+
+class _Recorder(logging.Handler):
+    """Keeps the first log records of a read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[tuple[str, int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record."""
+        if len(self.records) < _MOST_RECORDS:
+            self.records.append((record.name, record.levelno, record.getMessage()))
+
+
+def _limit_memory() -> None:
+    if sys.platform == "linux":
+        import resource  # noqa: PLC0415 - not on every system
+
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = LARGEST_DATA_MIB * 2**20
+        resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def _read(data: bytes, cpu_seconds: float) -> Radiograph:
+    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)  # nothing handles SIGPROF: it ends the process
+    try:
+        return read_radiograph(data)
+    except MemoryError:
+        raise damaged("it takes too much memory") from None
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+
+
+def _answer(request: Request, memory: SharedMemory, recorder: _Recorder) -> Reply:
+    recorder.records.clear()
+    try:
+        radiograph = _read(memory.bytes(request.size), request.cpu_seconds)
+    except Refusal as refusal:
+        return Reply(refusal=(refusal.code, refusal.message), records=tuple(recorder.records))
+    except Exception as error:  # a fault of the program, raised on the other side
+        return Reply(error=f"{type(error).__name__}: {error}", records=tuple(recorder.records))
+    memory.write(radiograph.pixels)
+    height, width = radiograph.pixels.shape
+    return Reply((height, width), radiograph.facts, records=tuple(recorder.records))
+
+
+def serve(connection: Connection, memory: SharedMemory) -> None:
+    """Say that this side is ready, by an empty reply, and answer requests until the other side hangs up."""
+    import pydicom  # noqa: F401, PLC0415 - slow: before the first read
+
+    import boneage.reading.dicom.pixels  # noqa: F401, PLC0415 - as above
+
+    cv2.setNumThreads(1)
+    recorder = _Recorder()
+    logging.getLogger().addHandler(recorder)
+    connection.send(Reply())
+    while True:
+        try:
+            request = connection.recv()
+        except EOFError:
+            return
+        connection.send(_answer(request, memory, recorder))
+
+
+def main(connection: int, memory: int) -> None:
+    """Serve on inherited file descriptors. A terminal's Ctrl-C is left to the other side."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit_memory()
+    serve(Connection(connection), SharedMemory(memory))

@@ -1,0 +1,289 @@
+"""Pictures of the steps from a film to an age, for one film: what Iglovikov et al. show in Fig. 6, and the maps.
+
+Original, mask, normalised and masked, registered, the views as the nets see them, and where the nets looked; as
+numbered pictures and on one sheet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.assessment import Assessment, ViewActivation, region_in_words
+from boneage.explain import (
+    Evidence,
+    display_picture,
+    display_size,
+    encode_picture,
+    heat_map,
+    mark_hand,
+    mean_heat_map,
+    overlay,
+)
+from boneage.files import written_whole
+from boneage.geometry import Transform, sample
+from boneage.hand.find import HandNets
+from boneage.hand.mask import THRESHOLD
+from boneage.hand.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, HAND_REGIONS, Hand
+from boneage.hand.views import GreyScale, ViewSpec, cut_view, mask_through, measure_grey, view_transform
+
+STEP_FILE = re.compile(r"\d\d_(original|mask|normalised|registered|view_\w+|map_\w+|map)\.png|steps\.png")
+"""What the files of `write_steps` are called. Those of an earlier film are removed."""
+
+SHEET_NAME = "steps.png"
+
+_FRAME_ZOOM = 0.5
+"""At which the registered frame is drawn, pixels of the picture for one of the frame's."""
+
+_VIEW_ZOOM = 0.25
+"""At which a region is drawn that no net of the bundle reads."""
+
+_VIEW_SIDE = 640
+"""Longest side to which small views are enlarged, pixels."""
+
+_DIMMED = 0.3
+"""Brightness that is left outside the mask."""
+
+_COLUMNS = 4
+_TILE_HEIGHT, _TILE_WIDTH, _CAPTION_HEIGHT, _GAP = 420, 330, 34, 8
+_PAPER, _INK = (24, 24, 28), (228, 228, 228)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A picture of one step.
+
+    Attributes:
+        name: of its file, after the number.
+        title: a caption.
+        picture: uint8, grey (h, w) or RGB (h, w, 3).
+    """
+
+    name: str
+    title: str
+    picture: NDArray[np.uint8]
+
+
+def draw_original(pixels: NDArray[np.float32]) -> Step:
+    """The first step: the film (H, W) as it was read, 0..1."""
+    return Step("original", "original", display_picture(pixels))
+
+
+def draw_refused(pixels: NDArray[np.float32], nets: HandNets) -> list[Step]:
+    """The steps of a film on which no hand, or not one for certain, was found: the film, and all that passed for hand.
+
+    Args:
+        pixels: float32 (H, W), 0..1.
+        nets: that looked for the hand.
+
+    Raises:
+        Refusal: ``no_contrast``.
+    """
+    spec = nets.mask_spec
+    mask = (nets.mask(cut_view(pixels, spec)[None])[0] > THRESHOLD).astype(np.float32)
+    original = draw_original(pixels)
+    height, width = original.picture.shape
+    picture_to_film = Transform.scale(pixels.shape[1] / width, pixels.shape[0] / height)
+    film_to_mask = view_transform((pixels.shape[0], pixels.shape[1]), spec)
+    inside = sample(mask, picture_to_film.then(film_to_mask).inverse(), height, width)
+    return [original, Step("mask", "taken for hand", _dimmed_outside(original.picture, inside))]
+
+
+def draw_mask(pixels: NDArray[np.float32], hand: Hand) -> Step:
+    """The film, what is not hand darkened, with the mask's outline and the key points.
+
+    Args:
+        pixels: float32 (H, W), 0..1.
+        hand: on it.
+    """
+    picture = display_picture(pixels)
+    if hand.inverted:
+        picture = np.uint8(255) - picture
+    film_to_picture = Transform.scale(picture.shape[1] / pixels.shape[1], picture.shape[0] / pixels.shape[0])
+    dimmed = _dimmed_outside(picture, mask_through(hand, film_to_picture, picture.shape))
+    return Step("mask", "mask and key points", mark_hand(dimmed, hand, film_to_picture))
+
+
+def _dimmed_outside(picture: NDArray[np.uint8], inside: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A film's picture (h, w) with what lies outside a mask of the same shape, 0..1, darkened."""
+    return np.asarray(np.rint(picture * (_DIMMED + (1 - _DIMMED) * inside)), dtype=np.uint8)
+
+
+def draw_steps(pixels: NDArray[np.float32], assessment: Assessment, evidence: Evidence = "both") -> list[Step]:
+    """All steps of a film on which the hand was found.
+
+    Args:
+        pixels: the film that was assessed, float32 (H, W), 0..1.
+        assessment: of it.
+        evidence: of the maps; see `boneage.explain.heat_map`.
+
+    Raises:
+        ValueError: the bundle did not look for the hand, or the film is of another size than the assessed one.
+        Refusal: ``no_contrast`` if the hand is of one grey.
+    """
+    hand = assessment.hand
+    if hand is None or pixels.shape != assessment.film_shape:
+        raise ValueError("steps are drawn of the film that was assessed, and of one on which the hand was found")
+    views = list(_draw_views(pixels, assessment, hand))
+    drawn = {step.name.removeprefix("view_"): step.picture for step in views}
+    whole = overlay(assessment.picture, assessment.heat_map(evidence=evidence))
+    width = assessment.picture.shape[1]  # the colour scale stands beside the film
+    whole[:, :width] = mark_hand(whole[:, :width], hand, assessment.film_to_picture, assessment.regions)
+    return [
+        draw_original(pixels),
+        draw_mask(pixels, hand),
+        *_draw_normalised(pixels, hand),
+        *views,
+        *_draw_maps(assessment, hand, drawn, evidence),
+        Step("map", "where the nets looked", whole),
+    ]
+
+
+def write_steps(directory: Path, steps: Sequence[Step]) -> list[Path]:
+    """Write ``01_original.png`` and so on, and all on one sheet, ``steps.png``; each in one piece. Returns the paths.
+
+    Pictures of steps that an earlier call left in the folder are removed.
+
+    Args:
+        directory: made if it is missing.
+        steps: at least one.
+
+    Raises:
+        OSError: the folder cannot be written to.
+        ValueError: there is no step.
+    """
+    if not steps:
+        raise ValueError("there is no step to write")
+    pictures = {f"{number:02d}_{step.name}.png": step.picture for number, step in enumerate(steps, start=1)}
+    pictures[SHEET_NAME] = draw_sheet(steps)
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in directory.iterdir():
+        if STEP_FILE.fullmatch(path.name) and path.name not in pictures:
+            path.unlink()
+    for name, picture in pictures.items():
+        with written_whole(directory / name) as temporary:
+            temporary.write_bytes(encode_picture(".png", picture))
+    return [directory / name for name in pictures]
+
+
+def draw_sheet(steps: Sequence[Step]) -> NDArray[np.uint8]:
+    """All steps with their captions on one sheet, RGB, uint8 (h, w, 3)."""
+    tiles = [_tile(number, step) for number, step in enumerate(steps, start=1)]
+    columns = min(_COLUMNS, len(tiles))
+    empty = np.full_like(tiles[0], _PAPER)
+    tiles += [empty] * (-len(tiles) % columns)
+    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
+    return np.vstack(rows)
+
+
+def _tile(number: int, step: Step) -> NDArray[np.uint8]:
+    """A picture fitted into its place on the sheet, its caption above."""
+    tile = np.full((_CAPTION_HEIGHT + _TILE_HEIGHT + _GAP, _TILE_WIDTH + 2 * _GAP, 3), _PAPER, dtype=np.uint8)
+    rgb = step.picture if step.picture.ndim == 3 else np.repeat(step.picture[..., None], 3, axis=2)
+    zoom = min(_TILE_HEIGHT / rgb.shape[0], _TILE_WIDTH / rgb.shape[1])
+    size = (max(1, round(rgb.shape[1] * zoom)), max(1, round(rgb.shape[0] * zoom)))
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
+    left = _GAP + (_TILE_WIDTH - size[0]) // 2
+    tile[_CAPTION_HEIGHT : _CAPTION_HEIGHT + size[1], left : left + size[0]] = small
+    caption = f"{number} {step.title}"
+    place = (_GAP, _CAPTION_HEIGHT - 11)
+    cv2.putText(tile, caption, place, cv2.FONT_HERSHEY_SIMPLEX, 0.48, _INK, 1, cv2.LINE_AA)
+    return tile
+
+
+# --- the hand, normalised and registered ------------------------------------------------------------------------------
+
+
+def _draw_normalised(pixels: NDArray[np.float32], hand: Hand) -> Iterator[Step]:
+    """The masked hand on the grey scale of its own levels: on the film, and in the frame with the regions' boxes."""
+    grey = measure_grey(pixels, "hand", hand)
+    height, width = display_size((pixels.shape[0], pixels.shape[1]))
+    film_to_picture = Transform.scale(width / pixels.shape[1], height / pixels.shape[0])
+    yield Step("normalised", "normalised and masked", _masked(pixels, hand, grey, film_to_picture, (height, width)))
+    film_to_drawn = hand.film_to_frame.then(Transform.scale(_FRAME_ZOOM))
+    shape = (round(FRAME_HEIGHT * _FRAME_ZOOM), round(FRAME_WIDTH * _FRAME_ZOOM))
+    registered = _masked(pixels, hand, grey, film_to_drawn, shape)
+    yield Step("registered", "registered, with the regions", mark_hand(registered, hand, film_to_drawn, HAND_REGIONS))
+
+
+def _masked(
+    pixels: NDArray[np.float32], hand: Hand, grey: GreyScale, film_to_picture: Transform, shape: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """The hand through a transform, black around it, uint8 of this shape."""
+    sampled = sample(pixels, film_to_picture, *shape, fill=1.0 - grey.low if hand.inverted else grey.low)
+    levels = np.float32(1.0) - sampled if hand.inverted else sampled
+    return _as_picture((levels - np.float32(grey.low)) * mask_through(hand, film_to_picture, shape), grey)
+
+
+def _as_picture(above_low: NDArray[np.float32], grey: GreyScale) -> NDArray[np.uint8]:
+    """Levels above the darkest of a grey scale as a picture, white at its brightest."""
+    shares = above_low / np.float32(grey.high - grey.low)
+    return np.asarray(np.rint(np.clip(shares, 0.0, 1.0) * np.float32(255.0)), dtype=np.uint8)
+
+
+# --- views and maps ---------------------------------------------------------------------------------------------------
+
+
+def _draw_views(pixels: NDArray[np.float32], assessment: Assessment, hand: Hand) -> Iterator[Step]:
+    """Every view that a net reads, and those of the hand's regions that none does."""
+    for key, spec, is_read in _views(assessment):
+        grey = measure_grey(pixels, spec.grey, hand)
+        view = cut_view(pixels, spec, hand=hand, grey=grey)
+        levels = view * np.float32(grey.spread) + np.float32(grey.mean)
+        picture = _enlarged(_as_picture(levels - np.float32(grey.low), grey))
+        size = f", {spec.height} x {spec.width}" if is_read else " (read by no net)"
+        yield Step(f"view_{key}", region_in_words(spec.region) + size, picture)
+
+
+def _views(assessment: Assessment) -> Iterator[tuple[str, ViewSpec, bool]]:
+    """Views with a name of their own, and whether a net reads them."""
+    specs = list(dict.fromkeys(one.spec for one in assessment.activations))
+    counts: dict[str, int] = {}
+    for spec in sorted(specs, key=lambda one: one.region):
+        counts[spec.region] = counts.get(spec.region, 0) + 1
+        number = counts[spec.region]
+        yield spec.region if number == 1 else f"{spec.region}_{number}", spec, True
+    for region in HAND_REGIONS:
+        if region not in counts:
+            box = BOXES[region]
+            height, width = round(box.height * _VIEW_ZOOM), round(box.width * _VIEW_ZOOM)
+            yield region, ViewSpec(region, height, width, "hand"), False
+
+
+def _draw_maps(
+    assessment: Assessment, hand: Hand, drawn: dict[str, NDArray[np.uint8]], evidence: Evidence
+) -> Iterator[Step]:
+    """Where the nets looked, on each view that one reads."""
+    for key, spec, is_read in _views(assessment):
+        if is_read:
+            film_to_view = view_transform(assessment.film_shape, spec, hand)
+            activations = [one for one in assessment.activations if one.spec == spec]
+            tinted = _tinted(drawn[key], activations, film_to_view, evidence)
+            yield Step(f"map_{key}", f"map of {region_in_words(spec.region)}", tinted)
+
+
+def _tinted(
+    picture: NDArray[np.uint8], activations: Sequence[ViewActivation], film_to_view: Transform, evidence: Evidence
+) -> NDArray[np.uint8]:
+    """A view's picture (h, w) under the mean of the maps that were made on it."""
+    spec = activations[0].spec
+    view_to_picture = Transform.scale(picture.shape[1] / spec.width, picture.shape[0] / spec.height)
+    shape = (picture.shape[0], picture.shape[1])
+    maps = [
+        heat_map(one.grid, shape, one.view_to_film.then(film_to_view).then(view_to_picture), spec, one.cells, evidence)
+        for one in activations
+    ]
+    return overlay(picture, mean_heat_map(maps, [one.weight for one in activations]), scale_bar=False)
+
+
+def _enlarged(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A small view as large as it can be judged."""
+    zoom = max(1.0, _VIEW_SIDE / max(picture.shape))
+    size = (round(picture.shape[1] * zoom), round(picture.shape[0] * zoom))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)

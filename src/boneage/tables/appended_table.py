@@ -1,0 +1,127 @@
+"""CSV tables that grow row by row, and can be gone on with after the program was killed."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from boneage.errors import TableError
+from boneage.file_names import shown
+from boneage.tables.csv_table import Row, not_utf8, parse_rows, safe_cell
+
+if sys.platform != "win32":
+    import fcntl
+
+
+class AppendedTable:
+    """A CSV table to which rows are appended: each is in the file, whole, before the next is made.
+
+    A row is one line, since no cell holds a line break (`boneage.file_names.shown`), and is written at once. So only
+    the last line of the file of a killed program can be torn; `resume` cuts it off. One process at a time has the file.
+
+    Attributes:
+        rows: what the file held when it was opened.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], *, resume: bool = False) -> None:
+        """Open the file, or make it.
+
+        Args:
+            path: of the file. Its folder is made if it is missing.
+            columns: the header.
+            resume: keep the rows that are there, of which none is fine too; else the file is emptied.
+
+        Raises:
+            OSError: the file cannot be written; names `path`.
+            TableError: ``table_busy`` while another process writes it; with `resume`, ``table_resume`` if it has
+                another header, and as `boneage.tables.csv_table.read_rows`.
+        """
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            self._lock()
+            self._is_regular = stat.S_ISREG(os.fstat(self._file).st_mode)
+            header = _line(columns)
+            kept = _whole_lines(path, header) if resume and self._is_regular else b""
+            self.rows: list[Row] = parse_rows(path, io.StringIO(_text(path, kept), newline=""), columns) if kept else []
+            self._cut(len(kept))
+            if not kept:
+                self._write(header)
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def __enter__(self) -> Self:
+        """Give the table."""
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _error: object, _traceback: TracebackType | None) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def append(self, row: Sequence[object]) -> None:
+        """Append a row.
+
+        Raises:
+            OSError: it cannot be written; the file holds whole rows all the same.
+        """
+        self._write(_line(row))
+
+    def _write(self, line: bytes) -> None:
+        size = os.fstat(self._file).st_size
+        left = line
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError as error:
+            self._cut(size)
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+
+    def _cut(self, size: int) -> None:
+        if self._is_regular:
+            os.ftruncate(self._file, size)
+
+    def _lock(self) -> None:
+        if sys.platform == "win32":
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TableError("table_busy", f"Another process writes {self._path}; wait for it, or end it.") from None
+        except OSError:
+            return  # a file system without locks
+
+
+def _line(cells: Sequence[object]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([safe_cell("" if cell is None else shown(str(cell))) for cell in cells])
+    return text.getvalue().encode()
+
+
+def _whole_lines(path: Path, header: bytes) -> bytes:
+    """The content of a table up to the end of its last whole line; nothing of a file that ends within its header."""
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if not whole and header.startswith(content):
+        return b""
+    first = whole.removeprefix(codecs.BOM_UTF8).partition(b"\n")[0].removesuffix(b"\r")
+    if first + b"\n" != header:
+        raise TableError("table_resume", f"{path} cannot be gone on with: it is no such table, or of another version.")
+    return whole
+
+
+def _text(path: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise not_utf8(path) from None

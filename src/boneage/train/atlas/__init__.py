@@ -1,0 +1,1 @@
+"""The open atlas: mean hands of each sex and age."""

@@ -1,0 +1,474 @@
+"""The mean of many hands: each is bent smoothly onto the running mean until bones lie on bones.
+
+Groupwise registration in the manner of A. Guimond et al. ("Average brain models: a convergence study", Computer Vision
+and Image Understanding 2000;77:192-210): every hand, registered by its key points, is brought to the running mean by
+dense optical flow (T. Kroeger et al., "Fast optical flow using dense inverse search", ECCV 2016), smoothed; the mean of
+all deformations is taken out, so that the mean's shape is the mean of the shapes; and so again. Outlines come first,
+since fingers are spread differently; then single hands that are typical, since the mean is a blur at first, and of what
+comes of each the best, place by place; then the mean itself. Films are sampled once, through the composed map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.geometry import OVERSAMPLING, Transform, averaged_down
+from boneage.hand.registration import Box, Hand
+from boneage.hand.views import GreyScale, widened
+
+Pixels = NDArray[np.float32]
+Weigh = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""From how well each hand agrees with the mean (N,), -1..1, to its weight (N,), which sum to 1."""
+
+PLATE_BOX = Box(-20, 40, 1840, 2040)
+"""What a mean shows of the registered frame: region A leaves out thumbs that are spread widely."""
+
+PLATE_HEIGHT, PLATE_WIDTH = 512, 462
+
+_BRIGHTEST = 1.3
+"""Grey levels are of the hand's range (`boneage.hand.views`), and end here: markers on the hand count no more."""
+
+_MASK_MARGIN = 0.01
+"""A hand's mask is widened by this share of the hand's length, so that skin is whole."""
+
+_EDGE_PIXELS = (4.0, 20.0)
+"""Within this of the film's own edge, pixels of the plate, a film counts less: films end in lines and shutters."""
+
+_COVERED = 0.5
+"""A mean ends, at the forearm, above the first row where a smaller share of the films has pixels."""
+
+_FADE_PIXELS = 16
+"""Over so many rows it fades out there."""
+
+_LOCAL_PIXELS = 10.0
+"""How far about a pixel the agreement that weighs it is measured, pixels of the plate."""
+
+_LOCAL_FLOOR = 0.15
+"""Least weight of a hand where it does not agree with the mean, as a share of the largest."""
+
+_LOCAL_STEEPNESS = 1.5
+
+_ERRORS_FACTOR = 4
+"""Local agreement is measured on pictures reduced by this."""
+
+_WHOLE = 0.98
+"""A typical hand shows this share of what most show."""
+
+_ELASTIC_PIXELS, _MEAN_SMOOTH_PIXELS = 2.0, 10.0
+"""By how much deformations, and their mean before it is taken out, are smoothed, pixels of the plate."""
+
+
+_LEAST_AREA = 0.3
+"""A deformation is smoothed where it shrinks areas to less than this share."""
+
+_MOST_UNFOLDINGS = 12
+
+
+class _Step(NamedTuple):
+    """One round: what the hands are brought to, on a picture reduced by `factor`, the flow smoothed by `smooth` of its
+    pixels.
+    """
+
+    target: Literal["typical outline", "outline", "typical", "mean"]
+    factor: int
+    smooth: float
+
+
+_OUTLINES = (_Step("typical outline", 2, 6.0), _Step("outline", 2, 5.0))
+_TYPICAL = (_Step("typical", 2, 5.0), _Step("typical", 2, 4.0), _Step("mean", 2, 4.0))
+_MEAN = (
+    _Step("mean", 2, 3.5),
+    _Step("mean", 2, 3.0),
+    _Step("mean", 2, 3.0),
+    _Step("mean", 1, 5.0),
+    _Step("mean", 1, 4.0),
+)
+"""The rounds: outlines; then one typical hand; then the mean."""
+
+_STARTS = 4
+"""So many typical hands are tried, since each is not typical somewhere, at the wrist for instance, and would lead the
+others astray there."""
+
+_MIX_BLUR, _MIX_STEEPNESS = 4.0, 6.0
+"""What came of them is mixed by how well films then agree, blurred by so many pixels of a quarter of the plate."""
+
+
+def frame_to_plate(factor: int = 1) -> Transform:
+    """From the registered frame to the coordinates of a mean, or of one reduced by `factor`."""
+    return Transform.shift(-PLATE_BOX.left, -PLATE_BOX.top).then(
+        Transform.scale(PLATE_HEIGHT / PLATE_BOX.height / factor)
+    )
+
+
+class RegisteredFilm:
+    """A film as far as a mean needs it: reduced to about the mean's resolution, its grey levels those of the hand.
+
+    Args:
+        pixels: the film, float32 (H, W), 0..1.
+        hand: on it.
+        grey: its levels by the rule ``hand``.
+    """
+
+    def __init__(self, pixels: Pixels, hand: Hand, grey: GreyScale) -> None:
+        if hand.inverted:
+            pixels = np.float32(1.0) - pixels
+        to_plate = hand.film_to_frame.then(frame_to_plate())
+        small = averaged_down(pixels, OVERSAMPLING * to_plate.zoom)
+        to_small = Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0])
+        self._from_plate = to_plate.inverse().then(to_small)
+        self._pixels = np.clip((small - np.float32(grey.low)) / np.float32(grey.high - grey.low), 0, _BRIGHTEST)
+        mask = widened(hand.mask, _MASK_MARGIN * hand.length_pixels * hand.film_to_mask.zoom)
+        self._mask = np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7), np.float32)
+        self._plate_to_mask = to_plate.inverse().then(hand.film_to_mask)
+        self._on_film = _inner_share(small.shape, self._from_plate.zoom)
+
+    def on_plate(self, moved: NDArray[np.float32], factor: int) -> tuple[Pixels, Pixels, Pixels]:
+        """The film through a deformation.
+
+        Args:
+            moved: float32 (h, w, 2), by how much each pixel of the plate reduced by `factor` is moved to find its
+                place on the registered hand, in pixels of the reduced plate.
+            factor: of the reduction.
+
+        Returns:
+            Grey levels inside the hand, 0..1.3; how far each pixel lies inside it, 0..1; how far on the film, 0..1.
+            Each (h, w).
+        """
+        plate_xy = (_grid(moved.shape) + moved) * np.float32(factor)
+        film_xy = self._from_plate.points(plate_xy)
+        mask_xy = self._plate_to_mask.points(plate_xy)
+        inside = _taken(self._mask, mask_xy, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)  # a forearm goes on below it
+        grey = np.clip(_taken(self._pixels, film_xy, cv2.INTER_CUBIC), 0, _BRIGHTEST) * inside
+        return grey, inside, _taken(self._on_film, film_xy, cv2.INTER_LINEAR)
+
+
+@dataclass(frozen=True)
+class MeanHand:
+    """A mean of hands.
+
+    Attributes:
+        grey: float32 (PLATE_HEIGHT, PLATE_WIDTH), 0..1.3 of the hands' range; 0 outside the hand.
+        inside: float32, same shape, how far each pixel lies in the hand, 0..1.
+        weights: float64 (N,), of the films; they sum to 1.
+        agreement: float64 (N,), correlation of each film's local contrast with the mean's.
+        local_count: by how many films, in effect, half of the hand's pixels are averaged at least (1 / sum of squared
+            weights, the median over the hand).
+    """
+
+    grey: Pixels
+    inside: Pixels
+    weights: NDArray[np.float64]
+    agreement: NDArray[np.float64]
+    local_count: float
+
+
+def mean_hand(films: Sequence[RegisteredFilm], weigh: Weigh) -> MeanHand:
+    """The mean of registered hands.
+
+    Args:
+        films: at least two.
+        weigh: says how much each counts, after every round.
+    """
+    at = _State([np.zeros((*_shape(_OUTLINES[0].factor), 2), np.float32) for _ in films], weigh(np.zeros(len(films))))
+    for step in _OUTLINES:
+        at = _moved_on(at, step, films, weigh)
+    starts = []
+    for typical in _typical_hands(at, films):
+        tried = at
+        for step in _TYPICAL:
+            tried = _moved_on(tried, step, films, weigh, typical)
+        starts.append(tried)
+    at = _best_of_each(starts, films, weigh)
+    for step in _MEAN:
+        at = _moved_on(at, step, films, weigh)
+    stack = _Stack.of(films, at.moved, 1)
+    weights = weigh(stack.mean(at.weights, 1, local=True).agreement(stack))
+    mean = stack.mean(weights, 1, local=True)
+    shown = mean.inside > 0.5
+    return MeanHand(
+        grey=mean.grey * _above_end(mean.covered, mean.inside),
+        inside=mean.inside,
+        weights=weights,
+        agreement=mean.agreement(stack),
+        local_count=float(np.median(mean.local_count[shown])) if shown.any() else 0.0,
+    )
+
+
+class _State(NamedTuple):
+    """Where a mean stands: the deformation of each film, and its weight (N,)."""
+
+    moved: list[NDArray[np.float32]]
+    weights: NDArray[np.float64]
+
+
+def _moved_on(
+    at: _State, step: _Step, films: Sequence[RegisteredFilm], weigh: Weigh, typical: int | None = None
+) -> _State:
+    """After one round more; `typical` is the film that a step to a typical one takes."""
+    flow: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # its stub does not allow for no flow yet
+    moved = [_resized(one, _shape(step.factor)) for one in at.moved]
+    stack = _Stack.of(films, moved, step.factor)
+    mean = stack.mean(at.weights, step.factor, local=step.target == "mean")
+    weights = weigh(mean.agreement(stack)) if step.target == "mean" else at.weights
+    target, pictures = _to_match(step, mean, stack, typical)
+    flows = [_blurred(flow.calc(target, picture, None), step.smooth) for picture in pictures]
+    moved = [_blurred(_after(one, by), _ELASTIC_PIXELS / step.factor) for one, by in zip(moved, flows, strict=True)]
+    back = _inverse(_unfolded(_blurred(_weighted(moved, weights), _MEAN_SMOOTH_PIXELS / step.factor)))
+    return _State([_unfolded(_after(one, back)) for one in moved], weights)
+
+
+def _typical_hands(at: _State, films: Sequence[RegisteredFilm]) -> list[int]:
+    """The films that agree best with the mean so far, those first that show all of the hand that most films show."""
+    factor = _TYPICAL[0].factor
+    stack = _Stack.of(films, at.moved, factor)
+    mean = stack.mean(at.weights, factor, local=False)
+    shown = (mean.inside > 0.5) & (mean.covered > _COVERED)
+    whole = np.array([float(on_film[shown].mean()) > _WHOLE for on_film in stack.on_film])
+    return [int(place) for place in np.argsort(-(mean.agreement(stack) + whole))[:_STARTS]]
+
+
+def _best_of_each(starts: Sequence[_State], films: Sequence[RegisteredFilm], weigh: Weigh) -> _State:
+    """From several starts one: everywhere the deformations of that start after which the films agree best there.
+
+    All starts are in the mean shape, so that their deformations may be mixed.
+    """
+    factor = _TYPICAL[0].factor
+    misfits, agreements = [], []
+    for start in starts:
+        stack = _Stack.of(films, start.moved, factor)
+        mean = stack.mean(start.weights, factor, local=False)
+        misfits.append(cv2.GaussianBlur(np.tensordot(start.weights, stack.errors(mean.feature), 1), (0, 0), _MIX_BLUR))
+        agreements.append(mean.agreement(stack))
+    relative = np.stack(misfits) / (np.min(misfits, axis=0) + 10.0)
+    shares = np.exp(-_MIX_STEEPNESS * (relative - 1))
+    height, width = _shape(factor)
+    mixing = [cv2.resize(share.astype(np.float32), (width, height))[..., None] for share in shares / shares.sum(axis=0)]
+    moved = []
+    for film in range(len(films)):
+        parts = [share * start.moved[film] for share, start in zip(mixing, starts, strict=True)]
+        moved.append(_unfolded(np.sum(parts, axis=0, dtype=np.float32)))
+    return _State(moved, weigh(np.mean(agreements, axis=0)))
+
+
+@dataclass(frozen=True)
+class _Mean:
+    """A running mean: grey, inside and covered as `RegisteredFilm.on_plate`, `feature` of local contrast, and by how
+    many films each pixel is averaged in effect; each (h, w).
+    """
+
+    grey: Pixels
+    inside: Pixels
+    covered: Pixels
+    feature: NDArray[np.uint8]
+    local_count: Pixels
+
+    def agreement(self, stack: _Stack) -> NDArray[np.float64]:
+        """Correlation of each film's local contrast with the mean's, over the hand, (N,)."""
+        where = (self.inside > 0.5) & (self.covered > 0.5)
+        if np.count_nonzero(where) < 2:
+            return np.zeros(len(stack.features))
+        own = _standard(self.feature[where])
+        return np.array([float(np.mean(_standard(feature[where]) * own)) for feature in stack.features])
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """All films on the plate: grey, inside and on film (N, h, w), and local contrast, one (h, w) a film."""
+
+    grey: Pixels
+    inside: Pixels
+    on_film: Pixels
+    features: list[NDArray[np.uint8]]
+
+    @classmethod
+    def of(cls, films: Sequence[RegisteredFilm], moved: Sequence[NDArray[np.float32]], factor: int) -> _Stack:
+        parts = [film.on_plate(by, factor) for film, by in zip(films, moved, strict=True)]
+        grey, inside, on_film = (np.stack(part) for part in zip(*parts, strict=True))
+        features = [_local_contrast(*pair, factor) for pair in zip(grey, inside, strict=True)]
+        return cls(grey, inside, on_film, features)
+
+    def mean(self, weights: NDArray[np.float64], factor: int, *, local: bool) -> _Mean:
+        """The weighted mean; `local` lets each film count less where it does not agree with the others."""
+        by_film = weights.astype(np.float32)[:, None, None]
+        share = by_film * self.on_film + np.float32(1e-9)
+        covered = (by_film * self.on_film).sum(axis=0)
+        inside = (share * self.inside).sum(axis=0) / share.sum(axis=0)
+        grey = (share * self.grey).sum(axis=0) / share.sum(axis=0)
+        feature = _local_contrast(grey, inside, factor)
+        if local:
+            for _ in range(2):
+                trusted = share * self._local_trust(feature, weights)
+                grey = (trusted * self.grey).sum(axis=0) / trusted.sum(axis=0)
+                feature = _local_contrast(grey, inside, factor)
+            share = trusted
+        count = 1 / ((share / share.sum(axis=0)) ** 2).sum(axis=0)
+        return _Mean(grey, inside, covered, feature, count)
+
+    def errors(self, feature: NDArray[np.uint8]) -> Pixels:
+        """Squared difference of each film's local contrast from that of a mean, blurred, on the plate reduced by
+        `_ERRORS_FACTOR`, where it takes less time: (N, h, w).
+        """
+        seen = _small(feature)
+        blur = _LOCAL_PIXELS / _ERRORS_FACTOR
+        return np.stack([cv2.GaussianBlur((_small(one) - seen) ** 2, (0, 0), blur) for one in self.features])
+
+    def _local_trust(self, feature: NDArray[np.uint8], weights: NDArray[np.float64]) -> Pixels:
+        """How far each film may count at each pixel, (N, h, w), from the floor to 1."""
+        height, width = feature.shape
+        errors = self.errors(feature)
+        counting = errors[weights > 0]
+        usual = np.median(counting, axis=0) + 10.0
+        trust = _LOCAL_FLOOR + (1 - _LOCAL_FLOOR) * np.exp(-_LOCAL_STEEPNESS * errors / usual)
+        return np.stack([cv2.resize(one, (width, height)) for one in trust.astype(np.float32)])
+
+
+def _to_match(
+    step: _Step, mean: _Mean, stack: _Stack, typical: int | None
+) -> tuple[NDArray[np.uint8], Sequence[NDArray[np.uint8]]]:
+    """The picture that flow is measured to, and the films' pictures."""
+    if "outline" in step.target:
+        outlines = [_outline(inside) for inside in stack.inside]
+        if step.target == "outline":
+            return _outline(mean.inside), outlines
+        unlike = [float(np.abs(inside - mean.inside).mean()) for inside in stack.inside]
+        return outlines[int(np.argmin(unlike))], outlines
+    if typical is not None and step.target == "typical":
+        return stack.features[typical], stack.features
+    return mean.feature, stack.features
+
+
+# --- pictures ---
+
+
+def _local_contrast(grey: Pixels, inside: Pixels, factor: int) -> NDArray[np.uint8]:
+    """What flow is measured on, uint8 (h, w): grey less its mean nearby, in units of its spread nearby, and the hand
+    brighter than the air.
+    """
+    near, far = 20 / factor, 28 / factor
+    level = _widely_blurred(grey, near) / (_widely_blurred(inside, near) + 1e-3)
+    detail = (grey - level) * inside
+    spread = np.sqrt(_widely_blurred(detail**2, far) / (_widely_blurred(inside, far) + 1e-3))
+    return np.clip(60 + 60 * inside + 35 * detail / (spread + 0.02) * inside, 0, 255).astype(np.uint8)
+
+
+def _widely_blurred(picture: Pixels, pixels: float) -> Pixels:
+    """Blurred by a Gaussian of at least 8 pixels, on a reduced copy, which is all but the same and much quicker."""
+    height, width = picture.shape
+    small = cv2.resize(picture, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(cv2.GaussianBlur(small, (0, 0), pixels / 4), (width, height)), np.float32)
+
+
+def _outline(inside: Pixels) -> NDArray[np.uint8]:
+    """Signed distance from a hand's outline, uint8 (h, w)."""
+    mask = (inside > 0.5).astype(np.uint8)
+    inwards = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_5)
+    outwards = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_5)
+    return np.asarray(np.clip(128 + 5 * (inwards - outwards), 0, 255), np.uint8)
+
+
+def _inner_share(shape: tuple[int, ...], zoom: float) -> Pixels:
+    """How far each pixel of a film counts as on it, 0..1; `zoom` is of the film's pixels for one of the plate's."""
+    height, width = shape
+    rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
+    from_edge = np.minimum(np.minimum(rows, height - rows)[:, None], np.minimum(columns, width - columns)[None])
+    return _ramp(np.asarray(from_edge / zoom, np.float32), *_EDGE_PIXELS)
+
+
+def _above_end(covered: Pixels, inside: Pixels) -> Pixels:
+    """1 above the row where too few films go on, 0 below it, float32 (h, 1)."""
+    height = len(covered)
+    wrist = height * 3 // 4  # fingertips that some films cut off are no forearm
+    forearm = (inside[wrist:] > 0.5).any(axis=0)
+    poor = (covered[wrist:, forearm] < _COVERED).any(axis=1)
+    end = wrist + int(np.argmax(poor)) if poor.any() else height + _FADE_PIXELS
+    return _ramp(end - np.arange(height, dtype=np.float32)[:, None], 0.0, _FADE_PIXELS)
+
+
+def _ramp(values: Pixels, low: float, high: float) -> Pixels:
+    return np.asarray(np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1), np.float32)
+
+
+def _small(picture: NDArray[np.uint8] | Pixels) -> Pixels:
+    """A picture of the plate, of whatever size, reduced by `_ERRORS_FACTOR`."""
+    height, width = _shape(_ERRORS_FACTOR)
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _standard(values: NDArray[np.uint8]) -> NDArray[np.float64]:
+    levels = values.astype(np.float64)
+    return np.asarray((levels - levels.mean()) / max(float(levels.std()), 1e-9))
+
+
+# --- deformations: float32 (h, w, 2), by how much each pixel is moved ---
+
+
+def _shape(factor: int) -> tuple[int, int]:
+    return PLATE_HEIGHT // factor, PLATE_WIDTH // factor
+
+
+def _grid(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The centres of all pixels, (h, w, 2)."""
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    return np.stack([x, y], axis=2) + np.float32(0.5)
+
+
+def _taken(
+    picture: NDArray[np.floating], places_xy: NDArray[np.floating], how: int, border: int = cv2.BORDER_CONSTANT
+) -> Pixels:
+    """A picture's values at places (h, w, 2); 0 outside unless `border` says otherwise."""
+    index = (places_xy - 0.5).astype(np.float32)  # OpenCV puts the centre of the first pixel at 0, we at 0.5
+    return np.asarray(cv2.remap(picture, index[..., 0], index[..., 1], how, borderMode=border), np.float32)
+
+
+def _after(moved: NDArray[np.float32], first: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The deformation that moves by `first` and from there on by `moved`."""
+    places = _grid(moved.shape) + first
+    there = [
+        _taken(np.ascontiguousarray(moved[..., axis]), places, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+        for axis in (0, 1)
+    ]
+    return first + np.stack(there, axis=2)
+
+
+def _inverse(moved: NDArray[np.float32], rounds: int = 10) -> NDArray[np.float32]:
+    """The deformation that undoes a smooth one, by fixed point iteration."""
+    back = -moved
+    for _ in range(rounds):
+        back = back - _after(moved, back)
+    return back
+
+
+def _unfolded(moved: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A deformation smoothed where it squeezes or folds the plane, so that it can be undone."""
+    for _ in range(_MOST_UNFOLDINGS):
+        along_x, along_y = np.diff(moved, axis=1)[1:], np.diff(moved, axis=0)[:, 1:]
+        area = (1 + along_x[..., 0]) * (1 + along_y[..., 1]) - along_x[..., 1] * along_y[..., 0]
+        tight = (area < _LEAST_AREA).astype(np.float32)
+        if not tight.any():
+            break
+        near = cv2.dilate(np.pad(tight, ((1, 0), (1, 0))), np.ones((9, 9), np.uint8))
+        share = cv2.GaussianBlur(near, (0, 0), 4)[..., None]
+        moved = moved + share * (_blurred(moved, 6.0) - moved)
+    return moved
+
+
+def _weighted(moved: Sequence[NDArray[np.float32]], weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.asarray(np.tensordot(weights.astype(np.float32), np.stack(moved), axes=1), np.float32)
+
+
+def _blurred(moved: NDArray[np.float32], pixels: float) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(moved, (0, 0), pixels), np.float32)
+
+
+def _resized(moved: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """The same deformation on a grid of another size, in its pixels."""
+    if moved.shape[:2] == shape:
+        return moved
+    factor = np.float32(shape[0] / moved.shape[0])
+    return np.asarray(cv2.resize(moved, shape[::-1], interpolation=cv2.INTER_LINEAR) * factor, np.float32)

@@ -1,0 +1,320 @@
+"""The way back: a member of a bundle as a net that can be trained on.
+
+Of a trained net a bundle keeps the graph alone. The exporter has made constants of its weights (integers that nodes of
+the graph scale back), may have let equal ones share a name, and has folded each batch normalisation behind a
+convolution into that. So nothing is looked up by name: the layers of the net that the manifest's recipe describes are
+called once, and the graph's nodes of the same kinds, which stand in the same order, give them their weights. Whether
+that was right is measured: net and graph must agree about drawn hands.
+
+What was folded cannot be told apart again, but need not be: `renormalise` gives each normalisation the mean and spread
+of what reaches it, and chooses its scale and shift so that the net computes what it did. It then learns as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from boneage.bundle.bundle import Bundle, import_onnxruntime
+from boneage.bundle.manifest import Member
+from boneage.errors import BundleError, RecipeError
+from boneage.hand.views import ViewSpec, cut_view
+from boneage.phantom import draw_hand
+from boneage.train.bundle.export import parity
+from boneage.train.networks import AgeNet, build_net
+from boneage.train.recipe import Recipe, parse_recipe
+
+PARITY_LIMIT_MONTHS = 0.05
+"""A net that answers otherwise than its graph, by more than this, was not brought back."""
+
+STATISTICS_BATCHES = 16
+"""So many batches give the means and spreads of `renormalise`."""
+
+_NODES: Mapping[type[nn.Module], str] = {
+    nn.Conv2d: "Conv",
+    nn.Linear: "Gemm",
+    nn.BatchNorm2d: "BatchNormalization",
+    nn.InstanceNorm2d: "InstanceNormalization",
+}
+"""Layers with weights, and the operators that they become."""
+
+_PHANTOM_YEARS = (2.0, 6.0, 10.0, 14.0, 18.0)
+
+Folded = list[tuple[nn.BatchNorm2d, nn.Conv2d]]
+"""Normalisations with the convolutions that they were folded into."""
+
+
+def member_recipe(bundle: Bundle, member: Member) -> Recipe:
+    """The recipe by which a member was trained, with the view that it reads.
+
+    Raises:
+        BundleError: ``bundle_mismatch`` if the manifest does not hold it, or it is of another view.
+    """
+    said = bundle.manifest.recipe.get(member.name)
+    if not isinstance(said, Mapping):
+        raise _not_there(bundle, member, "the manifest does not say how it was trained")
+    try:
+        recipe = parse_recipe(dict(said))
+    except RecipeError as error:
+        raise _not_there(bundle, member, f"its recipe cannot be used: {error.message}") from error
+    if recipe.view != member.view or recipe.task != "age":
+        raise _not_there(bundle, member, "its recipe is of another view or task")
+    return recipe
+
+
+def restore_net(bundle: Bundle, member: Member, batches: Iterable[Sequence[Tensor]] = ()) -> AgeNet:
+    """A member as a net that computes what its graph does, evaluating, in the member's unit.
+
+    Args:
+        bundle: which holds it; its manifest must hold the member's recipe.
+        member: of the bundle.
+        batches: views (N, 1, H, W) and sexes (N, 2) of films that it is to be trained on, which may be augmented: the
+            first `STATISTICS_BATCHES` are what `renormalise` measures. Without any, folded normalisations stand for
+            the identity: such a net may answer, but must not be trained.
+
+    Raises:
+        BundleError: ``bundle_mismatch`` if the recipe's net has other layers than the graph; ``bundle_output`` if both
+            answer differently by more than `PARITY_LIMIT_MONTHS`.
+    """
+    recipe = member_recipe(bundle, member)
+    try:
+        net = build_net(recipe.net.name, member.view.height, member.view.width, **recipe.net.options)
+    except RecipeError as error:
+        raise _not_there(bundle, member, f"its net cannot be built: {error.message}") from error
+    net.eval()
+    order, normalised = _layers_as_called(net, member.view)
+    folded = _fill(order, normalised, _constant_inputs(bundle, member), partial(_not_there, bundle, member))
+    _refuse_difference(net, bundle, member)
+    statistics = list(islice(batches, STATISTICS_BATCHES))
+    if statistics and folded:
+        renormalise(net, folded, statistics)
+        _refuse_difference(net, bundle, member)
+    return net
+
+
+def renormalise(net: AgeNet, folded: Folded, batches: Iterable[Sequence[Tensor]]) -> None:
+    """Normalisations that do their work, in a net whose answers stay what they are.
+
+    Each kernel is scaled to length 1, as if it were fresh: what the exporter folded into kernels made some long and
+    some short, and an optimiser's steps are of one size. What reaches the normalisation then has some mean and variance
+    over the batches; these become its running statistics, and its scale and shift undo them.
+
+    Args:
+        net: evaluating, and changed in place.
+        folded: its normalisations that stand for the identity, each behind its convolution.
+        batches: views and sexes, at least one batch.
+    """
+    with torch.no_grad():
+        lengths = [_to_unit_length(norm, convolution) for norm, convolution in folded]
+        measured = [_Moments() for _ in folded]
+        hooks = [
+            norm.register_forward_pre_hook(moments.watch) for (norm, _), moments in zip(folded, measured, strict=True)
+        ]
+        try:
+            for view, sex, *_ in batches:
+                net(view, sex)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for (norm, _), moments, length in zip(folded, measured, lengths, strict=True):
+            _take_statistics(norm, moments, length)
+
+
+class _Moments:
+    """Mean and variance by channel of all that passes."""
+
+    def __init__(self) -> None:
+        self.count, self.total, self.squares = 0, torch.zeros(1), torch.zeros(1)
+
+    def watch(self, _layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Take account of an input (N, C, h, w)."""
+        x = inputs[0].double()
+        self.count += x.numel() // x.shape[1]
+        self.total = self.total + x.sum(dim=(0, 2, 3))
+        self.squares = self.squares + x.square().sum(dim=(0, 2, 3))
+
+    @property
+    def mean(self) -> Tensor:
+        """(C,), float64."""
+        return self.total / self.count
+
+    @property
+    def variance(self) -> Tensor:
+        """(C,), float64, at least 0."""
+        return (self.squares / self.count - self.mean.square()).clamp(min=0)
+
+
+def _to_unit_length(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> Tensor:
+    """Scale each kernel to length 1, and the identity that its normalisation is, back. Gives the lengths (C,)."""
+    lengths: Tensor = convolution.weight.flatten(1).norm(dim=1).clamp(min=1e-8)
+    convolution.weight.div_(lengths[:, None, None, None])
+    norm.weight.mul_(lengths)
+    return lengths
+
+
+def _take_statistics(norm: nn.BatchNorm2d, moments: _Moments, lengths: Tensor) -> None:
+    """Make these the running statistics of a normalisation that only scaled by `lengths` and shifted."""
+    assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101 - for the type checker
+    norm.running_mean.copy_(moments.mean)
+    norm.running_var.copy_(moments.variance)
+    norm.bias.add_(lengths * norm.running_mean)
+    norm.weight.copy_(lengths * torch.sqrt(norm.running_var + norm.eps))
+
+
+# --- layers and nodes ---
+
+
+def _layers_as_called(net: AgeNet, view: ViewSpec) -> tuple[list[nn.Module], dict[nn.Module, nn.Module]]:
+    """Layers with weights in the order in which they are called, and by normalisation the convolution before it."""
+    called: list[nn.Module] = []
+    made_by: dict[int, nn.Module] = {}
+    before: dict[nn.Module, nn.Module] = {}
+    kept: list[Tensor] = []  # so that no two outputs are of one id
+
+    def notice(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        called.append(layer)
+        if isinstance(layer, nn.BatchNorm2d) and id(inputs[0]) in made_by:
+            before[layer] = made_by[id(inputs[0])]
+        if isinstance(layer, nn.Conv2d):
+            made_by[id(output)] = layer
+            kept.append(output)
+
+    hooks = [layer.register_forward_hook(notice) for layer in net.modules() if type(layer) in _NODES]
+    try:
+        with torch.no_grad():
+            net(torch.zeros(1, 1, view.height, view.width), torch.eye(2)[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return called, before
+
+
+def _constant_inputs(bundle: Bundle, member: Member) -> list[tuple[str, list[NDArray[np.float32]]]]:
+    """Of each node with weights its operator and those inputs that are constant, in the graph's order."""
+    model = onnx.load_model_from_string((bundle.directory / member.graph).read_bytes())
+    graph = model.graph
+    constant = {each.name for each in graph.initializer}
+    inner: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if all(name in constant for name in node.input if name):
+            inner.append(node)
+            constant.update(node.output)
+    computed = {name for node in inner for name in node.output}
+    weighted = [node for node in graph.node if node.op_type in _NODES.values()]
+    wanted = list(dict.fromkeys(name for node in weighted for name in node.input if name in constant))
+    values = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer if each.name in set(wanted)}
+    values |= _compute(model, inner, [name for name in wanted if name in computed])
+    return [
+        (node.op_type, [_matrix(node, place, values[name]) for place, name in enumerate(node.input) if name in values])
+        for node in weighted
+    ]
+
+
+def _compute(
+    model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Values of tensors that depend on constants alone, as ONNX Runtime has them."""
+    if not outputs:
+        return {}
+    needed = {name for node in nodes for name in node.input}
+    initialisers = [each for each in model.graph.initializer if each.name in needed]
+    declared = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs]
+    part = onnx.helper.make_model(
+        onnx.helper.make_graph(list(nodes), "weights", [], declared, initialisers),
+        opset_imports=model.opset_import,
+        ir_version=model.ir_version,
+    )
+    session: Any = import_onnxruntime().InferenceSession(part.SerializeToString(), providers=["CPUExecutionProvider"])
+    return dict(zip(outputs, session.run(list(outputs), {}), strict=True))
+
+
+def _matrix(node: onnx.NodeProto, place: int, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A dense layer's matrix as (out, in), whichever way the graph multiplies by it."""
+    if node.op_type != "Gemm" or place != 1:
+        return values
+    transposed = any(each.name == "transB" and each.i for each in node.attribute)
+    return values if transposed else values.T
+
+
+def _fill(
+    called: Sequence[nn.Module],
+    before: Mapping[nn.Module, nn.Module],
+    nodes: Sequence[tuple[str, list[NDArray[np.float32]]]],
+    refusal: Callable[[str], BundleError],
+) -> Folded:
+    """Give the layers the weights of the graph's nodes. Gives the normalisations that have none there, neutral now."""
+    told = [operator for operator, _ in nodes]
+    folded: Folded = []
+    if "BatchNormalization" not in told:
+        for layer in called:
+            if isinstance(layer, nn.BatchNorm2d):
+                convolution = before.get(layer)
+                if not isinstance(convolution, nn.Conv2d):
+                    raise refusal("a normalisation of its net is neither in the graph nor behind a convolution")
+                folded.append((layer, convolution))
+    absorbed = {id(norm) for norm, _ in folded}
+    weighted = [layer for layer in called if id(layer) not in absorbed]
+    if [_NODES[type(layer)] for layer in weighted] != told:
+        raise refusal("its recipe's net has other layers than the graph")
+    norm_of = {id(convolution): norm for norm, convolution in folded}
+    with torch.no_grad():
+        for layer, (_, values) in zip(weighted, nodes, strict=True):
+            _set_weights(layer, [torch.from_numpy(np.array(each)) for each in values], norm_of.get(id(layer)), refusal)
+    return folded
+
+
+def _set_weights(
+    layer: nn.Module, values: Sequence[Tensor], norm: nn.BatchNorm2d | None, refusal: Callable[[str], BundleError]
+) -> None:
+    """Fill one layer; of a convolution with a normalisation folded into it, that takes the bias."""
+    slots: list[Any] = [layer.weight, layer.bias]
+    if isinstance(layer, nn.BatchNorm2d):
+        slots += [layer.running_mean, layer.running_var]
+    if norm is not None:
+        _make_neutral(norm)
+        slots = [layer.weight, norm.bias]
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # a Parameter; modules' attributes are typed loosely
+    slots = [slot for slot in slots if slot is not None]
+    if [slot.shape for slot in slots[: len(values)]] != [value.shape for value in values] or not values:
+        raise refusal("a layer of its recipe's net is of another size than in the graph")
+    for slot, value in zip(slots, values, strict=False):
+        slot.copy_(value)
+    for slot in slots[len(values) :]:
+        slot.zero_()  # a bias of naught is left out of a graph
+
+
+def _make_neutral(norm: nn.BatchNorm2d) -> None:
+    """The identity, but for its shift, which is naught."""
+    norm.reset_parameters()
+    assert norm.running_var is not None  # noqa: S101 - for the type checker
+    norm.weight.copy_(torch.sqrt(norm.running_var + norm.eps))
+
+
+# --- whether it was right ---
+
+
+def _refuse_difference(net: AgeNet, bundle: Bundle, member: Member) -> None:
+    spec = ViewSpec(height=member.view.height, width=member.view.width)
+    views = np.stack([cut_view(draw_hand(years, height=1000, width=750), spec) for years in _PHANTOM_YEARS])
+    difference = parity(net, bundle, views, member=member.name)
+    if not difference <= PARITY_LIMIT_MONTHS:
+        raise BundleError(
+            "bundle_output",
+            f"The net brought back from {member.graph} answers otherwise than the graph: by {difference:.3f} months,"
+            f" more than {PARITY_LIMIT_MONTHS:g}.",
+        )
+
+
+def _not_there(bundle: Bundle, member: Member, reason: str) -> BundleError:
+    return BundleError(
+        "bundle_mismatch", f"The member {member.name} of {bundle.manifest.name} cannot be brought back: {reason}."
+    )

@@ -1,0 +1,1 @@
+"""Training data: decoded radiographs, hands, annotations, drawn negatives, and views by epoch."""

@@ -1,0 +1,145 @@
+"""Films to batches: the views of one epoch, in an order and with changes that follow from seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from boneage.hand.views import ViewSpec, cut_view
+from boneage.tables.radiographs import LabelledFilm
+from boneage.train.data.augment import draw_change
+from boneage.train.data.cache import FilmCache
+from boneage.train.data.hands import HandTable
+from boneage.train.recipe import Augmentation, Recipe
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Views (N, 1, H, W) float32, one-hot sexes (N, 2), ages in months (N,)."""
+
+
+class EpochViews(Dataset[tuple[Tensor, ...]]):
+    """The views of one epoch.
+
+    Args:
+        films: of the split.
+        cache: of their pixels.
+        spec: the view.
+        augment: changes of training, or None to cut as serving does.
+        seed, epoch: decide the changes.
+        hands: of the films; needed for views of the registered frame.
+    """
+
+    def __init__(
+        self,
+        films: Sequence[LabelledFilm],
+        cache: FilmCache,
+        spec: ViewSpec,
+        augment: Augmentation | None = None,
+        *,
+        seed: int = 0,
+        epoch: int = 0,
+        hands: HandTable | None = None,
+    ) -> None:
+        self.hands = hands
+        self.films, self.cache, self.spec, self.augment = films, cache, spec, augment
+        self.seed, self.epoch = seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.films)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """View (1, H, W), sex (2,), age in months ()."""
+        film = self.films[index]
+        hand = None if self.hands is None else self.hands.hand(film.id)
+        pixels, grey = self.cache.pixels(film.id), self.cache.grey(film.id, self.spec.grey, hand)
+        if self.augment is None:
+            view = cut_view(pixels, self.spec, hand=hand, grey=grey)
+        else:
+            generator = np.random.default_rng((self.seed, self.epoch, index))
+            change = draw_change(self.augment, self.spec.height, self.spec.width, generator)
+            view = change.shade(cut_view(pixels, self.spec, hand=hand, grey=grey, jitter=change.jitter))
+        age = torch.tensor(film.boneage_months, dtype=torch.float32)
+        return torch.from_numpy(view)[None], torch.from_numpy(film.sex.one_hot()), age
+
+
+class EpochOrder(Sampler[int]):
+    """A new order each epoch, cut into equal shares for the processes of a run; the remainder is dropped."""
+
+    def __init__(self, count: int, *, seed: int, epoch: int, rank: int = 0, world: int = 1) -> None:
+        order = np.random.default_rng((seed, epoch)).permutation(count)
+        self.indices: list[int] = order[: count - count % world][rank::world].tolist()
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def training_batches(
+    films: Sequence[LabelledFilm],
+    cache: FilmCache,
+    recipe: Recipe,
+    epoch: int,
+    *,
+    hands: HandTable | None = None,
+    rank: int = 0,
+    world: int = 1,
+) -> DataLoader[tuple[Tensor, ...]]:
+    """Batches of one training epoch, reshuffled (section IV-B); an incomplete last one is dropped."""
+    height, width = recipe.size_at(epoch)
+    spec = replace(recipe.view, height=height, width=width)
+    views = EpochViews(films, cache, spec, recipe.augment, seed=recipe.train.seed, epoch=epoch, hands=hands)
+    return batches_of(views, recipe, epoch=epoch, rank=rank, world=world)
+
+
+def batches_of(
+    views: Dataset[tuple[Tensor, ...]], recipe: Recipe, *, epoch: int | None, rank: int = 0, world: int = 1
+) -> DataLoader[tuple[Tensor, ...]]:
+    """Make the batches of views whose number is known.
+
+    Args:
+        views: to batch.
+        recipe: with the size of a batch, the seed, and how many processes cut views.
+        epoch: of training, whose batches are reshuffled and shared, the incomplete last one dropped; None for the
+            views in their order.
+        rank: of this process.
+        world: number of processes.
+    """
+    size, workers = recipe.train.batch_size, recipe.train.workers
+    if epoch is None:
+        return DataLoader(views, batch_size=size, num_workers=workers, worker_init_fn=single_threaded)
+    count = len(views)  # type: ignore[arg-type]  # torch's class has no length of its own
+    order = EpochOrder(count, seed=recipe.train.seed, epoch=epoch, rank=rank, world=world)
+    return DataLoader(
+        views,
+        batch_size=size,
+        sampler=order,
+        drop_last=len(order) > size,
+        num_workers=workers,
+        worker_init_fn=single_threaded,
+    )
+
+
+def validation_batches(
+    films: Sequence[LabelledFilm],
+    cache: FilmCache,
+    spec: ViewSpec,
+    *,
+    hands: HandTable | None = None,
+    batch_size: int,
+    workers: int,
+) -> DataLoader[tuple[Tensor, ...]]:
+    """Batches of unchanged views, in the films' order."""
+    views = EpochViews(films, cache, spec, hands=hands)
+    return DataLoader(views, batch_size=batch_size, num_workers=workers, worker_init_fn=single_threaded)
+
+
+def single_threaded(_worker: int) -> None:
+    """What each process that cuts views does first: OpenCV's own threads would only get in the others' way."""
+    cv2.setNumThreads(0)

@@ -1,0 +1,296 @@
+"""Views for the nets that find the hand: films with masks or key points, films without a hand, films with two.
+
+Everything random follows from (seed, epoch, index), as for ages. The geometric change is composed with the view's own
+transform, and the mask or the points go through the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from boneage.geometry import Transform, sample
+from boneage.hand.registration import HAND_LENGTH, Hand, register
+from boneage.hand.views import GreyScale, ViewSpec, cut_view, view_transform
+from boneage.tables.radiographs import LabelledFilm
+from boneage.train.data.annotations import load_mask
+from boneage.train.data.augment import draw_change
+from boneage.train.data.cache import FilmCache
+from boneage.train.data.epochs import batches_of
+from boneage.train.data.negatives import MaskedFilm, draw_distractor, pair_films
+from boneage.train.recipe import Augmentation, Recipe
+
+NO_HAND, ONE_HAND, SEVERAL_HANDS = range(3)
+"""Classes of the output ``hands`` of a net for key points."""
+
+GUESS_DEGREES, GUESS_ZOOM, GUESS_SHIFT = 15.0, 0.15, 0.07
+"""How far off the first guess of a hand's place may be that the refining net starts from: rotation, factor of size,
+share of the hand's length."""
+
+_WRONG_SIDE = 0.08
+"""Probability that this first guess took the thumb to be on the wrong side."""
+
+_LARGEST_FRAME = 0.15
+"""Widest border that is drawn about a film, as a share of its side."""
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A film as it is shown to a net for once.
+
+    Attributes:
+        pixels: float32 (H, W).
+        grey: its levels, if they are known.
+        mask: uint8 (H', W') over the whole picture, or None.
+        points_xy: (3, 2) in its pixels, or None.
+        hands: a class as above.
+    """
+
+    pixels: NDArray[np.float32]
+    grey: GreyScale | None
+    mask: NDArray[np.uint8] | None
+    points_xy: NDArray[np.float64] | None
+    hands: int
+
+
+class HandViews(Dataset[tuple[Tensor, ...]]):
+    """Views of films with targets. Subclasses say what the target is.
+
+    Args:
+        films: with targets.
+        cache: of their pixels.
+        recipe: its view, and its augmentation for training.
+        training: whether views are drawn and changed, or are those of the films as they are.
+        epoch: decides the changes.
+    """
+
+    def __init__(
+        self, films: Sequence[LabelledFilm], cache: FilmCache, recipe: Recipe, *, training: bool, epoch: int = 0
+    ) -> None:
+        self.films, self.cache, self.spec = films, cache, recipe.view
+        self.augment = recipe.augment if training else Augmentation()
+        self.training, self.seed, self.epoch = training, recipe.train.seed, epoch
+        self.count = (recipe.train.views_per_epoch if training else 0) or len(films)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        """The view (1, H, W), then the target's tensors."""
+        generator = np.random.default_rng((self.seed, self.epoch, index) if self.training else (0, index))
+        film = self.films[index % len(self.films)]
+        if self.count != len(self.films):
+            film = self.films[int(generator.integers(len(self.films)))]
+        picture = self._picture(film, generator)
+        hand = self._guess(picture, generator)
+        change = draw_change(self.augment, self.spec.height, self.spec.width, generator)
+        jitter = change.jitter
+        if generator.random() < self.augment.any_rotation:
+            turn = Transform.rotation(float(generator.uniform(0, 360)))
+            jitter = turn.about(self.spec.width / 2, self.spec.height / 2).then(jitter)
+        view = cut_view(picture.pixels, self.spec, hand=hand, grey=picture.grey, jitter=jitter)
+        view = change.shade(view)
+        if generator.random() < self.augment.negative:
+            view = -view
+        shape = (picture.pixels.shape[0], picture.pixels.shape[1])
+        to_view = view_transform(shape, self.spec, hand).then(jitter)
+        return torch.from_numpy(view)[None], *self.target(picture, to_view)
+
+    def target(self, picture: _Picture, to_view: Transform) -> tuple[Tensor, ...]:
+        """What the net shall answer."""
+        raise NotImplementedError
+
+    def annotated(self, film: LabelledFilm) -> tuple[NDArray[np.uint8] | None, NDArray[np.float64] | None]:
+        """The film's mask and its points in fractions of the film, whichever there are."""
+        raise NotImplementedError
+
+    def _picture(self, film: LabelledFilm, generator: np.random.Generator) -> _Picture:
+        pixels = self.cache.pixels(film.id)
+        mask, fractions = self.annotated(film)
+        points_xy = None if fractions is None else fractions * (pixels.shape[1], pixels.shape[0])
+        kind = generator.random()
+        if kind < self.augment.distractor:
+            drawn = draw_distractor(generator, pixels, mask, points_xy=points_xy)
+            return _Picture(drawn, None, np.zeros((1, 1), np.uint8), None, NO_HAND)
+        other = self.films[int(generator.integers(len(self.films)))]
+        if kind < self.augment.distractor + self.augment.pair and self._can_pair(film, other):
+            return self._pair(film, other, generator)
+        grey: GreyScale | None = self.cache.grey(film.id, self.spec.grey)
+        if generator.random() < self.augment.frame:
+            pixels, mask, points_xy = _framed(pixels, mask, points_xy, generator)
+            grey = None
+        return _Picture(pixels, grey, mask, points_xy, ONE_HAND)
+
+    def _can_pair(self, *films: LabelledFilm) -> bool:
+        """Whether each shows a hand, as far as is known: a mask that was accepted may be empty."""
+        return all(mask is None or mask.any() for mask, _ in map(self.annotated, films))
+
+    def _pair(self, film: LabelledFilm, other: LabelledFilm, generator: np.random.Generator) -> _Picture:
+        both = [(self.cache.pixels(one.id), self.annotated(one)[0]) for one in (film, other)]
+        (first, first_mask), (second, second_mask) = (
+            (pixels, np.ones((1, 1), np.uint8) if mask is None else mask) for pixels, mask in both
+        )
+        pixels, mask = pair_films(generator, MaskedFilm(first, first_mask), MaskedFilm(second, second_mask))
+        return _Picture(pixels, None, mask, None, SEVERAL_HANDS)
+
+    def _guess(self, picture: _Picture, generator: np.random.Generator) -> Hand | None:
+        """Where the refining net is told to look: near the hand, or anywhere on a film without one."""
+        if self.spec.region == "radiograph":
+            return None
+        points_xy = picture.points_xy
+        if points_xy is None:
+            height, width = picture.pixels.shape
+            centre = np.array([width, height]) * generator.uniform(0.35, 0.65, 2)
+            shape = np.array([[0.0, -0.6], [0.4, -0.1], [0.0, 0.4]]) * max(height, width) * generator.uniform(0.4, 0.9)
+            points_xy = Transform.rotation(float(generator.uniform(0, 360))).points(shape) + centre
+        return Hand.at(off_guess(points_xy, generator))
+
+
+class MaskViews(HandViews):
+    """Views with the mask of the hand, float32 (1, H, W) of 0 and 1; of all hands where there are several."""
+
+    def __init__(self, *args: object, masks: Mapping[str, Path], **options: object) -> None:
+        super().__init__(*args, **options)  # type: ignore[arg-type]  # those of HandViews, handed on
+        self.masks = masks
+
+    def annotated(self, film: LabelledFilm) -> tuple[NDArray[np.uint8] | None, NDArray[np.float64] | None]:
+        """The film's mask."""
+        return _kept_mask(self.masks[film.id]), None
+
+    def target(self, picture: _Picture, to_view: Transform) -> tuple[Tensor, ...]:
+        """The mask through the view's own transform."""
+        assert picture.mask is not None  # noqa: S101 - every picture of this class has one; for the type checker
+        rows, columns = picture.mask.shape
+        height, width = picture.pixels.shape
+        to_view = Transform.scale(width / columns, height / rows).then(to_view)
+        drawn = sample(picture.mask.astype(np.float32), to_view, self.spec.height, self.spec.width)
+        return (torch.from_numpy((drawn > 0.5).astype(np.float32))[None],)
+
+
+class PointViews(HandViews):
+    """Views with the points (3, 2) in pixels of the view, which of them lie on it (3,), and the class of hands ()."""
+
+    def __init__(self, *args: object, points: Mapping[str, NDArray[np.float64]], **options: object) -> None:
+        super().__init__(*args, **options)  # type: ignore[arg-type]  # those of HandViews, handed on
+        self.points = points
+
+    def annotated(self, film: LabelledFilm) -> tuple[NDArray[np.uint8] | None, NDArray[np.float64] | None]:
+        """The film's points."""
+        return None, self.points[film.id]
+
+    def target(self, picture: _Picture, to_view: Transform) -> tuple[Tensor, ...]:
+        """The points through the view's own transform; a film whose points nobody knows has none on the view."""
+        hands = torch.tensor(picture.hands)
+        if picture.points_xy is None:
+            return torch.zeros(3, 2), torch.zeros(3), hands
+        points_xy = to_view.points(picture.points_xy)
+        size = (self.spec.width, self.spec.height)
+        on_view = ((points_xy >= 0) & (points_xy < size)).all(axis=1)
+        return torch.from_numpy(points_xy.astype(np.float32)), torch.from_numpy(on_view.astype(np.float32)), hands
+
+
+def hand_batches(views: HandViews, recipe: Recipe, *, rank: int = 0, world: int = 1) -> DataLoader[tuple[Tensor, ...]]:
+    """Batches of one epoch: reshuffled for training, else in the films' order."""
+    return batches_of(views, recipe, epoch=views.epoch if views.training else None, rank=rank, world=world)
+
+
+@torch.no_grad()
+def predict_masks(
+    net: nn.Module,
+    films: Iterable[NDArray[np.float32]],
+    spec: ViewSpec,
+    *,
+    batch_size: int = 64,
+    half_precision: bool = True,
+) -> Iterator[NDArray[np.float32]]:
+    """Probabilities of lying in the hand, float32 (h, w) on the view of each film, in order.
+
+    Args:
+        net: a `boneage.train.networks.unet.UNet`.
+        films: pixels, float32 (H, W) each.
+        spec: the net's view.
+        batch_size: films at once.
+        half_precision: in bfloat16, which is faster and moves a probability by about 0.01.
+    """
+    net.eval()
+    views: list[NDArray[np.float32]] = []
+
+    def answered() -> Iterator[NDArray[np.float32]]:
+        batch = torch.from_numpy(np.stack(views))[:, None].contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half_precision):
+            logits = net(batch)
+        yield from torch.sigmoid(logits.float())[:, 0].numpy()
+
+    for pixels in films:
+        views.append(cut_view(pixels, spec))
+        if len(views) == batch_size:
+            yield from answered()
+            views.clear()
+    if views:
+        yield from answered()
+
+
+def off_guess(points_xy: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """Points as a first guess might have them."""
+    frame_xy = register(points_xy).points(points_xy)
+    turn, zoom, *shift = generator.uniform(-1, 1, 4)
+    change = Transform.rotation(turn * GUESS_DEGREES).then(Transform.scale((1 + GUESS_ZOOM) ** zoom))
+    change = change.about(*frame_xy.mean(axis=0))
+    change = change.then(Transform.shift(*(share * GUESS_SHIFT * HAND_LENGTH for share in shift)))
+    moved = change.points(frame_xy)
+    if generator.random() < _WRONG_SIDE:
+        moved[1, 0] = 2 * moved[2, 0] - moved[1, 0]
+    return register(points_xy).inverse().points(moved)
+
+
+def _framed(
+    pixels: NDArray[np.float32],
+    mask: NDArray[np.uint8] | None,
+    points_xy: NDArray[np.float64] | None,
+    generator: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, NDArray[np.float64] | None]:
+    """A film with a border about it, of any grey and of any width on each side."""
+    top, bottom, left, right = (
+        int(share * side)
+        for share, side in zip(
+            generator.uniform(0, _LARGEST_FRAME, 4) * (generator.random(4) < 0.7),
+            (pixels.shape[0], pixels.shape[0], pixels.shape[1], pixels.shape[1]),
+            strict=True,
+        )
+    )
+    level = float(generator.choice([0.0, 1.0, generator.random()]))
+    whole = None if mask is None else _on_film(mask, pixels)
+    sides = ((top, bottom), (left, right))
+    return (
+        np.pad(pixels, sides, constant_values=np.float32(level)),
+        None if whole is None else np.pad(whole, sides),
+        None if points_xy is None else points_xy + np.array([left, top]),
+    )
+
+
+def _on_film(mask: NDArray[np.uint8], pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A mask at the film's own size."""
+    size = (pixels.shape[1], pixels.shape[0])
+    return np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+
+
+def _kept_mask(path: Path) -> NDArray[np.uint8]:
+    """A mask, decoded once."""
+    bits, shape = _packed_mask(path)
+    return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape)
+
+
+@lru_cache(maxsize=20_000)
+def _packed_mask(path: Path) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """A mask's bits, eight in a byte, and its shape."""
+    mask = load_mask(path)
+    return np.packbits(mask), (mask.shape[0], mask.shape[1])

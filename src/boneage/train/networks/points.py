@@ -1,0 +1,132 @@
+"""Nets that find the three key points of a hand (Iglovikov et al., section 3).
+
+`KeyPointNet` is the default: heat maps with soft-argmax (Nibali et al. 2018) on a small U-Net. `VGGKeyPointNet` is the
+paper's (Fig. 5), kept as a recipe. Both also say whether the view shows no hand, one, or several, and how sure they are
+of each point, so that a film without a hand is refused and not registered somehow.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from boneage.hand.registration import POINT_NAMES
+from boneage.train.networks.unet import UNetTrunk
+
+POINTS = len(POINT_NAMES)
+
+HAND_COUNTS = 3
+"""No hand, one, several."""
+
+
+class LocatedPoints(NamedTuple):
+    """What a pass gives: `points` (N, 3, 2) and `spread` (N, 3) in pixels of the view, and `hands` (N, 3),
+    probabilities of no hand, one, several. In training `hands` are logits, and `heat` holds the logarithms of the heat
+    maps (N, 3, h, w), each of which sums to 1; None for a net without.
+    """
+
+    points: Tensor
+    spread: Tensor
+    hands: Tensor
+    heat: Tensor | None = None
+
+
+class KeyPointNet(nn.Module):
+    """Heat maps on a U-Net; a point is the mean place of its heat map, its spread the map's standard deviation.
+
+    Args:
+        height, width: of the view, pixels; see `UNetTrunk`.
+        widths: channels of each level, the finest first.
+        fold: side of the squares of pixels that are one place of a heat map.
+    """
+
+    def __init__(self, height: int, width: int, *, widths: tuple[int, ...] = (24, 48, 96, 128), fold: int = 2) -> None:
+        super().__init__()
+        self.trunk = UNetTrunk(height, width, widths=widths, fold=fold)
+        self.fold = fold
+        self.heat = nn.Conv2d(self.trunk.channels, POINTS, 1)
+        self.count = nn.Linear(2 * self.trunk.deepest_channels, HAND_COUNTS)
+
+    def forward(self, view: Tensor) -> LocatedPoints:
+        """View (N, 1, H, W) to points, spreads, logits of the number of hands, and heat maps."""
+        features, deepest = self.trunk(view)
+        heat = self.heat(features).float()
+        log_heat = torch.log_softmax(heat.flatten(2), dim=2).reshape(heat.shape)
+        places = log_heat.exp()
+        rows, columns = places.sum(dim=3), places.sum(dim=2)
+        y, y_variance = self._mean_and_variance(rows)
+        x, x_variance = self._mean_and_variance(columns)
+        pooled = torch.cat([deepest.mean(dim=(2, 3)), deepest.amax(dim=(2, 3))], dim=1)
+        spread = torch.sqrt(x_variance + y_variance + 1e-6)
+        return LocatedPoints(torch.stack([x, y], dim=2), spread, self.count(pooled), log_heat)
+
+    def explain(self, view: Tensor) -> LocatedPoints:
+        """As `forward`, with probabilities of the number of hands and without the heat maps."""
+        located = self.forward(view)
+        return LocatedPoints(located.points, located.spread, torch.softmax(located.hands.float(), dim=1))
+
+    def _mean_and_variance(self, along: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a distribution (N, 3, n) over places: its mean (N, 3), and variance, in pixels of the view."""
+        centres = (torch.arange(along.shape[2], device=along.device, dtype=along.dtype) + 0.5) * self.fold
+        mean = (along * centres).sum(dim=2)
+        return mean, (along * (centres - mean.unsqueeze(2)) ** 2).sum(dim=2)
+
+
+class VGGKeyPointNet(nn.Module):
+    """The paper's net: three blocks of two 3 x 3 convolutions with ELU and batch normalisation, each before a maximum
+    pooling, then three dense layers with dropout between (section 3, Fig. 5). Coordinates are regressed in -1..1 over
+    the view.
+
+    The paper does not give the widths of the first two dense layers. Not from the paper are two further outputs of the
+    last layer: the number of hands, and each point's spread, learnt as the scale of a Laplace distribution of errors.
+
+    Args:
+        height, width: of the view, pixels; the paper's is 130 x 100.
+        widths: channels of the blocks.
+        hidden: widths of the dense layers but the last.
+        dropout: before each dense layer but the first.
+    """
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        *,
+        widths: tuple[int, ...] = (64, 128, 256),
+        hidden: tuple[int, ...] = (512, 256),
+        dropout: float = 0.25,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("half_size", torch.tensor([width / 2, height / 2]))
+        layers: list[nn.Module] = []
+        channels, rows, columns = 1, height, width
+        for block in widths:
+            for _ in range(2):
+                layers += [nn.Conv2d(channels, block, 3, padding=1), nn.ELU(), nn.BatchNorm2d(block)]
+                channels = block
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+            rows, columns = math.ceil(rows / 2), math.ceil(columns / 2)
+        layers.append(nn.Flatten())
+        features = channels * rows * columns
+        for index, size in enumerate(hidden):
+            layers += [nn.Dropout(dropout)] if index else []
+            layers += [nn.Linear(features, size), nn.ELU()]
+            features = size
+        self.layers = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(features, 3 * POINTS + HAND_COUNTS))
+
+    half_size: Tensor
+
+    def forward(self, view: Tensor) -> LocatedPoints:
+        """View (N, 1, H, W) to points, spreads and logits of the number of hands."""
+        values = self.layers(view).float()
+        points, scales, hands = values.split([2 * POINTS, POINTS, HAND_COUNTS], dim=1)
+        points_xy = (points.reshape(-1, POINTS, 2) + 1) * self.half_size
+        return LocatedPoints(points_xy, torch.nn.functional.softplus(scales) * self.half_size.mean(), hands)
+
+    def explain(self, view: Tensor) -> LocatedPoints:
+        """As `forward`, with probabilities of the number of hands."""
+        located = self.forward(view)
+        return located._replace(hands=torch.softmax(located.hands, dim=1))

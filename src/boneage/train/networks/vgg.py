@@ -1,0 +1,88 @@
+"""The age nets of Iglovikov et al., "Pediatric Bone Age Assessment Using Deep Convolutional Neural Networks".
+
+Sections 4.1 and 4.2, Fig. 5: six blocks of two 3 x 3 convolutions, each with ELU and batch normalisation, and 2 x 2 max
+pooling; two dense layers of 2,048; a single output, or a softmax over 240 months whose expectation is the age.
+
+What the paper leaves open, and what is chosen here:
+
+- Normalisation stands behind the activation, as the text lists them (section 3).
+- Pooling rounds up, so that views of any size pass through six of them.
+- Dense layers have ELU too. Dropout of 0.5 stands before each of the two.
+- The sex enters as in our other nets, one-hot at the first dense layer. The paper's nets are blind to it: those of one
+  sex are told nothing by it here either, for the mixed ones ``sex_input`` turns it off.
+- Weights begin as torch has them; the normalisation makes that matter little.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from torch import nn
+
+from boneage.hand.views import CellGrid
+from boneage.train.networks.layers import AgeHead, AgeNet, Answer
+
+WIDTHS = (32, 64, 128, 128, 256, 384)
+"""Filters of the six blocks (section 4.1)."""
+
+
+def vgg_blocks(widths: tuple[int, ...], *, channels_in: int = 1) -> nn.Sequential:
+    """Blocks of two convolutions, with max pooling between them and none behind the last.
+
+    Takes (N, channels_in, H, W) to (N, widths[-1], h, w): with n blocks, h is H / 2 ** (n - 1) rounded up, w likewise.
+
+    Args:
+        widths: filters of both convolutions of each block.
+        channels_in: of the view.
+    """
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise((channels_in, *widths)):
+        if layers:
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        layers += [*_convolution(before, after), *_convolution(after, after)]
+    return nn.Sequential(*layers)
+
+
+def _convolution(channels_in: int, channels: int) -> list[nn.Module]:
+    # In place: the normalisation needs the activation's output only, and so does its own slope.
+    return [nn.Conv2d(channels_in, channels, 3, padding=1), nn.ELU(inplace=True), nn.BatchNorm2d(channels)]
+
+
+class VggNet(AgeNet):
+    """A net of Fig. 5. Its features are the last block's before the pooling, which the head does.
+
+    Args:
+        answer: ``number`` for the regression, ``distribution`` for the classification.
+        height, width: of the view, pixels; any. The dense layer's size follows from them.
+        widths: filters of each block.
+        hidden: widths of the dense layers.
+        dropout: before each of these.
+        sex_input: whether the net is told the sex.
+    """
+
+    def __init__(
+        self,
+        answer: Answer,
+        height: int,
+        width: int,
+        *,
+        widths: tuple[int, ...] = WIDTHS,
+        hidden: tuple[int, ...] = (2048, 2048),
+        dropout: float = 0.5,
+        sex_input: bool = True,
+    ) -> None:
+        super().__init__()
+        self.features = vgg_blocks(widths)
+        reduction = 2 ** (len(widths) - 1)
+        self.cells = CellGrid(float(reduction), reduction / 2)  # an odd row's pool of its own begins where it would
+        self.head = AgeHead(
+            widths[-1],
+            grid=(-(-height // reduction), -(-width // reduction)),
+            hidden=hidden,
+            pooling="flatten",
+            dropout=dropout,
+            dropout_of="inputs",
+            activation="elu",
+            answer=answer,
+            sex_input=sex_input,
+        )

@@ -1,0 +1,1 @@
+"""Accounts of the mode ``clinic``: users, roles, sessions, passwords and the audit log."""

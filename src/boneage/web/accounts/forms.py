@@ -1,0 +1,140 @@
+"""Forms of accounts and of the audit log."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from django import forms
+from django.contrib.auth import authenticate
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
+from django.http import HttpRequest, QueryDict
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from boneage.web.accounts.audit import TITLES, Action, record
+from boneage.web.accounts.users import MOST_TOKENS, AccountError, is_expired
+from boneage.web.models import TOKEN_DAYS, ApiToken, Role, Scope, User
+from boneage.web.user_names import NAME_LENGTH
+
+
+def account_error(error: AccountError) -> str:
+    """What an `AccountError` says to the reader, in the reader's language."""
+    return {
+        "user_exists": gettext("There is a user of that name already."),
+        "user_name_invalid": gettext("Use letters from A to Z and digits, with @ . + - _ between them."),
+        "user_name_similar": gettext("This name looks like another user's, or like one that is reserved."),
+        "last_administrator": gettext("This is the last active administrator. Make another user administrator first."),
+        "too_many_tokens": gettext("You have %(count)d tokens in use. Revoke one first.") % {"count": MOST_TOKENS},
+    }.get(error.code, error.message)
+
+
+class Login(AuthenticationForm):
+    """Name and password; a one-time password that has expired is not called a wrong one."""
+
+    def confirm_login_allowed(self, user: User) -> None:
+        """Find out whether the right password logs in.
+
+        Raises:
+            ValidationError: ``inactive``, or ``expired``.
+        """
+        super().confirm_login_allowed(user)
+        if is_expired(user):
+            message = gettext("This one-time password has expired. An administrator can give you a new one.")
+            raise forms.ValidationError(message, code="expired")
+
+
+class NewPassword(PasswordChangeForm):
+    """The old password and, twice, another one. Wrong old passwords count like failed logins."""
+
+    def __init__(self, user: User, request: HttpRequest, data: QueryDict | None = None) -> None:
+        super().__init__(user, data)
+        self._request = request
+
+    def clean_old_password(self) -> str:
+        """Return the old password if it is right."""
+        return right_password(self._request, self.user, self.cleaned_data["old_password"])
+
+    def clean(self) -> dict[str, Any]:
+        """Whether it is another one."""
+        cleaned = super().clean() or {}
+        if cleaned.get("new_password1") and cleaned["new_password1"] == cleaned.get("old_password"):
+            self.add_error("new_password1", gettext("Choose another password than the old one."))
+        return cleaned
+
+
+class Confirmation(forms.Form):
+    """The password once more."""
+
+    password = forms.CharField(
+        label=_("Password"),
+        strip=False,
+        widget=forms.PasswordInput({"autocomplete": "current-password", "autofocus": True}),
+    )
+
+    def __init__(self, user: User, request: HttpRequest, data: QueryDict | None = None) -> None:
+        super().__init__(data)
+        self._user, self._request = user, request
+
+    def clean_password(self) -> str:
+        """Return the password if it is right."""
+        return right_password(self._request, self._user, self.cleaned_data["password"])
+
+
+def right_password(request: HttpRequest, user: AbstractBaseUser, password: str) -> str:
+    """Return a password that is the user's.
+
+    Raises:
+        ValidationError: ``wrong``; it counts like a failed login, and is logged like one.
+    """
+    if authenticate(request, username=user.get_username(), password=password) is None:
+        locked = getattr(request, "axes_locked_out", False)
+        record(cast(User, user), Action.LOGIN_FAILED, known=True, locked=locked, logged_in=True)
+        raise forms.ValidationError(gettext("This is not your password."), code="wrong")
+    return password
+
+
+class NewToken(forms.Form):
+    """What a token of the API is for, what it may do, and for how long."""
+
+    name = forms.CharField(label=_("What it is for"), max_length=ApiToken._meta.get_field("name").max_length)
+    scope = forms.ChoiceField(label=_("What it may do"), choices=Scope.choices, initial=Scope.SUBMIT)
+    days = forms.TypedChoiceField(
+        label=_("Valid for"),
+        coerce=int,
+        initial=90,
+        choices=[(30, _("30 days")), (90, _("90 days")), (TOKEN_DAYS, _("1 year"))],
+    )
+
+
+class NewUser(forms.Form):
+    """A name and a role."""
+
+    name = forms.CharField(
+        label=_("Name"), max_length=NAME_LENGTH, widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false"})
+    )
+    role = forms.ChoiceField(label=_("Role"), choices=Role.choices)
+
+
+class RoleOf(forms.Form):
+    """Another role."""
+
+    role = forms.ChoiceField(label=_("Role"), choices=Role.choices)
+
+
+_NAMES = {"list": "users", "autocomplete": "off"}
+_ACTIONS = [("", _("All")), *((key.value, text) for key, text in TITLES.items())]
+
+
+class AuditFilter(forms.Form):
+    """Which events are shown; nothing in it says who a patient is, so it may stand in an address."""
+
+    user = forms.CharField(label=_("User"), required=False, max_length=NAME_LENGTH, widget=forms.TextInput(_NAMES))
+    action = forms.ChoiceField(label=_("Action"), required=False, choices=_ACTIONS)
+    address = forms.GenericIPAddressField(
+        label=_("Address"), required=False, widget=forms.TextInput({"autocomplete": "off"})
+    )
+    object = forms.RegexField(r"^[0-9a-fA-F-]*$", label=_("Object's id"), required=False, max_length=64)
+    since = forms.DateField(label=_("From"), required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d"))
+    until = forms.DateField(label=_("To"), required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d"))
+    before = forms.IntegerField(required=False, min_value=1, max_value=2**62, widget=forms.HiddenInput)

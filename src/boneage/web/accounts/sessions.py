@@ -1,0 +1,137 @@
+"""Sessions of browsers in the mode ``clinic``: kept by user, ended when idle or old, and by whoever may end them.
+
+This module is Django's ``SESSION_ENGINE``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends import db
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from boneage.web.accounts.audit import SYSTEM, Action, client_address, record
+from boneage.web.models import BrowserSession, User, configuration
+
+CONFIRMED_FOR = timedelta(minutes=10)
+"""After so long the password is asked for again before users, tokens and sessions are changed."""
+
+SEEN_EVERY = timedelta(minutes=1)
+"""`BrowserSession.seen_at` is no finer, so that reading does not write each time."""
+
+MOST_SESSIONS = 10
+"""So many sessions one user may have at a time; a further login ends the oldest."""
+
+_BEGUN, _CONFIRMED, _ADDRESS, _AGENT = "begun_at", "confirmed_at", "address", "agent"
+
+
+class SessionStore(db.SessionStore):
+    """Django's sessions in the database, with their user and their times as columns, and an end when idle."""
+
+    kept: BrowserSession | None = None
+    """The row that it was read from."""
+
+    @classmethod
+    def get_model_class(cls) -> type[BrowserSession]:
+        """Where sessions are kept."""
+        return BrowserSession
+
+    def _get_session_from_db(self) -> BrowserSession | None:
+        """Return the row of a session that has not ended; `sweep` deletes and logs the others."""
+        found: BrowserSession | None = super()._get_session_from_db()  # type: ignore[misc]  # not in the stubs
+        if found is not None and found.seen_at < _idle_since(timezone.now()):
+            self._session_key = None
+            found = None
+        self.kept = found
+        return found
+
+    def create_model_instance(self, data: dict[str, Any]) -> BrowserSession:
+        """Return the row to write."""
+        row = cast(BrowserSession, super().create_model_instance(data))
+        row.user_id = data.get(SESSION_KEY)
+        row.begun_at = datetime.fromisoformat(data[_BEGUN]) if _BEGUN in data else timezone.now()
+        row.address, row.agent = data.get(_ADDRESS), data.get(_AGENT, "")
+        return row
+
+
+def begin(request: HttpRequest, user: User, **_signal: Any) -> None:
+    """Write down where and when a session begins, and set its end. Called at each login."""
+    now = timezone.now()
+    request.session.set_expiry(now + timedelta(hours=configuration().session_hours))
+    request.session[_BEGUN] = now.isoformat()
+    request.session[_ADDRESS] = client_address.get()
+    request.session[_AGENT] = request.headers.get("User-Agent", "")[:200]
+    confirm(request)
+    older = BrowserSession.objects.filter(user=user).exclude(session_key=request.session.session_key)
+    end(older.order_by("-begun_at")[MOST_SESSIONS - 1 :], user, "too_many")
+
+
+def confirm(request: HttpRequest) -> None:
+    """Note that the password has just been typed."""
+    request.session[_CONFIRMED] = timezone.now().isoformat()
+
+
+def is_confirmed(request: HttpRequest) -> bool:
+    """Whether the password was typed within `CONFIRMED_FOR`."""
+    at = request.session.get(_CONFIRMED)
+    return at is not None and timezone.now() - datetime.fromisoformat(at) < CONFIRMED_FOR
+
+
+def note_use(request: HttpRequest) -> None:
+    """Note that a session's user has made a request."""
+    kept: BrowserSession | None = getattr(request.session, "kept", None)
+    now = timezone.now()
+    if kept is not None and kept.seen_at < now - SEEN_EVERY:
+        BrowserSession.objects.filter(pk=kept.pk).update(seen_at=now)
+
+
+def of_user(user: User) -> QuerySet[BrowserSession]:
+    """Return the sessions of a user that have not ended, the latest first."""
+    now = timezone.now()
+    return user.sessions.filter(expire_date__gt=now, seen_at__gte=_idle_since(now)).order_by("-begun_at")
+
+
+def others(request: HttpRequest, user: User) -> QuerySet[BrowserSession]:
+    """Return the user's sessions besides the one of this request."""
+    return user.sessions.exclude(session_key=request.session.session_key)
+
+
+def handle_of(row: BrowserSession) -> str:
+    """Return what a page calls a session: nobody can make the key of it."""
+    return salted_hmac("boneage.web.accounts.sessions", row.session_key, algorithm="sha256").hexdigest()[:32]
+
+
+def end(rows: Iterable[BrowserSession], by: User | str, why: str) -> int:
+    """End sessions, each with its audit event. Returns how many there were.
+
+    Args:
+        rows: the sessions.
+        by: who ends them.
+        why: ``idle``, ``expired``, ``too_many``, ``password``, ``account``, or ``asked``.
+    """
+    count = 0
+    for row in rows:
+        if BrowserSession.objects.filter(pk=row.pk).delete()[0]:
+            count += 1
+            if row.user is not None:
+                record(by, Action.SESSION_ENDED, row.user, name=row.user.username, why=why)
+    return count
+
+
+def sweep(now: datetime) -> int:
+    """End the sessions whose time is over, and return how many there were."""
+    idle = Q(seen_at__lt=_idle_since(now)) & Q(expire_date__gte=now)
+    ended = BrowserSession.objects.select_related("user")
+    return end(list(ended.filter(expire_date__lt=now)), SYSTEM, "expired") + end(
+        list(ended.filter(idle)), SYSTEM, "idle"
+    )
+
+
+def _idle_since(now: datetime) -> datetime:
+    return now - timedelta(minutes=configuration().idle_minutes)

@@ -1,0 +1,211 @@
+"""Accounts as an administrator changes them, each change with its audit event in one transaction.
+
+Passwords that an administrator hands out are random, and good for choosing another one only. There is always at least
+one active administrator.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+
+from django.contrib.auth.hashers import make_password
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from boneage.errors import ConfigurationError
+from boneage.web.accounts import sessions
+from boneage.web.accounts.audit import Action, record
+from boneage.web.accounts.login_guard import forget_failures
+from boneage.web.models import TOKEN_DAYS, ApiToken, Role, Scope, User
+from boneage.web.user_names import NAME_LENGTH, RESERVED_APPEARANCES, appearance_of, is_well_formed, normalized
+
+ONE_TIME_HOURS = 72
+"""A one-time password is valid for so long."""
+
+MOST_TOKENS = 20
+"""So many tokens one user may have at a time."""
+
+_SYLLABLES = [consonant + vowel for consonant in "bdfghjkmnprstvz" for vowel in "aeiou"]
+
+
+class AccountError(ConfigurationError):
+    """An account that cannot be made or changed so.
+
+    ``user_exists``: another has that name.
+    ``user_name_invalid``: a name has up to 150 ASCII letters and digits, and @ . + - _ between them.
+    ``user_name_similar``: another name, or one that is reserved, looks like it.
+    ``password_weak``: too short or too easy to guess.
+    ``last_administrator``: nobody could administrate any more.
+    ``too_many_tokens``: the user must revoke one first.
+    """
+
+
+def one_time_password() -> str:
+    """A random password that can be read out: eight syllables in four groups, 49 bits."""
+    return "-".join("".join(secrets.choice(_SYLLABLES) for _ in range(2)) for _ in range(4))
+
+
+def valid_name(name: str) -> str:
+    """A name in the one form in which names are kept.
+
+    Raises:
+        AccountError: ``user_name_invalid``, ``user_name_similar`` or ``user_exists``.
+    """
+    name = normalized(name)
+    if User.objects.filter(username__iexact=name).exists():
+        raise AccountError("user_exists", "There is a user of that name already.")
+    if not is_well_formed(name):
+        raise AccountError(
+            "user_name_invalid",
+            f"A user's name has 1 to {NAME_LENGTH} letters (A to Z) and digits, with @ . + - _ between them.",
+        )
+    look = appearance_of(name)
+    if look in RESERVED_APPEARANCES or User.objects.filter(appearance=look).exists():
+        raise AccountError("user_name_similar", "Another user's name, or one that is reserved, looks like this one.")
+    return name
+
+
+def is_expired(user: User) -> bool:
+    """Whether the user's one-time password is not valid any more."""
+    return user.password_expires_at is not None and user.password_expires_at <= timezone.now()
+
+
+def use_up_password(user: User) -> bool:
+    """Make a one-time password worthless, as it logs its user in. False if another login was faster."""
+    unusable = make_password(None)
+    if not User.objects.filter(pk=user.pk, password=user.password).update(password=unusable):
+        return False
+    user.password = unusable
+    return True
+
+
+@transaction.atomic
+def create(by: User, name: str, role: Role) -> tuple[User, str]:
+    """A new user, and the one-time password.
+
+    Raises:
+        AccountError: ``user_name_invalid``, ``user_name_similar`` or ``user_exists``.
+    """
+    password = one_time_password()
+    user = User.objects.create_user(
+        valid_name(name), password=password, role=role, password_is_temporary=True, password_expires_at=_one_time_end()
+    )
+    record(by, Action.USER_CHANGED, user, change="created", name=user.username, role=role.value)
+    return user, password
+
+
+@transaction.atomic
+def set_role(by: User, user: User, role: Role) -> None:
+    """Give another role.
+
+    Raises:
+        AccountError: ``last_administrator``.
+    """
+    if role is not Role.ADMINISTRATOR:
+        _keep_an_administrator_besides(user)
+    User.objects.filter(pk=user.pk).update(role=role)
+    record(by, Action.USER_CHANGED, user, change="role", name=user.username, role=role.value)
+
+
+@transaction.atomic
+def deactivate(by: User, user: User) -> None:
+    """End an account: sessions and tokens with it. The user stays, for the log and the decisions name it.
+
+    Raises:
+        AccountError: ``last_administrator``.
+    """
+    _keep_an_administrator_besides(user)
+    user.is_active = False
+    user.set_unusable_password()
+    user.save(update_fields=["is_active", "password"])
+    _end_access(by, user, "account")
+    record(by, Action.USER_CHANGED, user, change="deactivated", name=user.username)
+
+
+@transaction.atomic
+def renew_password(by: User, user: User) -> str:
+    """A new one-time password, which also makes an ended account active again. Sessions, tokens and locks end."""
+    password = one_time_password()
+    user.is_active = True
+    user.password_is_temporary = True
+    user.password_expires_at = _one_time_end()
+    user.set_password(password)
+    user.save(update_fields=["is_active", "password", "password_is_temporary", "password_expires_at"])
+    _end_access(by, user, "password")
+    forget_failures(user.username)
+    record(by, Action.USER_CHANGED, user, change="password_renewed", name=user.username)
+    return password
+
+
+@transaction.atomic
+def choose_password(user: User, password: str, keep: str | None) -> None:
+    """Set a password of the user's own choice. Other sessions end, and all tokens.
+
+    Args:
+        user: whose it is.
+        password: a valid one.
+        keep: key of the session that goes on.
+    """
+    user.password_is_temporary = False
+    user.password_expires_at = None
+    user.set_password(password)
+    user.save(update_fields=["password", "password_is_temporary", "password_expires_at"])
+    sessions.end(user.sessions.exclude(session_key=keep), user, "password")
+    _revoke_all(user, user)
+    record(user, Action.USER_CHANGED, user, change="password", name=user.username)
+
+
+@transaction.atomic
+def issue_token(user: User, name: str, scope: Scope = Scope.FULL, days: int = TOKEN_DAYS) -> tuple[ApiToken, str]:
+    """A new key of the API for oneself, and its text.
+
+    Args:
+        user: for whom the key acts.
+        name: what it is for.
+        scope: what it may do.
+        days: so long it is valid, 1 to `TOKEN_DAYS`.
+
+    Raises:
+        AccountError: ``too_many_tokens``.
+    """
+    User.objects.select_for_update().get(pk=user.pk)  # two requests at once are counted one after the other
+    if tokens_in_use(user).count() >= MOST_TOKENS:
+        raise AccountError("too_many_tokens", f"At most {MOST_TOKENS} tokens can be in use.")
+    token, text = ApiToken.issue(user, name, scope, days)
+    record(user, Action.TOKEN_ISSUED, token, name=name, scope=scope.value, days=days)
+    return token, text
+
+
+@transaction.atomic
+def revoke_token(by: User, token: ApiToken) -> None:
+    """End a token; nothing for one that has ended."""
+    if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
+        record(by, Action.TOKEN_REVOKED, token, name=token.name, of=token.user.username)
+
+
+def tokens_in_use(user: User) -> QuerySet[ApiToken]:
+    """Return the tokens of a user that are neither revoked nor expired, the latest first."""
+    return user.tokens.filter(revoked_at=None, expires_at__gt=timezone.now()).order_by("-pk")
+
+
+def _one_time_end() -> datetime:
+    return timezone.now() + timedelta(hours=ONE_TIME_HOURS)
+
+
+def _end_access(by: User, user: User, why: str) -> None:
+    sessions.end(user.sessions.all(), by, why)
+    _revoke_all(by, user)
+
+
+def _revoke_all(by: User, user: User) -> None:
+    for token in user.tokens.filter(revoked_at=None):
+        revoke_token(by, token)
+
+
+def _keep_an_administrator_besides(user: User) -> None:
+    """Lock all active administrators, so that two cannot remove one another at the same time."""
+    active = User.objects.select_for_update().filter(role=Role.ADMINISTRATOR, is_active=True).order_by("pk")
+    if {administrator.pk for administrator in active} == {user.pk}:
+        raise AccountError("last_administrator", "This is the last active administrator.")

@@ -1,0 +1,377 @@
+"""What the REST API takes and gives, from which its description is generated."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from boneage.bundle.estimate import OLDEST_MONTHS
+from boneage.warnings_ import Severity
+from boneage.web.cases.decisions import LONGEST_REASON
+from boneage.web.cases.exports import json_value
+from boneage.web.cases.forms import OLDEST_YEARS
+from boneage.web.models import Assessment, State
+
+WITHOUT_NUL = r"^[^\x00]*$"
+"""Texts are kept in databases that do not take U+0000."""
+
+NOT_BLANK = r"^[^\x00]*[^\x00\s\x1c-\x1f\x85][^\x00]*$"
+
+Months = Annotated[float, Field(description="Months.")]
+Decided = Literal["accepted", "corrected"]
+StateName = Literal["queued", "running", "done", "refused", "failed"]
+Sex = Literal["F", "M"]
+
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 2.0 is 2."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class Given(BaseModel):
+    """JSON that comes in: no other keys, no values of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Said(BaseModel):
+    """JSON that goes out by the schema of `boneage.assessment.Assessment.to_json`, to which keys may be added."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Problem(BaseModel):
+    """Why something was not done."""
+
+    code: str = Field(description="Stable; see docs/codes.md.")
+    message: str = Field(description="The same for people, in English.")
+
+
+# --- coming in --------------------------------------------------------------------------------------------------------
+
+
+class Submission(BaseModel):
+    """A film and what is known of the child. `boneage.web.cases.forms.FilmForm` has the rules; this describes them."""
+
+    film: bytes = Field(
+        description="The radiograph: DICOM, PNG, TIFF, JPEG, JPEG 2000, WebP or BMP.",
+        min_length=1,
+        json_schema_extra={"contentMediaType": "application/octet-stream"},
+    )
+    sex: Sex = Field(description="Of the child. It is required, and never taken from the file.")
+    birth_date: date | None = Field(None, description="Of the child. Not in the future.")
+    study_date: date | None = Field(
+        None, description=f"Of the film. Not in the future, and 0 to {OLDEST_YEARS} years after the birth."
+    )
+    given_age_months: Months | None = Field(
+        None,
+        ge=0,
+        le=12 * OLDEST_YEARS,
+        description="Chronological age at the film. Beside both dates it may differ from them by a month at most.",
+    )
+    reference: str | None = Field(
+        None,
+        max_length=64,
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        description="Of the patient, one line: the film joins the case of this reference, or begins it.",
+    )
+    note: str | None = Field(None, max_length=2000, pattern=WITHOUT_NUL, description="Free text.")
+
+
+class Accept(Given):
+    """The estimate is right."""
+
+    verdict: Literal["accepted"]
+    confirm_critical: Annotated[
+        bool,
+        Field(description="Needed where a warning is critical: it was read, and the estimate is right nevertheless."),
+    ] = False
+
+
+class Correct(Given):
+    """The bone age is another."""
+
+    verdict: Literal["corrected"]
+    age_months: Annotated[float, Field(ge=0, le=OLDEST_MONTHS, description="The bone age, months.")]
+    reason: Annotated[
+        str, Field(min_length=1, max_length=LONGEST_REASON, pattern=NOT_BLANK, description="Why; not blank.")
+    ]
+
+
+DecisionIn = Annotated[Accept | Correct, Field(discriminator="verdict")]
+
+
+class Search(Given):
+    """Which assessments to list. What is left out does not narrow the list."""
+
+    reference: Annotated[
+        str | None, Field(max_length=64, pattern=WITHOUT_NUL, description="A patient's, whole; case matters.")
+    ] = None
+    states: Annotated[list[StateName], Field(max_length=5, description="Any of these.")] = []
+    decided: Annotated[bool | None, Field(description="Only those that somebody, or nobody, has decided on.")] = None
+    page: Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_whole)] = 1
+    page_size: Annotated[int, Field(ge=1, le=200), BeforeValidator(_whole)] = 50
+
+
+# --- going out --------------------------------------------------------------------------------------------------------
+
+
+class ResultWarning(Said):
+    """A warning."""
+
+    code: str
+    severity: Severity
+    message: str
+
+
+class Points(BaseModel):
+    """Key points of the hand, [x, y] in pixels of the film, the first pixel's centre at 0.5."""
+
+    middle_tip: tuple[float, float]
+    thumb_tip: tuple[float, float]
+    capitate: tuple[float, float]
+
+
+class Hand(Said):
+    """Where the hand lies on the film."""
+
+    points: Points
+    mirrored: bool
+    inverted: bool
+    rotation_degrees: float = Field(description="Clockwise from fingers up.")
+    length_pixels: float = Field(description="From capitate to middle finger tip.")
+    spread: float = Field(description="How uncertain fingertip and capitate are, a share of that length.")
+    side_certain: bool = Field(
+        default=True, description="False if the thumb's tip was not found: whether the hand is mirrored is a guess."
+    )
+
+
+class Facts(Said):
+    """What the file says of the film."""
+
+    format: str
+    bits_stored: int | None = None
+    photometric: str | None = None
+    inverted: bool | None = None
+    spacing_mm: list[float] | None = None
+    side: str | None = None
+    body_part: str | None = None
+    sex: Sex | None = None
+    study_date: date | None = None
+    modality: str | None = None
+
+
+class FilmSize(Said):
+    """The film in pixels, and the SHA-256 of its file."""
+
+    height_pixels: int
+    width_pixels: int
+    sha256: str | None
+
+
+class BundleName(Said):
+    """The nets that answered."""
+
+    name: str
+    version: str
+
+
+class LikePlate(BaseModel):
+    """A plate of the atlas that looks like the film."""
+
+    key: str
+    distance: float = Field(description="Between embeddings, 0 for the same; the likest come first.")
+
+
+class NearPlates(BaseModel):
+    """The plates of the atlas to compare with: the nearest by age, and the likest."""
+
+    atlas: str
+    by_age: str = Field(description="Key of the plate.")
+    by_likeness: list[LikePlate]
+
+
+class Decision(BaseModel):
+    """What somebody decided; of several the last."""
+
+    verdict: Decided
+    age_months: Months = Field(description="The bone age that counts, months.")
+    reason: str
+    decided_by: str | None = Field(description="Name of the account.")
+    decided_at: datetime
+
+
+class Result(Said):
+    """All that is said of a film; keys may be added. `boneage assess --json` writes the same, without the first two
+    keys, plates and decision.
+    """
+
+    id: UUID
+    state: Literal["done"]
+    schema_: Annotated[int, Field(alias="schema", description="Version of this schema.")]
+    image: str | None = Field(description="The file's name.")
+    sex: Sex
+    age_months: Months = Field(description="The estimated bone age, months.")
+    age_text: str = Field(description="The same in words.")
+    typical_error_months: Months | None = Field(
+        description="Mean absolute difference from readers: see interval_calibrated, else on validation films."
+    )
+    interval_months: tuple[float, float] | None = Field(description="The 95 % interval, months.")
+    interval_80_months: Annotated[
+        tuple[float, float] | None, Field(description="The 80 % interval, months; null also of results made before it.")
+    ] = None
+    interval_calibrated: Annotated[
+        bool,
+        Field(
+            description="Whether typical error and intervals are those of films of this sex and near this age; else the"
+            " intervals are 1.96 and 1.28 RMSE of the validation films on either side."
+        ),
+    ] = False
+    interval_coverage: float | None = Field(description="Share of the validation films that 95 % intervals held.")
+    chronological_age_months: Months | None = Field(
+        description="By the dates given, else as given, else as the file says."
+    )
+    difference_months: Months | None = Field(
+        description="Estimate less chronological age; null without either, past 19 years, or if it is no bone age."
+    )
+    member_ages_months: dict[str, float] = Field(description="What each net said.")
+    region_ages_months: dict[str, float] = Field(description="By each region of the hand alone.")
+    age_distribution: Annotated[list[float], Field(description="240 shares, one a month of age from 0.")] = []
+    hand: Hand | None
+    warnings: list[ResultWarning] = Field(description="The gravest first; docs/codes.md lists them.")
+    facts: Facts
+    film: FilmSize
+    bundle: BundleName
+    timings_ms: dict[str, float] = Field(description="Wall time by step.")
+    notice: str
+    plates: NearPlates | None
+    decision: Decision | None
+
+    @classmethod
+    def of(cls, assessment: Assessment) -> Result:
+        """The result of an assessment that is done."""
+        plates = (assessment.result or {}).get("web", {}).get("plates")
+        return cls.model_validate({**json_value(assessment), "state": assessment.state, "plates": plates})
+
+
+class Row(BaseModel):
+    """An assessment in short."""
+
+    id: UUID
+    state: StateName
+    submitted_at: datetime
+    finished_at: datetime | None
+    expires_at: datetime | None = Field(description="When it is deleted, in the mode open.")
+    reference: str | None = Field(description="Of the patient, in the mode clinic.")
+    sex: Sex
+    code: str | None = Field(description="Why it was refused or failed; docs/codes.md lists the codes.")
+    message: str | None = Field(description="The same for people, in English.")
+    age_months: Months | None = Field(description="The estimated bone age, months.")
+    severity: Severity | None = Field(description="The gravest of the warnings; critical: do not use the number.")
+    chronological_age_months: Months | None
+    decision: Decided | None
+    decided_age_months: Months | None
+
+    @classmethod
+    def values_of(cls, assessment: Assessment) -> dict[str, Any]:
+        """Its values from what is kept. Reads the case."""
+        return {
+            "id": assessment.pk,
+            "state": assessment.state,
+            "submitted_at": assessment.submitted_at,
+            "finished_at": assessment.finished_at,
+            "expires_at": assessment.expires_at,
+            "reference": assessment.case.reference if assessment.case else None,
+            "sex": assessment.sex,
+            "code": assessment.code or None,
+            "message": assessment.message or None,
+            "age_months": _rounded(assessment.age_months),
+            "severity": assessment.severity,
+            "chronological_age_months": _rounded(assessment.chronological_age_months),
+            "decision": assessment.decision or None,
+            "decided_age_months": _rounded(assessment.decided_months),
+        }
+
+
+class AssessmentOut(Row):
+    """An assessment: where it stands, and its result once it is done."""
+
+    result: Result | None
+    same_file_as: UUID | None = Field(
+        description="The first assessment of the same file in the same case, if there was one before this."
+    )
+
+    @classmethod
+    def of(cls, assessment: Assessment) -> AssessmentOut:
+        """As it stands."""
+        result = Result.of(assessment) if assessment.state == State.DONE else None
+        earlier = assessment.same_file_earlier
+        same = earlier.pk if earlier is not None else None
+        return cls.model_validate({**cls.values_of(assessment), "result": result, "same_file_as": same})
+
+
+class Rows(BaseModel):
+    """A page of a list, newest first."""
+
+    items: list[Row]
+    total: int = Field(description="On all pages.")
+    page: int
+    page_size: int
+
+
+class Plate(BaseModel):
+    """A reference plate."""
+
+    key: str
+    sex: Sex
+    age_months: Months
+    count: int | None = Field(description="Over how many radiographs it is averaged; null if it is no average.")
+    picture: str = Field(description="Where its picture is, on this server.")
+
+
+class Atlas(BaseModel):
+    """The reference plates, girls first, by age."""
+
+    name: str
+    title: str
+    plates: list[Plate]
+
+
+class Limits(BaseModel):
+    """What the service allows."""
+
+    film_bytes: int = Field(description="Of one film.")
+    waiting_films: int = Field(description="That may wait; more are turned away with `busy`.")
+    films_an_hour: int | None = Field(description="That one client may submit in the mode open; null for any number.")
+    wait_seconds: int = Field(description="The longest `wait`.")
+    kept_minutes: int | None = Field(description="How long an answer is kept in the mode open; null: until deleted.")
+
+
+class BundleOut(BaseModel):
+    """The nets that answer."""
+
+    name: str
+    version: str
+    title: str
+    typical_error_months: Months | None
+
+
+class Service(BaseModel):
+    """What this installation is."""
+
+    version: str = Field(description="Of the software.")
+    mode: Literal["open", "clinic"] = Field(
+        description="open: no accounts, answers are deleted; clinic: requests need a token."
+    )
+    bundle: BundleOut
+    atlas: str | None = Field(description="Name of the reference plates; null if there are none.")
+    limits: Limits
+    notice: str
+
+
+def _rounded(months: float | None) -> float | None:
+    """As in the result."""
+    return None if months is None else round(months, 2)

@@ -1,0 +1,1 @@
+"""Cases and assessments: submission, decisions, the worklist, exports and retention."""

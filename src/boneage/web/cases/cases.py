@@ -1,0 +1,84 @@
+"""What is done with a case, in the mode ``clinic``: the birth date corrected, everything deleted."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import date
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import Http404
+from django.utils import timezone
+from django.utils.translation import gettext
+
+from boneage.web.accounts.audit import Action, record
+from boneage.web.chronological_age import months_between
+from boneage.web.models import FINAL, Assessment, Case, Decision, Picture, User
+from boneage.web.queue import jobs
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """How much there is of a child: numbers of rows."""
+
+    assessments: int
+    pictures: int
+    decisions: int
+
+
+def belongings(case: Case) -> Belongings:
+    """What would be deleted with a case."""
+    return Belongings(
+        assessments=Assessment.objects.filter(case=case).count(),
+        pictures=Picture.objects.filter(assessment__case=case).count(),
+        decisions=Decision.objects.filter(assessment__case=case).count(),
+    )
+
+
+@transaction.atomic
+def delete_case(case: Case, user: User) -> Belongings:
+    """Delete a case with its films, pictures and decisions; the audit log keeps how many there were.
+
+    A worker that is at one of the films finds nothing to answer.
+
+    Raises:
+        Http404: it is gone already.
+    """
+    counts = belongings(case)
+    if not jobs.delete_case(case):
+        raise Http404
+    record(user, Action.DELETE, case, **asdict(counts))
+    return counts
+
+
+@transaction.atomic
+def change_birth_date(case: Case, birth_date: date, user: User) -> None:
+    """Correct a birth date, at every film too, and with it the chronological age where the film's day is known.
+
+    Raises:
+        ValidationError: a film was taken before that day, or is being assessed just now.
+        Http404: the case is gone.
+    """
+    jobs.locked(Assessment.objects.filter(case=case))
+    current = _locked(case)
+    if current.birth_date == birth_date:
+        return
+    films = list(Assessment.objects.select_for_update().filter(case=current).defer("result"))
+    if any(film.state not in FINAL for film in films):
+        raise ValidationError(gettext("A film of this child is being assessed. Try again in a moment."))
+    dated = [(film, film.study_date) for film in films if film.study_date is not None]
+    if any(study_date < birth_date for _, study_date in dated):
+        raise ValidationError(gettext("A film of this child was taken before that day."))
+    Assessment.objects.filter(case=current).update(birth_date=birth_date)
+    for film, study_date in dated:
+        film.chronological_age_months = months_between(birth_date, study_date)
+        film.save(update_fields=["chronological_age_months"])
+    Case.objects.filter(pk=current.pk).update(birth_date=birth_date, changed_at=timezone.now())
+    record(user, Action.CASE_CHANGED, current, changed="birth_date", assessments=len(dated))
+
+
+def _locked(case: Case) -> Case:
+    found = Case.objects.select_for_update().filter(pk=case.pk).first()
+    if found is None:
+        raise Http404
+    return found

@@ -1,0 +1,175 @@
+"""What is done with an assessment that is there: it is accepted, or corrected with a reason, and both stay; or it is
+deleted. One set of rules for the pages and the REST API.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import Http404
+from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy
+
+from boneage.bundle.estimate import OLDEST_MONTHS
+from boneage.errors import BoneageError
+from boneage.web.accounts.audit import Action, by_token, record
+from boneage.web.models import Assessment, Case, Decision, Role, State, User, Verdict, configuration
+from boneage.web.queue import jobs
+
+LONGEST_REASON = 2000
+"""Characters."""
+
+
+class DecisionError(BoneageError):
+    """A verdict that cannot be written down.
+
+    ``not_decidable``: there is no estimate to decide on, or one that is no bone age and cannot be accepted.
+    ``critical_unconfirmed``: the estimate carries a critical warning, and accepting it was not confirmed.
+    """
+
+
+@dataclass(frozen=True)
+class Said:
+    """A verdict that is valid in itself.
+
+    Attributes:
+        verdict: accepted or corrected.
+        age_months: as corrected, 0 to 228; None if accepted.
+        reason: of a correction, never empty; empty if accepted.
+        confirms_critical: an estimate with a critical warning is accepted all the same.
+    """
+
+    verdict: Verdict
+    age_months: float | None = None
+    reason: str = ""
+    confirms_critical: bool = False
+
+
+class CorrectionForm(forms.Form):
+    """An age in years and months, and why it is that."""
+
+    years = forms.IntegerField(label=gettext_lazy("Years"), min_value=0, max_value=int(OLDEST_MONTHS // 12))
+    months = forms.IntegerField(label=gettext_lazy("Months"), min_value=0, max_value=11, required=False)
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        max_length=LONGEST_REASON,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        error_messages={"required": gettext_lazy("Say why the estimate is corrected.")},
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            self._describe(name, field)
+
+    def _describe(self, name: str, field: forms.Field) -> None:
+        """Tie the errors to their field, for screen readers."""
+        if self.is_bound and self.errors.get(name):
+            field.widget.attrs |= {"aria-invalid": "true", "aria-describedby": f"{self[name].auto_id}-errors"}
+
+    def clean(self) -> dict[str, Any]:
+        """The age as a whole."""
+        cleaned = super().clean() or self.cleaned_data
+        if "years" in cleaned and "months" in cleaned:
+            cleaned["age_months"] = 12.0 * cleaned["years"] + (cleaned["months"] or 0)
+            if cleaned["age_months"] > OLDEST_MONTHS:
+                self.add_error("months", gettext("Bone age ends at 19 years."))
+        return cleaned
+
+    def said(self) -> Said:
+        """The verdict of a valid form."""
+        return Said(Verdict.CORRECTED, self.cleaned_data["age_months"], self.cleaned_data["reason"])
+
+
+def may_decide(assessment: Assessment, user: User | None) -> bool:
+    """Whether this user may decide now: in the mode ``clinic`` only reviewers decide on what was decided before."""
+    if assessment.state != State.DONE:
+        return False
+    if configuration().is_open:
+        return True
+    return user is not None and user.may(Role.REVIEWER if assessment.decision else Role.READER)
+
+
+def can_be_accepted(assessment: Assessment) -> bool:
+    """Whether the estimate is a bone age at all."""
+    return assessment.state == State.DONE and not assessment.is_meaningless
+
+
+@transaction.atomic
+def decide(assessment: Assessment, said: Said, user: User | None, *, via: str = "") -> Decision:
+    """Write a verdict down; `assessment` is brought up to date.
+
+    Args:
+        assessment: a finished one.
+        said: the verdict.
+        user: who; None in the mode ``open``.
+        via: name of the API token that was used, for the audit log.
+
+    Raises:
+        Http404: it was deleted meanwhile.
+        PermissionDenied: this user may not, or not any more: somebody else has just decided.
+        DecisionError: ``not_decidable``, ``critical_unconfirmed``.
+    """
+    current = Assessment.objects.select_for_update().filter(pk=assessment.pk).first()
+    if current is None:
+        raise Http404
+    if current.state != State.DONE or current.age_months is None:
+        raise DecisionError("not_decidable", "There is no estimate to decide on.")
+    if not may_decide(current, user):
+        raise PermissionDenied
+    if said.verdict == Verdict.ACCEPTED and not can_be_accepted(current):
+        raise DecisionError("not_decidable", "This number is no bone age: it cannot be accepted.")
+    accepted = said.verdict == Verdict.ACCEPTED
+    detail = {"confirmed": "critical"} if accepted and current.is_unusable else {}
+    if detail and not said.confirms_critical:
+        raise DecisionError("critical_unconfirmed", "The estimate carries a critical warning: confirm accepting it.")
+    age_months = current.age_months if accepted or said.age_months is None else said.age_months
+    made = Decision.objects.create(
+        assessment=current, verdict=said.verdict, age_months=age_months, reason=said.reason, decided_by=user
+    )
+    current.decision, current.decided_months = said.verdict, age_months
+    current.save(update_fields=["decision", "decided_months"])
+    if current.case_id is not None:
+        Case.objects.filter(pk=current.case_id).update(changed_at=timezone.now())
+    record(
+        user,
+        Action.DECIDE,
+        current,
+        verdict=str(said.verdict),
+        age_months=round(age_months, 2),
+        **detail,
+        **by_token(via),
+    )
+    assessment.decision, assessment.decided_months = current.decision, current.decided_months
+    return made
+
+
+def may_delete(user: User | None) -> bool:
+    """Whether this user may delete assessments: in the mode ``clinic`` reviewers, else whoever has the address."""
+    return configuration().is_open or (user is not None and user.may(Role.REVIEWER))
+
+
+@transaction.atomic
+def delete_assessment(assessment: Assessment, user: User | None, *, via: str = "") -> None:
+    """Delete an assessment with its film, pictures and decisions, whatever its state.
+
+    Args:
+        assessment: any.
+        user: who; None in the mode ``open``.
+        via: name of the API token that was used, for the audit log.
+
+    Raises:
+        Http404: it was deleted meanwhile.
+        PermissionDenied: this user may not.
+    """
+    if not may_delete(user):
+        raise PermissionDenied
+    if not jobs.delete(Assessment.objects.filter(pk=assessment.pk)):
+        raise Http404
+    if assessment.case_id is not None:
+        Case.objects.filter(pk=assessment.case_id).update(changed_at=timezone.now())
+    record(user, Action.DELETE, assessment, **by_token(via))

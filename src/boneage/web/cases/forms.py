@@ -1,0 +1,287 @@
+"""What may be said of a film when it is submitted: one form for the page and the REST API."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import date
+from typing import Any
+
+from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.core.files.uploadedfile import UploadedFile
+from django.db import transaction
+from django.template.defaultfilters import filesizeformat
+from django.utils.translation import gettext_lazy as _
+
+from boneage.sex import Sex
+from boneage.web.accounts import audit
+from boneage.web.cases import idempotency
+from boneage.web.chronological_age import last_day, months_between
+from boneage.web.models import SEXES, Assessment, Case, User, configuration
+from boneage.web.queue import jobs
+
+OLDEST_YEARS = 25
+"""Oldest child that a film may be of, years; bones are mature long before."""
+
+LARGEST_DIFFERENCE_MONTHS = 1.0
+"""By so much an age that was given may differ from the one by the dates."""
+
+OWN_CODES = frozenset(
+    {
+        "age_invalid",
+        "ages_differ",
+        "busy",
+        "case_differs",
+        "date_in_future",
+        "reference_invalid",
+        "study_before_birth",
+        "too_large",
+        "too_many",
+        "too_old",
+    }
+)
+"""Of what is wrong with a submission, besides those that are made of a field's name (`FilmForm.problems`)."""
+
+_DAY = "%Y-%m-%d"
+
+
+def _date_field(label: Any) -> forms.DateField:
+    return forms.DateField(
+        label=label,
+        required=False,
+        input_formats=[_DAY],
+        widget=forms.DateInput(attrs={"type": "date"}, format=_DAY),
+        error_messages={"invalid": _("Write a date as YYYY-MM-DD.")},
+    )
+
+
+class FilmForm(forms.Form):
+    """A film and what is known of the child.
+
+    In the mode ``open`` there is no ``reference``: what is sent under this name is not read. Errors have codes, see
+    ``docs/codes.md``.
+    """
+
+    film = forms.FileField(
+        label=_("Radiograph"),
+        error_messages={
+            "required": _("Choose a file."),
+            "invalid": _("Choose a file."),
+            "empty": _("This file is empty."),
+        },
+    )
+    sex = forms.ChoiceField(
+        label=_("Sex"),
+        choices=SEXES,
+        widget=forms.RadioSelect,
+        error_messages={
+            "required": _("Choose the sex: girls and boys mature at different ages."),
+            "invalid_choice": _("The sex must be F or M."),
+        },
+    )
+    birth_date = _date_field(_("Date of birth"))
+    study_date = _date_field(_("Date of the radiograph"))
+    given_age_years = forms.IntegerField(
+        label=_("Years"), required=False, min_value=0, max_value=OLDEST_YEARS, widget=forms.NumberInput()
+    )
+    given_age_months = forms.FloatField(
+        label=_("Months"),
+        required=False,
+        min_value=0,
+        max_value=12 * OLDEST_YEARS,
+        widget=forms.NumberInput(attrs={"step": "any"}),
+    )
+    reference = forms.CharField(
+        label=_("Patient reference"),
+        required=False,
+        max_length=64,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    note = forms.CharField(label=_("Note"), required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if configuration().is_open:
+            del self.fields["reference"]
+
+    def clean_reference(self) -> str:
+        """As it is kept: composed letters, so that the same reference typed on two machines is the same.
+
+        Raises:
+            ValidationError: ``reference_invalid``.
+        """
+        reference = unicodedata.normalize("NFC", self.cleaned_data["reference"])
+        if not reference.isprintable():
+            raise ValidationError(_("A reference is one line of text."), "reference_invalid")
+        return reference
+
+    def clean_birth_date(self) -> date | None:
+        """Not in the future."""
+        return _refuse_future(self.cleaned_data["birth_date"])
+
+    def clean_study_date(self) -> date | None:
+        """Not in the future."""
+        return _refuse_future(self.cleaned_data["study_date"])
+
+    def clean(self) -> dict[str, Any]:
+        """What is said must go together, and with what is known of the case."""
+        super().clean()
+        case = self._known_case()
+        try:
+            self._refuse_other_child(case)
+        except ValidationError as error:
+            self.add_error("reference", error)
+        self._check_given_age()
+        self._check_dates(case)
+        return self.cleaned_data
+
+    def problems(self) -> list[dict[str, str]]:
+        """What is wrong, for programs: ``code``, ``field`` (empty for the whole) and ``message``, in the form's order.
+
+        Codes: those of this module; ``<field>_missing``; ``<field>_invalid`` for what is not a value of the field.
+        """
+        found = self.errors.get_json_data()
+        order = [*self.fields, NON_FIELD_ERRORS]
+        return [
+            {
+                "code": _code(name, error["code"]),
+                "field": "" if name == NON_FIELD_ERRORS else name,
+                "message": error["message"],
+            }
+            for name in order
+            for error in found.get(name, [])
+        ]
+
+    def refuse_too_large(self) -> None:
+        """Its upload was broken off (`boneage.web.cases.uploads`): that is what is wrong, not that a film is
+        missing.
+        """
+        self.errors.pop("film", None)
+        text = _("This file is larger than the service takes (%(limit)s).")
+        limit = filesizeformat(configuration().film_bytes)
+        self.add_error("film", ValidationError(text, "too_large", params={"limit": limit}))
+
+    def submit(
+        self, *, user: User | None = None, client: str = "", via: str = "", key: idempotency.Key | None = None
+    ) -> Assessment:
+        """Keep the film of a valid form and put it into the queue, with its case and audit event, or nothing at all.
+
+        Args:
+            user: who; None in the mode ``open``.
+            client: as `boneage.web.accounts.access.client_of` says, in the mode ``open``.
+            via: name of the API token that was used, for the audit log.
+            key: of the submission, if the program gave one; `idempotency.earlier` has found nothing for it.
+
+        Raises:
+            IntegrityError: the same key came at the same time; nothing was kept.
+            BusyError: ``busy``, ``too_many``.
+            ValidationError: ``case_differs``, if the case was made in between.
+        """
+        said = self.cleaned_data
+        film: UploadedFile[bytes] = said["film"]
+        with transaction.atomic():
+            case, is_completed = self._find_or_make_case()
+            assessment = jobs.submit(
+                jobs.Submission(
+                    film=film.read(),
+                    film_name=film.name or "",
+                    sex=Sex(said["sex"]),
+                    birth_date=self._birth_date(case),
+                    study_date=said["study_date"],
+                    given_age_months=self._given_months(),
+                    note=said["note"],
+                    case=case,
+                    user=user,
+                    client=client,
+                )
+            )
+            detail = audit.by_token(via) | ({"birth_date_added": True} if is_completed else {})
+            audit.record(user, audit.Action.SUBMIT, assessment, **detail)
+            if key is not None:
+                idempotency.keep(key, assessment)
+        return assessment
+
+    # --- the case ---
+
+    def _known_case(self) -> Case | None:
+        reference = self.cleaned_data.get("reference")
+        return Case.objects.filter(reference=reference).first() if reference else None
+
+    def _refuse_other_child(self, case: Case | None) -> None:
+        """A case is never changed in silence: a slip of the reference would put a film into another child's file."""
+        if case is None:
+            return
+        sex, birth_date = self.cleaned_data.get("sex"), self.cleaned_data.get("birth_date")
+        if sex and sex != case.sex:
+            raise ValidationError(_("The case with this reference has another sex."), "case_differs")
+        if birth_date and case.birth_date and birth_date != case.birth_date:
+            raise ValidationError(_("The case with this reference has another date of birth."), "case_differs")
+
+    def _find_or_make_case(self) -> tuple[Case | None, bool]:
+        """The case of the reference, and whether its date of birth was not known and now is."""
+        said = self.cleaned_data
+        if not said.get("reference"):
+            return None, False
+        case, _is_new = Case.objects.select_for_update().get_or_create(
+            reference=said["reference"], defaults={"sex": said["sex"], "birth_date": said["birth_date"]}
+        )
+        self._refuse_other_child(case)
+        if case.birth_date is not None or said["birth_date"] is None:
+            return case, False
+        case.birth_date = said["birth_date"]
+        case.save(update_fields=["birth_date"])
+        return case, True
+
+    def _birth_date(self, case: Case | None) -> date | None:
+        """As given, else as the case has it."""
+        given: date | None = self.cleaned_data.get("birth_date")
+        return given or (case.birth_date if case else None)
+
+    # --- the age ---
+
+    def _given_months(self) -> float | None:
+        """Chronological age given as years and months, or as months alone; months."""
+        years, months = self.cleaned_data.get("given_age_years"), self.cleaned_data.get("given_age_months")
+        if years is None and months is None:
+            return None
+        return 12.0 * (years or 0) + (months or 0.0)
+
+    def _check_given_age(self) -> None:
+        years, rest = self.cleaned_data.get("given_age_years"), self.cleaned_data.get("given_age_months")
+        if years is None or rest is None:
+            return
+        if rest >= 12:
+            self.add_error("given_age_months", ValidationError(_("Beside years, give 0 to 11 months."), "age_invalid"))
+        elif 12 * years + rest > 12 * OLDEST_YEARS:
+            self.add_error("given_age_years", _too_old())
+
+    def _check_dates(self, case: Case | None) -> None:
+        birth, study = self._birth_date(case), self.cleaned_data.get("study_date")
+        if birth is None or study is None:
+            return
+        exact, given = months_between(birth, study), self._given_months()
+        if exact < 0:
+            error = ValidationError(_("The radiograph is dated before the birth."), "study_before_birth")
+            self.add_error("study_date", error)
+        elif exact > 12 * OLDEST_YEARS:
+            self.add_error("study_date", _too_old())
+        elif given is not None and abs(exact - given) > LARGEST_DIFFERENCE_MONTHS:
+            error = ValidationError(_("This age and the dates differ by more than a month."), "ages_differ")
+            self.add_error("given_age_months", error)
+
+
+def _refuse_future(day: date | None) -> date | None:
+    if day is not None and day > last_day():
+        raise ValidationError(_("This date is in the future."), "date_in_future")
+    return day
+
+
+def _too_old() -> ValidationError:
+    text = _("At most %(years)d years: bones are mature long before.")
+    return ValidationError(text, "too_old", params={"years": OLDEST_YEARS})
+
+
+def _code(field: str, code: str) -> str:
+    if code == "required":
+        return f"{field}_missing"
+    return code if code in OWN_CODES else f"{field}_invalid"

@@ -1,0 +1,274 @@
+"""Plots of the result page, drawn on the server as SVG: they need no script, print well, and screen readers can read
+what they say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from django.utils.formats import number_format
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext
+from numpy.typing import NDArray
+
+from boneage.bundle.estimate import OLDEST_MONTHS
+from boneage.explain import scale_colours
+from boneage.web import texts
+from boneage.web.plots.svg import number, path
+
+Colour = tuple[int, int, int]
+Kind = Literal["nets", "validation"]
+
+_WIDTH, _HEIGHT = 400.0, 222.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 10.0, 390.0, 54.0, 180.0
+_ROWS = (14.0, 34.0)
+"""Where the names of the two marks stand: above the plot and not at their lines, where long ones have no room."""
+_SAMPLE = 24.0
+"""Length of the line before a mark's name."""
+_LEAST_YEARS = 6
+"""The plot shows at least so many years, so that a narrow curve looks narrow."""
+_SHOWN_SHARE = 0.001
+"""Months with less than this part of the curve's height are not worth a place on the axis."""
+_STANDARD_DEVIATIONS = 1.96
+"""Half of an interval that would hold 95 % of normally distributed errors."""
+
+
+_SCALE_STEPS = 17
+"""Colours that a scale of the heat map is given by; the viewer draws a straight line between them."""
+
+
+@dataclass(frozen=True)
+class AgeCurve:
+    """How the age is spread.
+
+    Attributes:
+        kind: ``nets`` if the nets gave it for this film; ``validation`` if it is the spread of the errors on validation
+            films, laid about this film's estimate.
+        months: (N,) ages, rising.
+        density: (N,) at least 0, the greatest 1.
+        estimate_months: the bone age.
+        interval_months: (low, high) of the 95 % interval, or None.
+        chronological_months: at the study, or None.
+        interval_80_months: (low, high) of the 80 % interval, or None.
+        is_calibrated: the errors are those on films of the sex and near the age.
+    """
+
+    kind: Kind
+    months: NDArray[np.float64]
+    density: NDArray[np.float64]
+    estimate_months: float
+    interval_months: tuple[float, float] | None
+    chronological_months: float | None
+    interval_80_months: tuple[float, float] | None = None
+    is_calibrated: bool = False
+
+    @property
+    def caption(self) -> str:
+        """What the curve is, in the reader's language."""
+        if self.kind == "nets":
+            return gettext("How the nets spread their answer over the months of age, for this film.")
+        if self.is_calibrated:
+            return gettext(
+                "The spread of the errors on films of this sex and near this age, laid about this estimate. It says"
+                " nothing about this film alone."
+            )
+        return gettext(
+            "The spread of the errors on validation films, laid about this estimate. It is the same for every film and"
+            " says nothing about this one."
+        )
+
+
+def age_curve(result: dict[str, Any], chronological_months: float | None) -> AgeCurve | None:
+    """The curve of a result; None if neither its nets nor their validation say how the age is spread.
+
+    Args:
+        result: as `boneage.web.models.Assessment.result` keeps it.
+        chronological_months: at the study, if known.
+    """
+    estimate = float(result["age_months"])
+    bounds = _pair(result["interval_months"])
+    narrow, is_calibrated = _pair(result.get("interval_80_months")), bool(result.get("interval_calibrated"))
+    shares = np.asarray(result.get("age_distribution") or [], dtype=np.float64)
+    if shares.size and shares.max() > 0:
+        months = np.arange(shares.size, dtype=np.float64) + 0.5
+        return AgeCurve(
+            "nets", months, shares / shares.max(), estimate, bounds, chronological_months, narrow, is_calibrated
+        )
+    if bounds is None:
+        return None
+    # The interval is cut at the ends of bone age; its longer half is the whole one.
+    deviation = max(estimate - bounds[0], bounds[1] - estimate) / _STANDARD_DEVIATIONS
+    if deviation <= 0:
+        return None
+    months = np.linspace(0.0, OLDEST_MONTHS, 2 * round(OLDEST_MONTHS) + 1)
+    density = np.exp(-0.5 * ((months - estimate) / deviation) ** 2)
+    return AgeCurve("validation", months, density, estimate, bounds, chronological_months, narrow, is_calibrated)
+
+
+def _pair(bounds: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if bounds is None else (float(bounds[0]), float(bounds[1]))
+
+
+def age_plot(curve: AgeCurve, name: str = "age-plot") -> SafeString:
+    """The curve as an SVG element with title and description. Colours come from ``currentColor`` and CSS classes.
+
+    Args:
+        curve: to draw.
+        name: by which the element's parts are named; once a page.
+    """
+    scale = _Scale.of(curve)
+    marks = [
+        _mark(scale, curve.estimate_months, gettext("Bone age"), "estimate", _ROWS[0]),
+        *(
+            [_mark(scale, curve.chronological_months, gettext("Chronological age"), "chronological", _ROWS[1])]
+            if curve.chronological_months is not None and scale.holds(curve.chronological_months)
+            else []
+        ),
+    ]
+    return format_html(
+        '<svg class="plot age-plot" viewBox="0 0 {} {}" role="img" aria-labelledby="{}-title {}-text">'
+        '<title id="{}-title">{}</title><desc id="{}-text">{}</desc>{}{}{}{}</svg>',
+        *(number(_WIDTH), number(_HEIGHT), name, name, name),
+        gettext("Distribution of the age"),
+        *(name, _description(curve), _intervals(scale, curve), _area(scale, curve), _axis(scale)),
+        mark_safe("".join(marks)),  # noqa: S308 - each was made by format_html
+    )
+
+
+@cache
+def heat_scales() -> dict[str, list[Colour]]:
+    """The colour scales that the viewer offers for the heat map, (red, green, blue) 0..255 from weak to strongest.
+
+    ``inferno`` is that of the reports (`boneage.explain`); ``viridis`` OpenCV's; ``red`` goes from mid grey to red.
+    """
+    levels = np.linspace(0, 255, _SCALE_STEPS).round().astype(np.uint8)[:, None]
+    viridis = cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]
+    return {
+        "inferno": scale_colours(_SCALE_STEPS),
+        "viridis": [(int(red), int(green), int(blue)) for red, green, blue in viridis],
+        "red": [(128, 128, 128), (176, 88, 88), (232, 32, 32)],
+    }
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Which years the axis shows."""
+
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, curve: AgeCurve) -> _Scale:
+        seen = curve.months[curve.density > _SHOWN_SHARE]
+        shown = [float(seen.min()), float(seen.max()), curve.estimate_months]
+        if curve.chronological_months is not None and 0 <= curve.chronological_months <= OLDEST_MONTHS:
+            shown.append(curve.chronological_months)
+        first, last = math.floor(min(shown) / 12), math.ceil(max(shown) / 12)
+        missing = max(0, _LEAST_YEARS - (last - first))
+        oldest = math.ceil(max(OLDEST_MONTHS, float(curve.months[-1])) / 12)
+        last = min(oldest, last + missing // 2 + missing % 2)
+        first = max(0, min(first - missing // 2, last - _LEAST_YEARS))
+        return cls(first, max(last, first + _LEAST_YEARS))
+
+    def x(self, months: float) -> float:
+        part = (months / 12 - self.first) / (self.last - self.first)
+        return _LEFT + part * (_RIGHT - _LEFT)
+
+    def holds(self, months: float) -> bool:
+        return self.first <= months / 12 <= self.last
+
+
+def _curve_points(scale: _Scale, curve: AgeCurve, low: float, high: float) -> list[tuple[float, float]]:
+    """The curve between two ages, on the picture."""
+    inside = curve.months[(curve.months > low) & (curve.months < high)]
+    months = np.concatenate([[low], inside, [high]])
+    heights = np.interp(months, curve.months, curve.density)
+    return [
+        (scale.x(float(month)), _BOTTOM - float(height) * (_BOTTOM - _TOP))
+        for month, height in zip(months, heights, strict=True)
+    ]
+
+
+def _area(scale: _Scale, curve: AgeCurve) -> SafeString:
+    points = _curve_points(scale, curve, 12.0 * scale.first, 12.0 * scale.last)
+    return format_html(
+        '<path class="curve" d="{}" fill="none" stroke="currentColor" stroke-width="2" stroke-linejoin="round"/>',
+        path(points),
+    )
+
+
+def _intervals(scale: _Scale, curve: AgeCurve) -> SafeString:
+    """What the intervals take of the area beneath the curve, the narrower darker; the whole area if there are none."""
+    whole = (12.0 * scale.first, 12.0 * scale.last)
+    narrow = [] if curve.interval_80_months is None else [curve.interval_80_months]
+    bounds = [curve.interval_months or whole, *narrow]
+    return format_html_join("", "{}", ((_shaded(scale, curve, *pair),) for pair in bounds))
+
+
+def _shaded(scale: _Scale, curve: AgeCurve, *bounds: float) -> SafeString:
+    """The area beneath the curve between two ages."""
+    low, high = (max(12.0 * scale.first, min(12.0 * scale.last, bound)) for bound in bounds)
+    points = [(scale.x(low), _BOTTOM), *_curve_points(scale, curve, low, high), (scale.x(high), _BOTTOM)]
+    return format_html(
+        '<path class="interval" d="{}Z" fill="currentColor" fill-opacity="0.16"/>',
+        path(points),
+    )
+
+
+def _axis(scale: _Scale) -> SafeString:
+    step = 1 if scale.last - scale.first <= 12 else 2
+    years = range(scale.first, scale.last + 1, step)
+    ticks = format_html_join(
+        "",
+        '<line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor" stroke-opacity="0.5"/>'
+        '<text x="{}" y="{}" text-anchor="middle" fill="currentColor">{}</text>',
+        (
+            (x, x, number(_BOTTOM), number(_BOTTOM + 5), x, number(_BOTTOM + 19), number_format(year))
+            for year, x in ((year, number(scale.x(12.0 * year))) for year in years)
+        ),
+    )
+    return format_html(
+        '<g class="axis" font-size="13"><line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor"'
+        ' stroke-opacity="0.5"/>{}<text x="{}" y="{}" text-anchor="middle" fill="currentColor">{}</text></g>',
+        *(number(_LEFT), number(_RIGHT), number(_BOTTOM), number(_BOTTOM), ticks),
+        *(number((_LEFT + _RIGHT) / 2), number(_HEIGHT - 6), gettext("Age, years")),
+    )
+
+
+def _mark(scale: _Scale, months: float, label: str, kind: str, row: float) -> SafeString:
+    """A line at an age, and its name above the plot with a sample of the line."""
+    x = number(scale.x(months))
+    return format_html(
+        '<g class="mark {}" font-size="13" stroke-width="2" stroke-dasharray="{}">'
+        '<line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor"/>'
+        '<line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor"/>'
+        '<text x="{}" y="{}" fill="currentColor">{}</text></g>',
+        *(kind, "none" if kind == "estimate" else "5 4"),
+        *(x, x, number(_TOP - 8), number(_BOTTOM)),
+        *(number(_LEFT), number(_LEFT + _SAMPLE), number(row - 4), number(row - 4)),
+        *(number(_LEFT + _SAMPLE + 8), number(row)),
+        gettext("%(label)s: %(age)s") % {"label": label, "age": texts.age(months)},
+    )
+
+
+def _description(curve: AgeCurve) -> str:
+    """The plot in words."""
+    sentences = [gettext("Bone age %(age)s.") % {"age": texts.age(curve.estimate_months)}]
+    if curve.interval_months is not None:
+        low, high = curve.interval_months
+        said = gettext("The shaded 95 %% range goes from %(low)s to %(high)s.")
+        sentences.append(said % {"low": texts.age(low), "high": texts.age(high)})
+    if curve.interval_80_months is not None:
+        low, high = curve.interval_80_months
+        said = gettext("Its darker part, the 80 %% range, goes from %(low)s to %(high)s.")
+        sentences.append(said % {"low": texts.age(low), "high": texts.age(high)})
+    if curve.chronological_months is not None:
+        sentences.append(gettext("Chronological age %(age)s.") % {"age": texts.age(curve.chronological_months)})
+    return " ".join([*sentences, curve.caption])

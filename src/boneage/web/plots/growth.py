@@ -1,0 +1,230 @@
+"""A child's bone age against age over the years, drawn on the server as SVG: no script, prints well, colours by CSS.
+
+Beside the child's own points stand the line on which bone age and age are the same, and how far healthy children of
+the sex lie from it (`boneage.web.plots.brush_foundation`, two standard deviations on either side of the mean).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+
+from boneage.bundle.estimate import OLDEST_MONTHS
+from boneage.sex import Sex
+from boneage.web import texts
+from boneage.web.models import Verdict
+from boneage.web.plots import brush_foundation
+from boneage.web.plots.svg import number, path
+
+_WIDTH, _HEIGHT = 560.0, 560.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 546.0, 14.0, 498.0
+
+_LEAST_YEARS = 4
+"""The plot shows at least so many years, so that a few months do not look like much."""
+
+_MARGIN_MONTHS = 6.0
+
+_LEAST_APART_MONTHS = 3.0
+"""Films nearer to each other say nothing of how fast the bones mature."""
+
+_DEVIATIONS = 2.0
+
+
+@dataclass(frozen=True)
+class GrowthPoint:
+    """A film on the plot.
+
+    Attributes:
+        chronological_months: age at the study, 0 to 228.
+        bone_months: the bone age that counts, 0 to 228.
+        estimate_months: as the nets said.
+        interval_months: (low, high) about the estimate, of the 95 % interval, or None.
+        verdict: None if nobody has decided.
+        title: which film it is, in words.
+        interval_80_months: (low, high) of the 80 % interval, or None.
+    """
+
+    chronological_months: float
+    bone_months: float
+    estimate_months: float
+    interval_months: tuple[float, float] | None
+    verdict: Verdict | None
+    title: str
+    interval_80_months: tuple[float, float] | None = None
+
+    @staticmethod
+    def fits(*months: float | None) -> bool:
+        """Whether ages can be drawn: known and 0 to 19 years."""
+        return all(age is not None and 0 <= age <= OLDEST_MONTHS for age in months)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How fast bones matured between two films.
+
+    Attributes:
+        months_a_year: bone age gained in a year, months.
+        first: the film of the youngest age.
+        last: that of the oldest.
+    """
+
+    months_a_year: float
+    first: GrowthPoint
+    last: GrowthPoint
+
+
+def gain(points: Sequence[GrowthPoint]) -> Gain | None:
+    """Bone age gained a year between the first and the last age; None if these are less than three months apart."""
+    if not points:
+        return None
+    first = min(points, key=lambda point: point.chronological_months)
+    last = max(points, key=lambda point: point.chronological_months)
+    apart = last.chronological_months - first.chronological_months
+    if apart < _LEAST_APART_MONTHS:
+        return None
+    return Gain(12 * (last.bone_months - first.bone_months) / apart, first, last)
+
+
+def growth_plot(points: Sequence[GrowthPoint], sex: Sex) -> SafeString:
+    """The plot as an SVG element with title and description; one a page.
+
+    Args:
+        points: in any order; none gives the axes and the band alone.
+        sex: of the child, for the band.
+    """
+    ordered = sorted(points, key=lambda point: point.chronological_months)
+    scale = _Scale.of(ordered)
+    return format_html(
+        '<svg class="plot growth" viewBox="0 0 {} {}" role="img" aria-labelledby="growth-title growth-text">'
+        '<title id="growth-title">{}</title><desc id="growth-text">{}</desc>{}{}{}{}{}</svg>',
+        *(number(_WIDTH), number(_HEIGHT)),
+        gettext("Bone age against chronological age"),
+        _description(ordered),
+        *(_grid(scale), _band(scale, sex), _identity(), _course(scale, ordered)),
+        format_html_join("", "{}", ((_mark(scale, point),) for point in ordered)),
+    )
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """The same years on both axes."""
+
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, points: Sequence[GrowthPoint]) -> _Scale:
+        """Years that hold the points and their intervals with a margin; all of childhood without points."""
+        oldest = round(OLDEST_MONTHS / 12)
+        if not points:
+            return cls(0, oldest)
+        shown = [age for point in points for age in (point.chronological_months, point.bone_months)]
+        shown += [bound for point in points for bound in point.interval_months or ()]
+        first = max(0, math.floor((min(shown) - _MARGIN_MONTHS) / 12))
+        last = min(oldest, math.ceil((max(shown) + _MARGIN_MONTHS) / 12))
+        missing = max(0, _LEAST_YEARS - (last - first))
+        last = min(oldest, last + missing // 2)
+        first = max(0, min(first, last - _LEAST_YEARS))
+        return cls(first, max(last, first + _LEAST_YEARS))
+
+    @property
+    def years(self) -> range:
+        span = self.last - self.first
+        return range(self.first, self.last + 1, 1 if span <= 10 else 2)
+
+    def x(self, months: float) -> float:
+        return _LEFT + self._part(months) * (_RIGHT - _LEFT)
+
+    def y(self, months: float) -> float:
+        return _BOTTOM - self._part(months) * (_BOTTOM - _TOP)
+
+    def _part(self, months: float) -> float:
+        """0 at the first year, 1 at the last; what lies beyond is drawn on the border."""
+        return min(1.0, max(0.0, (months / 12 - self.first) / (self.last - self.first)))
+
+
+def _grid(scale: _Scale) -> SafeString:
+    lines = format_html_join(
+        "",
+        '<path class="grid" d="M{0} {1}V{2}M{3} {4}H{5}"/><text class="tick" x="{0}" y="{6}" text-anchor="middle">{7}'
+        '</text><text class="tick" x="{8}" y="{4}" dy="0.35em" text-anchor="end">{7}</text>',
+        (
+            (
+                *(number(scale.x(12.0 * year)), number(_TOP), number(_BOTTOM)),
+                *(number(_LEFT), number(scale.y(12.0 * year)), number(_RIGHT)),
+                *(number(_BOTTOM + 20), texts.number(year, 0), number(_LEFT - 8)),
+            )
+            for year in scale.years
+        ),
+    )
+    middle = number((_TOP + _BOTTOM) / 2)
+    return format_html(
+        '<g>{}<text class="name" x="{}" y="{}" text-anchor="middle">{}</text>'
+        '<text class="name" x="18" y="{}" text-anchor="middle" transform="rotate(-90 18 {})">{}</text></g>',
+        *(lines, number((_LEFT + _RIGHT) / 2), number(_HEIGHT - 10), gettext("Chronological age, years")),
+        *(middle, middle, gettext("Bone age, years")),
+    )
+
+
+def _band(scale: _Scale, sex: Sex) -> SafeString:
+    low, high = brush_foundation.range_months(sex)
+    ages = np.arange(max(low, 12.0 * scale.first), min(high, 12.0 * scale.last) + 0.5)
+    if ages.size < 2:
+        return SafeString()
+    means, deviations = brush_foundation.mean_and_deviation(sex, ages)
+    above = [(scale.x(a), scale.y(m)) for a, m in zip(ages, means + _DEVIATIONS * deviations, strict=True)]
+    below = [(scale.x(a), scale.y(m)) for a, m in zip(ages, means - _DEVIATIONS * deviations, strict=True)]
+    return format_html('<path class="band" d="{}Z"/>', path([*above, *below[::-1]]))
+
+
+def _identity() -> SafeString:
+    return format_html('<path class="identity" d="{}"/>', path([(_LEFT, _BOTTOM), (_RIGHT, _TOP)]))
+
+
+def _course(scale: _Scale, points: Sequence[GrowthPoint]) -> SafeString:
+    if len(points) < 2:
+        return SafeString()
+    xy = [(scale.x(point.chronological_months), scale.y(point.bone_months)) for point in points]
+    return format_html('<path class="course" d="{}"/>', path(xy))
+
+
+def _mark(scale: _Scale, point: GrowthPoint) -> SafeString:
+    """The point with its interval; of a corrected one, where the estimate was as well."""
+    x, y = scale.x(point.chronological_months), scale.y(point.bone_months)
+    corrected = point.verdict is Verdict.CORRECTED
+    return format_html(
+        '<g class="film {}"><title>{}</title>{}{}{}</g>',
+        point.verdict or "estimated",
+        point.title,
+        _error_bar(scale, x, point),
+        format_html('<path class="was" d="M{} {}h12"/>', number(x - 6), number(scale.y(point.estimate_months)))
+        if corrected
+        else "",
+        format_html('<path class="dot" d="M{} {}l8 8l-8 8l-8-8Z"/>', number(x), number(y - 8))
+        if corrected
+        else format_html('<circle class="dot" cx="{}" cy="{}" r="6"/>', number(x), number(y)),
+    )
+
+
+def _error_bar(scale: _Scale, x: float, point: GrowthPoint) -> SafeString:
+    """The 95 % interval, and in bold the 80 % interval."""
+    if point.interval_months is None:
+        return SafeString()
+    low, high = (number(scale.y(bound)) for bound in point.interval_months)
+    bar = format_html('<path class="bar" d="M{0} {2}h8M{1} {2}V{3}M{0} {3}h8"/>', number(x - 4), number(x), low, high)
+    if point.interval_80_months is None:
+        return bar
+    low, high = (number(scale.y(bound)) for bound in point.interval_80_months)
+    return format_html('{}<path class="bar inner" d="M{} {}V{}"/>', bar, number(x), low, high)
+
+
+def _description(points: Sequence[GrowthPoint]) -> str:
+    if not points:
+        return gettext("No film can be drawn.")
+    return " ".join(point.title for point in points)

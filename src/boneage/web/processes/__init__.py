@@ -1,0 +1,1 @@
+"""Processes of the service: the server, its workers, and what starts, watches and stops them."""

@@ -1,0 +1,362 @@
+"""The ASGI application that the web server runs: it takes bodies in and sends answers out; Django's threads answer.
+
+A thread is taken only for a request that has come in whole, and is free again before its answer is sent. So clients
+that send or read slowly cost some memory, which is limited, but no thread:
+
+* A form must come in within `PATIENCE_SECONDS`; a radiograph must bring `PIECE_BYTES` in each such span, and so must
+  whoever reads an answer take them.
+* All bodies and answers on their way together have `Limits.transit_bytes`. What needs more ends the transfers that have
+  taken longest.
+* ``/health`` is answered from memory (`boneage.web.queue.condition.Watch`), without a thread and without the database.
+
+Unfinished headers and idle connections are the server's own matter (`boneage.web.processes.http_server`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 10.0
+"""Time for a whole form, for `PIECE_BYTES` of a radiograph, or for a client to read as many of an answer."""
+
+PIECE_BYTES = 64 * 1024
+
+THREADS = 72
+"""Requests that are worked on at once: 60 clients may wait for an answer, and pages are still served. Each thread keeps
+a connection to the database, of which PostgreSQL has 100 unless configured otherwise."""
+
+QUEUE_SECONDS = 30.0
+"""Longest time that a request waits for a thread."""
+
+RETRY_SECONDS = 10
+"""When to try again after ``busy``."""
+
+HEALTH_PATH = "/health"
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+Environ = dict[str, Any]
+WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+
+class Health(Protocol):
+    """Who knows how the service is."""
+
+    def start(self) -> None:
+        """Begin to look; may block until the first look is over."""
+
+    def report(self) -> tuple[int, Mapping[str, Any]]:
+        """The HTTP status and what it says, at once."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many bytes a request may bring.
+
+    Attributes:
+        form_bytes: any request.
+        film_bytes: one to an address in `film_paths` that `may_send_film` lets pass, with its fields.
+        transit_bytes: all bodies and answers on their way together.
+        film_paths: addresses that take radiographs.
+        may_send_film: whether the headers of a request let it bring one; checks no secret.
+    """
+
+    form_bytes: int
+    film_bytes: int
+    transit_bytes: int
+    film_paths: tuple[str, ...] = ()
+    may_send_film: Callable[[Environ], bool] = lambda _environ: True
+
+    def of(self, environ: Environ) -> int:
+        """The limit of one request."""
+        takes_films = environ["PATH_INFO"] in self.film_paths and self.may_send_film(environ)
+        return self.film_bytes if takes_films else self.form_bytes
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole answer."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class BodyTimeoutError(Exception):
+    """A body that came in too slowly, or had to make room."""
+
+
+class ClientGoneError(Exception):
+    """The client does not send what it announced, or does not read its answer."""
+
+
+@dataclass(eq=False)
+class Transfer:
+    """A body or an answer on its way.
+
+    Attributes:
+        size: bytes that are held for it.
+        clock: its deadline while it waits for the client; None while the service works on it.
+        is_dropped: whether it was ended to make room.
+    """
+
+    size: int = 0
+    clock: asyncio.Timeout | None = None
+    is_dropped: bool = False
+
+    def wait_on(self) -> None:
+        """Give its client time again."""
+        if self.clock is not None and not self.is_dropped:
+            self.clock.reschedule(asyncio.get_running_loop().time() + PATIENCE_SECONDS)
+
+    def drop(self) -> None:
+        """End it as soon as the event loop comes to it."""
+        if self.clock is not None and not self.is_dropped:
+            self.is_dropped = True
+            self.clock.reschedule(asyncio.get_running_loop().time())
+
+
+@dataclass
+class Transit:
+    """All transfers, the oldest first, within a number of bytes."""
+
+    limit: int
+    total: int = 0
+    _transfers: dict[Transfer, None] = field(default_factory=dict)
+
+    def begin(self) -> Transfer:
+        """A new one."""
+        transfer = Transfer()
+        self._transfers[transfer] = None
+        return transfer
+
+    def hold(self, transfer: Transfer, count: int) -> None:
+        """Hold more bytes; where there is no room for them, the oldest transfers that wait for their clients end."""
+        transfer.size += count
+        self.total += count
+        excess = self.total - self.limit
+        for one in self._transfers:
+            if excess <= 0:
+                return
+            if one.clock is not None and one.size:
+                one.drop()
+                excess -= one.size
+
+    def release(self, transfer: Transfer, count: int) -> None:
+        """Bytes that have gone."""
+        transfer.size -= count
+        self.total -= count
+
+    def end(self, transfer: Transfer) -> None:
+        """It is over."""
+        self.release(transfer, transfer.size)
+        del self._transfers[transfer]
+
+
+class Gate:
+    """The ASGI application around a WSGI application.
+
+    Args:
+        application: answers requests, each in a thread.
+        limits: of their bodies.
+        health: answers `HEALTH_PATH`.
+        threads: how many requests are worked on at once.
+    """
+
+    def __init__(self, application: WsgiApplication, limits: Limits, health: Health, threads: int = THREADS) -> None:
+        self._application = application
+        self._limits = limits
+        self._health = health
+        self._transit = Transit(limits.transit_bytes)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
+        self._free = asyncio.Semaphore(threads)
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request, or take part in start and stop."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        transfer = self._transit.begin()
+        with suppress(ClientGoneError):
+            try:
+                reply = await self._reply(scope, receive, transfer)
+                await self._send(reply, send, transfer, is_head=scope["method"] == "HEAD")
+            finally:
+                self._transit.end(transfer)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] == "lifespan.startup":
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.to_thread(self._health.start), PATIENCE_SECONDS)
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _reply(self, scope: Mapping[str, Any], receive: Receive, transfer: Transfer) -> Reply:
+        environ = environ_of(scope)
+        if environ["PATH_INFO"] == HEALTH_PATH and scope["method"] in {"GET", "HEAD"}:
+            status, report = self._health.report()
+            return _json(status, report)
+        try:
+            environ["wsgi.input"] = await self._body(environ, receive, transfer)
+        except BodyTimeoutError:
+            return refusal(environ, HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "The request came in too slowly.")
+        try:
+            async with asyncio.timeout(QUEUE_SECONDS):
+                await self._free.acquire()
+        except TimeoutError:
+            return refusal(environ, HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Too many requests are waiting.")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, run, self._application, environ)
+        except Exception:
+            log.exception("a request could not be answered")
+            return refusal(environ, HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "A fault of the program.")
+        finally:
+            self._free.release()
+            self._transit.release(transfer, transfer.size)
+
+    async def _body(self, environ: Environ, receive: Receive, transfer: Transfer) -> BytesIO:
+        """The body, whole; empty where none is announced, or more than allowed: the application then rejects it unread.
+
+        Raises:
+            BodyTimeoutError: it came too slowly.
+            ClientGoneError: the client is gone.
+        """
+        announced = _length(environ)
+        limit = self._limits.of(environ)
+        if not 0 < announced <= limit:
+            return BytesIO()
+        body = BytesIO()
+        owed = PIECE_BYTES if limit > self._limits.form_bytes else announced
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS) as transfer.clock:
+                while True:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        raise ClientGoneError
+                    self._transit.hold(transfer, body.write(message.get("body", b"")))
+                    if not message.get("more_body"):
+                        break
+                    if body.tell() >= owed:
+                        owed = body.tell() + PIECE_BYTES
+                        transfer.wait_on()
+        except TimeoutError:
+            raise BodyTimeoutError from None
+        finally:
+            transfer.clock = None
+        if body.tell() != announced:
+            raise ClientGoneError
+        body.seek(0)
+        return body
+
+    async def _send(self, reply: Reply, send: Send, transfer: Transfer, *, is_head: bool) -> None:
+        """Send an answer piece by piece, as fast as the client takes it.
+
+        Raises:
+            ClientGoneError: it does not take it; leaving ends the connection.
+        """
+        body = b"" if is_head else reply.body
+        self._transit.hold(transfer, len(body))
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS) as transfer.clock:
+                for first in range(0, max(1, len(body)), PIECE_BYTES):
+                    piece = body[first : first + PIECE_BYTES]
+                    more = first + PIECE_BYTES < len(body)
+                    await send({"type": "http.response.body", "body": piece, "more_body": more})
+                    transfer.wait_on()
+        except TimeoutError:
+            raise ClientGoneError from None
+        finally:
+            transfer.clock = None
+
+
+def environ_of(scope: Mapping[str, Any]) -> Environ:
+    """A request as WSGI has it (PEP 3333), without its body.
+
+    Headers with an underscore in their name are left out: they would pass for those that a proxy alone may set.
+    """
+    server, client = scope.get("server") or ("localhost", 80), scope.get("client")
+    environ: Environ = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(scope.get("raw_path") or scope["path"].encode()).decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": server[0],
+        "SERVER_PORT": str(server[1] or 0),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": client[0] if client else "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.get("scheme", "http"),
+        "wsgi.input": BytesIO(),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for name, value in scope["headers"]:
+        if b"_" in name:
+            continue
+        key = name.decode("latin-1").upper().replace("-", "_")
+        key = key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"
+        text, joint = value.decode("latin-1"), "; " if key == "HTTP_COOKIE" else ","
+        environ[key] = f"{environ[key]}{joint}{text}" if key in environ else text
+    return environ
+
+
+def run(application: WsgiApplication, environ: Environ) -> Reply:
+    """The application's answer to one request. It runs in a thread."""
+    begun: list[tuple[int, Headers]] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], _error: object = None) -> None:
+        begun[:] = [
+            (int(status[:3]), [(name.encode("latin-1"), value.strip().encode("latin-1")) for name, value in headers])
+        ]
+
+    parts = application(environ, start_response)
+    try:
+        body = b"".join(parts)
+    finally:
+        if hasattr(parts, "close"):
+            parts.close()
+    status, headers = begun[0]
+    if not any(name.lower() == b"content-length" for name, _ in headers):
+        headers.append((b"Content-Length", str(len(body)).encode()))
+    return Reply(status, headers, body)
+
+
+def refusal(environ: Environ, status: HTTPStatus, code: str, message: str) -> Reply:
+    """What the gate itself answers: JSON to programs, a sentence to browsers; the connection ends."""
+    if environ["PATH_INFO"].startswith("/api/") or "json" in environ.get("HTTP_ACCEPT", ""):
+        reply = _json(status, {"code": code, "message": message})
+    else:
+        reply = Reply(status, [*_PLAIN, (b"Content-Type", b"text/plain; charset=utf-8")], message.encode())
+    retry = (b"Retry-After", str(RETRY_SECONDS).encode())
+    return Reply(reply.status, [*reply.headers, retry, (b"Connection", b"close")], reply.body)
+
+
+_PLAIN: Headers = [(b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff")]
+
+
+def _json(status: int, said: Mapping[str, Any]) -> Reply:
+    return Reply(status, [*_PLAIN, (b"Content-Type", b"application/json")], json.dumps(said).encode())
+
+
+def _length(environ: Environ) -> int:
+    """The announced length of the body, bytes; 0 if none that can be used is."""
+    text = environ.get("CONTENT_LENGTH", "")
+    return int(text) if text.isascii() and text.isdecimal() else 0

@@ -1,0 +1,81 @@
+"""The process that answers requests: granian with our ASGI application.
+
+    python -m boneage.web.processes.http_server HOST PORT
+
+It is started by `boneage.web.processes.server`, and stops when that is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+
+from boneage.web.processes.gate import PATIENCE_SECONDS
+from boneage.web.processes.lifeline import when_parent_is_gone
+
+CONNECTIONS = 4096
+"""So many at once; others wait to be let in."""
+
+BUFFER_BYTES = 64 * 1024
+"""Of a connection, in each direction; a request's headers must fit into it."""
+
+UNREAD_MILLISECONDS = 30_000
+"""A connection whose client takes nothing of what was sent for so long is ended by the system (Linux)."""
+
+STOP_SECONDS = 3
+"""So long may requests take to end when the service stops."""
+
+
+class _Server(Granian):  # type: ignore[misc,valid-type]  # a class chosen at import
+    """Granian whose connections end when their clients do not read the last bytes either."""
+
+    def _init_shared_socket(self) -> None:
+        super()._init_shared_socket()
+        listener: socket.socket | None = getattr(self, "_sso", None)
+        if listener is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
+
+
+def raise_file_limit(files: int = 2 * CONNECTIONS) -> None:
+    """Let this process have so many open files, or as many as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = files if hard == resource.RLIM_INFINITY else min(files, hard)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
+def main(host: str, port: int) -> None:
+    """Serve until SIGTERM."""
+    when_parent_is_gone(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    raise_file_limit()
+    _Server(
+        "boneage.web.asgi:application",
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=round(1000 * PATIENCE_SECONDS),  # also ends connections that wait for a next request
+            max_buffer_size=BUFFER_BYTES,
+        ),
+        workers=1,
+        backlog=CONNECTIONS,
+        backpressure=CONNECTIONS,
+        websockets=False,
+        log_level=LogLevels.error,  # no addresses of clients, and nothing about them
+        log_access=False,
+        workers_kill_timeout=STOP_SECONDS,
+    ).serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

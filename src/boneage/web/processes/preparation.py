@@ -1,0 +1,160 @@
+"""What must be there before the service starts: its folder, its secret key, its tables."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from boneage.errors import ConfigurationError
+from boneage.files import written_whole
+from boneage.web.configuration import PREFIX, Configuration
+
+KEY_FILE = "secret.key"
+"""In the store."""
+
+_KEY_BYTES = 64
+_SHORTEST_KEY = 50
+_MIGRATION_LOCK = 0x626F6E66
+"""Number of the lock on PostgreSQL under which one machine at a time changes the tables."""
+
+
+def configure(options: Mapping[str, str | None]) -> Configuration:
+    """The configuration by the environment and by options, which go first and are put into the environment.
+
+    That happens before Django is set up, and passes them to the processes that this one starts.
+
+    Args:
+        options: values by the names of `Configuration`'s fields; None for one that was not given.
+
+    Raises:
+        ConfigurationError: ``setting_invalid``.
+    """
+    os.environ.update({PREFIX + name.upper(): value for name, value in options.items() if value is not None})
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "boneage.web.settings")
+    return Configuration.from_environment()
+
+
+def prepare_store(found: Configuration) -> None:
+    """Make the store, for this user alone, and the secret key if none is set; the key goes into the environment.
+
+    Raises:
+        ConfigurationError: ``setting_invalid``: a key too short to be one.
+        OSError: the store cannot be written.
+    """
+    os.umask(0o077)  # for the database too
+    found.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = found.secret_key or secret_key(found.store / KEY_FILE)
+    if len(key) < _SHORTEST_KEY:
+        raise ConfigurationError(
+            "setting_invalid", f"BONEAGE_SECRET_KEY has {len(key)} characters; {_SHORTEST_KEY} are the fewest."
+        )
+    os.environ[f"{PREFIX}SECRET_KEY"] = key
+
+
+def secret_key(path: Path) -> str:
+    """The key that a file holds; the file is made if there is none, readable by this user alone."""
+    if not path.exists():
+        with written_whole(path) as temporary:
+            temporary.touch(mode=0o600)
+            temporary.write_text(secrets.token_urlsafe(_KEY_BYTES) + "\n", encoding="ascii")
+    return path.read_text(encoding="ascii").strip()
+
+
+def ensure_free(host: str, port: int) -> None:
+    """Find out whether an address can be listened at.
+
+    Raises:
+        ConfigurationError: ``port_in_use``, ``address_invalid``.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigurationError(
+                "port_in_use", f"Another program listens at port {port} of {host}; --port takes another."
+            ) from error
+        raise ConfigurationError(
+            "address_invalid", f"The service cannot listen at port {port} of {host}: {error.strerror or error}."
+        ) from error
+
+
+def ensure_models(found: Configuration) -> None:
+    """Find out whether bundle and atlas can be opened.
+
+    Raises:
+        BundleError: it cannot.
+        AtlasError: it cannot.
+    """
+    from boneage.atlas import Atlas  # noqa: PLC0415 - much to import
+    from boneage.bundle.bundle import Bundle  # noqa: PLC0415
+
+    Bundle.open(found.bundle, threads=1)
+    Atlas.open(found.atlas)
+
+
+def migrate() -> None:
+    """Bring the database's tables up to date. Django is set up.
+
+    Raises:
+        ConfigurationError: ``database_unusable``.
+    """
+    from django.core.management import call_command  # noqa: PLC0415 - Django is an extra
+
+    with _database_told(), _one_machine():
+        call_command("migrate", interactive=False, verbosity=0)
+
+
+def ensure_migrated() -> None:
+    """Find out whether the database's tables are those of this version. Django is set up.
+
+    Raises:
+        ConfigurationError: ``database_unusable``, ``database_outdated``.
+    """
+    from django.db import connection  # noqa: PLC0415
+    from django.db.migrations.executor import MigrationExecutor  # noqa: PLC0415
+
+    with _database_told():
+        executor = MigrationExecutor(connection)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if missing:
+        raise ConfigurationError(
+            "database_outdated", "The database is not prepared for this version: start boneage serve of it first."
+        )
+
+
+@contextmanager
+def _database_told() -> Iterator[None]:
+    """What the database says against it as one line, without its address, which holds a password."""
+    from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415
+    from django.db import Error  # noqa: PLC0415
+
+    try:
+        yield
+    except (Error, ImproperlyConfigured) as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigurationError("database_unusable", f"The database cannot be used: {said[0].rstrip('.')}.") from error
+
+
+@contextmanager
+def _one_machine() -> Iterator[None]:
+    from django.db import connection  # noqa: PLC0415
+
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [_MIGRATION_LOCK])
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [_MIGRATION_LOCK])

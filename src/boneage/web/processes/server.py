@@ -1,0 +1,219 @@
+"""The service as one command runs it: a process that answers requests, workers, and what is to be done now and then.
+
+This process supervises. It answers no request and opens no film, so that whatever dies is started again.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from boneage.errors import BoneageError
+from boneage.web.processes.supervisor import Child, Kept, stop_all
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.1
+"""Between two looks at the processes."""
+
+LOST_SECONDS = 3.0
+"""Between two looks for films whose workers are lost, on whatever machine."""
+
+SWEEP_SECONDS = 60.0
+"""Between two deletions of what is due."""
+
+STOP_SECONDS = 10.0
+"""So long may a film take that is at hand when the service stops."""
+
+HANG_SECONDS = 5.0
+"""So much longer than its lease may a worker be at a film before it is killed."""
+
+EARLY_ENDS = 3
+"""So often may a process end before it was ever ready while the service starts."""
+
+NO_ADDRESS = ("", 0)
+
+
+def worker_name() -> str:
+    """A new name for a worker, at most 64 characters: machine, supervisor's process, and chance."""
+    return f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+@dataclass
+class _Chore:
+    """Something to be done every so many seconds, which may fail while the database is away."""
+
+    every: float
+    do: Callable[[], object]
+    due: float = field(default_factory=time.monotonic)
+
+
+class Service:
+    """Workers, and where an address is given the process that answers requests. Django is set up.
+
+    Args:
+        workers: how many, at least 1.
+        lease_seconds: see `Configuration`.
+        address: host and port to listen at; `NO_ADDRESS` for workers alone.
+    """
+
+    def __init__(self, workers: int, lease_seconds: int, address: tuple[str, int] = NO_ADDRESS) -> None:
+        self._address = address
+        self._stopping = threading.Event()
+        self._dead_workers: set[str] = set()
+        longest = lease_seconds + HANG_SECONDS
+        self._crew = [Kept(_start_worker, self._worker_ended, longest) for _ in range(workers)]
+        self._http = [] if address == NO_ADDRESS else [Kept(self._start_http, lambda _ended: None)]
+        self._chores = [_Chore(LOST_SECONDS, _take_up_lost)]
+        if self._http:
+            self._chores.append(_Chore(SWEEP_SECONDS, _sweep))
+
+    def run(self, started: Callable[[], None]) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Args:
+            started: is called once, when the address answers and a worker is ready.
+
+        Raises:
+            BoneageError: ``service_failed``: a process ended again and again before it was ready.
+        """
+        told = False
+        with _stopped_by_signals(self._stopping):
+            try:
+                while not self._stopping.is_set():
+                    for kept in (*self._http, *self._crew):
+                        kept.look()
+                    if not told:
+                        self._refuse_early_ends()
+                        told = self._is_ready()
+                        if told:
+                            started()
+                    self._do_chores()
+                    self._stopping.wait(TICK_SECONDS)
+            finally:
+                self._stop()
+
+    def _start_http(self) -> Child:
+        host, port = self._address
+        command = [sys.executable, "-m", "boneage.web.processes.http_server", host, str(port)]
+        return Child("the web server", command, os.environ)
+
+    def _worker_ended(self, child: Child) -> None:
+        self._dead_workers.add(child.name)
+
+    def _refuse_early_ends(self) -> None:
+        for kept in (*self._http, *self._crew):
+            if kept.early_ends >= EARLY_ENDS:
+                raise BoneageError("service_failed", "The service does not start; what it said is above.")
+
+    def _is_ready(self) -> bool:
+        working = any(kept.child is not None and kept.child.was_ready for kept in self._crew)
+        return working and (not self._http or self._answers())
+
+    def _answers(self) -> bool:
+        host, port = self._address
+        connection = http.client.HTTPConnection(reachable(host), port, timeout=10)
+        try:
+            connection.request("GET", "/health", headers={"Host": "localhost"})
+            connection.getresponse()
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+        if self._http[0].child is not None:
+            self._http[0].child.was_ready = True
+        return True
+
+    def _do_chores(self) -> None:
+        for name in list(self._dead_workers):
+            if _done(lambda name=name: _take_up_lost(name)):  # type: ignore[misc]  # a default binds it
+                self._dead_workers.discard(name)
+        now = time.monotonic()
+        for chore in self._chores:
+            if now >= chore.due:
+                chore.due = now + chore.every
+                _done(chore.do)
+
+    def _stop(self) -> None:
+        running = [kept.child for kept in (*self._http, *self._crew) if kept.child is not None]
+        stop_all(running, STOP_SECONDS)
+        # Also of those that ended well: the queue says what, if anything, they had left.
+        for child in running:
+            self._worker_ended(child)
+        self._chores = []
+        self._do_chores()
+
+
+def reachable(host: str) -> str:
+    """Where this machine reaches a host that is listened at: of all addresses, its own."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared
+
+
+def _start_worker() -> Child:
+    name = worker_name()
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # there are as many workers as cores
+    return Child(name, [sys.executable, "-m", "boneage.web.processes.worker_process", name], os.environ | one_thread)
+
+
+def _take_up_lost(dead_worker: str = "") -> None:
+    from boneage.web.queue import jobs  # noqa: PLC0415 - models are there only once Django is set up
+
+    jobs.take_up_lost(dead_worker=dead_worker)
+
+
+def _sweep() -> None:
+    from boneage.web.cases import retention  # noqa: PLC0415
+    from boneage.web.queue import jobs  # noqa: PLC0415
+
+    retention.sweep()
+    jobs.forget_tasks()
+
+
+def _done(do: Callable[[], object]) -> bool:
+    """Whether it could be done; what stands against it goes into the log."""
+    from django.db import close_old_connections, connection  # noqa: PLC0415
+
+    try:
+        close_old_connections()
+        do()
+    except Exception as error:
+        log.error("put off: %s", type(error).__name__, exc_info=bool(os.environ.get("BONEAGE_TRACEBACK")))
+        connection.close()
+        return False
+    return True
+
+
+@contextmanager
+def _stopped_by_signals(stopping: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT set the event; a second one is as any other signal, for those who do not want to wait."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+        restore()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        yield
+    finally:
+        restore()

@@ -1,0 +1,1 @@
+"""The durable queue of radiographs: each is assessed once in effect."""

@@ -1,0 +1,186 @@
+"""A worker's work on one film: bytes in, answer out. No database; nets are loaded once in each process."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage import assessment as assessing
+from boneage.atlas import likeness_member
+from boneage.errors import Refusal, RefusalCode
+from boneage.explain import display_picture, encode_picture
+from boneage.geometry import Transform
+from boneage.hand.registration import Hand, box_corners
+from boneage.reading.limit import CPU_SECONDS, read_radiograph_limited, start_reading_process
+from boneage.reading.radiograph import RadiographFacts
+from boneage.sex import Sex
+from boneage.warnings_ import ResultWarning, WarningCode, by_severity
+from boneage.web.chronological_age import months_between
+from boneage.web.installation import atlas, bundle
+from boneage.web.models import Assessment, PictureKind, State
+from boneage.web.queue.answer import Answer, PutOffError
+from boneage.web.queue.pictures import reduced_shape
+
+log = logging.getLogger(__name__)
+
+LARGEST_PICTURE = 4096
+"""Longest side of the radiograph in the viewer, pixels: what every graphics card takes as a texture."""
+
+HEAT_SIDE = 512
+"""Longest side of the heat map in the viewer, pixels; it is smooth."""
+
+FIRST_READING_SECONDS = 2.0
+"""Processor time for reading a radiograph at first. What takes longer, few files in use, is put to the end of the queue
+and gets all of `boneage.reading.limit.CPU_SECONDS`, so that files that hang hold up nobody for long.
+"""
+
+LIKEST = 3
+"""So many plates are offered by likeness."""
+
+
+def warm_up() -> None:
+    """Load all that the first film would wait for."""
+    cv2.setNumThreads(1)  # there are as many workers as cores
+    start_reading_process()
+    opened = bundle()
+    if opened.finds_hands:
+        opened.hand_nets()
+    for member in opened.members:
+        opened.ask_phantom(member)
+    atlas().embeddings(opened)
+
+
+def assess_bytes(submitted: Assessment, film: bytes) -> Answer:
+    """Assess a radiograph. Whatever is wrong with it becomes an answer.
+
+    Raises:
+        PutOffError: it takes long to read, and this is the first attempt.
+    """
+    try:
+        return _answered(submitted, film)
+    except Refusal as refusal:
+        if refusal.code == RefusalCode.READING_TIMEOUT and submitted.attempt <= 1:
+            raise PutOffError from None
+        return Answer(State.REFUSED, refusal.code, refusal.message)
+    except Exception as error:
+        log.exception("assessment %s failed", submitted.pk)
+        code = getattr(error, "code", "internal_error")
+        return Answer(State.FAILED, str(code), "The film could not be assessed: a fault of the program.")
+
+
+def _answered(submitted: Assessment, film: bytes) -> Answer:
+    radiograph = read_radiograph_limited(film, FIRST_READING_SECONDS if submitted.attempt <= 1 else CPU_SECONDS)
+    estimated = assessing.assess_radiograph(
+        radiograph,
+        Sex(submitted.sex),
+        bundle(),
+        name=submitted.film_name or None,
+        sha256=hashlib.sha256(film).hexdigest(),
+    )
+    facts = radiograph.facts
+    chronological = chronological_age(submitted, facts)
+    found = replace(
+        estimated, warnings=by_severity([*estimated.warnings, *_warnings_of_age(submitted, facts, chronological)])
+    )
+    result = found.to_json()
+    picture = assessing.bone_bright(display_picture(radiograph.pixels, LARGEST_PICTURE), found.hand)
+    result["web"] = {
+        "warnings": [
+            {**warning.to_json(), "text": warning.text, "values": dict(warning.values)} for warning in found.warnings
+        ],
+        "is_meaningless": found.is_meaningless,
+        "regions": list(found.regions),
+        "outline_xy": _outline(found.hand),
+        "boxes_xy": _boxes(found),
+        "plates": _plates(found),
+    }
+    return Answer(
+        State.DONE,
+        age_months=found.age_months,
+        chronological_age_months=chronological,
+        study_date=facts.study_date,
+        result=result,
+        pictures={
+            PictureKind.RADIOGRAPH: ("image/jpeg", encode_picture(".jpg", picture)),
+            PictureKind.HEAT: ("image/png", encode_picture(".png", _heat(found))),
+        },
+    )
+
+
+def chronological_age(submitted: Assessment, facts: RadiographFacts) -> float | None:
+    """Age at the study, months: by the dates given, else the age given, else the file's.
+
+    Where one date is given, the file's other one goes with it; not a birth date that its stated age contradicts. None
+    if nothing tells, or the study would lie before the birth.
+    """
+    if submitted.given_age_months is not None and not (submitted.birth_date and submitted.study_date):
+        return submitted.given_age_months
+    if not (submitted.birth_date or submitted.study_date):
+        return None if facts.ages_differ else facts.age_months
+    birth = submitted.birth_date or (None if facts.ages_differ else facts.birth_date)
+    study = submitted.study_date or facts.study_date
+    if birth is not None and study is not None:
+        months = months_between(birth, study)
+        return months if months >= 0 else None
+    return None if submitted.birth_date or facts.ages_differ else facts.age_months
+
+
+def _warnings_of_age(submitted: Assessment, facts: RadiographFacts, chronological: float | None) -> list[ResultWarning]:
+    """A doubt if the child's age by what was given is another than by the file: it may be another child's film."""
+    said = None if facts.ages_differ else facts.age_months
+    if said is None or chronological is None:
+        return []
+    # A stated age is cut to whole years; by both dates it is exact.
+    exact = facts.birth_date is not None and facts.study_date is not None
+    if abs(chronological - said) <= (1.0 if exact else 12.0):
+        return []
+    return [ResultWarning.of(WarningCode.AGE_DIFFERS_FROM_FILE, given_months=chronological, file_months=said)]
+
+
+def _heat(found: assessing.Assessment) -> NDArray[np.uint8]:
+    values = found.heat_map(reduced_shape(found.film_shape, HEAT_SIDE)).values
+    return np.asarray(np.rint(values * 255), dtype=np.uint8)
+
+
+def _outline(hand: Hand | None) -> list[list[float]]:
+    """The hand's outline on the film: [x, y] of its largest piece, tenths of a pixel; empty without a hand."""
+    if hand is None:
+        return []
+    contours, _ = cv2.findContours(hand.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1)
+    if not contours:
+        return []
+    points = max(contours, key=cv2.contourArea)[:, 0].astype(np.float64) + 0.5
+    return _rounded(hand.film_to_mask.inverse().points(points))
+
+
+def _boxes(found: assessing.Assessment) -> dict[str, list[list[float]]]:
+    """The corners of the regions that were read, on the film."""
+    if found.hand is None:
+        return {}
+    to_film: Transform = found.hand.film_to_frame.inverse()
+    return {region: _rounded(to_film.points(box_corners(region))) for region in found.regions if region != "radiograph"}
+
+
+def _rounded(points: NDArray[np.float64]) -> list[list[float]]:
+    return [[round(float(x), 1), round(float(y), 1)] for x, y in points]
+
+
+def _plates(found: assessing.Assessment) -> dict[str, Any] | None:
+    """Keys of the plate nearest by age, and of the likest ones with their distances; None without any of the sex."""
+    plates, opened, sex = atlas(), bundle(), found.sex
+    if not plates.for_sex(sex):
+        return None
+    by_age = plates.nearest_by_age(sex, found.age_months)
+    member = likeness_member(opened, sex)
+    likest = plates.nearest_by_likeness(sex, found.embeddings[member.name], opened, LIKEST)
+    return {
+        "atlas": plates.name,
+        "by_age": by_age.key,
+        "by_likeness": [{"key": plate.key, "distance": round(distance, 4)} for plate, distance in likest],
+    }

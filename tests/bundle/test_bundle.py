@@ -1,0 +1,557 @@
+"""Bundles: graphs are what the manifest says, and no wrong answer passes."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import boneage.bundle.bundle
+from boneage.bundle.bundle import Bundle, list_bundles, with_calibration
+from boneage.bundle.manifest import Familiar, SelfTest, file_sha256, read_manifest, write_manifest
+from boneage.errors import BundleError, Refusal
+from boneage.hand.views import ViewSpec, cut_view
+from boneage.phantom import draw_hand, phantom_points
+from boneage.sex import Sex
+from tests.bundles import CALIBRATION, METRICS, REGION_VIEWS, TINY_VIEW, tiny_bundle, tiny_graph
+from tests.hand_graphs import LOCATE_VIEW, MASK_VIEW, REFINE_VIEW, mask_graph, points_graph
+
+BOTH = (Sex.FEMALE, Sex.MALE)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of two members that tests only read."""
+    return Bundle.open(tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny", members=2))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, shared: Bundle) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(shared.directory, tmp_path / "copy"))
+
+
+def views(count: int = 3, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((count, TINY_VIEW.height, TINY_VIEW.width), dtype=np.float32)
+
+
+def code_of(act: Callable[[], object]) -> str:
+    with pytest.raises(BundleError) as caught:
+        act()
+    return caught.value.code
+
+
+def exchange_graph(folder: Path, graph: onnx.ModelProto) -> Bundle:
+    """Put another graph in the first member's place, with a checksum that fits."""
+    manifest = read_manifest(folder)
+    first = manifest.members[0]
+    (folder / first.graph).write_bytes(graph.SerializeToString())
+    first = replace(first, sha256=file_sha256(folder / first.graph))
+    write_manifest(replace(manifest, members=(first, *manifest.members[1:])), folder)
+    return Bundle.open(folder)
+
+
+# --- running ---
+
+
+def test_a_run_gives_months_embedding_and_map(shared: Bundle) -> None:
+    member = shared.members[0]
+    output = shared.run(member, cut_view(draw_hand(), member.view), Sex.FEMALE)
+    assert output.embedding.shape == (4,)
+    assert output.activation.shape == (16, 12)
+    assert output.activation.dtype == np.float32
+    assert output.age_distribution is None
+    # The map sums to the age but for the constant (100) and the part of the sex (-4 for girls).
+    assert output.activation.sum() == pytest.approx(output.age_months - 96.0, abs=1e-3)
+
+
+@settings(max_examples=15, deadline=None)
+@given(count=st.integers(1, 5), seed=st.integers(0, 1000), males=st.lists(st.booleans(), min_size=5, max_size=5))
+def test_a_batch_gives_what_single_runs_give(shared: Bundle, count: int, seed: int, males: list[bool]) -> None:
+    sexes = [Sex.MALE if male else Sex.FEMALE for male in males[:count]]
+    member = shared.members[1]
+    for view, sex, output in zip(
+        views(count, seed), sexes, shared.run_batch(member, views(count, seed), sexes), strict=True
+    ):
+        alone = shared.run(member, view, sex)
+        assert output.age_months == pytest.approx(alone.age_months, abs=1e-3)
+        np.testing.assert_allclose(output.activation, alone.activation, atol=1e-4)
+
+
+def test_the_sex_reaches_the_net(shared: Bundle) -> None:
+    girl, boy = (shared.run(shared.members[0], views()[0], sex).age_months for sex in BOTH)
+    assert boy - girl == pytest.approx(8.0, abs=1e-3)
+
+
+def test_age_distributions_pass_through(tmp_path: Path) -> None:
+    bundle = Bundle.open(tiny_bundle(tmp_path / "spread", distribution=True))
+    output = bundle.run(bundle.members[0], views()[0], Sex.MALE)
+    assert output.age_distribution is not None
+    np.testing.assert_allclose(output.age_distribution, np.full(240, 1 / 240), rtol=1e-5)
+
+
+# --- mirror images ---
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """As `shared`, but asked about mirror images too."""
+    folder = tmp_path_factory.mktemp("bundles") / "mirrored"
+    return Bundle.open(tiny_bundle(folder, members=2, mirror=True, distribution=True))
+
+
+@settings(max_examples=15, deadline=None)
+@given(count=st.integers(1, 4), seed=st.integers(0, 1000))
+def test_a_mirrored_member_gives_the_mean_over_view_and_mirror_image(mirrored: Bundle, count: int, seed: int) -> None:
+    member, drawn = mirrored.members[0], views(count, seed)
+    plain = mirrored.run_batch(member, drawn, [Sex.MALE] * count, plain=True)
+    turned = mirrored.run_batch(member, drawn[:, :, ::-1], [Sex.MALE] * count, plain=True)
+    for first, second, both in zip(plain, turned, mirrored.run_batch(member, drawn, [Sex.MALE] * count), strict=True):
+        assert first.mirror_activation is None
+        assert first.mirror_difference_months is None
+        assert both.age_months == pytest.approx((first.age_months + second.age_months) / 2, abs=1e-3)
+        assert both.mirror_difference_months == pytest.approx(abs(first.age_months - second.age_months), abs=1e-3)
+        np.testing.assert_allclose(both.embedding, (first.embedding + second.embedding) / 2, atol=1e-4)
+        np.testing.assert_allclose(both.activation, first.activation, atol=1e-4)
+        assert both.mirror_activation is not None
+        np.testing.assert_allclose(both.mirror_activation, second.activation, atol=1e-4)
+        assert both.age_distribution is not None
+
+
+def test_a_mirror_image_gets_the_same_answer(mirrored: Bundle) -> None:
+    member, (view,) = mirrored.members[0], views(1)
+    there, back = mirrored.run(member, view, Sex.MALE), mirrored.run(member, view[:, ::-1], Sex.MALE)
+    assert there.mirror_difference_months is not None
+    assert there.mirror_difference_months > 0.1  # else this would say nothing
+    assert there.age_months == pytest.approx(back.age_months, abs=1e-3)
+
+
+def test_the_self_test_asks_as_a_user_would(mirrored: Bundle) -> None:
+    member = mirrored.members[0]
+    view = cut_view(draw_hand(), member.view)
+    asked = mirrored.run(member, view, Sex.FEMALE).age_months
+    assert mirrored.ask_phantom(member)[Sex.FEMALE] == asked
+    assert all(result.passed for result in mirrored.check())
+
+
+def test_an_embedding_of_another_length_than_the_familiar_ones_is_refused(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    first = replace(manifest.members[0], familiar=Familiar((0.0, 0.0), (1.0, 1.0), 1.0))
+    write_manifest(replace(manifest, members=(first, manifest.members[1])), folder)
+    bundle = Bundle.open(folder)
+    assert code_of(lambda: bundle.run(first, views()[0], Sex.MALE)) == "bundle_mismatch"
+    assert failed_checks(bundle) == [f"self-test {first.name}"]
+
+
+# --- nothing is sent anywhere ---
+
+_RUN_ONCE = """
+import sys
+from pathlib import Path
+from boneage.bundle.bundle import Bundle
+bundle = Bundle.open(Path(sys.argv[1]))
+assert all(result.passed for result in bundle.check())
+import os, onnxruntime
+assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+"""
+
+
+def test_a_run_leaves_nothing_in_the_home_folder(folder: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    places = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "XDG_DATA_HOME": str(home / "data")}
+    subprocess.run([sys.executable, "-c", _RUN_ONCE, str(folder)], check=True, env=environment | places)
+    assert list(home.iterdir()) == []
+
+
+# --- what does not fit ---
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((64, 48), np.float64),
+        np.zeros((48, 64), np.float32),
+        np.zeros((1, 64, 48), np.float32),
+        np.zeros((64,), np.float32),
+        np.zeros((64, 48), np.uint8),
+    ],
+    ids=["double", "transposed", "three axes", "one axis", "bytes"],
+)
+def test_views_that_do_not_fit_are_refused(shared: Bundle, wrong: np.ndarray) -> None:
+    assert code_of(lambda: shared.run(shared.members[0], wrong, Sex.MALE)) == "bundle_mismatch"
+
+
+def test_batches_that_do_not_fit_are_refused(shared: Bundle) -> None:
+    member = shared.members[0]
+    assert code_of(lambda: shared.run_batch(member, views(2), [Sex.MALE])) == "bundle_mismatch"
+    assert code_of(lambda: shared.run_batch(member, views(0), [])) == "bundle_mismatch"
+
+
+def test_strangers_are_refused(shared: Bundle) -> None:
+    stranger = replace(shared.members[0], name="stranger")
+    assert code_of(lambda: shared.run(stranger, views()[0], Sex.MALE)) == "bundle_mismatch"
+
+
+def test_a_member_for_girls_is_not_asked_about_boys(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    girls, both = replace(manifest.members[0], sexes=(Sex.FEMALE,)), manifest.members[1]
+    ages = {
+        Sex.FEMALE: manifest.self_test.age_months[Sex.FEMALE],
+        Sex.MALE: {both.name: manifest.self_test.age_months[Sex.MALE][both.name]},
+    }
+    write_manifest(replace(manifest, members=(girls, both), self_test=SelfTest(ages)), folder)
+    bundle = Bundle.open(folder)
+    assert bundle.members_for(Sex.FEMALE) == (girls, both)
+    assert bundle.members_for(Sex.MALE) == (both,)
+    assert code_of(lambda: bundle.run(girls, views()[0], Sex.MALE)) == "bundle_mismatch"
+    assert all(result.passed for result in bundle.check())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_never_becomes_an_answer(shared: Bundle, value: float) -> None:
+    view = views()[0]
+    view[5, 5] = value
+    assert code_of(lambda: shared.run(shared.members[0], view, Sex.MALE)) == "bundle_output"
+
+
+def test_a_graph_that_gives_no_numbers_is_refused(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    bundle = exchange_graph(folder, tiny_graph(gain=math.nan))
+    assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_output"
+    failed = [result.name for result in bundle.check() if not result.passed]
+    assert failed == [f"self-test {manifest.members[0].name}"]
+
+
+def loads_counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list to which every graph that is loaded from now on adds its name."""
+    loaded: list[str] = []
+    load = boneage.bundle.bundle._load
+
+    def counting(graph: bytes, name: str, threads: int) -> Any:
+        loaded.append(name)
+        return load(graph, name, threads)
+
+    monkeypatch.setattr(boneage.bundle.bundle, "_load", counting)
+    return loaded
+
+
+def test_sessions_are_made_once_though_many_threads_ask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.open(folder, threads=1)
+    loaded = loads_counted(monkeypatch)
+    ages: list[float] = []
+    start = threading.Barrier(8)
+
+    def ask() -> None:
+        start.wait()
+        ages.append(bundle.run(bundle.members[0], views()[0], Sex.MALE).age_months)
+
+    askers = [threading.Thread(target=ask) for _ in range(8)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert loaded == [bundle.members[0].graph]
+    assert len(ages) == 8
+    assert len(set(ages)) == 1
+
+
+# --- opening ---
+
+
+def test_opening_looks_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    tiny_bundle(shipped / "first", name="first")
+    tiny_bundle(tmp_path / "first", name="elsewhere")
+    monkeypatch.setattr(boneage.bundle.bundle, "SHIPPED", shipped)
+    monkeypatch.setattr(boneage.bundle.bundle, "DEFAULT_BUNDLE", "first")
+    monkeypatch.chdir(tmp_path)
+    assert Bundle.open().manifest.name == "first"
+    assert Bundle.open("first").manifest.name == "first"
+    assert Bundle.open("./first").manifest.name == "elsewhere"
+    assert Bundle.open(Path("first")).manifest.name == "elsewhere"
+    (summary,) = list_bundles(shipped)
+    assert (summary.name, summary.members, summary.mad_months, summary.is_default) == ("first", 1, 8.5, True)
+
+
+@pytest.mark.parametrize("name", ["no-such-bundle", "no/such/folder", "", "..", "\0"])
+def test_what_is_not_there_is_not_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert code_of(lambda: Bundle.open(name)) == "bundle_not_found"
+    assert code_of(lambda: Bundle.open(tmp_path / "empty")) == "bundle_not_found"
+
+
+def test_a_damaged_graph_is_found_when_opening(folder: Path) -> None:
+    graph = folder / "member-1.onnx"
+    damaged = bytearray(graph.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    graph.write_bytes(damaged)
+    assert code_of(lambda: Bundle.open(folder)) == "bundle_checksum"
+
+
+def test_a_graph_exchanged_after_opening_is_not_run(folder: Path) -> None:
+    bundle = Bundle.open(folder)
+    (folder / "member-0.onnx").write_bytes(tiny_graph(shift_months=50).SerializeToString())
+    assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_checksum"
+
+
+def test_a_missing_graph_makes_a_bundle_invalid(folder: Path) -> None:
+    (folder / "member-0.onnx").unlink()
+    assert code_of(lambda: Bundle.open(folder)) == "bundle_invalid"
+
+
+def test_what_is_no_graph_is_refused_when_loaded(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    (folder / "member-0.onnx").write_bytes(b"this is no graph")
+    first = replace(manifest.members[0], sha256=file_sha256(folder / "member-0.onnx"))
+    write_manifest(replace(manifest, members=(first, manifest.members[1])), folder)
+    bundle = Bundle.open(folder)
+    assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_invalid"
+
+
+def test_at_least_one_thread_runs(folder: Path) -> None:
+    with pytest.raises(ValueError, match="threads"):
+        Bundle.open(folder, threads=0)
+
+
+# --- calibrating ---
+
+
+def test_a_bundle_is_calibrated_where_it_lies(folder: Path, shared: Bundle) -> None:
+    graphs = {path.name: path.read_bytes() for path in folder.glob("*.onnx")}
+    before = shared.manifest
+    assert before.metrics and before.calibration is None
+    assert with_calibration(folder, CALIBRATION).manifest == replace(before, calibration=CALIBRATION, metrics={})
+    measured = with_calibration(folder, CALIBRATION, metrics=METRICS)
+    assert measured.manifest == replace(before, calibration=CALIBRATION) == Bundle.open(folder).manifest
+    assert all(one.passed for one in measured.check())
+    assert with_calibration(folder, None, metrics=METRICS).manifest == before
+    assert {path.name: path.read_bytes() for path in folder.glob("*.onnx")} == graphs
+
+
+def test_what_is_no_calibration_leaves_the_bundle_as_it_was(folder: Path) -> None:
+    before = (folder / "bundle.json").read_bytes()
+    broken = replace(CALIBRATION, by_sex=dict.fromkeys(Sex, replace(CALIBRATION.by_sex[Sex.MALE], bands=())))
+    assert code_of(lambda: with_calibration(folder, broken)) == "bundle_invalid"
+    assert code_of(lambda: with_calibration(folder, CALIBRATION, metrics={"ccc": 2.0})) == "bundle_invalid"
+    assert code_of(lambda: with_calibration(folder / "elsewhere", CALIBRATION)) == "bundle_not_found"
+    assert (folder / "bundle.json").read_bytes() == before
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".onnx"}
+
+
+# --- checking ---
+
+
+def test_a_whole_bundle_passes_its_check(shared: Bundle) -> None:
+    results = shared.check()
+    assert all(result.passed for result in results), results
+    assert {result.name.split()[0] for result in results} == {"files", "checksum", "signature", "self-test"}
+
+
+def failed_checks(bundle: Bundle) -> list[str]:
+    return [result.name for result in bundle.check() if not result.passed]
+
+
+def test_a_stray_file_fails_the_check(folder: Path) -> None:
+    (folder / "weights.data").write_bytes(b"")
+    assert failed_checks(Bundle.open(folder)) == ["files"]
+
+
+def test_a_wrong_answer_fails_the_check(folder: Path) -> None:
+    assert failed_checks(exchange_graph(folder, tiny_graph(shift_months=0.4))) == []
+    assert failed_checks(exchange_graph(folder, tiny_graph(shift_months=0.6))) == ["self-test member-0"]
+
+
+def without_output(graph: onnx.ModelProto) -> onnx.ModelProto:
+    del graph.graph.output[2]
+    return graph
+
+
+def with_renamed_input(graph: onnx.ModelProto) -> onnx.ModelProto:
+    for node in graph.graph.node:
+        for place, name in enumerate(node.input):
+            if name == "sex":
+                node.input[place] = "gender"
+    graph.graph.input[1].name = "gender"
+    return graph
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        tiny_graph(ViewSpec(height=48, width=64)),
+        tiny_graph(batch=1),
+        without_output(tiny_graph()),
+        with_renamed_input(tiny_graph()),
+    ],
+    ids=["other view", "fixed batch", "no activation", "no sex"],
+)
+def test_graphs_that_break_the_contract_are_refused(folder: Path, graph: onnx.ModelProto) -> None:
+    bundle = exchange_graph(folder, graph)
+    assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_mismatch"
+    assert failed_checks(bundle) == ["signature member-0", "self-test member-0"]
+
+
+# --- hand nets ---
+
+
+@pytest.fixture(scope="module")
+def finder(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle with hand nets and a member for each region, that tests only read."""
+    folder = tmp_path_factory.mktemp("bundles") / "finder"
+    return Bundle.open(tiny_bundle(folder, name="finder", views=REGION_VIEWS, hand=True), threads=1)
+
+
+@pytest.fixture
+def finder_copy(tmp_path: Path, finder: Bundle) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(finder.directory, tmp_path / "finder"))
+
+
+def exchange_hand_graph(folder: Path, name: str, graph: onnx.ModelProto) -> Bundle:
+    """Put another graph in a hand net's place, with a checksum that fits."""
+    manifest = read_manifest(folder)
+    assert manifest.hand is not None
+    net = manifest.hand.by_name()[name]
+    (folder / net.graph).write_bytes(graph.SerializeToString())
+    net = replace(net, sha256=file_sha256(folder / net.graph))
+    nets = replace(manifest.hand, **{name: net})  # type: ignore[arg-type]  # the name of a graph, not the limits
+    write_manifest(replace(manifest, hand=nets), folder)
+    return Bundle.open(folder, threads=1)
+
+
+PHANTOM = draw_hand(9.0, height=500, width=375)
+
+
+def test_the_phantoms_hand_is_found(finder: Bundle) -> None:
+    assert finder.finds_hands
+    hand = finder.find_hand(PHANTOM)
+    points_xy = phantom_points(height=500, width=375)
+    assert np.abs(hand.points_xy - points_xy).max() < 0.03 * hand.length_pixels
+    assert (hand.mirrored, hand.inverted) == (False, False)
+    assert hand.mask.shape == (MASK_VIEW.height, MASK_VIEW.width)
+
+
+def test_members_of_regions_pass_their_self_test_whatever_the_hand_nets_say(finder: Bundle) -> None:
+    results = finder.check()
+    assert all(result.passed for result in results), results
+    names = [result.name for result in results]
+    assert {f"checksum hand net {name}" for name in ("mask", "locate", "refine")} <= set(names)
+    assert "signature of the hand nets" in names
+
+
+def test_a_bundle_of_hand_nets_alone_is_whole(tmp_path: Path) -> None:
+    alone = Bundle.open(tiny_bundle(tmp_path / "alone", views=(), hand=True, metrics={}))
+    assert alone.members == alone.members_for(Sex.MALE) == ()
+    assert all(result.passed for result in alone.check())
+    assert alone.find_hand(PHANTOM).spread < 0.05
+
+
+def test_a_bundle_without_hand_nets_says_so(shared: Bundle) -> None:
+    assert not shared.finds_hands
+    assert code_of(lambda: shared.find_hand(PHANTOM)) == "bundle_mismatch"
+
+
+@pytest.mark.parametrize("name", ["mask", "locate", "refine"])
+def test_a_damaged_or_exchanged_hand_net_is_not_run(finder_copy: Path, name: str) -> None:
+    bundle = Bundle.open(finder_copy)
+    graph = finder_copy / f"hand-{name}.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1])
+    assert code_of(lambda: bundle.find_hand(PHANTOM)) == "bundle_checksum"
+    assert code_of(lambda: Bundle.open(finder_copy)) == "bundle_checksum"
+    graph.unlink()
+    assert code_of(lambda: Bundle.open(finder_copy)) == "bundle_invalid"
+
+
+@pytest.mark.parametrize(
+    ("name", "graph"),
+    [
+        ("mask", points_graph(LOCATE_VIEW)),  # another output
+        ("mask", mask_graph(ViewSpec("radiograph", 96, 128, "percentile"))),  # another view
+        ("locate", mask_graph(LOCATE_VIEW)),
+        ("refine", points_graph(LOCATE_VIEW)),
+    ],
+    ids=["points for a mask", "another view", "mask for points", "view of another net"],
+)
+def test_hand_nets_that_break_the_contract_are_refused(finder_copy: Path, name: str, graph: onnx.ModelProto) -> None:
+    bundle = exchange_hand_graph(finder_copy, name, graph)
+    assert code_of(lambda: bundle.find_hand(PHANTOM)) == "bundle_mismatch"
+    assert failed_checks(bundle) == ["signature of the hand nets"]
+
+
+def with_constant(name: str, output: str, view: ViewSpec, value: np.ndarray) -> onnx.ModelProto:
+    """The graph of a hand net, but one output is this, whatever it sees."""
+    model = mask_graph(view) if name == "mask" else points_graph(view)
+    for node in model.graph.node:
+        for place, made in enumerate(node.output):
+            if made == output:
+                node.output[place] = "unused"
+    added = onnx.helper.make_node("Constant", [], [output], value=onnx.numpy_helper.from_array(value))
+    model.graph.node.append(added)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "view", "shape"),
+    [
+        ("mask", "hand", MASK_VIEW, (1, MASK_VIEW.height, MASK_VIEW.width)),
+        ("locate", "points", LOCATE_VIEW, (1, 3, 2)),
+        ("locate", "spread", LOCATE_VIEW, (1, 3)),
+        ("refine", "hands", REFINE_VIEW, (1, 3)),
+    ],
+)
+def test_what_a_hand_net_says_that_is_not_finite_never_becomes_an_answer(
+    finder_copy: Path, name: str, output: str, view: ViewSpec, shape: tuple[int, ...]
+) -> None:
+    for value in (np.nan, np.inf):
+        graph = with_constant(name, output, view, np.full(shape, value, np.float32))
+        bundle = exchange_hand_graph(finder_copy, name, graph)
+        assert code_of(partial(bundle.find_hand, PHANTOM)) == "bundle_output"
+
+
+def test_an_answer_of_another_shape_is_refused(finder_copy: Path) -> None:
+    graph = with_constant("locate", "points", LOCATE_VIEW, np.zeros((1, 4, 2), np.float32))
+    bundle = exchange_hand_graph(finder_copy, "locate", graph)
+    assert code_of(lambda: bundle.find_hand(PHANTOM)) == "bundle_mismatch"
+
+
+def test_the_limits_of_the_manifest_hold(finder_copy: Path) -> None:
+    manifest = read_manifest(finder_copy)
+    assert manifest.hand is not None
+    strict = replace(manifest.hand, limits=replace(manifest.hand.limits, largest_spread=0.0))
+    write_manifest(replace(manifest, hand=strict), finder_copy)
+    with pytest.raises(Refusal) as refusal:
+        Bundle.open(finder_copy).find_hand(PHANTOM)
+    assert refusal.value.code == "points_uncertain"
+
+
+def test_hand_nets_are_loaded_once_though_many_threads_ask(finder_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.open(finder_copy, threads=1)
+    loaded = loads_counted(monkeypatch)
+    found: list[np.ndarray] = []
+    askers = [threading.Thread(target=lambda: found.append(bundle.find_hand(PHANTOM).points_xy)) for _ in range(6)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert sorted(loaded) == ["hand-locate.onnx", "hand-mask.onnx", "hand-refine.onnx"]
+    assert len(found) == 6
+    assert all(np.array_equal(points_xy, found[0]) for points_xy in found)

@@ -1,0 +1,225 @@
+"""Members' answers to one estimate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boneage.bundle.bundle import MemberOutput
+from boneage.bundle.estimate import combine, interval_around, lone_region, region_ages
+from boneage.bundle.manifest import Manifest, read_manifest
+from boneage.errors import BundleError
+from boneage.hand.registration import HAND_REGIONS, Region
+from boneage.hand.views import ViewSpec
+from boneage.sex import Sex
+from tests.bundles import CALIBRATION, DISAGREEMENT, REGION_VIEWS, tiny_bundle
+
+ages = st.floats(-50, 400)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """Of three members with the weights 1, 2 and 3."""
+    folder: Path = tiny_bundle(tmp_path_factory.mktemp("bundles") / "three", members=3)
+    return read_manifest(folder)
+
+
+@pytest.fixture(scope="module")
+def by_region(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """Of three members, one for each region."""
+    folder = tiny_bundle(tmp_path_factory.mktemp("bundles") / "regions", views=REGION_VIEWS, hand=True)
+    return read_manifest(folder)
+
+
+def said(*ages_months: float) -> dict[str, MemberOutput]:
+    nothing = np.zeros(1, np.float32)
+    return {f"member-{number}": MemberOutput(age, nothing, nothing[None]) for number, age in enumerate(ages_months)}
+
+
+@given(st.lists(ages, min_size=1, max_size=3))
+def test_the_mean_is_weighted_over_the_members_given(manifest: Manifest, told: list[float]) -> None:
+    weights = range(1, len(told) + 1)
+    mean = sum(w * age for w, age in zip(weights, told, strict=True)) / sum(weights)
+    estimate = combine(said(*told), manifest)
+    assert estimate.age_months == pytest.approx(max(mean, 0.0))
+    assert estimate.outside_range == (not 0 <= mean <= 228)
+    assert list(estimate.member_ages_months.values()) == told
+
+
+@given(ages)
+def test_one_member_speaks_for_itself_whatever_its_weight(manifest: Manifest, age: float) -> None:
+    output = said(0.0, 0.0, age)["member-2"]
+    assert combine({"member-2": output}, manifest).age_months == pytest.approx(max(age, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("age", "months", "outside"), [(-3.0, 0.0, True), (0.0, 0.0, False), (228.0, 228.0, False), (230.0, 230.0, True)]
+)
+def test_what_no_reader_could_say_is_flagged(manifest: Manifest, age: float, months: float, outside: bool) -> None:
+    estimate = combine(said(age), manifest)
+    assert (estimate.age_months, estimate.outside_range) == (months, outside)
+
+
+def test_the_typical_error_is_that_of_the_sex_where_known(manifest: Manifest) -> None:
+    assert combine(said(100.0), manifest).typical_error_months == 8.5
+    assert combine(said(100.0), manifest, sex=Sex.FEMALE).typical_error_months == 8.0
+    assert combine(said(100.0), manifest, sex=Sex.MALE).typical_error_months == 9.0
+    overall = replace(manifest, metrics={"mad_months": 7.0, "split": "validation", "films": 10})
+    estimate = combine(said(100.0), overall, sex=Sex.MALE)
+    assert estimate.typical_error_months == 7.0
+    assert (estimate.interval_months, estimate.interval_80_months) == (None, None)
+
+
+@given(ages)
+def test_the_interval_holds_the_estimate_and_keeps_to_the_ages_that_readers_give(
+    manifest: Manifest, age: float
+) -> None:
+    estimate = combine(said(age), manifest)
+    for interval, errors in ((estimate.interval_months, 1.96), (estimate.interval_80_months, 1.2816)):
+        assert interval is not None
+        low, high = interval
+        assert 0 <= low <= estimate.age_months <= high
+        reach = errors * 11.0
+        if estimate.age_months > 228:  # no number to trust, and so flagged
+            assert high == pytest.approx(estimate.age_months + reach)
+        else:
+            assert high == pytest.approx(min(estimate.age_months + reach, 228.0))
+
+
+@given(ages, st.sampled_from(Sex))
+def test_a_calibration_corrects_by_sex_and_gives_the_intervals_of_its_bands(
+    manifest: Manifest, age: float, sex: Sex
+) -> None:
+    estimate = combine(said(age), replace(manifest, calibration=CALIBRATION), sex=sex)
+    corrected = 4.0 + 0.95 * age if sex is Sex.FEMALE else age
+    assert estimate.is_calibrated
+    assert estimate.member_ages_months == {"member-0": age}
+    assert estimate.age_months == pytest.approx(max(corrected, 0.0))
+    assert estimate.outside_range == (not 0 <= corrected <= 228)
+    band = CALIBRATION.by_sex[sex].bands[int(sex is Sex.FEMALE and corrected >= 100.0)]
+    assert estimate.typical_error_months == band.typical_error_months
+    assert estimate.interval_months == interval_around(estimate.age_months, band.half_width_95_months)
+    assert estimate.interval_80_months == interval_around(estimate.age_months, band.half_width_80_months)
+    wide, narrow = estimate.interval_months, estimate.interval_80_months
+    assert 0 <= wide[0] <= narrow[0] <= estimate.age_months <= narrow[1] <= wide[1]
+
+
+def test_without_a_sex_nothing_is_calibrated(manifest: Manifest) -> None:
+    assert combine(said(100.0), replace(manifest, calibration=CALIBRATION)) == combine(said(100.0), manifest)
+
+
+def test_a_calibrated_bundle_says_its_error_without_metrics(manifest: Manifest) -> None:
+    estimate = combine(said(100.0), replace(manifest, metrics={}, calibration=CALIBRATION), sex=Sex.MALE)
+    assert (estimate.typical_error_months, estimate.interval_months) == (6.0, (84.0, 116.0))
+
+
+def test_a_bundle_without_metrics_claims_no_error(manifest: Manifest) -> None:
+    estimate = combine(said(100.0), replace(manifest, metrics={}), sex=Sex.MALE)
+    assert estimate.typical_error_months is None
+    assert estimate.interval_months is None
+
+
+def test_no_outputs_or_foreign_ones_are_refused(manifest: Manifest) -> None:
+    for outputs in ({}, said(1, 2, 3, 4)):
+        with pytest.raises(BundleError) as caught:
+            combine(outputs, manifest)
+        assert caught.value.code == "bundle_mismatch"
+
+
+@pytest.mark.parametrize("age", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_never_becomes_an_age(manifest: Manifest, age: float) -> None:
+    with pytest.raises(BundleError) as caught:
+        combine(said(100.0, age), manifest)
+    assert caught.value.code == "bundle_output"
+
+
+@given(st.lists(ages, min_size=3, max_size=3))
+def test_each_region_has_the_weighted_mean_of_its_members(manifest: Manifest, told: list[float]) -> None:
+    first, second, third = manifest.members  # of the weights 1, 2 and 3
+    carpal, hand = ViewSpec("B", 48, 48, "hand"), ViewSpec("A", 64, 48, "hand")
+    members = (replace(first, view=carpal), replace(second, view=hand), replace(third, view=carpal))
+    regions = region_ages(combine(said(*told), manifest).member_ages_months, replace(manifest, members=members))
+    assert list(regions) == ["B", "A"]
+    assert regions["A"] == pytest.approx(told[1]) and regions["B"] == pytest.approx((told[0] + 3 * told[2]) / 4)
+    assert list(region_ages({"member-1": told[1], "member-2": told[2]}, replace(manifest, members=members))) == [
+        "A",
+        "B",
+    ]
+
+
+def test_one_region_has_nothing_to_be_compared_with(manifest: Manifest) -> None:
+    assert region_ages({"member-0": 90.0, "member-1": 100.0}, manifest) == {}
+
+
+@given(st.integers(0, 239), st.integers(0, 239), st.booleans())
+def test_the_distribution_is_the_weighted_mean_over_the_members_that_give_one(
+    manifest: Manifest, first: int, third: int, third_gives: bool
+) -> None:
+    outputs = said(100.0, 110.0, 120.0)
+    certain = np.eye(240, dtype=np.float32)
+    outputs["member-0"] = replace(outputs["member-0"], age_distribution=certain[first])
+    if third_gives:
+        outputs["member-2"] = replace(outputs["member-2"], age_distribution=certain[third])
+    expected = certain[first] / 4 + 3 * certain[third] / 4 if third_gives else certain[first]
+    spread = combine(outputs, manifest).age_distribution
+    assert spread is not None and spread.shape == (240,)
+    np.testing.assert_allclose(spread, expected, atol=1e-12)
+    assert combine(said(100.0), manifest).age_distribution is None
+
+
+@given(first=st.floats(20, 200), spread=st.floats(0, 100))
+def test_intervals_widen_with_the_regions_disagreement_about_the_same_age(
+    by_region: Manifest, first: float, spread: float
+) -> None:
+    told = said(first, first, first + spread)
+    plain = combine(told, replace(by_region, calibration=CALIBRATION), sex=Sex.MALE)
+    widened = combine(told, replace(by_region, calibration=CALIBRATION, disagreement=DISAGREEMENT), sex=Sex.MALE)
+    assert widened.age_months == plain.age_months
+    band = CALIBRATION.by_sex[Sex.MALE].bands[0]
+    factor = DISAGREEMENT.widening(spread)
+    for interval, half in (
+        (widened.interval_months, band.half_width_95_months),
+        (widened.interval_80_months, band.half_width_80_months),
+    ):
+        assert interval == pytest.approx(interval_around(plain.age_months, factor * half))
+    assert widened.typical_error_months == pytest.approx(factor * band.typical_error_months)
+
+
+def test_one_region_alone_cannot_disagree(by_region: Manifest) -> None:
+    manifest = replace(by_region, calibration=CALIBRATION, disagreement=DISAGREEMENT)
+    estimate = combine(said(100.0), manifest, sex=Sex.MALE)
+    assert estimate.interval_months == interval_around(100.0, 16.0)  # as wide as for one of a bundle of one region
+
+
+@pytest.fixture(scope="module")
+def five_regions(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    views = [ViewSpec(region, 48, 48, "hand") for region in HAND_REGIONS]
+    folder = tiny_bundle(tmp_path_factory.mktemp("bundles") / "five", views=views, hand=True)
+    return replace(read_manifest(folder), disagreement=DISAGREEMENT)
+
+
+@pytest.mark.parametrize(
+    ("ages_months", "alone"),
+    [
+        ((100, 102, 150, 98, 101), "C"),
+        ((100, 102, 50, 98, 101), "C"),
+        ((100, 102, 125, 98, 101), None),  # not far
+        ((100, 150, 150, 98, 101), None),  # not alone
+        ((60, 120, 180, 98, 101), None),  # nor do the others agree
+        ((100, 100, 100, 100, 100), None),
+    ],
+)
+def test_a_region_that_stands_alone_is_found(
+    five_regions: Manifest, ages_months: tuple[float, ...], alone: Region | None
+) -> None:
+    told = dict(zip(HAND_REGIONS, map(float, ages_months), strict=True))
+    assert lone_region(told, five_regions) == alone
+    assert lone_region(told, replace(five_regions, disagreement=None)) is None
+    of_three = {region: told[region] for region in HAND_REGIONS[:3]}
+    assert lone_region(of_three, five_regions) is None

@@ -1,0 +1,65 @@
+"""The quality network's limits and view."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boneage.bundle.quality import (
+    CAUTION_SHARES,
+    CRITICAL_SHARES,
+    QUALITY_LABELS,
+    QualityLabel,
+    QualityLimit,
+    quality_view,
+)
+from boneage.hand.registration import Hand
+from boneage.phantom import draw_hand, phantom_points
+
+
+@given(
+    label=st.sampled_from(QUALITY_LABELS),
+    probabilities=st.lists(st.floats(0, 1), min_size=1, max_size=3000),
+)
+def test_limits_hold_on_the_radiographs_that_set_them(label: QualityLabel, probabilities: list[float]) -> None:
+    limit = QualityLimit.of(label, np.array(probabilities))
+    above = np.array(probabilities) > limit.caution
+    assert above.mean() <= CAUTION_SHARES.get(label, 0)
+    assert 0.1 <= limit.caution <= 1
+    if label in CRITICAL_SHARES:
+        assert limit.critical is not None
+        assert (np.array(probabilities) > limit.critical).mean() <= CRITICAL_SHARES[label]
+        assert limit.critical >= limit.caution
+    else:
+        assert limit.critical is None
+
+
+def test_limits_are_the_lowest_that_hold() -> None:
+    probabilities = np.linspace(0, 1, 2001)
+    limit = QualityLimit.of("plaster", probabilities)
+    assert limit.caution == pytest.approx(1 - CAUTION_SHARES["plaster"], abs=6e-4)
+    assert limit.critical == pytest.approx(1 - CRITICAL_SHARES["plaster"], abs=6e-4)
+
+
+def test_view_of_a_negative_is_that_of_the_radiograph() -> None:
+    radiograph = draw_hand(8.0, height=400, width=300)
+    points_xy = phantom_points(height=400, width=300)
+    mask = np.ones((1, 1), np.uint8)
+    upright = Hand(points_xy, mask, Hand.at(points_xy).film_to_mask)
+    negative = Hand(points_xy, mask, Hand.at(points_xy).film_to_mask, inverted=True)
+    view = quality_view(radiograph, upright, 80, 72)
+    assert view.shape == (80, 72)
+    assert view.std() > 0.5
+    np.testing.assert_allclose(quality_view(1 - radiograph, negative, 80, 72), view, atol=1e-3)
+
+
+def test_view_does_not_depend_on_a_border_far_from_the_hand() -> None:
+    radiograph = draw_hand(8.0, height=400, width=300)
+    points_xy = phantom_points(height=400, width=300)
+    view = quality_view(radiograph, Hand.at(points_xy), 80, 72)
+    wide = np.pad(radiograph, 400, constant_values=np.float32(radiograph.min()))
+    framed = quality_view(wide, Hand.at(points_xy + 400), 80, 72)
+    hand = view > 0.5
+    assert abs(float(framed[hand].mean() - view[hand].mean())) < 0.2

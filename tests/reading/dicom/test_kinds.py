@@ -1,0 +1,369 @@
+"""DICOM files as makers write them, against the standard or at its edges: read where that is safe, else named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID
+
+from boneage.checks.radiograph import file_warnings
+from boneage.errors import Refusal
+from boneage.reading.dicom.facts import age_at_study
+from boneage.reading.radiograph import Radiograph, read_radiograph
+from boneage.sex import Sex
+from boneage.warnings_ import WarningCode
+from tests import radiograph_files as files
+
+TWELVE: NDArray[np.uint16] = files.drawn_film(bits=12)
+GREY = files.drawn_film(bits=8).astype(np.uint8)
+DEEP = files.drawn_film(bits=16)
+RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+JPEG = "1.2.840.10008.1.2.4."
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+
+
+def read(pixels: NDArray[Any] = TWELVE, bits: int = 12, **elements: Any) -> Radiograph:
+    return read_radiograph(files.dicom_file(files.dicom_dataset(pixels, bits, **elements)))
+
+
+def rejection(source: Any) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        read_radiograph(source)
+    assert caught.value.message.count(". ") <= 1, "two sentences at most"
+    return caught.value
+
+
+def warned(radiograph: Radiograph) -> set[WarningCode]:
+    return {warning.code for warning in file_warnings(radiograph.facts, Sex.FEMALE, None)}
+
+
+def is_film(radiograph: Radiograph, levels: NDArray[Any], tolerance: float = 1e-6) -> bool:
+    return bool(np.allclose(radiograph.pixels, levels, atol=tolerance))
+
+
+# frames and classes
+
+
+@pytest.mark.parametrize("frames", [0, -1, None, 1])
+def test_no_frames_are_one(frames: int | None) -> None:
+    assert is_film(read(NumberOfFrames=frames), TWELVE / 4095)
+
+
+def test_frames_that_are_not_declared_are_several() -> None:
+    dataset = files.dicom_dataset(TWELVE, 12)
+    dataset.PixelData = TWELVE.tobytes() * 3
+    assert rejection(files.dicom_file(dataset)).code == "several_frames"
+
+
+@pytest.mark.parametrize("sop_class", ["1.2.392.200036.9125.1.1.2", "1.3.12.2.1107.5.9.1", "1.2.840.113619.4.2"])
+@pytest.mark.parametrize("modality", ["CR", "DX", "RG", "RF"])
+def test_a_private_class_of_a_projection_modality_is_read(sop_class: str, modality: str) -> None:
+    assert is_film(read(SOPClassUID=sop_class, Modality=modality), TWELVE / 4095)
+
+
+@pytest.mark.parametrize("modality", ["", "OT", "MR", "SR"])
+def test_another_private_class_is_no_radiograph(modality: str) -> None:
+    dataset = files.dicom_dataset(TWELVE, 12, SOPClassUID="1.3.12.2.1107.5.9.1", Modality=modality)
+    assert rejection(files.dicom_file(dataset)).code == "not_a_radiograph"
+
+
+def test_a_radiograph_of_a_fluoroscope_is_read() -> None:
+    assert is_film(read(SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1", Modality="RF"), TWELVE / 4095)
+
+
+def test_an_object_of_another_class_is_named() -> None:
+    dataset = files.dicom_dataset(TWELVE, 12, SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1", Modality="DOC")
+    assert "Encapsulated PDF" in rejection(files.dicom_file(dataset)).message
+
+
+def test_a_dicomdir_is_named() -> None:
+    directory = Dataset()
+    directory.FileSetID = "CD"
+    directory.DirectoryRecordSequence = Sequence([])
+    directory.file_meta = FileMetaDataset()
+    directory.file_meta.MediaStorageSOPClassUID = UID("1.2.840.10008.1.3.10")
+    directory.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
+    directory.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1")
+    refusal = rejection(files.dicom_file(directory))
+    assert refusal.code == "not_a_radiograph"
+    assert "DICOMDIR" in refusal.message and "files that it lists" in refusal.message
+
+
+# numbers and ages
+
+
+@pytest.mark.parametrize(("centre", "width"), [("511,5", "1024,0"), ("+511,5", " 1024,0 "), ("5,115E2", "1024")])
+def test_a_decimal_comma_is_a_point(centre: str, width: str) -> None:
+    data = files.dicom_file(files.dicom_dataset(TWELVE, 12, WindowCenter="1111111", WindowWidth="22222222"))
+    data = data.replace(b"1111111 ", centre.ljust(8).encode()).replace(b"22222222", width.ljust(8).encode())
+    expected = read(WindowCenter=511.5, WindowWidth=1024).pixels
+    assert is_film(read_radiograph(data), expected)
+
+
+def test_a_decimal_comma_in_the_spacing() -> None:
+    data = files.dicom_file(files.dicom_dataset(TWELVE, 12)).replace(b"0.15\\0.15", b"0,15\\0,15")
+    assert read_radiograph(data).facts.spacing_mm == (0.15, 0.15)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 999), st.sampled_from("YMWD"), st.integers(0, 4), st.sampled_from(["", " ", "  "]), st.booleans())
+def test_ages_are_read_however_they_are_filled(number: int, unit: str, zeros: int, space: str, lower: bool) -> None:
+    stated = "0" * zeros + str(number) + space + (unit.lower() if lower else unit)
+    months = number * {"Y": 12, "M": 1, "W": 7 / 30.4375, "D": 1 / 30.4375}[unit]
+    age, differ = age_at_study(stated, None, None)
+    assert age == pytest.approx(months)
+    assert not differ
+
+
+@pytest.mark.parametrize("stated", ["10", "Y", "1 0Y", "10.5Y", "10YM", "1010Y", "-10Y", "10 J", "1O Y", "10Y 6M"])
+def test_other_ages_are_none(stated: str) -> None:
+    assert age_at_study(stated, None, None) == (None, False)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR AS")
+@pytest.mark.parametrize(("stated", "months"), [("10Y", 120), (" 010Y", 120), ("10 Y", 120), ("120M", 120)])
+def test_an_age_of_a_file(stated: str, months: float) -> None:
+    data = files.dicom_file(files.dicom_dataset(TWELVE, 12, PatientAge="999999"))
+    assert read_radiograph(data.replace(b"999999", stated.ljust(6).encode())).facts.age_months == months
+
+
+# what the file declares
+
+
+@pytest.mark.parametrize(
+    ("elements", "side", "both"),
+    [
+        ({"ImageLaterality": "B"}, None, True),
+        ({"ImageLaterality": "", "Laterality": "b"}, None, True),
+        ({"ImageLaterality": "BILATERAL"}, None, True),
+        ({"ImageLaterality": "", "Laterality": ["L", "R"]}, None, True),
+        ({"ImageLaterality": "L", "Laterality": "B"}, "L", False),
+        ({"ImageLaterality": "R"}, "R", False),
+        ({"ImageLaterality": "U"}, None, False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+def test_both_hands_declared(elements: dict[str, Any], side: str | None, both: bool) -> None:
+    radiograph = read(**elements)
+    assert (radiograph.facts.side, radiograph.facts.both_sides) == (side, both)
+    assert (WarningCode.BOTH_HANDS_DECLARED in warned(radiograph)) == both
+
+
+@pytest.mark.parametrize(
+    ("species", "warns"),
+    [
+        ("CANINE", True),
+        ("Felis catus", True),
+        ("Homo sapiens", False),
+        ("human", False),
+        ("", False),
+        ("Unknown", False),
+    ],
+)
+def test_another_species_is_warned_of(species: str, warns: bool) -> None:
+    assert (WarningCode.NOT_HUMAN_DECLARED in warned(read(PatientSpeciesDescription=species))) == warns
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+@pytest.mark.parametrize(("said", "warns"), [("YES", True), ("yes", True), ("NO", False), ("", False)])
+def test_burned_in_annotation_is_noted(said: str, warns: bool) -> None:
+    assert (WarningCode.BURNED_IN_ANNOTATION in warned(read(BurnedInAnnotation=said))) == warns
+
+
+# the bits of a pixel
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(9, 16), st.integers(1, 4), st.booleans(), st.integers(0, 20))
+def test_bits_that_carry_picture_are_read_with_a_warning(bits: int, fewer: int, signed: bool, noise: int) -> None:
+    """Bits Stored is too small, whatever the sign: the values do not wrap."""
+    stored = max(8, bits - fewer)
+    film = (DEEP >> np.uint16(16 - bits)).astype(np.int64)
+    film += np.random.default_rng(noise).integers(0, 1 + noise * 2 ** max(0, bits - 12) // 4, film.shape)
+    film = np.clip(film, 0, 2**bits - 1)
+    pixels = (film - 2 ** (bits - 1)).astype(np.int16) if signed else film.astype(np.uint16)
+    radiograph = read(pixels, stored)
+    assert is_film(radiograph, (film - film.min()) / np.ptp(film))
+    assert radiograph.facts.bits_differ == (stored < bits)
+    assert (WarningCode.PIXEL_BITS_DIFFER in warned(radiograph)) == (stored < bits)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(12, 15), st.integers(0, 200), st.integers(0, 60), st.booleans())
+def test_an_overlay_in_the_bits_beyond_is_not_picture(bit: int, noise: int, size: int, drawn: bool) -> None:
+    rng = np.random.default_rng(size)
+    film = np.clip(TWELVE + rng.integers(0, 1 + noise, TWELVE.shape), 0, 4095).astype(np.uint16)
+    overlay = np.zeros(film.shape, np.uint8)
+    if drawn:
+        cv2.putText(overlay, "L 12", (5, 60), cv2.FONT_HERSHEY_SIMPLEX, 0.5 + size / 60, 1, 2)
+    else:
+        overlay[20 : 20 + size, 10:70] = 1
+    radiograph = read(film | (overlay.astype(np.uint16) << np.uint16(bit)))
+    assert is_film(radiograph, (film - film.min()) / np.ptp(film))
+    assert not warned(radiograph)
+
+
+# how many pixels there are
+
+
+def test_excess_padding_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    for excess in (bytes(90 * 40 * 2), b"\x0f\xff" * 90 * 30):
+        dataset = files.dicom_dataset(TWELVE, 12)
+        dataset.PixelData = TWELVE.tobytes() + excess
+        radiograph = read_radiograph(files.dicom_file(dataset))
+        assert is_film(radiograph, TWELVE / 4095)
+        assert not warned(radiograph)
+        assert "bytes more than its pixels need" in caplog.text
+
+
+def test_excess_pixels_are_warned_of() -> None:
+    assert warned(read(Rows=80)) == {WarningCode.PIXEL_SIZE_DIFFERS}
+
+
+CODED: dict[str, tuple[NDArray[Any], int, Callable[[], bytes], float]] = {
+    "50": (GREY, 8, lambda: files.coded(".jpg", GREY, cv2.IMWRITE_JPEG_QUALITY, 95), 0.06),
+    "51": (TWELVE, 12, lambda: files.jpeg_12_bit(TWELVE, 1), 0.01),
+    "57": (TWELVE, 12, lambda: files.jpeg_lossless(TWELVE, 12, 4), 1e-6),
+    "70": (TWELVE, 12, lambda: files.jpeg_lossless(TWELVE, 12), 1e-6),
+    "80": (TWELVE, 12, lambda: files.jpeg_ls(TWELVE, 12), 1e-6),
+    "90": (TWELVE, 12, lambda: files.jpeg_2000(TWELVE), 1e-6),
+}
+"""Pixels, their bits, the codestream, and how far it is off, by the last part of the transfer syntax."""
+
+
+@pytest.mark.parametrize("syntax", CODED)
+def test_rows_and_columns_the_wrong_way_round(syntax: str) -> None:
+    pixels, bits, encode, tolerance = CODED[syntax]
+    dataset = files.dicom_dataset(pixels.T, bits)
+    radiograph = read_radiograph(files.dicom_file(dataset, JPEG + syntax, encode()))
+    assert is_film(radiograph, pixels / (2**bits - 1), tolerance)
+    assert warned(radiograph) == {WarningCode.PIXEL_SIZE_DIFFERS}
+
+
+# what is missing at the end
+
+
+@pytest.mark.parametrize("syntax", CODED)
+@pytest.mark.parametrize("tail", [b"", b"\0", b"\xff"], ids=["", "padded", "half"])
+def test_a_codestream_without_its_end_marker(syntax: str, tail: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    pixels, bits, encode, _ = CODED[syntax]
+    whole = encode()
+    assert whole.endswith(b"\xff\xd9")
+    if syntax in {"80", "90"} and tail == b"\xff":
+        tail = b""  # there FF is a byte of the picture
+    expected = read_radiograph(files.dicom_file(files.dicom_dataset(pixels, bits), JPEG + syntax, whole)).pixels
+    data = files.dicom_file(files.dicom_dataset(pixels, bits), JPEG + syntax, whole[:-2] + tail)
+    assert is_film(read_radiograph(data), expected)
+    assert "no end marker" in caplog.text
+
+
+@pytest.mark.parametrize("syntax", CODED)
+@settings(max_examples=8, deadline=None)
+@given(st.integers(2, 200))
+def test_a_codestream_that_is_cut_off_is_rejected(syntax: str, missing: int) -> None:
+    """Its length is even: the byte 0 that would make it so may stand for the end of the last block."""
+    pixels, bits, encode, _ = CODED[syntax]
+    whole = encode()
+    cut = whole[: len(whole) // 2 * 2 - 2 * missing]
+    refusal = rejection(files.dicom_file(files.dicom_dataset(pixels, bits), JPEG + syntax, cut))
+    assert refusal.code == "unreadable"
+
+
+def jpeg(*options: int, colour: bool = False) -> bytes:
+    return files.coded(".jpg", np.dstack([GREY] * 3) if colour else GREY, cv2.IMWRITE_JPEG_QUALITY, 90, *options)
+
+
+RESTART, PROGRESSIVE = (cv2.IMWRITE_JPEG_RST_INTERVAL, 6), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+
+
+@pytest.mark.parametrize("options", [(), RESTART, PROGRESSIVE, RESTART + PROGRESSIVE])
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_jpeg_file_without_its_end_marker(options: tuple[int, ...], colour: bool) -> None:
+    whole = jpeg(*options, colour=colour)
+    assert np.array_equal(read_radiograph(whole[:-2]).pixels, read_radiograph(whole).pixels)
+    for missing in (3, 4, 10, 50, 333, 1000):
+        assert rejection(whole[:-missing]).code == "unreadable"
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_jpeg_that_is_cut_off_between_restarts_is_rejected(colour: bool) -> None:
+    whole = jpeg(*RESTART, colour=colour)
+    restarts = [match.start() for match in re.finditer(rb"\xff[\xd0-\xd7]", whole)]
+    assert len(restarts) > 5
+    for at in restarts[-9:]:
+        assert rejection(whole[:at]).code == "unreadable"
+        assert rejection(whole[: at + 2]).code == "unreadable"
+
+
+@pytest.mark.parametrize("syntax", CODED)
+def test_compressed_pixels_without_a_sequence_delimiter(syntax: str, caplog: pytest.LogCaptureFixture) -> None:
+    pixels, bits, encode, _ = CODED[syntax]
+    data = files.dicom_file(files.dicom_dataset(pixels, bits), JPEG + syntax, encode())
+    delimiter = b"\xfe\xff\xdd\xe0\0\0\0\0"
+    assert data.endswith(delimiter)
+    assert is_film(read_radiograph(data[: -len(delimiter)]), read_radiograph(data).pixels)
+    assert "has no end" in caplog.text
+    assert rejection(data[: -len(delimiter) - 40]).code == "unreadable"
+
+
+# colour
+
+
+def test_ybr_422_that_is_not_subsampled() -> None:
+    neutral = np.full_like(GREY, 128)
+    stored = np.dstack([GREY, neutral, neutral])
+    elements: dict[str, Any] = {"photometric": "YBR_FULL_422", "SamplesPerPixel": 3}
+    for planar in (0, 1):
+        dataset = files.dicom_dataset(stored, 8, PlanarConfiguration=planar, **elements)
+        if planar:
+            dataset.PixelData = np.ascontiguousarray(stored.transpose(2, 0, 1)).tobytes()
+        assert is_film(read_radiograph(files.dicom_file(dataset)), GREY / 255)
+
+
+@pytest.mark.parametrize("interleaved", [True, False])
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+@pytest.mark.parametrize("tinted", [False, True])
+def test_lossless_jpeg_in_colour(interleaved: bool, photometric: str, tinted: bool) -> None:
+    planes = [GREY] * 3 if photometric == "RGB" else [GREY, np.full_like(GREY, 128), np.full_like(GREY, 128)]
+    if tinted:
+        planes[2] = planes[2] // 2
+    stream = files.jpeg_lossless_colour(np.stack(planes).astype(np.uint16), 8, interleaved=interleaved)
+    dataset = files.dicom_dataset(np.dstack(planes), 8, photometric=photometric, SamplesPerPixel=3)
+    data = files.dicom_file(dataset, JPEG + "70", stream)
+    if tinted:
+        assert rejection(data).code == "not_grayscale"
+    else:
+        assert is_film(read_radiograph(data), GREY / 255)
+
+
+def test_lossless_jpeg_in_colour_that_lacks_a_scan_is_cut_off() -> None:
+    stream = files.jpeg_lossless_colour(np.stack([GREY] * 3).astype(np.uint16), 8, interleaved=False)
+    last = stream.rindex(b"\xff\xda")
+    dataset = files.dicom_dataset(np.dstack([GREY] * 3), 8, photometric="RGB", SamplesPerPixel=3)
+    assert rejection(files.dicom_file(dataset, JPEG + "70", stream[:last] + b"\xff\xd9")).code == "unreadable"
+
+
+# byte order
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_big_endian_without_a_meta_group(words: bool) -> None:
+    pixels = TWELVE.astype(">u2") if words else GREY
+    dataset = files.dicom_dataset(TWELVE if words else GREY, 12 if words else 8)
+    dataset.PixelData = pixels.tobytes()
+    del dataset.file_meta
+    buffer = BytesIO()
+    dataset.save_as(buffer, implicit_vr=False, little_endian=False, enforce_file_format=False)
+    assert buffer.getvalue().startswith(b"\0\x08")
+    assert is_film(read_radiograph(buffer.getvalue()), TWELVE / 4095 if words else GREY / 255)

@@ -1,0 +1,729 @@
+"""DICOM: the grey scale as the standard has it, the facts of the header, and what is not a radiograph."""
+
+from __future__ import annotations
+
+import base64
+from datetime import date
+from io import BytesIO
+from typing import Any
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from boneage.errors import Refusal
+from boneage.hand.views import ViewSpec, cut_view
+from boneage.reading.dicom.facts import age_at_study
+from boneage.reading.dicom.geometry import with_square_pixels
+from boneage.reading.radiograph import Radiograph, RadiographFacts, ReadLimits, read_radiograph
+from boneage.sex import Sex
+from tests import radiograph_files as files
+from tests.radiograph_files import VALID
+
+TWELVE: NDArray[np.uint16] = files.drawn_film(bits=12)
+GREY = files.drawn_film(bits=8).astype(np.uint8)
+RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+"""Every 12-bit value once."""
+
+SIGNED_JPEG_2000 = base64.b64decode("""
+/0//UQApAAAAAABCAAAAQAAAAAAAAAAAAAAAQgAAAEAAAAAAAAAAAAABiwEB/1IADAAAAAEAAwQEAAH/XAANQGBoaHBoaHBoaHD/ZAAlAAFDcmVhdGVk
+IGJ5IE9wZW5KUEVHIHZlcnNpb24gMi41LjT/kAAKAAAAAAM6AAH/k9/hjBdZWZ64/oBxrmptbcMN5AsL+E8ZT5TkVNxbzGYORlwBrh9ly5eoL17nHpRO
+Ec1w6TioEo7nZQPBjPlMXl6xY9FJ7big23MSuorPdgOcMufpaCxiwZiiSDKGiNXfpH/wcTuh7cH5nUfykw/kZCSsLIFYhaOsfOkrw+ZdsH2Ii3pbHhLu
+ZM56fb/VH/MQgtKY6XXM1HWZ3e3UQbdb1ygi0HLoOOdkXhsotqnuennYIc0Ps18PBjayu1sH8zR/yHp2JYKppPKPuDSyX/er1YG8y6Z06b3O69W/cYub
+wSgAAAUKBB44bNUAAcRwzpWzfpb0IvRnWzmLD0iao+pXo2844SjSu+yCT3enf8fysR/NCQ/kjIJiJhIjEHKbZcse2UlHq8dLxJxkfLoHfMBM9l+OHQKn
+nUvfSQDT6y9OOxbk+ywbj8MoMv0i5Sd9avlFKmJezIGMI38nryas/izX/vXZ21FR9IQ1EjeQRo+Ev26RLIwaRyQcC1ntEF6siGihPmppDauuasUOgW53
+2Lmc7nXAkFyY7x+/yqVcmsd3IEKzA+EKyVADlBOEEEnM38kBtcB37NYzuT+FJrlsMPawoWd3rGaQoNuSTbPU+5g0QaX/PTNbNbJJJJJJ9JZJJJJJQMeJ
+CC7gajg1F4+Kpx78pNuF7K3fIrIt5RZDSJDvmmZC7jl/+X0nAQJ05T1BzfMLu4xci8/w7R/LbH+C0MD80QpuOrwZd6w+23ixwmHVl21HPOhOTtJUzdtE
+a4ymOAtPTnSrfwukb/3Pz0fSdeJ50BH4f/dMw1cL0ZREgE15vLyx6t6voub+bP4cVxY1pzjEV7IEDcOfIAGEg3qTqvZBkfwEnKRnZVTgAYSDLT28J0Rr
+kC/AUA6NQ55JTYMQjUGRvNKM6hR6ZxBWYnhfnteVQQvAtw+dTZFd69hn98rgxSYmP/DRZwOjXk5XVA3g8KNcYQCAAAwkGBObz+qUW9/PeIAAMJBmCAYR
+Gp6dbMAABhIMqdLRkbXJfzcr0ZGbrXCTwHV66e5FfBtt+WrWcoONYT28rf7NeKheybJ4CQFth2Dtdx3zKi/pslkQVr5v/9k=
+""")
+"""12 bits with sign, from -2,048, made with OpenJPEG 2.5.4 through imagecodecs."""
+
+
+def read(pixels: NDArray[Any] = RAMP, bits: int = 12, **elements: Any) -> Radiograph:
+    return read_radiograph(files.dicom_file(files.dicom_dataset(pixels, bits, **elements)))
+
+
+def code_of(source: Any, limits: ReadLimits | None = None) -> str:
+    with pytest.raises(Refusal) as caught:
+        read_radiograph(source, limits or ReadLimits())
+    return caught.value.code
+
+
+def lut(values: NDArray[Any], first: int, bits: int) -> Sequence:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(values) % 65536, first % 65536, bits])
+    item.add_new("LUTData", "OW", values.astype("<u2").tobytes())
+    return Sequence([item])
+
+
+# grey scale
+
+
+def test_the_same_radiograph_gives_the_same_pixels_from_png_and_dicom() -> None:
+    """8-bit PNG, 16-bit PNG, MONOCHROME1 DICOM, JPEG 2000 DICOM of one film."""
+    deep = files.drawn_film(bits=16)
+    truth = deep / np.float32(65535)
+    mono1 = files.dicom_dataset(65535 - deep, 16, photometric="MONOCHROME1")
+    for data, tolerance in (
+        (VALID["png 8"], 0.5 / 255),
+        (VALID["png 16"], 1e-6),
+        (files.dicom_file(mono1), 1e-6),
+        (VALID["dicom jpeg 2000"], 1e-6),
+    ):
+        assert np.abs(read_radiograph(data).pixels - truth).max() <= tolerance + 1e-6
+
+
+def test_without_window_the_range_of_the_film_itself_is_stretched() -> None:
+    film = np.clip(RAMP, 1000, 3000)
+    assert np.allclose(read(film).pixels, (film - 1000.0) / 2000, atol=1e-6)
+
+
+def test_a_linear_window_is_as_the_standard_has_it() -> None:
+    """PS3.3, C.11.2.1.2.1, with its own example: centre 2048 and width 4096 keep 0..4095 as it is."""
+    assert np.allclose(read(WindowCenter=2048, WindowWidth=4096).pixels, RAMP / 4095, atol=1e-6)
+    narrow = read(WindowCenter=1000, WindowWidth=201).pixels
+    assert np.allclose(narrow, np.clip((RAMP - 999.5) / 200 + 0.5, 0, 1), atol=1e-6)
+
+
+def test_exact_and_sigmoid_windows() -> None:
+    exact = read(WindowCenter=2000, WindowWidth=1000, VOILUTFunction="LINEAR_EXACT").pixels
+    assert np.allclose(exact, np.clip((RAMP - 2000.0) / 1000 + 0.5, 0, 1), atol=1e-6)
+    sigmoid = read(WindowCenter=2000, WindowWidth=1000, VOILUTFunction="SIGMOID").pixels
+    assert np.allclose(sigmoid, 1 / (1 + np.exp(-4 * (RAMP - 2000.0) / 1000)), atol=1e-6)
+
+
+def test_the_first_of_several_windows_is_used() -> None:
+    several = read(WindowCenter=[2048, 10], WindowWidth=[4096, 5]).pixels
+    assert np.allclose(several, RAMP / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [0, -10])
+def test_a_window_without_width_is_not_used(width: int, caplog: pytest.LogCaptureFixture) -> None:
+    assert np.allclose(read(WindowCenter=0, WindowWidth=width).pixels, RAMP / 4095, atol=1e-6)
+    assert "window" in caplog.text
+
+
+def test_slope_and_intercept_come_before_the_window() -> None:
+    pixels = read(RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=3096, WindowWidth=8192).pixels
+    assert np.allclose(pixels, np.clip((2.0 * RAMP - 1000 - 3095.5) / 8191 + 0.5, 0, 1), atol=1e-6)
+
+
+def test_a_falling_slope_turns_the_film() -> None:
+    assert np.allclose(read(RescaleSlope=-1, RescaleIntercept=4095).pixels, 1 - RAMP / 4095, atol=1e-6)
+
+
+def test_modality_and_voi_tables_are_applied_in_turn() -> None:
+    squares = (np.arange(4096.0) ** 2 / 4095).astype(np.uint16)
+    roots = np.sqrt(np.arange(4096.0) * 4095).astype(np.uint16)
+    one = read(VOILUTSequence=lut(squares, 0, 12)).pixels
+    assert np.allclose(one, squares[RAMP] / 4095, atol=1e-6)
+    both = read(ModalityLUTSequence=lut(roots, 0, 12), VOILUTSequence=lut(squares, 0, 12)).pixels
+    assert np.allclose(both, squares[roots[RAMP]] / 4095, atol=1e-6)
+
+
+def test_a_table_holds_its_ends_beyond_its_range_and_may_have_65536_entries() -> None:
+    short = read(VOILUTSequence=lut(np.arange(0, 4096, 4), 1000, 12)).pixels
+    assert np.allclose(short, 4 * np.clip(RAMP.astype(int) - 1000, 0, 1023) / 4095, atol=1e-6)
+    long = read(VOILUTSequence=lut(np.arange(65536), 0, 16)).pixels
+    assert np.allclose(long, RAMP / 65535, atol=1e-6)
+
+
+def test_a_table_of_signed_values_begins_below_zero() -> None:
+    film = RAMP.astype(np.int16) - 2048
+    pixels = read(film, VOILUTSequence=lut(np.arange(4096), -2048, 12)).pixels
+    assert np.allclose(pixels, RAMP / 4095, atol=1e-6)
+
+
+def test_a_voi_table_goes_before_a_window() -> None:
+    table = lut(np.arange(4096), 0, 12)
+    assert np.allclose(read(VOILUTSequence=table, WindowCenter=5, WindowWidth=3).pixels, RAMP / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "shape", "inverted"),
+    [
+        ("MONOCHROME2", None, False),
+        ("MONOCHROME2", "IDENTITY", False),
+        ("MONOCHROME2", "INVERSE", True),
+        ("MONOCHROME1", None, True),
+        ("MONOCHROME1", "IDENTITY", True),
+        ("MONOCHROME1", "INVERSE", True),
+    ],
+)
+@pytest.mark.parametrize("windowed", [False, True])
+def test_polarity(photometric: str, shape: str | None, inverted: bool, windowed: bool) -> None:
+    elements: dict[str, Any] = {"PresentationLUTShape": shape} if shape else {}
+    if windowed:
+        elements |= {"WindowCenter": 2048, "WindowWidth": 4096}
+    radiograph = read(photometric=photometric, **elements)
+    assert radiograph.facts.inverted is inverted
+    assert radiograph.facts.photometric == photometric
+    assert np.allclose(radiograph.pixels, 1 - RAMP / 4095 if inverted else RAMP / 4095, atol=1e-6)
+
+
+def test_a_presentation_table_comes_last_and_settles_the_polarity() -> None:
+    falling = lut(np.arange(4095, -1, -1), 0, 12)
+    radiograph = read(photometric="MONOCHROME1", PresentationLUTSequence=falling)
+    assert np.allclose(radiograph.pixels, 1 - RAMP / 4095, atol=1e-3)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_darkest_and_does_not_set_the_range(photometric: str) -> None:
+    film = np.clip(RAMP, 1000, 3000)
+    film[:, :5] = 4095
+    film[:, 5:8] = 4090
+    pixels = read(film, photometric=photometric, PixelPaddingValue=4095, PixelPaddingRangeLimit=4090).pixels
+    assert pixels[:, :8].max() == 0
+    assert pixels[:, 8:].min() == 0
+    assert pixels[:, 8:].max() == 1
+
+
+def test_signed_pixels_and_their_signed_padding() -> None:
+    film = RAMP.astype(np.int16) - 2048
+    assert np.allclose(read(film, 12).pixels, RAMP / 4095, atol=1e-6)
+    film[0, :] = -2000
+    film[film < -2000] = -1900
+    pixels = read(film, 12, PixelPaddingValue=-2000).pixels
+    assert pixels[0].max() == 0
+    assert pixels[1:].max() == 1
+
+
+@pytest.mark.parametrize("bits", range(8, 17))
+@pytest.mark.parametrize("signed", [False, True])
+def test_every_number_of_bits_stored(bits: int, signed: bool) -> None:
+    film = files.drawn_film(bits=bits)
+    stored = (film.astype(np.int32) - 2 ** (bits - 1)).astype(np.int16) if signed else film
+    radiograph = read(stored, bits)
+    assert radiograph.facts.bits_stored == bits
+    assert np.allclose(radiograph.pixels, film / (2.0**bits - 1), atol=1e-6)
+
+
+def test_bits_beyond_those_stored_are_not_the_film() -> None:
+    overlay = RAMP | (np.random.default_rng(0).integers(0, 16, RAMP.shape).astype(np.uint16) << 12)
+    assert np.allclose(read(overlay).pixels, RAMP / 4095, atol=1e-6)
+    shifted = (RAMP << 4) | 5
+    assert np.allclose(read(shifted, 12, HighBit=15).pixels, RAMP / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"WindowCenter": 1000, "WindowWidth": 1},
+        {"VOILUTSequence": lut(np.repeat(np.arange(10), 410), 0, 4)},
+        {"ModalityLUTSequence": lut(np.full(4096, 7), 0, 12)},
+        {"PresentationLUTSequence": lut(np.full(4096, 7), 0, 12)},
+        {"RescaleSlope": 0, "RescaleIntercept": 5},
+    ],
+)
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_window_that_leaves_no_contrast_is_told_from_an_even_film(elements: dict[str, Any], photometric: str) -> None:
+    with pytest.raises(Refusal, match=r"DICOM window .* leaves no contrast") as caught:
+        read(photometric=photometric, **elements)
+    assert caught.value.code == "no_contrast"
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"WindowCenter": 60000, "WindowWidth": 100},
+        {"WindowCenter": -500, "WindowWidth": 10},
+        {"WindowCenter": 60000, "WindowWidth": 100, "VOILUTFunction": "SIGMOID"},
+        {"WindowCenter": 60000, "WindowWidth": 100, "VOILUTFunction": "LINEAR_EXACT"},
+        {"VOILUTSequence": lut(np.arange(1000), 50000, 12)},
+    ],
+)
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_window_beside_the_data_is_not_used(
+    elements: dict[str, Any], photometric: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert np.array_equal(read(photometric=photometric, **elements).pixels, read(photometric=photometric).pixels)
+    assert "beside the radiograph's values" in caplog.text
+
+
+def test_a_window_that_shows_only_a_lead_marker_is_not_used() -> None:
+    film = np.clip(RAMP, 0, 3000)
+    film[0, :12] = np.arange(4000, 4012)  # 0.3 %
+    assert np.array_equal(read(film, WindowCenter=4000, WindowWidth=100).pixels, read(film).pixels)
+
+
+def test_the_first_window_that_meets_the_data_is_used() -> None:
+    pixels = read(WindowCenter=[60000, 2048], WindowWidth=[100, 4096]).pixels
+    assert np.allclose(pixels, RAMP / 4095, atol=1e-6)
+
+
+def test_an_even_film_is_not_blamed_on_its_window() -> None:
+    nearly_even = np.full((128, 128), 700, np.uint16)
+    nearly_even[0, :40] = np.arange(40)
+    for film in (np.full((128, 128), 700, np.uint16), nearly_even):
+        dataset = files.dicom_dataset(film, 12, WindowCenter=2048, WindowWidth=4096)
+        with pytest.raises(Refusal, match="even grey") as caught:
+            cut_view(read_radiograph(dataset).pixels, ViewSpec("radiograph", 64, 64, "percentile"))
+        assert caught.value.code == "no_contrast"
+
+
+@pytest.mark.parametrize(("levels", "code"), [(1, "no_contrast"), (2, "not_a_radiograph"), (23, "not_a_radiograph")])
+def test_few_grey_levels_are_no_radiograph(levels: int, code: str) -> None:
+    few = (TWELVE % levels * 100).astype(np.uint16)
+    assert code_of(files.dicom_dataset(few, 12)) == code
+    padded = few.copy()
+    padded[:30] = np.arange(2700).reshape(30, 90) + 1000
+    assert code_of(files.dicom_dataset(padded, 12, PixelPaddingValue=1000, PixelPaddingRangeLimit=4000)) == code
+    colour = np.dstack([few.astype(np.uint8)] * 3)
+    assert code_of(files.dicom_dataset(colour, 8, photometric="RGB", SamplesPerPixel=3)) == code
+    read(((np.arange(4096) % 24) * 100).reshape(64, 64).astype(np.uint16))
+
+
+# the display shutter (PS3.3, C.7.6.11)
+
+ROW, COLUMN = np.mgrid[1:111, 1:91]
+RECTANGLE = {
+    "ShutterLeftVerticalEdge": 11,
+    "ShutterRightVerticalEdge": 80,
+    "ShutterUpperHorizontalEdge": 21,
+    "ShutterLowerHorizontalEdge": 100,
+}
+CIRCLE: dict[str, Any] = {"CenterOfCircularShutter": [50, 40], "RadiusOfCircularShutter": 30}
+POLYGON = {"VerticesOfThePolygonalShutter": [20, 10, 20, 60, 90, 60, 90, 10]}
+IN_RECTANGLE = (COLUMN >= 11) & (COLUMN <= 80) & (ROW >= 21) & (ROW <= 100)
+IN_CIRCLE = (ROW - 50) ** 2 + (COLUMN - 40) ** 2 <= 30**2
+IN_POLYGON = (ROW >= 20) & (ROW <= 90) & (COLUMN >= 10) & (COLUMN <= 60)
+
+
+@pytest.mark.parametrize(
+    ("shape", "elements", "inside"),
+    [
+        ("RECTANGULAR", RECTANGLE, IN_RECTANGLE),
+        ("CIRCULAR", CIRCLE, IN_CIRCLE),
+        ("POLYGONAL", POLYGON, IN_POLYGON),
+        (["RECTANGULAR", "CIRCULAR"], RECTANGLE | CIRCLE, IN_RECTANGLE & IN_CIRCLE),
+        (["POLYGONAL", "CIRCULAR", "RECTANGULAR"], RECTANGLE | CIRCLE | POLYGON, IN_RECTANGLE & IN_CIRCLE & IN_POLYGON),
+    ],
+)
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_what_the_shutter_hides_is_darkest_and_sets_no_range(
+    shape: Any, elements: dict[str, Any], inside: NDArray[np.bool_], photometric: str
+) -> None:
+    film = np.clip(TWELVE, 500, 2500)
+    film[~inside] = np.where(np.random.default_rng(0).random(int((~inside).sum())) < 0.5, 0, 4095)
+    film[60, 40], film[61, 40] = 500, 2500
+    pixels = read(film, photometric=photometric, ShutterShape=shape, **elements).pixels
+    expected = (film - 500.0) / 2000
+    expected = 1 - expected if photometric == "MONOCHROME1" else expected
+    assert np.allclose(pixels, np.where(inside, expected, 0), atol=1e-6)
+
+
+def test_a_shutter_hides_colour_and_windowed_films_as_well() -> None:
+    colour = files.dicom_dataset(np.dstack([GREY] * 3), 8, photometric="RGB", SamplesPerPixel=3)
+    windowed = files.dicom_dataset(TWELVE, 12, WindowCenter=2048, WindowWidth=4096)
+    for dataset, film in ((colour, GREY / 255), (windowed, TWELVE / 4095)):
+        for keyword, value in (RECTANGLE | {"ShutterShape": "RECTANGULAR"}).items():
+            setattr(dataset, keyword, value)
+        assert np.allclose(read_radiograph(dataset).pixels, np.where(IN_RECTANGLE, film, 0), atol=1e-6)
+
+
+def test_the_circle_of_a_shutter_is_round_where_pixels_are_not_square() -> None:
+    pixels = read(TWELVE + 1, 13, ShutterShape="CIRCULAR", PixelSpacing=[0.3, 0.15], **CIRCLE).pixels
+    seen = pixels > 0
+    assert np.ptp(np.flatnonzero(seen.any(axis=1))) == pytest.approx(np.ptp(np.flatnonzero(seen.any(axis=0))), abs=3)
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"ShutterShape": "SECRET"},
+        {"ShutterShape": "RECTANGULAR", "ShutterLeftVerticalEdge": 5},
+        {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [50, 40]},
+        {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": 5, "RadiusOfCircularShutter": 30},
+        {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [20, 10, 20, 60]},
+        {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [20, 10, 20, 2000000000, 90, 60]},
+    ],
+)
+def test_a_shutter_that_is_not_known_is_logged_without_its_words(
+    elements: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    data = files.dicom_file(files.dicom_dataset(TWELVE, 12, **elements)).replace(b"SECRET", b"Sara's")
+    assert np.allclose(read_radiograph(data).pixels, TWELVE / 4095, atol=1e-6)
+    assert "shutter" in caplog.text
+    assert "Sara" not in caplog.text
+
+
+@pytest.mark.parametrize("edges", [(200, 300), (60, 40), (0, 0)])
+def test_a_shutter_that_hides_all_is_refused(edges: tuple[int, int]) -> None:
+    left, right = edges
+    moved = RECTANGLE | {"ShutterLeftVerticalEdge": left, "ShutterRightVerticalEdge": right}
+    with pytest.raises(Refusal, match="shutter hides the whole radiograph") as caught:
+        read(TWELVE, ShutterShape="RECTANGULAR", **moved)
+    assert caught.value.code == "no_contrast"
+
+
+# pixels that are not square
+
+
+@pytest.mark.parametrize(
+    ("elements", "shape", "spacing"),
+    [
+        ({"PixelSpacing": [0.3, 0.15]}, (220, 90), (0.15, 0.15)),
+        ({"PixelSpacing": [0.15, 0.3]}, (110, 180), (0.15, 0.15)),
+        ({"PixelSpacing": [0.15, 0.2]}, (110, 120), (0.15, 0.15)),
+        ({"PixelSpacing": [0.15, 0.1514]}, (110, 90), (0.15, 0.1514)),
+        ({"PixelAspectRatio": [2, 1]}, (220, 90), None),
+        ({"PixelAspectRatio": [3, 4]}, (110, 120), None),
+        ({"PixelAspectRatio": [1, 1]}, (110, 90), None),
+        ({"PixelSpacing": [0.15, 0.15], "PixelAspectRatio": [2, 1]}, (110, 90), (0.15, 0.15)),
+        ({"PixelAspectRatio": [0, 1]}, (110, 90), None),
+    ],
+)
+def test_pixels_are_made_square(
+    elements: dict[str, Any], shape: tuple[int, int], spacing: tuple[float, float] | None
+) -> None:
+    dataset = files.dicom_dataset(TWELVE, 12, **elements)
+    del dataset.ImagerPixelSpacing
+    radiograph = read_radiograph(dataset)
+    assert radiograph.pixels.shape == shape
+    assert radiograph.facts.spacing_mm == (None if spacing is None else pytest.approx(spacing))
+    film = TWELVE / np.float32(4095)
+    back = cv2.resize(radiograph.pixels, film.shape[::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(back - film).mean() < 0.01
+
+
+def test_a_round_thing_is_round_again() -> None:
+    row, column = np.mgrid[:120, :200]
+    disc = (2000 * ((2 * (row - 59.5)) ** 2 + (column - 99.5) ** 2 <= 60**2) + row + column).astype(np.uint16)
+    seen = read(disc, PixelSpacing=[0.4, 0.2]).pixels > 0.6
+    assert seen.shape == (240, 200)
+    assert np.ptp(np.flatnonzero(seen.any(axis=1))) == pytest.approx(119, abs=2)
+    assert np.ptp(np.flatnonzero(seen.any(axis=0))) == pytest.approx(119, abs=2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.5, 2.4), st.integers(64 * 64, 40_000))
+def test_square_pixels_keep_the_limit_and_the_size_of_the_hand(aspect: float, most: int) -> None:
+    facts = RadiographFacts("dicom", 12, spacing_mm=(0.2 * aspect, 0.2))
+    film = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
+    pixels, facts = with_square_pixels(film, facts, aspect, most)
+    assert pixels.size <= most or aspect == 1.0
+    assert facts.spacing_mm is not None
+    between_rows, between_columns = facts.spacing_mm
+    assert pixels.shape[0] * between_rows == pytest.approx(64 * 0.2 * aspect)
+    assert pixels.shape[1] * between_columns == pytest.approx(64 * 0.2)
+    assert between_rows == pytest.approx(between_columns, rel=0.03)
+    assert 0 <= pixels.min() <= pixels.max() <= 1
+
+
+# transfer syntaxes: see also test_radiograph, which reads the film in all of them
+
+
+def test_signed_jpeg_2000_of_another_encoder() -> None:
+    row, column = np.mgrid[:64, :66]
+    film = (100 * (column // 12) + 150 * (row // 10)).astype(np.int16)
+    film[20:24, 30:50] = (np.arange(80).reshape(4, 20) * 1237) % 4096
+    alone = read_radiograph(SIGNED_JPEG_2000)
+    assert np.allclose(alone.pixels, film / 4095, atol=1e-6)
+    assert alone.facts.bits_stored == 12
+    dataset = files.dicom_dataset(film - 2048, 12)
+    pixels = read_radiograph(files.dicom_file(dataset, "1.2.840.10008.1.2.4.90", SIGNED_JPEG_2000)).pixels
+    assert np.allclose(pixels, (film - film.min()) / (film.max() - film.min()), atol=1e-6)
+
+
+@pytest.mark.parametrize("syntax", ["57", "80"])
+def test_signed_films_are_coded_in_twos_complement(syntax: str) -> None:
+    signed = TWELVE.astype(np.int16) - 2048
+    codes = signed.astype(np.uint16) & np.uint16(4095)
+    stream = files.jpeg_lossless(codes, 12) if syntax == "57" else files.jpeg_ls(codes, 12)
+    file = files.dicom_file(files.dicom_dataset(signed, 12), f"1.2.840.10008.1.2.4.{syntax}", stream)
+    assert np.allclose(read_radiograph(file).pixels, TWELVE / 4095, atol=1e-6)
+
+
+def test_a_frame_in_several_fragments() -> None:
+    from pydicom.encaps import encapsulate
+
+    dataset = files.dicom_dataset(TWELVE, 12)
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.70"
+    dataset.PixelData = encapsulate([files.jpeg_lossless(TWELVE, 12)], fragments_per_frame=5)
+    assert np.allclose(read_radiograph(files.dicom_file(dataset)).pixels, TWELVE / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["dicom implicit", "dicom explicit", "dicom rle", "dicom deflated"])
+def test_files_without_preamble_and_data_sets_are_read_as_well(name: str) -> None:
+    whole = read_radiograph(VALID[name])
+    bare = read_radiograph(VALID[name][132:])
+    dataset = read_radiograph(pydicom.dcmread(BytesIO(VALID[name])))
+    assert np.array_equal(whole.pixels, bare.pixels)
+    assert np.array_equal(whole.pixels, dataset.pixels)
+    assert whole.facts == bare.facts == dataset.facts
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_a_file_without_any_meta_group(implicit: bool) -> None:
+    buffer = BytesIO()
+    dataset = files.dicom_dataset(TWELVE, 12)
+    del dataset.file_meta
+    dataset.save_as(buffer, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+    assert np.allclose(read_radiograph(buffer.getvalue()).pixels, TWELVE / 4095, atol=1e-6)
+
+
+def test_a_data_set_made_in_memory_needs_no_file_meta() -> None:
+    dataset = files.dicom_dataset(TWELVE, 12)
+    del dataset.file_meta
+    assert np.allclose(read_radiograph(dataset).pixels, TWELVE / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "stored"),
+    [
+        ("RGB", np.dstack([GREY] * 3)),
+        ("YBR_FULL", np.dstack([GREY, np.full_like(GREY, 128), np.full_like(GREY, 128)])),
+    ],
+)
+@pytest.mark.parametrize("planar", [0, 1])
+def test_colour_that_is_really_grey(photometric: str, stored: NDArray[np.uint8], planar: int) -> None:
+    dataset = files.dicom_dataset(stored, 8, photometric=photometric, SamplesPerPixel=3, PlanarConfiguration=planar)
+    if planar:
+        dataset.PixelData = np.ascontiguousarray(stored.transpose(2, 0, 1)).tobytes()
+    assert np.allclose(read_radiograph(dataset).pixels, GREY / 255, atol=1e-6)
+    assert np.allclose(read_radiograph(files.dicom_file(dataset)).pixels, GREY / 255, atol=1e-6)
+
+
+def test_subsampled_chrominance() -> None:
+    neutral = np.full_like(GREY[:, ::2], 128)
+    stored = np.stack([GREY[:, ::2], GREY[:, 1::2], neutral, neutral], axis=2)
+    dataset = files.dicom_dataset(np.dstack([GREY] * 3), 8, photometric="YBR_FULL_422", SamplesPerPixel=3)
+    dataset.PixelData = stored.tobytes()
+    assert np.allclose(read_radiograph(dataset).pixels, GREY / 255, atol=1e-6)
+
+
+def test_other_colour_is_refused() -> None:
+    tinted = np.dstack([GREY, GREY // 2, GREY])
+    assert code_of(files.dicom_dataset(tinted, 8, photometric="RGB", SamplesPerPixel=3)) == "not_grayscale"
+
+
+# refusals
+
+
+@pytest.mark.parametrize(
+    ("elements", "code"),
+    [
+        ({"Modality": "CT"}, "not_a_radiograph"),
+        ({"Modality": "US"}, "not_a_radiograph"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, "not_a_radiograph"),
+        ({"NumberOfFrames": 2}, "several_frames"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "unreadable"),
+        ({"BitsStored": 4, "HighBit": 3}, "not_a_radiograph"),
+        ({"PixelSpacing": [0.1, 0.001]}, "not_a_radiograph"),
+        ({"ImagerPixelSpacing": [0.1, 0.4]}, "not_a_radiograph"),
+        ({"PhotometricInterpretation": "CIELAB"}, "unreadable"),
+        ({"PhotometricInterpretation": ""}, "unreadable"),
+        ({"Rows": 200}, "unreadable"),
+        ({"Rows": 65535, "Columns": 65535}, "too_large"),
+        ({"Rows": 0}, "too_small"),
+        ({"BitsAllocated": 32}, "unreadable"),
+        ({"BitsStored": 17}, "unreadable"),
+        ({"HighBit": 3}, "unreadable"),
+        ({"SamplesPerPixel": 3}, "unreadable"),
+        ({"VOILUTSequence": lut(np.arange(10), 0, 40)}, "unreadable"),
+    ],
+)
+def test_what_is_refused(elements: dict[str, Any], code: str) -> None:
+    dataset = files.dicom_dataset(TWELVE, 12)
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    assert code_of(dataset) == code
+
+
+def test_an_object_without_pixels_is_no_radiograph() -> None:
+    dataset = files.dicom_dataset(TWELVE, 12)
+    del dataset.PixelData
+    assert code_of(dataset) == "not_a_radiograph"
+
+
+def test_missing_geometry_is_unreadable() -> None:
+    for keyword in ("Rows", "Columns", "BitsAllocated"):
+        dataset = files.dicom_dataset(TWELVE, 12)
+        del dataset[keyword]
+        assert code_of(dataset) == "unreadable"
+
+
+@pytest.mark.parametrize("syntax", ["50", "57", "80", "90"])
+def test_header_and_codestream_must_be_of_one_size(syntax: str) -> None:
+    stream = {
+        "50": lambda: files.coded(".jpg", GREY),
+        "57": lambda: files.jpeg_lossless(GREY.astype(np.uint16), 8),
+        "80": lambda: files.jpeg_ls(GREY, 8),
+        "90": lambda: files.jpeg_2000(GREY),
+    }[syntax]()
+    larger = files.dicom_dataset(np.zeros((200, 200), np.uint8), 8)
+    assert code_of(files.dicom_file(larger, f"1.2.840.10008.1.2.4.{syntax}", stream)) == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("syntax", "name"),
+    [
+        ("1.2.840.10008.1.2.4.52", "JPEG Extended .*, retired"),
+        ("1.2.840.10008.1.2.4.55", "JPEG Full Progression"),
+        ("1.2.840.10008.1.2.4.66", "JPEG Lossless, Hierarchical"),
+        ("1.2.840.10008.1.2.4.110", "JPEG XL Lossless"),
+        ("1.2.840.10008.1.2.4.112", "JPEG XL"),
+        ("1.2.840.10008.1.2.4.102", "DICOM video .*MPEG-4"),
+        ("1.2.840.10008.1.2.4.107", "DICOM video .*HEVC"),
+        ("1.2.3.4.5", "an unknown way"),
+    ],
+)
+def test_a_transfer_syntax_that_is_not_read_is_named(syntax: str, name: str) -> None:
+    data = files.dicom_file(files.dicom_dataset(GREY, 8), "1.2.840.10008.1.2.4.102", b"\0\0\1\xba")
+    meant = syntax.encode().ljust(24, b"\0")  # pydicom writes no syntax that it does not know
+    with pytest.raises(Refusal, match=name) as caught:
+        read_radiograph(data.replace(b"1.2.840.10008.1.2.4.102\0", meant))
+    assert caught.value.code == "unsupported_format"
+
+
+def test_a_deflate_bomb_is_not_inflated_beyond_the_limit() -> None:
+    bomb = files.dicom_dataset(np.zeros((5000, 1000), np.uint16), 12)
+    data = files.dicom_file(bomb, "1.2.840.10008.1.2.1.99")
+    assert len(data) < 50_000
+    assert code_of(data, ReadLimits(max_bytes=1_000_000)) == "too_large"
+
+
+def test_a_run_length_bomb_stops_at_the_size_of_the_film() -> None:
+    dataset = files.dicom_dataset(GREY, 8)
+    film = (b"\x7f" + bytes(range(128))) * (GREY.size // 128)
+    runs = film + b"\x81\x07" * 1_000_000
+    header = (1).to_bytes(4, "little") + (64).to_bytes(4, "little") + bytes(56)
+    pixels = read_radiograph(files.dicom_file(dataset, "1.2.840.10008.1.2.5", header + runs)).pixels
+    assert pixels.shape == GREY.shape
+
+
+@pytest.mark.filterwarnings("error")
+def test_refusals_and_logs_tell_nothing_of_the_patient(caplog: pytest.LogCaptureFixture) -> None:
+    dataset = files.dicom_dataset(TWELVE, 12, PatientName="Secret^Sara", PatientID="S3CRET")
+    data = files.dicom_file(dataset)
+    for old, new in ((b"20200615", b"Secret!!"), (b"010Y", b"Secr")):
+        data = data.replace(old, new)
+    facts = read_radiograph(data).facts
+    assert facts.study_date is None
+    assert facts.age_months is None
+    assert "StudyDate" in caplog.text
+    assert "PatientAge" in caplog.text
+    with pytest.raises(Refusal) as caught:
+        read_radiograph(data[: len(data) // 2])
+    assert "Sec" not in caplog.text + str(caught.value)
+
+
+# facts
+
+
+def test_facts_of_the_header() -> None:
+    facts = read(
+        PatientSex="M", PatientBirthDate="20100115", PatientAge="", Laterality="R", ImageLaterality="L", Modality="DX"
+    ).facts
+    assert facts.format == "dicom"
+    assert facts.modality == "DX"
+    assert facts.body_part == "HAND"
+    assert facts.side == "L"
+    assert facts.sex is Sex.MALE
+    assert facts.birth_date == date(2010, 1, 15)
+    assert facts.study_date == date(2020, 6, 15)
+    assert facts.age_months == pytest.approx(125.0, abs=0.1)
+    assert facts.spacing_mm == (0.15, 0.15)
+
+
+def test_missing_facts_are_none() -> None:
+    dataset = files.dicom_dataset(RAMP, 12)
+    for keyword in ("PatientSex", "PatientAge", "StudyDate", "BodyPartExamined", "ImageLaterality"):
+        del dataset[keyword]
+    del dataset.ImagerPixelSpacing
+    facts = read_radiograph(dataset).facts
+    assert (facts.sex, facts.age_months, facts.study_date, facts.body_part, facts.side, facts.spacing_mm) == (None,) * 6
+
+
+@pytest.mark.parametrize("sex", ["O", "", "X", "U"])
+def test_another_sex_is_never_guessed(sex: str) -> None:
+    assert read(PatientSex=sex).facts.sex is None
+
+
+def test_pixel_spacing_goes_before_the_detectors() -> None:
+    assert read(PixelSpacing=[0.14, 0.141], ImagerPixelSpacing=[0.15, 0.15]).facts.spacing_mm == (0.14, 0.141)
+    assert read(PixelSpacing=[0, 0], ImagerPixelSpacing=[0.15, 0.151]).facts.spacing_mm == (0.15, 0.151)
+
+
+def test_an_acquisition_date_stands_in_for_the_study_date() -> None:
+    assert read(StudyDate="", AcquisitionDate="20190304").facts.study_date == date(2019, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("stated", "months"),
+    [("012Y", 144), ("018M", 18), ("003W", 21 / 30.4375), ("010D", 10 / 30.4375), ("12", None), ("0 2Y", None)],
+)
+def test_stated_ages(stated: str, months: float | None) -> None:
+    age, differ = age_at_study(stated, None, None)
+    assert age == (None if months is None else pytest.approx(months))
+    assert not differ
+
+
+def test_dates_that_agree_make_a_stated_age_finer() -> None:
+    birth, study = date(2008, 1, 1), date(2020, 10, 1)
+    for stated in ("012Y", "153M", None, "a dozen"):
+        age, differ = age_at_study(stated, birth, study)
+        assert age == pytest.approx(153, abs=0.1)
+        assert not differ
+    assert age_at_study(None, study, birth) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("stated", "birth", "study"),
+    [
+        ("003Y", "20111015", "20200615"),  # 8 years and 8 months by the dates
+        ("012Y", "20111015", "20200615"),
+        ("104D", "20111015", "20200615"),
+        ("008Y", "20200616", "20200615"),  # born after the study
+    ],
+)
+def test_an_age_that_contradicts_the_dates_is_no_age(stated: str, birth: str, study: str) -> None:
+    facts = read(PatientAge=stated, PatientBirthDate=birth, StudyDate=study).facts
+    assert facts.age_months is None
+    assert facts.ages_differ
+
+
+def test_an_adults_age_is_a_fact() -> None:
+    facts = read(PatientAge="", PatientBirthDate="19400101").facts
+    assert facts.age_months == pytest.approx(80.45 * 12, abs=0.2)
+    assert read(PatientAge="999Y").facts.age_months == 999 * 12
+    assert not facts.ages_differ
+
+
+def test_the_date_of_birth_is_in_no_repr() -> None:
+    radiograph = read(PatientAge="", PatientBirthDate="20110203")
+    assert radiograph.facts.birth_date == date(2011, 2, 3)
+    assert "2011" not in repr(radiograph)
+    assert "birth_date" not in repr(radiograph.facts)
+
+
+@pytest.mark.parametrize(
+    ("elements", "raw"),
+    [
+        ({}, False),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1", "PresentationIntentType": "FOR PRESENTATION"}, False),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1", "Modality": "DX"}, True),
+        ({"PresentationIntentType": "FOR PROCESSING"}, True),
+    ],
+)
+def test_raw_films_are_told(elements: dict[str, Any], raw: bool) -> None:
+    assert read(**elements).facts.for_processing is raw
+    assert not read_radiograph(VALID["png 8"]).facts.for_processing
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dates(date(1990, 1, 1), date(2010, 1, 1)), st.integers(0, 20 * 365))
+def test_the_age_in_whole_years_never_contradicts_the_dates(birth: date, days: int) -> None:
+    study = date.fromordinal(birth.toordinal() + days)
+    years = study.year - birth.year - ((study.month, study.day) < (birth.month, birth.day))
+    age, differ = age_at_study(f"{years:03d}Y", birth, study)
+    assert age == pytest.approx(days / 30.4375)
+    assert not differ

@@ -1,0 +1,133 @@
+"""Files made to keep a reader busy take next to no time: bounds are set low, and the files just above them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from boneage.errors import Refusal
+from boneage.reading import huffman_jpeg, image_headers
+from boneage.reading.dicom import bounds as dicom_bounds
+from boneage.reading.radiograph import read_radiograph
+from tests.damaged_files import outcome_of
+from tests.hostile_files import KINDS, chunk
+from tests.radiograph_files import VALID
+
+SIZE = 60_000
+
+OUTCOMES = {
+    "dicom nested, undefined length": "unreadable",
+    "dicom nested, defined length": "readable",
+    "dicom nested, to be put into words": "readable",
+    "dicom nested, private": "unreadable",
+    "dicom nested transfer syntax": "readable",
+    "dicom elements": "unreadable",
+    "dicom meta elements": "unreadable",
+    "dicom items": "unreadable",
+    "dicom items of a table": "unreadable",
+    "dicom values": "readable",
+    "dicom character sets": "unreadable",
+    "dicom character set elements": "unreadable",
+    "dicom fragments": "unreadable",
+    "dicom fragments, defined length": "unreadable",
+    "dicom sequence without VRs": "unreadable",
+    "dicom shutters": "unreadable",
+    "dicom jpeg, huffman tables": "unreadable",
+    "dicom jpeg 2000, precincts": "unreadable",
+    "dicom jpeg 2000, code blocks": "unreadable",
+    "png surplus stream": "unreadable",
+    "png text bombs": "readable",
+    "png chunks": "unreadable",
+    "png idat chunks": "unreadable",
+    "jpeg markers": "unreadable",
+    "jpeg 12 bit, restarts": "unreadable",
+    "tiff directories": "unreadable",
+    "tiff loop": "several_frames",
+    "tiff surplus stream": "readable",
+    "tiff jpeg scans": "too_large",
+    "webp chunks": "unreadable",
+}
+"""What the bounds make of the kinds whose outcome they decide; the others may be read or not."""
+
+
+@pytest.fixture(autouse=True)
+def _low_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_bounds, "MOST_READS", 1500)
+    monkeypatch.setattr(image_headers, "_MOST_PARTS", 500)
+    monkeypatch.setattr(image_headers, "_MOST_SEGMENTS", 500)
+    monkeypatch.setattr(image_headers, "_CHEAP_INFLATION", 1 << 20)
+    monkeypatch.setattr(image_headers, "_MOST_TIFF_ENTRIES", 200)
+    monkeypatch.setattr(image_headers, "_MOST_BLOCKS", 500)
+    monkeypatch.setattr(image_headers, "_LARGEST_PIXELS", 1_000_000)
+    monkeypatch.setattr(huffman_jpeg, "_MOST_INTERVALS", 500)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hostile_file_takes_little_time(kind: str) -> None:
+    file = KINDS[kind](SIZE)
+    start = time.process_time()
+    outcome = outcome_of(file)
+    assert time.process_time() - start < 2
+    assert outcome == OUTCOMES.get(kind, outcome)
+    assert not outcome.startswith("exception")
+
+
+def test_outcomes_name_kinds_that_exist() -> None:
+    assert set(OUTCOMES) <= set(KINDS)
+
+
+def test_nested_sequence_in_place_of_text_is_no_text(caplog: pytest.LogCaptureFixture) -> None:
+    """`str` of such a sequence does not end: pydicom repeats each error in that of the level above."""
+    with caplog.at_level(logging.WARNING):
+        radiograph = read_radiograph(KINDS["dicom nested, to be put into words"](SIZE))
+    assert radiograph.facts.body_part is None
+    assert "BodyPartExamined" in caplog.text
+
+
+@pytest.fixture
+def usual_recursion_limit() -> Iterator[None]:
+    """Python's own limit: Hypothesis and others raise it, and then the file ends before the stack does."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
+
+
+@pytest.mark.usefixtures("usual_recursion_limit")
+def test_sequences_nested_too_deeply_are_said_to_be_so() -> None:
+    with pytest.raises(Refusal, match="nested too deeply") as rejected:
+        read_radiograph(KINDS["dicom nested, undefined length"](SIZE))
+    assert rejected.value.code == "unreadable"
+
+
+def test_shutter_shapes_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), pytest.raises(Refusal):
+        read_radiograph(KINDS["dicom shutters"](SIZE))
+    assert len(caplog.records) == 1
+
+
+def test_surplus_of_a_png_is_found_in_its_last_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One byte too many is rejected, the right number read, however the stream is cut into chunks."""
+    import zlib
+
+    from tests.hostile_files import png
+
+    monkeypatch.setattr(image_headers, "_CHEAP_INFLATION", -(1 << 30))
+    rows = bytes((17 * row * column) % 251 if column else 0 for row in range(70) for column in range(81))
+    for surplus, outcome in ((0, "readable"), (1, "unreadable")):
+        stream = zlib.compress(rows + bytes(surplus))
+        file = png(70, 80, *(chunk(b"IDAT", stream[at : at + 100]) for at in range(0, len(stream), 100)))
+        assert outcome_of(file) == outcome
+
+
+@pytest.mark.parametrize("name", ["jpeg colour", "jpeg progressive"])
+def test_jpeg_said_to_be_jpeg_ls_is_unreadable(name: str) -> None:
+    """CharLS raises errors of its own, which only DICOM objects were guarded against."""
+    file = bytearray(VALID[name])
+    frame = file.index(b"\xff\xc2" if "progressive" in name else b"\xff\xc0")
+    file[frame + 1] = 0xF7
+    assert outcome_of(bytes(file)) == "unreadable"

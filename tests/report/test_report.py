@@ -1,0 +1,445 @@
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import boneage
+from boneage.assessment import Assessment, ViewActivation
+from boneage.bundle.bundle import Bundle
+from boneage.bundle.estimate import AgeEstimate
+from boneage.errors import Refusal, RefusalCode
+from boneage.file_names import shown as safely_shown
+from boneage.geometry import Transform
+from boneage.hand.registration import Hand
+from boneage.hand.views import CellGrid, ViewSpec, view_transform
+from boneage.reading.radiograph import RadiographFacts
+from boneage.report.report import (
+    CSV_COLUMNS,
+    SETTINGS_COLUMNS,
+    Refused,
+    csv_row,
+    csv_settings,
+    json_text,
+    may_write,
+    outputs_of,
+    overlay_png,
+    page,
+    text,
+    write_files,
+    write_refusal,
+)
+from boneage.sex import Sex
+from boneage.warnings_ import ResultWarning, WarningCode
+from tests.bundles import tiny_bundle
+
+WHEN = datetime(2025, 3, 4, 15, 6, tzinfo=UTC)
+SETTINGS = {"bundle": "tiny", "bundle_version": "1.0", "program_version": "0.1"}
+REFUSED = Refused("F", Refusal(RefusalCode.UNREADABLE, "The file is damaged."))
+
+
+def facts(**changes: Any) -> RadiographFacts:
+    known: dict[str, Any] = {
+        "format": "dicom",
+        "bits_stored": 12,
+        "photometric": "MONOCHROME2",
+        "inverted": False,
+        "spacing_mm": (0.15, 0.15),
+        "side": "L",
+        "body_part": "HAND",
+        "sex": Sex.FEMALE,
+        "age_months": 96.0,
+        "birth_date": None,
+        "study_date": None,
+        "modality": "DX",
+    }
+    return RadiographFacts(**(known | changes))
+
+
+def activation(grid: NDArray[np.float32]) -> ViewActivation:
+    """On a film of 2000 x 1500 pixels."""
+    spec = ViewSpec()
+    return ViewActivation(spec, view_transform((2000, 1500), spec).inverse(), CellGrid(32.0, 16.0), grid, 1.0)
+
+
+def assessment(**changes: Any) -> Assessment:
+    grid = np.zeros((8, 8), np.float32)
+    grid[5, 4] = 3.0
+    made = Assessment(
+        source_name="hand.dcm",
+        source_sha256="ab" * 32,
+        sex=Sex.FEMALE,
+        facts=facts(),
+        estimate=AgeEstimate(87.3, {"net": 87.3}, 8.2, (65.7, 108.9), (73.2, 101.4)),
+        warnings=(),
+        bundle_name="tiny",
+        bundle_version="1.0",
+        interval_coverage=None,
+        timings_ms={"read": 20.0, "total": 60.0},
+        film_shape=(2000, 1500),
+        picture=np.tile(np.linspace(0, 255, 480).astype(np.uint8), (640, 1)),
+        activations=(activation(grid),),
+    )
+    return replace(made, **changes)
+
+
+def hand(**changes: Any) -> Hand:
+    """A hand that lies on its side, fingers to the right, on a film of 2000 x 1500 pixels."""
+    mask = np.zeros((100, 75), np.uint8)
+    mask[30:70, 10:65] = 1
+    points_xy = np.array([[1300.0, 1000.0], [900.0, 1400.0], [400.0, 1000.0]])
+    return replace(Hand(points_xy=points_xy, mask=mask, film_to_mask=Transform.scale(1 / 20)), **changes)
+
+
+class Page(HTMLParser):
+    """Tags and words of a page."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(source)
+        self.words = " ".join(self.words.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_the_line_tells_age_error_sex_and_doubts() -> None:
+    warning = ResultWarning(WarningCode.RIGHT_HAND_DECLARED, "The file says right.")
+    lines = text("a/hand.dcm", assessment(warnings=(warning,))).splitlines()
+    assert lines == [
+        "a/hand.dcm: 7 years 3 months (87.3 months, typical error 8.2), F;"
+        " chronological age 8 years: bone age is 9 months behind",
+        "  caution: The file says right. [right_hand_declared]",
+    ]
+
+
+def test_the_line_of_a_bundle_that_was_never_validated_claims_no_error() -> None:
+    assert "error" not in text("x", assessment(estimate=AgeEstimate(87.3, {"net": 87.3})))
+
+
+def test_the_number_of_the_phantom_is_called_meaningless_everywhere() -> None:
+    phantom = assessment(
+        warnings=(ResultWarning(WarningCode.PHANTOM, "This is the drawn phantom: the number means nothing."),)
+    )
+    assert "means nothing" in text("x", phantom).splitlines()[0]
+    assert "means nothing" in Page(page(phantom)).words and "Typical error" not in Page(page(phantom)).words
+    assert "means nothing" in json_text(phantom)
+    assert "phantom" in csv_row("x", phantom, SETTINGS)
+
+
+def test_json_is_one_line_or_indented_and_names_refusals() -> None:
+    assert "\n" not in json_text(assessment())
+    assert json.loads(json_text(assessment(), indent=2)) == assessment().to_json()
+    assert json.loads(json_text(REFUSED, "x.png")) == {
+        "schema": 1,
+        "image": "x.png",
+        "sex": "F",
+        "age_months": None,
+        "error": {"code": "unreadable", "message": "The file is damaged."},
+        "film": {"sha256": None},
+    }
+    assert json.loads(json_text(assessment(), "b/hand.dcm"))["image"] == "b/hand.dcm"
+
+
+def test_the_table_begins_with_image_sex_age_and_leaves_the_age_of_refused_films_empty() -> None:
+    warnings = (ResultWarning(WarningCode.NOT_VALIDATED, "a"), ResultWarning(WarningCode.LOW_RESOLUTION, "b"))
+    image = 'a "b", c/ä.png'
+    written = [
+        csv_row(image, assessment(warnings=warnings), SETTINGS, "ä-2"),
+        csv_row("bad.png", REFUSED, SETTINGS),
+    ]
+    rows = [dict(zip(CSV_COLUMNS, row, strict=True)) for row in written]
+    assert CSV_COLUMNS[:3] == ("image", "sex", "age_months")
+    assert all(row[column] == value for row in rows for column, value in SETTINGS.items())
+    assert [row["severity"] for row in rows] == ["caution", ""]
+    assert rows[0]["image"] == image and float(rows[0]["age_months"]) == 87.3 and rows[0]["error"] == ""
+    assert rows[0]["warnings"] == "not_validated low_resolution" and rows[0]["difference_months"] == "-8.7"
+    assert rows[1]["age_months"] == "" and rows[1]["error"] == "unreadable" and rows[1]["sex"] == "F"
+    assert rows[1]["message"] == "The file is damaged."
+    assert [row["report"] for row in rows] == ["ä-2", ""]
+
+
+def test_the_settings_of_a_table_are_bundle_and_versions(tmp_path: Path) -> None:
+    bundle = Bundle.open(tiny_bundle(tmp_path / "tiny"))
+    assert tuple(csv_settings(bundle).items()) == (
+        ("bundle", "tiny"),
+        ("bundle_version", "1.0"),
+        ("program_version", boneage.__version__),
+    )
+    assert set(SETTINGS) == set(SETTINGS_COLUMNS) <= set(CSV_COLUMNS)
+
+
+CRITICAL = ResultWarning(WarningCode.OUTSIDE_TRAINING_RANGE, "Of an adult.")
+CAUTION = ResultWarning(WarningCode.SATURATED, "Much white.")
+INFO = ResultWarning(WarningCode.READ_MIRRORED, "A mirror image.")
+
+
+def test_a_number_with_a_critical_warning_is_marked_wherever_it_is_shown() -> None:
+    marked = assessment(warnings=(CRITICAL, CAUTION, INFO))
+    first, *others = text("x", marked).splitlines()
+    assert first.endswith("F; chronological age 8 years - do not use this number") and "typical error" not in first
+    assert others == [
+        "  critical: Of an adult. [outside_training_range]",
+        "  caution: Much white. [saturated]",
+        "  info: A mirror image. [read_mirrored]",
+    ]
+    shown = Page(page(marked))
+    assert ("p", {"class": "age void"}) in shown.tags and ("p", {"class": "stamp"}) in shown.tags
+    assert not re.findall("Typical error|% range|ahead|behind", shown.words)
+    assert [attributes["class"] for tag, attributes in shown.tags if tag == "section"][1:4] == [
+        "warnings critical",
+        "warnings caution",
+        "warnings info",
+    ]
+    row = dict(zip(CSV_COLUMNS, csv_row("x", marked, SETTINGS), strict=True))
+    assert row["severity"] == "critical"
+
+
+def test_a_number_without_a_critical_warning_is_not_marked() -> None:
+    for warnings in ((CAUTION, INFO), (INFO,), ()):
+        plain = assessment(warnings=warnings)
+        assert "do not use" not in text("x", plain).lower() + Page(page(plain)).words.lower()
+        assert "typical error" in text("x", plain)
+        assert ("p", {"class": "age"}) in Page(page(plain)).tags
+
+
+UNSAFE = "a\x1b[31m\x9b\u202e\udcff\x7f"
+
+
+def test_nothing_unsafe_to_print_is_written() -> None:
+    warning = ResultWarning(WarningCode.OTHER_BODY_PART_DECLARED, UNSAFE)
+    made = assessment(source_name=UNSAFE, warnings=(warning,))
+    texts = [text(UNSAFE, made), json_text(made), json_text(REFUSED, UNSAFE), page(made)]
+    assert all(safely_shown(line) == line for one in texts for line in one.splitlines())
+    assert json.loads(texts[1])["image"] == UNSAFE  # the escapes are JSON's own
+
+
+def test_files_are_written_whole_under_the_names_announced(tmp_path: Path) -> None:
+    written = write_files(assessment(), tmp_path / "new", "hand")
+    assert written == list(outputs_of(tmp_path / "new", "hand"))
+    assert [path.name for path in written] == ["hand.overlay.png", "hand.html", "hand.json"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(path.name for path in written)
+    assert json.loads(written[2].read_text(encoding="utf-8"))["age_months"] == 87.3
+
+
+def test_the_overlay_is_a_png_in_the_colours_that_were_drawn() -> None:
+    picture = np.asarray(cv2.imdecode(np.frombuffer(overlay_png(assessment()), np.uint8), cv2.IMREAD_COLOR))
+    assert picture.shape[0] == 640 and picture.shape[1] > 480
+    blue, _, red = picture[5 * 80 + 40, 4 * 60 + 30].astype(int)
+    assert red > blue + 40
+
+
+def test_the_page_shows_the_estimate_and_needs_nothing_from_elsewhere() -> None:
+    source = page(assessment(), created=WHEN)
+    shown = Page(source)
+    for words in (
+        "7 years 3 months",
+        "87.3 months",
+        "8.2 months",
+        "mean absolute difference from readers on validation films)",
+        "95 % range 5 years 6 months to 9 years 1 month (± 1.96 RMSE of validation, the same for every age)",
+        "80 % range 6 years 1 month to 8 years 5 months",
+        "Chronological age 8 years: bone age is 9 months behind",
+        "hand.dcm",
+        "2025-03-04 15:06",
+        "tiny 1.0",
+        "Not a medical device",
+        "1500 × 2000 pixels",
+    ):
+        assert words in shown.words
+    images = [attributes["src"] or "" for tag, attributes in shown.tags if tag == "img"]
+    assert len(images) == 2 and all(image.startswith("data:image/jpeg;base64,") for image in images)
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in shown.tags}
+    assert not re.search(r"https?://|url\(", source)
+    assert "held" not in source and "60 ms" not in source
+
+
+def test_what_the_interval_held_is_said_where_it_was_measured() -> None:
+    words = Page(page(assessment(interval_coverage=0.943))).words
+    assert "the same for every age; held 94.3 % of the validation films)" in words
+    assert assessment(interval_coverage=0.943).to_json()["interval_coverage"] == 0.943
+
+
+def test_calibrated_intervals_are_said_to_be_by_sex_and_age() -> None:
+    estimate = AgeEstimate(87.3, {"net": 87.3}, 5.2, (75.3, 99.3), (80.1, 94.5), is_calibrated=True)
+    words = Page(page(assessment(estimate=estimate, interval_coverage=0.951))).words
+    assert "5.2 months (mean absolute difference from readers on films of this sex and near this age)" in words
+    held = "(calibrated by sex and age; held 95.1 % of the validation films)"
+    assert f"95 % range 6 years 3 months to 8 years 3 months {held}" in words
+    assert "80 % range 6 years 8 months to 7 years 10 months" in words
+    assert "RMSE" not in words
+
+
+@pytest.mark.parametrize(("age_months", "told"), [(291.0, "291.0 months"), (0.0, "less than 0 months")])
+def test_an_impossible_age_is_no_bone_age_anywhere_but_in_the_data(age_months: float, told: str) -> None:
+    absurd = assessment(
+        estimate=AgeEstimate(age_months, {"net": -3.0}, 8.2, (0.0, 20.0), (0.0, 13.0), outside_range=True),
+        warnings=(ResultWarning(WarningCode.OUTSIDE_TRAINING_RANGE, "Do not rely on it."),),
+    )
+    line = text("x", absurd).splitlines()[0]
+    assert line == (f"x: no bone age: outside 0 to 19 years (the nets said {told}), F; chronological age 8 years")
+    shown = Page(page(absurd))
+    assert "No bone age: outside 0 to 19 years" in shown.words
+    assert not re.findall("Typical error|% range|ahead|behind", shown.words)
+    assert ("p", {"class": "age void"}) in shown.tags
+    said = json.loads(json_text(absurd))
+    assert said["age_months"] == age_months and said["warnings"][0]["code"] == "outside_training_range"
+    row = dict(zip(CSV_COLUMNS, csv_row("x", absurd, SETTINGS), strict=True))
+    assert float(row["age_months"]) == age_months and row["warnings"] == "outside_training_range"
+    assert row["difference_months"] == ""
+
+
+@pytest.mark.parametrize("changes", [{"age_months": 240.0}, {"age_months": 96.0, "ages_differ": True}])
+def test_an_age_that_bone_age_cannot_be_held_against_is_not_compared(changes: dict[str, Any]) -> None:
+    adult = assessment(facts=facts(**changes))
+    assert adult.difference_months is None
+    assert "ahead" not in text("x", adult) and "behind" not in text("x", adult)
+    assert "behind" not in Page(page(adult)).words and "Chronological age" in Page(page(adult)).words
+
+
+def test_the_positive_part_alone_is_drawn_and_called_so() -> None:
+    grid = np.zeros((8, 8), np.float32)
+    grid[5, 4] = -3.0
+    lowering = assessment(activations=(activation(grid),))
+    assert len(re.findall("<img", page(lowering))) == 2
+    raising = page(lowering, evidence="raising")
+    assert len(re.findall("<img", raising)) == 1 and "no place of the film raised the age" in raising
+    grid[2, 4] = 1.0
+    raising = page(lowering, evidence="raising")
+    assert len(re.findall("<img", raising)) == 2 and "Grad-CAM, positive part" in raising
+    assert overlay_png(lowering, "raising") != overlay_png(lowering)
+
+
+def test_a_stem_is_free_or_belongs_to_one_film(tmp_path: Path) -> None:
+    assert may_write(tmp_path / "none", "hand", None)
+    write_files(assessment(), tmp_path, "hand")
+    assert may_write(tmp_path, "hand", "ab" * 32)
+    assert not may_write(tmp_path, "hand", "cd" * 32) and not may_write(tmp_path, "hand", None)
+    (tmp_path / "page.html").touch()
+    (tmp_path / "old.json").write_text("{}")
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "folder.json").mkdir()
+    assert not any(may_write(tmp_path, stem, "ab" * 32) for stem in ("page", "old", "broken", "folder"))
+
+
+def test_the_refusal_of_a_film_takes_the_place_of_its_assessment(tmp_path: Path) -> None:
+    write_files(assessment(), tmp_path, "hand")
+    write_refusal(replace(REFUSED, sha256="ab" * 32), tmp_path, "hand", "hand.dcm")
+    assert [path.name for path in tmp_path.iterdir()] == ["hand.json"]
+    said = json.loads((tmp_path / "hand.json").read_text())
+    assert (said["image"], said["age_months"], said["error"]["code"]) == ("hand.dcm", None, "unreadable")
+    assert may_write(tmp_path, "hand", "ab" * 32)
+
+
+def test_what_comes_from_a_file_is_escaped() -> None:
+    evil = '"><script>alert(1)</script><img src=x onerror=y>$notice'
+    shown = Page(
+        page(
+            assessment(
+                source_name=evil,
+                facts=facts(body_part=evil, photometric=evil),
+                bundle_name=evil,
+                warnings=(ResultWarning(WarningCode.SEX_DIFFERS_FROM_FILE, evil),),
+            )
+        )
+    )
+    assert shown.words.count(evil) == 6  # title, heading, doubt, body part, photometric, bundle
+    assert "script" not in {tag for tag, _ in shown.tags}
+    assert len([tag for tag, _ in shown.tags if tag == "img"]) == 2
+
+
+def test_a_page_without_a_heat_map_shows_the_film_alone() -> None:
+    empty = assessment(
+        activations=(activation(np.zeros((8, 8), np.float32)),),
+    )
+    shown = Page(page(empty))
+    assert [tag for tag, _ in shown.tags].count("img") == 1
+    assert "Grad-CAM" not in shown.words
+
+
+def test_what_is_not_known_is_left_out_of_the_page() -> None:
+    bare = assessment(
+        source_name=None,
+        facts=facts(age_months=None, side=None, spacing_mm=None, sex=None, modality=None, body_part=None),
+        estimate=AgeEstimate(87.3, {"net": 87.3}),
+    )
+    words = Page(page(bare)).words
+    assert "None" not in words and "Chronological" not in words and "Typical error" not in words
+    assert "Pixel spacing" not in words
+
+
+@pytest.mark.parametrize(("age", "words"), [(100.0, "13 months"), (87.5, "the same"), (80.0, "7 months ahead")])
+def test_the_difference_from_the_chronological_age_in_words(age: float, words: str) -> None:
+    shown = Page(page(assessment(facts=facts(age_months=age)))).words
+    assert f"bone age is {words.replace('13 months', '1 year 1 month behind')}" in shown
+
+
+def test_region_ages_stand_beside_the_estimate() -> None:
+    several = assessment(region_ages_months={"A": 85.1, "B": 99.4, "C": -2.0})
+    lines = text("x", several).splitlines()
+    assert lines[1:] == [
+        "  A whole hand: 7 years 1 month (85.1 months)",
+        "  B carpal bones: 8 years 3 months (99.4 months)",
+        "  C metacarpals and proximal phalanges: 0 months (0.0 months)",
+    ]
+    shown = Page(page(several))
+    assert "B carpal bones: 8 years 3 months" in shown.words
+    assert json.loads(json_text(several))["region_ages_months"] == {"A": 85.1, "B": 99.4, "C": -2.0}
+    assert "carpal" not in Page(page(assessment())).words
+
+
+def test_region_ages_of_a_number_that_means_nothing_are_not_shown() -> None:
+    phantom = assessment(region_ages_months={"A": 85.1, "B": 99.4}, warnings=(ResultWarning.of(WarningCode.PHANTOM),))
+    assert "carpal" not in text("x", phantom) and "carpal" not in Page(page(phantom)).words
+
+
+@pytest.mark.parametrize(
+    ("points_xy", "inverted", "words"),
+    [
+        ([[1300.0, 1000.0], [900.0, 1400.0], [400.0, 1000.0]], False, "turned by 90° clockwise"),
+        ([[1300.0, 1000.0], [900.0, 600.0], [400.0, 1000.0]], True, "turned by 90° clockwise, mirrored, bone dark"),
+        ([[700.0, 400.0], [1200.0, 900.0], [700.0, 1400.0]], False, "upright"),
+        ([[300.0, 1000.0], [700.0, 600.0], [1200.0, 1000.0]], False, "turned by 90° anticlockwise"),
+    ],
+)
+def test_the_page_says_how_the_hand_lies(points_xy: list[list[float]], inverted: bool, words: str) -> None:
+    found = assessment(hand=hand(points_xy=np.array(points_xy), inverted=inverted))
+    assert f"Hand on the film{words}Bundle" in Page(page(found)).words
+    assert "Hand on the film" not in Page(page(assessment())).words
+
+
+def test_lines_show_where_the_hand_was_found_unless_they_are_not_wanted() -> None:
+    found = assessment(hand=hand())
+    bare = overlay_png(assessment())
+    assert overlay_png(found, outline=False) == bare
+
+    def decoded(data: bytes) -> NDArray[np.int64]:
+        return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), np.int64)
+
+    changed = np.abs(decoded(overlay_png(found)) - decoded(bare)).max(axis=2) > 30
+    assert 0 < changed.mean() < 0.03
+    rows, columns = np.nonzero(changed)
+    # The mask's border, on a picture at 0.32: rows 600 to 1400 and columns 200 to 1300 of the film.
+    assert (rows.min(), rows.max()) == pytest.approx((192, 448), abs=8)
+    assert (columns.min(), columns.max()) == pytest.approx((64, 416), abs=8)
+    assert "lines: the hand as found" in Page(page(found)).words
+    assert "lines" not in Page(page(found, outline=False)).words
+
+
+def test_a_page_without_a_heat_map_still_shows_the_hand() -> None:
+    empty = assessment(hand=hand(), activations=(activation(np.zeros((8, 8), np.float32)),))
+    shown = Page(page(empty))
+    assert [tag for tag, _ in shown.tags].count("img") == 2 and "Lines: the hand as found" in shown.words
+    assert [tag for tag, _ in Page(page(empty, outline=False)).tags].count("img") == 1

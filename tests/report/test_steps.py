@@ -1,0 +1,215 @@
+"""Pictures of the steps: which there are, what they show, and the command that writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from boneage.assessment import assess
+from boneage.cli import cli
+from boneage.hand.views import ViewSpec
+from boneage.phantom import draw_hand
+from boneage.reading.radiograph import read_radiograph
+from boneage.report.steps import STEP_FILE, Step, draw_original, draw_sheet, draw_steps, write_steps
+from tests.bundles import REGION_VIEWS, tiny_bundle
+from tests.hand_graphs import picture_without_hand
+
+SOME_STEPS = {"01_original.png", "02_mask.png"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of bundles and films."""
+    folder = tmp_path_factory.mktemp("steps")
+    tiny_bundle(folder / "regions", views=[*REGION_VIEWS, ViewSpec("A", 32, 24, "hand")], hand=True)
+    tiny_bundle(folder / "whole", hand=True)
+    tiny_bundle(folder / "plain")
+    drawn = np.rint(draw_hand(height=800, width=600) * 255).astype(np.uint8)
+    empty = picture_without_hand(300, 240)
+    for name, picture in {"hand": drawn, "turned": 255 - np.rot90(drawn, 2), "empty": empty}.items():
+        assert cv2.imwrite(str(folder / f"{name}.png"), picture)
+    (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnot a picture")
+    return folder
+
+
+def steps_of(folder: Path, film: str, bundle: str) -> dict[str, Step]:
+    pixels = read_radiograph(folder / film).pixels
+    return {step.name: step for step in draw_steps(pixels, assess(folder / film, "F", folder / bundle))}
+
+
+def boneage(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+# --- what is drawn ---
+
+
+def test_every_step_and_every_view_is_drawn_once(folder: Path) -> None:
+    steps = steps_of(folder, "hand.png", "regions")
+    assert list(steps) == [
+        *("original", "mask", "normalised", "registered"),
+        *("view_A", "view_A_2", "view_B", "view_C", "view_D", "view_E"),
+        *("map_A", "map_A_2", "map_B", "map_C", "map"),
+    ]
+    assert all(step.picture.dtype == np.uint8 and step.picture.ndim in (2, 3) for step in steps.values())
+
+
+def test_regions_that_no_net_reads_are_drawn_too(folder: Path) -> None:
+    steps = steps_of(folder, "hand.png", "whole")
+    assert [name for name in steps if "view" in name] == [
+        "view_radiograph",
+        "view_A",
+        "view_B",
+        "view_C",
+        "view_D",
+        "view_E",
+    ]
+    assert [name for name in steps if "map" in name] == ["map_radiograph", "map"]
+    assert "no net" in steps["view_A"].title and "no net" not in steps["view_radiograph"].title
+
+
+def test_a_turned_negative_becomes_the_same_hand(folder: Path) -> None:
+    upright, turned = (steps_of(folder, film, "regions") for film in ("hand.png", "turned.png"))
+    for name in ("normalised", "registered", "view_A", "view_B", "view_C", "view_D", "view_E"):
+        first, second = upright[name].picture, turned[name].picture
+        assert likeness(first, first[::-1, ::-1]) < 0.8  # or anything would pass
+        assert (
+            likeness(first, second[::-1, ::-1] if name == "normalised" else second) > 0.95
+        )  # the first lies as it did
+
+
+def likeness(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
+    """Correlation of two pictures."""
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
+
+
+def test_what_is_no_hand_is_black_once_it_is_masked(folder: Path) -> None:
+    normalised = steps_of(folder, "hand.png", "regions")["normalised"].picture
+    height, width = normalised.shape
+    assert not normalised[: height // 10].any()  # air, and the letters of the phantom
+    assert normalised[height // 2, width // 2] > 60
+
+
+def test_steps_are_not_drawn_without_a_hand_or_of_another_film(folder: Path) -> None:
+    pixels = read_radiograph(folder / "hand.png").pixels
+    with pytest.raises(ValueError, match="on which the hand was found"):
+        draw_steps(pixels, assess(folder / "hand.png", "F", folder / "plain"))
+    with pytest.raises(ValueError, match="that was assessed"):
+        draw_steps(pixels[:-1], assess(folder / "hand.png", "F", folder / "whole"))
+
+
+@given(
+    shapes=st.lists(st.tuples(st.integers(1, 900), st.integers(1, 900), st.booleans()), min_size=1, max_size=9),
+)
+@settings(max_examples=30, deadline=None)
+def test_a_sheet_holds_pictures_of_any_shape(shapes: list[tuple[int, int, bool]]) -> None:
+    steps = [
+        Step("x", "", np.full((height, width, 3) if colour else (height, width), 255, np.uint8))
+        for height, width, colour in shapes
+    ]
+    sheet = draw_sheet(steps)
+    columns = min(4, len(steps))
+    tile_height, tile_width = sheet.shape[0] // -(-len(steps) // columns), sheet.shape[1] // columns
+    for number in range(len(steps)):
+        row, column = divmod(number, columns)
+        tile = sheet[row * tile_height :, column * tile_width :][34:tile_height, :tile_width]
+        assert (tile == 255).all(axis=2).any()
+
+
+# --- files ---
+
+
+def test_files_are_numbered_and_those_of_another_film_removed(folder: Path, tmp_path: Path) -> None:
+    steps = draw_steps(read_radiograph(folder / "hand.png").pixels, assess(folder / "hand.png", "F", folder / "whole"))
+    (tmp_path / "99_notes.png").touch()
+    written = write_steps(tmp_path / "new", steps)
+    assert [path.name for path in written][:5] == [
+        "01_original.png",
+        "02_mask.png",
+        "03_normalised.png",
+        "04_registered.png",
+        "05_view_radiograph.png",
+    ]
+    assert written[-1].name == "steps.png" and all(STEP_FILE.fullmatch(path.name) for path in written)
+    assert sorted(written) == sorted((tmp_path / "new").iterdir())
+    (tmp_path / "new" / "99_notes.png").touch()
+    write_steps(tmp_path / "new", steps[:1])
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"01_original.png", "steps.png", "99_notes.png"}
+    with pytest.raises(ValueError, match="no step"):
+        write_steps(tmp_path / "new", [])
+
+
+def test_the_original_is_shown_as_it_was_read() -> None:
+    ramp = np.tile(np.linspace(0.2, 0.8, 700, dtype=np.float32), (800, 1))
+    picture = draw_original(ramp).picture
+    assert picture[:, 0].max() < 5 and picture[:, -1].min() > 250
+
+
+# --- the command ---
+
+
+def test_the_command_writes_steps_of_one_film(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "steps"
+    result = boneage(
+        "assess", folder / "turned.png", "--sex", "F", "--bundle", folder / "regions", "--steps", out, "--out", out
+    )
+    assert result.exit_code == 0, result.stderr
+    names = {path.name for path in out.iterdir()}
+    assert {"01_original.png", "04_registered.png", "steps.png", "turned.json", "turned.overlay.png"} <= names
+    assert sum(bool(STEP_FILE.fullmatch(name)) for name in names) == 16
+    assert "A whole hand" not in result.stdout  # it is the phantom, whose ages mean nothing
+
+
+def test_a_refused_film_gets_the_steps_there_are(folder: Path, tmp_path: Path) -> None:
+    arguments = ("--sex", "F", "--bundle", folder / "regions", "--steps", tmp_path)
+    result = boneage("assess", folder / "empty.png", *arguments)
+    assert result.exit_code == 3 and "[no_hand]" in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"01_original.png", "02_mask.png", "steps.png"}
+    original, masked = (cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED) for name in sorted(SOME_STEPS))
+    assert original is not None and masked is not None
+    dots = (slice(97, None, 24), slice(97, None, 24))
+    assert (cv2.resize(original, (240, 300))[dots] > 100).all() and (cv2.resize(masked, (240, 300))[dots] > 100).all()
+    result = boneage("assess", folder / "bad.png", *arguments)
+    assert result.exit_code == 3 and "[unreadable]" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("films", "bundle", "said"),
+    [
+        (["hand.png", "turned.png"], "regions", "of one film, not of 2"),
+        (["hand.png"], "plain", "does not look for the hand"),
+    ],
+)
+def test_steps_that_there_cannot_be_are_wrong_usage(
+    folder: Path, tmp_path: Path, films: list[str], bundle: str, said: str
+) -> None:
+    paths = [folder / film for film in films]
+    result = boneage("assess", *paths, "--sex", "F", "--bundle", folder / bundle, "--steps", tmp_path / "steps")
+    assert result.exit_code == 2 and said in result.stderr
+    assert not (tmp_path / "steps").exists()
+
+
+def test_steps_never_overwrite_the_film(folder: Path, tmp_path: Path) -> None:
+    film = tmp_path / "01_original.png"
+    film.write_bytes((folder / "hand.png").read_bytes())
+    result = boneage("assess", film, "--sex", "F", "--bundle", folder / "regions", "--steps", tmp_path)
+    assert result.exit_code == 2 and "overwrite the film" in result.stderr
+    assert film.read_bytes() == (folder / "hand.png").read_bytes()
+
+
+def test_lines_over_the_overlay_can_be_left_out(folder: Path, tmp_path: Path) -> None:
+    for option in ("--outline", "--no-outline"):
+        result = boneage(
+            "assess", folder / "hand.png", "--sex", "F", "--bundle", folder / "regions", "--out", tmp_path / option,
+            option,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.stderr
+    drawn, bare = ((tmp_path / option / "hand.overlay.png").read_bytes() for option in ("--outline", "--no-outline"))
+    assert drawn != bare

@@ -1,0 +1,123 @@
+"""A table that grows holds whole rows, whatever ends the program."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from boneage.errors import TableError
+from boneage.tables.appended_table import AppendedTable
+from boneage.tables.csv_table import read_rows
+
+COLUMNS = ("image", "age")
+ROWS = [("ä\n1.png", "7"), ("=1+1", "8"), ('a "b", c', ""), ("\udcff", "9")]
+
+
+def written(path: Path) -> bytes:
+    with AppendedTable(path, COLUMNS) as table:
+        for row in ROWS:
+            table.append(row)
+    return path.read_bytes()
+
+
+def test_each_row_is_in_the_file_before_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "t.csv"
+    with AppendedTable(path, COLUMNS) as table:
+        assert table.rows == [] and path.read_text() == "image,age\n"
+        for count, row in enumerate(ROWS, 1):
+            table.append(row)
+            assert len(read_rows(path, COLUMNS)) == count
+    assert [row.cells["image"] for row in read_rows(path, COLUMNS)] == ["ä\\x0a1.png", "=1+1", 'a "b", c', "\\xff"]
+    assert len(path.read_bytes().splitlines()) == 1 + len(ROWS)
+
+
+def test_a_table_torn_at_any_byte_is_gone_on_with(tmp_path: Path) -> None:
+    """Whole rows stay, a torn one is made again, and the file is in the end what it would have been."""
+    path = tmp_path / "t.csv"
+    whole = written(path)
+    for size in range(len(whole) + 1):
+        path.write_bytes(whole[:size])
+        with AppendedTable(path, COLUMNS, resume=True) as table:
+            assert len(table.rows) == max(whole[:size].count(b"\n") - 1, 0)
+            for row in ROWS[len(table.rows) :]:
+                table.append(row)
+        assert path.read_bytes() == whole
+
+
+def test_without_resume_a_table_begins_anew(tmp_path: Path) -> None:
+    written(tmp_path / "t.csv")
+    with AppendedTable(tmp_path / "t.csv", COLUMNS) as table:
+        assert table.rows == []
+    assert (tmp_path / "t.csv").read_text() == "image,age\n"
+
+
+def test_a_table_that_is_not_there_begins_anew_on_resuming_too(tmp_path: Path) -> None:
+    with AppendedTable(tmp_path / "t.csv", COLUMNS, resume=True) as table:
+        assert table.rows == []
+    assert (tmp_path / "t.csv").read_text() == "image,age\n"
+
+
+def test_a_table_that_a_spreadsheet_saved_is_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("\ufeffimage,age\r\nä.png,7\r\n".encode())
+    with AppendedTable(path, COLUMNS, resume=True) as table:
+        assert [dict(row.cells) for row in table.rows] == [{"image": "ä.png", "age": "7"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"my notes", "table_resume"),
+        (b"id,age\n1,2\n", "table_resume"),
+        (b"image,age,more\n", "table_resume"),
+        (b"image,age\na,b,c\n", "table_value"),
+        (b"image,age\n\xff,1\n", "table_unreadable"),
+        (b'image,age\n"a"b,1\n', "table_unreadable"),
+    ],
+)
+def test_another_file_is_not_gone_on_with_and_stays(tmp_path: Path, content: bytes, code: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(TableError) as caught:
+        AppendedTable(path, COLUMNS, resume=True)
+    assert caught.value.code == code and path.read_bytes() == content
+
+
+def test_one_process_at_a_time_writes_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    with AppendedTable(path, COLUMNS) as table:
+        table.append(ROWS[0])
+        for resume in (True, False):
+            with pytest.raises(TableError) as caught:
+                AppendedTable(path, COLUMNS, resume=resume)
+            assert caught.value.code == "table_busy"
+    assert len(read_rows(path, COLUMNS)) == 1
+
+
+def test_a_full_disk_leaves_whole_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of a row goes onto the disk, and the rest not."""
+    path = tmp_path / "t.csv"
+    write, calls = os.write, []
+
+    def full(file: int, data: bytes) -> int:
+        calls.append(data)
+        if len(calls) == 1:
+            return write(file, data[:5])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with AppendedTable(path, COLUMNS) as table:
+        table.append(ROWS[0])
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space") as caught:
+            table.append(ROWS[1])
+        monkeypatch.undo()
+    assert caught.value.filename == str(path) and len(calls) == 2
+    assert [row.cells["age"] for row in read_rows(path, COLUMNS)] == ["7"]
+
+
+def test_a_table_may_be_a_device() -> None:
+    with AppendedTable(Path(os.devnull), COLUMNS, resume=True) as table:
+        table.append(ROWS[0])

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boneage.errors import TableError
+from boneage.tables.csv_table import original_cell, read_rows, refuse_years, safe_cell, write_rows
+
+_CELLS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Z"))).map(str.strip)
+_MARKED = st.builds(str.__add__, st.text("'=+-@", max_size=4), _CELLS)
+
+
+def _code(table: Path, required: tuple[str, ...] = ("a", "b")) -> str:
+    with pytest.raises(TableError) as caught:
+        read_rows(table, required)
+    assert str(table) in caught.value.message
+    return caught.value.code
+
+
+@given(rows=st.lists(st.tuples(_MARKED, _CELLS).filter(any), min_size=1, max_size=8))
+def test_written_tables_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+    table = tmp_path_factory.mktemp("t") / "table.csv"
+    write_rows(table, ("a", "b"), rows)
+    assert [(row.cells["a"], row.cells["b"]) for row in read_rows(table, ("a", "b"))] == rows
+
+
+@given(_MARKED | st.text("\t\r='", max_size=3))
+def test_no_text_that_is_written_runs_as_a_formula(text: str) -> None:
+    cell = safe_cell(text)
+    assert original_cell(cell) == text
+    if cell[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        float(cell.replace(",", "."))
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1-1", "@SUM(A1)", "-x", "\t=1", "\r=1", "-1\n", "-", "+e5", "'=1"])
+def test_formulas_get_an_apostrophe(text: str) -> None:
+    assert safe_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [(None, ""), (-3.5, "-3.5"), ("-3,5", "-3,5"), ("+12", "+12"), (0, "0"), (-1e-9, "-1e-09"), (-math.inf, "-inf")],
+)
+def test_numbers_stay(value: object, cell: str) -> None:
+    assert safe_cell(value) == cell
+
+
+def test_rows_know_their_line_past_empty_ones_and_a_byte_order_mark(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_bytes("\ufeffa , b\r\n1,2\r\n\r\n 3 ,4\r\n".encode())
+    rows = read_rows(table, ("a", "b"))
+    assert [row.line for row in rows] == [2, 4]
+    assert rows[1].cells == {"a": "3", "b": "4"}
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "table_columns"),
+        (b"a;b\n1;2\n", "table_columns"),
+        (b"a,A,b\n1,2,3\n", "table_columns"),
+        (b"a,b\n,\n", "table_empty"),
+        (b"a,b,a\n1,2,3\n", "table_columns"),
+        (b"a,b\n", "table_empty"),
+        (b"a,b\n1\n", "table_value"),
+        (b"a,b\n1,2,3\n", "table_value"),
+        (b"a,b\n\xff,2\n", "table_unreadable"),
+        (b'a,b\n"1" x,2\n', "table_unreadable"),
+        (b"\x89PNG\r\n\x1a\n\x00\xff", "table_unreadable"),
+    ],
+)
+def test_bad_tables_are_refused_by_name(tmp_path: Path, content: bytes, code: str) -> None:
+    table = tmp_path / "t.csv"
+    table.write_bytes(content)
+    assert _code(table) == code
+
+
+def _message(table: Path, content: bytes) -> str:
+    table.write_bytes(content)
+    with pytest.raises(TableError) as caught:
+        read_rows(table, ("a", "b"))
+    return caught.value.message
+
+
+@pytest.mark.parametrize(("content", "separator"), [(b"a;b\n1;2\n", "semicolons"), (b"a\tb\n1\t2\n", "tabs")])
+def test_another_separator_is_named(tmp_path: Path, content: bytes, separator: str) -> None:
+    message = _message(tmp_path / "t.csv", content)
+    assert message.endswith(f"it is separated by {separator}; commas are needed.")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "latin-1"])
+def test_another_encoding_is_told_how_to_save(tmp_path: Path, encoding: str) -> None:
+    assert "save it as 'CSV UTF-8'" in _message(tmp_path / "t.csv", "a,b\nJürgen,2\n".encode(encoding))
+
+
+def test_rows_of_empty_cells_are_skipped_however_many_they_are(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("a,b\n,\n1,2\n , \n,,,\n3,\n")
+    assert [(row.line, row.cells["a"]) for row in read_rows(table, ("a", "b"))] == [(3, "1"), (6, "3")]
+
+
+def test_known_columns_are_found_in_any_case_and_others_keep_theirs(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("Image,SEX,Split,Site\nx.png,F,train,Here\n")
+    (row,) = read_rows(table, ("image", "sex"), ("split",))
+    assert row.cells == {"image": "x.png", "sex": "F", "split": "train", "Site": "Here"}
+
+
+@pytest.mark.parametrize(("ages", "refused"), [([20.0] * 10, True), ([20.0] * 9 + [20.5], False), ([8.0] * 9, False)])
+def test_ten_ages_that_could_all_be_years_are_refused(tmp_path: Path, ages: list[float], refused: bool) -> None:
+    table = tmp_path / "t.csv"
+    write_rows(table, ("a", "b"), [(age, "") for age in ages])
+    rows = read_rows(table, ("a", "b"))
+    if not refused:
+        refuse_years(rows, "a")
+        return
+    with pytest.raises(TableError, match="months are needed") as caught:
+        refuse_years(rows, "a")
+    assert caught.value.code == "table_units"
+
+
+def test_missing_tables_and_folders_are_refused_by_name(tmp_path: Path) -> None:
+    assert _code(tmp_path / "none.csv") == "table_not_found"
+    assert _code(tmp_path) == "table_unreadable"
+
+
+@pytest.mark.parametrize("text", ["", "x", "nan", "inf", "-1", "11", "1,5"])
+def test_numbers_out_of_range_name_line_and_column(tmp_path: Path, text: str) -> None:
+    table = tmp_path / "t.csv"
+    write_rows(table, ("a", "b"), [(5, "x"), (text, "x")])
+    rows = read_rows(table, ("a", "b"))
+    assert rows[0].number("a", 0, 10) == 5.0
+    with pytest.raises(TableError, match="line 3: a") as caught:
+        rows[1].number("a", 0, 10)
+    assert caught.value.code == "table_value"

@@ -1,0 +1,328 @@
+"""From a plan to a bundle: what is done is kept, folds are put together by film, and these calibrate the bundle."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import boneage
+from boneage.bundle.bundle import Bundle
+from boneage.bundle.calibration import calibrate
+from boneage.errors import BoneageError
+from boneage.evaluate.predictions import Predictions, read_predictions
+from boneage.sex import Sex
+from boneage.tables.radiographs import LabelledFilm, read_films
+from boneage.train.bundle import build as building
+from boneage.train.bundle.build import Build, build_bundle, fold_disagreement, out_of_fold, train_and_estimate
+from boneage.train.bundle.plan import Plan, PlannedNet, PlannedRun, load_plan, planned_runs
+from boneage.train.recipe import load_recipe, parse_recipe
+from boneage.train.run.loop import Engine, run_facts, train
+from boneage.train.run.predict import set_aside
+from boneage.train.run.processes import Job
+from tests.bundles import tiny_bundle
+from tests.train.drawn_radiographs import TINY, draw_folder
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's use of a torch function that torch will drop
+)
+
+SMALL = (
+    *("net.options.widths=[4, 8]", "net.options.depths=[1, 1]", "train.epochs=1", "train.resize=[]"),
+    *("view.height=48", "view.width=48", "train.batch_size=8", "train.precision=32-true", "train.workers=0"),
+    "data.validation_share=0.2",
+)
+"""What makes a net of a plan for large ones a matter of a second."""
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 films; beside them a bundle that finds their hands, and a recipe."""
+    folder = tmp_path_factory.mktemp("films")
+    tiny_bundle(folder / "hands", hand=True)
+    (folder / "tiny.toml").write_text(TINY, encoding="utf-8")
+    return draw_folder(folder, count=40)
+
+
+def films_of(table: Path) -> list[LabelledFilm]:
+    return read_films(table, table.parent / "films")
+
+
+def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Runs jobs in this process, and lists their names."""
+    names: list[str] = []
+
+    def run_jobs(jobs: Sequence[Job], _at_once: int, _tell: Callable[[str], None]) -> dict[str, int]:
+        failed = {}
+        for job in jobs:
+            names.append(job.name)
+            order = json.loads(json.dumps(job.order))
+            films = read_films(Path(order["films"]), Path(order["images"]))
+            where = {"accelerator": order["accelerator"], "number": order["number"]}
+            try:
+                train_and_estimate(
+                    parse_recipe(order["recipe"]), films, Path(order["folder"]), Path(order["cache"]), **where
+                )
+            except BoneageError as error:
+                failed[job.name] = error.exit_status
+        return failed
+
+    monkeypatch.setattr(building, "run_jobs", run_jobs)
+    return names
+
+
+def code_of(act: Callable[[], object]) -> str:
+    with pytest.raises(BoneageError) as caught:
+        act()
+    return caught.value.code
+
+
+# --- one bundle ---
+
+
+@pytest.fixture(scope="module")
+def built(table: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Build, Path, list[str], list[str]]:
+    """A bundle of two nets of two folds: what was asked, where it lies, what was trained and told. Tests only read."""
+    place = tmp_path_factory.mktemp("built")
+    net = PlannedNet("c", "full-c", (), 2, 3.0)
+    plan = Plan(
+        "small", "A small one", (net, PlannedNet("whole", str(table.parent / "tiny.toml"), (), 2)), weight_bits=8
+    )
+    told: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        trained = here(patch)
+        build = Build(
+            replace(plan, hands=str(table.parent / "hands")),
+            table,
+            place / "runs",
+            table.parent / "films",
+            (*SMALL, "train.epochs=3", "train.learning_rate=0.02"),
+            table.parent / "cache",
+            accelerator="cpu",
+        )
+        result = build_bundle(build, place / "small", tell=told.append)
+        assert result.failed == {}
+    return build, place / "small", trained, told
+
+
+Built = tuple[Build, Path, list[str], list[str]]
+
+
+def test_one_call_makes_a_whole_bundle(built: Built) -> None:
+    build, place, trained, _ = built
+    assert trained == ["c-fold-1", "c-fold-2", "whole-fold-1", "whole-fold-2"]
+    bundle = Bundle.open(place)
+    assert all(result.passed for result in bundle.check())
+    assert [(member.name, member.weight) for member in bundle.members] == [
+        *(("c-fold-1", 1.5), ("c-fold-2", 1.5), ("whole-fold-1", 0.5), ("whole-fold-2", 0.5)),
+    ]
+    assert not any(member.mirror for member in bundle.members)
+    assert bundle.finds_hands
+    assert bundle.manifest.title == "A small one"
+    aside = {film.id for film in set_aside(load_recipe("residual"), films_of(build.films))}
+    assert bundle.manifest.metrics["films"] == len(aside) == 8  # 20 %
+    assert set(bundle.manifest.recipe["c-fold-2"]) == set(load_recipe("full-c").to_dict())
+
+
+def test_films_out_of_fold_are_those_that_train_each_by_nets_that_did_not_see_it(built: Built) -> None:
+    build, _, _, told = built
+    films = {film.id: film for film in films_of(build.films)}
+    table = read_predictions(build.out_of_fold)
+    runs = planned_runs(build.plan, build.changes)
+    aside = {film.id for film in set_aside(runs[0].recipe, list(films.values()))}
+    single: dict[str, dict[str, float]] = defaultdict(dict)
+    for run in runs:
+        own = read_predictions(build.folder(run) / "predictions.csv")
+        learnt = set(run_facts(build.folder(run))["train"])
+        assert learnt.isdisjoint(own.ids)
+        parts = dict(zip(own.ids, own.group("part"), strict=True))
+        assert {film_id for film_id, part in parts.items() if part == "validation"} == aside
+        single[run.net.name] |= {film_id: age for film_id, age in zip(own.ids, own.age_months, strict=True)
+                                 if parts[film_id] == "fold"}  # fmt: skip
+    assert set(single["whole"]) == set(films) - aside
+    assert set(table.ids) == set(single["whole"]) == set(single["c"])
+    assert f"{len(table)} films; 0 left out" in told[-1]
+    for film_id, label, age, c, whole in zip(
+        table.ids, table.boneage_months, table.age_months, table.group("c"), table.group("whole"), strict=True
+    ):
+        assert label == films[film_id].boneage_months
+        assert (float(c), float(whole)) == pytest.approx((single["c"][film_id], single["whole"][film_id]), abs=1e-2)
+        assert age == pytest.approx((3 * single["c"][film_id] + single["whole"][film_id]) / 4, abs=1e-2)
+
+
+def test_the_bundle_is_calibrated_by_them_and_measured_so(built: Built) -> None:
+    build, place, _, _ = built
+    bundle = Bundle.open(place)
+    runs, films = planned_runs(build.plan, build.changes), films_of(build.films)
+    tables = {run.name: read_predictions(build.folder(run) / "predictions.csv") for run in runs}
+    table = read_predictions(build.out_of_fold)
+    disagreement = fold_disagreement(runs, tables, films)
+    assert min(disagreement.values()) > 0
+    assert bundle.manifest.calibration == calibrate(table.sexes, table.boneage_months, table.age_months, disagreement)
+    aside = set_aside(runs[0].recipe, films)
+    answers = [boneage.assess(film.image, film.sex, bundle).estimate for film in aside]
+    assert all(answer.is_calibrated for answer in answers)
+    errors = [abs(answer.age_months - film.boneage_months) for answer, film in zip(answers, aside, strict=True)]
+    assert bundle.manifest.metrics["mad_months"] == pytest.approx(np.mean(errors), abs=0.05)
+    # What the runs were said to estimate is what their members say, in serving, of the same films.
+    for run in runs:
+        said = dict(zip(tables[run.name].ids, tables[run.name].age_months, strict=True))
+        for film, answer in zip(aside, answers, strict=True):
+            assert answer.member_ages_months[run.name] == pytest.approx(said[film.id], abs=0.75)
+
+
+def test_what_is_done_is_kept_and_what_is_half_done_goes_on(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    build, place, _, _ = built
+    trained = here(monkeypatch)
+    monkeypatch.setattr(building, "release", lambda *_, **__: None)
+    runs = planned_runs(build.plan, build.changes)
+    weights = {run.name: (build.folder(run) / "last.ckpt").stat().st_mtime_ns for run in runs}
+    told: list[str] = []
+    build_bundle(build, place.parent / "again", tell=told.append)
+    assert (trained, told[0]) == ([], "4 of 4 nets are done already")
+    before = (build.runs / "whole-fold-2" / "predictions.csv").read_bytes()
+    (build.runs / "whole-fold-2" / "predictions.csv").unlink()
+    build_bundle(build, place.parent / "again", tell=told.append)
+    assert trained == ["whole-fold-2"]
+    assert (build.runs / "whole-fold-2" / "predictions.csv").read_bytes() == before
+    assert weights == {name: (build.runs / name / "last.ckpt").stat().st_mtime_ns for name in weights}
+
+
+def test_what_could_not_be_joined_is_refused_before_anything_is_trained(
+    built: Built, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, place, _, _ = built
+    trained = here(monkeypatch)
+
+    def refused(changed: Build, directory: Path = tmp_path / "no") -> str:
+        return code_of(lambda: build_bundle(changed, directory, tell=print))
+
+    assert refused(build, place) == "bundle_exists"
+    assert refused(replace(build, changes=(*build.changes, "train.epochs=5"))) == "recipe_changed"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "boneage.train.data.hands.HANDS_VERSION", 999
+        )  # hands are found otherwise than when these were trained
+        assert refused(build) == "recipe_changed"
+    few = tmp_path / "films.csv"
+    few.write_text("\n".join(table.read_text(encoding="utf-8").splitlines()[:3]) + "\n", encoding="utf-8")
+    assert refused(replace(build, films=few, runs=tmp_path / "runs")) == "table_split"
+    assert trained == []
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_training_that_fails_makes_no_bundle(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here(monkeypatch)
+    damaged = tmp_path / "runs" / "whole" / "last.ckpt"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"no weights")
+    plan = Plan("small", "A small one", (PlannedNet("whole", str(table.parent / "tiny.toml")),))
+    build = Build(plan, table, tmp_path / "runs", table.parent / "films", SMALL, table.parent / "cache", "cpu")
+    done = build_bundle(build, tmp_path / "small", tell=print)
+    assert (done.released, done.failed) == (None, {"whole": 5})
+    assert not (tmp_path / "small").exists()
+
+
+@pytest.mark.parametrize(("folds", "sexes"), [(0, "both"), (2, "F")])
+def test_nets_without_folds_or_for_one_sex_give_no_calibration_and_it_is_said(
+    folds: int, sexes: str, tmp_path: Path
+) -> None:
+    plan = Plan("small", "A small one", (PlannedNet("a", "residual", (f"data.sexes={sexes}",), folds),))
+    told: list[str] = []
+    build = Build(plan, tmp_path / "films.csv", tmp_path / "runs")
+    assert building._calibrated(build, planned_runs(plan), [], told.append) is None
+    assert told == ["no estimates out of fold and no calibration: they need nets for both sexes that all have folds"]
+    assert not build.runs.exists()
+
+
+@pytest.mark.parametrize("name", ["full-a", "full-b", "full-c", "full-d", "full-e"])
+def test_the_recipes_of_full_train_on_a_few_films(name: str, table: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(name, (*SMALL, f'data.hands="{table.parent / "hands"}"', "data.folds=5", "data.fold=5"))
+    finished = train(
+        recipe,
+        films_of(table),
+        tmp_path / name,
+        cache_folder=table.parent / "cache",
+        engine=Engine("cpu", 1),
+        quiet=True,
+    )
+    assert np.isfinite(finished.state.history[-1]["mad_months"])
+    assert recipe.view.region == load_plan("full").nets["abcde".index(name[-1])].recipe[-1].upper()
+
+
+# --- putting folds together ---
+
+
+Drawn = tuple[list[PlannedRun], dict[str, Predictions], list[LabelledFilm], dict[tuple[str, str], float]]
+
+
+@st.composite
+def drawn_folds(draw: st.DrawFn) -> Drawn:
+    """Runs of some nets and folds, their tables, the films, and the estimate of each net and film out of fold."""
+    folds, count = draw(st.integers(2, 4)), draw(st.integers(3, 12))
+    weights = draw(st.lists(st.floats(0.1, 10.0), min_size=1, max_size=3))
+    ages = st.floats(-20.0, 260.0).map(lambda age: round(age, 3))
+    nets = tuple(PlannedNet(f"n{n}", "residual", (), folds, weight) for n, weight in enumerate(weights))
+    runs = planned_runs(Plan("p", "title", nets))
+    films = [LabelledFilm(str(n), Path("x"), draw(st.sampled_from(list(Sex))), 100.0 + n) for n in range(count)]
+    aside = films[: draw(st.integers(0, count - 1))]
+    known: dict[tuple[str, str], float] = {}
+    tables: dict[str, Predictions] = {}
+    for run in runs:
+        held = [film for n, film in enumerate(films[len(aside) :]) if n % folds == run.fold - 1 and draw(st.booleans())]
+        chosen = [*held, *aside]
+        said = [draw(ages) for _ in chosen]
+        known |= {(run.net.name, film.id): age for film, age in zip(held, said, strict=False)}
+        tables[run.name] = Predictions(
+            tuple(film.id for film in chosen),
+            tuple(film.sex for film in chosen),
+            np.array([film.boneage_months for film in chosen]),
+            np.array(said),
+            {"part": ("fold",) * len(held) + ("validation",) * len(aside)},
+        )
+    return runs, tables, films, known
+
+
+@settings(max_examples=30)
+@given(drawn_folds())
+def test_a_film_out_of_fold_is_the_weighted_mean_of_all_nets_or_left_out(drawn: Drawn) -> None:
+    runs, tables, films, known = drawn
+    table, left_out = out_of_fold(runs, tables, films)
+    nets = {run.net.name: run.net.weight for run in runs}
+    whole = [film.id for film in films if all((net, film.id) in known for net in nets)]
+    assert list(table.ids) == whole
+    assert left_out == len({film_id for _, film_id in known}) - len(whole)
+    for film_id, age in zip(table.ids, table.age_months, strict=True):
+        mean = sum(known[net, film_id] * weight for net, weight in nets.items()) / sum(nets.values())
+        assert age == pytest.approx(mean, abs=1e-3)
+
+
+@settings(max_examples=30)
+@given(drawn_folds(), st.floats(-30, 30))
+def test_the_disagreement_is_that_of_the_bundles_folds(drawn: Drawn, shift: float) -> None:
+    """By its definition; and a shift of all folds alike changes nothing, one of the first alone does, by its square."""
+    runs, tables, films, _ = drawn
+    found = fold_disagreement(runs, tables, films)
+    seen = [building._of_part(table, "validation") for table in tables.values()]
+    aside = [film for film in films if all(film.id in ages for ages in seen)]
+    assert set(found) == {film.sex for film in aside}
+    assert fold_disagreement([run for run in runs if run.fold == 1], tables, films) == {}, (
+        "one fold is the bundle itself"
+    )
+    alike = {name: replace(table, age_months=table.age_months + shift) for name, table in tables.items()}
+    assert fold_disagreement(runs, alike, films) == pytest.approx(found, abs=1e-6)
+    folds = max(run.fold for run in runs)
+    level = {name: replace(table, age_months=np.full(len(table), 100.0)) for name, table in tables.items()}
+    firsts = {run.name for run in runs if run.fold == 1}
+    apart = {
+        name: replace(table, age_months=table.age_months + shift * (name in firsts)) for name, table in level.items()
+    }
+    expected = shift**2 * (folds - 1) / folds**2
+    assert fold_disagreement(runs, apart, films) == pytest.approx(dict.fromkeys(found, expected), abs=1e-6)

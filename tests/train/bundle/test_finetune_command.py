@@ -1,0 +1,75 @@
+"""``boneage finetune``: from a table of films and a bundle to a bundle, by one command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from boneage.bundle.bundle import Bundle
+from boneage.cli import cli
+from boneage.hand.views import ViewSpec
+from tests.bundles import tiny_bundle
+from tests.train.drawn_radiographs import draw_folder
+from tests.train.tuned_bundles import bundle_of, recipe_of
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's use of a torch function that torch will drop
+)
+
+
+def run_command(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def test_a_bundle_that_finds_hands_is_adapted_by_one_command(tmp_path: Path) -> None:
+    finder = Bundle.open(tiny_bundle(tmp_path / "finder", views=(), hand=True, metrics={}))
+    recipe = recipe_of("residual-distribution")
+    recipe = replace(
+        recipe, view=ViewSpec("C", 32, 64, "hand"), data=replace(recipe.data, hands=str(tmp_path / "finder"))
+    )
+    bundle = bundle_of(tmp_path / "random", {"c": recipe}, hand=finder)
+    table = draw_folder(tmp_path / "phantoms", count=18, side=400)
+    (tmp_path / "phantoms" / "films" / "4.png").write_bytes(b"no picture")
+    result = run_command(
+        *("finetune", table, "--bundle", tmp_path / "random", "--out", tmp_path / "ours", "--folds", 0, "--epochs", 1),
+        *("--accelerator", "cpu", "--quiet", "--name", "ours"),
+    )
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0] == "1 film(s) were refused and left out: unreadable (1)"
+    assert lines[1].startswith("held out, 4 films: MAD ")
+    assert lines[-2:] == ["not calibrated: intervals are those of the films held out", str(tmp_path / "ours")]
+    ours = Bundle.open(tmp_path / "ours")
+    assert ours.manifest.name == "ours"
+    assert ours.hand_nets().fingerprint() == bundle.hand_nets().fingerprint()
+    assert all(check.passed for check in ours.check())
+    # What was learnt can be adapted again: the manifest holds the recipe as run, without this machine's paths.
+    text = (tmp_path / "ours" / "bundle.json").read_text(encoding="utf-8")
+    assert str(tmp_path) not in text
+    assert json.loads(text)["recipe"]["c"]["train"]["initial_weights"] == "random 1"
+    asked = run_command(
+        "assess", tmp_path / "phantoms" / "films" / "3.png", "--sex", "F", "--bundle", tmp_path / "ours"
+    )
+    assert asked.exit_code == 0, asked.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "code"),
+    [
+        (("--folds", "1"), 2, "usage"),
+        (("--folds", "11"), 2, "usage"),
+        (("--learning-rate", "0"), 2, "usage"),
+        (("--bundle", "nowhere"), 4, "bundle_not_found"),
+        ((), 6, "table_not_found"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(tmp_path: Path, arguments: tuple[str, ...], status: int, code: str) -> None:
+    result = run_command("finetune", tmp_path / "none.csv", "--out", tmp_path / "ours", *arguments)
+    assert result.exit_code == status
+    (line,) = result.stderr.splitlines()
+    assert line.endswith(f"[{code}]")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,146 @@
+"""Plans: all shipped ones are valid, folds part a net's weight, and no typing error passes."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from boneage.errors import RecipeError
+from boneage.train.bundle.plan import Plan, PlannedNet, load_plan, planned_runs, shipped_plans
+from boneage.train.recipe import shipped_recipes
+
+PLAN = """
+name = "small"
+title = "A small bundle"
+hands = "my hands"
+[[nets]]
+name = "a"
+recipe = "registered-a"
+changes = ["train.epochs=20", "train.seed=7"]
+folds = 3
+weight = 2.0
+[[nets]]
+name = "whole"
+recipe = "own.toml"
+"""
+
+
+def write(folder: Path, text: str = PLAN) -> Path:
+    own = shipped_recipes()["residual"].read_text(encoding="utf-8")
+    (folder / "own.toml").write_text(own.replace("seed = ", "seed = 4  # "), encoding="utf-8")
+    (folder / "plan.toml").write_text(text, encoding="utf-8")
+    return folder / "plan.toml"
+
+
+@pytest.mark.parametrize("name", sorted(shipped_plans()))
+def test_a_shipped_plan_has_runs_for_a_bundle(name: str) -> None:
+    plan = load_plan(name)
+    runs = planned_runs(plan)
+    assert len({run.name for run in runs}) == len(runs) == sum(net.kept_folds or net.folds or 1 for net in plan.nets)
+    if any(run.recipe.view.needs_hand for run in runs):
+        assert plan.hands
+    assert plan.title
+    assert plan.licence
+
+
+def test_full_reads_five_regions_in_five_folds_and_learns_distributions() -> None:
+    recipes = [run.recipe for run in planned_runs(load_plan("full"))]
+    assert [recipe.view.region for recipe in recipes] == [*"AAAAABBBBBCCCCCDDDDDEEEEE"]
+    assert (recipes[0].view.height, recipes[0].view.width) == (512, 384)
+    assert {recipe.train.loss for recipe in recipes} == {"label-distribution"}
+
+
+def test_runs_follow_from_plan_recipes_and_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = load_plan(write(tmp_path))
+    assert (plan.version, plan.weight_bits) == ("1", 16)
+    monkeypatch.chdir(tmp_path.parent)  # a recipe's path is relative to the plan's folder, not to this one
+    runs = planned_runs(plan, ("train.epochs=2", "train.resize=[]"))
+    assert [(run.name, run.fold) for run in runs] == [("a-fold-1", 1), ("a-fold-2", 2), ("a-fold-3", 3), ("whole", 0)]
+    assert [(run.recipe.data.folds, run.recipe.data.fold) for run in runs] == [(3, 1), (3, 2), (3, 3), (0, 0)]
+    assert {(run.recipe.train.epochs, run.recipe.data.hands) for run in runs} == {(2, "my hands")}
+    assert [run.recipe.train.seed for run in runs] == [7, 7, 7, 4]
+    assert planned_runs(plan)[0].recipe.train.epochs == 20
+
+
+@settings(max_examples=15)
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0.01, 100.0)), min_size=1, max_size=4),
+    st.integers(2, 6),
+    st.integers(0, 2),
+)
+def test_the_folds_of_a_net_have_its_weight_together(nets: list[tuple[bool, float]], folds: int, kept: int) -> None:
+    planned = [
+        PlannedNet(f"n{n}", "residual", (), folds * cut, weight, kept * cut) for n, (cut, weight) in enumerate(nets)
+    ]
+    runs = planned_runs(Plan("p", "title", tuple(planned)))
+    for net, (cut, _) in zip(planned, nets, strict=True):
+        own = [run.weight for run in runs if run.net is net]
+        assert len(own) == ((kept or folds) if cut else 1)
+        assert sum(own) == pytest.approx(net.weight)
+        assert len(set(own)) == 1
+
+
+NET = '[[nets]]\nname = "a"\nrecipe = "residual"\n'
+HEAD = 'name = "x"\ntitle = "x"\n'
+
+
+@pytest.mark.parametrize(
+    ("toml", "word"),
+    [
+        (HEAD, "nets"),
+        (HEAD + "nets = []", "needs nets"),
+        (HEAD + "seed = 3\n" + NET, "seed"),
+        (HEAD + NET + "fold = 3", "plan.nets"),
+        (HEAD + NET + 'folds = "3"', "folds"),
+        (HEAD + NET + "folds = 1", "at least 2"),
+        (HEAD + NET + "folds = -2", "at least 2"),
+        (HEAD + NET + "weight = 0.0", "positive"),
+        (HEAD + NET + "kept_folds = 1", "at most the folds"),
+        (HEAD + NET + "folds = 2\nkept_folds = 3", "at most the folds"),
+        (HEAD + NET + "folds = 2\nkept_folds = 1\n" + NET.replace('"a"', '"b"') + "folds = 2", "as many"),
+        (HEAD + NET + NET, "one name"),
+        (HEAD + NET + "folds = 2\n" + NET.replace('"a"', '"a-fold-1"'), "one name"),
+        (HEAD + NET + "folds = 2\n" + NET.replace('"a"', '"b"') + "folds = 3", "as many"),
+        (HEAD + NET.replace('"a"', '"A net"'), "small letters"),
+        (HEAD + "weight_bits = 4\n" + NET, "weight_bits"),
+        ('name = "../x"\ntitle = "x"\n' + NET, "small letters"),
+        ("name = ", "not TOML"),
+    ],
+)
+def test_faults_are_named(toml: str, word: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=word) as caught:
+        load_plan(write(tmp_path, toml))
+    assert caught.value.code == "recipe_invalid"
+
+
+def test_an_unknown_plan_is_told_with_those_that_are_shipped() -> None:
+    with pytest.raises(RecipeError, match="full"):
+        load_plan("no-plan")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("data.folds=2", "data.fold=1"),
+        ("train.epochs=0",),
+        ('task="mask"', 'data.targets="x.csv"'),
+        ("data.split_seed=2",),
+    ],
+)
+def test_recipes_that_do_not_fit_a_plan_are_refused(changes: tuple[str, ...]) -> None:
+    plan = Plan("p", "title", (PlannedNet("a", "residual", changes, 2), PlannedNet("b", "residual")))
+    with pytest.raises(RecipeError) as caught:
+        planned_runs(plan)
+    assert caught.value.code == "recipe_invalid"
+
+
+def test_a_plan_keeps_to_the_names_of_its_class() -> None:
+    """So that the documentation's example, which is this one, is read by whoever copies it."""
+    page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
+    example = page.split("```toml\n")[1].split("```")[0]
+    assert set(tomllib.loads(example)) <= set(Plan.__dataclass_fields__)
+    assert set(tomllib.loads(example)["nets"][0]) == set(PlannedNet.__dataclass_fields__)

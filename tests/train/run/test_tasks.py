@@ -1,0 +1,416 @@
+"""Tasks: which films train and validate, what is measured, and whole small runs of each."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from boneage.errors import BoneageError
+from boneage.hand.registration import POINT_NAMES
+from boneage.hand.views import measure_grey
+from boneage.phantom import phantom_points
+from boneage.sex import Sex
+from boneage.tables.radiographs import LabelledFilm, read_films
+from boneage.train.data.cache import build_cache
+from boneage.train.networks.points import KeyPointNet, LocatedPoints
+from boneage.train.networks.unet import UNet
+from boneage.train.recipe import Recipe, load_recipe
+from boneage.train.run import loop
+from boneage.train.run.tasks import (
+    AgeTask,
+    AgeUnit,
+    MaskTask,
+    PointsTask,
+    choose_films,
+    film_labels,
+    intersection_over_union,
+    outline_distance,
+)
+from tests.bundles import tiny_bundle
+from tests.hand_graphs import picture_without_hand
+from tests.train.drawn_radiographs import TINY, draw_folder
+from tests.train.drawn_targets import EDGE, draw_targets, recipe_for
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's use of a torch function that torch will drop
+)
+
+CPU = loop.Engine(accelerator="cpu", devices=1)
+SIDE = 96
+"""Of the phantoms, pixels; they are 72 wide."""
+
+
+def code_of(act: Callable[[], object]) -> str:
+    with pytest.raises(BoneageError) as caught:
+        act()
+    return caught.value.code
+
+
+# --- measures ---
+
+
+def square(side: int, *, at: tuple[int, int] = (50, 50), shape: tuple[int, int] = (100, 120)) -> NDArray[np.uint8]:
+    """A square about a place (row, column)."""
+    mask = np.zeros(shape, np.uint8)
+    top, left = at[0] - side // 2, at[1] - side // 2
+    mask[top : top + side, left : left + side] = 1
+    return mask
+
+
+def disk(radius: float, *, side: int = 120) -> NDArray[np.uint8]:
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    return np.asarray(np.hypot(x, y) < radius, np.uint8)
+
+
+def test_intersection_over_union_by_hand() -> None:
+    assert intersection_over_union(square(20), square(20)) == 1.0
+    assert intersection_over_union(square(20), square(10)) == 100 / 400
+    assert intersection_over_union(square(20), square(20, at=(50, 60))) == 200 / 600
+    assert intersection_over_union(square(20), square(20, at=(50, 80))) == 0.0
+    assert intersection_over_union(square(20), square(0)) == 0.0
+    assert intersection_over_union(square(0), square(0)) == 1.0
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1000))
+def test_intersection_over_union_has_no_side(seed: int) -> None:
+    one, other = np.random.default_rng(seed).random((2, 7, 9)) > 0.5
+    assert intersection_over_union(one, other) == intersection_over_union(other, one)
+    assert 0 <= intersection_over_union(one, other) <= 1
+
+
+@pytest.mark.parametrize("apart", [0, 1, 3, 10])
+def test_outlines_of_disks_lie_as_far_apart_as_their_radii(apart: int) -> None:
+    assert outline_distance(disk(35), disk(35 + apart)) == pytest.approx(apart, abs=0.4)  # of outlines of whole pixels
+    assert outline_distance(disk(35 + apart), disk(35)) == outline_distance(disk(35), disk(35 + apart))
+
+
+def test_outlines_of_squares_by_hand() -> None:
+    """Each pixel of the inner outline has one of the outer two beside it; the outer corners have none beside them."""
+    inner, outer = square(20), square(24)
+    to_outer = 2.0
+    # Of the 92 pixels of the outer outline 80 lie two beside the inner one (18 between its corners and these, on each
+    # of four sides), two on each side of a corner hypot(1, 2) from it, and the corners hypot(2, 2).
+    beside, near, corner = 4 * 20, 8, 4
+    to_inner = (beside * 2 + near * math.hypot(1, 2) + corner * math.hypot(2, 2)) / (beside + near + corner)
+    assert outline_distance(inner, outer) == pytest.approx((to_outer + to_inner) / 2, abs=0.01)
+    assert outline_distance(square(20), square(20, at=(50, 50))) == 0.0
+
+
+def test_a_picture_that_ends_is_no_outline() -> None:
+    """Where both masks run off the picture, only what lies on it counts."""
+    left, farther = np.zeros((40, 50)), np.zeros((40, 50))
+    left[:, :20], farther[:, :26] = 1, 1
+    assert outline_distance(left, farther) == pytest.approx(6.0, abs=0.01)
+
+
+@pytest.mark.parametrize("pair", [(square(0), square(20)), (square(20), square(0)), (square(0), square(0))])
+def test_without_an_outline_the_distance_is_the_whole_side(pair: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
+    assert outline_distance(*pair) == 120.0
+
+
+# --- units ---
+
+
+@pytest.mark.parametrize("unit", [AgeUnit(127.0, 41.0), AgeUnit.of_range()])
+def test_ages_come_back_from_the_unit_of_training(unit: AgeUnit) -> None:
+    months = torch.tensor([0.0, 100.0, 228.0])
+    assert torch.allclose(unit.to_months(unit.from_months(months)), months, atol=1e-4)
+
+
+def test_the_range_of_ages_is_minus_one_to_one() -> None:
+    """Iglovikov et al., section 4.1."""
+    assert AgeUnit.of_range().from_months(torch.tensor([0.0, 120.0, 240.0])).tolist() == [-1.0, 0.0, 1.0]
+
+
+def test_the_spread_of_ages_is_that_of_the_films() -> None:
+    films = [LabelledFilm(str(age), Path("x"), Sex.MALE, age) for age in (90.0, 110.0)]
+    assert AgeUnit.of(films) == AgeUnit(100.0, 10.0)
+    assert AgeUnit.of(films[:1]) == AgeUnit(90.0, 1.0)  # one age has no spread to divide by
+    assert film_labels(films) == {"90.0": [90.0, "M"], "110.0": [110.0, "M"]}
+
+
+# --- which films ---
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledFilm]:
+    table = draw_folder(tmp_path_factory.mktemp("phantoms"), count=10, side=SIDE)
+    return read_films(table, table.parent / "films")
+
+
+@pytest.fixture(scope="module")
+def targets(films: list[LabelledFilm], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return draw_targets(films, tmp_path_factory.mktemp("targets"))
+
+
+def with_splits(films: Sequence[LabelledFilm], splits: Sequence[str | None]) -> list[LabelledFilm]:
+    return [
+        LabelledFilm(film.id, film.image, film.sex, film.boneage_months, split)
+        for film, split in zip(films, splits, strict=True)
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    splits=st.lists(st.sampled_from(["train", "validation", None]), min_size=10, max_size=10),
+    held_out=st.integers(0, 9),
+    seed=st.integers(0, 50),
+)
+def test_what_is_held_out_is_never_trained_on(
+    films: list[LabelledFilm],
+    targets: dict[str, Path],
+    splits: list[str | None],
+    held_out: int,
+    seed: int,
+) -> None:
+    recipe = recipe_for("points", targets["points"], data={"held_out": held_out, "split_seed": seed})
+    chosen = with_splits(films, splits)
+    fixed = {film.id for film in chosen if film.split == "validation"}
+    if len(fixed) == 10:
+        assert code_of(lambda: choose_films(recipe, chosen)) == "table_split"
+        return
+    training, validation = ({film.id for film in part} for part in choose_films(recipe, chosen))
+    assert not training & validation
+    assert training | validation == {film.id for film in films}
+    assert len(validation) == (max(len(fixed), held_out) or 2)  # 20 % of ten where nothing else is said
+    assert fixed <= validation
+
+
+def test_only_films_with_targets_count_and_the_draw_follows_from_its_seed(
+    films: list[LabelledFilm], targets: dict[str, Path], tmp_path: Path
+) -> None:
+    header, *rows = targets["points"].read_text(encoding="utf-8").splitlines()
+    some = tmp_path / "some.csv"
+    some.write_text("\n".join([header, *rows[:6]]) + "\n", encoding="utf-8")
+    recipe = recipe_for("points", some)
+    training, validation = choose_films(recipe, films)
+    assert {film.id for film in [*training, *validation]} == {film.id for film in films[:6]}
+    assert (len(training), len(validation)) == (3, 3)
+    assert choose_films(recipe, films) == (training, validation)
+    others = [choose_films(recipe_for("points", some, data={"split_seed": n}), films)[1] for n in range(8)]
+    assert any(other != validation for other in others)
+    assert code_of(lambda: choose_films(recipe, films[6:])) == "table_split"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    (tmp_path / "tiny.toml").write_text(TINY, encoding="utf-8")
+    return tmp_path / "tiny.toml"
+
+
+def test_ages_are_split_by_the_tables_or_a_drawn_split_within_limits(films: list[LabelledFilm], tiny: Path) -> None:
+    training, validation = choose_films(load_recipe(tiny), films)
+    assert (len(training), len(validation)) == (8, 2)
+    assert not {film.id for film in training} & {film.id for film in validation}
+    limited = load_recipe(tiny, ("data.train_limit=5", "data.validation_limit=1"))
+    assert [len(part) for part in choose_films(limited, films)] == [5, 1]
+    fixed = with_splits(films, ["validation"] * 4 + ["train"] * 6)
+    assert [film.id for film in choose_films(load_recipe(tiny), fixed)[1]] == ["0", "1", "2", "3"]
+    assert code_of(lambda: choose_films(load_recipe(tiny), [])) == "table_split"
+
+
+@pytest.mark.parametrize("sex", list(Sex))
+def test_a_cohort_is_of_one_sex(films: list[LabelledFilm], tiny: Path, sex: Sex) -> None:
+    recipe = load_recipe(tiny, (f"data.sexes={sex.value}",))
+    training, validation = choose_films(recipe, films)
+    assert {film.sex for film in [*training, *validation]} == {sex}
+    assert len(training) + len(validation) == 5
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+def test_folds_part_the_training_films_whatever_the_tables_order(
+    films: list[LabelledFilm], tiny: Path, folds: int
+) -> None:
+    fixed = with_splits(films, ["validation"] * 4 + ["train"] * 6)
+    inside: list[str] = []
+    for fold in range(1, folds + 1):
+        recipe = load_recipe(tiny, (f"data.folds={folds}", f"data.fold={fold}"))
+        training, validation = (sorted(film.id for film in part) for part in choose_films(recipe, fixed))
+        again = [sorted(film.id for film in part) for part in choose_films(recipe, fixed[::-1])]
+        assert again == [training, validation]
+        assert sorted([*training, *validation]) == ["4", "5", "6", "7", "8", "9"]
+        assert abs(len(validation) - 6 / folds) < 1
+        inside += validation
+    assert sorted(inside) == ["4", "5", "6", "7", "8", "9"]
+
+
+def test_more_folds_than_films_are_refused(films: list[LabelledFilm], tiny: Path) -> None:
+    recipe = load_recipe(tiny, ("data.folds=11", "data.fold=1"))
+    assert code_of(lambda: choose_films(recipe, films)) == "table_split"
+
+
+def test_few_films_are_watched_until_the_last_epoch_which_all_measure(
+    films: list[LabelledFilm], tiny: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(tiny, ("train.epochs=3", "train.watched_films=2"))
+    cache = build_cache(films, tmp_path, longest_side=2048)
+    task = AgeTask(recipe, films[:4], films[4:], cache)
+    net = loop.new_net(recipe).eval()
+
+    def seen(epoch: int) -> int:
+        counts: list[int] = []
+
+        def watched(batches: Iterable[Any]) -> Iterable[Any]:
+            for batch in batches:
+                counts.append(len(batch[0]))
+                yield batch
+
+        task.validate(net, epoch, torch.device("cpu"), watched)
+        return sum(counts)
+
+    assert [seen(epoch) for epoch in range(3)] == [2, 2, 6]
+
+
+# --- whole runs ---
+
+
+def fit(recipe: Recipe, films: list[LabelledFilm], folder: Path) -> loop.Finished:
+    return loop.train(recipe, films, folder, engine=CPU, quiet=True)
+
+
+FIGURES = {
+    "mask": {"jaccard_distance", "iou", "least_iou", "outline_distance_percent"},
+    "points": {"error_percent", *(f"{name}_{kind}_percent" for name in POINT_NAMES for kind in ("median", "p95"))},
+}
+
+
+@pytest.mark.parametrize("task", ["mask", "points"])
+def test_a_run_for_a_hand_net_learns_resumes_and_comes_back(
+    task: str,
+    films: list[LabelledFilm],
+    targets: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = recipe_for(task, targets[task])
+    whole = fit(recipe, films, tmp_path / "whole")
+    history = whole.state.history
+    assert whole.refused == {}
+    assert set(history[0]) == {"epoch", "loss", "learning_rate", "seconds", *FIGURES[task]}
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert whole.state.best == min(row[whole.measure] for row in history)
+    facts = json.loads((tmp_path / "whole" / "recipe.json").read_text(encoding="utf-8"))
+    assert set(facts) == {"recipe", "train", "validation", "processes"}
+    assert (len(facts["train"]), len(facts["validation"])) == (7, 3)
+
+    keep = loop._Run._keep
+
+    def keep_one(run: loop._Run, *row: Any) -> None:
+        keep(run, *row)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop._Run, "_keep", keep_one)
+        fit(recipe, films, tmp_path / "broken")
+    resumed = fit(recipe, films, tmp_path / "broken").state.history
+    for one, other in zip(history, resumed, strict=True):
+        assert {key: one[key] for key in one if key != "seconds"} == pytest.approx(
+            {key: other[key] for key in other if key != "seconds"}, rel=1e-4, abs=1e-5
+        )
+
+    loaded, net, state = loop.load_hand_run(tmp_path / "whole", "last")
+    assert loaded == recipe
+    assert isinstance(net, UNet if task == "mask" else KeyPointNet)
+    assert not net.training
+    assert state.history == history
+    assert code_of(lambda: loop.load_run(tmp_path / "whole")) == "recipe_invalid"
+
+
+def test_figures_of_masks_and_points_are_those_of_a_perfect_and_a_blind_net(
+    films: list[LabelledFilm], targets: dict[str, Path], tmp_path: Path
+) -> None:
+    cache = build_cache(films, tmp_path, longest_side=2048)
+    device = torch.device("cpu")
+    greys = [measure_grey(cache.pixels(film.id), "percentile") for film in films[7:]]
+    edge = float(np.mean([(EDGE - grey.mean) / grey.spread for grey in greys]))
+
+    class Bright(torch.nn.Module):
+        """On these views the hand is what is brighter than its edge."""
+
+        def forward(self, view: torch.Tensor) -> torch.Tensor:
+            return 50 * (view - edge)
+
+    class Dark(torch.nn.Module):
+        def forward(self, view: torch.Tensor) -> torch.Tensor:
+            return torch.full_like(view, -9.0)
+
+    task = MaskTask(recipe_for("mask", targets["mask"]), films[:7], films[7:], cache)
+    seen = task.validate(Bright(), 0, device, lambda items: items)
+    assert seen["iou"] > 0.85
+    assert seen["jaccard_distance"] == pytest.approx(1 - seen["iou"])
+    assert seen["least_iou"] <= seen["iou"]
+    assert seen["outline_distance_percent"] < 3
+    unseen = task.validate(Dark(), 0, device, lambda items: items)
+    assert (unseen["iou"], unseen["outline_distance_percent"]) == (0.0, 100.0)
+
+    # On views of 32 x 32 a phantom of 96 x 72 is zoomed by a third, with 4 pixels on the left.
+    truth = torch.from_numpy(phantom_points(height=SIDE, width=SIDE * 3 // 4) / 3 + (4, 0)).float()
+    length = float((truth[0] - truth[2]).norm())
+
+    class Off(torch.nn.Module):
+        """Its tip is off by 2 % of the hand's length, its thumb by none, its capitate by 6 %."""
+
+        def forward(self, view: torch.Tensor) -> LocatedPoints:
+            off = torch.tensor([[0.02, 0.0], [0.0, 0.0], [0.0, -0.06]]) * length
+            points = (truth + off).expand(len(view), -1, -1)
+            return LocatedPoints(points, torch.ones(len(view), 3), torch.zeros(len(view), 3))
+
+    points_task = PointsTask(recipe_for("points", targets["points"]), films[:7], films[7:], cache)
+    figures = points_task.validate(Off(), 0, device, lambda items: items)
+    for name, percent in zip(POINT_NAMES, (2.0, 0.0, 6.0), strict=True):
+        assert figures[f"{name}_median_percent"] == pytest.approx(percent, abs=0.01)
+        assert figures[f"{name}_p95_percent"] == pytest.approx(percent, abs=0.01)
+    assert figures["error_percent"] == pytest.approx(8.0 / 3, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def finder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that finds the phantom's hand, and has no members."""
+    return tiny_bundle(tmp_path_factory.mktemp("bundles") / "finder", name="finder", views=(), hand=True, metrics={})
+
+
+def test_a_run_on_a_region_finds_the_hands_and_names_films_without_one(
+    tmp_path: Path, tiny: Path, finder: Path
+) -> None:
+    table = draw_folder(tmp_path / "phantoms", count=8, side=400)
+    cv2.imwrite(str(tmp_path / "phantoms" / "films" / "3.png"), picture_without_hand(300, 240))
+    changes = (
+        *('view.region="A"', 'view.grey="hand"', f'data.hands="{finder}"', 'train.age_unit="range"'),
+        *("train.epochs=1", "train.resize=[]", "data.validation_share=0.25"),
+    )
+    recipe = load_recipe(tiny, changes)
+    films = read_films(table, tmp_path / "phantoms" / "films")
+    finished = fit(recipe, films, tmp_path / "run")
+    assert finished.refused == {"3": "no_hand"}
+    facts = json.loads((tmp_path / "run" / "recipe.json").read_text(encoding="utf-8"))
+    assert facts["age_unit"] == {"mean_months": 120.0, "spread_months": 120.0}
+    assert "3" not in facts["labels"]
+    assert "3" not in [*facts["train"], *facts["validation"]]
+    assert len(facts["labels"]) == 7
+    # The other cohort's run on the same table takes the same films and hands.
+    girls = load_recipe(tiny, (*changes, 'data.sexes="F"'))
+    before = sorted(path.name for path in (tmp_path / "cache").iterdir())
+    fit(girls, films, tmp_path / "girls")
+    boys = load_recipe(tiny, (*changes, 'data.sexes="M"'))
+    between = sorted(path.name for path in (tmp_path / "cache").iterdir())
+    fit(boys, films, tmp_path / "boys")
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == between == before
+
+
+def test_a_run_on_a_region_needs_a_bundle_with_hand_nets(films: list[LabelledFilm], tmp_path: Path, tiny: Path) -> None:
+    plain = tiny_bundle(tmp_path / "plain")
+    recipe = load_recipe(tiny, ('view.region="B"', f'data.hands="{plain}"'))
+    assert code_of(lambda: fit(recipe, films, tmp_path / "run")) == "bundle_mismatch"
+    assert not (tmp_path / "run").exists()

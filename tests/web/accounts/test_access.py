@@ -1,0 +1,191 @@
+"""Who may do what, whose address counts, and what is found in which mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
+from django.urls import reverse
+from hypothesis import given
+from hypothesis import strategies as st
+from pytest_django.fixtures import Settings
+
+from boneage.web.accounts.access import (
+    address_of,
+    assessment_or_404,
+    client_of,
+    for_role,
+    member_of,
+    name_digest,
+    user_of,
+)
+from boneage.web.models import Assessment, Case, Role, User
+
+ROLES = list(Role)
+
+
+def asked(user: User | None = None, method: str = "GET", *, is_part: bool = False) -> HttpRequest:
+    request = RequestFactory().generic(method, "/somewhere/", headers={"HX-Request": "true"} if is_part else {})
+    request.user = user or AnonymousUser()
+    return request
+
+
+@for_role(Role.REVIEWER, in_open=False)
+def for_reviewers(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse("seen")
+
+
+@for_role(Role.REVIEWER, in_open=True)
+def for_all_in_open(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse("seen")
+
+
+# --- roles ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_what_the_lower_ones_may(clinic: None, make_user: Callable[..., User], role: Role) -> None:
+    user = make_user(role)
+    assert [user.may(other) for other in ROLES] == [other in ROLES[: ROLES.index(role) + 1] for other in ROLES]
+    if ROLES.index(role) < ROLES.index(Role.REVIEWER):
+        with pytest.raises(PermissionDenied):
+            for_reviewers(asked(user))
+    else:
+        assert for_reviewers(asked(user)).status_code == 200
+    user.is_active = False
+    assert not any(user.may(other) for other in ROLES)
+    assert for_reviewers(asked(user)).status_code == 302
+
+
+@pytest.mark.django_db
+def test_the_open_mode_has_no_users(open_mode: None, make_user: Callable[..., User]) -> None:
+    user = make_user(Role.ADMINISTRATOR)
+    assert user_of(asked(user)) is None
+    assert for_all_in_open(asked()).status_code == 200
+    for who in (user, None):
+        with pytest.raises(Http404):
+            for_reviewers(asked(who))
+    with pytest.raises(PermissionDenied):
+        member_of(asked(user))
+
+
+def test_whoever_is_not_logged_in_comes_back_after_the_login_to_what_can_be_shown(clinic: None) -> None:
+    login = reverse("login")
+    assert for_reviewers(asked())["Location"] == f"{login}?next=/somewhere/"
+    assert for_reviewers(asked(method="POST"))["Location"] == login
+    part = for_reviewers(asked(is_part=True))
+    assert (part.status_code, part["HX-Redirect"]) == (200, login)
+
+
+@pytest.mark.django_db
+def test_what_one_mode_has_is_not_found_in_the_other(
+    settings: Settings, clinic: None, make_user: Callable[..., User], done_assessment: Callable[..., Assessment]
+) -> None:
+    theirs = [
+        done_assessment(submitted_by=make_user()),
+        done_assessment(case=Case.objects.create(reference="a", sex="F")),
+    ]
+    for found in theirs:
+        assert assessment_or_404(found.pk) == found
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open")
+    own = done_assessment()
+    assert assessment_or_404(own.pk) == own
+    for found in theirs:
+        with pytest.raises(Http404):
+            assessment_or_404(found.pk)
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="clinic")
+    with pytest.raises(Http404):
+        assessment_or_404(done_assessment(client="0" * 64).pk)
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open")
+    Assessment.objects.update(expires_at=own.submitted_at)
+    for pk in (own.pk, uuid4()):
+        with pytest.raises(Http404):
+            assessment_or_404(pk)
+
+
+# --- addresses --------------------------------------------------------------------------------------------------------
+
+
+def from_address(address: str, forwarded: str | None = None) -> HttpRequest:
+    request = RequestFactory(REMOTE_ADDR=address).get("/")
+    if forwarded is not None:
+        request.META["HTTP_X_FORWARDED_FOR"] = forwarded
+    return request
+
+
+@pytest.fixture
+def behind_proxy(settings: Settings) -> None:
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, proxy=True)
+
+
+@given(claimed=st.text(), address=st.ip_addresses(v=4).map(str))
+def test_without_a_proxy_nobody_is_believed(claimed: str, address: str) -> None:
+    assert address_of(from_address(address, claimed)) == address
+
+
+@given(claimed=st.lists(st.ip_addresses().map(str)), address=st.ip_addresses(v=4).map(str))
+def test_a_proxy_is_believed_what_it_adds(claimed: list[str], address: str) -> None:
+    from django.conf import settings as current
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(current, "CONFIGURATION", replace(current.CONFIGURATION, proxy=True))
+        assert address_of(from_address("192.0.2.1", ", ".join([*claimed, address]))) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "forwarded", "counts"),
+    [
+        ("192.0.2.1", None, "192.0.2.1"),
+        ("192.0.2.1", "", "192.0.2.1"),
+        ("192.0.2.1", "nonsense", "192.0.2.1"),
+        ("192.0.2.1", "198.51.100.7, ", "192.0.2.1"),
+        ("192.0.2.1", "[2001:db8::7]", "2001:db8::7"),
+        ("::ffff:192.0.2.1", None, "192.0.2.1"),
+        ("", None, "0.0.0.0"),
+        ("unix:", None, "0.0.0.0"),
+    ],
+)
+def test_addresses_are_told_in_one_form(behind_proxy: None, address: str, forwarded: str | None, counts: str) -> None:
+    assert address_of(from_address(address, forwarded)) == counts
+
+
+def test_a_client_is_counted_by_a_digest_that_only_this_service_can_make(settings: Settings) -> None:
+    here = client_of(from_address("192.0.2.1"))
+    assert len(here) == 64
+    assert here == client_of(from_address("192.0.2.1"))
+    assert here != client_of(from_address("192.0.2.2"))
+    settings.SECRET_KEY = "another"
+    assert here != client_of(from_address("192.0.2.1"))
+
+
+def test_all_addresses_of_one_machine_count_as_one_client() -> None:
+    network = {client_of(from_address(f"2001:db8:1:2::{number:x}")) for number in range(1, 5)}
+    assert len(network) == 1
+    assert client_of(from_address("2001:db8:1:3::1")) not in network
+
+
+@given(st.text(max_size=200))
+def test_names_are_counted_as_the_form_takes_them(typed: str) -> None:
+    request = RequestFactory().post("/", {"username": typed})
+    digest = name_digest(request, {"username": typed})
+    assert len(digest) == 64
+    assert digest == name_digest(request, {"username": f" {typed} "})
+
+
+def test_names_come_from_the_form_where_no_credentials_are_known() -> None:
+    request: Any = RequestFactory().post("/", {"username": "rhea"})
+    assert name_digest(request) == name_digest(request, {"username": "rhea"}) != name_digest(request, {"username": "r"})
+
+
+@pytest.mark.django_db
+def test_a_reader_meets_no_page_of_administrators_in_the_menu(clinic: None, log_in: Callable[..., Client]) -> None:
+    assert reverse("audit") not in log_in(Role.REVIEWER).get(reverse("account")).content.decode()
+    assert reverse("audit") in log_in(Role.ADMINISTRATOR).get(reverse("account")).content.decode()

@@ -1,0 +1,138 @@
+"""Which passwords may be chosen: long and hard to guess, of any characters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.test import Client
+from django.urls import reverse
+from pytest_django.fixtures import Settings
+
+from boneage.web.accounts import users
+from boneage.web.accounts.passwords import LEAST_LENGTH, context_words
+from boneage.web.models import User
+from tests.web.conftest import PASSWORD
+
+
+@pytest.fixture
+def anna(settings: Settings) -> User:
+    """A user of a clinic whose address is known."""
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, url="https://kinderspital.example")
+    return User(username="anna.schmidt", last_name="Oberholzer")
+
+
+def codes(password: str, user: User) -> set[str]:
+    """Why a password is rejected."""
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        return {str(one.code) for one in error.error_list}
+    return set()
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        PASSWORD,
+        "vier kleine Igel tanzen",
+        "\u6708\u306f\u6771\u306b\u65e5\u306f\u897f\u306b \u83dc\u306e\u82b1\u3084 \u83dc\u306e\u82b1",
+        "7401 9926 5583 1047 2",
+        "anna sings to eleven whales",
+        " starts and ends with spaces ",
+        "q7!" * 3 + "The moon is made of 11 cheeses" + "x" * 100,
+        "8f2Kq0zL5m" * 26,
+    ],
+)
+def test_long_passwords_of_any_characters_pass(anna: User, password: str) -> None:
+    assert codes(password, anna) == set()
+
+
+def test_one_time_passwords_follow_the_rules(anna: User) -> None:
+    for _ in range(20):
+        assert codes(users.one_time_password(), anna) == set()
+
+
+@pytest.mark.parametrize("password", ["Tr0ub4dor&3", "x7#Kq!9pL2$v", "unrelated word"[: LEAST_LENGTH - 1], ""])
+def test_short_passwords_do_not(anna: User, password: str) -> None:
+    assert "password_too_short" in codes(password, anna)
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "anna.schmidt2024",
+        "AnnaSchmidt1985!!",
+        "Anna.Schmidt.1985",
+        "schmidt.anna.2025",
+        "Oberholzer-19-Anna",
+        "boneageboneage1!",
+        "BoneAge!BoneAge!",
+        "kinderspital2026!",
+        "radiologie-2026!",
+    ],
+)
+def test_names_and_words_of_the_place_do_not(anna: User, password: str) -> None:
+    assert "password_context" in codes(password, anna)
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "passwordpassword1",
+        "P@ssw0rdP@ssw0rd",
+        "1234567890123456",
+        "qwertyuiopasdfgh",
+        "aaaaaaaaaaaaaaaaaaa",
+        "abcabcabcabcabcabc",
+        "iloveyouiloveyou",
+        "monkeymonkeymonkey",
+        "a" * 200,
+    ],
+)
+def test_what_is_tried_first_does_not(anna: User, password: str) -> None:
+    assert codes(password, anna) & {"password_guessable", "password_too_common", "password_context"}
+
+
+def test_words_are_of_service_address_and_user(anna: User) -> None:
+    words = context_words(anna)
+    assert {"boneage", "kinderspital", "anna", "schmidt", "anna.schmidt", "oberholzer"} <= set(words)
+    assert "kinderspital" in context_words(None)
+    assert [len(word) for word in words] == sorted((len(word) for word in words), reverse=True)
+
+
+def test_words_of_one_user_do_not_count_for_the_next(anna: User) -> None:
+    assert codes("zyxwoberholzerqq7", anna)
+    assert codes("zyxwoberholzerqq7", User(username="other")) == set()
+
+
+@pytest.mark.django_db
+def test_a_password_is_taken_exactly_as_typed(
+    settings: Settings, clinic: None, client: Client, make_user: Callable[..., User]
+) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    user = make_user(name="rhea")
+    exact = "  Two spaces and \uff37ide " + "x" * 150
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    said = {"do": "password", "old_password": PASSWORD, "new_password1": exact, "new_password2": exact}
+    assert client.post(reverse("account"), said).status_code == 302
+    for typed, status in ((exact.strip(), 200), (exact.lower(), 200), (exact[:-1], 200), (exact, 302)):
+        sent = Client().post(reverse("login"), {"username": "rhea", "password": typed})
+        assert sent.status_code == status, typed
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["login", "account", "confirm"])
+def test_password_fields_hide_and_take_what_a_manager_pastes(
+    clinic: None, log_in: Callable[..., Client], name: str
+) -> None:
+    page = (Client() if name == "login" else log_in()).get(reverse(name)).content.decode()
+    fields = [part.split(">")[0] for part in page.split("<input ")[1:] if 'type="password"' in part.split(">")[0]]
+    assert fields
+    for field in fields:
+        assert 'autocomplete="current-password"' in field or 'autocomplete="new-password"' in field
+        assert "maxlength" not in field
+        assert "onpaste" not in field

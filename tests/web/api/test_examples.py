@@ -1,0 +1,161 @@
+"""The examples of docs/api.md run against the service, in both modes, and the page shows them as they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import cv2
+import pytest
+
+from boneage.phantom import sample_png
+from tests.web.api_service import ApiService, api_service  # noqa: F401 - a fixture
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    path = tmp_path / "film.png"
+    path.write_bytes(sample_png())
+    return path
+
+
+def run(
+    service: ApiService, command: list[str], folder: Path, token: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SERVICE": service.url, "TOKEN": service.token if token is None else token}
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def in_shell(*said: str) -> list[str]:
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl on this machine")
+    return ["sh", str(EXAMPLES / "api_assess.sh"), *said]
+
+
+def in_python(*said: str) -> list[str]:
+    return [sys.executable, str(EXAMPLES / "api_assess.py"), *said]
+
+
+def test_the_shell_example_fetches_all(api_service: ApiService, film: Path) -> None:  # noqa: F811
+    done = run(api_service, in_shell(str(film), "F"), film.parent)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((film.parent / "result").read_text())
+    assert f"Bone age: {result['age_text']}" in done.stdout
+    assert cv2.imread(str(film.parent / "overlay.png")) is not None
+    assert (film.parent / "report.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_the_python_example_fetches_and_corrects(api_service: ApiService, film: Path) -> None:  # noqa: F811
+    done = run(api_service, in_python(str(film), "M", "--correct", "100", "read by hand"), film.parent)
+    assert done.returncode == 0, done.stderr
+    assert "Bone age: " in done.stdout
+    assert "Corrected to 100.0 months." in done.stdout
+    assert cv2.imread(str(film.parent / "heat.png")) is not None
+    assert (film.parent / "report.pdf").read_bytes().startswith(b"%PDF-")
+
+
+@pytest.mark.parametrize("example", [in_shell, in_python])
+def test_examples_tell_why_a_film_was_refused(api_service: ApiService, tmp_path: Path, example: object) -> None:  # noqa: F811
+    (tmp_path / "text.png").write_text("no picture")
+    assert callable(example)
+    done = run(api_service, example("text.png", "F"), tmp_path)
+    assert done.returncode == 1
+    assert "unreadable" in done.stderr
+
+
+@pytest.mark.parametrize("example", [in_shell, in_python])
+def test_examples_tell_that_a_token_is_wrong(api_service: ApiService, film: Path, example: object) -> None:  # noqa: F811
+    assert callable(example)
+    done = run(api_service, example(str(film), "F"), film.parent, token="ba_wrong")
+    assert (done.returncode == 1) == bool(api_service.token)
+    assert ("unauthenticated" in done.stderr) == bool(api_service.token)
+
+
+class BreaksOff(BaseHTTPRequestHandler):
+    """A service that takes one film of a MiB, and hangs up without a word."""
+
+    bodies: list[bytes]
+
+    def do_GET(self) -> None:
+        said = json.dumps({"limits": {"film_bytes": 2**20}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def do_POST(self) -> None:
+        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.close_connection = True
+
+    def log_message(self, format: str, *values: object) -> None:
+        """Be silent."""
+
+
+@pytest.fixture
+def breaks_off() -> Iterator[tuple[ApiService, list[bytes]]]:
+    """Such a service, and the bodies that it took."""
+    bodies: list[bytes] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Recorder", (BreaksOff,), {"bodies": bodies})) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield ApiService(f"http://127.0.0.1:{server.server_port}", ""), bodies
+        server.shutdown()
+        thread.join()
+
+
+def said_in_one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The only line on standard error of a program that ended with the status 1."""
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("size", [2**20 + 1, 70 * 2**20])
+def test_the_python_example_sends_nothing_that_is_too_large(
+    breaks_off: tuple[ApiService, list[bytes]], tmp_path: Path, size: int
+) -> None:
+    service, bodies = breaks_off
+    with (tmp_path / "large.dcm").open("wb") as file:
+        file.truncate(size)
+    assert "at most 1 MiB" in said_in_one_line(run(service, in_python("large.dcm", "F"), tmp_path))
+    assert bodies == []
+
+
+@pytest.mark.parametrize(("name", "sent"), [("hand 7.png", "hand 7.png"), ('a"; b=é\n.png', "a%22; b=é%0A.png")])
+def test_the_python_example_sends_the_films_name_and_tells_that_the_service_breaks_off(
+    breaks_off: tuple[ApiService, list[bytes]], tmp_path: Path, name: str, sent: str
+) -> None:
+    service, bodies = breaks_off
+    (tmp_path / name).write_bytes(b"film")
+    assert "cannot be reached" in said_in_one_line(run(service, in_python(name, "F"), tmp_path))
+    (body,) = bodies
+    assert f'name="film"; filename="{sent}"\r\n'.encode() in body
+
+
+def test_the_python_example_tells_that_the_service_is_down(film: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BreaksOff) as closed:
+        nobody = ApiService(f"http://127.0.0.1:{closed.server_port}", "")
+    assert f"{nobody.url} cannot be reached" in said_in_one_line(run(nobody, in_python(str(film), "F"), film.parent))
+
+
+def test_the_python_example_tells_that_there_is_no_such_film(
+    breaks_off: tuple[ApiService, list[bytes]], tmp_path: Path
+) -> None:
+    said = said_in_one_line(run(breaks_off[0], in_python("missing.png", "F"), tmp_path))
+    assert "missing.png cannot be read" in said
+
+
+@pytest.mark.parametrize("name", ["api_assess.sh", "api_assess.py"])
+def test_the_page_shows_the_examples_as_they_are(name: str) -> None:
+    assert (EXAMPLES / name).read_text().strip() in (ROOT / "docs" / "api.md").read_text()

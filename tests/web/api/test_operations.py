@@ -1,0 +1,691 @@
+"""The REST API in both modes: what it answers, whom it answers, and that its description says the same."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import cv2
+import numpy as np
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from django.utils.crypto import get_random_string
+from pytest_django.fixtures import Settings
+
+from boneage.assessment import assess
+from boneage.bundle.bundle import Bundle
+from boneage.phantom import sample_png
+from boneage.web.api import operations as web_api
+from boneage.web.api.errors import CODES, SUBMISSION_CODES
+from boneage.web.api.schemas import Decided, Facts, Hand, Result, StateName, Submission
+from boneage.web.cases.forms import OWN_CODES, FilmForm
+from boneage.web.models import (
+    ApiToken,
+    Assessment,
+    AuditEvent,
+    Case,
+    Picture,
+    PictureKind,
+    Role,
+    Scope,
+    State,
+    User,
+    Verdict,
+)
+from boneage.web.queue import jobs, work
+from boneage.web.queue.answer import Answer
+from tests.atlases import draw_atlas
+from tests.bundles import tiny_bundle
+from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with
+
+pytestmark = pytest.mark.django_db
+
+Maker = Callable[..., Assessment]
+UserMaker = Callable[..., User]
+FILM = b"the bytes of a film"
+CORRECTION = {"verdict": "corrected", "age_months": 101.5, "reason": "The carpals are ahead."}
+
+
+class Api:
+    """A program that asks, with a token or without."""
+
+    def __init__(self, token: str = "") -> None:
+        self._client = Client(
+            headers={"authorization": f"Bearer {token}"} if token else {}, raise_request_exception=False
+        )
+
+    def get(self, path: str) -> Any:
+        return self._client.get(f"/api/{path}")
+
+    def post(self, path: str, body: object) -> Any:
+        return self._client.post(f"/api/{path}", json.dumps(body), content_type="application/json")
+
+    def delete(self, path: str) -> Any:
+        return self._client.delete(f"/api/{path}")
+
+    def submit(self, *, film: bytes | None = FILM, wait: float | None = None, **said: str) -> Any:
+        file = {} if film is None else {"film": SimpleUploadedFile("anna.png", film)}
+        address = "/api/assessments" if wait is None else f"/api/assessments?wait={wait}"
+        return self._client.post(address, {**file, **said})
+
+    def send(self, method: str, path: str) -> Any:
+        return self._client.generic(method, f"/api/{path}")
+
+
+@pytest.fixture
+def in_open(open_mode: None) -> Api:
+    return Api()
+
+
+@pytest.fixture
+def token_of(make_user: UserMaker) -> Callable[..., Api]:
+    """A program with a token of a new user of this role."""
+
+    def make(role: Role = Role.READER, name: str = "") -> Api:
+        return Api(ApiToken.issue(make_user(role, name), "ward")[1])
+
+    return make
+
+
+@pytest.fixture
+def own_nets(tmp_path: Path, settings: Settings) -> None:
+    """A tiny bundle and a few drawn plates."""
+    settings.CONFIGURATION = replace(
+        settings.CONFIGURATION,
+        bundle=str(tiny_bundle(tmp_path / "bundle", hand=True)),
+        atlas=str(draw_atlas(tmp_path / "atlas")),
+    )
+
+
+def work_off(assess_film: Callable[[Assessment, bytes], Answer] = lambda a, _: answer_of_phantom(sex=a.sex)) -> int:
+    """What a worker does with all that waits."""
+    waiting = list(Assessment.objects.filter(state=State.QUEUED))
+    return sum(jobs.run(str(one.pk), worker="w", assess=assess_film) for one in waiting)
+
+
+def refuse(_assessment: Assessment, _film: bytes) -> Answer:
+    return Answer(State.REFUSED, "no_hand", "There is no hand.")
+
+
+def problem_of(response: Any) -> tuple[int, str]:
+    """Status and code of an error, which is always the same two keys."""
+    said = response.json()
+    assert set(said) == {"code", "message"}
+    assert said["message"]
+    assert response["Content-Type"] == "application/json"
+    assert CODES[said["code"]].status == response.status_code
+    return response.status_code, said["code"]
+
+
+# --- submitting and waiting -------------------------------------------------------------------------------------------
+
+
+def test_a_film_is_taken_and_its_answer_fetched(in_open: Api) -> None:
+    answer = in_open.submit(sex="F", given_age_months="90.5", note="left")
+    assert (answer.status_code, answer["Retry-After"]) == (202, "1")
+    said = answer.json()
+    assert (said["state"], said["result"], said["code"]) == ("queued", None, None)
+    kept = Assessment.objects.get(pk=said["id"])
+    assert (kept.sex, kept.given_age_months, kept.note, kept.film_name) == ("F", 90.5, "left", "anna.png")
+    assert bytes(kept.pictures.get().data) == FILM
+    assert in_open.get(f"assessments/{kept.pk}").status_code == 202
+    assert work_off() == 1
+    done = in_open.get(f"assessments/{kept.pk}")
+    assert done.status_code == 200
+    assert done.json()["result"] == in_open.get(f"assessments/{kept.pk}/result").json()
+    assert (done.json()["state"], done.json()["age_months"]) == ("done", 94.0)
+    assert done.json()["expires_at"] is not None
+
+
+def test_a_refused_film_says_why(in_open: Api) -> None:
+    key = in_open.submit(sex="M").json()["id"]
+    work_off(refuse)
+    answer = in_open.get(f"assessments/{key}")
+    said = answer.json()
+    assert (answer.status_code, said["state"], said["code"]) == (200, "refused", "no_hand")
+    assert (said["message"], said["result"]) == ("There is no hand.", None)
+    for part in ("result", "radiograph.jpg", "heat.png", "overlay.png", "report.pdf"):
+        response = in_open.get(f"assessments/{key}/{part}")
+        assert problem_of(response) == (409, "no_result")
+        assert "no_hand" in response.json()["message"]
+    assert problem_of(in_open.post(f"assessments/{key}/decision", CORRECTION)) == (409, "not_decidable")
+
+
+def test_what_waits_has_no_result_yet(in_open: Api) -> None:
+    key = in_open.submit(sex="M").json()["id"]
+    for part in ("result", "radiograph.jpg", "heat.png", "overlay.png", "report.pdf"):
+        assert problem_of(in_open.get(f"assessments/{key}/{part}")) == (409, "not_finished")
+    assert problem_of(in_open.post(f"assessments/{key}/decision", CORRECTION)) == (409, "not_decidable")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_waiting_ends_with_the_answer_and_holds_no_transaction(in_open: Api) -> None:
+    looks: list[bool] = []
+    finished = threading.Event()
+
+    class Clock:
+        """Sleeping: the film is assessed while the program waits."""
+
+        monotonic = staticmethod(time.monotonic)
+
+        @staticmethod
+        def sleep(seconds: float) -> None:
+            looks.append(connection.in_atomic_block)
+            assert 0 < seconds <= 0.1
+            if len(looks) == 3:
+                assert work_off() == 1
+                finished.set()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(web_api, "time", Clock)
+        answer = in_open.submit(sex="F", wait=30)
+    assert finished.is_set()
+    assert (answer.status_code, answer.json()["state"]) == (200, "done")
+    assert looks == [False] * 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_waiting_ends_when_the_time_is_over_or_too_many_wait(in_open: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = time.monotonic()
+    key = in_open.submit(sex="F", wait=0.3).json()["id"]
+    assert 0.3 <= time.monotonic() - begun < 5
+    monkeypatch.setattr(web_api, "_waiters", threading.BoundedSemaphore(1))
+    assert web_api._waiters.acquire()
+    begun = time.monotonic()
+    assert in_open.get(f"assessments/{key}?wait=30").status_code == 202
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("wait", ["-1", "31", "nan", "soon", ""])
+def test_a_wait_out_of_range_is_refused(in_open: Api, wait: str) -> None:
+    response = in_open.get(f"assessments/{uuid4()}?wait={wait}")
+    assert problem_of(response) == (422, "request_invalid")
+    assert "wait" in response.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({}, "sex_missing"),
+        ({"sex": "X"}, "sex_invalid"),
+        ({"sex": "F", "film": None}, "film_missing"),
+        ({"sex": "F", "film": b""}, "film_invalid"),
+        ({"sex": "F", "birth_date": "yesterday"}, "birth_date_invalid"),
+        ({"sex": "F", "study_date": "2999-01-01"}, "date_in_future"),
+        ({"sex": "F", "birth_date": "2020-01-02", "study_date": "2020-01-01"}, "study_before_birth"),
+        ({"sex": "F", "given_age_months": "-1"}, "given_age_months_invalid"),
+        ({"sex": "F", "note": "n" * 2001}, "note_invalid"),
+    ],
+)
+def test_a_wrong_submission_is_told_and_not_kept(in_open: Api, said: dict[str, Any], code: str) -> None:
+    response = in_open.submit(**said)
+    assert problem_of(response) == (422, code)
+    assert not Assessment.objects.exists()
+
+
+def test_errors_are_english_whatever_the_reader_reads(in_open: Api) -> None:
+    response = Client(headers={"accept-language": "de"}).post("/api/assessments", {})
+    assert "Choose the sex" in response.json()["message"]
+
+
+def test_too_many_bytes_are_turned_away(in_open: Api, settings: Settings) -> None:
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, film_bytes=10)
+    assert problem_of(in_open.submit(sex="F")) == (413, "too_large")
+    assert problem_of(in_open.submit(sex="F", film=bytes(1_000_000))) == (413, "too_large")
+    assert problem_of(in_open.submit(sex="F", film=b"ok", note="n" * 300_000))[0] in {413, 422}
+    assert not Assessment.objects.exists()
+
+
+def test_too_many_films_are_turned_away(in_open: Api, settings: Settings) -> None:
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, waiting=1)
+    assert in_open.submit(sex="F").status_code == 202
+    busy = in_open.submit(sex="F")
+    assert problem_of(busy) == (503, "busy")
+    assert int(busy["Retry-After"]) > 0
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, waiting=100, open_hourly=1)
+    many = in_open.submit(sex="F")
+    assert problem_of(many) == (429, "too_many")
+    assert int(many["Retry-After"]) > 0
+
+
+def test_bodies_that_are_none_are_told(in_open: Api, done_assessment: Maker) -> None:
+    key = done_assessment().pk
+    client = Client()
+    broken = client.post("/api/assessments", b"nothing", content_type="multipart/form-data")
+    assert problem_of(broken) == (400, "request_malformed")
+    broken = client.post(f"/api/assessments/{key}/decision", b"{", content_type="application/json")
+    assert problem_of(broken) == (400, "request_malformed")
+    two = {"film": SimpleUploadedFile("a", b"a"), "other": SimpleUploadedFile("b", b"b"), "sex": "F"}
+    assert problem_of(client.post("/api/assessments", two)) == (400, "request_malformed")
+
+
+# --- what was found ---------------------------------------------------------------------------------------------------
+
+
+def test_the_result_has_the_one_schema(in_open: Api, done_assessment: Maker) -> None:
+    assessment = done_assessment()
+    said = in_open.get(f"assessments/{assessment.pk}/result").json()
+    stored = dict(assessment.result or {})
+    web = stored.pop("web")
+    own = {"chronological_age_months", "difference_months"}
+    assert said.keys() == stored.keys() | {"id", "state", "plates", "decision"}
+    for key in stored.keys() - own:
+        assert said[key] == stored[key], key
+    assert (said["id"], said["state"], said["plates"]) == (str(assessment.pk), "done", web["plates"])
+    assert (said["chronological_age_months"], said["difference_months"]) == (90.0, 4.0)
+    assert said["decision"] is None
+    assert "web" not in said
+
+
+def test_the_description_of_a_result_holds_for_a_real_one(tmp_path: Path) -> None:
+    """Each key that an assessment writes is described, in the result and in its parts."""
+    bundle = Bundle.open(tiny_bundle(tmp_path / "bundle", hand=True, distribution=True), threads=1)
+    said = assess(sample_png(), "F", bundle).to_json()
+    described = {field.alias or name for name, field in Result.model_fields.items()}
+    assert said.keys() <= described
+    assert described - said.keys() == {"id", "state", "plates", "decision"}
+    assert said["hand"].keys() == Hand.model_fields.keys()
+    assert said["facts"].keys() == Facts.model_fields.keys()
+
+
+def test_states_verdicts_and_form_fields_are_described_as_they_are() -> None:
+    assert set(StateName.__args__) == set(State.values)  # type: ignore[attr-defined]
+    assert set(Decided.__args__) == set(Verdict.values)  # type: ignore[attr-defined]
+    fields: dict[str, Any] = dict(FilmForm.base_fields)
+    assert set(Submission.model_fields) == fields.keys() - {"given_age_years"}
+    schema = Submission.model_json_schema()
+    assert set(schema["required"]) == {name for name, field in fields.items() if field.required}
+    said = {name: one.get("anyOf", [one])[0] for name, one in schema["properties"].items()}
+    for name in ("note", "reference"):
+        assert said[name]["maxLength"] == fields[name].max_length
+    age = fields["given_age_months"]
+    assert (said["given_age_months"]["minimum"], said["given_age_months"]["maximum"]) == (age.min_value, age.max_value)
+
+
+def test_every_code_of_the_form_is_described() -> None:
+    of_years = {"age_invalid"}
+    assert OWN_CODES - of_years <= CODES.keys()
+    by_name = {f"{name}_invalid" for name in Submission.model_fields} | {"film_missing", "sex_missing"}
+    assert set(SUBMISSION_CODES) == by_name | (OWN_CODES - of_years - {"busy", "too_many", "too_large"})
+
+
+def test_pictures_and_report_are_files_without_names(in_open: Api, done_assessment: Maker) -> None:
+    assessment = done_assessment()
+    for part, kind in (("radiograph.jpg", PictureKind.RADIOGRAPH), ("heat.png", PictureKind.HEAT)):
+        response = in_open.get(f"assessments/{assessment.pk}/{part}")
+        row = assessment.pictures.get(kind=kind)
+        assert (response.content, response["Content-Type"]) == (bytes(row.data), row.media_type)
+        assert response["Cache-Control"] == "no-store"
+    report = in_open.get(f"assessments/{assessment.pk}/report.pdf")
+    assert (report["Content-Type"], report.content[:5]) == ("application/pdf", b"%PDF-")
+    for part in ("radiograph.jpg", "heat.png", "overlay.png", "report.pdf"):
+        name = in_open.get(f"assessments/{assessment.pk}/{part}")["Content-Disposition"]
+        assert str(assessment.pk)[:8] in name
+        assert "film" not in name
+
+
+def test_the_overlay_is_coloured_where_the_heat_is(in_open: Api, done_assessment: Maker) -> None:
+    key = done_assessment().pk
+    data = in_open.get(f"assessments/{key}/overlay.png").content
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    height = picture.shape[0]
+    width = round(height * 48 / 64)  # the film; the scale stands beside it
+    colour = picture.max(axis=2).astype(int) - picture.min(axis=2)
+    hot, cold = (round(height * 40 / 64), width // 2), (round(height * 5 / 64), width // 2)
+    assert colour[hot] > 40
+    assert colour[cold] == 0
+    assert picture.shape[1] > width
+
+
+def test_what_is_gone_is_not_found(in_open: Api, done_assessment: Maker) -> None:
+    expired = done_assessment()
+    Assessment.objects.filter(pk=expired.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    without = done_assessment()
+    without.pictures.all().delete()
+    paths = [f"assessments/{key}{part}" for key in (expired.pk, uuid4()) for part in ("", "/result", "/heat.png")]
+    paths += [f"assessments/{without.pk}/{part}" for part in ("heat.png", "overlay.png")]
+    paths += ["assessments/no-id", "assessments/no-id/result", "nothing", "assessments/", "atlas/F-094/x"]
+    for path in paths:
+        assert problem_of(in_open.get(path)) == (404, "not_found"), path
+    assert problem_of(in_open.delete(f"assessments/{expired.pk}")) == (404, "not_found")
+    assert problem_of(in_open.post(f"assessments/{expired.pk}/decision", CORRECTION)) == (404, "not_found")
+
+
+def test_methods_that_there_are_not_are_told(in_open: Api, done_assessment: Maker) -> None:
+    key = done_assessment().pk
+    for method, path, allowed in [
+        ("PUT", "assessments", "POST"),
+        ("GET", "assessments", "POST"),
+        ("PATCH", f"assessments/{key}", "DELETE, GET"),
+        ("POST", f"assessments/{key}/result", "GET"),
+        ("TRACE", "service", "GET"),
+    ]:
+        response = in_open.send(method, path)
+        assert problem_of(response) == (405, "method_not_allowed")
+        assert response["Allow"] == allowed
+
+
+def test_a_fault_of_the_program_is_told_without_its_words(
+    in_open: Api, done_assessment: Maker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_assessment: Assessment) -> bytes:
+        raise RuntimeError("Anna")
+
+    monkeypatch.setattr("boneage.web.report.pdf.pdf_bytes", fail)
+    response = in_open.get(f"assessments/{done_assessment().pk}/report.pdf")
+    assert problem_of(response) == (500, "internal_error")
+    assert "Anna" not in response.content.decode()
+    assert "an operation of the API failed" in caplog.text
+
+
+# --- deciding and deleting --------------------------------------------------------------------------------------------
+
+
+def test_a_correction_stands_in_the_result(in_open: Api, done_assessment: Maker) -> None:
+    key = done_assessment().pk
+    accepted = in_open.post(f"assessments/{key}/decision", {"verdict": "accepted"})
+    assert (accepted.status_code, accepted.json()["decision"]["age_months"]) == (200, 94.0)
+    said = in_open.post(f"assessments/{key}/decision", CORRECTION).json()
+    assert {name: said["decision"][name] for name in CORRECTION} == CORRECTION
+    assert said["age_months"] == 94.0
+    assert in_open.get(f"assessments/{key}").json()["decided_age_months"] == 101.5
+    assert Assessment.objects.get(pk=key).decisions.count() == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"verdict": "perhaps"},
+        {"verdict": "corrected"},
+        {**CORRECTION, "reason": " \n"},
+        {**CORRECTION, "reason": "a\0b"},
+        {**CORRECTION, "reason": "n" * 2001},
+        {**CORRECTION, "age_months": 229},
+        {**CORRECTION, "age_months": "100"},
+        {**CORRECTION, "age_months": float("nan")},
+        {**CORRECTION, "by": "me"},
+        [],
+        None,
+    ],
+)
+def test_a_wrong_decision_is_not_taken(in_open: Api, done_assessment: Maker, body: object) -> None:
+    assessment = done_assessment()
+    assert problem_of(in_open.post(f"assessments/{assessment.pk}/decision", body)) == (422, "request_invalid")
+    assert not assessment.decisions.exists()
+
+
+def test_in_the_open_mode_whoever_has_the_address_deletes(in_open: Api, done_assessment: Maker) -> None:
+    key = done_assessment().pk
+    response = in_open.delete(f"assessments/{key}")
+    assert (response.status_code, response.content) == (204, b"")
+    assert not Picture.objects.exists()
+    assert problem_of(in_open.get(f"assessments/{key}")) == (404, "not_found")
+
+
+@pytest.mark.usefixtures("clinic")
+def test_roles_are_respected(token_of: Callable[..., Api], done_assessment: Maker) -> None:
+    reader, reviewer = token_of(Role.READER), token_of(Role.REVIEWER)
+    address = f"assessments/{done_assessment().pk}"
+    assert reader.post(f"{address}/decision", {"verdict": "accepted"}).status_code == 200
+    assert problem_of(reader.post(f"{address}/decision", CORRECTION)) == (409, "decision_taken")
+    said = reviewer.post(f"{address}/decision", CORRECTION).json()
+    assert said["decision"]["decided_by"] == "reviewer"
+    assert problem_of(reader.delete(address)) == (403, "forbidden")
+    assert reviewer.delete(address).status_code == 204
+
+
+@pytest.mark.usefixtures("clinic")
+def test_accepting_a_critical_number_needs_a_confirmation(token_of: Callable[..., Api], done_assessment: Maker) -> None:
+    api, assessment = token_of(), done_assessment(answer_with(CRITICAL, "saturated"))
+    address = f"assessments/{assessment.pk}"
+    result = api.get(f"{address}/result").json()
+    assert [warning["severity"] for warning in result["warnings"]] == ["critical", "caution"]
+    assert api.get(address).json()["severity"] == "critical"
+    assert [row["severity"] for row in api.get("assessments").json()["items"]] == ["critical"]
+    for body in ({"verdict": "accepted"}, {"verdict": "accepted", "confirm_critical": False}):
+        assert problem_of(api.post(f"{address}/decision", body)) == (409, "critical_unconfirmed")
+    assert api.post(f"{address}/decision", {"verdict": "accepted", "confirm_critical": "yes"}).status_code == 422
+    said = api.post(f"{address}/decision", {"verdict": "accepted", "confirm_critical": True}).json()
+    assert said["decision"]["verdict"] == "accepted"
+
+
+# --- tokens and the log -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("clinic")
+def test_without_a_good_token_nothing_is_told(make_user: UserMaker, done_assessment: Maker) -> None:
+    address = f"assessments/{done_assessment().pk}"
+    active, gone = make_user(), make_user(name="gone")
+    token, text = ApiToken.issue(active, "ward")
+    _, of_gone = ApiToken.issue(gone, "ward")
+    User.objects.filter(pk=gone.pk).update(is_active=False)
+    assert Api(text).get(address).status_code == 200
+    ApiToken.objects.filter(pk=token.pk).update(revoked_at=timezone.now())
+    by_cookie = Api()
+    by_cookie._client.force_login(active, backend="django.contrib.auth.backends.ModelBackend")
+    paths = [address, f"{address}/result", f"{address}/heat.png", "assessments", "atlas", "atlas/F-094"]
+    for caller in (Api(), Api(text), Api(of_gone), Api("ba_unknown"), Api(token.digest), by_cookie):
+        for path in paths:
+            response = caller.get(path)
+            assert problem_of(response) == (401, "unauthenticated")
+            assert response["WWW-Authenticate"] == "Bearer"
+        assert problem_of(caller.submit(sex="F")) == (401, "unauthenticated")
+        assert problem_of(caller.post(f"{address}/decision", CORRECTION)) == (401, "unauthenticated")
+        assert problem_of(caller.delete(address)) == (401, "unauthenticated")
+    assert Assessment.objects.count() == 1
+
+
+@pytest.mark.usefixtures("clinic")
+def test_a_token_expires(make_user: UserMaker) -> None:
+    token, text = ApiToken.issue(make_user(), "ward", days=30)
+    assert timedelta(days=29, hours=23) < token.expires_at - timezone.now() <= timedelta(days=30)
+    assert Api(text).get("assessments").status_code == 200
+    ApiToken.objects.update(expires_at=timezone.now())
+    assert problem_of(Api(text).get("assessments")) == (401, "unauthenticated")
+
+
+@pytest.mark.usefixtures("clinic")
+@pytest.mark.parametrize("scope", list(Scope))
+def test_a_token_does_no_more_than_its_scope(make_user: UserMaker, done_assessment: Maker, scope: Scope) -> None:
+    api = Api(ApiToken.issue(make_user(Role.REVIEWER), "ward", scope)[1])
+    address = f"assessments/{done_assessment().pk}"
+    needs = [
+        (Scope.READ, api.get(f"{address}/result"), 200),
+        (Scope.READ, api.post("assessments/search", {}), 200),
+        (Scope.SUBMIT, api.submit(sex="F"), 202),
+        (Scope.FULL, api.post(f"{address}/decision", CORRECTION), 200),
+        (Scope.FULL, api.delete(address), 204),
+    ]
+    order = list(Scope)
+    for needed, response, status in needs:
+        if order.index(needed) <= order.index(scope):
+            assert response.status_code == status
+        else:
+            assert problem_of(response) == (403, "forbidden")
+    denied = AuditEvent.objects.filter(action="denied")
+    assert denied.count() == sum(order.index(needed) > order.index(scope) for needed, *_ in needs)
+    assert {event.detail["via"] for event in denied} <= {"token ward"}
+    assert Assessment.objects.count() == {Scope.READ: 1, Scope.SUBMIT: 2, Scope.FULL: 1}[scope]
+
+
+@pytest.mark.usefixtures("clinic")
+def test_what_a_role_is_denied_is_logged(token_of: Callable[..., Api], done_assessment: Maker) -> None:
+    token_of().delete(f"assessments/{done_assessment().pk}")
+    event = AuditEvent.objects.get(action="denied")
+    assert (event.user_name, event.detail) == ("reader", {"page": "api", "method": "DELETE", "via": "token ward"})
+
+
+@pytest.mark.usefixtures("clinic")
+def test_the_use_of_a_token_is_noted_once_a_minute(make_user: UserMaker) -> None:
+    token, text = ApiToken.issue(make_user(), "ward")
+
+    def used() -> Any:
+        assert Api(text).get("assessments").status_code == 200
+        return ApiToken.objects.get(pk=token.pk).last_used_at
+
+    first = used()
+    assert first is not None
+    assert used() == first
+    ApiToken.objects.filter(pk=token.pk).update(last_used_at=first - timedelta(minutes=2))
+    assert used() > first
+
+
+@pytest.mark.usefixtures("clinic")
+def test_the_log_names_user_token_and_what_was_done(token_of: Callable[..., Api]) -> None:
+    reader = token_of()
+    key = reader.submit(sex="F", reference="P 1").json()["id"]
+    reader.get(f"assessments/{key}")
+    work_off()
+    for part in ("", "/result", "/radiograph.jpg", "/heat.png", "/overlay.png", "/report.pdf"):
+        assert reader.get(f"assessments/{key}{part}").status_code == 200
+    reader.post("assessments/search", {"reference": "P 1"})
+    events = list(AuditEvent.objects.order_by("pk"))
+    assert [event.action for event in events] == ["submit", "view", "export", "view", "view", "view", "export", "view"]
+    assert {event.user_name for event in events} == {"reader"}
+    assert {event.detail["via"] for event in events} == {"token ward"}
+    assert [event.object_id for event in events] == [key] * 7 + [""]
+    assert "P 1" not in str([event.detail for event in events])
+
+
+# --- the list ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("clinic")
+def test_the_list_is_paged_and_narrowed(token_of: Callable[..., Api], done_assessment: Maker) -> None:
+    reader = token_of()
+    one, two = (Case.objects.create(reference=name, sex="F") for name in ("Zo\u00eb", "B"))
+    at = timezone.now()
+    made = [done_assessment(case=case, submitted_at=at - timedelta(days=i)) for i, case in enumerate([one, two, one])]
+    refused = done_assessment(Answer(State.REFUSED, "no_hand", "None."), submitted_at=at - timedelta(days=9))
+    keys = [str(assessment.pk) for assessment in (*made, refused)]
+    reader.post(f"assessments/{keys[2]}/decision", CORRECTION)
+
+    def ids(response: Any) -> list[str]:
+        assert response.status_code == 200
+        return [item["id"] for item in response.json()["items"]]
+
+    assert ids(reader.get("assessments")) == keys
+    assert ids(reader.get("assessments?page_size=3&page=2")) == keys[3:]
+    assert reader.get("assessments?page_size=3&page=9").json() == {"items": [], "total": 4, "page": 9, "page_size": 3}
+    assert ids(reader.get("assessments?state=refused")) == keys[3:]
+    assert ids(reader.post("assessments/search", {})) == keys
+    assert ids(reader.post("assessments/search", {"reference": "Zoe\u0308"})) == [keys[0], keys[2]]
+    assert ids(reader.post("assessments/search", {"reference": "zo\u00eb"})) == []
+    assert ids(reader.post("assessments/search", {"decided": True})) == [keys[2]]
+    assert ids(reader.post("assessments/search", {"decided": False, "states": ["done"]})) == keys[:2]
+    row = reader.get("assessments").json()["items"][2]
+    assert (row["reference"], row["age_months"], row["decision"], row["decided_age_months"]) == (
+        "Zo\u00eb",
+        94.0,
+        "corrected",
+        101.5,
+    )
+    assert "result" not in row
+
+
+@pytest.mark.usefixtures("clinic")
+@pytest.mark.parametrize("query", ["page=0", "page=x", "page_size=201", "state=lost"])
+def test_a_wrong_page_is_refused(token_of: Callable[..., Api], query: str) -> None:
+    assert problem_of(token_of().get(f"assessments?{query}")) == (422, "request_invalid")
+
+
+def test_the_open_mode_has_no_list_and_no_references(in_open: Api) -> None:
+    assert problem_of(in_open.get("assessments")) == (405, "method_not_allowed")
+    assert problem_of(in_open.post("assessments/search", {})) == (404, "not_found")
+    assert problem_of(in_open.send("PUT", "assessments/search")) == (404, "not_found")
+    assert in_open.submit(sex="F", reference="P 1").json()["reference"] is None
+    assert not Case.objects.exists()
+
+
+# --- the atlas, the service, the description --------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("own_nets")
+def test_plates_are_listed_with_their_pictures(in_open: Api) -> None:
+    said = in_open.get("atlas").json()
+    keys = [plate["key"] for plate in said["plates"]]
+    assert [key[0] for key in keys] == sorted(key[0] for key in keys)
+    assert len(keys) == 10
+    plate = said["plates"][1]
+    picture = Client().get(plate["picture"])
+    assert picture["Content-Type"] == "image/png"
+    assert cv2.imdecode(np.frombuffer(picture.content, np.uint8), 0) is not None
+    for unknown in ("F-001", "..", "index.csv", get_random_string(80)):
+        assert problem_of(in_open.get(f"atlas/{unknown}"))[0] == 404
+
+
+@pytest.mark.usefixtures("own_nets", "clinic")
+def test_the_service_says_what_it_is_without_a_token(settings: Settings) -> None:
+    said = Api().get("service").json()
+    assert (said["mode"], said["bundle"]["name"], said["atlas"]) == ("clinic", "tiny", "atlas")
+    assert said["limits"]["film_bytes"] == settings.CONFIGURATION.film_bytes
+    assert said["limits"]["kept_minutes"] is None
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open", atlas="no-such-folder")
+    said = Api().get("service").json()
+    assert (said["mode"], said["atlas"]) == ("open", None)
+    assert said["limits"]["kept_minutes"] == settings.CONFIGURATION.open_minutes
+    assert problem_of(Api().get("atlas")) == (404, "not_found")
+
+
+@pytest.mark.parametrize("mode", ["open", "clinic"])
+def test_the_description_fits_the_mode(mode: str, settings: Settings) -> None:
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, mode=mode)
+    schema = Api().get("openapi.json").json()
+    text = json.dumps(schema)
+    assert ("securitySchemes" in text, "unauthenticated" in text) == ((mode == "clinic"),) * 2
+    submission = schema["paths"]["/api/assessments"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert ("reference" in submission["properties"]) == (mode == "clinic")
+    assert ("/api/assessments/search" in schema["paths"]) == (mode == "clinic")
+    assert ("get" in schema["paths"]["/api/assessments"]) == (mode == "clinic")
+    assert "x-clinic" not in text
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            assert operation["summary"], (path, method)
+            is_public = path == "/api/service"
+            assert ("401" in operation["responses"]) == (mode == "clinic" and not is_public)
+            for status, response in operation["responses"].items():
+                assert response["description"], (path, method, status)
+                assert status == "204" or response["content"], (path, method, status)
+
+
+def test_a_film_of_a_worker_goes_all_the_way(in_open: Api, own_nets: None) -> None:
+    key = in_open.submit(sex="F", film=sample_png(), given_age_months="90").json()["id"]
+    assert work_off(work.assess_bytes) == 1
+    said = in_open.get(f"assessments/{key}").json()["result"]
+    assert said["chronological_age_months"] == 90
+    assert said["plates"]["by_age"].startswith("F-")
+    assert said["difference_months"] is None  # the phantom's number is no bone age
+    assert problem_of(in_open.post(f"assessments/{key}/decision", {"verdict": "accepted"})) == (409, "not_decidable")
+    for part in ("overlay.png", "report.pdf"):
+        assert io.BytesIO(in_open.get(f"assessments/{key}/{part}").content).read(1)
+
+
+def test_a_film_whose_sex_the_atlas_lacks_is_assessed_all_the_same(
+    in_open: Api, own_nets: None, settings: Settings, tmp_path: Path
+) -> None:
+    boys = draw_atlas(tmp_path / "boys", sexes="M")
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, atlas=str(boys))
+    key = in_open.submit(sex="F", film=sample_png()).json()["id"]
+    assert work_off(work.assess_bytes) == 1
+    said = in_open.get(f"assessments/{key}").json()
+    assert (said["state"], said["result"]["plates"]) == ("done", None)
+    assert Client().get(f"/assessments/{key}/").status_code == 200
+
+
+@pytest.mark.parametrize("years", ["7", "-1", "x"])
+def test_the_page_s_field_of_years_is_none_of_the_api_s(in_open: Api, years: str) -> None:
+    key = in_open.submit(sex="F", given_age_years=years, given_age_months="90").json()["id"]
+    assert Assessment.objects.get(pk=key).given_age_months == 90

@@ -1,0 +1,81 @@
+"""What is done with a case: its birth date corrected, everything deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.http import Http404
+
+from boneage.web.cases.cases import Belongings, belongings, change_birth_date, delete_case
+from boneage.web.chronological_age import months_between
+from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, Role, State, User, Verdict
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clinic")]
+
+
+@pytest.fixture
+def child() -> Case:
+    return Case.objects.create(reference="P-1", sex="F", birth_date=date(2015, 1, 1))
+
+
+def test_deleting_takes_everything_and_nothing_else(
+    child: Case, done_assessment: Callable[..., Assessment], make_user: Callable[..., User]
+) -> None:
+    user = make_user(Role.REVIEWER)
+    gone = [done_assessment(case=child), done_assessment(case=child)]
+    kept = done_assessment(case=Case.objects.create(reference="P-2", sex="F"))
+    for film in (*gone, kept):
+        Decision.objects.create(assessment=film, verdict=Verdict.ACCEPTED, age_months=94)
+    assert belongings(child) == Belongings(assessments=2, pictures=6, decisions=2)
+    delete_case(child, user)
+    assert list(Case.objects.values_list("reference", flat=True)) == ["P-2"]
+    assert list(Assessment.objects.all()) == [kept]
+    assert Picture.objects.count() == 3
+    assert Decision.objects.count() == 1
+    event = AuditEvent.objects.get()
+    assert (event.user_name, event.action, event.object_type, event.object_id) == (
+        "reviewer",
+        "delete",
+        "case",
+        str(child.pk),
+    )
+    assert event.detail == {"assessments": 2, "pictures": 6, "decisions": 2}
+    with pytest.raises(Http404):
+        delete_case(child, user)
+    assert AuditEvent.objects.count() == 1
+
+
+def test_a_birth_date_moves_the_films_whose_day_is_known(
+    child: Case, done_assessment: Callable[..., Assessment], make_user: Callable[..., User]
+) -> None:
+    taken, born = date(2023, 5, 4), date(2016, 2, 1)
+    dated = done_assessment(case=child, study_date=taken, birth_date=date(2015, 1, 1))
+    undated = done_assessment(case=child)
+    change_birth_date(child, born, make_user(Role.REVIEWER))
+    for film in (dated, undated, child):
+        film.refresh_from_db()
+    assert child.birth_date == dated.birth_date == undated.birth_date == born
+    assert dated.chronological_age_months == pytest.approx(months_between(born, taken))
+    assert undated.chronological_age_months == 90.0
+    assert AuditEvent.objects.get().detail == {"changed": "birth_date", "assessments": 1}
+    change_birth_date(child, born, User.objects.get())
+    assert AuditEvent.objects.count() == 1
+
+
+@pytest.mark.parametrize("fields", [{"state": State.QUEUED}, {"state": State.DONE, "study_date": date(2016, 1, 1)}])
+def test_a_birth_date_that_cannot_be(
+    child: Case,
+    fields: dict[str, object],
+    done_assessment: Callable[..., Assessment],
+    make_user: Callable[..., User],
+) -> None:
+    film = done_assessment(case=child)
+    Assessment.objects.filter(pk=film.pk).update(**fields)
+    with pytest.raises(ValidationError):
+        change_birth_date(child, date(2016, 2, 1), make_user(Role.REVIEWER))
+    child.refresh_from_db()
+    assert child.birth_date == date(2015, 1, 1)
+    assert not AuditEvent.objects.exists()

@@ -1,0 +1,151 @@
+"""Decisions are added and the last one counts; who may decide, decide again, and delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from boneage.bundle.estimate import OLDEST_MONTHS
+from boneage.web.cases.decisions import DecisionError, Said, decide, delete_assessment, may_decide
+from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, Role, State, User, Verdict
+from boneage.web.queue.jobs import finish
+from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with
+
+pytestmark = pytest.mark.django_db
+
+ACCEPT = Said(Verdict.ACCEPTED)
+
+Maker = Callable[..., Assessment]
+UserMaker = Callable[..., User]
+
+said = st.one_of(
+    st.just(ACCEPT),
+    st.builds(Said, st.just(Verdict.CORRECTED), st.floats(0, OLDEST_MONTHS), st.text(min_size=1, max_size=20)),
+)
+
+
+@pytest.mark.usefixtures("open_mode")
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=st.lists(said, min_size=1, max_size=4))
+def test_all_decisions_stay_and_the_last_one_counts(done_assessment: Maker, history: list[Said]) -> None:
+    assessment = done_assessment()
+    estimate = assessment.age_months
+    for one in history:
+        decide(assessment, one, None)
+    kept = list(assessment.decisions.all())
+    expected = [estimate if one.age_months is None else one.age_months for one in history]
+    assert [(one.verdict, one.age_months, one.reason) for one in kept] == [
+        (one.verdict, months, one.reason) for one, months in zip(history, expected, strict=True)
+    ]
+    stored = Assessment.objects.get(pk=assessment.pk)
+    assert (stored.decision, stored.current_months) == (history[-1].verdict, expected[-1])
+    assert (assessment.decision, assessment.decided_months) == (stored.decision, stored.decided_months)
+    assert stored.age_months == estimate
+
+
+@pytest.mark.usefixtures("clinic")
+def test_a_reader_decides_first_and_only_a_reviewer_again(done_assessment: Maker, make_user: UserMaker) -> None:
+    assessment, reader, reviewer = done_assessment(), make_user(Role.READER), make_user(Role.REVIEWER)
+    assert not may_decide(assessment, None)
+    decide(assessment, ACCEPT, reader)
+    with pytest.raises(PermissionDenied):
+        decide(assessment, Said(Verdict.CORRECTED, 100.0, "carpals"), reader)
+    assert assessment.decisions.count() == 1
+    decide(assessment, Said(Verdict.CORRECTED, 100.0, "carpals"), reviewer, via="ward")
+    assert [one.decided_by for one in assessment.decisions.all()] == [reader, reviewer]
+    events = AuditEvent.objects.filter(action="decide", object_id=str(assessment.pk)).order_by("pk")
+    assert [(event.user_name, event.detail.get("via")) for event in events] == [
+        ("reader", None),
+        ("reviewer", "token ward"),
+    ]
+    assert "carpals" not in str([event.detail for event in events])
+
+
+@pytest.mark.usefixtures("clinic")
+def test_a_decision_brings_its_case_to_the_top(done_assessment: Maker, make_user: UserMaker) -> None:
+    case = Case.objects.create(reference="a", sex="F")
+    decision = decide(done_assessment(case=case), ACCEPT, make_user())
+    assert Case.objects.get(pk=case.pk).changed_at >= decision.decided_at
+
+
+@pytest.mark.usefixtures("open_mode")
+def test_without_a_bone_age_nothing_is_accepted(done_assessment: Maker) -> None:
+    answer = answer_of_phantom()
+    assert answer.result is not None
+    answer.result["web"]["is_meaningless"] = True
+    meaningless, waiting = done_assessment(answer), done_assessment()
+    Assessment.objects.filter(pk=waiting.pk).update(state=State.QUEUED)
+    for assessment in (meaningless, waiting):
+        with pytest.raises(DecisionError) as caught:
+            decide(assessment, ACCEPT, None)
+        assert caught.value.code == "not_decidable"
+    with pytest.raises(DecisionError):
+        decide(waiting, Said(Verdict.CORRECTED, 30.0, "read by hand"), None)
+    decide(meaningless, Said(Verdict.CORRECTED, 30.0, "read by hand"), None)
+    assert Decision.objects.get().age_months == 30.0
+
+
+@pytest.mark.usefixtures("clinic")
+def test_a_critical_warning_is_confirmed_before_the_number_is_accepted(
+    done_assessment: Maker, make_user: UserMaker
+) -> None:
+    assessment, user = done_assessment(answer_with(CRITICAL, "saturated")), make_user()
+    assert (assessment.is_unusable, assessment.is_meaningless, assessment.is_void) == (True, False, True)
+    with pytest.raises(DecisionError) as caught:
+        decide(assessment, ACCEPT, user)
+    assert caught.value.code == "critical_unconfirmed"
+    assert not Decision.objects.exists()
+    decide(assessment, Said(Verdict.ACCEPTED, confirms_critical=True), user)
+    assert (assessment.is_unusable, assessment.is_void) == (True, False)
+    assert AuditEvent.objects.get(action="decide").detail["confirmed"] == "critical"
+
+
+@pytest.mark.usefixtures("clinic")
+def test_other_warnings_and_corrections_need_no_confirmation(done_assessment: Maker, make_user: UserMaker) -> None:
+    user = make_user(Role.REVIEWER)
+    decide(done_assessment(answer_with("saturated", "read_mirrored")), ACCEPT, user)
+    decide(done_assessment(answer_with(CRITICAL)), Said(Verdict.CORRECTED, 30.0, "read by hand"), user)
+    assert not any("confirmed" in event.detail for event in AuditEvent.objects.filter(action="decide"))
+
+
+@pytest.mark.usefixtures("open_mode")
+def test_what_was_deleted_meanwhile_is_not_found(done_assessment: Maker) -> None:
+    assessment = done_assessment()
+    delete_assessment(assessment, None)
+    assert not Picture.objects.exists()
+    assert not Assessment.objects.exists()
+    with pytest.raises(Http404):
+        decide(assessment, ACCEPT, None)
+    with pytest.raises(Http404):
+        delete_assessment(assessment, None)
+
+
+@pytest.mark.usefixtures("clinic")
+def test_only_reviewers_delete_and_the_log_says_so(done_assessment: Maker, make_user: UserMaker) -> None:
+    assessment = done_assessment()
+    key = str(assessment.pk)
+    decide(assessment, ACCEPT, make_user())
+    for user in (None, User.objects.get()):
+        with pytest.raises(PermissionDenied):
+            delete_assessment(assessment, user)
+    assert Assessment.objects.filter(pk=key).exists()
+    delete_assessment(assessment, make_user(Role.REVIEWER), via="ward")
+    assert (Assessment.objects.count(), Picture.objects.count(), Decision.objects.count()) == (0, 0, 0)
+    event = AuditEvent.objects.get(action="delete")
+    assert (event.user_name, event.object_id, event.detail) == ("reviewer", key, {"via": "token ward"})
+
+
+@pytest.mark.usefixtures("open_mode")
+def test_an_answer_to_what_was_deleted_is_dropped(done_assessment: Maker) -> None:
+    assessment = done_assessment()
+    Assessment.objects.filter(pk=assessment.pk).update(state=State.RUNNING)
+    begun = Assessment.objects.get(pk=assessment.pk)
+    delete_assessment(assessment, None)
+    assert not finish(begun, replace(answer_of_phantom()))
+    assert not Assessment.objects.exists()

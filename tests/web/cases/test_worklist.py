@@ -1,0 +1,287 @@
+"""Which rows the worklist has: against a plain count in Python of what it should show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from boneage.warnings_ import Severity
+from boneage.web.cases.worklist import (
+    NEWEST_FIRST,
+    ROWS_A_PAGE,
+    Asked,
+    FilterForm,
+    Status,
+    Worklist,
+    next_sort,
+    sort_or_default,
+    status_of,
+)
+from boneage.web.models import Assessment, Case, Decision, Role, State, User, Verdict
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clinic")]
+
+NOON = datetime(2025, 3, 10, 12, tzinfo=UTC)
+COLUMNS = ("reference", "sex", "age", "bone", "difference", "status", "date", "who")
+
+
+@pytest.fixture
+def user(make_user: Callable[..., User]) -> User:
+    return make_user(Role.READER, "anna")
+
+
+def film(case: Case | None = None, *, at: int = 0, **fields: Any) -> Assessment:
+    """An assessment as it would be found, submitted ``at`` hours after noon."""
+    state = fields.pop("state", State.DONE)
+    known: dict[str, Any] = {"age_months": 90.0, "result": {"warnings": []}} if state == State.DONE else {}
+    return Assessment.objects.create(
+        **{
+            "case": case,
+            "state": state,
+            "sex": case.sex if case else "F",
+            "submitted_at": NOON + timedelta(hours=at),
+            "film_bytes": 1,
+            "film_sha256": "0" * 64,
+            **known,
+            **fields,
+        }
+    )
+
+
+def child(reference: str = "P-1", sex: str = "F") -> Case:
+    return Case.objects.create(reference=reference, sex=sex)
+
+
+def shown(user: User, **asked: Any) -> list[Any]:
+    return [row.film.pk for row in Worklist(Asked(**asked), user).all_rows()]
+
+
+def test_a_child_is_one_row(user: User) -> None:
+    """The film submitted last; single films stand for themselves."""
+    ann = child()
+    film(ann)
+    last, single, other = film(ann, at=2), film(at=1, film_name="a.png"), film(film_name="a.png")
+    assert shown(user) == [last.pk, single.pk, other.pk]
+    rows = Worklist(Asked(), user).page(1)
+    assert [(row.films, row.older_to_decide) for row in rows] == [(2, 1), (1, 0), (1, 0)]
+
+
+def test_an_older_film_is_not_forgotten(user: User) -> None:
+    """A child whose last film is decided is still found among those to decide, but not as decided twice."""
+    ann = child()
+    film(ann)
+    last = film(ann, at=1, decision=Verdict.ACCEPTED, decided_months=90.0)
+    assert shown(user, status=Status.DECIDE) == shown(user, status=Status.ACCEPTED) == [last.pk]
+    counts = Worklist(Asked(), user).counts
+    assert (counts["all"], counts["decide"], counts["accepted"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("search", ["p-0042", "growth HORMONE", "hand_7", "%", "_7"])
+def test_a_search_finds_a_child_by_any_film(user: User, search: str) -> None:
+    """By reference, note or film's name, in any case; the signs of patterns are signs."""
+    wanted = child("P-0042")
+    film(wanted, note="growth hormone 50%", film_name="hand_7.dcm")
+    last = film(wanted, at=1)
+    film(child("P-0043"), film_name="hand-8.dcm")
+    assert shown(user, search=search) == [last.pk]
+
+
+def test_single_films_do_not_find_each_other(user: User) -> None:
+    found = film(note="wanted")
+    film(note="other")
+    assert shown(user, search="wanted") == [found.pk]
+
+
+_fields = st.fixed_dictionaries(
+    {
+        "child": st.sampled_from([None, 0, 1, 2]),
+        "state": st.sampled_from(list(State)),
+        "decision": st.sampled_from(["", *Verdict]),
+        "severity": st.none() | st.sampled_from(list(Severity)),
+        "mine": st.booleans(),
+        "age": st.none() | st.integers(0, 228),
+        "bone": st.integers(0, 228),
+    }
+)
+
+
+def _warnings(gravest: Severity | None) -> list[dict[str, str]]:
+    """Warnings of which this is the gravest."""
+    return [] if gravest is None else [{"code": "x", "severity": gravest}, {"code": "y", "severity": "info"}]
+
+
+@given(
+    films=st.lists(_fields, max_size=8),
+    asked=st.builds(
+        Asked,
+        status=st.none() | st.sampled_from(list(Status)),
+        sex=st.sampled_from(["", "F", "M"]),
+        since=st.none() | st.just(date(2025, 3, 11)),
+        until=st.none() | st.just(date(2025, 3, 11)),
+        mine=st.booleans(),
+        severity=st.none() | st.sampled_from([Severity.CAUTION, Severity.CRITICAL]),
+        sort=st.sampled_from([sign + name for name in COLUMNS for sign in ("", "-")]),
+    ),
+)
+@settings(max_examples=40, deadline=None)
+def test_filters_leave_what_they_should(films: list[dict[str, Any]], asked: Asked) -> None:
+    """The same rows as by counting in Python, each once, in the column's order, and as many as the counts say."""
+    Assessment.objects.all().delete()
+    Case.objects.all().delete()
+    user, _ = User.objects.get_or_create(username="anna")
+    children = [child(f"P-{i}", "FM"[i % 2]) for i in range(3)]
+    made = []
+    for at, said in enumerate(films):
+        done = said["state"] == State.DONE
+        made.append(
+            film(
+                None if said["child"] is None else children[said["child"]],
+                at=9 * at,
+                state=said["state"],
+                decision=said["decision"] if done else "",
+                submitted_by=user if said["mine"] else None,
+                chronological_age_months=said["age"],
+                **({"age_months": said["bone"]} if done else {}),
+                **({"result": {"warnings": _warnings(said["severity"])}} if done else {}),
+            )
+        )
+    last = [f for f in made if f.case is None or not any(g.case == f.case for g in made[made.index(f) + 1 :])]
+
+    def wanted(one: Assessment) -> bool:
+        said = films[made.index(one)]
+        family = [one, *(f for f in made if f.case is not None and f.case == one.case)]
+        day = one.submitted_at.date()
+        return (
+            (asked.status is None or asked.status == status_of(one) or asked.status is Status.DECIDE)
+            and (asked.status is not Status.DECIDE or any(status_of(f) is Status.DECIDE for f in family))
+            and asked.sex in ("", one.sex)
+            and (asked.since is None or day >= asked.since)
+            and (asked.until is None or day <= asked.until)
+            and (not asked.mine or said["mine"])
+            and (asked.severity is None or (one.severity is not None and one.severity.rank >= asked.severity.rank))
+        )
+
+    found = Worklist(asked, user)
+    rows = list(found.all_rows())
+    assert sorted(row.film.pk for row in rows) == sorted(f.pk for f in last if wanted(f))
+    assert found.count == len(rows)
+    assert [row.film.pk for row in found.page(1)] == [row.film.pk for row in rows[:ROWS_A_PAGE]]
+    assert found.counts["all"] >= max(found.counts[status.value] for status in Status)
+    _check_order(asked.sort, rows)
+
+
+def _check_order(sort: str, rows: list[Any]) -> None:
+    """What is known rises or falls; what is not comes last."""
+    keys: dict[str, Callable[[Any], Any]] = {
+        "reference": lambda row: row.film.case.reference if row.film.case else None,
+        "sex": lambda row: row.film.sex,
+        "age": lambda row: row.film.chronological_age_months,
+        "bone": lambda row: row.bone_months,
+        "difference": lambda row: row.difference_months,
+        "status": lambda row: list(Status).index(row.status),
+        "date": lambda row: row.film.submitted_at,
+        "who": lambda row: row.submitter or None,
+    }
+    values = [keys[sort.removeprefix("-")](row) for row in rows]
+    known = [value for value in values if value is not None]
+    assert values == known + [None] * (len(values) - len(known))
+    assert known == sorted(known, reverse=sort.startswith("-"))
+
+
+def test_a_page_takes_four_queries_however_long(user: User) -> None:
+    ann = child()
+    for at in range(ROWS_A_PAGE + 5):
+        one = film(child(f"Q-{at}"), at=at)
+        Decision.objects.create(assessment=one, verdict=Verdict.ACCEPTED, age_months=90, decided_by=user)
+        film(ann, at=at)
+    found = Worklist(Asked(), user)
+    with CaptureQueriesContext(connection) as queries:
+        rows = found.page(1)
+        count = found.count
+    assert len(queries) == 4
+    assert rows[0].film.get_deferred_fields() == {"message", "result"}
+    assert (len(rows), count) == (ROWS_A_PAGE, ROWS_A_PAGE + 6)
+    assert len(found.page(2)) == 6
+    assert {row.decider for row in rows} == {"", "anna"}
+
+
+def test_a_number_that_is_no_bone_age_is_not_shown(user: User) -> None:
+    """Until somebody corrects it."""
+    one = film(result={"warnings": [], "web": {"is_meaningless": True}}, chronological_age_months=80.0)
+    row = Worklist(Asked(), user).page(1)[0]
+    assert (row.bone_months, row.difference_months, row.difference_text) == (None, None, "")
+    Assessment.objects.filter(pk=one.pk).update(decision=Verdict.CORRECTED, decided_months=84.04)
+    row = Worklist(Asked(), user).page(1)[0]
+    assert (row.bone_months, row.difference_text) == (84.04, "+4.0")
+
+
+def test_a_number_with_a_critical_warning_is_not_shown(user: User) -> None:
+    """Until somebody accepts it nevertheless, or corrects it."""
+    one = film(result={"warnings": _warnings(Severity.CRITICAL)}, chronological_age_months=80.0)
+    row = Worklist(Asked(), user).page(1)[0]
+    assert (row.severity, row.bone_months, row.difference_text) == (Severity.CRITICAL, None, "")
+    Assessment.objects.filter(pk=one.pk).update(decision=Verdict.ACCEPTED, decided_months=90.0)
+    assert Worklist(Asked(), user).page(1)[0].bone_months == 90.0
+
+
+def test_the_gravest_come_first_at_the_first_click(user: User) -> None:
+    graded = [Severity.CAUTION, None, Severity.CRITICAL, Severity.INFO]
+    for severity in graded:
+        film(result={"warnings": _warnings(severity)})
+    assert next_sort("warnings", "-date") == "-warnings"
+    found = [row.severity for row in Worklist(Asked(sort="-warnings"), user).all_rows()]
+    assert found[:2] == [Severity.CRITICAL, Severity.CAUTION]
+    assert [row.severity for row in Worklist(Asked(sort="warnings"), user).all_rows()][-1] is Severity.CRITICAL
+    assert Asked(severity=Severity.CRITICAL).query() == "severity=critical"
+
+
+@pytest.mark.parametrize(("age", "text"), [(94.0, "\N{MINUS SIGN}4.0"), (90.04, "0.0"), (86.5, "+3.5")])
+def test_differences_have_signs(user: User, age: float, text: str) -> None:
+    film(chronological_age_months=age)
+    assert Worklist(Asked(), user).page(1)[0].difference_text == text
+
+
+def test_children_without_films_can_be_found(user: User) -> None:
+    empty, full = child("P-9"), child("P-8", "M")
+    film(full)
+    assert list(Worklist(Asked(), user).empty_children()) == [empty]
+    assert list(Worklist(Asked(search="p-8"), user).empty_children()) == []
+    assert list(Worklist(Asked(sex="M"), user).empty_children()) == []
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_clicks_turn_the_order(column: str) -> None:
+    once = next_sort(column, "sex" if column != "sex" else NEWEST_FIRST)
+    assert once.removeprefix("-") == column
+    assert {once, next_sort(column, once)} == {column, f"-{column}"}
+    assert next_sort(column, next_sort(column, once)) == once
+    assert sort_or_default(once) == once
+
+
+@pytest.mark.parametrize("text", ["", "-", "--date", "password", "date "])
+def test_unknown_orders_are_newest_first(text: str) -> None:
+    assert sort_or_default(text) == NEWEST_FIRST
+
+
+def test_what_is_asked_survives_the_form() -> None:
+    asked = Asked("x", Status.FAILED, "M", date(2025, 1, 2), date(2025, 2, 3), True, Severity.CAUTION, "bone")
+    assert Asked.of(FilterForm(asked.values()), asked.values()["sort"]) == asked
+    assert "x" not in Asked("x").query()
+    assert "search" not in asked.query()
+    assert Asked().values() == {}
+
+
+@pytest.mark.parametrize(
+    "said", [{"since": "yesterday"}, {"until": "0001-01-01"}, {"status": "x"}, {"sex": "O"}, {"search": "a\0"}]
+)
+def test_what_cannot_be_read_is_left_out_and_said(said: dict[str, str]) -> None:
+    form = FilterForm({**said, "mine": "on"})
+    assert Asked.of(form, "") == Asked(mine=True)
+    assert list(form.errors) == list(said)

@@ -1,0 +1,182 @@
+"""A worker does films as they come, ends when it should, and outlives the database's absence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection, connections, transaction
+from django_tasks_db.models import DBTaskResult
+
+from boneage.sex import Sex
+from boneage.web.models import Assessment, State
+from boneage.web.processes import worker
+from boneage.web.processes.worker import FilmWorker
+from boneage.web.queue import jobs, work
+from boneage.web.queue.answer import Answer
+from boneage.web.queue.jobs import Submission
+from tests.web.databases import database_of_all_threads, postgresql, sqlite
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any
+) -> Iterator[str]:
+    """Kind of the database; on SQLite the worker waits for a lock a tenth of a second only."""
+    if request.param == "sqlite":
+        described = sqlite(tmp_path_factory.mktemp("worker"), timeout=0.1)
+    else:
+        described = postgresql(request.getfixturevalue("new_postgres")())
+    with database_of_all_threads(django_db_blocker, described):
+        yield request.param
+
+
+@pytest.fixture(autouse=True)
+def quick(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Films are answered at once; the ids of those that were."""
+    seen: list[str] = []
+
+    def assess(begun: Assessment, _film: bytes) -> Answer:
+        seen.append(str(begun.pk))
+        return Answer(State.REFUSED, "unreadable", "No film.")
+
+    monkeypatch.setattr(work, "assess_bytes", assess)
+    monkeypatch.setattr(worker, "_AWAY_SECONDS", 0.05)
+    yield seen
+    Assessment.objects.all().delete()
+    DBTaskResult.objects.all().delete()
+
+
+@pytest.fixture
+def running() -> Iterator[Callable[[str], list[str]]]:
+    """Starts a worker in a thread; what it says."""
+    workers: list[tuple[FilmWorker, threading.Thread]] = []
+
+    def start(name: str) -> list[str]:
+        said: list[str] = []
+        one = FilmWorker(name, said.append)
+
+        def run() -> None:
+            one.run_until_stopped()
+            said.append("stopped")
+            connections.close_all()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        workers.append((one, thread))
+        return said
+
+    yield start
+    for one, thread in workers:
+        one.shutdown()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def submit() -> str:
+    """Ids of a film and of the service's patience with a locked database."""
+    for _ in range(100):
+        try:
+            return str(jobs.submit(Submission(film=b"film", film_name="", sex=Sex.MALE)).pk)
+        except jobs.DATABASE_AWAY:
+            time.sleep(0.02)
+    raise AssertionError("the database is locked")
+
+
+def until(holds: Callable[[], object], seconds: float = 20.0) -> None:
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_films_are_done_in_their_order_by_the_worker_of_that_name(
+    running: Callable[[str], list[str]], quick: list[str]
+) -> None:
+    films = [submit() for _ in range(3)]
+    said = running("machine-1-a")
+    until(lambda: said.count("end") == 3)
+    films.append(submit())
+    until(lambda: said.count("end") == 4)
+    assert quick == films
+    assert said == ["begin", "end"] * 4
+    assert set(Assessment.objects.values_list("worker", "state")) == {("machine-1-a", "refused")}
+
+
+def test_a_worker_that_is_stopped_finishes_the_film_at_hand_and_takes_no_other(
+    running: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def assess(_begun: Assessment, _film: bytes) -> Answer:
+        started.set()
+        assert go_on.wait(20)
+        return Answer(State.REFUSED, "unreadable", "No film.")
+
+    monkeypatch.setattr(work, "assess_bytes", assess)
+    first, second = submit(), submit()
+    stopped: list[FilmWorker] = []
+    usual = FilmWorker.run_task
+
+    def run_task(self: FilmWorker, task: DBTaskResult[..., Any]) -> None:
+        stopped.append(self)
+        usual(self, task)
+
+    monkeypatch.setattr(FilmWorker, "run_task", run_task)
+    said = running("w")
+    assert started.wait(20)
+    stopped[0].shutdown()
+    go_on.set()
+    until(lambda: "stopped" in said)
+    assert said == ["begin", "end", "stopped"]
+    states = dict(Assessment.objects.values_list("pk", "state"))
+    assert {str(key): state for key, state in states.items()} == {first: "refused", second: "queued"}
+
+
+def test_a_worker_goes_on_after_the_database_was_away(
+    database: str, running: Callable[[str], list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    films = {submit()}
+    if database == "sqlite":
+        with transaction.atomic():  # locks all others out
+            said = running("w")
+            until(lambda: "waits for the database" in caplog.text)
+    else:
+        said = running("w")
+        until(lambda: "end" in said)
+        with shut_down():
+            until(lambda: "waits for the database" in caplog.text)
+    films.add(submit())
+    until(lambda: said.count("end") == 2)
+    assert {str(key) for key in Assessment.objects.filter(state="refused").values_list("pk", flat=True)} == films
+    assert caplog.text.count("waits for the database") == 1
+
+
+@contextmanager
+def shut_down() -> Iterator[None]:
+    """PostgreSQL ends all connections to the database and takes none, while the context lasts."""
+    given = connection.get_connection_params()
+    name = given["dbname"]
+    connection.close()
+    with psycopg.connect(host=given["host"], user=given["user"], dbname="postgres", autocommit=True) as other:
+        other.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        yield
+        other.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system has no such limit")
+def test_memory_is_limited() -> None:
+    code = (
+        "from boneage.web.processes.worker_process import limit_memory\nlimit_memory(1024)\nbytearray(600 * 2**20)\n"
+        "try:\n    bytearray(1200 * 2**20)\nexcept MemoryError:\n    print('refused')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "refused\n"

@@ -1,0 +1,635 @@
+"""The queue, on both databases: a film is answered once, whatever dies, comes late or is deleted meanwhile."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connection, connections, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+from django_tasks import TaskResultStatus
+from django_tasks_db.models import DBTaskResult
+
+from boneage.sex import Sex
+from boneage.web.models import Assessment, Case, Picture, PictureKind, Sending, State, User
+from boneage.web.queue import jobs
+from boneage.web.queue.answer import Answer, PutOffError
+from boneage.web.queue.jobs import Submission
+from tests.web.databases import database_of_all_threads, postgresql, sqlite
+
+LEASE = django_settings.CONFIGURATION.lease_seconds
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any
+) -> Iterator[str]:
+    """Kind of the database."""
+    if request.param == "sqlite":
+        described = sqlite(tmp_path_factory.mktemp("jobs"))
+    else:
+        described = postgresql(request.getfixturevalue("new_postgres")())
+    with database_of_all_threads(django_db_blocker, described):
+        yield request.param
+
+
+@pytest.fixture(autouse=True)
+def empty(database: str) -> Iterator[None]:
+    yield
+    for rows in (Assessment, Case, DBTaskResult, User):
+        rows.objects.all().delete()
+
+
+@pytest.fixture
+def limits(settings: Any) -> Callable[..., None]:
+    """Changes the configuration, ``limits(waiting=3)``."""
+
+    def change(**changed: object) -> None:
+        settings.CONFIGURATION = replace(settings.CONFIGURATION, **changed)
+
+    return change
+
+
+def submit(**fields: Any) -> Assessment:
+    return jobs.submit(Submission(**{"film": b"a film", "film_name": "film.png", "sex": Sex.FEMALE, **fields}))
+
+
+def answer(age: float = 94.0) -> Answer:
+    pictures = dict.fromkeys((PictureKind.RADIOGRAPH, PictureKind.HEAT), ("image/png", b"picture"))
+    return Answer(State.DONE, age_months=age, result={"age_months": age}, pictures=pictures)
+
+
+def claim(worker: str) -> DBTaskResult[..., Any] | None:
+    """What a worker does before it begins."""
+    with transaction.atomic():
+        task = DBTaskResult.objects.ready().get_locked()
+        if task is not None:
+            task.claim(worker)
+    return task
+
+
+def film_of(task: DBTaskResult[..., Any]) -> str:
+    return str(task.args_kwargs["args"][0])
+
+
+def expire(assessment: Assessment) -> None:
+    """Let an hour pass for this film and its task."""
+    ago = timezone.now() - timedelta(hours=1)
+    Assessment.objects.filter(pk=assessment.pk, state=State.RUNNING).update(lease_until=ago)
+    task_of(assessment).update(started_at=ago)
+
+
+def task_of(assessment: Assessment) -> QuerySet[DBTaskResult[..., Any]]:
+    """The task that is to do a film."""
+    key = Assessment.objects.get(pk=assessment.pk).task_id
+    assert key is not None
+    return DBTaskResult.objects.filter(pk=key)
+
+
+def kinds(assessment: Assessment) -> set[str]:
+    return set(assessment.pictures.values_list("kind", flat=True))
+
+
+def at_once(count: int, do: Callable[[int], object]) -> list[object]:
+    """What so many threads got that began at the same moment; errors too."""
+    start, results = threading.Barrier(count), [None] * count
+
+    def one(number: int) -> None:
+        start.wait()
+        try:
+            results[number] = do(number)  # type: ignore[call-overload]
+        except Exception as error:
+            results[number] = error  # type: ignore[call-overload]
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results  # type: ignore[return-value]
+
+
+# --- one film's way ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "kept"), [("open", {"radiograph", "heat"}), ("clinic", {"radiograph", "heat", "film"})]
+)
+def test_a_film_is_answered_and_kept_only_in_the_clinic(limits: Callable[..., None], mode: str, kept: set[str]) -> None:
+    limits(mode=mode)
+    assessment = submit()
+    seen: list[tuple[str, bytes]] = []
+
+    def assess(begun: Assessment, film: bytes) -> Answer:
+        seen.append((begun.state, film))
+        return answer(120.0)
+
+    assert jobs.run(str(assessment.pk), worker="w", assess=assess)
+    assert seen == [("running", b"a film")]
+    assessment.refresh_from_db()
+    assert (assessment.state, assessment.age_months, assessment.attempt) == ("done", 120.0, 1)
+    assert kinds(assessment) == kept
+    assert (assessment.expires_at is not None) == (mode == "open")
+    assert not jobs.run(str(assessment.pk), worker="w", assess=assess)  # a second task finds nothing that waits
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("of_case", [False, True])
+def test_a_worker_of_the_other_mode_keeps_a_clinics_film(limits: Callable[..., None], of_case: bool) -> None:
+    limits(mode="clinic")
+    case = Case.objects.create(reference="P-1", sex="F") if of_case else None
+    user = None if of_case else User.objects.create_user("anna")
+    assessment = submit(case=case, user=user)
+    limits(mode="open")
+    assert jobs.run(str(assessment.pk), worker="w", assess=lambda *_: answer())
+    assessment.refresh_from_db()
+    assert kinds(assessment) == {"radiograph", "heat", "film"}
+    assert assessment.expires_at is None
+
+
+def test_a_worker_of_the_other_mode_keeps_no_film_of_an_open_service(limits: Callable[..., None]) -> None:
+    limits(mode="open")
+    assessment = submit(client="somebody")
+    limits(mode="clinic")
+    assert jobs.run(str(assessment.pk), worker="w", assess=lambda *_: answer())
+    assessment.refresh_from_db()
+    assert kinds(assessment) == {"radiograph", "heat"}
+    assert assessment.expires_at is not None
+
+
+def test_a_film_deleted_after_it_was_begun_is_no_error() -> None:
+    assessment = submit()
+
+    def assess(begun: Assessment, _film: bytes) -> Answer:
+        jobs.delete(Assessment.objects.filter(pk=begun.pk))
+        return answer()
+
+    assert not jobs.run(str(assessment.pk), worker="w", assess=assess)
+    assert not Picture.objects.exists()
+    assert not jobs.run(str(assessment.pk), worker="w", assess=assess)
+
+
+def test_a_film_whose_picture_went_before_it_was_read_is_no_error() -> None:
+    assessment = submit()
+    assessment.pictures.all().delete()
+    assert not jobs.run(str(assessment.pk), worker="w", assess=lambda *_: answer())
+
+
+# --- leases -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_runs_within_its_lease_is_left_alone() -> None:
+    assessment = submit()
+    task = claim("w")
+    assert task is not None
+    assert jobs.take_up_lost() == 0  # taken, not yet begun
+    assert jobs.begin(film_of(task), "w")
+    assert jobs.take_up_lost(dead_worker="another") == 0
+    assessment.refresh_from_db()
+    assert assessment.lease_until is not None
+    left = (assessment.lease_until - timezone.now()).total_seconds()
+    assert LEASE - 5 < left <= LEASE + 1
+
+
+def test_a_lease_that_is_over_gives_the_film_to_another_and_the_late_answer_counts_for_nothing() -> None:
+    assessment = submit()
+    claim("slow")
+    slow = jobs.begin(str(assessment.pk), "slow")
+    assert slow is not None
+    expire(assessment)
+    assert jobs.take_up_lost() == 1
+    assert not jobs.finish(slow, answer(1.0))
+    quick = jobs.begin(str(assessment.pk), "quick")
+    assert quick is not None
+    assert not jobs.finish(slow, answer(2.0))
+    assert jobs.finish(quick, answer(3.0))
+    assert not jobs.finish(slow, answer(4.0))
+    assessment.refresh_from_db()
+    assert (assessment.age_months, assessment.attempt, assessment.worker) == (3.0, 2, "quick")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_a_dead_worker_had_is_put_back_at_once(begun: bool) -> None:
+    assessment, other = submit(), submit()
+    for name in ("dead", "alive"):
+        task = claim(name)
+        assert task is not None
+        if begun:
+            jobs.begin(film_of(task), name)
+    assert jobs.take_up_lost(dead_worker="dead") == 1
+    assert jobs.take_up_lost(dead_worker="dead") == 0
+    task = claim("next")
+    assert task is not None
+    assert film_of(task) == str(assessment.pk)
+    assert claim("next") is None
+    assert Assessment.objects.get(pk=other.pk).state == ("running" if begun else "queued")
+
+
+def test_a_task_that_was_taken_and_never_begun_is_put_back_when_patience_ends() -> None:
+    assessment = submit()
+    claim("gone")
+    assert jobs.take_up_lost() == 0
+    expire(assessment)
+    assert jobs.take_up_lost() == 1
+    assert jobs.take_up_lost() == 0
+    assert claim("next") is not None
+
+
+@pytest.mark.parametrize("status", [TaskResultStatus.FAILED, None])
+def test_a_film_that_waits_without_a_task_gets_one(status: str | None) -> None:
+    """After a task that failed before it began, or whose record was deleted."""
+    submit()
+    task = claim("w")
+    assert task is not None
+    if status:
+        DBTaskResult.objects.filter(pk=task.pk).update(status=status)
+    else:
+        DBTaskResult.objects.all().delete()
+    assert jobs.take_up_lost() == 1
+    assert claim("next") is not None
+
+
+def test_a_film_that_kills_each_worker_is_given_up(limits: Callable[..., None]) -> None:
+    limits(attempts=3)
+    assessment = submit()
+    for number in range(3):
+        task = claim(f"w{number}")
+        assert task is not None
+        assert jobs.begin(film_of(task), f"w{number}")
+        assert jobs.take_up_lost(dead_worker=f"w{number}") == 1
+    assessment.refresh_from_db()
+    assert (assessment.state, assessment.code, assessment.attempt) == ("failed", jobs.WORKER_LOST, 3)
+    assert claim("w") is None
+    assert jobs.take_up_lost() == 0
+
+
+def test_a_film_put_back_is_tried_even_if_fewer_attempts_are_allowed_since(limits: Callable[..., None]) -> None:
+    assessment = submit()
+    for number in range(2):
+        claim(f"w{number}")
+        jobs.begin(str(assessment.pk), f"w{number}")
+        jobs.take_up_lost(dead_worker=f"w{number}")
+    limits(attempts=1)
+    assert claim("dies before it begins") is not None
+    assert jobs.take_up_lost(dead_worker="dies before it begins") == 1
+    assert jobs.run(str(assessment.pk), worker="w", assess=lambda *_: answer())
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_film_whose_worker_was_lost_goes_last_if_it_was_begun_and_else_first(begun: bool) -> None:
+    lost, waits = submit(), submit()
+    task = claim("w")
+    assert task is not None
+    if begun:
+        jobs.begin(film_of(task), "w")
+    jobs.take_up_lost(dead_worker="w")
+    order = [film_of(task) for task in (claim("next"), claim("next")) if task is not None]
+    assert order == [str(one.pk) for one in ((waits, lost) if begun else (lost, waits))]
+
+
+def test_a_film_that_hangs_twice_is_given_up() -> None:
+    assessment = submit()
+    for number in range(jobs.HUNG_ATTEMPTS):
+        assert Assessment.objects.get(pk=assessment.pk).state == "queued"
+        claim(f"w{number}")
+        jobs.begin(str(assessment.pk), f"w{number}")
+        expire(assessment)
+        assert jobs.take_up_lost() == 1
+    assessment.refresh_from_db()
+    assert (assessment.state, assessment.code, assessment.attempt) == ("failed", jobs.WORKER_LOST, 2)
+    assert claim("w") is None
+
+
+def test_a_film_that_is_put_off_goes_last_and_is_tried_again() -> None:
+    slow, other = submit(), submit()
+    calls: list[int] = []
+
+    def assess(begun: Assessment, _film: bytes) -> Answer:
+        calls.append(begun.attempt)
+        if begun.attempt == 1:
+            raise PutOffError
+        return answer()
+
+    claim("w")
+    assert not jobs.run(str(slow.pk), worker="w", assess=assess)
+    slow.refresh_from_db()
+    assert (slow.state, slow.lease_until) == ("queued", None)
+    assert [film_of(task) for task in (claim("w"), claim("w")) if task is not None] == [str(other.pk), str(slow.pk)]
+    assert jobs.run(str(slow.pk), worker="w", assess=assess)
+    assert calls == [1, 2]
+
+
+def test_a_film_that_is_put_off_too_late_changes_nothing() -> None:
+    assessment = submit()
+
+    def assess(begun: Assessment, _film: bytes) -> Answer:
+        expire(begun)
+        jobs.take_up_lost()
+        jobs.begin(str(begun.pk), "another")
+        raise PutOffError
+
+    claim("w")
+    assert not jobs.run(str(assessment.pk), worker="w", assess=assess)
+    assessment.refresh_from_db()
+    assert (assessment.state, assessment.worker) == ("running", "another")
+
+
+def test_a_film_that_hung_may_lose_its_worker_once_more(limits: Callable[..., None]) -> None:
+    """A worker that is killed is not the film's fault as surely as a lease that runs out."""
+    limits(attempts=5)
+    assessment = submit()
+    for name in ("dies", "hangs", "dies again"):
+        claim(name)
+        jobs.begin(str(assessment.pk), name)
+        if name == "hangs":
+            expire(assessment)
+        jobs.take_up_lost(dead_worker="" if name == "hangs" else name)
+    assert jobs.run(str(assessment.pk), worker="w", assess=lambda *_: answer())
+
+
+# --- chance -----------------------------------------------------------------------------------------------------------
+
+
+class Chance:
+    """Workers take films, begin, finish, die seen and unseen, come late; supervisors look; in random order."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self.answers: Counter[str] = Counter()
+        self._taken: list[tuple[str, DBTaskResult[..., Any]]] = []
+        self._begun: list[tuple[str, Assessment]] = []
+        self._late: list[Assessment] = []
+        self._steps = [self._take, self._begin, self._finish] * 2
+        self._steps += [self._die, self._die_unseen, self._come_late, self._look, self._twice]
+
+    def run(self, steps: int) -> None:
+        for number in range(steps):
+            self._random.choice(self._steps)(f"w{number}")
+
+    def end(self) -> None:
+        """All workers die, one does what is left, and then all come late."""
+        for name, _had in self._begun + self._taken:
+            jobs.take_up_lost(dead_worker=name)
+        for assessment in Assessment.objects.filter(state=State.RUNNING):
+            expire(assessment)
+        jobs.take_up_lost()
+        while task := claim("last"):
+            attempt = jobs.begin(film_of(task), "last")
+            if attempt:
+                self._answer(attempt)
+        for attempt in [*self._late, *(attempt for _, attempt in self._begun)]:
+            self._answer(attempt)
+
+    def _answer(self, attempt: Assessment) -> None:
+        self.answers[str(attempt.pk)] += jobs.finish(attempt, answer())
+
+    def _one_of(self, had: list[Any]) -> list[Any]:
+        """One of a list, taken out of it; none of an empty one."""
+        return [had.pop(self._random.randrange(len(had)))] if had else []
+
+    def _take(self, name: str) -> None:
+        task = claim(name)
+        self._taken += [(name, task)] if task else []
+
+    def _begin(self, _name: str) -> None:
+        for name, task in self._one_of(self._taken):
+            attempt = jobs.begin(film_of(task), name)
+            self._begun += [(name, attempt)] if attempt else []
+
+    def _finish(self, _name: str) -> None:
+        for _, attempt in self._one_of(self._begun):
+            self._answer(attempt)
+
+    def _die(self, _name: str) -> None:
+        for name, _task in self._one_of(self._taken):
+            jobs.take_up_lost(dead_worker=name)
+        for name, attempt in self._one_of(self._begun):
+            jobs.take_up_lost(dead_worker=name)
+            self._late.append(attempt)
+
+    def _die_unseen(self, _name: str) -> None:
+        for _, attempt in self._one_of(self._begun):
+            expire(attempt)
+            self._late.append(attempt)
+
+    def _come_late(self, _name: str) -> None:
+        for attempt in self._one_of(self._late):
+            self._answer(attempt)
+
+    def _look(self, _name: str) -> None:
+        jobs.take_up_lost()
+
+    def _twice(self, _name: str) -> None:
+        """One task more than there should be."""
+        with transaction.atomic():
+            waits = Assessment.objects.filter(state=State.QUEUED).first()
+            if waits is not None:
+                jobs._enqueue(waits)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_each_film_is_answered_once_by_workers_that_die_at_any_moment(
+    seed: int, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits(attempts=1000)
+    monkeypatch.setattr(jobs, "HUNG_ATTEMPTS", 1000)
+    films = {str(submit().pk) for _ in range(8)}
+    deleted = submit()
+    chance = Chance(seed)
+    chance.run(60)
+    jobs.delete(Assessment.objects.filter(pk=deleted.pk))
+    chance.end()
+    assert set(Assessment.objects.values_list("state", flat=True)) == {State.DONE}
+    assert {str(pk) for pk in Assessment.objects.values_list("pk", flat=True)} == films
+    assert {film: chance.answers[film] for film in films} == dict.fromkeys(films, 1)
+    assert set(Counter(Picture.objects.filter(kind="heat").values_list("assessment", flat=True)).values()) == {1}
+
+
+# --- at the same moment -----------------------------------------------------------------------------------------------
+
+
+def test_of_many_workers_one_begins() -> None:
+    assessment = submit()
+    got = at_once(6, lambda number: jobs.begin(str(assessment.pk), f"w{number}"))
+    (begun,) = (one for one in got if one is not None)
+    assert isinstance(begun, Assessment)
+    assessment.refresh_from_db()
+    assert (assessment.attempt, assessment.worker) == (1, begun.worker)
+
+
+def test_no_more_films_come_in_than_may_wait(limits: Callable[..., None]) -> None:
+    limits(waiting=3)
+    got = at_once(8, lambda _number: submit())
+    assert Counter(type(one).__name__ for one in got) == {"Assessment": 3, "BusyError": 5}
+    assert {one.code for one in got if isinstance(one, jobs.BusyError)} == {"busy"}
+    assert (jobs.waiting(), Picture.objects.count(), DBTaskResult.objects.count()) == (3, 3, 3)
+
+
+def test_no_more_films_come_in_than_a_client_may_send(limits: Callable[..., None]) -> None:
+    limits(mode="open", open_hourly=2)
+    got = at_once(6, lambda number: submit(client="ab"[number % 2]))
+    assert Counter(type(one).__name__ for one in got) == {"Assessment": 4, "BusyError": 2}
+    assert {one.code for one in got if isinstance(one, jobs.BusyError)} == {"too_many"}
+    Assessment.objects.all().delete()  # what is deleted meanwhile still counts
+    with pytest.raises(jobs.BusyError):
+        submit(client="a")
+    Sending.objects.update(at=timezone.now() - timedelta(minutes=61))
+    assert submit(client="a")
+
+
+def test_several_supervisors_put_a_film_back_so_that_it_is_answered_once() -> None:
+    films = [submit() for _ in range(4)]
+    for number, film in enumerate(films):
+        claim(f"w{number}")
+        jobs.begin(str(film.pk), f"w{number}")
+        expire(film)
+    got = at_once(4, lambda _number: jobs.take_up_lost())
+    assert not [one for one in got if isinstance(one, Exception)]
+    answered = 0
+    while task := claim("w"):
+        answered += jobs.run(film_of(task), worker="w", assess=lambda *_: answer())
+    assert answered == len(films)
+
+
+@pytest.mark.parametrize("repeat", range(5))
+def test_one_answer_is_written_when_worker_and_supervisor_meet(repeat: int) -> None:
+    assessment = submit()
+    claim("w")
+    begun = jobs.begin(str(assessment.pk), "w")
+    assert begun is not None
+    expire(assessment)
+    got = at_once(2, lambda number: jobs.take_up_lost() if number else jobs.finish(begun, answer()))
+    assert got in ([True, 0], [False, 1])
+    assert Assessment.objects.get(pk=assessment.pk).state == ("done" if got[0] else "queued")
+
+
+@pytest.mark.parametrize("repeat", range(3))
+@pytest.mark.parametrize("of_case", [False, True])
+def test_deletion_and_answer_at_the_same_moment_leave_nothing(
+    limits: Callable[..., None], of_case: bool, repeat: int
+) -> None:
+    limits(mode="clinic")
+    case = Case.objects.create(reference="P-1", sex="F") if of_case else None
+    begun = jobs.begin(str(submit(case=case).pk), "w")
+    assert begun is not None
+
+    def delete() -> object:
+        return jobs.delete_case(case) if case else jobs.delete(Assessment.objects.filter(pk=begun.pk))
+
+    got = at_once(2, lambda number: delete() if number else jobs.finish(begun, answer()))
+    assert got[0] in {True, False}, got
+    assert got[1] == 1, got
+    assert not Assessment.objects.exists()
+    assert not Picture.objects.exists()
+    assert not Case.objects.exists()
+
+
+@pytest.mark.parametrize("repeat", range(3))
+def test_a_film_for_a_case_that_is_being_deleted_goes_with_it_or_is_not_taken(
+    limits: Callable[..., None], repeat: int
+) -> None:
+    limits(mode="clinic")
+    case = Case.objects.create(reference="P-1", sex="F")
+    got = at_once(2, lambda number: jobs.delete_case(case) if number else submit(case=case))
+    assert isinstance(got[0], Assessment | Case.DoesNotExist), got
+    assert got[1] is True, got
+    assert not jobs.delete_case(case)
+    assert not Assessment.objects.exists()
+
+
+# --- reading it -------------------------------------------------------------------------------------------------------
+
+
+def test_how_many_wait_and_which_comes_next() -> None:
+    assert jobs.waiting() == 0
+    films = [submit() for _ in range(3)]
+    Assessment.objects.filter(pk=films[0].pk).update(submitted_at=timezone.now() - timedelta(seconds=40))
+    for film in films:
+        film.refresh_from_db()
+    assert [jobs.position(film) for film in films] == [1, 2, 3]
+    begun = jobs.begin(str(films[0].pk), "w")
+    assert begun is not None
+    assert jobs.waiting() == 3
+    assert [jobs.position(film) for film in (begun, *films[1:])] == [0, 1, 2]
+    jobs.finish(begun, answer())
+    assert jobs.waiting() == 2
+
+
+def test_old_records_of_tasks_go_and_ready_ones_stay() -> None:
+    old, new = submit(), submit()
+    claim("w")
+    DBTaskResult.objects.update(enqueued_at=timezone.now() - timedelta(days=2))
+    assert jobs.forget_tasks() == 0
+    expire(old)
+    task_of(old).update(started_at=timezone.now() - timedelta(days=1))
+    assert jobs.forget_tasks() == 1
+    assert list(DBTaskResult.objects.values_list("pk", flat=True)) == [new.task_id]
+    assert jobs.take_up_lost() == 1  # its record is gone, the film is not
+
+
+# --- a database that goes away ----------------------------------------------------------------------------------------
+
+
+def test_an_answer_waits_for_a_database_that_is_away(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_PAUSE_SECONDS", 0.05)
+    assessment = submit()
+    away: list[threading.Thread] = []
+
+    def assess(_begun: Assessment, _film: bytes) -> Answer:
+        away.append(cut_off(database))
+        return answer()
+
+    assert jobs.run(str(assessment.pk), worker="w", assess=assess)
+    away[0].join()
+    assert Assessment.objects.get(pk=assessment.pk).state == State.DONE
+
+
+def test_an_answer_is_given_up_with_its_lease(database: str, limits: Callable[..., None]) -> None:
+    limits(lease_seconds=0)
+    assessment = submit()
+    away: list[threading.Thread] = []
+
+    def assess(_begun: Assessment, _film: bytes) -> Answer:
+        away.append(cut_off(database))
+        return answer()
+
+    with pytest.raises(jobs.DATABASE_AWAY):
+        jobs.run(str(assessment.pk), worker="w", assess=assess)
+    connection.close()
+    away[0].join()
+    assert jobs.take_up_lost() == 1
+
+
+def cut_off(database: str) -> threading.Thread:
+    """Let the database fail this thread's next statement; a while later it is there again, and the thread ends."""
+    failing = threading.Event()
+    with connection.cursor() as cursor:
+        if database == "sqlite":
+            cursor.execute("PRAGMA busy_timeout = 20")
+        else:
+            cursor.execute("SELECT pg_backend_pid()")
+            (backend,) = cursor.fetchone()
+
+    def fail() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:  # on SQLite this alone locks all others out
+            if database == "postgresql":
+                cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [backend])
+            failing.set()
+            time.sleep(0.3)
+        connections.close_all()
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    assert failing.wait(10)
+    return thread

@@ -1,0 +1,122 @@
+"""A worker's work: the child's age at the film, by whoever knows it, and doubts where the file says otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pytest_django.fixtures import Settings
+
+from boneage.errors import Refusal, RefusalCode
+from boneage.phantom import draw_hand
+from boneage.reading.dicom.facts import age_at_study
+from boneage.reading.facts import RadiographFacts
+from boneage.reading.limit import CPU_SECONDS
+from boneage.sex import Sex
+from boneage.warnings_ import WarningCode
+from boneage.web.chronological_age import months_between
+from boneage.web.models import Assessment, State
+from boneage.web.queue import jobs, work
+from boneage.web.queue.answer import PutOffError
+from tests.atlases import draw_atlas
+from tests.bundles import tiny_bundle
+from tests.radiograph_files import dicom_dataset, dicom_file
+
+BIRTHS = st.dates(date(2000, 1, 1), date(2010, 12, 31))
+STUDIES = st.dates(date(2011, 1, 1), date(2020, 12, 31))
+
+
+def facts(birth: date | None, study: date | None, stated: str | None = None) -> RadiographFacts:
+    """What a DICOM file with these attributes says."""
+    age_months, ages_differ = age_at_study(stated, birth, study)
+    return RadiographFacts(
+        "dicom", 8, birth_date=birth, study_date=study, age_months=age_months, ages_differ=ages_differ
+    )
+
+
+def submitted(**said: Any) -> Assessment:
+    return Assessment(sex="F", film_bytes=1, film_sha256="", **said)
+
+
+def codes(film: Assessment, said: RadiographFacts) -> list[WarningCode]:
+    return [warning.code for warning in work._warnings_of_age(film, said, work.chronological_age(film, said))]
+
+
+def test_a_film_that_takes_long_is_put_off_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+
+    def timeout(_film: bytes, cpu_seconds: float) -> None:
+        limits.append(cpu_seconds)
+        raise Refusal(RefusalCode.READING_TIMEOUT, "It takes long.")
+
+    monkeypatch.setattr(work, "read_radiograph_limited", timeout)
+    with pytest.raises(PutOffError):
+        work.assess_bytes(submitted(attempt=1), b"film")
+    answer = work.assess_bytes(submitted(attempt=2), b"film")
+    assert (answer.state, answer.code) == (State.REFUSED, "reading_timeout")
+    assert limits[0] < limits[1] == CPU_SECONDS
+
+
+@given(birth=BIRTHS, file_birth=BIRTHS, study=STUDIES, file_study=STUDIES)
+def test_a_date_that_is_given_goes_before_the_files_and_together_with_its_other(
+    birth: date, file_birth: date, study: date, file_study: date
+) -> None:
+    said = facts(file_birth, file_study)
+    assert work.chronological_age(submitted(), said) == months_between(file_birth, file_study)
+    assert work.chronological_age(submitted(birth_date=birth), said) == months_between(birth, file_study)
+    assert work.chronological_age(submitted(study_date=study), said) == months_between(file_birth, study)
+    both = submitted(birth_date=birth, study_date=study, given_age_months=1.0)
+    assert work.chronological_age(both, said) == months_between(birth, study)
+    assert work.chronological_age(submitted(birth_date=birth, given_age_months=77.0), said) == 77.0
+
+
+@given(birth=BIRTHS, file_birth=BIRTHS, study=STUDIES)
+def test_another_childs_film_is_doubted(birth: date, file_birth: date, study: date) -> None:
+    """A month and less may be how somebody counted."""
+    is_other = abs(months_between(birth, file_birth)) > 1
+    found = codes(submitted(birth_date=birth), facts(file_birth, study))
+    assert found == ([WarningCode.AGE_DIFFERS_FROM_FILE] if is_other else [])
+
+
+@given(years=st.integers(1, 17), months=st.floats(0, 240))
+def test_an_age_in_whole_years_is_not_taken_for_exact(years: int, months: float) -> None:
+    found = codes(submitted(given_age_months=months), facts(None, None, f"{years:03d}Y"))
+    assert bool(found) == (abs(months - 12 * years) > 12)
+
+
+@given(birth=BIRTHS, study=STUDIES)
+def test_what_does_not_tell_an_age_tells_none(birth: date, study: date) -> None:
+    nothing = facts(None, None)
+    for film in (submitted(), submitted(birth_date=birth), submitted(study_date=study)):
+        assert work.chronological_age(film, nothing) is None
+        assert codes(film, nothing) == []
+    before = facts(None, birth - timedelta(days=1))
+    assert work.chronological_age(submitted(birth_date=birth), before) is None
+    contradictory = replace(facts(birth, study), ages_differ=True, age_months=None)
+    assert work.chronological_age(submitted(), contradictory) is None
+    assert work.chronological_age(submitted(study_date=study), contradictory) is None
+
+
+@pytest.mark.django_db
+def test_the_files_study_date_is_kept_and_the_doubt_shown(clinic: None, settings: Settings, tmp_path: Path) -> None:
+    bundle, atlas = tiny_bundle(tmp_path / "tiny", hand=True), draw_atlas(tmp_path / "atlas")
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, bundle=str(bundle), atlas=str(atlas))
+    pixels = np.rint(draw_hand(height=640, width=480) * 255).astype(np.uint8)
+    film = dicom_file(dicom_dataset(pixels, 8, PatientBirthDate="20140310", StudyDate="20240615"))
+    assessment = jobs.submit(jobs.Submission(film, "film.dcm", Sex.FEMALE, birth_date=date(2012, 1, 5)))
+    assert jobs.run(str(assessment.pk), worker="w", assess=work.assess_bytes)
+    assessment.refresh_from_db()
+    assert (assessment.state, assessment.study_date) == (State.DONE, date(2024, 6, 15))
+    assert assessment.chronological_age_months == pytest.approx(149.3, abs=0.1)
+    result = assessment.result
+    assert result is not None
+    assert "age_differs_from_file" in [warning["code"] for warning in result["warnings"]]
+    assert [warning["code"] for warning in result["warnings"]] == [
+        warning["code"] for warning in result["web"]["warnings"]
+    ]

@@ -1,0 +1,329 @@
+"""The report, on the page and as PDF, and the result as files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from django.test import Client
+from django.utils.html import escape
+from django.utils.translation import override
+from pytest_django.fixtures import Settings
+
+from boneage.errors import AtlasError
+from boneage.phantom import sample_png
+from boneage.report.report import CSV_COLUMNS
+from boneage.web import installation
+from boneage.web.cases import exports
+from boneage.web.models import Assessment, AuditEvent, Case, Decision, Role, State, User
+from boneage.web.report import pdf as report_pdf
+from boneage.web.report.content import Report, report_of
+from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with
+
+FORMS = {"report/": "page", "report.pdf": "pdf", "result.json": "json", "result.csv": "csv", "copy.png": "copy"}
+
+
+class DrawnAtlas:
+    """Plates that all show the phantom."""
+
+    def nearest_by_age(self, _sex: object, age_months: float) -> SimpleNamespace:
+        return SimpleNamespace(age_months=12.0 * round(age_months / 12), count=23)
+
+    def picture_bytes(self, _plate: object) -> tuple[bytes, str]:
+        return sample_png(), "image/png"
+
+
+def no_atlas() -> None:
+    raise AtlasError("atlas_not_found", "There is none.")
+
+
+@pytest.fixture(autouse=True)
+def atlas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "atlas", DrawnAtlas)
+
+
+def decide(assessment: Assessment, verdict: str, months: float, reason: str = "", user: User | None = None) -> None:
+    Decision.objects.create(assessment=assessment, verdict=verdict, age_months=months, reason=reason, decided_by=user)
+    assessment.decision, assessment.decided_months = verdict, months
+    assessment.save()
+
+
+def texts_of(report: Report) -> Iterator[str]:
+    """All that a report says."""
+    yield from (report.title, report.age, *report.answer, *report.decision)
+    for group in report.warnings:
+        yield from (group.title, *group.sentences)
+    yield from (report.map_note, *report.notice, *report.signature, *(figure.caption for figure in report.figures))
+    for term, said in (*report.patient, *report.regions, *report.facts):
+        yield from (term, said)
+
+
+def words_in_pdf(pdf: bytes) -> str:
+    """The text that a PDF shows in Helvetica, in the order in which it is drawn, without spaces."""
+    streams = []
+    for found in re.finditer(rb"(?<!end)stream\r?\n(.*?)\r?\n?endstream", pdf, re.DOTALL):
+        try:
+            # Not `zlib.decompress`: where the checksum ends like a line, the pattern takes its last byte for one.
+            streams.append(zlib.decompressobj().decompress(found[1]))
+        except zlib.error:
+            continue  # a picture
+    drawn = [re.findall(rb"\(((?:\\.|[^\\()])*)\) Tj", stream) for stream in streams]
+    text = b"".join(piece for pieces in drawn for piece in pieces)
+    plain = re.sub(rb"\\(\d{3})", lambda octal: bytes([int(octal[1], 8)]), text)
+    return "".join(re.sub(rb"\\(.)", rb"\1", plain).decode("cp1252").split())
+
+
+# --- who, and of what -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("path", "form"), FORMS.items())
+def test_each_export_in_the_clinic_is_logged_and_needs_a_login(
+    clinic: None,
+    client: Client,
+    log_in: Callable[..., Client],
+    done_assessment: Callable[..., Assessment],
+    path: str,
+    form: str,
+) -> None:
+    address = f"/assessments/{done_assessment().pk}/{path}"
+    assert client.get(address).status_code == 302
+    assert not AuditEvent.objects.filter(action="export").exists()
+    assert log_in(Role.READER).get(address).status_code == 200
+    event = AuditEvent.objects.get(action="export")
+    assert (event.user_name, event.detail) == ("reader", {"form": form})
+
+
+@pytest.mark.parametrize("path", FORMS)
+@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.REFUSED, State.FAILED])
+def test_there_is_nothing_to_export_of_a_film_without_an_answer(
+    clinic: None, log_in: Callable[..., Client], db: None, path: str, state: State
+) -> None:
+    assessment = Assessment.objects.create(film_bytes=1, film_sha256="0" * 64, sex="F", state=state)
+    response = log_in().get(f"/assessments/{assessment.pk}/{path}")
+    assert response.status_code == 409
+    assert "no bone age to report" in response.content.decode()
+    assert not AuditEvent.objects.filter(action="export").exists()
+
+
+@pytest.mark.parametrize("path", FORMS)
+def test_files_are_named_by_the_assessment_alone_and_are_not_kept(
+    open_mode: None, client: Client, done_assessment: Callable[..., Assessment], path: str
+) -> None:
+    assessment = done_assessment(film_name="Doe_Jane.png")
+    response = client.get(f"/assessments/{assessment.pk}/{path}")
+    assert response.status_code == 200
+    assert response["Cache-Control"] == "no-store"
+    if path != "report/":
+        assert re.fullmatch(
+            rf'attachment; filename="bone-age-{str(assessment.pk)[:8]}(-hand)?\.(pdf|json|csv|png)"',
+            response["Content-Disposition"],
+        )
+    assert client.post(f"/assessments/{assessment.pk}/{path}").status_code == 405
+
+
+# --- page and PDF -----------------------------------------------------------------------------------------------------
+
+
+def test_page_and_pdf_say_the_same(
+    clinic: None,
+    make_user: Callable[..., User],
+    log_in: Callable[..., Client],
+    done_assessment: Callable[..., Assessment],
+) -> None:
+    case = Case.objects.create(reference="K-17 <b>", sex="F")
+    assessment = done_assessment(case=case, note="Short & slim")
+    decide(assessment, "corrected", 101, "Sesamoid there", make_user(Role.REVIEWER, "Dr Weiß"))
+    page = " ".join(log_in().get(f"/assessments/{assessment.pk}/report/").content.decode().split())
+    pdf = report_pdf.pdf_bytes(assessment)
+    assert pdf.count(b"/Type /Page\n") == 1
+    drawn = words_in_pdf(pdf)
+    report = report_of(assessment)
+    assert "K-17 <b>" in dict(report.patient).values()
+    assert len(report.figures) == 3
+    for said in texts_of(report):
+        assert " ".join(escape(said).split()) in page
+        assert "".join(said.split()) in drawn
+    for figure in report.figures:
+        assert figure.data_uri in page
+        assert figure.jpeg in pdf
+
+
+def test_the_documents_fields_name_no_patient(clinic: None, done_assessment: Callable[..., Assessment]) -> None:
+    case = Case.objects.create(reference="PATIENT-0815", sex="F")
+    pdf = report_pdf.pdf_bytes(done_assessment(case=case, film_name="Doe_Jane.png"))
+    assert "PATIENT-0815" in words_in_pdf(pdf)
+    assert b"PATIENT-0815" not in pdf
+    assert b"Doe_Jane" not in pdf
+    assert b"/Title (Bone age report)" in pdf
+
+
+def test_a_decision_names_who_when_and_why(
+    clinic: None, make_user: Callable[..., User], done_assessment: Callable[..., Assessment]
+) -> None:
+    assessment = done_assessment()
+    assert report_of(assessment).decision == ("Not yet decided on by a physician.",)
+    decide(assessment, "accepted", 94, user=make_user(Role.READER, "kim"))
+    assert report_of(assessment).decision[0].startswith("Accepted by kim on ")
+    decide(assessment, "corrected", 101, "Sesamoid there")
+    report = report_of(assessment)
+    assert report.decision[0].startswith("Corrected on ")
+    assert report.decision[1] == "Reason: Sesamoid there"
+    assert report.age == "8 years 5 months"
+    assert "Estimate of the program: 7 years 10 months (94.0 months)" in report.answer
+    assert "Difference: 11 months ahead of the chronological age" in report.answer
+    assert "Difference of the estimate: 4 months ahead of the chronological age" in report.answer
+
+
+@pytest.mark.parametrize("warning", ["phantom", "outside_training_range"])
+def test_a_number_that_is_no_bone_age_is_struck_out(
+    open_mode: None, client: Client, done_assessment: Callable[..., Assessment], warning: str
+) -> None:
+    answer = answer_with(warning)
+    assert answer.result is not None
+    answer.result["web"]["is_meaningless"] = True
+    assessment = done_assessment(answer)
+    report = report_of(assessment)
+    assert report.stamp
+    assert not report.regions
+    assert len(report.figures) == 2
+    assert not any("ifference" in line or "error" in line for line in report.answer)
+    assert not report.answer
+    assert "age void" in client.get(f"/assessments/{assessment.pk}/report/").content.decode()
+    assert report_pdf.draw(report).startswith(b"%PDF")
+    assert exports.json_value(assessment)["difference_months"] is None
+
+
+def test_a_number_with_a_critical_warning_is_struck_out_until_somebody_decides(
+    clinic: None, log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]
+) -> None:
+    assessment = done_assessment(answer_with(CRITICAL, "saturated", "read_mirrored"))
+    report = report_of(assessment)
+    assert (report.is_void, report.stamp, report.answer, report.regions) == (True, "Do not use this number", (), ())
+    assert [group.title for group in report.warnings] == ["Do not use this number", "Please check", "For information"]
+    page = log_in().get(f"/assessments/{assessment.pk}/report/").content.decode()
+    assert page.index("note critical") < page.index("note caution") < page.index("informations")
+    assert "age void" in page
+    decide(assessment, "accepted", 94.0)
+    report = report_of(assessment)
+    assert (report.is_void, report.stamp) == (False, "")
+    assert report.answer[0] == "94.0 months"
+    assert not any("rror" in line for line in report.answer)
+
+
+def test_without_heat_map_or_plate_the_report_says_so_and_goes_on(
+    open_mode: None, monkeypatch: pytest.MonkeyPatch, done_assessment: Callable[..., Assessment]
+) -> None:
+    monkeypatch.setattr(installation, "atlas", no_atlas)
+    assessment = done_assessment()
+    assessment.pictures.filter(kind="heat").delete()
+    report = report_of(assessment)
+    assert len(report.figures) == 1
+    assert report.map_note.startswith("No heat map")
+    assessment.pictures.all().delete()
+    assert not report_of(assessment).figures
+    assert report_pdf.pdf_bytes(assessment).startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("language", ["en", "pt-br", "es", "fr", "de", "zh-hans"])
+def test_the_pdf_is_made_in_every_language_with_any_letters(
+    open_mode: None, settings: Settings, done_assessment: Callable[..., Assessment], language: str
+) -> None:
+    note = "".join(map(chr, np.random.default_rng(0).integers(32, 0x2FFFF, 500))).encode("utf-8", "ignore").decode()
+    assessment = done_assessment(note=f"<b>李雷 Żółć & </b>\n{note}")
+    with override(language):
+        pdf = report_pdf.pdf_bytes(assessment)
+    assert pdf.startswith(b"%PDF")
+    assert b"STSong-Light" in pdf
+
+
+def test_long_notes_go_on_to_another_page(open_mode: None, done_assessment: Callable[..., Assessment]) -> None:
+    assessment = done_assessment(note="word\n" * 60)
+    pdf = report_pdf.pdf_bytes(assessment)
+    assert pdf.count(b"/Type /Page\n") == 2
+    assert words_in_pdf(pdf).count("word") == 60
+
+
+# --- JSON and CSV -----------------------------------------------------------------------------------------------------
+
+
+def test_the_json_is_the_result_with_the_decision(
+    clinic: None,
+    make_user: Callable[..., User],
+    log_in: Callable[..., Client],
+    done_assessment: Callable[..., Assessment],
+) -> None:
+    assessment = done_assessment()
+    decide(assessment, "corrected", 101.5, "Sesamoid there", make_user(Role.REVIEWER, "kim"))
+    said = json.loads(log_in().get(f"/assessments/{assessment.pk}/result.json").content)
+    assert "web" not in said
+    result = assessment.result
+    assert result is not None
+    theirs = {"chronological_age_months", "difference_months"}
+    assert all(said[key] == value for key, value in result.items() if key not in {"web", *theirs})
+    assert (said["chronological_age_months"], said["difference_months"]) == (90.0, 4.0)
+    decision = said["decision"]
+    assert (decision["verdict"], decision["age_months"], decision["decided_by"]) == ("corrected", 101.5, "kim")
+
+
+def rows_of(client: Client, assessment: Assessment) -> list[dict[str, str]]:
+    text = client.get(f"/assessments/{assessment.pk}/result.csv").content.decode("utf-8-sig")
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def test_the_csv_has_the_columns_of_the_command_line_and_the_decision(
+    open_mode: None, client: Client, done_assessment: Callable[..., Assessment]
+) -> None:
+    assessment = done_assessment()
+    [row] = rows_of(client, assessment)
+    assert tuple(row) == exports.COLUMNS
+    assert set(CSV_COLUMNS) - set(row) == {"report"}
+    assert (row["age_months"], row["chronological_age_months"], row["warnings"]) == ("94.0", "90.0", "low_resolution")
+    assert (row["bundle"], row["bundle_version"], row["decision"]) == ("tiny", "1", "")
+    decide(assessment, "accepted", 94)
+    [row] = rows_of(client, assessment)
+    assert (row["decision"], row["decided_age_months"]) == ("accepted", "94.0")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1"])
+def test_no_spreadsheet_runs_what_a_user_wrote(
+    open_mode: None, client: Client, done_assessment: Callable[..., Assessment], text: str
+) -> None:
+    answer: Any = answer_of_phantom()
+    answer.result["image"] = text
+    assessment = done_assessment(answer)
+    decide(assessment, "corrected", 90, text)
+    [row] = rows_of(client, assessment)
+    assert row["image"] == row["decision_reason"] == f"'{text}"
+    assert row["difference_months"] == "4.0"
+
+
+def test_a_region_below_birth_is_told_as_birth_wherever_it_stands(
+    open_mode: None, client: Client, done_assessment: Callable[..., Assessment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installation, "atlas", no_atlas)
+    answer = answer_of_phantom()
+    assert answer.result is not None
+    answer.result["region_ages_months"] = {"B": -3.2}
+    assessment = done_assessment(answer)
+    assert [said for _, said in report_of(assessment).regions] == ["0 months (0.0 months)"]
+    page = client.get(f"/assessments/{assessment.pk}/").content.decode()
+    assert "<td>0 months</td>" in page
+    assert "3 months</td>" not in page
+
+
+def test_a_chronological_age_past_19_years_is_compared_nowhere(
+    open_mode: None, client: Client, done_assessment: Callable[..., Assessment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installation, "atlas", no_atlas)
+    assessment = done_assessment(answer_of_phantom(200.0, chronological=240.0))
+    assert not any("ifference:" in line for line in report_of(assessment).answer)
+    assert exports.json_value(assessment)["difference_months"] is None
+    assert "behind the chronological" not in client.get(f"/assessments/{assessment.pk}/").content.decode()

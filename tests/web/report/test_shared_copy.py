@@ -1,0 +1,140 @@
+"""Nothing beside the hand gets into the copy for sharing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from django.test import Client
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from boneage.phantom import draw_hand
+from boneage.web.models import Assessment, AuditEvent, Role
+from boneage.web.queue.pictures import heat_of
+from boneage.web.report.shared_copy import SEAM, blanked, hand_place
+from tests.web.conftest import answer_of_phantom
+
+FILM = (600, 450)
+OUTLINE = [[90.0, 540.0], [90.0, 180.0], [225.0, 60.0], [405.0, 300.0], [315.0, 540.0]]
+LENGTH = 390.0
+
+
+def decoded(png: bytes) -> NDArray[np.uint8]:
+    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert picture is not None
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def distance_to(outline: list[list[float]], x: float, y: float) -> float:
+    """Outside an outline; 0 inside."""
+    inside = cv2.pointPolygonTest(np.array(outline, np.float32), (x, y), True)
+    return max(0.0, -float(inside))
+
+
+def is_wide(corners: list[tuple[float, float]]) -> bool:
+    """Whether a triangle is more than a line."""
+    return cv2.contourArea(np.array(corners, np.float32)) > 1000
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    zoom=st.floats(0.3, 2.0),
+    corners=st.lists(st.tuples(st.floats(10, 440), st.floats(10, 590)), min_size=3, max_size=3).filter(is_wide),
+    x=st.floats(0.5, 449.5),
+    y=st.floats(0.5, 599.5),
+    with_heat=st.booleans(),
+)
+def test_every_pixel_beside_the_hand_is_black_and_none_on_it_is_changed(
+    zoom: float, corners: list[tuple[float, float]], x: float, y: float, with_heat: bool
+) -> None:
+    outline = [list(corner) for corner in corners]
+    height, width = round(FILM[0] * zoom), round(FILM[1] * zoom)
+    picture = np.full((height, width), 200, np.uint8)
+    heat = heat_of(np.full((16, 12), 255, np.uint8)) if with_heat else None
+    place = hand_place((height, width), FILM, outline, LENGTH)
+    copy = decoded(blanked(picture, place, heat))
+    assert not copy[~place].any()
+    assert copy[place].any(axis=-1).all() if with_heat else (copy[place] == 200).all()
+    column, row = min(int(x * width / FILM[1]), width - 1), min(int(y * height / FILM[0]), height - 1)
+    away = distance_to(outline, (column + 0.5) * FILM[1] / width, (row + 0.5) * FILM[0] / height)
+    slack = 2.0 / zoom  # the outline is drawn in whole pixels
+    if away > SEAM * LENGTH + slack:
+        assert not place[row, column]
+    if away < SEAM * LENGTH - slack:
+        assert place[row, column]
+
+
+@pytest.mark.parametrize("where", [(30, 40), (380, 40), (30, 580), (380, 580), (25, 300), (420, 180), (300, 75)])
+def test_a_marker_beside_the_hand_is_gone(where: tuple[int, int]) -> None:
+    film = np.rint(255 * draw_hand(height=FILM[0], width=FILM[1])).astype(np.uint8)
+    marked = film.copy()
+    cv2.putText(marked, "DOE", where, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 255, 2)
+    assert (marked != film).any()
+    place = hand_place(FILM, FILM, OUTLINE, LENGTH)
+    assert blanked(marked, place) == blanked(film, place)
+
+
+def test_the_png_holds_pixels_and_nothing_else() -> None:
+    png = blanked(np.full(FILM, 90, np.uint8), hand_place(FILM, FILM, OUTLINE, LENGTH))
+    names, at = [], 8
+    while at < len(png):
+        length = int.from_bytes(png[at : at + 4], "big")
+        names.append(png[at + 4 : at + 8])
+        at += 12 + length
+    assert set(names) == {b"IHDR", b"IDAT", b"IEND"}
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [[], [[1.0, 1.0], [5.0, 5.0]], [[-90.0, -90.0], [-50.0, -90.0], [-50.0, -50.0]], [[1.0, float("nan")]] * 3],
+)
+def test_an_outline_that_encloses_nothing_blanks_nothing(outline: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match="outline"):
+        hand_place(FILM, FILM, outline, LENGTH)
+
+
+@pytest.mark.parametrize("query", ["", "?heat=1"])
+def test_the_download_is_blanked(
+    open_mode: None, client: Client, done_assessment: Callable[..., Assessment], query: str
+) -> None:
+    assessment = done_assessment()
+    response = client.get(f"/assessments/{assessment.pk}/copy.png{query}")
+    assert response.status_code == 200
+    assert response["Content-Type"] == "image/png"
+    assert response["Content-Disposition"] == f'attachment; filename="bone-age-{str(assessment.pk)[:8]}-hand.png"'
+    copy = decoded(response.content)
+    height, width = copy.shape[:2]
+    assert copy.ndim == (3 if query else 2)
+    for corner in (
+        copy[: height // 20],
+        copy[-height // 20 :],
+        copy[:, : width // 10],
+        copy[: height // 5, -width // 5 :],
+    ):
+        assert not corner.any()  # the phantom's own label stands at the top
+    assert copy[height // 2, width // 2].any()
+
+
+@pytest.mark.parametrize("missing", ["outline", "area", "hand"])
+def test_without_an_outline_nothing_is_handed_out(
+    clinic: None,
+    log_in: Callable[..., Client],
+    done_assessment: Callable[..., Assessment],
+    missing: str,
+) -> None:
+    answer = answer_of_phantom()
+    assert answer.result is not None
+    if missing != "hand":
+        answer.result["web"]["outline_xy"] = [] if missing == "outline" else [[1.0, 1.0], [5.0, 5.0]]
+    else:
+        answer.result["hand"] = None
+    assessment = done_assessment(answer)
+    response = log_in(Role.READER).get(f"/assessments/{assessment.pk}/copy.png")
+    assert response.status_code == 409
+    assert response["Content-Type"].startswith("text/html")
+    assert "cannot be blanked" in response.content.decode()
+    assert not AuditEvent.objects.filter(action="export").exists()
