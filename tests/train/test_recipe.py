@@ -74,7 +74,7 @@ def test_sizes_follow_the_phases() -> None:
         ('title = "x"\n[view]\nregion = "A"', "view A .* needs data.hands"),
         ('title = "x"\n[view]\ngrey = "hand"', "grey rule hand needs data.hands"),
         ('title = "x"\n[train]\nviews_per_epoch = 10', "views_per_epoch"),
-        *((f'title = "x"\n[augment]\n{key} = 0.1', key) for key in ("any_rotation", "negative", "distractor", "pair")),
+        *((f'title = "x"\n[augment]\n{key} = 0.1', key) for key in ("any_rotation", "inversion", "distractor", "pair")),
         *(
             (f'title = "x"\ntask = "points"\n[data]\ntargets = "t.csv"\n[augment]\n{shares}', "distractor [+] pair")
             for shares in ("frame = 1.5", "distractor = 0.6\npair = 0.6")

@@ -173,7 +173,7 @@ def done_assessment(db: None) -> Callable[..., Assessment]:
                 **fields,
             }
         )
-        Picture.objects.create(assessment=assessment, kind=PictureKind.FILM, media_type="image/png", data=film)
+        Picture.objects.create(assessment=assessment, kind=PictureKind.UPLOAD, media_type="image/png", data=film)
         assert finish(assessment, answer or answer_of_phantom(sex=assessment.sex))
         assessment.refresh_from_db()
         return assessment

@@ -44,7 +44,7 @@ class Augmentation:
         flip: probability of a horizontal flip.
         gain, offset: contrast factor in 1 / (1 + gain) .. 1 + gain and brightness in ± offset, in units of the film's
         spread.
-        any_rotation, negative, frame, distractor, pair: only for the hand nets (`boneage.train.data.hand_views`):
+        any_rotation, inversion, frame, distractor, pair: only for the hand nets (`boneage.train.data.hand_views`):
         probabilities of a rotation by any angle, of inverted grey, of a border about the film, of a picture without a
         hand in the film's place, and of two hands.
     """
@@ -56,7 +56,7 @@ class Augmentation:
     gain: float = 0.0
     offset: float = 0.0
     any_rotation: float = 0.0
-    negative: float = 0.0
+    inversion: float = 0.0
     frame: float = 0.0
     distractor: float = 0.0
     pair: float = 0.0
@@ -317,7 +317,7 @@ def _check_ranges(recipe: Recipe) -> None:
         data.validation_limit,
         data.held_out,
     ]
-    shares = [augment.any_rotation, augment.negative, augment.frame, augment.distractor + augment.pair]
+    shares = [augment.any_rotation, augment.inversion, augment.frame, augment.distractor + augment.pair]
     is_age = recipe.task == "age"
     splits_films = recipe.task in ("age", "quality")
     demands = {
@@ -340,8 +340,8 @@ def _check_ranges(recipe: Recipe) -> None:
         "data.folds are for nets for ages and the quality network": splits_films or not data.folds,
         "train.views_per_epoch must not be negative, and is for the hand nets": train.views_per_epoch >= 0
         and not (is_age and train.views_per_epoch),
-        "augment's any_rotation, negative, frame and distractor + pair must lie in 0..1": max(shares) <= 1,
-        "augment's any_rotation, negative, frame, distractor and pair are for the hand nets": not (
+        "augment's any_rotation, inversion, frame and distractor + pair must lie in 0..1": max(shares) <= 1,
+        "augment's any_rotation, inversion, frame, distractor and pair are for the hand nets": not (
             is_age and any(shares)
         ),
         f"a recipe with the view {view.region} and the grey rule {view.grey} needs data.hands": bool(data.hands)

@@ -232,7 +232,7 @@ class SubmissionKey(models.Model):
 class PictureKind(models.TextChoices):
     """What the bytes of a `Picture` are."""
 
-    FILM = "film"
+    UPLOAD = "upload"
     """The upload itself; in the mode ``open`` it goes as soon as there is an answer."""
     RADIOGRAPH = "radiograph"
     """JPEG, 8 bit grey, in the film's own pixels (at most 4,096 a side), bone bright."""

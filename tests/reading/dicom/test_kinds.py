@@ -95,9 +95,9 @@ def test_a_dicomdir_is_named() -> None:
     directory.file_meta.MediaStorageSOPClassUID = UID("1.2.840.10008.1.3.10")
     directory.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
     directory.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1")
-    refusal = rejection(files.dicom_file(directory))
-    assert refusal.code == "not_a_radiograph"
-    assert "DICOMDIR" in refusal.message and "files that it lists" in refusal.message
+    found = rejection(files.dicom_file(directory))
+    assert found.code == "not_a_radiograph"
+    assert "DICOMDIR" in found.message and "files that it lists" in found.message
 
 
 # numbers and ages
@@ -189,12 +189,12 @@ def test_burned_in_annotation_is_noted(said: str, warns: bool) -> None:
 def test_bits_that_carry_picture_are_read_with_a_warning(bits: int, fewer: int, signed: bool, noise: int) -> None:
     """Bits Stored is too small, whatever the sign: the values do not wrap."""
     stored = max(8, bits - fewer)
-    film = (DEEP >> np.uint16(16 - bits)).astype(np.int64)
-    film += np.random.default_rng(noise).integers(0, 1 + noise * 2 ** max(0, bits - 12) // 4, film.shape)
-    film = np.clip(film, 0, 2**bits - 1)
-    pixels = (film - 2 ** (bits - 1)).astype(np.int16) if signed else film.astype(np.uint16)
+    levels = (DEEP >> np.uint16(16 - bits)).astype(np.int64)
+    levels += np.random.default_rng(noise).integers(0, 1 + noise * 2 ** max(0, bits - 12) // 4, levels.shape)
+    levels = np.clip(levels, 0, 2**bits - 1)
+    pixels = (levels - 2 ** (bits - 1)).astype(np.int16) if signed else levels.astype(np.uint16)
     radiograph = read(pixels, stored)
-    assert is_film(radiograph, (film - film.min()) / np.ptp(film))
+    assert is_film(radiograph, (levels - levels.min()) / np.ptp(levels))
     assert radiograph.facts.bits_differ == (stored < bits)
     assert (WarningCode.PIXEL_BITS_DIFFER in warned(radiograph)) == (stored < bits)
 
@@ -203,14 +203,14 @@ def test_bits_that_carry_picture_are_read_with_a_warning(bits: int, fewer: int, 
 @given(st.integers(12, 15), st.integers(0, 200), st.integers(0, 60), st.booleans())
 def test_an_overlay_in_the_bits_beyond_is_not_picture(bit: int, noise: int, size: int, drawn: bool) -> None:
     rng = np.random.default_rng(size)
-    film = np.clip(TWELVE + rng.integers(0, 1 + noise, TWELVE.shape), 0, 4095).astype(np.uint16)
-    overlay = np.zeros(film.shape, np.uint8)
+    levels = np.clip(TWELVE + rng.integers(0, 1 + noise, TWELVE.shape), 0, 4095).astype(np.uint16)
+    overlay = np.zeros(levels.shape, np.uint8)
     if drawn:
         cv2.putText(overlay, "L 12", (5, 60), cv2.FONT_HERSHEY_SIMPLEX, 0.5 + size / 60, 1, 2)
     else:
         overlay[20 : 20 + size, 10:70] = 1
-    radiograph = read(film | (overlay.astype(np.uint16) << np.uint16(bit)))
-    assert is_film(radiograph, (film - film.min()) / np.ptp(film))
+    radiograph = read(levels | (overlay.astype(np.uint16) << np.uint16(bit)))
+    assert is_film(radiograph, (levels - levels.min()) / np.ptp(levels))
     assert not warned(radiograph)
 
 
@@ -276,8 +276,8 @@ def test_a_codestream_that_is_cut_off_is_rejected(syntax: str, missing: int) -> 
     pixels, bits, encode, _ = CODED[syntax]
     whole = encode()
     cut = whole[: len(whole) // 2 * 2 - 2 * missing]
-    refusal = rejection(files.dicom_file(files.dicom_dataset(pixels, bits), JPEG + syntax, cut))
-    assert refusal.code == "unreadable"
+    found = rejection(files.dicom_file(files.dicom_dataset(pixels, bits), JPEG + syntax, cut))
+    assert found.code == "unreadable"
 
 
 def jpeg(*options: int, colour: bool = False) -> bytes:

@@ -199,11 +199,11 @@ def test_signed_pixels_and_their_signed_padding() -> None:
 @pytest.mark.parametrize("bits", range(8, 17))
 @pytest.mark.parametrize("signed", [False, True])
 def test_every_number_of_bits_stored(bits: int, signed: bool) -> None:
-    film = files.drawn_film(bits=bits)
-    stored = (film.astype(np.int32) - 2 ** (bits - 1)).astype(np.int16) if signed else film
+    levels = files.drawn_film(bits=bits)
+    stored = (levels.astype(np.int32) - 2 ** (bits - 1)).astype(np.int16) if signed else levels
     radiograph = read(stored, bits)
     assert radiograph.facts.bits_stored == bits
-    assert np.allclose(radiograph.pixels, film / (2.0**bits - 1), atol=1e-6)
+    assert np.allclose(radiograph.pixels, levels / (2.0**bits - 1), atol=1e-6)
 
 
 def test_bits_beyond_those_stored_are_not_the_film() -> None:
@@ -389,9 +389,9 @@ def test_pixels_are_made_square(
     radiograph = read_radiograph(dataset)
     assert radiograph.pixels.shape == shape
     assert radiograph.facts.spacing_mm == (None if spacing is None else pytest.approx(spacing))
-    film = TWELVE / np.float32(4095)
-    back = cv2.resize(radiograph.pixels, film.shape[::-1], interpolation=cv2.INTER_AREA)
-    assert np.abs(back - film).mean() < 0.01
+    levels = TWELVE / np.float32(4095)
+    back = cv2.resize(radiograph.pixels, levels.shape[::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(back - levels).mean() < 0.01
 
 
 def test_a_round_thing_is_round_again() -> None:

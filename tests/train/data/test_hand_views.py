@@ -44,9 +44,9 @@ SHAPE = np.array([[0.45, 0.2], [0.72, 0.45], [0.52, 0.75]])
 
 WILD: dict[str, Any] = {
     **{"rotation_degrees": 20.0, "any_rotation": 0.5, "zoom": 0.25, "shift": 0.1, "flip": 0.5},
-    **{"gain": 0.5, "offset": 0.4, "negative": 0.4, "frame": 0.6},
+    **{"gain": 0.5, "offset": 0.4, "inversion": 0.4, "frame": 0.6},
 }
-CALM: dict[str, Any] = {"rotation_degrees": 3.0, "zoom": 0.03, "shift": 0.02, "negative": 0.3, "frame": 0.5}
+CALM: dict[str, Any] = {"rotation_degrees": 3.0, "zoom": 0.03, "shift": 0.02, "inversion": 0.3, "frame": 0.5}
 
 SIZES = {"radiograph": (144, 128), "surroundings": (192, 176)}
 

@@ -99,7 +99,7 @@ class HandViews(Dataset[tuple[Tensor, ...]]):
             jitter = turn.about(self.spec.width / 2, self.spec.height / 2).then(jitter)
         view = cut_view(picture.pixels, self.spec, hand=hand, grey=picture.grey, jitter=jitter)
         view = change.shade(view)
-        if generator.random() < self.augment.negative:
+        if generator.random() < self.augment.inversion:
             view = -view
         shape = (picture.pixels.shape[0], picture.pixels.shape[1])
         to_view = view_transform(shape, self.spec, hand).then(jitter)

@@ -37,7 +37,7 @@ class Given(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Said(BaseModel):
+class ApiModel(BaseModel):
     """JSON that goes out by the schema of `boneage.assessment.Assessment.to_json`, to which keys may be added."""
 
     model_config = ConfigDict(extra="allow")
@@ -119,7 +119,7 @@ class Search(Given):
 # --- going out --------------------------------------------------------------------------------------------------------
 
 
-class ResultWarning(Said):
+class ResultWarning(ApiModel):
     """A warning."""
 
     code: str
@@ -135,7 +135,7 @@ class Points(BaseModel):
     capitate: tuple[float, float]
 
 
-class Hand(Said):
+class Hand(ApiModel):
     """Where the hand lies on the film."""
 
     points: Points
@@ -149,7 +149,7 @@ class Hand(Said):
     )
 
 
-class Facts(Said):
+class Facts(ApiModel):
     """What the file says of the film."""
 
     format: str
@@ -164,7 +164,7 @@ class Facts(Said):
     modality: str | None = None
 
 
-class FilmSize(Said):
+class FilmSize(ApiModel):
     """The film in pixels, and the SHA-256 of its file."""
 
     height_pixels: int
@@ -172,7 +172,7 @@ class FilmSize(Said):
     sha256: str | None
 
 
-class BundleName(Said):
+class BundleName(ApiModel):
     """The nets that answered."""
 
     name: str
@@ -204,7 +204,7 @@ class Decision(BaseModel):
     decided_at: datetime
 
 
-class Result(Said):
+class Result(ApiModel):
     """All that is said of a film; keys may be added. `boneage assess --json` writes the same, without the first two
     keys, plates and decision.
     """

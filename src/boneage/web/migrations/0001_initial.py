@@ -246,7 +246,7 @@ class Migration(migrations.Migration):
                 (
                     "kind",
                     models.CharField(
-                        choices=[("film", "Film"), ("radiograph", "Radiograph"), ("heat", "Heat")], max_length=16
+                        choices=[("upload", "Upload"), ("radiograph", "Radiograph"), ("heat", "Heat")], max_length=16
                     ),
                 ),
                 ("media_type", models.CharField(max_length=64)),

@@ -130,7 +130,7 @@ def submit(submission: Submission) -> Assessment:
         note=submission.note,
     )
     Picture.objects.create(
-        assessment=assessment, kind=PictureKind.FILM, media_type="application/octet-stream", data=submission.film
+        assessment=assessment, kind=PictureKind.UPLOAD, media_type="application/octet-stream", data=submission.film
     )
     _enqueue(assessment)
     return assessment
@@ -191,7 +191,7 @@ def run(assessment_id: str, *, worker: str, assess: Callable[[Assessment, bytes]
     begun = begin(assessment_id, worker)
     if begun is None:
         return False
-    film = begun.pictures.filter(kind=PictureKind.FILM).values_list("data", flat=True).first()
+    film = begun.pictures.filter(kind=PictureKind.UPLOAD).values_list("data", flat=True).first()
     if film is None:
         return False  # deleted since
     ends = time.monotonic() + configuration().lease_seconds
@@ -266,7 +266,7 @@ def finish(begun: Assessment, answer: Answer) -> bool:
     for kind, (media_type, data) in answer.pictures.items():
         Picture.objects.create(assessment=begun, kind=kind, media_type=media_type, data=data)
     if is_open:
-        Picture.objects.filter(assessment=begun, kind=PictureKind.FILM).delete()
+        Picture.objects.filter(assessment=begun, kind=PictureKind.UPLOAD).delete()
     return True
 
 

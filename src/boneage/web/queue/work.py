@@ -74,14 +74,14 @@ def assess_bytes(submitted: Assessment, film: bytes) -> Answer:
         return Answer(State.FAILED, str(code), "The film could not be assessed: a fault of the program.")
 
 
-def _answered(submitted: Assessment, film: bytes) -> Answer:
-    radiograph = read_radiograph_limited(film, FIRST_READING_SECONDS if submitted.attempt <= 1 else CPU_SECONDS)
+def _answered(submitted: Assessment, upload: bytes) -> Answer:
+    radiograph = read_radiograph_limited(upload, FIRST_READING_SECONDS if submitted.attempt <= 1 else CPU_SECONDS)
     estimated = assessing.assess_radiograph(
         radiograph,
         Sex(submitted.sex),
         bundle(),
         name=submitted.film_name or None,
-        sha256=hashlib.sha256(film).hexdigest(),
+        sha256=hashlib.sha256(upload).hexdigest(),
     )
     facts = radiograph.facts
     chronological = chronological_age(submitted, facts)
