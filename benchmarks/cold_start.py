@@ -24,9 +24,9 @@ def main() -> None:
     arguments = parser.parse_args()
     program = [sys.executable, "-m", "boneage"]
     with tempfile.TemporaryDirectory() as folder:
-        film = Path(folder) / "sample.png"
-        subprocess.run([*program, "sample", str(film)], check=True, capture_output=True)
-        assess = [*program, "assess", str(film), "--sex", "F", "--bundle", arguments.bundle]
+        radiograph = Path(folder) / "sample.png"
+        subprocess.run([*program, "sample", str(radiograph)], check=True, capture_output=True)
+        assess = [*program, "assess", str(radiograph), "--sex", "F", "--bundle", arguments.bundle]
         commands = {
             "python -c pass": [sys.executable, "-c", "pass"],
             "boneage --help": [*program, "--help"],

@@ -5,7 +5,8 @@
 Takes the drawn radiograph in every format and DICOM transfer syntax (tests/radiograph_files.py), damages these files in
 many ways, with and without regard to their structure (tests/damaged_files.py), all from the seed, and reads each in a
 worker process. `--whole` passes them through the whole of `assess` instead. Exit status 1 if a worker died, took over
-5 s of processor time, grew over 1 GiB, or raised anything but a Refusal. `--start` goes on where an earlier run ended.
+5 s of processor time, grew over 1 GiB, or raised anything but a Rejection. `--start` goes on where an earlier run
+ended.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def _assessing() -> Callable[[bytes], str]:
     """As `outcome_of`, for the whole of `assess` with the bundle `fast`."""
     from boneage.assessment import assess  # noqa: PLC0415  # slow, and not always needed
     from boneage.bundle.bundle import Bundle  # noqa: PLC0415  # as above
-    from boneage.errors import Refusal  # noqa: PLC0415  # as above
+    from boneage.errors import Rejection  # noqa: PLC0415  # as above
     from boneage.sex import Sex  # noqa: PLC0415  # as above
 
     bundle = Bundle.open("fast")
@@ -94,8 +95,8 @@ def _assessing() -> Callable[[bytes], str]:
     def outcome(data: bytes) -> str:
         try:
             assess(data, Sex.FEMALE, bundle)
-        except Refusal as refusal:
-            return refusal.code
+        except Rejection as rejection:
+            return rejection.code
         except Exception as error:  # what must not happen is what is counted here
             return f"exception: {type(error).__name__}: {error}"
         return "readable"

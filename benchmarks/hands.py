@@ -1,9 +1,10 @@
-"""How well a bundle finds hands: key points, masks, refusals and time, on annotated films that its nets never saw.
+"""How well a bundle finds hands: key points, masks, rejections and time, on annotated radiographs that its networks
+never saw.
 
-    python benchmarks/hands.py --bundle hand --films radiographs.csv --points key_points_3.csv \
+    python benchmarks/hands.py --bundle hand --radiographs radiographs.csv --points key_points_3.csv \
         --run runs/hand-refine --masks runs/mining/masks.csv --sheets out/hands
 
-With ``--sheets`` it also writes contact sheets of registered hands, of random films and of those with the most
+With ``--sheets`` it also writes contact sheets of registered hands, of random radiographs and of those with the most
 uncertain points, for the eye to judge. They show patients: never publish them.
 """
 
@@ -24,12 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.bundle.bundle import Bundle
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.geometry import Transform, sample
 from boneage.hand.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, POINT_NAMES, Hand, hand_length
 from boneage.hand.views import ViewSpec, cut_view, mask_through, measure_grey, view_transform
 from boneage.reading.radiograph import read_radiograph
-from boneage.tables.radiographs import LabelledFilm, read_films
+from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.data.annotations import load_mask, read_key_points
 from boneage.train.run.tasks import intersection_over_union, outline_distance
 
@@ -38,31 +39,34 @@ TILE = ViewSpec("A", 200, 150, "hand")
 
 @dataclass(frozen=True)
 class Found:
-    """A film, its pixels and its hand, or why there is none."""
+    """A radiograph, its pixels and its hand, or why there is none."""
 
-    film: LabelledFilm
+    radiograph: LabelledRadiograph
     pixels: NDArray[np.float32]
-    hand: Hand | Refusal
+    hand: Hand | Rejection
     seconds: float
 
 
-def look(films: Sequence[LabelledFilm], bundle: Bundle) -> Iterator[Found]:
-    """Find the hands of films, one after the other."""
-    for film in films:
-        pixels = read_radiograph(film.image).pixels
+def look(radiographs: Sequence[LabelledRadiograph], bundle: Bundle) -> Iterator[Found]:
+    """Find the hands of radiographs, one after the other."""
+    for radiograph in radiographs:
+        pixels = read_radiograph(radiograph.image).pixels
         began = time.perf_counter()
         try:
-            hand: Hand | Refusal = bundle.find_hand(pixels)
-        except Refusal as refusal:
-            hand = refusal
-        yield Found(film, pixels, hand, time.perf_counter() - began)
+            hand: Hand | Rejection = bundle.find_hand(pixels)
+        except Rejection as rejection:
+            hand = rejection
+        yield Found(radiograph, pixels, hand, time.perf_counter() - began)
 
 
 def report(title: str, found: Sequence[Found]) -> None:
-    """Refusals and time."""
-    refused = Counter(one.hand.code for one in found if isinstance(one.hand, Refusal))
+    """Rejections and time."""
+    rejected = Counter(one.hand.code for one in found if isinstance(one.hand, Rejection))
     wall = statistics.median(one.seconds for one in found)
-    print(f"\n{title}: {len(found)} films, refused {sum(refused.values())} {dict(refused)}, median {1e3 * wall:.0f} ms")
+    print(
+        f"\n{title}: {len(found)} radiographs, rejected {sum(rejected.values())} {dict(rejected)}, median "
+        f"{1e3 * wall:.0f} ms"
+    )
 
 
 def measure_points(found: Sequence[Found], points: dict[str, NDArray[np.float64]]) -> None:
@@ -70,7 +74,7 @@ def measure_points(found: Sequence[Found], points: dict[str, NDArray[np.float64]
     errors = []
     for one in found:
         if isinstance(one.hand, Hand):
-            truth = points[one.film.id] * (one.pixels.shape[1], one.pixels.shape[0])
+            truth = points[one.radiograph.id] * (one.pixels.shape[1], one.pixels.shape[0])
             errors.append(np.linalg.norm(one.hand.points_xy - truth, axis=1) / hand_length(truth))
     shares = 100 * np.array(errors)
     for index, name in enumerate(POINT_NAMES):
@@ -86,7 +90,7 @@ def measure_masks(found: Sequence[Found], masks: dict[str, Path]) -> None:
     unions, distances = [], []
     for one in found:
         if isinstance(one.hand, Hand):
-            truth = load_mask(masks[one.film.id])
+            truth = load_mask(masks[one.radiograph.id])
             to_truth = Transform.scale(truth.shape[1] / one.pixels.shape[1], truth.shape[0] / one.pixels.shape[0])
             mask = mask_through(one.hand, to_truth, truth.shape) > 0.5
             looked_at = replace(one.hand, mask=np.ones_like(one.hand.mask))
@@ -95,11 +99,11 @@ def measure_masks(found: Sequence[Found], masks: dict[str, Path]) -> None:
             unions.append(intersection_over_union(mask, truth))
             distances.append(100 * outline_distance(mask, truth) / max(truth.shape))
     print(f"IoU mean {np.mean(unions):.4f}, least {min(unions):.4f}, as far as the masks reach")
-    print(f"outlines {np.mean(distances):.2f} % of the film's longer side apart")
+    print(f"outlines {np.mean(distances):.2f} % of the radiograph's longer side apart")
 
 
 def write_sheet(path: Path, found: Sequence[Found], columns: int = 10) -> None:
-    """Each film with its outline and points, beside its registered region A."""
+    """Each radiograph with its outline and points, beside its registered region A."""
     tiles = [_tile(one) for one in found]
     blank = np.zeros_like(tiles[0])
     tiles += [blank] * (-len(tiles) % columns)
@@ -109,7 +113,9 @@ def write_sheet(path: Path, found: Sequence[Found], columns: int = 10) -> None:
 
 
 def contrast(one: Found) -> float:
-    """Share of the film's grey range that the hand's own greys span: small for dark films, and beside white borders."""
+    """Share of the radiograph's grey range that the hand's own greys span: small for dark radiographs, and beside white
+    borders.
+    """
     if not isinstance(one.hand, Hand):
         return 0.0
     levels = measure_grey(one.pixels, "hand", one.hand)
@@ -117,7 +123,7 @@ def contrast(one: Found) -> float:
 
 
 def write_contrast_sheet(path: Path, found: Sequence[Found], columns: int = 10) -> None:
-    """Each hand as it is on the film, and as it is masked and its contrast normalised."""
+    """Each hand as it is on the radiograph, and as it is masked and its contrast normalised."""
     tiles = [_before_and_after(one) for one in found if isinstance(one.hand, Hand)]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,22 +149,22 @@ def _tile(one: Found) -> NDArray[np.uint8]:
     to_tile = Transform.scale(zoom)
     grey = sample(one.pixels, to_tile, TILE.height, TILE.width)
     low, high = np.percentile(grey, (1, 99))
-    film = cv2.cvtColor(_eight_bit(grey, low, high), cv2.COLOR_GRAY2BGR)
-    right = np.zeros_like(film)
+    radiograph = cv2.cvtColor(_eight_bit(grey, low, high), cv2.COLOR_GRAY2BGR)
+    right = np.zeros_like(radiograph)
     if isinstance(one.hand, Hand):
         mask = (mask_through(one.hand, to_tile, (TILE.height, TILE.width)) > 0.5).astype(np.uint8)
         outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(film, outlines, -1, (0, 220, 0), 1)
+        cv2.drawContours(radiograph, outlines, -1, (0, 220, 0), 1)
         for (x, y), colour in zip(
             to_tile.points(one.hand.points_xy), ((0, 220, 255), (255, 80, 80), (80, 80, 255)), strict=True
         ):
-            cv2.circle(film, (int(x), int(y)), 3, colour, -1)
+            cv2.circle(radiograph, (int(x), int(y)), 3, colour, -1)
         view = cut_view(one.pixels, TILE, hand=one.hand)
         right = cv2.cvtColor(_eight_bit(view, float(view.min()), float(view.max())), cv2.COLOR_GRAY2BGR)
     else:
         cv2.putText(right, one.hand.code[:16], (2, 100), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (80, 80, 255), 1)
-    cv2.putText(right, one.film.id, (2, 196), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 220, 220), 1)
-    return np.asarray(np.hstack([film, right]), dtype=np.uint8)
+    cv2.putText(right, one.radiograph.id, (2, 196), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 220, 220), 1)
+    return np.asarray(np.hstack([radiograph, right]), dtype=np.uint8)
 
 
 def _eight_bit(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
@@ -169,22 +175,26 @@ def main() -> None:
     """Read the options, look, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
     parser.add_argument("--bundle", default="default")
-    parser.add_argument("--films", type=Path, required=True)
+    parser.add_argument("--radiographs", type=Path, required=True)
     parser.add_argument("--points", type=Path, help="annotated key points")
-    parser.add_argument("--run", type=Path, help="run of key points: its validation films are looked at")
-    parser.add_argument("--masks", type=Path, help="masks.csv of a mining: its held-out films are looked at")
+    parser.add_argument("--run", type=Path, help="run of key points: its validation radiographs are looked at")
+    parser.add_argument("--masks", type=Path, help="masks.csv of a mining: its held-out radiographs are looked at")
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets")
-    parser.add_argument("--random", type=int, default=200, help="films of the sheets, drawn from the split validation")
+    parser.add_argument(
+        "--random", type=int, default=200, help="radiographs of the sheets, drawn from the split validation"
+    )
     parser.add_argument("--worst", type=int, default=50, help="of these, so many with the most uncertain points")
-    parser.add_argument("--hardest", type=int, default=0, help="before and after: so many films of the least contrast")
+    parser.add_argument(
+        "--hardest", type=int, default=0, help="before and after: so many radiographs of the least contrast"
+    )
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     bundle = Bundle.open(given.bundle)
-    films = {film.id: film for film in read_films(given.films)}
+    radiographs = {radiograph.id: radiograph for radiograph in read_radiographs(given.radiographs)}
     print(f"frame {FRAME_HEIGHT} x {FRAME_WIDTH}, regions {dict(BOXES)}")
     if given.points and given.run:
         held_out = json.loads((given.run / "recipe.json").read_text(encoding="utf-8"))["validation"]
-        found = list(look([films[film_id] for film_id in held_out], bundle))
+        found = list(look([radiographs[radiograph_id] for radiograph_id in held_out], bundle))
         report("annotated points", found)
         measure_points(found, read_key_points(given.points))
     if given.masks:
@@ -194,21 +204,21 @@ def main() -> None:
                 for row in csv.DictReader(file)
                 if row["status"] == "held_out"
             }
-        found = list(look([films[film_id] for film_id in rows], bundle))
+        found = list(look([radiographs[radiograph_id] for radiograph_id in rows], bundle))
         report("annotated outlines", found)
         measure_masks(found, rows)
     if given.sheets:
-        validation = [film for film in films.values() if film.split == "validation"]
+        validation = [radiograph for radiograph in radiographs.values() if radiograph.split == "validation"]
         order = np.random.default_rng(given.seed).permutation(len(validation))[: given.random]
         found = list(look([validation[index] for index in order], bundle))
-        report("films of the sheets", found)
+        report("radiographs of the sheets", found)
         for start in range(0, len(found), 50):
             write_sheet(given.sheets / f"random-{start // 50}.png", found[start : start + 50])
         if given.hardest:
             found = list(look(validation, bundle))
             report("the split validation", found)
             write_contrast_sheet(given.sheets / "contrast.png", sorted(found, key=contrast)[: given.hardest])
-        found.sort(key=lambda one: -np.inf if isinstance(one.hand, Refusal) else -one.hand.spread)
+        found.sort(key=lambda one: -np.inf if isinstance(one.hand, Rejection) else -one.hand.spread)
         write_sheet(given.sheets / "worst.png", found[: given.worst])
 
 

@@ -3,7 +3,7 @@
     python benchmarks/hostile_files.py --megabytes 25
 
 Reads each kind of tests/hostile_files.py, of about this size, in a process of its own, and prints a table. Exit status
-1 if one took more than 2 s of processor time or 1 GiB of memory, or raised anything but a Refusal.
+1 if one took more than 2 s of processor time or 1 GiB of memory, or raised anything but a Rejection.
 """
 
 from __future__ import annotations

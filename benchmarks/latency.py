@@ -1,8 +1,9 @@
-"""Time of one film, warm, and memory: the whole walk from a file to JSON, on a PNG of 1,500 x 2,000 pixels, decoding
-included.
+"""Time of one radiograph, warm, and memory: the whole walk from a file to JSON, on a PNG of 1,500 x 2,000 pixels,
+decoding included.
 
     python benchmarks/latency.py                                              # the drawn phantom
-    python benchmarks/latency.py --films radiographs.csv --split validation   # 20 radiographs, enlarged to that size
+    python benchmarks/latency.py --radiographs radiographs.csv --split validation   # 20 radiographs, enlarged to that
+    size
 
 Prints Markdown. Radiographs are written to a temporary folder only.
 """
@@ -30,7 +31,7 @@ from boneage.phantom import write_sample
 from boneage.reading.radiograph import read_radiograph
 from boneage.report.report import json_text
 from boneage.sex import Sex
-from boneage.tables.radiographs import LabelledFilm, films_of_split, read_films
+from boneage.tables.radiographs import LabelledRadiograph, radiographs_of_split, read_radiographs
 
 HEIGHT, WIDTH = 2000, 1500
 REST = "json and rest"
@@ -39,7 +40,9 @@ REST = "json and rest"
 
 @dataclass(frozen=True)
 class Timed:
-    """One film: its name, sex, the reader's age if known, the estimate, and the median wall time of each step, ms."""
+    """One radiograph: its name, sex, the reader's age if known, the estimate, and the median wall time of each step,
+    ms.
+    """
 
     name: str
     sex: Sex
@@ -58,16 +61,16 @@ def main() -> None:
     arguments = _arguments()
     bundle = Bundle.open(arguments.bundle, threads=arguments.threads)
     with tempfile.TemporaryDirectory() as folder:
-        films = list(_films(arguments, Path(folder)))
-        assess(films[0][0], films[0][1], bundle)  # loads the graphs and the drawn phantom
-        timed = [_time(path, sex, age, bundle, arguments.repeats) for path, sex, age in films]
+        radiographs = list(_radiographs(arguments, Path(folder)))
+        assess(radiographs[0][0], radiographs[0][1], bundle)  # loads the graphs and the drawn phantom
+        timed = [_time(path, sex, age, bundle, arguments.repeats) for path, sex, age in radiographs]
     _print(timed, bundle, arguments)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bundle", default="default")
-    parser.add_argument("--films", type=Path, help="table of labelled films; the drawn phantom if left out")
+    parser.add_argument("--radiographs", type=Path, help="table of labelled radiographs; the drawn phantom if left out")
     parser.add_argument("--split", default="validation")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=7)
@@ -75,27 +78,29 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _films(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[Path, Sex, float | None]]:
-    if arguments.films is None:
+def _radiographs(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[Path, Sex, float | None]]:
+    if arguments.radiographs is None:
         path = write_sample(folder / "phantom.png")
         yield from ((path, sex, None) for sex in Sex)
         return
-    for film in _chosen(films_of_split(read_films(arguments.films), arguments.split), arguments.count):
-        path = folder / f"{film.id}.png"
-        cv2.imwrite(str(path), _enlarged(film))
-        yield path, film.sex, film.boneage_months
+    for radiograph in _chosen(
+        radiographs_of_split(read_radiographs(arguments.radiographs), arguments.split), arguments.count
+    ):
+        path = folder / f"{radiograph.id}.png"
+        cv2.imwrite(str(path), _enlarged(radiograph))
+        yield path, radiograph.sex, radiograph.boneage_months
 
 
-def _chosen(films: list[LabelledFilm], count: int) -> list[LabelledFilm]:
-    """Films spread evenly over the ages."""
-    by_age = sorted(films, key=lambda film: (film.boneage_months, film.id))
+def _chosen(radiographs: list[LabelledRadiograph], count: int) -> list[LabelledRadiograph]:
+    """Radiographs spread evenly over the ages."""
+    by_age = sorted(radiographs, key=lambda radiograph: (radiograph.boneage_months, radiograph.id))
     places = np.linspace(0, len(by_age) - 1, min(count, len(by_age))).round().astype(int)
     return [by_age[place] for place in places]
 
 
-def _enlarged(film: LabelledFilm) -> NDArray[np.uint8]:
-    """The film, 8 bit, as large as fits into 1,500 x 2,000 pixels."""
-    pixels = read_radiograph(film.image).pixels
+def _enlarged(radiograph: LabelledRadiograph) -> NDArray[np.uint8]:
+    """The radiograph, 8 bit, as large as fits into 1,500 x 2,000 pixels."""
+    pixels = read_radiograph(radiograph.image).pixels
     zoom = min(HEIGHT / pixels.shape[0], WIDTH / pixels.shape[1])
     large = cv2.resize(pixels, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
     return np.asarray(np.rint(np.clip(large, 0, 1) * 255), dtype=np.uint8)
@@ -128,15 +133,16 @@ def _print(timed: list[Timed], bundle: Bundle, arguments: argparse.Namespace) ->
         end="",
     )
     print(
-        f"{platform.machine()}, Python {platform.python_version()}; {len(timed)} films, {arguments.repeats} runs each."
+        f"{platform.machine()}, Python {platform.python_version()}; {len(timed)} radiographs, "
+        f"{arguments.repeats} runs each."
     )
-    print(f"\n**Median {middle:.0f} ms a film**, fastest {min(totals):.0f}, slowest {max(totals):.0f}.\n")
+    print(f"\n**Median {middle:.0f} ms a radiograph**, fastest {min(totals):.0f}, slowest {max(totals):.0f}.\n")
     print(f"Most memory that the process held, libraries and all: {_peak_mebibytes():.0f} MiB.\n")
     print("| step | median, ms | share |\n|---|---:|---:|")
     for step in timed[0].steps_ms:  # "find" only with a bundle that looks for the hand
         wall = statistics.median(one.steps_ms[step] for one in timed)
         print(f"| {step} | {wall:.1f} | {wall / middle:.0%} |")
-    print("\n| film | sex | reader, months | estimate, months | wall, ms |\n|---|---|---:|---:|---:|")
+    print("\n| radiograph | sex | reader, months | estimate, months | wall, ms |\n|---|---|---:|---:|---:|")
     for one in timed:
         reader = "" if one.boneage_months is None else f"{one.boneage_months:g}"
         print(f"| {one.name} | {one.sex.value} | {reader} | {one.age_months:.1f} | {one.total_ms:.0f} |")

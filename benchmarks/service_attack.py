@@ -27,9 +27,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from service_process import Browser, Service, drawn_film, made_atlas, serving
+from service_process import Browser, Service, drawn_radiograph, made_atlas, serving
 
-HEALTH_SECONDS, FILM_SECONDS, HANG_SECONDS = 1.0, 10.0, 15.0
+HEALTH_SECONDS, RADIOGRAPH_SECONDS, HANG_SECONDS = 1.0, 10.0, 15.0
 """What must hold."""
 
 HANG = b"hangs its reader"
@@ -85,7 +85,7 @@ class Attackers:
 
     def __init__(self, service: Service, kind: Kind, count: int) -> None:
         self.reopened = 0
-        self.refused = 0
+        self.rejected = 0
         self._address = (service.host, service.port)
         self._kind = kind
         self._count = count
@@ -120,7 +120,7 @@ class Attackers:
                 try:
                     self._sockets.append(self._open())
                 except OSError:
-                    self.refused += 1
+                    self.rejected += 1
                     break
             self._stop.wait(0.5)
 
@@ -141,17 +141,17 @@ class Times:
 
     Attributes:
         health: of `/health`.
-        films: from sending a radiograph to its answer.
+        radiographs: from sending a radiograph to its answer.
         faults: answers that were not as they must be.
     """
 
     health: list[float] = field(default_factory=list)
-    films: list[float] = field(default_factory=list)
+    radiographs: list[float] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def is_good(self) -> bool:
         """Whether it was as it must be."""
-        quick = max(self.health, default=99) < HEALTH_SECONDS and max(self.films, default=99) < FILM_SECONDS
+        quick = max(self.health, default=99) < HEALTH_SECONDS and max(self.radiographs, default=99) < RADIOGRAPH_SECONDS
         return quick and not self.faults
 
 
@@ -176,12 +176,13 @@ def asked(service: Service, seconds: float) -> Times:
         said = browser.get("/health")
         return "" if said.status == 200 else said.text
 
-    def film(browser: Browser, number: int) -> str:
-        said = browser.post_film("/api/assessments?wait=25", drawn_film(number), {"sex": "F"}, {})
+    def radiograph(browser: Browser, number: int) -> str:
+        said = browser.post_radiograph("/api/assessments?wait=25", drawn_radiograph(number), {"sex": "F"}, {})
         return "" if said.status == 200 and said.json()["state"] == "done" else said.text[:200]
 
     threads = [
-        threading.Thread(target=repeat, args=given) for given in ((health, times.health, 0.2), (film, times.films, 0.5))
+        threading.Thread(target=repeat, args=given)
+        for given in ((health, times.health, 0.2), (radiograph, times.radiographs, 0.5))
     ]
     for thread in threads:
         thread.start()
@@ -216,8 +217,15 @@ def attack(service: Service, names: list[str], sockets: int, seconds: float) -> 
             times = asked(service, seconds)
             memory = web_mebibytes(service)
         good = good and times.is_good()
-        count = f"{len(times.health)} + {len(times.films)}"
-        row = (name, f"{max(times.health):.3f}", f"{max(times.films):.2f}", count, attackers.reopened, f"{memory:.0f}")
+        count = f"{len(times.health)} + {len(times.radiographs)}"
+        row = (
+            name,
+            f"{max(times.health):.3f}",
+            f"{max(times.radiographs):.2f}",
+            count,
+            attackers.reopened,
+            f"{memory:.0f}",
+        )
         print("| " + " | ".join(map(str, row)) + " |", *times.faults[:3], flush=True)
     return good
 
@@ -276,13 +284,13 @@ def hang(service: Service) -> bool:
     sent = {}
     begun = time.monotonic()
     for name, data in hanging_files().items():
-        sent[name] = browser.post_film("/api/assessments", data, {"sex": "F"}, {}).json()["id"]
+        sent[name] = browser.post_radiograph("/api/assessments", data, {"sex": "F"}, {}).json()["id"]
     behind = time.monotonic()
-    good = browser.post_film("/api/assessments?wait=30", drawn_film(0), {"sex": "F"}, {}).json()
+    good = browser.post_radiograph("/api/assessments?wait=30", drawn_radiograph(0), {"sex": "F"}, {}).json()
     seconds = time.monotonic() - behind
     print("| file | state | code | s |\n|---|---|---|---:|")
-    for name, film in sent.items():
-        said = browser.get(f"/api/assessments/{film}?wait=30").json()
+    for name, radiograph in sent.items():
+        said = browser.get(f"/api/assessments/{radiograph}?wait=30").json()
         print(f"| {name} | {said['state']} | {said['code']} | {time.monotonic() - begun:.1f} at most |")
     print(f"| ordinary, sent last | {good['state']} | | {seconds:.1f} |")
     return good["state"] == "done" and seconds < HANG_SECONDS

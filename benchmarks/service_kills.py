@@ -1,7 +1,8 @@
 """Radiographs are lost by nobody's death: many go through the real service while parts of it are ended or taken away.
 
-    python benchmarks/service_kills.py --films 800 --kills 200                     # SQLite in a temporary folder
-    python benchmarks/service_kills.py --films 800 --kills 200 --database URL      # an empty database of PostgreSQL
+    python benchmarks/service_kills.py --radiographs 800 --kills 200                     # SQLite in a temporary folder
+    python benchmarks/service_kills.py --radiographs 800 --kills 200 --database URL      # an empty database of
+    PostgreSQL
 
 Radiographs are drawn, and go in through the REST API, in the mode clinic, each with an ``Idempotency-Key``; a request
 that is not answered is sent again. At random moments, as often as asked for:
@@ -43,27 +44,27 @@ import django
 from django.apps import apps
 from django.db import Error, connection
 
-from service_process import Browser, Service, drawn_film, made_atlas, serving
+from service_process import Browser, Service, drawn_radiograph, made_atlas, serving
 
 PASSWORD = "to be killed at random"
 LONGEST_SECONDS = 2 * 3600
 AHEAD = 6
-"""Films in the queue, or nearly so, when a worker is killed."""
+"""Radiographs in the queue, or nearly so, when a worker is killed."""
 
-FINAL = ("done", "refused", "failed")
+FINAL = ("done", "rejected", "failed")
 
 _NOTE = {
     "sqlite": [
         "CREATE TABLE answered (assessment text)",
         "CREATE TRIGGER note_answer AFTER UPDATE OF state ON web_assessment "
-        "WHEN NEW.state IN ('done','refused','failed') BEGIN INSERT INTO answered VALUES (NEW.id); END",
+        "WHEN NEW.state IN ('done','rejected','failed') BEGIN INSERT INTO answered VALUES (NEW.id); END",
     ],
     "postgresql": [
         "CREATE TABLE answered (assessment text)",
         "CREATE FUNCTION note_answer() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN INSERT INTO answered VALUES (NEW.id::text); RETURN NEW; END $$",
         "CREATE TRIGGER note_answer AFTER UPDATE OF state ON web_assessment FOR EACH ROW "
-        "WHEN (NEW.state IN ('done','refused','failed')) EXECUTE FUNCTION note_answer()",
+        "WHEN (NEW.state IN ('done','rejected','failed')) EXECUTE FUNCTION note_answer()",
     ],
 }
 """By kind of database: what notes each answer that is written."""
@@ -78,11 +79,11 @@ class Outcome:
         states: how many assessments are in which state at the end.
         answers: how many assessments were answered so many times.
         attempts: how many assessments took so many attempts.
-        pictures: how many assessments have so many pictures besides the film.
+        pictures: how many assessments have so many pictures besides the radiograph.
         audited: events of submission in the audit log, and assessments that they name.
-        happened: by event how often it did, and how often a film was at hand then.
+        happened: by event how often it did, and how often a radiograph was at hand then.
         repeats: how many submissions were sent again, by why.
-        seconds: from the first film to the last answer.
+        seconds: from the first radiograph to the last answer.
         stop_seconds: how long the service took to stop.
     """
 
@@ -97,14 +98,14 @@ class Outcome:
     seconds: float = 0.0
     stop_seconds: float = 0.0
 
-    def faults(self, films: int) -> list[str]:
+    def faults(self, radiographs: int) -> list[str]:
         """What is not as it must be."""
         wanted = {
-            "submitted": (len(set(self.submitted)), films),
-            "states": (dict(self.states), {"done": films}),
-            "answers": (dict(self.answers), {1: films}),
-            "pictures": (dict(self.pictures), {2: films}),
-            "audited": (self.audited, (films, films)),
+            "submitted": (len(set(self.submitted)), radiographs),
+            "states": (dict(self.states), {"done": radiographs}),
+            "answers": (dict(self.answers), {1: radiographs}),
+            "pictures": (dict(self.pictures), {2: radiographs}),
+            "audited": (self.audited, (radiographs, radiographs)),
         }
         return [f"{name}: {found}, not {right}" for name, (found, right) in wanted.items() if found != right]
 
@@ -114,7 +115,7 @@ class Plan:
     """What is done.
 
     Attributes:
-        films: radiographs.
+        radiographs: radiographs.
         height: of a radiograph, pixels.
         events: how often each of `EVENTS` happens.
         workers: processes.
@@ -128,7 +129,7 @@ class Plan:
         pause: seconds that a full disk or a read-only database lasts.
     """
 
-    films: int
+    radiographs: int
     height: int
     events: Mapping[str, int]
     workers: int
@@ -145,7 +146,7 @@ class Plan:
         """After how many answers each event happens, in order; none in the last quarter."""
         names = [name for name, count in self.events.items() for _ in range(count)]
         chance.shuffle(names)
-        whens = sorted(chance.choice(range(self.films * 3 // 4)) for _ in names)
+        whens = sorted(chance.choice(range(self.radiographs * 3 // 4)) for _ in names)
         return list(zip(whens, names, strict=True))
 
 
@@ -208,7 +209,7 @@ class Scene:
         set_clock(self._folder, forward=self.happened["clock-shifts"] % 2 == 0)
         return True
 
-    def refuse_writes(self) -> bool:
+    def reject_writes(self) -> bool:
         """Let PostgreSQL take no writes for a while."""
         for value in ("on", "off"):
             with connection.cursor() as cursor:
@@ -235,7 +236,7 @@ EVENTS: dict[str, Callable[[Scene], bool]] = {
     "supervisor-kills": Scene.kill_supervisor,
     "database-restarts": Scene.restart_database,
     "clock-shifts": Scene.shift_clock,
-    "read-only": Scene.refuse_writes,
+    "read-only": Scene.reject_writes,
     "full-disks": Scene.fill_disk,
 }
 
@@ -303,7 +304,7 @@ def measure(plan: Plan) -> Outcome:
             "BONEAGE_MODE": "clinic",
             "BONEAGE_DATABASE": plan.database,
             "BONEAGE_STORE": str(folder / "store"),
-            "BONEAGE_WAITING": str(2 * plan.films),
+            "BONEAGE_WAITING": str(2 * plan.radiographs),
             "BONEAGE_ADMIN_PASSWORD": PASSWORD,
         }
         options = {
@@ -363,7 +364,7 @@ def _run(plan: Plan, scene: Scene, outcome: Outcome, chance: random.Random) -> N
     submitting = threading.Thread(target=_submit, args=(plan, scene, outcome, due, token), daemon=True)
     submitting.start()
     answered, last_told = 0, 0.0
-    while answered < plan.films:
+    while answered < plan.radiographs:
         answered = _asked(lambda: _model("Assessment").objects.filter(state__in=FINAL).count(), answered)
         if due and answered >= due[0][0] and scene.happen(due[0][1]):
             due.pop(0)
@@ -371,7 +372,7 @@ def _run(plan: Plan, scene: Scene, outcome: Outcome, chance: random.Random) -> N
             last_told = time.monotonic()
             state = f"{len(outcome.submitted)} sent, {answered} answered, {dict(scene.happened)}"
             print(f"{last_told - begun:5.0f} s: {state}", file=sys.stderr, flush=True)
-        is_over = not submitting.is_alive() and len(outcome.submitted) < plan.films
+        is_over = not submitting.is_alive() and len(outcome.submitted) < plan.radiographs
         if is_over or time.monotonic() - begun > LONGEST_SECONDS:
             break
         time.sleep(chance.uniform(0.02, 0.3))
@@ -383,15 +384,15 @@ def _run(plan: Plan, scene: Scene, outcome: Outcome, chance: random.Random) -> N
 def _submit(plan: Plan, scene: Scene, outcome: Outcome, due: list[tuple[int, str]], token: str) -> None:
     """Send radiographs, but only so many more than must be answered before the next event that some wait then."""
     service, begun = scene.service, time.monotonic()
-    for number in range(plan.films):
+    for number in range(plan.radiographs):
         while plan.ahead and due and number > due[0][0] + plan.ahead:
             time.sleep(0.01)
-        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": f"film-{number}"}
-        film = drawn_film(number, plan.height, plan.height * 3 // 4)
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": f"radiograph-{number}"}
+        radiograph = drawn_radiograph(number, plan.height, plan.height * 3 // 4)
         while time.monotonic() - begun < LONGEST_SECONDS:
             browser = Browser(service.host, service.port)
             try:
-                said = browser.post_film("/api/assessments", film, {"sex": "FM"[number % 2]}, headers)
+                said = browser.post_radiograph("/api/assessments", radiograph, {"sex": "FM"[number % 2]}, headers)
             except (OSError, http.client.HTTPException):
                 outcome.repeats["no answer"] += 1
                 time.sleep(0.2)
@@ -413,7 +414,7 @@ def _count(outcome: Outcome) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT assessment FROM answered")
         outcome.answers = _times(row[0] for row in cursor.fetchall())
-    made = _model("Picture").objects.exclude(kind="film")
+    made = _model("Picture").objects.exclude(kind="radiograph")
     outcome.pictures = _times(made.values_list("assessment_id", flat=True))
     submissions = _model("AuditEvent").objects.filter(action="submit", object_type="assessment")
     events = submissions.values_list("object_id", flat=True)
@@ -433,7 +434,7 @@ def _model(name: str) -> Any:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--films", type=int, default=200)
+    parser.add_argument("--radiographs", type=int, default=200)
     for name in EVENTS:
         parser.add_argument(f"--{name}", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
@@ -451,20 +452,20 @@ def main() -> int:
     plan = Plan(**given, events={name: count for name, count in events.items() if count})
     outcome = measure(plan)
     kind = "PostgreSQL" if plan.database else "SQLite"
-    print(f"{kind}, bundle {plan.bundle}, {plan.workers} workers, {plan.films} films, seed {plan.seed}.")
+    print(f"{kind}, bundle {plan.bundle}, {plan.workers} workers, {plan.radiographs} radiographs, seed {plan.seed}.")
     print(f"{outcome.seconds:.0f} s; stopping took {outcome.stop_seconds:.1f} s.\n")
     print("| | |\n|---|---|")
     for name in plan.events:
         times, at_hand = outcome.happened.get(name, (0, 0))
-        print(f"| {name}, of them while a film was at hand | {times}, {at_hand} |")
-    print(f"| films that the service took | {len(set(outcome.submitted))} |")
+        print(f"| {name}, of them while a radiograph was at hand | {times}, {at_hand} |")
+    print(f"| radiographs that the service took | {len(set(outcome.submitted))} |")
     print(f"| submissions sent again, by why | {dict(outcome.repeats)} |")
     print(f"| states at the end | {dict(outcome.states)} |")
-    print(f"| answers written: films by times | {dict(outcome.answers)} |")
-    print(f"| pictures: films by number | {dict(outcome.pictures)} |")
-    print(f"| attempts: films by number | {dict(sorted(outcome.attempts.items()))} |")
-    print(f"| events of submission, films in them | {outcome.audited} |")
-    faults = outcome.faults(plan.films)
+    print(f"| answers written: radiographs by times | {dict(outcome.answers)} |")
+    print(f"| pictures: radiographs by number | {dict(outcome.pictures)} |")
+    print(f"| attempts: radiographs by number | {dict(sorted(outcome.attempts.items()))} |")
+    print(f"| events of submission, radiographs in them | {outcome.audited} |")
+    faults = outcome.faults(plan.radiographs)
     faults += [
         f"{name}: {outcome.happened.get(name, (0, 0))[0]}"
         for name, count in plan.events.items()

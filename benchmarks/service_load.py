@@ -1,11 +1,11 @@
-"""Users at the service: each sends a film, follows it until its result is there, and sends the next.
+"""Users at the service: each sends a radiograph, follows it until its result is there, and sends the next.
 
     python benchmarks/service_load.py --users 1 --seconds 60 --bundle residual    # time from upload to result
     python benchmarks/service_load.py --users 20 --seconds 300 --out out/load     # errors, queue, times, plotted
 
-Users ask what a browser would: the page with the form, the form with the film (drawn, 2,000 x 1,500 pixels, or --film),
-the page of the result, what that page polls, as often as it does, and at last the radiograph and the heat map. What a
-browser keeps (style, scripts) they do not ask for; with Chromium the whole page is weighed once.
+Users ask what a browser would: the page with the form, the form with the radiograph (drawn, 2,000 x 1,500 pixels, or
+--radiograph), the page of the result, what that page polls, as often as it does, and at last the radiograph and the
+heat map. What a browser keeps (style, scripts) they do not ask for; with Chromium the whole page is weighed once.
 
 Ends with 1 if anything was answered wrongly.
 """
@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from service_process import Answered, Browser, Service, csrf_token, drawn_film, made_atlas, serving
+from service_process import Answered, Browser, Service, csrf_token, drawn_radiograph, made_atlas, serving
 
 LONGEST_SECONDS = 120
 QUEUE_LOOK_SECONDS = 0.5
@@ -45,11 +45,11 @@ class Load:
 
     Attributes:
         ends: when each result was there.
-        taken: from sending each film until it was in the queue.
-        result: from sending each film until its result was there.
+        taken: from sending each radiograph until it was in the queue.
+        result: from sending each radiograph until its result was there.
         shown: likewise until radiograph and heat map were there too.
         errors: what went wrong, by how often.
-        queue: (time, films that wait or are being assessed).
+        queue: (time, radiographs that wait or are being assessed).
         seconds: how long it lasted.
     """
 
@@ -69,9 +69,9 @@ class WrongAnswerError(Exception):
 class User:
     """One user with a browser."""
 
-    def __init__(self, service: Service, film: Callable[[], bytes]) -> None:
+    def __init__(self, service: Service, radiograph: Callable[[], bytes]) -> None:
         self._browser = Browser(service.host, service.port)
-        self._film = film
+        self._radiograph = radiograph
         self._token = ""
         self.last_result = ""
 
@@ -80,11 +80,11 @@ class User:
         self._token = csrf_token(_wanted(self._browser.get("/"), 200))
 
     def send_and_follow(self) -> tuple[float, float, float]:
-        """One film's way: seconds until it was taken, until its result was there, and until that was shown."""
-        film = self._film()
+        """One radiograph's way: seconds until it was taken, until its result was there, and until that was shown."""
+        radiograph = self._radiograph()
         begun = time.monotonic()
-        said = self._browser.post_film(
-            "/assessments/", film, {"sex": "F"}, {"Accept": "application/json", "X-CSRFToken": self._token}
+        said = self._browser.post_radiograph(
+            "/assessments/", radiograph, {"sex": "F"}, {"Accept": "application/json", "X-CSRFToken": self._token}
         )
         self.last_result = str(_wanted(said, 201).json()["result"])
         taken = time.monotonic() - begun
@@ -104,7 +104,7 @@ class User:
             if answered.status != 204:
                 page = _wanted(answered, 200, 286).text
         if "radiograph.jpg" not in page:
-            raise WrongAnswerError("the film was not assessed")
+            raise WrongAnswerError("the radiograph was not assessed")
 
 
 def _wanted(answered: Answered, *statuses: int) -> Answered:
@@ -113,12 +113,12 @@ def _wanted(answered: Answered, *statuses: int) -> Answered:
     return answered
 
 
-def load(service: Service, users: int, seconds: float, film: Callable[[], bytes]) -> Load:
-    """Let so many users do as they do for so long; each ends with the film that it is at."""
+def load(service: Service, users: int, seconds: float, radiograph: Callable[[], bytes]) -> Load:
+    """Let so many users do as they do for so long; each ends with the radiograph that it is at."""
     found, begun, lock = Load(), time.monotonic(), threading.Lock()
 
     def use() -> None:
-        user = User(service, film)
+        user = User(service, radiograph)
         while time.monotonic() - begun < seconds:
             try:
                 if not user.last_result:
@@ -175,8 +175,8 @@ def plot(found: Load, path: Path, title: str) -> None:
     figure, (above, below) = plt.subplots(2, 1, figsize=(10, 6.5), sharex=True, layout="constrained")
     times, depths = zip(*found.queue, strict=True)
     above.plot(times, depths, lw=1, color="#1f6feb")
-    above.set(ylabel="films waiting or being assessed", title=title, ylim=(0, None))
-    below.plot(found.ends, found.result, ".", ms=3, color="#888888", label="each film")
+    above.set(ylabel="radiographs waiting or being assessed", title=title, ylim=(0, None))
+    below.plot(found.ends, found.result, ".", ms=3, color="#888888", label="each radiograph")
     middles, medians, highest = _windows(np.array(found.ends), np.array(found.result))
     below.plot(middles, medians, color="#1f6feb", label="median of 10 s")
     below.plot(middles, highest, color="#d1242f", label="95th percentile of 10 s")
@@ -190,7 +190,7 @@ def plot(found: Load, path: Path, title: str) -> None:
 
 
 def _windows(ends: NDArray[np.float64], times: NDArray[np.float64]) -> tuple[list[float], list[float], list[float]]:
-    """Middle, median and 95th percentile of each 10 s that has films."""
+    """Middle, median and 95th percentile of each 10 s that has radiographs."""
     rows = [(start + 5.0, times[(ends >= start) & (ends < start + 10)]) for start in np.arange(0, ends.max() + 1, 10)]
     full = [(middle, inside) for middle, inside in rows if len(inside)]
     return (
@@ -201,15 +201,19 @@ def _windows(ends: NDArray[np.float64], times: NDArray[np.float64]) -> tuple[lis
 
 
 def _print(found: Load, users: int) -> None:
-    films = len(found.result)
-    print(f"{users} users, {found.seconds:.0f} s: {films} films, {films / found.seconds:.2f} films a second, ", end="")
+    radiographs = len(found.result)
+    print(
+        f"{users} users, {found.seconds:.0f} s: {radiographs} radiographs, {radiographs / found.seconds:.2f} "
+        f"radiographs a second, ",
+        end="",
+    )
     print(f"{sum(found.errors.values())} errors.")
     for said, times in found.errors.most_common(10):
         print(f"    {times} x {said}")
-    if not films:
+    if not radiographs:
         return
-    print(f"Most films in the queue: {max(depth for _, depth in found.queue)}.\n")
-    print("| seconds from sending the film | " + " | ".join(f"{one}%" for one in PERCENTILES) + " |")
+    print(f"Most radiographs in the queue: {max(depth for _, depth in found.queue)}.\n")
+    print("| seconds from sending the radiograph | " + " | ".join(f"{one}%" for one in PERCENTILES) + " |")
     print("|---|" + "---:|" * len(PERCENTILES))
     rows = {
         "until it is in the queue": found.taken,
@@ -222,17 +226,20 @@ def _print(found: Load, users: int) -> None:
 
 def _print_weights(weights: dict[str, int]) -> None:
     without = {path: size for path, size in weights.items() if not path.endswith("radiograph.jpg")}
-    print(f"\nThe result's page without the film: {sum(without.values()) / 1000:.0f} kB in {len(without)} answers.\n")
+    print(
+        f"\nThe result's page without the radiograph: {sum(without.values()) / 1000:.0f} kB in {len(without)} "
+        f"answers.\n"
+    )
     print("| of it | kB |\n|---|---:|")
     for path, size in sorted(without.items(), key=lambda item: -item[1]):
         print(f"| {re.sub(r'[0-9a-f-]{36}', '…', path)} | {size / 1000:.1f} |")
 
 
-def _film(given: Path | None) -> Callable[[], bytes]:
+def _radiograph(given: Path | None) -> Callable[[], bytes]:
     if given is not None:
         data = given.read_bytes()
         return lambda: data
-    drawn = drawn_film(0, 2000, 1500)
+    drawn = drawn_radiograph(0, 2000, 1500)
     return lambda: drawn
 
 
@@ -245,7 +252,7 @@ def main() -> int:
     parser.add_argument("--atlas", default="", help="a drawn one if left out")
     parser.add_argument("--database", default="", help="URL of an empty database; SQLite if left out")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--film", type=Path)
+    parser.add_argument("--radiograph", type=Path)
     parser.add_argument("--port", type=int, default=8106)
     parser.add_argument("--chromium", default=shutil.which("chromium") or "", help="to weigh the page with")
     parser.add_argument("--out", type=Path, help="folder for the plot and the numbers")
@@ -254,16 +261,16 @@ def main() -> int:
         atlas = given.atlas or str(made_atlas(Path(folder) / "atlas"))
         options = {"bundle": given.bundle, "atlas": atlas, "workers": str(given.workers), "store": f"{folder}/store"}
         environment = {"BONEAGE_MODE": "open", "BONEAGE_OPEN_HOURLY": "0", "BONEAGE_DATABASE": given.database}
-        film = _film(given.film)
+        radiograph = _radiograph(given.radiograph)
         with serving(options, environment, given.port) as service:
-            first = User(service, film)
+            first = User(service, radiograph)
             first.open_page()
             first.send_and_follow()  # what is loaded once
-            found = load(service, given.users, given.seconds, film)
+            found = load(service, given.users, given.seconds, radiograph)
             weights = weigh(service, first.last_result, given.chromium) if given.chromium else {}
         faults = [line for line in service.log if " ERROR " in line or "Traceback" in line]
     kind = "PostgreSQL" if given.database else "SQLite"
-    print(f"Bundle {given.bundle}, {given.workers} workers, {kind}, film of {len(film()) / 1e6:.1f} MB.\n")
+    print(f"Bundle {given.bundle}, {given.workers} workers, {kind}, radiograph of {len(radiograph()) / 1e6:.1f} MB.\n")
     _print(found, given.users)
     if weights:
         _print_weights(weights)

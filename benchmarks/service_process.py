@@ -192,15 +192,17 @@ class Browser:
         """A page or picture."""
         return self.ask("GET", path, None, headers)
 
-    def post_film(self, path: str, film: bytes, fields: Mapping[str, str], headers: Mapping[str, str]) -> Answered:
-        """A form with a film."""
+    def post_radiograph(
+        self, path: str, radiograph: bytes, fields: Mapping[str, str], headers: Mapping[str, str]
+    ) -> Answered:
+        """A form with a radiograph."""
         boundary = secrets.token_hex(16)
         parts = [
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
             for name, value in fields.items()
         ]
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="film"; filename="film.png"\r\n'
-        parts += [head.encode(), b"Content-Type: image/png\r\n\r\n", film, f"\r\n--{boundary}--\r\n".encode()]
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="radiograph"; filename="radiograph.png"\r\n'
+        parts += [head.encode(), b"Content-Type: image/png\r\n\r\n", radiograph, f"\r\n--{boundary}--\r\n".encode()]
         form = f"multipart/form-data; boundary={boundary}"
         return self.ask("POST", path, b"".join(parts), {"Content-Type": form, **headers})
 
@@ -220,17 +222,17 @@ def _phantom(height: int, width: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def drawn_film(number: int, height: int = 1000, width: int = 750) -> bytes:
-    """A PNG of the drawn phantom with some grain of its own, so that no two films are the same bytes.
+def drawn_radiograph(number: int, height: int = 1000, width: int = 750) -> bytes:
+    """A PNG of the drawn phantom with some grain of its own, so that no two radiographs are the same bytes.
 
     Args:
-        number: of the film; the same one gives the same bytes.
+        number: of the radiograph; the same one gives the same bytes.
         height: pixels.
         width: pixels.
     """
-    film = _phantom(height, width).copy()
-    film[:16] = np.random.default_rng(number).integers(0, 20, (16, width), dtype=np.uint8)
-    coded, data = cv2.imencode(".png", film)
+    radiograph = _phantom(height, width).copy()
+    radiograph[:16] = np.random.default_rng(number).integers(0, 20, (16, width), dtype=np.uint8)
+    coded, data = cv2.imencode(".png", radiograph)
     assert coded
     return data.tobytes()
 
@@ -242,7 +244,7 @@ def made_atlas(folder: Path) -> Path:
     for sex in "FM":
         for age in range(24, 205, 12):
             name = f"{sex}{age}.png"
-            (folder / name).write_bytes(drawn_film(age, 400, 300))
+            (folder / name).write_bytes(drawn_radiograph(age, 400, 300))
             rows.append(f"{sex},{age},{name}")
     (folder / "index.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return folder

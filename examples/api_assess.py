@@ -1,6 +1,6 @@
-"""Assess a film over the REST API with nothing but Python's own library.
+"""Assess a radiograph over the REST API with nothing but Python's own library.
 
-    python api_assess.py FILM F|M [--correct MONTHS REASON]
+    python api_assess.py RADIOGRAPH F|M [--correct MONTHS REASON]
 
 SERVICE is the service's address; TOKEN is needed where it asks for one (mode clinic).
 """
@@ -47,44 +47,48 @@ def problem(error: urllib.error.HTTPError) -> str:
         return f"{SERVICE} answers {error.code} {error.reason}"
 
 
-def content(film: Path) -> bytes:
-    """The film, unless the service would not take it: it breaks off what is too large, and cannot say why then."""
-    ask("atlas")  # says of a wrong token what would be lost if the film were broken off
-    limit = json.loads(ask("service"))["limits"]["film_bytes"]
+def content(radiograph: Path) -> bytes:
+    """The radiograph, unless the service would not take it: it breaks off what is too large, and cannot say why
+    then.
+    """
+    ask("atlas")  # says of a wrong token what would be lost if the radiograph were broken off
+    limit = json.loads(ask("service"))["limits"]["radiograph_bytes"]
     try:
-        size = film.stat().st_size
+        size = radiograph.stat().st_size
         if size > limit:
-            sys.exit(f"{film} has {size / 2**20:.1f} MiB, the service takes at most {limit / 2**20:g} MiB. [too_large]")
-        return film.read_bytes()
+            sys.exit(
+                f"{radiograph} has {size / 2**20:.1f} MiB, the service takes at most {limit / 2**20:g} MiB. [too_large]"
+            )
+        return radiograph.read_bytes()
     except OSError as error:
-        sys.exit(f"{film} cannot be read: {error.strerror}")
+        sys.exit(f"{radiograph} cannot be read: {error.strerror}")
 
 
-def submit(film: Path, sex: str) -> dict[str, Any]:
-    """Submit a film, and wait for its answer."""
+def submit(radiograph: Path, sex: str) -> dict[str, Any]:
+    """Submit a radiograph, and wait for its answer."""
     boundary = uuid.uuid4().hex
-    name = film.name.translate({ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"})  # as browsers write it
+    name = radiograph.name.translate({ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"})  # as browsers write it
     head = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="sex"\r\n\r\n{sex}\r\n'
-        f'--{boundary}\r\nContent-Disposition: form-data; name="film"; filename="{name}"\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="radiograph"; filename="{name}"\r\n'
         "Content-Type: application/octet-stream\r\n\r\n"
     )
-    body = head.encode(errors="replace") + content(film) + f"\r\n--{boundary}--\r\n".encode()
+    body = head.encode(errors="replace") + content(radiograph) + f"\r\n--{boundary}--\r\n".encode()
     answer = json.loads(ask("assessments?wait=30", body, f"multipart/form-data; boundary={boundary}"))
-    while answer["state"] in {"queued", "running"}:  # many films wait
+    while answer["state"] in {"queued", "running"}:  # many radiographs wait
         answer = json.loads(ask(f"assessments/{answer['id']}?wait=30"))
     return dict(answer)
 
 
 def main() -> None:
-    """One film."""
-    parser = argparse.ArgumentParser(description="Assess a film over the REST API.")
-    parser.add_argument("film", type=Path)
+    """One radiograph."""
+    parser = argparse.ArgumentParser(description="Assess a radiograph over the REST API.")
+    parser.add_argument("radiograph", type=Path)
     parser.add_argument("sex", choices=["F", "M"])
     parser.add_argument("--correct", nargs=2, metavar=("MONTHS", "REASON"), help="say what the bone age is instead")
     asked = parser.parse_args()
 
-    answer = submit(asked.film, asked.sex)
+    answer = submit(asked.radiograph, asked.sex)
     if answer["state"] != "done":
         sys.exit(f"{answer['message']} [{answer['code']}]")
     result = answer["result"]

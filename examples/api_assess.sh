@@ -1,9 +1,9 @@
 #!/bin/sh
-# Assess a film over the REST API: api_assess.sh FILM F|M
+# Assess a radiograph over the REST API: api_assess.sh RADIOGRAPH F|M
 # SERVICE is the service's address; TOKEN is needed where it asks for one (mode clinic).
 set -eu
 
-film=$1
+radiograph=$1
 sex=$2
 api=${SERVICE:-http://127.0.0.1:8000}/api
 
@@ -17,15 +17,15 @@ give_up() {
 }
 
 # Submit, and wait up to 30 s for the answer. (Of JSON, `jq` takes better care than `sed` and `case`.)
-answer=$(ask --form "film=@$film" --form "sex=$sex" "$api/assessments?wait=30") || give_up "$answer"
+answer=$(ask --form "radiograph=@$radiograph" --form "sex=$sex" "$api/assessments?wait=30") || give_up "$answer"
 id=$(printf '%s' "$answer" | sed 's/^{"id":"\([^"]*\)".*/\1/')
 
 while :; do
     case $answer in
         *'"state":"done"'*) break ;;
-        *'"state":"queued"'* | *'"state":"running"'*) # many films wait: ask again
+        *'"state":"queued"'* | *'"state":"running"'*) # many radiographs wait: ask again
             answer=$(ask "$api/assessments/$id?wait=30") || give_up "$answer" ;;
-        *) give_up "$answer" ;; # refused or failed; it says why
+        *) give_up "$answer" ;; # rejected or failed; it says why
     esac
 done
 

@@ -1,6 +1,6 @@
 """Tiny bundles for tests: a whole manifest and small graphs that ONNX Runtime runs in a millisecond, without torch.
 
-The net is a caricature of the real ones: four fixed 4 x 4 kernels of stride 4, ReLU, mean over places, one output.
+The network is a caricature of the real ones: four fixed 4 x 4 kernels of stride 4, ReLU, mean over places, one output.
 Its map is true Grad-CAM: it sums, over places, to the age less the constant and the sex's part.
 """
 
@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import Band, Calibration, Disagreement, SexCalibration
 from boneage.bundle.manifest import (
-    Familiar,
+    EmbeddingStats,
     HandGraph,
     HandGraphs,
     Manifest,
@@ -44,7 +44,7 @@ METRICS = {
     "ccc": 0.94,
     "rmse_months": 11.0,
     "split": "validation",
-    "films": 999,
+    "radiographs": 999,
     "mad_months_by_sex": {"F": 8.0, "M": 9.0},
 }
 
@@ -70,7 +70,7 @@ def tiny_bundle(
     metrics: dict[str, object] | None = None,
     distribution: bool = False,
     mirror: bool = False,
-    familiar: Familiar | None = None,
+    embedding_stats: EmbeddingStats | None = None,
     hand: bool = False,
 ) -> Path:
     """Write a bundle into a new folder and return the folder.
@@ -85,7 +85,7 @@ def tiny_bundle(
         distribution: whether the graphs give an age distribution too.
         mirror: whether the members are asked about mirror images too.
         familiar: of all members; the embedding has 4 places.
-        hand: whether it has nets that find the phantom's hand (`tests.hand_graphs`).
+        hand: whether it has networks that find the phantom's hand (`tests.hand_graphs`).
     """
     directory = Path(directory)
     directory.mkdir()
@@ -97,7 +97,7 @@ def tiny_bundle(
             spec,
             1.0 + number,
             mirror=mirror,
-            familiar=familiar,
+            embedding_stats=embedding_stats,
         )
         for number, spec in enumerate([view] * members if views is None else views)
     )
@@ -107,8 +107,8 @@ def tiny_bundle(
         title="A tiny bundle for tests",
         created="2025-01-01",
         members=entries,
-        hand=write_hand_nets(directory) if hand else None,
-        recipe={"net": {"name": "tiny"}},
+        hand=write_hand_networks(directory) if hand else None,
+        recipe={"network": {"name": "tiny"}},
         metrics=dict(METRICS) if metrics is None else metrics,
         data="drawn phantoms",
         licence="Apache-2.0",
@@ -122,24 +122,26 @@ def ask_all(directory: Path, manifest: Manifest) -> SelfTest:
     bundle = Bundle(directory, manifest, threads=1)
     ages: dict[Sex, dict[str, float]] = {sex: {} for sex in Sex}
     for member in manifest.members:
-        for sex, age_months in bundle.ask_phantom(member).items():
+        for sex, age_months in bundle.predict_phantom(member).items():
             ages[sex][member.name] = age_months
     return SelfTest(ages)
 
 
-def write_hand_nets(directory: Path, *, spread_pixels: float = 0.05, hands: int = 1) -> HandGraphs:
+def write_hand_networks(directory: Path, *, spread_pixels: float = 0.05, hands: int = 1) -> HandGraphs:
     """Write the three graphs that find the phantom's hand into a folder, as `tests.hand_graphs.points_graph`."""
     locate, refine = (
         points_graph(view, spread_pixels=spread_pixels, hands=hands) for view in (LOCATE_VIEW, REFINE_VIEW)
     )
     return HandGraphs(
-        mask=_write_hand_net(directory, "mask", MASK_VIEW, mask_graph(MASK_VIEW)),
-        locate=_write_hand_net(directory, "locate", LOCATE_VIEW, locate),
-        refine=_write_hand_net(directory, "refine", REFINE_VIEW, refine),
+        mask=_write_hand_network(directory, "mask", MASK_VIEW, mask_graph(MASK_VIEW)),
+        locate=_write_hand_network(directory, "locate", LOCATE_VIEW, locate),
+        refine=_write_hand_network(directory, "refine", REFINE_VIEW, refine),
     )
 
 
-def write_quality_net(directory: Path, probabilities: Sequence[float] = (0.1,) * len(QUALITY_LABELS)) -> QualityGraph:
+def write_quality_network(
+    directory: Path, probabilities: Sequence[float] = (0.1,) * len(QUALITY_LABELS)
+) -> QualityGraph:
     """Write a quality network into a folder that says these probabilities of every view."""
     height, width = 40, 36
     nodes = [
@@ -167,7 +169,7 @@ def write_quality_net(directory: Path, probabilities: Sequence[float] = (0.1,) *
     return QualityGraph(path.name, file_sha256(path), height, width, limits)
 
 
-def _write_hand_net(directory: Path, name: str, view: ViewSpec, graph: onnx.ModelProto) -> HandGraph:
+def _write_hand_network(directory: Path, name: str, view: ViewSpec, graph: onnx.ModelProto) -> HandGraph:
     path = directory / f"hand-{name}.onnx"
     path.write_bytes(graph.SerializeToString())
     return HandGraph(path.name, file_sha256(path), view.height, view.width)
@@ -181,7 +183,7 @@ def _write_member(
     weight: float,
     *,
     mirror: bool,
-    familiar: Familiar | None,
+    embedding_stats: EmbeddingStats | None,
 ) -> Member:
     path = directory / f"{name}.onnx"
     path.write_bytes(graph.SerializeToString())
@@ -194,7 +196,7 @@ def _write_member(
         age_mean_months=127.0,
         age_spread_months=41.0,
         mirror=mirror,
-        familiar=familiar,
+        embedding_stats=embedding_stats,
         weight=weight,
     )
 

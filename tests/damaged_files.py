@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.reading.image_headers import PNG_SIGNATURE
 from boneage.reading.radiograph import Radiograph, read_radiograph
-from tests.radiograph_files import FILM_SHAPE, VALID
+from tests.radiograph_files import RADIOGRAPH_SHAPE, VALID
 from tests.structure_mutations import mutate_structure
 
 Mutation = Callable[[bytearray, np.random.Generator, list[bytes]], bytearray]
@@ -103,8 +103,8 @@ def set_dicom_geometry(data: bytearray, rng: np.random.Generator, others: list[b
 
 
 def claim_size(data: bytearray, rng: np.random.Generator, _others: list[bytes]) -> bytearray:
-    """Another size wherever the film's stands: headers that agree with one another, and pixels that do not."""
-    (old_height, old_width), (height, width) = FILM_SHAPE, _CLAIMED_SIZES[int(rng.integers(len(_CLAIMED_SIZES)))]
+    """Another size wherever the radiograph's stands: headers that agree with one another, and pixels that do not."""
+    (old_height, old_width), (height, width) = RADIOGRAPH_SHAPE, _CLAIMED_SIZES[int(rng.integers(len(_CLAIMED_SIZES)))]
     replaced = bytes(data)
     for order, kind in ((">", "HH"), ("<", "HH"), (">", "II"), ("<", "II")):
         pack = struct.Struct(order + kind).pack
@@ -220,11 +220,11 @@ def _bytes_changed(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def outcome_of(data: bytes) -> str:
-    """``readable``, the code of a refusal, or ``exception: `` and its kind."""
+    """``readable``, the code of a rejection, or ``exception: `` and its kind."""
     try:
         radiograph = read_radiograph(data)
-    except Refusal as refusal:
-        return refusal.code
+    except Rejection as rejection:
+        return rejection.code
     except Exception as error:  # what must not happen is what is counted here
         return f"exception: {type(error).__name__}: {error}"
     return "readable" if is_sound(radiograph) else "exception: pixels break the contract"

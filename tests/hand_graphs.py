@@ -50,9 +50,9 @@ def points_graph(view: ViewSpec, *, spread_pixels: float = 0.05, hands: int = 1)
     """``view`` to ``points`` (N, 3, 2), ``spread`` (N, 3) and ``hands`` (N, 3), all of the phantom.
 
     Args:
-        view: what it reads, the whole film or the surroundings of a registered hand.
+        view: what it reads, the whole radiograph or the surroundings of a registered hand.
         spread_pixels: how uncertain it says that its points are.
-        hands: how many it says that a film shows that is not empty; 2 for several.
+        hands: how many it says that a radiograph shows that is not empty; 2 for several.
     """
     along, across = _places_on_basis(view)
     nodes = [
@@ -239,10 +239,10 @@ def _places_on_basis(view: ViewSpec) -> tuple[NDArray[np.float32], NDArray[np.fl
     weights = {**_hand_weights(view), **_basis_weights(view)}
     graph = _model(view, [*_hand_nodes(), *_basis_nodes()], weights, outputs)
     session = import_onnxruntime().InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    film = draw_hand()
+    radiograph = draw_hand()
     hand = Hand.at(phantom_points())
-    said = session.run(list(outputs), {"view": cut_view(film, view, hand=hand)[None, None]})
+    said = session.run(list(outputs), {"view": cut_view(radiograph, view, hand=hand)[None, None]})
     origin, along, across = (np.asarray(value, np.float64).reshape(2) for value in said)
-    points_xy = view_transform((film.shape[0], film.shape[1]), view, hand).points(phantom_points())
+    points_xy = view_transform((radiograph.shape[0], radiograph.shape[1]), view, hand).points(phantom_points())
     places = np.linalg.solve(np.column_stack([along, across]), (points_xy - origin).T)
     return places[0].astype(np.float32), places[1].astype(np.float32)

@@ -18,7 +18,7 @@ from tests.radiograph_files import (
     coded,
     dicom_dataset,
     dicom_file,
-    drawn_film,
+    drawn_radiograph,
     jpeg_12_bit,
     jpeg_2000,
     jpeg_lossless,
@@ -87,7 +87,7 @@ def nested_mixed(depth: int, tag: tuple[int, int]) -> bytes:
 
 def with_elements(extra: bytes, syntax: str = EXPLICIT, *, at: tuple[int, int] = (0x0009, 0x0000)) -> bytes:
     """The drawn radiograph with bytes put in before the first element from this tag on."""
-    file = dicom_file(dicom_dataset(drawn_film(bits=12), 12), syntax)
+    file = dicom_file(dicom_dataset(drawn_radiograph(bits=12), 12), syntax)
     place = _place(file, at, implicit=syntax == IMPLICIT)
     return file[:place] + extra + file[place:]
 
@@ -215,7 +215,7 @@ def _endless_elements(size: int) -> bytes:
 def _shutters(size: int) -> bytes:
     """The display shutter's shapes are repeated, at a claimed size whose pixels are not there."""
     dataset = dicom_dataset(
-        drawn_film(bits=12),
+        drawn_radiograph(bits=12),
         12,
         ShutterShape=["POLYGONAL", "CIRCULAR", "RECTANGULAR", "OTHER"] * max(1, min(2000, size // 48)),
         ShutterLeftVerticalEdge=1,
@@ -293,7 +293,7 @@ def png(height: int, width: int, *chunks: bytes, bits: int = 8, colour: int = 0)
 
 
 def _png_rows() -> bytes:
-    grey = drawn_film(bits=8).astype(np.uint8)
+    grey = drawn_radiograph(bits=8).astype(np.uint8)
     return np.pad(grey, ((0, 0), (1, 0))).tobytes()
 
 
@@ -373,27 +373,27 @@ def _jpeg_fill(size: int) -> bytes:
 
 def _jpeg_fill_in_scan(size: int) -> bytes:
     """Fill bytes in the pixels of a lossless JPEG."""
-    film = drawn_film(bits=12)
-    file = jpeg_lossless(film, 12)
-    return dicom_file(dicom_dataset(film, 12), _COMPRESSED + "70", file[:-20] + b"\xff" * size + file[-20:])
+    radiograph = drawn_radiograph(bits=12)
+    file = jpeg_lossless(radiograph, 12)
+    return dicom_file(dicom_dataset(radiograph, 12), _COMPRESSED + "70", file[:-20] + b"\xff" * size + file[-20:])
 
 
 def _jpeg_tables(size: int) -> bytes:
     """A lossless JPEG with Huffman tables that are defined again and again."""
-    film = drawn_film(bits=12)
-    file = jpeg_lossless(film, 12)
+    radiograph = drawn_radiograph(bits=12)
+    file = jpeg_lossless(radiograph, 12)
     place = file.index(b"\xff\xc4")
     table = bytes([0, 1, *[0] * 15, 0])
     many = struct.pack(">BBH", 0xFF, 0xC4, 2 + 3000 * len(table)) + table * 3000
     small = struct.pack(">BBH", 0xFF, 0xC4, 2 + len(table)) + table
     extra = many * (size // len(many)) or small * (size // len(small))
-    return dicom_file(dicom_dataset(film, 12), _COMPRESSED + "70", file[:place] + extra + file[place:])
+    return dicom_file(dicom_dataset(radiograph, 12), _COMPRESSED + "70", file[:place] + extra + file[place:])
 
 
 def _jpeg_restarts(size: int) -> bytes:
     """A 12-bit JPEG with a restart marker after each block."""
-    film = drawn_film(bits=12)
-    file = jpeg_12_bit(film)
+    radiograph = drawn_radiograph(bits=12)
+    file = jpeg_12_bit(radiograph)
     side = max(64, int((size * 64 / 3) ** 0.5) // 8 * 8)
     frame = file.index(b"\xff\xc1") + 5
     scan = file.index(b"\xff\xda")
@@ -453,7 +453,7 @@ def _tiff_strips(size: int) -> bytes:
 
 def _tiff_surplus(size: int) -> bytes:
     """A strip whose stream goes on, a thousandfold compressed, after its last row."""
-    rows = drawn_film(bits=8).astype(np.uint8).tobytes()
+    rows = drawn_radiograph(bits=8).astype(np.uint8).tobytes()
     strip = b"\x78\xda" + _repeated_deflate(rows, size) + b"\0\0\0\0"
     entries = tiff_entries(110, 90, compression=8)
     at = 8 + 2 + 12 * 9 + 4

@@ -1,4 +1,4 @@
-"""A drawn film in every format and DICOM transfer syntax: what tests read, and what the fuzzer damages.
+"""A drawn radiograph in every format and DICOM transfer syntax: what tests read, and what the fuzzer damages.
 
 The encoders of lossless and 12-bit JPEG are written out here because the free libraries write neither.
 """
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from boneage.phantom import draw_hand
 from boneage.reading.huffman_jpeg import ZIGZAG, dct_matrix
 
-FILM_SHAPE = (110, 90)
+RADIOGRAPH_SHAPE = (110, 90)
 
 
-def drawn_film(shape: tuple[int, int] = FILM_SHAPE, bits: int = 16) -> NDArray[np.uint16]:
+def drawn_radiograph(shape: tuple[int, int] = RADIOGRAPH_SHAPE, bits: int = 16) -> NDArray[np.uint16]:
     """The phantom, from 0 to the highest level of so many bits: uint16 (H, W)."""
-    film = draw_hand(10.0, height=shape[0], width=shape[1])
-    film = (film - film.min()) / (film.max() - film.min())
-    levels: NDArray[np.uint16] = np.rint(film * (2**bits - 1)).astype(np.uint16)
+    radiograph = draw_hand(10.0, height=shape[0], width=shape[1])
+    radiograph = (radiograph - radiograph.min()) / (radiograph.max() - radiograph.min())
+    levels: NDArray[np.uint16] = np.rint(radiograph * (2**bits - 1)).astype(np.uint16)
     return levels
 
 
@@ -189,7 +189,7 @@ def dicom_dataset(pixels: NDArray[Any], bits: int, *, photometric: str = "MONOCH
 
     dataset = Dataset()
     dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
-    dataset.SOPInstanceUID = generate_uid(entropy_srcs=["drawn film"])
+    dataset.SOPInstanceUID = generate_uid(entropy_srcs=["drawn radiograph"])
     dataset.Modality = "CR"
     dataset.PatientSex, dataset.PatientAge = "F", "010Y"
     dataset.StudyDate, dataset.BodyPartExamined, dataset.ImageLaterality = "20200615", "HAND", "L"
@@ -246,7 +246,7 @@ def _colour_file(grey: NDArray[np.uint8]) -> bytes:
 
 
 def _windowed_file(pixels: NDArray[np.uint16]) -> bytes:
-    """All that changes how a film looks, set so that it looks the same."""
+    """All that changes how a radiograph looks, set so that it looks the same."""
     from pydicom.dataset import Dataset
     from pydicom.sequence import Sequence
 
@@ -387,9 +387,9 @@ def with_palette(dataset: Any, channels: NDArray[Any], bits: int, *, first: int 
 
 
 def valid_files() -> dict[str, bytes]:
-    """The drawn film in every format and transfer syntax, by name."""
-    deep, twelve = drawn_film(bits=16), drawn_film(bits=12)
-    grey = drawn_film(bits=8).astype(np.uint8)
+    """The drawn radiograph in every format and transfer syntax, by name."""
+    deep, twelve = drawn_radiograph(bits=16), drawn_radiograph(bits=12)
+    grey = drawn_radiograph(bits=8).astype(np.uint8)
     signed = (twelve.astype(np.int32) - 2048).astype(np.int16)
     jpeg = coded(".jpg", grey, cv2.IMWRITE_JPEG_QUALITY, 90)
 

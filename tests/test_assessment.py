@@ -23,10 +23,10 @@ from boneage.assessment import (
 )
 from boneage.bundle.bundle import Bundle, MemberOutput
 from boneage.bundle.calibration import Disagreement
-from boneage.bundle.manifest import Familiar, Member, read_manifest, write_manifest
+from boneage.bundle.manifest import EmbeddingStats, Member, read_manifest, write_manifest
 from boneage.bundle.quality import QUALITY_LABELS
 from boneage.checks.radiograph import estimate_warnings, quality_warnings
-from boneage.errors import BundleError, Refusal
+from boneage.errors import BundleError, Rejection
 from boneage.explain import Evidence
 from boneage.geometry import Transform
 from boneage.hand.registration import HAND_REGIONS, Hand
@@ -35,7 +35,7 @@ from boneage.phantom import draw_hand, phantom_points, write_sample
 from boneage.reading.radiograph import Radiograph, read_file, read_radiograph
 from boneage.sex import Sex
 from boneage.warnings_ import WARNING_TEXTS, Severity, WarningCode
-from tests.bundles import CALIBRATION, METRICS, REGION_VIEWS, tiny_bundle, write_quality_net
+from tests.bundles import CALIBRATION, METRICS, REGION_VIEWS, tiny_bundle, write_quality_network
 
 FloatArray = NDArray[np.floating]
 
@@ -47,7 +47,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     )
 
 
-def film(shape: tuple[int, int] = (400, 300)) -> FloatArray:
+def radiograph(shape: tuple[int, int] = (400, 300)) -> FloatArray:
     """Not the phantom: a bright blob on dark, with some texture."""
     noise = np.random.default_rng(3).random(shape, dtype=np.float32)
     rows, columns = np.mgrid[: shape[0], : shape[1]]
@@ -63,7 +63,7 @@ def save(path: Path, pixels: FloatArray) -> Path:
 
 @pytest.fixture(scope="module")
 def png(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tmp_path_factory.mktemp("films") / "film.png", film())
+    return save(tmp_path_factory.mktemp("radiographs") / "radiograph.png", radiograph())
 
 
 def codes(assessment: Assessment) -> set[WarningCode]:
@@ -87,7 +87,7 @@ def test_the_answer_is_that_of_the_members_on_the_views_they_ask_for(png: Path, 
     expected = np.average([output.age_months for output in outputs], weights=weights)
     assert assessment.age_months == pytest.approx(max(expected, 0.0))
     assert set(assessment.estimate.member_ages_months) == {member.name for member in members}
-    assert assessment.film_shape == (400, 300)
+    assert assessment.radiograph_shape == (400, 300)
     assert (assessment.bundle_name, assessment.bundle_version) == (bundle.manifest.name, bundle.manifest.version)
 
 
@@ -109,7 +109,7 @@ def test_path_text_and_bytes_give_the_same_answer(png: Path, bundle: Bundle) -> 
 
 
 def test_only_the_name_of_a_file_is_kept(png: Path, bundle: Bundle) -> None:
-    assert assess(png, "F", bundle).source_name == "film.png"
+    assert assess(png, "F", bundle).source_name == "radiograph.png"
     assert str(png.parent) not in json.dumps(assess(png, "F", bundle).to_json())
     assert assess(png.read_bytes(), "F", bundle).source_name is None
     assert assess(png.read_bytes(), "F", bundle, name="upload").source_name == "upload"
@@ -123,16 +123,16 @@ def test_a_bundle_may_be_given_by_its_folder(png: Path, bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("sex", [None, "", "O", "unknown"])
 def test_the_sex_is_never_guessed(png: Path, bundle: Bundle, sex: str | None) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         assess(png, sex, bundle)
     assert caught.value.code == "sex_missing"
 
 
-def test_refusals_pass(tmp_path: Path, bundle: Bundle) -> None:
-    with pytest.raises(Refusal) as caught:
+def test_rejections_pass(tmp_path: Path, bundle: Bundle) -> None:
+    with pytest.raises(Rejection) as caught:
         assess(tmp_path / "none.png", "F", bundle)
     assert caught.value.code == "not_found"
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         assess(save(tmp_path / "grey.png", np.full((300, 300), 0.5, np.float32)), "F", bundle)
     assert caught.value.code == "no_contrast"
 
@@ -152,7 +152,7 @@ def test_boneage_assess_is_the_function_whatever_was_imported_before(png: Path, 
 # --- doubts ---
 
 
-def test_an_ordinary_film_raises_no_doubt_about_itself(png: Path, bundle: Bundle) -> None:
+def test_an_ordinary_radiograph_raises_no_doubt_about_itself(png: Path, bundle: Bundle) -> None:
     assert codes(assess(png, "F", bundle)) <= {
         WarningCode.NOT_VALIDATED,
         WarningCode.NO_ACTIVATION,
@@ -181,28 +181,28 @@ def test_phantoms_of_other_ages_are_known_too(tmp_path: Path, bundle: Bundle, ag
     assert assess(path, "M", bundle).has_warning(WarningCode.PHANTOM)
 
 
-def test_an_inverted_film_is_doubted(tmp_path: Path, bundle: Bundle, png: Path) -> None:
-    path = save(tmp_path / "inverted.png", 1 - film())
+def test_an_inverted_radiograph_is_doubted(tmp_path: Path, bundle: Bundle, png: Path) -> None:
+    path = save(tmp_path / "inverted.png", 1 - radiograph())
     assert WarningCode.LOOKS_INVERTED in codes(assess(path, "F", bundle))
     assert WarningCode.LOOKS_INVERTED not in codes(assess(png, "F", bundle))
 
 
-def test_an_enlarged_film_is_doubted(tmp_path: Path, bundle: Bundle) -> None:
+def test_an_enlarged_radiograph_is_doubted(tmp_path: Path, bundle: Bundle) -> None:
     fine = Bundle.open(tiny_bundle(tmp_path / "fine", view=ViewSpec(height=256, width=256)))
-    small = save(tmp_path / "small.png", film((100, 100)))
+    small = save(tmp_path / "small.png", radiograph((100, 100)))
     (warning,) = (one for one in assess(small, "F", fine).warnings if one.code is WarningCode.LOW_RESOLUTION)
     assert "100 x 100 pixels" in warning.message and "256 x 256" in warning.message
     assert not assess(small, "F", bundle).has_warning(WarningCode.LOW_RESOLUTION)
-    narrow = save(tmp_path / "narrow.png", film((400, 200)))  # reduced to fit, and still without enough columns
+    narrow = save(tmp_path / "narrow.png", radiograph((400, 200)))  # reduced to fit, and still without enough columns
     assert assess(narrow, "F", fine).has_warning(WarningCode.LOW_RESOLUTION)
-    enough = save(tmp_path / "enough.png", film((256, 256)))
+    enough = save(tmp_path / "enough.png", radiograph((256, 256)))
     assert not assess(enough, "F", fine).has_warning(WarningCode.LOW_RESOLUTION)
 
 
-def test_a_film_unlike_those_of_validation_is_doubted(tmp_path: Path, png: Path) -> None:
+def test_a_radiograph_unlike_those_of_validation_is_doubted(tmp_path: Path, png: Path) -> None:
     for limit, doubted in ((1e-3, True), (1e3, False)):
-        familiar = Familiar((0.0,) * 4, (0.1,) * 4, limit)
-        unlike = Bundle.open(tiny_bundle(tmp_path / f"b{limit}", familiar=familiar))
+        embedding_stats = EmbeddingStats((0.0,) * 4, (0.1,) * 4, limit)
+        unlike = Bundle.open(tiny_bundle(tmp_path / f"b{limit}", embedding_stats=embedding_stats))
         assert assess(png, "F", unlike).has_warning(WarningCode.UNLIKE_TRAINING) is doubted
 
 
@@ -211,19 +211,19 @@ def test_a_film_unlike_those_of_validation_is_doubted(tmp_path: Path, png: Path)
     [
         ((96, 96), (1.0, 0.4), True),  # of distance 1, the mean of 1 and 2.5
         ((96, 96), (2.0, 0.9), False),  # of 0.5 and 1.1
-        ((96, 64), (2.0, 0.9), True),  # nets of two views see other things
+        ((96, 64), (2.0, 0.9), True),  # networks of two views see other things
     ],
 )
-def test_nets_of_one_view_doubt_a_film_together(
+def test_networks_of_one_view_doubt_a_radiograph_together(
     bundle: Bundle, png: Path, views: tuple[int, int], limits: tuple[float, float], doubted: bool
 ) -> None:
-    net = bundle.members[0]
+    network = bundle.members[0]
     members = [
         replace(
-            net,
+            network,
             name=f"m{side}-{limit}",
             view=ViewSpec(height=side, width=side),
-            familiar=Familiar((0.0,), (1.0,), limit),
+            embedding_stats=EmbeddingStats((0.0,), (1.0,), limit),
         )
         for side, limit in zip(views, limits, strict=True)
     ]
@@ -233,8 +233,10 @@ def test_nets_of_one_view_doubt_a_film_together(
 
 
 @pytest.mark.parametrize(("white", "doubted"), [(0.0, False), (0.04, False), (0.07, True)])
-def test_a_film_with_much_pure_white_is_doubted(tmp_path: Path, bundle: Bundle, white: float, doubted: bool) -> None:
-    pixels = 0.9 * film()
+def test_a_radiograph_with_much_pure_white_is_doubted(
+    tmp_path: Path, bundle: Bundle, white: float, doubted: bool
+) -> None:
+    pixels = 0.9 * radiograph()
     pixels[100 : 100 + round(400 * white / 0.5), 75:225] = 1.0  # half of the columns
     path = save(tmp_path / "white.png", pixels)
     assert assess(path, "F", bundle).has_warning(WarningCode.SATURATED) is doubted
@@ -307,11 +309,11 @@ def test_another_part_of_the_body_is_doubted(
     assert (WarningCode.OTHER_BODY_PART_DECLARED in codes(assess(png, "F", bundle))) is doubted
 
 
-def test_a_missing_sex_is_refused_with_what_the_file_says(
+def test_a_missing_sex_is_rejected_with_what_the_file_says(
     png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change_facts(monkeypatch, sex=Sex.MALE)
-    with pytest.raises(Refusal, match="The file says M") as caught:
+    with pytest.raises(Rejection, match="The file says M") as caught:
         assess(png, None, bundle)
     assert caught.value.code == "sex_missing"
 
@@ -330,7 +332,7 @@ def test_an_empty_map_is_told_and_not_invented(png: Path, bundle: Bundle, monkey
     assert WarningCode.NO_ACTIVATION in codes(assessment)
     assert assessment.heat_map().is_empty
     beside = np.zeros((16, 16), np.float32)
-    beside[8, 0] = 3.0  # in the padding of the square view, beside the tall film
+    beside[8, 0] = 3.0  # in the padding of the square view, beside the tall radiograph
     change_answers(monkeypatch, activation=beside)
     assert assess(png, "F", bundle).has_warning(WarningCode.NO_ACTIVATION)
 
@@ -347,12 +349,12 @@ def test_every_doubt_has_its_sentence_and_every_sentence_its_doubt(png: Path, bu
 # --- the hand, found and registered ---
 
 TURNS: dict[str, tuple[Callable[[FloatArray], FloatArray], float]] = {
-    "upright": (lambda film: film, 0.0),
-    "quarter": (lambda film: np.rot90(film, -1), 90.0),
-    "half": (lambda film: film[::-1, ::-1], 180.0),
-    "mirrored": (lambda film: film[:, ::-1], 0.0),
-    "inverted": (lambda film: 1 - film, 0.0),
-    "upside down and inverted": (lambda film: 1 - film[::-1], 180.0),
+    "upright": (lambda radiograph: radiograph, 0.0),
+    "quarter": (lambda radiograph: np.rot90(radiograph, -1), 90.0),
+    "half": (lambda radiograph: radiograph[::-1, ::-1], 180.0),
+    "mirrored": (lambda radiograph: radiograph[:, ::-1], 0.0),
+    "inverted": (lambda radiograph: 1 - radiograph, 0.0),
+    "upside down and inverted": (lambda radiograph: 1 - radiograph[::-1], 180.0),
 }
 
 
@@ -372,7 +374,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("name", TURNS)
-def test_a_hand_is_the_same_hand_however_its_film_lies(
+def test_a_hand_is_the_same_hand_however_its_radiograph_lies(
     phantoms: dict[str, Path], by_regions: Bundle, name: str
 ) -> None:
     upright, turned = (assess(phantoms[one], "F", by_regions) for one in ("upright", name))
@@ -389,7 +391,7 @@ def test_a_hand_is_the_same_hand_however_its_film_lies(
     assert WarningCode.PHANTOM in raised and WarningCode.LOOKS_INVERTED not in raised
 
 
-def test_the_hand_is_told_in_pixels_of_the_film(phantoms: dict[str, Path], by_regions: Bundle) -> None:
+def test_the_hand_is_told_in_pixels_of_the_radiograph(phantoms: dict[str, Path], by_regions: Bundle) -> None:
     said = json.loads(json.dumps(assess(phantoms["upright"], "F", by_regions).to_json(), allow_nan=False))
     points = phantom_points(height=1000, width=750)
     found = [said["hand"]["points"][name] for name in ("middle_tip", "thumb_tip", "capitate")]
@@ -404,13 +406,13 @@ def test_the_hand_is_told_in_pixels_of_the_film(phantoms: dict[str, Path], by_re
     assert said["schema"] == 1
 
 
-def test_a_film_with_dark_bone_is_shown_with_bright_bone(phantoms: dict[str, Path], by_regions: Bundle) -> None:
+def test_a_radiograph_with_dark_bone_is_shown_with_bright_bone(phantoms: dict[str, Path], by_regions: Bundle) -> None:
     upright, inverted = (assess(phantoms[one], "F", by_regions) for one in ("upright", "inverted"))
     np.testing.assert_allclose(inverted.picture.astype(int), upright.picture.astype(int), atol=2)
     assert inverted.has_warning(WarningCode.PHANTOM)  # as it is shown
 
 
-def test_the_heat_map_turns_with_the_film(phantoms: dict[str, Path], by_regions: Bundle) -> None:
+def test_the_heat_map_turns_with_the_radiograph(phantoms: dict[str, Path], by_regions: Bundle) -> None:
     upright, half, mirrored = (
         assess(phantoms[one], "F", by_regions).heat_map((200, 150)).values for one in ("upright", "half", "mirrored")
     )
@@ -428,23 +430,23 @@ def test_a_place_outside_every_region_has_no_heat(phantoms: dict[str, Path], tmp
     assert not values[:500].any()
 
 
-def test_a_bundle_that_looks_for_the_hand_refuses_where_there_is_none(tmp_path: Path) -> None:
-    whole = Bundle.open(tiny_bundle(tmp_path / "whole", hand=True))  # though its member reads the whole film
+def test_a_bundle_that_looks_for_the_hand_rejects_where_there_is_none(tmp_path: Path) -> None:
+    whole = Bundle.open(tiny_bundle(tmp_path / "whole", hand=True))  # though its member reads the whole radiograph
     empty = np.full((400, 300), 0.05, np.float32)
     empty[180:188, 130:138] = 0.8
     empty += 0.01 * np.random.default_rng(0).standard_normal(empty.shape, dtype=np.float32)
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         assess(save(tmp_path / "empty.png", empty), "F", whole)
     assert caught.value.code == "no_hand"
     assert assess(save(tmp_path / "hand.png", draw_hand(height=1000, width=750)), "F", whole).hand is not None
 
 
-def test_a_bundle_without_hand_nets_looks_for_no_hand(png: Path, bundle: Bundle) -> None:
+def test_a_bundle_without_hand_networks_looks_for_no_hand(png: Path, bundle: Bundle) -> None:
     said = assess(png, "F", bundle).to_json()
     assert said["hand"] is None and said["region_ages_months"] == {} and "find" not in said["timings_ms"]
 
 
-def test_a_bundle_of_hand_nets_alone_gives_no_age(png: Path, by_regions: Bundle) -> None:
+def test_a_bundle_of_hand_networks_alone_gives_no_age(png: Path, by_regions: Bundle) -> None:
     with pytest.raises(BundleError) as caught:
         assess(png, "F", Bundle(by_regions.directory, replace(by_regions.manifest, members=())))
     assert caught.value.code == "bundle_mismatch"
@@ -487,7 +489,7 @@ def test_what_disturbs_a_radiograph_is_a_warning(
     """The tiny network says the same of every view; only plaster has a limit above which a number is unusable."""
     folder = tmp_path / "judged"
     shutil.copytree(by_regions.directory, folder)
-    quality = write_quality_net(folder, [probability] * len(QUALITY_LABELS))
+    quality = write_quality_network(folder, [probability] * len(QUALITY_LABELS))
     write_manifest(replace(by_regions.manifest, quality=quality), folder)
     judged = Bundle.open(folder, threads=1)
     assert all(result.passed for result in judged.check())
@@ -501,12 +503,12 @@ def test_what_disturbs_a_radiograph_is_a_warning(
         assert set(labels.values()) == {Severity.CAUTION}
 
 
-def test_a_quality_network_that_gives_no_probabilities_is_refused(
+def test_a_quality_network_that_gives_no_probabilities_is_rejected(
     phantoms: dict[str, Path], by_regions: Bundle, tmp_path: Path
 ) -> None:
     folder = tmp_path / "judged"
     shutil.copytree(by_regions.directory, folder)
-    quality = write_quality_net(folder, [1.5] * len(QUALITY_LABELS))
+    quality = write_quality_network(folder, [1.5] * len(QUALITY_LABELS))
     write_manifest(replace(by_regions.manifest, quality=quality), folder)
     judged = Bundle.open(folder, threads=1)
     assert [result.name for result in judged.check() if not result.passed] == ["signature of the quality network"]
@@ -523,14 +525,14 @@ def test_a_right_hand_that_was_read_as_a_left_one_is_not_doubted_for_its_side(
     assert assess(phantoms[name], "F", by_regions).has_warning(WarningCode.RIGHT_HAND_DECLARED) is doubted
 
 
-def test_a_hand_with_fewer_pixels_than_a_net_looks_at_is_doubted(
+def test_a_hand_with_fewer_pixels_than_a_network_looks_at_is_doubted(
     phantoms: dict[str, Path], by_regions: Bundle, tmp_path: Path
 ) -> None:
     assert not assess(phantoms["upright"], "F", by_regions).has_warning(WarningCode.LOW_RESOLUTION)
     ample = Bundle.open(tiny_bundle(tmp_path / "ample", view=ViewSpec("B", 400, 400, "hand"), hand=True))
     assert not assess(phantoms["upright"], "F", ample).has_warning(
         WarningCode.LOW_RESOLUTION
-    )  # enlarged, as training films
+    )  # enlarged, as training radiographs
     fine = Bundle.open(tiny_bundle(tmp_path / "fine", view=ViewSpec("B", 500, 500, "hand"), hand=True))
     (warning,) = (
         one for one in assess(phantoms["upright"], "F", fine).warnings if one.code is WarningCode.LOW_RESOLUTION
@@ -541,16 +543,16 @@ def test_a_hand_with_fewer_pixels_than_a_net_looks_at_is_doubted(
 
 
 @pytest.mark.parametrize("wider", [True, False])
-def test_nets_are_not_asked_of_bones_that_the_film_does_not_show(
+def test_networks_are_not_asked_of_bones_that_the_radiograph_does_not_show(
     phantoms: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wider: bool
 ) -> None:
-    """A bundle without a net of the whole hand has no other nets to trust, and asks all."""
+    """A bundle without a network of the whole hand has no other networks to trust, and asks all."""
     views = (REGION_VIEWS if wider else REGION_VIEWS[1:]) + (ViewSpec("E", 24, 40, "hand"),)
     bundle = Bundle.open(tiny_bundle(tmp_path / "regions", views=views, hand=True))
     assert not assess(phantoms["upright"], "F", bundle).has_warning(WarningCode.REGION_CUT_OFF)
-    # The tiny nets find the hand in proportion to the film, wherever that ends.
+    # The tiny networks find the hand in proportion to the radiograph, wherever that ends.
     shares = {"A": 0.5, "B": 0.71, "C": 1.0, "E": 0.69}
-    monkeypatch.setattr("boneage.assessment.share_on_film", lambda region, hand, film_shape: shares[region])
+    monkeypatch.setattr("boneage.assessment.share_on_radiograph", lambda region, hand, radiograph_shape: shares[region])
     short = assess(phantoms["upright"], "F", bundle)
     assert short.has_warning(WarningCode.REGION_CUT_OFF) is wider
     assert ("E" in short.region_ages_months) is not wider
@@ -563,7 +565,7 @@ def test_nets_are_not_asked_of_bones_that_the_film_does_not_show(
         assert short.age_months == pytest.approx(max(mean, 0.0))
 
 
-def test_an_age_distribution_is_told_where_a_net_gives_one(png: Path, bundle: Bundle, tmp_path: Path) -> None:
+def test_an_age_distribution_is_told_where_a_network_gives_one(png: Path, bundle: Bundle, tmp_path: Path) -> None:
     assert "age_distribution" not in assess(png, "F", bundle).to_json()
     spread = Bundle.open(tiny_bundle(tmp_path / "spread", distribution=True))
     told = assess(png, "F", spread).to_json()["age_distribution"]
@@ -571,23 +573,23 @@ def test_an_age_distribution_is_told_where_a_net_gives_one(png: Path, bundle: Bu
 
 
 def test_regions_in_words() -> None:
-    assert region_in_words("B") == "B carpal bones" and region_in_words("radiograph") == "whole film"
+    assert region_in_words("B") == "B carpal bones" and region_in_words("radiograph") == "whole radiograph"
 
 
 # --- the heat map ---
 
 
-def test_the_heat_map_lies_on_the_film_at_every_size(
+def test_the_heat_map_lies_on_the_radiograph_at_every_size(
     png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid = np.zeros((8, 8), np.float32)
     grid[2, 4] = 2.0
     change_answers(monkeypatch, activation=grid)
     assessment = assess(png, "F", bundle)
-    # Cell (2, 4) lies at (18, 10) of the square view; the film, 300 x 400, takes the middle three quarters of it.
+    # Cell (2, 4) lies at (18, 10) of the square view; the radiograph, 300 x 400, takes the middle three quarters of it.
     side = bundle.members[0].view.height
     x, y = (18 / side - 0.125) / 0.75, 10 / side
-    for shape in (None, assessment.film_shape, (100, 75)):
+    for shape in (None, assessment.radiograph_shape, (100, 75)):
         heat = assessment.heat_map(shape)
         height, width = heat.values.shape
         found_y, found_x = np.unravel_index(heat.values.argmax(), heat.values.shape)
@@ -615,7 +617,7 @@ def test_members_of_one_grid_are_averaged_and_others_stay_apart(
 
 @pytest.mark.parametrize("evidence", ["both", "raising"])
 @pytest.mark.parametrize("shape", [(401, 300), (300, 400)])
-def test_a_film_and_its_mirror_image_get_heat_maps_that_are_mirror_images(
+def test_a_radiograph_and_its_mirror_image_get_heat_maps_that_are_mirror_images(
     tmp_path: Path, shape: tuple[int, int], evidence: Evidence
 ) -> None:
     """Also where the view is wider than it is high, and its cells do not divide it evenly."""
@@ -624,7 +626,7 @@ def test_a_film_and_its_mirror_image_get_heat_maps_that_are_mirror_images(
     shifted = tuple(replace(member, cells=CellGrid(4.0, 0.5)) for member in manifest.members)
     write_manifest(replace(manifest, members=shifted), folder)
     both = Bundle.open(folder)
-    pixels = film(shape)
+    pixels = radiograph(shape)
     pixels[20:60, 30:200] = 0.9
     plain, mirror = (
         assess(save(tmp_path / name, one), "F", both) for name, one in (("a.png", pixels), ("b.png", pixels[:, ::-1]))
@@ -650,8 +652,8 @@ def test_the_checksum_is_of_the_bytes_that_were_decoded(
     png: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file changes right after it was read."""
-    film = tmp_path / "film.png"
-    film.write_bytes(png.read_bytes())
+    radiograph = tmp_path / "radiograph.png"
+    radiograph.write_bytes(png.read_bytes())
 
     def changing(path: Path) -> bytes:
         data = read_file(path)
@@ -659,17 +661,17 @@ def test_the_checksum_is_of_the_bytes_that_were_decoded(
         return data
 
     monkeypatch.setattr("boneage.assessment.read_file", changing)
-    assert assess(film, "F", bundle).source_sha256 == hashlib.sha256(png.read_bytes()).hexdigest()
+    assert assess(radiograph, "F", bundle).source_sha256 == hashlib.sha256(png.read_bytes()).hexdigest()
 
 
 def test_the_schema_is_plain_json_and_complete(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     change_facts(monkeypatch, age_months=90.0, side="L", sex=Sex.FEMALE, spacing_mm=(0.1, 0.1))
     said = json.loads(json.dumps(assess(png, "F", bundle).to_json(), allow_nan=False))
-    assert said["schema"] == 1 and said["image"] == "film.png" and said["sex"] == "F"
+    assert said["schema"] == 1 and said["image"] == "radiograph.png" and said["sex"] == "F"
     assert said["chronological_age_months"] == 90.0
     assert said["difference_months"] == pytest.approx(said["age_months"] - 90.0, abs=0.011)
     digest = hashlib.sha256(png.read_bytes()).hexdigest()
-    assert said["film"] == {"height_pixels": 400, "width_pixels": 300, "sha256": digest}
+    assert said["radiograph"] == {"height_pixels": 400, "width_pixels": 300, "sha256": digest}
     assert assess(png.read_bytes(), "F", bundle).source_sha256 == digest
     assert said["interval_coverage"] is None
     assert set(said["timings_ms"]) == {"read", "cut", "run", "combine", "draw", "total"}
@@ -714,8 +716,8 @@ def data_set(pixels: FloatArray) -> pydicom.Dataset:
 
 def test_what_a_dicom_object_says_serialises_without_the_patients_identity(tmp_path: Path, bundle: Bundle) -> None:
     path = tmp_path / "hand.dcm"
-    data_set(film()).save_as(path, enforce_file_format=True)
-    for source in (path, data_set(film())):
+    data_set(radiograph()).save_as(path, enforce_file_format=True)
+    for source in (path, data_set(radiograph())):
         assessment = assess(source, "M", bundle)
         written = json.dumps(assessment.to_json(), allow_nan=False)
         assert not any(secret in written for secret in ("Doe", "4711", "2012"))
@@ -787,8 +789,8 @@ def test_a_fingertip_outside_the_radiograph_is_a_warning(phantoms: dict[str, Pat
     hand = by_regions.find_hand(pixels)
     assert told(pixels, hand) == []
     rows = int(hand.points_xy[0, 1] + 0.03 * hand.length_pixels)
-    to_mask = Transform.shift(0, rows).then(hand.film_to_mask)
-    cut, above = pixels[rows:], replace(hand, points_xy=hand.points_xy - (0, rows), film_to_mask=to_mask)
+    to_mask = Transform.shift(0, rows).then(hand.radiograph_to_mask)
+    cut, above = pixels[rows:], replace(hand, points_xy=hand.points_xy - (0, rows), radiograph_to_mask=to_mask)
     assert told(cut, above) == [WarningCode.FINGERTIPS_CUT]
 
 

@@ -1,4 +1,5 @@
-"""The reference atlas: the shipped one holds its rules, one's own opens or is refused, likeness is that of films."""
+"""The reference atlas: the shipped one holds its rules, one's own opens or is rejected, similarity is that of
+radiographs."""
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ from boneage.atlas import (
     Atlas,
     Plate,
     contact_sheet,
-    likeness_distance,
-    likeness_member,
     list_atlases,
+    similarity_distance,
+    similarity_member,
 )
 from boneage.bundle.bundle import Bundle
 from boneage.errors import AtlasError, BundleError
@@ -47,7 +48,7 @@ def atlas(folder: Path) -> Atlas:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """With hand nets, whose member on region A is not the first."""
+    """With hand networks, whose member on region A is not the first."""
     views = (REGION_VIEWS[1], REGION_VIEWS[0], REGION_VIEWS[2])
     path = tiny_bundle(tmp_path_factory.mktemp("bundles") / "regions", views=views, hand=True)
     return Bundle.open(path, threads=1)
@@ -119,9 +120,9 @@ def test_shipped_embeddings_are_those_of_the_default_bundle(monkeypatch: pytest.
     bundle = Bundle.open(threads=1)
     plate = SHIPPED.for_sex(Sex.MALE)[20]
     computed = assess(SHIPPED.directory / plate.file, plate.sex, bundle).embeddings[
-        likeness_member(bundle, plate.sex).name
+        similarity_member(bundle, plate.sex).name
     ]
-    monkeypatch.setattr(bundle, "run", None)  # reading them takes no net
+    monkeypatch.setattr(bundle, "run", None)  # reading them takes no network
     kept = Atlas.open().embeddings(bundle)
     assert set(kept) == {plate.key for plate in SHIPPED.plates}
     np.testing.assert_allclose(kept[plate.key], computed, atol=1e-3)
@@ -180,7 +181,7 @@ def test_what_an_atlas_says_of_itself_is_taken(tmp_path: Path) -> None:
         "sex,age_months,file\n" + "".join(f"F,{age},94.png\n" for age in range(12)),
     ],
 )
-def test_an_index_that_cannot_be_used_is_refused(tmp_path: Path, index: str) -> None:
+def test_an_index_that_cannot_be_used_is_rejected(tmp_path: Path, index: str) -> None:
     folder = draw_atlas(tmp_path / "own", (94,))
     cv2.imwrite(str(tmp_path / "94.png"), np.zeros((8, 8), np.uint8))
     (folder / "index.csv").write_text(index, encoding="utf-8")
@@ -197,7 +198,7 @@ def test_an_atlas_that_is_not_there_is_told(name: str | Path, tmp_path: Path, mo
     assert raised.value.code == "atlas_not_found"
 
 
-def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_an_index_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(AtlasError, match="atlas_invalid"):
         Atlas.open(tmp_path)
 
@@ -292,27 +293,27 @@ def test_a_sheet_shows_every_plate(atlas: Atlas) -> None:
     assert filled == [True] * 5 + [False] + [True] * 5 + [False]
 
 
-# --- likeness ---
+# --- similarity ---
 
 
-def test_likeness_is_measured_on_the_whole_hand_if_a_net_reads_it(bundle: Bundle, tmp_path: Path) -> None:
-    assert likeness_member(bundle, Sex.FEMALE).view.region == "A"
+def test_similarity_is_measured_on_the_whole_hand_if_a_network_reads_it(bundle: Bundle, tmp_path: Path) -> None:
+    assert similarity_member(bundle, Sex.FEMALE).view.region == "A"
     other = Bundle.open(tiny_bundle(tmp_path / "plain", members=2), threads=1)
-    assert likeness_member(other, Sex.MALE) == other.members[0]
+    assert similarity_member(other, Sex.MALE) == other.members[0]
     hands = Bundle.open(tiny_bundle(tmp_path / "hands", views=(), hand=True, metrics={}), threads=1)
     with pytest.raises(BundleError, match="bundle_mismatch"):
-        likeness_member(hands, Sex.MALE)
+        similarity_member(hands, Sex.MALE)
 
 
-def test_a_plate_s_embedding_is_that_of_a_film(atlas: Atlas, bundle: Bundle) -> None:
+def test_a_plate_s_embedding_is_that_of_a_radiograph(atlas: Atlas, bundle: Bundle) -> None:
     known = atlas.embeddings(bundle)
     assert set(known) == {plate.key for plate in atlas.plates}
     for plate in atlas.plates[::3]:
         assessment = assess(atlas.directory / plate.file, plate.sex, bundle)
-        assert np.array_equal(known[plate.key], assessment.embeddings[likeness_member(bundle, plate.sex).name])
+        assert np.array_equal(known[plate.key], assessment.embeddings[similarity_member(bundle, plate.sex).name])
 
 
-def test_without_hand_nets_the_whole_picture_is_embedded(atlas: Atlas, tmp_path: Path) -> None:
+def test_without_hand_networks_the_whole_picture_is_embedded(atlas: Atlas, tmp_path: Path) -> None:
     plain = Bundle.open(tiny_bundle(tmp_path / "plain", view=TINY_VIEW), threads=1)
     known = atlas.embeddings(plain)
     for plate in atlas.plates[::4]:
@@ -323,7 +324,7 @@ def test_without_hand_nets_the_whole_picture_is_embedded(atlas: Atlas, tmp_path:
 def test_a_plate_is_likest_to_itself(atlas: Atlas, bundle: Bundle) -> None:
     known = atlas.embeddings(bundle)
     for plate in atlas.plates:
-        ranked = atlas.nearest_by_likeness(plate.sex, known[plate.key], bundle, count=4)
+        ranked = atlas.nearest_by_similarity(plate.sex, known[plate.key], bundle, count=4)
         assert len(ranked) == 4
         assert ranked[0][0] == plate
         assert ranked[0][1] == pytest.approx(0, abs=1e-6)
@@ -332,9 +333,9 @@ def test_a_plate_is_likest_to_itself(atlas: Atlas, bundle: Bundle) -> None:
         assert {one.sex for one, _ in ranked} == {plate.sex}
 
 
-def test_an_embedding_of_another_net_is_refused(atlas: Atlas, bundle: Bundle) -> None:
+def test_an_embedding_of_another_network_is_rejected(atlas: Atlas, bundle: Bundle) -> None:
     with pytest.raises(BundleError, match="bundle_mismatch"):
-        atlas.nearest_by_likeness(Sex.FEMALE, np.zeros(5, np.float32), bundle)
+        atlas.nearest_by_similarity(Sex.FEMALE, np.zeros(5, np.float32), bundle)
 
 
 VECTORS = st.lists(st.floats(-10, 10, width=16), min_size=4, max_size=4).map(lambda row: np.array(row, np.float32))
@@ -344,12 +345,12 @@ VECTORS = st.lists(st.floats(-10, 10, width=16), min_size=4, max_size=4).map(lam
 def test_distance_is_a_distance(
     one: NDArray[np.float32], other: NDArray[np.float32], third: NDArray[np.float32]
 ) -> None:
-    distance = likeness_distance(one, other)
+    distance = similarity_distance(one, other)
     assert (distance == 0) == np.array_equal(one, other)
-    assert likeness_distance(other, one) == distance
-    assert distance <= likeness_distance(one, third) + likeness_distance(third, other) + 1e-9
+    assert similarity_distance(other, one) == distance
+    assert distance <= similarity_distance(one, third) + similarity_distance(third, other) + 1e-9
     # It does not grow with the number of places.
-    assert likeness_distance(np.tile(one, 3), np.tile(other, 3)) == pytest.approx(distance)
+    assert similarity_distance(np.tile(one, 3), np.tile(other, 3)) == pytest.approx(distance)
 
 
 def test_a_plate_without_a_hand_is_left_out_and_named(
@@ -367,7 +368,7 @@ def test_a_plate_without_a_hand_is_left_out_and_named(
 # --- embeddings that are kept ---
 
 
-def test_kept_embeddings_are_read_and_go_with_pictures_and_nets(
+def test_kept_embeddings_are_read_and_go_with_pictures_and_networks(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = draw_atlas(tmp_path / "own", (72, 94))
@@ -381,7 +382,7 @@ def test_kept_embeddings_are_read_and_go_with_pictures_and_nets(
         cv2.imwrite(str(folder / "94.png"), 255 - Atlas.open(folder).picture(Atlas.open(folder).plate("F-094")))
         with pytest.raises(TypeError):  # another picture: computed anew
             Atlas.open(folder).embeddings(bundle)
-        with pytest.raises(TypeError):  # another net: computed anew
+        with pytest.raises(TypeError):  # another network: computed anew
             Atlas.open(folder).embeddings(other)
     assert path.parent == folder
 

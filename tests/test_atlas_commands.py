@@ -1,4 +1,4 @@
-"""``boneage atlas``: what it prints, writes and refuses."""
+"""``boneage atlas``: what it prints, writes and rejects."""
 
 from __future__ import annotations
 
@@ -66,19 +66,19 @@ def test_check_prints_every_plate_s_assessed_age_and_the_means_by_sex(
     (said,) = (line for line in lines if line.startswith("F:"))
     assert f"mean absolute difference {np.mean([off for off, _ in girls]):.2f} months over 5 plates" in said
     assert f"worst {max(girls)[1]} {max(girls)[0]:.1f}" in said
-    assert lines[-1] == "10 plates assessed, 0 refused"
+    assert lines[-1] == "10 plates assessed, 0 rejected"
     rows = list(csv.DictReader((tmp_path / "ages.csv").read_text(encoding="utf-8").splitlines()))
     assert {row["plate"]: float(row["assessed_months"]) for row in rows} == pytest.approx(ages, abs=0.01)
 
 
-def test_check_names_plates_that_are_refused_and_ends_with_3(bundle: Path, tmp_path: Path) -> None:
+def test_check_names_plates_that_are_rejected_and_ends_with_3(bundle: Path, tmp_path: Path) -> None:
     folder = draw_atlas(tmp_path / "own", (12, 18), "F")
     cv2.imwrite(str(folder / "12.png"), picture_without_hand(320, 240))
     result = run("check", folder, "--bundle", bundle)
     assert result.exit_code == 3
-    assert "F-012: refused: " in result.stdout
+    assert "F-012: rejected: " in result.stdout
     assert "F: no plates of 2 to 17 years" in result.stdout
-    assert "1 plates assessed, 1 refused" in result.stdout
+    assert "1 plates assessed, 1 rejected" in result.stdout
 
 
 def test_sheet_is_drawn_into_a_png_only(folder: Path, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_make_replaces_nothing_but_an_atlas(folder: Path, tmp_path: Path) -> Non
     other = tmp_path / "other"
     other.mkdir()
     for place, more in ((folder, ()), (other, ()), (other, ("--overwrite",))):
-        result = run("make", "--films", tmp_path / "films.csv", "--out", place, *more)
+        result = run("make", "--radiographs", tmp_path / "radiographs.csv", "--out", place, *more)
         assert result.exit_code == 2, result.output
         assert "is there already" in result.output
     assert len(Atlas.open(folder).plates) == 2 * len(AGES_MONTHS)

@@ -29,8 +29,8 @@ from boneage.errors import (
     BundleError,
     ConfigurationError,
     RecipeError,
-    Refusal,
-    RefusalCode,
+    Rejection,
+    RejectionCode,
     TableError,
 )
 from boneage.file_names import name_of, shown
@@ -51,9 +51,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two films of different folders but the same name, a third, and a file that is none."""
-    folder = tmp_path_factory.mktemp("films")
+def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two radiographs of different folders but the same name, a third, and a file that is none."""
+    folder = tmp_path_factory.mktemp("radiographs")
     rng = np.random.default_rng(0)
     for name in ("hand.png", "other.png", "b/hand.png"):
         path = folder / name
@@ -123,8 +123,8 @@ def test_each_command_explains_itself(command: str) -> None:
         ["--no-such-option"],
         ["assess"],
         ["assess", "x.png", "--sex", "O"],
-        ["assess", "x.png", "--list", "films.csv"],
-        ["assess", "--list", "films.csv", "--sex", "F"],
+        ["assess", "x.png", "--list", "radiographs.csv"],
+        ["assess", "--list", "radiographs.csv", "--sex", "F"],
         ["assess", "x.png", "--sex", "F", "--csv", "x.png"],
         ["assess", "x.png", "--sex", "F", "--csv", "out", "--out", "out"],
         ["bundle", "no-such"],
@@ -143,31 +143,31 @@ def test_a_wrong_sex_is_told_which_there_are() -> None:
     assert "give F or M" in error_of(boneage("assess", "x.png", "--sex", "X"))
 
 
-def test_a_folder_is_told_to_be_given_by_its_films(films: Path, tmp_path: Path) -> None:
-    result = boneage("assess", films, "--sex", "F")
-    assert result.exit_code == 2 and str(films / "*") in error_of(result)
+def test_a_folder_is_told_to_be_given_by_its_radiographs(radiographs: Path, tmp_path: Path) -> None:
+    result = boneage("assess", radiographs, "--sex", "F")
+    assert result.exit_code == 2 and str(radiographs / "*") in error_of(result)
     (tmp_path / "inner").mkdir()
     assert "a folder without files" in error_of(boneage("assess", tmp_path, "--sex", "F"))
 
 
-def test_unforeseen_errors_are_one_line_too(films: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unforeseen_errors_are_one_line_too(radiographs: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_args: object, **_options: object) -> NoReturn:
         raise RuntimeError("boom\nboom")
 
     monkeypatch.setattr("boneage.assessment.read_radiograph", broken)
-    result = boneage("assess", films / "hand.png", "--sex", "F", "--bundle", bundle)
+    result = boneage("assess", radiographs / "hand.png", "--sex", "F", "--bundle", bundle)
     assert result.exit_code == 1
     assert "RuntimeError: boom boom [internal_error]" in error_of(result)
 
 
 def test_a_package_that_is_not_installed_is_named_with_its_extra(
-    monkeypatch: pytest.MonkeyPatch, films: Path, bundle: Path
+    monkeypatch: pytest.MonkeyPatch, radiographs: Path, bundle: Path
 ) -> None:
     def missing(*_args: object, **_options: object) -> NoReturn:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
     monkeypatch.setattr(Bundle, "open", missing)
-    result = boneage("assess", films / "hand.png", "--sex", "F", "--bundle", bundle)
+    result = boneage("assess", radiographs / "hand.png", "--sex", "F", "--bundle", bundle)
     assert result.exit_code == 1
     assert "boneage[train]" in error_of(result) and "[extra_missing]" in error_of(result)
 
@@ -182,14 +182,14 @@ KINDS = {
 
 def codes_in_use() -> dict[str, int]:
     """Every code that the source passes to an error, with its exit status."""
-    found = {code.value: Refusal.exit_status for code in RefusalCode}
+    found = {code.value: Rejection.exit_status for code in RejectionCode}
     found |= {"usage": 2, "stopped": 130, "extra_missing": 1, "file_error": 1, "internal_error": 1}  # the program's own
     for path in Path(str(package.__file__)).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in KINDS:
                 continue
             code = node.args[0]
-            if isinstance(code, ast.Name) and (path.name, code.id) == ("each_film.py", "_INTERNAL"):
+            if isinstance(code, ast.Name) and (path.name, code.id) == ("each_radiograph.py", "_INTERNAL"):
                 continue
             assert isinstance(code, ast.Constant), f"{path.name}:{code.lineno}: a code that cannot be looked up"
             found[str(code.value)] = KINDS[getattr(node.func, "id", "")].exit_status
@@ -223,32 +223,32 @@ def test_what_the_extras_bring_is_known_by_name(missing: str) -> None:
 # --- assess ---
 
 
-def test_one_film_is_one_line(films: Path, bundle: Path) -> None:
-    result = boneage("assess", films / "hand.png", "--sex", "f", "--bundle", bundle)
+def test_one_radiograph_is_one_line(radiographs: Path, bundle: Path) -> None:
+    result = boneage("assess", radiographs / "hand.png", "--sex", "f", "--bundle", bundle)
     assert result.exit_code == 0, result.output
     (line,) = result.stdout.splitlines()
-    assert line.startswith(f"{films / 'hand.png'}: ") and "months, typical error 8.0), F" in line
+    assert line.startswith(f"{radiographs / 'hand.png'}: ") and "months, typical error 8.0), F" in line
     assert result.stderr == ""
 
 
-def test_boys_and_girls_get_the_answer_of_their_sex(films: Path, bundle: Path) -> None:
+def test_boys_and_girls_get_the_answer_of_their_sex(radiographs: Path, bundle: Path) -> None:
     ages = {}
     for sex in ("F", "male"):
-        result = boneage("assess", films / "hand.png", "--sex", sex, "--bundle", bundle, "--json")
+        result = boneage("assess", radiographs / "hand.png", "--sex", sex, "--bundle", bundle, "--json")
         ages[sex] = json.loads(result.stdout)["age_months"]
-    assert ages["male"] - ages["F"] == pytest.approx(8.0, abs=0.05)  # the tiny net's own difference
+    assert ages["male"] - ages["F"] == pytest.approx(8.0, abs=0.05)  # the tiny network's own difference
 
 
-def test_one_bad_file_does_not_stop_the_rest(films: Path, bundle: Path, tmp_path: Path) -> None:
+def test_one_bad_file_does_not_stop_the_rest(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
     table = tmp_path / "ages.csv"
-    images = [films / "bad.png", films / "hand.png", films / "none.png", films / "other.png"]
+    images = [radiographs / "bad.png", radiographs / "hand.png", radiographs / "none.png", radiographs / "other.png"]
     result = boneage("assess", *images, "--sex", "M", "--bundle", bundle, "--csv", table)
     assert result.exit_code == 3
     assert len(result.stdout.splitlines()) == 2
-    *refused, counts = result.stderr.splitlines()
-    assert counts == "2 assessed, 2 refused (not_found 1, unreadable 1)"
-    assert [line.rpartition("[")[2] for line in refused] == ["unreadable]", "not_found]"]
-    assert all(line.startswith(f"error: {films}") for line in refused)
+    *rejected, counts = result.stderr.splitlines()
+    assert counts == "2 assessed, 2 rejected (not_found 1, unreadable 1)"
+    assert [line.rpartition("[")[2] for line in rejected] == ["unreadable]", "not_found]"]
+    assert all(line.startswith(f"error: {radiographs}") for line in rejected)
     rows = rows_of(table)
     assert tuple(rows[0]) == CSV_COLUMNS
     assert [row["image"] for row in rows] == [str(image) for image in images]
@@ -257,14 +257,14 @@ def test_one_bad_file_does_not_stop_the_rest(films: Path, bundle: Path, tmp_path
 
 
 def test_assess_reads_each_file_once_and_sums_what_it_decoded(
-    films: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The files change right after they are read: the checksums are of what was read, also of a rejected file."""
     folder = tmp_path / "in"
     folder.mkdir()
     before = {}
     for name in ("hand.png", "bad.png"):
-        before[name] = (films / name).read_bytes()
+        before[name] = (radiographs / name).read_bytes()
         (folder / name).write_bytes(before[name])
     reads = []
 
@@ -282,20 +282,28 @@ def test_assess_reads_each_file_once_and_sums_what_it_decoded(
     assert result.exit_code == 3 and reads == ["hand.png", "bad.png"]
     for line in map(json.loads, result.stdout.splitlines()):
         name = Path(line["image"]).name
-        assert line["film"]["sha256"] == hashlib.sha256(before[name]).hexdigest()
-        assert reports_of(out)[Path(name).stem] == line["film"]["sha256"]
+        assert line["radiograph"]["sha256"] == hashlib.sha256(before[name]).hexdigest()
+        assert reports_of(out)[Path(name).stem] == line["radiograph"]["sha256"]
 
 
-def test_json_lines_hold_the_refused_films_too(films: Path, bundle: Path) -> None:
-    result = boneage("assess", films / "hand.png", films / "bad.png", "--sex", "F", "--bundle", bundle, "--json")
+def test_json_lines_hold_the_rejected_radiographs_too(radiographs: Path, bundle: Path) -> None:
+    result = boneage(
+        "assess", radiographs / "hand.png", radiographs / "bad.png", "--sex", "F", "--bundle", bundle, "--json"
+    )
     good, bad = (json.loads(line) for line in result.stdout.splitlines())
-    assert good["image"] == str(films / "hand.png") and good["age_months"] > 0 and good["bundle"]["name"] == "tiny"
-    assert bad["image"] == str(films / "bad.png") and bad["age_months"] is None and bad["error"]["code"] == "unreadable"
+    assert (
+        good["image"] == str(radiographs / "hand.png") and good["age_months"] > 0 and good["bundle"]["name"] == "tiny"
+    )
+    assert (
+        bad["image"] == str(radiographs / "bad.png")
+        and bad["age_months"] is None
+        and bad["error"]["code"] == "unreadable"
+    )
 
 
-def test_films_of_the_same_name_get_files_of_their_own(films: Path, bundle: Path, tmp_path: Path) -> None:
+def test_radiographs_of_the_same_name_get_files_of_their_own(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    images = [films / "hand.png", films / "b" / "hand.png", films / "bad.png"]
+    images = [radiographs / "hand.png", radiographs / "b" / "hand.png", radiographs / "bad.png"]
     result = boneage("assess", *images, "--sex", "F", "--bundle", bundle, "--out", out)
     assert result.exit_code == 3
     assert sorted(path.name for path in out.iterdir()) == sorted(
@@ -305,7 +313,7 @@ def test_films_of_the_same_name_get_files_of_their_own(films: Path, bundle: Path
     assert ages[0] != ages[1]
 
 
-def test_a_film_is_never_overwritten(bundle: Path, tmp_path: Path) -> None:
+def test_a_radiograph_is_never_overwritten(bundle: Path, tmp_path: Path) -> None:
     for name in ("a.png", "a.overlay.png"):
         cv2.imwrite(str(tmp_path / name), np.random.default_rng(1).integers(0, 255, (100, 80), dtype=np.uint8))
     before = (tmp_path / "a.overlay.png").read_bytes()
@@ -316,35 +324,35 @@ def test_a_film_is_never_overwritten(bundle: Path, tmp_path: Path) -> None:
     assert (tmp_path / "a-2.overlay.png").exists() and (tmp_path / "a.overlay.overlay.png").exists()
 
 
-def test_a_list_gives_films_and_sexes(films: Path, bundle: Path, tmp_path: Path) -> None:
-    listed = films / "list.csv"
+def test_a_list_gives_radiographs_and_sexes(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
+    listed = radiographs / "list.csv"
     listed.write_text(
-        f"image,sex\nhand.png,F\n{films / 'other.png'},male\nb/hand.png,\n./none.png,M\n", encoding="utf-8"
+        f"image,sex\nhand.png,F\n{radiographs / 'other.png'},male\nb/hand.png,\n./none.png,M\n", encoding="utf-8"
     )
     table = tmp_path / "ages.csv"
     result = boneage("assess", "--list", listed, "--bundle", bundle, "--csv", table)
     assert result.exit_code == 3
     rows = rows_of(table)
     # As the list has them, to the letter, so that the tables can be joined.
-    assert [row["image"] for row in rows] == ["hand.png", str(films / "other.png"), "b/hand.png", "./none.png"]
+    assert [row["image"] for row in rows] == ["hand.png", str(radiographs / "other.png"), "b/hand.png", "./none.png"]
     assert [row["sex"] for row in rows] == ["F", "M", "", "M"]
     assert [row["error"] for row in rows] == ["", "", "sex_missing", "not_found"]
 
 
-def test_a_list_that_cannot_be_used_is_exit_6(films: Path, bundle: Path) -> None:
-    result = boneage("assess", "--list", films / "none.csv", "--bundle", bundle)
+def test_a_list_that_cannot_be_used_is_exit_6(radiographs: Path, bundle: Path) -> None:
+    result = boneage("assess", "--list", radiographs / "none.csv", "--bundle", bundle)
     assert result.exit_code == 6 and "[table_not_found]" in error_of(result)
 
 
-def test_a_bundle_that_is_not_there_is_exit_4(films: Path) -> None:
-    result = boneage("assess", films / "hand.png", "--sex", "F", "--bundle", "no-such-bundle")
+def test_a_bundle_that_is_not_there_is_exit_4(radiographs: Path) -> None:
+    result = boneage("assess", radiographs / "hand.png", "--sex", "F", "--bundle", "no-such-bundle")
     assert result.exit_code == 4 and "[bundle_not_found]" in error_of(result)
 
 
 def test_the_sex_is_required_and_what_the_file_says_is_told(
-    films: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+    radiographs: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = boneage("assess", films / "hand.png", "--bundle", bundle)
+    result = boneage("assess", radiographs / "hand.png", "--bundle", bundle)
     assert result.exit_code == 2 and "--sex F or --sex M" in error_of(result) and "says" not in error_of(result)
 
     def read(source: Path) -> Radiograph:
@@ -352,12 +360,12 @@ def test_the_sex_is_required_and_what_the_file_says_is_told(
         return replace(radiograph, facts=replace(radiograph.facts, sex=Sex.MALE))
 
     monkeypatch.setattr("boneage.reading.radiograph.read_radiograph", read)
-    result = boneage("assess", films / "hand.png", "--bundle", bundle)
+    result = boneage("assess", radiographs / "hand.png", "--bundle", bundle)
     assert result.exit_code == 2 and "hand.png says M" in error_of(result)
 
 
 def test_what_was_done_before_a_failure_is_in_the_table(
-    films: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def breaking(source: bytes, sex: str, bundle: Bundle, *, name: str) -> Assessment:
         if name == "other.png":
@@ -366,15 +374,15 @@ def test_what_was_done_before_a_failure_is_in_the_table(
 
     monkeypatch.setattr("boneage.assessment.assess", breaking)
     table = tmp_path / "ages.csv"
-    images = [films / "hand.png", films / "other.png"]
+    images = [radiographs / "hand.png", radiographs / "other.png"]
     result = boneage("assess", *images, "--sex", "F", "--bundle", bundle, "--csv", table)
     assert result.exit_code == 4 and "[bundle_output]" in error_of(result)
-    assert [row["image"] for row in rows_of(table)] == [str(films / "hand.png")]
+    assert [row["image"] for row in rows_of(table)] == [str(radiographs / "hand.png")]
 
 
 @pytest.mark.parametrize("broken", ["boneage.assessment.combine", "boneage.report.report.page"])
-def test_a_film_that_fails_unforeseen_is_a_row_and_the_rest_goes_on(
-    films: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+def test_a_radiograph_that_fails_unforeseen_is_a_row_and_the_rest_goes_on(
+    radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     """The second of three, whether judging it fails or drawing it."""
     module, _, name = broken.rpartition(".")
@@ -388,12 +396,15 @@ def test_a_film_that_fails_unforeseen_is_a_row_and_the_rest_goes_on(
 
     monkeypatch.setattr(broken, breaking)
     table, out = tmp_path / "ages.csv", tmp_path / "out"
-    images = [films / "hand.png", films / "other.png", films / "b" / "hand.png"]
+    images = [radiographs / "hand.png", radiographs / "other.png", radiographs / "b" / "hand.png"]
     monkeypatch.setenv("BONEAGE_TRACEBACK", "1")
     result = boneage("assess", *images, "--sex", "F", "--bundle", bundle, "--csv", table, "--out", out)
     assert result.exit_code == 1
     assert [row["error"] for row in rows_of(table)] == ["", "internal_error", ""]
-    assert f"{films / 'other.png'}: This should not have happened: RuntimeError: boom [internal_error]" in result.stderr
+    assert (
+        f"{radiographs / 'other.png'}: This should not have happened: RuntimeError: boom [internal_error]"
+        in result.stderr
+    )
     assert "Traceback" in result.stderr and "2 assessed, 1 failed (internal_error)" in result.stderr
     assert json.loads((out / "other.json").read_text())["error"]["code"] == "internal_error"
     assert not (out / "other.html").exists() and (out / "hand-2.html").exists()
@@ -401,7 +412,7 @@ def test_a_film_that_fails_unforeseen_is_a_row_and_the_rest_goes_on(
 
 @pytest.mark.parametrize("with_table", [True, False])
 def test_sigterm_stops_as_ctrl_c_does_and_keeps_what_was_done(
-    films: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_table: bool
+    radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_table: bool
 ) -> None:
     def stopping(source: bytes, sex: str, bundle: Bundle, *, name: str) -> Assessment:
         if name == "other.png":
@@ -411,7 +422,7 @@ def test_sigterm_stops_as_ctrl_c_does_and_keeps_what_was_done(
     monkeypatch.setattr("boneage.assessment.assess", stopping)
     table = tmp_path / "ages.csv"
     before = signal.getsignal(signal.SIGTERM)
-    images = [films / "hand.png", films / "other.png", films / "b" / "hand.png"]
+    images = [radiographs / "hand.png", radiographs / "other.png", radiographs / "b" / "hand.png"]
     extra = ["--csv", table] if with_table else []
     result = boneage("assess", *images, "--sex", "F", "--bundle", bundle, *extra)
     assert result.exit_code == 130
@@ -422,27 +433,29 @@ def test_sigterm_stops_as_ctrl_c_does_and_keeps_what_was_done(
         assert [row["image"] for row in rows_of(table)] == [str(images[0])]
 
 
-def test_a_table_that_cannot_be_written_is_told_before_any_film_is_read(
-    films: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_table_that_cannot_be_written_is_told_before_any_radiograph_is_read(
+    radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_given: object) -> NoReturn:
-        raise AssertionError("a film was read")
+        raise AssertionError("a radiograph was read")
 
     monkeypatch.setattr("boneage.assessment.assess", never)
     (tmp_path / "file").touch()
     table = tmp_path / "file" / "ages.csv"
-    result = boneage("assess", films / "hand.png", "--sex", "F", "--bundle", bundle, "--csv", table)
+    result = boneage("assess", radiographs / "hand.png", "--sex", "F", "--bundle", bundle, "--csv", table)
     assert result.exit_code == 1 and f"{tmp_path / 'file'}. [file_error]" in error_of(result)
 
 
-def test_a_warning_of_a_reader_names_its_film(films: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warning_of_a_reader_names_its_radiograph(
+    radiographs: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def warning(source: bytes) -> Radiograph:
         logging.getLogger("boneage.reading.dicom.facts").warning("a malformed %s: not used", "PatientAge")
         return read_radiograph(source)
 
     monkeypatch.setattr("boneage.assessment.read_radiograph", warning)
-    result = boneage("assess", films / "hand.png", "--sex", "F", "--bundle", bundle)
-    assert result.stderr == f"warning: {films / 'hand.png'}: a malformed PatientAge: not used\n"
+    result = boneage("assess", radiographs / "hand.png", "--sex", "F", "--bundle", bundle)
+    assert result.stderr == f"warning: {radiographs / 'hand.png'}: a malformed PatientAge: not used\n"
     assert not logging.getLogger("boneage").handlers
 
 
@@ -466,7 +479,7 @@ ODD_NAMES = (
 
 
 @pytest.fixture(scope="module")
-def odd_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def odd_radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of an odd name with a radiograph of each odd name, all different."""
     folder = tmp_path_factory.mktemp("odd") / os.fsdecode(b"f\xf6lder\x07")
     for seed, name in enumerate(ODD_NAMES):
@@ -486,13 +499,13 @@ def is_clean(data: bytes) -> bool:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
-def test_a_full_disk_behind_standard_output_is_told(films: Path, bundle: Path) -> None:
+def test_a_full_disk_behind_standard_output_is_told(radiographs: Path, bundle: Path) -> None:
     command = [
         sys.executable,
         "-m",
         "boneage",
         "assess",
-        str(films / "hand.png"),
+        str(radiographs / "hand.png"),
         "--sex",
         "F",
         "--bundle",
@@ -513,12 +526,12 @@ def test_a_path_that_the_terminal_cannot_show_is_printed_all_the_same(tmp_path: 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems allow fewer names")
-def test_files_of_any_name_are_assessed_and_written_safely(odd_films: Path, bundle: Path, tmp_path: Path) -> None:
+def test_files_of_any_name_are_assessed_and_written_safely(odd_radiographs: Path, bundle: Path, tmp_path: Path) -> None:
     """As a pattern of the shell gives them, hyphens first; and once more from the table that was made of them."""
     names = sorted(os.fsdecode(name) for name in ODD_NAMES)
     out, table = tmp_path / "out", tmp_path / "ages.csv"
     options = ["--sex", "F", "--bundle", bundle, "--csv", table, "--out", out]
-    done = run_here(odd_films, "assess", *names, *options)
+    done = run_here(odd_radiographs, "assess", *names, *options)
     assert done.returncode == 0, done.stderr
     assert is_clean(done.stdout) and is_clean(done.stderr)
     rows = read_rows(table, CSV_COLUMNS)
@@ -532,9 +545,9 @@ def test_files_of_any_name_are_assessed_and_written_safely(odd_films: Path, bund
     for name, stem in zip(names, stems, strict=True):
         said = json.loads((out / f"{stem}.json").read_text(encoding="utf-8"))
         assert name_of(said["image"]) == name
-        assert said["film"]["sha256"] == hashlib.sha256((odd_films / name).read_bytes()).hexdigest()
+        assert said["radiograph"]["sha256"] == hashlib.sha256((odd_radiographs / name).read_bytes()).hexdigest()
 
-    listed = odd_films / "list.csv"
+    listed = odd_radiographs / "list.csv"
     table.replace(listed)
     again = tmp_path / "again.csv"
     done = run_here(tmp_path, "assess", "--list", listed, "--bundle", bundle, "--csv", again, "--json")
@@ -544,11 +557,11 @@ def test_files_of_any_name_are_assessed_and_written_safely(odd_films: Path, bund
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="other systems have other names")
-def test_a_path_that_no_file_can_have_is_rejected_on_its_own(films: Path, bundle: Path, tmp_path: Path) -> None:
+def test_a_path_that_no_file_can_have_is_rejected_on_its_own(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     listed, table, out = tmp_path / "list.csv", tmp_path / "ages.csv", tmp_path / "out"
-    images = ["a\0b.png", "y" * 300, str(loop), f"{loop}/a.png", str(tmp_path), str(films / "hand.png")]
+    images = ["a\0b.png", "y" * 300, str(loop), f"{loop}/a.png", str(tmp_path), str(radiographs / "hand.png")]
     write_rows(listed, ("image", "sex"), [(image, "F") for image in images])
     result = boneage("assess", "--list", listed, "--bundle", bundle, "--csv", table, "--out", out)
     assert result.exit_code == 3
@@ -558,8 +571,8 @@ def test_a_path_that_no_file_can_have_is_rejected_on_its_own(films: Path, bundle
     assert boneage("assess", *images[1:4], "--sex", "F", "--bundle", bundle).exit_code == 3
 
 
-def test_an_option_that_is_no_file_is_an_error(films: Path, bundle: Path) -> None:
-    result = boneage("assess", "-nothing.png", films / "hand.png", "--sex", "F", "--bundle", bundle)
+def test_an_option_that_is_no_file_is_an_error(radiographs: Path, bundle: Path) -> None:
+    result = boneage("assess", "-nothing.png", radiographs / "hand.png", "--sex", "F", "--bundle", bundle)
     assert result.exit_code == 2 and "-n" in error_of(result)
 
 
@@ -567,7 +580,7 @@ def test_an_option_that_is_no_file_is_an_error(films: Path, bundle: Path) -> Non
 
 
 def batch(folder: Path, count: int) -> tuple[Path, list[str]]:
-    """A list of films with their sexes; every fifth is damaged, one is not there and one comes twice."""
+    """A list of radiographs with their sexes; every fifth is damaged, one is not there and one comes twice."""
     rows = []
     for number in range(count):
         name = f"{number:02d}.png"
@@ -602,14 +615,14 @@ def test_a_killed_run_is_gone_on_with_until_its_table_is_whole(bundle: Path, tmp
     assert result.exit_code == 3
     assert table.read_bytes() == whole.read_bytes()
     assert [row["image"] for row in rows_of(table)] == images
-    assert result.stderr.splitlines()[-1] == "17 assessed, 4 refused (unreadable 3, not_found 1)"
+    assert result.stderr.splitlines()[-1] == "17 assessed, 4 rejected (unreadable 3, not_found 1)"
     assert reports_of(out) == reports_of(tmp_path / "whole")
     again = boneage("assess", *options, "--csv", table, "--out", out, "--resume")
     assert (again.exit_code, again.stdout) == (3, "") and table.read_bytes() == whole.read_bytes()
 
 
-def test_a_table_grows_while_films_are_assessed(
-    films: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_table_grows_while_radiographs_are_assessed(
+    radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table, counts = tmp_path / "ages.csv", []
 
@@ -618,41 +631,41 @@ def test_a_table_grows_while_films_are_assessed(
         return assess(source, sex, bundle, name=name)
 
     monkeypatch.setattr("boneage.assessment.assess", counting)
-    images = [films / "hand.png", films / "other.png", films / "b" / "hand.png"]
+    images = [radiographs / "hand.png", radiographs / "other.png", radiographs / "b" / "hand.png"]
     assert boneage("assess", *images, "--sex", "F", "--bundle", bundle, "--csv", table).exit_code == 0
     assert counts == [0, 1, 2]
 
 
-def test_resuming_with_other_settings_is_refused_and_the_table_stays(
-    films: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_resuming_with_other_settings_is_rejected_and_the_table_stays(
+    radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table, images = tmp_path / "ages.csv", [films / "hand.png", films / "bad.png"]
+    table, images = tmp_path / "ages.csv", [radiographs / "hand.png", radiographs / "bad.png"]
     assert boneage("assess", *images, "--sex", "F", "--bundle", bundle, "--csv", table).exit_code == 3
     before = table.read_bytes()
     other = tiny_bundle(tmp_path / "other")
     manifest = other / "bundle.json"
     manifest.write_text(manifest.read_text().replace('"version": "1.0"', '"version": "1.1"'))
 
-    def refused(*arguments: object) -> str:
+    def rejected(*arguments: object) -> str:
         result = boneage("assess", *arguments, "--csv", table, "--resume")
         assert result.exit_code == 6 and table.read_bytes() == before
         assert error_of(result).endswith("[table_resume]")
         return error_of(result)
 
-    assert "bundle_version is '1.0', not '1.1'" in refused(*images, "--sex", "F", "--bundle", other)
-    assert "has the sex 'F', not 'M'" in refused(*images, "--sex", "M", "--bundle", bundle)
-    assert "is not among" in refused(*images[1:], "--sex", "F", "--bundle", bundle)
-    assert "no report" in refused(*images, "--sex", "F", "--bundle", bundle, "--out", tmp_path / "out")
+    assert "bundle_version is '1.0', not '1.1'" in rejected(*images, "--sex", "F", "--bundle", other)
+    assert "has the sex 'F', not 'M'" in rejected(*images, "--sex", "M", "--bundle", bundle)
+    assert "is not among" in rejected(*images[1:], "--sex", "F", "--bundle", bundle)
+    assert "no report" in rejected(*images, "--sex", "F", "--bundle", bundle, "--out", tmp_path / "out")
     monkeypatch.setattr("boneage.report.report.version", lambda _name: "99")
-    assert "program_version" in refused(*images, "--sex", "F", "--bundle", bundle)
+    assert "program_version" in rejected(*images, "--sex", "F", "--bundle", bundle)
     monkeypatch.undo()
-    more = [*images, films / "other.png"]
+    more = [*images, radiographs / "other.png"]
     assert boneage("assess", *more, "--sex", "female", "--bundle", bundle, "--csv", table, "--resume").exit_code == 3
     assert table.read_bytes().startswith(before) and [row["image"] for row in rows_of(table)] == list(map(str, more))
 
 
-def test_to_resume_there_must_be_a_table(films: Path) -> None:
-    result = boneage("assess", films / "hand.png", "--sex", "F", "--resume")
+def test_to_resume_there_must_be_a_table(radiographs: Path) -> None:
+    result = boneage("assess", radiographs / "hand.png", "--sex", "F", "--resume")
     assert result.exit_code == 2 and "--csv" in error_of(result)
 
 
@@ -668,26 +681,31 @@ def noise(path: Path, seed: int) -> Path:
 
 def reports_of(out: Path) -> dict[str, str | None]:
     """Checksum by stem. A killed run may leave a hidden temporary file beside the reports."""
-    return {path.stem: json.loads(path.read_text())["film"]["sha256"] for path in out.glob("[!.]*.json")}
+    return {path.stem: json.loads(path.read_text())["radiograph"]["sha256"] for path in out.glob("[!.]*.json")}
 
 
-def test_a_report_of_another_film_is_not_overwritten_by_a_later_run(bundle: Path, tmp_path: Path) -> None:
+def test_a_report_of_another_radiograph_is_not_overwritten_by_a_later_run(bundle: Path, tmp_path: Path) -> None:
     out, table = tmp_path / "out", tmp_path / "ages.csv"
-    films = [noise(tmp_path / folder / "IM0001.png", seed) for seed, folder in enumerate("ab")]
+    radiographs = [noise(tmp_path / folder / "IM0001.png", seed) for seed, folder in enumerate("ab")]
     stems = []
-    for film in (films[0], films[1], films[0]):  # the third run replaces the report of the first
-        result = boneage("assess", film, "--sex", "F", "--bundle", bundle, "--out", out, "--csv", table)
+    for radiograph in (
+        radiographs[0],
+        radiographs[1],
+        radiographs[0],
+    ):  # the third run replaces the report of the first
+        result = boneage("assess", radiograph, "--sex", "F", "--bundle", bundle, "--out", out, "--csv", table)
         assert result.exit_code == 0, result.output
         stems += [row["report"] for row in rows_of(table)]
     assert stems == ["IM0001", "IM0001-2", "IM0001"]
     assert reports_of(out) == {
-        stem: hashlib.sha256(film.read_bytes()).hexdigest() for stem, film in zip(stems[:2], films, strict=True)
+        stem: hashlib.sha256(radiograph.read_bytes()).hexdigest()
+        for stem, radiograph in zip(stems[:2], radiographs, strict=True)
     }
     assert len(list(out.iterdir())) == 6
 
 
-def test_no_age_stays_in_the_folder_of_a_film_that_is_refused_now(bundle: Path, tmp_path: Path) -> None:
-    out, film = tmp_path / "out", noise(tmp_path / "a" / "hand.png", 1)
+def test_no_age_stays_in_the_folder_of_a_radiograph_that_is_rejected_now(bundle: Path, tmp_path: Path) -> None:
+    out, radiograph = tmp_path / "out", noise(tmp_path / "a" / "hand.png", 1)
     other = noise(tmp_path / "b" / "hand.png", 2)
     listed = tmp_path / "list.csv"
     for first, second, status in (("F", "F", 0), ("", "F", 3)):
@@ -703,47 +721,51 @@ def test_no_age_stays_in_the_folder_of_a_film_that_is_refused_now(bundle: Path, 
     said = json.loads((out / "hand.json").read_text())
     assert said["age_months"] is None and said["error"]["code"] == "sex_missing"
     assert reports_of(out) == {
-        "hand": hashlib.sha256(film.read_bytes()).hexdigest(),
+        "hand": hashlib.sha256(radiograph.read_bytes()).hexdigest(),
         "hand-2": hashlib.sha256(other.read_bytes()).hexdigest(),
     }
 
 
 def test_the_table_overwrites_no_report_and_no_report_the_table(bundle: Path, tmp_path: Path) -> None:
-    out, film = tmp_path / "out", noise(tmp_path / "hand.png", 1)
+    out, radiograph = tmp_path / "out", noise(tmp_path / "hand.png", 1)
     new = out / "hand.json"  # a strange name for a table, but it was asked for
-    result = boneage("assess", film, "--sex", "F", "--bundle", bundle, "--out", out, "--csv", new)
+    result = boneage("assess", radiograph, "--sex", "F", "--bundle", bundle, "--out", out, "--csv", new)
     assert result.exit_code == 0, result.output
     assert [row["report"] for row in rows_of(new)] == ["hand-2"]
-    result = boneage("assess", film, "--sex", "F", "--bundle", bundle, "--out", out, "--csv", out / "hand-2.html")
+    result = boneage("assess", radiograph, "--sex", "F", "--bundle", bundle, "--out", out, "--csv", out / "hand-2.html")
     assert result.exit_code == 2 and "would overwrite a report" in error_of(result)
 
 
-def test_a_film_that_cannot_be_read_at_all_has_no_report(films: Path, bundle: Path, tmp_path: Path) -> None:
+def test_a_radiograph_that_cannot_be_read_at_all_has_no_report(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
     out, table = tmp_path / "out", tmp_path / "ages.csv"
-    result = boneage("assess", films / "none.png", "--sex", "F", "--bundle", bundle, "--out", out, "--csv", table)
+    result = boneage("assess", radiographs / "none.png", "--sex", "F", "--bundle", bundle, "--out", out, "--csv", table)
     assert result.exit_code == 3 and not list(out.iterdir())
     assert [row["report"] for row in rows_of(table)] == [""]
 
 
 @pytest.mark.parametrize("evidence", ["both", "raising"])
-def test_the_evidence_that_the_map_shows_is_chosen(films: Path, bundle: Path, tmp_path: Path, evidence: str) -> None:
+def test_the_evidence_that_the_map_shows_is_chosen(
+    radiographs: Path, bundle: Path, tmp_path: Path, evidence: str
+) -> None:
     out = tmp_path / "out"
-    boneage("assess", films / "hand.png", "--sex", "F", "--bundle", bundle, "--out", out, "--evidence", evidence)
+    boneage("assess", radiographs / "hand.png", "--sex", "F", "--bundle", bundle, "--out", out, "--evidence", evidence)
     assert ("positive part" in (out / "hand.html").read_text(encoding="utf-8")) is (evidence == "raising")
 
 
-def test_a_folder_that_cannot_be_written_is_told(films: Path, bundle: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_told(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    result = boneage("assess", films / "hand.png", "--sex", "F", "--bundle", bundle, "--out", tmp_path / "file" / "out")
+    result = boneage(
+        "assess", radiographs / "hand.png", "--sex", "F", "--bundle", bundle, "--out", tmp_path / "file" / "out"
+    )
     assert result.exit_code == 1 and "[file_error]" in error_of(result)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_a_person_who_watches_sees_progress_and_standard_output_stays_clean(films: Path, bundle: Path) -> None:
+def test_a_person_who_watches_sees_progress_and_standard_output_stays_clean(radiographs: Path, bundle: Path) -> None:
     import pty
 
     leader, follower = pty.openpty()
-    images = [str(films / "hand.png"), str(films / "other.png")]
+    images = [str(radiographs / "hand.png"), str(radiographs / "other.png")]
     command = [sys.executable, "-m", "boneage", "assess", *images, "--sex", "F", "--bundle", str(bundle)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=follower, text=True, check=True)  # our own
     os.close(follower)
@@ -777,7 +799,8 @@ def test_the_sample_replaces_no_other_file_unless_forced(tmp_path: Path) -> None
 def test_bundles_are_listed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boneage.bundle.bundle.list_bundles", lambda: list_bundles(bundle.parent))
     assert (
-        boneage("bundle", "list").stdout == "  tiny 1.0: A tiny bundle for tests (1 net, validation MAD 8.50 months)\n"
+        boneage("bundle", "list").stdout
+        == "  tiny 1.0: A tiny bundle for tests (1 network, validation MAD 8.50 months)\n"
     )
     assert json.loads(boneage("bundle", "list", "--json").stdout)["mad_months"] == 8.5
 

@@ -20,22 +20,22 @@ def test_every_kind_of_error_has_its_own_exit_status() -> None:
     assert not {0, 1, 2} & set(statuses)  # success, an unforeseen error, and wrong usage keep theirs
 
 
-def test_a_refusal_carries_code_and_sentence() -> None:
-    refusal = errors.Refusal(errors.RefusalCode.TOO_SMALL, "Too few pixels.")
-    assert (refusal.code, refusal.message) == ("too_small", "Too few pixels.")
-    assert str(refusal) == "Too few pixels. [too_small]"
+def test_a_rejection_carries_code_and_sentence() -> None:
+    rejection = errors.Rejection(errors.RejectionCode.TOO_SMALL, "Too few pixels.")
+    assert (rejection.code, rejection.message) == ("too_small", "Too few pixels.")
+    assert str(rejection) == "Too few pixels. [too_small]"
 
 
-def test_every_code_of_a_refusal_is_explained_by_the_line_below_it() -> None:
+def test_every_code_of_a_rejection_is_explained_by_the_line_below_it() -> None:
     (codes,) = (
         node
         for node in ast.parse(Path(errors.__file__).read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ClassDef) and node.name == "RefusalCode"
+        if isinstance(node, ast.ClassDef) and node.name == "RejectionCode"
     )
     for code, explanation in zip(codes.body[1::2], codes.body[2::2], strict=True):
         assert isinstance(code, ast.Assign)
         assert isinstance(explanation, ast.Expr), ast.unparse(code)
-    assert len(codes.body) == 1 + 2 * len(errors.RefusalCode)
+    assert len(codes.body) == 1 + 2 * len(errors.RejectionCode)
 
 
 @pytest.mark.parametrize(

@@ -32,87 +32,94 @@ def even(grid: FloatArray, spec: ViewSpec = SPEC) -> CellGrid:
     return CellGrid(side, side / 2)
 
 
-def on_film(
+def on_radiograph(
     grid: FloatArray,
-    film_shape: tuple[int, int],
+    radiograph_shape: tuple[int, int],
     spec: ViewSpec = SPEC,
     cells: CellGrid | None = None,
     evidence: Evidence = "both",
 ) -> HeatMap:
-    to_film = view_transform(film_shape, spec).inverse()
-    return heat_map(grid, film_shape, to_film, spec, cells or even(grid, spec), evidence)
+    to_radiograph = view_transform(radiograph_shape, spec).inverse()
+    return heat_map(grid, radiograph_shape, to_radiograph, spec, cells or even(grid, spec), evidence)
 
 
 def test_a_grid_that_begins_at_the_views_corner_is_not_taken_for_an_even_one() -> None:
     """As of strided convolutions with padding: their first cell is centred on the first pixel."""
     grid = np.zeros((4, 4), np.float32)
     grid[2, 1] = 1.0
-    heat = on_film(grid, (64, 64), cells=CellGrid(16.0, 0.5))
+    heat = on_radiograph(grid, (64, 64), cells=CellGrid(16.0, 0.5))
     y, x = np.unravel_index(heat.values.argmax(), heat.values.shape)
     assert (x + 0.5, y + 0.5) == (16.5, 32.5)
 
 
 @given(height=SIDES, width=SIDES, row=st.integers(2, 5), column=st.integers(2, 5))
-def test_a_hot_cell_lies_on_the_film_where_the_view_puts_it(height: int, width: int, row: int, column: int) -> None:
+def test_a_hot_cell_lies_on_the_radiograph_where_the_view_puts_it(
+    height: int, width: int, row: int, column: int
+) -> None:
     cell_xy = np.array([(column + 0.5) * 8, (row + 0.5) * 8])
-    to_film = view_transform((height, width), SPEC).inverse()
-    x, y = to_film.points(cell_xy)
+    to_radiograph = view_transform((height, width), SPEC).inverse()
+    x, y = to_radiograph.points(cell_xy)
     if not (2 < x < width - 2 and 2 < y < height - 2):
-        return  # in the padding: nothing of it is on the film
+        return  # in the padding: nothing of it is on the radiograph
     grid = np.zeros((8, 8), np.float32)
     grid[row, column] = 3.0
-    heat = on_film(grid, (height, width))
+    heat = on_radiograph(grid, (height, width))
     found_y, found_x = np.unravel_index(heat.values.argmax(), heat.values.shape)
     assert abs(found_x + 0.5 - x) <= 1.0 and abs(found_y + 0.5 - y) <= 1.0
     assert heat.values.shape == (height, width) and heat.values.dtype == np.float32
-    assert heat.values.max() == 1.0 and 2.0 < heat.peak_months <= 3.0 + 1e-5  # a coarse film may miss the cell's centre
+    assert (
+        heat.values.max() == 1.0 and 2.0 < heat.peak_months <= 3.0 + 1e-5
+    )  # a coarse radiograph may miss the cell's centre
 
 
 @given(seed=st.integers(0, 1000), height=SIDES, width=SIDES)
 def test_values_lie_in_0_to_1_whatever_the_map(seed: int, height: int, width: int) -> None:
     grid = np.random.default_rng(seed).normal(0, 5, (4, 6)).astype(np.float32)
-    heat = on_film(grid, (height, width))
+    heat = on_radiograph(grid, (height, width))
     assert heat.values.min() >= 0 and heat.values.max() == 1
     assert 0 < heat.peak_months <= np.abs(grid).max() * (1 + 1e-6)
 
 
-def test_what_a_net_saw_beside_the_film_does_not_set_the_scale() -> None:
-    """A tall film takes the middle of a square view: the strongest cell lies in the padding, the next on the film."""
+def test_what_a_network_saw_beside_the_radiograph_does_not_set_the_scale() -> None:
+    """A tall radiograph takes the middle of a square view: the strongest cell lies in the padding, the next on the
+    radiograph."""
     grid = np.zeros((8, 8), np.float32)
     grid[4, 0], grid[2, 4] = 9.0, 1.5
-    heat = on_film(grid, (400, 200))
+    heat = on_radiograph(grid, (400, 200))
     assert heat.values.max() == 1.0 and heat.peak_months == pytest.approx(1.5, rel=0.02)
     drawn = overlay(np.full((400, 200), 90, np.uint8), heat, scale_bar=False)
     assert np.abs(drawn.astype(int) - 90).max() > 40
     grid[2, 4] = 0.0
-    assert on_film(grid, (400, 200)).is_empty
+    assert on_radiograph(grid, (400, 200)).is_empty
 
 
 def test_what_lowers_the_age_is_shown_as_what_raises_it_or_left_out() -> None:
     grid = np.array([[-9.0, 0.0], [1.0, 0.0]], np.float32)
-    heat = on_film(grid, (100, 100))
+    heat = on_radiograph(grid, (100, 100))
     assert heat.values[:30, :30].max() > 0.9 and heat.peak_months == 9.0
-    raising = on_film(grid, (100, 100), evidence="raising")
+    raising = on_radiograph(grid, (100, 100), evidence="raising")
     assert raising.values[70:, :30].max() > 0.9 and raising.peak_months == 1.0
     assert raising.values[:20, 80:].max() < 0.02  # cubic interpolation rings a little
 
 
 @pytest.mark.parametrize(("value", "evidence"), [(0.0, "both"), (0.0, "raising"), (-1.0, "raising")])
 def test_a_map_without_evidence_is_empty_and_stays_so(value: float, evidence: Evidence) -> None:
-    heat = on_film(np.full((4, 4), value, np.float32), (50, 40), evidence=evidence)
+    heat = on_radiograph(np.full((4, 4), value, np.float32), (50, 40), evidence=evidence)
     assert heat.is_empty and not heat.values.any() and heat.peak_months == 0.0
 
 
 @pytest.mark.parametrize("grid", [np.full((4, 4), np.nan), np.full((4, 4), np.inf), np.zeros((0, 4)), np.zeros(4)])
-def test_maps_that_are_no_numbers_are_refused(grid: FloatArray) -> None:
+def test_maps_that_are_no_numbers_are_rejected(grid: FloatArray) -> None:
     with pytest.raises(BundleError) as caught:
-        on_film(grid.astype(np.float32), (50, 40))
+        on_radiograph(grid.astype(np.float32), (50, 40))
     assert caught.value.code == "bundle_output"
 
 
-def test_nothing_is_shown_outside_a_view_that_holds_only_a_part_of_the_film() -> None:
-    view_to_film = Transform.scale(0.5).then(Transform.shift(100, 40))  # the view's 64 pixels cover 32 of the film
-    heat = heat_map(np.ones((4, 4), np.float32), (120, 200), view_to_film, SPEC, CellGrid(16.0, 8.0))
+def test_nothing_is_shown_outside_a_view_that_holds_only_a_part_of_the_radiograph() -> None:
+    view_to_radiograph = Transform.scale(0.5).then(
+        Transform.shift(100, 40)
+    )  # the view's 64 pixels cover 32 of the radiograph
+    heat = heat_map(np.ones((4, 4), np.float32), (120, 200), view_to_radiograph, SPEC, CellGrid(16.0, 8.0))
     inside = np.zeros((120, 200), bool)
     inside[40:72, 100:132] = True
     assert heat.values[inside].min() == pytest.approx(1.0)
@@ -150,7 +157,8 @@ def test_a_place_has_the_mean_over_the_views_that_hold_it(
 @given(first=st.floats(0.1, 5), second=st.floats(0.1, 5), weight=st.floats(0.1, 10), edge=st.integers(30, 170))
 @settings(max_examples=40, deadline=None)
 def test_no_border_shows_where_views_overlap(first: float, second: float, weight: float, edge: int) -> None:
-    """From one pixel to the next a mean of even maps changes by no more than a ramp over a twenty-fifth of the film."""
+    """From one pixel to the next a mean of even maps changes by no more than a ramp over a twenty-fifth of the
+    radiograph."""
     whole, part = np.ones((40, 200), bool), np.zeros((40, 200), bool)
     part[:, :edge] = True
     maps = [HeatMap(held.astype(np.float32), peak, held) for held, peak in ((whole, first), (part, second))]
@@ -166,10 +174,11 @@ def test_no_border_shows_where_views_overlap(first: float, second: float, weight
     data=st.data(),
 )
 @settings(max_examples=60, deadline=None)
-def test_a_spot_of_the_frame_lands_on_its_place_on_the_film(
+def test_a_spot_of_the_frame_lands_on_its_place_on_the_radiograph(
     degrees: float, mirrored: bool, region: Region, data: st.DataObject
 ) -> None:
-    """Also of hands that are turned or mirrored: a hot cell of a region's view is drawn where the film shows it."""
+    """Also of hands that are turned or mirrored: a hot cell of a region's view is drawn where the radiograph shows
+    it."""
     box, cells_high = BOXES[region], 12
     cells_wide = round(box.width * cells_high / box.height)
     side = max(box.height / cells_high, box.width / cells_wide)  # frame pixels: the box fits the view
@@ -178,42 +187,44 @@ def test_a_spot_of_the_frame_lands_on_its_place_on_the_film(
     centre = np.array([box.left + box.width / 2, box.top + box.height / 2])
     frame_xy = centre + side * np.array([column + 0.5 - cells_wide / 2, row + 0.5 - cells_high / 2])
 
-    hand, frame_to_film = drawn_hand(degrees, mirrored)
+    hand, frame_to_radiograph = drawn_hand(degrees, mirrored)
     spec = ViewSpec(region, 4 * cells_high, 4 * cells_wide)
     grid = np.zeros((cells_high, cells_wide), np.float32)
     grid[row, column] = 2.0
-    to_film = view_transform(FILM, spec, hand).inverse()
-    heat = heat_map(grid, FILM, to_film, spec, CellGrid(4.0, 2.0))
+    to_radiograph = view_transform(RADIOGRAPH, spec, hand).inverse()
+    heat = heat_map(grid, RADIOGRAPH, to_radiograph, spec, CellGrid(4.0, 2.0))
     found_y, found_x = np.unravel_index(heat.values.argmax(), heat.values.shape)
-    x, y = frame_to_film.points(frame_xy)
+    x, y = frame_to_radiograph.points(frame_xy)
     assert abs(found_x + 0.5 - x) <= 1.5 and abs(found_y + 0.5 - y) <= 1.5
     assert heat.covered is not None
-    beside = frame_to_film.points(np.array([box.left - 40.0, box.top - 40.0]))
+    beside = frame_to_radiograph.points(np.array([box.left - 40.0, box.top - 40.0]))
     assert not heat.covered[int(beside[1]), int(beside[0])]
 
 
-FILM = (720, 720)
+RADIOGRAPH = (720, 720)
 """Large enough for the frame at a quarter, turned by any angle."""
 
 
 def drawn_hand(degrees: float, mirrored: bool) -> tuple[Hand, Transform]:
-    """A hand on a film of shape `FILM`, and the way from the registered frame to that film."""
+    """A hand on a radiograph of shape `RADIOGRAPH`, and the way from the registered frame to that radiograph."""
     zoom = 0.25
     upright = Transform.shift(-FRAME_WIDTH / 2, -FRAME_HEIGHT / 2).then(
         Transform.scale(-zoom if mirrored else zoom, zoom)
     )
-    frame_to_film = upright.then(Transform.rotation(degrees)).then(Transform.shift(FILM[1] / 2, FILM[0] / 2))
-    points_xy = frame_to_film.points(np.array([[800.0, 100.0], [1500.0, 900.0], [800.0, 1600.0]]))
+    frame_to_radiograph = upright.then(Transform.rotation(degrees)).then(
+        Transform.shift(RADIOGRAPH[1] / 2, RADIOGRAPH[0] / 2)
+    )
+    points_xy = frame_to_radiograph.points(np.array([[800.0, 100.0], [1500.0, 900.0], [800.0, 1600.0]]))
     mask = np.zeros((90, 90), np.uint8)
     mask[20:70, 30:60] = 1
-    return Hand(points_xy=points_xy, mask=mask, film_to_mask=Transform.scale(1 / 8)), frame_to_film
+    return Hand(points_xy=points_xy, mask=mask, radiograph_to_mask=Transform.scale(1 / 8)), frame_to_radiograph
 
 
 @given(degrees=st.floats(-180, 180), mirrored=st.booleans())
 @settings(max_examples=20, deadline=None)
 def test_lines_are_drawn_where_the_hand_is_and_nowhere_else(degrees: float, mirrored: bool) -> None:
-    hand, frame_to_film = drawn_hand(degrees, mirrored)
-    picture = np.full((360, 360), 50, np.uint8)  # the film at a half
+    hand, frame_to_radiograph = drawn_hand(degrees, mirrored)
+    picture = np.full((360, 360), 50, np.uint8)  # the radiograph at a half
     drawn = mark_hand(picture, hand, Transform.scale(0.5), ["B", "radiograph"])
     assert (picture == 50).all() and drawn.shape == (360, 360, 3)
     changed = (drawn != 50).any(axis=2)
@@ -221,7 +232,7 @@ def test_lines_are_drawn_where_the_hand_is_and_nowhere_else(degrees: float, mirr
     assert not changed[140:220, 124:230].all()
     assert changed.mean() < 0.05  # lines are thin
     box = BOXES["B"]
-    x, y = frame_to_film.points(np.array([box.left + box.width / 2, box.top])) / 2
+    x, y = frame_to_radiograph.points(np.array([box.left + box.width / 2, box.top])) / 2
     assert changed[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2].any()
     for x, y in hand.points_xy / 2:
         ring = changed[int(y) - 7 : int(y) + 8, int(x) - 7 : int(x) + 8]
@@ -245,14 +256,14 @@ def test_display_size_keeps_the_limit_and_the_aspect(height: int, width: int, lo
     assert shown[0] / height == pytest.approx(shown[1] / width, abs=1.0 / min(height, width))
 
 
-def test_display_picture_spreads_dark_films_over_the_whole_range() -> None:
+def test_display_picture_spreads_dark_radiographs_over_the_whole_range() -> None:
     ramp = np.linspace(0.1, 0.2, 300 * 200, dtype=np.float32).reshape(300, 200)
     picture = display_picture(ramp)
     assert picture.dtype == np.uint8 and picture.min() == 0 and picture.max() == 255
     assert not display_picture(np.zeros((100, 100), np.float32)).any()
 
 
-def test_overlay_leaves_the_film_alone_where_nothing_was_found_and_grows_with_the_value() -> None:
+def test_overlay_leaves_the_radiograph_alone_where_nothing_was_found_and_grows_with_the_value() -> None:
     picture = np.full((200, 256), 90, np.uint8)
     values = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (200, 1))
     drawn = overlay(picture, HeatMap(values, 2.0), scale_bar=False)
@@ -271,7 +282,7 @@ def test_bone_stays_visible_under_the_strongest_colour() -> None:
     assert (drawn[:, 40].sum(axis=1) - drawn[:, 10].sum(axis=1) > 100).all()
 
 
-def test_the_scale_stands_beside_the_film() -> None:
+def test_the_scale_stands_beside_the_radiograph() -> None:
     picture = np.zeros((640, 480), np.uint8)
     heat = HeatMap(np.ones((640, 480), np.float32), 1.0)
     drawn = overlay(picture, heat)
@@ -292,7 +303,7 @@ def test_a_picture_of_any_height_can_be_drawn(height: int, width: int, empty: bo
     assert (drawn.shape[1] > width) == (height >= 80)
 
 
-def test_an_empty_map_leaves_the_film_grey_and_says_so() -> None:
+def test_an_empty_map_leaves_the_radiograph_grey_and_says_so() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (640, 480), dtype=np.uint8)
     drawn = overlay(picture, HeatMap(np.zeros((640, 480), np.float32), 0.0))
     np.testing.assert_array_equal(drawn[:, :480], np.repeat(picture[..., None], 3, axis=2))

@@ -24,7 +24,7 @@ def test_a_printable_name_is_one_clean_line_that_turns_back(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["hand.png", "über/ä.dcm", "日本 1.png", "C:\\films\\a.png", "-x.png", "=1+1.png", "'a"]
+    "name", ["hand.png", "über/ä.dcm", "日本 1.png", "C:\\radiographs\\a.png", "-x.png", "=1+1.png", "'a"]
 )
 def test_an_ordinary_name_stays(name: str) -> None:
     assert printable_name(name) == name == name_of(name) == shown(name)

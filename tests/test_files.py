@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from boneage.files import ensure_writable, write_text, written_whole
+from boneage.files import atomic_write, ensure_writable, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "new" / "t.txt"
     write_text(path, "old")
-    with pytest.raises(KeyboardInterrupt), written_whole(path) as temporary:
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise KeyboardInterrupt
     assert path.read_text() == "old"
@@ -32,7 +32,7 @@ def test_an_error_names_the_target_and_not_the_temporary_file(tmp_path: Path) ->
 
 def test_an_error_without_a_name_gets_the_targets_and_one_about_another_file_keeps_its_own(tmp_path: Path) -> None:
     for named, told in ((None, str(tmp_path / "t.txt")), ("other.txt", "other.txt")):
-        with pytest.raises(OSError) as caught, written_whole(tmp_path / "t.txt"):
+        with pytest.raises(OSError) as caught, atomic_write(tmp_path / "t.txt"):
             raise OSError(errno.ENOSPC, "No space left on device", named)
         assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, told)
 

@@ -80,7 +80,7 @@ def test_mirror_sampling_is_numpys_flip() -> None:
 
 @given(degrees, st.floats(0.08, 2.5), st.booleans())
 def test_pixels_go_where_points_go(angle: float, scale: float, mirrored: bool) -> None:
-    """A blob drawn at a point is found at the mapped point, whatever the resolution of the film."""
+    """A blob drawn at a point is found at the mapped point, whatever the resolution of the radiograph."""
     place = np.array([420.0, 330.0])
     grid = np.mgrid[0:800, 0:900] + 0.5
     sigma = 6.0 / min(scale, 1.0)
@@ -96,8 +96,8 @@ def test_pixels_go_where_points_go(angle: float, scale: float, mirrored: bool) -
     assert np.hypot(x - size / 2, y - size / 2) < 0.15
 
 
-def test_a_fine_film_is_averaged_not_aliased() -> None:
-    """Stripes of one pixel vanish into grey when a film is reduced sixteenfold."""
+def test_a_fine_radiograph_is_averaged_not_aliased() -> None:
+    """Stripes of one pixel vanish into grey when a radiograph is reduced sixteenfold."""
     stripes = np.tile(np.array([0.0, 1.0], dtype=np.float32), (1600, 800))
     reduced = sample(stripes, Transform.scale(1 / 16), 100, 100)
     assert np.abs(reduced - 0.5).max() < 0.05

@@ -22,15 +22,15 @@ SIZE = {"height": 500, "width": 375}
     width=st.integers(16, 400),
     seed=st.integers(0, 2**31),
 )
-def test_it_is_a_film_of_the_size_asked_for_and_the_same_each_time(
+def test_it_is_a_radiograph_of_the_size_asked_for_and_the_same_each_time(
     age_years: float, height: int, width: int, seed: int
 ) -> None:
-    film = draw_hand(age_years, height=height, width=width, seed=seed)
-    assert film.shape == (height, width)
-    assert film.dtype == np.float32
-    assert 0 <= film.min() < 0.1
-    assert film.max() <= 1
-    np.testing.assert_array_equal(film, draw_hand(age_years, height=height, width=width, seed=seed))
+    radiograph = draw_hand(age_years, height=height, width=width, seed=seed)
+    assert radiograph.shape == (height, width)
+    assert radiograph.dtype == np.float32
+    assert 0 <= radiograph.min() < 0.1
+    assert radiograph.max() <= 1
+    np.testing.assert_array_equal(radiograph, draw_hand(age_years, height=height, width=width, seed=seed))
 
 
 def test_the_seed_changes_the_noise_and_nothing_else() -> None:
@@ -42,15 +42,15 @@ def test_the_seed_changes_the_noise_and_nothing_else() -> None:
 @settings(max_examples=20, deadline=None)
 @given(age_years=st.floats(1, 20))
 def test_key_points_lie_on_bone_at_every_age(age_years: float) -> None:
-    film = draw_hand(age_years, **SIZE)
+    radiograph = draw_hand(age_years, **SIZE)
     middle, thumb, capitate = phantom_points(**SIZE)
     # A tip lies at the bone's end: the brightest place within a few pixels is bone (flesh alone stays below 0.4).
     for x, y in (middle, thumb, capitate):
-        near = film[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5]
+        near = radiograph[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5]
         assert near.max() > 0.45
     for tip, beyond in ((middle, (0, -12)), (thumb, (8, -10))):
         x, y = (tip + beyond).astype(int)
-        assert film[y, x] < 0.45
+        assert radiograph[y, x] < 0.45
 
 
 @given(height=st.integers(16, 4000), width=st.integers(16, 4000))
@@ -62,7 +62,7 @@ def test_a_left_hand_with_fingers_up_and_the_thumb_on_the_right(height: int, wid
     assert (phantom_points(height=height, width=width) < (width, height)).all()
 
 
-def test_points_follow_the_size_of_the_film() -> None:
+def test_points_follow_the_size_of_the_radiograph() -> None:
     np.testing.assert_allclose(phantom_points(height=1000, width=750), phantom_points() / 2)
 
 
@@ -81,7 +81,7 @@ def _bright_pieces(part: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("wrong", [{"age_years": -1}, {"age_years": 21}, {"height": 8}, {"width": 0}])
-def test_arguments_out_of_range_are_refused(wrong: dict[str, int]) -> None:
+def test_arguments_out_of_range_are_rejected(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"age_years|too small"):
         draw_hand(**wrong)
 

@@ -29,14 +29,14 @@ def write_dicom(path: Path) -> None:
     meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    film = pydicom.Dataset()
-    film.file_meta = meta
-    film.SOPClassUID, film.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    film.Modality, film.PhotometricInterpretation = "DX", "MONOCHROME2"
-    film.Rows, film.Columns, film.SamplesPerPixel = 800, 600, 1
-    film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = 16, 12, 11, 0
-    film.PixelData = pixels.tobytes()
-    film.save_as(path, enforce_file_format=True)
+    radiograph = pydicom.Dataset()
+    radiograph.file_meta = meta
+    radiograph.SOPClassUID, radiograph.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    radiograph.Modality, radiograph.PhotometricInterpretation = "DX", "MONOCHROME2"
+    radiograph.Rows, radiograph.Columns, radiograph.SamplesPerPixel = 800, 600, 1
+    radiograph.BitsAllocated, radiograph.BitsStored, radiograph.HighBit, radiograph.PixelRepresentation = 16, 12, 11, 0
+    radiograph.PixelData = pixels.tobytes()
+    radiograph.save_as(path, enforce_file_format=True)
 
 
 @pytest.mark.parametrize("shipped", [False, True])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.sex import Sex
 
 
@@ -20,18 +20,18 @@ def test_male(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", None, "O", "unknown", "True", "woman?"])
-def test_anything_else_is_refused(text: str | None) -> None:
-    with pytest.raises(Refusal) as refusal:
+def test_anything_else_is_rejected(text: str | None) -> None:
+    with pytest.raises(Rejection) as rejection:
         Sex.parse(text)
-    assert refusal.value.code == "sex_missing"
+    assert rejection.value.code == "sex_missing"
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1, 0, True, False, b"F", ["F"]])
-def test_what_is_no_text_is_refused_too(value: object) -> None:
+def test_what_is_no_text_is_rejected_too(value: object) -> None:
     """NaN is what tables have for an empty cell; True may be the column ``male``, or ``female``."""
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(Rejection) as rejection:
         Sex.parse(value)
-    assert refusal.value.code == "sex_missing"
+    assert rejection.value.code == "sex_missing"
 
 
 def test_one_hot_order_is_female_male() -> None:

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from boneage.assessment import Assessment, assess
     from boneage.bundle.bundle import Bundle
-    from boneage.errors import BoneageError, Refusal
+    from boneage.errors import BoneageError, Rejection
     from boneage.sex import Sex
 
-__all__ = ["Assessment", "BoneageError", "Bundle", "Refusal", "Sex", "__version__", "assess"]
+__all__ = ["Assessment", "BoneageError", "Bundle", "Rejection", "Sex", "__version__", "assess"]
 
 _HOME = {
     "Assessment": "boneage.assessment",
     "assess": "boneage.assessment",
     "Bundle": "boneage.bundle.bundle",
     "BoneageError": "boneage.errors",
-    "Refusal": "boneage.errors",
+    "Rejection": "boneage.errors",
     "Sex": "boneage.sex",
 }
 """The module of each public name. No module of this package may have one of these names: importing it would bind its

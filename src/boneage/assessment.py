@@ -21,11 +21,11 @@ from boneage.bundle.bundle import Bundle, MemberOutput
 from boneage.bundle.estimate import OLDEST_MONTHS, AgeEstimate, combine, lone_region, region_ages
 from boneage.bundle.manifest import Member
 from boneage.checks import radiograph as checks
-from boneage.errors import BundleError, Refusal, RefusalCode
+from boneage.errors import BundleError, Rejection, RejectionCode
 from boneage.explain import Evidence, HeatMap, display_picture, display_size, heat_map, mean_heat_map
 from boneage.file_names import printable_name
 from boneage.geometry import Transform
-from boneage.hand.registration import POINT_NAMES, REGION_TITLES, Hand, Region, share_on_film
+from boneage.hand.registration import POINT_NAMES, REGION_TITLES, Hand, Region, share_on_radiograph
 from boneage.hand.views import (
     BLANKED,
     CellGrid,
@@ -46,10 +46,11 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Version of `Assessment.to_json`. It grows when a key changes its meaning or goes, not when one is added."""
 
-NOTICE = "Not a medical device. For research and teaching; a physician must read the film."
+NOTICE = "Not a medical device. For research and teaching; a physician must read the radiograph."
 
-_LEAST_ON_FILM = 0.7
-"""Of a region's box, lest its nets guess: films that show less of region E, 11 of 3,853, are misread twice as far."""
+_LEAST_ON_RADIOGRAPH = 0.7
+"""Of a region's box, lest its networks guess: radiographs that show less of region E, 11 of 3,853, are misread twice as
+far."""
 
 _THUMBNAIL_SIDE = 128
 """Longest side, pixels, at which a map is looked at for whether there is anything on it."""
@@ -63,14 +64,14 @@ class ViewActivation:
 
     Attributes:
         spec: the view.
-        view_to_film: from the coordinates of the view, or of its mirror image, to the film's.
+        view_to_radiograph: from the coordinates of the view, or of its mirror image, to the radiograph's.
         cells: where the grid lies on the view.
         grid: float (h, w), weighted mean of the members' signed activation maps, months.
         weight: sum of the members' weights, halved where a member has two maps.
     """
 
     spec: ViewSpec
-    view_to_film: Transform
+    view_to_radiograph: Transform
     cells: CellGrid
     grid: NDArray[np.float32]
     weight: float
@@ -78,9 +79,9 @@ class ViewActivation:
 
 @dataclass(frozen=True)
 class Assessment:
-    """All that is said of one film.
+    """All that is said of one radiograph.
 
-    It holds a reduced picture and not the film itself, so that thousands may be kept.
+    It holds a reduced picture and not the radiograph itself, so that thousands may be kept.
 
     Attributes:
         source_name: name of the file without its folder (which may say too much), as
@@ -91,19 +92,19 @@ class Assessment:
         estimate: the bone age.
         warnings: the gravest first.
         bundle_name, bundle_version: which system answered.
-        interval_coverage: share, 0..1, of the bundle's validation films that 95 % intervals like this one held; None if
-            that was not measured.
+        interval_coverage: share, 0..1, of the bundle's validation radiographs that 95 % intervals like this one held;
+            None if that was not measured.
         timings_ms: wall time by step: ``read``, ``find`` (of a bundle that finds the hand), ``cut``, ``run``,
             ``combine``, ``draw``; and ``total``.
-        film_shape: (H, W) of the film, pixels.
-        picture: uint8 (h, w), the film as it is drawn (`boneage.explain.display_picture`), bone bright.
+        radiograph_shape: (H, W) of the radiograph, pixels.
+        picture: uint8 (h, w), the radiograph as it is drawn (`boneage.explain.display_picture`), bone bright.
         activations: one for each view and grid.
-        hand: where the hand lies on the film; None if the bundle does not look for it.
+        hand: where the hand lies on the radiograph; None if the bundle does not look for it.
         region_ages_months: the bone age by each region alone (`boneage.bundle.estimate.region_ages`), not corrected,
             also by
             one that the estimate leaves out (`boneage.bundle.estimate.lone_region`); empty for a bundle that reads one
             region.
-        embeddings: float32 (E,) by member: its last hidden layer, for likeness (`boneage.atlas`).
+        embeddings: float32 (E,) by member: its last hidden layer, for similarity (`boneage.atlas`).
     """
 
     source_name: str | None
@@ -116,7 +117,7 @@ class Assessment:
     bundle_version: str
     interval_coverage: float | None
     timings_ms: Mapping[str, float]
-    film_shape: tuple[int, int]
+    radiograph_shape: tuple[int, int]
     picture: NDArray[np.uint8] = field(repr=False, compare=False)
     activations: tuple[ViewActivation, ...] = field(repr=False, compare=False)
     hand: Hand | None = field(default=None, repr=False, compare=False)
@@ -125,13 +126,13 @@ class Assessment:
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """What the nets read, each once."""
+        """What the networks read, each once."""
         return tuple(dict.fromkeys(one.spec.region for one in self.activations))
 
     @property
-    def film_to_picture(self) -> Transform:
-        """From the film's coordinates to those of `picture`."""
-        return _to_shape(self.film_shape, self.picture.shape)
+    def radiograph_to_picture(self) -> Transform:
+        """From the radiograph's coordinates to those of `picture`."""
+        return _to_shape(self.radiograph_shape, self.picture.shape)
 
     @property
     def age_months(self) -> float:
@@ -170,10 +171,11 @@ class Assessment:
         return any(warning.code is code for warning in self.warnings)
 
     def heat_map(self, shape: tuple[int, int] | None = None, evidence: Evidence = "both") -> HeatMap:
-        """Where the nets looked, on the film or a reduced copy of it. Made when asked for.
+        """Where the networks looked, on the radiograph or a reduced copy of it. Made when asked for.
 
         Args:
-            shape: (H, W) of the map; that of `picture` if not given, `film_shape` for the film's own pixels.
+            shape: (H, W) of the map; that of `picture` if not given, `radiograph_shape` for the radiograph's own
+                pixels.
             evidence: see `boneage.explain.heat_map`.
 
         Raises:
@@ -182,7 +184,7 @@ class Assessment:
         height, width = shape or self.picture.shape
         if min(height, width) < 1:
             raise ValueError(f"a heat map has at least one pixel a side, not {height} x {width}")
-        return _heat_map(self.activations, self.film_shape, (height, width), evidence)
+        return _heat_map(self.activations, self.radiograph_shape, (height, width), evidence)
 
     def to_json(self) -> dict[str, Any]:
         """The one schema: of the command line, of files, and of whatever else writes an assessment.
@@ -195,32 +197,35 @@ class Assessment:
                                               name as the user gave it)
         ``sex``                               ``F`` or ``M``, as given
         ``age_months``, ``age_text``          the bone age: a number, and in words
-        ``typical_error_months``              mean absolute difference from readers, or null: on films of this sex and
-                                              near this age if ``interval_calibrated``, else on validation films
+        ``typical_error_months``              mean absolute difference from readers, or null: on radiographs of this sex
+            and
+                                              near this age if ``interval_calibrated``, else on validation radiographs
         ``interval_months``                   [low, high], the 95 % interval, cut at the ends of bone age; or null
         ``interval_80_months``                [low, high], the 80 % interval, likewise
-        ``interval_calibrated``               true if the intervals are as wide as films of this sex and near this age
+        ``interval_calibrated``               true if the intervals are as wide as radiographs of this sex and near this
+        age
                                               ask for (`boneage.bundle.calibration`); false if they are 1.96 and 1.28
-                                              RMSE of the validation films on either side, the same for every age
-        ``interval_coverage``                 share of the validation films that 95 % intervals held, 0..1, or null
-        ``chronological_age_months``          as the file says, or null
+                                              RMSE of the validation radiographs on either side, the same for every age
+        ``interval_coverage``                 share of the validation radiographs that 95 % intervals held, 0..1, or
+        null ``chronological_age_months``          as the file says, or null
         ``difference_months``                 bone age less chronological age, or null (see `difference_months`)
-        ``member_ages_months``                object: what each net said
+        ``member_ages_months``                object: what each network said
         ``region_ages_months``                object: the bone age by each region alone; empty unless there are several
         ``age_distribution``                  list of 240 shares, one a month of age from 0, five decimals; left out
-                                              if no net gives one
+                                              if no network gives one
         ``hand``                              null, or where it lies: {``points``: {``middle_tip``, ``thumb_tip``,
-                                              ``capitate``: [x, y] in pixels of the film, the first pixel's centre at
+                                              ``capitate``: [x, y] in pixels of the radiograph, the first pixel's centre
+                                                  at
                                               0.5}, ``mirrored``, ``inverted``, ``rotation_degrees`` of the hand on
-                                              the film, clockwise from fingers up, ``length_pixels`` from capitate to
-                                              middle finger tip, ``spread``: how uncertain tip and capitate are, a
+                                              the radiograph, clockwise from fingers up, ``length_pixels`` from capitate
+                                              to middle finger tip, ``spread``: how uncertain tip and capitate are, a
                                               share of that length, ``side_certain``: whether the thumb's tip was
                                               found, so that left and right are no guess}
         ``warnings``                          list of {``code``, ``severity``, ``message``}, the gravest first: see
                                               docs/codes.md
         ``facts``                             object: what the file says (no name, no number, no date of birth)
-        ``film``                              {``height_pixels``, ``width_pixels``, ``sha256`` of the file or null}
-        ``bundle``                            {``name``, ``version``}
+        ``radiograph``                              {``height_pixels``, ``width_pixels``, ``sha256`` of the file or
+        null} ``bundle``                            {``name``, ``version``}
         ``timings_ms``                        object: wall time by step
         ``notice``                            that this is not a medical device
         ====================================  ====================================================================
@@ -248,9 +253,9 @@ class Assessment:
             "hand": None if self.hand is None else _hand_json(self.hand),
             "warnings": [warning.to_json() for warning in self.warnings],
             "facts": _facts_json(self.facts),
-            "film": {
-                "height_pixels": self.film_shape[0],
-                "width_pixels": self.film_shape[1],
+            "radiograph": {
+                "height_pixels": self.radiograph_shape[0],
+                "width_pixels": self.radiograph_shape[1],
                 "sha256": self.source_sha256,
             },
             "bundle": {"name": self.bundle_name, "version": self.bundle_version},
@@ -271,11 +276,11 @@ def assess(
     Args:
         source: a file's path, its bytes, or a pydicom data set.
         sex: of the patient, ``F`` or ``M`` (see `Sex.parse`). It is required, and never taken from the file.
-        bundle: an opened bundle, the name of a shipped one, or a bundle's folder. Open it once for many films.
+        bundle: an opened bundle, the name of a shipped one, or a bundle's folder. Open it once for many radiographs.
         name: to stand for a source from memory; a path's own file name otherwise.
 
     Raises:
-        Refusal: the film cannot be assessed; see `boneage.errors.RefusalCode`.
+        Rejection: the radiograph cannot be assessed; see `boneage.errors.RejectionCode`.
         BundleError: the bundle is missing or damaged.
     """
     given = _given_sex(source, sex)
@@ -293,7 +298,7 @@ def assess(
 def assess_radiograph(
     radiograph: Radiograph, sex: Sex, bundle: Bundle, *, name: str | None = None, sha256: str | None = None
 ) -> Assessment:
-    """`assess` for whoever keeps the film's pixels: the same walk from the second step on.
+    """`assess` for whoever keeps the radiograph's pixels: the same walk from the second step on.
 
     Args:
         radiograph: as `boneage.reading.radiograph.read_radiograph` gives it.
@@ -303,7 +308,7 @@ def assess_radiograph(
         sha256: of that file.
 
     Raises:
-        Refusal, BundleError: as `assess`.
+        Rejection, BundleError: as `assess`.
     """
     return _assess(radiograph, sex, bundle, _Clock(), name=name, sha256=sha256)
 
@@ -314,18 +319,18 @@ def _assess(
     """The walk behind reading; `clock` may have timed that."""
     members = opened.members_for(given)
     if not members:
-        raise BundleError("bundle_mismatch", f"The bundle {opened.manifest.name} holds no net that gives an age.")
+        raise BundleError("bundle_mismatch", f"The bundle {opened.manifest.name} holds no network that gives an age.")
     pixels, facts = radiograph.pixels, radiograph.facts
-    film_shape = (pixels.shape[0], pixels.shape[1])
+    radiograph_shape = (pixels.shape[0], pixels.shape[1])
     hand = None
     if opened.finds_hands or any(member.view.needs_hand for member in members):
         with clock.step("find"):
             hand = opened.find_hand(pixels)
-    members, cut_off = _shown(members, hand, film_shape)
+    members, cut_off = _shown(members, hand, radiograph_shape)
     with clock.step("cut"):
         levels = None if hand is None else hand_levels(pixels, hand)
         views = _cut_views(pixels, members, hand, levels)
-        to_film = {spec: view_transform(film_shape, spec, hand).inverse() for spec in views}
+        to_radiograph = {spec: view_transform(radiograph_shape, spec, hand).inverse() for spec in views}
     with clock.step("run"):
         outputs = {member.name: opened.run(member, views[member.view], given) for member in members}
         quality = opened.judge_quality(pixels, hand) if hand is not None and opened.manifest.quality else {}
@@ -334,22 +339,22 @@ def _assess(
         left_out = lone_region(by_region, opened.manifest)
         used = [member for member in members if member.view.region != left_out]
         estimate = combine({member.name: outputs[member.name] for member in used}, opened.manifest, sex=given)
-        activations = _mean_activations(used, outputs, to_film)
+        activations = _mean_activations(used, outputs, to_radiograph)
     with clock.step("draw"):
         picture = bone_bright(display_picture(pixels), hand)
     warnings = [
         *checks.radiograph_warnings(pixels, picture, hand),
-        *checks.size_warnings(film_shape, members, hand),
+        *checks.size_warnings(radiograph_shape, members, hand),
         *checks.file_warnings(facts, given, hand),
         *checks.estimate_warnings(estimate, members, outputs),
         *checks.region_warnings(by_region, left_out, *opened.manifest.region_limits_months),
         *(
-            checks.quality_warnings(film_shape, hand, levels, quality, opened.quality_limits)
+            checks.quality_warnings(radiograph_shape, hand, levels, quality, opened.quality_limits)
             if hand is not None and levels is not None
             else ()
         ),
         *([ResultWarning.of(WarningCode.REGION_CUT_OFF, regions=", ".join(cut_off))] if cut_off else []),
-        *([] if _shows_anything(activations, film_shape) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),
+        *([] if _shows_anything(activations, radiograph_shape) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),
     ]
     return Assessment(
         source_name=name,
@@ -362,7 +367,7 @@ def _assess(
         bundle_version=opened.manifest.version,
         interval_coverage=opened.manifest.metrics.get("interval_coverage"),
         timings_ms=clock.timings_ms(),
-        film_shape=film_shape,
+        radiograph_shape=radiograph_shape,
         picture=picture,
         activations=activations,
         hand=hand,
@@ -372,17 +377,21 @@ def _assess(
 
 
 def _shown(
-    members: tuple[Member, ...], hand: Hand | None, film_shape: tuple[int, int]
+    members: tuple[Member, ...], hand: Hand | None, radiograph_shape: tuple[int, int]
 ) -> tuple[tuple[Member, ...], list[Region]]:
-    """The members whose regions the film shows, and the regions of those that are left out.
+    """The members whose regions the radiograph shows, and the regions of those that are left out.
 
-    Nets of the whole hand or film are always asked, and of a bundle without such nets all are.
+    Networks of the whole hand or radiograph are always asked, and of a bundle without such networks all are.
     """
     wider = {"A", "radiograph"}
     regions = list(dict.fromkeys(member.view.region for member in members))
     if hand is None or not wider & set(regions):
         return members, []
-    cut_off = [one for one in regions if one not in wider and share_on_film(one, hand, film_shape) < _LEAST_ON_FILM]
+    cut_off = [
+        one
+        for one in regions
+        if one not in wider and share_on_radiograph(one, hand, radiograph_shape) < _LEAST_ON_RADIOGRAPH
+    ]
     return tuple(member for member in members if member.view.region not in cut_off), cut_off
 
 
@@ -402,7 +411,7 @@ def _cut_views(
 
 
 def bone_bright(picture: NDArray[np.uint8], hand: Hand | None) -> NDArray[np.uint8]:
-    """A film as it is drawn (h, w), turned round if bone is dark on it."""
+    """A radiograph as it is drawn (h, w), turned round if bone is dark on it."""
     return np.uint8(255) - picture if hand is not None and hand.inverted else picture
 
 
@@ -415,13 +424,13 @@ def age_in_words(months: float) -> str:
 
 
 def hand_rotation_degrees(hand: Hand) -> float:
-    """By how much a hand is turned on its film, clockwise as seen, from fingers up; above -180 to 180."""
+    """By how much a hand is turned on its radiograph, clockwise as seen, from fingers up; above -180 to 180."""
     x, y = hand.points_xy[0] - hand.points_xy[2]
     return math.degrees(math.atan2(x, -y))
 
 
 def region_in_words(region: Region) -> str:
-    """What a net reads, as people say it: ``B carpal bones``."""
+    """What a network reads, as people say it: ``B carpal bones``."""
     title = REGION_TITLES[region]
     return f"{region} {title}" if region in BLANKED else title
 
@@ -431,15 +440,15 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _given_sex(source: str | Path | bytes | Dataset, sex: str | Sex | None) -> Sex:
-    """The sex the user gave; a refusal also tells what the file says, which is not taken."""
+    """The sex the user gave; a rejection also tells what the file says, which is not taken."""
     try:
         return Sex.parse(sex)
-    except Refusal as refusal:
+    except Rejection as rejection:
         said = read_radiograph(source).facts.sex
         if said is None:
             raise
-        message = f"{refusal.message} The file says {said.value}; confirm it by giving it."
-        raise Refusal(RefusalCode.SEX_MISSING, message) from None
+        message = f"{rejection.message} The file says {said.value}; confirm it by giving it."
+        raise Rejection(RejectionCode.SEX_MISSING, message) from None
 
 
 class _Clock:
@@ -460,57 +469,57 @@ class _Clock:
 
 
 def _mean_activations(
-    members: Sequence[Member], outputs: Mapping[str, MemberOutput], to_film: Mapping[ViewSpec, Transform]
+    members: Sequence[Member], outputs: Mapping[str, MemberOutput], to_radiograph: Mapping[ViewSpec, Transform]
 ) -> tuple[ViewActivation, ...]:
     """One weighted mean for each view, or mirror image of one, and grid of cells."""
     alike: dict[tuple[ViewSpec, Transform, CellGrid, tuple[int, ...]], list[tuple[NDArray[np.float32], float]]] = {}
     for member in members:
-        for view_to_film, grid, weight in _maps_of(member, outputs[member.name], to_film[member.view]):
-            alike.setdefault((member.view, view_to_film, member.cells, grid.shape), []).append((grid, weight))
+        for view_to_radiograph, grid, weight in _maps_of(member, outputs[member.name], to_radiograph[member.view]):
+            alike.setdefault((member.view, view_to_radiograph, member.cells, grid.shape), []).append((grid, weight))
     return tuple(
         ViewActivation(
             spec,
-            view_to_film,
+            view_to_radiograph,
             cells,
             np.average([grid for grid, _ in group], axis=0, weights=[weight for _, weight in group]),
             sum(weight for _, weight in group),
         )
-        for (spec, view_to_film, cells, _), group in alike.items()
+        for (spec, view_to_radiograph, cells, _), group in alike.items()
     )
 
 
 def _maps_of(
-    member: Member, output: MemberOutput, view_to_film: Transform
+    member: Member, output: MemberOutput, view_to_radiograph: Transform
 ) -> Iterator[tuple[Transform, NDArray[np.float32], float]]:
     """A member's map, and that of the mirror image if it was asked: where each lies, its grid, its weight."""
     if output.mirror_activation is None:
-        yield view_to_film, output.activation, member.weight
+        yield view_to_radiograph, output.activation, member.weight
     else:
-        yield view_to_film, output.activation, member.weight / 2
-        mirror_to_film = Transform.mirror(member.view.width).then(view_to_film)
-        yield mirror_to_film, output.mirror_activation, member.weight / 2
+        yield view_to_radiograph, output.activation, member.weight / 2
+        mirror_to_radiograph = Transform.mirror(member.view.width).then(view_to_radiograph)
+        yield mirror_to_radiograph, output.mirror_activation, member.weight / 2
 
 
 def _heat_map(
-    activations: Sequence[ViewActivation], film_shape: tuple[int, int], shape: tuple[int, int], evidence: Evidence
+    activations: Sequence[ViewActivation], radiograph_shape: tuple[int, int], shape: tuple[int, int], evidence: Evidence
 ) -> HeatMap:
-    """The mean of all maps on a film, or on a copy of it of another shape (H, W)."""
-    film_to_shape = _to_shape(film_shape, shape)
+    """The mean of all maps on a radiograph, or on a copy of it of another shape (H, W)."""
+    radiograph_to_shape = _to_shape(radiograph_shape, shape)
     maps = [
-        heat_map(one.grid, shape, one.view_to_film.then(film_to_shape), one.spec, one.cells, evidence)
+        heat_map(one.grid, shape, one.view_to_radiograph.then(radiograph_to_shape), one.spec, one.cells, evidence)
         for one in activations
     ]
     return mean_heat_map(maps, [one.weight for one in activations])
 
 
-def _shows_anything(activations: Sequence[ViewActivation], film_shape: tuple[int, int]) -> bool:
-    small = display_size(film_shape, _THUMBNAIL_SIDE)
-    return not _heat_map(activations, film_shape, small, "both").is_empty
+def _shows_anything(activations: Sequence[ViewActivation], radiograph_shape: tuple[int, int]) -> bool:
+    small = display_size(radiograph_shape, _THUMBNAIL_SIDE)
+    return not _heat_map(activations, radiograph_shape, small, "both").is_empty
 
 
-def _to_shape(film_shape: tuple[int, int], shape: tuple[int, ...]) -> Transform:
-    """From a film of shape (H, W) to a copy of it of another shape."""
-    return Transform.scale(shape[1] / film_shape[1], shape[0] / film_shape[0])
+def _to_shape(radiograph_shape: tuple[int, int], shape: tuple[int, ...]) -> Transform:
+    """From a radiograph of shape (H, W) to a copy of it of another shape."""
+    return Transform.scale(shape[1] / radiograph_shape[1], shape[0] / radiograph_shape[0])
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------

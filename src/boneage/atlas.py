@@ -1,4 +1,4 @@
-"""The reference atlas: what a hand looks like at each age. Pictures, ages, and which is likest to a film.
+"""The reference atlas: what a hand looks like at each age. Pictures, ages, and which is most similar to a radiograph.
 
 Two sources, one interface. The open atlas comes with the package: each plate is the average of at least 20 radiographs
 (`boneage.train.atlas.plates`), so it shows no patient. Or a folder of the user's own licensed plates, with a table
@@ -8,8 +8,8 @@ A folder of plates has ``index.csv`` with the columns ``sex`` (F or M), ``file``
 ``age_years`` (``age`` is taken for months); ``count`` says over how many radiographs a plate is averaged. An
 ``atlas.json`` with ``name``, ``title``, ``made`` and ``licence`` may lie beside it.
 
-Likeness is measured between embeddings, the last hidden layers of one net (`likeness_member`), of which a plate's is
-computed as a film's: the hand found, the view cut, the net run.
+Similarity is measured between embeddings, the last hidden layers of one network (`similarity_member`), of which a
+plate's is computed as a radiograph's: the hand found, the view cut, the network run.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from numpy.typing import NDArray
 
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.manifest import Member, shipped_or_folder
-from boneage.errors import AtlasError, BoneageError, BundleError, Refusal, TableError
+from boneage.errors import AtlasError, BoneageError, BundleError, Rejection, TableError
 from boneage.explain import encode_picture
-from boneage.files import written_whole
+from boneage.files import atomic_write
 from boneage.geometry import fit_inside, sample
 from boneage.hand.views import cut_view
 from boneage.reading.image_headers import read_picture_header
 from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
-from boneage.tables.csv_table import Row, read_rows, refuse_years
+from boneage.tables.csv_table import Row, read_rows, reject_years
 
 log = logging.getLogger(__name__)
 
@@ -155,8 +155,8 @@ class Atlas:
         coded = self._coded(plate)
         try:
             header = read_picture_header(coded)
-        except Refusal as refusal:
-            raise self._unreadable(plate, refusal.message) from refusal
+        except Rejection as rejection:
+            raise self._unreadable(plate, rejection.message) from rejection
         media_type = _BROWSERS_SHOW.get(header.format) if header is not None else None
         if media_type is not None:
             return coded, media_type
@@ -185,11 +185,11 @@ class Atlas:
         return plates[place - 1] if place else None, plates[place + 1] if place + 1 < len(plates) else None
 
     def embeddings(self, bundle: Bundle) -> Mapping[str, Embedding]:
-        """Each plate's embedding by the bundle's `likeness_member`, float32 (E,) by the plate's key.
+        """Each plate's embedding by the bundle's `similarity_member`, float32 (E,) by the plate's key.
 
-        Computed once, or read from the atlas's folder if it was computed there by the same nets on the same pictures
-        (`store_embeddings`). Plates on which no hand is found, and those of a sex that the bundle does not serve, are
-        left out; the log names them.
+        Computed once, or read from the atlas's folder if it was computed there by the same networks on the same
+        pictures (`store_embeddings`). Plates on which no hand is found, and those of a sex that the bundle does not
+        serve, are left out; the log names them.
 
         Raises:
             AtlasError: ``atlas_invalid`` if a picture cannot be read.
@@ -198,26 +198,28 @@ class Atlas:
         served = [sex for sex in Sex if bundle.members_for(sex)]
         return MappingProxyType({key: row for sex in served for key, row in self._embeddings_of(sex, bundle).items()})
 
-    def nearest_by_likeness(
+    def nearest_by_similarity(
         self, sex: Sex, assessment_embedding: Embedding, bundle: Bundle, count: int = 3
     ) -> list[tuple[Plate, float]]:
-        """The plates of a sex that are likest to a film.
+        """The plates of a sex that are most similar to a radiograph.
 
         Args:
             sex: of the patient.
-            assessment_embedding: (E,), the film's, by `likeness_member` (`boneage.Assessment.embeddings` has it).
+            assessment_embedding: (E,), the radiograph's, by `similarity_member` (`boneage.Assessment.embeddings` has
+                it).
             bundle: that made it.
             count: how many plates, at least 1.
 
         Returns:
-            At most `count` plates with their distances (`likeness_distance`), the likest first.
+            At most `count` plates with their distances (`similarity_distance`), the most similar first.
 
         Raises:
-            AtlasError, BundleError: as `embeddings`; ``bundle_mismatch`` if the film's embedding has another length.
+            AtlasError, BundleError: as `embeddings`; ``bundle_mismatch`` if the radiograph's embedding has another
+                length.
         """
         known = self._embeddings_of(sex, bundle)
         pairs = [
-            (plate, likeness_distance(assessment_embedding, known[plate.key]))
+            (plate, similarity_distance(assessment_embedding, known[plate.key]))
             for plate in self.for_sex(sex)
             if plate.key in known
         ]
@@ -238,26 +240,26 @@ class Atlas:
                 rows = [known[plate.key] for plate in plates if plate.key in known]
                 if rows:
                     missing = np.full_like(rows[0], np.nan)
-                    under = self._stored_under(plates, _nets(bundle, likeness_member(bundle, sex), sex))
+                    under = self._stored_under(plates, _networks(bundle, similarity_member(bundle, sex), sex))
                     arrays[under] = np.stack([known.get(plate.key, missing) for plate in plates])
         path = self.directory / EMBEDDINGS_NAME
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **arrays)
         return path
 
     def _embeddings_of(self, sex: Sex, bundle: Bundle) -> Mapping[str, Embedding]:
         """Of the plates of one sex, computed or read once."""
-        plates, member = self.for_sex(sex), likeness_member(bundle, sex)
-        nets = _nets(bundle, member, sex)
+        plates, member = self.for_sex(sex), similarity_member(bundle, sex)
+        networks = _networks(bundle, member, sex)
         with self._lock:
-            if plates and nets not in self._embeddings:
-                stored = self._read_stored(self._stored_under(plates, nets), len(plates))
+            if plates and networks not in self._embeddings:
+                stored = self._read_stored(self._stored_under(plates, networks), len(plates))
                 if stored is None:
-                    self._embeddings[nets] = self._computed(plates, bundle, member)
+                    self._embeddings[networks] = self._computed(plates, bundle, member)
                 else:
                     pairs = zip(plates, stored, strict=True)
-                    self._embeddings[nets] = {plate.key: row for plate, row in pairs if np.isfinite(row).all()}
-            return self._embeddings.get(nets, {})
+                    self._embeddings[networks] = {plate.key: row for plate, row in pairs if np.isfinite(row).all()}
+            return self._embeddings.get(networks, {})
 
     def _computed(self, plates: Sequence[Plate], bundle: Bundle, member: Member) -> dict[str, Embedding]:
         found = {}
@@ -266,15 +268,17 @@ class Atlas:
             try:
                 hand = bundle.find_hand(pixels) if bundle.finds_hands or member.view.needs_hand else None
                 view = cut_view(pixels, member.view, hand=hand)
-            except Refusal as refusal:
-                log.warning("the plate %s of the atlas %s is left out of likeness: %s", plate.key, self.name, refusal)
+            except Rejection as rejection:
+                log.warning(
+                    "the plate %s of the atlas %s is left out of similarity: %s", plate.key, self.name, rejection
+                )
                 continue
             found[plate.key] = bundle.run(member, view, plate.sex).embedding
         return found
 
-    def _stored_under(self, plates: Sequence[Plate], nets: tuple[str, ...]) -> str:
-        """What decides the embeddings of these plates: the nets and the pictures."""
-        said = [*nets, *(f"{plate.key} {hashlib.sha256(self._coded(plate)).hexdigest()}" for plate in plates)]
+    def _stored_under(self, plates: Sequence[Plate], networks: tuple[str, ...]) -> str:
+        """What decides the embeddings of these plates: the networks and the pictures."""
+        said = [*networks, *(f"{plate.key} {hashlib.sha256(self._coded(plate)).hexdigest()}" for plate in plates)]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
 
     def _read_stored(self, key: str, count: int) -> NDArray[np.float32] | None:
@@ -305,8 +309,8 @@ class Atlas:
     def _pixels(self, plate: Plate) -> NDArray[np.float32]:
         try:
             return read_radiograph(self._coded(plate)).pixels
-        except Refusal as refusal:
-            raise self._unreadable(plate, refusal.message) from refusal
+        except Rejection as rejection:
+            raise self._unreadable(plate, rejection.message) from rejection
 
     def _unreadable(self, plate: Plate, reason: str) -> AtlasError:
         return AtlasError(
@@ -314,30 +318,33 @@ class Atlas:
         )
 
 
-def likeness_member(bundle: Bundle, sex: Sex) -> Member:
-    """The net by whose embedding likeness is measured: the one that reads the whole hand (region A), or else the first.
+def similarity_member(bundle: Bundle, sex: Sex) -> Member:
+    """The network by whose embedding similarity is measured: the one that reads the whole hand (region A), or else the
+    first.
 
     Raises:
-        BundleError: ``bundle_mismatch`` if the bundle has no net for this sex.
+        BundleError: ``bundle_mismatch`` if the bundle has no network for this sex.
     """
     members = bundle.members_for(sex)
     if not members:
-        raise BundleError("bundle_mismatch", f"The bundle {bundle.manifest.name} has no net for the sex {sex.value}.")
+        raise BundleError(
+            "bundle_mismatch", f"The bundle {bundle.manifest.name} has no network for the sex {sex.value}."
+        )
     return next((member for member in members if member.view.region == "A"), members[0])
 
 
-def _nets(bundle: Bundle, member: Member, sex: Sex) -> tuple[str, ...]:
+def _networks(bundle: Bundle, member: Member, sex: Sex) -> tuple[str, ...]:
     """What of a bundle decides an embedding: the graphs, and how they are asked."""
     hand = bundle.manifest.hand
     finding = () if hand is None else tuple(graph.sha256 for graph in hand.by_name().values())
     return (sex.value, member.sha256, str(member.mirror), *finding)
 
 
-def likeness_distance(one: Embedding, other: Embedding) -> float:
-    """How unlike two embeddings (E,) of one net are: the root mean square of their differences, 0 or more.
+def similarity_distance(one: Embedding, other: Embedding) -> float:
+    """How unlike two embeddings (E,) of one network are: the root mean square of their differences, 0 or more.
 
-    On 200 validation films the plate likest by this lay nearer to the reader's age than by the cosine (docs/atlas.md).
-    What a distance of 1 means depends on the net.
+    On 200 validation radiographs the plate most similar by this lay nearer to the reader's age than by the cosine
+    (docs/atlas.md). What a distance of 1 means depends on the network.
 
     Raises:
         BundleError: ``bundle_mismatch`` if they are of different lengths.
@@ -420,11 +427,11 @@ def _read_index(directory: Path) -> list[Plate]:
         if column is None:
             raise AtlasError("atlas_invalid", f"{directory / INDEX_NAME} has no column age_months or age_years.")
         if column != "age_years":
-            refuse_years(rows, column)
+            reject_years(rows, column)
         plates = [_plate(directory, row, column) for row in rows]
-    except (TableError, Refusal) as error:
+    except (TableError, Rejection) as error:
         raise AtlasError("atlas_invalid", _cause(directory, error)) from error
-    _refuse_duplicates(directory, plates)
+    _reject_duplicates(directory, plates)
     return plates
 
 
@@ -443,7 +450,7 @@ def _plate(directory: Path, row: Row, column: str) -> Plate:
     return Plate(Sex.parse(row.text("sex")), round(10 * months) / 10, file, count)
 
 
-def _refuse_duplicates(directory: Path, plates: Sequence[Plate]) -> None:
+def _reject_duplicates(directory: Path, plates: Sequence[Plate]) -> None:
     keys = [plate.key for plate in plates]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:

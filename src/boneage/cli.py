@@ -17,17 +17,17 @@ _COMMANDS = {
     "assess": "Assess the bone age on radiographs of the hand.",
     "sample": "Write a drawn phantom hand to try the program on.",
     "serve": "Serve the page: drop a radiograph, see its bone age.",
-    "worker": "Assess films of a service that runs elsewhere.",
-    "bundle": "List, show and check bundles of nets.",
-    "train": "Train a net from a recipe and a table of films.",
-    "build": "Train all nets of a plan, and make one calibrated bundle of them.",
-    "finetune": "Adapt a bundle to films of one's own.",
+    "worker": "Assess radiographs of a service that runs elsewhere.",
+    "bundle": "List, show and check bundles of networks.",
+    "train": "Train a network from a recipe and a table of radiographs.",
+    "build": "Train all networks of a plan, and make one calibrated bundle of them.",
+    "finetune": "Adapt a bundle to radiographs of one's own.",
     "mine": "Make masks of hands by positive mining, with a page to review them.",
-    "grid": "Train and compare the 18 nets of Iglovikov et al.",
-    "curve": "Plot the errors of training runs by epoch, films or resolution.",
-    "export": "Export a trained net as a bundle.",
-    "evaluate": "Compute the errors on labelled films, with tables and plots.",
-    "compare": "Compare several predictions of the same films, row by row.",
+    "grid": "Train and compare the 18 networks of Iglovikov et al.",
+    "curve": "Plot the errors of training runs by epoch, radiographs or resolution.",
+    "export": "Export a trained network as a bundle.",
+    "evaluate": "Compute the errors on labelled radiographs, with tables and plots.",
+    "compare": "Compare several predictions of the same radiographs, row by row.",
     "maps": "Average heat maps by stage of development.",
     "atlas": "List, check, draw and make reference atlases.",
 }
@@ -46,10 +46,10 @@ _EXTRAS = {
 _EXIT_CODES = """\
 \b
 Exit codes:
-  0    done; every film was assessed
+  0    done; every radiograph was assessed
   1    a failure that no other number names
   2    wrong usage
-  3    at least one film was refused (the others were assessed)
+  3    at least one radiograph was rejected (the others were assessed)
   4    the bundle is missing or damaged
   5    the training recipe is invalid
   6    a table cannot be used
@@ -120,7 +120,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(package_name="boneage")
 def cli() -> None:
-    """Bone age from a radiograph of the hand: the age, its typical error, and where the nets looked.
+    """Bone age from a radiograph of the hand: the age, its typical error, and where the networks looked.
 
     \b
     Try it:
@@ -158,7 +158,7 @@ def _told(error: Exception) -> int:
         place = f": {error.filename}" if error.filename else ""
         sentence, code = f"{error.strerror or error}{place}.", "file_error"
     else:
-        from boneage.commands.each_film import unforeseen
+        from boneage.commands.each_radiograph import unforeseen
 
         told = unforeseen(error)
         sentence, code = told.message, told.code

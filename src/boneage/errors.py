@@ -1,8 +1,8 @@
-"""Named failures: every way in which an input can be refused, with one code and one exit status each.
+"""Named failures: every way in which an input can be rejected, with one code and one exit status each.
 
-A :class:`Refusal` speaks of one film and carries a sentence for the person who chose it. A :class:`BoneageError` of
-another kind speaks of what the operator gave (a bundle, a recipe, a table). Codes are stable: the command line prints
-them, the web service returns them, logs carry them.
+A :class:`Rejection` speaks of one radiograph and carries a sentence for the person who chose it. A
+:class:`BoneageError` of another kind speaks of what the operator gave (a bundle, a recipe, a table). Codes are stable:
+the command line prints them, the web service returns them, logs carry them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class RefusalCode(StrEnum):
-    """Why a film is not assessed."""
+class RejectionCode(StrEnum):
+    """Why a radiograph is not assessed."""
 
     NOT_FOUND = "not_found"
     """The file does not exist or may not be opened."""
@@ -32,17 +32,17 @@ class RefusalCode(StrEnum):
     NOT_A_RADIOGRAPH = "not_a_radiograph"
     """A DICOM object of another kind, or a picture that no radiograph can be: a strip, or a drawing of few greys."""
     NO_CONTRAST = "no_contrast"
-    """A film of one even grey, or one that its DICOM window makes so: nothing to read."""
+    """A radiograph of one even grey, or one that its DICOM window makes so: nothing to read."""
     NO_HAND = "no_hand"
-    """No hand is to be seen on the film, or not enough of one."""
+    """No hand is to be seen on the radiograph, or not enough of one."""
     SEVERAL_HANDS = "several_hands"
     """More than one hand: which is meant cannot be known."""
     POINTS_UNCERTAIN = "points_uncertain"
     """A hand, but its fingertips and wrist were not found for certain: it cannot be registered."""
     SEX_MISSING = "sex_missing"
     """No sex was given. It is never guessed."""
-    ALL_REFUSED = "all_refused"
-    """Of several films not one could be assessed: there is nothing to evaluate."""
+    ALL_REJECTED = "all_rejected"
+    """Of several radiographs not one could be assessed: there is nothing to evaluate."""
 
 
 class BoneageError(Exception):
@@ -61,12 +61,12 @@ class BoneageError(Exception):
         self.message = message
 
 
-class Refusal(BoneageError):  # noqa: N818 - it is no error of the program
-    """A film that cannot, or must not, be assessed."""
+class Rejection(BoneageError):  # noqa: N818 - it is no error of the program
+    """A radiograph that cannot, or must not, be assessed."""
 
     exit_status = 3
 
-    def __init__(self, code: RefusalCode, message: str) -> None:
+    def __init__(self, code: RejectionCode, message: str) -> None:
         super().__init__(code.value, message)
 
 
@@ -89,7 +89,7 @@ class RecipeError(BoneageError):
     """A training recipe, or a run by one, that cannot be used.
 
     ``recipe_invalid``: unknown keys, values out of range, or a run without its record.
-    ``recipe_changed``: the folder holds a run of another recipe or of other films.
+    ``recipe_changed``: the folder holds a run of another recipe or of other radiographs.
     ``recipe_busy``: another process trains in the folder.
     ``recipe_diverged``: the loss of a training became no number.
     """
@@ -98,7 +98,7 @@ class RecipeError(BoneageError):
 
 
 class TableError(BoneageError):
-    """A table of films or predictions that cannot be used.
+    """A table of radiographs or predictions that cannot be used.
 
     ``table_not_found``: there is none at that place.
     ``table_unreadable``: it is not CSV, or not UTF-8.

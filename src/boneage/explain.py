@@ -1,10 +1,11 @@
-"""Where a net looked: from an activation map to a heat map on the film, and to a picture that a reader can judge.
+"""Where a network looked: from an activation map to a heat map on the radiograph, and to a picture that a reader can
+judge.
 
 The map is Grad-CAM's (Souza & Oliveira, section VI): feature maps of the last convolutions, weighted by the gradient of
 the age with respect to them, and summed. For a class, Grad-CAM keeps the positive part of that sum. An age is no class:
 what speaks for a young hand lowers it, and the positive part of a young child's map is empty or shows the forearm (seen
-on real films, docs/log.md). So the size of the sum is shown: where the film moved the estimate, up or down. The
-positive part alone, section VI's own map, can be asked for.
+on real radiographs, docs/log.md). So the size of the sum is shown: where the radiograph moved the estimate, up or down.
+The positive part alone, section VI's own map, can be asked for.
 """
 
 from __future__ import annotations
@@ -25,24 +26,26 @@ from boneage.hand.views import CellGrid, ViewSpec
 Evidence = Literal["both", "raising"]
 
 DISPLAY_SIDE = 1024
-"""Longest side of a film as it is drawn for people, pixels."""
+"""Longest side of a radiograph as it is drawn for people, pixels."""
 
 _FADE = 0.04
-"""How far from its border inwards a view comes to count fully in a mean map, as a share of the film's longest side."""
+"""How far from its border inwards a view comes to count fully in a mean map, as a share of the radiograph's longest
+side."""
 
 _SMALLEST_SIDE = 640
-"""Smaller films are enlarged to this longest side, so that the labels of the colour scale stay legible."""
+"""Smaller radiographs are enlarged to this longest side, so that the labels of the colour scale stay legible."""
 
 _DISPLAY_PERCENTILES = (0.2, 99.8)
-"""Grey levels drawn black and white. Many films use a small part of their range and could not be judged otherwise."""
+"""Grey levels drawn black and white. Many radiographs use a small part of their range and could not be judged
+otherwise."""
 
 _STRONGEST_OPACITY = 0.62
 _FAINTEST_SHOWN = 0.08
-"""Values below this are not tinted at all: the film should look untouched where nothing was found."""
+"""Values below this are not tinted at all: the radiograph should look untouched where nothing was found."""
 
 _RINGING = 0.02
-"""Cubic interpolation puts up to this part of a cell's value where its neighbours have none. If a film holds no more
-than this of its map's strongest cell, which then lies beside it, no place on it counts as having moved the age."""
+"""Cubic interpolation puts up to this part of a cell's value where its neighbours have none. If a radiograph holds no
+more than this of its map's strongest cell, which then lies beside it, no place on it counts as having moved the age."""
 
 _JPEG_QUALITY = 92
 
@@ -69,13 +72,13 @@ _SIDE_OF_ONE_LINE = 700
 
 @dataclass(frozen=True)
 class HeatMap:
-    """How strongly places of a film moved the age, relative to the strongest of them.
+    """How strongly places of a radiograph moved the age, relative to the strongest of them.
 
     Attributes:
         values: float32 (H, W), 0..1; 1 is `peak_months`.
-        peak_months: largest value on the film, months; 0 if no place on it moved the age. What a net saw beside the
-            film, in the view's padding, does not count.
-        covered: bool (H, W), the places that the net's view held; None if it held the whole film.
+        peak_months: largest value on the radiograph, months; 0 if no place on it moved the age. What a network saw
+            beside the radiograph, in the view's padding, does not count.
+        covered: bool (H, W), the places that the network's view held; None if it held the whole radiograph.
     """
 
     values: NDArray[np.float32]
@@ -90,21 +93,21 @@ class HeatMap:
 
 def heat_map(
     activation: NDArray[np.float32],
-    film_shape: tuple[int, int],
-    view_to_film: Transform,
+    radiograph_shape: tuple[int, int],
+    view_to_radiograph: Transform,
     spec: ViewSpec,
     cells: CellGrid,
     evidence: Evidence = "both",
 ) -> HeatMap:
-    """Bring an activation map onto the film through one transform (grid to view to film).
+    """Bring an activation map onto the radiograph through one transform (grid to view to radiograph).
 
-    Size or positive part are taken on the net's own grid, and then interpolated smoothly.
+    Size or positive part are taken on the network's own grid, and then interpolated smoothly.
 
     Args:
         activation: (h, w), Grad-CAM's signed sum, months.
-        film_shape: (H, W) of the film, or of a reduced copy to which `view_to_film` then leads.
-        view_to_film: from the view's coordinates to the film's.
-        spec: the view that the net saw.
+        radiograph_shape: (H, W) of the radiograph, or of a reduced copy to which `view_to_radiograph` then leads.
+        view_to_radiograph: from the view's coordinates to the radiograph's.
+        spec: the view that the network saw.
         cells: where the map's cells lie on the view.
         evidence: ``both``, what moved the age up or down; ``raising``, what moved it up (Grad-CAM's ReLU).
 
@@ -116,12 +119,16 @@ def heat_map(
         raise BundleError("bundle_output", "The bundle gave an activation map that is not a grid of finite numbers.")
     strength = np.abs(grid) if evidence == "both" else np.maximum(grid, np.float32(0.0))
     strongest = float(strength.max())
-    covered = None if _covers(view_to_film, spec, film_shape) else _place_of_view(view_to_film, spec, film_shape)
+    covered = (
+        None
+        if _covers(view_to_radiograph, spec, radiograph_shape)
+        else _place_of_view(view_to_radiograph, spec, radiograph_shape)
+    )
     if not strongest > 0.0:
-        return HeatMap(np.zeros(film_shape, dtype=np.float32), 0.0, covered)
-    grid_to_film = cells.to_view().then(view_to_film)
+        return HeatMap(np.zeros(radiograph_shape, dtype=np.float32), 0.0, covered)
+    grid_to_radiograph = cells.to_view().then(view_to_radiograph)
     shares = np.asarray(strength / strongest, dtype=np.float32)
-    values = _warp(shares, grid_to_film, film_shape, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
+    values = _warp(shares, grid_to_radiograph, radiograph_shape, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
     np.clip(values, 0.0, 1.0, out=values)  # cubic interpolation overshoots a little
     if covered is not None:
         values *= covered
@@ -129,7 +136,7 @@ def heat_map(
 
 
 def mean_heat_map(maps: Sequence[HeatMap], weights: Sequence[float]) -> HeatMap:
-    """The weighted mean, in months, of maps of one film that come from several views.
+    """The weighted mean, in months, of maps of one radiograph that come from several views.
 
     Each place has the mean over the views that hold it, so that what only one of them sees is not paled by the others;
     a place that no view holds has 0. Towards its border a view counts less, down to next to nothing, so that no border
@@ -162,16 +169,18 @@ def _scaled(months: NDArray[np.float32], covered: NDArray[np.bool_] | None) -> H
     return HeatMap(months / np.float32(peak) if peak > 0.0 else np.zeros_like(months), max(peak, 0.0), covered)
 
 
-def display_size(film_shape: tuple[int, int], longest: int = DISPLAY_SIDE) -> tuple[int, int]:
-    """Shape (h, w) at which a film of shape (H, W) is drawn: its longest side brought to 640 to `longest` pixels."""
-    height, width = film_shape
+def display_size(radiograph_shape: tuple[int, int], longest: int = DISPLAY_SIDE) -> tuple[int, int]:
+    """Shape (h, w) at which a radiograph of shape (H, W) is drawn: its longest side brought to 640 to `longest`
+    pixels.
+    """
+    height, width = radiograph_shape
     side = min(max(height, width, min(_SMALLEST_SIDE, longest)), longest)
     zoom = side / max(height, width)
     return max(1, round(height * zoom)), max(1, round(width * zoom))
 
 
 def display_picture(pixels: NDArray[np.float32], longest: int = DISPLAY_SIDE) -> NDArray[np.uint8]:
-    """A film as it is drawn for people.
+    """A radiograph as it is drawn for people.
 
     Args:
         pixels: float32 (H, W), 0..1, bone bright.
@@ -189,15 +198,15 @@ def display_picture(pixels: NDArray[np.float32], longest: int = DISPLAY_SIDE) ->
 
 
 def overlay(picture: NDArray[np.uint8], heat: HeatMap, *, scale_bar: bool = True) -> NDArray[np.uint8]:
-    """Lay a heat map over a film in colour: the warmer and the more opaque, the stronger.
+    """Lay a heat map over a radiograph in colour: the warmer and the more opaque, the stronger.
 
     Args:
-        picture: uint8 (h, w), the film as `display_picture` gives it.
-        heat: its map, of the same shape, or of another size of the same film.
+        picture: uint8 (h, w), the radiograph as `display_picture` gives it.
+        heat: its map, of the same shape, or of another size of the same radiograph.
         scale_bar: add a panel with the colour scale at the right side, if the picture has the 80 rows that it needs.
 
     Returns:
-        RGB, uint8 (h, w, 3), or (h, w + panel, 3) with the scale. A film whose map is empty comes back grey.
+        RGB, uint8 (h, w, 3), or (h, w + panel, 3) with the scale. A radiograph whose map is empty comes back grey.
     """
     height, width = picture.shape
     values = heat.values
@@ -205,22 +214,22 @@ def overlay(picture: NDArray[np.uint8], heat: HeatMap, *, scale_bar: bool = True
         values = np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA), dtype=np.float32)
     levels = np.rint(values * np.float32(255.0)).astype(np.uint8)
     opacity = _opacity()[levels][..., None]
-    film = np.repeat(picture[..., None], 3, axis=2)
-    mixed = film + opacity * (_colours()[levels] - film)
+    radiograph = np.repeat(picture[..., None], 3, axis=2)
+    mixed = radiograph + opacity * (_colours()[levels] - radiograph)
     blended = np.rint(mixed).astype(np.uint8)
     return np.hstack([blended, _scale_panel(height, heat)]) if scale_bar and height >= _LOWEST_PANEL else blended
 
 
 def mark_hand(
-    picture: NDArray[np.uint8], hand: Hand, film_to_picture: Transform, regions: Sequence[Region] = ()
+    picture: NDArray[np.uint8], hand: Hand, radiograph_to_picture: Transform, regions: Sequence[Region] = ()
 ) -> NDArray[np.uint8]:
     """Draw where the hand was found: the outline of its mask, its key points, and the boxes of regions, in thin lines.
 
     Args:
-        picture: uint8 (h, w) or RGB (h, w, 3), the film or what was made of it; it is not changed.
-        hand: on the film.
-        film_to_picture: from the film's coordinates to the picture's.
-        regions: whose boxes to draw; the whole film has none.
+        picture: uint8 (h, w) or RGB (h, w, 3), the radiograph or what was made of it; it is not changed.
+        hand: on the radiograph.
+        radiograph_to_picture: from the radiograph's coordinates to the picture's.
+        regions: whose boxes to draw; the whole radiograph has none.
 
     Returns:
         RGB, uint8 (h, w, 3).
@@ -229,14 +238,14 @@ def mark_hand(
     height, width = drawn.shape[:2]
     thickness = max(1, round(max(height, width) / _SIDE_OF_ONE_LINE))
     smooth = np.asarray(cv2.GaussianBlur(hand.mask.astype(np.float32), (0, 0), 1.0), dtype=np.float32)  # no stairs
-    inside = sample(smooth, hand.film_to_mask.inverse().then(film_to_picture), height, width)
+    inside = sample(smooth, hand.radiograph_to_mask.inverse().then(radiograph_to_picture), height, width)
     outlines, _ = cv2.findContours((inside > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(drawn, outlines, -1, _OUTLINE_COLOUR, thickness, cv2.LINE_AA)
     for region in dict.fromkeys(regions):
         if region in BOXES:
-            _draw_box(drawn, region, hand.film_to_frame.inverse().then(film_to_picture), thickness)
+            _draw_box(drawn, region, hand.radiograph_to_frame.inverse().then(radiograph_to_picture), thickness)
     radius = round(5 * thickness * 2**_SUBPIXEL_BITS)
-    for x, y in _fixed(film_to_picture.points(hand.points_xy)):
+    for x, y in _fixed(radiograph_to_picture.points(hand.points_xy)):
         cv2.circle(drawn, (int(x), int(y)), radius, _POINT_COLOUR, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
     return drawn
 
@@ -283,26 +292,32 @@ def scale_colours(count: int) -> list[tuple[int, int, int]]:
 
 
 def _warp(
-    grid: NDArray[np.float32], to_film: Transform, film_shape: tuple[int, int], interpolation: int, border: int
+    grid: NDArray[np.float32],
+    to_radiograph: Transform,
+    radiograph_shape: tuple[int, int],
+    interpolation: int,
+    border: int,
 ) -> NDArray[np.float32]:
     # OpenCV puts the centre of the first cell at 0, we at 0.5.
-    to_index = Transform.shift(0.5, 0.5).then(to_film).then(Transform.shift(-0.5, -0.5))
-    height, width = film_shape
+    to_index = Transform.shift(0.5, 0.5).then(to_radiograph).then(Transform.shift(-0.5, -0.5))
+    height, width = radiograph_shape
     warped = cv2.warpAffine(grid, to_index.matrix[:2], (width, height), flags=interpolation, borderMode=border)
     return np.asarray(warped, dtype=np.float32)
 
 
-def _place_of_view(view_to_film: Transform, spec: ViewSpec, film_shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The film's pixels that lie in the view, bool (H, W)."""
+def _place_of_view(
+    view_to_radiograph: Transform, spec: ViewSpec, radiograph_shape: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """The radiograph's pixels that lie in the view, bool (H, W)."""
     view = np.ones((spec.height, spec.width), dtype=np.float32)
-    return _warp(view, view_to_film, film_shape, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) > 0
+    return _warp(view, view_to_radiograph, radiograph_shape, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) > 0
 
 
-def _covers(view_to_film: Transform, spec: ViewSpec, film_shape: tuple[int, int]) -> bool:
-    """Whether the view holds the whole film, up to a tenth of a view's pixel."""
-    height, width = film_shape
+def _covers(view_to_radiograph: Transform, spec: ViewSpec, radiograph_shape: tuple[int, int]) -> bool:
+    """Whether the view holds the whole radiograph, up to a tenth of a view's pixel."""
+    height, width = radiograph_shape
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], dtype=np.float64)
-    seen = view_to_film.inverse().points(corners)
+    seen = view_to_radiograph.inverse().points(corners)
     return bool((seen >= -0.1).all() and (seen <= np.array([spec.width, spec.height]) + 0.1).all())
 
 
@@ -331,7 +346,7 @@ def _scale_panel(height: int, heat: HeatMap) -> NDArray[np.uint8]:
     top, bottom = 3 * unit, height - 3 * unit
     ramp = _colours()[np.linspace(255, 0, bottom - top).round().astype(int)]
     opacity = _opacity()[np.linspace(255, 0, bottom - top).round().astype(int)][:, None]
-    # As over mid grey, so that the scale shows what is seen on the film.
+    # As over mid grey, so that the scale shows what is seen on the radiograph.
     shown = np.rint(112 + opacity / _STRONGEST_OPACITY * (ramp - 112)).astype(np.uint8)
     panel[top:bottom, unit : 2 * unit] = shown[:, None]
     for value, label in _SCALE_TICKS:

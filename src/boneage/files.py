@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to, which takes its name only if the block ends without an error.
 
     The temporary name keeps the suffix, from which some libraries tell the format. The folder is made if it is missing.
@@ -36,9 +36,9 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with line feeds, in one piece.
 
     Raises:
-        OSError: see `written_whole`.
+        OSError: see `atomic_write`.
     """
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 

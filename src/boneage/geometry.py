@@ -108,7 +108,7 @@ def fit_inside(height: int, width: int, target_height: int, target_width: int) -
     )
 
 
-def averaged_down(pixels: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
+def downsample_area(pixels: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
     """A picture (H, W) reduced by this factor, by the mean over areas; as it is where `zoom` is 1 or more."""
     if zoom >= 1.0:
         return pixels
@@ -122,9 +122,9 @@ def sample(
 ) -> NDArray[np.float32]:
     """Sample a picture once, through `transform`, into a new (height, width) array.
 
-    Films differ tenfold in resolution, and bilinear sampling alone would alias the fine ones and so make them look
-    different to a net. A picture with more than `OVERSAMPLING` pixels for one of the target's is therefore averaged
-    down by area first.
+    Radiographs differ tenfold in resolution, and bilinear sampling alone would alias the fine ones and so make them
+    look different to a network. A picture with more than `OVERSAMPLING` pixels for one of the target's is therefore
+    averaged down by area first.
 
     Args:
         pixels: float32 (H, W).
@@ -134,7 +134,7 @@ def sample(
         fill: value outside the picture.
     """
     rows, columns = pixels.shape
-    pixels = averaged_down(pixels, OVERSAMPLING * transform.zoom)
+    pixels = downsample_area(pixels, OVERSAMPLING * transform.zoom)
     transform = Transform.scale(columns / pixels.shape[1], rows / pixels.shape[0]).then(transform)
     # OpenCV puts the centre of the first pixel at 0, we at 0.5.
     to_index = Transform.shift(0.5, 0.5).then(transform).then(Transform.shift(-0.5, -0.5))

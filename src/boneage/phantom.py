@@ -1,7 +1,7 @@
 """The drawn hand: a phantom for samples, self-tests and tests. It is no patient, and a bone age of it means nothing.
 
-A left hand as on the films of the RSNA challenge: fingers up, the thumb on the right, bone bright. The order in which
-carpal bones and epiphyses appear, and the age at which growth plates close, follow radiographic atlases roughly;
+A left hand as on the radiographs of the RSNA challenge: fingers up, the thumb on the right, bone bright. The order in
+which carpal bones and epiphyses appear, and the age at which growth plates close, follow radiographic atlases roughly;
 nothing is measured.
 The default picture is part of every bundle's self-test: whoever changes the drawing makes those expectations void.
 """
@@ -17,11 +17,11 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-from boneage.files import written_whole
+from boneage.files import atomic_write
 from boneage.geometry import Transform, fit_inside, sample
 
 CANVAS_HEIGHT, CANVAS_WIDTH = 1000, 750
-"""The phantom is drawn on this canvas and sampled into the film, so that it is the same hand at every size."""
+"""The phantom is drawn on this canvas and sampled into the radiograph, so that it is the same hand at every size."""
 
 POINT_NAMES = ("tip of the middle finger", "tip of the thumb", "capitate")
 """What the rows of `phantom_points` are: the key points of registration (Iglovikov et al., section 3.3)."""
@@ -116,8 +116,8 @@ def draw_hand(age_years: float = 8.0, *, height: int = 2000, width: int = 1500, 
 
     Args:
         age_years: 0 to 20; sets which carpal bones and epiphyses there are and how wide the growth plates are.
-        height: of the film, pixels, at least 16; the hand is fitted into it.
-        width: of the film, pixels, at least 16.
+        height: of the radiograph, pixels, at least 16; the hand is fitted into it.
+        width: of the radiograph, pixels, at least 16.
         seed: of the noise; equal arguments give equal pictures.
 
     Returns:
@@ -133,25 +133,27 @@ def draw_hand(age_years: float = 8.0, *, height: int = 2000, width: int = 1500, 
     grain = cv2.resize(noise.standard_normal((250, 188), dtype=np.float32), (CANVAS_WIDTH, CANVAS_HEIGHT))
     canvas = _AIR + _FLESH * _draw_flesh() + _BONE * bone * (1 + 0.07 * grain)
     canvas = np.maximum(canvas, _LEAD * _draw_letters())
-    film = sample(canvas, _to_film(height, width), height, width, fill=_AIR)
-    film += _tiled(np.float32(0.008) * noise.standard_normal((_NOISE_TILE, _NOISE_TILE), dtype=np.float32), film.shape)
-    return np.clip(film, 0, 1, out=film)
+    radiograph = sample(canvas, _to_radiograph(height, width), height, width, fill=_AIR)
+    radiograph += _tiled(
+        np.float32(0.008) * noise.standard_normal((_NOISE_TILE, _NOISE_TILE), dtype=np.float32), radiograph.shape
+    )
+    return np.clip(radiograph, 0, 1, out=radiograph)
 
 
 def phantom_points(*, height: int = 2000, width: int = 1500) -> NDArray[np.float64]:
-    """Where the key points of registration lie on the drawn film; the same at every age.
+    """Where the key points of registration lie on the drawn radiograph; the same at every age.
 
     Returns:
-        float64 (3, 2): continuous (x, y) in pixels of the film, rows as `POINT_NAMES`.
+        float64 (3, 2): continuous (x, y) in pixels of the radiograph, rows as `POINT_NAMES`.
     """
     points_xy = np.array([_FINGERS[2][-1].distal, _FINGERS[0][-1].distal, _CAPITATE.centre])
-    return _to_film(height, width).points(points_xy)
+    return _to_radiograph(height, width).points(points_xy)
 
 
 def sample_png() -> bytes:
     """The default phantom as an 8-bit grey PNG, its soft tissue brightened; the same bytes on every call.
 
-    As it is drawn, flesh is so dark beside the bones that nets that know films only see pieces of a hand.
+    As it is drawn, flesh is so dark beside the bones that networks that know radiographs only see pieces of a hand.
     """
     brightened = draw_hand() ** np.float32(_SAMPLE_GAMMA)
     done, encoded = cv2.imencode(".png", np.rint(brightened * 255).astype(np.uint8))
@@ -167,14 +169,14 @@ def write_sample(path: str | Path) -> Path:
         OSError: the file cannot be written.
     """
     path = Path(path)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(sample_png())
     return path
 
 
-def _to_film(height: int, width: int) -> Transform:
+def _to_radiograph(height: int, width: int) -> Transform:
     if height < 16 or width < 16:
-        raise ValueError(f"a film of {height} x {width} pixels is too small to draw on")
+        raise ValueError(f"a radiograph of {height} x {width} pixels is too small to draw on")
     return fit_inside(CANVAS_HEIGHT, CANVAS_WIDTH, height, width)
 
 

@@ -1,4 +1,4 @@
-"""Sex of the patient as the nets take it: required, never guessed."""
+"""Sex of the patient as the networks take it: required, never guessed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal, RefusalCode
+from boneage.errors import Rejection, RejectionCode
 
 _NAMES = {"f": "F", "female": "F", "girl": "F", "m": "M", "male": "M", "boy": "M"}
 
@@ -23,13 +23,13 @@ class Sex(StrEnum):
         """Read a sex as people write it (``F``, ``female``, ``M``, ``male``; case does not matter).
 
         Raises:
-            Refusal: ``sex_missing`` for anything else: an empty text, DICOM's ``O``, and what is no text at all, as the
-                NaN that tables have for an empty cell, or a column of True and False.
+            Rejection: ``sex_missing`` for anything else: an empty text, DICOM's ``O``, and what is no text at all, as
+                the NaN that tables have for an empty cell, or a column of True and False.
         """
         name = _NAMES.get(text.strip().lower()) if isinstance(text, str) else None
         if name is None:
-            raise Refusal(
-                RefusalCode.SEX_MISSING,
+            raise Rejection(
+                RejectionCode.SEX_MISSING,
                 f"The sex must be given as F or M, not {text!r}: boys and girls mature at different ages.",
             )
         return cls(name)

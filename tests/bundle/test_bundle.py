@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 import boneage.bundle.bundle
 from boneage.bundle.bundle import Bundle, list_bundles, with_calibration
-from boneage.bundle.manifest import Familiar, SelfTest, file_sha256, read_manifest, write_manifest
-from boneage.errors import BundleError, Refusal
+from boneage.bundle.manifest import EmbeddingStats, SelfTest, file_sha256, read_manifest, write_manifest
+from boneage.errors import BundleError, Rejection
 from boneage.hand.views import ViewSpec, cut_view
 from boneage.phantom import draw_hand, phantom_points
 from boneage.sex import Sex
@@ -93,7 +93,7 @@ def test_a_batch_gives_what_single_runs_give(shared: Bundle, count: int, seed: i
         np.testing.assert_allclose(output.activation, alone.activation, atol=1e-4)
 
 
-def test_the_sex_reaches_the_net(shared: Bundle) -> None:
+def test_the_sex_reaches_the_network(shared: Bundle) -> None:
     girl, boy = (shared.run(shared.members[0], views()[0], sex).age_months for sex in BOTH)
     assert boy - girl == pytest.approx(8.0, abs=1e-3)
 
@@ -145,13 +145,13 @@ def test_the_self_test_asks_as_a_user_would(mirrored: Bundle) -> None:
     member = mirrored.members[0]
     view = cut_view(draw_hand(), member.view)
     asked = mirrored.run(member, view, Sex.FEMALE).age_months
-    assert mirrored.ask_phantom(member)[Sex.FEMALE] == asked
+    assert mirrored.predict_phantom(member)[Sex.FEMALE] == asked
     assert all(result.passed for result in mirrored.check())
 
 
-def test_an_embedding_of_another_length_than_the_familiar_ones_is_refused(folder: Path) -> None:
+def test_an_embedding_of_another_length_than_the_familiar_ones_is_rejected(folder: Path) -> None:
     manifest = read_manifest(folder)
-    first = replace(manifest.members[0], familiar=Familiar((0.0, 0.0), (1.0, 1.0), 1.0))
+    first = replace(manifest.members[0], embedding_stats=EmbeddingStats((0.0, 0.0), (1.0, 1.0), 1.0))
     write_manifest(replace(manifest, members=(first, manifest.members[1])), folder)
     bundle = Bundle.open(folder)
     assert code_of(lambda: bundle.run(first, views()[0], Sex.MALE)) == "bundle_mismatch"
@@ -194,17 +194,17 @@ def test_a_run_leaves_nothing_in_the_home_folder(folder: Path, tmp_path: Path) -
     ],
     ids=["double", "transposed", "three axes", "one axis", "bytes"],
 )
-def test_views_that_do_not_fit_are_refused(shared: Bundle, wrong: np.ndarray) -> None:
+def test_views_that_do_not_fit_are_rejected(shared: Bundle, wrong: np.ndarray) -> None:
     assert code_of(lambda: shared.run(shared.members[0], wrong, Sex.MALE)) == "bundle_mismatch"
 
 
-def test_batches_that_do_not_fit_are_refused(shared: Bundle) -> None:
+def test_batches_that_do_not_fit_are_rejected(shared: Bundle) -> None:
     member = shared.members[0]
     assert code_of(lambda: shared.run_batch(member, views(2), [Sex.MALE])) == "bundle_mismatch"
     assert code_of(lambda: shared.run_batch(member, views(0), [])) == "bundle_mismatch"
 
 
-def test_strangers_are_refused(shared: Bundle) -> None:
+def test_strangers_are_rejected(shared: Bundle) -> None:
     stranger = replace(shared.members[0], name="stranger")
     assert code_of(lambda: shared.run(stranger, views()[0], Sex.MALE)) == "bundle_mismatch"
 
@@ -231,7 +231,7 @@ def test_what_is_not_finite_never_becomes_an_answer(shared: Bundle, value: float
     assert code_of(lambda: shared.run(shared.members[0], view, Sex.MALE)) == "bundle_output"
 
 
-def test_a_graph_that_gives_no_numbers_is_refused(folder: Path) -> None:
+def test_a_graph_that_gives_no_numbers_is_rejected(folder: Path) -> None:
     manifest = read_manifest(folder)
     bundle = exchange_graph(folder, tiny_graph(gain=math.nan))
     assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_output"
@@ -318,7 +318,7 @@ def test_a_missing_graph_makes_a_bundle_invalid(folder: Path) -> None:
     assert code_of(lambda: Bundle.open(folder)) == "bundle_invalid"
 
 
-def test_what_is_no_graph_is_refused_when_loaded(folder: Path) -> None:
+def test_what_is_no_graph_is_rejected_when_loaded(folder: Path) -> None:
     manifest = read_manifest(folder)
     (folder / "member-0.onnx").write_bytes(b"this is no graph")
     first = replace(manifest.members[0], sha256=file_sha256(folder / "member-0.onnx"))
@@ -404,18 +404,18 @@ def with_renamed_input(graph: onnx.ModelProto) -> onnx.ModelProto:
     ],
     ids=["other view", "fixed batch", "no activation", "no sex"],
 )
-def test_graphs_that_break_the_contract_are_refused(folder: Path, graph: onnx.ModelProto) -> None:
+def test_graphs_that_break_the_contract_are_rejected(folder: Path, graph: onnx.ModelProto) -> None:
     bundle = exchange_graph(folder, graph)
     assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_mismatch"
     assert failed_checks(bundle) == ["signature member-0", "self-test member-0"]
 
 
-# --- hand nets ---
+# --- hand networks ---
 
 
 @pytest.fixture(scope="module")
 def finder(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle with hand nets and a member for each region, that tests only read."""
+    """A bundle with hand networks and a member for each region, that tests only read."""
     folder = tmp_path_factory.mktemp("bundles") / "finder"
     return Bundle.open(tiny_bundle(folder, name="finder", views=REGION_VIEWS, hand=True), threads=1)
 
@@ -427,14 +427,14 @@ def finder_copy(tmp_path: Path, finder: Bundle) -> Path:
 
 
 def exchange_hand_graph(folder: Path, name: str, graph: onnx.ModelProto) -> Bundle:
-    """Put another graph in a hand net's place, with a checksum that fits."""
+    """Put another graph in a hand network's place, with a checksum that fits."""
     manifest = read_manifest(folder)
     assert manifest.hand is not None
-    net = manifest.hand.by_name()[name]
-    (folder / net.graph).write_bytes(graph.SerializeToString())
-    net = replace(net, sha256=file_sha256(folder / net.graph))
-    nets = replace(manifest.hand, **{name: net})  # type: ignore[arg-type]  # the name of a graph, not the limits
-    write_manifest(replace(manifest, hand=nets), folder)
+    network = manifest.hand.by_name()[name]
+    (folder / network.graph).write_bytes(graph.SerializeToString())
+    network = replace(network, sha256=file_sha256(folder / network.graph))
+    networks = replace(manifest.hand, **{name: network})  # type: ignore[arg-type]  # the name of a graph, not the limits
+    write_manifest(replace(manifest, hand=networks), folder)
     return Bundle.open(folder, threads=1)
 
 
@@ -450,28 +450,28 @@ def test_the_phantoms_hand_is_found(finder: Bundle) -> None:
     assert hand.mask.shape == (MASK_VIEW.height, MASK_VIEW.width)
 
 
-def test_members_of_regions_pass_their_self_test_whatever_the_hand_nets_say(finder: Bundle) -> None:
+def test_members_of_regions_pass_their_self_test_whatever_the_hand_networks_say(finder: Bundle) -> None:
     results = finder.check()
     assert all(result.passed for result in results), results
     names = [result.name for result in results]
-    assert {f"checksum hand net {name}" for name in ("mask", "locate", "refine")} <= set(names)
-    assert "signature of the hand nets" in names
+    assert {f"checksum hand network {name}" for name in ("mask", "locate", "refine")} <= set(names)
+    assert "signature of the hand networks" in names
 
 
-def test_a_bundle_of_hand_nets_alone_is_whole(tmp_path: Path) -> None:
+def test_a_bundle_of_hand_networks_alone_is_whole(tmp_path: Path) -> None:
     alone = Bundle.open(tiny_bundle(tmp_path / "alone", views=(), hand=True, metrics={}))
     assert alone.members == alone.members_for(Sex.MALE) == ()
     assert all(result.passed for result in alone.check())
     assert alone.find_hand(PHANTOM).spread < 0.05
 
 
-def test_a_bundle_without_hand_nets_says_so(shared: Bundle) -> None:
+def test_a_bundle_without_hand_networks_says_so(shared: Bundle) -> None:
     assert not shared.finds_hands
     assert code_of(lambda: shared.find_hand(PHANTOM)) == "bundle_mismatch"
 
 
 @pytest.mark.parametrize("name", ["mask", "locate", "refine"])
-def test_a_damaged_or_exchanged_hand_net_is_not_run(finder_copy: Path, name: str) -> None:
+def test_a_damaged_or_exchanged_hand_network_is_not_run(finder_copy: Path, name: str) -> None:
     bundle = Bundle.open(finder_copy)
     graph = finder_copy / f"hand-{name}.onnx"
     graph.write_bytes(graph.read_bytes()[:-1])
@@ -489,16 +489,18 @@ def test_a_damaged_or_exchanged_hand_net_is_not_run(finder_copy: Path, name: str
         ("locate", mask_graph(LOCATE_VIEW)),
         ("refine", points_graph(LOCATE_VIEW)),
     ],
-    ids=["points for a mask", "another view", "mask for points", "view of another net"],
+    ids=["points for a mask", "another view", "mask for points", "view of another network"],
 )
-def test_hand_nets_that_break_the_contract_are_refused(finder_copy: Path, name: str, graph: onnx.ModelProto) -> None:
+def test_hand_networks_that_break_the_contract_are_rejected(
+    finder_copy: Path, name: str, graph: onnx.ModelProto
+) -> None:
     bundle = exchange_hand_graph(finder_copy, name, graph)
     assert code_of(lambda: bundle.find_hand(PHANTOM)) == "bundle_mismatch"
-    assert failed_checks(bundle) == ["signature of the hand nets"]
+    assert failed_checks(bundle) == ["signature of the hand networks"]
 
 
 def with_constant(name: str, output: str, view: ViewSpec, value: np.ndarray) -> onnx.ModelProto:
-    """The graph of a hand net, but one output is this, whatever it sees."""
+    """The graph of a hand network, but one output is this, whatever it sees."""
     model = mask_graph(view) if name == "mask" else points_graph(view)
     for node in model.graph.node:
         for place, made in enumerate(node.output):
@@ -518,7 +520,7 @@ def with_constant(name: str, output: str, view: ViewSpec, value: np.ndarray) -> 
         ("refine", "hands", REFINE_VIEW, (1, 3)),
     ],
 )
-def test_what_a_hand_net_says_that_is_not_finite_never_becomes_an_answer(
+def test_what_a_hand_network_says_that_is_not_finite_never_becomes_an_answer(
     finder_copy: Path, name: str, output: str, view: ViewSpec, shape: tuple[int, ...]
 ) -> None:
     for value in (np.nan, np.inf):
@@ -527,7 +529,7 @@ def test_what_a_hand_net_says_that_is_not_finite_never_becomes_an_answer(
         assert code_of(partial(bundle.find_hand, PHANTOM)) == "bundle_output"
 
 
-def test_an_answer_of_another_shape_is_refused(finder_copy: Path) -> None:
+def test_an_answer_of_another_shape_is_rejected(finder_copy: Path) -> None:
     graph = with_constant("locate", "points", LOCATE_VIEW, np.zeros((1, 4, 2), np.float32))
     bundle = exchange_hand_graph(finder_copy, "locate", graph)
     assert code_of(lambda: bundle.find_hand(PHANTOM)) == "bundle_mismatch"
@@ -538,12 +540,14 @@ def test_the_limits_of_the_manifest_hold(finder_copy: Path) -> None:
     assert manifest.hand is not None
     strict = replace(manifest.hand, limits=replace(manifest.hand.limits, largest_spread=0.0))
     write_manifest(replace(manifest, hand=strict), finder_copy)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(Rejection) as rejection:
         Bundle.open(finder_copy).find_hand(PHANTOM)
-    assert refusal.value.code == "points_uncertain"
+    assert rejection.value.code == "points_uncertain"
 
 
-def test_hand_nets_are_loaded_once_though_many_threads_ask(finder_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hand_networks_are_loaded_once_though_many_threads_ask(
+    finder_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bundle = Bundle.open(finder_copy, threads=1)
     loaded = loads_counted(monkeypatch)
     found: list[np.ndarray] = []

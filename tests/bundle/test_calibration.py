@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from boneage.bundle.calibration import (
-    FEWEST_FILMS,
-    FILMS_IN_A_BAND,
+    FEWEST_RADIOGRAPHS,
     MOST_BANDS,
+    RADIOGRAPHS_IN_A_BAND,
     Band,
     Calibration,
     SexCalibration,
@@ -28,30 +28,30 @@ Months = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Drawn:
-    """Films (N,): sexes, what readers said, what nets said of the films, those (K, N)."""
+    """Radiographs (N,): sexes, what readers said, what networks said of the radiographs, those (K, N)."""
 
     sexes: list[Sex]
     labels: Months
-    nets: Months
+    networks: Months
 
     @property
     def out_of_fold(self) -> Months:
-        """Each film's age by one of the nets."""
-        return self.nets[np.arange(len(self.labels)) % len(self.nets), np.arange(len(self.labels))]
+        """Each radiograph's age by one of the networks."""
+        return self.networks[np.arange(len(self.labels)) % len(self.networks), np.arange(len(self.labels))]
 
     def of(self, sex: Sex) -> NDArray[np.bool]:
         return np.array([one is sex for one in self.sexes])
 
 
 def drawn(count: int, seed: int, *, intercept: float = 0.0, slope: float = 1.0, apart: float = 0.0) -> Drawn:
-    """Films whose errors grow with age, are twice as large for boys, and have heavy tails; 5 nets.
+    """Radiographs whose errors grow with age, are twice as large for boys, and have heavy tails; 5 networks.
 
     Args:
-        count: of films.
+        count: of radiographs.
         seed: of the draw.
-        intercept: of the line from the mean of the nets to the labels, less the error.
+        intercept: of the line from the mean of the networks to the labels, less the error.
         slope: of that line.
-        apart: standard deviation of the nets from one another, months.
+        apart: standard deviation of the networks from one another, months.
     """
     rng = np.random.default_rng(seed)
     sexes = [Sex.FEMALE if girl else Sex.MALE for girl in rng.random(count) < 0.5]
@@ -62,20 +62,20 @@ def drawn(count: int, seed: int, *, intercept: float = 0.0, slope: float = 1.0, 
     return Drawn(sexes, labels, mean + away - away.mean(axis=0))
 
 
-def held(calibration: Calibration, films: Drawn, raw: Months) -> tuple[Months, Months]:
-    """By film: whether the intervals of 80 % and of 95 % hold the label."""
-    corrected = [calibration.by_sex[sex].corrected(age) for sex, age in zip(films.sexes, raw, strict=True)]
-    bands = [calibration.by_sex[sex].band(age) for sex, age in zip(films.sexes, corrected, strict=True)]
-    errors = np.abs(films.labels - corrected)
+def held(calibration: Calibration, radiographs: Drawn, raw: Months) -> tuple[Months, Months]:
+    """By radiograph: whether the intervals of 80 % and of 95 % hold the label."""
+    corrected = [calibration.by_sex[sex].corrected(age) for sex, age in zip(radiographs.sexes, raw, strict=True)]
+    bands = [calibration.by_sex[sex].band(age) for sex, age in zip(radiographs.sexes, corrected, strict=True)]
+    errors = np.abs(radiographs.labels - corrected)
     narrow = np.array([band.half_width_80_months for band in bands])
     wide = np.array([band.half_width_95_months for band in bands])
     return (errors <= narrow).astype(float), (errors <= wide).astype(float)
 
 
 @pytest.mark.parametrize(("intercept", "slope"), [(0.0, 1.0), (12.0, 0.95)])
-def test_new_films_lie_within_as_often_as_promised_by_sex_and_age(intercept: float, slope: float) -> None:
-    films, new = (drawn(12_000, seed, intercept=intercept, slope=slope) for seed in (1, 2))
-    calibration = calibrate(films.sexes, films.labels, films.out_of_fold)
+def test_new_radiographs_lie_within_as_often_as_promised_by_sex_and_age(intercept: float, slope: float) -> None:
+    radiographs, new = (drawn(12_000, seed, intercept=intercept, slope=slope) for seed in (1, 2))
+    calibration = calibrate(radiographs.sexes, radiographs.labels, radiographs.out_of_fold)
     shares = held(calibration, new, new.out_of_fold)
     for sex in Sex:
         assert len(calibration.by_sex[sex].bands) == MOST_BANDS
@@ -89,40 +89,47 @@ def test_new_films_lie_within_as_often_as_promised_by_sex_and_age(intercept: flo
     assert boys[0].half_width_95_months > 1.5 * girls[0].half_width_95_months
 
 
-def test_intervals_are_those_of_the_mean_of_the_nets_if_their_disagreement_is_told() -> None:
-    films, new = (drawn(12_000, seed, apart=8.0) for seed in (3, 4))
-    apart = {sex: disagreement(new.nets[:, new.of(sex)]) for sex in Sex}
-    mean = new.nets.mean(axis=0)
+def test_intervals_are_those_of_the_mean_of_the_networks_if_their_disagreement_is_told() -> None:
+    radiographs, new = (drawn(12_000, seed, apart=8.0) for seed in (3, 4))
+    apart = {sex: disagreement(new.networks[:, new.of(sex)]) for sex in Sex}
+    mean = new.networks.mean(axis=0)
     for told, wide in ((None, 0.972), (apart, 0.95)):
-        share = held(calibrate(films.sexes, films.labels, films.out_of_fold, told), new, mean)[1].mean()
+        share = held(calibrate(radiographs.sexes, radiographs.labels, radiographs.out_of_fold, told), new, mean)[
+            1
+        ].mean()
         assert share == pytest.approx(wide, abs=0.008)
 
 
 def test_the_line_is_made_as_steep_as_that_of_the_mean() -> None:
-    films = drawn(12_000, 5, intercept=-6.0, slope=1.06, apart=15.0)
-    girls = films.of(Sex.FEMALE)
-    told = {sex: disagreement(films.nets[:, films.of(sex)]) for sex in Sex}
+    radiographs = drawn(12_000, 5, intercept=-6.0, slope=1.06, apart=15.0)
+    girls = radiographs.of(Sex.FEMALE)
+    told = {sex: disagreement(radiographs.networks[:, radiographs.of(sex)]) for sex in Sex}
     plain, steeper = (
-        calibrate(films.sexes, films.labels, films.out_of_fold, by).by_sex[Sex.FEMALE].slope for by in (None, told)
+        calibrate(radiographs.sexes, radiographs.labels, radiographs.out_of_fold, by).by_sex[Sex.FEMALE].slope
+        for by in (None, told)
     )
     assert steeper == pytest.approx(1.06, abs=0.01)
-    assert steeper / plain == pytest.approx(1 / (1 - told[Sex.FEMALE] / films.out_of_fold[girls].var()), abs=1e-4)
+    assert steeper / plain == pytest.approx(1 / (1 - told[Sex.FEMALE] / radiographs.out_of_fold[girls].var()), abs=1e-4)
 
 
 @settings(deadline=None, max_examples=50)
-@given(seed=st.integers(0, 10**6), count=st.integers(FEWEST_FILMS, 180))
-def test_the_quantile_is_the_one_that_exchangeable_films_ask_for(seed: int, count: int) -> None:
+@given(seed=st.integers(0, 10**6), count=st.integers(FEWEST_RADIOGRAPHS, 180))
+def test_the_quantile_is_the_one_that_exchangeable_radiographs_ask_for(seed: int, count: int) -> None:
     """Of n residuals and a new one each order is as likely: rank ceil((n + 1) level) bounds it as often as promised."""
-    films = drawn(count, seed)
-    calibration = calibrate([Sex.FEMALE] * count, films.labels, films.labels + 3.0 * (films.nets[0] - films.labels))
+    radiographs = drawn(count, seed)
+    calibration = calibrate(
+        [Sex.FEMALE] * count,
+        radiographs.labels,
+        radiographs.labels + 3.0 * (radiographs.networks[0] - radiographs.labels),
+    )
     bands = {calibration.by_sex[sex].bands for sex in Sex}
     if count < 100:
         assert len(bands) == 1  # nobody has residuals of their own
-    residuals = np.sort(3.0 * np.abs(films.labels - films.nets[0]))
+    residuals = np.sort(3.0 * np.abs(radiographs.labels - radiographs.networks[0]))
     (band,) = calibration.by_sex[Sex.MALE].bands
     if calibration.by_sex[Sex.FEMALE].slope != 1.0:
         return  # the residuals are others then
-    assert (band.upper_months, band.films) == (None, count)
+    assert (band.upper_months, band.radiographs) == (None, count)
     for width, percent in ((band.half_width_80_months, 80), (band.half_width_95_months, 95)):
         within = int((residuals <= width + 1e-9).sum())
         assert 100 * within >= percent * (count + 1)
@@ -132,23 +139,25 @@ def test_the_quantile_is_the_one_that_exchangeable_films_ask_for(seed: int, coun
 
 @settings(deadline=None, max_examples=10)
 @given(seed=st.integers(0, 10**6), count=st.sampled_from([25, 150, 1500]))
-def test_the_order_of_the_films_does_not_matter(seed: int, count: int) -> None:
-    films = drawn(count, 7, slope=0.9, intercept=10.0)
+def test_the_order_of_the_radiographs_does_not_matter(seed: int, count: int) -> None:
+    radiographs = drawn(count, 7, slope=0.9, intercept=10.0)
     other = np.random.default_rng(seed).permutation(count)
-    shuffled = calibrate([films.sexes[place] for place in other], films.labels[other], films.out_of_fold[other])
-    assert shuffled == calibrate(films.sexes, films.labels, films.out_of_fold)
+    shuffled = calibrate(
+        [radiographs.sexes[place] for place in other], radiographs.labels[other], radiographs.out_of_fold[other]
+    )
+    assert shuffled == calibrate(radiographs.sexes, radiographs.labels, radiographs.out_of_fold)
 
 
 @settings(deadline=None, max_examples=20)
 @given(count=st.integers(20, 3000), ties=st.sampled_from([0.0, 1.0, 24.0, 500.0]), ages=st.lists(st.floats(-1e6, 1e6)))
-def test_bands_part_the_films_and_cover_all_ages(count: int, ties: float, ages: list[float]) -> None:
-    films = drawn(count, 8)
-    raw = films.out_of_fold if ties == 0.0 else np.round(films.out_of_fold / ties) * ties
-    calibration = calibrate(films.sexes, films.labels, raw)
+def test_bands_part_the_radiographs_and_cover_all_ages(count: int, ties: float, ages: list[float]) -> None:
+    radiographs = drawn(count, 8)
+    raw = radiographs.out_of_fold if ties == 0.0 else np.round(radiographs.out_of_fold / ties) * ties
+    calibration = calibrate(radiographs.sexes, radiographs.labels, raw)
     for sex in Sex:
-        own, bands = int(films.of(sex).sum()), calibration.by_sex[sex].bands
-        assert sum(band.films for band in bands) == (own if own >= 100 else count)
-        assert len(bands) == 1 or min(band.films for band in bands) >= FILMS_IN_A_BAND
+        own, bands = int(radiographs.of(sex).sum()), calibration.by_sex[sex].bands
+        assert sum(band.radiographs for band in bands) == (own if own >= 100 else count)
+        assert len(bands) == 1 or min(band.radiographs for band in bands) >= RADIOGRAPHS_IN_A_BAND
         uppers = [band.upper_months for band in bands]
         assert uppers[-1] is None
         for age in ages:
@@ -158,53 +167,57 @@ def test_bands_part_the_films_and_cover_all_ages(count: int, ties: float, ages: 
 
 
 def test_a_line_that_does_not_help_is_left_out() -> None:
-    films = drawn(3000, 9)
-    for calibrated in calibrate(films.sexes, films.labels, films.out_of_fold).by_sex.values():
+    radiographs = drawn(3000, 9)
+    for calibrated in calibrate(radiographs.sexes, radiographs.labels, radiographs.out_of_fold).by_sex.values():
         assert (calibrated.intercept_months, calibrated.slope) == (0.0, 1.0)
         assert calibrated.corrected(97.25) == 97.25
 
 
 def test_a_sex_is_corrected_by_its_own_line_whatever_a_few_labels_say() -> None:
-    films = drawn(4000, 10)
-    girls, rng = films.of(Sex.FEMALE), np.random.default_rng(0)
-    labels = np.where(girls, -8.0 + 1.08 * films.labels, films.labels)
-    labels[girls & (films.labels > 150) & (rng.random(4000) < 0.05)] -= 50.0
-    by_sex = calibrate(films.sexes, labels, films.out_of_fold).by_sex
+    radiographs = drawn(4000, 10)
+    girls, rng = radiographs.of(Sex.FEMALE), np.random.default_rng(0)
+    labels = np.where(girls, -8.0 + 1.08 * radiographs.labels, radiographs.labels)
+    labels[girls & (radiographs.labels > 150) & (rng.random(4000) < 0.05)] -= 50.0
+    by_sex = calibrate(radiographs.sexes, labels, radiographs.out_of_fold).by_sex
     assert by_sex[Sex.MALE].slope == 1.0
     assert by_sex[Sex.FEMALE].corrected(120.0) == pytest.approx(-8.0 + 1.08 * 120.0, abs=1.0)
     assert by_sex[Sex.FEMALE].slope == pytest.approx(1.08, abs=0.02)
 
 
 @pytest.mark.parametrize("slope", [0.02, -1.0, 30.0])
-def test_broken_nets_are_not_mended(slope: float) -> None:
-    films = drawn(1000, 11)
-    calibrated = calibrate(films.sexes, 100.0 + slope * (films.labels - 100.0), films.out_of_fold).by_sex[Sex.FEMALE]
+def test_broken_networks_are_not_mended(slope: float) -> None:
+    radiographs = drawn(1000, 11)
+    calibrated = calibrate(
+        radiographs.sexes, 100.0 + slope * (radiographs.labels - 100.0), radiographs.out_of_fold
+    ).by_sex[Sex.FEMALE]
     assert (calibrated.intercept_months, calibrated.slope) == (0.0, 1.0)
 
 
-def test_a_net_that_always_says_the_same_is_calibrated_without_a_line() -> None:
-    films = drawn(1000, 12)
-    by_sex = calibrate(films.sexes, films.labels, np.full(1000, 120.0)).by_sex
+def test_a_network_that_always_says_the_same_is_calibrated_without_a_line() -> None:
+    radiographs = drawn(1000, 12)
+    by_sex = calibrate(radiographs.sexes, radiographs.labels, np.full(1000, 120.0)).by_sex
     for sex in Sex:
         (band,) = by_sex[sex].bands
         assert by_sex[sex].slope == 1.0
-        assert band.films == films.of(sex).sum()
+        assert band.radiographs == radiographs.of(sex).sum()
 
 
-def test_a_sex_with_few_films_shares_the_band_of_both() -> None:
-    films = drawn(1000, 13)
-    few = films.of(Sex.FEMALE) | (np.arange(1000) < 60)
-    sexes = [sex for sex, chosen in zip(films.sexes, few, strict=True) if chosen]
-    by_sex = calibrate(sexes, films.labels[few], films.out_of_fold[few], dict.fromkeys(Sex, 0.5)).by_sex
+def test_a_sex_with_few_radiographs_shares_the_band_of_both() -> None:
+    radiographs = drawn(1000, 13)
+    few = radiographs.of(Sex.FEMALE) | (np.arange(1000) < 60)
+    sexes = [sex for sex, chosen in zip(radiographs.sexes, few, strict=True) if chosen]
+    by_sex = calibrate(sexes, radiographs.labels[few], radiographs.out_of_fold[few], dict.fromkeys(Sex, 0.5)).by_sex
     assert sexes.count(Sex.MALE) < 100 <= sexes.count(Sex.FEMALE)
-    assert by_sex[Sex.MALE].bands[0].films == len(sexes)
-    assert by_sex[Sex.FEMALE].bands[0].films == sexes.count(Sex.FEMALE)
+    assert by_sex[Sex.MALE].bands[0].radiographs == len(sexes)
+    assert by_sex[Sex.FEMALE].bands[0].radiographs == sexes.count(Sex.FEMALE)
 
 
 @given(st.integers(2, 6), st.integers(1, 30), st.integers(0, 10**6))
-def test_the_error_of_one_net_is_that_of_the_mean_and_how_far_it_lies_from_it(nets: int, films: int, seed: int) -> None:
+def test_the_error_of_one_network_is_that_of_the_mean_and_how_far_it_lies_from_it(
+    networks: int, radiographs: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
-    labels, ages = rng.uniform(0, 228, films), rng.uniform(0, 228, (nets, films))
+    labels, ages = rng.uniform(0, 228, radiographs), rng.uniform(0, 228, (networks, radiographs))
     of_one = np.mean((ages - labels) ** 2)
     assert of_one == pytest.approx(np.mean((ages.mean(axis=0) - labels) ** 2) + disagreement(ages))
 
@@ -218,7 +231,7 @@ def test_an_estimate_on_an_edge_belongs_to_the_upper_band() -> None:
 @pytest.mark.parametrize(
     ("count", "labels", "ages", "apart"),
     [
-        (FEWEST_FILMS - 1, 100.0, 90.0, 0.0),
+        (FEWEST_RADIOGRAPHS - 1, 100.0, 90.0, 0.0),
         (200, np.nan, 90.0, 0.0),
         (200, 100.0, np.inf, 0.0),
         (200, 100.0, 90.0, 100.0),  # as far apart as they are off
@@ -226,20 +239,20 @@ def test_an_estimate_on_an_edge_belongs_to_the_upper_band() -> None:
         (200, 100.0, 90.0, np.nan),
     ],
 )
-def test_what_cannot_be_calibrated_is_refused(count: int, labels: float, ages: float, apart: float) -> None:
+def test_what_cannot_be_calibrated_is_rejected(count: int, labels: float, ages: float, apart: float) -> None:
     with pytest.raises(ValueError, match=r"must be|cannot be"):
         calibrate([Sex.MALE] * count, np.full(count, labels), np.full(count, ages), {Sex.MALE: apart})
 
 
-def test_arrays_of_other_lengths_are_refused() -> None:
+def test_arrays_of_other_lengths_are_rejected() -> None:
     for sexes, labels, ages in ((30, 30, 29), (30, 31, 30), (29, 30, 30)):
         with pytest.raises(ValueError, match="one length"):
             calibrate([Sex.MALE] * sexes, np.zeros(labels), np.zeros(ages))
 
 
 @pytest.mark.parametrize("ages", [np.zeros((1, 5)), np.zeros((2, 0)), np.zeros(5), np.full((2, 2), np.nan)])
-def test_disagreement_needs_two_nets_and_a_film(ages: Months) -> None:
-    with pytest.raises(ValueError, match="two nets"):
+def test_disagreement_needs_two_networks_and_a_radiograph(ages: Months) -> None:
+    with pytest.raises(ValueError, match="two networks"):
         disagreement(ages)
 
 
@@ -288,7 +301,7 @@ def test_ordinary_radiographs_keep_their_mean_width_and_few_are_beyond_the_limit
         (np.ones(100), np.full(100, np.inf)),
     ],
 )
-def test_what_says_nothing_of_disagreement_is_refused(
+def test_what_says_nothing_of_disagreement_is_rejected(
     spreads: NDArray[np.float64], errors: NDArray[np.float64]
 ) -> None:
     with pytest.raises(ValueError, match=r"one length|finite"):

@@ -70,7 +70,7 @@ def test_the_typical_error_is_that_of_the_sex_where_known(manifest: Manifest) ->
     assert combine(said(100.0), manifest).typical_error_months == 8.5
     assert combine(said(100.0), manifest, sex=Sex.FEMALE).typical_error_months == 8.0
     assert combine(said(100.0), manifest, sex=Sex.MALE).typical_error_months == 9.0
-    overall = replace(manifest, metrics={"mad_months": 7.0, "split": "validation", "films": 10})
+    overall = replace(manifest, metrics={"mad_months": 7.0, "split": "validation", "radiographs": 10})
     estimate = combine(said(100.0), overall, sex=Sex.MALE)
     assert estimate.typical_error_months == 7.0
     assert (estimate.interval_months, estimate.interval_80_months) == (None, None)
@@ -125,7 +125,7 @@ def test_a_bundle_without_metrics_claims_no_error(manifest: Manifest) -> None:
     assert estimate.interval_months is None
 
 
-def test_no_outputs_or_foreign_ones_are_refused(manifest: Manifest) -> None:
+def test_no_outputs_or_foreign_ones_are_rejected(manifest: Manifest) -> None:
     for outputs in ({}, said(1, 2, 3, 4)):
         with pytest.raises(BundleError) as caught:
             combine(outputs, manifest)

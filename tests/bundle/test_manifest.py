@@ -17,24 +17,24 @@ from hypothesis import strategies as st
 
 from boneage.bundle.bundle import Bundle, with_calibration
 from boneage.bundle.calibration import Disagreement, calibrate
-from boneage.bundle.manifest import Familiar, Manifest, SelfTest, read_manifest, write_manifest
+from boneage.bundle.manifest import EmbeddingStats, Manifest, SelfTest, read_manifest, write_manifest
 from boneage.bundle.quality import QUALITY_LABELS
 from boneage.errors import BundleError
 from boneage.hand.find import HandLimits
 from boneage.hand.views import ViewSpec
 from boneage.sex import Sex
-from tests.bundles import CALIBRATION, DISAGREEMENT, METRICS, REGION_VIEWS, tiny_bundle, write_quality_net
+from tests.bundles import CALIBRATION, DISAGREEMENT, METRICS, REGION_VIEWS, tiny_bundle, write_quality_network
 
-FAMILIAR = Familiar(mean=(0.0, 0.5, 1.0, -1.0), spread=(1.0, 0.5, 2.0, 0.25), limit=3.0)
+EMBEDDING_STATS = EmbeddingStats(mean=(0.0, 0.5, 1.0, -1.0), spread=(1.0, 0.5, 2.0, 0.25), limit=3.0)
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle of two members, with hand nets, that tests only read."""
+    """A bundle of two members, with hand networks, that tests only read."""
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
-    tiny_bundle(folder, members=2, mirror=True, familiar=FAMILIAR, hand=True)
+    tiny_bundle(folder, members=2, mirror=True, embedding_stats=EMBEDDING_STATS, hand=True)
     bundle = with_calibration(folder, CALIBRATION, metrics=METRICS)
-    quality = write_quality_net(folder)
+    quality = write_quality_network(folder)
     write_manifest(replace(bundle.manifest, quality=quality, disagreement=DISAGREEMENT), folder)
     return Bundle.open(folder)
 
@@ -61,7 +61,7 @@ OBJECTS: list[tuple[str | int, ...]] = [
     ("members", 0),
     ("members", 0, "view"),
     ("members", 0, "cells"),
-    ("members", 0, "familiar"),
+    ("members", 0, "embedding_stats"),
     ("hand",),
     ("hand", "mask"),
     ("hand", "refine"),
@@ -84,14 +84,14 @@ KEYS: list[tuple[str | int, ...]] = [
     *(("disagreement", limit.name) for limit in fields(Disagreement)),
     *(("calibration", sex) for sex in ("F", "M")),
     *(("calibration", "M", key) for key in ("intercept_months", "slope", "bands")),
-    *(("calibration", "F", "bands", 0, key) for key in ("upper_months", "films", "typical_error_months")),
+    *(("calibration", "F", "bands", 0, key) for key in ("upper_months", "radiographs", "typical_error_months")),
     *(("calibration", "F", "bands", 0, f"half_width_{percent}_months") for percent in (80, 95)),
     *(("hand", key) for key in ("mask", "locate", "refine", "limits")),
     *(("hand", "locate", key) for key in ("graph", "sha256", "height", "width")),
     *(("hand", "limits", limit.name) for limit in fields(HandLimits)),
     *(("members", 0, key) for key in ("name", "graph", "sha256", "view", "cells", "sexes", "weight")),
-    *(("members", 0, key) for key in ("age_mean_months", "age_spread_months", "mirror", "familiar")),
-    *(("members", 0, "familiar", key) for key in ("mean", "spread", "limit")),
+    *(("members", 0, key) for key in ("age_mean_months", "age_spread_months", "mirror", "embedding_stats")),
+    *(("members", 0, "embedding_stats", key) for key in ("mean", "spread", "limit")),
     *(("members", 0, "cells", key) for key in ("pixels", "first")),
     *(("members", 0, "view", key) for key in ("region", "height", "width", "grey")),
     *(("self_test", key) for key in ("age_months", "tolerance_months")),
@@ -99,7 +99,7 @@ KEYS: list[tuple[str | int, ...]] = [
 
 
 OPTIONAL = [("mirror", True)] + [
-    (key, None) for key in ("familiar", "hand", "calibration", "quality", "disagreement", "critical")
+    (key, None) for key in ("embedding_stats", "hand", "calibration", "quality", "disagreement", "critical")
 ]
 
 
@@ -110,7 +110,7 @@ def at(value: Any, path: tuple[str | int, ...]) -> Any:
 
 
 @pytest.mark.parametrize("path", OBJECTS, ids=str)
-def test_unknown_keys_are_refused(shared: Bundle, path: tuple[str | int, ...]) -> None:
+def test_unknown_keys_are_rejected(shared: Bundle, path: tuple[str | int, ...]) -> None:
     value = manifest_json(shared)
     at(value, path)["surprise"] = 1
     assert code_of(lambda: Manifest.from_json(value)) == "bundle_invalid"
@@ -145,10 +145,10 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
         (("members", 0, "age_spread_months"), 0),
         (("members", 0, "age_mean_months"), -1),
         (("members", 0, "mirror"), 1),
-        (("members", 0, "familiar", "limit"), 0),
-        (("members", 0, "familiar", "spread"), [1.0, 1.0, 1.0, 0.0]),
-        (("members", 0, "familiar", "mean"), [1.0, 1.0, 1.0]),
-        (("members", 0, "familiar", "mean"), ["1", "1", "1", "1"]),
+        (("members", 0, "embedding_stats", "limit"), 0),
+        (("members", 0, "embedding_stats", "spread"), [1.0, 1.0, 1.0, 0.0]),
+        (("members", 0, "embedding_stats", "mean"), [1.0, 1.0, 1.0]),
+        (("members", 0, "embedding_stats", "mean"), ["1", "1", "1", "1"]),
         (("members",), []),  # and a self-test that knows two
         (("members", 0, "graph"), "../elsewhere.onnx"),
         (("members", 0, "graph"), "/etc/passwd"),
@@ -174,7 +174,7 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
         (("metrics", "mad_months"), -1.0),
         (("metrics", "mad_months"), "8.5"),
         (("metrics", "ccc"), 1.5),
-        (("metrics", "films"), 0),
+        (("metrics", "radiographs"), 0),
         (("metrics", "accuracy"), 0.9),
         (("metrics", "interval_coverage"), 1.1),
         (("metrics", "weights"), "lucky"),
@@ -191,7 +191,7 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
         (("calibration", "F", "bands", 0, "upper_months"), "100"),
         (("calibration", "F", "bands", 0, "half_width_80_months"), 14.6),  # wider than the 95 % interval
         (("calibration", "F", "bands", 0, "half_width_80_months"), -0.1),
-        (("calibration", "F", "bands", 0, "films"), 0),
+        (("calibration", "F", "bands", 0, "radiographs"), 0),
         (("calibration", "F", "bands", 0, "typical_error_months"), -0.1),
         (("hand",), None),  # and a quality network that needs it
         (("quality", "graph"), "../quality.onnx"),
@@ -217,7 +217,7 @@ def test_every_key_is_needed_and_of_one_type(shared: Bundle, path: tuple[str | i
     ],
     ids=str,
 )
-def test_values_out_of_range_are_refused(shared: Bundle, path: tuple[str | int, ...], wrong: object) -> None:
+def test_values_out_of_range_are_rejected(shared: Bundle, path: tuple[str | int, ...], wrong: object) -> None:
     value = manifest_json(shared)
     at(value, path[:-1])[path[-1]] = wrong
     assert code_of(lambda: Manifest.from_json(value)) == "bundle_invalid"
@@ -266,7 +266,7 @@ def test_the_shipped_bundle_is_read() -> None:
     assert Bundle.open("default").manifest.members
 
 
-def test_hand_nets_come_back_with_their_limits(shared: Bundle) -> None:
+def test_hand_networks_come_back_with_their_limits(shared: Bundle) -> None:
     assert shared.manifest.hand is not None
     limits = HandLimits(least_one_hand=0.75, largest_spread=0.05, mask_areas=(0.25, 2.0))
     other = replace(shared.manifest, hand=replace(shared.manifest.hand, limits=limits))
@@ -277,17 +277,17 @@ def test_hand_nets_come_back_with_their_limits(shared: Bundle) -> None:
 
 
 @pytest.mark.parametrize("spec", REGION_VIEWS, ids=lambda spec: spec.region)
-def test_views_of_a_hand_need_hand_nets(shared: Bundle, spec: ViewSpec) -> None:
+def test_views_of_a_hand_need_hand_networks(shared: Bundle, spec: ViewSpec) -> None:
     first, *others = shared.members
     regional = replace(shared.manifest, members=(replace(first, view=spec), *others))
     assert Manifest.from_json(regional.to_json()) == regional
     blind = replace(regional, hand=None)
-    with pytest.raises(BundleError, match=f"views of {first.name} need hand nets") as caught:
+    with pytest.raises(BundleError, match=f"views of {first.name} need hand networks") as caught:
         Manifest.from_json(blind.to_json())
     assert caught.value.code == "bundle_invalid"
 
 
-def test_a_bundle_may_hold_hand_nets_alone_but_not_nothing(shared: Bundle) -> None:
+def test_a_bundle_may_hold_hand_networks_alone_but_not_nothing(shared: Bundle) -> None:
     alone = replace(shared.manifest, members=(), self_test=SelfTest({}), metrics={})
     assert Manifest.from_json(alone.to_json()) == alone
     nothing = replace(alone, hand=None)
@@ -297,7 +297,7 @@ def test_a_bundle_may_hold_hand_nets_alone_but_not_nothing(shared: Bundle) -> No
 def test_metrics_may_be_missing_altogether_but_not_in_part(shared: Bundle) -> None:
     value = manifest_json(shared)
     assert Manifest.from_json(value | {"metrics": {}}).metrics == {}
-    for needed in ("mad_months", "split", "films"):
+    for needed in ("mad_months", "split", "radiographs"):
         part = {key: known for key, known in METRICS.items() if key != needed}
         assert code_of(partial(Manifest.from_json, value | {"metrics": part})) == "bundle_invalid"
 
@@ -307,7 +307,7 @@ def test_metrics_may_be_missing_altogether_but_not_in_part(shared: Bundle) -> No
     ["", "[]", "null", "{", '{"format": 1, "format": 1}', '{"format": NaN}', "\udcff", "[" * 100_000],
     ids=["nothing", "list", "null", "cut off", "key twice", "NaN", "no UTF-8", "deep"],
 )
-def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
+def test_what_is_no_manifest_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / "bundle.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     assert code_of(lambda: read_manifest(tmp_path)) == "bundle_invalid"
 
@@ -333,7 +333,7 @@ def test_no_value_anywhere_breaks_the_reader(shared: Bundle, path: tuple[str | i
 
 
 def test_a_manifest_that_could_not_be_read_is_not_written(shared: Bundle, tmp_path: Path) -> None:
-    for broken in (replace(shared.manifest, name="Not A Name"), replace(shared.manifest, recipe={"net": object()})):
+    for broken in (replace(shared.manifest, name="Not A Name"), replace(shared.manifest, recipe={"network": object()})):
         assert code_of(partial(write_manifest, broken, tmp_path)) == "bundle_invalid"
     assert list(tmp_path.iterdir()) == []
 
@@ -342,26 +342,29 @@ def test_a_manifest_that_could_not_be_read_is_not_written(shared: Bundle, tmp_pa
 
 
 def test_distances_are_in_units_of_the_spread() -> None:
-    assert FAMILIAR.distance(np.array(FAMILIAR.mean, np.float32)) == 0.0
+    assert EMBEDDING_STATS.distance(np.array(EMBEDDING_STATS.mean, np.float32)) == 0.0
     # one of four places is off by two spreads
-    assert FAMILIAR.distance(np.array([0.0, 0.5, 5.0, -1.0], np.float32)) == pytest.approx(1.0)
+    assert EMBEDDING_STATS.distance(np.array([0.0, 0.5, 5.0, -1.0], np.float32)) == pytest.approx(1.0)
 
 
 @settings(deadline=None)
 @given(seed=st.integers(0, 1000), count=st.integers(1, 400), places=st.integers(1, 20))
-def test_the_limit_leaves_one_film_in_200_outside(seed: int, count: int, places: int) -> None:
+def test_the_limit_leaves_one_radiograph_in_200_outside(seed: int, count: int, places: int) -> None:
     drawn = np.random.default_rng(seed).standard_normal((count, places)) * 100
     drawn[:, 0] = 7.0  # a place that never varies
-    familiar = Familiar.of(drawn)
-    distances = np.array([familiar.distance(embedding) for embedding in drawn])
-    assert np.mean(distances > familiar.limit * 1.001) <= 0.005 + 1 / count
-    assert np.mean(distances > familiar.limit * 0.999) >= 0.005 or places == 1 or count == 1
-    assert familiar.spread[0] == 0.001
-    assert all(float(f"{value:.4g}") == value for value in (*familiar.mean, *familiar.spread, familiar.limit))
+    embedding_stats = EmbeddingStats.of(drawn)
+    distances = np.array([embedding_stats.distance(embedding) for embedding in drawn])
+    assert np.mean(distances > embedding_stats.limit * 1.001) <= 0.005 + 1 / count
+    assert np.mean(distances > embedding_stats.limit * 0.999) >= 0.005 or places == 1 or count == 1
+    assert embedding_stats.spread[0] == 0.001
+    assert all(
+        float(f"{value:.4g}") == value
+        for value in (*embedding_stats.mean, *embedding_stats.spread, embedding_stats.limit)
+    )
 
 
 def test_a_member_tells_how_strange_an_embedding_is(shared: Bundle) -> None:
     member = shared.members[0]
-    assert member.strangeness(np.array([0.0, 0.5, 5.0, -1.0])) == pytest.approx(1 / 3)
-    assert replace(member, familiar=None).strangeness(np.zeros(4)) is None
-    assert code_of(lambda: member.strangeness(np.zeros(5))) == "bundle_mismatch"
+    assert member.ood_score(np.array([0.0, 0.5, 5.0, -1.0])) == pytest.approx(1 / 3)
+    assert replace(member, embedding_stats=None).ood_score(np.zeros(4)) is None
+    assert code_of(lambda: member.ood_score(np.zeros(5))) == "bundle_mismatch"

@@ -47,8 +47,8 @@ def test_view_of_a_negative_is_that_of_the_radiograph() -> None:
     radiograph = draw_hand(8.0, height=400, width=300)
     points_xy = phantom_points(height=400, width=300)
     mask = np.ones((1, 1), np.uint8)
-    upright = Hand(points_xy, mask, Hand.at(points_xy).film_to_mask)
-    negative = Hand(points_xy, mask, Hand.at(points_xy).film_to_mask, inverted=True)
+    upright = Hand(points_xy, mask, Hand.at(points_xy).radiograph_to_mask)
+    negative = Hand(points_xy, mask, Hand.at(points_xy).radiograph_to_mask, inverted=True)
     view = quality_view(radiograph, upright, 80, 72)
     assert view.shape == (80, 72)
     assert view.std() > 0.5

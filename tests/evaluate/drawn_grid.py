@@ -1,4 +1,4 @@
-"""A grid that no net made: 18 predictions tables of drawn errors."""
+"""A grid that no network made: 18 predictions tables of drawn errors."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ SPREADS = {"A": 8.0, "B": 12.0, "C": 10.0, "mixed": 1.3, "males": 1.0, "females"
 
 
 def drawn_grid(count: int = 200, seed: int = 0) -> dict[Cell, Predictions]:
-    """Errors as the paper has them: B worst, A best, mixed nets worse than separate ones; independent of each other."""
-    films = drawn_predictions(count, seed)
+    """Errors as the paper has them: B worst, A best, mixed networks worse than separate ones; independent of each
+    other."""
+    radiographs = drawn_predictions(count, seed)
     generator = np.random.default_rng(seed + 1)
     tables = {}
     for cell in CELLS:
         spread = SPREADS[cell.region] * SPREADS[cell.cohort] * (1.15 if cell.type == "regression" else 1.0)
-        estimates = films.boneage_months + generator.normal(0, spread, count)
-        read = [place for place, sex in enumerate(films.sexes) if sex in SEXES_OF[cell.cohort]]
-        tables[cell] = of_films(replace(films, age_months=estimates), read)
+        estimates = radiographs.boneage_months + generator.normal(0, spread, count)
+        read = [place for place, sex in enumerate(radiographs.sexes) if sex in SEXES_OF[cell.cohort]]
+        tables[cell] = of_radiographs(replace(radiographs, age_months=estimates), read)
     return tables
 
 
-def of_films(films: Predictions, places: list[int]) -> Predictions:
-    """Some of the films, in the order of `places`."""
+def of_radiographs(radiographs: Predictions, places: list[int]) -> Predictions:
+    """Some of the radiographs, in the order of `places`."""
     return Predictions(
-        tuple(films.ids[place] for place in places),
-        tuple(films.sexes[place] for place in places),
-        films.boneage_months[places],
-        films.age_months[places],
-        {column: tuple(texts[place] for place in places) for column, texts in films.groups.items()},
+        tuple(radiographs.ids[place] for place in places),
+        tuple(radiographs.sexes[place] for place in places),
+        radiographs.boneage_months[places],
+        radiographs.age_months[places],
+        {column: tuple(texts[place] for place in places) for column, texts in radiographs.groups.items()},
     )
 
 

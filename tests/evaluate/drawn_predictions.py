@@ -1,4 +1,4 @@
-"""Predictions that no net made."""
+"""Predictions that no network made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from boneage.sex import Sex
 
 
 def drawn_predictions(count: int, seed: int = 0, *, intervals: bool = False) -> Predictions:
-    """Films with errors of 9 months; with intervals that shall hold 80 % and 95 % of them if asked for."""
+    """Radiographs with errors of 9 months; with intervals that shall hold 80 % and 95 % of them if asked for."""
     generator = np.random.default_rng(seed)
     labels = np.clip(generator.normal(127, 41, count), 1, 228).round()
     sexes = tuple(Sex.FEMALE if girl else Sex.MALE for girl in generator.random(count) < 0.45)

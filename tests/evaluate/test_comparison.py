@@ -1,4 +1,4 @@
-"""Predictions compared row by row: gains are paired, order and strangers do not matter, faults are refused."""
+"""Predictions compared row by row: gains are paired, order and strangers do not matter, faults are rejected."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ def test_a_gain_is_the_difference_of_the_rows_and_surer_than_either(share: float
     assert after.gain.high - after.gain.low < before.mad.high - before.mad.low
 
 
-def test_only_films_that_all_have_count_whatever_their_order() -> None:
+def test_only_radiographs_that_all_have_count_whatever_their_order() -> None:
     whole = drawn_predictions(60)
     part = only(whole, range(50, 9, -1))
     comparison = compare({"whole": whole, "part": part}, resamples=50)
-    assert (comparison.films, comparison.left_out) == (41, 19)
+    assert (comparison.radiographs, comparison.left_out) == (41, 19)
     assert comparison.rows[0].mad == comparison.rows[1].mad
     assert comparison.rows[1].gain is not None
     assert comparison.rows[1].gain.value == 0.0
 
 
-def test_tables_of_other_films_or_labels_are_refused() -> None:
+def test_tables_of_other_radiographs_or_labels_are_rejected() -> None:
     first = drawn_predictions(20)
     with pytest.raises(TableError) as empty:
         compare({"a": only(first, range(10)), "b": only(first, range(10, 20))})
@@ -87,7 +87,7 @@ def test_the_command_prints_and_writes_the_rows(tmp_path: Path) -> None:
     )  # fmt: skip
     assert told.exit_code == 0
     assert "| plain |" in told.output
-    assert "40 films." in told.output
+    assert "40 radiographs." in told.output
     with (tmp_path / "rows.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == ["plain", (tmp_path / "b").as_posix()]
@@ -95,7 +95,7 @@ def test_the_command_prints_and_writes_the_rows(tmp_path: Path) -> None:
     assert float(rows[1]["gain"]) == pytest.approx(-np.abs(first.error_months).mean() / 2, abs=1e-3)
 
 
-def test_two_rows_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_rows_of_one_name_are_rejected(tmp_path: Path) -> None:
     write_predictions(tmp_path / "a.csv", drawn_predictions(10))
     told = CliRunner().invoke(cli, ["compare", f"x={tmp_path / 'a.csv'}", f"x={tmp_path / 'a.csv'}"])
     assert told.exit_code == 2

@@ -12,12 +12,12 @@ from boneage.evaluate.ensemble_weights import fit_weights, least_on_simplex, ont
 seeds = st.integers(0, 2**32 - 1)
 
 
-def _drawn(members: int, films: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _drawn(members: int, radiographs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Estimates (M, N) with errors in common and of their own, and labels (N,)."""
     generator = np.random.default_rng(seed)
-    labels = generator.uniform(10, 220, films).round()
+    labels = generator.uniform(10, 220, radiographs).round()
     spreads = generator.uniform(3, 15, (members, 1))
-    errors = generator.laplace(0, 4, films) + generator.normal(0, 1, (members, films)) * spreads
+    errors = generator.laplace(0, 4, radiographs) + generator.normal(0, 1, (members, radiographs)) * spreads
     return labels + errors + generator.normal(0, 3, (members, 1)), labels
 
 
@@ -27,8 +27,10 @@ def _loss(weights: np.ndarray, estimates: np.ndarray, labels: np.ndarray) -> flo
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 80), seeds)
-def test_weights_mix_and_are_never_worse_than_equal_ones_or_one_alone(members: int, films: int, seed: int) -> None:
-    estimates, labels = _drawn(members, films, seed)
+def test_weights_mix_and_are_never_worse_than_equal_ones_or_one_alone(
+    members: int, radiographs: int, seed: int
+) -> None:
+    estimates, labels = _drawn(members, radiographs, seed)
     weights = fit_weights(estimates, labels)
     assert weights.shape == (members,)
     assert weights.min() >= 0
@@ -94,6 +96,6 @@ def test_a_bowl_of_no_slope_is_left_where_it_began() -> None:
         (np.full((1, 2), np.nan), np.ones(2)),
     ],
 )
-def test_what_cannot_be_fitted_is_refused(estimates: np.ndarray, labels: np.ndarray) -> None:
+def test_what_cannot_be_fitted_is_rejected(estimates: np.ndarray, labels: np.ndarray) -> None:
     with pytest.raises(ValueError, match="must be"):
         fit_weights(estimates, labels)

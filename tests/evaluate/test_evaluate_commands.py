@@ -15,7 +15,7 @@ from boneage.assessment import assess
 from boneage.bundle.estimate import AgeEstimate
 from boneage.commands.evaluate import evaluate
 from boneage.commands.maps import maps
-from boneage.errors import BoneageError, BundleError, Refusal, RefusalCode, TableError
+from boneage.errors import BoneageError, BundleError, Rejection, RejectionCode, TableError
 from boneage.evaluate.predictions import read_predictions, write_predictions
 from boneage.explain import HeatMap
 from boneage.phantom import draw_hand
@@ -27,8 +27,8 @@ from .drawn_predictions import drawn_predictions
 Fake = Callable[[Path, Sex, object], SimpleNamespace]
 
 
-def _films(folder: Path, count: int = 60, column: str = "split") -> Path:
-    table = folder / "films.csv"
+def _radiographs(folder: Path, count: int = 60, column: str = "split") -> Path:
+    table = folder / "radiographs.csv"
     rows = []
     for number in range(count):
         split = "train" if number % 2 else "validation"
@@ -39,17 +39,17 @@ def _films(folder: Path, count: int = 60, column: str = "split") -> Path:
 
 
 def _drawn_assessment(image: Path, sex: Sex, bundle: object) -> SimpleNamespace:
-    """Half a year too old; film 4 is refused."""
+    """Half a year too old; radiograph 4 is rejected."""
     number = int(image.stem)
     if number == 4:
-        raise Refusal(RefusalCode.NO_CONTRAST, "Even grey.")
+        raise Rejection(RejectionCode.NO_CONTRAST, "Even grey.")
     heat = np.zeros((30, 20), dtype=np.float32)
     heat[5 : 5 + number // 8] = 1.0
     age = 66.0 + number
     return SimpleNamespace(
         age_months=age,
-        estimate=AgeEstimate(age, {"net": age}, 6.0, (age - 9.0, age + 9.0), (age - 5.0, age + 5.0)),
-        warnings=[SimpleNamespace(code=RefusalCode.TOO_SMALL)],
+        estimate=AgeEstimate(age, {"network": age}, 6.0, (age - 9.0, age + 9.0), (age - 5.0, age + 5.0)),
+        warnings=[SimpleNamespace(code=RejectionCode.TOO_SMALL)],
         picture=np.arange(600, dtype=np.uint8).reshape(30, 20),
         heat_map=lambda evidence: HeatMap(heat if evidence == "both" else 0 * heat, 1.0),
     )
@@ -85,49 +85,57 @@ def test_predictions_become_tables_and_plots(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out" / "plots").glob("*.png"))) == 3
 
 
-def test_films_are_assessed_first(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+def test_radiographs_are_assessed_first(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
     out = tmp_path / "out"
     result = _run(
-        "--films", _films(tmp_path), "--split", "validation", "--out", out, "--by", "resolution", "--no-plots"
+        "--radiographs",
+        _radiographs(tmp_path),
+        "--split",
+        "validation",
+        "--out",
+        out,
+        "--by",
+        "resolution",
+        "--no-plots",
     )
-    assert result.exit_code == Refusal.exit_status, result.output
+    assert result.exit_code == Rejection.exit_status, result.output
     predictions = read_predictions(out / "predictions.csv")
     assert predictions.ids == tuple(str(number) for number in range(0, 60, 2) if number != 4)
     np.testing.assert_allclose(predictions.error_months, 6.0)
-    (refused,) = csv.DictReader((out / "refused.csv").read_text().splitlines())
-    assert (refused["id"], refused["error"]) == ("4", "no_contrast")
+    (rejected,) = csv.DictReader((out / "rejected.csv").read_text().splitlines())
+    assert (rejected["id"], rejected["error"]) == ("4", "no_contrast")
     text = (out / "tables.md").read_text()
-    assert "30, of which 29 assessed, 1 refused (no_contrast 1)" in text
+    assert "30, of which 29 assessed, 1 rejected (no_contrast 1)" in text
     assert "Bundle: drawn 7" in text
     assert "Warnings raised: too_small 29" in text
     assert not (out / "plots").exists()
     np.testing.assert_allclose(predictions.intervals[80].T, [predictions.age_months - 5, predictions.age_months + 5])
-    assert "| All films | 29 | 0.0 % [0.0, 0.0] | 10.00 | 100.0 % [100.0, 100.0] | 18.00 |" in text
+    assert "| All radiographs | 29 | 0.0 % [0.0, 0.0] | 10.00 | 100.0 % [100.0, 100.0] | 18.00 |" in text
 
 
 def test_evaluating_the_written_predictions_gives_the_same_figures(
     tmp_path: Path, bundle: Callable[[Fake], None]
 ) -> None:
-    _run("--films", _films(tmp_path), "--split", "all", "--out", tmp_path / "a", "--no-plots")
+    _run("--radiographs", _radiographs(tmp_path), "--split", "all", "--out", tmp_path / "a", "--no-plots")
     result = _run(tmp_path / "a" / "predictions.csv", "--out", tmp_path / "b", "--no-plots")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "a" / "tables.csv").read_bytes() == (tmp_path / "b" / "tables.csv").read_bytes()
 
 
-def test_training_films_are_not_evaluated_by_oversight(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
-    result = _run("--films", _films(tmp_path), "--out", tmp_path / "out")
+def test_training_radiographs_are_not_evaluated_by_oversight(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+    result = _run("--radiographs", _radiographs(tmp_path), "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "--split" in result.output
-    unsplit = _run("--films", _films(tmp_path, column="part"), "--out", tmp_path / "out", "--no-plots")
-    assert unsplit.exit_code == Refusal.exit_status, unsplit.output
+    unsplit = _run("--radiographs", _radiographs(tmp_path, column="part"), "--out", tmp_path / "out", "--no-plots")
+    assert unsplit.exit_code == Rejection.exit_status, unsplit.output
     assert (tmp_path / "out" / "tables.md").exists()
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("p.csv", "--films", "f.csv"), ("p.csv", "--split", "validation"), ("p.csv", "--bundle", "x")],
+    [(), ("p.csv", "--radiographs", "f.csv"), ("p.csv", "--split", "validation"), ("p.csv", "--bundle", "x")],
 )
-def test_contradictory_arguments_are_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_contradictory_arguments_are_rejected(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert _run(*arguments, "--out", tmp_path / "out").exit_code == 2
 
 
@@ -139,24 +147,28 @@ def test_bad_tables_are_named(tmp_path: Path, table: str, code: str) -> None:
     assert result.exception.code == code
 
 
-def test_an_unknown_group_is_refused_before_any_film_is_read(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+def test_an_unknown_group_is_rejected_before_any_radiograph_is_read(
+    tmp_path: Path, bundle: Callable[[Fake], None]
+) -> None:
     def never(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
-        raise AssertionError("a film was read")
+        raise AssertionError("a radiograph was read")
 
     bundle(never)
-    result = _run("--films", _films(tmp_path), "--split", "all", "--out", tmp_path / "out", "--by", "reader")
+    result = _run(
+        "--radiographs", _radiographs(tmp_path), "--split", "all", "--out", tmp_path / "out", "--by", "reader"
+    )
     assert isinstance(result.exception, TableError)
 
 
 def test_nothing_assessed_is_an_error_with_its_reasons_written(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
-    def refuse(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
-        raise Refusal(RefusalCode.UNREADABLE, "Not a film.")
+    def reject(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
+        raise Rejection(RejectionCode.UNREADABLE, "Not a radiograph.")
 
-    bundle(refuse)
-    result = _run("--films", _films(tmp_path, 8), "--split", "all", "--out", tmp_path / "out")
+    bundle(reject)
+    result = _run("--radiographs", _radiographs(tmp_path, 8), "--split", "all", "--out", tmp_path / "out")
     assert isinstance(result.exception, BoneageError)
-    assert result.exception.code == "all_refused"
-    assert len((tmp_path / "out" / "refused.csv").read_text().splitlines()) == 9
+    assert result.exception.code == "all_rejected"
+    assert len((tmp_path / "out" / "rejected.csv").read_text().splitlines()) == 9
 
 
 def test_a_failing_bundle_stops_at_once(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
@@ -168,56 +180,60 @@ def test_a_failing_bundle_stops_at_once(tmp_path: Path, bundle: Callable[[Fake],
         raise BundleError("bundle_output", "No number.")
 
     bundle(fail)
-    result = _run("--films", _films(tmp_path, 60), "--split", "all", "--out", tmp_path / "out")
+    result = _run("--radiographs", _radiographs(tmp_path, 60), "--split", "all", "--out", tmp_path / "out")
     assert isinstance(result.exception, BundleError)
     assert len(seen) < 60
     assert not (tmp_path / "out" / "predictions.csv").exists()
 
 
 def test_maps_are_drawn_by_stage_and_small_groups_said(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
-    result = _run("--sheet", _films(tmp_path, 120), "--split", "all", "--out", tmp_path / "sheet.png")
-    assert result.exit_code == Refusal.exit_status, result.output
+    result = _run("--sheet", _radiographs(tmp_path, 120), "--split", "all", "--out", tmp_path / "sheet.png")
+    assert result.exit_code == Rejection.exit_status, result.output
     assert "left out: fewer than 20" in result.stdout
-    assert "119 assessed, 1 refused (no_contrast 1)" in result.stderr
+    assert "119 assessed, 1 rejected (no_contrast 1)" in result.stderr
     picture = cv2.imread(str(tmp_path / "sheet.png"))
     assert picture is not None
     assert (np.ptp(picture.astype(int), axis=2) > 40).any()
-    _run("--sheet", _films(tmp_path, 120), "--split", "all", "--evidence", "raising", "--out", tmp_path / "up.png")
+    _run(
+        "--sheet", _radiographs(tmp_path, 120), "--split", "all", "--evidence", "raising", "--out", tmp_path / "up.png"
+    )
     assert (tmp_path / "up.png").read_bytes() != (tmp_path / "sheet.png").read_bytes()
 
 
-def test_a_film_that_fails_unforeseen_does_not_stop_the_rest(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+def test_a_radiograph_that_fails_unforeseen_does_not_stop_the_rest(
+    tmp_path: Path, bundle: Callable[[Fake], None]
+) -> None:
     def fail_one(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
         if image.stem == "6":
             raise RuntimeError("boom\nboom")
         return _drawn_assessment(image, sex, opened)
 
     bundle(fail_one)
-    table = _films(tmp_path)
-    result = _run("--films", table, "--split", "all", "--out", tmp_path / "out", "--no-plots")
+    table = _radiographs(tmp_path)
+    result = _run("--radiographs", table, "--split", "all", "--out", tmp_path / "out", "--no-plots")
     assert result.exit_code == 1, result.output
-    assert "60, of which 58 assessed, 1 refused (no_contrast 1), 1 failed (internal_error)" in result.stdout
-    refused = list(csv.DictReader((tmp_path / "out" / "refused.csv").read_text().splitlines()))
-    assert [(row["id"], row["error"]) for row in refused] == [("4", "no_contrast"), ("6", "internal_error")]
-    assert "RuntimeError: boom boom" in refused[1]["message"]
+    assert "60, of which 58 assessed, 1 rejected (no_contrast 1), 1 failed (internal_error)" in result.stdout
+    rejected = list(csv.DictReader((tmp_path / "out" / "rejected.csv").read_text().splitlines()))
+    assert [(row["id"], row["error"]) for row in rejected] == [("4", "no_contrast"), ("6", "internal_error")]
+    assert "RuntimeError: boom boom" in rejected[1]["message"]
     assert _run("--sheet", table, "--split", "all", "--out", tmp_path / "sheet.png").exit_code == 1
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "status"), [(Refusal, "all_refused", 3), (RuntimeError, "internal_error", 1)]
+    ("error", "code", "status"), [(Rejection, "all_rejected", 3), (RuntimeError, "internal_error", 1)]
 )
 def test_nothing_assessed_is_no_sheet(
     tmp_path: Path, bundle: Callable[[Fake], None], error: type[Exception], code: str, status: int
 ) -> None:
-    def refuse(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
-        raise Refusal(RefusalCode.UNREADABLE, "Not a film.") if error is Refusal else error("boom")
+    def reject(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
+        raise Rejection(RejectionCode.UNREADABLE, "Not a radiograph.") if error is Rejection else error("boom")
 
-    bundle(refuse)
-    for arguments in (("--sheet", _films(tmp_path, 8)), ("--films", _films(tmp_path, 8))):
+    bundle(reject)
+    for arguments in (("--sheet", _radiographs(tmp_path, 8)), ("--radiographs", _radiographs(tmp_path, 8))):
         result = _run(*arguments, "--split", "all", "--out", tmp_path / "out.png")
         assert isinstance(result.exception, BoneageError)
         assert (result.exception.code, result.exception.exit_status) == (code, status)
-        assert "None of the 8 films could be assessed" in result.exception.message
+        assert "None of the 8 radiographs could be assessed" in result.exception.message
     assert not (tmp_path / "out.png").is_file()
 
 
@@ -227,13 +243,15 @@ def test_drawn_hands_go_through_a_whole_bundle(tmp_path: Path) -> None:
         picture = np.rint(255 * draw_hand((110 + number) / 12, height=96, width=72)).astype(np.uint8)
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
         rows.append(f"{number},{110 + number},True,{number}.png")
-    (tmp_path / "films.csv").write_text("id,boneage,male,image\n" + "\n".join(rows) + "\n")
+    (tmp_path / "radiographs.csv").write_text("id,boneage,male,image\n" + "\n".join(rows) + "\n")
     bundle = tiny_bundle(tmp_path / "bundle")
-    result = _run("--films", tmp_path / "films.csv", "--bundle", bundle, "--out", tmp_path / "out", "--no-plots")
+    result = _run(
+        "--radiographs", tmp_path / "radiographs.csv", "--bundle", bundle, "--out", tmp_path / "out", "--no-plots"
+    )
     assert result.exit_code == 0, result.output
     predictions = read_predictions(tmp_path / "out" / "predictions.csv")
     served = assess(tmp_path / "7.png", "M", bundle)
     assert predictions.age_months[7] == pytest.approx(served.age_months, abs=0.0006)
-    sheet = _run("--sheet", tmp_path / "films.csv", "--bundle", bundle, "--out", tmp_path / "sheet.png")
+    sheet = _run("--sheet", tmp_path / "radiographs.csv", "--bundle", bundle, "--out", tmp_path / "sheet.png")
     assert sheet.exit_code == 0, sheet.output
-    assert "24 films" in sheet.stdout
+    assert "24 radiographs" in sheet.stdout

@@ -29,7 +29,7 @@ from boneage.evaluate.grid import (
 from boneage.evaluate.metrics import mean_absolute_difference, measure
 from boneage.sex import Sex
 
-from .drawn_grid import drawn_grid, of_films, write_tables
+from .drawn_grid import drawn_grid, of_radiographs, write_tables
 
 
 def test_there_are_18_cells_by_name() -> None:
@@ -46,42 +46,42 @@ def test_papers_numbers_stand_in_fields_of_the_table() -> None:
 def test_tables_come_back_as_one_grid_whatever_their_order(tmp_path: Path) -> None:
     tables = drawn_grid(50)
     cell = Cell("regression", "males", "B")
-    turned = {**tables, cell: of_films(tables[cell], list(range(len(tables[cell])))[::-1])}
+    turned = {**tables, cell: of_radiographs(tables[cell], list(range(len(tables[cell])))[::-1])}
     write_tables(tmp_path, turned)
     grid, plain = read_grid(tmp_path), align(tables)
     assert grid.sexes == plain.sexes
     assert not grid.missing
     assert grid.left_out == 0
     for each in CELLS:
-        np.testing.assert_array_equal(grid.nets[each], plain.nets[each])
+        np.testing.assert_array_equal(grid.networks[each], plain.networks[each])
 
 
-def test_a_net_says_nothing_of_the_other_sex() -> None:
+def test_a_network_says_nothing_of_the_other_sex() -> None:
     grid = align(drawn_grid(50))
     for sex, other in ((Sex.MALE, "females"), (Sex.FEMALE, "males")):
         for cell in CELLS:
-            known = np.isfinite(grid.nets[cell][grid.of_sex(sex)])
+            known = np.isfinite(grid.networks[cell][grid.of_sex(sex)])
             assert known.any() == known.all() == (cell.cohort != other)
 
 
 def test_averages_are_those_of_section_4_4() -> None:
     grid = align(drawn_grid(60))
     boys = grid.of_sex(Sex.MALE)
-    regions = [grid.nets[Cell("regression", "mixed", region)] for region in ("A", "B", "C")]
+    regions = [grid.networks[Cell("regression", "mixed", region)] for region in ("A", "B", "C")]
     np.testing.assert_allclose(grid.estimates[Place("regression-mixed", ENSEMBLE)], sum(regions) / 3)
-    of_boys = [grid.nets[Cell(kind, "males", "B")][boys] for kind in ("regression", "classification")]
+    of_boys = [grid.networks[Cell(kind, "males", "B")][boys] for kind in ("regression", "classification")]
     np.testing.assert_allclose(grid.estimates[Place(TOGETHER, "B")][boys], sum(of_boys) / 2)
     six = [cell for cell in CELLS if cell.cohort == "females"]
     corner = grid.estimates[Place(TOGETHER, ENSEMBLE)][~boys]
-    np.testing.assert_allclose(corner, np.mean([grid.nets[cell][~boys] for cell in six], axis=0))
+    np.testing.assert_allclose(corner, np.mean([grid.networks[cell][~boys] for cell in six], axis=0))
 
 
 def test_the_whole_table_is_there() -> None:
     grid = align(drawn_grid(60))
     figures = field_figures(grid, Resamples(grid, count=50))
     assert set(figures) == {Place(column, row) for column in COLUMNS for row in ROWS}
-    assert figures[Place("regression-males", "A")].films == grid.of_sex(Sex.MALE).sum()
-    assert figures[Place(TOGETHER, "A")].films == len(grid) == 60
+    assert figures[Place("regression-males", "A")].radiographs == grid.of_sex(Sex.MALE).sum()
+    assert figures[Place(TOGETHER, "A")].radiographs == len(grid) == 60
     for place, figure in figures.items():
         errors = grid.estimates[place] - grid.boneage_months
         assert figure.mad.value == pytest.approx(np.nanmean(np.abs(errors)))
@@ -90,7 +90,7 @@ def test_the_whole_table_is_there() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.sets(st.sampled_from(CELLS), min_size=1))
-def test_missing_nets_leave_their_fields_and_averages_empty(present: set[Cell]) -> None:
+def test_missing_networks_leave_their_fields_and_averages_empty(present: set[Cell]) -> None:
     tables = {cell: table for cell, table in drawn_grid(40).items() if cell in present}
     grid = align(tables)
     figures = field_figures(grid, Resamples(grid, count=10))
@@ -106,31 +106,33 @@ def test_missing_nets_leave_their_fields_and_averages_empty(present: set[Cell]) 
         assert (Place(column, ENSEMBLE) in figures) == (needed <= present)
 
 
-def test_films_that_one_table_lacks_are_left_out_everywhere_and_counted() -> None:
+def test_radiographs_that_one_table_lacks_are_left_out_everywhere_and_counted() -> None:
     tables = drawn_grid(50)
     cell = Cell("classification", "females", "C")
-    tables[cell] = of_films(tables[cell], list(range(1, len(tables[cell]))))
+    tables[cell] = of_radiographs(tables[cell], list(range(1, len(tables[cell]))))
     grid = align(tables)
     assert (len(grid), grid.left_out) == (49, 1)
-    assert all(np.isfinite(grid.nets[other]).sum() < 50 for other in CELLS)
+    assert all(np.isfinite(grid.networks[other]).sum() < 50 for other in CELLS)
 
 
-def test_mixed_and_separate_nets_are_compared_on_the_same_films() -> None:
+def test_mixed_and_separate_networks_are_compared_on_the_same_radiographs() -> None:
     grid = align(drawn_grid(80))
     figures = sex_figures(grid, Resamples(grid, count=10))
     assert len(figures) == 2 * 2 * 2 * 4  # types, sexes, mixed or separate, rows
     for sex in Sex:
-        films = int(grid.of_sex(sex).sum())
-        assert {figure.films for (_, of_sex), figure in figures.items() if of_sex is sex} == {films}
+        radiographs = int(grid.of_sex(sex).sum())
+        assert {figure.radiographs for (_, of_sex), figure in figures.items() if of_sex is sex} == {radiographs}
 
 
-def test_stages_part_the_films_of_each_sex() -> None:
+def test_stages_part_the_radiographs_of_each_sex() -> None:
     grid = align(drawn_grid(300))
     figures = stage_figures(grid, Resamples(grid, count=10), smallest=5)
     for sex in Sex:
-        counts = [figure.films for figure in figures if figure.sex is sex and figure.place == Place(TOGETHER, "A")]
+        counts = [
+            figure.radiographs for figure in figures if figure.sex is sex and figure.place == Place(TOGETHER, "A")
+        ]
         assert sum(counts) == grid.of_sex(sex).sum()
-    assert all((figure.mad is None) == (figure.films < 5) for figure in figures)
+    assert all((figure.mad is None) == (figure.radiographs < 5) for figure in figures)
     assert any(figure.mad is None for figure in figures)
 
 
@@ -153,13 +155,13 @@ def test_a_mean_of_nothing_is_no_number() -> None:
     assert np.isnan(Resamples(grid, count=3).mean(np.array([np.nan])).value)
 
 
-def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_tables_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(TableError) as caught:
         read_grid(tmp_path)
     assert caught.value.code == "table_not_found"
 
 
-def test_contradictions_between_tables_are_refused() -> None:
+def test_contradictions_between_tables_are_rejected() -> None:
     tables = drawn_grid(20)
     males, mixed = Cell("regression", "males", "A"), Cell("regression", "mixed", "A")
     relabelled = replace(tables[males], boneage_months=tables[males].boneage_months + 1)
@@ -167,7 +169,7 @@ def test_contradictions_between_tables_are_refused() -> None:
     for changed, code in (
         ({males: relabelled}, "table_value"),
         ({males: tables[mixed]}, "table_value"),
-        ({males: strangers, mixed: of_films(tables[mixed], [])}, "table_empty"),
+        ({males: strangers, mixed: of_radiographs(tables[mixed], [])}, "table_empty"),
     ):
         with pytest.raises(TableError) as caught:
             align({**tables, **changed} if code == "table_value" else changed)

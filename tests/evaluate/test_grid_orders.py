@@ -28,7 +28,7 @@ def test_clear_orders_are_confirmed_and_their_reverse_contradicted() -> None:
     assert set(regions[:2]) == {Verdict.CONTRADICTED}
 
 
-def test_a_net_against_itself_is_undecided() -> None:
+def test_a_network_against_itself_is_undecided() -> None:
     tables = drawn_grid(100)
     same = {cell: tables[cell._replace(region="A")] for cell in CELLS}
     orders = paper_orders(grid := align(same), Resamples(grid, count=50))
@@ -37,12 +37,12 @@ def test_a_net_against_itself_is_undecided() -> None:
     assert all(order.difference.value == pytest.approx(0.0, abs=1e-9) for order in regions)
 
 
-def test_cohorts_are_compared_on_the_films_of_one_sex() -> None:
+def test_cohorts_are_compared_on_the_radiographs_of_one_sex() -> None:
     orders = paper_orders(grid := align(drawn_grid(100)), Resamples(grid, count=20))
     place = Place("regression-males", ENSEMBLE)
     (order,) = [each for each in orders if each.claim is Claim.COHORTS and each.better == place]
     boys = np.array([sex == "M" for sex in grid.sexes])
-    assert (order.films, order.count) == ("boys", boys.sum())
+    assert (order.radiographs, order.count) == ("boys", boys.sum())
     errors = {
         place: np.abs(grid.estimates[place] - grid.boneage_months)[boys].mean() for place in (order.worse, order.better)
     }
@@ -53,7 +53,7 @@ def test_pairing_makes_small_steady_differences_plain() -> None:
     tables = drawn_grid(300)
     better = Cell("classification", "mixed", "A")
     table = tables[better]
-    shifted = table.age_months + 0.5 * np.sign(table.error_months)  # each film worse by half a month
+    shifted = table.age_months + 0.5 * np.sign(table.error_months)  # each radiograph worse by half a month
     tables[Cell("regression", "mixed", "A")] = type(table)(table.ids, table.sexes, table.boneage_months, shifted)
     orders = paper_orders(grid := align(tables), Resamples(grid, count=100))
     (order,) = [

@@ -38,12 +38,12 @@ def test_each_field_stands_beside_the_papers(report: GridReport) -> None:
     assert "paper" not in _cells(lines[3])[1]  # B of mixed regression: only in the figure
 
 
-def test_missing_nets_are_named_and_their_fields_empty() -> None:
+def test_missing_networks_are_named_and_their_fields_empty() -> None:
     tables = drawn_grid(60)
     del tables[Cell("regression", "males", "B")]
     text = grid_markdown(report_grid(align(tables)), ["scale 1/16"])
     assert "- scale 1/16\n" in text
-    assert "- Missing nets (1 of 18): regression-males-b\n" in text
+    assert "- Missing networks (1 of 18): regression-males-b\n" in text
     row = next(line for line in text.splitlines() if line.startswith("| B |"))
     assert [bool(cell) for cell in _cells(row)[1:]] == [True, False, True, True, True, True, False]
     assert "Weighted" not in text
@@ -54,7 +54,7 @@ def test_what_is_written_is_what_was_found(report: GridReport, tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir()} == {
         *("grid.md", "grid.csv", "stages.csv", "orders.csv", "weights.csv"),
     }
-    rows = {(row["column"], row["row"], row["films"]): row for row in _rows(tmp_path / "grid.csv")}
+    rows = {(row["column"], row["row"], row["radiographs"]): row for row in _rows(tmp_path / "grid.csv")}
     assert len(rows) == 7 * 4 + 2 * 2 * 2 * 4
     corner = rows["together", "ensemble", "all of its cohort"]
     assert corner["paper_months"] == "6.1"
@@ -79,7 +79,7 @@ def test_weights_sum_to_1_for_each_sex_and_prefer_the_better_region(report: Grid
     assert report.weighted.gain.value == pytest.approx(report.weighted.plain.value - report.weighted.weighted.value)
 
 
-def test_weights_of_other_nets_are_refused() -> None:
+def test_weights_of_other_networks_are_rejected() -> None:
     tables = drawn_grid(60)
     fewer = dict(list(tables.items())[1:])
     with pytest.raises(TableError, match="regression-mixed-a") as caught:
@@ -87,7 +87,7 @@ def test_weights_of_other_nets_are_refused() -> None:
     assert caught.value.code == "table_value"
 
 
-def test_one_net_alone_has_a_report(tmp_path: Path) -> None:
+def test_one_network_alone_has_a_report(tmp_path: Path) -> None:
     cell = Cell("classification", "females", "C")
     tables = {cell: drawn_grid(60)[cell]}
     write_report(tmp_path, report_grid(align(tables), align(tables)))

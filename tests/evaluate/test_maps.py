@@ -30,30 +30,30 @@ def test_means_are_means_of_the_stage() -> None:
     np.testing.assert_allclose(mean.heat, np.mean([heat for _, _, heat, _ in girls], axis=0))
 
 
-def test_films_count_with_their_own_range_each() -> None:
-    dark = [(sex, age, heat, film) for sex, age, heat, film in _samples(30)]
-    bright = [(sex, age, heat, 1000 + 7 * film) for sex, age, heat, film in dark]
-    one, other = (mean_maps(samples)[Sex.FEMALE, Stage.EARLY_MID_PUBERTY].film for samples in (dark, bright))
+def test_radiographs_count_with_their_own_range_each() -> None:
+    dark = [(sex, age, heat, radiograph) for sex, age, heat, radiograph in _samples(30)]
+    bright = [(sex, age, heat, 1000 + 7 * radiograph) for sex, age, heat, radiograph in dark]
+    one, other = (mean_maps(samples)[Sex.FEMALE, Stage.EARLY_MID_PUBERTY].radiograph for samples in (dark, bright))
     assert one is not None
     assert other is not None
     np.testing.assert_allclose(one, other, atol=1e-9)
 
 
 @pytest.mark.parametrize("count", [1, SMALLEST_MEAN - 1, SMALLEST_MEAN])
-def test_a_mean_of_few_films_is_never_given_out(count: int) -> None:
+def test_a_mean_of_few_radiographs_is_never_given_out(count: int) -> None:
     (mean,) = mean_maps(_samples(count)).values()
     assert mean.count == count
-    assert (mean.heat is not None) is (mean.film is not None) is (count >= SMALLEST_MEAN)
+    assert (mean.heat is not None) is (mean.radiograph is not None) is (count >= SMALLEST_MEAN)
 
 
-def test_a_film_of_one_grey_is_counted() -> None:
+def test_a_radiograph_of_one_grey_is_counted() -> None:
     (mean,) = mean_maps((sex, age, heat, np.ones((12, 8))) for sex, age, heat, _ in _samples(20)).values()
-    assert mean.film is not None
-    assert mean.film.max() == 0.0
+    assert mean.radiograph is not None
+    assert mean.radiograph.max() == 0.0
 
 
 @pytest.mark.parametrize(
-    ("heat", "film"),
+    ("heat", "radiograph"),
     [
         (np.zeros((12, 9)), np.zeros((12, 9))),
         (np.zeros((12, 8)), np.zeros((12, 9))),
@@ -61,9 +61,9 @@ def test_a_film_of_one_grey_is_counted() -> None:
         (np.full((12, 8), np.nan), np.zeros((12, 8))),
     ],
 )
-def test_maps_that_do_not_fit_are_a_mistake(heat: FloatMap, film: FloatMap) -> None:
+def test_maps_that_do_not_fit_are_a_mistake(heat: FloatMap, radiograph: FloatMap) -> None:
     with pytest.raises(ValueError, match="heat"):
-        mean_maps([*_samples(2), (Sex.MALE, 50.0, heat, film)])
+        mean_maps([*_samples(2), (Sex.MALE, 50.0, heat, radiograph)])
 
 
 def test_sheets_leave_small_groups_out(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_undefined_figures_are_nan_without_a_warning() -> None:
 @pytest.mark.parametrize(
     ("labels", "estimates"), [([], []), ([1.0], [1.0, 2.0]), ([1.0, math.nan], [1.0, 2.0]), ([[1.0]], [[1.0]])]
 )
-def test_what_is_no_table_of_films_is_a_mistake(labels: list[float], estimates: list[float]) -> None:
+def test_what_is_no_table_of_radiographs_is_a_mistake(labels: list[float], estimates: list[float]) -> None:
     with pytest.raises(ValueError, match="must be"):
         measure(np.array(labels), np.array(estimates))
 

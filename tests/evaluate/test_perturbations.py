@@ -22,19 +22,19 @@ PHANTOM = draw_hand(10.0, height=400, width=300)
     width=st.integers(32, 150),
     level=st.sampled_from([1.0, 0.2, 0.0]),
 )
-def test_a_changed_film_is_a_film_and_the_first_is_left_alone(
+def test_a_changed_radiograph_is_a_radiograph_and_the_first_is_left_alone(
     name: str, seed: int, height: int, width: int, level: float
 ) -> None:
-    film = np.random.default_rng(seed).random((height, width), dtype=np.float32) * np.float32(level)
-    before = film.copy()
-    changed = CHANGES[name].apply(film)
+    radiograph = np.random.default_rng(seed).random((height, width), dtype=np.float32) * np.float32(level)
+    before = radiograph.copy()
+    changed = CHANGES[name].apply(radiograph)
     assert changed.dtype == np.float32
     assert changed.flags.c_contiguous
     assert changed.ndim == 2
     assert 0 <= changed.min() <= changed.max() <= 1
-    assert not np.shares_memory(changed, film)
-    assert np.array_equal(film, before)
-    assert np.array_equal(changed, CHANGES[name].apply(film))
+    assert not np.shares_memory(changed, radiograph)
+    assert np.array_equal(radiograph, before)
+    assert np.array_equal(changed, CHANGES[name].apply(radiograph))
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -44,11 +44,11 @@ def test_every_change_does_something(name: str) -> None:
 
 
 def test_quarter_turns_are_exact_and_clockwise() -> None:
-    film = np.zeros((40, 30), np.float32)
-    film[0, 0] = 1.0  # the upper left corner goes to the upper right one
-    assert CHANGES["rotate_90"].apply(film)[0, -1] == 1
-    assert CHANGES["rotate_180"].apply(film)[-1, -1] == 1
-    assert CHANGES["rotate_270"].apply(film)[-1, 0] == 1
+    radiograph = np.zeros((40, 30), np.float32)
+    radiograph[0, 0] = 1.0  # the upper left corner goes to the upper right one
+    assert CHANGES["rotate_90"].apply(radiograph)[0, -1] == 1
+    assert CHANGES["rotate_180"].apply(radiograph)[-1, -1] == 1
+    assert CHANGES["rotate_270"].apply(radiograph)[-1, 0] == 1
     there_and_back = CHANGES["rotate_270"].apply(CHANGES["rotate_90"].apply(PHANTOM))
     assert np.array_equal(there_and_back, PHANTOM)
 
@@ -59,9 +59,9 @@ def test_a_turn_keeps_everything_and_goes_clockwise(degrees: float, x: float, y:
     """A spot is found where turning its place about the centre says."""
     height, width = 160, 120
     rows, columns = np.mgrid[0:height, 0:width] + 0.5
-    film = np.exp(-((columns - x * width) ** 2 + (rows - y * height) ** 2) / 18).astype(np.float32)
-    changed = changes.turned(film, degrees)
-    assert changed.sum() == pytest.approx(film.sum(), rel=0.02)
+    radiograph = np.exp(-((columns - x * width) ** 2 + (rows - y * height) ** 2) / 18).astype(np.float32)
+    changed = changes.turned(radiograph, degrees)
+    assert changed.sum() == pytest.approx(radiograph.sum(), rel=0.02)
     spot_row, spot_column = np.unravel_index(changed.argmax(), changed.shape)
     angle = np.radians(degrees)
     dx, dy = (x - 0.5) * width, (y - 0.5) * height
@@ -69,10 +69,10 @@ def test_a_turn_keeps_everything_and_goes_clockwise(degrees: float, x: float, y:
     assert spot_row + 0.5 == pytest.approx(changed.shape[0] / 2 + np.sin(angle) * dx + np.cos(angle) * dy, abs=1.5)
 
 
-def test_a_turned_film_is_filled_with_its_borders_grey() -> None:
-    film = np.full((60, 60), 0.4, np.float32)
-    film[20:40, 20:40] = 0.9
-    np.testing.assert_allclose(changes.turned(film, 30)[0, 0], 0.4, atol=1e-6)
+def test_a_turned_radiograph_is_filled_with_its_borders_grey() -> None:
+    radiograph = np.full((60, 60), 0.4, np.float32)
+    radiograph[20:40, 20:40] = 0.9
+    np.testing.assert_allclose(changes.turned(radiograph, 30)[0, 0], 0.4, atol=1e-6)
 
 
 def test_mirror_and_negative_undo_themselves() -> None:
@@ -82,7 +82,7 @@ def test_mirror_and_negative_undo_themselves() -> None:
 
 
 @pytest.mark.parametrize(("name", "grey"), [("frame_white", 1.0), ("frame_black", 0.0), ("collimator", 0.0)])
-def test_borders_hold_the_whole_film(name: str, grey: float) -> None:
+def test_borders_hold_the_whole_radiograph(name: str, grey: float) -> None:
     changed = CHANGES[name].apply(PHANTOM)
     wide = (changed.shape[0] - PHANTOM.shape[0]) // 2
     assert wide >= 0.07 * 400
@@ -106,13 +106,17 @@ def test_markers_change_one_block_only(name: str) -> None:
 
 
 def test_greys_change_as_their_names_say() -> None:
-    film = np.clip(PHANTOM, 0.1, 0.6)
-    assert CHANGES["brightness_70"].apply(film).mean() == pytest.approx(0.7 * film.mean(), rel=1e-4)
-    assert CHANGES["brightness_130"].apply(film).mean() == pytest.approx(1.3 * film.mean(), rel=1e-4)
-    flat = CHANGES["contrast_70"].apply(film)
-    assert flat.std() == pytest.approx(0.7 * film.std(), rel=1e-3)
-    assert flat.mean() == pytest.approx(film.mean(), rel=1e-3)
-    assert CHANGES["gamma_0.7"].apply(film).mean() > film.mean() > CHANGES["gamma_1.4"].apply(film).mean()
+    radiograph = np.clip(PHANTOM, 0.1, 0.6)
+    assert CHANGES["brightness_70"].apply(radiograph).mean() == pytest.approx(0.7 * radiograph.mean(), rel=1e-4)
+    assert CHANGES["brightness_130"].apply(radiograph).mean() == pytest.approx(1.3 * radiograph.mean(), rel=1e-4)
+    flat = CHANGES["contrast_70"].apply(radiograph)
+    assert flat.std() == pytest.approx(0.7 * radiograph.std(), rel=1e-3)
+    assert flat.mean() == pytest.approx(radiograph.mean(), rel=1e-3)
+    assert (
+        CHANGES["gamma_0.7"].apply(radiograph).mean()
+        > radiograph.mean()
+        > CHANGES["gamma_1.4"].apply(radiograph).mean()
+    )
 
 
 def test_sizes_shrink_by_their_share() -> None:
@@ -120,7 +124,7 @@ def test_sizes_shrink_by_their_share() -> None:
     assert CHANGES["quarter_size"].apply(PHANTOM).shape == (100, 75)
 
 
-def test_jpeg_and_noise_change_a_film_a_little() -> None:
+def test_jpeg_and_noise_change_a_radiograph_a_little() -> None:
     for name in ("jpeg_30", "noise"):
         difference = CHANGES[name].apply(PHANTOM) - PHANTOM
         assert 0.002 < difference.std() < 0.05
@@ -128,7 +132,7 @@ def test_jpeg_and_noise_change_a_film_a_little() -> None:
 
 
 def test_limits_are_those_that_were_set() -> None:
-    """One month more for what an ordinary film may have gone through, three for the rest."""
+    """One month more for what an ordinary radiograph may have gone through, three for the rest."""
     mild = {name for name, change in CHANGES.items() if change.kind == "mild"}
     assert mild == {"rotate_30", "rotate_-30", "mirror", "invert", "contrast_130", "contrast_70", "half_size"}
     assert {CHANGES[name].rise_limit_months for name in mild} == {1.0}
@@ -138,23 +142,23 @@ def test_limits_are_those_that_were_set() -> None:
 
 
 @pytest.mark.parametrize("levels", [255, 65535])
-def test_png_keeps_a_film_to_the_bit(levels: int) -> None:
-    film = (np.random.default_rng(0).integers(0, levels + 1, (80, 70)) / np.float32(levels)).astype(np.float32)
-    read = read_radiograph(to_png(film))
-    assert np.array_equal(read.pixels, film)
+def test_png_keeps_a_radiograph_to_the_bit(levels: int) -> None:
+    radiograph = (np.random.default_rng(0).integers(0, levels + 1, (80, 70)) / np.float32(levels)).astype(np.float32)
+    read = read_radiograph(to_png(radiograph))
+    assert np.array_equal(read.pixels, radiograph)
     assert read.facts.bits_stored == 16
 
 
-def test_a_marker_finds_the_hand_on_a_dark_film_with_bright_letters() -> None:
-    film = 0.1 * PHANTOM
-    film[280:340, 2:40] = 1.0  # a marker at the film's edge
-    changed = CHANGES["marker_over"].apply(film)
-    _, columns = np.nonzero(changed != film)
+def test_a_marker_finds_the_hand_on_a_dark_radiograph_with_bright_letters() -> None:
+    radiograph = 0.1 * PHANTOM
+    radiograph[280:340, 2:40] = 1.0  # a marker at the radiograph's edge
+    changed = CHANGES["marker_over"].apply(radiograph)
+    _, columns = np.nonzero(changed != radiograph)
     assert columns.min() > 45
 
 
 @pytest.mark.parametrize("times", [1.5, 3.0])
-def test_on_canvas_shows_the_film_once_anywhere(times: float) -> None:
+def test_on_canvas_shows_the_radiograph_once_anywhere(times: float) -> None:
     places = set()
     for seed in range(5):
         canvas = changes.on_canvas(PHANTOM, times, 0.5, np.random.default_rng(seed))
@@ -167,14 +171,14 @@ def test_on_canvas_shows_the_film_once_anywhere(times: float) -> None:
 
 
 @pytest.mark.parametrize("shape", [(400, 300), (2400, 900), (200, 700)])
-def test_screenshot_shows_the_film_in_its_window(shape: tuple[int, int]) -> None:
-    film = draw_hand(height=shape[0], width=shape[1])
-    screen = changes.screenshot(film)
+def test_screenshot_shows_the_radiograph_in_its_window(shape: tuple[int, int]) -> None:
+    radiograph = draw_hand(height=shape[0], width=shape[1])
+    screen = changes.screenshot(radiograph)
     assert screen.shape == (1080, 1920)
     zoom = min(1000 / shape[0], 1100 / shape[1])
     height, width = int(shape[0] * zoom), int(shape[1] * zoom)
     top, left = 64 + (1000 - height) // 2, 420 + (1100 - width) // 2
     shown = screen[top : top + height, left : left + width]
-    expected = cv2.resize(film, (width, height), interpolation=cv2.INTER_AREA)
+    expected = cv2.resize(radiograph, (width, height), interpolation=cv2.INTER_AREA)
     assert np.corrcoef(shown.ravel(), expected.ravel())[0, 1] > 0.9
     assert (screen[100:900, 24:300] > 0.8).mean() > 0.05  # text beside

@@ -18,16 +18,16 @@ from boneage.sex import Sex
 from .drawn_predictions import drawn_predictions
 
 
-def _one_film() -> Predictions:
+def _one_radiograph() -> Predictions:
     return Predictions(("a",), (Sex.FEMALE,), np.array([100.0]), np.array([100.0]))
 
 
 @pytest.mark.parametrize(
-    "films", [drawn_predictions(120), drawn_predictions(6), _one_film()], ids=["many", "few", "one"]
+    "radiographs", [drawn_predictions(120), drawn_predictions(6), _one_radiograph()], ids=["many", "few", "one"]
 )
-def test_plots_are_pictures_and_replace_older_ones(tmp_path: Path, films: Predictions) -> None:
+def test_plots_are_pictures_and_replace_older_ones(tmp_path: Path, radiographs: Predictions) -> None:
     for _ in range(2):
-        paths = draw_plots(tmp_path, films)
+        paths = draw_plots(tmp_path, radiographs)
     assert sorted(tmp_path.iterdir()) == sorted(paths)
     assert [path.stem for path in paths] == list(PLOTS)
     for path in paths:
@@ -38,7 +38,7 @@ def test_plots_are_pictures_and_replace_older_ones(tmp_path: Path, films: Predic
 
 
 @pytest.mark.parametrize("count", [8, 200])
-def test_the_legend_of_the_agreement_covers_no_film_or_line(
+def test_the_legend_of_the_agreement_covers_no_radiograph_or_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     figures: list[Any] = []
@@ -71,9 +71,9 @@ def test_plots_show_what_they_are_given(tmp_path: Path) -> None:
 
 
 def test_plots_are_the_same_every_time(tmp_path: Path) -> None:
-    films = drawn_predictions(60)
-    first = [path.read_bytes() for path in draw_plots(tmp_path / "1", films)]
-    assert first == [path.read_bytes() for path in draw_plots(tmp_path / "2", films)]
+    radiographs = drawn_predictions(60)
+    first = [path.read_bytes() for path in draw_plots(tmp_path / "1", radiographs)]
+    assert first == [path.read_bytes() for path in draw_plots(tmp_path / "2", radiographs)]
 
 
 def test_without_matplotlib_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

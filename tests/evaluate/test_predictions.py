@@ -12,7 +12,7 @@ from boneage.evaluate.predictions import INTERVAL_PERCENTS, Predictions, read_pr
 from boneage.evaluate.stages import Stage
 from boneage.sex import Sex
 
-_FILMS = st.lists(
+_RADIOGRAPHS = st.lists(
     st.tuples(
         st.sampled_from(Sex), st.floats(20.5, 240), st.floats(-100, 400), st.sampled_from(["half", "mid", "a,b", ""])
     ),
@@ -21,16 +21,16 @@ _FILMS = st.lists(
 )
 
 
-@given(films=_FILMS, percents=st.sets(st.sampled_from(INTERVAL_PERCENTS)), reach=st.floats(0, 100))
+@given(radiographs=_RADIOGRAPHS, percents=st.sets(st.sampled_from(INTERVAL_PERCENTS)), reach=st.floats(0, 100))
 def test_predictions_read_back_to_the_bit(
     tmp_path_factory: pytest.TempPathFactory,
-    films: list[tuple[Sex, float, float, str]],
+    radiographs: list[tuple[Sex, float, float, str]],
     percents: set[int],
     reach: float,
 ) -> None:
-    sexes, labels, estimates, groups = zip(*films, strict=True)
+    sexes, labels, estimates, groups = zip(*radiographs, strict=True)
     written = Predictions(
-        tuple(f"film {n}" for n in range(len(films))),
+        tuple(f"radiograph {n}" for n in range(len(radiographs))),
         sexes,
         np.array(labels),
         np.array(estimates),
@@ -53,8 +53,8 @@ def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
     write_predictions(table, Predictions(("x",), (Sex.FEMALE,), np.array([30.0]), np.array([31.25])))
     assert table.read_text() == "id,sex,boneage,age_months\nx,F,30.0,31.25\n"
     bounds = {95: np.array([[20.0, 42.5]]), 80: np.array([[25.0, 37.5]])}
-    films = Predictions(("x",), (Sex.FEMALE,), np.array([30.0]), np.array([31.25]), {"site": ("a",)}, bounds)
-    write_predictions(table, films)
+    radiographs = Predictions(("x",), (Sex.FEMALE,), np.array([30.0]), np.array([31.25]), {"site": ("a",)}, bounds)
+    write_predictions(table, radiographs)
     assert table.read_text() == (
         "id,sex,boneage,age_months,low_95,high_95,low_80,high_80,site\nx,F,30.0,31.25,20.0,42.5,25.0,37.5,a\n"
     )
@@ -70,7 +70,7 @@ def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
         ("LOW_80,High_80", "12,nan", "table_value"),
     ],
 )
-def test_intervals_that_are_none_are_refused(tmp_path: Path, columns: str, cells: str, code: str) -> None:
+def test_intervals_that_are_none_are_rejected(tmp_path: Path, columns: str, cells: str, code: str) -> None:
     table = tmp_path / "p.csv"
     table.write_text(f"id,sex,boneage,age_months,{columns}\na,M,10,10,{cells}\n")
     with pytest.raises(TableError) as caught:
@@ -91,7 +91,7 @@ def test_intervals_that_are_none_are_refused(tmp_path: Path, columns: str, cells
         ("a,F,10,10", "table_duplicate"),
     ],
 )
-def test_bad_rows_are_refused_with_their_line(tmp_path: Path, row: str, code: str) -> None:
+def test_bad_rows_are_rejected_with_their_line(tmp_path: Path, row: str, code: str) -> None:
     table = tmp_path / "p.csv"
     table.write_text(f"id,sex,boneage,age_months\na,M,10,10\n{row}\n")
     with pytest.raises(TableError, match="line 3") as caught:
@@ -99,7 +99,7 @@ def test_bad_rows_are_refused_with_their_line(tmp_path: Path, row: str, code: st
     assert caught.value.code == code
 
 
-def test_labels_in_years_are_refused(tmp_path: Path) -> None:
+def test_labels_in_years_are_rejected(tmp_path: Path) -> None:
     table = tmp_path / "p.csv"
     table.write_text("id,sex,boneage,age_months\n" + "".join(f"{n},F,{n},{12 * n}\n" for n in range(12)))
     with pytest.raises(TableError, match="years") as caught:
@@ -110,22 +110,22 @@ def test_labels_in_years_are_refused(tmp_path: Path) -> None:
 def test_columns_and_groups_are_found_in_any_case(tmp_path: Path) -> None:
     table = tmp_path / "p.csv"
     table.write_text("Id,Sex,BoneAge,Age_Months,Site,site\na,F,50,52,x,y\n")
-    films = read_predictions(table)
-    assert films.ids == ("a",)
-    assert [films.group(column) for column in ("Site", "site", "SITE")] == [("x",), ("y",), ("x",)]
+    radiographs = read_predictions(table)
+    assert radiographs.ids == ("a",)
+    assert [radiographs.group(column) for column in ("Site", "site", "SITE")] == [("x",), ("y",), ("x",)]
 
 
-def test_errors_stages_and_groups_follow_the_films() -> None:
-    films = Predictions(
+def test_errors_stages_and_groups_follow_the_radiographs() -> None:
+    radiographs = Predictions(
         ("a", "b"),
         (Sex.FEMALE, Sex.MALE),
         np.array([170.0, 170.0]),
         np.array([10.0, 175.0]),
         {"site": ("x", "y")},
     )
-    assert len(films) == 2
-    np.testing.assert_array_equal(films.error_months, [-160.0, 5.0])
-    assert films.stages() == (Stage.LATE_PUBERTY, Stage.LATE_PUBERTY)
-    assert films.group("site") == ("x", "y")
+    assert len(radiographs) == 2
+    np.testing.assert_array_equal(radiographs.error_months, [-160.0, 5.0])
+    assert radiographs.stages() == (Stage.LATE_PUBERTY, Stage.LATE_PUBERTY)
+    assert radiographs.group("site") == ("x", "y")
     with pytest.raises(TableError, match="site"):
-        films.group("reader")
+        radiographs.group("reader")

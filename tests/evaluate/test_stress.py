@@ -37,7 +37,7 @@ def _answers(rows: list[tuple[float, float, float]], change: str = "mirror") -> 
 
 @settings(max_examples=50, deadline=None)
 @given(rows=triples)
-def test_figures_are_those_of_the_paired_films(rows: list[tuple[float, float, float]]) -> None:
+def test_figures_are_those_of_the_paired_radiographs(rows: list[tuple[float, float, float]]) -> None:
     before, after = measure_changes(_answers(rows), resamples=50)
     label, first, second = np.array(rows).T
     assert (before.change, after.change) == (UNCHANGED, "mirror")
@@ -54,31 +54,31 @@ def test_figures_are_those_of_the_paired_films(rows: list[tuple[float, float, fl
 
 
 def test_the_interval_of_the_rise_is_paired() -> None:
-    """Every film is off by 10 to 50 months, and by 1 more when changed: the rise is 1 without any doubt."""
+    """Every radiograph is off by 10 to 50 months, and by 1 more when changed: the rise is 1 without any doubt."""
     rows = [(100.0, 100.0 + error, 101.0 + error) for error in np.linspace(10, 50, 40)]
     rise = measure_changes(_answers(rows))[1].figures["mad_rise"]
     assert (rise.value, rise.low, rise.high) == pytest.approx((1.0, 1.0, 1.0))
 
 
-def test_refused_films_are_counted_and_left_out_of_pairs() -> None:
+def test_rejected_radiographs_are_counted_and_left_out_of_pairs() -> None:
     answers = _answers([(100.0, 101.0, 103.0)] * 8)
-    answers[1] = Answer("0", Sex.MALE, 100.0, "mirror", None, "no_hand")  # refused when changed
-    answers[2] = Answer("1", Sex.MALE, 100.0, UNCHANGED, None, "no_contrast")  # refused unchanged
+    answers[1] = Answer("0", Sex.MALE, 100.0, "mirror", None, "no_hand")  # rejected when changed
+    answers[2] = Answer("1", Sex.MALE, 100.0, UNCHANGED, None, "no_contrast")  # rejected unchanged
     before, after = measure_changes(answers, resamples=20)
     assert dict(after.errors) == {"no_hand": 1}
     assert dict(before.errors) == {"no_contrast": 1}
     assert dict(after.warnings) == {"unlike_training": 7}
-    assert (after.films, after.pairs, before.pairs) == (8, 6, 7)
+    assert (after.radiographs, after.pairs, before.pairs) == (8, 6, 7)
     assert after.figures["change"].value == pytest.approx(2.0)
 
 
-def test_few_films_have_no_figures() -> None:
+def test_few_radiographs_have_no_figures() -> None:
     after = measure_changes(_answers([(100.0, 101.0, 103.0)] * 4))[1]
     assert not after.figures
     assert after.pairs == 4
 
 
-def test_answers_that_cannot_be_paired_are_refused() -> None:
+def test_answers_that_cannot_be_paired_are_rejected() -> None:
     answers = _answers([(100.0, 101.0, 103.0)] * 3)
     with pytest.raises(ValueError, match="two answers"):
         measure_changes([*answers, answers[1]])
@@ -106,8 +106,8 @@ def test_markdown_lines_have_as_many_cells_as_the_head(tmp_path: Path) -> None:
     answers = [*_answers([(100.0, 101.0, 103.0)] * 6), *_answers([(1.0, 2.0, 3.0)] * 2, "noise")[1::2]]
     measured = measure_changes(answers, resamples=20)
     assert len({line.count("|") for line in stress_lines(measured, CHANGES)}) == 1
-    text = stress_markdown(measured, CHANGES, "Films under change", ["Bundle: tiny 1"])
-    assert text.startswith("# Films under change\n\n- Bundle: tiny 1\n\n| ")
+    text = stress_markdown(measured, CHANGES, "Radiographs under change", ["Bundle: tiny 1"])
+    assert text.startswith("# Radiographs under change\n\n- Bundle: tiny 1\n\n| ")
     assert "unlike_training 6" in text
 
 
@@ -122,18 +122,20 @@ def test_tables_hold_every_figure_and_every_answer(tmp_path: Path) -> None:
     assert found["mirror", "change"]["kind"] == "mild"
     assert found["mirror", "error:no_hand"]["value"] == "1"
     assert found["mirror", "warning:unlike_training"]["value"] == "5"
-    write_answers(tmp_path / "films.csv", answers)
-    lines = list(csv.DictReader((tmp_path / "films.csv").read_text().splitlines()))
+    write_answers(tmp_path / "radiographs.csv", answers)
+    lines = list(csv.DictReader((tmp_path / "radiographs.csv").read_text().splitlines()))
     assert len(lines) == 12
     assert lines[1]["moved_months"] == "2.5"
     assert (lines[-1]["age_months"], lines[-1]["moved_months"], lines[-1]["error"]) == ("", "", "no_hand")
 
 
 def test_caught_counts_what_was_rejected_and_marked() -> None:
-    def answer(film: str, change: str, age: float | None, severity: str = "", half: float | None = 10.0) -> Answer:
+    def answer(
+        radiograph: str, change: str, age: float | None, severity: str = "", half: float | None = 10.0
+    ) -> Answer:
         interval = None if age is None or half is None else (age - half, age + half)
         error = "no_hand" if age is None else ""
-        return Answer(film, Sex.MALE, 100.0, change, age, error, (), severity, interval)
+        return Answer(radiograph, Sex.MALE, 100.0, change, age, error, (), severity, interval)
 
     changed = [
         answer("0", "noise", 150.0, "critical"),  # moved and marked

@@ -12,25 +12,25 @@ from click.testing import CliRunner, Result
 
 from boneage.assessment import assess
 from boneage.commands.evaluate import evaluate
-from boneage.commands.stress import chosen_changes, drawn_films
-from boneage.errors import BundleError, Refusal, RefusalCode, TableError
+from boneage.commands.stress import chosen_changes, drawn_radiographs
+from boneage.errors import BundleError, Rejection, RejectionCode, TableError
 from boneage.evaluate.perturbations import CHANGES, to_png
 from boneage.phantom import draw_hand
 from boneage.reading.radiograph import read_radiograph
-from boneage.tables.radiographs import read_films
+from boneage.tables.radiographs import read_radiographs
 from tests.bundles import tiny_bundle
 
 Fake = Callable[..., SimpleNamespace]
 
 
-def _films(folder: Path, count: int = 8) -> Path:
+def _radiographs(folder: Path, count: int = 8) -> Path:
     rows = ["id,boneage,male,split,resolution,image"]
     for number in range(count):
         pixels = draw_hand(5.0 + number / 2, height=96, width=72, seed=number)
         cv2.imwrite(str(folder / f"{number}.png"), np.rint(255 * pixels).astype(np.uint8))
         rows.append(f"{number},{60 + 6 * number},True,validation,{'mid' if number % 2 else 'half'},{number}.png")
-    (folder / "films.csv").write_text("\n".join(rows) + "\n")
-    return folder / "films.csv"
+    (folder / "radiographs.csv").write_text("\n".join(rows) + "\n")
+    return folder / "radiographs.csv"
 
 
 def _run(*arguments: object) -> Result:
@@ -53,13 +53,15 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fake], None]:
     return answer
 
 
-def test_changed_films_are_assessed_as_they_are_served(tmp_path: Path) -> None:
-    table, bundle = _films(tmp_path), tiny_bundle(tmp_path / "bundle")
+def test_changed_radiographs_are_assessed_as_they_are_served(tmp_path: Path) -> None:
+    table, bundle = _radiographs(tmp_path), tiny_bundle(tmp_path / "bundle")
     out = tmp_path / "out"
-    result = _run("--films", table, "--split", "all", "--bundle", bundle, "--stress", "mirror,invert", "--out", out)
+    result = _run(
+        "--radiographs", table, "--split", "all", "--bundle", bundle, "--stress", "mirror,invert", "--out", out
+    )
     assert result.exit_code == 0, result.output
-    assert {path.name for path in out.iterdir()} == {"stress.md", "stress.csv", "stress_films.csv"}
-    answers = {(row["id"], row["change"]): row for row in _rows(out / "stress_films.csv")}
+    assert {path.name for path in out.iterdir()} == {"stress.md", "stress.csv", "stress_radiographs.csv"}
+    answers = {(row["id"], row["change"]): row for row in _rows(out / "stress_radiographs.csv")}
     assert len(answers) == 8 * 3
     pixels = read_radiograph(tmp_path / "3.png").pixels
     served = {
@@ -76,29 +78,34 @@ def test_changed_films_are_assessed_as_they_are_served(tmp_path: Path) -> None:
 
 
 def test_all_changes_are_made_if_none_is_named(tmp_path: Path) -> None:
-    table, bundle = _films(tmp_path, 2), tiny_bundle(tmp_path / "bundle")
+    table, bundle = _radiographs(tmp_path, 2), tiny_bundle(tmp_path / "bundle")
     out = tmp_path / "out"
-    result = _run("--stress", "--films", table, "--split", "all", "--bundle", bundle, "--out", out)
+    result = _run("--stress", "--radiographs", table, "--split", "all", "--bundle", bundle, "--out", out)
     assert result.exit_code == 0, result.output
-    changes = [row["change"] for row in _rows(out / "stress_films.csv") if row["id"] == "0"]
+    changes = [row["change"] for row in _rows(out / "stress_radiographs.csv") if row["id"] == "0"]
     assert changes == ["unchanged", *CHANGES]
-    quarter = next(row for row in _rows(out / "stress_films.csv") if row["change"] == "quarter_size")
-    assert quarter["error"] == "too_small"  # a refusal is a figure here, and no failure
+    quarter = next(row for row in _rows(out / "stress_radiographs.csv") if row["change"] == "quarter_size")
+    assert quarter["error"] == "too_small"  # a rejection is a figure here, and no failure
 
 
-def test_films_are_chosen_by_column_and_count(tmp_path: Path) -> None:
-    films = read_films(_films(tmp_path, 8))
-    chosen = drawn_films(films, 3, seed=1)
+def test_radiographs_are_chosen_by_column_and_count(tmp_path: Path) -> None:
+    radiographs = read_radiographs(_radiographs(tmp_path, 8))
+    chosen = drawn_radiographs(radiographs, 3, seed=1)
     assert len(chosen) == 3
-    assert chosen == drawn_films(films, 3, seed=1)
-    assert {film.id for film in drawn_films(films[::-1], 3, seed=1)} == {film.id for film in chosen}
-    assert len({tuple(film.id for film in drawn_films(films, 3, seed=seed)) for seed in range(8)}) > 1
-    assert drawn_films(films, 9, seed=1) == drawn_films(films, None, seed=1) == films
+    assert chosen == drawn_radiographs(radiographs, 3, seed=1)
+    assert {radiograph.id for radiograph in drawn_radiographs(radiographs[::-1], 3, seed=1)} == {
+        radiograph.id for radiograph in chosen
+    }
+    assert (
+        len({tuple(radiograph.id for radiograph in drawn_radiographs(radiographs, 3, seed=seed)) for seed in range(8)})
+        > 1
+    )
+    assert drawn_radiographs(radiographs, 9, seed=1) == drawn_radiographs(radiographs, None, seed=1) == radiographs
     bundle, out = tiny_bundle(tmp_path / "bundle"), tmp_path / "out"
-    given = ("--films", tmp_path / "films.csv", "--split", "all", "--bundle", bundle, "--out", out)
+    given = ("--radiographs", tmp_path / "radiographs.csv", "--split", "all", "--bundle", bundle, "--out", out)
     result = _run(*given, "--stress", "mirror", "--where", "resolution=half", "--count", 3, "--seed", 4)
     assert result.exit_code == 0, result.output
-    ids = {int(row["id"]) for row in _rows(out / "stress_films.csv")}
+    ids = {int(row["id"]) for row in _rows(out / "stress_radiographs.csv")}
     assert len(ids) == 3
     assert all(number % 2 == 0 for number in ids)
     assert "split all, resolution=half, at most 3 drawn with seed 4" in (out / "stress.md").read_text()
@@ -124,28 +131,37 @@ def test_changes_are_named_singly_or_by_kind() -> None:
         ("--stress", "all", "--count", "0"),
     ],
 )
-def test_contradictory_arguments_are_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    table = _films(tmp_path, 2)
-    assert _run("--films", table, "--split", "all", *arguments, "--out", tmp_path / "out").exit_code == 2
+def test_contradictory_arguments_are_rejected(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    table = _radiographs(tmp_path, 2)
+    assert _run("--radiographs", table, "--split", "all", *arguments, "--out", tmp_path / "out").exit_code == 2
     assert not (tmp_path / "out").exists()
 
 
-def test_conditions_that_no_film_meets_are_named(tmp_path: Path) -> None:
-    given = ("--films", _films(tmp_path, 2), "--split", "all", "--out", tmp_path / "out", "--no-plots", "--where")
+def test_conditions_that_no_radiograph_meets_are_named(tmp_path: Path) -> None:
+    given = (
+        "--radiographs",
+        _radiographs(tmp_path, 2),
+        "--split",
+        "all",
+        "--out",
+        tmp_path / "out",
+        "--no-plots",
+        "--where",
+    )
     for condition, code in (("reader=1", "table_columns"), ("resolution=full", "table_empty")):
         result = _run(*given, condition)
         assert isinstance(result.exception, TableError)
         assert result.exception.code == code
 
 
-def test_stress_belongs_to_films(tmp_path: Path) -> None:
+def test_stress_belongs_to_radiographs(tmp_path: Path) -> None:
     assert _run("p.csv", "--stress", "--out", tmp_path / "out").exit_code == 2
 
 
-def test_refusals_are_figures_and_failures_are_told(tmp_path: Path, answering: Callable[[Fake], None]) -> None:
+def test_rejections_are_figures_and_failures_are_told(tmp_path: Path, answering: Callable[[Fake], None]) -> None:
     def fake(source: Path | bytes, sex: object, bundle: object, *, name: str = "") -> SimpleNamespace:
         if isinstance(source, bytes) and name == "0.png":
-            raise Refusal(RefusalCode.NO_HAND, "No hand.")
+            raise Rejection(RejectionCode.NO_HAND, "No hand.")
         if isinstance(source, bytes) and name == "1.png":
             raise RuntimeError("boom")
         estimate = SimpleNamespace(interval_months=(60.0, 100.0))
@@ -153,34 +169,34 @@ def test_refusals_are_figures_and_failures_are_told(tmp_path: Path, answering: C
 
     answering(fake)
     out = tmp_path / "out"
-    result = _run("--films", _films(tmp_path), "--split", "all", "--stress", "noise", "--out", out)
-    assert result.exit_code == 1, result.output  # of the failure, not of the refusal
-    errors = {row["id"]: row["error"] for row in _rows(out / "stress_films.csv") if row["change"] == "noise"}
+    result = _run("--radiographs", _radiographs(tmp_path), "--split", "all", "--stress", "noise", "--out", out)
+    assert result.exit_code == 1, result.output  # of the failure, not of the rejection
+    errors = {row["id"]: row["error"] for row in _rows(out / "stress_radiographs.csv") if row["change"] == "noise"}
     assert (errors["0"], errors["1"], errors["2"]) == ("no_hand", "internal_error", "")
     assert "2 of 8 (internal_error 1, no_hand 1)" in (out / "stress.md").read_text()
 
 
-def test_a_film_that_cannot_be_read_is_refused_under_every_change(tmp_path: Path) -> None:
-    table, bundle = _films(tmp_path, 3), tiny_bundle(tmp_path / "bundle")
+def test_a_radiograph_that_cannot_be_read_is_rejected_under_every_change(tmp_path: Path) -> None:
+    table, bundle = _radiographs(tmp_path, 3), tiny_bundle(tmp_path / "bundle")
     (tmp_path / "1.png").write_bytes(b"no picture")
     out = tmp_path / "out"
-    result = _run("--films", table, "--split", "all", "--bundle", bundle, "--stress", "mirror", "--out", out)
+    result = _run("--radiographs", table, "--split", "all", "--bundle", bundle, "--stress", "mirror", "--out", out)
     assert result.exit_code == 0, result.output
-    errors = {(row["id"], row["change"]): row["error"] for row in _rows(out / "stress_films.csv")}
+    errors = {(row["id"], row["change"]): row["error"] for row in _rows(out / "stress_radiographs.csv")}
     assert errors["1", "unchanged"] == errors["1", "mirror"] == "unreadable"
     assert errors["0", "mirror"] == ""
 
 
 def test_nothing_assessed_is_an_error(tmp_path: Path, answering: Callable[[Fake], None]) -> None:
     def fake(*_: object, **__: object) -> SimpleNamespace:
-        raise Refusal(RefusalCode.NO_HAND, "No hand.")
+        raise Rejection(RejectionCode.NO_HAND, "No hand.")
 
     answering(fake)
     out = tmp_path / "out"
-    result = _run("--films", _films(tmp_path, 2), "--split", "all", "--stress", "noise", "--out", out)
-    assert isinstance(result.exception, Refusal)
-    assert result.exception.code == "all_refused"
-    assert len(_rows(out / "stress_films.csv")) == 4
+    result = _run("--radiographs", _radiographs(tmp_path, 2), "--split", "all", "--stress", "noise", "--out", out)
+    assert isinstance(result.exception, Rejection)
+    assert result.exception.code == "all_rejected"
+    assert len(_rows(out / "stress_radiographs.csv")) == 4
     assert not (out / "stress.md").exists()
 
 
@@ -189,6 +205,8 @@ def test_a_failing_bundle_stops_at_once(tmp_path: Path, answering: Callable[[Fak
         raise BundleError("bundle_output", "No number.")
 
     answering(fake)
-    result = _run("--films", _films(tmp_path), "--split", "all", "--stress", "noise", "--out", tmp_path / "out")
+    result = _run(
+        "--radiographs", _radiographs(tmp_path), "--split", "all", "--stress", "noise", "--out", tmp_path / "out"
+    )
     assert isinstance(result.exception, BundleError)
     assert not (tmp_path / "out").exists()

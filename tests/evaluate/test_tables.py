@@ -15,7 +15,7 @@ from boneage.sex import Sex
 from .drawn_predictions import drawn_predictions
 
 
-def test_every_criterion_parts_all_films() -> None:
+def test_every_criterion_parts_all_radiographs() -> None:
     tables = make_tables(drawn_predictions(150), ["resolution"], resamples=20)
     assert [table.criterion for table in tables] == [
         "overall",
@@ -31,18 +31,20 @@ def test_every_criterion_parts_all_films() -> None:
         assert len({group.group for group in table.groups}) == len(table.groups)
 
 
-def test_figures_are_of_the_groups_own_films() -> None:
-    films = drawn_predictions(150)
-    girls = np.array([sex is Sex.FEMALE for sex in films.sexes])
-    by_sex = make_tables(films, resamples=20)[1]
+def test_figures_are_of_the_groups_own_radiographs() -> None:
+    radiographs = drawn_predictions(150)
+    girls = np.array([sex is Sex.FEMALE for sex in radiographs.sexes])
+    by_sex = make_tables(radiographs, resamples=20)[1]
     assert by_sex.groups[0].group == "Girls"
     assert by_sex.groups[0].n == girls.sum()
-    assert by_sex.groups[0].figures["mad"].value == pytest.approx(np.abs(films.error_months[girls]).mean())
+    assert by_sex.groups[0].figures["mad"].value == pytest.approx(np.abs(radiographs.error_months[girls]).mean())
 
 
 def test_age_bands_are_two_years_of_the_label() -> None:
-    films = Predictions(("a", "b", "c"), (Sex.MALE,) * 3, np.array([23.9, 24.0, 240.0]), np.array([90.0, 90.0, 90.0]))
-    bands = make_tables(films, resamples=2)[2]
+    radiographs = Predictions(
+        ("a", "b", "c"), (Sex.MALE,) * 3, np.array([23.9, 24.0, 240.0]), np.array([90.0, 90.0, 90.0])
+    )
+    bands = make_tables(radiographs, resamples=2)[2]
     assert [group.group for group in bands.groups] == ["0 to 2 years", "2 to 4 years", "20 to 22 years"]
 
 
@@ -50,10 +52,10 @@ def test_labels_that_scatter_bias_groups_by_label_and_not_those_by_the_estimate(
     """As the table's note claims: of estimates that are the true ages, and labels that scatter about them."""
     rng = np.random.default_rng(0)
     true = rng.normal(130, 40, 20_000).clip(1, 228)
-    films = Predictions(
+    radiographs = Predictions(
         tuple(map(str, range(len(true)))), (Sex.MALE,) * len(true), true + rng.normal(0, 8, 20_000), true
     )
-    tables = {table.criterion: table for table in make_tables(films, resamples=2)}
+    tables = {table.criterion: table for table in make_tables(radiographs, resamples=2)}
     by_label, by_estimate = (
         {group.group: group.figures["bias"].value for group in tables[criterion].groups}
         for criterion in ("stage", "estimated_stage")
@@ -75,8 +77,8 @@ def test_small_groups_are_only_counted(tmp_path: Path, count: int, shown: bool) 
     assert all(row["n"] == str(count) for row in overall)
 
 
-@pytest.mark.parametrize(("count", "words"), [(1, "1 film"), (2, "2 films"), (150, "150 films")])
-def test_one_film_is_not_films(count: int, words: str) -> None:
+@pytest.mark.parametrize(("count", "words"), [(1, "1 radiograph"), (2, "2 radiographs"), (150, "150 radiographs")])
+def test_one_radiograph_is_not_radiographs(count: int, words: str) -> None:
     assert f"| {words} |" in overall_lines(make_tables(drawn_predictions(count), resamples=2))[0]
 
 
@@ -94,9 +96,13 @@ def test_markdown_and_tidy_csv_say_the_same(tmp_path: Path) -> None:
 
 
 def test_every_line_of_a_markdown_table_has_its_columns() -> None:
-    films = drawn_predictions(60)
+    radiographs = drawn_predictions(60)
     piped = Predictions(
-        films.ids, films.sexes, films.boneage_months, films.age_months, {"site": ("a|b",) * 30 + ("",) * 30}
+        radiographs.ids,
+        radiographs.sexes,
+        radiographs.boneage_months,
+        radiographs.age_months,
+        {"site": ("a|b",) * 30 + ("",) * 30},
     )
     text = to_markdown(make_tables(piped, ["site"], resamples=5), "E")
     for block in text.split("\n\n"):
@@ -106,20 +112,21 @@ def test_every_line_of_a_markdown_table_has_its_columns() -> None:
 
 
 def test_intervals_have_a_section_of_their_own(tmp_path: Path) -> None:
-    films = drawn_predictions(300, intervals=True)
-    tables = make_tables(films, resamples=30)
+    radiographs = drawn_predictions(300, intervals=True)
+    tables = make_tables(radiographs, resamples=30)
     lines = to_markdown(tables, "E").split("## Intervals\n\n")[1].splitlines()
     assert (
-        lines[0] == "|  | films | within 80 % [95 % interval] | mean width | within 95 % [95 % interval] | mean width |"
+        lines[0]
+        == "|  | radiographs | within 80 % [95 % interval] | mean width | within 95 % [95 % interval] | mean width |"
     )
     rows = {cells[1]: cells[2:-1] for line in lines[2:] if (cells := [cell.strip() for cell in line.split("|")])[1:]}
-    boys = np.array([sex is Sex.MALE for sex in films.sexes])
-    held = np.abs(films.error_months[boys]) <= 1.96 * 9.0
+    boys = np.array([sex is Sex.MALE for sex in radiographs.sexes])
+    held = np.abs(radiographs.error_months[boys]) <= 1.96 * 9.0
     assert rows["Boys"][0] == str(boys.sum())
     assert rows["Boys"][3].startswith(f"{100 * held.mean():.1f} % [")
-    assert [rows[group][place] for group in ("All films", "Boys") for place in (2, 4)] == ["23.04", "35.28"] * 2
+    assert [rows[group][place] for group in ("All radiographs", "Boys") for place in (2, 4)] == ["23.04", "35.28"] * 2
     stages = [group.group for table in tables if table.criterion == "stage" for group in table.groups]
-    assert list(rows) == ["All films", "Girls", "Boys", *stages]
+    assert list(rows) == ["All radiographs", "Girls", "Boys", *stages]
     small = next(group.group for group in tables[3].groups if group.n < SMALLEST_GROUP)
     assert rows[small][1:] == [""] * 4
     write_tidy(tmp_path / "t.csv", tables)
@@ -133,8 +140,8 @@ def test_intervals_have_a_section_of_their_own(tmp_path: Path) -> None:
 
 
 def test_an_undefined_figure_is_not_written_as_a_number(tmp_path: Path) -> None:
-    films = Predictions(tuple("abcde"), (Sex.MALE,) * 5, np.full(5, 100.0), np.full(5, 100.0))
-    tables = make_tables(films, resamples=5)
+    radiographs = Predictions(tuple("abcde"), (Sex.MALE,) * 5, np.full(5, 100.0), np.full(5, 100.0))
+    tables = make_tables(radiographs, resamples=5)
     assert "| CCC | undefined | undefined to undefined |" in overall_lines(tables)
     assert "+0.00" in to_markdown(tables, "E")
     write_tidy(tmp_path / "t.csv", tables)
@@ -146,7 +153,7 @@ def test_a_zero_has_no_direction() -> None:
     assert with_interval(Figure(0.004, -0.004, 1.5), "+") == "+0.00 [+0.00, +1.50]"
 
 
-def test_an_unknown_column_is_refused() -> None:
+def test_an_unknown_column_is_rejected() -> None:
     with pytest.raises(TableError) as caught:
         make_tables(drawn_predictions(10), ["reader"])
     assert caught.value.code == "table_columns"

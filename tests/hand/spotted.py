@@ -1,4 +1,4 @@
-"""A film whose three key points are bright spots, so that whoever sees a view of it can tell where they are."""
+"""A radiograph whose three key points are bright spots, so that whoever sees a view of it can tell where they are."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def hand_mask() -> NDArray[np.uint8]:
     return mask
 
 
-def spotted_film() -> NDArray[np.float32]:
-    """The film, float32 (HEIGHT, WIDTH)."""
+def spotted_radiograph() -> NDArray[np.float32]:
+    """The radiograph, float32 (HEIGHT, WIDTH)."""
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
-    film = np.where(hand_mask() > 0, _FLESH, _AIR + _UNEVEN * ((x // 16 + y // 16) % 2))  # no even border
+    radiograph = np.where(hand_mask() > 0, _FLESH, _AIR + _UNEVEN * ((x // 16 + y // 16) % 2))  # no even border
     for at_x, at_y in POINTS_XY:
-        film = film + _BRIGHTER * np.exp(-((x - at_x) ** 2 + (y - at_y) ** 2) / (2 * _SPOT_PIXELS**2))
-    return film.astype(np.float32)
+        radiograph = radiograph + _BRIGHTER * np.exp(-((x - at_x) ** 2 + (y - at_y) ** 2) / (2 * _SPOT_PIXELS**2))
+    return radiograph.astype(np.float32)
 
 
 def turned(pixels: NDArray[np.generic], quarters: int, *, mirrored: bool) -> NDArray[np.generic]:

@@ -10,24 +10,24 @@ from numpy.typing import NDArray
 from boneage.hand.borders import Window, content_windows, inner_window, without_borders
 from boneage.phantom import draw_hand
 
-FILM = np.random.default_rng(0).uniform(0.2, 0.8, (120, 90)).astype(np.float32)
+RADIOGRAPH = np.random.default_rng(0).uniform(0.2, 0.8, (120, 90)).astype(np.float32)
 
 
-def padded(*greys: float, wide: int = 40, film: NDArray[np.float32] = FILM) -> NDArray[np.float32]:
+def padded(*greys: float, wide: int = 40, radiograph: NDArray[np.float32] = RADIOGRAPH) -> NDArray[np.float32]:
     for grey in greys:
-        film = np.pad(film, wide, constant_values=np.float32(grey))
-    return film
+        radiograph = np.pad(radiograph, wide, constant_values=np.float32(grey))
+    return radiograph
 
 
 @pytest.mark.parametrize("greys", [(), (0.0,), (1.0,), (0.5,), (0.0, 1.0), (1.0, 0.5, 0.0)])
-def test_without_borders_returns_the_film(greys: tuple[float, ...]) -> None:
+def test_without_borders_returns_the_radiograph(greys: tuple[float, ...]) -> None:
     picture = padded(*greys)
     window = without_borders(picture)
     deep = 40 * len(greys)
-    margin = 6 if greys[:1] == (0.5,) else 0  # a grey like the film's own edge counts as air
+    margin = 6 if greys[:1] == (0.5,) else 0  # a grey like the radiograph's own edge counts as air
     assert abs(window.left - deep) <= margin
     assert abs(window.bottom - (deep + 120)) <= margin
-    assert np.array_equal(Window(deep, deep, deep + 90, deep + 120).cut(picture), FILM)
+    assert np.array_equal(Window(deep, deep, deep + 90, deep + 120).cut(picture), RADIOGRAPH)
 
 
 def test_without_borders_survives_jpeg() -> None:
@@ -54,9 +54,9 @@ def test_without_borders_of_nothing_is_the_whole(picture: NDArray[np.float64]) -
 
 
 def test_content_windows_are_about_the_pieces() -> None:
-    """A film and a letter on a page: the letter's box is too small to count."""
+    """A radiograph and a letter on a page: the letter's box is too small to count."""
     page = np.full((300, 400), 0.9, np.float32)
-    page[50:170, 100:190] = FILM
+    page[50:170, 100:190] = RADIOGRAPH
     page[280:290, 10:20] = 0.0
     (window,) = content_windows(page)
     assert max(abs(window.left - 100), abs(window.top - 50), abs(window.right - 190), abs(window.bottom - 170)) <= 4

@@ -1,4 +1,4 @@
-"""The same hand is found whichever way it lies and shines, and what is no hand, or not surely one, is refused."""
+"""The same hand is found whichever way it lies and shines, and what is no hand, or not surely one, is rejected."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.geometry import Transform, sample
 from boneage.hand.find import HandLimits, LocatedPoints, bone_is_dark, find_hand
 from boneage.hand.mask import components
 from boneage.hand.registration import Hand
 from boneage.hand.views import ViewSpec, cut_view, view_transform
-from tests.hand.spotted import HEIGHT, POINTS_XY, WIDTH, hand_mask, spots_on, spotted_film, turned, turning
+from tests.hand.spotted import HEIGHT, POINTS_XY, WIDTH, hand_mask, spots_on, spotted_radiograph, turned, turning
 
 ONE, NONE = (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
 MASK_VIEW = ViewSpec("radiograph", 120, 100)
@@ -27,19 +27,20 @@ USUAL = HandLimits()
 
 
 @dataclass(frozen=True, eq=False)
-class KnowingNets:
-    """Nets that know the hand on one film. Only the refining one looks at what it is shown.
+class KnowingNetworks:
+    """Networks that know the hand on one radiograph. Only the refining one looks at what it is shown.
 
     Attributes:
-        mask_on_film: what the mask net says, (H, W).
-        points_xy: what the locating net says, on the film.
-        truth_xy: where the points are; after the refining net has looked, the mask net is shown the hand from near.
-        spread: pixels of the view, of both nets for points.
+        mask_on_radiograph: what the mask network says, (H, W).
+        points_xy: what the locating network says, on the radiograph.
+        truth_xy: where the points are; after the refining network has looked, the mask network is shown the hand from
+            near.
+        spread: pixels of the view, of both networks for points.
         located, refined: probabilities of no hand, one, several.
-        astray: what the refining net adds to its points, pixels of its view, times the number of the view.
+        astray: what the refining network adds to its points, pixels of its view, times the number of the view.
     """
 
-    mask_on_film: NDArray[np.uint8]
+    mask_on_radiograph: NDArray[np.uint8]
     points_xy: NDArray[np.float64]
     truth_xy: NDArray[np.float64]
     spread: float = 0.5
@@ -54,7 +55,7 @@ class KnowingNets:
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.mask_on_film.shape[0], self.mask_on_film.shape[1]
+        return self.mask_on_radiograph.shape[0], self.mask_on_radiograph.shape[1]
 
     def mask(self, views: NDArray[np.float32]) -> NDArray[np.float32]:
         self.seen.append(views[0])
@@ -63,7 +64,7 @@ class KnowingNets:
             near = replace(self.mask_spec, region="surroundings")
             to_view = view_transform(self.shape, near, Hand(self.truth_xy, np.ones((1, 1), np.uint8), Transform()))
         height, width = views.shape[1:]
-        return np.stack([sample(self.mask_on_film.astype(np.float32), to_view, height, width)] * len(views))
+        return np.stack([sample(self.mask_on_radiograph.astype(np.float32), to_view, height, width)] * len(views))
 
     def locate(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
         points_xy = view_transform(self.shape, self.locate_spec).points(self.points_xy)
@@ -74,7 +75,7 @@ class KnowingNets:
         return [self._refined(view, row) for row, view in enumerate(views)]
 
     def _refined(self, view: NDArray[np.float32], row: int) -> LocatedPoints:
-        """No hand where the three points are not seen, as in windows that do not show the film's middle."""
+        """No hand where the three points are not seen, as in windows that do not show the radiograph's middle."""
         seen = spots_on(view)
         if seen is None:
             return self._answer(np.zeros((3, 2)), NONE)
@@ -85,98 +86,101 @@ class KnowingNets:
         return LocatedPoints(points_xy.astype(np.float32), spread, np.array(hands, np.float32))
 
 
-def nets_for(quarters: int = 0, *, mirrored: bool = False) -> KnowingNets:
-    """Nets that know the film turned so, but for a first guess that is off by some 8 % of the hand's length."""
+def networks_for(quarters: int = 0, *, mirrored: bool = False) -> KnowingNetworks:
+    """Networks that know the radiograph turned so, but for a first guess that is off by some 8 % of the hand's
+    length."""
     change = turning(HEIGHT, WIDTH, quarters, mirrored=mirrored)
     guess_xy = POINTS_XY + np.array([[12.0, -14.0], [-10.0, 8.0], [-6.0, 12.0]])
     mask = turned(hand_mask(), quarters, mirrored=mirrored).astype(np.uint8)
-    return KnowingNets(mask, change.points(guess_xy), change.points(POINTS_XY))
+    return KnowingNetworks(mask, change.points(guess_xy), change.points(POINTS_XY))
 
 
-def afresh(nets: KnowingNets) -> KnowingNets:
-    """The same nets, shown nothing yet."""
-    return replace(nets, seen=[], seen_from_near=[])
+def afresh(networks: KnowingNetworks) -> KnowingNetworks:
+    """The same networks, shown nothing yet."""
+    return replace(networks, seen=[], seen_from_near=[])
 
 
 def shown(quarters: int = 0, *, mirrored: bool = False, inverted: bool = False) -> NDArray[np.float32]:
-    film = turned(spotted_film(), quarters, mirrored=mirrored).astype(np.float32)
-    return 1 - film if inverted else film
+    radiograph = turned(spotted_radiograph(), quarters, mirrored=mirrored).astype(np.float32)
+    return 1 - radiograph if inverted else radiograph
 
 
-def find(pixels: NDArray[np.float32], nets: KnowingNets, limits: HandLimits = USUAL) -> Hand:
-    return find_hand(pixels, nets, limits)
+def find(pixels: NDArray[np.float32], networks: KnowingNetworks, limits: HandLimits = USUAL) -> Hand:
+    return find_hand(pixels, networks, limits)
 
 
 @pytest.mark.parametrize("inverted", [False, True])
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("quarters", range(4))
 def test_the_same_hand_is_found_turned_mirrored_and_inverted(quarters: int, mirrored: bool, inverted: bool) -> None:
-    film = shown(quarters, mirrored=mirrored, inverted=inverted)
-    hand = find(film, nets_for(quarters, mirrored=mirrored))
+    radiograph = shown(quarters, mirrored=mirrored, inverted=inverted)
+    hand = find(radiograph, networks_for(quarters, mirrored=mirrored))
     truth_xy = turning(HEIGHT, WIDTH, quarters, mirrored=mirrored).points(POINTS_XY)
     np.testing.assert_allclose(hand.points_xy, truth_xy, atol=0.5)  # of a hand of 220 pixels
     assert (hand.mirrored, hand.inverted) == (mirrored, inverted)
     assert hand.spread < 0.01
-    upright = find(shown(), nets_for())
-    view, expected = cut_view(film, REGION_A, hand=hand), cut_view(shown(), REGION_A, hand=upright)
+    upright = find(shown(), networks_for())
+    view, expected = cut_view(radiograph, REGION_A, hand=hand), cut_view(shown(), REGION_A, hand=upright)
     assert expected.std() > 0.3
     assert np.abs(view - expected).mean() < 0.03
 
 
 @pytest.mark.parametrize("zoom", [2.0, 5.3, 9.0])
-def test_on_an_enlarged_film_the_same_hand_is_found(zoom: float) -> None:
-    film = shown()
+def test_on_an_enlarged_radiograph_the_same_hand_is_found(zoom: float) -> None:
+    radiograph = shown()
     height, width = round(zoom * HEIGHT), round(zoom * WIDTH)
-    large = sample(film, Transform.scale(width / WIDTH, height / HEIGHT), height, width, fill=float(film[0, 0]))
-    hand, other = find(film, nets_for()), find(large, nets_for())
+    large = sample(
+        radiograph, Transform.scale(width / WIDTH, height / HEIGHT), height, width, fill=float(radiograph[0, 0])
+    )
+    hand, other = find(radiograph, networks_for()), find(large, networks_for())
     enlarge = Transform.scale(width / WIDTH, height / HEIGHT)
     np.testing.assert_allclose(other.points_xy, enlarge.points(hand.points_xy), atol=0.01 * other.length_pixels)
     corners = np.array([[0.0, 0.0], [WIDTH, HEIGHT]])
     near = 0.01 * hand.mask.shape[0]
-    on_mask = other.film_to_mask.points(enlarge.points(corners))
-    np.testing.assert_allclose(on_mask, hand.film_to_mask.points(corners), atol=2 * near)
+    on_mask = other.radiograph_to_mask.points(enlarge.points(corners))
+    np.testing.assert_allclose(on_mask, hand.radiograph_to_mask.points(corners), atol=2 * near)
     shapes = (view_transform((HEIGHT, WIDTH), REGION_A, hand), view_transform((height, width), REGION_A, other))
     np.testing.assert_allclose(shapes[1].points(enlarge.points(corners)), shapes[0].points(corners), atol=2.0)
 
 
 def test_the_mask_lies_on_the_hand() -> None:
-    hand = find(shown(), nets_for())
-    on_film = sample(hand.mask.astype(np.float32), hand.film_to_mask.inverse(), HEIGHT, WIDTH) > 0.5
+    hand = find(shown(), networks_for())
+    on_radiograph = sample(hand.mask.astype(np.float32), hand.radiograph_to_mask.inverse(), HEIGHT, WIDTH) > 0.5
     truth = hand_mask() > 0
-    assert (on_film & truth).sum() / (on_film | truth).sum() > 0.97
+    assert (on_radiograph & truth).sum() / (on_radiograph | truth).sum() > 0.97
 
 
 def test_of_several_parts_the_largest_is_the_hand_without_holes() -> None:
     holed = hand_mask()
     holed[300:320, 180:200] = 0
     holed[10:40, 10:40] = 1
-    hand = find(shown(), replace(nets_for(), mask_on_film=holed))
-    assert np.array_equal(hand.mask, find(shown(), nets_for()).mask)
+    hand = find(shown(), replace(networks_for(), mask_on_radiograph=holed))
+    assert np.array_equal(hand.mask, find(shown(), networks_for()).mask)
 
 
-def test_an_inverted_film_is_looked_at_again_as_its_negative() -> None:
-    nets = nets_for()
-    find(shown(inverted=True), nets)
-    first, second, *_ = nets.seen
+def test_an_inverted_radiograph_is_looked_at_again_as_its_negative() -> None:
+    networks = networks_for()
+    find(shown(inverted=True), networks)
+    first, second, *_ = networks.seen
     np.testing.assert_allclose(second, -first, atol=1e-4)  # the one has the other's grey
 
 
 def test_the_second_look_at_the_points_counts() -> None:
-    """The first guess is off by 18 pixels; a net that sees the hand from near may be right all the same."""
-    off = np.linalg.norm(nets_for().points_xy - POINTS_XY, axis=1)
+    """The first guess is off by 18 pixels; a network that sees the hand from near may be right all the same."""
+    off = np.linalg.norm(networks_for().points_xy - POINTS_XY, axis=1)
     assert off.max() > 15
-    assert np.linalg.norm(find(shown(), nets_for()).points_xy - POINTS_XY, axis=1).max() < 0.5
+    assert np.linalg.norm(find(shown(), networks_for()).points_xy - POINTS_XY, axis=1).max() < 0.5
 
 
-def test_what_the_nets_doubt_is_the_hands_spread() -> None:
-    zoom = 240 / 2400 * 1500 / np.linalg.norm(POINTS_XY[0] - POINTS_XY[2])  # of the refining net's view
-    wide = find(shown(), replace(nets_for(), spread=6.0))
+def test_what_the_networks_doubt_is_the_hands_spread() -> None:
+    zoom = 240 / 2400 * 1500 / np.linalg.norm(POINTS_XY[0] - POINTS_XY[2])  # of the refining network's view
+    wide = find(shown(), replace(networks_for(), spread=6.0))
     assert wide.spread == pytest.approx(6.0 / (zoom * wide.length_pixels), rel=0.01)
-    apart = find(shown(), replace(nets_for(), astray=3.0))  # by -3, 0 and 3 pixels, both ways, from the mean
+    apart = find(shown(), replace(networks_for(), astray=3.0))  # by -3, 0 and 3 pixels, both ways, from the mean
     assert apart.spread == pytest.approx(3.0 * np.sqrt(2) / (zoom * apart.length_pixels), rel=0.1)
 
 
-# --- refusals ---
+# --- rejections ---
 
 
 def cut_off(rows: int) -> NDArray[np.uint8]:
@@ -191,34 +195,34 @@ def two_hands() -> NDArray[np.uint8]:
     return mask
 
 
-REFUSED: dict[str, tuple[str, Callable[[KnowingNets], KnowingNets]]] = {
-    "no mask": ("no_hand", lambda nets: replace(nets, mask_on_film=np.zeros((HEIGHT, WIDTH), np.uint8))),
-    "next to no mask": ("no_hand", lambda nets: replace(nets, mask_on_film=cut_off(390))),
-    "no hand, from far": ("no_hand", lambda nets: replace(nets, located=(0.9, 0.1, 0.0))),
-    "perhaps one hand": ("no_hand", lambda nets: replace(nets, located=(0.35, 0.4, 0.25))),
-    "no hand, from near": ("no_hand", lambda nets: replace(nets, refined=(0.6, 0.4, 0.0))),
-    "several hands": ("several_hands", lambda nets: replace(nets, located=(0.0, 0.2, 0.8))),
+REJECTED: dict[str, tuple[str, Callable[[KnowingNetworks], KnowingNetworks]]] = {
+    "no mask": ("no_hand", lambda networks: replace(networks, mask_on_radiograph=np.zeros((HEIGHT, WIDTH), np.uint8))),
+    "next to no mask": ("no_hand", lambda networks: replace(networks, mask_on_radiograph=cut_off(390))),
+    "no hand, from far": ("no_hand", lambda networks: replace(networks, located=(0.9, 0.1, 0.0))),
+    "perhaps one hand": ("no_hand", lambda networks: replace(networks, located=(0.35, 0.4, 0.25))),
+    "no hand, from near": ("no_hand", lambda networks: replace(networks, refined=(0.6, 0.4, 0.0))),
+    "several hands": ("several_hands", lambda networks: replace(networks, located=(0.0, 0.2, 0.8))),
     "several hands and two parts": (
         "several_hands",
-        lambda nets: replace(nets, located=(0.05, 0.65, 0.3), mask_on_film=two_hands()),
+        lambda networks: replace(networks, located=(0.05, 0.65, 0.3), mask_on_radiograph=two_hands()),
     ),
-    "points in one place": ("points_uncertain", lambda nets: replace(nets, points_xy=np.full((3, 2), 200.0))),
-    "points everywhere": ("points_uncertain", lambda nets: replace(nets, spread=20.0)),
-    "points that do not stay": ("points_uncertain", lambda nets: replace(nets, astray=14.0)),
-    "points off the mask": ("points_uncertain", lambda nets: replace(nets, mask_on_film=cut_off(230))),
+    "points in one place": ("points_uncertain", lambda networks: replace(networks, points_xy=np.full((3, 2), 200.0))),
+    "points everywhere": ("points_uncertain", lambda networks: replace(networks, spread=20.0)),
+    "points that do not stay": ("points_uncertain", lambda networks: replace(networks, astray=14.0)),
+    "points off the mask": ("points_uncertain", lambda networks: replace(networks, mask_on_radiograph=cut_off(230))),
     "a mask too large for the points": (
         "points_uncertain",
-        lambda nets: replace(nets, mask_on_film=np.ones((HEIGHT, WIDTH), np.uint8)),
+        lambda networks: replace(networks, mask_on_radiograph=np.ones((HEIGHT, WIDTH), np.uint8)),
     ),
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_is_not_surely_one_hand_is_refused(name: str) -> None:
-    code, change = REFUSED[name]
-    with pytest.raises(Refusal) as refusal:
-        find(shown(), change(nets_for()))
-    assert refusal.value.code == code
+@pytest.mark.parametrize("name", REJECTED)
+def test_what_is_not_surely_one_hand_is_rejected(name: str) -> None:
+    code, change = REJECTED[name]
+    with pytest.raises(Rejection) as rejection:
+        find(shown(), change(networks_for()))
+    assert rejection.value.code == code
 
 
 def with_blot() -> NDArray[np.uint8]:
@@ -227,20 +231,20 @@ def with_blot() -> NDArray[np.uint8]:
     return mask
 
 
-LIMITS: dict[str, tuple[HandLimits, KnowingNets]] = {
-    "least_mask_share": (HandLimits(least_mask_share=0.9), nets_for()),
-    "least_one_hand": (HandLimits(least_one_hand=0.9), replace(nets_for(), located=(0.2, 0.8, 0.0))),
-    "least_one_hand, from near": (HandLimits(least_one_hand=0.9), replace(nets_for(), refined=(0.2, 0.8, 0.0))),
-    "largest_spread": (HandLimits(largest_spread=0.001), nets_for()),
-    "least_inside": (HandLimits(least_inside=0.95), replace(nets_for(), mask_on_film=cut_off(140))),
-    "mask_areas, least": (HandLimits(mask_areas=(1.2, 2.5)), nets_for()),
-    "mask_areas, largest": (HandLimits(mask_areas=(0.3, 0.7)), nets_for()),
+LIMITS: dict[str, tuple[HandLimits, KnowingNetworks]] = {
+    "least_mask_share": (HandLimits(least_mask_share=0.9), networks_for()),
+    "least_one_hand": (HandLimits(least_one_hand=0.9), replace(networks_for(), located=(0.2, 0.8, 0.0))),
+    "least_one_hand, from near": (HandLimits(least_one_hand=0.9), replace(networks_for(), refined=(0.2, 0.8, 0.0))),
+    "largest_spread": (HandLimits(largest_spread=0.001), networks_for()),
+    "least_inside": (HandLimits(least_inside=0.95), replace(networks_for(), mask_on_radiograph=cut_off(140))),
+    "mask_areas, least": (HandLimits(mask_areas=(1.2, 2.5)), networks_for()),
+    "mask_areas, largest": (HandLimits(mask_areas=(0.3, 0.7)), networks_for()),
     "largest_second_part": (
         HandLimits(largest_second_part=0.001),
         replace(
-            nets_for(),
+            networks_for(),
             located=(0.0, 0.7, 0.3),
-            mask_on_film=with_blot(),
+            mask_on_radiograph=with_blot(),
         ),
     ),
 }
@@ -248,15 +252,15 @@ LIMITS: dict[str, tuple[HandLimits, KnowingNets]] = {
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_every_limit_decides(name: str) -> None:
-    limits, nets = LIMITS[name]
-    assert find(shown(), afresh(nets)).spread < 0.01  # by the usual limits it is a hand
-    with pytest.raises(Refusal):
-        find(shown(), afresh(nets), limits)
+    limits, networks = LIMITS[name]
+    assert find(shown(), afresh(networks)).spread < 0.01  # by the usual limits it is a hand
+    with pytest.raises(Rejection):
+        find(shown(), afresh(networks), limits)
 
 
 @dataclass(frozen=True, eq=False)
-class ThumbElsewhere(KnowingNets):
-    """The refining net has the thumb so far to the right of the line from wrist to fingertip, by the number of the
+class ThumbElsewhere(KnowingNetworks):
+    """The refining network has the thumb so far to the right of the line from wrist to fingertip, by the number of the
     view, as shares of the hand's length; after so many views it sees where it is.
     """
 
@@ -281,8 +285,8 @@ UNCLEAR = [(0.05, 0.05, 0.05), (0.25, -0.05, 0.25), (0.3, 0.1, -0.1)]
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_find_hand_unclear_thumb_is_uncertain(places: tuple[float, float, float], mirrored: bool) -> None:
     """The looks at the hand and at its mirror image decide, and the guess is marked as one."""
-    nets = ThumbElsewhere(**nets_for(mirrored=mirrored).__dict__, places=places)
-    hand = find(shown(mirrored=mirrored), nets)
+    networks = ThumbElsewhere(**networks_for(mirrored=mirrored).__dict__, places=places)
+    hand = find(shown(mirrored=mirrored), networks)
     assert not hand.side_certain
     assert hand.mirrored is mirrored
 
@@ -290,19 +294,19 @@ def test_find_hand_unclear_thumb_is_uncertain(places: tuple[float, float, float]
 @pytest.mark.parametrize("places", [(0.0, 0.0, 0.0), (0.05, 0.05, 0.05)])
 def test_find_hand_thumb_on_neither_side_is_rejected(places: tuple[float, float, float]) -> None:
     """In the middle, or always on the right of whatever view the network is shown, which tells nothing."""
-    with pytest.raises(Refusal, match="which side the thumb lies") as refusal:
-        find(shown(), ThumbElsewhere(**nets_for().__dict__, places=places, for_views=99))
-    assert refusal.value.code == "points_uncertain"
+    with pytest.raises(Rejection, match="which side the thumb lies") as rejection:
+        find(shown(), ThumbElsewhere(**networks_for().__dict__, places=places, for_views=99))
+    assert rejection.value.code == "points_uncertain"
 
 
 def test_find_hand_clear_thumb_is_certain() -> None:
-    hand = find(shown(), ThumbElsewhere(**nets_for().__dict__, places=(0.25, 0.25, 0.25)))
+    hand = find(shown(), ThumbElsewhere(**networks_for().__dict__, places=(0.25, 0.25, 0.25)))
     assert hand.side_certain
     assert not hand.mirrored
 
 
 @dataclass(frozen=True, eq=False)
-class WideThumb(KnowingNets):
+class WideThumb(KnowingNetworks):
     """The refining network sees the thumb somewhere only: its heat map is wide."""
 
     def refine(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
@@ -314,42 +318,42 @@ class WideThumb(KnowingNets):
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_find_hand_hidden_thumb_is_no_rejection(mirrored: bool) -> None:
-    hand = find(shown(mirrored=mirrored), WideThumb(**nets_for(mirrored=mirrored).__dict__))
+    hand = find(shown(mirrored=mirrored), WideThumb(**networks_for(mirrored=mirrored).__dict__))
     assert not hand.side_certain
     assert hand.mirrored is mirrored
     assert hand.spread < 0.01  # of fingertip and capitate
 
 
-class ContraryMask(KnowingNets):
-    """It takes the air for the hand as soon as the film is turned into its negative."""
+class ContraryMask(KnowingNetworks):
+    """It takes the air for the hand as soon as the radiograph is turned into its negative."""
 
     def mask(self, views: NDArray[np.float32]) -> NDArray[np.float32]:
         said = super().mask(views)
         return said if len(self.seen) == 1 else 1 - said
 
 
-def test_a_film_that_is_dark_on_bright_both_ways_is_refused() -> None:
-    with pytest.raises(Refusal, match="bright or dark") as refusal:
-        find(shown(inverted=True), ContraryMask(**nets_for().__dict__))
-    assert refusal.value.code == "points_uncertain"
+def test_a_radiograph_that_is_dark_on_bright_both_ways_is_rejected() -> None:
+    with pytest.raises(Rejection, match="bright or dark") as rejection:
+        find(shown(inverted=True), ContraryMask(**networks_for().__dict__))
+    assert rejection.value.code == "points_uncertain"
 
 
-def test_two_parts_are_no_two_hands_if_the_net_sees_but_one() -> None:
+def test_two_parts_are_no_two_hands_if_the_network_sees_but_one() -> None:
     """A forearm in a splint, a neighbour's shadow."""
-    find(shown(), replace(nets_for(), mask_on_film=two_hands(), located=(0.05, 0.9, 0.05)))
+    find(shown(), replace(networks_for(), mask_on_radiograph=two_hands(), located=(0.05, 0.9, 0.05)))
 
 
-def test_an_even_film_is_refused() -> None:
-    with pytest.raises(Refusal) as refusal:
-        find(np.full((HEIGHT, WIDTH), 0.5, np.float32), nets_for())
-    assert refusal.value.code == "no_contrast"
+def test_an_even_radiograph_is_rejected() -> None:
+    with pytest.raises(Rejection) as rejection:
+        find(np.full((HEIGHT, WIDTH), 0.5, np.float32), networks_for())
+    assert rejection.value.code == "no_contrast"
 
 
 # --- borders and looks from near ---
 
 
 @dataclass(frozen=True, eq=False)
-class SeeingNets:
+class SeeingNetworks:
     """Networks that see spotted hands on whatever view they are shown, if these are large enough there.
 
     Attributes:
@@ -391,12 +395,13 @@ class SeeingNets:
 
 
 def placed(times: float, grey: float, *corners: tuple[float, float]) -> NDArray[np.float32]:
-    """Spotted films on a square of one grey, `times` the film's height wide; corners as shares of what is free."""
+    """Spotted radiographs on a square of one grey, `times` the radiograph's height wide; corners as shares of what is
+    free."""
     side = round(times * HEIGHT)
     canvas = np.full((side, side), grey, np.float32)
     for x, y in corners:
         left, top = round(x * (side - WIDTH)), round(y * (side - HEIGHT))
-        canvas[top : top + HEIGHT, left : left + WIDTH] = spotted_film()
+        canvas[top : top + HEIGHT, left : left + WIDTH] = spotted_radiograph()
     return canvas
 
 
@@ -404,14 +409,14 @@ def placed(times: float, grey: float, *corners: tuple[float, float]) -> NDArray[
 @pytest.mark.parametrize("times", [1.5, 3.0])
 def test_find_hand_canvas_is_cut_off(times: float, grey: float) -> None:
     """As without the canvas, the networks are asked once, and the points are those of the whole picture."""
-    nets = SeeingNets()
+    networks = SeeingNetworks()
     canvas = placed(times, grey, (0.3, 0.8))
-    hand = find_hand(canvas, nets, USUAL)
+    hand = find_hand(canvas, networks, USUAL)
     side = canvas.shape[0]
     corner = np.array([round(0.3 * (side - WIDTH)), round(0.8 * (side - HEIGHT))])
     np.testing.assert_allclose(hand.points_xy, POINTS_XY + corner, atol=1.0)
-    assert nets.masks[:2] == [1, 1]  # a third look is at what lies beside the hand
-    on_canvas = sample(hand.mask.astype(np.float32), hand.film_to_mask.inverse(), side, side) > 0.5
+    assert networks.masks[:2] == [1, 1]  # a third look is at what lies beside the hand
+    on_canvas = sample(hand.mask.astype(np.float32), hand.radiograph_to_mask.inverse(), side, side) > 0.5
     truth = np.zeros(canvas.shape, bool)
     truth[corner[1] : corner[1] + HEIGHT, corner[0] : corner[0] + WIDTH] = hand_mask() > 0
     assert (on_canvas & truth).sum() / (on_canvas | truth).sum() > 0.9
@@ -428,8 +433,8 @@ def uneven(picture: NDArray[np.float32]) -> NDArray[np.float32]:
 @pytest.mark.parametrize("least", [150, 900])
 def test_find_hand_small_one_is_looked_at_from_near(least: int) -> None:
     """With a mask of the whole picture (150), and if that shows nothing either (900)."""
-    nets = SeeingNets(near=45.0, least=least)
-    hand = find_hand(uneven(placed(2.0, 0.02, (0.9, 0.2))), nets, USUAL)
+    networks = SeeingNetworks(near=45.0, least=least)
+    hand = find_hand(uneven(placed(2.0, 0.02, (0.9, 0.2))), networks, USUAL)
     corner = np.array([round(0.9 * (2 * HEIGHT - WIDTH)), round(0.2 * HEIGHT)])
     np.testing.assert_allclose(hand.points_xy, POINTS_XY + corner, atol=1.5)
 
@@ -438,19 +443,19 @@ def test_find_hand_small_one_is_looked_at_from_near(least: int) -> None:
 def test_find_hand_two_on_a_canvas_are_several(near: float) -> None:
     """Whether the networks for points see both at once (5), or each of them only from near (35)."""
     canvas = uneven(placed(2.5, 0.02, (0.0, 0.1), (1.0, 0.9)))
-    with pytest.raises(Refusal) as refusal:
-        find_hand(canvas, SeeingNets(near=near), USUAL)
-    assert refusal.value.code == "several_hands"
+    with pytest.raises(Rejection) as rejection:
+        find_hand(canvas, SeeingNetworks(near=near), USUAL)
+    assert rejection.value.code == "several_hands"
 
 
 def test_find_hand_second_smaller_hand_is_several() -> None:
     """The networks for points see but one hand at first."""
-    film = np.pad(spotted_film(), ((0, 0), (0, 260)), constant_values=0.05)
-    film[20 : 20 + HEIGHT // 2, WIDTH : WIDTH + WIDTH // 2] = spotted_film()[::2, ::2]
-    nets = SeeingNets(near=30.0)
-    with pytest.raises(Refusal) as refusal:
-        find_hand(uneven(film), nets, USUAL)
-    assert refusal.value.code == "several_hands"
+    radiograph = np.pad(spotted_radiograph(), ((0, 0), (0, 260)), constant_values=0.05)
+    radiograph[20 : 20 + HEIGHT // 2, WIDTH : WIDTH + WIDTH // 2] = spotted_radiograph()[::2, ::2]
+    networks = SeeingNetworks(near=30.0)
+    with pytest.raises(Rejection) as rejection:
+        find_hand(uneven(radiograph), networks, USUAL)
+    assert rejection.value.code == "several_hands"
 
 
 # --- grey ---
@@ -459,7 +464,7 @@ def test_find_hand_second_smaller_hand_is_several() -> None:
 @pytest.mark.parametrize("border", [None, 0.0, 1.0])
 @pytest.mark.parametrize("inverted", [False, True])
 def test_polarity_is_told_by_the_air_about_the_hand_whatever_the_border(inverted: bool, border: float | None) -> None:
-    view = spotted_film()[::4, ::4].copy()
+    view = spotted_radiograph()[::4, ::4].copy()
     if inverted:
         view = 1 - view
     if border is not None:

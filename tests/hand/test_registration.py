@@ -1,4 +1,4 @@
-"""Registration: whatever a film's place, size, turn and side, its hand comes to lie alike in the frame."""
+"""Registration: whatever a radiograph's place, size, turn and side, its hand comes to lie alike in the frame."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from boneage.hand.registration import (
     Region,
     hand_length,
     register,
-    share_on_film,
+    share_on_radiograph,
 )
 from boneage.phantom import phantom_points
 
@@ -34,7 +34,7 @@ Points = NDArray[np.float64]
 
 @st.composite
 def hands(draw: st.DrawFn) -> Points:
-    """Key points (3, 2) of a hand anywhere on a film, its thumb clearly on one side."""
+    """Key points (3, 2) of a hand anywhere on a radiograph, its thumb clearly on one side."""
     side = draw(st.sampled_from([-1, 1])) * draw(st.floats(0.02, 1.0))
     shape = np.array([[0.0, -1.0], [side, draw(st.floats(-1.0, 0.5))], [0.0, 0.0]])
     length = Transform.scale(draw(st.floats(20.0, 5000.0)))
@@ -55,30 +55,32 @@ similarities = st.builds(
     st.floats(-5000, 5000),
     st.floats(-5000, 5000),
 )
-"""Other scans of the same film: turned, turned over, of another size."""
+"""Other scans of the same radiograph: turned, turned over, of another size."""
 
 shares = st.floats(-1.0, 2.0)
 
 
 @settings(deadline=None)
 @given(hands(), similarities, st.lists(st.tuples(shares, shares), min_size=1, max_size=4))
-def test_any_similar_or_mirrored_film_gives_the_same_frame(
+def test_any_similar_or_mirrored_radiograph_gives_the_same_frame(
     points_xy: Points, change: Transform, places: list[tuple[float, float]]
 ) -> None:
-    film_xy = points_xy[2] + np.array(places) * hand_length(points_xy)  # anything else that is on the film
+    radiograph_xy = points_xy[2] + np.array(places) * hand_length(points_xy)  # anything else that is on the radiograph
     here = register(points_xy)
     there = register(change.points(points_xy))
     np.testing.assert_allclose(there.points(change.points(points_xy)), here.points(points_xy), rtol=0, atol=1e-6)
-    np.testing.assert_allclose(there.points(change.points(film_xy)), here.points(film_xy), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        there.points(change.points(radiograph_xy)), here.points(radiograph_xy), rtol=0, atol=1e-6
+    )
 
 
 @settings(deadline=None)
 @given(hands(), st.lists(st.tuples(shares, shares), min_size=1, max_size=4))
-def test_points_come_back_to_the_film(points_xy: Points, places: list[tuple[float, float]]) -> None:
-    film_xy = np.concatenate([points_xy, points_xy[2] + np.array(places) * hand_length(points_xy)])
+def test_points_come_back_to_the_radiograph(points_xy: Points, places: list[tuple[float, float]]) -> None:
+    radiograph_xy = np.concatenate([points_xy, points_xy[2] + np.array(places) * hand_length(points_xy)])
     to_frame = register(points_xy)
-    back_xy = to_frame.inverse().points(to_frame.points(film_xy))
-    np.testing.assert_allclose(back_xy, film_xy, rtol=0, atol=1e-6)  # pixels; 0.01 is asked for
+    back_xy = to_frame.inverse().points(to_frame.points(radiograph_xy))
+    np.testing.assert_allclose(back_xy, radiograph_xy, rtol=0, atol=1e-6)  # pixels; 0.01 is asked for
 
 
 @settings(deadline=None)
@@ -110,24 +112,24 @@ def test_a_hand_knows_its_side_and_length(mirrored: bool) -> None:
     points_xy = phantom_points(height=1000, width=750)
     if mirrored:
         points_xy = Transform.mirror(750).points(points_xy)
-    hand = Hand(points_xy=points_xy, mask=np.ones((4, 3), np.uint8), film_to_mask=Transform.scale(1 / 250))
+    hand = Hand(points_xy=points_xy, mask=np.ones((4, 3), np.uint8), radiograph_to_mask=Transform.scale(1 / 250))
     assert hand.mirrored is mirrored
     assert hand.length_pixels == pytest.approx(math.dist(points_xy[0], points_xy[2]))
-    assert hand.film_to_frame == register(points_xy)
+    assert hand.radiograph_to_frame == register(points_xy)
 
 
 @settings(deadline=None)
 @given(hands())
 def test_a_hand_is_registered_by_its_points_alone(points_xy: Points) -> None:
     hand = Hand.at(points_xy)
-    assert hand.film_to_frame == register(points_xy)
+    assert hand.radiograph_to_frame == register(points_xy)
     assert (hand.inverted, hand.spread) == (False, 0.0)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 @settings(deadline=None)
 @given(points_xy=hands(), row=st.integers(0, 2), column=st.integers(0, 1))
-def test_points_that_are_no_numbers_are_refused(wrong: float, points_xy: Points, row: int, column: int) -> None:
+def test_points_that_are_no_numbers_are_rejected(wrong: float, points_xy: Points, row: int, column: int) -> None:
     points_xy[row, column] = wrong
     with pytest.raises(ValueError, match="no direction"):
         register(points_xy)
@@ -135,7 +137,7 @@ def test_points_that_are_no_numbers_are_refused(wrong: float, points_xy: Points,
 
 @settings(deadline=None)
 @given(st.floats(-5000, 5000), st.floats(-5000, 5000), st.floats(-100, 100))
-def test_points_without_a_direction_are_refused(x: float, y: float, away: float) -> None:
+def test_points_without_a_direction_are_rejected(x: float, y: float, away: float) -> None:
     with pytest.raises(ValueError, match="no direction"):
         register(np.array([[x, y], [x + away, y], [x, y]]))
 
@@ -190,16 +192,16 @@ def test_the_phantoms_parts_lie_in_their_regions() -> None:
     across=st.floats(0.0, 1.0),
 )
 @settings(max_examples=60, deadline=None)
-def test_what_a_film_shows_of_a_region_is_the_share_of_its_places(
+def test_what_a_radiograph_shows_of_a_region_is_the_share_of_its_places(
     degrees: float, mirrored: bool, region: Region, down: float, across: float
 ) -> None:
-    """Held against the share of the box's places, 100 x 100 of them, that a film of any size holds."""
+    """Held against the share of the box's places, 100 x 100 of them, that a radiograph of any size holds."""
     box = BOXES[region]
     upright = Transform.scale(-0.2 if mirrored else 0.2, 0.2).then(Transform.rotation(degrees))
-    frame_to_film = upright.then(Transform.shift(300.0, 300.0))
-    hand = Hand.at(frame_to_film.points(np.array([TIP_IN_FRAME_XY, (1500.0, 900.0), CAPITATE_IN_FRAME_XY])))
-    film_shape = (round(40 + 560 * down), round(40 + 560 * across))
+    frame_to_radiograph = upright.then(Transform.shift(300.0, 300.0))
+    hand = Hand.at(frame_to_radiograph.points(np.array([TIP_IN_FRAME_XY, (1500.0, 900.0), CAPITATE_IN_FRAME_XY])))
+    radiograph_shape = (round(40 + 560 * down), round(40 + 560 * across))
     y, x = (np.mgrid[:100, :100] + 0.5) / 100
-    places = frame_to_film.points(np.stack([box.left + x * box.width, box.top + y * box.height], axis=-1))
-    on_film = (places > 0).all(axis=-1) & (places < (film_shape[1], film_shape[0])).all(axis=-1)
-    assert share_on_film(region, hand, film_shape) == pytest.approx(on_film.mean(), abs=0.02)
+    places = frame_to_radiograph.points(np.stack([box.left + x * box.width, box.top + y * box.height], axis=-1))
+    on_radiograph = (places > 0).all(axis=-1) & (places < (radiograph_shape[1], radiograph_shape[0])).all(axis=-1)
+    assert share_on_radiograph(region, hand, radiograph_shape) == pytest.approx(on_radiograph.mean(), abs=0.02)

@@ -1,5 +1,5 @@
-"""Views: aspect ratio kept, grey scale free of exposure, one film alike at every resolution; regions of a registered
-hand, whichever way it lies on the film.
+"""Views: aspect ratio kept, grey scale free of exposure, one radiograph alike at every resolution; regions of a
+registered hand, whichever way it lies on the radiograph.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.geometry import Transform
 from boneage.hand.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, HAND_REGIONS, Hand, Region
 from boneage.hand.views import (
@@ -29,12 +29,12 @@ from boneage.hand.views import (
 )
 from boneage.phantom import draw_hand, phantom_points
 
-FILM = draw_hand(9.0, height=640, width=480)
+RADIOGRAPH = draw_hand(9.0, height=640, width=480)
 
 
 @pytest.mark.parametrize("rule", ["minmax", "percentile"])
-def test_a_view_has_the_specs_shape_and_unit_variance_inside_the_film(rule: str) -> None:
-    view = cut_view(FILM, ViewSpec(height=256, width=192, grey=rule))  # type: ignore[arg-type]
+def test_a_view_has_the_specs_shape_and_unit_variance_inside_the_radiograph(rule: str) -> None:
+    view = cut_view(RADIOGRAPH, ViewSpec(height=256, width=192, grey=rule))  # type: ignore[arg-type]
     assert view.shape == (256, 192)
     assert view.dtype == np.float32
     assert view.mean() == pytest.approx(0, abs=0.05)
@@ -45,12 +45,12 @@ def test_a_view_has_the_specs_shape_and_unit_variance_inside_the_film(rule: str)
 @given(st.floats(0.2, 1.0), st.floats(0.0, 0.5))
 def test_gain_and_offset_of_the_exposure_do_not_count(gain: float, offset: float) -> None:
     spec = ViewSpec(height=128, width=96)
-    other = cut_view((FILM * gain + offset).astype(np.float32), spec)
-    assert np.allclose(other, cut_view(FILM, spec), atol=5e-3)
+    other = cut_view((RADIOGRAPH * gain + offset).astype(np.float32), spec)
+    assert np.allclose(other, cut_view(RADIOGRAPH, spec), atol=5e-3)
 
 
 @pytest.mark.parametrize("side", [320, 900, 1600, 2600])
-def test_a_film_is_alike_at_every_resolution(side: int) -> None:
+def test_a_radiograph_is_alike_at_every_resolution(side: int) -> None:
     spec = ViewSpec(height=256, width=192)
     reference = cut_view(draw_hand(9.0, height=1000, width=750), spec)
     large = draw_hand(9.0, height=1000, width=750)
@@ -59,13 +59,13 @@ def test_a_film_is_alike_at_every_resolution(side: int) -> None:
     assert np.abs(cut_view(resized, spec) - reference).mean() < 0.05
 
 
-def test_padding_is_the_films_darkest_level() -> None:
+def test_padding_is_the_radiographs_darkest_level() -> None:
     spec = ViewSpec(height=100, width=100)
-    view = cut_view(FILM, spec)
+    view = cut_view(RADIOGRAPH, spec)
     assert np.allclose(view[:, :10], view.min(), atol=1e-5)
 
 
-def test_the_transform_of_a_view_leads_back_to_the_film() -> None:
+def test_the_transform_of_a_view_leads_back_to_the_radiograph() -> None:
     spec = ViewSpec(height=256, width=256)
     transform = view_transform((2000, 1500), spec)
     corners = np.array([[0.0, 0.0], [1500.0, 2000.0]])
@@ -74,19 +74,19 @@ def test_the_transform_of_a_view_leads_back_to_the_film() -> None:
 
 def test_no_jitter_and_the_identity_are_equal_to_the_bit() -> None:
     spec = ViewSpec(height=128, width=96)
-    assert np.array_equal(cut_view(FILM, spec), cut_view(FILM, spec, jitter=Transform()))
+    assert np.array_equal(cut_view(RADIOGRAPH, spec), cut_view(RADIOGRAPH, spec, jitter=Transform()))
 
 
-def test_measured_grey_levels_bound_the_film() -> None:
-    grey = measure_grey(FILM, "percentile")
+def test_measured_grey_levels_bound_the_radiograph() -> None:
+    grey = measure_grey(RADIOGRAPH, "percentile")
     assert 0 <= grey.low < grey.mean < grey.high <= 1
 
 
 @pytest.mark.parametrize("level", [0.0, 0.4, 1.0])
-def test_an_even_film_is_refused(level: float) -> None:
-    with pytest.raises(Refusal) as refusal:
+def test_an_even_radiograph_is_rejected(level: float) -> None:
+    with pytest.raises(Rejection) as rejection:
         cut_view(np.full((300, 200), level, dtype=np.float32), ViewSpec())
-    assert refusal.value.code == "no_contrast"
+    assert rejection.value.code == "no_contrast"
 
 
 # --- regions of a registered hand ---
@@ -103,7 +103,7 @@ SIZES: dict[Region, tuple[int, int]] = {
 """Height and width of the views; only those of A have nearly the region's own proportions."""
 
 SIDE = 600
-"""Of the square films with one spot, pixels."""
+"""Of the square radiographs with one spot, pixels."""
 
 
 def spec_of(region: Region, grey: GreyRule = "minmax") -> ViewSpec:
@@ -111,19 +111,23 @@ def spec_of(region: Region, grey: GreyRule = "minmax") -> ViewSpec:
     return ViewSpec(region, height, width, grey)
 
 
-def hand_on_film(degrees: float, *, length: float = 300.0, mirrored: bool = False, film: int = SIDE) -> Hand:
-    """A hand whose frame's middle is the film's, and whose mask is the whole film."""
+def hand_on_radiograph(
+    degrees: float, *, length: float = 300.0, mirrored: bool = False, radiograph: int = SIDE
+) -> Hand:
+    """A hand whose frame's middle is the radiograph's, and whose mask is the whole radiograph."""
     points_xy = np.array([[0.0, -0.6], [0.4, 0.0], [0.0, 0.4]]) * length * ((-1, 1) if mirrored else (1, 1))
-    points_xy = Transform.rotation(degrees).points(points_xy) + film / 2
+    points_xy = Transform.rotation(degrees).points(points_xy) + radiograph / 2
     grid = 60
-    return Hand(points_xy=points_xy, mask=np.ones((grid, grid), np.uint8), film_to_mask=Transform.scale(grid / film))
+    return Hand(
+        points_xy=points_xy, mask=np.ones((grid, grid), np.uint8), radiograph_to_mask=Transform.scale(grid / radiograph)
+    )
 
 
-def spot(at_xy: NDArray[np.float64], *, film: int = SIDE, sigma: float = 4.0) -> NDArray[np.float32]:
-    """A film with one bright spot."""
-    y, x = np.mgrid[:film, :film] + 0.5
-    film_with_spot = 0.2 + 0.6 * np.exp(-((x - at_xy[0]) ** 2 + (y - at_xy[1]) ** 2) / (2 * sigma**2))
-    return np.asarray(film_with_spot, np.float32)
+def spot(at_xy: NDArray[np.float64], *, radiograph: int = SIDE, sigma: float = 4.0) -> NDArray[np.float32]:
+    """A radiograph with one bright spot."""
+    y, x = np.mgrid[:radiograph, :radiograph] + 0.5
+    radiograph_with_spot = 0.2 + 0.6 * np.exp(-((x - at_xy[0]) ** 2 + (y - at_xy[1]) ** 2) / (2 * sigma**2))
+    return np.asarray(radiograph_with_spot, np.float32)
 
 
 def brightest_place(view: NDArray[np.float32]) -> tuple[float, float]:
@@ -146,10 +150,10 @@ def test_a_spot_lies_on_the_view_where_the_frame_says(
     region: Region, degrees: float, mirrored: bool, length: float, across: float, down: float
 ) -> None:
     box, (height, width) = BOXES[region], SIZES[region]
-    hand = hand_on_film(degrees, length=length, mirrored=mirrored)
+    hand = hand_on_radiograph(degrees, length=length, mirrored=mirrored)
     assert hand.mirrored is mirrored
     frame_xy = np.array([box.left + across * box.width, box.top + down * box.height])
-    view = cut_view(spot(hand.film_to_frame.inverse().points(frame_xy)), spec_of(region), hand=hand)
+    view = cut_view(spot(hand.radiograph_to_frame.inverse().points(frame_xy)), spec_of(region), hand=hand)
     # By hand: the box is zoomed until it touches two sides of the view, and centred between the others.
     zoom = min(height / box.height, width / box.width)
     x = width / 2 + (across - 0.5) * box.width * zoom
@@ -159,30 +163,35 @@ def test_a_spot_lies_on_the_view_where_the_frame_says(
 
 @pytest.mark.parametrize("region", REGIONS)
 def test_a_change_of_the_view_is_composed_after_registration(region: Region) -> None:
-    spec, hand = spec_of(region), hand_on_film(25.0)
+    spec, hand = spec_of(region), hand_on_radiograph(25.0)
     box = BOXES[region]
-    film_xy = hand.film_to_frame.inverse().points(np.array([box.left + box.width / 2, box.top + box.height / 2]))
+    radiograph_xy = hand.radiograph_to_frame.inverse().points(
+        np.array([box.left + box.width / 2, box.top + box.height / 2])
+    )
     jitter = Transform.mirror(spec.width).then(Transform.shift(11.0, -7.0))
-    view = cut_view(spot(film_xy), spec, hand=hand, jitter=jitter)
+    view = cut_view(spot(radiograph_xy), spec, hand=hand, jitter=jitter)
     assert brightest_place(view) == pytest.approx((spec.width / 2 + 11, spec.height / 2 - 7), abs=0.15)
 
 
 @settings(max_examples=10, deadline=None)
 @given(st.sampled_from(REGIONS), st.integers(0, 3), st.booleans())
-def test_a_turned_or_mirrored_film_gives_the_same_view(region: Region, turns: int, mirrored: bool) -> None:
-    film, points_xy = FILM, phantom_points(height=640, width=480)
-    reference = cut_view(film, spec_of(region), hand=_whole_film(points_xy, film))
+def test_a_turned_or_mirrored_radiograph_gives_the_same_view(region: Region, turns: int, mirrored: bool) -> None:
+    radiograph, points_xy = RADIOGRAPH, phantom_points(height=640, width=480)
+    reference = cut_view(radiograph, spec_of(region), hand=_whole_radiograph(points_xy, radiograph))
     for _ in range(turns):
-        film, points_xy = np.rot90(film), np.stack([points_xy[:, 1], film.shape[1] - points_xy[:, 0]], axis=1)
+        radiograph, points_xy = (
+            np.rot90(radiograph),
+            np.stack([points_xy[:, 1], radiograph.shape[1] - points_xy[:, 0]], axis=1),
+        )
     if mirrored:
-        film, points_xy = film[:, ::-1], (film.shape[1], 0) + points_xy * (-1, 1)
-    view = cut_view(np.ascontiguousarray(film), spec_of(region), hand=_whole_film(points_xy, film))
+        radiograph, points_xy = radiograph[:, ::-1], (radiograph.shape[1], 0) + points_xy * (-1, 1)
+    view = cut_view(np.ascontiguousarray(radiograph), spec_of(region), hand=_whole_radiograph(points_xy, radiograph))
     assert np.abs(view - reference).mean() < 0.01  # OpenCV samples to 1/32 of a pixel
     assert reference.std() > 0.3
 
 
-def _whole_film(points_xy: NDArray[np.float64], film: NDArray[np.float32]) -> Hand:
-    height, width = film.shape
+def _whole_radiograph(points_xy: NDArray[np.float64], radiograph: NDArray[np.float32]) -> Hand:
+    height, width = radiograph.shape
     return Hand(points_xy, np.ones((16, 12), np.uint8), Transform.scale(12 / width, 16 / height))
 
 
@@ -193,30 +202,33 @@ def noise(side: int = 400) -> NDArray[np.float32]:
     return np.random.default_rng(0).uniform(0.1, 0.9, (side, side)).astype(np.float32)
 
 
-def hand_with_disk(radius: float, *, film: int = 400, grid: int = 200) -> Hand:
-    """A hand of 300 px on a film of 400 px, its mask a disk about the film's middle of this radius in its pixels."""
+def hand_with_disk(radius: float, *, radiograph: int = 400, grid: int = 200) -> Hand:
+    """A hand of 300 px on a radiograph of 400 px, its mask a disk about the radiograph's middle of this radius in its
+    pixels."""
     y, x = np.mgrid[:grid, :grid] + 0.5 - grid / 2
-    mask = (np.hypot(x, y) < radius * grid / film).astype(np.uint8)
-    hand = hand_on_film(40.0, film=film)
-    return Hand(points_xy=hand.points_xy, mask=mask, film_to_mask=Transform.scale(grid / film))
+    mask = (np.hypot(x, y) < radius * grid / radiograph).astype(np.uint8)
+    hand = hand_on_radiograph(40.0, radiograph=radiograph)
+    return Hand(points_xy=hand.points_xy, mask=mask, radiograph_to_mask=Transform.scale(grid / radiograph))
 
 
-def from_middle(spec: ViewSpec, hand: Hand, film: int = 400) -> NDArray[np.float64]:
-    """How far each pixel of a view lies from the middle of the film, pixels of the film."""
+def from_middle(spec: ViewSpec, hand: Hand, radiograph: int = 400) -> NDArray[np.float64]:
+    """How far each pixel of a view lies from the middle of the radiograph, pixels of the radiograph."""
     y, x = np.mgrid[: spec.height, : spec.width] + 0.5
-    film_xy = view_transform((film, film), spec, hand).inverse().points(np.stack([x, y], axis=-1))
-    return np.asarray(np.linalg.norm(film_xy - film / 2, axis=-1))
+    radiograph_xy = view_transform((radiograph, radiograph), spec, hand).inverse().points(np.stack([x, y], axis=-1))
+    return np.asarray(np.linalg.norm(radiograph_xy - radiograph / 2, axis=-1))
 
 
 @pytest.mark.parametrize("region", HAND_REGIONS)
 def test_what_lies_outside_the_widened_mask_is_blanked(region: Region) -> None:
-    film, spec, radius = noise(), spec_of(region), 150.0 if region == "E" else 70.0  # E lies far from the middle
+    radiograph, spec, radius = noise(), spec_of(region), 150.0 if region == "E" else 70.0  # E lies far from the middle
     hand, margin = hand_with_disk(radius), MASK_MARGIN * 300
     away = from_middle(spec, hand)
-    grey = measure_grey(film, "percentile")
-    view = cut_view(film, spec, hand=hand, grey=grey)
-    whole = cut_view(film, spec, hand=hand_with_disk(1000.0), grey=grey)
-    step = 2.0 + 2.0 / view_transform(film.shape, spec, hand).zoom  # a pixel of mask and view, and one beside each
+    grey = measure_grey(radiograph, "percentile")
+    view = cut_view(radiograph, spec, hand=hand, grey=grey)
+    whole = cut_view(radiograph, spec, hand=hand_with_disk(1000.0), grey=grey)
+    step = (
+        2.0 + 2.0 / view_transform(radiograph.shape, spec, hand).zoom
+    )  # a pixel of mask and view, and one beside each
     outside, inside = away > radius + margin + step, away < radius + margin - step
     assert outside.any()
     assert np.array_equal(view[outside], np.full(outside.sum(), grey.apply(np.array([grey.low], np.float32))[0]))
@@ -226,8 +238,8 @@ def test_what_lies_outside_the_widened_mask_is_blanked(region: Region) -> None:
 
 @pytest.mark.parametrize("region", ["radiograph", "surroundings"])
 def test_a_look_at_the_surroundings_blanks_nothing(region: Region) -> None:
-    film, spec = noise(), ViewSpec(region, 128, 112, "percentile")
-    views = [cut_view(film, spec, hand=hand_with_disk(radius)) for radius in (40.0, 1000.0)]
+    radiograph, spec = noise(), ViewSpec(region, 128, 112, "percentile")
+    views = [cut_view(radiograph, spec, hand=hand_with_disk(radius)) for radius in (40.0, 1000.0)]
     assert np.array_equal(views[0], views[1])
 
 
@@ -245,12 +257,12 @@ def test_a_widened_mask_holds_what_lies_within_so_many_pixels(seed: int, pixels:
 
 @settings(max_examples=30, deadline=None)
 @given(degrees=st.floats(0.0, 360.0), zoom=st.floats(0.3, 1.8), margin=st.sampled_from([0.0, MASK_MARGIN, 0.1]))
-def test_the_mask_goes_where_the_film_goes(degrees: float, zoom: float, margin: float) -> None:
+def test_the_mask_goes_where_the_radiograph_goes(degrees: float, zoom: float, margin: float) -> None:
     radius, side = 70.0, 300
     turned = Transform.rotation(degrees).about(200.0, 200.0).then(Transform.scale(zoom))
     y, x = np.mgrid[:side, :side] + 0.5
-    film_xy = turned.inverse().points(np.stack([x, y], axis=-1))
-    away = np.linalg.norm(film_xy - 200.0, axis=-1) - (radius + margin * 300)
+    radiograph_xy = turned.inverse().points(np.stack([x, y], axis=-1))
+    away = np.linalg.norm(radiograph_xy - 200.0, axis=-1) - (radius + margin * 300)
     inside = mask_through(hand_with_disk(radius), turned, (side, side), margin)
     step = 4.0 + 1.0 / zoom  # two pixels of the mask, one of the target
     assert (inside[away < -step] == 1).all()
@@ -267,54 +279,57 @@ ALL_VIEWS = [ViewSpec(region, 96, 80, grey) for region in ("radiograph", *REGION
 @pytest.mark.parametrize(
     "spec", [*ALL_VIEWS, ViewSpec(height=96, width=80)], ids=lambda spec: f"{spec.region} {spec.grey}"
 )
-def test_an_inverted_film_gives_the_view_of_its_negative(spec: ViewSpec) -> None:
-    film = noise()
+def test_an_inverted_radiograph_gives_the_view_of_its_negative(spec: ViewSpec) -> None:
+    radiograph = noise()
     plain = hand_with_disk(110.0)
-    inverted = Hand(plain.points_xy, plain.mask, plain.film_to_mask, inverted=True)
-    expected = cut_view(film, spec, hand=plain)
-    np.testing.assert_allclose(cut_view(1 - film, spec, hand=inverted), expected, rtol=0, atol=1e-5)
-    assert np.abs(cut_view(1 - film, spec, hand=plain) - expected).max() > 0.5  # else this would say nothing
+    inverted = Hand(plain.points_xy, plain.mask, plain.radiograph_to_mask, inverted=True)
+    expected = cut_view(radiograph, spec, hand=plain)
+    np.testing.assert_allclose(cut_view(1 - radiograph, spec, hand=inverted), expected, rtol=0, atol=1e-5)
+    assert np.abs(cut_view(1 - radiograph, spec, hand=plain) - expected).max() > 0.5  # else this would say nothing
 
 
 def test_neither_border_nor_marker_changes_the_grey_of_a_hand() -> None:
-    film = np.clip(noise(200), 0.2, 0.8)
-    small = hand_on_film(10.0, length=110.0, film=200)
+    radiograph = np.clip(noise(200), 0.2, 0.8)
+    small = hand_on_radiograph(10.0, length=110.0, radiograph=200)
     y, x = np.mgrid[:100, :100] + 0.5 - 50
     disk = (np.hypot(x, y) < 30).astype(np.uint8)
     hand = Hand(small.points_xy, disk, Transform.scale(0.5))
-    bordered = np.pad(film, 24, constant_values=1.0)
+    bordered = np.pad(radiograph, 24, constant_values=1.0)
     bordered[2:20, 2:60] = 0.0
     moved = Hand(small.points_xy + 24, disk, Transform.shift(-24, -24).then(Transform.scale(0.5)))
-    spec = ViewSpec("A", 256, 192, "hand")  # larger than the hand on the film: nothing is averaged down
-    views = [cut_view(film, spec, hand=hand), cut_view(bordered, spec, hand=moved)]
+    spec = ViewSpec("A", 256, 192, "hand")  # larger than the hand on the radiograph: nothing is averaged down
+    views = [cut_view(radiograph, spec, hand=hand), cut_view(bordered, spec, hand=moved)]
     np.testing.assert_allclose(views[1], views[0], rtol=0, atol=1e-3)  # sampled at other places by float rounding
-    by_film = replace(spec, grey="percentile")
-    assert np.abs(cut_view(film, by_film, hand=hand) - cut_view(bordered, by_film, hand=moved)).max() > 0.2
+    by_radiograph = replace(spec, grey="percentile")
+    assert (
+        np.abs(cut_view(radiograph, by_radiograph, hand=hand) - cut_view(bordered, by_radiograph, hand=moved)).max()
+        > 0.2
+    )
 
 
 def test_a_hand_fills_its_grey_scale() -> None:
-    """The scale is the hand's, though the film has darker and brighter parts."""
-    film = noise()
+    """The scale is the hand's, though the radiograph has darker and brighter parts."""
+    radiograph = noise()
     y, x = np.mgrid[:400, :400] + 0.5 - 200
     inside = np.hypot(x, y) < 110
-    film[inside] = 0.4 + 0.2 * film[inside]
-    grey = measure_grey(film, "hand", hand_with_disk(110.0))
+    radiograph[inside] = 0.4 + 0.2 * radiograph[inside]
+    grey = measure_grey(radiograph, "hand", hand_with_disk(110.0))
     assert 0.4 < grey.low < grey.mean < grey.high < 0.6
-    assert measure_grey(film, "percentile").high > 0.7
+    assert measure_grey(radiograph, "percentile").high > 0.7
 
 
-def test_a_hand_of_one_grey_or_off_the_film_is_refused() -> None:
-    film = noise()
-    film[60:340, 60:340] = 0.5
+def test_a_hand_of_one_grey_or_off_the_radiograph_is_rejected() -> None:
+    radiograph = noise()
+    radiograph[60:340, 60:340] = 0.5
     for hand in (hand_with_disk(100.0), hand_with_disk(0.0)):
-        with pytest.raises(Refusal) as refusal:
-            cut_view(film, ViewSpec("A", 96, 80, "hand"), hand=hand)
-        assert refusal.value.code == "no_contrast"
+        with pytest.raises(Rejection) as rejection:
+            cut_view(radiograph, ViewSpec("A", 96, 80, "hand"), hand=hand)
+        assert rejection.value.code == "no_contrast"
 
 
 @pytest.mark.parametrize("spec", ALL_VIEWS, ids=lambda spec: f"{spec.region} {spec.grey}")
 def test_a_view_of_a_hand_needs_one(spec: ViewSpec) -> None:
-    act = partial(cut_view, FILM, spec)
+    act = partial(cut_view, RADIOGRAPH, spec)
     if spec == ViewSpec("radiograph", 96, 80, "percentile"):
         assert not spec.needs_hand
         assert act().shape == (96, 80)
@@ -324,15 +339,15 @@ def test_a_view_of_a_hand_needs_one(spec: ViewSpec) -> None:
         act()
     with pytest.raises(ValueError, match="needs a hand"):
         if spec.region == "radiograph":
-            measure_grey(FILM, spec.grey)
+            measure_grey(RADIOGRAPH, spec.grey)
         else:
             view_transform((640, 480), spec)
 
 
 def test_region_a_shows_nearly_all_of_the_frame() -> None:
     """Its box, centred on a view of its proportions, has the frame's corners just outside."""
-    hand = hand_on_film(0.0)
+    hand = hand_on_radiograph(0.0)
     spec = ViewSpec("A", 200, 150)
-    corners = hand.film_to_frame.inverse().points(np.array([[0.0, 0.0], [FRAME_WIDTH, FRAME_HEIGHT]]))
+    corners = hand.radiograph_to_frame.inverse().points(np.array([[0.0, 0.0], [FRAME_WIDTH, FRAME_HEIGHT]]))
     view_xy = view_transform((SIDE, SIDE), spec, hand).points(corners)
     np.testing.assert_allclose(view_xy, [[-5.0, -4.0], [155.0, 204.0]], atol=1e-6)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.reading.foreign_formats import name_foreign_format
 from boneage.reading.radiograph import read_radiograph
 from tests.radiograph_files import VALID
@@ -101,7 +101,7 @@ FOREIGN = [
     ("data", "name", "advice"), FOREIGN, ids=[f"{name} {index}" for index, (_, name, _) in enumerate(FOREIGN)]
 )
 def test_read_radiograph_names_a_foreign_format(data: bytes, name: str, advice: str) -> None:
-    with pytest.raises(Refusal, match=name) as caught:
+    with pytest.raises(Rejection, match=name) as caught:
         read_radiograph(data)
     assert caught.value.code == "unsupported_format"
     assert advice in caught.value.message

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.reading import huffman_jpeg, image_headers
 from boneage.reading.dicom import bounds as dicom_bounds
 from boneage.reading.radiograph import read_radiograph
@@ -99,13 +99,13 @@ def usual_recursion_limit() -> Iterator[None]:
 
 @pytest.mark.usefixtures("usual_recursion_limit")
 def test_sequences_nested_too_deeply_are_said_to_be_so() -> None:
-    with pytest.raises(Refusal, match="nested too deeply") as rejected:
+    with pytest.raises(Rejection, match="nested too deeply") as rejected:
         read_radiograph(KINDS["dicom nested, undefined length"](SIZE))
     assert rejected.value.code == "unreadable"
 
 
 def test_shutter_shapes_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING), pytest.raises(Refusal):
+    with caplog.at_level(logging.WARNING), pytest.raises(Rejection):
         read_radiograph(KINDS["dicom shutters"](SIZE))
     assert len(caplog.records) == 1
 

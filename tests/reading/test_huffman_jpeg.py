@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.reading.huffman_jpeg import _PREDICTORS, decode_huffman_jpeg
 from tests import radiograph_files as files
 
@@ -75,13 +75,13 @@ def test_a_12_bit_stream_of_libjpeg_turbo_is_as_it_decodes_it() -> None:
 def test_every_predictor_undoes_its_own_differences(
     predictor: int, bits: int, height: int, width: int, seed: int
 ) -> None:
-    film = np.random.default_rng(seed).integers(0, 2**bits, (height, width)).astype(np.uint16)
-    assert np.array_equal(decode_huffman_jpeg(files.jpeg_lossless(film, bits, predictor)), film)
+    radiograph = np.random.default_rng(seed).integers(0, 2**bits, (height, width)).astype(np.uint16)
+    assert np.array_equal(decode_huffman_jpeg(files.jpeg_lossless(radiograph, bits, predictor)), radiograph)
 
 
 @pytest.mark.parametrize("predictor", range(1, 8))
 def test_no_predictor_takes_a_pixel_at_a_time(predictor: int) -> None:
-    """A film of 2400 x 2400 took 5 s by the predictors 6 and 7, and takes 0.05 s."""
+    """A radiograph of 2400 x 2400 took 5 s by the predictors 6 and 7, and takes 0.05 s."""
     differences = np.random.default_rng(predictor).integers(0, 4096, (2400, 2400)).astype(np.uint16)
     start = time.process_time()
     _PREDICTORS[predictor](differences, 2048)
@@ -89,33 +89,33 @@ def test_no_predictor_takes_a_pixel_at_a_time(predictor: int) -> None:
 
 
 def test_data_longer_than_one_chunk_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
-    film = files.drawn_film((120, 100), bits=12)
+    radiograph = files.drawn_radiograph((120, 100), bits=12)
     monkeypatch.setattr(sys.modules["boneage.reading.huffman_jpeg"], "_CHUNK_BYTES", 501)
-    assert np.array_equal(decode_huffman_jpeg(files.jpeg_lossless(film, 12)), film)
-    assert np.abs(decode_huffman_jpeg(files.jpeg_12_bit(film, 1)).astype(int) - film).max() <= 4
+    assert np.array_equal(decode_huffman_jpeg(files.jpeg_lossless(radiograph, 12)), radiograph)
+    assert np.abs(decode_huffman_jpeg(files.jpeg_12_bit(radiograph, 1)).astype(int) - radiograph).max() <= 4
 
 
 def test_rows_between_restart_markers_begin_anew() -> None:
-    film = files.drawn_film((64, 70), bits=12)
-    top, bottom = (files.jpeg_lossless(part, 12) for part in (film[:32], film[32:]))
+    radiograph = files.drawn_radiograph((64, 70), bits=12)
+    top, bottom = (files.jpeg_lossless(part, 12) for part in (radiograph[:32], radiograph[32:]))
     scan = top.index(b"\xff\xda") + 10
     head = top[:2] + b"\xff\xdd\0\x04" + (32 * 70).to_bytes(2, "big") + top[2:scan]
     head = head.replace(
         (32).to_bytes(2, "big") + (70).to_bytes(2, "big"), (64).to_bytes(2, "big") + (70).to_bytes(2, "big")
     )
     stream = head + top[scan:-2] + b"\xff\xd0" + bottom[scan:]
-    assert np.array_equal(decode_huffman_jpeg(stream), film)
+    assert np.array_equal(decode_huffman_jpeg(stream), radiograph)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.booleans(), st.integers(0, 2**31))
-def test_damage_is_refused_or_gives_pixels(lossless: bool, seed: int) -> None:
-    film = files.drawn_film((64, 66), bits=12)
-    data = bytearray(files.jpeg_lossless(film, 12) if lossless else files.jpeg_12_bit(film))
+def test_damage_is_rejected_or_gives_pixels(lossless: bool, seed: int) -> None:
+    radiograph = files.drawn_radiograph((64, 66), bits=12)
+    data = bytearray(files.jpeg_lossless(radiograph, 12) if lossless else files.jpeg_12_bit(radiograph))
     rng = np.random.default_rng(seed)
     for at in rng.integers(2, len(data), 3):
         data[at] = rng.integers(256)
     try:
         assert decode_huffman_jpeg(bytes(data)).dtype == np.uint16
-    except Refusal as refusal:
-        assert refusal.code == "unreadable"
+    except Rejection as rejection:
+        assert rejection.code == "unreadable"

@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.reading.radiograph import ReadLimits, read_radiograph
 from tests import radiograph_files as files
 
-DEEP = files.drawn_film()
-GREY = files.drawn_film(bits=8).astype(np.uint8)
+DEEP = files.drawn_radiograph()
+GREY = files.drawn_radiograph(bits=8).astype(np.uint8)
 NUMBERS = ["u1", "u2", "u4", "i1", "i2", "i4", "f2", "f4", "f8"]
 
 
-def rejection(data: bytes, limits: ReadLimits | None = None) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def rejection(data: bytes, limits: ReadLimits | None = None) -> Rejection:
+    with pytest.raises(Rejection) as caught:
         read_radiograph(data, limits or ReadLimits())
     assert caught.value.message.count(". ") <= 1, "two sentences at most"
     return caught.value
@@ -141,8 +141,8 @@ def test_tiff_with_impossible_numbers_is_rejected(big: bool) -> None:
         changed[at : at + 8] = b"\xff" * min(8, len(data) - at)
         try:
             read_radiograph(bytes(changed))
-        except Refusal as refusal:
-            assert refusal.code
+        except Rejection as rejection:
+            assert rejection.code
 
 
 # BMP
@@ -188,7 +188,7 @@ def test_bmp_in_colour_is_rejected() -> None:
 @pytest.mark.parametrize("boxed", [False, True])
 @pytest.mark.parametrize("colour", [False, True])
 def test_jpeg_2000(bits: int, boxed: bool, colour: bool) -> None:
-    levels = files.drawn_film(bits=bits)
+    levels = files.drawn_radiograph(bits=bits)
     pixels = levels.astype(np.uint8) if bits == 8 else levels
     stored = np.dstack([pixels] * 3) if colour else pixels
     data = files.coded(".jp2", stored, cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000)
@@ -214,7 +214,7 @@ def test_jpeg_2000_with_a_palette_is_named() -> None:
 
 
 def test_jpeg_ls_and_lossless_jpeg_files() -> None:
-    twelve = files.drawn_film(bits=12)
+    twelve = files.drawn_radiograph(bits=12)
     for data in (files.jpeg_ls(twelve, 12), files.jpeg_lossless(twelve, 12)):
         assert np.abs(read_radiograph(data).pixels - twelve / 4095).max() < 1e-6
     eight = files.jpeg_lossless(GREY.astype(np.uint16), 8)

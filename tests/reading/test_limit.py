@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.reading import limit as reading_limit
 from boneage.reading.limit import end_reading_process, read_radiograph_limited, start_reading_process
 from boneage.reading.process import Reply
 from boneage.reading.radiograph import read_radiograph
-from tests.radiograph_files import VALID, coded, dicom_dataset, dicom_file, drawn_film
+from tests.radiograph_files import VALID, coded, dicom_dataset, dicom_file, drawn_radiograph
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,16 +49,16 @@ def test_limited_read_is_the_same(name: str) -> None:
     assert limited.facts == plain.facts
 
 
-def test_refusal_is_handed_on() -> None:
-    with pytest.raises(Refusal) as plain:
+def test_rejection_is_handed_on() -> None:
+    with pytest.raises(Rejection) as plain:
         read_radiograph(b"nothing")
-    with pytest.raises(Refusal) as limited:
+    with pytest.raises(Rejection) as limited:
         read_radiograph_limited(b"nothing")
     assert (limited.value.code, limited.value.message) == (plain.value.code, plain.value.message)
 
 
 def test_log_is_handed_on(caplog: pytest.LogCaptureFixture) -> None:
-    file = dicom_file(dicom_dataset(drawn_film(bits=12), 12, ImagerPixelSpacing=[0, 1]))
+    file = dicom_file(dicom_dataset(drawn_radiograph(bits=12), 12, ImagerPixelSpacing=[0, 1]))
     with caplog.at_level(logging.WARNING):
         read_radiograph_limited(file)
     assert [record.name for record in caplog.records] == ["boneage.reading.dicom.facts"]
@@ -67,9 +67,9 @@ def test_log_is_handed_on(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_time_limit_ends_c_code_and_the_next_read_works() -> None:
     before = _process_id()
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(Rejection) as rejection:
         read_radiograph_limited(_slow_file(), cpu_seconds=0.02)
-    assert refusal.value.code == "reading_timeout"
+    assert rejection.value.code == "reading_timeout"
     assert read_radiograph_limited(VALID["png 8"]).facts.format == "png"
     assert _process_id() != before
 
@@ -100,9 +100,9 @@ def test_process_that_dies_at_a_file_is_asked_once_more(monkeypatch: pytest.Monk
 
 def test_file_on_which_the_process_dies_twice_is_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
     deaths = _dies(monkeypatch, times=9)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(Rejection) as rejection:
         read_radiograph_limited(VALID["png 8"])
-    assert refusal.value.code == "unreadable"
+    assert rejection.value.code == "unreadable"
     assert len(set(deaths)) == 2
 
 

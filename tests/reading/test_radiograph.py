@@ -1,4 +1,4 @@
-"""Reading films: one radiograph gives one picture in every format, and every damaged file is refused by name."""
+"""Reading radiographs: one radiograph gives one picture in every format, and every damaged file is rejected by name."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.reading.image_headers import PNG_SIGNATURE, read_picture_header
 from boneage.reading.radiograph import ReadLimits, read_file, read_radiograph
 from tests import damaged_files
 from tests import radiograph_files as files
 from tests.radiograph_files import VALID
 
-FILM = files.drawn_film()
-GREY = files.drawn_film(bits=8).astype(np.uint8)
-LEVELS = FILM / np.float32(65535)
+RADIOGRAPH = files.drawn_radiograph()
+GREY = files.drawn_radiograph(bits=8).astype(np.uint8)
+LEVELS = RADIOGRAPH / np.float32(65535)
 
 
 def code_of(data: bytes, limits: ReadLimits | None = None) -> str:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         read_radiograph(data, limits or ReadLimits())
     return caught.value.code
 
@@ -60,13 +60,13 @@ def with_chunk(data: bytes, name: bytes, content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", [name for name in VALID if name != "png colour"])
-def test_the_same_film_reads_alike_from_every_format(name: str) -> None:
-    """16-bit PNG is the truth; lossy files may differ a little at the letters' edges, but not over the film."""
+def test_the_same_radiograph_reads_alike_from_every_format(name: str) -> None:
+    """16-bit PNG is the truth; lossy files may differ a little at the letters' edges, but not over the radiograph."""
     pixels = read_radiograph(VALID[name]).pixels
     if name == "jpeg":
         pixels = np.rot90(pixels)  # its EXIF says that it lies on its side
     assert pixels.dtype == np.float32
-    assert pixels.shape == FILM.shape
+    assert pixels.shape == RADIOGRAPH.shape
     lossy = name in {"jpeg", "jpeg colour", "jpeg progressive", "webp lossy", "dicom jpeg"}
     assert np.abs(pixels - LEVELS).max() < (0.15 if lossy else 0.01)
     assert np.abs(pixels - LEVELS).mean() < (0.01 if lossy else 0.006)
@@ -79,7 +79,7 @@ def test_pixels_are_contiguous_finite_and_in_range_in_every_format() -> None:
         assert radiograph.pixels.max() > 0.5
 
 
-@pytest.mark.parametrize(("pixels", "full"), [(GREY, 255), (FILM, 65535)])
+@pytest.mark.parametrize(("pixels", "full"), [(GREY, 255), (RADIOGRAPH, 65535)])
 def test_png_levels_are_divided_by_the_full_range_of_their_type(pixels: NDArray[Any], full: int) -> None:
     dark = pixels // 3
     read = read_radiograph(files.coded(".png", dark))
@@ -106,13 +106,13 @@ def test_a_png_of_few_bits_is_no_radiograph(bits: int) -> None:
     side, per_byte = 64, 8 // bits
     row = bytes([0]) + bytes([0b00011011] * (side // per_byte))
     data = png((b"IHDR", png_header(side, side, bits)), (b"IDAT", zlib.compress(row * side)), (b"IEND", b""))
-    with pytest.raises(Refusal, match=rf"only {2**bits} grey levels: it looks like a drawing") as caught:
+    with pytest.raises(Rejection, match=rf"only {2**bits} grey levels: it looks like a drawing") as caught:
         read_radiograph(data)
     assert caught.value.code == "not_a_radiograph"
 
 
 def few_levels(count: int) -> NDArray[np.uint8]:
-    """The drawn film in this many grey levels, over the whole range."""
+    """The drawn radiograph in this many grey levels, over the whole range."""
     steps = np.minimum(GREY.astype(int) * count // 256, count - 1)
     return np.asarray(steps * 255 // max(1, count - 1), np.uint8)
 
@@ -132,16 +132,16 @@ def test_a_dithered_picture_is_no_radiograph() -> None:
     assert code_of(files.coded(".png", np.where(noise < GREY, 255, 0).astype(np.uint8))) == "not_a_radiograph"
 
 
-def test_a_poor_film_of_enough_levels_is_taken() -> None:
+def test_a_poor_radiograph_of_enough_levels_is_taken() -> None:
     assert np.array_equal(read_radiograph(files.coded(".png", few_levels(24))).pixels, few_levels(24) / np.float32(255))
     dark = (GREY // 5).astype(np.uint8)  # 52 levels; the poorest of the RSNA challenge has 46
     assert np.array_equal(read_radiograph(files.coded(".png", dark)).pixels, dark / np.float32(255))
 
 
-def test_levels_are_counted_over_the_whole_film() -> None:
-    film = np.zeros((1000, 700), np.uint8)
-    film[900:960, 100:190] = GREY[:60]
-    assert read_radiograph(files.coded(".png", film)).pixels.max() > 0.5
+def test_levels_are_counted_over_the_whole_radiograph() -> None:
+    radiograph = np.zeros((1000, 700), np.uint8)
+    radiograph[900:960, 100:190] = GREY[:60]
+    assert read_radiograph(files.coded(".png", radiograph)).pixels.max() > 0.5
 
 
 @pytest.mark.parametrize("shape", [(100, 301), (301, 100), (64, 5000)])
@@ -151,7 +151,7 @@ def test_a_strip_is_no_radiograph(shape: tuple[int, int], suffix: str) -> None:
     assert code_of(files.dicom_file(files.dicom_dataset(cv2.resize(GREY, shape[::-1]), 8))) == "not_a_radiograph"
 
 
-def test_a_long_film_is_taken() -> None:
+def test_a_long_radiograph_is_taken() -> None:
     assert read_radiograph(files.coded(".png", cv2.resize(GREY, (100, 300)))).pixels.shape == (300, 100)
 
 
@@ -177,7 +177,7 @@ def test_colour_that_is_really_grey_is_taken() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
-def test_other_colour_is_refused(suffix: str) -> None:
+def test_other_colour_is_rejected(suffix: str) -> None:
     tinted = np.dstack([GREY, GREY, np.clip(GREY.astype(int) + 60, 0, 255).astype(np.uint8)])
     assert code_of(files.coded(suffix, tinted)) == "not_grayscale"
 
@@ -269,7 +269,7 @@ def extended_webp(pixels: NDArray[Any], block: bytes, flags: int = 8) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-@pytest.mark.parametrize("pixels", [GREY, FILM], ids=["8 bit", "16 bit"])
+@pytest.mark.parametrize("pixels", [GREY, RADIOGRAPH], ids=["8 bit", "16 bit"])
 def test_a_tiff_whose_white_is_zero_is_turned(pixels: NDArray[Any]) -> None:
     full = np.iinfo(pixels.dtype).max
     read = read_radiograph(tiff(full - pixels, photometric=0))
@@ -286,27 +286,27 @@ def test_opencvs_log_level_is_left_as_it_was(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr().err == ""
 
 
-def test_damaged_exif_does_not_cost_the_film(caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_exif_does_not_cost_the_radiograph(caplog: pytest.LogCaptureFixture) -> None:
     data = with_chunk(files.coded(".png", GREY), b"eXIf", exif(6)[:12])
     assert read_radiograph(data).pixels.shape == GREY.shape
     assert "EXIF" in caplog.text
 
 
-# refusals
+# rejections
 
 
 def test_a_file_is_read_within_the_limits_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "film.png"
+    path = tmp_path / "radiograph.png"
     path.write_bytes(b"12345")
     assert read_file(path, ReadLimits(max_bytes=5)) == b"12345"
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         read_file(path, ReadLimits(max_bytes=4))
     assert caught.value.code == "too_large"
 
 
 def test_what_is_no_file_is_not_found(tmp_path: Path) -> None:
     for path in (tmp_path / "none.png", tmp_path, Path("nul\0byte"), tmp_path / "none.png" / "deeper"):
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(Rejection) as caught:
             read_radiograph(path)
         assert caught.value.code == "not_found"
 
@@ -314,7 +314,7 @@ def test_what_is_no_file_is_not_found(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         read_radiograph(tmp_path / "pipe.png")
     assert caught.value.code == "not_found"
 
@@ -327,16 +327,16 @@ def test_what_is_no_picture_is_unreadable(data: bytes) -> None:
 @pytest.mark.parametrize("name", VALID)
 @settings(max_examples=15, deadline=None)
 @given(share=st.floats(0.0, 0.995))
-def test_a_file_that_is_cut_off_is_refused(name: str, share: float) -> None:
+def test_a_file_that_is_cut_off_is_rejected(name: str, share: float) -> None:
     data = VALID[name]
     assert code_of(data[: int(share * len(data))]) in {"unreadable", "not_a_radiograph"}
 
 
-def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_a_large_file_is_rejected_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     with path.open("wb") as file:
         file.truncate(300 * 2**20)  # sparse
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         read_radiograph(path)
     assert caught.value.code == "too_large"
     assert code_of(VALID["png 8"], ReadLimits(max_bytes=1000)) == "too_large"
@@ -344,13 +344,13 @@ def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", VALID)
 def test_limits_on_pixels_hold_in_every_format(name: str) -> None:
-    height, width = FILM.shape
+    height, width = RADIOGRAPH.shape
     assert code_of(VALID[name], ReadLimits(max_pixels=height * width - 1)) == "too_large"
     assert code_of(VALID[name], ReadLimits(min_side=min(height, width) + 1)) == "too_small"
     read_radiograph(VALID[name], ReadLimits(max_pixels=4 * height * width, min_side=min(height, width)))
 
 
-def test_a_decompression_bomb_is_refused_by_its_header() -> None:
+def test_a_decompression_bomb_is_rejected_by_its_header() -> None:
     bomb = png((b"IHDR", png_header(30000, 30000, 16, 6)), (b"IDAT", zlib.compress(bytes(10**6))), (b"IEND", b""))
     assert code_of(bomb) == "too_large"
     wide = png((b"IHDR", png_header(9000, 9000, 16, 6)), (b"IDAT", zlib.compress(bytes(10**6))), (b"IEND", b""))
@@ -376,7 +376,7 @@ def test_a_text_bomb_in_a_png_is_not_inflated() -> None:
     )
 
 
-def test_several_pictures_are_refused() -> None:
+def test_several_pictures_are_rejected() -> None:
     animated_png = with_chunk(files.coded(".png", GREY), b"acTL", struct.pack(">II", 2, 0))
     assert code_of(animated_png) == "several_frames"
     assert code_of(tiff(GREY, pages=2)) == "several_frames"
@@ -393,7 +393,7 @@ def test_a_wrong_checksum_in_a_png_is_seen() -> None:
 
 
 @pytest.mark.filterwarnings("default")
-def test_no_damage_gets_past_a_refusal() -> None:
+def test_no_damage_gets_past_a_rejection() -> None:
     """A slice of benchmarks/fuzz_radiograph.py, in this process."""
     outcomes = [damaged_files.outcome_of(data) for _, data in damaged_files.mutated_files(600, seed=2026)]
     assert [outcome for outcome in outcomes if outcome.startswith("exception")] == []
@@ -403,7 +403,7 @@ def test_no_damage_gets_past_a_refusal() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(VALID)), st.data())
-def test_no_overwritten_byte_gets_past_a_refusal(name: str, data: st.DataObject) -> None:
+def test_no_overwritten_byte_gets_past_a_rejection(name: str, data: st.DataObject) -> None:
     content = bytearray(VALID[name])
     at = data.draw(st.integers(0, min(len(content), 2000) - 1))
     content[at : at + 4] = data.draw(st.binary(min_size=1, max_size=4))

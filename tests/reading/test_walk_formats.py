@@ -1,4 +1,4 @@
-"""The whole walk on one film in many formats: what it is stored as does not change what is said of it."""
+"""The whole walk on one radiograph in many formats: what it is stored as does not change what is said of it."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from boneage.bundle.bundle import Bundle
 from boneage.phantom import draw_hand
 from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
-from boneage.tables.radiographs import films_of_split, read_films
+from boneage.tables.radiographs import radiographs_of_split, read_radiographs
 from tests import radiograph_files as files
 from tests.bundles import tiny_bundle
 
 ALLOWED_MONTHS = 0.5
 ALLOWED_MONTHS_TINY = 0.02
-"""Of the tiny bundle's answer only 5 months come from the film."""
+"""Of the tiny bundle's answer only 5 months come from the radiograph."""
 
 ALLOWED_MONTHS_LOSSY = 2.0
-"""JPEG's artefacts are changes of the picture; on real films of 299 px they moved answers by up to 0.7 months."""
+"""JPEG's artefacts are changes of the picture; on real radiographs of 299 px they moved answers by up to 0.7 months."""
 
 LOSSY = "JPEG, quality 95"
-REAL_FILMS = 10
+REAL_RADIOGRAPHS = 10
 JPEG_2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
 
-Film = NDArray[np.float32]
+Radiograph = NDArray[np.float32]
 
 
-def levels(film: Film, bits: int) -> NDArray[np.unsignedinteger]:
-    """The film in whole grey levels of so many bits."""
-    whole = np.rint(film * (2**bits - 1))
+def levels(radiograph: Radiograph, bits: int) -> NDArray[np.unsignedinteger]:
+    """The radiograph in whole grey levels of so many bits."""
+    whole = np.rint(radiograph * (2**bits - 1))
     return np.asarray(whole, dtype=np.uint8 if bits == 8 else np.uint16)
 
 
-def forms_of(film: Film) -> dict[str, bytes]:
-    """One film, bone bright in 0..1, as files of every kind that hospitals and teachers pass on."""
-    grey, twelve, deep = levels(film, 8), levels(film, 12), levels(film, 16)
+def forms_of(radiograph: Radiograph) -> dict[str, bytes]:
+    """One radiograph, bone bright in 0..1, as files of every kind that hospitals and teachers pass on."""
+    grey, twelve, deep = levels(radiograph, 8), levels(radiograph, 12), levels(radiograph, 16)
     return {
         "PNG, 8 bits": files.coded(".png", grey),
         "PNG, 16 bits": files.coded(".png", deep),
@@ -58,9 +58,10 @@ def forms_of(film: Film) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module", params=["tiny", "residual"])
 def judge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, float]:
-    """A bundle of fixed kernels, and a shipped one that reads whole films; with the months that answers may differ by.
+    """A bundle of fixed kernels, and a shipped one that reads whole radiographs; with the months that answers may
+    differ by.
 
-    Whole films show all that a decoder does to them.
+    Whole radiographs show all that a decoder does to them.
     """
     if request.param == "residual":
         return Bundle.open("residual", threads=1), ALLOWED_MONTHS
@@ -68,8 +69,8 @@ def judge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return Bundle.open(folder, threads=1), ALLOWED_MONTHS_TINY
 
 
-def ages_months(film: Film, sex: Sex, bundle: Bundle) -> dict[str, float]:
-    return {form: assess(data, sex, bundle).age_months for form, data in forms_of(film).items()}
+def ages_months(radiograph: Radiograph, sex: Sex, bundle: Bundle) -> dict[str, float]:
+    return {form: assess(data, sex, bundle).age_months for form, data in forms_of(radiograph).items()}
 
 
 def spread(ages: dict[str, float]) -> float:
@@ -77,32 +78,37 @@ def spread(ages: dict[str, float]) -> float:
 
 
 @pytest.fixture(scope="module")
-def phantom() -> Film:
+def phantom() -> Radiograph:
     return draw_hand(8.0, height=1000, width=750)
 
 
 @pytest.mark.parametrize("sex", list(Sex))
-def test_a_drawn_film_gets_one_age_in_every_format(judge: tuple[Bundle, float], phantom: Film, sex: Sex) -> None:
+def test_a_drawn_radiograph_gets_one_age_in_every_format(
+    judge: tuple[Bundle, float], phantom: Radiograph, sex: Sex
+) -> None:
     bundle, allowed = judge
     ages = ages_months(phantom, sex, bundle)
     assert spread(ages) < allowed, ages
 
 
-def test_a_film_read_the_wrong_way_round_would_be_noticed(judge: tuple[Bundle, float], phantom: Film) -> None:
+def test_a_radiograph_read_the_wrong_way_round_would_be_noticed(
+    judge: tuple[Bundle, float], phantom: Radiograph
+) -> None:
     """What the tolerance must not hide: MONOCHROME1 taken for MONOCHROME2."""
     bundle, allowed = judge
     right, wrong = (
-        assess(files.coded(".png", levels(film, 8)), Sex.MALE, bundle).age_months for film in (phantom, 1 - phantom)
+        assess(files.coded(".png", levels(radiograph, 8)), Sex.MALE, bundle).age_months
+        for radiograph in (phantom, 1 - phantom)
     )
     assert abs(right - wrong) > 2 * allowed
 
 
 @pytest.mark.data
-def test_real_films_get_one_age_in_every_format(data_folder: Path) -> None:
+def test_real_radiographs_get_one_age_in_every_format(data_folder: Path) -> None:
     bundle = Bundle.open("default", threads=1)
-    validation = films_of_split(read_films(data_folder / "rsna" / "radiographs.csv"), "validation")
-    for film in validation[:: len(validation) // REAL_FILMS][:REAL_FILMS]:
-        ages = ages_months(read_radiograph(film.image).pixels, film.sex, bundle)
+    validation = radiographs_of_split(read_radiographs(data_folder / "rsna" / "radiographs.csv"), "validation")
+    for radiograph in validation[:: len(validation) // REAL_RADIOGRAPHS][:REAL_RADIOGRAPHS]:
+        ages = ages_months(read_radiograph(radiograph.image).pixels, radiograph.sex, bundle)
         lossy = ages.pop(LOSSY)
-        assert spread(ages) < ALLOWED_MONTHS, (film.id, ages)
-        assert abs(lossy - ages["PNG, 8 bits"]) < ALLOWED_MONTHS_LOSSY, (film.id, lossy, ages)
+        assert spread(ages) < ALLOWED_MONTHS, (radiograph.id, ages)
+        assert abs(lossy - ages["PNG, 8 bits"]) < ALLOWED_MONTHS_LOSSY, (radiograph.id, lossy, ages)

@@ -15,7 +15,7 @@ import boneage
 from boneage.assessment import Assessment, ViewActivation
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.estimate import AgeEstimate
-from boneage.errors import Refusal, RefusalCode
+from boneage.errors import Rejection, RejectionCode
 from boneage.file_names import shown as safely_shown
 from boneage.geometry import Transform
 from boneage.hand.registration import Hand
@@ -24,7 +24,7 @@ from boneage.reading.radiograph import RadiographFacts
 from boneage.report.report import (
     CSV_COLUMNS,
     SETTINGS_COLUMNS,
-    Refused,
+    Rejected,
     csv_row,
     csv_settings,
     json_text,
@@ -34,7 +34,7 @@ from boneage.report.report import (
     page,
     text,
     write_files,
-    write_refusal,
+    write_rejection,
 )
 from boneage.sex import Sex
 from boneage.warnings_ import ResultWarning, WarningCode
@@ -42,7 +42,7 @@ from tests.bundles import tiny_bundle
 
 WHEN = datetime(2025, 3, 4, 15, 6, tzinfo=UTC)
 SETTINGS = {"bundle": "tiny", "bundle_version": "1.0", "program_version": "0.1"}
-REFUSED = Refused("F", Refusal(RefusalCode.UNREADABLE, "The file is damaged."))
+REJECTED = Rejected("F", Rejection(RejectionCode.UNREADABLE, "The file is damaged."))
 
 
 def facts(**changes: Any) -> RadiographFacts:
@@ -64,7 +64,7 @@ def facts(**changes: Any) -> RadiographFacts:
 
 
 def activation(grid: NDArray[np.float32]) -> ViewActivation:
-    """On a film of 2000 x 1500 pixels."""
+    """On a radiograph of 2000 x 1500 pixels."""
     spec = ViewSpec()
     return ViewActivation(spec, view_transform((2000, 1500), spec).inverse(), CellGrid(32.0, 16.0), grid, 1.0)
 
@@ -77,13 +77,13 @@ def assessment(**changes: Any) -> Assessment:
         source_sha256="ab" * 32,
         sex=Sex.FEMALE,
         facts=facts(),
-        estimate=AgeEstimate(87.3, {"net": 87.3}, 8.2, (65.7, 108.9), (73.2, 101.4)),
+        estimate=AgeEstimate(87.3, {"network": 87.3}, 8.2, (65.7, 108.9), (73.2, 101.4)),
         warnings=(),
         bundle_name="tiny",
         bundle_version="1.0",
         interval_coverage=None,
         timings_ms={"read": 20.0, "total": 60.0},
-        film_shape=(2000, 1500),
+        radiograph_shape=(2000, 1500),
         picture=np.tile(np.linspace(0, 255, 480).astype(np.uint8), (640, 1)),
         activations=(activation(grid),),
     )
@@ -91,11 +91,11 @@ def assessment(**changes: Any) -> Assessment:
 
 
 def hand(**changes: Any) -> Hand:
-    """A hand that lies on its side, fingers to the right, on a film of 2000 x 1500 pixels."""
+    """A hand that lies on its side, fingers to the right, on a radiograph of 2000 x 1500 pixels."""
     mask = np.zeros((100, 75), np.uint8)
     mask[30:70, 10:65] = 1
     points_xy = np.array([[1300.0, 1000.0], [900.0, 1400.0], [400.0, 1000.0]])
-    return replace(Hand(points_xy=points_xy, mask=mask, film_to_mask=Transform.scale(1 / 20)), **changes)
+    return replace(Hand(points_xy=points_xy, mask=mask, radiograph_to_mask=Transform.scale(1 / 20)), **changes)
 
 
 class Page(HTMLParser):
@@ -126,7 +126,7 @@ def test_the_line_tells_age_error_sex_and_doubts() -> None:
 
 
 def test_the_line_of_a_bundle_that_was_never_validated_claims_no_error() -> None:
-    assert "error" not in text("x", assessment(estimate=AgeEstimate(87.3, {"net": 87.3})))
+    assert "error" not in text("x", assessment(estimate=AgeEstimate(87.3, {"network": 87.3})))
 
 
 def test_the_number_of_the_phantom_is_called_meaningless_everywhere() -> None:
@@ -139,26 +139,26 @@ def test_the_number_of_the_phantom_is_called_meaningless_everywhere() -> None:
     assert "phantom" in csv_row("x", phantom, SETTINGS)
 
 
-def test_json_is_one_line_or_indented_and_names_refusals() -> None:
+def test_json_is_one_line_or_indented_and_names_rejections() -> None:
     assert "\n" not in json_text(assessment())
     assert json.loads(json_text(assessment(), indent=2)) == assessment().to_json()
-    assert json.loads(json_text(REFUSED, "x.png")) == {
+    assert json.loads(json_text(REJECTED, "x.png")) == {
         "schema": 1,
         "image": "x.png",
         "sex": "F",
         "age_months": None,
         "error": {"code": "unreadable", "message": "The file is damaged."},
-        "film": {"sha256": None},
+        "radiograph": {"sha256": None},
     }
     assert json.loads(json_text(assessment(), "b/hand.dcm"))["image"] == "b/hand.dcm"
 
 
-def test_the_table_begins_with_image_sex_age_and_leaves_the_age_of_refused_films_empty() -> None:
+def test_the_table_begins_with_image_sex_age_and_leaves_the_age_of_rejected_radiographs_empty() -> None:
     warnings = (ResultWarning(WarningCode.NOT_VALIDATED, "a"), ResultWarning(WarningCode.LOW_RESOLUTION, "b"))
     image = 'a "b", c/ä.png'
     written = [
         csv_row(image, assessment(warnings=warnings), SETTINGS, "ä-2"),
-        csv_row("bad.png", REFUSED, SETTINGS),
+        csv_row("bad.png", REJECTED, SETTINGS),
     ]
     rows = [dict(zip(CSV_COLUMNS, row, strict=True)) for row in written]
     assert CSV_COLUMNS[:3] == ("image", "sex", "age_months")
@@ -221,7 +221,7 @@ UNSAFE = "a\x1b[31m\x9b\u202e\udcff\x7f"
 def test_nothing_unsafe_to_print_is_written() -> None:
     warning = ResultWarning(WarningCode.OTHER_BODY_PART_DECLARED, UNSAFE)
     made = assessment(source_name=UNSAFE, warnings=(warning,))
-    texts = [text(UNSAFE, made), json_text(made), json_text(REFUSED, UNSAFE), page(made)]
+    texts = [text(UNSAFE, made), json_text(made), json_text(REJECTED, UNSAFE), page(made)]
     assert all(safely_shown(line) == line for one in texts for line in one.splitlines())
     assert json.loads(texts[1])["image"] == UNSAFE  # the escapes are JSON's own
 
@@ -248,7 +248,7 @@ def test_the_page_shows_the_estimate_and_needs_nothing_from_elsewhere() -> None:
         "7 years 3 months",
         "87.3 months",
         "8.2 months",
-        "mean absolute difference from readers on validation films)",
+        "mean absolute difference from readers on validation radiographs)",
         "95 % range 5 years 6 months to 9 years 1 month (± 1.96 RMSE of validation, the same for every age)",
         "80 % range 6 years 1 month to 8 years 5 months",
         "Chronological age 8 years: bone age is 9 months behind",
@@ -268,15 +268,15 @@ def test_the_page_shows_the_estimate_and_needs_nothing_from_elsewhere() -> None:
 
 def test_what_the_interval_held_is_said_where_it_was_measured() -> None:
     words = Page(page(assessment(interval_coverage=0.943))).words
-    assert "the same for every age; held 94.3 % of the validation films)" in words
+    assert "the same for every age; held 94.3 % of the validation radiographs)" in words
     assert assessment(interval_coverage=0.943).to_json()["interval_coverage"] == 0.943
 
 
 def test_calibrated_intervals_are_said_to_be_by_sex_and_age() -> None:
-    estimate = AgeEstimate(87.3, {"net": 87.3}, 5.2, (75.3, 99.3), (80.1, 94.5), is_calibrated=True)
+    estimate = AgeEstimate(87.3, {"network": 87.3}, 5.2, (75.3, 99.3), (80.1, 94.5), is_calibrated=True)
     words = Page(page(assessment(estimate=estimate, interval_coverage=0.951))).words
-    assert "5.2 months (mean absolute difference from readers on films of this sex and near this age)" in words
-    held = "(calibrated by sex and age; held 95.1 % of the validation films)"
+    assert "5.2 months (mean absolute difference from readers on radiographs of this sex and near this age)" in words
+    held = "(calibrated by sex and age; held 95.1 % of the validation radiographs)"
     assert f"95 % range 6 years 3 months to 8 years 3 months {held}" in words
     assert "80 % range 6 years 8 months to 7 years 10 months" in words
     assert "RMSE" not in words
@@ -285,11 +285,11 @@ def test_calibrated_intervals_are_said_to_be_by_sex_and_age() -> None:
 @pytest.mark.parametrize(("age_months", "told"), [(291.0, "291.0 months"), (0.0, "less than 0 months")])
 def test_an_impossible_age_is_no_bone_age_anywhere_but_in_the_data(age_months: float, told: str) -> None:
     absurd = assessment(
-        estimate=AgeEstimate(age_months, {"net": -3.0}, 8.2, (0.0, 20.0), (0.0, 13.0), outside_range=True),
+        estimate=AgeEstimate(age_months, {"network": -3.0}, 8.2, (0.0, 20.0), (0.0, 13.0), outside_range=True),
         warnings=(ResultWarning(WarningCode.OUTSIDE_TRAINING_RANGE, "Do not rely on it."),),
     )
     line = text("x", absurd).splitlines()[0]
-    assert line == (f"x: no bone age: outside 0 to 19 years (the nets said {told}), F; chronological age 8 years")
+    assert line == (f"x: no bone age: outside 0 to 19 years (the networks said {told}), F; chronological age 8 years")
     shown = Page(page(absurd))
     assert "No bone age: outside 0 to 19 years" in shown.words
     assert not re.findall("Typical error|% range|ahead|behind", shown.words)
@@ -315,14 +315,14 @@ def test_the_positive_part_alone_is_drawn_and_called_so() -> None:
     lowering = assessment(activations=(activation(grid),))
     assert len(re.findall("<img", page(lowering))) == 2
     raising = page(lowering, evidence="raising")
-    assert len(re.findall("<img", raising)) == 1 and "no place of the film raised the age" in raising
+    assert len(re.findall("<img", raising)) == 1 and "no place of the radiograph raised the age" in raising
     grid[2, 4] = 1.0
     raising = page(lowering, evidence="raising")
     assert len(re.findall("<img", raising)) == 2 and "Grad-CAM, positive part" in raising
     assert overlay_png(lowering, "raising") != overlay_png(lowering)
 
 
-def test_a_stem_is_free_or_belongs_to_one_film(tmp_path: Path) -> None:
+def test_a_stem_is_free_or_belongs_to_one_radiograph(tmp_path: Path) -> None:
     assert may_write(tmp_path / "none", "hand", None)
     write_files(assessment(), tmp_path, "hand")
     assert may_write(tmp_path, "hand", "ab" * 32)
@@ -334,9 +334,9 @@ def test_a_stem_is_free_or_belongs_to_one_film(tmp_path: Path) -> None:
     assert not any(may_write(tmp_path, stem, "ab" * 32) for stem in ("page", "old", "broken", "folder"))
 
 
-def test_the_refusal_of_a_film_takes_the_place_of_its_assessment(tmp_path: Path) -> None:
+def test_the_rejection_of_a_radiograph_takes_the_place_of_its_assessment(tmp_path: Path) -> None:
     write_files(assessment(), tmp_path, "hand")
-    write_refusal(replace(REFUSED, sha256="ab" * 32), tmp_path, "hand", "hand.dcm")
+    write_rejection(replace(REJECTED, sha256="ab" * 32), tmp_path, "hand", "hand.dcm")
     assert [path.name for path in tmp_path.iterdir()] == ["hand.json"]
     said = json.loads((tmp_path / "hand.json").read_text())
     assert (said["image"], said["age_months"], said["error"]["code"]) == ("hand.dcm", None, "unreadable")
@@ -360,7 +360,7 @@ def test_what_comes_from_a_file_is_escaped() -> None:
     assert len([tag for tag, _ in shown.tags if tag == "img"]) == 2
 
 
-def test_a_page_without_a_heat_map_shows_the_film_alone() -> None:
+def test_a_page_without_a_heat_map_shows_the_radiograph_alone() -> None:
     empty = assessment(
         activations=(activation(np.zeros((8, 8), np.float32)),),
     )
@@ -373,7 +373,7 @@ def test_what_is_not_known_is_left_out_of_the_page() -> None:
     bare = assessment(
         source_name=None,
         facts=facts(age_months=None, side=None, spacing_mm=None, sex=None, modality=None, body_part=None),
-        estimate=AgeEstimate(87.3, {"net": 87.3}),
+        estimate=AgeEstimate(87.3, {"network": 87.3}),
     )
     words = Page(page(bare)).words
     assert "None" not in words and "Chronological" not in words and "Typical error" not in words
@@ -416,8 +416,8 @@ def test_region_ages_of_a_number_that_means_nothing_are_not_shown() -> None:
 )
 def test_the_page_says_how_the_hand_lies(points_xy: list[list[float]], inverted: bool, words: str) -> None:
     found = assessment(hand=hand(points_xy=np.array(points_xy), inverted=inverted))
-    assert f"Hand on the film{words}Bundle" in Page(page(found)).words
-    assert "Hand on the film" not in Page(page(assessment())).words
+    assert f"Hand on the radiograph{words}Bundle" in Page(page(found)).words
+    assert "Hand on the radiograph" not in Page(page(assessment())).words
 
 
 def test_lines_show_where_the_hand_was_found_unless_they_are_not_wanted() -> None:
@@ -431,7 +431,7 @@ def test_lines_show_where_the_hand_was_found_unless_they_are_not_wanted() -> Non
     changed = np.abs(decoded(overlay_png(found)) - decoded(bare)).max(axis=2) > 30
     assert 0 < changed.mean() < 0.03
     rows, columns = np.nonzero(changed)
-    # The mask's border, on a picture at 0.32: rows 600 to 1400 and columns 200 to 1300 of the film.
+    # The mask's border, on a picture at 0.32: rows 600 to 1400 and columns 200 to 1300 of the radiograph.
     assert (rows.min(), rows.max()) == pytest.approx((192, 448), abs=8)
     assert (columns.min(), columns.max()) == pytest.approx((64, 416), abs=8)
     assert "lines: the hand as found" in Page(page(found)).words

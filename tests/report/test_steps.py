@@ -26,7 +26,7 @@ SOME_STEPS = {"01_original.png", "02_mask.png"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of bundles and films."""
+    """Of bundles and radiographs."""
     folder = tmp_path_factory.mktemp("steps")
     tiny_bundle(folder / "regions", views=[*REGION_VIEWS, ViewSpec("A", 32, 24, "hand")], hand=True)
     tiny_bundle(folder / "whole", hand=True)
@@ -39,9 +39,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def steps_of(folder: Path, film: str, bundle: str) -> dict[str, Step]:
-    pixels = read_radiograph(folder / film).pixels
-    return {step.name: step for step in draw_steps(pixels, assess(folder / film, "F", folder / bundle))}
+def steps_of(folder: Path, radiograph: str, bundle: str) -> dict[str, Step]:
+    pixels = read_radiograph(folder / radiograph).pixels
+    return {step.name: step for step in draw_steps(pixels, assess(folder / radiograph, "F", folder / bundle))}
 
 
 def boneage(*arguments: object) -> Result:
@@ -61,7 +61,7 @@ def test_every_step_and_every_view_is_drawn_once(folder: Path) -> None:
     assert all(step.picture.dtype == np.uint8 and step.picture.ndim in (2, 3) for step in steps.values())
 
 
-def test_regions_that_no_net_reads_are_drawn_too(folder: Path) -> None:
+def test_regions_that_no_network_reads_are_drawn_too(folder: Path) -> None:
     steps = steps_of(folder, "hand.png", "whole")
     assert [name for name in steps if "view" in name] == [
         "view_radiograph",
@@ -72,20 +72,20 @@ def test_regions_that_no_net_reads_are_drawn_too(folder: Path) -> None:
         "view_E",
     ]
     assert [name for name in steps if "map" in name] == ["map_radiograph", "map"]
-    assert "no net" in steps["view_A"].title and "no net" not in steps["view_radiograph"].title
+    assert "no network" in steps["view_A"].title and "no network" not in steps["view_radiograph"].title
 
 
 def test_a_turned_negative_becomes_the_same_hand(folder: Path) -> None:
-    upright, turned = (steps_of(folder, film, "regions") for film in ("hand.png", "turned.png"))
+    upright, turned = (steps_of(folder, radiograph, "regions") for radiograph in ("hand.png", "turned.png"))
     for name in ("normalised", "registered", "view_A", "view_B", "view_C", "view_D", "view_E"):
         first, second = upright[name].picture, turned[name].picture
-        assert likeness(first, first[::-1, ::-1]) < 0.8  # or anything would pass
+        assert similarity(first, first[::-1, ::-1]) < 0.8  # or anything would pass
         assert (
-            likeness(first, second[::-1, ::-1] if name == "normalised" else second) > 0.95
+            similarity(first, second[::-1, ::-1] if name == "normalised" else second) > 0.95
         )  # the first lies as it did
 
 
-def likeness(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
+def similarity(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
     """Correlation of two pictures."""
     return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
@@ -97,7 +97,7 @@ def test_what_is_no_hand_is_black_once_it_is_masked(folder: Path) -> None:
     assert normalised[height // 2, width // 2] > 60
 
 
-def test_steps_are_not_drawn_without_a_hand_or_of_another_film(folder: Path) -> None:
+def test_steps_are_not_drawn_without_a_hand_or_of_another_radiograph(folder: Path) -> None:
     pixels = read_radiograph(folder / "hand.png").pixels
     with pytest.raises(ValueError, match="on which the hand was found"):
         draw_steps(pixels, assess(folder / "hand.png", "F", folder / "plain"))
@@ -126,7 +126,7 @@ def test_a_sheet_holds_pictures_of_any_shape(shapes: list[tuple[int, int, bool]]
 # --- files ---
 
 
-def test_files_are_numbered_and_those_of_another_film_removed(folder: Path, tmp_path: Path) -> None:
+def test_files_are_numbered_and_those_of_another_radiograph_removed(folder: Path, tmp_path: Path) -> None:
     steps = draw_steps(read_radiograph(folder / "hand.png").pixels, assess(folder / "hand.png", "F", folder / "whole"))
     (tmp_path / "99_notes.png").touch()
     written = write_steps(tmp_path / "new", steps)
@@ -155,7 +155,7 @@ def test_the_original_is_shown_as_it_was_read() -> None:
 # --- the command ---
 
 
-def test_the_command_writes_steps_of_one_film(folder: Path, tmp_path: Path) -> None:
+def test_the_command_writes_steps_of_one_radiograph(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "steps"
     result = boneage(
         "assess", folder / "turned.png", "--sex", "F", "--bundle", folder / "regions", "--steps", out, "--out", out
@@ -167,7 +167,7 @@ def test_the_command_writes_steps_of_one_film(folder: Path, tmp_path: Path) -> N
     assert "A whole hand" not in result.stdout  # it is the phantom, whose ages mean nothing
 
 
-def test_a_refused_film_gets_the_steps_there_are(folder: Path, tmp_path: Path) -> None:
+def test_a_rejected_radiograph_gets_the_steps_there_are(folder: Path, tmp_path: Path) -> None:
     arguments = ("--sex", "F", "--bundle", folder / "regions", "--steps", tmp_path)
     result = boneage("assess", folder / "empty.png", *arguments)
     assert result.exit_code == 3 and "[no_hand]" in result.stderr
@@ -181,27 +181,27 @@ def test_a_refused_film_gets_the_steps_there_are(folder: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("films", "bundle", "said"),
+    ("radiographs", "bundle", "said"),
     [
-        (["hand.png", "turned.png"], "regions", "of one film, not of 2"),
+        (["hand.png", "turned.png"], "regions", "of one radiograph, not of 2"),
         (["hand.png"], "plain", "does not look for the hand"),
     ],
 )
 def test_steps_that_there_cannot_be_are_wrong_usage(
-    folder: Path, tmp_path: Path, films: list[str], bundle: str, said: str
+    folder: Path, tmp_path: Path, radiographs: list[str], bundle: str, said: str
 ) -> None:
-    paths = [folder / film for film in films]
+    paths = [folder / radiograph for radiograph in radiographs]
     result = boneage("assess", *paths, "--sex", "F", "--bundle", folder / bundle, "--steps", tmp_path / "steps")
     assert result.exit_code == 2 and said in result.stderr
     assert not (tmp_path / "steps").exists()
 
 
-def test_steps_never_overwrite_the_film(folder: Path, tmp_path: Path) -> None:
-    film = tmp_path / "01_original.png"
-    film.write_bytes((folder / "hand.png").read_bytes())
-    result = boneage("assess", film, "--sex", "F", "--bundle", folder / "regions", "--steps", tmp_path)
-    assert result.exit_code == 2 and "overwrite the film" in result.stderr
-    assert film.read_bytes() == (folder / "hand.png").read_bytes()
+def test_steps_never_overwrite_the_radiograph(folder: Path, tmp_path: Path) -> None:
+    radiograph = tmp_path / "01_original.png"
+    radiograph.write_bytes((folder / "hand.png").read_bytes())
+    result = boneage("assess", radiograph, "--sex", "F", "--bundle", folder / "regions", "--steps", tmp_path)
+    assert result.exit_code == 2 and "overwrite the radiograph" in result.stderr
+    assert radiograph.read_bytes() == (folder / "hand.png").read_bytes()
 
 
 def test_lines_over_the_overlay_can_be_left_out(folder: Path, tmp_path: Path) -> None:

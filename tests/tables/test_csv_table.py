@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boneage.errors import TableError
-from boneage.tables.csv_table import original_cell, read_rows, refuse_years, safe_cell, write_rows
+from boneage.tables.csv_table import original_cell, read_rows, reject_years, safe_cell, write_rows
 
 _CELLS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Z"))).map(str.strip)
 _MARKED = st.builds(str.__add__, st.text("'=+-@", max_size=4), _CELLS)
@@ -73,7 +73,7 @@ def test_rows_know_their_line_past_empty_ones_and_a_byte_order_mark(tmp_path: Pa
         (b"\x89PNG\r\n\x1a\n\x00\xff", "table_unreadable"),
     ],
 )
-def test_bad_tables_are_refused_by_name(tmp_path: Path, content: bytes, code: str) -> None:
+def test_bad_tables_are_rejected_by_name(tmp_path: Path, content: bytes, code: str) -> None:
     table = tmp_path / "t.csv"
     table.write_bytes(content)
     assert _code(table) == code
@@ -110,20 +110,20 @@ def test_known_columns_are_found_in_any_case_and_others_keep_theirs(tmp_path: Pa
     assert row.cells == {"image": "x.png", "sex": "F", "split": "train", "Site": "Here"}
 
 
-@pytest.mark.parametrize(("ages", "refused"), [([20.0] * 10, True), ([20.0] * 9 + [20.5], False), ([8.0] * 9, False)])
-def test_ten_ages_that_could_all_be_years_are_refused(tmp_path: Path, ages: list[float], refused: bool) -> None:
+@pytest.mark.parametrize(("ages", "rejected"), [([20.0] * 10, True), ([20.0] * 9 + [20.5], False), ([8.0] * 9, False)])
+def test_ten_ages_that_could_all_be_years_are_rejected(tmp_path: Path, ages: list[float], rejected: bool) -> None:
     table = tmp_path / "t.csv"
     write_rows(table, ("a", "b"), [(age, "") for age in ages])
     rows = read_rows(table, ("a", "b"))
-    if not refused:
-        refuse_years(rows, "a")
+    if not rejected:
+        reject_years(rows, "a")
         return
     with pytest.raises(TableError, match="months are needed") as caught:
-        refuse_years(rows, "a")
+        reject_years(rows, "a")
     assert caught.value.code == "table_units"
 
 
-def test_missing_tables_and_folders_are_refused_by_name(tmp_path: Path) -> None:
+def test_missing_tables_and_folders_are_rejected_by_name(tmp_path: Path) -> None:
     assert _code(tmp_path / "none.csv") == "table_not_found"
     assert _code(tmp_path) == "table_unreadable"
 

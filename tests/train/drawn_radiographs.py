@@ -11,9 +11,9 @@ from boneage.phantom import draw_hand
 
 TINY = """
 title = "tiny"
-[net]
+[network]
 name = "residual"
-[net.options]
+[network.options]
 widths = [8, 16]
 depths = [1, 1]
 hidden = 8
@@ -49,13 +49,13 @@ width = 32
 
 def draw_folder(folder: Path, count: int = 24, side: int = 160) -> Path:
     """Write `count` phantoms of 2 to 17 years and their table; returns the table's path."""
-    images = folder / "films"
+    images = folder / "radiographs"
     images.mkdir(parents=True)
     rows = ["id,boneage,male"]
     for number, years in enumerate(np.linspace(2, 17, count)):
         pixels = draw_hand(float(years), height=side, width=side * 3 // 4, seed=number)
         cv2.imwrite(str(images / f"{number}.png"), np.rint(pixels * 255).astype(np.uint8))
         rows.append(f"{number},{round(years * 12)},{number % 2 == 0}")
-    table = folder / "films.csv"
+    table = folder / "radiographs.csv"
     table.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return table

@@ -1,4 +1,4 @@
-"""The grid's recipes, films and folds; and runs that are trained, gone on with, or skipped."""
+"""The grid's recipes, radiographs and folds; and runs that are trained, gone on with, or skipped."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from boneage.evaluate.grid import CELLS, REGIONS, SEXES_OF, Cell, GridRegion, re
 from boneage.evaluate.predictions import read_predictions
 from boneage.hand.registration import BOXES
 from boneage.sex import Sex
-from boneage.tables.radiographs import LabelledFilm, read_films
+from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.grid import (
     GridPlan,
     Run,
     _plan_of,
     cell_recipe,
-    fold_films,
-    grid_films,
+    fold_radiographs,
     grid_notes,
+    grid_radiographs,
     run_one,
     runs_of,
     train_grid,
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's use of a torch function that torch will drop
 )
 
-SMALL = ("net.options.widths=[4, 8]", "net.options.hidden=[8]", "train.batch_size=4", "train.precision=32-true")
+SMALL = ("network.options.widths=[4, 8]", "network.options.hidden=[8]", "train.batch_size=4", "train.precision=32-true")
 MALES_A, MIXED_B = Cell("regression", "males", "A"), Cell("classification", "mixed", "B")
 
 
@@ -61,7 +61,7 @@ def test_sides_are_multiples_of_4_near_the_scaled_box(region: GridRegion, scale:
 
 def test_18_recipes_follow_from_one(tmp_path: Path) -> None:
     plan = GridPlan(
-        tmp_path / "films.csv",
+        tmp_path / "radiographs.csv",
         tmp_path / "grid",
         hands="my hands/bundle",
         scales={"A": 1 / 16, "B": 1 / 8, "C": 1 / 4},
@@ -71,7 +71,7 @@ def test_18_recipes_follow_from_one(tmp_path: Path) -> None:
     recipes = {cell: cell_recipe(plan, cell) for cell in CELLS}
     assert len({recipe.title for recipe in recipes.values()}) == len({r.train.seed for r in recipes.values()}) == 18
     for cell, recipe in recipes.items():
-        assert recipe.net.name == f"vgg-{cell.type}"
+        assert recipe.network.name == f"vgg-{cell.type}"
         assert recipe.view.region == cell.region
         assert (recipe.view.height, recipe.view.width) == view_size(cell.region, plan.scales[cell.region])
         assert recipe.data.sexes == {"mixed": "both", "males": "M", "females": "F"}[cell.cohort]
@@ -82,49 +82,55 @@ def test_18_recipes_follow_from_one(tmp_path: Path) -> None:
         assert (recipe.train.age_unit, recipe.train.loss, recipe.train.optimizer) == ("range", "mae", "adam")
 
 
-def test_the_costliest_nets_come_first(tmp_path: Path) -> None:
-    runs = runs_of(GridPlan(tmp_path / "films.csv", tmp_path, folds=2))
+def test_the_costliest_networks_come_first(tmp_path: Path) -> None:
+    runs = runs_of(GridPlan(tmp_path / "radiographs.csv", tmp_path, folds=2))
     assert len(runs) == 18 * 3
     assert {run.name for run in runs[:2]} == {"regression-mixed-a", "classification-mixed-a"}
     assert all(run.fold is None for run in runs[:18])
     assert {run.name for run in runs[18:20]} == {"regression-mixed-a-fold-1-of-2", "classification-mixed-a-fold-1-of-2"}
 
 
-# --- films ---
+# --- radiographs ---
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The films; beside them a bundle that finds their hands."""
-    folder = tmp_path_factory.mktemp("films")
+    """The radiographs; beside them a bundle that finds their hands."""
+    folder = tmp_path_factory.mktemp("radiographs")
     tiny_bundle(folder / "hands", hand=True)
     return draw_folder(folder)
 
 
 def test_all_cells_share_one_split_and_its_limits(table: Path, tmp_path: Path) -> None:
-    plan = GridPlan(table, tmp_path, images=table.parent / "films", changes=("data.train_limit=9",))
-    films = grid_films(plan)
-    assert Counter(film.split for film in films) == {"train": 9, "validation": 5}  # 20 % of 24
-    order = [film.id for film in read_films(table, table.parent / "films")]
-    assert [film.id for film in films] == sorted((film.id for film in films), key=order.index)
-    assert grid_films(plan) == films
+    plan = GridPlan(table, tmp_path, images=table.parent / "radiographs", changes=("data.train_limit=9",))
+    radiographs = grid_radiographs(plan)
+    assert Counter(radiograph.split for radiograph in radiographs) == {"train": 9, "validation": 5}  # 20 % of 24
+    order = [radiograph.id for radiograph in read_radiographs(table, table.parent / "radiographs")]
+    assert [radiograph.id for radiograph in radiographs] == sorted(
+        (radiograph.id for radiograph in radiographs), key=order.index
+    )
+    assert grid_radiographs(plan) == radiographs
 
 
 @given(st.integers(2, 5), st.integers(0, 9), st.randoms(use_true_random=False))
-def test_folds_part_the_training_films_and_set_the_validation_films_aside(
+def test_folds_part_the_training_radiographs_and_set_the_validation_radiographs_aside(
     folds: int, seed: int, random: object
 ) -> None:
-    films = [LabelledFilm(str(n), Path("x"), Sex.MALE, 100.0, "train" if n % 4 else "validation") for n in range(23)]
+    radiographs = [
+        LabelledRadiograph(str(n), Path("x"), Sex.MALE, 100.0, "train" if n % 4 else "validation") for n in range(23)
+    ]
     seen: Counter[str] = Counter()
     for fold in range(folds):
-        parts = fold_films(films, folds, fold, seed)
-        assert [film.id for film in parts] == [film.id for film in films]
-        held = {film.id for film in parts if film.split == "validation"}
-        turned = fold_films(films[::-1], folds, fold, seed)
-        assert held == {film.id for film in turned if film.split == "validation"}
-        assert {film.id for film in parts if film.split == "set aside"} == {str(n) for n in range(0, 23, 4)}
+        parts = fold_radiographs(radiographs, folds, fold, seed)
+        assert [radiograph.id for radiograph in parts] == [radiograph.id for radiograph in radiographs]
+        held = {radiograph.id for radiograph in parts if radiograph.split == "validation"}
+        turned = fold_radiographs(radiographs[::-1], folds, fold, seed)
+        assert held == {radiograph.id for radiograph in turned if radiograph.split == "validation"}
+        assert {radiograph.id for radiograph in parts if radiograph.split == "set aside"} == {
+            str(n) for n in range(0, 23, 4)
+        }
         seen.update(held)
-    assert set(seen) == {film.id for film in films if film.split == "train"}
+    assert set(seen) == {radiograph.id for radiograph in radiographs if radiograph.split == "train"}
     assert set(seen.values()) == {1}
 
 
@@ -158,7 +164,7 @@ def _plan(table: Path, out: Path, *cells: Cell, **more: object) -> GridPlan:
     plan = GridPlan(
         table,
         out,
-        images=table.parent / "films",
+        images=table.parent / "radiographs",
         hands=str(table.parent / "hands"),
         epochs={"mixed": 1, "males": 2, "females": 2},
         changes=SMALL,
@@ -169,31 +175,33 @@ def _plan(table: Path, out: Path, *cells: Cell, **more: object) -> GridPlan:
     return replace(plan, **more)  # type: ignore[arg-type]  # fields by name
 
 
-def test_nets_are_trained_once_and_predict_the_validation_films_of_their_cohort(
+def test_networks_are_trained_once_and_predict_the_validation_radiographs_of_their_cohort(
     table: Path, tmp_path: Path, in_process: list[str]
 ) -> None:
     told: list[str] = []
     plan = _plan(table, tmp_path / "grid", MALES_A, MIXED_B, cache=tmp_path / "cache")
     assert train_grid(plan, jobs=1, tell=told.append) == {}
     assert sorted(in_process) == ["classification-mixed-b", "regression-males-a"]
-    films = {film.id: film for film in grid_films(plan) if film.split == "validation"}
+    radiographs = {
+        radiograph.id: radiograph for radiograph in grid_radiographs(plan) if radiograph.split == "validation"
+    }
     for cell in (MALES_A, MIXED_B):
         predictions = read_predictions(tmp_path / "grid" / "predictions" / f"{cell.name}.csv")
-        expected = {name for name, film in films.items() if film.sex in SEXES_OF[cell.cohort]}
+        expected = {name for name, radiograph in radiographs.items() if radiograph.sex in SEXES_OF[cell.cohort]}
         assert set(predictions.ids) == expected
         for name, label in zip(predictions.ids, predictions.boneage_months, strict=True):
-            assert label == films[name].boneage_months
+            assert label == radiographs[name].boneage_months
     caches = [path.name.partition("-")[0] for path in (tmp_path / "cache").iterdir()]
-    assert sorted(caches) == ["films", "hands"]  # one of each for all cohorts
+    assert sorted(caches) == ["radiographs", "hands"]  # one of each for all cohorts
     in_process.clear()
     assert train_grid(plan, jobs=1, tell=told.append) == {}
     assert in_process == []
-    assert told[-1] == "2 of 2 nets are done already"
+    assert told[-1] == "2 of 2 networks are done already"
     notes = grid_notes(tmp_path / "grid")
     assert notes[0] == "Region A: views of 124 x 92 px, 1/16.1 of the frame"
-    assert "Region C: no net" in notes
-    males = sum(film.sex is Sex.MALE and film.split == "train" for film in grid_films(plan))
-    assert f"Nets of the cohort males: trained on {males} films for 2 epochs" in notes
+    assert "Region C: no network" in notes
+    males = sum(radiograph.sex is Sex.MALE and radiograph.split == "train" for radiograph in grid_radiographs(plan))
+    assert f"Networks of the cohort males: trained on {males} radiographs for 2 epochs" in notes
 
 
 def test_a_run_without_its_predictions_is_gone_on_with(table: Path, tmp_path: Path, in_process: list[str]) -> None:
@@ -209,7 +217,7 @@ def test_a_run_without_its_predictions_is_gone_on_with(table: Path, tmp_path: Pa
     assert (tmp_path / "runs" / MALES_A.name / "last.ckpt").stat().st_mtime_ns == weights
 
 
-def test_another_recipe_is_refused_before_anything_is_trained(
+def test_another_recipe_is_rejected_before_anything_is_trained(
     table: Path, tmp_path: Path, in_process: list[str]
 ) -> None:
     plan = _plan(table, tmp_path, MALES_A)
@@ -224,21 +232,25 @@ def test_another_recipe_is_refused_before_anything_is_trained(
 def test_other_labels_are_not_taken_for_done(table: Path, tmp_path: Path, in_process: list[str]) -> None:
     train_grid(_plan(table, tmp_path, MALES_A), jobs=1, tell=print)
     header, *rows = table.read_text().splitlines()
-    changed = tmp_path / "films.csv"
+    changed = tmp_path / "radiographs.csv"
     older = [f"{name},{int(age) + 1},{male}" for name, age, male in (row.split(",") for row in rows)]
     changed.write_text("\n".join([header, *older]) + "\n")
-    plan = replace(_plan(table, tmp_path, MALES_A), films=changed)
+    plan = replace(_plan(table, tmp_path, MALES_A), radiographs=changed)
     assert train_grid(plan, jobs=1, tell=print) == {MALES_A.name: RecipeError.exit_status}
 
 
-def test_folds_give_out_of_fold_predictions_of_every_training_film(
+def test_folds_give_out_of_fold_predictions_of_every_training_radiograph(
     table: Path, tmp_path: Path, in_process: list[str]
 ) -> None:
     plan = _plan(table, tmp_path, MALES_A, folds=2)
     assert train_grid(plan, jobs=1, tell=print) == {}
     assert in_process == [MALES_A.name, f"{MALES_A.name}-fold-1-of-2", f"{MALES_A.name}-fold-2-of-2"]
     grid = read_grid(tmp_path / "out_of_fold")
-    males = [film for film in grid_films(plan) if film.split == "train" and film.sex is Sex.MALE]
+    males = [
+        radiograph
+        for radiograph in grid_radiographs(plan)
+        if radiograph.split == "train" and radiograph.sex is Sex.MALE
+    ]
     assert len(grid) == len(males)
     for fold in (1, 2):
         facts = json.loads((tmp_path / "folds" / f"{MALES_A.name}-fold-{fold}-of-2" / "recipe.json").read_text())
@@ -249,6 +261,6 @@ def test_a_grid_without_runs_has_no_notes(tmp_path: Path) -> None:
     assert grid_notes(tmp_path) == []
 
 
-def test_films_of_the_table_are_all_used(table: Path, tmp_path: Path) -> None:
+def test_radiographs_of_the_table_are_all_used(table: Path, tmp_path: Path) -> None:
     plan = _plan(table, tmp_path)
-    assert len(grid_films(plan)) == len(read_films(table, table.parent / "films"))
+    assert len(grid_radiographs(plan)) == len(read_radiographs(table, table.parent / "radiographs"))

@@ -13,7 +13,7 @@ from tests.evaluate.drawn_grid import drawn_grid, write_tables
 from tests.train.drawn_radiographs import draw_folder
 
 SMALL = [
-    *("--set", "net.options.widths=[4, 8]", "--set", "net.options.hidden=[8]"),
+    *("--set", "network.options.widths=[4, 8]", "--set", "network.options.hidden=[8]"),
     *("--set", "train.batch_size=4", "--set", "train.precision=32-true"),
 ]
 
@@ -29,7 +29,7 @@ def test_a_grid_of_processes_trains_reports_and_tells_which_failed(tmp_path: Pat
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"no weights")
     result = _run(
-        *("--films", table, "--images", tmp_path / "films", "--out", out, "--epochs", 1, "--jobs", 2),
+        *("--radiographs", table, "--images", tmp_path / "radiographs", "--out", out, "--epochs", 1, "--jobs", 2),
         *("--only", "regression-*males-b", "--hands", tmp_path / "hands", "--accelerator", "cpu", *SMALL),
     )
     assert result.exit_code == 5, result.output
@@ -39,11 +39,11 @@ def test_a_grid_of_processes_trains_reports_and_tells_which_failed(tmp_path: Pat
     assert "last.ckpt is damaged" in result.stdout
     assert "1 training(s) failed: regression-females-b" in result.stderr
     assert (out / "predictions" / "regression-males-b.csv").exists()
-    assert "Missing nets (17 of 18)" in (out / "grid.md").read_text(encoding="utf-8")
+    assert "Missing networks (17 of 18)" in (out / "grid.md").read_text(encoding="utf-8")
     assert (out / "plots" / "grid.png").exists()
 
 
-def test_tables_alone_need_no_films(tmp_path: Path) -> None:
+def test_tables_alone_need_no_radiographs(tmp_path: Path) -> None:
     write_tables(tmp_path / "predictions", drawn_grid(60))
     write_tables(tmp_path / "out_of_fold", drawn_grid(80, seed=2))
     result = _run("--out", tmp_path, "--no-plots")
@@ -53,7 +53,7 @@ def test_tables_alone_need_no_films(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.glob("*.csv")} == {"grid.csv", "stages.csv", "orders.csv", "weights.csv"}
 
 
-def test_weights_wait_until_all_nets_have_folds(tmp_path: Path) -> None:
+def test_weights_wait_until_all_networks_have_folds(tmp_path: Path) -> None:
     tables = drawn_grid(60)
     write_tables(tmp_path / "predictions", tables)
     write_tables(tmp_path / "out_of_fold", dict(list(tables.items())[:2]))
@@ -65,15 +65,15 @@ def test_weights_wait_until_all_nets_have_folds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["--scale", "0.1"], "Without --films"),
-        (["--films", "x.csv", "--scale", "A=0.1"], "--scale"),
-        (["--films", "x.csv", "--scale", "A=1/8,B=1/8,C=2"], "--scale"),
-        (["--films", "x.csv", "--scale", "A=1,B=1,C=1,D=1"], "--scale"),
-        (["--films", "x.csv", "--scale", "1/0"], "--scale"),
-        (["--films", "x.csv", "--epochs", "0"], "--epochs"),
-        (["--films", "x.csv", "--epochs", "mixed=1,mixed=2,males=3"], "--epochs"),
-        (["--films", "x.csv", "--only", "regression-mixed-d"], "regression-mixed-d"),
-        (["--films", "x.csv", "--folds", "1"], "--folds"),
+        (["--scale", "0.1"], "Without --radiographs"),
+        (["--radiographs", "x.csv", "--scale", "A=0.1"], "--scale"),
+        (["--radiographs", "x.csv", "--scale", "A=1/8,B=1/8,C=2"], "--scale"),
+        (["--radiographs", "x.csv", "--scale", "A=1,B=1,C=1,D=1"], "--scale"),
+        (["--radiographs", "x.csv", "--scale", "1/0"], "--scale"),
+        (["--radiographs", "x.csv", "--epochs", "0"], "--epochs"),
+        (["--radiographs", "x.csv", "--epochs", "mixed=1,mixed=2,males=3"], "--epochs"),
+        (["--radiographs", "x.csv", "--only", "regression-mixed-d"], "regression-mixed-d"),
+        (["--radiographs", "x.csv", "--folds", "1"], "--folds"),
     ],
 )
 def test_wrong_usage_is_told(tmp_path: Path, arguments: list[str], word: str) -> None:

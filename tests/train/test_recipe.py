@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from boneage.errors import RecipeError
-from boneage.train.networks import build_hand_net, build_net
+from boneage.train.networks import build_hand_network, build_network
 from boneage.train.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
 
 
@@ -20,10 +20,10 @@ def test_a_shipped_recipe_loads_and_comes_back_from_its_dictionary(name: str) ->
 
 
 @pytest.mark.parametrize("name", [n for n in shipped_recipes() if n != "inception-v3" and not n.endswith(tuple("fgh"))])
-def test_a_shipped_recipe_builds_its_net(name: str) -> None:
+def test_a_shipped_recipe_builds_its_network(name: str) -> None:
     recipe = load_recipe(name)
-    build = build_net if recipe.task == "age" else partial(build_hand_net, recipe.task)
-    build(recipe.net.name, recipe.view.height, recipe.view.width, **recipe.net.options)
+    build = build_network if recipe.task == "age" else partial(build_hand_network, recipe.task)
+    build(recipe.network.name, recipe.view.height, recipe.view.width, **recipe.network.options)
 
 
 def test_there_is_a_recipe_for_each_column_of_table_one_at_both_sizes() -> None:
@@ -74,35 +74,35 @@ def test_sizes_follow_the_phases() -> None:
         ('title = "x"\n[view]\nregion = "A"', "view A .* needs data.hands"),
         ('title = "x"\n[view]\ngrey = "hand"', "grey rule hand needs data.hands"),
         ('title = "x"\n[train]\nviews_per_epoch = 10', "views_per_epoch"),
-        *((f'title = "x"\n[augment]\n{key} = 0.1', key) for key in ("any_rotation", "inversion", "distractor", "pair")),
+        *((f'title = "x"\n[augment]\n{key} = 0.1', key) for key in ("any_rotation", "inversion", "negative", "pair")),
         *(
-            (f'title = "x"\ntask = "points"\n[data]\ntargets = "t.csv"\n[augment]\n{shares}', "distractor [+] pair")
-            for shares in ("frame = 1.5", "distractor = 0.6\npair = 0.6")
+            (f'title = "x"\ntask = "points"\n[data]\ntargets = "t.csv"\n[augment]\n{shares}', "negative [+] pair")
+            for shares in ("frame = 1.5", "negative = 0.6\npair = 0.6")
         ),
         ('title = "x"\n[data]\nheld_out = -1', "limits"),
         *(
             (f'title = "x"\n[data]\nfolds = {folds}\nfold = {fold}', "data.fold must lie")
             for folds, fold in ((3, 0), (3, 4), (1, 1), (0, 1), (-2, 0), (3, -1))
         ),
-        ('title = "x"\n[train]\nwatched_films = -1', "watched_films"),
-        ('title = "x"\ntask = "mask"\n[data]\ntargets = "t"\n[train]\nwatched_films = 9', "nets for ages"),
-        ('title = "x"\ntask = "mask"\n[data]\ntargets = "t"\nfolds = 2\nfold = 1', "nets for ages"),
+        ('title = "x"\n[train]\nwatched_radiographs = -1', "watched_radiographs"),
+        ('title = "x"\ntask = "mask"\n[data]\ntargets = "t"\n[train]\nwatched_radiographs = 9', "networks for ages"),
+        ('title = "x"\ntask = "mask"\n[data]\ntargets = "t"\nfolds = 2\nfold = 1', "networks for ages"),
     ],
 )
-def test_a_fault_is_refused_and_named(toml: str, word: str) -> None:
+def test_a_fault_is_rejected_and_named(toml: str, word: str) -> None:
     with pytest.raises(RecipeError, match=word) as error:
         parse_recipe(tomllib.loads(toml))
     assert error.value.code == "recipe_invalid"
 
 
 @pytest.mark.parametrize("change", ["train.epochs", "train.epochs=[", "nothing.at=1", "title.x=3", "train.epochs.x=3"])
-def test_a_senseless_change_is_refused(change: str) -> None:
+def test_a_senseless_change_is_rejected(change: str) -> None:
     with pytest.raises(RecipeError) as error:
         load_recipe("residual", (change,))
     assert error.value.code == "recipe_invalid"
 
 
-def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_recipe_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(RecipeError, match="souza-h"):
         load_recipe("souza-z")
 

@@ -1,4 +1,4 @@
-"""Bundles of tiny nets whose recipes their manifests hold, as `boneage.train.bundle.from_bundle` needs them."""
+"""Bundles of tiny networks whose recipes their manifests hold, as `boneage.train.bundle.from_bundle` needs them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import nn
 
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.manifest import Manifest
-from boneage.train.bundle.export import NetMember, WeightBits, write_bundle
-from boneage.train.networks import AgeNet, build_net
+from boneage.train.bundle.export import NetworkMember, WeightBits, write_bundle
+from boneage.train.networks import AgeNetwork, build_network
 from boneage.train.recipe import Recipe, parse_recipe
 
 RANGE = (120.0, 120.0)
@@ -29,18 +29,19 @@ KINDS: Mapping[str, dict[str, Any]] = {
     "vgg-regression": {"widths": [8, 8], "hidden": [16], "sex_input": False},
     "vgg-classification": {"widths": [8, 8], "hidden": [16]},
 }
-"""Nets with batch normalisation that is folded or is not, instance normalisation or none; numbers and distributions."""
+"""Networks with batch normalisation that is folded or is not, instance normalisation or none; numbers and
+distributions."""
 
 
 def recipe_of(kind: str, **train: Any) -> Recipe:
-    """A recipe of a tiny net on views of 64 x 48."""
+    """A recipe of a tiny network on views of 64 x 48."""
     told = "distribution" in kind or kind == "vgg-classification"
     unit = "range" if told or kind == "vgg-regression" else "spread"
     loss = "label-distribution" if told else "mae"
     return parse_recipe(
         {
             "title": kind,
-            "net": {"name": kind, "options": KINDS[kind]},
+            "network": {"name": kind, "options": KINDS[kind]},
             "view": {"height": 64, "width": 48, "grey": "percentile"},
             "augment": {"rotation_degrees": 10.0, "gain": 0.1},
             "train": {"batch_size": 8, "workers": 0, "loss": loss, "age_unit": unit, **train},
@@ -48,11 +49,11 @@ def recipe_of(kind: str, **train: Any) -> Recipe:
     )
 
 
-def random_net(recipe: Recipe, seed: int = 0) -> AgeNet:
-    """A net with random weights, shifts and statistics, which answers by some months apart."""
+def random_network(recipe: Recipe, seed: int = 0) -> AgeNetwork:
+    """A network with random weights, shifts and statistics, which answers by some months apart."""
     torch.manual_seed(seed)
-    net = build_net(recipe.net.name, recipe.view.height, recipe.view.width, **recipe.net.options).eval()
-    for module in net.modules():
+    network = build_network(recipe.network.name, recipe.view.height, recipe.view.width, **recipe.network.options).eval()
+    for module in network.modules():
         if isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, 0, 0.3)
@@ -63,7 +64,7 @@ def random_net(recipe: Recipe, seed: int = 0) -> AgeNet:
             nn.init.uniform_(module.running_var, 0.5, 1.5)
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.bias, 0, 0.1)
-    return net
+    return network
 
 
 def bundle_of(
@@ -74,19 +75,19 @@ def bundle_of(
     hand: Bundle | None = None,
     **members: dict[str, Any],
 ) -> Bundle:
-    """A bundle of random nets, one by each recipe, under its name; `members` changes what it says of one.
+    """A bundle of random networks, one by each recipe, under its name; `members` changes what it says of one.
 
-    `hand` has the nets that find hands for views that need one.
+    `hand` has the networks that find hands for views that need one.
     """
     made = []
     for number, (name, recipe) in enumerate(recipes.items()):
         unit = RANGE if recipe.train.age_unit == "range" else SPREAD
-        member = NetMember(name, random_net(recipe, number), recipe.view, *unit)
+        member = NetworkMember(name, random_network(recipe, number), recipe.view, *unit)
         made.append(replace(member, **members.get(name, {})))
     facts = Manifest(
         name="random",
         version="1",
-        title="Random nets",
+        title="Random networks",
         created="2026-01-01",
         recipe={name: recipe.to_dict() for name, recipe in recipes.items()},
         data="nothing",

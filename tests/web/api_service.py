@@ -37,7 +37,7 @@ class ApiService:
 
 
 def run_api(folder: Path, mode: str) -> Iterator[ApiService]:
-    """Start it in a mode, without a limit of films, and stop it afterwards."""
+    """Start it in a mode, without a limit of radiographs, and stop it afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BONEAGE_BUNDLE", str(tiny_bundle(folder / "bundle", hand=True)))
         patch.setenv("BONEAGE_ATLAS", str(draw_atlas(folder / "atlas")))

@@ -1,4 +1,4 @@
-"""Tests that commit are followed by the deletion of all rows, which the audit log refuses. Here it is allowed."""
+"""Tests that commit are followed by the deletion of all rows, which the audit log rejects. Here it is allowed."""
 
 from __future__ import annotations
 

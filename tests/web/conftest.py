@@ -1,4 +1,4 @@
-"""The service in its two modes, with users and finished assessments; nothing here loads a net."""
+"""The service in its two modes, with users and finished assessments; nothing here loads a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from boneage.web.queue.answer import Answer
 from boneage.web.queue.jobs import finish
 from tests.web.append_only import audit_log_can_be_emptied  # noqa: F401 - fixtures for all
 from tests.web.postgres import new_postgres, postgres_url  # noqa: F401
-from tests.web.warned import DOUBT_VALUES
+from tests.web.warned import WARNING_VALUES
 
 PASSWORD = "correct horse battery"
 
@@ -68,7 +68,7 @@ def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None =
     cv2.circle(heat, (24, 40), 12, 255, -1)
     result: dict[str, Any] = {
         "schema": 1,
-        "image": "film.png",
+        "image": "radiograph.png",
         "sex": sex,
         "age_months": age_months,
         "age_text": "7 years 10 months",
@@ -93,9 +93,9 @@ def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None =
             "length_pixels": height * 0.65,
             "spread": 0.01,
         },
-        "warnings": [{"code": "low_resolution", "severity": "caution", "message": "The film has few pixels."}],
+        "warnings": [{"code": "low_resolution", "severity": "caution", "message": "The radiograph has few pixels."}],
         "facts": {"format": "PNG"},
-        "film": {"height_pixels": height, "width_pixels": width, "sha256": "0" * 64},
+        "radiograph": {"height_pixels": height, "width_pixels": width, "sha256": "0" * 64},
         "bundle": {"name": "tiny", "version": "1"},
         "timings_ms": {"total": 200.0},
         "notice": "Not a medical device.",
@@ -117,7 +117,7 @@ def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None =
             "plates": {
                 "atlas": "open",
                 "by_age": "F-094",
-                "by_likeness": [{"key": "F-094", "distance": 0.02}, {"key": "F-082", "distance": 0.05}],
+                "by_similarity": [{"key": "F-094", "distance": 0.02}, {"key": "F-082", "distance": 0.05}],
             },
         },
     }
@@ -137,7 +137,7 @@ def answer_with(*codes: str, age_months: float = 94.0) -> Answer:
     """The same with other warnings: keys of `boneage.warnings_.WARNING_TEXTS`, the gravest first."""
     answer = answer_of_phantom(age_months)
     assert answer.result is not None
-    warnings = [ResultWarning.of(*code_and_reason(code), **DOUBT_VALUES) for code in codes]
+    warnings = [ResultWarning.of(*code_and_reason(code), **WARNING_VALUES) for code in codes]
     answer.result["warnings"] = [warning.to_json() for warning in warnings]
     answer.result["web"]["warnings"] = [
         {**warning.to_json(), "text": warning.text, "values": dict(warning.values)} for warning in warnings
@@ -160,12 +160,12 @@ def done_assessment(db: None) -> Callable[..., Assessment]:
     """A finished assessment of the phantom; keywords go to `Assessment`, ``answer=`` replaces the worker's answer."""
 
     def make(answer: Answer | None = None, **fields: Any) -> Assessment:
-        film = sample_png()
+        radiograph = sample_png()
         assessment = Assessment.objects.create(
             **{
-                "film_name": "film.png",
-                "film_bytes": len(film),
-                "film_sha256": "0" * 64,
+                "radiograph_name": "radiograph.png",
+                "radiograph_bytes": len(radiograph),
+                "radiograph_sha256": "0" * 64,
                 "sex": "F",
                 "state": State.RUNNING,
                 "attempt": 1,
@@ -173,7 +173,7 @@ def done_assessment(db: None) -> Callable[..., Assessment]:
                 **fields,
             }
         )
-        Picture.objects.create(assessment=assessment, kind=PictureKind.UPLOAD, media_type="image/png", data=film)
+        Picture.objects.create(assessment=assessment, kind=PictureKind.UPLOAD, media_type="image/png", data=radiograph)
         assert finish(assessment, answer or answer_of_phantom(sex=assessment.sex))
         assessment.refresh_from_db()
         return assessment

@@ -1,7 +1,7 @@
 """A private PostgreSQL server for tests, and how to use another database than that of pytest-django within a test.
 
 `postgres_url` needs PostgreSQL's programs, not a server that runs: it makes one in a temporary folder, which is reached
-by a socket alone and goes when the tests end. As PostgreSQL refuses to run as root, it then runs as another user.
+by a socket alone and goes when the tests end. As PostgreSQL rejects to run as root, it then runs as another user.
 """
 
 from __future__ import annotations

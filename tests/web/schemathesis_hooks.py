@@ -1,4 +1,4 @@
-"""Sequences of requests begin with a film that can be assessed, so that there is a result to follow."""
+"""Sequences of requests begin with a radiograph that can be assessed, so that there is a result to follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Films come in: by the plain form and by the page's script, in both modes, and rows tell what became of them."""
+"""Radiographs come in: by the plain form and by the page's script, in both modes, and rows tell what became of them."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def _some_atlas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "atlas", Plates)
 
 
-def film(content: bytes = b"film", name: str = "hand.png") -> SimpleUploadedFile:
+def radiograph(content: bytes = b"radiograph", name: str = "hand.png") -> SimpleUploadedFile:
     return SimpleUploadedFile(name, content)
 
 
 def send(client: Client, headers: dict[str, str] = JSON, **said: Any) -> Any:
-    return client.post("/assessments/", {"sex": "F", "film": film(), **said}, headers=headers)
+    return client.post("/assessments/", {"sex": "F", "radiograph": radiograph(), **said}, headers=headers)
 
 
 def text_of(response: HttpResponse | Any) -> str:
@@ -66,7 +66,7 @@ def test_the_page_works_without_script(client: Client) -> None:
     page = client.get("/").content.decode()
     plain = re.findall(r"<noscript>(.*?)</noscript>", page, re.S)[-1]
     assert 'enctype="multipart/form-data"' in plain
-    for name in ("film", "sex", "birth_date", "study_date", "given_age_years", "given_age_months", "note"):
+    for name in ("radiograph", "sex", "birth_date", "study_date", "given_age_years", "given_age_months", "note"):
         assert f'name="{name}"' in plain
     assert 'name="reference"' not in page
 
@@ -108,23 +108,23 @@ def test_the_script_gets_addresses_or_codes(client: Client) -> None:
 
 @pytest.mark.usefixtures("open_mode")
 @pytest.mark.parametrize("accept", [JSON, PAGE])
-def test_a_film_that_is_too_large_is_not_called_missing(
+def test_a_radiograph_that_is_too_large_is_not_called_missing(
     client: Client, settings: Settings, accept: dict[str, str]
 ) -> None:
-    settings.CONFIGURATION = replace(settings.CONFIGURATION, film_bytes=2000)
-    response = send(client, accept, film=film(b"f" * 2001))
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, radiograph_bytes=2000)
+    response = send(client, accept, radiograph=radiograph(b"f" * 2001))
     assert response.status_code == 413
     said = response.content.decode()
     assert "larger than the service takes" in said
     assert "Choose a file" not in said.replace("Choose files", "")
-    assert send(client, accept, film=film(b"f" * 2000)).status_code in {201, 303}
+    assert send(client, accept, radiograph=radiograph(b"f" * 2000)).status_code in {201, 303}
 
 
 @pytest.mark.usefixtures("open_mode")
 @pytest.mark.parametrize(
     ("limit", "status", "code"), [({"waiting": 1}, 503, "busy"), ({"open_hourly": 1}, 429, "too_many")]
 )
-def test_one_film_too_many_is_told_when_to_come_again(
+def test_one_radiograph_too_many_is_told_when_to_come_again(
     client: Client, settings: Settings, limit: dict[str, int], status: int, code: str
 ) -> None:
     settings.CONFIGURATION = replace(settings.CONFIGURATION, **limit)
@@ -136,7 +136,10 @@ def test_one_film_too_many_is_told_when_to_come_again(
     assert said.json()["message"] in page.content.decode()
     assert Assessment.objects.count() == Picture.objects.count() == 1
     if code == "too_many":  # another address is another client
-        assert Client(REMOTE_ADDR="192.0.2.7").post("/assessments/", {"sex": "F", "film": film()}).status_code == 303
+        assert (
+            Client(REMOTE_ADDR="192.0.2.7").post("/assessments/", {"sex": "F", "radiograph": radiograph()}).status_code
+            == 303
+        )
 
 
 @pytest.mark.usefixtures("open_mode")
@@ -153,7 +156,7 @@ def test_a_clinic_asks_who_submits(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("clinic")
-def test_a_clinics_film_has_its_reader_case_and_event(log_in: Callable[..., Client]) -> None:
+def test_a_clinics_radiograph_has_its_reader_case_and_event(log_in: Callable[..., Client]) -> None:
     client = log_in(Role.READER)
     assert 'name="reference"' in client.get("/").content.decode()
     assert send(client, reference="A 17", birth_date="2012-03-04").status_code == 201
@@ -186,15 +189,15 @@ def test_a_row_tells_each_state(client: Client, done_assessment: Callable[..., A
     waiting = client.get(f"/assessments/{pk}/row").content.decode()
     assert 'data-state="queued"' in waiting
     assert "data-final" not in waiting
-    done = client.get(reverse("row", args=[done_assessment(film_name="a <b>.png").pk]))
+    done = client.get(reverse("row", args=[done_assessment(radiograph_name="a <b>.png").pk]))
     assert 'data-state="done"' in done.content.decode()
     assert "data-final" in done.content.decode()
     assert "7 years 10 months" in text_of(done)
     assert "Caution" in text_of(done)
     assert "<b>.png" not in done.content.decode()
-    refused = done_assessment(Answer(State.REFUSED, "no_hand", "No hand."))
-    said = text_of(client.get(reverse("row", args=[refused.pk])))
-    assert "No hand was found on this film." in said
+    rejected = done_assessment(Answer(State.REJECTED, "no_hand", "No hand."))
+    said = text_of(client.get(reverse("row", args=[rejected.pk])))
+    assert "No hand was found on this radiograph." in said
     assert "whole left hand" in said
     failed = done_assessment(Answer(State.FAILED, "internal_error", "secret"))
     said = text_of(client.get(reverse("row", args=[failed.pk])))
@@ -265,7 +268,7 @@ def test_what_the_script_says_is_there(client: Client) -> None:
     found = re.search(r'<script id="assess-settings" type="application/json">(.*?)</script>', page, re.S)
     assert found is not None
     said = json.loads(found[1])
-    assert said["limit"] == django_settings.CONFIGURATION.film_bytes
+    assert said["limit"] == django_settings.CONFIGURATION.radiograph_bytes
     assert said["keep"] is True
     script = (Path(assess.__file__).parents[1] / "static" / "web" / "assess.js").read_text(encoding="utf-8")
     used = set(re.findall(r'say\((?:[^()"]*\? )?"(\w+)"', script)) | set(re.findall(r'return "(\w+)";', script))
@@ -275,14 +278,14 @@ def test_what_the_script_says_is_there(client: Client) -> None:
 
 @pytest.mark.usefixtures("open_mode")
 def test_about_has_the_error_that_the_bundle_was_measured_with(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def loads_nets() -> None:
-        raise AssertionError("the page loads the nets")
+    def loads_networks() -> None:
+        raise AssertionError("the page loads the networks")
 
-    monkeypatch.setattr("boneage.bundle.bundle.import_onnxruntime", loads_nets)
+    monkeypatch.setattr("boneage.bundle.bundle.import_onnxruntime", loads_networks)
     metrics = Bundle.open("default").manifest.metrics
     said = text_of(client.get("/about/"))
     assert f"{metrics['mad_months']:.2f} months" in said
-    assert f"{metrics['films']} radiographs" in said
+    assert f"{metrics['radiographs']} radiographs" in said
     assert "Not a medical device." in said
     assert "Souza" in said
     assert "Iglovikov" in said

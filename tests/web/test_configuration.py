@@ -18,7 +18,7 @@ COUNTS = {
     "open_minutes": 1,
     "open_hourly": 0,
     "retention_days": 0,
-    "film_bytes": 1024,
+    "radiograph_bytes": 1024,
     "waiting": 1,
     "lease_seconds": 1,
     "attempts": 1,
@@ -77,7 +77,7 @@ def test_numbers_are_taken_from_their_least_on(name: str, count: int) -> None:
         ("attempts", "٣x"),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_its_name(name: str, text: str) -> None:
+def test_what_cannot_be_used_is_rejected_by_its_name(name: str, text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read(**{name: text})
     assert caught.value.code == "setting_invalid"
@@ -99,10 +99,10 @@ def test_flags(text: str, meant: bool) -> None:
 
 
 def test_a_service_behind_https() -> None:
-    found = read(mode="clinic", url="https://bones.example.org", hosts="bones, 10.0.0.5 ,", store="~/films")
+    found = read(mode="clinic", url="https://bones.example.org", hosts="bones, 10.0.0.5 ,", store="~/radiographs")
     assert (found.is_open, found.is_https) == (False, True)
     assert found.all_hosts == ["bones.example.org", "127.0.0.1", "localhost", "[::1]", "bones", "10.0.0.5"]
-    assert found.store == Path("~/films").expanduser()
+    assert found.store == Path("~/radiographs").expanduser()
     assert not read().is_https
 
 

@@ -31,7 +31,7 @@ def test_programs_get_json(client: Client, path: str, accept: str) -> None:
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_a_form_without_its_token_is_refused_without_details() -> None:
+def test_a_form_without_its_token_is_rejected_without_details() -> None:
     response = Client(enforce_csrf_checks=True).post("/assessments/", {"sex": "F"}, headers={"Accept": "text/html"})
     assert response.status_code == 403
     assert b"csrf_failed" in response.content

@@ -6,16 +6,16 @@ import pytest
 from django.db import InterfaceError, OperationalError
 from django.test import Client
 
-from boneage.web.cases.forms import FilmForm
+from boneage.web.cases.forms import RadiographForm
 from boneage.web.queue import condition
 
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("open_mode")
-def test_it_counts_the_films_that_wait(client: Client) -> None:
+def test_it_counts_the_radiographs_that_wait(client: Client) -> None:
     from django.core.files.uploadedfile import SimpleUploadedFile
 
-    form = FilmForm({"sex": "F"}, {"film": SimpleUploadedFile("a.png", b"film")})
+    form = RadiographForm({"sex": "F"}, {"radiograph": SimpleUploadedFile("a.png", b"radiograph")})
     assert form.is_valid()
     form.submit()
     response = client.get("/health")

@@ -23,7 +23,7 @@ from boneage.warnings_ import WARNING_TEXTS
 from boneage.web import texts
 from boneage.web.languages import LOCALE, languages
 from boneage.web.models import Assessment
-from tests.web.warned import DOUBT_VALUES
+from tests.web.warned import WARNING_VALUES
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent.parent.name for path in LOCALE.glob("*/LC_MESSAGES/django.po"))
@@ -103,10 +103,12 @@ def texts_of(catalogue: Catalog) -> set[str]:
 
 def test_texts_come_from_python_from_templates_and_from_the_core(source: Catalog) -> None:
     found = texts_of(source)
-    assert "No hand was found on this film." in found  # marked
+    assert "No hand was found on this radiograph." in found  # marked
     assert "Skip to the content" in found  # translate
     assert "%(count)d year" in found  # ngettext
-    assert "Nothing is kept: films go with the answer, answers after %(minutes)s minute." in found  # blocktranslate
+    assert (
+        "Nothing is kept: radiographs go with the answer, answers after %(minutes)s minute." in found
+    )  # blocktranslate
     assert "Reader" in found  # gettext_lazy
     assert "carpal bones" in found
     assert set(WARNING_TEXTS.values()) <= found
@@ -265,8 +267,8 @@ def test_ages_and_numbers_have_their_local_form(spoken: None, code: str) -> None
 def test_every_doubt_of_the_core_can_be_filled_in(spoken: None, code: str) -> None:
     with override(code):
         for key, english in WARNING_TEXTS.items():
-            said = texts.warning({"code": "x", "text": key, "values": DOUBT_VALUES})
-            assert said != english.format(**DOUBT_VALUES)
+            said = texts.warning({"code": "x", "text": key, "values": WARNING_VALUES})
+            assert said != english.format(**WARNING_VALUES)
             assert "{" not in said
 
 

@@ -46,8 +46,8 @@ def test_accounts_of_before_are_kept(database: None) -> None:
     now = timezone.now()
     flags = [{"code": "saturated"}, {"code": "phantom"}, {"code": "read_mirrored"}]
     before.get_model("web", "Assessment").objects.create(
-        film_bytes=1,
-        film_sha256="0" * 64,
+        radiograph_bytes=1,
+        radiograph_sha256="0" * 64,
         sex="F",
         result={"age_months": 94.0, "flags": flags, "web": {"flags": flags}},
     )

@@ -19,7 +19,7 @@ from pytest_django.fixtures import Settings
 from boneage.phantom import sample_png
 from boneage.sex import Sex
 from boneage.web.cases import decisions
-from boneage.web.cases.decisions import CorrectionForm, Said
+from boneage.web.cases.decisions import CorrectionForm, DecisionInput
 from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, PictureKind, Role, State, User, Verdict
 from boneage.web.queue import jobs
 from boneage.web.queue.answer import Answer
@@ -47,7 +47,7 @@ def _plates(tmp_path: Path, settings: Settings) -> None:
 
 
 def submitted() -> Assessment:
-    return jobs.submit(Submission(film=sample_png(), film_name="film.png", sex=Sex.FEMALE))
+    return jobs.submit(Submission(radiograph=sample_png(), radiograph_name="radiograph.png", sex=Sex.FEMALE))
 
 
 def address(assessment: Assessment, rest: str = "") -> str:
@@ -70,16 +70,16 @@ def changed(answer: Answer, **values: Any) -> Answer:
 # --- waiting ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_film_waits_with_its_place_in_the_queue(open_mode: None, client: Client) -> None:
+def test_a_radiograph_waits_with_its_place_in_the_queue(open_mode: None, client: Client) -> None:
     first, second = submitted(), submitted()
     assert "It is the next" in text_of(client, address(first))
     body = text_of(client, address(second))
-    assert "1 film is before it" in body
+    assert "1 radiograph is before it" in body
     assert '<noscript><meta http-equiv="refresh"' in body
     assert 'hx-trigger="every 250ms"' in body
 
 
-def test_an_old_film_is_asked_for_less_often(open_mode: None, client: Client) -> None:
+def test_an_old_radiograph_is_asked_for_less_often(open_mode: None, client: Client) -> None:
     old = submitted()
     Assessment.objects.filter(pk=old.pk).update(submitted_at=timezone.now() - timedelta(seconds=6))
     assert 'hx-trigger="every 1000ms"' in text_of(client, address(old))
@@ -106,7 +106,7 @@ def test_polling_ends_with_the_answer(open_mode: None, client: Client) -> None:
     assert "<html" not in body
 
 
-def test_polling_a_deleted_film_stops(open_mode: None, client: Client) -> None:
+def test_polling_a_deleted_radiograph_stops(open_mode: None, client: Client) -> None:
     gone = submitted()
     path = address(gone, "state")
     gone.delete()
@@ -120,22 +120,23 @@ def test_the_state_by_itself_leads_to_the_page(open_mode: None, client: Client) 
     assert (answer.status_code, answer["Location"]) == (302, address(waiting))
 
 
-# --- refused and failed -----------------------------------------------------------------------------------------------
+# --- rejected and failed
+# -----------------------------------------------------------------------------------------------
 
 
-def test_a_refused_film_says_what_and_what_to_do(
+def test_a_rejected_radiograph_says_what_and_what_to_do(
     open_mode: None, done_assessment: MakeAssessment, client: Client
 ) -> None:
-    refused = done_assessment(Answer(State.REFUSED, "no_hand", "No hand is to be seen."))
-    body = text_of(client, address(refused))
-    assert "No hand was found on this film." in body
+    rejected = done_assessment(Answer(State.REJECTED, "no_hand", "No hand is to be seen."))
+    body = text_of(client, address(rejected))
+    assert "No hand was found on this radiograph." in body
     assert "whole left hand" in body
     assert "No hand is to be seen." in body
-    assert "Try another film" in body
+    assert "Try another radiograph" in body
     assert 'id="decision"' not in body
 
 
-def test_a_failed_film_says_so(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+def test_a_failed_radiograph_says_so(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
     failed = done_assessment(Answer(State.FAILED, "internal_error", "A fault of the program."))
     assert "tell the service" in text_of(client, address(failed))
 
@@ -152,8 +153,8 @@ def test_the_answer_with_all_that_belongs_to_it(
         "95 % range: 6 years 3 months to 9 years 5 months",
         "80 % range: 6 years 10 months to 8 years 10 months",
         "7.5 months",
-        "on validation films; 95 % ranges like this one held 94.5 % of them.",
-        "It is the same for every film and says nothing about this one.",
+        "on validation radiographs; 95 % ranges like this one held 94.5 % of them.",
+        "It is the same for every radiograph and says nothing about this one.",
         "7 years 6 months",
         "4 months ahead of the chronological age",
         "The radiograph has only",
@@ -237,7 +238,7 @@ def test_accepting_a_critical_number_takes_a_second_click(
 
 
 def test_names_of_files_are_escaped(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
-    body = text_of(client, address(done_assessment(film_name='<img src=x onerror="1">.png', note="<b>note</b>")))
+    body = text_of(client, address(done_assessment(radiograph_name='<img src=x onerror="1">.png', note="<b>note</b>")))
     assert "<img src=x" not in body
     assert "<b>note</b>" not in body
 
@@ -268,15 +269,18 @@ def test_a_bundle_that_finds_no_hands(open_mode: None, done_assessment: MakeAsse
 
 
 @pytest.mark.parametrize(("coverage", "held"), [(0.951, True), (None, False)])
-def test_a_calibrated_bundle_speaks_of_films_of_the_sex_and_near_the_age(
+def test_a_calibrated_bundle_speaks_of_radiographs_of_the_sex_and_near_the_age(
     open_mode: None, done_assessment: MakeAssessment, client: Client, coverage: float | None, held: bool
 ) -> None:
     answer = changed(answer_of_phantom(), interval_calibrated=True, interval_coverage=coverage)
     body = text_of(client, address(done_assessment(answer)))
-    assert "from readers on films of this sex and near this age; the ranges are as wide as such films ask for." in body
-    assert ("95 % ranges held 95.1 % of the validation films." in body) is held
-    assert "The spread of the errors on films of this sex and near this age" in body
-    assert "the same for every film" not in body
+    assert (
+        "from readers on radiographs of this sex and near this age; the ranges are as wide as such radiographs ask for."
+        in body
+    )
+    assert ("95 % ranges held 95.1 % of the validation radiographs." in body) is held
+    assert "The spread of the errors on radiographs of this sex and near this age" in body
+    assert "the same for every radiograph" not in body
 
 
 def test_an_answer_from_before_there_were_80_percent_ranges_is_shown(
@@ -293,7 +297,7 @@ def test_an_answer_from_before_there_were_80_percent_ranges_is_shown(
     assert "80 % range" not in body
     report = text_of(client, f"{page}report/")
     assert (
-        "95 % range of the estimate: 6 years 3 months to 9 years 5 months (held 94.5 % of the validation films)"
+        "95 % range of the estimate: 6 years 3 months to 9 years 5 months (held 94.5 % of the validation radiographs)"
         in report
     )
     assert "80 % range" not in report
@@ -310,7 +314,7 @@ def plates_of(client: Client, assessment: Assessment) -> dict[str, Any]:
     return said
 
 
-def test_plates_of_the_sex_by_age_and_by_likeness(
+def test_plates_of_the_sex_by_age_and_by_similarity(
     open_mode: None, done_assessment: MakeAssessment, client: Client
 ) -> None:
     said = plates_of(client, done_assessment())
@@ -321,15 +325,15 @@ def test_plates_of_the_sex_by_age_and_by_likeness(
         "1 year older than the estimate",
     ]
     assert said["by_age"] == "F-094"
-    assert said["by_likeness"] == ["F-094", "F-082"]
+    assert said["by_similarity"] == ["F-094", "F-082"]
 
 
-def test_likeness_within_another_atlas_is_not_shown(
+def test_similarity_within_another_atlas_is_not_shown(
     open_mode: None, done_assessment: MakeAssessment, client: Client
 ) -> None:
-    other = {"plates": {"atlas": "another", "by_age": "F-001", "by_likeness": [{"key": "F-094", "distance": 0.1}]}}
+    other = {"plates": {"atlas": "another", "by_age": "F-001", "by_similarity": [{"key": "F-094", "distance": 0.1}]}}
     said = plates_of(client, done_assessment(changed(answer_of_phantom(), web=other)))
-    assert (said["by_age"], said["by_likeness"]) == ("F-094", [])
+    assert (said["by_age"], said["by_similarity"]) == ("F-094", [])
 
 
 def test_without_an_atlas_the_answer_still_shows(
@@ -355,7 +359,7 @@ def test_browsers_keep_no_pictures_of_patients(
     assert client.get(address(assessment, name)).status_code == 404
 
 
-def test_a_waiting_film_has_no_pictures(open_mode: None, client: Client) -> None:
+def test_a_waiting_radiograph_has_no_pictures(open_mode: None, client: Client) -> None:
     assert client.get(address(submitted(), "radiograph.jpg")).status_code == 404
 
 
@@ -375,7 +379,7 @@ def test_expired_answers_are_gone(open_mode: None, done_assessment: MakeAssessme
 def test_ages_that_can_be_said(years: str, months: str, total: float) -> None:
     form = CorrectionForm({"years": years, "months": months, "reason": "epiphyses"})
     assert form.is_valid()
-    assert form.said() == Said(Verdict.CORRECTED, total, "epiphyses")
+    assert form.said() == DecisionInput(Verdict.CORRECTED, total, "epiphyses")
 
 
 @pytest.mark.parametrize(
@@ -438,12 +442,12 @@ def test_a_wrong_correction_comes_back(
     assert not Decision.objects.exists()
 
 
-def test_nothing_is_decided_on_a_film_without_an_estimate(
+def test_nothing_is_decided_on_a_radiograph_without_an_estimate(
     open_mode: None, done_assessment: MakeAssessment, client: Client
 ) -> None:
-    refused = done_assessment(Answer(State.REFUSED, "no_hand", "No hand."))
+    rejected = done_assessment(Answer(State.REJECTED, "no_hand", "No hand."))
     correction = {"verdict": "corrected", "years": "8", "reason": "r"}
-    for assessment in (refused, submitted()):
+    for assessment in (rejected, submitted()):
         for said in ({"verdict": "accepted"}, correction, {}):
             assert client.post(address(assessment, "decide"), said).status_code == 409
     assert not Decision.objects.exists()
@@ -484,9 +488,9 @@ def test_a_decision_made_meanwhile_counts(
     """What the page showed when it was loaded does not."""
     assessment = done_assessment()
     stale = Assessment.objects.get(pk=assessment.pk)
-    decisions.decide(assessment, Said(Verdict.ACCEPTED), make_user(Role.READER, "one"))
+    decisions.decide(assessment, DecisionInput(Verdict.ACCEPTED), make_user(Role.READER, "one"))
     with pytest.raises(PermissionDenied):
-        decisions.decide(stale, Said(Verdict.ACCEPTED), make_user(Role.READER, "two"))
+        decisions.decide(stale, DecisionInput(Verdict.ACCEPTED), make_user(Role.READER, "two"))
     assert Decision.objects.count() == 1
 
 

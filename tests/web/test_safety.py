@@ -121,7 +121,7 @@ def test_cookies_are_bound_to_this_host_and_out_of_reach_of_scripts(deployed: di
     assert {cookies[name][2] for name in ("__Host-session", "__Host-csrf", "__Host-language")} == {"Strict"}
 
 
-def test_a_form_from_another_site_is_refused(deployed: dict[str, Any]) -> None:
+def test_a_form_from_another_site_is_rejected(deployed: dict[str, Any]) -> None:
     assert deployed["foreign"] == 403
 
 
@@ -198,7 +198,7 @@ def test_no_script_or_style_asks_another_server(file: Path) -> None:
     assert not re.search(r"\beval\(|new Function\(|document\.write\(|insertAdjacentHTML|\.outerHTML\s*=", text)
 
 
-def test_a_foreign_host_is_refused_and_a_forwarded_one_ignored(open_mode: None, client: Client, db: None) -> None:
+def test_a_foreign_host_is_rejected_and_a_forwarded_one_ignored(open_mode: None, client: Client, db: None) -> None:
     assert client.get("/about/", headers={"Host": "evil.example"}).status_code == 400
     assert client.get("/about/", headers={"X-Forwarded-Host": "evil.example"}).status_code == 200
     assert "*" not in django_settings.ALLOWED_HOSTS

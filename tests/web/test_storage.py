@@ -30,7 +30,7 @@ ROOM = 4 * 2**20
 
 @pytest.fixture(autouse=True)
 def open_service(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open", film_bytes=2**20, open_hourly=0)
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open", radiograph_bytes=2**20, open_hourly=0)
     monkeypatch.setattr(condition, "_failures", {})
     monkeypatch.setattr(storage, "PROBE_MILLISECONDS", 50)
 
@@ -62,7 +62,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def send(address: str, size: int = 300_000) -> Any:
     client = Client(raise_request_exception=False)
-    return client.post(address, {"sex": "F", "film": SimpleUploadedFile("a.png", os.urandom(size))})
+    return client.post(address, {"sex": "F", "radiograph": SimpleUploadedFile("a.png", os.urandom(size))})
 
 
 def expect(code: str, status: int) -> None:
@@ -178,7 +178,7 @@ def error_of(kind: type[Exception], cause: BaseException | None = None, code: in
         (error_of(OperationalError, psycopg.errors.TooManyConnections()), "database_busy"),
         (error_of(OperationalError, psycopg.errors.QueryCanceled()), "database_busy"),
         (error_of(OperationalError, psycopg.errors.AdminShutdown()), "no_database"),
-        (error_of(OperationalError, psycopg.OperationalError("refused")), "no_database"),
+        (error_of(OperationalError, psycopg.OperationalError("rejected")), "no_database"),
         (error_of(InterfaceError), "no_database"),
         (error_of(OperationalError, sqlite3.OperationalError(), sqlite3.SQLITE_FULL), "storage_full"),
         (error_of(OperationalError, sqlite3.OperationalError(), sqlite3.SQLITE_BUSY_SNAPSHOT), "database_busy"),

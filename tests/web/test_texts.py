@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boneage.assessment import age_in_words
-from boneage.errors import RefusalCode
+from boneage.errors import RejectionCode
 from boneage.hand.registration import REGION_TITLES
 from boneage.warnings_ import WARNING_TEXTS, ResultWarning, WarningCode
 from boneage.web import texts
-from tests.web.warned import DOUBT_VALUES
+from tests.web.warned import WARNING_VALUES
 
 
 @given(st.floats(0, 240))
@@ -62,25 +62,25 @@ def test_what_is_not_known_is_empty(filled: object) -> None:
     assert filled(None) == ""
 
 
-OF_COMMANDS = {RefusalCode.NOT_FOUND, RefusalCode.ALL_REFUSED}
-"""Codes that a film in memory never gets."""
+OF_COMMANDS = {RejectionCode.NOT_FOUND, RejectionCode.ALL_REJECTED}
+"""Codes that a radiograph in memory never gets."""
 
 
-@pytest.mark.parametrize("code", sorted({code.value for code in RefusalCode} - OF_COMMANDS))
-def test_every_refusal_has_its_sentence_and_advice(code: str) -> None:
-    assert code in texts.REFUSALS
-    said = texts.refusal(code)
+@pytest.mark.parametrize("code", sorted({code.value for code in RejectionCode} - OF_COMMANDS))
+def test_every_rejection_has_its_sentence_and_advice(code: str) -> None:
+    assert code in texts.REJECTIONS
+    said = texts.rejection(code)
     assert said["what"].endswith(".")
     assert said["do"].endswith(".")
 
 
 def test_an_unknown_failure_has_one_too() -> None:
-    assert texts.refusal("bundle_output")["what"] == "The film could not be assessed: a fault of the program."
+    assert texts.rejection("bundle_output")["what"] == "The radiograph could not be assessed: a fault of the program."
 
 
 @given(st.text(), st.sampled_from(sorted(WARNING_TEXTS)))
 def test_a_doubt_says_what_the_core_says(part: str, key: str) -> None:
-    values = {**DOUBT_VALUES, "part": part}
+    values = {**WARNING_VALUES, "part": part}
     code, _, reason = key.partition(".")
     warning = ResultWarning.of(WarningCode(code), reason or None, **values)
     with override("en"):
@@ -117,12 +117,12 @@ def test_a_moment_names_its_time_zone() -> None:
 def test_the_filters_say_it_in_templates() -> None:
     source = (
         "{{ months|age }}, {{ months|months }}, {{ months|months:0 }}, {{ range|ages_between }}, {{ 'F'|sex }},"
-        " {{ 'C'|region }}, {{ warning|warning_text }}{% refusal 'no_hand' as why %}, {{ why.what }}"
+        " {{ 'C'|region }}, {{ warning|warning_text }}{% rejection 'no_hand' as why %}, {{ why.what }}"
     )
     warning = {"code": "not_validated", "text": "not_validated", "values": {}}
     with override("en"):
         said = engines["django"].from_string(source).render({"months": 13.26, "range": [12, 24.4], "warning": warning})
     assert said == (
         "1 year 1 month, 13.3 months, 13 months, 1 year to 2 years, female, metacarpals and proximal phalanges,"
-        " This bundle was never validated: its error is unknown., No hand was found on this film."
+        " This bundle was never validated: its error is unknown., No hand was found on this radiograph."
     )

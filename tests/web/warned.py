@@ -13,7 +13,7 @@ _MONTHS = {
 }
 _SIZES = {"width": 90, "height": 80, "view_width": 192, "view_height": 256, "pixels": 99.6, "view_pixels": 300.0}
 
-DOUBT_VALUES: dict[str, str | float] = {
+WARNING_VALUES: dict[str, str | float] = {
     **_MONTHS,
     **_SIZES,
     "percent": 5.0,

@@ -2,22 +2,22 @@
 
 A bundle is a folder with ``bundle.json`` and ONNX files. It is data: no pickle, no code. Every graph has the inputs
 ``view`` float32 (N, 1, H, W) and ``sex`` float32 (N, 2), one-hot, female first, and the outputs ``age_months`` (N,),
-``embedding`` (N, E), ``activation`` (N, h, w) in months and, if the net has one, ``age_distribution`` (N, 240).
+``embedding`` (N, E), ``activation`` (N, h, w) in months and, if the network has one, ``age_distribution`` (N, 240).
 
-Bundles with hand nets (`boneage.hand.find`) have three graphs more. All have the input ``view``. That of the mask has
-the output ``hand`` (N, H, W), probabilities; the two for key points have ``points`` (N, 3, 2) and ``spread`` (N, 3) in
-pixels of the view, and ``hands`` (N, 3), probabilities of no hand, one, and several.
+Bundles with hand networks (`boneage.hand.find`) have three graphs more. All have the input ``view``. That of the mask
+has the output ``hand`` (N, H, W), probabilities; the two for key points have ``points`` (N, 3, 2) and ``spread`` (N, 3)
+in pixels of the view, and ``hands`` (N, 3), probabilities of no hand, one, and several.
 
 Such bundles may have a quality network (`boneage.bundle.quality`) besides, with the input ``view`` and the output
 ``quality`` (N, labels), probabilities.
 
-Whatever does not fit is refused by a :class:`~boneage.errors.BundleError` with one of the codes
+Whatever does not fit is rejected by a :class:`~boneage.errors.BundleError` with one of the codes
 
 - ``bundle_not_found``;
 - ``bundle_invalid``: the manifest or a graph cannot be read;
 - ``bundle_checksum``: a graph is not the one that the manifest was written for;
 - ``bundle_mismatch``: an input or a graph is not what the manifest says;
-- ``bundle_output``: a net gave no usable number.
+- ``bundle_output``: a network gave no usable number.
 
 Writing one adds ``bundle_exists`` (see `boneage.train.bundle.export`).
 """
@@ -52,7 +52,7 @@ from boneage.bundle.manifest import (
 )
 from boneage.bundle.quality import QUALITY_LABELS, QualityLabel, QualityLimit, quality_view
 from boneage.errors import BundleError
-from boneage.geometry import Transform, averaged_down
+from boneage.geometry import Transform, downsample_area
 from boneage.hand.find import LocatedPoints, find_hand
 from boneage.hand.mask import components, filled
 from boneage.hand.registration import Hand
@@ -75,7 +75,7 @@ _DISTRIBUTION = "age_distribution"
 
 @dataclass(frozen=True)
 class MemberOutput:
-    """What one net says of one view.
+    """What one network says of one view.
 
     A member that is asked about the mirror image too (`Member.mirror`) gives the means of both answers as age,
     embedding and distribution.
@@ -83,9 +83,9 @@ class MemberOutput:
     Attributes:
         age_months: its estimate.
         embedding: float32 (E,), its last hidden layer.
-        activation: float32 (h, w) on the net's last feature map, in months: Grad-CAM's weighted sum before its ReLU.
-            Of the view itself.
-        age_distribution: float32 (240,), probability of each month of age; None if the net has no such output.
+        activation: float32 (h, w) on the network's last feature map, in months: Grad-CAM's weighted sum before its
+            ReLU. Of the view itself.
+        age_distribution: float32 (240,), probability of each month of age; None if the network has no such output.
         mirror_activation: float32 (h, w), the same map of the mirror image, on the mirror image's own grid; None for a
             member that is not asked about it.
         mirror_difference_months: by how much the two ages differ, at least 0; None likewise.
@@ -155,7 +155,7 @@ class Bundle:
         self.threads = threads
         self._sessions: dict[str, _Session] = {}
         self._lock = threading.Lock()
-        self._hand_nets: _HandNets | None = None
+        self._hand_networks: _HandNetworks | None = None
         self._quality_session: _Session | None = None
 
     @classmethod
@@ -180,40 +180,40 @@ class Bundle:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """All nets."""
+        """All networks."""
         return self.manifest.members
 
     def members_for(self, sex: Sex) -> tuple[Member, ...]:
-        """The nets that may be asked about this sex; at least one."""
+        """The networks that may be asked about this sex; at least one."""
         return tuple(member for member in self.members if sex in member.sexes)
 
     @property
     def finds_hands(self) -> bool:
-        """Whether it has hand nets."""
+        """Whether it has hand networks."""
         return self.manifest.hand is not None
 
-    def hand_nets(self) -> _HandNets:
-        """The nets that find the hand, loaded once.
+    def hand_networks(self) -> _HandNetworks:
+        """The networks that find the hand, loaded once.
 
         Raises:
             BundleError: ``bundle_mismatch`` if the bundle has none; see also `run_batch`.
         """
         with self._lock:
-            if self._hand_nets is None:
+            if self._hand_networks is None:
                 if self.manifest.hand is None:
-                    raise BundleError("bundle_mismatch", f"The bundle {self.manifest.name} has no hand nets.")
-                self._hand_nets = _HandNets(self.directory, self.manifest.hand, self.threads)
-            return self._hand_nets
+                    raise BundleError("bundle_mismatch", f"The bundle {self.manifest.name} has no hand networks.")
+                self._hand_networks = _HandNetworks(self.directory, self.manifest.hand, self.threads)
+            return self._hand_networks
 
     def find_hand(self, pixels: NDArray[np.float32]) -> Hand:
-        """Find the hand on a film, float32 (H, W), 0..1.
+        """Find the hand on a radiograph, float32 (H, W), 0..1.
 
         Raises:
-            Refusal: ``no_hand``, ``several_hands``, ``points_uncertain``, ``no_contrast``.
-            BundleError: as `hand_nets`; ``bundle_output`` if a net's answer is none.
+            Rejection: ``no_hand``, ``several_hands``, ``points_uncertain``, ``no_contrast``.
+            BundleError: as `hand_networks`; ``bundle_output`` if a network's answer is none.
         """
-        nets = self.hand_nets()
-        return find_hand(pixels, nets, nets.graphs.limits)
+        networks = self.hand_networks()
+        return find_hand(pixels, networks, networks.graphs.limits)
 
     @property
     def quality_limits(self) -> Mapping[QualityLabel, QualityLimit]:
@@ -228,7 +228,7 @@ class Bundle:
             hand: as `find_hand` found it there.
 
         Raises:
-            Refusal: ``no_contrast``.
+            Rejection: ``no_contrast``.
             BundleError: ``bundle_mismatch`` if the bundle has no quality network, or its graph does not fit; see also
                 `run_batch`.
         """
@@ -250,7 +250,7 @@ class Bundle:
         return [float(probability) for probability in arrays[0][0]]
 
     def run(self, member: Member, view: NDArray[np.float32], sex: Sex) -> MemberOutput:
-        """Ask one net about one view.
+        """Ask one network about one view.
 
         Args:
             member: of this bundle.
@@ -265,7 +265,7 @@ class Bundle:
     def run_batch(
         self, member: Member, views: NDArray[np.float32], sexes: Sequence[Sex], *, plain: bool = False
     ) -> list[MemberOutput]:
-        """Ask one net about several views in one pass, and about their mirror images if the member says so.
+        """Ask one network about several views in one pass, and about their mirror images if the member says so.
 
         Args:
             member: of this bundle.
@@ -278,7 +278,7 @@ class Bundle:
                 ``bundle_output`` if an output is not finite; ``bundle_checksum`` if the graph was exchanged since
                 opening; ``bundle_invalid`` if it cannot be loaded.
         """
-        self._refuse_misfits(member, views, sexes)
+        self._reject_misfits(member, views, sexes)
         if plain or not member.mirror:
             return self._ask(member, views, sexes)
         both = self._ask(member, np.concatenate([views, views[:, :, ::-1]]), [*sexes, *sexes])
@@ -300,7 +300,7 @@ class Bundle:
         for name, graph in self._graphs().items():
             tests.append((f"checksum {name}", partial(_check_graph, self.directory, graph)))
         if self.finds_hands:
-            tests.append(("signature of the hand nets", self._check_hand_nets))
+            tests.append(("signature of the hand networks", self._check_hand_networks))
         if self.manifest.quality is not None:
             tests.append(("signature of the quality network", self._check_quality))
         for member in self.members:
@@ -310,15 +310,16 @@ class Bundle:
             ]
         return [_attempt(name, test) for name, test in tests]
 
-    def ask_phantom(self, member: Member) -> dict[Sex, float]:
+    def predict_phantom(self, member: Member) -> dict[Sex, float]:
         """What a member says of the drawn phantom, months, for each sex it serves. The self-test holds these.
 
-        Where the phantom's hand lies is known, so that this does not hang on the hand nets, which never saw a drawing.
+        Where the phantom's hand lies is known, so that this does not hang on the hand networks, which never saw a
+        drawing.
         """
         view = cut_view(draw_hand(), member.view, hand=_phantom_hand() if member.view.needs_hand else None)
         return {sex: self.run(member, view, sex).age_months for sex in member.sexes}
 
-    def _refuse_misfits(self, member: Member, views: NDArray[np.float32], sexes: Sequence[Sex]) -> None:
+    def _reject_misfits(self, member: Member, views: NDArray[np.float32], sexes: Sequence[Sex]) -> None:
         if member not in self.members:
             raise BundleError("bundle_mismatch", f"{member.name} is no member of the bundle {self.manifest.name}.")
         size = (member.view.height, member.view.width)
@@ -338,7 +339,7 @@ class Bundle:
         with self._lock:
             if member.name not in self._sessions:
                 session = _load(_read_graph(self.directory, member), member.graph, self.threads)
-                _refuse_signature(session, member)
+                _reject_signature(session, member)
                 self._sessions[member.name] = session
             return self._sessions[member.name]
 
@@ -353,15 +354,15 @@ class Bundle:
         """All graphs by what they are called."""
         hand, quality = self.manifest.hand, self.manifest.quality
         named: dict[str, Member | HandGraph | QualityGraph] = {member.name: member for member in self.members}
-        named |= {} if hand is None else {f"hand net {name}": graph for name, graph in hand.by_name().items()}
+        named |= {} if hand is None else {f"hand network {name}": graph for name, graph in hand.by_name().items()}
         return named | ({} if quality is None else {"quality network": quality})
 
-    def _check_hand_nets(self) -> str:
+    def _check_hand_networks(self) -> str:
         """Whether each gives what it must of an empty view."""
-        nets = self.hand_nets()
-        nets.mask(np.zeros((2, *nets.mask_shape), np.float32))
-        nets.locate(np.zeros((2, nets.locate_spec.height, nets.locate_spec.width), np.float32))
-        nets.refine(np.zeros((2, nets.refine_spec.height, nets.refine_spec.width), np.float32))
+        networks = self.hand_networks()
+        networks.mask(np.zeros((2, *networks.mask_shape), np.float32))
+        networks.locate(np.zeros((2, networks.locate_spec.height, networks.locate_spec.width), np.float32))
+        networks.refine(np.zeros((2, networks.refine_spec.height, networks.refine_spec.width), np.float32))
         return "mask, locate, refine"
 
     def _check_quality(self) -> str:
@@ -376,15 +377,15 @@ class Bundle:
 
     def _check_answer(self, member: Member) -> str:
         expected = self.manifest.self_test
-        answers = self.ask_phantom(member)
+        answers = self.predict_phantom(member)
         off = max(abs(age - expected.age_months[sex][member.name]) for sex, age in answers.items())
         if not off <= expected.tolerance_months:
             raise BundleError("bundle_output", f"The answers for the drawn phantom are off by {off:.3f} months.")
         return f"off by {off:.4f} months, {expected.tolerance_months:g} allowed"
 
 
-class _HandNets:
-    """The hand nets' sessions, as `boneage.hand.find.HandNets`. May be used from several threads at once."""
+class _HandNetworks:
+    """The hand networks' sessions, as `boneage.hand.find.HandNetworks`. May be used from several threads at once."""
 
     def __init__(self, directory: Path, graphs: HandGraphs, threads: int) -> None:
         self.graphs = graphs
@@ -410,7 +411,7 @@ class _HandNets:
         return probabilities
 
     def locate(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
-        """Key points on whole films."""
+        """Key points on whole radiographs."""
         return self._points("locate", views)
 
     def refine(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
@@ -430,7 +431,7 @@ class _HandNets:
 def _run_graph(
     session: _Session, graph: str, views: NDArray[np.float32], shapes: Mapping[str, tuple[int, ...]]
 ) -> list[NDArray[np.float32]]:
-    """Ask a graph that reads views (N, h, w) alone; refuse answers of another shape than these, or that are unsound."""
+    """Ask a graph that reads views (N, h, w) alone; reject answers of another shape than these, or that are unsound."""
     feed = {"view": np.ascontiguousarray(views[:, None], dtype=np.float32)}
     try:
         arrays = session.run(list(shapes), feed)
@@ -457,11 +458,11 @@ def _is_sound(output: str, array: NDArray[np.float32]) -> bool:
 def _phantom_hand() -> Hand:
     """Where the drawn phantom's hand lies, as it is drawn without arguments."""
     drawn = draw_hand()
-    small = averaged_down(drawn, 1 / 10)
+    small = downsample_area(drawn, 1 / 10)
     return Hand(
         points_xy=phantom_points(height=drawn.shape[0], width=drawn.shape[1]),
         mask=filled(components(small > _PHANTOM_FLESH)[0]),
-        film_to_mask=Transform.scale(small.shape[1] / drawn.shape[1], small.shape[0] / drawn.shape[0]),
+        radiograph_to_mask=Transform.scale(small.shape[1] / drawn.shape[1], small.shape[0] / drawn.shape[0]),
     )
 
 
@@ -552,8 +553,8 @@ def _load(graph: bytes, name: str, threads: int) -> _Session:
     return session
 
 
-def _refuse_signature(session: _Session, member: Member) -> None:
-    """Refuse a graph whose inputs or outputs are not those of the contract."""
+def _reject_signature(session: _Session, member: Member) -> None:
+    """Reject a graph whose inputs or outputs are not those of the contract."""
     view = member.view
     inputs = {node.name: node for node in session.get_inputs()}
     outputs = {node.name: node for node in session.get_outputs()}
@@ -578,7 +579,7 @@ def _fits(shape: list[int | str | None], wanted: tuple[int | None, ...]) -> bool
 
 
 def _split_outputs(member: Member, arrays: dict[str, NDArray[np.float32]], count: int) -> list[MemberOutput]:
-    """One output for each view, refused unless every number is finite and every shape right."""
+    """One output for each view, rejected unless every number is finite and every shape right."""
     for name, rank in {"age_months": 1, "embedding": 2, "activation": 3, _DISTRIBUTION: 2}.items():
         array = arrays.get(name)
         if array is None:
@@ -587,7 +588,7 @@ def _split_outputs(member: Member, arrays: dict[str, NDArray[np.float32]], count
             raise _mismatch(member, f"gave {name} of shape {array.shape} for {count} views")
         if not np.isfinite(array).all():
             raise BundleError("bundle_output", f"The member {member.name} gave {name} that is not finite.")
-    if member.familiar is not None and arrays["embedding"].shape[1] != len(member.familiar.mean):
+    if member.embedding_stats is not None and arrays["embedding"].shape[1] != len(member.embedding_stats.mean):
         raise _mismatch(member, "gave an embedding of another length than those that the manifest calls familiar")
     spreads = arrays.get(_DISTRIBUTION)
     if spreads is not None and (spreads.min() < 0 or np.abs(spreads.sum(axis=1) - 1).max() > 1e-3):

@@ -1,12 +1,12 @@
 """Calibration of a bundle: a correction of its estimates by sex, and intervals by sex and age (conformal prediction).
 
-It is learnt from films with labels and the estimates of nets that did not learn from them (out of fold). Half an
-interval's width is the ``ceil((n + 1) level)``-th smallest of the n absolute residuals of a group: if a new film is
-exchangeable with these, its label lies within with a probability of at least `level`, whatever the distribution of the
-errors (split conformal prediction: Vovk, Gammerman and Shafer, *Algorithmic Learning in a Random World*, 2005; Lei,
-G'Sell, Rinaldo, Tibshirani and Wasserman, JASA 113, 2018). Groups are a sex and a band of the corrected estimate, so
-that the promise holds in each of them and not on the average only (Vovk's Mondrian predictors). It does not hold by
-label or stage, which nobody knows of a new film.
+It is learnt from radiographs with labels and the estimates of networks that did not learn from them (out of fold). Half
+an interval's width is the ``ceil((n + 1) level)``-th smallest of the n absolute residuals of a group: if a new
+radiograph is exchangeable with these, its label lies within with a probability of at least `level`, whatever the
+distribution of the errors (split conformal prediction: Vovk, Gammerman and Shafer, *Algorithmic Learning in a Random
+World*, 2005; Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, JASA 113, 2018). Groups are a sex and a band of the
+corrected estimate, so that the promise holds in each of them and not on the average only (Vovk's Mondrian predictors).
+It does not hold by label or stage, which nobody knows of a new radiograph.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from numpy.typing import ArrayLike, NDArray
 from boneage.sex import Sex
 
 MOST_BANDS = 6
-FILMS_IN_A_BAND = 300
+RADIOGRAPHS_IN_A_BAND = 300
 """At least, where a sex has several: the 95 % quantile then has a standard error of 1.3 percentage points."""
 
-FILMS_OF_A_SEX = 100
+RADIOGRAPHS_OF_A_SEX = 100
 """With fewer, a sex has no correction and no residuals of its own: its one band is that of both."""
 
-FEWEST_FILMS = 19
+FEWEST_RADIOGRAPHS = 19
 """With fewer, the conformal 95 % interval is infinite."""
 
 SLOPES = (0.5, 2.0)
-"""Beyond these a net is not miscalibrated but broken, and nothing is corrected."""
+"""Beyond these a network is not miscalibrated but broken, and nothing is corrected."""
 
 _FOLDS = 10
 _TURN_MONTHS = 1.0
@@ -49,14 +49,14 @@ class Band:
 
     Attributes:
         upper_months: corrected estimates below this belong to it, unless to a lower band; None of the last.
-        films: whose residuals gave its figures.
+        radiographs: whose residuals gave its figures.
         half_width_80_months, half_width_95_months: from the corrected estimate to either end of the interval, rounded
             up to hundredths; at least 0, the first not above the second.
         typical_error_months: mean absolute residual.
     """
 
     upper_months: float | None
-    films: int
+    radiographs: int
     half_width_80_months: float
     half_width_95_months: float
     typical_error_months: float
@@ -162,36 +162,38 @@ def calibrate(
     ages_months: ArrayLike,
     disagreement_months2: Mapping[Sex, float] | None = None,
 ) -> Calibration:
-    """The calibration by N films whose ages were estimated out of fold. Their order does not matter.
+    """The calibration by N radiographs whose ages were estimated out of fold. Their order does not matter.
 
     *Correction*: the line from estimate to label of the least absolute deviations, by sex; kept only if it lessens the
-    mean squared error on films that it was not fitted to (ten folds) by more than two standard errors of that gain. The
-    residuals of the intervals are those of such films too.
+    mean squared error on radiographs that it was not fitted to (ten folds) by more than two standard errors of that
+    gain. The residuals of the intervals are those of such radiographs too.
 
-    *From a fold's net to the mean of all folds' nets.* The estimate of a film out of fold is one net's, a bundle's is
-    the mean of K, whose error is smaller. For the squared error, averaged over the nets, the difference is exactly how
-    far the nets lie from their mean: ``MSE(one) = MSE(mean) + D`` (Krogh and Vedelsby, NIPS 7, 1995). D needs no
-    labels, only films that none of the nets learnt from (`disagreement`). So residuals, and with them the widths, are
-    multiplied by ``sqrt(1 - D / MSE)``, taking the shape of their distribution to be the same. And as the spread D of
-    a single net flattens its line by ``1 - D / Var(ages)`` (errors in variables: Fuller, *Measurement Error Models*,
-    1987), the line is made as steep as that of the mean, and judged by the mean's squared error.
+    *From a fold's network to the mean of all folds' networks.* The estimate of a radiograph out of fold is one
+    network's, a bundle's is the mean of K, whose error is smaller. For the squared error, averaged over the networks,
+    the difference is exactly how far the networks lie from their mean: ``MSE(one) = MSE(mean) + D`` (Krogh and
+        Vedelsby, NIPS 7, 1995). D needs no
+    labels, only radiographs that none of the networks learnt from (`disagreement`). So residuals, and with them the
+    widths, are multiplied by ``sqrt(1 - D / MSE)``, taking the shape of their distribution to be the same. And as the
+    spread D of a single network flattens its line by ``1 - D / Var(ages)`` (errors in variables: Fuller, *Measurement
+    Error Models*, 1987), the line is made as steep as that of the mean, and judged by the mean's squared error.
 
     Args:
         sexes: N.
         labels_months: (N,), the readers' ages.
-        ages_months: (N,), each by nets that did not learn from the film, neither corrected nor clipped.
-        disagreement_months2: D by sex, months squared; without it the intervals are those of a single fold's net, and
-            too wide for the mean. It is left out of account of a sex with fewer than `FILMS_OF_A_SEX` films.
+        ages_months: (N,), each by networks that did not learn from the radiograph, neither corrected nor clipped.
+        disagreement_months2: D by sex, months squared; without it the intervals are those of a single fold's network,
+            and too wide for the mean. It is left out of account of a sex with fewer than `RADIOGRAPHS_OF_A_SEX`
+            radiographs.
 
     Raises:
-        ValueError: the three are not of one length of at least `FEWEST_FILMS`, or hold what is no finite number; or a
-            disagreement is negative, or as large as the whole error, which that of the same nets cannot be.
+        ValueError: the three are not of one length of at least `FEWEST_RADIOGRAPHS`, or hold what is no finite number;
+            or a disagreement is negative, or as large as the whole error, which that of the same networks cannot be.
     """
     labels, ages = np.asarray(labels_months, np.float64), np.asarray(ages_months, np.float64)
-    if not labels.shape == ages.shape == (len(sexes),) or len(sexes) < FEWEST_FILMS:
+    if not labels.shape == ages.shape == (len(sexes),) or len(sexes) < FEWEST_RADIOGRAPHS:
         raise ValueError(
             f"{len(sexes)} sexes, labels {labels.shape} and ages {ages.shape} must be of one length of at least"
-            f" {FEWEST_FILMS}"
+            f" {FEWEST_RADIOGRAPHS}"
         )
     if not (np.isfinite(labels).all() and np.isfinite(ages).all()):
         raise ValueError("labels and ages must be finite")
@@ -206,31 +208,33 @@ def calibrate(
     both = _bands(ages_of_both, np.concatenate([one.residuals for one in fitted.values()]), 1)
     return Calibration(
         {
-            sex: SexCalibration(*one.line, both if len(one.ages) < FILMS_OF_A_SEX else _own_bands(one))
+            sex: SexCalibration(*one.line, both if len(one.ages) < RADIOGRAPHS_OF_A_SEX else _own_bands(one))
             for sex, one in fitted.items()
         }
     )
 
 
 def disagreement(ages_months: ArrayLike) -> float:
-    """Mean squared deviation of K nets from their mean, months squared: D of `calibrate`.
+    """Mean squared deviation of K networks from their mean, months squared: D of `calibrate`.
 
     Args:
-        ages_months: (K, N), of N films that none of the K nets learnt from, of one sex. Where a fold has several
-            members (regions, say), its row is their mean, as in its estimates out of fold.
+        ages_months: (K, N), of N radiographs that none of the K networks learnt from, of one sex. Where a fold has
+            several members (regions, say), its row is their mean, as in its estimates out of fold.
 
     Raises:
-        ValueError: there are not at least two nets and one film, or not all ages are finite.
+        ValueError: there are not at least two networks and one radiograph, or not all ages are finite.
     """
     ages = np.asarray(ages_months, np.float64)
     if ages.ndim != 2 or ages.shape[0] < 2 or ages.shape[1] < 1 or not np.isfinite(ages).all():
-        raise ValueError(f"ages {ages.shape} must be of two nets or more, of one film or more, and finite")
+        raise ValueError(f"ages {ages.shape} must be of two networks or more, of one radiograph or more, and finite")
     return float(ages.var(axis=0).mean())
 
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A sex's films: the line, corrected estimates (N,) and absolute residuals (N,), those of the bundle's mean."""
+    """A sex's radiographs: the line, corrected estimates (N,) and absolute residuals (N,), those of the bundle's
+    mean.
+    """
 
     line: tuple[float, float]
     ages: Months
@@ -241,10 +245,10 @@ def _fit(labels: Months, ages: Months, disagreement_months2: float) -> _Fitted:
     order = np.lexsort((labels, ages))  # sums of floats, and the folds, do depend on the order
     labels, ages = labels[order], ages[order]
     line, corrected = _NO_LINE, ages
-    if len(ages) < FILMS_OF_A_SEX:
+    if len(ages) < RADIOGRAPHS_OF_A_SEX:
         return _Fitted(line, corrected, np.abs(labels - ages))
     own, tried = _line(labels, ages, disagreement_months2), _out_of_fold(labels, ages, disagreement_months2)
-    more = (own[1] ** 2 - 1.0) * disagreement_months2  # of the corrected nets' disagreement
+    more = (own[1] ** 2 - 1.0) * disagreement_months2  # of the corrected networks' disagreement
     if _is_gain((labels - ages) ** 2 - (labels - tried) ** 2 + more):
         line, corrected = own, tried
     residuals = np.abs(labels - corrected)
@@ -252,18 +256,19 @@ def _fit(labels: Months, ages: Months, disagreement_months2: float) -> _Fitted:
 
 
 def _is_gain(gains: Months) -> bool:
-    """Whether the mean gain over films (n,) is above 0 by more than two standard errors."""
+    """Whether the mean gain over radiographs (n,) is above 0 by more than two standard errors."""
     return bool(gains.mean() > 2.0 * gains.std(ddof=1) / math.sqrt(len(gains)))
 
 
 def _share_of_error(residuals: Months, disagreement_months2: float) -> float:
-    """The root mean square error of the mean of all nets, as a share of that of one net."""
+    """The root mean square error of the mean of all networks, as a share of that of one network."""
     if disagreement_months2 == 0.0:
         return 1.0
     square = float(np.mean(residuals**2))
     if disagreement_months2 >= square:
         raise ValueError(
-            f"nets that disagree by {disagreement_months2:g} months squared cannot be off by {square:g} only: are they"
+            f"networks that disagree by {disagreement_months2:g} months squared cannot be off by {square:g} "
+            f"only: are they"
             " the same?"
         )
     return math.sqrt(1.0 - disagreement_months2 / square)
@@ -287,7 +292,7 @@ def _line(labels: Months, ages: Months, disagreement_months2: float) -> tuple[fl
     """
     variance = float(np.var(ages))
     if variance <= _TURN_MONTHS**2 + 2.0 * disagreement_months2:
-        return _NO_LINE  # the nets say much the same of all films, or no more than by chance
+        return _NO_LINE  # the networks say much the same of all radiographs, or no more than by chance
     middle, slope = float(ages.mean()), 1.0
     level = float(np.median(labels - ages)) + middle
     for _ in range(_ITERATIONS):
@@ -305,31 +310,31 @@ def _line(labels: Months, ages: Months, disagreement_months2: float) -> tuple[fl
 
 
 def _own_bands(fitted: _Fitted) -> tuple[Band, ...]:
-    most = min(MOST_BANDS, max(1, len(fitted.ages) // FILMS_IN_A_BAND))
+    most = min(MOST_BANDS, max(1, len(fitted.ages) // RADIOGRAPHS_IN_A_BAND))
     return next(found for count in range(most, 0, -1) if (found := _bands(fitted.ages, fitted.residuals, count)))
 
 
 def _bands(ages: Months, residuals: Months, count: int) -> tuple[Band, ...]:
-    """Bands of equally many films; none if estimates that are equal, or nearly, make one of them too small."""
+    """Bands of equally many radiographs; none if estimates that are equal, or nearly, make one of them too small."""
     places = [len(ages) * number // count for number in range(1, count)]
     ranked = np.sort(ages)
     uppers = np.round([(ranked[place - 1] + ranked[place]) / 2 for place in places], 2)
     band = np.searchsorted(uppers, ages, side="right")
     counts = np.bincount(band, minlength=count)
-    if count > 1 and counts.min() < FILMS_IN_A_BAND:
+    if count > 1 and counts.min() < RADIOGRAPHS_IN_A_BAND:
         return ()
     ends = [*map(float, uppers), None]
     return tuple(_band(end, np.sort(residuals[band == number])) for number, end in enumerate(ends))
 
 
 def _band(upper_months: float | None, residuals: Months) -> Band:
-    """The figures of sorted absolute residuals (n,), n at least `FEWEST_FILMS`."""
+    """The figures of sorted absolute residuals (n,), n at least `FEWEST_RADIOGRAPHS`."""
     narrow, wide = (_rounded_up(residuals[_rank(len(residuals), percent) - 1]) for percent in (80, 95))
     return Band(upper_months, len(residuals), narrow, wide, round(float(residuals.mean()), 2))
 
 
 def _rank(count: int, percent: int) -> int:
-    """``ceil((n + 1) level)``, in whole numbers: 1 to n for n of at least `FEWEST_FILMS`."""
+    """``ceil((n + 1) level)``, in whole numbers: 1 to n for n of at least `FEWEST_RADIOGRAPHS`."""
     return -(-(count + 1) * percent // 100)
 
 

@@ -18,10 +18,10 @@ from boneage.sex import Sex
 YOUNGEST_MONTHS, OLDEST_MONTHS = 0.0, 228.0
 """The range of bone ages that a reader can give: Greulich and Pyle's plates end at 19 years (228 months)."""
 
-NINETEEN_IN_TWENTY = 1.96
+Z_95 = 1.96
 """Standard errors on either side that hold 95 % of a normal distribution."""
 
-FOUR_IN_FIVE = 1.2816
+Z_80 = 1.2816
 """The same of 80 %."""
 
 
@@ -39,14 +39,16 @@ class AgeEstimate:
     Attributes:
         age_months: weighted mean over the members, corrected by sex where the bundle is calibrated; never below 0.
         member_ages_months: what each member said, neither corrected nor clipped.
-        typical_error_months: mean absolute difference from readers: of a calibrated bundle, on films of this sex near
-            this age that the nets did not learn from; of others on the bundle's validation films, of this sex where
-            the manifest has it; None if the bundle was never validated. It speaks of films like those, not of this one.
-        interval_months: (low, high) that shall hold the readers' age of 95 % of such films, cut at 0 and, unless the
-            age itself lies above, at 228 months: no reader's age lies beyond. Of a calibrated bundle as wide as such
-            films ask for, by sex and age (`boneage.bundle.calibration`); of others 1.96 root mean squared errors of the
-            validation films on either side, the same for every film. How many validation films it held is
-            `interval_coverage` in the metrics. None without either.
+        typical_error_months: mean absolute difference from readers: of a calibrated bundle, on radiographs of this sex
+            near this age that the networks did not learn from; of others on the bundle's validation radiographs, of
+            this sex where the manifest has it; None if the bundle was never validated. It speaks of radiographs like
+            those, not of this one.
+        interval_months: (low, high) that shall hold the readers' age of 95 % of such radiographs, cut at 0 and, unless
+            the age itself lies above, at 228 months: no reader's age lies beyond. Of a calibrated bundle as wide as
+                such
+            radiographs ask for, by sex and age (`boneage.bundle.calibration`); of others 1.96 root mean squared errors
+            of the validation radiographs on either side, the same for every radiograph. How many validation radiographs
+            it held is `interval_coverage` in the metrics. None without either.
         interval_80_months: the same for 80 %, 1.2816 root mean squared errors without a calibration.
         outside_range: the corrected mean lay outside 0 to 228 months, where no reader's age lies: not a number to
             trust.
@@ -149,8 +151,8 @@ def _error_of_metrics(manifest: Manifest, sex: Sex | None) -> _ErrorOfMetrics:
     rmse = manifest.metrics.get("rmse_months")
     overall = manifest.metrics.get("mad_months")
     return _ErrorOfMetrics(
-        half_width_80_months=None if rmse is None else FOUR_IN_FIVE * rmse,
-        half_width_95_months=None if rmse is None else NINETEEN_IN_TWENTY * rmse,
+        half_width_80_months=None if rmse is None else Z_80 * rmse,
+        half_width_95_months=None if rmse is None else Z_95 * rmse,
         typical_error_months=manifest.metrics.get("mad_months_by_sex", {}).get(sex, overall),
     )
 

@@ -1,6 +1,6 @@
 """The manifest of a bundle, ``bundle.json``: what it says, read strictly and written whole.
 
-Whatever is not exactly a manifest is refused by a :class:`~boneage.errors.BundleError` with the code
+Whatever is not exactly a manifest is rejected by a :class:`~boneage.errors.BundleError` with the code
 ``bundle_invalid``; a folder without one with ``bundle_not_found``.
 """
 
@@ -30,7 +30,7 @@ from boneage.hand.views import CellGrid, GreyRule, ViewSpec
 from boneage.sex import Sex
 
 FORMAT = 4
-"""Version of the manifest's layout that this program writes. It also reads the first, which has no hand nets, the
+"""Version of the manifest's layout that this program writes. It also reads the first, which has no hand networks, the
 second, which has no calibration, and the third, which has no quality network and nothing about disagreement."""
 
 _ADDED_LATER: Mapping[int, tuple[str, ...]] = {
@@ -53,40 +53,41 @@ METRIC_TYPES: Mapping[str, type] = {
     "ccc": float,
     "rmse_months": float,
     "split": str,
-    "films": int,
+    "radiographs": int,
     "mad_months_by_sex": dict,
     "interval_coverage": float,
     "region_spread_months": float,
     "weights": str,
 }
-"""What a manifest's metrics may hold: errors on `films` films of the split `split`, which the nets did not learn.
+"""What a manifest's metrics may hold: errors on `radiographs` radiographs of the split `split`, which the networks did
+not learn.
 
-``interval_coverage`` is the share, 0..1, of those films whose label lies within the interval that is printed.
-``region_spread_months`` is the difference between the highest and the lowest region's age that 97.5 % of those films
-do not exceed.
-``weights`` are those of the ``last`` epoch, or of the ``best``: then these very films chose the epoch, and the errors
-are a little too small.
+``interval_coverage`` is the share, 0..1, of those radiographs whose label lies within the interval that is printed.
+``region_spread_months`` is the difference between the highest and the lowest region's age that 97.5 % of those
+radiographs do not exceed.
+``weights`` are those of the ``last`` epoch, or of the ``best``: then these very radiographs chose the epoch, and the
+errors are a little too small.
 """
 
-FAMILIAR_PERCENTILE = 99.5
-"""Of the validation films' distances: what lies farther from their mean is called unlike them."""
+EMBEDDING_STATS_PERCENTILE = 99.5
+"""Of the validation radiographs' distances: what lies farther from their mean is called unlike them."""
 
 SMALLEST_SPREAD = 1e-3
-"""An embedding's place that hardly varies over the validation films counts as if it spread by this much."""
+"""An embedding's place that hardly varies over the validation radiographs counts as if it spread by this much."""
 
-_METRICS_NEEDED = {"mad_months", "split", "films"}
+_METRICS_NEEDED = {"mad_months", "split", "radiographs"}
 _GRAPH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.onnx")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Familiar:
-    """Where a net's embeddings of validation films lie, so that a picture unlike all of them is noticed.
+class EmbeddingStats:
+    """Where a network's embeddings of validation radiographs lie, so that a picture unlike all of them is noticed.
 
     Attributes:
         mean: of each place of the embedding, E of them.
         spread: standard deviation of each place, above 0.
-        limit: the distance that 99.5 % of the validation films do not exceed.
+        limit: the distance that 99.5 % of the validation radiographs do not exceed.
     """
 
     mean: tuple[float, ...]
@@ -94,13 +95,13 @@ class Familiar:
     limit: float
 
     @classmethod
-    def of(cls, embeddings: NDArray[np.floating]) -> Familiar:
-        """Measured on the embeddings (N, E) of validation films; every number has 4 significant digits."""
+    def of(cls, embeddings: NDArray[np.floating]) -> EmbeddingStats:
+        """Measured on the embeddings (N, E) of validation radiographs; every number has 4 significant digits."""
         mean = _rounded(embeddings.mean(axis=0))
         spread = _rounded(np.maximum(embeddings.std(axis=0), SMALLEST_SPREAD))
         measured = cls(mean, spread, 1.0)
         distances = [measured.distance(embedding) for embedding in embeddings]
-        (limit,) = _rounded(np.percentile(distances, [FAMILIAR_PERCENTILE]))
+        (limit,) = _rounded(np.percentile(distances, [EMBEDDING_STATS_PERCENTILE]))
         return cls(mean, spread, max(limit, SMALLEST_SPREAD))
 
     def distance(self, embedding: NDArray[np.floating]) -> float:
@@ -122,7 +123,7 @@ class Familiar:
 
 @dataclass(frozen=True)
 class Member:
-    """One net of a bundle.
+    """One network of a bundle.
 
     Attributes:
         name: unique in the bundle; lower case.
@@ -132,7 +133,7 @@ class Member:
         cells: where the cells of its activation map lie on the view.
         age_mean_months, age_spread_months: of the ages that it was trained on, above 0; its graph has them built in.
         mirror: it is asked about the view and about its mirror image, and the answers are averaged.
-        familiar: where its embeddings of validation films lie; None if that was not measured.
+        familiar: where its embeddings of validation radiographs lie; None if that was not measured.
         sexes: whom it may be asked about.
         weight: in the mean over members, above 0; weights need not sum to 1.
     """
@@ -145,24 +146,28 @@ class Member:
     age_mean_months: float
     age_spread_months: float
     mirror: bool = False
-    familiar: Familiar | None = None
+    embedding_stats: EmbeddingStats | None = None
     sexes: tuple[Sex, ...] = (Sex.FEMALE, Sex.MALE)
     weight: float = 1.0
 
-    def strangeness(self, embedding: NDArray[np.floating]) -> float | None:
-        """How far an embedding (E,) lies from those of the validation films, as a share of the limit.
+    def ood_score(self, embedding: NDArray[np.floating]) -> float | None:
+        """How far an embedding (E,) lies from those of the validation radiographs, as a share of the limit.
 
         Above 1 the picture is unlike (nearly) all of them. None if the bundle does not say where those lie.
 
         Raises:
             BundleError: ``bundle_mismatch`` if the embedding has another length.
         """
-        return None if self.familiar is None else self.familiar.distance(embedding) / self.familiar.limit
+        return (
+            None
+            if self.embedding_stats is None
+            else self.embedding_stats.distance(embedding) / self.embedding_stats.limit
+        )
 
 
 @dataclass(frozen=True)
 class HandGraph:
-    """One of the nets that find the hand.
+    """One of the networks that find the hand.
 
     Attributes:
         graph: file name of its ONNX graph, beside the manifest.
@@ -178,13 +183,13 @@ class HandGraph:
 
 @dataclass(frozen=True)
 class HandGraphs:
-    """The nets that find the hand (`boneage.hand.find`).
+    """The networks that find the hand (`boneage.hand.find`).
 
     Attributes:
-        mask: of the whole film, to the probability of lying in the hand.
-        locate: of the whole film, to key points and number of hands.
+        mask: of the whole radiograph, to the probability of lying in the hand.
+        locate: of the whole radiograph, to key points and number of hands.
         refine: of the hand as `locate` registers it, to the same.
-        limits: beyond which a film is refused.
+        limits: beyond which a radiograph is rejected.
     """
 
     mask: HandGraph
@@ -238,16 +243,16 @@ class Manifest:
         title: one line for a person.
         created: ISO 8601 date, or date and time.
         members: at least one for each sex, once the manifest is written; or none, of a bundle that only finds hands.
-        hand: the nets that find the hand; None for a bundle whose members read whole films.
+        hand: the networks that find the hand; None for a bundle whose members read whole radiographs.
         quality: the network that notices what disturbs a radiograph; None for a bundle without one. It needs `hand`.
         self_test: expected answers for the drawn phantom.
-        recipe: as the nets were trained.
-        metrics: empty, or the keys of `METRIC_TYPES` (``mad_months``, ``split`` and ``films`` at least).
+        recipe: as the networks were trained.
+        metrics: empty, or the keys of `METRIC_TYPES` (``mad_months``, ``split`` and ``radiographs`` at least).
         calibration: the correction of the members' mean, and the intervals, by sex and age; None for a bundle whose
             intervals are those of its metrics.
         disagreement: how the regions' disagreement widens intervals and gives warnings; None where that was not
             measured.
-        data: what the nets learnt from.
+        data: what the networks learnt from.
         licence: of the weights.
         format: layout of the manifest.
     """
@@ -284,8 +289,8 @@ class Manifest:
         written["self_test"]["age_months"] = {sex.value: dict(ages) for sex, ages in self.self_test.age_months.items()}
         for member in written["members"]:
             member["sexes"] = [sex.value for sex in member["sexes"]]
-            if member["familiar"] is not None:
-                member["familiar"] |= {key: list(member["familiar"][key]) for key in ("mean", "spread")}
+            if member["embedding_stats"] is not None:
+                member["embedding_stats"] |= {key: list(member["embedding_stats"][key]) for key in ("mean", "spread")}
         written["members"] = list(written["members"])
         if written["hand"] is not None:
             limits = written["hand"]["limits"]
@@ -299,7 +304,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, value: Any) -> Manifest:
-        """Read strictly: unknown or missing keys, wrong types and values out of range are refused.
+        """Read strictly: unknown or missing keys, wrong types and values out of range are rejected.
 
         Raises:
             BundleError: ``bundle_invalid``.
@@ -409,11 +414,11 @@ _MEMBER_TYPES: dict[str, type] = {
     "age_mean_months": float,
     "age_spread_months": float,
     "mirror": bool,
-    "familiar": object,
+    "embedding_stats": object,
     "sexes": list,
     "weight": float,
 }
-_FAMILIAR_TYPES: dict[str, type] = {"mean": list, "spread": list, "limit": float}
+_EMBEDDING_STATS_TYPES: dict[str, type] = {"mean": list, "spread": list, "limit": float}
 _CELL_TYPES: dict[str, type] = {"pixels": float, "first": float}
 _HAND_TYPES: dict[str, type] = {"mask": dict, "locate": dict, "refine": dict, "limits": dict}
 _HAND_GRAPH_TYPES: dict[str, type] = {"graph": str, "sha256": str, "height": int, "width": int}
@@ -436,7 +441,7 @@ _LIMIT_TYPES: dict[str, type] = {
 _SEX_CALIBRATION_TYPES: dict[str, type] = {"intercept_months": float, "slope": float, "bands": list}
 _BAND_TYPES: dict[str, type] = {
     "upper_months": object,
-    "films": int,
+    "radiographs": int,
     "half_width_80_months": float,
     "half_width_95_months": float,
     "typical_error_months": float,
@@ -496,30 +501,32 @@ def _read_member(value: Any) -> Member:
         raise _invalid(f"the cells of {where} are {cells.pixels} pixels wide")
     if not (0 < keys["age_mean_months"] < AGES and 0 < keys["age_spread_months"] < AGES):
         raise _invalid(f"the age mean and spread of {where} are out of range")
-    familiar = _read_familiar(keys.pop("familiar"), where)
-    return Member(view=_read_view(keys.pop("view"), where), cells=cells, sexes=sexes, familiar=familiar, **keys)
+    embedding_stats = _read_embedding_stats(keys.pop("embedding_stats"), where)
+    return Member(
+        view=_read_view(keys.pop("view"), where), cells=cells, sexes=sexes, embedding_stats=embedding_stats, **keys
+    )
 
 
-def _read_familiar(value: Any, member: str) -> Familiar | None:
+def _read_embedding_stats(value: Any, member: str) -> EmbeddingStats | None:
     if value is None:
         return None
     where = f"what is familiar to {member}"
-    keys = _record(value, _FAMILIAR_TYPES, where)
+    keys = _record(value, _EMBEDDING_STATS_TYPES, where)
     mean, spread = (tuple(_typed(place, float, where) for place in keys[key]) for key in ("mean", "spread"))
     if not mean or len(mean) != len(spread) or not all(place > 0 for place in spread) or not keys["limit"] > 0:
         raise _invalid(f"{where} has no places, not as many of each, or a spread or limit that is not above 0")
-    return Familiar(mean, spread, keys["limit"])
+    return EmbeddingStats(mean, spread, keys["limit"])
 
 
 def _read_view(value: Any, where: str) -> ViewSpec:
     keys = _record(value, _VIEW_TYPES, f"the view of {where}")
     if keys["region"] not in get_args(Region) or keys["grey"] not in get_args(GreyRule):
         raise _invalid(f"the view of {where} has the region {keys['region']!r} and the grey rule {keys['grey']!r}")
-    _refuse_size(keys, f"the view of {where}")
+    _reject_size(keys, f"the view of {where}")
     return ViewSpec(**keys)
 
 
-def _refuse_size(keys: Mapping[str, Any], where: str) -> None:
+def _reject_size(keys: Mapping[str, Any], where: str) -> None:
     if not (16 <= keys["height"] <= 4096 and 16 <= keys["width"] <= 4096):
         raise _invalid(f"{where} is smaller than 16 or larger than 4096 pixels")
 
@@ -537,15 +544,15 @@ def _read_hand(value: Any) -> HandGraphs | None:
 
 
 def _read_hand_graph(value: Any, name: str) -> HandGraph:
-    keys = _record(value, _HAND_GRAPH_TYPES, f"the hand net {name}")
-    _refuse_graph(keys, f"the hand net {name}")
+    keys = _record(value, _HAND_GRAPH_TYPES, f"the hand network {name}")
+    _reject_graph(keys, f"the hand network {name}")
     return HandGraph(**keys)
 
 
-def _refuse_graph(keys: Mapping[str, Any], where: str) -> None:
+def _reject_graph(keys: Mapping[str, Any], where: str) -> None:
     if not (_GRAPH.fullmatch(keys["graph"]) and _SHA256.fullmatch(keys["sha256"])):
         raise _invalid(f"{where} has a graph or checksum that is none")
-    _refuse_size(keys, f"the view of {where}")
+    _reject_size(keys, f"the view of {where}")
 
 
 def _read_quality(value: Any) -> QualityGraph | None:
@@ -553,7 +560,7 @@ def _read_quality(value: Any) -> QualityGraph | None:
         return None
     where = "the quality network"
     keys = _record(value, _QUALITY_TYPES, where)
-    _refuse_graph(keys, where)
+    _reject_graph(keys, where)
     limits = _record(keys.pop("limits"), dict.fromkeys(QUALITY_LABELS, dict), f"the limits of {where}")
     return QualityGraph(limits={label: _read_quality_limit(limits[label], label) for label in QUALITY_LABELS}, **keys)
 
@@ -603,8 +610,8 @@ def _read_band(value: Any, calibration: str) -> Band:
     where = f"a band of {calibration}"
     keys = _record(value, _BAND_TYPES, where)
     upper = keys.pop("upper_months")
-    if not 0 <= keys["half_width_80_months"] <= keys["half_width_95_months"] or keys["films"] < 1:
-        raise _invalid(f"{where} has half widths that do not rise from 0, or no films")
+    if not 0 <= keys["half_width_80_months"] <= keys["half_width_95_months"] or keys["radiographs"] < 1:
+        raise _invalid(f"{where} has half widths that do not rise from 0, or no radiographs")
     if keys["typical_error_months"] < 0:
         raise _invalid(f"{where} has an error below 0")
     return Band(upper_months=None if upper is None else _typed(upper, float, where), **keys)
@@ -629,7 +636,7 @@ def _read_self_test(value: Any) -> SelfTest:
 
 
 def _validate(manifest: Manifest) -> None:
-    """Refuse what no single key shows."""
+    """Reject what no single key shows."""
     if not NAME.fullmatch(manifest.name) or not manifest.version or not manifest.title:
         raise _invalid("the name is not lower case letters and digits, or version or title are empty")
     try:
@@ -641,9 +648,9 @@ def _validate(manifest: Manifest) -> None:
         raise _invalid("two members have one name")
     blind = [member.name for member in manifest.members if member.view.needs_hand]
     if blind and manifest.hand is None:
-        raise _invalid(f"the views of {', '.join(blind)} need hand nets, and there are none")
+        raise _invalid(f"the views of {', '.join(blind)} need hand networks, and there are none")
     if manifest.quality is not None and manifest.hand is None:
-        raise _invalid("the quality network needs hand nets, and there are none")
+        raise _invalid("the quality network needs hand networks, and there are none")
     members_needed = bool(names) or manifest.hand is None
     for sex in Sex:
         serving = {member.name for member in manifest.members if sex in member.sexes}
@@ -666,7 +673,7 @@ def _validate_metrics(metrics: Mapping[str, Any]) -> None:
     errors = [read["mad_months"], *(read.get(key, 0.0) for key in ("rmse_months", "region_spread_months"))]
     errors += by_sex.values()
     shares = [abs(read.get("ccc", 0.0)), read.get("interval_coverage", 0.0)]
-    if min(errors) < 0 or read["films"] < 1 or not all(0 <= share <= 1 for share in shares):
+    if min(errors) < 0 or read["radiographs"] < 1 or not all(0 <= share <= 1 for share in shares):
         raise _invalid("a metric is out of range")
     if read.get("weights", "last") not in ("last", "best"):
         raise _invalid(f"the weights are those of the {read['weights']!r} epoch, not of the last or the best")

@@ -84,7 +84,7 @@ def quality_view(pixels: NDArray[np.float32], hand: Hand, height: int, width: in
         float32 (height, width), bone bright.
 
     Raises:
-        Refusal: ``no_contrast``.
+        Rejection: ``no_contrast``.
     """
     to_view = view_transform((pixels.shape[0], pixels.shape[1]), ViewSpec("surroundings", height, width), hand)
     seen = sample(pixels, to_view, height, width, fill=1.0 if hand.inverted else 0.0)

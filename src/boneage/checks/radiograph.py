@@ -13,7 +13,7 @@ from boneage.bundle.bundle import MemberOutput
 from boneage.bundle.estimate import OLDEST_MONTHS, AgeEstimate, region_spread
 from boneage.bundle.manifest import Member
 from boneage.bundle.quality import QUALITY_LABELS, QualityLabel, QualityLimit
-from boneage.checks.phantom_likeness import LIKENESS_LIMIT, phantom_likeness
+from boneage.checks.phantom_similarity import SIMILARITY_LIMIT, phantom_similarity
 from boneage.hand.borders import inner_window
 from boneage.hand.registration import Hand, Region
 from boneage.hand.views import ViewSpec, view_transform
@@ -29,8 +29,9 @@ _SATURATED_SHARE = 0.05
 """Largest share of pixels at the brightest level. Of 250 radiographs of the RSNA challenge none has more than 2.3 %."""
 
 _ENLARGED = 1.7
-"""How much views may enlarge a hand: the finest of the bundle `standard` enlarge one training film in twenty more. The
-warning is `info` only: of 994 validation radiographs the 44 that carry it have a MAD of 7.0 months, all of them 6.4."""
+"""How much views may enlarge a hand: the finest of the bundle `standard` enlarge one training radiograph in twenty
+more. The warning is `info` only: of 994 validation radiographs the 44 that carry it have a MAD of 7.0 months, all of
+them 6.4."""
 
 _UNLIKE = 1.09
 """Distance from the validation radiographs, as a share of what 99.5 % of them do not exceed in one view, from which a
@@ -59,7 +60,7 @@ def radiograph_warnings(
         picture: uint8 (h, w), the same as it is shown, bone bright.
         hand: where the bundle found it; None of a bundle that does not look for it.
     """
-    if phantom_likeness(pixels, hand) >= LIKENESS_LIMIT:
+    if phantom_similarity(pixels, hand) >= SIMILARITY_LIMIT:
         yield ResultWarning.of(WarningCode.PHANTOM)
     if hand is None and _looks_inverted(picture):  # where the hand was found, its mask decides
         yield ResultWarning.of(WarningCode.LOOKS_INVERTED)
@@ -83,9 +84,11 @@ def _white_share(pixels: NDArray[np.float32], hand: Hand | None) -> float:
     return inside / (pixels.size - border)
 
 
-def size_warnings(film_shape: tuple[int, int], members: Sequence[Member], hand: Hand | None) -> Iterator[ResultWarning]:
+def size_warnings(
+    radiograph_shape: tuple[int, int], members: Sequence[Member], hand: Hand | None
+) -> Iterator[ResultWarning]:
     """Yield a warning if networks read more pixels than there are; on a registered hand, far more."""
-    height, width = film_shape
+    height, width = radiograph_shape
     whole = [one.view for one in members if one.view.region == "radiograph"]
     larger = next((view for view in whole if height < view.height or width < view.width), None)
     if larger is not None:
@@ -94,7 +97,7 @@ def size_warnings(film_shape: tuple[int, int], members: Sequence[Member], hand: 
     parts = [one.view for one in members if one.view.region != "radiograph"]
     if hand is None or not parts:
         return
-    zoom = max(view_transform(film_shape, view, hand).zoom for view in parts)
+    zoom = max(view_transform(radiograph_shape, view, hand).zoom for view in parts)
     if zoom > _ENLARGED:
         length = hand.length_pixels
         yield ResultWarning.of(WarningCode.LOW_RESOLUTION, "hand", pixels=length, view_pixels=zoom * length)
@@ -136,11 +139,11 @@ def estimate_warnings(
         yield ResultWarning.of(WarningCode.OUTSIDE_TRAINING_RANGE, oldest_months=OLDEST_MONTHS)
     # Networks of one view, of several folds, judge together: else ordinary radiographs are unlike the more often, the
     # more networks there are.
-    strangeness: dict[ViewSpec, list[float]] = {}
+    ood_score: dict[ViewSpec, list[float]] = {}
     for member in members:
-        if (one := member.strangeness(outputs[member.name].embedding)) is not None:
-            strangeness.setdefault(member.view, []).append(one)
-    if any(statistics.fmean(of_view) > _UNLIKE for of_view in strangeness.values()):
+        if (one := member.ood_score(outputs[member.name].embedding)) is not None:
+            ood_score.setdefault(member.view, []).append(one)
+    if any(statistics.fmean(of_view) > _UNLIKE for of_view in ood_score.values()):
         yield ResultWarning.of(WarningCode.UNLIKE_TRAINING)
     if estimate.typical_error_months is None:
         yield ResultWarning.of(WarningCode.NOT_VALIDATED)
@@ -176,7 +179,7 @@ def region_warnings(
 
 
 def quality_warnings(
-    film_shape: tuple[int, int],
+    radiograph_shape: tuple[int, int],
     hand: Hand,
     levels: NDArray[np.float32],
     probabilities: Mapping[QualityLabel, float],
@@ -187,7 +190,7 @@ def quality_warnings(
     Cut fingertips and altered greys are also found by measures, without a network.
 
     Args:
-        film_shape: (H, W) of the radiograph, pixels.
+        radiograph_shape: (H, W) of the radiograph, pixels.
         hand: on it.
         levels: grey levels inside the hand's mask, bone bright (`boneage.hand.views.hand_levels`).
         probabilities: by the quality network; empty without one.
@@ -195,7 +198,10 @@ def quality_warnings(
     """
     measured = {
         label
-        for label, found in (("fingertips_cut", _tip_beyond(film_shape, hand)), ("altered_grey", _is_dark(levels)))
+        for label, found in (
+            ("fingertips_cut", _tip_beyond(radiograph_shape, hand)),
+            ("altered_grey", _is_dark(levels)),
+        )
         if found
     }
     for label in QUALITY_LABELS:
@@ -206,9 +212,9 @@ def quality_warnings(
             yield ResultWarning.of(WarningCode(label))
 
 
-def _tip_beyond(film_shape: tuple[int, int], hand: Hand) -> bool:
+def _tip_beyond(radiograph_shape: tuple[int, int], hand: Hand) -> bool:
     """Whether the middle finger's tip lies clearly outside the radiograph."""
-    height, width = film_shape
+    height, width = radiograph_shape
     x, y = hand.points_xy[0]
     outside = max(-x, -y, x - width, y - height)
     return bool(outside > _TIP_BEYOND * hand.length_pixels)

@@ -1,4 +1,4 @@
-"""``boneage assess``: one film or thousands."""
+"""``boneage assess``: one radiograph or thousands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from boneage.commands.each_film import exit_status, sigterm_interrupts, summary, unforeseen
+from boneage.commands.each_radiograph import exit_status, sigterm_interrupts, summary, unforeseen
 from boneage.commands.progress import ProgressLine, quiet_option
 from boneage.commands.resume import BatchItem, errors_of, left_to_do
 from boneage.file_names import printable_name, shown
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from boneage.explain import Evidence
     from boneage.report.report import Outcome
     from boneage.tables.appended_table import AppendedTable
-    from boneage.tables.radiographs import ListedFilm
+    from boneage.tables.radiographs import ListedRadiograph
 
 _SEXES = ("f", "m", "female", "male")
 _STOPPED = 130
@@ -44,7 +44,7 @@ class _FilesCommand(click.Command):
 
 def _checked_sex(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     if value is not None and value.lower() not in _SEXES:
-        raise click.BadParameter(f"{value!r} is none of the two that the nets know: give F or M.")
+        raise click.BadParameter(f"{value!r} is none of the two that the networks know: give F or M.")
     return value
 
 
@@ -53,10 +53,10 @@ def _checked_sex(_ctx: click.Context, _parameter: click.Parameter, value: str | 
     epilog="""\
 \b
 Exit codes:
-  0    every film was assessed
-  1    a film failed unforeseen, or an output cannot be written
+  0    every radiograph was assessed
+  1    a radiograph failed unforeseen, or an output cannot be written
   2    wrong usage
-  3    at least one film was refused; the others were assessed
+  3    at least one radiograph was rejected; the others were assessed
   4    the bundle is missing or damaged
   6    the list cannot be used, or the table not be gone on with
   130  stopped by Ctrl-C or SIGTERM; what was done is written
@@ -76,18 +76,20 @@ Rejected radiographs are named on standard error, one line each with a stable co
     type=click.Path(readable=False, path_type=Path),
     help="CSV with the columns image,sex instead of FILES.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each film.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each radiograph.")
 @click.option(
     "--csv", "table", type=click.Path(dir_okay=False, path_type=Path), help="Write a table: image,sex,age_months,..."
 )
 @click.option("--resume", is_flag=True, help="Go on with the table of --csv after an interruption.")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for overlay, page and JSON of each film."
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for overlay, page and JSON of each radiograph.",
 )
 @click.option(
     "--steps",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Of one film: folder for pictures of every step, from the hand's mask to the maps.",
+    help="Of one radiograph: folder for pictures of every step, from the hand's mask to the maps.",
 )
 @click.option(
     "--evidence",
@@ -105,7 +107,7 @@ Rejected radiographs are named on standard error, one line each with a stable co
 @click.option(
     "--bundle", "bundle_name", default="default", show_default=True, help="Name of a shipped bundle, or a folder."
 )
-@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="For the nets.")
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="For the networks.")
 @quiet_option
 def assess(  # click passes options by name
     files: tuple[str, ...],
@@ -125,27 +127,28 @@ def assess(  # click passes options by name
     r"""Assess the bone age on radiographs of the hand: DICOM, PNG, TIFF, JPEG, JPEG 2000, WebP, BMP.
 
     With --csv TABLE, each row is in the table as soon as it is made. After an interruption the same command with
-    --resume goes on with what is missing. It refuses a table of another bundle or version, of another sex of a
+    --resume goes on with what is missing. It rejects a table of another bundle or version, of another sex of a
     radiograph, with radiographs that are not among those to assess, or with reports where there is no --out.
 
-    With --out DIR, each film gets <name>.overlay.png, <name>.html and <name>.json there. A name that another film's
-    report has, of this run or an earlier one, gets a number: the JSON says by the checksum of the film whose it is, and
-    only the same film's report is replaced. A refused film gets its JSON with the reason, and an earlier page and
-    overlay of it are removed. What a film is refused for is told on standard error, and the others are assessed.
+    With --out DIR, each radiograph gets <name>.overlay.png, <name>.html and <name>.json there. A name that another
+    radiograph's report has, of this run or an earlier one, gets a number: the JSON says by the checksum of the
+    radiograph whose it is, and only the same radiograph's report is replaced. A rejected radiograph gets its JSON with
+    the reason, and an earlier page and overlay of it are removed. What a radiograph is rejected for is told on standard
+    error, and the others are assessed.
 
-    With --steps DIR, one film gets 01_original.png, 02_mask.png and so on there, and all of them on the sheet
-    steps.png. A film that is refused for its hand gets the first two.
+    With --steps DIR, one radiograph gets 01_original.png, 02_mask.png and so on there, and all of them on the sheet
+    steps.png. A radiograph that is rejected for its hand gets the first two.
 
     File names may hold any bytes. What is not UTF-8, and control characters, are written as \xff and \u202e. A list
     takes these escapes too.
     """
     items = _items(files, sex, listed)
     inputs = [*(item.path for item in items), *([listed] if listed else [])]
-    _refuse_overwriting(table, inputs, out)
+    _reject_overwriting(table, inputs, out)
     if resume and table is None:
         raise click.UsageError("--resume goes on with a table: give --csv too.")
     if steps is not None:
-        _refuse_steps_of(items, steps)
+        _reject_steps_of(items, steps)
 
     from boneage.bundle.bundle import Bundle
     from boneage.commands.report_folder import ReportFolder
@@ -175,7 +178,7 @@ def assess(  # click passes options by name
 def _items(files: Sequence[str], sex: str | None, listed: Path | None) -> list[BatchItem]:
     if listed is not None:
         if files or sex is not None:
-            raise click.UsageError("--list gives the films and their sexes; leave out FILES and --sex.")
+            raise click.UsageError("--list gives the radiographs and their sexes; leave out FILES and --sex.")
         from boneage.tables.radiographs import read_list
 
         return [_listed_item(one) for one in read_list(listed)]
@@ -191,7 +194,7 @@ def _items(files: Sequence[str], sex: str | None, listed: Path | None) -> list[B
     return [BatchItem(Path(file), printable_name(file), sex) for file in files]
 
 
-def _listed_item(listed: ListedFilm) -> BatchItem:
+def _listed_item(listed: ListedRadiograph) -> BatchItem:
     """A row of a list, named to the letter as the list has it unless that is unsafe to print."""
     text = listed.image_text
     return BatchItem(listed.image, text if shown(text) == text else printable_name(text), listed.sex_text)
@@ -199,17 +202,17 @@ def _listed_item(listed: ListedFilm) -> BatchItem:
 
 def _said_by(files: Sequence[str]) -> str:
     """What the first file says of the sex, as a sentence; empty if it says nothing."""
-    from boneage.errors import Refusal
+    from boneage.errors import Rejection
     from boneage.reading.radiograph import read_radiograph
 
     try:
         said = read_radiograph(files[0]).facts.sex
-    except Refusal:
-        return ""  # its own refusal comes when it is assessed
+    except Rejection:
+        return ""  # its own rejection comes when it is assessed
     return "" if said is None else f" The file {Path(files[0]).name} says {said.value}."
 
 
-def _refuse_overwriting(table: Path | None, inputs: Sequence[Path], out: Path | None) -> None:
+def _reject_overwriting(table: Path | None, inputs: Sequence[Path], out: Path | None) -> None:
     if table is None:
         return
     from boneage.commands.report_folder import comparable
@@ -226,16 +229,16 @@ def _refuse_overwriting(table: Path | None, inputs: Sequence[Path], out: Path | 
         raise click.UsageError(f"--csv {table} would overwrite a report.")
 
 
-def _refuse_steps_of(items: Sequence[BatchItem], folder: Path) -> None:
-    """Steps are of one film, which their files must not overwrite."""
+def _reject_steps_of(items: Sequence[BatchItem], folder: Path) -> None:
+    """Steps are of one radiograph, which their files must not overwrite."""
     if len(items) != 1:
-        raise click.UsageError(f"--steps shows the steps of one film, not of {len(items)}.")
+        raise click.UsageError(f"--steps shows the steps of one radiograph, not of {len(items)}.")
     from boneage.commands.report_folder import comparable
     from boneage.report.steps import STEP_FILE
 
-    film = items[0].path
-    if comparable(film.parent) == comparable(folder) and STEP_FILE.fullmatch(film.name):
-        raise click.UsageError(f"--steps {folder} would overwrite the film.")
+    radiograph = items[0].path
+    if comparable(radiograph.parent) == comparable(folder) and STEP_FILE.fullmatch(radiograph.name):
+        raise click.UsageError(f"--steps {folder} would overwrite the radiograph.")
 
 
 # --- the work -------------------------------------------------------------------------------------------------------
@@ -280,7 +283,7 @@ class _Batch:
             BundleError: the bundle failed, and would for the next radiograph.
             OSError: an output cannot be written, and could not for the next radiograph.
         """
-        from boneage.report.report import Refused, csv_row
+        from boneage.report.report import Rejected, csv_row
 
         try:
             with sigterm_interrupts(), output:
@@ -290,7 +293,7 @@ class _Batch:
                     if self._table is not None:
                         self._table.append(csv_row(item.image, outcome, self._settings, stem))
                     self.done += 1
-                    self.errors += [outcome.error] if isinstance(outcome, Refused) else []
+                    self.errors += [outcome.error] if isinstance(outcome, Rejected) else []
                     output.tell(item, outcome)
                     if steps is not None and data is not None:
                         _draw_steps(data, outcome, self._bundle, steps, evidence)
@@ -301,7 +304,7 @@ class _Batch:
     def _assess(self, item: BatchItem) -> tuple[bytes | None, Outcome, str]:
         """The bytes of a file, if they could be read, what became of it, and the stem of its report."""
         from boneage.errors import BundleError
-        from boneage.report.report import Refused
+        from boneage.report.report import Rejected
 
         data, outcome = _outcome(item, self._bundle)
         if self._reports is None:
@@ -311,28 +314,28 @@ class _Batch:
         except (BundleError, OSError):
             raise
         except Exception as error:
-            outcome = Refused(item.sex_text, unforeseen(error), _sha256(data))
+            outcome = Rejected(item.sex_text, unforeseen(error), _sha256(data))
             return data, outcome, self._reports.write(item.path, outcome)
 
 
 def _outcome(item: BatchItem, bundle: Bundle) -> tuple[bytes | None, Outcome]:
     """The bytes of a file that is read once, and its assessment or why there is none."""
-    from boneage.assessment import assess as assess_film
-    from boneage.errors import BundleError, Refusal
+    from boneage.assessment import assess as assess_radiograph
+    from boneage.errors import BundleError, Rejection
     from boneage.reading.radiograph import read_file
-    from boneage.report.report import Refused
+    from boneage.report.report import Rejected
 
     data: bytes | None = None
     try:
         data = read_file(item.path)
-        return data, assess_film(data, item.sex_text, bundle, name=printable_name(item.path.name))
+        return data, assess_radiograph(data, item.sex_text, bundle, name=printable_name(item.path.name))
     except BundleError:
         raise
-    except Refusal as refusal:
-        error: BoneageError = refusal
+    except Rejection as rejection:
+        error: BoneageError = rejection
     except Exception as unknown:
         error = unforeseen(unknown)
-    return data, Refused(item.sex_text, error, _sha256(data))
+    return data, Rejected(item.sex_text, error, _sha256(data))
 
 
 def _sha256(data: bytes | None) -> str | None:
@@ -340,27 +343,27 @@ def _sha256(data: bytes | None) -> str | None:
 
 
 def _draw_steps(data: bytes, outcome: Outcome, bundle: Bundle, folder: Path, evidence: Evidence) -> None:
-    """Write the pictures of a film's steps; of one that was refused for its hand, film and mask.
+    """Write the pictures of a radiograph's steps; of one that was rejected for its hand, radiograph and mask.
 
     Raises:
         OSError: the folder cannot be written to.
     """
-    from boneage.errors import RefusalCode
+    from boneage.errors import RejectionCode
     from boneage.reading.radiograph import read_radiograph
-    from boneage.report.report import Refused
-    from boneage.report.steps import draw_refused, draw_steps, write_steps
+    from boneage.report.report import Rejected
+    from boneage.report.steps import draw_rejected, draw_steps, write_steps
 
-    looked_for_hand = (RefusalCode.NO_HAND, RefusalCode.SEVERAL_HANDS, RefusalCode.POINTS_UNCERTAIN)
-    if not isinstance(outcome, Refused):
+    looked_for_hand = (RejectionCode.NO_HAND, RejectionCode.SEVERAL_HANDS, RejectionCode.POINTS_UNCERTAIN)
+    if not isinstance(outcome, Rejected):
         write_steps(folder, draw_steps(read_radiograph(data).pixels, outcome, evidence))
     elif outcome.error.code in looked_for_hand:
-        write_steps(folder, draw_refused(read_radiograph(data).pixels, bundle.hand_nets()))
+        write_steps(folder, draw_rejected(read_radiograph(data).pixels, bundle.hand_networks()))
 
 
 class _Output(logging.Handler):
-    """Results on standard output; refusals, what readers warn of, and progress on standard error.
+    """Results on standard output; rejections, what readers warn of, and progress on standard error.
 
-    As a log handler it names the film that a warning is about.
+    As a log handler it names the radiograph that a warning is about.
     """
 
     def __init__(self, total: int, done: int, *, as_json: bool, quiet: bool) -> None:
@@ -377,24 +380,24 @@ class _Output(logging.Handler):
         self._progress.clear()
 
     def begin(self, item: BatchItem) -> None:
-        """A film is looked at now."""
+        """A radiograph is looked at now."""
         self._image = item.image or printable_name(str(item.path))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell a warning with the film's name."""
+        """Tell a warning with the radiograph's name."""
         self._say(f"{record.levelname.lower()}: {self._image}: {' '.join(record.getMessage().split())}")
         self._progress.draw()
 
     def tell(self, item: BatchItem, outcome: Outcome) -> None:
-        """Say what became of a film, and move on by one."""
-        from boneage.report.report import Refused, json_text, text
+        """Say what became of a radiograph, and move on by one."""
+        from boneage.report.report import Rejected, json_text, text
 
         self._progress.clear()
-        if isinstance(outcome, Refused):
+        if isinstance(outcome, Rejected):
             self._say(f"error: {self._image}: {outcome.error.message} [{outcome.error.code}]")
         if self._as_json:
             click.echo(json_text(outcome, item.image))
-        elif not isinstance(outcome, Refused):
+        elif not isinstance(outcome, Rejected):
             click.echo(text(self._image, outcome))
         self._progress.advance()
 

@@ -13,7 +13,7 @@ from boneage.commands.progress import quiet_option, with_progress
 if TYPE_CHECKING:
     from boneage.atlas import Atlas, Plate
     from boneage.bundle.bundle import Bundle
-    from boneage.errors import Refusal
+    from boneage.errors import Rejection
     from boneage.sex import Sex
 
 _JUDGED_MONTHS = (24.0, 204.0)
@@ -22,7 +22,7 @@ _JUDGED_MONTHS = (24.0, 204.0)
 _WORST_SHOWN = 3
 
 _ATLAS = click.argument("name_or_dir", default="default")
-_BUNDLE = click.option("--bundle", default="default", show_default=True, metavar="NAME_OR_DIR", help="Nets to ask.")
+_BUNDLE = click.option("--bundle", default="default", show_default=True, metavar="NAME_OR_DIR", help="Networks to ask.")
 
 
 @click.group()
@@ -69,20 +69,20 @@ def list_(name_or_dir: str | None, as_json: bool) -> None:
 def check(ctx: click.Context, name_or_dir: str, bundle: str, table: Path | None, quiet: bool) -> None:
     """Assess every plate of NAME_OR_DIR and print its assessed age against the plate's age.
 
-    Means are over plates of 2 to 17 years. Exits with 3 if a plate was refused.
+    Means are over plates of 2 to 17 years. Exits with 3 if a plate was rejected.
     """
     from boneage.atlas import Atlas
     from boneage.bundle.bundle import Bundle
-    from boneage.errors import Refusal
+    from boneage.errors import Rejection
     from boneage.sex import Sex
     from boneage.tables.csv_table import write_rows
 
     opened = Atlas.open(name_or_dir)
     found = _assessed(opened, Bundle.open(bundle), quiet)
-    ages = [(plate, age) for plate, age in found if not isinstance(age, Refusal)]
+    ages = [(plate, age) for plate, age in found if not isinstance(age, Rejection)]
     for plate, age in found:
-        if isinstance(age, Refusal):
-            click.echo(f"{plate.key}: refused: {age.message} [{age.code}]")
+        if isinstance(age, Rejection):
+            click.echo(f"{plate.key}: rejected: {age.message} [{age.code}]")
         else:
             click.echo(f"{plate.key}: assessed {age:6.1f} months, {age - plate.age_months:+5.1f}")
     if table is not None:
@@ -93,23 +93,23 @@ def check(ctx: click.Context, name_or_dir: str, bundle: str, table: Path | None,
         )
     for sex in Sex:
         _tell_difference([(plate, age) for plate, age in ages if plate.sex is sex], sex)
-    refused = len(found) - len(ages)
-    click.echo(f"{len(ages)} plates assessed, {refused} refused")
-    if refused:
-        ctx.exit(Refusal.exit_status)
+    rejected = len(found) - len(ages)
+    click.echo(f"{len(ages)} plates assessed, {rejected} rejected")
+    if rejected:
+        ctx.exit(Rejection.exit_status)
 
 
-def _assessed(opened: Atlas, bundle: Bundle, quiet: bool) -> list[tuple[Plate, float | Refusal]]:
+def _assessed(opened: Atlas, bundle: Bundle, quiet: bool) -> list[tuple[Plate, float | Rejection]]:
     """What the bundle says of every plate, months, or why it says nothing."""
     from boneage.assessment import assess
-    from boneage.errors import Refusal
+    from boneage.errors import Rejection
 
-    found: list[tuple[Plate, float | Refusal]] = []
+    found: list[tuple[Plate, float | Rejection]] = []
     for plate in with_progress(opened.plates, label="assessing", quiet=quiet):
         try:
             found.append((plate, assess(opened.directory / plate.file, plate.sex, bundle).age_months))
-        except Refusal as refusal:
-            found.append((plate, refusal))
+        except Rejection as rejection:
+            found.append((plate, rejection))
     return found
 
 
@@ -137,31 +137,35 @@ def sheet(name_or_dir: str, out: Path, columns: int, height: int) -> None:
     """Draw all plates of NAME_OR_DIR on one contact sheet."""
     from boneage.atlas import Atlas, contact_sheet
     from boneage.explain import encode_picture
-    from boneage.files import written_whole
+    from boneage.files import atomic_write
 
     if out.suffix.lower() != ".png":
         raise click.UsageError(f"The sheet is a PNG: {out} must end with .png.")
     opened = Atlas.open(name_or_dir)
-    with written_whole(out) as temporary:
+    with atomic_write(out) as temporary:
         temporary.write_bytes(encode_picture(".png", contact_sheet(opened, columns=columns, height=height)))
     click.echo(f"{out}: {len(opened.plates)} plates")
 
 
 @atlas.command()
-@click.option("--films", type=click.Path(path_type=Path), required=True, help="CSV with id,boneage,male and split.")
+@click.option(
+    "--radiographs", type=click.Path(path_type=Path), required=True, help="CSV with id,boneage,male and split."
+)
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the atlas.")
-@click.option("--bundle", default="default", show_default=True, metavar="NAME_OR_DIR", help="Whose nets find hands.")
 @click.option(
-    "--cache", type=click.Path(file_okay=False, path_type=Path), help="Of decoded films. [default: beside OUT]"
+    "--bundle", default="default", show_default=True, metavar="NAME_OR_DIR", help="Whose networks find hands."
+)
+@click.option(
+    "--cache", type=click.Path(file_okay=False, path_type=Path), help="Of decoded radiographs. [default: beside OUT]"
 )
 @click.option("--name", default="open", show_default=True, help="Of the atlas.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Between films as good.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Between radiographs as good.")
 @click.option("--processes", default=2, show_default=True, type=click.IntRange(1, 64), help="At once.")
 @click.option("--overwrite", is_flag=True, help="Put it in the place of an atlas that is there.")
 @quiet_option
 def make(
-    films: Path,
+    radiographs: Path,
     images: Path | None,
     out: Path,
     bundle: str,
@@ -172,29 +176,29 @@ def make(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Make an open atlas of averages from the training part of FILMS.
+    """Make an open atlas of averages from the training part of RADIOGRAPHS.
 
     Each plate averages at least 20 registered hands near its age, bent smoothly onto one another. Plates that cannot
     be made by the rules of docs/atlas.md are left out. Needs boneage[train].
 
     \b
     Example:
-      boneage atlas make --films radiographs.csv --out my-atlas
+      boneage atlas make --radiographs radiographs.csv --out my-atlas
       boneage atlas check my-atlas
     """  # click reads the control character
     from boneage.atlas import INDEX_NAME, Atlas
     from boneage.bundle.bundle import Bundle
-    from boneage.tables.radiographs import read_films, split_films
+    from boneage.tables.radiographs import read_radiographs, split_radiographs
     from boneage.train.atlas.plates import make_atlas
     from boneage.train.data.cache import build_cache
     from boneage.train.data.hands import open_hands
 
     if out.exists() and not (overwrite and (out / INDEX_NAME).is_file()):
         raise click.UsageError(f"{out} is there already; --overwrite replaces an atlas, and nothing else.")
-    listed = read_films(films, images)
+    listed = read_radiographs(radiographs, images)
     decoded = build_cache(listed, cache or out.parent / "cache", longest_side=2048, progress=_bar("decoding", quiet))
     hands = open_hands(bundle, listed, decoded, progress=_bar("hands", quiet))
-    training, _ = split_films(listed)
+    training, _ = split_radiographs(listed)
     made = make_atlas(
         training, decoded, hands, out, name=name, seed=seed, processes=processes, progress=_bar("atlas", quiet)
     )
@@ -207,19 +211,20 @@ def make(
     highest = max(one.highest_correlation for one in whole)
     click.echo(
         f"{out}: {len(whole)} plates of {min(one.count for one in whole)} to {max(one.count for one in whole)}"
-        f" radiographs, {size:.2f} MB; no film correlates with a plate by more than {highest:.3f}"
+        f" radiographs, {size:.2f} MB; no radiograph correlates with a plate by more than {highest:.3f}"
     )
 
 
 @atlas.command()
 @_ATLAS
 @click.option(
-    "--bundle", "bundles", multiple=True, default=("default",), show_default=True, help="Nets; may be given again."
+    "--bundle", "bundles", multiple=True, default=("default",), show_default=True, help="Networks; may be given again."
 )
 def embed(name_or_dir: str, bundles: tuple[str, ...]) -> None:
-    """Compute the plates' embeddings once and keep them in the folder of NAME_OR_DIR, so that likeness is at hand.
+    """Compute the plates' embeddings once and keep them in the folder of NAME_OR_DIR, so that similarity is at hand.
 
-    Those kept before are replaced. They are told apart by the nets' checksums, so that they never go with other nets.
+    Those kept before are replaced. They are told apart by the networks' checksums, so that they never go with other
+    networks.
     """
     from boneage.atlas import Atlas
     from boneage.bundle.bundle import Bundle

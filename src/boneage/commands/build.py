@@ -1,4 +1,4 @@
-"""``boneage build``: a plan and a table of films to a bundle."""
+"""``boneage build``: a plan and a table of radiographs to a bundle."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 import click
 
-from boneage.commands.each_film import sigterm_interrupts
+from boneage.commands.each_radiograph import sigterm_interrupts
 from boneage.commands.export import tell_released
 from boneage.commands.progress import quiet_option, with_progress
 
 
 @click.command()
 @click.argument("plan")
-@click.option("--films", required=True, type=click.Path(path_type=Path), help="CSV with id,boneage,male.")
+@click.option("--radiographs", required=True, type=click.Path(path_type=Path), help="CSV with id,boneage,male.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
-@click.option("--hand", metavar="NAME_OR_DIR", help="Bundle whose nets find the hands. [default: the plan's]")
+@click.option("--hand", metavar="NAME_OR_DIR", help="Bundle whose networks find the hands. [default: the plan's]")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle.")
 @click.option(
     "--runs",
@@ -24,7 +24,7 @@ from boneage.commands.progress import quiet_option, with_progress
     help="Folder of the runs; those that are there go on. [default: OUT-runs beside --out]",
 )
 @click.option(
-    "--cache", type=click.Path(path_type=Path), help="Folder of decoded films. [default: cache beside --runs]"
+    "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: cache beside --runs]"
 )
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change all recipes, e.g. train.epochs=1.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Trainings at a time.")
@@ -35,7 +35,7 @@ from boneage.commands.progress import quiet_option, with_progress
 @quiet_option
 def build(
     plan: str,
-    films: Path,
+    radiographs: Path,
     images: Path | None,
     hand: str | None,
     out: Path,
@@ -47,20 +47,21 @@ def build(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Build the whole bundle of PLAN (a shipped name or a TOML file) from labelled films.
+    """Build the whole bundle of PLAN (a shipped name or a TOML file) from labelled radiographs.
 
-    Trains every net of the plan, with folds one for each, as processes; writes PLAN.out_of_fold.csv, each training film
-    as the nets that did not learn from it see it; exports all nets as one bundle, calibrates it by that table, and
-    measures it on the split validation, or a part drawn at random where the table has no splits. Trainings that are
-    done are kept, half done ones go on, and one that fails does not stop the others. Nets without folds, or for one
-    sex, give no such table and no calibration. Shipped plans: standard, fast, and full (for full-size films
-    and several GPUs); docs/training.md has their format. Needs boneage[train].
+    Trains every network of the plan, with folds one for each, as processes; writes PLAN.out_of_fold.csv, each training
+    radiograph as the networks that did not learn from it see it; exports all networks as one bundle, calibrates it by
+    that table, and measures it on the split validation, or a part drawn at random where the table has no splits.
+    Trainings that are done are kept, half done ones go on, and one that fails does not stop the others. Networks
+    without folds, or for one sex, give no such table and no calibration. Shipped plans: standard, fast, and full (for
+    full-size radiographs and several GPUs); docs/training.md has their format. Needs boneage[train].
 
     \b
     Examples:
-      boneage build full --films boneage-training-dataset.csv --hand standard --out my-bundle --jobs 4
-      boneage build my-plan.toml --films radiographs.csv --out trial --set train.epochs=1 --set data.train_limit=200
-      torchrun --nproc-per-node 4 -m boneage build full --films radiographs.csv --out my-bundle
+      boneage build full --radiographs boneage-training-dataset.csv --hand standard --out my-bundle --jobs 4
+      boneage build my-plan.toml --radiographs radiographs.csv --out trial --set train.epochs=1 --set
+      data.train_limit=200 torchrun --nproc-per-node 4 -m boneage build full --radiographs radiographs.csv --out
+      my-bundle
     """
     from dataclasses import replace
     from functools import partial
@@ -71,7 +72,7 @@ def build(
     planned = load_plan(plan)
     what = Build(
         replace(planned, hands=hand) if hand else planned,
-        films,
+        radiographs,
         runs or out.with_name(f"{out.name}-runs"),
         images,
         changes,

@@ -7,7 +7,7 @@ import click
 
 @click.group()
 def bundle() -> None:
-    """List, show and check bundles: folders with nets (ONNX) and a manifest that says what they are."""
+    """List, show and check bundles: folders with networks (ONNX) and a manifest that says what they are."""
 
 
 @bundle.command("list")
@@ -25,8 +25,8 @@ def list_(as_json: bool) -> None:
             click.echo(json.dumps({key: getattr(one, key) for key in keys}, ensure_ascii=False))
         else:
             star = "*" if one.is_default else " "
-            nets = "1 net" if one.members == 1 else f"{one.members} nets"
-            click.echo(f"{star} {one.name} {one.version}: {one.title} ({nets}, {error})")
+            networks = "1 network" if one.members == 1 else f"{one.members} networks"
+            click.echo(f"{star} {one.name} {one.version}: {one.title} ({networks}, {error})")
 
 
 @bundle.command()

@@ -1,4 +1,4 @@
-"""``boneage compare``: several predictions of the same films, row by row."""
+"""``boneage compare``: several predictions of the same radiographs, row by row."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import click
 @click.argument("tables", nargs=-1, required=True, metavar="[NAME=]PREDICTIONS...")
 @click.option("--out", type=click.Path(path_type=Path), help="A CSV of the figures to write.")
 def compare(tables: tuple[str, ...], out: Path | None) -> None:
-    """Compare PREDICTIONS (CSV with id,sex,boneage,age_months) on the films that all of them have.
+    """Compare PREDICTIONS (CSV with id,sex,boneage,age_months) on the radiographs that all of them have.
 
     Prints a table in Markdown: MAD and CCC of each, and by how much its MAD differs from that of the row above, with
-    95 % intervals of a paired bootstrap over films. For ablations: each row should differ from the one above in one
-    thing. A row is called NAME, or after its file.
+    95 % intervals of a paired bootstrap over radiographs. For ablations: each row should differ from the one above in
+    one thing. A row is called NAME, or after its file.
 
     \b
     Examples:
@@ -36,6 +36,6 @@ def compare(tables: tuple[str, ...], out: Path | None) -> None:
     comparison = compared(read)
     click.echo("\n".join(comparison_lines(comparison)))
     left_out = f"; {comparison.left_out} that some table lacks are left out" if comparison.left_out else ""
-    click.echo(f"\n{comparison.films} films{left_out}. Months; 95 % bootstrap intervals.")
+    click.echo(f"\n{comparison.radiographs} radiographs{left_out}. Months; 95 % bootstrap intervals.")
     if out is not None:
         write_comparison(out, comparison)

@@ -13,22 +13,22 @@ import click
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The PNG to write.")
 @click.option(
     "--against",
-    type=click.Choice(["epochs", "films", "resolution"]),
+    type=click.Choice(["epochs", "radiographs", "resolution"]),
     default="epochs",
     show_default=True,
-    help="What: epochs, or the training films or view heights of finished runs.",
+    help="What: epochs, or the training radiographs or view heights of finished runs.",
 )
-def curve(runs: tuple[Path, ...], out: Path, against: Literal["epochs", "films", "resolution"]) -> None:
+def curve(runs: tuple[Path, ...], out: Path, against: Literal["epochs", "radiographs", "resolution"]) -> None:
     """Draw the validation errors of RUNS (folders of boneage train) against epochs, as Fig. 6 of Souza & Oliveira.
 
-    Against films or resolution, the error after the last epoch of each run is a point of a learning curve, and a table
-    in Markdown is written beside the picture. From four numbers of films on, the power law a + b n^-c is fitted, and
-    drawn dashed up to four times the films. The runs should validate on the same films.
+    Against radiographs or resolution, the error after the last epoch of each run is a point of a learning curve, and a
+    table in Markdown is written beside the picture. From four numbers of radiographs on, the power law a + b n^-c is
+    fitted, and drawn dashed up to four times the radiographs. The runs should validate on the same radiographs.
 
     \b
     Examples:
       boneage curve runs/a runs/b --out curve.png
-      boneage curve --against films runs/films-* --out films.png
+      boneage curve --against radiographs runs/radiographs-* --out radiographs.png
     """
     from boneage.train.run.curve import draw_curve, draw_learning_curve, end_of_run, read_history
 

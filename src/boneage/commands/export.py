@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the bundle.")
-@click.option("--films", type=click.Path(path_type=Path), help="The runs' films: for its figures.")
+@click.option("--radiographs", type=click.Path(path_type=Path), help="The runs' radiographs: for its figures.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of its images; if it has no image column.")
-@click.option("--hand", metavar="NAME_OR_DIR", help="Bundle whose hand nets are taken over.")
+@click.option("--hand", metavar="NAME_OR_DIR", help="Bundle whose hand networks are taken over.")
 @click.option("--mask", type=click.Path(path_type=Path), help="Run of the hand's mask (task mask).")
-@click.option("--locate", type=click.Path(path_type=Path), help="Run of the key points on whole films.")
+@click.option("--locate", type=click.Path(path_type=Path), help="Run of the key points on whole radiographs.")
 @click.option("--refine", type=click.Path(path_type=Path), help="Run of the key points on registered hands.")
 @click.option("--quality", type=click.Path(path_type=Path), help="Run of the quality network (task quality).")
 @click.option(
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 @click.option("--name", help="Of the bundle. [default: the folder's]")
 @click.option("--version", default="1", show_default=True, help="Of the bundle.")
 @click.option("--title", default="", help="One line for people. [default: the recipe's]")
-@click.option("--data", default="", help="What the nets learnt from.")
+@click.option("--data", default="", help="What the networks learnt from.")
 @click.option("--licence", default="", help="Terms of the weights.")
 @click.option(
     "--mirror/--no-mirror",
     default=True,
     show_default=True,
-    help="Ask each net about the mirror image of a film too, and average: a little better, twice the time.",
+    help="Ask each network about the mirror image of a radiograph too, and average: a little better, twice the time.",
 )
 @click.option(
     "--weight-bits",
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 def export(
     runs: tuple[Path, ...],
     out: Path,
-    films: Path | None,
+    radiographs: Path | None,
     images: Path | None,
     hand: str | None,
     mask: Path | None,
@@ -72,25 +72,26 @@ def export(
 ) -> None:
     """Export RUNS of boneage train as one bundle: ONNX graphs, checksums, self-test, recipe and figures.
 
-    Several runs become an ensemble of equal weights (boneage build gives others). With --films the bundle is measured
-    on the runs' validation films, or on those that folds have set aside, as boneage assess reads them, and its graphs
-    are held against the nets on 200 of them. Nets that read regions of a registered hand need hand nets: those of the
-    bundle they were trained with (--hand), or freshly trained ones (--mask, --locate and --refine), which alone make a
+    Several runs become an ensemble of equal weights (boneage build gives others). With --radiographs the bundle is
+    measured on the runs' validation radiographs, or on those that folds have set aside, as boneage assess reads them,
+    and its graphs are held against the networks on 200 of them. Networks that read regions of a registered hand need
+    hand networks: those of the bundle they were trained with (--hand), or freshly trained ones (--mask, --locate and
+        --refine), which alone make a
     bundle that only finds hands. With --quality the bundle notices plaster, metal and whatever else disturbs a
-    radiograph. With --renew a bundle is measured anew on the films of the split validation, and may get another
+    radiograph. With --renew a bundle is measured anew on the radiographs of the split validation, and may get another
     quality network and --version. Needs boneage[train].
 
     \b
     Examples:
-      boneage export runs/residual --films radiographs.csv --out my-bundle
+      boneage export runs/residual --radiographs radiographs.csv --out my-bundle
       boneage export --mask runs/mask --locate runs/locate --refine runs/refine --out hand
-      boneage export runs/a runs/b runs/c --hand hand --films radiographs.csv --out regions
-      boneage export --renew standard --quality runs/quality --films radiographs.csv --version 3 --out standard
+      boneage export runs/a runs/b runs/c --hand hand --radiographs radiographs.csv --out regions
+      boneage export --renew standard --quality runs/quality --radiographs radiographs.csv --version 3 --out standard
     """
     from functools import partial
 
     from boneage.bundle.bundle import Bundle
-    from boneage.tables.radiographs import read_films
+    from boneage.tables.radiographs import read_radiographs
     from boneage.train.bundle import release as releasing
     from boneage.train.bundle.release import HandRuns, ReleaseOptions, release
 
@@ -98,26 +99,26 @@ def export(
     bits: Literal[8, 16] = 8 if weight_bits == "8" else 16
     progress = partial(with_progress, label="assessing", quiet=quiet)
     if renew is not None:
-        if runs or hand or hand_runs or not (films or quality):
-            raise click.UsageError("--renew needs --films or --quality, and neither RUNS nor hand nets.")
+        if runs or hand or hand_runs or not (radiographs or quality):
+            raise click.UsageError("--renew needs --radiographs or --quality, and neither RUNS nor hand networks.")
         renewed = releasing.renew(
             Bundle.open(renew),
             out,
             version=version,
             quality=quality,
-            films=read_films(films, images) if films else (),
+            radiographs=read_radiographs(radiographs, images) if radiographs else (),
             weight_bits=bits,
             overwrite=overwrite,
             progress=progress,
         )
-        tell_bundle(renewed, films=0)
+        tell_bundle(renewed, radiographs=0)
         return
     if len(hand_runs) not in (0, 3) or (hand_runs and hand):
         raise click.UsageError("Give --mask, --locate and --refine together, or --hand, or none of them.")
     if not runs and not hand_runs:
-        raise click.UsageError("Give RUNS for ages, or the three runs of hand nets, or both.")
-    if films and not runs:
-        raise click.UsageError("--films measures nets for ages: give RUNS too.")
+        raise click.UsageError("Give RUNS for ages, or the three runs of hand networks, or both.")
+    if radiographs and not runs:
+        raise click.UsageError("--radiographs measures networks for ages: give RUNS too.")
     found = HandRuns(*hand_runs) if hand_runs else Bundle.open(hand) if hand else None
     released = release(
         runs,
@@ -128,7 +129,7 @@ def export(
         ),
         hand=found,
         quality=quality,
-        films=read_films(films, images) if films else (),
+        radiographs=read_radiographs(radiographs, images) if radiographs else (),
         overwrite=overwrite,
         progress=progress,
     )
@@ -137,18 +138,20 @@ def export(
 
 def tell_released(released: Released) -> None:
     """Print a new bundle's figures and size."""
-    tell_bundle(released.bundle, films=released.validation_films, parity_months=released.parity_months)
+    tell_bundle(released.bundle, radiographs=released.validation_radiographs, parity_months=released.parity_months)
 
 
-def tell_bundle(bundle: Bundle, *, films: int, parity_months: float | None = None) -> None:
-    """Print a bundle's figures, measured on at most `films` validation radiographs, its parity and its size."""
+def tell_bundle(bundle: Bundle, *, radiographs: int, parity_months: float | None = None) -> None:
+    """Print a bundle's figures, measured on at most `radiographs` validation radiographs, its parity and its size."""
     metrics = bundle.manifest.metrics
     if metrics:
         agreement = f"CCC {metrics['ccc']:.3f}, " if "ccc" in metrics else ""
-        fewer = f" of the {films}" if metrics["films"] < films else ""
-        click.echo(f"validation MAD {metrics['mad_months']:.2f} months, {agreement}{metrics['films']}{fewer} films")
+        fewer = f" of the {radiographs}" if metrics["radiographs"] < radiographs else ""
+        click.echo(
+            f"validation MAD {metrics['mad_months']:.2f} months, {agreement}{metrics['radiographs']}{fewer} radiographs"
+        )
         coverage = metrics["interval_coverage"]
-        click.echo(f"{coverage:.1%} of the films lie within the interval that is printed")
+        click.echo(f"{coverage:.1%} of the radiographs lie within the interval that is printed")
     if parity_months is not None:
         click.echo(f"torch and ONNX Runtime differ by at most {parity_months:.4f} months")
     size = sum(file.stat().st_size for file in bundle.directory.iterdir()) / 1e6

@@ -1,4 +1,4 @@
-"""``boneage finetune``: a bundle, and films of one's own, to a bundle that fits them."""
+"""``boneage finetune``: a bundle, and radiographs of one's own, to a bundle that fits them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from boneage.train.bundle.finetune import Tuned
 
 _WAYS = {
-    "unchanged": "the nets as they are",
-    "line": "the nets' answers through a line",
-    "nets": "nets that learnt on",
+    "unchanged": "the networks as they are",
+    "line": "the networks' answers through a line",
+    "networks": "networks that learnt on",
 }
 
 
 @click.command()
-@click.argument("films", type=click.Path(path_type=Path))
+@click.argument("radiographs", type=click.Path(path_type=Path))
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
 @click.option("--bundle", default="default", show_default=True, metavar="NAME_OR_DIR", help="To start from.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the new bundle.")
-@click.option("--epochs", type=click.IntRange(1), default=8, show_default=True, help="Of the nets that learn on.")
+@click.option("--epochs", type=click.IntRange(1), default=8, show_default=True, help="Of the networks that learn on.")
 @click.option(
     "--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="The highest."
 )
@@ -31,22 +31,28 @@ _WAYS = {
     type=int,
     default=3,
     show_default=True,
-    help="Of the cross-validation that chooses the way and calibrates; 0 for none: nets learn on, unasked.",
+    help="Of the cross-validation that chooses the way and calibrates; 0 for none: networks learn on, unasked.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of films held out, and training."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of radiographs held out, and training.",
 )
 @click.option("--name", default="", help="Of the new bundle. [default: the old one's with -tuned]")
-@click.option("--data", default="", help="What the films are, for the manifest.")
+@click.option("--data", default="", help="What the radiographs are, for the manifest.")
 @click.option("--licence", default="", help="Terms of the new weights. [default: the old bundle's]")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder of decoded films. [default: among the runs]")
+@click.option(
+    "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: among the runs]"
+)
 @click.option(
     "--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="On what."
 )
 @click.option("--overwrite", is_flag=True, help="Put it in the place of a bundle that is there.")
 @click.option("--quiet", is_flag=True, help="No progress bars; one line an epoch.")
 def finetune(
-    films: Path,
+    radiographs: Path,
     images: Path | None,
     bundle: str,
     out: Path,
@@ -62,26 +68,26 @@ def finetune(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Adapt a bundle to labelled FILMS of one's own, some hundreds: a CSV with id,boneage,male.
+    """Adapt a bundle to labelled RADIOGRAPHS of one's own, some hundreds: a CSV with id,boneage,male.
 
-    A fifth of the films, drawn by sex, is held out (or the films of the split validation, if the CSV has a column
-    split). On the others three ways are compared by cross-validation: the nets as they are, a line through their
-    answers, and nets that learn on. The best becomes the new bundle, calibrated on the same films if they are 100 or
-    more. Told are the errors before and after on the films held out.
+    A fifth of the radiographs, drawn by sex, is held out (or the radiographs of the split validation, if the CSV has a
+    column split). On the others three ways are compared by cross-validation: the networks as they are, a line through
+    their answers, and networks that learn on. The best becomes the new bundle, calibrated on the same radiographs if
+    they are 100 or more. Told are the errors before and after on the radiographs held out.
 
     Trainings lie in OUT.runs, and go on from there if this is killed and started again. Needs boneage[train].
 
     \b
     Examples:
       boneage finetune ours.csv --out our-bundle
-      boneage finetune ours.csv --images films/ --bundle residual --out ours --data "our clinic, 2015 to 2024"
+      boneage finetune ours.csv --images radiographs/ --bundle residual --out ours --data "our clinic, 2015 to 2024"
     """
     import logging
     from functools import partial
 
     from boneage.bundle.bundle import Bundle
     from boneage.commands.progress import with_progress
-    from boneage.tables.radiographs import read_films
+    from boneage.tables.radiographs import read_radiographs
     from boneage.train.bundle.finetune import TuningOptions
     from boneage.train.bundle.finetune import finetune as run
     from boneage.train.run.loop import Engine
@@ -92,7 +98,7 @@ def finetune(
     logging.getLogger("boneage").setLevel(logging.INFO)  # and not what the exporter says of its own work
     tuned = run(
         Bundle.open(bundle),
-        read_films(films, images),
+        read_radiographs(radiographs, images),
         out,
         TuningOptions(
             epochs=epochs,
@@ -116,19 +122,22 @@ def _tell(tuned: Tuned, out: Path) -> None:
     """The closing lines."""
     from collections import Counter
 
-    if tuned.refused:
-        reasons = ", ".join(f"{code} ({count})" for code, count in Counter(tuned.refused.values()).items())
-        click.echo(f"{len(tuned.refused)} film(s) were refused and left out: {reasons}")
+    if tuned.rejected:
+        reasons = ", ".join(f"{code} ({count})" for code, count in Counter(tuned.rejected.values()).items())
+        click.echo(f"{len(tuned.rejected)} radiograph(s) were rejected and left out: {reasons}")
     for way, months in tuned.out_of_fold.items():
         taken = ", taken" if way == tuned.way else ""
-        click.echo(f"{_WAYS[way]}: MAD {months:.2f} months on {tuned.training_films} films out of fold{taken}")
+        click.echo(
+            f"{_WAYS[way]}: MAD {months:.2f} months on {tuned.training_radiographs} radiographs out of fold{taken}"
+        )
     change = tuned.difference
     click.echo(
-        f"held out, {tuned.held_out_films} films: MAD {tuned.before:.2f} months before, {tuned.after:.2f} after:"
+        f"held out, {tuned.held_out_radiographs} radiographs: MAD {tuned.before:.2f} months before, "
+        f"{tuned.after:.2f} after:"
         f" {change.value:+.2f} (95 % interval {change.low:+.2f} to {change.high:+.2f})"
     )
     if not tuned.helped:
-        click.echo("warning: no gain is shown on the films held out; the manifest says so.", err=True)
+        click.echo("warning: no gain is shown on the radiographs held out; the manifest says so.", err=True)
     if tuned.bundle.manifest.calibration is None:
-        click.echo("not calibrated: intervals are those of the films held out")
+        click.echo("not calibrated: intervals are those of the radiographs held out")
     click.echo(str(out))

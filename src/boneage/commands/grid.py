@@ -1,4 +1,4 @@
-"""``boneage grid``: the 18 nets of Iglovikov et al., their ensembles, tables and plots."""
+"""``boneage grid``: the 18 networks of Iglovikov et al., their ensembles, tables and plots."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from boneage.commands.each_film import sigterm_interrupts
+from boneage.commands.each_radiograph import sigterm_interrupts
 from boneage.commands.progress import quiet_option, with_progress
 
 if TYPE_CHECKING:
@@ -23,18 +23,24 @@ K = TypeVar("K", bound=str)
 
 
 @click.command()
-@click.option("--films", type=click.Path(path_type=Path), help="CSV with id,boneage,male. Without it: tables only.")
+@click.option(
+    "--radiographs", type=click.Path(path_type=Path), help="CSV with id,boneage,male. Without it: tables only."
+)
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the grid.")
-@click.option("--hands", metavar="NAME_OR_DIR", help="Bundle whose nets find the hands. [default: the recipe's]")
+@click.option("--hands", metavar="NAME_OR_DIR", help="Bundle whose networks find the hands. [default: the recipe's]")
 @click.option("--recipe", default="iglovikov", show_default=True, help="Recipe from which all are derived.")
 @click.option("--scale", metavar="X|A=X,B=X,C=X", help="Size of the views, as a share of the frame. [default: 1/16]")
 @click.option("--epochs", metavar="N|mixed=N,males=N,females=N", help="Epochs of training. [default: the recipe's]")
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe of all nets.")
-@click.option("--only", metavar="NAME,...", help="Only these nets; * stands for anything, e.g. '*-males-a'.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe of all networks.")
+@click.option("--only", metavar="NAME,...", help="Only these networks; * stands for anything, e.g. '*-males-a'.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Trainings at a time.")
-@click.option("--folds", default=0, show_default=True, type=click.IntRange(0), help="Nets a cell for fitted weights.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder of decoded films. [default: cache beside --out]")
+@click.option(
+    "--folds", default=0, show_default=True, type=click.IntRange(0), help="Networks a cell for fitted weights."
+)
+@click.option(
+    "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: cache beside --out]"
+)
 @click.option(
     "--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="On what."
 )
@@ -42,7 +48,7 @@ K = TypeVar("K", bound=str)
 @quiet_option
 def grid(
     *,
-    films: Path | None,
+    radiographs: Path | None,
     images: Path | None,
     out: Path,
     hands: str | None,
@@ -58,18 +64,18 @@ def grid(
     plots: bool,
     quiet: bool,
 ) -> None:
-    """Train the grid of nets of Iglovikov et al., and hold it and its ensembles against the paper.
+    """Train the grid of networks of Iglovikov et al., and hold it and its ensembles against the paper.
 
     Two types (regression, classification) by three cohorts (mixed, males, females) by three regions of the registered
-    hand (A whole, B carpals, C metacarpals and phalanges) are 18 nets, named like regression-mixed-a. Trains what is
-    not done, goes on with what is half done, skips what is done; a training that fails does not stop the others.
-    Writes grid.md, grid.csv, stages.csv, orders.csv and plots/*.png, also while nets are missing, and prints the table.
-    Needs boneage[train].
+    hand (A whole, B carpals, C metacarpals and phalanges) are 18 networks, named like regression-mixed-a. Trains what
+    is not done, goes on with what is half done, skips what is done; a training that fails does not stop the others.
+    Writes grid.md, grid.csv, stages.csv, orders.csv and plots/*.png, also while networks are missing, and prints the
+    table. Needs boneage[train].
 
     \b
     Examples:
-      boneage grid --films radiographs.csv --hands hand --out runs/grid --jobs 2
-      boneage grid --films radiographs.csv --out runs/fine --scale A=1/8,B=1/4,C=1/4 --only 'regression-*'
+      boneage grid --radiographs radiographs.csv --hands hand --out runs/grid --jobs 2
+      boneage grid --radiographs radiographs.csv --out runs/fine --scale A=1/8,B=1/4,C=1/4 --only 'regression-*'
       boneage grid --out runs/grid
     """  # click reads the control character
     if folds == 1:
@@ -79,12 +85,12 @@ def grid(
 
         require_matplotlib()
     failed: dict[str, int] = {}
-    if films is not None:
+    if radiographs is not None:
         from boneage.train.grid import SCALE, GridPlan
 
         regions, cohorts, cells = _keys()
         plan = GridPlan(
-            films=films,
+            radiographs=radiographs,
             out=out,
             images=images,
             hands=hands or "",
@@ -100,9 +106,9 @@ def grid(
         )
         failed = _train(plan, jobs, quiet)
     elif any((images, hands, scale, epochs, changes, only, folds, cache)):
-        raise click.UsageError("Without --films nothing is trained: only --out and --plots have a meaning.")
+        raise click.UsageError("Without --radiographs nothing is trained: only --out and --plots have a meaning.")
     if failed and not any((out / "predictions").glob("*.csv")):
-        click.echo("No net has been trained: there are no tables.", err=True)
+        click.echo("No network has been trained: there are no tables.", err=True)
     else:
         _report(out, plots)
     if failed:
@@ -159,7 +165,7 @@ def _chosen(only: str | None, cells: Sequence[Cell]) -> tuple[Cell, ...]:
     for pattern in patterns:
         if not any(fnmatchcase(cell.name, pattern) for cell in cells):
             raise click.UsageError(
-                f"--only: no net is named {pattern!r}; there are {', '.join(c.name for c in cells)}."
+                f"--only: no network is named {pattern!r}; there are {', '.join(c.name for c in cells)}."
             )
     return tuple(cell for cell in cells if any(fnmatchcase(cell.name, pattern) for pattern in patterns))
 
@@ -191,8 +197,8 @@ def _report(out: Path, plots: bool) -> None:
         notes = grid_notes(out)
     known = read_grid(out / "predictions")
     out_of_fold = read_grid(out / "out_of_fold") if any((out / "out_of_fold").glob("*.csv")) else None
-    if out_of_fold is not None and set(out_of_fold.nets) != set(known.nets):
-        notes.append("No weighted ensemble: not all nets have out-of-fold predictions")
+    if out_of_fold is not None and set(out_of_fold.networks) != set(known.networks):
+        notes.append("No weighted ensemble: not all networks have out-of-fold predictions")
         out_of_fold = None
     report = report_grid(known, out_of_fold)
     write_report(out, report, notes)
@@ -200,5 +206,5 @@ def _report(out: Path, plots: bool) -> None:
         draw_grid_plots(out / "plots", report)
     click.echo("\n".join([*notes, "", *field_lines(report)]))
     if known.missing:
-        click.echo(f"\nMissing nets: {', '.join(cell.name for cell in known.missing)}")
+        click.echo(f"\nMissing networks: {', '.join(cell.name for cell in known.missing)}")
     click.echo(f"\nTables{' and plots' if plots else ''}: {out}")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from boneage.commands.each_film import (
+from boneage.commands.each_radiograph import (
     assess_each,
-    chosen_films,
+    chosen_radiographs,
     exit_status,
     none_assessed,
     open_for_many,
@@ -27,19 +27,20 @@ if TYPE_CHECKING:
     from boneage.bundle.bundle import Bundle
     from boneage.explain import Evidence
     from boneage.sex import Sex
-    from boneage.tables.radiographs import LabelledFilm
+    from boneage.tables.radiographs import LabelledRadiograph
 
 _FRAME_SIDE = 128
-"""Films of every shape are laid over one another in a square of this side, as in a whole-film view, pixels.
+"""Radiographs of every shape are laid over one another in a square of this side, as in a whole-radiograph view, pixels.
 
-Fine enough for hands that are not registered, and too coarse for a single film's lead letters to be read in a mean.
+Fine enough for hands that are not registered, and too coarse for a single radiograph's lead letters to be read in a
+mean.
 """
 
 
 @click.command()
-@click.argument("films", type=click.Path(path_type=Path))
+@click.argument("radiographs", type=click.Path(path_type=Path))
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of the images; by default beside the CSV.")
-@click.option("--split", help="Part of the films (column split), or all.")
+@click.option("--split", help="Part of the radiographs (column split), or all.")
 @click.option("--bundle", default="default", show_default=True, metavar="NAME_OR_DIR", help="Bundle to look at.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG file of the sheet.")
 @click.option(
@@ -51,12 +52,13 @@ Fine enough for hands that are not registered, and too coarse for a single film'
 )
 @quiet_option
 def maps(
-    films: Path, images: Path | None, split: str | None, bundle: str, out: Path, evidence: Evidence, quiet: bool
+    radiographs: Path, images: Path | None, split: str | None, bundle: str, out: Path, evidence: Evidence, quiet: bool
 ) -> None:
-    """Draw the mean activation map of each developmental stage and sex over FILMS (Souza & Oliveira, Fig. 9).
+    """Draw the mean activation map of each developmental stage and sex over RADIOGRAPHS (Souza & Oliveira, Fig. 9).
 
-    FILMS is a CSV of labelled films. Each panel is a mean of at least 20 films; smaller groups are only counted.
-    Exits with 3 if a film was refused, and with 1 if one failed unforeseen; the sheet is then of the others.
+    RADIOGRAPHS is a CSV of labelled radiographs. Each panel is a mean of at least 20 radiographs; smaller groups are
+    only counted. Exits with 3 if a radiograph was rejected, and with 1 if one failed unforeseen; the sheet is then of
+    the others.
 
     \b
     Example:
@@ -70,7 +72,7 @@ def maps(
 
     require_matplotlib()
     errors: list[BoneageError] = []
-    chosen = chosen_films(films, images, split)
+    chosen = chosen_radiographs(radiographs, images, split)
     means = mean_maps(_samples(chosen, open_for_many(bundle), evidence, errors, quiet))
     if not means:
         raise none_assessed(errors)
@@ -80,27 +82,31 @@ def maps(
             if (sex, stage) in means:
                 mean = means[sex, stage]
                 note = "" if mean.heat is not None else f"  left out: fewer than {SMALLEST_MEAN}"
-                films_word = "film " if mean.count == 1 else "films"
-                click.echo(f"{SEX_LABELS[sex]:6}{stage.label:24}{mean.count:6} {films_word}{note}")
+                radiographs_word = "radiograph " if mean.count == 1 else "radiographs"
+                click.echo(f"{SEX_LABELS[sex]:6}{stage.label:24}{mean.count:6} {radiographs_word}{note}")
     click.echo(summary(len(chosen), errors), err=True)
     click.echo(f"Sheet: {out}")
     click.get_current_context().exit(exit_status(errors))
 
 
 def _samples(
-    films: Sequence[LabelledFilm], bundle: Bundle, evidence: Evidence, errors: list[BoneageError], quiet: bool
+    radiographs: Sequence[LabelledRadiograph],
+    bundle: Bundle,
+    evidence: Evidence,
+    errors: list[BoneageError],
+    quiet: bool,
 ) -> Iterator[tuple[Sex, float, NDArray[np.float32], NDArray[np.float32]]]:
-    """What `boneage.evaluate.maps.mean_maps` takes; what films failed by is added to `errors`."""
-    for film, result in assess_each(films, bundle, quiet=quiet):
+    """What `boneage.evaluate.maps.mean_maps` takes; what radiographs failed by is added to `errors`."""
+    for radiograph, result in assess_each(radiographs, bundle, quiet=quiet):
         if isinstance(result, BoneageError):
             errors.append(result)
         else:
             heat, picture = _in_frame(result, evidence)
-            yield film.sex, film.boneage_months, heat, picture
+            yield radiograph.sex, radiograph.boneage_months, heat, picture
 
 
 def _in_frame(assessment: Assessment, evidence: Evidence) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Heat map and film in the common frame, padded as a whole-film view, float32 (128, 128)."""
+    """Heat map and radiograph in the common frame, padded as a whole-radiograph view, float32 (128, 128)."""
     import numpy as np
 
     from boneage.geometry import fit_inside, sample

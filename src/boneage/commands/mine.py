@@ -13,10 +13,10 @@ import click
 from boneage.commands.progress import quiet_option, with_progress
 
 if TYPE_CHECKING:
-    from boneage.tables.radiographs import LabelledFilm
-    from boneage.train.data.cache import FilmCache
+    from boneage.tables.radiographs import LabelledRadiograph
+    from boneage.train.data.cache import RadiographCache
     from boneage.train.mining.rounds import Order
-    from boneage.train.mining.state import FilmMask
+    from boneage.train.mining.state import RadiographMask
     from boneage.train.mining.tiles import SheetKind
 
 _FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
@@ -24,14 +24,14 @@ _FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Pa
 
 @click.group()
 def mine() -> None:
-    """Hand masks for all films from outlines of a few: train, predict, keep the good ones, and again.
+    """Hand masks for all radiographs from outlines of a few: train, predict, keep the good ones, and again.
 
     FOLDER holds a mining: its table masks.csv, the masks, and each round's training. Every command can be stopped and
     given again. Needs boneage[train].
 
     \b
     Example:
-      boneage mine start mining --films radiographs.csv --outlines hand_outlines.json
+      boneage mine start mining --radiographs radiographs.csv --outlines hand_outlines.json
       boneage mine train mining
       boneage mine predict mining --count 1000
       boneage mine review mining
@@ -41,27 +41,30 @@ def mine() -> None:
 
 @mine.command()
 @_FOLDER
-@click.option("--films", type=click.Path(path_type=Path), required=True, help="CSV with id,boneage,male.")
+@click.option("--radiographs", type=click.Path(path_type=Path), required=True, help="CSV with id,boneage,male.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
-@click.option("--outlines", type=click.Path(path_type=Path), required=True, help="JSON of polygons by the film's id.")
+@click.option(
+    "--outlines", type=click.Path(path_type=Path), required=True, help="JSON of polygons by the radiograph's id."
+)
 @click.option(
     "--held-out", default=20, show_default=True, type=click.IntRange(min=1), help="Outlines that never train."
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of that draw and all others.")
-def start(folder: Path, films: Path, images: Path | None, outlines: Path, held_out: int, seed: int) -> None:
-    """Begin a mining in FOLDER from the outlines of some of the films.
+def start(folder: Path, radiographs: Path, images: Path | None, outlines: Path, held_out: int, seed: int) -> None:
+    """Begin a mining in FOLDER from the outlines of some of the radiographs.
 
-    The polygons' points are fractions of the film's width and height:
+    The polygons' points are fractions of the radiograph's width and height:
     {"1377": [{"exterior": [[0.64, 0.38], ...], "interior": []}]}.
     """
     from boneage.train.mining.outlines import start as begin
     from boneage.train.mining.state import Settings, Status
 
-    masks = begin(folder, Settings(films, images, seed), outlines, held_out)
+    masks = begin(folder, Settings(radiographs, images, seed), outlines, held_out)
     counts = Counter(mask.status for mask in masks.values())
     click.echo(
-        f"{folder}: {len(masks)} films, {counts[Status.OUTLINE]} outlines to train on, {counts[Status.HELD_OUT]} held"
-        f" out, {counts[Status.UNSEEN]} films to predict"
+        f"{folder}: {len(masks)} radiographs, {counts[Status.OUTLINE]} outlines to train on, "
+        f"{counts[Status.HELD_OUT]} held"
+        f" out, {counts[Status.UNSEEN]} radiographs to predict"
     )
 
 
@@ -72,7 +75,7 @@ def start(folder: Path, films: Path, images: Path | None, outlines: Path, held_o
 @click.option("--devices", default="auto", show_default=True, help="How many devices.")
 @quiet_option
 def train(folder: Path, changes: tuple[str, ...], accelerator: str, devices: str, quiet: bool) -> None:
-    """Train the next round's net on the outlines and the accepted masks of FOLDER.
+    """Train the next round's network on the outlines and the accepted masks of FOLDER.
 
     It goes on from the weights of the round before, and is measured on the held-out outlines. A training that was
     stopped goes on with the masks it had begun with; give it the same changes.
@@ -90,32 +93,37 @@ def train(folder: Path, changes: tuple[str, ...], accelerator: str, devices: str
         click.echo(
             f"round {record.number}: trained on {record.outlines} outlines and {record.accepted} accepted masks;"
             f" {record.held_out} held-out outlines: IoU {record.iou:.4f}, lowest {record.iou_lowest:.4f}, boundary"
-            f" error {record.boundary:.2%} of the film's longest side"
+            f" error {record.boundary:.2%} of the radiograph's longest side"
         )
 
 
 @mine.command()
 @_FOLDER
-@click.option("--count", type=click.IntRange(min=1), help="Masks of this round in all. [default: all films]")
+@click.option("--count", type=click.IntRange(min=1), help="Masks of this round in all. [default: all radiographs]")
 @click.option(
     "--order",
     type=click.Choice(["random", "doubt"]),
     default="random",
     show_default=True,
-    help="Any films, or those whose earlier mask was the most doubtful first.",
+    help="Any radiographs, or those whose earlier mask was the most doubtful first.",
 )
-@click.option("--against", type=click.IntRange(min=1), metavar="ROUND", help="Also compare with this round's net.")
+@click.option("--against", type=click.IntRange(min=1), metavar="ROUND", help="Also compare with this round's network.")
 @quiet_option
 def predict(folder: Path, count: int | None, order: Order, against: int | None, quiet: bool) -> None:
-    """Predict masks of films in FOLDER that have no accepted one, with the latest round's net.
+    """Predict masks of radiographs in FOLDER that have no accepted one, with the latest round's network.
 
     A mask is the largest connected component with its holes filled. Its doubt is 1 - IoU with the mask that the same
-    net draws on the film's mirror image or on the film turned by 90 degrees, whichever differs more.
+    network draws on the radiograph's mirror image or on the radiograph turned by 90 degrees, whichever differs more.
     """
     from boneage.train.mining.rounds import predict_round
 
     done = predict_round(
-        folder, count or 0, order, against=against, progress=_bar("films", quiet), decoding=_bar("decoding", quiet)
+        folder,
+        count or 0,
+        order,
+        against=against,
+        progress=_bar("radiographs", quiet),
+        decoding=_bar("decoding", quiet),
     )
     click.echo(f"{len(done)} masks predicted; look at them with mine review or mine sheet")
 
@@ -123,7 +131,7 @@ def predict(folder: Path, count: int | None, order: Order, against: int | None, 
 @mine.command()
 @_FOLDER
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="To listen on. [default: any that is free]")
-@click.option("--page", default=60, show_default=True, type=click.IntRange(1, 400), help="Films a page.")
+@click.option("--page", default=60, show_default=True, type=click.IntRange(1, 400), help="Radiographs a page.")
 @click.option("--order", type=click.Choice(["doubt", "random"]), default="doubt", show_default=True)
 @quiet_option
 def review(folder: Path, port: int, page: int, order: str, quiet: bool) -> None:
@@ -156,16 +164,18 @@ def review(folder: Path, port: int, page: int, order: str, quiet: bool) -> None:
     help="Which masks; all but random the most doubtful first. worst and random: of pending and accepted ones.",
 )
 @click.option("--count", type=click.IntRange(min=1), help="At most so many. [default: all]")
-@click.option("--columns", default=10, show_default=True, type=click.IntRange(1, 40), help="Films side by side.")
+@click.option("--columns", default=10, show_default=True, type=click.IntRange(1, 40), help="Radiographs side by side.")
 @click.option("--rows", default=5, show_default=True, type=click.IntRange(1, 40), help="Rows of a sheet.")
-@click.option("--tile", default=180, show_default=True, type=click.IntRange(60, 800), help="Width of a film, pixels.")
+@click.option(
+    "--tile", default=180, show_default=True, type=click.IntRange(60, 800), help="Width of a radiograph, pixels."
+)
 @quiet_option
 def sheet(
     folder: Path, out: Path, what: SheetKind, count: int | None, columns: int, rows: int, tile: int, quiet: bool
 ) -> None:
-    """Draw contact sheets of masks in FOLDER, each with a table of its films for mine decide.
+    """Draw contact sheets of masks in FOLDER, each with a table of its radiographs for mine decide.
 
-    Under each film stand its id, the round of its mask and the doubt.
+    Under each radiograph stand its id, the round of its mask and the doubt.
     """
     from boneage.train.mining.tiles import Grid, choose_masks, write_sheets
 
@@ -184,13 +194,13 @@ def sheet(
     "sheets",
     multiple=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Table of a sheet whose other films are accepted; may be given several times.",
+    help="Table of a sheet whose other radiographs are accepted; may be given several times.",
 )
 def decide(folder: Path, discard: Path | None, sheets: tuple[Path, ...]) -> None:
     """Discard and accept masks of FOLDER after a look at sheets, in one change of its table.
 
-    Films of the sheets that have been decided on already stay as they are, unless they are to be discarded now. A sheet
-    of an earlier round is refused where its masks have been replaced.
+    Radiographs of the sheets that have been decided on already stay as they are, unless they are to be discarded now. A
+    sheet of an earlier round is rejected where its masks have been replaced.
 
     \b
     Example:
@@ -203,9 +213,9 @@ def decide(folder: Path, discard: Path | None, sheets: tuple[Path, ...]) -> None
     if discard is None and not sheets:
         raise click.UsageError("Say what to --discard, or the sheets to --accept-rest-of.")
     bad = [] if discard is None else _ids(discard)
-    rounds = {film_id: number for path in sheets for film_id, number in read_sheet(path).items()}
+    rounds = {radiograph_id: number for path in sheets for radiograph_id, number in read_sheet(path).items()}
     masks = read_masks(folder)
-    rest = [film_id for film_id in rounds if film_id not in set(bad)]
+    rest = [radiograph_id for radiograph_id in rounds if radiograph_id not in set(bad)]
     undecided = [one for one in rest if one not in masks or masks[one].status is Status.PENDING]
     keep(folder, {**dict.fromkeys(undecided, True), **dict.fromkeys(bad, False)}, rounds)
     click.echo(
@@ -224,7 +234,7 @@ def status(folder: Path) -> None:
     counts = Counter(mask.status for mask in masks)
     click.echo(", ".join(f"{counts[one]} {one.value}" for one in Status))
     covered = sum(counts[one] for one in (*DRAWN, Status.ACCEPTED))
-    click.echo(f"coverage {covered / len(masks):.2%} of {len(masks)} films")
+    click.echo(f"coverage {covered / len(masks):.2%} of {len(masks)} radiographs")
     columns, rows = _write_summary(folder)
     if rows:
         lines = [list(columns), *([str(cell) for cell in row] for row in rows)]
@@ -242,14 +252,18 @@ def _write_summary(folder: Path) -> tuple[Sequence[str], Sequence[Sequence[objec
     return columns, rows
 
 
-def _opened(folder: Path, quiet: bool) -> tuple[dict[str, FilmMask], FilmCache, int]:
-    """Masks, decoded films and seed of a mining."""
-    from boneage.train.mining.records import film_cache
+def _opened(folder: Path, quiet: bool) -> tuple[dict[str, RadiographMask], RadiographCache, int]:
+    """Masks, decoded radiographs and seed of a mining."""
+    from boneage.train.mining.records import radiograph_cache
     from boneage.train.mining.state import read_masks, read_settings
 
     settings = read_settings(folder)
     masks = read_masks(folder)
-    return masks, film_cache(folder, list(settings.read_films().values()), _bar("decoding", quiet)), settings.seed
+    return (
+        masks,
+        radiograph_cache(folder, list(settings.read_radiographs().values()), _bar("decoding", quiet)),
+        settings.seed,
+    )
 
 
 def _ids(path: Path) -> list[str]:
@@ -269,6 +283,6 @@ def _ids(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _bar(title: str, quiet: bool) -> Callable[[Iterable[LabelledFilm]], Iterable[LabelledFilm]]:
+def _bar(title: str, quiet: bool) -> Callable[[Iterable[LabelledRadiograph]], Iterable[LabelledRadiograph]]:
     """Return what shows progress through radiographs; nothing where nobody looks."""
-    return lambda films: with_progress(films, label=title, quiet=quiet)
+    return lambda radiographs: with_progress(radiographs, label=title, quiet=quiet)

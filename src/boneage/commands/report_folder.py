@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from boneage.file_names import printable_name, safe_stem
 from boneage.files import ensure_writable
-from boneage.report.report import Refused, may_write, outputs_of, write_files, write_refusal
+from boneage.report.report import Rejected, may_write, outputs_of, write_files, write_rejection
 
 if TYPE_CHECKING:
     from boneage.explain import Evidence
@@ -55,12 +55,12 @@ class ReportFolder:
         Raises:
             OSError: a file cannot be written.
         """
-        sha256 = outcome.sha256 if isinstance(outcome, Refused) else outcome.source_sha256
-        if sha256 is None and isinstance(outcome, Refused):
+        sha256 = outcome.sha256 if isinstance(outcome, Rejected) else outcome.source_sha256
+        if sha256 is None and isinstance(outcome, Rejected):
             return ""
         stem = self._stem(safe_stem(path.stem), sha256)
-        if isinstance(outcome, Refused):
-            write_refusal(outcome, self._folder, stem, printable_name(path.name))
+        if isinstance(outcome, Rejected):
+            write_rejection(outcome, self._folder, stem, printable_name(path.name))
         else:
             write_files(outcome, self._folder, stem, self._evidence, outline=self._outline)
         self.reserve(stem)

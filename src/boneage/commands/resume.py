@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from boneage.errors import BoneageError, Refusal, RefusalCode, TableError
+from boneage.errors import BoneageError, Rejection, RejectionCode, TableError
 from boneage.file_names import shown
 from boneage.sex import Sex
 from boneage.tables.csv_table import Row
@@ -69,8 +69,8 @@ def errors_of(rows: Sequence[Row]) -> list[BoneageError]:
 
 
 def _error(code: str, message: str) -> BoneageError:
-    if code in set(RefusalCode):
-        return Refusal(RefusalCode(code), message)
+    if code in set(RejectionCode):
+        return Rejection(RejectionCode(code), message)
     return BoneageError("internal_error", message)
 
 
@@ -84,5 +84,5 @@ def _unlike(row: Row, reason: str) -> TableError:
 def _sex(text: str) -> str:
     try:
         return Sex.parse(text).value
-    except Refusal:
+    except Rejection:
         return shown(text).strip()

@@ -13,9 +13,9 @@ import click
 def sample(path: Path, force: bool) -> None:
     """Write a drawn phantom hand to PATH (sample.png by default), a PNG to try the program on.
 
-    It is no patient: what the nets answer for it means nothing.
+    It is no patient: what the networks answer for it means nothing.
     """
-    from boneage.files import written_whole
+    from boneage.files import atomic_write
     from boneage.phantom import sample_png
 
     if path.suffix.lower() != ".png":
@@ -23,6 +23,6 @@ def sample(path: Path, force: bool) -> None:
     drawn = sample_png()
     if path.exists() and not force and path.read_bytes() != drawn:
         raise click.UsageError(f"{path} is there already and is another file; --force replaces it.")
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(drawn)
     click.echo(f"{path}: a drawn phantom, not a patient. Its bone age means nothing.")

@@ -24,7 +24,7 @@ def worker_options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.IntRange(min=1),
             envvar="BONEAGE_WORKERS",
             show_envvar=True,
-            help="Processes that assess films; as many as cores unless given.",
+            help="Processes that assess radiographs; as many as cores unless given.",
         ),
         click.option("--atlas", help="Name of a shipped atlas, or a folder."),
         click.option("--bundle", help="Name of a shipped bundle, or a folder."),
@@ -39,7 +39,7 @@ def worker_options(command: Callable[..., None]) -> Callable[..., None]:
 Every setting is also an environment variable, and there are more of them: docs/serve.md. An option goes first.
 Behind a reverse proxy with https set BONEAGE_URL=https://... and BONEAGE_PROXY=1.
 
-SIGTERM and Ctrl-C let the films at hand be finished, and end it with 0; a second one ends it at once."""
+SIGTERM and Ctrl-C let the radiographs at hand be finished, and end it with 0; a second one ends it at once."""
 )
 @click.option(
     "--host",
@@ -149,7 +149,7 @@ def _warn(found: Configuration, host: str) -> None:
 
     if not _is_loopback(host) and not found.is_https:
         click.echo(
-            f"warning: {host} can be reached from other machines, and films and passwords travel in the clear. "
+            f"warning: {host} can be reached from other machines, and radiographs and passwords travel in the clear. "
             "Put a proxy with https before it and set BONEAGE_URL=https://... (docs/serve.md).",
             err=True,
         )

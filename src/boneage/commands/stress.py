@@ -1,4 +1,4 @@
-"""What ``boneage evaluate --stress`` does: the same films unchanged and under every change, through `assess`."""
+"""What ``boneage evaluate --stress`` does: the same radiographs unchanged and under every change, through `assess`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from boneage.commands.each_film import attempt, counted, each_film, none_assessed, open_for_many
+from boneage.commands.each_radiograph import attempt, counted, each_radiograph, none_assessed, open_for_many
 from boneage.errors import BoneageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from boneage.bundle.bundle import Bundle
     from boneage.evaluate.perturbations import Change
     from boneage.evaluate.stress import Answer
-    from boneage.tables.radiographs import LabelledFilm
+    from boneage.tables.radiographs import LabelledRadiograph
 
 ALL_CHANGES = "all"
 
@@ -44,19 +44,21 @@ def chosen_changes(names: str) -> dict[str, Change]:
     return {name: change for name, change in known_changes.items() if asked & {change.kind, name}}
 
 
-def drawn_films(films: Sequence[LabelledFilm], count: int | None, seed: int) -> list[LabelledFilm]:
-    """`count` of the films at random, in the table's order, by ids and seed alone; all if there are no more."""
+def drawn_radiographs(
+    radiographs: Sequence[LabelledRadiograph], count: int | None, seed: int
+) -> list[LabelledRadiograph]:
+    """`count` of the radiographs at random, in the table's order, by ids and seed alone; all if there are no more."""
     import numpy as np
 
-    if count is None or count >= len(films):
-        return list(films)
-    ids = sorted(film.id for film in films)
+    if count is None or count >= len(radiographs):
+        return list(radiographs)
+    ids = sorted(radiograph.id for radiograph in radiographs)
     chosen = {ids[place] for place in np.random.default_rng(seed).permutation(len(ids))[:count]}
-    return [film for film in films if film.id in chosen]
+    return [radiograph for radiograph in radiographs if radiograph.id in chosen]
 
 
 def stress(
-    films: Sequence[LabelledFilm],
+    radiographs: Sequence[LabelledRadiograph],
     changes: dict[str, Change],
     bundle_name: str,
     out: Path,
@@ -64,24 +66,24 @@ def stress(
     *,
     quiet: bool = False,
 ) -> list[BoneageError]:
-    """Assess films unchanged and changed; write and print the figures.
+    """Assess radiographs unchanged and changed; write and print the figures.
 
-    Writes ``stress.md``, ``stress.csv`` and ``stress_films.csv`` (one line for each film and change).
+    Writes ``stress.md``, ``stress.csv`` and ``stress_radiographs.csv`` (one line for each radiograph and change).
 
     Args:
-        films: at least one.
+        radiographs: at least one.
         changes: by name.
         bundle_name: a shipped bundle's name, or a folder.
         out: folder for the results.
-        notes: lines on which films these are.
+        notes: lines on which radiographs these are.
         quiet: show no progress.
 
     Returns:
-        Failures that were unforeseen. Refusals are figures here and no failures.
+        Failures that were unforeseen. Rejections are figures here and no failures.
 
     Raises:
         BundleError: as `boneage.bundle.bundle.Bundle.open`, or the bundle failed.
-        Refusal: ``all_refused`` if not one film was assessed unchanged.
+        Rejection: ``all_rejected`` if not one radiograph was assessed unchanged.
     """
     from boneage.evaluate.stress import (
         caught_lines,
@@ -96,57 +98,70 @@ def stress(
     bundle = open_for_many(bundle_name)
     answers: list[Answer] = []
     failures: list[BoneageError] = []
-    refused: list[BoneageError] = []
-    for film, results in each_film(films, lambda film: _under_changes(film, changes, bundle), quiet=quiet):
-        answers += [_answer(film, name, result) for name, result in results.items()]
+    rejected: list[BoneageError] = []
+    for radiograph, results in each_radiograph(
+        radiographs, lambda radiograph: _under_changes(radiograph, changes, bundle), quiet=quiet
+    ):
+        answers += [_answer(radiograph, name, result) for name, result in results.items()]
         errors = {name: result for name, result in results.items() if isinstance(result, BoneageError)}
         failures += [error for error in errors.values() if error.exit_status == BoneageError.exit_status]
-        refused += [error for name, error in errors.items() if name not in changes]
-    write_answers(out / "stress_films.csv", answers)
-    if len(refused) == len(films):
-        raise none_assessed(refused, f"; see {out / 'stress_films.csv'}")
+        rejected += [error for name, error in errors.items() if name not in changes]
+    write_answers(out / "stress_radiographs.csv", answers)
+    if len(rejected) == len(radiographs):
+        raise none_assessed(rejected, f"; see {out / 'stress_radiographs.csv'}")
     measured = measure_changes(answers)
     notes = [
         f"Bundle: {bundle.manifest.name} {bundle.manifest.version}",
         *notes,
-        f"Films: {len(films)}, of which {len(films) - len(refused)} assessed unchanged; refused: {counted(refused)}",
+        f"Radiographs: {len(radiographs)}, of which {len(radiographs) - len(rejected)} assessed unchanged; "
+        f"rejected: {counted(rejected)}",
     ]
-    write_text(out / "stress.md", stress_markdown(measured, changes, "Films under change", notes))
+    write_text(out / "stress.md", stress_markdown(measured, changes, "Radiographs under change", notes))
     write_stress_table(out / "stress.csv", measured, changes)
     click.echo("\n".join([*notes, "", *stress_lines(measured, changes), "", *caught_lines(measured, changes)]))
-    click.echo(f"\nFigures, and the answers film by film: {out}")
+    click.echo(f"\nFigures, and the answers radiograph by radiograph: {out}")
     return failures
 
 
-def _answer(film: LabelledFilm, change: str, result: Assessment | BoneageError) -> Answer:
+def _answer(radiograph: LabelledRadiograph, change: str, result: Assessment | BoneageError) -> Answer:
     from boneage.evaluate.stress import Answer
 
     if isinstance(result, BoneageError):
-        return Answer(film.id, film.sex, film.boneage_months, change, None, result.code)
+        return Answer(radiograph.id, radiograph.sex, radiograph.boneage_months, change, None, result.code)
     warnings = tuple(warning.code.value for warning in result.warnings)
     severity = "" if result.severity is None else result.severity.value
     interval = result.estimate.interval_months
-    return Answer(film.id, film.sex, film.boneage_months, change, result.age_months, "", warnings, severity, interval)
+    return Answer(
+        radiograph.id,
+        radiograph.sex,
+        radiograph.boneage_months,
+        change,
+        result.age_months,
+        "",
+        warnings,
+        severity,
+        interval,
+    )
 
 
 def _under_changes(
-    film: LabelledFilm, changes: dict[str, Change], bundle: Bundle
+    radiograph: LabelledRadiograph, changes: dict[str, Change], bundle: Bundle
 ) -> dict[str, Assessment | BoneageError]:
-    """What is said of a film unchanged and under each change, by change."""
+    """What is said of a radiograph unchanged and under each change, by change."""
     from boneage.assessment import assess
     from boneage.evaluate.perturbations import to_png
     from boneage.evaluate.stress import UNCHANGED
     from boneage.reading.radiograph import read_radiograph
 
-    results = {UNCHANGED: attempt(lambda: assess(film.image, film.sex, bundle))}
+    results = {UNCHANGED: attempt(lambda: assess(radiograph.image, radiograph.sex, bundle))}
     try:
-        pixels = read_radiograph(film.image).pixels
+        pixels = read_radiograph(radiograph.image).pixels
     except BoneageError as unreadable:
         return results | dict.fromkeys(changes, unreadable)
     for name, change in changes.items():
 
         def ask(change: Change = change) -> Assessment:
-            return assess(to_png(change.apply(pixels)), film.sex, bundle, name=film.image.name)
+            return assess(to_png(change.apply(pixels)), radiograph.sex, bundle, name=radiograph.image.name)
 
         results[name] = attempt(ask)
     return results

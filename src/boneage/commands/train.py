@@ -1,4 +1,4 @@
-"""``boneage train``: a recipe and a table of films to a run."""
+"""``boneage train``: a recipe and a table of radiographs to a run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("recipe")
-@click.option("--films", type=click.Path(path_type=Path), required=True, help="CSV with id,boneage,male.")
+@click.option("--radiographs", type=click.Path(path_type=Path), required=True, help="CSV with id,boneage,male.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; one that is there goes on."
 )
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe, e.g. train.epochs=3.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder of decoded films. [default: cache beside --out]")
+@click.option(
+    "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: cache beside --out]"
+)
 @click.option(
     "--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="On what."
 )
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--quiet", is_flag=True, help="No progress bars; one line an epoch.")
 def train(
     recipe: str,
-    films: Path,
+    radiographs: Path,
     images: Path | None,
     out: Path,
     changes: tuple[str, ...],
@@ -40,23 +42,23 @@ def train(
     nodes: int,
     quiet: bool,
 ) -> None:
-    """Train RECIPE (a shipped name or a TOML file) on labelled films.
+    """Train RECIPE (a shipped name or a TOML file) on labelled radiographs.
 
     Shows the validation error of each epoch; keeps the last and the best epoch, and the last one's estimates of the
-    validation films (validation.csv); goes on where it was if it is killed and started again. Shipped recipes:
+    validation radiographs (validation.csv); goes on where it was if it is killed and started again. Shipped recipes:
     distribution-a to -e (regions of the hand, of the plan standard), registered-a, -b and -c, full-a to -e, residual,
-    iglovikov, souza-a to souza-h, souza-a-128 to souza-h-128, inception-v3; and of the nets that find the
+    iglovikov, souza-a to souza-h, souza-a-128 to souza-h-128, inception-v3; and of the networks that find the
     hand: hand-mask, hand-locate, hand-refine, hand-locate-vgg. Needs boneage[train].
 
     \b
     Examples:
-      boneage train registered-a --films radiographs.csv --out runs/a --set data.hands=standard
-      boneage train residual --films radiographs.csv --out runs/residual
-      boneage train souza-h --films train.csv --images train/ --out runs/h --set train.epochs=50
-      torchrun --nproc-per-node 4 -m boneage train residual --films radiographs.csv --out runs/r
+      boneage train registered-a --radiographs radiographs.csv --out runs/a --set data.hands=standard
+      boneage train residual --radiographs radiographs.csv --out runs/residual
+      boneage train souza-h --radiographs train.csv --images train/ --out runs/h --set train.epochs=50
+      torchrun --nproc-per-node 4 -m boneage train residual --radiographs radiographs.csv --out runs/r
     """
     from boneage.evaluate.predictions import write_predictions
-    from boneage.tables.radiographs import read_films
+    from boneage.tables.radiographs import read_radiographs
     from boneage.train.recipe import load_recipe
     from boneage.train.run.loop import Engine
     from boneage.train.run.loop import train as run
@@ -66,7 +68,7 @@ def train(
         raise click.UsageError(f"--devices is a number or auto, not {devices!r}.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     engine = Engine(accelerator, int(devices) if devices.isdigit() else devices, nodes)
-    chosen, labelled = load_recipe(recipe, changes), read_films(films, images)
+    chosen, labelled = load_recipe(recipe, changes), read_radiographs(radiographs, images)
     finished = run(chosen, labelled, out, cache_folder=cache, engine=engine, quiet=quiet)
     if finished.rank == 0:
         _tell(out, finished)
@@ -80,9 +82,9 @@ def _tell(out: Path, finished: Finished) -> None:
     from boneage.train.run.curve import MEASURES
 
     state, last = finished.state, finished.state.history[-1]
-    if finished.refused:
-        reasons = ", ".join(f"{code} ({count})" for code, count in Counter(finished.refused.values()).items())
-        click.echo(f"{len(finished.refused)} film(s) were refused and left out: {reasons}")
+    if finished.rejected:
+        reasons = ", ".join(f"{code} ({count})" for code, count in Counter(finished.rejected.values()).items())
+        click.echo(f"{len(finished.rejected)} radiograph(s) were rejected and left out: {reasons}")
     click.echo(
         f"{out}: {state.epoch} epochs, {MEASURES[finished.measure]}: {last[finished.measure]:.4g} after the last,"
         f" {state.best:.4g} after the best"

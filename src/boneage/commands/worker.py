@@ -13,7 +13,7 @@ from boneage.commands.serve import worker_options
     epilog="""\
 \b
 Settings are those of 'boneage serve', by environment variables (docs/serve.md); BONEAGE_DATABASE must be the same, and
-so must bundle and atlas. SIGTERM and Ctrl-C finish the films at hand and end it with 0."""
+so must bundle and atlas. SIGTERM and Ctrl-C finish the radiographs at hand and end it with 0."""
 )
 @click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Folder of the database (SQLite).")
 @click.option("--database", metavar="URL", help="Better as BONEAGE_DATABASE: it holds a password.")
@@ -21,7 +21,7 @@ so must bundle and atlas. SIGTERM and Ctrl-C finish the films at hand and end it
 def worker(
     store: Path | None, database: str | None, bundle: str | None, atlas: str | None, workers: int | None
 ) -> None:
-    """Assess films of a service that runs elsewhere, until it is stopped.
+    """Assess radiographs of a service that runs elsewhere, until it is stopped.
 
     It needs the service's database (BONEAGE_DATABASE) and nothing else of it.
     """
@@ -38,5 +38,5 @@ def worker(
     preparation.ensure_migrated()
     count = workers or cores()
     Service(count, found.lease_seconds).run(
-        lambda: click.echo(f"{count} workers of the bundle {found.bundle} wait for films.")
+        lambda: click.echo(f"{count} workers of the bundle {found.bundle} wait for radiographs.")
     )

@@ -1,4 +1,4 @@
-"""Several predictions of the same films, one below the other: what each step gained, by a paired bootstrap."""
+"""Several predictions of the same radiographs, one below the other: what each step gained, by a paired bootstrap."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from boneage.tables.csv_table import write_rows
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """One table of predictions on the films that all have.
+    """One table of predictions on the radiographs that all have.
 
     Attributes:
         name: of the table.
         mad: mean absolute difference from the labels, months.
         ccc: concordance.
-        gain: MAD minus that of the row above, months, films being drawn for both alike; None of the first.
+        gain: MAD minus that of the row above, months, radiographs being drawn for both alike; None of the first.
     """
 
     name: str
@@ -34,45 +34,47 @@ class ComparedRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows, and the films that they are about.
+    """Rows, and the radiographs that they are about.
 
     Attributes:
         rows: in the order given.
-        films: that all tables have.
-        left_out: films that some table lacks.
+        radiographs: that all tables have.
+        left_out: radiographs that some table lacks.
     """
 
     rows: tuple[ComparedRow, ...]
-    films: int
+    radiographs: int
     left_out: int
 
 
 def compare(tables: Mapping[str, Predictions], *, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
-    """Measure several predictions on the films that all of them have.
+    """Measure several predictions on the radiographs that all of them have.
 
     Args:
         tables: by the names that the rows shall have, in their order; at least one.
-        resamples: of the bootstrap over films.
+        resamples: of the bootstrap over radiographs.
         seed: same seed, same intervals.
 
     Raises:
-        TableError: ``table_value`` if two tables give a film different labels or sexes; ``table_empty`` if they have
-            no film in common.
+        TableError: ``table_value`` if two tables give a radiograph different labels or sexes; ``table_empty`` if they
+            have no radiograph in common.
     """
     facts: dict[str, tuple[object, float]] = {}
     for name, table in tables.items():
-        for film, sex, label in zip(table.ids, table.sexes, table.boneage_months.tolist(), strict=True):
-            if facts.setdefault(film, (sex, label)) != (sex, label):
-                raise TableError("table_value", f"{name}: the film {film!r} has another label or sex than before.")
+        for radiograph, sex, label in zip(table.ids, table.sexes, table.boneage_months.tolist(), strict=True):
+            if facts.setdefault(radiograph, (sex, label)) != (sex, label):
+                raise TableError(
+                    "table_value", f"{name}: the radiograph {radiograph!r} has another label or sex than before."
+                )
     months = [dict(zip(table.ids, table.age_months.tolist(), strict=True)) for table in tables.values()]
-    common = sorted(film for film in facts if all(film in ages for ages in months))
+    common = sorted(radiograph for radiograph in facts if all(radiograph in ages for ages in months))
     if not common:
-        raise TableError("table_empty", "The tables have no film in common.")
-    labels = np.array([facts[film][1] for film in common])
+        raise TableError("table_empty", "The tables have no radiograph in common.")
+    labels = np.array([facts[radiograph][1] for radiograph in common])
     rows: list[ComparedRow] = []
     above = None
     for name, ages in zip(tables, months, strict=True):
-        estimates = np.array([ages[film] for film in common])
+        estimates = np.array([ages[radiograph] for radiograph in common])
         figures = measure(
             labels,
             estimates,

@@ -15,28 +15,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.evaluate.perturbations import Change, Film, compressed, largest_bright, with_gamma
+from boneage.evaluate.perturbations import Change, Radiograph, compressed, largest_bright, with_gamma
 
 _KNUCKLES, _WRIST = 0.45, 0.72
 """Where knuckles and wrist lie between fingertips and the end of what is bright, on ordinary radiographs."""
 
 
-def plastered(film: Film, density: float, start: float = _KNUCKLES, *, bandaged: bool = True) -> Film:
+def plastered(radiograph: Radiograph, density: float, start: float = _KNUCKLES, *, bandaged: bool = True) -> Radiograph:
     """A tube of plaster about palm, wrist and forearm.
 
     Args:
-        film: float32 (H, W), 0..1.
+        radiograph: float32 (H, W), 0..1.
         density: of the wall, where the ray passes through both walls at right angles: 3 hides the bones, 0.3 is faint.
         start: where it begins, as a share of the length of what is bright.
         bandaged: turns of the bandage show as bands.
     """
-    low, high = _range(film)
-    rows, left, right = _outline(film)
-    thickness = np.zeros(film.shape, np.float32)
-    columns = np.arange(film.shape[1]) + 0.5
+    low, high = _range(radiograph)
+    rows, left, right = _outline(radiograph)
+    thickness = np.zeros(radiograph.shape, np.float32)
+    columns = np.arange(radiograph.shape[1]) + 0.5
     begin = int(rows[0] + start * (rows[-1] - rows[0]))
     wall = 0.12 * float(np.median(right - left))
-    for row in range(begin, film.shape[0]):
+    for row in range(begin, radiograph.shape[0]):
         place = min(max(row - int(rows[0]), 0), len(rows) - 1)
         centre, inner = (left[place] + right[place]) / 2, (right[place] - left[place]) / 2 + wall
         outer = inner + wall
@@ -44,35 +44,35 @@ def plastered(film: Film, density: float, start: float = _KNUCKLES, *, bandaged:
         chord -= np.sqrt(np.maximum(inner**2 - (columns - centre) ** 2, 0))
         turn = 0.75 + 0.25 * ((row - begin) % max(8.0, 1.3 * wall)) / max(8.0, 1.3 * wall) if bandaged else 1.0
         thickness[row] = turn * chord / wall
-    return _attenuated(film, density * cv2.GaussianBlur(thickness, (0, 0), max(1.0, wall / 8)), low, high)
+    return _attenuated(radiograph, density * cv2.GaussianBlur(thickness, (0, 0), max(1.0, wall / 8)), low, high)
 
 
-def splinted(film: Film, density: float) -> Film:
+def splinted(radiograph: Radiograph, density: float) -> Radiograph:
     """A plaster slab behind one half of hand and forearm, up to the fingers."""
-    low, high = _range(film)
-    rows, left, right = _outline(film)
+    low, high = _range(radiograph)
+    rows, left, right = _outline(radiograph)
     begin = int(rows[0] + 0.25 * (rows[-1] - rows[0]))
     middle = int(np.median((left + right) / 2))
-    slab = np.zeros(film.shape, np.float32)
-    slab[begin:, : middle + film.shape[1] // 40] = 1
-    slab += 0.1 * np.sin(np.arange(film.shape[1], dtype=np.float32) / 6)[None] * slab
-    return _attenuated(film, density * cv2.GaussianBlur(slab, (0, 0), 1.5), low, high)
+    slab = np.zeros(radiograph.shape, np.float32)
+    slab[begin:, : middle + radiograph.shape[1] // 40] = 1
+    slab += 0.1 * np.sin(np.arange(radiograph.shape[1], dtype=np.float32) / 6)[None] * slab
+    return _attenuated(radiograph, density * cv2.GaussianBlur(slab, (0, 0), 1.5), low, high)
 
 
-def covered(film: Film, opacity: float) -> Film:
+def covered(radiograph: Radiograph, opacity: float) -> Radiograph:
     """One even bright grey over everything from the palm to the lower end, as simple as can be drawn."""
-    low, high = _range(film)
-    rows, _, _ = _outline(film)
+    low, high = _range(radiograph)
+    rows, _, _ = _outline(radiograph)
     begin = int(rows[0] + 0.5 * (rows[-1] - rows[0]))
-    changed = film.copy()
+    changed = radiograph.copy()
     grey = np.float32(low + 0.9 * (high - low))
     changed[begin:] += np.float32(opacity) * (grey - changed[begin:])
     return changed
 
 
-def wired(film: Film) -> Film:
+def wired(radiograph: Radiograph) -> Radiograph:
     """Two crossed wires through the wrist, bent at their ends."""
-    rows, left, right = _outline(film)
+    rows, left, right = _outline(radiograph)
     y = rows[0] + _WRIST * (rows[-1] - rows[0])
     place = int(y) - int(rows[0])
     x, half = (left[place] + right[place]) / 2, (right[place] - left[place]) / 2
@@ -80,35 +80,37 @@ def wired(film: Film) -> Film:
         [(x - 1.3 * half, y - 1.6 * half), (x - half, y - 1.3 * half), (x + 0.6 * half, y + 0.9 * half)],
         [(x + 1.2 * half, y - 1.7 * half), (x + half, y - 1.3 * half), (x - 0.6 * half, y + 0.9 * half)],
     ]
-    return _with_lines(film, cross, max(1, round(0.05 * half)))
+    return _with_lines(radiograph, cross, max(1, round(0.05 * half)))
 
 
-def plated(film: Film) -> Film:
+def plated(radiograph: Radiograph) -> Radiograph:
     """A plate with screws along the radius."""
-    rows, left, right = _outline(film)
+    rows, left, right = _outline(radiograph)
     y = rows[0] + 0.78 * (rows[-1] - rows[0])
     place = int(y) - int(rows[0])
     x, half = (left[place] + right[place]) / 2 + 0.4 * (right[place] - left[place]) / 2, right[place] - left[place]
-    plated_film = _with_lines(film, [[(x, y - 0.5 * half), (x, y + 0.5 * half)]], max(2, round(0.16 * half)))
+    plated_radiograph = _with_lines(
+        radiograph, [[(x, y - 0.5 * half), (x, y + 0.5 * half)]], max(2, round(0.16 * half))
+    )
     screws = [
         [(x - 0.3 * half, y + k * 0.17 * half), (x + 0.05 * half, y + k * 0.17 * half)] for k in (-2, -1, 0, 1, 2)
     ]
-    return _with_lines(plated_film, screws, max(1, round(0.05 * half)))
+    return _with_lines(plated_radiograph, screws, max(1, round(0.05 * half)))
 
 
-def fingertips_cut(film: Film, share: float) -> Film:
+def fingertips_cut(radiograph: Radiograph, share: float) -> Radiograph:
     """The upper end cut off, so that this share of the hand's length is lost."""
-    rows, _, _ = _outline(film)
+    rows, _, _ = _outline(radiograph)
     length = 0.8 * (rows[-1] - rows[0])  # without the forearm
-    return film[int(rows[0] + share * length) :].copy()
+    return radiograph[int(rows[0] + share * length) :].copy()
 
 
-def photographed(film: Film, *, light_box: bool) -> Film:
+def photographed(radiograph: Radiograph, *, light_box: bool) -> Radiograph:
     """A photograph of a screen (its pixels beat with the camera's) or of a light-box (bright around the radiograph)."""
-    height, width = film.shape
-    rows, columns = (axis.astype(np.float32) for axis in np.indices(film.shape))
-    low, high = _range(film)
-    seen = np.clip((film - low) / (high - low), 0, 1).astype(np.float32)
+    height, width = radiograph.shape
+    rows, columns = (axis.astype(np.float32) for axis in np.indices(radiograph.shape))
+    low, high = _range(radiograph)
+    seen = np.clip((radiograph - low) / (high - low), 0, 1).astype(np.float32)
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     askew = np.array([[0.06, 0.03], [0.95, 0.07], [0.98, 0.95], [0.03, 0.98]], np.float32) * (width, height)
     way = cv2.getPerspectiveTransform(corners, askew.astype(np.float32))
@@ -122,19 +124,19 @@ def photographed(film: Film, *, light_box: bool) -> Film:
     seen = seen * (1.1 - 0.5 * np.hypot(rows / height - 0.45, columns / width - 0.4))
     lamp = np.exp(-(((rows - 0.2 * height) / (0.12 * height)) ** 2 + ((columns - 0.75 * width) / (0.1 * width)) ** 2))
     seen = cv2.GaussianBlur(np.asarray(seen + 0.35 * lamp, np.float32), (0, 0), 0.8)
-    noise = np.random.default_rng(0).standard_normal(film.shape, dtype=np.float32)
+    noise = np.random.default_rng(0).standard_normal(radiograph.shape, dtype=np.float32)
     return compressed(np.clip(seen + np.float32(0.015) * noise, 0, 1), 80)
 
 
-def _range(film: Film) -> tuple[float, float]:
+def _range(radiograph: Radiograph) -> tuple[float, float]:
     """The greys of air and of the densest bone."""
-    low, high = (float(grey) for grey in np.percentile(film, (0.5, 99.5)))
+    low, high = (float(grey) for grey in np.percentile(radiograph, (0.5, 99.5)))
     return low, max(high, low + 1e-3)
 
 
-def _outline(film: Film) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+def _outline(radiograph: Radiograph) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Rows of what is bright on the radiograph, and its left and right ends there, smoothed."""
-    bright = largest_bright(film)
+    bright = largest_bright(radiograph)
     filled = np.flatnonzero(bright.any(axis=1))
     rows = np.arange(int(filled[0]), int(filled[-1]) + 1)
     left = np.array([np.flatnonzero(bright[row])[0] if bright[row].any() else np.nan for row in rows])
@@ -147,20 +149,22 @@ def _outline(film: Film) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArra
     return rows, smooth[0], np.maximum(smooth[1], smooth[0] + 4)
 
 
-def _attenuated(film: Film, depth: Film, low: float, high: float) -> Film:
+def _attenuated(radiograph: Radiograph, depth: Radiograph, low: float, high: float) -> Radiograph:
     """A radiograph behind something of this optical depth: of what passed, ``exp(-depth)`` does, so it is brighter."""
     ceiling = min(1.0, low + 1.15 * (high - low))
-    bright = np.maximum(film, ceiling)
-    return np.asarray(bright - (bright - film) * np.exp(-depth), np.float32)
+    bright = np.maximum(radiograph, ceiling)
+    return np.asarray(bright - (bright - radiograph) * np.exp(-depth), np.float32)
 
 
-def _with_lines(film: Film, lines: list[list[tuple[float, float]]], thick: int) -> Film:
-    cover = np.zeros(film.shape, np.uint8)
+def _with_lines(radiograph: Radiograph, lines: list[list[tuple[float, float]]], thick: int) -> Radiograph:
+    cover = np.zeros(radiograph.shape, np.uint8)
     for line in lines:
         points = np.rint(np.array(line) * 16).astype(np.int32)
         cv2.polylines(cover, [points], False, 255, thick, cv2.LINE_AA, 4)
     share = cover.astype(np.float32) / np.float32(255)
-    return np.asarray(film + share * (np.maximum(film, np.float32(max(0.9, film.max()))) - film), np.float32)
+    return np.asarray(
+        radiograph + share * (np.maximum(radiograph, np.float32(max(0.9, radiograph.max()))) - radiograph), np.float32
+    )
 
 
 _ALL = (

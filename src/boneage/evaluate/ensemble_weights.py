@@ -1,7 +1,7 @@
 """Weights of an ensemble: at least 0, together 1, fitted by least absolute deviations. numpy only.
 
-Fit them on predictions of films that no member has trained on (out-of-fold predictions): on training films the member
-that remembers most would win.
+Fit them on predictions of radiographs that no member has trained on (out-of-fold predictions): on training radiographs
+the member that remembers most would win.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ def fit_weights(estimates: NDArray[np.float64], labels: Vector) -> Vector:
         labels: months, (N,).
 
     Returns:
-        (M,), each at least 0, their sum 1. Never worse on these films than equal weights or than one member alone.
+        (M,), each at least 0, their sum 1. Never worse on these radiographs than equal weights or than one member
+        alone.
 
     Raises:
-        ValueError: the shapes do not go together, there is no member or no film, or a number is not finite.
+        ValueError: the shapes do not go together, there is no member or no radiograph, or a number is not finite.
     """
     estimates, labels = np.asarray(estimates, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     if estimates.ndim != 2 or labels.shape != estimates.shape[1:] or estimates.size == 0:

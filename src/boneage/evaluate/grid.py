@@ -1,8 +1,9 @@
-"""The grid of 18 nets and its ensembles, from their predictions tables (Iglovikov et al., sections 4.3 to 5, Fig. 8).
+"""The grid of 18 networks and its ensembles, from their predictions tables (Iglovikov et al., sections 4.3 to 5, Fig.
+8).
 
-Rows are the regions A, B, C and their mean; columns are a type of net and a cohort, and a last one in which the nets
-of the patient's own sex, of both types, are averaged. All figures are of the same films and the same bootstrap
-resamples, so that differences are paired.
+Rows are the regions A, B, C and their mean; columns are a type of network and a cohort, and a last one in which the
+networks of the patient's own sex, of both types, are averaged. All figures are of the same radiographs and the same
+bootstrap resamples, so that differences are paired.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from boneage.evaluate.stages import Stage, stage_of
 from boneage.sex import Sex
 
 Months = NDArray[np.float64]
-NetType = Literal["regression", "classification"]
+NetworkType = Literal["regression", "classification"]
 Cohort = Literal["mixed", "males", "females"]
 GridRegion = Literal["A", "B", "C"]
 
-TYPES: tuple[NetType, ...] = get_args(NetType)
+TYPES: tuple[NetworkType, ...] = get_args(NetworkType)
 COHORTS: tuple[Cohort, ...] = get_args(Cohort)
 REGIONS: tuple[GridRegion, ...] = get_args(GridRegion)
 
@@ -40,9 +41,9 @@ COHORT_OF: Mapping[Sex, Cohort] = MappingProxyType({Sex.MALE: "males", Sex.FEMAL
 
 
 class Cell(NamedTuple):
-    """One of the 18 nets."""
+    """One of the 18 networks."""
 
-    type: NetType
+    type: NetworkType
     cohort: Cohort
     region: GridRegion
 
@@ -68,7 +69,9 @@ COLUMNS = (
 
 
 class Place(NamedTuple):
-    """A field of the table, or of a column that joins the males' and the females' nets (``regression-separate``)."""
+    """A field of the table, or of a column that joins the males' and the females' networks
+    (``regression-separate``).
+    """
 
     column: str
     row: str
@@ -102,19 +105,19 @@ PAPER_MONTHS: Mapping[Place, float] = MappingProxyType(
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """What the nets say of N films that all of them have seen, as far as they read the film's sex.
+    """What the networks say of N radiographs that all of them have seen, as far as they read the radiograph's sex.
 
     Attributes:
         sexes: N.
         boneage_months: labels, months, (N,).
-        nets: by cell, estimates in months, (N,), NaN for films of a sex that the net does not read. Cells may be
-            missing.
-        left_out: films that only some of the tables have; they are not among the N.
+        networks: by cell, estimates in months, (N,), NaN for radiographs of a sex that the network does not read. Cells
+            may be missing.
+        left_out: radiographs that only some of the tables have; they are not among the N.
     """
 
     sexes: tuple[Sex, ...]
     boneage_months: Months
-    nets: Mapping[Cell, Months]
+    networks: Mapping[Cell, Months]
     left_out: int = 0
 
     def __len__(self) -> int:
@@ -122,23 +125,23 @@ class Grid:
 
     @property
     def missing(self) -> tuple[Cell, ...]:
-        """The cells without a net."""
-        return tuple(cell for cell in CELLS if cell not in self.nets)
+        """The cells without a network."""
+        return tuple(cell for cell in CELLS if cell not in self.networks)
 
     def of_sex(self, sex: Sex) -> NDArray[np.bool_]:
-        """Which films, (N,)."""
+        """Which radiographs, (N,)."""
         return np.array([each is sex for each in self.sexes], dtype=np.bool_)
 
     def members(self, sex: Sex) -> tuple[Cell, ...]:
-        """The nets that read films of a sex."""
-        return tuple(cell for cell in CELLS if cell in self.nets and sex in SEXES_OF[cell.cohort])
+        """The networks that read radiographs of a sex."""
+        return tuple(cell for cell in CELLS if cell in self.networks and sex in SEXES_OF[cell.cohort])
 
     @cached_property
     def estimates(self) -> Mapping[Place, Months]:
-        """Estimates of every field whose nets are all there, months, (N,), NaN as in `nets`."""
+        """Estimates of every field whose networks are all there, months, (N,), NaN as in `networks`."""
         found: dict[Place, Months] = {}
-        for cell in self.nets:
-            found[Place(f"{cell.type}-{cell.cohort}", cell.region)] = self.nets[cell]
+        for cell in self.networks:
+            found[Place(f"{cell.type}-{cell.cohort}", cell.region)] = self.networks[cell]
         boys = self.of_sex(Sex.MALE)
         for kind, region in itertools.product(TYPES, REGIONS):
             males, females = (found.get(Place(f"{kind}-{cohort}", region)) for cohort in ("males", "females"))
@@ -162,8 +165,8 @@ def read_grid(folder: Path) -> Grid:
 
     Raises:
         TableError: as `read_predictions`; ``table_not_found`` if there is none of the 18; ``table_value`` if two give
-            a film different labels or sexes, or one holds a sex that is not its cohort's; ``table_empty`` if they have
-            no film in common.
+            a radiograph different labels or sexes, or one holds a sex that is not its cohort's; ``table_empty`` if they
+            have no radiograph in common.
     """
     tables = {cell: path for cell in CELLS if (path := folder / f"{cell.name}.csv").is_file()}
     if not tables:
@@ -172,47 +175,51 @@ def read_grid(folder: Path) -> Grid:
 
 
 def align(tables: Mapping[Cell, Predictions]) -> Grid:
-    """Bring the tables of some cells to the films that all of them have, sex by sex.
+    """Bring the tables of some cells to the radiographs that all of them have, sex by sex.
 
     Raises:
         TableError: see `read_grid`.
     """
-    facts = _facts_of_films(tables)
+    facts = _facts_of_radiographs(tables)
     months = {cell: dict(zip(table.ids, table.age_months, strict=True)) for cell, table in tables.items()}
     kept = [
-        film
-        for film, (sex, _) in facts.items()
-        if all(film in months[cell] for cell in tables if sex in SEXES_OF[cell.cohort])
+        radiograph
+        for radiograph, (sex, _) in facts.items()
+        if all(radiograph in months[cell] for cell in tables if sex in SEXES_OF[cell.cohort])
     ]
     if not kept:
-        raise TableError("table_empty", "The predictions of the grid have no film in common.")
+        raise TableError("table_empty", "The predictions of the grid have no radiograph in common.")
     return Grid(
-        sexes=tuple(facts[film][0] for film in kept),
-        boneage_months=np.array([facts[film][1] for film in kept]),
-        nets={cell: np.array([of_film.get(film, np.nan) for film in kept]) for cell, of_film in months.items()},
+        sexes=tuple(facts[radiograph][0] for radiograph in kept),
+        boneage_months=np.array([facts[radiograph][1] for radiograph in kept]),
+        networks={
+            cell: np.array([of_radiograph.get(radiograph, np.nan) for radiograph in kept])
+            for cell, of_radiograph in months.items()
+        },
         left_out=len(facts) - len(kept),
     )
 
 
-def _facts_of_films(tables: Mapping[Cell, Predictions]) -> dict[str, tuple[Sex, float]]:
-    """Sex and label, months, of every film of any table."""
+def _facts_of_radiographs(tables: Mapping[Cell, Predictions]) -> dict[str, tuple[Sex, float]]:
+    """Sex and label, months, of every radiograph of any table."""
     facts: dict[str, tuple[Sex, float]] = {}
     for cell, table in tables.items():
-        for film, sex, label in zip(table.ids, table.sexes, table.boneage_months.tolist(), strict=True):
+        for radiograph, sex, label in zip(table.ids, table.sexes, table.boneage_months.tolist(), strict=True):
             if sex not in SEXES_OF[cell.cohort]:
-                raise TableError("table_value", f"{cell.name}: the film {film!r} has the sex {sex}.")
-            if facts.setdefault(film, (sex, label)) != (sex, label):
+                raise TableError("table_value", f"{cell.name}: the radiograph {radiograph!r} has the sex {sex}.")
+            if facts.setdefault(radiograph, (sex, label)) != (sex, label):
                 raise TableError(
-                    "table_value", f"{cell.name}: the film {film!r} has another label or sex than in another table."
+                    "table_value",
+                    f"{cell.name}: the radiograph {radiograph!r} has another label or sex than in another table.",
                 )
     return facts
 
 
 class Resamples:
-    """Bootstrap resamples of a grid's films, drawn with replacement within each sex, the same for every figure.
+    """Bootstrap resamples of a grid's radiographs, drawn with replacement within each sex, the same for every figure.
 
     Args:
-        grid: whose films.
+        grid: whose radiographs.
         count: how many resamples.
         seed: same seed, same intervals.
     """
@@ -221,10 +228,10 @@ class Resamples:
         generator = np.random.default_rng(seed)
         self._times = np.zeros((count, len(grid)), dtype=np.float32)
         for sex in Sex:
-            films = np.flatnonzero(grid.of_sex(sex))
-            if films.size:
-                chances = np.full(films.size, 1 / films.size)
-                self._times[:, films] = generator.multinomial(films.size, chances, size=count)
+            radiographs = np.flatnonzero(grid.of_sex(sex))
+            if radiographs.size:
+                chances = np.full(radiographs.size, 1 / radiographs.size)
+                self._times[:, radiographs] = generator.multinomial(radiographs.size, chances, size=count)
 
     def mean(self, values: Months) -> Figure:
         """Mean of the values, (N,), that are numbers, with its interval."""
@@ -242,26 +249,26 @@ class Resamples:
 
 @dataclass(frozen=True)
 class FieldFigures:
-    """MAD of one field, months, on so many films."""
+    """MAD of one field, months, on so many radiographs."""
 
     place: Place
-    films: int
+    radiographs: int
     mad: Figure
 
 
 @dataclass(frozen=True)
 class StageFigures:
-    """MAD of one field on the films of one sex and stage; None if they are too few for a figure."""
+    """MAD of one field on the radiographs of one sex and stage; None if they are too few for a figure."""
 
     place: Place
     sex: Sex
     stage: Stage
-    films: int
+    radiographs: int
     mad: Figure | None
 
 
 def field_figures(grid: Grid, resamples: Resamples) -> dict[Place, FieldFigures]:
-    """MAD of every field of the table whose nets are there."""
+    """MAD of every field of the table whose networks are there."""
     return {
         place: _field(place, np.abs(estimates - grid.boneage_months), resamples)
         for place, estimates in grid.estimates.items()
@@ -270,7 +277,7 @@ def field_figures(grid: Grid, resamples: Resamples) -> dict[Place, FieldFigures]
 
 
 def sex_figures(grid: Grid, resamples: Resamples) -> dict[tuple[Place, Sex], FieldFigures]:
-    """MAD of the mixed and of the separate nets on boys and on girls alone: the same films for both."""
+    """MAD of the mixed and of the separate networks on boys and on girls alone: the same radiographs for both."""
     found = {}
     for place, estimates in grid.estimates.items():
         cohort = place.column.rpartition("-")[2]
@@ -283,12 +290,12 @@ def sex_figures(grid: Grid, resamples: Resamples) -> dict[tuple[Place, Sex], Fie
 
 
 def stage_figures(grid: Grid, resamples: Resamples, *, smallest: int) -> list[StageFigures]:
-    """MAD of every field by sex and stage of development, in order (Fig. 9); groups without films are left out.
+    """MAD of every field by sex and stage of development, in order (Fig. 9); groups without radiographs are left out.
 
     Args:
         grid: the predictions.
-        resamples: of its films.
-        smallest: groups of fewer films are only counted.
+        resamples: of its radiographs.
+        smallest: groups of fewer radiographs are only counted.
     """
     stages = np.array(
         [stage_of(age, sex) for age, sex in zip(grid.boneage_months.tolist(), grid.sexes, strict=True)], dtype=object
@@ -298,10 +305,10 @@ def stage_figures(grid: Grid, resamples: Resamples, *, smallest: int) -> list[St
         errors = np.abs(estimates - grid.boneage_months)
         for sex, stage in itertools.product(Sex, Stage) if place.column in COLUMNS else ():
             chosen = np.where(grid.of_sex(sex) & (stages == stage), errors, np.nan)
-            films = int(np.isfinite(chosen).sum())
-            if films:
-                mad = resamples.mean(chosen) if films >= smallest else None
-                found.append(StageFigures(place, sex, stage, films, mad))
+            radiographs = int(np.isfinite(chosen).sum())
+            if radiographs:
+                mad = resamples.mean(chosen) if radiographs >= smallest else None
+                found.append(StageFigures(place, sex, stage, radiographs, mad))
     return found
 
 

@@ -33,14 +33,14 @@ class Claim(StrEnum):
 
 _SENTENCES = {
     Claim.REGIONS: "MAD(B) > MAD(C) > MAD(A) > MAD(ensemble of the regions)",
-    Claim.COHORTS: "Nets of one sex are better than mixed ones (on the films of that sex)",
+    Claim.COHORTS: "Networks of one sex are better than mixed ones (on the radiographs of that sex)",
     Claim.TYPES: "Classification is better than regression",
     Claim.ENSEMBLE: "The ensemble of all regions and both types is the best",
 }
 
 
 class Verdict(StrEnum):
-    """What our films say about a claim."""
+    """What our radiographs say about a claim."""
 
     CONFIRMED = "confirmed"
     CONTRADICTED = "contradicted"
@@ -54,15 +54,15 @@ class Order:
     Attributes:
         claim: of which it is a part.
         worse, better: as the paper has it.
-        films: on which both were held against the labels: ``all``, ``boys`` or ``girls``.
-        count: of these films.
+        radiographs: on which both were held against the labels: ``all``, ``boys`` or ``girls``.
+        count: of these radiographs.
         difference: MAD of the worse minus MAD of the better, months, with its paired 95 % interval.
     """
 
     claim: Claim
     worse: Place
     better: Place
-    films: str
+    radiographs: str
     count: int
     difference: Figure
 
@@ -75,7 +75,7 @@ class Order:
 
 
 def paper_orders(grid: Grid, resamples: Resamples) -> list[Order]:
-    """Every comparison that the nets at hand allow, on the films that both sides read."""
+    """Every comparison that the networks at hand allow, on the radiographs that both sides read."""
     return [
         _compare(grid, resamples, claim, worse, better)
         for claim, worse, better in _comparisons()
@@ -104,5 +104,5 @@ def _compare(grid: Grid, resamples: Resamples, claim: Claim, worse: Place, bette
     differences = errors[0] - errors[1]
     known = np.isfinite(differences)
     sexes = {sex for sex in Sex if (known & grid.of_sex(sex)).any()}
-    films = {frozenset({Sex.MALE}): "boys", frozenset({Sex.FEMALE}): "girls"}.get(frozenset(sexes), "all")
-    return Order(claim, worse, better, films, int(known.sum()), resamples.mean(differences))
+    radiographs = {frozenset({Sex.MALE}): "boys", frozenset({Sex.FEMALE}): "girls"}.get(frozenset(sexes), "all")
+    return Order(claim, worse, better, radiographs, int(known.sum()), resamples.mean(differences))

@@ -37,8 +37,8 @@ from boneage.evaluate.metrics import Figure
 from boneage.evaluate.tables import (
     SEX_LABELS,
     SMALLEST_GROUP,
-    films_in_words,
     markdown_table,
+    radiographs_in_words,
     with_interval,
 )
 from boneage.files import write_text
@@ -50,11 +50,11 @@ _HEADS = {column: column.replace("-", " ") for column in COLUMNS} | {TOGETHER: "
 
 @dataclass(frozen=True, eq=False)
 class WeightedEnsemble:
-    """An ensemble whose weights were fitted on out-of-fold predictions, beside the plain mean of the same nets.
+    """An ensemble whose weights were fitted on out-of-fold predictions, beside the plain mean of the same networks.
 
     Attributes:
         weights: by sex and cell, at least 0, summing to 1 for each sex.
-        fitted_on: out-of-fold films by sex.
+        fitted_on: out-of-fold radiographs by sex.
         weighted, plain: MAD, months.
         gain: MAD of the plain mean minus that of the weighted one, months, paired.
     """
@@ -82,12 +82,12 @@ def report_grid(grid: Grid, out_of_fold: Grid | None = None, *, seed: int = 0) -
     """Compute all figures.
 
     Args:
-        grid: predictions on validation films.
-        out_of_fold: of the same cells on training films, each by a net that has not seen it; for weights.
+        grid: predictions on validation radiographs.
+        out_of_fold: of the same cells on training radiographs, each by a network that has not seen it; for weights.
         seed: of the bootstrap.
 
     Raises:
-        TableError: ``table_value`` if the out-of-fold predictions are of other nets than the grid's.
+        TableError: ``table_value`` if the out-of-fold predictions are of other networks than the grid's.
     """
     resamples = Resamples(grid, seed=seed)
     return GridReport(
@@ -101,16 +101,16 @@ def report_grid(grid: Grid, out_of_fold: Grid | None = None, *, seed: int = 0) -
 
 
 def _weigh(grid: Grid, out_of_fold: Grid, resamples: Resamples) -> WeightedEnsemble:
-    if set(grid.nets) != set(out_of_fold.nets):
-        differing = sorted(cell.name for cell in set(grid.nets) ^ set(out_of_fold.nets))
-        raise TableError("table_value", f"Out-of-fold predictions are of other nets: {', '.join(differing)}.")
+    if set(grid.networks) != set(out_of_fold.networks):
+        differing = sorted(cell.name for cell in set(grid.networks) ^ set(out_of_fold.networks))
+        raise TableError("table_value", f"Out-of-fold predictions are of other networks: {', '.join(differing)}.")
     weighted, plain = np.full(len(grid), np.nan), np.full(len(grid), np.nan)
     weights: dict[Sex, dict[Cell, float]] = {}
     for sex in Sex:
-        members, films = grid.members(sex), out_of_fold.of_sex(sex)
-        if not (members and films.any() and grid.of_sex(sex).any()):
+        members, radiographs = grid.members(sex), out_of_fold.of_sex(sex)
+        if not (members and radiographs.any() and grid.of_sex(sex).any()):
             continue
-        fitted = fit_weights(_stack(out_of_fold, members, films), out_of_fold.boneage_months[films])
+        fitted = fit_weights(_stack(out_of_fold, members, radiographs), out_of_fold.boneage_months[radiographs])
         weights[sex] = dict(zip(members, fitted.tolist(), strict=True))
         estimates = _stack(grid, members, grid.of_sex(sex))
         weighted[grid.of_sex(sex)] = fitted @ estimates
@@ -125,8 +125,8 @@ def _weigh(grid: Grid, out_of_fold: Grid, resamples: Resamples) -> WeightedEnsem
     )
 
 
-def _stack(grid: Grid, members: Sequence[Cell], films: NDArray[np.bool_]) -> Months:
-    return np.stack([grid.nets[cell][films] for cell in members])
+def _stack(grid: Grid, members: Sequence[Cell], radiographs: NDArray[np.bool_]) -> Months:
+    return np.stack([grid.networks[cell][radiographs] for cell in members])
 
 
 def write_report(folder: Path, report: GridReport, notes: Sequence[str] = ()) -> None:
@@ -134,19 +134,19 @@ def write_report(folder: Path, report: GridReport, notes: Sequence[str] = ()) ->
     write_text(folder / "grid.md", grid_markdown(report, notes))
     write_rows(
         folder / "grid.csv",
-        ("column", "row", "films", "count", "mad_months", "low", "high", "paper_months"),
+        ("column", "row", "radiographs", "count", "mad_months", "low", "high", "paper_months"),
         _tidy_fields(report),
     )
     write_rows(
         folder / "stages.csv",
         ("column", "row", "sex", "stage", "count", "mad_months", "low", "high"),
-        [(*each.place, each.sex, each.stage, each.films, *_tidy(each.mad)) for each in report.stages],
+        [(*each.place, each.sex, each.stage, each.radiographs, *_tidy(each.mad)) for each in report.stages],
     )
     write_rows(
         folder / "orders.csv",
-        ("claim", "worse", "better", "films", "count", "difference_months", "low", "high", "verdict"),
+        ("claim", "worse", "better", "radiographs", "count", "difference_months", "low", "high", "verdict"),
         [
-            (o.claim, o.worse.title, o.better.title, o.films, o.count, *_tidy(o.difference), o.verdict)
+            (o.claim, o.worse.title, o.better.title, o.radiographs, o.count, *_tidy(o.difference), o.verdict)
             for o in report.orders
         ],
     )
@@ -168,19 +168,22 @@ def grid_markdown(report: GridReport, notes: Sequence[str] = ()) -> str:
     counts = {sex: int(grid.of_sex(sex).sum()) for sex in Sex}
     facts = [
         *notes,
-        f"{films_in_words(len(grid))}: " + ", ".join(f"{SEX_LABELS[sex]} {count}" for sex, count in counts.items()),
+        f"{radiographs_in_words(len(grid))}: "
+        + ", ".join(f"{SEX_LABELS[sex]} {count}" for sex, count in counts.items()),
     ]
     if grid.left_out:
-        facts.append(f"{films_in_words(grid.left_out)} left out: not all nets have answered for them")
+        facts.append(f"{radiographs_in_words(grid.left_out)} left out: not all networks have answered for them")
     if grid.missing:
-        facts.append(f"Missing nets ({len(grid.missing)} of {len(CELLS)}): {', '.join(c.name for c in grid.missing)}")
+        facts.append(
+            f"Missing networks ({len(grid.missing)} of {len(CELLS)}): {', '.join(c.name for c in grid.missing)}"
+        )
     lines = [
-        *("# The grid of nets", ""),
+        *("# The grid of networks", ""),
         *(f"- {fact}" for fact in facts),
         *("", "## MAD in months, with 95 % intervals (as Iglovikov et al., Fig. 8)", ""),
         *field_lines(report),
         *("", _ABOUT_FIELDS),
-        *("", "## Mixed and separate nets on the same films", ""),
+        *("", "## Mixed and separate networks on the same radiographs", ""),
         *_sex_lines(report),
         *("", "## The paper's orders", ""),
         *_order_lines(report.orders),
@@ -192,19 +195,23 @@ def grid_markdown(report: GridReport, notes: Sequence[str] = ()) -> str:
 
 _ABOUT_FIELDS = (
     "Rows are regions (A whole hand, B carpal bones, C metacarpals and proximal phalanges) and the mean of the three. "
-    "The last column averages the nets of the patient's own sex over both types. The paper's numbers, in months, are "
+    "The last column averages the networks of the patient's own sex over both types. The paper's numbers, in "
+    "months, are "
     "those that its section 5 gives in words; its other fields stand only in its figure. It has no ensemble of mixed "
-    "classification. Its validation films are other ones than ours, and its views have the full size of the frame."
+    "classification. Its validation radiographs are other ones than ours, and its views have the full size of "
+    "the frame."
 )
 _ABOUT_INTERVALS = (
-    "Intervals: percentile bootstrap over films, resampled within each sex, the same resamples everywhere, so that "
-    "differences are paired. They speak of which films happened to be in the set, not of another training of the same "
-    "nets; and of many comparisons at 95 %, about one in twenty errs."
+    "Intervals: percentile bootstrap over radiographs, resampled within each sex, the same resamples "
+    "everywhere, so that "
+    "differences are paired. They speak of which radiographs happened to be in the set, not of another training "
+    "of the same "
+    "networks; and of many comparisons at 95 %, about one in twenty errs."
 )
 
 
 def field_lines(report: GridReport) -> list[str]:
-    """The table of Fig. 8 as lines of Markdown; fields whose nets are missing are empty."""
+    """The table of Fig. 8 as lines of Markdown; fields whose networks are missing are empty."""
     rows = [[row, *(_field_cell(report, Place(column, row)) for column in COLUMNS)] for row in ROWS]
     return markdown_table(["", *_HEADS.values()], rows)
 
@@ -216,11 +223,11 @@ def _field_cell(report: GridReport, place: Place) -> str:
 
 
 def _sex_lines(report: GridReport) -> list[str]:
-    heads = [f"{SEX_LABELS[sex]}, {nets} nets" for sex in Sex for nets in ("mixed", COHORT_OF[sex])]
+    heads = [f"{SEX_LABELS[sex]}, {networks} networks" for sex in Sex for networks in ("mixed", COHORT_OF[sex])]
     rows = []
     for kind in TYPES:
         for row in ROWS:
-            keys = [(Place(f"{kind}-{nets}", row), sex) for sex in Sex for nets in ("mixed", COHORT_OF[sex])]
+            keys = [(Place(f"{kind}-{networks}", row), sex) for sex in Sex for networks in ("mixed", COHORT_OF[sex])]
             found = [report.by_sex.get(key) for key in keys]
             rows.append([f"{kind} {row}", *("" if each is None else with_interval(each.mad) for each in found)])
     return markdown_table(["", *heads], rows)
@@ -231,18 +238,18 @@ def _order_lines(orders: Sequence[Order]) -> list[str]:
     for claim in Claim:
         of_claim = [order for order in orders if order.claim is claim]
         counts = Counter(order.verdict for order in of_claim)
-        said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict) if of_claim else "nets are missing"
+        said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict) if of_claim else "networks are missing"
         lines.append(f"- {claim.sentence}: {said}")
     rows = [
         [
             f"{order.worse.title} > {order.better.title}",
-            f"{order.count} ({order.films})",
+            f"{order.count} ({order.radiographs})",
             with_interval(order.difference, sign="+"),
             order.verdict.value,
         ]
         for order in orders
     ]
-    heads = ["MAD of", "films", "difference, months", "verdict"]
+    heads = ["MAD of", "radiographs", "difference, months", "verdict"]
     return [*lines, "", *markdown_table(heads, rows)] if rows else lines
 
 
@@ -252,25 +259,27 @@ def _weight_lines(weighted: WeightedEnsemble) -> list[str]:
         [cell.name, *(f"{of_sex[cell]:.3f}" if cell in of_sex else "" for of_sex in weighted.weights.values())]
         for cell in cells
     ]
-    heads = [f"{SEX_LABELS[sex]} (fitted on {films_in_words(n)})" for sex, n in weighted.fitted_on.items()]
+    heads = [f"{SEX_LABELS[sex]} (fitted on {radiographs_in_words(n)})" for sex, n in weighted.fitted_on.items()]
     return [
         f"MAD {with_interval(weighted.weighted)} weighted, {with_interval(weighted.plain)} with equal weights of the "
-        f"same nets; the weights gain {with_interval(weighted.gain, sign='+')}.",
+        f"same networks; the weights gain {with_interval(weighted.gain, sign='+')}.",
         "",
         *markdown_table(["weight", *heads], rows),
     ]
 
 
 def _tidy_fields(report: GridReport) -> Iterator[tuple[object, ...]]:
-    """One line a field on all its films, then one for each sex's films where nets of both cohorts are compared."""
+    """One line a field on all its radiographs, then one for each sex's radiographs where networks of both cohorts are
+    compared.
+    """
     for column in COLUMNS:
         for row in ROWS:
             if (place := Place(column, row)) in report.fields:
                 field = report.fields[place]
                 paper = PAPER_MONTHS.get(place, "")
-                yield (*place, "all of its cohort", field.films, *_tidy(field.mad), paper)
+                yield (*place, "all of its cohort", field.radiographs, *_tidy(field.mad), paper)
     for (place, sex), field in report.by_sex.items():
-        yield (*place, SEX_LABELS[sex].lower(), field.films, *_tidy(field.mad), "")
+        yield (*place, SEX_LABELS[sex].lower(), field.radiographs, *_tidy(field.mad), "")
 
 
 def _tidy(figure: Figure | None) -> tuple[str, str, str]:

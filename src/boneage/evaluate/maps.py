@@ -1,9 +1,11 @@
 """Mean maps: where a system looks at each stage of skeletal development (Souza & Oliveira, section VI and Fig. 9).
 
-Heat maps of single films are scattered; the mean over many films of one stage and sex shows what the system has learnt
-to look at. Films are laid over one another as the net sees them and are not registered, so the outlines are blurred.
+Heat maps of single radiographs are scattered; the mean over many radiographs of one stage and sex shows what the system
+has learnt to look at. Radiographs are laid over one another as the network sees them and are not registered, so the
+outlines are blurred.
 
-A mean of few films could show a single child's hand. Means of fewer than `SMALLEST_MEAN` films are never given out.
+A mean of few radiographs could show a single child's hand. Means of fewer than `SMALLEST_MEAN` radiographs are never
+given out.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 
 from boneage.evaluate.plots import drawing
 from boneage.evaluate.stages import Stage, stage_of
-from boneage.evaluate.tables import SEX_LABELS, films_in_words
+from boneage.evaluate.tables import SEX_LABELS, radiographs_in_words
 from boneage.sex import Sex
 
 if TYPE_CHECKING:
@@ -34,70 +36,73 @@ _COLOUR_SCALE = "inferno"
 
 @dataclass(frozen=True, eq=False)
 class MeanMap:
-    """The mean over the films of one sex and stage.
+    """The mean over the radiographs of one sex and stage.
 
     Attributes:
-        count: films that belong here.
-        heat: float64 (h, w), 0..1, mean of the films' heat maps; None if the films are too few to be shown.
-        film: float64 (h, w), 0..1, mean of the films; None likewise.
+        count: radiographs that belong here.
+        heat: float64 (h, w), 0..1, mean of the radiographs' heat maps; None if the radiographs are too few to be shown.
+        radiograph: float64 (h, w), 0..1, mean of the radiographs; None likewise.
     """
 
     count: int
     heat: NDArray[np.float64] | None = None
-    film: NDArray[np.float64] | None = None
+    radiograph: NDArray[np.float64] | None = None
 
 
 class _Sum:
-    """A running sum of heat maps and films."""
+    """A running sum of heat maps and radiographs."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.count = 0
         self.heat = np.zeros(shape)
-        self.film = np.zeros(shape)
+        self.radiograph = np.zeros(shape)
 
-    def add(self, heat: FloatMap, film: FloatMap) -> None:
+    def add(self, heat: FloatMap, radiograph: FloatMap) -> None:
         self.count += 1
         self.heat += heat
-        # Films differ in exposure: each counts with its own range.
-        low, high = float(film.min()), float(film.max())
-        self.film += (film - low) / (high - low) if high > low else 0.0
+        # Radiographs differ in exposure: each counts with its own range.
+        low, high = float(radiograph.min()), float(radiograph.max())
+        self.radiograph += (radiograph - low) / (high - low) if high > low else 0.0
 
     def mean(self) -> MeanMap:
         if self.count < SMALLEST_MEAN:
             return MeanMap(self.count)
-        return MeanMap(self.count, self.heat / self.count, self.film / self.count)
+        return MeanMap(self.count, self.heat / self.count, self.radiograph / self.count)
 
 
 def mean_maps(samples: Iterable[tuple[Sex, float, FloatMap, FloatMap]]) -> dict[tuple[Sex, Stage], MeanMap]:
-    """Average heat maps by sex and stage. Holds sums only, so any number of films may pass.
+    """Average heat maps by sex and stage. Holds sums only, so any number of radiographs may pass.
 
     Args:
-        samples: for each film its sex, its bone age in months (the label), its heat map (h, w), 0..1 relative to its
-            strongest place, and the film in the same frame (h, w), any grey scale.
+        samples: for each radiograph its sex, its bone age in months (the label), its heat map (h, w), 0..1 relative to
+            its strongest place, and the radiograph in the same frame (h, w), any grey scale.
 
     Returns:
-        For each sex and stage that occurs, its mean; without pictures where fewer than `SMALLEST_MEAN` films belong.
+        For each sex and stage that occurs, its mean; without pictures where fewer than `SMALLEST_MEAN` radiographs
+        belong.
 
     Raises:
         ValueError: a map has another shape than those before it, or is not within 0 to 1.
     """
     sums: dict[tuple[Sex, Stage], _Sum] = {}
     shape: tuple[int, ...] | None = None
-    for sex, age_months, heat, film in samples:
+    for sex, age_months, heat, radiograph in samples:
         shape = shape or heat.shape
-        if heat.shape != shape or film.shape != shape or len(shape) != 2:
-            raise ValueError(f"heat {heat.shape} and film {film.shape} must have one shape (h, w), here {shape}")
+        if heat.shape != shape or radiograph.shape != shape or len(shape) != 2:
+            raise ValueError(
+                f"heat {heat.shape} and radiograph {radiograph.shape} must have one shape (h, w), here {shape}"
+            )
         if not (heat.min() >= 0.0 and heat.max() <= 1.0):
             raise ValueError("a heat map must lie within 0 to 1")
-        sums.setdefault((sex, stage_of(age_months, sex)), _Sum(shape)).add(heat, film)
+        sums.setdefault((sex, stage_of(age_months, sex)), _Sum(shape)).add(heat, radiograph)
     return {key: one.mean() for key, one in sums.items()}
 
 
 def draw_maps(path: Path, means: Mapping[tuple[Sex, Stage], MeanMap]) -> None:
-    """Draw a sheet, a row a sex and a column a stage: the mean film in grey, the mean heat map over it in colour.
+    """Draw a sheet, a row a sex and a column a stage: the mean radiograph in grey, the mean heat map over it in colour.
 
-    All panels share one colour scale, from 0 to the strongest mean. Stages without a film of either sex are left out;
-    groups too small to show are named with their number of films.
+    All panels share one colour scale, from 0 to the strongest mean. Stages without a radiograph of either sex are left
+    out; groups too small to show are named with their number of radiographs.
 
     Args:
         path: of the PNG file.
@@ -125,17 +130,17 @@ def _panel(axes: Axes, mean: MeanMap, strongest: float, tallness: float) -> None
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    if mean.heat is None or mean.film is None:
+    if mean.heat is None or mean.radiograph is None:
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect=tallness, facecolor="#f3f4f6")
-        note = f"{films_in_words(mean.count)}:\ntoo few to show" if mean.count else "no films"
+        note = f"{radiographs_in_words(mean.count)}:\ntoo few to show" if mean.count else "no radiographs"
         axes.text(0.5, 0.5, note, ha="center", va="center", fontsize=9, color="#8a929c")
         return
-    axes.imshow(mean.film, cmap="gray", interpolation="bilinear")
+    axes.imshow(mean.radiograph, cmap="gray", interpolation="bilinear")
     share = mean.heat / strongest
     axes.imshow(
         share, cmap=_COLOUR_SCALE, vmin=0.0, vmax=1.0, alpha=_STRONGEST_OPACITY * share, interpolation="bilinear"
     )
-    axes.set_xlabel(f"mean of {mean.count} films", fontsize=8, labelpad=5)
+    axes.set_xlabel(f"mean of {mean.count} radiographs", fontsize=8, labelpad=5)
 
 
 def _colour_bar(grid: NDArray[np.object_], strongest: float) -> None:
@@ -144,6 +149,6 @@ def _colour_bar(grid: NDArray[np.object_], strongest: float) -> None:
 
     scale = ScalarMappable(Normalize(0.0, strongest), _COLOUR_SCALE)
     bar = grid[0, 0].figure.colorbar(scale, ax=grid, shrink=0.7, aspect=30, pad=0.02)
-    bar.set_label("Mean activation\n(share of each film's strongest)", fontsize=9)
+    bar.set_label("Mean activation\n(share of each radiograph's strongest)", fontsize=9)
     bar.outline.set_visible(False)
     bar.ax.grid(visible=False)

@@ -20,7 +20,7 @@ Metric = Callable[[Months, Months], NDArray[np.float64]]
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 _GATHERED_AT_ONCE = 2_000_000
-"""Resampled films held at a time, so that 12,000 films do not take gigabytes."""
+"""Resampled radiographs held at a time, so that 12,000 radiographs do not take gigabytes."""
 
 
 def mean_absolute_difference(labels: Months, estimates: Months) -> NDArray[np.float64]:
@@ -49,12 +49,12 @@ def median_absolute_error(labels: Months, estimates: Months) -> NDArray[np.float
 
 
 def bias(labels: Months, estimates: Months) -> NDArray[np.float64]:
-    """Mean of estimate minus label, months: above 0 if films are read as too old."""
+    """Mean of estimate minus label, months: above 0 if radiographs are read as too old."""
     return _mean(estimates - labels)
 
 
 def share_within(months: float) -> Metric:
-    """The metric "share of films, 0 to 1, whose estimate lies within so many months of the label", the bound
+    """The metric "share of radiographs, 0 to 1, whose estimate lies within so many months of the label", the bound
     included.
     """
 
@@ -83,12 +83,14 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "pearson": pearson,
     }
 )
-"""All figures of a group of films, by the name they have in ``tables.csv``."""
+"""All figures of a group of radiographs, by the name they have in ``tables.csv``."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A metric's value on some films and its bootstrap interval, in the metric's unit; NaN where it is undefined."""
+    """A metric's value on some radiographs and its bootstrap interval, in the metric's unit; NaN where it is
+    undefined.
+    """
 
     value: float
     low: float
@@ -104,10 +106,10 @@ def measure(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> dict[str, Figure]:
-    """Several metrics with their percentile bootstrap intervals, films being drawn with replacement.
+    """Several metrics with their percentile bootstrap intervals, radiographs being drawn with replacement.
 
-    An interval speaks of which films happened to be in the set; not of the readers who labelled them, nor of another
-    training of the same net.
+    An interval speaks of which radiographs happened to be in the set; not of the readers who labelled them, nor of
+    another training of the same network.
 
     Args:
         labels: months, (N,).
@@ -145,13 +147,14 @@ def measure_interval(
 
     Args:
         labels: months, (N,).
-        bounds: months, (N, 2): low and high of each film, both of which belong to the interval.
-        resamples: how many; the same films are drawn as by `measure` with the same seed.
+        bounds: months, (N, 2): low and high of each radiograph, both of which belong to the interval.
+        resamples: how many; the same radiographs are drawn as by `measure` with the same seed.
         confidence: of the bootstrap's interval, 0 to 1.
         seed: same seed, same intervals.
 
     Returns:
-        ``coverage``: share of the films, 0 to 1, whose label lies within; ``width``: mean of high minus low, months.
+        ``coverage``: share of the radiographs, 0 to 1, whose label lies within; ``width``: mean of high minus low,
+            months.
 
     Raises:
         ValueError: as `measure`.
@@ -171,9 +174,9 @@ def _resample(
     at_once = max(1, _GATHERED_AT_ONCE // labels.size)
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in metrics}
     for start in range(0, resamples, at_once):
-        films = generator.integers(labels.size, size=(min(at_once, resamples - start), labels.size))
+        radiographs = generator.integers(labels.size, size=(min(at_once, resamples - start), labels.size))
         for name, metric in metrics.items():
-            parts[name].append(metric(labels[films], estimates[films]))
+            parts[name].append(metric(labels[radiographs], estimates[radiographs]))
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 

@@ -1,7 +1,8 @@
-"""Named changes of a film under which its bone age stays the same: to measure how much an estimate moves.
+"""Named changes of a radiograph under which its bone age stays the same: to measure how much an estimate moves.
 
-What users bring is turned, mirrored, inverted, framed, marked, shrunk and compressed. Every change takes a film as
-`boneage.reading.radiograph` reads it (float32 (H, W), 0..1) and gives such a film; the same film always gives the same.
+What users bring is turned, mirrored, inverted, framed, marked, shrunk and compressed. Every change takes a radiograph
+as `boneage.reading.radiograph` reads it (float32 (H, W), 0..1) and gives such a radiograph; the same radiograph always
+gives the same.
 """
 
 from __future__ import annotations
@@ -16,29 +17,31 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.geometry import Transform, averaged_down, sample
+from boneage.geometry import Transform, downsample_area, sample
 
-Film = NDArray[np.float32]
+Radiograph = NDArray[np.float32]
 
 _NOISE_SHARE = 0.03
-"""Standard deviation of the added noise, of the film's grey range: about that of a film at a quarter of the dose."""
+"""Standard deviation of the added noise, of the radiograph's grey range: about that of a radiograph at a quarter of the
+dose."""
 
 _FRAME_SHARE = 0.08
-"""How wide a pasted border is, of the film's longer side."""
+"""How wide a pasted border is, of the radiograph's longer side."""
 
 _MARKER_SHARE = 0.12
-"""How large a lead marker is, of the film's shorter side: as on the films of the RSNA challenge."""
+"""How large a lead marker is, of the radiograph's shorter side: as on the radiographs of the RSNA challenge."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A change of a film.
+    """A change of a radiograph.
 
     Attributes:
         name: by which it is asked for, and which tables have.
         title: what is done, for people.
-        kind: ``mild`` if a film changed so is still an ordinary one, else ``strong``.
-        apply: from a film, float32 (H, W), 0..1, to the changed film, of any size, which shares no memory with it.
+        kind: ``mild`` if a radiograph changed so is still an ordinary one, else ``strong``.
+        apply: from a radiograph, float32 (H, W), 0..1, to the changed radiograph, of any size, which shares no memory
+            with it.
         change_limit_months: how much the estimate may move by it in the mean of absolute changes; None if no limit
             was set.
     """
@@ -46,7 +49,7 @@ class Change:
     name: str
     title: str
     kind: Literal["mild", "strong", "disturbing"]
-    apply: Callable[[Film], Film]
+    apply: Callable[[Radiograph], Radiograph]
     change_limit_months: float | None = None
 
     @property
@@ -55,93 +58,95 @@ class Change:
         return 1.0 if self.kind == "mild" else 3.0
 
 
-def turned_by_quarters(film: Film, quarters: int) -> Film:
+def turned_by_quarters(radiograph: Radiograph, quarters: int) -> Radiograph:
     """Rotated clockwise by so many times 90 degrees; exact."""
-    return np.ascontiguousarray(np.rot90(film, -quarters))
+    return np.ascontiguousarray(np.rot90(radiograph, -quarters))
 
 
-def turned(film: Film, degrees: float) -> Film:
-    """Rotated clockwise about the centre, onto a canvas that holds it all; around it, the grey of the film's border."""
-    height, width = film.shape
+def turned(radiograph: Radiograph, degrees: float) -> Radiograph:
+    """Rotated clockwise about the centre, onto a canvas that holds it all; around it, the grey of the radiograph's
+    border.
+    """
+    height, width = radiograph.shape
     rotation = Transform.rotation(degrees)
     corners = rotation.points(np.array([[0, 0], [width, 0], [width, height], [0, height]]))
     low, high = corners.min(axis=0), corners.max(axis=0)
     new_width, new_height = (int(side) for side in np.ceil(high - low - 1e-6))
     centred = rotation.then(Transform.shift(*((np.array([new_width, new_height]) - low - high) / 2)))
-    return sample(film, centred, new_height, new_width, fill=border_grey(film))
+    return sample(radiograph, centred, new_height, new_width, fill=border_grey(radiograph))
 
 
-def mirrored(film: Film) -> Film:
+def mirrored(radiograph: Radiograph) -> Radiograph:
     """Left and right exchanged."""
-    return np.ascontiguousarray(film[:, ::-1])
+    return np.ascontiguousarray(radiograph[:, ::-1])
 
 
-def inverted(film: Film) -> Film:
+def inverted(radiograph: Radiograph) -> Radiograph:
     """The negative: bone dark."""
-    return np.asarray(1.0 - film, dtype=np.float32)
+    return np.asarray(1.0 - radiograph, dtype=np.float32)
 
 
-def framed(film: Film, grey: float) -> Film:
-    """A border of one grey pasted about the film."""
-    wide = max(1, round(_FRAME_SHARE * max(film.shape)))
-    return np.pad(film, wide, constant_values=np.float32(grey))
+def framed(radiograph: Radiograph, grey: float) -> Radiograph:
+    """A border of one grey pasted about the radiograph."""
+    wide = max(1, round(_FRAME_SHARE * max(radiograph.shape)))
+    return np.pad(radiograph, wide, constant_values=np.float32(grey))
 
 
-def collimated(film: Film) -> Film:
-    """The film as a field between an X-ray tube's blades: black outside, with a bright edge of scatter."""
-    wide = max(1, round(_FRAME_SHARE * max(film.shape)))
+def collimated(radiograph: Radiograph) -> Radiograph:
+    """The radiograph as a field between an X-ray tube's blades: black outside, with a bright edge of scatter."""
+    wide = max(1, round(_FRAME_SHARE * max(radiograph.shape)))
     edge = max(1, wide // 12)
-    bright = np.float32(np.percentile(film, 99))
-    return np.pad(np.pad(film, edge, constant_values=bright), wide - edge, constant_values=np.float32(0.0))
+    bright = np.float32(np.percentile(radiograph, 99))
+    return np.pad(np.pad(radiograph, edge, constant_values=bright), wide - edge, constant_values=np.float32(0.0))
 
 
-def marked_beside(film: Film) -> Film:
+def marked_beside(radiograph: Radiograph) -> Radiograph:
     """A lead marker in the upper corner that has less on it."""
-    side = _marker_side(film)
+    side = _marker_side(radiograph)
     gap = side // 3
-    left, right = film[gap : gap + side, gap : gap + side], film[gap : gap + side, -gap - side : -gap]
-    x = gap if left.mean() <= right.mean() else film.shape[1] - gap - side
-    return _with_marker(film, x, gap)
+    left, right = radiograph[gap : gap + side, gap : gap + side], radiograph[gap : gap + side, -gap - side : -gap]
+    x = gap if left.mean() <= right.mean() else radiograph.shape[1] - gap - side
+    return _with_marker(radiograph, x, gap)
 
 
-def marked_over(film: Film) -> Film:
-    """A lead marker that lies over the left edge of what is bright on the film, at 60 % of its height.
+def marked_over(radiograph: Radiograph) -> Radiograph:
+    """A lead marker that lies over the left edge of what is bright on the radiograph, at 60 % of its height.
 
-    What is bright (above Otsu's threshold, the largest piece of it) is the hand on ordinary films.
+    What is bright (above Otsu's threshold, the largest piece of it) is the hand on ordinary radiographs.
     """
-    side = _marker_side(film)
-    bright = largest_bright(film)
+    side = _marker_side(radiograph)
+    bright = largest_bright(radiograph)
     rows = np.flatnonzero(bright.any(axis=1))
     row = int(rows[round(0.6 * (rows.size - 1))])
     edge = int(np.flatnonzero(bright[row])[0])
-    x, y = np.clip([edge - side // 2, row - side // 2], 0, np.array([film.shape[1], film.shape[0]]) - side)
-    return _with_marker(film, int(x), int(y))
+    x, y = np.clip([edge - side // 2, row - side // 2], 0, np.array([radiograph.shape[1], radiograph.shape[0]]) - side)
+    return _with_marker(radiograph, int(x), int(y))
 
 
-def brightened(film: Film, factor: float) -> Film:
+def brightened(radiograph: Radiograph, factor: float) -> Radiograph:
     """All greys times `factor`, cut at white."""
-    return np.asarray(np.clip(film * np.float32(factor), 0, 1), dtype=np.float32)
+    return np.asarray(np.clip(radiograph * np.float32(factor), 0, 1), dtype=np.float32)
 
 
-def contrasted(film: Film, factor: float) -> Film:
-    """Distances from the film's mean grey times `factor`, cut at black and white."""
-    mean = np.float32(film.mean())
-    return np.asarray(np.clip(mean + np.float32(factor) * (film - mean), 0, 1), dtype=np.float32)
+def contrasted(radiograph: Radiograph, factor: float) -> Radiograph:
+    """Distances from the radiograph's mean grey times `factor`, cut at black and white."""
+    mean = np.float32(radiograph.mean())
+    return np.asarray(np.clip(mean + np.float32(factor) * (radiograph - mean), 0, 1), dtype=np.float32)
 
 
-def with_gamma(film: Film, exponent: float) -> Film:
+def with_gamma(radiograph: Radiograph, exponent: float) -> Radiograph:
     """Greys raised to a power: under 1 brightens what is dark, above 1 darkens it."""
-    return np.asarray(np.power(np.clip(film, 0, 1), np.float32(exponent)), dtype=np.float32)
+    return np.asarray(np.power(np.clip(radiograph, 0, 1), np.float32(exponent)), dtype=np.float32)
 
 
-def shrunk(film: Film, zoom: float) -> Film:
+def shrunk(radiograph: Radiograph, zoom: float) -> Radiograph:
     """Fewer pixels, averaged over areas."""
-    return averaged_down(film, zoom).copy()
+    return downsample_area(radiograph, zoom).copy()
 
 
-def compressed(film: Film, quality: int) -> Film:
+def compressed(radiograph: Radiograph, quality: int) -> Radiograph:
     """Stored as an 8-bit JPEG of this quality (1..100) and read again."""
-    levels = np.rint(np.clip(film, 0, 1) * 255).astype(np.uint8)
+    levels = np.rint(np.clip(radiograph, 0, 1) * 255).astype(np.uint8)
     _, data = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
     if decoded is None:
@@ -149,32 +154,34 @@ def compressed(film: Film, quality: int) -> Film:
     return decoded.astype(np.float32) / np.float32(255)
 
 
-def noisy(film: Film) -> Film:
-    """Gaussian noise of 3 % of the film's grey range (0.5th to 99.5th percentile); always the same noise."""
-    low, high = np.percentile(film, (0.5, 99.5))
-    noise = np.random.default_rng(0).standard_normal(film.shape, dtype=np.float32)
-    return np.clip(film + np.float32(_NOISE_SHARE * (high - low)) * noise, 0, 1)
+def noisy(radiograph: Radiograph) -> Radiograph:
+    """Gaussian noise of 3 % of the radiograph's grey range (0.5th to 99.5th percentile); always the same noise."""
+    low, high = np.percentile(radiograph, (0.5, 99.5))
+    noise = np.random.default_rng(0).standard_normal(radiograph.shape, dtype=np.float32)
+    return np.clip(radiograph + np.float32(_NOISE_SHARE * (high - low)) * noise, 0, 1)
 
 
-def on_canvas(film: Film, times: float, grey: float, generator: np.random.Generator | None = None) -> Film:
+def on_canvas(
+    radiograph: Radiograph, times: float, grey: float, generator: np.random.Generator | None = None
+) -> Radiograph:
     """Put a radiograph anywhere on a square of one grey whose side is so many times its longer side.
 
     Args:
-        film: float32 (H, W).
+        radiograph: float32 (H, W).
         times: at least 1.
         grey: of the canvas, 0..1.
         generator: of the place; by default one that the radiograph's size seeds.
     """
-    generator = generator or np.random.default_rng(film.shape)
-    height, width = film.shape
+    generator = generator or np.random.default_rng(radiograph.shape)
+    height, width = radiograph.shape
     side = round(times * max(height, width))
     top, left = int(generator.integers(side - height + 1)), int(generator.integers(side - width + 1))
     canvas = np.full((side, side), grey, dtype=np.float32)
-    canvas[top : top + height, left : left + width] = film
+    canvas[top : top + height, left : left + width] = radiograph
     return canvas
 
 
-def screenshot(film: Film) -> Film:
+def screenshot(radiograph: Radiograph) -> Radiograph:
     """Show a radiograph in a viewer's window on a screen of 1920 x 1080 pixels, with buttons and text beside it.
 
     Text is drawn by strokes, so that it depends on no library's font.
@@ -186,9 +193,9 @@ def screenshot(film: Film) -> Film:
         screen[8:40, left : left + 40] = 0.6
     window = screen[64:1064, 420:1520]
     window[...] = 0.0
-    zoom = min(window.shape[0] / film.shape[0], window.shape[1] / film.shape[1])
-    size = (max(1, int(film.shape[1] * zoom)), max(1, int(film.shape[0] * zoom)))
-    shown = cv2.resize(film, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
+    zoom = min(window.shape[0] / radiograph.shape[0], window.shape[1] / radiograph.shape[1])
+    size = (max(1, int(radiograph.shape[1] * zoom)), max(1, int(radiograph.shape[0] * zoom)))
+    shown = cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
     top, left = (window.shape[0] - size[1]) // 2, (window.shape[1] - size[0]) // 2
     window[top : top + size[1], left : left + size[0]] = shown
     strokes = np.random.default_rng(0)
@@ -200,7 +207,7 @@ def screenshot(film: Film) -> Film:
     return np.clip(screen, 0, 1)
 
 
-def _draw_words(screen: Film, x: int, y: int, strokes: np.random.Generator) -> None:
+def _draw_words(screen: Radiograph, x: int, y: int, strokes: np.random.Generator) -> None:
     """Draw a line of 6 to 20 letters of 10 x 16 pixels: two or three random strokes each."""
     for letter in range(int(strokes.integers(6, 21))):
         cell = screen[y : y + 16, x + 14 * letter : x + 14 * letter + 10]
@@ -210,52 +217,54 @@ def _draw_words(screen: Film, x: int, y: int, strokes: np.random.Generator) -> N
         cell[row : row + 2] = 0.9
 
 
-def border_grey(film: Film) -> float:
-    """The median grey of a film's outermost pixels."""
-    return float(np.median(np.concatenate([film[0], film[-1], film[:, 0], film[:, -1]])))
+def border_grey(radiograph: Radiograph) -> float:
+    """The median grey of a radiograph's outermost pixels."""
+    return float(np.median(np.concatenate([radiograph[0], radiograph[-1], radiograph[:, 0], radiograph[:, -1]])))
 
 
-def to_png(film: Film) -> bytes:
-    """A film as a 16-bit PNG file; greys of 8 and 16 bits come back to the bit, others within 1 / 131,070.
+def to_png(radiograph: Radiograph) -> bytes:
+    """A radiograph as a 16-bit PNG file; greys of 8 and 16 bits come back to the bit, others within 1 / 131,070.
 
     Raises:
         ValueError: OpenCV cannot encode it.
     """
-    levels = np.rint(np.clip(film, 0, 1) * np.float32(65535)).astype(np.uint16)
+    levels = np.rint(np.clip(radiograph, 0, 1) * np.float32(65535)).astype(np.uint16)
     done, data = cv2.imencode(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not done:
-        raise ValueError(f"a film of shape {film.shape} cannot be encoded")
+        raise ValueError(f"a radiograph of shape {radiograph.shape} cannot be encoded")
     return data.tobytes()
 
 
-def largest_bright(film: Film) -> NDArray[np.bool_]:
-    """The largest connected piece above Otsu's threshold; the whole film if nearly all of it is of one grey.
+def largest_bright(radiograph: Radiograph) -> NDArray[np.bool_]:
+    """The largest connected piece above Otsu's threshold; the whole radiograph if nearly all of it is of one grey.
 
-    Greys are cut at the 95th percentile first, or on a dark film letters alone would count as bright.
+    Greys are cut at the 95th percentile first, or on a dark radiograph letters alone would count as bright.
     """
-    low, high = (float(grey) for grey in np.percentile(film, (1, 95)))
+    low, high = (float(grey) for grey in np.percentile(radiograph, (1, 95)))
     if not high > low:
-        return np.ones(film.shape, dtype=np.bool_)
-    blurred = cv2.GaussianBlur(np.clip(film, low, high), (0, 0), 2.0)
+        return np.ones(radiograph.shape, dtype=np.bool_)
+    blurred = cv2.GaussianBlur(np.clip(radiograph, low, high), (0, 0), 2.0)
     levels = np.rint((blurred - low) / (high - low) * 255).astype(np.uint8)
     _, bright = cv2.threshold(levels, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    rim = max(1, round(0.03 * min(film.shape)))  # where bright edges of films lie, which would join the hand
+    rim = max(
+        1, round(0.03 * min(radiograph.shape))
+    )  # where bright edges of radiographs lie, which would join the hand
     inner = np.pad(np.asarray(bright, dtype=np.uint8)[rim:-rim, rim:-rim], rim)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(inner)
     areas = stats[1:, cv2.CC_STAT_AREA]
     return np.asarray(labels == (1 + int(areas.argmax()) if areas.size else 0))
 
 
-def _marker_side(film: Film) -> int:
-    return max(8, round(_MARKER_SHARE * int(min(film.shape))))
+def _marker_side(radiograph: Radiograph) -> int:
+    return max(8, round(_MARKER_SHARE * int(min(radiograph.shape))))
 
 
-def _with_marker(film: Film, left: int, top: int) -> Film:
+def _with_marker(radiograph: Radiograph, left: int, top: int) -> Radiograph:
     """A letter in a frame, as bright as lead is; drawn by strokes, so that it depends on no library's font."""
-    side = _marker_side(film)
-    lead = float(max(0.9, film.max()))
+    side = _marker_side(radiograph)
+    lead = float(max(0.9, radiograph.max()))
     thick = max(1, side // 8)
-    changed = film.copy()
+    changed = radiograph.copy()
     block = changed[top : top + side, left : left + side]
     block[...] = 0.5 * block + 0.2 * lead  # the plate that holds the letter
     block[:thick] = block[-thick:] = block[:, :thick] = block[:, -thick:] = lead
@@ -302,4 +311,4 @@ _ALL = (
 )
 
 CHANGES: Mapping[str, Change] = MappingProxyType({change.name: change for change in _ALL})
-"""All changes by name, in the order of tables. The mild ones are those an ordinary film may have gone through."""
+"""All changes by name, in the order of tables. The mild ones are those an ordinary radiograph may have gone through."""

@@ -19,8 +19,8 @@ from boneage.errors import BoneageError
 from boneage.evaluate.metrics import Figure, bias, mean_absolute_difference, measure
 from boneage.evaluate.predictions import Predictions
 from boneage.evaluate.stages import STAGE_STARTS_MONTHS, Stage
-from boneage.evaluate.tables import SEX_LABELS, SMALLEST_GROUP, films_in_words
-from boneage.files import written_whole
+from boneage.evaluate.tables import SEX_LABELS, SMALLEST_GROUP, radiographs_in_words
+from boneage.files import atomic_write
 from boneage.sex import Sex
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def drawing(path: Path, width: float, height: float) -> Iterator[Canvas]:
     with rc_context(_STYLE):  # type: ignore[arg-type]  # the stubs want literal keys
         figure = Canvas(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
         yield figure
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
@@ -128,7 +128,7 @@ def draw_bland_altman(path: Path, predictions: Predictions) -> None:
         axes.set_xlabel("Mean of label and estimate (years)")
         axes.set_ylabel("Estimate minus label (months)")
         _years(axes.xaxis, 2)
-        # Outside the axes: films and lines may lie anywhere within.
+        # Outside the axes: radiographs and lines may lie anywhere within.
         figure.legend(loc="outside lower center", ncols=2, handletextpad=0.3, borderaxespad=0.3)
 
 
@@ -152,7 +152,7 @@ def draw_scatter(path: Path, predictions: Predictions) -> None:
         axes.legend(loc="upper left", handletextpad=0.4, borderaxespad=0.3)
         axes.annotate(
             f"MAD {figures['mad'].value:.2f} months\nCCC {figures['ccc'].value:.3f}\n"
-            f"{films_in_words(len(predictions))}",
+            f"{radiographs_in_words(len(predictions))}",
             (0.97, 0.04),
             xycoords="axes fraction",
             ha="right",
@@ -164,7 +164,7 @@ def draw_scatter(path: Path, predictions: Predictions) -> None:
 def draw_error_by_stage(path: Path, predictions: Predictions) -> None:
     """MAD and bias with 95 % intervals by developmental stage and sex (as Iglovikov et al., Fig. 9).
 
-    Groups of fewer than five films are left out; every group's number of films stands below it.
+    Groups of fewer than five radiographs are left out; every group's number of radiographs stands below it.
     """
     metrics = {"mad": mean_absolute_difference, "bias": bias}
     with drawing(path, 9.0, 6.4) as figure:
@@ -222,7 +222,7 @@ def draw_plots(folder: Path, predictions: Predictions) -> list[Path]:
 
 def _scatter(axes: Axes, predictions: Predictions, x: Sequence[float] | np.ndarray, y: np.ndarray) -> None:
     sexes = np.array(predictions.sexes)
-    # Many films: small and translucent, so that density shows.
+    # Many radiographs: small and translucent, so that density shows.
     size, opacity = (26.0, 0.75) if len(predictions) < 200 else (13.0, 0.45)
     for sex in Sex:
         chosen = sexes == sex

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal, TableError
+from boneage.errors import Rejection, TableError
 from boneage.evaluate.stages import Stage, stage_of
 from boneage.sex import Sex
-from boneage.tables.csv_table import Row, read_rows, refuse_duplicates, refuse_years, write_rows
+from boneage.tables.csv_table import Row, read_rows, reject_duplicates, reject_years, write_rows
 
 INTERVAL_PERCENTS = (80, 95)
 """Of the labels that intervals of estimates are to hold."""
@@ -27,12 +27,12 @@ _BOUNDS = {percent: (f"low_{percent}", f"high_{percent}") for percent in INTERVA
 """Columns of the intervals' ends."""
 _AGE_RANGE_MONTHS = (0.0, 240.0)
 _ESTIMATE_RANGE_MONTHS = (-1200.0, 1200.0)
-"""No bound on how wrong a net may be, but one on what is no longer an age in months (days, milliseconds)."""
+"""No bound on how wrong a network may be, but one on what is no longer an age in months (days, milliseconds)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """N films with labels and estimates.
+    """N radiographs with labels and estimates.
 
     Attributes:
         ids: N names, all different.
@@ -94,7 +94,7 @@ def read_predictions(table: Path) -> Predictions:
     """
     bounds = [column for pair in _BOUNDS.values() for column in pair]
     rows = read_rows(table, _COLUMNS, bounds)
-    refuse_duplicates(rows, "id")
+    reject_duplicates(rows, "id")
     further = [column for column in rows[0].cells if column not in (*_COLUMNS, *bounds)]
     predictions = Predictions(
         ids=tuple(row.text("id") for row in rows),
@@ -104,7 +104,7 @@ def read_predictions(table: Path) -> Predictions:
         groups={column: tuple(row.cells[column] for row in rows) for column in further},
         intervals=_read_intervals(table, rows),
     )
-    refuse_years(rows, "boneage")
+    reject_years(rows, "boneage")
     return predictions
 
 
@@ -145,5 +145,5 @@ def _bounds(row: Row, low: str, high: str) -> tuple[float, float]:
 def _sex(row: Row) -> Sex:
     try:
         return Sex.parse(row.cells["sex"])
-    except Refusal:
+    except Rejection:
         raise row.bad_value("sex", "must be F or M") from None

@@ -1,4 +1,6 @@
-"""Plots of the grid of nets: MAD by column and region, and by stage of development as Iglovikov et al., Fig. 9. PNG."""
+"""Plots of the grid of networks: MAD by column and region, and by stage of development as Iglovikov et al., Fig. 9.
+PNG.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,7 @@ def draw_fields(path: Path, fields: Mapping[Place, FieldFigures]) -> None:
         axes.tick_params(axis="x", length=0)
         axes.grid(visible=False, axis="x")
         axes.set(ylabel="MAD (months)", ylim=(0, None))
-        axes.set_title("Error by net, cohort and region, with 95 % intervals")
+        axes.set_title("Error by network, cohort and region, with 95 % intervals")
         figure.legend(loc="outside lower center", ncols=5, handletextpad=0.3)
 
 
@@ -87,14 +89,14 @@ def draw_stages(path: Path, figures: Sequence[StageFigures]) -> None:
 
 def _draw_sex(axes: Axes, sex: Sex, figures: Sequence[StageFigures]) -> None:
     stages = [stage for stage in Stage if any(each.stage is stage for each in figures)]
-    counts = {each.stage: each.films for each in figures}
+    counts = {each.stage: each.radiographs for each in figures}
     for row in ROWS:
         of_row = {each.stage: each.mad for each in figures if each.place.row == row and each.mad is not None}
         places = [n + 0.6 * _APART[row] for n, stage in enumerate(stages) if stage in of_row]
         _points(axes, row, places, [of_row[stage] for stage in stages if stage in of_row], joined=True)
     column = figures[0].place.column
-    nets = "mean of both types" if column == TOGETHER else column.replace("-", " ")
-    axes.set_title(f"{SEX_LABELS[sex]}: {nets}")
+    networks = "mean of both types" if column == TOGETHER else column.replace("-", " ")
+    axes.set_title(f"{SEX_LABELS[sex]}: {networks}")
     names = [stage.label.replace(" and ", " and\n").replace("Late ", "Late\n") for stage in stages]
     axes.set_xticks(
         range(len(stages)), [f"{name}\nn = {counts[stage]}" for name, stage in zip(names, stages, strict=True)]

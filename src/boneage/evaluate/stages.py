@@ -16,7 +16,7 @@ post-puberty          15 to 17 years            17 to 19 years
 
 Here every age has a stage: intervals take their lower bound and leave their upper one to the next; boys of 16 to 17
 years, whom the book leaves out, and all ages above the last bound count as post-puberty. Both papers leave infants and
-toddlers out of their figures for want of films.
+toddlers out of their figures for want of radiographs.
 """
 
 from __future__ import annotations

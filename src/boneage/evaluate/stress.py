@@ -1,8 +1,8 @@
-"""How estimates bear changes of the film: figures by change, from a table of answers; no model.
+"""How estimates bear changes of the radiograph: figures by change, from a table of answers; no model.
 
-Two questions are kept apart. Does the estimate stay what it was (invariance: changed against unchanged film), and does
-it stay as good (the mean absolute difference from readers, MAD)? Both are paired: only films that were assessed with
-and without the change count, and refusals are reported beside them.
+Two questions are kept apart. Does the estimate stay what it was (invariance: changed against unchanged radiograph), and
+does it stay as good (the mean absolute difference from readers, MAD)? Both are paired: only radiographs that were
+assessed with and without the change count, and rejections are reported beside them.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from boneage.sex import Sex
 from boneage.tables.csv_table import write_rows
 
 UNCHANGED = "unchanged"
-"""What stands in the place of a change's name for the film as it is."""
+"""What stands in the place of a change's name for the radiograph as it is."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was said of one film under one change.
+    """What was said of one radiograph under one change.
 
     Attributes:
-        film_id: unique among the films.
+        radiograph_id: unique among the radiographs.
         sex: of the patient.
         boneage_months: the label, months.
         change: name of the change, or `UNCHANGED`.
-        age_months: the estimate, months; None if the film was refused.
-        error: code of the refusal or failure; empty if the film was assessed.
+        age_months: the estimate, months; None if the radiograph was rejected.
+        error: code of the rejection or failure; empty if the radiograph was assessed.
         warnings: codes of the warnings that were raised.
         severity: of the gravest of them: ``info``, ``caution``, ``critical``, or empty.
         interval_months: (low, high), the 95 % interval; None without one.
     """
 
-    film_id: str
+    radiograph_id: str
     sex: Sex
     boneage_months: float
     change: str
@@ -90,26 +90,26 @@ class Caught:
 
 @dataclass(frozen=True)
 class ChangeFigures:
-    """What one change did to all films.
+    """What one change did to all radiographs.
 
     Attributes:
         change: its name, or `UNCHANGED`.
-        films: how many were tried.
-        errors: how many were refused or failed, by code.
-        warnings: how many assessed films carry each warning, by code.
-        pairs: films assessed both with the change and without.
+        radiographs: how many were tried.
+        errors: how many were rejected or failed, by code.
+        warnings: how many assessed radiographs carry each warning, by code.
+        pairs: radiographs assessed both with the change and without.
         caught: how many were rejected, or carry warnings.
         figures: by metric; empty if there are fewer than `boneage.evaluate.tables.SMALLEST_GROUP` pairs. Months:
 
-            * ``mad``: mean absolute difference of the changed film's estimate from the label;
-            * ``mad_rise``: ``mad`` less that of the same films unchanged;
-            * ``change``: mean absolute change of the estimate against the unchanged film;
+            * ``mad``: mean absolute difference of the changed radiograph's estimate from the label;
+            * ``mad_rise``: ``mad`` less that of the same radiographs unchanged;
+            * ``change``: mean absolute change of the estimate against the unchanged radiograph;
             * ``change_p95``: 95th percentile of these absolute changes;
             * ``shift``: mean change with its sign.
     """
 
     change: str
-    films: int
+    radiographs: int
     errors: Mapping[str, int]
     warnings: Mapping[str, int]
     pairs: int
@@ -127,43 +127,45 @@ _OF_CHANGE: Mapping[str, Metric] = MappingProxyType(
 
 
 def measure_changes(answers: Sequence[Answer], *, resamples: int = RESAMPLES, seed: int = 0) -> list[ChangeFigures]:
-    """Figures of every change that occurs, in the order of first occurrence, with bootstrap intervals over films.
+    """Figures of every change that occurs, in the order of first occurrence, with bootstrap intervals over radiographs.
 
     Args:
-        answers: at most one for each film and change; each film also unchanged.
+        answers: at most one for each radiograph and change; each radiograph also unchanged.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
     Raises:
-        ValueError: a film has two answers for one change, or none unchanged.
+        ValueError: a radiograph has two answers for one change, or none unchanged.
     """
     by_change: dict[str, dict[str, Answer]] = {}
     for answer in answers:
-        of_films = by_change.setdefault(answer.change, {})
-        if answer.film_id in of_films:
-            raise ValueError(f"film {answer.film_id!r} has two answers for {answer.change!r}")
-        of_films[answer.film_id] = answer
+        of_radiographs = by_change.setdefault(answer.change, {})
+        if answer.radiograph_id in of_radiographs:
+            raise ValueError(f"radiograph {answer.radiograph_id!r} has two answers for {answer.change!r}")
+        of_radiographs[answer.radiograph_id] = answer
     unchanged = by_change.get(UNCHANGED, {})
-    return [_measure_one(change, of_films, unchanged, resamples, seed) for change, of_films in by_change.items()]
+    return [
+        _measure_one(change, of_radiographs, unchanged, resamples, seed) for change, of_radiographs in by_change.items()
+    ]
 
 
 def _measure_one(
-    change: str, of_films: Mapping[str, Answer], unchanged: Mapping[str, Answer], resamples: int, seed: int
+    change: str, of_radiographs: Mapping[str, Answer], unchanged: Mapping[str, Answer], resamples: int, seed: int
 ) -> ChangeFigures:
-    missing = sorted(of_films.keys() - unchanged.keys())
+    missing = sorted(of_radiographs.keys() - unchanged.keys())
     if missing:
-        raise ValueError(f"film {missing[0]!r} was not assessed unchanged")
+        raise ValueError(f"radiograph {missing[0]!r} was not assessed unchanged")
     triples = [
-        (answer.boneage_months, unchanged[film].age_months, answer.age_months)
-        for film, answer in of_films.items()
-        if answer.age_months is not None and unchanged[film].age_months is not None
+        (answer.boneage_months, unchanged[radiograph].age_months, answer.age_months)
+        for radiograph, answer in of_radiographs.items()
+        if answer.age_months is not None and unchanged[radiograph].age_months is not None
     ]
     figures: dict[str, Figure] = {}
     if len(triples) >= SMALLEST_GROUP:
         labels, before, after = np.array(triples, dtype=np.float64).T
         figures = {
             **measure(labels, after, {"mad": mean_absolute_difference}, resamples=resamples, seed=seed),
-            # Of errors instead of ages, the mean difference is the rise of the MAD, paired film by film.
+            # Of errors instead of ages, the mean difference is the rise of the MAD, paired radiograph by radiograph.
             **measure(
                 np.abs(before - labels), np.abs(after - labels), {"mad_rise": bias}, resamples=resamples, seed=seed
             ),
@@ -171,34 +173,36 @@ def _measure_one(
         }
     return ChangeFigures(
         change,
-        len(of_films),
-        _counts(answer.error for answer in of_films.values() if answer.error),
-        _counts(warning for answer in of_films.values() for warning in answer.warnings),
+        len(of_radiographs),
+        _counts(answer.error for answer in of_radiographs.values() if answer.error),
+        _counts(warning for answer in of_radiographs.values() for warning in answer.warnings),
         len(triples),
-        _caught(of_films, unchanged),
+        _caught(of_radiographs, unchanged),
         figures,
     )
 
 
-def _caught(of_films: Mapping[str, Answer], unchanged: Mapping[str, Answer]) -> Caught:
-    assessed = {film: answer for film, answer in of_films.items() if answer.age_months is not None}
-    critical = {film for film, answer in assessed.items() if answer.severity == "critical"}
-    caution = {film for film, answer in assessed.items() if answer.severity == "caution"}
-    moved = {film for film, answer in assessed.items() if _distance(answer, unchanged[film]) > FAR_MONTHS}
+def _caught(of_radiographs: Mapping[str, Answer], unchanged: Mapping[str, Answer]) -> Caught:
+    assessed = {radiograph: answer for radiograph, answer in of_radiographs.items() if answer.age_months is not None}
+    critical = {radiograph for radiograph, answer in assessed.items() if answer.severity == "critical"}
+    caution = {radiograph for radiograph, answer in assessed.items() if answer.severity == "caution"}
+    moved = {
+        radiograph for radiograph, answer in assessed.items() if _distance(answer, unchanged[radiograph]) > FAR_MONTHS
+    }
     intervals = {
-        film: answer.interval_months
-        for film, answer in assessed.items()
-        if film not in critical and answer.interval_months is not None
+        radiograph: answer.interval_months
+        for radiograph, answer in assessed.items()
+        if radiograph not in critical and answer.interval_months is not None
     }
     return Caught(
-        rejected=len(of_films) - len(assessed),
+        rejected=len(of_radiographs) - len(assessed),
         critical=len(critical),
         caution=len(caution),
         unmarked=len(assessed) - len(critical) - len(caution),
         moved=len(moved),
         moved_critical=len(moved & critical),
         answered=len(intervals),
-        held=sum(low <= assessed[film].boneage_months <= high for film, (low, high) in intervals.items()),
+        held=sum(low <= assessed[radiograph].boneage_months <= high for radiograph, (low, high) in intervals.items()),
     )
 
 
@@ -216,7 +220,7 @@ def _counts(codes: Iterable[str]) -> dict[str, int]:
 
 def stress_lines(measured: Sequence[ChangeFigures], changes: Mapping[str, Change]) -> list[str]:
     """The figures as lines of a Markdown table; a limit that is not kept stands in bold."""
-    heads = ("", "kind", "refused", "MAD [95 %]", "MAD rises by [95 %]", "estimate moves by [95 %]", "95th percentile",
+    heads = ("", "kind", "rejected", "MAD [95 %]", "MAD rises by [95 %]", "estimate moves by [95 %]", "95th percentile",
              "shift", "limits: rise, move", "warnings")  # fmt: skip
     lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * 6 + "---|---|"]
     return lines + ["| " + " | ".join(_cells(one, changes.get(one.change))) + " |" for one in measured]
@@ -239,16 +243,16 @@ def caught_lines(measured: Sequence[ChangeFigures], changes: Mapping[str, Change
 
 def _cells(one: ChangeFigures, change: Change | None) -> list[str]:
     title, kind, limits = (change.title, change.kind, _limits(change)) if change else ("unchanged", "", "")
-    refused = _refused(one)
+    rejected = _rejected(one)
     warnings = _listed(one.warnings)
     if not one.figures:
-        return [title, kind, refused, *[""] * 5, limits, warnings]
+        return [title, kind, rejected, *[""] * 5, limits, warnings]
     figures = one.figures
     moved = change is not None
     return [
         title,
         kind,
-        refused,
+        rejected,
         with_interval(figures["mad"]),
         _held(figures["mad_rise"], change.rise_limit_months, "+") if change else "",
         _held(figures["change"], change.change_limit_months) if change else "",
@@ -259,9 +263,9 @@ def _cells(one: ChangeFigures, change: Change | None) -> list[str]:
     ]
 
 
-def _refused(one: ChangeFigures) -> str:
+def _rejected(one: ChangeFigures) -> str:
     count = sum(one.errors.values())
-    return f"{count} of {one.films}" + (f" ({_listed(one.errors)})" if count else "")
+    return f"{count} of {one.radiographs}" + (f" ({_listed(one.errors)})" if count else "")
 
 
 def _listed(counts: Mapping[str, int]) -> str:
@@ -294,15 +298,16 @@ def stress_markdown(
     lines += [
         "",
         "Months. MAD: mean absolute difference from the labels; how much it rises, and by how much the estimate moves, "
-        "are over films assessed both with the change and without. Shift: the mean move with its sign. Intervals: "
-        "percentile bootstrap over films, seeded. In bold: over its limit. Fewer than "
-        f"{SMALLEST_GROUP} such films have no figures.",
+        "are over radiographs assessed both with the change and without. Shift: the mean move with its sign. "
+        "Intervals: "
+        "percentile bootstrap over radiographs, seeded. In bold: over its limit. Fewer than "
+        f"{SMALLEST_GROUP} such radiographs have no figures.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def write_stress_table(path: Path, measured: Sequence[ChangeFigures], changes: Mapping[str, Change]) -> None:
-    """Write one line for each figure: ``change,kind,films,pairs,metric,value,low,high``.
+    """Write one line for each figure: ``change,kind,radiographs,pairs,metric,value,low,high``.
 
     Metrics are those of `ChangeFigures`, then the counts ``error:<code>``, ``warning:<code>`` and ``caught:<name>``
     (`Caught`), without an interval.
@@ -310,7 +315,7 @@ def write_stress_table(path: Path, measured: Sequence[ChangeFigures], changes: M
     rows: list[Sequence[object]] = []
     for one in measured:
         kind = changes[one.change].kind if one.change in changes else ""
-        start = (one.change, kind, one.films, one.pairs)
+        start = (one.change, kind, one.radiographs, one.pairs)
         rows += [
             (*start, name, *(f"{value:.6g}" for value in (figure.value, figure.low, figure.high)))
             for name, figure in one.figures.items()
@@ -320,20 +325,20 @@ def write_stress_table(path: Path, measured: Sequence[ChangeFigures], changes: M
         rows += [(*start, f"caught:{name}", count, "", "") for name, count in asdict(one.caught).items() if count]
         if not (one.figures or one.errors or one.warnings):
             rows.append((*start, "", "", "", ""))
-    write_rows(path, ("change", "kind", "films", "pairs", "metric", "value", "low", "high"), rows)
+    write_rows(path, ("change", "kind", "radiographs", "pairs", "metric", "value", "low", "high"), rows)
 
 
 def write_answers(path: Path, answers: Sequence[Answer]) -> None:
-    """Write one line for each film and change.
+    """Write one line for each radiograph and change.
 
     Columns: ``id,sex,boneage,change,age_months,low_months,high_months,moved_months,error,severity,warnings``.
 
     ``moved_months`` is the estimate less that of the unchanged radiograph; warnings are separated by spaces.
     """
-    before = {answer.film_id: answer.age_months for answer in answers if answer.change == UNCHANGED}
+    before = {answer.radiograph_id: answer.age_months for answer in answers if answer.change == UNCHANGED}
 
     def moved(answer: Answer) -> object:
-        unchanged = before.get(answer.film_id)
+        unchanged = before.get(answer.radiograph_id)
         if answer.age_months is None or unchanged is None:
             return ""
         return round(answer.age_months - unchanged, 3)
@@ -345,7 +350,7 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
         columns,
         [
             (
-                answer.film_id,
+                answer.radiograph_id,
                 answer.sex,
                 answer.boneage_months,
                 answer.change,

@@ -1,7 +1,7 @@
-"""Figures by group of films, as Markdown for people and as a tidy CSV for programs.
+"""Figures by group of radiographs, as Markdown for people and as a tidy CSV for programs.
 
-Groups are by the label, so that systems are measured on the same films. Labels scatter, so those of an old group are
-too old on average, and the best estimates lie below them, as those of a young group above. What a reader of one
+Groups are by the label, so that systems are measured on the same radiographs. Labels scatter, so those of an old group
+are too old on average, and the best estimates lie below them, as those of a young group above. What a reader of one
 estimate may expect is told by the one table whose groups are by the estimate.
 """
 
@@ -22,7 +22,7 @@ from boneage.sex import Sex
 from boneage.tables.csv_table import write_rows
 
 SMALLEST_GROUP = 5
-"""Fewer films than this are only counted: their figures would be noise, and could be traced to one child."""
+"""Fewer radiographs than this are only counted: their figures would be noise, and could be traced to one child."""
 
 BAND_MONTHS = 24
 
@@ -51,11 +51,11 @@ _INTERVAL_CRITERIA = ("overall", "sex", "stage")
 
 @dataclass(frozen=True)
 class GroupFigures:
-    """Figures of one group of films.
+    """Figures of one group of radiographs.
 
     Attributes:
         group: its name, unique in its table.
-        n: films.
+        n: radiographs.
         figures: by metric; empty if the group is too small. Where there are intervals, ``coverage_95`` and
             ``width_95`` and so on too: the share of labels within, 0 to 1, and the mean width, months.
     """
@@ -83,7 +83,7 @@ def make_tables(
     stage, and by columns.
 
     Args:
-        predictions: at least one film.
+        predictions: at least one radiograph.
         by: further columns of the predictions.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -95,7 +95,7 @@ def make_tables(
     names: Mapping[Hashable, str] = {stage: stage.label for stage in Stage}
     bands = [int(age // BAND_MONTHS) for age in predictions.boneage_months]
     criteria: list[tuple[str, str, Sequence[Hashable], Mapping[Hashable, str]]] = [
-        ("overall", "Overall", [0] * len(predictions), {0: "All films"}),
+        ("overall", "Overall", [0] * len(predictions), {0: "All radiographs"}),
         ("sex", "By sex", sexes, {sex: SEX_LABELS[sex] for sex in Sex}),
         ("age_band", "By bone age", bands, {band: _band_label(band) for band in sorted(set(bands))}),
         ("stage", "By developmental stage", stages, names),
@@ -116,9 +116,9 @@ def make_tables(
     ]
 
 
-def films_in_words(count: int) -> str:
-    """``1 film``, ``2 films``."""
-    return f"{count} film" if count == 1 else f"{count} films"
+def radiographs_in_words(count: int) -> str:
+    """``1 radiograph``, ``2 radiographs``."""
+    return f"{count} radiograph" if count == 1 else f"{count} radiographs"
 
 
 def two_decimals(value: float, sign: str = "") -> str:
@@ -154,7 +154,7 @@ def _groups(
 
 
 def _figures(predictions: Predictions, chosen: NDArray[np.bool], resamples: int, seed: int) -> dict[str, Figure]:
-    """All figures of the films that were chosen (N,)."""
+    """All figures of the radiographs that were chosen (N,)."""
     labels = predictions.boneage_months[chosen]
     figures = measure(labels, predictions.age_months[chosen], resamples=resamples, seed=seed)
     for percent, bounds in predictions.intervals.items():
@@ -175,7 +175,7 @@ def overall_lines(tables: Sequence[Table]) -> list[str]:
         for name, figure in overall.figures.items()
     ]
     return markdown_table(
-        ("", films_in_words(overall.n), "95 % interval"), rows or [("too few films for figures", "", "")]
+        ("", radiographs_in_words(overall.n), "95 % interval"), rows or [("too few radiographs for figures", "", "")]
     )
 
 
@@ -185,18 +185,19 @@ def to_markdown(tables: Sequence[Table], heading: str, notes: Sequence[str] = ()
     Args:
         tables: from :func:`make_tables`.
         heading: of the text.
-        notes: lines of the list below the heading: what was evaluated, and which films were refused.
+        notes: lines of the list below the heading: what was evaluated, and which radiographs were rejected.
     """
     lines = [f"# {heading}", "", *(f"- {note}" for note in notes), *([""] if notes else []), *overall_lines(tables)]
     for table in tables[1:]:
         rows = [(group.group, str(group.n), *_cells(group)) for group in table.groups]
-        lines += ["", f"## {table.title}", "", *markdown_table(("", "films", *_MARKDOWN_HEADS), rows)]
+        lines += ["", f"## {table.title}", "", *markdown_table(("", "radiographs", *_MARKDOWN_HEADS), rows)]
     lines += _interval_lines(tables)
     lines += [
         "",
         "Months, unless a share or a coefficient. Groups are by the label, where nothing else is said. Labels scatter: "
         "a part of the bias of young and old groups is theirs, and the table by the estimate's stage has none of that. "
-        f"Intervals: percentile bootstrap over films, seeded. Groups of fewer than {SMALLEST_GROUP} films are only "
+        f"Intervals: percentile bootstrap over radiographs, seeded. Groups of fewer than {SMALLEST_GROUP} "
+        f"radiographs are only "
         "counted. CCC shrinks with the range of ages in a group: compare it between systems, not between groups. "
         "Stages: see `boneage.evaluate.stages`.",
     ]
@@ -231,7 +232,7 @@ def _interval_lines(tables: Sequence[Table]) -> list[str]:
         if table.criterion in _INTERVAL_CRITERIA
         for group in table.groups
     ]
-    return ["", "## Intervals", "", *markdown_table(("", "films", *heads), rows)]
+    return ["", "## Intervals", "", *markdown_table(("", "radiographs", *heads), rows)]
 
 
 def _interval_cells(group: GroupFigures, percents: Sequence[int]) -> Iterator[str]:

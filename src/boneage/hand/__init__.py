@@ -1,3 +1,3 @@
-"""Finding the hand on a film: mask, key points, and from them its place in the registered frame. Numpy and OpenCV only;
-the nets come in as callables.
+"""Finding the hand on a radiograph: mask, key points, and from them its place in the registered frame. Numpy and OpenCV
+only; the networks come in as callables.
 """

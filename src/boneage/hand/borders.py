@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.geometry import Transform, averaged_down
+from boneage.geometry import Transform, downsample_area
 
 Pixels = NDArray[np.float32]
 
@@ -145,7 +145,7 @@ def reduced(pixels: Pixels, to_pixels: Transform) -> tuple[Pixels, Transform]:
     Returns:
         The smaller picture, and the transform to it.
     """
-    small = averaged_down(pixels, 1 / max(1, max(pixels.shape) // _ENOUGH))
+    small = downsample_area(pixels, 1 / max(1, max(pixels.shape) // _ENOUGH))
     return small, to_pixels.then(Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0]))
 
 
@@ -159,7 +159,7 @@ def content_windows(pixels: Pixels) -> list[Window]:
         The windows, the largest first; none that is as large as the picture.
     """
     zoom = min(1.0, _OVERVIEW_SIDE / max(pixels.shape))
-    small = averaged_down(pixels, zoom)
+    small = downsample_area(pixels, zoom)
     height, width = small.shape
     grey = np.median(np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]]))
     differing = np.abs(small - grey) > _CONTENT_DIFFERENCE * float(np.ptp(small))

@@ -75,7 +75,7 @@ def strips_beside(shape: tuple[int, ...], hand: Hand) -> list[Window]:
     height, width = shape
     rows, columns = np.flatnonzero(hand.mask.any(axis=1)), np.flatnonzero(hand.mask.any(axis=0))
     corners = np.array([[x, y] for x in (columns[0], columns[-1] + 1) for y in (rows[0], rows[-1] + 1)])
-    on_picture = hand.film_to_mask.inverse().points(corners)
+    on_picture = hand.radiograph_to_mask.inverse().points(corners)
     left, top = np.clip(on_picture.min(axis=0), 0, (width, height)).astype(int)
     right, bottom = np.clip(np.ceil(on_picture.max(axis=0)), 0, (width, height)).astype(int)
     strips: Sequence[Window] = (

@@ -1,9 +1,9 @@
-"""From a film to its hand: mask, polarity, key points, registration; or a refusal that says why not.
+"""From a radiograph to its hand: mask, polarity, key points, registration; or a rejection that says why not.
 
-The mask net and the first net for key points look at the whole film, whichever way it is turned. The second net for key
-points looks at the hand as the first registers it, upright and with the thumb on the right, twice, with a grey scale
-measured there; and the mask that counts is made there too. What they see then hardly depends on how the film was
-turned, mirrored or framed, and so neither does what follows.
+The mask network and the first network for key points look at the whole radiograph, whichever way it is turned. The
+second network for key points looks at the hand as the first registers it, upright and with the thumb on the right,
+twice, with a grey scale measured there; and the mask that counts is made there too. What they see then hardly depends
+on how the radiograph was turned, mirrored or framed, and so neither does what follows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal, RefusalCode
+from boneage.errors import Rejection, RejectionCode
 from boneage.geometry import Transform, lies_inside, sample
 from boneage.hand.borders import Window, content_windows, inner_window, reduced
 from boneage.hand.candidates import part_windows, strips_beside, tiles
@@ -82,7 +82,7 @@ _OTHER_PLACE = 0.5
 
 
 class LocatedPoints(NamedTuple):
-    """What a net for key points says of one view.
+    """What a network for key points says of one view.
 
     Attributes:
         points_xy: (3, 2) in the view's coordinates, rows as `boneage.hand.registration.POINT_NAMES`.
@@ -95,20 +95,20 @@ class LocatedPoints(NamedTuple):
     hands: NDArray[np.float32]
 
 
-class HandNets(Protocol):
-    """The three nets, and the views that they read."""
+class HandNetworks(Protocol):
+    """The three networks, and the views that they read."""
 
     @property
     def mask_spec(self) -> ViewSpec:
-        """View of the net for the mask."""
+        """View of the network for the mask."""
 
     @property
     def locate_spec(self) -> ViewSpec:
-        """View of the net that finds key points on the whole film."""
+        """View of the network that finds key points on the whole radiograph."""
 
     @property
     def refine_spec(self) -> ViewSpec:
-        """View of the net that finds them again on the registered hand."""
+        """View of the network that finds them again on the registered hand."""
 
     def mask(self, views: Pixels) -> Pixels:
         """Views (N, h, w) to probabilities of lying in the hand (N, h, w)."""
@@ -122,13 +122,13 @@ class HandNets(Protocol):
 
 @dataclass(frozen=True)
 class HandLimits:
-    """What makes a film be refused.
+    """What makes a radiograph be rejected.
 
     Attributes:
-        least_mask_share: the mask covers at least this share of the film.
-        least_one_hand: the least probability, 0..1, of there being one hand, by either net for points.
+        least_mask_share: the mask covers at least this share of the radiograph.
+        least_one_hand: the least probability, 0..1, of there being one hand, by either network for points.
         largest_second_part: a second part of the mask has at most this share of the largest part's area, if the first
-            net for points thinks several hands possible.
+            network for points thinks several hands possible.
         largest_spread: of the points over repeated looks, as a share of the hand's length.
         least_inside: the share of the line from capitate to fingertip that must lie in the mask.
         mask_areas: (least, largest) area of the mask, as far as it reaches about the registered hand, in squares of the
@@ -156,7 +156,7 @@ class _Look:
     others: Sequence[tuple[float, Window]] = ()
 
 
-def find_hand(pixels: Pixels, nets: HandNets, limits: HandLimits) -> Hand:
+def find_hand(pixels: Pixels, networks: HandNetworks, limits: HandLimits) -> Hand:
     """Find the one hand on a radiograph.
 
     Even borders are cut off first. If the rest would be rejected, parts of it that may be a hand are looked at from
@@ -164,49 +164,49 @@ def find_hand(pixels: Pixels, nets: HandNets, limits: HandLimits) -> Hand:
 
     Args:
         pixels: float32 (H, W), 0..1, bone bright or, if the radiograph's grey is inverted, dark.
-        nets: that look for it; their views have one grey rule.
+        networks: that look for it; their views have one grey rule.
         limits: beyond which the radiograph is rejected.
 
     Raises:
-        Refusal: ``no_hand``, ``several_hands``, ``points_uncertain``; ``no_contrast``.
+        Rejection: ``no_hand``, ``several_hands``, ``points_uncertain``; ``no_contrast``.
     """
     window = inner_window(pixels)
     picture, to_picture = reduced(window.cut(pixels), window.to_window())
     try:
-        look = _look(picture, nets, limits)
-    except Refusal as refusal:
-        if refusal.code == RefusalCode.NO_CONTRAST:
+        look = _look(picture, networks, limits)
+    except Rejection as rejection:
+        if rejection.code == RejectionCode.NO_CONTRAST:
             raise
-        look = _second_look(picture, refusal, nets, limits)
-    _refuse_second_hand(picture, look, nets, limits)
+        look = _second_look(picture, rejection, networks, limits)
+    _reject_second_hand(picture, look, networks, limits)
     return _on_source(look.hand, to_picture)
 
 
 def _on_source(hand: Hand, to_picture: Transform) -> Hand:
     """A hand found on a part or a smaller copy of a picture, on the picture itself."""
     points_xy = to_picture.inverse().points(hand.points_xy)
-    return replace(hand, points_xy=points_xy, film_to_mask=to_picture.then(hand.film_to_mask))
+    return replace(hand, points_xy=points_xy, radiograph_to_mask=to_picture.then(hand.radiograph_to_mask))
 
 
-def _look(pixels: Pixels, nets: HandNets, limits: HandLimits) -> _Look:
+def _look(pixels: Pixels, networks: HandNetworks, limits: HandLimits) -> _Look:
     """Look for the one hand on a picture as it is; raises as `find_hand`."""
     height, width = pixels.shape
-    grey, view, parts = _whole_film(pixels, nets, limits)
+    grey, view, parts = _whole_radiograph(pixels, networks, limits)
     inverted = bone_is_dark(view, parts[0])
     if inverted:
         pixels = np.float32(1.0) - pixels
-        grey, view, parts = _whole_film(pixels, nets, limits)
+        grey, view, parts = _whole_radiograph(pixels, networks, limits)
         if bone_is_dark(view, parts[0]):
-            raise _uncertain("whether bone is bright or dark on this film cannot be told")
-    (located,) = nets.locate(cut_view(pixels, nets.locate_spec, grey=grey)[None])
-    _refuse_other_counts(located, parts, limits)
-    guess_xy = view_transform((height, width), nets.locate_spec).inverse().points(located.points_xy)
-    points_xy, spread, side_certain = _refined(pixels, guess_xy, nets, limits)
-    mask, to_mask = _mask_near(pixels, points_xy, nets)
+            raise _uncertain("whether bone is bright or dark on this radiograph cannot be told")
+    (located,) = networks.locate(cut_view(pixels, networks.locate_spec, grey=grey)[None])
+    _reject_other_counts(located, parts, limits)
+    guess_xy = view_transform((height, width), networks.locate_spec).inverse().points(located.points_xy)
+    points_xy, spread, side_certain = _refined(pixels, guess_xy, networks, limits)
+    mask, to_mask = _mask_near(pixels, points_xy, networks)
     hand = Hand(points_xy, mask, to_mask, inverted=inverted, spread=spread, side_certain=side_certain)
-    _refuse_implausible(hand, limits)
+    _reject_implausible(hand, limits)
     rest = np.asarray(parts[1:].any(axis=0))
-    to_view = view_transform((height, width), nets.mask_spec)
+    to_view = view_transform((height, width), networks.mask_spec)
     others = part_windows(rest, to_view, Window.of(pixels.shape), _LEAST_OTHER * float(parts[0].sum()))
     return _Look(hand, others)
 
@@ -214,31 +214,31 @@ def _look(pixels: Pixels, nets: HandNets, limits: HandLimits) -> _Look:
 # --- looks from near ------------------------------------------------------------------------------------------------
 
 
-def _second_look(pixels: Pixels, first: Refusal, nets: HandNets, limits: HandLimits) -> _Look:
+def _second_look(pixels: Pixels, first: Rejection, networks: HandNetworks, limits: HandLimits) -> _Look:
     """Look from near at the parts of a picture that was to be rejected.
 
     Args:
         pixels: of the picture.
         first: why it was to be rejected.
-        nets: as for `find_hand`.
+        networks: as for `find_hand`.
         limits: as for `find_hand`.
 
     Raises:
-        Refusal: `first` if no part is surely a hand, ``several_hands`` if several may be.
+        Rejection: `first` if no part is surely a hand, ``several_hands`` if several may be.
     """
     hands: list[Hand] = []
     codes: set[str] = set()
-    for group, windows in enumerate(_worth_a_look(pixels, nets)):
-        looks = _from_near(pixels, windows, nets, limits)
+    for group, windows in enumerate(_worth_a_look(pixels, networks)):
+        looks = _from_near(pixels, windows, networks, limits)
         hands += [look.outcome for look in looks if isinstance(look.outcome, Hand)]
-        codes |= {look.outcome.code for look in looks if isinstance(look.outcome, Refusal)}
-        _refuse_several(hands)
+        codes |= {look.outcome.code for look in looks if isinstance(look.outcome, Rejection)}
+        _reject_several(hands)
         # Pieces of one hand, as tiles show them and where the first look saw one, may look like several.
-        pieces = group == _TILES_GROUP or first.code == RefusalCode.POINTS_UNCERTAIN
-        if RefusalCode.SEVERAL_HANDS in codes and not pieces:
+        pieces = group == _TILES_GROUP or first.code == RejectionCode.POINTS_UNCERTAIN
+        if RejectionCode.SEVERAL_HANDS in codes and not pieces:
             raise _several()
-        if codes - {RefusalCode.NO_HAND, RefusalCode.NO_CONTRAST} or (
-            hands and first.code != RefusalCode.SEVERAL_HANDS
+        if codes - {RejectionCode.NO_HAND, RejectionCode.NO_CONTRAST} or (
+            hands and first.code != RejectionCode.SEVERAL_HANDS
         ):
             break
     if not hands:
@@ -246,21 +246,21 @@ def _second_look(pixels: Pixels, first: Refusal, nets: HandNets, limits: HandLim
     return _Look(hands[0])
 
 
-def _worth_a_look(pixels: Pixels, nets: HandNets) -> Iterator[list[Window]]:
+def _worth_a_look(pixels: Pixels, networks: HandNetworks) -> Iterator[list[Window]]:
     """Windows of a picture, one group after another: about the parts of its mask, its pieces, parts on its tiles."""
-    yield _parts_of(pixels, [Window.of(pixels.shape)], nets)
+    yield _parts_of(pixels, [Window.of(pixels.shape)], networks)
     pieces = content_windows(pixels)
-    yield [*pieces, *_parts_of(pixels, pieces, nets)]
-    yield _parts_of(pixels, tiles(pixels.shape), nets)
+    yield [*pieces, *_parts_of(pixels, pieces, networks)]
+    yield _parts_of(pixels, tiles(pixels.shape), networks)
 
 
-def _parts_of(pixels: Pixels, windows: Sequence[Window], nets: HandNets) -> list[Window]:
+def _parts_of(pixels: Pixels, windows: Sequence[Window], networks: HandNetworks) -> list[Window]:
     """Windows about the parts of the masks of several windows of a picture, the largest parts first."""
-    spec = nets.mask_spec
+    spec = networks.mask_spec
     shown = [window for window in windows if _has_contrast(window.cut(pixels))]
     if not shown:
         return []
-    masks = nets.mask(np.stack([cut_view(window.cut(pixels), spec) for window in shown])) > THRESHOLD
+    masks = networks.mask(np.stack([cut_view(window.cut(pixels), spec) for window in shown])) > THRESHOLD
     found: list[tuple[float, Window]] = []
     for window, mask in zip(shown, masks, strict=True):
         to_view = window.to_window().then(view_transform((window.height, window.width), spec))
@@ -272,10 +272,12 @@ class _NearLook(NamedTuple):
     """A look from near at a window of a picture: the hand on the picture, or why it was rejected."""
 
     window: Window
-    outcome: Hand | Refusal
+    outcome: Hand | Rejection
 
 
-def _from_near(pixels: Pixels, windows: Sequence[Window], nets: HandNets, limits: HandLimits) -> list[_NearLook]:
+def _from_near(
+    pixels: Pixels, windows: Sequence[Window], networks: HandNetworks, limits: HandLimits
+) -> list[_NearLook]:
     """Look at each of the windows, without their own borders; windows that show the same count once."""
     looks: list[_NearLook] = []
     for window in windows:
@@ -285,10 +287,10 @@ def _from_near(pixels: Pixels, windows: Sequence[Window], nets: HandNets, limits
         if any(_overlap(inner, look.window) > _SAME_WINDOW for look in looks) or not _has_contrast(inner.cut(pixels)):
             continue
         try:
-            hand = _on_source(_look(inner.cut(pixels), nets, limits).hand, inner.to_window())
+            hand = _on_source(_look(inner.cut(pixels), networks, limits).hand, inner.to_window())
             looks.append(_NearLook(inner, hand))
-        except Refusal as refusal:
-            looks.append(_NearLook(inner, refusal))
+        except Rejection as rejection:
+            looks.append(_NearLook(inner, rejection))
     return looks
 
 
@@ -314,22 +316,22 @@ def _overlap(first: Window, second: Window) -> float:
     return common / max(1, first.area + second.area - common)
 
 
-def _refuse_second_hand(pixels: Pixels, look: _Look, nets: HandNets, limits: HandLimits) -> None:
+def _reject_second_hand(pixels: Pixels, look: _Look, networks: HandNetworks, limits: HandLimits) -> None:
     """Look from near at what else may be a hand: further parts of the mask, and parts of what lies beside the hand."""
     windows = [window for _, window in look.others]
     strips = strips_beside(pixels.shape, look.hand)
     if sum(strip.area for strip in strips) > _MUCH_BESIDE * pixels.size:
-        windows += _parts_of(pixels, strips, nets)
-    looks = _from_near(pixels, windows, nets, limits)
-    _refuse_several([look.hand, *(other.outcome for other in looks if isinstance(other.outcome, Hand))])
+        windows += _parts_of(pixels, strips, networks)
+    looks = _from_near(pixels, windows, networks, limits)
+    _reject_several([look.hand, *(other.outcome for other in looks if isinstance(other.outcome, Hand))])
     x, y = _middle(look.hand)
     for window, outcome in looks:
         beside = not (window.left < x < window.right and window.top < y < window.bottom)
-        if beside and isinstance(outcome, Refusal) and outcome.code == RefusalCode.POINTS_UNCERTAIN:
+        if beside and isinstance(outcome, Rejection) and outcome.code == RejectionCode.POINTS_UNCERTAIN:
             raise _several()  # the network for points sees one whole hand there
 
 
-def _refuse_several(hands: Sequence[Hand]) -> None:
+def _reject_several(hands: Sequence[Hand]) -> None:
     """Reject a picture with hands in different places."""
     for hand in hands[1:]:
         apart = float(np.linalg.norm(_middle(hand) - _middle(hands[0])))
@@ -345,26 +347,30 @@ def _middle(hand: Hand) -> NDArray[np.float64]:
 # --- parts of one look ----------------------------------------------------------------------------------------------
 
 
-def _whole_film(pixels: Pixels, nets: HandNets, limits: HandLimits) -> tuple[GreyScale, Pixels, NDArray[np.uint8]]:
-    """The film's grey levels, the mask net's view of it, and the mask's parts there, the largest first."""
+def _whole_radiograph(
+    pixels: Pixels, networks: HandNetworks, limits: HandLimits
+) -> tuple[GreyScale, Pixels, NDArray[np.uint8]]:
+    """The radiograph's grey levels, the mask network's view of it, and the mask's parts there, the largest first."""
     height, width = pixels.shape
-    grey = measure_grey(pixels, nets.mask_spec.grey)
-    view = cut_view(pixels, nets.mask_spec, grey=grey)
-    parts = components(nets.mask(view[None])[0] > THRESHOLD)
-    to_mask = view_transform((height, width), nets.mask_spec)
-    _refuse_no_mask(parts, height * width * abs(to_mask.determinant), limits)
+    grey = measure_grey(pixels, networks.mask_spec.grey)
+    view = cut_view(pixels, networks.mask_spec, grey=grey)
+    parts = components(networks.mask(view[None])[0] > THRESHOLD)
+    to_mask = view_transform((height, width), networks.mask_spec)
+    _reject_no_mask(parts, height * width * abs(to_mask.determinant), limits)
     return grey, view, parts
 
 
-def _mask_near(pixels: Pixels, points_xy: NDArray[np.float64], nets: HandNets) -> tuple[NDArray[np.uint8], Transform]:
+def _mask_near(
+    pixels: Pixels, points_xy: NDArray[np.float64], networks: HandNetworks
+) -> tuple[NDArray[np.uint8], Transform]:
     """The mask of the registered hand, on a view of its surroundings, and the way from the picture to that view.
 
     Of several parts the one counts that holds most of the line from capitate to fingertip.
     """
     place = Hand.at(points_xy)
-    spec = replace(nets.mask_spec, region="surroundings")
+    spec = replace(networks.mask_spec, region="surroundings")
     view = cut_view(pixels, spec, hand=place, grey=_grey_near(pixels, place, spec.grey))
-    parts = components(nets.mask(view[None])[0] > THRESHOLD)
+    parts = components(networks.mask(view[None])[0] > THRESHOLD)
     if not len(parts):
         raise _uncertain("seen from near there is no hand")
     to_view = view_transform((pixels.shape[0], pixels.shape[1]), spec, place)
@@ -393,7 +399,7 @@ def _grey_near(pixels: Pixels, place: Hand, rule: GreyRule) -> GreyScale:
 
 
 def bone_is_dark(view: Pixels, mask: NDArray[np.uint8]) -> bool:
-    """Whether the hand is darker than the air about it: then the grey is inverted, whatever borders the film has.
+    """Whether the hand is darker than the air about it: then the grey is inverted, whatever borders the radiograph has.
 
     Args:
         view: float32 (h, w).
@@ -422,17 +428,17 @@ class _Refined(NamedTuple):
     side_certain: bool
 
 
-def _refined(pixels: Pixels, guess_xy: NDArray[np.float64], nets: HandNets, limits: HandLimits) -> _Refined:
+def _refined(pixels: Pixels, guess_xy: NDArray[np.float64], networks: HandNetworks, limits: HandLimits) -> _Refined:
     """Look for the points again where they were guessed."""
-    once_xy, _ = _looked(pixels, guess_xy, (0.0,), nets, limits)
-    looks_xy, heat_spread = _looked(pixels, once_xy[0], _LOOK_AGAIN_DEGREES, nets, limits)
+    once_xy, _ = _looked(pixels, guess_xy, (0.0,), networks, limits)
+    looks_xy, heat_spread = _looked(pixels, once_xy[0], _LOOK_AGAIN_DEGREES, networks, limits)
     mean_xy = looks_xy.mean(axis=0)
     apart = np.linalg.norm(looks_xy - mean_xy, axis=2).max(axis=0)
     spreads = np.maximum(apart, heat_spread) / max(hand_length(mean_xy), 1e-9)
     tip, thumb, capitate = (float(spread) for spread in spreads)
     certain = thumb <= limits.largest_spread and _is_side_clear([once_xy[0], *looks_xy, mean_xy])
     if not certain and max(tip, capitate) <= limits.largest_spread:
-        mean_xy = _with_thumb_of_both_sides(pixels, mean_xy, nets, limits)
+        mean_xy = _with_thumb_of_both_sides(pixels, mean_xy, networks, limits)
     return _Refined(mean_xy, max(tip, capitate), certain)
 
 
@@ -440,21 +446,21 @@ def _looked(
     pixels: Pixels,
     guess_xy: NDArray[np.float64],
     degrees: tuple[float, ...],
-    nets: HandNets,
+    networks: HandNetworks,
     limits: HandLimits,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points (n, 3, 2) on the picture by the refining network, and each point's widest heat map (3,) in its pixels."""
     if not hand_length(guess_xy) > 1.0:
         raise _uncertain("fingertip and wrist fall together")
-    spec = nets.refine_spec
+    spec = networks.refine_spec
     place = Hand.at(guess_xy)
     grey = _grey_near(pixels, place, spec.grey)
     turns = [Transform.rotation(angle).about(spec.width / 2, spec.height / 2) for angle in degrees]
     views = np.stack([cut_view(pixels, spec, hand=place, grey=grey, jitter=turn) for turn in turns])
     to_view = view_transform((pixels.shape[0], pixels.shape[1]), spec, place)
-    answers = nets.refine(views)
+    answers = networks.refine(views)
     if min(answer.hands[1] for answer in answers) < limits.least_one_hand:
-        raise Refusal(RefusalCode.NO_HAND, "What was taken for a hand does not look like a whole one from near.")
+        raise Rejection(RejectionCode.NO_HAND, "What was taken for a hand does not look like a whole one from near.")
     points_xy = [
         to_view.then(turn).inverse().points(answer.points_xy) for turn, answer in zip(turns, answers, strict=True)
     ]
@@ -479,7 +485,7 @@ def _thumb_beside(points_xy: NDArray[np.float64]) -> float:
 
 
 def _with_thumb_of_both_sides(
-    pixels: Pixels, points_xy: NDArray[np.float64], nets: HandNets, limits: HandLimits
+    pixels: Pixels, points_xy: NDArray[np.float64], networks: HandNetworks, limits: HandLimits
 ) -> NDArray[np.float64]:
     """Points (3, 2) whose thumb is the mean of two looks: at the hand as it was registered, and at its mirror image.
 
@@ -487,9 +493,9 @@ def _with_thumb_of_both_sides(
     side on which it usually lies cancel out.
 
     Raises:
-        Refusal: ``points_uncertain`` if that thumb lies on neither side.
+        Rejection: ``points_uncertain`` if that thumb lies on neither side.
     """
-    both_xy = [_looked(pixels, one_xy, (0.0,), nets, limits)[0][0] for one_xy in (points_xy, _reflected(points_xy))]
+    both_xy = [_looked(pixels, one_xy, (0.0,), networks, limits)[0][0] for one_xy in (points_xy, _reflected(points_xy))]
     points_xy = np.array([points_xy[0], np.mean([one_xy[1] for one_xy in both_xy], axis=0), points_xy[2]])
     if abs(_thumb_beside(points_xy)) < _LEAST_THUMB / 2:
         raise _uncertain("on which side the thumb lies cannot be told")
@@ -504,41 +510,45 @@ def _reflected(points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([tip, thumb - 2 * _thumb_beside(points_xy) * across, capitate])
 
 
-# --- refusals -------------------------------------------------------------------------------------------------------
+# --- rejections -------------------------------------------------------------------------------------------------------
 
 
-def _refuse_no_mask(parts: NDArray[np.uint8], film_area: float, limits: HandLimits) -> None:
-    if not len(parts) or parts[0].sum() < limits.least_mask_share * film_area:
-        raise Refusal(RefusalCode.NO_HAND, "There is no hand on this film, or next to nothing of one.")
+def _reject_no_mask(parts: NDArray[np.uint8], radiograph_area: float, limits: HandLimits) -> None:
+    if not len(parts) or parts[0].sum() < limits.least_mask_share * radiograph_area:
+        raise Rejection(RejectionCode.NO_HAND, "There is no hand on this radiograph, or next to nothing of one.")
 
 
-def _refuse_other_counts(located: LocatedPoints, parts: NDArray[np.uint8], limits: HandLimits) -> None:
+def _reject_other_counts(located: LocatedPoints, parts: NDArray[np.uint8], limits: HandLimits) -> None:
     none, one, several = (float(probability) for probability in located.hands)
     second = float(parts[1].sum() / parts[0].sum()) if len(parts) > 1 else 0.0
     if several > max(one, none) or (second > limits.largest_second_part and several > 0.5 * limits.least_one_hand):
         raise _several()
     if one < limits.least_one_hand:
-        raise Refusal(RefusalCode.NO_HAND, "There is no whole hand on this film, from the wrist to the fingertips.")
+        raise Rejection(
+            RejectionCode.NO_HAND, "There is no whole hand on this radiograph, from the wrist to the fingertips."
+        )
 
 
-def _refuse_implausible(hand: Hand, limits: HandLimits) -> None:
+def _reject_implausible(hand: Hand, limits: HandLimits) -> None:
     """Points that contradict the mask, or one another."""
     if hand.spread > limits.largest_spread:
         raise _uncertain(f"they are known to {100 * hand.spread:.0f} % of the hand's length only")
-    line = hand.film_to_mask.points(np.linspace(hand.points_xy[2], hand.points_xy[0], _POINTS_ALONG))
+    line = hand.radiograph_to_mask.points(np.linspace(hand.points_xy[2], hand.points_xy[0], _POINTS_ALONG))
     if _share_inside(hand.mask, line) < limits.least_inside:
         raise _uncertain("they do not lie on the hand's mask")
-    area = float(hand.mask.sum()) / (hand.length_pixels * hand.film_to_mask.zoom) ** 2
+    area = float(hand.mask.sum()) / (hand.length_pixels * hand.radiograph_to_mask.zoom) ** 2
     if not limits.mask_areas[0] <= area <= limits.mask_areas[1]:
         raise _uncertain("they do not go with the size of the hand's mask")
 
 
-def _several() -> Refusal:
-    return Refusal(RefusalCode.SEVERAL_HANDS, "There seems to be more than one hand: cut the film to the one meant.")
+def _several() -> Rejection:
+    return Rejection(
+        RejectionCode.SEVERAL_HANDS, "There seems to be more than one hand: cut the radiograph to the one meant."
+    )
 
 
-def _uncertain(reason: str) -> Refusal:
-    return Refusal(
-        RefusalCode.POINTS_UNCERTAIN,
+def _uncertain(reason: str) -> Rejection:
+    return Rejection(
+        RejectionCode.POINTS_UNCERTAIN,
         f"A hand, but its fingertips and wrist were not found for certain: {reason}. Is it whole, and flat?",
     )

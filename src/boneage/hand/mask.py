@@ -1,4 +1,4 @@
-"""From a net's probabilities to the mask of one hand (Iglovikov et al., section 2)."""
+"""From a network's probabilities to the mask of one hand (Iglovikov et al., section 2)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 THRESHOLD = 0.85
 """A pixel with a higher output lies in the hand.
 
-The nets are trained with L = H - log J (Eqs. 1-3). Where a pixel lies in the hand with probability q, the output p
+The networks are trained with L = H - log J (Eqs. 1-3). Where a pixel lies in the hand with probability q, the output p
 that is least punished solves q (1 / p + 1 / J) = (1 - q) / (1 - p): the second term raises outputs. J is at most the
 share of a batch's pixels that lie in hands; it ended near 0.2 (a training loss of 1.66), and q = 1/2 then gives
 p = 0.84. At 0.5 masks were 4 % too large, and each round of mining would add to that.

@@ -3,7 +3,7 @@
 The tip of the middle finger lies about 100 px under the frame's top edge and the capitate about 480 px above its
 bottom edge, one under the other; right hands are mirrored by the thumb, which then lies on the right (Fig. 4). Regions
 are boxes of that frame (section 4.3, Fig. 7). Frame pixels are units of length, not of a stored picture: views are cut
-straight from the film.
+straight from the radiograph.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ POINT_NAMES = ("middle_tip", "thumb_tip", "capitate")
 """What the three rows of an array of key points are."""
 
 Region = Literal["radiograph", "surroundings", "A", "B", "C", "D", "E"]
-"""What a view shows: the whole film, or a part of the registered frame."""
+"""What a view shows: the whole radiograph, or a part of the registered frame."""
 
 HAND_REGIONS: tuple[Region, ...] = ("A", "B", "C", "D", "E")
-"""Regions that nets for ages read, called by their letters."""
+"""Regions that networks for ages read, called by their letters."""
 
 
 class Box(NamedTuple):
@@ -59,12 +59,12 @@ BOXES: Mapping[Region, Box] = MappingProxyType(
 )
 """Regions A, B and C have the sizes of section 4.3; where they lie was read from the mean of 1,785 registered hands.
 
-D and E are ours: bones of which A shows less than the films do, and that stand at the edge of B and C or outside.
+D and E are ours: bones of which A shows less than the radiographs do, and that stand at the edge of B and C or outside.
 """
 
 REGION_TITLES: Mapping[Region, str] = MappingProxyType(
     {
-        "radiograph": "whole film",
+        "radiograph": "whole radiograph",
         "surroundings": "registered hand and its surroundings",
         "A": "whole hand",
         "B": "carpal bones",
@@ -77,29 +77,29 @@ REGION_TITLES: Mapping[Region, str] = MappingProxyType(
 
 @dataclass(frozen=True, eq=False)
 class Hand:
-    """Where the hand lies on a film.
+    """Where the hand lies on a radiograph.
 
     Attributes:
-        points_xy: float64 (3, 2), key points on the film, rows as `POINT_NAMES`.
+        points_xy: float64 (3, 2), key points on the radiograph, rows as `POINT_NAMES`.
         mask: uint8 (h, w), 1 inside the hand, on a grid of its own.
-        film_to_mask: from the film's coordinates to those of `mask`.
-        inverted: bone is dark on the film; views show it bright.
+        radiograph_to_mask: from the radiograph's coordinates to those of `mask`.
+        inverted: bone is dark on the radiograph; views show it bright.
         spread: how uncertain tip and capitate are, as a share of the hand's length.
         side_certain: the thumb's tip was found. If not, the side on which it lies, and so whether the hand is a left
             one, is a guess from the rest of the hand.
-        film_to_frame: into the registered frame.
+        radiograph_to_frame: into the registered frame.
     """
 
     points_xy: NDArray[np.float64]
     mask: NDArray[np.uint8] = field(repr=False)
-    film_to_mask: Transform
+    radiograph_to_mask: Transform
     inverted: bool = False
     spread: float = 0.0
     side_certain: bool = True
-    film_to_frame: Transform = field(init=False)
+    radiograph_to_frame: Transform = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "film_to_frame", register(self.points_xy))
+        object.__setattr__(self, "radiograph_to_frame", register(self.points_xy))
 
     @classmethod
     def at(cls, points_xy: NDArray[np.float64]) -> Hand:
@@ -108,16 +108,16 @@ class Hand:
         Raises:
             ValueError: as `register`.
         """
-        return cls(points_xy=points_xy, mask=np.ones((1, 1), np.uint8), film_to_mask=Transform())
+        return cls(points_xy=points_xy, mask=np.ones((1, 1), np.uint8), radiograph_to_mask=Transform())
 
     @property
     def mirrored(self) -> bool:
-        """Whether the frame shows the mirror image of the film: of a right hand, or of a left one turned over."""
-        return self.film_to_frame.determinant < 0
+        """Whether the frame shows the mirror image of the radiograph: of a right hand, or of a left one turned over."""
+        return self.radiograph_to_frame.determinant < 0
 
     @property
     def length_pixels(self) -> float:
-        """From the capitate to the tip of the middle finger, pixels of the film."""
+        """From the capitate to the tip of the middle finger, pixels of the radiograph."""
         return hand_length(self.points_xy)
 
 
@@ -128,10 +128,10 @@ def hand_length(points_xy: FloatArray) -> float:
 
 
 def register(points_xy: FloatArray) -> Transform:
-    """The similarity from a film to the frame: zoom, rotation, translation and, for a right hand, mirroring.
+    """The similarity from a radiograph to the frame: zoom, rotation, translation and, for a right hand, mirroring.
 
     Args:
-        points_xy: (3, 2), key points on the film, rows as `POINT_NAMES`.
+        points_xy: (3, 2), key points on the radiograph, rows as `POINT_NAMES`.
 
     Raises:
         ValueError: tip and capitate are one point, or a coordinate is no number.
@@ -157,10 +157,10 @@ def box_corners(region: Region) -> NDArray[np.float64]:
     return np.array([[left, top], [left + width, top], [left + width, top + height], [left, top + height]])
 
 
-def share_on_film(region: Region, hand: Hand, film_shape: tuple[int, int]) -> float:
-    """How much of a region's box lies on the film (h, w), 0..1, by area."""
-    corners = hand.film_to_frame.inverse().points(box_corners(region)).astype(np.float32)
-    height, width = film_shape
-    film = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    common, _ = cv2.intersectConvexConvex(corners, film)
+def share_on_radiograph(region: Region, hand: Hand, radiograph_shape: tuple[int, int]) -> float:
+    """How much of a region's box lies on the radiograph (h, w), 0..1, by area."""
+    corners = hand.radiograph_to_frame.inverse().points(box_corners(region)).astype(np.float32)
+    height, width = radiograph_shape
+    radiograph = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    common, _ = cv2.intersectConvexConvex(corners, radiograph)
     return float(np.clip(common / cv2.contourArea(corners), 0.0, 1.0))

@@ -1,7 +1,7 @@
-"""The views that nets see: which part of a film, at which size, with which grey scale. Training and serving both cut
-here.
+"""The views that networks see: which part of a radiograph, at which size, with which grey scale. Training and serving
+both cut here.
 
-A view is cut straight from the film's own pixels through one composed transform, sampled once.
+A view is cut straight from the radiograph's own pixels through one composed transform, sampled once.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal, RefusalCode
-from boneage.geometry import Transform, averaged_down, fit_inside, sample
+from boneage.errors import Rejection, RejectionCode
+from boneage.geometry import Transform, downsample_area, fit_inside, sample
 from boneage.hand.registration import BOXES, HAND_REGIONS, Hand, Region
 
 GreyRule = Literal["minmax", "percentile", "hand"]
 
 _OVERVIEW_SIDE = 256
-"""Longest side of the reduced film from which grey levels are measured, pixels."""
+"""Longest side of the reduced radiograph from which grey levels are measured, pixels."""
 
 BLANKED: frozenset[Region] = frozenset(HAND_REGIONS)
 """Regions whose views show the hand only: what lies outside its mask is blanked."""
@@ -42,13 +42,13 @@ class ViewSpec:
     """What a member of a bundle takes as input.
 
     Attributes:
-        region: ``radiograph``, the whole film, its aspect ratio kept and padded (Souza & Oliveira, section IV-A); or
-            a part of the registered hand (`boneage.hand.registration.BOXES`), its aspect ratio kept and padded too.
+        region: ``radiograph``, the whole radiograph, its aspect ratio kept and padded (Souza & Oliveira, section IV-A);
+            or a part of the registered hand (`boneage.hand.registration.BOXES`), its aspect ratio kept and padded too.
         height, width: of the view, pixels.
-        grey: how grey levels become the net's input: ``minmax`` (feature scaling over the whole range, as the paper),
-            ``percentile`` (over the 0.5th to 99.5th percentile, so that a lead marker does not set the scale) or
-            ``hand`` (over the 1st to 99.8th percentile of the pixels inside the hand's mask, so that neither markers
-            nor borders nor the share of the film that the hand fills matter).
+        grey: how grey levels become the network's input: ``minmax`` (feature scaling over the whole range, as the
+            paper), ``percentile`` (over the 0.5th to 99.5th percentile, so that a lead marker does not set the scale)
+            or ``hand`` (over the 1st to 99.8th percentile of the pixels inside the hand's mask, so that neither markers
+            nor borders nor the share of the radiograph that the hand fills matter).
     """
 
     region: Region = "radiograph"
@@ -64,7 +64,7 @@ class ViewSpec:
 
 @dataclass(frozen=True)
 class CellGrid:
-    """Where the cells of a net's last feature map lie on its view, by the strides and paddings of the convolutions.
+    """Where the cells of a network's last feature map lie on its view, by the strides and paddings of the convolutions.
 
     Attributes:
         pixels: from one cell's centre to the next, in pixels of the view.
@@ -82,7 +82,9 @@ class CellGrid:
 
 @dataclass(frozen=True)
 class GreyScale:
-    """Grey levels of one film: `low` and `high` bound it, `mean` and `spread` are of the levels clipped to that."""
+    """Grey levels of one radiograph: `low` and `high` bound it, `mean` and `spread` are of the levels clipped to
+    that.
+    """
 
     low: float
     high: float
@@ -90,29 +92,29 @@ class GreyScale:
     spread: float
 
     def apply(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Clip to the bounds, then to zero mean and unit variance over the film."""
+        """Clip to the bounds, then to zero mean and unit variance over the radiograph."""
         clipped = np.clip(pixels, np.float32(self.low), np.float32(self.high))
         return (clipped - np.float32(self.mean)) / np.float32(self.spread)
 
 
 def measure_grey(pixels: NDArray[np.float32], rule: GreyRule, hand: Hand | None = None) -> GreyScale:
-    """Grey levels of a film, from a copy reduced to 256 px so that single hot pixels do not count.
+    """Grey levels of a radiograph, from a copy reduced to 256 px so that single hot pixels do not count.
 
     Args:
-        pixels: the film, float32 (H, W), 0..1.
+        pixels: the radiograph, float32 (H, W), 0..1.
         rule: see `ViewSpec.grey`.
-        hand: where the hand lies; only the rule ``hand`` needs it. Of an inverted film the levels are those of its
-            negative.
+        hand: where the hand lies; only the rule ``hand`` needs it. Of an inverted radiograph the levels are those of
+            its negative.
 
     Raises:
-        Refusal: ``no_contrast`` if the film, or the hand on it, is of one grey.
+        Rejection: ``no_contrast`` if the radiograph, or the hand on it, is of one grey.
         ValueError: the rule needs a hand and none was given.
     """
     if rule == "hand":
         if hand is None:
             raise ValueError("the grey rule 'hand' needs a hand")
         return grey_scale(hand_levels(pixels, hand), rule)
-    small = averaged_down(pixels, _OVERVIEW_SIDE / max(pixels.shape))
+    small = downsample_area(pixels, _OVERVIEW_SIDE / max(pixels.shape))
     return grey_scale(np.float32(1.0) - small if hand is not None and hand.inverted else small, rule)
 
 
@@ -123,9 +125,9 @@ def hand_levels(pixels: NDArray[np.float32], hand: Hand) -> NDArray[np.float32]:
         pixels: the radiograph, float32 (H, W), 0..1.
         hand: on it.
     """
-    small = averaged_down(pixels, _OVERVIEW_SIDE / max(pixels.shape))
-    film_to_small = Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0])
-    levels = small[mask_through(hand, film_to_small, small.shape) > 0.5]
+    small = downsample_area(pixels, _OVERVIEW_SIDE / max(pixels.shape))
+    radiograph_to_small = Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0])
+    levels = small[mask_through(hand, radiograph_to_small, small.shape) > 0.5]
     return np.float32(1.0) - levels if hand.inverted else levels
 
 
@@ -133,31 +135,33 @@ def grey_scale(levels: NDArray[np.float32], rule: GreyRule) -> GreyScale:
     """The scale by a rule's percentiles of these levels, of any shape.
 
     Raises:
-        Refusal: ``no_contrast`` if they are of one grey.
+        Rejection: ``no_contrast`` if they are of one grey.
     """
     low, high = (float(value) for value in np.percentile(levels, _BOUNDS[rule])) if levels.size else (0.0, 0.0)
     if not high - low > 1e-4:
-        raise Refusal(RefusalCode.NO_CONTRAST, "The film shows one even grey: there is nothing to read on it.")
+        raise Rejection(
+            RejectionCode.NO_CONTRAST, "The radiograph shows one even grey: there is nothing to read on it."
+        )
     clipped = np.clip(levels, low, high)
     return GreyScale(low, high, float(clipped.mean()), float(clipped.std()))
 
 
-def view_transform(film_shape: tuple[int, int], spec: ViewSpec, hand: Hand | None = None) -> Transform:
-    """From the coordinates of a film of shape (H, W) to those of the view.
+def view_transform(radiograph_shape: tuple[int, int], spec: ViewSpec, hand: Hand | None = None) -> Transform:
+    """From the coordinates of a radiograph of shape (H, W) to those of the view.
 
     Args:
-        film_shape: of the film, pixels.
+        radiograph_shape: of the radiograph, pixels.
         spec: which view.
-        hand: on that film; only regions of the registered frame need it.
+        hand: on that radiograph; only regions of the registered frame need it.
 
     Raises:
         ValueError: the region needs a hand and none was given.
     """
     if spec.region == "radiograph":
-        return fit_inside(*film_shape, spec.height, spec.width)
+        return fit_inside(*radiograph_shape, spec.height, spec.width)
     if hand is None:
         raise ValueError(f"the region {spec.region} needs a hand")
-    return hand.film_to_frame.then(frame_to_view(spec))
+    return hand.radiograph_to_frame.then(frame_to_view(spec))
 
 
 def frame_to_view(spec: ViewSpec) -> Transform:
@@ -180,18 +184,19 @@ def cut_view(
     """Cut a view.
 
     Args:
-        pixels: the film, float32 (H, W), 0..1, bone bright (dark if `hand.inverted` says so).
+        pixels: the radiograph, float32 (H, W), 0..1, bone bright (dark if `hand.inverted` says so).
         spec: which view.
         hand: where the hand lies; needed for regions of the registered frame.
-        grey: the film's grey levels; measured by `spec.grey` if not given.
+        grey: the radiograph's grey levels; measured by `spec.grey` if not given.
         jitter: a change of the view in its own coordinates (augmentation); none when serving.
 
     Returns:
-        float32 (spec.height, spec.width), zero mean and unit variance over the film (over the hand for the grey rule
-        ``hand``), bone bright; outside the film, and in the regions of the hand outside the hand, as its darkest level.
+        float32 (spec.height, spec.width), zero mean and unit variance over the radiograph (over the hand for the grey
+        rule ``hand``), bone bright; outside the radiograph, and in the regions of the hand outside the hand, as its
+        darkest level.
 
     Raises:
-        Refusal: ``no_contrast``.
+        Rejection: ``no_contrast``.
         ValueError: the view needs a hand and none was given.
     """
     grey = grey or measure_grey(pixels, spec.grey, hand)
@@ -217,13 +222,13 @@ def widened(mask: NDArray[np.uint8], pixels: float) -> NDArray[np.uint8]:
 
 
 def mask_through(
-    hand: Hand, film_to_target: Transform, shape: tuple[int, int], margin: float = 0.0
+    hand: Hand, radiograph_to_target: Transform, shape: tuple[int, int], margin: float = 0.0
 ) -> NDArray[np.float32]:
-    """How far each pixel of a view or picture of the film lies in the hand's mask.
+    """How far each pixel of a view or picture of the radiograph lies in the hand's mask.
 
     Args:
-        hand: on the film.
-        film_to_target: from the film's coordinates to the target's.
+        hand: on the radiograph.
+        radiograph_to_target: from the radiograph's coordinates to the target's.
         shape: of the target, (h, w), pixels.
         margin: the mask is widened by this share of the hand's length first.
 
@@ -232,7 +237,7 @@ def mask_through(
     """
     mask = hand.mask
     if margin:
-        length = hand.length_pixels * hand.film_to_mask.zoom
+        length = hand.length_pixels * hand.radiograph_to_mask.zoom
         mask = widened(mask, margin * length)
-    mask_to_target = hand.film_to_mask.inverse().then(film_to_target)
+    mask_to_target = hand.radiograph_to_mask.inverse().then(radiograph_to_target)
     return sample(mask.astype(np.float32), mask_to_target, *shape)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
-from boneage.errors import Refusal, RefusalCode
+from boneage.errors import Rejection, RejectionCode
 from boneage.sex import Sex
 
 RadiographFormat = Literal["png", "jpeg", "jpeg2000", "tiff", "webp", "bmp", "dicom"]
@@ -31,8 +31,8 @@ class RadiographFacts:
             between columns), mm: alike within 1 %, since other pixels are made square. DICOM only. Preferred is Pixel
             Spacing, calibrated to the patient's plane where it differs from the detector's; then Imager Pixel Spacing,
             at the detector, where the hand is magnified by a few per cent; then Nominal Scanned Pixel Spacing of a
-            digitised film (PS3.3, 10.7.1.3). The resolution of PNG, JPEG and TIFF is not taken: it is a printer's, not
-            a radiograph's.
+            digitised radiograph (PS3.3, 10.7.1.3). The resolution of PNG, JPEG and TIFF is not taken: it is a
+            printer's, not a radiograph's.
         side: which hand, from Image Laterality, else Laterality.
         both_sides: the same element says that both hands are shown.
         body_part: Body Part Examined as it stands.
@@ -44,8 +44,9 @@ class RadiographFacts:
         birth_date: Patient's Birth Date.
         study_date: Study Date, else Acquisition Date, else Content Date.
         modality: Modality as it stands.
-        for_processing: the film is raw (SOP class Digital X-Ray for processing, or Presentation Intent Type FOR
-            PROCESSING): it was not made to be looked at, and its grey scale may be unlike that of any film for reading.
+        for_processing: the radiograph is raw (SOP class Digital X-Ray for processing, or Presentation Intent Type FOR
+            PROCESSING): it was not made to be looked at, and its grey scale may be unlike that of any radiograph for
+            reading.
         burned_in: Burned In Annotation is YES: text stands in the pixels.
         not_human: Patient Species Description names another species.
         bits_differ: the pixels use more bits than Bits Stored says, and were read with those that they use.
@@ -83,7 +84,7 @@ class ReadLimits:
         max_pixels: height times width. Pictures that decode to more than 4 bytes a pixel (16-bit colour) may have
             proportionally fewer.
         min_side: the shorter side, pixels.
-        max_aspect: the longer side by the shorter. Of 12,611 films of the RSNA challenge the longest has 2.16.
+        max_aspect: the longer side by the shorter. Of 12,611 radiographs of the RSNA challenge the longest has 2.16.
     """
 
     max_bytes: int = 256 * 2**20
@@ -92,48 +93,48 @@ class ReadLimits:
     max_aspect: float = 3.0
 
     def check_bytes(self, count: int) -> None:
-        """Refuse a file of this many bytes.
+        """Reject a file of this many bytes.
 
         Raises:
-            Refusal: ``too_large``.
+            Rejection: ``too_large``.
         """
         if count > self.max_bytes:
-            raise Refusal(
-                RefusalCode.TOO_LARGE,
+            raise Rejection(
+                RejectionCode.TOO_LARGE,
                 f"The file holds {count / 2**20:.0f} MiB; at most {self.max_bytes / 2**20:.0f} MiB are read. Export it"
                 " compressed, or with fewer pixels.",
             )
 
     def check_size(self, height: int, width: int, bytes_per_pixel: int = 1) -> None:
-        """Refuse a picture of this size, pixels, that decodes to this many bytes a pixel.
+        """Reject a picture of this size, pixels, that decodes to this many bytes a pixel.
 
         Raises:
-            Refusal: ``too_large`` or ``too_small``.
+            Rejection: ``too_large`` or ``too_small``.
         """
         weight = max(1.0, bytes_per_pixel / _USUAL_BYTES_PER_PIXEL)
         if height * width * weight > self.max_pixels:
-            raise Refusal(
-                RefusalCode.TOO_LARGE,
+            raise Rejection(
+                RejectionCode.TOO_LARGE,
                 f"The picture is said to have {width} x {height} pixels; at most {self.max_pixels / 1e6:g} million are"
                 " read. Export it with fewer: 2,000 on the longer side are enough.",
             )
         if min(height, width) < self.min_side:
-            raise Refusal(
-                RefusalCode.TOO_SMALL,
+            raise Rejection(
+                RejectionCode.TOO_SMALL,
                 f"The picture has {width} x {height} pixels; bones cannot be judged under {self.min_side} a side."
                 " Give the original radiograph, not a preview.",
             )
 
     def check_shape(self, height: float, width: float) -> None:
-        """Refuse a strip. Both sides are in one unit, above 0.
+        """Reject a strip. Both sides are in one unit, above 0.
 
         Raises:
-            Refusal: ``not_a_radiograph``.
+            Rejection: ``not_a_radiograph``.
         """
         aspect = max(height, width) / min(height, width)
         if aspect > self.max_aspect:
-            raise Refusal(
-                RefusalCode.NOT_A_RADIOGRAPH,
+            raise Rejection(
+                RejectionCode.NOT_A_RADIOGRAPH,
                 f"One side of the picture is {aspect:.1f} times as long as the other: a radiograph of a hand is no such"
                 " strip. Give the whole radiograph of one hand.",
             )

@@ -1,7 +1,8 @@
 """JPEG that OpenCV does not decode: lossless (process 14, DICOM's common archive syntax) and grey 12-bit sequential.
 
-Written out here because the free decoders are large, under the GPL, or native code that a damaged film could crash.
-Only one step of Huffman decoding is serial: where the next code begins. The length of the symbol that would begin at
+Written out here because the free decoders are large, under the GPL, or native code that a damaged radiograph could
+crash. Only one step of Huffman decoding is serial: where the next code begins. The length of the symbol that would
+begin at
 *every* bit is therefore looked up at once, Python follows the chain of begins, and all values are taken out at once.
 
 Source: ITU-T T.81, annexes C, F and H; DICOM PS3.5, 8.2.1.
@@ -81,7 +82,7 @@ def decode_huffman_jpeg(data: bytes) -> NDArray[np.uint16]:
         uint16 (H, W), or (H, W, 3) in the stream's order, in the range of the stream's own precision.
 
     Raises:
-        Refusal: ``unreadable`` if it is damaged or of another kind.
+        Rejection: ``unreadable`` if it is damaged or of another kind.
     """
     try:
         stream = _parse(data)

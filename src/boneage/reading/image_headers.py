@@ -1,6 +1,6 @@
 """Headers of PNG, JPEG, TIFF, WebP, BMP, JPEG 2000 and JPEG-LS, read before anything is decoded.
 
-Each parser answers what the picture will cost (size, bits, channels), refuses what is not one whole still picture, and
+Each parser answers what the picture will cost (size, bits, channels), rejects what is not one whole still picture, and
 hands back bytes from which the decoder cannot be led astray: no metadata, nothing that it would apply on its own.
 """
 
@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal, RefusalCode
+from boneage.errors import Rejection, RejectionCode
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _LARGEST_PIXELS = 64_000_000
 _CHEAP_PIXELS = 16_000_000
 """JPEG 2000 and JPEG-LS may code an even picture in next to nothing; up to this size that is harmless."""
 _MOST_PIXELS_PER_BYTE = 1000
-"""Larger films that are compressed more are refused; diagnostic quality takes a byte for at most 50 pixels."""
+"""Larger radiographs that are compressed more are rejected; diagnostic quality takes a byte for at most 50 pixels."""
 _ORIENTATION_TAG = 274
 _MOST_TIFF_PAGES = 16
 _MOST_TIFF_ENTRIES = 4096
@@ -79,7 +79,7 @@ class PictureHeader:
         sample_type: what a sample is: an unsigned or signed whole number, or a floating-point number (TIFF).
         planes: of a TIFF whose colours lie one after the other, what makes each of them a grey picture of its own.
         bounded_body: makes of `body` what the decoder can read in the time that the size promises, or raises a
-            Refusal; None if `body` is that already. To be called when the size is known to be allowed.
+            Rejection; None if `body` is that already. To be called when the size is known to be allowed.
     """
 
     format: PictureFormat
@@ -97,20 +97,20 @@ class PictureHeader:
     bounded_body: Callable[[], bytes] | None = None
 
 
-def damaged(what: str, advice: str = "Copy or export it again, as DICOM, PNG or TIFF.") -> Refusal:
+def damaged(what: str, advice: str = "Copy or export it again, as DICOM, PNG or TIFF.") -> Rejection:
     """Return the rejection of a file that is broken or of a rare kind; `what` completes a sentence."""
-    return Refusal(RefusalCode.UNREADABLE, f"The file cannot be read: {what}. {advice}")
+    return Rejection(RejectionCode.UNREADABLE, f"The file cannot be read: {what}. {advice}")
 
 
-def unsupported(what: str, advice: str) -> Refusal:
+def unsupported(what: str, advice: str) -> Rejection:
     """Return the rejection of a file of a format that is known but not read; `what` completes a sentence."""
-    return Refusal(RefusalCode.UNSUPPORTED_FORMAT, f"The file is {what}, which is not read. {advice}")
+    return Rejection(RejectionCode.UNSUPPORTED_FORMAT, f"The file is {what}, which is not read. {advice}")
 
 
-def several_frames(what: str) -> Refusal:
+def several_frames(what: str) -> Rejection:
     """Return the rejection of a file with more than one picture."""
-    return Refusal(
-        RefusalCode.SEVERAL_FRAMES,
+    return Rejection(
+        RejectionCode.SEVERAL_FRAMES,
         f"The file holds several pictures ({what}). Save the one radiograph of the hand as a file of its own.",
     )
 
@@ -122,7 +122,8 @@ def read_picture_header(data: bytes) -> PictureHeader | None:
         None if the file is none of these.
 
     Raises:
-        Refusal: ``unreadable`` (damaged, or a rare kind), ``unsupported_format``, ``several_frames`` or ``too_large``.
+        Rejection: ``unreadable`` (damaged, or a rare kind), ``unsupported_format``, ``several_frames`` or
+            ``too_large``.
     """
     read = next((read for start, read in _PARSERS if start.match(data)), None)
     try:
@@ -224,7 +225,7 @@ def _png_body(data: bytes, chunks: list[tuple[bytes, int, int]], row_bytes: int)
         row_bytes: bytes of all rows.
 
     Raises:
-        Refusal: ``unreadable`` if the pixels inflate to more than all rows.
+        Rejection: ``unreadable`` if the pixels inflate to more than all rows.
     """
     coded = [(start + 8, end - 4) for name, start, end in chunks if name == b"IDAT"]
     if sum(end - start for start, end in coded) * _MOST_INFLATION > row_bytes + _CHEAP_INFLATION:
@@ -278,7 +279,7 @@ def jpeg_segments(data: bytes) -> list[JpegSegment]:
     off.
 
     Raises:
-        Refusal: ``unreadable`` if the stream ends before.
+        Rejection: ``unreadable`` if the stream ends before.
     """
     segments: list[JpegSegment] = []
     position = 2
@@ -318,7 +319,7 @@ def _fill(data: bytes, position: int) -> int:
 
 
 def _check_amount(header: CodestreamHeader, coded_bytes: int, *, progressive: bool = False) -> None:
-    """A few bytes that claim a huge film cost memory and time, and would come out as one even grey."""
+    """A few bytes that claim a huge radiograph cost memory and time, and would come out as one even grey."""
     pixels = header.height * header.width
     if header.process in {0xC0, 0xC1, 0xC2}:
         # Each block of 64 pixels takes one code for its mean, and unless it is progressive another for the rest.
@@ -364,8 +365,8 @@ def _all_coefficients(data: bytes, segments: list[JpegSegment], frame: JpegSegme
 def _check_scans(scans: int, pixels: int) -> None:
     """Progressive files may pass over so many pixels thousands of times: bound the work, not the number."""
     if scans > _MOST_SCANS and scans * pixels > _MOST_SCANS * _LARGEST_PIXELS:
-        raise Refusal(
-            RefusalCode.TOO_LARGE, f"The JPEG passes over its picture {scans} times. Save it as a plain JPEG or PNG."
+        raise Rejection(
+            RejectionCode.TOO_LARGE, f"The JPEG passes over its picture {scans} times. Save it as a plain JPEG or PNG."
         )
 
 
@@ -380,7 +381,7 @@ def read_jpeg_codestream(data: bytes) -> CodestreamHeader:
     """Header of a JPEG or JPEG-LS stream.
 
     Raises:
-        Refusal: ``unreadable``, or ``too_large`` for a progressive picture with too many scans.
+        Rejection: ``unreadable``, or ``too_large`` for a progressive picture with too many scans.
     """
     if not data.startswith(b"\xff\xd8"):
         raise damaged("the compressed pixels are not JPEG")
@@ -426,7 +427,7 @@ def read_jpeg2000_codestream(data: bytes) -> CodestreamHeader:
     """Header (SIZ segment) of a JPEG 2000 codestream.
 
     Raises:
-        Refusal: ``unreadable``.
+        Rejection: ``unreadable``.
     """
     if not data.startswith(b"\xff\x4f\xff\x51") or len(data) < 64:
         raise damaged("the compressed pixels are not JPEG 2000")
@@ -549,7 +550,7 @@ def whole_jpeg2000_codestream(data: bytes) -> bytes:
     """Return a JPEG 2000 codestream to its end marker, which is added where only it is missing (T.800, A.4).
 
     Raises:
-        Refusal: ``unreadable`` if a part of the picture is missing too.
+        Rejection: ``unreadable`` if a part of the picture is missing too.
     """
     if data.rstrip(b"\0").endswith(_END_OF_CODESTREAM):
         return data
@@ -746,7 +747,7 @@ def _exif_orientation(exif: bytes) -> int:
     tiff = _Tiff.of(exif)
     try:
         return _orientation(tiff.directory(tiff.offset(tiff.first_at)).tags)
-    except (struct.error, Refusal):
+    except (struct.error, Rejection):
         logger.warning("damaged EXIF block: its orientation is not used")
         return 1
 

@@ -1,4 +1,6 @@
-"""Coded pictures to grey levels: OpenCV decodes, colour that is really grey becomes grey, the film is set upright."""
+"""Coded pictures to grey levels: OpenCV decodes, colour that is really grey becomes grey, the radiograph is set
+upright.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal, RefusalCode
+from boneage.errors import Rejection, RejectionCode
 from boneage.reading.image_headers import CodestreamHeader, PictureHeader, damaged, patched, whole_jpeg2000_codestream
 
 logger = logging.getLogger(__name__)
@@ -29,11 +31,11 @@ _TAIL = 4096
 """Bytes put in place of a missing rest."""
 FEWEST_BITS = 6
 FEWEST_LEVELS = 24
-"""Drawings and scanned text have fewer grey levels. Of 12,611 films of the RSNA challenge the poorest has 46."""
+"""Drawings and scanned text have fewer grey levels. Of 12,611 radiographs of the RSNA challenge the poorest has 46."""
 
 
 class _Quiet:
-    """OpenCV writes about every damaged file to the standard error; the refusal says it already.
+    """OpenCV writes about every damaged file to the standard error; the rejection says it already.
 
     Its log level is one for all threads: the first that enters lowers it, and the last that leaves restores it.
     """
@@ -71,7 +73,7 @@ def decode_with_opencv(coded: bytes) -> Samples:
         uint8 or uint16, (H, W), (H, W, 3) in the order blue, green, red, or (H, W, 4) with alpha.
 
     Raises:
-        Refusal: ``unreadable``.
+        Rejection: ``unreadable``.
     """
     decoded = _decode_numbers(coded)
     if decoded.dtype not in (np.uint8, np.uint16):
@@ -100,7 +102,7 @@ def decode_jpeg(data: bytes, header: CodestreamHeader) -> Samples:
         As `decode_with_opencv`; lossless colour in the stream's order.
 
     Raises:
-        Refusal: ``unreadable``.
+        Rejection: ``unreadable``.
     """
     if not header.ended:
         logger.warning("the JPEG data have no end marker")
@@ -148,7 +150,7 @@ def decode_jpeg_2000(data: bytes, header: CodestreamHeader) -> Samples:
         As `decode_with_opencv`, right-justified in `header.bits`; signed samples are higher by half of the range.
 
     Raises:
-        Refusal: ``unreadable``.
+        Rejection: ``unreadable``.
     """
     codestream = whole_jpeg2000_codestream(data)
     if header.signed:
@@ -161,36 +163,36 @@ def decode_jpeg_2000(data: bytes, header: CodestreamHeader) -> Samples:
 
 
 def check_bits(bits: int) -> None:
-    """Refuse a picture whose grey levels are stored in so few bits that it is no radiograph.
+    """Reject a picture whose grey levels are stored in so few bits that it is no radiograph.
 
     Raises:
-        Refusal: ``not_a_radiograph``.
+        Rejection: ``not_a_radiograph``.
     """
     if bits < FEWEST_BITS:
         check_levels(2**bits)
 
 
 def check_levels(count: int) -> None:
-    """Refuse a picture of this many different grey levels.
+    """Reject a picture of this many different grey levels.
 
     Raises:
-        Refusal: ``no_contrast`` for one level, ``not_a_radiograph`` for a few.
+        Rejection: ``no_contrast`` for one level, ``not_a_radiograph`` for a few.
     """
     if count <= 1:
-        raise Refusal(
-            RefusalCode.NO_CONTRAST,
+        raise Rejection(
+            RejectionCode.NO_CONTRAST,
             "The radiograph shows one even grey: there is nothing to read on it. Check how it was exported.",
         )
     if count < FEWEST_LEVELS:
-        raise Refusal(
-            RefusalCode.NOT_A_RADIOGRAPH,
+        raise Rejection(
+            RejectionCode.NOT_A_RADIOGRAPH,
             f"The picture has only {count} grey levels: it looks like a drawing or a scanned text, not a radiograph."
             " Give the radiograph itself, with at least 8 bits.",
         )
 
 
 def check_samples(samples: Samples) -> None:
-    """Refuse a picture (H, W) of few grey levels, as `check_levels`; of others only a few rows are looked at."""
+    """Reject a picture (H, W) of few grey levels, as `check_levels`; of others only a few rows are looked at."""
     present = np.zeros(int(np.iinfo(samples.dtype).max) + 1, bool)
     count = 0
     for top in range(0, len(samples), _ROWS_AT_ONCE):
@@ -208,7 +210,7 @@ def grey_samples(samples: Samples) -> Samples:
         samples: (H, W) (returned as it is), (H, W, 3) or (H, W, 4), blue first, over the full range of its type.
 
     Raises:
-        Refusal: ``not_grayscale`` if more than one pixel in 1,000 has channels that differ by over 16/255.
+        Rejection: ``not_grayscale`` if more than one pixel in 1,000 has channels that differ by over 16/255.
     """
     if samples.ndim == 2:
         return samples
@@ -233,11 +235,11 @@ def check_coloured(share: float) -> None:
     """Reject a picture of whose pixels this share, 0..1, is in colour.
 
     Raises:
-        Refusal: ``not_grayscale``.
+        Rejection: ``not_grayscale``.
     """
     if share > COLOURED_SHARE:
-        raise Refusal(
-            RefusalCode.NOT_GRAYSCALE,
+        raise Rejection(
+            RejectionCode.NOT_GRAYSCALE,
             f"The picture is in colour ({share:.0%} of its pixels); a radiograph is grey. Give the radiograph itself,"
             " not a photograph or a coloured rendering of it.",
         )
@@ -261,7 +263,7 @@ def decode_picture(header: PictureHeader) -> NDArray[np.float32]:
         float32 (H, W), 0..1 over the full range of 8 or 16 bits, upright, bone bright, C-contiguous.
 
     Raises:
-        Refusal: ``unreadable``, ``not_grayscale``, ``no_contrast`` or ``not_a_radiograph``.
+        Rejection: ``unreadable``, ``not_grayscale``, ``no_contrast`` or ``not_a_radiograph``.
     """
     check_bits(header.bits)
     samples = _decode_samples(header)

@@ -20,7 +20,7 @@ import threading
 from contextlib import suppress
 from multiprocessing import Pipe
 
-from boneage.errors import Refusal, RefusalCode
+from boneage.errors import Rejection, RejectionCode
 from boneage.reading.facts import DEFAULT_LIMITS
 from boneage.reading.image_headers import damaged
 from boneage.reading.process import Reply, Request, SharedMemory, create_shared
@@ -54,8 +54,8 @@ def read_radiograph_limited(data: bytes, cpu_seconds: float = CPU_SECONDS) -> Ra
         cpu_seconds: processor time that the read may take, s, above 0.
 
     Raises:
-        Refusal: as `read_radiograph`; ``reading_timeout`` if it takes longer; ``unreadable`` also if the file ends the
-            process that reads it, twice.
+        Rejection: as `read_radiograph`; ``reading_timeout`` if it takes longer; ``unreadable`` also if the file ends
+            the process that reads it, twice.
         RuntimeError: the reading process cannot be started, or failed unforeseen.
         ValueError: `cpu_seconds` is not above 0.
     """
@@ -102,9 +102,9 @@ def end_reading_process() -> None:
             _reader.end()
 
 
-def _timeout(cpu_seconds: float) -> Refusal:
-    return Refusal(
-        RefusalCode.READING_TIMEOUT,
+def _timeout(cpu_seconds: float) -> Rejection:
+    return Rejection(
+        RejectionCode.READING_TIMEOUT,
         f"The file was not read within {cpu_seconds:g} s of processor time. Export the radiograph again, as DICOM or"
         " PNG.",
     )
@@ -113,9 +113,9 @@ def _timeout(cpu_seconds: float) -> Refusal:
 def _radiograph(reply: Reply, memory: SharedMemory) -> Radiograph:
     for name, level, message in reply.records:
         logging.getLogger(name).log(level, "%s", message)
-    if reply.refusal is not None:
-        code, message = reply.refusal
-        raise Refusal(RefusalCode(code), message)
+    if reply.rejection is not None:
+        code, message = reply.rejection
+        raise Rejection(RejectionCode(code), message)
     if reply.shape is None or reply.facts is None:
         raise RuntimeError(f"a radiograph could not be read: {reply.error}")
     return Radiograph(memory.pixels(*reply.shape), reply.facts)

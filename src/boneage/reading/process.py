@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.reading.facts import DEFAULT_LIMITS
 from boneage.reading.image_headers import damaged
 from boneage.reading.radiograph import Radiograph, RadiographFacts, read_radiograph
@@ -55,14 +55,14 @@ class Reply:
     Attributes:
         shape: (H, W) of the pixels, float32, which stand in the shared memory.
         facts: of the radiograph.
-        refusal: code and message.
+        rejection: code and message.
         error: any other exception, as text.
         records: what was logged: logger, level and message.
     """
 
     shape: tuple[int, int] | None = None
     facts: RadiographFacts | None = None
-    refusal: tuple[str, str] | None = None
+    rejection: tuple[str, str] | None = None
     error: str | None = None
     records: tuple[tuple[str, int, str], ...] = ()
 
@@ -147,8 +147,8 @@ def _answer(request: Request, memory: SharedMemory, recorder: _Recorder) -> Repl
     recorder.records.clear()
     try:
         radiograph = _read(memory.bytes(request.size), request.cpu_seconds)
-    except Refusal as refusal:
-        return Reply(refusal=(refusal.code, refusal.message), records=tuple(recorder.records))
+    except Rejection as rejection:
+        return Reply(rejection=(rejection.code, rejection.message), records=tuple(recorder.records))
     except Exception as error:  # a fault of the program, raised on the other side
         return Reply(error=f"{type(error).__name__}: {error}", records=tuple(recorder.records))
     memory.write(radiograph.pixels)

@@ -1,4 +1,4 @@
-"""From a file to a radiograph: the one way in which films enter, whatever they are stored as.
+"""From a file to a radiograph: the one way in which radiographs enter, whatever they are stored as.
 
 radiograph = read_radiograph("hand.dcm")
 radiograph.pixels      # float32 (H, W), 0..1, bone bright
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal, RefusalCode
+from boneage.errors import Rejection, RejectionCode
 from boneage.reading.facts import DEFAULT_LIMITS, RadiographFacts, ReadLimits
 from boneage.reading.foreign_formats import name_foreign_format
 from boneage.reading.image_headers import PictureHeader, damaged, read_picture_header, unsupported
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["READER_VERSION", "Radiograph", "RadiographFacts", "ReadLimits", "read_file", "read_radiograph"]
 
 READER_VERSION: int = 2
-"""Raise it when the pixels that this module gives for some file change: caches of decoded films depend on it."""
+"""Raise it when the pixels that this module gives for some file change: caches of decoded radiographs depend on it."""
 
 
 @dataclass(frozen=True)
 class Radiograph:
-    """A film as it was read.
+    """A radiograph as it was read.
 
     Attributes:
         pixels: float32 (H, W), 0..1, finite, C-contiguous, bone bright, upright as the file says, square. The darkest
@@ -62,7 +62,7 @@ def read_radiograph(
         limits: how large it may be; checked before any pixel is decoded.
 
     Raises:
-        Refusal: ``not_found``, ``unreadable``, ``unsupported_format``, ``too_large``, ``too_small``,
+        Rejection: ``not_found``, ``unreadable``, ``unsupported_format``, ``too_large``, ``too_small``,
             ``not_grayscale``, ``several_frames``, ``not_a_radiograph`` or ``no_contrast``.
         TypeError: the source is none of these kinds.
     """
@@ -79,7 +79,7 @@ def read_radiograph(
     return _read_picture(header, limits)
 
 
-def _unknown(data: bytes) -> Refusal:
+def _unknown(data: bytes) -> Rejection:
     """Return the rejection of a file that is neither a picture of a known kind nor DICOM."""
     if not data:
         return damaged("it is empty")
@@ -95,18 +95,18 @@ def read_file(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> bytes:
         limits: how large it may be; checked before it is read.
 
     Raises:
-        Refusal: ``not_found`` for what is missing, may not be opened or is no regular file; ``too_large``.
+        Rejection: ``not_found`` for what is missing, may not be opened or is no regular file; ``too_large``.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device could keep the reader waiting for ever
-            raise Refusal(RefusalCode.NOT_FOUND, f"{path.name!r} is not a file.")
+            raise Rejection(RejectionCode.NOT_FOUND, f"{path.name!r} is not a file.")
         limits.check_bytes(status.st_size)
         with path.open("rb") as file:
             data = file.read(limits.max_bytes + 1)
     except (OSError, ValueError) as error:  # ValueError: a path that no file can have
         reason = getattr(error, "strerror", None) or "not a path"
-        raise Refusal(RefusalCode.NOT_FOUND, f"{path.name!r} cannot be opened: {reason}.") from error
+        raise Rejection(RejectionCode.NOT_FOUND, f"{path.name!r} cannot be opened: {reason}.") from error
     limits.check_bytes(len(data))  # it may have grown
     return data
 

@@ -28,7 +28,7 @@ from boneage.bundle.bundle import Bundle
 from boneage.errors import BoneageError
 from boneage.explain import Evidence, encode_picture, mark_hand, overlay, scale_colours
 from boneage.file_names import UNSAFE, shown
-from boneage.files import write_text, written_whole
+from boneage.files import atomic_write, write_text
 from boneage.hand.registration import Hand
 from boneage.sex import Sex
 from boneage.warnings_ import ResultWarning, Severity, WarningCode
@@ -58,7 +58,7 @@ SETTINGS_COLUMNS = ("bundle", "bundle_version", "program_version")
 """Columns that have one value in all rows of a table (`csv_settings`)."""
 
 OUTPUT_SUFFIXES = (".overlay.png", ".html", ".json")
-"""What follows the stem in the names of a film's files."""
+"""What follows the stem in the names of a radiograph's files."""
 
 _DO_NOT_USE = "Do not use this number"
 _SEVERITY_TITLES = {
@@ -72,8 +72,8 @@ _WARM_STEPS = 9
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A film that was not assessed: what takes the place of its assessment in a batch's output.
+class Rejected:
+    """A radiograph that was not assessed: what takes the place of its assessment in a batch's output.
 
     Attributes:
         sex_text: the sex as the user wrote it.
@@ -86,7 +86,7 @@ class Refused:
     sha256: str | None = None
 
 
-Outcome = Assessment | Refused
+Outcome = Assessment | Rejected
 
 
 # --- text, JSON, CSV ------------------------------------------------------------------------------------------------
@@ -96,13 +96,13 @@ def text(image: str, assessment: Assessment) -> str:
     """The estimate as a line for a person, and a line for each warning, the gravest first.
 
     Args:
-        image: what to call the film.
+        image: what to call the radiograph.
         assessment: of it.
     """
     estimate = assessment.estimate
     if estimate.outside_range and not assessment.has_warning(WarningCode.PHANTOM):
         months = f"{estimate.age_months:.1f}" if estimate.age_months else "less than 0"  # it is cut at 0
-        said = f"no bone age: {_OUTSIDE} (the nets said {months} months), {assessment.sex.value}"
+        said = f"no bone age: {_OUTSIDE} (the networks said {months} months), {assessment.sex.value}"
     else:
         months = f"{assessment.age_months:.1f} months{_error_words(assessment)}"
         said = f"{assessment.age_text} ({months}), {assessment.sex.value}"
@@ -137,19 +137,20 @@ def _region_words(assessment: Assessment) -> Iterator[str]:
 def json_text(outcome: Outcome, image: str | None = None, *, indent: int | None = None) -> str:
     """An assessment by its one schema.
 
-    Of a refused film: ``schema``, ``image``, ``sex``, ``age_months`` null, ``error``: {``code``, ``message``} and
-    ``film``: {``sha256`` of the file or null}.
+    Of a rejected radiograph: ``schema``, ``image``, ``sex``, ``age_months`` null, ``error``: {``code``, ``message``}
+        and
+    ``radiograph``: {``sha256`` of the file or null}.
 
     Args:
-        outcome: of a film.
-        image: what to call the film; an assessment's own name for it if not given.
+        outcome: of a radiograph.
+        image: what to call the radiograph; an assessment's own name for it if not given.
         indent: spaces to indent by; one line if None.
     """
     value: dict[str, Any]
-    if isinstance(outcome, Refused):
+    if isinstance(outcome, Rejected):
         error = {"code": outcome.error.code, "message": outcome.error.message}
         value = {"schema": SCHEMA, "image": image, "sex": outcome.sex_text, "age_months": None, "error": error}
-        value["film"] = {"sha256": outcome.sha256}
+        value["radiograph"] = {"sha256": outcome.sha256}
     else:
         value = outcome.to_json()
         value["image"] = value["image"] if image is None else image
@@ -164,16 +165,16 @@ def csv_settings(bundle: Bundle) -> dict[str, str]:
 
 
 def csv_row(image: str, outcome: Outcome, settings: Mapping[str, str], stem: str = "") -> list[str]:
-    """The row of a film, as `CSV_COLUMNS`.
+    """The row of a radiograph, as `CSV_COLUMNS`.
 
     Args:
-        image: the film's path as the user gave it, so that the table can be joined with theirs.
+        image: the radiograph's path as the user gave it, so that the table can be joined with theirs.
         outcome: an assessment, or why there is none.
         settings: of the table (`csv_settings`).
-        stem: of the film's files in the folder of reports; empty if it has none.
+        stem: of the radiograph's files in the folder of reports; empty if it has none.
     """
     cells: dict[str, object] = {"image": image, "report": stem, **settings}
-    if isinstance(outcome, Refused):
+    if isinstance(outcome, Rejected):
         cells |= {"sex": outcome.sex_text, "error": outcome.error.code, "message": outcome.error.message}
     else:
         said = outcome.to_json()
@@ -207,28 +208,29 @@ def write_files(
     shown = page(assessment, evidence=evidence, outline=outline)
     # First the file that says whose files these are.
     write_text(data, json_text(assessment, indent=2) + "\n")
-    with written_whole(picture) as temporary:
+    with atomic_write(picture) as temporary:
         temporary.write_bytes(drawn)
     write_text(page_path, shown)
     return [picture, page_path, data]
 
 
-def write_refusal(refused: Refused, directory: Path, stem: str, image: str) -> Path:
-    """Write why a film was not assessed to ``<stem>.json``, and remove page and overlay of an earlier assessment of it.
+def write_rejection(rejected: Rejected, directory: Path, stem: str, image: str) -> Path:
+    """Write why a radiograph was not assessed to ``<stem>.json``, and remove page and overlay of an earlier assessment
+    of it.
 
-    So no age stands in the folder for a film that is refused now.
+    So no age stands in the folder for a radiograph that is rejected now.
 
     Args:
-        refused: with its checksum.
+        rejected: with its checksum.
         directory: made if it is missing.
         stem: of the names; see `may_write`.
-        image: the film's name.
+        image: the radiograph's name.
 
     Raises:
         OSError: the folder cannot be written to.
     """
     picture, page_path, data = outputs_of(directory, stem)
-    write_text(data, json_text(refused, image, indent=2) + "\n")
+    write_text(data, json_text(rejected, image, indent=2) + "\n")
     picture.unlink(missing_ok=True)
     page_path.unlink(missing_ok=True)
     return data
@@ -241,12 +243,13 @@ def outputs_of(directory: Path, stem: str) -> tuple[Path, Path, Path]:
 
 
 def may_write(directory: Path, stem: str, sha256: str | None) -> bool:
-    """Whether no other film's report has this stem: its files are not there, or its JSON names this very film.
+    """Whether no other radiograph's report has this stem: its files are not there, or its JSON names this very
+    radiograph.
 
     Args:
         directory: of the reports; need not exist.
         stem: of the names.
-        sha256: checksum of the film's file. Files that do not say whose they are count as another film's.
+        sha256: checksum of the radiograph's file. Files that do not say whose they are count as another radiograph's.
 
     Raises:
         OSError: the folder may not be looked into.
@@ -254,7 +257,7 @@ def may_write(directory: Path, stem: str, sha256: str | None) -> bool:
     data = outputs_of(directory, stem)[-1]
     try:
         said = json.loads(data.read_text(encoding="utf-8"))
-        return sha256 is not None and bool(said["film"]["sha256"] == sha256)
+        return sha256 is not None and bool(said["radiograph"]["sha256"] == sha256)
     except OSError:
         return not any(path.exists() for path in outputs_of(directory, stem))
     except (ValueError, KeyError, TypeError):
@@ -262,17 +265,19 @@ def may_write(directory: Path, stem: str, sha256: str | None) -> bool:
 
 
 def overlay_png(assessment: Assessment, evidence: Evidence = "both", *, outline: bool = True) -> bytes:
-    """The film with its heat map and the colour scale, as PNG; with `outline`, also where the hand was found."""
+    """The radiograph with its heat map and the colour scale, as PNG; with `outline`, also where the hand was found."""
     drawn = overlay(assessment.picture, assessment.heat_map(evidence=evidence))
-    width = assessment.picture.shape[1]  # the colour scale stands beside the film
+    width = assessment.picture.shape[1]  # the colour scale stands beside the radiograph
     return encode_picture(".png", np.hstack([_marked(assessment, drawn[:, :width], outline), drawn[:, width:]]))
 
 
 def _marked(assessment: Assessment, drawn: NDArray[np.uint8], outline: bool) -> NDArray[np.uint8]:
-    """A picture of the film's with the hand's outline, its points, and the boxes of the regions that were read."""
+    """A picture of the radiograph's with the hand's outline, its points, and the boxes of the regions that were
+    read.
+    """
     if assessment.hand is None or not outline:
         return drawn
-    return mark_hand(drawn, assessment.hand, assessment.film_to_picture, assessment.regions)
+    return mark_hand(drawn, assessment.hand, assessment.radiograph_to_picture, assessment.regions)
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
@@ -357,8 +362,10 @@ def _error_html(assessment: Assessment) -> Iterator[str]:
     estimate = assessment.estimate
     if estimate.typical_error_months is not None:
         error = f"Typical error <b>{estimate.typical_error_months:.1f} months</b>"
-        films = "films of this sex and near this age" if estimate.is_calibrated else "validation films"
-        yield f"<p>{error} (mean absolute difference from readers on {films})</p>"
+        radiographs = (
+            "radiographs of this sex and near this age" if estimate.is_calibrated else "validation radiographs"
+        )
+        yield f"<p>{error} (mean absolute difference from readers on {radiographs})</p>"
     if estimate.interval_months is not None:
         yield f"<p>{_range_html(95, estimate.interval_months)} ({_interval_words(assessment)})</p>"
     if estimate.interval_80_months is not None:
@@ -381,7 +388,7 @@ def _interval_words(assessment: Assessment) -> str:
     """What the interval is, and what it held where that was measured."""
     is_calibrated, coverage = assessment.estimate.is_calibrated, assessment.interval_coverage
     width = "calibrated by sex and age" if is_calibrated else "± 1.96 RMSE of validation, the same for every age"
-    return width if coverage is None else f"{width}; held {100 * coverage:.1f} % of the validation films"
+    return width if coverage is None else f"{width}; held {100 * coverage:.1f} % of the validation radiographs"
 
 
 def _warnings_html(assessment: Assessment) -> str:
@@ -401,10 +408,10 @@ def _warnings_html(assessment: Assessment) -> str:
 
 
 def _pictures_html(assessment: Assessment, evidence: Evidence, outline: bool) -> str:
-    film = _data_uri(assessment.picture)
+    radiograph = _data_uri(assessment.picture)
     heat = assessment.heat_map(evidence=evidence)
     found = assessment.hand is not None and outline
-    figures = [_figure(film, "The radiograph", "Radiograph, grey levels stretched for display")]
+    figures = [_figure(radiograph, "The radiograph", "Radiograph, grey levels stretched for display")]
     if not heat.is_empty:
         tinted = _marked(assessment, overlay(assessment.picture, heat, scale_bar=False), outline)
         caption = _MAP_CAPTIONS[evidence] + (f"; {_OUTLINE_WORDS}" if found else "")
@@ -425,7 +432,7 @@ def _figure(uri: str, alternative: str, caption: str, below: str = "") -> str:
 def _scale_html() -> str:
     stops = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in scale_colours(_WARM_STEPS))
     ramp = f'<i style="background: linear-gradient(to right, {stops})"></i>'
-    return f'<span class="scale">weak {ramp} strongest on this film</span>'
+    return f'<span class="scale">weak {ramp} strongest on this radiograph</span>'
 
 
 def _data_uri(picture: NDArray[np.uint8]) -> str:
@@ -433,16 +440,16 @@ def _data_uri(picture: NDArray[np.uint8]) -> str:
 
 
 def _facts(assessment: Assessment) -> Iterator[tuple[str, str]]:
-    """What the page says of the film and of the system: (term, value); what is not known is left out."""
+    """What the page says of the radiograph and of the system: (term, value); what is not known is left out."""
     facts = assessment.facts
-    height, width = assessment.film_shape
+    height, width = assessment.radiograph_shape
     values: list[tuple[str, object]] = [
         ("Sex, as given", _SEX_WORDS[assessment.sex]),
         ("Sex in the file", None if facts.sex is None else _SEX_WORDS[facts.sex]),
         ("Study date", facts.study_date),
         ("Side in the file", facts.side),
         ("Body part", facts.body_part),
-        ("Film", f"{width} × {height} pixels, {facts.format}"),
+        ("Radiograph", f"{width} × {height} pixels, {facts.format}"),
         ("Bits stored", facts.bits_stored),
         (
             "Pixel spacing",
@@ -450,15 +457,15 @@ def _facts(assessment: Assessment) -> Iterator[tuple[str, str]]:
         ),
         ("Modality", facts.modality),
         ("Photometric", facts.photometric),
-        ("Hand on the film", None if assessment.hand is None else _hand_words(assessment.hand)),
+        ("Hand on the radiograph", None if assessment.hand is None else _hand_words(assessment.hand)),
         ("Bundle", f"{assessment.bundle_name} {assessment.bundle_version}"),
-        ("Nets", len(assessment.estimate.member_ages_months)),
+        ("Networks", len(assessment.estimate.member_ages_months)),
     ]
     return ((term, str(value)) for term, value in values if value is not None)
 
 
 def _hand_words(hand: Hand) -> str:
-    """How the hand lies on its film."""
+    """How the hand lies on its radiograph."""
     degrees = round(hand_rotation_degrees(hand))
     turned = f"turned by {abs(degrees)}° {'clockwise' if degrees > 0 else 'anticlockwise'}" if degrees else "upright"
     notes = [turned, *(["mirrored"] if hand.mirrored else []), *(["bone dark"] if hand.inverted else [])]
@@ -468,12 +475,12 @@ def _hand_words(hand: Hand) -> str:
 _OUTLINE_WORDS = "lines: the hand as found, its key points, the regions read"
 
 _MAP_CAPTIONS: dict[Evidence, str] = {
-    "both": "Where the nets looked (Grad-CAM)",
+    "both": "Where the networks looked (Grad-CAM)",
     "raising": "What raised the age (Grad-CAM, positive part)",
 }
 _NO_MAP: dict[Evidence, str] = {
-    "both": "No heat map: no place of the film moved the age.",
-    "raising": "No heat map: no place of the film raised the age.",
+    "both": "No heat map: no place of the radiograph moved the age.",
+    "raising": "No heat map: no place of the radiograph raised the age.",
 }
 _MAP_NOTES: dict[Evidence, str] = {
     "both": "The heat map shows which places moved the estimate, up or down, not whether it is right.",

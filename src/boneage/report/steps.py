@@ -1,6 +1,7 @@
-"""Pictures of the steps from a film to an age, for one film: what Iglovikov et al. show in Fig. 6, and the maps.
+"""Pictures of the steps from a radiograph to an age, for one radiograph: what Iglovikov et al. show in Fig. 6, and the
+maps.
 
-Original, mask, normalised and masked, registered, the views as the nets see them, and where the nets looked; as
+Original, mask, normalised and masked, registered, the views as the networks see them, and where the networks looked; as
 numbered pictures and on one sheet.
 """
 
@@ -26,15 +27,15 @@ from boneage.explain import (
     mean_heat_map,
     overlay,
 )
-from boneage.files import written_whole
+from boneage.files import atomic_write
 from boneage.geometry import Transform, sample
-from boneage.hand.find import HandNets
+from boneage.hand.find import HandNetworks
 from boneage.hand.mask import THRESHOLD
 from boneage.hand.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, HAND_REGIONS, Hand
 from boneage.hand.views import GreyScale, ViewSpec, cut_view, mask_through, measure_grey, view_transform
 
 STEP_FILE = re.compile(r"\d\d_(original|mask|normalised|registered|view_\w+|map_\w+|map)\.png|steps\.png")
-"""What the files of `write_steps` are called. Those of an earlier film are removed."""
+"""What the files of `write_steps` are called. Those of an earlier radiograph are removed."""
 
 SHEET_NAME = "steps.png"
 
@@ -42,7 +43,7 @@ _FRAME_ZOOM = 0.5
 """At which the registered frame is drawn, pixels of the picture for one of the frame's."""
 
 _VIEW_ZOOM = 0.25
-"""At which a region is drawn that no net of the bundle reads."""
+"""At which a region is drawn that no network of the bundle reads."""
 
 _VIEW_SIDE = 640
 """Longest side to which small views are enlarged, pixels."""
@@ -71,32 +72,33 @@ class Step:
 
 
 def draw_original(pixels: NDArray[np.float32]) -> Step:
-    """The first step: the film (H, W) as it was read, 0..1."""
+    """The first step: the radiograph (H, W) as it was read, 0..1."""
     return Step("original", "original", display_picture(pixels))
 
 
-def draw_refused(pixels: NDArray[np.float32], nets: HandNets) -> list[Step]:
-    """The steps of a film on which no hand, or not one for certain, was found: the film, and all that passed for hand.
+def draw_rejected(pixels: NDArray[np.float32], networks: HandNetworks) -> list[Step]:
+    """The steps of a radiograph on which no hand, or not one for certain, was found: the radiograph, and all that
+    passed for hand.
 
     Args:
         pixels: float32 (H, W), 0..1.
-        nets: that looked for the hand.
+        networks: that looked for the hand.
 
     Raises:
-        Refusal: ``no_contrast``.
+        Rejection: ``no_contrast``.
     """
-    spec = nets.mask_spec
-    mask = (nets.mask(cut_view(pixels, spec)[None])[0] > THRESHOLD).astype(np.float32)
+    spec = networks.mask_spec
+    mask = (networks.mask(cut_view(pixels, spec)[None])[0] > THRESHOLD).astype(np.float32)
     original = draw_original(pixels)
     height, width = original.picture.shape
-    picture_to_film = Transform.scale(pixels.shape[1] / width, pixels.shape[0] / height)
-    film_to_mask = view_transform((pixels.shape[0], pixels.shape[1]), spec)
-    inside = sample(mask, picture_to_film.then(film_to_mask).inverse(), height, width)
+    picture_to_radiograph = Transform.scale(pixels.shape[1] / width, pixels.shape[0] / height)
+    radiograph_to_mask = view_transform((pixels.shape[0], pixels.shape[1]), spec)
+    inside = sample(mask, picture_to_radiograph.then(radiograph_to_mask).inverse(), height, width)
     return [original, Step("mask", "taken for hand", _dimmed_outside(original.picture, inside))]
 
 
 def draw_mask(pixels: NDArray[np.float32], hand: Hand) -> Step:
-    """The film, what is not hand darkened, with the mask's outline and the key points.
+    """The radiograph, what is not hand darkened, with the mask's outline and the key points.
 
     Args:
         pixels: float32 (H, W), 0..1.
@@ -105,43 +107,43 @@ def draw_mask(pixels: NDArray[np.float32], hand: Hand) -> Step:
     picture = display_picture(pixels)
     if hand.inverted:
         picture = np.uint8(255) - picture
-    film_to_picture = Transform.scale(picture.shape[1] / pixels.shape[1], picture.shape[0] / pixels.shape[0])
-    dimmed = _dimmed_outside(picture, mask_through(hand, film_to_picture, picture.shape))
-    return Step("mask", "mask and key points", mark_hand(dimmed, hand, film_to_picture))
+    radiograph_to_picture = Transform.scale(picture.shape[1] / pixels.shape[1], picture.shape[0] / pixels.shape[0])
+    dimmed = _dimmed_outside(picture, mask_through(hand, radiograph_to_picture, picture.shape))
+    return Step("mask", "mask and key points", mark_hand(dimmed, hand, radiograph_to_picture))
 
 
 def _dimmed_outside(picture: NDArray[np.uint8], inside: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A film's picture (h, w) with what lies outside a mask of the same shape, 0..1, darkened."""
+    """A radiograph's picture (h, w) with what lies outside a mask of the same shape, 0..1, darkened."""
     return np.asarray(np.rint(picture * (_DIMMED + (1 - _DIMMED) * inside)), dtype=np.uint8)
 
 
 def draw_steps(pixels: NDArray[np.float32], assessment: Assessment, evidence: Evidence = "both") -> list[Step]:
-    """All steps of a film on which the hand was found.
+    """All steps of a radiograph on which the hand was found.
 
     Args:
-        pixels: the film that was assessed, float32 (H, W), 0..1.
+        pixels: the radiograph that was assessed, float32 (H, W), 0..1.
         assessment: of it.
         evidence: of the maps; see `boneage.explain.heat_map`.
 
     Raises:
-        ValueError: the bundle did not look for the hand, or the film is of another size than the assessed one.
-        Refusal: ``no_contrast`` if the hand is of one grey.
+        ValueError: the bundle did not look for the hand, or the radiograph is of another size than the assessed one.
+        Rejection: ``no_contrast`` if the hand is of one grey.
     """
     hand = assessment.hand
-    if hand is None or pixels.shape != assessment.film_shape:
-        raise ValueError("steps are drawn of the film that was assessed, and of one on which the hand was found")
+    if hand is None or pixels.shape != assessment.radiograph_shape:
+        raise ValueError("steps are drawn of the radiograph that was assessed, and of one on which the hand was found")
     views = list(_draw_views(pixels, assessment, hand))
     drawn = {step.name.removeprefix("view_"): step.picture for step in views}
     whole = overlay(assessment.picture, assessment.heat_map(evidence=evidence))
-    width = assessment.picture.shape[1]  # the colour scale stands beside the film
-    whole[:, :width] = mark_hand(whole[:, :width], hand, assessment.film_to_picture, assessment.regions)
+    width = assessment.picture.shape[1]  # the colour scale stands beside the radiograph
+    whole[:, :width] = mark_hand(whole[:, :width], hand, assessment.radiograph_to_picture, assessment.regions)
     return [
         draw_original(pixels),
         draw_mask(pixels, hand),
         *_draw_normalised(pixels, hand),
         *views,
         *_draw_maps(assessment, hand, drawn, evidence),
-        Step("map", "where the nets looked", whole),
+        Step("map", "where the networks looked", whole),
     ]
 
 
@@ -167,7 +169,7 @@ def write_steps(directory: Path, steps: Sequence[Step]) -> list[Path]:
         if STEP_FILE.fullmatch(path.name) and path.name not in pictures:
             path.unlink()
     for name, picture in pictures.items():
-        with written_whole(directory / name) as temporary:
+        with atomic_write(directory / name) as temporary:
             temporary.write_bytes(encode_picture(".png", picture))
     return [directory / name for name in pictures]
 
@@ -201,24 +203,30 @@ def _tile(number: int, step: Step) -> NDArray[np.uint8]:
 
 
 def _draw_normalised(pixels: NDArray[np.float32], hand: Hand) -> Iterator[Step]:
-    """The masked hand on the grey scale of its own levels: on the film, and in the frame with the regions' boxes."""
+    """The masked hand on the grey scale of its own levels: on the radiograph, and in the frame with the regions'
+    boxes.
+    """
     grey = measure_grey(pixels, "hand", hand)
     height, width = display_size((pixels.shape[0], pixels.shape[1]))
-    film_to_picture = Transform.scale(width / pixels.shape[1], height / pixels.shape[0])
-    yield Step("normalised", "normalised and masked", _masked(pixels, hand, grey, film_to_picture, (height, width)))
-    film_to_drawn = hand.film_to_frame.then(Transform.scale(_FRAME_ZOOM))
+    radiograph_to_picture = Transform.scale(width / pixels.shape[1], height / pixels.shape[0])
+    yield Step(
+        "normalised", "normalised and masked", _masked(pixels, hand, grey, radiograph_to_picture, (height, width))
+    )
+    radiograph_to_drawn = hand.radiograph_to_frame.then(Transform.scale(_FRAME_ZOOM))
     shape = (round(FRAME_HEIGHT * _FRAME_ZOOM), round(FRAME_WIDTH * _FRAME_ZOOM))
-    registered = _masked(pixels, hand, grey, film_to_drawn, shape)
-    yield Step("registered", "registered, with the regions", mark_hand(registered, hand, film_to_drawn, HAND_REGIONS))
+    registered = _masked(pixels, hand, grey, radiograph_to_drawn, shape)
+    yield Step(
+        "registered", "registered, with the regions", mark_hand(registered, hand, radiograph_to_drawn, HAND_REGIONS)
+    )
 
 
 def _masked(
-    pixels: NDArray[np.float32], hand: Hand, grey: GreyScale, film_to_picture: Transform, shape: tuple[int, int]
+    pixels: NDArray[np.float32], hand: Hand, grey: GreyScale, radiograph_to_picture: Transform, shape: tuple[int, int]
 ) -> NDArray[np.uint8]:
     """The hand through a transform, black around it, uint8 of this shape."""
-    sampled = sample(pixels, film_to_picture, *shape, fill=1.0 - grey.low if hand.inverted else grey.low)
+    sampled = sample(pixels, radiograph_to_picture, *shape, fill=1.0 - grey.low if hand.inverted else grey.low)
     levels = np.float32(1.0) - sampled if hand.inverted else sampled
-    return _as_picture((levels - np.float32(grey.low)) * mask_through(hand, film_to_picture, shape), grey)
+    return _as_picture((levels - np.float32(grey.low)) * mask_through(hand, radiograph_to_picture, shape), grey)
 
 
 def _as_picture(above_low: NDArray[np.float32], grey: GreyScale) -> NDArray[np.uint8]:
@@ -231,18 +239,18 @@ def _as_picture(above_low: NDArray[np.float32], grey: GreyScale) -> NDArray[np.u
 
 
 def _draw_views(pixels: NDArray[np.float32], assessment: Assessment, hand: Hand) -> Iterator[Step]:
-    """Every view that a net reads, and those of the hand's regions that none does."""
+    """Every view that a network reads, and those of the hand's regions that none does."""
     for key, spec, is_read in _views(assessment):
         grey = measure_grey(pixels, spec.grey, hand)
         view = cut_view(pixels, spec, hand=hand, grey=grey)
         levels = view * np.float32(grey.spread) + np.float32(grey.mean)
         picture = _enlarged(_as_picture(levels - np.float32(grey.low), grey))
-        size = f", {spec.height} x {spec.width}" if is_read else " (read by no net)"
+        size = f", {spec.height} x {spec.width}" if is_read else " (read by no network)"
         yield Step(f"view_{key}", region_in_words(spec.region) + size, picture)
 
 
 def _views(assessment: Assessment) -> Iterator[tuple[str, ViewSpec, bool]]:
-    """Views with a name of their own, and whether a net reads them."""
+    """Views with a name of their own, and whether a network reads them."""
     specs = list(dict.fromkeys(one.spec for one in assessment.activations))
     counts: dict[str, int] = {}
     for spec in sorted(specs, key=lambda one: one.region):
@@ -259,24 +267,31 @@ def _views(assessment: Assessment) -> Iterator[tuple[str, ViewSpec, bool]]:
 def _draw_maps(
     assessment: Assessment, hand: Hand, drawn: dict[str, NDArray[np.uint8]], evidence: Evidence
 ) -> Iterator[Step]:
-    """Where the nets looked, on each view that one reads."""
+    """Where the networks looked, on each view that one reads."""
     for key, spec, is_read in _views(assessment):
         if is_read:
-            film_to_view = view_transform(assessment.film_shape, spec, hand)
+            radiograph_to_view = view_transform(assessment.radiograph_shape, spec, hand)
             activations = [one for one in assessment.activations if one.spec == spec]
-            tinted = _tinted(drawn[key], activations, film_to_view, evidence)
+            tinted = _tinted(drawn[key], activations, radiograph_to_view, evidence)
             yield Step(f"map_{key}", f"map of {region_in_words(spec.region)}", tinted)
 
 
 def _tinted(
-    picture: NDArray[np.uint8], activations: Sequence[ViewActivation], film_to_view: Transform, evidence: Evidence
+    picture: NDArray[np.uint8], activations: Sequence[ViewActivation], radiograph_to_view: Transform, evidence: Evidence
 ) -> NDArray[np.uint8]:
     """A view's picture (h, w) under the mean of the maps that were made on it."""
     spec = activations[0].spec
     view_to_picture = Transform.scale(picture.shape[1] / spec.width, picture.shape[0] / spec.height)
     shape = (picture.shape[0], picture.shape[1])
     maps = [
-        heat_map(one.grid, shape, one.view_to_film.then(film_to_view).then(view_to_picture), spec, one.cells, evidence)
+        heat_map(
+            one.grid,
+            shape,
+            one.view_to_radiograph.then(radiograph_to_view).then(view_to_picture),
+            spec,
+            one.cells,
+            evidence,
+        )
         for one in activations
     ]
     return overlay(picture, mean_heat_map(maps, [one.weight for one in activations]), scale_bar=False)

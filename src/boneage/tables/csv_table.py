@@ -1,8 +1,8 @@
 """CSV tables: strict reading into rows that know their line, and writing in one piece or row by row.
 
-Everything that reads a table of an operator (films, lists, predictions) goes through here, so that the same mistake
-gets the same :class:`~boneage.errors.TableError` everywhere. No cell that is written runs as a formula in a spreadsheet
-program: it gets an apostrophe, which reading takes away.
+Everything that reads a table of an operator (radiographs, lists, predictions) goes through here, so that the same
+mistake gets the same :class:`~boneage.errors.TableError` everywhere. No cell that is written runs as a formula in a
+spreadsheet program: it gets an apostrophe, which reading takes away.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boneage.errors import TableError
-from boneage.files import written_whole
+from boneage.files import atomic_write
 
 OLDEST_YEARS = 20.0
 """The highest bone age in years. A whole table of infants under 20 months is less likely than one in years."""
 FEWEST_TO_JUDGE_UNITS = 10
-"""Fewer films may well be infants'."""
+"""Fewer radiographs may well be infants'."""
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """How a text begins that a spreadsheet would run. With apostrophes before it, it is another that we have marked."""
@@ -127,7 +127,7 @@ def parse_rows(table: Path, lines: Iterable[str], required: Sequence[str], optio
         raise _unreadable(table, error) from error
 
 
-def refuse_years(rows: Sequence[Row], column: str) -> None:
+def reject_years(rows: Sequence[Row], column: str) -> None:
     """Check that ages are not in years, which would pass for those of infants.
 
     Raises:
@@ -145,7 +145,7 @@ def refuse_years(rows: Sequence[Row], column: str) -> None:
         )
 
 
-def refuse_duplicates(rows: Sequence[Row], column: str) -> None:
+def reject_duplicates(rows: Sequence[Row], column: str) -> None:
     """Check that a column names each row differently.
 
     Raises:
@@ -217,7 +217,7 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[objec
 
     Texts that a spreadsheet would run are marked (`safe_cell`).
     """
-    with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(map(safe_cell, row) for row in rows)

@@ -1,4 +1,4 @@
-"""Tables of films: labelled ones for training and evaluation, and plain lists to assess.
+"""Tables of radiographs: labelled ones for training and evaluation, and plain lists to assess.
 
 A labelled table is either RSNA's own layout, a folder of ``<id>.png`` with a CSV ``id,boneage,male``, or a CSV that
 names the image of each row in a column ``image`` and may have a column ``split`` and further ones.
@@ -16,7 +16,7 @@ import numpy as np
 from boneage.errors import TableError
 from boneage.file_names import name_of
 from boneage.sex import Sex
-from boneage.tables.csv_table import Row, read_rows, refuse_duplicates, refuse_years
+from boneage.tables.csv_table import Row, read_rows, reject_duplicates, reject_years
 
 LARGEST_AGE_MONTHS = 240.0
 """A label above 20 years is a mistake: the hand is mature before."""
@@ -28,8 +28,8 @@ _MISSING_SHOWN = 3
 
 
 @dataclass(frozen=True)
-class LabelledFilm:
-    """A film whose bone age is known.
+class LabelledRadiograph:
+    """A radiograph whose bone age is known.
 
     Attributes:
         id: unique in its table.
@@ -49,12 +49,12 @@ class LabelledFilm:
 
 
 @dataclass(frozen=True)
-class ListedFilm:
-    """A row of a list to assess. What it says is kept as written, so that a bad row is refused on its own and not with
+class ListedRadiograph:
+    """A row of a list to assess. What it says is kept as written, so that a bad row is rejected on its own and not with
     the list.
 
     Attributes:
-        image: where the film should be, not looked at yet; the list's own folder if the row names none.
+        image: where the radiograph should be, not looked at yet; the list's own folder if the row names none.
         sex_text: for :meth:`boneage.sex.Sex.parse`.
         image_text: the path as the list has it; empty if the row names none.
     """
@@ -64,8 +64,8 @@ class ListedFilm:
     image_text: str
 
 
-def read_films(csv: Path, images: Path | None = None) -> list[LabelledFilm]:
-    """Read a table of labelled films.
+def read_radiographs(csv: Path, images: Path | None = None) -> list[LabelledRadiograph]:
+    """Read a table of labelled radiographs.
 
     Args:
         csv: with the columns ``id,boneage,male`` (months; True or False) and, if each row names its file, ``image``;
@@ -75,7 +75,7 @@ def read_films(csv: Path, images: Path | None = None) -> list[LabelledFilm]:
             ``boneage-training-dataset/<id>.png``).
 
     Returns:
-        The films in the order of the table.
+        The radiographs in the order of the table.
 
     Raises:
         TableError: as :func:`boneage.tables.csv_table.read_rows`; ``table_value`` with the line of a bad cell;
@@ -83,21 +83,21 @@ def read_films(csv: Path, images: Path | None = None) -> list[LabelledFilm]:
             ``table_image_missing`` with the first missing files and their count.
     """
     rows = read_rows(csv, _REQUIRED_COLUMNS, _OPTIONAL_COLUMNS)
-    refuse_duplicates(rows, "id")
+    reject_duplicates(rows, "id")
     by_column = "image" in rows[0].cells
     folder = images or (csv.parent if by_column else csv.with_suffix(""))
-    films = [_labelled(row, folder, by_column) for row in rows]
-    refuse_years(rows, "boneage")
-    _refuse_missing_images(csv, folder, films)
-    return films
+    radiographs = [_labelled(row, folder, by_column) for row in rows]
+    reject_years(rows, "boneage")
+    _reject_missing_images(csv, folder, radiographs)
+    return radiographs
 
 
-def _labelled(row: Row, folder: Path, by_column: bool) -> LabelledFilm:
+def _labelled(row: Row, folder: Path, by_column: bool) -> LabelledRadiograph:
     sex = _SEX_OF_MALE.get(row.text("male").lower())
     if sex is None:
         raise row.bad_value("male", "must be True or False")
     name = row.text("image") if by_column else f"{row.text('id')}.png"
-    return LabelledFilm(
+    return LabelledRadiograph(
         id=row.text("id"),
         image=folder / name,
         sex=sex,
@@ -109,20 +109,20 @@ def _labelled(row: Row, folder: Path, by_column: bool) -> LabelledFilm:
     )
 
 
-def _refuse_missing_images(csv: Path, folder: Path, films: Sequence[LabelledFilm]) -> None:
-    missing = [film.image for film in films if not film.image.is_file()]
+def _reject_missing_images(csv: Path, folder: Path, radiographs: Sequence[LabelledRadiograph]) -> None:
+    missing = [radiograph.image for radiograph in radiographs if not radiograph.image.is_file()]
     if missing:
         shown = ", ".join(image.name for image in missing[:_MISSING_SHOWN])
         more = ", ..." if len(missing) > _MISSING_SHOWN else ""
         raise TableError(
             "table_image_missing",
-            f"{len(missing)} of the {len(films)} images of {csv} {'is' if len(missing) == 1 else 'are'} not in "
+            f"{len(missing)} of the {len(radiographs)} images of {csv} {'is' if len(missing) == 1 else 'are'} not in "
             f"{folder}: {shown}{more}.",
         )
 
 
-def read_list(csv: Path) -> list[ListedFilm]:
-    """Read a list of films to assess. Rows without a path or a sex are kept: each is refused on its own.
+def read_list(csv: Path) -> list[ListedRadiograph]:
+    """Read a list of radiographs to assess. Rows without a path or a sex are kept: each is rejected on its own.
 
     Args:
         csv: with the columns ``image`` (paths absolute, or relative to the table; where there is no such file, with the
@@ -132,7 +132,7 @@ def read_list(csv: Path) -> list[ListedFilm]:
         TableError: as :func:`boneage.tables.csv_table.read_rows`.
     """
     return [
-        ListedFilm(_listed_path(csv.parent, row.cells["image"]), row.cells["sex"], row.cells["image"])
+        ListedRadiograph(_listed_path(csv.parent, row.cells["image"]), row.cells["sex"], row.cells["image"])
         for row in read_rows(csv, ("image", "sex"))
     ]
 
@@ -141,38 +141,38 @@ def _listed_path(folder: Path, text: str) -> Path:
     return folder / (text if os.path.lexists(folder / text) else name_of(text))
 
 
-def films_of_split(films: Sequence[LabelledFilm], split: str) -> list[LabelledFilm]:
-    """The films of one part of a table.
+def radiographs_of_split(radiographs: Sequence[LabelledRadiograph], split: str) -> list[LabelledRadiograph]:
+    """The radiographs of one part of a table.
 
     Raises:
         TableError: ``table_split`` if the table has no such part.
     """
-    chosen = [film for film in films if film.split == split]
+    chosen = [radiograph for radiograph in radiographs if radiograph.split == split]
     if not chosen:
-        parts = sorted({film.split for film in films if film.split is not None})
+        parts = sorted({radiograph.split for radiograph in radiographs if radiograph.split is not None})
         raise TableError(
             "table_split",
-            f"No film has the split {split!r}; the table has {', '.join(parts) if parts else 'no column split'}.",
+            f"No radiograph has the split {split!r}; the table has {', '.join(parts) if parts else 'no column split'}.",
         )
     return chosen
 
 
-def split_films(
-    films: Sequence[LabelledFilm], validation_share: float = 0.2, seed: int = 0
-) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
-    """Part films into training and validation: by the table's column ``split`` if it has one, else at random.
+def split_radiographs(
+    radiographs: Sequence[LabelledRadiograph], validation_share: float = 0.2, seed: int = 0
+) -> tuple[list[LabelledRadiograph], list[LabelledRadiograph]]:
+    """Part radiographs into training and validation: by the table's column ``split`` if it has one, else at random.
 
     The random part is that of Souza & Oliveira (section IV-B: 80 % and 20 %). It depends on the ids and the seed, and
     not on the order of the table.
 
     Args:
-        films: of one table.
+        radiographs: of one table.
         validation_share: of the random split, above 0 and below 1.
         seed: of the random split.
 
     Returns:
-        Films to train on and films to validate on, each in the order given. With a column ``split``, films of other
-        parts than ``train`` and ``validation`` are in neither.
+        Radiographs to train on and radiographs to validate on, each in the order given. With a column ``split``,
+        radiographs of other parts than ``train`` and ``validation`` are in neither.
 
     Raises:
         TableError: ``table_split`` if either part would be empty.
@@ -180,16 +180,19 @@ def split_films(
     """
     if not 0.0 < validation_share < 1.0:
         raise ValueError(f"validation_share must lie between 0 and 1, not {validation_share}")
-    if any(film.split is not None for film in films):
-        return films_of_split(films, "train"), films_of_split(films, "validation")
-    ids = sorted(film.id for film in films)
+    if any(radiograph.split is not None for radiograph in radiographs):
+        return radiographs_of_split(radiographs, "train"), radiographs_of_split(radiographs, "validation")
+    ids = sorted(radiograph.id for radiograph in radiographs)
     chosen_count = round(len(ids) * validation_share)
     if not 0 < chosen_count < len(ids):
         raise TableError(
             "table_split",
-            f"{len(ids)} {'film' if len(ids) == 1 else 'films'} cannot be parted with {validation_share:.0%} left for "
+            f"{len(ids)} {'radiograph' if len(ids) == 1 else 'radiographs'} cannot be parted with "
+            f"{validation_share:.0%} left for "
             "validation.",
         )
     order = np.random.default_rng(seed).permutation(len(ids))
     chosen = {ids[place] for place in order[:chosen_count]}
-    return [film for film in films if film.id not in chosen], [film for film in films if film.id in chosen]
+    return [radiograph for radiograph in radiographs if radiograph.id not in chosen], [
+        radiograph for radiograph in radiographs if radiograph.id in chosen
+    ]

@@ -1,8 +1,9 @@
-"""Training the grid of 18 nets (Iglovikov et al., section 4.4): recipes derived from one, runs, and their predictions.
+"""Training the grid of 18 networks (Iglovikov et al., section 4.4): recipes derived from one, runs, and their
+predictions.
 
-A grid's folder holds ``runs/<cell>`` and ``logs/<cell>.log``, ``predictions/<cell>.csv`` on the validation films by the
-last weights and, with folds, ``folds/<cell>-fold-<k>-of-<K>`` and ``out_of_fold/<cell>.csv`` on the training films,
-each by a net that has not seen it.
+A grid's folder holds ``runs/<cell>`` and ``logs/<cell>.log``, ``predictions/<cell>.csv`` on the validation radiographs
+by the last weights and, with folds, ``folds/<cell>-fold-<k>-of-<K>`` and ``out_of_fold/<cell>.csv`` on the training
+radiographs, each by a network that has not seen it.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from boneage.errors import RecipeError
 from boneage.evaluate.grid import CELLS, COHORTS, REGIONS, SEXES_OF, Cell, Cohort, GridRegion
 from boneage.evaluate.predictions import Predictions, read_predictions, write_predictions
 from boneage.hand.registration import BOXES
-from boneage.tables.radiographs import LabelledFilm, read_films
+from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.data.cache import Progress, build_cache
 from boneage.train.data.hands import open_hands
 from boneage.train.recipe import Recipe, load_recipe, parse_recipe
 from boneage.train.run.loop import Engine, run_facts, train
 from boneage.train.run.predict import predict_validation
 from boneage.train.run.processes import Job, Tell, fulfil, run_jobs
-from boneage.train.run.tasks import choose_films, film_labels
+from boneage.train.run.tasks import choose_radiographs, radiograph_labels
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ SCALE = 1 / 16
 """Of the registered frame, if nothing else is said: what two cores allow."""
 
 CLASSIFICATION_RATE = 1 / 3
-"""Learning rate of the classification nets in that of the recipe. Faster, their softmax soon gives all probability to
-one month, through which no gradient passes, and they answer with a constant (docs/log.md)."""
+"""Learning rate of the classification networks in that of the recipe. Faster, their softmax soon gives all probability
+to one month, through which no gradient passes, and they answer with a constant (docs/log.md)."""
 
 _MULTIPLE = 4
 """Sides of views are multiples of this many pixels."""
@@ -52,22 +53,22 @@ class GridPlan:
     """What to train.
 
     Attributes:
-        films: table of films.
+        radiographs: table of radiographs.
         out: the grid's folder.
-        images: folder of the films' images; see `boneage.tables.radiographs.read_films`.
-        hands: bundle whose hand nets register the films; empty for the recipe's.
+        images: folder of the radiographs' images; see `boneage.tables.radiographs.read_radiographs`.
+        hands: bundle whose hand networks register the radiographs; empty for the recipe's.
         scales: of the frame, by region.
-        epochs: by cohort; empty for the recipe's. A cohort of one sex has half the films and so half the steps.
+        epochs: by cohort; empty for the recipe's. A cohort of one sex has half the radiographs and so half the steps.
         changes: of the recipe, ``key=value``.
         cells: which of the 18.
-        folds: so many further nets a cell for out-of-fold predictions; 0 for none.
+        folds: so many further networks a cell for out-of-fold predictions; 0 for none.
         recipe: name or path of the family's.
-        cache: folder of decoded films; by default beside `out`.
+        cache: folder of decoded radiographs; by default beside `out`.
         accelerator: see `boneage.train.run.loop.Engine`.
         threads: of each run.
     """
 
-    films: Path
+    radiographs: Path
     out: Path
     images: Path | None = None
     hands: str = ""
@@ -83,13 +84,13 @@ class GridPlan:
 
     @property
     def cache_folder(self) -> Path:
-        """Of decoded films and found hands."""
+        """Of decoded radiographs and found hands."""
         return self.cache or self.out.parent / "cache"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One net to train: a cell's own, or that of one of its folds (from 0) of so many."""
+    """One network to train: a cell's own, or that of one of its folds (from 0) of so many."""
 
     cell: Cell
     recipe: Recipe
@@ -128,12 +129,12 @@ def cell_recipe(plan: GridPlan, cell: Cell) -> Recipe:
     table = _family(plan).to_dict()
     height, width = view_size(cell.region, plan.scales[cell.region])
     table["title"] = f"Iglovikov et al., {cell.type} on region {cell.region}, {cell.cohort}"
-    table["net"]["name"] = f"vgg-{cell.type}"
+    table["network"]["name"] = f"vgg-{cell.type}"
     table["view"] |= {"region": cell.region, "height": height, "width": width}
     sexes = SEXES_OF[cell.cohort]
     table["data"] |= {
         "sexes": "both" if len(sexes) > 1 else next(iter(sexes)).value,
-        "train_limit": 0,  # `grid_films` has limited them, for all cells alike
+        "train_limit": 0,  # `grid_radiographs` has limited them, for all cells alike
         "validation_limit": 0,
     }
     table["train"]["seed"] += CELLS.index(cell)
@@ -149,43 +150,49 @@ def _family(plan: GridPlan) -> Recipe:
     return load_recipe(plan.recipe, (*plan.changes, *hands))
 
 
-def grid_films(plan: GridPlan) -> list[LabelledFilm]:
-    """The films of all cells in the table's order, each with its split; one split for all, also where it is drawn.
+def grid_radiographs(plan: GridPlan) -> list[LabelledRadiograph]:
+    """The radiographs of all cells in the table's order, each with its split; one split for all, also where it is
+    drawn.
 
     Raises:
-        TableError: as `read_films` and `choose_films`.
+        TableError: as `read_radiographs` and `choose_radiographs`.
     """
-    films = read_films(plan.films, plan.images)
-    parts = zip(("train", "validation"), choose_films(_family(plan), films), strict=True)
-    split_of = {film.id: split for split, part in parts for film in part}
-    return [replace(film, split=split_of[film.id]) for film in films if film.id in split_of]
+    radiographs = read_radiographs(plan.radiographs, plan.images)
+    parts = zip(("train", "validation"), choose_radiographs(_family(plan), radiographs), strict=True)
+    split_of = {radiograph.id: split for split, part in parts for radiograph in part}
+    return [
+        replace(radiograph, split=split_of[radiograph.id]) for radiograph in radiographs if radiograph.id in split_of
+    ]
 
 
-def fold_films(films: Sequence[LabelledFilm], folds: int, fold: int, seed: int) -> list[LabelledFilm]:
-    """The same films, the training films of one fold now validating and the validation films set aside.
+def fold_radiographs(
+    radiographs: Sequence[LabelledRadiograph], folds: int, fold: int, seed: int
+) -> list[LabelledRadiograph]:
+    """The same radiographs, the training radiographs of one fold now validating and the validation radiographs set
+    aside.
 
     The parts depend on the ids and the seed, not on the cell.
 
     Args:
-        films: of `grid_films`.
+        radiographs: of `grid_radiographs`.
         folds: how many parts.
         fold: which, from 0.
         seed: of the draw.
     """
-    ids = sorted(film.id for film in films if film.split == "train")
+    ids = sorted(radiograph.id for radiograph in radiographs if radiograph.split == "train")
     order = np.random.default_rng(seed).permutation(len(ids))
     chosen = {ids[place] for place in order[fold::folds]}
 
-    def split(film: LabelledFilm) -> str:
-        if film.split != "train":
+    def split(radiograph: LabelledRadiograph) -> str:
+        if radiograph.split != "train":
             return "set aside"
-        return "validation" if film.id in chosen else "train"
+        return "validation" if radiograph.id in chosen else "train"
 
-    return [replace(film, split=split(film)) for film in films]
+    return [replace(radiograph, split=split(radiograph)) for radiograph in radiographs]
 
 
 def runs_of(plan: GridPlan) -> list[Run]:
-    """All nets to train, the costliest first, those of folds after the cells' own."""
+    """All networks to train, the costliest first, those of folds after the cells' own."""
     recipes = {cell: cell_recipe(plan, cell) for cell in plan.cells}
     own = [Run(cell, recipe) for cell, recipe in recipes.items()]
     own.sort(key=lambda run: -run.recipe.view.height * run.recipe.view.width * len(SEXES_OF[run.cell.cohort]))
@@ -193,15 +200,15 @@ def runs_of(plan: GridPlan) -> list[Run]:
 
 
 def train_grid(plan: GridPlan, *, jobs: int, tell: Tell, progress: Progress = iter) -> dict[str, int]:
-    """Train what is not done, go on with what is half done, skip what is done; predict with each net.
+    """Train what is not done, go on with what is half done, skip what is done; predict with each network.
 
-    Films are decoded and hands found once, before the first run begins.
+    Radiographs are decoded and hands found once, before the first run begins.
 
     Args:
         plan: what to train.
         jobs: runs at a time, each a process.
         tell: takes lines for people.
-        progress: wraps the films while they are decoded, and while hands are looked for.
+        progress: wraps the radiographs while they are decoded, and while hands are looked for.
 
     Returns:
         Exit status by name of the runs that failed.
@@ -209,31 +216,31 @@ def train_grid(plan: GridPlan, *, jobs: int, tell: Tell, progress: Progress = it
     Raises:
         RecipeError: ``recipe_invalid``; ``recipe_changed``, before anything is trained, if a run that is there has
             another recipe.
-        TableError: the films cannot be used.
-        BundleError: the hand nets cannot be used.
+        TableError: the radiographs cannot be used.
+        BundleError: the hand networks cannot be used.
         KeyboardInterrupt: all runs were stopped; the same call goes on.
     """
-    films, runs = grid_films(plan), runs_of(plan)
-    _refuse_changed(plan, runs)
-    left = [run for run in runs if not _is_done(plan.out, run, films)]
+    radiographs, runs = grid_radiographs(plan), runs_of(plan)
+    _reject_changed(plan, runs)
+    left = [run for run in runs if not _is_done(plan.out, run, radiographs)]
     if done := len(runs) - len(left):
-        tell(f"{done} of {len(runs)} nets are done already")
+        tell(f"{done} of {len(runs)} networks are done already")
     if left:
-        prepare(plan, films, left[0].recipe, progress)
+        prepare(plan, radiographs, left[0].recipe, progress)
     failed = run_jobs([_job(plan, run) for run in left], jobs, tell)
     if plan.folds:
         _join_folds(plan, runs)
     return failed
 
 
-def prepare(plan: GridPlan, films: Sequence[LabelledFilm], recipe: Recipe, progress: Progress) -> None:
-    """Decode the films and find the hands, so that no two runs do it at once."""
-    cache = build_cache(films, plan.cache_folder, longest_side=recipe.data.longest_side, progress=progress)
+def prepare(plan: GridPlan, radiographs: Sequence[LabelledRadiograph], recipe: Recipe, progress: Progress) -> None:
+    """Decode the radiographs and find the hands, so that no two runs do it at once."""
+    cache = build_cache(radiographs, plan.cache_folder, longest_side=recipe.data.longest_side, progress=progress)
     if recipe.view.needs_hand:
-        open_hands(recipe.data.hands, films, cache, progress=progress)
+        open_hands(recipe.data.hands, radiographs, cache, progress=progress)
 
 
-def _refuse_changed(plan: GridPlan, runs: Sequence[Run]) -> None:
+def _reject_changed(plan: GridPlan, runs: Sequence[Run]) -> None:
     changed = [run.name for run in runs if _kept_recipe(run.folder(plan.out)) not in (None, _plain(run.recipe))]
     if changed:
         raise RecipeError(
@@ -253,45 +260,47 @@ def _plain(recipe: Recipe) -> Any:
     return json.loads(json.dumps(recipe.to_dict()))
 
 
-def _is_done(out: Path, run: Run, films: Sequence[LabelledFilm]) -> bool:
-    """Whether a run's table is there, is not older than its weights, and its labels are still those of the films."""
+def _is_done(out: Path, run: Run, radiographs: Sequence[LabelledRadiograph]) -> bool:
+    """Whether a run's table is there, is not older than its weights, and its labels are still those of the
+    radiographs.
+    """
     table, weights = run.table(out), run.folder(out) / "last.ckpt"
     if not (table.exists() and weights.exists() and table.stat().st_mtime >= weights.stat().st_mtime):
         return False
-    learnt, labels = run_facts(run.folder(out))["labels"], film_labels(films)
-    return all(labels.get(film_id) == label for film_id, label in learnt.items())
+    learnt, labels = run_facts(run.folder(out))["labels"], radiograph_labels(radiographs)
+    return all(labels.get(radiograph_id) == label for radiograph_id, label in learnt.items())
 
 
 def _job(plan: GridPlan, run: Run) -> Job:
     facts = {
-        "plan": {**asdict(plan), "cells": [], "films": str(plan.films), "out": str(plan.out)}
+        "plan": {**asdict(plan), "cells": [], "radiographs": str(plan.radiographs), "out": str(plan.out)}
         | {key: None if path is None else str(path) for key, path in (("images", plan.images), ("cache", plan.cache))},
         "cell": list(run.cell),
-        "recipe": _plain(run.recipe),  # the recipe's file may change before this net's turn comes
+        "recipe": _plain(run.recipe),  # the recipe's file may change before this network's turn comes
         "fold": run.fold,
     }
     return Job(run.name, "boneage.train.grid", facts, plan.out / "logs" / f"{run.name}.log", plan.threads)
 
 
 def _plan_of(facts: Mapping[str, Any]) -> GridPlan:
-    paths = {key: None if facts[key] is None else Path(facts[key]) for key in ("films", "out", "images", "cache")}
+    paths = {key: None if facts[key] is None else Path(facts[key]) for key in ("radiographs", "out", "images", "cache")}
     return GridPlan(**{**facts, **paths, "changes": tuple(facts["changes"])})
 
 
 def run_one(plan: GridPlan, run: Run) -> None:
-    """Train one net, or go on with it, and write its predictions.
+    """Train one network, or go on with it, and write its predictions.
 
     Raises:
         BoneageError: as `boneage.train.run.loop.train` and `predict_validation`.
     """
-    films = grid_films(plan)
+    radiographs = grid_radiographs(plan)
     if run.fold is not None:
-        films = fold_films(films, plan.folds, run.fold, run.recipe.data.split_seed)
+        radiographs = fold_radiographs(radiographs, plan.folds, run.fold, run.recipe.data.split_seed)
     engine = Engine(plan.accelerator, devices=1)
     folder = run.folder(plan.out)
-    train(run.recipe, films, folder, cache_folder=plan.cache_folder, engine=engine, quiet=True)
+    train(run.recipe, radiographs, folder, cache_folder=plan.cache_folder, engine=engine, quiet=True)
     device = "cuda" if plan.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
-    write_predictions(run.table(plan.out), predict_validation(folder, films, plan.cache_folder, device=device))
+    write_predictions(run.table(plan.out), predict_validation(folder, radiographs, plan.cache_folder, device=device))
 
 
 def _join_folds(plan: GridPlan, runs: Sequence[Run]) -> None:
@@ -305,7 +314,7 @@ def _join_folds(plan: GridPlan, runs: Sequence[Run]) -> None:
 def _joined(tables: Any) -> Predictions:
     parts = list(tables)
     return Predictions(
-        ids=tuple(film_id for part in parts for film_id in part.ids),
+        ids=tuple(radiograph_id for part in parts for radiograph_id in part.ids),
         sexes=tuple(sex for part in parts for sex in part.sexes),
         boneage_months=np.concatenate([part.boneage_months for part in parts]),
         age_months=np.concatenate([part.age_months for part in parts]),
@@ -314,7 +323,7 @@ def _joined(tables: Any) -> Predictions:
 
 
 def grid_notes(out: Path) -> list[str]:
-    """What was trained, as lines for the table: scale of the views, epochs, films, by the runs that are there."""
+    """What was trained, as lines for the table: scale of the views, epochs, radiographs, by the runs that are there."""
     facts = {cell: run_facts(folder) for cell in CELLS if (folder := out / "runs" / cell.name).is_dir()}
     if not facts:
         return []
@@ -323,9 +332,9 @@ def grid_notes(out: Path) -> list[str]:
         of_cohort = [each for cell, each in facts.items() if cell.cohort == cohort]
         if of_cohort:
             counts = {(len(each["train"]), each["recipe"]["train"]["epochs"]) for each in of_cohort}
-            said = ", ".join(f"{films} films for {epochs} epochs" for films, epochs in sorted(counts))
-            notes.append(f"Nets of the cohort {cohort}: trained on {said}")
-    return [*notes, "Weights are those after the last epoch, which no validation film has chosen"]
+            said = ", ".join(f"{radiographs} radiographs for {epochs} epochs" for radiographs, epochs in sorted(counts))
+            notes.append(f"Networks of the cohort {cohort}: trained on {said}")
+    return [*notes, "Weights are those after the last epoch, which no validation radiograph has chosen"]
 
 
 def _sizes(facts: Mapping[Cell, Mapping[str, Any]], region: GridRegion) -> str:
@@ -333,7 +342,7 @@ def _sizes(facts: Mapping[Cell, Mapping[str, Any]], region: GridRegion) -> str:
              if cell.region == region}  # fmt: skip
     parts = [f"views of {height} x {width} px, 1/{BOXES[region].height / height:.3g} of the frame" for height, width in
              sorted(views)]  # fmt: skip
-    return ", ".join(parts) or "no net"
+    return ", ".join(parts) or "no network"
 
 
 def _fulfil(order: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Recipes: everything that decides a training run, as TOML. Unknown keys are refused, so that no slip passes."""
+"""Recipes: everything that decides a training run, as TOML. Unknown keys are rejected, so that no slip passes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SMALLEST_SIDE = 32
 
 
 @dataclass(frozen=True)
-class NetOptions:
-    """Which net of `boneage.train.networks`, and its builder's own options."""
+class NetworkOptions:
+    """Which network of `boneage.train.networks`, and its builder's own options."""
 
     name: str = "residual"
     options: dict[str, Any] = field(default_factory=dict)
@@ -42,11 +42,12 @@ class Augmentation:
         zoom: log-uniform in 1 / (1 + zoom) .. 1 + zoom.
         shift: uniform in ± this share of the view's height and width.
         flip: probability of a horizontal flip.
-        gain, offset: contrast factor in 1 / (1 + gain) .. 1 + gain and brightness in ± offset, in units of the film's
+        gain, offset: contrast factor in 1 / (1 + gain) .. 1 + gain and brightness in ± offset, in units of the
+            radiograph's
         spread.
-        any_rotation, inversion, frame, distractor, pair: only for the hand nets (`boneage.train.data.hand_views`):
-        probabilities of a rotation by any angle, of inverted grey, of a border about the film, of a picture without a
-        hand in the film's place, and of two hands.
+        any_rotation, inversion, frame, negative, pair: only for the hand networks (`boneage.train.data.hand_views`):
+        probabilities of a rotation by any angle, of inverted grey, of a border about the radiograph, of a picture
+        without a hand in the radiograph's place, and of two hands.
     """
 
     rotation_degrees: float = 0.0
@@ -58,7 +59,7 @@ class Augmentation:
     any_rotation: float = 0.0
     inversion: float = 0.0
     frame: float = 0.0
-    distractor: float = 0.0
+    negative: float = 0.0
     pair: float = 0.0
 
 
@@ -73,7 +74,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the net is fitted.
+    """How the network is fitted.
 
     Attributes:
         epochs: at most so many.
@@ -83,18 +84,20 @@ class Schedule:
         learning_rate_curve: ``constant``, or ``one-cycle``: linear rise, then cosine to nearly 0.
         warm_up: share of all steps, 0..1, over which ``one-cycle`` rises.
         weight_decay: on matrices and kernels, not on biases and norms.
-        loss: ``mae`` or ``mse``, of ages in their unit; or ``label-distribution``, of nets that answer by a
-            distribution (`boneage.train.run.losses.label_distribution_loss`). The hand nets have losses of their own.
+        loss: ``mae`` or ``mse``, of ages in their unit; or ``label-distribution``, of networks that answer by a
+            distribution (`boneage.train.run.losses.label_distribution_loss`). The hand networks have losses of their
+            own.
         label_spread: of the distribution that ``label-distribution`` asks for, months: about how two readers differ.
         age_unit: ``spread``, mean and spread of the training ages; or ``range``, 0 to 240 months as -1 to 1 (Iglovikov
             et al., section 4.1).
-        views_per_epoch: so many views are drawn from the films each epoch; 0 for each film once. Only for the hand
-            nets, whose annotated films are few.
-        initial_weights: folder of a run of the same net whose last weights this one starts from; empty for fresh ones.
+        views_per_epoch: so many views are drawn from the radiographs each epoch; 0 for each radiograph once. Only for
+            the hand networks, whose annotated radiographs are few.
+        initial_weights: folder of a run of the same network whose last weights this one starts from; empty for fresh
+            ones.
         average_decay: of the running average of weights that is validated and exported; 0 for the plain weights.
         precision: Lightning's name: ``32-true``, or ``bf16-mixed`` (2 to 4 times faster on CPUs that have it).
-        watched_films: so many of the validation films, drawn with the seed, give the figures of all epochs but the
-            last; 0 for all. Only for networks for ages and the quality network. Folds are large.
+        watched_radiographs: so many of the validation radiographs, drawn with the seed, give the figures of all epochs
+            but the last; 0 for all. Only for networks for ages and the quality network. Folds are large.
         patience: epochs without a better validation MAD before training stops; 0 for never.
         gradient_norm: gradients are clipped to this norm; 0 for never.
         seed: of weights, order and augmentation.
@@ -116,7 +119,7 @@ class Schedule:
     initial_weights: str = ""
     average_decay: float = 0.0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    watched_films: int = 0
+    watched_radiographs: int = 0
     patience: int = 0
     gradient_norm: float = 0.0
     seed: int = 0
@@ -126,21 +129,23 @@ class Schedule:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which films train and which validate.
+    """Which radiographs train and which validate.
 
     Attributes:
         validation_share: share drawn at random where the table has no ``split`` column (20 %, section IV-B).
         split_seed: of that draw.
-        train_limit, validation_limit: at most so many films, the first by a seeded shuffle; 0 for all.
-        longest_side: films are cached at most this large, pixels; larger ones are averaged down once, and only then
-            does a view differ from the one in serving (by about 0.004 spreads).
-        folds: parts of equal size of the films that would train, by a draw with the seed; 0 for no cross-validation.
-        fold: the part, from 1, that validates in the place of all others; the rest trains. The films of the split
+        train_limit, validation_limit: at most so many radiographs, the first by a seeded shuffle; 0 for all.
+        longest_side: radiographs are cached at most this large, pixels; larger ones are averaged down once, and only
+            then does a view differ from the one in serving (by about 0.004 spreads).
+        folds: parts of equal size of the radiographs that would train, by a draw with the seed; 0 for no
+            cross-validation.
+        fold: the part, from 1, that validates in the place of all others; the rest trains. The radiographs of the split
             ``validation`` are in neither: no fold has seen them.
-        sexes: whose films train and validate: ``both``, ``F`` or ``M``.
-        hands: bundle, by name or folder, whose hand nets find the hands for views of the registered frame.
-        targets: table of masks or key points (`boneage.train.data.annotations`), for the hand nets.
-        held_out: so many of the films with targets validate, those of the split ``validation`` first; 0 for just those.
+        sexes: whose radiographs train and validate: ``both``, ``F`` or ``M``.
+        hands: bundle, by name or folder, whose hand networks find the hands for views of the registered frame.
+        targets: table of masks or key points (`boneage.train.data.annotations`), for the hand networks.
+        held_out: so many of the radiographs with targets validate, those of the split ``validation`` first; 0 for just
+            those.
     """
 
     validation_share: float = 0.2
@@ -162,14 +167,14 @@ class Recipe:
 
     Attributes:
         title: one line for a person.
-        task: what the net learns (`boneage.train.run.tasks`): ages, the hand's mask, its key points, or what disturbs a
-            radiograph.
-        net, view, data, augment, train: see there.
+        task: what the network learns (`boneage.train.run.tasks`): ages, the hand's mask, its key points, or what
+            disturbs a radiograph.
+        network, view, data, augment, train: see there.
     """
 
     title: str
     task: Literal["age", "mask", "points", "quality"] = "age"
-    net: NetOptions = field(default_factory=NetOptions)
+    network: NetworkOptions = field(default_factory=NetworkOptions)
     view: ViewSpec = field(default_factory=ViewSpec)
     data: DataOptions = field(default_factory=DataOptions)
     augment: Augmentation = field(default_factory=Augmentation)
@@ -270,7 +275,7 @@ T = typing.TypeVar("T")
 
 
 def build_strictly(kind: type[T], table: Any, place: str) -> T:
-    """Build a dataclass from a dictionary, refusing unknown keys and wrong types."""
+    """Build a dataclass from a dictionary, rejecting unknown keys and wrong types."""
     if not isinstance(table, dict):
         raise RecipeError("recipe_invalid", f"{place} must be a table, not {table!r}.")
     hints = typing.get_type_hints(kind)
@@ -306,20 +311,20 @@ def _value(hint: Any, value: Any, place: str) -> Any:
 
 
 def _check_ranges(recipe: Recipe) -> None:
-    """Refuse values that cannot be meant."""
+    """Reject values that cannot be meant."""
     train, view, augment, data = recipe.train, recipe.view, recipe.augment, recipe.data
     sides = [view.height, view.width, *(side for phase in train.resize for side in (phase.height, phase.width))]
     counts = [
         train.patience,
         train.workers,
-        train.watched_films,
+        train.watched_radiographs,
         data.train_limit,
         data.validation_limit,
         data.held_out,
     ]
-    shares = [augment.any_rotation, augment.inversion, augment.frame, augment.distractor + augment.pair]
+    shares = [augment.any_rotation, augment.inversion, augment.frame, augment.negative + augment.pair]
     is_age = recipe.task == "age"
-    splits_films = recipe.task in ("age", "quality")
+    splits_radiographs = recipe.task in ("age", "quality")
     demands = {
         "train.epochs and train.batch_size must be at least 1": min(train.epochs, train.batch_size) >= 1,
         "train.learning_rate must be positive": train.learning_rate > 0,
@@ -330,18 +335,21 @@ def _check_ranges(recipe: Recipe) -> None:
         or train.age_unit == "range",
         "train.warm_up must lie in 0..1": 0 <= train.warm_up < 1,
         "train.average_decay must lie in 0..1": 0 <= train.average_decay < 1,
-        "train.patience, train.workers, train.watched_films and the limits of data must not be negative": min(counts)
+        "train.patience, train.workers, train.watched_radiographs and the limits of data must not be negative": min(
+            counts
+        )
         >= 0,
-        "train.watched_films is for nets for ages and the quality network": splits_films or not train.watched_films,
+        "train.watched_radiographs is for networks for ages and the quality network": splits_radiographs
+        or not train.watched_radiographs,
         "data.fold must lie in 1..data.folds, of which there are at least 2; or both are 0": (
             data.folds >= 2 and 1 <= data.fold <= data.folds
         )
         or data.folds == data.fold == 0,
-        "data.folds are for nets for ages and the quality network": splits_films or not data.folds,
-        "train.views_per_epoch must not be negative, and is for the hand nets": train.views_per_epoch >= 0
+        "data.folds are for networks for ages and the quality network": splits_radiographs or not data.folds,
+        "train.views_per_epoch must not be negative, and is for the hand networks": train.views_per_epoch >= 0
         and not (is_age and train.views_per_epoch),
-        "augment's any_rotation, inversion, frame and distractor + pair must lie in 0..1": max(shares) <= 1,
-        "augment's any_rotation, inversion, frame, distractor and pair are for the hand nets": not (
+        "augment's any_rotation, inversion, frame and negative + pair must lie in 0..1": max(shares) <= 1,
+        "augment's any_rotation, inversion, frame, negative and pair are for the hand networks": not (
             is_age and any(shares)
         ),
         f"a recipe with the view {view.region} and the grey rule {view.grey} needs data.hands": bool(data.hands)
@@ -350,7 +358,7 @@ def _check_ranges(recipe: Recipe) -> None:
             recipe.task != "quality"
             or ((view.region, view.grey) == ("surroundings", "percentile") and bool(data.hands))
         ),
-        f"the task {recipe.task} needs data.targets": splits_films or bool(data.targets),
+        f"the task {recipe.task} needs data.targets": splits_radiographs or bool(data.targets),
         f"train.seed and data.split_seed must lie in 0..{SEEDS - 1}": min(train.seed, data.split_seed) >= 0
         and max(train.seed, data.split_seed) < SEEDS,
         "train.resize must have phases of at least 1 epoch": all(phase.epochs >= 1 for phase in train.resize),

@@ -1,4 +1,4 @@
-"""The service: pages and a REST API over `boneage.assess`, a durable queue of films, and the worklist (Django).
+"""The service: pages and a REST API over `boneage.assess`, a durable queue of radiographs, and the worklist (Django).
 
 Everything that Django needs is in this package, and nothing outside it imports Django. `docs/web-architecture.md` has
 the picture of it. Start it with ``boneage serve``.

@@ -14,7 +14,7 @@ from boneage.web.models import configuration  # isort: skip
 LEAST_TRANSIT_BYTES = 256 * 2**20
 
 
-def may_send_film(environ: Environ) -> bool:
+def may_send_radiograph(environ: Environ) -> bool:
     """Whether a request may bring a radiograph: in the mode ``clinic`` only with a session's cookie or a token.
 
     Whether these are good is found out once a thread has the request.
@@ -25,13 +25,13 @@ def may_send_film(environ: Environ) -> bool:
 
 def limits() -> Limits:
     """By the installation's configuration."""
-    form, film = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, configuration().film_bytes
+    form, radiograph = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, configuration().radiograph_bytes
     return Limits(
         form_bytes=form,
-        film_bytes=film + form,
-        transit_bytes=max(LEAST_TRANSIT_BYTES, 4 * film),
-        film_paths=(reverse("submit"), reverse("api:submit")),
-        may_send_film=may_send_film,
+        radiograph_bytes=radiograph + form,
+        transit_bytes=max(LEAST_TRANSIT_BYTES, 4 * radiograph),
+        radiograph_paths=(reverse("submit"), reverse("api:submit")),
+        may_send_radiograph=may_send_radiograph,
     )
 
 

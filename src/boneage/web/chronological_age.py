@@ -10,7 +10,7 @@ from boneage.bundle.estimate import OLDEST_MONTHS
 from boneage.reading.dicom.facts import DAYS_PER_MONTH
 
 FIRST_DAY = date(1900, 1, 1)
-"""No film is older, and nobody on one."""
+"""No radiograph is older, and nobody on one."""
 
 _FARTHEST_FROM_UTC = timedelta(hours=14)
 """Where a day begins first: a date is in the future when it is so everywhere."""

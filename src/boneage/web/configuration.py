@@ -33,7 +33,7 @@ class Configuration:
     """One installation.
 
     Attributes:
-        mode: ``open``: no accounts, films and answers are deleted `open_minutes` after the answer; or ``clinic``:
+        mode: ``open``: no accounts, radiographs and answers are deleted `open_minutes` after the answer; or ``clinic``:
             accounts with roles, a worklist, an audit log.
         store: folder of the database (SQLite) and of the secret key.
         database: URL of a PostgreSQL database; empty for SQLite in `store`.
@@ -44,15 +44,15 @@ class Configuration:
         bundle: name or folder.
         atlas: name or folder of reference plates.
         open_minutes: how long an answer can be seen in the mode ``open``.
-        open_hourly: films that one client may submit in an hour in the mode ``open``; 0 for any number.
+        open_hourly: radiographs that one client may submit in an hour in the mode ``open``; 0 for any number.
         idle_minutes: a session ends after so long without a request of its user; at most a day.
         session_hours: a session ends so long after the login, whatever its user does; at most 30 days.
         retention_days: after so many days without a change cases are deleted in the mode ``clinic``; 0 for never.
-        film_bytes: largest upload of a film, bytes.
-        waiting: films that may wait; more are turned away with ``busy``.
-        lease_seconds: a worker that has not finished a film by then counts as dead, and another takes it.
+        radiograph_bytes: largest upload of a radiograph, bytes.
+        waiting: radiographs that may wait; more are turned away with ``busy``.
+        lease_seconds: a worker that has not finished a radiograph by then counts as dead, and another takes it.
         attempts: so often is a radiograph tried whose workers die before it is given up (``worker_lost``).
-        worker_mebibytes: memory of one worker; a film that needs more fails.
+        worker_mebibytes: memory of one worker; a radiograph that needs more fails.
     """
 
     mode: Mode = "open"
@@ -69,7 +69,7 @@ class Configuration:
     idle_minutes: int = 30
     session_hours: int = 12
     retention_days: int = 0
-    film_bytes: int = 64 * 2**20
+    radiograph_bytes: int = 64 * 2**20
     waiting: int = 500
     lease_seconds: int = 60
     attempts: int = 10
@@ -125,7 +125,7 @@ class Configuration:
             idle_minutes=_count("idle_minutes", text, default.idle_minutes, 1, 1440),
             session_hours=_count("session_hours", text, default.session_hours, 1, 720),
             retention_days=_count("retention_days", text, default.retention_days, 0),
-            film_bytes=_count("film_bytes", text, default.film_bytes, 1024),
+            radiograph_bytes=_count("radiograph_bytes", text, default.radiograph_bytes, 1024),
             waiting=_count("waiting", text, default.waiting, 1),
             lease_seconds=_count("lease_seconds", text, default.lease_seconds, 1),
             attempts=_count("attempts", text, default.attempts, 1),

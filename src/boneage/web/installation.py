@@ -1,4 +1,4 @@
-"""The installation's nets and reference plates, each opened once in a process."""
+"""The installation's networks and reference plates, each opened once in a process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from boneage.web.models import configuration
 
 
 def bundle() -> Bundle:
-    """The nets. Opening reads what the bundle says of itself; a net is loaded when it is first asked.
+    """The networks. Opening reads what the bundle says of itself; a network is loaded when it is first asked.
 
     Raises:
         BundleError: it is missing or cannot be used.

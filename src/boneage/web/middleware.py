@@ -20,8 +20,8 @@ Answer = Callable[[HttpRequest], HttpResponseBase]
 AUTOMATIC = ("state", "row")
 """Names of the URLs that open pages ask again and again; the worklist's own carries the field ``watch``."""
 
-FILM_PAGE = "submit"
-"""Name of the URL that takes films; the API takes them too."""
+RADIOGRAPH_PAGE = "submit"
+"""Name of the URL that takes radiographs; the API takes them too."""
 
 
 class PrivacyHeaders:
@@ -81,8 +81,9 @@ def _is_automatic(request: HttpRequest) -> bool:
 class LimitedBody:
     """Turns a body away by its announced length, before a byte of it is read.
 
-    Films are taken where films go, and in the mode ``clinic`` from those who are logged in (the API looks at the token
-    before it reads); every other form is small. Bodies without a length are never read: Django takes them for empty.
+    Radiographs are taken where radiographs go, and in the mode ``clinic`` from those who are logged in (the API looks
+    at the token before it reads); every other form is small. Bodies without a length are never read: Django takes them
+    for empty.
     """
 
     def __init__(self, get_response: Answer) -> None:
@@ -106,13 +107,15 @@ def largest_body(request: HttpRequest) -> int:
     match = request.resolver_match
     others: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     is_api = match is not None and "api" in (match.route or "").split("/")[:1]
-    is_page = match is not None and match.url_name == FILM_PAGE and (configuration().is_open or bool(user_of(request)))
-    return configuration().film_bytes + others if is_api or is_page else others
+    is_page = (
+        match is not None and match.url_name == RADIOGRAPH_PAGE and (configuration().is_open or bool(user_of(request)))
+    )
+    return configuration().radiograph_bytes + others if is_api or is_page else others
 
 
 def too_large(request: HttpRequest) -> HttpResponse:
     """413, as a page or as JSON."""
-    said = texts.refusal("too_large")
+    said = texts.rejection("too_large")
     if wants_json(request):
         return JsonResponse({"code": "too_large", "message": said["what"]}, status=413)
     return render(request, "web/error.html", {"code": "too_large", "status": 413, **said}, status=413)

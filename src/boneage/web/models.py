@@ -1,5 +1,5 @@
-"""What the service keeps. Films and pictures are rows too, so that a change of state is one transaction, deletion takes
-everything with it, and workers on other machines need nothing but the database.
+"""What the service keeps. Radiographs and pictures are rows too, so that a change of state is one transaction, deletion
+takes everything with it, and workers on other machines need nothing but the database.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Role(models.TextChoices):
     """What a user of the mode ``clinic`` may do; each may do what those before it may."""
 
     READER = "reader", _("Reader")
-    """Submits films, reads the answers, accepts or corrects those that nobody has decided on."""
+    """Submits radiographs, reads the answers, accepts or corrects those that nobody has decided on."""
     REVIEWER = "reviewer", _("Reviewer")
     """Decides again on what others have decided, exports the worklist, deletes cases."""
     ADMINISTRATOR = "administrator", _("Administrator")
@@ -95,15 +95,15 @@ class State(models.TextChoices):
     QUEUED = "queued", _("Waiting")
     RUNNING = "running", _("Being assessed")
     DONE = "done", _("Assessed")
-    REFUSED = "refused", _("Refused")
+    REJECTED = "rejected", _("Rejected")
     FAILED = "failed", _("Failed")
 
 
-FINAL = (State.DONE, State.REFUSED, State.FAILED)
+FINAL = (State.DONE, State.REJECTED, State.FAILED)
 
 
 class Assessment(models.Model):
-    """One film submitted, and what came of it.
+    """One radiograph submitted, and what came of it.
 
     `boneage.web.queue.jobs` alone changes `state`, and what a worker writes.
     """
@@ -117,10 +117,10 @@ class Assessment(models.Model):
     submitted_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     client = models.CharField(max_length=64, blank=True, db_index=True)
     """In the mode ``open``: a keyed hash of the client's address (`boneage.web.accounts.access.client_of`)."""
-    film_name = models.CharField(max_length=255, blank=True)
+    radiograph_name = models.CharField(max_length=255, blank=True)
     """As the user's file was called; it may say who the patient is."""
-    film_bytes = models.PositiveBigIntegerField()
-    film_sha256 = models.CharField(max_length=64)
+    radiograph_bytes = models.PositiveBigIntegerField()
+    radiograph_sha256 = models.CharField(max_length=64)
     sex = models.CharField(max_length=1, choices=SEXES)
     birth_date = models.DateField(null=True, blank=True)
     study_date = models.DateField(null=True, blank=True)
@@ -141,7 +141,7 @@ class Assessment(models.Model):
     expires_at = models.DateTimeField(null=True, db_index=True, editable=False)
     """When it is deleted; set in the mode ``open``."""
     code = models.CharField(max_length=64, blank=True)
-    """Why it was refused or failed: a code of docs/codes.md, or ``worker_lost``."""
+    """Why it was rejected or failed: a code of docs/codes.md, or ``worker_lost``."""
     message = models.TextField(blank=True)
     """The same as one English sentence."""
     age_months = models.FloatField(null=True)
@@ -163,7 +163,7 @@ class Assessment(models.Model):
         """The first assessment of the same file in the same case, if it was submitted before this one."""
         if self.case_id is None:
             return None
-        same = Assessment.objects.filter(case=self.case_id, film_sha256=self.film_sha256)
+        same = Assessment.objects.filter(case=self.case_id, radiograph_sha256=self.radiograph_sha256)
         return same.filter(submitted_at__lt=self.submitted_at).only("submitted_at").order_by("submitted_at").first()
 
     @property
@@ -208,7 +208,9 @@ class Assessment(models.Model):
 
 
 class Sending(models.Model):
-    """That a client has sent a film in the mode ``open``, for an hour: films themselves go sooner, and do not count."""
+    """That a client has sent a radiograph in the mode ``open``, for an hour: radiographs themselves go sooner, and do
+    not count.
+    """
 
     client = models.CharField(max_length=64)
     """As `Assessment.client`."""
@@ -235,9 +237,9 @@ class PictureKind(models.TextChoices):
     UPLOAD = "upload"
     """The upload itself; in the mode ``open`` it goes as soon as there is an answer."""
     RADIOGRAPH = "radiograph"
-    """JPEG, 8 bit grey, in the film's own pixels (at most 4,096 a side), bone bright."""
+    """JPEG, 8 bit grey, in the radiograph's own pixels (at most 4,096 a side), bone bright."""
     HEAT = "heat"
-    """PNG, 8 bit grey: the heat map 0..1 as 0..255, over the whole film, at most 512 pixels a side."""
+    """PNG, 8 bit grey: the heat map 0..1 as 0..255, over the whole radiograph, at most 512 pixels a side."""
 
 
 class Picture(models.Model):

@@ -94,16 +94,16 @@ def database_of(configuration: Configuration) -> dict[str, Any]:
         "CONN_MAX_AGE": 600,
         "OPTIONS": {
             "timeout": 10,  # then it is `database_busy`
-            # A transaction that writes takes the lock at its beginning: one that first reads cannot be refused later.
+            # A transaction that writes takes the lock at its beginning: one that first reads cannot be rejected later.
             "transaction_mode": "IMMEDIATE",
-            # What is deleted is overwritten, so that no film can be read from the file afterwards.
+            # What is deleted is overwritten, so that no radiograph can be read from the file afterwards.
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;",
         },
     }
 
 
 DATABASES = {"default": database_of(CONFIGURATION)}
-TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["films"]}}
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["radiographs"]}}
 
 # --- languages --------------------------------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 WHITENOISE_MAX_AGE = 31_536_000
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},  # films live in the database
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},  # radiographs live in the database
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 

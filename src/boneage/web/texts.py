@@ -21,10 +21,12 @@ SEXES: Mapping[str, str] = MappingProxyType({"F": marked("female"), "M": marked(
 _SEX_PLACES = ("given", "said")
 """Places of warnings' sentences that hold ``F`` or ``M``."""
 
-REFUSALS: dict[str, tuple[str, str]] = {
+REJECTIONS: dict[str, tuple[str, str]] = {
     "unreadable": (
         marked("This file could not be read as a picture."),
-        marked("Send the original DICOM file, or a PNG, TIFF or JPEG of the film. If it is damaged, export it again."),
+        marked(
+            "Send the original DICOM file, or a PNG, TIFF or JPEG of the radiograph. If it is damaged, export it again."
+        ),
     ),
     "reading_timeout": (
         marked("This file takes too long to read."),
@@ -35,16 +37,16 @@ REFUSALS: dict[str, tuple[str, str]] = {
         marked("Unpack an archive first. Export anything else as DICOM, PNG or TIFF."),
     ),
     "too_large": (
-        marked("This film is larger than the service allows."),
+        marked("This radiograph is larger than the service allows."),
         marked("Export it with fewer pixels: 2,000 on the longer side are enough."),
     ),
     "too_small": (
         marked("This picture has too few pixels to see ossification centres."),
-        marked("Send the original film, not a preview or a picture from a document."),
+        marked("Send the original radiograph, not a preview or a picture from a document."),
     ),
     "not_grayscale": (
         marked("This is a colour picture, not a radiograph."),
-        marked("Send the film itself, not a photograph of a screen or a coloured rendering."),
+        marked("Send the radiograph itself, not a photograph of a screen or a coloured rendering."),
     ),
     "several_frames": (
         marked("This file holds several pictures."),
@@ -59,17 +61,18 @@ REFUSALS: dict[str, tuple[str, str]] = {
         marked("Check the export: a display window may have hidden everything."),
     ),
     "no_hand": (
-        marked("No hand was found on this film."),
-        marked("Send a film of the whole left hand with wrist, fingers stretched and apart."),
+        marked("No hand was found on this radiograph."),
+        marked("Send a radiograph of the whole left hand with wrist, fingers stretched and apart."),
     ),
     "several_hands": (
-        marked("More than one hand is on this film."),
+        marked("More than one hand is on this radiograph."),
         marked("Cut the picture to the hand that is meant, usually the left one, and send that."),
     ),
     "points_uncertain": (
         marked("A hand was found, but not for certain where its fingertips and wrist are."),
         marked(
-            "The whole hand with the wrist must be on the film, fingers stretched and apart, without a cast across it."
+            "The whole hand with the wrist must be on the radiograph, fingers stretched and apart, without a "
+            "cast across it."
         ),
     ),
     "sex_missing": (
@@ -77,21 +80,21 @@ REFUSALS: dict[str, tuple[str, str]] = {
         marked("Boys and girls mature at different ages: choose one."),
     ),
     "worker_lost": (
-        marked("The film could not be assessed: each attempt broke off."),
+        marked("The radiograph could not be assessed: each attempt broke off."),
         marked("Try again later. If it happens again, tell the service's administrator."),
     ),
 }
 """By code: what happened, and what to do about it."""
 
 OTHER_FAILURE = (
-    marked("The film could not be assessed: a fault of the program."),
+    marked("The radiograph could not be assessed: a fault of the program."),
     marked("Try again later. If it happens again, tell the service's administrator."),
 )
 
 
-def refusal(code: str) -> dict[str, str]:
+def rejection(code: str) -> dict[str, str]:
     """``what`` happened and what to ``do`` about it."""
-    what, advice = REFUSALS.get(code, OTHER_FAILURE)
+    what, advice = REJECTIONS.get(code, OTHER_FAILURE)
     return {"what": gettext(what), "do": gettext(advice)}
 
 

@@ -18,16 +18,16 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
 from boneage.checks.radiograph import file_warnings
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.reading.dicom.facts import age_at_study
 from boneage.reading.radiograph import Radiograph, read_radiograph
 from boneage.sex import Sex
 from boneage.warnings_ import WarningCode
 from tests import radiograph_files as files
 
-TWELVE: NDArray[np.uint16] = files.drawn_film(bits=12)
-GREY = files.drawn_film(bits=8).astype(np.uint8)
-DEEP = files.drawn_film(bits=16)
+TWELVE: NDArray[np.uint16] = files.drawn_radiograph(bits=12)
+GREY = files.drawn_radiograph(bits=8).astype(np.uint8)
+DEEP = files.drawn_radiograph(bits=16)
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 JPEG = "1.2.840.10008.1.2.4."
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -37,8 +37,8 @@ def read(pixels: NDArray[Any] = TWELVE, bits: int = 12, **elements: Any) -> Radi
     return read_radiograph(files.dicom_file(files.dicom_dataset(pixels, bits, **elements)))
 
 
-def rejection(source: Any) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def rejection(source: Any) -> Rejection:
+    with pytest.raises(Rejection) as caught:
         read_radiograph(source)
     assert caught.value.message.count(". ") <= 1, "two sentences at most"
     return caught.value
@@ -48,7 +48,7 @@ def warned(radiograph: Radiograph) -> set[WarningCode]:
     return {warning.code for warning in file_warnings(radiograph.facts, Sex.FEMALE, None)}
 
 
-def is_film(radiograph: Radiograph, levels: NDArray[Any], tolerance: float = 1e-6) -> bool:
+def is_radiograph(radiograph: Radiograph, levels: NDArray[Any], tolerance: float = 1e-6) -> bool:
     return bool(np.allclose(radiograph.pixels, levels, atol=tolerance))
 
 
@@ -57,7 +57,7 @@ def is_film(radiograph: Radiograph, levels: NDArray[Any], tolerance: float = 1e-
 
 @pytest.mark.parametrize("frames", [0, -1, None, 1])
 def test_no_frames_are_one(frames: int | None) -> None:
-    assert is_film(read(NumberOfFrames=frames), TWELVE / 4095)
+    assert is_radiograph(read(NumberOfFrames=frames), TWELVE / 4095)
 
 
 def test_frames_that_are_not_declared_are_several() -> None:
@@ -69,7 +69,7 @@ def test_frames_that_are_not_declared_are_several() -> None:
 @pytest.mark.parametrize("sop_class", ["1.2.392.200036.9125.1.1.2", "1.3.12.2.1107.5.9.1", "1.2.840.113619.4.2"])
 @pytest.mark.parametrize("modality", ["CR", "DX", "RG", "RF"])
 def test_a_private_class_of_a_projection_modality_is_read(sop_class: str, modality: str) -> None:
-    assert is_film(read(SOPClassUID=sop_class, Modality=modality), TWELVE / 4095)
+    assert is_radiograph(read(SOPClassUID=sop_class, Modality=modality), TWELVE / 4095)
 
 
 @pytest.mark.parametrize("modality", ["", "OT", "MR", "SR"])
@@ -79,7 +79,7 @@ def test_another_private_class_is_no_radiograph(modality: str) -> None:
 
 
 def test_a_radiograph_of_a_fluoroscope_is_read() -> None:
-    assert is_film(read(SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1", Modality="RF"), TWELVE / 4095)
+    assert is_radiograph(read(SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1", Modality="RF"), TWELVE / 4095)
 
 
 def test_an_object_of_another_class_is_named() -> None:
@@ -108,7 +108,7 @@ def test_a_decimal_comma_is_a_point(centre: str, width: str) -> None:
     data = files.dicom_file(files.dicom_dataset(TWELVE, 12, WindowCenter="1111111", WindowWidth="22222222"))
     data = data.replace(b"1111111 ", centre.ljust(8).encode()).replace(b"22222222", width.ljust(8).encode())
     expected = read(WindowCenter=511.5, WindowWidth=1024).pixels
-    assert is_film(read_radiograph(data), expected)
+    assert is_radiograph(read_radiograph(data), expected)
 
 
 def test_a_decimal_comma_in_the_spacing() -> None:
@@ -194,7 +194,7 @@ def test_bits_that_carry_picture_are_read_with_a_warning(bits: int, fewer: int, 
     levels = np.clip(levels, 0, 2**bits - 1)
     pixels = (levels - 2 ** (bits - 1)).astype(np.int16) if signed else levels.astype(np.uint16)
     radiograph = read(pixels, stored)
-    assert is_film(radiograph, (levels - levels.min()) / np.ptp(levels))
+    assert is_radiograph(radiograph, (levels - levels.min()) / np.ptp(levels))
     assert radiograph.facts.bits_differ == (stored < bits)
     assert (WarningCode.PIXEL_BITS_DIFFER in warned(radiograph)) == (stored < bits)
 
@@ -210,7 +210,7 @@ def test_an_overlay_in_the_bits_beyond_is_not_picture(bit: int, noise: int, size
     else:
         overlay[20 : 20 + size, 10:70] = 1
     radiograph = read(levels | (overlay.astype(np.uint16) << np.uint16(bit)))
-    assert is_film(radiograph, (levels - levels.min()) / np.ptp(levels))
+    assert is_radiograph(radiograph, (levels - levels.min()) / np.ptp(levels))
     assert not warned(radiograph)
 
 
@@ -222,7 +222,7 @@ def test_excess_padding_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
         dataset = files.dicom_dataset(TWELVE, 12)
         dataset.PixelData = TWELVE.tobytes() + excess
         radiograph = read_radiograph(files.dicom_file(dataset))
-        assert is_film(radiograph, TWELVE / 4095)
+        assert is_radiograph(radiograph, TWELVE / 4095)
         assert not warned(radiograph)
         assert "bytes more than its pixels need" in caplog.text
 
@@ -247,7 +247,7 @@ def test_rows_and_columns_the_wrong_way_round(syntax: str) -> None:
     pixels, bits, encode, tolerance = CODED[syntax]
     dataset = files.dicom_dataset(pixels.T, bits)
     radiograph = read_radiograph(files.dicom_file(dataset, JPEG + syntax, encode()))
-    assert is_film(radiograph, pixels / (2**bits - 1), tolerance)
+    assert is_radiograph(radiograph, pixels / (2**bits - 1), tolerance)
     assert warned(radiograph) == {WarningCode.PIXEL_SIZE_DIFFERS}
 
 
@@ -264,7 +264,7 @@ def test_a_codestream_without_its_end_marker(syntax: str, tail: bytes, caplog: p
         tail = b""  # there FF is a byte of the picture
     expected = read_radiograph(files.dicom_file(files.dicom_dataset(pixels, bits), JPEG + syntax, whole)).pixels
     data = files.dicom_file(files.dicom_dataset(pixels, bits), JPEG + syntax, whole[:-2] + tail)
-    assert is_film(read_radiograph(data), expected)
+    assert is_radiograph(read_radiograph(data), expected)
     assert "no end marker" in caplog.text
 
 
@@ -312,7 +312,7 @@ def test_compressed_pixels_without_a_sequence_delimiter(syntax: str, caplog: pyt
     data = files.dicom_file(files.dicom_dataset(pixels, bits), JPEG + syntax, encode())
     delimiter = b"\xfe\xff\xdd\xe0\0\0\0\0"
     assert data.endswith(delimiter)
-    assert is_film(read_radiograph(data[: -len(delimiter)]), read_radiograph(data).pixels)
+    assert is_radiograph(read_radiograph(data[: -len(delimiter)]), read_radiograph(data).pixels)
     assert "has no end" in caplog.text
     assert rejection(data[: -len(delimiter) - 40]).code == "unreadable"
 
@@ -328,7 +328,7 @@ def test_ybr_422_that_is_not_subsampled() -> None:
         dataset = files.dicom_dataset(stored, 8, PlanarConfiguration=planar, **elements)
         if planar:
             dataset.PixelData = np.ascontiguousarray(stored.transpose(2, 0, 1)).tobytes()
-        assert is_film(read_radiograph(files.dicom_file(dataset)), GREY / 255)
+        assert is_radiograph(read_radiograph(files.dicom_file(dataset)), GREY / 255)
 
 
 @pytest.mark.parametrize("interleaved", [True, False])
@@ -344,7 +344,7 @@ def test_lossless_jpeg_in_colour(interleaved: bool, photometric: str, tinted: bo
     if tinted:
         assert rejection(data).code == "not_grayscale"
     else:
-        assert is_film(read_radiograph(data), GREY / 255)
+        assert is_radiograph(read_radiograph(data), GREY / 255)
 
 
 def test_lossless_jpeg_in_colour_that_lacks_a_scan_is_cut_off() -> None:
@@ -366,4 +366,4 @@ def test_big_endian_without_a_meta_group(words: bool) -> None:
     buffer = BytesIO()
     dataset.save_as(buffer, implicit_vr=False, little_endian=False, enforce_file_format=False)
     assert buffer.getvalue().startswith(b"\0\x08")
-    assert is_film(read_radiograph(buffer.getvalue()), TWELVE / 4095 if words else GREY / 255)
+    assert is_radiograph(read_radiograph(buffer.getvalue()), TWELVE / 4095 if words else GREY / 255)

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.reading.dicom.luts import Lut, read_lut, read_palette
 from boneage.reading.radiograph import read_radiograph
 from tests import radiograph_files as files
 
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
-GREY = files.drawn_film(bits=8).astype(np.uint8)
+GREY = files.drawn_radiograph(bits=8).astype(np.uint8)
 
 
 def table(descriptor: list[int], data: Any, *, kind: str = "OW", descriptor_kind: str = "US") -> Dataset:
@@ -162,7 +162,7 @@ def test_only_colours_that_are_used_count() -> None:
     dark = np.minimum(GREY, 250).astype(np.uint8)
     read_radiograph(files.dicom_file(files.with_palette(files.dicom_dataset(dark, 8), levels, 8)))
     levels[0] = levels[0] // 2
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         read_radiograph(files.dicom_file(files.with_palette(files.dicom_dataset(GREY, 8), levels, 8)))
     assert caught.value.code == "not_grayscale"
 
@@ -170,7 +170,7 @@ def test_only_colours_that_are_used_count() -> None:
 def test_a_palette_of_unequal_channels_is_unreadable() -> None:
     dataset = files.with_palette(files.dicom_dataset(GREY, 8), np.stack([np.arange(256)] * 3), 8)
     dataset.BluePaletteColorLookupTableDescriptor = [255, 0, 8]
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         read_palette(dataset, inputs=(0, 255), big_endian=False)
     assert caught.value.code == "unreadable"
 
@@ -201,8 +201,8 @@ def test_a_segmented_palette_is_expanded(bits: int) -> None:
 def test_any_segments_are_expanded_or_rejected(bits: int, segments: bytes) -> None:
     try:
         found = read_palette(segmented(bits, segments + bytes(len(segments) % 2)), inputs=(0, 255), big_endian=False)
-    except Refusal as refusal:
-        assert refusal.code == "unreadable"
+    except Rejection as rejection:
+        assert rejection.code == "unreadable"
     else:
         assert len(found.grey.entries) == 256
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.hand.views import ViewSpec, cut_view
 from boneage.reading.dicom.facts import age_at_study
 from boneage.reading.dicom.geometry import with_square_pixels
@@ -26,8 +26,8 @@ from boneage.sex import Sex
 from tests import radiograph_files as files
 from tests.radiograph_files import VALID
 
-TWELVE: NDArray[np.uint16] = files.drawn_film(bits=12)
-GREY = files.drawn_film(bits=8).astype(np.uint8)
+TWELVE: NDArray[np.uint16] = files.drawn_radiograph(bits=12)
+GREY = files.drawn_radiograph(bits=8).astype(np.uint8)
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 """Every 12-bit value once."""
 
@@ -52,7 +52,7 @@ def read(pixels: NDArray[Any] = RAMP, bits: int = 12, **elements: Any) -> Radiog
 
 
 def code_of(source: Any, limits: ReadLimits | None = None) -> str:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         read_radiograph(source, limits or ReadLimits())
     return caught.value.code
 
@@ -68,8 +68,8 @@ def lut(values: NDArray[Any], first: int, bits: int) -> Sequence:
 
 
 def test_the_same_radiograph_gives_the_same_pixels_from_png_and_dicom() -> None:
-    """8-bit PNG, 16-bit PNG, MONOCHROME1 DICOM, JPEG 2000 DICOM of one film."""
-    deep = files.drawn_film(bits=16)
+    """8-bit PNG, 16-bit PNG, MONOCHROME1 DICOM, JPEG 2000 DICOM of one radiograph."""
+    deep = files.drawn_radiograph(bits=16)
     truth = deep / np.float32(65535)
     mono1 = files.dicom_dataset(65535 - deep, 16, photometric="MONOCHROME1")
     for data, tolerance in (
@@ -81,9 +81,9 @@ def test_the_same_radiograph_gives_the_same_pixels_from_png_and_dicom() -> None:
         assert np.abs(read_radiograph(data).pixels - truth).max() <= tolerance + 1e-6
 
 
-def test_without_window_the_range_of_the_film_itself_is_stretched() -> None:
-    film = np.clip(RAMP, 1000, 3000)
-    assert np.allclose(read(film).pixels, (film - 1000.0) / 2000, atol=1e-6)
+def test_without_window_the_range_of_the_radiograph_itself_is_stretched() -> None:
+    radiograph = np.clip(RAMP, 1000, 3000)
+    assert np.allclose(read(radiograph).pixels, (radiograph - 1000.0) / 2000, atol=1e-6)
 
 
 def test_a_linear_window_is_as_the_standard_has_it() -> None:
@@ -116,7 +116,7 @@ def test_slope_and_intercept_come_before_the_window() -> None:
     assert np.allclose(pixels, np.clip((2.0 * RAMP - 1000 - 3095.5) / 8191 + 0.5, 0, 1), atol=1e-6)
 
 
-def test_a_falling_slope_turns_the_film() -> None:
+def test_a_falling_slope_turns_the_radiograph() -> None:
     assert np.allclose(read(RescaleSlope=-1, RescaleIntercept=4095).pixels, 1 - RAMP / 4095, atol=1e-6)
 
 
@@ -137,8 +137,8 @@ def test_a_table_holds_its_ends_beyond_its_range_and_may_have_65536_entries() ->
 
 
 def test_a_table_of_signed_values_begins_below_zero() -> None:
-    film = RAMP.astype(np.int16) - 2048
-    pixels = read(film, VOILUTSequence=lut(np.arange(4096), -2048, 12)).pixels
+    radiograph = RAMP.astype(np.int16) - 2048
+    pixels = read(radiograph, VOILUTSequence=lut(np.arange(4096), -2048, 12)).pixels
     assert np.allclose(pixels, RAMP / 4095, atol=1e-6)
 
 
@@ -177,21 +177,21 @@ def test_a_presentation_table_comes_last_and_settles_the_polarity() -> None:
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 def test_padding_is_darkest_and_does_not_set_the_range(photometric: str) -> None:
-    film = np.clip(RAMP, 1000, 3000)
-    film[:, :5] = 4095
-    film[:, 5:8] = 4090
-    pixels = read(film, photometric=photometric, PixelPaddingValue=4095, PixelPaddingRangeLimit=4090).pixels
+    radiograph = np.clip(RAMP, 1000, 3000)
+    radiograph[:, :5] = 4095
+    radiograph[:, 5:8] = 4090
+    pixels = read(radiograph, photometric=photometric, PixelPaddingValue=4095, PixelPaddingRangeLimit=4090).pixels
     assert pixels[:, :8].max() == 0
     assert pixels[:, 8:].min() == 0
     assert pixels[:, 8:].max() == 1
 
 
 def test_signed_pixels_and_their_signed_padding() -> None:
-    film = RAMP.astype(np.int16) - 2048
-    assert np.allclose(read(film, 12).pixels, RAMP / 4095, atol=1e-6)
-    film[0, :] = -2000
-    film[film < -2000] = -1900
-    pixels = read(film, 12, PixelPaddingValue=-2000).pixels
+    radiograph = RAMP.astype(np.int16) - 2048
+    assert np.allclose(read(radiograph, 12).pixels, RAMP / 4095, atol=1e-6)
+    radiograph[0, :] = -2000
+    radiograph[radiograph < -2000] = -1900
+    pixels = read(radiograph, 12, PixelPaddingValue=-2000).pixels
     assert pixels[0].max() == 0
     assert pixels[1:].max() == 1
 
@@ -199,14 +199,14 @@ def test_signed_pixels_and_their_signed_padding() -> None:
 @pytest.mark.parametrize("bits", range(8, 17))
 @pytest.mark.parametrize("signed", [False, True])
 def test_every_number_of_bits_stored(bits: int, signed: bool) -> None:
-    levels = files.drawn_film(bits=bits)
+    levels = files.drawn_radiograph(bits=bits)
     stored = (levels.astype(np.int32) - 2 ** (bits - 1)).astype(np.int16) if signed else levels
     radiograph = read(stored, bits)
     assert radiograph.facts.bits_stored == bits
     assert np.allclose(radiograph.pixels, levels / (2.0**bits - 1), atol=1e-6)
 
 
-def test_bits_beyond_those_stored_are_not_the_film() -> None:
+def test_bits_beyond_those_stored_are_not_the_radiograph() -> None:
     overlay = RAMP | (np.random.default_rng(0).integers(0, 16, RAMP.shape).astype(np.uint16) << 12)
     assert np.allclose(read(overlay).pixels, RAMP / 4095, atol=1e-6)
     shifted = (RAMP << 4) | 5
@@ -224,8 +224,10 @@ def test_bits_beyond_those_stored_are_not_the_film() -> None:
     ],
 )
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-def test_a_window_that_leaves_no_contrast_is_told_from_an_even_film(elements: dict[str, Any], photometric: str) -> None:
-    with pytest.raises(Refusal, match=r"DICOM window .* leaves no contrast") as caught:
+def test_a_window_that_leaves_no_contrast_is_told_from_an_even_radiograph(
+    elements: dict[str, Any], photometric: str
+) -> None:
+    with pytest.raises(Rejection, match=r"DICOM window .* leaves no contrast") as caught:
         read(photometric=photometric, **elements)
     assert caught.value.code == "no_contrast"
 
@@ -249,9 +251,9 @@ def test_a_window_beside_the_data_is_not_used(
 
 
 def test_a_window_that_shows_only_a_lead_marker_is_not_used() -> None:
-    film = np.clip(RAMP, 0, 3000)
-    film[0, :12] = np.arange(4000, 4012)  # 0.3 %
-    assert np.array_equal(read(film, WindowCenter=4000, WindowWidth=100).pixels, read(film).pixels)
+    radiograph = np.clip(RAMP, 0, 3000)
+    radiograph[0, :12] = np.arange(4000, 4012)  # 0.3 %
+    assert np.array_equal(read(radiograph, WindowCenter=4000, WindowWidth=100).pixels, read(radiograph).pixels)
 
 
 def test_the_first_window_that_meets_the_data_is_used() -> None:
@@ -259,12 +261,12 @@ def test_the_first_window_that_meets_the_data_is_used() -> None:
     assert np.allclose(pixels, RAMP / 4095, atol=1e-6)
 
 
-def test_an_even_film_is_not_blamed_on_its_window() -> None:
+def test_an_even_radiograph_is_not_blamed_on_its_window() -> None:
     nearly_even = np.full((128, 128), 700, np.uint16)
     nearly_even[0, :40] = np.arange(40)
-    for film in (np.full((128, 128), 700, np.uint16), nearly_even):
-        dataset = files.dicom_dataset(film, 12, WindowCenter=2048, WindowWidth=4096)
-        with pytest.raises(Refusal, match="even grey") as caught:
+    for radiograph in (np.full((128, 128), 700, np.uint16), nearly_even):
+        dataset = files.dicom_dataset(radiograph, 12, WindowCenter=2048, WindowWidth=4096)
+        with pytest.raises(Rejection, match="even grey") as caught:
             cut_view(read_radiograph(dataset).pixels, ViewSpec("radiograph", 64, 64, "percentile"))
         assert caught.value.code == "no_contrast"
 
@@ -311,22 +313,22 @@ IN_POLYGON = (ROW >= 20) & (ROW <= 90) & (COLUMN >= 10) & (COLUMN <= 60)
 def test_what_the_shutter_hides_is_darkest_and_sets_no_range(
     shape: Any, elements: dict[str, Any], inside: NDArray[np.bool_], photometric: str
 ) -> None:
-    film = np.clip(TWELVE, 500, 2500)
-    film[~inside] = np.where(np.random.default_rng(0).random(int((~inside).sum())) < 0.5, 0, 4095)
-    film[60, 40], film[61, 40] = 500, 2500
-    pixels = read(film, photometric=photometric, ShutterShape=shape, **elements).pixels
-    expected = (film - 500.0) / 2000
+    radiograph = np.clip(TWELVE, 500, 2500)
+    radiograph[~inside] = np.where(np.random.default_rng(0).random(int((~inside).sum())) < 0.5, 0, 4095)
+    radiograph[60, 40], radiograph[61, 40] = 500, 2500
+    pixels = read(radiograph, photometric=photometric, ShutterShape=shape, **elements).pixels
+    expected = (radiograph - 500.0) / 2000
     expected = 1 - expected if photometric == "MONOCHROME1" else expected
     assert np.allclose(pixels, np.where(inside, expected, 0), atol=1e-6)
 
 
-def test_a_shutter_hides_colour_and_windowed_films_as_well() -> None:
+def test_a_shutter_hides_colour_and_windowed_radiographs_as_well() -> None:
     colour = files.dicom_dataset(np.dstack([GREY] * 3), 8, photometric="RGB", SamplesPerPixel=3)
     windowed = files.dicom_dataset(TWELVE, 12, WindowCenter=2048, WindowWidth=4096)
-    for dataset, film in ((colour, GREY / 255), (windowed, TWELVE / 4095)):
+    for dataset, radiograph in ((colour, GREY / 255), (windowed, TWELVE / 4095)):
         for keyword, value in (RECTANGLE | {"ShutterShape": "RECTANGULAR"}).items():
             setattr(dataset, keyword, value)
-        assert np.allclose(read_radiograph(dataset).pixels, np.where(IN_RECTANGLE, film, 0), atol=1e-6)
+        assert np.allclose(read_radiograph(dataset).pixels, np.where(IN_RECTANGLE, radiograph, 0), atol=1e-6)
 
 
 def test_the_circle_of_a_shutter_is_round_where_pixels_are_not_square() -> None:
@@ -356,10 +358,10 @@ def test_a_shutter_that_is_not_known_is_logged_without_its_words(
 
 
 @pytest.mark.parametrize("edges", [(200, 300), (60, 40), (0, 0)])
-def test_a_shutter_that_hides_all_is_refused(edges: tuple[int, int]) -> None:
+def test_a_shutter_that_hides_all_is_rejected(edges: tuple[int, int]) -> None:
     left, right = edges
     moved = RECTANGLE | {"ShutterLeftVerticalEdge": left, "ShutterRightVerticalEdge": right}
-    with pytest.raises(Refusal, match="shutter hides the whole radiograph") as caught:
+    with pytest.raises(Rejection, match="shutter hides the whole radiograph") as caught:
         read(TWELVE, ShutterShape="RECTANGULAR", **moved)
     assert caught.value.code == "no_contrast"
 
@@ -407,8 +409,8 @@ def test_a_round_thing_is_round_again() -> None:
 @given(st.floats(0.5, 2.4), st.integers(64 * 64, 40_000))
 def test_square_pixels_keep_the_limit_and_the_size_of_the_hand(aspect: float, most: int) -> None:
     facts = RadiographFacts("dicom", 12, spacing_mm=(0.2 * aspect, 0.2))
-    film = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
-    pixels, facts = with_square_pixels(film, facts, aspect, most)
+    radiograph = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
+    pixels, facts = with_square_pixels(radiograph, facts, aspect, most)
     assert pixels.size <= most or aspect == 1.0
     assert facts.spacing_mm is not None
     between_rows, between_columns = facts.spacing_mm
@@ -418,23 +420,23 @@ def test_square_pixels_keep_the_limit_and_the_size_of_the_hand(aspect: float, mo
     assert 0 <= pixels.min() <= pixels.max() <= 1
 
 
-# transfer syntaxes: see also test_radiograph, which reads the film in all of them
+# transfer syntaxes: see also test_radiograph, which reads the radiograph in all of them
 
 
 def test_signed_jpeg_2000_of_another_encoder() -> None:
     row, column = np.mgrid[:64, :66]
-    film = (100 * (column // 12) + 150 * (row // 10)).astype(np.int16)
-    film[20:24, 30:50] = (np.arange(80).reshape(4, 20) * 1237) % 4096
+    radiograph = (100 * (column // 12) + 150 * (row // 10)).astype(np.int16)
+    radiograph[20:24, 30:50] = (np.arange(80).reshape(4, 20) * 1237) % 4096
     alone = read_radiograph(SIGNED_JPEG_2000)
-    assert np.allclose(alone.pixels, film / 4095, atol=1e-6)
+    assert np.allclose(alone.pixels, radiograph / 4095, atol=1e-6)
     assert alone.facts.bits_stored == 12
-    dataset = files.dicom_dataset(film - 2048, 12)
+    dataset = files.dicom_dataset(radiograph - 2048, 12)
     pixels = read_radiograph(files.dicom_file(dataset, "1.2.840.10008.1.2.4.90", SIGNED_JPEG_2000)).pixels
-    assert np.allclose(pixels, (film - film.min()) / (film.max() - film.min()), atol=1e-6)
+    assert np.allclose(pixels, (radiograph - radiograph.min()) / (radiograph.max() - radiograph.min()), atol=1e-6)
 
 
 @pytest.mark.parametrize("syntax", ["57", "80"])
-def test_signed_films_are_coded_in_twos_complement(syntax: str) -> None:
+def test_signed_radiographs_are_coded_in_twos_complement(syntax: str) -> None:
     signed = TWELVE.astype(np.int16) - 2048
     codes = signed.astype(np.uint16) & np.uint16(4095)
     stream = files.jpeg_lossless(codes, 12) if syntax == "57" else files.jpeg_ls(codes, 12)
@@ -500,12 +502,12 @@ def test_subsampled_chrominance() -> None:
     assert np.allclose(read_radiograph(dataset).pixels, GREY / 255, atol=1e-6)
 
 
-def test_other_colour_is_refused() -> None:
+def test_other_colour_is_rejected() -> None:
     tinted = np.dstack([GREY, GREY // 2, GREY])
     assert code_of(files.dicom_dataset(tinted, 8, photometric="RGB", SamplesPerPixel=3)) == "not_grayscale"
 
 
-# refusals
+# rejections
 
 
 @pytest.mark.parametrize(
@@ -531,7 +533,7 @@ def test_other_colour_is_refused() -> None:
         ({"VOILUTSequence": lut(np.arange(10), 0, 40)}, "unreadable"),
     ],
 )
-def test_what_is_refused(elements: dict[str, Any], code: str) -> None:
+def test_what_is_rejected(elements: dict[str, Any], code: str) -> None:
     dataset = files.dicom_dataset(TWELVE, 12)
     for keyword, value in elements.items():
         setattr(dataset, keyword, value)
@@ -579,7 +581,7 @@ def test_header_and_codestream_must_be_of_one_size(syntax: str) -> None:
 def test_a_transfer_syntax_that_is_not_read_is_named(syntax: str, name: str) -> None:
     data = files.dicom_file(files.dicom_dataset(GREY, 8), "1.2.840.10008.1.2.4.102", b"\0\0\1\xba")
     meant = syntax.encode().ljust(24, b"\0")  # pydicom writes no syntax that it does not know
-    with pytest.raises(Refusal, match=name) as caught:
+    with pytest.raises(Rejection, match=name) as caught:
         read_radiograph(data.replace(b"1.2.840.10008.1.2.4.102\0", meant))
     assert caught.value.code == "unsupported_format"
 
@@ -591,17 +593,17 @@ def test_a_deflate_bomb_is_not_inflated_beyond_the_limit() -> None:
     assert code_of(data, ReadLimits(max_bytes=1_000_000)) == "too_large"
 
 
-def test_a_run_length_bomb_stops_at_the_size_of_the_film() -> None:
+def test_a_run_length_bomb_stops_at_the_size_of_the_radiograph() -> None:
     dataset = files.dicom_dataset(GREY, 8)
-    film = (b"\x7f" + bytes(range(128))) * (GREY.size // 128)
-    runs = film + b"\x81\x07" * 1_000_000
+    radiograph = (b"\x7f" + bytes(range(128))) * (GREY.size // 128)
+    runs = radiograph + b"\x81\x07" * 1_000_000
     header = (1).to_bytes(4, "little") + (64).to_bytes(4, "little") + bytes(56)
     pixels = read_radiograph(files.dicom_file(dataset, "1.2.840.10008.1.2.5", header + runs)).pixels
     assert pixels.shape == GREY.shape
 
 
 @pytest.mark.filterwarnings("error")
-def test_refusals_and_logs_tell_nothing_of_the_patient(caplog: pytest.LogCaptureFixture) -> None:
+def test_rejections_and_logs_tell_nothing_of_the_patient(caplog: pytest.LogCaptureFixture) -> None:
     dataset = files.dicom_dataset(TWELVE, 12, PatientName="Secret^Sara", PatientID="S3CRET")
     data = files.dicom_file(dataset)
     for old, new in ((b"20200615", b"Secret!!"), (b"010Y", b"Secr")):
@@ -611,7 +613,7 @@ def test_refusals_and_logs_tell_nothing_of_the_patient(caplog: pytest.LogCapture
     assert facts.age_months is None
     assert "StudyDate" in caplog.text
     assert "PatientAge" in caplog.text
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         read_radiograph(data[: len(data) // 2])
     assert "Sec" not in caplog.text + str(caught.value)
 
@@ -714,7 +716,7 @@ def test_the_date_of_birth_is_in_no_repr() -> None:
         ({"PresentationIntentType": "FOR PROCESSING"}, True),
     ],
 )
-def test_raw_films_are_told(elements: dict[str, Any], raw: bool) -> None:
+def test_raw_radiographs_are_told(elements: dict[str, Any], raw: bool) -> None:
     assert read(**elements).facts.for_processing is raw
     assert not read_radiograph(VALID["png 8"]).facts.for_processing
 

@@ -18,7 +18,7 @@ from boneage.train.atlas.mean_hand import (
     PLATE_HEIGHT,
     PLATE_WIDTH,
     MeanHand,
-    RegisteredFilm,
+    RegisteredRadiograph,
     _after,
     _inverse,
     _unfolded,
@@ -59,10 +59,10 @@ def test_a_folded_deformation_is_smoothed_until_it_can_be_undone(seed: int, pixe
         assert least_area(mended) > max(0.1, least_area(moved))
 
 
-def hand_on(film: NDArray[np.float32]) -> Hand:
+def hand_on(radiograph: NDArray[np.float32]) -> Hand:
     """Where a hand is, as far as it was not bent."""
     points_xy = phantom_points(height=HEIGHT, width=WIDTH)
-    flesh = cv2.GaussianBlur(film, (0, 0), 2) > 0.15
+    flesh = cv2.GaussianBlur(radiograph, (0, 0), 2) > 0.15
     return Hand.at(points_xy) if not flesh.any() else _with_mask(points_xy, flesh)
 
 
@@ -70,23 +70,23 @@ def _with_mask(points_xy: NDArray[np.float64], flesh: NDArray[np.bool_]) -> Hand
     from boneage.geometry import Transform
     from boneage.hand.mask import whole_hand
 
-    return Hand(points_xy=points_xy, mask=whole_hand(flesh.astype(np.float32)), film_to_mask=Transform())
+    return Hand(points_xy=points_xy, mask=whole_hand(flesh.astype(np.float32)), radiograph_to_mask=Transform())
 
 
-def registered(film: NDArray[np.float32]) -> RegisteredFilm:
-    hand = hand_on(film)
-    return RegisteredFilm(film, hand, measure_grey(film, "hand", hand))
+def registered(radiograph: NDArray[np.float32]) -> RegisteredRadiograph:
+    hand = hand_on(radiograph)
+    return RegisteredRadiograph(radiograph, hand, measure_grey(radiograph, "hand", hand))
 
 
 def even(agreement: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.full(len(agreement), 1 / len(agreement))
 
 
-def on_plate(film: NDArray[np.float32]) -> NDArray[np.float32]:
-    return registered(film).on_plate(np.zeros((PLATE_HEIGHT, PLATE_WIDTH, 2), np.float32), 1)[0]
+def on_plate(radiograph: NDArray[np.float32]) -> NDArray[np.float32]:
+    return registered(radiograph).on_plate(np.zeros((PLATE_HEIGHT, PLATE_WIDTH, 2), np.float32), 1)[0]
 
 
-def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+def similarity(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Correlation of fine detail, of bones rather than of the hand as a whole."""
     return float(np.corrcoef(fine(one).ravel(), fine(other).ravel())[0, 1])
 
@@ -97,13 +97,13 @@ def fine(picture: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def films() -> list[NDArray[np.float32]]:
+def radiographs() -> list[NDArray[np.float32]]:
     return [bent_hand(96, seed) for seed in range(12)]
 
 
 @pytest.fixture(scope="module")
-def mean(films: list[NDArray[np.float32]]) -> MeanHand:
-    return mean_hand([registered(film) for film in films], even)
+def mean(radiographs: list[NDArray[np.float32]]) -> MeanHand:
+    return mean_hand([registered(radiograph) for radiograph in radiographs], even)
 
 
 def test_a_plate_shows_its_box_of_the_frame() -> None:
@@ -113,47 +113,47 @@ def test_a_plate_shows_its_box_of_the_frame() -> None:
     np.testing.assert_allclose(frame_to_plate(2).points(np.array([800.0, 100.0])) * 2, [205.8, 15.06], atol=0.1)
 
 
-def test_a_film_that_is_not_moved_lies_on_the_plate_as_it_is_registered() -> None:
-    film = draw_hand(8.0, height=HEIGHT, width=WIDTH)
-    seen = on_plate(film)
-    hand = hand_on(film)
-    plain = sample(film, hand.film_to_frame.then(frame_to_plate()), PLATE_HEIGHT, PLATE_WIDTH)
+def test_a_radiograph_that_is_not_moved_lies_on_the_plate_as_it_is_registered() -> None:
+    radiograph = draw_hand(8.0, height=HEIGHT, width=WIDTH)
+    seen = on_plate(radiograph)
+    hand = hand_on(radiograph)
+    plain = sample(radiograph, hand.radiograph_to_frame.then(frame_to_plate()), PLATE_HEIGHT, PLATE_WIDTH)
     inside = seen > 0.1
     assert np.corrcoef(seen[inside], plain[inside])[0, 1] > 0.98
 
 
-def test_bent_hands_come_to_lie_on_one_another(films: list[NDArray[np.float32]], mean: MeanHand) -> None:
+def test_bent_hands_come_to_lie_on_one_another(radiographs: list[NDArray[np.float32]], mean: MeanHand) -> None:
     straight = on_plate(draw_hand(8.0, height=HEIGHT, width=WIDTH))
-    views = [on_plate(film) for film in films]
+    views = [on_plate(radiograph) for radiograph in radiographs]
     plain = np.mean(views, axis=0)
-    assert likeness(mean.grey, straight) > likeness(plain, straight) + 0.1
-    assert likeness(mean.grey, straight) > max(likeness(view, straight) for view in views) + 0.2
-    of_films = float(np.mean([fine(view).std() for view in views]))
-    assert fine(plain).std() < 0.5 * of_films
-    assert fine(mean.grey).std() > 0.85 * of_films
+    assert similarity(mean.grey, straight) > similarity(plain, straight) + 0.1
+    assert similarity(mean.grey, straight) > max(similarity(view, straight) for view in views) + 0.2
+    of_radiographs = float(np.mean([fine(view).std() for view in views]))
+    assert fine(plain).std() < 0.5 * of_radiographs
+    assert fine(mean.grey).std() > 0.85 * of_radiographs
 
 
-def test_the_mean_has_the_mean_shape(films: list[NDArray[np.float32]], mean: MeanHand) -> None:
-    """It lies nearer to all films than any of them does, whichever was typical."""
-    outlines = np.stack([on_plate(film) > 0.05 for film in films])[:, :480]
+def test_the_mean_has_the_mean_shape(radiographs: list[NDArray[np.float32]], mean: MeanHand) -> None:
+    """It lies nearer to all radiographs than any of them does, whichever was typical."""
+    outlines = np.stack([on_plate(radiograph) > 0.05 for radiograph in radiographs])[:, :480]
     of_mean = float((outlines != (mean.grey > 0.05)[:480]).mean())
     assert of_mean < 0.9 * min(float((outlines != one).mean()) * 12 / 11 for one in outlines)
 
 
-def test_a_hand_that_does_not_count_leaves_no_trace(films: list[NDArray[np.float32]]) -> None:
-    some = [registered(film) for film in films[:4]]
+def test_a_hand_that_does_not_count_leaves_no_trace(radiographs: list[NDArray[np.float32]]) -> None:
+    some = [registered(radiograph) for radiograph in radiographs[:4]]
     other = registered(np.ascontiguousarray(bent_hand(200, 99, 14.0)))
 
     def without_last(agreement: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.array([0.25, 0.25, 0.25, 0.25, 0.0])
 
     alone, beside = mean_hand(some, even), mean_hand([*some, other], without_last)
-    assert likeness(alone.grey, beside.grey) > 0.9
+    assert similarity(alone.grey, beside.grey) > 0.9
     assert beside.weights[-1] == 0
     assert beside.local_count <= 4.001
 
 
-def test_black_surrounds_the_hand_and_the_forearm_ends_where_films_do(mean: MeanHand) -> None:
+def test_black_surrounds_the_hand_and_the_forearm_ends_where_radiographs_do(mean: MeanHand) -> None:
     assert mean.grey.shape == (PLATE_HEIGHT, PLATE_WIDTH)
     assert mean.grey[:120, :40].max() < 0.02
     assert mean.grey.min() >= 0

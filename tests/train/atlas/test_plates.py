@@ -1,4 +1,4 @@
-"""The open atlas's maker: the rules on films, weights and likeness to any one film."""
+"""The open atlas's maker: the rules on radiographs, weights and similarity to any one radiograph."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from hypothesis import strategies as st
 
 from boneage.atlas import Atlas
 from boneage.bundle.bundle import Bundle
-from boneage.errors import AtlasError, Refusal
+from boneage.errors import AtlasError, Rejection
 from boneage.hand.views import measure_grey
 from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
-from boneage.tables.radiographs import LabelledFilm, films_of_split, read_films
-from boneage.train.atlas.mean_hand import PLATE_HEIGHT, PLATE_WIDTH, MeanHand, RegisteredFilm
+from boneage.tables.radiographs import LabelledRadiograph, radiographs_of_split, read_radiographs
+from boneage.train.atlas.mean_hand import PLATE_HEIGHT, PLATE_WIDTH, MeanHand, RegisteredRadiograph
 from boneage.train.atlas.plates import (
     AGE_TOLERANCE_MONTHS,
-    FEWEST_FILMS,
+    FEWEST_RADIOGRAPHS,
     INDEX_COLUMNS,
     LARGEST_CORRELATION,
     PLATE_MONTHS,
     age_weights,
-    choose_films,
+    choose_radiographs,
     effective_count,
-    film_correlations,
     make_atlas,
     make_plate,
     plate_picture,
+    radiograph_correlations,
     stored_as,
     trust_in,
     window_months,
 )
-from boneage.train.data.cache import FilmCache, build_cache
+from boneage.train.data.cache import RadiographCache, build_cache
 from boneage.train.data.hands import HandTable, find_hands
 from tests.bundles import tiny_bundle
-from tests.train.bent_hands import bent_films
+from tests.train.bent_hands import bent_radiographs
 
 AGES = [90, 90, 91, 92, 92, 93, 94, 95, 95, 96, 96, 96, 96, 96, 97, 97, 98, 98, 99, 99, 100, 101, 102, 103, 104, 96]
-Source = tuple[list[LabelledFilm], FilmCache, HandTable]
+Source = tuple[list[LabelledRadiograph], RadiographCache, HandTable]
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +53,18 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Source:
-    folder = tmp_path_factory.mktemp("films")
-    films = bent_films(folder, AGES) + bent_films(folder, [96.0, 97.0], Sex.MALE)
-    cache = build_cache(films, folder, longest_side=2048)
-    return films, cache, find_hands(films, cache, bundle, folder)
+    folder = tmp_path_factory.mktemp("radiographs")
+    radiographs = bent_radiographs(folder, AGES) + bent_radiographs(folder, [96.0, 97.0], Sex.MALE)
+    cache = build_cache(radiographs, folder, longest_side=2048)
+    return radiographs, cache, find_hands(radiographs, cache, bundle, folder)
 
 
 # --- weights ---
 
-FILM_AGES = st.lists(st.floats(60, 120), min_size=2, max_size=40).map(np.array)
+RADIOGRAPH_AGES = st.lists(st.floats(60, 120), min_size=2, max_size=40).map(np.array)
 
 
-@given(FILM_AGES, st.floats(70, 110), st.integers(0, 100))
+@given(RADIOGRAPH_AGES, st.floats(70, 110), st.integers(0, 100))
 def test_weights_bring_the_mean_label_to_the_plate_s_age(ages: np.ndarray, age_months: float, seed: int) -> None:
     trust = np.random.default_rng(seed).uniform(0, 1, len(ages))
     trust[0] = 0
@@ -78,7 +78,7 @@ def test_weights_bring_the_mean_label_to_the_plate_s_age(ages: np.ndarray, age_m
     assert weights @ ages == pytest.approx(age_months, abs=AGE_TOLERANCE_MONTHS if one_sided else 1e-3)
 
 
-@given(FILM_AGES, st.floats(1, 30))
+@given(RADIOGRAPH_AGES, st.floats(1, 30))
 def test_a_mean_beyond_all_labels_is_not_reached(ages: np.ndarray, beyond: float) -> None:
     assert age_weights(ages, np.ones(len(ages)), float(ages.max() + beyond)) is None
     assert age_weights(ages, np.ones(len(ages)), float(ages.min() - beyond)) is None
@@ -100,18 +100,20 @@ def test_even_weights_count_in_full(count: int) -> None:
     assert effective_count(np.full(count, 1 / count)) == pytest.approx(count)
 
 
-# --- films ---
+# --- radiographs ---
 
 
-def test_films_are_of_one_sex_near_in_age_and_have_a_hand(source: Source) -> None:
-    films, _, hands = source
-    chosen = choose_films(films, hands, Sex.FEMALE, 96, seed=3)
-    assert {film.sex for film in chosen} == {Sex.FEMALE}
-    assert len({film.id for film in chosen}) == len(chosen) >= FEWEST_FILMS
-    assert all(abs(film.boneage_months - 96) <= window_months(96) for film in chosen)
-    assert {film.id for film in films if film.boneage_months == 96 and film.sex is Sex.FEMALE} <= {f.id for f in chosen}
-    assert chosen == choose_films(films, hands, Sex.FEMALE, 96, seed=3)
-    assert len(choose_films(films, hands, Sex.MALE, 96)) == 2
+def test_radiographs_are_of_one_sex_near_in_age_and_have_a_hand(source: Source) -> None:
+    radiographs, _, hands = source
+    chosen = choose_radiographs(radiographs, hands, Sex.FEMALE, 96, seed=3)
+    assert {radiograph.sex for radiograph in chosen} == {Sex.FEMALE}
+    assert len({radiograph.id for radiograph in chosen}) == len(chosen) >= FEWEST_RADIOGRAPHS
+    assert all(abs(radiograph.boneage_months - 96) <= window_months(96) for radiograph in chosen)
+    assert {
+        radiograph.id for radiograph in radiographs if radiograph.boneage_months == 96 and radiograph.sex is Sex.FEMALE
+    } <= {f.id for f in chosen}
+    assert chosen == choose_radiographs(radiographs, hands, Sex.FEMALE, 96, seed=3)
+    assert len(choose_radiographs(radiographs, hands, Sex.MALE, 96)) == 2
 
 
 @given(st.floats(0, 228))
@@ -129,81 +131,86 @@ def test_plate_ages_rise() -> None:
 # --- plates ---
 
 
-def test_an_atlas_is_made_of_films_and_leaves_out_what_it_must(source: Source, tmp_path: Path) -> None:
-    films, cache, hands = source
-    assert hands.refused == {}
+def test_an_atlas_is_made_of_radiographs_and_leaves_out_what_it_must(source: Source, tmp_path: Path) -> None:
+    radiographs, cache, hands = source
+    assert hands.rejected == {}
     out = tmp_path / "made"
     ages = {Sex.FEMALE: (96, 104), Sex.MALE: (96,)}
-    made = make_atlas(films, cache, hands, out, name="drawn", processes=1, ages_months=ages)
+    made = make_atlas(radiographs, cache, hands, out, name="drawn", processes=1, ages_months=ages)
     assert [one.plate.key for one in made] == ["F-096", "F-104", "M-096"]
     assert [bool(one.left_out) for one in made] == [False, True, True]
-    assert "2 films" in made[2].left_out
+    assert "2 radiographs" in made[2].left_out
     atlas = Atlas.open(out)
     (plate,) = atlas.plates
     assert (plate.key, atlas.name) == ("F-096", "drawn")
     assert plate.count is not None
-    assert FEWEST_FILMS <= plate.count <= len(films) - 2
+    assert FEWEST_RADIOGRAPHS <= plate.count <= len(radiographs) - 2
     (row,) = csv.DictReader((out / "index.csv").read_text(encoding="utf-8").splitlines())
     assert tuple(row) == INDEX_COLUMNS
     assert abs(float(row["mean_age_months"]) - 96) <= AGE_TOLERANCE_MONTHS
-    assert float(row["effective_count"]) >= FEWEST_FILMS
+    assert float(row["effective_count"]) >= FEWEST_RADIOGRAPHS
     assert set(json.loads((out / "atlas.json").read_text(encoding="utf-8"))["left_out"]) == {"F-104", "M-096"}
-    # The correlation that is kept is the highest of all films of the sex, asked one by one.
+    # The correlation that is kept is the highest of all radiographs of the sex, asked one by one.
     picture = atlas.picture(plate)
     one_by_one = [
-        film_correlations([picture], cache.pixels(film.id), hands.hand(film.id))[0]
-        for film in films
-        if film.sex is Sex.FEMALE
+        radiograph_correlations([picture], cache.pixels(radiograph.id), hands.hand(radiograph.id))[0]
+        for radiograph in radiographs
+        if radiograph.sex is Sex.FEMALE
     ]
     assert float(row["highest_correlation"]) == pytest.approx(max(one_by_one), abs=1e-4)
     assert max(one_by_one) < LARGEST_CORRELATION
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made"]
 
 
-def test_a_plate_of_few_films_is_none(source: Source) -> None:
-    films, cache, hands = source
-    few = make_plate(films[: FEWEST_FILMS - 1], cache, hands, Sex.FEMALE, 96)
+def test_a_plate_of_few_radiographs_is_none(source: Source) -> None:
+    radiographs, cache, hands = source
+    few = make_plate(radiographs[: FEWEST_RADIOGRAPHS - 1], cache, hands, Sex.FEMALE, 96)
     assert few.picture is None
     assert few.left_out
 
 
-def test_an_atlas_without_a_plate_is_refused(source: Source, tmp_path: Path) -> None:
-    films, cache, hands = source
+def test_an_atlas_without_a_plate_is_rejected(source: Source, tmp_path: Path) -> None:
+    radiographs, cache, hands = source
     with pytest.raises(AtlasError, match="atlas_invalid"):
-        make_atlas(films, cache, hands, tmp_path / "made", processes=1, ages_months={Sex.MALE: (96,)})
+        make_atlas(radiographs, cache, hands, tmp_path / "made", processes=1, ages_months={Sex.MALE: (96,)})
     assert list(tmp_path.iterdir()) == []
 
 
-# --- how near a film is ---
+# --- how near a radiograph is ---
 
 
 @pytest.mark.parametrize(("number", "gain"), [(0, 1.0), (7, 0.5), (26, 0.8)])
-def test_a_film_that_was_a_plate_would_be_noticed(source: Source, number: int, gain: float) -> None:
-    films, cache, hands = source
-    film = films[number]
-    pixels, hand = cache.pixels(film.id), hands.hand(film.id)
-    registered = RegisteredFilm(pixels, hand, measure_grey(pixels, "hand", hand))
+def test_a_radiograph_that_was_a_plate_would_be_noticed(source: Source, number: int, gain: float) -> None:
+    radiographs, cache, hands = source
+    radiograph = radiographs[number]
+    pixels, hand = cache.pixels(radiograph.id), hands.hand(radiograph.id)
+    registered = RegisteredRadiograph(pixels, hand, measure_grey(pixels, "hand", hand))
     grey, inside, _ = registered.on_plate(np.zeros((PLATE_HEIGHT, PLATE_WIDTH, 2), np.float32), 1)
     alone = MeanHand(np.float32(gain) * grey, inside, np.ones(1), np.ones(1), 1.0)
     picture = stored_as(plate_picture(alone))
-    (own,) = film_correlations([picture], pixels, hand)
-    others = [film_correlations([picture], cache.pixels(f.id), hands.hand(f.id))[0] for f in films[:9] if f is not film]
+    (own,) = radiograph_correlations([picture], pixels, hand)
+    others = [
+        radiograph_correlations([picture], cache.pixels(f.id), hands.hand(f.id))[0]
+        for f in radiographs[:9]
+        if f is not radiograph
+    ]
     assert own > LARGEST_CORRELATION
     assert own > max(others)
 
 
-def test_a_film_off_the_plate_is_not_near(source: Source) -> None:
-    films, cache, hands = source
+def test_a_radiograph_off_the_plate_is_not_near(source: Source) -> None:
+    radiographs, cache, hands = source
     picture = np.zeros((512, 462), np.uint8)
-    assert film_correlations([picture], cache.pixels(films[0].id), hands.hand(films[0].id)) == [0.0]
+    assert radiograph_correlations([picture], cache.pixels(radiographs[0].id), hands.hand(radiographs[0].id)) == [0.0]
 
 
 @pytest.mark.data
 @pytest.mark.timeout(900)
 def test_no_training_radiograph_is_near_to_a_shipped_plate(data_folder: Path) -> None:
-    """Of each sex the plates of the fewest films and the one that comes nearest to any; films within a year of them."""
+    """Of each sex the plates of the fewest radiographs and the one that comes nearest to any; radiographs within a year
+    of them."""
     bundle = Bundle.open(threads=1)
-    films = films_of_split(read_films(data_folder / "rsna" / "radiographs.csv"), "train")
+    radiographs = radiographs_of_split(read_radiographs(data_folder / "rsna" / "radiographs.csv"), "train")
     atlas = Atlas.open()
     index = (atlas.directory / "index.csv").read_text(encoding="utf-8")
     rows = {row["file"]: row for row in csv.DictReader(index.splitlines())}
@@ -211,19 +218,19 @@ def test_no_training_radiograph_is_near_to_a_shipped_plate(data_folder: Path) ->
         plates = sorted(atlas.for_sex(sex), key=lambda plate: plate.count or 0)
         nearest = max(plates, key=lambda plate: float(rows[plate.file]["highest_correlation"]))
         for plate in {plates[0], nearest}:
-            near = [f for f in films if f.sex is sex and abs(f.boneage_months - plate.age_months) <= 12]
-            near = sorted(near, key=lambda film: abs(film.boneage_months - plate.age_months))[:150]
+            near = [f for f in radiographs if f.sex is sex and abs(f.boneage_months - plate.age_months) <= 12]
+            near = sorted(near, key=lambda radiograph: abs(radiograph.boneage_months - plate.age_months))[:150]
             highest = max(_correlations(near, bundle, atlas.picture(plate)))
             assert highest < LARGEST_CORRELATION, plate.key
             assert highest <= float(rows[plate.file]["highest_correlation"]) + 2e-3
 
 
-def _correlations(films: list[LabelledFilm], bundle: Bundle, picture: np.ndarray) -> list[float]:
+def _correlations(radiographs: list[LabelledRadiograph], bundle: Bundle, picture: np.ndarray) -> list[float]:
     found = []
-    for film in films:
-        pixels = read_radiograph(film.image).pixels
+    for radiograph in radiographs:
+        pixels = read_radiograph(radiograph.image).pixels
         try:
-            found.append(float(film_correlations([picture], pixels, bundle.find_hand(pixels))[0]))
-        except Refusal:
+            found.append(float(radiograph_correlations([picture], pixels, bundle.find_hand(pixels))[0]))
+        except Rejection:
             continue  # no hand that could be registered went into a plate
     return found

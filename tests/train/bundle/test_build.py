@@ -1,4 +1,5 @@
-"""From a plan to a bundle: what is done is kept, folds are put together by film, and these calibrate the bundle."""
+"""From a plan to a bundle: what is done is kept, folds are put together by radiograph, and these calibrate the
+bundle."""
 
 from __future__ import annotations
 
@@ -19,10 +20,10 @@ from boneage.bundle.calibration import calibrate
 from boneage.errors import BoneageError
 from boneage.evaluate.predictions import Predictions, read_predictions
 from boneage.sex import Sex
-from boneage.tables.radiographs import LabelledFilm, read_films
+from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.bundle import build as building
 from boneage.train.bundle.build import Build, build_bundle, fold_disagreement, out_of_fold, train_and_estimate
-from boneage.train.bundle.plan import Plan, PlannedNet, PlannedRun, load_plan, planned_runs
+from boneage.train.bundle.plan import Plan, PlannedNetwork, PlannedRun, load_plan, planned_runs
 from boneage.train.recipe import load_recipe, parse_recipe
 from boneage.train.run.loop import Engine, run_facts, train
 from boneage.train.run.predict import set_aside
@@ -35,24 +36,24 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 SMALL = (
-    *("net.options.widths=[4, 8]", "net.options.depths=[1, 1]", "train.epochs=1", "train.resize=[]"),
+    *("network.options.widths=[4, 8]", "network.options.depths=[1, 1]", "train.epochs=1", "train.resize=[]"),
     *("view.height=48", "view.width=48", "train.batch_size=8", "train.precision=32-true", "train.workers=0"),
     "data.validation_share=0.2",
 )
-"""What makes a net of a plan for large ones a matter of a second."""
+"""What makes a network of a plan for large ones a matter of a second."""
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 films; beside them a bundle that finds their hands, and a recipe."""
-    folder = tmp_path_factory.mktemp("films")
+    """40 radiographs; beside them a bundle that finds their hands, and a recipe."""
+    folder = tmp_path_factory.mktemp("radiographs")
     tiny_bundle(folder / "hands", hand=True)
     (folder / "tiny.toml").write_text(TINY, encoding="utf-8")
     return draw_folder(folder, count=40)
 
 
-def films_of(table: Path) -> list[LabelledFilm]:
-    return read_films(table, table.parent / "films")
+def radiographs_of(table: Path) -> list[LabelledRadiograph]:
+    return read_radiographs(table, table.parent / "radiographs")
 
 
 def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -64,11 +65,11 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         for job in jobs:
             names.append(job.name)
             order = json.loads(json.dumps(job.order))
-            films = read_films(Path(order["films"]), Path(order["images"]))
+            radiographs = read_radiographs(Path(order["radiographs"]), Path(order["images"]))
             where = {"accelerator": order["accelerator"], "number": order["number"]}
             try:
                 train_and_estimate(
-                    parse_recipe(order["recipe"]), films, Path(order["folder"]), Path(order["cache"]), **where
+                    parse_recipe(order["recipe"]), radiographs, Path(order["folder"]), Path(order["cache"]), **where
                 )
             except BoneageError as error:
                 failed[job.name] = error.exit_status
@@ -89,11 +90,15 @@ def code_of(act: Callable[[], object]) -> str:
 
 @pytest.fixture(scope="module")
 def built(table: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Build, Path, list[str], list[str]]:
-    """A bundle of two nets of two folds: what was asked, where it lies, what was trained and told. Tests only read."""
+    """A bundle of two networks of two folds: what was asked, where it lies, what was trained and told. Tests only
+    read."""
     place = tmp_path_factory.mktemp("built")
-    net = PlannedNet("c", "full-c", (), 2, 3.0)
+    network = PlannedNetwork("c", "full-c", (), 2, 3.0)
     plan = Plan(
-        "small", "A small one", (net, PlannedNet("whole", str(table.parent / "tiny.toml"), (), 2)), weight_bits=8
+        "small",
+        "A small one",
+        (network, PlannedNetwork("whole", str(table.parent / "tiny.toml"), (), 2)),
+        weight_bits=8,
     )
     told: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -102,7 +107,7 @@ def built(table: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Build,
             replace(plan, hands=str(table.parent / "hands")),
             table,
             place / "runs",
-            table.parent / "films",
+            table.parent / "radiographs",
             (*SMALL, "train.epochs=3", "train.learning_rate=0.02"),
             table.parent / "cache",
             accelerator="cpu",
@@ -126,56 +131,60 @@ def test_one_call_makes_a_whole_bundle(built: Built) -> None:
     assert not any(member.mirror for member in bundle.members)
     assert bundle.finds_hands
     assert bundle.manifest.title == "A small one"
-    aside = {film.id for film in set_aside(load_recipe("residual"), films_of(build.films))}
-    assert bundle.manifest.metrics["films"] == len(aside) == 8  # 20 %
+    aside = {radiograph.id for radiograph in set_aside(load_recipe("residual"), radiographs_of(build.radiographs))}
+    assert bundle.manifest.metrics["radiographs"] == len(aside) == 8  # 20 %
     assert set(bundle.manifest.recipe["c-fold-2"]) == set(load_recipe("full-c").to_dict())
 
 
-def test_films_out_of_fold_are_those_that_train_each_by_nets_that_did_not_see_it(built: Built) -> None:
+def test_radiographs_out_of_fold_are_those_that_train_each_by_networks_that_did_not_see_it(built: Built) -> None:
     build, _, _, told = built
-    films = {film.id: film for film in films_of(build.films)}
+    radiographs = {radiograph.id: radiograph for radiograph in radiographs_of(build.radiographs)}
     table = read_predictions(build.out_of_fold)
     runs = planned_runs(build.plan, build.changes)
-    aside = {film.id for film in set_aside(runs[0].recipe, list(films.values()))}
+    aside = {radiograph.id for radiograph in set_aside(runs[0].recipe, list(radiographs.values()))}
     single: dict[str, dict[str, float]] = defaultdict(dict)
     for run in runs:
         own = read_predictions(build.folder(run) / "predictions.csv")
         learnt = set(run_facts(build.folder(run))["train"])
         assert learnt.isdisjoint(own.ids)
         parts = dict(zip(own.ids, own.group("part"), strict=True))
-        assert {film_id for film_id, part in parts.items() if part == "validation"} == aside
-        single[run.net.name] |= {film_id: age for film_id, age in zip(own.ids, own.age_months, strict=True)
-                                 if parts[film_id] == "fold"}  # fmt: skip
-    assert set(single["whole"]) == set(films) - aside
+        assert {radiograph_id for radiograph_id, part in parts.items() if part == "validation"} == aside
+        in_fold = {one: age for one, age in zip(own.ids, own.age_months, strict=True) if parts[one] == "fold"}
+        single[run.network.name] |= in_fold
+    assert set(single["whole"]) == set(radiographs) - aside
     assert set(table.ids) == set(single["whole"]) == set(single["c"])
-    assert f"{len(table)} films; 0 left out" in told[-1]
-    for film_id, label, age, c, whole in zip(
+    assert f"{len(table)} radiographs; 0 left out" in told[-1]
+    for radiograph_id, label, age, c, whole in zip(
         table.ids, table.boneage_months, table.age_months, table.group("c"), table.group("whole"), strict=True
     ):
-        assert label == films[film_id].boneage_months
-        assert (float(c), float(whole)) == pytest.approx((single["c"][film_id], single["whole"][film_id]), abs=1e-2)
-        assert age == pytest.approx((3 * single["c"][film_id] + single["whole"][film_id]) / 4, abs=1e-2)
+        assert label == radiographs[radiograph_id].boneage_months
+        assert (float(c), float(whole)) == pytest.approx(
+            (single["c"][radiograph_id], single["whole"][radiograph_id]), abs=1e-2
+        )
+        assert age == pytest.approx((3 * single["c"][radiograph_id] + single["whole"][radiograph_id]) / 4, abs=1e-2)
 
 
 def test_the_bundle_is_calibrated_by_them_and_measured_so(built: Built) -> None:
     build, place, _, _ = built
     bundle = Bundle.open(place)
-    runs, films = planned_runs(build.plan, build.changes), films_of(build.films)
+    runs, radiographs = planned_runs(build.plan, build.changes), radiographs_of(build.radiographs)
     tables = {run.name: read_predictions(build.folder(run) / "predictions.csv") for run in runs}
     table = read_predictions(build.out_of_fold)
-    disagreement = fold_disagreement(runs, tables, films)
+    disagreement = fold_disagreement(runs, tables, radiographs)
     assert min(disagreement.values()) > 0
     assert bundle.manifest.calibration == calibrate(table.sexes, table.boneage_months, table.age_months, disagreement)
-    aside = set_aside(runs[0].recipe, films)
-    answers = [boneage.assess(film.image, film.sex, bundle).estimate for film in aside]
+    aside = set_aside(runs[0].recipe, radiographs)
+    answers = [boneage.assess(radiograph.image, radiograph.sex, bundle).estimate for radiograph in aside]
     assert all(answer.is_calibrated for answer in answers)
-    errors = [abs(answer.age_months - film.boneage_months) for answer, film in zip(answers, aside, strict=True)]
+    errors = [
+        abs(answer.age_months - radiograph.boneage_months) for answer, radiograph in zip(answers, aside, strict=True)
+    ]
     assert bundle.manifest.metrics["mad_months"] == pytest.approx(np.mean(errors), abs=0.05)
-    # What the runs were said to estimate is what their members say, in serving, of the same films.
+    # What the runs were said to estimate is what their members say, in serving, of the same radiographs.
     for run in runs:
         said = dict(zip(tables[run.name].ids, tables[run.name].age_months, strict=True))
-        for film, answer in zip(aside, answers, strict=True):
-            assert answer.member_ages_months[run.name] == pytest.approx(said[film.id], abs=0.75)
+        for radiograph, answer in zip(aside, answers, strict=True):
+            assert answer.member_ages_months[run.name] == pytest.approx(said[radiograph.id], abs=0.75)
 
 
 def test_what_is_done_is_kept_and_what_is_half_done_goes_on(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +195,7 @@ def test_what_is_done_is_kept_and_what_is_half_done_goes_on(built: Built, monkey
     weights = {run.name: (build.folder(run) / "last.ckpt").stat().st_mtime_ns for run in runs}
     told: list[str] = []
     build_bundle(build, place.parent / "again", tell=told.append)
-    assert (trained, told[0]) == ([], "4 of 4 nets are done already")
+    assert (trained, told[0]) == ([], "4 of 4 networks are done already")
     before = (build.runs / "whole-fold-2" / "predictions.csv").read_bytes()
     (build.runs / "whole-fold-2" / "predictions.csv").unlink()
     build_bundle(build, place.parent / "again", tell=told.append)
@@ -195,25 +204,25 @@ def test_what_is_done_is_kept_and_what_is_half_done_goes_on(built: Built, monkey
     assert weights == {name: (build.runs / name / "last.ckpt").stat().st_mtime_ns for name in weights}
 
 
-def test_what_could_not_be_joined_is_refused_before_anything_is_trained(
+def test_what_could_not_be_joined_is_rejected_before_anything_is_trained(
     built: Built, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build, place, _, _ = built
     trained = here(monkeypatch)
 
-    def refused(changed: Build, directory: Path = tmp_path / "no") -> str:
+    def rejected(changed: Build, directory: Path = tmp_path / "no") -> str:
         return code_of(lambda: build_bundle(changed, directory, tell=print))
 
-    assert refused(build, place) == "bundle_exists"
-    assert refused(replace(build, changes=(*build.changes, "train.epochs=5"))) == "recipe_changed"
+    assert rejected(build, place) == "bundle_exists"
+    assert rejected(replace(build, changes=(*build.changes, "train.epochs=5"))) == "recipe_changed"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "boneage.train.data.hands.HANDS_VERSION", 999
         )  # hands are found otherwise than when these were trained
-        assert refused(build) == "recipe_changed"
-    few = tmp_path / "films.csv"
+        assert rejected(build) == "recipe_changed"
+    few = tmp_path / "radiographs.csv"
     few.write_text("\n".join(table.read_text(encoding="utf-8").splitlines()[:3]) + "\n", encoding="utf-8")
-    assert refused(replace(build, films=few, runs=tmp_path / "runs")) == "table_split"
+    assert rejected(replace(build, radiographs=few, runs=tmp_path / "runs")) == "table_split"
     assert trained == []
     assert not (tmp_path / "no").exists()
 
@@ -223,84 +232,97 @@ def test_a_training_that_fails_makes_no_bundle(table: Path, tmp_path: Path, monk
     damaged = tmp_path / "runs" / "whole" / "last.ckpt"
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"no weights")
-    plan = Plan("small", "A small one", (PlannedNet("whole", str(table.parent / "tiny.toml")),))
-    build = Build(plan, table, tmp_path / "runs", table.parent / "films", SMALL, table.parent / "cache", "cpu")
+    plan = Plan("small", "A small one", (PlannedNetwork("whole", str(table.parent / "tiny.toml")),))
+    build = Build(plan, table, tmp_path / "runs", table.parent / "radiographs", SMALL, table.parent / "cache", "cpu")
     done = build_bundle(build, tmp_path / "small", tell=print)
     assert (done.released, done.failed) == (None, {"whole": 5})
     assert not (tmp_path / "small").exists()
 
 
 @pytest.mark.parametrize(("folds", "sexes"), [(0, "both"), (2, "F")])
-def test_nets_without_folds_or_for_one_sex_give_no_calibration_and_it_is_said(
+def test_networks_without_folds_or_for_one_sex_give_no_calibration_and_it_is_said(
     folds: int, sexes: str, tmp_path: Path
 ) -> None:
-    plan = Plan("small", "A small one", (PlannedNet("a", "residual", (f"data.sexes={sexes}",), folds),))
+    plan = Plan("small", "A small one", (PlannedNetwork("a", "residual", (f"data.sexes={sexes}",), folds),))
     told: list[str] = []
-    build = Build(plan, tmp_path / "films.csv", tmp_path / "runs")
+    build = Build(plan, tmp_path / "radiographs.csv", tmp_path / "runs")
     assert building._calibrated(build, planned_runs(plan), [], told.append) is None
-    assert told == ["no estimates out of fold and no calibration: they need nets for both sexes that all have folds"]
+    assert told == [
+        "no estimates out of fold and no calibration: they need networks for both sexes that all have folds"
+    ]
     assert not build.runs.exists()
 
 
 @pytest.mark.parametrize("name", ["full-a", "full-b", "full-c", "full-d", "full-e"])
-def test_the_recipes_of_full_train_on_a_few_films(name: str, table: Path, tmp_path: Path) -> None:
+def test_the_recipes_of_full_train_on_a_few_radiographs(name: str, table: Path, tmp_path: Path) -> None:
     recipe = load_recipe(name, (*SMALL, f'data.hands="{table.parent / "hands"}"', "data.folds=5", "data.fold=5"))
     finished = train(
         recipe,
-        films_of(table),
+        radiographs_of(table),
         tmp_path / name,
         cache_folder=table.parent / "cache",
         engine=Engine("cpu", 1),
         quiet=True,
     )
     assert np.isfinite(finished.state.history[-1]["mad_months"])
-    assert recipe.view.region == load_plan("full").nets["abcde".index(name[-1])].recipe[-1].upper()
+    assert recipe.view.region == load_plan("full").networks["abcde".index(name[-1])].recipe[-1].upper()
 
 
 # --- putting folds together ---
 
 
-Drawn = tuple[list[PlannedRun], dict[str, Predictions], list[LabelledFilm], dict[tuple[str, str], float]]
+Drawn = tuple[list[PlannedRun], dict[str, Predictions], list[LabelledRadiograph], dict[tuple[str, str], float]]
 
 
 @st.composite
 def drawn_folds(draw: st.DrawFn) -> Drawn:
-    """Runs of some nets and folds, their tables, the films, and the estimate of each net and film out of fold."""
+    """Runs of some networks and folds, their tables, the radiographs, and the estimate of each network and radiograph
+    out of fold."""
     folds, count = draw(st.integers(2, 4)), draw(st.integers(3, 12))
     weights = draw(st.lists(st.floats(0.1, 10.0), min_size=1, max_size=3))
     ages = st.floats(-20.0, 260.0).map(lambda age: round(age, 3))
-    nets = tuple(PlannedNet(f"n{n}", "residual", (), folds, weight) for n, weight in enumerate(weights))
-    runs = planned_runs(Plan("p", "title", nets))
-    films = [LabelledFilm(str(n), Path("x"), draw(st.sampled_from(list(Sex))), 100.0 + n) for n in range(count)]
-    aside = films[: draw(st.integers(0, count - 1))]
+    networks = tuple(PlannedNetwork(f"n{n}", "residual", (), folds, weight) for n, weight in enumerate(weights))
+    runs = planned_runs(Plan("p", "title", networks))
+    radiographs = [
+        LabelledRadiograph(str(n), Path("x"), draw(st.sampled_from(list(Sex))), 100.0 + n) for n in range(count)
+    ]
+    aside = radiographs[: draw(st.integers(0, count - 1))]
     known: dict[tuple[str, str], float] = {}
     tables: dict[str, Predictions] = {}
     for run in runs:
-        held = [film for n, film in enumerate(films[len(aside) :]) if n % folds == run.fold - 1 and draw(st.booleans())]
+        held = [
+            radiograph
+            for n, radiograph in enumerate(radiographs[len(aside) :])
+            if n % folds == run.fold - 1 and draw(st.booleans())
+        ]
         chosen = [*held, *aside]
         said = [draw(ages) for _ in chosen]
-        known |= {(run.net.name, film.id): age for film, age in zip(held, said, strict=False)}
+        known |= {(run.network.name, radiograph.id): age for radiograph, age in zip(held, said, strict=False)}
         tables[run.name] = Predictions(
-            tuple(film.id for film in chosen),
-            tuple(film.sex for film in chosen),
-            np.array([film.boneage_months for film in chosen]),
+            tuple(radiograph.id for radiograph in chosen),
+            tuple(radiograph.sex for radiograph in chosen),
+            np.array([radiograph.boneage_months for radiograph in chosen]),
             np.array(said),
             {"part": ("fold",) * len(held) + ("validation",) * len(aside)},
         )
-    return runs, tables, films, known
+    return runs, tables, radiographs, known
 
 
 @settings(max_examples=30)
 @given(drawn_folds())
-def test_a_film_out_of_fold_is_the_weighted_mean_of_all_nets_or_left_out(drawn: Drawn) -> None:
-    runs, tables, films, known = drawn
-    table, left_out = out_of_fold(runs, tables, films)
-    nets = {run.net.name: run.net.weight for run in runs}
-    whole = [film.id for film in films if all((net, film.id) in known for net in nets)]
+def test_a_radiograph_out_of_fold_is_the_weighted_mean_of_all_networks_or_left_out(drawn: Drawn) -> None:
+    runs, tables, radiographs, known = drawn
+    table, left_out = out_of_fold(runs, tables, radiographs)
+    networks = {run.network.name: run.network.weight for run in runs}
+    whole = [
+        radiograph.id for radiograph in radiographs if all((network, radiograph.id) in known for network in networks)
+    ]
     assert list(table.ids) == whole
-    assert left_out == len({film_id for _, film_id in known}) - len(whole)
-    for film_id, age in zip(table.ids, table.age_months, strict=True):
-        mean = sum(known[net, film_id] * weight for net, weight in nets.items()) / sum(nets.values())
+    assert left_out == len({radiograph_id for _, radiograph_id in known}) - len(whole)
+    for radiograph_id, age in zip(table.ids, table.age_months, strict=True):
+        mean = sum(known[network, radiograph_id] * weight for network, weight in networks.items()) / sum(
+            networks.values()
+        )
         assert age == pytest.approx(mean, abs=1e-3)
 
 
@@ -308,16 +330,16 @@ def test_a_film_out_of_fold_is_the_weighted_mean_of_all_nets_or_left_out(drawn: 
 @given(drawn_folds(), st.floats(-30, 30))
 def test_the_disagreement_is_that_of_the_bundles_folds(drawn: Drawn, shift: float) -> None:
     """By its definition; and a shift of all folds alike changes nothing, one of the first alone does, by its square."""
-    runs, tables, films, _ = drawn
-    found = fold_disagreement(runs, tables, films)
+    runs, tables, radiographs, _ = drawn
+    found = fold_disagreement(runs, tables, radiographs)
     seen = [building._of_part(table, "validation") for table in tables.values()]
-    aside = [film for film in films if all(film.id in ages for ages in seen)]
-    assert set(found) == {film.sex for film in aside}
-    assert fold_disagreement([run for run in runs if run.fold == 1], tables, films) == {}, (
+    aside = [radiograph for radiograph in radiographs if all(radiograph.id in ages for ages in seen)]
+    assert set(found) == {radiograph.sex for radiograph in aside}
+    assert fold_disagreement([run for run in runs if run.fold == 1], tables, radiographs) == {}, (
         "one fold is the bundle itself"
     )
     alike = {name: replace(table, age_months=table.age_months + shift) for name, table in tables.items()}
-    assert fold_disagreement(runs, alike, films) == pytest.approx(found, abs=1e-6)
+    assert fold_disagreement(runs, alike, radiographs) == pytest.approx(found, abs=1e-6)
     folds = max(run.fold for run in runs)
     level = {name: replace(table, age_months=np.full(len(table), 100.0)) for name, table in tables.items()}
     firsts = {run.name for run in runs if run.fold == 1}
@@ -325,4 +347,4 @@ def test_the_disagreement_is_that_of_the_bundles_folds(drawn: Drawn, shift: floa
         name: replace(table, age_months=table.age_months + shift * (name in firsts)) for name, table in level.items()
     }
     expected = shift**2 * (folds - 1) / folds**2
-    assert fold_disagreement(runs, apart, films) == pytest.approx(dict.fromkeys(found, expected), abs=1e-6)
+    assert fold_disagreement(runs, apart, radiographs) == pytest.approx(dict.fromkeys(found, expected), abs=1e-6)

@@ -14,7 +14,7 @@ from tests.train.drawn_radiographs import TINY, draw_folder
 PLAN = """
 name = "small"
 title = "A small one"
-[[nets]]
+[[networks]]
 name = "whole"
 recipe = "tiny.toml"
 folds = 2
@@ -31,7 +31,14 @@ def test_a_plan_becomes_a_bundle_by_one_command(tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(PLAN, encoding="utf-8")
     short = ("--set", "train.epochs=1", "--set", "train.resize=[]", "--accelerator", "cpu", "--jobs", 2)
     result = _run(
-        tmp_path / "plan.toml", "--films", table, "--images", tmp_path / "films", "--out", tmp_path / "small", *short
+        tmp_path / "plan.toml",
+        "--radiographs",
+        table,
+        "--images",
+        tmp_path / "radiographs",
+        "--out",
+        tmp_path / "small",
+        *short,
     )
     assert result.exit_code == 0, result.output
     for name in ("whole-fold-1", "whole-fold-2"):
@@ -47,6 +54,6 @@ def test_a_plan_becomes_a_bundle_by_one_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("plan", ["no-plan", "full"])
 def test_faults_are_told_before_anything_is_made(plan: str, tmp_path: Path) -> None:
-    result = _run(plan, "--films", tmp_path / "none.csv", "--out", tmp_path / "small")
+    result = _run(plan, "--radiographs", tmp_path / "none.csv", "--out", tmp_path / "small")
     assert result.exit_code != 0
     assert list(tmp_path.iterdir()) == []

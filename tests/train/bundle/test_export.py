@@ -1,4 +1,4 @@
-"""Export: what ONNX Runtime says of a graph is what torch says of the net."""
+"""Export: what ONNX Runtime says of a graph is what torch says of the network."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from boneage.phantom import draw_hand
 from boneage.sex import Sex
 from boneage.train.bundle.export import (
     ExportedGraph,
-    NetMember,
-    TrainedHandNet,
-    TrainedHandNets,
+    NetworkMember,
+    TrainedHandNetwork,
+    TrainedHandNetworks,
     WeightBits,
     encoded_from,
     export_graph,
@@ -40,17 +40,17 @@ from boneage.train.bundle.export import (
     parity,
     write_bundle,
 )
-from boneage.train.networks.layers import AgeHead, AgeNet, Pooling
-from boneage.train.networks.residual import ResidualNet
-from boneage.train.networks.vgg import VggNet
+from boneage.train.networks.layers import AgeHead, AgeNetwork, Pooling
+from boneage.train.networks.residual import ResidualNetwork
+from boneage.train.networks.vgg import VggNetwork
 
 VIEW = ViewSpec(height=64, width=48)
 MEAN, SPREAD = 127.0, 41.0
 LIMITS = boneage.train.bundle.export.WEIGHT_LIMITS
-FACTS = Manifest("tiny", "1", "Tiny nets", "2025-01-01", recipe={"net": {"name": "residual"}})
+FACTS = Manifest("tiny", "1", "Tiny networks", "2025-01-01", recipe={"network": {"name": "residual"}})
 
 
-class InstanceNet(AgeNet):
+class InstanceNetwork(AgeNetwork):
     """Convolutions with instance normalisation, as Souza & Oliveira's Table I has them."""
 
     def __init__(self, pooling: Pooling, *, track: bool = False) -> None:
@@ -67,62 +67,63 @@ class InstanceNet(AgeNet):
         self.head = AgeHead(12, grid=(16, 12), hidden=(16, 8), pooling=pooling, dropout=0.5)
 
 
-def residual() -> AgeNet:
-    return ResidualNet("number", VIEW.height, VIEW.width, widths=(16, 32), depths=(1, 1), hidden=16, dropout=0.5)
+def residual() -> AgeNetwork:
+    return ResidualNetwork("number", VIEW.height, VIEW.width, widths=(16, 32), depths=(1, 1), hidden=16, dropout=0.5)
 
 
-NETS: dict[str, Callable[[], AgeNet]] = {
+NETWORKS: dict[str, Callable[[], AgeNetwork]] = {
     "residual": residual,
-    "instance, average": lambda: InstanceNet("average"),
-    "instance, flatten": lambda: InstanceNet("flatten"),
-    "instance, tracked": lambda: InstanceNet("average", track=True),
+    "instance, average": lambda: InstanceNetwork("average"),
+    "instance, flatten": lambda: InstanceNetwork("flatten"),
+    "instance, tracked": lambda: InstanceNetwork("average", track=True),
 }
 
 
-def random_net(name: str = "residual") -> AgeNet:
-    """A net whose every parameter and statistic is random, and whose answers differ from film to film."""
+def random_network(name: str = "residual") -> AgeNetwork:
+    """A network whose every parameter and statistic is random, and whose answers differ from radiograph to
+    radiograph."""
     torch.manual_seed(3)
-    net = NETS[name]()
-    for module in net.modules():
+    network = NETWORKS[name]()
+    for module in network.modules():
         if isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, 0, 0.3)
             if module.running_mean is not None and module.running_var is not None:
                 nn.init.normal_(module.running_mean, 0, 0.1)
                 nn.init.uniform_(module.running_var, 0.5, 1.5)
-    for layer in dense(net):
+    for layer in dense(network):
         nn.init.normal_(layer.weight, 0, 2 / layer.in_features**0.5)
-    return net
+    return network
 
 
-def dense(net: AgeNet) -> list[nn.Linear]:
-    return [layer for layer in net.head.dense if isinstance(layer, nn.Linear)]
+def dense(network: AgeNetwork) -> list[nn.Linear]:
+    return [layer for layer in network.head.dense if isinstance(layer, nn.Linear)]
 
 
 def views(count: int) -> NDArray[np.float32]:
-    films = (draw_hand((4.0 + 3 * number) % 19, height=400, width=300, seed=number) for number in range(count))
-    return np.stack([cut_view(film, VIEW) for film in films])
+    radiographs = (draw_hand((4.0 + 3 * number) % 19, height=400, width=300, seed=number) for number in range(count))
+    return np.stack([cut_view(radiograph, VIEW) for radiograph in radiographs])
 
 
-def export(net: AgeNet, path: Path, *, bits: WeightBits = 16) -> ExportedGraph:
+def export(network: AgeNetwork, path: Path, *, bits: WeightBits = 16) -> ExportedGraph:
     size = {"height": VIEW.height, "width": VIEW.width}
-    return export_graph(net, path, **size, age_mean_months=MEAN, age_spread_months=SPREAD, weight_bits=bits)
+    return export_graph(network, path, **size, age_mean_months=MEAN, age_spread_months=SPREAD, weight_bits=bits)
 
 
 def one_hot(count: int) -> NDArray[np.float32]:
     return np.eye(2, dtype=np.float32)[np.arange(count) % 2]
 
 
-@pytest.mark.parametrize(("name", "bits"), [*((name, 16) for name in NETS), ("residual", 32)])
+@pytest.mark.parametrize(("name", "bits"), [*((name, 16) for name in NETWORKS), ("residual", 32)])
 def test_torch_and_onnx_runtime_agree(tmp_path: Path, name: str, bits: WeightBits) -> None:
-    net = random_net(name)
-    exported = export(net, tmp_path / "net.onnx", bits=bits)
+    network = random_network(name)
+    exported = export(network, tmp_path / "network.onnx", bits=bits)
     assert exported.weight_bits == bits
     session = onnxruntime.InferenceSession(exported.path.read_bytes(), providers=["CPUExecutionProvider"])
-    net.eval()
+    network.eval()
     for count in (1, 3):
         with torch.no_grad():
-            expected = net.explain(torch.from_numpy(views(count)[:, None]), torch.from_numpy(one_hot(count)))
+            expected = network.explain(torch.from_numpy(views(count)[:, None]), torch.from_numpy(one_hot(count)))
         age, embedding, activation = session.run(
             ["age_months", "embedding", "activation"], {"view": views(count)[:, None], "sex": one_hot(count)}
         )
@@ -134,10 +135,10 @@ def test_torch_and_onnx_runtime_agree(tmp_path: Path, name: str, bits: WeightBit
 
 
 def test_16_bits_halve_the_file(tmp_path: Path, written: Bundle) -> None:
-    whole = export(random_net(), tmp_path / "whole.onnx", bits=32).path.stat().st_size
+    whole = export(random_network(), tmp_path / "whole.onnx", bits=32).path.stat().st_size
     half = (written.directory / "residual.onnx").stat().st_size
-    weights = 4 * sum(tensor.numel() for tensor in random_net().state_dict().values())
-    # What surrounds the weights counts in nets as tiny as this one.
+    weights = 4 * sum(tensor.numel() for tensor in random_network().state_dict().values())
+    # What surrounds the weights counts in networks as tiny as this one.
     assert half < whole - 0.45 * weights
     assert [path.name for path in tmp_path.iterdir()] == ["whole.onnx"]
 
@@ -161,9 +162,9 @@ def test_weights_are_unpacked_when_a_graph_is_loaded_not_when_it_runs(
     assert {node.op_type for node in loaded.node}.isdisjoint({"DequantizeLinear"})
 
 
-def test_8_bits_halve_the_file_of_16_and_move_little(tmp_path: Path, quick: NetMember, traced: bytes) -> None:
-    sixteen = export(quick.net, tmp_path / "sixteen.onnx")
-    eight = export(quick.net, tmp_path / "eight.onnx", bits=8)
+def test_8_bits_halve_the_file_of_16_and_move_little(tmp_path: Path, quick: NetworkMember, traced: bytes) -> None:
+    sixteen = export(quick.network, tmp_path / "sixteen.onnx")
+    eight = export(quick.network, tmp_path / "eight.onnx", bits=8)
     assert (sixteen.weight_bits, eight.weight_bits) == (16, 8)
     large = [weight for weight in onnx.load_from_string(traced).graph.initializer if np.prod(weight.dims) >= 4096]
     saved = sixteen.path.stat().st_size - eight.path.stat().st_size
@@ -205,69 +206,73 @@ def test_stored_weights_are_off_by_a_step_at_most_and_kernels_by_half_of_one(
 
 
 def test_weights_take_more_bits_where_fewer_would_show(
-    tmp_path: Path, quick: NetMember, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, quick: NetworkMember, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for blocked, reached in (([8], 16), ([8, 16], 32)):
         limits = {bits: {**said, "age_months": 0.0} if bits in blocked else said for bits, said in LIMITS.items()}
         monkeypatch.setattr(boneage.train.bundle.export, "WEIGHT_LIMITS", limits)
         caplog.clear()
         with caplog.at_level(logging.WARNING, "boneage"):
-            exported = export(quick.net, tmp_path / "net.onnx", bits=8)
+            exported = export(quick.network, tmp_path / "network.onnx", bits=8)
         assert exported.weight_bits == reached
         assert [f"more than {bits} bits: {bits} moved age_months by" in caplog.text for bits in blocked] == [
             True
         ] * len(blocked)
 
 
-def test_the_net_is_left_as_it_was(tmp_path: Path) -> None:
-    net = random_net().train()
-    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    export(net, tmp_path / "net.onnx")
-    assert net.training
-    assert all(module.training for module in net.modules())
-    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
+    network = random_network().train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    export(network, tmp_path / "network.onnx")
+    assert network.training
+    assert all(module.training for module in network.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 def test_graphs_hold_no_paths_of_the_machine_and_come_out_the_same(tmp_path: Path) -> None:
-    first = export(random_net(), tmp_path / "first.onnx").path.read_bytes()
-    second = export(random_net(), tmp_path / "second.onnx").path.read_bytes()
+    first = export(random_network(), tmp_path / "first.onnx").path.read_bytes()
+    second = export(random_network(), tmp_path / "second.onnx").path.read_bytes()
     assert first == second
     for path in (Path(__file__).parents[3], Path(torch.__file__).parent, tmp_path):
         assert str(path).encode() not in first
     assert b".py" not in first
 
 
-def test_nets_that_failed_are_not_exported(tmp_path: Path) -> None:
-    net = random_net()
+def test_networks_that_failed_are_not_exported(tmp_path: Path) -> None:
+    network = random_network()
     with torch.no_grad():
-        dense(net)[0].weight[0, 0] = torch.nan
+        dense(network)[0].weight[0, 0] = torch.nan
     with pytest.raises(BundleError) as caught:
-        export(net, tmp_path / "net.onnx")
+        export(network, tmp_path / "network.onnx")
     assert caught.value.code == "bundle_output"
     with pytest.raises(ValueError, match="spread"):
-        export_graph(random_net(), tmp_path / "n.onnx", height=64, width=48, age_mean_months=127, age_spread_months=0)
+        export_graph(
+            random_network(), tmp_path / "n.onnx", height=64, width=48, age_mean_months=127, age_spread_months=0
+        )
     assert list(tmp_path.iterdir()) == []
 
 
-# --- nets that answer by a distribution ---
+# --- networks that answer by a distribution ---
 
 
-def sure_net() -> VggNet:
-    """A net whose distributions have one broad hump, elsewhere for each film, as a trained net's have."""
+def sure_network() -> VggNetwork:
+    """A network whose distributions have one broad hump, elsewhere for each radiograph, as a trained network's have."""
     torch.manual_seed(3)
-    net = VggNet("distribution", VIEW.height, VIEW.width, widths=(8, 12), hidden=(16, 16))
-    last = dense(net)[-1]
+    network = VggNetwork("distribution", VIEW.height, VIEW.width, widths=(8, 12), hidden=(16, 16))
+    last = dense(network)[-1]
     with torch.no_grad():
-        net.train()(torch.from_numpy(views(8)[:, None]), torch.from_numpy(one_hot(8)))
+        network.train()(torch.from_numpy(views(8)[:, None]), torch.from_numpy(one_hot(8)))
         months = torch.linspace(-1, 1, 240)
         last.weight.copy_(torch.outer(months, torch.randn(16)) * 40)
         last.bias.copy_(-20 * months.square())
-    return net.eval()
+    return network.eval()
 
 
 def test_a_distribution_goes_with_its_age(tmp_path: Path) -> None:
-    net = sure_net()
-    exported = export_graph(net, tmp_path / "net.onnx", height=64, width=48, age_mean_months=120, age_spread_months=120)
+    network = sure_network()
+    exported = export_graph(
+        network, tmp_path / "network.onnx", height=64, width=48, age_mean_months=120, age_spread_months=120
+    )
     assert exported.weight_bits == 16
     session = onnxruntime.InferenceSession(exported.path.read_bytes(), providers=["CPUExecutionProvider"])
     age, distribution = session.run(["age_months", "age_distribution"], {"view": views(5)[:, None], "sex": one_hot(5)})
@@ -275,32 +280,32 @@ def test_a_distribution_goes_with_its_age(tmp_path: Path) -> None:
     np.testing.assert_allclose(distribution @ np.arange(240), age, atol=1e-3)
     assert np.ptp(age) > 1
     with torch.no_grad():
-        expected = net.explain(torch.from_numpy(views(5)[:, None]), torch.from_numpy(one_hot(5)))
+        expected = network.explain(torch.from_numpy(views(5)[:, None]), torch.from_numpy(one_hot(5)))
     assert expected.distribution is not None
     np.testing.assert_allclose(distribution, expected.distribution.numpy(), atol=1e-3)
 
 
-def test_a_distribution_in_another_unit_is_refused(tmp_path: Path) -> None:
+def test_a_distribution_in_another_unit_is_rejected(tmp_path: Path) -> None:
     """Its age would not be the expectation of what the graph gives beside it."""
     with pytest.raises(BundleError) as caught:
-        export(sure_net(), tmp_path / "net.onnx")
+        export(sure_network(), tmp_path / "network.onnx")
     assert caught.value.code == "bundle_mismatch"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bundle_runs_a_distribution(tmp_path: Path) -> None:
-    member = NetMember("classes", sure_net(), VIEW, 120.0, 120.0, mirror=True)
+    member = NetworkMember("classes", sure_network(), VIEW, 120.0, 120.0, mirror=True)
     bundle = write_bundle([member], FACTS, tmp_path / "tiny")
     output = bundle.run(bundle.members[0], views(1)[0], Sex.MALE)
     assert output.age_distribution is not None
     assert output.age_months == pytest.approx(float(output.age_distribution @ np.arange(240)), abs=0.01)
-    assert parity(member.net, bundle, views(3)) < 0.05
+    assert parity(member.network, bundle, views(3)) < 0.05
 
 
-# --- nets that find the hand ---
+# --- networks that find the hand ---
 
 
-class MaskNet(nn.Module):
+class MaskNetwork(nn.Module):
     """Logits of every pixel, as a U-Net gives them."""
 
     def __init__(self) -> None:
@@ -312,7 +317,7 @@ class MaskNet(nn.Module):
         return logits
 
 
-class PointsNet(nn.Module):
+class PointsNetwork(nn.Module):
     """Points, spreads and hands from the pooled view, and something that training needs."""
 
     def __init__(self) -> None:
@@ -328,51 +333,51 @@ class PointsNet(nn.Module):
 @pytest.mark.parametrize("bits", [8, 16, 32])
 def test_a_mask_graph_gives_probabilities(tmp_path: Path, bits: WeightBits) -> None:
     torch.manual_seed(3)
-    net = MaskNet().train()
-    exported = export_hand_graph(net, tmp_path / "mask.onnx", kind="mask", height=64, width=48, weight_bits=bits)
+    network = MaskNetwork().train()
+    exported = export_hand_graph(network, tmp_path / "mask.onnx", kind="mask", height=64, width=48, weight_bits=bits)
     assert exported.weight_bits == bits
-    assert net.training
+    assert network.training
     session = onnxruntime.InferenceSession(exported.path.read_bytes(), providers=["CPUExecutionProvider"])
     assert [node.name for node in session.get_inputs()] == ["view"]
     (hand,) = session.run(["hand"], {"view": views(3)[:, None]})
     with torch.no_grad():
-        expected = torch.sigmoid(net.eval()(torch.from_numpy(views(3)[:, None])))
+        expected = torch.sigmoid(network.eval()(torch.from_numpy(views(3)[:, None])))
     np.testing.assert_allclose(hand, expected[:, 0].numpy(), atol=1e-3)
     assert np.ptp(hand) > 0.05
 
 
 def test_a_points_graph_gives_points_spread_and_hands(tmp_path: Path) -> None:
     torch.manual_seed(3)
-    net = PointsNet()
-    exported = export_hand_graph(net, tmp_path / "points.onnx", kind="points", height=64, width=48)
+    network = PointsNetwork()
+    exported = export_hand_graph(network, tmp_path / "points.onnx", kind="points", height=64, width=48)
     assert exported.weight_bits == 16
     session = onnxruntime.InferenceSession(exported.path.read_bytes(), providers=["CPUExecutionProvider"])
     found = session.run(["points", "spread", "hands"], {"view": views(3)[:, None]})
     with torch.no_grad():
-        expected = net.explain(torch.from_numpy(views(3)[:, None]))[:3]
+        expected = network.explain(torch.from_numpy(views(3)[:, None]))[:3]
     assert [each.shape for each in found] == [(3, 3, 2), (3, 3), (3, 3)]
     for got, wanted in zip(found, expected, strict=True):
         np.testing.assert_allclose(got, wanted.numpy(), atol=0.01)
 
 
 @pytest.mark.parametrize("moved", ["points", "spread", "hands"])
-def test_hand_nets_stay_whole_where_16_bits_would_show(
+def test_hand_networks_stay_whole_where_16_bits_would_show(
     tmp_path: Path, moved: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(boneage.train.bundle.export, "WEIGHT_LIMITS", {16: {**LIMITS[16], moved: 0.0}})
     torch.manual_seed(3)
     with caplog.at_level(logging.WARNING, "boneage"):
-        exported = export_hand_graph(PointsNet(), tmp_path / "points.onnx", kind="points", height=64, width=48)
+        exported = export_hand_graph(PointsNetwork(), tmp_path / "points.onnx", kind="points", height=64, width=48)
     assert exported.weight_bits == 32
     assert f"16 moved {moved} by" in caplog.text
 
 
-def test_failed_hand_nets_are_not_exported(tmp_path: Path) -> None:
-    net = PointsNet()
+def test_failed_hand_networks_are_not_exported(tmp_path: Path) -> None:
+    network = PointsNetwork()
     with torch.no_grad():
-        net.dense.bias[0] = torch.inf
+        network.dense.bias[0] = torch.inf
     with pytest.raises(BundleError) as caught:
-        export_hand_graph(net, tmp_path / "points.onnx", kind="points", height=64, width=48)
+        export_hand_graph(network, tmp_path / "points.onnx", kind="points", height=64, width=48)
     assert caught.value.code == "bundle_output"
     assert list(tmp_path.iterdir()) == []
 
@@ -382,29 +387,29 @@ def test_failed_hand_nets_are_not_exported(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def traced() -> bytes:
-    """The graph of `random_net()`, traced once: that takes most of an export's time."""
-    graph = boneage.train.bundle.export._AgeGraph(random_net(), MEAN, SPREAD)
+    """The graph of `random_network()`, traced once: that takes most of an export's time."""
+    graph = boneage.train.bundle.export._AgeGraph(random_network(), MEAN, SPREAD)
     inputs = {"view": boneage.train.bundle.export._noise(VIEW.height, VIEW.width), "sex": torch.eye(2)}
     return boneage.train.bundle.export._to_onnx(graph, inputs, ["age_months", "embedding", "activation"], 20)
 
 
 @pytest.fixture
-def quick(traced: bytes, monkeypatch: pytest.MonkeyPatch) -> NetMember:
+def quick(traced: bytes, monkeypatch: pytest.MonkeyPatch) -> NetworkMember:
     """A member whose export takes its graph from `traced`."""
     monkeypatch.setattr(boneage.train.bundle.export, "_to_onnx", lambda *_: traced)
-    return NetMember("only", random_net(), VIEW, MEAN, SPREAD)
+    return NetworkMember("only", random_network(), VIEW, MEAN, SPREAD)
 
 
 @pytest.fixture(scope="module")
-def nets() -> list[AgeNet]:
-    return [random_net(), random_net("instance, flatten")]
+def networks() -> list[AgeNetwork]:
+    return [random_network(), random_network("instance, flatten")]
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory, nets: list[AgeNet]) -> Bundle:
+def written(tmp_path_factory: pytest.TempPathFactory, networks: list[AgeNetwork]) -> Bundle:
     members = [
-        NetMember("residual", nets[0], VIEW, MEAN, SPREAD, mirror=True, weight=2.0),
-        NetMember("girls", nets[1], VIEW, 100.0, 30.0, sexes=(Sex.FEMALE,)),
+        NetworkMember("residual", networks[0], VIEW, MEAN, SPREAD, mirror=True, weight=2.0),
+        NetworkMember("girls", networks[1], VIEW, 100.0, 30.0, sexes=(Sex.FEMALE,)),
     ]
     return write_bundle(members, FACTS, tmp_path_factory.mktemp("parent") / "new" / "tiny")
 
@@ -423,24 +428,24 @@ def test_a_written_bundle_is_whole(written: Bundle) -> None:
     assert units == [(MEAN, SPREAD, True), (100.0, 30.0, False)]
 
 
-def test_parity_measures_what_torch_and_bundle_differ_by(written: Bundle, nets: list[AgeNet]) -> None:
-    assert parity(nets[0], written, views(20), member="residual") < 0.05
-    assert parity(nets[1], written, views(3), member="girls") < 0.05
-    # Another net than the exported one is found out.
-    moved = random_net()
+def test_parity_measures_what_torch_and_bundle_differ_by(written: Bundle, networks: list[AgeNetwork]) -> None:
+    assert parity(networks[0], written, views(20), member="residual") < 0.05
+    assert parity(networks[1], written, views(3), member="girls") < 0.05
+    # Another network than the exported one is found out.
+    moved = random_network()
     with torch.no_grad():
         dense(moved)[-1].bias.add_(1 / SPREAD)
     assert parity(moved, written, views(3), member="residual") == pytest.approx(1.0, abs=0.05)
 
 
-def test_parity_asks_which_member_is_meant(written: Bundle, nets: list[AgeNet]) -> None:
+def test_parity_asks_which_member_is_meant(written: Bundle, networks: list[AgeNetwork]) -> None:
     for name in (None, "nobody"):
         with pytest.raises(BundleError) as caught:
-            parity(nets[0], written, views(1), member=name)
+            parity(networks[0], written, views(1), member=name)
         assert caught.value.code == "bundle_mismatch"
 
 
-def test_what_is_there_is_only_overwritten_when_told(tmp_path: Path, quick: NetMember) -> None:
+def test_what_is_there_is_only_overwritten_when_told(tmp_path: Path, quick: NetworkMember) -> None:
     place = tmp_path / "tiny"
     write_bundle([quick], FACTS, place)
     with pytest.raises(BundleError) as caught:
@@ -455,12 +460,14 @@ def test_a_folder_that_is_no_bundle_is_never_overwritten(tmp_path: Path) -> None
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("keep me")
     with pytest.raises(BundleError) as caught:
-        write_bundle([NetMember("only", random_net(), VIEW, MEAN, SPREAD)], FACTS, tmp_path / "letters", overwrite=True)
+        write_bundle(
+            [NetworkMember("only", random_network(), VIEW, MEAN, SPREAD)], FACTS, tmp_path / "letters", overwrite=True
+        )
     assert caught.value.code == "bundle_exists"
     assert (tmp_path / "letters" / "dear.txt").read_text() == "keep me"
 
 
-def test_nothing_is_left_of_a_bundle_that_fails(tmp_path: Path, quick: NetMember) -> None:
+def test_nothing_is_left_of_a_bundle_that_fails(tmp_path: Path, quick: NetworkMember) -> None:
     with pytest.raises(BundleError) as caught:
         write_bundle([replace(quick, sexes=(Sex.FEMALE,))], FACTS, tmp_path / "tiny")
     assert caught.value.code == "bundle_invalid"
@@ -468,7 +475,7 @@ def test_nothing_is_left_of_a_bundle_that_fails(tmp_path: Path, quick: NetMember
 
 
 def test_a_former_bundle_comes_back_when_the_new_one_cannot_be_put(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: NetMember
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: NetworkMember
 ) -> None:
     place = tmp_path / "tiny"
     write_bundle([quick], FACTS, place)
@@ -491,15 +498,15 @@ def test_a_former_bundle_comes_back_when_the_new_one_cannot_be_put(
 
 @pytest.fixture(scope="module")
 def finder(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle of hand nets, without members."""
+    """A bundle of hand networks, without members."""
     torch.manual_seed(3)
-    nets = TrainedHandNets(
-        TrainedHandNet(MaskNet(), 64, 64),
-        TrainedHandNet(PointsNet(), 64, 48),
-        TrainedHandNet(PointsNet(), 48, 64),
+    networks = TrainedHandNetworks(
+        TrainedHandNetwork(MaskNetwork(), 64, 64),
+        TrainedHandNetwork(PointsNetwork(), 64, 48),
+        TrainedHandNetwork(PointsNetwork(), 48, 64),
         replace(HandLimits(), largest_spread=0.25),
     )
-    return write_bundle([], FACTS, tmp_path_factory.mktemp("finder") / "hands", hand=nets)
+    return write_bundle([], FACTS, tmp_path_factory.mktemp("finder") / "hands", hand=networks)
 
 
 def test_a_bundle_may_only_find_hands(finder: Bundle) -> None:
@@ -514,12 +521,12 @@ def test_a_bundle_may_only_find_hands(finder: Bundle) -> None:
         ("refine", 48, 64),
     ]
     assert hand.limits.largest_spread == 0.25
-    assert opened.hand_nets().mask(np.zeros((2, 64, 64), np.float32)).shape == (2, 64, 64)
-    assert len(opened.hand_nets().refine(np.zeros((2, 48, 64), np.float32))) == 2
+    assert opened.hand_networks().mask(np.zeros((2, 64, 64), np.float32)).shape == (2, 64, 64)
+    assert len(opened.hand_networks().refine(np.zeros((2, 48, 64), np.float32))) == 2
 
 
 def test_hand_graphs_are_taken_over_for_members_that_need_a_hand(
-    tmp_path: Path, finder: Bundle, quick: NetMember
+    tmp_path: Path, finder: Bundle, quick: NetworkMember
 ) -> None:
     region = replace(VIEW, region="A")
     bundle = write_bundle([replace(quick, view=region)], FACTS, tmp_path / "tiny", hand=finder)
@@ -532,26 +539,26 @@ def test_hand_graphs_are_taken_over_for_members_that_need_a_hand(
 
 
 def test_hand_graphs_are_taken_over_in_8_bits_and_say_from_which(
-    tmp_path: Path, finder: Bundle, quick: NetMember, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, finder: Bundle, quick: NetworkMember, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boneage.train.bundle.export, "_FEWEST", 10)  # these nets are tiny
+    monkeypatch.setattr(boneage.train.bundle.export, "_FEWEST", 10)  # these networks are tiny
     bundle = write_bundle([quick], FACTS, tmp_path / "eight", hand=finder, weight_bits=8)
     assert all(result.passed for result in bundle.check())
     again = write_bundle([], FACTS, tmp_path / "again", hand=bundle, weight_bits=8)
-    former, mine, next_ones = (one.hand_nets().graphs for one in (finder, bundle, again))
+    former, mine, next_ones = (one.hand_networks().graphs for one in (finder, bundle, again))
     assert (mine.limits, next_ones) == (former.limits, mine)  # what has 8 bits is copied
     for name, graph in mine.by_name().items():
         assert encoded_from(bundle.directory / graph.graph) == former.by_name()[name].sha256
         assert encoded_from(finder.directory / graph.graph) is None
     empty = np.stack([cut_view(draw_hand(), ViewSpec(height=64, width=64))])
-    np.testing.assert_allclose(bundle.hand_nets().mask(empty), finder.hand_nets().mask(empty), atol=0.1)
-    # Where 8 bits would show, a net is taken over as it is.
+    np.testing.assert_allclose(bundle.hand_networks().mask(empty), finder.hand_networks().mask(empty), atol=0.1)
+    # Where 8 bits would show, a network is taken over as it is.
     monkeypatch.setattr(boneage.train.bundle.export, "WEIGHT_LIMITS", {**LIMITS, 8: {**LIMITS[8], "hand": 0.0}})
-    whole = write_bundle([], FACTS, tmp_path / "whole", hand=finder, weight_bits=8).hand_nets().graphs
+    whole = write_bundle([], FACTS, tmp_path / "whole", hand=finder, weight_bits=8).hand_networks().graphs
     assert (whole.mask, whole.locate) == (former.mask, mine.locate)
 
 
-def test_members_that_need_a_hand_are_refused_without(tmp_path: Path, quick: NetMember, written: Bundle) -> None:
+def test_members_that_need_a_hand_are_rejected_without(tmp_path: Path, quick: NetworkMember, written: Bundle) -> None:
     member = replace(quick, view=replace(VIEW, region="A"))
     for hand, code in ((None, "bundle_invalid"), (written, "bundle_mismatch")):
         with pytest.raises(BundleError) as caught:
@@ -562,7 +569,7 @@ def test_members_that_need_a_hand_are_refused_without(tmp_path: Path, quick: Net
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_hand_graph_is_not_taken_over(tmp_path: Path, finder: Bundle, quick: NetMember) -> None:
+def test_a_damaged_hand_graph_is_not_taken_over(tmp_path: Path, finder: Bundle, quick: NetworkMember) -> None:
     shutil.copytree(finder.directory, tmp_path / "damaged")
     damaged = Bundle.open(tmp_path / "damaged")
     (damaged.directory / "hand-refine.onnx").write_bytes(b"something else")
@@ -572,7 +579,7 @@ def test_a_damaged_hand_graph_is_not_taken_over(tmp_path: Path, finder: Bundle, 
     assert [path.name for path in tmp_path.iterdir()] == ["damaged"]
 
 
-def test_a_member_does_not_take_a_hand_nets_place(tmp_path: Path, finder: Bundle, quick: NetMember) -> None:
+def test_a_member_does_not_take_a_hand_networks_place(tmp_path: Path, finder: Bundle, quick: NetworkMember) -> None:
     with pytest.raises(BundleError, match="the name hand-mask") as caught:
         write_bundle([replace(quick, name="hand-mask")], FACTS, tmp_path / "tiny", hand=finder)
     assert caught.value.code == "bundle_invalid"

@@ -1,4 +1,4 @@
-"""``boneage finetune``: from a table of films and a bundle to a bundle, by one command."""
+"""``boneage finetune``: from a table of radiographs and a bundle to a bundle, by one command."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ def test_a_bundle_that_finds_hands_is_adapted_by_one_command(tmp_path: Path) -> 
     )
     bundle = bundle_of(tmp_path / "random", {"c": recipe}, hand=finder)
     table = draw_folder(tmp_path / "phantoms", count=18, side=400)
-    (tmp_path / "phantoms" / "films" / "4.png").write_bytes(b"no picture")
+    (tmp_path / "phantoms" / "radiographs" / "4.png").write_bytes(b"no picture")
     result = run_command(
         *("finetune", table, "--bundle", tmp_path / "random", "--out", tmp_path / "ours", "--folds", 0, "--epochs", 1),
         *("--accelerator", "cpu", "--quiet", "--name", "ours"),
     )
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert lines[0] == "1 film(s) were refused and left out: unreadable (1)"
-    assert lines[1].startswith("held out, 4 films: MAD ")
-    assert lines[-2:] == ["not calibrated: intervals are those of the films held out", str(tmp_path / "ours")]
+    assert lines[0] == "1 radiograph(s) were rejected and left out: unreadable (1)"
+    assert lines[1].startswith("held out, 4 radiographs: MAD ")
+    assert lines[-2:] == ["not calibrated: intervals are those of the radiographs held out", str(tmp_path / "ours")]
     ours = Bundle.open(tmp_path / "ours")
     assert ours.manifest.name == "ours"
-    assert ours.hand_nets().fingerprint() == bundle.hand_nets().fingerprint()
+    assert ours.hand_networks().fingerprint() == bundle.hand_networks().fingerprint()
     assert all(check.passed for check in ours.check())
     # What was learnt can be adapted again: the manifest holds the recipe as run, without this machine's paths.
     text = (tmp_path / "ours" / "bundle.json").read_text(encoding="utf-8")
     assert str(tmp_path) not in text
     assert json.loads(text)["recipe"]["c"]["train"]["initial_weights"] == "random 1"
     asked = run_command(
-        "assess", tmp_path / "phantoms" / "films" / "3.png", "--sex", "F", "--bundle", tmp_path / "ours"
+        "assess", tmp_path / "phantoms" / "radiographs" / "3.png", "--sex", "F", "--bundle", tmp_path / "ours"
     )
     assert asked.exit_code == 0, asked.stderr
 

@@ -1,4 +1,4 @@
-"""A net that comes back from its graph is the net that went in, and learns as one."""
+"""A network that comes back from its graph is the network that went in, and learns as one."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from torch import nn
 from boneage.bundle.bundle import Bundle
 from boneage.errors import BundleError
 from boneage.train.bundle.export import parity
-from boneage.train.bundle.from_bundle import Folded, member_recipe, renormalise, restore_net
-from boneage.train.networks import AgeNet
+from boneage.train.bundle.from_bundle import Folded, member_recipe, renormalise, restore_network
+from boneage.train.networks import AgeNetwork
 from boneage.train.networks.residual import ResidualBlock
 from tests.bundles import tiny_bundle
-from tests.train.tuned_bundles import KINDS, RANGE, SPREAD, bundle_of, random_net, recipe_of
+from tests.train.tuned_bundles import KINDS, RANGE, SPREAD, bundle_of, random_network, recipe_of
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """One member of each kind of net."""
+    """One member of each kind of network."""
     return bundle_of(tmp_path_factory.mktemp("bundles") / "random", {kind: recipe_of(kind) for kind in KINDS})
 
 
@@ -42,39 +42,39 @@ def code_of(act: Callable[[], object]) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_net_comes_back_from_its_graph(bundle: Bundle, kind: str) -> None:
+def test_a_network_comes_back_from_its_graph(bundle: Bundle, kind: str) -> None:
     (member,) = (one for one in bundle.members if one.name == kind)
     views, _ = batch(3)
     for batches in ([], [batch(8)]):
-        net = restore_net(bundle, member, batches)
-        assert parity(net, bundle, views[:, 0].numpy(), member=kind) < 0.01
+        network = restore_network(bundle, member, batches)
+        assert parity(network, bundle, views[:, 0].numpy(), member=kind) < 0.01
         # Of what its maker had, all that answers can tell.
-        original = random_net(recipe_of(kind), list(KINDS).index(kind))
+        original = random_network(recipe_of(kind), list(KINDS).index(kind))
         unit = RANGE if recipe_of(kind).train.age_unit == "range" else SPREAD
         with torch.no_grad():
-            explained, expected = net.explain(*batch(3)), original.explain(*batch(3))
+            explained, expected = network.explain(*batch(3)), original.explain(*batch(3))
         np.testing.assert_allclose(explained.age * unit[1], expected.age * unit[1], atol=0.05)
         np.testing.assert_allclose(explained.activation, expected.activation, atol=1e-3)
-        assert set(net.state_dict()) == set(original.state_dict())
+        assert set(network.state_dict()) == set(original.state_dict())
 
 
-def test_a_net_comes_back_from_8_bits_as_its_graph_has_it(tmp_path: Path) -> None:
-    wide = replace(recipe_of("residual").net, options={**KINDS["residual"], "widths": [32, 32]})
-    small = bundle_of(tmp_path / "small", {"one": replace(recipe_of("residual"), net=wide)}, weight_bits=8)
-    net = restore_net(small, small.members[0])
-    assert parity(net, small, batch(3)[0][:, 0].numpy()) < 1e-3
+def test_a_network_comes_back_from_8_bits_as_its_graph_has_it(tmp_path: Path) -> None:
+    wide = replace(recipe_of("residual").network, options={**KINDS["residual"], "widths": [32, 32]})
+    small = bundle_of(tmp_path / "small", {"one": replace(recipe_of("residual"), network=wide)}, weight_bits=8)
+    network = restore_network(small, small.members[0])
+    assert parity(network, small, batch(3)[0][:, 0].numpy()) < 1e-3
 
 
-def folded_net(seed: int) -> tuple[AgeNet, Folded]:
-    """A net whose normalisations only shift, each behind a convolution of random size."""
-    net = random_net(recipe_of("residual"), seed)
+def folded_network(seed: int) -> tuple[AgeNetwork, Folded]:
+    """A network whose normalisations only shift, each behind a convolution of random size."""
+    network = random_network(recipe_of("residual"), seed)
     pairs: Folded = []
     generator = torch.Generator().manual_seed(seed)
-    for module in net.modules():
+    for module in network.modules():
         if isinstance(module, ResidualBlock):
             pairs += [(module.first_norm, module.first), (module.second_norm, module.second)]
         if isinstance(module, nn.Sequential) and len(module) >= 2 and isinstance(module[1], nn.BatchNorm2d):
-            pairs.append((module[1], module[0]))  # type: ignore[arg-type]  # a convolution, as the net is built
+            pairs.append((module[1], module[0]))  # type: ignore[arg-type]  # a convolution, as the network is built
     with torch.no_grad():
         for norm, convolution in pairs:
             assert norm.running_mean is not None
@@ -84,20 +84,20 @@ def folded_net(seed: int) -> tuple[AgeNet, Folded]:
             norm.weight.fill_((1 + norm.eps) ** 0.5)
             sizes = torch.rand(len(convolution.weight), generator=generator) * 3
             convolution.weight.mul_(sizes[:, None, None, None])
-    return net, pairs
+    return network, pairs
 
 
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=15, deadline=None)
 def test_normalisations_that_work_again_change_no_answer_and_find_what_they_expect(seed: int) -> None:
-    net, pairs = folded_net(seed)
+    network, pairs = folded_network(seed)
     views = batch(8, seed)
     with torch.no_grad():
-        before = net(*views)
-        renormalise(net, pairs, [views])
-        after = net(*views)
-        net.train()
-        training = net(*views)
+        before = network(*views)
+        renormalise(network, pairs, [views])
+        after = network(*views)
+        network.train()
+        training = network(*views)
     scale = float(before.abs().max()) + 1
     np.testing.assert_allclose(after, before, atol=1e-4 * scale)
     # In training each batch is normalised by its own statistics: of this one they are those that were measured.
@@ -114,9 +114,9 @@ def with_recipe(bundle: Bundle, recipe: dict[str, Any]) -> Bundle:
     return Bundle(bundle.directory, replace(bundle.manifest, recipe=recipe))
 
 
-def test_a_bundle_without_recipes_is_refused(tmp_path: Path) -> None:
+def test_a_bundle_without_recipes_is_rejected(tmp_path: Path) -> None:
     tiny = Bundle.open(tiny_bundle(tmp_path / "tiny"))
-    assert code_of(lambda: restore_net(tiny, tiny.members[0])) == "bundle_mismatch"
+    assert code_of(lambda: restore_network(tiny, tiny.members[0])) == "bundle_mismatch"
 
 
 @pytest.mark.parametrize(
@@ -125,22 +125,22 @@ def test_a_bundle_without_recipes_is_refused(tmp_path: Path) -> None:
         recipe_of("souza-a").to_dict(),
         recipe_of("vgg-regression").to_dict(),
         recipe_of("residual").to_dict()
-        | {"net": {"name": "residual", "options": {"widths": [8, 8], "depths": [1, 1]}}},
-        recipe_of("residual").to_dict() | {"net": {"name": "none"}},
+        | {"network": {"name": "residual", "options": {"widths": [8, 8], "depths": [1, 1]}}},
+        recipe_of("residual").to_dict() | {"network": {"name": "none"}},
         recipe_of("residual").to_dict() | {"view": {"height": 96, "width": 48, "grey": "percentile"}},
         {"title": "no recipe", "what": 1},
     ],
-    ids=["fewer norms", "another kind", "other widths", "no net", "another view", "no recipe"],
+    ids=["fewer norms", "another kind", "other widths", "no network", "another view", "no recipe"],
 )
-def test_a_recipe_of_another_net_is_refused(bundle: Bundle, other: dict[str, Any]) -> None:
+def test_a_recipe_of_another_network_is_rejected(bundle: Bundle, other: dict[str, Any]) -> None:
     liar = with_recipe(bundle, {"residual": other})
-    assert code_of(lambda: restore_net(liar, liar.members[0])) == "bundle_mismatch"
+    assert code_of(lambda: restore_network(liar, liar.members[0])) == "bundle_mismatch"
 
 
-def test_a_net_that_answers_otherwise_is_refused(bundle: Bundle) -> None:
+def test_a_network_that_answers_otherwise_is_rejected(bundle: Bundle) -> None:
     shifted = tuple(replace(member, age_mean_months=member.age_mean_months + 1) for member in bundle.members)
     liar = Bundle(bundle.directory, replace(bundle.manifest, members=shifted))
-    assert code_of(lambda: restore_net(liar, liar.members[0])) == "bundle_output"
+    assert code_of(lambda: restore_network(liar, liar.members[0])) == "bundle_output"
 
 
 def test_recipes_of_early_manifests_are_read(bundle: Bundle) -> None:

@@ -1,4 +1,4 @@
-"""Plans: all shipped ones are valid, folds part a net's weight, and no typing error passes."""
+"""Plans: all shipped ones are valid, folds part a network's weight, and no typing error passes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boneage.errors import RecipeError
-from boneage.train.bundle.plan import Plan, PlannedNet, load_plan, planned_runs, shipped_plans
+from boneage.train.bundle.plan import Plan, PlannedNetwork, load_plan, planned_runs, shipped_plans
 from boneage.train.recipe import shipped_recipes
 
 PLAN = """
 name = "small"
 title = "A small bundle"
 hands = "my hands"
-[[nets]]
+[[networks]]
 name = "a"
 recipe = "registered-a"
 changes = ["train.epochs=20", "train.seed=7"]
 folds = 3
 weight = 2.0
-[[nets]]
+[[networks]]
 name = "whole"
 recipe = "own.toml"
 """
@@ -40,7 +40,11 @@ def write(folder: Path, text: str = PLAN) -> Path:
 def test_a_shipped_plan_has_runs_for_a_bundle(name: str) -> None:
     plan = load_plan(name)
     runs = planned_runs(plan)
-    assert len({run.name for run in runs}) == len(runs) == sum(net.kept_folds or net.folds or 1 for net in plan.nets)
+    assert (
+        len({run.name for run in runs})
+        == len(runs)
+        == sum(network.kept_folds or network.folds or 1 for network in plan.networks)
+    )
     if any(run.recipe.view.needs_hand for run in runs):
         assert plan.hands
     assert plan.title
@@ -72,42 +76,45 @@ def test_runs_follow_from_plan_recipes_and_changes(tmp_path: Path, monkeypatch: 
     st.integers(2, 6),
     st.integers(0, 2),
 )
-def test_the_folds_of_a_net_have_its_weight_together(nets: list[tuple[bool, float]], folds: int, kept: int) -> None:
+def test_the_folds_of_a_network_have_its_weight_together(
+    networks: list[tuple[bool, float]], folds: int, kept: int
+) -> None:
     planned = [
-        PlannedNet(f"n{n}", "residual", (), folds * cut, weight, kept * cut) for n, (cut, weight) in enumerate(nets)
+        PlannedNetwork(f"n{n}", "residual", (), folds * cut, weight, kept * cut)
+        for n, (cut, weight) in enumerate(networks)
     ]
     runs = planned_runs(Plan("p", "title", tuple(planned)))
-    for net, (cut, _) in zip(planned, nets, strict=True):
-        own = [run.weight for run in runs if run.net is net]
+    for network, (cut, _) in zip(planned, networks, strict=True):
+        own = [run.weight for run in runs if run.network is network]
         assert len(own) == ((kept or folds) if cut else 1)
-        assert sum(own) == pytest.approx(net.weight)
+        assert sum(own) == pytest.approx(network.weight)
         assert len(set(own)) == 1
 
 
-NET = '[[nets]]\nname = "a"\nrecipe = "residual"\n'
+NETWORK = '[[networks]]\nname = "a"\nrecipe = "residual"\n'
 HEAD = 'name = "x"\ntitle = "x"\n'
 
 
 @pytest.mark.parametrize(
     ("toml", "word"),
     [
-        (HEAD, "nets"),
-        (HEAD + "nets = []", "needs nets"),
-        (HEAD + "seed = 3\n" + NET, "seed"),
-        (HEAD + NET + "fold = 3", "plan.nets"),
-        (HEAD + NET + 'folds = "3"', "folds"),
-        (HEAD + NET + "folds = 1", "at least 2"),
-        (HEAD + NET + "folds = -2", "at least 2"),
-        (HEAD + NET + "weight = 0.0", "positive"),
-        (HEAD + NET + "kept_folds = 1", "at most the folds"),
-        (HEAD + NET + "folds = 2\nkept_folds = 3", "at most the folds"),
-        (HEAD + NET + "folds = 2\nkept_folds = 1\n" + NET.replace('"a"', '"b"') + "folds = 2", "as many"),
-        (HEAD + NET + NET, "one name"),
-        (HEAD + NET + "folds = 2\n" + NET.replace('"a"', '"a-fold-1"'), "one name"),
-        (HEAD + NET + "folds = 2\n" + NET.replace('"a"', '"b"') + "folds = 3", "as many"),
-        (HEAD + NET.replace('"a"', '"A net"'), "small letters"),
-        (HEAD + "weight_bits = 4\n" + NET, "weight_bits"),
-        ('name = "../x"\ntitle = "x"\n' + NET, "small letters"),
+        (HEAD, "networks"),
+        (HEAD + "networks = []", "needs networks"),
+        (HEAD + "seed = 3\n" + NETWORK, "seed"),
+        (HEAD + NETWORK + "fold = 3", "plan.networks"),
+        (HEAD + NETWORK + 'folds = "3"', "folds"),
+        (HEAD + NETWORK + "folds = 1", "at least 2"),
+        (HEAD + NETWORK + "folds = -2", "at least 2"),
+        (HEAD + NETWORK + "weight = 0.0", "positive"),
+        (HEAD + NETWORK + "kept_folds = 1", "at most the folds"),
+        (HEAD + NETWORK + "folds = 2\nkept_folds = 3", "at most the folds"),
+        (HEAD + NETWORK + "folds = 2\nkept_folds = 1\n" + NETWORK.replace('"a"', '"b"') + "folds = 2", "as many"),
+        (HEAD + NETWORK + NETWORK, "one name"),
+        (HEAD + NETWORK + "folds = 2\n" + NETWORK.replace('"a"', '"a-fold-1"'), "one name"),
+        (HEAD + NETWORK + "folds = 2\n" + NETWORK.replace('"a"', '"b"') + "folds = 3", "as many"),
+        (HEAD + NETWORK.replace('"a"', '"A network"'), "small letters"),
+        (HEAD + "weight_bits = 4\n" + NETWORK, "weight_bits"),
+        ('name = "../x"\ntitle = "x"\n' + NETWORK, "small letters"),
         ("name = ", "not TOML"),
     ],
 )
@@ -131,8 +138,8 @@ def test_an_unknown_plan_is_told_with_those_that_are_shipped() -> None:
         ("data.split_seed=2",),
     ],
 )
-def test_recipes_that_do_not_fit_a_plan_are_refused(changes: tuple[str, ...]) -> None:
-    plan = Plan("p", "title", (PlannedNet("a", "residual", changes, 2), PlannedNet("b", "residual")))
+def test_recipes_that_do_not_fit_a_plan_are_rejected(changes: tuple[str, ...]) -> None:
+    plan = Plan("p", "title", (PlannedNetwork("a", "residual", changes, 2), PlannedNetwork("b", "residual")))
     with pytest.raises(RecipeError) as caught:
         planned_runs(plan)
     assert caught.value.code == "recipe_invalid"
@@ -143,4 +150,4 @@ def test_a_plan_keeps_to_the_names_of_its_class() -> None:
     page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
     example = page.split("```toml\n")[1].split("```")[0]
     assert set(tomllib.loads(example)) <= set(Plan.__dataclass_fields__)
-    assert set(tomllib.loads(example)["nets"][0]) == set(PlannedNet.__dataclass_fields__)
+    assert set(tomllib.loads(example)["networks"][0]) == set(PlannedNetwork.__dataclass_fields__)

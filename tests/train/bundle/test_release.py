@@ -23,14 +23,14 @@ from boneage.evaluate.metrics import concordance
 from boneage.hand.views import cut_view
 from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
-from boneage.tables.radiographs import LabelledFilm, read_films
+from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.bundle import export as exporting
 from boneage.train.bundle import release as releasing
 from boneage.train.bundle.release import HandRuns, Released, ReleaseOptions, measure_bundle, release
 from boneage.train.data.hands import found_by
 from boneage.train.recipe import load_recipe, parse_recipe
 from boneage.train.run.loop import Engine, train
-from boneage.train.run.tasks import choose_films, film_labels
+from boneage.train.run.tasks import choose_radiographs, radiograph_labels
 from tests.bundles import tiny_bundle
 from tests.train.drawn_radiographs import TINY, draw_folder
 from tests.train.drawn_targets import draw_targets, recipe_for
@@ -44,27 +44,27 @@ OPTIONS = ReleaseOptions("small", version="7", data="drawn phantoms", licence="A
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledFilm]:
+def radiographs(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledRadiograph]:
     table = draw_folder(tmp_path_factory.mktemp("phantoms"))
-    return read_films(table, table.parent / "films")
+    return read_radiographs(table, table.parent / "radiographs")
 
 
 @pytest.fixture(scope="module")
-def run(films: list[LabelledFilm], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(radiographs: list[LabelledRadiograph], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained for two epochs; tests only read it."""
     folder = tmp_path_factory.mktemp("runs")
     (folder / "tiny.toml").write_text(TINY, encoding="utf-8")
     recipe = load_recipe(folder / "tiny.toml", ("train.epochs=2", "train.learning_rate=0.02"))
-    train(recipe, films, folder / "Trained", engine=Engine(accelerator="cpu", devices=1), quiet=True)
+    train(recipe, radiographs, folder / "Trained", engine=Engine(accelerator="cpu", devices=1), quiet=True)
     return folder / "Trained"
 
 
 @pytest.fixture(scope="module")
-def released(run: Path, films: list[LabelledFilm], tmp_path_factory: pytest.TempPathFactory) -> Released:
+def released(run: Path, radiographs: list[LabelledRadiograph], tmp_path_factory: pytest.TempPathFactory) -> Released:
     """The run as a bundle; tests only read it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(releasing, "FAMILIAR_FILMS", 6)
-        return release([run], tmp_path_factory.mktemp("bundles") / "small", OPTIONS, films=films)
+        patch.setattr(releasing, "EMBEDDING_STATS_RADIOGRAPHS", 6)
+        return release([run], tmp_path_factory.mktemp("bundles") / "small", OPTIONS, radiographs=radiographs)
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +73,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return Bundle.open(tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"), threads=1)
 
 
-def validation_of(run: Path, films: list[LabelledFilm]) -> list[LabelledFilm]:
+def validation_of(run: Path, radiographs: list[LabelledRadiograph]) -> list[LabelledRadiograph]:
     kept = json.loads((run / "recipe.json").read_text(encoding="utf-8"))["validation"]
-    return [film for film in films if film.id in kept]
+    return [radiograph for radiograph in radiographs if radiograph.id in kept]
 
 
 def other_run(run: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
@@ -112,103 +112,114 @@ def test_the_bundle_is_whole_and_says_what_it_is(released: Released, run: Path) 
     assert member.mirror
 
 
-def test_the_figures_are_those_of_assessing_the_validation_films(
-    released: Released, run: Path, films: list[LabelledFilm]
+def test_the_figures_are_those_of_assessing_the_validation_radiographs(
+    released: Released, run: Path, radiographs: list[LabelledRadiograph]
 ) -> None:
-    validation = validation_of(run, films)
-    months = np.array([boneage.assess(film.image, film.sex, released.bundle).age_months for film in validation])
-    labels = np.array([film.boneage_months for film in validation])
+    validation = validation_of(run, radiographs)
+    months = np.array(
+        [boneage.assess(radiograph.image, radiograph.sex, released.bundle).age_months for radiograph in validation]
+    )
+    labels = np.array([radiograph.boneage_months for radiograph in validation])
     errors = np.abs(months - labels)
     metrics = released.bundle.manifest.metrics
-    assert (metrics["split"], metrics["films"]) == ("validation", len(validation))
+    assert (metrics["split"], metrics["radiographs"]) == ("validation", len(validation))
     assert metrics["mad_months"] == pytest.approx(errors.mean(), abs=0.05)
     assert metrics["rmse_months"] == pytest.approx(np.sqrt((errors**2).mean()), abs=0.05)
     assert metrics["ccc"] == pytest.approx(float(concordance(labels, months)), abs=1e-3)
     assert metrics["weights"] == "last"
-    intervals = [boneage.assess(film.image, film.sex, released.bundle).estimate.interval_months for film in validation]
+    intervals = [
+        boneage.assess(radiograph.image, radiograph.sex, released.bundle).estimate.interval_months
+        for radiograph in validation
+    ]
     within = [low <= label <= high for label, (low, high) in zip(labels, intervals, strict=True)]  # type: ignore[misc]  # it has figures
     assert metrics["interval_coverage"] == pytest.approx(np.mean(within), abs=1e-3)
-    assert released.validation_films == len(validation)
+    assert released.validation_radiographs == len(validation)
     for sex in Sex:
-        chosen = [film.sex == sex for film in validation]
+        chosen = [radiograph.sex == sex for radiograph in validation]
         assert metrics["mad_months_by_sex"][sex.value] == pytest.approx(errors[chosen].mean(), abs=0.05)
 
 
-def test_the_graphs_answer_as_the_nets(released: Released) -> None:
+def test_the_graphs_answer_as_the_networks(released: Released) -> None:
     assert released.parity_months is not None
     assert 0.0 < released.parity_months < 0.05
 
 
-def test_validation_films_are_familiar_and_others_less_so(
-    released: Released, run: Path, films: list[LabelledFilm]
+def test_validation_radiographs_are_familiar_and_others_less_so(
+    released: Released, run: Path, radiographs: list[LabelledRadiograph]
 ) -> None:
     (member,) = released.bundle.members
-    assert member.familiar is not None
+    assert member.embedding_stats is not None
     rng = np.random.default_rng(0)
-    for film in validation_of(run, films):
-        view = cut_view(read_radiograph(film.image).pixels, member.view)
-        usual = member.strangeness(released.bundle.run(member, view, film.sex).embedding)
+    for radiograph in validation_of(run, radiographs):
+        view = cut_view(read_radiograph(radiograph.image).pixels, member.view)
+        usual = member.ood_score(released.bundle.run(member, view, radiograph.sex).embedding)
         assert usual is not None
         assert usual <= 1.05
     noise = 5 * rng.standard_normal(view.shape).astype(np.float32)
-    strange = member.strangeness(released.bundle.run(member, noise, film.sex).embedding)
+    strange = member.ood_score(released.bundle.run(member, noise, radiograph.sex).embedding)
     assert strange is not None
     assert strange > 1.5
 
 
-def test_too_few_films_say_nothing_of_what_is_familiar(run: Path, films: list[LabelledFilm], tmp_path: Path) -> None:
-    small = release([run], tmp_path / "small", replace(OPTIONS, mirror=False), films=films)
-    assert [(member.familiar, member.mirror) for member in small.bundle.members] == [(None, False)]
+def test_too_few_radiographs_say_nothing_of_what_is_familiar(
+    run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
+) -> None:
+    small = release([run], tmp_path / "small", replace(OPTIONS, mirror=False), radiographs=radiographs)
+    assert [(member.embedding_stats, member.mirror) for member in small.bundle.members] == [(None, False)]
 
 
-def test_films_with_other_labels_are_refused(run: Path, films: list[LabelledFilm], tmp_path: Path) -> None:
-    first = films[0]
+def test_radiographs_with_other_labels_are_rejected(
+    run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
+) -> None:
+    first = radiographs[0]
     for other in (
         replace(first, boneage_months=first.boneage_months + 1),
         replace(first, sex=Sex.MALE if first.sex is Sex.FEMALE else Sex.FEMALE),
     ):
-        changed = [other, *films[1:]]
-        act = partial(release, [run], tmp_path / "small", OPTIONS, films=changed)
+        changed = [other, *radiographs[1:]]
+        act = partial(release, [run], tmp_path / "small", OPTIONS, radiographs=changed)
         assert code_of(act) == "recipe_changed"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fewer_films_than_the_run_kept_are_told(
-    run: Path, films: list[LabelledFilm], tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_fewer_radiographs_than_the_run_kept_are_told(
+    run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = validation_of(run, films)
+    kept = validation_of(run, radiographs)
     with caplog.at_level(logging.WARNING):
-        some = release([run], tmp_path / "small", OPTIONS, films=kept[:2])
-    assert (some.bundle.manifest.metrics["films"], some.validation_films) == (2, len(kept))
-    assert f"only 2 of the {len(kept)} films" in caplog.text
+        some = release([run], tmp_path / "small", OPTIONS, radiographs=kept[:2])
+    assert (some.bundle.manifest.metrics["radiographs"], some.validation_radiographs) == (2, len(kept))
+    assert f"only 2 of the {len(kept)} radiographs" in caplog.text
 
 
-def test_a_graph_of_other_weights_is_refused(
+def test_a_graph_of_other_weights_is_rejected(
     released: Released,
     run: Path,
-    films: list[LabelledFilm],
+    radiographs: list[LabelledRadiograph],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (trained,) = releasing._load_runs([run], "last")
     with torch.no_grad():
-        next(reversed(list(trained.net.parameters()))).add_(0.01)  # the last bias: all ages, by 0.01 of their spread
-    monkeypatch.setattr(releasing, "PARITY_FILMS", 2)
-    assert code_of(lambda: releasing._largest_parity([trained], released.bundle, films, 0.05)) == "bundle_output"
-    difference = releasing._largest_parity([trained], released.bundle, films, 100.0)
+        next(reversed(list(trained.network.parameters()))).add_(
+            0.01
+        )  # the last bias: all ages, by 0.01 of their spread
+    monkeypatch.setattr(releasing, "PARITY_RADIOGRAPHS", 2)
+    assert code_of(lambda: releasing._largest_parity([trained], released.bundle, radiographs, 0.05)) == "bundle_output"
+    difference = releasing._largest_parity([trained], released.bundle, radiographs, 100.0)
     assert difference == pytest.approx(0.01 * trained.unit.spread_months, abs=0.05)
 
 
 def test_the_curve_of_a_run_in_bf16_ends_with_the_figure_of_its_bundle(
-    films: list[LabelledFilm], run: Path, tmp_path: Path
+    radiographs: list[LabelledRadiograph], run: Path, tmp_path: Path
 ) -> None:
     recipe = load_recipe(run.parent / "tiny.toml", ("train.epochs=2", 'train.precision="bf16-mixed"'))
-    finished = train(recipe, films, tmp_path / "half", engine=Engine(accelerator="cpu", devices=1), quiet=True)
-    plain = release([tmp_path / "half"], tmp_path / "plain", replace(OPTIONS, mirror=False), films=films)
+    finished = train(recipe, radiographs, tmp_path / "half", engine=Engine(accelerator="cpu", devices=1), quiet=True)
+    plain = release([tmp_path / "half"], tmp_path / "plain", replace(OPTIONS, mirror=False), radiographs=radiographs)
     told = finished.state.history[-1]["mad_months"]
     assert plain.bundle.manifest.metrics["mad_months"] == pytest.approx(told, abs=0.002)
 
 
-def test_without_films_there_are_no_figures(run: Path, tmp_path: Path) -> None:
+def test_without_radiographs_there_are_no_figures(run: Path, tmp_path: Path) -> None:
     plain = release([run], tmp_path / "plain", replace(OPTIONS, title="A title", weights="best"))
     assert plain.parity_months is None
     assert plain.bundle.manifest.metrics == {}
@@ -219,138 +230,155 @@ def test_without_films_there_are_no_figures(run: Path, tmp_path: Path) -> None:
 
 
 def test_two_runs_become_two_members_whose_mean_is_measured(
-    run: Path, films: list[LabelledFilm], tmp_path: Path
+    run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
 ) -> None:
     second = other_run(run, tmp_path / "second", lambda facts: None)
     checkpoint = torch.load(second / "last.ckpt", weights_only=True)
     *_, bias = checkpoint["average"].values()
     bias += 0.5
     torch.save(checkpoint, second / "last.ckpt")
-    both = release([run, second], tmp_path / "both", OPTIONS, films=films)
+    both = release([run, second], tmp_path / "both", OPTIONS, radiographs=radiographs)
     assert [(member.name, member.weight) for member in both.bundle.members] == [("trained", 1.0), ("second", 1.0)]
     assert both.parity_months is not None
     assert both.parity_months < 0.05
-    validation = validation_of(run, films)
-    answers = [boneage.assess(film.image, film.sex, both.bundle).estimate for film in validation]
+    validation = validation_of(run, radiographs)
+    answers = [boneage.assess(radiograph.image, radiograph.sex, both.bundle).estimate for radiograph in validation]
     for answer in answers:
         first_age, second_age = answer.member_ages_months.values()
         assert second_age - first_age == pytest.approx(0.5 * both.bundle.members[0].age_spread_months, abs=0.1)
-    errors = [abs(one.age_months - film.boneage_months) for one, film in zip(answers, validation, strict=True)]
+    errors = [
+        abs(one.age_months - radiograph.boneage_months) for one, radiograph in zip(answers, validation, strict=True)
+    ]
     assert both.bundle.manifest.metrics["mad_months"] == pytest.approx(np.mean(errors), abs=0.05)
 
 
-def test_nets_of_different_units_each_keep_their_own(run: Path, films: list[LabelledFilm], tmp_path: Path) -> None:
+def test_networks_of_different_units_each_keep_their_own(
+    run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
+) -> None:
     second = other_run(run, tmp_path / "second", lambda facts: facts["age_unit"].update(mean_months=100.0))
-    both = release([run, second], tmp_path / "both", OPTIONS, films=films)
+    both = release([run, second], tmp_path / "both", OPTIONS, radiographs=radiographs)
     assert both.parity_months is not None
     assert both.parity_months < 0.05
     assert [member.age_mean_months for member in both.bundle.members][1] == 100.0
-    film = films[0]
-    first_age, second_age = boneage.assess(film.image, film.sex, both.bundle).estimate.member_ages_months.values()
+    radiograph = radiographs[0]
+    first_age, second_age = boneage.assess(
+        radiograph.image, radiograph.sex, both.bundle
+    ).estimate.member_ages_months.values()
     assert first_age - second_age == pytest.approx(both.bundle.members[0].age_mean_months - 100.0, abs=0.05)
 
 
-def test_runs_without_a_common_validation_film_are_refused(
-    run: Path, films: list[LabelledFilm], tmp_path: Path
+def test_runs_without_a_common_validation_radiograph_are_rejected(
+    run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
 ) -> None:
     second = other_run(run, tmp_path / "second", lambda facts: facts.update(validation=facts["train"]))
-    assert code_of(lambda: release([run, second], tmp_path / "both", OPTIONS, films=films)) == "table_empty"
+    assert code_of(lambda: release([run, second], tmp_path / "both", OPTIONS, radiographs=radiographs)) == "table_empty"
     assert not (tmp_path / "both").exists()
 
 
-def test_only_films_that_no_run_learnt_from_are_measured(run: Path, films: list[LabelledFilm], tmp_path: Path) -> None:
-    validation = validation_of(run, films)
+def test_only_radiographs_that_no_run_learnt_from_are_measured(
+    run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
+) -> None:
+    validation = validation_of(run, radiographs)
     second = other_run(run, tmp_path / "second", lambda facts: facts.update(validation=facts["validation"][:2]))
-    both = release([run, second], tmp_path / "both", OPTIONS, films=films)
-    assert both.bundle.manifest.metrics["films"] == both.validation_films == 2
+    both = release([run, second], tmp_path / "both", OPTIONS, radiographs=radiographs)
+    assert both.bundle.manifest.metrics["radiographs"] == both.validation_radiographs == 2
     expected = measure_bundle(both.bundle, validation[:2])[0] | {"weights": "last"}
     assert both.bundle.manifest.metrics == expected
 
 
-def fold_of(run: Path, folder: Path, films: list[LabelledFilm], fold: int) -> Path:
+def fold_of(run: Path, folder: Path, radiographs: list[LabelledRadiograph], fold: int) -> Path:
     """A copy of a run that says that it was one of two folds."""
 
     def part(facts: dict[str, Any]) -> None:
         facts["recipe"]["data"] |= {"folds": 2, "fold": fold}
-        training, held = choose_films(parse_recipe(facts["recipe"]), films)
-        facts |= {"train": [film.id for film in training], "validation": [film.id for film in held]}
-        facts["labels"] = film_labels([*training, *held])
+        training, held = choose_radiographs(parse_recipe(facts["recipe"]), radiographs)
+        facts |= {
+            "train": [radiograph.id for radiograph in training],
+            "validation": [radiograph.id for radiograph in held],
+        }
+        facts["labels"] = radiograph_labels([*training, *held])
 
     return other_run(run, folder, part)
 
 
-def test_folds_are_measured_on_the_films_that_none_of_them_has_seen(
-    run: Path, films: list[LabelledFilm], tmp_path: Path
+def test_folds_are_measured_on_the_radiographs_that_none_of_them_has_seen(
+    run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
 ) -> None:
-    runs = [fold_of(run, tmp_path / f"fold-{fold}", films, fold) for fold in (1, 2)]
+    runs = [fold_of(run, tmp_path / f"fold-{fold}", radiographs, fold) for fold in (1, 2)]
     options = replace(OPTIONS, mirror=False, weight_bits=8, member_weights={"fold-2": 3.0}, calibration=SHIFTED)
-    both = release(runs, tmp_path / "both", options, films=films)
-    assert both.validation_films == both.bundle.manifest.metrics["films"] == len(validation_of(run, films))
+    both = release(runs, tmp_path / "both", options, radiographs=radiographs)
+    assert (
+        both.validation_radiographs
+        == both.bundle.manifest.metrics["radiographs"]
+        == len(validation_of(run, radiographs))
+    )
     assert [member.weight for member in both.bundle.members] == [1.0, 3.0]
-    # The figures are those of calibrated ages: these nets are equal, and all their ages are corrected by 50 months.
-    plain = release([run], tmp_path / "plain", replace(OPTIONS, mirror=False), films=films).bundle
-    for film in validation_of(run, films):
-        ages = [boneage.assess(film.image, film.sex, bundle).age_months for bundle in (both.bundle, plain)]
+    # The figures are those of calibrated ages: these networks are equal, and all their ages are corrected by 50 months.
+    plain = release([run], tmp_path / "plain", replace(OPTIONS, mirror=False), radiographs=radiographs).bundle
+    for radiograph in validation_of(run, radiographs):
+        ages = [boneage.assess(radiograph.image, radiograph.sex, bundle).age_months for bundle in (both.bundle, plain)]
         assert ages[0] - ages[1] == pytest.approx(50, abs=0.5)
     assert both.bundle.manifest.calibration == SHIFTED
-    expected = measure_bundle(both.bundle, validation_of(run, films))[0] | {"weights": "last"}
+    expected = measure_bundle(both.bundle, validation_of(run, radiographs))[0] | {"weights": "last"}
     assert both.bundle.manifest.metrics == expected
-    # Without films there is nothing to say of them.
-    assert release(runs, tmp_path / "unmeasured", options).validation_films == 0
+    # Without radiographs there is nothing to say of them.
+    assert release(runs, tmp_path / "unmeasured", options).validation_radiographs == 0
 
 
 @pytest.mark.parametrize("name", ["trained", "Not a name"])
-def test_folders_that_cannot_name_members_are_refused(name: str, run: Path, tmp_path: Path) -> None:
+def test_folders_that_cannot_name_members_are_rejected(name: str, run: Path, tmp_path: Path) -> None:
     second = other_run(run, tmp_path / name, lambda facts: None)
     assert code_of(lambda: release([run, second], tmp_path / "both", OPTIONS)) == "recipe_invalid"
 
 
-def test_a_missing_run_is_refused(run: Path, tmp_path: Path) -> None:
+def test_a_missing_run_is_rejected(run: Path, tmp_path: Path) -> None:
     for runs in ([tmp_path / "nothing"], [run, tmp_path / "nothing"]):
         assert code_of(partial(release, runs, tmp_path / "small", OPTIONS)) == "recipe_invalid"
 
 
-def test_no_run_and_no_hand_nets_make_no_bundle(tmp_path: Path) -> None:
+def test_no_run_and_no_hand_networks_make_no_bundle(tmp_path: Path) -> None:
     assert code_of(lambda: release([], tmp_path / "small", OPTIONS)) == "bundle_invalid"
     assert list(tmp_path.iterdir()) == []
 
 
-# --- hand nets, and runs on regions of the hand ---
+# --- hand networks, and runs on regions of the hand ---
 
 
 @pytest.fixture(scope="module")
-def hand_runs(films: list[LabelledFilm], tmp_path_factory: pytest.TempPathFactory) -> HandRuns:
+def hand_runs(radiographs: list[LabelledRadiograph], tmp_path_factory: pytest.TempPathFactory) -> HandRuns:
     """Trained for one epoch."""
     folder = tmp_path_factory.mktemp("hand-runs")
-    targets = draw_targets(films, folder)
+    targets = draw_targets(radiographs, folder)
     for name, task, region in (
         ("mask", "mask", "radiograph"),
         ("locate", "points", "radiograph"),
         ("refine", "points", "surroundings"),
     ):
         recipe = recipe_for(task, targets[task], view={"region": region}, train={"epochs": 1, "views_per_epoch": 6})
-        train(recipe, films, folder / name, engine=Engine(accelerator="cpu", devices=1), quiet=True)
+        train(recipe, radiographs, folder / name, engine=Engine(accelerator="cpu", devices=1), quiet=True)
     return HandRuns(*(folder / name for name in ("mask", "locate", "refine")))
 
 
-def test_runs_for_the_hand_nets_become_a_bundle_that_finds_hands(hand_runs: HandRuns, tmp_path: Path) -> None:
+def test_runs_for_the_hand_networks_become_a_bundle_that_finds_hands(hand_runs: HandRuns, tmp_path: Path) -> None:
     bundle = release([], tmp_path / "small", OPTIONS, hand=hand_runs).bundle
     assert bundle.finds_hands
     assert bundle.members == ()
     assert all(result.passed for result in bundle.check())
-    assert set(bundle.manifest.recipe) == {"hand net mask", "hand net locate", "hand net refine"}
-    assert [(net.height, net.width) for net in bundle.hand_nets().graphs.by_name().values()] == [(32, 32)] * 3
-    # Another bundle takes over the same nets, and says what they are.
+    assert set(bundle.manifest.recipe) == {"hand network mask", "hand network locate", "hand network refine"}
+    assert [(network.height, network.width) for network in bundle.hand_networks().graphs.by_name().values()] == [
+        (32, 32)
+    ] * 3
+    # Another bundle takes over the same networks, and says what they are.
     other = release([], tmp_path / "other", OPTIONS, hand=bundle).bundle
-    assert other.hand_nets().fingerprint() == bundle.hand_nets().fingerprint()
+    assert other.hand_networks().fingerprint() == bundle.hand_networks().fingerprint()
     assert other.manifest.recipe == bundle.manifest.recipe
-    # Nobody learns from it where its films lay.
+    # Nobody learns from it where its radiographs lay.
     assert str(hand_runs.mask.parent) not in (bundle.directory / "bundle.json").read_text(encoding="utf-8")
     targets = json.loads((hand_runs.mask / "recipe.json").read_text(encoding="utf-8"))["recipe"]["data"]["targets"]
-    assert bundle.manifest.recipe["hand net mask"]["data"]["targets"] == "/".join(Path(targets).parts[-2:])
+    assert bundle.manifest.recipe["hand network mask"]["data"]["targets"] == "/".join(Path(targets).parts[-2:])
 
 
-def test_runs_for_other_nets_of_the_hand_are_refused(hand_runs: HandRuns, run: Path, tmp_path: Path) -> None:
+def test_runs_for_other_networks_of_the_hand_are_rejected(hand_runs: HandRuns, run: Path, tmp_path: Path) -> None:
     for wrong in (
         replace(hand_runs, mask=hand_runs.locate),
         replace(hand_runs, locate=hand_runs.refine),
@@ -366,33 +394,36 @@ def test_runs_for_other_nets_of_the_hand_are_refused(hand_runs: HandRuns, run: P
 def test_runs_of_two_cohorts_on_a_region_become_members_for_their_sexes(tmp_path: Path) -> None:
     finder = tiny_bundle(tmp_path / "finder", name="finder", views=(), hand=True, metrics={})
     table = draw_folder(tmp_path / "phantoms", count=12, side=400)
-    films = read_films(table, tmp_path / "phantoms" / "films")
+    radiographs = read_radiographs(table, tmp_path / "phantoms" / "radiographs")
     (tmp_path / "tiny.toml").write_text(TINY, encoding="utf-8")
     changes = ("train.epochs=1", "train.resize=[]", 'view.region="C"', 'view.grey="hand"', f'data.hands="{finder}"')
     for sex in Sex:
         recipe = load_recipe(tmp_path / "tiny.toml", (*changes, f"data.sexes={sex.value}"))
-        train(recipe, films, tmp_path / f"c-{sex.value}", engine=Engine(accelerator="cpu", devices=1), quiet=True)
+        train(recipe, radiographs, tmp_path / f"c-{sex.value}", engine=Engine(accelerator="cpu", devices=1), quiet=True)
     runs = [tmp_path / f"c-{sex.value}" for sex in Sex]
-    released = release(runs, tmp_path / "small", OPTIONS, hand=Bundle.open(finder), films=films)
+    released = release(runs, tmp_path / "small", OPTIONS, hand=Bundle.open(finder), radiographs=radiographs)
     bundle = released.bundle
     assert all(result.passed for result in bundle.check())
     assert [(member.view.region, member.mirror, member.sexes) for member in bundle.members] == [
         ("C", False, (sex,)) for sex in Sex
     ]
-    kept = [film for one in runs for film in validation_of(one, films)]
-    assert bundle.manifest.metrics["films"] == released.validation_films == len(kept) == 4
+    kept = [radiograph for one in runs for radiograph in validation_of(one, radiographs)]
+    assert bundle.manifest.metrics["radiographs"] == released.validation_radiographs == len(kept) == 4
     assert released.parity_months is not None
     assert released.parity_months < 0.05
-    errors = [abs(boneage.assess(film.image, film.sex, bundle).age_months - film.boneage_months) for film in kept]
+    errors = [
+        abs(boneage.assess(radiograph.image, radiograph.sex, bundle).age_months - radiograph.boneage_months)
+        for radiograph in kept
+    ]
     assert bundle.manifest.metrics["mad_months"] == pytest.approx(np.mean(errors), abs=0.05)
-    # Without the nets that find the hand such members are of no use.
+    # Without the networks that find the hand such members are of no use.
     assert code_of(lambda: release(runs, tmp_path / "blind", OPTIONS)) == "bundle_invalid"
 
 
-def test_runs_may_be_released_with_the_8_bit_form_of_the_nets_that_found_their_hands(
+def test_runs_may_be_released_with_the_8_bit_form_of_the_networks_that_found_their_hands(
     hand_runs: HandRuns, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "_FEWEST", 10)  # these nets are tiny
+    monkeypatch.setattr(exporting, "_FEWEST", 10)  # these networks are tiny
     none = dict.fromkeys(exporting.WEIGHT_LIMITS[8], 1e9)  # and hardly trained
     monkeypatch.setattr(exporting, "WEIGHT_LIMITS", {8: none, 16: exporting.WEIGHT_LIMITS[16]})
     sixteen = release([], tmp_path / "sixteen", OPTIONS, hand=hand_runs).bundle
@@ -410,13 +441,15 @@ def test_runs_may_be_released_with_the_8_bit_form_of_the_nets_that_found_their_h
 # --- failures leave everything as it was ---
 
 
-def test_a_bundle_is_only_exchanged_for_a_measured_one(run: Path, films: list[LabelledFilm], tmp_path: Path) -> None:
+def test_a_bundle_is_only_exchanged_for_a_measured_one(
+    run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
+) -> None:
     (tmp_path / "broken.png").write_bytes(b"not a picture")
-    broken = [replace(film, image=tmp_path / "broken.png") for film in films]
+    broken = [replace(radiograph, image=tmp_path / "broken.png") for radiograph in radiographs]
     folder = tiny_bundle(tmp_path / "bundle")
     before = sorted(tmp_path.iterdir())
-    assert code_of(lambda: release([run], folder, OPTIONS, films=films)) == "bundle_exists"
-    assert code_of(lambda: release([run], folder, OPTIONS, films=broken, overwrite=True)) == "table_empty"
+    assert code_of(lambda: release([run], folder, OPTIONS, radiographs=radiographs)) == "bundle_exists"
+    assert code_of(lambda: release([run], folder, OPTIONS, radiographs=broken, overwrite=True)) == "table_empty"
     assert Bundle.open(folder).manifest.name == "tiny"
     assert sorted(tmp_path.iterdir()) == before
 
@@ -424,33 +457,35 @@ def test_a_bundle_is_only_exchanged_for_a_measured_one(run: Path, films: list[La
 # --- measuring ---
 
 
-def test_films_that_are_refused_are_left_out_and_named(
-    tiny: Bundle, films: list[LabelledFilm], tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_radiographs_that_are_rejected_are_left_out_and_named(
+    tiny: Bundle, radiographs: list[LabelledRadiograph], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "broken.png").write_bytes(b"not a picture")
-    broken = replace(films[0], id="broken one", image=tmp_path / "broken.png")
+    broken = replace(radiographs[0], id="broken one", image=tmp_path / "broken.png")
     with caplog.at_level(logging.WARNING):
-        metrics, disagreement = measure_bundle(tiny, [*films[:4], broken])
-    assert (metrics, disagreement) == measure_bundle(tiny, films[:4])
+        metrics, disagreement = measure_bundle(tiny, [*radiographs[:4], broken])
+    assert (metrics, disagreement) == measure_bundle(tiny, radiographs[:4])
     assert disagreement is None
-    assert metrics["films"] == 4
+    assert metrics["radiographs"] == 4
     assert "broken one" in caplog.text
     assert "unreadable" in caplog.text
     assert code_of(lambda: measure_bundle(tiny, [broken])) == "table_empty"
 
 
-def test_figures_that_the_films_do_not_give_are_left_out(tiny: Bundle, films: list[LabelledFilm]) -> None:
-    boys = [film for film in films if film.sex is Sex.MALE]
-    assert set(measure_bundle(tiny, films)[0]) - set(measure_bundle(tiny, boys)[0]) == {"mad_months_by_sex"}
+def test_figures_that_the_radiographs_do_not_give_are_left_out(
+    tiny: Bundle, radiographs: list[LabelledRadiograph]
+) -> None:
+    boys = [radiograph for radiograph in radiographs if radiograph.sex is Sex.MALE]
+    assert set(measure_bundle(tiny, radiographs)[0]) - set(measure_bundle(tiny, boys)[0]) == {"mad_months_by_sex"}
     told = boneage.assess(boys[0].image, boys[0].sex, tiny).age_months
     metrics, _ = measure_bundle(tiny, [replace(boys[0], boneage_months=told)])
     assert metrics == {
-        **{"mad_months": 0.0, "rmse_months": 0.0, "split": "validation", "films": 1},
+        **{"mad_months": 0.0, "rmse_months": 0.0, "split": "validation", "radiographs": 1},
         "interval_coverage": 1.0,
     }
 
 
-def test_progress_sees_every_film(tiny: Bundle, films: list[LabelledFilm]) -> None:
+def test_progress_sees_every_radiograph(tiny: Bundle, radiographs: list[LabelledRadiograph]) -> None:
     seen: list[str] = []
 
     def watched(items: Any) -> Any:
@@ -458,5 +493,5 @@ def test_progress_sees_every_film(tiny: Bundle, films: list[LabelledFilm]) -> No
             seen.append(item.id)
             yield item
 
-    measure_bundle(tiny, films[:3], progress=watched)
-    assert seen == [film.id for film in films[:3]]
+    measure_bundle(tiny, radiographs[:3], progress=watched)
+    assert seen == [radiograph.id for radiograph in radiographs[:3]]

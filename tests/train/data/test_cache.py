@@ -12,33 +12,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boneage.errors import Refusal, RefusalCode, TableError
+from boneage.errors import Rejection, RejectionCode, TableError
 from boneage.hand.views import ViewSpec, cut_view
 from boneage.phantom import draw_hand
 from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
-from boneage.tables.radiographs import LabelledFilm, read_films
+from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.data.cache import _stored, build_cache
 from boneage.train.data.epochs import EpochOrder, EpochViews
 from boneage.train.recipe import DataOptions
 from tests.train.drawn_radiographs import draw_folder
 
 
-def test_films_come_back_equal_to_the_bit(tmp_path: Path) -> None:
-    films = read_films(draw_folder(tmp_path, count=3), tmp_path / "films")
-    cache = build_cache(films, tmp_path / "cache", longest_side=1536)
-    for film in films:
-        assert np.array_equal(cache.pixels(film.id), read_radiograph(film.image).pixels)
+def test_radiographs_come_back_equal_to_the_bit(tmp_path: Path) -> None:
+    radiographs = read_radiographs(draw_folder(tmp_path, count=3), tmp_path / "radiographs")
+    cache = build_cache(radiographs, tmp_path / "cache", longest_side=1536)
+    for radiograph in radiographs:
+        assert np.array_equal(cache.pixels(radiograph.id), read_radiograph(radiograph.image).pixels)
 
 
 def test_sixteen_bits_are_kept(tmp_path: Path) -> None:
     table = draw_folder(tmp_path, count=3)
     pixels = np.rint(draw_hand(8, height=160, width=120) * 65535).astype(np.uint16)
-    cv2.imwrite(str(tmp_path / "films" / "1.png"), pixels)
-    films = read_films(table, tmp_path / "films")
-    cache = build_cache(films, tmp_path / "cache", longest_side=1536)
-    for film in films:  # the odd-sized neighbours too
-        assert np.array_equal(cache.pixels(film.id), read_radiograph(film.image).pixels)
+    cv2.imwrite(str(tmp_path / "radiographs" / "1.png"), pixels)
+    radiographs = read_radiographs(table, tmp_path / "radiographs")
+    cache = build_cache(radiographs, tmp_path / "cache", longest_side=1536)
+    for radiograph in radiographs:  # the odd-sized neighbours too
+        assert np.array_equal(cache.pixels(radiograph.id), read_radiograph(radiograph.image).pixels)
 
 
 @given(seed=st.integers(0, 1000), levels=st.sampled_from([255, 4095, 65535, 10**6]))
@@ -53,127 +53,129 @@ def test_pixels_are_stored_in_one_byte_only_where_that_is_exact(seed: int, level
     assert np.abs(back - pixels).max() <= 1.001 / 131_070
 
 
-def test_a_film_of_usual_size_is_not_reduced_by_default(tmp_path: Path) -> None:
+def test_a_radiograph_of_usual_size_is_not_reduced_by_default(tmp_path: Path) -> None:
     pixels = np.rint(draw_hand(height=2000, width=1500) * 255).astype(np.uint8)
-    cv2.imwrite(str(tmp_path / "film.png"), pixels)
-    film = LabelledFilm("film", tmp_path / "film.png", Sex.MALE, 96.0)
+    cv2.imwrite(str(tmp_path / "radiograph.png"), pixels)
+    radiograph = LabelledRadiograph("radiograph", tmp_path / "radiograph.png", Sex.MALE, 96.0)
     spec = ViewSpec(height=256, width=192, grey="percentile")
-    served = cut_view(read_radiograph(film.image).pixels, spec)
-    cache = build_cache([film], tmp_path / "cache", longest_side=DataOptions().longest_side)
-    assert np.array_equal(EpochViews([film], cache, spec)[0][0][0].numpy(), served)
-    # Of a larger film the view differs, but by little.
-    reduced = build_cache([film], tmp_path / "cache", longest_side=1536)
-    difference = np.abs(EpochViews([film], reduced, spec)[0][0][0].numpy() - served)
+    served = cut_view(read_radiograph(radiograph.image).pixels, spec)
+    cache = build_cache([radiograph], tmp_path / "cache", longest_side=DataOptions().longest_side)
+    assert np.array_equal(EpochViews([radiograph], cache, spec)[0][0][0].numpy(), served)
+    # Of a larger radiograph the view differs, but by little.
+    reduced = build_cache([radiograph], tmp_path / "cache", longest_side=1536)
+    difference = np.abs(EpochViews([radiograph], reduced, spec)[0][0][0].numpy() - served)
     assert 0 < difference.mean() < 0.01
 
 
 def test_a_view_for_training_is_the_view_for_serving(tmp_path: Path) -> None:
-    films = read_films(draw_folder(tmp_path, count=4), tmp_path / "films")
-    cache = build_cache(films, tmp_path / "cache", longest_side=1536)
+    radiographs = read_radiographs(draw_folder(tmp_path, count=4), tmp_path / "radiographs")
+    cache = build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     for spec in (ViewSpec(height=64, width=48), ViewSpec(height=96, width=96, grey="percentile")):
-        views = EpochViews(films, cache, spec)
-        for index, film in enumerate(films):
-            served = cut_view(read_radiograph(film.image).pixels, spec)
+        views = EpochViews(radiographs, cache, spec)
+        for index, radiograph in enumerate(radiographs):
+            served = cut_view(read_radiograph(radiograph.image).pixels, spec)
             assert np.array_equal(views[index][0][0].numpy(), served)
 
 
 @pytest.mark.data
-def test_a_view_for_training_is_the_view_for_serving_on_real_films(tmp_path: Path, data_folder: Path) -> None:
-    films = read_films(data_folder / "rsna" / "radiographs.csv")
-    films = films[:12] + films[-12:]
-    cache = build_cache(films, tmp_path, longest_side=4096)
+def test_a_view_for_training_is_the_view_for_serving_on_real_radiographs(tmp_path: Path, data_folder: Path) -> None:
+    radiographs = read_radiographs(data_folder / "rsna" / "radiographs.csv")
+    radiographs = radiographs[:12] + radiographs[-12:]
+    cache = build_cache(radiographs, tmp_path, longest_side=4096)
     spec = ViewSpec(height=256, width=192, grey="percentile")
-    views = EpochViews(films, cache, spec)
-    for index, film in enumerate(films):
-        served = cut_view(read_radiograph(film.image).pixels, spec)
+    views = EpochViews(radiographs, cache, spec)
+    for index, radiograph in enumerate(radiographs):
+        served = cut_view(read_radiograph(radiograph.image).pixels, spec)
         assert np.array_equal(views[index][0][0].numpy(), served)
 
 
-def test_large_films_are_reduced_once(tmp_path: Path) -> None:
-    films = read_films(draw_folder(tmp_path, count=2, side=300), tmp_path / "films")
-    cache = build_cache(films, tmp_path / "cache", longest_side=150)
+def test_large_radiographs_are_reduced_once(tmp_path: Path) -> None:
+    radiographs = read_radiographs(draw_folder(tmp_path, count=2, side=300), tmp_path / "radiographs")
+    cache = build_cache(radiographs, tmp_path / "cache", longest_side=150)
     assert cache.pixels("0").shape == (150, 112)
 
 
-def test_a_broken_film_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_radiograph_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     table = draw_folder(tmp_path, count=3)
-    (tmp_path / "films" / "1.png").write_bytes(b"no picture")
-    films = read_films(table, tmp_path / "films")
-    cache = build_cache(films, tmp_path / "cache", longest_side=1536)
+    (tmp_path / "radiographs" / "1.png").write_bytes(b"no picture")
+    radiographs = read_radiographs(table, tmp_path / "radiographs")
+    cache = build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     assert "1" not in cache
     assert "0" in cache
-    assert cache.refused == {"1": "unreadable"}
+    assert cache.rejected == {"1": "unreadable"}
     assert "unreadable" in caplog.text
 
 
-def test_films_none_of_which_can_be_read_make_no_cache(tmp_path: Path) -> None:
+def test_radiographs_none_of_which_can_be_read_make_no_cache(tmp_path: Path) -> None:
     table = draw_folder(tmp_path, count=2)
-    films = read_films(table, tmp_path / "films")
-    for film in films:
-        film.image.write_bytes(b"no picture")
+    radiographs = read_radiographs(table, tmp_path / "radiographs")
+    for radiograph in radiographs:
+        radiograph.image.write_bytes(b"no picture")
     with pytest.raises(TableError, match=r"unreadable \(2\)") as caught:
-        build_cache(films, tmp_path / "cache", longest_side=1536)
+        build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     assert caught.value.code == "table_empty"
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_film_that_cannot_be_opened_is_no_refusal_to_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    films = read_films(draw_folder(tmp_path, count=2), tmp_path / "films")
-    content = films[1].image.read_bytes()
-    films[1].image.unlink()
+def test_a_radiograph_that_cannot_be_opened_is_no_rejection_to_keep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    radiographs = read_radiographs(draw_folder(tmp_path, count=2), tmp_path / "radiographs")
+    content = radiographs[1].image.read_bytes()
+    radiographs[1].image.unlink()
     with pytest.raises(TableError) as caught:
-        build_cache(films, tmp_path / "cache", longest_side=1536)
+        build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     assert caught.value.code == "table_image_missing"
-    films[1].image.write_bytes(content)
+    radiographs[1].image.write_bytes(content)
 
     def gone(path: Path) -> object:
-        raise Refusal(RefusalCode.NOT_FOUND, f"{path.name} cannot be opened: the share is away.")
+        raise Rejection(RejectionCode.NOT_FOUND, f"{path.name} cannot be opened: the share is away.")
 
     with monkeypatch.context() as patch, pytest.raises(TableError) as caught:
         patch.setattr("boneage.train.data.cache.read_radiograph", gone)
-        build_cache(films, tmp_path / "cache", longest_side=1536)
+        build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     assert caught.value.code == "table_image_missing"
     assert list((tmp_path / "cache").iterdir()) == []
-    assert "1" in build_cache(films, tmp_path / "cache", longest_side=1536)
+    assert "1" in build_cache(radiographs, tmp_path / "cache", longest_side=1536)
 
 
 def test_the_later_of_two_processes_takes_the_cache_of_the_first(tmp_path: Path) -> None:
-    films = read_films(draw_folder(tmp_path, count=3), tmp_path / "films")
+    radiographs = read_radiographs(draw_folder(tmp_path, count=3), tmp_path / "radiographs")
 
-    def overtaken(items: Sequence[LabelledFilm]) -> Iterator[LabelledFilm]:
-        build_cache(films, tmp_path / "cache", longest_side=1536)
+    def overtaken(items: Sequence[LabelledRadiograph]) -> Iterator[LabelledRadiograph]:
+        build_cache(radiographs, tmp_path / "cache", longest_side=1536)
         yield from items
 
-    cache = build_cache(films, tmp_path / "cache", longest_side=1536, progress=overtaken)
-    assert all(film.id in cache for film in films)
+    cache = build_cache(radiographs, tmp_path / "cache", longest_side=1536, progress=overtaken)
+    assert all(radiograph.id in cache for radiograph in radiographs)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [cache.folder.name]
 
 
 def test_another_reader_makes_a_new_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    films = read_films(draw_folder(tmp_path, count=2), tmp_path / "films")
-    first = build_cache(films, tmp_path / "cache", longest_side=1536)
+    radiographs = read_radiographs(draw_folder(tmp_path, count=2), tmp_path / "radiographs")
+    first = build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     monkeypatch.setattr("boneage.train.data.cache.READER_VERSION", 1000)
-    assert build_cache(films, tmp_path / "cache", longest_side=1536).folder != first.folder
+    assert build_cache(radiographs, tmp_path / "cache", longest_side=1536).folder != first.folder
 
 
 def test_a_pickled_cache_holds_no_pixels(tmp_path: Path) -> None:
-    films = read_films(draw_folder(tmp_path, count=2), tmp_path / "films")
-    cache = build_cache(films, tmp_path / "cache", longest_side=1536)
+    radiographs = read_radiographs(draw_folder(tmp_path, count=2), tmp_path / "radiographs")
+    cache = build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     grey = cache.grey("0", "minmax")
     pickled = pickle.dumps(cache)
-    assert len(pickled) < 1000 < films[0].image.stat().st_size
+    assert len(pickled) < 1000 < radiographs[0].image.stat().st_size
     other = pickle.loads(pickled)
     assert np.array_equal(other.pixels("1"), cache.pixels("1"))
     assert other.grey("0", "minmax") == grey
 
 
-def test_the_cache_is_built_once_and_anew_for_changed_films(tmp_path: Path) -> None:
-    films = read_films(draw_folder(tmp_path, count=2), tmp_path / "films")
-    build_cache(films, tmp_path / "cache", longest_side=1536)
-    build_cache(films, tmp_path / "cache", longest_side=1536)
+def test_the_cache_is_built_once_and_anew_for_changed_radiographs(tmp_path: Path) -> None:
+    radiographs = read_radiographs(draw_folder(tmp_path, count=2), tmp_path / "radiographs")
+    build_cache(radiographs, tmp_path / "cache", longest_side=1536)
+    build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     assert len(list((tmp_path / "cache").iterdir())) == 1
-    cv2.imwrite(str(films[0].image), np.rint(draw_hand(3, height=200, width=150) * 255).astype(np.uint8))
-    build_cache(films, tmp_path / "cache", longest_side=1536)
+    cv2.imwrite(str(radiographs[0].image), np.rint(draw_hand(3, height=200, width=150) * 255).astype(np.uint8))
+    build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 

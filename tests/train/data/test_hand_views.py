@@ -1,4 +1,5 @@
-"""Views for the hand nets: masks and points go the way that the picture goes; what is drawn follows from the seed."""
+"""Views for the hand networks: masks and points go the way that the picture goes; what is drawn follows from the
+seed."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ from boneage.hand.mask import components
 from boneage.hand.registration import HAND_LENGTH, register
 from boneage.hand.views import ViewSpec, cut_view
 from boneage.sex import Sex
-from boneage.tables.radiographs import LabelledFilm
-from boneage.train.data.cache import FilmCache, build_cache
+from boneage.tables.radiographs import LabelledRadiograph
+from boneage.train.data.cache import RadiographCache, build_cache
 from boneage.train.data.hand_views import (
     GUESS_DEGREES,
     GUESS_SHIFT,
@@ -40,7 +41,7 @@ from boneage.train.recipe import Recipe, parse_recipe
 
 HEIGHT, WIDTH = 300, 260
 SHAPE = np.array([[0.45, 0.2], [0.72, 0.45], [0.52, 0.75]])
-"""Key points on the first film; those of the others lie a little elsewhere. Fractions of the film."""
+"""Key points on the first radiograph; those of the others lie a little elsewhere. Fractions of the radiograph."""
 
 WILD: dict[str, Any] = {
     **{"rotation_degrees": 20.0, "any_rotation": 0.5, "zoom": 0.25, "shift": 0.1, "flip": 0.5},
@@ -71,40 +72,47 @@ def points() -> dict[str, NDArray[np.float64]]:
 
 
 @pytest.fixture(scope="module")
-def films(points: dict[str, NDArray[np.float64]], tmp_path_factory: pytest.TempPathFactory) -> list[LabelledFilm]:
-    """Three films with a spot at each key point, the tip's the brightest and the capitate's the faintest."""
+def radiographs(
+    points: dict[str, NDArray[np.float64]], tmp_path_factory: pytest.TempPathFactory
+) -> list[LabelledRadiograph]:
+    """Three radiographs with a spot at each key point, the tip's the brightest and the capitate's the faintest."""
     folder = tmp_path_factory.mktemp("spots")
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
-    for film_id, fractions in points.items():
-        film = np.full((HEIGHT, WIDTH), 0.3)
+    for radiograph_id, fractions in points.items():
+        radiograph = np.full((HEIGHT, WIDTH), 0.3)
         for (at_x, at_y), height in zip(fractions * (WIDTH, HEIGHT), (0.6, 0.45, 0.3), strict=True):
-            film += height * np.exp(-((x - at_x) ** 2 + (y - at_y) ** 2) / (2 * 5.0**2))
-        cv2.imwrite(str(folder / f"{film_id}.png"), np.rint(film * 65535).astype(np.uint16))
-    return [LabelledFilm(film_id, folder / f"{film_id}.png", Sex.MALE, 90.0) for film_id in points]
+            radiograph += height * np.exp(-((x - at_x) ** 2 + (y - at_y) ** 2) / (2 * 5.0**2))
+        cv2.imwrite(str(folder / f"{radiograph_id}.png"), np.rint(radiograph * 65535).astype(np.uint16))
+    return [
+        LabelledRadiograph(radiograph_id, folder / f"{radiograph_id}.png", Sex.MALE, 90.0) for radiograph_id in points
+    ]
 
 
 @pytest.fixture(scope="module")
-def cache(films: list[LabelledFilm], tmp_path_factory: pytest.TempPathFactory) -> FilmCache:
-    return build_cache(films, tmp_path_factory.mktemp("cache"), longest_side=2048)
+def cache(radiographs: list[LabelledRadiograph], tmp_path_factory: pytest.TempPathFactory) -> RadiographCache:
+    return build_cache(radiographs, tmp_path_factory.mktemp("cache"), longest_side=2048)
 
 
 @pytest.fixture(scope="module")
-def blots(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[LabelledFilm], FilmCache, dict[str, Path]]:
-    """Two films with a bright hand, no part of which is symmetrical, their cache, and the masks at half their size."""
+def blots(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[list[LabelledRadiograph], RadiographCache, dict[str, Path]]:
+    """Two radiographs with a bright hand, no part of which is symmetrical, their cache, and the masks at half their
+    size."""
     folder = tmp_path_factory.mktemp("blots")
     outline = np.array([[70, 60], [120, 40], [150, 120], [210, 150], [160, 190], [140, 250], [80, 240], [60, 150]])
-    films, masks = [], {}
+    radiographs, masks = [], {}
     for number in range(2):
         mask = np.zeros((HEIGHT, WIDTH), np.uint8)
         cv2.fillPoly(mask, [outline + 10 * number], 1)
         grain = np.random.default_rng(number).uniform(0, 0.02, mask.shape)
-        film = np.where(mask > 0, 0.8, 0.3) + grain
+        radiograph = np.where(mask > 0, 0.8, 0.3) + grain
         path, masks[str(number)] = folder / f"{number}.png", folder / f"mask-{number}.png"
-        cv2.imwrite(str(path), np.rint(film * 65535).astype(np.uint16))
+        cv2.imwrite(str(path), np.rint(radiograph * 65535).astype(np.uint16))
         half = cv2.resize(mask.astype(np.float32), (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_AREA)
         cv2.imwrite(str(masks[str(number)]), 255 * (half > 0.5).astype(np.uint8))
-        films.append(LabelledFilm(str(number), path, Sex.FEMALE, 90.0))
-    return films, build_cache(films, folder / "cache", longest_side=2048), masks
+        radiographs.append(LabelledRadiograph(str(number), path, Sex.FEMALE, 90.0))
+    return radiographs, build_cache(radiographs, folder / "cache", longest_side=2048), masks
 
 
 def spot_near(
@@ -123,16 +131,16 @@ def spot_near(
 @pytest.mark.parametrize(
     ("region", "augment"),
     [("radiograph", {}), ("radiograph", WILD), ("surroundings", {}), ("surroundings", CALM)],
-    ids=["film", "film changed", "near", "near changed"],
+    ids=["radiograph", "radiograph changed", "near", "near changed"],
 )
 def test_points_lie_where_the_view_shows_them(
     region: str,
     augment: dict[str, Any],
-    films: list[LabelledFilm],
-    cache: FilmCache,
+    radiographs: list[LabelledRadiograph],
+    cache: RadiographCache,
     points: dict[str, NDArray[np.float64]],
 ) -> None:
-    views = PointViews(films, cache, recipe_for("points", region, augment), training=True, epoch=1, points=points)
+    views = PointViews(radiographs, cache, recipe_for("points", region, augment), training=True, epoch=1, points=points)
     radius = 9.0 if region == "radiograph" else 14.0
     compared = 0
     for index in range(len(views)):
@@ -151,12 +159,12 @@ def test_points_lie_where_the_view_shows_them(
     assert compared >= 10
 
 
-@pytest.mark.parametrize("augment", [{}, WILD], ids=["film", "film changed"])
+@pytest.mark.parametrize("augment", [{}, WILD], ids=["radiograph", "radiograph changed"])
 def test_a_mask_lies_where_the_view_shows_the_hand(
-    augment: dict[str, Any], blots: tuple[list[LabelledFilm], FilmCache, dict[str, Path]]
+    augment: dict[str, Any], blots: tuple[list[LabelledRadiograph], RadiographCache, dict[str, Path]]
 ) -> None:
-    films, cache, masks = blots
-    views = MaskViews(films, cache, recipe_for("mask", augment=augment), training=True, masks=masks)
+    radiographs, cache, masks = blots
+    views = MaskViews(radiographs, cache, recipe_for("mask", augment=augment), training=True, masks=masks)
     kernel = np.ones((3, 3), np.uint8)
     polarities = set()
     for index in range(len(views)):
@@ -192,13 +200,13 @@ def test_a_first_guess_is_off_by_no_more_than_it_says(seed: int) -> None:
     assert moved <= np.sqrt(2) * GUESS_SHIFT * HAND_LENGTH + 0.5 * lever
 
 
-def test_first_guesses_are_sometimes_on_the_wrong_side_and_nets_learn_from_it() -> None:
+def test_first_guesses_are_sometimes_on_the_wrong_side_and_networks_learn_from_it() -> None:
     points_xy = SHAPE * (WIDTH, HEIGHT)
     sides = [register(off_guess(points_xy, np.random.default_rng(seed))).determinant > 0 for seed in range(400)]
     assert 0.02 < sides.count(False) / 400 < 0.16
 
 
-# --- films without a hand, and with two ---
+# --- radiographs without a hand, and with two ---
 
 
 def labels_of(views: HandViews, count: int = 12) -> set[int]:
@@ -206,11 +214,11 @@ def labels_of(views: HandViews, count: int = 12) -> set[int]:
 
 
 @pytest.mark.parametrize("region", ["radiograph", "surroundings"])
-def test_distractors_and_pairs_are_classes_of_their_own(
-    region: str, films: list[LabelledFilm], cache: FilmCache, points: dict[str, NDArray[np.float64]]
+def test_negatives_and_pairs_are_classes_of_their_own(
+    region: str, radiographs: list[LabelledRadiograph], cache: RadiographCache, points: dict[str, NDArray[np.float64]]
 ) -> None:
-    make = partial(PointViews, films, cache, training=True, points=points)
-    for augment, label in (({}, ONE_HAND), ({"distractor": 1.0}, NO_HAND), ({"pair": 1.0}, SEVERAL_HANDS)):
+    make = partial(PointViews, radiographs, cache, training=True, points=points)
+    for augment, label in (({}, ONE_HAND), ({"negative": 1.0}, NO_HAND), ({"pair": 1.0}, SEVERAL_HANDS)):
         views = make(recipe_for("points", region, augment))
         assert labels_of(views) == {label}
         for index in range(6):
@@ -219,16 +227,16 @@ def test_distractors_and_pairs_are_classes_of_their_own(
             assert bool(torch.isfinite(view).all())
             assert bool(on_view.any()) is (label == ONE_HAND)
             assert points_xy.shape == (3, 2)
-    mixed = make(recipe_for("points", region, {"distractor": 0.3, "pair": 0.3}))
+    mixed = make(recipe_for("points", region, {"negative": 0.3, "pair": 0.3}))
     assert labels_of(mixed, 40) == {NO_HAND, ONE_HAND, SEVERAL_HANDS}
 
 
-def test_a_distractor_has_no_mask_and_a_pair_that_of_both_hands(
-    blots: tuple[list[LabelledFilm], FilmCache, dict[str, Path]],
+def test_a_negative_has_no_mask_and_a_pair_that_of_both_hands(
+    blots: tuple[list[LabelledRadiograph], RadiographCache, dict[str, Path]],
 ) -> None:
-    films, cache, masks = blots
-    make = partial(MaskViews, films, cache, training=True, masks=masks)
-    without = make(recipe_for("mask", augment={"distractor": 1.0}))
+    radiographs, cache, masks = blots
+    make = partial(MaskViews, radiographs, cache, training=True, masks=masks)
+    without = make(recipe_for("mask", augment={"negative": 1.0}))
     assert not any(bool(without[index][1].any()) for index in range(12))
     both = make(recipe_for("mask", augment={"pair": 1.0}))
     parts = [components(both[index][1][0].numpy() > 0.5) for index in range(12)]
@@ -243,10 +251,10 @@ def same(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:
 
 
 def test_a_view_follows_from_seed_epoch_and_index(
-    films: list[LabelledFilm], cache: FilmCache, points: dict[str, NDArray[np.float64]]
+    radiographs: list[LabelledRadiograph], cache: RadiographCache, points: dict[str, NDArray[np.float64]]
 ) -> None:
-    recipe = recipe_for("points", augment={**WILD, "distractor": 0.2, "pair": 0.2})
-    make = partial(PointViews, films, cache, training=True, points=points)
+    recipe = recipe_for("points", augment={**WILD, "negative": 0.2, "pair": 0.2})
+    make = partial(PointViews, radiographs, cache, training=True, points=points)
     views = make(recipe, epoch=2)
     for index in range(12):
         assert same(views[index], make(recipe, epoch=2)[index])
@@ -255,26 +263,28 @@ def test_a_view_follows_from_seed_epoch_and_index(
         assert not same(views[index], make(replace(recipe, train=replace(recipe.train, seed=4)), epoch=2)[index])
 
 
-def test_views_for_validation_are_those_of_the_films_as_they_are(
-    films: list[LabelledFilm], cache: FilmCache, points: dict[str, NDArray[np.float64]]
+def test_views_for_validation_are_those_of_the_radiographs_as_they_are(
+    radiographs: list[LabelledRadiograph], cache: RadiographCache, points: dict[str, NDArray[np.float64]]
 ) -> None:
-    recipe = recipe_for("points", augment={**WILD, "distractor": 0.5, "pair": 0.5})
-    views = PointViews(films, cache, recipe, training=False, points=points)
-    assert len(views) == 3  # each film once, however many views an epoch has
-    for index, film in enumerate(films):
+    recipe = recipe_for("points", augment={**WILD, "negative": 0.5, "pair": 0.5})
+    views = PointViews(radiographs, cache, recipe, training=False, points=points)
+    assert len(views) == 3  # each radiograph once, however many views an epoch has
+    for index, radiograph in enumerate(radiographs):
         view, points_xy, on_view, hands = views[index]
-        assert np.array_equal(view[0].numpy(), cut_view(cache.pixels(film.id), recipe.view))
+        assert np.array_equal(view[0].numpy(), cut_view(cache.pixels(radiograph.id), recipe.view))
         # 300 x 260 in 144 x 128: zoomed by 0.48, with 1.6 pixels on the left
-        expected = points[film.id] * (WIDTH, HEIGHT) * 0.48 + (1.6, 0.0)
+        expected = points[radiograph.id] * (WIDTH, HEIGHT) * 0.48 + (1.6, 0.0)
         np.testing.assert_allclose(points_xy.numpy(), expected, atol=1e-4)
         assert (on_view.tolist(), int(hands)) == ([1.0] * 3, ONE_HAND)
 
 
 def test_the_guess_of_a_validation_is_off_but_always_alike(
-    films: list[LabelledFilm], cache: FilmCache, points: dict[str, NDArray[np.float64]]
+    radiographs: list[LabelledRadiograph], cache: RadiographCache, points: dict[str, NDArray[np.float64]]
 ) -> None:
     recipe = recipe_for("points", "surroundings")
-    one, other = (PointViews(films, cache, recipe, training=False, epoch=epoch, points=points) for epoch in (0, 7))
+    one, other = (
+        PointViews(radiographs, cache, recipe, training=False, epoch=epoch, points=points) for epoch in (0, 7)
+    )
     for index in range(3):
         assert same(one[index], other[index])
         lie = one[index][1][2].numpy() - one[index][1][0].numpy()
@@ -282,31 +292,31 @@ def test_the_guess_of_a_validation_is_off_but_always_alike(
         assert abs(lie[0]) > 0.1  # not quite upright
 
 
-def test_an_epoch_has_as_many_views_as_are_asked_for_or_each_film_once(
-    films: list[LabelledFilm], cache: FilmCache, points: dict[str, NDArray[np.float64]]
+def test_an_epoch_has_as_many_views_as_are_asked_for_or_each_radiograph_once(
+    radiographs: list[LabelledRadiograph], cache: RadiographCache, points: dict[str, NDArray[np.float64]]
 ) -> None:
-    make = partial(PointViews, films, cache, training=True, points=points)
+    make = partial(PointViews, radiographs, cache, training=True, points=points)
     assert len(make(recipe_for("points"))) == 40
     each = make(recipe_for("points", views_per_epoch=0))
     assert len(each) == 3
-    for index, film in enumerate(films):
-        assert np.array_equal(each[index][0][0].numpy(), cut_view(cache.pixels(film.id), each.spec))
+    for index, radiograph in enumerate(radiographs):
+        assert np.array_equal(each[index][0][0].numpy(), cut_view(cache.pixels(radiograph.id), each.spec))
 
 
 def test_batches_hold_every_view_once_and_share_them_between_processes(
-    films: list[LabelledFilm], cache: FilmCache, points: dict[str, NDArray[np.float64]]
+    radiographs: list[LabelledRadiograph], cache: RadiographCache, points: dict[str, NDArray[np.float64]]
 ) -> None:
     recipe = recipe_for("points")
-    views = PointViews(films, cache, recipe, training=True, epoch=1, points=points)
+    views = PointViews(radiographs, cache, recipe, training=True, epoch=1, points=points)
     indices = [list(hand_batches(views, recipe, rank=rank, world=2).sampler) for rank in (0, 1)]
     assert sorted([*indices[0], *indices[1]]) == list(range(40))
     assert [len(batch[0]) for batch in hand_batches(views, recipe)] == [4] * 10
-    still = PointViews(films, cache, recipe, training=False, points=points)
+    still = PointViews(radiographs, cache, recipe, training=False, points=points)
     (batch,) = hand_batches(still, recipe)
     assert torch.equal(batch[0], torch.stack([still[index][0] for index in range(3)]))
 
 
-# --- masks of many films ---
+# --- masks of many radiographs ---
 
 
 class Bright(nn.Module):
@@ -317,12 +327,14 @@ class Bright(nn.Module):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
-def test_masks_are_predicted_film_by_film(films: list[LabelledFilm], cache: FilmCache, batch_size: int) -> None:
+def test_masks_are_predicted_radiograph_by_radiograph(
+    radiographs: list[LabelledRadiograph], cache: RadiographCache, batch_size: int
+) -> None:
     spec = ViewSpec("radiograph", 32, 48, "percentile")
-    pixels = [cache.pixels(film.id) for film in films]
+    pixels = [cache.pixels(radiograph.id) for radiograph in radiographs]
     told = list(predict_masks(Bright(), iter(pixels), spec, batch_size=batch_size, half_precision=False))
     assert len(told) == 3
-    for film, probability in zip(pixels, told, strict=True):
-        expected = 1 / (1 + np.exp(-3 * cut_view(film, spec)))
+    for radiograph, probability in zip(pixels, told, strict=True):
+        expected = 1 / (1 + np.exp(-3 * cut_view(radiograph, spec)))
         np.testing.assert_allclose(probability, expected, atol=1e-5)
     assert list(predict_masks(Bright(), [], spec)) == []

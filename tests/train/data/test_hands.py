@@ -1,4 +1,4 @@
-"""Hands of a training: found by the nets of serving, kept whole, and the views cut by them are those of serving."""
+"""Hands of a training: found by the networks of serving, kept whole, and the views cut by them are those of serving."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from boneage.hand.views import ViewSpec, cut_view
 from boneage.phantom import draw_hand
 from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
-from boneage.tables.radiographs import LabelledFilm
-from boneage.train.data.cache import FilmCache, build_cache
+from boneage.tables.radiographs import LabelledRadiograph
+from boneage.train.data.cache import RadiographCache, build_cache
 from boneage.train.data.epochs import EpochViews
 from boneage.train.data.hands import HandTable, find_hands, open_hands
 from tests.bundles import REGION_VIEWS, tiny_bundle
@@ -37,14 +37,15 @@ VIEWS = (
 
 
 def _pictures() -> dict[str, NDArray[np.integer]]:
-    """Films of the phantom by name: of 8 and 16 bits, of a right hand, turned, inverted, and one without a hand."""
-    film = draw_hand(9.0, height=400, width=300)
+    """Radiographs of the phantom by name: of 8 and 16 bits, of a right hand, turned, inverted, and one without a
+    hand."""
+    radiograph = draw_hand(9.0, height=400, width=300)
     shown = {
-        "left": film,
-        "right": film[:, ::-1],
-        "turned": np.rot90(film),
-        "inverted": 1 - film,
-        "right, inverted": 1 - film[::-1],
+        "left": radiograph,
+        "right": radiograph[:, ::-1],
+        "turned": np.rot90(radiograph),
+        "inverted": 1 - radiograph,
+        "right, inverted": 1 - radiograph[::-1],
     }
     pictures: dict[str, NDArray[np.integer]] = {"none": picture_without_hand(300, 240)}
     for name, pixels in shown.items():
@@ -54,84 +55,89 @@ def _pictures() -> dict[str, NDArray[np.integer]]:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledFilm]:
-    folder = tmp_path_factory.mktemp("films")
+def radiographs(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledRadiograph]:
+    folder = tmp_path_factory.mktemp("radiographs")
     pictures = _pictures()
     for name, picture in pictures.items():
         cv2.imwrite(str(folder / f"{name}.png"), picture)
-    return [LabelledFilm(name, folder / f"{name}.png", Sex.FEMALE, 96.0) for name in pictures]
+    return [LabelledRadiograph(name, folder / f"{name}.png", Sex.FEMALE, 96.0) for name in pictures]
 
 
 @pytest.fixture(scope="module")
-def cache(films: list[LabelledFilm], tmp_path_factory: pytest.TempPathFactory) -> FilmCache:
-    return build_cache(films, tmp_path_factory.mktemp("cache"), longest_side=2048)
+def cache(radiographs: list[LabelledRadiograph], tmp_path_factory: pytest.TempPathFactory) -> RadiographCache:
+    return build_cache(radiographs, tmp_path_factory.mktemp("cache"), longest_side=2048)
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """With hand nets and no members."""
+    """With hand networks and no members."""
     folder = tmp_path_factory.mktemp("bundles") / "hands"
     return Bundle.open(tiny_bundle(folder, name="hands", views=(), hand=True, metrics={}), threads=1)
 
 
 @pytest.fixture(scope="module")
 def table(
-    films: list[LabelledFilm], cache: FilmCache, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+    radiographs: list[LabelledRadiograph],
+    cache: RadiographCache,
+    bundle: Bundle,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> HandTable:
-    return find_hands(films, cache, bundle, tmp_path_factory.mktemp("hands"))
+    return find_hands(radiographs, cache, bundle, tmp_path_factory.mktemp("hands"))
 
 
-def with_hands(films: list[LabelledFilm], table: HandTable) -> list[LabelledFilm]:
-    return [film for film in films if film.id in table]
+def with_hands(radiographs: list[LabelledRadiograph], table: HandTable) -> list[LabelledRadiograph]:
+    return [radiograph for radiograph in radiographs if radiograph.id in table]
 
 
 @pytest.mark.parametrize("spec", VIEWS, ids=lambda spec: f"{spec.region} {spec.grey}")
 def test_a_view_for_training_is_the_view_for_serving_to_the_bit(
-    spec: ViewSpec, films: list[LabelledFilm], cache: FilmCache, bundle: Bundle, table: HandTable
+    spec: ViewSpec, radiographs: list[LabelledRadiograph], cache: RadiographCache, bundle: Bundle, table: HandTable
 ) -> None:
-    chosen = with_hands(films, table)
+    chosen = with_hands(radiographs, table)
     assert len(chosen) == 10
     views = EpochViews(chosen, cache, spec, hands=table)
-    for index, film in enumerate(chosen):
-        pixels = read_radiograph(film.image).pixels
+    for index, radiograph in enumerate(chosen):
+        pixels = read_radiograph(radiograph.image).pixels
         served = cut_view(pixels, spec, hand=bundle.find_hand(pixels))
         trained = views[index][0][0].numpy()
         assert trained.dtype == served.dtype
-        assert np.array_equal(trained, served), film.id
+        assert np.array_equal(trained, served), radiograph.id
         assert served.std() > 0.3
 
 
-def test_views_are_the_same_in_another_process(films: list[LabelledFilm], cache: FilmCache, table: HandTable) -> None:
-    views = EpochViews(with_hands(films, table), cache, REGION_VIEWS[0], hands=table)
+def test_views_are_the_same_in_another_process(
+    radiographs: list[LabelledRadiograph], cache: RadiographCache, table: HandTable
+) -> None:
+    views = EpochViews(with_hands(radiographs, table), cache, REGION_VIEWS[0], hands=table)
     loader = DataLoader(views, batch_size=4, num_workers=1, multiprocessing_context="spawn")
     elsewhere = np.concatenate([batch[0].numpy() for batch in loader])
     assert np.array_equal(elsewhere, np.stack([views[index][0].numpy() for index in range(len(views))]))
 
 
-def test_the_phantoms_hand_is_found_as_it_lies(films: list[LabelledFilm], table: HandTable) -> None:
+def test_the_phantoms_hand_is_found_as_it_lies(radiographs: list[LabelledRadiograph], table: HandTable) -> None:
     """Else equal views would say little."""
-    for film in with_hands(films, table):
-        hand = table.hand(film.id)
-        assert hand.mirrored is ("right" in film.id), film.id
-        assert hand.inverted is ("inverted" in film.id), film.id
+    for radiograph in with_hands(radiographs, table):
+        hand = table.hand(radiograph.id)
+        assert hand.mirrored is ("right" in radiograph.id), radiograph.id
+        assert hand.inverted is ("inverted" in radiograph.id), radiograph.id
 
 
 @pytest.mark.data
-def test_a_view_for_training_is_the_view_for_serving_on_real_films(data_folder: Path, tmp_path: Path) -> None:
-    from boneage.tables.radiographs import read_films
+def test_a_view_for_training_is_the_view_for_serving_on_real_radiographs(data_folder: Path, tmp_path: Path) -> None:
+    from boneage.tables.radiographs import read_radiographs
 
     bundle = Bundle.open("default", threads=1)
     if not bundle.finds_hands:
-        pytest.skip("the default bundle has no hand nets")
-    films = read_films(data_folder / "rsna" / "radiographs.csv")[:8]
-    cache = build_cache(films, tmp_path, longest_side=4096)
-    table = find_hands(films, cache, bundle, tmp_path)
-    chosen = with_hands(films, table)
+        pytest.skip("the default bundle has no hand networks")
+    radiographs = read_radiographs(data_folder / "rsna" / "radiographs.csv")[:8]
+    cache = build_cache(radiographs, tmp_path, longest_side=4096)
+    table = find_hands(radiographs, cache, bundle, tmp_path)
+    chosen = with_hands(radiographs, table)
     assert chosen
     for spec in REGION_VIEWS:
         views = EpochViews(chosen, cache, spec, hands=table)
-        for index, film in enumerate(chosen):
-            pixels = read_radiograph(film.image).pixels
+        for index, radiograph in enumerate(chosen):
+            pixels = read_radiograph(radiograph.image).pixels
             assert np.array_equal(views[index][0][0].numpy(), cut_view(pixels, spec, hand=bundle.find_hand(pixels)))
 
 
@@ -143,102 +149,111 @@ def equal(one: Hand, other: Hand) -> bool:
         np.array_equal(one.points_xy, other.points_xy)
         and np.array_equal(one.mask, other.mask)
         and one.mask.dtype == other.mask.dtype
-        and (one.film_to_mask, one.inverted, one.spread) == (other.film_to_mask, other.inverted, other.spread)
+        and (one.radiograph_to_mask, one.inverted, one.spread)
+        == (other.radiograph_to_mask, other.inverted, other.spread)
     )
 
 
 def test_a_hand_comes_back_as_it_was_found(
-    films: list[LabelledFilm], cache: FilmCache, bundle: Bundle, table: HandTable
+    radiographs: list[LabelledRadiograph], cache: RadiographCache, bundle: Bundle, table: HandTable
 ) -> None:
-    for film in with_hands(films, table):
-        assert equal(table.hand(film.id), bundle.find_hand(cache.pixels(film.id)))
-        assert equal(pickle.loads(pickle.dumps(table)).hand(film.id), table.hand(film.id))
+    for radiograph in with_hands(radiographs, table):
+        assert equal(table.hand(radiograph.id), bundle.find_hand(cache.pixels(radiograph.id)))
+        assert equal(pickle.loads(pickle.dumps(table)).hand(radiograph.id), table.hand(radiograph.id))
 
 
-def test_films_without_a_hand_are_named(
-    films: list[LabelledFilm],
-    cache: FilmCache,
+def test_radiographs_without_a_hand_are_named(
+    radiographs: list[LabelledRadiograph],
+    cache: RadiographCache,
     bundle: Bundle,
     table: HandTable,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert table.refused == {"none": "no_hand"}
+    assert table.rejected == {"none": "no_hand"}
     assert "none" not in table
-    find_hands(films, cache, bundle, tmp_path)
-    assert "no hand was found on 1 films: {'none': 'no_hand'}" in caplog.text
-    alone = find_hands([film for film in films if film.id == "none"], cache, bundle, tmp_path)
-    assert alone.refused == {"none": "no_hand"}
+    find_hands(radiographs, cache, bundle, tmp_path)
+    assert "no hand was found on 1 radiographs: {'none': 'no_hand'}" in caplog.text
+    alone = find_hands([radiograph for radiograph in radiographs if radiograph.id == "none"], cache, bundle, tmp_path)
+    assert alone.rejected == {"none": "no_hand"}
 
 
 def test_a_table_is_made_once(
-    films: list[LabelledFilm], cache: FilmCache, bundle: Bundle, table: HandTable, monkeypatch: pytest.MonkeyPatch
+    radiographs: list[LabelledRadiograph],
+    cache: RadiographCache,
+    bundle: Bundle,
+    table: HandTable,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(bundle, "find_hand", None)
-    again = find_hands(films[::-1], cache, bundle, table.folder.parent)  # in whatever order
+    again = find_hands(radiographs[::-1], cache, bundle, table.folder.parent)  # in whatever order
     assert again.folder == table.folder
     assert [path.name for path in table.folder.parent.iterdir()] == [table.folder.name]
 
 
 def test_a_table_lies_beside_its_cache_and_leaves_out_what_could_not_be_read(
-    films: list[LabelledFilm], cache: FilmCache, bundle: Bundle, tmp_path: Path
+    radiographs: list[LabelledRadiograph], cache: RadiographCache, bundle: Bundle, tmp_path: Path
 ) -> None:
-    unread = replace(films[0], id="unread")
-    opened = open_hands(str(bundle.directory), [*films[:3], unread], cache)
+    unread = replace(radiographs[0], id="unread")
+    opened = open_hands(str(bundle.directory), [*radiographs[:3], unread], cache)
     assert opened.folder.parent == cache.folder.parent
-    assert opened.folder.name == find_hands(films[:3], cache, bundle, tmp_path).folder.name
+    assert opened.folder.name == find_hands(radiographs[:3], cache, bundle, tmp_path).folder.name
     assert "unread" not in opened
-    assert "unread" not in opened.refused
+    assert "unread" not in opened.rejected
 
 
 def test_a_broken_search_leaves_nothing(
-    films: list[LabelledFilm], cache: FilmCache, bundle: Bundle, tmp_path: Path
+    radiographs: list[LabelledRadiograph], cache: RadiographCache, bundle: Bundle, tmp_path: Path
 ) -> None:
-    def broken(items: Iterable[LabelledFilm]) -> Iterator[LabelledFilm]:
+    def broken(items: Iterable[LabelledRadiograph]) -> Iterator[LabelledRadiograph]:
         for number, item in enumerate(items):
             if number == 2:
                 raise KeyboardInterrupt
             yield item
 
     with pytest.raises(KeyboardInterrupt):
-        find_hands(films, cache, bundle, tmp_path, progress=broken)
+        find_hands(radiographs, cache, bundle, tmp_path, progress=broken)
     assert list(tmp_path.iterdir()) == []
-    assert "left" in find_hands(films, cache, bundle, tmp_path)
+    assert "left" in find_hands(radiographs, cache, bundle, tmp_path)
 
 
 def test_the_later_of_two_processes_takes_the_table_of_the_first(
-    films: list[LabelledFilm], cache: FilmCache, bundle: Bundle, tmp_path: Path
+    radiographs: list[LabelledRadiograph], cache: RadiographCache, bundle: Bundle, tmp_path: Path
 ) -> None:
-    def overtaken(items: Iterable[LabelledFilm]) -> Iterator[LabelledFilm]:
-        find_hands(films, cache, bundle, tmp_path)
+    def overtaken(items: Iterable[LabelledRadiograph]) -> Iterator[LabelledRadiograph]:
+        find_hands(radiographs, cache, bundle, tmp_path)
         yield from items
 
-    table = find_hands(films, cache, bundle, tmp_path, progress=overtaken)
+    table = find_hands(radiographs, cache, bundle, tmp_path, progress=overtaken)
     assert [path.name for path in tmp_path.iterdir()] == [table.folder.name]
 
 
-def test_other_nets_films_or_limits_make_another_table(
-    films: list[LabelledFilm], cache: FilmCache, bundle: Bundle, table: HandTable, tmp_path: Path
+def test_other_networks_radiographs_or_limits_make_another_table(
+    radiographs: list[LabelledRadiograph], cache: RadiographCache, bundle: Bundle, table: HandTable, tmp_path: Path
 ) -> None:
     folder = tiny_bundle(tmp_path / "other", name="other", views=(), hand=True, metrics={})
-    assert find_hands(films, cache, Bundle.open(folder), table.folder.parent).folder == table.folder  # the same nets
+    assert (
+        find_hands(radiographs, cache, Bundle.open(folder), table.folder.parent).folder == table.folder
+    )  # the same networks
     manifest = read_manifest(folder)
     assert manifest.hand is not None
     (folder / "hand-refine.onnx").write_bytes(points_graph(REFINE_VIEW, spread_pixels=0.5).SerializeToString())
     refine = replace(manifest.hand.refine, sha256=file_sha256(folder / "hand-refine.onnx"))
     strict = replace(manifest.hand.limits, least_inside=0.9)
-    folders = {table.folder.name, find_hands(films[:3], cache, bundle, tmp_path / "tables").folder.name}
+    folders = {table.folder.name, find_hands(radiographs[:3], cache, bundle, tmp_path / "tables").folder.name}
     for hand in (
         replace(manifest.hand, refine=refine),
         HandGraphs(manifest.hand.mask, manifest.hand.locate, refine, strict),
     ):
         write_manifest(replace(manifest, hand=hand), folder)
-        folders.add(find_hands(films, cache, Bundle.open(folder), tmp_path / "tables").folder.name)
+        folders.add(find_hands(radiographs, cache, Bundle.open(folder), tmp_path / "tables").folder.name)
     assert len(folders) == 4
 
 
-def test_a_bundle_without_hand_nets_finds_no_hands(films: list[LabelledFilm], cache: FilmCache, tmp_path: Path) -> None:
+def test_a_bundle_without_hand_networks_finds_no_hands(
+    radiographs: list[LabelledRadiograph], cache: RadiographCache, tmp_path: Path
+) -> None:
     with pytest.raises(BundleError) as caught:
-        find_hands(films, cache, Bundle.open(tiny_bundle(tmp_path / "plain")), tmp_path / "tables")
+        find_hands(radiographs, cache, Bundle.open(tiny_bundle(tmp_path / "plain")), tmp_path / "tables")
     assert caught.value.code == "bundle_mismatch"
     assert not (tmp_path / "tables").exists()

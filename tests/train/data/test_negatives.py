@@ -15,9 +15,9 @@ from boneage.train.data.negatives import (
     KINDS,
     DrawnKind,
     Kind,
-    MaskedFilm,
-    draw_distractor,
-    pair_films,
+    MaskedRadiograph,
+    draw_negative,
+    pair_radiographs,
 )
 
 HEIGHT, WIDTH = 400, 300
@@ -25,12 +25,12 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @lru_cache
-def _film() -> MaskedFilm:
-    """A phantom, and the part of the film that is brighter than its air, letters left out, as its hand."""
+def _radiograph() -> MaskedRadiograph:
+    """A phantom, and the part of the radiograph that is brighter than its air, letters left out, as its hand."""
     pixels = draw_hand(10.0, height=HEIGHT, width=WIDTH)
     mask = (pixels > 0.2).astype(np.uint8)
     mask[: HEIGHT // 8] = 0
-    return MaskedFilm(pixels, mask)
+    return MaskedRadiograph(pixels, mask)
 
 
 def _points() -> np.ndarray:
@@ -38,9 +38,11 @@ def _points() -> np.ndarray:
 
 
 def _draw(seed: int, kind: Kind | None, longest_side: int = 64) -> np.ndarray:
-    film = _film()
+    radiograph = _radiograph()
     generator = np.random.default_rng(seed)
-    return draw_distractor(generator, film.pixels, film.mask, points_xy=_points(), kind=kind, longest_side=longest_side)
+    return draw_negative(
+        generator, radiograph.pixels, radiograph.mask, points_xy=_points(), kind=kind, longest_side=longest_side
+    )
 
 
 @settings(max_examples=100, deadline=None)
@@ -54,7 +56,7 @@ def test_every_kind_is_a_picture_of_the_size_asked_for(seed: int, kind: Kind | N
     assert np.isfinite(picture).all()
     assert picture.min() >= 0
     assert picture.max() <= 1
-    assert measure_grey(picture, "percentile").high > 0  # and no refusal: a net can be shown it
+    assert measure_grey(picture, "percentile").high > 0  # and no rejection: a network can be shown it
 
 
 @pytest.mark.parametrize("kind", [*KINDS, None])
@@ -66,15 +68,15 @@ def test_equal_generators_give_equal_pictures(kind: Kind | None) -> None:
 
 def test_nothing_of_the_hand_is_left_where_it_was_erased() -> None:
     """Whatever the hand's pixels say, the picture is the same: they are not used."""
-    film = _film()
-    other = np.where(film.mask > 0, np.float32(1.0) - film.pixels, film.pixels).astype(np.float32)
-    side = max(film.pixels.shape)
+    radiograph = _radiograph()
+    other = np.where(radiograph.mask > 0, np.float32(1.0) - radiograph.pixels, radiograph.pixels).astype(np.float32)
+    side = max(radiograph.pixels.shape)
     erased = [
-        draw_distractor(np.random.default_rng(1), pixels, film.mask, kind="erased", longest_side=side)
-        for pixels in (film.pixels, other)
+        draw_negative(np.random.default_rng(1), pixels, radiograph.mask, kind="erased", longest_side=side)
+        for pixels in (radiograph.pixels, other)
     ]
     np.testing.assert_allclose(erased[0], erased[1], atol=0.01)
-    untouched = np.abs(erased[0] - film.pixels) < 1e-3
+    untouched = np.abs(erased[0] - radiograph.pixels) < 1e-3
     assert untouched[: HEIGHT // 16].mean() > 0.9  # the background stays
 
 
@@ -89,58 +91,58 @@ def test_a_forearm_shows_nothing_nearer_to_the_fingers_than_its_start(seed: int,
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH] + 0.5
     beyond = (x - capitate[0]) * down[0] + (y - capitate[1]) * down[1]
     pixels = np.where(beyond < (FOREARM_START - 0.03) * length, 1.0, 0.1 + 0.3 * (x > WIDTH / 2)).astype(np.float32)
-    pixels[:, 0] = pixels[:, -1] = 0.1  # the border, which fills what lies outside the film
+    pixels[:, 0] = pixels[:, -1] = 0.1  # the border, which fills what lies outside the radiograph
     turned, turned_points = np.ascontiguousarray(np.rot90(pixels, degrees)), points_xy
     for number in range(degrees):  # counter-clockwise: (x, y) goes to (y, W - x)
         width = WIDTH if number % 2 == 0 else HEIGHT
         turned_points = np.column_stack([turned_points[:, 1], width - turned_points[:, 0]])
-    crop = draw_distractor(np.random.default_rng(seed), turned, points_xy=turned_points, kind="forearm")
+    crop = draw_negative(np.random.default_rng(seed), turned, points_xy=turned_points, kind="forearm")
     assert crop.max() < 0.5
     assert crop.std() > 0.02
 
 
-def test_what_does_not_serve_is_refused() -> None:
-    film, generator = _film(), np.random.default_rng(0)
+def test_what_does_not_serve_is_rejected() -> None:
+    radiograph, generator = _radiograph(), np.random.default_rng(0)
     with pytest.raises(ValueError, match="does not serve"):
-        draw_distractor(generator, kind="erased")
+        draw_negative(generator, kind="erased")
     with pytest.raises(ValueError, match="does not serve"):
-        draw_distractor(generator, film.pixels, np.zeros_like(film.mask), kind="erased")
+        draw_negative(generator, radiograph.pixels, np.zeros_like(radiograph.mask), kind="erased")
     with pytest.raises(ValueError, match="does not serve"):
-        draw_distractor(generator, film.pixels, np.ones_like(film.mask), kind="erased")
+        draw_negative(generator, radiograph.pixels, np.ones_like(radiograph.mask), kind="erased")
     with pytest.raises(ValueError, match="does not serve"):  # no forearm under the capitate
-        cut = film.pixels[: int(_points()[2, 1]) + 20]
-        draw_distractor(generator, cut, points_xy=_points(), kind="forearm")
+        cut = radiograph.pixels[: int(_points()[2, 1]) + 20]
+        draw_negative(generator, cut, points_xy=_points(), kind="forearm")
     with pytest.raises(ValueError, match="does not serve"):  # a blank one
-        draw_distractor(generator, np.zeros_like(film.pixels), points_xy=_points(), kind="forearm")
+        draw_negative(generator, np.zeros_like(radiograph.pixels), points_xy=_points(), kind="forearm")
     with pytest.raises(ValueError, match="32 px"):
-        draw_distractor(generator, longest_side=31)
+        draw_negative(generator, longest_side=31)
     with pytest.raises(ValueError, match="32 px"):
-        pair_films(generator, film, longest_side=31)
+        pair_radiographs(generator, radiograph, longest_side=31)
     with pytest.raises(ValueError, match="empty"):
-        pair_films(generator, film, (film.pixels, np.zeros_like(film.mask)))
+        pair_radiographs(generator, radiograph, (radiograph.pixels, np.zeros_like(radiograph.mask)))
 
 
-def test_films_are_used_where_they_serve_and_drawn_pictures_else() -> None:
-    film = MaskedFilm(np.full((64, 48), 0.5, np.float32), np.zeros((64, 48), np.uint8))
+def test_radiographs_are_used_where_they_serve_and_drawn_pictures_else() -> None:
+    radiograph = MaskedRadiograph(np.full((64, 48), 0.5, np.float32), np.zeros((64, 48), np.uint8))
     for seed in range(20):  # an empty mask, points without forearm: every picture is a drawn one
-        picture = draw_distractor(
-            np.random.default_rng(seed), *film, points_xy=np.array([[24, 4], [40, 20], [24, 62]]), longest_side=64
+        picture = draw_negative(
+            np.random.default_rng(seed), *radiograph, points_xy=np.array([[24, 4], [40, 20], [24, 62]]), longest_side=64
         )
         assert max(picture.shape) == 64
-    film = _film()
-    background = float(np.median(film.pixels[0]))
+    radiograph = _radiograph()
+    background = float(np.median(radiograph.pixels[0]))
     made = [
         np.isclose(_draw(seed, None, 64), background, atol=0.02).mean() > 0.3 for seed in range(60)
-    ]  # the film's own air
+    ]  # the radiograph's own air
     assert 5 < sum(made) < 40
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds, second=st.booleans(), longest_side=st.integers(64, 256))
 def test_pairs_show_both_hands_and_mask_both(seed: int, second: bool, longest_side: int) -> None:
-    film = _film()
-    other = MaskedFilm(film.pixels[:, ::-1], film.mask[:, ::-1]) if second else None
-    pair = pair_films(np.random.default_rng(seed), film, other, longest_side=longest_side)
+    radiograph = _radiograph()
+    other = MaskedRadiograph(radiograph.pixels[:, ::-1], radiograph.mask[:, ::-1]) if second else None
+    pair = pair_radiographs(np.random.default_rng(seed), radiograph, other, longest_side=longest_side)
     assert pair.pixels.dtype == np.float32
     assert pair.mask.dtype == np.uint8
     assert pair.pixels.shape == pair.mask.shape
@@ -154,11 +156,11 @@ def test_pairs_show_both_hands_and_mask_both(seed: int, second: bool, longest_si
 
 
 def test_a_pairs_mask_lies_on_its_hands() -> None:
-    """On films whose hand is white on black, the mask is where the pair is white."""
-    mask = _film().mask
-    film = MaskedFilm(mask.astype(np.float32), mask)
+    """On radiographs whose hand is white on black, the mask is where the pair is white."""
+    mask = _radiograph().mask
+    radiograph = MaskedRadiograph(mask.astype(np.float32), mask)
     for seed in range(20):
-        pair = pair_films(np.random.default_rng(seed), film, longest_side=200)
+        pair = pair_radiographs(np.random.default_rng(seed), radiograph, longest_side=200)
         if pair.pixels[pair.mask == 0].mean() > 0.5:  # a white canvas or border
             continue
         assert pair.pixels[pair.mask == 1].mean() > 0.85

@@ -15,13 +15,13 @@ from boneage.bundle.bundle import Bundle
 from boneage.bundle.quality import CAUTION_SHARES, QUALITY_LABELS, quality_view
 from boneage.errors import BoneageError
 from boneage.reading.radiograph import read_radiograph
-from boneage.tables.radiographs import LabelledFilm, read_films
+from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.bundle.release import renew
 from boneage.train.data.cache import build_cache
 from boneage.train.data.hands import open_hands
 from boneage.train.data.quality_views import QualityViews, Scenes
 from boneage.train.recipe import Recipe, parse_recipe, shipped_recipes
-from boneage.train.run.loop import Engine, new_net, train
+from boneage.train.run.loop import Engine, new_network, train
 from boneage.train.run.tasks import QualityTask
 from boneage.warnings_ import WarningCode
 from tests.bundles import REGION_VIEWS, tiny_bundle
@@ -45,9 +45,9 @@ def bundle(folder: Path) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def films(folder: Path) -> list[LabelledFilm]:
+def radiographs(folder: Path) -> list[LabelledRadiograph]:
     table = draw_folder(folder / "phantoms", 12)
-    return read_films(table, table.parent / "films")
+    return read_radiographs(table, table.parent / "radiographs")
 
 
 @pytest.fixture(scope="module")
@@ -56,38 +56,40 @@ def recipe(bundle: Bundle) -> Recipe:
         {
             "title": "tiny quality",
             "task": "quality",
-            "net": {"name": "quality", "options": {"widths": [4, 8]}},
+            "network": {"name": "quality", "options": {"widths": [4, 8]}},
             "view": {"region": "surroundings", "height": 40, "width": 36, "grey": "percentile"},
             "data": {"hands": str(bundle.directory), "validation_share": 0.5},
-            "train": {"epochs": 2, "views_per_epoch": 24, "batch_size": 6, "watched_films": 2, "workers": 0},
+            "train": {"epochs": 2, "views_per_epoch": 24, "batch_size": 6, "watched_radiographs": 2, "workers": 0},
         }
     )
 
 
 @pytest.fixture(scope="module")
-def scenes(films: list[LabelledFilm], bundle: Bundle, folder: Path) -> Scenes:
-    cache = build_cache(films, folder / "cache", longest_side=512)
-    return Scenes(cache, open_hands(str(bundle.directory), films, cache))
+def scenes(radiographs: list[LabelledRadiograph], bundle: Bundle, folder: Path) -> Scenes:
+    cache = build_cache(radiographs, folder / "cache", longest_side=512)
+    return Scenes(cache, open_hands(str(bundle.directory), radiographs, cache))
 
 
 @pytest.fixture(scope="module")
-def run(films: list[LabelledFilm], recipe: Recipe, folder: Path) -> Path:
+def run(radiographs: list[LabelledRadiograph], recipe: Recipe, folder: Path) -> Path:
     """Trained for two epochs; tests only read it."""
-    train(recipe, films, folder / "quality", engine=CPU, quiet=True)
+    train(recipe, radiographs, folder / "quality", engine=CPU, quiet=True)
     return folder / "quality"
 
 
 def test_views_without_an_epoch_are_those_of_serving(
-    films: list[LabelledFilm], scenes: Scenes, recipe: Recipe, bundle: Bundle
+    radiographs: list[LabelledRadiograph], scenes: Scenes, recipe: Recipe, bundle: Bundle
 ) -> None:
-    view, labels = QualityViews(films, scenes, recipe, epoch=None)[3]
-    pixels = read_radiograph(films[3].image).pixels
+    view, labels = QualityViews(radiographs, scenes, recipe, epoch=None)[3]
+    pixels = read_radiograph(radiographs[3].image).pixels
     np.testing.assert_allclose(view[0], quality_view(pixels, bundle.find_hand(pixels), 40, 36), atol=1e-5)
     assert labels.tolist() == [0.0] * len(QUALITY_LABELS)
 
 
-def test_drawn_views_follow_from_epoch_and_index(films: list[LabelledFilm], scenes: Scenes, recipe: Recipe) -> None:
-    first, again, other = (QualityViews(films, scenes, recipe, epoch=epoch, count=40) for epoch in (1, 1, 2))
+def test_drawn_views_follow_from_epoch_and_index(
+    radiographs: list[LabelledRadiograph], scenes: Scenes, recipe: Recipe
+) -> None:
+    first, again, other = (QualityViews(radiographs, scenes, recipe, epoch=epoch, count=40) for epoch in (1, 1, 2))
     assert len(first) == 40
     for index in (0, 17, 39):
         assert torch.equal(first[index][0], again[index][0])
@@ -96,18 +98,18 @@ def test_drawn_views_follow_from_epoch_and_index(films: list[LabelledFilm], scen
 
 
 def test_limits_are_set_on_validation_radiographs_as_they_are(
-    films: list[LabelledFilm], scenes: Scenes, recipe: Recipe
+    radiographs: list[LabelledRadiograph], scenes: Scenes, recipe: Recipe
 ) -> None:
     def watched(items: Iterable[Any]) -> Iterable[Any]:
         return items
 
     torch.manual_seed(0)
-    task = QualityTask(recipe, films[:6], films[6:], scenes.cache, scenes.hands)
-    net = new_net(recipe).eval()
-    figures = task.validate(net, 1, torch.device("cpu"), watched)
+    task = QualityTask(recipe, radiographs[:6], radiographs[6:], scenes.cache, scenes.hands)
+    network = new_network(recipe).eval()
+    figures = task.validate(network, 1, torch.device("cpu"), watched)
     with torch.no_grad():
-        views = torch.stack([QualityViews(films[6:], scenes, recipe, epoch=None)[index][0] for index in range(6)])
-        highest = torch.sigmoid(net(views)).max(dim=0).values.numpy()
+        views = torch.stack([QualityViews(radiographs[6:], scenes, recipe, epoch=None)[index][0] for index in range(6)])
+        highest = torch.sigmoid(network(views)).max(dim=0).values.numpy()
     for label, probability in zip(QUALITY_LABELS, highest, strict=True):
         limit = max(float(probability), 0.1) if label in CAUTION_SHARES else 1.0
         assert figures[f"{label}_caution"] == pytest.approx(limit, abs=2e-4)
@@ -116,7 +118,7 @@ def test_limits_are_set_on_validation_radiographs_as_they_are(
 
 
 def test_a_renewed_bundle_has_the_network_and_gives_its_warnings(
-    run: Path, bundle: Bundle, films: list[LabelledFilm], tmp_path: Path
+    run: Path, bundle: Bundle, radiographs: list[LabelledRadiograph], tmp_path: Path
 ) -> None:
     made = renew(bundle, tmp_path / "renewed", version="8", quality=run, weight_bits=16)
     assert all(result.passed for result in made.check())
@@ -126,14 +128,14 @@ def test_a_renewed_bundle_has_the_network_and_gives_its_warnings(
     assert set(manifest.quality.limits) == set(QUALITY_LABELS)
     assert "quality network" in manifest.recipe
     assert str(tmp_path) not in (made.directory / "bundle.json").read_text(encoding="utf-8")
-    before, after = (boneage.assess(films[0].image, "F", one) for one in (bundle, made))
+    before, after = (boneage.assess(radiographs[0].image, "F", one) for one in (bundle, made))
     assert before.age_months == after.age_months
     codes = {WarningCode(label) for label in QUALITY_LABELS}
     assert not codes & {warning.code for warning in before.warnings}
-    # Measured anew, on films that no network learnt from, it keeps the quality network that it has.
-    split = [LabelledFilm(**{**vars(film), "split": "validation"}) for film in films]
-    measured = renew(made, tmp_path / "measured", version="9", films=split)
-    assert measured.manifest.metrics["films"] == len(films)
+    # Measured anew, on radiographs that no network learnt from, it keeps the quality network that it has.
+    split = [LabelledRadiograph(**{**vars(radiograph), "split": "validation"}) for radiograph in radiographs]
+    measured = renew(made, tmp_path / "measured", version="9", radiographs=split)
+    assert measured.manifest.metrics["radiographs"] == len(radiographs)
     assert measured.manifest.quality == manifest.quality
 
 
@@ -148,5 +150,5 @@ def test_the_shipped_recipe_can_be_used() -> None:
     from boneage.train.recipe import load_recipe
 
     assert "quality" in shipped_recipes()
-    net = new_net(load_recipe("quality"))
-    assert sum(parameter.numel() for parameter in net.parameters()) < 300_000
+    network = new_network(load_recipe("quality"))
+    assert sum(parameter.numel() for parameter in network.parameters()) < 300_000

@@ -1,4 +1,4 @@
-"""Films that all tests of mining share: they are only read."""
+"""Radiographs that all tests of mining share: they are only read."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from tests.train.drawn_radiographs import draw_folder
 
 @pytest.fixture(scope="session")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The table of twelve drawn films, ids 0 to 11, 160 x 120."""
+    """The table of twelve drawn radiographs, ids 0 to 11, 160 x 120."""
     return draw_folder(tmp_path_factory.mktemp("drawn"), count=12)

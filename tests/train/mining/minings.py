@@ -21,18 +21,20 @@ def write_outlines(path: Path, count: int) -> Path:
 
 
 def begin_mining(parent: Path, table: Path, outlines: int = 4, held_out: int = 1) -> Path:
-    """A mining of the table's films below `parent`, the first of which have outlines; returns its folder."""
+    """A mining of the table's radiographs below `parent`, the first of which have outlines; returns its folder."""
     folder = parent / "mining"
     start(folder, Settings(table, None, seed=0), write_outlines(parent / "outlines.json", outlines), held_out)
     return folder
 
 
 def add_pending(folder: Path, doubts: dict[str, float], number: int = 1) -> None:
-    """Give films a predicted mask, as a round's net would."""
-    for film_id in doubts:
+    """Give radiographs a predicted mask, as a round's network would."""
+    for radiograph_id in doubts:
         mask = np.zeros((160, 120), np.uint8)
         mask[40:140, 30:90] = 1
-        write_mask(folder / mask_path(f"round-{number}", film_id), mask)
+        write_mask(folder / mask_path(f"round-{number}", radiograph_id), mask)
     with changing(folder) as masks:
-        for film_id, doubt in doubts.items():
-            masks[film_id] = masks[film_id].predicted(number, doubt, mask_path(f"round-{number}", film_id))
+        for radiograph_id, doubt in doubts.items():
+            masks[radiograph_id] = masks[radiograph_id].predicted(
+                number, doubt, mask_path(f"round-{number}", radiograph_id)
+            )

@@ -41,14 +41,18 @@ def mining(tmp_path: Path, table: Path) -> Path:
 
 
 def statuses(folder: Path) -> dict[str, str]:
-    return {film_id: mask.status.value for film_id, mask in read_masks(folder).items() if film_id in "56789"}
+    return {
+        radiograph_id: mask.status.value
+        for radiograph_id, mask in read_masks(folder).items()
+        if radiograph_id in "56789"
+    }
 
 
 def test_two_rounds_by_commands(tmp_path: Path, table: Path) -> None:
     folder, tiny = tmp_path / "mining", [f"--set={change}" for change in TINY]
     outlines = write_outlines(tmp_path / "outlines.json", 4)
-    begun = run_command("start", folder, "--films", table, "--outlines", outlines, "--held-out", 1)
-    assert begun.stdout == f"{folder}: 12 films, 3 outlines to train on, 1 held out, 8 films to predict\n"
+    begun = run_command("start", folder, "--radiographs", table, "--outlines", outlines, "--held-out", 1)
+    assert begun.stdout == f"{folder}: 12 radiographs, 3 outlines to train on, 1 held out, 8 radiographs to predict\n"
     first = run_command("train", folder, "--accelerator", "cpu", "--devices", 1, "--quiet", *tiny)
     assert first.exit_code == 0, first.exception
     assert "round 1: trained on 3 outlines and 0 accepted masks; 1 held-out outlines: IoU 0." in first.stdout
@@ -64,14 +68,14 @@ def test_two_rounds_by_commands(tmp_path: Path, table: Path) -> None:
     told = run_command("status", folder).stdout.splitlines()
     assert told[:2] == [
         "3 outline, 1 held_out, 6 pending, 2 accepted, 0 discarded, 0 unseen",
-        "coverage 50.00% of 12 films",
+        "coverage 50.00% of 12 radiographs",
     ]
     with (folder / "rounds.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["round"], row["trained_on"], row["accepted"]) for row in rows] == [("1", "3", "2"), ("2", "5", "0")]
 
 
-def test_films_are_discarded_by_a_list_and_the_rest_of_a_sheet_accepted(mining: Path, tmp_path: Path) -> None:
+def test_radiographs_are_discarded_by_a_list_and_the_rest_of_a_sheet_accepted(mining: Path, tmp_path: Path) -> None:
     run_command("sheet", mining, "--out", tmp_path, "--columns", 2, "--rows", 2, "--tile", 60, "--quiet")
     (tmp_path / "bad.txt").write_text("8\n\n 5 \n")
     arguments = ("decide", mining, "--discard", tmp_path / "bad.txt", "--accept-rest-of", tmp_path / "pending-001.csv")
@@ -83,7 +87,7 @@ def test_films_are_discarded_by_a_list_and_the_rest_of_a_sheet_accepted(mining: 
     assert statuses(mining) == expected
 
 
-def test_a_film_that_was_discarded_is_not_accepted_by_another_sheet(mining: Path, tmp_path: Path) -> None:
+def test_a_radiograph_that_was_discarded_is_not_accepted_by_another_sheet(mining: Path, tmp_path: Path) -> None:
     run_command("sheet", mining, "--out", tmp_path, "--tile", 60, "--quiet")
     (tmp_path / "bad.txt").write_text("8\n")
     run_command("decide", mining, "--discard", tmp_path / "bad.txt")

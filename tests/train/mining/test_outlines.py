@@ -44,7 +44,7 @@ def test_several_polygons_are_one_mask_and_holes_stay_open() -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 5000), st.integers(1, 5000))
-def test_masks_keep_the_aspect_of_the_film_and_its_pixels_where_they_are_few(height: int, width: int) -> None:
+def test_masks_keep_the_aspect_of_the_radiograph_and_its_pixels_where_they_are_few(height: int, width: int) -> None:
     rows, columns = mask_shape((height, width))
     assert max(rows, columns) == min(512, max(height, width))
     assert abs(rows * width - columns * height) <= 0.5 * max(height, width) + 1 or min(rows, columns) == 1
@@ -73,7 +73,7 @@ def test_masks_are_kept_in_one_bit_a_pixel(tmp_path: Path) -> None:
         ('{"1": [{"exterior": [[0.1, 0.1], [0.2, NaN], [0.3, 0.3]]}]}', "table_value"),
     ],
 )
-def test_files_that_are_no_outlines_are_refused(tmp_path: Path, said: str, code: str) -> None:
+def test_files_that_are_no_outlines_are_rejected(tmp_path: Path, said: str, code: str) -> None:
     (tmp_path / "outlines.json").write_text(said)
     with pytest.raises(TableError) as raised:
         read_outlines(tmp_path / "outlines.json")
@@ -124,23 +124,25 @@ def test_outlines_must_be_left_to_train_on(tmp_path: Path, table: Path, outlines
     assert raised.value.code == "table_split"
 
 
-def test_outlines_of_other_films_are_left_out(tmp_path: Path, table: Path) -> None:
-    said = {film_id: [{"exterior": TRIANGLE}] for film_id in ("0", "1", "elsewhere")}
+def test_outlines_of_other_radiographs_are_left_out(tmp_path: Path, table: Path) -> None:
+    said = {radiograph_id: [{"exterior": TRIANGLE}] for radiograph_id in ("0", "1", "elsewhere")}
     (tmp_path / "outlines.json").write_text(json.dumps(said))
     masks = start(tmp_path / "mining", Settings(table, None, 0), tmp_path / "outlines.json", 1)
-    assert {film_id for film_id, mask in masks.items() if mask.mask} == {"0", "1"}
+    assert {radiograph_id for radiograph_id, mask in masks.items() if mask.mask} == {"0", "1"}
 
 
 @pytest.mark.data
 def test_the_real_outlines_hold_bone(data_folder: Path, tmp_path: Path) -> None:
     from boneage.reading.radiograph import read_radiograph
-    from boneage.tables.radiographs import read_films
+    from boneage.tables.radiographs import read_radiographs
 
     outlines = read_outlines(data_folder / "annotations" / "hand_outlines.json")
     assert len(outlines) == 100
-    films = {film.id: film for film in read_films(data_folder / "rsna" / "radiographs.csv")}
-    for film_id in list(outlines)[:10]:
-        pixels = read_radiograph(films[film_id].image).pixels
-        mask = rasterised(outlines[film_id], *mask_shape((pixels.shape[0], pixels.shape[1])))
+    radiographs = {
+        radiograph.id: radiograph for radiograph in read_radiographs(data_folder / "rsna" / "radiographs.csv")
+    }
+    for radiograph_id in list(outlines)[:10]:
+        pixels = read_radiograph(radiographs[radiograph_id].image).pixels
+        mask = rasterised(outlines[radiograph_id], *mask_shape((pixels.shape[0], pixels.shape[1])))
         small = cv2.resize(pixels, mask.shape[::-1], interpolation=cv2.INTER_AREA)
         assert small[mask == 1].mean() > small[mask == 0].mean()

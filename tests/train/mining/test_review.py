@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from boneage.errors import RecipeError
-from boneage.train.mining.records import film_cache
+from boneage.train.mining.records import radiograph_cache
 from boneage.train.mining.review import TILE_HEIGHT, TILE_WIDTH, ReviewServer, ReviewSession
 from boneage.train.mining.state import read_masks, read_settings
 from boneage.train.mining.tiles import choose_masks
@@ -32,7 +32,7 @@ def mining(tmp_path: Path, table: Path) -> Path:
 
 @pytest.fixture
 def server(mining: Path) -> Iterator[ReviewServer]:
-    cache = film_cache(mining, list(read_settings(mining).read_films().values()))
+    cache = radiograph_cache(mining, list(read_settings(mining).read_radiographs().values()))
     pending = choose_masks(read_masks(mining), "pending", seed=0)
     with ReviewServer(ReviewSession(mining, pending, cache, page_size=3)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -63,7 +63,11 @@ def ask(
 
 
 def statuses(mining: Path) -> dict[str, str]:
-    return {film_id: mask.status.value for film_id, mask in read_masks(mining).items() if film_id in "56789"}
+    return {
+        radiograph_id: mask.status.value
+        for radiograph_id, mask in read_masks(mining).items()
+        if radiograph_id in "56789"
+    }
 
 
 def test_the_page_asks_nothing_of_others(server: ReviewServer) -> None:
@@ -75,21 +79,21 @@ def test_the_page_asks_nothing_of_others(server: ReviewServer) -> None:
     assert "default-src 'none'" in str(response.getheader("Content-Security-Policy"))
 
 
-def test_a_page_shows_its_films_in_order(server: ReviewServer) -> None:
+def test_a_page_shows_its_radiographs_in_order(server: ReviewServer) -> None:
     first, second = (json.loads(ask(server, f"page/{number}")[1]) for number in (0, 1))
-    assert [film["id"] for film in first["films"]] == ["6", "8", "7"]
-    assert [film["place"] for film in second["films"]] == [3, 4]
-    assert {film["status"] for film in first["films"]} == {"pending"}
-    assert (first["pages"], first["counts"]["films"], first["counts"]["pending"]) == (2, 5, 5)
+    assert [radiograph["id"] for radiograph in first["radiographs"]] == ["6", "8", "7"]
+    assert [radiograph["place"] for radiograph in second["radiographs"]] == [3, 4]
+    assert {radiograph["status"] for radiograph in first["radiographs"]} == {"pending"}
+    assert (first["pages"], first["counts"]["radiographs"], first["counts"]["pending"]) == (2, 5, 5)
 
 
 def test_a_saved_page_is_in_the_table_at_once(server: ReviewServer, mining: Path) -> None:
     response, body = ask(server, "page/0", {"discarded": [1]})
     assert response.status == 200
-    assert json.loads(body)["counts"] == {"films": 5, "pending": 2, "accepted": 2, "discarded": 1}
+    assert json.loads(body)["counts"] == {"radiographs": 5, "pending": 2, "accepted": 2, "discarded": 1}
     assert statuses(mining) == {"6": "accepted", "8": "discarded", "7": "accepted", "9": "pending", "5": "pending"}
-    shown = json.loads(ask(server, "page/0")[1])["films"]
-    assert [film["status"] for film in shown] == ["accepted", "discarded", "accepted"]
+    shown = json.loads(ask(server, "page/0")[1])["radiographs"]
+    assert [radiograph["status"] for radiograph in shown] == ["accepted", "discarded", "accepted"]
 
 
 def test_a_page_may_be_saved_otherwise(server: ReviewServer, mining: Path) -> None:
@@ -98,7 +102,7 @@ def test_a_page_may_be_saved_otherwise(server: ReviewServer, mining: Path) -> No
     assert statuses(mining) == {"6": "accepted", "8": "accepted", "7": "discarded", "9": "pending", "5": "pending"}
 
 
-def test_films_are_pictures_of_their_size(server: ReviewServer) -> None:
+def test_radiographs_are_pictures_of_their_size(server: ReviewServer) -> None:
     response, body = ask(server, "tile/4")
     assert response.getheader("Content-Type") == "image/jpeg"
     picture = np.asarray(cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR))
@@ -148,7 +152,7 @@ def test_decisions_that_are_none_change_nothing(server: ReviewServer, mining: Pa
     assert set(statuses(mining).values()) == {"pending"}
 
 
-def test_a_body_that_is_too_large_is_refused_before_it_is_read(server: ReviewServer, mining: Path) -> None:
+def test_a_body_that_is_too_large_is_rejected_before_it_is_read(server: ReviewServer, mining: Path) -> None:
     headers = {"Content-Type": "application/json", "Content-Length": str(2**20 + 1)}
     assert ask(server, "page/0", b"{", headers)[0].status == 413
     assert set(statuses(mining).values()) == {"pending"}
@@ -167,7 +171,7 @@ def test_a_mask_that_was_replaced_since_it_was_shown_is_not_accepted(server: Rev
     assert set(statuses(mining).values()) == {"pending"}
 
 
-def test_a_film_that_cannot_be_shown_is_told(server: ReviewServer, mining: Path) -> None:
+def test_a_radiograph_that_cannot_be_shown_is_told(server: ReviewServer, mining: Path) -> None:
     (mining / read_masks(mining)["6"].mask).write_bytes(b"no picture")
     assert ask(server, "tile/0")[0].status == 409
 

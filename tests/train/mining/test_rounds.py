@@ -1,4 +1,4 @@
-"""The rounds with a tiny net, which learns nothing: what is kept, what is predicted, and what goes on."""
+"""The rounds with a tiny network, which learns nothing: what is kept, what is predicted, and what goes on."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from boneage.errors import RecipeError, TableError
 from boneage.tables.csv_table import read_rows
-from boneage.tables.radiographs import read_films
+from boneage.tables.radiographs import read_radiographs
 from boneage.train.data.annotations import load_mask
 from boneage.train.mining import rounds
 from boneage.train.mining.records import Round, read_rounds, round_folder, summary_rows
-from boneage.train.mining.rounds import Copies, choose_films, predict_round, train_round
-from boneage.train.mining.state import FilmMask, Status, decide, read_masks, read_settings
+from boneage.train.mining.rounds import Copies, choose_radiographs, predict_round, train_round
+from boneage.train.mining.state import RadiographMask, Status, decide, read_masks, read_settings
 from boneage.train.run.loop import Engine
 from tests.train.mining.minings import add_pending, begin_mining
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings(
 Keep = Callable[[Path, int, Sequence[rounds._Prediction]], list[str]]
 
 TINY = (
-    *("view.height=64", "view.width=64", "net.options.widths=[4,8]", "train.epochs=1", "train.views_per_epoch=8"),
+    *("view.height=64", "view.width=64", "network.options.widths=[4,8]", "train.epochs=1", "train.views_per_epoch=8"),
     *("train.batch_size=4", "train.precision='32-true'"),
 )
 
@@ -72,9 +72,9 @@ def test_predictions_are_pending_with_mask_and_doubt(mining: Path) -> None:
     done = predict_round(mining, 3)
     masks = read_masks(mining)
     assert len(done) == 3
-    assert {film_id for film_id, mask in masks.items() if mask.status is Status.PENDING} == set(done)
-    for film_id in done:
-        mask = masks[film_id]
+    assert {radiograph_id for radiograph_id, mask in masks.items() if mask.status is Status.PENDING} == set(done)
+    for radiograph_id in done:
+        mask = masks[radiograph_id]
         assert mask.round == 1
         assert mask.doubt is not None
         assert load_mask(mining / mask.mask).shape == (160, 120)
@@ -114,7 +114,7 @@ def test_the_next_round_trains_on_what_was_accepted_and_starts_from_the_last(min
     assert (record.number, record.outlines, record.accepted) == (2, 3, 1)
     facts = (round_folder(mining, 2) / "recipe.json").read_text()
     assert str(round_folder(mining, 1).resolve()) in facts
-    # Discarded and undecided films are predicted again, accepted ones keep their mask.
+    # Discarded and undecided radiographs are predicted again, accepted ones keep their mask.
     predicted = predict_round(mining)
     assert {second, third} <= set(predicted)
     assert first not in predicted
@@ -151,11 +151,11 @@ def test_a_round_that_never_began_takes_the_masks_of_now(mining: Path) -> None:
     assert train_tiny(mining).accepted == 2
 
 
-def test_accepted_masks_of_validation_films_train_nothing(mining: Path) -> None:
+def test_accepted_masks_of_validation_radiographs_train_nothing(mining: Path) -> None:
     add_pending(mining, {"5": 0.1, "6": 0.1})
     decide(mining, {"5": True, "6": True})
-    films = {film.id: film for film in read_films(read_settings(mining).films)}
-    parted = {**films, "5": replace(films["5"], split="validation")}
+    radiographs = {radiograph.id: radiograph for radiograph in read_radiographs(read_settings(mining).radiographs)}
+    parted = {**radiographs, "5": replace(radiographs["5"], split="validation")}
     chosen = rounds._round_masks(mining, round_folder(mining, 2), parted)
     assert "6" in chosen
     assert "5" not in chosen
@@ -171,11 +171,11 @@ def test_predicting_needs_a_round(tmp_path: Path, table: Path) -> None:
     assert raised.value.code == "recipe_invalid"
 
 
-def test_films_that_left_the_table_are_told(mining: Path, tmp_path: Path, table: Path) -> None:
+def test_radiographs_that_left_the_table_are_told(mining: Path, tmp_path: Path, table: Path) -> None:
     header, *rows = table.read_text().splitlines()
-    (tmp_path / "films.csv").write_text("\n".join([header, *rows[:-1]]))
+    (tmp_path / "radiographs.csv").write_text("\n".join([header, *rows[:-1]]))
     settings = (mining / "mining.json").read_text().replace('"images": null', f'"images": "{table.with_suffix("")}"')
-    (mining / "mining.json").write_text(settings.replace(str(table), str(tmp_path / "films.csv")))
+    (mining / "mining.json").write_text(settings.replace(str(table), str(tmp_path / "radiographs.csv")))
     with pytest.raises(TableError, match="'11'"):
         predict_round(mining, 1)
 
@@ -188,7 +188,8 @@ def test_a_damaged_record_is_told(mining: Path) -> None:
 
 
 class Marking(nn.Module):
-    """A net that finds a hand where the view is bright; given a corner, it also finds one there wherever it looks."""
+    """A network that finds a hand where the view is bright; given a corner, it also finds one there wherever it
+    looks."""
 
     def __init__(self, corner: int = 0) -> None:
         super().__init__()
@@ -200,7 +201,7 @@ class Marking(nn.Module):
         return logits
 
 
-def test_copies_come_back_to_where_the_film_is() -> None:
+def test_copies_come_back_to_where_the_radiograph_is() -> None:
     view = torch.randn(2, 1, 32, 32)
     answers = Copies(Marking(), [Marking()])(view).reshape(2, 4, 32, 32)
     assert all(torch.equal(answers[:, [place]], view) for place in range(4))
@@ -209,10 +210,10 @@ def test_copies_come_back_to_where_the_film_is() -> None:
     assert all(torch.equal(answers[:, [place]], oblong) for place in range(3))
 
 
-def _prediction(net: nn.Module, others: list[nn.Module], view: Tensor) -> rounds._Prediction:
+def _prediction(network: nn.Module, others: list[nn.Module], view: Tensor) -> rounds._Prediction:
     from boneage.hand.views import ViewSpec
 
-    logits = Copies(net, others)(view)[0, 0]
+    logits = Copies(network, others)(view)[0, 0]
     probabilities = torch.sigmoid(logits).reshape(-1, 32, 32).numpy()
     return rounds._Prediction("a", (320, 320), ViewSpec("radiograph", 32, 32), probabilities)
 
@@ -228,16 +229,16 @@ def test_doubt_is_how_much_the_worst_copy_differs() -> None:
     assert _prediction(Marking(), [], torch.full((1, 1, 32, 32), -9.0)).doubt() == 1.0  # nothing found, nothing certain
 
 
-def test_the_mask_lies_on_the_film_as_on_the_view() -> None:
+def test_the_mask_lies_on_the_radiograph_as_on_the_view() -> None:
     from boneage.hand.views import ViewSpec
 
     probabilities = np.zeros((1, 64, 64), np.float32)
-    probabilities[0, 16:48, 28:36] = 1.0  # of a film of 64 x 32 view pixels, which lies at columns 16 to 48
+    probabilities[0, 16:48, 28:36] = 1.0  # of a radiograph of 64 x 32 view pixels, which lies at columns 16 to 48
     prediction = rounds._Prediction("a", (400, 200), ViewSpec("radiograph", 64, 64), probabilities)
     mask = prediction.mask((400, 200))
     rows, columns = np.nonzero(mask)
     found = [rows.min(), rows.max() + 1, columns.min(), columns.max() + 1]
-    # A view's pixel is 6.25 of the film's; a threshold other than 0.5 may move a border by a fifth of it.
+    # A view's pixel is 6.25 of the radiograph's; a threshold other than 0.5 may move a border by a fifth of it.
     assert np.abs(np.array(found) - [100, 300, 75, 125]).max() <= 1
 
 
@@ -249,23 +250,24 @@ def test_a_mask_finer_than_the_view_is_as_large(shape: tuple[int, int]) -> None:
     probabilities = np.full((1, 64, 64), 1e-6, np.float32)
     probabilities[0, 16:48, 24:40] = 1 - 1e-6
     mask = rounds._Prediction("a", (400, 200), ViewSpec("radiograph", 64, 64), probabilities).mask(shape)
-    # Of the view's 64 x 32 pixels with film, 32 x 16 show the hand. Interpolated probabilities made it 31 at most.
+    # Of the view's 64 x 32 pixels with radiograph, 32 x 16 show the hand. Interpolated probabilities made it 31 at
+    # most.
     side = np.sqrt(mask.mean() * 64 * 32 * 2)
     assert abs(side - 32) < 0.6
 
 
-def test_films_are_chosen_by_doubt_or_at_random_among_those_still_open() -> None:
+def test_radiographs_are_chosen_by_doubt_or_at_random_among_those_still_open() -> None:
     masks = {
-        "new": FilmMask("new"),
-        "doubted": FilmMask("doubted", Status.DISCARDED, 1, 0.9, "m", (1,)),
-        "waiting": FilmMask("waiting", Status.PENDING, 1, 0.2, "m"),
-        "kept": FilmMask("kept", Status.ACCEPTED, 1, 0.9, "m"),
-        "drawn": FilmMask("drawn", Status.OUTLINE, 0, None, "m"),
-        "held": FilmMask("held", Status.HELD_OUT, 0, None, "m"),
-        "done": FilmMask("done", Status.PENDING, 2, 0.9, "m"),
+        "new": RadiographMask("new"),
+        "doubted": RadiographMask("doubted", Status.DISCARDED, 1, 0.9, "m", (1,)),
+        "waiting": RadiographMask("waiting", Status.PENDING, 1, 0.2, "m"),
+        "kept": RadiographMask("kept", Status.ACCEPTED, 1, 0.9, "m"),
+        "drawn": RadiographMask("drawn", Status.OUTLINE, 0, None, "m"),
+        "held": RadiographMask("held", Status.HELD_OUT, 0, None, "m"),
+        "done": RadiographMask("done", Status.PENDING, 2, 0.9, "m"),
     }
-    assert choose_films(masks, 2, 0, "doubt", seed=0) == ["doubted", "waiting", "new"]
-    assert choose_films(masks, 2, 3, "doubt", seed=0) == ["doubted", "waiting"]  # one of the round is done
-    drawn = {tuple(choose_films(masks, 2, 0, "random", seed=seed)) for seed in range(20)}
+    assert choose_radiographs(masks, 2, 0, "doubt", seed=0) == ["doubted", "waiting", "new"]
+    assert choose_radiographs(masks, 2, 3, "doubt", seed=0) == ["doubted", "waiting"]  # one of the round is done
+    drawn = {tuple(choose_radiographs(masks, 2, 0, "random", seed=seed)) for seed in range(20)}
     assert {frozenset(order) for order in drawn} == {frozenset({"doubted", "waiting", "new"})}
     assert len(drawn) > 1

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from boneage.errors import BoneageError, RecipeError, TableError
 from boneage.train.mining.state import (
-    FilmMask,
+    RadiographMask,
     Settings,
     Status,
     changing,
@@ -20,24 +20,24 @@ from boneage.train.mining.state import (
     write_settings,
 )
 
-PENDING = FilmMask("a", Status.PENDING, 2, 0.25, "masks/round-2/a.png", (1,))
+PENDING = RadiographMask("a", Status.PENDING, 2, 0.25, "masks/round-2/a.png", (1,))
 
 
 @st.composite
-def film_masks(draw: st.DrawFn) -> FilmMask:
+def radiograph_masks(draw: st.DrawFn) -> RadiographMask:
     """Any row that a mining may hold."""
-    film_id = draw(st.text(st.characters(codec="utf-8", categories=["L", "N", "P"]), min_size=1))
-    mask = FilmMask(film_id)
+    radiograph_id = draw(st.text(st.characters(codec="utf-8", categories=["L", "N", "P"]), min_size=1))
+    mask = RadiographMask(radiograph_id)
     for number in range(1, draw(st.integers(0, 4)) + 1):
-        mask = mask.predicted(number, round(draw(st.floats(0, 1)), 5), mask_path(f"round-{number}", film_id))
+        mask = mask.predicted(number, round(draw(st.floats(0, 1)), 5), mask_path(f"round-{number}", radiograph_id))
         mask = draw(st.sampled_from([mask, mask.accepted(), mask.discarded()]))
     return mask
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.lists(film_masks(), min_size=1, unique_by=lambda mask: mask.id))
+@given(st.lists(radiograph_masks(), min_size=1, unique_by=lambda mask: mask.id))
 def test_the_table_reads_back_as_it_was_written(
-    tmp_path_factory: pytest.TempPathFactory, masks: list[FilmMask]
+    tmp_path_factory: pytest.TempPathFactory, masks: list[RadiographMask]
 ) -> None:
     folder = tmp_path_factory.mktemp("mining")
     write_masks(folder, {mask.id: mask for mask in masks})
@@ -64,7 +64,7 @@ def test_a_discard_is_remembered_by_its_round_until_it_is_taken_back() -> None:
         ("a,pending,1,0.1,m.png,one", "discarded_in must be"),
     ],
 )
-def test_damaged_rows_are_refused_with_their_line(tmp_path: Path, row: str, reason: str) -> None:
+def test_damaged_rows_are_rejected_with_their_line(tmp_path: Path, row: str, reason: str) -> None:
     (tmp_path / "masks.csv").write_text(f"id,status,round,doubt,mask,discarded_in\n{row}\n")
     with pytest.raises(TableError, match=reason) as raised:
         read_masks(tmp_path)
@@ -81,7 +81,7 @@ def test_a_change_that_fails_leaves_the_table_as_it_was(tmp_path: Path) -> None:
 
 
 def test_decisions_are_taken_and_may_be_changed(tmp_path: Path) -> None:
-    write_masks(tmp_path, {"a": PENDING, "b": FilmMask("b", Status.PENDING, 2, 0.1, "b.png")})
+    write_masks(tmp_path, {"a": PENDING, "b": RadiographMask("b", Status.PENDING, 2, 0.1, "b.png")})
     decide(tmp_path, {"a": True, "b": False})
     assert [mask.status for mask in read_masks(tmp_path).values()] == ["accepted", "discarded"]
     decide(tmp_path, {"a": False})
@@ -97,9 +97,9 @@ def test_decisions_that_cannot_be_meant_change_nothing(
 ) -> None:
     before = {
         "a": PENDING,
-        "b": FilmMask("b", Status.PENDING, 2, 0.1, "b.png"),
-        "drawn": FilmMask("drawn", Status.OUTLINE, 0, None, "d.png"),
-        "unseen": FilmMask("unseen"),
+        "b": RadiographMask("b", Status.PENDING, 2, 0.1, "b.png"),
+        "drawn": RadiographMask("drawn", Status.OUTLINE, 0, None, "d.png"),
+        "unseen": RadiographMask("unseen"),
     }
     write_masks(tmp_path, before)
     with pytest.raises(TableError) as raised:
@@ -111,19 +111,21 @@ def test_decisions_that_cannot_be_meant_change_nothing(
 @settings(deadline=None, max_examples=25)
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_masks_lie_inside_the_mining_each_in_its_own_place(first: str, second: str) -> None:
-    paths = [Path(mask_path("round-1", film_id)) for film_id in (first, second)]
+    paths = [Path(mask_path("round-1", radiograph_id)) for radiograph_id in (first, second)]
     assert all(path.parts[:2] == ("masks", "round-1") and len(path.parts) == 3 for path in paths)
     assert (paths[0] == paths[1]) == (first == second)
 
 
 def test_settings_read_back_from_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write_settings(tmp_path / "m", Settings(Path("films.csv"), Path("images"), 7))
+    write_settings(tmp_path / "m", Settings(Path("radiographs.csv"), Path("images"), 7))
     monkeypatch.chdir("/")
-    assert read_settings(tmp_path / "m") == Settings(tmp_path / "films.csv", tmp_path / "images", 7)
+    assert read_settings(tmp_path / "m") == Settings(tmp_path / "radiographs.csv", tmp_path / "images", 7)
 
 
-@pytest.mark.parametrize("said", [None, "[]", "{", '{"films": 1, "images": null, "seed": 0}', '{"films": "f"}'])
+@pytest.mark.parametrize(
+    "said", [None, "[]", "{", '{"radiographs": 1, "images": null, "seed": 0}', '{"radiographs": "f"}']
+)
 def test_a_folder_without_settings_is_no_mining(tmp_path: Path, said: str | None) -> None:
     if said is not None:
         (tmp_path / "mining.json").write_text(said)

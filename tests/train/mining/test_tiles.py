@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boneage.errors import TableError
-from boneage.train.mining.records import film_cache
+from boneage.train.mining.records import radiograph_cache
 from boneage.train.mining.state import decide, read_masks, read_settings
 from boneage.train.mining.tiles import (
     Grid,
@@ -44,7 +44,7 @@ def test_the_outline_lies_where_the_mask_ends(height: int, width: int, size: tup
     assert abs(int(np.ptp(columns)) + 1 - zoom * width / 2) <= zoom * width / 40 + 4
 
 
-def test_dark_films_are_shown_bright_enough_to_judge() -> None:
+def test_dark_radiographs_are_shown_bright_enough_to_judge() -> None:
     dark = np.linspace(0, 0.02, 100 * 80, dtype=np.float32).reshape(100, 80)
     tile = draw_tile(dark, np.zeros((100, 80), np.uint8), 100, 80)
     assert tile.min() < 40
@@ -76,9 +76,9 @@ def test_random_orders_follow_from_the_seed(mining: Path) -> None:
     assert [mask.doubt for mask in by_doubt(pending)][:5] == [0.5, 0.4, 0.3, 0.2, 0.1]
 
 
-def test_sheets_have_their_films_in_a_table_beside_them(mining: Path, tmp_path: Path) -> None:
+def test_sheets_have_their_radiographs_in_a_table_beside_them(mining: Path, tmp_path: Path) -> None:
     chosen = choose_masks(read_masks(mining), "worst", seed=0)
-    cache = film_cache(mining, list(read_settings(mining).read_films().values()))
+    cache = radiograph_cache(mining, list(read_settings(mining).read_radiographs().values()))
     paths = write_sheets(mining, tmp_path / "out", "worst", chosen, cache, Grid(2, 2, 60, 75))
     assert [path.name for path in paths] == ["worst-001.png", "worst-002.png"]
     tables = [read_sheet(path.with_suffix(".csv")) for path in paths]
@@ -89,17 +89,17 @@ def test_sheets_have_their_films_in_a_table_beside_them(mining: Path, tmp_path: 
     assert is_line(np.asarray(cv2.imread(str(paths[1])), dtype=np.uint8)).any()
 
 
-def test_a_sheet_of_nothing_is_refused(mining: Path, tmp_path: Path) -> None:
-    cache = film_cache(mining, list(read_settings(mining).read_films().values()))
+def test_a_sheet_of_nothing_is_rejected(mining: Path, tmp_path: Path) -> None:
+    cache = radiograph_cache(mining, list(read_settings(mining).read_radiographs().values()))
     with pytest.raises(TableError) as raised:
         write_sheets(mining, tmp_path, "pending", [], cache, Grid())
     assert raised.value.code == "table_empty"
 
 
-def test_a_film_whose_mask_is_lost_is_told(mining: Path, tmp_path: Path) -> None:
+def test_a_radiograph_whose_mask_is_lost_is_told(mining: Path, tmp_path: Path) -> None:
     masks = read_masks(mining)
     (mining / masks["5"].mask).unlink()
-    cache = film_cache(mining, list(read_settings(mining).read_films().values()))
+    cache = radiograph_cache(mining, list(read_settings(mining).read_radiographs().values()))
     with pytest.raises(TableError) as raised:
         write_sheets(mining, tmp_path, "pending", [masks["5"]], cache, Grid())
     assert raised.value.code == "table_value"

@@ -19,31 +19,31 @@ from boneage.errors import RecipeError
 from boneage.train.networks.inception import (
     IMAGENET_MEAN,
     IMAGENET_SPREAD,
-    InceptionNet,
+    InceptionNetwork,
     load_imagenet_weights,
 )
-from boneage.train.networks.residual import ResidualNet
+from boneage.train.networks.residual import ResidualNetwork
 
 State = dict[str, Tensor]
 
 
 @lru_cache
-def inception() -> InceptionNet:
+def inception() -> InceptionNetwork:
     torch.manual_seed(0)
-    return InceptionNet(128, 128).eval()
+    return InceptionNetwork(128, 128).eval()
 
 
 @pytest.fixture(scope="module")
-def net() -> InceptionNet:
+def network() -> InceptionNetwork:
     return inception()
 
 
 @pytest.fixture(scope="module")
-def standard(net: InceptionNet) -> State:
+def standard(network: InceptionNetwork) -> State:
     """A state dict with the names and shapes of torchvision's file; its values are drawn."""
     generator = torch.Generator().manual_seed(3)
     state = {}
-    for name, value in net.features.state_dict().items():
+    for name, value in network.features.state_dict().items():
         shape = (32, 3, 3, 3) if name == "Conv2d_1a_3x3.conv.weight" else tuple(value.shape)
         drawn = torch.rand(shape, generator=generator)
         state[name] = drawn + 0.5 if name.endswith("running_var") else drawn - 0.5
@@ -58,10 +58,10 @@ def written(state: object, folder: Path) -> Path:
     return path
 
 
-def test_the_trunk_has_torchvisions_number_of_weights(net: InceptionNet) -> None:
+def test_the_trunk_has_torchvisions_number_of_weights(network: InceptionNetwork) -> None:
     """27,161,264 with classes (2,049,000) and auxiliary classifier (3,326,696); one colour less two is 576 fewer."""
-    assert sum(each.numel() for each in net.features.parameters()) == 27_161_264 - 2_049_000 - 3_326_696 - 576
-    assert sum(isinstance(each, nn.Conv2d) for each in net.features.modules()) == 94
+    assert sum(each.numel() for each in network.features.parameters()) == 27_161_264 - 2_049_000 - 3_326_696 - 576
+    assert sum(isinstance(each, nn.Conv2d) for each in network.features.modules()) == 94
 
 
 @pytest.mark.parametrize(
@@ -79,28 +79,28 @@ def test_the_trunk_has_torchvisions_number_of_weights(net: InceptionNet) -> None
         ("Mixed_7c.branch_pool.bn.weight", (192,)),
     ],
 )
-def test_names_and_shapes_are_torchvisions(net: InceptionNet, name: str, shape: tuple[int, ...]) -> None:
-    assert tuple(net.features.state_dict()[name].shape) == shape
+def test_names_and_shapes_are_torchvisions(network: InceptionNetwork, name: str, shape: tuple[int, ...]) -> None:
+    assert tuple(network.features.state_dict()[name].shape) == shape
 
 
 @pytest.mark.parametrize(("side", "grid"), [(75, 1), (128, 2), (299, 8)])
-def test_grid(net: InceptionNet, side: int, grid: int) -> None:
+def test_grid(network: InceptionNetwork, side: int, grid: int) -> None:
     """299 gives the 8 x 8 x 2048 of Szegedy et al., Table 1."""
     with torch.no_grad():
-        assert net.features(torch.zeros(1, 1, side, side)).shape == (1, 2048, grid, grid)
+        assert network.features(torch.zeros(1, 1, side, side)).shape == (1, 2048, grid, grid)
 
 
-def test_too_small_a_view_is_refused() -> None:
+def test_too_small_a_view_is_rejected() -> None:
     with pytest.raises(RecipeError, match="at least 75 x 75, not 74 x 128") as caught:
-        InceptionNet(74, 128)
+        InceptionNetwork(74, 128)
     assert caught.value.code == "recipe_invalid"
 
 
 def test_loaded_stem_reads_grey_as_the_coloured_one_reads_three_equal_channels(
-    net: InceptionNet, standard: State, tmp_path: Path
+    network: InceptionNetwork, standard: State, tmp_path: Path
 ) -> None:
     """Reference: normalised colours to -1..1 (torchvision's transform_input), three-channel kernels, normalisation."""
-    load_imagenet_weights(net, written(standard, tmp_path))
+    load_imagenet_weights(network, written(standard, tmp_path))
     view = torch.randn(2, 1, 75, 81, generator=torch.Generator().manual_seed(4))
     grey_levels = torch.cat([view * s + m for m, s in zip(IMAGENET_MEAN, IMAGENET_SPREAD, strict=True)], dim=1)
     stem = "Conv2d_1a_3x3."
@@ -113,22 +113,28 @@ def test_loaded_stem_reads_grey_as_the_coloured_one_reads_three_equal_channels(
         eps=0.001,
     ).relu()
     with torch.no_grad():
-        torch.testing.assert_close(net.features.get_submodule("Conv2d_1a_3x3")(view), expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            network.features.get_submodule("Conv2d_1a_3x3")(view), expected, atol=1e-5, rtol=1e-4
+        )
 
 
-def test_loading_copies_the_trunk_and_leaves_the_head(net: InceptionNet, standard: State, tmp_path: Path) -> None:
-    head = {name: value.clone() for name, value in net.head.state_dict().items()}
+def test_loading_copies_the_trunk_and_leaves_the_head(
+    network: InceptionNetwork, standard: State, tmp_path: Path
+) -> None:
+    head = {name: value.clone() for name, value in network.head.state_dict().items()}
     load_imagenet_weights(
-        net, written({**standard, "Mixed_5b.branch1x1.bn.num_batches_tracked": torch.tensor(9)}, tmp_path)
+        network, written({**standard, "Mixed_5b.branch1x1.bn.num_batches_tracked": torch.tensor(9)}, tmp_path)
     )
-    loaded = net.features.state_dict()
+    loaded = network.features.state_dict()
     for name in ("Mixed_5b.branch1x1.conv.weight", "Mixed_7c.branch_pool.bn.running_mean", "Conv2d_1a_3x3.bn.weight"):
         torch.testing.assert_close(loaded[name], standard[name])
-    for name, value in net.head.state_dict().items():
+    for name, value in network.head.state_dict().items():
         torch.testing.assert_close(value, head[name])
 
 
-def test_what_does_not_fit_is_named_and_nothing_is_loaded(net: InceptionNet, standard: State, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_named_and_nothing_is_loaded(
+    network: InceptionNetwork, standard: State, tmp_path: Path
+) -> None:
     state = dict(standard)
     del state["Mixed_6b.branch1x1.conv.weight"]
     state["Mixed_7b.branch1x1.bn.bias"] = torch.zeros(3)
@@ -136,7 +142,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_loaded(net: InceptionNet, sta
     state["Mixed_5c.branch1x1.bn.bias"] = torch.full((64,), torch.nan)
     state["Mixed_5b.branch1x1.conv.weight"] = torch.full((64, 192, 1, 1), 7.0)
     with pytest.raises(RecipeError) as caught:
-        load_imagenet_weights(net, written(state, tmp_path))
+        load_imagenet_weights(network, written(state, tmp_path))
     assert caught.value.code == "recipe_invalid"
     for fault in (
         "Mixed_6b.branch1x1.conv.weight is missing",
@@ -146,38 +152,42 @@ def test_what_does_not_fit_is_named_and_nothing_is_loaded(net: InceptionNet, sta
     ):
         assert fault in caught.value.message
     assert "fc." not in caught.value.message
-    assert not bool((net.features.state_dict()["Mixed_5b.branch1x1.conv.weight"] == 7.0).any())
+    assert not bool((network.features.state_dict()["Mixed_5b.branch1x1.conv.weight"] == 7.0).any())
 
 
-def test_a_grey_first_convolution_is_not_the_standard_file(net: InceptionNet, standard: State, tmp_path: Path) -> None:
+def test_a_grey_first_convolution_is_not_the_standard_file(
+    network: InceptionNetwork, standard: State, tmp_path: Path
+) -> None:
     state = {**standard, "Conv2d_1a_3x3.conv.weight": torch.zeros(32, 1, 3, 3)}
     with pytest.raises(RecipeError, match=r"shape \(32, 1, 3, 3\), not \(32, 3, 3, 3\)"):
-        load_imagenet_weights(net, written(state, tmp_path))
+        load_imagenet_weights(network, written(state, tmp_path))
 
 
 def test_only_inception_takes_the_file(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="not for a ResidualNet"):
-        load_imagenet_weights(ResidualNet("number", 64, 64, widths=(4,), depths=(1,)), tmp_path / "weights.pth")
+    with pytest.raises(RecipeError, match="not for a ResidualNetwork"):
+        load_imagenet_weights(ResidualNetwork("number", 64, 64, widths=(4,), depths=(1,)), tmp_path / "weights.pth")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"fc.bias": 3}, {5: torch.zeros(1)}])
-def test_a_file_of_something_else_is_refused(net: InceptionNet, content: object, tmp_path: Path) -> None:
+def test_a_file_of_something_else_is_rejected(network: InceptionNetwork, content: object, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="not a dictionary of names and tensors"):
-        load_imagenet_weights(net, written(content, tmp_path))
+        load_imagenet_weights(network, written(content, tmp_path))
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 broken archive", None])
-def test_a_damaged_or_missing_file_is_refused(net: InceptionNet, content: bytes | None, tmp_path: Path) -> None:
+def test_a_damaged_or_missing_file_is_rejected(
+    network: InceptionNetwork, content: bytes | None, tmp_path: Path
+) -> None:
     path = tmp_path / "weights.pth"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(RecipeError, match="cannot be read"):
-        load_imagenet_weights(net, path)
+        load_imagenet_weights(network, path)
 
 
 @given(cut=st.floats(0.0, 0.99), place=st.floats(0.0, 0.99), byte=st.integers(0, 255), older=st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_a_mutated_file_is_refused_by_name(cut: float, place: float, byte: int, older: bool) -> None:
+def test_a_mutated_file_is_rejected_by_name(cut: float, place: float, byte: int, older: bool) -> None:
     """Cut short or with a byte changed, in both of torch's formats; nothing of it fits, whatever is still read."""
     buffer = io.BytesIO()
     torch.save({"fc.bias": torch.zeros(9), "b": torch.ones(2)}, buffer, _use_new_zipfile_serialization=not older)
@@ -201,7 +211,7 @@ class _Payload:
         return Path.touch, (self.path,)
 
 
-def test_code_in_a_weights_file_is_not_run(net: InceptionNet, tmp_path: Path) -> None:
+def test_code_in_a_weights_file_is_not_run(network: InceptionNetwork, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="cannot be read"):
-        load_imagenet_weights(net, written({"fc.bias": _Payload(tmp_path / "ran")}, tmp_path))
+        load_imagenet_weights(network, written({"fc.bias": _Payload(tmp_path / "ran")}, tmp_path))
     assert not (tmp_path / "ran").exists()

@@ -22,10 +22,10 @@ def head(
     return AgeHead(3, grid=grid, hidden=hidden, pooling=pooling, dropout=dropout).eval()
 
 
-def inputs(grid: tuple[int, int] = GRID, films: int = 4) -> tuple[Tensor, Tensor]:
+def inputs(grid: tuple[int, int] = GRID, radiographs: int = 4) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(2)
-    features = torch.randn(films, 3, *grid, generator=generator)
-    return features, torch.eye(2)[torch.arange(films) % 2]
+    features = torch.randn(radiographs, 3, *grid, generator=generator)
+    return features, torch.eye(2)[torch.arange(radiographs) % 2]
 
 
 def gradcam(of: AgeHead, features: Tensor, sex: Tensor) -> Tensor:
@@ -55,22 +55,22 @@ def test_closed_form_is_the_gradient(
     seed: int,
 ) -> None:
     torch.manual_seed(seed)
-    net = AgeHead(
+    network = AgeHead(
         3, grid=grid, hidden=hidden, pooling=pooling, activation=activation, answer=answer, sex_input=sex_input
     )
-    net = net.double().eval()
+    network = network.double().eval()
     features = torch.randn(2, 3, *grid, dtype=torch.double)
     sex = torch.eye(2, dtype=torch.double)
     torch.testing.assert_close(
-        net.explain(features, sex).activation, gradcam(net, features, sex), rtol=1e-10, atol=1e-12
+        network.explain(features, sex).activation, gradcam(network, features, sex), rtol=1e-10, atol=1e-12
     )
 
 
 @pytest.mark.parametrize("pooling", ["average", "flatten"])
 def test_explain_gives_the_age_of_forward(pooling: Pooling) -> None:
-    net = head(pooling)
-    explained = net.explain(*inputs())
-    torch.testing.assert_close(explained.age, net(*inputs()))
+    network = head(pooling)
+    explained = network.explain(*inputs())
+    torch.testing.assert_close(explained.age, network(*inputs()))
     assert explained.age.shape == (4,)
     assert explained.embedding.shape == (4, 5)
     assert explained.activation.shape == (4, *GRID)
@@ -78,12 +78,12 @@ def test_explain_gives_the_age_of_forward(pooling: Pooling) -> None:
 
 def test_average_pooling_makes_the_map_add_up_to_the_linear_part_of_the_age() -> None:
     """Without hidden layers the age is linear, and the map's sum is all of it but the share of sex and bias."""
-    net = head("average", hidden=())
+    network = head("average", hidden=())
     features, sex = inputs()
-    last = net.dense[-1]
+    last = network.dense[-1]
     assert isinstance(last, nn.Linear)
     rest = sex @ last.weight[0, -2:] + last.bias
-    torch.testing.assert_close(net.explain(features, sex).activation.sum(dim=(1, 2)) + rest, net(features, sex))
+    torch.testing.assert_close(network.explain(features, sex).activation.sum(dim=(1, 2)) + rest, network(features, sex))
 
 
 @pytest.mark.parametrize("pooling", ["average", "flatten"])
@@ -107,17 +107,17 @@ def test_flatten_takes_the_maximum_of_each_two_by_two() -> None:
 
 
 def test_explain_leaves_dropout_out() -> None:
-    net = head("average", dropout=0.9).train()
-    first, second = (net.explain(*inputs()).age for _ in range(2))
+    network = head("average", dropout=0.9).train()
+    first, second = (network.explain(*inputs()).age for _ in range(2))
     torch.testing.assert_close(first, second)
-    assert not torch.allclose(net(*inputs()), first)
+    assert not torch.allclose(network(*inputs()), first)
 
 
 @pytest.mark.parametrize(("where", "alive_age"), [("inputs", 101.0), ("outputs", 202.0)])
 def test_dropout_stands_where_it_is_told(where: Literal["inputs", "outputs"], alive_age: float) -> None:
     """Before the first layer it takes from the map, never from the sex; behind the last hidden one from that."""
-    net = AgeHead(1000, grid=(1, 1), hidden=(1,), pooling="average", dropout=0.5, dropout_of=where)
-    first, last = (layer for layer in net.dense if isinstance(layer, nn.Linear))
+    network = AgeHead(1000, grid=(1, 1), hidden=(1,), pooling="average", dropout=0.5, dropout_of=where)
+    first, last = (layer for layer in network.dense if isinstance(layer, nn.Linear))
     with torch.no_grad():
         first.weight.fill_(0.0)
         first.weight[0, :1000] = 1 / 1000
@@ -126,7 +126,7 @@ def test_dropout_stands_where_it_is_told(where: Literal["inputs", "outputs"], al
         last.weight.fill_(1.0)
         last.bias.zero_()
     torch.manual_seed(0)
-    ages = net.train()(torch.ones(64, 1000, 1, 1), torch.tensor([[1.0, 0.0]]).expand(64, -1)).detach()
+    ages = network.train()(torch.ones(64, 1000, 1, 1), torch.tensor([[1.0, 0.0]]).expand(64, -1)).detach()
     dropped = ages == 0
     assert bool(dropped.any()) == (where == "outputs")
     alive = ages[~dropped]
@@ -139,8 +139,8 @@ def test_dropout_stands_where_it_is_told(where: Literal["inputs", "outputs"], al
 
 def test_a_distribution_is_one_and_its_expectation_is_the_age() -> None:
     torch.manual_seed(1)
-    net = AgeHead(3, grid=GRID, hidden=(5,), pooling="average", answer="distribution").eval()
-    explained = net.explain(*inputs())
+    network = AgeHead(3, grid=GRID, hidden=(5,), pooling="average", answer="distribution").eval()
+    explained = network.explain(*inputs())
     assert explained.distribution is not None
     assert explained.distribution.shape == (4, 240)
     assert bool((explained.distribution >= 0).all())
@@ -152,17 +152,17 @@ def test_a_distribution_is_one_and_its_expectation_is_the_age() -> None:
 
 def test_what_is_learnt_from_is_what_is_answered() -> None:
     """`log_distribution` is the logarithm of `explain`'s distribution, and its expectation `forward`'s age."""
-    net = AgeHead(3, grid=GRID, hidden=(5,), pooling="average", answer="distribution").eval()
-    logarithms = net.log_distribution(*inputs())
-    torch.testing.assert_close(logarithms.exp(), net.explain(*inputs()).distribution)
-    torch.testing.assert_close(net.expectation_of(logarithms), net(*inputs()))
+    network = AgeHead(3, grid=GRID, hidden=(5,), pooling="average", answer="distribution").eval()
+    logarithms = network.log_distribution(*inputs())
+    torch.testing.assert_close(logarithms.exp(), network.explain(*inputs()).distribution)
+    torch.testing.assert_close(network.expectation_of(logarithms), network(*inputs()))
 
 
 @pytest.mark.parametrize("months", [0, 131, 239])
-def test_a_sure_net_says_its_month(months: int) -> None:
+def test_a_sure_network_says_its_month(months: int) -> None:
     """Also in mixed precision, where a matrix product would round 239 to 240."""
-    net = AgeHead(3, grid=GRID, hidden=(5,), pooling="average", answer="distribution").eval()
-    last = net.dense[-1]
+    network = AgeHead(3, grid=GRID, hidden=(5,), pooling="average", answer="distribution").eval()
+    last = network.dense[-1]
     assert isinstance(last, nn.Linear)
     with torch.no_grad():
         last.weight.zero_()
@@ -170,7 +170,7 @@ def test_a_sure_net_says_its_month(months: int) -> None:
         last.bias[months] = 50.0
     for half in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            age = net(*inputs())
+            age = network(*inputs())
         torch.testing.assert_close(age * 120 + 120, torch.full((4,), float(months)), atol=1e-3, rtol=0)
 
 
@@ -180,7 +180,7 @@ def test_months_are_no_weights() -> None:
 
 
 def test_without_sex_input_the_sex_changes_nothing() -> None:
-    net = AgeHead(3, grid=GRID, hidden=(5,), pooling="average", sex_input=False).eval()
+    network = AgeHead(3, grid=GRID, hidden=(5,), pooling="average", sex_input=False).eval()
     features, sex = inputs()
-    torch.testing.assert_close(net(features, sex), net(features, sex.flip(1)), rtol=0, atol=0)
-    assert net.dense[0].in_features == 3
+    torch.testing.assert_close(network(features, sex), network(features, sex.flip(1)), rtol=0, atol=0)
+    assert network.dense[0].in_features == 3

@@ -1,4 +1,4 @@
-"""Nets for key points: where a heat map has its peak, there is the point."""
+"""Networks for key points: where a heat map has its peak, there is the point."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from boneage.errors import RecipeError
-from boneage.train.networks.points import KeyPointNet, LocatedPoints, VGGKeyPointNet
+from boneage.train.networks.points import KeyPointNetwork, LocatedPoints, VGGKeyPointNetwork
 
 HEIGHT, WIDTH, FOLD = 32, 48, 2
 
@@ -25,15 +25,15 @@ class GivenHeat(nn.Module):
         return self.heat.expand(len(features), -1, -1, -1)
 
 
-def net_with(heat: Tensor) -> KeyPointNet:
-    net = KeyPointNet(HEIGHT, WIDTH, widths=(4, 6), fold=FOLD).eval()
-    net.heat = GivenHeat(heat)  # type: ignore[assignment]  # it stands for the layer
-    return net
+def network_with(heat: Tensor) -> KeyPointNetwork:
+    network = KeyPointNetwork(HEIGHT, WIDTH, widths=(4, 6), fold=FOLD).eval()
+    network.heat = GivenHeat(heat)  # type: ignore[assignment]  # it stands for the layer
+    return network
 
 
-def located(net: nn.Module, count: int = 1) -> LocatedPoints:
+def located(network: nn.Module, count: int = 1) -> LocatedPoints:
     with torch.no_grad():
-        answer: LocatedPoints = net(torch.zeros(count, 1, HEIGHT, WIDTH))
+        answer: LocatedPoints = network(torch.zeros(count, 1, HEIGHT, WIDTH))
     return answer
 
 
@@ -43,7 +43,7 @@ def test_a_peak_is_the_point(places: list[tuple[int, int]]) -> None:
     heat = torch.zeros(1, 3, 16, 24)
     for number, (row, column) in enumerate(places):
         heat[0, number, row, column] = 50.0
-    answer = located(net_with(heat))
+    answer = located(network_with(heat))
     expected = torch.tensor([[((column + 0.5) * FOLD, (row + 0.5) * FOLD) for row, column in places]])
     assert torch.allclose(answer.points, expected, atol=1e-3)
     assert float(answer.spread.max()) < 0.01
@@ -52,20 +52,20 @@ def test_a_peak_is_the_point(places: list[tuple[int, int]]) -> None:
 def test_between_two_peaks_lies_the_point_and_they_are_its_spread() -> None:
     heat = torch.zeros(1, 3, 16, 24)
     heat[0, :, 4, 5] = heat[0, :, 4, 15] = 50.0
-    answer = located(net_with(heat))
+    answer = located(network_with(heat))
     assert torch.allclose(answer.points, torch.tensor([10.5 * FOLD, 4.5 * FOLD]).expand(1, 3, 2), atol=1e-3)
     assert torch.allclose(answer.spread, torch.tensor(5.0 * FOLD), atol=1e-3)
 
 
 def test_an_even_map_says_the_middle_and_nothing_for_sure() -> None:
-    answer = located(net_with(torch.zeros(1, 3, 16, 24)))
+    answer = located(network_with(torch.zeros(1, 3, 16, 24)))
     assert torch.allclose(answer.points, torch.tensor([WIDTH / 2, HEIGHT / 2]).expand(1, 3, 2), atol=1e-3)
     assert float(answer.spread.min()) > WIDTH / 4
 
 
 @pytest.mark.parametrize("fold", [1, 2])
 def test_heat_maps_have_their_shapes_and_sum_to_one(fold: int) -> None:
-    answer = located(KeyPointNet(HEIGHT, WIDTH, widths=(4, 6), fold=fold).eval(), 2)
+    answer = located(KeyPointNetwork(HEIGHT, WIDTH, widths=(4, 6), fold=fold).eval(), 2)
     assert answer.heat is not None
     assert answer.heat.shape == (2, 3, HEIGHT // fold, WIDTH // fold)
     assert torch.allclose(answer.heat.exp().sum(dim=(2, 3)), torch.ones(2, 3), atol=1e-5)
@@ -73,21 +73,21 @@ def test_heat_maps_have_their_shapes_and_sum_to_one(fold: int) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(33, 48), (32, 46)])
-def test_sizes_that_do_not_divide_evenly_are_refused(height: int, width: int) -> None:
+def test_sizes_that_do_not_divide_evenly_are_rejected(height: int, width: int) -> None:
     with pytest.raises(RecipeError) as caught:
-        KeyPointNet(height, width, widths=(4, 6), fold=2)
+        KeyPointNetwork(height, width, widths=(4, 6), fold=2)
     assert caught.value.code == "recipe_invalid"
 
 
 # --- the paper's ---
 
 
-def small_vgg(height: int = HEIGHT, width: int = WIDTH) -> VGGKeyPointNet:
-    return VGGKeyPointNet(height, width, widths=(4, 6, 8), hidden=(10, 8))
+def small_vgg(height: int = HEIGHT, width: int = WIDTH) -> VGGKeyPointNetwork:
+    return VGGKeyPointNetwork(height, width, widths=(4, 6, 8), hidden=(10, 8))
 
 
 @pytest.mark.parametrize(("height", "width"), [(130, 100), (33, 47)])
-def test_the_papers_net_takes_any_size(height: int, width: int) -> None:
+def test_the_papers_network_takes_any_size(height: int, width: int) -> None:
     with torch.no_grad():
         answer = small_vgg(height, width)(torch.randn(2, 1, height, width))
     assert (answer.points.shape, answer.spread.shape, answer.hands.shape) == ((2, 3, 2), (2, 3), (2, 3))
@@ -95,11 +95,11 @@ def test_the_papers_net_takes_any_size(height: int, width: int) -> None:
     assert answer.heat is None
 
 
-def test_the_papers_net_has_the_papers_layers() -> None:
+def test_the_papers_network_has_the_papers_layers() -> None:
     """Section 3: three blocks of 64, 128 and 256, each two convolutions with ELU and batch normalisation before a
     maximum pooling; three dense layers; dropout.
     """
-    layers = list(VGGKeyPointNet(130, 100).layers)
+    layers = list(VGGKeyPointNetwork(130, 100).layers)
     convolutions = [layer.out_channels for layer in layers if isinstance(layer, nn.Conv2d)]
     kinds = [type(layer).__name__ for layer in layers]
     assert convolutions == [64, 64, 128, 128, 256, 256]
@@ -110,21 +110,21 @@ def test_the_papers_net_has_the_papers_layers() -> None:
 
 
 def test_coordinates_are_learnt_from_minus_one_to_one_over_the_view() -> None:
-    net = small_vgg().eval()
-    last = net.layers[-1]
+    network = small_vgg().eval()
+    last = network.layers[-1]
     assert isinstance(last, nn.Linear)
     nn.init.zeros_(last.weight)
     with torch.no_grad():
         last.bias.copy_(torch.tensor([-1.0, -1.0, 0.0, 0.0, 1.0, 1.0, *[0.0] * 6]))
-    assert torch.allclose(located(net).points, torch.tensor([[[0.0, 0.0], [24.0, 16.0], [48.0, 32.0]]]))
+    assert torch.allclose(located(network).points, torch.tensor([[[0.0, 0.0], [24.0, 16.0], [48.0, 32.0]]]))
 
 
-@pytest.mark.parametrize("net", [KeyPointNet(HEIGHT, WIDTH, widths=(4, 6)), small_vgg()], ids=["heat", "paper"])
-def test_an_explained_answer_has_probabilities_and_no_heat(net: KeyPointNet | VGGKeyPointNet) -> None:
+@pytest.mark.parametrize("network", [KeyPointNetwork(HEIGHT, WIDTH, widths=(4, 6)), small_vgg()], ids=["heat", "paper"])
+def test_an_explained_answer_has_probabilities_and_no_heat(network: KeyPointNetwork | VGGKeyPointNetwork) -> None:
     view = torch.randn(2, 1, HEIGHT, WIDTH)
-    net.eval()
+    network.eval()
     with torch.no_grad():
-        plain, explained = net(view), net.explain(view)
+        plain, explained = network(view), network.explain(view)
     assert explained.heat is None
     assert torch.allclose(explained.hands.sum(dim=1), torch.ones(2))
     assert torch.allclose(explained.hands, torch.softmax(plain.hands, dim=1))
@@ -132,9 +132,9 @@ def test_an_explained_answer_has_probabilities_and_no_heat(net: KeyPointNet | VG
     assert torch.equal(explained.spread, plain.spread)
 
 
-@pytest.mark.parametrize("net", [KeyPointNet(HEIGHT, WIDTH, widths=(4, 6)), small_vgg()], ids=["heat", "paper"])
-def test_every_weight_learns(net: KeyPointNet | VGGKeyPointNet) -> None:
+@pytest.mark.parametrize("network", [KeyPointNetwork(HEIGHT, WIDTH, widths=(4, 6)), small_vgg()], ids=["heat", "paper"])
+def test_every_weight_learns(network: KeyPointNetwork | VGGKeyPointNetwork) -> None:
     torch.manual_seed(0)
-    answer = net.train()(torch.randn(4, 1, HEIGHT, WIDTH))
+    answer = network.train()(torch.randn(4, 1, HEIGHT, WIDTH))
     (answer.points.square().mean() + answer.spread.mean() + answer.hands.square().mean()).backward()
-    assert all(weights.grad is not None and bool(weights.grad.any()) for weights in net.parameters())
+    assert all(weights.grad is not None and bool(weights.grad.any()) for weights in network.parameters())

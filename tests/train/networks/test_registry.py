@@ -1,4 +1,4 @@
-"""What every net of the registry promises, and how `build_net` refuses."""
+"""What every network of the registry promises, and how `build_network` rejects."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from boneage.errors import RecipeError
-from boneage.train.networks import NETS, AgeNet, build_net, net_options
+from boneage.train.networks import NETWORKS, AgeNetwork, build_network, network_options
 from boneage.train.networks.layers import Explained
 
 SIDES = {"inception-v3": 128}
-FILMS = 4
+RADIOGRAPHS = 4
 
 
 @lru_cache
-def net(name: str) -> AgeNet:
+def network(name: str) -> AgeNetwork:
     torch.manual_seed(0)
     side = SIDES.get(name, 64)
-    built = build_net(name, side, side)
+    built = build_network(name, side, side)
     for module in built.modules():  # fresh running statistics (0, 1) would make batch normalisation next to nothing
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
@@ -34,16 +34,16 @@ def net(name: str) -> AgeNet:
 
 def inputs(name: str) -> tuple[Tensor, Tensor]:
     side = SIDES.get(name, 64)
-    views = torch.randn(FILMS, 1, side, side, generator=torch.Generator().manual_seed(5))
-    return views, torch.eye(2)[torch.arange(FILMS) % 2]
+    views = torch.randn(RADIOGRAPHS, 1, side, side, generator=torch.Generator().manual_seed(5))
+    return views, torch.eye(2)[torch.arange(RADIOGRAPHS) % 2]
 
 
-every_net = pytest.mark.parametrize("name", sorted(NETS))
+every_network = pytest.mark.parametrize("name", sorted(NETWORKS))
 
 
 def test_names() -> None:
     souza = [f"souza-{letter}" for letter in "abcdefgh"]
-    assert sorted(NETS) == [
+    assert sorted(NETWORKS) == [
         "inception-v3",
         "residual",
         "residual-distribution",
@@ -53,10 +53,10 @@ def test_names() -> None:
     ]
 
 
-@every_net
+@every_network
 def test_closed_form_gradcam_equals_autograds(name: str) -> None:
     views, sex = inputs(name)
-    built = net(name)
+    built = network(name)
     features = built.features(views).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(built.head(features, sex).sum(), features)
     expected = (gradient.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1).detach()
@@ -72,7 +72,7 @@ def test_closed_form_gradcam_equals_autograds(name: str) -> None:
 def test_a_cell_of_the_map_lies_where_its_input_does(name: str) -> None:
     """The centre of what a cell responds to is where the heat map draws it."""
     side = 128 if name.startswith("souza") else 320
-    built = build_net(name, side, side).eval()
+    built = build_network(name, side, side).eval()
     view = torch.randn(2, 1, side, side, generator=torch.Generator().manual_seed(5)).requires_grad_()
     features = built.features(view)
     row = features.shape[2] // 2 - 1
@@ -86,41 +86,41 @@ def test_a_cell_of_the_map_lies_where_its_input_does(name: str) -> None:
         assert abs(found - expected) < max(0.2 * built.cells.pixels, 2.0)  # random kernels lean a little
 
 
-@every_net
+@every_network
 def test_explain_agrees_with_forward(name: str) -> None:
     views, sex = inputs(name)
     with torch.no_grad():
-        age, explained = net(name)(views, sex), net(name).explain(views, sex)
-        grid = net(name).features(views).shape[2:]
-    assert age.shape == (FILMS,)
+        age, explained = network(name)(views, sex), network(name).explain(views, sex)
+        grid = network(name).features(views).shape[2:]
+    assert age.shape == (RADIOGRAPHS,)
     torch.testing.assert_close(explained.age, age)
-    assert explained.embedding.shape == (FILMS, net(name).head.dense[-1].in_features)
-    assert explained.activation.shape == (FILMS, *grid)
+    assert explained.embedding.shape == (RADIOGRAPHS, network(name).head.dense[-1].in_features)
+    assert explained.activation.shape == (RADIOGRAPHS, *grid)
 
 
-@every_net
+@every_network
 def test_sex_changes_the_age(name: str) -> None:
     views, sex = inputs(name)
     with torch.no_grad():
-        assert bool((net(name)(views, sex) != net(name)(views, sex.flip(1))).all())
+        assert bool((network(name)(views, sex) != network(name)(views, sex.flip(1))).all())
 
 
-@every_net
-def test_a_film_does_not_depend_on_its_neighbours(name: str) -> None:
+@every_network
+def test_a_radiograph_does_not_depend_on_its_neighbours(name: str) -> None:
     views, sex = inputs(name)
     with torch.no_grad():
-        together = net(name).explain(views, sex)
-        alone = net(name).explain(views[1:2], sex[1:2])
+        together = network(name).explain(views, sex)
+        alone = network(name).explain(views[1:2], sex[1:2])
     for one, many in zip(_given(alone), _given(together), strict=True):
         torch.testing.assert_close(one, many[1:2], atol=1e-4, rtol=1e-3)
 
 
-@every_net
+@every_network
 def test_trains_in_bfloat16_with_channels_last(name: str) -> None:
     """One step of mixed precision leaves every weight a finite gradient."""
     views, sex = inputs(name)
     torch.manual_seed(0)
-    built = build_net(name, *views.shape[2:]).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    built = build_network(name, *views.shape[2:]).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.autocast("cpu", torch.bfloat16):
         age = built(views.to(memory_format=torch.channels_last), sex)
     loss = age.float().abs().mean() + built.penalty()
@@ -132,7 +132,7 @@ def test_trains_in_bfloat16_with_channels_last(name: str) -> None:
 
 
 class _Exported(nn.Module):
-    def __init__(self, inner: AgeNet) -> None:
+    def __init__(self, inner: AgeNetwork) -> None:
         super().__init__()
         self.inner = inner
 
@@ -149,10 +149,10 @@ def _given(explained: Explained) -> tuple[Tensor, ...]:
 def test_onnx_runtime_computes_the_same(name: str, tmp_path: Path) -> None:
     """Each kind of normalisation, of answer, and a batch of another size than the one the graph was traced with."""
     views, sex = inputs(name)
-    graph = tmp_path / "net.onnx"
+    graph = tmp_path / "network.onnx"
     batch = {0: torch.export.Dim.DYNAMIC}
     program = torch.onnx.export(
-        _Exported(net(name)).eval(),
+        _Exported(network(name)).eval(),
         (views[:2], sex[:2]),
         dynamo=True,
         dynamic_shapes=(batch, batch),
@@ -164,7 +164,7 @@ def test_onnx_runtime_computes_the_same(name: str, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
     outputs = session.run(None, {"view": views.numpy(), "sex": sex.numpy()})
     with torch.no_grad():
-        expected = _given(net(name).explain(views, sex))
+        expected = _given(network(name).explain(views, sex))
     for got, wanted in zip(outputs, expected, strict=True):
         scale = float(wanted.abs().max())
         np.testing.assert_allclose(got, wanted.numpy(), atol=1e-4 * scale, rtol=0)
@@ -173,7 +173,7 @@ def test_onnx_runtime_computes_the_same(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("souza-i", {}, "no net 'souza-i'; there are inception-v3, residual, residual-distribution, souza-a"),
+        ("souza-i", {}, "no network 'souza-i'; there are inception-v3, residual, residual-distribution, souza-a"),
         ("souza-h", {"dropout": 0.5}, "no option 'dropout'; its options are: hidden"),
         ("residual", {"width_": 3}, "its options are: depths, dropout, hidden, widths"),
         ("residual", {"dropout": 1.0}, "'dropout' something like 0.0, not 1.0"),
@@ -190,34 +190,34 @@ def test_onnx_runtime_computes_the_same(name: str, tmp_path: Path) -> None:
 )
 def test_options_are_checked(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message) as caught:
-        build_net(name, 64, 64, **options)
+        build_network(name, 64, 64, **options)
     assert caught.value.code == "recipe_invalid"
 
 
-@every_net
+@every_network
 @pytest.mark.parametrize(("height", "width"), [(0, 64), (64, -64), (64.0, 64), (True, 64)])
 def test_sizes_are_checked(name: str, height: Any, width: Any) -> None:
     with pytest.raises(RecipeError) as caught:
-        build_net(name, height, width)
+        build_network(name, height, width)
     assert caught.value.code == "recipe_invalid"
 
 
 def test_lists_as_toml_gives_them_are_taken() -> None:
-    built = build_net("residual", 64, 64, widths=[4, 8], depths=[1, 1], hidden=6, dropout=0)
+    built = build_network("residual", 64, 64, widths=[4, 8], depths=[1, 1], hidden=6, dropout=0)
     assert [layer.in_features for layer in built.head.dense] == [8 + 2, 6]
-    assert build_net("souza-b", 16, 16, hidden=[5]).head.dense[-1].in_features == 5
+    assert build_network("souza-b", 16, 16, hidden=[5]).head.dense[-1].in_features == 5
 
 
-@every_net
-def test_defaults_are_options_that_build_net_takes(name: str) -> None:
+@every_network
+def test_defaults_are_options_that_build_network_takes(name: str) -> None:
     side = SIDES.get(name, 64)
-    assert isinstance(build_net(name, side, side, **net_options(name)), AgeNet)
+    assert isinstance(build_network(name, side, side, **network_options(name)), AgeNetwork)
 
 
-@every_net
+@every_network
 def test_a_seed_makes_the_same_weights(name: str) -> None:
     def first_weights() -> Tensor:
         torch.manual_seed(7)
-        return next(build_net(name, 128, 128).parameters()).detach()
+        return next(build_network(name, 128, 128).parameters()).detach()
 
     torch.testing.assert_close(first_weights(), first_weights(), rtol=0, atol=0)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from boneage.errors import RecipeError
-from boneage.train.networks.souza import TABLE_I, Column, SouzaNet
+from boneage.train.networks.souza import TABLE_I, Column, SouzaNetwork
 
 # Table I as printed: convolutions, custom blocks, building blocks in each, filter size, L2, dropout, normalisation,
 # augmentation, final validation MAD, epochs.
@@ -27,9 +27,9 @@ WIDTHS = {3: (16, 32, 64), 5: (16, 32, 64, 128, 256)}
 LETTERS = sorted(AS_PRINTED)
 
 
-def net(letter: str, side: int = 64) -> SouzaNet:
+def network(letter: str, side: int = 64) -> SouzaNetwork:
     torch.manual_seed(0)
-    return SouzaNet(TABLE_I[letter], side, side)
+    return SouzaNetwork(TABLE_I[letter], side, side)
 
 
 def convolutions(of: nn.Module) -> list[nn.Conv2d]:
@@ -39,7 +39,7 @@ def convolutions(of: nn.Module) -> list[nn.Conv2d]:
 @pytest.mark.parametrize("letter", LETTERS)
 def test_counts_and_shapes_are_those_of_table_1(letter: str) -> None:
     count, blocks, building_blocks, kernel, _, dropout, normalisation, augment, mad, epochs = AS_PRINTED[letter]
-    built, column = net(letter), TABLE_I[letter]
+    built, column = network(letter), TABLE_I[letter]
     assert len(convolutions(built)) == column.convolutions == count
     assert len(built.custom_blocks) == blocks
     for block, width in zip(built.custom_blocks, WIDTHS[blocks], strict=True):
@@ -66,7 +66,7 @@ def test_no_two_columns_are_one_experiment() -> None:
 
 @pytest.mark.parametrize("letter", LETTERS)
 def test_features_are_the_last_building_blocks_before_the_last_pooling(letter: str) -> None:
-    built = net(letter).eval()
+    built = network(letter).eval()
     poolings = AS_PRINTED[letter][1] - 1
     features = built.features(torch.randn(2, 1, 64, 64))
     assert features.shape == (2, WIDTHS[poolings + 1][-1], 64 >> poolings, 64 >> poolings)
@@ -86,12 +86,12 @@ def test_number_of_weights_at_full_size(letter: str) -> None:
     weights += (2 if normalisation else 1) * (count // blocks) * sum(widths)
     flattened = widths[-1] * (256 >> blocks) ** 2
     weights += (flattened + 2 + 1) * 256 + (256 + 1) * 64 + 64 + 1
-    assert sum(each.numel() for each in net(letter, 256).parameters()) == weights
+    assert sum(each.numel() for each in network(letter, 256).parameters()) == weights
     assert letter != "H" or weights == 18_401_329
 
 
 def test_filters_begin_glorot_uniform_and_biases_at_zero() -> None:
-    built = net("A")
+    built = network("A")
     for layer in (*convolutions(built), *built.head.dense):
         fan = (layer.weight.shape[0] + layer.weight.shape[1]) * layer.weight[0, 0].numel()
         bound = (6 / fan) ** 0.5
@@ -101,7 +101,7 @@ def test_filters_begin_glorot_uniform_and_biases_at_zero() -> None:
 
 def test_penalty_of_h_grows_with_depth() -> None:
     """The kernels of block k of 5, all ones, cost k / 5 of 0.0001 each."""
-    built = net("H")
+    built = network("H")
     for deep, block in enumerate(built.custom_blocks, start=1):
         for each in convolutions(built):
             nn.init.zeros_(each.weight)
@@ -112,7 +112,7 @@ def test_penalty_of_h_grows_with_depth() -> None:
 
 
 def test_penalty_draws_kernels_and_nothing_else_to_zero() -> None:
-    built = net("H")
+    built = network("H")
     built.penalty().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     charged = {name for name, each in built.named_parameters() if each.grad is not None and bool(each.grad.any())}
     assert charged == {name for name, each in built.named_parameters() if each.ndim == 4}
@@ -123,13 +123,13 @@ def test_penalty_draws_kernels_and_nothing_else_to_zero() -> None:
 
 @pytest.mark.parametrize("letter", [letter for letter in LETTERS if letter != "H"])
 def test_other_columns_have_no_penalty(letter: str) -> None:
-    assert float(net(letter).penalty()) == 0.0
+    assert float(network(letter).penalty()) == 0.0
 
 
 @pytest.mark.parametrize("letter", ["C", "D"])
 def test_normalisation_stands_before_the_activation(letter: str) -> None:
-    """What leaves a normalised convolution has zero mean and unit variance: D's within a film, C's in a batch."""
-    block = net(letter).train().custom_blocks[0]
+    """What leaves a normalised convolution has zero mean and unit variance: D's within a radiograph, C's in a batch."""
+    block = network(letter).train().custom_blocks[0]
     y = block.widen(torch.randn(4, 1, 32, 32))
     over = (2, 3) if letter == "D" else (0, 2, 3)
     torch.testing.assert_close(y.mean(dim=over), torch.zeros_like(y.mean(dim=over)), atol=1e-5, rtol=0.0)
@@ -138,14 +138,14 @@ def test_normalisation_stands_before_the_activation(letter: str) -> None:
 
 
 def test_instance_normalisation_knows_nothing_of_the_batch() -> None:
-    built = net("D").train()
+    built = network("D").train()
     views, sex = torch.randn(3, 1, 64, 64), torch.eye(2)[[0, 1, 0]]
     torch.testing.assert_close(built(views, sex)[:1], built(views[:1], sex[:1]), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("letter", ["A", "G"])
 def test_dropout_acts_in_training_only(letter: str) -> None:
-    built = net(letter).train()
+    built = network(letter).train()
     view, sex = torch.randn(1, 1, 64, 64), torch.eye(2)[:1]
     assert torch.allclose(built(view, sex), built(view, sex)) == (letter == "A")
     built.eval()
@@ -153,19 +153,19 @@ def test_dropout_acts_in_training_only(letter: str) -> None:
 
 
 @pytest.mark.parametrize(("letter", "height", "width"), [("A", 60, 64), ("H", 64, 80), ("H", 0, 64), ("D", 64, 4)])
-def test_sizes_that_cannot_be_halved_are_refused(letter: str, height: int, width: int) -> None:
+def test_sizes_that_cannot_be_halved_are_rejected(letter: str, height: int, width: int) -> None:
     with pytest.raises(
         RecipeError, match=rf"multiples of {TABLE_I[letter].size_step}, not {height} x {width}"
     ) as caught:
-        SouzaNet(TABLE_I[letter], height, width)
+        SouzaNetwork(TABLE_I[letter], height, width)
     assert caught.value.code == "recipe_invalid"
 
 
 def test_views_need_not_be_square() -> None:
-    built = SouzaNet(TABLE_I["E"], 64, 96).eval()
+    built = SouzaNetwork(TABLE_I["E"], 64, 96).eval()
     assert built.explain(torch.randn(1, 1, 64, 96), torch.eye(2)[:1]).activation.shape == (1, 4, 6)
 
 
 def test_a_column_of_ones_own_can_be_built() -> None:
-    built = SouzaNet(replace(TABLE_I["D"], filters=(4, 8), kernel=5), 16, 16, hidden=(3,)).eval()
+    built = SouzaNetwork(replace(TABLE_I["D"], filters=(4, 8), kernel=5), 16, 16, hidden=(3,)).eval()
     assert built.explain(torch.randn(2, 1, 16, 16), torch.eye(2)).embedding.shape == (2, 3)

@@ -6,54 +6,54 @@ import pytest
 import torch
 
 from boneage.errors import RecipeError
-from boneage.train.networks.unet import UNet, UNetTrunk
+from boneage.train.networks.unet import UNetwork, UNetworkTrunk
 
 
 @pytest.mark.parametrize("fold", [1, 2, 4])
 @pytest.mark.parametrize(("height", "width"), [(32, 48), (64, 32)])
 def test_every_pixel_gets_a_logit(height: int, width: int, fold: int) -> None:
-    net = UNet(height, width, widths=(4, 6, 8), fold=fold)
-    assert net(torch.randn(2, 1, height, width)).shape == (2, 1, height, width)
+    network = UNetwork(height, width, widths=(4, 6, 8), fold=fold)
+    assert network(torch.randn(2, 1, height, width)).shape == (2, 1, height, width)
 
 
 def test_the_trunk_gives_its_finest_and_deepest_features() -> None:
-    trunk = UNetTrunk(32, 48, widths=(4, 6, 8), fold=2)
+    trunk = UNetworkTrunk(32, 48, widths=(4, 6, 8), fold=2)
     features, deepest = trunk(torch.randn(3, 1, 32, 48))
     assert features.shape == (3, trunk.channels, 16, 24) == (3, 4, 16, 24)
     assert deepest.shape == (3, trunk.deepest_channels, 4, 6) == (3, 8, 4, 6)
 
 
 @pytest.mark.parametrize(("height", "width"), [(33, 48), (32, 50), (36, 48), (31, 47)])
-def test_sizes_that_do_not_divide_evenly_are_refused(height: int, width: int) -> None:
+def test_sizes_that_do_not_divide_evenly_are_rejected(height: int, width: int) -> None:
     with pytest.raises(RecipeError, match="multiples of 8") as caught:
-        UNet(height, width, widths=(4, 6, 8), fold=2)
+        UNetwork(height, width, widths=(4, 6, 8), fold=2)
     assert caught.value.code == "recipe_invalid"
 
 
 def test_the_default_takes_the_view_of_its_recipe() -> None:
-    assert UNet(256, 256).trunk.deepest_channels == 128
+    assert UNetwork(256, 256).trunk.deepest_channels == 128
 
 
 def test_every_weight_learns_and_views_of_a_batch_do_not_mix() -> None:
     torch.manual_seed(0)
-    net = UNet(32, 32, widths=(4, 6), fold=2)
+    network = UNetwork(32, 32, widths=(4, 6), fold=2)
     views = torch.randn(3, 1, 32, 32)
-    net(views).square().mean().backward()
-    assert all(weights.grad is not None and bool(weights.grad.any()) for weights in net.parameters())
-    net.eval()
+    network(views).square().mean().backward()
+    assert all(weights.grad is not None and bool(weights.grad.any()) for weights in network.parameters())
+    network.eval()
     with torch.no_grad():
-        assert torch.allclose(net(views)[1:2], net(views[1:2]), atol=1e-5)
+        assert torch.allclose(network(views)[1:2], network(views[1:2]), atol=1e-5)
 
 
 def test_a_pixel_is_seen_where_it_lies() -> None:
     """Folding and unfolding are each other's reverse: only the neighbourhood of a changed pixel answers otherwise."""
     torch.manual_seed(0)
-    net = UNet(64, 64, widths=(4,), fold=2).eval()
+    network = UNetwork(64, 64, widths=(4,), fold=2).eval()
     view = torch.randn(1, 1, 64, 64)
     other = view.clone()
     other[0, 0, 21, 40] += 3
     with torch.no_grad():
-        rows, columns = torch.nonzero((net(other) - net(view))[0, 0], as_tuple=True)
+        rows, columns = torch.nonzero((network(other) - network(view))[0, 0], as_tuple=True)
     assert rows.min() >= 20 - 4
     assert rows.max() <= 21 + 4
     assert columns.min() >= 40 - 4

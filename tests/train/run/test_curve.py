@@ -74,7 +74,7 @@ def test_runs_of_different_tasks_share_no_axis(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["epoch,loss\n1,2\n", "loss,mad_months\n1,2\n", "epoch,mad_months\n"])
-def test_a_history_without_a_measure_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_history_without_a_measure_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / "metrics.csv").write_text(text, encoding="utf-8")
     with pytest.raises(TableError) as caught:
         read_history(tmp_path)
@@ -88,9 +88,9 @@ def _ends(*points: tuple[float, float]) -> list[EndOfRun]:
     return [EndOfRun(place, error, "mad_months") for place, error in points]
 
 
-def _facts(films: int, *, height: int = 64, epochs: int = 2) -> dict[str, Any]:
+def _facts(radiographs: int, *, height: int = 64, epochs: int = 2) -> dict[str, Any]:
     recipe = {"train": {"epochs": epochs, "patience": 0}, "view": {"height": height}}
-    return {"recipe": recipe, "train": [str(number) for number in range(films)]}
+    return {"recipe": recipe, "train": [str(number) for number in range(radiographs)]}
 
 
 @given(
@@ -100,47 +100,51 @@ def _facts(films: int, *, height: int = 64, epochs: int = 2) -> dict[str, Any]:
     seed=st.integers(0, 2**32 - 1),
 )
 def test_a_power_law_is_found_again(floor: float, scale: float, exponent: float, seed: int) -> None:
-    films = np.random.default_rng(seed).permutation(np.geomspace(100, 10_000, 6).round())
+    radiographs = np.random.default_rng(seed).permutation(np.geomspace(100, 10_000, 6).round())
     law = PowerLaw(floor, scale, exponent)
-    errors = law(films)
-    found = fit_power_law(films, errors)
+    errors = law(radiographs)
+    found = fit_power_law(radiographs, errors)
     assert found is not None
     assert min(found.floor, found.scale, found.exponent) >= 0
     # Constants trade against each other, what is drawn does not.
-    np.testing.assert_allclose(found(films), errors, atol=0.02 * np.ptp(errors) + 1e-6)
-    told = extrapolate(films, errors, 4 * films.max())
+    np.testing.assert_allclose(found(radiographs), errors, atol=0.02 * np.ptp(errors) + 1e-6)
+    told = extrapolate(radiographs, errors, 4 * radiographs.max())
     assert told is not None
-    assert told[0] == pytest.approx(float(law(4 * films.max())), abs=0.1 * np.ptp(errors) + 1e-6)
+    assert told[0] == pytest.approx(float(law(4 * radiographs.max())), abs=0.1 * np.ptp(errors) + 1e-6)
     assert told[1] <= told[2]
 
 
-def test_errors_that_rise_with_the_films_give_a_flat_law() -> None:
+def test_errors_that_rise_with_the_radiographs_give_a_flat_law() -> None:
     law = fit_power_law([100, 200, 400, 800], [5.0, 6.0, 7.0, 8.0])
     assert law is not None
     assert law.scale == 0
     assert law.floor == pytest.approx(6.5)
 
 
-def test_three_numbers_of_films_say_nothing_of_three_constants(tmp_path: Path) -> None:
-    films, errors = [100, 200, 200, 400], [9.0, 8.0, 8.2, 7.5]
-    assert fit_power_law(films, errors) is None
-    assert extrapolate(films, errors, 800) is None
-    table = draw_learning_curve(_ends(*zip(films, errors, strict=True)), "films", tmp_path / "films.png")
+def test_three_numbers_of_radiographs_say_nothing_of_three_constants(tmp_path: Path) -> None:
+    radiographs, errors = [100, 200, 200, 400], [9.0, 8.0, 8.2, 7.5]
+    assert fit_power_law(radiographs, errors) is None
+    assert extrapolate(radiographs, errors, 800) is None
+    table = draw_learning_curve(
+        _ends(*zip(radiographs, errors, strict=True)), "radiographs", tmp_path / "radiographs.png"
+    )
     assert "Power law" not in table.read_text(encoding="utf-8")
-    assert _seen(tmp_path / "films.png", 0) > 50
-    assert _seen(tmp_path / "films.png", 1) == 0
+    assert _seen(tmp_path / "radiographs.png", 0) > 50
+    assert _seen(tmp_path / "radiographs.png", 1) == 0
 
 
-def test_a_learning_curve_shows_runs_law_and_what_it_says_of_more_films(tmp_path: Path) -> None:
-    films = [500, 1000, 2000, 4000, 4000]
-    errors = [*PowerLaw(5, 100, 0.5)(films[:-1]), 7.0]
-    table = draw_learning_curve(_ends(*zip(films, errors, strict=True)), "films", tmp_path / "films.png")
-    assert _seen(tmp_path / "films.png", 0) > 50
-    assert _seen(tmp_path / "films.png", 1) > 50
+def test_a_learning_curve_shows_runs_law_and_what_it_says_of_more_radiographs(tmp_path: Path) -> None:
+    radiographs = [500, 1000, 2000, 4000, 4000]
+    errors = [*PowerLaw(5, 100, 0.5)(radiographs[:-1]), 7.0]
+    table = draw_learning_curve(
+        _ends(*zip(radiographs, errors, strict=True)), "radiographs", tmp_path / "radiographs.png"
+    )
+    assert _seen(tmp_path / "radiographs.png", 0) > 50
+    assert _seen(tmp_path / "radiographs.png", 1) > 50
     text = table.read_text(encoding="utf-8")
-    assert table == tmp_path / "films.md"
+    assert table == tmp_path / "radiographs.md"
     assert "| 4,000 | 2 | 6.79 | 6.58 | 7 |" in text
-    assert "at 4 times the films, 16,000" in text
+    assert "at 4 times the radiographs, 16,000" in text
 
 
 def test_runs_are_ordered_by_the_height_of_their_view(tmp_path: Path) -> None:
@@ -152,33 +156,35 @@ def test_runs_are_ordered_by_the_height_of_their_view(tmp_path: Path) -> None:
 
 def test_a_run_ends_with_its_last_epoch() -> None:
     rows = _history(9.0, 8.5)
-    assert end_of_run(rows, _facts(30), "films", "run") == EndOfRun(30.0, 8.5, "mad_months")
+    assert end_of_run(rows, _facts(30), "radiographs", "run") == EndOfRun(30.0, 8.5, "mad_months")
     assert end_of_run(rows, _facts(30, height=128), "resolution", "run") == EndOfRun(128.0, 8.5, "mad_months")
 
 
 @pytest.mark.parametrize("facts", [_facts(30, epochs=3), {}, {"recipe": {}}])
 def test_what_is_not_finished_or_says_too_little_is_no_point(facts: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match="run there") as caught:
-        end_of_run(_history(9.0, 8.5), facts, "films", "there")
+        end_of_run(_history(9.0, 8.5), facts, "radiographs", "there")
     assert caught.value.code == "recipe_invalid"
 
 
 def test_ends_of_different_tasks_share_no_axis(tmp_path: Path) -> None:
     ends = [EndOfRun(1.0, 2.0, measure) for measure in MEASURES]
     with pytest.raises(TableError, match="share no axis"):
-        draw_learning_curve(ends, "films", tmp_path / "no.png")
+        draw_learning_curve(ends, "radiographs", tmp_path / "no.png")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_draws_learning_curves_and_tells_their_table(tmp_path: Path) -> None:
-    for films, error in ((10, 9.0), (20, 8.0), (40, 7.5), (80, 7.2)):
-        run = tmp_path / f"films-{films}"
+    for radiographs, error in ((10, 9.0), (20, 8.0), (40, 7.5), (80, 7.2)):
+        run = tmp_path / f"radiographs-{radiographs}"
         run.mkdir()
-        (run / "recipe.json").write_text(json.dumps(_facts(films)), encoding="utf-8")
+        (run / "recipe.json").write_text(json.dumps(_facts(radiographs)), encoding="utf-8")
         (run / "metrics.csv").write_text(f"epoch,mad_months\n1,20\n2,{error}\n", encoding="utf-8")
     runs = sorted(str(run) for run in tmp_path.iterdir())
-    result = CliRunner().invoke(cli, ["curve", "--against", "films", *runs, "--out", str(tmp_path / "films.png")])
+    result = CliRunner().invoke(
+        cli, ["curve", "--against", "radiographs", *runs, "--out", str(tmp_path / "radiographs.png")]
+    )
     assert result.exit_code == 0, result.stderr
     assert "| 80 | 1 | 7.2 | 7.2 | 7.2 |" in result.stdout
-    assert result.stdout.splitlines()[-1] == str(tmp_path / "films.png")
-    assert (tmp_path / "films.md").read_text(encoding="utf-8") in result.stdout
+    assert result.stdout.splitlines()[-1] == str(tmp_path / "radiographs.png")
+    assert (tmp_path / "radiographs.md").read_text(encoding="utf-8") in result.stdout

@@ -22,10 +22,10 @@ import torch
 
 from boneage.errors import BoneageError, RecipeError
 from boneage.sex import Sex
-from boneage.tables.radiographs import LabelledFilm, read_films
+from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.recipe import Recipe, Schedule, load_recipe
 from boneage.train.run import loop
-from boneage.train.run.tasks import choose_films
+from boneage.train.run.tasks import choose_radiographs
 from tests.train.drawn_radiographs import TINY, draw_folder
 
 pytestmark = pytest.mark.filterwarnings(
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.fixture(scope="module")
-def films_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def radiographs_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_folder(tmp_path_factory.mktemp("phantoms"))
 
 
@@ -45,21 +45,21 @@ def recipe(tmp_path: Path) -> Recipe:
 
 
 def of_distributions(recipe: Recipe, **train: Any) -> Recipe:
-    """The recipe of a net that answers, and learns, by distributions."""
-    net = replace(recipe.net, name="residual-distribution")
+    """The recipe of a network that answers, and learns, by distributions."""
+    network = replace(recipe.network, name="residual-distribution")
     schedule = replace(recipe.train, loss="label-distribution", age_unit="range", **train)
-    return replace(recipe, net=net, train=schedule)
+    return replace(recipe, network=network, train=schedule)
 
 
 CPU = loop.Engine(accelerator="cpu", devices=1)
 
 
-def films_of(table: Path) -> list[LabelledFilm]:
-    return read_films(table, table.parent / "films")
+def radiographs_of(table: Path) -> list[LabelledRadiograph]:
+    return read_radiographs(table, table.parent / "radiographs")
 
 
 def fit(recipe: Recipe, table: Path, folder: Path) -> loop.RunState:
-    return loop.train(recipe, films_of(table), folder, engine=CPU, quiet=True).state
+    return loop.train(recipe, radiographs_of(table), folder, engine=CPU, quiet=True).state
 
 
 def code_of(act: Callable[[], object]) -> str:
@@ -71,8 +71,17 @@ def code_of(act: Callable[[], object]) -> str:
 def command(folder: Path, table: Path, *more: str) -> list[str]:
     """The arguments of ``python`` that train ``tiny.toml`` in the folder ``run`` beside it."""
     return [
-        *("-m", "boneage", "train", str(folder / "tiny.toml"), "--films", str(table), "--out", str(folder / "run")),
-        *("--images", str(table.parent / "films"), "--accelerator", "cpu", "--quiet", *more),
+        *(
+            "-m",
+            "boneage",
+            "train",
+            str(folder / "tiny.toml"),
+            "--radiographs",
+            str(table),
+            "--out",
+            str(folder / "run"),
+        ),
+        *("--images", str(table.parent / "radiographs"), "--accelerator", "cpu", "--quiet", *more),
     ]
 
 
@@ -90,17 +99,17 @@ def curve(folder: Path) -> list[float]:
         return [float(row["mad_months"]) for row in csv.DictReader(file)]
 
 
-def test_a_run_learns_and_keeps_its_record(films_table: Path, tmp_path: Path, recipe: Recipe) -> None:
+def test_a_run_learns_and_keeps_its_record(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
     del recipe
     longer = load_recipe(
         tmp_path / "tiny.toml",
         (
             *("train.epochs=24", "train.average_decay=0.0", "train.resize=[]", "train.batch_size=6"),
-            *("train.learning_rate=0.01", "net.options.dropout=0.0", "augment.flip=0.0"),
+            *("train.learning_rate=0.01", "network.options.dropout=0.0", "augment.flip=0.0"),
             *("augment.rotation_degrees=0.0", "augment.shift=0.0", "augment.zoom=0.0"),
         ),
     )
-    state = fit(longer, films_table, tmp_path / "run")
+    state = fit(longer, radiographs_table, tmp_path / "run")
     assert state.epoch == 24
     losses = [row["loss"] for row in state.history]
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
@@ -120,30 +129,33 @@ def test_a_run_learns_and_keeps_its_record(films_table: Path, tmp_path: Path, re
     assert kept.history[-1]["mad_months"] == state.best  # best.ckpt is of the best epoch
 
 
-def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(
-    films_table: Path, tmp_path: Path, recipe: Recipe
+def test_a_finished_run_is_not_trained_again_and_another_recipe_is_rejected(
+    radiographs_table: Path, tmp_path: Path, recipe: Recipe
 ) -> None:
-    first = fit(recipe, films_table, tmp_path / "run")
-    assert fit(recipe, films_table, tmp_path / "run").history == first.history
+    first = fit(recipe, radiographs_table, tmp_path / "run")
+    assert fit(recipe, radiographs_table, tmp_path / "run").history == first.history
     other = load_recipe(tmp_path / "tiny.toml", ("train.learning_rate=0.1",))
     with pytest.raises(RecipeError, match=r"differs in recipe\.train\.learning_rate;") as error:
-        fit(other, films_table, tmp_path / "run")
+        fit(other, radiographs_table, tmp_path / "run")
     assert error.value.code == "recipe_changed"
 
 
-def test_a_run_on_other_labels_or_processes_is_refused_but_an_early_one_goes_on(
-    films_table: Path, tmp_path: Path, recipe: Recipe
+def test_a_run_on_other_labels_or_processes_is_rejected_but_an_early_one_goes_on(
+    radiographs_table: Path, tmp_path: Path, recipe: Recipe
 ) -> None:
-    first = fit(recipe, films_table, tmp_path / "run")
-    films = films_of(films_table)
-    swapped = [replace(films[0], sex=Sex.MALE if films[0].sex is Sex.FEMALE else Sex.FEMALE), *films[1:]]
+    first = fit(recipe, radiographs_table, tmp_path / "run")
+    radiographs = radiographs_of(radiographs_table)
+    swapped = [
+        replace(radiographs[0], sex=Sex.MALE if radiographs[0].sex is Sex.FEMALE else Sex.FEMALE),
+        *radiographs[1:],
+    ]
     with pytest.raises(RecipeError, match=r"differs in labels\.0;"):
         loop.train(recipe, swapped, tmp_path / "run", engine=CPU, quiet=True)
     path = tmp_path / "run" / "recipe.json"
     facts = json.loads(path.read_text())
     path.write_text(json.dumps({**facts, "processes": 2}))
     with pytest.raises(RecipeError, match="differs in processes;"):
-        fit(recipe, films_table, tmp_path / "run")
+        fit(recipe, radiographs_table, tmp_path / "run")
     early = {key: value for key, value in facts.items() if key not in ("labels", "processes")}
     for part, later in ((early["recipe"], "task"), (early["recipe"]["data"], "sexes")):
         del part[later]
@@ -152,20 +164,26 @@ def test_a_run_on_other_labels_or_processes_is_refused_but_an_early_one_goes_on(
     checkpoint = torch.load(last, weights_only=True)
     checkpoint["state"]["best_mad_months"] = checkpoint["state"].pop("best")
     torch.save(checkpoint, last)
-    assert fit(recipe, films_table, tmp_path / "run") == first
+    assert fit(recipe, radiographs_table, tmp_path / "run") == first
 
 
-def test_films_that_cannot_be_read_are_told_and_a_split_without_any_is_refused(
-    films_table: Path, tmp_path: Path, recipe: Recipe
+def test_radiographs_that_cannot_be_read_are_told_and_a_split_without_any_is_rejected(
+    radiographs_table: Path, tmp_path: Path, recipe: Recipe
 ) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    films = films_of(films_table)
-    training, validation = choose_films(recipe, films)
-    one = [replace(film, image=tmp_path / "broken.png") if film is training[0] else film for film in films]
+    radiographs = radiographs_of(radiographs_table)
+    training, validation = choose_radiographs(recipe, radiographs)
+    one = [
+        replace(radiograph, image=tmp_path / "broken.png") if radiograph is training[0] else radiograph
+        for radiograph in radiographs
+    ]
     short = load_recipe(tmp_path / "tiny.toml", ("train.epochs=1", "train.resize=[]"))
     finished = loop.train(short, one, tmp_path / "run", engine=CPU, quiet=True)
-    assert finished.refused == {training[0].id: "unreadable"}
-    none = [replace(film, image=tmp_path / "broken.png") if film in validation else film for film in films]
+    assert finished.rejected == {training[0].id: "unreadable"}
+    none = [
+        replace(radiograph, image=tmp_path / "broken.png") if radiograph in validation else radiograph
+        for radiograph in radiographs
+    ]
     assert code_of(lambda: loop.train(short, none, tmp_path / "none", engine=CPU, quiet=True)) == "table_empty"
     assert not (tmp_path / "none").exists()
 
@@ -173,22 +191,22 @@ def test_films_that_cannot_be_read_are_told_and_a_split_without_any_is_refused(
 # --- devices and processes ---
 
 
-def test_devices_that_are_not_there_are_named(films_table: Path, tmp_path: Path, recipe: Recipe) -> None:
-    films = films_of(films_table)
+def test_devices_that_are_not_there_are_named(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
+    radiographs = radiographs_of(radiographs_table)
     for engine in (loop.Engine(accelerator="gpu"), loop.Engine(accelerator="cpu", devices=0)):
         if engine.accelerator == "gpu" and torch.cuda.is_available():
             continue
-        act = partial(loop.train, recipe, films, tmp_path / "run", engine=engine, quiet=True)
+        act = partial(loop.train, recipe, radiographs, tmp_path / "run", engine=engine, quiet=True)
         assert code_of(act) == "recipe_invalid"
     assert not (tmp_path / "run").exists()
 
 
-def test_two_processes_of_torchrun_train_one_run(films_table: Path, tmp_path: Path, recipe: Recipe) -> None:
+def test_two_processes_of_torchrun_train_one_run(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
     del recipe
     more = ("--set", "train.epochs=2", "--set", "train.workers=1", "--set", "train.batch_size=3")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*torchrun, *command(tmp_path, films_table, *more)],
+        [*torchrun, *command(tmp_path, radiographs_table, *more)],
         check=False,
         env=ENVIRONMENT,
         capture_output=True,
@@ -200,20 +218,20 @@ def test_two_processes_of_torchrun_train_one_run(films_table: Path, tmp_path: Pa
     facts = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert facts["processes"] == 2
     steps = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["optimizer"]["state"][0]["step"]
-    assert int(steps) == 2 * len(facts["train"]) // 2 // 3  # each process has half of the films
-    one = [sys.executable, *command(tmp_path, films_table, *more)]
+    assert int(steps) == 2 * len(facts["train"]) // 2 // 3  # each process has half of the radiographs
+    one = [sys.executable, *command(tmp_path, radiographs_table, *more)]
     alone = subprocess.run(one, check=False, env=ENVIRONMENT, capture_output=True, text=True)
     assert alone.returncode == 5
     assert "differs in processes" in alone.stderr
 
 
-def test_torchrun_with_a_number_of_devices_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchrun_with_a_number_of_devices_that_does_not_fit_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert code_of(lambda: loop._launch(CPU, "32-true")) == "recipe_invalid"
 
 
-def test_processes_at_different_epochs_are_refused(tmp_path: Path) -> None:
+def test_processes_at_different_epochs_are_rejected(tmp_path: Path) -> None:
     class Apart:
         """A fabric of two processes, the other of which found no checkpoint."""
 
@@ -225,22 +243,22 @@ def test_processes_at_different_epochs_are_refused(tmp_path: Path) -> None:
     run = loop._Run.__new__(loop._Run)
     run.fabric, run.folder = Apart(), tmp_path  # type: ignore[assignment]  # no more of it is asked
     run.state = loop.RunState()
-    run._refuse_discord()
+    run._reject_discord()
     run.state = loop.RunState(epoch=3)
     with pytest.raises(RecipeError, match="shared folder"):
-        run._refuse_discord()
+        run._reject_discord()
 
 
 # --- interruptions ---
 
 
 def test_one_interruption_ends_a_run_after_the_batch_under_way(
-    films_table: Path, tmp_path: Path, recipe: Recipe
+    radiographs_table: Path, tmp_path: Path, recipe: Recipe
 ) -> None:
     del recipe
     more = ("--devices", "1", "--set", "train.epochs=10000", "--set", "train.workers=1")
     with subprocess.Popen(
-        [sys.executable, *command(tmp_path, films_table, *more)],
+        [sys.executable, *command(tmp_path, radiographs_table, *more)],
         **{"env": ENVIRONMENT, "stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True},  # type: ignore[call-overload]  # its many types
     ) as process:
         wait_for(tmp_path / "run" / "last.ckpt")
@@ -267,14 +285,14 @@ def test_an_interruption_is_noticed_whatever_was_under_way_and_a_second_one_at_o
 
 
 def test_a_run_killed_in_mid_epoch_lets_nobody_in_before_and_ends_with_the_curve_of_the_unbroken_one(
-    films_table: Path, tmp_path: Path, recipe: Recipe
+    radiographs_table: Path, tmp_path: Path, recipe: Recipe
 ) -> None:
     del recipe
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
         shutil.copy(tmp_path / "tiny.toml", tmp_path / name)
     whole, broken = (
-        [sys.executable, *command(tmp_path / name, films_table, "--devices", "1")] for name in ("whole", "broken")
+        [sys.executable, *command(tmp_path / name, radiographs_table, "--devices", "1")] for name in ("whole", "broken")
     )
     subprocess.run(whole, check=True, env=ENVIRONMENT, capture_output=True)
     with subprocess.Popen(broken, env=ENVIRONMENT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
@@ -290,10 +308,10 @@ def test_a_run_killed_in_mid_epoch_lets_nobody_in_before_and_ends_with_the_curve
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "last.ckpt"])
-def test_a_damaged_run_is_told(films_table: Path, tmp_path: Path, recipe: Recipe, name: str) -> None:
+def test_a_damaged_run_is_told(radiographs_table: Path, tmp_path: Path, recipe: Recipe, name: str) -> None:
     del recipe
     short = load_recipe(tmp_path / "tiny.toml", ("train.epochs=2", "train.average_decay=0.0"))
-    fit(short, films_table, tmp_path / "run")
+    fit(short, radiographs_table, tmp_path / "run")
     (tmp_path / "run" / name).write_bytes(b"{no")
     with pytest.raises(RecipeError, match="damaged"):
         loop.load_run(tmp_path / "run", "last")
@@ -307,7 +325,7 @@ def test_only_epochs_of_full_size_can_be_the_best() -> None:
     assert (state.best, state.stale_epochs, state.epoch) == (9.0, 1, 3)
 
 
-def test_training_stops_early(films_table: Path, tmp_path: Path, recipe: Recipe) -> None:
+def test_training_stops_early(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
     del recipe
     stubborn = load_recipe(
         tmp_path / "tiny.toml",
@@ -316,23 +334,23 @@ def test_training_stops_early(films_table: Path, tmp_path: Path, recipe: Recipe)
             *("train.learning_rate=1e-12", "train.average_decay=0.0"),
         ),
     )
-    state = fit(stubborn, films_table, tmp_path / "run")
+    state = fit(stubborn, radiographs_table, tmp_path / "run")
     errors = curve(tmp_path / "run")
     assert len(errors) == state.epoch < 30
     assert state.epoch == int(np.argmin(errors)) + 1 + 2  # the best epoch, and two that were no better
 
 
-def test_a_net_of_one_size_is_not_resized(tmp_path: Path, recipe: Recipe) -> None:
+def test_a_network_of_one_size_is_not_resized(tmp_path: Path, recipe: Recipe) -> None:
     del recipe
     with pytest.raises(RecipeError, match="one size"):
-        loop.new_net(load_recipe(tmp_path / "tiny.toml", ('net.name="souza-a"', "net.options={}")))
+        loop.new_network(load_recipe(tmp_path / "tiny.toml", ('network.name="souza-a"', "network.options={}")))
 
 
-def test_a_diverging_run_says_so(films_table: Path, tmp_path: Path, recipe: Recipe) -> None:
+def test_a_diverging_run_says_so(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
     del recipe
     wild = load_recipe(tmp_path / "tiny.toml", ("train.learning_rate=1e38",))
     with pytest.raises(RecipeError) as error:
-        fit(wild, films_table, tmp_path / "run")
+        fit(wild, radiographs_table, tmp_path / "run")
     assert error.value.code == "recipe_diverged"
 
 
@@ -346,25 +364,27 @@ def test_one_cycle_rises_and_falls_to_nearly_nothing() -> None:
     assert loop.learning_rate_at(Schedule(learning_rate=0.5), 0.7) == 0.5
 
 
-def test_the_average_follows_the_net() -> None:
-    net, average = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+def test_the_average_follows_the_network() -> None:
+    network, average = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
     with torch.no_grad():
-        net.weight.fill_(3.0)
-    net.state_dict()["num_batches_tracked"].fill_(7)
-    loop.update_average(average, net, 0.9, step=1000)
+        network.weight.fill_(3.0)
+    network.state_dict()["num_batches_tracked"].fill_(7)
+    loop.update_average(average, network, 0.9, step=1000)
     assert torch.allclose(average.weight, torch.full((2,), 1.2))
     assert int(average.state_dict()["num_batches_tracked"]) == 7
 
 
-def test_a_net_learns_by_distributions(recipe: Recipe, films_table: Path, tmp_path: Path) -> None:
-    """The loss falls, and the unit is the one in which such nets answer."""
-    whole = fit(of_distributions(recipe, epochs=12, learning_rate=2e-2), films_table, tmp_path / "whole")
+def test_a_network_learns_by_distributions(recipe: Recipe, radiographs_table: Path, tmp_path: Path) -> None:
+    """The loss falls, and the unit is the one in which such networks answer."""
+    whole = fit(of_distributions(recipe, epochs=12, learning_rate=2e-2), radiographs_table, tmp_path / "whole")
     assert whole.history[-1]["loss"] < 0.97 * whole.history[0]["loss"]
-    _, net, unit, _ = loop.load_run(tmp_path / "whole", "last")
-    assert net.gives_distribution
+    _, network, unit, _ = loop.load_run(tmp_path / "whole", "last")
+    assert network.gives_distribution
     assert (unit.mean_months, unit.spread_months) == (120.0, 120.0)
 
 
-def test_a_net_without_distribution_cannot_learn_by_one(recipe: Recipe, films_table: Path, tmp_path: Path) -> None:
-    asked = replace(of_distributions(recipe), net=recipe.net)
-    assert code_of(lambda: fit(asked, films_table, tmp_path / "run")) == "recipe_invalid"
+def test_a_network_without_distribution_cannot_learn_by_one(
+    recipe: Recipe, radiographs_table: Path, tmp_path: Path
+) -> None:
+    asked = replace(of_distributions(recipe), network=recipe.network)
+    assert code_of(lambda: fit(asked, radiographs_table, tmp_path / "run")) == "recipe_invalid"

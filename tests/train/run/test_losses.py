@@ -80,7 +80,7 @@ def test_an_answer_nearer_to_the_mask_costs_less(seed: int) -> None:
 
 @pytest.mark.parametrize("label", [torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2), LABEL], ids=["none", "all", "half"])
 @pytest.mark.parametrize("logit", [-200.0, 0.0, 200.0])
-def test_loss_and_gradient_are_finite_even_where_the_net_is_sure(label: Tensor, logit: float) -> None:
+def test_loss_and_gradient_are_finite_even_where_the_network_is_sure(label: Tensor, logit: float) -> None:
     logits = torch.full_like(label, logit, requires_grad=True)
     loss = mask_loss(logits, label)
     loss.backward()  # type: ignore[no-untyped-call]  # torch's

@@ -1,4 +1,4 @@
-"""Muon: its steps are nearly orthogonal, and a net of any shape moves whole and comes back from its state."""
+"""Muon: its steps are nearly orthogonal, and a network of any shape moves whole and comes back from its state."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boneage.train.networks import build_net
-from boneage.train.networks.layers import AgeNet
+from boneage.train.networks import build_network
+from boneage.train.networks.layers import AgeNetwork
 from boneage.train.recipe import Schedule
 from boneage.train.run.optimizers import Muon, build_optimizer, orthogonal
 
 SCHEDULE = Schedule(optimizer="muon", learning_rate=1e-2, weight_decay=0.1)
 
 
-def tiny_net(seed: int = 0) -> AgeNet:
+def tiny_network(seed: int = 0) -> AgeNetwork:
     torch.manual_seed(seed)
-    return build_net("residual", 64, 48, widths=(8, 16), depths=(1, 1), hidden=8)
+    return build_network("residual", 64, 48, widths=(8, 16), depths=(1, 1), hidden=8)
 
 
-def push(net: AgeNet, optimizer: torch.optim.Optimizer, steps: int) -> None:
+def push(network: AgeNetwork, optimizer: torch.optim.Optimizer, steps: int) -> None:
     generator = torch.Generator().manual_seed(steps)
     views, sexes = torch.randn(4, 1, 64, 48, generator=generator), torch.eye(2).repeat(2, 1)
     for _ in range(steps):
         optimizer.zero_grad()
-        net(views, sexes).square().mean().backward()
+        network(views, sexes).square().mean().backward()
         optimizer.step()
 
 
@@ -51,10 +51,10 @@ def test_singular_values_come_near_one_whatever_the_gradients_size(
 
 
 def test_all_weights_move_and_kernels_by_steps_of_one_size() -> None:
-    net = tiny_net()
-    before = {name: weights.detach().clone() for name, weights in net.named_parameters()}
-    push(net, build_optimizer(net, Schedule(optimizer="muon", learning_rate=1e-3)), 1)
-    for name, weights in net.named_parameters():
+    network = tiny_network()
+    before = {name: weights.detach().clone() for name, weights in network.named_parameters()}
+    push(network, build_optimizer(network, Schedule(optimizer="muon", learning_rate=1e-3)), 1)
+    for name, weights in network.named_parameters():
         step = (weights.detach() - before[name]).square().mean().sqrt()
         if weights.grad is not None and weights.grad.abs().max() > 0:
             assert step > 0, name
@@ -63,32 +63,32 @@ def test_all_weights_move_and_kernels_by_steps_of_one_size() -> None:
 
 
 def test_its_state_comes_back_and_goes_on_alike() -> None:
-    net = tiny_net()
-    optimizer = build_optimizer(net, SCHEDULE)
-    push(net, optimizer, 2)
-    other = copy.deepcopy(net)
+    network = tiny_network()
+    optimizer = build_optimizer(network, SCHEDULE)
+    push(network, optimizer, 2)
+    other = copy.deepcopy(network)
     restored = build_optimizer(other, SCHEDULE)
     restored.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    push(net, optimizer, 3)
+    push(network, optimizer, 3)
     push(other, restored, 3)
-    for mine, theirs in zip(net.parameters(), other.parameters(), strict=True):
+    for mine, theirs in zip(network.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
 
 def test_memory_order_does_not_matter() -> None:
-    plain, last = tiny_net(), tiny_net()
+    plain, last = tiny_network(), tiny_network()
     torch.nn.Module.to(last, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stub
-    for net in (plain, last):
-        push(net, build_optimizer(net, SCHEDULE), 1)
+    for network in (plain, last):
+        push(network, build_optimizer(network, SCHEDULE), 1)
     for mine, theirs in zip(plain.parameters(), last.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=2e-3)
 
 
-def test_a_net_without_kernels_is_moved_by_adamw_alone() -> None:
-    net = torch.nn.Linear(3, 2)
-    assert all(not group["momentum"] for group in Muon(net, SCHEDULE).param_groups)
+def test_a_network_without_kernels_is_moved_by_adamw_alone() -> None:
+    network = torch.nn.Linear(3, 2)
+    assert all(not group["momentum"] for group in Muon(network, SCHEDULE).param_groups)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("muon", Muon)])
 def test_the_recipe_names_the_optimizer(name: str, kind: type[torch.optim.Optimizer]) -> None:
-    assert type(build_optimizer(tiny_net(), Schedule(optimizer=name))) is kind  # type: ignore[arg-type]
+    assert type(build_optimizer(tiny_network(), Schedule(optimizer=name))) is kind  # type: ignore[arg-type]

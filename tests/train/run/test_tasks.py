@@ -1,4 +1,4 @@
-"""Tasks: which films train and validate, what is measured, and whole small runs of each."""
+"""Tasks: which radiographs train and validate, what is measured, and whole small runs of each."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from boneage.hand.registration import POINT_NAMES
 from boneage.hand.views import measure_grey
 from boneage.phantom import phantom_points
 from boneage.sex import Sex
-from boneage.tables.radiographs import LabelledFilm, read_films
+from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.data.cache import build_cache
-from boneage.train.networks.points import KeyPointNet, LocatedPoints
-from boneage.train.networks.unet import UNet
+from boneage.train.networks.points import KeyPointNetwork, LocatedPoints
+from boneage.train.networks.unet import UNetwork
 from boneage.train.recipe import Recipe, load_recipe
 from boneage.train.run import loop
 from boneage.train.run.tasks import (
@@ -32,10 +32,10 @@ from boneage.train.run.tasks import (
     AgeUnit,
     MaskTask,
     PointsTask,
-    choose_films,
-    film_labels,
+    choose_radiographs,
     intersection_over_union,
     outline_distance,
+    radiograph_labels,
 )
 from tests.bundles import tiny_bundle
 from tests.hand_graphs import picture_without_hand
@@ -134,31 +134,31 @@ def test_the_range_of_ages_is_minus_one_to_one() -> None:
     assert AgeUnit.of_range().from_months(torch.tensor([0.0, 120.0, 240.0])).tolist() == [-1.0, 0.0, 1.0]
 
 
-def test_the_spread_of_ages_is_that_of_the_films() -> None:
-    films = [LabelledFilm(str(age), Path("x"), Sex.MALE, age) for age in (90.0, 110.0)]
-    assert AgeUnit.of(films) == AgeUnit(100.0, 10.0)
-    assert AgeUnit.of(films[:1]) == AgeUnit(90.0, 1.0)  # one age has no spread to divide by
-    assert film_labels(films) == {"90.0": [90.0, "M"], "110.0": [110.0, "M"]}
+def test_the_spread_of_ages_is_that_of_the_radiographs() -> None:
+    radiographs = [LabelledRadiograph(str(age), Path("x"), Sex.MALE, age) for age in (90.0, 110.0)]
+    assert AgeUnit.of(radiographs) == AgeUnit(100.0, 10.0)
+    assert AgeUnit.of(radiographs[:1]) == AgeUnit(90.0, 1.0)  # one age has no spread to divide by
+    assert radiograph_labels(radiographs) == {"90.0": [90.0, "M"], "110.0": [110.0, "M"]}
 
 
-# --- which films ---
+# --- which radiographs ---
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledFilm]:
+def radiographs(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledRadiograph]:
     table = draw_folder(tmp_path_factory.mktemp("phantoms"), count=10, side=SIDE)
-    return read_films(table, table.parent / "films")
+    return read_radiographs(table, table.parent / "radiographs")
 
 
 @pytest.fixture(scope="module")
-def targets(films: list[LabelledFilm], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return draw_targets(films, tmp_path_factory.mktemp("targets"))
+def targets(radiographs: list[LabelledRadiograph], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return draw_targets(radiographs, tmp_path_factory.mktemp("targets"))
 
 
-def with_splits(films: Sequence[LabelledFilm], splits: Sequence[str | None]) -> list[LabelledFilm]:
+def with_splits(radiographs: Sequence[LabelledRadiograph], splits: Sequence[str | None]) -> list[LabelledRadiograph]:
     return [
-        LabelledFilm(film.id, film.image, film.sex, film.boneage_months, split)
-        for film, split in zip(films, splits, strict=True)
+        LabelledRadiograph(radiograph.id, radiograph.image, radiograph.sex, radiograph.boneage_months, split)
+        for radiograph, split in zip(radiographs, splits, strict=True)
     ]
 
 
@@ -169,39 +169,41 @@ def with_splits(films: Sequence[LabelledFilm], splits: Sequence[str | None]) -> 
     seed=st.integers(0, 50),
 )
 def test_what_is_held_out_is_never_trained_on(
-    films: list[LabelledFilm],
+    radiographs: list[LabelledRadiograph],
     targets: dict[str, Path],
     splits: list[str | None],
     held_out: int,
     seed: int,
 ) -> None:
     recipe = recipe_for("points", targets["points"], data={"held_out": held_out, "split_seed": seed})
-    chosen = with_splits(films, splits)
-    fixed = {film.id for film in chosen if film.split == "validation"}
+    chosen = with_splits(radiographs, splits)
+    fixed = {radiograph.id for radiograph in chosen if radiograph.split == "validation"}
     if len(fixed) == 10:
-        assert code_of(lambda: choose_films(recipe, chosen)) == "table_split"
+        assert code_of(lambda: choose_radiographs(recipe, chosen)) == "table_split"
         return
-    training, validation = ({film.id for film in part} for part in choose_films(recipe, chosen))
+    training, validation = ({radiograph.id for radiograph in part} for part in choose_radiographs(recipe, chosen))
     assert not training & validation
-    assert training | validation == {film.id for film in films}
+    assert training | validation == {radiograph.id for radiograph in radiographs}
     assert len(validation) == (max(len(fixed), held_out) or 2)  # 20 % of ten where nothing else is said
     assert fixed <= validation
 
 
-def test_only_films_with_targets_count_and_the_draw_follows_from_its_seed(
-    films: list[LabelledFilm], targets: dict[str, Path], tmp_path: Path
+def test_only_radiographs_with_targets_count_and_the_draw_follows_from_its_seed(
+    radiographs: list[LabelledRadiograph], targets: dict[str, Path], tmp_path: Path
 ) -> None:
     header, *rows = targets["points"].read_text(encoding="utf-8").splitlines()
     some = tmp_path / "some.csv"
     some.write_text("\n".join([header, *rows[:6]]) + "\n", encoding="utf-8")
     recipe = recipe_for("points", some)
-    training, validation = choose_films(recipe, films)
-    assert {film.id for film in [*training, *validation]} == {film.id for film in films[:6]}
+    training, validation = choose_radiographs(recipe, radiographs)
+    assert {radiograph.id for radiograph in [*training, *validation]} == {
+        radiograph.id for radiograph in radiographs[:6]
+    }
     assert (len(training), len(validation)) == (3, 3)
-    assert choose_films(recipe, films) == (training, validation)
-    others = [choose_films(recipe_for("points", some, data={"split_seed": n}), films)[1] for n in range(8)]
+    assert choose_radiographs(recipe, radiographs) == (training, validation)
+    others = [choose_radiographs(recipe_for("points", some, data={"split_seed": n}), radiographs)[1] for n in range(8)]
     assert any(other != validation for other in others)
-    assert code_of(lambda: choose_films(recipe, films[6:])) == "table_split"
+    assert code_of(lambda: choose_radiographs(recipe, radiographs[6:])) == "table_split"
 
 
 @pytest.fixture
@@ -210,35 +212,39 @@ def tiny(tmp_path: Path) -> Path:
     return tmp_path / "tiny.toml"
 
 
-def test_ages_are_split_by_the_tables_or_a_drawn_split_within_limits(films: list[LabelledFilm], tiny: Path) -> None:
-    training, validation = choose_films(load_recipe(tiny), films)
+def test_ages_are_split_by_the_tables_or_a_drawn_split_within_limits(
+    radiographs: list[LabelledRadiograph], tiny: Path
+) -> None:
+    training, validation = choose_radiographs(load_recipe(tiny), radiographs)
     assert (len(training), len(validation)) == (8, 2)
-    assert not {film.id for film in training} & {film.id for film in validation}
+    assert not {radiograph.id for radiograph in training} & {radiograph.id for radiograph in validation}
     limited = load_recipe(tiny, ("data.train_limit=5", "data.validation_limit=1"))
-    assert [len(part) for part in choose_films(limited, films)] == [5, 1]
-    fixed = with_splits(films, ["validation"] * 4 + ["train"] * 6)
-    assert [film.id for film in choose_films(load_recipe(tiny), fixed)[1]] == ["0", "1", "2", "3"]
-    assert code_of(lambda: choose_films(load_recipe(tiny), [])) == "table_split"
+    assert [len(part) for part in choose_radiographs(limited, radiographs)] == [5, 1]
+    fixed = with_splits(radiographs, ["validation"] * 4 + ["train"] * 6)
+    assert [radiograph.id for radiograph in choose_radiographs(load_recipe(tiny), fixed)[1]] == ["0", "1", "2", "3"]
+    assert code_of(lambda: choose_radiographs(load_recipe(tiny), [])) == "table_split"
 
 
 @pytest.mark.parametrize("sex", list(Sex))
-def test_a_cohort_is_of_one_sex(films: list[LabelledFilm], tiny: Path, sex: Sex) -> None:
+def test_a_cohort_is_of_one_sex(radiographs: list[LabelledRadiograph], tiny: Path, sex: Sex) -> None:
     recipe = load_recipe(tiny, (f"data.sexes={sex.value}",))
-    training, validation = choose_films(recipe, films)
-    assert {film.sex for film in [*training, *validation]} == {sex}
+    training, validation = choose_radiographs(recipe, radiographs)
+    assert {radiograph.sex for radiograph in [*training, *validation]} == {sex}
     assert len(training) + len(validation) == 5
 
 
 @pytest.mark.parametrize("folds", [2, 3])
-def test_folds_part_the_training_films_whatever_the_tables_order(
-    films: list[LabelledFilm], tiny: Path, folds: int
+def test_folds_part_the_training_radiographs_whatever_the_tables_order(
+    radiographs: list[LabelledRadiograph], tiny: Path, folds: int
 ) -> None:
-    fixed = with_splits(films, ["validation"] * 4 + ["train"] * 6)
+    fixed = with_splits(radiographs, ["validation"] * 4 + ["train"] * 6)
     inside: list[str] = []
     for fold in range(1, folds + 1):
         recipe = load_recipe(tiny, (f"data.folds={folds}", f"data.fold={fold}"))
-        training, validation = (sorted(film.id for film in part) for part in choose_films(recipe, fixed))
-        again = [sorted(film.id for film in part) for part in choose_films(recipe, fixed[::-1])]
+        training, validation = (
+            sorted(radiograph.id for radiograph in part) for part in choose_radiographs(recipe, fixed)
+        )
+        again = [sorted(radiograph.id for radiograph in part) for part in choose_radiographs(recipe, fixed[::-1])]
         assert again == [training, validation]
         assert sorted([*training, *validation]) == ["4", "5", "6", "7", "8", "9"]
         assert abs(len(validation) - 6 / folds) < 1
@@ -246,18 +252,18 @@ def test_folds_part_the_training_films_whatever_the_tables_order(
     assert sorted(inside) == ["4", "5", "6", "7", "8", "9"]
 
 
-def test_more_folds_than_films_are_refused(films: list[LabelledFilm], tiny: Path) -> None:
+def test_more_folds_than_radiographs_are_rejected(radiographs: list[LabelledRadiograph], tiny: Path) -> None:
     recipe = load_recipe(tiny, ("data.folds=11", "data.fold=1"))
-    assert code_of(lambda: choose_films(recipe, films)) == "table_split"
+    assert code_of(lambda: choose_radiographs(recipe, radiographs)) == "table_split"
 
 
-def test_few_films_are_watched_until_the_last_epoch_which_all_measure(
-    films: list[LabelledFilm], tiny: Path, tmp_path: Path
+def test_few_radiographs_are_watched_until_the_last_epoch_which_all_measure(
+    radiographs: list[LabelledRadiograph], tiny: Path, tmp_path: Path
 ) -> None:
-    recipe = load_recipe(tiny, ("train.epochs=3", "train.watched_films=2"))
-    cache = build_cache(films, tmp_path, longest_side=2048)
-    task = AgeTask(recipe, films[:4], films[4:], cache)
-    net = loop.new_net(recipe).eval()
+    recipe = load_recipe(tiny, ("train.epochs=3", "train.watched_radiographs=2"))
+    cache = build_cache(radiographs, tmp_path, longest_side=2048)
+    task = AgeTask(recipe, radiographs[:4], radiographs[4:], cache)
+    network = loop.new_network(recipe).eval()
 
     def seen(epoch: int) -> int:
         counts: list[int] = []
@@ -267,7 +273,7 @@ def test_few_films_are_watched_until_the_last_epoch_which_all_measure(
                 counts.append(len(batch[0]))
                 yield batch
 
-        task.validate(net, epoch, torch.device("cpu"), watched)
+        task.validate(network, epoch, torch.device("cpu"), watched)
         return sum(counts)
 
     assert [seen(epoch) for epoch in range(3)] == [2, 2, 6]
@@ -276,8 +282,8 @@ def test_few_films_are_watched_until_the_last_epoch_which_all_measure(
 # --- whole runs ---
 
 
-def fit(recipe: Recipe, films: list[LabelledFilm], folder: Path) -> loop.Finished:
-    return loop.train(recipe, films, folder, engine=CPU, quiet=True)
+def fit(recipe: Recipe, radiographs: list[LabelledRadiograph], folder: Path) -> loop.Finished:
+    return loop.train(recipe, radiographs, folder, engine=CPU, quiet=True)
 
 
 FIGURES = {
@@ -287,17 +293,17 @@ FIGURES = {
 
 
 @pytest.mark.parametrize("task", ["mask", "points"])
-def test_a_run_for_a_hand_net_learns_resumes_and_comes_back(
+def test_a_run_for_a_hand_network_learns_resumes_and_comes_back(
     task: str,
-    films: list[LabelledFilm],
+    radiographs: list[LabelledRadiograph],
     targets: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe = recipe_for(task, targets[task])
-    whole = fit(recipe, films, tmp_path / "whole")
+    whole = fit(recipe, radiographs, tmp_path / "whole")
     history = whole.state.history
-    assert whole.refused == {}
+    assert whole.rejected == {}
     assert set(history[0]) == {"epoch", "loss", "learning_rate", "seconds", *FIGURES[task]}
     assert history[-1]["loss"] < history[0]["loss"]
     assert whole.state.best == min(row[whole.measure] for row in history)
@@ -313,27 +319,27 @@ def test_a_run_for_a_hand_net_learns_resumes_and_comes_back(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(loop._Run, "_keep", keep_one)
-        fit(recipe, films, tmp_path / "broken")
-    resumed = fit(recipe, films, tmp_path / "broken").state.history
+        fit(recipe, radiographs, tmp_path / "broken")
+    resumed = fit(recipe, radiographs, tmp_path / "broken").state.history
     for one, other in zip(history, resumed, strict=True):
         assert {key: one[key] for key in one if key != "seconds"} == pytest.approx(
             {key: other[key] for key in other if key != "seconds"}, rel=1e-4, abs=1e-5
         )
 
-    loaded, net, state = loop.load_hand_run(tmp_path / "whole", "last")
+    loaded, network, state = loop.load_hand_run(tmp_path / "whole", "last")
     assert loaded == recipe
-    assert isinstance(net, UNet if task == "mask" else KeyPointNet)
-    assert not net.training
+    assert isinstance(network, UNetwork if task == "mask" else KeyPointNetwork)
+    assert not network.training
     assert state.history == history
     assert code_of(lambda: loop.load_run(tmp_path / "whole")) == "recipe_invalid"
 
 
-def test_figures_of_masks_and_points_are_those_of_a_perfect_and_a_blind_net(
-    films: list[LabelledFilm], targets: dict[str, Path], tmp_path: Path
+def test_figures_of_masks_and_points_are_those_of_a_perfect_and_a_blind_network(
+    radiographs: list[LabelledRadiograph], targets: dict[str, Path], tmp_path: Path
 ) -> None:
-    cache = build_cache(films, tmp_path, longest_side=2048)
+    cache = build_cache(radiographs, tmp_path, longest_side=2048)
     device = torch.device("cpu")
-    greys = [measure_grey(cache.pixels(film.id), "percentile") for film in films[7:]]
+    greys = [measure_grey(cache.pixels(radiograph.id), "percentile") for radiograph in radiographs[7:]]
     edge = float(np.mean([(EDGE - grey.mean) / grey.spread for grey in greys]))
 
     class Bright(torch.nn.Module):
@@ -346,7 +352,7 @@ def test_figures_of_masks_and_points_are_those_of_a_perfect_and_a_blind_net(
         def forward(self, view: torch.Tensor) -> torch.Tensor:
             return torch.full_like(view, -9.0)
 
-    task = MaskTask(recipe_for("mask", targets["mask"]), films[:7], films[7:], cache)
+    task = MaskTask(recipe_for("mask", targets["mask"]), radiographs[:7], radiographs[7:], cache)
     seen = task.validate(Bright(), 0, device, lambda items: items)
     assert seen["iou"] > 0.85
     assert seen["jaccard_distance"] == pytest.approx(1 - seen["iou"])
@@ -367,7 +373,7 @@ def test_figures_of_masks_and_points_are_those_of_a_perfect_and_a_blind_net(
             points = (truth + off).expand(len(view), -1, -1)
             return LocatedPoints(points, torch.ones(len(view), 3), torch.zeros(len(view), 3))
 
-    points_task = PointsTask(recipe_for("points", targets["points"]), films[:7], films[7:], cache)
+    points_task = PointsTask(recipe_for("points", targets["points"]), radiographs[:7], radiographs[7:], cache)
     figures = points_task.validate(Off(), 0, device, lambda items: items)
     for name, percent in zip(POINT_NAMES, (2.0, 0.0, 6.0), strict=True):
         assert figures[f"{name}_median_percent"] == pytest.approx(percent, abs=0.01)
@@ -381,36 +387,38 @@ def finder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_bundle(tmp_path_factory.mktemp("bundles") / "finder", name="finder", views=(), hand=True, metrics={})
 
 
-def test_a_run_on_a_region_finds_the_hands_and_names_films_without_one(
+def test_a_run_on_a_region_finds_the_hands_and_names_radiographs_without_one(
     tmp_path: Path, tiny: Path, finder: Path
 ) -> None:
     table = draw_folder(tmp_path / "phantoms", count=8, side=400)
-    cv2.imwrite(str(tmp_path / "phantoms" / "films" / "3.png"), picture_without_hand(300, 240))
+    cv2.imwrite(str(tmp_path / "phantoms" / "radiographs" / "3.png"), picture_without_hand(300, 240))
     changes = (
         *('view.region="A"', 'view.grey="hand"', f'data.hands="{finder}"', 'train.age_unit="range"'),
         *("train.epochs=1", "train.resize=[]", "data.validation_share=0.25"),
     )
     recipe = load_recipe(tiny, changes)
-    films = read_films(table, tmp_path / "phantoms" / "films")
-    finished = fit(recipe, films, tmp_path / "run")
-    assert finished.refused == {"3": "no_hand"}
+    radiographs = read_radiographs(table, tmp_path / "phantoms" / "radiographs")
+    finished = fit(recipe, radiographs, tmp_path / "run")
+    assert finished.rejected == {"3": "no_hand"}
     facts = json.loads((tmp_path / "run" / "recipe.json").read_text(encoding="utf-8"))
     assert facts["age_unit"] == {"mean_months": 120.0, "spread_months": 120.0}
     assert "3" not in facts["labels"]
     assert "3" not in [*facts["train"], *facts["validation"]]
     assert len(facts["labels"]) == 7
-    # The other cohort's run on the same table takes the same films and hands.
+    # The other cohort's run on the same table takes the same radiographs and hands.
     girls = load_recipe(tiny, (*changes, 'data.sexes="F"'))
     before = sorted(path.name for path in (tmp_path / "cache").iterdir())
-    fit(girls, films, tmp_path / "girls")
+    fit(girls, radiographs, tmp_path / "girls")
     boys = load_recipe(tiny, (*changes, 'data.sexes="M"'))
     between = sorted(path.name for path in (tmp_path / "cache").iterdir())
-    fit(boys, films, tmp_path / "boys")
+    fit(boys, radiographs, tmp_path / "boys")
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == between == before
 
 
-def test_a_run_on_a_region_needs_a_bundle_with_hand_nets(films: list[LabelledFilm], tmp_path: Path, tiny: Path) -> None:
+def test_a_run_on_a_region_needs_a_bundle_with_hand_networks(
+    radiographs: list[LabelledRadiograph], tmp_path: Path, tiny: Path
+) -> None:
     plain = tiny_bundle(tmp_path / "plain")
     recipe = load_recipe(tiny, ('view.region="B"', f'data.hands="{plain}"'))
-    assert code_of(lambda: fit(recipe, films, tmp_path / "run")) == "bundle_mismatch"
+    assert code_of(lambda: fit(recipe, radiographs, tmp_path / "run")) == "bundle_mismatch"
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,5 @@
-"""``boneage train``, ``export`` and ``curve``: from a table of films to a bundle that assesses, by commands alone."""
+"""``boneage train``, ``export`` and ``curve``: from a table of radiographs to a bundle that assesses, by commands
+alone."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ def error_of(result: Result) -> str:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``films.csv``, the pictures in ``films``, and ``tiny.toml``."""
+    """A folder with ``radiographs.csv``, the pictures in ``radiographs``, and ``tiny.toml``."""
     folder = tmp_path_factory.mktemp("workplace")
     draw_folder(folder)
     (folder / "tiny.toml").write_text(TINY, encoding="utf-8")
@@ -43,7 +44,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(workplace: Path, out: Path, *more: object) -> Result:
     return run_command(
-        *("train", workplace / "tiny.toml", "--films", workplace / "films.csv", "--out", out),
+        *("train", workplace / "tiny.toml", "--radiographs", workplace / "radiographs.csv", "--out", out),
         *("--set", "train.epochs=2", "--accelerator", "cpu", "--devices", 1, "--quiet", *more),
     )
 
@@ -64,7 +65,7 @@ def run(workplace: Path, trained: Result) -> Path:
 def exported(workplace: Path, run: Path) -> Result:
     """What ``boneage export`` said; the bundle lies in ``bundles/Small``."""
     return run_command(
-        *("export", run, "--out", workplace / "bundles" / "Small", "--films", workplace / "films.csv"),
+        *("export", run, "--out", workplace / "bundles" / "Small", "--radiographs", workplace / "radiographs.csv"),
         *("--data", "drawn phantoms", "--licence", "Apache-2.0"),
     )
 
@@ -109,17 +110,19 @@ def test_wrong_recipes_exit_with_5(workplace: Path, run: Path, change: str, code
 
 
 def test_a_missing_table_exits_with_6(workplace: Path, tmp_path: Path) -> None:
-    result = run_command("train", workplace / "tiny.toml", "--films", tmp_path / "none.csv", "--out", tmp_path / "run")
+    result = run_command(
+        "train", workplace / "tiny.toml", "--radiographs", tmp_path / "none.csv", "--out", tmp_path / "run"
+    )
     assert result.exit_code == 6
     assert error_of(result).endswith("[table_not_found]")
 
 
-def test_films_that_were_left_out_are_told(workplace: Path, tmp_path: Path) -> None:
-    shutil.copytree(workplace / "films", tmp_path / "films")
-    (tmp_path / "films" / "4.png").write_bytes(b"no picture")
-    result = train(workplace, tmp_path / "run", "--images", tmp_path / "films", "--set", "train.resize=[]")
+def test_radiographs_that_were_left_out_are_told(workplace: Path, tmp_path: Path) -> None:
+    shutil.copytree(workplace / "radiographs", tmp_path / "radiographs")
+    (tmp_path / "radiographs" / "4.png").write_bytes(b"no picture")
+    result = train(workplace, tmp_path / "run", "--images", tmp_path / "radiographs", "--set", "train.resize=[]")
     assert result.exit_code == 0, result.stderr
-    assert result.stdout.splitlines()[-2] == "1 film(s) were refused and left out: unreadable (1)"
+    assert result.stdout.splitlines()[-2] == "1 radiograph(s) were rejected and left out: unreadable (1)"
 
 
 def test_only_known_accelerators_are_taken(workplace: Path, tmp_path: Path) -> None:
@@ -137,10 +140,11 @@ def test_an_export_tells_its_figures(exported: Result, workplace: Path) -> None:
     metrics = read_manifest(folder).metrics
     figures, coverage, parity, size = exported.stdout.splitlines()
     assert figures == (
-        f"validation MAD {metrics['mad_months']:.2f} months, CCC {metrics['ccc']:.3f}, {metrics['films']} films"
+        f"validation MAD {metrics['mad_months']:.2f} months, CCC {metrics['ccc']:.3f}, {metrics['radiographs']} "
+        f"radiographs"
     )
-    assert metrics["films"] == 6
-    assert coverage == f"{metrics['interval_coverage']:.1%} of the films lie within the interval that is printed"
+    assert metrics["radiographs"] == 6
+    assert coverage == f"{metrics['interval_coverage']:.1%} of the radiographs lie within the interval that is printed"
     assert parity.startswith("torch and ONNX Runtime differ by at most 0.0")
     assert size.startswith(f"{folder}: 1 member(s), 0.")
 
@@ -149,23 +153,33 @@ def test_an_exported_bundle_passes_its_check_and_assesses(exported: Result, work
     assert exported.exit_code == 0, exported.stderr
     folder = workplace / "bundles" / "Small"
     assert run_command("bundle", "check", folder).exit_code == 0
-    result = run_command("assess", workplace / "films" / "3.png", "--sex", "F", "--bundle", folder, "--json")
+    result = run_command("assess", workplace / "radiographs" / "3.png", "--sex", "F", "--bundle", folder, "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["bundle"] == {"name": "small", "version": "1"}
 
 
-def test_an_export_of_fewer_films_tells_of_how_many_and_takes_no_mirror_images_if_told(
+def test_an_export_of_fewer_radiographs_tells_of_how_many_and_takes_no_mirror_images_if_told(
     workplace: Path, run: Path, tmp_path: Path
 ) -> None:
     kept = json.loads((run / "recipe.json").read_text(encoding="utf-8"))["validation"]
-    header, *rows = (workplace / "films.csv").read_text(encoding="utf-8").splitlines()
+    header, *rows = (workplace / "radiographs.csv").read_text(encoding="utf-8").splitlines()
     table = tmp_path / "some.csv"
     table.write_text("\n".join([header, *(row for row in rows if row.split(",")[0] in kept[:4])]) + "\n")
     result = run_command(
-        *("export", run, "--out", tmp_path / "some", "--films", table, "--images", workplace / "films", "--no-mirror")
+        *(
+            "export",
+            run,
+            "--out",
+            tmp_path / "some",
+            "--radiographs",
+            table,
+            "--images",
+            workplace / "radiographs",
+            "--no-mirror",
+        )
     )
     assert result.exit_code == 0, result.stderr
-    assert ", 4 of the 6 films" in result.stdout
+    assert ", 4 of the 6 radiographs" in result.stdout
     assert not any(member.mirror for member in read_manifest(tmp_path / "some").members)
 
 

@@ -23,8 +23,8 @@ EXAMPLES = ROOT / "examples"
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Path:
-    path = tmp_path / "film.png"
+def radiograph(tmp_path: Path) -> Path:
+    path = tmp_path / "radiograph.png"
     path.write_bytes(sample_png())
     return path
 
@@ -46,26 +46,26 @@ def in_python(*said: str) -> list[str]:
     return [sys.executable, str(EXAMPLES / "api_assess.py"), *said]
 
 
-def test_the_shell_example_fetches_all(api_service: ApiService, film: Path) -> None:  # noqa: F811
-    done = run(api_service, in_shell(str(film), "F"), film.parent)
+def test_the_shell_example_fetches_all(api_service: ApiService, radiograph: Path) -> None:  # noqa: F811
+    done = run(api_service, in_shell(str(radiograph), "F"), radiograph.parent)
     assert done.returncode == 0, done.stderr
-    result = json.loads((film.parent / "result").read_text())
+    result = json.loads((radiograph.parent / "result").read_text())
     assert f"Bone age: {result['age_text']}" in done.stdout
-    assert cv2.imread(str(film.parent / "overlay.png")) is not None
-    assert (film.parent / "report.pdf").read_bytes().startswith(b"%PDF-")
+    assert cv2.imread(str(radiograph.parent / "overlay.png")) is not None
+    assert (radiograph.parent / "report.pdf").read_bytes().startswith(b"%PDF-")
 
 
-def test_the_python_example_fetches_and_corrects(api_service: ApiService, film: Path) -> None:  # noqa: F811
-    done = run(api_service, in_python(str(film), "M", "--correct", "100", "read by hand"), film.parent)
+def test_the_python_example_fetches_and_corrects(api_service: ApiService, radiograph: Path) -> None:  # noqa: F811
+    done = run(api_service, in_python(str(radiograph), "M", "--correct", "100", "read by hand"), radiograph.parent)
     assert done.returncode == 0, done.stderr
     assert "Bone age: " in done.stdout
     assert "Corrected to 100.0 months." in done.stdout
-    assert cv2.imread(str(film.parent / "heat.png")) is not None
-    assert (film.parent / "report.pdf").read_bytes().startswith(b"%PDF-")
+    assert cv2.imread(str(radiograph.parent / "heat.png")) is not None
+    assert (radiograph.parent / "report.pdf").read_bytes().startswith(b"%PDF-")
 
 
 @pytest.mark.parametrize("example", [in_shell, in_python])
-def test_examples_tell_why_a_film_was_refused(api_service: ApiService, tmp_path: Path, example: object) -> None:  # noqa: F811
+def test_examples_tell_why_a_radiograph_was_rejected(api_service: ApiService, tmp_path: Path, example: object) -> None:  # noqa: F811
     (tmp_path / "text.png").write_text("no picture")
     assert callable(example)
     done = run(api_service, example("text.png", "F"), tmp_path)
@@ -74,20 +74,20 @@ def test_examples_tell_why_a_film_was_refused(api_service: ApiService, tmp_path:
 
 
 @pytest.mark.parametrize("example", [in_shell, in_python])
-def test_examples_tell_that_a_token_is_wrong(api_service: ApiService, film: Path, example: object) -> None:  # noqa: F811
+def test_examples_tell_that_a_token_is_wrong(api_service: ApiService, radiograph: Path, example: object) -> None:  # noqa: F811
     assert callable(example)
-    done = run(api_service, example(str(film), "F"), film.parent, token="ba_wrong")
+    done = run(api_service, example(str(radiograph), "F"), radiograph.parent, token="ba_wrong")
     assert (done.returncode == 1) == bool(api_service.token)
     assert ("unauthenticated" in done.stderr) == bool(api_service.token)
 
 
 class BreaksOff(BaseHTTPRequestHandler):
-    """A service that takes one film of a MiB, and hangs up without a word."""
+    """A service that takes one radiograph of a MiB, and hangs up without a word."""
 
     bodies: list[bytes]
 
     def do_GET(self) -> None:
-        said = json.dumps({"limits": {"film_bytes": 2**20}}).encode()
+        said = json.dumps({"limits": {"radiograph_bytes": 2**20}}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(said)))
         self.end_headers()
@@ -133,23 +133,25 @@ def test_the_python_example_sends_nothing_that_is_too_large(
 
 
 @pytest.mark.parametrize(("name", "sent"), [("hand 7.png", "hand 7.png"), ('a"; b=é\n.png', "a%22; b=é%0A.png")])
-def test_the_python_example_sends_the_films_name_and_tells_that_the_service_breaks_off(
+def test_the_python_example_sends_the_radiographs_name_and_tells_that_the_service_breaks_off(
     breaks_off: tuple[ApiService, list[bytes]], tmp_path: Path, name: str, sent: str
 ) -> None:
     service, bodies = breaks_off
-    (tmp_path / name).write_bytes(b"film")
+    (tmp_path / name).write_bytes(b"radiograph")
     assert "cannot be reached" in said_in_one_line(run(service, in_python(name, "F"), tmp_path))
     (body,) = bodies
-    assert f'name="film"; filename="{sent}"\r\n'.encode() in body
+    assert f'name="radiograph"; filename="{sent}"\r\n'.encode() in body
 
 
-def test_the_python_example_tells_that_the_service_is_down(film: Path) -> None:
+def test_the_python_example_tells_that_the_service_is_down(radiograph: Path) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), BreaksOff) as closed:
         nobody = ApiService(f"http://127.0.0.1:{closed.server_port}", "")
-    assert f"{nobody.url} cannot be reached" in said_in_one_line(run(nobody, in_python(str(film), "F"), film.parent))
+    assert f"{nobody.url} cannot be reached" in said_in_one_line(
+        run(nobody, in_python(str(radiograph), "F"), radiograph.parent)
+    )
 
 
-def test_the_python_example_tells_that_there_is_no_such_film(
+def test_the_python_example_tells_that_there_is_no_such_radiograph(
     breaks_off: tuple[ApiService, list[bytes]], tmp_path: Path
 ) -> None:
     said = said_in_one_line(run(breaks_off[0], in_python("missing.png", "F"), tmp_path))

@@ -29,7 +29,7 @@ from boneage.phantom import sample_png
 from boneage.web.api import operations as web_api
 from boneage.web.api.errors import CODES, SUBMISSION_CODES
 from boneage.web.api.schemas import Decided, Facts, Hand, Result, StateName, Submission
-from boneage.web.cases.forms import OWN_CODES, FilmForm
+from boneage.web.cases.forms import OWN_CODES, RadiographForm
 from boneage.web.models import (
     ApiToken,
     Assessment,
@@ -53,7 +53,7 @@ pytestmark = pytest.mark.django_db
 
 Maker = Callable[..., Assessment]
 UserMaker = Callable[..., User]
-FILM = b"the bytes of a film"
+RADIOGRAPH = b"the bytes of a radiograph"
 CORRECTION = {"verdict": "corrected", "age_months": 101.5, "reason": "The carpals are ahead."}
 
 
@@ -74,8 +74,8 @@ class Api:
     def delete(self, path: str) -> Any:
         return self._client.delete(f"/api/{path}")
 
-    def submit(self, *, film: bytes | None = FILM, wait: float | None = None, **said: str) -> Any:
-        file = {} if film is None else {"film": SimpleUploadedFile("anna.png", film)}
+    def submit(self, *, radiograph: bytes | None = RADIOGRAPH, wait: float | None = None, **said: str) -> Any:
+        file = {} if radiograph is None else {"radiograph": SimpleUploadedFile("anna.png", radiograph)}
         address = "/api/assessments" if wait is None else f"/api/assessments?wait={wait}"
         return self._client.post(address, {**file, **said})
 
@@ -99,7 +99,7 @@ def token_of(make_user: UserMaker) -> Callable[..., Api]:
 
 
 @pytest.fixture
-def own_nets(tmp_path: Path, settings: Settings) -> None:
+def own_networks(tmp_path: Path, settings: Settings) -> None:
     """A tiny bundle and a few drawn plates."""
     settings.CONFIGURATION = replace(
         settings.CONFIGURATION,
@@ -108,14 +108,16 @@ def own_nets(tmp_path: Path, settings: Settings) -> None:
     )
 
 
-def work_off(assess_film: Callable[[Assessment, bytes], Answer] = lambda a, _: answer_of_phantom(sex=a.sex)) -> int:
+def work_off(
+    assess_radiograph: Callable[[Assessment, bytes], Answer] = lambda a, _: answer_of_phantom(sex=a.sex),
+) -> int:
     """What a worker does with all that waits."""
     waiting = list(Assessment.objects.filter(state=State.QUEUED))
-    return sum(jobs.run(str(one.pk), worker="w", assess=assess_film) for one in waiting)
+    return sum(jobs.run(str(one.pk), worker="w", assess=assess_radiograph) for one in waiting)
 
 
-def refuse(_assessment: Assessment, _film: bytes) -> Answer:
-    return Answer(State.REFUSED, "no_hand", "There is no hand.")
+def reject(_assessment: Assessment, _radiograph: bytes) -> Answer:
+    return Answer(State.REJECTED, "no_hand", "There is no hand.")
 
 
 def problem_of(response: Any) -> tuple[int, str]:
@@ -131,14 +133,14 @@ def problem_of(response: Any) -> tuple[int, str]:
 # --- submitting and waiting -------------------------------------------------------------------------------------------
 
 
-def test_a_film_is_taken_and_its_answer_fetched(in_open: Api) -> None:
+def test_a_radiograph_is_taken_and_its_answer_fetched(in_open: Api) -> None:
     answer = in_open.submit(sex="F", given_age_months="90.5", note="left")
     assert (answer.status_code, answer["Retry-After"]) == (202, "1")
     said = answer.json()
     assert (said["state"], said["result"], said["code"]) == ("queued", None, None)
     kept = Assessment.objects.get(pk=said["id"])
-    assert (kept.sex, kept.given_age_months, kept.note, kept.film_name) == ("F", 90.5, "left", "anna.png")
-    assert bytes(kept.pictures.get().data) == FILM
+    assert (kept.sex, kept.given_age_months, kept.note, kept.radiograph_name) == ("F", 90.5, "left", "anna.png")
+    assert bytes(kept.pictures.get().data) == RADIOGRAPH
     assert in_open.get(f"assessments/{kept.pk}").status_code == 202
     assert work_off() == 1
     done = in_open.get(f"assessments/{kept.pk}")
@@ -148,12 +150,12 @@ def test_a_film_is_taken_and_its_answer_fetched(in_open: Api) -> None:
     assert done.json()["expires_at"] is not None
 
 
-def test_a_refused_film_says_why(in_open: Api) -> None:
+def test_a_rejected_radiograph_says_why(in_open: Api) -> None:
     key = in_open.submit(sex="M").json()["id"]
-    work_off(refuse)
+    work_off(reject)
     answer = in_open.get(f"assessments/{key}")
     said = answer.json()
-    assert (answer.status_code, said["state"], said["code"]) == (200, "refused", "no_hand")
+    assert (answer.status_code, said["state"], said["code"]) == (200, "rejected", "no_hand")
     assert (said["message"], said["result"]) == ("There is no hand.", None)
     for part in ("result", "radiograph.jpg", "heat.png", "overlay.png", "report.pdf"):
         response = in_open.get(f"assessments/{key}/{part}")
@@ -175,7 +177,7 @@ def test_waiting_ends_with_the_answer_and_holds_no_transaction(in_open: Api) -> 
     finished = threading.Event()
 
     class Clock:
-        """Sleeping: the film is assessed while the program waits."""
+        """Sleeping: the radiograph is assessed while the program waits."""
 
         monotonic = staticmethod(time.monotonic)
 
@@ -208,7 +210,7 @@ def test_waiting_ends_when_the_time_is_over_or_too_many_wait(in_open: Api, monke
 
 
 @pytest.mark.parametrize("wait", ["-1", "31", "nan", "soon", ""])
-def test_a_wait_out_of_range_is_refused(in_open: Api, wait: str) -> None:
+def test_a_wait_out_of_range_is_rejected(in_open: Api, wait: str) -> None:
     response = in_open.get(f"assessments/{uuid4()}?wait={wait}")
     assert problem_of(response) == (422, "request_invalid")
     assert "wait" in response.json()["message"]
@@ -219,8 +221,8 @@ def test_a_wait_out_of_range_is_refused(in_open: Api, wait: str) -> None:
     [
         ({}, "sex_missing"),
         ({"sex": "X"}, "sex_invalid"),
-        ({"sex": "F", "film": None}, "film_missing"),
-        ({"sex": "F", "film": b""}, "film_invalid"),
+        ({"sex": "F", "radiograph": None}, "radiograph_missing"),
+        ({"sex": "F", "radiograph": b""}, "radiograph_invalid"),
         ({"sex": "F", "birth_date": "yesterday"}, "birth_date_invalid"),
         ({"sex": "F", "study_date": "2999-01-01"}, "date_in_future"),
         ({"sex": "F", "birth_date": "2020-01-02", "study_date": "2020-01-01"}, "study_before_birth"),
@@ -240,14 +242,14 @@ def test_errors_are_english_whatever_the_reader_reads(in_open: Api) -> None:
 
 
 def test_too_many_bytes_are_turned_away(in_open: Api, settings: Settings) -> None:
-    settings.CONFIGURATION = replace(settings.CONFIGURATION, film_bytes=10)
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, radiograph_bytes=10)
     assert problem_of(in_open.submit(sex="F")) == (413, "too_large")
-    assert problem_of(in_open.submit(sex="F", film=bytes(1_000_000))) == (413, "too_large")
-    assert problem_of(in_open.submit(sex="F", film=b"ok", note="n" * 300_000))[0] in {413, 422}
+    assert problem_of(in_open.submit(sex="F", radiograph=bytes(1_000_000))) == (413, "too_large")
+    assert problem_of(in_open.submit(sex="F", radiograph=b"ok", note="n" * 300_000))[0] in {413, 422}
     assert not Assessment.objects.exists()
 
 
-def test_too_many_films_are_turned_away(in_open: Api, settings: Settings) -> None:
+def test_too_many_radiographs_are_turned_away(in_open: Api, settings: Settings) -> None:
     settings.CONFIGURATION = replace(settings.CONFIGURATION, waiting=1)
     assert in_open.submit(sex="F").status_code == 202
     busy = in_open.submit(sex="F")
@@ -266,7 +268,7 @@ def test_bodies_that_are_none_are_told(in_open: Api, done_assessment: Maker) -> 
     assert problem_of(broken) == (400, "request_malformed")
     broken = client.post(f"/api/assessments/{key}/decision", b"{", content_type="application/json")
     assert problem_of(broken) == (400, "request_malformed")
-    two = {"film": SimpleUploadedFile("a", b"a"), "other": SimpleUploadedFile("b", b"b"), "sex": "F"}
+    two = {"radiograph": SimpleUploadedFile("a", b"a"), "other": SimpleUploadedFile("b", b"b"), "sex": "F"}
     assert problem_of(client.post("/api/assessments", two)) == (400, "request_malformed")
 
 
@@ -302,7 +304,7 @@ def test_the_description_of_a_result_holds_for_a_real_one(tmp_path: Path) -> Non
 def test_states_verdicts_and_form_fields_are_described_as_they_are() -> None:
     assert set(StateName.__args__) == set(State.values)  # type: ignore[attr-defined]
     assert set(Decided.__args__) == set(Verdict.values)  # type: ignore[attr-defined]
-    fields: dict[str, Any] = dict(FilmForm.base_fields)
+    fields: dict[str, Any] = dict(RadiographForm.base_fields)
     assert set(Submission.model_fields) == fields.keys() - {"given_age_years"}
     schema = Submission.model_json_schema()
     assert set(schema["required"]) == {name for name, field in fields.items() if field.required}
@@ -316,7 +318,7 @@ def test_states_verdicts_and_form_fields_are_described_as_they_are() -> None:
 def test_every_code_of_the_form_is_described() -> None:
     of_years = {"age_invalid"}
     assert OWN_CODES - of_years <= CODES.keys()
-    by_name = {f"{name}_invalid" for name in Submission.model_fields} | {"film_missing", "sex_missing"}
+    by_name = {f"{name}_invalid" for name in Submission.model_fields} | {"radiograph_missing", "sex_missing"}
     assert set(SUBMISSION_CODES) == by_name | (OWN_CODES - of_years - {"busy", "too_many", "too_large"})
 
 
@@ -332,7 +334,7 @@ def test_pictures_and_report_are_files_without_names(in_open: Api, done_assessme
     for part in ("radiograph.jpg", "heat.png", "overlay.png", "report.pdf"):
         name = in_open.get(f"assessments/{assessment.pk}/{part}")["Content-Disposition"]
         assert str(assessment.pk)[:8] in name
-        assert "film" not in name
+        assert "radiograph" not in name
 
 
 def test_the_overlay_is_coloured_where_the_heat_is(in_open: Api, done_assessment: Maker) -> None:
@@ -341,7 +343,7 @@ def test_the_overlay_is_coloured_where_the_heat_is(in_open: Api, done_assessment
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
     height = picture.shape[0]
-    width = round(height * 48 / 64)  # the film; the scale stands beside it
+    width = round(height * 48 / 64)  # the radiograph; the scale stands beside it
     colour = picture.max(axis=2).astype(int) - picture.min(axis=2)
     hot, cold = (round(height * 40 / 64), width // 2), (round(height * 5 / 64), width // 2)
     assert colour[hot] > 40
@@ -569,8 +571,8 @@ def test_the_list_is_paged_and_narrowed(token_of: Callable[..., Api], done_asses
     one, two = (Case.objects.create(reference=name, sex="F") for name in ("Zo\u00eb", "B"))
     at = timezone.now()
     made = [done_assessment(case=case, submitted_at=at - timedelta(days=i)) for i, case in enumerate([one, two, one])]
-    refused = done_assessment(Answer(State.REFUSED, "no_hand", "None."), submitted_at=at - timedelta(days=9))
-    keys = [str(assessment.pk) for assessment in (*made, refused)]
+    rejected = done_assessment(Answer(State.REJECTED, "no_hand", "None."), submitted_at=at - timedelta(days=9))
+    keys = [str(assessment.pk) for assessment in (*made, rejected)]
     reader.post(f"assessments/{keys[2]}/decision", CORRECTION)
 
     def ids(response: Any) -> list[str]:
@@ -580,7 +582,7 @@ def test_the_list_is_paged_and_narrowed(token_of: Callable[..., Api], done_asses
     assert ids(reader.get("assessments")) == keys
     assert ids(reader.get("assessments?page_size=3&page=2")) == keys[3:]
     assert reader.get("assessments?page_size=3&page=9").json() == {"items": [], "total": 4, "page": 9, "page_size": 3}
-    assert ids(reader.get("assessments?state=refused")) == keys[3:]
+    assert ids(reader.get("assessments?state=rejected")) == keys[3:]
     assert ids(reader.post("assessments/search", {})) == keys
     assert ids(reader.post("assessments/search", {"reference": "Zoe\u0308"})) == [keys[0], keys[2]]
     assert ids(reader.post("assessments/search", {"reference": "zo\u00eb"})) == []
@@ -598,7 +600,7 @@ def test_the_list_is_paged_and_narrowed(token_of: Callable[..., Api], done_asses
 
 @pytest.mark.usefixtures("clinic")
 @pytest.mark.parametrize("query", ["page=0", "page=x", "page_size=201", "state=lost"])
-def test_a_wrong_page_is_refused(token_of: Callable[..., Api], query: str) -> None:
+def test_a_wrong_page_is_rejected(token_of: Callable[..., Api], query: str) -> None:
     assert problem_of(token_of().get(f"assessments?{query}")) == (422, "request_invalid")
 
 
@@ -613,7 +615,7 @@ def test_the_open_mode_has_no_list_and_no_references(in_open: Api) -> None:
 # --- the atlas, the service, the description --------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("own_nets")
+@pytest.mark.usefixtures("own_networks")
 def test_plates_are_listed_with_their_pictures(in_open: Api) -> None:
     said = in_open.get("atlas").json()
     keys = [plate["key"] for plate in said["plates"]]
@@ -627,11 +629,11 @@ def test_plates_are_listed_with_their_pictures(in_open: Api) -> None:
         assert problem_of(in_open.get(f"atlas/{unknown}"))[0] == 404
 
 
-@pytest.mark.usefixtures("own_nets", "clinic")
+@pytest.mark.usefixtures("own_networks", "clinic")
 def test_the_service_says_what_it_is_without_a_token(settings: Settings) -> None:
     said = Api().get("service").json()
     assert (said["mode"], said["bundle"]["name"], said["atlas"]) == ("clinic", "tiny", "atlas")
-    assert said["limits"]["film_bytes"] == settings.CONFIGURATION.film_bytes
+    assert said["limits"]["radiograph_bytes"] == settings.CONFIGURATION.radiograph_bytes
     assert said["limits"]["kept_minutes"] is None
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open", atlas="no-such-folder")
     said = Api().get("service").json()
@@ -661,8 +663,8 @@ def test_the_description_fits_the_mode(mode: str, settings: Settings) -> None:
                 assert status == "204" or response["content"], (path, method, status)
 
 
-def test_a_film_of_a_worker_goes_all_the_way(in_open: Api, own_nets: None) -> None:
-    key = in_open.submit(sex="F", film=sample_png(), given_age_months="90").json()["id"]
+def test_a_radiograph_of_a_worker_goes_all_the_way(in_open: Api, own_networks: None) -> None:
+    key = in_open.submit(sex="F", radiograph=sample_png(), given_age_months="90").json()["id"]
     assert work_off(work.assess_bytes) == 1
     said = in_open.get(f"assessments/{key}").json()["result"]
     assert said["chronological_age_months"] == 90
@@ -673,12 +675,12 @@ def test_a_film_of_a_worker_goes_all_the_way(in_open: Api, own_nets: None) -> No
         assert io.BytesIO(in_open.get(f"assessments/{key}/{part}").content).read(1)
 
 
-def test_a_film_whose_sex_the_atlas_lacks_is_assessed_all_the_same(
-    in_open: Api, own_nets: None, settings: Settings, tmp_path: Path
+def test_a_radiograph_whose_sex_the_atlas_lacks_is_assessed_all_the_same(
+    in_open: Api, own_networks: None, settings: Settings, tmp_path: Path
 ) -> None:
     boys = draw_atlas(tmp_path / "boys", sexes="M")
     settings.CONFIGURATION = replace(settings.CONFIGURATION, atlas=str(boys))
-    key = in_open.submit(sex="F", film=sample_png()).json()["id"]
+    key = in_open.submit(sex="F", radiograph=sample_png()).json()["id"]
     assert work_off(work.assess_bytes) == 1
     said = in_open.get(f"assessments/{key}").json()
     assert (said["state"], said["result"]["plates"]) == ("done", None)

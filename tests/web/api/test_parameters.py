@@ -113,7 +113,7 @@ def test_no_page_fails_on_any_parameters(administrator: Client, asked: tuple[str
 
 
 @pytest.mark.django_db
-def test_no_page_of_a_film_fails_on_an_extreme(
+def test_no_page_of_a_radiograph_fails_on_an_extreme(
     administrator: Client, done_assessment: Callable[..., Assessment]
 ) -> None:
     case = Case.objects.create(reference="P-1", sex="F")
@@ -168,17 +168,17 @@ def program(clinic: None, make_user: Callable[..., User]) -> Client:
 def test_no_operation_of_the_api_fails_on_an_extreme(
     program: Client, done_assessment: Callable[..., Assessment]
 ) -> None:
-    film = done_assessment()
+    radiograph = done_assessment()
     failed = []
     for value in EXTREMES:
         answers = [program.get(f"/api/assessments?{encoded({name: value})}") for name in ("state", "page", "page_size")]
-        answers.append(program.get(f"/api/assessments/{film.pk}?{encoded({'wait': value})}"))
+        answers.append(program.get(f"/api/assessments/{radiograph.pk}?{encoded({'wait': value})}"))
         bodies: list[tuple[str, dict[str, Any]]] = [
             *(("search", {name: value}) for name in ("reference", "decided", "page", "page_size")),
             ("search", {"states": [value]}),
-            (f"{film.pk}/decision", {"verdict": value}),
-            (f"{film.pk}/decision", {"verdict": "corrected", "age_months": value, "reason": "x"}),
-            (f"{film.pk}/decision", {"verdict": "corrected", "age_months": 90, "reason": value}),
+            (f"{radiograph.pk}/decision", {"verdict": value}),
+            (f"{radiograph.pk}/decision", {"verdict": "corrected", "age_months": value, "reason": "x"}),
+            (f"{radiograph.pk}/decision", {"verdict": "corrected", "age_months": 90, "reason": value}),
         ]
         for address, body in bodies:
             answers.append(

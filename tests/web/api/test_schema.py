@@ -1,7 +1,7 @@
 """schemathesis asks the running service all that its description allows and forbids, in both modes.
 
 It checks that no request makes the service fail, that every status, header and body is described, that wrong requests
-are refused and right ones are not, that tokens are asked for, and that what was deleted is gone. docs/api.md has the
+are rejected and right ones are not, that tokens are asked for, and that what was deleted is gone. docs/api.md has the
 commands for a longer run.
 """
 
@@ -28,10 +28,10 @@ EXAMPLES = os.environ.get("BONEAGE_API_EXAMPLES", "3")
 
 
 def submit_phantom(service: ApiService) -> str:
-    """The id of a film that is done."""
+    """The id of a radiograph that is done."""
     boundary = uuid.uuid4().hex
     parts = f'--{boundary}\r\nContent-Disposition: form-data; name="sex"\r\n\r\nF\r\n--{boundary}\r\n'
-    parts += 'Content-Disposition: form-data; name="film"; filename="film.png"\r\n\r\n'
+    parts += 'Content-Disposition: form-data; name="radiograph"; filename="radiograph.png"\r\n\r\n'
     body = parts.encode() + sample_png() + f"\r\n--{boundary}--\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Authorization": f"Bearer {service.token}"}
     with urlopen(Request(f"{service.url}/api/assessments?wait=30", body, headers), timeout=60) as answer:

@@ -125,7 +125,7 @@ def clinic_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A user who has not been here before; on a desktop, in English. No page may throw or be refused anything."""
+    """A user who has not been here before; on a desktop, in English. No page may throw or be rejected anything."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB")
     context.set_default_timeout(_SECONDS_TO_ANSWER * 1000)
     yield context

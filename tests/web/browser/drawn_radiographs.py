@@ -1,4 +1,5 @@
-"""Films for the browser: plates of the shipped atlas, which show no one patient, and files that are no film."""
+"""Radiographs for the browser: plates of the shipped atlas, which show no one patient, and files that are no
+radiograph."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tests.web.browser.drawn_radiographs import plate
 from tests.web.browser.looks import barriers, shoot
 from tests.web.browser.test_open import RESULT, choose_sex, drop
 from tests.web.conftest import CRITICAL, code_and_reason
-from tests.web.warned import DOUBT_VALUES
+from tests.web.warned import WARNING_VALUES
 
 
 def log_in(page: Page, service: Service, name: str = ADMINISTRATOR, password: str = PASSWORD) -> None:
@@ -27,11 +27,13 @@ def log_in(page: Page, service: Service, name: str = ADMINISTRATOR, password: st
     page.get_by_role("main").get_by_role("button", name="Log in").click()
 
 
-def submit(page: Page, service: Service, film: Path, *, reference: str, birth: str, study: str, sex: str = "F") -> None:
+def submit(
+    page: Page, service: Service, radiograph: Path, *, reference: str, birth: str, study: str, sex: str = "F"
+) -> None:
     page.goto(f"{service.url}/")
-    drop(page, film)
+    drop(page, radiograph)
     choose_sex(page, sex)
-    row = page.locator("li.film")
+    row = page.locator("li.radiograph")
     row.locator("summary").click()
     row.locator("[name=reference]").fill(reference)
     row.locator("[name=birth_date]").fill(birth)
@@ -114,13 +116,13 @@ def test_a_page_asks_before_its_session_ends(page: Page, clinic_service: Service
 def test_a_child_over_time(page: Page, clinic_service: Service, tmp_path: Path) -> None:
     log_in(page, clinic_service)
     for months, study in ((60, "2020-03-01"), (84, "2022-03-01"), (106, "2024-02-01")):
-        film, _ = plate(tmp_path, "F", months)
-        submit(page, clinic_service, film, reference="child 7", birth="2015-02-01", study=study)
+        radiograph, _ = plate(tmp_path, "F", months)
+        submit(page, clinic_service, radiograph, reference="child 7", birth="2015-02-01", study=study)
         page.locator("#decision").get_by_role("button", name=re.compile("^Accept")).click()
         expect(page.locator("#decision").get_by_role("status")).to_contain_text("Accepted")
     page.get_by_role("link", name=re.compile("child 7")).click()
     expect(page.get_by_role("heading", name="child 7")).to_be_visible()
-    expect(page.locator("#films tbody tr")).to_have_count(3)
+    expect(page.locator("#radiographs tbody tr")).to_have_count(3)
     expect(page.locator("figure svg").first).to_be_visible()
     assert barriers(page) == []
     shoot(page, "follow-up", whole=True)
@@ -138,7 +140,7 @@ def test_a_child_over_time(page: Page, clinic_service: Service, tmp_path: Path) 
 
 def warn(service: Service, address: str, *keys: str) -> None:
     """Give a finished assessment other warnings, as if the checks had raised them."""
-    warnings = [ResultWarning.of(*code_and_reason(key), **DOUBT_VALUES) for key in keys]
+    warnings = [ResultWarning.of(*code_and_reason(key), **WARNING_VALUES) for key in keys]
     for_pages = [{**one.to_json(), "text": one.text, "values": dict(one.values)} for one in warnings]
     said = [json.dumps([one.to_json() for one in warnings]), json.dumps(for_pages)]
     key = address.rstrip("/").split("/")[-1].replace("-", "")
@@ -155,8 +157,8 @@ def test_a_critical_number_is_marked_and_accepted_by_a_second_click(
     page: Page, clinic_service: Service, tmp_path: Path
 ) -> None:
     log_in(page, clinic_service)
-    film, _ = plate(tmp_path, "F", 94)
-    submit(page, clinic_service, film, reference="child 9", birth="2015-02-01", study="2023-03-01")
+    radiograph, _ = plate(tmp_path, "F", 94)
+    submit(page, clinic_service, radiograph, reference="child 9", birth="2015-02-01", study="2023-03-01")
     address = page.url
     warn(clinic_service, address, CRITICAL, "saturated", "read_mirrored")
     for scheme in ("light", "dark"):
@@ -198,8 +200,8 @@ def test_a_critical_number_is_confirmed_without_script_too(
     page: Page, browser: Browser, clinic_service: Service, tmp_path: Path
 ) -> None:
     log_in(page, clinic_service)
-    film, _ = plate(tmp_path, "M", 94)
-    submit(page, clinic_service, film, reference="child 10", birth="2015-02-01", study="2023-03-01", sex="M")
+    radiograph, _ = plate(tmp_path, "M", 94)
+    submit(page, clinic_service, radiograph, reference="child 10", birth="2015-02-01", study="2023-03-01", sex="M")
     warn(clinic_service, page.url, CRITICAL)
     plain = browser.new_context(java_script_enabled=False, locale="en-GB").new_page()
     log_in(plain, clinic_service)
@@ -232,8 +234,8 @@ def test_a_reader_decides_once_and_administers_nothing(
         reader.get_by_label(label, exact=True).fill(chosen)
     reader.get_by_role("button", name="Change the password").click()
     expect(reader.get_by_text("Your one-time password has been used")).to_be_hidden()
-    film, _ = plate(tmp_path, "M", 130)
-    submit(reader, clinic_service, film, reference="child 8", birth="2012-05-01", study="2023-05-01", sex="M")
+    radiograph, _ = plate(tmp_path, "M", 130)
+    submit(reader, clinic_service, radiograph, reference="child 8", birth="2012-05-01", study="2023-05-01", sex="M")
     decision = reader.locator("#decision")
     decision.get_by_role("button", name=re.compile("^Accept")).click()
     expect(decision).to_contain_text("Only a reviewer can decide again")

@@ -1,4 +1,4 @@
-"""The mode ``open`` in a real browser: drop, wait, read, decide, print, change language, be refused."""
+"""The mode ``open`` in a real browser: drop, wait, read, decide, print, change language, be rejected."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ DROP = """([base64, name, place]) => {
 }"""
 
 
-def drop(page: Page, film: Path) -> None:
+def drop(page: Page, radiograph: Path) -> None:
     """Drop a file onto the page, as from a folder's window."""
-    page.evaluate(DROP, [base64.b64encode(film.read_bytes()).decode(), film.name, "[data-drop]"])
+    page.evaluate(DROP, [base64.b64encode(radiograph.read_bytes()).decode(), radiograph.name, "[data-drop]"])
 
 
 def choose_sex(page: Page, sex: str, row: int = 0) -> None:
-    page.locator("li.film").nth(row).locator(f"input[name=sex][value={sex}]").check(force=True)
+    page.locator("li.radiograph").nth(row).locator(f"input[name=sex][value={sex}]").check(force=True)
 
 
-def assess(page: Page, service: Service, film: Path, sex: str) -> None:
-    """From the first page to the result of one dropped film."""
+def assess(page: Page, service: Service, radiograph: Path, sex: str) -> None:
+    """From the first page to the result of one dropped radiograph."""
     page.goto(f"{service.url}/")
-    drop(page, film)
+    drop(page, radiograph)
     choose_sex(page, sex)
-    page.locator("li.film [data-send]").click()
+    page.locator("li.radiograph [data-send]").click()
     page.wait_for_url(RESULT)
-    expect(page.locator("#answer-title, #refused-title")).to_be_visible()
+    expect(page.locator("#answer-title, #rejected-title")).to_be_visible()
 
 
 def downloaded(page: Page, name: str) -> bytes:
@@ -61,14 +61,14 @@ def shown_months(page: Page) -> float:
 
 
 def test_a_dropped_plate_gives_its_age_and_its_neighbours(page: Page, open_service: Service, tmp_path: Path) -> None:
-    film, age_months = plate(tmp_path, "F", 100)
+    radiograph, age_months = plate(tmp_path, "F", 100)
     page.goto(f"{open_service.url}/")
     assert barriers(page) == []
     shoot(page, "home")
-    drop(page, film)
+    drop(page, radiograph)
     choose_sex(page, "F")
-    shoot(page, "home-film")
-    page.locator("li.film [data-send]").click()
+    shoot(page, "home-radiograph")
+    page.locator("li.radiograph [data-send]").click()
     page.wait_for_url(RESULT)
     expect(page.locator(".age").first).to_contain_text("year")
     assert shown_months(page) == pytest.approx(age_months, abs=12)
@@ -79,8 +79,8 @@ def test_a_dropped_plate_gives_its_age_and_its_neighbours(page: Page, open_servi
     expect(key).not_to_have_text(nearest)
     page.locator("[data-plate-step='-1']").click()
     expect(key).to_have_text(nearest)
-    page.get_by_text("By likeness", exact=True).click()
-    expect(page.locator("[data-plate-likest]")).to_be_visible()
+    page.get_by_text("By similarity", exact=True).click()
+    expect(page.locator("[data-plate-most similar]")).to_be_visible()
     assert barriers(page) == []
     shoot(page, "result", whole=True)
 
@@ -97,8 +97,8 @@ OVERLAPPING_NAMES = """() => {
 
 
 def test_the_viewer_by_keys(page: Page, open_service: Service, tmp_path: Path) -> None:
-    film, _ = plate(tmp_path, "M", 150)
-    assess(page, open_service, film, "M")
+    radiograph, _ = plate(tmp_path, "M", 150)
+    assess(page, open_service, radiograph, "M")
     stage = page.locator("[data-stage]")
     stage.focus()
     for key, name in (("h", "heat"), ("o", "outline"), ("k", "points"), ("r", "regions"), ("i", "invert")):
@@ -133,8 +133,8 @@ def test_the_viewer_by_keys(page: Page, open_service: Service, tmp_path: Path) -
 
 
 def test_accept_then_correct_with_a_reason(page: Page, open_service: Service, tmp_path: Path) -> None:
-    film, _ = plate(tmp_path, "F", 60)
-    assess(page, open_service, film, "F")
+    radiograph, _ = plate(tmp_path, "F", 60)
+    assess(page, open_service, radiograph, "F")
     decision = page.locator("#decision")
     decision.get_by_role("button", name=re.compile("^Accept")).click()
     expect(decision.get_by_role("status")).to_contain_text("Accepted")
@@ -154,8 +154,8 @@ def test_accept_then_correct_with_a_reason(page: Page, open_service: Service, tm
 
 
 def test_the_report_prints_on_one_page(page: Page, open_service: Service, tmp_path: Path) -> None:
-    film, _ = plate(tmp_path, "M", 120)
-    assess(page, open_service, film, "M")
+    radiograph, _ = plate(tmp_path, "M", 120)
+    assess(page, open_service, radiograph, "M")
     pdf = downloaded(page, "PDF")
     assert pdf.startswith(b"%PDF-")
     page.get_by_role("link", name="Report", exact=True).click()
@@ -170,8 +170,8 @@ def test_the_report_prints_on_one_page(page: Page, open_service: Service, tmp_pa
 
 
 def test_the_copy_for_sharing_shows_the_hand_alone(page: Page, open_service: Service, tmp_path: Path) -> None:
-    film, _ = plate(tmp_path, "F", 130)
-    assess(page, open_service, film, "F")
+    radiograph, _ = plate(tmp_path, "F", 130)
+    assess(page, open_service, radiograph, "F")
     assert downloaded(page, "Copy for sharing").startswith(b"\x89PNG")
 
 
@@ -182,10 +182,10 @@ def test_every_page_in_another_language(page: Page, open_service: Service, tmp_p
     page.locator("#language").select_option(language)
     expect(page.locator("html")).to_have_attribute("lang", language)
     assert page.locator("h1").inner_text() != english
-    film, _ = plate(tmp_path, "M", 80)
-    drop(page, film)
+    radiograph, _ = plate(tmp_path, "M", 80)
+    drop(page, radiograph)
     choose_sex(page, "M")
-    page.locator("li.film [data-send]").click()
+    page.locator("li.radiograph [data-send]").click()
     page.wait_for_url(RESULT)
     expect(page.locator("#answer-title")).to_be_visible()
     assert "Estimated bone age" not in page.locator("main").inner_text()
@@ -202,8 +202,8 @@ def test_dark_and_light_from_phone_to_4k(
     """Nothing is cut off at the side, and axe finds no barrier."""
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    film, _ = plate(tmp_path, "F", 110)
-    assess(page, open_service, film, "F")
+    radiograph, _ = plate(tmp_path, "F", 110)
+    assess(page, open_service, radiograph, "F")
     for address in (page.url, f"{open_service.url}/", f"{open_service.url}/atlas/", f"{open_service.url}/about/"):
         page.goto(address)
         name = address.rstrip("/").rsplit("/", 1)[-1][:5] if address != f"{open_service.url}/" else "home"
@@ -213,53 +213,53 @@ def test_dark_and_light_from_phone_to_4k(
         assert barriers(page) == []
 
 
-def test_what_is_no_hand_is_refused_with_advice(page: Page, open_service: Service, tmp_path: Path) -> None:
+def test_what_is_no_hand_is_rejected_with_advice(page: Page, open_service: Service, tmp_path: Path) -> None:
     assess(page, open_service, no_hand(tmp_path), "F")
-    expect(page.locator("#refused-title")).to_contain_text(re.compile("No hand|not for certain"))
+    expect(page.locator("#rejected-title")).to_contain_text(re.compile("No hand|not for certain"))
     expect(page.locator(".advice")).not_to_be_empty()
     assert page.locator(".age").count() == 0
     assert barriers(page) == []
-    shoot(page, "refused")
+    shoot(page, "rejected")
 
 
-def test_a_broken_file_is_refused_with_advice(page: Page, open_service: Service, tmp_path: Path) -> None:
+def test_a_broken_file_is_rejected_with_advice(page: Page, open_service: Service, tmp_path: Path) -> None:
     assess(page, open_service, broken(tmp_path), "M")
-    expect(page.locator("#refused-title")).to_contain_text("could not be read")
+    expect(page.locator("#rejected-title")).to_contain_text("could not be read")
     assert page.locator(".age").count() == 0
 
 
-def test_a_film_without_a_sex_is_not_sent(page: Page, open_service: Service, tmp_path: Path) -> None:
-    film, _ = plate(tmp_path, "F", 90)
+def test_a_radiograph_without_a_sex_is_not_sent(page: Page, open_service: Service, tmp_path: Path) -> None:
+    radiograph, _ = plate(tmp_path, "F", 90)
     page.goto(f"{open_service.url}/")
-    drop(page, film)
-    page.locator("li.film [data-send]").click()
-    expect(page.locator("li.film [data-errors]")).not_to_be_empty()
+    drop(page, radiograph)
+    page.locator("li.radiograph [data-send]").click()
+    expect(page.locator("li.radiograph [data-errors]")).not_to_be_empty()
     expect(page).to_have_url(f"{open_service.url}/")
 
 
-def test_several_films_at_once(page: Page, open_service: Service, tmp_path: Path) -> None:
+def test_several_radiographs_at_once(page: Page, open_service: Service, tmp_path: Path) -> None:
     page.goto(f"{open_service.url}/")
-    films = [plate(tmp_path, "F", 70)[0], plate(tmp_path, "F", 140)[0], no_hand(tmp_path)]
-    page.set_input_files("#files", [str(film) for film in films])
+    radiographs = [plate(tmp_path, "F", 70)[0], plate(tmp_path, "F", 140)[0], no_hand(tmp_path)]
+    page.set_input_files("#files", [str(radiograph) for radiograph in radiographs])
     page.locator("[data-all-sex=F]").click()
     page.locator("[data-all]").click()
     expect(page.locator(".became[data-state=done]")).to_have_count(2)
-    expect(page.locator(".became[data-state=refused]")).to_have_count(1)
+    expect(page.locator(".became[data-state=rejected]")).to_have_count(1)
     shoot(page, "several")
     assert barriers(page) == []
 
 
-def choose_files(page: Page, service: Service, films: list[Path]) -> None:
-    """A page with these films in its list."""
+def choose_files(page: Page, service: Service, radiographs: list[Path]) -> None:
+    """A page with these radiographs in its list."""
     page.goto(f"{service.url}/")
-    page.set_input_files("#files", [str(film) for film in films])
-    expect(page.locator("li.film")).to_have_count(len(films))
+    page.set_input_files("#files", [str(radiograph) for radiograph in radiographs])
+    expect(page.locator("li.radiograph")).to_have_count(len(radiographs))
 
 
 def test_sexes_from_the_files_are_confirmed_at_once(page: Page, open_service: Service, tmp_path: Path) -> None:
     sexes = ["F", "M", "F"]
-    films = [dicom(tmp_path, f"{row}.dcm", sex, 90, said=sex) for row, sex in enumerate(sexes)]
-    choose_files(page, open_service, films)
+    radiographs = [dicom(tmp_path, f"{row}.dcm", sex, 90, said=sex) for row, sex in enumerate(sexes)]
+    choose_files(page, open_service, radiographs)
     confirm_all = page.locator("[data-all-confirm]")
     expect(confirm_all).to_be_visible()
     expect(page.locator("[data-confirm]:visible")).to_have_count(3)
@@ -267,19 +267,19 @@ def test_sexes_from_the_files_are_confirmed_at_once(page: Page, open_service: Se
     expect(page.locator("[data-confirm]:visible")).to_have_count(0)
     expect(confirm_all).to_be_hidden()
     for row, sex in enumerate(sexes):
-        expect(page.locator("li.film").nth(row).locator(f"input[value={sex}]")).to_be_checked()
+        expect(page.locator("li.radiograph").nth(row).locator(f"input[value={sex}]")).to_be_checked()
 
 
 @pytest.mark.parametrize(("chosen", "other"), ["FM", "MF"])
-def test_a_sex_for_all_films_replaces_none_from_a_file(
+def test_a_sex_for_all_radiographs_replaces_none_from_a_file(
     page: Page, open_service: Service, tmp_path: Path, chosen: str, other: str
 ) -> None:
     """The file that agrees is confirmed by it, the one that does not still asks."""
-    films = [dicom(tmp_path, f"{said}.dcm", "F", 90, said=said) for said in (None, chosen, other)]
-    choose_files(page, open_service, films)
+    radiographs = [dicom(tmp_path, f"{said}.dcm", "F", 90, said=said) for said in (None, chosen, other)]
+    choose_files(page, open_service, radiographs)
     expect(page.locator("[data-confirm]:visible")).to_have_count(2)
     page.locator(f"[data-all-sex={chosen}]").click()
-    silent, agreeing, contrary = page.locator("li.film").all()
+    silent, agreeing, contrary = page.locator("li.radiograph").all()
     for row, sex in ((silent, chosen), (agreeing, chosen), (contrary, other)):
         expect(row.locator(f"input[value={sex}]")).to_be_checked()
     expect(silent.locator("[data-confirm]")).to_be_hidden()
@@ -289,54 +289,65 @@ def test_a_sex_for_all_films_replaces_none_from_a_file(
     expect(contrary.locator("[data-errors]")).not_to_be_empty()
 
 
-def test_films_are_sent_one_after_the_other_and_the_bar_goes(page: Page, open_service: Service, tmp_path: Path) -> None:
+def test_radiographs_are_sent_one_after_the_other_and_the_bar_goes(
+    page: Page, open_service: Service, tmp_path: Path
+) -> None:
     """In the list's order, though the first is slow and the second is turned away; what cannot be sent stays."""
     empty = tmp_path / "empty.png"
     empty.touch()
-    films = [dicom(tmp_path, f"film-{row}.dcm", "F", 60 + 20 * row, said=None) for row in range(4)]
+    radiographs = [dicom(tmp_path, f"radiograph-{row}.dcm", "F", 60 + 20 * row, said=None) for row in range(4)]
     steps: list[str] = []
 
     def turn_away(route: Route) -> None:
         """Slowly the first, with an error the second."""
-        (name,) = (film.name for film in films if film.name.encode() in (route.request.post_data_buffer or b""))
+        (name,) = (
+            radiograph.name
+            for radiograph in radiographs
+            if radiograph.name.encode() in (route.request.post_data_buffer or b"")
+        )
         steps.append(f"{name} comes")
-        page.wait_for_timeout(400 if name == films[0].name else 20)
+        page.wait_for_timeout(400 if name == radiographs[0].name else 20)
         steps.append(f"{name} goes")
-        if name == films[1].name:
+        if name == radiographs[1].name:
             route.fulfill(status=503, json={"code": "busy", "message": "Later."})
         else:
             row = f"/assessments/{name}/row"
             route.fulfill(status=201, json={"id": name, "result": row, "row": row})
 
-    choose_files(page, open_service, [*films, empty])
+    choose_files(page, open_service, [*radiographs, empty])
     page.route(f"{open_service.url}{page.locator('.assess').get_attribute('data-submit')}", turn_away)
     page.route(re.compile("/row$"), lambda route: route.fulfill(status=404))
-    assert "film-0.dcm was added" in page.locator("[data-status]").inner_text()
+    assert "radiograph-0.dcm was added" in page.locator("[data-status]").inner_text()
     assert "empty.png" not in page.locator("[data-status]").inner_text()
     page.locator("[data-all-sex=F]").click()
     page.locator("[data-all]").click()
-    expect(page.locator("li.film.sent")).to_have_count(3)
-    expect(page.locator("li.film").nth(1).locator("[data-errors]")).to_have_text("Later.")
-    assert steps == [f"{film.name} {step}" for film in films for step in ("comes", "goes")]
+    expect(page.locator("li.radiograph.sent")).to_have_count(3)
+    expect(page.locator("li.radiograph").nth(1).locator("[data-errors]")).to_have_text("Later.")
+    assert steps == [f"{radiograph.name} {step}" for radiograph in radiographs for step in ("comes", "goes")]
     for name in ("bar-sex", "all"):
         expect(page.locator(f"[data-{name}]")).to_be_hidden()
     expect(page.locator("[data-clear]")).to_be_visible()
 
 
-def test_the_bar_goes_when_only_unusable_films_are_left(page: Page, open_service: Service, tmp_path: Path) -> None:
-    films = [dicom(tmp_path, "film.dcm", "F", 90, said=None), *(tmp_path / f"empty-{row}.png" for row in range(3))]
-    for film in films[1:]:
-        film.touch()
-    choose_files(page, open_service, films)
+def test_the_bar_goes_when_only_unusable_radiographs_are_left(
+    page: Page, open_service: Service, tmp_path: Path
+) -> None:
+    radiographs = [
+        dicom(tmp_path, "radiograph.dcm", "F", 90, said=None),
+        *(tmp_path / f"empty-{row}.png" for row in range(3)),
+    ]
+    for radiograph in radiographs[1:]:
+        radiograph.touch()
+    choose_files(page, open_service, radiographs)
     expect(page.locator("[data-clear]")).to_be_visible()
     expect(page.locator("[data-all]")).to_be_hidden()
     expect(page.locator("[data-bar-sex]")).to_be_hidden()
-    expect(page.locator("[data-status]")).to_have_text("film.dcm was added.")
+    expect(page.locator("[data-status]")).to_have_text("radiograph.dcm was added.")
 
 
 def test_deleted_at_once(page: Page, open_service: Service, tmp_path: Path) -> None:
-    film, _ = plate(tmp_path, "F", 160)
-    assess(page, open_service, film, "F")
+    radiograph, _ = plate(tmp_path, "F", 160)
+    assess(page, open_service, radiograph, "F")
     address = page.url
     page.get_by_text("Delete now").click()
     page.get_by_role("button", name="Delete for ever").click()

@@ -62,7 +62,7 @@ def test_readers_neither_export_nor_delete_nor_change(clinic: None, log_in: Call
 def test_the_worklist_shows_rows(
     clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
 ) -> None:
-    film = done_assessment(case=child, note="<i>knee</i>")
+    radiograph = done_assessment(case=child, note="<i>knee</i>")
     page = log_in(Role.REVIEWER).get(CASES)
     text = page.content.decode()
     assert page.status_code == 200
@@ -70,7 +70,7 @@ def test_the_worklist_shows_rows(
     for said in ("P-0042", "female", "7 years 10 months", "estimated", "+4.0", "To decide", "Caution", "1 row"):
         assert said in text
     assert f"/cases/{child.pk}/" in text
-    assert f"/assessments/{film.pk}/" in text
+    assert f"/assessments/{radiograph.pk}/" in text
     assert "&lt;i&gt;knee" in text
     assert "style=" not in text
     assert 'aria-sort="descending"' in text
@@ -83,7 +83,7 @@ def test_a_search_stands_in_no_address(
 ) -> None:
     """It works by POST with and without JavaScript; in an address it is not read; the log does not have it."""
     done_assessment(case=child)
-    done_assessment(film_name="other.png")
+    done_assessment(radiograph_name="other.png")
     user = log_in(Role.REVIEWER)
     for headers in ({}, HTMX):
         found = user.post(CASES, {"search": "0042", "status": "decide"}, headers=headers)
@@ -106,14 +106,16 @@ def test_pages(clinic: None, log_in: Callable[..., Client]) -> None:
     """Fifty rows each; a page beyond the last is the last; sorting by a head begins again."""
     now = timezone.now()
     Assessment.objects.bulk_create(
-        Assessment(film_name=f"film-{i:03d}.", sex="F", film_bytes=1, submitted_at=now - timedelta(minutes=i))
+        Assessment(
+            radiograph_name=f"radiograph-{i:03d}.", sex="F", radiograph_bytes=1, submitted_at=now - timedelta(minutes=i)
+        )
         for i in range(101)
     )
     user = log_in()
 
     def shown(**said: Any) -> list[int]:
         text = user.post(CASES, said).content.decode()
-        return [i for i in range(101) if f">film-{i:03d}." in text]
+        return [i for i in range(101) if f">radiograph-{i:03d}." in text]
 
     assert shown() == list(range(50))
     assert shown(page="2") == list(range(50, 100))
@@ -135,7 +137,7 @@ def test_queries_do_not_grow(clinic: None, log_in: Callable[..., Client]) -> Non
     for _ in range(2):
         for _ in range(5):
             case = Case.objects.create(reference=str(uuid4()), sex="F")
-            Assessment.objects.create(case=case, sex="F", film_bytes=1, state=State.REFUSED)
+            Assessment.objects.create(case=case, sex="F", radiograph_bytes=1, state=State.REJECTED)
         with CaptureQueriesContext(connection) as queries:
             user.get(CASES)
         counts.append(len(queries))
@@ -149,7 +151,7 @@ def test_waiting_rows_come_again(
     user = log_in()
     done = done_assessment()
     assert 'id="watch"' not in user.get(CASES).content.decode()
-    waiting = Assessment.objects.create(sex="F", film_bytes=1)
+    waiting = Assessment.objects.create(sex="F", radiograph_bytes=1)
     page = user.get(CASES).content.decode()
     assert f'name="watch" value="{waiting.pk} "' in page
     before = AuditEvent.objects.count()
@@ -166,10 +168,10 @@ def test_the_export(
     clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
 ) -> None:
     """What the filter leaves, with nothing that runs in a spreadsheet; audited without the search."""
-    film = done_assessment(case=child, note="=HYPERLINK(1)", answer=answer_of_phantom(80.0, chronological=90.0))
-    done_assessment(film_name="other.png")
-    Decision.objects.create(assessment=film, verdict=Verdict.CORRECTED, age_months=84)
-    Assessment.objects.filter(pk=film.pk).update(decision=Verdict.CORRECTED, decided_months=84)
+    radiograph = done_assessment(case=child, note="=HYPERLINK(1)", answer=answer_of_phantom(80.0, chronological=90.0))
+    done_assessment(radiograph_name="other.png")
+    Decision.objects.create(assessment=radiograph, verdict=Verdict.CORRECTED, age_months=84)
+    Assessment.objects.filter(pk=radiograph.pk).update(decision=Verdict.CORRECTED, decided_months=84)
     user = log_in(Role.REVIEWER)
     answer = user.post("/cases/export.csv", {"search": "p-0042", "status": "corrected"})
     assert answer.streaming
@@ -201,16 +203,16 @@ def test_a_child(
     later = done_assessment(case=child, answer=answer_of_phantom(110.0, chronological=102.0))
     first = done_assessment(case=child, answer=answer_of_phantom(94.0, chronological=90.0))
     unknown = done_assessment(case=child, answer=answer_of_phantom(99.0, chronological=None))
-    Assessment.objects.create(case=child, sex="F", film_bytes=1, state=State.REFUSED, code="no_hand")
+    Assessment.objects.create(case=child, sex="F", radiograph_bytes=1, state=State.REJECTED, code="no_hand")
     Assessment.objects.filter(pk=later.pk).update(decision=Verdict.ACCEPTED, decided_months=110.0)
     text = log_in(Role.REVIEWER).get(f"/cases/{child.pk}/").content.decode()
-    places = [text.index(f"/assessments/{film.pk}/radiograph.jpg") for film in (first, later, unknown)]
+    places = [text.index(f"/assessments/{radiograph.pk}/radiograph.jpg") for radiograph in (first, later, unknown)]
     assert places == sorted(places)
-    assert text.count('<g class="film estimated"><title>Age 7 years 6 months: bone age 7 years 10 months') == 1
+    assert text.count('<g class="radiograph estimated"><title>Age 7 years 6 months: bone age 7 years 10 months') == 1
     assert "). 95 % range: 6 years 3 months to 9 years 5 months.</title>" in text
     assert text.count("80 % range: 6 years 10 months to 8 years 10 months") == 1
-    assert text.count('class="bar inner"') == 3  # two films and the legend
-    assert text.count('<g class="film accepted"><title>') == 1
+    assert text.count('class="bar inner"') == 3  # two radiographs and the legend
+    assert text.count('<g class="radiograph accepted"><title>') == 1
     assert text.count("Not on the plot: the age is not known.") == 1
     assert "16.0 months of bone age gained per year" in text
     assert text.count('loading="lazy"') == 3
@@ -219,9 +221,9 @@ def test_a_child(
     assert (event.action, event.object_id) == ("view", str(child.pk))
 
 
-def test_a_child_without_films(clinic: None, log_in: Callable[..., Client], child: Case) -> None:
+def test_a_child_without_radiographs(clinic: None, log_in: Callable[..., Client], child: Case) -> None:
     text = log_in().get(f"/cases/{child.pk}/").content.decode()
-    assert "There is no film of this child." in text
+    assert "There is no radiograph of this child." in text
     assert "<figure" not in text
 
 
@@ -274,7 +276,7 @@ def test_deleting_asks_first(
     user = log_in(Role.REVIEWER)
     text = user.get(f"/cases/{child.pk}/delete").content.decode()
     assert "1 assessment<" in text
-    assert "3 films and pictures" in text
+    assert "3 radiographs and pictures" in text
     assert Case.objects.exists()
     assert user.post(f"/cases/{child.pk}/delete").headers["Location"] == CASES
     assert not Case.objects.exists()

@@ -27,8 +27,8 @@ def test_deleting_takes_everything_and_nothing_else(
     user = make_user(Role.REVIEWER)
     gone = [done_assessment(case=child), done_assessment(case=child)]
     kept = done_assessment(case=Case.objects.create(reference="P-2", sex="F"))
-    for film in (*gone, kept):
-        Decision.objects.create(assessment=film, verdict=Verdict.ACCEPTED, age_months=94)
+    for radiograph in (*gone, kept):
+        Decision.objects.create(assessment=radiograph, verdict=Verdict.ACCEPTED, age_months=94)
     assert belongings(child) == Belongings(assessments=2, pictures=6, decisions=2)
     delete_case(child, user)
     assert list(Case.objects.values_list("reference", flat=True)) == ["P-2"]
@@ -48,15 +48,15 @@ def test_deleting_takes_everything_and_nothing_else(
     assert AuditEvent.objects.count() == 1
 
 
-def test_a_birth_date_moves_the_films_whose_day_is_known(
+def test_a_birth_date_moves_the_radiographs_whose_day_is_known(
     child: Case, done_assessment: Callable[..., Assessment], make_user: Callable[..., User]
 ) -> None:
     taken, born = date(2023, 5, 4), date(2016, 2, 1)
     dated = done_assessment(case=child, study_date=taken, birth_date=date(2015, 1, 1))
     undated = done_assessment(case=child)
     change_birth_date(child, born, make_user(Role.REVIEWER))
-    for film in (dated, undated, child):
-        film.refresh_from_db()
+    for radiograph in (dated, undated, child):
+        radiograph.refresh_from_db()
     assert child.birth_date == dated.birth_date == undated.birth_date == born
     assert dated.chronological_age_months == pytest.approx(months_between(born, taken))
     assert undated.chronological_age_months == 90.0
@@ -72,8 +72,8 @@ def test_a_birth_date_that_cannot_be(
     done_assessment: Callable[..., Assessment],
     make_user: Callable[..., User],
 ) -> None:
-    film = done_assessment(case=child)
-    Assessment.objects.filter(pk=film.pk).update(**fields)
+    radiograph = done_assessment(case=child)
+    Assessment.objects.filter(pk=radiograph.pk).update(**fields)
     with pytest.raises(ValidationError):
         change_birth_date(child, date(2016, 2, 1), make_user(Role.REVIEWER))
     child.refresh_from_db()

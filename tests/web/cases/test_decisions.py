@@ -12,28 +12,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from boneage.bundle.estimate import OLDEST_MONTHS
-from boneage.web.cases.decisions import DecisionError, Said, decide, delete_assessment, may_decide
+from boneage.web.cases.decisions import DecisionError, DecisionInput, decide, delete_assessment, may_decide
 from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, Role, State, User, Verdict
 from boneage.web.queue.jobs import finish
 from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with
 
 pytestmark = pytest.mark.django_db
 
-ACCEPT = Said(Verdict.ACCEPTED)
+ACCEPT = DecisionInput(Verdict.ACCEPTED)
 
 Maker = Callable[..., Assessment]
 UserMaker = Callable[..., User]
 
 said = st.one_of(
     st.just(ACCEPT),
-    st.builds(Said, st.just(Verdict.CORRECTED), st.floats(0, OLDEST_MONTHS), st.text(min_size=1, max_size=20)),
+    st.builds(DecisionInput, st.just(Verdict.CORRECTED), st.floats(0, OLDEST_MONTHS), st.text(min_size=1, max_size=20)),
 )
 
 
 @pytest.mark.usefixtures("open_mode")
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(said, min_size=1, max_size=4))
-def test_all_decisions_stay_and_the_last_one_counts(done_assessment: Maker, history: list[Said]) -> None:
+def test_all_decisions_stay_and_the_last_one_counts(done_assessment: Maker, history: list[DecisionInput]) -> None:
     assessment = done_assessment()
     estimate = assessment.age_months
     for one in history:
@@ -55,9 +55,9 @@ def test_a_reader_decides_first_and_only_a_reviewer_again(done_assessment: Maker
     assert not may_decide(assessment, None)
     decide(assessment, ACCEPT, reader)
     with pytest.raises(PermissionDenied):
-        decide(assessment, Said(Verdict.CORRECTED, 100.0, "carpals"), reader)
+        decide(assessment, DecisionInput(Verdict.CORRECTED, 100.0, "carpals"), reader)
     assert assessment.decisions.count() == 1
-    decide(assessment, Said(Verdict.CORRECTED, 100.0, "carpals"), reviewer, via="ward")
+    decide(assessment, DecisionInput(Verdict.CORRECTED, 100.0, "carpals"), reviewer, via="ward")
     assert [one.decided_by for one in assessment.decisions.all()] == [reader, reviewer]
     events = AuditEvent.objects.filter(action="decide", object_id=str(assessment.pk)).order_by("pk")
     assert [(event.user_name, event.detail.get("via")) for event in events] == [
@@ -86,8 +86,8 @@ def test_without_a_bone_age_nothing_is_accepted(done_assessment: Maker) -> None:
             decide(assessment, ACCEPT, None)
         assert caught.value.code == "not_decidable"
     with pytest.raises(DecisionError):
-        decide(waiting, Said(Verdict.CORRECTED, 30.0, "read by hand"), None)
-    decide(meaningless, Said(Verdict.CORRECTED, 30.0, "read by hand"), None)
+        decide(waiting, DecisionInput(Verdict.CORRECTED, 30.0, "read by hand"), None)
+    decide(meaningless, DecisionInput(Verdict.CORRECTED, 30.0, "read by hand"), None)
     assert Decision.objects.get().age_months == 30.0
 
 
@@ -101,7 +101,7 @@ def test_a_critical_warning_is_confirmed_before_the_number_is_accepted(
         decide(assessment, ACCEPT, user)
     assert caught.value.code == "critical_unconfirmed"
     assert not Decision.objects.exists()
-    decide(assessment, Said(Verdict.ACCEPTED, confirms_critical=True), user)
+    decide(assessment, DecisionInput(Verdict.ACCEPTED, confirms_critical=True), user)
     assert (assessment.is_unusable, assessment.is_void) == (True, False)
     assert AuditEvent.objects.get(action="decide").detail["confirmed"] == "critical"
 
@@ -110,7 +110,7 @@ def test_a_critical_warning_is_confirmed_before_the_number_is_accepted(
 def test_other_warnings_and_corrections_need_no_confirmation(done_assessment: Maker, make_user: UserMaker) -> None:
     user = make_user(Role.REVIEWER)
     decide(done_assessment(answer_with("saturated", "read_mirrored")), ACCEPT, user)
-    decide(done_assessment(answer_with(CRITICAL)), Said(Verdict.CORRECTED, 30.0, "read by hand"), user)
+    decide(done_assessment(answer_with(CRITICAL)), DecisionInput(Verdict.CORRECTED, 30.0, "read by hand"), user)
     assert not any("confirmed" in event.detail for event in AuditEvent.objects.filter(action="decide"))
 
 

@@ -28,14 +28,14 @@ pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")
 
 
 def run_node(folder: Path, program: str, files: list[bytes]) -> Any:
-    """What a program says, as JSON, that has the reader's functions and ``films``, a list of Uint8Array."""
+    """What a program says, as JSON, that has the reader's functions and ``radiographs``, a list of Uint8Array."""
     shutil.copy(SCRIPT, folder / "dicom_header.mjs")
     names = [f"{number}.dcm" for number in range(len(files))]
     for name, content in zip(names, files, strict=True):
         (folder / name).write_bytes(content)
     (folder / "main.mjs").write_text(
         'import { readFileSync } from "node:fs";\nimport { headerOf, readHeader } from "./dicom_header.mjs";\n'
-        f"const films = {json.dumps(names)}.map((name) => new Uint8Array(readFileSync(name)));\n{program}"
+        f"const radiographs = {json.dumps(names)}.map((name) => new Uint8Array(readFileSync(name)));\n{program}"
     )
     assert NODE is not None
     done = subprocess.run([NODE, "main.mjs"], cwd=folder, capture_output=True, text=True, check=False, timeout=60)
@@ -43,7 +43,7 @@ def run_node(folder: Path, program: str, files: list[bytes]) -> Any:
     return json.loads(done.stdout)
 
 
-READ_ALL = "console.log(JSON.stringify(films.map(readHeader)));"
+READ_ALL = "console.log(JSON.stringify(radiographs.map(readHeader)));"
 
 
 def nested(undefined: bool) -> Sequence:
@@ -113,14 +113,14 @@ def test_what_is_no_dicom_or_not_read_has_no_facts(tmp_path: Path) -> None:
 
 
 def test_only_the_beginning_of_a_file_is_asked_for(tmp_path: Path) -> None:
-    film = dicom_file(dicom_dataset(PIXELS, 12)) + bytes(500_000)
+    radiograph = dicom_file(dicom_dataset(PIXELS, 12)) + bytes(500_000)
     program = """
     const asked = [];
-    const file = { slice: (from, to) => { asked.push([from, to]); return new Blob([films[0]]).slice(from, to); } };
-    const said = await headerOf(file);
+    const file = { slice: (from, to) => { asked.push([from, to]); return new Blob([radiographs[0]]).slice(from, to); }
+    }; const said = await headerOf(file);
     const broken = await headerOf({ slice() { throw new Error("the disk is gone"); } });
     console.log(JSON.stringify({ asked, sex: said.sex, broken }));"""
-    assert run_node(tmp_path, program, [film]) == {"asked": [[0, 262144]], "sex": "F", "broken": None}
+    assert run_node(tmp_path, program, [radiograph]) == {"asked": [[0, 262144]], "sex": "F", "broken": None}
 
 
 def test_truncated_and_garbled_files_are_never_an_error(tmp_path: Path) -> None:
@@ -136,10 +136,10 @@ def test_truncated_and_garbled_files_are_never_an_error(tmp_path: Path) -> None:
       && (said.ageMonths === null || Number.isFinite(said.ageMonths)));
     const attempt = (bytes) => { const said = readHeader(bytes); count += 1; found += Boolean(said && said.sex);
       if (!allowed(said)) throw new Error(JSON.stringify(said)); };
-    for (const film of films) {
-      for (let length = 0; length <= film.length; length += 1) attempt(film.subarray(0, length));
+    for (const radiograph of radiographs) {
+      for (let length = 0; length <= radiograph.length; length += 1) attempt(radiograph.subarray(0, length));
       for (let round = 0; round < 4000; round += 1) {
-        const garbled = film.slice();
+        const garbled = radiograph.slice();
         for (let times = 1 + random(12); times > 0; times -= 1)
           garbled[random(garbled.length)] = random(4) ? random(256) : 255;
         attempt(garbled);

@@ -1,4 +1,4 @@
-"""What is accepted of a film, what is not and by which code, and that a case is never changed in silence."""
+"""What is accepted of a radiograph, what is not and by which code, and that a case is never changed in silence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
-from boneage.web.cases.forms import OLDEST_YEARS, FilmForm
+from boneage.web.cases.forms import OLDEST_YEARS, RadiographForm
 from boneage.web.models import Assessment, AuditEvent, Case, Picture
 from boneage.web.queue import jobs
 
@@ -23,29 +23,29 @@ pytestmark = pytest.mark.django_db
 BIRTH = date(2010, 3, 4)
 
 
-def form_of(**said: Any) -> FilmForm:
-    return FilmForm({"sex": "F", **said}, {"film": SimpleUploadedFile("hand.png", b"film")})
+def form_of(**said: Any) -> RadiographForm:
+    return RadiographForm({"sex": "F", **said}, {"radiograph": SimpleUploadedFile("hand.png", b"radiograph")})
 
 
-def codes(form: FilmForm) -> list[tuple[str, str]]:
+def codes(form: RadiographForm) -> list[tuple[str, str]]:
     form.is_valid()
     return [(problem["field"], problem["code"]) for problem in form.problems()]
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_a_film_with_its_sex_is_enough() -> None:
+def test_a_radiograph_with_its_sex_is_enough() -> None:
     form = form_of()
     assert codes(form) == []
     assessment = form.submit(client="somebody")
-    assert (assessment.sex, assessment.film_name, assessment.client) == ("F", "hand.png", "somebody")
-    assert bytes(Picture.objects.get(assessment=assessment).data) == b"film"
+    assert (assessment.sex, assessment.radiograph_name, assessment.client) == ("F", "hand.png", "somebody")
+    assert bytes(Picture.objects.get(assessment=assessment).data) == b"radiograph"
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_without_film_and_sex_both_are_asked_for() -> None:
-    assert codes(FilmForm({}, {})) == [("film", "film_missing"), ("sex", "sex_missing")]
-    assert codes(FilmForm({"sex": "O"}, {"film": SimpleUploadedFile("a.png", b"")})) == [
-        ("film", "film_invalid"),
+def test_without_radiograph_and_sex_both_are_asked_for() -> None:
+    assert codes(RadiographForm({}, {})) == [("radiograph", "radiograph_missing"), ("sex", "sex_missing")]
+    assert codes(RadiographForm({"sex": "O"}, {"radiograph": SimpleUploadedFile("a.png", b"")})) == [
+        ("radiograph", "radiograph_invalid"),
         ("sex", "sex_invalid"),
     ]
 
@@ -73,7 +73,7 @@ def test_without_film_and_sex_both_are_asked_for() -> None:
         ({"reference": "two\u2028lines"}, ("reference", "reference_invalid")),
     ],
 )
-def test_what_cannot_be_is_refused_by_its_code(said: dict[str, str], expected: tuple[str, str]) -> None:
+def test_what_cannot_be_is_rejected_by_its_code(said: dict[str, str], expected: tuple[str, str]) -> None:
     assert codes(form_of(**said)) == [expected]
 
 
@@ -103,7 +103,7 @@ def test_an_age_is_years_and_months_or_months_alone(years: str, months: str, kep
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_where_it_is_tomorrow_already_a_film_may_be_of_today() -> None:
+def test_where_it_is_tomorrow_already_a_radiograph_may_be_of_today() -> None:
     assert codes(form_of(study_date=timezone.now().date().isoformat())) == []
     assert codes(form_of(study_date=(timezone.now().date() + timedelta(days=2)).isoformat())) == [
         ("study_date", "date_in_future")
@@ -119,7 +119,7 @@ def test_the_mode_open_reads_no_reference() -> None:
 
 
 @pytest.mark.usefixtures("clinic")
-def test_films_of_one_reference_are_of_one_case() -> None:
+def test_radiographs_of_one_reference_are_of_one_case() -> None:
     first, second = form_of(reference=" Zo\u00eb 17 ", birth_date=BIRTH), form_of(reference="Zoe\u0308 17")
     assert codes(first) == codes(second) == []
     assert first.submit().case == second.submit().case
@@ -169,7 +169,7 @@ def test_the_birth_date_of_the_case_counts_where_none_is_given() -> None:
 
 
 @pytest.mark.usefixtures("clinic")
-def test_a_film_that_is_turned_away_leaves_no_case_and_no_event(settings: Settings) -> None:
+def test_a_radiograph_that_is_turned_away_leaves_no_case_and_no_event(settings: Settings) -> None:
     settings.CONFIGURATION = replace(settings.CONFIGURATION, waiting=0)
     form = form_of(reference="A")
     assert codes(form) == []

@@ -27,11 +27,11 @@ KEY = '"8e03978e-40d5-43dd-bc93-6894a57f9324"'
 UserMaker = Callable[..., User]
 
 
-def send(token: str = "", key: str | None = KEY, film: bytes = b"film", **said: str) -> Any:
+def send(token: str = "", key: str | None = KEY, radiograph: bytes = b"radiograph", **said: str) -> Any:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     headers |= {} if key is None else {"Idempotency-Key": key}
     client = Client(raise_request_exception=False, headers=headers)
-    return client.post(SUBMIT, {"film": SimpleUploadedFile("a.png", film), **{"sex": "F", **said}})
+    return client.post(SUBMIT, {"radiograph": SimpleUploadedFile("a.png", radiograph), **{"sex": "F", **said}})
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def test_same_key_and_request_give_the_same_assessment(token_of: Callable[[str],
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("other", [{"film": b"other"}, {"sex": "M"}, {"note": "again"}])
-def test_same_key_with_another_request_is_refused(open_mode: None, other: dict[str, Any]) -> None:
+@pytest.mark.parametrize("other", [{"radiograph": b"other"}, {"sex": "M"}, {"note": "again"}])
+def test_same_key_with_another_request_is_rejected(open_mode: None, other: dict[str, Any]) -> None:
     assert send().status_code == 202
     said = send(**other)
     assert (said.status_code, said.json()["code"]) == (422, "idempotency_key_reused")
@@ -71,11 +71,11 @@ def test_key_counts_for_its_user_alone(token_of: Callable[[str], str]) -> None:
 def test_key_counts_for_a_day_and_with_its_assessment(open_mode: None) -> None:
     first = send().json()["id"]
     SubmissionKey.objects.update(at=timezone.now() - idempotency.KEPT - timedelta(minutes=1))
-    second = send(film=b"another").json()["id"]
+    second = send(radiograph=b"another").json()["id"]
     assert first != second
     assert SubmissionKey.objects.count() == 1
     Assessment.objects.all().delete()
-    assert send(film=b"a third").status_code == 202
+    assert send(radiograph=b"a third").status_code == 202
 
 
 @pytest.mark.django_db
@@ -96,13 +96,13 @@ def test_old_keys_are_swept(open_mode: None) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("key", ["", "a b", '"', '""', "x" * 256, 'a"b', '"a\\"b"', "ä"])
-def test_key_that_is_none_is_refused(open_mode: None, key: str) -> None:
+def test_key_that_is_none_is_rejected(open_mode: None, key: str) -> None:
     said = send(key=key)
     assert (said.status_code, said.json()["code"]) == (422, "request_invalid")
 
 
 @pytest.mark.django_db
-def test_refused_submission_keeps_no_key(open_mode: None) -> None:
+def test_rejected_submission_keeps_no_key(open_mode: None) -> None:
     assert send(sex="X").json()["code"] == "sex_invalid"
     assert send().status_code == 202
 
@@ -145,7 +145,7 @@ def test_same_file_in_a_case_is_told_by_the_api(token_of: Callable[[str], str]) 
     again = send(token, None, reference="P-1").json()
     assert first["same_file_as"] is None
     assert again["same_file_as"] == first["id"]
-    for other in ({"film": b"another", "reference": "P-1"}, {"reference": "P-2"}, {}):
+    for other in ({"radiograph": b"another", "reference": "P-1"}, {"reference": "P-2"}, {}):
         assert send(token, None, **other).json()["same_file_as"] is None, other
 
 
@@ -155,7 +155,7 @@ def test_same_file_in_a_case_is_told_on_the_pages(
 ) -> None:
     client = log_in()
     case = Case.objects.create(reference="P-1", sex="F")
-    first, again = (done_assessment(case=case, film_sha256="1" * 64) for _ in range(2))
+    first, again = (done_assessment(case=case, radiograph_sha256="1" * 64) for _ in range(2))
     link = f'href="/assessments/{first.pk}/"'
 
     def page(address: str) -> str:

@@ -1,4 +1,5 @@
-"""What is not to be kept goes in time, everything else stays, and nothing of a film can be found in the files then."""
+"""What is not to be kept goes in time, everything else stays, and nothing of a radiograph can be found in the files
+then."""
 
 from __future__ import annotations
 
@@ -36,8 +37,8 @@ from boneage.web.settings import database_of
 from tests.web.conftest import answer_of_phantom
 from tests.web.postgres import default_database
 
-MARKER = b"SMITH^JOHN\x00a marker that stands in the film"
-FILM = MARKER * 4000
+MARKER = b"SMITH^JOHN\x00a marker that stands in the radiograph"
+RADIOGRAPH = MARKER * 4000
 NOW = timezone.now()
 
 
@@ -65,16 +66,16 @@ def test_answers_of_the_open_mode_go_when_their_time_is_over(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("mode", ["open", "clinic"])
-def test_a_film_of_the_open_mode_that_nobody_assessed_goes_after_a_day(settings: Settings, mode: Any) -> None:
-    submit(Submission(FILM, "film.png", Sex.FEMALE, client="hash"))
+def test_a_radiograph_of_the_open_mode_that_nobody_assessed_goes_after_a_day(settings: Settings, mode: Any) -> None:
+    submit(Submission(RADIOGRAPH, "radiograph.png", Sex.FEMALE, client="hash"))
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode=mode)
     assert sweep(timezone.now() + timedelta(hours=23)).expired == 0
     assert sweep(timezone.now() + timedelta(hours=25)).expired == 1
 
 
 @pytest.mark.django_db
-def test_how_many_films_a_client_sent_is_forgotten_after_an_hour(open_mode: None) -> None:
-    submit(Submission(FILM, "film.png", Sex.FEMALE, client="hash"))
+def test_how_many_radiographs_a_client_sent_is_forgotten_after_an_hour(open_mode: None) -> None:
+    submit(Submission(RADIOGRAPH, "radiograph.png", Sex.FEMALE, client="hash"))
     assert sweep(timezone.now() + timedelta(minutes=59)).sendings == 0
     assert sweep(timezone.now() + timedelta(minutes=61)).sendings == 1
 
@@ -95,7 +96,7 @@ CHANGES: dict[str, Callable[[Case, Assessment], object]] = {
     "the case": lambda case, _: Case.objects.filter(pk=case.pk).update(changed_at=days_ago(9)),
     "a submission": lambda _, found: Assessment.objects.filter(pk=found.pk).update(submitted_at=days_ago(9)),
     "an answer": lambda _, found: Assessment.objects.filter(pk=found.pk).update(finished_at=days_ago(9)),
-    "a film that waits": lambda _, found: Assessment.objects.filter(pk=found.pk).update(state=State.QUEUED),
+    "a radiograph that waits": lambda _, found: Assessment.objects.filter(pk=found.pk).update(state=State.QUEUED),
     "a decision": lambda _, found: Decision.objects.create(
         assessment=found, verdict=Verdict.ACCEPTED, age_months=90, decided_at=days_ago(9)
     ),
@@ -167,17 +168,17 @@ def on_disk(store: Path) -> bytes:
     return b"".join(path.read_bytes() for path in store.iterdir())
 
 
-def assess(submitted: Assessment, film: bytes) -> Answer:
-    assert film == FILM
+def assess(submitted: Assessment, radiograph: bytes) -> Answer:
+    assert radiograph == RADIOGRAPH
     answer = answer_of_phantom()
     return replace(answer, pictures={PictureKind.RADIOGRAPH: ("image/jpeg", b"the radiograph " + MARKER)})
 
 
-def test_no_byte_of_a_film_is_left_in_the_files(store: Path) -> None:
-    submitted = submit(Submission(FILM, "Smith-John.dcm", Sex.FEMALE, note="of John Smith", client="hash"))
+def test_no_byte_of_a_radiograph_is_left_in_the_files(store: Path) -> None:
+    submitted = submit(Submission(RADIOGRAPH, "Smith-John.dcm", Sex.FEMALE, note="of John Smith", client="hash"))
     assert MARKER in on_disk(store)
     assert run(str(submitted.pk), worker="w", assess=assess)
-    assert sweep().expired == 0  # the film goes with the answer, the answer later
+    assert sweep().expired == 0  # the radiograph goes with the answer, the answer later
     assert on_disk(store).count(MARKER) == 1
     assert sweep(timezone.now() + timedelta(minutes=31)).expired == 1
     left = on_disk(store)
@@ -189,7 +190,7 @@ def test_no_byte_of_a_film_is_left_in_the_files(store: Path) -> None:
 def test_a_transaction_of_somebody_else_puts_the_wiping_off(store: Path, caplog: pytest.LogCaptureFixture) -> None:
     import sqlite3
 
-    submitted = submit(Submission(FILM, "film.dcm", Sex.FEMALE, client="hash"))
+    submitted = submit(Submission(RADIOGRAPH, "radiograph.dcm", Sex.FEMALE, client="hash"))
     reader = sqlite3.connect(store / "boneage.sqlite3", isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM web_assessment").fetchall()
@@ -209,7 +210,7 @@ def test_it_works_on_postgresql(new_postgres: Callable[[], str], django_db_block
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="clinic", retention_days=10)
     with default_database(django_db_blocker, {**dj_database_url.parse(new_postgres())}):
         case = Case.objects.create(reference="SMITH", sex="F", changed_at=days_ago(11))
-        submitted = submit(Submission(FILM, "film.dcm", Sex.FEMALE, case=case))
+        submitted = submit(Submission(RADIOGRAPH, "radiograph.dcm", Sex.FEMALE, case=case))
         assert sweep(NOW) == Swept()
         assert run(str(submitted.pk), worker="w", assess=assess)
         assert sweep(timezone.now() + timedelta(days=11)).cases == 1

@@ -27,14 +27,14 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(params=["open", "clinic"])
 def mode(request: pytest.FixtureRequest, settings: Settings) -> str:
-    settings.CONFIGURATION = replace(settings.CONFIGURATION, mode=request.param, film_bytes=LIMIT)
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, mode=request.param, radiograph_bytes=LIMIT)
     found: str = request.param
     return found
 
 
 @pytest.fixture
 def limited(settings: Settings) -> None:
-    settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open", film_bytes=LIMIT)
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open", radiograph_bytes=LIMIT)
 
 
 class Body(io.RawIOBase):
@@ -73,7 +73,7 @@ def test_programs_are_told_in_json_and_people_on_a_page(limited: None, client: C
     assert "Content-Security-Policy" in page
 
 
-def test_only_films_may_be_large_and_in_a_clinic_only_of_members(
+def test_only_radiographs_may_be_large_and_in_a_clinic_only_of_members(
     mode: str, client: Client, log_in: Callable[..., Client]
 ) -> None:
     def outcome(client: Client, address: str) -> tuple[int, bool]:
@@ -97,19 +97,19 @@ def test_bodies_without_a_length_are_not_read(limited: None, client: Client, len
     assert not Assessment.objects.exists()
 
 
-def sent(film: bytes, **headers: str) -> Any:
-    body = encode_multipart(BOUNDARY, {"film": io.BytesIO(film)})
+def sent(radiograph: bytes, **headers: str) -> Any:
+    body = encode_multipart(BOUNDARY, {"radiograph": io.BytesIO(radiograph)})
     request = RequestFactory().generic("POST", "/", body, MULTIPART_CONTENT, **headers)  # type: ignore[arg-type]
     return request, request.FILES
 
 
 @pytest.mark.parametrize("size", [0, 1, LIMIT - 1, LIMIT])
-def test_a_film_within_the_limit_is_whole_and_in_memory(limited: None, size: int) -> None:
-    film = bytes(range(256)) * (size // 256 + 1)
-    request, files = sent(film[:size])
-    assert files["film"].read() == film[:size]
-    assert files["film"].size == size
-    assert not hasattr(files["film"], "temporary_file_path")
+def test_a_radiograph_within_the_limit_is_whole_and_in_memory(limited: None, size: int) -> None:
+    radiograph = bytes(range(256)) * (size // 256 + 1)
+    request, files = sent(radiograph[:size])
+    assert files["radiograph"].read() == radiograph[:size]
+    assert files["radiograph"].size == size
+    assert not hasattr(files["radiograph"], "temporary_file_path")
     assert not hasattr(request, "upload_too_large")
 
 
@@ -125,15 +125,17 @@ def test_reading_breaks_off_past_the_limit(limited: None, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(LimitedUpload, "receive_data_chunk", counted)
     request, files = sent(b"x" * size)
-    assert "film" not in files
+    assert "radiograph" not in files
     assert request.upload_too_large
     assert kept <= LIMIT
 
 
-def test_the_page_says_that_a_film_is_too_large(limited: None, client: Client) -> None:
-    film = io.BytesIO(b"x" * (LIMIT + 1))
-    film.name = "film.png"
-    answer = client.post(reverse("submit"), {"sex": "F", "film": film}, headers={"Accept": "application/json"})
+def test_the_page_says_that_a_radiograph_is_too_large(limited: None, client: Client) -> None:
+    radiograph = io.BytesIO(b"x" * (LIMIT + 1))
+    radiograph.name = "radiograph.png"
+    answer = client.post(
+        reverse("submit"), {"sex": "F", "radiograph": radiograph}, headers={"Accept": "application/json"}
+    )
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 

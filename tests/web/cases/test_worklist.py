@@ -16,10 +16,10 @@ from boneage.warnings_ import Severity
 from boneage.web.cases.worklist import (
     NEWEST_FIRST,
     ROWS_A_PAGE,
-    Asked,
     FilterForm,
     Status,
     Worklist,
+    WorklistQuery,
     next_sort,
     sort_or_default,
     status_of,
@@ -37,7 +37,7 @@ def user(make_user: Callable[..., User]) -> User:
     return make_user(Role.READER, "anna")
 
 
-def film(case: Case | None = None, *, at: int = 0, **fields: Any) -> Assessment:
+def radiograph(case: Case | None = None, *, at: int = 0, **fields: Any) -> Assessment:
     """An assessment as it would be found, submitted ``at`` hours after noon."""
     state = fields.pop("state", State.DONE)
     known: dict[str, Any] = {"age_months": 90.0, "result": {"warnings": []}} if state == State.DONE else {}
@@ -47,8 +47,8 @@ def film(case: Case | None = None, *, at: int = 0, **fields: Any) -> Assessment:
             "state": state,
             "sex": case.sex if case else "F",
             "submitted_at": NOON + timedelta(hours=at),
-            "film_bytes": 1,
-            "film_sha256": "0" * 64,
+            "radiograph_bytes": 1,
+            "radiograph_sha256": "0" * 64,
             **known,
             **fields,
         }
@@ -60,42 +60,46 @@ def child(reference: str = "P-1", sex: str = "F") -> Case:
 
 
 def shown(user: User, **asked: Any) -> list[Any]:
-    return [row.film.pk for row in Worklist(Asked(**asked), user).all_rows()]
+    return [row.radiograph.pk for row in Worklist(WorklistQuery(**asked), user).all_rows()]
 
 
 def test_a_child_is_one_row(user: User) -> None:
-    """The film submitted last; single films stand for themselves."""
+    """The radiograph submitted last; single radiographs stand for themselves."""
     ann = child()
-    film(ann)
-    last, single, other = film(ann, at=2), film(at=1, film_name="a.png"), film(film_name="a.png")
+    radiograph(ann)
+    last, single, other = (
+        radiograph(ann, at=2),
+        radiograph(at=1, radiograph_name="a.png"),
+        radiograph(radiograph_name="a.png"),
+    )
     assert shown(user) == [last.pk, single.pk, other.pk]
-    rows = Worklist(Asked(), user).page(1)
-    assert [(row.films, row.older_to_decide) for row in rows] == [(2, 1), (1, 0), (1, 0)]
+    rows = Worklist(WorklistQuery(), user).page(1)
+    assert [(row.radiographs, row.older_to_decide) for row in rows] == [(2, 1), (1, 0), (1, 0)]
 
 
-def test_an_older_film_is_not_forgotten(user: User) -> None:
-    """A child whose last film is decided is still found among those to decide, but not as decided twice."""
+def test_an_older_radiograph_is_not_forgotten(user: User) -> None:
+    """A child whose last radiograph is decided is still found among those to decide, but not as decided twice."""
     ann = child()
-    film(ann)
-    last = film(ann, at=1, decision=Verdict.ACCEPTED, decided_months=90.0)
+    radiograph(ann)
+    last = radiograph(ann, at=1, decision=Verdict.ACCEPTED, decided_months=90.0)
     assert shown(user, status=Status.DECIDE) == shown(user, status=Status.ACCEPTED) == [last.pk]
-    counts = Worklist(Asked(), user).counts
+    counts = Worklist(WorklistQuery(), user).counts
     assert (counts["all"], counts["decide"], counts["accepted"]) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("search", ["p-0042", "growth HORMONE", "hand_7", "%", "_7"])
-def test_a_search_finds_a_child_by_any_film(user: User, search: str) -> None:
-    """By reference, note or film's name, in any case; the signs of patterns are signs."""
+def test_a_search_finds_a_child_by_any_radiograph(user: User, search: str) -> None:
+    """By reference, note or radiograph's name, in any case; the signs of patterns are signs."""
     wanted = child("P-0042")
-    film(wanted, note="growth hormone 50%", film_name="hand_7.dcm")
-    last = film(wanted, at=1)
-    film(child("P-0043"), film_name="hand-8.dcm")
+    radiograph(wanted, note="growth hormone 50%", radiograph_name="hand_7.dcm")
+    last = radiograph(wanted, at=1)
+    radiograph(child("P-0043"), radiograph_name="hand-8.dcm")
     assert shown(user, search=search) == [last.pk]
 
 
-def test_single_films_do_not_find_each_other(user: User) -> None:
-    found = film(note="wanted")
-    film(note="other")
+def test_single_radiographs_do_not_find_each_other(user: User) -> None:
+    found = radiograph(note="wanted")
+    radiograph(note="other")
     assert shown(user, search="wanted") == [found.pk]
 
 
@@ -118,9 +122,9 @@ def _warnings(gravest: Severity | None) -> list[dict[str, str]]:
 
 
 @given(
-    films=st.lists(_fields, max_size=8),
+    radiographs=st.lists(_fields, max_size=8),
     asked=st.builds(
-        Asked,
+        WorklistQuery,
         status=st.none() | st.sampled_from(list(Status)),
         sex=st.sampled_from(["", "F", "M"]),
         since=st.none() | st.just(date(2025, 3, 11)),
@@ -131,17 +135,17 @@ def _warnings(gravest: Severity | None) -> list[dict[str, str]]:
     ),
 )
 @settings(max_examples=40, deadline=None)
-def test_filters_leave_what_they_should(films: list[dict[str, Any]], asked: Asked) -> None:
+def test_filters_leave_what_they_should(radiographs: list[dict[str, Any]], asked: WorklistQuery) -> None:
     """The same rows as by counting in Python, each once, in the column's order, and as many as the counts say."""
     Assessment.objects.all().delete()
     Case.objects.all().delete()
     user, _ = User.objects.get_or_create(username="anna")
     children = [child(f"P-{i}", "FM"[i % 2]) for i in range(3)]
     made = []
-    for at, said in enumerate(films):
+    for at, said in enumerate(radiographs):
         done = said["state"] == State.DONE
         made.append(
-            film(
+            radiograph(
                 None if said["child"] is None else children[said["child"]],
                 at=9 * at,
                 state=said["state"],
@@ -155,7 +159,7 @@ def test_filters_leave_what_they_should(films: list[dict[str, Any]], asked: Aske
     last = [f for f in made if f.case is None or not any(g.case == f.case for g in made[made.index(f) + 1 :])]
 
     def wanted(one: Assessment) -> bool:
-        said = films[made.index(one)]
+        said = radiographs[made.index(one)]
         family = [one, *(f for f in made if f.case is not None and f.case == one.case)]
         day = one.submitted_at.date()
         return (
@@ -170,9 +174,9 @@ def test_filters_leave_what_they_should(films: list[dict[str, Any]], asked: Aske
 
     found = Worklist(asked, user)
     rows = list(found.all_rows())
-    assert sorted(row.film.pk for row in rows) == sorted(f.pk for f in last if wanted(f))
+    assert sorted(row.radiograph.pk for row in rows) == sorted(f.pk for f in last if wanted(f))
     assert found.count == len(rows)
-    assert [row.film.pk for row in found.page(1)] == [row.film.pk for row in rows[:ROWS_A_PAGE]]
+    assert [row.radiograph.pk for row in found.page(1)] == [row.radiograph.pk for row in rows[:ROWS_A_PAGE]]
     assert found.counts["all"] >= max(found.counts[status.value] for status in Status)
     _check_order(asked.sort, rows)
 
@@ -180,13 +184,13 @@ def test_filters_leave_what_they_should(films: list[dict[str, Any]], asked: Aske
 def _check_order(sort: str, rows: list[Any]) -> None:
     """What is known rises or falls; what is not comes last."""
     keys: dict[str, Callable[[Any], Any]] = {
-        "reference": lambda row: row.film.case.reference if row.film.case else None,
-        "sex": lambda row: row.film.sex,
-        "age": lambda row: row.film.chronological_age_months,
+        "reference": lambda row: row.radiograph.case.reference if row.radiograph.case else None,
+        "sex": lambda row: row.radiograph.sex,
+        "age": lambda row: row.radiograph.chronological_age_months,
         "bone": lambda row: row.bone_months,
         "difference": lambda row: row.difference_months,
         "status": lambda row: list(Status).index(row.status),
-        "date": lambda row: row.film.submitted_at,
+        "date": lambda row: row.radiograph.submitted_at,
         "who": lambda row: row.submitter or None,
     }
     values = [keys[sort.removeprefix("-")](row) for row in rows]
@@ -198,15 +202,15 @@ def _check_order(sort: str, rows: list[Any]) -> None:
 def test_a_page_takes_four_queries_however_long(user: User) -> None:
     ann = child()
     for at in range(ROWS_A_PAGE + 5):
-        one = film(child(f"Q-{at}"), at=at)
+        one = radiograph(child(f"Q-{at}"), at=at)
         Decision.objects.create(assessment=one, verdict=Verdict.ACCEPTED, age_months=90, decided_by=user)
-        film(ann, at=at)
-    found = Worklist(Asked(), user)
+        radiograph(ann, at=at)
+    found = Worklist(WorklistQuery(), user)
     with CaptureQueriesContext(connection) as queries:
         rows = found.page(1)
         count = found.count
     assert len(queries) == 4
-    assert rows[0].film.get_deferred_fields() == {"message", "result"}
+    assert rows[0].radiograph.get_deferred_fields() == {"message", "result"}
     assert (len(rows), count) == (ROWS_A_PAGE, ROWS_A_PAGE + 6)
     assert len(found.page(2)) == 6
     assert {row.decider for row in rows} == {"", "anna"}
@@ -214,46 +218,46 @@ def test_a_page_takes_four_queries_however_long(user: User) -> None:
 
 def test_a_number_that_is_no_bone_age_is_not_shown(user: User) -> None:
     """Until somebody corrects it."""
-    one = film(result={"warnings": [], "web": {"is_meaningless": True}}, chronological_age_months=80.0)
-    row = Worklist(Asked(), user).page(1)[0]
+    one = radiograph(result={"warnings": [], "web": {"is_meaningless": True}}, chronological_age_months=80.0)
+    row = Worklist(WorklistQuery(), user).page(1)[0]
     assert (row.bone_months, row.difference_months, row.difference_text) == (None, None, "")
     Assessment.objects.filter(pk=one.pk).update(decision=Verdict.CORRECTED, decided_months=84.04)
-    row = Worklist(Asked(), user).page(1)[0]
+    row = Worklist(WorklistQuery(), user).page(1)[0]
     assert (row.bone_months, row.difference_text) == (84.04, "+4.0")
 
 
 def test_a_number_with_a_critical_warning_is_not_shown(user: User) -> None:
     """Until somebody accepts it nevertheless, or corrects it."""
-    one = film(result={"warnings": _warnings(Severity.CRITICAL)}, chronological_age_months=80.0)
-    row = Worklist(Asked(), user).page(1)[0]
+    one = radiograph(result={"warnings": _warnings(Severity.CRITICAL)}, chronological_age_months=80.0)
+    row = Worklist(WorklistQuery(), user).page(1)[0]
     assert (row.severity, row.bone_months, row.difference_text) == (Severity.CRITICAL, None, "")
     Assessment.objects.filter(pk=one.pk).update(decision=Verdict.ACCEPTED, decided_months=90.0)
-    assert Worklist(Asked(), user).page(1)[0].bone_months == 90.0
+    assert Worklist(WorklistQuery(), user).page(1)[0].bone_months == 90.0
 
 
 def test_the_gravest_come_first_at_the_first_click(user: User) -> None:
     graded = [Severity.CAUTION, None, Severity.CRITICAL, Severity.INFO]
     for severity in graded:
-        film(result={"warnings": _warnings(severity)})
+        radiograph(result={"warnings": _warnings(severity)})
     assert next_sort("warnings", "-date") == "-warnings"
-    found = [row.severity for row in Worklist(Asked(sort="-warnings"), user).all_rows()]
+    found = [row.severity for row in Worklist(WorklistQuery(sort="-warnings"), user).all_rows()]
     assert found[:2] == [Severity.CRITICAL, Severity.CAUTION]
-    assert [row.severity for row in Worklist(Asked(sort="warnings"), user).all_rows()][-1] is Severity.CRITICAL
-    assert Asked(severity=Severity.CRITICAL).query() == "severity=critical"
+    assert [row.severity for row in Worklist(WorklistQuery(sort="warnings"), user).all_rows()][-1] is Severity.CRITICAL
+    assert WorklistQuery(severity=Severity.CRITICAL).query() == "severity=critical"
 
 
 @pytest.mark.parametrize(("age", "text"), [(94.0, "\N{MINUS SIGN}4.0"), (90.04, "0.0"), (86.5, "+3.5")])
 def test_differences_have_signs(user: User, age: float, text: str) -> None:
-    film(chronological_age_months=age)
-    assert Worklist(Asked(), user).page(1)[0].difference_text == text
+    radiograph(chronological_age_months=age)
+    assert Worklist(WorklistQuery(), user).page(1)[0].difference_text == text
 
 
-def test_children_without_films_can_be_found(user: User) -> None:
+def test_children_without_radiographs_can_be_found(user: User) -> None:
     empty, full = child("P-9"), child("P-8", "M")
-    film(full)
-    assert list(Worklist(Asked(), user).empty_children()) == [empty]
-    assert list(Worklist(Asked(search="p-8"), user).empty_children()) == []
-    assert list(Worklist(Asked(sex="M"), user).empty_children()) == []
+    radiograph(full)
+    assert list(Worklist(WorklistQuery(), user).empty_children()) == [empty]
+    assert list(Worklist(WorklistQuery(search="p-8"), user).empty_children()) == []
+    assert list(Worklist(WorklistQuery(sex="M"), user).empty_children()) == []
 
 
 @pytest.mark.parametrize("column", COLUMNS)
@@ -271,11 +275,11 @@ def test_unknown_orders_are_newest_first(text: str) -> None:
 
 
 def test_what_is_asked_survives_the_form() -> None:
-    asked = Asked("x", Status.FAILED, "M", date(2025, 1, 2), date(2025, 2, 3), True, Severity.CAUTION, "bone")
-    assert Asked.of(FilterForm(asked.values()), asked.values()["sort"]) == asked
-    assert "x" not in Asked("x").query()
+    asked = WorklistQuery("x", Status.FAILED, "M", date(2025, 1, 2), date(2025, 2, 3), True, Severity.CAUTION, "bone")
+    assert WorklistQuery.of(FilterForm(asked.values()), asked.values()["sort"]) == asked
+    assert "x" not in WorklistQuery("x").query()
     assert "search" not in asked.query()
-    assert Asked().values() == {}
+    assert WorklistQuery().values() == {}
 
 
 @pytest.mark.parametrize(
@@ -283,5 +287,5 @@ def test_what_is_asked_survives_the_form() -> None:
 )
 def test_what_cannot_be_read_is_left_out_and_said(said: dict[str, str]) -> None:
     form = FilterForm({**said, "mine": "on"})
-    assert Asked.of(form, "") == Asked(mine=True)
+    assert WorklistQuery.of(form, "") == WorklistQuery(mine=True)
     assert list(form.errors) == list(said)

@@ -50,13 +50,13 @@ def test_an_interval_cut_at_birth_keeps_its_deviation() -> None:
     assert at_one_deviation == pytest.approx(np.exp(-0.5), abs=0.01)
 
 
-def test_what_the_nets_say_goes_before_validation() -> None:
+def test_what_the_networks_say_goes_before_validation() -> None:
     shares = [0.0] * 240
     shares[120] = 0.7
     shares[60] = 0.3
     curve = age_curve(result(110.0, [91.0, 129.0], shares), None)
     assert curve is not None
-    assert curve.kind == "nets"
+    assert curve.kind == "networks"
     assert curve.months[np.argmax(curve.density)] == 120.5
     validation = age_curve(result(110.0, [91.0, 129.0]), None)
     assert validation is not None

@@ -1,4 +1,4 @@
-"""The plot of bone age against age: every film is where it belongs, in every language."""
+"""The plot of bone age against age: every radiograph is where it belongs, in every language."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def drawn(points: list[GrowthPoint], sex: Sex = Sex.FEMALE) -> ET.Element:
     return ET.fromstring(str(growth_plot(points, sex)))
 
 
-def films(svg: ET.Element) -> list[ET.Element]:
-    return [group for group in svg.iter("g") if group.get("class", "").startswith("film")]
+def radiographs(svg: ET.Element) -> list[ET.Element]:
+    return [group for group in svg.iter("g") if group.get("class", "").startswith("radiograph")]
 
 
-def centre(film: ET.Element) -> tuple[float, float]:
-    dot = next(part for part in film if part.get("class") == "dot")
+def centre(radiograph: ET.Element) -> tuple[float, float]:
+    dot = next(part for part in radiograph if part.get("class") == "dot")
     if dot.tag == "circle":
         return float(dot.attrib["cx"]), float(dot.attrib["cy"])
     x, y = re.findall(r"[\d.]+", dot.attrib["d"])[:2]
@@ -66,13 +66,13 @@ def years(svg: ET.Element) -> list[int]:
 
 
 @given(points_of, st.sampled_from(list(Sex)))
-def test_every_film_is_drawn_within_the_axes(points: list[GrowthPoint], sex: Sex) -> None:
+def test_every_radiograph_is_drawn_within_the_axes(points: list[GrowthPoint], sex: Sex) -> None:
     """One mark each, with its title; points and years agree on where an age is; at least four years are shown."""
     svg = drawn(points, sex)
     shown = years(svg)
     assert 4 <= shown[-1] - shown[0] <= 19
     assert 0 <= shown[0] <= shown[-1] <= 19
-    marks = films(svg)
+    marks = radiographs(svg)
     ordered = sorted(points, key=lambda p: p.chronological_months)
     assert [mark.findtext("title") for mark in marks] == [p.title for p in ordered]
     for mark, p in zip(marks, ordered, strict=True):
@@ -97,22 +97,26 @@ def test_what_is_drawn_says_who_decided() -> None:
             ),
         ]
     )
-    assert [film.get("class") for film in films(svg)] == ["film estimated", "film accepted", "film corrected"]
-    parts = [[part.get("class") for part in film if part.tag != "title"] for film in films(svg)]
+    assert [radiograph.get("class") for radiograph in radiographs(svg)] == [
+        "radiograph estimated",
+        "radiograph accepted",
+        "radiograph corrected",
+    ]
+    parts = [[part.get("class") for part in radiograph if part.tag != "title"] for radiograph in radiographs(svg)]
     assert parts == [["bar", "dot"], ["dot"], ["bar", "bar inner", "was", "dot"]]
     wide, narrow = (
-        [float(y) for y in re.findall(r"(?:V| )([\d.]+)", films(svg)[2][place].attrib["d"])] for place in (1, 2)
+        [float(y) for y in re.findall(r"(?:V| )([\d.]+)", radiographs(svg)[2][place].attrib["d"])] for place in (1, 2)
     )
     assert min(wide) < min(narrow) < max(narrow) < max(wide)
-    estimated = next(part for part in films(svg)[2] if part.get("class") == "was")
-    assert float(re.findall(r"[\d.]+", estimated.attrib["d"])[1]) < centre(films(svg)[2])[1]
+    estimated = next(part for part in radiographs(svg)[2] if part.get("class") == "was")
+    assert float(re.findall(r"[\d.]+", estimated.attrib["d"])[1]) < centre(radiographs(svg)[2])[1]
 
 
 def test_equal_ages_lie_on_the_line() -> None:
     """The line of identity is the diagonal of a square."""
     svg = drawn([point(60, 60), point(90, 90)])
-    for film in films(svg):
-        x, y = centre(film)
+    for radiograph in radiographs(svg):
+        x, y = centre(radiograph)
         assert x - 62 == pytest.approx(498 - y, abs=0.11)
     line = next(part for part in svg.iter("path") if part.get("class") == "identity")
     assert line.get("d") == "M62.0 498.0L546.0 14.0"

@@ -14,7 +14,7 @@ import pytest
 from boneage.web.processes import gate
 from boneage.web.processes.gate import Gate, Limits
 
-FORM, FILM = 1000, 50_000
+FORM, RADIOGRAPH = 1000, 50_000
 
 
 class Healthy:
@@ -101,7 +101,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def gated(application: Any = echo, transit: int = 10**6, threads: int = 2, may: bool = True) -> Gate:
-    limits = Limits(FORM, FILM, transit, ("/film",), lambda _environ: may)
+    limits = Limits(FORM, RADIOGRAPH, transit, ("/radiograph",), lambda _environ: may)
     return Gate(application, limits, Healthy(), threads)
 
 
@@ -120,7 +120,7 @@ def test_whole_body_arrives() -> None:
     assert [value for name, value in headers if name == b"Set-Cookie"] == [b"a=1", b"b=2"]
 
 
-def test_unfinished_form_is_refused_and_takes_no_thread() -> None:
+def test_unfinished_form_is_rejected_and_takes_no_thread() -> None:
     calls: list[object] = []
     client = answered(Client(gated(lambda *given: calls.append(given))).ask("/api/x", announced=600, parts=[b"x"]))
     assert client.status == 408
@@ -129,17 +129,17 @@ def test_unfinished_form_is_refused_and_takes_no_thread() -> None:
     assert not calls
 
 
-def test_form_that_trickles_is_refused() -> None:
+def test_form_that_trickles_is_rejected() -> None:
     trickle = [part for _ in range(100) for part in (b"x", 0.02)]
     assert answered(Client(gated()).ask(announced=600, parts=trickle)).status == 408
 
 
-def test_film_may_take_longer_while_it_keeps_its_rate() -> None:
+def test_radiograph_may_take_longer_while_it_keeps_its_rate() -> None:
     steady = [part for _ in range(8) for part in (b"x" * 1000, 0.05)]
-    client = answered(Client(gated()).ask("/film", announced=8000, parts=steady))
+    client = answered(Client(gated()).ask("/radiograph", announced=8000, parts=steady))
     assert (client.status, client.body) == (200, b"8000")
     slow = [part for _ in range(8) for part in (b"x" * 300, 0.1)]
-    assert answered(Client(gated()).ask("/film", announced=8000, parts=slow)).status == 408
+    assert answered(Client(gated()).ask("/radiograph", announced=8000, parts=slow)).status == 408
 
 
 def test_client_that_leaves_gets_nothing() -> None:
@@ -147,7 +147,8 @@ def test_client_that_leaves_gets_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "may", "length"), [("/", True, FORM + 1), ("/film", False, FORM + 1), ("/film", True, FILM + 1)]
+    ("path", "may", "length"),
+    [("/", True, FORM + 1), ("/radiograph", False, FORM + 1), ("/radiograph", True, RADIOGRAPH + 1)],
 )
 def test_body_over_the_limit_is_left_to_the_application_unread(path: str, may: bool, length: int) -> None:
     client = answered(Client(gated(may=may)).ask(path, announced=length, parts=[b"x" * length]))
@@ -222,9 +223,9 @@ def test_oldest_transfer_makes_room() -> None:
         gate_ = gated(transit=5000)
         asked = []
         for _ in range(3):  # the first two stall with 2,000 bytes each
-            asked.append(asyncio.create_task(Client(gate_).ask("/film", announced=4000, parts=[b"x" * 2000])))
+            asked.append(asyncio.create_task(Client(gate_).ask("/radiograph", announced=4000, parts=[b"x" * 2000])))
             await asyncio.sleep(0.01)
-        asked.append(asyncio.create_task(Client(gate_).ask("/film", announced=3000, parts=[b"x" * 3000])))
+        asked.append(asyncio.create_task(Client(gate_).ask("/radiograph", announced=3000, parts=[b"x" * 3000])))
         done = await asyncio.gather(*asked)
         assert gate_._transit.total == 0
         return done

@@ -106,7 +106,7 @@ def permissions(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_one_command_serves_and_stops_with_the_film_at_hand_finished(
+def test_one_command_serves_and_stops_with_the_radiograph_at_hand_finished(
     serve: Callable[..., Running], tmp_path: Path, port: int
 ) -> None:
     service = serve(BONEAGE_OPEN_MINUTES="5")
@@ -153,15 +153,15 @@ def test_unfinished_requests_block_nobody(serve: Callable[..., Running], port: i
             one.sendall(kinds[number % len(kinds)])
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
             assert json.load(answer)["status"] == "ok"
-        film = submit(port)
-        until(lambda: state_of(port, film) == "done")
+        radiograph = submit(port)
+        until(lambda: state_of(port, radiograph) == "done")
 
 
 def submit(port: int) -> str:
-    boundary = "a-boundary-that-no-film-holds"
+    boundary = "a-boundary-that-no-radiograph-holds"
     parts = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="sex"\r\n\r\nF\r\n'
-        f'--{boundary}\r\nContent-Disposition: form-data; name="film"; filename="f.png"\r\n\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="radiograph"; filename="f.png"\r\n\r\n'
     )
     body = parts.encode() + sample_png() + f"\r\n--{boundary}--\r\n".encode()
     request = urllib.request.Request(
@@ -173,8 +173,8 @@ def submit(port: int) -> str:
         return str(json.load(answer)["id"])
 
 
-def state_of(port: int, film: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/assessments/{film}", timeout=30) as answer:
+def state_of(port: int, radiograph: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/assessments/{radiograph}", timeout=30) as answer:
         return str(json.load(answer)["state"])
 
 
@@ -193,11 +193,17 @@ def until(holds: Callable[[], object], seconds: float = 30.0) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_no_film_is_lost_or_answered_twice_when_workers_are_killed(
+def test_no_radiograph_is_lost_or_answered_twice_when_workers_are_killed(
     kind: str, parts: dict[str, str], port: int, request: pytest.FixtureRequest
 ) -> None:
     database = request.getfixturevalue("new_postgres")() if kind == "postgresql" else ""
-    arguments = ["--films=40", "--kills=3", f"--bundle={parts['bundle']}", f"--port={port}", f"--database={database}"]
+    arguments = [
+        "--radiographs=40",
+        "--kills=3",
+        f"--bundle={parts['bundle']}",
+        f"--port={port}",
+        f"--database={database}",
+    ]
     done = subprocess.run(
         [sys.executable, str(BENCHMARK), *arguments],
         env=environment(),
@@ -207,7 +213,7 @@ def test_no_film_is_lost_or_answered_twice_when_workers_are_killed(
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "| kills, of them while a film was at hand | 3, " in done.stdout
+    assert "| kills, of them while a radiograph was at hand | 3, " in done.stdout
     assert done.stdout.rstrip().endswith("All as it must be.")
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 
 from boneage.web.processes import supervisor
-from boneage.web.processes.supervisor import Child, Kept, stop_all
+from boneage.web.processes.supervisor import Child, SupervisedProcess, stop_all
 
 PROGRAMS = {
     "steady": "print('ready', flush=True); time.sleep(60)",
@@ -50,7 +50,7 @@ def until(holds: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
-def looked_at(ended: list[Child], *places: Kept) -> list[Child]:
+def looked_at(ended: list[Child], *places: SupervisedProcess) -> list[Child]:
     """What has ended after a look at these places."""
     for kept in places:
         kept.look()
@@ -77,7 +77,7 @@ def test_what_ends_is_started_again_with_longer_pauses(
         starts.append(time.monotonic())
         return start("brief")
 
-    kept = Kept(started, ended.append)
+    kept = SupervisedProcess(started, ended.append)
     while len(starts) < 4:
         kept.look()
         time.sleep(0.005)
@@ -88,7 +88,7 @@ def test_what_ends_is_started_again_with_longer_pauses(
 
 def test_what_has_done_a_task_is_started_again_at_once(start: Callable[[str], Child]) -> None:
     ended: list[Child] = []
-    kept = Kept(lambda: start("done"), ended.append)
+    kept = SupervisedProcess(lambda: start("done"), ended.append)
     kept.look()
     first = kept.child
     until(lambda: looked_at(ended, kept))
@@ -99,8 +99,8 @@ def test_what_has_done_a_task_is_started_again_at_once(start: Callable[[str], Ch
 
 def test_what_hangs_at_a_task_is_killed(start: Callable[[str], Child]) -> None:
     ended: list[Child] = []
-    kept = Kept(lambda: start("busy"), ended.append, longest_task=0.3)
-    idle = Kept(lambda: start("steady"), ended.append, longest_task=0.3)
+    kept = SupervisedProcess(lambda: start("busy"), ended.append, longest_task=0.3)
+    idle = SupervisedProcess(lambda: start("steady"), ended.append, longest_task=0.3)
     until(lambda: looked_at(ended, idle, kept))
     assert [child.name for child in ended] == ["busy"]
     assert ended[0].exit_status == -9

@@ -1,4 +1,4 @@
-"""A worker does films as they come, ends when it should, and outlives the database's absence."""
+"""A worker does radiographs as they come, ends when it should, and outlives the database's absence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from django_tasks_db.models import DBTaskResult
 from boneage.sex import Sex
 from boneage.web.models import Assessment, State
 from boneage.web.processes import worker
-from boneage.web.processes.worker import FilmWorker
+from boneage.web.processes.worker import RadiographWorker
 from boneage.web.queue import jobs, work
 from boneage.web.queue.answer import Answer
 from boneage.web.queue.jobs import Submission
@@ -40,12 +40,12 @@ def database(
 
 @pytest.fixture(autouse=True)
 def quick(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Films are answered at once; the ids of those that were."""
+    """Radiographs are answered at once; the ids of those that were."""
     seen: list[str] = []
 
-    def assess(begun: Assessment, _film: bytes) -> Answer:
+    def assess(begun: Assessment, _radiograph: bytes) -> Answer:
         seen.append(str(begun.pk))
-        return Answer(State.REFUSED, "unreadable", "No film.")
+        return Answer(State.REJECTED, "unreadable", "No radiograph.")
 
     monkeypatch.setattr(work, "assess_bytes", assess)
     monkeypatch.setattr(worker, "_AWAY_SECONDS", 0.05)
@@ -57,11 +57,11 @@ def quick(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
 @pytest.fixture
 def running() -> Iterator[Callable[[str], list[str]]]:
     """Starts a worker in a thread; what it says."""
-    workers: list[tuple[FilmWorker, threading.Thread]] = []
+    workers: list[tuple[RadiographWorker, threading.Thread]] = []
 
     def start(name: str) -> list[str]:
         said: list[str] = []
-        one = FilmWorker(name, said.append)
+        one = RadiographWorker(name, said.append)
 
         def run() -> None:
             one.run_until_stopped()
@@ -81,10 +81,10 @@ def running() -> Iterator[Callable[[str], list[str]]]:
 
 
 def submit() -> str:
-    """Ids of a film and of the service's patience with a locked database."""
+    """Ids of a radiograph and of the service's patience with a locked database."""
     for _ in range(100):
         try:
-            return str(jobs.submit(Submission(film=b"film", film_name="", sex=Sex.MALE)).pk)
+            return str(jobs.submit(Submission(radiograph=b"radiograph", radiograph_name="", sex=Sex.MALE)).pk)
         except jobs.DATABASE_AWAY:
             time.sleep(0.02)
     raise AssertionError("the database is locked")
@@ -97,39 +97,39 @@ def until(holds: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
-def test_films_are_done_in_their_order_by_the_worker_of_that_name(
+def test_radiographs_are_done_in_their_order_by_the_worker_of_that_name(
     running: Callable[[str], list[str]], quick: list[str]
 ) -> None:
-    films = [submit() for _ in range(3)]
+    radiographs = [submit() for _ in range(3)]
     said = running("machine-1-a")
     until(lambda: said.count("end") == 3)
-    films.append(submit())
+    radiographs.append(submit())
     until(lambda: said.count("end") == 4)
-    assert quick == films
+    assert quick == radiographs
     assert said == ["begin", "end"] * 4
-    assert set(Assessment.objects.values_list("worker", "state")) == {("machine-1-a", "refused")}
+    assert set(Assessment.objects.values_list("worker", "state")) == {("machine-1-a", "rejected")}
 
 
-def test_a_worker_that_is_stopped_finishes_the_film_at_hand_and_takes_no_other(
+def test_a_worker_that_is_stopped_finishes_the_radiograph_at_hand_and_takes_no_other(
     running: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started, go_on = threading.Event(), threading.Event()
 
-    def assess(_begun: Assessment, _film: bytes) -> Answer:
+    def assess(_begun: Assessment, _radiograph: bytes) -> Answer:
         started.set()
         assert go_on.wait(20)
-        return Answer(State.REFUSED, "unreadable", "No film.")
+        return Answer(State.REJECTED, "unreadable", "No radiograph.")
 
     monkeypatch.setattr(work, "assess_bytes", assess)
     first, second = submit(), submit()
-    stopped: list[FilmWorker] = []
-    usual = FilmWorker.run_task
+    stopped: list[RadiographWorker] = []
+    usual = RadiographWorker.run_task
 
-    def run_task(self: FilmWorker, task: DBTaskResult[..., Any]) -> None:
+    def run_task(self: RadiographWorker, task: DBTaskResult[..., Any]) -> None:
         stopped.append(self)
         usual(self, task)
 
-    monkeypatch.setattr(FilmWorker, "run_task", run_task)
+    monkeypatch.setattr(RadiographWorker, "run_task", run_task)
     said = running("w")
     assert started.wait(20)
     stopped[0].shutdown()
@@ -137,13 +137,13 @@ def test_a_worker_that_is_stopped_finishes_the_film_at_hand_and_takes_no_other(
     until(lambda: "stopped" in said)
     assert said == ["begin", "end", "stopped"]
     states = dict(Assessment.objects.values_list("pk", "state"))
-    assert {str(key): state for key, state in states.items()} == {first: "refused", second: "queued"}
+    assert {str(key): state for key, state in states.items()} == {first: "rejected", second: "queued"}
 
 
 def test_a_worker_goes_on_after_the_database_was_away(
     database: str, running: Callable[[str], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    films = {submit()}
+    radiographs = {submit()}
     if database == "sqlite":
         with transaction.atomic():  # locks all others out
             said = running("w")
@@ -153,9 +153,9 @@ def test_a_worker_goes_on_after_the_database_was_away(
         until(lambda: "end" in said)
         with shut_down():
             until(lambda: "waits for the database" in caplog.text)
-    films.add(submit())
+    radiographs.add(submit())
     until(lambda: said.count("end") == 2)
-    assert {str(key) for key in Assessment.objects.filter(state="refused").values_list("pk", flat=True)} == films
+    assert {str(key) for key in Assessment.objects.filter(state="rejected").values_list("pk", flat=True)} == radiographs
     assert caplog.text.count("waits for the database") == 1
 
 
@@ -176,7 +176,7 @@ def shut_down() -> Iterator[None]:
 def test_memory_is_limited() -> None:
     code = (
         "from boneage.web.processes.worker_process import limit_memory\nlimit_memory(1024)\nbytearray(600 * 2**20)\n"
-        "try:\n    bytearray(1200 * 2**20)\nexcept MemoryError:\n    print('refused')"
+        "try:\n    bytearray(1200 * 2**20)\nexcept MemoryError:\n    print('rejected')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "refused\n"
+    assert done.stdout == "rejected\n"

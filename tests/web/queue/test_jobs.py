@@ -1,4 +1,4 @@
-"""The queue, on both databases: a film is answered once, whatever dies, comes late or is deleted meanwhile."""
+"""The queue, on both databases: a radiograph is answered once, whatever dies, comes late or is deleted meanwhile."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def limits(settings: Any) -> Callable[..., None]:
 
 
 def submit(**fields: Any) -> Assessment:
-    return jobs.submit(Submission(**{"film": b"a film", "film_name": "film.png", "sex": Sex.FEMALE, **fields}))
+    return jobs.submit(
+        Submission(**{"radiograph": b"a radiograph", "radiograph_name": "radiograph.png", "sex": Sex.FEMALE, **fields})
+    )
 
 
 def answer(age: float = 94.0) -> Answer:
@@ -77,19 +79,19 @@ def claim(worker: str) -> DBTaskResult[..., Any] | None:
     return task
 
 
-def film_of(task: DBTaskResult[..., Any]) -> str:
+def radiograph_of(task: DBTaskResult[..., Any]) -> str:
     return str(task.args_kwargs["args"][0])
 
 
 def expire(assessment: Assessment) -> None:
-    """Let an hour pass for this film and its task."""
+    """Let an hour pass for this radiograph and its task."""
     ago = timezone.now() - timedelta(hours=1)
     Assessment.objects.filter(pk=assessment.pk, state=State.RUNNING).update(lease_until=ago)
     task_of(assessment).update(started_at=ago)
 
 
 def task_of(assessment: Assessment) -> QuerySet[DBTaskResult[..., Any]]:
-    """The task that is to do a film."""
+    """The task that is to do a radiograph."""
     key = Assessment.objects.get(pk=assessment.pk).task_id
     assert key is not None
     return DBTaskResult.objects.filter(pk=key)
@@ -120,23 +122,24 @@ def at_once(count: int, do: Callable[[int], object]) -> list[object]:
     return results  # type: ignore[return-value]
 
 
-# --- one film's way ---------------------------------------------------------------------------------------------------
+# --- one radiograph's way
+# ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("mode", "kept"), [("open", {"radiograph", "heat"}), ("clinic", {"radiograph", "heat", "film"})]
-)
-def test_a_film_is_answered_and_kept_only_in_the_clinic(limits: Callable[..., None], mode: str, kept: set[str]) -> None:
+@pytest.mark.parametrize(("mode", "kept"), [("open", {"radiograph", "heat"}), ("clinic", {"radiograph", "heat"})])
+def test_a_radiograph_is_answered_and_kept_only_in_the_clinic(
+    limits: Callable[..., None], mode: str, kept: set[str]
+) -> None:
     limits(mode=mode)
     assessment = submit()
     seen: list[tuple[str, bytes]] = []
 
-    def assess(begun: Assessment, film: bytes) -> Answer:
-        seen.append((begun.state, film))
+    def assess(begun: Assessment, radiograph: bytes) -> Answer:
+        seen.append((begun.state, radiograph))
         return answer(120.0)
 
     assert jobs.run(str(assessment.pk), worker="w", assess=assess)
-    assert seen == [("running", b"a film")]
+    assert seen == [("running", b"a radiograph")]
     assessment.refresh_from_db()
     assert (assessment.state, assessment.age_months, assessment.attempt) == ("done", 120.0, 1)
     assert kinds(assessment) == kept
@@ -146,7 +149,7 @@ def test_a_film_is_answered_and_kept_only_in_the_clinic(limits: Callable[..., No
 
 
 @pytest.mark.parametrize("of_case", [False, True])
-def test_a_worker_of_the_other_mode_keeps_a_clinics_film(limits: Callable[..., None], of_case: bool) -> None:
+def test_a_worker_of_the_other_mode_keeps_a_clinics_radiograph(limits: Callable[..., None], of_case: bool) -> None:
     limits(mode="clinic")
     case = Case.objects.create(reference="P-1", sex="F") if of_case else None
     user = None if of_case else User.objects.create_user("anna")
@@ -154,11 +157,11 @@ def test_a_worker_of_the_other_mode_keeps_a_clinics_film(limits: Callable[..., N
     limits(mode="open")
     assert jobs.run(str(assessment.pk), worker="w", assess=lambda *_: answer())
     assessment.refresh_from_db()
-    assert kinds(assessment) == {"radiograph", "heat", "film"}
+    assert kinds(assessment) == {"radiograph", "heat"}
     assert assessment.expires_at is None
 
 
-def test_a_worker_of_the_other_mode_keeps_no_film_of_an_open_service(limits: Callable[..., None]) -> None:
+def test_a_worker_of_the_other_mode_keeps_no_radiograph_of_an_open_service(limits: Callable[..., None]) -> None:
     limits(mode="open")
     assessment = submit(client="somebody")
     limits(mode="clinic")
@@ -168,10 +171,10 @@ def test_a_worker_of_the_other_mode_keeps_no_film_of_an_open_service(limits: Cal
     assert assessment.expires_at is not None
 
 
-def test_a_film_deleted_after_it_was_begun_is_no_error() -> None:
+def test_a_radiograph_deleted_after_it_was_begun_is_no_error() -> None:
     assessment = submit()
 
-    def assess(begun: Assessment, _film: bytes) -> Answer:
+    def assess(begun: Assessment, _radiograph: bytes) -> Answer:
         jobs.delete(Assessment.objects.filter(pk=begun.pk))
         return answer()
 
@@ -180,7 +183,7 @@ def test_a_film_deleted_after_it_was_begun_is_no_error() -> None:
     assert not jobs.run(str(assessment.pk), worker="w", assess=assess)
 
 
-def test_a_film_whose_picture_went_before_it_was_read_is_no_error() -> None:
+def test_a_radiograph_whose_picture_went_before_it_was_read_is_no_error() -> None:
     assessment = submit()
     assessment.pictures.all().delete()
     assert not jobs.run(str(assessment.pk), worker="w", assess=lambda *_: answer())
@@ -194,7 +197,7 @@ def test_what_runs_within_its_lease_is_left_alone() -> None:
     task = claim("w")
     assert task is not None
     assert jobs.take_up_lost() == 0  # taken, not yet begun
-    assert jobs.begin(film_of(task), "w")
+    assert jobs.begin(radiograph_of(task), "w")
     assert jobs.take_up_lost(dead_worker="another") == 0
     assessment.refresh_from_db()
     assert assessment.lease_until is not None
@@ -202,7 +205,7 @@ def test_what_runs_within_its_lease_is_left_alone() -> None:
     assert LEASE - 5 < left <= LEASE + 1
 
 
-def test_a_lease_that_is_over_gives_the_film_to_another_and_the_late_answer_counts_for_nothing() -> None:
+def test_a_lease_that_is_over_gives_the_radiograph_to_another_and_the_late_answer_counts_for_nothing() -> None:
     assessment = submit()
     claim("slow")
     slow = jobs.begin(str(assessment.pk), "slow")
@@ -226,12 +229,12 @@ def test_what_a_dead_worker_had_is_put_back_at_once(begun: bool) -> None:
         task = claim(name)
         assert task is not None
         if begun:
-            jobs.begin(film_of(task), name)
+            jobs.begin(radiograph_of(task), name)
     assert jobs.take_up_lost(dead_worker="dead") == 1
     assert jobs.take_up_lost(dead_worker="dead") == 0
     task = claim("next")
     assert task is not None
-    assert film_of(task) == str(assessment.pk)
+    assert radiograph_of(task) == str(assessment.pk)
     assert claim("next") is None
     assert Assessment.objects.get(pk=other.pk).state == ("running" if begun else "queued")
 
@@ -247,7 +250,7 @@ def test_a_task_that_was_taken_and_never_begun_is_put_back_when_patience_ends() 
 
 
 @pytest.mark.parametrize("status", [TaskResultStatus.FAILED, None])
-def test_a_film_that_waits_without_a_task_gets_one(status: str | None) -> None:
+def test_a_radiograph_that_waits_without_a_task_gets_one(status: str | None) -> None:
     """After a task that failed before it began, or whose record was deleted."""
     submit()
     task = claim("w")
@@ -260,13 +263,13 @@ def test_a_film_that_waits_without_a_task_gets_one(status: str | None) -> None:
     assert claim("next") is not None
 
 
-def test_a_film_that_kills_each_worker_is_given_up(limits: Callable[..., None]) -> None:
+def test_a_radiograph_that_kills_each_worker_is_given_up(limits: Callable[..., None]) -> None:
     limits(attempts=3)
     assessment = submit()
     for number in range(3):
         task = claim(f"w{number}")
         assert task is not None
-        assert jobs.begin(film_of(task), f"w{number}")
+        assert jobs.begin(radiograph_of(task), f"w{number}")
         assert jobs.take_up_lost(dead_worker=f"w{number}") == 1
     assessment.refresh_from_db()
     assert (assessment.state, assessment.code, assessment.attempt) == ("failed", jobs.WORKER_LOST, 3)
@@ -274,7 +277,7 @@ def test_a_film_that_kills_each_worker_is_given_up(limits: Callable[..., None]) 
     assert jobs.take_up_lost() == 0
 
 
-def test_a_film_put_back_is_tried_even_if_fewer_attempts_are_allowed_since(limits: Callable[..., None]) -> None:
+def test_a_radiograph_put_back_is_tried_even_if_fewer_attempts_are_allowed_since(limits: Callable[..., None]) -> None:
     assessment = submit()
     for number in range(2):
         claim(f"w{number}")
@@ -287,18 +290,18 @@ def test_a_film_put_back_is_tried_even_if_fewer_attempts_are_allowed_since(limit
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_a_film_whose_worker_was_lost_goes_last_if_it_was_begun_and_else_first(begun: bool) -> None:
+def test_a_radiograph_whose_worker_was_lost_goes_last_if_it_was_begun_and_else_first(begun: bool) -> None:
     lost, waits = submit(), submit()
     task = claim("w")
     assert task is not None
     if begun:
-        jobs.begin(film_of(task), "w")
+        jobs.begin(radiograph_of(task), "w")
     jobs.take_up_lost(dead_worker="w")
-    order = [film_of(task) for task in (claim("next"), claim("next")) if task is not None]
+    order = [radiograph_of(task) for task in (claim("next"), claim("next")) if task is not None]
     assert order == [str(one.pk) for one in ((waits, lost) if begun else (lost, waits))]
 
 
-def test_a_film_that_hangs_twice_is_given_up() -> None:
+def test_a_radiograph_that_hangs_twice_is_given_up() -> None:
     assessment = submit()
     for number in range(jobs.HUNG_ATTEMPTS):
         assert Assessment.objects.get(pk=assessment.pk).state == "queued"
@@ -311,11 +314,11 @@ def test_a_film_that_hangs_twice_is_given_up() -> None:
     assert claim("w") is None
 
 
-def test_a_film_that_is_put_off_goes_last_and_is_tried_again() -> None:
+def test_a_radiograph_that_is_put_off_goes_last_and_is_tried_again() -> None:
     slow, other = submit(), submit()
     calls: list[int] = []
 
-    def assess(begun: Assessment, _film: bytes) -> Answer:
+    def assess(begun: Assessment, _radiograph: bytes) -> Answer:
         calls.append(begun.attempt)
         if begun.attempt == 1:
             raise PutOffError
@@ -325,15 +328,18 @@ def test_a_film_that_is_put_off_goes_last_and_is_tried_again() -> None:
     assert not jobs.run(str(slow.pk), worker="w", assess=assess)
     slow.refresh_from_db()
     assert (slow.state, slow.lease_until) == ("queued", None)
-    assert [film_of(task) for task in (claim("w"), claim("w")) if task is not None] == [str(other.pk), str(slow.pk)]
+    assert [radiograph_of(task) for task in (claim("w"), claim("w")) if task is not None] == [
+        str(other.pk),
+        str(slow.pk),
+    ]
     assert jobs.run(str(slow.pk), worker="w", assess=assess)
     assert calls == [1, 2]
 
 
-def test_a_film_that_is_put_off_too_late_changes_nothing() -> None:
+def test_a_radiograph_that_is_put_off_too_late_changes_nothing() -> None:
     assessment = submit()
 
-    def assess(begun: Assessment, _film: bytes) -> Answer:
+    def assess(begun: Assessment, _radiograph: bytes) -> Answer:
         expire(begun)
         jobs.take_up_lost()
         jobs.begin(str(begun.pk), "another")
@@ -345,8 +351,8 @@ def test_a_film_that_is_put_off_too_late_changes_nothing() -> None:
     assert (assessment.state, assessment.worker) == ("running", "another")
 
 
-def test_a_film_that_hung_may_lose_its_worker_once_more(limits: Callable[..., None]) -> None:
-    """A worker that is killed is not the film's fault as surely as a lease that runs out."""
+def test_a_radiograph_that_hung_may_lose_its_worker_once_more(limits: Callable[..., None]) -> None:
+    """A worker that is killed is not the radiograph's fault as surely as a lease that runs out."""
     limits(attempts=5)
     assessment = submit()
     for name in ("dies", "hangs", "dies again"):
@@ -362,7 +368,7 @@ def test_a_film_that_hung_may_lose_its_worker_once_more(limits: Callable[..., No
 
 
 class Chance:
-    """Workers take films, begin, finish, die seen and unseen, come late; supervisors look; in random order."""
+    """Workers take radiographs, begin, finish, die seen and unseen, come late; supervisors look; in random order."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -385,7 +391,7 @@ class Chance:
             expire(assessment)
         jobs.take_up_lost()
         while task := claim("last"):
-            attempt = jobs.begin(film_of(task), "last")
+            attempt = jobs.begin(radiograph_of(task), "last")
             if attempt:
                 self._answer(attempt)
         for attempt in [*self._late, *(attempt for _, attempt in self._begun)]:
@@ -404,7 +410,7 @@ class Chance:
 
     def _begin(self, _name: str) -> None:
         for name, task in self._one_of(self._taken):
-            attempt = jobs.begin(film_of(task), name)
+            attempt = jobs.begin(radiograph_of(task), name)
             self._begun += [(name, attempt)] if attempt else []
 
     def _finish(self, _name: str) -> None:
@@ -439,20 +445,20 @@ class Chance:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_each_film_is_answered_once_by_workers_that_die_at_any_moment(
+def test_each_radiograph_is_answered_once_by_workers_that_die_at_any_moment(
     seed: int, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits(attempts=1000)
     monkeypatch.setattr(jobs, "HUNG_ATTEMPTS", 1000)
-    films = {str(submit().pk) for _ in range(8)}
+    radiographs = {str(submit().pk) for _ in range(8)}
     deleted = submit()
     chance = Chance(seed)
     chance.run(60)
     jobs.delete(Assessment.objects.filter(pk=deleted.pk))
     chance.end()
     assert set(Assessment.objects.values_list("state", flat=True)) == {State.DONE}
-    assert {str(pk) for pk in Assessment.objects.values_list("pk", flat=True)} == films
-    assert {film: chance.answers[film] for film in films} == dict.fromkeys(films, 1)
+    assert {str(pk) for pk in Assessment.objects.values_list("pk", flat=True)} == radiographs
+    assert {radiograph: chance.answers[radiograph] for radiograph in radiographs} == dict.fromkeys(radiographs, 1)
     assert set(Counter(Picture.objects.filter(kind="heat").values_list("assessment", flat=True)).values()) == {1}
 
 
@@ -468,7 +474,7 @@ def test_of_many_workers_one_begins() -> None:
     assert (assessment.attempt, assessment.worker) == (1, begun.worker)
 
 
-def test_no_more_films_come_in_than_may_wait(limits: Callable[..., None]) -> None:
+def test_no_more_radiographs_come_in_than_may_wait(limits: Callable[..., None]) -> None:
     limits(waiting=3)
     got = at_once(8, lambda _number: submit())
     assert Counter(type(one).__name__ for one in got) == {"Assessment": 3, "BusyError": 5}
@@ -476,7 +482,7 @@ def test_no_more_films_come_in_than_may_wait(limits: Callable[..., None]) -> Non
     assert (jobs.waiting(), Picture.objects.count(), DBTaskResult.objects.count()) == (3, 3, 3)
 
 
-def test_no_more_films_come_in_than_a_client_may_send(limits: Callable[..., None]) -> None:
+def test_no_more_radiographs_come_in_than_a_client_may_send(limits: Callable[..., None]) -> None:
     limits(mode="open", open_hourly=2)
     got = at_once(6, lambda number: submit(client="ab"[number % 2]))
     assert Counter(type(one).__name__ for one in got) == {"Assessment": 4, "BusyError": 2}
@@ -488,18 +494,18 @@ def test_no_more_films_come_in_than_a_client_may_send(limits: Callable[..., None
     assert submit(client="a")
 
 
-def test_several_supervisors_put_a_film_back_so_that_it_is_answered_once() -> None:
-    films = [submit() for _ in range(4)]
-    for number, film in enumerate(films):
+def test_several_supervisors_put_a_radiograph_back_so_that_it_is_answered_once() -> None:
+    radiographs = [submit() for _ in range(4)]
+    for number, radiograph in enumerate(radiographs):
         claim(f"w{number}")
-        jobs.begin(str(film.pk), f"w{number}")
-        expire(film)
+        jobs.begin(str(radiograph.pk), f"w{number}")
+        expire(radiograph)
     got = at_once(4, lambda _number: jobs.take_up_lost())
     assert not [one for one in got if isinstance(one, Exception)]
     answered = 0
     while task := claim("w"):
-        answered += jobs.run(film_of(task), worker="w", assess=lambda *_: answer())
-    assert answered == len(films)
+        answered += jobs.run(radiograph_of(task), worker="w", assess=lambda *_: answer())
+    assert answered == len(radiographs)
 
 
 @pytest.mark.parametrize("repeat", range(5))
@@ -536,7 +542,7 @@ def test_deletion_and_answer_at_the_same_moment_leave_nothing(
 
 
 @pytest.mark.parametrize("repeat", range(3))
-def test_a_film_for_a_case_that_is_being_deleted_goes_with_it_or_is_not_taken(
+def test_a_radiograph_for_a_case_that_is_being_deleted_goes_with_it_or_is_not_taken(
     limits: Callable[..., None], repeat: int
 ) -> None:
     limits(mode="clinic")
@@ -553,15 +559,15 @@ def test_a_film_for_a_case_that_is_being_deleted_goes_with_it_or_is_not_taken(
 
 def test_how_many_wait_and_which_comes_next() -> None:
     assert jobs.waiting() == 0
-    films = [submit() for _ in range(3)]
-    Assessment.objects.filter(pk=films[0].pk).update(submitted_at=timezone.now() - timedelta(seconds=40))
-    for film in films:
-        film.refresh_from_db()
-    assert [jobs.position(film) for film in films] == [1, 2, 3]
-    begun = jobs.begin(str(films[0].pk), "w")
+    radiographs = [submit() for _ in range(3)]
+    Assessment.objects.filter(pk=radiographs[0].pk).update(submitted_at=timezone.now() - timedelta(seconds=40))
+    for radiograph in radiographs:
+        radiograph.refresh_from_db()
+    assert [jobs.position(radiograph) for radiograph in radiographs] == [1, 2, 3]
+    begun = jobs.begin(str(radiographs[0].pk), "w")
     assert begun is not None
     assert jobs.waiting() == 3
-    assert [jobs.position(film) for film in (begun, *films[1:])] == [0, 1, 2]
+    assert [jobs.position(radiograph) for radiograph in (begun, *radiographs[1:])] == [0, 1, 2]
     jobs.finish(begun, answer())
     assert jobs.waiting() == 2
 
@@ -575,7 +581,7 @@ def test_old_records_of_tasks_go_and_ready_ones_stay() -> None:
     task_of(old).update(started_at=timezone.now() - timedelta(days=1))
     assert jobs.forget_tasks() == 1
     assert list(DBTaskResult.objects.values_list("pk", flat=True)) == [new.task_id]
-    assert jobs.take_up_lost() == 1  # its record is gone, the film is not
+    assert jobs.take_up_lost() == 1  # its record is gone, the radiograph is not
 
 
 # --- a database that goes away ----------------------------------------------------------------------------------------
@@ -586,7 +592,7 @@ def test_an_answer_waits_for_a_database_that_is_away(database: str, monkeypatch:
     assessment = submit()
     away: list[threading.Thread] = []
 
-    def assess(_begun: Assessment, _film: bytes) -> Answer:
+    def assess(_begun: Assessment, _radiograph: bytes) -> Answer:
         away.append(cut_off(database))
         return answer()
 
@@ -600,7 +606,7 @@ def test_an_answer_is_given_up_with_its_lease(database: str, limits: Callable[..
     assessment = submit()
     away: list[threading.Thread] = []
 
-    def assess(_begun: Assessment, _film: bytes) -> Answer:
+    def assess(_begun: Assessment, _radiograph: bytes) -> Answer:
         away.append(cut_off(database))
         return answer()
 

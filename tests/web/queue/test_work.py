@@ -1,4 +1,4 @@
-"""A worker's work: the child's age at the film, by whoever knows it, and doubts where the file says otherwise."""
+"""A worker's work: the child's age at the radiograph, by whoever knows it, and doubts where the file says otherwise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
-from boneage.errors import Refusal, RefusalCode
+from boneage.errors import Rejection, RejectionCode
 from boneage.phantom import draw_hand
 from boneage.reading.dicom.facts import age_at_study
 from boneage.reading.facts import RadiographFacts
@@ -41,25 +41,27 @@ def facts(birth: date | None, study: date | None, stated: str | None = None) -> 
 
 
 def submitted(**said: Any) -> Assessment:
-    return Assessment(sex="F", film_bytes=1, film_sha256="", **said)
+    return Assessment(sex="F", radiograph_bytes=1, radiograph_sha256="", **said)
 
 
-def codes(film: Assessment, said: RadiographFacts) -> list[WarningCode]:
-    return [warning.code for warning in work._warnings_of_age(film, said, work.chronological_age(film, said))]
+def codes(radiograph: Assessment, said: RadiographFacts) -> list[WarningCode]:
+    return [
+        warning.code for warning in work._warnings_of_age(radiograph, said, work.chronological_age(radiograph, said))
+    ]
 
 
-def test_a_film_that_takes_long_is_put_off_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_radiograph_that_takes_long_is_put_off_once(monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[float] = []
 
-    def timeout(_film: bytes, cpu_seconds: float) -> None:
+    def timeout(_radiograph: bytes, cpu_seconds: float) -> None:
         limits.append(cpu_seconds)
-        raise Refusal(RefusalCode.READING_TIMEOUT, "It takes long.")
+        raise Rejection(RejectionCode.READING_TIMEOUT, "It takes long.")
 
     monkeypatch.setattr(work, "read_radiograph_limited", timeout)
     with pytest.raises(PutOffError):
-        work.assess_bytes(submitted(attempt=1), b"film")
-    answer = work.assess_bytes(submitted(attempt=2), b"film")
-    assert (answer.state, answer.code) == (State.REFUSED, "reading_timeout")
+        work.assess_bytes(submitted(attempt=1), b"radiograph")
+    answer = work.assess_bytes(submitted(attempt=2), b"radiograph")
+    assert (answer.state, answer.code) == (State.REJECTED, "reading_timeout")
     assert limits[0] < limits[1] == CPU_SECONDS
 
 
@@ -77,7 +79,7 @@ def test_a_date_that_is_given_goes_before_the_files_and_together_with_its_other(
 
 
 @given(birth=BIRTHS, file_birth=BIRTHS, study=STUDIES)
-def test_another_childs_film_is_doubted(birth: date, file_birth: date, study: date) -> None:
+def test_another_childs_radiograph_is_doubted(birth: date, file_birth: date, study: date) -> None:
     """A month and less may be how somebody counted."""
     is_other = abs(months_between(birth, file_birth)) > 1
     found = codes(submitted(birth_date=birth), facts(file_birth, study))
@@ -93,9 +95,9 @@ def test_an_age_in_whole_years_is_not_taken_for_exact(years: int, months: float)
 @given(birth=BIRTHS, study=STUDIES)
 def test_what_does_not_tell_an_age_tells_none(birth: date, study: date) -> None:
     nothing = facts(None, None)
-    for film in (submitted(), submitted(birth_date=birth), submitted(study_date=study)):
-        assert work.chronological_age(film, nothing) is None
-        assert codes(film, nothing) == []
+    for radiograph in (submitted(), submitted(birth_date=birth), submitted(study_date=study)):
+        assert work.chronological_age(radiograph, nothing) is None
+        assert codes(radiograph, nothing) == []
     before = facts(None, birth - timedelta(days=1))
     assert work.chronological_age(submitted(birth_date=birth), before) is None
     contradictory = replace(facts(birth, study), ages_differ=True, age_months=None)
@@ -108,8 +110,8 @@ def test_the_files_study_date_is_kept_and_the_doubt_shown(clinic: None, settings
     bundle, atlas = tiny_bundle(tmp_path / "tiny", hand=True), draw_atlas(tmp_path / "atlas")
     settings.CONFIGURATION = replace(settings.CONFIGURATION, bundle=str(bundle), atlas=str(atlas))
     pixels = np.rint(draw_hand(height=640, width=480) * 255).astype(np.uint8)
-    film = dicom_file(dicom_dataset(pixels, 8, PatientBirthDate="20140310", StudyDate="20240615"))
-    assessment = jobs.submit(jobs.Submission(film, "film.dcm", Sex.FEMALE, birth_date=date(2012, 1, 5)))
+    radiograph = dicom_file(dicom_dataset(pixels, 8, PatientBirthDate="20140310", StudyDate="20240615"))
+    assessment = jobs.submit(jobs.Submission(radiograph, "radiograph.dcm", Sex.FEMALE, birth_date=date(2012, 1, 5)))
     assert jobs.run(str(assessment.pk), worker="w", assess=work.assess_bytes)
     assessment.refresh_from_db()
     assert (assessment.state, assessment.study_date) == (State.DONE, date(2024, 6, 15))

@@ -102,11 +102,11 @@ def test_each_export_in_the_clinic_is_logged_and_needs_a_login(
 
 
 @pytest.mark.parametrize("path", FORMS)
-@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.REFUSED, State.FAILED])
-def test_there_is_nothing_to_export_of_a_film_without_an_answer(
+@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.REJECTED, State.FAILED])
+def test_there_is_nothing_to_export_of_a_radiograph_without_an_answer(
     clinic: None, log_in: Callable[..., Client], db: None, path: str, state: State
 ) -> None:
-    assessment = Assessment.objects.create(film_bytes=1, film_sha256="0" * 64, sex="F", state=state)
+    assessment = Assessment.objects.create(radiograph_bytes=1, radiograph_sha256="0" * 64, sex="F", state=state)
     response = log_in().get(f"/assessments/{assessment.pk}/{path}")
     assert response.status_code == 409
     assert "no bone age to report" in response.content.decode()
@@ -117,7 +117,7 @@ def test_there_is_nothing_to_export_of_a_film_without_an_answer(
 def test_files_are_named_by_the_assessment_alone_and_are_not_kept(
     open_mode: None, client: Client, done_assessment: Callable[..., Assessment], path: str
 ) -> None:
-    assessment = done_assessment(film_name="Doe_Jane.png")
+    assessment = done_assessment(radiograph_name="Doe_Jane.png")
     response = client.get(f"/assessments/{assessment.pk}/{path}")
     assert response.status_code == 200
     assert response["Cache-Control"] == "no-store"
@@ -158,7 +158,7 @@ def test_page_and_pdf_say_the_same(
 
 def test_the_documents_fields_name_no_patient(clinic: None, done_assessment: Callable[..., Assessment]) -> None:
     case = Case.objects.create(reference="PATIENT-0815", sex="F")
-    pdf = report_pdf.pdf_bytes(done_assessment(case=case, film_name="Doe_Jane.png"))
+    pdf = report_pdf.pdf_bytes(done_assessment(case=case, radiograph_name="Doe_Jane.png"))
     assert "PATIENT-0815" in words_in_pdf(pdf)
     assert b"PATIENT-0815" not in pdf
     assert b"Doe_Jane" not in pdf

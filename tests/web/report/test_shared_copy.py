@@ -18,7 +18,7 @@ from boneage.web.queue.pictures import heat_of
 from boneage.web.report.shared_copy import SEAM, blanked, hand_place
 from tests.web.conftest import answer_of_phantom
 
-FILM = (600, 450)
+RADIOGRAPH = (600, 450)
 OUTLINE = [[90.0, 540.0], [90.0, 180.0], [225.0, 60.0], [405.0, 300.0], [315.0, 540.0]]
 LENGTH = 390.0
 
@@ -52,15 +52,15 @@ def test_every_pixel_beside_the_hand_is_black_and_none_on_it_is_changed(
     zoom: float, corners: list[tuple[float, float]], x: float, y: float, with_heat: bool
 ) -> None:
     outline = [list(corner) for corner in corners]
-    height, width = round(FILM[0] * zoom), round(FILM[1] * zoom)
+    height, width = round(RADIOGRAPH[0] * zoom), round(RADIOGRAPH[1] * zoom)
     picture = np.full((height, width), 200, np.uint8)
     heat = heat_of(np.full((16, 12), 255, np.uint8)) if with_heat else None
-    place = hand_place((height, width), FILM, outline, LENGTH)
+    place = hand_place((height, width), RADIOGRAPH, outline, LENGTH)
     copy = decoded(blanked(picture, place, heat))
     assert not copy[~place].any()
     assert copy[place].any(axis=-1).all() if with_heat else (copy[place] == 200).all()
-    column, row = min(int(x * width / FILM[1]), width - 1), min(int(y * height / FILM[0]), height - 1)
-    away = distance_to(outline, (column + 0.5) * FILM[1] / width, (row + 0.5) * FILM[0] / height)
+    column, row = min(int(x * width / RADIOGRAPH[1]), width - 1), min(int(y * height / RADIOGRAPH[0]), height - 1)
+    away = distance_to(outline, (column + 0.5) * RADIOGRAPH[1] / width, (row + 0.5) * RADIOGRAPH[0] / height)
     slack = 2.0 / zoom  # the outline is drawn in whole pixels
     if away > SEAM * LENGTH + slack:
         assert not place[row, column]
@@ -70,16 +70,16 @@ def test_every_pixel_beside_the_hand_is_black_and_none_on_it_is_changed(
 
 @pytest.mark.parametrize("where", [(30, 40), (380, 40), (30, 580), (380, 580), (25, 300), (420, 180), (300, 75)])
 def test_a_marker_beside_the_hand_is_gone(where: tuple[int, int]) -> None:
-    film = np.rint(255 * draw_hand(height=FILM[0], width=FILM[1])).astype(np.uint8)
-    marked = film.copy()
+    radiograph = np.rint(255 * draw_hand(height=RADIOGRAPH[0], width=RADIOGRAPH[1])).astype(np.uint8)
+    marked = radiograph.copy()
     cv2.putText(marked, "DOE", where, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 255, 2)
-    assert (marked != film).any()
-    place = hand_place(FILM, FILM, OUTLINE, LENGTH)
-    assert blanked(marked, place) == blanked(film, place)
+    assert (marked != radiograph).any()
+    place = hand_place(RADIOGRAPH, RADIOGRAPH, OUTLINE, LENGTH)
+    assert blanked(marked, place) == blanked(radiograph, place)
 
 
 def test_the_png_holds_pixels_and_nothing_else() -> None:
-    png = blanked(np.full(FILM, 90, np.uint8), hand_place(FILM, FILM, OUTLINE, LENGTH))
+    png = blanked(np.full(RADIOGRAPH, 90, np.uint8), hand_place(RADIOGRAPH, RADIOGRAPH, OUTLINE, LENGTH))
     names, at = [], 8
     while at < len(png):
         length = int.from_bytes(png[at : at + 4], "big")
@@ -94,7 +94,7 @@ def test_the_png_holds_pixels_and_nothing_else() -> None:
 )
 def test_an_outline_that_encloses_nothing_blanks_nothing(outline: list[list[float]]) -> None:
     with pytest.raises(ValueError, match="outline"):
-        hand_place(FILM, FILM, outline, LENGTH)
+        hand_place(RADIOGRAPH, RADIOGRAPH, outline, LENGTH)
 
 
 @pytest.mark.parametrize("query", ["", "?heat=1"])

@@ -54,7 +54,7 @@ class BoundedBytes(BytesIO):
         """Read as `io.BytesIO.read` does.
 
         Raises:
-            Refusal: ``unreadable`` if it was too much.
+            Rejection: ``unreadable`` if it was too much.
         """
         content = super().read(size)
         self._reads -= 1
@@ -125,7 +125,7 @@ def bounded_item(dataset: Dataset, keyword: str) -> Dataset | None:
 
     Raises:
         ValueError: the element is no sequence. Parsing it may raise nearly any other error.
-        Refusal: ``unreadable`` if the sequence holds too much.
+        Rejection: ``unreadable`` if the sequence holds too much.
     """
     from pydicom.dataelem import RawDataElement  # noqa: PLC0415  # slow to import
     from pydicom.filereader import read_sequence  # noqa: PLC0415  # as above

@@ -1,4 +1,4 @@
-"""Facts about patient and film from a DICOM header.
+"""Facts about patient and radiograph from a DICOM header.
 
 A malformed value is no value. It is logged by its keyword, never by its content: that may be a patient's.
 """
@@ -11,7 +11,7 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.reading.dicom.bounds import NUMBERS, TEXTS, bounded_value
 from boneage.reading.facts import RadiographFacts, Side
 from boneage.sex import Sex
@@ -215,5 +215,5 @@ def _for_processing(dataset: Dataset) -> bool:
 def _sex(dataset: Dataset) -> Sex | None:
     try:
         return Sex.parse(text(dataset, "PatientSex"))
-    except Refusal:
+    except Rejection:
         return None

@@ -1,4 +1,4 @@
-"""Where the pixels of a DICOM object lie: the shape of one pixel, and the display shutter around the film.
+"""Where the pixels of a DICOM object lie: the shape of one pixel, and the display shutter around the radiograph.
 
 Sources: DICOM PS3.3, C.7.6.3.1.7 (Pixel Aspect Ratio), 10.7 (spacings) and C.7.6.11 (Display Shutter).
 """
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal, RefusalCode
+from boneage.errors import Rejection, RejectionCode
 from boneage.reading.dicom.facts import numbers, texts
 from boneage.reading.facts import RadiographFacts
 
@@ -48,19 +48,19 @@ def pixel_aspect(dataset: Dataset, facts: RadiographFacts) -> float:
 def with_square_pixels(
     pixels: NDArray[np.float32], facts: RadiographFacts, aspect: float, max_pixels: int
 ) -> tuple[NDArray[np.float32], RadiographFacts]:
-    """Resample a film whose pixels are `aspect` times as high as they are wide.
+    """Resample a radiograph whose pixels are `aspect` times as high as they are wide.
 
     The side on which pixels lie closer keeps its number of pixels, so that nothing is lost, and the other is
-    interpolated. Only if that made more than `max_pixels` is the whole film reduced to so many, averaged by area.
+    interpolated. Only if that made more than `max_pixels` is the whole radiograph reduced to so many, averaged by area.
 
     Args:
         pixels: float32 (H, W).
-        facts: of the film.
+        facts: of the radiograph.
         aspect: of a pixel, above 0.
         max_pixels: of the result.
 
     Returns:
-        Film and facts, the spacing being that of the new pixels; both as they are if pixels are square.
+        Radiograph and facts, the spacing being that of the new pixels; both as they are if pixels are square.
     """
     if aspect == 1.0:
         return pixels, facts
@@ -115,7 +115,7 @@ def shuttered(shutter: tuple[Shape, ...], rows: int, columns: int, aspect: float
         bool (rows, columns), True where hidden; None if nothing is.
 
     Raises:
-        Refusal: ``no_contrast`` if nothing is left to see.
+        Rejection: ``no_contrast`` if nothing is left to see.
     """
     seen: Mask | None = None
     for shape in shutter:
@@ -124,8 +124,8 @@ def shuttered(shutter: tuple[Shape, ...], rows: int, columns: int, aspect: float
     if seen is None or seen.all():
         return None
     if not seen.any():
-        raise Refusal(
-            RefusalCode.NO_CONTRAST,
+        raise Rejection(
+            RejectionCode.NO_CONTRAST,
             "The DICOM object's display shutter hides the whole radiograph. Send it again without the shutter.",
         )
     return ~seen
@@ -152,7 +152,7 @@ def _circle(dataset: Dataset) -> Shape | None:
     def draw(rows: int, columns: int, aspect: float) -> Mask:
         down = (np.arange(1, rows + 1) - centre[0]) * aspect
         across = np.abs(np.arange(1, columns + 1) - centre[1])
-        # Half the chord of each row; only the comparison is of the film's size.
+        # Half the chord of each row; only the comparison is of the radiograph's size.
         chord = np.sqrt(np.maximum(radius[0] ** 2 - down**2, 0.0))
         return np.asarray((across <= chord[:, None]) & (np.abs(down) <= radius[0])[:, None])
 

@@ -95,7 +95,7 @@ def read_lut(
         None if there is no table, or an empty one, which is logged.
 
     Raises:
-        Refusal: ``unreadable``.
+        Rejection: ``unreadable``.
     """
     item = bounded_item(dataset, keyword)
     if item is None:
@@ -115,7 +115,7 @@ def read_palette(dataset: Dataset, *, inputs: tuple[float, float], big_endian: b
         big_endian: byte order of the object.
 
     Raises:
-        Refusal: ``unreadable`` if it has none, or a damaged one.
+        Rejection: ``unreadable`` if it has none, or a damaged one.
     """
     channels = [_channel(dataset, colour, inputs, big_endian) for colour in _CHANNELS]
     first, count = channels[0].first, len(channels[0].entries)

@@ -2,7 +2,7 @@
 
 The grey scale is built as PS3.4, N.2 has it: stored values, modality LUT (or slope and intercept), VOI LUT (or window),
 presentation LUT (or its shape; MONOCHROME1 is turned). All of it is a function of the stored value alone, so it is
-worked out once for each of the at most 65,536 stored values, and the film is mapped through that table.
+worked out once for each of the at most 65,536 stored values, and the radiograph is mapped through that table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal, RefusalCode
+from boneage.errors import Rejection, RejectionCode
 from boneage.reading.dicom.bounds import BYTES, BoundedBytes, bounded_value, quiet_pydicom
 from boneage.reading.dicom.facts import DIGITAL_XRAY_FOR_PROCESSING, number, numbers, read_facts, text
 from boneage.reading.dicom.geometry import Shape, pixel_aspect, read_shutter, shuttered, with_square_pixels
@@ -68,7 +68,8 @@ _RADIOGRAPH_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.7.4",  # Multi-frame True Color Secondary Capture (of one frame)
 }
 _PROJECTION_MODALITIES = {"CR", "DX", "RG", "RF", "XR", "DR"}
-"""CR, DX, RG (digitised film) and RF (taken at a fluoroscope); XR and DR are not defined terms but are written."""
+"""CR, DX, RG (digitised radiograph) and RF (taken at a fluoroscope); XR and DR are not defined terms but are
+written."""
 _RADIOGRAPH_MODALITIES = _PROJECTION_MODALITIES | {"SC", "OT"}
 """OT is for Secondary Capture; SC is not a defined term but is written."""
 _STANDARD_UIDS = "1.2.840.10008."
@@ -98,7 +99,7 @@ _PICTURE_SHARE = 0.2
 """Of neighbours that differ in a bit of the picture, so many lie equally far apart without it: 0.45 to 0.99 on 40
 radiographs of the RSNA challenge, for each of their four highest bits. For an overlay on them it is 0.00."""
 _EVEN = 1e-4
-"""A film whose levels, of 0..1, reach no further is even (as for `boneage.hand.views.measure_grey`)."""
+"""A radiograph whose levels, of 0..1, reach no further is even (as for `boneage.hand.views.measure_grey`)."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def read_dicom(source: bytes | Dataset, limits: ReadLimits) -> tuple[NDArray[np.
         (`boneage.reading.dicom.geometry.with_square_pixels`).
 
     Raises:
-        Refusal: ``unreadable``, ``unsupported_format`` (another compression), ``too_large``, ``too_small``,
+        Rejection: ``unreadable``, ``unsupported_format`` (another compression), ``too_large``, ``too_small``,
             ``not_grayscale``, ``several_frames``, ``not_a_radiograph``, or ``no_contrast`` if the radiograph is even
             or its window makes it so.
     """
@@ -158,7 +159,7 @@ def read_dicom(source: bytes | Dataset, limits: ReadLimits) -> tuple[NDArray[np.
         header = _read_header(source, limits)
         pixels, facts = header.levels()
         return with_square_pixels(pixels, facts, header.aspect, limits.max_pixels)
-    except Refusal:
+    except Rejection:
         raise
     except RecursionError:
         raise damaged("the sequences of the DICOM object are nested too deeply") from None
@@ -170,7 +171,7 @@ def read_dicom(source: bytes | Dataset, limits: ReadLimits) -> tuple[NDArray[np.
 
 @dataclass
 class _Header:
-    """All that the header says, and the bytes of the film."""
+    """All that the header says, and the bytes of the radiograph."""
 
     layout: _Layout
     grey_scale: _GreyScale
@@ -266,8 +267,8 @@ def _check_kind(dataset: Dataset) -> None:
     modality = (text(dataset, "Modality") or "").upper()
     sop_class = text(dataset, "SOPClassUID")
     if _is_directory(dataset):
-        raise Refusal(
-            RefusalCode.NOT_A_RADIOGRAPH,
+        raise Rejection(
+            RejectionCode.NOT_A_RADIOGRAPH,
             "The file is a DICOMDIR, the index of a CD or folder. Give the image files that it lists.",
         )
     if sop_class and sop_class not in _RADIOGRAPH_CLASSES and not _is_private_radiograph(sop_class, modality):
@@ -285,9 +286,9 @@ def _check_kind(dataset: Dataset) -> None:
         raise several_frames(f"{frames:.0f} frames")
 
 
-def _not_a_radiograph(why: str) -> Refusal:
-    return Refusal(
-        RefusalCode.NOT_A_RADIOGRAPH,
+def _not_a_radiograph(why: str) -> Rejection:
+    return Rejection(
+        RejectionCode.NOT_A_RADIOGRAPH,
         f"The DICOM object is not a radiograph: {why}. Choose the object that holds the radiograph of the hand.",
     )
 
@@ -595,7 +596,9 @@ def _of_one_size(layout: _Layout, codestream: CodestreamHeader | None, limits: R
 
 
 def _codes(samples: Samples, header: CodestreamHeader, layout: _Layout) -> _Coded:
-    """Decoded samples as codes. Signed films are coded in two's complement, which some writers extend to 16 bits."""
+    """Decoded samples as codes. Signed radiographs are coded in two's complement, which some writers extend to 16
+    bits.
+    """
     # OpenCV makes it RGB
     ybr = layout.photometric.startswith("YBR") and (layout.syntax in _JPEG_LS or header.process == 0xC3)
     if not layout.signed:
@@ -666,7 +669,7 @@ class _GreyScale:
         return out
 
     def table(self, bits: int, signed: bool, counts: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The level of every stored value, by its code; `counts` says how often each occurs in the film."""
+        """The level of every stored value, by its code; `counts` says how often each occurs in the radiograph."""
         codes = np.arange(2**bits)
         stored = np.where(codes >= 2 ** (bits - 1), codes - 2**bits, codes) if signed else codes
         padding = self._padding(stored, signed)
@@ -731,11 +734,13 @@ def _counts(codes: Samples, size: int, hidden: NDArray[np.bool_] | None) -> NDAr
 
 
 def _check_contrast(stored: NDArray[np.int64], levels: NDArray[np.float64], counts: NDArray[np.int64]) -> None:
-    """Refuse a film of which window and tables leave nothing: it would be taken for one that was badly exposed."""
+    """Reject a radiograph of which window and tables leave nothing: it would be taken for one that was badly
+    exposed.
+    """
     few = len(np.unique(levels[counts > 0])) < FEWEST_LEVELS
     if few or (_spread(levels, counts) <= _EVEN < _spread(stored, counts)):
-        raise Refusal(
-            RefusalCode.NO_CONTRAST,
+        raise Rejection(
+            RejectionCode.NO_CONTRAST,
             "The DICOM window (or look-up table) leaves no contrast on this radiograph, though its stored pixels have"
             " some. Send it again with another window.",
         )

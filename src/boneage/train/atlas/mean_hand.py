@@ -5,7 +5,7 @@ and Image Understanding 2000;77:192-210): every hand, registered by its key poin
 dense optical flow (T. Kroeger et al., "Fast optical flow using dense inverse search", ECCV 2016), smoothed; the mean of
 all deformations is taken out, so that the mean's shape is the mean of the shapes; and so again. Outlines come first,
 since fingers are spread differently; then single hands that are typical, since the mean is a blur at first, and of what
-comes of each the best, place by place; then the mean itself. Films are sampled once, through the composed map.
+comes of each the best, place by place; then the mean itself. Radiographs are sampled once, through the composed map.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.geometry import OVERSAMPLING, Transform, averaged_down
+from boneage.geometry import OVERSAMPLING, Transform, downsample_area
 from boneage.hand.registration import Box, Hand
 from boneage.hand.views import GreyScale, widened
 
@@ -38,10 +38,11 @@ _MASK_MARGIN = 0.01
 """A hand's mask is widened by this share of the hand's length, so that skin is whole."""
 
 _EDGE_PIXELS = (4.0, 20.0)
-"""Within this of the film's own edge, pixels of the plate, a film counts less: films end in lines and shutters."""
+"""Within this of the radiograph's own edge, pixels of the plate, a radiograph counts less: radiographs end in lines and
+shutters."""
 
 _COVERED = 0.5
-"""A mean ends, at the forearm, above the first row where a smaller share of the films has pixels."""
+"""A mean ends, at the forearm, above the first row where a smaller share of the radiographs has pixels."""
 
 _FADE_PIXELS = 16
 """Over so many rows it fades out there."""
@@ -96,7 +97,8 @@ _STARTS = 4
 others astray there."""
 
 _MIX_BLUR, _MIX_STEEPNESS = 4.0, 6.0
-"""What came of them is mixed by how well films then agree, blurred by so many pixels of a quarter of the plate."""
+"""What came of them is mixed by how well radiographs then agree, blurred by so many pixels of a quarter of the
+plate."""
 
 
 def frame_to_plate(factor: int = 1) -> Transform:
@@ -106,11 +108,12 @@ def frame_to_plate(factor: int = 1) -> Transform:
     )
 
 
-class RegisteredFilm:
-    """A film as far as a mean needs it: reduced to about the mean's resolution, its grey levels those of the hand.
+class RegisteredRadiograph:
+    """A radiograph as far as a mean needs it: reduced to about the mean's resolution, its grey levels those of the
+    hand.
 
     Args:
-        pixels: the film, float32 (H, W), 0..1.
+        pixels: the radiograph, float32 (H, W), 0..1.
         hand: on it.
         grey: its levels by the rule ``hand``.
     """
@@ -118,18 +121,18 @@ class RegisteredFilm:
     def __init__(self, pixels: Pixels, hand: Hand, grey: GreyScale) -> None:
         if hand.inverted:
             pixels = np.float32(1.0) - pixels
-        to_plate = hand.film_to_frame.then(frame_to_plate())
-        small = averaged_down(pixels, OVERSAMPLING * to_plate.zoom)
+        to_plate = hand.radiograph_to_frame.then(frame_to_plate())
+        small = downsample_area(pixels, OVERSAMPLING * to_plate.zoom)
         to_small = Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0])
         self._from_plate = to_plate.inverse().then(to_small)
         self._pixels = np.clip((small - np.float32(grey.low)) / np.float32(grey.high - grey.low), 0, _BRIGHTEST)
-        mask = widened(hand.mask, _MASK_MARGIN * hand.length_pixels * hand.film_to_mask.zoom)
+        mask = widened(hand.mask, _MASK_MARGIN * hand.length_pixels * hand.radiograph_to_mask.zoom)
         self._mask = np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7), np.float32)
-        self._plate_to_mask = to_plate.inverse().then(hand.film_to_mask)
-        self._on_film = _inner_share(small.shape, self._from_plate.zoom)
+        self._plate_to_mask = to_plate.inverse().then(hand.radiograph_to_mask)
+        self._on_radiograph = _inner_share(small.shape, self._from_plate.zoom)
 
     def on_plate(self, moved: NDArray[np.float32], factor: int) -> tuple[Pixels, Pixels, Pixels]:
-        """The film through a deformation.
+        """The radiograph through a deformation.
 
         Args:
             moved: float32 (h, w, 2), by how much each pixel of the plate reduced by `factor` is moved to find its
@@ -137,15 +140,15 @@ class RegisteredFilm:
             factor: of the reduction.
 
         Returns:
-            Grey levels inside the hand, 0..1.3; how far each pixel lies inside it, 0..1; how far on the film, 0..1.
-            Each (h, w).
+            Grey levels inside the hand, 0..1.3; how far each pixel lies inside it, 0..1; how far on the radiograph,
+            0..1. Each (h, w).
         """
         plate_xy = (_grid(moved.shape) + moved) * np.float32(factor)
-        film_xy = self._from_plate.points(plate_xy)
+        radiograph_xy = self._from_plate.points(plate_xy)
         mask_xy = self._plate_to_mask.points(plate_xy)
         inside = _taken(self._mask, mask_xy, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)  # a forearm goes on below it
-        grey = np.clip(_taken(self._pixels, film_xy, cv2.INTER_CUBIC), 0, _BRIGHTEST) * inside
-        return grey, inside, _taken(self._on_film, film_xy, cv2.INTER_LINEAR)
+        grey = np.clip(_taken(self._pixels, radiograph_xy, cv2.INTER_CUBIC), 0, _BRIGHTEST) * inside
+        return grey, inside, _taken(self._on_radiograph, radiograph_xy, cv2.INTER_LINEAR)
 
 
 @dataclass(frozen=True)
@@ -155,10 +158,10 @@ class MeanHand:
     Attributes:
         grey: float32 (PLATE_HEIGHT, PLATE_WIDTH), 0..1.3 of the hands' range; 0 outside the hand.
         inside: float32, same shape, how far each pixel lies in the hand, 0..1.
-        weights: float64 (N,), of the films; they sum to 1.
-        agreement: float64 (N,), correlation of each film's local contrast with the mean's.
-        local_count: by how many films, in effect, half of the hand's pixels are averaged at least (1 / sum of squared
-            weights, the median over the hand).
+        weights: float64 (N,), of the radiographs; they sum to 1.
+        agreement: float64 (N,), correlation of each radiograph's local contrast with the mean's.
+        local_count: by how many radiographs, in effect, half of the hand's pixels are averaged at least (1 / sum of
+            squared weights, the median over the hand).
     """
 
     grey: Pixels
@@ -168,26 +171,29 @@ class MeanHand:
     local_count: float
 
 
-def mean_hand(films: Sequence[RegisteredFilm], weigh: Weigh) -> MeanHand:
+def mean_hand(radiographs: Sequence[RegisteredRadiograph], weigh: Weigh) -> MeanHand:
     """The mean of registered hands.
 
     Args:
-        films: at least two.
+        radiographs: at least two.
         weigh: says how much each counts, after every round.
     """
-    at = _State([np.zeros((*_shape(_OUTLINES[0].factor), 2), np.float32) for _ in films], weigh(np.zeros(len(films))))
+    at = _State(
+        [np.zeros((*_shape(_OUTLINES[0].factor), 2), np.float32) for _ in radiographs],
+        weigh(np.zeros(len(radiographs))),
+    )
     for step in _OUTLINES:
-        at = _moved_on(at, step, films, weigh)
+        at = _moved_on(at, step, radiographs, weigh)
     starts = []
-    for typical in _typical_hands(at, films):
+    for typical in _typical_hands(at, radiographs):
         tried = at
         for step in _TYPICAL:
-            tried = _moved_on(tried, step, films, weigh, typical)
+            tried = _moved_on(tried, step, radiographs, weigh, typical)
         starts.append(tried)
-    at = _best_of_each(starts, films, weigh)
+    at = _best_of_each(starts, radiographs, weigh)
     for step in _MEAN:
-        at = _moved_on(at, step, films, weigh)
-    stack = _Stack.of(films, at.moved, 1)
+        at = _moved_on(at, step, radiographs, weigh)
+    stack = _Stack.of(radiographs, at.moved, 1)
     weights = weigh(stack.mean(at.weights, 1, local=True).agreement(stack))
     mean = stack.mean(weights, 1, local=True)
     shown = mean.inside > 0.5
@@ -201,19 +207,19 @@ def mean_hand(films: Sequence[RegisteredFilm], weigh: Weigh) -> MeanHand:
 
 
 class _State(NamedTuple):
-    """Where a mean stands: the deformation of each film, and its weight (N,)."""
+    """Where a mean stands: the deformation of each radiograph, and its weight (N,)."""
 
     moved: list[NDArray[np.float32]]
     weights: NDArray[np.float64]
 
 
 def _moved_on(
-    at: _State, step: _Step, films: Sequence[RegisteredFilm], weigh: Weigh, typical: int | None = None
+    at: _State, step: _Step, radiographs: Sequence[RegisteredRadiograph], weigh: Weigh, typical: int | None = None
 ) -> _State:
-    """After one round more; `typical` is the film that a step to a typical one takes."""
+    """After one round more; `typical` is the radiograph that a step to a typical one takes."""
     flow: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # its stub does not allow for no flow yet
     moved = [_resized(one, _shape(step.factor)) for one in at.moved]
-    stack = _Stack.of(films, moved, step.factor)
+    stack = _Stack.of(radiographs, moved, step.factor)
     mean = stack.mean(at.weights, step.factor, local=step.target == "mean")
     weights = weigh(mean.agreement(stack)) if step.target == "mean" else at.weights
     target, pictures = _to_match(step, mean, stack, typical)
@@ -223,25 +229,27 @@ def _moved_on(
     return _State([_unfolded(_after(one, back)) for one in moved], weights)
 
 
-def _typical_hands(at: _State, films: Sequence[RegisteredFilm]) -> list[int]:
-    """The films that agree best with the mean so far, those first that show all of the hand that most films show."""
+def _typical_hands(at: _State, radiographs: Sequence[RegisteredRadiograph]) -> list[int]:
+    """The radiographs that agree best with the mean so far, those first that show all of the hand that most radiographs
+    show.
+    """
     factor = _TYPICAL[0].factor
-    stack = _Stack.of(films, at.moved, factor)
+    stack = _Stack.of(radiographs, at.moved, factor)
     mean = stack.mean(at.weights, factor, local=False)
     shown = (mean.inside > 0.5) & (mean.covered > _COVERED)
-    whole = np.array([float(on_film[shown].mean()) > _WHOLE for on_film in stack.on_film])
+    whole = np.array([float(on_radiograph[shown].mean()) > _WHOLE for on_radiograph in stack.on_radiograph])
     return [int(place) for place in np.argsort(-(mean.agreement(stack) + whole))[:_STARTS]]
 
 
-def _best_of_each(starts: Sequence[_State], films: Sequence[RegisteredFilm], weigh: Weigh) -> _State:
-    """From several starts one: everywhere the deformations of that start after which the films agree best there.
+def _best_of_each(starts: Sequence[_State], radiographs: Sequence[RegisteredRadiograph], weigh: Weigh) -> _State:
+    """From several starts one: everywhere the deformations of that start after which the radiographs agree best there.
 
     All starts are in the mean shape, so that their deformations may be mixed.
     """
     factor = _TYPICAL[0].factor
     misfits, agreements = [], []
     for start in starts:
-        stack = _Stack.of(films, start.moved, factor)
+        stack = _Stack.of(radiographs, start.moved, factor)
         mean = stack.mean(start.weights, factor, local=False)
         misfits.append(cv2.GaussianBlur(np.tensordot(start.weights, stack.errors(mean.feature), 1), (0, 0), _MIX_BLUR))
         agreements.append(mean.agreement(stack))
@@ -250,16 +258,16 @@ def _best_of_each(starts: Sequence[_State], films: Sequence[RegisteredFilm], wei
     height, width = _shape(factor)
     mixing = [cv2.resize(share.astype(np.float32), (width, height))[..., None] for share in shares / shares.sum(axis=0)]
     moved = []
-    for film in range(len(films)):
-        parts = [share * start.moved[film] for share, start in zip(mixing, starts, strict=True)]
+    for radiograph in range(len(radiographs)):
+        parts = [share * start.moved[radiograph] for share, start in zip(mixing, starts, strict=True)]
         moved.append(_unfolded(np.sum(parts, axis=0, dtype=np.float32)))
     return _State(moved, weigh(np.mean(agreements, axis=0)))
 
 
 @dataclass(frozen=True)
 class _Mean:
-    """A running mean: grey, inside and covered as `RegisteredFilm.on_plate`, `feature` of local contrast, and by how
-    many films each pixel is averaged in effect; each (h, w).
+    """A running mean: grey, inside and covered as `RegisteredRadiograph.on_plate`, `feature` of local contrast, and by
+    how many radiographs each pixel is averaged in effect; each (h, w).
     """
 
     grey: Pixels
@@ -269,7 +277,7 @@ class _Mean:
     local_count: Pixels
 
     def agreement(self, stack: _Stack) -> NDArray[np.float64]:
-        """Correlation of each film's local contrast with the mean's, over the hand, (N,)."""
+        """Correlation of each radiograph's local contrast with the mean's, over the hand, (N,)."""
         where = (self.inside > 0.5) & (self.covered > 0.5)
         if np.count_nonzero(where) < 2:
             return np.zeros(len(stack.features))
@@ -279,25 +287,29 @@ class _Mean:
 
 @dataclass(frozen=True)
 class _Stack:
-    """All films on the plate: grey, inside and on film (N, h, w), and local contrast, one (h, w) a film."""
+    """All radiographs on the plate: grey, inside and on radiograph (N, h, w), and local contrast, one (h, w) a
+    radiograph.
+    """
 
     grey: Pixels
     inside: Pixels
-    on_film: Pixels
+    on_radiograph: Pixels
     features: list[NDArray[np.uint8]]
 
     @classmethod
-    def of(cls, films: Sequence[RegisteredFilm], moved: Sequence[NDArray[np.float32]], factor: int) -> _Stack:
-        parts = [film.on_plate(by, factor) for film, by in zip(films, moved, strict=True)]
-        grey, inside, on_film = (np.stack(part) for part in zip(*parts, strict=True))
+    def of(
+        cls, radiographs: Sequence[RegisteredRadiograph], moved: Sequence[NDArray[np.float32]], factor: int
+    ) -> _Stack:
+        parts = [radiograph.on_plate(by, factor) for radiograph, by in zip(radiographs, moved, strict=True)]
+        grey, inside, on_radiograph = (np.stack(part) for part in zip(*parts, strict=True))
         features = [_local_contrast(*pair, factor) for pair in zip(grey, inside, strict=True)]
-        return cls(grey, inside, on_film, features)
+        return cls(grey, inside, on_radiograph, features)
 
     def mean(self, weights: NDArray[np.float64], factor: int, *, local: bool) -> _Mean:
-        """The weighted mean; `local` lets each film count less where it does not agree with the others."""
-        by_film = weights.astype(np.float32)[:, None, None]
-        share = by_film * self.on_film + np.float32(1e-9)
-        covered = (by_film * self.on_film).sum(axis=0)
+        """The weighted mean; `local` lets each radiograph count less where it does not agree with the others."""
+        by_radiograph = weights.astype(np.float32)[:, None, None]
+        share = by_radiograph * self.on_radiograph + np.float32(1e-9)
+        covered = (by_radiograph * self.on_radiograph).sum(axis=0)
         inside = (share * self.inside).sum(axis=0) / share.sum(axis=0)
         grey = (share * self.grey).sum(axis=0) / share.sum(axis=0)
         feature = _local_contrast(grey, inside, factor)
@@ -311,7 +323,7 @@ class _Stack:
         return _Mean(grey, inside, covered, feature, count)
 
     def errors(self, feature: NDArray[np.uint8]) -> Pixels:
-        """Squared difference of each film's local contrast from that of a mean, blurred, on the plate reduced by
+        """Squared difference of each radiograph's local contrast from that of a mean, blurred, on the plate reduced by
         `_ERRORS_FACTOR`, where it takes less time: (N, h, w).
         """
         seen = _small(feature)
@@ -319,7 +331,7 @@ class _Stack:
         return np.stack([cv2.GaussianBlur((_small(one) - seen) ** 2, (0, 0), blur) for one in self.features])
 
     def _local_trust(self, feature: NDArray[np.uint8], weights: NDArray[np.float64]) -> Pixels:
-        """How far each film may count at each pixel, (N, h, w), from the floor to 1."""
+        """How far each radiograph may count at each pixel, (N, h, w), from the floor to 1."""
         height, width = feature.shape
         errors = self.errors(feature)
         counting = errors[weights > 0]
@@ -331,7 +343,7 @@ class _Stack:
 def _to_match(
     step: _Step, mean: _Mean, stack: _Stack, typical: int | None
 ) -> tuple[NDArray[np.uint8], Sequence[NDArray[np.uint8]]]:
-    """The picture that flow is measured to, and the films' pictures."""
+    """The picture that flow is measured to, and the radiographs' pictures."""
     if "outline" in step.target:
         outlines = [_outline(inside) for inside in stack.inside]
         if step.target == "outline":
@@ -373,7 +385,9 @@ def _outline(inside: Pixels) -> NDArray[np.uint8]:
 
 
 def _inner_share(shape: tuple[int, ...], zoom: float) -> Pixels:
-    """How far each pixel of a film counts as on it, 0..1; `zoom` is of the film's pixels for one of the plate's."""
+    """How far each pixel of a radiograph counts as on it, 0..1; `zoom` is of the radiograph's pixels for one of the
+    plate's.
+    """
     height, width = shape
     rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
     from_edge = np.minimum(np.minimum(rows, height - rows)[:, None], np.minimum(columns, width - columns)[None])
@@ -381,9 +395,9 @@ def _inner_share(shape: tuple[int, ...], zoom: float) -> Pixels:
 
 
 def _above_end(covered: Pixels, inside: Pixels) -> Pixels:
-    """1 above the row where too few films go on, 0 below it, float32 (h, 1)."""
+    """1 above the row where too few radiographs go on, 0 below it, float32 (h, 1)."""
     height = len(covered)
-    wrist = height * 3 // 4  # fingertips that some films cut off are no forearm
+    wrist = height * 3 // 4  # fingertips that some radiographs cut off are no forearm
     forearm = (inside[wrist:] > 0.5).any(axis=0)
     poor = (covered[wrist:, forearm] < _COVERED).any(axis=1)
     end = wrist + int(np.argmax(poor)) if poor.any() else height + _FADE_PIXELS

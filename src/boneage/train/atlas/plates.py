@@ -1,7 +1,7 @@
 """The open atlas: for each sex and age of Greulich and Pyle's plates the mean of registered hands near that age.
 
-Which films a plate is made of follows from their labels, the pixels of the hand and a seed. Their weights, which also
-say how well each hand agrees with the mean, are tilted so that the weighted mean of the labels is the plate's age.
+Which radiographs a plate is made of follows from their labels, the pixels of the hand and a seed. Their weights, which
+also say how well each hand agrees with the mean, are tilted so that the weighted mean of the labels is the plate's age.
 A plate that cannot be made by these rules is left out, and the atlas says why.
 """
 
@@ -28,22 +28,29 @@ from numpy.typing import NDArray
 from boneage.atlas import ABOUT_NAME, INDEX_NAME, Atlas, Plate
 from boneage.errors import AtlasError
 from boneage.files import write_text
-from boneage.geometry import averaged_down
+from boneage.geometry import downsample_area
 from boneage.hand.mask import components, filled
 from boneage.hand.registration import Hand
 from boneage.hand.views import measure_grey
 from boneage.sex import Sex
 from boneage.tables.csv_table import write_rows
-from boneage.tables.radiographs import LabelledFilm
-from boneage.train.atlas.mean_hand import PLATE_BOX, PLATE_HEIGHT, PLATE_WIDTH, MeanHand, RegisteredFilm, mean_hand
-from boneage.train.data.cache import FilmCache
+from boneage.tables.radiographs import LabelledRadiograph
+from boneage.train.atlas.mean_hand import (
+    PLATE_BOX,
+    PLATE_HEIGHT,
+    PLATE_WIDTH,
+    MeanHand,
+    RegisteredRadiograph,
+    mean_hand,
+)
+from boneage.train.data.cache import RadiographCache
 from boneage.train.data.hands import HandTable
 
-FEWEST_FILMS = 20
+FEWEST_RADIOGRAPHS = 20
 """No plate averages fewer, by number and in effect (1 / sum of squared weights)."""
 
 LARGEST_CORRELATION = 0.98
-"""No training film may be as near to a plate as this (`film_correlations`)."""
+"""No training radiograph may be as near to a plate as this (`radiograph_correlations`)."""
 
 AGE_TOLERANCE_MONTHS = 0.5
 
@@ -60,11 +67,12 @@ Wrist*, 2nd edition, Stanford 1959, months; one transcription, of the list in df
 labels of the RSNA challenge crowd at these ages."""
 
 _CANDIDATES = 48
-"""Films that a mean begins with, if there are as many."""
+"""Radiographs that a mean begins with, if there are as many."""
 
 _WIDEST_WINDOW_MONTHS = 12.0
 _YOUNGEST_WINDOW_MONTHS = 7.0
-"""Films lie within 7 months and a twelfth of the plate's age of it, at most 12: development is fastest at first."""
+"""Radiographs lie within 7 months and a twelfth of the plate's age of it, at most 12: development is fastest at
+first."""
 
 _SHARP_PIXELS = 300.0
 _BLUNT_MONTHS = 3.0
@@ -72,10 +80,11 @@ _BLUNT_MONTHS = 3.0
 away."""
 
 _NEAR_MONTHS = 1.0
-"""Labels this near count as the plate's age when films are chosen; of the others as many younger as older ones."""
+"""Labels this near count as the plate's age when radiographs are chosen; of the others as many younger as older
+ones."""
 
 _LEAST_WEIGHT_SHARE = 0.05
-"""Of the largest weight: a film with less does not count as one that a plate averages."""
+"""Of the largest weight: a radiograph with less does not count as one that a plate averages."""
 
 _SHARPENING, _SHARPENING_PIXELS = 0.6, 1.5
 _BRIGHTEST_LEVEL = 245
@@ -84,9 +93,9 @@ _HAND_LEVEL = 8
 
 _QUALITY = 95
 _CHECKED_FACTOR = 2
-"""Films are compared with plates that are so many times smaller, at about the films' own resolution."""
+"""Radiographs are compared with plates that are so many times smaller, at about the radiographs' own resolution."""
 
-_FILMS_AT_ONCE = 200
+_RADIOGRAPHS_AT_ONCE = 200
 
 INDEX_COLUMNS = (
     "sex", "age_months", "file", "count", "effective_count", "mean_age_months", "youngest_months", "oldest_months",
@@ -118,11 +127,11 @@ class MadePlate:
         sex, age_months: that it stands for.
         left_out: why there is none; empty for a plate.
         picture: uint8 (PLATE_HEIGHT, PLATE_WIDTH).
-        count: films that it averages.
+        count: radiographs that it averages.
         effective_count: 1 / sum of squared weights.
         mean_age_months: weighted mean of the labels.
         ages_months: lowest and highest label.
-        highest_correlation: with any training film of the sex; -1 while unknown.
+        highest_correlation: with any training radiograph of the sex; -1 while unknown.
     """
 
     sex: Sex
@@ -142,45 +151,45 @@ class MadePlate:
         return Plate(self.sex, self.age_months, f"{bare.key}.webp", self.count)
 
 
-# --- which films, and how much each counts ---
+# --- which radiographs, and how much each counts ---
 
 
 def window_months(age_months: float) -> float:
-    """How far from a plate's age the label of a film of it may lie."""
+    """How far from a plate's age the label of a radiograph of it may lie."""
     return min(_WIDEST_WINDOW_MONTHS, _YOUNGEST_WINDOW_MONTHS + age_months / 12)
 
 
-def choose_films(
-    films: Sequence[LabelledFilm], hands: HandTable, sex: Sex, age_months: float, seed: int = 0
-) -> list[LabelledFilm]:
-    """The films that a plate's mean begins with: near in age, sharp ones first, as many younger as older ones.
+def choose_radiographs(
+    radiographs: Sequence[LabelledRadiograph], hands: HandTable, sex: Sex, age_months: float, seed: int = 0
+) -> list[LabelledRadiograph]:
+    """The radiographs that a plate's mean begins with: near in age, sharp ones first, as many younger as older ones.
 
     Args:
-        films: of the training split; those without a hand are passed over.
+        radiographs: of the training split; those without a hand are passed over.
         hands: of them.
         sex: of the plate.
         age_months: of the plate.
-        seed: decides between films that are as good.
+        seed: decides between radiographs that are as good.
     """
     window = window_months(age_months)
-    near = [f for f in films if f.sex is sex and f.id in hands and abs(f.boneage_months - age_months) <= window]
+    near = [f for f in radiographs if f.sex is sex and f.id in hands and abs(f.boneage_months - age_months) <= window]
     order = np.random.default_rng((seed, int(age_months))).permutation(len(near))
     ranked = sorted((near[place] for place in order), key=partial(_rank, hands=hands, age_months=age_months))
-    sides: dict[int, list[LabelledFilm]] = {-1: [], 0: [], 1: []}
-    for film in ranked:
-        off = film.boneage_months - age_months
-        sides[0 if abs(off) <= _NEAR_MONTHS else int(math.copysign(1, off))].append(film)
+    sides: dict[int, list[LabelledRadiograph]] = {-1: [], 0: [], 1: []}
+    for radiograph in ranked:
+        off = radiograph.boneage_months - age_months
+        sides[0 if abs(off) <= _NEAR_MONTHS else int(math.copysign(1, off))].append(radiograph)
     chosen = sides[0][:_CANDIDATES]
     for pair in zip(sides[-1], sides[1], strict=False):
         if len(chosen) + 2 <= _CANDIDATES:
             chosen += pair
-    spare = [film for film in ranked if film not in chosen]
-    return chosen + spare[: max(2 * FEWEST_FILMS - len(chosen), 0)]
+    spare = [radiograph for radiograph in ranked if radiograph not in chosen]
+    return chosen + spare[: max(2 * FEWEST_RADIOGRAPHS - len(chosen), 0)]
 
 
-def _rank(film: LabelledFilm, hands: HandTable, age_months: float) -> float:
-    blunt = hands.hand(film.id).length_pixels < _SHARP_PIXELS
-    return round(abs(film.boneage_months - age_months) / _BLUNT_MONTHS) + float(blunt)
+def _rank(radiograph: LabelledRadiograph, hands: HandTable, age_months: float) -> float:
+    blunt = hands.hand(radiograph.id).length_pixels < _SHARP_PIXELS
+    return round(abs(radiograph.boneage_months - age_months) / _BLUNT_MONTHS) + float(blunt)
 
 
 def age_weights(
@@ -228,7 +237,7 @@ def trust_in(agreement: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def effective_count(weights: NDArray[np.float64]) -> float:
-    """Of how many equally weighted films a mean with these weights, of sum 1, has the variance."""
+    """Of how many equally weighted radiographs a mean with these weights, of sum 1, has the variance."""
     return float(1 / (weights**2).sum())
 
 
@@ -236,26 +245,28 @@ def effective_count(weights: NDArray[np.float64]) -> float:
 
 
 def make_plate(
-    films: Sequence[LabelledFilm], cache: FilmCache, hands: HandTable, sex: Sex, age_months: int
+    radiographs: Sequence[LabelledRadiograph], cache: RadiographCache, hands: HandTable, sex: Sex, age_months: int
 ) -> MadePlate:
     """Make one plate.
 
     Args:
-        films: that `choose_films` chose.
+        radiographs: that `choose_radiographs` chose.
         cache: of their pixels.
         hands: of them.
         sex: of the plate.
         age_months: of the plate.
     """
-    if len(films) < FEWEST_FILMS:
+    if len(radiographs) < FEWEST_RADIOGRAPHS:
         return MadePlate(
-            sex, age_months, left_out=f"only {len(films)} films within {window_months(age_months):g} months"
+            sex, age_months, left_out=f"only {len(radiographs)} radiographs within {window_months(age_months):g} months"
         )
-    ages = np.array([film.boneage_months for film in films])
+    ages = np.array([radiograph.boneage_months for radiograph in radiographs])
     at_most = age_weights(ages, np.ones(len(ages)), age_months)
-    if at_most is None or effective_count(at_most) < FEWEST_FILMS:
+    if at_most is None or effective_count(at_most) < FEWEST_RADIOGRAPHS:
         return MadePlate(
-            sex, age_months, left_out=f"too few of the {len(films)} films within reach lie on one side of its age"
+            sex,
+            age_months,
+            left_out=f"too few of the {len(radiographs)} radiographs within reach lie on one side of its age",
         )
 
     def weigh(agreement: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -263,14 +274,14 @@ def make_plate(
         weights = age_weights(ages, trust, age_months)
         return trust / trust.sum() if weights is None else weights
 
-    mean = mean_hand([_registered(film, cache, hands) for film in films], weigh)
+    mean = mean_hand([_registered(radiograph, cache, hands) for radiograph in radiographs], weigh)
     weights = mean.weights
     counted = weights >= _LEAST_WEIGHT_SHARE * weights.max()
     count, effective, age = int(counted.sum()), effective_count(weights), float(weights @ ages)
     if abs(age - age_months) > AGE_TOLERANCE_MONTHS:
-        return MadePlate(sex, age_months, left_out=f"the mean age of the films within reach is {age:.1f} months")
-    if min(count, effective) < FEWEST_FILMS:
-        return MadePlate(sex, age_months, left_out=f"it would average {count} films, in effect {effective:.1f}")
+        return MadePlate(sex, age_months, left_out=f"the mean age of the radiographs within reach is {age:.1f} months")
+    if min(count, effective) < FEWEST_RADIOGRAPHS:
+        return MadePlate(sex, age_months, left_out=f"it would average {count} radiographs, in effect {effective:.1f}")
     return MadePlate(
         sex,
         age_months,
@@ -290,25 +301,25 @@ def plate_picture(mean: MeanHand) -> NDArray[np.uint8]:
     return np.clip(np.rint(sharp / brightest * _BRIGHTEST_LEVEL), 0, 255).astype(np.uint8)
 
 
-def _registered(film: LabelledFilm, cache: FilmCache, hands: HandTable) -> RegisteredFilm:
-    pixels, hand = cache.pixels(film.id), hands.hand(film.id)
-    return RegisteredFilm(pixels, hand, cache.grey(film.id, "hand", hand))
+def _registered(radiograph: LabelledRadiograph, cache: RadiographCache, hands: HandTable) -> RegisteredRadiograph:
+    pixels, hand = cache.pixels(radiograph.id), hands.hand(radiograph.id)
+    return RegisteredRadiograph(pixels, hand, cache.grey(radiograph.id, "hand", hand))
 
 
-# --- how near a plate comes to any film ---
+# --- how near a plate comes to any radiograph ---
 
 
-def film_correlations(
+def radiograph_correlations(
     pictures: Sequence[NDArray[np.uint8]], pixels: NDArray[np.float32], hand: Hand
 ) -> NDArray[np.float64]:
-    """Correlation of a film's registered view with plates, over the pixels of each plate's hand.
+    """Correlation of a radiograph's registered view with plates, over the pixels of each plate's hand.
 
-    The film is registered by its key points, as plates are, and not bent; what lies outside its own hand's mask, or off
-    the film, is black. Both are taken at half of the plates' size.
+    The radiograph is registered by its key points, as plates are, and not bent; what lies outside its own hand's mask,
+    or off the radiograph, is black. Both are taken at half of the plates' size.
 
     Args:
         pictures: of plates, uint8 (PLATE_HEIGHT, PLATE_WIDTH) each.
-        pixels: the film, float32 (H, W), 0..1.
+        pixels: the radiograph, float32 (H, W), 0..1.
         hand: on it.
 
     Returns:
@@ -319,8 +330,8 @@ def film_correlations(
 
 @dataclass(frozen=True)
 class _Plates:
-    """Plates to compare films with: `inside` 1 on each plate's hand, else 0; `unit` its grey levels there, with mean 0
-    and length 1, 0 elsewhere. Float32 (plates, pixels) each.
+    """Plates to compare radiographs with: `inside` 1 on each plate's hand, else 0; `unit` its grey levels there, with
+    mean 0 and length 1, 0 elsewhere. Float32 (plates, pixels) each.
     """
 
     inside: NDArray[np.float32]
@@ -330,7 +341,7 @@ class _Plates:
     def of(cls, pictures: Sequence[NDArray[np.uint8]]) -> _Plates:
         inside, units = [], []
         for picture in pictures:
-            small = averaged_down(picture.astype(np.float32), 1 / _CHECKED_FACTOR)
+            small = downsample_area(picture.astype(np.float32), 1 / _CHECKED_FACTOR)
             bright = components(small > _HAND_LEVEL)
             mask = (filled(bright[0]) if len(bright) else np.zeros(small.shape, np.uint8)).ravel() > 0
             unit = np.where(mask, small.ravel() - (small.ravel()[mask].mean() if mask.any() else 0), 0)
@@ -339,10 +350,10 @@ class _Plates:
         return cls(np.stack(inside), np.stack(units).astype(np.float32))
 
     def correlations(self, pixels: NDArray[np.float32], hand: Hand) -> NDArray[np.float64]:
-        """As `film_correlations`."""
-        film = RegisteredFilm(pixels, hand, measure_grey(pixels, "hand", hand))
+        """As `radiograph_correlations`."""
+        radiograph = RegisteredRadiograph(pixels, hand, measure_grey(pixels, "hand", hand))
         still = np.zeros((PLATE_HEIGHT // _CHECKED_FACTOR, PLATE_WIDTH // _CHECKED_FACTOR, 2), np.float32)
-        view = film.on_plate(still, _CHECKED_FACTOR)[0].ravel()
+        view = radiograph.on_plate(still, _CHECKED_FACTOR)[0].ravel()
         view = view - view.mean()
         count = np.maximum(self.inside.sum(axis=1), 1)
         squares = self.inside @ view**2 - (self.inside @ view) ** 2 / count
@@ -356,37 +367,37 @@ class _Plates:
 class _Source:
     """What each process holds: set once in it."""
 
-    cache: FilmCache
+    cache: RadiographCache
     hands: HandTable
 
 
 _source: _Source | None = None
 
 
-def _begin(cache: FilmCache, hands: HandTable) -> None:
+def _begin(cache: RadiographCache, hands: HandTable) -> None:
     global _source  # noqa: PLW0603 - of a process of its own
     cv2.setNumThreads(1)  # processes share the cores
     _source = _Source(cache, hands)
 
 
-def _make(order: tuple[Sex, int, Sequence[LabelledFilm]]) -> MadePlate:
+def _make(order: tuple[Sex, int, Sequence[LabelledRadiograph]]) -> MadePlate:
     assert _source is not None  # noqa: S101 - `_begin` came first
-    sex, age_months, films = order
-    return make_plate(films, _source.cache, _source.hands, sex, age_months)
+    sex, age_months, radiographs = order
+    return make_plate(radiographs, _source.cache, _source.hands, sex, age_months)
 
 
-def _compare(order: tuple[Sequence[NDArray[np.uint8]], Sequence[LabelledFilm]]) -> NDArray[np.float64]:
-    """Of some films the highest correlation with each plate."""
+def _compare(order: tuple[Sequence[NDArray[np.uint8]], Sequence[LabelledRadiograph]]) -> NDArray[np.float64]:
+    """Of some radiographs the highest correlation with each plate."""
     assert _source is not None  # noqa: S101 - as above
-    pictures, films = order
+    pictures, radiographs = order
     plates, cache, hands = _Plates.of(pictures), _source.cache, _source.hands
-    found = [plates.correlations(cache.pixels(film.id), hands.hand(film.id)) for film in films]
+    found = [plates.correlations(cache.pixels(radiograph.id), hands.hand(radiograph.id)) for radiograph in radiographs]
     return np.asarray(np.max(found, axis=0))
 
 
 def make_atlas(
-    films: Sequence[LabelledFilm],
-    cache: FilmCache,
+    radiographs: Sequence[LabelledRadiograph],
+    cache: RadiographCache,
     hands: HandTable,
     out: Path,
     *,
@@ -399,15 +410,15 @@ def make_atlas(
     """Make an atlas, in the place of one that is there.
 
     Args:
-        films: of the training split only.
+        radiographs: of the training split only.
         cache: of their pixels.
         hands: of them.
         out: its folder, written beside and renamed when whole.
         name: of the atlas.
-        seed: decides between films that are as good for a plate.
+        seed: decides between radiographs that are as good for a plate.
         processes: at once.
         ages_months: of the plates to make.
-        progress: of the plates, and then of the comparison of every film with them.
+        progress: of the plates, and then of the comparison of every radiograph with them.
 
     Returns:
         All plates, also those left out.
@@ -416,32 +427,39 @@ def make_atlas(
         AtlasError: ``atlas_invalid`` if no plate can be made.
     """
     orders = [
-        (sex, age, choose_films(films, hands, sex, age, seed)) for sex, ages in ages_months.items() for age in ages
+        (sex, age, choose_radiographs(radiographs, hands, sex, age, seed))
+        for sex, ages in ages_months.items()
+        for age in ages
     ]
     with ProcessPoolExecutor(processes, get_context("spawn"), _begin, (cache, hands)) as pool:
         made = list(progress(pool.map(_make, orders), total=len(orders)))
-        compared = list(_compared(pool, made, films, hands, progress))
+        compared = list(_compared(pool, made, radiographs, hands, progress))
     whole = [one for one in compared if not one.left_out]
     if not whole:
-        raise AtlasError("atlas_invalid", f"None of the {len(made)} plates can be made of {len(films)} films.")
-    _write(compared, out, _about(name, compared, len(films), seed))
+        raise AtlasError(
+            "atlas_invalid", f"None of the {len(made)} plates can be made of {len(radiographs)} radiographs."
+        )
+    _write(compared, out, _about(name, compared, len(radiographs), seed))
     return compared
 
 
 def _compared(
     pool: ProcessPoolExecutor,
     made: Sequence[MadePlate],
-    films: Sequence[LabelledFilm],
+    radiographs: Sequence[LabelledRadiograph],
     hands: HandTable,
     progress: Progress,
 ) -> Iterator[MadePlate]:
-    """The plates with their highest correlation with any film of the sex; those too near to one left out."""
+    """The plates with their highest correlation with any radiograph of the sex; those too near to one left out."""
     orders = []
     for sex in Sex:
         pictures = [stored_as(one.picture) for one in made if one.sex is sex and one.picture is not None]
-        own = [film for film in films if film.sex is sex and film.id in hands]
+        own = [radiograph for radiograph in radiographs if radiograph.sex is sex and radiograph.id in hands]
         if pictures:
-            orders += [(sex, (pictures, own[at : at + _FILMS_AT_ONCE])) for at in range(0, len(own), _FILMS_AT_ONCE)]
+            orders += [
+                (sex, (pictures, own[at : at + _RADIOGRAPHS_AT_ONCE]))
+                for at in range(0, len(own), _RADIOGRAPHS_AT_ONCE)
+            ]
     highest: dict[Sex, NDArray[np.float64]] = {}
     results = progress(pool.map(_compare, [order for _, order in orders]), total=len(orders))
     for (sex, _), found in zip(orders, results, strict=True):
@@ -455,7 +473,7 @@ def _compared(
 
 def _with_correlation(one: MadePlate, highest: float) -> MadePlate:
     if highest >= LARGEST_CORRELATION:
-        return MadePlate(one.sex, one.age_months, left_out=f"a film correlates with it by {highest:.3f}")
+        return MadePlate(one.sex, one.age_months, left_out=f"a radiograph correlates with it by {highest:.3f}")
     return MadePlate(**{**vars(one), "highest_correlation": highest})
 
 
@@ -469,13 +487,14 @@ def _coded(picture: NDArray[np.uint8]) -> bytes:
     return coded.tobytes()
 
 
-def _about(name: str, made: Sequence[MadePlate], films: int, seed: int) -> dict[str, Any]:
+def _about(name: str, made: Sequence[MadePlate], radiographs: int, seed: int) -> dict[str, Any]:
     return {
         "format": 1,
         "name": name,
         "title": "Open atlas: averages of registered hands",
         "made": (
-            f"Each plate is the weighted mean of at least {FEWEST_FILMS} radiographs of one sex near its age, by the"
+            f"Each plate is the weighted mean of at least {FEWEST_RADIOGRAPHS} radiographs of one sex near its "
+            f"age, by the"
             " readers' labels, each registered by three key points and bent smoothly onto the mean by optical flow;"
             " weights are such that the mean label is the plate's age. Its shape is the mean shape. Grey levels are"
             f" those within the hand, a little sharpened (unsharp mask, {_SHARPENING:g} at {_SHARPENING_PIXELS:g} px)."
@@ -483,7 +502,7 @@ def _about(name: str, made: Sequence[MadePlate], films: int, seed: int) -> dict[
         ),
         "licence": LICENCE,
         "created": datetime.now(UTC).date().isoformat(),
-        "films": films,
+        "radiographs": radiographs,
         "seed": seed,
         "frame_box": list(PLATE_BOX),
         "left_out": {one.plate.key: one.left_out for one in made if one.left_out},

@@ -1,5 +1,5 @@
-"""From trained nets to a bundle: ONNX graphs that give months, embedding and activation map in one forward pass, and
-those that find the hand.
+"""From trained networks to a bundle: ONNX graphs that give months, embedding and activation map in one forward pass,
+and those that find the hand.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from boneage.bundle.manifest import (
 )
 from boneage.bundle.quality import QualityLabel, QualityLimit
 from boneage.errors import BundleError
-from boneage.files import written_whole
+from boneage.files import atomic_write
 from boneage.hand.find import HandLimits
 from boneage.hand.views import ViewSpec, cut_view
 from boneage.phantom import draw_hand
 from boneage.sex import Sex
-from boneage.train.networks.layers import RANGE_MEAN_MONTHS, RANGE_SPREAD_MONTHS, AgeNet
+from boneage.train.networks.layers import RANGE_MEAN_MONTHS, RANGE_SPREAD_MONTHS, AgeNetwork
 
 OPSET = 20
 """Version of ONNX's operators; ONNX Runtime reads it since 1.17."""
@@ -75,9 +75,9 @@ WEIGHT_LIMITS: Mapping[WeightBits, Mapping[str, float]] = MappingProxyType(
         },
     }
 )
-"""Weights are only stored in so few bits if no output for a drawn phantom moves by more than this. Nets never saw
-phantoms, and 8 bits move their answers several times as far as those for films: of the nets of the bundle ``standard``
-up to 1.3 months, and on 100 films at most 0.5."""
+"""Weights are only stored in so few bits if no output for a drawn phantom moves by more than this. Networks never saw
+phantoms, and 8 bits move their answers several times as far as those for radiographs: of the networks of the bundle
+``standard`` up to 1.3 months, and on 100 radiographs at most 0.5."""
 
 HandGraphKind = Literal["mask", "points", "quality"]
 
@@ -101,23 +101,23 @@ _REGISTRATION_LOG = "torch.onnx._internal.exporter._registration"
 
 _log = logging.getLogger(__name__)
 
-NetT = TypeVar("NetT", bound=nn.Module)
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class NetMember:
-    """A trained net on its way into a bundle.
+class NetworkMember:
+    """A trained network on its way into a bundle.
 
     Attributes:
         name: of the member, lower case; the graph's file is named after it.
-        net: with its trained weights, on any device; it is not changed.
+        network: with its trained weights, on any device; it is not changed.
         view: what it was trained on.
-        age_mean_months, age_spread_months: of the ages that it was trained on, the net's unit.
+        age_mean_months, age_spread_months: of the ages that it was trained on, the network's unit.
         mirror, sexes, weight: see `boneage.bundle.manifest.Member`.
     """
 
     name: str
-    net: AgeNet
+    network: AgeNetwork
     view: ViewSpec
     age_mean_months: float
     age_spread_months: float
@@ -127,38 +127,38 @@ class NetMember:
 
 
 @dataclass(frozen=True)
-class TrainedHandNet:
-    """A trained net that finds the hand or its points: see `export_hand_graph`.
+class TrainedHandNetwork:
+    """A trained network that finds the hand or its points: see `export_hand_graph`.
 
     Attributes:
-        net: with its trained weights, on any device; it is not changed.
+        network: with its trained weights, on any device; it is not changed.
         height, width: of its view, pixels.
     """
 
-    net: nn.Module
+    network: nn.Module
     height: int
     width: int
 
 
 @dataclass(frozen=True)
-class TrainedHandNets:
-    """Trained nets that find the hand, on their way into a bundle.
+class TrainedHandNetworks:
+    """Trained networks that find the hand, on their way into a bundle.
 
     Attributes:
-        mask: gives logits of the pixels' lying in the hand, on the whole film.
-        locate: gives key points on the whole film.
+        mask: gives logits of the pixels' lying in the hand, on the whole radiograph.
+        locate: gives key points on the whole radiograph.
         refine: gives key points on the hand as `locate` registers it.
-        limits: beyond which a film is refused.
+        limits: beyond which a radiograph is rejected.
     """
 
-    mask: TrainedHandNet
-    locate: TrainedHandNet
-    refine: TrainedHandNet
+    mask: TrainedHandNetwork
+    locate: TrainedHandNetwork
+    refine: TrainedHandNetwork
     limits: HandLimits = field(default_factory=HandLimits)
 
 
 @dataclass(frozen=True)
-class TrainedQualityNet(TrainedHandNet):
+class TrainedQualityNetwork(TrainedHandNetwork):
     """A trained quality network, on its way into a bundle.
 
     Attributes:
@@ -182,50 +182,50 @@ class ExportedGraph:
 
 
 class _AgeGraph(nn.Module):
-    """A net as a bundle's contract wants it: months instead of the training's unit."""
+    """A network as a bundle's contract wants it: months instead of the training's unit."""
 
-    def __init__(self, net: AgeNet, age_mean_months: float, age_spread_months: float) -> None:
+    def __init__(self, network: AgeNetwork, age_mean_months: float, age_spread_months: float) -> None:
         super().__init__()
-        self.net, self.mean, self.spread = net, age_mean_months, age_spread_months
+        self.network, self.mean, self.spread = network, age_mean_months, age_spread_months
 
     def forward(self, view: Tensor, sex: Tensor) -> tuple[Tensor, ...]:
-        explained = self.net.explain(view, sex)
+        explained = self.network.explain(view, sex)
         outputs = (explained.age * self.spread + self.mean, explained.embedding, explained.activation * self.spread)
         return outputs if explained.distribution is None else (*outputs, explained.distribution)
 
 
 class _MaskGraph(nn.Module):
-    """A net that gives logits (N, 1, h, w), as the contract of ``hand`` wants it."""
+    """A network that gives logits (N, 1, h, w), as the contract of ``hand`` wants it."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.net = net
+        self.network = network
 
     def forward(self, view: Tensor) -> tuple[Tensor, ...]:
-        return (torch.sigmoid(self.net(view))[:, 0],)
+        return (torch.sigmoid(self.network(view))[:, 0],)
 
 
 class _PointsGraph(nn.Module):
-    """A net whose `explain` gives points, spread and hands, as the contract wants it."""
+    """A network whose `explain` gives points, spread and hands, as the contract wants it."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.net = net
+        self.network = network
 
     def forward(self, view: Tensor) -> tuple[Tensor, ...]:
-        explain = cast("Callable[[Tensor], Sequence[Tensor]]", self.net.explain)
+        explain = cast("Callable[[Tensor], Sequence[Tensor]]", self.network.explain)
         return tuple(explain(view)[:3])
 
 
 class _QualityGraph(nn.Module):
     """A network that gives logits (N, labels), as the contract of ``quality`` wants it."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.net = net
+        self.network = network
 
     def forward(self, view: Tensor) -> tuple[Tensor, ...]:
-        return (torch.sigmoid(self.net(view)),)
+        return (torch.sigmoid(self.network(view)),)
 
 
 _HAND_GRAPHS: Mapping[HandGraphKind, Callable[[nn.Module], nn.Module]] = MappingProxyType(
@@ -234,7 +234,7 @@ _HAND_GRAPHS: Mapping[HandGraphKind, Callable[[nn.Module], nn.Module]] = Mapping
 
 
 def export_graph(
-    net: AgeNet,
+    network: AgeNetwork,
     path: str | Path,
     *,
     height: int,
@@ -244,38 +244,40 @@ def export_graph(
     weight_bits: WeightBits = 16,
     opset: int = OPSET,
 ) -> ExportedGraph:
-    """Write a net as an ONNX graph with the inputs and outputs of a bundle; any batch size.
+    """Write a network as an ONNX graph with the inputs and outputs of a bundle; any batch size.
 
     Args:
-        net: on any device, in either mode; it is not changed.
+        network: on any device, in either mode; it is not changed.
         path: the file to write, in one piece.
         height: of the view, pixels.
         width: of the view, pixels.
         age_mean_months: of the ages in training.
         age_spread_months: of the ages in training.
         weight_bits: in how many the weights are stored: as integers with one step for each output channel, 16 of
-            which hold a trained net's weights about ten times as precisely as float16 does; or 32, as they are. They
-            become float32 again when the graph is loaded, and computing stays in single precision. They take the
+            which hold a trained network's weights about ten times as precisely as float16 does; or 32, as they are.
+            They become float32 again when the graph is loaded, and computing stays in single precision. They take the
             next more, with a warning in the log, if an output moved by more than `WEIGHT_LIMITS`.
         opset: version of ONNX's operators.
 
     Raises:
-        BundleError: ``bundle_output`` if the net holds weights that are not finite; ``bundle_mismatch`` if it answers
-            by a distribution over months and was trained in another unit than that of such nets.
+        BundleError: ``bundle_output`` if the network holds weights that are not finite; ``bundle_mismatch`` if it
+            answers by a distribution over months and was trained in another unit than that of such networks.
         ValueError: mean or spread are no usable numbers.
     """
     if not (math.isfinite(age_mean_months) and math.isfinite(age_spread_months) and age_spread_months > 0):
         raise ValueError(f"an age mean of {age_mean_months} and spread of {age_spread_months} cannot be used")
     unit = (RANGE_MEAN_MONTHS, RANGE_SPREAD_MONTHS)
-    if net.gives_distribution and (age_mean_months, age_spread_months) != unit:
+    if network.gives_distribution and (age_mean_months, age_spread_months) != unit:
         raise BundleError(
             "bundle_mismatch",
-            f"A net that answers by a distribution over months has the unit {unit}, not "
+            f"A network that answers by a distribution over months has the unit {unit}, not "
             f"{(age_mean_months, age_spread_months)}: its ages would not be its distribution's.",
         )
-    outputs = ["age_months", "embedding", "activation", *(["age_distribution"] if net.gives_distribution else [])]
+    outputs = ["age_months", "embedding", "activation", *(["age_distribution"] if network.gives_distribution else [])]
     inputs = {"view": _noise(height, width), "sex": torch.eye(2)}
-    model = _to_onnx(_AgeGraph(_plain(net), float(age_mean_months), float(age_spread_months)), inputs, outputs, opset)
+    model = _to_onnx(
+        _AgeGraph(_plain(network), float(age_mean_months), float(age_spread_months)), inputs, outputs, opset
+    )
     views = _phantom_views(height, width)
     feed = {
         "view": np.repeat(views, len(Sex), axis=0),
@@ -285,7 +287,7 @@ def export_graph(
 
 
 def export_hand_graph(
-    net: nn.Module,
+    network: nn.Module,
     path: str | Path,
     *,
     kind: HandGraphKind,
@@ -301,9 +303,9 @@ def export_hand_graph(
     probabilities of no hand, one, several. That of quality gives ``quality`` (N, labels), probabilities.
 
     Args:
-        net: for ``mask``, one whose `forward` gives logits (N, 1, height, width); for ``points``, one whose `explain`
-            gives at least those three, in that order; for ``quality``, one whose `forward` gives logits (N, labels). On
-            any device, in either mode; it is not changed.
+        network: for ``mask``, one whose `forward` gives logits (N, 1, height, width); for ``points``, one whose
+            `explain` gives at least those three, in that order; for ``quality``, one whose `forward` gives logits (N,
+            labels). On any device, in either mode; it is not changed.
         path: the file to write, in one piece.
         kind: of graph.
         height: of the view, pixels.
@@ -312,19 +314,19 @@ def export_hand_graph(
         opset: version of ONNX's operators.
 
     Raises:
-        BundleError: ``bundle_output`` if the net holds weights that are not finite.
+        BundleError: ``bundle_output`` if the network holds weights that are not finite.
     """
-    model = _to_onnx(_HAND_GRAPHS[kind](_plain(net)), {"view": _noise(height, width)}, _HAND_OUTPUTS[kind], opset)
+    model = _to_onnx(_HAND_GRAPHS[kind](_plain(network)), {"view": _noise(height, width)}, _HAND_OUTPUTS[kind], opset)
     return _write_smallest(model, Path(path), {"view": _phantom_views(height, width)}, weight_bits=weight_bits)
 
 
 def write_bundle(
-    members: Sequence[NetMember],
+    members: Sequence[NetworkMember],
     facts: Manifest,
     directory: str | Path,
     *,
-    hand: Bundle | TrainedHandNets | None = None,
-    quality: TrainedQualityNet | None = None,
+    hand: Bundle | TrainedHandNetworks | None = None,
+    quality: TrainedQualityNetwork | None = None,
     weight_bits: WeightBits = 16,
     overwrite: bool = False,
     finish: Callable[[Bundle], Manifest] | None = None,
@@ -334,10 +336,11 @@ def write_bundle(
     It is built beside its place, checked, and moved there by renaming.
 
     Args:
-        members: at least one for each sex; or none, with hand nets, for a bundle that only finds hands.
-        facts: the manifest, but for its members, hand nets and the answers of its self-test, which are filled in here.
+        members: at least one for each sex; or none, with hand networks, for a bundle that only finds hands.
+        facts: the manifest, but for its members, hand networks and the answers of its self-test, which are filled in
+            here.
         directory: the bundle's folder; never seen half-written.
-        hand: the hand nets: trained ones, or a bundle whose hand graphs and limits are taken over, as they are but
+        hand: the hand networks: trained ones, or a bundle whose hand graphs and limits are taken over, as they are but
             for 8 bits; so is its quality network.
         quality: a trained quality network, which takes the place of one that the bundle `hand` has.
         weight_bits: see `export_graph`.
@@ -350,12 +353,12 @@ def write_bundle(
 
     Raises:
         BundleError: ``bundle_exists`` if there is something at `directory`; ``bundle_invalid`` if the facts make no
-            valid manifest, or two graphs have one name; ``bundle_mismatch`` if hand nets are to be taken from a bundle
-            that has none; ``bundle_output`` if a net gives no finite numbers.
+            valid manifest, or two graphs have one name; ``bundle_mismatch`` if hand networks are to be taken from a
+            bundle that has none; ``bundle_output`` if a network gives no finite numbers.
     """
     directory = Path(directory)
     if isinstance(hand, Bundle) and hand.manifest.hand is None:
-        raise BundleError("bundle_mismatch", f"The bundle {hand.manifest.name} has no hand nets to take over.")
+        raise BundleError("bundle_mismatch", f"The bundle {hand.manifest.name} has no hand networks to take over.")
     with _built_beside(directory, overwrite=overwrite) as built:
         _fill(built, members, facts, hand, quality, weight_bits)
         if finish is not None:
@@ -368,7 +371,7 @@ def rewrite_bundle(
     manifest: Manifest,
     directory: str | Path,
     *,
-    quality: TrainedQualityNet | None = None,
+    quality: TrainedQualityNetwork | None = None,
     weight_bits: WeightBits = 16,
     overwrite: bool = False,
     finish: Callable[[Bundle], Manifest] | None = None,
@@ -397,7 +400,7 @@ def rewrite_bundle(
         for graph in kept:
             shutil.copyfile(bundle.directory / graph.graph, built / graph.graph)
         write_manifest(manifest, built)
-        _refuse_failing(built)
+        _reject_failing(built)
         if finish is not None:
             write_manifest(finish(Bundle.open(built)), built)
     return Bundle.open(directory)
@@ -406,7 +409,7 @@ def rewrite_bundle(
 @contextmanager
 def _built_beside(directory: Path, *, overwrite: bool) -> Iterator[Path]:
     """An empty folder beside a bundle's place, which is moved there when all is done, and removed on an error."""
-    refuse_taken(directory, overwrite=overwrite)
+    reject_taken(directory, overwrite=overwrite)
     directory.parent.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
@@ -418,8 +421,8 @@ def _built_beside(directory: Path, *, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(workplace)
 
 
-def refuse_taken(directory: Path, *, overwrite: bool) -> None:
-    """Refuse a folder where no new bundle may lie.
+def reject_taken(directory: Path, *, overwrite: bool) -> None:
+    """Reject a folder where no new bundle may lie.
 
     Raises:
         BundleError: ``bundle_exists`` if something is there that is no bundle, or is not to be overwritten.
@@ -428,11 +431,12 @@ def refuse_taken(directory: Path, *, overwrite: bool) -> None:
         raise BundleError("bundle_exists", f"There is something at {directory} already.")
 
 
-def parity(net: AgeNet, bundle: Bundle, views: NDArray[np.float32], *, member: str | None = None) -> float:
-    """How far a net and its exported graph disagree, each asked about the views themselves, not their mirror images.
+def parity(network: AgeNetwork, bundle: Bundle, views: NDArray[np.float32], *, member: str | None = None) -> float:
+    """How far a network and its exported graph disagree, each asked about the views themselves, not their mirror
+    images.
 
     Args:
-        net: the one that the member was made from, on any device; it is not changed.
+        network: the one that the member was made from, on any device; it is not changed.
         bundle: which holds it.
         views: float32 (N, h, w), asked about for every sex that the member serves.
         member: its name; may be left out where the bundle has one.
@@ -444,7 +448,7 @@ def parity(net: AgeNet, bundle: Bundle, views: NDArray[np.float32], *, member: s
         BundleError: ``bundle_mismatch`` if there is no such member.
     """
     chosen = _choose(bundle, member)
-    graph = _AgeGraph(_plain(net), chosen.age_mean_months, chosen.age_spread_months).eval()
+    graph = _AgeGraph(_plain(network), chosen.age_mean_months, chosen.age_spread_months).eval()
     largest = 0.0
     for start in range(0, len(views), _BATCH):
         batch = views[start : start + _BATCH]
@@ -468,10 +472,10 @@ def _choose(bundle: Bundle, name: str | None) -> Member:
 
 def _fill(
     directory: Path,
-    members: Sequence[NetMember],
+    members: Sequence[NetworkMember],
     facts: Manifest,
-    hand: Bundle | TrainedHandNets | None,
-    quality: TrainedQualityNet | None,
+    hand: Bundle | TrainedHandNetworks | None,
+    quality: TrainedQualityNetwork | None,
     bits: WeightBits,
 ) -> None:
     """Write everything that belongs to a bundle into an empty folder, and check it."""
@@ -482,13 +486,13 @@ def _fill(
     ages: dict[Sex, dict[str, float]] = {sex: {} for sex in Sex}
     asked = Bundle(directory, manifest)
     for member in entries:
-        for sex, age_months in asked.ask_phantom(member).items():
+        for sex, age_months in asked.predict_phantom(member).items():
             ages[sex][member.name] = age_months
     write_manifest(replace(manifest, self_test=SelfTest(ages, facts.self_test.tolerance_months)), directory)
-    _refuse_failing(directory)
+    _reject_failing(directory)
 
 
-def _refuse_failing(directory: Path) -> None:
+def _reject_failing(directory: Path) -> None:
     failed = [result for result in Bundle.open(directory).check() if not result.passed]
     if failed:
         raise BundleError("bundle_invalid", f"The new bundle fails its check: {failed[0].name}: {failed[0].detail}")
@@ -523,17 +527,19 @@ def _take_over_hand(directory: Path, bundle: Bundle, bits: WeightBits) -> HandGr
 _GraphT = TypeVar("_GraphT", HandGraph, QualityGraph)
 
 
-def _take_over_quality(directory: Path, hand: Bundle | TrainedHandNets | None, bits: WeightBits) -> QualityGraph | None:
-    """Take over the quality network of the bundle that gives the hand nets, if it has one."""
+def _take_over_quality(
+    directory: Path, hand: Bundle | TrainedHandNetworks | None, bits: WeightBits
+) -> QualityGraph | None:
+    """Take over the quality network of the bundle that gives the hand networks, if it has one."""
     if not isinstance(hand, Bundle) or hand.manifest.quality is None:
         return None
     return _take_over(hand.directory, hand.manifest.quality, directory / _QUALITY_NAME, bits)
 
 
-def _export_quality(directory: Path, quality: TrainedQualityNet, bits: WeightBits) -> QualityGraph:
+def _export_quality(directory: Path, quality: TrainedQualityNetwork, bits: WeightBits) -> QualityGraph:
     path = directory / _QUALITY_NAME
     height, width = quality.height, quality.width
-    export_hand_graph(quality.net, path, kind="quality", height=height, width=width, weight_bits=bits)
+    export_hand_graph(quality.network, path, kind="quality", height=height, width=width, weight_bits=bits)
     return QualityGraph(path.name, file_sha256(path), height, width, quality.limits)
 
 
@@ -552,29 +558,29 @@ def _take_over(former: Path, graph: _GraphT, path: Path, bits: WeightBits) -> _G
     return replace(graph, graph=path.name)
 
 
-def _export_hand(directory: Path, nets: TrainedHandNets | None, bits: WeightBits) -> HandGraphs | None:
-    if nets is None:
+def _export_hand(directory: Path, networks: TrainedHandNetworks | None, bits: WeightBits) -> HandGraphs | None:
+    if networks is None:
         return None
-    mask = _export_hand_net(directory, "mask", nets.mask, "mask", bits)
-    locate = _export_hand_net(directory, "locate", nets.locate, "points", bits)
-    refine = _export_hand_net(directory, "refine", nets.refine, "points", bits)
-    return HandGraphs(mask, locate, refine, nets.limits)
+    mask = _export_hand_network(directory, "mask", networks.mask, "mask", bits)
+    locate = _export_hand_network(directory, "locate", networks.locate, "points", bits)
+    refine = _export_hand_network(directory, "refine", networks.refine, "points", bits)
+    return HandGraphs(mask, locate, refine, networks.limits)
 
 
-def _export_hand_net(
-    directory: Path, name: str, hand: TrainedHandNet, kind: HandGraphKind, bits: WeightBits
+def _export_hand_network(
+    directory: Path, name: str, hand: TrainedHandNetwork, kind: HandGraphKind, bits: WeightBits
 ) -> HandGraph:
     path = directory / _hand_graph_name(name)
-    export_hand_graph(hand.net, path, kind=kind, height=hand.height, width=hand.width, weight_bits=bits)
+    export_hand_graph(hand.network, path, kind=kind, height=hand.height, width=hand.width, weight_bits=bits)
     return HandGraph(path.name, file_sha256(path), hand.height, hand.width)
 
 
-def _export_member(directory: Path, member: NetMember, bits: WeightBits) -> Member:
+def _export_member(directory: Path, member: NetworkMember, bits: WeightBits) -> Member:
     path = directory / f"{member.name}.onnx"
     if path.exists():
-        raise BundleError("bundle_invalid", f"Two nets of the new bundle have the name {member.name}.")
+        raise BundleError("bundle_invalid", f"Two networks of the new bundle have the name {member.name}.")
     exported = export_graph(
-        member.net,
+        member.network,
         path,
         height=member.view.height,
         width=member.view.width,
@@ -587,7 +593,7 @@ def _export_member(directory: Path, member: NetMember, bits: WeightBits) -> Memb
         graph=exported.path.name,
         sha256=file_sha256(exported.path),
         view=member.view,
-        cells=member.net.cells,
+        cells=member.network.cells,
         age_mean_months=member.age_mean_months,
         age_spread_months=member.age_spread_months,
         mirror=member.mirror,
@@ -604,7 +610,7 @@ def _quiet_exporter() -> Iterator[None]:
     """Hold back what the exporter says on every call and what nobody can act upon; everything else is heard."""
     registration = logging.getLogger(_REGISTRATION_LOG)
     level = registration.level
-    registration.setLevel(logging.ERROR)  # "torchvision is not installed": none of our nets needs it
+    registration.setLevel(logging.ERROR)  # "torchvision is not installed": none of our networks needs it
     with warnings.catch_warnings():
         # torch 2.13 calls its own deprecated function while copying
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
@@ -616,15 +622,15 @@ def _quiet_exporter() -> Iterator[None]:
             registration.setLevel(level)
 
 
-def _plain(net: NetT) -> NetT:
+def _plain(network: NetworkT) -> NetworkT:
     """A copy on the CPU, in single precision and evaluating.
 
     Raises:
         BundleError: ``bundle_output`` if it holds weights that are not finite.
     """
-    if not all(bool(tensor.isfinite().all()) for tensor in net.state_dict().values()):
-        raise BundleError("bundle_output", "The net holds weights that are not finite: its training failed.")
-    return copy.deepcopy(net).cpu().float().eval()
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise BundleError("bundle_output", "The network holds weights that are not finite: its training failed.")
+    return copy.deepcopy(network).cpu().float().eval()
 
 
 def _noise(height: int, width: int) -> Tensor:
@@ -667,7 +673,7 @@ def _write_smallest(
 ) -> ExportedGraph:
     """Write a graph with its weights in as few bits as they may have, but no fewer than wanted."""
     written, reached = _smallest(whole, path.name, feed, weight_bits)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(written)
     return ExportedGraph(path, reached)
 
@@ -718,7 +724,7 @@ def _shaped(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """Rounded so that the errors within a kernel cancel: each place takes over what was lost at the one before.
 
     What a kernel reads hardly changes from one place to the next, so that its answer moves much less than by errors
-    of chance (noise shaping): of a large net a third to a half as far.
+    of chance (noise shaping): of a large network a third to a half as far.
 
     Args:
         values: (channels out, channels in, places...), in steps.
@@ -803,5 +809,5 @@ def _beyond_limits(
 def _phantom_views(height: int, width: int) -> NDArray[np.float32]:
     """Drawn hands of several ages, float32 (n, 1, height, width)."""
     spec = ViewSpec(height=height, width=width)
-    films = (draw_hand(years, height=1000, width=750) for years in _PHANTOM_YEARS)
-    return np.stack([cut_view(film, spec)[None] for film in films])
+    radiographs = (draw_hand(years, height=1000, width=750) for years in _PHANTOM_YEARS)
+    return np.stack([cut_view(radiograph, spec)[None] for radiograph in radiographs])

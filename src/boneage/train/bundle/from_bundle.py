@@ -1,13 +1,14 @@
-"""The way back: a member of a bundle as a net that can be trained on.
+"""The way back: a member of a bundle as a network that can be trained on.
 
-Of a trained net a bundle keeps the graph alone. The exporter has made constants of its weights (integers that nodes of
-the graph scale back), may have let equal ones share a name, and has folded each batch normalisation behind a
-convolution into that. So nothing is looked up by name: the layers of the net that the manifest's recipe describes are
-called once, and the graph's nodes of the same kinds, which stand in the same order, give them their weights. Whether
-that was right is measured: net and graph must agree about drawn hands.
+Of a trained network a bundle keeps the graph alone. The exporter has made constants of its weights (integers that nodes
+of the graph scale back), may have let equal ones share a name, and has folded each batch normalisation behind a
+convolution into that. So nothing is looked up by name: the layers of the network that the manifest's recipe describes
+are called once, and the graph's nodes of the same kinds, which stand in the same order, give them their weights.
+Whether that was right is measured: network and graph must agree about drawn hands.
 
 What was folded cannot be told apart again, but need not be: `renormalise` gives each normalisation the mean and spread
-of what reaches it, and chooses its scale and shift so that the net computes what it did. It then learns as any other.
+of what reaches it, and chooses its scale and shift so that the network computes what it did. It then learns as any
+other.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from boneage.errors import BundleError, RecipeError
 from boneage.hand.views import ViewSpec, cut_view
 from boneage.phantom import draw_hand
 from boneage.train.bundle.export import parity
-from boneage.train.networks import AgeNet, build_net
+from boneage.train.networks import AgeNetwork, build_network
 from boneage.train.recipe import Recipe, parse_recipe
 
 PARITY_LIMIT_MONTHS = 0.05
-"""A net that answers otherwise than its graph, by more than this, was not brought back."""
+"""A network that answers otherwise than its graph, by more than this, was not brought back."""
 
 STATISTICS_BATCHES = 16
 """So many batches give the means and spreads of `renormalise`."""
@@ -70,45 +71,45 @@ def member_recipe(bundle: Bundle, member: Member) -> Recipe:
     return recipe
 
 
-def restore_net(bundle: Bundle, member: Member, batches: Iterable[Sequence[Tensor]] = ()) -> AgeNet:
-    """A member as a net that computes what its graph does, evaluating, in the member's unit.
+def restore_network(bundle: Bundle, member: Member, batches: Iterable[Sequence[Tensor]] = ()) -> AgeNetwork:
+    """A member as a network that computes what its graph does, evaluating, in the member's unit.
 
     Args:
         bundle: which holds it; its manifest must hold the member's recipe.
         member: of the bundle.
-        batches: views (N, 1, H, W) and sexes (N, 2) of films that it is to be trained on, which may be augmented: the
-            first `STATISTICS_BATCHES` are what `renormalise` measures. Without any, folded normalisations stand for
-            the identity: such a net may answer, but must not be trained.
+        batches: views (N, 1, H, W) and sexes (N, 2) of radiographs that it is to be trained on, which may be augmented:
+            the first `STATISTICS_BATCHES` are what `renormalise` measures. Without any, folded normalisations stand for
+            the identity: such a network may answer, but must not be trained.
 
     Raises:
-        BundleError: ``bundle_mismatch`` if the recipe's net has other layers than the graph; ``bundle_output`` if both
-            answer differently by more than `PARITY_LIMIT_MONTHS`.
+        BundleError: ``bundle_mismatch`` if the recipe's network has other layers than the graph; ``bundle_output`` if
+            both answer differently by more than `PARITY_LIMIT_MONTHS`.
     """
     recipe = member_recipe(bundle, member)
     try:
-        net = build_net(recipe.net.name, member.view.height, member.view.width, **recipe.net.options)
+        network = build_network(recipe.network.name, member.view.height, member.view.width, **recipe.network.options)
     except RecipeError as error:
-        raise _not_there(bundle, member, f"its net cannot be built: {error.message}") from error
-    net.eval()
-    order, normalised = _layers_as_called(net, member.view)
+        raise _not_there(bundle, member, f"its network cannot be built: {error.message}") from error
+    network.eval()
+    order, normalised = _layers_as_called(network, member.view)
     folded = _fill(order, normalised, _constant_inputs(bundle, member), partial(_not_there, bundle, member))
-    _refuse_difference(net, bundle, member)
+    _reject_difference(network, bundle, member)
     statistics = list(islice(batches, STATISTICS_BATCHES))
     if statistics and folded:
-        renormalise(net, folded, statistics)
-        _refuse_difference(net, bundle, member)
-    return net
+        renormalise(network, folded, statistics)
+        _reject_difference(network, bundle, member)
+    return network
 
 
-def renormalise(net: AgeNet, folded: Folded, batches: Iterable[Sequence[Tensor]]) -> None:
-    """Normalisations that do their work, in a net whose answers stay what they are.
+def renormalise(network: AgeNetwork, folded: Folded, batches: Iterable[Sequence[Tensor]]) -> None:
+    """Normalisations that do their work, in a network whose answers stay what they are.
 
     Each kernel is scaled to length 1, as if it were fresh: what the exporter folded into kernels made some long and
     some short, and an optimiser's steps are of one size. What reaches the normalisation then has some mean and variance
     over the batches; these become its running statistics, and its scale and shift undo them.
 
     Args:
-        net: evaluating, and changed in place.
+        network: evaluating, and changed in place.
         folded: its normalisations that stand for the identity, each behind its convolution.
         batches: views and sexes, at least one batch.
     """
@@ -120,7 +121,7 @@ def renormalise(net: AgeNet, folded: Folded, batches: Iterable[Sequence[Tensor]]
         ]
         try:
             for view, sex, *_ in batches:
-                net(view, sex)
+                network(view, sex)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -172,7 +173,7 @@ def _take_statistics(norm: nn.BatchNorm2d, moments: _Moments, lengths: Tensor) -
 # --- layers and nodes ---
 
 
-def _layers_as_called(net: AgeNet, view: ViewSpec) -> tuple[list[nn.Module], dict[nn.Module, nn.Module]]:
+def _layers_as_called(network: AgeNetwork, view: ViewSpec) -> tuple[list[nn.Module], dict[nn.Module, nn.Module]]:
     """Layers with weights in the order in which they are called, and by normalisation the convolution before it."""
     called: list[nn.Module] = []
     made_by: dict[int, nn.Module] = {}
@@ -187,10 +188,10 @@ def _layers_as_called(net: AgeNet, view: ViewSpec) -> tuple[list[nn.Module], dic
             made_by[id(output)] = layer
             kept.append(output)
 
-    hooks = [layer.register_forward_hook(notice) for layer in net.modules() if type(layer) in _NODES]
+    hooks = [layer.register_forward_hook(notice) for layer in network.modules() if type(layer) in _NODES]
     try:
         with torch.no_grad():
-            net(torch.zeros(1, 1, view.height, view.width), torch.eye(2)[:1])
+            network(torch.zeros(1, 1, view.height, view.width), torch.eye(2)[:1])
     finally:
         for hook in hooks:
             hook.remove()
@@ -248,7 +249,7 @@ def _fill(
     called: Sequence[nn.Module],
     before: Mapping[nn.Module, nn.Module],
     nodes: Sequence[tuple[str, list[NDArray[np.float32]]]],
-    refusal: Callable[[str], BundleError],
+    rejection: Callable[[str], BundleError],
 ) -> Folded:
     """Give the layers the weights of the graph's nodes. Gives the normalisations that have none there, neutral now."""
     told = [operator for operator, _ in nodes]
@@ -258,21 +259,23 @@ def _fill(
             if isinstance(layer, nn.BatchNorm2d):
                 convolution = before.get(layer)
                 if not isinstance(convolution, nn.Conv2d):
-                    raise refusal("a normalisation of its net is neither in the graph nor behind a convolution")
+                    raise rejection("a normalisation of its network is neither in the graph nor behind a convolution")
                 folded.append((layer, convolution))
     absorbed = {id(norm) for norm, _ in folded}
     weighted = [layer for layer in called if id(layer) not in absorbed]
     if [_NODES[type(layer)] for layer in weighted] != told:
-        raise refusal("its recipe's net has other layers than the graph")
+        raise rejection("its recipe's network has other layers than the graph")
     norm_of = {id(convolution): norm for norm, convolution in folded}
     with torch.no_grad():
         for layer, (_, values) in zip(weighted, nodes, strict=True):
-            _set_weights(layer, [torch.from_numpy(np.array(each)) for each in values], norm_of.get(id(layer)), refusal)
+            _set_weights(
+                layer, [torch.from_numpy(np.array(each)) for each in values], norm_of.get(id(layer)), rejection
+            )
     return folded
 
 
 def _set_weights(
-    layer: nn.Module, values: Sequence[Tensor], norm: nn.BatchNorm2d | None, refusal: Callable[[str], BundleError]
+    layer: nn.Module, values: Sequence[Tensor], norm: nn.BatchNorm2d | None, rejection: Callable[[str], BundleError]
 ) -> None:
     """Fill one layer; of a convolution with a normalisation folded into it, that takes the bias."""
     slots: list[Any] = [layer.weight, layer.bias]
@@ -285,7 +288,7 @@ def _set_weights(
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # a Parameter; modules' attributes are typed loosely
     slots = [slot for slot in slots if slot is not None]
     if [slot.shape for slot in slots[: len(values)]] != [value.shape for value in values] or not values:
-        raise refusal("a layer of its recipe's net is of another size than in the graph")
+        raise rejection("a layer of its recipe's network is of another size than in the graph")
     for slot, value in zip(slots, values, strict=False):
         slot.copy_(value)
     for slot in slots[len(values) :]:
@@ -302,14 +305,15 @@ def _make_neutral(norm: nn.BatchNorm2d) -> None:
 # --- whether it was right ---
 
 
-def _refuse_difference(net: AgeNet, bundle: Bundle, member: Member) -> None:
+def _reject_difference(network: AgeNetwork, bundle: Bundle, member: Member) -> None:
     spec = ViewSpec(height=member.view.height, width=member.view.width)
     views = np.stack([cut_view(draw_hand(years, height=1000, width=750), spec) for years in _PHANTOM_YEARS])
-    difference = parity(net, bundle, views, member=member.name)
+    difference = parity(network, bundle, views, member=member.name)
     if not difference <= PARITY_LIMIT_MONTHS:
         raise BundleError(
             "bundle_output",
-            f"The net brought back from {member.graph} answers otherwise than the graph: by {difference:.3f} months,"
+            f"The network brought back from {member.graph} answers otherwise than the graph: by "
+            f"{difference:.3f} months,"
             f" more than {PARITY_LIMIT_MONTHS:g}.",
         )
 

@@ -1,4 +1,4 @@
-"""Plans: a whole bundle as TOML, its nets by recipe, with the folds of each. Read as strictly as recipes are."""
+"""Plans: a whole bundle as TOML, its networks by recipe, with the folds of each. Read as strictly as recipes are."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from boneage.train.recipe import Recipe, build_strictly, load_recipe, read_table
 
 
 @dataclass(frozen=True)
-class PlannedNet:
+class PlannedNetwork:
     """A recipe's place in a bundle.
 
     Attributes:
         name: of its members, lower case: ``a``, or of folds ``a-fold-1`` to ``a-fold-5``.
         recipe: a shipped one's name, or a path, relative to the plan's folder.
         changes: of the recipe, as ``train.epochs=40``; see `boneage.train.recipe.load_recipe`.
-        folds: so many nets, each trained on all but one part of the training films; 0 for one net on all of them.
-        weight: in the mean over the bundle's nets, above 0, of all its folds together.
+        folds: so many networks, each trained on all but one part of the training radiographs; 0 for one network on all
+            of them.
+        weight: in the mean over the bundle's networks, above 0, of all its folds together.
         kept_folds: only the first so many are trained, and are the bundle's; 0 for all. With one, the bundle is small
             and has estimates out of fold nonetheless.
     """
@@ -36,7 +37,7 @@ class PlannedNet:
 
     @property
     def kept(self) -> tuple[int, ...]:
-        """Its folds that are trained, from 1; (0,) for one net on all films."""
+        """Its folds that are trained, from 1; (0,) for one network on all radiographs."""
         return tuple(range(1, (self.kept_folds or self.folds) + 1)) or (0,)
 
 
@@ -46,15 +47,15 @@ class Plan:
 
     Attributes:
         name, title, version, data, licence: what it says of itself; see `boneage.bundle.manifest.Manifest`.
-        nets: at least one. All that have folds have as many.
-        hands: bundle, by name or folder, whose hand nets register the films, and go into this bundle; empty if all nets
-            read whole films.
+        networks: at least one. All that have folds have as many.
+        hands: bundle, by name or folder, whose hand networks register the radiographs, and go into this bundle; empty
+            if all networks read whole radiographs.
         weight_bits: in which weights are stored; see `boneage.train.bundle.export.export_graph`.
     """
 
     name: str
     title: str
-    nets: tuple[PlannedNet, ...]
+    networks: tuple[PlannedNetwork, ...]
     version: str = "1"
     data: str = ""
     licence: str = ""
@@ -64,30 +65,30 @@ class Plan:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training of a plan: a net, or one of its folds, counted from 1. `weight` is that of its member."""
+    """One training of a plan: a network, or one of its folds, counted from 1. `weight` is that of its member."""
 
-    net: PlannedNet
+    network: PlannedNetwork
     recipe: Recipe
 
     @property
     def fold(self) -> int:
-        """Which it is, from 1; 0 of a net without folds."""
+        """Which it is, from 1; 0 of a network without folds."""
         return self.recipe.data.fold
 
     @property
     def name(self) -> str:
         """Of the run's folder and of the member."""
-        return member_name(self.net, self.fold)
+        return member_name(self.network, self.fold)
 
     @property
     def weight(self) -> float:
         """Of the member in the bundle's mean."""
-        return self.net.weight / len(self.net.kept)
+        return self.network.weight / len(self.network.kept)
 
 
-def member_name(net: PlannedNet, fold: int) -> str:
-    """Of a net's fold, from 1, or of the net if that is 0."""
-    return f"{net.name}-fold-{fold}" if fold else net.name
+def member_name(network: PlannedNetwork, fold: int) -> str:
+    """Of a network's fold, from 1, or of the network if that is 0."""
+    return f"{network.name}-fold-{fold}" if fold else network.name
 
 
 def shipped_plans() -> dict[str, Path]:
@@ -107,62 +108,63 @@ def load_plan(name_or_path: str | Path) -> Plan:
     path, table = read_table(name_or_path, shipped_plans(), "plan")
     plan = build_strictly(Plan, table, "plan")
     _check(plan)
-    return replace(plan, nets=tuple(_placed(net, path.parent) for net in plan.nets))
+    return replace(plan, networks=tuple(_placed(network, path.parent) for network in plan.networks))
 
 
 def planned_runs(plan: Plan, changes: tuple[str, ...] = ()) -> list[PlannedRun]:
-    """All trainings of a plan, in its order, the folds of a net one after the other.
+    """All trainings of a plan, in its order, the folds of a network one after the other.
 
     Args:
         plan: what to train.
         changes: of all recipes, after the plan's own.
 
     Raises:
-        RecipeError: ``recipe_invalid`` if a recipe cannot be used, is none for ages, or parts the films otherwise than
-            the others.
+        RecipeError: ``recipe_invalid`` if a recipe cannot be used, is none for ages, or parts the radiographs otherwise
+            than the others.
     """
     hands = (f"data.hands={json.dumps(plan.hands)}",) if plan.hands else ()
     runs: list[PlannedRun] = []
-    for net in plan.nets:
-        own = (*net.changes, *changes, *hands)
-        recipe = load_recipe(net.recipe, own)
+    for network in plan.networks:
+        own = (*network.changes, *changes, *hands)
+        recipe = load_recipe(network.recipe, own)
         if recipe.task != "age" or recipe.data.folds:
             raise RecipeError(
-                "recipe_invalid", f"The net {net.name} needs a recipe for ages without folds: the plan has the folds."
+                "recipe_invalid",
+                f"The network {network.name} needs a recipe for ages without folds: the plan has the folds.",
             )
-        for fold in net.kept:
-            part = replace(recipe.data, folds=net.folds, fold=fold)
-            runs.append(PlannedRun(net, replace(recipe, data=part)))
+        for fold in network.kept:
+            part = replace(recipe.data, folds=network.folds, fold=fold)
+            runs.append(PlannedRun(network, replace(recipe, data=part)))
     if len({(run.recipe.data.split_seed, run.recipe.data.validation_share) for run in runs}) > 1:
         raise RecipeError(
-            "recipe_invalid", "All nets of a plan need one data.split_seed and one data.validation_share."
+            "recipe_invalid", "All networks of a plan need one data.split_seed and one data.validation_share."
         )
     return runs
 
 
-def _placed(net: PlannedNet, folder: Path) -> PlannedNet:
+def _placed(network: PlannedNetwork, folder: Path) -> PlannedNetwork:
     """With a recipe's path as it is from here."""
-    path = folder / net.recipe
-    return replace(net, recipe=str(path)) if path.is_file() else net
+    path = folder / network.recipe
+    return replace(network, recipe=str(path)) if path.is_file() else network
 
 
 def _check(plan: Plan) -> None:
-    """Refuse what cannot be meant."""
-    names = [plan.name, *(net.name for net in plan.nets)]
-    members = [member_name(net, fold) for net in plan.nets for fold in net.kept]
+    """Reject what cannot be meant."""
+    names = [plan.name, *(network.name for network in plan.networks)]
+    members = [member_name(network, fold) for network in plan.networks for fold in network.kept]
     demands = {
-        "a plan needs nets": bool(plan.nets),
+        "a plan needs networks": bool(plan.networks),
         f"names are of small letters, digits and . _ -: {', '.join(names)}": all(map(NAME.fullmatch, names)),
-        f"two nets would have one name among {', '.join(members)}": len(set(members)) == len(members),
-        "a net's folds are at least 2, or 0; and as many for all nets that have some": all(
-            net.folds == 0 or net.folds >= 2 for net in plan.nets
+        f"two networks would have one name among {', '.join(members)}": len(set(members)) == len(members),
+        "a network's folds are at least 2, or 0; and as many for all networks that have some": all(
+            network.folds == 0 or network.folds >= 2 for network in plan.networks
         )
-        and len({net.folds for net in plan.nets if net.folds}) <= 1,
-        "kept_folds are at most the folds, or 0 for all; and as many for all nets that have folds": all(
-            0 <= net.kept_folds <= net.folds for net in plan.nets
+        and len({network.folds for network in plan.networks if network.folds}) <= 1,
+        "kept_folds are at most the folds, or 0 for all; and as many for all networks that have folds": all(
+            0 <= network.kept_folds <= network.folds for network in plan.networks
         )
-        and len({net.kept for net in plan.nets if net.folds}) <= 1,
-        "weights must be positive": all(net.weight > 0 for net in plan.nets),
+        and len({network.kept for network in plan.networks if network.folds}) <= 1,
+        "weights must be positive": all(network.weight > 0 for network in plan.networks),
     }
     for demand, holds in demands.items():
         if not holds:

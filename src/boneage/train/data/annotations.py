@@ -1,4 +1,4 @@
-"""Annotations of hands: outlines, masks and key points, as tables and as arrays on a film."""
+"""Annotations of hands: outlines, masks and key points, as tables and as arrays on a radiograph."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 
 from boneage.errors import TableError
 from boneage.hand.registration import POINT_NAMES
-from boneage.tables.csv_table import read_rows, refuse_duplicates
+from boneage.tables.csv_table import read_rows, reject_duplicates
 
 _POINT_COLUMNS = tuple(f"{name}_{axis}" for name in POINT_NAMES for axis in "xy")
 _MASK_SIDE = 2048
 
 
 def read_masks(table: Path) -> dict[str, Path]:
-    """Paths of masks by the film's id, from a CSV ``id,mask`` whose paths are relative to it.
+    """Paths of masks by the radiograph's id, from a CSV ``id,mask`` whose paths are relative to it.
 
     Raises:
         TableError: as `boneage.tables.csv_table.read_rows`; ``table_duplicate``; ``table_image_missing`` if a mask is
             missing.
     """
     rows = read_rows(table, ("id", "mask"))
-    refuse_duplicates(rows, "id")
+    reject_duplicates(rows, "id")
     paths = {row.text("id"): table.parent / row.text("mask") for row in rows}
     missing = [path.name for path in paths.values() if not path.is_file()]
     if missing:
@@ -34,7 +34,7 @@ def read_masks(table: Path) -> dict[str, Path]:
 
 
 def load_mask(path: Path) -> NDArray[np.uint8]:
-    """A mask, uint8 (h, w) of 0 and 1, from a picture whose black is outside; it covers the whole film.
+    """A mask, uint8 (h, w) of 0 and 1, from a picture whose black is outside; it covers the whole radiograph.
 
     Raises:
         TableError: ``table_value`` if it cannot be read, or has more than 2,048 pixels a side.
@@ -47,15 +47,17 @@ def load_mask(path: Path) -> NDArray[np.uint8]:
 
 
 def read_key_points(table: Path) -> dict[str, NDArray[np.float64]]:
-    """Key points by the film's id, (3, 2), as fractions of the film's width and height, rows as `POINT_NAMES`.
+    """Key points by the radiograph's id, (3, 2), as fractions of the radiograph's width and height, rows as
+    `POINT_NAMES`.
 
-    The columns are ``id`` and ``<name>_x``, ``<name>_y`` for each point. A point may lie a little outside the film.
+    The columns are ``id`` and ``<name>_x``, ``<name>_y`` for each point. A point may lie a little outside the
+    radiograph.
 
     Raises:
         TableError: as `boneage.tables.csv_table.read_rows`; ``table_value``, ``table_duplicate``.
     """
     rows = read_rows(table, ("id", *_POINT_COLUMNS))
-    refuse_duplicates(rows, "id")
+    reject_duplicates(rows, "id")
     points: dict[str, NDArray[np.float64]] = {}
     for row in rows:
         values = np.array([row.number(column, -0.5, 1.5) for column in _POINT_COLUMNS]).reshape(len(POINT_NAMES), 2)

@@ -1,8 +1,8 @@
 """Augmentation: random changes of a view that do not change the bone age (Souza & Oliveira, section IV-A).
 
-The geometric part is a `Transform` that is composed with the view's own, so that a film is sampled once however it is
-changed. Each film's change in each epoch follows from (seed, epoch, index) alone: a resumed run sees the same pictures
-as an unbroken one.
+The geometric part is a `Transform` that is composed with the view's own, so that a radiograph is sampled once however
+it is changed. Each radiograph's change in each epoch follows from (seed, epoch, index) alone: a resumed run sees the
+same pictures as an unbroken one.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Decoded films in one memory-mapped file, so that an epoch decodes nothing.
+"""Decoded radiographs in one memory-mapped file, so that an epoch decodes nothing.
 
-The cache holds films, not views: every view of every epoch is cut from the film's own pixels by
+The cache holds radiographs, not views: every view of every epoch is cut from the radiograph's own pixels by
 `boneage.hand.views.cut_view`, the function that serving uses, with augmentation composed into its one transform.
 
-A film of 256 grey levels is kept in one byte a pixel, any other in two. Pictures of 8 and 16 bits come back equal to
-the bit; levels between those of 16 bits (a DICOM object's through its window, a reduced film's means) move by at most
-1/131,070 of the range. Films larger than the recipe's ``data.longest_side`` are reduced by area once, so that a view of
-one is cut from means of its pixels: it differs by about 0.004 spreads from the view in serving, those of all other
-films are the same.
+A radiograph of 256 grey levels is kept in one byte a pixel, any other in two. Pictures of 8 and 16 bits come back equal
+to the bit; levels between those of 16 bits (a DICOM object's through its window, a reduced radiograph's means) move by
+at most 1/131,070 of the range. Radiographs larger than the recipe's ``data.longest_side`` are reduced by area once, so
+that a view of one is cut from means of its pixels: it differs by about 0.004 spreads from the view in serving, those of
+all other radiographs are the same.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.errors import Refusal, RefusalCode, TableError
-from boneage.geometry import averaged_down
+from boneage.errors import Rejection, RejectionCode, TableError
+from boneage.geometry import downsample_area
 from boneage.hand.registration import Hand
 from boneage.hand.views import GreyRule, GreyScale, measure_grey
 from boneage.reading.radiograph import READER_VERSION, read_radiograph
-from boneage.tables.radiographs import LabelledFilm
+from boneage.tables.radiographs import LabelledRadiograph
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[Sequence[LabelledFilm]], Iterable[LabelledFilm]]
+Progress = Callable[[Sequence[LabelledRadiograph]], Iterable[LabelledRadiograph]]
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where a film lies in the file: byte offset, rows, columns, bytes a pixel."""
+    """Where a radiograph lies in the file: byte offset, rows, columns, bytes a pixel."""
 
     offset: int
     rows: int
@@ -47,88 +47,90 @@ class _Entry:
     depth: int
 
 
-class FilmCache:
-    """Films by id. Made by `build_cache`; safe to share between processes.
+class RadiographCache:
+    """Radiographs by id. Made by `build_cache`; safe to share between processes.
 
     Pickled, it is the name of its folder and the grey levels measured so far: the other process maps the file itself.
 
     Attributes:
         folder: where it lies.
-        refused: films that could not be read, by id, with the code.
+        rejected: radiographs that could not be read, by id, with the code.
     """
 
     def __init__(self, folder: Path, grey: dict[tuple[str, GreyRule], GreyScale] | None = None) -> None:
         self.folder = folder
         table = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        self._entries = {film_id: _Entry(*values) for film_id, values in table["films"].items()}
-        self.refused: dict[str, str] = table["refused"]
+        self._entries = {radiograph_id: _Entry(*values) for radiograph_id, values in table["radiographs"].items()}
+        self.rejected: dict[str, str] = table["rejected"]
         self._bytes = np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r")
         self._grey = {} if grey is None else grey
 
-    def __reduce__(self) -> tuple[type[FilmCache], tuple[Path, dict[tuple[str, GreyRule], GreyScale]]]:
-        return FilmCache, (self.folder, self._grey)
+    def __reduce__(self) -> tuple[type[RadiographCache], tuple[Path, dict[tuple[str, GreyRule], GreyScale]]]:
+        return RadiographCache, (self.folder, self._grey)
 
-    def __contains__(self, film_id: str) -> bool:
-        return film_id in self._entries
+    def __contains__(self, radiograph_id: str) -> bool:
+        return radiograph_id in self._entries
 
-    def pixels(self, film_id: str) -> NDArray[np.float32]:
-        """The film, float32 (H, W), 0..1, bone bright."""
-        entry = self._entries[film_id]
+    def pixels(self, radiograph_id: str) -> NDArray[np.float32]:
+        """The radiograph, float32 (H, W), 0..1, bone bright."""
+        entry = self._entries[radiograph_id]
         count = entry.rows * entry.columns * entry.depth
         stored = self._bytes[entry.offset : entry.offset + count].view(f"u{entry.depth}")
         return stored.reshape(entry.rows, entry.columns).astype(np.float32) / np.float32(256**entry.depth - 1)
 
-    def grey(self, film_id: str, rule: GreyRule, hand: Hand | None = None) -> GreyScale:
-        """The film's grey levels, measured once: a film has but one hand."""
-        key = (film_id, rule)
+    def grey(self, radiograph_id: str, rule: GreyRule, hand: Hand | None = None) -> GreyScale:
+        """The radiograph's grey levels, measured once: a radiograph has but one hand."""
+        key = (radiograph_id, rule)
         if key not in self._grey:
-            self._grey[key] = measure_grey(self.pixels(film_id), rule, hand)
+            self._grey[key] = measure_grey(self.pixels(radiograph_id), rule, hand)
         return self._grey[key]
 
 
 def build_cache(
-    films: Sequence[LabelledFilm], parent: Path, *, longest_side: int, progress: Progress | None = None
-) -> FilmCache:
-    """Open the cache of these films below `parent`, decoding them first if it is not there yet.
+    radiographs: Sequence[LabelledRadiograph], parent: Path, *, longest_side: int, progress: Progress | None = None
+) -> RadiographCache:
+    """Open the cache of these radiographs below `parent`, decoding them first if it is not there yet.
 
-    The folder's name is a fingerprint of the films' paths, sizes and times and of the reader's version, so that changed
-    films, or another way of reading them, make a new cache. It is written under another name and renamed when whole;
-    of two processes that build the same one, the later takes the first's. Films that are refused are left out, and
-    named in the log.
+    The folder's name is a fingerprint of the radiographs' paths, sizes and times and of the reader's version, so that
+    changed radiographs, or another way of reading them, make a new cache. It is written under another name and renamed
+    when whole; of two processes that build the same one, the later takes the first's. Radiographs that are rejected are
+    left out, and named in the log.
 
     Raises:
-        TableError: ``table_image_missing`` if a film cannot be opened (another time it might be), ``table_empty`` if
-            none can be read.
+        TableError: ``table_image_missing`` if a radiograph cannot be opened (another time it might be), ``table_empty``
+            if none can be read.
     """
-    folder = parent / f"films-{_fingerprint(films, longest_side)}"
+    folder = parent / f"radiographs-{_fingerprint(radiographs, longest_side)}"
     if not (folder / "index.json").exists():
-        _build(films, folder, longest_side, progress or (lambda items: items))
-    cache = FilmCache(folder)
-    if cache.refused:
-        log.warning("%d films were refused: %s", len(cache.refused), dict(list(cache.refused.items())[:10]))
+        _build(radiographs, folder, longest_side, progress or (lambda items: items))
+    cache = RadiographCache(folder)
+    if cache.rejected:
+        log.warning("%d radiographs were rejected: %s", len(cache.rejected), dict(list(cache.rejected.items())[:10]))
     return cache
 
 
-def _fingerprint(films: Sequence[LabelledFilm], longest_side: int) -> str:
+def _fingerprint(radiographs: Sequence[LabelledRadiograph], longest_side: int) -> str:
     digest = hashlib.sha256(f"2 {READER_VERSION} {longest_side}".encode())
-    for film in films:
+    for radiograph in radiographs:
         try:
-            status = film.image.stat()
+            status = radiograph.image.stat()
         except OSError as error:
-            raise _missing(film, str(error.strerror)) from error
-        digest.update(f"{film.id} {film.image} {status.st_size} {status.st_mtime_ns}\n".encode())
+            raise _missing(radiograph, str(error.strerror)) from error
+        digest.update(f"{radiograph.id} {radiograph.image} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _missing(film: LabelledFilm, reason: str) -> TableError:
-    return TableError("table_image_missing", f"The film {film.id} cannot be opened: {film.image}: {reason}.")
+def _missing(radiograph: LabelledRadiograph, reason: str) -> TableError:
+    return TableError(
+        "table_image_missing", f"The radiograph {radiograph.id} cannot be opened: {radiograph.image}: {reason}."
+    )
 
 
-def _build(films: Sequence[LabelledFilm], folder: Path, longest_side: int, progress: Progress) -> None:
+def _build(radiographs: Sequence[LabelledRadiograph], folder: Path, longest_side: int, progress: Progress) -> None:
     temporary = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.partial")
     temporary.mkdir(parents=True)
     try:
-        _write(films, temporary, longest_side, progress)
+        _write(radiographs, temporary, longest_side, progress)
         temporary.rename(folder)
     except OSError:
         if not (folder / "index.json").exists():  # else another process was faster
@@ -137,29 +139,31 @@ def _build(films: Sequence[LabelledFilm], folder: Path, longest_side: int, progr
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write(films: Sequence[LabelledFilm], folder: Path, longest_side: int, progress: Progress) -> None:
+def _write(radiographs: Sequence[LabelledRadiograph], folder: Path, longest_side: int, progress: Progress) -> None:
     entries: dict[str, tuple[int, int, int, int]] = {}
-    refused: dict[str, str] = {}
+    rejected: dict[str, str] = {}
     offset = 0
     with (folder / "pixels.bin").open("wb") as file:
-        for film in progress(films):
+        for radiograph in progress(radiographs):
             try:
-                pixels = read_radiograph(film.image).pixels
-            except Refusal as refusal:
-                if refusal.code == RefusalCode.NOT_FOUND:
-                    raise _missing(film, refusal.message) from refusal
-                refused[film.id] = refusal.code
+                pixels = read_radiograph(radiograph.image).pixels
+            except Rejection as rejection:
+                if rejection.code == RejectionCode.NOT_FOUND:
+                    raise _missing(radiograph, rejection.message) from rejection
+                rejected[radiograph.id] = rejection.code
                 continue
-            stored = _stored(averaged_down(pixels, longest_side / max(pixels.shape)))
-            entries[film.id] = (offset, stored.shape[0], stored.shape[1], stored.itemsize)
+            stored = _stored(downsample_area(pixels, longest_side / max(pixels.shape)))
+            entries[radiograph.id] = (offset, stored.shape[0], stored.shape[1], stored.itemsize)
             file.write(stored.tobytes())
-            padding = stored.nbytes % 2  # films of two bytes must begin at an even one
+            padding = stored.nbytes % 2  # radiographs of two bytes must begin at an even one
             file.write(bytes(padding))
             offset += stored.nbytes + padding
     if not entries:
-        reasons = ", ".join(f"{code} ({count})" for code, count in Counter(refused.values()).items())
-        raise TableError("table_empty", f"None of the {len(films)} films can be read: {reasons or 'there are none'}.")
-    (folder / "index.json").write_text(json.dumps({"films": entries, "refused": refused}), encoding="utf-8")
+        reasons = ", ".join(f"{code} ({count})" for code, count in Counter(rejected.values()).items())
+        raise TableError(
+            "table_empty", f"None of the {len(radiographs)} radiographs can be read: {reasons or 'there are none'}."
+        )
+    (folder / "index.json").write_text(json.dumps({"radiographs": entries, "rejected": rejected}), encoding="utf-8")
 
 
 def _stored(pixels: NDArray[np.float32]) -> NDArray[np.uint8] | NDArray[np.uint16]:

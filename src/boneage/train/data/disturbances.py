@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.bundle.quality import QUALITY_LABELS, QualityLabel
-from boneage.geometry import Transform, averaged_down
+from boneage.geometry import Transform, downsample_area
 from boneage.hand.registration import CAPITATE_IN_FRAME_XY, HAND_LENGTH, Hand, register
 
 Picture = NDArray[np.float32]
@@ -89,7 +89,7 @@ def scene_of(pixels: Picture, hand: Hand, mask_on: Callable[[Transform, tuple[in
         hand: on it.
         mask_on: gives the hand's mask through a transform from the radiograph, on a picture of a shape.
     """
-    small = averaged_down(pixels, DRAWN_LENGTH / hand.length_pixels)
+    small = downsample_area(pixels, DRAWN_LENGTH / hand.length_pixels)
     if hand.inverted:
         small = np.float32(1) - small
     low, high = (float(value) for value in np.percentile(small, (0.1, 99.9)))

@@ -1,4 +1,6 @@
-"""Films to batches: the views of one epoch, in an order and with changes that follow from seed and epoch alone."""
+"""Radiographs to batches: the views of one epoch, in an order and with changes that follow from seed and epoch
+alone.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from boneage.hand.views import ViewSpec, cut_view
-from boneage.tables.radiographs import LabelledFilm
+from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.data.augment import draw_change
-from boneage.train.data.cache import FilmCache
+from boneage.train.data.cache import RadiographCache
 from boneage.train.data.hands import HandTable
 from boneage.train.recipe import Augmentation, Recipe
 
@@ -26,18 +28,18 @@ class EpochViews(Dataset[tuple[Tensor, ...]]):
     """The views of one epoch.
 
     Args:
-        films: of the split.
+        radiographs: of the split.
         cache: of their pixels.
         spec: the view.
         augment: changes of training, or None to cut as serving does.
         seed, epoch: decide the changes.
-        hands: of the films; needed for views of the registered frame.
+        hands: of the radiographs; needed for views of the registered frame.
     """
 
     def __init__(
         self,
-        films: Sequence[LabelledFilm],
-        cache: FilmCache,
+        radiographs: Sequence[LabelledRadiograph],
+        cache: RadiographCache,
         spec: ViewSpec,
         augment: Augmentation | None = None,
         *,
@@ -46,25 +48,25 @@ class EpochViews(Dataset[tuple[Tensor, ...]]):
         hands: HandTable | None = None,
     ) -> None:
         self.hands = hands
-        self.films, self.cache, self.spec, self.augment = films, cache, spec, augment
+        self.radiographs, self.cache, self.spec, self.augment = radiographs, cache, spec, augment
         self.seed, self.epoch = seed, epoch
 
     def __len__(self) -> int:
-        return len(self.films)
+        return len(self.radiographs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """View (1, H, W), sex (2,), age in months ()."""
-        film = self.films[index]
-        hand = None if self.hands is None else self.hands.hand(film.id)
-        pixels, grey = self.cache.pixels(film.id), self.cache.grey(film.id, self.spec.grey, hand)
+        radiograph = self.radiographs[index]
+        hand = None if self.hands is None else self.hands.hand(radiograph.id)
+        pixels, grey = self.cache.pixels(radiograph.id), self.cache.grey(radiograph.id, self.spec.grey, hand)
         if self.augment is None:
             view = cut_view(pixels, self.spec, hand=hand, grey=grey)
         else:
             generator = np.random.default_rng((self.seed, self.epoch, index))
             change = draw_change(self.augment, self.spec.height, self.spec.width, generator)
             view = change.shade(cut_view(pixels, self.spec, hand=hand, grey=grey, jitter=change.jitter))
-        age = torch.tensor(film.boneage_months, dtype=torch.float32)
-        return torch.from_numpy(view)[None], torch.from_numpy(film.sex.one_hot()), age
+        age = torch.tensor(radiograph.boneage_months, dtype=torch.float32)
+        return torch.from_numpy(view)[None], torch.from_numpy(radiograph.sex.one_hot()), age
 
 
 class EpochOrder(Sampler[int]):
@@ -82,8 +84,8 @@ class EpochOrder(Sampler[int]):
 
 
 def training_batches(
-    films: Sequence[LabelledFilm],
-    cache: FilmCache,
+    radiographs: Sequence[LabelledRadiograph],
+    cache: RadiographCache,
     recipe: Recipe,
     epoch: int,
     *,
@@ -94,7 +96,7 @@ def training_batches(
     """Batches of one training epoch, reshuffled (section IV-B); an incomplete last one is dropped."""
     height, width = recipe.size_at(epoch)
     spec = replace(recipe.view, height=height, width=width)
-    views = EpochViews(films, cache, spec, recipe.augment, seed=recipe.train.seed, epoch=epoch, hands=hands)
+    views = EpochViews(radiographs, cache, spec, recipe.augment, seed=recipe.train.seed, epoch=epoch, hands=hands)
     return batches_of(views, recipe, epoch=epoch, rank=rank, world=world)
 
 
@@ -127,16 +129,16 @@ def batches_of(
 
 
 def validation_batches(
-    films: Sequence[LabelledFilm],
-    cache: FilmCache,
+    radiographs: Sequence[LabelledRadiograph],
+    cache: RadiographCache,
     spec: ViewSpec,
     *,
     hands: HandTable | None = None,
     batch_size: int,
     workers: int,
 ) -> DataLoader[tuple[Tensor, ...]]:
-    """Batches of unchanged views, in the films' order."""
-    views = EpochViews(films, cache, spec, hands=hands)
+    """Batches of unchanged views, in the radiographs' order."""
+    views = EpochViews(radiographs, cache, spec, hands=hands)
     return DataLoader(views, batch_size=batch_size, num_workers=workers, worker_init_fn=single_threaded)
 
 

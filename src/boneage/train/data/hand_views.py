@@ -1,4 +1,5 @@
-"""Views for the nets that find the hand: films with masks or key points, films without a hand, films with two.
+"""Views for the networks that find the hand: radiographs with masks or key points, radiographs without a hand,
+radiographs with two.
 
 Everything random follows from (seed, epoch, index), as for ages. The geometric change is composed with the view's own
 transform, and the mask or the points go through the same one.
@@ -21,31 +22,31 @@ from torch.utils.data import DataLoader, Dataset
 from boneage.geometry import Transform, sample
 from boneage.hand.registration import HAND_LENGTH, Hand, register
 from boneage.hand.views import GreyScale, ViewSpec, cut_view, view_transform
-from boneage.tables.radiographs import LabelledFilm
+from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.data.annotations import load_mask
 from boneage.train.data.augment import draw_change
-from boneage.train.data.cache import FilmCache
+from boneage.train.data.cache import RadiographCache
 from boneage.train.data.epochs import batches_of
-from boneage.train.data.negatives import MaskedFilm, draw_distractor, pair_films
+from boneage.train.data.negatives import MaskedRadiograph, draw_negative, pair_radiographs
 from boneage.train.recipe import Augmentation, Recipe
 
 NO_HAND, ONE_HAND, SEVERAL_HANDS = range(3)
-"""Classes of the output ``hands`` of a net for key points."""
+"""Classes of the output ``hands`` of a network for key points."""
 
 GUESS_DEGREES, GUESS_ZOOM, GUESS_SHIFT = 15.0, 0.15, 0.07
-"""How far off the first guess of a hand's place may be that the refining net starts from: rotation, factor of size,
+"""How far off the first guess of a hand's place may be that the refining network starts from: rotation, factor of size,
 share of the hand's length."""
 
 _WRONG_SIDE = 0.08
 """Probability that this first guess took the thumb to be on the wrong side."""
 
 _LARGEST_FRAME = 0.15
-"""Widest border that is drawn about a film, as a share of its side."""
+"""Widest border that is drawn about a radiograph, as a share of its side."""
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """A film as it is shown to a net for once.
+    """A radiograph as it is shown to a network for once.
 
     Attributes:
         pixels: float32 (H, W).
@@ -63,23 +64,29 @@ class _Picture:
 
 
 class HandViews(Dataset[tuple[Tensor, ...]]):
-    """Views of films with targets. Subclasses say what the target is.
+    """Views of radiographs with targets. Subclasses say what the target is.
 
     Args:
-        films: with targets.
+        radiographs: with targets.
         cache: of their pixels.
         recipe: its view, and its augmentation for training.
-        training: whether views are drawn and changed, or are those of the films as they are.
+        training: whether views are drawn and changed, or are those of the radiographs as they are.
         epoch: decides the changes.
     """
 
     def __init__(
-        self, films: Sequence[LabelledFilm], cache: FilmCache, recipe: Recipe, *, training: bool, epoch: int = 0
+        self,
+        radiographs: Sequence[LabelledRadiograph],
+        cache: RadiographCache,
+        recipe: Recipe,
+        *,
+        training: bool,
+        epoch: int = 0,
     ) -> None:
-        self.films, self.cache, self.spec = films, cache, recipe.view
+        self.radiographs, self.cache, self.spec = radiographs, cache, recipe.view
         self.augment = recipe.augment if training else Augmentation()
         self.training, self.seed, self.epoch = training, recipe.train.seed, epoch
-        self.count = (recipe.train.views_per_epoch if training else 0) or len(films)
+        self.count = (recipe.train.views_per_epoch if training else 0) or len(radiographs)
 
     def __len__(self) -> int:
         return self.count
@@ -87,10 +94,10 @@ class HandViews(Dataset[tuple[Tensor, ...]]):
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         """The view (1, H, W), then the target's tensors."""
         generator = np.random.default_rng((self.seed, self.epoch, index) if self.training else (0, index))
-        film = self.films[index % len(self.films)]
-        if self.count != len(self.films):
-            film = self.films[int(generator.integers(len(self.films)))]
-        picture = self._picture(film, generator)
+        radiograph = self.radiographs[index % len(self.radiographs)]
+        if self.count != len(self.radiographs):
+            radiograph = self.radiographs[int(generator.integers(len(self.radiographs)))]
+        picture = self._picture(radiograph, generator)
         hand = self._guess(picture, generator)
         change = draw_change(self.augment, self.spec.height, self.spec.width, generator)
         jitter = change.jitter
@@ -106,44 +113,48 @@ class HandViews(Dataset[tuple[Tensor, ...]]):
         return torch.from_numpy(view)[None], *self.target(picture, to_view)
 
     def target(self, picture: _Picture, to_view: Transform) -> tuple[Tensor, ...]:
-        """What the net shall answer."""
+        """What the network shall answer."""
         raise NotImplementedError
 
-    def annotated(self, film: LabelledFilm) -> tuple[NDArray[np.uint8] | None, NDArray[np.float64] | None]:
-        """The film's mask and its points in fractions of the film, whichever there are."""
+    def annotated(self, radiograph: LabelledRadiograph) -> tuple[NDArray[np.uint8] | None, NDArray[np.float64] | None]:
+        """The radiograph's mask and its points in fractions of the radiograph, whichever there are."""
         raise NotImplementedError
 
-    def _picture(self, film: LabelledFilm, generator: np.random.Generator) -> _Picture:
-        pixels = self.cache.pixels(film.id)
-        mask, fractions = self.annotated(film)
+    def _picture(self, radiograph: LabelledRadiograph, generator: np.random.Generator) -> _Picture:
+        pixels = self.cache.pixels(radiograph.id)
+        mask, fractions = self.annotated(radiograph)
         points_xy = None if fractions is None else fractions * (pixels.shape[1], pixels.shape[0])
         kind = generator.random()
-        if kind < self.augment.distractor:
-            drawn = draw_distractor(generator, pixels, mask, points_xy=points_xy)
+        if kind < self.augment.negative:
+            drawn = draw_negative(generator, pixels, mask, points_xy=points_xy)
             return _Picture(drawn, None, np.zeros((1, 1), np.uint8), None, NO_HAND)
-        other = self.films[int(generator.integers(len(self.films)))]
-        if kind < self.augment.distractor + self.augment.pair and self._can_pair(film, other):
-            return self._pair(film, other, generator)
-        grey: GreyScale | None = self.cache.grey(film.id, self.spec.grey)
+        other = self.radiographs[int(generator.integers(len(self.radiographs)))]
+        if kind < self.augment.negative + self.augment.pair and self._can_pair(radiograph, other):
+            return self._pair(radiograph, other, generator)
+        grey: GreyScale | None = self.cache.grey(radiograph.id, self.spec.grey)
         if generator.random() < self.augment.frame:
             pixels, mask, points_xy = _framed(pixels, mask, points_xy, generator)
             grey = None
         return _Picture(pixels, grey, mask, points_xy, ONE_HAND)
 
-    def _can_pair(self, *films: LabelledFilm) -> bool:
+    def _can_pair(self, *radiographs: LabelledRadiograph) -> bool:
         """Whether each shows a hand, as far as is known: a mask that was accepted may be empty."""
-        return all(mask is None or mask.any() for mask, _ in map(self.annotated, films))
+        return all(mask is None or mask.any() for mask, _ in map(self.annotated, radiographs))
 
-    def _pair(self, film: LabelledFilm, other: LabelledFilm, generator: np.random.Generator) -> _Picture:
-        both = [(self.cache.pixels(one.id), self.annotated(one)[0]) for one in (film, other)]
+    def _pair(
+        self, radiograph: LabelledRadiograph, other: LabelledRadiograph, generator: np.random.Generator
+    ) -> _Picture:
+        both = [(self.cache.pixels(one.id), self.annotated(one)[0]) for one in (radiograph, other)]
         (first, first_mask), (second, second_mask) = (
             (pixels, np.ones((1, 1), np.uint8) if mask is None else mask) for pixels, mask in both
         )
-        pixels, mask = pair_films(generator, MaskedFilm(first, first_mask), MaskedFilm(second, second_mask))
+        pixels, mask = pair_radiographs(
+            generator, MaskedRadiograph(first, first_mask), MaskedRadiograph(second, second_mask)
+        )
         return _Picture(pixels, None, mask, None, SEVERAL_HANDS)
 
     def _guess(self, picture: _Picture, generator: np.random.Generator) -> Hand | None:
-        """Where the refining net is told to look: near the hand, or anywhere on a film without one."""
+        """Where the refining network is told to look: near the hand, or anywhere on a radiograph without one."""
         if self.spec.region == "radiograph":
             return None
         points_xy = picture.points_xy
@@ -162,9 +173,9 @@ class MaskViews(HandViews):
         super().__init__(*args, **options)  # type: ignore[arg-type]  # those of HandViews, handed on
         self.masks = masks
 
-    def annotated(self, film: LabelledFilm) -> tuple[NDArray[np.uint8] | None, NDArray[np.float64] | None]:
-        """The film's mask."""
-        return _kept_mask(self.masks[film.id]), None
+    def annotated(self, radiograph: LabelledRadiograph) -> tuple[NDArray[np.uint8] | None, NDArray[np.float64] | None]:
+        """The radiograph's mask."""
+        return _kept_mask(self.masks[radiograph.id]), None
 
     def target(self, picture: _Picture, to_view: Transform) -> tuple[Tensor, ...]:
         """The mask through the view's own transform."""
@@ -183,12 +194,12 @@ class PointViews(HandViews):
         super().__init__(*args, **options)  # type: ignore[arg-type]  # those of HandViews, handed on
         self.points = points
 
-    def annotated(self, film: LabelledFilm) -> tuple[NDArray[np.uint8] | None, NDArray[np.float64] | None]:
-        """The film's points."""
-        return None, self.points[film.id]
+    def annotated(self, radiograph: LabelledRadiograph) -> tuple[NDArray[np.uint8] | None, NDArray[np.float64] | None]:
+        """The radiograph's points."""
+        return None, self.points[radiograph.id]
 
     def target(self, picture: _Picture, to_view: Transform) -> tuple[Tensor, ...]:
-        """The points through the view's own transform; a film whose points nobody knows has none on the view."""
+        """The points through the view's own transform; a radiograph whose points nobody knows has none on the view."""
         hands = torch.tensor(picture.hands)
         if picture.points_xy is None:
             return torch.zeros(3, 2), torch.zeros(3), hands
@@ -199,38 +210,38 @@ class PointViews(HandViews):
 
 
 def hand_batches(views: HandViews, recipe: Recipe, *, rank: int = 0, world: int = 1) -> DataLoader[tuple[Tensor, ...]]:
-    """Batches of one epoch: reshuffled for training, else in the films' order."""
+    """Batches of one epoch: reshuffled for training, else in the radiographs' order."""
     return batches_of(views, recipe, epoch=views.epoch if views.training else None, rank=rank, world=world)
 
 
 @torch.no_grad()
 def predict_masks(
-    net: nn.Module,
-    films: Iterable[NDArray[np.float32]],
+    network: nn.Module,
+    radiographs: Iterable[NDArray[np.float32]],
     spec: ViewSpec,
     *,
     batch_size: int = 64,
     half_precision: bool = True,
 ) -> Iterator[NDArray[np.float32]]:
-    """Probabilities of lying in the hand, float32 (h, w) on the view of each film, in order.
+    """Probabilities of lying in the hand, float32 (h, w) on the view of each radiograph, in order.
 
     Args:
-        net: a `boneage.train.networks.unet.UNet`.
-        films: pixels, float32 (H, W) each.
-        spec: the net's view.
-        batch_size: films at once.
+        network: a `boneage.train.networks.unet.UNetwork`.
+        radiographs: pixels, float32 (H, W) each.
+        spec: the network's view.
+        batch_size: radiographs at once.
         half_precision: in bfloat16, which is faster and moves a probability by about 0.01.
     """
-    net.eval()
+    network.eval()
     views: list[NDArray[np.float32]] = []
 
     def answered() -> Iterator[NDArray[np.float32]]:
         batch = torch.from_numpy(np.stack(views))[:, None].contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=half_precision):
-            logits = net(batch)
+            logits = network(batch)
         yield from torch.sigmoid(logits.float())[:, 0].numpy()
 
-    for pixels in films:
+    for pixels in radiographs:
         views.append(cut_view(pixels, spec))
         if len(views) == batch_size:
             yield from answered()
@@ -258,7 +269,7 @@ def _framed(
     points_xy: NDArray[np.float64] | None,
     generator: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, NDArray[np.float64] | None]:
-    """A film with a border about it, of any grey and of any width on each side."""
+    """A radiograph with a border about it, of any grey and of any width on each side."""
     top, bottom, left, right = (
         int(share * side)
         for share, side in zip(
@@ -268,7 +279,7 @@ def _framed(
         )
     )
     level = float(generator.choice([0.0, 1.0, generator.random()]))
-    whole = None if mask is None else _on_film(mask, pixels)
+    whole = None if mask is None else _on_radiograph(mask, pixels)
     sides = ((top, bottom), (left, right))
     return (
         np.pad(pixels, sides, constant_values=np.float32(level)),
@@ -277,8 +288,8 @@ def _framed(
     )
 
 
-def _on_film(mask: NDArray[np.uint8], pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A mask at the film's own size."""
+def _on_radiograph(mask: NDArray[np.uint8], pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A mask at the radiograph's own size."""
     size = (pixels.shape[1], pixels.shape[0])
     return np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
 

@@ -1,8 +1,9 @@
-"""Pictures without a hand, and films with two: what the nets that look for a hand must learn to tell from one hand.
+"""Pictures without a hand, and radiographs with two: what the networks that look for a hand must learn to tell from one
+hand.
 
-Iglovikov et al. only ever show their nets a hand. Whoever serves users meets other files, and a net that was never
-shown any answers with confidence. No collection of such files may be assumed on a user's machine, so they are drawn,
-or made from the films of hands that are being trained on: with the hand erased, or with the forearm only.
+Iglovikov et al. only ever show their networks a hand. Whoever serves users meets other files, and a network that was
+never shown any answers with confidence. No collection of such files may be assumed on a user's machine, so they are
+drawn, or made from the radiographs of hands that are being trained on: with the hand erased, or with the forearm only.
 
 Everything is decided by the generator that is given: equal generators give equal pictures.
 """
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.evaluate.perturbations import border_grey
-from boneage.geometry import FloatArray, Transform, averaged_down, sample
+from boneage.geometry import FloatArray, Transform, downsample_area, sample
 from boneage.hand.registration import hand_length
 
 Picture = NDArray[np.float32]
@@ -29,35 +30,37 @@ MadeKind = Literal["erased", "forearm"]
 Kind = Literal[DrawnKind, MadeKind]
 
 KINDS: tuple[Kind, ...] = (*get_args(DrawnKind), *get_args(MadeKind))
-"""All kinds of picture without a hand; the last two are made from a film."""
+"""All kinds of picture without a hand; the last two are made from a radiograph."""
 
 FOREARM_START = 0.35
 """How far beyond the capitate, away from the fingers, a crop of the forearm begins: a share of the hand's length. The
 growth plates of radius and ulna lie at about 0.15 to 0.25, so no part of what is read for bone age is left."""
 
 _SHORTEST_FOREARM = 0.1
-"""Of the hand's length: less forearm than that on the film is not cropped."""
+"""Of the hand's length: less forearm than that on the radiograph is not cropped."""
 
 _LEAST_CONTRAST = 0.02
-"""Standard deviation of the greys of a forearm; under it the film is blank there."""
+"""Standard deviation of the greys of a forearm; under it the radiograph is blank there."""
 
 _LEAST_GRAIN = 0.002
-"""Standard deviation of the weakest grain: a film of one grey would be refused before any net saw it."""
+"""Standard deviation of the weakest grain: a radiograph of one grey would be rejected before any network saw it."""
 
 _MADE_SHARE = 0.4
-"""How often a picture is made from the film, where there is one that serves."""
+"""How often a picture is made from the radiograph, where there is one that serves."""
 
 
-class MaskedFilm(NamedTuple):
-    """A film and its hand: float32 (H, W), 0..1; uint8 (h, w), 0 / non-zero, aligned by fractions of both sides."""
+class MaskedRadiograph(NamedTuple):
+    """A radiograph and its hand: float32 (H, W), 0..1; uint8 (h, w), 0 / non-zero, aligned by fractions of both
+    sides.
+    """
 
     pixels: Picture
     mask: NDArray[np.uint8]
 
 
-def draw_distractor(
+def draw_negative(
     generator: np.random.Generator,
-    film: Picture | None = None,
+    radiograph: Picture | None = None,
     mask: NDArray[np.uint8] | None = None,
     *,
     points_xy: FloatArray | None = None,
@@ -68,11 +71,11 @@ def draw_distractor(
 
     Args:
         generator: decides everything.
-        film: float32 (H, W), 0..1, a film of one hand to make pictures from; drawn ones only if not given.
-        mask: uint8 (h, w), 0 / non-zero, the hand on `film`, aligned by fractions of width and height; needed for
+        radiograph: float32 (H, W), 0..1, a radiograph of one hand to make pictures from; drawn ones only if not given.
+        mask: uint8 (h, w), 0 / non-zero, the hand on `radiograph`, aligned by fractions of width and height; needed for
             ``erased``.
-        points_xy: (3, 2), key points on `film`, its pixels, rows as `boneage.hand.registration.POINT_NAMES`; needed for
-            ``forearm``.
+        points_xy: (3, 2), key points on `radiograph`, its pixels, rows as `boneage.hand.registration.POINT_NAMES`;
+            needed for ``forearm``.
         kind: what to draw; chosen by the generator if not given.
         longest_side: of the picture, pixels, at least 32.
 
@@ -80,53 +83,56 @@ def draw_distractor(
         float32 (H, W), 0..1, contiguous; the longer side is `longest_side`.
 
     Raises:
-        ValueError: a kind that needs a film, mask or key points which are not given or do not serve (less forearm on
-            the film than a tenth of the hand's length, nothing to see there, an empty mask, a hand that leaves no
-            background), or a side under 32 px.
+        ValueError: a kind that needs a radiograph, mask or key points which are not given or do not serve (less forearm
+            on the radiograph than a tenth of the hand's length, nothing to see there, an empty mask, a hand that leaves
+            no background), or a side under 32 px.
     """
     if longest_side < 32:
         raise ValueError(f"a picture has at least 32 px a side, not {longest_side}")
     if kind is None:
-        return _any_kind(generator, film, mask, points_xy, longest_side)
+        return _any_kind(generator, radiograph, mask, points_xy, longest_side)
     if kind == "erased" or kind == "forearm":  # noqa: PLR1714 - the type checker narrows only so
-        made = _made(generator, kind, film, mask, points_xy, longest_side)
+        made = _made(generator, kind, radiograph, mask, points_xy, longest_side)
         if made is None:
-            raise ValueError(f"the film does not serve to make the kind {kind}")
+            raise ValueError(f"the radiograph does not serve to make the kind {kind}")
         return made
     return _drawn(generator, kind, longest_side)
 
 
-def pair_films(
+def pair_radiographs(
     generator: np.random.Generator,
     first: tuple[Picture, NDArray[np.uint8]],
     second: tuple[Picture, NDArray[np.uint8]] | None = None,
     *,
     longest_side: int = 256,
-) -> MaskedFilm:
-    """Two hands on one film, side by side or one above the other.
+) -> MaskedRadiograph:
+    """Two hands on one radiograph, side by side or one above the other.
 
-    Each film is cut to about its hand or left whole, the hands are brought to about one size, their greys to about
-    one range; there may be a gap or a border.
+    Each radiograph is cut to about its hand or left whole, the hands are brought to about one size, their greys to
+    about one range; there may be a gap or a border.
 
     Args:
         generator: decides everything.
-        first: a film of one hand and its mask, as `MaskedFilm`.
+        first: a radiograph of one hand and its mask, as `MaskedRadiograph`.
         second: another one; `first` beside its own mirror image if not given, as both hands of one child would look.
-        longest_side: of the film that results, pixels, at least 32.
+        longest_side: of the radiograph that results, pixels, at least 32.
 
     Returns:
-        The film and its joined masks: float32 (H, W), 0..1, and uint8 (H, W), 0 / 1, of one shape.
+        The radiograph and its joined masks: float32 (H, W), 0..1, and uint8 (H, W), 0 / 1, of one shape.
 
     Raises:
         ValueError: a mask is empty, or a side under 32 px.
     """
     if longest_side < 32:
         raise ValueError(f"a picture has at least 32 px a side, not {longest_side}")
-    across = generator.random() < 0.75  # films of both hands show them side by side
+    across = generator.random() < 0.75  # radiographs of both hands show them side by side
     tight = generator.random() < 0.6
-    halves = [_half(generator, MaskedFilm(*film), longest_side, tight=tight) for film in (first, second or first)]
+    halves = [
+        _half(generator, MaskedRadiograph(*radiograph), longest_side, tight=tight)
+        for radiograph in (first, second or first)
+    ]
     if second is None or generator.random() < 0.3:
-        halves[1] = MaskedFilm(halves[1].pixels[:, ::-1], halves[1].mask[:, ::-1])
+        halves[1] = MaskedRadiograph(halves[1].pixels[:, ::-1], halves[1].mask[:, ::-1])
     alike = 1.0 if generator.random() < 0.5 else generator.uniform(0.5, 1.0)
     halves[1] = halves[1]._replace(pixels=_same_greys(halves[1].pixels, halves[0].pixels, alike))
     joined = _joined(generator, halves, across=across)
@@ -135,15 +141,15 @@ def pair_films(
 
 def _any_kind(
     generator: np.random.Generator,
-    film: Picture | None,
+    radiograph: Picture | None,
     mask: NDArray[np.uint8] | None,
     points_xy: FloatArray | None,
     longest_side: int,
 ) -> Picture:
-    if film is not None and generator.random() < _MADE_SHARE:
+    if radiograph is not None and generator.random() < _MADE_SHARE:
         order = generator.permutation(len(get_args(MadeKind)))
         for kind in (get_args(MadeKind)[place] for place in order):
-            made = _made(generator, kind, film, mask, points_xy, longest_side)
+            made = _made(generator, kind, radiograph, mask, points_xy, longest_side)
             if made is not None:
                 return made
     return _drawn(generator, get_args(DrawnKind)[generator.integers(len(get_args(DrawnKind)))], longest_side)
@@ -152,22 +158,22 @@ def _any_kind(
 def _made(
     generator: np.random.Generator,
     kind: MadeKind,
-    film: Picture | None,
+    radiograph: Picture | None,
     mask: NDArray[np.uint8] | None,
     points_xy: FloatArray | None,
     longest_side: int,
 ) -> Picture | None:
-    """The film without its hand; None where it does not serve."""
-    if film is None:
+    """The radiograph without its hand; None where it does not serve."""
+    if radiograph is None:
         return None
     if kind == "forearm":
-        return None if points_xy is None else _forearm(generator, film, points_xy, longest_side)
-    return None if mask is None else _erased(generator, MaskedFilm(film, mask), longest_side)
+        return None if points_xy is None else _forearm(generator, radiograph, points_xy, longest_side)
+    return None if mask is None else _erased(generator, MaskedRadiograph(radiograph, mask), longest_side)
 
 
-def _erased(generator: np.random.Generator, film: MaskedFilm, longest_side: int) -> Picture | None:
-    """The film with its hand filled from the background around it, which keeps borders and markers."""
-    pixels, mask = _reduced(film, longest_side)
+def _erased(generator: np.random.Generator, radiograph: MaskedRadiograph, longest_side: int) -> Picture | None:
+    """The radiograph with its hand filled from the background around it, which keeps borders and markers."""
+    pixels, mask = _reduced(radiograph, longest_side)
     reach = 2 * max(1, round(generator.uniform(0.025, 0.05) * longest_side)) + 1
     hole = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))) > 0
     if not 0.03 < hole.mean() < 0.9:  # no hand to erase, or nothing to fill it from
@@ -201,14 +207,16 @@ def _halved(pixels: Picture) -> Picture:
     return np.asarray(cv2.pyrDown(pixels), dtype=np.float32)
 
 
-def _forearm(generator: np.random.Generator, film: Picture, points_xy: FloatArray, longest_side: int) -> Picture | None:
-    """What the film shows from `FOREARM_START` beyond the capitate on, turned upright."""
+def _forearm(
+    generator: np.random.Generator, radiograph: Picture, points_xy: FloatArray, longest_side: int
+) -> Picture | None:
+    """What the radiograph shows from `FOREARM_START` beyond the capitate on, turned upright."""
     length = hand_length(points_xy)
     tip, _, capitate = np.asarray(points_xy, dtype=np.float64)
     if not length > 1.0:
         return None
     down = (capitate - tip) / length
-    reach = _reach(capitate, down, film.shape) / length
+    reach = _reach(capitate, down, radiograph.shape) / length
     start = FOREARM_START + generator.uniform(0, 0.5) * max(0.0, reach - FOREARM_START - 2 * _SHORTEST_FOREARM)
     if reach - start < _SHORTEST_FOREARM:
         return None
@@ -219,11 +227,11 @@ def _forearm(generator: np.random.Generator, film: Picture, points_xy: FloatArra
     zoom = longest_side / max(height, width)
     turn = zoom * np.stack([across, down])
     upright = Transform.from_matrix(np.column_stack([turn, -turn @ corner]))
-    fill = border_grey(film)
-    crop = sample(film, upright, max(1, round(zoom * height)), max(1, round(zoom * width)), fill=fill)
+    fill = border_grey(radiograph)
+    crop = sample(radiograph, upright, max(1, round(zoom * height)), max(1, round(zoom * width)), fill=fill)
     if float(crop.std()) < _LEAST_CONTRAST:
         return None
-    if generator.random() < 0.5:  # on a film that is longer, as if the hand had been left off
+    if generator.random() < 0.5:  # on a radiograph that is longer, as if the hand had been left off
         free = int(generator.integers(longest_side - crop.shape[0] + 1))
         above = int(generator.integers(free + 1))
         crop = np.pad(crop, ((above, free - above), (0, 0)), constant_values=fill)
@@ -231,7 +239,7 @@ def _forearm(generator: np.random.Generator, film: Picture, points_xy: FloatArra
 
 
 def _reach(origin_xy: NDArray[np.float64], direction: NDArray[np.float64], shape: tuple[int, ...]) -> float:
-    """How far a ray from a point runs on a film of this shape, pixels; 0 if the point lies outside."""
+    """How far a ray from a point runs on a radiograph of this shape, pixels; 0 if the point lies outside."""
     sides = np.array([shape[1], shape[0]], dtype=np.float64)
     if (origin_xy < 0).any() or (origin_xy > sides).any():
         return 0.0
@@ -240,23 +248,25 @@ def _reach(origin_xy: NDArray[np.float64], direction: NDArray[np.float64], shape
     return float((ends[turned] / direction[turned]).min())
 
 
-def _reduced(film: MaskedFilm, longest_side: int) -> MaskedFilm:
-    """Film and mask on one grid whose longer side is `longest_side`; the mask 0 / 1."""
-    zoom = longest_side / max(film.pixels.shape)
-    height, width = (max(1, round(zoom * side)) for side in film.pixels.shape)
-    pixels = averaged_down(film.pixels, zoom)
+def _reduced(radiograph: MaskedRadiograph, longest_side: int) -> MaskedRadiograph:
+    """Radiograph and mask on one grid whose longer side is `longest_side`; the mask 0 / 1."""
+    zoom = longest_side / max(radiograph.pixels.shape)
+    height, width = (max(1, round(zoom * side)) for side in radiograph.pixels.shape)
+    pixels = downsample_area(radiograph.pixels, zoom)
     if pixels.shape != (height, width):
         pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-    mask = cv2.resize((film.mask > 0).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    return MaskedFilm(pixels, np.asarray(mask, dtype=np.uint8))
+    mask = cv2.resize((radiograph.mask > 0).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    return MaskedRadiograph(pixels, np.asarray(mask, dtype=np.uint8))
 
 
 # --- two hands ---------------------------------------------------------------------------------------------------
 
 
-def _half(generator: np.random.Generator, film: MaskedFilm, longest_side: int, *, tight: bool) -> MaskedFilm:
-    """One film brought to a size at which the diagonal of its hand is about `longest_side` / 2."""
-    pixels, mask = _reduced(film, longest_side)
+def _half(
+    generator: np.random.Generator, radiograph: MaskedRadiograph, longest_side: int, *, tight: bool
+) -> MaskedRadiograph:
+    """One radiograph brought to a size at which the diagonal of its hand is about `longest_side` / 2."""
+    pixels, mask = _reduced(radiograph, longest_side)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         raise ValueError("the mask is empty: there is no hand to pair")
@@ -268,16 +278,17 @@ def _half(generator: np.random.Generator, film: MaskedFilm, longest_side: int, *
         mask = mask[top : rows[-1] + 1 + margins[2], left : columns[-1] + 1 + margins[3]]
     zoom = generator.uniform(0.85, 1.15) * 0.5 * longest_side / math.hypot(tall, wide)
     size = (max(8, round(zoom * mask.shape[1])), max(8, round(zoom * mask.shape[0])))
-    return MaskedFilm(
+    return MaskedRadiograph(
         np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32),
         np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8),
     )
 
 
 def _same_greys(pixels: Picture, model: Picture, share: float) -> Picture:
-    """Grey levels stretched so that their 2nd and 98th percentile come by `share` nearer to those of another film.
+    """Grey levels stretched so that their 2nd and 98th percentile come by `share` nearer to those of another
+    radiograph.
 
-    Hands on one film were exposed as one; a hand that can hardly be seen beside another would not count.
+    Hands on one radiograph were exposed as one; a hand that can hardly be seen beside another would not count.
     """
     low, high = np.percentile(pixels, (2, 98))
     model_low, model_high = np.percentile(model, (2, 98))
@@ -286,8 +297,8 @@ def _same_greys(pixels: Picture, model: Picture, share: float) -> Picture:
     return np.asarray(np.clip(stretched, 0, 1), dtype=np.float32)
 
 
-def _joined(generator: np.random.Generator, halves: list[MaskedFilm], *, across: bool) -> MaskedFilm:
-    """Two films on one canvas, in a row or a column, with their own background about each."""
+def _joined(generator: np.random.Generator, halves: list[MaskedRadiograph], *, across: bool) -> MaskedRadiograph:
+    """Two radiographs on one canvas, in a row or a column, with their own background about each."""
     sizes = np.array([half.mask.shape for half in halves])
     along = 1 if across else 0
     gap = round(generator.choice([0.0, generator.uniform(0, 0.15)]) * float(sizes[:, along].mean()))
@@ -306,25 +317,29 @@ def _joined(generator: np.random.Generator, halves: list[MaskedFilm], *, across:
         canvas[top : top + height, left : left + width] = half.pixels
         mask[top : top + height, left : left + width] = half.mask
         start += half.mask.shape[along] + gap
-    return MaskedFilm(canvas, mask)
+    return MaskedRadiograph(canvas, mask)
 
 
-def _bordered(generator: np.random.Generator, film: MaskedFilm, longest_side: int) -> MaskedFilm:
-    """A border about a film at times; then the size that was asked for."""
+def _bordered(generator: np.random.Generator, radiograph: MaskedRadiograph, longest_side: int) -> MaskedRadiograph:
+    """A border about a radiograph at times; then the size that was asked for."""
     if generator.random() < 0.4:
-        top, bottom, left, right = np.rint(generator.uniform(0.01, 0.12, 4) * max(film.mask.shape)).astype(int)
-        grey = float(generator.choice([0.0, 1.0, border_grey(film.pixels)], p=[0.5, 0.2, 0.3]))
+        top, bottom, left, right = np.rint(generator.uniform(0.01, 0.12, 4) * max(radiograph.mask.shape)).astype(int)
+        grey = float(generator.choice([0.0, 1.0, border_grey(radiograph.pixels)], p=[0.5, 0.2, 0.3]))
         wide = ((top, bottom), (left, right))
-        film = MaskedFilm(np.pad(film.pixels, wide, constant_values=grey), np.pad(film.mask, wide))
-    reduced = _reduced(film, longest_side)
-    return MaskedFilm(np.ascontiguousarray(np.clip(reduced.pixels, 0, 1)), reduced.mask)
+        radiograph = MaskedRadiograph(
+            np.pad(radiograph.pixels, wide, constant_values=grey), np.pad(radiograph.mask, wide)
+        )
+    reduced = _reduced(radiograph, longest_side)
+    return MaskedRadiograph(np.ascontiguousarray(np.clip(reduced.pixels, 0, 1)), reduced.mask)
 
 
 # --- drawn pictures ----------------------------------------------------------------------------------------------
 
 
 def _drawn(generator: np.random.Generator, kind: DrawnKind, longest_side: int) -> Picture:
-    """A drawing of a kind, developed as films are: blurred, grainy, in some range of greys, at times a negative."""
+    """A drawing of a kind, developed as radiographs are: blurred, grainy, in some range of greys, at times a
+    negative.
+    """
     short = max(24, round(longest_side * generator.uniform(0.6, 1.0)))
     shape = (longest_side, short) if generator.random() < 0.7 else (short, longest_side)
     picture = _DRAW[kind](generator, shape)
@@ -426,7 +441,7 @@ def _frame(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
 
 
 def _marker(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
-    """Lead letters, arrows, rulers and steps on an empty film."""
+    """Lead letters, arrows, rulers and steps on an empty radiograph."""
     picture = np.float32(0.35) * _blank(generator, shape)
     _write_letters(generator, picture, count=int(generator.integers(1, 6)))
     if generator.random() < 0.4:

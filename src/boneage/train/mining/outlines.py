@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.errors import RecipeError, TableError
-from boneage.files import written_whole
+from boneage.files import atomic_write
 from boneage.reading.radiograph import read_radiograph
-from boneage.tables.radiographs import LabelledFilm
+from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.mining.state import (
     SETTINGS,
-    FilmMask,
+    RadiographMask,
     Settings,
     Status,
     mask_path,
@@ -27,7 +27,7 @@ from boneage.train.mining.state import (
 )
 
 LONGEST_SIDE = 512
-"""Of a stored mask, pixels: twice what the net sees."""
+"""Of a stored mask, pixels: twice what the network sees."""
 
 _FINER = 4
 """Outlines are filled this much finer and reduced, because filling also covers every pixel that the outline touches."""
@@ -35,7 +35,7 @@ _FINER = 4
 
 @dataclass(frozen=True, eq=False)
 class Polygon:
-    """One outline, in fractions of the film's width and height.
+    """One outline, in fractions of the radiograph's width and height.
 
     Attributes:
         exterior: float64 (N, 2), x and y.
@@ -50,23 +50,23 @@ def read_outlines(path: Path) -> dict[str, list[Polygon]]:
     """Read a JSON file ``{id: [{"exterior": [[x, y], ...], "interior": [[[x, y], ...], ...]}, ...]}``.
 
     Returns:
-        By film's id, the polygons whose union is the hand.
+        By radiograph's id, the polygons whose union is the hand.
 
     Raises:
         TableError: ``table_not_found``, ``table_unreadable`` if it is not such a file, ``table_empty``, ``table_value``
-            if a polygon has fewer than three points or lies outside the film.
+            if a polygon has fewer than three points or lies outside the radiograph.
     """
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        outlines = {str(film_id): [_polygon(one) for one in polygons] for film_id, polygons in said.items()}
+        outlines = {str(radiograph_id): [_polygon(one) for one in polygons] for radiograph_id, polygons in said.items()}
     except (FileNotFoundError, NotADirectoryError):
         raise TableError("table_not_found", f"There is no file of outlines {path}.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TableError("table_unreadable", f"{path} is no file of outlines: {error!r}.") from error
     if not outlines:
         raise TableError("table_empty", f"{path} has no outlines.")
-    for film_id, polygons in outlines.items():
-        _check(path, film_id, polygons)
+    for radiograph_id, polygons in outlines.items():
+        _check(path, radiograph_id, polygons)
     return outlines
 
 
@@ -75,20 +75,20 @@ def _polygon(said: dict[str, Any]) -> Polygon:
     return Polygon(np.array(said["exterior"], dtype=np.float64), interiors)
 
 
-def _check(path: Path, film_id: str, polygons: Sequence[Polygon]) -> None:
+def _check(path: Path, radiograph_id: str, polygons: Sequence[Polygon]) -> None:
     rings = [ring for polygon in polygons for ring in (polygon.exterior, *polygon.interiors)]
     if not rings or any(ring.ndim != 2 or ring.shape[0] < 3 or ring.shape[1] != 2 for ring in rings):
-        raise TableError("table_value", f"{path}: the outline of {film_id!r} needs three or more points (x, y).")
+        raise TableError("table_value", f"{path}: the outline of {radiograph_id!r} needs three or more points (x, y).")
     if not all(np.isfinite(ring).all() and ring.min() >= -0.05 and ring.max() <= 1.05 for ring in rings):
         raise TableError(
-            "table_value", f"{path}: the outline of {film_id!r} must be in fractions of width and height, 0..1."
+            "table_value", f"{path}: the outline of {radiograph_id!r} must be in fractions of width and height, 0..1."
         )
 
 
-def mask_shape(film_shape: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of the mask of a film (H, W): its aspect ratio, at most `LONGEST_SIDE` long."""
-    zoom = min(1.0, LONGEST_SIDE / max(film_shape))
-    return max(1, round(film_shape[0] * zoom)), max(1, round(film_shape[1] * zoom))
+def mask_shape(radiograph_shape: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the mask of a radiograph (H, W): its aspect ratio, at most `LONGEST_SIDE` long."""
+    zoom = min(1.0, LONGEST_SIDE / max(radiograph_shape))
+    return max(1, round(radiograph_shape[0] * zoom)), max(1, round(radiograph_shape[1] * zoom))
 
 
 def rasterised(polygons: Sequence[Polygon], height: int, width: int) -> NDArray[np.uint8]:
@@ -108,17 +108,17 @@ def rasterised(polygons: Sequence[Polygon], height: int, width: int) -> NDArray[
 def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
     """Write a mask of 0 and 1 as a PNG of one bit a pixel, in one piece."""
     _, encoded = cv2.imencode(".png", mask * np.uint8(255), [cv2.IMWRITE_PNG_BILEVEL, 1])
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
 
 
-def start(folder: Path, settings: Settings, outlines: Path, held_out: int) -> dict[str, FilmMask]:
-    """Begin a mining: films of the outlines get their masks, all others are unseen.
+def start(folder: Path, settings: Settings, outlines: Path, held_out: int) -> dict[str, RadiographMask]:
+    """Begin a mining: radiographs of the outlines get their masks, all others are unseen.
 
     Args:
         folder: of the mining; one that a killed start left is begun again.
-        settings: whose films, and the seed by which held-out outlines are drawn.
-        outlines: see `read_outlines`; those of films that the table does not have are left out.
+        settings: whose radiographs, and the seed by which held-out outlines are drawn.
+        outlines: see `read_outlines`; those of radiographs that the table does not have are left out.
         held_out: how many outlines only measure.
 
     Returns:
@@ -126,32 +126,34 @@ def start(folder: Path, settings: Settings, outlines: Path, held_out: int) -> di
 
     Raises:
         RecipeError: ``recipe_changed`` if the folder holds a mining.
-        TableError: as `read_outlines` and `boneage.tables.radiographs.read_films`; ``table_split`` if too few outlines
-            are left to
+        TableError: as `read_outlines` and `boneage.tables.radiographs.read_radiographs`; ``table_split`` if too few
+            outlines are left to
             train on.
-        Refusal: a film with an outline cannot be read.
+        Rejection: a radiograph with an outline cannot be read.
     """
     if (folder / SETTINGS).exists():
         raise RecipeError("recipe_changed", f"{folder} holds a mining already; choose another folder, or go on there.")
-    films = settings.read_films()
-    polygons = {film_id: rings for film_id, rings in read_outlines(outlines).items() if film_id in films}
+    radiographs = settings.read_radiographs()
+    polygons = {
+        radiograph_id: rings for radiograph_id, rings in read_outlines(outlines).items() if radiograph_id in radiographs
+    }
     if not 0 < held_out < len(polygons):
         raise TableError(
-            "table_split", f"{len(polygons)} outlines are of these films: {held_out} of them cannot be held out."
+            "table_split", f"{len(polygons)} outlines are of these radiographs: {held_out} of them cannot be held out."
         )
     drawn = np.random.default_rng(settings.seed).permutation(sorted(polygons))
-    measuring = {str(film_id) for film_id in drawn[:held_out]}
-    masks = {film_id: FilmMask(film_id) for film_id in films}
-    for film_id, rings in polygons.items():
-        path = mask_path("outlines", film_id)
-        write_mask(folder / path, _outline_mask(films[film_id], rings))
-        status = Status.HELD_OUT if film_id in measuring else Status.OUTLINE
-        masks[film_id] = FilmMask(film_id, status, round=0, mask=path)
+    measuring = {str(radiograph_id) for radiograph_id in drawn[:held_out]}
+    masks = {radiograph_id: RadiographMask(radiograph_id) for radiograph_id in radiographs}
+    for radiograph_id, rings in polygons.items():
+        path = mask_path("outlines", radiograph_id)
+        write_mask(folder / path, _outline_mask(radiographs[radiograph_id], rings))
+        status = Status.HELD_OUT if radiograph_id in measuring else Status.OUTLINE
+        masks[radiograph_id] = RadiographMask(radiograph_id, status, round=0, mask=path)
     write_masks(folder, masks)
     write_settings(folder, settings)  # last: it is what makes the folder a mining
     return masks
 
 
-def _outline_mask(film: LabelledFilm, polygons: Sequence[Polygon]) -> NDArray[np.uint8]:
-    rows, columns = read_radiograph(film.image).pixels.shape
+def _outline_mask(radiograph: LabelledRadiograph, polygons: Sequence[Polygon]) -> NDArray[np.uint8]:
+    rows, columns = read_radiograph(radiograph.image).pixels.shape
     return rasterised(polygons, *mask_shape((rows, columns)))

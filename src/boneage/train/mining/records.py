@@ -1,4 +1,4 @@
-"""What the rounds of a mining came to, and the decoded films that its commands share. Needs no torch."""
+"""What the rounds of a mining came to, and the decoded radiographs that its commands share. Needs no torch."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boneage.errors import RecipeError
-from boneage.tables.radiographs import LabelledFilm
-from boneage.train.data.cache import FilmCache, build_cache
+from boneage.tables.radiographs import LabelledRadiograph
+from boneage.train.data.cache import RadiographCache, build_cache
 from boneage.train.mining.state import DRAWN, Status, read_masks
 
-Progress = Callable[[Iterable[LabelledFilm]], Iterable[LabelledFilm]]
+Progress = Callable[[Iterable[LabelledRadiograph]], Iterable[LabelledRadiograph]]
 
 RECORD = "round.json"
 
 CACHED_SIDE = 1024
-"""Films are cached at most this large, pixels: four times what the net sees, and enough for a person."""
+"""Radiographs are cached at most this large, pixels: four times what the network sees, and enough for a person."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Round:
         accepted: predicted masks that trained it.
         held_out: outlines that measured it.
         iou, iou_lowest: of its masks with those, mean and lowest, 0..1.
-        boundary: mean distance of the borders, as a share of the film's longest side.
+        boundary: mean distance of the borders, as a share of the radiograph's longest side.
         seconds: that the training took, as far as this process knows.
     """
 
@@ -64,20 +64,22 @@ def read_rounds(folder: Path) -> list[Round]:
     return rounds
 
 
-def film_cache(folder: Path, films: Sequence[LabelledFilm], progress: Progress | None = None) -> FilmCache:
-    """The decoded films of a mining, which predicting, reviewing and sheets share.
+def radiograph_cache(
+    folder: Path, radiographs: Sequence[LabelledRadiograph], progress: Progress | None = None
+) -> RadiographCache:
+    """The decoded radiographs of a mining, which predicting, reviewing and sheets share.
 
     Raises:
         TableError: as `boneage.train.data.cache.build_cache`.
     """
-    return build_cache(films, folder / "cache", longest_side=CACHED_SIDE, progress=progress)
+    return build_cache(radiographs, folder / "cache", longest_side=CACHED_SIDE, progress=progress)
 
 
 def summary_rows(folder: Path) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
     """Columns and rows of ``rounds.csv``: what each round was trained on, measured, and brought.
 
-    ``predicted`` are masks of that round's net that are still held or were decided on; ``coverage`` is the share of all
-    films with a drawn mask or one accepted up to that round.
+    ``predicted`` are masks of that round's network that are still held or were decided on; ``coverage`` is the share of
+    all radiographs with a drawn mask or one accepted up to that round.
     """
     columns = (
         *("round", "trained_on", "outlines", "accepted_before", "held_out", "iou", "iou_lowest", "boundary"),

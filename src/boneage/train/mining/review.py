@@ -1,4 +1,4 @@
-"""A local page on which a person accepts and discards masks, by the keyboard, several films a second.
+"""A local page on which a person accepts and discards masks, by the keyboard, several radiographs a second.
 
 The page is served to this machine only, under an address with a secret that other pages do not know, and asks nothing
 of anybody else. Each page's decisions are one change of the mining's table: what was saved is there, however the
@@ -22,17 +22,17 @@ from typing import Any
 import cv2
 
 from boneage.errors import BoneageError, RecipeError
-from boneage.train.data.cache import FilmCache
-from boneage.train.mining.state import FilmMask, Status, decide, read_masks
-from boneage.train.mining.tiles import Picture, film_tile
+from boneage.train.data.cache import RadiographCache
+from boneage.train.mining.state import RadiographMask, Status, decide, read_masks
+from boneage.train.mining.tiles import Picture, radiograph_tile
 
 log = logging.getLogger(__name__)
 
 TILE_HEIGHT, TILE_WIDTH = 300, 240
-"""Of a film on the page, pixels; shown smaller or larger as the person likes."""
+"""Of a radiograph on the page, pixels; shown smaller or larger as the person likes."""
 
 LARGE_HEIGHT, LARGE_WIDTH = 1000, 800
-"""Of the film that is looked at closely."""
+"""Of the radiograph that is looked at closely."""
 
 _TILES_KEPT = 600
 _LARGEST_REQUEST = 2**20
@@ -43,16 +43,16 @@ _POLICY = (
 
 
 class ReviewSession:
-    """What one start of the page shows: a fixed order of films, in pages.
+    """What one start of the page shows: a fixed order of radiographs, in pages.
 
     Args:
         folder: of the mining.
         masks: to be shown, in order.
-        cache: of the films.
-        page_size: films a page.
+        cache: of the radiographs.
+        page_size: radiographs a page.
     """
 
-    def __init__(self, folder: Path, masks: Sequence[FilmMask], cache: FilmCache, page_size: int) -> None:
+    def __init__(self, folder: Path, masks: Sequence[RadiographMask], cache: RadiographCache, page_size: int) -> None:
         self.folder, self.cache, self.page_size = folder, cache, page_size
         self.masks = [mask for mask in masks if mask.id in cache]
         self.rounds = {mask.id: mask.round for mask in self.masks if mask.round is not None}
@@ -65,14 +65,14 @@ class ReviewSession:
         return -(-len(self.masks) // self.page_size)
 
     def page(self, number: int) -> dict[str, Any]:
-        """What a page shows, counted from 0: its films with what has been decided on each, and the counts.
+        """What a page shows, counted from 0: its radiographs with what has been decided on each, and the counts.
 
         Raises:
             IndexError: there is no such page.
         """
         now = read_masks(self.folder)
         places = self._places(number)
-        films = [
+        radiographs = [
             {
                 "place": place,
                 "id": mask.id,
@@ -82,10 +82,10 @@ class ReviewSession:
             }
             for place, mask in zip(places, self.masks[places.start : places.stop], strict=True)
         ]
-        return {"page": number, "pages": self.pages, "films": films, "counts": self._counts(now)}
+        return {"page": number, "pages": self.pages, "radiographs": radiographs, "counts": self._counts(now)}
 
     def save(self, number: int, discarded: Sequence[int]) -> dict[str, Any]:
-        """Discard the films at these places of a page and accept its others; returns the counts.
+        """Discard the radiographs at these places of a page and accept its others; returns the counts.
 
         Raises:
             IndexError: there is no such page, or a place is not on it.
@@ -98,11 +98,11 @@ class ReviewSession:
         return self._counts(read_masks(self.folder))
 
     def tile(self, place: int, *, large: bool = False) -> bytes:
-        """The film at a place, as JPEG.
+        """The radiograph at a place, as JPEG.
 
         Raises:
             IndexError: there is none.
-            TableError: film or mask cannot be read.
+            TableError: radiograph or mask cannot be read.
         """
         if not 0 <= place < len(self.masks):
             raise IndexError("no such place")
@@ -111,7 +111,7 @@ class ReviewSession:
                 self._tiles.move_to_end((place, large))
                 return self._tiles[place, large]
         size = (LARGE_HEIGHT, LARGE_WIDTH) if large else (TILE_HEIGHT, TILE_WIDTH)
-        encoded = _jpeg(film_tile(self.folder, self.masks[place], self.cache, *size))
+        encoded = _jpeg(radiograph_tile(self.folder, self.masks[place], self.cache, *size))
         with self._lock:
             self._tiles[place, large] = encoded
             while len(self._tiles) > _TILES_KEPT:
@@ -123,11 +123,11 @@ class ReviewSession:
             raise IndexError("no such page")
         return range(number * self.page_size, min((number + 1) * self.page_size, len(self.masks)))
 
-    def _counts(self, now: dict[str, FilmMask]) -> dict[str, int]:
-        """Of this session's films by status, and of all."""
+    def _counts(self, now: dict[str, RadiographMask]) -> dict[str, int]:
+        """Of this session's radiographs by status, and of all."""
         statuses = [now[mask.id].status for mask in self.masks if mask.id in now]
         chosen = (Status.PENDING, Status.ACCEPTED, Status.DISCARDED)
-        return {"films": len(self.masks), **{status.value: statuses.count(status) for status in chosen}}
+        return {"radiographs": len(self.masks), **{status.value: statuses.count(status) for status in chosen}}
 
 
 class ReviewServer(ThreadingHTTPServer):
@@ -164,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 60
 
     def do_GET(self) -> None:
-        """The page (``/TOKEN/``), what a page shows (``page/N``), a film (``tile/N``, ``large/N``)."""
+        """The page (``/TOKEN/``), what a page shows (``page/N``), a radiograph (``tile/N``, ``large/N``)."""
         match self._place():
             case [""]:
                 page = resources.files("boneage.train.mining").joinpath("review.html").read_bytes()
@@ -177,23 +177,23 @@ class _Handler(BaseHTTPRequestHandler):
                     lambda: self._send(self.server.session.tile(int(number), large=large), "image/jpeg", kept=True)
                 )
             case _:
-                self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+                self._reject(HTTPStatus.NOT_FOUND, "there is no such page")
 
     def do_POST(self) -> None:
         """Decisions on a page: ``page/N`` with ``{"discarded": [places]}``."""
         self.close_connection = True  # a body that is not read would be taken for the next request
         length = self.headers.get("Content-Length", "")
         if self.headers.get_content_type() != "application/json" or not length.isdecimal():
-            self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "decisions are JSON")
+            self._reject(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "decisions are JSON")
         elif int(length) > _LARGEST_REQUEST:
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too long")
+            self._reject(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too long")
         else:
             body = self.rfile.read(int(length))
             match self._place():
                 case ["page", number] if number.isdecimal():
                     self._try(lambda: self._save(int(number), body))
                 case _:
-                    self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+                    self._reject(HTTPStatus.NOT_FOUND, "there is no such page")
 
     def _save(self, number: int, body: bytes) -> None:
         said = json.loads(body)
@@ -216,16 +216,16 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             answer()
         except IndexError as error:
-            self._refuse(HTTPStatus.NOT_FOUND, str(error))
+            self._reject(HTTPStatus.NOT_FOUND, str(error))
         except ValueError as error:
-            self._refuse(HTTPStatus.BAD_REQUEST, str(error))
+            self._reject(HTTPStatus.BAD_REQUEST, str(error))
         except BoneageError as error:
-            self._refuse(HTTPStatus.CONFLICT, str(error))
+            self._reject(HTTPStatus.CONFLICT, str(error))
         except OSError as error:
             if not isinstance(error, ConnectionError):  # else the page was left: there is nobody to tell
-                self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"{error.strerror}: {error.filename}")
+                self._reject(HTTPStatus.INTERNAL_SERVER_ERROR, f"{error.strerror}: {error.filename}")
 
-    def _refuse(self, status: HTTPStatus, reason: str) -> None:
+    def _reject(self, status: HTTPStatus, reason: str) -> None:
         self._send_json({"error": reason}, status)
 
     def _send_json(self, said: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> None:

@@ -1,6 +1,7 @@
-"""The rounds of a mining: train on the masks at hand, measure on held-out outlines, predict the films that have none.
+"""The rounds of a mining: train on the masks at hand, measure on held-out outlines, predict the radiographs that have
+none.
 
-Held-out outlines choose nothing: a round's net is the one after its last epoch, whichever was best on them.
+Held-out outlines choose nothing: a round's network is the one after its last epoch, whichever was best on them.
 """
 
 from __future__ import annotations
@@ -21,20 +22,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from boneage.errors import RecipeError, Refusal, TableError
+from boneage.errors import RecipeError, Rejection, TableError
 from boneage.files import write_text
 from boneage.geometry import Transform, sample
 from boneage.hand.mask import whole_hand
 from boneage.hand.views import ViewSpec, measure_grey, view_transform
 from boneage.tables.csv_table import read_rows, write_rows
-from boneage.tables.radiographs import LabelledFilm
+from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.data.annotations import load_mask
-from boneage.train.data.cache import FilmCache
+from boneage.train.data.cache import RadiographCache
 from boneage.train.data.hand_views import predict_masks
 from boneage.train.mining.outlines import mask_shape, write_mask
-from boneage.train.mining.records import CACHED_SIDE, RECORD, Progress, Round, film_cache, read_rounds, round_folder
+from boneage.train.mining.records import (
+    CACHED_SIDE,
+    RECORD,
+    Progress,
+    Round,
+    radiograph_cache,
+    read_rounds,
+    round_folder,
+)
 from boneage.train.mining.state import (
-    FilmMask,
+    RadiographMask,
     Status,
     changing,
     mask_path,
@@ -55,7 +64,7 @@ _MASKS_OF_A_ROUND = {Status.OUTLINE: "train", Status.ACCEPTED: "train", Status.H
 """The part in a round of masks by their status."""
 
 _PREDICTED_AT_ONCE = 16
-"""Larger batches leave a CPU's cache: 64 took 1.7 times as long a film."""
+"""Larger batches leave a CPU's cache: 64 took 1.7 times as long a radiograph."""
 
 _LEAST = np.float32(1e-4)
 """Probabilities nearer to 0 or 1 than this are as certain."""
@@ -71,7 +80,7 @@ def train_round(
     engine: Engine = Engine(),  # noqa: B008 - frozen
     quiet: bool = False,
 ) -> Round | None:
-    """Train the next round's net, or go on with the round that was begun.
+    """Train the next round's network, or go on with the round that was begun.
 
     It starts from the weights of the round before. Its training masks are those of the moment when it was begun,
     outlines and accepted ones.
@@ -90,21 +99,21 @@ def train_round(
         TableError: as that function and `read_masks`.
     """
     began = time.monotonic()
-    films = read_settings(folder).read_films()
+    radiographs = read_settings(folder).read_radiographs()
     number = len(read_rounds(folder)) + 1
     run = round_folder(folder, number)
     recipe = load_recipe(RECIPE, (*_round_changes(folder, number), *changes))
-    masks = _round_masks(folder, run, films)
-    _same_films(folder, masks, films)
-    # All films, so that there is one cache; those without a target are in neither part.
+    masks = _round_masks(folder, run, radiographs)
+    _same_radiographs(folder, masks, radiographs)
+    # All radiographs, so that there is one cache; those without a target are in neither part.
     parted = [
-        replace(film, split=_MASKS_OF_A_ROUND[masks[film.id].status] if film.id in masks else None)
-        for film in films.values()
+        replace(radiograph, split=_MASKS_OF_A_ROUND[masks[radiograph.id].status] if radiograph.id in masks else None)
+        for radiograph in radiographs.values()
     ]
     finished = train(recipe, parted, run, cache_folder=folder / "cache", engine=engine, quiet=quiet)
     if finished.rank != 0:
         return None
-    measured = _measure(folder, run, [mask for mask in masks.values() if mask.status is Status.HELD_OUT], films)
+    measured = _measure(folder, run, [mask for mask in masks.values() if mask.status is Status.HELD_OUT], radiographs)
     counts = {status: sum(mask.status is status for mask in masks.values()) for status in _MASKS_OF_A_ROUND}
     record = Round(
         number=number,
@@ -120,15 +129,16 @@ def train_round(
     return record
 
 
-def _round_masks(folder: Path, run: Path, films: Mapping[str, LabelledFilm]) -> dict[str, FilmMask]:
+def _round_masks(folder: Path, run: Path, radiographs: Mapping[str, LabelledRadiograph]) -> dict[str, RadiographMask]:
     """The masks that a round trains on and measures with: those of its table if it was begun, else those of now.
 
-    Accepted masks of films of the split ``validation`` train nothing: those films measure what is built on the masks.
+    Accepted masks of radiographs of the split ``validation`` train nothing: those radiographs measure what is built on
+        the masks.
     """
     masks = read_masks(folder)
     table = run / "targets.csv"
     if not (table.exists() and (run / "recipe.json").exists()):  # that file is the loop's first
-        kept = {film_id for film_id, film in films.items() if film.split == "validation"}
+        kept = {radiograph_id for radiograph_id, radiograph in radiographs.items() if radiograph.split == "validation"}
         chosen = [
             mask
             for mask in masks.values()
@@ -137,7 +147,10 @@ def _round_masks(folder: Path, run: Path, films: Mapping[str, LabelledFilm]) -> 
         rows = [(mask.id, f"../{mask.mask}", mask.status.value) for mask in chosen]
         write_rows(table, ("id", "mask", "status"), rows)
     begun = _read_targets(table)
-    return {film_id: FilmMask(film_id, status, mask=path) for film_id, (status, path) in begun.items()}
+    return {
+        radiograph_id: RadiographMask(radiograph_id, status, mask=path)
+        for radiograph_id, (status, path) in begun.items()
+    }
 
 
 def _read_targets(table: Path) -> dict[str, tuple[Status, str]]:
@@ -163,61 +176,63 @@ def _round_changes(folder: Path, number: int) -> tuple[str, ...]:
 
 
 def _measure(
-    folder: Path, run: Path, held_out: Sequence[FilmMask], films: Mapping[str, LabelledFilm]
+    folder: Path, run: Path, held_out: Sequence[RadiographMask], radiographs: Mapping[str, LabelledRadiograph]
 ) -> list[tuple[str, float, float]]:
     """Id, IoU and boundary error of each held-out outline, also written to the run's ``held_out.csv``."""
-    cache = film_cache(folder, list(films.values()))
-    recipe, net = _load_net(run)
+    cache = radiograph_cache(folder, list(radiographs.values()))
+    recipe, network = _load_network(run)
     outlines = {mask.id: load_mask(folder / mask.mask) for mask in held_out}
     measured = []
-    for predicted in _predictions(net, recipe, [films[film_id] for film_id in outlines], cache):
+    for predicted in _predictions(network, recipe, [radiographs[radiograph_id] for radiograph_id in outlines], cache):
         outline = outlines[predicted.id]
         mask = predicted.mask(outline.shape)
         measured.append(
             (predicted.id, intersection_over_union(mask, outline), outline_distance(mask, outline) / max(mask.shape))
         )
     if not measured:
-        raise TableError("table_empty", "None of the films with a held-out outline can be read.")
+        raise TableError("table_empty", "None of the radiographs with a held-out outline can be read.")
     write_rows(run / "held_out.csv", ("id", "iou", "boundary"), measured)
     return measured
 
 
-def _load_net(run: Path) -> tuple[Recipe, nn.Module]:
-    recipe, net, *_ = load_hand_run(run, "last")
-    return recipe, net
+def _load_network(run: Path) -> tuple[Recipe, nn.Module]:
+    recipe, network, *_ = load_hand_run(run, "last")
+    return recipe, network
 
 
 @dataclass(frozen=True, eq=False)
 class _Prediction:
-    """A net's answers for one film.
+    """A network's answers for one radiograph.
 
     Attributes:
-        id: of the film.
-        film_shape: its rows and columns, pixels.
-        spec: the net's view.
-        probabilities: float32 (k, h, w) on the view: of the film, then of its changed copies, brought back.
+        id: of the radiograph.
+        radiograph_shape: its rows and columns, pixels.
+        spec: the network's view.
+        probabilities: float32 (k, h, w) on the view: of the radiograph, then of its changed copies, brought back.
     """
 
     id: str
-    film_shape: tuple[int, int]
+    radiograph_shape: tuple[int, int]
     spec: ViewSpec
     probabilities: NDArray[np.float32]
 
     def mask(self, shape: tuple[int, int]) -> NDArray[np.uint8]:
-        """The film's mask of this shape, 0 and 1: its largest component, holes filled (section 2).
+        """The radiograph's mask of this shape, 0 and 1: its largest component, holes filled (section 2).
 
         Between the view's pixels logits are interpolated. Of probabilities, which rise from 0 to 1 within a pixel, a
         threshold other than 0.5 would move every border, and each round would add to that.
         """
-        rows, columns = self.film_shape
-        to_mask = view_transform(self.film_shape, self.spec).inverse()
+        rows, columns = self.radiograph_shape
+        to_mask = view_transform(self.radiograph_shape, self.spec).inverse()
         to_mask = to_mask.then(Transform.scale(shape[1] / columns, shape[0] / rows))
         certain = np.clip(self.probabilities[0], _LEAST, 1 - _LEAST)
         logits = sample(np.log(certain / (1 - certain)), to_mask, *shape, fill=math.log(_LEAST))
         return whole_hand(1 / (1 + np.exp(-logits)))
 
     def doubt(self) -> float:
-        """1 - IoU between the film's mask and that of the copy which differs most, 0..1; 1 if there is no hand."""
+        """1 - IoU between the radiograph's mask and that of the copy which differs most, 0..1; 1 if there is no
+        hand.
+        """
         first, *others = map(whole_hand, self.probabilities)
         if not first.any():
             return 1.0
@@ -225,53 +240,55 @@ class _Prediction:
 
 
 class Copies(nn.Module):
-    """A mask net on a view and on changed copies of it, each answer brought back and set under the one before.
+    """A mask network on a view and on changed copies of it, each answer brought back and set under the one before.
 
     The copies are the mirror image and the view turned by 90 degrees (by 180 if it is no square).
 
     Args:
-        net: views (N, 1, h, w) to logits (N, 1, h, w).
-        others: further nets, which see the unchanged view.
+        network: views (N, 1, h, w) to logits (N, 1, h, w).
+        others: further networks, which see the unchanged view.
     """
 
-    def __init__(self, net: nn.Module, others: Sequence[nn.Module] = ()) -> None:
+    def __init__(self, network: nn.Module, others: Sequence[nn.Module] = ()) -> None:
         super().__init__()
-        self.net, self.others = net, nn.ModuleList(others)
+        self.network, self.others = network, nn.ModuleList(others)
         self.count = 3 + len(others)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
 
     def forward(self, view: Tensor) -> Tensor:
         """View (N, 1, h, w) to logits (N, 1, count * h, w)."""
         quarters = 1 if view.shape[-2] == view.shape[-1] else 2
-        mirrored = self.net(view.flip(-1)).flip(-1)
-        turned = torch.rot90(self.net(torch.rot90(view, quarters, (-2, -1))), -quarters, (-2, -1))
+        mirrored = self.network(view.flip(-1)).flip(-1)
+        turned = torch.rot90(self.network(torch.rot90(view, quarters, (-2, -1))), -quarters, (-2, -1))
         others = [other(view).float() for other in self.others]
-        return torch.cat([self.net(view).float(), mirrored.float(), turned.float(), *others], dim=-2)
+        return torch.cat([self.network(view).float(), mirrored.float(), turned.float(), *others], dim=-2)
 
 
 def _predictions(
-    net: nn.Module, recipe: Recipe, films: Iterable[LabelledFilm], cache: FilmCache
+    network: nn.Module, recipe: Recipe, radiographs: Iterable[LabelledRadiograph], cache: RadiographCache
 ) -> Iterator[_Prediction]:
-    """The net's answers for these films, in order. Films that cannot be read, or show one even grey, are left out."""
+    """The network's answers for these radiographs, in order. Radiographs that cannot be read, or show one even grey,
+    are left out.
+    """
     waiting: deque[tuple[str, tuple[int, int]]] = deque()
 
     def pixels() -> Iterator[NDArray[np.float32]]:
-        for film in films:
-            if film.id not in cache:
+        for radiograph in radiographs:
+            if radiograph.id not in cache:
                 continue
-            of_film = cache.pixels(film.id)
+            of_radiograph = cache.pixels(radiograph.id)
             try:
-                measure_grey(of_film, recipe.view.grey)
-            except Refusal as refusal:
-                log.warning("the film %s is left out: %s", film.id, refusal)
+                measure_grey(of_radiograph, recipe.view.grey)
+            except Rejection as rejection:
+                log.warning("the radiograph %s is left out: %s", radiograph.id, rejection)
                 continue
-            waiting.append((film.id, (of_film.shape[0], of_film.shape[1])))
-            yield of_film
+            waiting.append((radiograph.id, (of_radiograph.shape[0], of_radiograph.shape[1])))
+            yield of_radiograph
 
     half = recipe.train.precision == "bf16-mixed"
-    for answer in predict_masks(net, pixels(), recipe.view, batch_size=_PREDICTED_AT_ONCE, half_precision=half):
-        film_id, shape = waiting.popleft()
-        yield _Prediction(film_id, shape, recipe.view, answer.reshape(-1, recipe.view.height, recipe.view.width))
+    for answer in predict_masks(network, pixels(), recipe.view, batch_size=_PREDICTED_AT_ONCE, half_precision=half):
+        radiograph_id, shape = waiting.popleft()
+        yield _Prediction(radiograph_id, shape, recipe.view, answer.reshape(-1, recipe.view.height, recipe.view.width))
 
 
 def predict_round(
@@ -283,39 +300,39 @@ def predict_round(
     progress: Progress | None = None,
     decoding: Progress | None = None,
 ) -> list[str]:
-    """Predict masks with the latest round's net, to be decided on.
+    """Predict masks with the latest round's network, to be decided on.
 
-    Films can be predicted that nobody has accepted a mask of and that this round has not predicted yet.
+    Radiographs can be predicted that nobody has accepted a mask of and that this round has not predicted yet.
 
     Args:
         folder: of the mining.
-        count: how many films of this round are to have masks in the end, those included that have them by now, so
+        count: how many radiographs of this round are to have masks in the end, those included that have them by now, so
             that a command that was killed can be given again; 0 for all.
-        order: which films: ``random``, or ``doubt``, those whose earlier mask was the most doubtful, then any.
-        against: another round whose net is also compared with; its view must be the same.
-        progress: wraps the films that are predicted.
-        decoding: wraps the films that are decoded, where that was not done before.
+        order: which radiographs: ``random``, or ``doubt``, those whose earlier mask was the most doubtful, then any.
+        against: another round whose network is also compared with; its view must be the same.
+        progress: wraps the radiographs that are predicted.
+        decoding: wraps the radiographs that are decoded, where that was not done before.
 
     Returns:
-        The films that were predicted now, by id.
+        The radiographs that were predicted now, by id.
 
     Raises:
         RecipeError: ``recipe_invalid`` if no round was trained, or that to compare with does not go with it.
-        TableError: as `boneage.train.mining.state.read_masks`, `boneage.tables.radiographs.read_films` and
-            `film_cache`.
+        TableError: as `boneage.train.mining.state.read_masks`, `boneage.tables.radiographs.read_radiographs` and
+            `radiograph_cache`.
     """
     settings = read_settings(folder)
-    films, masks = settings.read_films(), read_masks(folder)
-    _same_films(folder, masks, films)
+    radiographs, masks = settings.read_radiographs(), read_masks(folder)
+    _same_radiographs(folder, masks, radiographs)
     rounds = read_rounds(folder)
     if not rounds:
         raise RecipeError("recipe_invalid", f"{folder} has no trained round; run mine train.")
     number = len(rounds)
-    recipe, net = _load_net(round_folder(folder, number))
-    copies = Copies(net, [] if against is None else [_net_to_compare(folder, against, recipe)])
-    chosen = choose_films(masks, number, count, order, seed=settings.seed)
-    cache = film_cache(folder, list(films.values()), decoding)
-    wanted: Iterable[LabelledFilm] = [films[film_id] for film_id in chosen]
+    recipe, network = _load_network(round_folder(folder, number))
+    copies = Copies(network, [] if against is None else [_network_to_compare(folder, against, recipe)])
+    chosen = choose_radiographs(masks, number, count, order, seed=settings.seed)
+    cache = radiograph_cache(folder, list(radiographs.values()), decoding)
+    wanted: Iterable[LabelledRadiograph] = [radiographs[radiograph_id] for radiograph_id in chosen]
     predictions = _predictions(copies, recipe, progress(wanted) if progress else wanted, cache)
     done: list[str] = []
     while part := list(islice(predictions, _WRITTEN_AT_ONCE)):
@@ -324,27 +341,29 @@ def predict_round(
 
 
 def _keep(folder: Path, number: int, predictions: Sequence[_Prediction]) -> list[str]:
-    """Write masks, then the table. Returns the films' ids."""
+    """Write masks, then the table. Returns the radiographs' ids."""
     drawn: dict[str, tuple[float, str]] = {}
     for prediction in predictions:
         path = mask_path(f"round-{number}", prediction.id)
-        write_mask(folder / path, prediction.mask(mask_shape(prediction.film_shape)))
+        write_mask(folder / path, prediction.mask(mask_shape(prediction.radiograph_shape)))
         drawn[prediction.id] = (prediction.doubt(), path)
     with changing(folder) as masks:
-        for film_id, (doubt, path) in drawn.items():
-            masks[film_id] = masks[film_id].predicted(number, doubt, path)
+        for radiograph_id, (doubt, path) in drawn.items():
+            masks[radiograph_id] = masks[radiograph_id].predicted(number, doubt, path)
     return list(drawn)
 
 
-def _net_to_compare(folder: Path, number: int, recipe: Recipe) -> nn.Module:
-    other_recipe, net = _load_net(round_folder(folder, number))
+def _network_to_compare(folder: Path, number: int, recipe: Recipe) -> nn.Module:
+    other_recipe, network = _load_network(round_folder(folder, number))
     if other_recipe.view != recipe.view:
         raise RecipeError("recipe_invalid", f"Round {number} has another view than the latest: they cannot compare.")
-    return net
+    return network
 
 
-def choose_films(masks: Mapping[str, FilmMask], number: int, count: int, order: Order, *, seed: int) -> list[str]:
-    """Which films a round predicts next; see `predict_round`."""
+def choose_radiographs(
+    masks: Mapping[str, RadiographMask], number: int, count: int, order: Order, *, seed: int
+) -> list[str]:
+    """Which radiographs a round predicts next; see `predict_round`."""
     open_to = {Status.UNSEEN, Status.PENDING, Status.DISCARDED}
     candidates = [mask for mask in masks.values() if mask.status in open_to and mask.round != number]
     drawn = np.random.default_rng((seed, number)).permutation(len(candidates))
@@ -355,10 +374,13 @@ def choose_films(masks: Mapping[str, FilmMask], number: int, count: int, order: 
     return [mask.id for mask in (chosen[: max(0, count - predicted)] if count else chosen)]
 
 
-def _same_films(folder: Path, masks: Mapping[str, FilmMask], films: Mapping[str, LabelledFilm]) -> None:
-    missing = [film_id for film_id in masks if film_id not in films]
+def _same_radiographs(
+    folder: Path, masks: Mapping[str, RadiographMask], radiographs: Mapping[str, LabelledRadiograph]
+) -> None:
+    missing = [radiograph_id for radiograph_id in masks if radiograph_id not in radiographs]
     if missing:
         raise TableError(
             "table_value",
-            f"{folder}: the table of films no longer has {len(missing)} of the mining's films, {missing[0]!r} first.",
+            f"{folder}: the table of radiographs no longer has {len(missing)} of the mining's radiographs, "
+            f"{missing[0]!r} first.",
         )

@@ -1,8 +1,8 @@
-"""The state of a mining: one table of films and their masks, and where it came from.
+"""The state of a mining: one table of radiographs and their masks, and where it came from.
 
-A mining is a folder: ``mining.json`` says whose films they are, ``masks.csv`` has one row a film, ``masks`` holds the
-pictures, ``round-N`` the training of each round. Every change of the table is one file written whole, so that whatever
-is killed, the table holds a state that was meant.
+A mining is a folder: ``mining.json`` says whose radiographs they are, ``masks.csv`` has one row a radiograph, ``masks``
+holds the pictures, ``round-N`` the training of each round. Every change of the table is one file written whole, so that
+whatever is killed, the table holds a state that was meant.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 from boneage.errors import RecipeError, TableError
 from boneage.files import write_text
-from boneage.tables.csv_table import Row, read_rows, refuse_duplicates, write_rows
-from boneage.tables.radiographs import LabelledFilm, read_films
+from boneage.tables.csv_table import Row, read_rows, reject_duplicates, write_rows
+from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 
 TABLE, SETTINGS = "masks.csv", "mining.json"
 COLUMNS = ("id", "status", "round", "doubt", "mask", "discarded_in")
@@ -28,7 +28,7 @@ _writing = threading.Lock()
 
 
 class Status(StrEnum):
-    """What is known of a film's mask."""
+    """What is known of a radiograph's mask."""
 
     OUTLINE = "outline"
     """Drawn by a person; trains."""
@@ -39,7 +39,7 @@ class Status(StrEnum):
     ACCEPTED = "accepted"
     """Predicted and found good; trains."""
     DISCARDED = "discarded"
-    """Predicted and found bad; to be predicted again by a later round's net."""
+    """Predicted and found bad; to be predicted again by a later round's network."""
     UNSEEN = "unseen"
     """Not predicted yet."""
 
@@ -48,21 +48,21 @@ DRAWN = frozenset({Status.OUTLINE, Status.HELD_OUT})
 """Masks drawn by a person."""
 
 PREDICTED = frozenset({Status.PENDING, Status.ACCEPTED, Status.DISCARDED})
-"""Masks predicted by a net, on which a person can decide."""
+"""Masks predicted by a network, on which a person can decide."""
 
 
 @dataclass(frozen=True)
-class FilmMask:
-    """One film's row.
+class RadiographMask:
+    """One radiograph's row.
 
     Attributes:
-        id: of the film.
+        id: of the radiograph.
         status: see `Status`.
-        round: whose net predicted the mask, from 1; 0 for one drawn by a person; None without a mask.
-        doubt: 0..1, 1 - IoU between the film's mask and those of changed copies (`rounds.predict_round`); None for a
-            mask that was drawn, or without one.
+        round: whose network predicted the mask, from 1; 0 for one drawn by a person; None without a mask.
+        doubt: 0..1, 1 - IoU between the radiograph's mask and those of changed copies (`rounds.predict_round`); None
+            for a mask that was drawn, or without one.
         mask: path of its PNG (0 and 255), relative to the mining's folder; empty without one.
-        discarded_in: rounds whose mask of this film was discarded, in order.
+        discarded_in: rounds whose mask of this radiograph was discarded, in order.
     """
 
     id: str
@@ -72,16 +72,16 @@ class FilmMask:
     mask: str = ""
     discarded_in: tuple[int, ...] = ()
 
-    def predicted(self, number: int, doubt: float, mask: str) -> FilmMask:
-        """With the mask of a round's net, to be decided on."""
+    def predicted(self, number: int, doubt: float, mask: str) -> RadiographMask:
+        """With the mask of a round's network, to be decided on."""
         return replace(self, status=Status.PENDING, round=number, doubt=doubt, mask=mask)
 
-    def accepted(self) -> FilmMask:
+    def accepted(self) -> RadiographMask:
         """With its mask found good."""
         kept = tuple(number for number in self.discarded_in if number != self.round)
         return replace(self, status=Status.ACCEPTED, discarded_in=kept)
 
-    def discarded(self) -> FilmMask:
+    def discarded(self) -> RadiographMask:
         """With its mask found bad."""
         rounds = {*self.discarded_in, *(() if self.round is None else (self.round,))}
         return replace(self, status=Status.DISCARDED, discarded_in=tuple(sorted(rounds)))
@@ -89,31 +89,31 @@ class FilmMask:
 
 @dataclass(frozen=True)
 class Settings:
-    """Whose films are mined.
+    """Whose radiographs are mined.
 
     Attributes:
-        films: table of the films, as `boneage.tables.radiographs.read_films` takes it.
+        radiographs: table of the radiographs, as `boneage.tables.radiographs.read_radiographs` takes it.
         images: folder of their files; None for that function's default.
         seed: of the draw of the held-out outlines and of every random order.
     """
 
-    films: Path
+    radiographs: Path
     images: Path | None
     seed: int
 
-    def read_films(self) -> dict[str, LabelledFilm]:
-        """The films by id.
+    def read_radiographs(self) -> dict[str, LabelledRadiograph]:
+        """The radiographs by id.
 
         Raises:
-            TableError: as `boneage.tables.radiographs.read_films`.
+            TableError: as `boneage.tables.radiographs.read_radiographs`.
         """
-        return {film.id: film for film in read_films(self.films, self.images)}
+        return {radiograph.id: radiograph for radiograph in read_radiographs(self.radiographs, self.images)}
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
     """Make `folder` a mining. Paths are kept whole, so that any working directory will do."""
     said = asdict(settings)
-    said["films"] = str(settings.films.resolve())
+    said["radiographs"] = str(settings.radiographs.resolve())
     said["images"] = None if settings.images is None else str(settings.images.resolve())
     write_text(folder / SETTINGS, json.dumps({"format": 1, **said}, indent=1) + "\n")
 
@@ -127,26 +127,26 @@ def read_settings(folder: Path) -> Settings:
     try:
         said = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         images = None if said["images"] is None else Path(said["images"])
-        return Settings(Path(said["films"]), images, int(said["seed"]))
+        return Settings(Path(said["radiographs"]), images, int(said["seed"]))
     except OSError as error:
         raise RecipeError("recipe_invalid", f"{folder} holds no mining ({SETTINGS}); begin with mine start.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise RecipeError("recipe_invalid", f"{folder / SETTINGS} is damaged: {error!r}.") from error
 
 
-def read_masks(folder: Path) -> dict[str, FilmMask]:
-    """The table, by the films' ids in the order of the films.
+def read_masks(folder: Path) -> dict[str, RadiographMask]:
+    """The table, by the radiographs' ids in the order of the radiographs.
 
     Raises:
         TableError: as `boneage.tables.csv_table.read_rows`; ``table_duplicate``; ``table_value`` with the line of a bad
             cell.
     """
     rows = read_rows(folder / TABLE, COLUMNS)
-    refuse_duplicates(rows, "id")
+    reject_duplicates(rows, "id")
     return {mask.id: mask for mask in map(_parsed, rows)}
 
 
-def _parsed(row: Row) -> FilmMask:
+def _parsed(row: Row) -> RadiographMask:
     cells = row.cells
     if cells["status"] not in set(Status):
         raise row.bad_value("status", f"must be one of {', '.join(Status)}")
@@ -156,7 +156,7 @@ def _parsed(row: Row) -> FilmMask:
     rounds = cells["discarded_in"].split()
     if not all(number.isdecimal() for number in rounds):
         raise row.bad_value("discarded_in", "must be rounds' numbers")
-    return FilmMask(
+    return RadiographMask(
         id=row.text("id"),
         status=status,
         round=None if status is Status.UNSEEN else int(row.number("round", 0)),
@@ -166,19 +166,19 @@ def _parsed(row: Row) -> FilmMask:
     )
 
 
-def write_masks(folder: Path, masks: Mapping[str, FilmMask]) -> None:
+def write_masks(folder: Path, masks: Mapping[str, RadiographMask]) -> None:
     """Write the table, in one piece."""
     write_rows(folder / TABLE, COLUMNS, map(_cells, masks.values()))
 
 
-def _cells(mask: FilmMask) -> tuple[object, ...]:
+def _cells(mask: RadiographMask) -> tuple[object, ...]:
     number = "" if mask.round is None else mask.round
     doubt = "" if mask.doubt is None else round(mask.doubt, 5)
     return (mask.id, mask.status.value, number, doubt, mask.mask, " ".join(map(str, mask.discarded_in)))
 
 
 @contextmanager
-def changing(folder: Path) -> Iterator[dict[str, FilmMask]]:
+def changing(folder: Path) -> Iterator[dict[str, RadiographMask]]:
     """The table as it is now, written back if the block ends without an error. Threads take turns; the commands of one
     mining should too.
 
@@ -198,28 +198,33 @@ def decide(folder: Path, good: Mapping[str, bool], rounds: Mapping[str, int] | N
 
     Args:
         folder: of the mining.
-        good: by film's id, True to accept its mask and False to discard it.
-        rounds: by film's id, the round whose mask was looked at, where it is known.
+        good: by radiograph's id, True to accept its mask and False to discard it.
+        rounds: by radiograph's id, the round whose mask was looked at, where it is known.
 
     Raises:
-        TableError: ``table_value`` if a film is unknown or has no predicted mask, or if its mask has been replaced
-            since it was looked at; then nothing is changed.
+        TableError: ``table_value`` if a radiograph is unknown or has no predicted mask, or if its mask has been
+            replaced since it was looked at; then nothing is changed.
     """
     with changing(folder) as masks:
-        for film_id, is_good in good.items():
-            mask = masks.get(film_id)
+        for radiograph_id, is_good in good.items():
+            mask = masks.get(radiograph_id)
             if mask is None or mask.status not in PREDICTED:
-                reason = "is none of these films" if mask is None else f"has no predicted mask but is {mask.status}"
-                raise TableError("table_value", f"{folder / TABLE}: {film_id!r} {reason}: there is nothing to decide.")
-            if rounds is not None and rounds.get(film_id, mask.round) != mask.round:
+                reason = (
+                    "is none of these radiographs" if mask is None else f"has no predicted mask but is {mask.status}"
+                )
+                raise TableError(
+                    "table_value", f"{folder / TABLE}: {radiograph_id!r} {reason}: there is nothing to decide."
+                )
+            if rounds is not None and rounds.get(radiograph_id, mask.round) != mask.round:
                 raise TableError(
                     "table_value",
-                    f"{folder / TABLE}: {film_id!r} has a mask of round {mask.round} by now; the one decided on was of"
-                    f" round {rounds[film_id]}. Look at it again.",
+                    f"{folder / TABLE}: {radiograph_id!r} has a mask of round {mask.round} by now; the one "
+                    f"decided on was of"
+                    f" round {rounds[radiograph_id]}. Look at it again.",
                 )
-            masks[film_id] = mask.accepted() if is_good else mask.discarded()
+            masks[radiograph_id] = mask.accepted() if is_good else mask.discarded()
 
 
-def mask_path(place: str, film_id: str) -> str:
-    """Where a film's mask lies, relative to the mining's folder; `place` is ``outlines`` or ``round-N``."""
-    return f"masks/{place}/{quote(film_id, safe=' ')}.png"
+def mask_path(place: str, radiograph_id: str) -> str:
+    """Where a radiograph's mask lies, relative to the mining's folder; `place` is ``outlines`` or ``round-N``."""
+    return f"masks/{place}/{quote(radiograph_id, safe=' ')}.png"

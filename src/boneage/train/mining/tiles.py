@@ -1,4 +1,6 @@
-"""Films with their masks' outlines drawn over, as single tiles and as contact sheets (Iglovikov et al., Fig. 3F)."""
+"""Radiographs with their masks' outlines drawn over, as single tiles and as contact sheets (Iglovikov et al., Fig.
+3F).
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.errors import TableError
-from boneage.files import written_whole
+from boneage.files import atomic_write
 from boneage.geometry import fit_inside, sample
-from boneage.tables.csv_table import read_rows, refuse_duplicates, write_rows
+from boneage.tables.csv_table import read_rows, reject_duplicates, write_rows
 from boneage.train.data.annotations import load_mask
-from boneage.train.data.cache import FilmCache
-from boneage.train.mining.state import FilmMask, Status
+from boneage.train.data.cache import RadiographCache
+from boneage.train.mining.state import RadiographMask, Status
 
 Picture = NDArray[np.uint8]
 """Colours as OpenCV has them, blue first, (H, W, 3)."""
@@ -29,7 +31,7 @@ _LINE = (
     60,
     190,
     255,
-)  # amber: grey films have no such colour, and it is told from them by those who confuse red, green
+)  # amber: grey radiographs have no such colour, and it is told from them by those who confuse red, green
 _TEXT = (200, 196, 190)
 _LABEL_HEIGHT = 18
 
@@ -45,11 +47,12 @@ class Grid:
 
 
 def draw_tile(pixels: NDArray[np.float32], mask: NDArray[np.uint8], height: int, width: int) -> Picture:
-    """A film fitted into a tile, its grey levels stretched so that dark films can be judged, with its mask's outline.
+    """A radiograph fitted into a tile, its grey levels stretched so that dark radiographs can be judged, with its
+    mask's outline.
 
     Args:
         pixels: float32 (H, W), 0..1.
-        mask: uint8 (h, w), 0 and 1, over the whole film.
+        mask: uint8 (h, w), 0 and 1, over the whole radiograph.
         height: of the tile, pixels.
         width: of the tile, pixels.
 
@@ -65,37 +68,37 @@ def draw_tile(pixels: NDArray[np.float32], mask: NDArray[np.uint8], height: int,
     inside = sample(np.ones_like(pixels), to_tile, height, width) > 0.5
     tile[~inside] = _BACKGROUND
     outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    on_film = (columns / mask.shape[1], rows / mask.shape[0])
-    corners = [to_tile.points((outline[:, 0] + 0.5) * on_film) - 0.5 for outline in outlines]
+    on_radiograph = (columns / mask.shape[1], rows / mask.shape[0])
+    corners = [to_tile.points((outline[:, 0] + 0.5) * on_radiograph) - 0.5 for outline in outlines]
     lines = [np.rint(corner * 16).astype(np.int32) for corner in corners]
     thickness = 1 if width < 200 else 2
     cv2.polylines(tile, lines, isClosed=True, color=_LINE, thickness=thickness, lineType=cv2.LINE_AA, shift=4)
     return tile
 
 
-def film_tile(folder: Path, mask: FilmMask, cache: FilmCache, height: int, width: int) -> Picture:
-    """The tile of one film of a mining.
+def radiograph_tile(folder: Path, mask: RadiographMask, cache: RadiographCache, height: int, width: int) -> Picture:
+    """The tile of one radiograph of a mining.
 
     Raises:
-        TableError: ``table_image_missing`` if the film cannot be read, ``table_value`` if its mask cannot.
+        TableError: ``table_image_missing`` if the radiograph cannot be read, ``table_value`` if its mask cannot.
     """
     if mask.id not in cache:
-        raise TableError("table_image_missing", f"The film {mask.id} cannot be read.")
+        raise TableError("table_image_missing", f"The radiograph {mask.id} cannot be read.")
     return draw_tile(cache.pixels(mask.id), load_mask(folder / mask.mask), height, width)
 
 
-def by_doubt(masks: Iterable[FilmMask]) -> list[FilmMask]:
+def by_doubt(masks: Iterable[RadiographMask]) -> list[RadiographMask]:
     """The most doubtful first."""
     return sorted(masks, key=lambda mask: -1.0 if mask.doubt is None else mask.doubt, reverse=True)
 
 
-def at_random(masks: Iterable[FilmMask], seed: int) -> list[FilmMask]:
+def at_random(masks: Iterable[RadiographMask], seed: int) -> list[RadiographMask]:
     """In an order that follows from the seed and the masks."""
     listed = list(masks)
     return [listed[place] for place in np.random.default_rng(seed).permutation(len(listed))]
 
 
-def choose_masks(masks: Mapping[str, FilmMask], kind: SheetKind, *, seed: int) -> list[FilmMask]:
+def choose_masks(masks: Mapping[str, RadiographMask], kind: SheetKind, *, seed: int) -> list[RadiographMask]:
     """The masks that a kind of sheet shows, in its order.
 
     ``pending`` and ``accepted`` show those, the most doubtful first; ``worst`` both together in that order; ``random``
@@ -111,14 +114,14 @@ def choose_masks(masks: Mapping[str, FilmMask], kind: SheetKind, *, seed: int) -
     return at_random(chosen, seed) if kind == "random" else by_doubt(chosen)
 
 
-def draw_sheet(folder: Path, masks: Sequence[FilmMask], cache: FilmCache, grid: Grid) -> Picture:
+def draw_sheet(folder: Path, masks: Sequence[RadiographMask], cache: RadiographCache, grid: Grid) -> Picture:
     """One contact sheet, as high as its tiles need, with id, round and doubt under each."""
     height, width, gap = grid.tile_height + _LABEL_HEIGHT, grid.tile_width, 4
     rows = -(-len(masks) // grid.columns)
     sheet = np.full((rows * (height + gap) + gap, grid.columns * (width + gap) + gap, 3), _BACKGROUND, np.uint8)
     for place, mask in enumerate(masks):
         top, left = gap + place // grid.columns * (height + gap), gap + place % grid.columns * (width + gap)
-        tile = film_tile(folder, mask, cache, grid.tile_height, width)
+        tile = radiograph_tile(folder, mask, cache, grid.tile_height, width)
         sheet[top : top + grid.tile_height, left : left + width] = tile
         doubt = "" if mask.doubt is None else f"  {mask.doubt:.3f}"
         label = f"{mask.id}  r{mask.round}{doubt}"
@@ -127,14 +130,14 @@ def draw_sheet(folder: Path, masks: Sequence[FilmMask], cache: FilmCache, grid: 
 
 
 def write_sheets(
-    folder: Path, out: Path, name: str, masks: Sequence[FilmMask], cache: FilmCache, grid: Grid
+    folder: Path, out: Path, name: str, masks: Sequence[RadiographMask], cache: RadiographCache, grid: Grid
 ) -> list[Path]:
-    """Write contact sheets ``name-001.png`` and so on, each with a table ``name-001.csv`` of its films in order.
+    """Write contact sheets ``name-001.png`` and so on, each with a table ``name-001.csv`` of its radiographs in order.
 
     The tables' columns are ``id,round,doubt,status``: what `read_sheet` takes.
 
     Raises:
-        TableError: ``table_empty`` if there is nothing to show; as `film_tile`.
+        TableError: ``table_empty`` if there is nothing to show; as `radiograph_tile`.
     """
     if not masks:
         raise TableError("table_empty", f"{folder} has no such masks: there is nothing to show.")
@@ -144,7 +147,7 @@ def write_sheets(
         part = masks[first : first + size]
         _, encoded = cv2.imencode(".png", draw_sheet(folder, part, cache, grid))
         path = out / f"{name}-{number:03d}.png"
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(encoded.tobytes())
         rows = [(mask.id, mask.round, "" if mask.doubt is None else mask.doubt, mask.status.value) for mask in part]
         write_rows(path.with_suffix(".csv"), ("id", "round", "doubt", "status"), rows)
@@ -153,11 +156,11 @@ def write_sheets(
 
 
 def read_sheet(table: Path) -> dict[str, int]:
-    """The films of a contact sheet, by id, with the round whose mask it shows.
+    """The radiographs of a contact sheet, by id, with the round whose mask it shows.
 
     Raises:
         TableError: as `boneage.tables.csv_table.read_rows`; ``table_duplicate``; ``table_value`` for a bad round.
     """
     rows = read_rows(table, ("id", "round"))
-    refuse_duplicates(rows, "id")
+    reject_duplicates(rows, "id")
     return {row.text("id"): int(row.number("round", 0)) for row in rows}

@@ -1,4 +1,6 @@
-"""The nets that a recipe can name. Each reads one view and the sex, and can explain itself (`layers.AgeNet`)."""
+"""The networks that a recipe can name. Each reads one view and the sex, and can explain itself
+(`layers.AgeNetwork`).
+"""
 
 from __future__ import annotations
 
@@ -10,90 +12,92 @@ from typing import Any, TypeVar
 from torch import nn
 
 from boneage.errors import RecipeError
-from boneage.train.networks.inception import InceptionNet
-from boneage.train.networks.layers import AgeNet
-from boneage.train.networks.points import KeyPointNet, VGGKeyPointNet
-from boneage.train.networks.quality import QualityNet
-from boneage.train.networks.residual import ResidualNet
-from boneage.train.networks.souza import TABLE_I, SouzaNet
-from boneage.train.networks.unet import UNet
-from boneage.train.networks.vgg import VggNet
+from boneage.train.networks.inception import InceptionNetwork
+from boneage.train.networks.layers import AgeNetwork
+from boneage.train.networks.points import KeyPointNetwork, VGGKeyPointNetwork
+from boneage.train.networks.quality import QualityNetwork
+from boneage.train.networks.residual import ResidualNetwork
+from boneage.train.networks.souza import TABLE_I, SouzaNetwork
+from boneage.train.networks.unet import UNetwork
+from boneage.train.networks.vgg import VggNetwork
 
-__all__ = ["HAND_NETS", "NETS", "AgeNet", "build_hand_net", "build_net", "net_options"]
+__all__ = ["HAND_NETWORKS", "NETWORKS", "AgeNetwork", "build_hand_network", "build_network", "network_options"]
 
 N = TypeVar("N", bound=nn.Module)
 
 
-NETS: dict[str, Callable[..., AgeNet]] = {
-    **{f"souza-{letter.lower()}": partial(SouzaNet, column) for letter, column in TABLE_I.items()},
-    "inception-v3": InceptionNet,
-    "residual": partial(ResidualNet, "number"),
-    "residual-distribution": partial(ResidualNet, "distribution"),
-    "vgg-regression": partial(VggNet, "number"),
-    "vgg-classification": partial(VggNet, "distribution"),
+NETWORKS: dict[str, Callable[..., AgeNetwork]] = {
+    **{f"souza-{letter.lower()}": partial(SouzaNetwork, column) for letter, column in TABLE_I.items()},
+    "inception-v3": InceptionNetwork,
+    "residual": partial(ResidualNetwork, "number"),
+    "residual-distribution": partial(ResidualNetwork, "distribution"),
+    "vgg-regression": partial(VggNetwork, "number"),
+    "vgg-classification": partial(VggNetwork, "distribution"),
 }
-"""Builders by name; each takes height and width of the view (pixels) and, by keyword, the net's own options."""
+"""Builders by name; each takes height and width of the view (pixels) and, by keyword, the network's own options."""
 
-HAND_NETS: dict[str, dict[str, Callable[..., nn.Module]]] = {
-    "mask": {"unet": UNet},
-    "points": {"key-points": KeyPointNet, "vgg-key-points": VGGKeyPointNet},
-    "quality": {"quality": QualityNet},
+HAND_NETWORKS: dict[str, dict[str, Callable[..., nn.Module]]] = {
+    "mask": {"unet": UNetwork},
+    "points": {"key-points": KeyPointNetwork, "vgg-key-points": VGGKeyPointNetwork},
+    "quality": {"quality": QualityNetwork},
 }
-"""Builders of the networks that are not for ages, by task, then by name; as in `NETS`."""
+"""Builders of the networks that are not for ages, by task, then by name; as in `NETWORKS`."""
 
 
-def net_options(name: str) -> dict[str, Any]:
-    """The options of a net for ages, and their defaults.
+def network_options(name: str) -> dict[str, Any]:
+    """The options of a network for ages, and their defaults.
 
     Raises:
-        RecipeError: ``recipe_invalid`` if there is no such net.
+        RecipeError: ``recipe_invalid`` if there is no such network.
     """
-    return _options(NETS, name)
+    return _options(NETWORKS, name)
 
 
-def build_hand_net(task: str, name: str, height: int, width: int, **options: Any) -> nn.Module:
-    """Build a net that finds the hand; as `build_net`, with a key of ``HAND_NETS[task]``.
+def build_hand_network(task: str, name: str, height: int, width: int, **options: Any) -> nn.Module:
+    """Build a network that finds the hand; as `build_network`, with a key of ``HAND_NETWORKS[task]``.
 
     Raises:
-        RecipeError: ``recipe_invalid``, as `build_net`.
+        RecipeError: ``recipe_invalid``, as `build_network`.
     """
-    return _build(HAND_NETS[task], name, height, width, options)
+    return _build(HAND_NETWORKS[task], name, height, width, options)
 
 
-def build_net(name: str, height: int, width: int, **options: Any) -> AgeNet:
-    """Build a net with fresh weights (seed torch before).
+def build_network(name: str, height: int, width: int, **options: Any) -> AgeNetwork:
+    """Build a network with fresh weights (seed torch before).
 
     Args:
-        name: a key of `NETS`.
-        height: of the view, pixels. Nets of Table I take multiples of 8 (A-D) or 32 (E-H), Inception-V3 at least 75,
-            residual and VGG nets any.
+        name: a key of `NETWORKS`.
+        height: of the view, pixels. Networks of Table I take multiples of 8 (A-D) or 32 (E-H), Inception-V3 at least
+            75, residual and VGG networks any.
         width: of the view, pixels; as the height.
-        options: the net's own, as `net_options` lists them. Lists stand for tuples, since TOML has lists only.
+        options: the network's own, as `network_options` lists them. Lists stand for tuples, since TOML has lists only.
 
     Raises:
         RecipeError: ``recipe_invalid`` for a name or option that does not exist, a value of the wrong kind or out of
-            range, or a size that the net cannot take.
+            range, or a size that the network cannot take.
     """
-    return _build(NETS, name, height, width, options)
+    return _build(NETWORKS, name, height, width, options)
 
 
-def _options(nets: Mapping[str, Callable[..., nn.Module]], name: str) -> dict[str, Any]:
-    if name not in nets:
-        raise RecipeError("recipe_invalid", f"There is no net {name!r}; there are {', '.join(sorted(nets))}.")
-    parameters = inspect.signature(nets[name]).parameters.values()
+def _options(networks: Mapping[str, Callable[..., nn.Module]], name: str) -> dict[str, Any]:
+    if name not in networks:
+        raise RecipeError("recipe_invalid", f"There is no network {name!r}; there are {', '.join(sorted(networks))}.")
+    parameters = inspect.signature(networks[name]).parameters.values()
     return {each.name: each.default for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
-def _build(nets: Mapping[str, Callable[..., N]], name: str, height: int, width: int, options: dict[str, Any]) -> N:
-    defaults = _options(nets, name)
+def _build(networks: Mapping[str, Callable[..., N]], name: str, height: int, width: int, options: dict[str, Any]) -> N:
+    defaults = _options(networks, name)
     for option, value in options.items():
         if option not in defaults:
             known = ", ".join(sorted(defaults)) or "none"
-            raise RecipeError("recipe_invalid", f"The net {name!r} has no option {option!r}; its options are: {known}.")
+            raise RecipeError(
+                "recipe_invalid", f"The network {name!r} has no option {option!r}; its options are: {known}."
+            )
         if not _fits(value, defaults[option]):
             raise RecipeError(
                 "recipe_invalid",
-                f"The net {name!r} takes for {option!r} something like {defaults[option]!r}, not {value!r}.",
+                f"The network {name!r} takes for {option!r} something like {defaults[option]!r}, not {value!r}.",
             )
     if not (_is_count(height) and _is_count(width)):
         raise RecipeError(
@@ -101,8 +105,8 @@ def _build(nets: Mapping[str, Callable[..., N]], name: str, height: int, width: 
         )
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in {**defaults, **options}.items()}
     if "depths" in values and len(values["widths"]) != len(values["depths"]):
-        raise RecipeError("recipe_invalid", f"The net {name!r} takes as many widths as depths.")
-    return nets[name](height, width, **values)
+        raise RecipeError("recipe_invalid", f"The network {name!r} takes as many widths as depths.")
+    return networks[name](height, width, **values)
 
 
 def _is_count(value: object) -> bool:

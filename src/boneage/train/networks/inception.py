@@ -1,6 +1,6 @@
 """Inception-V3 (Szegedy et al. 2015, "Rethinking the Inception Architecture") with the sex as a second input.
 
-Souza & Oliveira fine-tuned it beside their own nets (section IV-A, Fig. 6). The trunk's modules bear the names, and
+Souza & Oliveira fine-tuned it beside their own networks (section IV-A, Fig. 6). The trunk's modules bear the names, and
 compute the function, of torchvision's `inception_v3`, so that the standard file ``inception_v3_google-*.pth`` fits:
 see `load_imagenet_weights`. The auxiliary classifier is left out; behind the average pooling stand one dense layer
 with dropout and the age, in place of the 1,000 classes.
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from boneage.errors import RecipeError
 from boneage.hand.views import CellGrid
-from boneage.train.networks.layers import AgeHead, AgeNet
+from boneage.train.networks.layers import AgeHead, AgeNetwork
 
 SMALLEST_SIDE = 75
 """Pixels; below this the unpadded convolutions leave nothing of the map."""
@@ -222,7 +222,7 @@ class InceptionTrunk(nn.Sequential):
             self.add_module(name, stage)
 
 
-class InceptionNet(AgeNet):
+class InceptionNetwork(AgeNetwork):
     """Inception-V3 on one grey channel, with the sex at the dense layers.
 
     The stem is not padded, so the map's cells do not tile the view: their centres lie 32 px apart, the first at 37.5.
@@ -249,13 +249,13 @@ class InceptionNet(AgeNet):
         self.head = AgeHead(2048, grid=(1, 1), hidden=hidden, pooling="average", dropout=dropout)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.xavier_uniform_(module.weight)  # Keras's beginning, as for the paper's own nets
+                nn.init.xavier_uniform_(module.weight)  # Keras's beginning, as for the paper's own networks
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
 
 
-def load_imagenet_weights(net: AgeNet, path: str | Path) -> None:
-    """Start the trunk of `net` from torchvision's ImageNet weights; the head is left as it is.
+def load_imagenet_weights(network: AgeNetwork, path: str | Path) -> None:
+    """Start the trunk of `network` from torchvision's ImageNet weights; the head is left as it is.
 
     After it, the trunk on a view v computes what torchvision's pretrained model computes on the three channels (v, v,
     v): a view has zero mean and unit variance, as have the colour channels that the model takes. The model itself
@@ -269,19 +269,21 @@ def load_imagenet_weights(net: AgeNet, path: str | Path) -> None:
     normalisation behind gives the same if its running mean is less by that constant.
 
     Args:
-        net: an `InceptionNet`, as built.
+        network: an `InceptionNetwork`, as built.
         path: the user's file ``inception_v3_google-*.pth`` (a state dict). It is read without running any code in it.
             Its auxiliary classifier and final classes (``AuxLogits.*``, ``fc.*``) are passed over, as are counters of
             batches.
 
     Raises:
-        RecipeError: ``recipe_invalid`` if the net is another one, the file cannot be read, or it has not exactly the
-            names and shapes of the trunk; the message lists which. The net is then unchanged.
+        RecipeError: ``recipe_invalid`` if the network is another one, the file cannot be read, or it has not exactly
+            the names and shapes of the trunk; the message lists which. The network is then unchanged.
     """
-    if not isinstance(net, InceptionNet):
-        raise RecipeError("recipe_invalid", f"ImageNet's weights are for Inception-V3, not for a {type(net).__name__}.")
+    if not isinstance(network, InceptionNetwork):
+        raise RecipeError(
+            "recipe_invalid", f"ImageNet's weights are for Inception-V3, not for a {type(network).__name__}."
+        )
     state = _read_state(Path(path))
-    expected = net.features.state_dict()
+    expected = network.features.state_dict()
     shapes = {name: tuple(value.shape) for name, value in expected.items() if not name.endswith(_COUNTER)}
     shapes[_FIRST_KERNELS] = (32, 3, 3, 3)
     _check_names_and_shapes(state, shapes)
@@ -290,7 +292,7 @@ def load_imagenet_weights(net: AgeNet, path: str | Path) -> None:
     shift = (kernels.new_tensor(IMAGENET_MEAN) - 0.5) / 0.5
     state[_FIRST_MEAN] = state[_FIRST_MEAN] - torch.einsum("ocij,c->o", kernels, shift)
     state[_FIRST_KERNELS] = torch.einsum("ocij,c->oij", kernels, scale).unsqueeze(1)
-    net.features.load_state_dict({**expected, **state})
+    network.features.load_state_dict({**expected, **state})
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

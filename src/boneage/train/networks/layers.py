@@ -1,8 +1,8 @@
-"""Layers that the nets share: the age head with its closed-form gradient.
+"""Layers that the networks share: the age head with its closed-form gradient.
 
 Grad-CAM (Selvaraju et al. 2017; Souza & Oliveira, section VI) weights each channel of the last feature map by the mean
-over places of the gradient of the output. Everything behind the last feature map is pooling and a small dense net, so
-that gradient is a product of a few small matrices. `AgeHead.explain` writes it out with plain tensor operations, so
+over places of the gradient of the output. Everything behind the last feature map is pooling and a small dense network,
+so that gradient is a product of a few small matrices. `AgeHead.explain` writes it out with plain tensor operations, so
 that an exported graph yields the activation map in the same forward pass as the age.
 """
 
@@ -23,7 +23,7 @@ Answer = Literal["number", "distribution"]
 
 RANGE_MEAN_MONTHS = 120.0
 RANGE_SPREAD_MONTHS = 120.0
-"""The unit of nets that answer by a distribution: months 0..240 become -1..1 (Iglovikov et al., section 4.1)."""
+"""The unit of networks that answer by a distribution: months 0..240 become -1..1 (Iglovikov et al., section 4.1)."""
 
 
 class Explained(NamedTuple):
@@ -33,7 +33,7 @@ class Explained(NamedTuple):
         age: (N,) in the unit of training.
         embedding: (N, E), the last hidden layer.
         activation: (N, h, w) in the unit of training.
-        distribution: (N, 240), probability of each month; None of a net that answers by a number.
+        distribution: (N, 240), probability of each month; None of a network that answers by a number.
     """
 
     age: Tensor
@@ -57,7 +57,7 @@ class AgeHead(nn.Module):
         answer: a ``number``, the age in the unit of training; or a ``distribution``, the softmax over the months 0 to
             239, whose expectation is the age (Iglovikov et al., section 4.2), in the unit of `RANGE_MEAN_MONTHS` and
             `RANGE_SPREAD_MONTHS`.
-        sex_input: whether the one-hot sex stands beside the pooled map. Without it the net is blind to the sex.
+        sex_input: whether the one-hot sex stands beside the pooled map. Without it the network is blind to the sex.
     """
 
     months: Tensor
@@ -175,8 +175,10 @@ class AgeHead(nn.Module):
         return [cast("nn.Linear", layer) for layer in self.dense]
 
 
-class AgeNet(nn.Module):
-    """A net that reads one view and the sex: `features`, then `head`. All nets of this package are of this kind."""
+class AgeNetwork(nn.Module):
+    """A network that reads one view and the sex: `features`, then `head`. All networks of this package are of this
+    kind.
+    """
 
     features: nn.Module
     head: AgeHead
@@ -194,13 +196,13 @@ class AgeNet(nn.Module):
         return age
 
     def log_distribution(self, view: Tensor, sex: Tensor) -> Tensor:
-        """Logarithms of the months' probabilities (N, 240), of nets that `gives_distribution`; to learn from."""
+        """Logarithms of the months' probabilities (N, 240), of networks that `gives_distribution`; to learn from."""
         return self.head.log_distribution(self.features(view), sex)
 
     def explain(self, view: Tensor, sex: Tensor) -> Explained:
-        """As `forward`, with embedding, activation map and, if the net has one, the distribution."""
+        """As `forward`, with embedding, activation map and, if the network has one, the distribution."""
         return self.head.explain(self.features(view), sex)
 
     def penalty(self) -> Tensor:
-        """What the net adds to the loss for its weights (L2 that grows with depth); 0 for most nets."""
+        """What the network adds to the loss for its weights (L2 that grows with depth); 0 for most networks."""
         return next(self.parameters()).new_zeros(())

@@ -1,8 +1,8 @@
-"""Nets that find the three key points of a hand (Iglovikov et al., section 3).
+"""Networks that find the three key points of a hand (Iglovikov et al., section 3).
 
-`KeyPointNet` is the default: heat maps with soft-argmax (Nibali et al. 2018) on a small U-Net. `VGGKeyPointNet` is the
-paper's (Fig. 5), kept as a recipe. Both also say whether the view shows no hand, one, or several, and how sure they are
-of each point, so that a film without a hand is refused and not registered somehow.
+`KeyPointNetwork` is the default: heat maps with soft-argmax (Nibali et al. 2018) on a small U-Net. `VGGKeyPointNetwork`
+is the paper's (Fig. 5), kept as a recipe. Both also say whether the view shows no hand, one, or several, and how sure
+they are of each point, so that a radiograph without a hand is rejected and not registered somehow.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from boneage.hand.registration import POINT_NAMES
-from boneage.train.networks.unet import UNetTrunk
+from boneage.train.networks.unet import UNetworkTrunk
 
 POINTS = len(POINT_NAMES)
 
@@ -25,7 +25,7 @@ HAND_COUNTS = 3
 class LocatedPoints(NamedTuple):
     """What a pass gives: `points` (N, 3, 2) and `spread` (N, 3) in pixels of the view, and `hands` (N, 3),
     probabilities of no hand, one, several. In training `hands` are logits, and `heat` holds the logarithms of the heat
-    maps (N, 3, h, w), each of which sums to 1; None for a net without.
+    maps (N, 3, h, w), each of which sums to 1; None for a network without.
     """
 
     points: Tensor
@@ -34,18 +34,18 @@ class LocatedPoints(NamedTuple):
     heat: Tensor | None = None
 
 
-class KeyPointNet(nn.Module):
+class KeyPointNetwork(nn.Module):
     """Heat maps on a U-Net; a point is the mean place of its heat map, its spread the map's standard deviation.
 
     Args:
-        height, width: of the view, pixels; see `UNetTrunk`.
+        height, width: of the view, pixels; see `UNetworkTrunk`.
         widths: channels of each level, the finest first.
         fold: side of the squares of pixels that are one place of a heat map.
     """
 
     def __init__(self, height: int, width: int, *, widths: tuple[int, ...] = (24, 48, 96, 128), fold: int = 2) -> None:
         super().__init__()
-        self.trunk = UNetTrunk(height, width, widths=widths, fold=fold)
+        self.trunk = UNetworkTrunk(height, width, widths=widths, fold=fold)
         self.fold = fold
         self.heat = nn.Conv2d(self.trunk.channels, POINTS, 1)
         self.count = nn.Linear(2 * self.trunk.deepest_channels, HAND_COUNTS)
@@ -75,10 +75,10 @@ class KeyPointNet(nn.Module):
         return mean, (along * (centres - mean.unsqueeze(2)) ** 2).sum(dim=2)
 
 
-class VGGKeyPointNet(nn.Module):
-    """The paper's net: three blocks of two 3 x 3 convolutions with ELU and batch normalisation, each before a maximum
-    pooling, then three dense layers with dropout between (section 3, Fig. 5). Coordinates are regressed in -1..1 over
-    the view.
+class VGGKeyPointNetwork(nn.Module):
+    """The paper's network: three blocks of two 3 x 3 convolutions with ELU and batch normalisation, each before a
+    maximum pooling, then three dense layers with dropout between (section 3, Fig. 5). Coordinates are regressed in
+    -1..1 over the view.
 
     The paper does not give the widths of the first two dense layers. Not from the paper are two further outputs of the
     last layer: the number of hands, and each point's spread, learnt as the scale of a Laplace distribution of errors.

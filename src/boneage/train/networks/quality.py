@@ -11,7 +11,7 @@ from boneage.bundle.quality import QUALITY_LABELS
 from boneage.train.networks.residual import ResidualBlock
 
 
-class QualityNet(nn.Module):
+class QualityNetwork(nn.Module):
     """A 5 x 5 stem of stride 2, then residual blocks of stride 2, pooled by mean and by maximum.
 
     The maximum finds what is small, as a wire is; the mean what is everywhere, as altered greys are.

@@ -1,4 +1,4 @@
-"""A plain modern relative of Souza & Oliveira's nets: strided stem, residual stages, global average pooling.
+"""A plain modern relative of Souza & Oliveira's networks: strided stem, residual stages, global average pooling.
 
 Early downsampling and wide 3 x 3 convolutions make the best of a CPU's matrix units: at 256 x 192 it trains an order
 faster than Table I's H at 256 x 256 (see docs/results.md). Pre-pooling features lie on a grid of 1/32 of the view.
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from boneage.hand.views import CellGrid
-from boneage.train.networks.layers import AgeHead, AgeNet, Answer
+from boneage.train.networks.layers import AgeHead, AgeNetwork, Answer
 
 
 class ResidualBlock(nn.Module):
@@ -33,12 +33,12 @@ class ResidualBlock(nn.Module):
         return torch.relu(self.second_norm(self.second(y)) + self.skip(x))
 
 
-class ResidualNet(AgeNet):
+class ResidualNetwork(AgeNetwork):
     """7 x 7 stem of stride 4, then stages of residual blocks, each but the first of stride 2.
 
     Args:
         answer: a ``number``, or a ``distribution`` over 240 months (`boneage.train.networks.layers.AgeHead`).
-        height, width: of the view; the net takes any size, the grid of its map follows.
+        height, width: of the view; the network takes any size, the grid of its map follows.
         widths: channels of each stage; the stem has those of the first.
         depths: blocks of each stage.
         hidden: width of the dense layer between pooling and output.

@@ -1,8 +1,8 @@
-"""The eight candidate nets of Souza & Oliveira, "End-to-end Bone Age Assessment with Residual Learning": Table I.
+"""The eight candidate networks of Souza & Oliveira, "End-to-end Bone Age Assessment with Residual Learning": Table I.
 
-A net is a row of custom blocks, each twice as wide as the one before; then the flattened map, the one-hot sex and dense
-layers. A custom block is a convolution and an activation, then building blocks (convolution, activation, convolution,
-addition of the block's input, activation), then a pooling step.
+A network is a row of custom blocks, each twice as wide as the one before; then the flattened map, the one-hot sex and
+dense layers. A custom block is a convolution and an activation, then building blocks (convolution, activation,
+convolution, addition of the block's input, activation), then a pooling step.
 
 What the paper leaves open, and what is chosen here:
 
@@ -14,7 +14,7 @@ What the paper leaves open, and what is chosen here:
 - Normalisation stands between convolution and activation; in a building block's second half, before the addition (He et
   al. 2015). The convolution then has no bias, which the normalisation would take out again. Instance normalisation is
   by channel (Ulyanov et al. 2016) and has a learnt scale and shift; constants are those of Keras, in which the paper's
-  nets were written: epsilon 0.001, batch momentum 0.99.
+  networks were written: epsilon 0.001, batch momentum 0.99.
 - Dropout follows the pooling of each custom block but the last, whose pooling lies in the head, and each hidden dense
   layer.
 - The L2 penalty is "progressively higher as our neural network gets deeper" (section IV-A): the convolution kernels of
@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from boneage.errors import RecipeError
 from boneage.hand.views import CellGrid
-from boneage.train.networks.layers import AgeHead, AgeNet
+from boneage.train.networks.layers import AgeHead, AgeNetwork
 
 Normalisation = Literal["none", "batch", "instance"]
 
@@ -53,8 +53,8 @@ class Column:
         normalisation: of what, if anything, is made zero mean and unit variance behind each convolution.
         dropout: share of outputs disregarded in training.
         l2: factor of the penalty on the deepest block's kernels; shallower ones have less.
-        augment: whether the paper trained on augmented radiographs. The net itself does not use it; a recipe does.
-        paper_mad_months: the paper's final validation MAD, on its own random fifth of the training films.
+        augment: whether the paper trained on augmented radiographs. The network itself does not use it; a recipe does.
+        paper_mad_months: the paper's final validation MAD, on its own random fifth of the training radiographs.
         paper_epochs: for which the paper trained.
     """
 
@@ -154,8 +154,8 @@ class CustomBlock(nn.Module):
         return y
 
 
-class SouzaNet(AgeNet):
-    """A net of Table I. Its features are the last building block's output; the head begins with the last pooling.
+class SouzaNetwork(AgeNetwork):
+    """A network of Table I. Its features are the last building block's output; the head begins with the last pooling.
 
     Args:
         column: of Table I, as in `TABLE_I`.
@@ -172,7 +172,8 @@ class SouzaNet(AgeNet):
         if height < step or width < step or height % step or width % step:
             raise RecipeError(
                 "recipe_invalid",
-                f"A net with {len(column.filters)} custom blocks takes views whose height and width are multiples of "
+                f"A network with {len(column.filters)} custom blocks takes views whose height and width are "
+                f"multiples of "
                 f"{step}, not {height} x {width}.",
             )
         self.column = column
@@ -214,8 +215,8 @@ class SouzaNet(AgeNet):
         return total
 
 
-def _initialise_as_keras(net: nn.Module) -> None:
-    for module in net.modules():
+def _initialise_as_keras(network: nn.Module) -> None:
+    for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:

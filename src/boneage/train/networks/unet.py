@@ -29,7 +29,7 @@ class ConvolutionPair(nn.Sequential):
         )
 
 
-class UNetTrunk(nn.Module):
+class UNetworkTrunk(nn.Module):
     """The contracting and the expanding path.
 
     Args:
@@ -68,11 +68,11 @@ class UNetTrunk(nn.Module):
         return x, deepest
 
 
-class UNet(nn.Module):
+class UNetwork(nn.Module):
     """From a view to the logits of its pixels' lying in the hand.
 
     Args:
-        height, width: of the view, pixels; see `UNetTrunk`.
+        height, width: of the view, pixels; see `UNetworkTrunk`.
         widths: channels of each level, the finest first.
         fold: see the module's text; 1 for the plain U-Net.
     """
@@ -81,7 +81,7 @@ class UNet(nn.Module):
         self, height: int, width: int, *, widths: tuple[int, ...] = (16, 32, 64, 128, 128), fold: int = 2
     ) -> None:
         super().__init__()
-        self.trunk = UNetTrunk(height, width, widths=widths, fold=fold)
+        self.trunk = UNetworkTrunk(height, width, widths=widths, fold=fold)
         self.last = nn.Conv2d(self.trunk.channels, fold * fold, 1)
 
     def forward(self, view: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The age nets of Iglovikov et al., "Pediatric Bone Age Assessment Using Deep Convolutional Neural Networks".
+"""The age networks of Iglovikov et al., "Pediatric Bone Age Assessment Using Deep Convolutional Neural Networks".
 
 Sections 4.1 and 4.2, Fig. 5: six blocks of two 3 x 3 convolutions, each with ELU and batch normalisation, and 2 x 2 max
 pooling; two dense layers of 2,048; a single output, or a softmax over 240 months whose expectation is the age.
@@ -8,7 +8,8 @@ What the paper leaves open, and what is chosen here:
 - Normalisation stands behind the activation, as the text lists them (section 3).
 - Pooling rounds up, so that views of any size pass through six of them.
 - Dense layers have ELU too. Dropout of 0.5 stands before each of the two.
-- The sex enters as in our other nets, one-hot at the first dense layer. The paper's nets are blind to it: those of one
+- The sex enters as in our other networks, one-hot at the first dense layer. The paper's networks are blind to it: those
+of one
   sex are told nothing by it here either, for the mixed ones ``sex_input`` turns it off.
 - Weights begin as torch has them; the normalisation makes that matter little.
 """
@@ -20,7 +21,7 @@ import itertools
 from torch import nn
 
 from boneage.hand.views import CellGrid
-from boneage.train.networks.layers import AgeHead, AgeNet, Answer
+from boneage.train.networks.layers import AgeHead, AgeNetwork, Answer
 
 WIDTHS = (32, 64, 128, 128, 256, 384)
 """Filters of the six blocks (section 4.1)."""
@@ -48,8 +49,8 @@ def _convolution(channels_in: int, channels: int) -> list[nn.Module]:
     return [nn.Conv2d(channels_in, channels, 3, padding=1), nn.ELU(inplace=True), nn.BatchNorm2d(channels)]
 
 
-class VggNet(AgeNet):
-    """A net of Fig. 5. Its features are the last block's before the pooling, which the head does.
+class VggNetwork(AgeNetwork):
+    """A network of Fig. 5. Its features are the last block's before the pooling, which the head does.
 
     Args:
         answer: ``number`` for the regression, ``distribution`` for the classification.
@@ -57,7 +58,7 @@ class VggNet(AgeNet):
         widths: filters of each block.
         hidden: widths of the dense layers.
         dropout: before each of these.
-        sex_input: whether the net is told the sex.
+        sex_input: whether the network is told the sex.
     """
 
     def __init__(

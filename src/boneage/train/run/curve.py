@@ -1,5 +1,6 @@
 """Curves of training: validation error by epoch, of a run or of several side by side (Souza & Oliveira, Fig. 6); and
-learning curves: the error that runs end with by what differs between them, the films they learn from or their views.
+learning curves: the error that runs end with by what differs between them, the radiographs they learn from or their
+views.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from boneage.errors import RecipeError, TableError
-from boneage.files import write_text, written_whole
+from boneage.files import atomic_write, write_text
 
 MEASURES: Mapping[str, str] = {
     "mad_months": "validation MAD, months",
@@ -50,7 +51,7 @@ def measure_of(rows: Sequence[Mapping[str, float]]) -> str:
 
 
 _USUAL_TOP: Mapping[str, float] = {"mad_months": 45.0}
-"""Errors of untrained nets lie above this; the MAD of RSNA's labels about their mean is 34."""
+"""Errors of untrained networks lie above this; the MAD of RSNA's labels about their mean is 34."""
 
 
 def _top(histories: Mapping[str, Sequence[Mapping[str, float]]], measure: str) -> float:
@@ -87,23 +88,23 @@ def draw_curve(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pat
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
 
 
 # --- learning curves ---
 
-Abscissa = Literal["films", "resolution"]
+Abscissa = Literal["radiographs", "resolution"]
 """What a learning curve is drawn against."""
 
-ABSCISSAE: Mapping[Abscissa, str] = {"films": "training films", "resolution": "height of the view, pixels"}
+ABSCISSAE: Mapping[Abscissa, str] = {"radiographs": "training radiographs", "resolution": "height of the view, pixels"}
 """What to call them."""
 
 FEWEST_TO_FIT = 4
-"""Different numbers of films from which a law of three constants is fitted: one more than it has."""
+"""Different numbers of radiographs from which a law of three constants is fitted: one more than it has."""
 
 FARTHER = (2, 4)
-"""How many times the films of the largest run the law is drawn out to."""
+"""How many times the radiographs of the largest run the law is drawn out to."""
 
 _EXPONENTS = np.linspace(0.02, 2.0, 199)
 
@@ -113,7 +114,7 @@ class EndOfRun:
     """Where a finished run ended.
 
     Attributes:
-        place: the number of its training films, or the height of its view in pixels.
+        place: the number of its training radiographs, or the height of its view in pixels.
         error: its measure after the last epoch.
         measure: a key of `MEASURES`.
     """
@@ -125,18 +126,20 @@ class EndOfRun:
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """``floor + scale * films ** -exponent``: how errors fall with the films learnt from (Hestness et al. 2017).
+    """``floor + scale * radiographs ** -exponent``: how errors fall with the radiographs learnt from (Hestness et al.
+    2017).
 
-    None of the three is negative. The floor is what no number of films would help against; few points tell it badly.
+    None of the three is negative. The floor is what no number of radiographs would help against; few points tell it
+    badly.
     """
 
     floor: float
     scale: float
     exponent: float
 
-    def __call__(self, films: ArrayLike) -> NDArray[np.float64]:
-        """Errors at these numbers of films, of their shape."""
-        return self.floor + self.scale * np.asarray(films, np.float64) ** -self.exponent
+    def __call__(self, radiographs: ArrayLike) -> NDArray[np.float64]:
+        """Errors at these numbers of radiographs, of their shape."""
+        return self.floor + self.scale * np.asarray(radiographs, np.float64) ** -self.exponent
 
 
 def end_of_run(rows: Sequence[Mapping[str, float]], facts: Mapping[str, Any], against: Abscissa, name: str) -> EndOfRun:
@@ -153,7 +156,7 @@ def end_of_run(rows: Sequence[Mapping[str, float]], facts: Mapping[str, Any], ag
     """
     try:
         schedule, view = facts["recipe"]["train"], facts["recipe"]["view"]
-        place = len(facts["train"]) if against == "films" else view["height"]
+        place = len(facts["train"]) if against == "radiographs" else view["height"]
         epochs, patience = int(schedule["epochs"]), int(schedule.get("patience", 0))
     except (KeyError, TypeError, ValueError) as error:
         raise RecipeError("recipe_invalid", f"The record of the run {name} lacks {error}.") from error
@@ -163,24 +166,24 @@ def end_of_run(rows: Sequence[Mapping[str, float]], facts: Mapping[str, Any], ag
     return EndOfRun(float(place), rows[-1][measure], measure)
 
 
-def fit_power_law(films: ArrayLike, errors: ArrayLike) -> PowerLaw | None:
-    """The power law of least squares; None from fewer than `FEWEST_TO_FIT` different numbers of films.
+def fit_power_law(radiographs: ArrayLike, errors: ArrayLike) -> PowerLaw | None:
+    """The power law of least squares; None from fewer than `FEWEST_TO_FIT` different numbers of radiographs.
 
     For each exponent of a fine grid, 0.02 to 2, floor and scale are a linear fit, without negative ones.
 
     Args:
-        films: (N,), above 0.
+        radiographs: (N,), above 0.
         errors: (N,).
     """
-    n, y = np.asarray(films, np.float64), np.asarray(errors, np.float64)
+    n, y = np.asarray(radiographs, np.float64), np.asarray(errors, np.float64)
     if len(np.unique(n)) < FEWEST_TO_FIT:
         return None
     fits = [_fit_at(exponent, n, y) for exponent in _EXPONENTS]
     return min(fits, key=lambda law: float(np.square(law(n) - y).sum()))
 
 
-def _fit_at(exponent: float, films: NDArray[np.float64], errors: NDArray[np.float64]) -> PowerLaw:
-    falling = films**-exponent
+def _fit_at(exponent: float, radiographs: NDArray[np.float64], errors: NDArray[np.float64]) -> PowerLaw:
+    falling = radiographs**-exponent
     away = falling - falling.mean()
     scale = max(float(away @ (errors - errors.mean()) / (away @ away)), 0.0)
     floor = float(errors.mean() - scale * falling.mean())
@@ -189,19 +192,19 @@ def _fit_at(exponent: float, films: NDArray[np.float64], errors: NDArray[np.floa
     return PowerLaw(floor, scale, float(exponent))
 
 
-def extrapolate(films: ArrayLike, errors: ArrayLike, to: float) -> tuple[float, float, float] | None:
-    """The error at a number of films by the power law, and the least and the greatest if one number is left out.
+def extrapolate(radiographs: ArrayLike, errors: ArrayLike, to: float) -> tuple[float, float, float] | None:
+    """The error at a number of radiographs by the power law, and the least and the greatest if one number is left out.
 
     Args:
-        films: (N,), above 0.
+        radiographs: (N,), above 0.
         errors: (N,).
-        to: films.
+        to: radiographs.
 
     Returns:
         (error, least, greatest); None where there is no law (`fit_power_law`). With no number to spare, least and
         greatest are not a number.
     """
-    n, y = np.asarray(films, np.float64), np.asarray(errors, np.float64)
+    n, y = np.asarray(radiographs, np.float64), np.asarray(errors, np.float64)
     law = fit_power_law(n, y)
     if law is None:
         return None
@@ -211,10 +214,11 @@ def extrapolate(films: ArrayLike, errors: ArrayLike, to: float) -> tuple[float, 
 
 
 def draw_learning_curve(ends: Sequence[EndOfRun], against: Abscissa, path: Path) -> Path:
-    """Draw the errors of finished runs against their films (on a logarithmic axis) or views, and write them as a table.
+    """Draw the errors of finished runs against their radiographs (on a logarithmic axis) or views, and write them as a
+    table.
 
-    Runs of one place are joined by a bar from the best to the worst; the line goes through their means. Against films
-    a power law is fitted and drawn, dashed beyond the films there are.
+    Runs of one place are joined by a bar from the best to the worst; the line goes through their means. Against
+    radiographs a power law is fitted and drawn, dashed beyond the radiographs there are.
 
     Args:
         ends: of runs, at least one.
@@ -241,7 +245,7 @@ def draw_learning_curve(ends: Sequence[EndOfRun], against: Abscissa, path: Path)
     means = np.array([np.mean(errors) for errors in groups.values()])
     reach = [means - [min(one) for one in groups.values()], [max(one) for one in groups.values()] - means]
     axes.errorbar(places, means, yerr=reach, fmt="o", capsize=3, color="C0", label="runs, mean and range")
-    law = fit_power_law(*_points(ends)) if against == "films" else None
+    law = fit_power_law(*_points(ends)) if against == "radiographs" else None
     if law is None:
         axes.plot(places, means, linewidth=1.5, color="C0")
     else:
@@ -251,7 +255,7 @@ def draw_learning_curve(ends: Sequence[EndOfRun], against: Abscissa, path: Path)
         ):
             along = np.geomspace(begin, end, 100)
             axes.plot(along, law(along), style, color="C1", label=label)
-    if against == "films":
+    if against == "radiographs":
         axes.set_xscale("log")
         ticks = [*places, *(times * places[-1] for times in FARTHER if law is not None)]
         axes.set_xticks(ticks)
@@ -262,7 +266,7 @@ def draw_learning_curve(ends: Sequence[EndOfRun], against: Abscissa, path: Path)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
     table = path.with_suffix(".md")
     write_text(table, _table(ends, against))
@@ -285,7 +289,7 @@ def _in_words(law: PowerLaw) -> str:
 
 
 def _table(ends: Sequence[EndOfRun], against: Abscissa) -> str:
-    """The same as Markdown, with what the power law says of more films."""
+    """The same as Markdown, with what the power law says of more radiographs."""
     lines = [
         f"| {ABSCISSAE[against]} | runs | {MEASURES[ends[0].measure]} | least | greatest |",
         "|---:|---:|---:|---:|---:|",
@@ -293,12 +297,18 @@ def _table(ends: Sequence[EndOfRun], against: Abscissa) -> str:
     for place, errors in _by_place(ends).items():
         figures = f"{np.mean(errors):.3g} | {min(errors):.3g} | {max(errors):.3g}"
         lines.append(f"| {place:,.0f} | {len(errors)} | {figures} |")
-    films, errors = _points(ends)
-    law = fit_power_law(films, errors) if against == "films" else None
+    radiographs, errors = _points(ends)
+    law = fit_power_law(radiographs, errors) if against == "radiographs" else None
     if law is not None:
-        lines += ["", f"Power law of n films by least squares: {_in_words(law)}.", ""]
+        lines += ["", f"Power law of n radiographs by least squares: {_in_words(law)}.", ""]
         for times in FARTHER:
-            said, least, greatest = extrapolate(films, errors, times * max(films)) or (0.0, 0.0, 0.0)
-            doubt = f" ({least:.3g} to {greatest:.3g} with one number of films left out)" if np.isfinite(least) else ""
-            lines.append(f"* at {times} times the films, {times * max(films):,.0f}, it gives {said:.3g}{doubt}")
+            said, least, greatest = extrapolate(radiographs, errors, times * max(radiographs)) or (0.0, 0.0, 0.0)
+            doubt = (
+                f" ({least:.3g} to {greatest:.3g} with one number of radiographs left out)"
+                if np.isfinite(least)
+                else ""
+            )
+            lines.append(
+                f"* at {times} times the radiographs, {times * max(radiographs):,.0f}, it gives {said:.3g}{doubt}"
+            )
     return "\n".join(lines) + "\n"

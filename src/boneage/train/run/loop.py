@@ -1,10 +1,11 @@
 """Training: epochs, validation, checkpoints. Devices, precision and processes are Lightning Fabric's. What is learnt,
-from which films and with which loss, is a task's (`boneage.train.run.tasks`).
+from which radiographs and with which loss, is a task's (`boneage.train.run.tasks`).
 
 Everything random follows from (seed, epoch), so a run that was killed goes on from its last whole epoch with the curve
 that the unbroken run would have had. A run's folder holds:
 
-* ``recipe.json``: the recipe as run, with the ages' unit, the films' ids by split, their labels, and the number of
+* ``recipe.json``: the recipe as run, with the ages' unit, the radiographs' ids by split, their labels, and the number
+of
   processes;
 * ``last.ckpt``, ``best.ckpt``: state after the last epoch and after the one with the lowest validation error;
 * ``metrics.csv``, ``curve.png``, ``tensorboard/``: the curves (Souza & Oliveira, Fig. 6).
@@ -35,19 +36,19 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from boneage.errors import RecipeError, Refusal, TableError
-from boneage.files import write_text, written_whole
+from boneage.errors import RecipeError, Rejection, TableError
+from boneage.files import atomic_write, write_text
 from boneage.tables.csv_table import write_rows
-from boneage.tables.radiographs import LabelledFilm
-from boneage.train.data.cache import FilmCache, build_cache
+from boneage.tables.radiographs import LabelledRadiograph
+from boneage.train.data.cache import RadiographCache, build_cache
 from boneage.train.data.hands import HandTable, open_hands
-from boneage.train.networks import build_hand_net, build_net
+from boneage.train.networks import build_hand_network, build_network
 from boneage.train.networks.inception import load_imagenet_weights
-from boneage.train.networks.layers import AgeNet
+from boneage.train.networks.layers import AgeNetwork
 from boneage.train.recipe import Recipe, Schedule, parse_recipe
 from boneage.train.run.curve import draw_curve
 from boneage.train.run.optimizers import build_optimizer
-from boneage.train.run.tasks import HAND_TASKS, AgeTask, AgeUnit, QualityTask, Task, choose_films
+from boneage.train.run.tasks import HAND_TASKS, AgeTask, AgeUnit, QualityTask, Task, choose_radiographs
 
 log = logging.getLogger(__name__)
 
@@ -104,19 +105,19 @@ class Finished:
     Attributes:
         state: after the last epoch.
         measure: the column of its history by which epochs are compared, a key of `boneage.train.run.curve.MEASURES`.
-        refused: films that could not be read, or show no hand that is needed, by id, with the code.
+        rejected: radiographs that could not be read, or show no hand that is needed, by id, with the code.
         rank: of this process, 0 for the one that keeps the record.
     """
 
     state: RunState
     measure: str
-    refused: Mapping[str, str]
+    rejected: Mapping[str, str]
     rank: int
 
 
 def train(
     recipe: Recipe,
-    films: Sequence[LabelledFilm],
+    radiographs: Sequence[LabelledRadiograph],
     folder: Path,
     *,
     cache_folder: Path | None = None,
@@ -127,18 +128,20 @@ def train(
 
     Args:
         recipe: what to train.
-        films: labelled films; those of the splits ``train`` and ``validation`` are used, or a random split is drawn.
+        radiographs: labelled radiographs; those of the splits ``train`` and ``validation`` are used, or a random split
+            is drawn.
         folder: of the run; created if missing.
-        cache_folder: of decoded films; by default ``cache`` beside the run's folder, shared by runs on the same films.
+        cache_folder: of decoded radiographs; by default ``cache`` beside the run's folder, shared by runs on the same
+            radiographs.
         engine: devices and processes.
         quiet: no progress bars.
 
     Raises:
-        RecipeError: the folder holds a run of another recipe, of other films or on another number of processes
+        RecipeError: the folder holds a run of another recipe, of other radiographs or on another number of processes
             (``recipe_changed``), another process trains there (``recipe_busy``), the recipe or engine cannot be had
             (``recipe_invalid``), or the loss became infinite (``recipe_diverged``).
-        TableError: ``table_split`` if either split has no films, ``table_empty`` if none of its films can be read,
-            ``table_image_missing`` if one cannot be opened.
+        TableError: ``table_split`` if either split has no radiographs, ``table_empty`` if none of its radiographs can
+            be read, ``table_image_missing`` if one cannot be opened.
         KeyboardInterrupt: the process was interrupted; the run goes on from its last whole epoch when it is started
             again.
     """
@@ -146,61 +149,65 @@ def train(
     if recipe.task == "mask" and fabric.device.type == "cpu":
         torch.set_num_threads(1)  # with more, training the U-Net ended in a corrupted heap (torch 2.13; docs/log.md)
     quiet = quiet or not fabric.is_global_zero
-    task, refused = _prepare(fabric, recipe, films, cache_folder or folder.parent / "cache", quiet=quiet)
+    task, rejected = _prepare(fabric, recipe, radiographs, cache_folder or folder.parent / "cache", quiet=quiet)
     torch.manual_seed(recipe.train.seed)
-    net = new_net(recipe)  # what cannot be built is refused before the folder is its run's
+    network = new_network(recipe)  # what cannot be built is rejected before the folder is its run's
     if fabric.is_global_zero:
         _claim_folder(folder, _facts_of(task, fabric.world_size))
     with _alone_in(folder, is_first=fabric.is_global_zero), _Interruption() as interruption:
         fabric.barrier()
-        run = _Run(fabric, task, net, folder, interruption, quiet=quiet)
-        return Finished(run.fit(), task.measure, refused, fabric.global_rank)
+        run = _Run(fabric, task, network, folder, interruption, quiet=quiet)
+        return Finished(run.fit(), task.measure, rejected, fabric.global_rank)
 
 
 def _prepare(
-    fabric: Fabric, recipe: Recipe, films: Sequence[LabelledFilm], cache_folder: Path, *, quiet: bool
+    fabric: Fabric, recipe: Recipe, radiographs: Sequence[LabelledRadiograph], cache_folder: Path, *, quiet: bool
 ) -> tuple[Task, dict[str, str]]:
-    """The task with its films decoded and, where its views need it, their hands found; and the films left out."""
-    training, validation = choose_films(recipe, films)
-    chosen = {film.id for film in [*training, *validation]}
-    # Of one table there is one cache, whichever part of it a recipe takes; of a few films only theirs.
+    """The task with its radiographs decoded and, where its views need it, their hands found; and the radiographs left
+    out.
+    """
+    training, validation = choose_radiographs(recipe, radiographs)
+    chosen = {radiograph.id for radiograph in [*training, *validation]}
+    # Of one table there is one cache, whichever part of it a recipe takes; of a few radiographs only theirs.
     shared = not (recipe.data.train_limit or recipe.data.validation_limit)
-    table = [film for film in films if shared or film.id in chosen]
+    table = [radiograph for radiograph in radiographs if shared or radiograph.id in chosen]
     cache = _open_cache(fabric, recipe, table, cache_folder, quiet=quiet)
-    refused = {film_id: code for film_id, code in cache.refused.items() if film_id in chosen}
+    rejected = {radiograph_id: code for radiograph_id, code in cache.rejected.items() if radiograph_id in chosen}
     training, validation = _readable(training, cache, "train"), _readable(validation, cache, "validation")
     hands = None
     if recipe.task not in HAND_TASKS and recipe.view.needs_hand:
         hands = _open_hands(fabric, recipe, table, cache, quiet=quiet)
-        refused |= {film_id: code for film_id, code in hands.refused.items() if film_id in chosen}
+        rejected |= {radiograph_id: code for radiograph_id, code in hands.rejected.items() if radiograph_id in chosen}
         training, validation = _readable(training, hands, "train"), _readable(validation, hands, "validation")
     if recipe.task == "quality" and hands is not None:  # where a hand was found there is no even grey
-        return QualityTask(recipe, training, validation, cache, hands), refused
+        return QualityTask(recipe, training, validation, cache, hands), rejected
     even = _measure_grey([*training, *validation], recipe, cache, hands)
-    refused |= even
+    rejected |= even
     training, validation = _kept(training, even, "train"), _kept(validation, even, "validation")
     if recipe.task == "age":
-        return AgeTask(recipe, training, validation, cache, hands), refused
-    return HAND_TASKS[recipe.task](recipe, training, validation, cache), refused
+        return AgeTask(recipe, training, validation, cache, hands), rejected
+    return HAND_TASKS[recipe.task](recipe, training, validation, cache), rejected
 
 
 def _measure_grey(
-    films: Sequence[LabelledFilm], recipe: Recipe, cache: FilmCache, hands: HandTable | None
+    radiographs: Sequence[LabelledRadiograph], recipe: Recipe, cache: RadiographCache, hands: HandTable | None
 ) -> dict[str, str]:
-    """Measure grey levels once, before processes that would each do so. Returns films of one grey, with the code."""
+    """Measure grey levels once, before processes that would each do so. Returns radiographs of one grey, with the
+    code.
+    """
     even: dict[str, str] = {}
-    for film in films:
+    for radiograph in radiographs:
         try:
-            cache.grey(film.id, recipe.view.grey, None if hands is None else hands.hand(film.id))
-        except Refusal as refusal:
-            even[film.id] = refusal.code
+            cache.grey(radiograph.id, recipe.view.grey, None if hands is None else hands.hand(radiograph.id))
+        except Rejection as rejection:
+            even[radiograph.id] = rejection.code
     return even
 
 
-def _kept(films: Sequence[LabelledFilm], refused: Collection[str], split: str) -> list[LabelledFilm]:
-    kept = [film for film in films if film.id not in refused]
+def _kept(radiographs: Sequence[LabelledRadiograph], rejected: Collection[str], split: str) -> list[LabelledRadiograph]:
+    kept = [radiograph for radiograph in radiographs if radiograph.id not in rejected]
     if not kept:
-        raise TableError("table_empty", f"None of the {len(films)} films of the split {split} can be read.")
+        raise TableError("table_empty", f"None of the {len(radiographs)} radiographs of the split {split} can be read.")
     return kept
 
 
@@ -276,46 +283,50 @@ class _Interruption:
                 raise KeyboardInterrupt
 
 
-def new_net(recipe: Recipe) -> nn.Module:
-    """The recipe's net with fresh weights, ImageNet's, or those of an earlier run.
+def new_network(recipe: Recipe) -> nn.Module:
+    """The recipe's network with fresh weights, ImageNet's, or those of an earlier run.
 
     Raises:
-        RecipeError: ``recipe_invalid`` if net and recipe do not go together.
+        RecipeError: ``recipe_invalid`` if network and recipe do not go together.
     """
-    net = _build(recipe)
-    if recipe.train.resize and not (isinstance(net, AgeNet) and net.head.pooling == "average"):
-        raise RecipeError("recipe_invalid", f"{recipe.net.name} takes views of one size only: leave out train.resize.")
-    if recipe.train.loss == "label-distribution" and not (isinstance(net, AgeNet) and net.gives_distribution):
-        raise RecipeError("recipe_invalid", f"{recipe.net.name} as it stands gives no distribution to learn by.")
-    if recipe.net.imagenet_weights:
-        if not isinstance(net, AgeNet):
-            raise RecipeError("recipe_invalid", "ImageNet's weights are for nets for ages.")
-        load_imagenet_weights(net, Path(recipe.net.imagenet_weights))
+    network = _build(recipe)
+    if recipe.train.resize and not (isinstance(network, AgeNetwork) and network.head.pooling == "average"):
+        raise RecipeError(
+            "recipe_invalid", f"{recipe.network.name} takes views of one size only: leave out train.resize."
+        )
+    if recipe.train.loss == "label-distribution" and not (
+        isinstance(network, AgeNetwork) and network.gives_distribution
+    ):
+        raise RecipeError("recipe_invalid", f"{recipe.network.name} as it stands gives no distribution to learn by.")
+    if recipe.network.imagenet_weights:
+        if not isinstance(network, AgeNetwork):
+            raise RecipeError("recipe_invalid", "ImageNet's weights are for networks for ages.")
+        load_imagenet_weights(network, Path(recipe.network.imagenet_weights))
     if recipe.train.initial_weights:
-        _take_weights(net, _read_checkpoint(Path(recipe.train.initial_weights) / "last.ckpt"))
-    return net
+        _take_weights(network, _read_checkpoint(Path(recipe.train.initial_weights) / "last.ckpt"))
+    return network
 
 
 def _build(recipe: Recipe) -> nn.Module:
-    net, view = recipe.net, recipe.view
+    network, view = recipe.network, recipe.view
     if recipe.task == "age":
-        return build_net(net.name, view.height, view.width, **net.options)
-    return build_hand_net(recipe.task, net.name, view.height, view.width, **net.options)
+        return build_network(network.name, view.height, view.width, **network.options)
+    return build_hand_network(recipe.task, network.name, view.height, view.width, **network.options)
 
 
-def _take_weights(net: nn.Module, checkpoint: Mapping[str, Any]) -> None:
+def _take_weights(network: nn.Module, checkpoint: Mapping[str, Any]) -> None:
     """The averaged weights of a checkpoint, if it has some, else the plain ones."""
     try:
-        net.load_state_dict(checkpoint["average"] or checkpoint["net"])
+        network.load_state_dict(checkpoint["average"] or checkpoint["network"])
     except RuntimeError as error:
-        raise RecipeError("recipe_invalid", f"The weights are those of another net: {error}") from error
+        raise RecipeError("recipe_invalid", f"The weights are those of another network: {error}") from error
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, net: nn.Module, decay: float, step: int) -> None:
-    """Move the average towards the net. Early steps count more, so that it does not remember the random start."""
+def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move the average towards the network. Early steps count more, so that it does not remember the random start."""
     decay = min(decay, (1 + step) / (10 + step))
-    for kept, new in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+    for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
         if kept.is_floating_point():
             kept.lerp_(new, 1 - decay)
         else:
@@ -335,9 +346,9 @@ def learning_rate_at(schedule: Schedule, progress: float) -> float:
 def run_facts(folder: Path) -> dict[str, Any]:
     """What a run's ``recipe.json`` says.
 
-    Its keys are ``recipe``, the films' ids by ``train`` and ``validation``, of a net for ages ``age_unit`` and, but for
-    early runs, ``labels`` (see `boneage.train.run.tasks.film_labels`) and, if it reads registered hands, ``hands`` (see
-    `boneage.train.data.hands.found_by`); and ``processes``.
+    Its keys are ``recipe``, the radiographs' ids by ``train`` and ``validation``, of a network for ages ``age_unit``
+    and, but for early runs, ``labels`` (see `boneage.train.run.tasks.radiograph_labels`) and, if it reads registered
+    hands, ``hands`` (see `boneage.train.data.hands.found_by`); and ``processes``.
 
     Raises:
         RecipeError: there is no such run.
@@ -351,8 +362,8 @@ def run_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def load_run(folder: Path, weights: str = "best") -> tuple[Recipe, AgeNet, AgeUnit, RunState]:
-    """A trained net for ages, ready to predict: with the averaged weights, if the run kept them.
+def load_run(folder: Path, weights: str = "best") -> tuple[Recipe, AgeNetwork, AgeUnit, RunState]:
+    """A trained network for ages, ready to predict: with the averaged weights, if the run kept them.
 
     Args:
         folder: of the run.
@@ -361,14 +372,14 @@ def load_run(folder: Path, weights: str = "best") -> tuple[Recipe, AgeNet, AgeUn
     Raises:
         RecipeError: there is no such run.
     """
-    recipe, net, state = load_hand_run(folder, weights)
-    if not isinstance(net, AgeNet):
+    recipe, network, state = load_hand_run(folder, weights)
+    if not isinstance(network, AgeNetwork):
         raise RecipeError("recipe_invalid", f"{folder} holds a run for the task {recipe.task}, not for ages.")
-    return recipe, net, AgeUnit(**run_facts(folder)["age_unit"]), state
+    return recipe, network, AgeUnit(**run_facts(folder)["age_unit"]), state
 
 
 def load_hand_run(folder: Path, weights: str = "best") -> tuple[Recipe, nn.Module, RunState]:
-    """A trained net of any task, as `load_run`.
+    """A trained network of any task, as `load_run`.
 
     Raises:
         RecipeError: there is no such run.
@@ -376,9 +387,9 @@ def load_hand_run(folder: Path, weights: str = "best") -> tuple[Recipe, nn.Modul
     facts = run_facts(folder)
     checkpoint = _read_checkpoint(folder / f"{weights}.ckpt")
     recipe = parse_recipe(facts["recipe"])
-    net = _build(recipe)
-    _take_weights(net, checkpoint)
-    return recipe, net.eval(), _state_of(checkpoint)
+    network = _build(recipe)
+    _take_weights(network, checkpoint)
+    return recipe, network.eval(), _state_of(checkpoint)
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
@@ -390,7 +401,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise RecipeError("recipe_invalid", f"{path.parent} holds no trained net ({path.name}).") from error
+        raise RecipeError("recipe_invalid", f"{path.parent} holds no trained network ({path.name}).") from error
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise RecipeError("recipe_invalid", f"{path} is damaged.") from error
     return checkpoint
@@ -405,24 +416,24 @@ def _state_of(checkpoint: Mapping[str, Any]) -> RunState:
 
 
 class _Run:
-    """A run under way: the net, what trains it, and where its record goes."""
+    """A run under way: the network, what trains it, and where its record goes."""
 
     def __init__(
-        self, fabric: Fabric, task: Task, net: nn.Module, folder: Path, interruption: _Interruption, *, quiet: bool
+        self, fabric: Fabric, task: Task, network: nn.Module, folder: Path, interruption: _Interruption, *, quiet: bool
     ) -> None:
-        self.fabric, self.task, self.net, self.folder = fabric, task, net, folder
+        self.fabric, self.task, self.network, self.folder = fabric, task, network, folder
         self.interruption, self.quiet = interruption, quiet
         self.recipe = task.recipe
-        nn.Module.to(self.net, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stub
+        nn.Module.to(self.network, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stub
         decay = self.recipe.train.average_decay
-        self.average = copy.deepcopy(self.net).eval().requires_grad_(False) if decay else None
-        self.wrapped, self.optimizer = fabric.setup(self.net, build_optimizer(self.net, self.recipe.train))
-        if isinstance(self.net, AgeNet):
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False) if decay else None
+        self.wrapped, self.optimizer = fabric.setup(self.network, build_optimizer(self.network, self.recipe.train))
+        if isinstance(self.network, AgeNetwork):
             self.wrapped.mark_forward_method("log_distribution")  # else processes would not share its gradients
         if self.average is not None:
             self.average.to(fabric.device)
         self.state = self._restore()
-        self._refuse_discord()
+        self._reject_discord()
 
     def fit(self) -> RunState:
         """All epochs that are left."""
@@ -441,7 +452,9 @@ class _Run:
         return self.state
 
     def _fit_epoch(self) -> tuple[float, float]:
-        """One pass over the training films. Returns the mean loss, over all processes, and the last learning rate."""
+        """One pass over the training radiographs. Returns the mean loss, over all processes, and the last learning
+        rate.
+        """
         fabric, schedule, epoch = self.fabric, self.recipe.train, self.state.epoch
         batches = self.task.batches(epoch, rank=fabric.global_rank, world=fabric.world_size)
         torch.manual_seed(schedule.seed * 1_000_003 + epoch * 1_009 + fabric.global_rank)  # of dropout
@@ -454,7 +467,7 @@ class _Run:
                 group["lr"] = rate
             total += self._step(batch)
             if self.average is not None:
-                update_average(self.average, self.net, schedule.average_decay, epoch * steps + step + 1)
+                update_average(self.average, self.network, schedule.average_decay, epoch * steps + step + 1)
         mean = fabric.all_reduce(torch.tensor(total / steps, device=fabric.device), reduce_op="mean")
         return float(cast("Tensor", mean)), rate
 
@@ -475,9 +488,9 @@ class _Run:
         return float(loss.detach())
 
     def _validate(self) -> dict[str, float]:
-        net = self.net if self.average is None else self.average
-        net.eval()
-        return self.task.validate(net, self.state.epoch, self.fabric.device, self.interruption.watched)
+        network = self.network if self.average is None else self.average
+        network.eval()
+        return self.task.validate(network, self.state.epoch, self.fabric.device, self.interruption.watched)
 
     def _keep(self, row: EpochRow, board: SummaryWriter) -> None:
         """Write all that is kept of an epoch; the checkpoint last, for it is what a resumed run believes."""
@@ -493,18 +506,18 @@ class _Run:
                 board.add_scalar(key, value, self.state.epoch)
         board.flush()
         checkpoint = {
-            "net": self.net.state_dict(),
+            "network": self.network.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "state": asdict(self.state),
         }
         for name in ["best", "last"] if better else ["last"]:
-            with written_whole(self.folder / f"{name}.ckpt") as temporary:
+            with atomic_write(self.folder / f"{name}.ckpt") as temporary:
                 torch.save(checkpoint, temporary)
         figures = ", ".join(f"{key} {row[key]:.4g}" for key in row if key not in {"epoch", "seconds"})
         log.info("epoch %d: %s, %.0f s", self.state.epoch, figures, row["seconds"])
 
-    def _refuse_discord(self) -> None:
+    def _reject_discord(self) -> None:
         """All processes must go on from the same epoch."""
         epochs = cast("Tensor", self.fabric.all_gather(torch.tensor(self.state.epoch, device=self.fabric.device)))
         if epochs.min() != epochs.max():
@@ -519,7 +532,7 @@ class _Run:
         if not path.exists():
             return RunState()
         checkpoint = _read_checkpoint(path)
-        self.net.load_state_dict(checkpoint["net"])
+        self.network.load_state_dict(checkpoint["network"])
         if self.average is not None:
             self.average.load_state_dict(checkpoint["average"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
@@ -529,13 +542,13 @@ class _Run:
 
 
 def _open_cache(
-    fabric: Fabric, recipe: Recipe, films: Sequence[LabelledFilm], folder: Path, *, quiet: bool
-) -> FilmCache:
+    fabric: Fabric, recipe: Recipe, radiographs: Sequence[LabelledRadiograph], folder: Path, *, quiet: bool
+) -> RadiographCache:
     """Build the cache in one process, open it in all."""
     if not fabric.is_global_zero:
         fabric.barrier()
     cache = build_cache(
-        films,
+        radiographs,
         folder,
         longest_side=recipe.data.longest_side,
         progress=lambda items: _bar(items, "decoding", quiet=quiet),
@@ -546,22 +559,24 @@ def _open_cache(
 
 
 def _open_hands(
-    fabric: Fabric, recipe: Recipe, films: Sequence[LabelledFilm], cache: FilmCache, *, quiet: bool
+    fabric: Fabric, recipe: Recipe, radiographs: Sequence[LabelledRadiograph], cache: RadiographCache, *, quiet: bool
 ) -> HandTable:
     """Find the hands in one process, open their table in all."""
     if not fabric.is_global_zero:
         fabric.barrier()
     table = open_hands(
-        recipe.data.hands, films, cache, progress=lambda items: _bar(items, "finding hands", quiet=quiet)
+        recipe.data.hands, radiographs, cache, progress=lambda items: _bar(items, "finding hands", quiet=quiet)
     )
     if fabric.is_global_zero:
         fabric.barrier()
     return table
 
 
-def _readable(films: Sequence[LabelledFilm], cache: FilmCache | HandTable, split: str) -> list[LabelledFilm]:
-    missing = {film.id for film in films if film.id not in cache}
-    return _kept(films, missing, split)
+def _readable(
+    radiographs: Sequence[LabelledRadiograph], cache: RadiographCache | HandTable, split: str
+) -> list[LabelledRadiograph]:
+    missing = {radiograph.id for radiograph in radiographs if radiograph.id not in cache}
+    return _kept(radiographs, missing, split)
 
 
 def _facts_of(task: Task, processes: int) -> dict[str, Any]:
@@ -569,8 +584,8 @@ def _facts_of(task: Task, processes: int) -> dict[str, Any]:
     facts = {
         "recipe": task.recipe.to_dict(),
         **task.facts(),
-        "train": [film.id for film in task.training],
-        "validation": [film.id for film in task.validation],
+        "train": [radiograph.id for radiograph in task.training],
+        "validation": [radiograph.id for radiograph in task.validation],
         "processes": processes,
     }
     return cast("dict[str, Any]", json.loads(json.dumps(facts)))

@@ -1,4 +1,4 @@
-"""Losses of the hand nets, and of ages told as distributions."""
+"""Losses of the hand networks, and of ages told as distributions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DISTANCE_SHARE = 50.0
 """Weight of the distance of points, in halves of the view's longer side, beside the heat maps' entropy."""
 
 LIKELIHOOD_SHARE = 0.02
-"""Weight of what the paper's net learns of its errors' size, beside the squared error."""
+"""Weight of what the paper's network learns of its errors' size, beside the squared error."""
 
 COUNT_SHARE = 0.5
 """Weight of the number of hands beside the points."""
@@ -25,7 +25,8 @@ HEAT_SPREAD = 1.2
 
 
 def label_distribution_loss(log_distribution: Tensor, months: Tensor, spread: float) -> Tensor:
-    """Label distribution learning (Geng 2016): how far, in nats, the net's distribution is from one about the label.
+    """Label distribution learning (Geng 2016): how far, in nats, the network's distribution is from one about the
+    label.
 
     A label is one reader's. So what is asked for is a normal distribution about it, cut to 0 to 239 months; the mean
     Kullback-Leibler divergence from it is 0 at best.
@@ -71,11 +72,11 @@ def points_loss(
     """Of points and of the number of hands.
 
     With heat maps: their cross entropy with a Gaussian about the true place, and the distance of the mean place.
-    Without (the paper's net): mean squared error of coordinates in -1..1 (Eq. 4), and the likelihood of the errors'
+    Without (the paper's network): mean squared error of coordinates in -1..1 (Eq. 4), and the likelihood of the errors'
     size.
 
     Args:
-        located: the net's answer, with logits of the number of hands.
+        located: the network's answer, with logits of the number of hands.
         points_xy: (N, 3, 2), pixels of the view.
         on_view: (N, 3), 1 where a point is known and lies on the view.
         hands: (N,), class 0, 1 or 2.

@@ -1,4 +1,4 @@
-"""What moves a net's weights: Adam, AdamW, or Muon for its kernels."""
+"""What moves a network's weights: Adam, AdamW, or Muon for its kernels."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _ADAM_STEP = 0.2
 """Root mean square of AdamW's usual step, in learning rates: Muon's is scaled to it (Liu et al. 2025, section 2.2)."""
 
 
-def build_optimizer(net: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+def build_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     """Adam (Souza & Oliveira, section IV-B), AdamW or Muon. Weights of normalisation and biases are not decayed."""
     if schedule.optimizer == "muon":
-        return Muon(net, schedule)
+        return Muon(network, schedule)
     kind = torch.optim.Adam if schedule.optimizer == "adam" else torch.optim.AdamW
-    return kind(_adam_groups(list(net.parameters()), schedule), lr=schedule.learning_rate, fused=True)
+    return kind(_adam_groups(list(network.parameters()), schedule), lr=schedule.learning_rate, fused=True)
 
 
 class Muon(torch.optim.AdamW):
@@ -36,14 +36,14 @@ class Muon(torch.optim.AdamW):
     its learning rate.
 
     Args:
-        net: whose parameters move.
+        network: whose parameters move.
         schedule: learning rate and decay.
         momentum: of the kernels' gradients.
     """
 
-    def __init__(self, net: nn.Module, schedule: Schedule, *, momentum: float = 0.95) -> None:
-        kernels = [weights for weights in net.parameters() if weights.ndim == 4 and weights.shape[1] > 1]
-        others = [weights for weights in net.parameters() if weights.ndim != 4 or weights.shape[1] == 1]
+    def __init__(self, network: nn.Module, schedule: Schedule, *, momentum: float = 0.95) -> None:
+        kernels = [weights for weights in network.parameters() if weights.ndim == 4 and weights.shape[1] > 1]
+        others = [weights for weights in network.parameters() if weights.ndim != 4 or weights.shape[1] == 1]
         plain = [{**group, "momentum": 0.0} for group in _adam_groups(others, schedule)]
         straight = {"params": kernels, "weight_decay": schedule.weight_decay, "momentum": momentum}
         groups = [group for group in [*plain, straight] if group["params"]]

@@ -152,7 +152,7 @@ def address_of(request: HttpRequest) -> str:
 
 
 def client_of(request: HttpRequest) -> str:
-    """A keyed hash of the client's address, hexadecimal, by which its films are counted; the address is not kept.
+    """A keyed hash of the client's address, hexadecimal, by which its radiographs are counted; the address is not kept.
 
     IPv6 networks of 64 bits count as one client: one machine may use all of their addresses.
     """

@@ -1,4 +1,4 @@
-"""The triggers by which the database itself refuses to change the audit log, for each kind of database.
+"""The triggers by which the database itself rejects to change the audit log, for each kind of database.
 
 SQLite loses a table's triggers when a migration rebuilds it: one that alters the audit log must set `GUARDS` up again.
 """
@@ -20,17 +20,17 @@ GUARDS: dict[str, list[str]] = {
         "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
     ],
     "postgresql": [
-        f"CREATE FUNCTION {TABLE}_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        f"CREATE FUNCTION {TABLE}_reject() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE EXCEPTION 'the audit log is append-only'; END $$",
-        # For each statement, so that a change of no row is refused as well, and TRUNCATE can be.
+        # For each statement, so that a change of no row is rejected as well, and TRUNCATE can be.
         f"CREATE TRIGGER {TABLE}_guard BEFORE UPDATE OR DELETE OR TRUNCATE ON {TABLE} "
-        f"FOR EACH STATEMENT EXECUTE FUNCTION {TABLE}_refuse()",
+        f"FOR EACH STATEMENT EXECUTE FUNCTION {TABLE}_reject()",
     ],
 }
 """SQL statements by vendor that set the guard up."""
 
 UNGUARDS: dict[str, list[str]] = {
     "sqlite": [f"DROP TRIGGER {TABLE}_no_{change}" for change in ("update", "delete", "replace")],
-    "postgresql": [f"DROP TRIGGER {TABLE}_guard ON {TABLE}", f"DROP FUNCTION {TABLE}_refuse()"],
+    "postgresql": [f"DROP TRIGGER {TABLE}_guard ON {TABLE}", f"DROP FUNCTION {TABLE}_reject()"],
 }
 """SQL statements by vendor that take it down, which only a database's owner may."""

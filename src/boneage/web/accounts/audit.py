@@ -46,7 +46,7 @@ TITLES = {
     Action.LOGOUT: _("Logged out"),
     Action.SESSION_ENDED: _("Session ended"),
     Action.DENIED: _("Denied"),
-    Action.SUBMIT: _("Submitted a film"),
+    Action.SUBMIT: _("Submitted a radiograph"),
     Action.VIEW: _("Viewed"),
     Action.DECIDE: _("Accepted or corrected"),
     Action.CASE_CHANGED: _("Changed a case"),

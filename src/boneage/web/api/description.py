@@ -89,8 +89,8 @@ def told(
     return {"response": models, "openapi_extra": extra, **written, **({"auth": None} if public else {})}
 
 
-def film_body() -> dict[str, Any]:
-    """How a film is submitted; `boneage.web.cases.forms` reads it."""
+def radiograph_body() -> dict[str, Any]:
+    """How a radiograph is submitted; `boneage.web.cases.forms` reads it."""
     schema = Submission.model_json_schema()
     for name, values in schema["properties"].items():
         plain = [one for one in values.pop("anyOf", []) if one != {"type": "null"}]
@@ -101,8 +101,11 @@ def film_body() -> dict[str, Any]:
         values.pop("default", None)  # a form leaves a field out or empty, and has no null
         if name == "reference":
             values[CLINIC_ONLY] = True
-    film = {"contentType": "application/octet-stream"}
-    return {"required": True, "content": {"multipart/form-data": {"schema": schema, "encoding": {"film": film}}}}
+    radiograph = {"contentType": "application/octet-stream"}
+    return {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": schema, "encoding": {"radiograph": radiograph}}},
+    }
 
 
 class ServiceAPI(NinjaAPI):

@@ -31,7 +31,7 @@ from boneage.web import installation
 from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessment_or_404, assessments, client_of
 from boneage.web.api.access import Token, caller
-from boneage.web.api.description import Good, ServiceAPI, film_body, told
+from boneage.web.api.description import Good, ServiceAPI, radiograph_body, told
 from boneage.web.api.errors import CODES, SUBMISSION_CODES, ApiError, handle_errors, problem
 from boneage.web.api.schemas import (
     Accept,
@@ -49,7 +49,7 @@ from boneage.web.api.schemas import (
     StateName,
 )
 from boneage.web.cases import decisions, idempotency
-from boneage.web.cases.forms import FilmForm
+from boneage.web.cases.forms import RadiographForm
 from boneage.web.models import FINAL, Assessment, PictureKind, Verdict, configuration
 from boneage.web.queue.pictures import heat_of, reduced, stored_picture
 from boneage.web.report import pdf as report_pdf
@@ -67,8 +67,8 @@ _ASK_AGAIN_SECONDS = 1
 
 _waiters = threading.BoundedSemaphore(WAITERS)
 
-_DESCRIPTION = f"""Bone age from radiographs of the hand. Submit a film, wait for the answer or ask again, fetch what
-was found. Ages are in months. Errors are always `{{"code", "message"}}`; codes are stable.
+_DESCRIPTION = f"""Bone age from radiographs of the hand. Submit a radiograph, wait for the answer or ask again, fetch
+what was found. Ages are in months. Errors are always `{{"code", "message"}}`; codes are stable.
 
 {NOTICE}"""
 
@@ -82,7 +82,9 @@ api = ServiceAPI(
 )
 handle_errors(api)
 
-AssessmentId = Annotated[UUID, Path(description="Of the assessment, as it was answered when the film was submitted.")]
+AssessmentId = Annotated[
+    UUID, Path(description="Of the assessment, as it was answered when the radiograph was submitted.")
+]
 Wait = Annotated[
     float,
     Query(
@@ -105,18 +107,19 @@ IdempotencyKey = Annotated[
 
 _RESULT_CODES = ("not_found", "not_finished", "no_result")
 _WAITED = {
-    200: Good("It is finished: done, refused or failed.", AssessmentOut),
+    200: Good("It is finished: done, rejected or failed.", AssessmentOut),
     202: Good("It is still waiting or being assessed. Ask again.", AssessmentOut),
 }
 
 
-# --- films ------------------------------------------------------------------------------------------------------------
+# --- radiographs
+# ------------------------------------------------------------------------------------------------------------
 
 
 @api.post(
     "/assessments",
-    tags=["films"],
-    summary="Submit a film",
+    tags=["radiographs"],
+    summary="Submit a radiograph",
     **told(
         _WAITED,
         "request_malformed",
@@ -128,12 +131,12 @@ _WAITED = {
         "not_found",
         "too_many",
         "busy",
-        body=film_body(),
+        body=radiograph_body(),
     ),
 )
 def submit(request: HttpRequest, wait: Wait = 0, idempotency_key: IdempotencyKey = None) -> Any:
-    """Put a film into the queue. A worker reads it: what is wrong with the film itself is told by the state `refused`,
-    with a code.
+    """Put a radiograph into the queue. A worker reads it: what is wrong with the radiograph itself is told by the state
+    `rejected`, with a code.
     """
     who = caller(request)
     client = client_of(request) if configuration().is_open else ""
@@ -143,12 +146,14 @@ def submit(request: HttpRequest, wait: Wait = 0, idempotency_key: IdempotencyKey
     if earlier is not None:
         return _waited(request, earlier.pk, wait)
     with translation.override("en"):
-        form = FilmForm(request.POST, request.FILES)
+        form = RadiographForm(request.POST, request.FILES)
         del form.fields["given_age_years"]  # the page's: programs give the age in months
         if getattr(request, "upload_too_large", False):
-            raise ApiError("too_large", f"A film may have at most {configuration().film_bytes / 2**20:g} MiB.")
+            raise ApiError(
+                "too_large", f"A radiograph may have at most {configuration().radiograph_bytes / 2**20:g} MiB."
+            )
         if not form.is_valid():
-            return _refused(form)
+            return _rejected(form)
         try:
             assessment = form.submit(user=who.user, client=client, via=who.token, key=key)
         except FormError as error:  # the case was made in between
@@ -163,8 +168,8 @@ def submit(request: HttpRequest, wait: Wait = 0, idempotency_key: IdempotencyKey
 
 @api.get(
     "/assessments/{uuid:assessment_id}",
-    tags=["films"],
-    summary="Ask how a film stands",
+    tags=["radiographs"],
+    summary="Ask how a radiograph stands",
     **told(_WAITED, "not_found", "request_invalid"),
 )
 def assessment(request: HttpRequest, assessment_id: AssessmentId, wait: Wait = 0) -> Any:
@@ -175,12 +180,12 @@ def assessment(request: HttpRequest, assessment_id: AssessmentId, wait: Wait = 0
 
 @api.delete(
     "/assessments/{uuid:assessment_id}",
-    tags=["films"],
-    summary="Delete a film",
+    tags=["radiographs"],
+    summary="Delete a radiograph",
     **told({204: Good("It is deleted.")}, "forbidden", "not_found"),
 )
 def delete(request: HttpRequest, assessment_id: AssessmentId) -> Any:
-    """Delete the film, its answer, pictures and decisions. In the mode clinic only reviewers may."""
+    """Delete the radiograph, its answer, pictures and decisions. In the mode clinic only reviewers may."""
     who = caller(request)
     decisions.delete_assessment(assessment_or_404(assessment_id), who.user, via=who.token)
     return Status(204, None)
@@ -206,10 +211,12 @@ def result(request: HttpRequest, assessment_id: AssessmentId) -> Any:
     "/assessments/{uuid:assessment_id}/radiograph.jpg",
     tags=["results"],
     summary="Fetch the radiograph",
-    **told({200: Good("The film, 8 bit, bone bright, at most 4,096 pixels a side.", ("image/jpeg",))}, *_RESULT_CODES),
+    **told(
+        {200: Good("The radiograph, 8 bit, bone bright, at most 4,096 pixels a side.", ("image/jpeg",))}, *_RESULT_CODES
+    ),
 )
 def radiograph(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
-    """The film as the net's reader sees it, for a viewer."""
+    """The radiograph as the network's reader sees it, for a viewer."""
     return _picture(request, assessment_id, PictureKind.RADIOGRAPH)
 
 
@@ -218,27 +225,28 @@ def radiograph(request: HttpRequest, assessment_id: AssessmentId) -> HttpRespons
     tags=["results"],
     summary="Fetch the heat map",
     **told(
-        {200: Good("Grey levels 0 to 255 over the whole film, at a size of its own.", ("image/png",))}, *_RESULT_CODES
+        {200: Good("Grey levels 0 to 255 over the whole radiograph, at a size of its own.", ("image/png",))},
+        *_RESULT_CODES,
     ),
 )
 def heat(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
-    """Where the film moved the estimate; 255 is the strongest place."""
+    """Where the radiograph moved the estimate; 255 is the strongest place."""
     return _picture(request, assessment_id, PictureKind.HEAT)
 
 
 @api.get(
     "/assessments/{uuid:assessment_id}/overlay.png",
     tags=["results"],
-    summary="Fetch the heat map on the film",
-    **told({200: Good("The film with the heat map in colour, and its scale.", ("image/png",))}, *_RESULT_CODES),
+    summary="Fetch the heat map on the radiograph",
+    **told({200: Good("The radiograph with the heat map in colour, and its scale.", ("image/png",))}, *_RESULT_CODES),
 )
-def film_with_heat(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
+def radiograph_with_heat(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
     """A picture of at most 1,024 pixels a side, with the colour scale beside it."""
     found = _done(assessment_id)
-    film, levels = stored_picture(found, PictureKind.RADIOGRAPH), stored_picture(found, PictureKind.HEAT)
-    if film is None or levels is None:
+    radiograph, levels = stored_picture(found, PictureKind.RADIOGRAPH), stored_picture(found, PictureKind.HEAT)
+    if radiograph is None or levels is None:
         raise Http404
-    data = encode_picture(".png", overlay(reduced(film, DISPLAY_SIDE), heat_of(levels)))
+    data = encode_picture(".png", overlay(reduced(radiograph, DISPLAY_SIDE), heat_of(levels)))
     _seen(request, found, audit.Action.VIEW, form="overlay")
     return file_of(found, data, "image/png", "-overlay.png", is_shown=True)
 
@@ -279,9 +287,9 @@ def decide(request: HttpRequest, assessment_id: AssessmentId, decision: Decision
     """What a physician says to the estimate. Decisions are added, never changed; the last one counts."""
     who, found = caller(request), assessment_or_404(assessment_id)
     if isinstance(decision, Accept):
-        said = decisions.Said(Verdict.ACCEPTED, confirms_critical=decision.confirm_critical)
+        said = decisions.DecisionInput(Verdict.ACCEPTED, confirms_critical=decision.confirm_critical)
     else:
-        said = decisions.Said(Verdict.CORRECTED, decision.age_months, decision.reason)
+        said = decisions.DecisionInput(Verdict.CORRECTED, decision.age_months, decision.reason)
     try:
         decisions.decide(found, said, who.user, via=who.token)
     except PermissionDenied as error:
@@ -296,7 +304,7 @@ def decide(request: HttpRequest, assessment_id: AssessmentId, decision: Decision
 @api.get(
     "/assessments",
     tags=["list"],
-    summary="List films",
+    summary="List radiographs",
     **told({200: Good("A page of the list.", Rows)}, "request_invalid", clinic_only=True),
 )
 def listed(
@@ -305,7 +313,7 @@ def listed(
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
     page_size: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Any:
-    """All films, newest first."""
+    """All radiographs, newest first."""
     if configuration().is_open:
         return _not_allowed("/assessments")
     return _listed(request, Search(states=[state] if state else [], page=page, page_size=page_size))
@@ -314,7 +322,7 @@ def listed(
 @api.post(
     "/assessments/search",
     tags=["list"],
-    summary="Search films",
+    summary="Search radiographs",
     **told(
         {200: Good("A page of what was found.", Rows)},
         "request_malformed",
@@ -372,7 +380,7 @@ def plate(request: HttpRequest, key: Annotated[str, Path(description="Of the pla
 
 @api.get("/service", tags=["service"], summary="What this service is", **told({200: Good("It.", Service)}, public=True))
 def service(request: HttpRequest) -> Any:
-    """Version, nets, mode and limits. No token is needed."""
+    """Version, networks, mode and limits. No token is needed."""
     limits, manifest = configuration(), installation.bundle().manifest
     said = Service(
         version=boneage.__version__,
@@ -385,9 +393,9 @@ def service(request: HttpRequest) -> Any:
         ),
         atlas=_atlas_name(),
         limits=Limits(
-            film_bytes=limits.film_bytes,
-            waiting_films=limits.waiting,
-            films_an_hour=(limits.open_hourly or None) if limits.is_open else None,
+            radiograph_bytes=limits.radiograph_bytes,
+            waiting_radiographs=limits.waiting,
+            radiographs_an_hour=(limits.open_hourly or None) if limits.is_open else None,
             wait_seconds=LONGEST_WAIT_SECONDS,
             kept_minutes=limits.open_minutes if limits.is_open else None,
         ),
@@ -399,7 +407,7 @@ def service(request: HttpRequest) -> Any:
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 
-def _refused(form: FilmForm) -> HttpResponse:
+def _rejected(form: RadiographForm) -> HttpResponse:
     """The first problem of a form gives the code, the message tells all."""
     problems = form.problems()
     told_all = " ".join(f"{one['field']}: {one['message']}" if one["field"] else one["message"] for one in problems)
@@ -510,11 +518,11 @@ def _answer_the_rest() -> None:
     for path in list(api.default_router.path_operations):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"Field\(s\)")  # what stands in the address does not matter here
-            api.api_operation(_METHODS, path, auth=None, include_in_schema=False)(_refusing(path))
+            api.api_operation(_METHODS, path, auth=None, include_in_schema=False)(_rejecting(path))
     api.api_operation(_METHODS, "/{path:rest}", auth=None, include_in_schema=False)(_unknown)
 
 
-def _refusing(path: str) -> Callable[[HttpRequest], HttpResponse]:
+def _rejecting(path: str) -> Callable[[HttpRequest], HttpResponse]:
     def not_allowed(request: HttpRequest) -> HttpResponse:
         return _not_allowed(path)
 

@@ -22,7 +22,7 @@ NOT_BLANK = r"^[^\x00]*[^\x00\s\x1c-\x1f\x85][^\x00]*$"
 
 Months = Annotated[float, Field(description="Months.")]
 Decided = Literal["accepted", "corrected"]
-StateName = Literal["queued", "running", "done", "refused", "failed"]
+StateName = Literal["queued", "running", "done", "rejected", "failed"]
 Sex = Literal["F", "M"]
 
 
@@ -54,9 +54,11 @@ class Problem(BaseModel):
 
 
 class Submission(BaseModel):
-    """A film and what is known of the child. `boneage.web.cases.forms.FilmForm` has the rules; this describes them."""
+    """A radiograph and what is known of the child. `boneage.web.cases.forms.RadiographForm` has the rules; this
+    describes them.
+    """
 
-    film: bytes = Field(
+    radiograph: bytes = Field(
         description="The radiograph: DICOM, PNG, TIFF, JPEG, JPEG 2000, WebP or BMP.",
         min_length=1,
         json_schema_extra={"contentMediaType": "application/octet-stream"},
@@ -64,19 +66,20 @@ class Submission(BaseModel):
     sex: Sex = Field(description="Of the child. It is required, and never taken from the file.")
     birth_date: date | None = Field(None, description="Of the child. Not in the future.")
     study_date: date | None = Field(
-        None, description=f"Of the film. Not in the future, and 0 to {OLDEST_YEARS} years after the birth."
+        None, description=f"Of the radiograph. Not in the future, and 0 to {OLDEST_YEARS} years after the birth."
     )
     given_age_months: Months | None = Field(
         None,
         ge=0,
         le=12 * OLDEST_YEARS,
-        description="Chronological age at the film. Beside both dates it may differ from them by a month at most.",
+        description="Chronological age at the radiograph. Beside both dates it may differ from them by a month "
+        "at most.",
     )
     reference: str | None = Field(
         None,
         max_length=64,
         pattern=r"^[^\x00-\x1f\x7f]*$",
-        description="Of the patient, one line: the film joins the case of this reference, or begins it.",
+        description="Of the patient, one line: the radiograph joins the case of this reference, or begins it.",
     )
     note: str | None = Field(None, max_length=2000, pattern=WITHOUT_NUL, description="Free text.")
 
@@ -128,7 +131,7 @@ class ResultWarning(ApiModel):
 
 
 class Points(BaseModel):
-    """Key points of the hand, [x, y] in pixels of the film, the first pixel's centre at 0.5."""
+    """Key points of the hand, [x, y] in pixels of the radiograph, the first pixel's centre at 0.5."""
 
     middle_tip: tuple[float, float]
     thumb_tip: tuple[float, float]
@@ -136,7 +139,7 @@ class Points(BaseModel):
 
 
 class Hand(ApiModel):
-    """Where the hand lies on the film."""
+    """Where the hand lies on the radiograph."""
 
     points: Points
     mirrored: bool
@@ -150,7 +153,7 @@ class Hand(ApiModel):
 
 
 class Facts(ApiModel):
-    """What the file says of the film."""
+    """What the file says of the radiograph."""
 
     format: str
     bits_stored: int | None = None
@@ -164,8 +167,8 @@ class Facts(ApiModel):
     modality: str | None = None
 
 
-class FilmSize(ApiModel):
-    """The film in pixels, and the SHA-256 of its file."""
+class RadiographSize(ApiModel):
+    """The radiograph in pixels, and the SHA-256 of its file."""
 
     height_pixels: int
     width_pixels: int
@@ -173,25 +176,25 @@ class FilmSize(ApiModel):
 
 
 class BundleName(ApiModel):
-    """The nets that answered."""
+    """The networks that answered."""
 
     name: str
     version: str
 
 
 class LikePlate(BaseModel):
-    """A plate of the atlas that looks like the film."""
+    """A plate of the atlas that looks like the radiograph."""
 
     key: str
-    distance: float = Field(description="Between embeddings, 0 for the same; the likest come first.")
+    distance: float = Field(description="Between embeddings, 0 for the same; the most similar come first.")
 
 
 class NearPlates(BaseModel):
-    """The plates of the atlas to compare with: the nearest by age, and the likest."""
+    """The plates of the atlas to compare with: the nearest by age, and the most similar."""
 
     atlas: str
     by_age: str = Field(description="Key of the plate.")
-    by_likeness: list[LikePlate]
+    by_similarity: list[LikePlate]
 
 
 class Decision(BaseModel):
@@ -205,8 +208,8 @@ class Decision(BaseModel):
 
 
 class Result(ApiModel):
-    """All that is said of a film; keys may be added. `boneage assess --json` writes the same, without the first two
-    keys, plates and decision.
+    """All that is said of a radiograph; keys may be added. `boneage assess --json` writes the same, without the first
+    two keys, plates and decision.
     """
 
     id: UUID
@@ -217,7 +220,7 @@ class Result(ApiModel):
     age_months: Months = Field(description="The estimated bone age, months.")
     age_text: str = Field(description="The same in words.")
     typical_error_months: Months | None = Field(
-        description="Mean absolute difference from readers: see interval_calibrated, else on validation films."
+        description="Mean absolute difference from readers: see interval_calibrated, else on validation radiographs."
     )
     interval_months: tuple[float, float] | None = Field(description="The 95 % interval, months.")
     interval_80_months: Annotated[
@@ -226,24 +229,25 @@ class Result(ApiModel):
     interval_calibrated: Annotated[
         bool,
         Field(
-            description="Whether typical error and intervals are those of films of this sex and near this age; else the"
-            " intervals are 1.96 and 1.28 RMSE of the validation films on either side."
+            description="Whether typical error and intervals are those of radiographs of this sex and near this "
+            "age; else the"
+            " intervals are 1.96 and 1.28 RMSE of the validation radiographs on either side."
         ),
     ] = False
-    interval_coverage: float | None = Field(description="Share of the validation films that 95 % intervals held.")
+    interval_coverage: float | None = Field(description="Share of the validation radiographs that 95 % intervals held.")
     chronological_age_months: Months | None = Field(
         description="By the dates given, else as given, else as the file says."
     )
     difference_months: Months | None = Field(
         description="Estimate less chronological age; null without either, past 19 years, or if it is no bone age."
     )
-    member_ages_months: dict[str, float] = Field(description="What each net said.")
+    member_ages_months: dict[str, float] = Field(description="What each network said.")
     region_ages_months: dict[str, float] = Field(description="By each region of the hand alone.")
     age_distribution: Annotated[list[float], Field(description="240 shares, one a month of age from 0.")] = []
     hand: Hand | None
     warnings: list[ResultWarning] = Field(description="The gravest first; docs/codes.md lists them.")
     facts: Facts
-    film: FilmSize
+    radiograph: RadiographSize
     bundle: BundleName
     timings_ms: dict[str, float] = Field(description="Wall time by step.")
     notice: str
@@ -267,7 +271,7 @@ class Row(BaseModel):
     expires_at: datetime | None = Field(description="When it is deleted, in the mode open.")
     reference: str | None = Field(description="Of the patient, in the mode clinic.")
     sex: Sex
-    code: str | None = Field(description="Why it was refused or failed; docs/codes.md lists the codes.")
+    code: str | None = Field(description="Why it was rejected or failed; docs/codes.md lists the codes.")
     message: str | None = Field(description="The same for people, in English.")
     age_months: Months | None = Field(description="The estimated bone age, months.")
     severity: Severity | None = Field(description="The gravest of the warnings; critical: do not use the number.")
@@ -343,15 +347,17 @@ class Atlas(BaseModel):
 class Limits(BaseModel):
     """What the service allows."""
 
-    film_bytes: int = Field(description="Of one film.")
-    waiting_films: int = Field(description="That may wait; more are turned away with `busy`.")
-    films_an_hour: int | None = Field(description="That one client may submit in the mode open; null for any number.")
+    radiograph_bytes: int = Field(description="Of one radiograph.")
+    waiting_radiographs: int = Field(description="That may wait; more are turned away with `busy`.")
+    radiographs_an_hour: int | None = Field(
+        description="That one client may submit in the mode open; null for any number."
+    )
     wait_seconds: int = Field(description="The longest `wait`.")
     kept_minutes: int | None = Field(description="How long an answer is kept in the mode open; null: until deleted.")
 
 
 class BundleOut(BaseModel):
-    """The nets that answer."""
+    """The networks that answer."""
 
     name: str
     version: str

@@ -37,9 +37,9 @@ def belongings(case: Case) -> Belongings:
 
 @transaction.atomic
 def delete_case(case: Case, user: User) -> Belongings:
-    """Delete a case with its films, pictures and decisions; the audit log keeps how many there were.
+    """Delete a case with its radiographs, pictures and decisions; the audit log keeps how many there were.
 
-    A worker that is at one of the films finds nothing to answer.
+    A worker that is at one of the radiographs finds nothing to answer.
 
     Raises:
         Http404: it is gone already.
@@ -53,26 +53,27 @@ def delete_case(case: Case, user: User) -> Belongings:
 
 @transaction.atomic
 def change_birth_date(case: Case, birth_date: date, user: User) -> None:
-    """Correct a birth date, at every film too, and with it the chronological age where the film's day is known.
+    """Correct a birth date, at every radiograph too, and with it the chronological age where the radiograph's day is
+    known.
 
     Raises:
-        ValidationError: a film was taken before that day, or is being assessed just now.
+        ValidationError: a radiograph was taken before that day, or is being assessed just now.
         Http404: the case is gone.
     """
     jobs.locked(Assessment.objects.filter(case=case))
     current = _locked(case)
     if current.birth_date == birth_date:
         return
-    films = list(Assessment.objects.select_for_update().filter(case=current).defer("result"))
-    if any(film.state not in FINAL for film in films):
-        raise ValidationError(gettext("A film of this child is being assessed. Try again in a moment."))
-    dated = [(film, film.study_date) for film in films if film.study_date is not None]
+    radiographs = list(Assessment.objects.select_for_update().filter(case=current).defer("result"))
+    if any(radiograph.state not in FINAL for radiograph in radiographs):
+        raise ValidationError(gettext("A radiograph of this child is being assessed. Try again in a moment."))
+    dated = [(radiograph, radiograph.study_date) for radiograph in radiographs if radiograph.study_date is not None]
     if any(study_date < birth_date for _, study_date in dated):
-        raise ValidationError(gettext("A film of this child was taken before that day."))
+        raise ValidationError(gettext("A radiograph of this child was taken before that day."))
     Assessment.objects.filter(case=current).update(birth_date=birth_date)
-    for film, study_date in dated:
-        film.chronological_age_months = months_between(birth_date, study_date)
-        film.save(update_fields=["chronological_age_months"])
+    for radiograph, study_date in dated:
+        radiograph.chronological_age_months = months_between(birth_date, study_date)
+        radiograph.save(update_fields=["chronological_age_months"])
     Case.objects.filter(pk=current.pk).update(birth_date=birth_date, changed_at=timezone.now())
     record(user, Action.CASE_CHANGED, current, changed="birth_date", assessments=len(dated))
 

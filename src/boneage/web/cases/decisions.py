@@ -33,7 +33,7 @@ class DecisionError(BoneageError):
 
 
 @dataclass(frozen=True)
-class Said:
+class DecisionInput:
     """A verdict that is valid in itself.
 
     Attributes:
@@ -80,9 +80,9 @@ class CorrectionForm(forms.Form):
                 self.add_error("months", gettext("Bone age ends at 19 years."))
         return cleaned
 
-    def said(self) -> Said:
+    def said(self) -> DecisionInput:
         """The verdict of a valid form."""
-        return Said(Verdict.CORRECTED, self.cleaned_data["age_months"], self.cleaned_data["reason"])
+        return DecisionInput(Verdict.CORRECTED, self.cleaned_data["age_months"], self.cleaned_data["reason"])
 
 
 def may_decide(assessment: Assessment, user: User | None) -> bool:
@@ -100,7 +100,7 @@ def can_be_accepted(assessment: Assessment) -> bool:
 
 
 @transaction.atomic
-def decide(assessment: Assessment, said: Said, user: User | None, *, via: str = "") -> Decision:
+def decide(assessment: Assessment, said: DecisionInput, user: User | None, *, via: str = "") -> Decision:
     """Write a verdict down; `assessment` is brought up to date.
 
     Args:
@@ -155,7 +155,7 @@ def may_delete(user: User | None) -> bool:
 
 @transaction.atomic
 def delete_assessment(assessment: Assessment, user: User | None, *, via: str = "") -> None:
-    """Delete an assessment with its film, pictures and decisions, whatever its state.
+    """Delete an assessment with its radiograph, pictures and decisions, whatever its state.
 
     Args:
         assessment: any.

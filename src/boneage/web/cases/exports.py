@@ -64,7 +64,7 @@ def last_decision(assessment: Assessment) -> Decision | None:
 
 
 def region_ages(result: dict[str, Any]) -> list[tuple[str, float]]:
-    """(region, bone age by it alone, months), at least 0: a single region's net may say less."""
+    """(region, bone age by it alone, months), at least 0: a single region's network may say less."""
     return [(name, max(float(months), 0.0)) for name, months in result.get("region_ages_months", {}).items()]
 
 

@@ -1,4 +1,4 @@
-"""What may be said of a film when it is submitted: one form for the page and the REST API."""
+"""What may be said of a radiograph when it is submitted: one form for the page and the REST API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from boneage.web.models import SEXES, Assessment, Case, User, configuration
 from boneage.web.queue import jobs
 
 OLDEST_YEARS = 25
-"""Oldest child that a film may be of, years; bones are mature long before."""
+"""Oldest child that a radiograph may be of, years; bones are mature long before."""
 
 LARGEST_DIFFERENCE_MONTHS = 1.0
 """By so much an age that was given may differ from the one by the dates."""
@@ -40,7 +40,7 @@ OWN_CODES = frozenset(
         "too_old",
     }
 )
-"""Of what is wrong with a submission, besides those that are made of a field's name (`FilmForm.problems`)."""
+"""Of what is wrong with a submission, besides those that are made of a field's name (`RadiographForm.problems`)."""
 
 _DAY = "%Y-%m-%d"
 
@@ -55,14 +55,14 @@ def _date_field(label: Any) -> forms.DateField:
     )
 
 
-class FilmForm(forms.Form):
-    """A film and what is known of the child.
+class RadiographForm(forms.Form):
+    """A radiograph and what is known of the child.
 
     In the mode ``open`` there is no ``reference``: what is sent under this name is not read. Errors have codes, see
     ``docs/codes.md``.
     """
 
-    film = forms.FileField(
+    radiograph = forms.FileField(
         label=_("Radiograph"),
         error_messages={
             "required": _("Choose a file."),
@@ -117,18 +117,18 @@ class FilmForm(forms.Form):
 
     def clean_birth_date(self) -> date | None:
         """Not in the future."""
-        return _refuse_future(self.cleaned_data["birth_date"])
+        return _reject_future(self.cleaned_data["birth_date"])
 
     def clean_study_date(self) -> date | None:
         """Not in the future."""
-        return _refuse_future(self.cleaned_data["study_date"])
+        return _reject_future(self.cleaned_data["study_date"])
 
     def clean(self) -> dict[str, Any]:
         """What is said must go together, and with what is known of the case."""
         super().clean()
         case = self._known_case()
         try:
-            self._refuse_other_child(case)
+            self._reject_other_child(case)
         except ValidationError as error:
             self.add_error("reference", error)
         self._check_given_age()
@@ -152,19 +152,20 @@ class FilmForm(forms.Form):
             for error in found.get(name, [])
         ]
 
-    def refuse_too_large(self) -> None:
-        """Its upload was broken off (`boneage.web.cases.uploads`): that is what is wrong, not that a film is
+    def reject_too_large(self) -> None:
+        """Its upload was broken off (`boneage.web.cases.uploads`): that is what is wrong, not that a radiograph is
         missing.
         """
-        self.errors.pop("film", None)
+        self.errors.pop("radiograph", None)
         text = _("This file is larger than the service takes (%(limit)s).")
-        limit = filesizeformat(configuration().film_bytes)
-        self.add_error("film", ValidationError(text, "too_large", params={"limit": limit}))
+        limit = filesizeformat(configuration().radiograph_bytes)
+        self.add_error("radiograph", ValidationError(text, "too_large", params={"limit": limit}))
 
     def submit(
         self, *, user: User | None = None, client: str = "", via: str = "", key: idempotency.Key | None = None
     ) -> Assessment:
-        """Keep the film of a valid form and put it into the queue, with its case and audit event, or nothing at all.
+        """Keep the radiograph of a valid form and put it into the queue, with its case and audit event, or nothing at
+        all.
 
         Args:
             user: who; None in the mode ``open``.
@@ -178,13 +179,13 @@ class FilmForm(forms.Form):
             ValidationError: ``case_differs``, if the case was made in between.
         """
         said = self.cleaned_data
-        film: UploadedFile[bytes] = said["film"]
+        radiograph: UploadedFile[bytes] = said["radiograph"]
         with transaction.atomic():
             case, is_completed = self._find_or_make_case()
             assessment = jobs.submit(
                 jobs.Submission(
-                    film=film.read(),
-                    film_name=film.name or "",
+                    radiograph=radiograph.read(),
+                    radiograph_name=radiograph.name or "",
                     sex=Sex(said["sex"]),
                     birth_date=self._birth_date(case),
                     study_date=said["study_date"],
@@ -207,8 +208,10 @@ class FilmForm(forms.Form):
         reference = self.cleaned_data.get("reference")
         return Case.objects.filter(reference=reference).first() if reference else None
 
-    def _refuse_other_child(self, case: Case | None) -> None:
-        """A case is never changed in silence: a slip of the reference would put a film into another child's file."""
+    def _reject_other_child(self, case: Case | None) -> None:
+        """A case is never changed in silence: a slip of the reference would put a radiograph into another child's
+        file.
+        """
         if case is None:
             return
         sex, birth_date = self.cleaned_data.get("sex"), self.cleaned_data.get("birth_date")
@@ -225,7 +228,7 @@ class FilmForm(forms.Form):
         case, _is_new = Case.objects.select_for_update().get_or_create(
             reference=said["reference"], defaults={"sex": said["sex"], "birth_date": said["birth_date"]}
         )
-        self._refuse_other_child(case)
+        self._reject_other_child(case)
         if case.birth_date is not None or said["birth_date"] is None:
             return case, False
         case.birth_date = said["birth_date"]
@@ -270,7 +273,7 @@ class FilmForm(forms.Form):
             self.add_error("given_age_months", error)
 
 
-def _refuse_future(day: date | None) -> date | None:
+def _reject_future(day: date | None) -> date | None:
     if day is not None and day > last_day():
         raise ValidationError(_("This date is in the future."), "date_in_future")
     return day

@@ -51,14 +51,14 @@ def key_of(request: HttpRequest, text: str, owner: str) -> Key:
         text: the header, matched by `PATTERN`.
         owner: whose key it is.
     """
-    film = request.FILES.get("film")
+    radiograph = request.FILES.get("radiograph")
     digest = hashlib.sha256()
-    for part in film.chunks() if film is not None else ():
+    for part in radiograph.chunks() if radiograph is not None else ():
         digest.update(part)
-    if film is not None:
-        film.seek(0)
+    if radiograph is not None:
+        radiograph.seek(0)
     fields = sorted((name, values) for name, values in request.POST.lists())
-    submitted = json.dumps([fields, film.name if film is not None else None, digest.hexdigest()])
+    submitted = json.dumps([fields, radiograph.name if radiograph is not None else None, digest.hexdigest()])
     return Key(_digest(json.dumps([owner, text.strip('"')])), _digest(submitted))
 
 

@@ -1,4 +1,4 @@
-"""What a result says of its film, as lines for a person."""
+"""What a result says of its radiograph, as lines for a person."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from boneage.web.models import Assessment
 Line = tuple[str, str]
 
 
-def film_facts(assessment: Assessment) -> list[Line]:
+def radiograph_lines(assessment: Assessment) -> list[Line]:
     """(term, value) in the reader's language; what is not known is left out.
 
     Args:
@@ -24,9 +24,9 @@ def film_facts(assessment: Assessment) -> list[Line]:
     result: dict[str, Any] = assessment.result or {}
     facts: dict[str, Any] = result.get("facts", {})
     lines = [
-        (gettext("File"), assessment.film_name),
-        (gettext("Film"), _size(result["film"], facts.get("format"))),
-        (gettext("Size of the file"), filesizeformat(assessment.film_bytes)),
+        (gettext("File"), assessment.radiograph_name),
+        (gettext("Radiograph"), _size(result["radiograph"], facts.get("format"))),
+        (gettext("Size of the file"), filesizeformat(assessment.radiograph_bytes)),
         (gettext("Bits a pixel"), facts.get("bits_stored")),
         (gettext("Pixel spacing"), _spacing(facts.get("spacing_mm"))),
         (gettext("Study date"), _study_date(assessment, facts)),
@@ -34,17 +34,17 @@ def film_facts(assessment: Assessment) -> list[Line]:
         (gettext("Sex in the file"), texts.sex(facts.get("sex"))),
         (gettext("Body part in the file"), facts.get("body_part")),
         (gettext("Modality"), facts.get("modality")),
-        (gettext("Hand on the film"), _hand(result.get("hand"))),
+        (gettext("Hand on the radiograph"), _hand(result.get("hand"))),
         (gettext("Read by"), gettext("%(name)s, version %(version)s") % result["bundle"]),
         (gettext("Time taken"), _seconds(result.get("timings_ms", {}).get("total"))),
     ]
     return [(term, str(value)) for term, value in lines if value]
 
 
-def _size(film: dict[str, Any], file_format: str | None) -> str:
+def _size(radiograph: dict[str, Any], file_format: str | None) -> str:
     size = gettext("%(width)s × %(height)s pixels") % {
-        "width": number_format(film["width_pixels"], force_grouping=True),
-        "height": number_format(film["height_pixels"], force_grouping=True),
+        "width": number_format(radiograph["width_pixels"], force_grouping=True),
+        "height": number_format(radiograph["height_pixels"], force_grouping=True),
     }
     return f"{size}, {file_format.upper()}" if file_format else size
 
@@ -69,7 +69,7 @@ def _side(side: str | None) -> str:
 
 
 def _hand(hand: dict[str, Any] | None) -> str:
-    """How the hand lies on its film."""
+    """How the hand lies on its radiograph."""
     if hand is None:
         return ""
     degrees = round(hand["rotation_degrees"])

@@ -28,7 +28,7 @@ from boneage.web.queue.jobs import COUNTED, locked
 log = logging.getLogger(__name__)
 
 LONGEST_OPEN = timedelta(days=1)
-"""In the mode ``open`` a film goes after that even if nobody assessed it."""
+"""In the mode ``open`` a radiograph goes after that even if nobody assessed it."""
 
 AT_ONCE = 25
 """So many cases or assessments are deleted in one transaction, so that others need not wait for long."""
@@ -45,7 +45,7 @@ class Swept:
         cases: of the mode ``clinic``, with all that belongs to them.
         assessments: of the mode ``clinic`` that belonged to no case.
         sessions: old and idle ones.
-        sendings: of clients' films that do not count against the hourly limit any more.
+        sendings: of clients' radiographs that do not count against the hourly limit any more.
         keys: of submissions that do not count any more (`boneage.web.cases.idempotency`).
         attempts: failed logins that do not count any more.
     """

@@ -1,4 +1,4 @@
-"""Films as they come in: in memory, never on disk, and no more bytes than allowed."""
+"""Radiographs as they come in: in memory, never on disk, and no more bytes than allowed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from boneage.web.models import configuration
 
 
 class LimitedUpload(FileUploadHandler):
-    """Keeps one file in memory, and breaks off reading as soon as it is larger than `Configuration.film_bytes`.
+    """Keeps one file in memory, and breaks off reading as soon as it is larger than `Configuration.radiograph_bytes`.
 
     A file that was broken off is missing from ``request.FILES``; ``request.upload_too_large`` is then true.
     """
@@ -28,7 +28,7 @@ class LimitedUpload(FileUploadHandler):
         Raises:
             StopUpload: the file is too large.
         """
-        if start + len(raw_data) > configuration().film_bytes:
+        if start + len(raw_data) > configuration().radiograph_bytes:
             if self.request is not None:
                 self.request.upload_too_large = True  # type: ignore[attr-defined]  # told to the view
             raise StopUpload(connection_reset=False)

@@ -1,7 +1,8 @@
 """The worklist of the mode ``clinic``: which rows it has, in which order, and how many there are of each status.
 
-A row is a child, shown by the film submitted last, or a single film that belongs to no child. A child also counts as
-to be decided if an older film still is, so that none is forgotten; a search finds a child by any of the films.
+A row is a child, shown by the radiograph submitted last, or a single radiograph that belongs to no child. A child also
+counts as to be decided if an older radiograph still is, so that none is forgotten; a search finds a child by any of the
+radiographs.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ NEWEST_FIRST = "-date"
 
 
 class Status(TextChoices):
-    """Where a film stands: its state and, if it was assessed, what was decided."""
+    """Where a radiograph stands: its state and, if it was assessed, what was decided."""
 
     WAITING = "waiting", _("Waiting")
     DECIDE = "decide", _("To decide")
     ACCEPTED = "accepted", _("Accepted")
     CORRECTED = "corrected", _("Corrected")
-    REFUSED = "refused", _("Refused")
+    REJECTED = "rejected", _("Rejected")
     FAILED = "failed", _("Failed")
 
 
@@ -66,14 +67,14 @@ _IN_STATUS: Mapping[Status, Q] = {
     Status.DECIDE: Q(state=State.DONE, decision=""),
     Status.ACCEPTED: Q(state=State.DONE, decision=Verdict.ACCEPTED),
     Status.CORRECTED: Q(state=State.DONE, decision=Verdict.CORRECTED),
-    Status.REFUSED: Q(state=State.REFUSED),
+    Status.REJECTED: Q(state=State.REJECTED),
     Status.FAILED: Q(state=State.FAILED),
 }
 
 _OF_STATE = {
     State.QUEUED: Status.WAITING,
     State.RUNNING: Status.WAITING,
-    State.REFUSED: Status.REFUSED,
+    State.REJECTED: Status.REJECTED,
     State.FAILED: Status.FAILED,
 }
 
@@ -88,7 +89,7 @@ _AT_LEAST = {
 _CURRENT = Coalesce("decided_months", "age_months")
 
 _ORDERS: Mapping[str, tuple[Any, ...]] = {
-    "reference": (Lower("case__reference"), Lower("film_name")),
+    "reference": (Lower("case__reference"), Lower("radiograph_name")),
     "sex": (F("sex"),),
     "age": (F("chronological_age_months"),),
     "bone": (_CURRENT,),
@@ -132,7 +133,9 @@ def next_sort(column: str, sort: str) -> str:
 class FilterForm(forms.Form):
     """What the worklist is narrowed to. Everything may be left out."""
 
-    search = forms.CharField(max_length=200, required=False, label=_("Search in references, notes and film names"))
+    search = forms.CharField(
+        max_length=200, required=False, label=_("Search in references, notes and radiograph names")
+    )
     status = forms.ChoiceField(choices=[("", _("All")), *Status.choices], required=False, label=_("Status"))
     sex = forms.ChoiceField(choices=[("", _("Any")), *SEXES], required=False, label=_("Sex"))
     since = forms.DateField(
@@ -160,11 +163,11 @@ class FilterForm(forms.Form):
 
 
 @dataclass(frozen=True)
-class Asked:
+class WorklistQuery:
     """A valid filter and order.
 
     Attributes:
-        search: text that a reference, a note or a film's name holds; empty for any.
+        search: text that a reference, a note or a radiograph's name holds; empty for any.
         status: None for any.
         sex: ``F``, ``M`` or empty for any.
         since: first day of submission.
@@ -184,7 +187,7 @@ class Asked:
     sort: str = NEWEST_FIRST
 
     @classmethod
-    def of(cls, form: FilterForm, sort: str) -> Asked:
+    def of(cls, form: FilterForm, sort: str) -> WorklistQuery:
         """What a form says, as far as it is valid.
 
         Args:
@@ -235,34 +238,34 @@ class Row:
     """A row of the worklist.
 
     Attributes:
-        film: the only one, or the child's last; without `result`.
+        radiograph: the only one, or the child's last; without `result`.
         status: where it stands.
         severity: the gravest of the warnings; None without any.
         submitter: name of the user, or empty.
         decider: name of the user who decided last, or empty.
-        films: how many there are of the child, this one included.
+        radiographs: how many there are of the child, this one included.
         older_to_decide: how many of the others nobody has decided on.
         is_unusable: whether the estimate must not be used (`boneage.web.models.Assessment.is_unusable`).
     """
 
-    film: Assessment
+    radiograph: Assessment
     status: Status
     severity: Severity | None
     submitter: str
     decider: str
-    films: int
+    radiographs: int
     older_to_decide: int
     is_unusable: bool
 
     @property
     def bone_months(self) -> float | None:
         """The bone age as decided, else as estimated; None if there is none, or it must not be used."""
-        return None if self.is_unusable and not self.film.decision else self.film.current_months
+        return None if self.is_unusable and not self.radiograph.decision else self.radiograph.current_months
 
     @property
     def difference_months(self) -> float | None:
         """The bone age less the chronological age, months; None if either is not known."""
-        return None if self.bone_months is None else self.film.difference_months
+        return None if self.bone_months is None else self.radiograph.difference_months
 
     @property
     def difference_text(self) -> str:
@@ -282,13 +285,15 @@ class Row:
 class Worklist:
     """The rows that a filter leaves, in its order."""
 
-    def __init__(self, asked: Asked, user: User) -> None:
+    def __init__(self, asked: WorklistQuery, user: User) -> None:
         self._asked = asked
         self._user = user
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """How many rows each status would leave, and ``all``; a row may count in two (to decide is an older film)."""
+        """How many rows each status would leave, and ``all``; a row may count in two (to decide is an older
+        radiograph).
+        """
         by_status = {status.value: Count("pk", filter=_in_status(status)) for status in Status}
         return self._of_any_status().aggregate(all=Count("pk"), **by_status)
 
@@ -310,7 +315,7 @@ class Worklist:
             yield from detailed(keys[first : first + _ROWS_AT_ONCE])
 
     def empty_children(self) -> QuerySet[Child]:
-        """Children of whom there is no film any more, so that they can still be found and deleted; at most 20."""
+        """Children of whom there is no radiograph any more, so that they can still be found and deleted; at most 20."""
         children = Child.objects.filter(assessments=None, reference__icontains=self._asked.search)
         return children.filter(**({"sex": self._asked.sex} if self._asked.sex else {})).order_by("-changed_at")[:20]
 
@@ -345,8 +350,8 @@ def detailed(keys: Sequence[UUID]) -> list[Row]:
     """Rows of these assessments, in this order; those that are gone meanwhile are left out."""
     last = Decision.objects.filter(assessment=OuterRef("pk")).order_by("-decided_at", "-pk")
     found = {
-        film.pk: film
-        for film in assessments()
+        radiograph.pk: radiograph
+        for radiograph in assessments()
         .filter(pk__in=keys)
         .select_related("case")
         .defer("result", "message")
@@ -357,30 +362,34 @@ def detailed(keys: Sequence[UUID]) -> list[Row]:
             decider=Subquery(last.values("decided_by__username")[:1]),
         )
     }
-    films, to_decide = _of_children({film.case_id for film in found.values() if film.case_id is not None})
+    radiographs, to_decide = _of_children(
+        {radiograph.case_id for radiograph in found.values() if radiograph.case_id is not None}
+    )
     return [
         Row(
-            film=film,
-            status=status_of(film),
-            severity=Severity(film.gravest) if film.gravest else None,
-            submitter=film.submitter or "",
-            decider=film.decider or "",
-            films=films.get(film.case_id, 1),
-            is_unusable=bool(film.meaningless) or film.gravest == Severity.CRITICAL,
-            older_to_decide=to_decide[film.case_id] - (status_of(film) is Status.DECIDE) if film.case_id else 0,
+            radiograph=radiograph,
+            status=status_of(radiograph),
+            severity=Severity(radiograph.gravest) if radiograph.gravest else None,
+            submitter=radiograph.submitter or "",
+            decider=radiograph.decider or "",
+            radiographs=radiographs.get(radiograph.case_id, 1),
+            is_unusable=bool(radiograph.meaningless) or radiograph.gravest == Severity.CRITICAL,
+            older_to_decide=to_decide[radiograph.case_id] - (status_of(radiograph) is Status.DECIDE)
+            if radiograph.case_id
+            else 0,
         )
-        for film in (found[key] for key in keys if key in found)
+        for radiograph in (found[key] for key in keys if key in found)
     ]
 
 
 def _of_children(children: Collection[UUID]) -> tuple[Counter[UUID | None], Counter[UUID | None]]:
-    """How many films there are of each child, and how many of them nobody has decided on."""
-    films: Counter[UUID | None] = Counter()
+    """How many radiographs there are of each child, and how many of them nobody has decided on."""
+    radiographs: Counter[UUID | None] = Counter()
     to_decide: Counter[UUID | None] = Counter()
-    for film in Assessment.objects.filter(case__in=children).only("case_id", "state", "decision"):
-        films[film.case_id] += 1
-        to_decide[film.case_id] += status_of(film) is Status.DECIDE
-    return films, to_decide
+    for radiograph in Assessment.objects.filter(case__in=children).only("case_id", "state", "decision"):
+        radiographs[radiograph.case_id] += 1
+        to_decide[radiograph.case_id] += status_of(radiograph) is Status.DECIDE
+    return radiographs, to_decide
 
 
 def _of_same_child(q: Q) -> QuerySet[Assessment]:
@@ -393,6 +402,6 @@ def _in_status(status: Status) -> Q:
 
 
 def _found_by(search: str) -> Q:
-    texts = Q(film_name__icontains=search) | Q(note__icontains=search)
+    texts = Q(radiograph_name__icontains=search) | Q(note__icontains=search)
     of_child = Assessment.objects.filter(texts, case__isnull=False).values("case")
     return texts | Q(case__reference__icontains=search) | Q(case__in=of_child)

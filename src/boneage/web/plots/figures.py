@@ -24,7 +24,7 @@ from boneage.web import texts
 from boneage.web.plots.svg import number, path
 
 Colour = tuple[int, int, int]
-Kind = Literal["nets", "validation"]
+Kind = Literal["networks", "validation"]
 
 _WIDTH, _HEIGHT = 400.0, 222.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 10.0, 390.0, 54.0, 180.0
@@ -49,15 +49,15 @@ class AgeCurve:
     """How the age is spread.
 
     Attributes:
-        kind: ``nets`` if the nets gave it for this film; ``validation`` if it is the spread of the errors on validation
-            films, laid about this film's estimate.
+        kind: ``networks`` if the networks gave it for this radiograph; ``validation`` if it is the spread of the errors
+            on validation radiographs, laid about this radiograph's estimate.
         months: (N,) ages, rising.
         density: (N,) at least 0, the greatest 1.
         estimate_months: the bone age.
         interval_months: (low, high) of the 95 % interval, or None.
         chronological_months: at the study, or None.
         interval_80_months: (low, high) of the 80 % interval, or None.
-        is_calibrated: the errors are those on films of the sex and near the age.
+        is_calibrated: the errors are those on radiographs of the sex and near the age.
     """
 
     kind: Kind
@@ -72,21 +72,23 @@ class AgeCurve:
     @property
     def caption(self) -> str:
         """What the curve is, in the reader's language."""
-        if self.kind == "nets":
-            return gettext("How the nets spread their answer over the months of age, for this film.")
+        if self.kind == "networks":
+            return gettext("How the networks spread their answer over the months of age, for this radiograph.")
         if self.is_calibrated:
             return gettext(
-                "The spread of the errors on films of this sex and near this age, laid about this estimate. It says"
-                " nothing about this film alone."
+                "The spread of the errors on radiographs of this sex and near this age, laid about this "
+                "estimate. It says"
+                " nothing about this radiograph alone."
             )
         return gettext(
-            "The spread of the errors on validation films, laid about this estimate. It is the same for every film and"
+            "The spread of the errors on validation radiographs, laid about this estimate. It is the same for "
+            "every radiograph and"
             " says nothing about this one."
         )
 
 
 def age_curve(result: dict[str, Any], chronological_months: float | None) -> AgeCurve | None:
-    """The curve of a result; None if neither its nets nor their validation say how the age is spread.
+    """The curve of a result; None if neither its networks nor their validation say how the age is spread.
 
     Args:
         result: as `boneage.web.models.Assessment.result` keeps it.
@@ -99,7 +101,7 @@ def age_curve(result: dict[str, Any], chronological_months: float | None) -> Age
     if shares.size and shares.max() > 0:
         months = np.arange(shares.size, dtype=np.float64) + 0.5
         return AgeCurve(
-            "nets", months, shares / shares.max(), estimate, bounds, chronological_months, narrow, is_calibrated
+            "networks", months, shares / shares.max(), estimate, bounds, chronological_months, narrow, is_calibrated
         )
     if bounds is None:
         return None

@@ -31,22 +31,22 @@ _LEAST_YEARS = 4
 _MARGIN_MONTHS = 6.0
 
 _LEAST_APART_MONTHS = 3.0
-"""Films nearer to each other say nothing of how fast the bones mature."""
+"""Radiographs nearer to each other say nothing of how fast the bones mature."""
 
 _DEVIATIONS = 2.0
 
 
 @dataclass(frozen=True)
 class GrowthPoint:
-    """A film on the plot.
+    """A radiograph on the plot.
 
     Attributes:
         chronological_months: age at the study, 0 to 228.
         bone_months: the bone age that counts, 0 to 228.
-        estimate_months: as the nets said.
+        estimate_months: as the networks said.
         interval_months: (low, high) about the estimate, of the 95 % interval, or None.
         verdict: None if nobody has decided.
-        title: which film it is, in words.
+        title: which radiograph it is, in words.
         interval_80_months: (low, high) of the 80 % interval, or None.
     """
 
@@ -66,11 +66,11 @@ class GrowthPoint:
 
 @dataclass(frozen=True)
 class Gain:
-    """How fast bones matured between two films.
+    """How fast bones matured between two radiographs.
 
     Attributes:
         months_a_year: bone age gained in a year, months.
-        first: the film of the youngest age.
+        first: the radiograph of the youngest age.
         last: that of the oldest.
     """
 
@@ -199,7 +199,7 @@ def _mark(scale: _Scale, point: GrowthPoint) -> SafeString:
     x, y = scale.x(point.chronological_months), scale.y(point.bone_months)
     corrected = point.verdict is Verdict.CORRECTED
     return format_html(
-        '<g class="film {}"><title>{}</title>{}{}{}</g>',
+        '<g class="radiograph {}"><title>{}</title>{}{}{}</g>',
         point.verdict or "estimated",
         point.title,
         _error_bar(scale, x, point),
@@ -226,5 +226,5 @@ def _error_bar(scale: _Scale, x: float, point: GrowthPoint) -> SafeString:
 
 def _description(points: Sequence[GrowthPoint]) -> str:
     if not points:
-        return gettext("No film can be drawn.")
+        return gettext("No radiograph can be drawn.")
     return " ".join(point.title for point in points)

@@ -70,22 +70,22 @@ class Limits:
 
     Attributes:
         form_bytes: any request.
-        film_bytes: one to an address in `film_paths` that `may_send_film` lets pass, with its fields.
+        radiograph_bytes: one to an address in `radiograph_paths` that `may_send_radiograph` lets pass, with its fields.
         transit_bytes: all bodies and answers on their way together.
-        film_paths: addresses that take radiographs.
-        may_send_film: whether the headers of a request let it bring one; checks no secret.
+        radiograph_paths: addresses that take radiographs.
+        may_send_radiograph: whether the headers of a request let it bring one; checks no secret.
     """
 
     form_bytes: int
-    film_bytes: int
+    radiograph_bytes: int
     transit_bytes: int
-    film_paths: tuple[str, ...] = ()
-    may_send_film: Callable[[Environ], bool] = lambda _environ: True
+    radiograph_paths: tuple[str, ...] = ()
+    may_send_radiograph: Callable[[Environ], bool] = lambda _environ: True
 
     def of(self, environ: Environ) -> int:
         """The limit of one request."""
-        takes_films = environ["PATH_INFO"] in self.film_paths and self.may_send_film(environ)
-        return self.film_bytes if takes_films else self.form_bytes
+        takes_radiographs = environ["PATH_INFO"] in self.radiograph_paths and self.may_send_radiograph(environ)
+        return self.radiograph_bytes if takes_radiographs else self.form_bytes
 
 
 @dataclass(frozen=True)
@@ -214,17 +214,17 @@ class Gate:
         try:
             environ["wsgi.input"] = await self._body(environ, receive, transfer)
         except BodyTimeoutError:
-            return refusal(environ, HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "The request came in too slowly.")
+            return rejection(environ, HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "The request came in too slowly.")
         try:
             async with asyncio.timeout(QUEUE_SECONDS):
                 await self._free.acquire()
         except TimeoutError:
-            return refusal(environ, HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Too many requests are waiting.")
+            return rejection(environ, HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Too many requests are waiting.")
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, run, self._application, environ)
         except Exception:
             log.exception("a request could not be answered")
-            return refusal(environ, HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "A fault of the program.")
+            return rejection(environ, HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "A fault of the program.")
         finally:
             self._free.release()
             self._transit.release(transfer, transfer.size)
@@ -339,7 +339,7 @@ def run(application: WsgiApplication, environ: Environ) -> Reply:
     return Reply(status, headers, body)
 
 
-def refusal(environ: Environ, status: HTTPStatus, code: str, message: str) -> Reply:
+def rejection(environ: Environ, status: HTTPStatus, code: str, message: str) -> Reply:
     """What the gate itself answers: JSON to programs, a sentence to browsers; the connection ends."""
     if environ["PATH_INFO"].startswith("/api/") or "json" in environ.get("HTTP_ACCEPT", ""):
         reply = _json(status, {"code": code, "message": message})

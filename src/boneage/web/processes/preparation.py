@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from boneage.errors import ConfigurationError
-from boneage.files import written_whole
+from boneage.files import atomic_write
 from boneage.web.configuration import PREFIX, Configuration
 
 KEY_FILE = "secret.key"
@@ -59,7 +59,7 @@ def prepare_store(found: Configuration) -> None:
 def secret_key(path: Path) -> str:
     """The key that a file holds; the file is made if there is none, readable by this user alone."""
     if not path.exists():
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.touch(mode=0o600)
             temporary.write_text(secrets.token_urlsafe(_KEY_BYTES) + "\n", encoding="ascii")
     return path.read_text(encoding="ascii").strip()

@@ -1,6 +1,6 @@
 """The service as one command runs it: a process that answers requests, workers, and what is to be done now and then.
 
-This process supervises. It answers no request and opens no film, so that whatever dies is started again.
+This process supervises. It answers no request and opens no radiograph, so that whatever dies is started again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from boneage.errors import BoneageError
-from boneage.web.processes.supervisor import Child, Kept, stop_all
+from boneage.web.processes.supervisor import Child, SupervisedProcess, stop_all
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +28,16 @@ TICK_SECONDS = 0.1
 """Between two looks at the processes."""
 
 LOST_SECONDS = 3.0
-"""Between two looks for films whose workers are lost, on whatever machine."""
+"""Between two looks for radiographs whose workers are lost, on whatever machine."""
 
 SWEEP_SECONDS = 60.0
 """Between two deletions of what is due."""
 
 STOP_SECONDS = 10.0
-"""So long may a film take that is at hand when the service stops."""
+"""So long may a radiograph take that is at hand when the service stops."""
 
 HANG_SECONDS = 5.0
-"""So much longer than its lease may a worker be at a film before it is killed."""
+"""So much longer than its lease may a worker be at a radiograph before it is killed."""
 
 EARLY_ENDS = 3
 """So often may a process end before it was ever ready while the service starts."""
@@ -78,8 +78,8 @@ class Service:
         self._stopping = threading.Event()
         self._dead_workers: set[str] = set()
         longest = lease_seconds + HANG_SECONDS
-        self._crew = [Kept(_start_worker, self._worker_ended, longest) for _ in range(workers)]
-        self._http = [] if address == NO_ADDRESS else [Kept(self._start_http, lambda _ended: None)]
+        self._crew = [SupervisedProcess(_start_worker, self._worker_ended, longest) for _ in range(workers)]
+        self._http = [] if address == NO_ADDRESS else [SupervisedProcess(self._start_http, lambda _ended: None)]
         self._chores = [_Chore(LOST_SECONDS, _take_up_lost)]
         if self._http:
             self._chores.append(_Chore(SWEEP_SECONDS, _sweep))
@@ -100,7 +100,7 @@ class Service:
                     for kept in (*self._http, *self._crew):
                         kept.look()
                     if not told:
-                        self._refuse_early_ends()
+                        self._reject_early_ends()
                         told = self._is_ready()
                         if told:
                             started()
@@ -117,7 +117,7 @@ class Service:
     def _worker_ended(self, child: Child) -> None:
         self._dead_workers.add(child.name)
 
-    def _refuse_early_ends(self) -> None:
+    def _reject_early_ends(self) -> None:
         for kept in (*self._http, *self._crew):
             if kept.early_ends >= EARLY_ENDS:
                 raise BoneageError("service_failed", "The service does not start; what it said is above.")

@@ -90,7 +90,7 @@ class Child:
         return True
 
 
-class Kept:
+class SupervisedProcess:
     """A place for one process, which is started again when it ends.
 
     Args:
@@ -119,13 +119,13 @@ class Kept:
             if now >= self._due:
                 self.child = self._start()
         elif child.exit_status is not None:
-            self._bury(child, now)
+            self._remove_ended(child, now)
         elif self._longest_task is not None and child.busy_since and now - child.busy_since > self._longest_task:
             log.error("%s has been at one task for %.0f s and is killed", child.name, now - child.busy_since)
             child.kill()
-            self._bury(child, time.monotonic())
+            self._remove_ended(child, time.monotonic())
 
-    def _bury(self, child: Child, now: float) -> None:
+    def _remove_ended(self, child: Child, now: float) -> None:
         log.error("%s ended with status %s and is started again", child.name, child.exit_status)
         child.kill()  # what it may have started
         self.child = None

@@ -1,4 +1,4 @@
-"""How a worker takes films from the queue, one after the other. Django is set up."""
+"""How a worker takes radiographs from the queue, one after the other. Django is set up."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ _AWAY_SECONDS = 1.0
 """Between two looks for a database that is away."""
 
 
-class FilmWorker(Worker):
-    """django-tasks' worker on the films' queue, which outlives the database's absence and never breaks off a film.
+class RadiographWorker(Worker):
+    """django-tasks' worker on the radiographs' queue, which outlives the database's absence and never breaks off a
+    radiograph.
 
     Args:
         name: of the worker, unlike that of any other, ever.
@@ -45,7 +46,7 @@ class FilmWorker(Worker):
         self._say = say
 
     def shutdown(self, signum: int = 0, frame: FrameType | None = None) -> None:
-        """Stop after the film at hand."""
+        """Stop after the radiograph at hand."""
         self.running = False
 
     def run_task(self, db_task_result: DBTaskResult[..., Any]) -> None:

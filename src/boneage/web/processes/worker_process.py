@@ -4,7 +4,7 @@
 
 It is started by `boneage.web.processes.server`, to which it says on standard output, a line each, that it is ``ready``,
 that it has begun a task (``begin``) and that it is through with it (``end``). SIGTERM, or the supervisor's end, lets it
-finish the film at hand and stop.
+finish the radiograph at hand and stop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from boneage.web.processes.lifeline import when_parent_is_gone
 
 
 def limit_memory(mebibytes: int) -> None:
-    """Let this process have no more memory than so much, MiB; what wants more fails, and the film with it.
+    """Let this process have no more memory than so much, MiB; what wants more fails, and the radiograph with it.
 
     Where the system knows no such limit (macOS, Windows) nothing happens.
     """
@@ -30,7 +30,7 @@ def limit_memory(mebibytes: int) -> None:
 
 
 def _say(word: str) -> None:
-    with suppress(BrokenPipeError):  # nobody listens any more: the film at hand is finished all the same
+    with suppress(BrokenPipeError):  # nobody listens any more: the radiograph at hand is finished all the same
         print(word, flush=True)  # noqa: T201 - the supervisor reads it
 
 
@@ -38,10 +38,10 @@ def main(name: str) -> None:
     """Work until SIGTERM or the supervisor's end."""
     django.setup()
     from boneage.web.models import configuration  # noqa: PLC0415
-    from boneage.web.processes.worker import FilmWorker  # noqa: PLC0415
+    from boneage.web.processes.worker import RadiographWorker  # noqa: PLC0415
     from boneage.web.queue import work  # noqa: PLC0415 - models are there only now
 
-    worker = FilmWorker(name, _say)
+    worker = RadiographWorker(name, _say)
     signal.signal(signal.SIGTERM, worker.shutdown)
     signal.signal(signal.SIGINT, worker.shutdown)
     when_parent_is_gone(worker.shutdown)

@@ -15,11 +15,11 @@ class Answer:
 
     Attributes:
         state: a final one.
-        code: of a refusal or failure.
+        code: of a rejection or failure.
         message: the same as a sentence.
         age_months: of an answer.
         chronological_age_months: of the child at the study, as far as known.
-        study_date: of the film, as its file says; kept where the user gave none.
+        study_date: of the radiograph, as its file says; kept where the user gave none.
         result: as `Assessment.result`.
         pictures: (media type, bytes) by kind.
     """

@@ -57,7 +57,7 @@ def look() -> Condition:
     count: int | None = None
     try:
         count = waiting()
-        status = storage.probe(configuration().film_bytes)
+        status = storage.probe(configuration().radiograph_bytes)
     except (Error, OSError) as error:
         status = storage.code_of(error) or "no_database"
     full_lately = time.monotonic() - _failures.get("storage_full", -FAILED_SECONDS) < FAILED_SECONDS

@@ -1,12 +1,12 @@
-"""The queue: a film submitted is assessed once in effect, whatever dies meanwhile.
+"""The queue: a radiograph submitted is assessed once in effect, whatever dies meanwhile.
 
 django-tasks' database backend is the queue. What it does not do, taking up again what a killed worker left, is done
 here by a lease: `begin` marks the assessment as running for a while and counts the attempt; `finish` writes the answer
 in one transaction, and only if this attempt is still the one that counts. `take_up_lost` puts back what was begun and
 not finished in time, or what a supervisor says its dead worker had.
 
-An answer that comes too late, from a worker that was thought dead, changes nothing. More than one task for a film does
-no harm: one of them can begin, and the others find nothing that waits. So whatever is in doubt is queued again.
+An answer that comes too late, from a worker that was thought dead, changes nothing. More than one task for a radiograph
+does no harm: one of them can begin, and the others find nothing that waits. So whatever is in doubt is queued again.
 
 Leases are by the database's clock, for machines' clocks differ. On SQLite each transaction that writes is alone from
 its beginning (``transaction_mode`` in the settings); on PostgreSQL, READ COMMITTED, each change of state is one UPDATE
@@ -40,9 +40,9 @@ from boneage.web.queue.answer import Answer, PutOffError
 log = logging.getLogger(__name__)
 
 WORKER_LOST = "worker_lost"
-"""Code of a film that was tried too often: each worker that took it died."""
+"""Code of a radiograph that was tried too often: each worker that took it died."""
 
-QUEUE = "films"
+QUEUE = "radiographs"
 
 DATABASE_AWAY = (OperationalError, InterfaceError)
 """What is raised while a database restarts, cannot be reached, or (SQLite) is locked for too long."""
@@ -61,20 +61,20 @@ may be what kills the workers, and good ones must not wait behind them.
 _TASKS_KEPT = timedelta(hours=1)
 
 _SUBMIT_LOCK = 0x626F6E65
-"""Number of the lock on PostgreSQL under which films are counted and added."""
+"""Number of the lock on PostgreSQL under which radiographs are counted and added."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A film with what the user said of it; valid values only (`boneage.web.cases.forms` and
+    """A radiograph with what the user said of it; valid values only (`boneage.web.cases.forms` and
     `boneage.web.api.operations` see to that).
 
     Attributes:
-        film: bytes of the file.
-        film_name: as the user called it.
+        radiograph: bytes of the file.
+        radiograph_name: as the user called it.
         sex: required.
         birth_date: of the child, if given.
-        study_date: of the film, if given.
+        study_date: of the radiograph, if given.
         given_age_months: chronological age, if given.
         note: free text.
         case: in the mode ``clinic``, the child, if a reference was given.
@@ -82,8 +82,8 @@ class Submission:
         client: hash of the client's address; empty in the mode ``clinic``.
     """
 
-    film: bytes = field(repr=False)
-    film_name: str
+    radiograph: bytes = field(repr=False)
+    radiograph_name: str
     sex: Sex
     birth_date: date | None = None
     study_date: date | None = None
@@ -95,23 +95,23 @@ class Submission:
 
 
 COUNTED = timedelta(hours=1)
-"""For so long a client's films count against `Configuration.open_hourly`, whether they are still here or not."""
+"""For so long a client's radiographs count against `Configuration.open_hourly`, whether they are still here or not."""
 
 
 class BusyError(BoneageError):
-    """``busy``: too many films wait. ``too_many``: this client has submitted too many in the last hour."""
+    """``busy``: too many radiographs wait. ``too_many``: this client has submitted too many in the last hour."""
 
 
 @transaction.atomic
 def submit(submission: Submission) -> Assessment:
-    """Keep a film and put it into the queue.
+    """Keep a radiograph and put it into the queue.
 
     Raises:
         BusyError: ``busy`` or ``too_many``; nothing was kept.
         Case.DoesNotExist: the case was deleted meanwhile; nothing was kept.
     """
     _one_submission_at_a_time()
-    _refuse_too_many(submission.client)
+    _reject_too_many(submission.client)
     # Before anything refers to it: this locks the case against its deletion.
     case = submission.case
     if case is not None and not Case.objects.filter(pk=case.pk).update(changed_at=timezone.now()):
@@ -120,9 +120,9 @@ def submit(submission: Submission) -> Assessment:
         case=case,
         submitted_by=submission.user,
         client=submission.client,
-        film_name=submission.film_name[:255],
-        film_bytes=len(submission.film),
-        film_sha256=hashlib.sha256(submission.film).hexdigest(),
+        radiograph_name=submission.radiograph_name[:255],
+        radiograph_bytes=len(submission.radiograph),
+        radiograph_sha256=hashlib.sha256(submission.radiograph).hexdigest(),
         sex=submission.sex.value,
         birth_date=submission.birth_date,
         study_date=submission.study_date,
@@ -130,73 +130,76 @@ def submit(submission: Submission) -> Assessment:
         note=submission.note,
     )
     Picture.objects.create(
-        assessment=assessment, kind=PictureKind.UPLOAD, media_type="application/octet-stream", data=submission.film
+        assessment=assessment,
+        kind=PictureKind.UPLOAD,
+        media_type="application/octet-stream",
+        data=submission.radiograph,
     )
     _enqueue(assessment)
     return assessment
 
 
 def _one_submission_at_a_time() -> None:
-    """So that no more films come in than the limits allow. SQLite has one writer at a time anyway."""
+    """So that no more radiographs come in than the limits allow. SQLite has one writer at a time anyway."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_SUBMIT_LOCK])
 
 
-def _refuse_too_many(client: str) -> None:
+def _reject_too_many(client: str) -> None:
     limits = configuration()
     if waiting() >= limits.waiting:
-        raise BusyError("busy", "Too many films are waiting. Please try again in a few minutes.")
+        raise BusyError("busy", "Too many radiographs are waiting. Please try again in a few minutes.")
     if not (limits.is_open and limits.open_hourly and client):
         return
     if Sending.objects.filter(client=client, at__gt=timezone.now() - COUNTED).count() >= limits.open_hourly:
-        raise BusyError("too_many", f"At most {limits.open_hourly} films an hour can be assessed here.")
+        raise BusyError("too_many", f"At most {limits.open_hourly} radiographs an hour can be assessed here.")
     Sending.objects.create(client=client)
 
 
 def waiting() -> int:
-    """How many films are waiting or being assessed."""
+    """How many radiographs are waiting or being assessed."""
     return Assessment.objects.filter(state__in=[State.QUEUED, State.RUNNING]).count()
 
 
 def position(assessment: Assessment) -> int:
-    """Its place in the queue: 1 for the film that comes next; 0 for one that does not wait."""
+    """Its place in the queue: 1 for the radiograph that comes next; 0 for one that does not wait."""
     if assessment.state != State.QUEUED:
         return 0
     return 1 + Assessment.objects.filter(state=State.QUEUED, submitted_at__lt=assessment.submitted_at).count()
 
 
 def _enqueue(assessment: Assessment, priority: int = 0) -> None:
-    result = assess_film.using(priority=priority).enqueue(str(assessment.pk))
+    result = assess_radiograph.using(priority=priority).enqueue(str(assessment.pk))
     assessment.task_id = uuid.UUID(result.id)
     assessment.save(update_fields=["task_id"])
 
 
 @task(queue_name=QUEUE, takes_context=True)
-def assess_film(context: Any, assessment_id: str) -> None:
-    """What a worker does for one film. Runs in the worker's process, where the nets are loaded."""
-    from boneage.web.queue.work import assess_bytes  # noqa: PLC0415 - the web server never loads the nets
+def assess_radiograph(context: Any, assessment_id: str) -> None:
+    """What a worker does for one radiograph. Runs in the worker's process, where the networks are loaded."""
+    from boneage.web.queue.work import assess_bytes  # noqa: PLC0415 - the web server never loads the networks
 
     run(assessment_id, worker=context.task_result.worker_ids[-1], assess=assess_bytes)
 
 
 def run(assessment_id: str, *, worker: str, assess: Callable[[Assessment, bytes], Answer]) -> bool:
-    """One attempt at one film. Whether its answer was kept.
+    """One attempt at one radiograph. Whether its answer was kept.
 
     Args:
-        assessment_id: of the film.
+        assessment_id: of the radiograph.
         worker: name of the process that does it.
         assess: the radiograph's bytes to an answer; raises nothing for a bad file but `PutOffError`.
     """
     begun = begin(assessment_id, worker)
     if begun is None:
         return False
-    film = begun.pictures.filter(kind=PictureKind.UPLOAD).values_list("data", flat=True).first()
-    if film is None:
+    radiograph = begun.pictures.filter(kind=PictureKind.UPLOAD).values_list("data", flat=True).first()
+    if radiograph is None:
         return False  # deleted since
     ends = time.monotonic() + configuration().lease_seconds
     try:
-        answer = assess(begun, bytes(film))
+        answer = assess(begun, bytes(radiograph))
     except PutOffError:
         _put_off(begun)
         return False
@@ -233,7 +236,7 @@ def _finish_until(ends: float, begun: Assessment, answer: Answer) -> bool:
 
 @transaction.atomic
 def begin(assessment_id: str, worker: str) -> Assessment | None:
-    """Take a waiting film for a while; None if it is not waiting any more, or was deleted."""
+    """Take a waiting radiograph for a while; None if it is not waiting any more, or was deleted."""
     taken = Assessment.objects.filter(pk=assessment_id, state=State.QUEUED).update(
         state=State.RUNNING,
         attempt=F("attempt") + 1,
@@ -273,7 +276,7 @@ def finish(begun: Assessment, answer: Answer) -> bool:
 def _came_in_open(assessment: Assessment) -> bool:
     """Whether it was submitted in the mode ``open``, and is not to be kept.
 
-    It says so itself: a worker on another machine whose mode was not set must not delete a clinic's films.
+    It says so itself: a worker on another machine whose mode was not set must not delete a clinic's radiographs.
     """
     is_of_somebody = assessment.submitted_by_id is not None or assessment.case_id is not None
     return bool(assessment.client) or (configuration().is_open and not is_of_somebody)
@@ -281,7 +284,7 @@ def _came_in_open(assessment: Assessment) -> bool:
 
 @transaction.atomic
 def take_up_lost(*, dead_worker: str = "") -> int:
-    """Put films back into the queue whose worker is lost. Returns how many were found.
+    """Put radiographs back into the queue whose worker is lost. Returns how many were found.
 
     Lost are those that run past their lease, those that `dead_worker` was at, and those that wait although no task for
     them is ready: their worker died between taking the task and beginning.
@@ -322,7 +325,10 @@ def _put_back(assessment: Assessment, *, hung: bool) -> None:
     too_often = assessment.attempt >= configuration().attempts or assessment.hangs >= HUNG_ATTEMPTS
     if was_begun and too_often:
         log.warning("assessment %s was given up after %d attempts", assessment.pk, assessment.attempt)
-        finish(assessment, Answer(State.FAILED, WORKER_LOST, "The film could not be assessed: each attempt broke off."))
+        finish(
+            assessment,
+            Answer(State.FAILED, WORKER_LOST, "The radiograph could not be assessed: each attempt broke off."),
+        )
         return
     log.warning("assessment %s is queued again after attempt %d", assessment.pk, assessment.attempt)
     assessment.state = State.QUEUED

@@ -1,4 +1,4 @@
-"""A worker's work on one film: bytes in, answer out. No database; nets are loaded once in each process."""
+"""A worker's work on one radiograph: bytes in, answer out. No database; networks are loaded once in each process."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage import assessment as assessing
-from boneage.atlas import likeness_member
-from boneage.errors import Refusal, RefusalCode
+from boneage.atlas import similarity_member
+from boneage.errors import Rejection, RejectionCode
 from boneage.explain import display_picture, encode_picture
 from boneage.geometry import Transform
 from boneage.hand.registration import Hand, box_corners
@@ -40,38 +40,38 @@ FIRST_READING_SECONDS = 2.0
 and gets all of `boneage.reading.limit.CPU_SECONDS`, so that files that hang hold up nobody for long.
 """
 
-LIKEST = 3
-"""So many plates are offered by likeness."""
+MOST_SIMILAR = 3
+"""So many plates are offered by similarity."""
 
 
 def warm_up() -> None:
-    """Load all that the first film would wait for."""
+    """Load all that the first radiograph would wait for."""
     cv2.setNumThreads(1)  # there are as many workers as cores
     start_reading_process()
     opened = bundle()
     if opened.finds_hands:
-        opened.hand_nets()
+        opened.hand_networks()
     for member in opened.members:
-        opened.ask_phantom(member)
+        opened.predict_phantom(member)
     atlas().embeddings(opened)
 
 
-def assess_bytes(submitted: Assessment, film: bytes) -> Answer:
+def assess_bytes(submitted: Assessment, radiograph: bytes) -> Answer:
     """Assess a radiograph. Whatever is wrong with it becomes an answer.
 
     Raises:
         PutOffError: it takes long to read, and this is the first attempt.
     """
     try:
-        return _answered(submitted, film)
-    except Refusal as refusal:
-        if refusal.code == RefusalCode.READING_TIMEOUT and submitted.attempt <= 1:
+        return _answered(submitted, radiograph)
+    except Rejection as rejection:
+        if rejection.code == RejectionCode.READING_TIMEOUT and submitted.attempt <= 1:
             raise PutOffError from None
-        return Answer(State.REFUSED, refusal.code, refusal.message)
+        return Answer(State.REJECTED, rejection.code, rejection.message)
     except Exception as error:
         log.exception("assessment %s failed", submitted.pk)
         code = getattr(error, "code", "internal_error")
-        return Answer(State.FAILED, str(code), "The film could not be assessed: a fault of the program.")
+        return Answer(State.FAILED, str(code), "The radiograph could not be assessed: a fault of the program.")
 
 
 def _answered(submitted: Assessment, upload: bytes) -> Answer:
@@ -80,7 +80,7 @@ def _answered(submitted: Assessment, upload: bytes) -> Answer:
         radiograph,
         Sex(submitted.sex),
         bundle(),
-        name=submitted.film_name or None,
+        name=submitted.radiograph_name or None,
         sha256=hashlib.sha256(upload).hexdigest(),
     )
     facts = radiograph.facts
@@ -132,7 +132,9 @@ def chronological_age(submitted: Assessment, facts: RadiographFacts) -> float | 
 
 
 def _warnings_of_age(submitted: Assessment, facts: RadiographFacts, chronological: float | None) -> list[ResultWarning]:
-    """A doubt if the child's age by what was given is another than by the file: it may be another child's film."""
+    """A doubt if the child's age by what was given is another than by the file: it may be another child's
+    radiograph.
+    """
     said = None if facts.ages_differ else facts.age_months
     if said is None or chronological is None:
         return []
@@ -144,27 +146,31 @@ def _warnings_of_age(submitted: Assessment, facts: RadiographFacts, chronologica
 
 
 def _heat(found: assessing.Assessment) -> NDArray[np.uint8]:
-    values = found.heat_map(reduced_shape(found.film_shape, HEAT_SIDE)).values
+    values = found.heat_map(reduced_shape(found.radiograph_shape, HEAT_SIDE)).values
     return np.asarray(np.rint(values * 255), dtype=np.uint8)
 
 
 def _outline(hand: Hand | None) -> list[list[float]]:
-    """The hand's outline on the film: [x, y] of its largest piece, tenths of a pixel; empty without a hand."""
+    """The hand's outline on the radiograph: [x, y] of its largest piece, tenths of a pixel; empty without a hand."""
     if hand is None:
         return []
     contours, _ = cv2.findContours(hand.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1)
     if not contours:
         return []
     points = max(contours, key=cv2.contourArea)[:, 0].astype(np.float64) + 0.5
-    return _rounded(hand.film_to_mask.inverse().points(points))
+    return _rounded(hand.radiograph_to_mask.inverse().points(points))
 
 
 def _boxes(found: assessing.Assessment) -> dict[str, list[list[float]]]:
-    """The corners of the regions that were read, on the film."""
+    """The corners of the regions that were read, on the radiograph."""
     if found.hand is None:
         return {}
-    to_film: Transform = found.hand.film_to_frame.inverse()
-    return {region: _rounded(to_film.points(box_corners(region))) for region in found.regions if region != "radiograph"}
+    to_radiograph: Transform = found.hand.radiograph_to_frame.inverse()
+    return {
+        region: _rounded(to_radiograph.points(box_corners(region)))
+        for region in found.regions
+        if region != "radiograph"
+    }
 
 
 def _rounded(points: NDArray[np.float64]) -> list[list[float]]:
@@ -172,15 +178,17 @@ def _rounded(points: NDArray[np.float64]) -> list[list[float]]:
 
 
 def _plates(found: assessing.Assessment) -> dict[str, Any] | None:
-    """Keys of the plate nearest by age, and of the likest ones with their distances; None without any of the sex."""
+    """Keys of the plate nearest by age, and of the most similar ones with their distances; None without any of the
+    sex.
+    """
     plates, opened, sex = atlas(), bundle(), found.sex
     if not plates.for_sex(sex):
         return None
     by_age = plates.nearest_by_age(sex, found.age_months)
-    member = likeness_member(opened, sex)
-    likest = plates.nearest_by_likeness(sex, found.embeddings[member.name], opened, LIKEST)
+    member = similarity_member(opened, sex)
+    most_similar = plates.nearest_by_similarity(sex, found.embeddings[member.name], opened, MOST_SIMILAR)
     return {
         "atlas": plates.name,
         "by_age": by_age.key,
-        "by_likeness": [{"key": plate.key, "distance": round(distance, 4)} for plate, distance in likest],
+        "by_similarity": [{"key": plate.key, "distance": round(distance, 4)} for plate, distance in most_similar],
     }

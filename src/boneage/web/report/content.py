@@ -19,7 +19,7 @@ from boneage.explain import HeatMap, encode_picture, overlay
 from boneage.sex import Sex
 from boneage.web import installation, texts
 from boneage.web.cases.exports import last_decision, region_ages
-from boneage.web.cases.radiograph_facts import film_facts
+from boneage.web.cases.radiograph_facts import radiograph_lines
 from boneage.web.models import Assessment, PictureKind, User, Verdict
 from boneage.web.queue.pictures import decoded, heat_of, reduced, stored_picture
 
@@ -59,7 +59,7 @@ class Report:
     Attributes:
         title: without patient data.
         printed_at: when it was made.
-        patient: whose film it is.
+        patient: whose radiograph it is.
         age: the bone age that counts, in words.
         is_void: the number must not be used.
         stamp: said beside it then; or empty.
@@ -69,7 +69,7 @@ class Report:
         figures: radiograph, heat map, reference plate.
         map_note: what the heat map does not say; empty without one.
         regions: the bone age by each region alone.
-        facts: on the film and the system.
+        facts: on the radiograph and the system.
         notice: sentences: that this is not a medical device.
         signature: what is to be filled in by hand.
     """
@@ -117,7 +117,7 @@ def report_of(assessment: Assessment, printed_at: datetime | None = None) -> Rep
         facts=tuple(_facts(assessment)),
         notice=(
             gettext("Not a medical device."),
-            gettext("For research and teaching; a physician must read the film."),
+            gettext("For research and teaching; a physician must read the radiograph."),
         ),
         signature=(gettext("Date"), gettext("Name"), gettext("Signature")),
     )
@@ -129,7 +129,7 @@ def _patient(assessment: Assessment) -> Iterator[tuple[str, str]]:
         (gettext("Patient reference"), case.reference if case is not None else ""),
         (gettext("Sex"), texts.sex(assessment.sex)),
         (gettext("Date of birth"), texts.day(assessment.birth_date)),
-        (gettext("Date of the film"), texts.day(assessment.study_date)),
+        (gettext("Date of the radiograph"), texts.day(assessment.study_date)),
         (gettext("Chronological age"), texts.age(assessment.chronological_age_months)),
         (gettext("Note"), assessment.note),
     )
@@ -166,7 +166,7 @@ def _wide_range(result: dict[str, Any]) -> str:
     ages = texts.ages_between(result["interval_months"])
     if result.get("interval_coverage") is None:
         return gettext("95 %% range of the estimate: %(ages)s") % {"ages": ages}
-    return gettext("95 %% range of the estimate: %(ages)s (held %(percent)s %% of the validation films)") % {
+    return gettext("95 %% range of the estimate: %(ages)s (held %(percent)s %% of the validation radiographs)") % {
         "ages": ages,
         "percent": texts.number(100 * result["interval_coverage"]),
     }
@@ -209,14 +209,14 @@ def _heat(assessment: Assessment) -> HeatMap | None:
 
 
 def _figures(assessment: Assessment, heat: HeatMap | None, void: bool) -> Iterator[Figure]:
-    film = stored_picture(assessment, PictureKind.RADIOGRAPH)
-    if film is not None:
-        film = reduced(film, PRINTED_SIDE)
-        yield _figure(film, gettext("Radiograph, grey levels stretched for display"), gettext("The radiograph"))
+    radiograph = stored_picture(assessment, PictureKind.RADIOGRAPH)
+    if radiograph is not None:
+        radiograph = reduced(radiograph, PRINTED_SIDE)
+        yield _figure(radiograph, gettext("Radiograph, grey levels stretched for display"), gettext("The radiograph"))
         if heat is not None:
-            tinted = overlay(film, heat, scale_bar=False)
+            tinted = overlay(radiograph, heat, scale_bar=False)
             yield _figure(
-                tinted, gettext("Where the nets looked (Grad-CAM)"), gettext("The radiograph with the heat map")
+                tinted, gettext("Where the networks looked (Grad-CAM)"), gettext("The radiograph with the heat map")
             )
     if not void:
         yield from _plate(assessment)
@@ -243,7 +243,7 @@ def _plate(assessment: Assessment) -> Iterator[Figure]:
 
 def _map_note(heat: HeatMap | None) -> str:
     if heat is None:
-        return gettext("No heat map: no place of the film moved the age.")
+        return gettext("No heat map: no place of the radiograph moved the age.")
     return gettext("The heat map shows which places moved the estimate, up or down, not whether it is right.")
 
 
@@ -267,7 +267,7 @@ def _with_months(age_months: float) -> str:
 
 def _facts(assessment: Assessment) -> Iterator[tuple[str, str]]:
     yield gettext("Submitted"), texts.moment(assessment.submitted_at)
-    yield from film_facts(assessment)
+    yield from radiograph_lines(assessment)
     yield gettext("Assessment"), str(assessment.pk)
 
 

@@ -1,8 +1,8 @@
 """A copy of the radiograph to be shown to others: the hand, and nothing that stands beside it.
 
-Names, dates and side markers are burnt into many films. All pixels are made black but those of the hand and a narrow
-seam round it, so nothing has to be recognised as text. What lies on the hand itself stays: whoever shares the copy
-looks at it first.
+Names, dates and side markers are burnt into many radiographs. All pixels are made black but those of the hand and a
+narrow seam round it, so nothing has to be recognised as text. What lies on the hand itself stays: whoever shares the
+copy looks at it first.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _FEWEST_CORNERS = 3
 
 
 def hand_place(
-    shape: tuple[int, int], film_shape: tuple[int, int], outline_xy: list[list[float]], length_pixels: float
+    shape: tuple[int, int], radiograph_shape: tuple[int, int], outline_xy: list[list[float]], length_pixels: float
 ) -> NDArray[np.bool_]:
-    """Where the hand with its seam lies on a picture of the film.
+    """Where the hand with its seam lies on a picture of the radiograph.
 
     Args:
-        shape: (h, w) of the picture, which shows the whole film.
-        film_shape: (H, W) of the film.
-        outline_xy: corners (x, y) on the film.
-        length_pixels: of the hand, on the film.
+        shape: (h, w) of the picture, which shows the whole radiograph.
+        radiograph_shape: (H, W) of the radiograph.
+        outline_xy: corners (x, y) on the radiograph.
+        length_pixels: of the hand, on the radiograph.
 
     Returns:
         bool (h, w).
@@ -36,7 +36,7 @@ def hand_place(
     Raises:
         ValueError: the outline encloses nothing.
     """
-    zoom_y, zoom_x = shape[0] / film_shape[0], shape[1] / film_shape[1]
+    zoom_y, zoom_x = shape[0] / radiograph_shape[0], shape[1] / radiograph_shape[1]
     # OpenCV puts the first pixel's centre at 0, the outline has it at 0.5.
     corners = np.asarray(outline_xy, dtype=np.float64).reshape(-1, 2) * [zoom_x, zoom_y] - 0.5
     if len(corners) < _FEWEST_CORNERS or not np.isfinite(corners).all():
@@ -44,7 +44,7 @@ def hand_place(
     outside = np.ones(shape, dtype=np.uint8)
     cv2.fillPoly(outside, [np.rint(corners).astype(np.int32)], 0)
     if outside.all():
-        raise ValueError("the outline lies beside the film")
+        raise ValueError("the outline lies beside the radiograph")
     distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(distance <= SEAM * length_pixels * min(zoom_x, zoom_y))
 
@@ -53,7 +53,7 @@ def blanked(picture: NDArray[np.uint8], place: NDArray[np.bool_], heat: HeatMap 
     """The picture as PNG without a note of any kind, black outside of `place`.
 
     Args:
-        picture: uint8 (h, w), the whole film.
+        picture: uint8 (h, w), the whole radiograph.
         place: bool (h, w), what stays.
         heat: laid over it in colour, if given.
     """

@@ -1,4 +1,4 @@
-"""Where films come in: the page, a submission, what became of it in one line; and what the service is."""
+"""Where radiographs come in: the page, a submission, what became of it in one line; and what the service is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessment_or_404, client_of, for_role, user_of
 from boneage.web.api.errors import CODES, RETRY_SECONDS
 from boneage.web.api.operations import api
-from boneage.web.cases.forms import FilmForm
+from boneage.web.cases.forms import RadiographForm
 from boneage.web.models import Assessment, Case, Role, State, configuration
 from boneage.web.queue.jobs import BusyError
 from boneage.web.views.errors import wants_json
@@ -32,8 +32,8 @@ SAMPLE_YEARS = (3, 7, 11, 14)
 """Ages of the reference plates that are offered to try the service with, years."""
 
 _BUSY_TEXTS = {
-    "busy": marked("Too many films are waiting. Please try again in a few minutes."),
-    "too_many": marked("This address has submitted as many films as it may in an hour. Please try again later."),
+    "busy": marked("Too many radiographs are waiting. Please try again in a few minutes."),
+    "too_many": marked("This address has submitted as many radiographs as it may in an hour. Please try again later."),
 }
 
 _PAGE_TEXTS = {
@@ -45,7 +45,7 @@ _PAGE_TEXTS = {
     "inLine": marked("Waiting to be sent"),
     "offline": marked("The service cannot be reached. Trying again …"),
     "notSent": marked("The service could not be reached. Nothing was sent."),
-    "failed": marked("The service could not take this film. Please try again."),
+    "failed": marked("The service could not take this radiograph. Please try again."),
     "loggedOut": marked("You have been logged out. Load this page again to log in."),
     "gone": marked("This result has expired or was deleted."),
     "noPlate": marked("This reference plate could not be fetched."),
@@ -67,22 +67,22 @@ class _SeeOther(HttpResponseRedirect):
 @for_role(Role.READER, in_open=True)
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """The page where films are dropped; ``?case=<id>`` fills in whom they are of."""
-    return _page(request, FilmForm(auto_id="plain-%s", initial=_case_asked_for(request)))
+    """The page where radiographs are dropped; ``?case=<id>`` fills in whom they are of."""
+    return _page(request, RadiographForm(auto_id="plain-%s", initial=_case_asked_for(request)))
 
 
 @for_role(Role.READER, in_open=True)
 @require_http_methods(["GET", "HEAD", "POST"])
 def submit(request: HttpRequest) -> HttpResponse:
-    """Take one film. Programs get JSON: 201 and addresses, or a code, a message and all problems of the form."""
+    """Take one radiograph. Programs get JSON: 201 and addresses, or a code, a message and all problems of the form."""
     if request.method != "POST":  # after a login
         return redirect("home")
-    form = FilmForm(request.POST, request.FILES, auto_id="plain-%s")
+    form = RadiographForm(request.POST, request.FILES, auto_id="plain-%s")
     if getattr(request, "upload_too_large", False):
-        form.refuse_too_large()
+        form.reject_too_large()
     assessment = _submitted(form, request) if form.is_valid() else None
     if assessment is None:
-        return _refused(request, form)
+        return _rejected(request, form)
     address = reverse("result", args=[assessment.pk])
     if not wants_json(request):
         return _SeeOther(address)
@@ -90,8 +90,8 @@ def submit(request: HttpRequest) -> HttpResponse:
     return JsonResponse(said, status=201)
 
 
-def _submitted(form: FilmForm, request: HttpRequest) -> Assessment | None:
-    """The film in the queue; None if it was not taken, and the form says why."""
+def _submitted(form: RadiographForm, request: HttpRequest) -> Assessment | None:
+    """The radiograph in the queue; None if it was not taken, and the form says why."""
     user = user_of(request)
     try:
         return form.submit(user=user, client=client_of(request) if configuration().is_open else "")
@@ -102,7 +102,7 @@ def _submitted(form: FilmForm, request: HttpRequest) -> Assessment | None:
     return None
 
 
-def _refused(request: HttpRequest, form: FilmForm) -> HttpResponse:
+def _rejected(request: HttpRequest, form: RadiographForm) -> HttpResponse:
     problems = form.problems()
     code = problems[0]["code"]
     status = CODES[code].status if code in CODES else HTTPStatus.UNPROCESSABLE_ENTITY
@@ -119,25 +119,25 @@ def _refused(request: HttpRequest, form: FilmForm) -> HttpResponse:
 @for_role(Role.READER, in_open=True)
 @require_safe
 def row(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """What has become of a film so far, as a piece of the page."""
+    """What has become of a radiograph so far, as a piece of the page."""
     assessment = assessment_or_404(pk)
     if assessment.state == State.DONE:
         audit.record(user_of(request), audit.Action.VIEW, assessment, page="row")
     return render(request, "web/_row.html", {"assessment": assessment})
 
 
-def _page(request: HttpRequest, form: FilmForm, status: int = 200) -> HttpResponse:
+def _page(request: HttpRequest, form: RadiographForm, status: int = 200) -> HttpResponse:
     limits = configuration()
     settings = {
-        "limit": limits.film_bytes,
+        "limit": limits.radiograph_bytes,
         "keep": limits.is_open,
         "texts": {name: gettext(text) for name, text in _PAGE_TEXTS.items()},
     }
     said = {
         "form": form,
-        "row_form": FilmForm(auto_id="film-0-%s", initial=form.initial, use_required_attribute=False),
+        "row_form": RadiographForm(auto_id="radiograph-0-%s", initial=form.initial, use_required_attribute=False),
         "page_settings": settings,
-        "film_bytes": limits.film_bytes,
+        "radiograph_bytes": limits.radiograph_bytes,
         "open_hourly": limits.open_hourly,
         "retention_days": limits.retention_days,
         "samples": _samples(),

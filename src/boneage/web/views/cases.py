@@ -1,4 +1,4 @@
-"""The worklist of the mode ``clinic``, and each child's films over the years."""
+"""The worklist of the mode ``clinic``, and each child's radiographs over the years."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from boneage.web.accounts.audit import Action, record
 from boneage.web.cases.cases import belongings, change_birth_date, delete_case
 from boneage.web.cases.worklist import (
     ROWS_A_PAGE,
-    Asked,
     FilterForm,
     Row,
     Worklist,
+    WorklistQuery,
     detailed,
     next_sort,
 )
@@ -72,9 +72,9 @@ EXPORTED = (
     "submitted_at",
     "submitted_by",
     "decided_by",
-    "film_name",
+    "radiograph_name",
     "note",
-    "films",
+    "radiographs",
     "older_to_decide",
 )
 """Columns of the exported worklist."""
@@ -143,27 +143,27 @@ def export(request: HttpRequest) -> StreamingHttpResponse:
 
 def _exported(found: Worklist) -> Iterator[list[object]]:
     for row in found.all_rows():
-        film = row.film
+        radiograph = row.radiograph
         yield [
-            film.pk,
-            film.case_id,
-            film.case.reference if film.case else None,
-            film.sex,
-            film.case.birth_date if film.case else film.birth_date,
-            film.study_date,
-            _tenths(film.chronological_age_months),
+            radiograph.pk,
+            radiograph.case_id,
+            radiograph.case.reference if radiograph.case else None,
+            radiograph.sex,
+            radiograph.case.birth_date if radiograph.case else radiograph.birth_date,
+            radiograph.study_date,
+            _tenths(radiograph.chronological_age_months),
             _tenths(row.bone_months),
-            "" if row.bone_months is None else "decided" if film.decision else "estimated",
-            _tenths(film.age_months),
+            "" if row.bone_months is None else "decided" if radiograph.decision else "estimated",
+            _tenths(radiograph.age_months),
             _tenths(row.difference_months),
             row.status.value,
             row.severity,
-            film.submitted_at.isoformat(timespec="seconds"),
+            radiograph.submitted_at.isoformat(timespec="seconds"),
             row.submitter,
             row.decider,
-            film.film_name,
-            film.note,
-            row.films,
+            radiograph.radiograph_name,
+            radiograph.note,
+            row.radiographs,
             row.older_to_decide,
         ]
 
@@ -181,7 +181,7 @@ class _BirthDate(forms.Form):
 
 
 @dataclass(frozen=True)
-class _Film:
+class _Radiograph:
     """A line of a child's list: the row, the intervals of its estimate, the point on the plot, or why there is none."""
 
     row: Row
@@ -193,7 +193,7 @@ class _Film:
     def not_drawn(self) -> str:
         if self.point is not None or self.row.bone_months is None:
             return ""
-        if self.row.film.chronological_age_months is None:
+        if self.row.radiograph.chronological_age_months is None:
             return gettext("Not on the plot: the age is not known.")
         return gettext("Not on the plot: not within 0 to 19 years.")
 
@@ -201,7 +201,7 @@ class _Film:
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_role(Role.READER, in_open=False)
 def case(request: HttpRequest, pk: UUID) -> HttpResponseBase:
-    """A child's films and the plot of bone age against age. Reviewers correct the birth date by POST."""
+    """A child's radiographs and the plot of bone age against age. Reviewers correct the birth date by POST."""
     user = member_of(request)
     child = get_object_or_404(Case, pk=pk)
     form = _BirthDate(request.POST if request.method == "POST" else None, initial={"birth_date": child.birth_date})
@@ -216,12 +216,12 @@ def case(request: HttpRequest, pk: UUID) -> HttpResponseBase:
             else:
                 messages.success(request, gettext("The birth date is changed."))
                 return redirect("case", pk=child.pk)
-    films = _films(child)
-    points = [film.point for film in films if film.point is not None]
+    radiographs = _radiographs(child)
+    points = [radiograph.point for radiograph in radiographs if radiograph.point is not None]
     record(user, Action.VIEW, child)
     context = {
         "case": child,
-        "films": films,
+        "radiographs": radiographs,
         "plot": growth_plot(points, Sex(child.sex)) if points else "",
         "gain": gain(points),
         "form": form,
@@ -241,7 +241,7 @@ def delete(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     return render(request, "web/case_delete.html", {"case": child, "counts": belongings(child)})
 
 
-def _films(child: Case) -> list[_Film]:
+def _radiographs(child: Case) -> list[_Radiograph]:
     """A child's, by age and, where that is not known, by the time of submission."""
     found = Assessment.objects.filter(case=child)
     intervals = {
@@ -249,9 +249,9 @@ def _films(child: Case) -> list[_Film]:
         for key, wide, narrow in found.values_list("pk", "result__interval_months", "result__interval_80_months")
     }
     rows = detailed(list(intervals))
-    rows.sort(key=lambda row: row.film.submitted_at)
-    rows.sort(key=lambda row: row.film.chronological_age_months or float("inf"))
-    return [_Film(row, *intervals[row.film.pk], _point(row, *intervals[row.film.pk])) for row in rows]
+    rows.sort(key=lambda row: row.radiograph.submitted_at)
+    rows.sort(key=lambda row: row.radiograph.chronological_age_months or float("inf"))
+    return [_Radiograph(row, *intervals[row.radiograph.pk], _point(row, *intervals[row.radiograph.pk])) for row in rows]
 
 
 def _pair(bounds: Sequence[float] | None) -> tuple[float, float] | None:
@@ -261,34 +261,34 @@ def _pair(bounds: Sequence[float] | None) -> tuple[float, float] | None:
 def _point(
     row: Row, interval: tuple[float, float] | None, interval_80: tuple[float, float] | None
 ) -> GrowthPoint | None:
-    bone, age = row.bone_months, row.film.chronological_age_months
+    bone, age = row.bone_months, row.radiograph.chronological_age_months
     if bone is None or age is None or not GrowthPoint.fits(bone, age):
         return None
-    estimate = bone if row.film.age_months is None else row.film.age_months
-    verdict = Verdict(row.film.decision) if row.film.decision else None
+    estimate = bone if row.radiograph.age_months is None else row.radiograph.age_months
+    verdict = Verdict(row.radiograph.decision) if row.radiograph.decision else None
     return GrowthPoint(age, bone, estimate, interval, verdict, _point_title(row, interval), interval_80)
 
 
 def _point_title(row: Row, interval: tuple[float, float] | None) -> str:
-    """A film in words."""
+    """A radiograph in words."""
     said = {
-        "age": texts.age(row.film.chronological_age_months),
+        "age": texts.age(row.radiograph.chronological_age_months),
         "bone": texts.age(row.bone_months),
         "status": row.status.label,
         "interval": texts.wide_range(interval),
-        "estimate": texts.age(row.film.age_months),
+        "estimate": texts.age(row.radiograph.age_months),
     }
-    if row.film.decision == Verdict.CORRECTED:
+    if row.radiograph.decision == Verdict.CORRECTED:
         return gettext("Age %(age)s: bone age %(bone)s (%(status)s; the estimate was %(estimate)s).") % said
     if interval is None:
         return gettext("Age %(age)s: bone age %(bone)s (%(status)s).") % said
     return gettext("Age %(age)s: bone age %(bone)s (%(status)s). %(interval)s.") % said
 
 
-def _asked(request: HttpRequest) -> tuple[Asked, FilterForm]:
+def _asked(request: HttpRequest) -> tuple[WorklistQuery, FilterForm]:
     said = _said(request)
     form = FilterForm(said)
-    asked = Asked.of(form, said.get("by") or said.get("sort", ""))
+    asked = WorklistQuery.of(form, said.get("by") or said.get("sort", ""))
     return asked, form
 
 
@@ -301,7 +301,7 @@ def _said(request: HttpRequest) -> QueryDict:
     return said
 
 
-def _columns(asked: Asked) -> list[dict[str, Any]]:
+def _columns(asked: WorklistQuery) -> list[dict[str, Any]]:
     """Heads of the table: where a click leads, and how it is sorted now."""
     now = asked.sort.removeprefix("-")
     falling = asked.sort.startswith("-")

@@ -45,7 +45,7 @@ def _export(form: str) -> Callable[[View], Callable[[HttpRequest, UUID], HttpRes
             assessment = assessment_or_404(pk)
             try:
                 if assessment.state != State.DONE:
-                    raise NothingToExportError(gettext("There is no bone age to report on this film."))
+                    raise NothingToExportError(gettext("There is no bone age to report on this radiograph."))
                 response = view(request, assessment)
             except NothingToExportError as error:
                 said = {"assessment": assessment, "reason": str(error)}
@@ -88,18 +88,20 @@ def csv_file(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
 def shared_copy(request: HttpRequest, assessment: Assessment) -> HttpResponse:
     """The radiograph with everything outside the hand blanked; with ``?heat=1`` under its heat map."""
     result = assessment.result or {}
-    film = stored_picture(assessment, PictureKind.RADIOGRAPH)
+    radiograph = stored_picture(assessment, PictureKind.RADIOGRAPH)
     outline, hand = result.get("web", {}).get("outline_xy"), result.get("hand")
     unknown = NothingToExportError(
-        gettext("The hand's outline on this film is not known, so that names beside the hand cannot be blanked.")
+        gettext("The hand's outline on this radiograph is not known, so that names beside the hand cannot be blanked.")
     )
-    if film is None or not outline or not hand:
+    if radiograph is None or not outline or not hand:
         raise unknown
-    film_shape = (result["film"]["height_pixels"], result["film"]["width_pixels"])
+    radiograph_shape = (result["radiograph"]["height_pixels"], result["radiograph"]["width_pixels"])
     try:
-        place = sharing.hand_place((film.shape[0], film.shape[1]), film_shape, outline, hand["length_pixels"])
+        place = sharing.hand_place(
+            (radiograph.shape[0], radiograph.shape[1]), radiograph_shape, outline, hand["length_pixels"]
+        )
     except ValueError as error:
         raise unknown from error
     heat = stored_picture(assessment, PictureKind.HEAT) if request.GET.get("heat") == "1" else None
-    png = sharing.blanked(film, place, None if heat is None else heat_of(heat))
+    png = sharing.blanked(radiograph, place, None if heat is None else heat_of(heat))
     return file_of(assessment, png, "image/png", "-hand.png")

@@ -1,4 +1,4 @@
-"""One assessment: waiting, refused, failed or done, with its pictures and what physicians say to it."""
+"""One assessment: waiting, rejected, failed or done, with its pictures and what physicians say to it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from boneage.web.accounts.access import assessment_or_404, for_role, user_of
 from boneage.web.accounts.audit import Action, record
 from boneage.web.cases import decisions
 from boneage.web.cases.exports import region_ages
-from boneage.web.cases.radiograph_facts import film_facts
+from boneage.web.cases.radiograph_facts import radiograph_lines
 from boneage.web.models import Assessment, Picture, PictureKind, Role, State, Verdict
 from boneage.web.plots.figures import age_curve, age_plot, heat_scales
 from boneage.web.queue import jobs
 from boneage.web.views.atlas import ShownPlate, shown, title_of
 
 _EAGER = timedelta(seconds=5)
-"""So long after a film was submitted its page asks often: most answers come within a second."""
+"""So long after a radiograph was submitted its page asks often: most answers come within a second."""
 
 _GONE = 286
 """htmx takes the answer and stops asking."""
@@ -67,7 +67,7 @@ def state(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 @require_safe
 @for_role(Role.READER, in_open=True)
 def radiograph(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """The film for the viewer: 8 bit, bone bright."""
+    """The radiograph for the viewer: 8 bit, bone bright."""
     return _picture(request, pk, PictureKind.RADIOGRAPH)
 
 
@@ -85,7 +85,7 @@ def decide(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     assessment = assessment_or_404(pk)
     form: decisions.CorrectionForm | None = None
     if request.POST.get("verdict") == Verdict.ACCEPTED:
-        said = decisions.Said(Verdict.ACCEPTED, confirms_critical=request.POST.get("confirm_critical") == "1")
+        said = decisions.DecisionInput(Verdict.ACCEPTED, confirms_critical=request.POST.get("confirm_critical") == "1")
     else:
         form = decisions.CorrectionForm(request.POST)
         if not form.is_valid():
@@ -105,11 +105,11 @@ def decide(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 @require_POST
 @for_role(Role.READER, in_open=True)
 def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Delete everything about one film now: in the mode ``clinic`` a reviewer's right."""
+    """Delete everything about one radiograph now: in the mode ``clinic`` a reviewer's right."""
     assessment = assessment_or_404(pk)
     case = assessment.case
     decisions.delete_assessment(assessment, user_of(request))
-    messages.success(request, gettext("The film and all that was said of it are deleted."))
+    messages.success(request, gettext("The radiograph and all that was said of it are deleted."))
     return redirect("case", pk=case.pk) if case is not None else redirect("home")
 
 
@@ -124,7 +124,7 @@ def _context(request: HttpRequest, assessment: Assessment) -> dict[str, Any]:
 
 
 def _progress(assessment: Assessment) -> dict[str, Any]:
-    """How many films are before this one, and how soon to ask again."""
+    """How many radiographs are before this one, and how soon to ask again."""
     ahead = max(0, jobs.position(assessment) - 1)
     interval = 250 if timezone.now() - assessment.submitted_at < _EAGER else 1000
     return {"ahead": ahead, "interval": interval, "seen": f"{assessment.state}-{ahead}-{interval}"}
@@ -148,14 +148,14 @@ def _answer_context(assessment: Assessment) -> dict[str, Any]:
         "regions": [] if is_meaningless else region_ages(result),
         "curve": curve,
         "plot": None if curve is None else age_plot(curve),
-        "facts": film_facts(assessment),
+        "facts": radiograph_lines(assessment),
         "viewer": _viewer(result),
         "plates": _plates(assessment),
     }
 
 
 def _viewer(result: dict[str, Any]) -> dict[str, Any]:
-    """What is drawn upon the film, in its own pixels, with the names in the reader's language."""
+    """What is drawn upon the radiograph, in its own pixels, with the names in the reader's language."""
     names = {
         "middle_tip": gettext("tip of the middle finger"),
         "thumb_tip": gettext("tip of the thumb"),
@@ -163,8 +163,8 @@ def _viewer(result: dict[str, Any]) -> dict[str, Any]:
     }
     points = (result["hand"] or {}).get("points", {})
     return {
-        "width": result["film"]["width_pixels"],
-        "height": result["film"]["height_pixels"],
+        "width": result["radiograph"]["width_pixels"],
+        "height": result["radiograph"]["height_pixels"],
         "scales": heat_scales(),
         "outline": result["web"]["outline_xy"],
         "points": [{"name": names.get(name, name), "xy": xy} for name, xy in points.items()],
@@ -173,7 +173,7 @@ def _viewer(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plates(assessment: Assessment) -> dict[str, Any] | None:
-    """The plates of the child's sex, which is nearest by age, and which are the likest; None without an atlas."""
+    """The plates of the child's sex, which is nearest by age, and which are the most similar; None without an atlas."""
     result: dict[str, Any] = assessment.result or {}
     try:
         atlas = installation.atlas()
@@ -184,13 +184,13 @@ def _plates(assessment: Assessment) -> dict[str, Any] | None:
     said = result["web"]["plates"]
     known = {plate.key for plate in all_of_sex}
     is_same = said is not None and said["atlas"] == atlas.name
-    likest = [one for one in said["by_likeness"] if one["key"] in known] if is_same else []
+    most_similar = [one for one in said["by_similarity"] if one["key"] in known] if is_same else []
     listed = [_plate(shown(plate), plate.age_months - float(result["age_months"])) for plate in all_of_sex]
     return {
         "title": title_of(atlas),
         "first": shown(nearest),
-        "data": {"plates": listed, "by_age": nearest.key, "by_likeness": [one["key"] for one in likest]},
-        "has_likest": bool(likest),
+        "data": {"plates": listed, "by_age": nearest.key, "by_similarity": [one["key"] for one in most_similar]},
+        "has_most_similar": bool(most_similar),
     }
 
 

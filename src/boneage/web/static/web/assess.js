@@ -1,16 +1,16 @@
-// The page where films come in: dropped, pasted or chosen files become rows; each is sent by itself, and its row then
+// The page where radiographs come in: dropped, pasted or chosen files become rows; each is sent by itself, and its row then
 // tells what became of it. What a person reads comes from the template and from #assess-settings.
 import { headerOf } from "./dicom_header.js";
 
-const FIRST_LOOK = 300, LONGEST_PAUSE = 4000; // ms between looks at a film that is being assessed
+const FIRST_LOOK = 300, LONGEST_PAUSE = 4000; // ms between looks at a radiograph that is being assessed
 const PICTURE = 144; // longest side of a preview, pixels
-const KEPT = "boneage.rows"; // in the mode open: the addresses of this tab's films, which no list has
+const KEPT = "boneage.rows"; // in the mode open: the addresses of this tab's radiographs, which no list has
 
 const settings = JSON.parse(document.getElementById("assess-settings").textContent);
 const page = document.querySelector(".assess");
 const find = (name, within = page) => within.querySelector(`[data-${name}]`);
-const list = find("films"), bar = find("bar"), alertBox = find("alert");
-const films = [];
+const list = find("radiographs"), bar = find("bar"), alertBox = find("alert");
+const radiographs = [];
 let made = 0;
 
 // --- saying ---
@@ -37,7 +37,7 @@ function sizeOf(bytes) {
 // --- rows ---
 
 /** One row of the list, for a file or for an assessment of before (`address`). */
-class Film {
+class Radiograph {
   constructor(file, address = "") {
     this.file = file;
     this.address = address;
@@ -47,7 +47,7 @@ class Film {
     this.form = find("form", this.item);
     this.item.classList.toggle("old", !file);
     list.append(this.item);
-    films.push(this);
+    radiographs.push(this);
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.submit();
@@ -81,7 +81,7 @@ class Film {
     }
   }
 
-  /** Chosen for all films at once: what this film's own file says is confirmed by that, but never replaced. */
+  /** Chosen for all radiographs at once: what this radiograph's own file says is confirmed by that, but never replaced. */
   async chooseWithAll(sex) {
     await this.isRead;
     if (this.isUsable && (!this.fileSex || this.sex === sex)) this.choose(sex, { isSure: true });
@@ -151,10 +151,10 @@ class Film {
   }
 
   /** Cannot be sent at all. */
-  refuse(text) {
+  reject(text) {
     find("send", this.item).disabled = find("send", this.item).hidden = true;
     find("fields", this.item).hidden = true;
-    this.complain([{ field: "film", message: text }]);
+    this.complain([{ field: "radiograph", message: text }]);
   }
 
   /** What still has to be said before it may be sent; the focus goes there. Empty if nothing. */
@@ -200,7 +200,7 @@ class Film {
     fields.disabled = false; // what is disabled is not sent
     const data = new FormData(this.form);
     fields.disabled = true;
-    data.set("film", this.file, this.file.name);
+    data.set("radiograph", this.file, this.file.name);
     const headers = { Accept: "application/json", "X-CSRFToken": document.querySelector("[name=csrfmiddlewaretoken]").value };
     let response, said;
     try {
@@ -223,7 +223,7 @@ class Film {
     this.address = said.row;
     this.lock("sent");
     keep();
-    if (films.length === 1) location.assign(said.result);
+    if (radiographs.length === 1) location.assign(said.result);
     else this.follow();
   }
 
@@ -266,7 +266,7 @@ class Film {
   }
 
   remove() {
-    const next = films[films.indexOf(this) + 1] || films[films.indexOf(this) - 1];
+    const next = radiographs[radiographs.indexOf(this) + 1] || radiographs[radiographs.indexOf(this) - 1];
     announce(say("removed", { name: find("name", this.item).textContent }));
     this.drop();
     if (next) find("remove", next.item).focus();
@@ -274,7 +274,7 @@ class Film {
   }
 
   drop() {
-    films.splice(films.indexOf(this), 1);
+    radiographs.splice(radiographs.indexOf(this), 1);
     this.item.remove();
     keep();
     showBar();
@@ -284,24 +284,24 @@ class Film {
 /** The template's row with ids of its own. */
 function copyOfTemplate() {
   made += 1;
-  const item = document.getElementById("film").content.firstElementChild.cloneNode(true);
+  const item = document.getElementById("radiograph").content.firstElementChild.cloneNode(true);
   for (const element of item.querySelectorAll("[id], [for], [aria-labelledby], [aria-describedby]")) {
     for (const name of ["id", "for", "aria-labelledby", "aria-describedby"]) {
       const value = element.getAttribute(name);
-      if (value) element.setAttribute(name, value.replaceAll("film-0-", `film-${made}-`));
+      if (value) element.setAttribute(name, value.replaceAll("radiograph-0-", `radiograph-${made}-`));
     }
   }
   return item;
 }
 
 function showBar() {
-  const ready = films.filter((film) => film.isUsable), unsure = ready.filter((film) => !film.isConfirmed);
-  list.hidden = films.length === 0;
-  bar.hidden = films.length < 2;
+  const ready = radiographs.filter((radiograph) => radiograph.isUsable), unsure = ready.filter((radiograph) => !radiograph.isConfirmed);
+  list.hidden = radiographs.length === 0;
+  bar.hidden = radiographs.length < 2;
   find("bar-sex").hidden = ready.length < 2;
   find("all").hidden = ready.length < 2;
   find("all-confirm").hidden = unsure.length < 2;
-  page.classList.toggle("has-films", films.length > 0);
+  page.classList.toggle("has-radiographs", radiographs.length > 0);
 }
 
 // --- in: files become rows ---
@@ -310,26 +310,26 @@ async function add(files, sex = "") {
   alertPage("");
   const added = [...files].map((file) => addOne(file, sex));
   if (added.length === 0) return;
-  const usable = added.filter((film) => film.isUsable); // the others' rows say themselves what is wrong
+  const usable = added.filter((radiograph) => radiograph.isUsable); // the others' rows say themselves what is wrong
   announce(usable.map(({ file }) => say("added", { name: file.name })).join(" "));
   showBar();
-  await Promise.all(added.map((film) => film.isRead));
-  if (films.length === 1 && films[0].isUsable) films[0].focus();
+  await Promise.all(added.map((radiograph) => radiograph.isRead));
+  if (radiographs.length === 1 && radiographs[0].isUsable) radiographs[0].focus();
 }
 
 function addOne(file, sex) {
-  const film = new Film(file);
-  film.name(file.name);
-  find("size", film.item).textContent = sizeOf(file.size);
-  find("kind", film.item).textContent = kindOf(file.name);
-  if (file.size === 0) film.refuse(say("empty"));
-  else if (file.size > settings.limit) film.refuse(say("tooLarge", { limit: sizeOf(settings.limit) }));
+  const radiograph = new Radiograph(file);
+  radiograph.name(file.name);
+  find("size", radiograph.item).textContent = sizeOf(file.size);
+  find("kind", radiograph.item).textContent = kindOf(file.name);
+  if (file.size === 0) radiograph.reject(say("empty"));
+  else if (file.size > settings.limit) radiograph.reject(say("tooLarge", { limit: sizeOf(settings.limit) }));
   else {
-    if (sex) film.choose(sex, { isSure: true });
-    film.isRead = headerOf(file).then((facts) => film.prefill(facts));
-    preview(film);
+    if (sex) radiograph.choose(sex, { isSure: true });
+    radiograph.isRead = headerOf(file).then((facts) => radiograph.prefill(facts));
+    preview(radiograph);
   }
-  return film;
+  return radiograph;
 }
 
 function kindOf(name) {
@@ -339,13 +339,13 @@ function kindOf(name) {
 
 let previewing = Promise.resolve();
 
-/** A small picture of what browsers can show; one after the other, for films are large. */
-function preview(film) {
+/** A small picture of what browsers can show; one after the other, for radiographs are large. */
+function preview(radiograph) {
   previewing = previewing.then(async () => {
     try {
-      const whole = await createImageBitmap(film.file);
+      const whole = await createImageBitmap(radiograph.file);
       const zoom = Math.min(1, PICTURE / Math.max(whole.width, whole.height));
-      const canvas = film.item.querySelector("canvas");
+      const canvas = radiograph.item.querySelector("canvas");
       [canvas.width, canvas.height] = [Math.max(1, whole.width * zoom), Math.max(1, whole.height * zoom)];
       const context = canvas.getContext("2d", { willReadFrequently: true });
       context.imageSmoothingQuality = "high";
@@ -353,12 +353,12 @@ function preview(film) {
       whole.close();
       stretch(context, canvas);
       canvas.hidden = false;
-      find("kind", film.item).hidden = true;
+      find("kind", radiograph.item).hidden = true;
     } catch { /* DICOM, TIFF or damaged: its ending stands there */ }
   });
 }
 
-/** Many films are nearly black as they come: spread the greys of the preview. */
+/** Many radiographs are nearly black as they come: spread the greys of the preview. */
 function stretch(context, { width, height }) {
   const picture = context.getImageData(0, 0, width, height);
   const greys = picture.data.filter((_, place) => place % 4 === 0).sort();
@@ -395,29 +395,29 @@ function enqueue(job) {
 }
 
 function submitAll() {
-  const unsent = films.filter((film) => film.isUsable).filter((film) => !film.submit());
+  const unsent = radiographs.filter((radiograph) => radiograph.isUsable).filter((radiograph) => !radiograph.submit());
   if (unsent.length) unsent[0].focus();
 }
 
-// --- this tab's films, in the mode open ---
+// --- this tab's radiographs, in the mode open ---
 
 function keep() {
   if (!settings.keep) return;
-  const addresses = films.filter((film) => film.address).map((film) => film.address);
+  const addresses = radiographs.filter((radiograph) => radiograph.address).map((radiograph) => radiograph.address);
   try { sessionStorage.setItem(KEPT, JSON.stringify(addresses)); } catch { /* forgotten with the page */ }
 }
 
-/** Rows for the films that this tab sent before and that are still there. */
+/** Rows for the radiographs that this tab sent before and that are still there. */
 async function restore() {
   let addresses = [];
   try { addresses = settings.keep ? JSON.parse(sessionStorage.getItem(KEPT)) || [] : []; } catch { /* none */ }
   for (const address of addresses) {
     const response = await fetch(address).catch(() => null);
     if (response?.status === 404) continue;
-    const film = new Film(null, address); // also where the service cannot be reached just now
-    film.lock("sent");
-    if (response?.ok) film.became(await response.text());
-    film.follow();
+    const radiograph = new Radiograph(null, address); // also where the service cannot be reached just now
+    radiograph.lock("sent");
+    if (response?.ok) radiograph.became(await response.text());
+    radiograph.follow();
   }
   keep();
   showBar();
@@ -431,16 +431,16 @@ page.querySelector("[data-files]").addEventListener("change", (event) => {
 });
 find("all").addEventListener("click", submitAll);
 find("clear").addEventListener("click", () => {
-  for (const film of films.filter(({ state }) => state !== "sending")) film.drop();
+  for (const radiograph of radiographs.filter(({ state }) => state !== "sending")) radiograph.drop();
   find("files").focus();
 });
 find("all-confirm").addEventListener("click", () => {
-  for (const film of films.filter((each) => each.isUsable && !each.isConfirmed)) film.confirm();
+  for (const radiograph of radiographs.filter((each) => each.isUsable && !each.isConfirmed)) radiograph.confirm();
   find("all").focus();
 });
 for (const button of page.querySelectorAll("[data-all-sex]")) {
   button.addEventListener("click", () => {
-    for (const film of films.filter((each) => each.isUsable)) film.chooseWithAll(button.dataset.allSex);
+    for (const radiograph of radiographs.filter((each) => each.isUsable)) radiograph.chooseWithAll(button.dataset.allSex);
   });
 }
 for (const button of page.querySelectorAll("[data-plate]")) button.addEventListener("click", () => addPlate(button));
@@ -459,7 +459,7 @@ document.addEventListener("dragleave", (event) => { if (hasFiles(event)) { depth
 document.addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
 document.addEventListener("drop", (event) => {
   if (!hasFiles(event)) return;
-  event.preventDefault(); // anywhere on the page: else the browser would open the film
+  event.preventDefault(); // anywhere on the page: else the browser would open the radiograph
   depth = 0;
   mark();
   add(event.dataTransfer.files);

@@ -1,4 +1,4 @@
-// The reference plate beside the film: the nearest by age with its neighbours, or the likest ones.
+// The reference plate beside the radiograph: the nearest by age with its neighbours, or the most_similar ones.
 
 export function startPlates(root) {
   const data = JSON.parse(document.getElementById("plates-data").textContent);
@@ -6,14 +6,14 @@ export function startPlates(root) {
   const place = new Map(data.plates.map((plate, index) => [plate.key, index]));
   const rank = find("rank");
   const picture = find("picture");
-  const likestNames = ["likest", "second", "third"];
+  const mostSimilarNames = ["most_similar", "second", "third"];
   let mode = "age";
   let at = place.get(data.by_age);
 
   function rankOf(key) {
     if (mode === "age") return key === data.by_age ? rank.dataset.byAge : "";
-    const index = data.by_likeness.indexOf(key);
-    return index < 0 ? "" : rank.dataset[likestNames[index]] ?? "";
+    const index = data.by_similarity.indexOf(key);
+    return index < 0 ? "" : rank.dataset[mostSimilarNames[index]] ?? "";
   }
 
   function show(index) {
@@ -41,8 +41,8 @@ export function startPlates(root) {
     const explained = find("explained");
     explained.textContent = explained.dataset[mode];
     root.dataset.mode = mode;
-    find("likest").hidden = mode === "age" || data.by_likeness.length < 2;
-    show(place.get(mode === "age" ? data.by_age : data.by_likeness[0]));
+    find("most_similar").hidden = mode === "age" || data.by_similarity.length < 2;
+    show(place.get(mode === "age" ? data.by_age : data.by_similarity[0]));
   }
 
   root.addEventListener("change", (event) => {
@@ -51,9 +51,9 @@ export function startPlates(root) {
   root.addEventListener("click", (event) => {
     const step = event.target.closest("[data-plate-step]");
     if (step) show(at + Number(step.dataset.plateStep));
-    if (event.target.closest("[data-plate-likest]")) {
-      const shown = data.by_likeness.indexOf(data.plates[at].key);
-      show(place.get(data.by_likeness[(shown + 1) % data.by_likeness.length]));
+    if (event.target.closest("[data-plate-most_similar]")) {
+      const shown = data.by_similarity.indexOf(data.plates[at].key);
+      show(place.get(data.by_similarity[(shown + 1) % data.by_similarity.length]));
     }
   });
   document.addEventListener("viewer:invert", (event) => picture.classList.toggle("inverted", event.detail));

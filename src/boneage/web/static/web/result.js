@@ -28,7 +28,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   event.detail.shouldSwap = true;
   event.detail.isError = false;
 });
-// What is said of a film that somebody else has decided on, or deleted, meanwhile: the page as it is now.
+// What is said of a radiograph that somebody else has decided on, or deleted, meanwhile: the page as it is now.
 document.addEventListener("htmx:responseError", (event) => {
   if (event.detail.target?.id === "decision" && [403, 404, 409].includes(event.detail.xhr.status)) location.reload();
 });

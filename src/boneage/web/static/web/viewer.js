@@ -1,6 +1,6 @@
 // The viewer: one state, changed by buttons, sliders, keys, wheel and fingers; drawn only when it changed.
-import { makeFilm } from "./film_canvas.js";
-import { makeMarks } from "./film_marks.js";
+import { makeRadiograph } from "./radiograph_canvas.js";
+import { makeMarks } from "./radiograph_marks.js";
 
 const KEPT = "viewer"; // in the browser's storage: which layers, how opaque, which colours
 const LAYERS = ["heat", "outline", "points", "regions"];
@@ -34,9 +34,9 @@ export class Viewer {
     this.invert = false;
     Object.assign(this, { window: 255, level: 127.5, scale: 1, x: 0, y: 0, isFit: true, fingers: new Map() });
     this.marks = makeMarks(root.querySelector("[data-marks]"), this.data);
-    this.film = makeFilm({
-      image: this.image, canvas: root.querySelector("canvas[data-film]"), heatCanvas: root.querySelector("canvas[data-heat]"),
-      size: this.data, onLost: (plain) => { this.film = plain; this.load(); },
+    this.radiograph = makeRadiograph({
+      image: this.image, canvas: root.querySelector("canvas[data-radiograph]"), heatCanvas: root.querySelector("canvas[data-heat]"),
+      size: this.data, onLost: (plain) => { this.radiograph = plain; this.load(); },
     });
     this.listen();
     this.fit();
@@ -46,7 +46,7 @@ export class Viewer {
   async load() {
     try {
       await this.image.decode();
-      await this.film.setFilm(this.image);
+      await this.radiograph.setRadiograph(this.image);
       this.change();
       this.loadHeat();
     } catch {
@@ -59,7 +59,7 @@ export class Viewer {
     heat.src = this.root.dataset.heatUrl;
     try {
       await heat.decode();
-      await this.film.setHeat(heat);
+      await this.radiograph.setHeat(heat);
       this.change();
     } catch {
       this.button("heat").disabled = true;
@@ -160,7 +160,7 @@ export class Viewer {
     this.change();
   }
 
-  /** To screen readers: the focus is on the film, not on the button that was meant. */
+  /** To screen readers: the focus is on the radiograph, not on the button that was meant. */
   say(button, isOn) {
     const spoken = this.root.querySelector("[data-spoken]");
     spoken.textContent = (isOn ? spoken.dataset.on : spoken.dataset.off).replace("{what}", button.textContent.trim());
@@ -261,7 +261,7 @@ export class Viewer {
   }
 
   pan(dx, dy) {
-    // The middle of the stage stays upon the film.
+    // The middle of the stage stays upon the radiograph.
     const [middleX, middleY] = [this.stage.clientWidth / 2, this.stage.clientHeight / 2];
     this.x = clamp(this.x + dx, middleX - this.data.width * this.scale, middleX);
     this.y = clamp(this.y + dy, middleY - this.data.height * this.scale, middleY);
@@ -294,7 +294,7 @@ export class Viewer {
       scale: this.scale, x: this.x, y: this.y, window: this.window, level: this.level, invert: this.invert,
       heat: this.shown.heat, opacity: this.opacity / 100, colours: this.data.scales[this.colours],
     };
-    this.film.draw(look, this.stage.clientWidth, this.stage.clientHeight, density);
+    this.radiograph.draw(look, this.stage.clientWidth, this.stage.clientHeight, density);
     this.marks.draw(look, this.shown);
     this.tell(look);
   }

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.geometry import Transform, averaged_down, sample
+from boneage.geometry import Transform, downsample_area, sample
 from boneage.hand.borders import without_borders
 from boneage.hand.mask import components
 from boneage.hand.registration import Hand, register
@@ -28,8 +28,8 @@ _POINTS_FOUND = ((0.515, 0.129), (0.907, 0.402), (0.501, 0.711))
 """Where the bundle `standard` 2 finds the key points on the drawing, shares of its width and height. It has never seen
 one: the fingertip is found some 5 % of the hand's length too far up."""
 
-LIKENESS_LIMIT = 0.75
-"""A radiograph is taken for the drawn phantom from this likeness on. With the hand found, 994 validation radiographs
+SIMILARITY_LIMIT = 0.75
+"""A radiograph is taken for the drawn phantom from this similarity on. With the hand found, 994 validation radiographs
 reach 0.696 at most; the drawing at 1, 8, 15 and 20 years, under 30 changes, at least 0.84."""
 
 _OVERVIEW_SIDE = 400
@@ -68,7 +68,7 @@ class _Drawing(NamedTuple):
     inside: NDArray[np.bool_]
 
 
-def phantom_likeness(pixels: Picture, hand: Hand | None) -> float:
+def phantom_similarity(pixels: Picture, hand: Hand | None) -> float:
     """Measure how well a radiograph's fine structure goes with the drawn phantom's.
 
     Args:
@@ -81,16 +81,16 @@ def phantom_likeness(pixels: Picture, hand: Hand | None) -> float:
     if hand is not None:
         bright = np.float32(1.0) - pixels if hand.inverted else pixels
         to_drawing = register(np.array(_POINTS_FOUND) * (WIDTH, HEIGHT)).inverse()
-        return _likeness(bright, hand.film_to_frame.then(to_drawing))
-    small = averaged_down(pixels, min(1.0, _OVERVIEW_SIDE / max(pixels.shape)))
+        return _similarity(bright, hand.radiograph_to_frame.then(to_drawing))
+    small = downsample_area(pixels, min(1.0, _OVERVIEW_SIDE / max(pixels.shape)))
     window = without_borders(small)
     inner = window.cut(small)
     dark_air = float(np.median(np.concatenate([inner[0], inner[-1], inner[:, 0], inner[:, -1]]))) < 0.5
     bright = inner if dark_air else np.float32(1.0) - inner
-    return max(_likeness(bright, pose) for pose in _poses(bright))
+    return max(_similarity(bright, pose) for pose in _poses(bright))
 
 
-def _likeness(pixels: Picture, to_drawing: Transform) -> float:
+def _similarity(pixels: Picture, to_drawing: Transform) -> float:
     """The correlation at a first pose that need not be exact."""
     drawing = _drawing()
     shown = _shown(pixels, to_drawing)
@@ -100,7 +100,7 @@ def _likeness(pixels: Picture, to_drawing: Transform) -> float:
         return min(first, 0.0)
     where = drawing.inside & shown
     rough = Transform.scale(_ROUGH)
-    small = [averaged_down(picture, _ROUGH) for picture in (drawing.greys, greys, where.astype(np.float32))]
+    small = [downsample_area(picture, _ROUGH) for picture in (drawing.greys, greys, where.astype(np.float32))]
     warp = rough.then(_alignment(small[0], small[1], small[2] > 0.5, _ROUGH_BLUR, Transform())).then(rough.inverse())
     found, warp = max(
         ((_structure_correlation(pixels, to_drawing.then(one.inverse())), one) for one in (Transform(), warp)),
@@ -184,7 +184,7 @@ def _drawing() -> _Drawing:
 @lru_cache(maxsize=1)
 def _drawn() -> Picture:
     large = draw_hand(height=4 * HEIGHT, width=4 * WIDTH)
-    return averaged_down(large, 0.25)
+    return downsample_area(large, 0.25)
 
 
 def _evened(picture: Picture, where: NDArray[np.bool_]) -> Picture:

@@ -1,4 +1,4 @@
-// What is drawn upon the film as lines: outline, regions and key points, in the film's own coordinates.
+// What is drawn upon the radiograph as lines: outline, regions and key points, in the radiograph's own coordinates.
 const SVG = "http://www.w3.org/2000/svg";
 
 function add(parent, kind, attributes, text = "") {

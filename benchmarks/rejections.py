@@ -1,12 +1,12 @@
-"""What becomes of films that are no hand, or two, and how many films of one hand are refused.
+"""What becomes of radiographs that are no hand, or two, and how many radiographs of one hand are rejected.
 
-    python benchmarks/refusals.py --films radiographs.csv --split validation --points key_points_3.csv
+    python benchmarks/rejections.py --radiographs radiographs.csv --split validation --points key_points_3.csv
 
-All pictures are made here and now, with their own seeds and not by `boneage.train.data.negatives`, on which nets may
-have been trained: noise, blank ones, photographs (those that come with matplotlib, cut at random, and others computed),
-pages, two radiographs side by side, and forearms cut from radiographs by their annotated points, or by those that the
-bundle finds where there are none. Prints Markdown. With --keep, writes the pictures that were assessed into a folder,
-to be looked at.
+All pictures are made here and now, with their own seeds and not by `boneage.train.data.negatives`, on which networks
+may have been trained: noise, blank ones, photographs (those that come with matplotlib, cut at random, and others
+computed), pages, two radiographs side by side, and forearms cut from radiographs by their annotated points, or by those
+that the bundle finds where there are none. Prints Markdown. With --keep, writes the pictures that were assessed into a
+folder, to be looked at.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from numpy.typing import NDArray
 
 from boneage.assessment import assess
 from boneage.bundle.bundle import Bundle
-from boneage.errors import BundleError, Refusal
+from boneage.errors import BundleError, Rejection
 from boneage.evaluate.perturbations import border_grey, on_canvas, to_png
 from boneage.hand.registration import POINT_NAMES, hand_length
 from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
 from boneage.tables.csv_table import read_rows
-from boneage.tables.radiographs import LabelledFilm, films_of_split, read_films
+from boneage.tables.radiographs import LabelledRadiograph, radiographs_of_split, read_radiographs
 
 Picture = NDArray[np.float32]
 Points = NDArray[np.float64]
-Finder = Callable[[LabelledFilm, Picture], Points | None]
+Finder = Callable[[LabelledRadiograph, Picture], Points | None]
 
 HEIGHT, WIDTH = 720, 540
 BEYOND_CAPITATE = 0.35
 """Where a forearm is cut off, hand lengths: past the growth plates of radius and ulna."""
 LEAST_FOREARM = 0.12
-"""Less than that on the film, hand lengths, is no forearm to be cut out."""
+"""Less than that on the radiograph, hand lengths, is no forearm to be cut out."""
 
 
 @dataclass(frozen=True)
 class Outcome:
     """Why one picture was rejected, or the warnings of its assessment."""
 
-    refused: str
+    rejected: str
     warnings: tuple[str, ...]
 
 
@@ -56,11 +56,15 @@ def main() -> None:
     """Make, ask, print."""
     arguments = _arguments()
     bundle = Bundle.open(arguments.bundle, threads=1)
-    films = [] if arguments.films is None else films_of_split(read_films(arguments.films), arguments.split)
-    order = np.random.default_rng(arguments.seed).permutation(len(films))
-    shuffled = [films[place] for place in order]
+    radiographs = (
+        []
+        if arguments.radiographs is None
+        else radiographs_of_split(read_radiographs(arguments.radiographs), arguments.split)
+    )
+    order = np.random.default_rng(arguments.seed).permutation(len(radiographs))
+    shuffled = [radiographs[place] for place in order]
     print(f"Bundle {bundle.manifest.name} {bundle.manifest.version}; {arguments.each} pictures a kind at most.\n")
-    print("| picture | tried | refused | why | warnings of those assessed |\n|---|---:|---:|---|---|")
+    print("| picture | tried | rejected | why | warnings of those assessed |\n|---|---:|---:|---|---|")
     all_outcomes: list[Outcome] = []
     for kind, pictures in _kinds(arguments, shuffled, bundle):
         outcomes = list(_ask(pictures, bundle, arguments.keep, kind))
@@ -69,15 +73,17 @@ def main() -> None:
     _print_row("**all that are not one hand**", all_outcomes)
     if shuffled:
         real = shuffled[: arguments.count] if arguments.count else shuffled
-        _print_row(f"radiographs, {arguments.split}", list(_ask_films(real, bundle)))
+        _print_row(f"radiographs, {arguments.split}", list(_ask_radiographs(real, bundle)))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bundle", default="default")
-    parser.add_argument("--films", type=Path, help="table of labelled films; pictures made from none if left out")
+    parser.add_argument(
+        "--radiographs", type=Path, help="table of labelled radiographs; pictures made from none if left out"
+    )
     parser.add_argument("--split", default="validation")
-    parser.add_argument("--points", type=Path, help="CSV of key points, fractions; for other films, as found")
+    parser.add_argument("--points", type=Path, help="CSV of key points, fractions; for other radiographs, as found")
     parser.add_argument("--each", type=int, default=100, help="pictures a kind")
     parser.add_argument("--count", type=int, help="radiographs as they are; all if left out")
     parser.add_argument("--seed", type=int, default=20250101)
@@ -86,7 +92,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _kinds(
-    arguments: argparse.Namespace, films: Sequence[LabelledFilm], bundle: Bundle
+    arguments: argparse.Namespace, radiographs: Sequence[LabelledRadiograph], bundle: Bundle
 ) -> Iterator[tuple[str, Iterator[Picture]]]:
     """Every kind of picture, by name; made when asked for."""
     drawn: dict[str, Callable[[np.random.Generator], Picture]] = {
@@ -101,14 +107,14 @@ def _kinds(
     for number, (kind, draw) in enumerate(drawn.items()):
         generator = np.random.default_rng((arguments.seed, number))
         yield kind, (draw(generator) for _ in range(arguments.each))
-    if films:
+    if radiographs:
         generator = np.random.default_rng((arguments.seed, 99))
-        yield "two hands", islice(_pairs(generator, films), arguments.each)
+        yield "two hands", islice(_pairs(generator, radiographs), arguments.each)
         for number, (name, arrange) in enumerate(ARRANGEMENTS.items()):
             generator = np.random.default_rng((arguments.seed, 100 + number))
-            yield f"two hands, {name}", islice(_arranged_pairs(generator, films, arrange), arguments.each)
+            yield f"two hands, {name}", islice(_arranged_pairs(generator, radiographs, arrange), arguments.each)
         find = _by_table(arguments.points, _by_bundle(bundle)) if arguments.points else _by_bundle(bundle)
-        yield "forearm", islice(_forearms(films, find), arguments.each)
+        yield "forearm", islice(_forearms(radiographs, find), arguments.each)
 
 
 # --- pictures of nothing ---------------------------------------------------------------------------------------------
@@ -124,7 +130,7 @@ def _noise(generator: np.random.Generator) -> Picture:
     if colour == 2:
         pepper = generator.random((HEIGHT, WIDTH)) < generator.uniform(0.01, 0.4)
         grains = np.where(pepper, generator.integers(0, 2, (HEIGHT, WIDTH)), generator.random())
-        fine = generator.normal(0, 0.01, (HEIGHT, WIDTH))  # few greys are refused by the reader, which proves nothing
+        fine = generator.normal(0, 0.01, (HEIGHT, WIDTH))  # few greys are rejected by the reader, which proves nothing
         return np.asarray(np.clip(grains + fine, 0, 1), dtype=np.float32)
     return _of_spectrum(generator, generator.uniform(0.5, 2.2))
 
@@ -221,20 +227,20 @@ def _photograph(generator: np.random.Generator, photographs: Sequence[Picture]) 
     picture = picture[:, ::-1] if generator.random() < 0.5 else picture
     zoom = WIDTH / min(picture.shape)
     large = cv2.resize(np.ascontiguousarray(picture), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-    fine = generator.normal(0, 0.01, large.shape)  # the logo has few greys, which the reader would refuse
+    fine = generator.normal(0, 0.01, large.shape)  # the logo has few greys, which the reader would reject
     return np.asarray(np.clip((large if generator.random() < 0.7 else 1 - large) + fine, 0, 1), dtype=np.float32)
 
 
 # --- pictures made from radiographs ----------------------------------------------------------------------------------
 
 
-def _pairs(generator: np.random.Generator, films: Sequence[LabelledFilm]) -> Iterator[Picture]:
+def _pairs(generator: np.random.Generator, radiographs: Sequence[LabelledRadiograph]) -> Iterator[Picture]:
     """Two radiographs of equal height side by side, the right one mirrored; every fourth beside its own mirror image,
     every fifth pair one above the other.
     """
-    for number in range(len(films) // 2):
-        first = read_radiograph(films[2 * number].image).pixels
-        second = first if number % 4 == 0 else read_radiograph(films[2 * number + 1].image).pixels
+    for number in range(len(radiographs) // 2):
+        first = read_radiograph(radiographs[2 * number].image).pixels
+        second = first if number % 4 == 0 else read_radiograph(radiographs[2 * number + 1].image).pixels
         first, second = _stretched(first), _stretched(second)  # as one exposure would show both
         gap = int(generator.integers(0, 40))
         above = number % 5 == 0
@@ -248,12 +254,15 @@ def _pairs(generator: np.random.Generator, films: Sequence[LabelledFilm]) -> Ite
 
 def _arranged_pairs(
     generator: np.random.Generator,
-    films: Sequence[LabelledFilm],
+    radiographs: Sequence[LabelledRadiograph],
     arrange: Callable[[np.random.Generator, Picture, Picture], Picture],
 ) -> Iterator[Picture]:
     """Two radiographs each, the second mirrored, both 720 pixels high, put onto one picture."""
-    for first, second in zip(films[::2], films[1::2], strict=False):
-        pair = [_of_side(_stretched(read_radiograph(film.image).pixels), HEIGHT, along=0) for film in (first, second)]
+    for first, second in zip(radiographs[::2], radiographs[1::2], strict=False):
+        pair = [
+            _of_side(_stretched(read_radiograph(radiograph.image).pixels), HEIGHT, along=0)
+            for radiograph in (first, second)
+        ]
         yield arrange(generator, pair[0], np.ascontiguousarray(pair[1][:, ::-1]))
 
 
@@ -335,14 +344,14 @@ def _of_side(pixels: Picture, side: int, along: int) -> Picture:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
-def _forearms(films: Sequence[LabelledFilm], find: Finder) -> Iterator[Picture]:
-    """What lies beyond the capitate, of films whose hand stands nearly upright and that show enough of it.
+def _forearms(radiographs: Sequence[LabelledRadiograph], find: Finder) -> Iterator[Picture]:
+    """What lies beyond the capitate, of radiographs whose hand stands nearly upright and that show enough of it.
 
     Cut along rows and columns; enlarged to at least 400 pixels, and its longer side to at most 2.5 times the shorter.
     """
-    for film in films:
-        pixels = read_radiograph(film.image).pixels
-        points_xy = find(film, pixels)
+    for radiograph in radiographs:
+        pixels = read_radiograph(radiograph.image).pixels
+        points_xy = find(radiograph, pixels)
         if points_xy is None:
             continue
         length, (x, y) = hand_length(points_xy), points_xy[2]
@@ -356,36 +365,36 @@ def _forearms(films: Sequence[LabelledFilm], find: Finder) -> Iterator[Picture]:
         half = min(0.6 * length, 1.25 * crop.shape[0])
         middle = x + along[0] * (top - y)
         crop = crop[:, max(0, round(middle - half)) : round(middle + half)]
-        if min(crop.shape) < 8 or float(crop.std()) < 0.02:  # the film is black there
+        if min(crop.shape) < 8 or float(crop.std()) < 0.02:  # the radiograph is black there
             continue
         zoom = max(1.0, 400 / min(crop.shape))
         yield np.asarray(cv2.resize(crop, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def _by_table(points: Path, otherwise: Finder) -> Finder:
-    """Key points from a table of fractions; of films that it does not have, those found `otherwise`."""
+    """Key points from a table of fractions; of radiographs that it does not have, those found `otherwise`."""
     columns = [f"{name}_{axis}" for name in POINT_NAMES for axis in "xy"]
     of_id = {
         row.text("id"): np.array([row.number(column) for column in columns]).reshape(3, 2)
         for row in read_rows(points, ("id", *columns))
     }
 
-    def find(film: LabelledFilm, pixels: Picture) -> Points | None:
-        fractions = of_id.get(film.id)
-        return otherwise(film, pixels) if fractions is None else fractions * (pixels.shape[1], pixels.shape[0])
+    def find(radiograph: LabelledRadiograph, pixels: Picture) -> Points | None:
+        fractions = of_id.get(radiograph.id)
+        return otherwise(radiograph, pixels) if fractions is None else fractions * (pixels.shape[1], pixels.shape[0])
 
     return find
 
 
 def _by_bundle(bundle: Bundle) -> Finder:
-    """Key points as the bundle's own nets find them; none if it has no such nets."""
+    """Key points as the bundle's own networks find them; none if it has no such networks."""
 
-    def find(film: LabelledFilm, pixels: Picture) -> Points | None:
+    def find(radiograph: LabelledRadiograph, pixels: Picture) -> Points | None:
         if bundle.manifest.hand is None:
             return None
         try:
             return bundle.find_hand(pixels).points_xy
-        except Refusal:
+        except Rejection:
             return None
 
     return find
@@ -398,15 +407,15 @@ def _ask(pictures: Iterator[Picture], bundle: Bundle, keep: Path | None, kind: s
     for number, picture in enumerate(pictures):
         data = to_png(picture)
         outcome = _outcome(data, Sex.FEMALE if number % 2 else Sex.MALE, bundle)
-        if keep is not None and not outcome.refused:
+        if keep is not None and not outcome.rejected:
             keep.mkdir(parents=True, exist_ok=True)
             (keep / f"{kind.replace(' ', '-')}-{number}.png").write_bytes(data)
         yield outcome
 
 
-def _ask_films(films: Sequence[LabelledFilm], bundle: Bundle) -> Iterator[Outcome]:
+def _ask_radiographs(radiographs: Sequence[LabelledRadiograph], bundle: Bundle) -> Iterator[Outcome]:
     with ThreadPoolExecutor(2) as pool:
-        yield from pool.map(lambda film: _outcome(film.image, film.sex, bundle), films)
+        yield from pool.map(lambda radiograph: _outcome(radiograph.image, radiograph.sex, bundle), radiographs)
 
 
 def _outcome(source: Path | bytes, sex: Sex, bundle: Bundle) -> Outcome:
@@ -414,16 +423,16 @@ def _outcome(source: Path | bytes, sex: Sex, bundle: Bundle) -> Outcome:
         assessment = assess(source, sex, bundle)
     except BundleError:
         raise
-    except Refusal as refusal:
-        return Outcome(refusal.code, ())
+    except Rejection as rejection:
+        return Outcome(rejection.code, ())
     return Outcome("", tuple(warning.code.value for warning in assessment.warnings))
 
 
 def _print_row(kind: str, outcomes: Sequence[Outcome]) -> None:
-    refused = [outcome.refused for outcome in outcomes if outcome.refused]
-    share = f"{len(refused) / len(outcomes):.1%}" if outcomes else "none made"
+    rejected = [outcome.rejected for outcome in outcomes if outcome.rejected]
+    share = f"{len(rejected) / len(outcomes):.1%}" if outcomes else "none made"
     warnings = Counter(warning for outcome in outcomes for warning in outcome.warnings)
-    print(f"| {kind} | {len(outcomes)} | {share} | {_listed(Counter(refused))} | {_listed(warnings)} |", flush=True)
+    print(f"| {kind} | {len(outcomes)} | {share} | {_listed(Counter(rejected))} | {_listed(warnings)} |", flush=True)
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -1,6 +1,6 @@
-// Draws a film and its heat map: by WebGL2, or without it by the browser's own pictures.
+// Draws a radiograph and its heat map: by WebGL2, or without it by the browser's own pictures.
 //
-// `look` is { scale, x, y: a film's pixel p lies at p * scale + (x, y) on the stage, CSS pixels;
+// `look` is { scale, x, y: a radiograph's pixel p lies at p * scale + (x, y) on the stage, CSS pixels;
 //             window, level: 0..255; invert; heat: whether shown; opacity: 0..1; colours: [[r, g, b], ...] }
 
 const FAINTEST = 0.08; // below this part of the strongest the heat map shows nothing, as in the report
@@ -10,15 +10,15 @@ void main() { vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1); gl_Position
 
 const FRAGMENT = `#version 300 es
 precision highp float;
-uniform sampler2D film, heat, colours;
-uniform vec2 size, origin;   // of the film, film pixels; the film's pixel in the canvas's upper left corner
-uniform float step_, height; // film pixels a canvas pixel; canvas pixels
+uniform sampler2D radiograph, heat, colours;
+uniform vec2 size, origin;   // of the radiograph, radiograph pixels; the radiograph's pixel in the canvas's upper left corner
+uniform float step_, height; // radiograph pixels a canvas pixel; canvas pixels
 uniform float window_, level, opacity;
 uniform bool invert;
 out vec4 colour;
 void main() {
   vec2 at = (origin + vec2(gl_FragCoord.x, height - gl_FragCoord.y) * step_) / size;
-  float grey = clamp((texture(film, at, -0.4).r * 255.0 - level) / window_ + 0.5, 0.0, 1.0);
+  float grey = clamp((texture(radiograph, at, -0.4).r * 255.0 - level) / window_ + 0.5, 0.0, 1.0);
   if (invert) grey = 1.0 - grey;
   vec3 mixed = vec3(grey);
   if (opacity > 0.0) {
@@ -52,7 +52,7 @@ async function bitmap(source, largest) {
   return createImageBitmap(source, options);
 }
 
-class WebGlFilm {
+class WebGlRadiograph {
   constructor(canvas, gl, size) {
     Object.assign(this, { canvas, gl, size, places: new Map() });
     this.program = this.build();
@@ -60,7 +60,7 @@ class WebGlFilm {
     gl.bindVertexArray(gl.createVertexArray());
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
     gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
-    ["film", "heat", "colours"].forEach((name, unit) => {
+    ["radiograph", "heat", "colours"].forEach((name, unit) => {
       gl.activeTexture(gl.TEXTURE0 + unit);
       gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
       gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE);
@@ -91,13 +91,13 @@ class WebGlFilm {
     return this.places.get(name);
   }
 
-  async setFilm(image) {
+  async setRadiograph(image) {
     const { gl } = this;
     const picture = await bitmap(image, gl.getParameter(gl.MAX_TEXTURE_SIZE));
     gl.activeTexture(gl.TEXTURE0);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.R8, gl.RED, gl.UNSIGNED_BYTE, picture);
     picture.close();
-    gl.generateMipmap(gl.TEXTURE_2D); // a reduced film must not glitter
+    gl.generateMipmap(gl.TEXTURE_2D); // a reduced radiograph must not glitter
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_NEAREST);
     image.style.visibility = "hidden";
     this.canvas.hidden = false;
@@ -133,12 +133,12 @@ class WebGlFilm {
 }
 
 /** The picture element itself, moved and filtered by CSS, with a small coloured canvas over it for the heat map. */
-class PlainFilm {
+class PlainRadiograph {
   constructor(image, canvas, size) {
     Object.assign(this, { image, canvas, size });
   }
 
-  async setFilm() {
+  async setRadiograph() {
     this.image.classList.add("placed");
     this.canvas.classList.add("placed");
   }
@@ -177,18 +177,18 @@ class PlainFilm {
   }
 }
 
-/** What draws the film: by WebGL2 if the browser has it. `onLost` is called when the graphics card gave it up. */
-export function makeFilm({ image, canvas, heatCanvas, size, onLost }) {
+/** What draws the radiograph: by WebGL2 if the browser has it. `onLost` is called when the graphics card gave it up. */
+export function makeRadiograph({ image, canvas, heatCanvas, size, onLost }) {
   const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false, powerPreference: "low-power" });
   if (gl) {
     canvas.addEventListener("webglcontextlost", () => {
       canvas.hidden = true;
       image.style.visibility = "";
-      onLost(new PlainFilm(image, heatCanvas, size));
+      onLost(new PlainRadiograph(image, heatCanvas, size));
     });
     try {
-      return new WebGlFilm(canvas, gl, size);
+      return new WebGlRadiograph(canvas, gl, size);
     } catch { /* a driver that cannot: the plain picture can */ }
   }
-  return new PlainFilm(image, heatCanvas, size);
+  return new PlainRadiograph(image, heatCanvas, size);
 }
