@@ -6,7 +6,7 @@ export function startPlates(root) {
   const place = new Map(data.plates.map((plate, index) => [plate.key, index]));
   const rank = find("rank");
   const picture = find("picture");
-  const mostSimilarNames = ["most_similar", "second", "third"];
+  const mostSimilarNames = ["mostSimilar", "second", "third"];
   let mode = "age";
   let at = place.get(data.by_age);
 
@@ -41,7 +41,7 @@ export function startPlates(root) {
     const explained = find("explained");
     explained.textContent = explained.dataset[mode];
     root.dataset.mode = mode;
-    find("most_similar").hidden = mode === "age" || data.by_similarity.length < 2;
+    find("most-similar").hidden = mode === "age" || data.by_similarity.length < 2;
     show(place.get(mode === "age" ? data.by_age : data.by_similarity[0]));
   }
 
