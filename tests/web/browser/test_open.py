@@ -80,7 +80,7 @@ def test_a_dropped_plate_gives_its_age_and_its_neighbours(page: Page, open_servi
     page.locator("[data-plate-step='-1']").click()
     expect(key).to_have_text(nearest)
     page.get_by_text("By similarity", exact=True).click()
-    expect(page.locator("[data-plate-most similar]")).to_be_visible()
+    expect(page.locator("[data-plate-most-similar]")).to_be_visible()
     assert barriers(page) == []
     shoot(page, "result", whole=True)
 

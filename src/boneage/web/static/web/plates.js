@@ -1,4 +1,4 @@
-// The reference plate beside the radiograph: the nearest by age with its neighbours, or the most_similar ones.
+// The reference plate beside the radiograph: the nearest by age with its neighbours, or the most similar ones.
 
 export function startPlates(root) {
   const data = JSON.parse(document.getElementById("plates-data").textContent);
@@ -51,7 +51,7 @@ export function startPlates(root) {
   root.addEventListener("click", (event) => {
     const step = event.target.closest("[data-plate-step]");
     if (step) show(at + Number(step.dataset.plateStep));
-    if (event.target.closest("[data-plate-most_similar]")) {
+    if (event.target.closest("[data-plate-most-similar]")) {
       const shown = data.by_similarity.indexOf(data.plates[at].key);
       show(place.get(data.by_similarity[(shown + 1) % data.by_similarity.length]));
     }
