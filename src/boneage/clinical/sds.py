@@ -1,0 +1,262 @@
+"""Standard deviation score (SDS) of a bone age and its determination against healthy children.
+
+The score is ``z = (bone age - mean) / SD`` with mean and SD of a reference at the exact chronological age. A bone age
+is delayed at ``z <= -2``, advanced at ``z >= +2`` and within normal limits between. Where the 80 % interval of the
+estimate reaches into another class, the determination is borderline. Scores are rounded to hundredths before they are
+judged, so that no output shows -2.00 beside "within normal limits".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from boneage.clinical.ages import ChronologicalAge
+from boneage.clinical.errors import ClinicalError
+from boneage.clinical.maturity import SCALE_END_MONTHS, YOUNGEST_MONTHS, AgeZone, age_zone
+from boneage.clinical.references import Reference
+from boneage.sex import Sex
+
+NORMAL_SDS = 2.0
+"""Scores between minus and plus this number are within normal limits; the bounds themselves are not."""
+
+OLDEST_MONTHS: Mapping[Sex, float] = MappingProxyType({Sex.FEMALE: 192.0, Sex.MALE: 204.0})
+"""Highest chronological age in months with an SDS, included: 16 years in girls, 17 years in boys."""
+
+Interval = tuple[float, float]
+
+
+class Determination(StrEnum):
+    """Class of a bone age among healthy children of the same age and sex."""
+
+    DELAYED = "delayed"
+    """The SDS is -2 or below."""
+    NORMAL = "normal"
+    """The SDS lies between -2 and +2: within normal limits."""
+    ADVANCED = "advanced"
+    """The SDS is +2 or above."""
+    BORDERLINE = "borderline"
+    """The 80 % interval of the estimate holds more than one class."""
+
+
+class WithheldReason(StrEnum):
+    """Reason why a signed difference, an SDS or a determination is withheld."""
+
+    NO_ESTIMATE = "no_estimate"
+    """There is no bone age."""
+    MEANINGLESS = "meaningless"
+    """The number is no bone age: the radiograph is the phantom's, or the estimate lies outside the scale."""
+    CRITICAL_WARNING = "critical_warning"
+    """A critical warning says that the bone age must not be used."""
+    BEYOND_SCALE = "beyond_scale"
+    """The chronological age lies beyond the scale of Greulich & Pyle."""
+    UNDER_TWO_YEARS = "under_two_years"
+    """The child is under two years old, where a radiograph of the hand says little."""
+    SEX_UNKNOWN = "sex_unknown"
+    """The sex is unknown or neither female nor male, and references are by sex."""
+    NEAR_MATURITY = "near_maturity"
+    """The hand is at or near skeletal maturity, and bone age does not tell ages beyond."""
+    AGE_UNKNOWN = "age_unknown"
+    """The chronological age is unknown."""
+    AGE_IN_WHOLE_YEARS = "age_in_whole_years"
+    """The chronological age is known to the year only."""
+    OVER_REFERENCE_AGE = "over_reference_age"
+    """The child is over 16 years (girls) or 17 years (boys)."""
+    OUTSIDE_REFERENCE = "outside_reference"
+    """The chosen reference has no values at this age and sex."""
+
+
+_OUTSIDE: Mapping[AgeZone, WithheldReason] = MappingProxyType(
+    {
+        AgeZone.BEYOND_SCALE: WithheldReason.BEYOND_SCALE,
+        AgeZone.UNDER_TWO_YEARS: WithheldReason.UNDER_TWO_YEARS,
+    }
+)
+
+
+@dataclass(frozen=True)
+class SdsResult:
+    """SDS of one bone age.
+
+    Attributes:
+        sds: score rounded to hundredths, or None.
+        interval_80: score at both ends of the 80 % interval of the estimate, rounded likewise; None without one.
+        range: lowest and highest score that an age in whole years allows, where the reference covers all of that
+            year; else None. It is no interval of the estimate.
+        determination: class, or None.
+        candidates: classes that the 80 % interval holds, from delayed to advanced: two, in wide intervals three, for
+            a borderline determination; one otherwise; none without a determination.
+        reason: why there is no determination; None if there is one.
+    """
+
+    sds: float | None = None
+    interval_80: Interval | None = None
+    range: Interval | None = None
+    determination: Determination | None = None
+    candidates: tuple[Determination, ...] = ()
+    reason: WithheldReason | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the keys of a result that concern the SDS.
+
+        Keys are ``sds``, ``sds_interval_80``, ``sds_range``, ``determination``, ``determination_candidates`` and
+        ``determination_reason``; what is missing is null.
+        """
+        return {
+            "sds": self.sds,
+            "sds_interval_80": None if self.interval_80 is None else list(self.interval_80),
+            "sds_range": None if self.range is None else list(self.range),
+            "determination": None if self.determination is None else self.determination.value,
+            "determination_candidates": [one.value for one in self.candidates],
+            "determination_reason": None if self.reason is None else self.reason.value,
+        }
+
+
+@dataclass(frozen=True)
+class NormalRange:
+    """Normal range of bone age at a chronological age: mean ± 2 SD of a reference.
+
+    Attributes:
+        lower_months: lower bound in months, at least 0.
+        upper_months: upper bound in months, at most the end of the scale.
+        is_open_above: the mean + 2 SD lies beyond the end of the scale, so that the range has no upper bound on it.
+    """
+
+    lower_months: float
+    upper_months: float
+    is_open_above: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``lower_months``, ``upper_months`` (two decimals) and ``is_open_above``."""
+        return {
+            "lower_months": round(self.lower_months, 2),
+            "upper_months": round(self.upper_months, 2),
+            "is_open_above": self.is_open_above,
+        }
+
+
+def standard_score(bone_age_months: float, age_months: float, sex: Sex, reference: Reference) -> float | None:
+    """Return the unrounded score of a bone age, or None where the reference has no values.
+
+    Args:
+        bone_age_months: finite.
+        age_months: exact chronological age.
+        sex: of the child.
+        reference: to judge by.
+    """
+    node = reference.at(sex, age_months)
+    return None if node is None else (bone_age_months - node.mean_months) / node.sd_months
+
+
+def classify(sds: float) -> Determination:
+    """Return the class of a score; the bounds -2 and +2 belong to delayed and advanced."""
+    if sds <= -NORMAL_SDS:
+        return Determination.DELAYED
+    return Determination.ADVANCED if sds >= NORMAL_SDS else Determination.NORMAL
+
+
+def age_obstacle(age: ChronologicalAge | None, sex: Sex | None, reference: Reference) -> WithheldReason | None:
+    """Return why a chronological age and a sex allow no SDS, or None if they allow one."""
+    if age is not None and (outside := _OUTSIDE.get(age_zone(age, sex))) is not None:
+        return outside
+    if sex is None or age is None:
+        return WithheldReason.SEX_UNKNOWN if sex is None else WithheldReason.AGE_UNKNOWN
+    if age.middle_months > OLDEST_MONTHS[sex]:
+        return WithheldReason.OVER_REFERENCE_AGE
+    if not age.is_known_to_the_month:
+        return WithheldReason.AGE_IN_WHOLE_YEARS
+    return None if reference.covers(sex, age.middle_months) else WithheldReason.OUTSIDE_REFERENCE
+
+
+def judge(
+    bone_age_months: float,
+    interval_80: Interval | None,
+    age: ChronologicalAge | None,
+    sex: Sex | None,
+    reference: Reference,
+) -> SdsResult:
+    """Return SDS and determination of a bone age that is fit to be judged by.
+
+    Whether the estimate itself may be judged (near maturity, phantom, critical warning) is decided by
+    `boneage.clinical.reading.clinical_reading`. An age that is known to the month counts by the middle of that month.
+
+    Args:
+        bone_age_months: estimate or a physician's reading, finite.
+        interval_80: (low, high) of the 80 % interval in months. Without one, as for a physician's reading, the
+            determination is never borderline.
+        age: chronological age, or None.
+        sex: None if it is unknown or neither female nor male.
+        reference: to judge by.
+
+    Raises:
+        ClinicalError: ``estimate_invalid`` if the interval is reversed.
+    """
+    if interval_80 is not None and interval_80[0] > interval_80[1]:
+        raise ClinicalError("estimate_invalid", "The lower bound of an interval must not lie above the upper bound.")
+    reason = age_obstacle(age, sex, reference)
+    if reason is not None or age is None or sex is None:
+        span = None
+        if reason is WithheldReason.AGE_IN_WHOLE_YEARS and age is not None and sex is not None:
+            span = sds_range(bone_age_months, age, sex, reference)
+        return SdsResult(range=span, reason=reason)
+    score = _rounded_score(bone_age_months, age.middle_months, sex, reference)
+    bounds = None
+    if interval_80 is not None:
+        low, high = (_rounded_score(bound, age.middle_months, sex, reference) for bound in interval_80)
+        bounds = (low, high)
+    scores = (score, *(bounds or ()))
+    candidates = _classes(min(scores), max(scores))
+    determination = candidates[0] if len(candidates) == 1 else Determination.BORDERLINE
+    return SdsResult(score, bounds, None, determination, candidates)
+
+
+def sds_range(bone_age_months: float, age: ChronologicalAge, sex: Sex, reference: Reference) -> Interval | None:
+    """Return the lowest and the highest score over the interval of an age, rounded to hundredths.
+
+    Between two rows of a reference the score is monotonic in age, so that both extremes lie at a row or at an end of
+    the interval.
+
+    Returns:
+        (low, high), or None where the reference or the limits of the SDS do not cover the whole interval.
+    """
+    low, high = age.lower_months, age.upper_months
+    covered = reference.covers(sex, low) and reference.covers(sex, high)
+    if not covered or low < YOUNGEST_MONTHS or high > OLDEST_MONTHS[sex]:
+        return None
+    ages = [low, *(node.age_months for node in reference.nodes[sex] if low < node.age_months < high), high]
+    scores = [_rounded_score(bone_age_months, at, sex, reference) for at in ages]
+    return min(scores), max(scores)
+
+
+def normal_range(age: ChronologicalAge | None, sex: Sex | None, reference: Reference) -> NormalRange | None:
+    """Return the normal range of bone age at an age, or None where `age_obstacle` finds an obstacle.
+
+    Args:
+        age: chronological age, or None.
+        sex: of the child, or None.
+        reference: to judge by.
+    """
+    if age is None or sex is None or age_obstacle(age, sex, reference) is not None:
+        return None
+    node = reference.at(sex, age.middle_months)
+    if node is None:
+        return None
+    low, high = (node.mean_months + sign * NORMAL_SDS * node.sd_months for sign in (-1, 1))
+    end = SCALE_END_MONTHS[sex]
+    return NormalRange(max(low, 0.0), min(high, end), high > end)
+
+
+def _classes(low: float, high: float) -> tuple[Determination, ...]:
+    """Return the classes between two scores, both included."""
+    order = (Determination.DELAYED, Determination.NORMAL, Determination.ADVANCED)
+    return order[order.index(classify(low)) : order.index(classify(high)) + 1]
+
+
+def _rounded_score(bone_age_months: float, age_months: float, sex: Sex, reference: Reference) -> float:
+    score = standard_score(bone_age_months, age_months, sex, reference)
+    if score is None:
+        raise ClinicalError("age_out_of_range", "The reference has no values at this age.")
+    return round(score, 2) + 0.0  # turns -0.0 into 0.0
