@@ -101,8 +101,8 @@ class Verdict(StrEnum):
     SLOWER = "slower"
     """The whole 95 % band lies below 12 months of bone age per year."""
     AS_EXPECTED = "as_expected"
-    """The band holds 12 months per year: the readings show no difference from the pace of the scale. The wider the band,
-    the less this says."""
+    """The band holds 12 months per year: the readings show no difference from the pace of the scale. The wider the
+    band, the less this says."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Carpal discordance: the bone age of the carpal bones against that of the other regions of the hand.
 
-Carpal bones vary more than the bones of the fingers, and some disorders move them apart. How far apart is unusual
-depends on sex and age and is measured on radiographs that the networks were not trained on; such limits are passed in.
+The carpal bones vary more between healthy children than the bones of the fingers, and some disorders delay or advance
+them more than the rest. Which difference is unusual depends on sex and age. It is measured on radiographs that the
+networks were not trained on, and such limits are passed in.
 Regions: B carpal bones, C metacarpals and proximal phalanges, D middle and distal phalanges, E radius and ulna. The
 whole hand (A) holds the carpal bones and does not count among the others.
 """

@@ -1,8 +1,8 @@
 """Both ends of the scale: under two years, near skeletal maturity, and beyond the scale.
 
-Near maturity many ages look alike: a fused hand says only that the child is at least about so old. Under two years the
-hand has few ossification centres, and the normal variation is smaller than the error of an estimate. In these cases
-signed difference, SDS and determination are withheld.
+Near skeletal maturity the hand stops changing while the child grows older, so that a bone age does not tell ages beyond.
+Under two years the hand has few ossification centres, and the normal variation is smaller than the error of an
+estimate. In these cases signed difference, SDS and determination are withheld.
 """
 
 from __future__ import annotations

@@ -272,7 +272,6 @@ def clinical_reading(
     else:
         sds = judge(usable.months, usable.interval_80, age, judged_sex, reference)
     difference_reason = withheld or (WithheldReason.AGE_UNKNOWN if age is None else None)
-    has_difference = usable is not None and age is not None and difference_reason is None
     discordance = None
     if usable is not None:
         discordance = carpal_discordance(usable.region_ages_months, sex, usable.months, carpal_limits)
@@ -281,7 +280,7 @@ def clinical_reading(
         chronological_age=age,
         reference=reference,
         normal_range=normal_range(age, judged_sex, reference),
-        difference=difference(usable.months, age) if usable and age and has_difference else None,
+        difference=None if difference_reason or usable is None or age is None else difference(usable.months, age),
         difference_reason=difference_reason,
         sds=sds,
         near_maturity=maturity,

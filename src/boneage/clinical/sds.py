@@ -241,10 +241,8 @@ def normal_range(age: ChronologicalAge | None, sex: Sex | None, reference: Refer
     """
     if age is None or sex is None or age_obstacle(age, sex, reference) is not None:
         return None
-    node = reference.at(sex, age.middle_months)
-    if node is None:
-        return None
-    low, high = (node.mean_months + sign * NORMAL_SDS * node.sd_months for sign in (-1, 1))
+    mean, deviation = (float(value) for value in reference.curve(sex, age.middle_months))
+    low, high = mean - NORMAL_SDS * deviation, mean + NORMAL_SDS * deviation
     end = SCALE_END_MONTHS[sex]
     return NormalRange(max(low, 0.0), min(high, end), high > end)
 
@@ -256,7 +254,6 @@ def _classes(low: float, high: float) -> tuple[Determination, ...]:
 
 
 def _rounded_score(bone_age_months: float, age_months: float, sex: Sex, reference: Reference) -> float:
-    score = standard_score(bone_age_months, age_months, sex, reference)
-    if score is None:
-        raise ClinicalError("age_out_of_range", "The reference has no values at this age.")
-    return round(score, 2) + 0.0  # turns -0.0 into 0.0
+    """Return the score at an age that the reference covers, rounded to hundredths."""
+    mean, deviation = (float(value) for value in reference.curve(sex, age_months))
+    return round((bone_age_months - mean) / deviation, 2) + 0.0  # turns -0.0 into 0.0
