@@ -1,7 +1,7 @@
 """Both ends of the scale: under two years, near skeletal maturity, and beyond the scale.
 
-Near skeletal maturity the hand stops changing while the child grows older, so that a bone age does not tell ages beyond.
-Under two years the hand has few ossification centres, and the normal variation is smaller than the error of an
+Near skeletal maturity the hand stops changing while the child grows older, so that a bone age does not tell ages
+beyond. Under two years the hand has few ossification centres, and the normal variation is smaller than the error of an
 estimate. In these cases signed difference, SDS and determination are withheld.
 """
 

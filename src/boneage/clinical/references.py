@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from boneage.clinical.errors import ClinicalError
-from boneage.errors import Refusal
+from boneage.errors import Rejection
 from boneage.sex import Sex
 
 DEFAULT_REFERENCE = "gp-brush-sd"
@@ -269,7 +269,7 @@ def _add_row(rows: dict[Sex, list[ReferenceNode]], cells: list[str], order: list
     text = {column: cells[at] for column, at in zip(_COLUMNS, order, strict=True)}
     try:
         sex = Sex.parse(text["sex"])
-    except Refusal:
+    except Rejection:
         raise ClinicalError("reference_value", f"{place}: sex must be F or M, not {text['sex']!r}.") from None
     node = ReferenceNode(*(_number(text[column], column, place) for column in _COLUMNS[1:]))
     before = rows.setdefault(sex, [])
