@@ -25,10 +25,10 @@ from boneage.bundle.manifest import (
     Member,
     QualityGraph,
     SelfTest,
-    file_sha256,
     write_manifest,
 )
 from boneage.bundle.quality import QUALITY_LABELS, QualityLimit
+from boneage.files import sha256_of
 from boneage.hand.views import CellGrid, ViewSpec
 from boneage.sex import Sex
 from tests.hand_graphs import LOCATE_VIEW, MASK_VIEW, REFINE_VIEW, mask_graph, points_graph
@@ -166,13 +166,13 @@ def write_quality_network(
     path = directory / "quality.onnx"
     path.write_bytes(model.SerializeToString())
     limits = {label: QualityLimit(0.5, 0.9 if label == "plaster" else None) for label in QUALITY_LABELS}
-    return QualityGraph(path.name, file_sha256(path), height, width, limits)
+    return QualityGraph(path.name, sha256_of(path), height, width, limits)
 
 
 def _write_hand_network(directory: Path, name: str, view: ViewSpec, graph: onnx.ModelProto) -> HandGraph:
     path = directory / f"hand-{name}.onnx"
     path.write_bytes(graph.SerializeToString())
-    return HandGraph(path.name, file_sha256(path), view.height, view.width)
+    return HandGraph(path.name, sha256_of(path), view.height, view.width)
 
 
 def _write_member(
@@ -190,7 +190,7 @@ def _write_member(
     return Member(
         name=name,
         graph=path.name,
-        sha256=file_sha256(path),
+        sha256=sha256_of(path),
         view=view,
         cells=EVEN_CELLS,
         age_mean_months=127.0,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from boneage.files import atomic_write, ensure_writable, write_text
+from boneage.files import atomic_write, ensure_writable, sha256_of, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -53,3 +53,11 @@ def test_a_target_that_cannot_be_written_is_known_before_the_work(tmp_path: Path
     (tmp_path / "t.csv").write_text("old")
     ensure_writable(tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text() == "old"
+
+
+def test_sha256_of_bytes_and_file(tmp_path: Path) -> None:
+    """Bytes and the file that holds them have the same checksum (FIPS 180-4, the example "abc")."""
+    file = tmp_path / "abc"
+    file.write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of(b"abc") == sha256_of(file) == expected

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from boneage.checks import radiograph as checks
 from boneage.errors import BundleError, Rejection, RejectionCode
 from boneage.explain import Evidence, HeatMap, display_picture, display_size, heat_map, mean_heat_map
 from boneage.file_names import printable_name
+from boneage.files import sha256_of
 from boneage.geometry import Transform
 from boneage.hand.registration import POINT_NAMES, REGION_TITLES, Hand, Region, share_on_radiograph
 from boneage.hand.views import (
@@ -291,7 +291,7 @@ def assess(
             name = name or printable_name(Path(source).name)
             source = read_file(Path(source))  # once: the checksum is of the bytes that are decoded
         radiograph = read_radiograph(source)
-        sha256 = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else None
+        sha256 = sha256_of(source) if isinstance(source, bytes) else None
     return _assess(radiograph, given, opened, clock, name=name, sha256=sha256)
 
 

@@ -14,7 +14,6 @@ plate's is computed as a radiograph's: the hand found, the view cut, the network
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
@@ -30,11 +29,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Embedding
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.manifest import Member, shipped_or_folder
 from boneage.errors import AtlasError, BoneageError, BundleError, Rejection, TableError
 from boneage.explain import encode_picture
-from boneage.files import atomic_write
+from boneage.files import atomic_write, sha256_of
 from boneage.geometry import fit_inside, sample
 from boneage.hand.views import cut_view
 from boneage.reading.image_headers import read_picture_header
@@ -58,8 +58,6 @@ _AGE_COLUMNS: Mapping[str, float] = MappingProxyType({"age_months": 1.0, "age": 
 """Columns that may hold a plate's age, the first that is there counts, with the months of their unit."""
 
 _BROWSERS_SHOW = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
-
-Embedding = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -278,8 +276,8 @@ class Atlas:
 
     def _stored_under(self, plates: Sequence[Plate], networks: tuple[str, ...]) -> str:
         """What decides the embeddings of these plates: the networks and the pictures."""
-        said = [*networks, *(f"{plate.key} {hashlib.sha256(self._coded(plate)).hexdigest()}" for plate in plates)]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
+        said = [*networks, *(f"{plate.key} {sha256_of(self._coded(plate))}" for plate in plates)]
+        return sha256_of(json.dumps(said).encode())[:32]
 
     def _read_stored(self, key: str, count: int) -> NDArray[np.float32] | None:
         """The rows kept under a key; None if there are none, or the file is damaged (it is only a convenience)."""

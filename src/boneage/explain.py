@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import FloatArray
 from boneage.errors import BundleError
-from boneage.geometry import FloatArray, Transform, sample
+from boneage.geometry import Transform, sample
 from boneage.hand.registration import BOXES, Hand, Region, box_corners
 from boneage.hand.views import CellGrid, ViewSpec
 

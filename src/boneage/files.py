@@ -1,8 +1,9 @@
-"""Files that are never seen half-written."""
+"""Files written in one piece, and the checksum that names a file's content."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,24 @@ def write_text(path: Path, text: str) -> None:
     """
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def sha256_of(content: bytes | Path) -> str:
+    """Return the SHA-256 checksum of bytes, or of a file's content.
+
+    Args:
+        content: the bytes themselves, or the path of the file.
+
+    Returns:
+        64 hexadecimal digits, in lower case.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def ensure_writable(path: Path) -> None:

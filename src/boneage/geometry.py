@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
+from boneage.arrays import FloatArray
 
 OVERSAMPLING = 1.5
 """A picture much finer than its target is first averaged down to this many pixels for one of the target's."""

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 
 import boneage.bundle.bundle
 from boneage.bundle.bundle import Bundle, list_bundles, with_calibration
-from boneage.bundle.manifest import EmbeddingStats, SelfTest, file_sha256, read_manifest, write_manifest
+from boneage.bundle.manifest import EmbeddingStats, SelfTest, read_manifest, write_manifest
 from boneage.errors import BundleError, Rejection
+from boneage.files import sha256_of
 from boneage.hand.views import ViewSpec, cut_view
 from boneage.phantom import draw_hand, phantom_points
 from boneage.sex import Sex
@@ -61,7 +62,7 @@ def exchange_graph(folder: Path, graph: onnx.ModelProto) -> Bundle:
     manifest = read_manifest(folder)
     first = manifest.members[0]
     (folder / first.graph).write_bytes(graph.SerializeToString())
-    first = replace(first, sha256=file_sha256(folder / first.graph))
+    first = replace(first, sha256=sha256_of(folder / first.graph))
     write_manifest(replace(manifest, members=(first, *manifest.members[1:])), folder)
     return Bundle.open(folder)
 
@@ -321,7 +322,7 @@ def test_a_missing_graph_makes_a_bundle_invalid(folder: Path) -> None:
 def test_what_is_no_graph_is_rejected_when_loaded(folder: Path) -> None:
     manifest = read_manifest(folder)
     (folder / "member-0.onnx").write_bytes(b"this is no graph")
-    first = replace(manifest.members[0], sha256=file_sha256(folder / "member-0.onnx"))
+    first = replace(manifest.members[0], sha256=sha256_of(folder / "member-0.onnx"))
     write_manifest(replace(manifest, members=(first, manifest.members[1])), folder)
     bundle = Bundle.open(folder)
     assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_invalid"
@@ -432,7 +433,7 @@ def exchange_hand_graph(folder: Path, name: str, graph: onnx.ModelProto) -> Bund
     assert manifest.hand is not None
     network = manifest.hand.by_name()[name]
     (folder / network.graph).write_bytes(graph.SerializeToString())
-    network = replace(network, sha256=file_sha256(folder / network.graph))
+    network = replace(network, sha256=sha256_of(folder / network.graph))
     networks = replace(manifest.hand, **{name: network})  # type: ignore[arg-type]  # the name of a graph, not the limits
     write_manifest(replace(manifest, hand=networks), folder)
     return Bundle.open(folder, threads=1)

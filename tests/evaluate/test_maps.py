@@ -7,11 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from boneage.evaluate.maps import SMALLEST_MEAN, FloatMap, draw_maps, mean_maps
+from boneage.arrays import FloatArray
+from boneage.evaluate.maps import SMALLEST_MEAN, draw_maps, mean_maps
 from boneage.evaluate.stages import Stage
 from boneage.sex import Sex
 
-Sample = tuple[Sex, float, FloatMap, FloatMap]
+Sample = tuple[Sex, float, FloatArray, FloatArray]
 
 
 def _samples(count: int, age_months: float = 100.0, sex: Sex = Sex.FEMALE) -> Iterator[Sample]:
@@ -61,7 +62,7 @@ def test_a_radiograph_of_one_grey_is_counted() -> None:
         (np.full((12, 8), np.nan), np.zeros((12, 8))),
     ],
 )
-def test_maps_that_do_not_fit_are_a_mistake(heat: FloatMap, radiograph: FloatMap) -> None:
+def test_maps_that_do_not_fit_are_a_mistake(heat: FloatArray, radiograph: FloatArray) -> None:
     with pytest.raises(ValueError, match="heat"):
         mean_maps([*_samples(2), (Sex.MALE, 50.0, heat, radiograph)])
 

@@ -24,7 +24,6 @@ Writing one adds ``bundle_exists`` (see `boneage.train.bundle.export`).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +51,7 @@ from boneage.bundle.manifest import (
 )
 from boneage.bundle.quality import QUALITY_LABELS, QualityLabel, QualityLimit, quality_view
 from boneage.errors import BundleError
+from boneage.files import sha256_of
 from boneage.geometry import Transform, downsample_area
 from boneage.hand.find import LocatedPoints, find_hand
 from boneage.hand.mask import components, filled
@@ -516,7 +516,7 @@ def _read_graph(directory: Path, member: Member | HandGraph | QualityGraph) -> b
         graph = (directory / member.graph).read_bytes()
     except OSError as error:
         raise BundleError("bundle_invalid", f"The graph {member.graph} cannot be read: {error}.") from error
-    if hashlib.sha256(graph).hexdigest() != member.sha256:
+    if sha256_of(graph) != member.sha256:
         raise BundleError(
             "bundle_checksum", f"The graph {member.graph} is damaged or was exchanged: its checksum is another."
         )

@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from boneage.arrays import Months
 from boneage.sex import Sex
 
 MOST_BANDS = 6
@@ -39,8 +40,6 @@ _TURN_MONTHS = 1.0
 _ITERATIONS = 100
 _NO_LINE = (0.0, 1.0)
 _SETTLED = 1e-9
-
-Months = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

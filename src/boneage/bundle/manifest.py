@@ -7,7 +7,6 @@ Whatever is not exactly a manifest is rejected by a :class:`~boneage.errors.Bund
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import math
 import re
@@ -378,12 +377,6 @@ def write_manifest(manifest: Manifest, directory: Path) -> Path:
     path = directory / MANIFEST_NAME
     write_text(path, text)
     return path
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # --- reading strictly ---

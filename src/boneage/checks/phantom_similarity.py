@@ -13,13 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Image
 from boneage.geometry import Transform, downsample_area, sample
 from boneage.hand.borders import without_borders
 from boneage.hand.mask import components
 from boneage.hand.registration import Hand, register
 from boneage.phantom import draw_hand
-
-Picture = NDArray[np.float32]
 
 HEIGHT, WIDTH = 160, 120
 """Size at which pictures are compared, pixels."""
@@ -63,12 +62,12 @@ _WORTH_ALIGNING = 0.5
 class _Drawing(NamedTuple):
     """The phantom's picture, its fine structure, and where to compare; each (HEIGHT, WIDTH)."""
 
-    greys: Picture
-    structure: Picture
+    greys: Image
+    structure: Image
     inside: NDArray[np.bool_]
 
 
-def phantom_similarity(pixels: Picture, hand: Hand | None) -> float:
+def phantom_similarity(pixels: Image, hand: Hand | None) -> float:
     """Measure how well a radiograph's fine structure goes with the drawn phantom's.
 
     Args:
@@ -90,7 +89,7 @@ def phantom_similarity(pixels: Picture, hand: Hand | None) -> float:
     return max(_similarity(bright, pose) for pose in _poses(bright))
 
 
-def _similarity(pixels: Picture, to_drawing: Transform) -> float:
+def _similarity(pixels: Image, to_drawing: Transform) -> float:
     """The correlation at a first pose that need not be exact."""
     drawing = _drawing()
     shown = _shown(pixels, to_drawing)
@@ -112,7 +111,7 @@ def _similarity(pixels: Picture, to_drawing: Transform) -> float:
     return max(found, _structure_correlation(pixels, to_drawing.then(warp.inverse())))
 
 
-def _alignment(drawn: Picture, seen: Picture, where: NDArray[np.bool_], blur: int, start: Transform) -> Transform:
+def _alignment(drawn: Image, seen: Image, where: NDArray[np.bool_], blur: int, start: Transform) -> Transform:
     """Align two pictures of one size by their enhanced correlation (Evangelidis & Psarakis 2008).
 
     Returns:
@@ -129,19 +128,19 @@ def _alignment(drawn: Picture, seen: Picture, where: NDArray[np.bool_], blur: in
     return Transform.shift(-0.5, -0.5).then(matrix).then(Transform.shift(0.5, 0.5))
 
 
-def _structure_correlation(pixels: Picture, to_drawing: Transform) -> float:
+def _structure_correlation(pixels: Image, to_drawing: Transform) -> float:
     """The correlation of the fine structure at a pose."""
     drawing = _drawing()
     where = drawing.inside & _shown(pixels, to_drawing)
     return _correlation(_structure(sample(pixels, to_drawing, HEIGHT, WIDTH)), drawing.structure, where)
 
 
-def _shown(pixels: Picture, to_drawing: Transform) -> NDArray[np.bool_]:
+def _shown(pixels: Image, to_drawing: Transform) -> NDArray[np.bool_]:
     """Which pixels of the drawing the picture shows."""
     return sample(np.ones(pixels.shape, np.float32), to_drawing, HEIGHT, WIDTH) > 0.99
 
 
-def _poses(bright: Picture) -> list[Transform]:
+def _poses(bright: Image) -> list[Transform]:
     """Poses that lay a picture upon the drawing: as a whole, and by the moments of what is bright, each way round."""
     whole = Transform.scale(WIDTH / bright.shape[1], HEIGHT / bright.shape[0])
     found = [whole, Transform.mirror(bright.shape[1]).then(whole)]
@@ -155,7 +154,7 @@ def _poses(bright: Picture) -> list[Transform]:
     return found
 
 
-def _moments(bright: Picture) -> Transform | None:
+def _moments(bright: Image) -> Transform | None:
     """From a picture to the axes of what is bright: its centre, the longer axis along y, its spread 1."""
     level = np.percentile(bright, 20)
     weight = np.clip(bright.astype(np.float64) - level - 0.1 * float(np.ptp(bright)), 0, None) > 0
@@ -182,26 +181,26 @@ def _drawing() -> _Drawing:
 
 
 @lru_cache(maxsize=1)
-def _drawn() -> Picture:
+def _drawn() -> Image:
     large = draw_hand(height=4 * HEIGHT, width=4 * WIDTH)
     return downsample_area(large, 0.25)
 
 
-def _evened(picture: Picture, where: NDArray[np.bool_]) -> Picture:
+def _evened(picture: Image, where: NDArray[np.bool_]) -> Image:
     """Greys by their rank among those of `where`, 0..1, so that gamma and exposure do not matter; a little blurred."""
     ordered = np.sort(picture[where]) if where.any() else np.zeros(1, np.float32)
     ranks = np.searchsorted(ordered, picture).astype(np.float32) / np.float32(ordered.size)
     return np.asarray(cv2.GaussianBlur(ranks, (0, 0), 1.0), dtype=np.float32)
 
 
-def _structure(picture: Picture) -> Picture:
+def _structure(picture: Image) -> Image:
     """Fine structure: greys less their surroundings, over the local contrast."""
     fine = cv2.GaussianBlur(picture, (0, 0), 0.7) - cv2.GaussianBlur(picture, (0, 0), _FINE)
     contrast = np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), 2 * _FINE))
     return np.asarray(fine / (contrast + 0.02 * float(np.ptp(picture)) + 1e-6), dtype=np.float32)
 
 
-def _correlation(first: Picture, second: Picture, where: NDArray[np.bool_]) -> float:
+def _correlation(first: Image, second: Image, where: NDArray[np.bool_]) -> float:
     """Pearson's correlation over some pixels; 0 if they are few or even."""
     if where.mean() < 0.1:
         return 0.0

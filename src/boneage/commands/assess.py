@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -339,7 +338,9 @@ def _outcome(item: BatchItem, bundle: Bundle) -> tuple[bytes | None, Outcome]:
 
 
 def _sha256(data: bytes | None) -> str | None:
-    return None if data is None else hashlib.sha256(data).hexdigest()
+    from boneage.files import sha256_of
+
+    return None if data is None else sha256_of(data)
 
 
 def _draw_steps(data: bytes, outcome: Outcome, bundle: Bundle, folder: Path, evidence: Evidence) -> None:

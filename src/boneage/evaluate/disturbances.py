@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.evaluate.perturbations import Change, Radiograph, compressed, largest_bright, with_gamma
+from boneage.arrays import Image
+from boneage.evaluate.perturbations import Change, compressed, largest_bright, with_gamma
 
 _KNUCKLES, _WRIST = 0.45, 0.72
 """Where knuckles and wrist lie between fingertips and the end of what is bright, on ordinary radiographs."""
 
 
-def plastered(radiograph: Radiograph, density: float, start: float = _KNUCKLES, *, bandaged: bool = True) -> Radiograph:
+def plastered(radiograph: Image, density: float, start: float = _KNUCKLES, *, bandaged: bool = True) -> Image:
     """A tube of plaster about palm, wrist and forearm.
 
     Args:
@@ -47,7 +48,7 @@ def plastered(radiograph: Radiograph, density: float, start: float = _KNUCKLES, 
     return _attenuated(radiograph, density * cv2.GaussianBlur(thickness, (0, 0), max(1.0, wall / 8)), low, high)
 
 
-def splinted(radiograph: Radiograph, density: float) -> Radiograph:
+def splinted(radiograph: Image, density: float) -> Image:
     """A plaster slab behind one half of hand and forearm, up to the fingers."""
     low, high = _range(radiograph)
     rows, left, right = _outline(radiograph)
@@ -59,7 +60,7 @@ def splinted(radiograph: Radiograph, density: float) -> Radiograph:
     return _attenuated(radiograph, density * cv2.GaussianBlur(slab, (0, 0), 1.5), low, high)
 
 
-def covered(radiograph: Radiograph, opacity: float) -> Radiograph:
+def covered(radiograph: Image, opacity: float) -> Image:
     """One even bright grey over everything from the palm to the lower end, as simple as can be drawn."""
     low, high = _range(radiograph)
     rows, _, _ = _outline(radiograph)
@@ -70,7 +71,7 @@ def covered(radiograph: Radiograph, opacity: float) -> Radiograph:
     return changed
 
 
-def wired(radiograph: Radiograph) -> Radiograph:
+def wired(radiograph: Image) -> Image:
     """Two crossed wires through the wrist, bent at their ends."""
     rows, left, right = _outline(radiograph)
     y = rows[0] + _WRIST * (rows[-1] - rows[0])
@@ -83,7 +84,7 @@ def wired(radiograph: Radiograph) -> Radiograph:
     return _with_lines(radiograph, cross, max(1, round(0.05 * half)))
 
 
-def plated(radiograph: Radiograph) -> Radiograph:
+def plated(radiograph: Image) -> Image:
     """A plate with screws along the radius."""
     rows, left, right = _outline(radiograph)
     y = rows[0] + 0.78 * (rows[-1] - rows[0])
@@ -98,14 +99,14 @@ def plated(radiograph: Radiograph) -> Radiograph:
     return _with_lines(plated_radiograph, screws, max(1, round(0.05 * half)))
 
 
-def fingertips_cut(radiograph: Radiograph, share: float) -> Radiograph:
+def fingertips_cut(radiograph: Image, share: float) -> Image:
     """The upper end cut off, so that this share of the hand's length is lost."""
     rows, _, _ = _outline(radiograph)
     length = 0.8 * (rows[-1] - rows[0])  # without the forearm
     return radiograph[int(rows[0] + share * length) :].copy()
 
 
-def photographed(radiograph: Radiograph, *, light_box: bool) -> Radiograph:
+def photographed(radiograph: Image, *, light_box: bool) -> Image:
     """A photograph of a screen (its pixels beat with the camera's) or of a light-box (bright around the radiograph)."""
     height, width = radiograph.shape
     rows, columns = (axis.astype(np.float32) for axis in np.indices(radiograph.shape))
@@ -128,13 +129,13 @@ def photographed(radiograph: Radiograph, *, light_box: bool) -> Radiograph:
     return compressed(np.clip(seen + np.float32(0.015) * noise, 0, 1), 80)
 
 
-def _range(radiograph: Radiograph) -> tuple[float, float]:
+def _range(radiograph: Image) -> tuple[float, float]:
     """The greys of air and of the densest bone."""
     low, high = (float(grey) for grey in np.percentile(radiograph, (0.5, 99.5)))
     return low, max(high, low + 1e-3)
 
 
-def _outline(radiograph: Radiograph) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+def _outline(radiograph: Image) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Rows of what is bright on the radiograph, and its left and right ends there, smoothed."""
     bright = largest_bright(radiograph)
     filled = np.flatnonzero(bright.any(axis=1))
@@ -149,14 +150,14 @@ def _outline(radiograph: Radiograph) -> tuple[NDArray[np.int64], NDArray[np.floa
     return rows, smooth[0], np.maximum(smooth[1], smooth[0] + 4)
 
 
-def _attenuated(radiograph: Radiograph, depth: Radiograph, low: float, high: float) -> Radiograph:
+def _attenuated(radiograph: Image, depth: Image, low: float, high: float) -> Image:
     """A radiograph behind something of this optical depth: of what passed, ``exp(-depth)`` does, so it is brighter."""
     ceiling = min(1.0, low + 1.15 * (high - low))
     bright = np.maximum(radiograph, ceiling)
     return np.asarray(bright - (bright - radiograph) * np.exp(-depth), np.float32)
 
 
-def _with_lines(radiograph: Radiograph, lines: list[list[tuple[float, float]]], thick: int) -> Radiograph:
+def _with_lines(radiograph: Image, lines: list[list[tuple[float, float]]], thick: int) -> Image:
     cover = np.zeros(radiograph.shape, np.uint8)
     for line in lines:
         points = np.rint(np.array(line) * 16).astype(np.int32)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Vector = NDArray[np.float64]
+from boneage.arrays import Vector
 
 _SMALLEST_ERROR_MONTHS = 0.01
 """Smaller errors count as this one in the reweighting; labels are whole months."""

@@ -19,13 +19,13 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Months
 from boneage.errors import TableError
 from boneage.evaluate.metrics import CONFIDENCE, RESAMPLES, Figure
 from boneage.evaluate.predictions import Predictions, read_predictions
 from boneage.evaluate.stages import Stage, stage_of
 from boneage.sex import Sex
 
-Months = NDArray[np.float64]
 NetworkType = Literal["regression", "classification"]
 Cohort = Literal["mixed", "males", "females"]
 GridRegion = Literal["A", "B", "C"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Months
 from boneage.errors import TableError
 from boneage.evaluate.ensemble_weights import fit_weights
 from boneage.evaluate.grid import (
@@ -24,7 +25,6 @@ from boneage.evaluate.grid import (
     Cell,
     FieldFigures,
     Grid,
-    Months,
     Place,
     Resamples,
     StageFigures,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import FloatArray
 from boneage.evaluate.plots import drawing
 from boneage.evaluate.stages import Stage, stage_of
 from boneage.evaluate.tables import SEX_LABELS, radiographs_in_words
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 SMALLEST_MEAN = 20
 
-FloatMap = NDArray[np.floating]
 
 _STRONGEST_OPACITY = 0.72
 _COLOUR_SCALE = "inferno"
@@ -57,7 +57,7 @@ class _Sum:
         self.heat = np.zeros(shape)
         self.radiograph = np.zeros(shape)
 
-    def add(self, heat: FloatMap, radiograph: FloatMap) -> None:
+    def add(self, heat: FloatArray, radiograph: FloatArray) -> None:
         self.count += 1
         self.heat += heat
         # Radiographs differ in exposure: each counts with its own range.
@@ -70,7 +70,7 @@ class _Sum:
         return MeanMap(self.count, self.heat / self.count, self.radiograph / self.count)
 
 
-def mean_maps(samples: Iterable[tuple[Sex, float, FloatMap, FloatMap]]) -> dict[tuple[Sex, Stage], MeanMap]:
+def mean_maps(samples: Iterable[tuple[Sex, float, FloatArray, FloatArray]]) -> dict[tuple[Sex, Stage], MeanMap]:
     """Average heat maps by sex and stage. Holds sums only, so any number of radiographs may pass.
 
     Args:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Months = NDArray[np.float64]
+from boneage.arrays import Months
+
 Metric = Callable[[Months, Months], NDArray[np.float64]]
 
 RESAMPLES = 2000

@@ -17,9 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Image
 from boneage.geometry import Transform, downsample_area, sample
-
-Radiograph = NDArray[np.float32]
 
 _NOISE_SHARE = 0.03
 """Standard deviation of the added noise, of the radiograph's grey range: about that of a radiograph at a quarter of the
@@ -49,7 +48,7 @@ class Change:
     name: str
     title: str
     kind: Literal["mild", "strong", "disturbing"]
-    apply: Callable[[Radiograph], Radiograph]
+    apply: Callable[[Image], Image]
     change_limit_months: float | None = None
 
     @property
@@ -58,12 +57,12 @@ class Change:
         return 1.0 if self.kind == "mild" else 3.0
 
 
-def turned_by_quarters(radiograph: Radiograph, quarters: int) -> Radiograph:
+def turned_by_quarters(radiograph: Image, quarters: int) -> Image:
     """Rotated clockwise by so many times 90 degrees; exact."""
     return np.ascontiguousarray(np.rot90(radiograph, -quarters))
 
 
-def turned(radiograph: Radiograph, degrees: float) -> Radiograph:
+def turned(radiograph: Image, degrees: float) -> Image:
     """Rotated clockwise about the centre, onto a canvas that holds it all; around it, the grey of the radiograph's
     border.
     """
@@ -76,23 +75,23 @@ def turned(radiograph: Radiograph, degrees: float) -> Radiograph:
     return sample(radiograph, centred, new_height, new_width, fill=border_grey(radiograph))
 
 
-def mirrored(radiograph: Radiograph) -> Radiograph:
+def mirrored(radiograph: Image) -> Image:
     """Left and right exchanged."""
     return np.ascontiguousarray(radiograph[:, ::-1])
 
 
-def inverted(radiograph: Radiograph) -> Radiograph:
+def inverted(radiograph: Image) -> Image:
     """The negative: bone dark."""
     return np.asarray(1.0 - radiograph, dtype=np.float32)
 
 
-def framed(radiograph: Radiograph, grey: float) -> Radiograph:
+def framed(radiograph: Image, grey: float) -> Image:
     """A border of one grey pasted about the radiograph."""
     wide = max(1, round(_FRAME_SHARE * max(radiograph.shape)))
     return np.pad(radiograph, wide, constant_values=np.float32(grey))
 
 
-def collimated(radiograph: Radiograph) -> Radiograph:
+def collimated(radiograph: Image) -> Image:
     """The radiograph as a field between an X-ray tube's blades: black outside, with a bright edge of scatter."""
     wide = max(1, round(_FRAME_SHARE * max(radiograph.shape)))
     edge = max(1, wide // 12)
@@ -100,7 +99,7 @@ def collimated(radiograph: Radiograph) -> Radiograph:
     return np.pad(np.pad(radiograph, edge, constant_values=bright), wide - edge, constant_values=np.float32(0.0))
 
 
-def marked_beside(radiograph: Radiograph) -> Radiograph:
+def marked_beside(radiograph: Image) -> Image:
     """A lead marker in the upper corner that has less on it."""
     side = _marker_side(radiograph)
     gap = side // 3
@@ -109,7 +108,7 @@ def marked_beside(radiograph: Radiograph) -> Radiograph:
     return _with_marker(radiograph, x, gap)
 
 
-def marked_over(radiograph: Radiograph) -> Radiograph:
+def marked_over(radiograph: Image) -> Image:
     """A lead marker that lies over the left edge of what is bright on the radiograph, at 60 % of its height.
 
     What is bright (above Otsu's threshold, the largest piece of it) is the hand on ordinary radiographs.
@@ -123,28 +122,28 @@ def marked_over(radiograph: Radiograph) -> Radiograph:
     return _with_marker(radiograph, int(x), int(y))
 
 
-def brightened(radiograph: Radiograph, factor: float) -> Radiograph:
+def brightened(radiograph: Image, factor: float) -> Image:
     """All greys times `factor`, cut at white."""
     return np.asarray(np.clip(radiograph * np.float32(factor), 0, 1), dtype=np.float32)
 
 
-def contrasted(radiograph: Radiograph, factor: float) -> Radiograph:
+def contrasted(radiograph: Image, factor: float) -> Image:
     """Distances from the radiograph's mean grey times `factor`, cut at black and white."""
     mean = np.float32(radiograph.mean())
     return np.asarray(np.clip(mean + np.float32(factor) * (radiograph - mean), 0, 1), dtype=np.float32)
 
 
-def with_gamma(radiograph: Radiograph, exponent: float) -> Radiograph:
+def with_gamma(radiograph: Image, exponent: float) -> Image:
     """Greys raised to a power: under 1 brightens what is dark, above 1 darkens it."""
     return np.asarray(np.power(np.clip(radiograph, 0, 1), np.float32(exponent)), dtype=np.float32)
 
 
-def shrunk(radiograph: Radiograph, zoom: float) -> Radiograph:
+def shrunk(radiograph: Image, zoom: float) -> Image:
     """Fewer pixels, averaged over areas."""
     return downsample_area(radiograph, zoom).copy()
 
 
-def compressed(radiograph: Radiograph, quality: int) -> Radiograph:
+def compressed(radiograph: Image, quality: int) -> Image:
     """Stored as an 8-bit JPEG of this quality (1..100) and read again."""
     levels = np.rint(np.clip(radiograph, 0, 1) * 255).astype(np.uint8)
     _, data = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -154,16 +153,14 @@ def compressed(radiograph: Radiograph, quality: int) -> Radiograph:
     return decoded.astype(np.float32) / np.float32(255)
 
 
-def noisy(radiograph: Radiograph) -> Radiograph:
+def noisy(radiograph: Image) -> Image:
     """Gaussian noise of 3 % of the radiograph's grey range (0.5th to 99.5th percentile); always the same noise."""
     low, high = np.percentile(radiograph, (0.5, 99.5))
     noise = np.random.default_rng(0).standard_normal(radiograph.shape, dtype=np.float32)
     return np.clip(radiograph + np.float32(_NOISE_SHARE * (high - low)) * noise, 0, 1)
 
 
-def on_canvas(
-    radiograph: Radiograph, times: float, grey: float, generator: np.random.Generator | None = None
-) -> Radiograph:
+def on_canvas(radiograph: Image, times: float, grey: float, generator: np.random.Generator | None = None) -> Image:
     """Put a radiograph anywhere on a square of one grey whose side is so many times its longer side.
 
     Args:
@@ -181,7 +178,7 @@ def on_canvas(
     return canvas
 
 
-def screenshot(radiograph: Radiograph) -> Radiograph:
+def screenshot(radiograph: Image) -> Image:
     """Show a radiograph in a viewer's window on a screen of 1920 x 1080 pixels, with buttons and text beside it.
 
     Text is drawn by strokes, so that it depends on no library's font.
@@ -207,7 +204,7 @@ def screenshot(radiograph: Radiograph) -> Radiograph:
     return np.clip(screen, 0, 1)
 
 
-def _draw_words(screen: Radiograph, x: int, y: int, strokes: np.random.Generator) -> None:
+def _draw_words(screen: Image, x: int, y: int, strokes: np.random.Generator) -> None:
     """Draw a line of 6 to 20 letters of 10 x 16 pixels: two or three random strokes each."""
     for letter in range(int(strokes.integers(6, 21))):
         cell = screen[y : y + 16, x + 14 * letter : x + 14 * letter + 10]
@@ -217,12 +214,12 @@ def _draw_words(screen: Radiograph, x: int, y: int, strokes: np.random.Generator
         cell[row : row + 2] = 0.9
 
 
-def border_grey(radiograph: Radiograph) -> float:
+def border_grey(radiograph: Image) -> float:
     """The median grey of a radiograph's outermost pixels."""
     return float(np.median(np.concatenate([radiograph[0], radiograph[-1], radiograph[:, 0], radiograph[:, -1]])))
 
 
-def to_png(radiograph: Radiograph) -> bytes:
+def to_png(radiograph: Image) -> bytes:
     """A radiograph as a 16-bit PNG file; greys of 8 and 16 bits come back to the bit, others within 1 / 131,070.
 
     Raises:
@@ -235,7 +232,7 @@ def to_png(radiograph: Radiograph) -> bytes:
     return data.tobytes()
 
 
-def largest_bright(radiograph: Radiograph) -> NDArray[np.bool_]:
+def largest_bright(radiograph: Image) -> NDArray[np.bool_]:
     """The largest connected piece above Otsu's threshold; the whole radiograph if nearly all of it is of one grey.
 
     Greys are cut at the 95th percentile first, or on a dark radiograph letters alone would count as bright.
@@ -255,11 +252,11 @@ def largest_bright(radiograph: Radiograph) -> NDArray[np.bool_]:
     return np.asarray(labels == (1 + int(areas.argmax()) if areas.size else 0))
 
 
-def _marker_side(radiograph: Radiograph) -> int:
+def _marker_side(radiograph: Image) -> int:
     return max(8, round(_MARKER_SHARE * int(min(radiograph.shape))))
 
 
-def _with_marker(radiograph: Radiograph, left: int, top: int) -> Radiograph:
+def _with_marker(radiograph: Image, left: int, top: int) -> Image:
     """A letter in a frame, as bright as lead is; drawn by strokes, so that it depends on no library's font."""
     side = _marker_side(radiograph)
     lead = float(max(0.9, radiograph.max()))

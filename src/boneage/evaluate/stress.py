@@ -16,6 +16,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Months
 from boneage.evaluate.metrics import (
     RESAMPLES,
     Figure,

@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Image
 from boneage.geometry import Transform, downsample_area
-
-Pixels = NDArray[np.float32]
 
 _TOLERANCE = 0.03
 """Grey levels of a border differ by at most this share of the picture's grey range."""
@@ -79,7 +78,7 @@ class Window:
         """Number of pixels."""
         return self.width * self.height
 
-    def cut(self, pixels: Pixels) -> Pixels:
+    def cut(self, pixels: Image) -> Image:
         """Return the window's pixels, a view of `pixels` (H, W)."""
         return pixels[self.top : self.bottom, self.left : self.right]
 
@@ -94,7 +93,7 @@ class Window:
         return Window(int(left), int(top), int(right), int(bottom))
 
 
-def without_borders(pixels: Pixels) -> Window:
+def without_borders(pixels: Image) -> Window:
     """Find the window within a picture's even borders, whatever their grey; frames may lie within one another.
 
     A border that has the grey of the window's own edge is taken for air, of which a margin stays.
@@ -114,7 +113,7 @@ def without_borders(pixels: Pixels) -> Window:
     return window.within(whole)
 
 
-def inner_window(pixels: Pixels) -> Window:
+def inner_window(pixels: Image) -> Window:
     """Find the window within a picture's even borders if it is much smaller than the picture.
 
     It is found on a reduced copy (see `reduced`), whose pixels mix border and window, and then to the pixel.
@@ -135,7 +134,7 @@ def inner_window(pixels: Pixels) -> Window:
     return _one_frame_less(pixels, coarse.within(Window.of(pixels.shape)))
 
 
-def reduced(pixels: Pixels, to_pixels: Transform) -> tuple[Pixels, Transform]:
+def reduced(pixels: Image, to_pixels: Transform) -> tuple[Image, Transform]:
     """Average a large picture down once by a whole number, which each of a dozen looks at it would do again.
 
     Args:
@@ -149,7 +148,7 @@ def reduced(pixels: Pixels, to_pixels: Transform) -> tuple[Pixels, Transform]:
     return small, to_pixels.then(Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0]))
 
 
-def content_windows(pixels: Pixels) -> list[Window]:
+def content_windows(pixels: Image) -> list[Window]:
     """Find windows about the connected pieces of a picture that differ from its edge: radiographs on a page or screen.
 
     Args:
@@ -179,7 +178,7 @@ def content_windows(pixels: Pixels) -> list[Window]:
     return sorted(found, key=lambda window: -window.area)
 
 
-def _one_frame_less(pixels: Pixels, window: Window) -> Window:
+def _one_frame_less(pixels: Image, window: Window) -> Window:
     """Cut the even lines off each side, but for a margin where they continue the air within."""
     seen = window.cut(pixels)
     low, high = float(seen.min()), float(seen.max())
@@ -193,7 +192,7 @@ def _one_frame_less(pixels: Pixels, window: Window) -> Window:
     kept = round(_MARGIN * max(width, height))
     alike = _SAME_GREY * (high - low)
 
-    def cut_off(lines: int, border: Pixels, edge: Pixels) -> int:
+    def cut_off(lines: int, border: Image, edge: Image) -> int:
         """Return how many lines are cut off one side, whose outermost is `border`; `edge` are the first ones within."""
         air = lines and abs(float(np.median(border)) - float(np.median(edge))) <= alike
         return max(0, lines - kept) if air else lines
@@ -206,11 +205,11 @@ def _one_frame_less(pixels: Pixels, window: Window) -> Window:
     )
 
 
-def _even_lines(pixels: Pixels, tolerance: float) -> int:
+def _even_lines(pixels: Image, tolerance: float) -> int:
     """Count the first rows of a picture (H, W) that all have the grey of the first one, stray pixels aside."""
     grey = np.float32(np.median(pixels[0]))
 
-    def uneven(rows: Pixels) -> NDArray[np.bool_]:
+    def uneven(rows: Image) -> NDArray[np.bool_]:
         return np.asarray((np.abs(rows - grey) > tolerance).mean(axis=1) > _STRAY_SHARE)
 
     if uneven(pixels[:1])[0]:

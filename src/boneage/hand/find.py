@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Image
 from boneage.errors import Rejection, RejectionCode
 from boneage.geometry import Transform, lies_inside, sample
 from boneage.hand.borders import Window, content_windows, inner_window, reduced
@@ -32,8 +33,6 @@ from boneage.hand.views import (
     view_transform,
     widened,
 )
-
-Pixels = NDArray[np.float32]
 
 _LOOK_AGAIN_DEGREES = (-5.0, 0.0, 5.0)
 """The last look is at the hand turned by these angles; the mean counts, and how far they differ measures doubt."""
@@ -110,13 +109,13 @@ class HandNetworks(Protocol):
     def refine_spec(self) -> ViewSpec:
         """View of the network that finds them again on the registered hand."""
 
-    def mask(self, views: Pixels) -> Pixels:
+    def mask(self, views: Image) -> Image:
         """Views (N, h, w) to probabilities of lying in the hand (N, h, w)."""
 
-    def locate(self, views: Pixels) -> list[LocatedPoints]:
+    def locate(self, views: Image) -> list[LocatedPoints]:
         """Of each of the views (N, h, w)."""
 
-    def refine(self, views: Pixels) -> list[LocatedPoints]:
+    def refine(self, views: Image) -> list[LocatedPoints]:
         """Of each of the views (N, h, w)."""
 
 
@@ -156,7 +155,7 @@ class _Look:
     others: Sequence[tuple[float, Window]] = ()
 
 
-def find_hand(pixels: Pixels, networks: HandNetworks, limits: HandLimits) -> Hand:
+def find_hand(pixels: Image, networks: HandNetworks, limits: HandLimits) -> Hand:
     """Find the one hand on a radiograph.
 
     Even borders are cut off first. If the rest would be rejected, parts of it that may be a hand are looked at from
@@ -188,7 +187,7 @@ def _on_source(hand: Hand, to_picture: Transform) -> Hand:
     return replace(hand, points_xy=points_xy, radiograph_to_mask=to_picture.then(hand.radiograph_to_mask))
 
 
-def _look(pixels: Pixels, networks: HandNetworks, limits: HandLimits) -> _Look:
+def _look(pixels: Image, networks: HandNetworks, limits: HandLimits) -> _Look:
     """Look for the one hand on a picture as it is; raises as `find_hand`."""
     height, width = pixels.shape
     grey, view, parts = _whole_radiograph(pixels, networks, limits)
@@ -214,7 +213,7 @@ def _look(pixels: Pixels, networks: HandNetworks, limits: HandLimits) -> _Look:
 # --- looks from near ------------------------------------------------------------------------------------------------
 
 
-def _second_look(pixels: Pixels, first: Rejection, networks: HandNetworks, limits: HandLimits) -> _Look:
+def _second_look(pixels: Image, first: Rejection, networks: HandNetworks, limits: HandLimits) -> _Look:
     """Look from near at the parts of a picture that was to be rejected.
 
     Args:
@@ -246,7 +245,7 @@ def _second_look(pixels: Pixels, first: Rejection, networks: HandNetworks, limit
     return _Look(hands[0])
 
 
-def _worth_a_look(pixels: Pixels, networks: HandNetworks) -> Iterator[list[Window]]:
+def _worth_a_look(pixels: Image, networks: HandNetworks) -> Iterator[list[Window]]:
     """Windows of a picture, one group after another: about the parts of its mask, its pieces, parts on its tiles."""
     yield _parts_of(pixels, [Window.of(pixels.shape)], networks)
     pieces = content_windows(pixels)
@@ -254,7 +253,7 @@ def _worth_a_look(pixels: Pixels, networks: HandNetworks) -> Iterator[list[Windo
     yield _parts_of(pixels, tiles(pixels.shape), networks)
 
 
-def _parts_of(pixels: Pixels, windows: Sequence[Window], networks: HandNetworks) -> list[Window]:
+def _parts_of(pixels: Image, windows: Sequence[Window], networks: HandNetworks) -> list[Window]:
     """Windows about the parts of the masks of several windows of a picture, the largest parts first."""
     spec = networks.mask_spec
     shown = [window for window in windows if _has_contrast(window.cut(pixels))]
@@ -275,9 +274,7 @@ class _NearLook(NamedTuple):
     outcome: Hand | Rejection
 
 
-def _from_near(
-    pixels: Pixels, windows: Sequence[Window], networks: HandNetworks, limits: HandLimits
-) -> list[_NearLook]:
+def _from_near(pixels: Image, windows: Sequence[Window], networks: HandNetworks, limits: HandLimits) -> list[_NearLook]:
     """Look at each of the windows, without their own borders; windows that show the same count once."""
     looks: list[_NearLook] = []
     for window in windows:
@@ -294,7 +291,7 @@ def _from_near(
     return looks
 
 
-def _window_of_part(pixels: Pixels, window: Window) -> Window:
+def _window_of_part(pixels: Image, window: Window) -> Window:
     """A window without what reaches beyond the picture, and without its own even borders."""
     window = window.within(Window.of(pixels.shape))
     inner = inner_window(window.cut(pixels)) if window.area else Window.of((0, 0))
@@ -302,7 +299,7 @@ def _window_of_part(pixels: Pixels, window: Window) -> Window:
     return Window(inner.left + left, inner.top + top, inner.right + left, inner.bottom + top)
 
 
-def _has_contrast(pixels: Pixels) -> bool:
+def _has_contrast(pixels: Image) -> bool:
     """Whether a part of a picture is large enough and shows more than one grey, stray pixels aside."""
     if min(pixels.shape) < _LEAST_WINDOW:
         return False
@@ -316,7 +313,7 @@ def _overlap(first: Window, second: Window) -> float:
     return common / max(1, first.area + second.area - common)
 
 
-def _reject_second_hand(pixels: Pixels, look: _Look, networks: HandNetworks, limits: HandLimits) -> None:
+def _reject_second_hand(pixels: Image, look: _Look, networks: HandNetworks, limits: HandLimits) -> None:
     """Look from near at what else may be a hand: further parts of the mask, and parts of what lies beside the hand."""
     windows = [window for _, window in look.others]
     strips = strips_beside(pixels.shape, look.hand)
@@ -348,8 +345,8 @@ def _middle(hand: Hand) -> NDArray[np.float64]:
 
 
 def _whole_radiograph(
-    pixels: Pixels, networks: HandNetworks, limits: HandLimits
-) -> tuple[GreyScale, Pixels, NDArray[np.uint8]]:
+    pixels: Image, networks: HandNetworks, limits: HandLimits
+) -> tuple[GreyScale, Image, NDArray[np.uint8]]:
     """The radiograph's grey levels, the mask network's view of it, and the mask's parts there, the largest first."""
     height, width = pixels.shape
     grey = measure_grey(pixels, networks.mask_spec.grey)
@@ -361,7 +358,7 @@ def _whole_radiograph(
 
 
 def _mask_near(
-    pixels: Pixels, points_xy: NDArray[np.float64], networks: HandNetworks
+    pixels: Image, points_xy: NDArray[np.float64], networks: HandNetworks
 ) -> tuple[NDArray[np.uint8], Transform]:
     """The mask of the registered hand, on a view of its surroundings, and the way from the picture to that view.
 
@@ -387,7 +384,7 @@ def _share_inside(mask: NDArray[np.uint8], points_xy: NDArray[np.float64]) -> fl
     return float(mask[rows, columns].mean())
 
 
-def _grey_near(pixels: Pixels, place: Hand, rule: GreyRule) -> GreyScale:
+def _grey_near(pixels: Image, place: Hand, rule: GreyRule) -> GreyScale:
     """Measure the grey levels of the radiograph's part about a hand, so that borders and frames farther away do not
     count; those of its negative if the hand is inverted.
     """
@@ -398,7 +395,7 @@ def _grey_near(pixels: Pixels, place: Hand, rule: GreyRule) -> GreyScale:
     return grey_scale(seen[lies_inside(to_view, shape, _NEAR_SIDE, _NEAR_SIDE)], rule)
 
 
-def bone_is_dark(view: Pixels, mask: NDArray[np.uint8]) -> bool:
+def bone_is_dark(view: Image, mask: NDArray[np.uint8]) -> bool:
     """Whether the hand is darker than the air about it: then the grey is inverted, whatever borders the radiograph has.
 
     Args:
@@ -428,7 +425,7 @@ class _Refined(NamedTuple):
     side_certain: bool
 
 
-def _refined(pixels: Pixels, guess_xy: NDArray[np.float64], networks: HandNetworks, limits: HandLimits) -> _Refined:
+def _refined(pixels: Image, guess_xy: NDArray[np.float64], networks: HandNetworks, limits: HandLimits) -> _Refined:
     """Look for the points again where they were guessed."""
     once_xy, _ = _looked(pixels, guess_xy, (0.0,), networks, limits)
     looks_xy, heat_spread = _looked(pixels, once_xy[0], _LOOK_AGAIN_DEGREES, networks, limits)
@@ -443,7 +440,7 @@ def _refined(pixels: Pixels, guess_xy: NDArray[np.float64], networks: HandNetwor
 
 
 def _looked(
-    pixels: Pixels,
+    pixels: Image,
     guess_xy: NDArray[np.float64],
     degrees: tuple[float, ...],
     networks: HandNetworks,
@@ -485,7 +482,7 @@ def _thumb_beside(points_xy: NDArray[np.float64]) -> float:
 
 
 def _with_thumb_of_both_sides(
-    pixels: Pixels, points_xy: NDArray[np.float64], networks: HandNetworks, limits: HandLimits
+    pixels: Image, points_xy: NDArray[np.float64], networks: HandNetworks, limits: HandLimits
 ) -> NDArray[np.float64]:
     """Points (3, 2) whose thumb is the mean of two looks: at the hand as it was registered, and at its mirror image.
 

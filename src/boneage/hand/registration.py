@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.geometry import FloatArray, Transform
+from boneage.arrays import FloatArray
+from boneage.geometry import Transform
 
 FRAME_HEIGHT, FRAME_WIDTH = 2080, 1600
 """The registered frame, frame pixels (section 3)."""

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Samples
 from boneage.errors import Rejection, RejectionCode
 from boneage.reading.image_headers import CodestreamHeader, PictureHeader, damaged, patched, whole_jpeg2000_codestream
 
 logger = logging.getLogger(__name__)
 
-Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
 COLOUR_TOLERANCE = 16 / 255
 """Largest difference between the channels of a grey pixel, of the full range: what chroma noise of JPEG leaves."""

@@ -4,7 +4,6 @@ takes everything with it, and workers on other machines need nothing but the dat
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import uuid
 from datetime import datetime, timedelta
@@ -17,6 +16,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from boneage.files import sha256_of
 from boneage.warnings_ import Severity, highest_severity
 from boneage.web.chronological_age import months_ahead
 from boneage.web.configuration import Configuration
@@ -363,4 +363,4 @@ class ApiToken(models.Model):
     @staticmethod
     def digest_of(text: str) -> str:
         """By which a token is looked up; it is random enough that no slow hash is needed."""
-        return hashlib.sha256(text.encode()).hexdigest()
+        return sha256_of(text.encode())

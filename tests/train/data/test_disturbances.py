@@ -9,17 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boneage.arrays import Image
 from boneage.bundle.quality import QUALITY_LABELS
 from boneage.geometry import Transform
 from boneage.hand.registration import Hand
 from boneage.phantom import draw_hand, phantom_points
 from boneage.train.data import disturbances
-from boneage.train.data.disturbances import CLEAN_SHARE, Picture, Scene, draw_disturbed, scene_of
+from boneage.train.data.disturbances import CLEAN_SHARE, Scene, draw_disturbed, scene_of
 
 HEIGHT, WIDTH = 400, 300
 
 
-def mask_on(to_target: Transform, shape: tuple[int, int]) -> Picture:
+def mask_on(to_target: Transform, shape: tuple[int, int]) -> Image:
     """The phantom's hand on a reduced copy of it."""
     import cv2
 

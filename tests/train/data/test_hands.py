@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from boneage.bundle.bundle import Bundle
-from boneage.bundle.manifest import HandGraphs, file_sha256, read_manifest, write_manifest
+from boneage.bundle.manifest import HandGraphs, read_manifest, write_manifest
 from boneage.errors import BundleError
+from boneage.files import sha256_of
 from boneage.hand.registration import Hand
 from boneage.hand.views import ViewSpec, cut_view
 from boneage.phantom import draw_hand
@@ -238,7 +239,7 @@ def test_other_networks_radiographs_or_limits_make_another_table(
     manifest = read_manifest(folder)
     assert manifest.hand is not None
     (folder / "hand-refine.onnx").write_bytes(points_graph(REFINE_VIEW, spread_pixels=0.5).SerializeToString())
-    refine = replace(manifest.hand.refine, sha256=file_sha256(folder / "hand-refine.onnx"))
+    refine = replace(manifest.hand.refine, sha256=sha256_of(folder / "hand-refine.onnx"))
     strict = replace(manifest.hand.limits, least_inside=0.9)
     folders = {table.folder.name, find_hands(radiographs[:3], cache, bundle, tmp_path / "tables").folder.name}
     for hand in (

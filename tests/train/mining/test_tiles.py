@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boneage.arrays import ByteImage
 from boneage.errors import TableError
 from boneage.train.mining.records import radiograph_cache
 from boneage.train.mining.state import decide, read_masks, read_settings
 from boneage.train.mining.tiles import (
     Grid,
-    Picture,
     at_random,
     by_doubt,
     choose_masks,
@@ -24,7 +24,7 @@ from boneage.train.mining.tiles import (
 from tests.train.mining.minings import add_pending, begin_mining
 
 
-def is_line(tile: Picture) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+def is_line(tile: ByteImage) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
     """Where a tile is of the outline's colour and not grey."""
     blue, red = tile[..., 0].astype(int), tile[..., 2].astype(int)
     return np.asarray(red - blue > 80)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Mask
 from boneage.errors import Rejection, RejectionCode
 from boneage.reading.dicom.facts import numbers, texts
 from boneage.reading.facts import RadiographFacts
@@ -80,7 +81,6 @@ def with_square_pixels(
 
 # the display shutter
 
-Mask = NDArray[np.bool_]
 Shape = Callable[[int, int, float], Mask]
 """What a shape leaves to see: from rows, columns and pixel aspect to bool (rows, columns)."""
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Samples
 from boneage.errors import Rejection, RejectionCode
 from boneage.reading.dicom.bounds import BYTES, BoundedBytes, bounded_value, quiet_pydicom
 from boneage.reading.dicom.facts import DIGITAL_XRAY_FOR_PROCESSING, number, numbers, read_facts, text
@@ -33,7 +34,6 @@ from boneage.reading.image_headers import (
 )
 from boneage.reading.images import (
     FEWEST_LEVELS,
-    Samples,
     check_bits,
     check_coloured,
     check_levels,

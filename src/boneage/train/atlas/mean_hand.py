@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Image
 from boneage.geometry import OVERSAMPLING, Transform, downsample_area
 from boneage.hand.registration import Box, Hand
 from boneage.hand.views import GreyScale, widened
 
-Pixels = NDArray[np.float32]
 Weigh = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """From how well each hand agrees with the mean (N,), -1..1, to its weight (N,), which sum to 1."""
 
@@ -118,7 +118,7 @@ class RegisteredRadiograph:
         grey: its levels by the rule ``hand``.
     """
 
-    def __init__(self, pixels: Pixels, hand: Hand, grey: GreyScale) -> None:
+    def __init__(self, pixels: Image, hand: Hand, grey: GreyScale) -> None:
         if hand.inverted:
             pixels = np.float32(1.0) - pixels
         to_plate = hand.radiograph_to_frame.then(frame_to_plate())
@@ -131,7 +131,7 @@ class RegisteredRadiograph:
         self._plate_to_mask = to_plate.inverse().then(hand.radiograph_to_mask)
         self._on_radiograph = _inner_share(small.shape, self._from_plate.zoom)
 
-    def on_plate(self, moved: NDArray[np.float32], factor: int) -> tuple[Pixels, Pixels, Pixels]:
+    def on_plate(self, moved: NDArray[np.float32], factor: int) -> tuple[Image, Image, Image]:
         """The radiograph through a deformation.
 
         Args:
@@ -164,8 +164,8 @@ class MeanHand:
             squared weights, the median over the hand).
     """
 
-    grey: Pixels
-    inside: Pixels
+    grey: Image
+    inside: Image
     weights: NDArray[np.float64]
     agreement: NDArray[np.float64]
     local_count: float
@@ -270,11 +270,11 @@ class _Mean:
     how many radiographs each pixel is averaged in effect; each (h, w).
     """
 
-    grey: Pixels
-    inside: Pixels
-    covered: Pixels
+    grey: Image
+    inside: Image
+    covered: Image
     feature: NDArray[np.uint8]
-    local_count: Pixels
+    local_count: Image
 
     def agreement(self, stack: _Stack) -> NDArray[np.float64]:
         """Correlation of each radiograph's local contrast with the mean's, over the hand, (N,)."""
@@ -291,9 +291,9 @@ class _Stack:
     radiograph.
     """
 
-    grey: Pixels
-    inside: Pixels
-    on_radiograph: Pixels
+    grey: Image
+    inside: Image
+    on_radiograph: Image
     features: list[NDArray[np.uint8]]
 
     @classmethod
@@ -322,7 +322,7 @@ class _Stack:
         count = 1 / ((share / share.sum(axis=0)) ** 2).sum(axis=0)
         return _Mean(grey, inside, covered, feature, count)
 
-    def errors(self, feature: NDArray[np.uint8]) -> Pixels:
+    def errors(self, feature: NDArray[np.uint8]) -> Image:
         """Squared difference of each radiograph's local contrast from that of a mean, blurred, on the plate reduced by
         `_ERRORS_FACTOR`, where it takes less time: (N, h, w).
         """
@@ -330,7 +330,7 @@ class _Stack:
         blur = _LOCAL_PIXELS / _ERRORS_FACTOR
         return np.stack([cv2.GaussianBlur((_small(one) - seen) ** 2, (0, 0), blur) for one in self.features])
 
-    def _local_trust(self, feature: NDArray[np.uint8], weights: NDArray[np.float64]) -> Pixels:
+    def _local_trust(self, feature: NDArray[np.uint8], weights: NDArray[np.float64]) -> Image:
         """How far each radiograph may count at each pixel, (N, h, w), from the floor to 1."""
         height, width = feature.shape
         errors = self.errors(feature)
@@ -358,7 +358,7 @@ def _to_match(
 # --- pictures ---
 
 
-def _local_contrast(grey: Pixels, inside: Pixels, factor: int) -> NDArray[np.uint8]:
+def _local_contrast(grey: Image, inside: Image, factor: int) -> NDArray[np.uint8]:
     """What flow is measured on, uint8 (h, w): grey less its mean nearby, in units of its spread nearby, and the hand
     brighter than the air.
     """
@@ -369,14 +369,14 @@ def _local_contrast(grey: Pixels, inside: Pixels, factor: int) -> NDArray[np.uin
     return np.clip(60 + 60 * inside + 35 * detail / (spread + 0.02) * inside, 0, 255).astype(np.uint8)
 
 
-def _widely_blurred(picture: Pixels, pixels: float) -> Pixels:
+def _widely_blurred(picture: Image, pixels: float) -> Image:
     """Blurred by a Gaussian of at least 8 pixels, on a reduced copy, which is all but the same and much quicker."""
     height, width = picture.shape
     small = cv2.resize(picture, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(cv2.GaussianBlur(small, (0, 0), pixels / 4), (width, height)), np.float32)
 
 
-def _outline(inside: Pixels) -> NDArray[np.uint8]:
+def _outline(inside: Image) -> NDArray[np.uint8]:
     """Signed distance from a hand's outline, uint8 (h, w)."""
     mask = (inside > 0.5).astype(np.uint8)
     inwards = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_5)
@@ -384,7 +384,7 @@ def _outline(inside: Pixels) -> NDArray[np.uint8]:
     return np.asarray(np.clip(128 + 5 * (inwards - outwards), 0, 255), np.uint8)
 
 
-def _inner_share(shape: tuple[int, ...], zoom: float) -> Pixels:
+def _inner_share(shape: tuple[int, ...], zoom: float) -> Image:
     """How far each pixel of a radiograph counts as on it, 0..1; `zoom` is of the radiograph's pixels for one of the
     plate's.
     """
@@ -394,7 +394,7 @@ def _inner_share(shape: tuple[int, ...], zoom: float) -> Pixels:
     return _ramp(np.asarray(from_edge / zoom, np.float32), *_EDGE_PIXELS)
 
 
-def _above_end(covered: Pixels, inside: Pixels) -> Pixels:
+def _above_end(covered: Image, inside: Image) -> Image:
     """1 above the row where too few radiographs go on, 0 below it, float32 (h, 1)."""
     height = len(covered)
     wrist = height * 3 // 4  # fingertips that some radiographs cut off are no forearm
@@ -404,11 +404,11 @@ def _above_end(covered: Pixels, inside: Pixels) -> Pixels:
     return _ramp(end - np.arange(height, dtype=np.float32)[:, None], 0.0, _FADE_PIXELS)
 
 
-def _ramp(values: Pixels, low: float, high: float) -> Pixels:
+def _ramp(values: Image, low: float, high: float) -> Image:
     return np.asarray(np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1), np.float32)
 
 
-def _small(picture: NDArray[np.uint8] | Pixels) -> Pixels:
+def _small(picture: NDArray[np.uint8] | Image) -> Image:
     """A picture of the plate, of whatever size, reduced by `_ERRORS_FACTOR`."""
     height, width = _shape(_ERRORS_FACTOR)
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.float32)
@@ -434,7 +434,7 @@ def _grid(shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 def _taken(
     picture: NDArray[np.floating], places_xy: NDArray[np.floating], how: int, border: int = cv2.BORDER_CONSTANT
-) -> Pixels:
+) -> Image:
     """A picture's values at places (h, w, 2); 0 outside unless `border` says otherwise."""
     index = (places_xy - 0.5).astype(np.float32)  # OpenCV puts the centre of the first pixel at 0, we at 0.5
     return np.asarray(cv2.remap(picture, index[..., 0], index[..., 1], how, borderMode=border), np.float32)

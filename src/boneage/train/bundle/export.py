@@ -5,7 +5,6 @@ and those that find the hand.
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 import math
 import shutil
@@ -34,12 +33,11 @@ from boneage.bundle.manifest import (
     Member,
     QualityGraph,
     SelfTest,
-    file_sha256,
     write_manifest,
 )
 from boneage.bundle.quality import QualityLabel, QualityLimit
 from boneage.errors import BundleError
-from boneage.files import atomic_write
+from boneage.files import atomic_write, sha256_of
 from boneage.hand.find import HandLimits
 from boneage.hand.views import ViewSpec, cut_view
 from boneage.phantom import draw_hand
@@ -540,20 +538,20 @@ def _export_quality(directory: Path, quality: TrainedQualityNetwork, bits: Weigh
     path = directory / _QUALITY_NAME
     height, width = quality.height, quality.width
     export_hand_graph(quality.network, path, kind="quality", height=height, width=width, weight_bits=bits)
-    return QualityGraph(path.name, file_sha256(path), height, width, quality.limits)
+    return QualityGraph(path.name, sha256_of(path), height, width, quality.limits)
 
 
 def _take_over(former: Path, graph: _GraphT, path: Path, bits: WeightBits) -> _GraphT:
     """Copy a graph, or re-encode its weights. A copy's checksum goes with it; the new bundle's check compares it."""
     source = former / graph.graph
     stored = source.read_bytes()
-    intact = hashlib.sha256(stored).hexdigest() == graph.sha256
+    intact = sha256_of(stored) == graph.sha256
     if intact and bits == 8 < _bits_of(stored):
         whole = _with_note(_with_whole_weights(stored), encoded_from(source) or graph.sha256)
         smaller, reached = _smallest(whole, path.name, {"view": _phantom_views(graph.height, graph.width)}, bits)
         if reached < _bits_of(stored):
             path.write_bytes(smaller)
-            return replace(graph, graph=path.name, sha256=file_sha256(path))
+            return replace(graph, graph=path.name, sha256=sha256_of(path))
     path.write_bytes(stored)
     return replace(graph, graph=path.name)
 
@@ -572,7 +570,7 @@ def _export_hand_network(
 ) -> HandGraph:
     path = directory / _hand_graph_name(name)
     export_hand_graph(hand.network, path, kind=kind, height=hand.height, width=hand.width, weight_bits=bits)
-    return HandGraph(path.name, file_sha256(path), hand.height, hand.width)
+    return HandGraph(path.name, sha256_of(path), hand.height, hand.width)
 
 
 def _export_member(directory: Path, member: NetworkMember, bits: WeightBits) -> Member:
@@ -591,7 +589,7 @@ def _export_member(directory: Path, member: NetworkMember, bits: WeightBits) -> 
     return Member(
         name=member.name,
         graph=exported.path.name,
-        sha256=file_sha256(exported.path),
+        sha256=sha256_of(exported.path),
         view=member.view,
         cells=member.network.cells,
         age_mean_months=member.age_mean_months,

@@ -22,9 +22,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from boneage.arrays import Months
 from boneage.bundle.bundle import Bundle, MemberOutput
 from boneage.bundle.calibration import SLOPES, Calibration, calibrate
 from boneage.bundle.estimate import combine
@@ -62,7 +62,6 @@ _WATCHED = 100
 """Of the radiographs held out, so many are looked at after each epoch: enough for a curve, from which nothing is
 chosen."""
 
-Months = NDArray[np.float64]
 
 _ONE_DEVICE = Engine(devices=1)
 

@@ -18,11 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Image
 from boneage.bundle.quality import QUALITY_LABELS, QualityLabel
 from boneage.geometry import Transform, downsample_area
 from boneage.hand.registration import CAPITATE_IN_FRAME_XY, HAND_LENGTH, Hand, register
-
-Picture = NDArray[np.float32]
 
 DRAWN_LENGTH = 170.0
 """Length of the hand on the reduced radiograph that is drawn on, pixels: 1.7 times that on the network's view."""
@@ -59,12 +58,12 @@ class Scene:
         mask: float32 (H, W), 0..1, the hand.
     """
 
-    pixels: Picture
+    pixels: Image
     points_xy: NDArray[np.float64]
-    mask: Picture
+    mask: Image
 
     @property
-    def frame_xy(self) -> tuple[Picture, Picture]:
+    def frame_xy(self) -> tuple[Image, Image]:
         """The registered frame's coordinates of each pixel, two arrays (H, W)."""
         matrix = register(self.points_xy).matrix.astype(np.float32)
         rows, columns = (axis.astype(np.float32) + np.float32(0.5) for axis in np.indices(self.pixels.shape))
@@ -81,7 +80,7 @@ class Scene:
         return 1 / register(self.points_xy).zoom
 
 
-def scene_of(pixels: Picture, hand: Hand, mask_on: Callable[[Transform, tuple[int, int]], Picture]) -> Scene:
+def scene_of(pixels: Image, hand: Hand, mask_on: Callable[[Transform, tuple[int, int]], Image]) -> Scene:
     """Reduce a radiograph to the size that is drawn on, its range brought to 0..1, bone bright.
 
     Args:
@@ -138,14 +137,14 @@ def _visibly(
 # --- textures -------------------------------------------------------------------------------------------------------
 
 
-def _clouds(generator: np.random.Generator, shape: tuple[int, int], cells: float) -> Picture:
+def _clouds(generator: np.random.Generator, shape: tuple[int, int], cells: float) -> Image:
     """Smooth noise (H, W) of about unit size, with so many cells along the longer side."""
     rows, columns = (max(2, round(cells * side / max(shape))) for side in shape)
     small = generator.standard_normal((rows, columns)).astype(np.float32)
     return np.asarray(cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def _texture(generator: np.random.Generator, x: Picture, y: Picture) -> Picture:
+def _texture(generator: np.random.Generator, x: Image, y: Image) -> Image:
     """Thickness of plaster or bandage, mean about 1: layers, folds, weave, grain. Arguments are frame coordinates."""
     thickness = 1 + generator.uniform(0.03, 0.3) * _clouds(generator, (x.shape[0], x.shape[1]), generator.uniform(2, 9))
     angle = generator.uniform(0, math.pi)
@@ -169,7 +168,7 @@ def _texture(generator: np.random.Generator, x: Picture, y: Picture) -> Picture:
     return np.asarray(np.maximum(thickness, 0.05), np.float32)
 
 
-def _step(distance: Picture, soft: float) -> Picture:
+def _step(distance: Image, soft: float) -> Image:
     """From 0 to 1 where `distance` passes 0, over a width of about `soft`."""
     return np.asarray(np.clip(distance / np.float32(soft) + np.float32(0.5), 0, 1), np.float32)
 
@@ -196,7 +195,7 @@ def _plaster(generator: np.random.Generator, scene: Scene) -> Scene:
     return replace(scene, pixels=np.clip(pixels, 0, 1).astype(np.float32))
 
 
-def _along_hand(generator: np.random.Generator, x: Picture, y: Picture) -> Picture:
+def _along_hand(generator: np.random.Generator, x: Image, y: Image) -> Image:
     """Where along the hand the plaster reaches, 0..1: from wrist, palm, knuckles or fingers to the forearm or less."""
     reach = generator.choice(4, p=[0.25, 0.42, 0.22, 0.11])
     start = generator.uniform(*((1450, 1700), (950, 1450), (650, 950), (50, 650))[reach])
@@ -208,7 +207,7 @@ def _along_hand(generator: np.random.Generator, x: Picture, y: Picture) -> Pictu
     return _step(place - np.float32(start), soft) * _step(np.float32(end) - place, soft)
 
 
-def _shell(generator: np.random.Generator, scene: Scene, x: Picture, y: Picture) -> Picture:
+def _shell(generator: np.random.Generator, scene: Scene, x: Image, y: Image) -> Image:
     """A cast all round: over the hand, its padding and its wall, which is brightest where it is seen edge on."""
     outside = cv2.distanceTransform((scene.mask < 0.5).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     distance = cv2.GaussianBlur(np.asarray(outside, np.float32) / np.float32(scene.zoom), (0, 0), 2.0)
@@ -219,7 +218,7 @@ def _shell(generator: np.random.Generator, scene: Scene, x: Picture, y: Picture)
     return (body + np.float32(generator.uniform(0.0, 1.5)) * rim) * _along_hand(generator, x, y)
 
 
-def _slab(generator: np.random.Generator, scene: Scene, x: Picture, y: Picture) -> Picture:
+def _slab(generator: np.random.Generator, scene: Scene, x: Image, y: Image) -> Image:
     """A slab or gutter: a straight strip along hand and forearm, over all of them or one side."""
     tilt = generator.normal(0, 0.12)
     centre = CAPITATE_IN_FRAME_XY[0] + generator.uniform(-350, 350)
@@ -231,7 +230,7 @@ def _slab(generator: np.random.Generator, scene: Scene, x: Picture, y: Picture) 
     return strip * _along_hand(generator, x, y)
 
 
-def _patch(generator: np.random.Generator, scene: Scene, x: Picture, y: Picture) -> Picture:
+def _patch(generator: np.random.Generator, scene: Scene, x: Image, y: Image) -> Image:
     """An ellipse, a turned rectangle, or clouds: whatever else may cover a part of the hand."""
     centre = generator.uniform(450, 1150), generator.uniform(500, 1850)
     angle = generator.uniform(0, math.pi)
@@ -247,7 +246,7 @@ def _patch(generator: np.random.Generator, scene: Scene, x: Picture, y: Picture)
     return _step(1.2 - edges + 0.6 * _clouds(generator, (x.shape[0], x.shape[1]), 5), soft)
 
 
-def _finger_splint(generator: np.random.Generator, scene: Scene, x: Picture, y: Picture) -> Picture:
+def _finger_splint(generator: np.random.Generator, scene: Scene, x: Image, y: Image) -> Image:
     """An aluminium splint along one finger or two, its edges turned up, with foam beside it."""
     angle = math.radians(generator.choice(_FINGERS_DEGREES) + generator.normal(0, 4))
     dx, dy = x - np.float32(CAPITATE_IN_FRAME_XY[0]), y - np.float32(CAPITATE_IN_FRAME_XY[1])
@@ -286,7 +285,7 @@ def _on_bone(generator: np.random.Generator, scene: Scene) -> NDArray[np.float64
     return np.asarray(frame[int(frame[:, 1].argmax())], np.float64)
 
 
-def _line(scene: Scene, cover: Picture, frame_xy: NDArray[np.float64], width: float) -> None:
+def _line(scene: Scene, cover: Image, frame_xy: NDArray[np.float64], width: float) -> None:
     """A line through points (n, 2) of the frame, `width` in frame pixels."""
     points = np.rint(scene.to_pixels(frame_xy) * 16 - 8).astype(np.int32)
     pixels = width * scene.zoom
@@ -301,7 +300,7 @@ def _direction(generator: np.random.Generator) -> NDArray[np.float64]:
     return np.array([math.sin(angle), -math.cos(angle)])
 
 
-def _wires(generator: np.random.Generator, scene: Scene, cover: Picture) -> None:
+def _wires(generator: np.random.Generator, scene: Scene, cover: Image) -> None:
     centre = _on_bone(generator, scene)
     for _ in range(int(generator.integers(1, 5))):
         middle = centre + generator.normal(0, 110, 2)
@@ -314,7 +313,7 @@ def _wires(generator: np.random.Generator, scene: Scene, cover: Picture) -> None
         _line(scene, cover, np.array(points), generator.uniform(9, 24))
 
 
-def _plate(generator: np.random.Generator, scene: Scene, cover: Picture) -> None:
+def _plate(generator: np.random.Generator, scene: Scene, cover: Image) -> None:
     middle, along = _on_bone(generator, scene), _direction(generator)
     half, width = generator.uniform(80, 320), generator.uniform(35, 95)
     _line(scene, cover, np.array([middle - half * along, middle + half * along]), width)
@@ -329,7 +328,7 @@ def _plate(generator: np.random.Generator, scene: Scene, cover: Picture) -> None
             _line(scene, cover, np.array([start, start + reach]), generator.uniform(14, 30))
 
 
-def _fixator(generator: np.random.Generator, scene: Scene, cover: Picture) -> None:
+def _fixator(generator: np.random.Generator, scene: Scene, cover: Image) -> None:
     middle, along = _on_bone(generator, scene), _direction(generator)
     across = np.array([along[1], -along[0]])
     rod = middle + across * generator.uniform(-550, 550)
@@ -343,7 +342,7 @@ def _fixator(generator: np.random.Generator, scene: Scene, cover: Picture) -> No
         cv2.circle(cover, tuple(np.rint(clamp).astype(int).tolist()), radius, 1.0, -1)
 
 
-def _blobs(generator: np.random.Generator, scene: Scene, cover: Picture) -> None:
+def _blobs(generator: np.random.Generator, scene: Scene, cover: Image) -> None:
     for _ in range(int(generator.integers(1, 7))):
         centre = scene.to_pixels(_on_bone(generator, scene)[None])[0]
         axes = np.maximum(1, np.rint(generator.uniform(12, 70, 2) * scene.zoom)).astype(int).tolist()
@@ -351,7 +350,7 @@ def _blobs(generator: np.random.Generator, scene: Scene, cover: Picture) -> None
         cv2.ellipse(cover, place, tuple(axes), turn, 0, 360, 1.0, -1, cv2.LINE_AA)
 
 
-def _band(generator: np.random.Generator, scene: Scene, cover: Picture) -> None:
+def _band(generator: np.random.Generator, scene: Scene, cover: Image) -> None:
     """A chain, bangle or watch over wrist or palm."""
     height, half = generator.uniform(1000, 1850), generator.uniform(220, 420)
     angle = np.linspace(0, 2 * math.pi, 40)
@@ -398,7 +397,7 @@ def _ringed(generator: np.random.Generator, scene: Scene) -> Scene:
     return replace(scene, pixels=np.asarray(pixels, np.float32))
 
 
-def _marked(generator: np.random.Generator, pixels: Picture, mask: Picture) -> Picture:
+def _marked(generator: np.random.Generator, pixels: Image, mask: Image) -> Image:
     """A lead letter beside the hand."""
     height, width = pixels.shape
     side = int(generator.uniform(0.05, 0.16) * min(height, width)) + 3
@@ -412,8 +411,8 @@ def _marked(generator: np.random.Generator, pixels: Picture, mask: Picture) -> P
 
 
 def _bordered(
-    generator: np.random.Generator, pixels: Picture, points_xy: NDArray[np.float64], mask: Picture
-) -> tuple[Picture, NDArray[np.float64], Picture]:
+    generator: np.random.Generator, pixels: Image, points_xy: NDArray[np.float64], mask: Image
+) -> tuple[Image, NDArray[np.float64], Image]:
     """An even border of any grey, of other width on each side, with a bright or dark edge in some cases."""
     top, bottom, left, right = (
         int(side * generator.uniform(0, 0.25) * (generator.random() < 0.7)) for side in np.repeat(pixels.shape, 2)
@@ -499,7 +498,7 @@ def _photographed(generator: np.random.Generator, scene: Scene) -> Scene:
     )
 
 
-def _with_moire(generator: np.random.Generator, seen: Picture, rows: Picture, columns: Picture) -> Picture:
+def _with_moire(generator: np.random.Generator, seen: Image, rows: Image, columns: Image) -> Image:
     """Beats of the screen's pixels and the camera's: wavy stripes of some direction, in one or two sets."""
     for _ in range(int(generator.integers(1, 3))):
         angle, period = generator.uniform(0, math.pi), math.exp(generator.uniform(math.log(2.2), math.log(40)))
@@ -509,7 +508,7 @@ def _with_moire(generator: np.random.Generator, seen: Picture, rows: Picture, co
     return np.asarray(seen, np.float32)
 
 
-def _with_reflection(generator: np.random.Generator, seen: Picture, rows: Picture, columns: Picture) -> Picture:
+def _with_reflection(generator: np.random.Generator, seen: Image, rows: Image, columns: Image) -> Image:
     """A lamp, or a bright window, mirrored by the screen."""
     height, width = seen.shape
     y, x = generator.uniform(0, height), generator.uniform(0, width)

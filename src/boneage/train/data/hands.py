@@ -4,7 +4,6 @@ radiograph cache.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -18,6 +17,7 @@ import numpy as np
 
 from boneage.bundle.bundle import Bundle
 from boneage.errors import Rejection
+from boneage.files import sha256_of
 from boneage.geometry import Transform
 from boneage.hand.registration import Hand
 from boneage.tables.radiographs import LabelledRadiograph
@@ -134,7 +134,7 @@ def found_by(bundle: Bundle) -> list[str]:
 
 def _fingerprint(radiographs: Sequence[LabelledRadiograph], cache: RadiographCache, bundle: Bundle) -> str:
     said = [*found_by(bundle), cache.folder.name, *sorted(radiograph.id for radiograph in radiographs)]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+    return sha256_of(json.dumps(said).encode())[:16]
 
 
 def _build(

@@ -19,11 +19,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import FloatArray, Image
 from boneage.evaluate.perturbations import border_grey
-from boneage.geometry import FloatArray, Transform, downsample_area, sample
+from boneage.geometry import Transform, downsample_area, sample
 from boneage.hand.registration import hand_length
-
-Picture = NDArray[np.float32]
 
 DrawnKind = Literal["noise", "blank", "frame", "marker", "scene", "face", "pattern", "page", "bones", "chest"]
 MadeKind = Literal["erased", "forearm"]
@@ -54,19 +53,19 @@ class MaskedRadiograph(NamedTuple):
     sides.
     """
 
-    pixels: Picture
+    pixels: Image
     mask: NDArray[np.uint8]
 
 
 def draw_negative(
     generator: np.random.Generator,
-    radiograph: Picture | None = None,
+    radiograph: Image | None = None,
     mask: NDArray[np.uint8] | None = None,
     *,
     points_xy: FloatArray | None = None,
     kind: Kind | None = None,
     longest_side: int = 256,
-) -> Picture:
+) -> Image:
     """A picture on which there is no hand.
 
     Args:
@@ -101,8 +100,8 @@ def draw_negative(
 
 def pair_radiographs(
     generator: np.random.Generator,
-    first: tuple[Picture, NDArray[np.uint8]],
-    second: tuple[Picture, NDArray[np.uint8]] | None = None,
+    first: tuple[Image, NDArray[np.uint8]],
+    second: tuple[Image, NDArray[np.uint8]] | None = None,
     *,
     longest_side: int = 256,
 ) -> MaskedRadiograph:
@@ -141,11 +140,11 @@ def pair_radiographs(
 
 def _any_kind(
     generator: np.random.Generator,
-    radiograph: Picture | None,
+    radiograph: Image | None,
     mask: NDArray[np.uint8] | None,
     points_xy: FloatArray | None,
     longest_side: int,
-) -> Picture:
+) -> Image:
     if radiograph is not None and generator.random() < _MADE_SHARE:
         order = generator.permutation(len(get_args(MadeKind)))
         for kind in (get_args(MadeKind)[place] for place in order):
@@ -158,11 +157,11 @@ def _any_kind(
 def _made(
     generator: np.random.Generator,
     kind: MadeKind,
-    radiograph: Picture | None,
+    radiograph: Image | None,
     mask: NDArray[np.uint8] | None,
     points_xy: FloatArray | None,
     longest_side: int,
-) -> Picture | None:
+) -> Image | None:
     """The radiograph without its hand; None where it does not serve."""
     if radiograph is None:
         return None
@@ -171,7 +170,7 @@ def _made(
     return None if mask is None else _erased(generator, MaskedRadiograph(radiograph, mask), longest_side)
 
 
-def _erased(generator: np.random.Generator, radiograph: MaskedRadiograph, longest_side: int) -> Picture | None:
+def _erased(generator: np.random.Generator, radiograph: MaskedRadiograph, longest_side: int) -> Image | None:
     """The radiograph with its hand filled from the background around it, which keeps borders and markers."""
     pixels, mask = _reduced(radiograph, longest_side)
     reach = 2 * max(1, round(generator.uniform(0.025, 0.05) * longest_side)) + 1
@@ -188,7 +187,7 @@ def _erased(generator: np.random.Generator, radiograph: MaskedRadiograph, longes
     return np.asarray(np.clip(pixels + share * (filled - pixels), 0, 1), dtype=np.float32)
 
 
-def _filled_from_around(pixels: Picture, hole: NDArray[np.bool_]) -> Picture:
+def _filled_from_around(pixels: Image, hole: NDArray[np.bool_]) -> Image:
     """Holes filled with ever wider means of what is known (an image pyramid down, and up again)."""
     known = (~hole).astype(np.float32)
     levels = [(pixels * known, known)]
@@ -203,13 +202,13 @@ def _filled_from_around(pixels: Picture, hole: NDArray[np.bool_]) -> Picture:
     return np.asarray(filled, dtype=np.float32)
 
 
-def _halved(pixels: Picture) -> Picture:
+def _halved(pixels: Image) -> Image:
     return np.asarray(cv2.pyrDown(pixels), dtype=np.float32)
 
 
 def _forearm(
-    generator: np.random.Generator, radiograph: Picture, points_xy: FloatArray, longest_side: int
-) -> Picture | None:
+    generator: np.random.Generator, radiograph: Image, points_xy: FloatArray, longest_side: int
+) -> Image | None:
     """What the radiograph shows from `FOREARM_START` beyond the capitate on, turned upright."""
     length = hand_length(points_xy)
     tip, _, capitate = np.asarray(points_xy, dtype=np.float64)
@@ -284,7 +283,7 @@ def _half(
     )
 
 
-def _same_greys(pixels: Picture, model: Picture, share: float) -> Picture:
+def _same_greys(pixels: Image, model: Image, share: float) -> Image:
     """Grey levels stretched so that their 2nd and 98th percentile come by `share` nearer to those of another
     radiograph.
 
@@ -336,7 +335,7 @@ def _bordered(generator: np.random.Generator, radiograph: MaskedRadiograph, long
 # --- drawn pictures ----------------------------------------------------------------------------------------------
 
 
-def _drawn(generator: np.random.Generator, kind: DrawnKind, longest_side: int) -> Picture:
+def _drawn(generator: np.random.Generator, kind: DrawnKind, longest_side: int) -> Image:
     """A drawing of a kind, developed as radiographs are: blurred, grainy, in some range of greys, at times a
     negative.
     """
@@ -352,7 +351,7 @@ def _drawn(generator: np.random.Generator, kind: DrawnKind, longest_side: int) -
     return _developed(generator, picture)
 
 
-def _developed(generator: np.random.Generator, picture: Picture) -> Picture:
+def _developed(generator: np.random.Generator, picture: Image) -> Image:
     """Gamma, range of greys, grain and negative, as chance has it."""
     picture = np.clip(picture, 0, 1) ** np.float32(math.exp(generator.normal(0, 0.35)))
     if generator.random() < 0.4:
@@ -364,7 +363,7 @@ def _developed(generator: np.random.Generator, picture: Picture) -> Picture:
     return np.ascontiguousarray(np.clip(picture, 0, 1), dtype=np.float32)
 
 
-def _clouds(generator: np.random.Generator, shape: tuple[int, int], roughness: float = 0.5) -> Picture:
+def _clouds(generator: np.random.Generator, shape: tuple[int, int], roughness: float = 0.5) -> Image:
     """Noise of many scales, each finer one weaker by `roughness`, stretched to 0..1; 0.5 is about 1/f."""
     height, width = shape
     total = np.zeros(shape, np.float32)
@@ -377,12 +376,12 @@ def _clouds(generator: np.random.Generator, shape: tuple[int, int], roughness: f
     return _stretched(total)
 
 
-def _stretched(picture: Picture) -> Picture:
+def _stretched(picture: Image) -> Image:
     low, high = float(picture.min()), float(picture.max())
     return np.asarray((picture - low) / max(high - low, 1e-6), dtype=np.float32)
 
 
-def _noise(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
+def _noise(generator: np.random.Generator, shape: tuple[int, int]) -> Image:
     """White, of one scale, of many scales, speckled, or of lines."""
     colour = generator.integers(5)
     if colour == 0:
@@ -399,7 +398,7 @@ def _noise(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
     return _stretched(lines + np.float32(generator.uniform(0, 0.5)) * white)
 
 
-def _blank(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
+def _blank(generator: np.random.Generator, shape: tuple[int, int]) -> Image:
     """One grey, a slope, or light falling off to the edges, nearly without grain."""
     height, width = shape
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
@@ -414,7 +413,7 @@ def _blank(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
     return np.asarray(level + strength[0] * slope + strength[1] * bowl + grain, dtype=np.float32)
 
 
-def _collimation(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
+def _collimation(generator: np.random.Generator, shape: tuple[int, int]) -> Image:
     """1 inside the field of an X-ray tube's blades, nearly 0 outside: a turned rectangle, or a circle."""
     height, width = shape
     field = np.full(shape, generator.uniform(0, 0.15), np.float32)
@@ -428,7 +427,7 @@ def _collimation(generator: np.random.Generator, shape: tuple[int, int]) -> Pict
     return field
 
 
-def _frame(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
+def _frame(generator: np.random.Generator, shape: tuple[int, int]) -> Image:
     """Collimated fields and borders with nothing in them."""
     inside = np.float32(generator.uniform(0.2, 0.8)) + np.float32(0.3) * (_blank(generator, shape) - np.float32(0.5))
     picture = inside * _collimation(generator, shape)
@@ -440,7 +439,7 @@ def _frame(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
     return picture
 
 
-def _marker(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
+def _marker(generator: np.random.Generator, shape: tuple[int, int]) -> Image:
     """Lead letters, arrows, rulers and steps on an empty radiograph."""
     picture = np.float32(0.35) * _blank(generator, shape)
     _write_letters(generator, picture, count=int(generator.integers(1, 6)))
@@ -451,7 +450,7 @@ def _marker(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
     return picture
 
 
-def _write_letters(generator: np.random.Generator, picture: Picture, count: int) -> None:
+def _write_letters(generator: np.random.Generator, picture: Image, count: int) -> None:
     """Words in lead, some in a frame, drawn onto the picture."""
     height, width = picture.shape
     lead = np.zeros(picture.shape, np.uint8)  # OpenCV writes on 8 bits only
@@ -469,7 +468,7 @@ def _write_letters(generator: np.random.Generator, picture: Picture, count: int)
     picture += share * (np.float32(generator.uniform(0.7, 1)) - picture)
 
 
-def _draw_ruler(generator: np.random.Generator, picture: Picture) -> None:
+def _draw_ruler(generator: np.random.Generator, picture: Image) -> None:
     height, width = picture.shape
     x, step = round(generator.uniform(0.05, 0.9) * width), max(3, round(generator.uniform(0.02, 0.06) * height))
     for number, y in enumerate(range(0, height, step)):
@@ -477,7 +476,7 @@ def _draw_ruler(generator: np.random.Generator, picture: Picture) -> None:
         cv2.line(picture, (x, y), (x + long, y), 0.9, 1)
 
 
-def _draw_steps(generator: np.random.Generator, picture: Picture) -> None:
+def _draw_steps(generator: np.random.Generator, picture: Image) -> None:
     height, width = picture.shape
     count = int(generator.integers(4, 10))
     left, top = generator.uniform(0, 0.5, 2) * (width, height)
@@ -488,7 +487,7 @@ def _draw_steps(generator: np.random.Generator, picture: Picture) -> None:
         cv2.rectangle(picture, corner, opposite, 0.2 + 0.75 * number / count, -1)
 
 
-def _scene(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
+def _scene(generator: np.random.Generator, shape: tuple[int, int]) -> Image:
     """Like a photograph: things of all sizes one before another (the model of dead leaves), at times in a room."""
     picture = _clouds(generator, shape, generator.uniform(0.4, 0.65))
     if generator.random() < 0.4:
@@ -499,7 +498,7 @@ def _scene(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
     return np.float32(0.75) * picture + np.float32(0.25) * _clouds(generator, shape, 0.7)
 
 
-def _draw_thing(generator: np.random.Generator, picture: Picture, size: float) -> None:
+def _draw_thing(generator: np.random.Generator, picture: Image, size: float) -> None:
     height, width = picture.shape
     centre = (round(generator.uniform(0, width)), round(generator.uniform(0, height)))
     shade, form = float(generator.random()), generator.integers(3)
@@ -515,7 +514,7 @@ def _draw_thing(generator: np.random.Generator, picture: Picture, size: float) -
         cv2.fillPoly(picture, [np.rint(corners).astype(np.int32)], shade, cv2.LINE_AA)
 
 
-def _draw_room(generator: np.random.Generator, picture: Picture) -> None:
+def _draw_room(generator: np.random.Generator, picture: Image) -> None:
     """Lines that run to one point, and a horizon."""
     height, width = picture.shape
     horizon = round(generator.uniform(0.3, 0.7) * height)
@@ -525,7 +524,7 @@ def _draw_room(generator: np.random.Generator, picture: Picture) -> None:
         cv2.line(picture, vanishing, (round(float(x)), height), float(generator.random()), 1, cv2.LINE_AA)
 
 
-def _face(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
+def _face(generator: np.random.Generator, shape: tuple[int, int]) -> Image:
     """Ellipses as in a face, before a blurred ground."""
     height, width = shape
     picture = np.float32(generator.uniform(0.3, 1)) * _clouds(generator, shape, 0.4)
@@ -550,7 +549,7 @@ def _face(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), size / 30), dtype=np.float32)
 
 
-def _pattern(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
+def _pattern(generator: np.random.Generator, shape: tuple[int, int]) -> Image:
     """Gratings, checks, rings, and windows of a house: things with a period."""
     height, width = shape
     x, y = np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
@@ -575,7 +574,7 @@ def _pattern(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
     return np.asarray(0.85 * picture + 0.15 * _clouds(generator, shape), dtype=np.float32)
 
 
-def _page(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
+def _page(generator: np.random.Generator, shape: tuple[int, int]) -> Image:
     """A page of text: words, lines, a heading, a table or a picture on paper."""
     height, width = shape
     picture = np.full(shape, generator.uniform(0.85, 1.0), np.float32)
@@ -597,7 +596,7 @@ def _page(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
 
 
 def _write_line(
-    generator: np.random.Generator, picture: Picture, start_xy: tuple[int, int], size: int, ink: float
+    generator: np.random.Generator, picture: Image, start_xy: tuple[int, int], size: int, ink: float
 ) -> None:
     """One line of words; letters are strokes, which at this size look like print."""
     x, y = start_xy
@@ -615,7 +614,7 @@ def _write_line(
             cv2.line(picture, (left, y + size), (left + size // 3, y), ink, max(1, size // 6))
 
 
-def _bones(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
+def _bones(generator: np.random.Generator, shape: tuple[int, int]) -> Image:
     """One or two long bones in soft tissue, with or without a joint: arm, leg, knee, elbow."""
     height, width = shape
     picture = np.full(shape, 0.05, np.float32)
@@ -641,7 +640,7 @@ def _bones(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
 
 
 def _draw_tube(
-    picture: Picture, start_xy: NDArray[np.float64], end_xy: NDArray[np.float64], radius: float, grey: float
+    picture: Image, start_xy: NDArray[np.float64], end_xy: NDArray[np.float64], radius: float, grey: float
 ) -> None:
     first, last = np.rint(start_xy).astype(int), np.rint(end_xy).astype(int)
     thick = max(1, round(2 * radius))
@@ -650,7 +649,7 @@ def _draw_tube(
 
 def _draw_bone(
     generator: np.random.Generator,
-    picture: Picture,
+    picture: Image,
     joint_xy: NDArray[np.float64],
     far_xy: NDArray[np.float64],
     radius: float,
@@ -666,7 +665,7 @@ def _draw_bone(
     cv2.ellipse(picture, (round(head[0]), round(head[1])), axes, turn, 0, 360, 0.5 * (wall + marrow), -1, cv2.LINE_AA)
 
 
-def _chest(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
+def _chest(generator: np.random.Generator, shape: tuple[int, int]) -> Image:
     """Lungs, ribs, spine and heart; or a skull, a bright shell about clouds."""
     height, width = shape
     picture = np.full(shape, generator.uniform(0.5, 0.7), np.float32)
@@ -698,7 +697,7 @@ def _chest(generator: np.random.Generator, shape: tuple[int, int]) -> Picture:
     return np.asarray(0.9 * blurred + 0.1 * _clouds(generator, shape), dtype=np.float32)
 
 
-_DRAW: Mapping[DrawnKind, Callable[[np.random.Generator, tuple[int, int]], Picture]] = MappingProxyType(
+_DRAW: Mapping[DrawnKind, Callable[[np.random.Generator, tuple[int, int]], Image]] = MappingProxyType(
     {
         "noise": _noise,
         "blank": _blank,

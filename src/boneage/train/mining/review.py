@@ -21,10 +21,11 @@ from typing import Any
 
 import cv2
 
+from boneage.arrays import ByteImage
 from boneage.errors import BoneageError, RecipeError
 from boneage.train.data.cache import RadiographCache
 from boneage.train.mining.state import RadiographMask, Status, decide, read_masks
-from boneage.train.mining.tiles import Picture, radiograph_tile
+from boneage.train.mining.tiles import radiograph_tile
 
 log = logging.getLogger(__name__)
 
@@ -247,6 +248,6 @@ class _Handler(BaseHTTPRequestHandler):
         log.debug("%s", (format % args).replace(self.server.token, "..."))
 
 
-def _jpeg(picture: Picture) -> bytes:
+def _jpeg(picture: ByteImage) -> bytes:
     _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 88])
     return encoded.tobytes()

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import ByteImage
 from boneage.errors import TableError
 from boneage.files import atomic_write
 from boneage.geometry import fit_inside, sample
@@ -20,9 +21,6 @@ from boneage.tables.csv_table import read_rows, reject_duplicates, write_rows
 from boneage.train.data.annotations import load_mask
 from boneage.train.data.cache import RadiographCache
 from boneage.train.mining.state import RadiographMask, Status
-
-Picture = NDArray[np.uint8]
-"""Colours as OpenCV has them, blue first, (H, W, 3)."""
 
 SheetKind = Literal["pending", "worst", "random", "accepted"]
 
@@ -46,7 +44,7 @@ class Grid:
     tile_height: int = 225
 
 
-def draw_tile(pixels: NDArray[np.float32], mask: NDArray[np.uint8], height: int, width: int) -> Picture:
+def draw_tile(pixels: NDArray[np.float32], mask: NDArray[np.uint8], height: int, width: int) -> ByteImage:
     """A radiograph fitted into a tile, its grey levels stretched so that dark radiographs can be judged, with its
     mask's outline.
 
@@ -76,7 +74,7 @@ def draw_tile(pixels: NDArray[np.float32], mask: NDArray[np.uint8], height: int,
     return tile
 
 
-def radiograph_tile(folder: Path, mask: RadiographMask, cache: RadiographCache, height: int, width: int) -> Picture:
+def radiograph_tile(folder: Path, mask: RadiographMask, cache: RadiographCache, height: int, width: int) -> ByteImage:
     """The tile of one radiograph of a mining.
 
     Raises:
@@ -114,7 +112,7 @@ def choose_masks(masks: Mapping[str, RadiographMask], kind: SheetKind, *, seed: 
     return at_random(chosen, seed) if kind == "random" else by_doubt(chosen)
 
 
-def draw_sheet(folder: Path, masks: Sequence[RadiographMask], cache: RadiographCache, grid: Grid) -> Picture:
+def draw_sheet(folder: Path, masks: Sequence[RadiographMask], cache: RadiographCache, grid: Grid) -> ByteImage:
     """One contact sheet, as high as its tiles need, with id, round and doubt under each."""
     height, width, gap = grid.tile_height + _LABEL_HEIGHT, grid.tile_width, 4
     rows = -(-len(masks) // grid.columns)

@@ -16,6 +16,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from boneage.errors import BoneageError
+from boneage.files import sha256_of
 from boneage.web.accounts.access import assessments
 from boneage.web.models import Assessment, SubmissionKey
 
@@ -89,4 +90,4 @@ def keep(key: Key, assessment: Assessment) -> None:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return sha256_of(text.encode("utf-8", "surrogatepass"))

@@ -15,7 +15,6 @@ with the old state as its condition, or a row that is locked before it is read.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 import uuid
@@ -33,6 +32,7 @@ from django_tasks import TaskResultStatus, task
 from django_tasks_db.models import DBTaskResult
 
 from boneage.errors import BoneageError
+from boneage.files import sha256_of
 from boneage.sex import Sex
 from boneage.web.models import Assessment, Case, Picture, PictureKind, Sending, State, User, configuration
 from boneage.web.queue.answer import Answer, PutOffError
@@ -122,7 +122,7 @@ def submit(submission: Submission) -> Assessment:
         client=submission.client,
         radiograph_name=submission.radiograph_name[:255],
         radiograph_bytes=len(submission.radiograph),
-        radiograph_sha256=hashlib.sha256(submission.radiograph).hexdigest(),
+        radiograph_sha256=sha256_of(submission.radiograph),
         sex=submission.sex.value,
         birth_date=submission.birth_date,
         study_date=submission.study_date,

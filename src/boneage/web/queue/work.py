@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from boneage import assessment as assessing
 from boneage.atlas import similarity_member
 from boneage.errors import Rejection, RejectionCode
 from boneage.explain import display_picture, encode_picture
+from boneage.files import sha256_of
 from boneage.geometry import Transform
 from boneage.hand.registration import Hand, box_corners
 from boneage.reading.limit import CPU_SECONDS, read_radiograph_limited, start_reading_process
@@ -81,7 +81,7 @@ def _answered(submitted: Assessment, upload: bytes) -> Answer:
         Sex(submitted.sex),
         bundle(),
         name=submitted.radiograph_name or None,
-        sha256=hashlib.sha256(upload).hexdigest(),
+        sha256=sha256_of(upload),
     )
     facts = radiograph.facts
     chronological = chronological_age(submitted, facts)

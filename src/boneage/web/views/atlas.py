@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -13,6 +12,7 @@ from django.views.decorators.http import require_safe
 
 from boneage.atlas import Atlas, Plate
 from boneage.errors import AtlasError
+from boneage.files import sha256_of
 from boneage.sex import Sex
 from boneage.web import installation, texts
 from boneage.web.accounts.access import for_role
@@ -80,6 +80,6 @@ def plate(request: HttpRequest, key: str) -> HttpResponse:
         data, media_type = atlas.picture_bytes(atlas.plate(key))
     except AtlasError as error:
         raise Http404 from error
-    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    tag = f'"{sha256_of(data)[:32]}"'
     response = HttpResponse(status=304) if is_known(request, tag) else HttpResponse(data, content_type=media_type)
     return tagged(response, tag, f"private, max-age={_KEPT_SECONDS}")
