@@ -21,7 +21,6 @@ from boneage.evaluate.metrics import (
     RESAMPLES,
     Figure,
     Metric,
-    Months,
     bias,
     mean_absolute_difference,
     measure,
