@@ -36,12 +36,13 @@ test: .venv/.dev  ## all tests, with the coverage gate; those without their brow
 system-packages:  ## install Chromium and PostgreSQL, which tests of the service start (Debian, as root)
 	tools/system-packages.sh
 
-check: .venv/.dev  ## format, lint, types, import contract, docs, lock, licences
+check: .venv/.dev  ## format, lint, types, import contracts, docs, language, translations, lock, licences
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/check.py
+	$(BIN)/python tools/language.py
 	$(BIN)/python tools/languages.py check
 	$(BIN)/python tools/supply_chain.py check
 
