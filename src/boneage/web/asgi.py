@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from boneage.web.wsgi import application as django_application  # sets Django up: first
 
-from boneage.web.queue.condition import Watch  # isort: skip
+from boneage.web.health.condition import Watch  # isort: skip
 from boneage.web.processes.gate import Environ, Gate, Limits  # isort: skip
 from boneage.web.models import configuration  # isort: skip
 

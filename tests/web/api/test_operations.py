@@ -26,10 +26,10 @@ from pytest_django.fixtures import Settings
 from boneage.assessment import assess
 from boneage.bundle.bundle import Bundle
 from boneage.phantom import sample_png
-from boneage.web.api import operations as web_api
-from boneage.web.api.errors import CODES, SUBMISSION_CODES
+from boneage.web.api import waiting
 from boneage.web.api.schemas import Decided, Facts, Hand, Result, StateName, Submission
 from boneage.web.cases.forms import OWN_CODES, RadiographForm
+from boneage.web.codes import CODES, SUBMISSION_CODES
 from boneage.web.models import (
     ApiToken,
     Assessment,
@@ -190,7 +190,7 @@ def test_waiting_ends_with_the_answer_and_holds_no_transaction(in_open: Api) -> 
                 finished.set()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(web_api, "time", Clock)
+        patch.setattr(waiting, "time", Clock)
         answer = in_open.submit(sex="F", wait=30)
     assert finished.is_set()
     assert (answer.status_code, answer.json()["state"]) == (200, "done")
@@ -202,8 +202,8 @@ def test_waiting_ends_when_the_time_is_over_or_too_many_wait(in_open: Api, monke
     begun = time.monotonic()
     key = in_open.submit(sex="F", wait=0.3).json()["id"]
     assert 0.3 <= time.monotonic() - begun < 5
-    monkeypatch.setattr(web_api, "_waiters", threading.BoundedSemaphore(1))
-    assert web_api._waiters.acquire()
+    monkeypatch.setattr(waiting, "waiting_slots", threading.BoundedSemaphore(1))
+    assert waiting.waiting_slots.acquire()
     begun = time.monotonic()
     assert in_open.get(f"assessments/{key}?wait=30").status_code == 202
     assert time.monotonic() - begun < 5

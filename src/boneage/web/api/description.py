@@ -15,8 +15,8 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 from pydantic import BaseModel
 
-from boneage.web.api.errors import CODES
 from boneage.web.api.schemas import Problem, Submission
+from boneage.web.codes import CODES
 from boneage.web.models import configuration
 
 CLINIC_ONLY = "x-clinic-only"
@@ -58,7 +58,7 @@ class Good:
     body: type[BaseModel] | tuple[str, ...] | None = None
 
 
-def told(
+def operation(
     good: Mapping[int, Good],
     *codes: str,
     public: bool = False,

@@ -7,7 +7,7 @@ that send or read slowly cost some memory, which is limited, but no thread:
   whoever reads an answer take them.
 * All bodies and answers on their way together have `Limits.transit_bytes`. What needs more ends the transfers that have
   taken longest.
-* ``/health`` is answered from memory (`boneage.web.queue.condition.Watch`), without a thread and without the database.
+* ``/health`` is answered from memory (`boneage.web.health.condition.Watch`), without a thread and without the database.
 
 Unfinished headers and idle connections are the server's own matter (`boneage.web.processes.http_server`).
 """

@@ -21,9 +21,8 @@ from boneage.sex import Sex
 from boneage.web import installation
 from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessment_or_404, client_of, for_role, user_of
-from boneage.web.api.errors import CODES, RETRY_SECONDS
-from boneage.web.api.operations import api
 from boneage.web.cases.forms import RadiographForm
+from boneage.web.codes import CODES, RETRY_SECONDS
 from boneage.web.models import Assessment, Case, Role, State, configuration
 from boneage.web.queue.jobs import BusyError
 from boneage.web.views.errors import wants_json
@@ -199,6 +198,6 @@ def _manifest() -> Manifest | None:
 def _api_docs() -> str:
     """Address of the API's description; empty if it is not served."""
     try:
-        return reverse(f"{api.urls_namespace}:openapi-view")
+        return reverse("api:openapi-view")
     except NoReverseMatch:
         return ""

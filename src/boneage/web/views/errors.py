@@ -14,10 +14,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as marked
 
 import boneage
-from boneage.web import storage
 from boneage.web.accounts.access import user_of
 from boneage.web.accounts.audit import Action, record
-from boneage.web.queue import condition
+from boneage.web.health import condition, storage
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from django.db import InterfaceError, OperationalError
 from django.test import Client
 
 from boneage.web.cases.forms import RadiographForm
-from boneage.web.queue import condition
+from boneage.web.health import condition
 
 
 @pytest.mark.django_db

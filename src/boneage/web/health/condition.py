@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import Error, close_old_connections, connection
 
-from boneage.web import storage
+from boneage.web.health import storage
 from boneage.web.models import configuration
 from boneage.web.queue.jobs import waiting
 
@@ -31,7 +31,7 @@ class Condition:
     """How the service is.
 
     Attributes:
-        status: ``ok``, or a code of `boneage.web.storage`.
+        status: ``ok``, or a code of `boneage.web.health.storage`.
         waiting: radiographs that wait or are being assessed; None if the database does not say.
     """
 

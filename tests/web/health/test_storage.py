@@ -19,10 +19,9 @@ from django.db import DataError, IntegrityError, InterfaceError, OperationalErro
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from boneage.web import storage
+from boneage.web.health import condition, storage
+from boneage.web.health.condition import Condition, Watch
 from boneage.web.models import Assessment
-from boneage.web.queue import condition
-from boneage.web.queue.condition import Condition, Watch
 from tests.web.databases import database_of_all_threads, postgresql, sqlite
 
 ROOM = 4 * 2**20
@@ -235,7 +234,7 @@ def watched(*found: Condition | Exception) -> Watch:
 @pytest.mark.django_db
 def test_watch_logs_each_change_once(caplog: pytest.LogCaptureFixture) -> None:
     statuses = ("storage_full", "storage_full", "ok", "ok", "no_database")
-    with caplog.at_level(logging.INFO, logger="boneage.web.queue.condition"):
+    with caplog.at_level(logging.INFO, logger="boneage.web.health.condition"):
         watched(*(Condition(status, None) for status in statuses))
     assert [message.rpartition(" ")[2] for message in caplog.messages] == ["storage_full", "ok", "no_database"]
 

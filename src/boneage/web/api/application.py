@@ -1,0 +1,59 @@
+"""The REST API as an object: its title, its authentication, and parameters that several operations share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from django.http import HttpRequest
+from ninja import Path
+
+import boneage
+from boneage.assessment import NOTICE
+from boneage.web.accounts import audit
+from boneage.web.accounts.access import assessment_or_404
+from boneage.web.api.access import Token, caller
+from boneage.web.api.description import ServiceAPI
+from boneage.web.api.errors import ApiError, handle_errors
+from boneage.web.codes import CODES
+from boneage.web.models import Assessment
+
+_DESCRIPTION = f"""Bone age from radiographs of the hand. Submit a radiograph, wait or poll for its assessment, and
+fetch the result. Ages are in months. Errors always have the form `{{"code", "message"}}`; codes are stable.
+
+{NOTICE}"""
+
+api = ServiceAPI(
+    title="boneage",
+    version=boneage.__version__,
+    description=_DESCRIPTION,
+    urls_namespace="api",
+    auth=Token(),
+    docs_url="/docs",
+)
+handle_errors(api)
+
+AssessmentId = Annotated[UUID, Path(description="Id of the assessment, as returned when the radiograph was submitted.")]
+
+
+def finished_assessment(assessment_id: UUID) -> Assessment:
+    """Return an assessment that has a result.
+
+    Raises:
+        ApiError: ``not_finished`` or ``no_result``.
+        Http404: the assessment does not exist.
+    """
+    assessment = assessment_or_404(assessment_id)
+    if not assessment.is_final:
+        raise ApiError("not_finished", CODES["not_finished"].meaning)
+    if assessment.result is None:
+        raise ApiError("no_result", f"{CODES['no_result'].meaning} {assessment.message} [{assessment.code}]")
+    return assessment
+
+
+def record_access(
+    request: HttpRequest, assessment: Assessment | None, action: audit.Action, **detail: str | int
+) -> None:
+    """Add an event to the audit log, with the user and the token of the request."""
+    who = caller(request)
+    audit.record(who.user, action, assessment, **detail, **who.via)

@@ -1,0 +1,69 @@
+"""Operations on the list of radiographs, which only the mode ``clinic`` has."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Annotated, Any
+
+from django.http import Http404, HttpRequest
+from ninja import Query
+from ninja.responses import Status
+
+from boneage.web.accounts import audit
+from boneage.web.accounts.access import assessments
+from boneage.web.api.application import api, record_access
+from boneage.web.api.description import Good, operation
+from boneage.web.api.fallbacks import not_allowed
+from boneage.web.api.schemas import Row, Rows, Search, StateName
+from boneage.web.models import configuration
+
+
+@api.get(
+    "/assessments",
+    tags=["list"],
+    summary="List radiographs",
+    **operation({200: Good("A page of the list.", Rows)}, "request_invalid", clinic_only=True),
+)
+def listed(
+    request: HttpRequest,
+    state: Annotated[StateName | None, Query(description="Only those in this state.")] = None,
+    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+    page_size: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Any:
+    """Return all radiographs, newest first."""
+    if configuration().is_open:
+        return not_allowed("/assessments")
+    return _page(request, Search(states=[state] if state else [], page=page, page_size=page_size))
+
+
+@api.post(
+    "/assessments/search",
+    tags=["list"],
+    summary="Search radiographs",
+    **operation(
+        {200: Good("A page of the matching radiographs.", Rows)},
+        "request_malformed",
+        "too_large",
+        "request_invalid",
+        clinic_only=True,
+    ),
+)
+def search(request: HttpRequest, query: Search) -> Any:
+    """Return the radiographs that match a query. The body holds the patient's reference, because proxies log URLs."""
+    return _page(request, query)
+
+
+def _page(request: HttpRequest, query: Search) -> Any:
+    if configuration().is_open:
+        raise Http404
+    found = assessments().select_related("case").defer("result", "note").order_by("-submitted_at", "pk")
+    if query.reference is not None:
+        found = found.filter(case__reference=unicodedata.normalize("NFC", query.reference))
+    if query.states:
+        found = found.filter(state__in=query.states)
+    if query.decided is not None:
+        found = found.exclude(decision="") if query.decided else found.filter(decision="")
+    first = (query.page - 1) * query.page_size
+    rows = [Row.model_validate(Row.values_of(one)) for one in found[first : first + query.page_size]]
+    record_access(request, None, audit.Action.VIEW, form="list", count=len(rows))
+    return Status(200, Rows(items=rows, total=found.count(), page=query.page, page_size=query.page_size))
