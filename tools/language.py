@@ -407,7 +407,7 @@ def check_markdown(checker: Checker, source: str) -> None:
         if content.startswith("|"):
             _check_row(checker, content, number)
             continue
-        if len(line) > LINE_LENGTH and " " in content[:LINE_LENGTH].lstrip("#*-> "):
+        if len(line) > LINE_LENGTH and " " in content[:LINE_LENGTH].lstrip("#*-> ") and not content.startswith("!["):
             checker.add(number, "line", f"{len(line)} columns")
         if heading:
             checker.words(content, number)
