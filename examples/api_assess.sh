@@ -1,13 +1,13 @@
 #!/bin/sh
 # Assess a radiograph over the REST API: api_assess.sh RADIOGRAPH F|M
-# SERVICE is the service's address; TOKEN is needed where it asks for one (mode clinic).
+# SERVICE is the address of the service. TOKEN is needed in the mode clinic.
 set -eu
 
 radiograph=$1
 sex=$2
 api=${SERVICE:-http://127.0.0.1:8000}/api
 
-ask() {
+call() {
     curl --silent --show-error --fail-with-body ${TOKEN:+--header "Authorization: Bearer $TOKEN"} "$@"
 }
 
@@ -16,21 +16,21 @@ give_up() {
     exit 1
 }
 
-# Submit, and wait up to 30 s for the answer. (Of JSON, `jq` takes better care than `sed` and `case`.)
-answer=$(ask --form "radiograph=@$radiograph" --form "sex=$sex" "$api/assessments?wait=30") || give_up "$answer"
+# Submit, and wait up to 30 s for the answer. (`jq` parses JSON more safely than `sed` and `case`.)
+answer=$(call --form "radiograph=@$radiograph" --form "sex=$sex" "$api/assessments?wait=30") || give_up "$answer"
 id=$(printf '%s' "$answer" | sed 's/^{"id":"\([^"]*\)".*/\1/')
 
 while :; do
     case $answer in
         *'"state":"done"'*) break ;;
-        *'"state":"queued"'* | *'"state":"running"'*) # many radiographs wait: ask again
-            answer=$(ask "$api/assessments/$id?wait=30") || give_up "$answer" ;;
-        *) give_up "$answer" ;; # rejected or failed; it says why
+        *'"state":"queued"'* | *'"state":"running"'*) # other radiographs are waiting
+            answer=$(call "$api/assessments/$id?wait=30") || give_up "$answer" ;;
+        *) give_up "$answer" ;; # rejected or failed, with the reason
     esac
 done
 
 printf '%s' "$answer" | sed 's/.*"age_text":"\([^"]*\)".*/Bone age: \1/'
 for file in result overlay.png report.pdf; do
-    ask "$api/assessments/$id/$file" --output "$file"
+    call "$api/assessments/$id/$file" --output "$file"
 done
 printf '\nresult (JSON), overlay.png and report.pdf are written.\n'
