@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests are no
 
 import pydicom  # noqa: F401  # as above
 
-import boneage.reading.dicom.pixels  # noqa: F401  # imports are not timed
+import boneage.reading.dicom.read  # noqa: F401  # imports are not timed
 from tests.damaged_files import outcome_of
 from tests.hostile_files import KINDS
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from boneage.errors import Rejection
-from boneage.reading.image_headers import PNG_SIGNATURE
+from boneage.reading.headers.png import PNG_SIGNATURE
 from boneage.reading.radiograph import Radiograph, read_radiograph
 from tests.radiograph_files import RADIOGRAPH_SHAPE, VALID
 from tests.structure_mutations import mutate_structure

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from boneage.reading.image_headers import PNG_SIGNATURE
+from boneage.reading.headers.png import PNG_SIGNATURE
 from tests.radiograph_files import (
     VALID,
     coded,

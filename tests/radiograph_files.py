@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.phantom import draw_hand
-from boneage.reading.huffman_jpeg import ZIGZAG, dct_matrix
+from boneage.reading.huffman_jpeg.sequential import ZIGZAG, dct_matrix
 
 RADIOGRAPH_SHAPE = (110, 90)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boneage.reading.image_headers import PNG_SIGNATURE
+from boneage.reading.headers.png import PNG_SIGNATURE
 from tests.hostile_files import (
     ITEM_END,
     SEQUENCE_END,

@@ -450,7 +450,7 @@ def test_a_warning_of_a_reader_names_its_radiograph(
     radiographs: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def warning(source: bytes) -> Radiograph:
-        logging.getLogger("boneage.reading.dicom.facts").warning("a malformed %s: not used", "PatientAge")
+        logging.getLogger("boneage.reading.dicom.tags").warning("a malformed %s: not used", "PatientAge")
         return read_radiograph(source)
 
     monkeypatch.setattr("boneage.assessment.read_radiograph", warning)

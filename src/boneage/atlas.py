@@ -37,7 +37,7 @@ from boneage.explain import encode_picture
 from boneage.files import atomic_write, sha256_of
 from boneage.geometry import fit_inside, sample
 from boneage.hand.views import cut_view
-from boneage.reading.image_headers import read_picture_header
+from boneage.reading.headers.formats import read_image_header
 from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
 from boneage.tables.csv_table import Row, read_rows, reject_years
@@ -152,7 +152,7 @@ class Atlas:
         """
         coded = self._coded(plate)
         try:
-            header = read_picture_header(coded)
+            header = read_image_header(coded)
         except Rejection as rejection:
             raise self._unreadable(plate, rejection.message) from rejection
         media_type = _BROWSERS_SHOW.get(header.format) if header is not None else None

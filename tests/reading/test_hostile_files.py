@@ -10,8 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from boneage.errors import Rejection
-from boneage.reading import huffman_jpeg, image_headers
 from boneage.reading.dicom import bounds as dicom_bounds
+from boneage.reading.headers import jpeg, jpeg2000, tiff_file, webp
+from boneage.reading.headers import png as png_header
+from boneage.reading.huffman_jpeg import stream
 from boneage.reading.radiograph import read_radiograph
 from tests.damaged_files import outcome_of
 from tests.hostile_files import KINDS, chunk
@@ -57,13 +59,14 @@ OUTCOMES = {
 @pytest.fixture(autouse=True)
 def _low_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dicom_bounds, "MOST_READS", 1500)
-    monkeypatch.setattr(image_headers, "_MOST_PARTS", 500)
-    monkeypatch.setattr(image_headers, "_MOST_SEGMENTS", 500)
-    monkeypatch.setattr(image_headers, "_CHEAP_INFLATION", 1 << 20)
-    monkeypatch.setattr(image_headers, "_MOST_TIFF_ENTRIES", 200)
-    monkeypatch.setattr(image_headers, "_MOST_BLOCKS", 500)
-    monkeypatch.setattr(image_headers, "_LARGEST_PIXELS", 1_000_000)
-    monkeypatch.setattr(huffman_jpeg, "_MOST_INTERVALS", 500)
+    monkeypatch.setattr(png_header, "MOST_CHUNKS", 500)
+    monkeypatch.setattr(webp, "MOST_CHUNKS", 500)
+    monkeypatch.setattr(jpeg, "MOST_SEGMENTS", 500)
+    monkeypatch.setattr(png_header, "CHEAP_INFLATION", 1 << 20)
+    monkeypatch.setattr(tiff_file, "MOST_ENTRIES", 200)
+    monkeypatch.setattr(jpeg2000, "MOST_BLOCKS", 500)
+    monkeypatch.setattr(jpeg, "LARGEST_PIXELS", 1_000_000)
+    monkeypatch.setattr(stream, "MOST_INTERVALS", 500)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,7 +119,7 @@ def test_surplus_of_a_png_is_found_in_its_last_byte(monkeypatch: pytest.MonkeyPa
 
     from tests.hostile_files import png
 
-    monkeypatch.setattr(image_headers, "_CHEAP_INFLATION", -(1 << 30))
+    monkeypatch.setattr(png_header, "CHEAP_INFLATION", -(1 << 30))
     rows = bytes((17 * row * column) % 251 if column else 0 for row in range(70) for column in range(81))
     for surplus, outcome in ((0, "readable"), (1, "unreadable")):
         stream = zlib.compress(rows + bytes(surplus))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import sys
 import time
 
 import numpy as np
@@ -13,7 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from boneage.errors import Rejection
-from boneage.reading.huffman_jpeg import _PREDICTORS, decode_huffman_jpeg
+from boneage.reading.huffman_jpeg import bits as jpeg_bits
+from boneage.reading.huffman_jpeg.decode import decode_huffman_jpeg
+from boneage.reading.huffman_jpeg.predictors import PREDICTORS
 from tests import radiograph_files as files
 
 LOSSLESS_PREDICTOR_6 = base64.b64decode("""
@@ -84,13 +85,13 @@ def test_no_predictor_takes_a_pixel_at_a_time(predictor: int) -> None:
     """A radiograph of 2400 x 2400 took 5 s by the predictors 6 and 7, and takes 0.05 s."""
     differences = np.random.default_rng(predictor).integers(0, 4096, (2400, 2400)).astype(np.uint16)
     start = time.process_time()
-    _PREDICTORS[predictor](differences, 2048)
+    PREDICTORS[predictor](differences, 2048)
     assert time.process_time() - start < 1.5
 
 
 def test_data_longer_than_one_chunk_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     radiograph = files.drawn_radiograph((120, 100), bits=12)
-    monkeypatch.setattr(sys.modules["boneage.reading.huffman_jpeg"], "_CHUNK_BYTES", 501)
+    monkeypatch.setattr(jpeg_bits, "CHUNK_BYTES", 501)
     assert np.array_equal(decode_huffman_jpeg(files.jpeg_lossless(radiograph, 12)), radiograph)
     assert np.abs(decode_huffman_jpeg(files.jpeg_12_bit(radiograph, 1)).astype(int) - radiograph).max() <= 4
 

@@ -9,14 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from boneage.errors import Rejection
-from boneage.reading import limit as reading_limit
-from boneage.reading.limit import end_reading_process, read_radiograph_limited, start_reading_process
+from boneage.reading.limit import (
+    ReadingProcess,
+    end_reading_process,
+    read_radiograph_limited,
+    start_reading_process,
+)
 from boneage.reading.process import Reply
 from boneage.reading.radiograph import read_radiograph
 from tests.radiograph_files import VALID, coded, dicom_dataset, dicom_file, drawn_radiograph
@@ -26,12 +31,6 @@ from tests.radiograph_files import VALID, coded, dicom_dataset, dicom_file, draw
 def _ended() -> Iterator[None]:
     yield
     end_reading_process()
-
-
-def _process_id() -> int:
-    start_reading_process()
-    assert reading_limit._reader is not None
-    return reading_limit._reader._process.pid
 
 
 def _slow_file() -> bytes:
@@ -61,24 +60,24 @@ def test_log_is_handed_on(caplog: pytest.LogCaptureFixture) -> None:
     file = dicom_file(dicom_dataset(drawn_radiograph(bits=12), 12, ImagerPixelSpacing=[0, 1]))
     with caplog.at_level(logging.WARNING):
         read_radiograph_limited(file)
-    assert [record.name for record in caplog.records] == ["boneage.reading.dicom.facts"]
+    assert [record.name for record in caplog.records] == ["boneage.reading.dicom.tags"]
     assert "ImagerPixelSpacing" in caplog.text
 
 
 def test_time_limit_ends_c_code_and_the_next_read_works() -> None:
-    before = _process_id()
+    before = start_reading_process()
     with pytest.raises(Rejection) as rejection:
         read_radiograph_limited(_slow_file(), cpu_seconds=0.02)
     assert rejection.value.code == "reading_timeout"
     assert read_radiograph_limited(VALID["png 8"]).facts.format == "png"
-    assert _process_id() != before
+    assert start_reading_process() != before
 
 
 def test_time_limit_counts_each_read_alone() -> None:
-    before = _process_id()
+    before = start_reading_process()
     for _ in range(60):
         read_radiograph_limited(VALID["png 8"], cpu_seconds=0.2)
-    assert _process_id() == before
+    assert start_reading_process() == before
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
@@ -88,7 +87,7 @@ def test_time_limit_must_be_positive(seconds: float) -> None:
 
 
 def test_process_that_was_killed_is_replaced() -> None:
-    os.kill(_process_id(), signal.SIGKILL)
+    os.kill(start_reading_process(), signal.SIGKILL)
     assert read_radiograph_limited(VALID["png 8"]).facts.format == "png"
 
 
@@ -109,25 +108,25 @@ def test_file_on_which_the_process_dies_twice_is_unreadable(monkeypatch: pytest.
 def _dies(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
     """The reading process is killed when it is asked, so many times; returns the ids of the killed."""
     deaths: list[int] = []
-    ask = reading_limit._Reader.ask
+    ask = ReadingProcess.ask
 
-    def killed(reader: reading_limit._Reader, data: bytes, cpu_seconds: float) -> Reply:
+    def killed(reader: ReadingProcess, data: bytes, cpu_seconds: float) -> Reply:
         if len(deaths) < times:
-            reader._process.kill()
-            deaths.append(reader._process.pid)
+            os.kill(reader.process_id, signal.SIGKILL)
+            deaths.append(reader.process_id)
         return ask(reader, data, cpu_seconds)
 
-    monkeypatch.setattr(reading_limit._Reader, "ask", killed)
+    monkeypatch.setattr(ReadingProcess, "ask", killed)
     return deaths
 
 
 def test_interrupted_read_leaves_no_reply_for_the_next_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_reader: reading_limit._Reader, _seconds: float) -> Reply:
+    def interrupted(_connection: Connection, _seconds: float) -> bool:
         raise KeyboardInterrupt
 
-    _process_id()
+    start_reading_process()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(reading_limit._Reader, "_receive", interrupted)
+        patch.setattr(Connection, "poll", interrupted)
         read_radiograph_limited(VALID["png 16"])
     next_read = read_radiograph_limited(VALID["jpeg"])
     assert next_read.facts.format == "jpeg"
@@ -143,8 +142,7 @@ def test_process_that_cannot_start_is_a_fault(monkeypatch: pytest.MonkeyPatch) -
 
 def test_nothing_is_left_when_the_caller_is_killed() -> None:
     program = (
-        "from boneage import reading_limit as r; r.start_reading_process();"
-        "print(r._reader._process.pid, flush=True); input()"
+        "from boneage.reading.limit import start_reading_process;print(start_reading_process(), flush=True); input()"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as caller:
         assert caller.stdout is not None

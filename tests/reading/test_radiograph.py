@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from boneage.errors import Rejection
-from boneage.reading.image_headers import PNG_SIGNATURE, read_picture_header
+from boneage.reading.headers.formats import read_image_header
+from boneage.reading.headers.png import PNG_SIGNATURE
 from boneage.reading.radiograph import ReadLimits, read_file, read_radiograph
 from tests import damaged_files
 from tests import radiograph_files as files
@@ -367,7 +368,7 @@ def test_a_few_bytes_that_claim_many_pixels_are_not_decoded() -> None:
 
 def test_a_text_bomb_in_a_png_is_not_inflated() -> None:
     text = b"comment\0\0" + zlib.compress(bytes(50_000_000))
-    header = read_picture_header(with_chunk(files.coded(".png", GREY), b"zTXt", text))
+    header = read_image_header(with_chunk(files.coded(".png", GREY), b"zTXt", text))
     assert header is not None
     assert header.bounded_body is not None
     assert b"zTXt" not in header.bounded_body()

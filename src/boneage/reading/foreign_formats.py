@@ -1,6 +1,6 @@
-"""Names of file formats that are not read, so that a rejection can say what the file is and what to do about it.
+"""Names of file formats that are not read, so that a rejection can name the format and say what to do.
 
-Only a file's first bytes are looked at; nothing is unpacked or decoded.
+Only the first bytes of a file are examined; nothing is unpacked or decoded.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _EXPORT_SLICE = "Export the radiograph as DICOM, or as PNG or TIFF of 16 bits."
 _CONVERT_PHOTO = "Convert it to JPEG or PNG; the original DICOM file is better than a photograph."
 _DEVELOP = "Develop it to TIFF, PNG or JPEG; the original DICOM file is better than a photograph."
 _ONE_FRAME = "Give the radiograph as a single image, best the original DICOM file."
-_GIVE_ORIGINAL = "Give the file that it belongs to or points to."
+_GIVE_ORIGINAL = "Give the file that it belongs to or refers to."
 
 _START = 4096
-"""Bytes that are looked at for the beginning of a document in text."""
+"""Bytes that are examined for the beginning of a text document."""
 _ISO_9660 = 0x8001
 _TAR = 257
 
@@ -63,19 +63,19 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"OggS", "a video or sound (Ogg)", _ONE_FRAME),
     (b"NRRD000", "an NRRD volume", _EXPORT_SLICE),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", _EXPORT_SLICE),
-    (b"CDF\x01", "a NetworkCDF file", _EXPORT_SLICE),
-    (b"CDF\x02", "a NetworkCDF file", _EXPORT_SLICE),
+    (b"CDF\x01", "a NetCDF file", _EXPORT_SLICE),
+    (b"CDF\x02", "a NetCDF file", _EXPORT_SLICE),
     (b"\x93NUMPY", "a NumPy array", _EXPORT_SLICE),
     (b"MATLAB 5.0 MAT-file", "a MATLAB file", _EXPORT_SLICE),
     (b"SIMPLE  =", "a FITS file", _EXPORT_SLICE),
-    (b"\0\x05\x16\x07", "a side file of macOS (its name begins with ._)", _GIVE_ORIGINAL),
-    (b"L\0\0\0\x01\x14\x02\0", "a shortcut of Windows", _GIVE_ORIGINAL),
+    (b"\0\x05\x16\x07", "a companion file of macOS (its name begins with ._)", _GIVE_ORIGINAL),
+    (b"L\0\0\0\x01\x14\x02\0", "a Windows shortcut", _GIVE_ORIGINAL),
     (b"[InternetShortcut]", "a link to a web page", _GIVE_ORIGINAL),
     (b"version https://git-lfs", "a pointer of Git LFS", _GIVE_ORIGINAL),
     (b"\x7fELF", "a program", _EXPORT_PICTURE),
-    (b"MZ", "a program of Windows", "Give the image files of the CD."),
+    (b"MZ", "a Windows program", "Give the image files of the CD."),
 )
-"""First bytes, what the file is (it completes "The file is ..."), and what to do."""
+"""First bytes, the kind of file (which completes "The file is ..."), and advice."""
 
 _PORTABLE_MAP = re.compile(rb"P([1-7])\s")
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"mif2"}
@@ -93,10 +93,11 @@ def name_foreign_format(data: bytes) -> tuple[str, str] | None:
     """Name the format of a file that is not read.
 
     Args:
-        data: the whole file, or enough of its beginning.
+        data: The whole file, or enough of its beginning.
 
     Returns:
-        What the file is, to complete "The file is ...", and a sentence on what to do; None if it is not known.
+        The kind of file, which completes "The file is ...", and a sentence on what to do. None if the format is
+        unknown.
     """
     for signature, what, advice in _SIGNATURES:
         if data.startswith(signature):
@@ -122,7 +123,7 @@ def _disc(data: bytes) -> tuple[str, str] | None:
 
 
 def _media(data: bytes) -> tuple[str, str] | None:
-    """The family of ISO/IEC 14496-12: photographs of phones, and videos."""
+    """Recognise the family of ISO/IEC 14496-12: photographs from phones, and videos."""
     if data[4:8] != b"ftyp":
         return None
     size = min(max(16, int.from_bytes(data[:4], "big")), 256)
@@ -149,7 +150,7 @@ def _pdf(data: bytes) -> tuple[str, str] | None:
 
 
 def _volume(data: bytes) -> tuple[str, str] | None:
-    """NIfTI-1 and -2 and what went before them, and MetaImage."""
+    """Recognise NIfTI-1 and -2, their predecessor Analyze, and MetaImage."""
     if len(data) >= 348 and 348 in struct.unpack_from("<i", data) + struct.unpack_from(">i", data):
         return ("a NIfTI volume" if data[344:347] in {b"n+1", b"ni1"} else "an Analyze volume"), _EXPORT_SLICE
     if data[4:7] in {b"n+2", b"ni2"}:

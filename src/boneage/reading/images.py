@@ -1,5 +1,6 @@
-"""Coded pictures to grey levels: OpenCV decodes, colour that is really grey becomes grey, the radiograph is set
-upright.
+"""Image files to grey levels.
+
+OpenCV decodes, colour that is really grey becomes grey, and the radiograph is set upright.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.arrays import Samples
+from boneage.arrays import Image, Samples
 from boneage.errors import Rejection, RejectionCode
-from boneage.reading.image_headers import CodestreamHeader, PictureHeader, damaged, patched, whole_jpeg2000_codestream
+from boneage.reading.headers.codestream import CodestreamHeader
+from boneage.reading.headers.header import ImageHeader, patched
+from boneage.reading.headers.jpeg2000 import whole_jpeg2000_codestream
+from boneage.reading.rejections import damaged
 
 logger = logging.getLogger(__name__)
 
 
 COLOUR_TOLERANCE = 16 / 255
-"""Largest difference between the channels of a grey pixel, of the full range: what chroma noise of JPEG leaves."""
+"""Largest difference between the channels of a grey pixel, relative to the full range. JPEG's chroma noise reaches it.
+"""
 COLOURED_SHARE = 0.001
 """Share of pixels that may differ more, as single ones do at sharp edges."""
 _ROWS_AT_ONCE = 256
@@ -30,14 +35,18 @@ _JPEG_END = b"\xff\xd9"
 _TAIL = 4096
 """Bytes put in place of a missing rest."""
 FEWEST_BITS = 6
+"""Bits below which an image cannot have enough grey levels."""
 FEWEST_LEVELS = 24
-"""Drawings and scanned text have fewer grey levels. Of 12,611 radiographs of the RSNA challenge the poorest has 46."""
+"""Grey levels below which an image is taken for a drawing or scanned text.
+
+Of 12,611 radiographs of the RSNA challenge the poorest has 46 levels.
+"""
 
 
 class _Quiet:
-    """OpenCV writes about every damaged file to the standard error; the rejection says it already.
+    """Context in which OpenCV does not write about damaged files to the standard error; the rejection reports them.
 
-    Its log level is one for all threads: the first that enters lowers it, and the last that leaves restores it.
+    Its log level holds for all threads. The first thread that enters lowers it, and the last that leaves restores it.
     """
 
     def __init__(self) -> None:
@@ -60,14 +69,14 @@ class _Quiet:
 
     @staticmethod
     def _logging() -> Any:
-        return cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # the place differs from version to version
+        return cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # its module depends on the version
 
 
 _quiet = _Quiet()
 
 
 def decode_with_opencv(coded: bytes) -> Samples:
-    """Decode a PNG, JPEG, TIFF, WebP, BMP or JPEG 2000 picture as it is stored, neither turned nor scaled.
+    """Decode a PNG, JPEG, TIFF, WebP, BMP or JPEG 2000 image as it is stored, neither rotated nor scaled.
 
     Returns:
         uint8 or uint16, (H, W), (H, W, 3) in the order blue, green, red, or (H, W, 4) with alpha.
@@ -84,7 +93,7 @@ def decode_with_opencv(coded: bytes) -> Samples:
 
 
 def _decode_numbers(coded: bytes) -> NDArray[Any]:
-    """The same, of any type that OpenCV knows."""
+    """Decode like `decode_with_opencv`, but to any type that OpenCV knows."""
     with _quiet:
         try:
             decoded = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -96,10 +105,10 @@ def _decode_numbers(coded: bytes) -> NDArray[Any]:
 
 
 def decode_jpeg(data: bytes, header: CodestreamHeader) -> Samples:
-    """Decode a JPEG stream, even without its end marker if all of the picture is there.
+    """Decode a JPEG stream, even without its end marker if the whole image is there.
 
     Returns:
-        As `decode_with_opencv`; lossless colour in the stream's order.
+        An array like that of `decode_with_opencv`; lossless colour is in the stream's order.
 
     Raises:
         Rejection: ``unreadable``.
@@ -116,7 +125,7 @@ def decode_jpeg(data: bytes, header: CodestreamHeader) -> Samples:
             raise damaged("its pixels cannot be decoded") from error
         return decoded
     if header.process == 0xC3 or header.bits > 8:
-        from boneage.reading.huffman_jpeg import decode_huffman_jpeg  # noqa: PLC0415  # rare: kept off the start-up path
+        from boneage.reading.huffman_jpeg.decode import decode_huffman_jpeg  # noqa: PLC0415  # rare: kept off the start-up path
 
         samples = decode_huffman_jpeg(data)
         return samples.astype(np.uint8) if header.bits <= 8 else samples
@@ -124,16 +133,16 @@ def decode_jpeg(data: bytes, header: CodestreamHeader) -> Samples:
 
 
 def _decode_without_end(data: bytes, header: CodestreamHeader) -> Samples:
-    """Decode a JPEG that has no end marker, and see whether it lacks more than that.
+    """Decode a JPEG that has no end marker, unless it lacks more than that.
 
-    libjpeg paints what is missing grey. But what follows a whole picture cannot change it, whatever it is; of one that
-    is cut off it becomes the rest. The last tail is for one that is cut off before a restart marker.
+    libjpeg paints missing parts grey. Bytes that follow a whole image cannot change it, but in one that is cut off they
+    become the rest. The last tail serves an image that is cut off before a restart marker.
     """
     data = data.rstrip(b"\xff")
     if header.components == 1 and header.process in {0xC0, 0xC1}:
-        from boneage.reading.huffman_jpeg import decode_huffman_jpeg  # noqa: PLC0415  # rare: kept off the start-up path
+        from boneage.reading.huffman_jpeg.decode import decode_huffman_jpeg  # noqa: PLC0415  # rare: kept off the start-up path
 
-        decode_huffman_jpeg(data)  # finds out for certain, and without libjpeg's complaints on standard error
+        decode_huffman_jpeg(data)  # certain, and without libjpeg's messages on standard error
         return decode_with_opencv(data + _JPEG_END)
     restart = bytes([0xFF, 0xD0 + len(_RESTART_MARKER.findall(data, data.rindex(b"\xff\xda"))) % 8])
     tails = (bytes(_TAIL), b"\xaa" * _TAIL, restart + b"\xaa" * _TAIL)
@@ -144,17 +153,18 @@ def _decode_without_end(data: bytes, header: CodestreamHeader) -> Samples:
 
 
 def decode_jpeg_2000(data: bytes, header: CodestreamHeader) -> Samples:
-    """Decode a JPEG 2000 codestream, even without its end marker if all of the picture is there.
+    """Decode a JPEG 2000 codestream, even without its end marker if the whole image is there.
 
     Returns:
-        As `decode_with_opencv`, right-justified in `header.bits`; signed samples are higher by half of the range.
+        An array like that of `decode_with_opencv`, right-justified in `header.bits`. Signed samples are higher by half
+        of the range.
 
     Raises:
         Rejection: ``unreadable``.
     """
     codestream = whole_jpeg2000_codestream(data)
     if header.signed:
-        # OpenCV rejects signed components. Called unsigned they come out higher by half the range (T.800, G.1).
+        # OpenCV rejects signed components. Declared unsigned they come out higher by half the range (T.800, G.1).
         flags = bytearray(codestream)
         for component in range(header.components):
             flags[42 + 3 * component] &= 0x7F
@@ -163,17 +173,17 @@ def decode_jpeg_2000(data: bytes, header: CodestreamHeader) -> Samples:
 
 
 def check_bits(bits: int) -> None:
-    """Reject a picture whose grey levels are stored in so few bits that it is no radiograph.
+    """Reject an image whose grey levels are stored in too few bits for a radiograph.
 
     Raises:
-        Rejection: ``not_a_radiograph``.
+        Rejection: ``no_contrast`` or ``not_a_radiograph``.
     """
     if bits < FEWEST_BITS:
         check_levels(2**bits)
 
 
 def check_levels(count: int) -> None:
-    """Reject a picture of this many different grey levels.
+    """Reject an image with too few different grey levels.
 
     Raises:
         Rejection: ``no_contrast`` for one level, ``not_a_radiograph`` for a few.
@@ -181,18 +191,22 @@ def check_levels(count: int) -> None:
     if count <= 1:
         raise Rejection(
             RejectionCode.NO_CONTRAST,
-            "The radiograph shows one even grey: there is nothing to read on it. Check how it was exported.",
+            "The radiograph shows one even grey. Check how it was exported.",
         )
     if count < FEWEST_LEVELS:
         raise Rejection(
             RejectionCode.NOT_A_RADIOGRAPH,
-            f"The picture has only {count} grey levels: it looks like a drawing or a scanned text, not a radiograph."
+            f"The image has only {count} grey levels: it looks like a drawing or scanned text, not a radiograph."
             " Give the radiograph itself, with at least 8 bits.",
         )
 
 
 def check_samples(samples: Samples) -> None:
-    """Reject a picture (H, W) of few grey levels, as `check_levels`; of others only a few rows are looked at."""
+    """Reject an image (H, W) of few grey levels like `check_levels`. Of other images only a few rows are examined.
+
+    Raises:
+        Rejection: ``no_contrast`` or ``not_a_radiograph``.
+    """
     present = np.zeros(int(np.iinfo(samples.dtype).max) + 1, bool)
     count = 0
     for top in range(0, len(samples), _ROWS_AT_ONCE):
@@ -204,10 +218,10 @@ def check_samples(samples: Samples) -> None:
 
 
 def grey_samples(samples: Samples) -> Samples:
-    """One channel from a picture in colour that is really grey; transparent parts are laid on black.
+    """Return one channel of an image in colour that is really grey. Transparent parts are laid on black.
 
     Args:
-        samples: (H, W) (returned as it is), (H, W, 3) or (H, W, 4), blue first, over the full range of its type.
+        samples: (H, W) (returned unchanged), (H, W, 3) or (H, W, 4), blue first, over the full range of its type.
 
     Raises:
         Rejection: ``not_grayscale`` if more than one pixel in 1,000 has channels that differ by over 16/255.
@@ -232,7 +246,10 @@ def grey_samples(samples: Samples) -> Samples:
 
 
 def check_coloured(share: float) -> None:
-    """Reject a picture of whose pixels this share, 0..1, is in colour.
+    """Reject an image with too many pixels in colour.
+
+    Args:
+        share: Share of the pixels in colour, 0..1.
 
     Raises:
         Rejection: ``not_grayscale``.
@@ -240,13 +257,13 @@ def check_coloured(share: float) -> None:
     if share > COLOURED_SHARE:
         raise Rejection(
             RejectionCode.NOT_GRAYSCALE,
-            f"The picture is in colour ({share:.0%} of its pixels); a radiograph is grey. Give the radiograph itself,"
+            f"The image is in colour ({share:.0%} of its pixels); a radiograph is grey. Give the radiograph itself,"
             " not a photograph or a coloured rendering of it.",
         )
 
 
 def upright(samples: Samples, orientation: int) -> Samples:
-    """A view of a picture (H, W), turned as EXIF's orientation (1..8) says."""
+    """Return a view of an image (H, W), rotated and mirrored by its EXIF orientation (1..8)."""
     if orientation >= 5:
         samples = samples.T
     if orientation in {2, 3, 6, 7}:
@@ -256,8 +273,8 @@ def upright(samples: Samples, orientation: int) -> Samples:
     return samples
 
 
-def decode_picture(header: PictureHeader) -> NDArray[np.float32]:
-    """The pixels of a picture whose header was found good.
+def decode_image(header: ImageHeader) -> Image:
+    """Decode the pixels of an image with a valid header.
 
     Returns:
         float32 (H, W), 0..1 over the full range of 8 or 16 bits, upright, bone bright, C-contiguous.
@@ -273,7 +290,7 @@ def decode_picture(header: PictureHeader) -> NDArray[np.float32]:
     samples = upright(grey_samples(samples), header.orientation)
     check_samples(samples)
     # The largest array is made last, when the decoder's is gone.
-    pixels: NDArray[np.float32] = np.divide(samples, np.float32(full), dtype=np.float32, order="C")
+    pixels: Image = np.divide(samples, np.float32(full), dtype=np.float32, order="C")
     if header.white_is_zero:
         np.subtract(np.float32(1), pixels, out=pixels)
     if header.transparent_grey is not None:
@@ -281,7 +298,7 @@ def decode_picture(header: PictureHeader) -> NDArray[np.float32]:
     return pixels
 
 
-def _decode_samples(header: PictureHeader) -> Samples:
+def _decode_samples(header: ImageHeader) -> Samples:
     if header.codestream is not None:
         decode = decode_jpeg_2000 if header.format == "jpeg2000" else decode_jpeg
         return decode(header.body, header.codestream)
@@ -290,7 +307,7 @@ def _decode_samples(header: PictureHeader) -> Samples:
         return np.dstack(planes)  # type: ignore[return-value]  # the dtype is that of each
     if header.sample_type == "unsigned" and header.bits <= 16:
         samples = decode_with_opencv(header.body)
-        # A BMP's fourth byte is meant as transparency by few, and 0 in most.
+        # The fourth byte of a BMP rarely means transparency, and is 0 in most files.
         return samples[:, :, :3] if header.format == "bmp" and samples.ndim == 3 else samples
     samples = _decode_numbers(header.body)
     kind = {"unsigned": "u", "signed": "i", "float": "f"}[header.sample_type]
@@ -298,9 +315,9 @@ def _decode_samples(header: PictureHeader) -> Samples:
 
 
 def _stretched(numbers: NDArray[Any]) -> NDArray[np.uint16]:
-    """Bring numbers (H, W) without a full range of their own to 16 bits: the lowest to 0, the highest to 65,535.
+    """Scale numbers (H, W) without a full range of their own to 16 bits: the lowest to 0, the highest to 65,535.
 
-    What is no number becomes 0.
+    Pixels that are not numbers become 0.
     """
     finite = np.isfinite(numbers)
     if not finite.any():
@@ -311,17 +328,20 @@ def _stretched(numbers: NDArray[Any]) -> NDArray[np.uint16]:
         raise damaged("its pixels are out of any range")
     out = np.zeros(numbers.shape, np.uint16)
     for top in range(0, len(numbers), _ROWS_AT_ONCE):
-        rows, known = numbers[top : top + _ROWS_AT_ONCE].astype(np.float64), finite[top : top + _ROWS_AT_ONCE]
-        share = (np.where(known, rows, low) - low) / ((high - low) or 1.0)
+        rows, valid = numbers[top : top + _ROWS_AT_ONCE].astype(np.float64), finite[top : top + _ROWS_AT_ONCE]
+        share = (np.where(valid, rows, low) - low) / ((high - low) or 1.0)
         out[top : top + _ROWS_AT_ONCE] = np.rint(share * 65535)
     return out
 
 
-def _on_full_range(header: PictureHeader, samples: Samples) -> tuple[Samples, int]:
-    """Samples, and the level that is white: of the type, but for JPEG and JPEG 2000 of other than 8 and 16 bits."""
+def _on_full_range(header: ImageHeader, samples: Samples) -> tuple[Samples, int]:
+    """Return samples, and the level that is white.
+
+    White is that of the type, except for JPEG and JPEG 2000 of other than 8 and 16 bits.
+    """
     full = int(np.iinfo(samples.dtype).max)
     bits = header.bits if header.codestream is not None else full.bit_length()
-    if samples.ndim == 3 and full >> bits:  # what is grey is judged by the type's range
+    if samples.ndim == 3 and full >> bits:  # grey is judged by the type's range
         samples = samples << samples.dtype.type(full.bit_length() - bits)
         return samples, full >> (full.bit_length() - bits) << (full.bit_length() - bits)
     return samples, full >> (full.bit_length() - bits)

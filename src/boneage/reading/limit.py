@@ -1,11 +1,11 @@
-"""Reading a radiograph within a limit of processor time that holds whatever code is running.
+"""Reading of radiographs within a limit of processor time that holds whatever code is running.
 
     radiograph = read_radiograph_limited(data, cpu_seconds=10.0)
 
-Only the system can end a decoder written in C. So the file is read by a small process of its own
-(`boneage.reading.process`), which is started at the first read, lives on for later ones, and is replaced when it has
-ended. It is started afresh, never forked, so that the calling process may have threads and networks loaded; it has the
-caller's process group, and ends with the caller however that ends: at once if it waits, else within the limit.
+Only the operating system can end a decoder written in C. A small process of its own (`boneage.reading.process`)
+therefore reads the file. It is started at the first read, lives on for later ones, and is replaced when it has ended.
+It is started afresh, never forked, so that the calling process may have threads and networks loaded. It has the
+caller's process group, and ends with the caller in whatever way that ends: at once if it waits, else within the limit.
 """
 
 from __future__ import annotations
@@ -22,41 +22,44 @@ from multiprocessing import Pipe
 
 from boneage.errors import Rejection, RejectionCode
 from boneage.reading.facts import DEFAULT_LIMITS
-from boneage.reading.image_headers import damaged
 from boneage.reading.process import Reply, Request, SharedMemory, create_shared
 from boneage.reading.radiograph import Radiograph
+from boneage.reading.rejections import damaged
 
 logger = logging.getLogger(__name__)
 
 CPU_SECONDS = 10.0
-"""The slowest radiographs in use, lossless JPEG of 20 million pixels, take about 5 s."""
+"""Default limit, s. The slowest radiographs in use, lossless JPEG of 20 million pixels, take about 5 s."""
 _WALL_FACTOR = 12
-"""A read may take so many times its processor time in all: on a busy machine it waits for a processor."""
+"""Wall-clock time that a read may take, relative to its processor time. On a busy machine it waits for a processor."""
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
 }
-"""One thread; and up to so many bytes are kept for the next read, since fresh memory costs more time than decoding."""
+"""Environment of the process: one thread, and the bytes of memory that it keeps for the next read.
+
+Fresh memory costs more time than decoding.
+"""
 _START_SECONDS = 120.0
 _ATTEMPTS = 2
-"""A reading process that ends unasked may have been ended from outside: only a second end is blamed on the file."""
+"""Reads of one file before it is blamed. A reading process that ends once may have been ended from outside."""
 
 
 def read_radiograph_limited(data: bytes, cpu_seconds: float = CPU_SECONDS) -> Radiograph:
-    """Read a radiograph as `boneage.reading.radiograph.read_radiograph` does, within a limit of processor time.
+    """Read a radiograph like `boneage.reading.radiograph.read_radiograph`, within a limit of processor time.
 
-    Callable from any thread; reads of one process go one after the other.
+    It may be called from any thread. The reads of one process follow one another.
 
     Args:
-        data: content of the file.
-        cpu_seconds: processor time that the read may take, s, above 0.
+        data: Content of the file.
+        cpu_seconds: Processor time that the read may take, s, above 0.
 
     Raises:
-        Rejection: as `read_radiograph`; ``reading_timeout`` if it takes longer; ``unreadable`` also if the file ends
-            the process that reads it, twice.
-        RuntimeError: the reading process cannot be started, or failed unforeseen.
+        Rejection: Those of `read_radiograph`; ``reading_timeout`` if the read takes longer; ``unreadable`` also if the
+            file ends the reading process twice.
+        RuntimeError: The reading process cannot be started, or failed unexpectedly.
         ValueError: `cpu_seconds` is not above 0.
     """
     if not cpu_seconds > 0:
@@ -75,9 +78,8 @@ def read_radiograph_limited(data: bytes, cpu_seconds: float = CPU_SECONDS) -> Ra
             except TimeoutError:
                 reader.end()
                 raise _timeout(cpu_seconds) from None
-            except (
-                BaseException
-            ):  # interrupted: the reply that is still to come must not pass for that of the next file
+            except BaseException:
+                # Interrupted: the outstanding reply must not pass for that of the next file.
                 reader.end()
                 raise
             else:
@@ -85,18 +87,21 @@ def read_radiograph_limited(data: bytes, cpu_seconds: float = CPU_SECONDS) -> Ra
     raise damaged("the program that reads it breaks down on it")
 
 
-def start_reading_process() -> None:
-    """Start the process that reads, if it does not run, so that the first read does not wait for it.
+def start_reading_process() -> int:
+    """Start the reading process unless it runs, so that the first read does not wait for it.
+
+    Returns:
+        Its process identifier.
 
     Raises:
-        RuntimeError: it cannot be started.
+        RuntimeError: The process cannot be started.
     """
     with _lock:
-        _running()
+        return _running().process_id
 
 
 def end_reading_process() -> None:
-    """End the process that reads; the next read starts another."""
+    """End the reading process. The next read starts another."""
     with _lock:
         if _reader is not None and _reader.owner == os.getpid():
             _reader.end()
@@ -121,12 +126,12 @@ def _radiograph(reply: Reply, memory: SharedMemory) -> Radiograph:
     return Radiograph(memory.pixels(*reply.shape), reply.facts)
 
 
-class _Reader:
-    """The reading process, seen from here.
+class ReadingProcess:
+    """The reading process, as seen by its caller.
 
     Attributes:
-        owner: process that started it; a forked copy of that one must not use it.
-        memory: for files and pixels.
+        owner: Process that started it; a forked copy of that process must not use it.
+        memory: Shared memory for files and pixels.
     """
 
     def __init__(self) -> None:
@@ -150,11 +155,11 @@ class _Reader:
             raise RuntimeError(f"the process that reads radiographs did not start ({self.end()})") from None
 
     def ask(self, data: bytes, cpu_seconds: float) -> Reply:
-        """Let it read a file.
+        """Let the process read a file.
 
         Raises:
-            EOFError, ConnectionError: it has ended.
-            TimeoutError: it neither ended nor answered.
+            EOFError, ConnectionError: The process has ended.
+            TimeoutError: The process neither ended nor answered.
         """
         self.memory.write(data)
         self._connection.send(Request(len(data), cpu_seconds))
@@ -168,12 +173,17 @@ class _Reader:
         return reply
 
     @property
+    def process_id(self) -> int:
+        """Process identifier."""
+        return self._process.pid
+
+    @property
     def runs(self) -> bool:
-        """Whether it can be asked, here."""
+        """True while this process may use it."""
         return self.owner == os.getpid() and self._process.poll() is None
 
     def end(self) -> int:
-        """End it, if it has not ended, and return its exit status."""
+        """End the process unless it has ended, and return its exit status."""
         self._connection.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(0.5)
@@ -182,13 +192,13 @@ class _Reader:
 
 
 _lock = threading.Lock()
-_reader: _Reader | None = None
+_reader: ReadingProcess | None = None
 
 
-def _running() -> _Reader:
+def _running() -> ReadingProcess:
     global _reader  # noqa: PLW0603 - one for the whole process
     if _reader is None or not _reader.runs:
-        _reader = _Reader()
+        _reader = ReadingProcess()
     return _reader
 
 

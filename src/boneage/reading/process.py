@@ -1,7 +1,7 @@
-"""The process that reads radiographs for another one and may be ended at any time: the far side of `reading_limit`.
+"""The reading process, which reads radiographs for its caller, `boneage.reading.limit`, and may be ended at any time.
 
 It inherits two file descriptors: a socket for requests and replies, and memory for the bytes that come in and the
-pixels that go out. It ends when the other side closes the socket, and by the signal SIGPROF when a read takes more
+pixels that go out. It ends when the caller closes the socket. The signal SIGPROF ends it when a read takes more
 processor time than its request allows: the system sends that signal, whatever code is running.
 """
 
@@ -22,26 +22,26 @@ from numpy.typing import NDArray
 
 from boneage.errors import Rejection
 from boneage.reading.facts import DEFAULT_LIMITS
-from boneage.reading.image_headers import damaged
 from boneage.reading.radiograph import Radiograph, RadiographFacts, read_radiograph
+from boneage.reading.rejections import damaged
 
 LARGEST_DATA_MIB = 1536
-"""Memory for data, MiB; a read that wants more fails."""
+"""Memory for data, MiB. A read that needs more fails."""
 _SHARED_BYTES = max(DEFAULT_LIMITS.max_bytes, 4 * DEFAULT_LIMITS.max_pixels)
-"""Shared memory: holds any file, and the pixels of any radiograph. What is not used takes no memory."""
+"""Shared memory, which holds any file and the pixels of any radiograph. The unused part takes no memory."""
 _KEPT_BYTES = 32 * 2**20
-"""Shared memory that is kept between reads: new memory costs more time than copying into it."""
+"""Shared memory that is kept between reads. New memory costs more time than copying into it."""
 _MOST_RECORDS = 20
 """Log records of one read that are handed on."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One read.
+    """Request for one read.
 
     Attributes:
-        size: bytes of the file, which stand at the beginning of the shared memory.
-        cpu_seconds: processor time that it may take.
+        size: Bytes of the file, which stand at the beginning of the shared memory.
+        cpu_seconds: Processor time that the read may take, s.
     """
 
     size: int
@@ -50,14 +50,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of one read: a shape with facts, a rejection, or an error.
+    """Result of one read: a shape with facts, a rejection, or an error.
 
     Attributes:
         shape: (H, W) of the pixels, float32, which stand in the shared memory.
-        facts: of the radiograph.
-        rejection: code and message.
-        error: any other exception, as text.
-        records: what was logged: logger, level and message.
+        facts: Facts of the radiograph.
+        rejection: Code and message.
+        error: Any other exception, as text.
+        records: Log records: logger, level and message.
     """
 
     shape: tuple[int, int] | None = None
@@ -67,11 +67,8 @@ class Reply:
     records: tuple[tuple[str, int, str], ...] = ()
 
 
-# shared memory
-
-
 def create_shared() -> int:
-    """Return the file descriptor of new shared memory, of which nothing is left when no process holds it."""
+    """Return the file descriptor of new shared memory, which vanishes when no process holds it."""
     if sys.platform == "linux":
         descriptor = os.memfd_create("boneage")
     else:
@@ -82,10 +79,10 @@ def create_shared() -> int:
 
 
 class SharedMemory:
-    """Memory that both sides see.
+    """Memory that the caller and the reading process share.
 
     Args:
-        descriptor: from `create_shared`.
+        descriptor: File descriptor from `create_shared`.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -101,18 +98,15 @@ class SharedMemory:
         return self._map[:size]
 
     def pixels(self, height: int, width: int) -> NDArray[np.float32]:
-        """Return a copy (H, W) of the beginning, and give back what an unusually large radiograph took."""
+        """Return a copy (H, W) of the beginning, and release the memory that an unusually large radiograph took."""
         pixels = np.frombuffer(self._map, np.float32, height * width).reshape(height, width).copy()
         if pixels.nbytes > _KEPT_BYTES and hasattr(mmap, "MADV_REMOVE"):
             self._map.madvise(mmap.MADV_REMOVE, _KEPT_BYTES, _SHARED_BYTES - _KEPT_BYTES)
         return pixels
 
 
-# reading
-
-
 class _Recorder(logging.Handler):
-    """Keeps the first log records of a read."""
+    """Log handler that keeps the first log records of a read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +143,7 @@ def _answer(request: Request, memory: SharedMemory, recorder: _Recorder) -> Repl
         radiograph = _read(memory.bytes(request.size), request.cpu_seconds)
     except Rejection as rejection:
         return Reply(rejection=(rejection.code, rejection.message), records=tuple(recorder.records))
-    except Exception as error:  # a fault of the program, raised on the other side
+    except Exception as error:  # a fault of the program, raised again by the caller
         return Reply(error=f"{type(error).__name__}: {error}", records=tuple(recorder.records))
     memory.write(radiograph.pixels)
     height, width = radiograph.pixels.shape
@@ -157,10 +151,10 @@ def _answer(request: Request, memory: SharedMemory, recorder: _Recorder) -> Repl
 
 
 def serve(connection: Connection, memory: SharedMemory) -> None:
-    """Say that this side is ready, by an empty reply, and answer requests until the other side hangs up."""
+    """Send an empty reply as a sign of readiness, and answer requests until the caller closes the connection."""
     import pydicom  # noqa: F401, PLC0415 - slow: before the first read
 
-    import boneage.reading.dicom.pixels  # noqa: F401, PLC0415 - as above
+    import boneage.reading.dicom.read  # noqa: F401, PLC0415 - as above
 
     cv2.setNumThreads(1)
     recorder = _Recorder()
@@ -175,7 +169,7 @@ def serve(connection: Connection, memory: SharedMemory) -> None:
 
 
 def main(connection: int, memory: int) -> None:
-    """Serve on inherited file descriptors. A terminal's Ctrl-C is left to the other side."""
+    """Serve on inherited file descriptors. The caller handles a terminal's Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory()
     serve(Connection(connection), SharedMemory(memory))

@@ -1,8 +1,8 @@
-"""From a file to a radiograph: the one way in which radiographs enter, whatever they are stored as.
+"""Radiographs from files: the one way in which they enter, whatever their format.
 
 radiograph = read_radiograph("hand.dcm")
 radiograph.pixels      # float32 (H, W), 0..1, bone bright
-radiograph.facts       # what the file says: spacing, side, age at the study
+radiograph.facts       # facts that the file states: spacing, side, age at the study
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from boneage.errors import Rejection, RejectionCode
 from boneage.reading.facts import DEFAULT_LIMITS, RadiographFacts, ReadLimits
 from boneage.reading.foreign_formats import name_foreign_format
-from boneage.reading.image_headers import PictureHeader, damaged, read_picture_header, unsupported
-from boneage.reading.images import decode_picture
+from boneage.reading.headers.formats import read_image_header
+from boneage.reading.headers.header import ImageHeader
+from boneage.reading.images import decode_image
+from boneage.reading.rejections import damaged, unsupported
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["READER_VERSION", "Radiograph", "RadiographFacts", "ReadLimits", "read_file", "read_radiograph"]
 
 READER_VERSION: int = 2
-"""Raise it when the pixels that this module gives for some file change: caches of decoded radiographs depend on it."""
+"""Version of the decoded pixels, on which caches of decoded radiographs depend.
+
+It is raised when the pixels that this module gives for some file change.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,9 @@ class Radiograph:
     """A radiograph as it was read.
 
     Attributes:
-        pixels: float32 (H, W), 0..1, finite, C-contiguous, bone bright, upright as the file says, square. The darkest
-            is not always 0, nor the brightest 1.
-        facts: what the file says.
+        pixels: float32 (H, W), 0..1, finite, C-contiguous, bone bright, upright as the file declares, square. The
+            darkest pixel is not always 0, nor the brightest 1.
+        facts: Facts that the file states.
     """
 
     pixels: NDArray[np.float32]
@@ -50,21 +55,23 @@ def read_radiograph(
 ) -> Radiograph:
     """Read a radiograph.
 
-    PNG, TIFF and BigTIFF, JPEG, JPEG 2000, WebP, BMP, and DICOM: CR, DX and Secondary Capture, uncompressed, deflated,
-    or as JPEG (baseline, 12-bit, lossless), JPEG-LS, JPEG 2000 or RLE. Colour that is really grey is taken. A picture's
-    levels are divided by the full range of its bits; those of a TIFF of signed, floating-point or 32-bit numbers, which
-    have none, by the range of its own. A DICOM object's go through its look-up tables and windows, what its display
-    shutter hides is 0, and pixels whose sides differ by more than 1 % are resampled to square ones
-    (`boneage.reading.dicom.pixels.read_dicom`).
+    The formats are PNG, TIFF and BigTIFF, JPEG, JPEG 2000, WebP, BMP, and DICOM: CR, DX and Secondary Capture,
+    uncompressed, deflated, or as JPEG (baseline, 12-bit, lossless), JPEG-LS, JPEG 2000 or RLE. Grey radiographs stored
+    in colour are read too.
+
+    The levels of an image are divided by the full range of its bits. A TIFF of signed, floating-point or 32-bit numbers
+    has no such range; its levels are divided by their own range. A DICOM object's levels go through its look-up tables
+    and windows. Everything that its display shutter hides is 0, and pixels whose sides differ by more than 1 % are
+    resampled to square ones (`boneage.reading.dicom.read.read_dicom`).
 
     Args:
-        source: path of a file, its content, or a DICOM data set.
-        limits: how large it may be; checked before any pixel is decoded.
+        source: Path of a file, its content, or a DICOM data set.
+        limits: Limits on its size, checked before any pixel is decoded.
 
     Raises:
         Rejection: ``not_found``, ``unreadable``, ``unsupported_format``, ``too_large``, ``too_small``,
             ``not_grayscale``, ``several_frames``, ``not_a_radiograph`` or ``no_contrast``.
-        TypeError: the source is none of these kinds.
+        TypeError: The source is none of these kinds.
     """
     if isinstance(source, str | os.PathLike):
         source = read_file(Path(source), limits)
@@ -73,38 +80,38 @@ def read_radiograph(
     limits.check_bytes(len(source))
     if _is_dicom(source):
         return _read_dicom(source, limits)
-    header = read_picture_header(source)
+    header = read_image_header(source)
     if header is None:
         raise _unknown(source)
-    return _read_picture(header, limits)
+    return _read_image(header, limits)
 
 
 def _unknown(data: bytes) -> Rejection:
-    """Return the rejection of a file that is neither a picture of a known kind nor DICOM."""
+    """Return the rejection of a file that is neither an image of a known format nor DICOM."""
     if not data:
         return damaged("it is empty")
-    found = name_foreign_format(data)
-    return damaged("it is neither DICOM nor a picture of a known kind") if found is None else unsupported(*found)
+    foreign = name_foreign_format(data)
+    return damaged("it is neither DICOM nor an image of a known format") if foreign is None else unsupported(*foreign)
 
 
 def read_file(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> bytes:
-    """Read a file's bytes once, for whoever also needs their checksum.
+    """Read the bytes of a file, once for decoding and checksum.
 
     Args:
-        path: of a regular file.
-        limits: how large it may be; checked before it is read.
+        path: Path of a regular file.
+        limits: Limits on its size, checked before it is read.
 
     Raises:
-        Rejection: ``not_found`` for what is missing, may not be opened or is no regular file; ``too_large``.
+        Rejection: ``not_found`` if it is missing, may not be opened or is no regular file; ``too_large``.
     """
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device could keep the reader waiting for ever
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device could block the reader for ever
             raise Rejection(RejectionCode.NOT_FOUND, f"{path.name!r} is not a file.")
         limits.check_bytes(status.st_size)
         with path.open("rb") as file:
             data = file.read(limits.max_bytes + 1)
-    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+    except (OSError, ValueError) as error:  # ValueError: the path is impossible
         reason = getattr(error, "strerror", None) or "not a path"
         raise Rejection(RejectionCode.NOT_FOUND, f"{path.name!r} cannot be opened: {reason}.") from error
     limits.check_bytes(len(data))  # it may have grown
@@ -112,24 +119,24 @@ def read_file(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> bytes:
 
 
 def _is_dicom(data: bytes) -> bool:
-    # Not by dicom_pixels: its import would delay everyone who reads PNG.
+    # The DICOM modules are not used here: their import would delay reading a PNG.
     # The first tag of a file without preamble is of group 2 or 8, in either byte order; big endian is always explicit.
     if data[:2] == b"\x00\x08":
         return data[4:6].isalpha()
     return data[128:132] == b"DICM" or data[:2] in {b"\x02\x00", b"\x08\x00"}
 
 
-def _read_picture(header: PictureHeader, limits: ReadLimits) -> Radiograph:
+def _read_image(header: ImageHeader, limits: ReadLimits) -> Radiograph:
     limits.check_size(header.height, header.width, header.decoded_bytes_per_pixel)
     limits.check_shape(header.height, header.width)
     if header.bounded_body is not None:
         header = replace(header, body=header.bounded_body())
     facts = RadiographFacts(format=header.format, bits_stored=header.bits, inverted=header.white_is_zero)
-    return Radiograph(decode_picture(header), facts)
+    return Radiograph(decode_image(header), facts)
 
 
 def _read_dicom(source: bytes | Dataset, limits: ReadLimits) -> Radiograph:
-    from boneage.reading.dicom.pixels import read_dicom  # noqa: PLC0415  # pydicom is slow to import
+    from boneage.reading.dicom.read import read_dicom  # noqa: PLC0415  # pydicom is slow to import
 
     return Radiograph(*read_dicom(source, limits))
 
@@ -138,5 +145,5 @@ def _read_dataset(source: object, limits: ReadLimits) -> Radiograph:
     from pydicom import Dataset  # noqa: PLC0415  # as above
 
     if not isinstance(source, Dataset):
-        raise TypeError(f"a path, bytes or a pydicom data set, not {type(source).__name__}")
+        raise TypeError(f"the source must be a path, bytes or a pydicom data set, not {type(source).__name__}")
     return _read_dicom(source, limits)

@@ -1,7 +1,7 @@
-"""Bounds on what a DICOM object may make its reader do: elements, nesting, character sets, lengths of values.
+"""Bounds on the work that a DICOM object may cause: elements, nesting, character sets, lengths of values.
 
-An element may be sent under any value representation, repeated and nested at will, and pydicom follows.
-Ordinary radiographs have some hundred elements, none of those that are used longer than a few hundred bytes.
+An element may arrive under any value representation, repeated and nested at will, and pydicom follows. Ordinary
+radiographs have some hundred elements. None of those that are used is longer than a few hundred bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from boneage.reading.image_headers import damaged
+from boneage.reading.rejections import damaged
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 MOST_READS = 100_000
 """Pieces in which one object may be read. Each element, item and fragment takes two or three."""
 _MOST_CHARACTER_SET_BYTES = 16_384
-"""In all elements Specific Character Set together: each value is looked up while the object is read."""
+"""Bytes of all elements Specific Character Set together. Each value is looked up while the object is read."""
 LONGEST_VALUE = 16_384
-"""Bytes of a text or of numbers. The vertices of a display shutter are the longest that are used."""
+"""Bytes of a text or of numbers. The vertices of a display shutter are the longest value that is used."""
 _CHARACTER_SET = {b"\x08\x00\x05\x00", b"\x00\x08\x00\x05"}
 _TAG_AND_LENGTH = 8
 
@@ -33,28 +33,28 @@ TEXTS = frozenset(
 )
 NUMBERS = frozenset({"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "US or SS"})
 BYTES = frozenset({"OB", "OW", "OF", "OL", "UN", "OB or OW", "US or OW"})
-"""Value representations by what they hold. Sequences, tags and the longest numbers belong to none."""
+"""Value representations that hold bytes. `TEXTS` and `NUMBERS` hold the others; sequences and tags belong to none."""
 
 
 class BoundedBytes(BytesIO):
-    """A file in memory from which pydicom may read only so much, and so often.
+    """A file in memory that pydicom may read only in so many pieces, and so many bytes.
 
     Args:
-        data: the file.
+        data: The file.
     """
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
         self._reads = MOST_READS
-        self._bytes = 4 * len(data) + 2**20  # pydicom goes over some elements twice
+        self._bytes = 4 * len(data) + 2**20  # pydicom reads some elements twice
         self._character_set_bytes = _MOST_CHARACTER_SET_BYTES
         self._tag = b""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as `io.BytesIO.read` does.
+        """Read like `io.BytesIO.read`.
 
         Raises:
-            Rejection: ``unreadable`` if it was too much.
+            Rejection: ``unreadable`` if a bound is exceeded.
         """
         content = super().read(size)
         self._reads -= 1
@@ -73,9 +73,9 @@ _header_lock = threading.Lock()
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom from warning and logging: it may do so thousands of times, and quote patient data.
+    """Keep pydicom from warning and logging, which it may do thousands of times, quoting patient data.
 
-    Its logger and Python's warnings are of all threads, so only one thread is inside at a time.
+    Its logger and Python's warnings belong to all threads, so only one thread is inside at a time.
     """
     logger = logging.getLogger("pydicom")
     with _header_lock, warnings.catch_warnings():
@@ -90,21 +90,21 @@ def quiet_pydicom() -> Iterator[None]:
 def bounded_value(
     dataset: Dataset, keyword: str, kinds: frozenset[str], longest: int = LONGEST_VALUE
 ) -> tuple[Any, str] | None:
-    """Return an element's value and value representation if that is of the kinds asked for, and the value short.
+    """Return the value and value representation of an element if it is of an allowed kind and short enough.
 
     Nothing is converted before both are checked.
 
     Args:
-        dataset: the DICOM object, or an item of it.
-        keyword: of the element.
-        kinds: value representations that may stand there.
-        longest: bytes that the value may have in the file.
+        dataset: The DICOM object, or an item of it.
+        keyword: Keyword of the element.
+        kinds: Value representations that are allowed.
+        longest: Largest length of the value in the file, in bytes.
 
     Returns:
         None if there is no such element.
 
     Raises:
-        ValueError: it is of another kind or too long. Converting it may raise nearly any other error.
+        ValueError: The element is of another kind or too long. Its conversion may raise nearly any other error.
     """
     from pydicom.dataelem import RawDataElement  # noqa: PLC0415  # slow to import
 
@@ -113,18 +113,18 @@ def bounded_value(
         return None
     if isinstance(element, RawDataElement):
         if len(element.value or b"") > longest or (element.VR or "UN") not in kinds | {"UN"}:
-            raise ValueError("of another kind, or too long")
+            raise ValueError("the element is of another kind, or too long")
         element = dataset[element.tag]
     if element.VR not in kinds:
-        raise ValueError("of another kind")
+        raise ValueError("the element is of another kind")
     return element.value, element.VR
 
 
 def bounded_item(dataset: Dataset, keyword: str) -> Dataset | None:
-    """Return the first item of a sequence; None if there is none.
+    """Return the first item of a sequence, or None if there is none.
 
     Raises:
-        ValueError: the element is no sequence. Parsing it may raise nearly any other error.
+        ValueError: The element is not a sequence. Parsing it may raise nearly any other error.
         Rejection: ``unreadable`` if the sequence holds too much.
     """
     from pydicom.dataelem import RawDataElement  # noqa: PLC0415  # slow to import
@@ -135,10 +135,10 @@ def bounded_item(dataset: Dataset, keyword: str) -> Dataset | None:
         return None
     if isinstance(element, RawDataElement):
         if (element.VR or "UN") not in {"SQ", "UN"}:
-            raise ValueError("no sequence")
-        content = BoundedBytes(element.value or b"")  # parsed on trial: pydicom itself would set no bounds
+            raise ValueError("the element is not a sequence")
+        content = BoundedBytes(element.value or b"")  # a trial, since pydicom itself sets no bounds
         read_sequence(content, element.is_implicit_VR, element.is_little_endian, element.length, "iso8859")
         element = dataset[element.tag]
     if element.VR != "SQ":
-        raise ValueError("no sequence")
+        raise ValueError("the element is not a sequence")
     return element.value[0] if element.value else None

@@ -1,100 +1,46 @@
-"""Facts about patient and radiograph from a DICOM header.
-
-A malformed value is no value. It is logged by its keyword, never by its content: that may be a patient's.
-"""
+"""Facts about patient and radiograph from a DICOM header."""
 
 from __future__ import annotations
 
-import logging
-import math
 import re
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from boneage.errors import Rejection
-from boneage.reading.dicom.bounds import NUMBERS, TEXTS, bounded_value
+from boneage.reading.dicom.tags import day, log_malformed, numbers, text, texts
+from boneage.reading.dicom.uids import DIGITAL_XRAY_FOR_PROCESSING
 from boneage.reading.facts import RadiographFacts, Side
 from boneage.sex import Sex
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-logger = logging.getLogger(__name__)
-
-DIGITAL_XRAY_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 DAYS_PER_MONTH = 365.25 / 12
 _MONTHS_BY_UNIT = {"Y": 12.0, "M": 1.0, "W": 7 / DAYS_PER_MONTH, "D": 1 / DAYS_PER_MONTH}
 _AGE = re.compile(r"0*(\d{1,3}) *([DWMY])")
-"""Three digits and a unit are the rule (PS3.5, 6.2, AS); fewer, more zeros before or a space between are written."""
-_DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
+"""Age String. The rule is three digits and a unit (PS3.5, 6.2, AS).
+
+Files also have fewer digits, further leading zeros or a space before the unit.
+"""
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
-_DECIMAL_COMMA = re.compile(r" *[+-]?\d*,\d+(?:[eE][+-]?\d+)? *")
 _BOTH = {"B", "BOTH", "BILATERAL", "LR", "L/R", "RL", "R/L"}
-"""B is the defined term; the others are written."""
+"""Values for both sides. B is the defined term; the others occur in files."""
 _HUMAN = ("HUMAN", "HOMO", "SAPIENS")
 _SPECIES_UNKNOWN = {"UNKNOWN", "N/A", "NA", "NONE", "-", "OTHER", "UNSPECIFIED", "U", "O"}
 _STUDY_DATES = ("StudyDate", "AcquisitionDate", "ContentDate")
 
 
-def _value(dataset: Dataset, keyword: str) -> Any:
-    try:
-        found = bounded_value(dataset, keyword, TEXTS | NUMBERS)
-    # pydicom converts values on access, and a damaged one can raise nearly any error.
-    except Exception:
-        _log_malformed(keyword)
-        return None
-    return found[0] if found is not None else None
-
-
-def text(dataset: Dataset, keyword: str) -> str | None:
-    """The first value as text, stripped; None if absent or empty."""
-    return next(iter(texts(dataset, keyword)), None)
-
-
-def texts(dataset: Dataset, keyword: str) -> list[str]:
-    """All values as texts, stripped; empty if absent."""
-    value = _value(dataset, keyword)
-    if value is None or isinstance(value, bytes):
-        return []
-    parts = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
-    return [part for part in (str(part).strip(" \0") for part in parts) if part]
-
-
-def numbers(dataset: Dataset, keyword: str) -> list[float] | None:
-    """All values as finite numbers; None if absent or malformed."""
-    value = _value(dataset, keyword)
-    if value is None or value == "" or isinstance(value, bytes):
-        return None
-    try:
-        found = [
-            _as_number(part)
-            for part in (value if hasattr(value, "__iter__") and not isinstance(value, str) else [value])
-        ]
-    except (TypeError, ValueError, OverflowError):
-        found = []
-    if not found or not all(math.isfinite(part) for part in found):
-        _log_malformed(keyword)
-        return None
-    return found
-
-
-def _as_number(part: Any) -> float:
-    """A number; also one whose decimals stand after a comma, as some makers of other languages write them."""
-    if isinstance(part, str) and _DECIMAL_COMMA.fullmatch(part):
-        part = part.replace(",", ".")
-    return float(part)
-
-
-def number(dataset: Dataset, keyword: str) -> float | None:
-    """The (first) value as a finite number; None if absent or malformed."""
-    found = numbers(dataset, keyword)
-    return found[0] if found else None
-
-
 def read_facts(dataset: Dataset, *, bits_stored: int, photometric: str, inverted: bool) -> RadiographFacts:
-    """All facts that the header gives."""
-    birth_date = _date(dataset, "PatientBirthDate")
-    study_date = next(filter(None, (_date(dataset, keyword) for keyword in _STUDY_DATES)), None)
+    """Read all facts that the header gives.
+
+    Args:
+        dataset: The DICOM object.
+        bits_stored: Bits in which a grey level is stored.
+        photometric: Photometric Interpretation.
+        inverted: Whether the header declares low values bright.
+    """
+    birth_date = day(dataset, "PatientBirthDate")
+    study_date = next(filter(None, (day(dataset, keyword) for keyword in _STUDY_DATES)), None)
     age_months, ages_differ = age_at_study(text(dataset, "PatientAge"), birth_date, study_date)
     return RadiographFacts(
         format="dicom",
@@ -118,13 +64,16 @@ def read_facts(dataset: Dataset, *, bits_stored: int, photometric: str, inverted
 
 
 def age_at_study(stated: str | None, birth_date: date | None, study_date: date | None) -> tuple[float | None, bool]:
-    """Chronological age at the study, months; and whether the file contradicts itself on it, so that there is none.
+    """Return the chronological age at the study.
 
     Args:
         stated: Patient's Age (PS3.5, 6.2, AS: ``012Y``, ``018M``, ``003W``, ``010D``), which counts whole units.
-        birth_date: the patient's.
-        study_date: if both dates are given and agree with the stated age within its unit (or none is stated), the age
-            is by the day.
+        birth_date: Birth date of the patient.
+        study_date: Date of the study.
+
+    Returns:
+        Age in months, and whether the file contradicts itself on it. If it does, the age is None. The age is exact to
+        the day if both dates are given and either agree with the stated age within its unit, or none is stated.
     """
     months, unit = _stated_age(stated)
     if birth_date is None or study_date is None:
@@ -132,79 +81,61 @@ def age_at_study(stated: str | None, birth_date: date | None, study_date: date |
     exact = (study_date - birth_date).days / DAYS_PER_MONTH
     if months is None:
         return (exact if exact >= 0 else None), False
-    # A week's grace: months and years have no fixed number of days.
+    # A week of tolerance, since months and years have no fixed number of days.
     agree = exact >= 0 and months - 0.25 <= exact < months + unit + 0.25
     return (exact, False) if agree else (None, True)
 
 
 def _stated_age(stated: str | None) -> tuple[float | None, float]:
-    """Months, and months in the unit it was counted in."""
+    """Return the age in months, and the unit in which it is counted, in months."""
     if stated is None:
         return None, 0.0
     match = _AGE.fullmatch(stated.upper())
     if match is None:
-        _log_malformed("PatientAge")
+        log_malformed("PatientAge")
         return None, 0.0
     unit = _MONTHS_BY_UNIT[match[2]]
     return int(match[1]) * unit, unit
 
 
-def _date(dataset: Dataset, keyword: str) -> date | None:
-    found = text(dataset, keyword)
-    if found is None:
-        return None
-    match = _DATE.fullmatch(found)
-    if match is not None:
-        try:
-            return date(int(match[1]), int(match[2]), int(match[3]))
-        except ValueError:  # the 31st of February
-            pass
-    _log_malformed(keyword)
-    return None
-
-
-def _log_malformed(keyword: str) -> None:
-    logger.warning("the DICOM header has a malformed %s: not used", keyword)
-
-
 def _spacing(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
-    found = numbers(dataset, keyword)
-    if found is None:
+    spacing = numbers(dataset, keyword)
+    if spacing is None:
         return None
-    if len(found) != 2 or min(found) <= 0:
-        _log_malformed(keyword)
+    if len(spacing) != 2 or min(spacing) <= 0:
+        log_malformed(keyword)
         return None
-    return found[0], found[1]
+    return spacing[0], spacing[1]
 
 
 def _side(dataset: Dataset) -> Side | None:
     if _both_sides(dataset):
         return None
     for keyword in ("ImageLaterality", "Laterality"):
-        found = (text(dataset, keyword) or "").upper()
-        if found == "L":
+        side = (text(dataset, keyword) or "").upper()
+        if side == "L":
             return "L"
-        if found == "R":
+        if side == "R":
             return "R"
     return None
 
 
 def _both_sides(dataset: Dataset) -> bool:
-    """Whether both hands are declared: the one element that is used says B, or names both."""
+    """Return whether both hands are declared: the element that is used has the value B, or names both sides."""
     for keyword in ("ImageLaterality", "Laterality"):
-        found = {one.upper() for one in texts(dataset, keyword)}
-        if found:
-            return bool(found & _BOTH) or {"L", "R"} <= found
+        sides = {side.upper() for side in texts(dataset, keyword)}
+        if sides:
+            return bool(sides & _BOTH) or {"L", "R"} <= sides
     return False
 
 
 def _not_human(dataset: Dataset) -> bool:
-    """Whether Patient Species Description (PS3.3, C.7.1.1) names another species.
+    """Return whether Patient Species Description (PS3.3, C.7.1.1) names another species.
 
     It is a reason for a warning and not for a rejection: a field so rarely used may hold anything.
     """
-    found = (text(dataset, "PatientSpeciesDescription") or "").upper()
-    return bool(found) and found not in _SPECIES_UNKNOWN and not any(word in found for word in _HUMAN)
+    species = (text(dataset, "PatientSpeciesDescription") or "").upper()
+    return bool(species) and species not in _SPECIES_UNKNOWN and not any(word in species for word in _HUMAN)
 
 
 def _for_processing(dataset: Dataset) -> bool:

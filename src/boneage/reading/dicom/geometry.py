@@ -1,4 +1,4 @@
-"""Where the pixels of a DICOM object lie: the shape of one pixel, and the display shutter around the radiograph.
+"""Geometry of a DICOM object: the shape of one pixel, and the display shutter around the radiograph.
 
 Sources: DICOM PS3.3, C.7.6.3.1.7 (Pixel Aspect Ratio), 10.7 (spacings) and C.7.6.11 (Display Shutter).
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from boneage.arrays import Mask
 from boneage.errors import Rejection, RejectionCode
-from boneage.reading.dicom.facts import numbers, texts
+from boneage.reading.dicom.tags import numbers, texts
 from boneage.reading.facts import RadiographFacts
 
 if TYPE_CHECKING:
@@ -26,18 +26,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SQUARE_WITHIN = 0.01
-"""Pixels whose sides differ by no more are taken as square."""
+"""Largest relative difference between the sides of a pixel that is taken as square."""
 _FURTHEST = 1e6
-"""Coordinates of a shutter beyond this many pixels are no coordinates, and would overflow where polygons are filled."""
-
-
-# the shape of a pixel
+"""Largest coordinate of a shutter, in pixels. A larger one would overflow where polygons are filled."""
 
 
 def pixel_aspect(dataset: Dataset, facts: RadiographFacts) -> float:
-    """Height of a pixel by its width: from the spacing if the file gives one, else from Pixel Aspect Ratio, else 1.
+    """Return the height of a pixel divided by its width.
 
-    Exactly 1 where they differ by less than 1 %.
+    It comes from the spacing if the file gives one, else from Pixel Aspect Ratio, else it is 1. It is exactly 1 if
+    height and width differ by less than 1 %.
     """
     sides = facts.spacing_mm or numbers(dataset, "PixelAspectRatio")
     if sides is None or len(sides) != 2 or min(sides) <= 0:
@@ -55,13 +53,13 @@ def with_square_pixels(
     interpolated. Only if that made more than `max_pixels` is the whole radiograph reduced to so many, averaged by area.
 
     Args:
-        pixels: float32 (H, W).
-        facts: of the radiograph.
-        aspect: of a pixel, above 0.
-        max_pixels: of the result.
+        pixels: The radiograph, float32 (H, W).
+        facts: Facts of the radiograph.
+        aspect: Height of a pixel divided by its width, above 0.
+        max_pixels: Largest number of pixels of the result.
 
     Returns:
-        Radiograph and facts, the spacing being that of the new pixels; both as they are if pixels are square.
+        Radiograph and facts, with the spacing of the new pixels. Both are returned unchanged if pixels are square.
     """
     if aspect == 1.0:
         return pixels, facts
@@ -79,14 +77,12 @@ def with_square_pixels(
     return square, facts
 
 
-# the display shutter
-
 Shape = Callable[[int, int, float], Mask]
-"""What a shape leaves to see: from rows, columns and pixel aspect to bool (rows, columns)."""
+"""Function that draws the visible part of a shape: from rows, columns and pixel aspect to bool (rows, columns)."""
 
 
 def read_shutter(dataset: Dataset) -> tuple[Shape, ...]:
-    """Read the display shutter's shapes, each kind once. Nothing is drawn.
+    """Read the shapes of the display shutter, each kind once, without drawing them.
 
     A shape that is not known, or lacks its coordinates, is logged and left out.
     """
@@ -101,21 +97,21 @@ def _kinds(dataset: Dataset) -> list[str]:
 
 
 def shuttered(shutter: tuple[Shape, ...], rows: int, columns: int, aspect: float) -> Mask | None:
-    """Return which stored pixels a display shutter hides: those that lie outside any one of its shapes.
+    """Return the stored pixels that a display shutter hides: those that lie outside any one of its shapes.
 
-    Coordinates count from 1, and the pixels on an edge are seen.
+    Coordinates count from 1, and the pixels on an edge are visible.
 
     Args:
-        shutter: from `read_shutter`.
-        rows: of the radiograph as stored.
-        columns: of the radiograph as stored.
-        aspect: of a pixel; a circle's radius counts pixels along a row.
+        shutter: Shapes from `read_shutter`.
+        rows: Rows of the radiograph as stored.
+        columns: Columns of the radiograph as stored.
+        aspect: Height of a pixel divided by its width. The radius of a circle counts pixels along a row.
 
     Returns:
         bool (rows, columns), True where hidden; None if nothing is.
 
     Raises:
-        Rejection: ``no_contrast`` if nothing is left to see.
+        Rejection: ``no_contrast`` if nothing remains visible.
     """
     seen: Mask | None = None
     for shape in shutter:
@@ -152,7 +148,7 @@ def _circle(dataset: Dataset) -> Shape | None:
     def draw(rows: int, columns: int, aspect: float) -> Mask:
         down = (np.arange(1, rows + 1) - centre[0]) * aspect
         across = np.abs(np.arange(1, columns + 1) - centre[1])
-        # Half the chord of each row; only the comparison is of the radiograph's size.
+        # Half the chord of each row; only the comparison has the size of the radiograph.
         chord = np.sqrt(np.maximum(radius[0] ** 2 - down**2, 0.0))
         return np.asarray((across <= chord[:, None]) & (np.abs(down) <= radius[0])[:, None])
 
@@ -163,7 +159,7 @@ def _polygon(dataset: Dataset) -> Shape | None:
     vertices = numbers(dataset, "VerticesOfThePolygonalShutter")
     if vertices is None or len(vertices) < 6 or len(vertices) % 2 or max(map(abs, vertices)) > _FURTHEST:
         return None
-    points_xy = np.array(vertices).reshape(-1, 2)[:, ::-1] - 1  # OpenCV has the first pixel's centre at 0
+    points_xy = np.array(vertices).reshape(-1, 2)[:, ::-1] - 1  # OpenCV places the centre of the first pixel at 0
 
     def draw(rows: int, columns: int, _aspect: float) -> Mask:
         mask = np.zeros((rows, columns), np.uint8)
@@ -174,9 +170,9 @@ def _polygon(dataset: Dataset) -> Shape | None:
 
 
 def _coordinates(dataset: Dataset, *keywords: str) -> list[float] | None:
-    """The first value of each element; None if one is missing."""
-    found = [numbers(dataset, keyword) for keyword in keywords]
-    return None if None in found else [values[0] for values in found if values]
+    """Return the first value of each element, or None if one is missing."""
+    elements = [numbers(dataset, keyword) for keyword in keywords]
+    return None if None in elements else [values[0] for values in elements if values]
 
 
 _SHAPES: dict[str, Callable[[Dataset], Shape | None]] = {
