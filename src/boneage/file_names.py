@@ -1,7 +1,7 @@
-"""Names of files as people and programs may safely read them, and back.
+"""File names as people and programs may safely read them, and back.
 
-A file system takes any bytes for a name: such as are not UTF-8 (Python holds these as lone surrogates), line breaks,
-and the control characters by which a terminal is steered. None of these is printed or written into a table.
+A file system takes any bytes for a name: bytes that are not UTF-8 (Python holds these as lone surrogates), line breaks,
+and the control characters that steer a terminal. None of these is printed or written into a table.
 """
 
 from __future__ import annotations
@@ -9,35 +9,37 @@ from __future__ import annotations
 import re
 
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, line separators, those that turn the direction of writing, and bytes that are not UTF-8."""
+"""Control characters, line separators, characters that change the direction of writing, and bytes that are not UTF-8.
+"""
 
 _AT_ENDS = re.compile(r"^\s+|\s+$")
-"""White space that a reader of tables takes away."""
+"""White space that a reader of tables removes."""
 
 _ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4})")
 _ESCAPE_OR_BACKSLASH = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|\\)")
 
 _NOT_IN_REPORT_NAMES = re.compile(r'[\\/:*?"<>|\ufffd]')
-"""What some file systems and archives do not take."""
+"""Characters that some file systems and archives do not accept."""
 
 _LONGEST_STEM_BYTES = 200
-"""A name has at most 255 bytes; a number and a suffix follow the stem."""
+"""Longest stem. A name has at most 255 bytes; a number and a suffix follow the stem."""
 
 _BYTE_SURROGATES = 0xDC00
-"""Python holds the byte 0xff of a name that is not UTF-8 as U+DCFF (PEP 383)."""
+"""First surrogate for bytes. Python holds the byte 0xff of a name that is not UTF-8 as U+DCFF (PEP 383)."""
 
 
 def shown(text: str) -> str:
-    r"""Return a text with what is unsafe to print replaced: ``\xff`` for a byte, ``\u202e`` for a character."""
+    r"""Return a text with unsafe characters escaped: ``\xff`` for a byte, ``\u202e`` for a character."""
     return UNSAFE.sub(lambda found: _escaped(found[0]), text)
 
 
 def printable_name(name: str) -> str:
-    r"""Return a name as one line of valid UTF-8 that `name_of` turns back.
+    """Return a name as one line of valid UTF-8, which `name_of` reverses.
+
+    Ordinary names stay unchanged. In a name that has escapes, or a part that looks like one, each backslash is doubled.
 
     Args:
-        name: of a file, or a path. Ordinary names stay as they are. In a name that has escapes, or what looks like
-            one, each backslash is doubled.
+        name: Name of a file, or a path.
     """
     if not (UNSAFE.search(name) or _AT_ENDS.search(name) or _ESCAPE.search(name)):
         return name
@@ -46,14 +48,15 @@ def printable_name(name: str) -> str:
 
 
 def name_of(text: str) -> str:
-    """Return the name that `printable_name` made a text of; a text without escapes is the name itself."""
+    """Return the name from which `printable_name` made a text. A text without escapes is the name itself."""
     return _ESCAPE_OR_BACKSLASH.sub(_unescaped, text) if _ESCAPE.search(text) else text
 
 
 def safe_stem(stem: str) -> str:
-    """Return a stem for the names of a file's reports: one that every file system takes and no option looks like.
+    """Return a stem for the names of a file's reports that every file system accepts and that does not look like an
+    option.
 
-    Different stems may become the same; the caller numbers them.
+    Different stems may become equal; the caller numbers them.
     """
     kept = _NOT_IN_REPORT_NAMES.sub("_", UNSAFE.sub("_", stem)).strip()
     if kept[:1] in {"-", "."} or not kept:

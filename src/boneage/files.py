@@ -12,12 +12,12 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to, which takes its name only if the block ends without an error.
+    """Yield a temporary path beside `path` to write to, and rename it to `path` if the block ends without an error.
 
-    The temporary name keeps the suffix, from which some libraries tell the format. The folder is made if it is missing.
+    The temporary name keeps the suffix, from which some libraries recognise the format. A missing folder is made.
 
     Raises:
-        OSError: what writing met; it names `path` and not the temporary file.
+        OSError: Writing failed. The error names `path` and not the temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
@@ -26,8 +26,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         if error.filename not in (None, str(temporary), temporary):
-            raise  # about another file
-        # Of the subclass that belongs to the number, as Python itself makes them.
+            raise  # the error concerns another file
+        # OSError picks the subclass that belongs to the number.
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -37,7 +37,7 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with line feeds, in one piece.
 
     Raises:
-        OSError: see `atomic_write`.
+        OSError: Writing failed, as in `atomic_write`.
     """
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -62,10 +62,10 @@ def sha256_of(content: bytes | Path) -> str:
 
 
 def ensure_writable(path: Path) -> None:
-    """Find out before long work whether `path` can be written at its end. Its folder is made; the file is not.
+    """Check before long work that `path` can be written at its end. Its folder is made; the file is not.
 
     Raises:
-        OSError: it cannot; names `path`, or the folder that cannot be made.
+        OSError: The path cannot be written. The error names `path`, or the folder that cannot be made.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
@@ -80,5 +80,5 @@ def ensure_writable(path: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    """A new hidden name in the same folder, with the same suffix."""
+    """Return a new hidden name in the same folder, with the same suffix."""
     return path.with_name(f".{path.stem[:32]}-{secrets.token_hex(4)}{path.suffix}")

@@ -13,18 +13,18 @@ _NAMES = {"f": "F", "female": "F", "girl": "F", "m": "M", "male": "M", "boy": "M
 
 
 class Sex(StrEnum):
-    """Female or male. The order of the members is the order of the one-hot vector (Souza & Oliveira, section IV)."""
+    """Female or male. The order of the members is that of the one-hot vector (Souza & Oliveira, section IV)."""
 
     FEMALE = "F"
     MALE = "M"
 
     @classmethod
     def parse(cls, text: object) -> Sex:
-        """Read a sex as people write it (``F``, ``female``, ``M``, ``male``; case does not matter).
+        """Parse a sex as people write it (``F``, ``female``, ``M``, ``male``; case does not matter).
 
         Raises:
-            Rejection: ``sex_missing`` for anything else: an empty text, DICOM's ``O``, and what is no text at all, as
-                the NaN that tables have for an empty cell, or a column of True and False.
+            Rejection: ``sex_missing`` for anything else: an empty text, DICOM's ``O``, and any value that is not text,
+                such as the NaN of an empty table cell, or a boolean.
         """
         name = _NAMES.get(text.strip().lower()) if isinstance(text, str) else None
         if name is None:
@@ -35,5 +35,5 @@ class Sex(StrEnum):
         return cls(name)
 
     def one_hot(self) -> NDArray[np.float32]:
-        """Shape (2,): 1 at the place of this sex, female first."""
+        """Return float32 (2,), with 1 at the place of this sex, female first."""
         return np.asarray([self is Sex.FEMALE, self is Sex.MALE], dtype=np.float32)

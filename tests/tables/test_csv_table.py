@@ -89,7 +89,7 @@ def _message(table: Path, content: bytes) -> str:
 @pytest.mark.parametrize(("content", "separator"), [(b"a;b\n1;2\n", "semicolons"), (b"a\tb\n1\t2\n", "tabs")])
 def test_another_separator_is_named(tmp_path: Path, content: bytes, separator: str) -> None:
     message = _message(tmp_path / "t.csv", content)
-    assert message.endswith(f"it is separated by {separator}; commas are needed.")
+    assert message.endswith(f"is separated by {separator}. Save it with commas.")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "latin-1"])
@@ -118,7 +118,7 @@ def test_ten_ages_that_could_all_be_years_are_rejected(tmp_path: Path, ages: lis
     if not rejected:
         reject_years(rows, "a")
         return
-    with pytest.raises(TableError, match="months are needed") as caught:
+    with pytest.raises(TableError, match="give them in months") as caught:
         reject_years(rows, "a")
     assert caught.value.code == "table_units"
 

@@ -1,4 +1,4 @@
-"""CSV tables that grow row by row, and can be gone on with after the program was killed."""
+"""CSV tables that grow row by row, and can be continued after the program was killed."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ if sys.platform != "win32":
 
 
 class AppendedTable:
-    """A CSV table to which rows are appended: each is in the file, whole, before the next is made.
+    """A CSV table to which rows are appended. Each row is in the file, whole, before the next is made.
 
-    A row is one line, since no cell holds a line break (`boneage.file_names.shown`), and is written at once. So only
-    the last line of the file of a killed program can be torn; `resume` cuts it off. One process at a time has the file.
+    A row is one line, since no cell holds a line break (`boneage.file_names.shown`), and is written at once. Only the
+    last line in the file of a killed program can therefore be torn; `resume` cuts it off. One process at a time has the
+    file.
 
     Attributes:
-        rows: what the file held when it was opened.
+        rows: Rows that the file held when it was opened.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], *, resume: bool = False) -> None:
         """Open the file, or make it.
 
         Args:
-            path: of the file. Its folder is made if it is missing.
-            columns: the header.
-            resume: keep the rows that are there, of which none is fine too; else the file is emptied.
+            path: Path of the file. A missing folder is made.
+            columns: The header.
+            resume: Keep the existing rows, if any; otherwise the file is emptied.
 
         Raises:
-            OSError: the file cannot be written; names `path`.
-            TableError: ``table_busy`` while another process writes it; with `resume`, ``table_resume`` if it has
-                another header, and as `boneage.tables.csv_table.read_rows`.
+            OSError: The file cannot be written. The error names `path`.
+            TableError: ``table_busy`` while another process writes it. With `resume` also ``table_resume`` if it has
+                another header, and the errors of `boneage.tables.csv_table.read_rows`.
         """
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +62,7 @@ class AppendedTable:
             raise
 
     def __enter__(self) -> Self:
-        """Give the table."""
+        """Return the table."""
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _error: object, _traceback: TracebackType | None) -> None:
@@ -72,7 +73,7 @@ class AppendedTable:
         """Append a row.
 
         Raises:
-            OSError: it cannot be written; the file holds whole rows all the same.
+            OSError: The row cannot be written. The file still holds whole rows.
         """
         self._write(_line(row))
 
@@ -96,7 +97,7 @@ class AppendedTable:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise TableError("table_busy", f"Another process writes {self._path}; wait for it, or end it.") from None
+            raise TableError("table_busy", f"Another process writes {self._path}. Wait for it, or end it.") from None
         except OSError:
             return  # a file system without locks
 
@@ -109,14 +110,17 @@ def _line(cells: Sequence[object]) -> bytes:
 
 
 def _whole_lines(path: Path, header: bytes) -> bytes:
-    """The content of a table up to the end of its last whole line; nothing of a file that ends within its header."""
+    """Return the content of a table up to the end of its last whole line.
+
+    Nothing remains of a file that ends within its header.
+    """
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if not whole and header.startswith(content):
         return b""
     first = whole.removeprefix(codecs.BOM_UTF8).partition(b"\n")[0].removesuffix(b"\r")
     if first + b"\n" != header:
-        raise TableError("table_resume", f"{path} cannot be gone on with: it is no such table, or of another version.")
+        raise TableError("table_resume", f"{path} cannot be continued: it is another table, or of another version.")
     return whole
 
 

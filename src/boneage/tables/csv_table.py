@@ -1,8 +1,8 @@
 """CSV tables: strict reading into rows that know their line, and writing in one piece or row by row.
 
-Everything that reads a table of an operator (radiographs, lists, predictions) goes through here, so that the same
-mistake gets the same :class:`~boneage.errors.TableError` everywhere. No cell that is written runs as a formula in a
-spreadsheet program: it gets an apostrophe, which reading takes away.
+Every reader of an operator's table (radiographs, lists, predictions) uses this module, so that the same mistake gets
+the same :class:`~boneage.errors.TableError` everywhere. No cell that is written runs as a formula in a spreadsheet
+program: it gets an apostrophe, which reading removes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from boneage.files import atomic_write
 OLDEST_YEARS = 20.0
 """The highest bone age in years. A whole table of infants under 20 months is less likely than one in years."""
 FEWEST_TO_JUDGE_UNITS = 10
-"""Fewer radiographs may well be infants'."""
+"""Rows from which the unit can be judged. Fewer radiographs may well be infants'."""
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
-"""How a text begins that a spreadsheet would run. With apostrophes before it, it is another that we have marked."""
+"""Beginning of a text that a spreadsheet would run. With apostrophes before it, it is a marked text."""
 
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
 
@@ -35,9 +35,9 @@ class Row:
     """One row of a table.
 
     Attributes:
-        table: where it was read.
-        line: its last line in the file; the header is line 1.
-        cells: text by column, white space around it removed; columns that the reader knows under its names for them.
+        table: Path of the table.
+        line: Last line of the row in the file; the header is line 1.
+        cells: Stripped text by column. Columns that the reader knows have the reader's names.
     """
 
     table: Path
@@ -45,7 +45,7 @@ class Row:
     cells: Mapping[str, str]
 
     def text(self, column: str) -> str:
-        """A cell that must not be empty.
+        """Return a cell that must not be empty.
 
         Raises:
             TableError: ``table_value``.
@@ -55,7 +55,7 @@ class Row:
         return self.cells[column]
 
     def number(self, column: str, low: float = -math.inf, high: float = math.inf) -> float:
-        """A cell that must hold a finite number from `low` to `high`.
+        """Return a cell that must hold a finite number from `low` to `high`.
 
         Raises:
             TableError: ``table_value``.
@@ -71,7 +71,7 @@ class Row:
         return value
 
     def bad_value(self, column: str, reason: str) -> TableError:
-        """The error ``table_value`` for one cell of this row, to be raised by the caller."""
+        """Return the error ``table_value`` for one cell of this row, for the caller to raise."""
         return TableError(
             "table_value", f"{self.table}, line {self.line}: {column} {reason}, not {self.cells[column]!r}."
         )
@@ -83,15 +83,15 @@ def read_rows(table: Path, required: Sequence[str], optional: Sequence[str] = ()
     Empty lines, and rows of empty cells as spreadsheets leave them, are skipped.
 
     Args:
-        table: the file.
-        required: columns that must be there; others may be.
-        optional: further columns that the caller knows. These and the required ones are found whatever the case in
-            which the table writes them, and have the caller's names in the rows.
+        table: Path of the file.
+        required: Columns that must be present; other columns may be.
+        optional: Further columns that the caller knows. These and the required ones match in any case, and have the
+            caller's names in the rows.
 
     Raises:
-        TableError: ``table_not_found``; ``table_unreadable`` if it is not UTF-8 text or not CSV; ``table_columns`` if
-            a column is missing or named twice; ``table_value`` if a row has too many or too few cells; ``table_empty``
-            without rows.
+        TableError: ``table_not_found``; ``table_unreadable`` if the file is not UTF-8 text or not CSV;
+            ``table_columns`` if a column is missing or named twice; ``table_value`` if a row has too many or too few
+            cells; ``table_empty`` without rows.
     """
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
@@ -108,16 +108,16 @@ def read_rows(table: Path, required: Sequence[str], optional: Sequence[str] = ()
 
 
 def parse_rows(table: Path, lines: Iterable[str], required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
-    """Read the rows of an open table, of which none is fine too.
+    """Read the rows of an open table, which may have none.
 
     Args:
-        table: what to call it.
-        lines: of it, with their ends.
-        required: as for `read_rows`.
-        optional: as for `read_rows`.
+        table: Path of the table, for messages.
+        lines: Lines of the table, with their ends.
+        required: Required columns, as in `read_rows`.
+        optional: Further known columns, as in `read_rows`.
 
     Raises:
-        TableError: as `read_rows`, but for what belongs to the file.
+        TableError: ``table_unreadable``, ``table_columns`` or ``table_value``, as in `read_rows`.
     """
     reader = csv.reader(lines, strict=True)
     try:
@@ -141,7 +141,7 @@ def reject_years(rows: Sequence[Row], column: str) -> None:
         raise TableError(
             "table_units",
             f"{rows[0].table}: none of the {len(rows)} values of {column} is above {oldest:g}. They seem to be years; "
-            "months are needed.",
+            "give them in months.",
         )
 
 
@@ -162,7 +162,7 @@ def reject_duplicates(rows: Sequence[Row], column: str) -> None:
 
 
 def not_utf8(table: Path) -> TableError:
-    """Return the error ``table_unreadable`` of a table in another encoding, to be raised by the caller."""
+    """Return the error ``table_unreadable`` of a table in another encoding, for the caller to raise."""
     return TableError("table_unreadable", f"{table} is not UTF-8 text. In a spreadsheet, save it as 'CSV UTF-8'.")
 
 
@@ -179,7 +179,7 @@ def _header(table: Path, cells: Sequence[str], required: Sequence[str], optional
     missing = [column for column in required if column not in columns]
     separator = next((name for sign, name in _OTHER_SEPARATORS.items() if len(cells) == 1 and sign in cells[0]), None)
     if missing and separator is not None:
-        raise TableError("table_columns", f"{table} cannot be used: it is separated by {separator}; commas are needed.")
+        raise TableError("table_columns", f"{table} is separated by {separator}. Save it with commas.")
     if missing:
         raise TableError(
             "table_columns",
@@ -198,9 +198,9 @@ def _row(table: Path, line: int, columns: Sequence[str], cells: Sequence[str]) -
 
 
 def safe_cell(value: object) -> str:
-    """Return a value as the text of a cell: with an apostrophe before what a spreadsheet would run; empty for None.
+    """Return a value as the text of a cell; None becomes an empty text.
 
-    Numbers stay what they are, also those written as text.
+    A text that a spreadsheet would run gets an apostrophe. Numbers stay unchanged, also those written as text.
     """
     text = "" if value is None else str(value)
     is_number = isinstance(value, int | float) or _NUMBER.fullmatch(text)
@@ -208,12 +208,12 @@ def safe_cell(value: object) -> str:
 
 
 def original_cell(text: str) -> str:
-    """Return the text that `safe_cell` made a cell of."""
+    """Return the text from which `safe_cell` made a cell."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV table (UTF-8, commas, line feeds), in one piece; numbers as short as they read back the same.
+    """Write a CSV table (UTF-8, commas, line feeds) in one piece. Numbers are as short as they read back the same.
 
     Texts that a spreadsheet would run are marked (`safe_cell`).
     """

@@ -1,7 +1,7 @@
 """Tables of radiographs: labelled ones for training and evaluation, and plain lists to assess.
 
-A labelled table is either RSNA's own layout, a folder of ``<id>.png`` with a CSV ``id,boneage,male``, or a CSV that
-names the image of each row in a column ``image`` and may have a column ``split`` and further ones.
+A labelled table is either in RSNA's own layout, a folder of ``<id>.png`` with a CSV ``id,boneage,male``, or a CSV that
+names the image of each row in a column ``image``. It may have a column ``split`` and further ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from boneage.sex import Sex
 from boneage.tables.csv_table import Row, read_rows, reject_duplicates, reject_years
 
 LARGEST_AGE_MONTHS = 240.0
-"""A label above 20 years is a mistake: the hand is mature before."""
+"""Highest label. One above 20 years is a mistake, since the hand is mature before."""
 
 _SEX_OF_MALE = {"true": Sex.MALE, "false": Sex.FEMALE}
 _REQUIRED_COLUMNS = ("id", "boneage", "male")
@@ -29,15 +29,15 @@ _MISSING_SHOWN = 3
 
 @dataclass(frozen=True)
 class LabelledRadiograph:
-    """A radiograph whose bone age is known.
+    """A radiograph with a known bone age.
 
     Attributes:
-        id: unique in its table.
-        image: an existing file.
-        sex: of the patient.
-        boneage_months: the label, months, 0 to 240.
+        id: Identifier, unique in its table.
+        image: Path of an existing file.
+        sex: Sex of the patient.
+        boneage_months: The label, months, 0 to 240.
         split: ``train``, ``validation`` or another part; None if the table has no such column.
-        groups: all further columns, as text.
+        groups: All further columns, as text.
     """
 
     id: str
@@ -50,13 +50,12 @@ class LabelledRadiograph:
 
 @dataclass(frozen=True)
 class ListedRadiograph:
-    """A row of a list to assess. What it says is kept as written, so that a bad row is rejected on its own and not with
-    the list.
+    """A row of a list to assess, as written. A bad row is rejected on its own and not with the list.
 
     Attributes:
-        image: where the radiograph should be, not looked at yet; the list's own folder if the row names none.
-        sex_text: for :meth:`boneage.sex.Sex.parse`.
-        image_text: the path as the list has it; empty if the row names none.
+        image: Path of the radiograph, not checked yet; the list's own folder if the row names none.
+        sex_text: Text for :meth:`boneage.sex.Sex.parse`.
+        image_text: The path as the list has it; empty if the row names none.
     """
 
     image: Path
@@ -68,9 +67,9 @@ def read_radiographs(csv: Path, images: Path | None = None) -> list[LabelledRadi
     """Read a table of labelled radiographs.
 
     Args:
-        csv: with the columns ``id,boneage,male`` (months; True or False) and, if each row names its file, ``image``;
-            ``split`` and any others may follow.
-        images: the folder of the files. By default the table's own folder if there is a column ``image``, else the
+        csv: Table with the columns ``id,boneage,male`` (months; True or False) and, if each row names its file,
+            ``image``. ``split`` and any others may follow.
+        images: Folder of the files. By default it is the table's own folder if there is a column ``image``, else the
             folder of the same name as the table (``boneage-training-dataset.csv``:
             ``boneage-training-dataset/<id>.png``).
 
@@ -78,8 +77,8 @@ def read_radiographs(csv: Path, images: Path | None = None) -> list[LabelledRadi
         The radiographs in the order of the table.
 
     Raises:
-        TableError: as :func:`boneage.tables.csv_table.read_rows`; ``table_value`` with the line of a bad cell;
-            ``table_units`` if the ages seem to be years; ``table_duplicate`` for an id that comes twice;
+        TableError: The errors of :func:`boneage.tables.csv_table.read_rows`; ``table_value`` with the line of a bad
+            cell; ``table_units`` if the ages seem to be years; ``table_duplicate`` for an id that occurs twice;
             ``table_image_missing`` with the first missing files and their count.
     """
     rows = read_rows(csv, _REQUIRED_COLUMNS, _OPTIONAL_COLUMNS)
@@ -125,11 +124,11 @@ def read_list(csv: Path) -> list[ListedRadiograph]:
     """Read a list of radiographs to assess. Rows without a path or a sex are kept: each is rejected on its own.
 
     Args:
-        csv: with the columns ``image`` (paths absolute, or relative to the table; where there is no such file, with the
-            escapes of :func:`boneage.file_names.printable_name`) and ``sex``.
+        csv: Table with the columns ``image`` and ``sex``. Paths are absolute or relative to the table. If no such file
+            exists, the escapes of :func:`boneage.file_names.printable_name` are resolved.
 
     Raises:
-        TableError: as :func:`boneage.tables.csv_table.read_rows`.
+        TableError: The errors of :func:`boneage.tables.csv_table.read_rows`.
     """
     return [
         ListedRadiograph(_listed_path(csv.parent, row.cells["image"]), row.cells["sex"], row.cells["image"])
@@ -142,7 +141,7 @@ def _listed_path(folder: Path, text: str) -> Path:
 
 
 def radiographs_of_split(radiographs: Sequence[LabelledRadiograph], split: str) -> list[LabelledRadiograph]:
-    """The radiographs of one part of a table.
+    """Return the radiographs of one part of a table.
 
     Raises:
         TableError: ``table_split`` if the table has no such part.
@@ -160,19 +159,19 @@ def radiographs_of_split(radiographs: Sequence[LabelledRadiograph], split: str) 
 def split_radiographs(
     radiographs: Sequence[LabelledRadiograph], validation_share: float = 0.2, seed: int = 0
 ) -> tuple[list[LabelledRadiograph], list[LabelledRadiograph]]:
-    """Part radiographs into training and validation: by the table's column ``split`` if it has one, else at random.
+    """Divide radiographs into training and validation, by the table's column ``split`` if it has one, else at random.
 
-    The random part is that of Souza & Oliveira (section IV-B: 80 % and 20 %). It depends on the ids and the seed, and
-    not on the order of the table.
+    The random division is that of Souza & Oliveira (section IV-B: 80 % and 20 %). It depends on the ids and the seed,
+    and not on the order of the table.
 
     Args:
-        radiographs: of one table.
-        validation_share: of the random split, above 0 and below 1.
-        seed: of the random split.
+        radiographs: Radiographs of one table.
+        validation_share: Share of the random validation part, above 0 and below 1.
+        seed: Seed of the random division.
 
     Returns:
-        Radiographs to train on and radiographs to validate on, each in the order given. With a column ``split``,
-        radiographs of other parts than ``train`` and ``validation`` are in neither.
+        Training and validation radiographs, each in the order given. With a column ``split``, radiographs of parts
+        other than ``train`` and ``validation`` are in neither.
 
     Raises:
         TableError: ``table_split`` if either part would be empty.
@@ -187,12 +186,10 @@ def split_radiographs(
     if not 0 < chosen_count < len(ids):
         raise TableError(
             "table_split",
-            f"{len(ids)} {'radiograph' if len(ids) == 1 else 'radiographs'} cannot be parted with "
-            f"{validation_share:.0%} left for "
-            "validation.",
+            f"{len(ids)} {'radiograph' if len(ids) == 1 else 'radiographs'} cannot be divided with "
+            f"{validation_share:.0%} for validation.",
         )
     order = np.random.default_rng(seed).permutation(len(ids))
     chosen = {ids[place] for place in order[:chosen_count]}
-    return [radiograph for radiograph in radiographs if radiograph.id not in chosen], [
-        radiograph for radiograph in radiographs if radiograph.id in chosen
-    ]
+    training = [radiograph for radiograph in radiographs if radiograph.id not in chosen]
+    return training, [radiograph for radiograph in radiographs if radiograph.id in chosen]
