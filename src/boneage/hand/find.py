@@ -33,6 +33,7 @@ from boneage.hand.views import (
     view_transform,
     widened,
 )
+from boneage.strict import NotNegative, Share
 
 _LOOK_AGAIN_DEGREES = (-5.0, 0.0, 5.0)
 """The last look is at the hand turned by these angles; the mean counts, and how far they differ measures doubt."""
@@ -134,12 +135,17 @@ class HandLimits:
             hand's length.
     """
 
-    least_mask_share: float = 0.01
-    least_one_hand: float = 0.5
-    largest_second_part: float = 0.4
-    largest_spread: float = 0.12
-    least_inside: float = 0.8
-    mask_areas: tuple[float, float] = (0.25, 1.6)
+    least_mask_share: Share = 0.01
+    least_one_hand: Share = 0.5
+    largest_second_part: Share = 0.4
+    largest_spread: Share = 0.12
+    least_inside: Share = 0.8
+    mask_areas: tuple[NotNegative, float] = (0.25, 1.6)
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
+        if self.mask_areas[0] >= self.mask_areas[1]:
+            yield "mask_areas", "must rise from the least to the largest area"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ A view is cut straight from the radiograph's own pixels through one composed tra
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
@@ -16,8 +16,12 @@ from numpy.typing import NDArray
 from boneage.errors import Rejection, RejectionCode
 from boneage.geometry import Transform, downsample_area, fit_inside, sample
 from boneage.hand.registration import BOXES, HAND_REGIONS, Hand, Region
+from boneage.strict import Bounds
 
 GreyRule = Literal["minmax", "percentile", "hand"]
+
+ViewSide = Annotated[int, Bounds(at_least=16, at_most=4096)]
+"""Height or width of a view, pixels, as files may state it."""
 
 _OVERVIEW_SIDE = 256
 """Longest side of the reduced radiograph from which grey levels are measured, pixels."""
@@ -52,8 +56,8 @@ class ViewSpec:
     """
 
     region: Region = "radiograph"
-    height: int = 256
-    width: int = 256
+    height: ViewSide = 256
+    width: ViewSide = 256
     grey: GreyRule = "minmax"
 
     @property
@@ -71,8 +75,8 @@ class CellGrid:
         first: centre of the first cell, in the view's coordinates; half of `pixels` if cells divide the view evenly.
     """
 
-    pixels: float
-    first: float
+    pixels: Annotated[float, Bounds(above=0, at_most=4096)]
+    first: Annotated[float, Bounds(at_least=-4096, at_most=4096)]
 
     def to_view(self) -> Transform:
         """From the map's own coordinates (first centre at 0.5) to the view's."""
