@@ -1,31 +1,35 @@
-"""Recipes: everything that decides a training run, as TOML. Unknown keys are rejected, so that no slip passes."""
+"""Recipes: all that decides a training run, as TOML, read strictly so that no slip of the pen passes."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import tomllib
-import types
-import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from boneage import strict
 from boneage.errors import RecipeError
 from boneage.hand.views import ViewSpec
+from boneage.strict import Bounds, Count, InvalidValueError, NotNegative, Positive, Share
 
 SEEDS = 2**32
-"""Seeds lie below, from 0."""
+"""Upper bound of seeds, which begin at 0."""
 
 SMALLEST_SIDE = 32
-"""Of a view, pixels."""
+"""Smallest height and width of a view, pixels."""
+
+AtLeastOne = Annotated[int, Bounds(at_least=1)]
+Seed = Annotated[int, Bounds(at_least=0, below=SEEDS)]
+Side = Annotated[int, Bounds(at_least=SMALLEST_SIDE)]
+BelowOne = Annotated[float, Bounds(at_least=0, below=1)]
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Which network of `boneage.train.networks`, and its builder's own options."""
+    """A network of `boneage.train.networks`, and its builder's own options."""
 
     name: str = "residual"
     options: dict[str, Any] = field(default_factory=dict)
@@ -38,127 +42,149 @@ class Augmentation:
     """Random changes of a training view that leave the bone age as it is (Souza & Oliveira, section IV-A).
 
     Attributes:
-        rotation_degrees: uniform in ± this.
+        rotation_degrees: bound of the rotation, which is uniform in ± this.
         zoom: log-uniform in 1 / (1 + zoom) .. 1 + zoom.
         shift: uniform in ± this share of the view's height and width.
         flip: probability of a horizontal flip.
-        gain, offset: contrast factor in 1 / (1 + gain) .. 1 + gain and brightness in ± offset, in units of the
-            radiograph's
-        spread.
-        any_rotation, inversion, frame, negative, pair: only for the hand networks (`boneage.train.data.hand_views`):
-        probabilities of a rotation by any angle, of inverted grey, of a border about the radiograph, of a picture
-        without a hand in the radiograph's place, and of two hands.
+        gain, offset: contrast factor in 1 / (1 + gain) .. 1 + gain, and brightness in ± offset in units of the
+            radiograph's spread.
+        any_rotation: probability of a rotation by any angle; only for the hand networks
+            (`boneage.train.data.hand_views`), like all that follow.
+        inversion: probability of inverted grey.
+        frame: probability of a border around the radiograph.
+        negative: probability of an image without a hand in the radiograph's place.
+        pair: probability of two hands; `negative` and `pair` together are at most 1.
     """
 
-    rotation_degrees: float = 0.0
-    zoom: float = 0.0
-    shift: float = 0.0
-    flip: float = 0.0
-    gain: float = 0.0
-    offset: float = 0.0
-    any_rotation: float = 0.0
-    inversion: float = 0.0
-    frame: float = 0.0
-    negative: float = 0.0
-    pair: float = 0.0
+    rotation_degrees: NotNegative = 0.0
+    zoom: NotNegative = 0.0
+    shift: NotNegative = 0.0
+    flip: Share = 0.0
+    gain: NotNegative = 0.0
+    offset: NotNegative = 0.0
+    any_rotation: Share = 0.0
+    inversion: Share = 0.0
+    frame: Share = 0.0
+    negative: Share = 0.0
+    pair: Share = 0.0
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
+        if self.negative + self.pair > 1:
+            yield "pair", "and negative must be at most 1 together"
 
 
 @dataclass(frozen=True)
 class Resize:
     """A phase on smaller views, which is cheaper: `epochs` epochs at height x width, before the full size."""
 
-    epochs: int
-    height: int
-    width: int
+    epochs: AtLeastOne
+    height: Side
+    width: Side
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the network is fitted.
+    """Schedule and options of the optimisation.
 
     Attributes:
-        epochs: at most so many.
-        batch_size: of each process.
+        epochs: largest number of epochs.
+        batch_size: batch size of each process.
         optimizer: ``adam`` (Souza & Oliveira, section IV-B), ``adamw``, or ``muon`` (`boneage.train.run.optimizers`).
-        learning_rate: the highest.
+        learning_rate: highest learning rate.
         learning_rate_curve: ``constant``, or ``one-cycle``: linear rise, then cosine to nearly 0.
-        warm_up: share of all steps, 0..1, over which ``one-cycle`` rises.
-        weight_decay: on matrices and kernels, not on biases and norms.
-        loss: ``mae`` or ``mse``, of ages in their unit; or ``label-distribution``, of networks that answer by a
+        warm_up: share of all steps, below 1, over which ``one-cycle`` rises.
+        weight_decay: weight decay of matrices and kernels, not of biases and norms.
+        loss: ``mae`` or ``mse``, of ages in their unit; or ``label-distribution``, for networks that output a
             distribution (`boneage.train.run.losses.label_distribution_loss`). The hand networks have losses of their
             own.
-        label_spread: of the distribution that ``label-distribution`` asks for, months: about how two readers differ.
+        label_spread: standard deviation of the distribution that ``label-distribution`` aims at, months; about the
+            difference between two readers.
         age_unit: ``spread``, mean and spread of the training ages; or ``range``, 0 to 240 months as -1 to 1 (Iglovikov
             et al., section 4.1).
-        views_per_epoch: so many views are drawn from the radiographs each epoch; 0 for each radiograph once. Only for
-            the hand networks, whose annotated radiographs are few.
+        views_per_epoch: number of views that are drawn from the radiographs each epoch; 0 for each radiograph once.
+            Only for the hand networks, whose annotated radiographs are few.
         initial_weights: folder of a run of the same network whose last weights this one starts from; empty for fresh
             ones.
-        average_decay: of the running average of weights that is validated and exported; 0 for the plain weights.
+        average_decay: decay of the running average of weights that is validated and exported, below 1; 0 for the plain
+            weights.
         precision: Lightning's name: ``32-true``, or ``bf16-mixed`` (2 to 4 times faster on CPUs that have it).
-        watched_radiographs: so many of the validation radiographs, drawn with the seed, give the figures of all epochs
-            but the last; 0 for all. Only for networks for ages and the quality network. Folds are large.
+        watched_radiographs: number of validation radiographs, drawn with the seed, that give the figures of all epochs
+            but the last; 0 for all. Only for networks for ages and the quality network, whose folds are large.
         patience: epochs without a better validation MAD before training stops; 0 for never.
-        gradient_norm: gradients are clipped to this norm; 0 for never.
-        seed: of weights, order and augmentation.
+        gradient_norm: norm to which gradients are clipped; 0 for never.
+        seed: seed of weights, order and augmentation.
         workers: processes that cut views; 0 for none but the one that trains.
-        resize: phases on smaller views.
+        resize: phases on smaller views, together shorter than all epochs.
     """
 
-    epochs: int = 50
-    batch_size: int = 32
+    epochs: AtLeastOne = 50
+    batch_size: AtLeastOne = 32
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     learning_rate_curve: Literal["constant", "one-cycle"] = "constant"
-    warm_up: float = 0.15
-    weight_decay: float = 0.0
+    warm_up: BelowOne = 0.15
+    weight_decay: NotNegative = 0.0
     loss: Literal["mae", "mse", "label-distribution"] = "mae"
-    label_spread: float = 6.0
+    label_spread: Positive = 6.0
     age_unit: Literal["spread", "range"] = "spread"
-    views_per_epoch: int = 0
+    views_per_epoch: Count = 0
     initial_weights: str = ""
-    average_decay: float = 0.0
+    average_decay: BelowOne = 0.0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    watched_radiographs: int = 0
-    patience: int = 0
-    gradient_norm: float = 0.0
-    seed: int = 0
-    workers: int = 1
+    watched_radiographs: Count = 0
+    patience: Count = 0
+    gradient_norm: NotNegative = 0.0
+    seed: Seed = 0
+    workers: Count = 1
     resize: tuple[Resize, ...] = ()
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
+        if self.loss == "label-distribution" and self.age_unit != "range":
+            yield "age_unit", "must be 'range' with the loss 'label-distribution'"
+        if sum(phase.epochs for phase in self.resize) >= self.epochs:
+            yield "resize", "must leave at least one epoch at the full size"
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which radiographs train and which validate.
+    """Choice of the radiographs that train and that validate.
 
     Attributes:
         validation_share: share drawn at random where the table has no ``split`` column (20 %, section IV-B).
-        split_seed: of that draw.
-        train_limit, validation_limit: at most so many radiographs, the first by a seeded shuffle; 0 for all.
-        longest_side: radiographs are cached at most this large, pixels; larger ones are averaged down once, and only
+        split_seed: seed of that draw.
+        train_limit, validation_limit: largest number of radiographs, the first by a seeded shuffle; 0 for all.
+        longest_side: longest side at which radiographs are cached, pixels; larger ones are averaged down once. Only
             then does a view differ from the one in serving (by about 0.004 spreads).
         folds: parts of equal size of the radiographs that would train, by a draw with the seed; 0 for no
             cross-validation.
         fold: the part, from 1, that validates in the place of all others; the rest trains. The radiographs of the split
-            ``validation`` are in neither: no fold has seen them.
-        sexes: whose radiographs train and validate: ``both``, ``F`` or ``M``.
+            ``validation`` are in neither: no fold is trained on them.
+        sexes: sexes of the radiographs that train and validate: ``both``, ``F`` or ``M``.
         hands: bundle, by name or folder, whose hand networks find the hands for views of the registered frame.
         targets: table of masks or key points (`boneage.train.data.annotations`), for the hand networks.
-        held_out: so many of the radiographs with targets validate, those of the split ``validation`` first; 0 for just
-            those.
+        held_out: number of radiographs with targets that validate, those of the split ``validation`` first; 0 for
+            just those.
     """
 
-    validation_share: float = 0.2
-    split_seed: int = 0
-    train_limit: int = 0
-    validation_limit: int = 0
-    folds: int = 0
-    fold: int = 0
-    longest_side: int = 2048
+    validation_share: Annotated[float, Bounds(above=0, below=1)] = 0.2
+    split_seed: Seed = 0
+    train_limit: Count = 0
+    validation_limit: Count = 0
+    folds: Count = 0
+    fold: Count = 0
+    longest_side: Annotated[int, Bounds(at_least=64)] = 2048
     sexes: Literal["both", "F", "M"] = "both"
     hands: str = ""
     targets: str = ""
-    held_out: int = 0
+    held_out: Count = 0
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
+        is_fold = self.folds >= 2 and 1 <= self.fold <= self.folds
+        if not is_fold and not self.folds == self.fold == 0:
+            yield "fold", "must lie in 1..folds, with at least 2 folds; or both are 0"
 
 
 @dataclass(frozen=True)
@@ -166,10 +192,14 @@ class Recipe:
     """A whole training run.
 
     Attributes:
-        title: one line for a person.
-        task: what the network learns (`boneage.train.run.tasks`): ages, the hand's mask, its key points, or what
-            disturbs a radiograph.
-        network, view, data, augment, train: see there.
+        title: one line for people.
+        task: what the network estimates (`boneage.train.run.tasks`): ages, the hand's mask, its key points, or
+            disturbances of a radiograph.
+        network: network and its options.
+        view: view that the network reads.
+        data: choice of the radiographs.
+        augment: random changes of the training views.
+        train: schedule and options of the optimisation.
     """
 
     title: str
@@ -180,12 +210,43 @@ class Recipe:
     augment: Augmentation = field(default_factory=Augmentation)
     train: Schedule = field(default_factory=Schedule)
 
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
+        for side in ("height", "width"):
+            if getattr(self.view, side) < SMALLEST_SIDE:
+                yield f"view.{side}", f"must be at least {SMALLEST_SIDE}, not {getattr(self.view, side)}"
+        if self.task == "age":
+            yield from self._age_faults()
+        if self.task == "quality" and ((self.view.region, self.view.grey) != ("surroundings", "percentile")):
+            yield "view", "of the quality network must be the region 'surroundings' with the grey rule 'percentile'"
+        if self.task == "quality" and not self.data.hands:
+            yield "data.hands", "is needed by the quality network"
+        if self.task in ("mask", "points"):
+            yield from self._hand_network_faults()
+
+    def _age_faults(self) -> Iterator[tuple[str, str]]:
+        if self.train.views_per_epoch:
+            yield "train.views_per_epoch", "is for the hand networks"
+        for name in ("any_rotation", "inversion", "frame", "negative", "pair"):
+            if getattr(self.augment, name):
+                yield f"augment.{name}", "is for the hand networks"
+        if self.view.needs_hand and not self.data.hands:
+            yield "data.hands", f"is needed by the view {self.view.region} with the grey rule {self.view.grey}"
+
+    def _hand_network_faults(self) -> Iterator[tuple[str, str]]:
+        if not self.data.targets:
+            yield "data.targets", f"is needed by the task {self.task}"
+        if self.train.watched_radiographs:
+            yield "train.watched_radiographs", "is for networks for ages and the quality network"
+        if self.data.folds:
+            yield "data.folds", "is for networks for ages and the quality network"
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, as they stand in the TOML; what the bundle's manifest keeps."""
+        """Return plain dictionaries, with the keys of the TOML; the bundle's manifest contains them."""
         return dataclasses.asdict(self)
 
     def size_at(self, epoch: int) -> tuple[int, int]:
-        """Height and width of the views in this epoch, counted from 0."""
+        """Return height and width of the views in an epoch, counted from 0."""
         for phase in self.train.resize:
             if epoch < phase.epochs:
                 return phase.height, phase.width
@@ -194,7 +255,7 @@ class Recipe:
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Recipes inside the package, by name."""
+    """Return the paths of the recipes inside the package, by name."""
     folder = Path(str(resources.files("boneage.train") / "recipes"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
@@ -216,9 +277,9 @@ def load_recipe(name_or_path: str | Path, changes: tuple[str, ...] = ()) -> Reci
 
 
 def without_folders(table: Any) -> Any:
-    """A recipe's dictionary as a bundle that is given away keeps it: of absolute paths only the last two parts.
+    """Return a recipe's dictionary with absolute paths cut to their last two parts, for a bundle that is given away.
 
-    They would tell the folders of the machine that trained it, and help nobody else.
+    Whole paths would disclose the folders of the machine that trained it, and help nobody else.
     """
     if isinstance(table, dict):
         return {key: without_folders(value) for key, value in table.items()}
@@ -228,7 +289,12 @@ def without_folders(table: Any) -> Any:
 
 
 def read_table(name_or_path: str | Path, shipped: Mapping[str, Path], kind: str) -> tuple[Path, dict[str, Any]]:
-    """A TOML file by its shipped name or its path, and where it lies.
+    """Return the path of a TOML file, given by its shipped name or its path, and its content.
+
+    Args:
+        name_or_path: name of a shipped file, or a path.
+        shipped: paths of the shipped files by name.
+        kind: noun for the file in messages.
 
     Raises:
         RecipeError: ``recipe_invalid``.
@@ -237,21 +303,22 @@ def read_table(name_or_path: str | Path, shipped: Mapping[str, Path], kind: str)
     try:
         return path, tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        known = ", ".join(shipped)
-        raise RecipeError("recipe_invalid", f"There is no {kind} {str(name_or_path)!r}; shipped: {known}.") from error
+        names = ", ".join(shipped)
+        raise RecipeError("recipe_invalid", f"There is no {kind} {str(name_or_path)!r}; shipped: {names}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError("recipe_invalid", f"{path.name} is not TOML: {error}.") from error
 
 
 def parse_recipe(table: dict[str, Any]) -> Recipe:
-    """From plain dictionaries.
+    """Read a recipe from plain dictionaries.
 
     Raises:
-        RecipeError: ``recipe_invalid``, with the place of the fault.
+        RecipeError: ``recipe_invalid``, with the place of the first fault.
     """
-    recipe = build_strictly(Recipe, table, "recipe")
-    _check_ranges(recipe)
-    return recipe
+    try:
+        return strict.read(Recipe, table)
+    except InvalidValueError as error:
+        raise RecipeError("recipe_invalid", f"The recipe is not valid: {error}.") from error
 
 
 def _override(table: dict[str, Any], change: str) -> None:
@@ -269,107 +336,3 @@ def _override(table: dict[str, Any], change: str) -> None:
         if not isinstance(table, dict):
             raise RecipeError("recipe_invalid", f"{change!r}: {parent} holds no further keys.")
     table[key] = value
-
-
-T = typing.TypeVar("T")
-
-
-def build_strictly(kind: type[T], table: Any, place: str) -> T:
-    """Build a dataclass from a dictionary, rejecting unknown keys and wrong types."""
-    if not isinstance(table, dict):
-        raise RecipeError("recipe_invalid", f"{place} must be a table, not {table!r}.")
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(table) - set(hints))
-    if unknown:
-        raise RecipeError("recipe_invalid", f"{place} has no {', '.join(unknown)}; it knows {', '.join(hints)}.")
-    values = {key: _value(hints[key], value, f"{place}.{key}") for key, value in table.items()}
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise RecipeError("recipe_invalid", f"{place}: {error}.") from error
-
-
-def _value(hint: Any, value: Any, place: str) -> Any:
-    """Check and convert one value to its annotated type."""
-    origin = typing.get_origin(hint)
-    if dataclasses.is_dataclass(hint):
-        return build_strictly(typing.cast("type[Any]", hint), value, place)
-    if origin is Literal:
-        if value in typing.get_args(hint):
-            return value
-        raise RecipeError("recipe_invalid", f"{place} must be one of {typing.get_args(hint)}, not {value!r}.")
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_value(typing.get_args(hint)[0], item, f"{place}[{n}]") for n, item in enumerate(value))
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise RecipeError("recipe_invalid", f"{place} must be a finite number, not {value!r}.")
-        return float(value)
-    plain = origin or hint
-    if isinstance(plain, type) and not isinstance(hint, types.GenericAlias) and type(value) is not plain:
-        raise RecipeError("recipe_invalid", f"{place} must be of type {plain.__name__}, not {value!r}.")
-    return value
-
-
-def _check_ranges(recipe: Recipe) -> None:
-    """Reject values that cannot be meant."""
-    train, view, augment, data = recipe.train, recipe.view, recipe.augment, recipe.data
-    sides = [view.height, view.width, *(side for phase in train.resize for side in (phase.height, phase.width))]
-    counts = [
-        train.patience,
-        train.workers,
-        train.watched_radiographs,
-        data.train_limit,
-        data.validation_limit,
-        data.held_out,
-    ]
-    shares = [augment.any_rotation, augment.inversion, augment.frame, augment.negative + augment.pair]
-    is_age = recipe.task == "age"
-    splits_radiographs = recipe.task in ("age", "quality")
-    demands = {
-        "train.epochs and train.batch_size must be at least 1": min(train.epochs, train.batch_size) >= 1,
-        "train.learning_rate must be positive": train.learning_rate > 0,
-        "train.weight_decay and train.gradient_norm must not be negative": train.weight_decay >= 0
-        and train.gradient_norm >= 0,
-        "train.label_spread must be positive": train.label_spread > 0,
-        "train.loss label-distribution needs train.age_unit range": train.loss != "label-distribution"
-        or train.age_unit == "range",
-        "train.warm_up must lie in 0..1": 0 <= train.warm_up < 1,
-        "train.average_decay must lie in 0..1": 0 <= train.average_decay < 1,
-        "train.patience, train.workers, train.watched_radiographs and the limits of data must not be negative": min(
-            counts
-        )
-        >= 0,
-        "train.watched_radiographs is for networks for ages and the quality network": splits_radiographs
-        or not train.watched_radiographs,
-        "data.fold must lie in 1..data.folds, of which there are at least 2; or both are 0": (
-            data.folds >= 2 and 1 <= data.fold <= data.folds
-        )
-        or data.folds == data.fold == 0,
-        "data.folds are for networks for ages and the quality network": splits_radiographs or not data.folds,
-        "train.views_per_epoch must not be negative, and is for the hand networks": train.views_per_epoch >= 0
-        and not (is_age and train.views_per_epoch),
-        "augment's any_rotation, inversion, frame and negative + pair must lie in 0..1": max(shares) <= 1,
-        "augment's any_rotation, inversion, frame, negative and pair are for the hand networks": not (
-            is_age and any(shares)
-        ),
-        f"a recipe with the view {view.region} and the grey rule {view.grey} needs data.hands": bool(data.hands)
-        or not (is_age and view.needs_hand),
-        "the quality network's view is surroundings with the grey rule percentile, found by data.hands": (
-            recipe.task != "quality"
-            or ((view.region, view.grey) == ("surroundings", "percentile") and bool(data.hands))
-        ),
-        f"the task {recipe.task} needs data.targets": splits_radiographs or bool(data.targets),
-        f"train.seed and data.split_seed must lie in 0..{SEEDS - 1}": min(train.seed, data.split_seed) >= 0
-        and max(train.seed, data.split_seed) < SEEDS,
-        "train.resize must have phases of at least 1 epoch": all(phase.epochs >= 1 for phase in train.resize),
-        "train.resize must leave at least one epoch": sum(phase.epochs for phase in train.resize) < train.epochs,
-        f"heights and widths, of view and of train.resize, must be at least {SMALLEST_SIDE}": min(sides)
-        >= SMALLEST_SIDE,
-        "augment.flip must lie in 0..1": 0 <= augment.flip <= 1,
-        "augment values must not be negative": min(dataclasses.astuple(augment)) >= 0,
-        "data.validation_share must lie between 0 and 1": 0 < data.validation_share < 1,
-        "data.longest_side must be at least 64": data.longest_side >= 64,
-    }
-    for demand, holds in demands.items():
-        if not holds:
-            raise RecipeError("recipe_invalid", f"{demand}.")

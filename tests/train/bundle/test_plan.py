@@ -1,4 +1,4 @@
-"""Plans: all shipped ones are valid, folds part a network's weight, and no typing error passes."""
+"""Plans: the shipped ones are valid, folds share a network's weight, and each fault is rejected with its place."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write(folder: Path, text: str = PLAN) -> Path:
 
 
 @pytest.mark.parametrize("name", sorted(shipped_plans()))
-def test_a_shipped_plan_has_runs_for_a_bundle(name: str) -> None:
+def test_planned_runs_shipped_plan(name: str) -> None:
     plan = load_plan(name)
     runs = planned_runs(plan)
     assert (
@@ -51,14 +51,14 @@ def test_a_shipped_plan_has_runs_for_a_bundle(name: str) -> None:
     assert plan.licence
 
 
-def test_full_reads_five_regions_in_five_folds_and_learns_distributions() -> None:
+def test_planned_runs_full_has_five_regions_in_five_folds() -> None:
     recipes = [run.recipe for run in planned_runs(load_plan("full"))]
     assert [recipe.view.region for recipe in recipes] == [*"AAAAABBBBBCCCCCDDDDDEEEEE"]
     assert (recipes[0].view.height, recipes[0].view.width) == (512, 384)
     assert {recipe.train.loss for recipe in recipes} == {"label-distribution"}
 
 
-def test_runs_follow_from_plan_recipes_and_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planned_runs_plan_recipes_and_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = load_plan(write(tmp_path))
     assert (plan.version, plan.weight_bits) == ("1", 16)
     monkeypatch.chdir(tmp_path.parent)  # a recipe's path is relative to the plan's folder, not to this one
@@ -76,9 +76,7 @@ def test_runs_follow_from_plan_recipes_and_changes(tmp_path: Path, monkeypatch: 
     st.integers(2, 6),
     st.integers(0, 2),
 )
-def test_the_folds_of_a_network_have_its_weight_together(
-    networks: list[tuple[bool, float]], folds: int, kept: int
-) -> None:
+def test_planned_runs_folds_share_the_weight(networks: list[tuple[bool, float]], folds: int, kept: int) -> None:
     planned = [
         PlannedNetwork(f"n{n}", "residual", (), folds * cut, weight, kept * cut)
         for n, (cut, weight) in enumerate(networks)
@@ -98,33 +96,42 @@ HEAD = 'name = "x"\ntitle = "x"\n'
 @pytest.mark.parametrize(
     ("toml", "word"),
     [
-        (HEAD, "networks"),
-        (HEAD + "networks = []", "needs networks"),
-        (HEAD + "seed = 3\n" + NETWORK, "seed"),
-        (HEAD + NETWORK + "fold = 3", "plan.networks"),
+        (HEAD, "networks is missing"),
+        (HEAD + "networks = []", "networks must not be empty"),
+        (HEAD + "seed = 3\n" + NETWORK, "seed is unknown"),
+        (HEAD + NETWORK + "fold = 3", r"networks\[0\].fold is unknown"),
         (HEAD + NETWORK + 'folds = "3"', "folds"),
         (HEAD + NETWORK + "folds = 1", "at least 2"),
-        (HEAD + NETWORK + "folds = -2", "at least 2"),
-        (HEAD + NETWORK + "weight = 0.0", "positive"),
-        (HEAD + NETWORK + "kept_folds = 1", "at most the folds"),
-        (HEAD + NETWORK + "folds = 2\nkept_folds = 3", "at most the folds"),
-        (HEAD + NETWORK + "folds = 2\nkept_folds = 1\n" + NETWORK.replace('"a"', '"b"') + "folds = 2", "as many"),
-        (HEAD + NETWORK + NETWORK, "one name"),
-        (HEAD + NETWORK + "folds = 2\n" + NETWORK.replace('"a"', '"a-fold-1"'), "one name"),
-        (HEAD + NETWORK + "folds = 2\n" + NETWORK.replace('"a"', '"b"') + "folds = 3", "as many"),
+        (HEAD + NETWORK + "folds = -2", "at least 0"),
+        (HEAD + NETWORK + "weight = 0.0", r"networks\[0\].weight must be above 0"),
+        (HEAD + NETWORK + "kept_folds = 1", r"networks\[0\].kept_folds must be at most the folds"),
+        (HEAD + NETWORK + "folds = 2\nkept_folds = 3", r"networks\[0\].kept_folds must be at most the folds"),
+        (
+            HEAD + NETWORK + "folds = 2\nkept_folds = 1\n" + NETWORK.replace('"a"', '"b"') + "folds = 2",
+            "kept_folds must be the same",
+        ),
+        (HEAD + NETWORK + NETWORK, r"networks\[1\].name gives a second member the name"),
+        (
+            HEAD + NETWORK + "folds = 2\n" + NETWORK.replace('"a"', '"a-fold-1"'),
+            r"networks\[1\].name gives a second member the name",
+        ),
+        (
+            HEAD + NETWORK + "folds = 2\n" + NETWORK.replace('"a"', '"b"') + "folds = 3",
+            r"networks\[1\].folds must be the same",
+        ),
         (HEAD + NETWORK.replace('"a"', '"A network"'), "small letters"),
         (HEAD + "weight_bits = 4\n" + NETWORK, "weight_bits"),
         ('name = "../x"\ntitle = "x"\n' + NETWORK, "small letters"),
         ("name = ", "not TOML"),
     ],
 )
-def test_faults_are_named(toml: str, word: str, tmp_path: Path) -> None:
+def test_load_plan_fault_is_named(toml: str, word: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=word) as caught:
         load_plan(write(tmp_path, toml))
     assert caught.value.code == "recipe_invalid"
 
 
-def test_an_unknown_plan_is_told_with_those_that_are_shipped() -> None:
+def test_load_plan_unknown_lists_the_shipped() -> None:
     with pytest.raises(RecipeError, match="full"):
         load_plan("no-plan")
 
@@ -138,15 +145,15 @@ def test_an_unknown_plan_is_told_with_those_that_are_shipped() -> None:
         ("data.split_seed=2",),
     ],
 )
-def test_recipes_that_do_not_fit_a_plan_are_rejected(changes: tuple[str, ...]) -> None:
+def test_planned_runs_recipe_that_does_not_fit(changes: tuple[str, ...]) -> None:
     plan = Plan("p", "title", (PlannedNetwork("a", "residual", changes, 2), PlannedNetwork("b", "residual")))
     with pytest.raises(RecipeError) as caught:
         planned_runs(plan)
     assert caught.value.code == "recipe_invalid"
 
 
-def test_a_plan_keeps_to_the_names_of_its_class() -> None:
-    """So that the documentation's example, which is this one, is read by whoever copies it."""
+def test_plan_documented_example_has_its_keys() -> None:
+    """The documentation's example has the keys of the dataclasses, so that a copy of it is read."""
     page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
     example = page.split("```toml\n")[1].split("```")[0]
     assert set(tomllib.loads(example)) <= set(Plan.__dataclass_fields__)
