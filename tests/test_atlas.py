@@ -1,10 +1,10 @@
-"""The reference atlas: the shipped one holds its rules, one's own opens or is rejected, similarity is that of
-radiographs."""
+"""The reference atlas: the shipped one, a user's own, their descriptions, plates and similarity."""
 
 from __future__ import annotations
 
 import csv
 import logging
+import re
 from pathlib import Path
 
 import cv2
@@ -15,15 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from boneage.assessment import assess
-from boneage.atlas import (
-    SHIPPED_ATLASES,
-    Atlas,
-    Plate,
-    contact_sheet,
-    list_atlases,
-    similarity_distance,
-    similarity_member,
-)
+from boneage.atlas import SHIPPED_ATLASES, Atlas, contact_sheet, list_atlases, similarity_distance, similarity_member
+from boneage.atlas_index import AtlasDescription, Plate
 from boneage.bundle.bundle import Bundle
 from boneage.errors import AtlasError, BundleError
 from boneage.hand.views import ViewSpec
@@ -57,15 +50,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 # --- the shipped atlas ---
 
 
-def test_the_shipped_atlas_is_the_default_and_no_one_s_own() -> None:
+def test_open_default_is_the_shipped_atlas() -> None:
     assert (SHIPPED.name, SHIPPED.is_own) == ("open", False)
     assert [one.name for one in list_atlases()] == ["open"]
     assert [plate.key for plate in Atlas.open("open").plates] == [plate.key for plate in SHIPPED.plates]
-    for key in ("title", "made", "licence"):
-        assert len(SHIPPED.about[key]) > 20
+    about = SHIPPED.about
+    assert min(map(len, (about.title, about.made, about.licence))) > 20
 
 
-def test_no_shipped_plate_averages_fewer_than_20_radiographs_or_shows_one() -> None:
+def test_shipped_plates_average_20_radiographs_or_more() -> None:
     rows = list(csv.DictReader((SHIPPED.directory / "index.csv").read_text(encoding="utf-8").splitlines()))
     assert len(rows) == len(SHIPPED.plates) > 40
     for row, plate in zip(rows, SHIPPED.plates, strict=True):
@@ -76,25 +69,25 @@ def test_no_shipped_plate_averages_fewer_than_20_radiographs_or_shows_one() -> N
         assert float(row["youngest_months"]) <= plate.age_months <= float(row["oldest_months"])
 
 
-def test_the_shipped_atlas_has_plates_of_all_ages_from_two_to_seventeen_years() -> None:
+def test_shipped_plates_cover_two_to_seventeen_years() -> None:
     for sex in Sex:
         ages = [plate.age_months for plate in SHIPPED.for_sex(sex)]
         assert ages[0] <= 24
         assert ages[-1] >= 204
         assert max(np.diff(ages)) <= 14
-    for key, reason in SHIPPED.about["left_out"].items():
+    for key, reason in SHIPPED.about.left_out.items():
         assert key not in {plate.key for plate in SHIPPED.plates}
         assert reason
 
 
-def test_the_shipped_atlas_is_small_and_nothing_lies_in_it_that_is_not_named() -> None:
+def test_shipped_folder_is_small_and_has_named_files_only() -> None:
     files = list(SHIPPED.directory.iterdir())
     assert sum(file.stat().st_size for file in files) < LARGEST_BYTES
     named = {plate.file for plate in SHIPPED.plates} | {"index.csv", "atlas.json", "embeddings.npz"}
     assert {file.name for file in files} == named
 
 
-def test_every_shipped_picture_is_a_bright_hand_on_black() -> None:
+def test_picture_shipped_is_a_bright_hand_on_black() -> None:
     for plate in SHIPPED.plates:
         picture = SHIPPED.picture(plate)
         assert picture.shape == (512, 462)
@@ -104,8 +97,8 @@ def test_every_shipped_picture_is_a_bright_hand_on_black() -> None:
         assert picture.max() > 230
 
 
-def test_shipped_plates_are_found_and_assessed_near_their_age() -> None:
-    """A sample of them; `boneage atlas check` asks all."""
+def test_shipped_plates_are_assessed_near_their_age() -> None:
+    """A sample of the plates; `boneage atlas check` assesses all."""
     bundle = Bundle.open(threads=1)
     off = []
     for sex in Sex:
@@ -116,7 +109,7 @@ def test_shipped_plates_are_found_and_assessed_near_their_age() -> None:
     assert np.mean(off) <= 6
 
 
-def test_shipped_embeddings_are_those_of_the_default_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embeddings_shipped_are_those_of_the_default_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.open(threads=1)
     plate = SHIPPED.for_sex(Sex.MALE)[20]
     computed = assess(SHIPPED.directory / plate.file, plate.sex, bundle).embeddings[
@@ -131,7 +124,7 @@ def test_shipped_embeddings_are_those_of_the_default_bundle(monkeypatch: pytest.
 # --- opening ---
 
 
-def test_an_atlas_of_one_s_own_opens(folder: Path, atlas: Atlas) -> None:
+def test_open_own_plates(folder: Path, atlas: Atlas) -> None:
     assert (atlas.name, atlas.title, atlas.is_own) == ("own", "own", True)
     assert [plate.key for plate in atlas.plates] == [f"{sex}-{age:03d}" for sex in "FM" for age in AGES_MONTHS]
     assert atlas.plate("M-096") == Plate(Sex.MALE, 96, "96.png")
@@ -141,24 +134,54 @@ def test_an_atlas_of_one_s_own_opens(folder: Path, atlas: Atlas) -> None:
 @pytest.mark.parametrize(
     ("header", "age"), [("age_months", "94"), ("age", "94"), ("age_years", "7.8333"), ("AGE_YEARS", "7.83")]
 )
-def test_ages_are_read_from_columns_of_months_or_years(tmp_path: Path, header: str, age: str) -> None:
+def test_open_ages_in_months_or_years(tmp_path: Path, header: str, age: str) -> None:
     draw_atlas(tmp_path / "own", (94,))
     (tmp_path / "own" / "index.csv").write_text(f"file,sex,{header},count\n94.png,girl,{age},\n", encoding="utf-8")
     (plate,) = Atlas.open(tmp_path / "own").plates
     assert (plate.key, plate.sex, plate.age_months) == ("F-094", Sex.FEMALE, 94)
 
 
-def test_what_an_atlas_says_of_itself_is_taken(tmp_path: Path) -> None:
+def test_open_description(tmp_path: Path) -> None:
     folder = draw_atlas(tmp_path / "own", (94,))
     (folder / "atlas.json").write_text('{"name": "gp", "title": "Our plates"}', encoding="utf-8")
     opened = Atlas.open(folder)
     assert (opened.name, opened.title, opened.is_own) == ("gp", "Our plates", True)
-    (folder / "atlas.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(AtlasError, match="atlas_invalid"):
+    (folder / "atlas.json").unlink()
+    assert Atlas.open(folder).about == AtlasDescription()
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[]", "the value as a whole must be an object"),
+        ("{", "cannot be read"),
+        ('{"name": "a", "name": "b"}', "a key occurs twice"),
+        ('{"nmae": "gp"}', "nmae is unknown"),
+        ('{"title": 3}', "title must be a text, not 3"),
+        ('{"frame_box": [1, 2, 3, "4"]}', r"frame_box\[3\] must be a number"),
+        ('{"format": 2}', "format must be one of 1, not 2"),
+    ],
+)
+def test_open_invalid_description(tmp_path: Path, text: str, fault: str) -> None:
+    folder = draw_atlas(tmp_path / "own", (94,))
+    (folder / "atlas.json").write_text(text, encoding="utf-8")
+    with pytest.raises(AtlasError, match=fault) as caught:
         Atlas.open(folder)
-    (folder / "atlas.json").write_text("{", encoding="utf-8")
-    with pytest.raises(AtlasError, match="atlas_invalid"):
-        Atlas.open(folder)
+    assert caught.value.code == "atlas_invalid"
+
+
+def test_open_invalid_index_names_line_and_column(tmp_path: Path) -> None:
+    folder = draw_atlas(tmp_path / "own", (94,))
+    for cells, fault in (
+        ("F,241,94.png,1", "line 3: age_months must be at most 240, not 241.0"),
+        ("F,,94.png,1", "line 3: age_months must not be empty"),
+        ("X,94,94.png,1", "line 3: sex must be one of 'F', 'M', not 'X'"),
+        ("F,94,94.png,2.5", "line 3: count must be a whole number, not '2.5'"),
+        ("F,94,95.png,1", "line 3: file must be a picture in the atlas's folder"),
+    ):
+        (folder / "index.csv").write_text(f"sex,age_months,file,count\nM,94,94.png,\n{cells}\n", encoding="utf-8")
+        with pytest.raises(AtlasError, match=re.escape(fault)):
+            Atlas.open(folder)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +204,7 @@ def test_what_an_atlas_says_of_itself_is_taken(tmp_path: Path) -> None:
         "sex,age_months,file\n" + "".join(f"F,{age},94.png\n" for age in range(12)),
     ],
 )
-def test_an_index_that_cannot_be_used_is_rejected(tmp_path: Path, index: str) -> None:
+def test_open_invalid_index(tmp_path: Path, index: str) -> None:
     folder = draw_atlas(tmp_path / "own", (94,))
     cv2.imwrite(str(tmp_path / "94.png"), np.zeros((8, 8), np.uint8))
     (folder / "index.csv").write_text(index, encoding="utf-8")
@@ -191,14 +214,14 @@ def test_an_index_that_cannot_be_used_is_rejected(tmp_path: Path, index: str) ->
 
 
 @pytest.mark.parametrize("name", ["nowhere", Path("open"), "../open"])
-def test_an_atlas_that_is_not_there_is_told(name: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_not_found(name: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(AtlasError) as raised:
         Atlas.open(name)
     assert raised.value.code == "atlas_not_found"
 
 
-def test_a_folder_without_an_index_is_rejected(tmp_path: Path) -> None:
+def test_open_folder_without_index(tmp_path: Path) -> None:
     with pytest.raises(AtlasError, match="atlas_invalid"):
         Atlas.open(tmp_path)
 
@@ -207,7 +230,7 @@ def test_a_folder_without_an_index_is_rejected(tmp_path: Path) -> None:
 
 
 @given(st.sampled_from(Sex), st.floats(0, 240))
-def test_keys_tell_ages_to_a_tenth_of_a_month(sex: Sex, age_months: float) -> None:
+def test_plate_key_has_a_tenth_of_a_month(sex: Sex, age_months: float) -> None:
     key = Plate(sex, age_months, "").key
     said_sex, said_age = key.split("-")
     assert said_sex == sex.value
@@ -216,13 +239,13 @@ def test_keys_tell_ages_to_a_tenth_of_a_month(sex: Sex, age_months: float) -> No
 
 
 @given(st.sampled_from(Sex), st.floats(-50, 400))
-def test_the_nearest_plate_is_nearest(sex: Sex, age_months: float) -> None:
+def test_nearest_by_age_is_nearest(sex: Sex, age_months: float) -> None:
     nearest = SHIPPED.nearest_by_age(sex, age_months)
     assert nearest.sex is sex
     assert all(abs(nearest.age_months - age_months) <= abs(one.age_months - age_months) for one in SHIPPED.for_sex(sex))
 
 
-def test_neighbours_lead_through_all_plates_of_a_sex_in_order_of_age() -> None:
+def test_neighbours_in_order_of_age() -> None:
     for sex in Sex:
         plates = SHIPPED.for_sex(sex)
         assert list(plates) == sorted(plates, key=lambda plate: plate.age_months)
@@ -231,7 +254,7 @@ def test_neighbours_lead_through_all_plates_of_a_sex_in_order_of_age() -> None:
         assert [after for _, after in pairs] == [*plates[1:], None]
 
 
-def test_what_an_atlas_does_not_have_is_told(tmp_path: Path) -> None:
+def test_plate_not_found(tmp_path: Path) -> None:
     girls = Atlas.open(draw_atlas(tmp_path / "girls", (94,), "F"))
     for ask in (
         lambda: girls.plate("F-095"),
@@ -250,7 +273,7 @@ def test_what_an_atlas_does_not_have_is_told(tmp_path: Path) -> None:
     ("suffix", "media_type"),
     [(".png", "image/png"), (".jpg", "image/jpeg"), (".webp", "image/webp"), (".tif", None)],
 )
-def test_a_picture_is_handed_out_as_it_lies_or_as_png(tmp_path: Path, suffix: str, media_type: str | None) -> None:
+def test_picture_bytes_unchanged_or_png(tmp_path: Path, suffix: str, media_type: str | None) -> None:
     folder = draw_atlas(tmp_path / "own", (94,), "F")
     picture = cv2.imread(str(folder / "94.png"), cv2.IMREAD_GRAYSCALE)
     assert picture is not None
@@ -269,7 +292,7 @@ def test_a_picture_is_handed_out_as_it_lies_or_as_png(tmp_path: Path, suffix: st
     assert np.abs(seen.astype(int) - picture).mean() < 3
 
 
-def test_a_damaged_picture_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
+def test_picture_damaged(tmp_path: Path) -> None:
     folder = draw_atlas(tmp_path / "own", (94,), "F")
     coded = (folder / "94.png").read_bytes()
     atlas = Atlas.open(folder)
@@ -285,7 +308,7 @@ def test_a_damaged_picture_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
         atlas.picture(plate)
 
 
-def test_a_sheet_shows_every_plate(atlas: Atlas) -> None:
+def test_contact_sheet_shows_every_plate(atlas: Atlas) -> None:
     sheet = contact_sheet(atlas, columns=3, height=100)
     assert sheet.shape == (4 * 118, 3 * 75)  # two rows for each sex
     tiles = sheet.reshape(4, 118, 3, 75).transpose(0, 2, 1, 3).reshape(12, 118, 75)
@@ -296,7 +319,7 @@ def test_a_sheet_shows_every_plate(atlas: Atlas) -> None:
 # --- similarity ---
 
 
-def test_similarity_is_measured_on_the_whole_hand_if_a_network_reads_it(bundle: Bundle, tmp_path: Path) -> None:
+def test_similarity_member_reads_the_whole_hand(bundle: Bundle, tmp_path: Path) -> None:
     assert similarity_member(bundle, Sex.FEMALE).view.region == "A"
     other = Bundle.open(tiny_bundle(tmp_path / "plain", members=2), threads=1)
     assert similarity_member(other, Sex.MALE) == other.members[0]
@@ -305,7 +328,7 @@ def test_similarity_is_measured_on_the_whole_hand_if_a_network_reads_it(bundle: 
         similarity_member(hands, Sex.MALE)
 
 
-def test_a_plate_s_embedding_is_that_of_a_radiograph(atlas: Atlas, bundle: Bundle) -> None:
+def test_embeddings_equal_those_of_radiographs(atlas: Atlas, bundle: Bundle) -> None:
     known = atlas.embeddings(bundle)
     assert set(known) == {plate.key for plate in atlas.plates}
     for plate in atlas.plates[::3]:
@@ -313,7 +336,7 @@ def test_a_plate_s_embedding_is_that_of_a_radiograph(atlas: Atlas, bundle: Bundl
         assert np.array_equal(known[plate.key], assessment.embeddings[similarity_member(bundle, plate.sex).name])
 
 
-def test_without_hand_networks_the_whole_picture_is_embedded(atlas: Atlas, tmp_path: Path) -> None:
+def test_embeddings_without_hand_networks(atlas: Atlas, tmp_path: Path) -> None:
     plain = Bundle.open(tiny_bundle(tmp_path / "plain", view=TINY_VIEW), threads=1)
     known = atlas.embeddings(plain)
     for plate in atlas.plates[::4]:
@@ -321,7 +344,7 @@ def test_without_hand_networks_the_whole_picture_is_embedded(atlas: Atlas, tmp_p
         assert np.array_equal(known[plate.key], assessment.embeddings["member-0"])
 
 
-def test_a_plate_is_likest_to_itself(atlas: Atlas, bundle: Bundle) -> None:
+def test_nearest_by_similarity_of_a_plate_is_itself(atlas: Atlas, bundle: Bundle) -> None:
     known = atlas.embeddings(bundle)
     for plate in atlas.plates:
         ranked = atlas.nearest_by_similarity(plate.sex, known[plate.key], bundle, count=4)
@@ -333,7 +356,7 @@ def test_a_plate_is_likest_to_itself(atlas: Atlas, bundle: Bundle) -> None:
         assert {one.sex for one, _ in ranked} == {plate.sex}
 
 
-def test_an_embedding_of_another_network_is_rejected(atlas: Atlas, bundle: Bundle) -> None:
+def test_nearest_by_similarity_of_another_network(atlas: Atlas, bundle: Bundle) -> None:
     with pytest.raises(BundleError, match="bundle_mismatch"):
         atlas.nearest_by_similarity(Sex.FEMALE, np.zeros(5, np.float32), bundle)
 
@@ -342,7 +365,7 @@ VECTORS = st.lists(st.floats(-10, 10, width=16), min_size=4, max_size=4).map(lam
 
 
 @given(VECTORS, VECTORS, VECTORS)
-def test_distance_is_a_distance(
+def test_similarity_distance_is_a_metric(
     one: NDArray[np.float32], other: NDArray[np.float32], third: NDArray[np.float32]
 ) -> None:
     distance = similarity_distance(one, other)
@@ -353,7 +376,7 @@ def test_distance_is_a_distance(
     assert similarity_distance(np.tile(one, 3), np.tile(other, 3)) == pytest.approx(distance)
 
 
-def test_a_plate_without_a_hand_is_left_out_and_named(
+def test_embeddings_leave_out_plates_without_a_hand(
     tmp_path: Path, bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = draw_atlas(tmp_path / "own", (72, 94))
@@ -368,7 +391,7 @@ def test_a_plate_without_a_hand_is_left_out_and_named(
 # --- embeddings that are kept ---
 
 
-def test_kept_embeddings_are_read_and_go_with_pictures_and_networks(
+def test_store_embeddings_keyed_by_images_and_networks(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = draw_atlas(tmp_path / "own", (72, 94))
@@ -387,7 +410,7 @@ def test_kept_embeddings_are_read_and_go_with_pictures_and_networks(
     assert path.parent == folder
 
 
-def test_damaged_kept_embeddings_are_computed_anew(
+def test_embeddings_damaged_file_is_computed_anew(
     tmp_path: Path, bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = draw_atlas(tmp_path / "own", (72,))
@@ -397,5 +420,5 @@ def test_damaged_kept_embeddings_are_computed_anew(
     assert "computed anew" in caplog.text
 
 
-def test_shipped_atlases_lie_in_the_package() -> None:
+def test_shipped_atlases_folder() -> None:
     assert SHIPPED.directory == SHIPPED_ATLASES / "open"

@@ -35,7 +35,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_bundle(tmp_path_factory.mktemp("bundles") / "regions", views=REGION_VIEWS, hand=True)
 
 
-def test_list_names_the_shipped_atlases_and_the_plates_of_one(folder: Path) -> None:
+def test_list_atlases_and_plates(folder: Path) -> None:
     assert run("list").stdout.startswith("open: ")
     (line,) = run("list", "--json").stdout.splitlines()
     assert json.loads(line) == {
@@ -52,9 +52,7 @@ def test_list_names_the_shipped_atlases_and_the_plates_of_one(folder: Path) -> N
     ]
 
 
-def test_check_prints_every_plate_s_assessed_age_and_the_means_by_sex(
-    folder: Path, bundle: Path, tmp_path: Path
-) -> None:
+def test_check_prints_ages_and_means_by_sex(folder: Path, bundle: Path, tmp_path: Path) -> None:
     result = run("check", folder, "--bundle", bundle, "--csv", tmp_path / "ages.csv")
     assert result.exit_code == 0, result.output
     plates = Atlas.open(folder).plates
@@ -71,7 +69,7 @@ def test_check_prints_every_plate_s_assessed_age_and_the_means_by_sex(
     assert {row["plate"]: float(row["assessed_months"]) for row in rows} == pytest.approx(ages, abs=0.01)
 
 
-def test_check_names_plates_that_are_rejected_and_ends_with_3(bundle: Path, tmp_path: Path) -> None:
+def test_check_rejected_plates_exit_with_3(bundle: Path, tmp_path: Path) -> None:
     folder = draw_atlas(tmp_path / "own", (12, 18), "F")
     cv2.imwrite(str(folder / "12.png"), picture_without_hand(320, 240))
     result = run("check", folder, "--bundle", bundle)
@@ -81,7 +79,7 @@ def test_check_names_plates_that_are_rejected_and_ends_with_3(bundle: Path, tmp_
     assert "1 plates assessed, 1 rejected" in result.stdout
 
 
-def test_sheet_is_drawn_into_a_png_only(folder: Path, tmp_path: Path) -> None:
+def test_sheet_is_a_png(folder: Path, tmp_path: Path) -> None:
     result = run("sheet", folder, "--out", tmp_path / "sheet.png", "--columns", 5, "--height", 64)
     assert result.exit_code == 0, result.output
     sheet = cv2.imread(str(tmp_path / "sheet.png"), cv2.IMREAD_GRAYSCALE)
@@ -91,7 +89,7 @@ def test_sheet_is_drawn_into_a_png_only(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "sheet.jpg").exists()
 
 
-def test_embed_keeps_the_embeddings_of_all_bundles(
+def test_embed_stores_the_embeddings_of_all_bundles(
     folder: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tiny_bundle(tmp_path / "plain")
@@ -104,17 +102,17 @@ def test_embed_keeps_the_embeddings_of_all_bundles(
 
 
 @pytest.mark.parametrize("verb", ["check", "list", "embed"])
-def test_an_atlas_that_is_not_there_is_told(verb: str, tmp_path: Path) -> None:
+def test_atlas_not_found(verb: str, tmp_path: Path) -> None:
     result = run(verb, tmp_path / "nowhere")
     assert isinstance(result.exception, AtlasError)
     assert result.exception.code == "atlas_not_found"
 
 
-def test_make_replaces_nothing_but_an_atlas(folder: Path, tmp_path: Path) -> None:
+def test_make_replaces_an_atlas_only(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     for place, more in ((folder, ()), (other, ()), (other, ("--overwrite",))):
         result = run("make", "--radiographs", tmp_path / "radiographs.csv", "--out", place, *more)
         assert result.exit_code == 2, result.output
-        assert "is there already" in result.output
+        assert "exists already" in result.output
     assert len(Atlas.open(folder).plates) == 2 * len(AGES_MONTHS)

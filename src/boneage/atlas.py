@@ -1,15 +1,15 @@
-"""The reference atlas: what a hand looks like at each age. Pictures, ages, and which is most similar to a radiograph.
+"""The reference atlas: images of hands at each age, and the ones that are most similar to a radiograph.
 
-Two sources, one interface. The open atlas comes with the package: each plate is the average of at least 20 radiographs
-(`boneage.train.atlas.plates`), so it shows no patient. Or a folder of the user's own licensed plates, with a table
-``index.csv``; nothing of it is copied anywhere.
+There are two sources with one interface. The open atlas comes with the package: each plate is the average of at least
+20 radiographs (`boneage.train.atlas.plates`), so it shows no patient. The other is a folder of the user's own licensed
+plates with a table ``index.csv``; nothing of it is copied anywhere.
 
-A folder of plates has ``index.csv`` with the columns ``sex`` (F or M), ``file`` and one of ``age_months`` and
-``age_years`` (``age`` is taken for months); ``count`` says over how many radiographs a plate is averaged. An
-``atlas.json`` with ``name``, ``title``, ``made`` and ``licence`` may lie beside it.
+The table has the columns ``sex`` (F or M), ``file`` and one of ``age_months`` and ``age_years`` (``age`` is taken for
+months). The optional column ``count`` is the number of radiographs that a plate averages. An ``atlas.json`` with a
+description (`AtlasDescription`) may lie beside it. Both are read strictly (`boneage.strict`).
 
-Similarity is measured between embeddings, the last hidden layers of one network (`similarity_member`), of which a
-plate's is computed as a radiograph's: the hand found, the view cut, the network run.
+Similarity is measured between embeddings, the last hidden layer of one network (`similarity_member`). A plate's
+embedding is computed like a radiograph's: the hand is found, the view is cut and the network is run.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ import logging
 import math
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from boneage.arrays import Embedding
+from boneage.atlas_index import INDEX_NAME, AtlasDescription, Plate, read_description, read_index
 from boneage.bundle.bundle import Bundle
-from boneage.bundle.manifest import Member, shipped_or_folder
-from boneage.errors import AtlasError, BoneageError, BundleError, Rejection, TableError
+from boneage.bundle.manifest import Member
+from boneage.bundle.shipped import shipped_or_folder
+from boneage.errors import AtlasError, BundleError, Rejection
 from boneage.explain import encode_picture
 from boneage.files import atomic_write, sha256_of
 from boneage.geometry import fit_inside, sample
@@ -40,66 +40,37 @@ from boneage.hand.views import cut_view
 from boneage.reading.headers.formats import read_image_header
 from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
-from boneage.tables.csv_table import Row, read_rows, reject_years
 
 log = logging.getLogger(__name__)
 
 DEFAULT_ATLAS = "open"
-"""The shipped atlas that ``default`` stands for."""
+"""Name of the shipped atlas that ``default`` stands for."""
 
 SHIPPED_ATLASES = Path(__file__).parent / "atlases"
-"""Where the atlases lie that come with the package."""
+"""Folder of the atlases that come with the package."""
 
-INDEX_NAME, ABOUT_NAME, EMBEDDINGS_NAME = "index.csv", "atlas.json", "embeddings.npz"
-
-OLDEST_PLATE_MONTHS = 240.0
-
-_AGE_COLUMNS: Mapping[str, float] = MappingProxyType({"age_months": 1.0, "age": 1.0, "age_years": 12.0})
-"""Columns that may hold a plate's age, the first that is there counts, with the months of their unit."""
+EMBEDDINGS_NAME = "embeddings.npz"
 
 _BROWSERS_SHOW = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
-@dataclass(frozen=True)
-class Plate:
-    """One picture of an atlas.
-
-    Attributes:
-        sex: of the hands.
-        age_months: the bone age that it stands for, 0 to 240 months.
-        file: its name in the atlas's folder.
-        count: over how many radiographs it is averaged; None if it is no average.
-    """
-
-    sex: Sex
-    age_months: float
-    file: str
-    count: int | None = None
-
-    @property
-    def key(self) -> str:
-        """A stable name: ``F-094`` for girls of 94 months; a tenth of a month follows where there is one."""
-        whole, tenths = divmod(round(10 * self.age_months), 10)
-        return f"{self.sex.value}-{whole:03d}" + (f".{tenths}" if tenths else "")
-
-
 class Atlas:
-    """An opened atlas. May be used from several threads at once.
+    """An opened atlas. Safe to use from several threads.
 
     Attributes:
-        name: short; of the user's own plates the folder's name unless it says another.
+        name: short name; the folder's name unless ``atlas.json`` contains another.
         title: one line for people.
         is_own: these are a user's own plates and not those that come with the package.
-        plates: all, girls first, by age.
-        directory: where they lie.
-        about: what ``atlas.json`` says; empty without it.
+        plates: all plates, girls first, by age.
+        directory: folder of the plates.
+        about: content of ``atlas.json``; a description without any text if there is no such file.
     """
 
-    def __init__(self, directory: Path, plates: Sequence[Plate], about: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path, plates: Sequence[Plate], about: AtlasDescription) -> None:
         self.directory = directory
         self.about = about
-        self.name = str(about.get("name", directory.resolve().name))
-        self.title = str(about.get("title", self.name))
+        self.name = about.name or directory.resolve().name
+        self.title = about.title or self.name
         self.is_own = SHIPPED_ATLASES not in directory.parents
         self.plates = tuple(sorted(plates, key=_order))
         self._by_key = {plate.key: plate for plate in self.plates}
@@ -108,7 +79,7 @@ class Atlas:
 
     @classmethod
     def open(cls, name_or_dir: str | Path = "default") -> Atlas:
-        """Open an atlas. Pictures are read when they are asked for.
+        """Open an atlas. Images are read when they are needed.
 
         Args:
             name_or_dir: ``default``, the name of a shipped atlas, or a folder. A text that names a shipped atlas means
@@ -119,14 +90,14 @@ class Atlas:
                 folder.
         """
         directory = _find(name_or_dir)
-        return cls(directory, _read_index(directory), _read_about(directory))
+        return cls(directory, read_index(directory), read_description(directory))
 
     def for_sex(self, sex: Sex) -> tuple[Plate, ...]:
-        """The plates of one sex, by age; none if the atlas has none."""
+        """Return the plates of one sex, by age; none if the atlas has none."""
         return tuple(plate for plate in self.plates if plate.sex is sex)
 
     def plate(self, key: str) -> Plate:
-        """A plate by its name.
+        """Return a plate by its name.
 
         Raises:
             AtlasError: ``atlas_not_found`` if there is none of that name.
@@ -136,7 +107,7 @@ class Atlas:
         return self._by_key[key]
 
     def picture(self, plate: Plate) -> NDArray[np.uint8]:
-        """A plate's picture, uint8 (h, w), bone bright.
+        """Return a plate's image, uint8 (h, w), bone bright.
 
         Raises:
             AtlasError: ``atlas_invalid`` if it cannot be read.
@@ -145,7 +116,7 @@ class Atlas:
         return np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
 
     def picture_bytes(self, plate: Plate) -> tuple[bytes, str]:
-        """A plate's picture as a file that browsers show, and its media type: as it lies there, or else as PNG.
+        """Return a plate's image as a file that browsers show, unchanged or else as PNG, and its media type.
 
         Raises:
             AtlasError: as `picture`.
@@ -161,7 +132,7 @@ class Atlas:
         return encode_picture(".png", self.picture(plate)), "image/png"
 
     def nearest_by_age(self, sex: Sex, age_months: float) -> Plate:
-        """The plate of a sex whose age is nearest; of two as near the younger.
+        """Return the plate of a sex whose age is nearest; the younger of two equally near ones.
 
         Raises:
             AtlasError: ``atlas_not_found`` if the atlas has none of this sex.
@@ -173,7 +144,7 @@ class Atlas:
         return min(plates, key=lambda plate: abs(plate.age_months - age_months))
 
     def neighbours(self, plate: Plate) -> tuple[Plate | None, Plate | None]:
-        """The next younger and the next older plate of the same sex; None at the ends.
+        """Return the next younger and the next older plate of the same sex; None at the ends.
 
         Raises:
             AtlasError: ``atlas_not_found`` if it is no plate of this atlas.
@@ -183,10 +154,10 @@ class Atlas:
         return plates[place - 1] if place else None, plates[place + 1] if place + 1 < len(plates) else None
 
     def embeddings(self, bundle: Bundle) -> Mapping[str, Embedding]:
-        """Each plate's embedding by the bundle's `similarity_member`, float32 (E,) by the plate's key.
+        """Return each plate's embedding by the bundle's `similarity_member`, float32 (E,) by the plate's key.
 
-        Computed once, or read from the atlas's folder if it was computed there by the same networks on the same
-        pictures (`store_embeddings`). Plates on which no hand is found, and those of a sex that the bundle does not
+        They are computed once, or read from the atlas's folder if they were stored there by the same networks for the
+        same images (`store_embeddings`). Plates on which no hand is found, and those of a sex that the bundle does not
         serve, are left out; the log names them.
 
         Raises:
@@ -199,14 +170,14 @@ class Atlas:
     def nearest_by_similarity(
         self, sex: Sex, assessment_embedding: Embedding, bundle: Bundle, count: int = 3
     ) -> list[tuple[Plate, float]]:
-        """The plates of a sex that are most similar to a radiograph.
+        """Return the plates of a sex that are most similar to a radiograph.
 
         Args:
-            sex: of the patient.
-            assessment_embedding: (E,), the radiograph's, by `similarity_member` (`boneage.Assessment.embeddings` has
-                it).
-            bundle: that made it.
-            count: how many plates, at least 1.
+            sex: sex of the patient.
+            assessment_embedding: (E,), the radiograph's embedding by `similarity_member`
+                (`boneage.Assessment.embeddings`).
+            bundle: bundle that computed it.
+            count: number of plates, at least 1.
 
         Returns:
             At most `count` plates with their distances (`similarity_distance`), the most similar first.
@@ -224,7 +195,9 @@ class Atlas:
         return sorted(pairs, key=lambda pair: pair[1])[:count]
 
     def store_embeddings(self, bundles: Sequence[Bundle]) -> Path:
-        """Keep the embeddings by these bundles in the atlas's folder, in the place of what was kept. Returns the file.
+        """Store the embeddings by these bundles in the atlas's folder, and return the file's path.
+
+        They replace the ones stored before.
 
         Raises:
             AtlasError, BundleError: as `embeddings`.
@@ -246,7 +219,7 @@ class Atlas:
         return path
 
     def _embeddings_of(self, sex: Sex, bundle: Bundle) -> Mapping[str, Embedding]:
-        """Of the plates of one sex, computed or read once."""
+        """Return the embeddings of the plates of one sex, computed or read once."""
         plates, member = self.for_sex(sex), similarity_member(bundle, sex)
         networks = _networks(bundle, member, sex)
         with self._lock:
@@ -275,12 +248,12 @@ class Atlas:
         return found
 
     def _stored_under(self, plates: Sequence[Plate], networks: tuple[str, ...]) -> str:
-        """What decides the embeddings of these plates: the networks and the pictures."""
-        said = [*networks, *(f"{plate.key} {sha256_of(self._coded(plate))}" for plate in plates)]
-        return sha256_of(json.dumps(said).encode())[:32]
+        """Return the key of these plates' embeddings, a digest of the networks and the images."""
+        parts = [*networks, *(f"{plate.key} {sha256_of(self._coded(plate))}" for plate in plates)]
+        return sha256_of(json.dumps(parts).encode())[:32]
 
     def _read_stored(self, key: str, count: int) -> NDArray[np.float32] | None:
-        """The rows kept under a key; None if there are none, or the file is damaged (it is only a convenience)."""
+        """Return the rows stored under a key; None if there are none, or the file is damaged (it is only a cache)."""
         try:
             kept = io.BytesIO((self.directory / EMBEDDINGS_NAME).read_bytes())
             with np.load(kept, allow_pickle=False) as arrays:
@@ -317,8 +290,9 @@ class Atlas:
 
 
 def similarity_member(bundle: Bundle, sex: Sex) -> Member:
-    """The network by whose embedding similarity is measured: the one that reads the whole hand (region A), or else the
-    first.
+    """Return the network whose embedding measures similarity.
+
+    It is the one that reads the whole hand (region A), or else the first.
 
     Raises:
         BundleError: ``bundle_mismatch`` if the bundle has no network for this sex.
@@ -332,17 +306,17 @@ def similarity_member(bundle: Bundle, sex: Sex) -> Member:
 
 
 def _networks(bundle: Bundle, member: Member, sex: Sex) -> tuple[str, ...]:
-    """What of a bundle decides an embedding: the graphs, and how they are asked."""
+    """Return all of a bundle that decides an embedding: the graphs, and the use of mirror images."""
     hand = bundle.manifest.hand
     finding = () if hand is None else tuple(graph.sha256 for graph in hand.by_name().values())
     return (sex.value, member.sha256, str(member.mirror), *finding)
 
 
 def similarity_distance(one: Embedding, other: Embedding) -> float:
-    """How unlike two embeddings (E,) of one network are: the root mean square of their differences, 0 or more.
+    """Return the distance of two embeddings (E,) of one network, the root mean square of their differences.
 
-    On 200 validation radiographs the plate most similar by this lay nearer to the reader's age than by the cosine
-    (docs/atlas.md). What a distance of 1 means depends on the network.
+    On 200 validation radiographs the plate most similar by this distance was nearer to the reader's age than by the
+    cosine (docs/atlas.md). The scale of the distance depends on the network.
 
     Raises:
         BundleError: ``bundle_mismatch`` if they are of different lengths.
@@ -353,7 +327,7 @@ def similarity_distance(one: Embedding, other: Embedding) -> float:
 
 
 def list_atlases(directory: Path = SHIPPED_ATLASES) -> list[Atlas]:
-    """The atlases in a folder, by default those that come with the package, by name.
+    """List the atlases in a folder by name. The default is the package's folder.
 
     Raises:
         AtlasError: ``atlas_invalid`` for one that cannot be used.
@@ -362,12 +336,12 @@ def list_atlases(directory: Path = SHIPPED_ATLASES) -> list[Atlas]:
 
 
 def contact_sheet(atlas: Atlas, *, columns: int = 9, height: int = 256) -> NDArray[np.uint8]:
-    """All plates of an atlas with their names, girls above boys, by age.
+    """Draw all plates of an atlas with their names, girls above boys, by age.
 
     Args:
-        atlas: opened.
-        columns: plates side by side.
-        height: of one, pixels; its width is three quarters.
+        atlas: opened atlas.
+        columns: number of plates side by side.
+        height: height of a plate, pixels; its width is three quarters of it.
 
     Returns:
         uint8 (H, W).
@@ -385,7 +359,7 @@ def contact_sheet(atlas: Atlas, *, columns: int = 9, height: int = 256) -> NDArr
 
 
 def _tile(atlas: Atlas, plate: Plate, height: int, width: int, label: int) -> NDArray[np.uint8]:
-    """A plate fitted into (height, width) with its name below, uint8 (height + label, width)."""
+    """Draw a plate fitted into (height, width) with its name below, uint8 (height + label, width)."""
     picture = atlas.picture(plate).astype(np.float32)
     shown = sample(picture, fit_inside(picture.shape[0], picture.shape[1], height, width), height, width)
     tile = np.zeros((height + label, width), np.uint8)
@@ -403,56 +377,6 @@ def _find(name_or_dir: str | Path) -> Path:
     if directory is None:
         raise AtlasError("atlas_not_found", f"{name_or_dir} is neither a shipped atlas nor a folder.")
     return directory
-
-
-def _read_about(directory: Path) -> Mapping[str, Any]:
-    path = directory / ABOUT_NAME
-    if not path.exists():
-        return {}
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AtlasError("atlas_invalid", f"{path} cannot be read: {error}.") from error
-    if not isinstance(about, dict):
-        raise AtlasError("atlas_invalid", f"{path} is not a JSON object.")
-    return about
-
-
-def _read_index(directory: Path) -> list[Plate]:
-    try:
-        rows = read_rows(directory / INDEX_NAME, ("sex", "file"), (*_AGE_COLUMNS, "count"))
-        column = next((name for name in _AGE_COLUMNS if name in rows[0].cells), None)
-        if column is None:
-            raise AtlasError("atlas_invalid", f"{directory / INDEX_NAME} has no column age_months or age_years.")
-        if column != "age_years":
-            reject_years(rows, column)
-        plates = [_plate(directory, row, column) for row in rows]
-    except (TableError, Rejection) as error:
-        raise AtlasError("atlas_invalid", _cause(directory, error)) from error
-    _reject_duplicates(directory, plates)
-    return plates
-
-
-def _cause(directory: Path, error: BoneageError) -> str:
-    return error.message if isinstance(error, TableError) else f"{directory / INDEX_NAME}: {error.message}"
-
-
-def _plate(directory: Path, row: Row, column: str) -> Plate:
-    months = _AGE_COLUMNS[column] * row.number(column, 0.0, OLDEST_PLATE_MONTHS / _AGE_COLUMNS[column])
-    file = row.text("file")
-    # A web service hands these files out, so that nothing outside of the folder may be named.
-    inside = (directory / file).resolve().is_relative_to(directory.resolve())
-    if not inside or not (directory / file).is_file():
-        raise row.bad_value("file", "must be a picture in the atlas's folder")
-    count = int(row.number("count", 1)) if row.cells.get("count") else None
-    return Plate(Sex.parse(row.text("sex")), round(10 * months) / 10, file, count)
-
-
-def _reject_duplicates(directory: Path, plates: Sequence[Plate]) -> None:
-    keys = [plate.key for plate in plates]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if twice:
-        raise AtlasError("atlas_invalid", f"{directory / INDEX_NAME} has more than one plate {', '.join(twice)}.")
 
 
 def _order(plate: Plate) -> tuple[int, float]:

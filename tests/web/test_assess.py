@@ -19,7 +19,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from boneage.atlas import Plate
+from boneage.atlas_index import Plate
 from boneage.bundle.bundle import Bundle
 from boneage.sex import Sex
 from boneage.web import installation
@@ -281,7 +281,7 @@ def test_about_has_the_error_that_the_bundle_was_measured_with(client: Client, m
     def loads_networks() -> None:
         raise AssertionError("the page loads the networks")
 
-    monkeypatch.setattr("boneage.bundle.bundle.import_onnxruntime", loads_networks)
+    monkeypatch.setattr("boneage.bundle.session.import_onnxruntime", loads_networks)
     metrics = Bundle.open("default").manifest.metrics
     said = text_of(client.get("/about/"))
     assert f"{metrics['mad_months']:.2f} months" in said

@@ -11,23 +11,26 @@ import click
 from boneage.commands.progress import quiet_option, with_progress
 
 if TYPE_CHECKING:
-    from boneage.atlas import Atlas, Plate
+    from boneage.atlas import Atlas
+    from boneage.atlas_index import AtlasDescription, Plate
     from boneage.bundle.bundle import Bundle
     from boneage.errors import Rejection
     from boneage.sex import Sex
 
 _JUDGED_MONTHS = (24.0, 204.0)
-"""Ages, 2 to 17 years, over which the check's means are taken."""
+"""Range of ages, 2 to 17 years, over which the check's means are taken."""
 
 _WORST_SHOWN = 3
 
 _ATLAS = click.argument("name_or_dir", default="default")
-_BUNDLE = click.option("--bundle", default="default", show_default=True, metavar="NAME_OR_DIR", help="Networks to ask.")
+_BUNDLE = click.option(
+    "--bundle", default="default", show_default=True, metavar="NAME_OR_DIR", help="Bundle whose networks are used."
+)
 
 
 @click.group()
 def atlas() -> None:
-    """List, check, draw and make reference atlases: pictures of hands at each age.
+    """List, check, draw and make reference atlases: images of hands at each age.
 
     NAME_OR_DIR is the open atlas that comes with the program (default), or a folder of your own plates with an
     index.csv: sex,age_months,file (see docs/atlas.md).
@@ -45,8 +48,8 @@ def list_(name_or_dir: str | None, as_json: bool) -> None:
 
     if name_or_dir is None:
         for one in list_atlases():
-            said = {"name": one.name, "title": one.title, "plates": len(one.plates)}
-            click.echo(json.dumps(said) if as_json else f"{one.name}: {one.title} ({len(one.plates)} plates)")
+            summary = {"name": one.name, "title": one.title, "plates": len(one.plates)}
+            click.echo(json.dumps(summary) if as_json else f"{one.name}: {one.title} ({len(one.plates)} plates)")
         return
     opened = Atlas.open(name_or_dir)
     for plate in opened.plates:
@@ -57,7 +60,7 @@ def list_(name_or_dir: str | None, as_json: bool) -> None:
             averaged = "" if plate.count is None else f", average of {plate.count} radiographs"
             click.echo(f"{plate.key}: {plate.age_months:g} months, {plate.file}{averaged}")
     if not as_json:
-        _tell_about(opened)
+        _print_description(opened.about)
 
 
 @atlas.command()
@@ -78,9 +81,9 @@ def check(ctx: click.Context, name_or_dir: str, bundle: str, table: Path | None,
     from boneage.tables.csv_table import write_rows
 
     opened = Atlas.open(name_or_dir)
-    found = _assessed(opened, Bundle.open(bundle), quiet)
-    ages = [(plate, age) for plate, age in found if not isinstance(age, Rejection)]
-    for plate, age in found:
+    outcomes = _assessed(opened, Bundle.open(bundle), quiet)
+    ages = [(plate, age) for plate, age in outcomes if not isinstance(age, Rejection)]
+    for plate, age in outcomes:
         if isinstance(age, Rejection):
             click.echo(f"{plate.key}: rejected: {age.message} [{age.code}]")
         else:
@@ -92,29 +95,29 @@ def check(ctx: click.Context, name_or_dir: str, bundle: str, table: Path | None,
             [(plate.key, plate.sex.value, plate.age_months, round(age, 2)) for plate, age in ages],
         )
     for sex in Sex:
-        _tell_difference([(plate, age) for plate, age in ages if plate.sex is sex], sex)
-    rejected = len(found) - len(ages)
+        _print_difference([(plate, age) for plate, age in ages if plate.sex is sex], sex)
+    rejected = len(outcomes) - len(ages)
     click.echo(f"{len(ages)} plates assessed, {rejected} rejected")
     if rejected:
         ctx.exit(Rejection.exit_status)
 
 
 def _assessed(opened: Atlas, bundle: Bundle, quiet: bool) -> list[tuple[Plate, float | Rejection]]:
-    """What the bundle says of every plate, months, or why it says nothing."""
+    """Return the bundle's age of every plate, months, or the reason for its rejection."""
     from boneage.assessment import assess
     from boneage.errors import Rejection
 
-    found: list[tuple[Plate, float | Rejection]] = []
+    outcomes: list[tuple[Plate, float | Rejection]] = []
     for plate in with_progress(opened.plates, label="assessing", quiet=quiet):
         try:
-            found.append((plate, assess(opened.directory / plate.file, plate.sex, bundle).age_months))
+            outcomes.append((plate, assess(opened.directory / plate.file, plate.sex, bundle).age_months))
         except Rejection as rejection:
-            found.append((plate, rejection))
-    return found
+            outcomes.append((plate, rejection))
+    return outcomes
 
 
-def _tell_difference(ages: Sequence[tuple[Plate, float]], sex: Sex) -> None:
-    """The mean absolute difference over plates of 2 to 17 years, and the worst of them."""
+def _print_difference(ages: Sequence[tuple[Plate, float]], sex: Sex) -> None:
+    """Print the mean absolute difference over plates of 2 to 17 years, and the worst of them."""
     low, high = _JUDGED_MONTHS
     judged = [(abs(age - plate.age_months), plate.key) for plate, age in ages if low <= plate.age_months <= high]
     if not judged:
@@ -132,7 +135,9 @@ def _tell_difference(ages: Sequence[tuple[Plate, float]], sex: Sex) -> None:
 @_ATLAS
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="PNG file.")
 @click.option("--columns", default=9, show_default=True, type=click.IntRange(1, 40), help="Plates side by side.")
-@click.option("--height", default=256, show_default=True, type=click.IntRange(32, 2000), help="Of a plate, pixels.")
+@click.option(
+    "--height", default=256, show_default=True, type=click.IntRange(32, 2000), help="Height of a plate, pixels."
+)
 def sheet(name_or_dir: str, out: Path, columns: int, height: int) -> None:
     """Draw all plates of NAME_OR_DIR on one contact sheet."""
     from boneage.atlas import Atlas, contact_sheet
@@ -154,15 +159,25 @@ def sheet(name_or_dir: str, out: Path, columns: int, height: int) -> None:
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the atlas.")
 @click.option(
-    "--bundle", default="default", show_default=True, metavar="NAME_OR_DIR", help="Whose networks find hands."
+    "--bundle", default="default", show_default=True, metavar="NAME_OR_DIR", help="Bundle whose networks find hands."
 )
 @click.option(
-    "--cache", type=click.Path(file_okay=False, path_type=Path), help="Of decoded radiographs. [default: beside OUT]"
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of decoded radiographs. [default: beside OUT]",
 )
-@click.option("--name", default="open", show_default=True, help="Of the atlas.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Between radiographs as good.")
-@click.option("--processes", default=2, show_default=True, type=click.IntRange(1, 64), help="At once.")
-@click.option("--overwrite", is_flag=True, help="Put it in the place of an atlas that is there.")
+@click.option("--name", default="open", show_default=True, help="Name of the atlas.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Seed of the choice between equally good radiographs.",
+)
+@click.option(
+    "--processes", default=2, show_default=True, type=click.IntRange(1, 64), help="Number of parallel processes."
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing atlas.")
 @quiet_option
 def make(
     radiographs: Path,
@@ -186,7 +201,8 @@ def make(
       boneage atlas make --radiographs radiographs.csv --out my-atlas
       boneage atlas check my-atlas
     """  # click reads the control character
-    from boneage.atlas import INDEX_NAME, Atlas
+    from boneage.atlas import Atlas
+    from boneage.atlas_index import INDEX_NAME
     from boneage.bundle.bundle import Bundle
     from boneage.tables.radiographs import read_radiographs, split_radiographs
     from boneage.train.atlas.plates import make_atlas
@@ -194,7 +210,7 @@ def make(
     from boneage.train.data.hands import open_hands
 
     if out.exists() and not (overwrite and (out / INDEX_NAME).is_file()):
-        raise click.UsageError(f"{out} is there already; --overwrite replaces an atlas, and nothing else.")
+        raise click.UsageError(f"{out} exists already. --overwrite replaces an atlas, and nothing else.")
     listed = read_radiographs(radiographs, images)
     decoded = build_cache(listed, cache or out.parent / "cache", longest_side=2048, progress=_bar("decoding", quiet))
     hands = open_hands(bundle, listed, decoded, progress=_bar("hands", quiet))
@@ -218,12 +234,17 @@ def make(
 @atlas.command()
 @_ATLAS
 @click.option(
-    "--bundle", "bundles", multiple=True, default=("default",), show_default=True, help="Networks; may be given again."
+    "--bundle",
+    "bundles",
+    multiple=True,
+    default=("default",),
+    show_default=True,
+    help="Bundle whose networks are used; may be repeated.",
 )
 def embed(name_or_dir: str, bundles: tuple[str, ...]) -> None:
-    """Compute the plates' embeddings once and keep them in the folder of NAME_OR_DIR, so that similarity is at hand.
+    """Compute the plates' embeddings once and store them in the folder of NAME_OR_DIR, which speeds up similarity.
 
-    Those kept before are replaced. They are told apart by the networks' checksums, so that they never go with other
+    Embeddings stored before are replaced. They carry the networks' checksums, so that they are never used with other
     networks.
     """
     from boneage.atlas import Atlas
@@ -233,11 +254,11 @@ def embed(name_or_dir: str, bundles: tuple[str, ...]) -> None:
     click.echo(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 
 
-def _tell_about(opened: Atlas) -> None:
-    for key in ("title", "made", "licence"):
-        if key in opened.about:
-            click.echo(f"{key}: {opened.about[key]}")
-    for key, reason in dict(opened.about.get("left_out", {})).items():
+def _print_description(about: AtlasDescription) -> None:
+    for label, text in (("title", about.title), ("made", about.made), ("licence", about.licence)):
+        if text:
+            click.echo(f"{label}: {text}")
+    for key, reason in about.left_out.items():
         click.echo(f"left out: {key}: {reason}")
 
 

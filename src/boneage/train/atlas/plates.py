@@ -25,7 +25,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.atlas import ABOUT_NAME, INDEX_NAME, Atlas, Plate
+from boneage.atlas import Atlas
+from boneage.atlas_index import ABOUT_NAME, INDEX_NAME, Plate
 from boneage.errors import AtlasError
 from boneage.files import write_text
 from boneage.geometry import downsample_area

@@ -14,7 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as marked
 from django.views.decorators.http import require_http_methods, require_safe
 
-from boneage.atlas import Plate
+from boneage.atlas_index import Plate
 from boneage.bundle.manifest import Manifest
 from boneage.errors import BoneageError
 from boneage.sex import Sex

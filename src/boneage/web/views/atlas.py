@@ -10,7 +10,8 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
-from boneage.atlas import Atlas, Plate
+from boneage.atlas import Atlas
+from boneage.atlas_index import Plate
 from boneage.errors import AtlasError
 from boneage.files import sha256_of
 from boneage.sex import Sex
