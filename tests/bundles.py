@@ -17,16 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import Band, Calibration, Disagreement, SexCalibration
-from boneage.bundle.manifest import (
-    EmbeddingStats,
-    HandGraph,
-    HandGraphs,
-    Manifest,
-    Member,
-    QualityGraph,
-    SelfTest,
-    write_manifest,
-)
+from boneage.bundle.check import predict_phantom
+from boneage.bundle.embedding_stats import EmbeddingStats
+from boneage.bundle.manifest import HandGraph, HandGraphs, Manifest, Member, QualityGraph, SelfTest, write_manifest
 from boneage.bundle.quality import QUALITY_LABELS, QualityLimit
 from boneage.files import sha256_of
 from boneage.hand.views import CellGrid, ViewSpec
@@ -78,13 +71,13 @@ def tiny_bundle(
     Args:
         directory: to make; its parents must exist.
         name: in the manifest.
-        members: how many; the second says 6 months more than the first, and so on. Their weights are 1, 2, ...
+        members: how many; the second gives 6 months more than the first, and so on. Their weights are 1, 2, ...
         view: of all members; height and width are multiples of 4.
         views: of the members, one each, in the place of `members` and `view`.
         metrics: `METRICS` if not given; ``{}`` for a bundle that was never validated.
         distribution: whether the graphs give an age distribution too.
-        mirror: whether the members are asked about mirror images too.
-        familiar: of all members; the embedding has 4 places.
+        mirror: whether the members also read mirror images.
+        embedding_stats: of all members; the embedding has 4 components.
         hand: whether it has networks that find the phantom's hand (`tests.hand_graphs`).
     """
     directory = Path(directory)
@@ -113,16 +106,16 @@ def tiny_bundle(
         data="drawn phantoms",
         licence="Apache-2.0",
     )
-    write_manifest(replace(manifest, self_test=ask_all(directory, manifest)), directory)
+    write_manifest(replace(manifest, self_test=expected_ages(directory, manifest)), directory)
     return directory
 
 
-def ask_all(directory: Path, manifest: Manifest) -> SelfTest:
-    """The self-test that a bundle passes as it is."""
+def expected_ages(directory: Path, manifest: Manifest) -> SelfTest:
+    """Return the self-test that a bundle passes as it is."""
     bundle = Bundle(directory, manifest, threads=1)
     ages: dict[Sex, dict[str, float]] = {sex: {} for sex in Sex}
     for member in manifest.members:
-        for sex, age_months in bundle.predict_phantom(member).items():
+        for sex, age_months in predict_phantom(bundle, member).items():
             ages[sex][member.name] = age_months
     return SelfTest(ages)
 
@@ -142,18 +135,18 @@ def write_hand_networks(directory: Path, *, spread_pixels: float = 0.05, hands: 
 def write_quality_network(
     directory: Path, probabilities: Sequence[float] = (0.1,) * len(QUALITY_LABELS)
 ) -> QualityGraph:
-    """Write a quality network into a folder that says these probabilities of every view."""
+    """Write a quality network into a folder that gives these probabilities for every view."""
     height, width = 40, 36
     nodes = [
         helper.make_node("ReduceMean", ["view"], ["grey"], axes=[1, 2, 3], keepdims=0),
         helper.make_node("Mul", ["grey", "nothing"], ["zero"]),
         helper.make_node("Unsqueeze", ["zero", "axis"], ["column"]),
-        helper.make_node("Add", ["column", "said"], ["quality"]),
+        helper.make_node("Add", ["column", "probabilities"], ["quality"]),
     ]
     weights = {
         "nothing": np.float32(0).reshape(()),
         "axis": np.array([1], np.int64),
-        "said": np.array([probabilities], np.float32),
+        "probabilities": np.array([probabilities], np.float32),
     }
     graph = helper.make_graph(
         nodes,

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from boneage.bundle.bundle import import_onnxruntime
+from boneage.bundle.session import import_onnxruntime
 from boneage.hand.registration import Hand
 from boneage.hand.views import ViewSpec, cut_view, view_transform
 from boneage.phantom import draw_hand, phantom_points

@@ -21,9 +21,12 @@ from boneage.assessment import (
     hand_rotation_degrees,
     region_in_words,
 )
-from boneage.bundle.bundle import Bundle, MemberOutput
+from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import Disagreement
-from boneage.bundle.manifest import EmbeddingStats, Member, read_manifest, write_manifest
+from boneage.bundle.check import check_bundle
+from boneage.bundle.embedding_stats import EmbeddingStats
+from boneage.bundle.manifest import Member, read_manifest, write_manifest
+from boneage.bundle.member_output import MemberOutput
 from boneage.bundle.quality import QUALITY_LABELS
 from boneage.checks.radiograph import estimate_warnings, quality_warnings
 from boneage.errors import BundleError, Rejection
@@ -492,7 +495,7 @@ def test_what_disturbs_a_radiograph_is_a_warning(
     quality = write_quality_network(folder, [probability] * len(QUALITY_LABELS))
     write_manifest(replace(by_regions.manifest, quality=quality), folder)
     judged = Bundle.open(folder, threads=1)
-    assert all(result.passed for result in judged.check())
+    assert all(result.passed for result in check_bundle(judged))
     assessment = assess(phantoms["upright"], "F", judged)
     labels = {one.code: one.severity for one in assessment.warnings if one.code.value in QUALITY_LABELS}
     if severity is None:
@@ -511,7 +514,7 @@ def test_a_quality_network_that_gives_no_probabilities_is_rejected(
     quality = write_quality_network(folder, [1.5] * len(QUALITY_LABELS))
     write_manifest(replace(by_regions.manifest, quality=quality), folder)
     judged = Bundle.open(folder, threads=1)
-    assert [result.name for result in judged.check() if not result.passed] == ["signature of the quality network"]
+    assert [result.name for result in check_bundle(judged) if not result.passed] == ["signature of the quality network"]
     with pytest.raises(BundleError) as caught:
         assess(phantoms["upright"], "F", judged)
     assert caught.value.code == "bundle_output"

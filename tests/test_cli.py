@@ -21,7 +21,8 @@ from click.testing import CliRunner, Result
 
 import boneage as package
 from boneage.assessment import Assessment, assess
-from boneage.bundle.bundle import Bundle, list_bundles
+from boneage.bundle.bundle import Bundle
+from boneage.bundle.shipped import list_bundles
 from boneage.cli import cli
 from boneage.errors import (
     AtlasError,
@@ -797,7 +798,7 @@ def test_the_sample_replaces_no_other_file_unless_forced(tmp_path: Path) -> None
 
 
 def test_bundles_are_listed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("boneage.bundle.bundle.list_bundles", lambda: list_bundles(bundle.parent))
+    monkeypatch.setattr("boneage.bundle.shipped.list_bundles", lambda: list_bundles(bundle.parent))
     assert (
         boneage("bundle", "list").stdout
         == "  tiny 1.0: A tiny bundle for tests (1 network, validation MAD 8.50 months)\n"

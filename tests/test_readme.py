@@ -13,7 +13,7 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
-from boneage.bundle.bundle import DEFAULT_BUNDLE
+from boneage.bundle.shipped import DEFAULT_BUNDLE
 from boneage.cli import cli
 from boneage.phantom import draw_hand
 from tests.bundles import tiny_bundle
@@ -44,7 +44,7 @@ def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """With a tiny bundle in the place of the default one, and with the default one."""
     if not shipped:
         tiny_bundle(tmp_path / DEFAULT_BUNDLE, hand=True)
-        monkeypatch.setattr("boneage.bundle.bundle.SHIPPED", tmp_path)
+        monkeypatch.setattr("boneage.bundle.shipped.SHIPPED", tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len(blocks) >= 2
     write_dicom(tmp_path / "hand.dcm")

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.bundle.bundle import Bundle, MemberOutput
+from boneage.bundle.bundle import Bundle
 from boneage.bundle.estimate import OLDEST_MONTHS, AgeEstimate, combine, lone_region, region_ages
 from boneage.bundle.manifest import Member
+from boneage.bundle.member_output import MemberOutput
 from boneage.checks import radiograph as checks
 from boneage.errors import BundleError, Rejection, RejectionCode
 from boneage.explain import Evidence, HeatMap, display_picture, display_size, heat_map, mean_heat_map

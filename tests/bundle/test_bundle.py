@@ -1,4 +1,4 @@
-"""Bundles: graphs are what the manifest says, and no wrong answer passes."""
+"""Bundles: graphs match their manifest, and no wrong output becomes an age."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import boneage.bundle.bundle
-from boneage.bundle.bundle import Bundle, list_bundles, with_calibration
-from boneage.bundle.manifest import EmbeddingStats, SelfTest, read_manifest, write_manifest
+import boneage.bundle.shipped
+from boneage.bundle.bundle import Bundle, with_calibration
+from boneage.bundle.check import check_bundle, predict_phantom
+from boneage.bundle.embedding_stats import EmbeddingStats
+from boneage.bundle.manifest import SelfTest, read_manifest, write_manifest
+from boneage.bundle.shipped import list_bundles
 from boneage.errors import BundleError, Rejection
 from boneage.files import sha256_of
 from boneage.hand.views import ViewSpec, cut_view
@@ -70,7 +74,7 @@ def exchange_graph(folder: Path, graph: onnx.ModelProto) -> Bundle:
 # --- running ---
 
 
-def test_a_run_gives_months_embedding_and_map(shared: Bundle) -> None:
+def test_run_gives_months_embedding_and_map(shared: Bundle) -> None:
     member = shared.members[0]
     output = shared.run(member, cut_view(draw_hand(), member.view), Sex.FEMALE)
     assert output.embedding.shape == (4,)
@@ -83,7 +87,7 @@ def test_a_run_gives_months_embedding_and_map(shared: Bundle) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(count=st.integers(1, 5), seed=st.integers(0, 1000), males=st.lists(st.booleans(), min_size=5, max_size=5))
-def test_a_batch_gives_what_single_runs_give(shared: Bundle, count: int, seed: int, males: list[bool]) -> None:
+def test_run_batch_equals_single_runs(shared: Bundle, count: int, seed: int, males: list[bool]) -> None:
     sexes = [Sex.MALE if male else Sex.FEMALE for male in males[:count]]
     member = shared.members[1]
     for view, sex, output in zip(
@@ -94,12 +98,12 @@ def test_a_batch_gives_what_single_runs_give(shared: Bundle, count: int, seed: i
         np.testing.assert_allclose(output.activation, alone.activation, atol=1e-4)
 
 
-def test_the_sex_reaches_the_network(shared: Bundle) -> None:
+def test_run_sex_reaches_the_network(shared: Bundle) -> None:
     girl, boy = (shared.run(shared.members[0], views()[0], sex).age_months for sex in BOTH)
     assert boy - girl == pytest.approx(8.0, abs=1e-3)
 
 
-def test_age_distributions_pass_through(tmp_path: Path) -> None:
+def test_run_age_distribution(tmp_path: Path) -> None:
     bundle = Bundle.open(tiny_bundle(tmp_path / "spread", distribution=True))
     output = bundle.run(bundle.members[0], views()[0], Sex.MALE)
     assert output.age_distribution is not None
@@ -111,14 +115,14 @@ def test_age_distributions_pass_through(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """As `shared`, but asked about mirror images too."""
+    """As `shared`, but its members also read mirror images."""
     folder = tmp_path_factory.mktemp("bundles") / "mirrored"
     return Bundle.open(tiny_bundle(folder, members=2, mirror=True, distribution=True))
 
 
 @settings(max_examples=15, deadline=None)
 @given(count=st.integers(1, 4), seed=st.integers(0, 1000))
-def test_a_mirrored_member_gives_the_mean_over_view_and_mirror_image(mirrored: Bundle, count: int, seed: int) -> None:
+def test_run_batch_mirror_is_the_mean_of_both(mirrored: Bundle, count: int, seed: int) -> None:
     member, drawn = mirrored.members[0], views(count, seed)
     plain = mirrored.run_batch(member, drawn, [Sex.MALE] * count, plain=True)
     turned = mirrored.run_batch(member, drawn[:, :, ::-1], [Sex.MALE] * count, plain=True)
@@ -134,7 +138,7 @@ def test_a_mirrored_member_gives_the_mean_over_view_and_mirror_image(mirrored: B
         assert both.age_distribution is not None
 
 
-def test_a_mirror_image_gets_the_same_answer(mirrored: Bundle) -> None:
+def test_run_mirror_image_has_the_same_age(mirrored: Bundle) -> None:
     member, (view,) = mirrored.members[0], views(1)
     there, back = mirrored.run(member, view, Sex.MALE), mirrored.run(member, view[:, ::-1], Sex.MALE)
     assert there.mirror_difference_months is not None
@@ -142,15 +146,15 @@ def test_a_mirror_image_gets_the_same_answer(mirrored: Bundle) -> None:
     assert there.age_months == pytest.approx(back.age_months, abs=1e-3)
 
 
-def test_the_self_test_asks_as_a_user_would(mirrored: Bundle) -> None:
+def test_predict_phantom_equals_run(mirrored: Bundle) -> None:
     member = mirrored.members[0]
     view = cut_view(draw_hand(), member.view)
-    asked = mirrored.run(member, view, Sex.FEMALE).age_months
-    assert mirrored.predict_phantom(member)[Sex.FEMALE] == asked
-    assert all(result.passed for result in mirrored.check())
+    age_months = mirrored.run(member, view, Sex.FEMALE).age_months
+    assert predict_phantom(mirrored, member)[Sex.FEMALE] == age_months
+    assert all(result.passed for result in check_bundle(mirrored))
 
 
-def test_an_embedding_of_another_length_than_the_familiar_ones_is_rejected(folder: Path) -> None:
+def test_run_embedding_of_another_length(folder: Path) -> None:
     manifest = read_manifest(folder)
     first = replace(manifest.members[0], embedding_stats=EmbeddingStats((0.0, 0.0), (1.0, 1.0), 1.0))
     write_manifest(replace(manifest, members=(first, manifest.members[1])), folder)
@@ -165,14 +169,15 @@ _RUN_ONCE = """
 import sys
 from pathlib import Path
 from boneage.bundle.bundle import Bundle
+from boneage.bundle.check import check_bundle
 bundle = Bundle.open(Path(sys.argv[1]))
-assert all(result.passed for result in bundle.check())
+assert all(result.passed for result in check_bundle(bundle))
 import os, onnxruntime
 assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 """
 
 
-def test_a_run_leaves_nothing_in_the_home_folder(folder: Path, tmp_path: Path) -> None:
+def test_run_leaves_nothing_in_the_home_folder(folder: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
@@ -181,7 +186,7 @@ def test_a_run_leaves_nothing_in_the_home_folder(folder: Path, tmp_path: Path) -
     assert list(home.iterdir()) == []
 
 
-# --- what does not fit ---
+# --- inputs and outputs that do not fit ---
 
 
 @pytest.mark.parametrize(
@@ -195,22 +200,22 @@ def test_a_run_leaves_nothing_in_the_home_folder(folder: Path, tmp_path: Path) -
     ],
     ids=["double", "transposed", "three axes", "one axis", "bytes"],
 )
-def test_views_that_do_not_fit_are_rejected(shared: Bundle, wrong: np.ndarray) -> None:
+def test_run_view_that_does_not_fit(shared: Bundle, wrong: np.ndarray) -> None:
     assert code_of(lambda: shared.run(shared.members[0], wrong, Sex.MALE)) == "bundle_mismatch"
 
 
-def test_batches_that_do_not_fit_are_rejected(shared: Bundle) -> None:
+def test_run_batch_of_other_lengths(shared: Bundle) -> None:
     member = shared.members[0]
     assert code_of(lambda: shared.run_batch(member, views(2), [Sex.MALE])) == "bundle_mismatch"
     assert code_of(lambda: shared.run_batch(member, views(0), [])) == "bundle_mismatch"
 
 
-def test_strangers_are_rejected(shared: Bundle) -> None:
+def test_run_member_of_another_bundle(shared: Bundle) -> None:
     stranger = replace(shared.members[0], name="stranger")
     assert code_of(lambda: shared.run(stranger, views()[0], Sex.MALE)) == "bundle_mismatch"
 
 
-def test_a_member_for_girls_is_not_asked_about_boys(folder: Path) -> None:
+def test_run_member_of_one_sex(folder: Path) -> None:
     manifest = read_manifest(folder)
     girls, both = replace(manifest.members[0], sexes=(Sex.FEMALE,)), manifest.members[1]
     ages = {
@@ -222,52 +227,53 @@ def test_a_member_for_girls_is_not_asked_about_boys(folder: Path) -> None:
     assert bundle.members_for(Sex.FEMALE) == (girls, both)
     assert bundle.members_for(Sex.MALE) == (both,)
     assert code_of(lambda: bundle.run(girls, views()[0], Sex.MALE)) == "bundle_mismatch"
-    assert all(result.passed for result in bundle.check())
+    assert all(result.passed for result in check_bundle(bundle))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_what_is_not_finite_never_becomes_an_answer(shared: Bundle, value: float) -> None:
+def test_run_view_that_is_not_finite(shared: Bundle, value: float) -> None:
     view = views()[0]
     view[5, 5] = value
     assert code_of(lambda: shared.run(shared.members[0], view, Sex.MALE)) == "bundle_output"
 
 
-def test_a_graph_that_gives_no_numbers_is_rejected(folder: Path) -> None:
+def test_run_graph_without_finite_outputs(folder: Path) -> None:
     manifest = read_manifest(folder)
     bundle = exchange_graph(folder, tiny_graph(gain=math.nan))
     assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_output"
-    failed = [result.name for result in bundle.check() if not result.passed]
+    failed = [result.name for result in check_bundle(bundle) if not result.passed]
     assert failed == [f"self-test {manifest.members[0].name}"]
 
 
-def loads_counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A list to which every graph that is loaded from now on adds its name."""
+def count_loads(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[str]:
+    """Return a list to which every graph of the folder that is loaded from now on adds its name."""
     loaded: list[str] = []
-    load = boneage.bundle.bundle._load
+    names = {path.read_bytes(): path.name for path in folder.glob("*.onnx")}
+    load = onnxruntime.InferenceSession
 
-    def counting(graph: bytes, name: str, threads: int) -> Any:
-        loaded.append(name)
-        return load(graph, name, threads)
+    def counting(graph: bytes, *arguments: Any, **options: Any) -> Any:
+        loaded.append(names[graph])
+        return load(graph, *arguments, **options)
 
-    monkeypatch.setattr(boneage.bundle.bundle, "_load", counting)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", counting)
     return loaded
 
 
-def test_sessions_are_made_once_though_many_threads_ask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_from_many_threads_loads_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.open(folder, threads=1)
-    loaded = loads_counted(monkeypatch)
+    loaded = count_loads(monkeypatch, folder)
     ages: list[float] = []
     start = threading.Barrier(8)
 
-    def ask() -> None:
+    def run() -> None:
         start.wait()
         ages.append(bundle.run(bundle.members[0], views()[0], Sex.MALE).age_months)
 
-    askers = [threading.Thread(target=ask) for _ in range(8)]
-    for asker in askers:
-        asker.start()
-    for asker in askers:
-        asker.join()
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert loaded == [bundle.members[0].graph]
     assert len(ages) == 8
     assert len(set(ages)) == 1
@@ -276,13 +282,13 @@ def test_sessions_are_made_once_though_many_threads_ask(folder: Path, monkeypatc
 # --- opening ---
 
 
-def test_opening_looks_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_by_name_or_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = tmp_path / "shipped"
     shipped.mkdir()
     tiny_bundle(shipped / "first", name="first")
     tiny_bundle(tmp_path / "first", name="elsewhere")
-    monkeypatch.setattr(boneage.bundle.bundle, "SHIPPED", shipped)
-    monkeypatch.setattr(boneage.bundle.bundle, "DEFAULT_BUNDLE", "first")
+    monkeypatch.setattr(boneage.bundle.shipped, "SHIPPED", shipped)
+    monkeypatch.setattr(boneage.bundle.shipped, "DEFAULT_BUNDLE", "first")
     monkeypatch.chdir(tmp_path)
     assert Bundle.open().manifest.name == "first"
     assert Bundle.open("first").manifest.name == "first"
@@ -293,14 +299,14 @@ def test_opening_looks_where_it_is_told(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("name", ["no-such-bundle", "no/such/folder", "", "..", "\0"])
-def test_what_is_not_there_is_not_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_not_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     assert code_of(lambda: Bundle.open(name)) == "bundle_not_found"
     assert code_of(lambda: Bundle.open(tmp_path / "empty")) == "bundle_not_found"
 
 
-def test_a_damaged_graph_is_found_when_opening(folder: Path) -> None:
+def test_open_damaged_graph(folder: Path) -> None:
     graph = folder / "member-1.onnx"
     damaged = bytearray(graph.read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -308,18 +314,18 @@ def test_a_damaged_graph_is_found_when_opening(folder: Path) -> None:
     assert code_of(lambda: Bundle.open(folder)) == "bundle_checksum"
 
 
-def test_a_graph_exchanged_after_opening_is_not_run(folder: Path) -> None:
+def test_run_graph_exchanged_after_opening(folder: Path) -> None:
     bundle = Bundle.open(folder)
     (folder / "member-0.onnx").write_bytes(tiny_graph(shift_months=50).SerializeToString())
     assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_checksum"
 
 
-def test_a_missing_graph_makes_a_bundle_invalid(folder: Path) -> None:
+def test_open_missing_graph(folder: Path) -> None:
     (folder / "member-0.onnx").unlink()
     assert code_of(lambda: Bundle.open(folder)) == "bundle_invalid"
 
 
-def test_what_is_no_graph_is_rejected_when_loaded(folder: Path) -> None:
+def test_run_file_that_is_no_graph(folder: Path) -> None:
     manifest = read_manifest(folder)
     (folder / "member-0.onnx").write_bytes(b"this is no graph")
     first = replace(manifest.members[0], sha256=sha256_of(folder / "member-0.onnx"))
@@ -328,7 +334,7 @@ def test_what_is_no_graph_is_rejected_when_loaded(folder: Path) -> None:
     assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_invalid"
 
 
-def test_at_least_one_thread_runs(folder: Path) -> None:
+def test_open_needs_a_thread(folder: Path) -> None:
     with pytest.raises(ValueError, match="threads"):
         Bundle.open(folder, threads=0)
 
@@ -336,19 +342,19 @@ def test_at_least_one_thread_runs(folder: Path) -> None:
 # --- calibrating ---
 
 
-def test_a_bundle_is_calibrated_where_it_lies(folder: Path, shared: Bundle) -> None:
+def test_with_calibration_in_place(folder: Path, shared: Bundle) -> None:
     graphs = {path.name: path.read_bytes() for path in folder.glob("*.onnx")}
     before = shared.manifest
     assert before.metrics and before.calibration is None
     assert with_calibration(folder, CALIBRATION).manifest == replace(before, calibration=CALIBRATION, metrics={})
     measured = with_calibration(folder, CALIBRATION, metrics=METRICS)
     assert measured.manifest == replace(before, calibration=CALIBRATION) == Bundle.open(folder).manifest
-    assert all(one.passed for one in measured.check())
+    assert all(one.passed for one in check_bundle(measured))
     assert with_calibration(folder, None, metrics=METRICS).manifest == before
     assert {path.name: path.read_bytes() for path in folder.glob("*.onnx")} == graphs
 
 
-def test_what_is_no_calibration_leaves_the_bundle_as_it_was(folder: Path) -> None:
+def test_with_calibration_invalid_changes_nothing(folder: Path) -> None:
     before = (folder / "bundle.json").read_bytes()
     broken = replace(CALIBRATION, by_sex=dict.fromkeys(Sex, replace(CALIBRATION.by_sex[Sex.MALE], bands=())))
     assert code_of(lambda: with_calibration(folder, broken)) == "bundle_invalid"
@@ -361,22 +367,22 @@ def test_what_is_no_calibration_leaves_the_bundle_as_it_was(folder: Path) -> Non
 # --- checking ---
 
 
-def test_a_whole_bundle_passes_its_check(shared: Bundle) -> None:
-    results = shared.check()
+def test_check_bundle_whole(shared: Bundle) -> None:
+    results = check_bundle(shared)
     assert all(result.passed for result in results), results
     assert {result.name.split()[0] for result in results} == {"files", "checksum", "signature", "self-test"}
 
 
 def failed_checks(bundle: Bundle) -> list[str]:
-    return [result.name for result in bundle.check() if not result.passed]
+    return [result.name for result in check_bundle(bundle) if not result.passed]
 
 
-def test_a_stray_file_fails_the_check(folder: Path) -> None:
+def test_check_bundle_stray_file(folder: Path) -> None:
     (folder / "weights.data").write_bytes(b"")
     assert failed_checks(Bundle.open(folder)) == ["files"]
 
 
-def test_a_wrong_answer_fails_the_check(folder: Path) -> None:
+def test_check_bundle_wrong_age(folder: Path) -> None:
     assert failed_checks(exchange_graph(folder, tiny_graph(shift_months=0.4))) == []
     assert failed_checks(exchange_graph(folder, tiny_graph(shift_months=0.6))) == ["self-test member-0"]
 
@@ -405,7 +411,7 @@ def with_renamed_input(graph: onnx.ModelProto) -> onnx.ModelProto:
     ],
     ids=["other view", "fixed batch", "no activation", "no sex"],
 )
-def test_graphs_that_break_the_contract_are_rejected(folder: Path, graph: onnx.ModelProto) -> None:
+def test_run_graph_that_breaks_the_contract(folder: Path, graph: onnx.ModelProto) -> None:
     bundle = exchange_graph(folder, graph)
     assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "bundle_mismatch"
     assert failed_checks(bundle) == ["signature member-0", "self-test member-0"]
@@ -442,7 +448,7 @@ def exchange_hand_graph(folder: Path, name: str, graph: onnx.ModelProto) -> Bund
 PHANTOM = draw_hand(9.0, height=500, width=375)
 
 
-def test_the_phantoms_hand_is_found(finder: Bundle) -> None:
+def test_find_hand_of_the_phantom(finder: Bundle) -> None:
     assert finder.finds_hands
     hand = finder.find_hand(PHANTOM)
     points_xy = phantom_points(height=500, width=375)
@@ -451,28 +457,28 @@ def test_the_phantoms_hand_is_found(finder: Bundle) -> None:
     assert hand.mask.shape == (MASK_VIEW.height, MASK_VIEW.width)
 
 
-def test_members_of_regions_pass_their_self_test_whatever_the_hand_networks_say(finder: Bundle) -> None:
-    results = finder.check()
+def test_check_bundle_of_regions(finder: Bundle) -> None:
+    results = check_bundle(finder)
     assert all(result.passed for result in results), results
     names = [result.name for result in results]
     assert {f"checksum hand network {name}" for name in ("mask", "locate", "refine")} <= set(names)
     assert "signature of the hand networks" in names
 
 
-def test_a_bundle_of_hand_networks_alone_is_whole(tmp_path: Path) -> None:
+def test_check_bundle_of_hand_networks_alone(tmp_path: Path) -> None:
     alone = Bundle.open(tiny_bundle(tmp_path / "alone", views=(), hand=True, metrics={}))
     assert alone.members == alone.members_for(Sex.MALE) == ()
-    assert all(result.passed for result in alone.check())
+    assert all(result.passed for result in check_bundle(alone))
     assert alone.find_hand(PHANTOM).spread < 0.05
 
 
-def test_a_bundle_without_hand_networks_says_so(shared: Bundle) -> None:
+def test_find_hand_without_hand_networks(shared: Bundle) -> None:
     assert not shared.finds_hands
     assert code_of(lambda: shared.find_hand(PHANTOM)) == "bundle_mismatch"
 
 
 @pytest.mark.parametrize("name", ["mask", "locate", "refine"])
-def test_a_damaged_or_exchanged_hand_network_is_not_run(finder_copy: Path, name: str) -> None:
+def test_find_hand_damaged_hand_network(finder_copy: Path, name: str) -> None:
     bundle = Bundle.open(finder_copy)
     graph = finder_copy / f"hand-{name}.onnx"
     graph.write_bytes(graph.read_bytes()[:-1])
@@ -492,9 +498,7 @@ def test_a_damaged_or_exchanged_hand_network_is_not_run(finder_copy: Path, name:
     ],
     ids=["points for a mask", "another view", "mask for points", "view of another network"],
 )
-def test_hand_networks_that_break_the_contract_are_rejected(
-    finder_copy: Path, name: str, graph: onnx.ModelProto
-) -> None:
+def test_find_hand_network_that_breaks_the_contract(finder_copy: Path, name: str, graph: onnx.ModelProto) -> None:
     bundle = exchange_hand_graph(finder_copy, name, graph)
     assert code_of(lambda: bundle.find_hand(PHANTOM)) == "bundle_mismatch"
     assert failed_checks(bundle) == ["signature of the hand networks"]
@@ -521,7 +525,7 @@ def with_constant(name: str, output: str, view: ViewSpec, value: np.ndarray) -> 
         ("refine", "hands", REFINE_VIEW, (1, 3)),
     ],
 )
-def test_what_a_hand_network_says_that_is_not_finite_never_becomes_an_answer(
+def test_find_hand_network_output_not_finite(
     finder_copy: Path, name: str, output: str, view: ViewSpec, shape: tuple[int, ...]
 ) -> None:
     for value in (np.nan, np.inf):
@@ -530,13 +534,13 @@ def test_what_a_hand_network_says_that_is_not_finite_never_becomes_an_answer(
         assert code_of(partial(bundle.find_hand, PHANTOM)) == "bundle_output"
 
 
-def test_an_answer_of_another_shape_is_rejected(finder_copy: Path) -> None:
+def test_find_hand_network_output_of_another_shape(finder_copy: Path) -> None:
     graph = with_constant("locate", "points", LOCATE_VIEW, np.zeros((1, 4, 2), np.float32))
     bundle = exchange_hand_graph(finder_copy, "locate", graph)
     assert code_of(lambda: bundle.find_hand(PHANTOM)) == "bundle_mismatch"
 
 
-def test_the_limits_of_the_manifest_hold(finder_copy: Path) -> None:
+def test_find_hand_limits_of_the_manifest(finder_copy: Path) -> None:
     manifest = read_manifest(finder_copy)
     assert manifest.hand is not None
     strict = replace(manifest.hand, limits=replace(manifest.hand.limits, largest_spread=0.0))
@@ -546,17 +550,15 @@ def test_the_limits_of_the_manifest_hold(finder_copy: Path) -> None:
     assert rejection.value.code == "points_uncertain"
 
 
-def test_hand_networks_are_loaded_once_though_many_threads_ask(
-    finder_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_find_hand_from_many_threads_loads_once(finder_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.open(finder_copy, threads=1)
-    loaded = loads_counted(monkeypatch)
+    loaded = count_loads(monkeypatch, finder_copy)
     found: list[np.ndarray] = []
-    askers = [threading.Thread(target=lambda: found.append(bundle.find_hand(PHANTOM).points_xy)) for _ in range(6)]
-    for asker in askers:
-        asker.start()
-    for asker in askers:
-        asker.join()
+    threads = [threading.Thread(target=lambda: found.append(bundle.find_hand(PHANTOM).points_xy)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert sorted(loaded) == ["hand-locate.onnx", "hand-mask.onnx", "hand-refine.onnx"]
     assert len(found) == 6
     assert all(np.array_equal(points_xy, found[0]) for points_xy in found)

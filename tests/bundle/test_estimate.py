@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boneage.bundle.bundle import MemberOutput
 from boneage.bundle.estimate import combine, interval_around, lone_region, region_ages
 from boneage.bundle.manifest import Manifest, read_manifest
+from boneage.bundle.member_output import MemberOutput
 from boneage.errors import BundleError
 from boneage.hand.registration import HAND_REGIONS, Region
 from boneage.hand.views import ViewSpec

@@ -12,14 +12,17 @@ It does not hold by label or stage, which nobody knows of a new radiograph.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from boneage.arrays import Months
 from boneage.sex import Sex
+from boneage.strict import Bounds, EveryKey, Length, NotNegative, Positive
 
 MOST_BANDS = 6
 RADIOGRAPHS_IN_A_BAND = 300
@@ -55,10 +58,15 @@ class Band:
     """
 
     upper_months: float | None
-    radiographs: int
-    half_width_80_months: float
-    half_width_95_months: float
-    typical_error_months: float
+    radiographs: Annotated[int, Bounds(at_least=1)]
+    half_width_80_months: NotNegative
+    half_width_95_months: NotNegative
+    typical_error_months: NotNegative
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
+        if self.half_width_80_months > self.half_width_95_months:
+            yield "half_width_80_months", "must not exceed half_width_95_months"
 
 
 @dataclass(frozen=True)
@@ -70,9 +78,18 @@ class SexCalibration:
         bands: at least one, by rising `upper_months`.
     """
 
-    intercept_months: float
-    slope: float
-    bands: tuple[Band, ...]
+    intercept_months: Annotated[float, Bounds(above=-240, below=240)]
+    slope: Annotated[float, Bounds(at_least=SLOPES[0], at_most=SLOPES[1])]
+    bands: Annotated[tuple[Band, ...], Length(1)]
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
+        uppers = [math.inf if band.upper_months is None else band.upper_months for band in self.bands]
+        if uppers[-1] != math.inf:
+            yield f"bands[{len(uppers) - 1}].upper_months", "must be null in the last band"
+        for number, (lower, upper) in enumerate(pairwise(uppers)):
+            if lower >= upper:
+                yield f"bands[{number}].upper_months", "must lie below that of the next band"
 
     def corrected(self, mean_months: float) -> float:
         """The mean of a bundle's members, months, as it should have been; it may lie outside the range of bone age."""
@@ -88,7 +105,7 @@ class SexCalibration:
 class Calibration:
     """Of a bundle: by sex, both of them."""
 
-    by_sex: Mapping[Sex, SexCalibration]
+    by_sex: Annotated[Mapping[Sex, SexCalibration], EveryKey()]
 
 
 @dataclass(frozen=True)
@@ -106,10 +123,15 @@ class Disagreement:
         critical_months: spread above which the number shall not be used; at least `caution_months`.
     """
 
-    scale_months: float
-    factor: float
-    caution_months: float
-    critical_months: float
+    scale_months: Positive
+    factor: Annotated[float, Bounds(above=0, at_most=1)]
+    caution_months: Positive
+    critical_months: Positive
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
+        if self.critical_months < self.caution_months:
+            yield "critical_months", "must not lie below caution_months"
 
     def widening(self, spread_months: float) -> float:
         """By what a calibrated half width, or typical error, is multiplied where regions lie so far apart."""

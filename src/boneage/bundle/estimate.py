@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.bundle.bundle import MemberOutput
 from boneage.bundle.manifest import Manifest
+from boneage.bundle.member_output import MemberOutput
 from boneage.errors import BundleError
 from boneage.hand.registration import Region
 from boneage.sex import Sex

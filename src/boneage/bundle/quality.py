@@ -7,7 +7,7 @@ bundle's manifest holds from where on each counts.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from boneage.geometry import lies_inside, sample
 from boneage.hand.registration import Hand
 from boneage.hand.views import ViewSpec, grey_scale, view_transform
+from boneage.strict import Share
 
 QualityLabel = Literal["plaster", "metal", "fingertips_cut", "altered_grey", "photographed"]
 
@@ -48,8 +49,13 @@ class QualityLimit:
         critical: above it the number shall not be used, at least `caution`; None for a label that never goes so far.
     """
 
-    caution: float
-    critical: float | None = None
+    caution: Share
+    critical: Share | None = None
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
+        if self.critical is not None and self.critical < self.caution:
+            yield "critical", "must not lie below caution"
 
     @classmethod
     def of(cls, label: QualityLabel, probabilities: NDArray[np.floating]) -> QualityLimit:

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.bundle.bundle import MemberOutput
 from boneage.bundle.estimate import OLDEST_MONTHS, AgeEstimate, region_spread
 from boneage.bundle.manifest import Member
+from boneage.bundle.member_output import MemberOutput
 from boneage.bundle.quality import QUALITY_LABELS, QualityLabel, QualityLimit
 from boneage.checks.phantom_similarity import SIMILARITY_LIMIT, phantom_similarity
 from boneage.hand.borders import inner_window

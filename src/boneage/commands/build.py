@@ -1,4 +1,4 @@
-"""``boneage build``: a plan and a table of radiographs to a bundle."""
+"""``boneage build``: train a bundle from a plan and a table of radiographs."""
 
 from __future__ import annotations
 
@@ -21,17 +21,21 @@ from boneage.commands.progress import quiet_option, with_progress
 @click.option(
     "--runs",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the runs; those that are there go on. [default: OUT-runs beside --out]",
+    help="Folder of the runs; existing ones are continued. [default: OUT-runs beside --out]",
 )
 @click.option(
     "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: cache beside --runs]"
 )
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change all recipes, e.g. train.epochs=1.")
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Trainings at a time.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Number of parallel trainings.")
 @click.option(
-    "--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="On what."
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    default="auto",
+    show_default=True,
+    help="Device for training.",
 )
-@click.option("--overwrite", is_flag=True, help="Put it in the place of a bundle that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 @quiet_option
 def build(
     plan: str,

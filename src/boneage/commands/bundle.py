@@ -7,7 +7,7 @@ import click
 
 @click.group()
 def bundle() -> None:
-    """List, show and check bundles: folders with networks (ONNX) and a manifest that says what they are."""
+    """List, show and check model bundles: folders with networks (ONNX) and a manifest that describes them."""
 
 
 @bundle.command("list")
@@ -16,7 +16,7 @@ def list_(as_json: bool) -> None:
     """List the bundles that come with the program. The default is marked with a star."""
     import json
 
-    from boneage.bundle.bundle import list_bundles
+    from boneage.bundle.shipped import list_bundles
 
     for one in list_bundles():
         error = "not validated" if one.mad_months is None else f"validation MAD {one.mad_months:.2f} months"
@@ -33,18 +33,18 @@ def list_(as_json: bool) -> None:
 @click.argument("name_or_dir", default="default")
 @click.option("--json", "as_json", is_flag=True, help="The whole manifest as JSON.")
 def show(name_or_dir: str, as_json: bool) -> None:
-    """Show what the bundle NAME_OR_DIR says of itself."""
+    """Show the manifest of the bundle NAME_OR_DIR."""
     import json
 
     from boneage.bundle.bundle import Bundle
 
     manifest = Bundle.open(name_or_dir).manifest
-    said = manifest.to_json()
+    plain = manifest.to_json()
     if as_json:
-        click.echo(json.dumps(said, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(plain, indent=2, ensure_ascii=False))
         return
     for key in ("name", "version", "title", "created", "data", "licence"):
-        click.echo(f"{key}: {said[key]}")
+        click.echo(f"{key}: {plain[key]}")
     for member in manifest.members:
         view, sexes = member.view, " ".join(sex.value for sex in member.sexes)
         size = f"{view.width} x {view.height}, grey by {view.grey}"
@@ -54,7 +54,7 @@ def show(name_or_dir: str, as_json: bool) -> None:
             f" {member.weight:g}, trained on ages of {member.age_mean_months:.1f} ± {member.age_spread_months:.1f}"
             " months"
         )
-    for key, value in said["metrics"].items():
+    for key, value in plain["metrics"].items():
         click.echo(f"metric {key}: {value}")
 
 
@@ -64,9 +64,10 @@ def show(name_or_dir: str, as_json: bool) -> None:
 def check(ctx: click.Context, name_or_dir: str) -> None:
     """Check the bundle NAME_OR_DIR: checksums, signatures of the graphs, and its self-test on the drawn phantom."""
     from boneage.bundle.bundle import Bundle
+    from boneage.bundle.check import check_bundle
     from boneage.errors import BundleError
 
-    results = Bundle.open(name_or_dir).check()
+    results = check_bundle(Bundle.open(name_or_dir))
     for result in results:
         click.echo(f"{'ok  ' if result.passed else 'FAIL'} {result.name}: {result.detail}")
     failed = [result.name for result in results if not result.passed]

@@ -1,4 +1,4 @@
-"""``boneage export``: trained runs to a bundle."""
+"""``boneage export``: make a bundle from trained runs."""
 
 from __future__ import annotations
 
@@ -17,36 +17,44 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the bundle.")
-@click.option("--radiographs", type=click.Path(path_type=Path), help="The runs' radiographs: for its figures.")
-@click.option("--images", type=click.Path(path_type=Path), help="Folder of its images; if it has no image column.")
-@click.option("--hand", metavar="NAME_OR_DIR", help="Bundle whose hand networks are taken over.")
+@click.option(
+    "--radiographs", type=click.Path(path_type=Path), help="Radiographs of the runs, on which the bundle is measured."
+)
+@click.option(
+    "--images", type=click.Path(path_type=Path), help="Folder of the table's images; if it has no image column."
+)
+@click.option("--hand", metavar="NAME_OR_DIR", help="Bundle whose hand networks are copied.")
 @click.option("--mask", type=click.Path(path_type=Path), help="Run of the hand's mask (task mask).")
 @click.option("--locate", type=click.Path(path_type=Path), help="Run of the key points on whole radiographs.")
 @click.option("--refine", type=click.Path(path_type=Path), help="Run of the key points on registered hands.")
 @click.option("--quality", type=click.Path(path_type=Path), help="Run of the quality network (task quality).")
+@click.option("--renew", metavar="NAME_OR_DIR", help="Bundle whose networks are kept as they are, instead of RUNS.")
 @click.option(
-    "--renew", metavar="NAME_OR_DIR", help="Bundle whose networks are kept as they are, in the place of RUNS."
+    "--weights",
+    type=click.Choice(["last", "best"]),
+    default="last",
+    show_default=True,
+    help="Epoch whose weights are exported.",
 )
-@click.option("--weights", type=click.Choice(["last", "best"]), default="last", show_default=True, help="Which epoch.")
-@click.option("--name", help="Of the bundle. [default: the folder's]")
-@click.option("--version", default="1", show_default=True, help="Of the bundle.")
+@click.option("--name", help="Name of the bundle. [default: the folder's]")
+@click.option("--version", default="1", show_default=True, help="Version of the bundle.")
 @click.option("--title", default="", help="One line for people. [default: the recipe's]")
-@click.option("--data", default="", help="What the networks learnt from.")
-@click.option("--licence", default="", help="Terms of the weights.")
+@click.option("--data", default="", help="Description of the training data.")
+@click.option("--licence", default="", help="Licence of the weights.")
 @click.option(
     "--mirror/--no-mirror",
     default=True,
     show_default=True,
-    help="Ask each network about the mirror image of a radiograph too, and average: a little better, twice the time.",
+    help="Run each network on the mirror image of a radiograph too, and average: a little better, twice the time.",
 )
 @click.option(
     "--weight-bits",
     type=click.Choice(["8", "16"]),
     default="16",
     show_default=True,
-    help="Of the stored weights: 8 halve the files and move an age by up to some tenths of a month.",
+    help="Bits of a stored weight. 8 bits halve the files and change an age by up to some tenths of a month.",
 )
-@click.option("--overwrite", is_flag=True, help="Put it in the place of a bundle that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 @quiet_option
 def export(
     runs: tuple[Path, ...],
@@ -119,15 +127,21 @@ def export(
         raise click.UsageError("Give RUNS for ages, or the three runs of hand networks, or both.")
     if radiographs and not runs:
         raise click.UsageError("--radiographs measures networks for ages: give RUNS too.")
-    found = HandRuns(*hand_runs) if hand_runs else Bundle.open(hand) if hand else None
+    hand_source = HandRuns(*hand_runs) if hand_runs else Bundle.open(hand) if hand else None
     released = release(
         runs,
         out,
         ReleaseOptions(
-            *(name or out.resolve().name.lower(), version, title, weights, data, licence, mirror),
+            name=name or out.resolve().name.lower(),
+            version=version,
+            title=title,
+            weights=weights,
+            data=data,
+            licence=licence,
+            mirror=mirror,
             weight_bits=bits,
         ),
-        hand=found,
+        hand=hand_source,
         quality=quality,
         radiographs=read_radiographs(radiographs, images) if radiographs else (),
         overwrite=overwrite,

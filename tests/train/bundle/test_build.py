@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import boneage
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import calibrate
+from boneage.bundle.check import check_bundle
 from boneage.errors import BoneageError
 from boneage.evaluate.predictions import Predictions, read_predictions
 from boneage.sex import Sex
@@ -124,7 +125,7 @@ def test_one_call_makes_a_whole_bundle(built: Built) -> None:
     build, place, trained, _ = built
     assert trained == ["c-fold-1", "c-fold-2", "whole-fold-1", "whole-fold-2"]
     bundle = Bundle.open(place)
-    assert all(result.passed for result in bundle.check())
+    assert all(result.passed for result in check_bundle(bundle))
     assert [(member.name, member.weight) for member in bundle.members] == [
         *(("c-fold-1", 1.5), ("c-fold-2", 1.5), ("whole-fold-1", 0.5), ("whole-fold-2", 0.5)),
     ]

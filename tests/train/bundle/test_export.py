@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 import boneage.train.bundle.export
 from boneage.bundle.bundle import Bundle
+from boneage.bundle.check import check_bundle
 from boneage.bundle.manifest import Manifest
 from boneage.errors import BundleError
 from boneage.hand.find import HandLimits
@@ -417,7 +418,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, networks: list[AgeNetwork]
 def test_a_written_bundle_is_whole(written: Bundle) -> None:
     assert [path.name for path in written.directory.parent.iterdir()] == ["tiny"]
     opened = Bundle.open(written.directory)
-    assert all(result.passed for result in opened.check())
+    assert all(result.passed for result in check_bundle(opened))
     assert opened.manifest.recipe == FACTS.recipe
     assert [(member.name, member.weight, member.view) for member in opened.members] == [
         ("residual", 2.0, VIEW),
@@ -511,7 +512,7 @@ def finder(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def test_a_bundle_may_only_find_hands(finder: Bundle) -> None:
     opened = Bundle.open(finder.directory)
-    assert all(result.passed for result in opened.check())
+    assert all(result.passed for result in check_bundle(opened))
     assert (opened.members, opened.finds_hands) == ((), True)
     hand = opened.manifest.hand
     assert hand is not None
@@ -532,7 +533,7 @@ def test_hand_graphs_are_taken_over_for_members_that_need_a_hand(
     bundle = write_bundle([replace(quick, view=region)], FACTS, tmp_path / "tiny", hand=finder)
     assert bundle.manifest.hand == finder.manifest.hand
     assert bundle.members[0].view == region
-    assert all(result.passed for result in bundle.check())
+    assert all(result.passed for result in check_bundle(bundle))
     assert finder.manifest.hand is not None
     for graph in finder.manifest.hand.by_name().values():
         assert (bundle.directory / graph.graph).read_bytes() == (finder.directory / graph.graph).read_bytes()
@@ -543,7 +544,7 @@ def test_hand_graphs_are_taken_over_in_8_bits_and_say_from_which(
 ) -> None:
     monkeypatch.setattr(boneage.train.bundle.export, "_FEWEST", 10)  # these networks are tiny
     bundle = write_bundle([quick], FACTS, tmp_path / "eight", hand=finder, weight_bits=8)
-    assert all(result.passed for result in bundle.check())
+    assert all(result.passed for result in check_bundle(bundle))
     again = write_bundle([], FACTS, tmp_path / "again", hand=bundle, weight_bits=8)
     former, mine, next_ones = (one.hand_networks().graphs for one in (finder, bundle, again))
     assert (mine.limits, next_ones) == (former.limits, mine)  # what has 8 bits is copied

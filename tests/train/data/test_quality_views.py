@@ -12,6 +12,7 @@ import torch
 
 import boneage
 from boneage.bundle.bundle import Bundle
+from boneage.bundle.check import check_bundle
 from boneage.bundle.quality import CAUTION_SHARES, QUALITY_LABELS, quality_view
 from boneage.errors import BoneageError
 from boneage.reading.radiograph import read_radiograph
@@ -121,7 +122,7 @@ def test_a_renewed_bundle_has_the_network_and_gives_its_warnings(
     run: Path, bundle: Bundle, radiographs: list[LabelledRadiograph], tmp_path: Path
 ) -> None:
     made = renew(bundle, tmp_path / "renewed", version="8", quality=run, weight_bits=16)
-    assert all(result.passed for result in made.check())
+    assert all(result.passed for result in check_bundle(made))
     manifest = made.manifest
     assert (manifest.version, manifest.members, manifest.metrics) == ("8", bundle.members, bundle.manifest.metrics)
     assert manifest.quality is not None

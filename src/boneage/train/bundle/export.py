@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from boneage.bundle.bundle import Bundle, import_onnxruntime
+from boneage.bundle.bundle import Bundle
+from boneage.bundle.check import check_bundle, predict_phantom
 from boneage.bundle.manifest import (
     MANIFEST_NAME,
     HandGraph,
@@ -36,6 +37,7 @@ from boneage.bundle.manifest import (
     write_manifest,
 )
 from boneage.bundle.quality import QualityLabel, QualityLimit
+from boneage.bundle.session import import_onnxruntime
 from boneage.errors import BundleError
 from boneage.files import atomic_write, sha256_of
 from boneage.hand.find import HandLimits
@@ -484,14 +486,14 @@ def _fill(
     ages: dict[Sex, dict[str, float]] = {sex: {} for sex in Sex}
     asked = Bundle(directory, manifest)
     for member in entries:
-        for sex, age_months in asked.predict_phantom(member).items():
+        for sex, age_months in predict_phantom(asked, member).items():
             ages[sex][member.name] = age_months
     write_manifest(replace(manifest, self_test=SelfTest(ages, facts.self_test.tolerance_months)), directory)
     _reject_failing(directory)
 
 
 def _reject_failing(directory: Path) -> None:
-    failed = [result for result in Bundle.open(directory).check() if not result.passed]
+    failed = [result for result in check_bundle(Bundle.open(directory)) if not result.passed]
     if failed:
         raise BundleError("bundle_invalid", f"The new bundle fails its check: {failed[0].name}: {failed[0].detail}")
 

@@ -25,10 +25,12 @@ import torch
 from torch import Tensor
 
 from boneage.arrays import Months
-from boneage.bundle.bundle import Bundle, MemberOutput
+from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import SLOPES, Calibration, calibrate
+from boneage.bundle.embedding_stats import EmbeddingStats
 from boneage.bundle.estimate import combine
-from boneage.bundle.manifest import EmbeddingStats, Manifest, Member
+from boneage.bundle.manifest import Manifest, Member
+from boneage.bundle.member_output import MemberOutput
 from boneage.errors import BundleError, Rejection, TableError
 from boneage.evaluate.metrics import Figure, mean_absolute_difference, measure
 from boneage.evaluate.predictions import Predictions, write_predictions

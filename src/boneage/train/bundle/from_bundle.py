@@ -24,8 +24,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from boneage.bundle.bundle import Bundle, import_onnxruntime
+from boneage.bundle.bundle import Bundle
 from boneage.bundle.manifest import Member
+from boneage.bundle.session import import_onnxruntime
 from boneage.errors import BundleError, RecipeError
 from boneage.hand.views import ViewSpec, cut_view
 from boneage.phantom import draw_hand

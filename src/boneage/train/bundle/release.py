@@ -21,10 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.assessment import Assessment, assess
-from boneage.bundle.bundle import Bundle, MemberOutput
+from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import DISAGREEMENT_RADIOGRAPHS, Calibration, Disagreement, fit_disagreement
+from boneage.bundle.embedding_stats import EmbeddingStats
 from boneage.bundle.estimate import Z_95, region_spread
-from boneage.bundle.manifest import FORMAT, NAME, EmbeddingStats, Manifest, Member
+from boneage.bundle.manifest import FORMAT, NAME, Manifest, Member
+from boneage.bundle.member_output import MemberOutput
 from boneage.bundle.quality import QUALITY_LABELS, QualityLimit
 from boneage.errors import BundleError, RecipeError, Rejection, TableError
 from boneage.evaluate.metrics import concordance, mean_absolute_difference, root_mean_square_error
@@ -270,7 +272,7 @@ def measure_bundle(
     out too: the concordance without any variation, and those by sex where one sex is missing.
 
     Returns:
-        The figures, with the keys of `boneage.bundle.manifest.METRIC_TYPES`, and
+        The figures, with the keys of `boneage.bundle.manifest.Metrics`, and
         `boneage.bundle.calibration.Disagreement`; that is None of a bundle of one region, and on fewer than
         `DISAGREEMENT_RADIOGRAPHS`. The coverage is that of intervals widened by a scale that was fitted to other
         radiographs (five folds).

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from boneage import assessment as assessing
 from boneage.atlas import similarity_member
+from boneage.bundle.check import predict_phantom
 from boneage.errors import Rejection, RejectionCode
 from boneage.explain import display_picture, encode_picture
 from boneage.files import sha256_of
@@ -52,7 +53,7 @@ def warm_up() -> None:
     if opened.finds_hands:
         opened.hand_networks()
     for member in opened.members:
-        opened.predict_phantom(member)
+        predict_phantom(opened, member)
     atlas().embeddings(opened)
 
 

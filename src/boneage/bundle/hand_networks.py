@@ -1,0 +1,60 @@
+"""The hand networks of a bundle, run with ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boneage.bundle.manifest import HandGraphs
+from boneage.bundle.session import open_session, run_on_views
+from boneage.hand.find import LocatedPoints
+from boneage.hand.views import ViewSpec
+
+
+class OnnxHandNetworks:
+    """The hand networks' sessions, which fulfil `boneage.hand.find.HandNetworks`. Safe to use from several threads.
+
+    Attributes:
+        graphs: entries of the manifest.
+        mask_spec, locate_spec, refine_spec: views that the networks read.
+    """
+
+    def __init__(self, directory: Path, graphs: HandGraphs, threads: int) -> None:
+        self.graphs = graphs
+        self.mask_spec = ViewSpec("radiograph", graphs.mask.height, graphs.mask.width, "percentile")
+        self.locate_spec = ViewSpec("radiograph", graphs.locate.height, graphs.locate.width, "percentile")
+        self.refine_spec = ViewSpec("surroundings", graphs.refine.height, graphs.refine.width, "percentile")
+        self._sessions = {name: open_session(directory, graph, threads) for name, graph in graphs.by_name().items()}
+
+    @property
+    def mask_shape(self) -> tuple[int, int]:
+        """Height and width of the masks."""
+        return self.mask_spec.height, self.mask_spec.width
+
+    def fingerprint(self) -> list[str]:
+        """Return all that decides where a hand is found: the graphs' checksums and the limits."""
+        return [*(graph.sha256 for graph in self.graphs.by_name().values()), repr(self.graphs.limits)]
+
+    def mask(self, views: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probability of each pixel to lie in the hand (N, h, w) for views (N, h, w)."""
+        (probabilities,) = self._run("mask", views, {"hand": self.mask_shape})
+        return probabilities
+
+    def locate(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
+        """Return the key points of each of the views (N, h, w) of whole radiographs."""
+        return self._points("locate", views)
+
+    def refine(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
+        """Return the key points of each of the views (N, h, w) of registered hands."""
+        return self._points("refine", views)
+
+    def _points(self, name: str, views: NDArray[np.float32]) -> list[LocatedPoints]:
+        arrays = self._run(name, views, {"points": (3, 2), "spread": (3,), "hands": (3,)})
+        return [LocatedPoints(*located) for located in zip(*arrays, strict=True)]
+
+    def _run(
+        self, name: str, views: NDArray[np.float32], shapes: dict[str, tuple[int, ...]]
+    ) -> list[NDArray[np.float32]]:
+        return run_on_views(self._sessions[name], self.graphs.by_name()[name].graph, views, shapes)
