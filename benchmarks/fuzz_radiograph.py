@@ -1,12 +1,13 @@
-"""Damaged files through `read_radiograph`: each gives a radiograph or a named rejection, in time and in bounded memory.
+"""Read damaged files: each gives a radiograph or a named rejection, in time and in bounded memory.
 
     python benchmarks/fuzz_radiograph.py --count 1000000 --seeds 0 1 2 3 --keep out/failed --log out/fuzz.log
 
-Takes the drawn radiograph in every format and DICOM transfer syntax (tests/radiograph_files.py), damages these files in
-many ways, with and without regard to their structure (tests/damaged_files.py), all from the seed, and reads each in a
-worker process. `--whole` passes them through the whole of `assess` instead. Exit status 1 if a worker died, took over
-5 s of processor time, grew over 1 GiB, or raised anything but a Rejection. `--start` goes on where an earlier run
-ended.
+The files are the drawn radiograph in every format and DICOM transfer syntax (tests/radiograph_files.py). They are
+damaged in many ways, with and without regard to their structure (tests/damaged_files.py), all from the seed. A worker
+process reads each with `read_radiograph`, or with the whole of `assess` by `--whole`.
+
+The exit status is 1 if a worker died, took over 5 s of processor time, grew over 1 GiB, or raised anything but a
+Rejection. `--start` resumes an earlier run.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ from typing import TextIO
 
 import cv2
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests are no installed package
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests are not installed
 
 from tests.damaged_files import format_of, mutated_file, outcome_of  # needs the path above
 
 CPU_LIMIT_S = 5.0
 MEMORY_LIMIT_MIB = 1024
 ADDRESS_SPACE_GIB = 6
-"""Keeps a runaway worker from taking the machine along; the limit that counts is that of resident memory."""
+"""Address space of a worker, which protects the machine. The limit that counts is that of resident memory."""
 BATCH = 200
-"""Files of which a worker tells the outcomes together."""
+"""Files whose outcomes a worker reports together."""
 SILENCE_S = 600.0
-"""A worker that says nothing for so long is killed: it waits for something, using no processor time."""
+"""Time without a report after which a worker is killed, since it waits without using processor time."""
 LOG_EVERY_S = 30.0
 
 Result = tuple[str, str, float, float]
-"""What became of a file: format, outcome, processor time, s, and the worker's peak memory so far, MiB."""
+"""Format, outcome, processor time, s, and the worker's peak memory so far, MiB, of one file."""
 
 
 # the worker
@@ -54,12 +55,12 @@ Result = tuple[str, str, float, float]
 def serve(
     connection: Connection, at_hand: ctypes.c_uint64, whole: bool, only: str, seed: int, start: int, end: int
 ) -> None:
-    """Read files; batches of results go out. The index of the file at hand stands in memory that both sides see."""
+    """Read files and send batches of results. The index of the current file stands in shared memory."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_GIB * 2**30,) * 2)
     cv2.setNumThreads(1)
     logging.disable()
     outcome = _assessing() if whole else outcome_of
-    outcome(bytes(128) + b"DICM")  # so that imports are not timed
+    outcome(bytes(128) + b"DICM")  # imports are not timed
     connection.send([])
     results: list[tuple[int, Result | None]] = []
     for index in range(start, end):
@@ -69,22 +70,22 @@ def serve(
         at_hand.value = index
         begun = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, CPU_LIMIT_S)  # nothing handles SIGPROF: it ends the process
-        found = outcome(data)
+        result = outcome(data)
         signal.setitimer(signal.ITIMER_PROF, 0.0)
         seconds, peak_mib = time.process_time() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        if peak_mib > MEMORY_LIMIT_MIB and not found.startswith("exception"):
-            found = "memory"
-        results.append((index, (name, found, seconds, peak_mib)))
-        if len(results) == BATCH or found == "memory":
+        if peak_mib > MEMORY_LIMIT_MIB and not result.startswith("exception"):
+            result = "memory"
+        results.append((index, (name, result, seconds, peak_mib)))
+        if len(results) == BATCH or result == "memory":
             connection.send(results)
             results = []
-        if found == "memory":
+        if result == "memory":
             return
     connection.send([*results, (end - 1, None)])
 
 
 def _assessing() -> Callable[[bytes], str]:
-    """As `outcome_of`, for the whole of `assess` with the bundle `fast`."""
+    """Return a function like `outcome_of` for the whole of `assess` with the bundle `fast`."""
     from boneage.assessment import assess  # noqa: PLC0415  # slow, and not always needed
     from boneage.bundle.bundle import Bundle  # noqa: PLC0415  # as above
     from boneage.errors import Rejection  # noqa: PLC0415  # as above
@@ -97,7 +98,7 @@ def _assessing() -> Callable[[bytes], str]:
             assess(data, Sex.FEMALE, bundle)
         except Rejection as rejection:
             return rejection.code
-        except Exception as error:  # what must not happen is what is counted here
+        except Exception as error:  # counted as a failure
             return f"exception: {type(error).__name__}: {error}"
         return "readable"
 
@@ -117,14 +118,14 @@ class Worker:
         theirs.close()
 
     def results(self) -> list[tuple[int, Result | None]] | None:
-        """The next batch; None if the worker ended or says nothing any more."""
+        """Return the next batch, or None if the worker ended or no longer reports."""
         try:
             return self._connection.recv() if self._connection.poll(SILENCE_S) else None
         except (EOFError, OSError):
             return None
 
     def failure(self) -> tuple[int, Result]:
-        """End it; index and result of the file at which it ended."""
+        """End the worker, and return the index and result of the file at which it ended."""
         silent = self._process.is_alive()
         if silent:
             self._process.join(1.0)
@@ -136,7 +137,7 @@ class Worker:
         return index, ("?", "hang" if hung else "crash", CPU_LIMIT_S if hung else 0.0, 0.0)
 
     def close(self) -> None:
-        """Wait for its end."""
+        """Wait until the worker has ended."""
         self._process.join()
         self._connection.close()
 
@@ -146,7 +147,7 @@ class Worker:
 
 @dataclass
 class Tally:
-    """What became of the damaged files of one format."""
+    """Outcomes of the damaged files of one format."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
@@ -167,10 +168,11 @@ class Run:
     """A run over files of several seeds.
 
     Attributes:
-        log: progress and failures go there, a line each.
-        keep: folder for files that failed.
-        whole: whether files go through the whole of `assess`.
-        only: formats of files, an expression.
+        log: Stream for progress and failures, a line each.
+        keep: Folder for files that failed.
+        whole: True if files go through the whole of `assess`.
+        only: Regular expression for the formats of files.
+        tallies: Outcomes by format.
     """
 
     log: TextIO
@@ -182,7 +184,7 @@ class Run:
     _logged: float = 0.0
 
     def read(self, seed: int, start: int, count: int) -> None:
-        """Read the files of one seed, in as many processes one after the other as it takes."""
+        """Read the files of one seed, in as many successive processes as it takes."""
         index, end = start, start + count
         while index < end:
             worker = Worker(self.whole, self.only, seed, index, end)
@@ -201,7 +203,7 @@ class Run:
             worker.close()
 
     def _lost(self, worker: Worker, seed: int, index: int) -> int:
-        """Count the file at which a worker ended, and those before it that it had not reported; the next index."""
+        """Count the file at which a worker ended, and the unreported ones before it. Return the next index."""
         at, (_, outcome, seconds, peak) = worker.failure()
         for before in range(index, at):
             if re.search(self.only, format_of(before)):
@@ -219,12 +221,12 @@ class Run:
 
     @property
     def outcomes(self) -> Counter[str]:
-        """All outcomes."""
+        """Return the counts of all outcomes."""
         return sum((tally.outcomes for tally in self.tallies.values()), Counter())
 
     @property
     def failures(self) -> int:
-        """Files that failed."""
+        """Return the number of files that failed."""
         return sum(self.outcomes[outcome] for outcome in FAILURES)
 
     def _say(self, text: str, due: float = 0.0) -> None:
@@ -251,9 +253,9 @@ class Run:
 
 
 def print_table(tallies: dict[str, Tally], log: TextIO) -> None:
-    """A Markdown table, a row a format."""
-    found = {outcome for tally in tallies.values() for outcome in tally.outcomes}
-    columns = ["readable", *sorted(found - {"readable", *FAILURES}), *FAILURES]
+    """Write a Markdown table with a row for each format."""
+    outcomes = {outcome for tally in tallies.values() for outcome in tally.outcomes}
+    columns = ["readable", *sorted(outcomes - {"readable", *FAILURES}), *FAILURES]
     print("| format | files | " + " | ".join(columns) + " | slowest, s of CPU | peak, MiB |", file=log)
     print("|---" * (len(columns) + 4) + "|", file=log)
     total = Tally()
@@ -271,7 +273,7 @@ def _print_row(name: str, tally: Tally, columns: list[str], log: TextIO) -> None
 
 
 def main() -> int:
-    """Run, write, and say by the exit status whether all went well."""
+    """Run the fuzzer, write the results, and return 0 if all went well."""
     parser = argparse.ArgumentParser(description="Damaged files through read_radiograph.")
     parser.add_argument("--count", type=int, default=10_000, help="how many damaged files, of all seeds together")
     parser.add_argument("--seeds", "--seed", type=int, nargs="+", default=[0])

@@ -1,9 +1,9 @@
-"""Processor time and memory that files take which are made to keep a reader busy.
+"""Measure the processor time and memory that files made to keep a reader busy take.
 
     python benchmarks/hostile_files.py --megabytes 25
 
-Reads each kind of tests/hostile_files.py, of about this size, in a process of its own, and prints a table. Exit status
-1 if one took more than 2 s of processor time or 1 GiB of memory, or raised anything but a Rejection.
+Each kind of tests/hostile_files.py, of about this size, is read in a process of its own, and a table is printed. The
+exit status is 1 if one took more than 2 s of processor time or 1 GiB of memory, or raised anything but a Rejection.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import cv2
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests are no installed package
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests are not installed
 
 import pydicom  # noqa: F401  # as above
 
@@ -30,7 +30,7 @@ _LONGEST = 20.0
 
 
 def measure(data: bytes) -> tuple[str, float, float]:
-    """Outcome, processor time, s, and peak memory, MiB, of reading a file in a copy of this process."""
+    """Return outcome, processor time, s, and peak memory, MiB, of reading a file in a copy of this process."""
     read_end, write_end = os.pipe()
     process = os.fork()
     if process == 0:
@@ -47,7 +47,7 @@ def measure(data: bytes) -> tuple[str, float, float]:
 
 
 def main() -> int:
-    """Measure, print, and say by the exit status whether all went well."""
+    """Measure and print, and return 0 if all went well."""
     parser = argparse.ArgumentParser(description="Processor time and memory of hostile files.")
     parser.add_argument("--megabytes", type=float, default=25.0, help="size of each file, as far as its kind allows")
     parser.add_argument("--only", default="", help="kinds whose names match this expression")

@@ -1,4 +1,4 @@
-"""Valid radiographs damaged in many ways, all from a seed, and what becomes of each when it is read."""
+"""Valid radiographs damaged in many ways, all from a seed, and the outcome of reading each."""
 
 from __future__ import annotations
 
@@ -58,26 +58,26 @@ _SIGNATURES = (
 
 
 def flip_bits(data: bytearray, rng: np.random.Generator, _others: list[bytes]) -> bytearray:
-    """1 to 30 bits anywhere."""
+    """Flip 1 to 30 bits anywhere."""
     for _ in range(int(rng.integers(1, 31))):
         data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
     return data
 
 
 def flip_header_bits(data: bytearray, rng: np.random.Generator, _others: list[bytes]) -> bytearray:
-    """1 to 4 bits in the first 1,200 bytes."""
+    """Flip 1 to 4 bits in the first 1,200 bytes."""
     for _ in range(int(rng.integers(1, 5))):
         data[int(rng.integers(min(len(data), 1200)))] ^= 1 << int(rng.integers(8))
     return data
 
 
 def truncate(data: bytearray, rng: np.random.Generator, _others: list[bytes]) -> bytearray:
-    """Cut off anywhere, rather often in the header."""
+    """Cut the file off anywhere, rather often in the header."""
     return data[: int(len(data) * rng.random() ** 2)]
 
 
 def set_extremes(data: bytearray, rng: np.random.Generator, _others: list[bytes]) -> bytearray:
-    """Fields of the header to their extremes."""
+    """Set fields of the header to their extremes."""
     for _ in range(int(rng.integers(1, 4))):
         choice = _EXTREMES if rng.random() < 0.5 else _WIDE_EXTREMES
         value = choice[int(rng.integers(len(choice)))]
@@ -87,7 +87,7 @@ def set_extremes(data: bytearray, rng: np.random.Generator, _others: list[bytes]
 
 
 def set_dicom_geometry(data: bytearray, rng: np.random.Generator, others: list[bytes]) -> bytearray:
-    """Rows, Columns, bits and the like (group 0028) to extremes; header extremes in other files."""
+    """Set Rows, Columns, bits and the like (group 0028) to extremes, or header fields of other files."""
     places = []
     at = data.find(b"\x28\x00")
     while at >= 0:
@@ -103,7 +103,9 @@ def set_dicom_geometry(data: bytearray, rng: np.random.Generator, others: list[b
 
 
 def claim_size(data: bytearray, rng: np.random.Generator, _others: list[bytes]) -> bytearray:
-    """Another size wherever the radiograph's stands: headers that agree with one another, and pixels that do not."""
+    """Replace the size of the radiograph wherever it stands, so that headers agree with one another but not with the
+    pixels.
+    """
     (old_height, old_width), (height, width) = RADIOGRAPH_SHAPE, _CLAIMED_SIZES[int(rng.integers(len(_CLAIMED_SIZES)))]
     replaced = bytes(data)
     for order, kind in ((">", "HH"), ("<", "HH"), (">", "II"), ("<", "II")):
@@ -126,20 +128,20 @@ def claim_size(data: bytearray, rng: np.random.Generator, _others: list[bytes]) 
 
 
 def wrong_header(data: bytearray, rng: np.random.Generator, _others: list[bytes]) -> bytearray:
-    """The signature of another format, over the file's own or before it."""
+    """Put the signature of another format over the file's own or before it."""
     signature = _SIGNATURES[int(rng.integers(len(_SIGNATURES)))]
     keep = len(signature) if rng.random() < 0.5 else 0
     return bytearray(signature) + data[keep:]
 
 
 def splice(data: bytearray, rng: np.random.Generator, others: list[bytes]) -> bytearray:
-    """Beginning of this file, end of another."""
+    """Join the beginning of this file and the end of another."""
     other = others[int(rng.integers(len(others)))]
     return data[: int(rng.integers(len(data)))] + other[int(rng.integers(len(other))) :]
 
 
 def shuffle_parts(data: bytearray, rng: np.random.Generator, _others: list[bytes]) -> bytearray:
-    """A stretch removed, doubled or overwritten with noise."""
+    """Remove, double or overwrite a stretch."""
     start = int(rng.integers(len(data)))
     end = start + int(rng.integers(1, 400))
     kind = int(rng.integers(3))
@@ -164,7 +166,7 @@ MUTATIONS: tuple[Mutation, ...] = (
 
 
 def repair_png(data: bytearray) -> bytearray:
-    """Right checksums, so that the damage reaches the decoder."""
+    """Correct the checksums, so that the damage reaches the decoder."""
     position = len(PNG_SIGNATURE)
     while position + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, position)
@@ -177,7 +179,7 @@ def repair_png(data: bytearray) -> bytearray:
 
 
 def mutated_files(count: int, seed: int, start: int = 0) -> Iterator[tuple[str, bytes]]:
-    """Name of the format, and a damaged file, for each index from `start` on; the same for the same seed and index."""
+    """Yield the format and a damaged file for each index from `start` on. They depend on seed and index only."""
     for index in range(start, start + count):
         yield mutated_file(seed, index)
 
@@ -185,16 +187,16 @@ def mutated_files(count: int, seed: int, start: int = 0) -> Iterator[tuple[str, 
 _NAMES = list(VALID)
 _CONTENTS = list(VALID.values())
 _STRUCTURED = 0.6
-"""Share of files that are damaged as their format allows; a quarter of them have bytes changed as well."""
+"""Share of files that are damaged as their format allows. A quarter of them have bytes changed as well."""
 
 
 def format_of(index: int) -> str:
-    """Name of the format of the file of this index, whatever the seed."""
+    """Return the format of the file of this index, for any seed."""
     return _NAMES[index % len(_NAMES)]
 
 
 def mutated_file(seed: int, index: int) -> tuple[str, bytes]:
-    """One of `mutated_files`."""
+    """Return one of `mutated_files`."""
     rng = np.random.default_rng([seed, index])
     name = format_of(index)
     data = VALID[name]
@@ -220,18 +222,18 @@ def _bytes_changed(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def outcome_of(data: bytes) -> str:
-    """``readable``, the code of a rejection, or ``exception: `` and its kind."""
+    """Return ``readable``, the code of a rejection, or ``exception: `` and its kind."""
     try:
         radiograph = read_radiograph(data)
     except Rejection as rejection:
         return rejection.code
-    except Exception as error:  # what must not happen is what is counted here
+    except Exception as error:  # counted as a failure
         return f"exception: {type(error).__name__}: {error}"
     return "readable" if is_sound(radiograph) else "exception: pixels break the contract"
 
 
 def is_sound(radiograph: Radiograph) -> bool:
-    """Whether the pixels are what `Radiograph` promises."""
+    """Return True if the pixels keep the promises of `Radiograph`."""
     pixels = radiograph.pixels
     return bool(
         pixels.dtype == np.float32

@@ -1,6 +1,6 @@
-"""Small and large files made to keep a reader busy: each kind by name, of about as many bytes as asked for.
+"""Small and large files made to keep a reader busy: each kind by name, of about a given number of bytes.
 
-Most claim to be radiographs of a usual kind. What is hostile about each stands in its first line.
+Most claim to be ordinary radiographs. The first line of each function names the attack.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BODY_PART, _PRIVATE, _WINDOW_CENTER, _CHARACTER_SET = (
     (0x0008, 0x0005),
 )
 _AFTER_BODY_PART = (0x0018, 0x0016)
-"""What is put in here replaces Body Part Examined, for of equal elements the last counts."""
+"""Tag before which an element replaces Body Part Examined, since the last of equal elements counts."""
 _VOI_LUT, _TRANSFER_SYNTAX, _PIXEL_DATA = (0x0028, 0x3010), (0x0002, 0x0010), (0x7FE0, 0x0010)
 _LONG = {"SQ", "UT", "UN", "OB", "OW"}
 
@@ -44,7 +44,7 @@ _LONG = {"SQ", "UT", "UN", "OB", "OW"}
 
 
 def element(tag: tuple[int, int], vr: str, value: bytes = b"", length: int | None = None) -> bytes:
-    """An explicit little-endian element; another length than the value's if given."""
+    """Encode an explicit little-endian element, with another length than the value's if given."""
     length = len(value) if length is None else length
     if vr in _LONG:
         return struct.pack("<HH2sHI", *tag, vr.encode(), 0, length) + value
@@ -52,12 +52,12 @@ def element(tag: tuple[int, int], vr: str, value: bytes = b"", length: int | Non
 
 
 def implicit_element(tag: tuple[int, int], value: bytes = b"", length: int | None = None) -> bytes:
-    """An implicit little-endian element; another length than the value's if given."""
+    """Encode an implicit little-endian element, with another length than the value's if given."""
     return struct.pack("<HHI", *tag, len(value) if length is None else length) + value
 
 
 def item(content: bytes = b"", length: int | None = None) -> bytes:
-    """An item of a sequence."""
+    """Encode an item of a sequence."""
     return struct.pack("<HHI", 0xFFFE, 0xE000, len(content) if length is None else length) + content
 
 
@@ -66,7 +66,7 @@ ITEM_END = struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
 
 
 def nested(depth: int, tag: tuple[int, int], *, defined: bool) -> bytes:
-    """A sequence in a sequence in a sequence, of defined or undefined length."""
+    """Encode a sequence in a sequence in a sequence, of defined or undefined length."""
     if not defined:
         start = element(tag, "SQ", length=_UNDEFINED) + item(length=_UNDEFINED)
         return start * depth + (ITEM_END + SEQUENCE_END) * depth
@@ -77,7 +77,7 @@ def nested(depth: int, tag: tuple[int, int], *, defined: bool) -> bytes:
 
 
 def nested_mixed(depth: int, tag: tuple[int, int]) -> bytes:
-    """Sequences of defined length, every other item of undefined length: pydicom parses each when it is looked at."""
+    """Encode sequences of defined length, every other item of undefined length. pydicom parses each on access."""
     content = b""
     for level in range(depth):
         part = item(content) if level % 2 else item(content, _UNDEFINED) + ITEM_END
@@ -86,14 +86,14 @@ def nested_mixed(depth: int, tag: tuple[int, int]) -> bytes:
 
 
 def with_elements(extra: bytes, syntax: str = EXPLICIT, *, at: tuple[int, int] = (0x0009, 0x0000)) -> bytes:
-    """The drawn radiograph with bytes put in before the first element from this tag on."""
+    """Return the drawn radiograph with bytes put in before the first element from this tag on."""
     file = dicom_file(dicom_dataset(drawn_radiograph(bits=12), 12), syntax)
     place = _place(file, at, implicit=syntax == IMPLICIT)
     return file[:place] + extra + file[place:]
 
 
 def _place(file: bytes, at: tuple[int, int], *, implicit: bool) -> int:
-    """Offset of the first element of the data set that does not come before this tag."""
+    """Return the offset of the first element of the data set that does not precede this tag."""
     position = 132
     while position < len(file):
         group, number, vr, length = struct.unpack_from("<HH2sH", file, position)
@@ -109,23 +109,23 @@ def _place(file: bytes, at: tuple[int, int], *, implicit: bool) -> int:
 
 
 def _nested_undefined(size: int) -> bytes:
-    """Body Part Examined is a sequence within sequences of undefined length."""
+    """Make Body Part Examined a sequence within sequences of undefined length."""
     return with_elements(nested(size // 36, _BODY_PART, defined=False), at=_AFTER_BODY_PART)
 
 
 def _nested_defined(size: int) -> bytes:
-    """Body Part Examined is a sequence within sequences of defined length."""
+    """Make Body Part Examined a sequence within sequences of defined length."""
     return with_elements(nested(size // 20, _BODY_PART, defined=True), at=_AFTER_BODY_PART)
 
 
 def _nested_mixed(size: int) -> bytes:
-    """Body Part Examined is a sequence within sequences: putting them into words takes longer than anyone waits."""
+    """Make Body Part Examined a sequence within sequences, whose text form takes longer than anyone waits."""
     inner = nested_mixed(min(1200, size // 24), _VOI_LUT)
     return with_elements(element(_BODY_PART, "SQ", item(inner)), at=_AFTER_BODY_PART)
 
 
 def _nested_shallow(size: int) -> bytes:
-    """Many elements that are looked at are sequences, nested as deep as may just be parsed."""
+    """Make many of the used elements sequences, nested as deep as they can just be parsed."""
     tags = [(0x0008, 0x0060), (0x0008, 0x0020), (0x0018, 0x0015), (0x0028, 0x0004), (0x0028, 0x1050), (0x0020, 0x0060)]
     file = VALID["dicom explicit"]
     for tag in tags:
@@ -135,12 +135,12 @@ def _nested_shallow(size: int) -> bytes:
 
 
 def _nested_private(size: int) -> bytes:
-    """A private sequence within sequences."""
+    """Add a private sequence within sequences."""
     return with_elements(nested(size // 36, _PRIVATE, defined=False), at=_PRIVATE)
 
 
 def _nested_transfer_syntax(size: int) -> bytes:
-    """The transfer syntax is a sequence within sequences."""
+    """Make the transfer syntax a sequence within sequences."""
     file = VALID["dicom explicit"]
     start = file.index(b"\x02\x00\x10\x00UI")
     end = start + 8 + struct.unpack_from("<H", file, start + 6)[0]
@@ -148,72 +148,72 @@ def _nested_transfer_syntax(size: int) -> bytes:
 
 
 def _many_elements(size: int) -> bytes:
-    """An element repeated."""
+    """Repeat an element."""
     return with_elements(element(_PRIVATE, "LO") * (size // 8), at=_PRIVATE)
 
 
 def _many_meta_elements(size: int) -> bytes:
-    """An element of the file meta group repeated."""
+    """Repeat an element of the file meta group."""
     file = VALID["dicom explicit"]
     return file[:132] + element((0x0002, 0x0102), "UI") * (size // 8) + file[132:]
 
 
 def _many_items(size: int) -> bytes:
-    """A sequence of empty items."""
+    """Add a sequence of empty items."""
     return with_elements(element(_PRIVATE, "SQ", length=_UNDEFINED) + item() * (size // 8) + SEQUENCE_END, at=_PRIVATE)
 
 
 def _many_looked_at_items(size: int) -> bytes:
-    """The VOI LUT sequence, of defined length, has empty items."""
+    """Make a VOI LUT sequence, of defined length, of empty items."""
     return with_elements(element(_VOI_LUT, "SQ", item() * (size // 8)), at=_VOI_LUT)
 
 
 def _many_lut_entries(size: int) -> bytes:
-    """A look-up table has far more entries than it says."""
+    """Give a look-up table far more entries than it declares."""
     content = implicit_element((0x0028, 0x3002), struct.pack("<3H", 256, 0, 8))
     content += implicit_element((0x0028, 0x3006), b"\1\0" * (size // 2))
     return with_elements(implicit_element(_VOI_LUT, item(content)), IMPLICIT, at=_VOI_LUT)
 
 
 def _many_values(size: int) -> bytes:
-    """The window has as many centres as fit."""
+    """Give the window as many centres as fit."""
     return with_elements(implicit_element(_WINDOW_CENTER, b"1\\" * (size // 2)), IMPLICIT, at=_WINDOW_CENTER)
 
 
 def _many_character_sets(size: int) -> bytes:
-    """Specific Character Set has as many values as fit."""
+    """Give Specific Character Set as many values as fit."""
     return with_elements(implicit_element(_CHARACTER_SET, b"x\\" * (size // 2)), IMPLICIT, at=_CHARACTER_SET)
 
 
 def _many_character_set_elements(size: int) -> bytes:
-    """Specific Character Set is repeated, each with thousands of values."""
+    """Repeat Specific Character Set, each time with thousands of values."""
     one = element(_CHARACTER_SET, "CS", b"x\\" * min(30_000, size // 2))
     return with_elements(one * max(1, size // len(one)), at=_CHARACTER_SET)
 
 
 def _many_fragments(size: int) -> bytes:
-    """Compressed pixels in empty fragments."""
+    """Put compressed pixels into empty fragments."""
     file = VALID["dicom jpeg"]
     place = file.index(struct.pack("<HH2s", *_PIXEL_DATA, b"OB"))
     return file[:place] + element(_PIXEL_DATA, "OB", item() * (size // 8) + SEQUENCE_END, _UNDEFINED)
 
 
 def _fragments_of_defined_length(size: int) -> bytes:
-    """Compressed pixels in empty fragments, in an element that names its length."""
+    """Put compressed pixels into empty fragments, in an element that declares its length."""
     file = VALID["dicom jpeg"]
     place = file.index(struct.pack("<HH2s", *_PIXEL_DATA, b"OB"))
     return file[:place] + element(_PIXEL_DATA, "OB", item() * (size // 8) + SEQUENCE_END)
 
 
 def _endless_elements(size: int) -> bytes:
-    """Elements of undefined length, each without an end, one inside another."""
+    """Nest elements of undefined length, each without an end."""
     part = element(_PRIVATE, "OB", length=_UNDEFINED)
     sequence = element(_PRIVATE, "SQ", length=_UNDEFINED) + item(length=_UNDEFINED)
     return with_elements(sequence * 50 + part * (size // 12), at=_PRIVATE)
 
 
 def _shutters(size: int) -> bytes:
-    """The display shutter's shapes are repeated, at a claimed size whose pixels are not there."""
+    """Repeat the display shutter's shapes, at a claimed size whose pixels are missing."""
     dataset = dicom_dataset(
         drawn_radiograph(bits=12),
         12,
@@ -231,7 +231,7 @@ def _shutters(size: int) -> bytes:
 
 
 def _deflated_bomb(size: int) -> bytes:
-    """A deflated object whose private element inflates a thousandfold."""
+    """Make a deflated object whose private element inflates a thousandfold."""
     file = VALID["dicom deflated"]
     place = file.index(b"1.2.840.10008.1.2.1.99") + 22
     place = 132 + 12 + struct.unpack_from("<I", file, 140)[0]
@@ -240,7 +240,7 @@ def _deflated_bomb(size: int) -> bytes:
 
 
 def _repeated_deflate(start: bytes, size: int) -> bytes:
-    """`start`, and zeros that deflate to about `size` bytes, as a raw deflate stream."""
+    """Return `start`, and zeros that deflate to about `size` bytes, as a raw deflate stream."""
     deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     out = [deflater.compress(start), deflater.flush(zlib.Z_FULL_FLUSH)]
     block = deflater.compress(bytes(1 << 20)) + deflater.flush(zlib.Z_FULL_FLUSH)
@@ -260,18 +260,18 @@ def _rle(segments: list[bytes], side: int) -> bytes:
 
 
 def _rle_short_runs(size: int) -> bytes:
-    """Run-length coded pixels, each in a run of its own."""
+    """Make run-length coded pixels, each in a run of its own."""
     side = max(64, int((size / 4) ** 0.5))
     return _rle([b"\0a" * (side * side), b"\0b" * (side * side)], side)
 
 
 def _rle_nothing(size: int) -> bytes:
-    """Run-length coded pixels that begin with bytes that stand for nothing."""
+    """Make run-length coded pixels that begin with bytes that expand to nothing."""
     return _rle([b"\x80" * (size // 2), b"\x80" * (size // 2)], 64)
 
 
 def _sequence_without_vrs(size: int) -> bytes:
-    """Items in the other kind of value representation, each of which pydicom would log."""
+    """Make items in the other kind of value representation, each of which pydicom would log."""
     inner = item(implicit_element((0x0029, 0x1011), b"ab"))
     return with_elements(
         element(_PRIVATE, "SQ", length=_UNDEFINED) + inner * (size // len(inner)) + SEQUENCE_END, at=_PRIVATE
@@ -282,12 +282,12 @@ def _sequence_without_vrs(size: int) -> bytes:
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
-    """A PNG chunk."""
+    """Encode a PNG chunk."""
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
 def png(height: int, width: int, *chunks: bytes, bits: int = 8, colour: int = 0) -> bytes:
-    """A PNG file of these chunks between header and end."""
+    """Encode a PNG file of these chunks between header and end."""
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     return PNG_SIGNATURE + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IEND", b"")
 
@@ -298,19 +298,19 @@ def _png_rows() -> bytes:
 
 
 def _png_surplus(size: int) -> bytes:
-    """The stream of pixels goes on, a thousandfold compressed, after the last row."""
+    """Continue the stream of pixels, a thousandfold compressed, after the last row."""
     stream = b"\x78\xda" + _repeated_deflate(_png_rows(), size) + b"\0\0\0\0"
     return png(110, 90, chunk(b"IDAT", stream))
 
 
 def _png_surplus_chunks(size: int) -> bytes:
-    """More streams of pixels in further IDAT chunks."""
+    """Put more streams of pixels into further IDAT chunks."""
     stream = chunk(b"IDAT", zlib.compress(bytes(1 << 22), 9))
     return png(110, 90, chunk(b"IDAT", zlib.compress(_png_rows())), stream * max(1, size // len(stream)))
 
 
 def _png_text_bomb(size: int) -> bytes:
-    """Compressed text and a colour profile that inflate a thousandfold."""
+    """Add compressed text and a colour profile that inflate a thousandfold."""
     bomb = b"\x78\xda" + _repeated_deflate(b"", size // 3)
     kinds = (b"iCCP", b"x\0\0" + bomb), (b"zTXt", b"x\0\0" + bomb), (b"iTXt", b"x\0\1\0\0\0" + bomb)
     pixels = chunk(b"IDAT", zlib.compress(_png_rows()))
@@ -318,17 +318,17 @@ def _png_text_bomb(size: int) -> bytes:
 
 
 def _png_many_chunks(size: int) -> bytes:
-    """Empty chunks."""
+    """Add empty chunks."""
     return png(110, 90, chunk(b"IDAT", zlib.compress(_png_rows())), chunk(b"tEXt", b"") * (size // 12))
 
 
 def _png_many_idats(size: int) -> bytes:
-    """Empty IDAT chunks."""
+    """Add empty IDAT chunks."""
     return png(110, 90, chunk(b"IDAT", zlib.compress(_png_rows())), chunk(b"IDAT", b"") * (size // 12))
 
 
 def _png_large_claim(size: int) -> bytes:
-    """A header of the largest size, all of whose pixels are there, of one grey in a few kilobytes."""
+    """Make an image of the largest size, with all pixels present, of one grey in a few kilobytes."""
     side = 7900 if size > 100_000 else 700
     stream = zlib.compress(bytes((side + 1) * side), 9)
     return png(side, side, chunk(b"IDAT", stream))
@@ -344,7 +344,7 @@ def _jpeg_grey(side: int, *, progressive: bool = False) -> bytes:
 
 
 def _jpeg_scans(size: int) -> bytes:
-    """A progressive picture that passes over its pixels again and again."""
+    """Make a progressive image that passes over its pixels again and again."""
     side = 2048 if size > 100_000 else 256
     file = _jpeg_grey(side, progressive=True)
     first, last = file.index(b"\xff\xda"), file.rindex(b"\xff\xda")
@@ -353,33 +353,33 @@ def _jpeg_scans(size: int) -> bytes:
 
 
 def _jpeg_sequential_scans(size: int) -> bytes:
-    """A sequential picture with its one scan repeated."""
+    """Make a sequential image with its one scan repeated."""
     file = _jpeg_grey(2048 if size > 100_000 else 256)
     scan = file[file.index(b"\xff\xda") : -2]
     return file[:-2] + scan * max(1, size // len(scan)) + b"\xff\xd9"
 
 
 def _jpeg_markers(size: int) -> bytes:
-    """Comments without content."""
+    """Add comments without content."""
     file = VALID["jpeg"]
     return file[:2] + b"\xff\xfe\0\2" * (size // 4) + file[2:]
 
 
 def _jpeg_fill(size: int) -> bytes:
-    """Fill bytes before a marker."""
+    """Add fill bytes before a marker."""
     file = VALID["jpeg"]
     return file[:2] + b"\xff" * size + file[2:]
 
 
 def _jpeg_fill_in_scan(size: int) -> bytes:
-    """Fill bytes in the pixels of a lossless JPEG."""
+    """Add fill bytes to the pixels of a lossless JPEG."""
     radiograph = drawn_radiograph(bits=12)
     file = jpeg_lossless(radiograph, 12)
     return dicom_file(dicom_dataset(radiograph, 12), _COMPRESSED + "70", file[:-20] + b"\xff" * size + file[-20:])
 
 
 def _jpeg_tables(size: int) -> bytes:
-    """A lossless JPEG with Huffman tables that are defined again and again."""
+    """Make a lossless JPEG with Huffman tables that are defined again and again."""
     radiograph = drawn_radiograph(bits=12)
     file = jpeg_lossless(radiograph, 12)
     place = file.index(b"\xff\xc4")
@@ -391,7 +391,7 @@ def _jpeg_tables(size: int) -> bytes:
 
 
 def _jpeg_restarts(size: int) -> bytes:
-    """A 12-bit JPEG with a restart marker after each block."""
+    """Make a 12-bit JPEG with a restart marker after each block."""
     radiograph = drawn_radiograph(bits=12)
     file = jpeg_12_bit(radiograph)
     side = max(64, int((size * 64 / 3) ** 0.5) // 8 * 8)
@@ -407,19 +407,19 @@ def _jpeg_restarts(size: int) -> bytes:
 
 
 def tiff(entries: list[tuple[int, int, int, int]], content: bytes = b"", following: int = 0) -> bytes:
-    """A little-endian TIFF file of one directory (tag, type, count, value); the content begins right after it."""
+    """Encode a little-endian TIFF file of one directory (tag, type, count, value). The content follows it directly."""
     directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
     return b"II*\0\x08\0\0\0" + directory + struct.pack("<I", following) + content
 
 
 def tiff_entries(height: int, width: int, *, compression: int = 1) -> list[tuple[int, int, int, int]]:
-    """Entries that every grey 8-bit picture has, without those that say where it is."""
+    """Return the entries that every grey 8-bit image has, without those for the place of its pixels."""
     values = ((256, width), (257, height), (258, 8), (259, compression), (262, 1), (277, 1))
     return [(tag, 4, 1, value) for tag, value in values]
 
 
 def _tiff_directories(size: int) -> bytes:
-    """Reduced copies, each with as many entries as a directory can have."""
+    """Add reduced copies, each with as many entries as a directory can have."""
     count = min(65534, size // 12 // 16)
     start = len(VALID["tiff header first"])
     file = bytearray(VALID["tiff header first"])
@@ -433,14 +433,14 @@ def _tiff_directories(size: int) -> bytes:
 
 
 def _tiff_loop(_size: int) -> bytes:
-    """A directory that is followed by itself."""
+    """Make a directory that is followed by itself."""
     file = bytearray(VALID["tiff header first"])
     file[8 + 2 + 9 * 12 : 8 + 2 + 9 * 12 + 4] = struct.pack("<I", 8)
     return bytes(file)
 
 
 def _tiff_strips(size: int) -> bytes:
-    """As many strips as fit, all of them the same bytes."""
+    """Add the largest number of strips that fits, all of them the same bytes."""
     count = max(64, min(60_000, size // 8))
     width = 1000 if size > 100_000 else 64
     entries = tiff_entries(count, width, compression=8)
@@ -452,7 +452,7 @@ def _tiff_strips(size: int) -> bytes:
 
 
 def _tiff_surplus(size: int) -> bytes:
-    """A strip whose stream goes on, a thousandfold compressed, after its last row."""
+    """Make a strip whose stream continues, a thousandfold compressed, after its last row."""
     rows = drawn_radiograph(bits=8).astype(np.uint8).tobytes()
     strip = b"\x78\xda" + _repeated_deflate(rows, size) + b"\0\0\0\0"
     entries = tiff_entries(110, 90, compression=8)
@@ -461,7 +461,7 @@ def _tiff_surplus(size: int) -> bytes:
 
 
 def _tiff_jpeg_scans(size: int) -> bytes:
-    """Tiles that are one and the same progressive JPEG with many scans."""
+    """Make tiles that are one and the same progressive JPEG with many scans."""
     side, tile = (7168, 1024) if size > 100_000 else (512, 256)
     file = _jpeg_grey(tile, progressive=True)
     last = file.rindex(b"\xff\xda")
@@ -476,7 +476,7 @@ def _tiff_jpeg_scans(size: int) -> bytes:
 
 
 def _tiff_huge_counts(size: int) -> bytes:
-    """Entries that claim billions of values."""
+    """Make entries that claim billions of values."""
     file = bytearray(VALID["tiff header first"])
     count = min(60_000, size // 12)
     entries = file[10 : 10 + 9 * 12] + b"".join(
@@ -492,13 +492,13 @@ def _tiff_huge_counts(size: int) -> bytes:
 
 
 def _webp_chunks(size: int) -> bytes:
-    """Chunks without content."""
+    """Add chunks without content."""
     file = VALID["webp lossless"] + b"abcd\0\0\0\0" * (size // 8)
     return file[:4] + struct.pack("<I", len(file) - 8) + file[8:]
 
 
 def _webp_even(size: int) -> bytes:
-    """A picture of the largest size, of one grey."""
+    """Make an image of the largest size, of one grey."""
     side = 7900 if size > 100_000 else 700
     return coded(".webp", np.zeros((side, side), np.uint8), cv2.IMWRITE_WEBP_QUALITY, 101)
 
@@ -513,7 +513,7 @@ def _jpeg_2000(codestream: bytes, side: int) -> bytes:
 
 
 def _patched_2000(side: int, patch: Callable[[bytearray, int], bytearray], size: int) -> bytes:
-    """A codestream that claims a size, its COD segment (from its content on) changed."""
+    """Return a codestream that claims a size, with its COD segment (from its content on) changed."""
     stream = bytearray(jpeg_2000(np.tile(np.arange(64, dtype=np.uint8), (64, 1))))
     struct.pack_into(">II", stream, 8, side, side)
     struct.pack_into(">II", stream, 24, side, side)
@@ -529,7 +529,7 @@ def _side_2000(size: int) -> int:
 
 
 def _jpeg_2000_precincts(size: int) -> bytes:
-    """Precincts of one pixel, millions of them."""
+    """Make millions of precincts of one pixel."""
 
     def patch(stream: bytearray, at: int) -> bytearray:
         levels = stream[at + 5]
@@ -542,7 +542,7 @@ def _jpeg_2000_precincts(size: int) -> bytes:
 
 
 def _jpeg_2000_layers(size: int) -> bytes:
-    """As many layers as there can be."""
+    """Make the largest possible number of layers."""
 
     def patch(stream: bytearray, at: int) -> bytearray:
         struct.pack_into(">H", stream, at + 2, 65535)
@@ -552,7 +552,7 @@ def _jpeg_2000_layers(size: int) -> bytes:
 
 
 def _jpeg_2000_blocks(size: int) -> bytes:
-    """Code blocks of 4 x 4 pixels."""
+    """Make code blocks of 4 x 4 pixels."""
 
     def patch(stream: bytearray, at: int) -> bytearray:
         stream[at + 6] = stream[at + 7] = 0
@@ -562,7 +562,7 @@ def _jpeg_2000_blocks(size: int) -> bytes:
 
 
 def _jpeg_2000_tiles(size: int) -> bytes:
-    """Thousands of tiles, of which one is there."""
+    """Declare thousands of tiles, one of which is present."""
     side = _side_2000(size)
     stream = bytearray(jpeg_2000(np.tile(np.arange(64, dtype=np.uint8), (64, 1))))
     struct.pack_into(">II", stream, 8, side, side)
@@ -574,7 +574,7 @@ def _jpeg_2000_tiles(size: int) -> bytes:
 
 
 def _jpeg_ls_even(size: int) -> bytes:
-    """A picture of the largest size that next to no bytes may code, of one grey."""
+    """Make an image of one grey, of the largest size that next to no bytes may code."""
     side = 4000 if size > 100_000 else 700
     dataset = dicom_dataset(np.zeros((8, 8), np.uint8), 8)
     dataset.Rows = dataset.Columns = side

@@ -1,6 +1,6 @@
-"""A drawn radiograph in every format and DICOM transfer syntax: what tests read, and what the fuzzer damages.
+"""A drawn radiograph in every format and DICOM transfer syntax, for the tests and for the fuzzer.
 
-The encoders of lossless and 12-bit JPEG are written out here because the free libraries write neither.
+The encoders of lossless and 12-bit JPEG are our own because the free libraries write neither.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RADIOGRAPH_SHAPE = (110, 90)
 
 
 def drawn_radiograph(shape: tuple[int, int] = RADIOGRAPH_SHAPE, bits: int = 16) -> NDArray[np.uint16]:
-    """The phantom, from 0 to the highest level of so many bits: uint16 (H, W)."""
+    """Draw the phantom, from 0 to the highest level of `bits` bits: uint16 (H, W)."""
     radiograph = draw_hand(10.0, height=shape[0], width=shape[1])
     radiograph = (radiograph - radiograph.min()) / (radiograph.max() - radiograph.min())
     levels: NDArray[np.uint16] = np.rint(radiograph * (2**bits - 1)).astype(np.uint16)
@@ -29,7 +29,7 @@ def drawn_radiograph(shape: tuple[int, int] = RADIOGRAPH_SHAPE, bits: int = 16) 
 
 
 def coded(suffix: str, pixels: NDArray[Any], *options: int) -> bytes:
-    """A picture as OpenCV stores it."""
+    """Encode an image with OpenCV."""
     done, data = cv2.imencode(suffix, pixels, options)
     if not done:
         raise RuntimeError(f"OpenCV cannot write {suffix}")
@@ -37,13 +37,13 @@ def coded(suffix: str, pixels: NDArray[Any], *options: int) -> bytes:
 
 
 def jpeg_2000(pixels: NDArray[Any]) -> bytes:
-    """A lossless JPEG 2000 codestream."""
+    """Encode a lossless JPEG 2000 codestream."""
     file = coded(".jp2", pixels, cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000)
     return file[file.index(b"\xff\x4f\xff\x51") :]
 
 
 def jpeg_ls(pixels: NDArray[Any], bits: int, error: int = 0) -> bytes:
-    """A JPEG-LS stream, near-lossless if an error is allowed."""
+    """Encode a JPEG-LS stream, near-lossless if `error` allows one."""
     import jpeg_ls as charls  # type: ignore[import-untyped]  # ships no types
 
     return bytes(charls.encode_buffer(pixels.tobytes(), *pixels.shape, 1, bits, lossy_error=error))
@@ -54,7 +54,7 @@ def _segment(marker: int, content: bytes) -> bytes:
 
 
 def _bit_stream(values: NDArray[np.int64], lengths: NDArray[np.int64]) -> bytes:
-    """Values of so many bits one after the other, filled with ones, zero bytes stuffed after FF."""
+    """Concatenate values of these lengths in bits, fill up with ones, and stuff zero bytes after FF."""
     owner = np.repeat(np.arange(len(values)), lengths)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     bits = (values[owner] >> (lengths[owner] - 1 - place)) & 1
@@ -63,7 +63,7 @@ def _bit_stream(values: NDArray[np.int64], lengths: NDArray[np.int64]) -> bytes:
 
 
 def _sizes(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Bits of the magnitude (T.81, table F.1)."""
+    """Return the bits of the magnitude (T.81, table F.1)."""
     return np.ceil(np.log2(np.abs(values) + 1.0)).astype(np.int64)
 
 
@@ -72,13 +72,13 @@ def _extra(values: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.in
 
 
 def _flat_table(identity: int, length: int, symbols: list[int]) -> bytes:
-    """A Huffman table whose codes all have one length: the code is the symbol's place in the list."""
+    """Encode a Huffman table whose codes have one length: the code is the symbol's place in the list."""
     counts = [len(symbols) if bits == length else 0 for bits in range(1, 17)]
     return _segment(0xC4, bytes([identity, *counts, *symbols]))
 
 
 def _predicted(levels: NDArray[np.int64], predictor: int, middle: int) -> NDArray[np.int64]:
-    """What each pixel is expected to be (T.81, table H.1)."""
+    """Return the prediction of each pixel (T.81, table H.1)."""
     out = np.empty_like(levels)
     out[:, 1:], out[1:, 0], out[0, 0] = levels[:, :-1], levels[:-1, 0], middle  # first row and column are always so
     left, above, corner = levels[1:, :-1], levels[:-1, 1:], levels[:-1, :-1]
@@ -95,7 +95,7 @@ def _predicted(levels: NDArray[np.int64], predictor: int, middle: int) -> NDArra
 
 
 def jpeg_lossless(pixels: NDArray[np.uint16], bits: int, predictor: int = 1) -> bytes:
-    """Lossless JPEG, process 14 (T.81, annex H)."""
+    """Encode lossless JPEG, process 14 (T.81, annex H)."""
     height, width = pixels.shape
     levels = pixels.astype(np.int64)
     differences = (levels - _predicted(levels, predictor, 1 << (bits - 1))).ravel()
@@ -115,7 +115,7 @@ def jpeg_lossless(pixels: NDArray[np.uint16], bits: int, predictor: int = 1) -> 
 
 
 def jpeg_lossless_colour(planes: NDArray[np.uint16], bits: int, *, interleaved: bool = True) -> bytes:
-    """Lossless JPEG of three planes (3, H, W), each with a Huffman table of its own, in one scan or in three."""
+    """Encode lossless JPEG of three planes (3, H, W), each with its own Huffman table, in one scan or in three."""
     _, height, width = planes.shape
     pieces = []
     for place, plane in enumerate(planes):
@@ -140,7 +140,7 @@ def jpeg_lossless_colour(planes: NDArray[np.uint16], bits: int, *, interleaved: 
 
 
 def jpeg_12_bit(pixels: NDArray[np.uint16], quantum: int = 4) -> bytes:
-    """Sequential DCT JPEG of 12 bits (T.81, annex F)."""
+    """Encode sequential DCT JPEG of 12 bits (T.81, annex F)."""
     height, width = pixels.shape
     padded = np.pad(pixels.astype(np.float32), ((0, -height % 8), (0, -width % 8)), mode="edge") - 2048
     blocks = padded.reshape(padded.shape[0] // 8, 8, padded.shape[1] // 8, 8).swapaxes(1, 2).reshape(-1, 8, 8)
@@ -163,7 +163,7 @@ def jpeg_12_bit(pixels: NDArray[np.uint16], quantum: int = 4) -> bytes:
 
 
 def _block_symbols(block: list[int], ac_symbols: list[int]) -> Iterator[tuple[int, int]]:
-    """Value and length of each piece of a block's code."""
+    """Yield the value and length of each piece of a block's code."""
     size = abs(block[0]).bit_length()
     yield size << size | (block[0] + (1 << size) - 1 if block[0] < 0 else block[0]), 5 + size
     run = 0
@@ -183,7 +183,7 @@ def _block_symbols(block: list[int], ac_symbols: list[int]) -> Iterator[tuple[in
 
 
 def dicom_dataset(pixels: NDArray[Any], bits: int, *, photometric: str = "MONOCHROME2", **elements: Any) -> Any:
-    """A CR object around native grey pixels; more elements by keyword."""
+    """Return a CR object around native grey pixels, with more elements by keyword."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -210,7 +210,7 @@ def dicom_dataset(pixels: NDArray[Any], bits: int, *, photometric: str = "MONOCH
 
 
 def dicom_file(dataset: Any, syntax: str | None = None, codestream: bytes | None = None) -> bytes:
-    """The bytes of a DICOM file, with another transfer syntax and a codestream if given."""
+    """Return the bytes of a DICOM file, with another transfer syntax and a codestream if given."""
     from pydicom.encaps import encapsulate
     from pydicom.uid import UID
 
@@ -246,7 +246,7 @@ def _colour_file(grey: NDArray[np.uint8]) -> bytes:
 
 
 def _windowed_file(pixels: NDArray[np.uint16]) -> bytes:
-    """All that changes how a radiograph looks, set so that it looks the same."""
+    """Return a file with every element that changes the grey levels, set so that the radiograph looks the same."""
     from pydicom.dataset import Dataset
     from pydicom.sequence import Sequence
 
@@ -283,7 +283,7 @@ def _with_exif(jpeg: bytes) -> bytes:
 
 
 def _header_first(pixels: NDArray[np.uint16]) -> bytes:
-    """An uncompressed TIFF whose pixels come last, so that those are what cutting it off takes away."""
+    """Encode an uncompressed TIFF whose pixels come last, so that truncation removes them."""
     height, width = pixels.shape
     tags = (
         (256, width),
@@ -307,14 +307,14 @@ def tiff(
     by_plane: bool = False,
     more: dict[int, int] | None = None,
 ) -> bytes:
-    """An uncompressed TIFF or BigTIFF of one strip, or of one a plane; `more` tags may replace others."""
+    """Encode an uncompressed TIFF or BigTIFF of one strip, or of one for each plane. Tags in `more` replace others."""
     return tiff_pages([(pixels, more or {})], order=order, big=big, by_plane=by_plane)
 
 
 def tiff_pages(
     pages: list[tuple[NDArray[Any], dict[int, int]]], *, order: str = "<", big: bool = False, by_plane: bool = False
 ) -> bytes:
-    """The same with several pages, each with tags of its own."""
+    """Encode a TIFF like `tiff`, with several pages, each with its own tags."""
     count_letter, offset_letter, inline = ("Q", "Q", 8) if big else ("H", "I", 4)
     mark = b"II" if order == "<" else b"MM"
     head = mark + (struct.pack(order + "HHH", 43, 8, 0) if big else struct.pack(order + "H", 42))
@@ -359,7 +359,7 @@ def tiff_pages(
 
 
 def bmp(pixels: NDArray[np.uint8], *, bits: int = 8, top_down: bool = False, core: bool = False) -> bytes:
-    """A BMP of a grey picture: with a palette, or with 24 or 32 bits."""
+    """Encode a BMP of a grey image: with a palette, or with 24 or 32 bits."""
     height, width = pixels.shape
     rows = pixels if top_down else pixels[::-1]
     if bits > 8:
@@ -375,7 +375,7 @@ def bmp(pixels: NDArray[np.uint8], *, bits: int = 8, top_down: bool = False, cor
 
 
 def with_palette(dataset: Any, channels: NDArray[Any], bits: int, *, first: int = 0) -> Any:
-    """A palette (3, n) for the codes of a data set, 16-bit entries if there are so many bits."""
+    """Add a palette (3, n) for the codes of a data set, with 16-bit entries if there are more than 8 bits."""
     dataset.PhotometricInterpretation = "PALETTE COLOR"
     for name, entries in zip(("Red", "Green", "Blue"), channels, strict=True):
         descriptor = [len(entries) % 65536, first % 65536, bits]
@@ -387,7 +387,7 @@ def with_palette(dataset: Any, channels: NDArray[Any], bits: int, *, first: int 
 
 
 def valid_files() -> dict[str, bytes]:
-    """The drawn radiograph in every format and transfer syntax, by name."""
+    """Return the drawn radiograph in every format and transfer syntax, by name."""
     deep, twelve = drawn_radiograph(bits=16), drawn_radiograph(bits=12)
     grey = drawn_radiograph(bits=8).astype(np.uint8)
     signed = (twelve.astype(np.int32) - 2048).astype(np.int16)

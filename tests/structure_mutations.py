@@ -1,6 +1,7 @@
-"""Damage that knows the format: parts of a file changed in kind, repeated, nested, moved, or of a size that is a lie.
+"""Damage that respects the format: parts of a file changed in kind, repeated, nested, moved, or of a false size.
 
-Bytes changed at random keep the structure of a file or destroy it. These keep it, and make it say what it never should.
+Random changes of bytes keep the structure of a file or destroy it. These changes keep it, and make it declare what it
+never should.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Rng = np.random.Generator
 _UNDEFINED = 0xFFFFFFFF
 _COUNTS = (2, 3, 10, 100, 1000)
 _LARGEST = 1_000_000
-"""Bytes that a repeated part may come to."""
+"""Largest size of a repeated part, in bytes."""
 
 
 def _pick(rng: Rng, choices: tuple[bytes, ...] | tuple[int, ...] | list[bytes] | list[int]) -> bytes | int:
@@ -42,12 +43,12 @@ def _index(rng: Rng, count: int) -> int:
 
 
 def _count(rng: Rng, size: int = 1) -> int:
-    """How often to repeat something of so many bytes."""
+    """Draw the number of repetitions of a part of `size` bytes."""
     return min(_COUNTS[_index(rng, len(_COUNTS))], max(1, _LARGEST // max(1, size)))
 
 
 def rearranged(parts: list[bytes], rng: Rng) -> list[bytes]:
-    """Parts of a file with one of them repeated, left out, or moved."""
+    """Return the parts of a file with one of them repeated, left out, or moved."""
     parts = list(parts)
     at = _index(rng, len(parts))
     match _index(rng, 4):
@@ -141,7 +142,7 @@ _VALUES = (
 
 @dataclass(frozen=True)
 class Element:
-    """An element of a data set, whose value may be of undefined length and is then left as it stands."""
+    """An element of a data set. A value of undefined length stays as it stands."""
 
     tag: tuple[int, int]
     vr: str
@@ -149,7 +150,7 @@ class Element:
     undefined: bool = False
 
     def coded(self, *, implicit: bool) -> bytes:
-        """Its bytes, little-endian."""
+        """Return its bytes, little-endian."""
         length = _UNDEFINED if self.undefined else len(self.value)
         if implicit:
             return implicit_element(self.tag, self.value, length)
@@ -160,8 +161,8 @@ class Element:
 
 @functools.lru_cache(maxsize=256)
 def _elements(data: bytes) -> tuple[int, bool, tuple[Element, ...]]:
-    """Where the data set begins, whether it is implicit, and its elements, as far as it can be walked through."""
-    position, start, implicit, found = 132, 0, False, []
+    """Return the start of the data set, True if it is implicit, and its elements as far as they can be parsed."""
+    position, start, implicit, elements = 132, 0, False, []
     while position + 12 <= len(data):
         group, number, vr, short = struct.unpack_from("<HH2sH", data, position)
         if group > 2 and not start:
@@ -176,13 +177,13 @@ def _elements(data: bytes) -> tuple[int, bool, tuple[Element, ...]]:
         undefined = length == _UNDEFINED
         end = len(data) if undefined else position + head + length
         if start:
-            found.append(Element((group, number), name, data[position + head : end], undefined))
+            elements.append(Element((group, number), name, data[position + head : end], undefined))
         position = end
-    return start, implicit, tuple(found)
+    return start, implicit, tuple(elements)
 
 
 def _nested_value(rng: Rng, tag: tuple[int, int]) -> bytes:
-    """Items of a sequence, with another in each, and so on."""
+    """Return items of a sequence, with another in each, and so on."""
     depth = int(2 ** (11 * rng.random()))
     inner = tag if rng.random() < 0.3 else _TAGS[_index(rng, len(_TAGS))]
     match _index(rng, 4):
@@ -221,11 +222,11 @@ def _other_element(one: Element, rng: Rng) -> Element:
 
 
 def mutate_dicom(data: bytes, rng: Rng) -> bytes:
-    """Elements of other kinds, values, lengths and numbers."""
-    start, implicit, found = _elements(data)
-    if len(found) < 2:
+    """Change the kinds, values, lengths and numbers of elements."""
+    start, implicit, original = _elements(data)
+    if len(original) < 2:
         return data
-    elements = list(found)
+    elements = list(original)
     for _ in range(1 + _index(rng, 3)):
         at = _index(rng, len(elements))
         action = rng.random()
@@ -245,7 +246,7 @@ def mutate_dicom(data: bytes, rng: Rng) -> bytes:
 
 
 def _with_shutter(elements: list[Element], rng: Rng) -> list[Element]:
-    """A display shutter of many shapes, and another size."""
+    """Add a display shutter of many shapes, and another size."""
     shapes = b"POLYGONAL\\CIRCULAR\\RECTANGULAR\\" * _count(rng)
     changed = {
         (0x0018, 0x1600): ("CS", shapes),
@@ -259,7 +260,7 @@ def _with_shutter(elements: list[Element], rng: Rng) -> list[Element]:
 
 
 def _with_other_fragments(elements: list[Element], rng: Rng) -> list[Element]:
-    """Compressed pixels damaged in their own way, or in many pieces."""
+    """Damage compressed pixels in their own way, or divide them into many pieces."""
     last = elements[-1]
     if not last.undefined or last.tag != (0x7FE0, 0x0010) or len(last.value) < 24:
         return elements
@@ -283,7 +284,7 @@ def _mutate_codestream(codestream: bytes, rng: Rng) -> bytes:
 
 
 def mutate_rle(data: bytes, rng: Rng) -> bytes:
-    """Other numbers and places of segments, and runs that stand for nothing or for one byte."""
+    """Change the numbers and places of segments, and add runs that expand to nothing or to one byte."""
     header = list(struct.unpack_from("<16I", data))
     header[_index(rng, 4)] = int(_pick(rng, (0, 1, 2, 3, 15, 16, 64, len(data), 0x7FFFFFFF, _UNDEFINED)))
     fill = bytes([int(_pick(rng, (0x80, 0x00, 0x81, 0xFF, 0x7F)))]) * _count(rng)
@@ -296,23 +297,23 @@ def mutate_rle(data: bytes, rng: Rng) -> bytes:
 
 @functools.lru_cache(maxsize=8)
 def _bomb(blocks: int) -> bytes:
-    """Raw deflate blocks that stand for so many MiB of zeros, in about a thousandth of that, without an end."""
+    """Return raw deflate blocks that expand to `blocks` MiB of zeros, about a thousandfold, without an end."""
     deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     return (deflater.compress(bytes(1 << 20)) + deflater.flush(zlib.Z_FULL_FLUSH)) * blocks
 
 
 @functools.lru_cache(maxsize=64)
 def _png_chunks(data: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    position, found = len(PNG_SIGNATURE), []
+    position, chunks = len(PNG_SIGNATURE), []
     while position + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, position)
-        found.append((name, data[position + 8 : position + 8 + length]))
+        chunks.append((name, data[position + 8 : position + 8 + length]))
         position += 12 + length
-    return tuple(found)
+    return tuple(chunks)
 
 
 def _surplus_stream(stream: bytes, rng: Rng) -> bytes:
-    """A zlib stream that goes on with up to some GiB of zeros."""
+    """Return a zlib stream that continues with up to some GiB of zeros."""
     blocks = 6000 if rng.random() < 0.03 else _count(rng)
     try:
         content = zlib.decompress(stream)
@@ -325,7 +326,7 @@ def _surplus_stream(stream: bytes, rng: Rng) -> bytes:
 
 
 def mutate_png(data: bytes, rng: Rng) -> bytes:
-    """Chunks of other numbers, orders and contents, with right checksums."""
+    """Change the numbers, orders and contents of chunks, with correct checksums."""
     chunks = list(_png_chunks(data))
     if not chunks:
         return data
@@ -360,7 +361,7 @@ def mutate_png(data: bytes, rng: Rng) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _jpeg_parts(data: bytes) -> tuple[bytes, ...]:
-    """Each marker segment with what follows it up to the next marker."""
+    """Return each marker segment with the bytes that follow it up to the next marker."""
     starts = [0]
     position = 2
     while (position := data.find(b"\xff", position)) >= 0 and position + 1 < len(data):
@@ -376,7 +377,7 @@ def _jpeg_parts(data: bytes) -> tuple[bytes, ...]:
 
 
 def mutate_jpeg(data: bytes, rng: Rng) -> bytes:
-    """Segments of other numbers, orders, lengths and sizes."""
+    """Change the numbers, orders, lengths and sizes of segments."""
     parts = list(_jpeg_parts(data))
     if len(parts) < 3:
         return data
@@ -406,7 +407,7 @@ def mutate_jpeg(data: bytes, rng: Rng) -> bytes:
 
 
 def _other_frame(part: bytes, rng: Rng) -> bytes:
-    """A start of frame of another size, kind, or number of components."""
+    """Return a start of frame of another size, kind, or number of components."""
     frame = bytearray(part)
     if len(frame) < 10:
         return part
@@ -423,7 +424,7 @@ def _other_frame(part: bytes, rng: Rng) -> bytes:
 
 
 def mutate_jpeg_2000(data: bytes, rng: Rng) -> bytes:
-    """Sizes, tiles, layers, precincts and blocks of other numbers."""
+    """Change the sizes and the numbers of tiles, layers, precincts and blocks."""
     stream = bytearray(data)
     cod = stream.find(b"\xff\x52")
     if cod < 0 or len(stream) < 80:
@@ -452,7 +453,7 @@ def mutate_jpeg_2000(data: bytes, rng: Rng) -> bytes:
 
 
 def mutate_jp2(data: bytes, rng: Rng) -> bytes:
-    """A codestream damaged in its boxes, or other boxes."""
+    """Damage a codestream in its boxes, or change the boxes."""
     at = data.find(b"\xff\x4f\xff\x51")
     if rng.random() < 0.7:
         return data[:at] + mutate_jpeg_2000(data[at:], rng)
@@ -490,7 +491,7 @@ _TIFF_VALUES = (0, 1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 32, 64, 110, 1000, 8000, 327
 
 
 def mutate_tiff(data: bytes, rng: Rng) -> bytes:
-    """Entries of other tags, types, counts and values; directories that repeat, are moved, or go round."""
+    """Change the tags, types, counts and values of entries; repeat, move or loop directories."""
     if data[:4] != b"II*\0" or len(data) < 8:
         return data
     (start,) = struct.unpack_from("<I", data, 4)
@@ -526,7 +527,7 @@ def mutate_tiff(data: bytes, rng: Rng) -> bytes:
 
 
 def mutate_webp(data: bytes, rng: Rng) -> bytes:
-    """Chunks of other numbers, orders, names and sizes."""
+    """Change the numbers, orders, names and sizes of chunks."""
     position, parts = 12, []
     while position + 8 <= len(data):
         (length,) = struct.unpack_from("<I", data, position + 4)
@@ -567,7 +568,9 @@ _KINDS: tuple[tuple[bytes, int, Callable[[bytes, Rng], bytes]], ...] = (
 
 
 def mutate_structure(data: bytes, rng: Rng) -> bytes:
-    """A file damaged as its format allows; as it is if it is of none that is known here, or damaged beyond that."""
+    """Return a file damaged as its format allows. It is unchanged if its format is unknown here, or damaged beyond
+    that.
+    """
     for signature, at, mutate in _KINDS:
         if data[at : at + len(signature)] == signature:
             try:

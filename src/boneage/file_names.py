@@ -30,7 +30,7 @@ _BYTE_SURROGATES = 0xDC00
 
 def shown(text: str) -> str:
     r"""Return a text with unsafe characters escaped: ``\xff`` for a byte, ``\u202e`` for a character."""
-    return UNSAFE.sub(lambda found: _escaped(found[0]), text)
+    return UNSAFE.sub(lambda match: _escaped(match[0]), text)
 
 
 def printable_name(name: str) -> str:
@@ -43,7 +43,7 @@ def printable_name(name: str) -> str:
     """
     if not (UNSAFE.search(name) or _AT_ENDS.search(name) or _ESCAPE.search(name)):
         return name
-    ends = _AT_ENDS.sub(lambda found: "".join(map(_escaped, found[0])), name.replace("\\", "\\\\"))
+    ends = _AT_ENDS.sub(lambda match: "".join(map(_escaped, match[0])), name.replace("\\", "\\\\"))
     return shown(ends)
 
 
@@ -72,8 +72,8 @@ def _escaped(character: str) -> str:
     return f"\\u{number:04x}"
 
 
-def _unescaped(found: re.Match[str]) -> str:
-    byte, number = found[1], found[2]
+def _unescaped(match: re.Match[str]) -> str:
+    byte, number = match[1], match[2]
     if byte is None:
         return "\\" if number is None else chr(int(number, 16))
     value = int(byte, 16)

@@ -99,18 +99,18 @@ def name_foreign_format(data: bytes) -> tuple[str, str] | None:
         The kind of file, which completes "The file is ...", and a sentence on what to do. None if the format is
         unknown.
     """
-    for signature, what, advice in _SIGNATURES:
+    for signature, kind, advice in _SIGNATURES:
         if data.startswith(signature):
-            return what, advice
+            return kind, advice
     return next(filter(None, (recognise(data) for recognise in _RECOGNISERS)), None)
 
 
 def _zip(data: bytes) -> tuple[str, str] | None:
     if data[:4] not in {b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"}:
         return None
-    for mark, what in _OFFICE.items():
+    for mark, kind in _OFFICE.items():
         if mark in data[:_START]:
-            return what, _EXPORT_PICTURE
+            return kind, _EXPORT_PICTURE
     return "a ZIP archive", _UNPACK
 
 

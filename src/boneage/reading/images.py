@@ -125,7 +125,7 @@ def decode_jpeg(data: bytes, header: CodestreamHeader) -> Samples:
             raise damaged("its pixels cannot be decoded") from error
         return decoded
     if header.process == 0xC3 or header.bits > 8:
-        from boneage.reading.huffman_jpeg.decode import decode_huffman_jpeg  # noqa: PLC0415  # rare: kept off the start-up path
+        from boneage.reading.huffman_jpeg.decode import decode_huffman_jpeg  # noqa: PLC0415  # rarely needed
 
         samples = decode_huffman_jpeg(data)
         return samples.astype(np.uint8) if header.bits <= 8 else samples
@@ -140,7 +140,7 @@ def _decode_without_end(data: bytes, header: CodestreamHeader) -> Samples:
     """
     data = data.rstrip(b"\xff")
     if header.components == 1 and header.process in {0xC0, 0xC1}:
-        from boneage.reading.huffman_jpeg.decode import decode_huffman_jpeg  # noqa: PLC0415  # rare: kept off the start-up path
+        from boneage.reading.huffman_jpeg.decode import decode_huffman_jpeg  # noqa: PLC0415  # rarely needed
 
         decode_huffman_jpeg(data)  # certain, and without libjpeg's messages on standard error
         return decode_with_opencv(data + _JPEG_END)
@@ -156,8 +156,8 @@ def decode_jpeg_2000(data: bytes, header: CodestreamHeader) -> Samples:
     """Decode a JPEG 2000 codestream, even without its end marker if the whole image is there.
 
     Returns:
-        An array like that of `decode_with_opencv`, right-justified in `header.bits`. Signed samples are higher by half
-        of the range.
+        An array like that of `decode_with_opencv`, right-justified in `header.bits`. Signed samples are higher by
+        half of the range.
 
     Raises:
         Rejection: ``unreadable``.
@@ -202,7 +202,7 @@ def check_levels(count: int) -> None:
 
 
 def check_samples(samples: Samples) -> None:
-    """Reject an image (H, W) of few grey levels like `check_levels`. Of other images only a few rows are examined.
+    """Reject an image (H, W) of few grey levels like `check_levels`. Images with more levels are examined in part only.
 
     Raises:
         Rejection: ``no_contrast`` or ``not_a_radiograph``.

@@ -106,7 +106,7 @@ def read_file(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> bytes:
     """
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device could block the reader for ever
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device could block the reader
             raise Rejection(RejectionCode.NOT_FOUND, f"{path.name!r} is not a file.")
         limits.check_bytes(status.st_size)
         with path.open("rb") as file:

@@ -5,29 +5,33 @@ from __future__ import annotations
 from boneage.errors import Rejection, RejectionCode
 
 
-def damaged(what: str, advice: str = "Copy or export it again, as DICOM, PNG or TIFF.") -> Rejection:
+def damaged(problem: str, advice: str = "Copy or export it again, as DICOM, PNG or TIFF.") -> Rejection:
     """Return the rejection of a file that is damaged or of a rare kind.
 
     Args:
-        what: A main clause that completes "The file cannot be read: ...", without the full stop.
+        problem: A main clause that completes "The file cannot be read: ...", without the full stop.
         advice: A sentence on what to do.
     """
-    return Rejection(RejectionCode.UNREADABLE, f"The file cannot be read: {what}. {advice}")
+    return Rejection(RejectionCode.UNREADABLE, f"The file cannot be read: {problem}. {advice}")
 
 
-def unsupported(what: str, advice: str) -> Rejection:
+def unsupported(kind: str, advice: str) -> Rejection:
     """Return the rejection of a file whose format is recognised but not read.
 
     Args:
-        what: The kind of file, which completes "The file is ...".
+        kind: The kind of file, which completes "The file is ...".
         advice: A sentence on what to do.
     """
-    return Rejection(RejectionCode.UNSUPPORTED_FORMAT, f"The file is {what}, which is not read. {advice}")
+    return Rejection(RejectionCode.UNSUPPORTED_FORMAT, f"The file is {kind}, which is not read. {advice}")
 
 
-def several_frames(what: str) -> Rejection:
-    """Return the rejection of a file with more than one image."""
+def several_frames(kind: str) -> Rejection:
+    """Return the rejection of a file with more than one image.
+
+    Args:
+        kind: The kind of file, or the number of frames.
+    """
     return Rejection(
         RejectionCode.SEVERAL_FRAMES,
-        f"The file holds several pictures ({what}). Save the one radiograph of the hand as a file of its own.",
+        f"The file holds several pictures ({kind}). Save the one radiograph of the hand as a file of its own.",
     )

@@ -200,5 +200,5 @@ def _codes(samples: Samples, header: CodestreamHeader, layout: Layout) -> CodedP
 def _decode_jpeg_2000(content: bytes, header: CodestreamHeader, layout: Layout) -> CodedPixels:
     samples = decode_jpeg_2000(without_boxes(content), header)
     if header.signed:
-        samples = samples ^ samples.dtype.type(1 << (header.bits - 1))  # to two's complement
+        samples = samples ^ samples.dtype.type(1 << (header.bits - 1))  # now two's complement
     return _codes(samples, header, layout)

@@ -37,7 +37,7 @@ def read_facts(dataset: Dataset, *, bits_stored: int, photometric: str, inverted
         dataset: The DICOM object.
         bits_stored: Bits in which a grey level is stored.
         photometric: Photometric Interpretation.
-        inverted: Whether the header declares low values bright.
+        inverted: True if the header declares low values bright.
     """
     birth_date = day(dataset, "PatientBirthDate")
     study_date = next(filter(None, (day(dataset, keyword) for keyword in _STUDY_DATES)), None)
@@ -72,8 +72,8 @@ def age_at_study(stated: str | None, birth_date: date | None, study_date: date |
         study_date: Date of the study.
 
     Returns:
-        Age in months, and whether the file contradicts itself on it. If it does, the age is None. The age is exact to
-        the day if both dates are given and either agree with the stated age within its unit, or none is stated.
+        Age in months, and True if the file contradicts itself on it. The age is then
+        None. The age is exact to the day if both dates are given and agree with a stated age within its unit.
     """
     months, unit = _stated_age(stated)
     if birth_date is None or study_date is None:

@@ -82,7 +82,7 @@ class GreyScale:
 
         Args:
             bits: Bits of a code.
-            signed: Whether codes are two's complement.
+            signed: True if codes are two's complement.
             counts: Occurrences of each code in the radiograph.
         """
         codes = np.arange(2**bits)

@@ -120,8 +120,10 @@ def _check_syntax(syntax: str) -> None:
     name = NEW_SYNTAXES.get(syntax) or (uid.name if syntax.startswith(STANDARD_ROOT) else syntax)
     if any(word in name for word in ("MPEG", "HEVC", "SMPTE")) and "JPEG" not in name:
         raise unsupported(f"a DICOM video ({name})", "Give the DICOM object of the radiograph itself.")
-    known = "in an unknown way" if name == syntax else f"as {name}{', retired' if uid.is_retired else ''}"
-    raise unsupported(f"a DICOM object compressed {known}", "Export it uncompressed, or as JPEG 2000 or lossless JPEG.")
+    method = "in an unknown way" if name == syntax else f"as {name}{', retired' if uid.is_retired else ''}"
+    raise unsupported(
+        f"a DICOM object compressed {method}", "Export it uncompressed, or as JPEG 2000 or lossless JPEG."
+    )
 
 
 def _transfer_syntax(dataset: Dataset) -> str:

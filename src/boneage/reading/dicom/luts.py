@@ -91,7 +91,7 @@ def read_lut(
         dataset: The DICOM object.
         keyword: Keyword of the sequence.
         inputs: Lowest and highest value that may be looked up.
-        signed: Whether the first value mapped has a sign.
+        signed: True if the first value mapped has a sign.
         big_endian: Byte order of the object.
 
     Returns:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def read_dicom(source: bytes | Dataset, limits: ReadLimits) -> tuple[Image, RadiographFacts]:
     """Read a DICOM file, or a data set that was parsed before.
 
-    The range 0..1 of the pixels is that of the window's or VOI LUT's output. A VOI LUT precedes a window. Of several
-    windows the first is used that does not lie beside the radiograph's values. Without any the range is that of these
+    The range 0..1 of the pixels is that of the window's or VOI LUT's output. A VOI LUT precedes a window. The first
+    window is used that does not lie beside the radiograph's values. Without any the range is that of these
     values after the modality LUT. Pixel padding, and everything that the display shutter hides, is 0 and has no part in
     that range. A grey radiograph stored in colour is 0..1 over all of its bits, one with a palette over the bits of its
     entries. Pixels that are not square are resampled (`boneage.reading.dicom.geometry.with_square_pixels`).

@@ -126,7 +126,7 @@ def _inflated(data: bytes, coded: list[tuple[int, int]], row_bytes: int, *, kept
         data: The file.
         coded: Start and end of each part of the compressed stream.
         row_bytes: Size of all rows.
-        kept: Whether the pieces are yielded.
+        kept: True to yield the pieces.
     """
     inflater, left, view = zlib.decompressobj(), row_bytes, memoryview(data)
     for start, end in coded:
