@@ -107,7 +107,8 @@ def test_texts_come_from_python_from_templates_and_from_the_core(source: Catalog
     assert "Skip to the content" in found  # translate
     assert "%(count)d year" in found  # ngettext
     assert (
-        "Nothing is kept: radiographs go with the answer, answers after %(minutes)s minute." in found
+        "Nothing is stored permanently: radiographs are deleted as soon as the result is ready, "
+        "results after %(minutes)s minute." in found
     )  # blocktranslate
     assert "Reader" in found  # gettext_lazy
     assert "carpal bones" in found

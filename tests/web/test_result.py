@@ -72,9 +72,9 @@ def changed(answer: Answer, **values: Any) -> Answer:
 
 def test_a_radiograph_waits_with_its_place_in_the_queue(open_mode: None, client: Client) -> None:
     first, second = submitted(), submitted()
-    assert "It is the next" in text_of(client, address(first))
+    assert "It is next in the queue" in text_of(client, address(first))
     body = text_of(client, address(second))
-    assert "1 radiograph is before it" in body
+    assert "1 radiograph is ahead of it" in body
     assert '<noscript><meta http-equiv="refresh"' in body
     assert 'hx-trigger="every 250ms"' in body
 
@@ -93,7 +93,7 @@ def test_polling_says_nothing_until_something_changes(open_mode: None, client: C
     assert jobs.begin(str(waiting.pk), "worker") is not None
     answer = client.get(seen[1], headers=HTMX)
     assert answer.status_code == 200
-    assert "is being read" in answer.content.decode()
+    assert "is being assessed" in answer.content.decode()
 
 
 def test_polling_ends_with_the_answer(open_mode: None, client: Client) -> None:
@@ -102,7 +102,7 @@ def test_polling_ends_with_the_answer(open_mode: None, client: Client) -> None:
     body = text_of(client, address(waiting, "state?seen=queued-0-250"), headers=HTMX)
     assert "7 years 10 months" in body
     assert "hx-trigger" not in body.split('id="decision"')[0]
-    assert 'hx-swap-oob="innerHTML:#said"' in body
+    assert 'hx-swap-oob="innerHTML:#announcement"' in body
     assert "<html" not in body
 
 
@@ -138,7 +138,7 @@ def test_a_rejected_radiograph_says_what_and_what_to_do(
 
 def test_a_failed_radiograph_says_so(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
     failed = done_assessment(Answer(State.FAILED, "internal_error", "A fault of the program."))
-    assert "tell the service" in text_of(client, address(failed))
+    assert "tell the administrator" in text_of(client, address(failed))
 
 
 # --- done -------------------------------------------------------------------------------------------------------------
@@ -153,14 +153,14 @@ def test_the_answer_with_all_that_belongs_to_it(
         "95 % range: 6 years 3 months to 9 years 5 months",
         "80 % range: 6 years 10 months to 8 years 10 months",
         "7.5 months",
-        "on validation radiographs; 95 % ranges like this one held 94.5 % of them.",
+        "Such 95 % prediction intervals contained 94.5 % of their readings.",
         "It is the same for every radiograph and says nothing about this one.",
         "7 years 6 months",
         "4 months ahead of the chronological age",
         "The radiograph has only",
         "<td>B · carpal bones</td>",
         'class="plot age-plot"',
-        "Nothing is kept",
+        "this result will be deleted in",
         "Delete now",
         "copy.png",
     ):
@@ -192,7 +192,7 @@ def test_a_meaningless_number_is_struck_through(
     assert said in body
     assert "Accept 7" not in body
     assert "age-plot" not in body
-    assert "Typical error" not in body
+    assert "Mean absolute difference (MAD)" not in body
 
 
 def test_warnings_stand_by_severity_the_gravest_first(
@@ -200,19 +200,19 @@ def test_warnings_stand_by_severity_the_gravest_first(
 ) -> None:
     assessment = done_assessment(answer_with(CRITICAL, "saturated", "read_mirrored"))
     body = text_of(client, address(assessment))
-    assert body.index("note critical") < body.index("note caution") < body.index("informations")
+    assert body.index("note critical") < body.index("note caution") < body.index("info-warnings")
     assert "<s>7 years 10 months</s>" in body
     for word in ("Do not use this number", "Please check", "For information", "Accept 7 years 10 months…"):
         assert word in body
-    assert "Typical error" not in body
+    assert "Mean absolute difference (MAD)" not in body
     assert "ahead of the chronological age" not in body
     assert "7 years" not in body.partition("</title>")[0]
-    assert "must not be used" in text_of(client, address(assessment, "state"), headers={"HX-Request": "true"})
+    assert "do not use the number" in text_of(client, address(assessment, "state"), headers={"HX-Request": "true"})
 
 
 def test_information_alone_is_no_concern(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
     body = text_of(client, address(done_assessment(answer_with("read_mirrored"))))
-    assert "informations" in body
+    assert "info-warnings" in body
     assert not any(word in body for word in ("note critical", "note caution", "<s>"))
 
 
@@ -226,11 +226,11 @@ def test_accepting_a_critical_number_takes_a_second_click(
     asked = client.post(path, {"verdict": "accepted"}, headers=headers)
     body = asked.content.decode()
     assert (asked.status_code, "<html" in body) == (422, not by_htmx)
-    assert "Nothing is accepted yet" in body
+    assert "Not accepted yet" in body
     panel = body[body.index('id="confirm-critical"') :]
     assert "bone age ends at 228" in panel  # why
     assert 'name="confirm_critical" value="1"' in panel
-    assert "Accept 7 years 10 months all the same" in panel
+    assert "Accept 7 years 10 months anyway" in panel
     assert not Decision.objects.exists()
     done = client.post(path, {"verdict": "accepted", "confirm_critical": "1"}, headers=headers)
     assert done.status_code == (200 if by_htmx else 302)
@@ -274,11 +274,8 @@ def test_a_calibrated_bundle_speaks_of_radiographs_of_the_sex_and_near_the_age(
 ) -> None:
     answer = changed(answer_of_phantom(), interval_calibrated=True, interval_coverage=coverage)
     body = text_of(client, address(done_assessment(answer)))
-    assert (
-        "from readers on radiographs of this sex and near this age; the ranges are as wide as such radiographs ask for."
-        in body
-    )
-    assert ("95 % ranges held 95.1 % of the validation radiographs." in body) is held
+    assert "with readers on radiographs of this sex and near this age." in body
+    assert ("The 95 % prediction intervals contained 95.1 % of the readings" in body) is held
     assert "The spread of the errors on radiographs of this sex and near this age" in body
     assert "the same for every radiograph" not in body
 
@@ -340,7 +337,7 @@ def test_without_an_atlas_the_answer_still_shows(
     open_mode: None, done_assessment: MakeAssessment, settings: Settings, tmp_path: Path, client: Client
 ) -> None:
     settings.CONFIGURATION = replace(settings.CONFIGURATION, atlas=str(tmp_path / "nowhere"))
-    assert "There is no atlas here" in text_of(client, address(done_assessment()))
+    assert "No atlas is available" in text_of(client, address(done_assessment()))
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -436,7 +433,7 @@ def test_a_wrong_correction_comes_back(
     answer = client.post(address(assessment, "decide"), {"verdict": "corrected", "years": "30"}, headers=headers)
     assert answer.status_code == 422
     body = answer.content.decode()
-    assert "Say why the estimate is corrected." in body
+    assert "Enter the reason for the correction." in body
     assert 'value="30"' in body
     assert "<details open>" in body
     assert not Decision.objects.exists()

@@ -70,12 +70,12 @@ OF_COMMANDS = {RejectionCode.NOT_FOUND, RejectionCode.ALL_REJECTED}
 def test_every_rejection_has_its_sentence_and_advice(code: str) -> None:
     assert code in texts.REJECTIONS
     said = texts.rejection(code)
-    assert said["what"].endswith(".")
-    assert said["do"].endswith(".")
+    assert said["title"].endswith(".")
+    assert said["advice"].endswith(".")
 
 
 def test_an_unknown_failure_has_one_too() -> None:
-    assert texts.rejection("bundle_output")["what"] == "The radiograph could not be assessed: a fault of the program."
+    assert texts.rejection("bundle_output")["title"].endswith("because of an internal error.")
 
 
 @given(st.text(), st.sampled_from(sorted(WARNING_TEXTS)))
@@ -117,7 +117,7 @@ def test_a_moment_names_its_time_zone() -> None:
 def test_the_filters_say_it_in_templates() -> None:
     source = (
         "{{ months|age }}, {{ months|months }}, {{ months|months:0 }}, {{ range|ages_between }}, {{ 'F'|sex }},"
-        " {{ 'C'|region }}, {{ warning|warning_text }}{% rejection 'no_hand' as why %}, {{ why.what }}"
+        " {{ 'C'|region }}, {{ warning|warning_text }}{% rejection 'no_hand' as reason %}, {{ reason.title }}"
     )
     warning = {"code": "not_validated", "text": "not_validated", "values": {}}
     with override("en"):

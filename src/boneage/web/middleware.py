@@ -115,7 +115,7 @@ def largest_body(request: HttpRequest) -> int:
 
 def too_large(request: HttpRequest) -> HttpResponse:
     """413, as a page or as JSON."""
-    said = texts.rejection("too_large")
+    rejection = texts.rejection("too_large")
     if wants_json(request):
-        return JsonResponse({"code": "too_large", "message": said["what"]}, status=413)
-    return render(request, "web/error.html", {"code": "too_large", "status": 413, **said}, status=413)
+        return JsonResponse({"code": "too_large", "message": rejection["title"]}, status=413)
+    return render(request, "web/error.html", {"code": "too_large", "status": 413, **rejection}, status=413)

@@ -324,7 +324,7 @@ class Scope(models.TextChoices):
 
     READ = "read", _("Read")
     SUBMIT = "submit", _("Read and submit")
-    FULL = "full", _("Everything that you may do")
+    FULL = "full", _("Everything your role allows")
 
 
 TOKEN_DAYS = 365

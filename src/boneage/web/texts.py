@@ -23,17 +23,17 @@ _SEX_PLACES = ("given", "said")
 
 REJECTIONS: dict[str, tuple[str, str]] = {
     "unreadable": (
-        marked("This file could not be read as a picture."),
+        marked("This file could not be read as an image."),
         marked(
             "Send the original DICOM file, or a PNG, TIFF or JPEG of the radiograph. If it is damaged, export it again."
         ),
     ),
     "reading_timeout": (
-        marked("This file takes too long to read."),
+        marked("Reading this file took too long."),
         marked("Export the radiograph again, as DICOM or PNG."),
     ),
     "unsupported_format": (
-        marked("This kind of file is not read."),
+        marked("This file format is not supported."),
         marked("Unpack an archive first. Export anything else as DICOM, PNG or TIFF."),
     ),
     "too_large": (
@@ -41,61 +41,58 @@ REJECTIONS: dict[str, tuple[str, str]] = {
         marked("Export it with fewer pixels: 2,000 on the longer side are enough."),
     ),
     "too_small": (
-        marked("This picture has too few pixels to see ossification centres."),
-        marked("Send the original radiograph, not a preview or a picture from a document."),
+        marked("This image has too few pixels to show ossification centres."),
+        marked("Send the original radiograph, not a preview or an image from a document."),
     ),
     "not_grayscale": (
-        marked("This is a colour picture, not a radiograph."),
+        marked("This is a colour image, not a radiograph."),
         marked("Send the radiograph itself, not a photograph of a screen or a coloured rendering."),
     ),
     "several_frames": (
-        marked("This file holds several pictures."),
-        marked("Send the one picture of the left hand as a file of its own."),
+        marked("This file contains several images."),
+        marked("Send the image of the left hand as a separate file."),
     ),
     "not_a_radiograph": (
         marked("This file is not a radiograph."),
         marked("Choose the projection radiograph of the hand, not a report, a scanned page or another kind of study."),
     ),
     "no_contrast": (
-        marked("This picture shows one even grey."),
+        marked("This image has no contrast."),
         marked("Check the export: a display window may have hidden everything."),
     ),
     "no_hand": (
         marked("No hand was found on this radiograph."),
-        marked("Send a radiograph of the whole left hand with wrist, fingers stretched and apart."),
+        marked("Send a radiograph of the whole left hand with the wrist, fingers straight and spread."),
     ),
     "several_hands": (
-        marked("More than one hand is on this radiograph."),
-        marked("Cut the picture to the hand that is meant, usually the left one, and send that."),
+        marked("This radiograph shows more than one hand."),
+        marked("Crop the image to the hand to be assessed, usually the left one, and send it again."),
     ),
     "points_uncertain": (
-        marked("A hand was found, but not for certain where its fingertips and wrist are."),
-        marked(
-            "The whole hand with the wrist must be on the radiograph, fingers stretched and apart, without a "
-            "cast across it."
-        ),
+        marked("A hand was found, but its fingertips and wrist could not be located reliably."),
+        marked("Send a radiograph of the whole hand with the wrist, fingers straight and spread, without a cast."),
     ),
     "sex_missing": (
         marked("The sex was not given."),
         marked("Boys and girls mature at different ages: choose one."),
     ),
     "worker_lost": (
-        marked("The radiograph could not be assessed: each attempt broke off."),
-        marked("Try again later. If it happens again, tell the service's administrator."),
+        marked("The radiograph could not be assessed: every attempt was interrupted."),
+        marked("Try again later. If the problem persists, tell the administrator of this service."),
     ),
 }
-"""By code: what happened, and what to do about it."""
+"""What happened and what to do about it, by rejection code."""
 
 OTHER_FAILURE = (
-    marked("The radiograph could not be assessed: a fault of the program."),
-    marked("Try again later. If it happens again, tell the service's administrator."),
+    marked("The radiograph could not be assessed because of an internal error."),
+    marked("Try again later. If the problem persists, tell the administrator of this service."),
 )
 
 
 def rejection(code: str) -> dict[str, str]:
-    """``what`` happened and what to ``do`` about it."""
-    what, advice = REJECTIONS.get(code, OTHER_FAILURE)
-    return {"what": gettext(what), "do": gettext(advice)}
+    """Return what happened (``title``) and what to do about it (``advice``)."""
+    title, advice = REJECTIONS.get(code, OTHER_FAILURE)
+    return {"title": gettext(title), "advice": gettext(advice)}
 
 
 def age(months_old: float | None) -> str:

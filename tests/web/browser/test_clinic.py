@@ -77,7 +77,7 @@ def test_a_user_sees_sessions_and_issues_a_token(page: Page, browser: Browser, c
     log_in(elsewhere, clinic_service)
     log_in(page, clinic_service)
     page.goto(f"{clinic_service.url}/account/")
-    page.get_by_label("What it is for").fill("PACS")
+    page.get_by_label("Purpose").fill("PACS")
     page.get_by_label("Valid for").select_option("30 days")
     page.get_by_role("button", name="Issue a token").click()
     expect(page.locator("code.secret")).to_contain_text("ba_")
@@ -106,11 +106,11 @@ def test_a_page_asks_before_its_session_ends(page: Page, clinic_service: Service
     shoot(page, f"idle-{scheme}")
     page.keyboard.press("Enter")
     expect(dialog).to_be_hidden()
-    page.get_by_label("What it is for").fill("what I had begun")
+    page.get_by_label("Purpose").fill("what I had begun")
     page.clock.fast_forward("27:00")
-    expect(page.get_by_label("What it is for")).to_have_value("what I had begun")
+    expect(page.get_by_label("Purpose")).to_have_value("what I had begun")
     page.clock.fast_forward("04:00")
-    expect(page.get_by_label("What it is for")).to_have_value("")  # loaded again: the server decides who sees it
+    expect(page.get_by_label("Purpose")).to_have_value("")  # loaded again: the server decides who sees it
 
 
 def test_a_child_over_time(page: Page, clinic_service: Service, tmp_path: Path) -> None:
@@ -180,19 +180,19 @@ def test_a_critical_number_is_marked_and_accepted_by_a_second_click(
     decision = page.locator("#decision")
     decision.get_by_role("button", name=re.compile("^Accept")).press("Enter")
     asked = decision.get_by_role("alert")
-    expect(asked).to_contain_text("Nothing is accepted yet")
+    expect(asked).to_contain_text("Not accepted yet")
     expect(asked).to_be_focused()  # and not its button: a second Enter must not accept
     assert barriers(page) == []
     shoot(page, "critical-confirm")
     page.keyboard.press("Enter")
     expect(decision.get_by_role("status")).not_to_contain_text("Accepted")
     page.keyboard.press("Tab")
-    expect(decision.get_by_role("button", name=re.compile("all the same$"))).to_be_focused()
+    expect(decision.get_by_role("button", name=re.compile("anyway$"))).to_be_focused()
     decision.get_by_role("link", name="Cancel").click()
     expect(asked).to_have_count(0)
     expect(decision.get_by_role("status")).not_to_contain_text("Accepted")
     decision.get_by_role("button", name=re.compile("^Accept")).click()
-    decision.get_by_role("button", name=re.compile("all the same$")).click()
+    decision.get_by_role("button", name=re.compile("anyway$")).click()
     expect(decision.get_by_role("status")).to_contain_text("Accepted")
 
 
@@ -208,8 +208,8 @@ def test_a_critical_number_is_confirmed_without_script_too(
     plain.goto(page.url)
     decision = plain.locator("#decision")
     decision.get_by_role("button", name=re.compile("^Accept")).click()
-    expect(decision).to_contain_text("Nothing is accepted yet")
-    decision.get_by_role("button", name=re.compile("all the same$")).click()
+    expect(decision).to_contain_text("Not accepted yet")
+    decision.get_by_role("button", name=re.compile("anyway$")).click()
     expect(decision.get_by_role("status")).to_contain_text("Accepted")
     plain.context.close()
 
@@ -221,7 +221,7 @@ def test_a_reader_decides_once_and_administers_nothing(
     page.goto(f"{clinic_service.url}/administration/users/")
     assert barriers(page) == []
     page.get_by_label("Name").fill("rea")
-    page.get_by_role("button", name="Make the account").click()
+    page.get_by_role("button", name="Create the account").click()
     given = page.locator("code.secret").inner_text().strip()
     shoot(page, "users")
     reader = browser.new_context(locale="en-GB").new_page()
@@ -238,7 +238,7 @@ def test_a_reader_decides_once_and_administers_nothing(
     submit(reader, clinic_service, radiograph, reference="child 8", birth="2012-05-01", study="2023-05-01", sex="M")
     decision = reader.locator("#decision")
     decision.get_by_role("button", name=re.compile("^Accept")).click()
-    expect(decision).to_contain_text("Only a reviewer can decide again")
+    expect(decision).to_contain_text("Only a reviewer can change this decision")
     answer = reader.goto(f"{clinic_service.url}/administration/audit/")
     assert answer is not None
     assert answer.status == 403

@@ -213,7 +213,7 @@ def test_a_child(
     assert text.count("80 % range: 6 years 10 months to 8 years 10 months") == 1
     assert text.count('class="bar inner"') == 3  # two radiographs and the legend
     assert text.count('<g class="radiograph accepted"><title>') == 1
-    assert text.count("Not on the plot: the age is not known.") == 1
+    assert text.count("Not on the plot: the chronological age is unknown.") == 1
     assert "16.0 months of bone age gained per year" in text
     assert text.count('loading="lazy"') == 3
     assert "style=" not in text

@@ -209,7 +209,7 @@ def test_a_number_with_a_critical_warning_is_struck_out_until_somebody_decides(
     assert (report.is_void, report.stamp, report.answer, report.regions) == (True, "Do not use this number", (), ())
     assert [group.title for group in report.warnings] == ["Do not use this number", "Please check", "For information"]
     page = log_in().get(f"/assessments/{assessment.pk}/report/").content.decode()
-    assert page.index("note critical") < page.index("note caution") < page.index("informations")
+    assert page.index("note critical") < page.index("note caution") < page.index("info-warnings")
     assert "age void" in page
     decide(assessment, "accepted", 94.0)
     report = report_of(assessment)

@@ -97,8 +97,8 @@ def right_password(request: HttpRequest, user: AbstractBaseUser, password: str) 
 class NewToken(forms.Form):
     """What a token of the API is for, what it may do, and for how long."""
 
-    name = forms.CharField(label=_("What it is for"), max_length=ApiToken._meta.get_field("name").max_length)
-    scope = forms.ChoiceField(label=_("What it may do"), choices=Scope.choices, initial=Scope.SUBMIT)
+    name = forms.CharField(label=_("Purpose"), max_length=ApiToken._meta.get_field("name").max_length)
+    scope = forms.ChoiceField(label=_("Permissions"), choices=Scope.choices, initial=Scope.SUBMIT)
     days = forms.TypedChoiceField(
         label=_("Valid for"),
         coerce=int,
@@ -134,7 +134,7 @@ class AuditFilter(forms.Form):
     address = forms.GenericIPAddressField(
         label=_("Address"), required=False, widget=forms.TextInput({"autocomplete": "off"})
     )
-    object = forms.RegexField(r"^[0-9a-fA-F-]*$", label=_("Object's id"), required=False, max_length=64)
+    object = forms.RegexField(r"^[0-9a-fA-F-]*$", label=_("Object ID"), required=False, max_length=64)
     since = forms.DateField(label=_("From"), required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d"))
     until = forms.DateField(label=_("To"), required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d"))
     before = forms.IntegerField(required=False, min_value=1, max_value=2**62, widget=forms.HiddenInput)

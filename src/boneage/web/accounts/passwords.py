@@ -60,7 +60,9 @@ class GuessableValidator:
         """
         words = context_words(user if isinstance(user, User) else None)
         if len(_besides(password, words)) < LEAST_BESIDES:
-            message = gettext("This password is little more than names or words that others would try first.")
+            message = gettext(
+                "This password consists mostly of names or words that are easy to guess. Choose other words."
+            )
             raise ValidationError(message, code="password_context")
         if _guesses(password[:_EXAMINED].translate(_ONE_SYMBOL), words) < LEAST_GUESSES:
             message = gettext("This password is easy to guess. Choose several words that do not belong together.")

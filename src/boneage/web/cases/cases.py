@@ -69,7 +69,7 @@ def change_birth_date(case: Case, birth_date: date, user: User) -> None:
         raise ValidationError(gettext("A radiograph of this child is being assessed. Try again in a moment."))
     dated = [(radiograph, radiograph.study_date) for radiograph in radiographs if radiograph.study_date is not None]
     if any(study_date < birth_date for _, study_date in dated):
-        raise ValidationError(gettext("A radiograph of this child was taken before that day."))
+        raise ValidationError(gettext("A radiograph of this child was taken before this date."))
     Assessment.objects.filter(case=current).update(birth_date=birth_date)
     for radiograph, study_date in dated:
         radiograph.chronological_age_months = months_between(birth_date, study_date)

@@ -58,7 +58,7 @@ class CorrectionForm(forms.Form):
         label=gettext_lazy("Reason"),
         max_length=LONGEST_REASON,
         widget=forms.Textarea(attrs={"rows": 3}),
-        error_messages={"required": gettext_lazy("Say why the estimate is corrected.")},
+        error_messages={"required": gettext_lazy("Enter the reason for the correction.")},
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

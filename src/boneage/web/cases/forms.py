@@ -51,7 +51,7 @@ def _date_field(label: Any) -> forms.DateField:
         required=False,
         input_formats=[_DAY],
         widget=forms.DateInput(attrs={"type": "date"}, format=_DAY),
-        error_messages={"invalid": _("Write a date as YYYY-MM-DD.")},
+        error_messages={"invalid": _("Enter the date as YYYY-MM-DD.")},
     )
 
 
@@ -112,7 +112,7 @@ class RadiographForm(forms.Form):
         """
         reference = unicodedata.normalize("NFC", self.cleaned_data["reference"])
         if not reference.isprintable():
-            raise ValidationError(_("A reference is one line of text."), "reference_invalid")
+            raise ValidationError(_("The reference must be a single line of text."), "reference_invalid")
         return reference
 
     def clean_birth_date(self) -> date | None:
@@ -157,7 +157,7 @@ class RadiographForm(forms.Form):
         missing.
         """
         self.errors.pop("radiograph", None)
-        text = _("This file is larger than the service takes (%(limit)s).")
+        text = _("This file is larger than the limit of %(limit)s.")
         limit = filesizeformat(configuration().radiograph_bytes)
         self.add_error("radiograph", ValidationError(text, "too_large", params={"limit": limit}))
 
@@ -254,7 +254,7 @@ class RadiographForm(forms.Form):
         if years is None or rest is None:
             return
         if rest >= 12:
-            self.add_error("given_age_months", ValidationError(_("Beside years, give 0 to 11 months."), "age_invalid"))
+            self.add_error("given_age_months", ValidationError(_("With years, enter 0 to 11 months."), "age_invalid"))
         elif 12 * years + rest > 12 * OLDEST_YEARS:
             self.add_error("given_age_years", _too_old())
 
@@ -280,7 +280,7 @@ def _reject_future(day: date | None) -> date | None:
 
 
 def _too_old() -> ValidationError:
-    text = _("At most %(years)d years: bones are mature long before.")
+    text = _("The age may be at most %(years)d years: bones are mature long before.")
     return ValidationError(text, "too_old", params={"years": OLDEST_YEARS})
 
 

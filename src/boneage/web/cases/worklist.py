@@ -133,9 +133,7 @@ def next_sort(column: str, sort: str) -> str:
 class FilterForm(forms.Form):
     """What the worklist is narrowed to. Everything may be left out."""
 
-    search = forms.CharField(
-        max_length=200, required=False, label=_("Search in references, notes and radiograph names")
-    )
+    search = forms.CharField(max_length=200, required=False, label=_("Search references, notes and file names"))
     status = forms.ChoiceField(choices=[("", _("All")), *Status.choices], required=False, label=_("Status"))
     sex = forms.ChoiceField(choices=[("", _("Any")), *SEXES], required=False, label=_("Sex"))
     since = forms.DateField(
@@ -150,7 +148,7 @@ class FilterForm(forms.Form):
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
         validators=[MinValueValidator(FIRST_DAY)],
     )
-    mine = forms.BooleanField(required=False, label=_("Only mine"))
+    mine = forms.BooleanField(required=False, label=_("Submitted by me"))
     severity = forms.ChoiceField(
         choices=[
             ("", _("All")),

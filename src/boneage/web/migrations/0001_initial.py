@@ -155,7 +155,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("read", "Read"),
                             ("submit", "Read and submit"),
-                            ("full", "Everything that you may do"),
+                            ("full", "Everything your role allows"),
                         ],
                         default="full",
                         max_length=8,

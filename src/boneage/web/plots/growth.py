@@ -226,5 +226,5 @@ def _error_bar(scale: _Scale, x: float, point: GrowthPoint) -> SafeString:
 
 def _description(points: Sequence[GrowthPoint]) -> str:
     if not points:
-        return gettext("No radiograph can be drawn.")
+        return gettext("There is no radiograph to show on the plot.")
     return " ".join(point.title for point in points)

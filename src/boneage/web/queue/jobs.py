@@ -327,7 +327,7 @@ def _put_back(assessment: Assessment, *, hung: bool) -> None:
         log.warning("assessment %s was given up after %d attempts", assessment.pk, assessment.attempt)
         finish(
             assessment,
-            Answer(State.FAILED, WORKER_LOST, "The radiograph could not be assessed: each attempt broke off."),
+            Answer(State.FAILED, WORKER_LOST, "The radiograph could not be assessed: every attempt was interrupted."),
         )
         return
     log.warning("assessment %s is queued again after attempt %d", assessment.pk, assessment.attempt)

@@ -169,7 +169,10 @@ def _change_password(request: HttpRequest, form: SetPasswordForm[User]) -> None:
         update_session_auth_hash(request, form.user)
         sessions.confirm(request)
     messages.success(
-        request, gettext("Your password is changed. Sessions on other devices have ended, and so have all tokens.")
+        request,
+        gettext(
+            "Your password has been changed. Your sessions on other devices have ended, and all tokens are revoked."
+        ),
     )
 
 
@@ -210,5 +213,5 @@ def revoke_token(request: HttpRequest, pk: int) -> HttpResponse:
     if token.user_id != user.pk and not user.may(Role.ADMINISTRATOR):
         raise Http404
     users.revoke_token(user, token)
-    messages.success(request, gettext("The token is revoked."))
+    messages.success(request, gettext("The token has been revoked."))
     return redirect("account") if token.user_id == user.pk else redirect("user", pk=token.user_id)

@@ -85,7 +85,9 @@ def _change(request: HttpRequest, by: User, shown: User) -> None:
     role = RoleOf(request.POST)
     if asked == "deactivate":
         accounts.deactivate(by, shown)
-        messages.success(request, gettext("The account has ended, its sessions and tokens with it."))
+        messages.success(
+            request, gettext("The account is deactivated. Its sessions have ended, and its tokens are revoked.")
+        )
     elif asked == "sessions":
         count = sessions.end(sessions.others(request, shown), by, "asked")
         messages.success(
@@ -94,7 +96,7 @@ def _change(request: HttpRequest, by: User, shown: User) -> None:
         )
     elif asked == "role" and role.is_valid():
         accounts.set_role(by, shown, Role(role.cleaned_data["role"]))
-        messages.success(request, gettext("The role is changed."))
+        messages.success(request, gettext("The role has been changed."))
 
 
 @require_safe

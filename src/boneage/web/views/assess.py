@@ -32,22 +32,24 @@ SAMPLE_YEARS = (3, 7, 11, 14)
 
 _BUSY_TEXTS = {
     "busy": marked("Too many radiographs are waiting. Please try again in a few minutes."),
-    "too_many": marked("This address has submitted as many radiographs as it may in an hour. Please try again later."),
+    "too_many": marked(
+        "This network address has submitted the maximum number of radiographs per hour. Please try again later."
+    ),
 }
 
 _PAGE_TEXTS = {
-    "tooLarge": marked("This file is larger than the service takes (%(limit)s)."),
-    "empty": marked("This file is empty, or a folder."),
+    "tooLarge": marked("This file is larger than the limit of %(limit)s."),
+    "empty": marked("This is an empty file or a folder."),
     "chooseSex": marked("Choose the sex: girls and boys mature at different ages."),
-    "confirmSex": marked("The sex comes from the file: please confirm it, or choose the other."),
+    "confirmSex": marked("The sex comes from the file: please confirm or change it."),
     "sending": marked("Sending …"),
     "inLine": marked("Waiting to be sent"),
     "offline": marked("The service cannot be reached. Trying again …"),
     "notSent": marked("The service could not be reached. Nothing was sent."),
-    "failed": marked("The service could not take this radiograph. Please try again."),
-    "loggedOut": marked("You have been logged out. Load this page again to log in."),
+    "failed": marked("The service could not accept this radiograph. Please try again."),
+    "loggedOut": marked("You have been logged out. Reload this page to log in."),
     "gone": marked("This result has expired or was deleted."),
-    "noPlate": marked("This reference plate could not be fetched."),
+    "noPlate": marked("This reference plate could not be loaded."),
     "added": marked("%(name)s was added."),
     "removed": marked("%(name)s was removed."),
     "remove": marked("Remove %(name)s"),
@@ -122,7 +124,7 @@ def row(request: HttpRequest, pk: UUID) -> HttpResponse:
     assessment = assessment_or_404(pk)
     if assessment.state == State.DONE:
         audit.record(user_of(request), audit.Action.VIEW, assessment, page="row")
-    return render(request, "web/_row.html", {"assessment": assessment})
+    return render(request, "web/_submission.html", {"assessment": assessment})
 
 
 def _page(request: HttpRequest, form: RadiographForm, status: int = 200) -> HttpResponse:

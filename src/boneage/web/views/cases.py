@@ -90,30 +90,30 @@ def worklist(request: HttpRequest) -> HttpResponse:
     if "watch" in request.POST:
         return _watched(request)
     user = member_of(request)
-    asked, form = _asked(request)
-    found = Worklist(asked, user)
-    pages = max(1, -(-found.count // ROWS_A_PAGE))
-    number = min(pages, max(1, _whole(_said(request).get("page", ""))))
-    rows = found.page(number)
+    query, form = _query(request)
+    selection = Worklist(query, user)
+    pages = max(1, -(-selection.count // ROWS_A_PAGE))
+    number = min(pages, max(1, _whole(_filter_fields(request).get("page", ""))))
+    rows = selection.page(number)
     context = {
         "form": form,
-        "asked": asked,
-        "columns": _columns(asked),
+        "query": query,
+        "columns": _columns(query),
         "rows": rows,
         "waiting": [row for row in rows if row.is_waiting],
         "number": number,
         "pages": pages,
         "first": (number - 1) * ROWS_A_PAGE + 1,
-        "count": found.count,
-        "choices": [(value, label, found.counts[value or "all"]) for value, label in form.fields["status"].choices],  # type: ignore[attr-defined]  # a ChoiceField
-        "empty_children": list(found.empty_children()) if asked.is_plain and number == pages else [],
+        "count": selection.count,
+        "choices": [(value, label, selection.counts[value or "all"]) for value, label in form.fields["status"].choices],  # type: ignore[attr-defined]  # a ChoiceField
+        "empty_children": list(selection.empty_children()) if query.is_plain and number == pages else [],
     }
-    record(user, Action.VIEW, what="worklist", rows=len(rows), searched=bool(asked.search))
+    record(user, Action.VIEW, what="worklist", rows=len(rows), searched=bool(query.search))
     if not _wants_part(request):
         return render(request, "web/cases.html", context)
-    response = render(request, "web/_cases_part.html", context)
-    query = asked.query()
-    response.headers["HX-Replace-Url"] = reverse("cases") + (f"?{query}" if query else "")
+    response = render(request, "web/_cases_update.html", context)
+    address = query.query()
+    response.headers["HX-Replace-Url"] = reverse("cases") + (f"?{address}" if address else "")
     return response
 
 
@@ -122,7 +122,7 @@ def _watched(request: HttpRequest) -> HttpResponse:
     try:
         keys = [UUID(text) for text in request.POST["watch"].split()][:ROWS_A_PAGE]
     except ValueError:
-        return HttpResponseBadRequest(gettext("These are no rows of the worklist."))
+        return HttpResponseBadRequest(gettext("These are not rows of the worklist."))
     rows = detailed(keys)
     waiting = [row for row in rows if row.is_waiting]
     final = [row for row in rows if not row.is_waiting]
@@ -134,15 +134,15 @@ def _watched(request: HttpRequest) -> HttpResponse:
 def export(request: HttpRequest) -> StreamingHttpResponse:
     """The worklist as CSV, filtered and sorted as it is shown; sent while it is read."""
     user = member_of(request)
-    asked, _form = _asked(request)
-    found = Worklist(asked, user)
-    filters = {name: value for name, value in asked.values().items() if name != "search"}
-    record(user, Action.EXPORT, what="worklist", rows=found.count, searched=bool(asked.search), filter=filters)
-    return csv_table("bone-age-worklist.csv", EXPORTED, _exported(found))
+    query, _form = _query(request)
+    selection = Worklist(query, user)
+    filters = {name: value for name, value in query.values().items() if name != "search"}
+    record(user, Action.EXPORT, what="worklist", rows=selection.count, searched=bool(query.search), filter=filters)
+    return csv_table("bone-age-worklist.csv", EXPORTED, _exported(selection))
 
 
-def _exported(found: Worklist) -> Iterator[list[object]]:
-    for row in found.all_rows():
+def _exported(selection: Worklist) -> Iterator[list[object]]:
+    for row in selection.all_rows():
         radiograph = row.radiograph
         yield [
             radiograph.pk,
@@ -170,13 +170,13 @@ def _exported(found: Worklist) -> Iterator[list[object]]:
 
 class _BirthDate(forms.Form):
     birth_date = forms.DateField(
-        label=_("Birth date"), widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
+        label=_("Date of birth"), widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
     )
 
     def clean_birth_date(self) -> Any:
         day = self.cleaned_data["birth_date"]
         if not FIRST_DAY <= day <= last_day():
-            raise ValidationError(_("A birth date lies between 1900 and today."))
+            raise ValidationError(_("Enter a date of birth between 1900 and today."))
         return day
 
 
@@ -194,8 +194,8 @@ class _Radiograph:
         if self.point is not None or self.row.bone_months is None:
             return ""
         if self.row.radiograph.chronological_age_months is None:
-            return gettext("Not on the plot: the age is not known.")
-        return gettext("Not on the plot: not within 0 to 19 years.")
+            return gettext("Not on the plot: the chronological age is unknown.")
+        return gettext("Not on the plot: outside 0 to 19 years.")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -214,7 +214,7 @@ def case(request: HttpRequest, pk: UUID) -> HttpResponseBase:
             except ValidationError as error:
                 form.add_error("birth_date", error)
             else:
-                messages.success(request, gettext("The birth date is changed."))
+                messages.success(request, gettext("The date of birth has been changed."))
                 return redirect("case", pk=child.pk)
     radiographs = _radiographs(child)
     points = [radiograph.point for radiograph in radiographs if radiograph.point is not None]
@@ -236,7 +236,7 @@ def delete(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     child = get_object_or_404(Case, pk=pk)
     if request.method == "POST":
         delete_case(child, member_of(request))
-        messages.success(request, gettext("The case and everything that belonged to it are deleted."))
+        messages.success(request, gettext("The case and all its data have been permanently deleted."))
         return redirect("cases")
     return render(request, "web/case_delete.html", {"case": child, "counts": belongings(child)})
 
@@ -271,7 +271,7 @@ def _point(
 
 def _point_title(row: Row, interval: tuple[float, float] | None) -> str:
     """A radiograph in words."""
-    said = {
+    words = {
         "age": texts.age(row.radiograph.chronological_age_months),
         "bone": texts.age(row.bone_months),
         "status": row.status.label,
@@ -279,37 +279,36 @@ def _point_title(row: Row, interval: tuple[float, float] | None) -> str:
         "estimate": texts.age(row.radiograph.age_months),
     }
     if row.radiograph.decision == Verdict.CORRECTED:
-        return gettext("Age %(age)s: bone age %(bone)s (%(status)s; the estimate was %(estimate)s).") % said
+        return gettext("Age %(age)s: bone age %(bone)s (%(status)s; the estimate was %(estimate)s).") % words
     if interval is None:
-        return gettext("Age %(age)s: bone age %(bone)s (%(status)s).") % said
-    return gettext("Age %(age)s: bone age %(bone)s (%(status)s). %(interval)s.") % said
+        return gettext("Age %(age)s: bone age %(bone)s (%(status)s).") % words
+    return gettext("Age %(age)s: bone age %(bone)s (%(status)s). %(interval)s.") % words
 
 
-def _asked(request: HttpRequest) -> tuple[WorklistQuery, FilterForm]:
-    said = _said(request)
-    form = FilterForm(said)
-    asked = WorklistQuery.of(form, said.get("by") or said.get("sort", ""))
-    return asked, form
+def _query(request: HttpRequest) -> tuple[WorklistQuery, FilterForm]:
+    fields = _filter_fields(request)
+    form = FilterForm(fields)
+    return WorklistQuery.of(form, fields.get("by") or fields.get("sort", "")), form
 
 
-def _said(request: HttpRequest) -> QueryDict:
-    """The filter's fields. A search in an address is not read, so that nobody puts it there."""
+def _filter_fields(request: HttpRequest) -> QueryDict:
+    """Return the fields of the filter. A search text in the address is ignored, so that nobody puts it there."""
     if request.method == "POST":
         return request.POST
-    said = request.GET.copy()
-    said.pop("search", None)
-    return said
+    fields = request.GET.copy()
+    fields.pop("search", None)
+    return fields
 
 
-def _columns(asked: WorklistQuery) -> list[dict[str, Any]]:
-    """Heads of the table: where a click leads, and how it is sorted now."""
-    now = asked.sort.removeprefix("-")
-    falling = asked.sort.startswith("-")
+def _columns(query: WorklistQuery) -> list[dict[str, Any]]:
+    """Return the column heads with the order that a click selects and the present order."""
+    now = query.sort.removeprefix("-")
+    falling = query.sort.startswith("-")
     return [
         {
             "name": name,
             "title": title,
-            "by": next_sort(name, asked.sort),
+            "by": next_sort(name, query.sort),
             "sorted": ("descending" if falling else "ascending") if name == now else "",
         }
         for name, title in _COLUMNS.items()

@@ -23,33 +23,33 @@ log = logging.getLogger(__name__)
 _TEXTS: dict[str, tuple[int, str, str]] = {
     "bad_request": (
         400,
-        marked("This request cannot be answered"),
-        marked("Something in it was not as it should be. Go back, load the page again and repeat it."),
+        marked("This request could not be processed"),
+        marked("Go back, reload the page and try again."),
     ),
     "forbidden": (
         403,
-        marked("You may not do this"),
-        marked("Your account has another role. An administrator can change it."),
+        marked("This action is not allowed"),
+        marked("Your role does not include it. An administrator can change your role."),
     ),
     "csrf_failed": (
         403,
-        marked("The page was open for too long"),
-        marked("Or this browser keeps no cookies. Go back, load the page again and repeat what you did."),
+        marked("The form has expired"),
+        marked("The page was open for too long, or cookies are disabled. Go back, reload the page and try again."),
     ),
     "not_found": (
         404,
-        marked("There is nothing here"),
-        marked("The address is wrong, or what was here has been deleted or has expired."),
+        marked("Page not found"),
+        marked("The address is wrong, or the content has been deleted or has expired."),
     ),
     "server_error": (
         500,
-        marked("Something went wrong here"),
-        marked("It is a fault of the program, not yours. Try again; if it happens again, tell the administrator."),
+        marked("Internal error"),
+        marked("Try again. If the problem persists, tell the administrator of this service."),
     ),
     "storage_full": (
         storage.STATUS["storage_full"],
-        marked("The service has no room left"),
-        marked("Nothing was changed. Tell the administrator: the disk of the service is full."),
+        marked("The storage is full"),
+        marked("Nothing was changed. Tell the administrator that the disk of the service is full."),
     ),
     "database_busy": (
         storage.STATUS["database_busy"],
@@ -58,13 +58,16 @@ _TEXTS: dict[str, tuple[int, str, str]] = {
     ),
     "storage_read_only": (
         storage.STATUS["storage_read_only"],
-        marked("The service can only be read now"),
-        marked("Nothing was changed. Tell the administrator: the service cannot write to its database."),
+        marked("The service is read-only at present"),
+        marked("Nothing was changed. Tell the administrator that the service cannot write to its database."),
     ),
     "no_database": (
         storage.STATUS["no_database"],
         marked("The database cannot be reached"),
-        marked("Nothing was changed. Try again in a minute; if it happens again, tell the administrator."),
+        marked(
+            "Nothing was changed. Try again in a minute. "
+            "If the problem persists, tell the administrator of this service."
+        ),
     ),
 }
 """By code: HTTP status, what happened, what to do about it."""
@@ -115,13 +118,13 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def _answer(request: HttpRequest, code: str) -> HttpResponse:
-    status, what, advice = _TEXTS[code]
-    said: dict[str, Any] = {"code": code, "what": gettext(what), "do": gettext(advice), "status": status}
+    status, title, advice = _TEXTS[code]
+    context: dict[str, Any] = {"code": code, "title": gettext(title), "advice": gettext(advice), "status": status}
     if wants_json(request):
-        return JsonResponse({"code": code, "message": f"{said['what']}. {said['do']}"}, status=status)
+        return JsonResponse({"code": code, "message": f"{context['title']}. {context['advice']}"}, status=status)
     try:
-        return render(request, "web/error.html", said, status=status)
+        return render(request, "web/error.html", context, status=status)
     except Exception:
         # The page asks the database who is logged in. As nobody's page in a clinic it asks nothing.
         nobody = {"clinic": True, "member": None, "version": boneage.__version__, "languages": settings.LANGUAGES}
-        return HttpResponse(render_to_string("web/error.html", {**nobody, **said}), status=status)
+        return HttpResponse(render_to_string("web/error.html", {**nobody, **context}), status=status)

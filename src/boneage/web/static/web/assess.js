@@ -1,10 +1,10 @@
-// The page where radiographs come in: dropped, pasted or chosen files become rows; each is sent by itself, and its row then
-// tells what became of it. What a person reads comes from the template and from #assess-settings.
+// The page on which radiographs are submitted. Dropped, pasted or chosen files become rows. Each file is sent on its own,
+// and its row then shows the outcome. All texts come from the template and from #assess-settings.
 import { headerOf } from "./dicom_header.js";
 
-const FIRST_LOOK = 300, LONGEST_PAUSE = 4000; // ms between looks at a radiograph that is being assessed
+const FIRST_PAUSE = 300, LONGEST_PAUSE = 4000; // ms between polls for a radiograph that is being assessed
 const PICTURE = 144; // longest side of a preview, pixels
-const KEPT = "boneage.rows"; // in the mode open: the addresses of this tab's radiographs, which no list has
+const STORAGE_KEY = "boneage.rows"; // in the mode open: the addresses of this tab's radiographs, which no list holds
 
 const settings = JSON.parse(document.getElementById("assess-settings").textContent);
 const page = document.querySelector(".assess");
@@ -13,7 +13,7 @@ const list = find("radiographs"), bar = find("bar"), alertBox = find("alert");
 const radiographs = [];
 let made = 0;
 
-// --- saying ---
+// --- messages ---
 
 function say(name, values = {}) {
   return settings.texts[name].replace(/%\((\w+)\)s/g, (_, key) => values[key]);
@@ -36,12 +36,12 @@ function sizeOf(bytes) {
 
 // --- rows ---
 
-/** One row of the list, for a file or for an assessment of before (`address`). */
+/** A row of the list, for a file or for an earlier assessment (`address`). */
 class Radiograph {
   constructor(file, address = "") {
     this.file = file;
     this.address = address;
-    this.state = file ? "ready" : "sent"; // then: sending, sent; final when there is an answer
+    this.state = file ? "ready" : "sent"; // then sending and sent; final once there is a result
     this.fileSex = this.fileBirth = null;
     this.item = copyOfTemplate();
     this.form = find("form", this.item);
@@ -81,23 +81,23 @@ class Radiograph {
     }
   }
 
-  /** Chosen for all radiographs at once: what this radiograph's own file says is confirmed by that, but never replaced. */
+  /** Apply the sex chosen for all radiographs. This confirms the sex from this radiograph's file, but never replaces it. */
   async chooseWithAll(sex) {
     await this.isRead;
     if (this.isUsable && (!this.fileSex || this.sex === sex)) this.choose(sex, { isSure: true });
   }
 
-  /** The sex as it is chosen now is meant so. */
+  /** Confirm the sex that is selected now. */
   confirm() {
     find("confirm", this.item).hidden = true;
     for (const note of this.item.querySelectorAll("[data-file-says]")) {
       note.hidden = !(this.fileSex && this.fileSex !== this.sex && note.dataset.fileSays === this.fileSex);
     }
-    this.complain([]);
+    this.showProblems([]);
     showBar();
   }
 
-  /** Put what the file says into the fields that are empty. */
+  /** Fill the empty fields with the facts from the file. */
   prefill(facts) {
     if (!facts || !this.isWaiting) return;
     [this.fileSex, this.fileBirth] = [facts.sex, facts.birthDate];
@@ -110,8 +110,8 @@ class Radiograph {
   }
 
   compareBirth() {
-    const said = this.form.elements.birth_date.value, note = find("birth-differs", this.item);
-    note.hidden = !said || !this.fileBirth || said === this.fileBirth;
+    const entered = this.form.elements.birth_date.value, note = find("birth-differs", this.item);
+    note.hidden = !entered || !this.fileBirth || entered === this.fileBirth;
     if (!note.hidden) note.closest("details").open = true;
   }
 
@@ -130,14 +130,14 @@ class Radiograph {
     return true;
   }
 
-  /** Show what is wrong; nothing if `problems` is empty. */
-  complain(problems) {
-    const said = problems.map(({ message }) => Object.assign(document.createElement("p"), { textContent: message }));
-    find("errors", this.item).replaceChildren(...said);
-    const wrong = new Set(problems.map(({ field }) => field));
+  /** Show the problems of a row; an empty list clears them. */
+  showProblems(problems) {
+    const messages = problems.map(({ message }) => Object.assign(document.createElement("p"), { textContent: message }));
+    find("errors", this.item).replaceChildren(...messages);
+    const invalid = new Set(problems.map(({ field }) => field));
     for (const input of this.form.elements) {
       if (!input.name) continue;
-      if (wrong.has(input.name)) input.setAttribute("aria-invalid", "true");
+      if (invalid.has(input.name)) input.setAttribute("aria-invalid", "true");
       else input.removeAttribute("aria-invalid");
     }
     const inDetails = this.form.querySelector("details [aria-invalid]");
@@ -150,14 +150,14 @@ class Radiograph {
     find("answer", this.item).replaceChildren(...(text ? [tag] : []));
   }
 
-  /** Cannot be sent at all. */
+  /** Mark a file that cannot be sent at all. */
   reject(text) {
     find("send", this.item).disabled = find("send", this.item).hidden = true;
     find("fields", this.item).hidden = true;
-    this.complain([{ field: "radiograph", message: text }]);
+    this.showProblems([{ field: "radiograph", message: text }]);
   }
 
-  /** What still has to be said before it may be sent; the focus goes there. Empty if nothing. */
+  /** Return the name of the message for a missing entry; empty if the radiograph can be sent. */
   missing() {
     if (!this.sex) return "chooseSex";
     return this.isConfirmed ? "" : "confirmSex";
@@ -173,12 +173,12 @@ class Radiograph {
     if (!this.isUsable) return false;
     const missing = this.missing();
     if (missing) {
-      this.complain([{ field: "sex", message: say(missing) }]);
+      this.showProblems([{ field: "sex", message: say(missing) }]);
       this.focus();
       return false;
     }
     this.lock("sending");
-    this.complain([]);
+    this.showProblems([]);
     this.answer(say("inLine"));
     enqueue(() => this.send());
     return true;
@@ -202,51 +202,51 @@ class Radiograph {
     fields.disabled = true;
     data.set("radiograph", this.file, this.file.name);
     const headers = { Accept: "application/json", "X-CSRFToken": document.querySelector("[name=csrfmiddlewaretoken]").value };
-    let response, said;
+    let response, body;
     try {
       response = await fetch(page.dataset.submit, { method: "POST", body: data, headers });
-      said = response.redirected ? { message: say("loggedOut") } : await response.json();
+      body = response.redirected ? { message: say("loggedOut") } : await response.json();
     } catch {
-      said = { message: say(response ? "failed" : "notSent") };
+      body = { message: say(response ? "failed" : "notSent") };
     }
-    if (response?.status === 201 && said.row) this.taken(said);
-    else this.turnedAway(said.problems || [{ field: "", message: said.message || say("failed") }]);
+    if (response?.status === 201 && body.row) this.accepted(body);
+    else this.returned(body.problems || [{ field: "", message: body.message || say("failed") }]);
   }
 
-  turnedAway(problems) {
+  returned(problems) {
     this.answer("");
     this.lock("ready");
-    this.complain(problems);
+    this.showProblems(problems);
   }
 
-  taken(said) {
-    this.address = said.row;
+  accepted(body) {
+    this.address = body.row;
     this.lock("sent");
     keep();
-    if (radiographs.length === 1) location.assign(said.result);
+    if (radiographs.length === 1) location.assign(body.result);
     else this.follow();
   }
 
-  /** Ask what became of it until that is final. */
+  /** Poll until the assessment is final. */
   async follow() {
-    let pause = FIRST_LOOK;
+    let pause = FIRST_PAUSE;
     while (this.item.isConnected && this.state === "sent") {
-      const isThere = await this.look();
-      if (!isThere) pause = LONGEST_PAUSE;
+      const hasAnswered = await this.poll();
+      if (!hasAnswered) pause = LONGEST_PAUSE;
       await new Promise((resolve) => { setTimeout(resolve, document.hidden ? LONGEST_PAUSE : pause); });
       pause = Math.min(pause * 1.25, LONGEST_PAUSE);
     }
   }
 
-  /** One look. Whether the service answered. */
-  async look() {
+  /** Poll once. Return whether the service answered. */
+  async poll() {
     try {
       const response = await fetch(this.address, { headers: { Accept: "text/html" } });
       if (response.redirected || response.status === 404) {
         this.lock("final");
         this.answer(say(response.redirected ? "loggedOut" : "gone"));
       } else if (response.ok) {
-        this.became(await response.text());
+        this.showOutcome(await response.text());
       }
       return response.ok;
     } catch {
@@ -255,14 +255,14 @@ class Radiograph {
     }
   }
 
-  became(html) {
+  showOutcome(html) {
     const before = this.answerState;
     find("answer", this.item).innerHTML = html; // our own template's
-    const said = this.item.querySelector(".became");
-    this.answerState = said.dataset.state;
-    if (!this.file) this.name(said.dataset.name);
-    if ("final" in said.dataset) this.lock("final");
-    if (before !== this.answerState && this.file) announce(said.dataset.said);
+    const outcome = this.item.querySelector(".outcome");
+    this.answerState = outcome.dataset.state;
+    if (!this.file) this.name(outcome.dataset.name);
+    if ("final" in outcome.dataset) this.lock("final");
+    if (before !== this.answerState && this.file) announce(outcome.dataset.announcement);
   }
 
   remove() {
@@ -281,7 +281,7 @@ class Radiograph {
   }
 }
 
-/** The template's row with ids of its own. */
+/** Return a copy of the template's row with its own ids. */
 function copyOfTemplate() {
   made += 1;
   const item = document.getElementById("radiograph").content.firstElementChild.cloneNode(true);
@@ -304,13 +304,13 @@ function showBar() {
   page.classList.toggle("has-radiographs", radiographs.length > 0);
 }
 
-// --- in: files become rows ---
+// --- files become rows ---
 
 async function add(files, sex = "") {
   alertPage("");
   const added = [...files].map((file) => addOne(file, sex));
   if (added.length === 0) return;
-  const usable = added.filter((radiograph) => radiograph.isUsable); // the others' rows say themselves what is wrong
+  const usable = added.filter((radiograph) => radiograph.isUsable); // the rows of the others show their own problems
   announce(usable.map(({ file }) => say("added", { name: file.name })).join(" "));
   showBar();
   await Promise.all(added.map((radiograph) => radiograph.isRead));
@@ -339,7 +339,7 @@ function kindOf(name) {
 
 let previewing = Promise.resolve();
 
-/** A small picture of what browsers can show; one after the other, for radiographs are large. */
+/** Draw a preview of a file that the browser can show, one at a time, because radiographs are large. */
 function preview(radiograph) {
   previewing = previewing.then(async () => {
     try {
@@ -354,11 +354,11 @@ function preview(radiograph) {
       stretch(context, canvas);
       canvas.hidden = false;
       find("kind", radiograph.item).hidden = true;
-    } catch { /* DICOM, TIFF or damaged: its ending stands there */ }
+    } catch { /* DICOM, TIFF or damaged: the row shows the file's ending */ }
   });
 }
 
-/** Many radiographs are nearly black as they come: spread the greys of the preview. */
+/** Stretch the grey values of a preview, because many radiographs are nearly black in the file. */
 function stretch(context, { width, height }) {
   const picture = context.getImageData(0, 0, width, height);
   const greys = picture.data.filter((_, place) => place % 4 === 0).sort();
@@ -370,7 +370,7 @@ function stretch(context, { width, height }) {
   context.putImageData(picture, 0, 0);
 }
 
-/** A reference plate as if it had been dropped. */
+/** Add a reference plate as if it had been dropped. */
 async function addPlate(button) {
   button.disabled = true;
   try {
@@ -386,12 +386,12 @@ async function addPlate(button) {
   }
 }
 
-// --- out: one after the other, so that the service has them in the order of the list ---
+// --- sending: one at a time, so that the service receives the radiographs in the order of the list ---
 
 let sent = Promise.resolve();
 
 function enqueue(job) {
-  sent = sent.then(job, job); // the next one goes even if one breaks off
+  sent = sent.then(job, job); // the next one is sent even if one fails
 }
 
 function submitAll() {
@@ -404,26 +404,26 @@ function submitAll() {
 function keep() {
   if (!settings.keep) return;
   const addresses = radiographs.filter((radiograph) => radiograph.address).map((radiograph) => radiograph.address);
-  try { sessionStorage.setItem(KEPT, JSON.stringify(addresses)); } catch { /* forgotten with the page */ }
+  try { sessionStorage.setItem(STORAGE_KEY, JSON.stringify(addresses)); } catch { /* forgotten with the page */ }
 }
 
-/** Rows for the radiographs that this tab sent before and that are still there. */
+/** Add rows for the radiographs that this tab sent earlier and that still exist. */
 async function restore() {
   let addresses = [];
-  try { addresses = settings.keep ? JSON.parse(sessionStorage.getItem(KEPT)) || [] : []; } catch { /* none */ }
+  try { addresses = settings.keep ? JSON.parse(sessionStorage.getItem(STORAGE_KEY)) || [] : []; } catch { /* none */ }
   for (const address of addresses) {
     const response = await fetch(address).catch(() => null);
     if (response?.status === 404) continue;
     const radiograph = new Radiograph(null, address); // also where the service cannot be reached just now
     radiograph.lock("sent");
-    if (response?.ok) radiograph.became(await response.text());
+    if (response?.ok) radiograph.showOutcome(await response.text());
     radiograph.follow();
   }
   keep();
   showBar();
 }
 
-// --- what the page listens to ---
+// --- events ---
 
 page.querySelector("[data-files]").addEventListener("change", (event) => {
   add(event.target.files);

@@ -1,7 +1,7 @@
-// What the head of a DICOM file says of the child: sex, dates, age. Read in the browser, so that it can be shown before
-// anything is sent. Explicit and implicit little endian; whatever is malformed is no value, and nothing is ever thrown.
+// Reads sex, dates and age from the header of a DICOM file in the browser, so that they can be shown before anything is
+// sent. It reads explicit and implicit little endian. Malformed values count as missing; nothing is ever thrown.
 
-/** So many bytes are looked at: patient and study come long before the pixels. */
+/** Number of bytes read: the patient and study elements come long before the pixels. */
 export const HEAD_BYTES = 262144;
 
 const SEX = 0x00100040, BIRTH = 0x00100030, AGE = 0x00101010, TRANSFER_SYNTAX = 0x00020010;
@@ -16,7 +16,7 @@ const DAYS_PER_MONTH = 365.25 / 12;
 const MONTHS_BY_UNIT = { Y: 12, M: 1, W: 7 / DAYS_PER_MONTH, D: 1 / DAYS_PER_MONTH };
 
 /**
- * The facts of a file.
+ * Return the facts of a file.
  * @param {Blob} file
  * @returns {Promise<?object>} see `readHeader`; null too if the file cannot be read.
  */
@@ -29,7 +29,7 @@ export async function headerOf(file) {
 }
 
 /**
- * The facts of a file's first bytes.
+ * Return the facts from the first bytes of a file.
  * @param {Uint8Array} bytes
  * @returns {?{sex: ?string, birthDate: ?string, studyDate: ?string, ageMonths: ?number, agesDiffer: boolean}} null if this
  *   is no DICOM file. Sex is F or M; dates are YYYY-MM-DD; the age, months, is null where the file contradicts itself.
@@ -45,15 +45,15 @@ function startOf(bytes) {
   return bare ? 0 : null;
 }
 
-/** The wanted elements of the outermost level: tag to text. */
+/** Return the wanted elements of the outermost level, as a map from tag to text. */
 function elementsOf(bytes, start) {
   const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const found = new Map();
+  const elements = new Map();
   const open = []; // sequences and items of undefined length: whether their content is implicit
   let offset = start, implicit = null; // null: the head's own group, always explicit
   while (offset + 8 <= data.byteLength) {
     const tag = data.getUint16(offset, true) * 0x10000 + data.getUint16(offset + 2, true);
-    if (implicit === null && tag >= 0x00030000) implicit = bodyIsImplicit(bytes, offset, found.get(TRANSFER_SYNTAX));
+    if (implicit === null && tag >= 0x00030000) implicit = bodyIsImplicit(bytes, offset, elements.get(TRANSFER_SYNTAX));
     if (implicit === undefined || (open.length === 0 && tag > LAST)) break;
     if (tag === ITEM_END || tag === SEQUENCE_END) {
       open.pop();
@@ -70,20 +70,20 @@ function elementsOf(bytes, start) {
       continue;
     }
     if (open.length === 0 && WANTED.has(tag) && element.length <= 64 && element.body + element.length <= data.byteLength) {
-      found.set(tag, text(bytes, element.body, element.length).replace(/[\0 ]+$/, "").trim());
+      elements.set(tag, text(bytes, element.body, element.length).replace(/[\0 ]+$/, "").trim());
     }
     offset = element.body + element.length;
   }
-  return found;
+  return elements;
 }
 
-/** Of the data set after the head: true or false; undefined for a coding that is not read. */
+/** Return whether the data set is implicit; undefined for a transfer syntax that is not supported. */
 function bodyIsImplicit(bytes, offset, syntax) {
   if (syntax) return UNREAD.includes(syntax) ? undefined : syntax === IMPLICIT;
-  return !/^[A-Z]{2}$/.test(text(bytes, offset + 4, 2)); // no head: as it looks
+  return !/^[A-Z]{2}$/.test(text(bytes, offset + 4, 2)); // without file meta information: by the look of the first element
 }
 
-/** Where an element's value begins and how long it is; null where there is no element. */
+/** Return where an element's value begins and its length; null where there is no element. */
 function lengthOf(data, bytes, offset, implicit) {
   if (implicit) return { vr: "", body: offset + 8, length: data.getUint32(offset + 4, true) };
   const vr = text(bytes, offset + 4, 2);
@@ -105,7 +105,7 @@ function factsOf(elements) {
   return { sex: sex === "F" || sex === "M" ? sex : null, birthDate, studyDate, ...ageOf(first(AGE), birthDate, studyDate) };
 }
 
-/** As `age_at_study` of boneage.dicom_facts has it: by the dates where they agree with the age that is stated. */
+/** Like `age_at_study` of boneage.reading.dicom.facts: the age from the dates if they agree with the stated age. */
 function ageOf(stated, birthDate, studyDate) {
   const match = /^(\d{3})([DWMY])$/.exec(stated.toUpperCase());
   const unit = match ? MONTHS_BY_UNIT[match[2]] : 0;
@@ -117,7 +117,7 @@ function ageOf(stated, birthDate, studyDate) {
   return { ageMonths: agree ? exact : null, agesDiffer: !agree };
 }
 
-/** YYYY-MM-DD of DICOM's YYYYMMDD (or YYYY.MM.DD); null if there is no such day. */
+/** Return DICOM's YYYYMMDD (or YYYY.MM.DD) as YYYY-MM-DD; null if there is no such day. */
 function day(written) {
   const match = /^(\d{4})\.?(\d{2})\.?(\d{2})$/.exec(written);
   if (!match || match[1] === "0000") return null;

@@ -1,4 +1,4 @@
-// Asks before a session ends that nobody uses, and leaves the page when it has ended, so that nothing stays on screen.
+// Asks before an unused session ends, and leaves the page once it has ended, so that no data stays on the screen.
 const dialog = document.getElementById("idle");
 const KEY = "session-used";
 const WARNING_MS = 120_000;
@@ -17,7 +17,7 @@ function lastUse() {
 let loaded = 0;
 used();
 
-function look() {
+function checkIdle() {
   const idle = Date.now() - lastUse();
   if (idle >= idleMs) location.assign(location.pathname + location.search);
   else if (idle >= idleMs - warningMs) { if (!dialog.open) dialog.showModal(); }
@@ -32,4 +32,4 @@ dialog.querySelector("form").addEventListener("submit", async (event) => {
   used();
   dialog.close();
 });
-setInterval(look, Math.min(5_000, warningMs / 4));
+setInterval(checkIdle, Math.min(5_000, warningMs / 4));

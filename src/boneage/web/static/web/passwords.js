@@ -1,4 +1,4 @@
-// A button beside each password that shows what is typed. Without script there is none.
+// Adds a button to each password field that shows the typed text. Without script there is no such button.
 for (const box of document.querySelectorAll("[data-show]")) {
   const input = box.querySelector("input");
   const button = document.createElement("button");

@@ -1,6 +1,6 @@
 // Draws a radiograph and its heat map: by WebGL2, or without it by the browser's own pictures.
 //
-// `look` is { scale, x, y: a radiograph's pixel p lies at p * scale + (x, y) on the stage, CSS pixels;
+// `view` is { scale, x, y: a radiograph's pixel p lies at p * scale + (x, y) on the stage, CSS pixels;
 //             window, level: 0..255; invert; heat: whether shown; opacity: 0..1; colours: [[r, g, b], ...] }
 
 const FAINTEST = 0.08; // below this part of the strongest the heat map shows nothing, as in the report
@@ -111,23 +111,23 @@ class WebGlRadiograph {
     picture.close();
   }
 
-  draw(look, width, height, density) {
+  draw(view, width, height, density) {
     const { gl, canvas } = this;
     const [w, h] = [Math.max(1, Math.round(width * density)), Math.max(1, Math.round(height * density))];
     if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
-    if (look.colours !== this.colours) {
-      this.colours = look.colours;
+    if (view.colours !== this.colours) {
+      this.colours = view.colours;
       gl.activeTexture(gl.TEXTURE2);
-      gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, 256, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, ramp(look.colours));
+      gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, 256, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, ramp(view.colours));
     }
     gl.viewport(0, 0, w, h);
-    gl.uniform2f(this.place("origin"), -look.x / look.scale, -look.y / look.scale);
-    gl.uniform1f(this.place("step_"), 1 / (look.scale * density));
+    gl.uniform2f(this.place("origin"), -view.x / view.scale, -view.y / view.scale);
+    gl.uniform1f(this.place("step_"), 1 / (view.scale * density));
     gl.uniform1f(this.place("height"), h);
-    gl.uniform1f(this.place("window_"), look.window);
-    gl.uniform1f(this.place("level"), look.level);
-    gl.uniform1f(this.place("opacity"), look.heat ? look.opacity : 0);
-    gl.uniform1i(this.place("invert"), look.invert ? 1 : 0);
+    gl.uniform1f(this.place("window_"), view.window);
+    gl.uniform1f(this.place("level"), view.level);
+    gl.uniform1f(this.place("opacity"), view.heat ? view.opacity : 0);
+    gl.uniform1i(this.place("invert"), view.invert ? 1 : 0);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 }
@@ -152,17 +152,17 @@ class PlainRadiograph {
     this.colours = null;
   }
 
-  draw(look) {
-    const contrast = 255 / look.window;
-    const bright = 0.5 + (127.5 - look.level) / 255; // first brightness about the level, then contrast about the middle
-    this.image.style.filter = `brightness(${2 * bright}) contrast(${contrast}) invert(${look.invert ? 1 : 0})`;
+  draw(view) {
+    const contrast = 255 / view.window;
+    const bright = 0.5 + (127.5 - view.level) / 255; // first brightness about the level, then contrast about the middle
+    this.image.style.filter = `brightness(${2 * bright}) contrast(${contrast}) invert(${view.invert ? 1 : 0})`;
     for (const element of [this.image, this.canvas]) {
       Object.assign(element.style, { width: `${this.size.width}px`, height: `${this.size.height}px` });
-      element.style.transform = `translate(${look.x}px, ${look.y}px) scale(${look.scale})`;
+      element.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.scale})`;
     }
-    this.canvas.hidden = !look.heat || !this.heat;
-    this.canvas.style.opacity = look.opacity;
-    if (this.heat && look.colours !== this.colours) this.colour(look.colours);
+    this.canvas.hidden = !view.heat || !this.heat;
+    this.canvas.style.opacity = view.opacity;
+    if (this.heat && view.colours !== this.colours) this.colour(view.colours);
   }
 
   colour(colours) {

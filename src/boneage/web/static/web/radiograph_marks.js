@@ -47,10 +47,10 @@ export function makeMarks(svg, data) {
 
   return {
     has: (name) => layers[name].childElementCount > 0,
-    draw(look, shown) {
+    draw(view, shown) {
       for (const [name, layer] of Object.entries(layers)) layer.toggleAttribute("hidden", !shown[name]);
-      root.setAttribute("transform", `translate(${look.x} ${look.y}) scale(${look.scale})`);
-      for (const group of all) group.setAttribute("transform", `translate(${group.pinnedAt.join(" ")}) scale(${1 / look.scale})`);
+      root.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
+      for (const group of all) group.setAttribute("transform", `translate(${group.pinnedAt.join(" ")}) scale(${1 / view.scale})`);
     },
   };
 }

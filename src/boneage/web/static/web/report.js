@@ -1,4 +1,4 @@
-// The button that prints, which would do nothing without a script.
+// Shows the print button, which works only with a script.
 const button = document.querySelector("[data-print]");
 button.hidden = false;
 button.addEventListener("click", () => print());

@@ -1,8 +1,8 @@
-// The page of one assessment: starts what it holds, also when htmx has put the answer in the place of the waiting text.
+// The page of one assessment. It starts the viewer and the plates, also after htmx has replaced the waiting text.
 import { startPlates } from "./plates.js";
 import { startViewer } from "./viewer.js";
 
-function sayTimes(root) {
+function showLocalTimes(root) {
   const language = document.documentElement.lang;
   for (const time of root.querySelectorAll("time[data-local-time]")) {
     const style = time.dataset.localTime === "date" ? { dateStyle: "medium", timeStyle: "short" } : { timeStyle: "short" };
@@ -11,7 +11,7 @@ function sayTimes(root) {
 }
 
 function start(root) {
-  sayTimes(root);
+  showLocalTimes(root);
   for (const element of root.querySelectorAll("[data-viewer]:not([data-started])")) {
     element.dataset.started = "";
     startViewer(element);
@@ -22,13 +22,13 @@ function start(root) {
   }
 }
 
-// A form that was wrong comes back with 422 and what is wrong in it.
+// An invalid form comes back with status 422 and its errors.
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.xhr.status !== 422) return;
   event.detail.shouldSwap = true;
   event.detail.isError = false;
 });
-// What is said of a radiograph that somebody else has decided on, or deleted, meanwhile: the page as it is now.
+// Another user has decided on the radiograph or deleted it meanwhile: show the current page.
 document.addEventListener("htmx:responseError", (event) => {
   if (event.detail.target?.id === "decision" && [403, 404, 409].includes(event.detail.xhr.status)) location.reload();
 });

@@ -1,4 +1,4 @@
-// What every page does: change theme and language. Nothing here is needed to read a page.
+// Theme and language, on every page. Pages can be read without this script.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 function toggleTheme() {

@@ -1,4 +1,4 @@
-// Before the first paint: the theme that the user chose. Not a module, so that it is not deferred.
+// Applies the chosen theme before the first paint. This is not a module, so that it is not deferred.
 try {
   const chosen = localStorage.getItem("theme");
   if (chosen === "dark" || chosen === "light") document.documentElement.dataset.theme = chosen;

@@ -1,8 +1,8 @@
-// The viewer: one state, changed by buttons, sliders, keys, wheel and fingers; drawn only when it changed.
+// The viewer holds one state, which buttons, sliders, keys, wheel and fingers change. It redraws only after a change.
 import { makeRadiograph } from "./radiograph_canvas.js";
 import { makeMarks } from "./radiograph_marks.js";
 
-const KEPT = "viewer"; // in the browser's storage: which layers, how opaque, which colours
+const STORAGE_KEY = "viewer"; // in the browser's storage: visible layers, opacity and colours
 const LAYERS = ["heat", "outline", "points", "regions"];
 const KEYS = {
   "+": "in", "=": "in", "-": "out", "_": "out", 0: "fit", 1: "full", Backspace: "reset",
@@ -16,8 +16,8 @@ const LARGEST_ZOOM = 16;
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
-function kept() {
-  try { return JSON.parse(localStorage.getItem(KEPT)) ?? {}; } catch { return {}; }
+function storedSettings() {
+  try { return JSON.parse(localStorage.getItem(STORAGE_KEY)) ?? {}; } catch { return {}; }
 }
 
 export class Viewer {
@@ -27,10 +27,10 @@ export class Viewer {
     this.stage = root.querySelector("[data-stage]");
     this.image = root.querySelector("[data-picture]");
     this.readout = root.querySelector("[data-readout]");
-    const before = kept();
-    this.shown = Object.fromEntries(LAYERS.map((name) => [name, before[name] === true]));
-    this.colours = this.data.scales[before.colours] ? before.colours : "inferno";
-    this.opacity = clamp(Number(before.opacity) || 62, 5, 100);
+    const stored = storedSettings();
+    this.shown = Object.fromEntries(LAYERS.map((name) => [name, stored[name] === true]));
+    this.colours = this.data.scales[stored.colours] ? stored.colours : "inferno";
+    this.opacity = clamp(Number(stored.opacity) || 62, 5, 100);
     this.invert = false;
     Object.assign(this, { window: 255, level: 127.5, scale: 1, x: 0, y: 0, isFit: true, fingers: new Map() });
     this.marks = makeMarks(root.querySelector("[data-marks]"), this.data);
@@ -66,7 +66,7 @@ export class Viewer {
     }
   }
 
-  // --- what is asked for ---
+  // --- commands ---
 
   listen() {
     this.root.addEventListener("click", (event) => {
@@ -160,7 +160,7 @@ export class Viewer {
     this.change();
   }
 
-  /** To screen readers: the focus is on the radiograph, not on the button that was meant. */
+  /** Announce a change to screen readers, because the focus is on the radiograph and not on the button. */
   say(button, isOn) {
     const spoken = this.root.querySelector("[data-spoken]");
     spoken.textContent = (isOn ? spoken.dataset.on : spoken.dataset.off).replace("{what}", button.textContent.trim());
@@ -168,7 +168,7 @@ export class Viewer {
 
   keep() {
     try {
-      localStorage.setItem(KEPT, JSON.stringify({ ...this.shown, opacity: this.opacity, colours: this.colours }));
+      localStorage.setItem(STORAGE_KEY, JSON.stringify({ ...this.shown, opacity: this.opacity, colours: this.colours }));
     } catch { /* forgotten with the page */ }
     this.change();
   }
@@ -280,7 +280,7 @@ export class Viewer {
     this.change();
   }
 
-  /** Draw before the next frame, once, however much has changed until then. */
+  /** Draw once before the next frame, however much changes until then. */
   change() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = undefined;
@@ -290,17 +290,17 @@ export class Viewer {
 
   draw() {
     const density = Math.min(devicePixelRatio, 2);
-    const look = {
+    const view = {
       scale: this.scale, x: this.x, y: this.y, window: this.window, level: this.level, invert: this.invert,
       heat: this.shown.heat, opacity: this.opacity / 100, colours: this.data.scales[this.colours],
     };
-    this.radiograph.draw(look, this.stage.clientWidth, this.stage.clientHeight, density);
-    this.marks.draw(look, this.shown);
-    this.tell(look);
+    this.radiograph.draw(view, this.stage.clientWidth, this.stage.clientHeight, density);
+    this.marks.draw(view, this.shown);
+    this.updateControls(view);
   }
 
-  /** The controls as the state is. */
-  tell(look) {
+  /** Update the controls from the state. */
+  updateControls(view) {
     for (const name of LAYERS) this.button(name).setAttribute("aria-pressed", this.shown[name]);
     this.button("invert").setAttribute("aria-pressed", this.invert);
     this.button("screen").setAttribute("aria-pressed", document.fullscreenElement === this.root);
@@ -313,9 +313,9 @@ export class Viewer {
     slide("window", this.window);
     slide("level", this.level);
     slide("opacity", this.opacity);
-    if (this.legendOf !== look.colours) {
-      this.legendOf = look.colours;
-      const stops = look.colours.map((rgb) => `rgb(${rgb.join(" ")})`);
+    if (this.legendOf !== view.colours) {
+      this.legendOf = view.colours;
+      const stops = view.colours.map((rgb) => `rgb(${rgb.join(" ")})`);
       this.root.querySelector("[data-legend]").style.backgroundImage = `linear-gradient(to right, ${stops.join(", ")})`;
     }
     this.readout.textContent = this.readout.dataset.text
