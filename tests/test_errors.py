@@ -1,4 +1,4 @@
-"""Codes and exit statuses are stable, distinct and written down."""
+"""Codes and exit statuses are stable, distinct and documented."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from boneage import errors
 SOURCES = Path(errors.__file__).parent
 
 
-def test_every_kind_of_error_has_its_own_exit_status() -> None:
+def test_errors_distinct_exit_status() -> None:
+    """Every kind of error has its own exit status."""
     kinds = [kind for kind in errors.BoneageError.__subclasses__() if kind.__module__ == errors.__name__]
     statuses = [kind.exit_status for kind in kinds]
     assert len(set(statuses)) == len(statuses)
     assert not {0, 1, 2} & set(statuses)  # success, an unforeseen error, and wrong usage keep theirs
 
 
-def test_a_rejection_carries_code_and_sentence() -> None:
+def test_rejection_code_and_message() -> None:
+    """A rejection carries its code and message."""
     rejection = errors.Rejection(errors.RejectionCode.TOO_SMALL, "Too few pixels.")
     assert (rejection.code, rejection.message) == ("too_small", "Too few pixels.")
     assert str(rejection) == "Too few pixels. [too_small]"
 
 
-def test_every_code_of_a_rejection_is_explained_by_the_line_below_it() -> None:
+def test_rejection_codes_documented() -> None:
+    """Every code of a rejection has a docstring."""
     (codes,) = (
         node
         for node in ast.parse(Path(errors.__file__).read_text(encoding="utf-8")).body
@@ -41,7 +44,8 @@ def test_every_code_of_a_rejection_is_explained_by_the_line_below_it() -> None:
 @pytest.mark.parametrize(
     "kind", [errors.BundleError, errors.RecipeError, errors.TableError, errors.AtlasError, errors.ConfigurationError]
 )
-def test_every_code_of_an_error_is_explained_in_its_class(kind: type[errors.BoneageError]) -> None:
+def test_error_codes_documented(kind: type[errors.BoneageError]) -> None:
+    """Every code of an error is explained in its class."""
     raised = {
         code
         for path in SOURCES.rglob("*.py")

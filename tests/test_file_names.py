@@ -16,7 +16,8 @@ ANY_NAMES = st.binary(max_size=30).map(os.fsdecode) | st.text(
 
 
 @given(ANY_NAMES)
-def test_a_printable_name_is_one_clean_line_that_turns_back(name: str) -> None:
+def test_printable_name_round_trip(name: str) -> None:
+    """A printable name is one clean line that can be reversed."""
     text = printable_name(name)
     assert name_of(text) == name
     assert text == text.strip() and len(text.splitlines()) <= 1 and shown(text) == text
@@ -26,7 +27,7 @@ def test_a_printable_name_is_one_clean_line_that_turns_back(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["hand.png", "über/ä.dcm", "日本 1.png", "C:\\radiographs\\a.png", "-x.png", "=1+1.png", "'a"]
 )
-def test_an_ordinary_name_stays(name: str) -> None:
+def test_printable_name_ordinary_name(name: str) -> None:
     assert printable_name(name) == name == name_of(name) == shown(name)
 
 
@@ -43,12 +44,14 @@ def test_an_ordinary_name_stays(name: str) -> None:
         ("\\\n", "\\\\\\x0a"),
     ],
 )
-def test_what_is_unsafe_is_escaped(name: str, text: str) -> None:
+def test_printable_name_unsafe_characters(name: str, text: str) -> None:
+    """Unsafe characters are escaped."""
     assert printable_name(name) == text
 
 
 @given(ANY_NAMES | st.text(max_size=400))
-def test_a_safe_stem_is_a_name_that_file_systems_take(stem: str) -> None:
+def test_safe_stem_any_text(stem: str) -> None:
+    """A safe stem is a name that file systems accept."""
     safe = safe_stem(stem)
     assert 0 < len(safe.encode()) <= 200
     assert safe[0] not in "-." and safe == safe.strip() and shown(safe) == safe
@@ -56,5 +59,5 @@ def test_a_safe_stem_is_a_name_that_file_systems_take(stem: str) -> None:
 
 
 @pytest.mark.parametrize("stem", ["hand", "a.overlay", "ä 1", "IM0001-2"])
-def test_an_ordinary_stem_stays(stem: str) -> None:
+def test_safe_stem_ordinary_stem(stem: str) -> None:
     assert safe_stem(stem) == stem

@@ -1,4 +1,4 @@
-"""Files are whole or as they were."""
+"""Files are complete or unchanged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from boneage.files import atomic_write, ensure_writable, sha256_of, write_text
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_atomic_write_failure(tmp_path: Path) -> None:
+    """A failed write leaves the old file and nothing else."""
     path = tmp_path / "new" / "t.txt"
     write_text(path, "old")
     with pytest.raises(KeyboardInterrupt), atomic_write(path) as temporary:
@@ -21,8 +22,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_error_names_the_target_and_not_the_temporary_file(tmp_path: Path) -> None:
-    """A folder in the target's place: the temporary file is written, and cannot take the name."""
+def test_atomic_write_error_names_target(tmp_path: Path) -> None:
+    """A folder takes the target's place: the temporary file is written, and cannot be renamed."""
     (tmp_path / "taken").mkdir()
     with pytest.raises(OSError) as caught:
         write_text(tmp_path / "taken", "text")
@@ -30,20 +31,23 @@ def test_an_error_names_the_target_and_not_the_temporary_file(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [tmp_path / "taken"]
 
 
-def test_an_error_without_a_name_gets_the_targets_and_one_about_another_file_keeps_its_own(tmp_path: Path) -> None:
-    for named, told in ((None, str(tmp_path / "t.txt")), ("other.txt", "other.txt")):
+def test_atomic_write_error_of_another_file(tmp_path: Path) -> None:
+    """An error without a file name gets the target's; one about another file keeps its own."""
+    for named, reported in ((None, str(tmp_path / "t.txt")), ("other.txt", "other.txt")):
         with pytest.raises(OSError) as caught, atomic_write(tmp_path / "t.txt"):
             raise OSError(errno.ENOSPC, "No space left on device", named)
-        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, told)
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, reported)
 
 
-def test_the_longest_name_that_a_file_can_have_can_be_written(tmp_path: Path) -> None:
+def test_atomic_write_longest_name(tmp_path: Path) -> None:
+    """The longest name that a file can have can be written."""
     path = tmp_path / ("x" * 251 + ".txt")
     write_text(path, "text")
     assert path.read_text() == "text"
 
 
-def test_a_target_that_cannot_be_written_is_known_before_the_work(tmp_path: Path) -> None:
+def test_ensure_writable_unwritable_target(tmp_path: Path) -> None:
+    """A target that cannot be written is reported before the work."""
     (tmp_path / "file").touch()
     ensure_writable(tmp_path / "new" / "t.csv")
     assert not list((tmp_path / "new").iterdir())

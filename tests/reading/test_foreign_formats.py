@@ -42,7 +42,7 @@ def media(brand: bytes, *compatible: bytes) -> bytes:
 
 
 def raw_photograph(tags: list[tuple[int, int]]) -> bytes:
-    """A TIFF whose one directory says that it is a camera's."""
+    """Return a TIFF whose one directory declares it a camera's."""
     entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted([(256, 100), (257, 100), *tags])]
     return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(entries) + bytes(200)
 
@@ -100,7 +100,8 @@ FOREIGN = [
 @pytest.mark.parametrize(
     ("data", "name", "advice"), FOREIGN, ids=[f"{name} {index}" for index, (_, name, _) in enumerate(FOREIGN)]
 )
-def test_read_radiograph_names_a_foreign_format(data: bytes, name: str, advice: str) -> None:
+def test_read_radiograph_foreign_format(data: bytes, name: str, advice: str) -> None:
+    """The rejection names a foreign format and what to do."""
     with pytest.raises(Rejection, match=name) as caught:
         read_radiograph(data)
     assert caught.value.code == "unsupported_format"
@@ -109,16 +110,19 @@ def test_read_radiograph_names_a_foreign_format(data: bytes, name: str, advice: 
 
 
 @pytest.mark.parametrize("data", VALID.values(), ids=VALID.keys())
-def test_name_foreign_format_knows_none_that_is_read(data: bytes) -> None:
+def test_name_foreign_format_read_format(data: bytes) -> None:
+    """Formats that are read have no foreign name."""
     assert name_foreign_format(data) is None
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from([data for data, _, _ in FOREIGN]), st.integers(0, 600))
-def test_name_foreign_format_takes_any_beginning(data: bytes, length: int) -> None:
-    name_foreign_format(data[:length])
+def test_name_foreign_format_any_beginning(data: bytes, length: int) -> None:
+    """Any beginning of a file is examined without an error."""
+    named = name_foreign_format(data[:length])
+    assert named is None or all(named)
 
 
 @pytest.mark.parametrize("data", [b"", b"a,b\n1,2\n", b"{}", bytes(700), b"\xff" * 10])
-def test_name_foreign_format_of_something_else(data: bytes) -> None:
+def test_name_foreign_format_unknown_format(data: bytes) -> None:
     assert name_foreign_format(data) is None

@@ -1,4 +1,4 @@
-"""Files made to keep a reader busy take next to no time: bounds are set low, and the files just above them."""
+"""Files made to keep a reader busy take little time, with low bounds and files just above them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ OUTCOMES = {
     "tiff jpeg scans": "too_large",
     "webp chunks": "unreadable",
 }
-"""What the bounds make of the kinds whose outcome they decide; the others may be read or not."""
+"""Outcomes of the kinds that the bounds decide; the others may be read or not."""
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,8 @@ def _low_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hostile_file_takes_little_time(kind: str) -> None:
+def test_read_radiograph_hostile_file_in_little_time(kind: str) -> None:
+    """A hostile file takes little time."""
     file = KINDS[kind](SIZE)
     start = time.process_time()
     outcome = outcome_of(file)
@@ -79,11 +80,12 @@ def test_hostile_file_takes_little_time(kind: str) -> None:
     assert not outcome.startswith("exception")
 
 
-def test_outcomes_name_kinds_that_exist() -> None:
+def test_hostile_kinds_cover_all_outcomes() -> None:
+    """Expected outcomes name kinds that exist."""
     assert set(OUTCOMES) <= set(KINDS)
 
 
-def test_nested_sequence_in_place_of_text_is_no_text(caplog: pytest.LogCaptureFixture) -> None:
+def test_text_nested_sequence(caplog: pytest.LogCaptureFixture) -> None:
     """`str` of such a sequence does not end: pydicom repeats each error in that of the level above."""
     with caplog.at_level(logging.WARNING):
         radiograph = read_radiograph(KINDS["dicom nested, to be put into words"](SIZE))
@@ -93,7 +95,7 @@ def test_nested_sequence_in_place_of_text_is_no_text(caplog: pytest.LogCaptureFi
 
 @pytest.fixture
 def usual_recursion_limit() -> Iterator[None]:
-    """Python's own limit: Hypothesis and others raise it, and then the file ends before the stack does."""
+    """Set Python's own limit. Hypothesis and others raise it, and then the file ends before the stack does."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(1000)
     yield
@@ -101,19 +103,21 @@ def usual_recursion_limit() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("usual_recursion_limit")
-def test_sequences_nested_too_deeply_are_said_to_be_so() -> None:
+def test_read_radiograph_sequences_nested_too_deeply() -> None:
+    """The rejection names sequences that are nested too deeply."""
     with pytest.raises(Rejection, match="nested too deeply") as rejected:
         read_radiograph(KINDS["dicom nested, undefined length"](SIZE))
     assert rejected.value.code == "unreadable"
 
 
-def test_shutter_shapes_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_read_shutter_logs_unknown_shapes_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Unknown shutter shapes are logged once."""
     with caplog.at_level(logging.WARNING), pytest.raises(Rejection):
         read_radiograph(KINDS["dicom shutters"](SIZE))
     assert len(caplog.records) == 1
 
 
-def test_surplus_of_a_png_is_found_in_its_last_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_radiograph_png_surplus_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     """One byte too many is rejected, the right number read, however the stream is cut into chunks."""
     import zlib
 
@@ -128,8 +132,8 @@ def test_surplus_of_a_png_is_found_in_its_last_byte(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("name", ["jpeg colour", "jpeg progressive"])
-def test_jpeg_said_to_be_jpeg_ls_is_unreadable(name: str) -> None:
-    """CharLS raises errors of its own, which only DICOM objects were guarded against."""
+def test_read_radiograph_jpeg_declared_jpeg_ls(name: str) -> None:
+    """A JPEG that is declared JPEG-LS is unreadable: CharLS raises errors of its own."""
     file = bytearray(VALID[name])
     frame = file.index(b"\xff\xc2" if "progressive" in name else b"\xff\xc0")
     file[frame + 1] = 0xF7

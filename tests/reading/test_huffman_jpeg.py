@@ -49,18 +49,20 @@ hA+XVHbakXxmT0d+MOm+UKBDPd/uY4TEm/pWhQ0d+MOm+UVBo78YdN8oUCGe7/cxwmJN/StCho78YdN8
 
 
 def drawn_steps() -> NDArray[np.uint16]:
-    """What the streams show: steps, and a patch of noise."""
+    """Draw the content of the streams: steps, and a patch of noise."""
     row, column = np.mgrid[:64, :66]
     steps: NDArray[np.uint16] = (100 * (column // 12) + 150 * (row // 10)).astype(np.uint16)
     steps[20:24, 30:50] = (np.arange(80).reshape(4, 20) * 1237) % 4096
     return steps
 
 
-def test_a_lossless_stream_of_libjpeg_turbo_is_exact() -> None:
+def test_decode_huffman_jpeg_libjpeg_turbo_lossless() -> None:
+    """A lossless stream of libjpeg-turbo is decoded exactly."""
     assert np.array_equal(decode_huffman_jpeg(LOSSLESS_PREDICTOR_6), drawn_steps())
 
 
-def test_a_12_bit_stream_of_libjpeg_turbo_is_as_it_decodes_it() -> None:
+def test_decode_huffman_jpeg_libjpeg_turbo_12_bit() -> None:
+    """A 12-bit stream of libjpeg-turbo gives the pixels that it decodes itself."""
     decoded = decode_huffman_jpeg(SEQUENTIAL_12_BIT)
     assert np.abs(decoded.astype(int) - drawn_steps()).max() <= 16  # libjpeg-turbo itself: 15
     assert decoded.mean() == pytest.approx(662.120, abs=0.02)
@@ -73,30 +75,34 @@ def test_a_12_bit_stream_of_libjpeg_turbo_is_as_it_decodes_it() -> None:
 @example(16, 1, 9, 0)
 @example(16, 9, 1, 0)
 @example(16, 2, 2, 0)
-def test_every_predictor_undoes_its_own_differences(
-    predictor: int, bits: int, height: int, width: int, seed: int
-) -> None:
+def test_decode_huffman_jpeg_every_predictor(predictor: int, bits: int, height: int, width: int, seed: int) -> None:
+    """Every predictor undoes its own differences."""
     radiograph = np.random.default_rng(seed).integers(0, 2**bits, (height, width)).astype(np.uint16)
     assert np.array_equal(decode_huffman_jpeg(files.jpeg_lossless(radiograph, bits, predictor)), radiograph)
 
 
 @pytest.mark.parametrize("predictor", range(1, 8))
-def test_no_predictor_takes_a_pixel_at_a_time(predictor: int) -> None:
-    """A radiograph of 2400 x 2400 took 5 s by the predictors 6 and 7, and takes 0.05 s."""
+def test_predictors_take_little_time(predictor: int) -> None:
+    """No predictor takes a pixel at a time.
+
+    A radiograph of 2400 x 2400 took 5 s with the predictors 6 and 7, and takes 0.05 s.
+    """
     differences = np.random.default_rng(predictor).integers(0, 4096, (2400, 2400)).astype(np.uint16)
     start = time.process_time()
     PREDICTORS[predictor](differences, 2048)
     assert time.process_time() - start < 1.5
 
 
-def test_data_longer_than_one_chunk_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decode_huffman_jpeg_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data longer than one chunk are joined."""
     radiograph = files.drawn_radiograph((120, 100), bits=12)
     monkeypatch.setattr(jpeg_bits, "CHUNK_BYTES", 501)
     assert np.array_equal(decode_huffman_jpeg(files.jpeg_lossless(radiograph, 12)), radiograph)
     assert np.abs(decode_huffman_jpeg(files.jpeg_12_bit(radiograph, 1)).astype(int) - radiograph).max() <= 4
 
 
-def test_rows_between_restart_markers_begin_anew() -> None:
+def test_decode_huffman_jpeg_restart_markers() -> None:
+    """The prediction restarts between restart markers."""
     radiograph = files.drawn_radiograph((64, 70), bits=12)
     top, bottom = (files.jpeg_lossless(part, 12) for part in (radiograph[:32], radiograph[32:]))
     scan = top.index(b"\xff\xda") + 10
@@ -110,7 +116,8 @@ def test_rows_between_restart_markers_begin_anew() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.booleans(), st.integers(0, 2**31))
-def test_damage_is_rejected_or_gives_pixels(lossless: bool, seed: int) -> None:
+def test_decode_huffman_jpeg_damaged_stream(lossless: bool, seed: int) -> None:
+    """A damaged stream is rejected or gives pixels."""
     radiograph = files.drawn_radiograph((64, 66), bits=12)
     data = bytearray(files.jpeg_lossless(radiograph, 12) if lossless else files.jpeg_12_bit(radiograph))
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Pictures that are not PNG, JPEG or WebP of the plainest kind: TIFF in its varieties, BMP, JPEG 2000, JPEG-LS."""
+"""Images of less usual kinds: TIFF in its varieties, BMP, JPEG 2000, JPEG-LS."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def small(pixels: NDArray[Any], share: float) -> NDArray[Any]:
 @pytest.mark.parametrize("kind", NUMBERS)
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("big", [False, True])
-def test_tiff_of_every_kind_of_number(kind: str, order: str, big: bool) -> None:
-    """Unsigned numbers of 8 and 16 bits by the full range of their type, all others by their own."""
+def test_tiff_every_sample_type(kind: str, order: str, big: bool) -> None:
+    """Unsigned numbers of 8 and 16 bits are scaled by the full range of their type, all others by their own range."""
     middle = 32768 if kind.startswith("i") else 0
     numbers = DEEP.astype(np.int64) - middle
     scaled = numbers // 256 if kind.endswith("1") else numbers / 65536 if kind == "f2" else numbers
@@ -60,7 +60,8 @@ def test_tiff_of_every_kind_of_number(kind: str, order: str, big: bool) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(["i2", "f4", "f8", "u4"]), st.floats(-1e4, 1e4), st.floats(0.01, 1000), st.booleans())
-def test_tiff_of_any_scale_is_the_same_radiograph(kind: str, shift: float, scale: float, white_is_zero: bool) -> None:
+def test_tiff_any_scale(kind: str, shift: float, scale: float, white_is_zero: bool) -> None:
+    """A TIFF of any scale gives the same radiograph."""
     levels = DEEP / 65535
     numbers = np.rint(levels * 20000 - 10000) if kind == "i2" else levels * 1000 * scale + shift
     if kind == "u4":
@@ -72,7 +73,8 @@ def test_tiff_of_any_scale_is_the_same_radiograph(kind: str, shift: float, scale
     assert radiograph.facts.inverted == white_is_zero
 
 
-def test_tiff_with_numbers_that_are_none() -> None:
+def test_tiff_not_a_number() -> None:
+    """Pixels that are not numbers are black."""
     pixels = (DEEP / 65535).astype(np.float32)
     pixels[:3] = np.nan
     pixels[3:5] = np.inf
@@ -89,7 +91,8 @@ def test_tiff_with_numbers_that_are_none() -> None:
 @pytest.mark.parametrize("pixels", [GREY, DEEP], ids=["8 bit", "16 bit"])
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("order", "<>")
-def test_tiff_whose_colours_lie_one_after_the_other(pixels: NDArray[Any], big: bool, order: str) -> None:
+def test_tiff_planar_colour(pixels: NDArray[Any], big: bool, order: str) -> None:
+    """Colour planes that follow one another are joined."""
     full = np.iinfo(pixels.dtype).max
     data = files.tiff(np.dstack([pixels] * 3), by_plane=True, big=big, order=order)
     assert np.abs(read_radiograph(data).pixels - pixels / np.float32(full)).max() < 1e-6
@@ -100,7 +103,8 @@ def test_tiff_whose_colours_lie_one_after_the_other(pixels: NDArray[Any], big: b
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("marked", [{}, {254: 1}, {255: 2}, {254: 4}])
 @pytest.mark.parametrize("big", [False, True])
-def test_tiff_with_thumbnails_is_read_at_full_size(place: int, marked: dict[int, int], big: bool) -> None:
+def test_tiff_with_thumbnails(place: int, marked: dict[int, int], big: bool) -> None:
+    """A TIFF with thumbnails is read at full size."""
     pages: list[tuple[NDArray[Any], dict[int, int]]] = [(small(DEEP, 0.5), marked), (small(DEEP, 0.25), marked)]
     pages.insert(place, (DEEP, {}))
     radiograph = read_radiograph(files.tiff_pages(pages, big=big))
@@ -112,7 +116,7 @@ def test_tiff_with_thumbnails_is_read_at_full_size(place: int, marked: dict[int,
     [DEEP, small(DEEP, 0.9), small(DEEP, 0.5)[:, ::2], small(DEEP, 0.5)[:40]],
     ids=["equal", "90 %", "narrow", "cut"],
 )
-def test_tiff_with_several_pictures_is_rejected(other: NDArray[Any]) -> None:
+def test_tiff_several_images(other: NDArray[Any]) -> None:
     both: list[tuple[NDArray[Any], dict[int, int]]] = [(DEEP, {}), (other, {})]
     for pages in (both, both[::-1]):
         assert rejection(files.tiff_pages(pages)).code == "several_frames"
@@ -129,12 +133,12 @@ def test_tiff_with_several_pictures_is_rejected(other: NDArray[Any]) -> None:
     ],
     ids=["compression", "colour", "complex", "float colour", "four"],
 )
-def test_tiff_of_a_rare_kind_is_rejected(pixels: NDArray[Any], more: dict[int, int]) -> None:
+def test_tiff_rare_kind(pixels: NDArray[Any], more: dict[int, int]) -> None:
     assert rejection(files.tiff(pixels, more=more, by_plane=pixels.ndim == 3)).code == "unreadable"
 
 
 @pytest.mark.parametrize("big", [False, True])
-def test_tiff_with_impossible_numbers_is_rejected(big: bool) -> None:
+def test_tiff_impossible_numbers(big: bool) -> None:
     data = bytearray(files.tiff(DEEP, big=big))
     for at in (4, 8, *range(len(data) - 260, len(data) - 4)):
         changed = data.copy()
@@ -151,7 +155,7 @@ def test_tiff_with_impossible_numbers_is_rejected(big: bool) -> None:
 @pytest.mark.parametrize("bits", [8, 24, 32])
 @pytest.mark.parametrize("top_down", [False, True])
 @pytest.mark.parametrize("width", [87, 88, 89, 90])
-def test_bmp(bits: int, top_down: bool, width: int) -> None:
+def test_bmp_every_depth(bits: int, top_down: bool, width: int) -> None:
     grey = np.ascontiguousarray(GREY[:, :width])
     radiograph = read_radiograph(files.bmp(grey, bits=bits, top_down=top_down))
     assert np.array_equal(radiograph.pixels, grey / np.float32(255))
@@ -159,11 +163,11 @@ def test_bmp(bits: int, top_down: bool, width: int) -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 24])
-def test_bmp_with_the_oldest_header(bits: int) -> None:
+def test_bmp_oldest_header(bits: int) -> None:
     assert np.array_equal(read_radiograph(files.bmp(GREY, bits=bits, core=True)).pixels, GREY / np.float32(255))
 
 
-def test_bmp_that_is_cut_off_or_of_a_rare_kind_is_rejected() -> None:
+def test_bmp_cut_off_or_rare_kind() -> None:
     data = files.bmp(GREY)
     assert rejection(data[:-1]).code == "unreadable"
     for compression in (1, 2, 4, 5):
@@ -174,7 +178,7 @@ def test_bmp_that_is_cut_off_or_of_a_rare_kind_is_rejected() -> None:
     assert rejection(data[:18] + struct.pack("<ii", 0, 110) + data[26:]).code == "unreadable"
 
 
-def test_bmp_in_colour_is_rejected() -> None:
+def test_bmp_in_colour() -> None:
     data = files.bmp(GREY)
     green = bytearray(data)
     green[54 + 1 : 54 + 1024 : 4] = bytes(256)
@@ -187,7 +191,7 @@ def test_bmp_in_colour_is_rejected() -> None:
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("boxed", [False, True])
 @pytest.mark.parametrize("colour", [False, True])
-def test_jpeg_2000(bits: int, boxed: bool, colour: bool) -> None:
+def test_jpeg_2000_every_depth(bits: int, boxed: bool, colour: bool) -> None:
     levels = files.drawn_radiograph(bits=bits)
     pixels = levels.astype(np.uint8) if bits == 8 else levels
     stored = np.dstack([pixels] * 3) if colour else pixels
@@ -197,14 +201,16 @@ def test_jpeg_2000(bits: int, boxed: bool, colour: bool) -> None:
     assert (radiograph.facts.format, radiograph.facts.bits_stored) == ("jpeg2000", bits)
 
 
-def test_jpeg_2000_that_lacks_its_end_marker_or_more() -> None:
+def test_jpeg_2000_without_end_marker() -> None:
+    """JPEG 2000 may lack its end marker, but nothing else."""
     data = files.coded(".jp2", DEEP, cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000)
     assert np.array_equal(read_radiograph(data[:-2]).pixels, read_radiograph(data).pixels)
     for missing in (3, 4, 50, 1000):
         assert rejection(data[:-missing]).code == "unreadable"
 
 
-def test_jpeg_2000_with_a_palette_is_named() -> None:
+def test_jpeg_2000_with_palette() -> None:
+    """The rejection names JPEG 2000 with a palette."""
     data = files.coded(".jp2", DEEP, cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000)
     at = data.index(b"jp2h") + 4
     length = struct.unpack_from(">I", data, at - 8)[0]
@@ -213,7 +219,7 @@ def test_jpeg_2000_with_a_palette_is_named() -> None:
     assert rejection(palette).code == "unsupported_format"
 
 
-def test_jpeg_ls_and_lossless_jpeg_files() -> None:
+def test_jpeg_ls_and_lossless_jpeg() -> None:
     twelve = files.drawn_radiograph(bits=12)
     for data in (files.jpeg_ls(twelve, 12), files.jpeg_lossless(twelve, 12)):
         assert np.abs(read_radiograph(data).pixels - twelve / 4095).max() < 1e-6
@@ -222,6 +228,6 @@ def test_jpeg_ls_and_lossless_jpeg_files() -> None:
 
 
 @pytest.mark.parametrize("data", [files.bmp(GREY), files.tiff(DEEP, big=True), files.coded(".jp2", DEEP)])
-def test_limits_hold(data: bytes) -> None:
+def test_read_limits_hold(data: bytes) -> None:
     assert rejection(data, ReadLimits(max_pixels=DEEP.size - 1)).code == "too_large"
     assert rejection(data, ReadLimits(min_side=91)).code == "too_small"

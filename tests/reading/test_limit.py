@@ -1,4 +1,4 @@
-"""Reading in a process of its own: the same radiograph, and an end to every read that takes too long."""
+"""Reading in a process of its own gives the same radiograph, and ends every read that takes too long."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ def _ended() -> Iterator[None]:
 
 
 def _slow_file() -> bytes:
-    """A PNG that takes zlib and OpenCV some tenths of a second."""
+    """Return a PNG that takes zlib and OpenCV some tenths of a second."""
     levels = np.random.default_rng(0).integers(0, 65536, (2000, 2000)).astype(np.uint16)
     return coded(".png", levels)
 
 
 @pytest.mark.parametrize("name", ["png 16", "jpeg", "dicom explicit", "dicom jpeg-ls"])
-def test_limited_read_is_the_same(name: str) -> None:
+def test_read_radiograph_limited_same_pixels(name: str) -> None:
+    """A limited read gives the same pixels and facts."""
     limited, plain = read_radiograph_limited(VALID[name]), read_radiograph(VALID[name])
     assert np.array_equal(limited.pixels, plain.pixels)
     assert limited.pixels.dtype == np.float32
@@ -48,7 +49,7 @@ def test_limited_read_is_the_same(name: str) -> None:
     assert limited.facts == plain.facts
 
 
-def test_rejection_is_handed_on() -> None:
+def test_read_radiograph_limited_passes_rejection() -> None:
     with pytest.raises(Rejection) as plain:
         read_radiograph(b"nothing")
     with pytest.raises(Rejection) as limited:
@@ -56,7 +57,7 @@ def test_rejection_is_handed_on() -> None:
     assert (limited.value.code, limited.value.message) == (plain.value.code, plain.value.message)
 
 
-def test_log_is_handed_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_read_radiograph_limited_passes_log(caplog: pytest.LogCaptureFixture) -> None:
     file = dicom_file(dicom_dataset(drawn_radiograph(bits=12), 12, ImagerPixelSpacing=[0, 1]))
     with caplog.at_level(logging.WARNING):
         read_radiograph_limited(file)
@@ -64,7 +65,8 @@ def test_log_is_handed_on(caplog: pytest.LogCaptureFixture) -> None:
     assert "ImagerPixelSpacing" in caplog.text
 
 
-def test_time_limit_ends_c_code_and_the_next_read_works() -> None:
+def test_read_radiograph_limited_ends_c_code() -> None:
+    """The time limit ends C code, and the next read works."""
     before = start_reading_process()
     with pytest.raises(Rejection) as rejection:
         read_radiograph_limited(_slow_file(), cpu_seconds=0.02)
@@ -73,7 +75,8 @@ def test_time_limit_ends_c_code_and_the_next_read_works() -> None:
     assert start_reading_process() != before
 
 
-def test_time_limit_counts_each_read_alone() -> None:
+def test_read_radiograph_limited_counts_each_read_alone() -> None:
+    """The time limit counts each read alone."""
     before = start_reading_process()
     for _ in range(60):
         read_radiograph_limited(VALID["png 8"], cpu_seconds=0.2)
@@ -81,23 +84,27 @@ def test_time_limit_counts_each_read_alone() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
-def test_time_limit_must_be_positive(seconds: float) -> None:
+def test_read_radiograph_limited_positive_limit(seconds: float) -> None:
+    """The time limit must be positive."""
     with pytest.raises(ValueError, match="above 0"):
         read_radiograph_limited(VALID["png 8"], cpu_seconds=seconds)
 
 
-def test_process_that_was_killed_is_replaced() -> None:
+def test_read_radiograph_limited_killed_process() -> None:
+    """A process that was killed is replaced."""
     os.kill(start_reading_process(), signal.SIGKILL)
     assert read_radiograph_limited(VALID["png 8"]).facts.format == "png"
 
 
-def test_process_that_dies_at_a_file_is_asked_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_radiograph_limited_process_dies_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that dies at a file is replaced, and the file is read once more."""
     deaths = _dies(monkeypatch, times=1)
     assert read_radiograph_limited(VALID["png 8"]).facts.format == "png"
     assert len(deaths) == 1
 
 
-def test_file_on_which_the_process_dies_twice_is_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_radiograph_limited_process_dies_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file on which the process dies twice is unreadable."""
     deaths = _dies(monkeypatch, times=9)
     with pytest.raises(Rejection) as rejection:
         read_radiograph_limited(VALID["png 8"])
@@ -106,7 +113,7 @@ def test_file_on_which_the_process_dies_twice_is_unreadable(monkeypatch: pytest.
 
 
 def _dies(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
-    """The reading process is killed when it is asked, so many times; returns the ids of the killed."""
+    """Kill the reading process at its next `times` requests, and return the ids of the killed ones."""
     deaths: list[int] = []
     ask = ReadingProcess.ask
 
@@ -120,7 +127,9 @@ def _dies(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
     return deaths
 
 
-def test_interrupted_read_leaves_no_reply_for_the_next_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_radiograph_limited_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted read leaves no reply for the next file."""
+
     def interrupted(_connection: Connection, _seconds: float) -> bool:
         raise KeyboardInterrupt
 
@@ -133,14 +142,16 @@ def test_interrupted_read_leaves_no_reply_for_the_next_file(monkeypatch: pytest.
     assert np.array_equal(next_read.pixels, read_radiograph(VALID["jpeg"]).pixels)
 
 
-def test_process_that_cannot_start_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_radiograph_limited_process_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that cannot start raises an error of the program."""
     end_reading_process()
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="did not start"):
         read_radiograph_limited(VALID["png 8"])
 
 
-def test_nothing_is_left_when_the_caller_is_killed() -> None:
+def test_reading_process_ends_with_killed_caller() -> None:
+    """The reading process ends when the caller is killed."""
     program = (
         "from boneage.reading.limit import start_reading_process;print(start_reading_process(), flush=True); input()"
     )

@@ -1,4 +1,4 @@
-"""Reading radiographs: one radiograph gives one picture in every format, and every damaged file is rejected by name."""
+"""Reading radiographs: every format gives the same pixels, and every damaged file is rejected by name."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def exif(orientation: int) -> bytes:
 
 
 def with_chunk(data: bytes, name: bytes, content: bytes) -> bytes:
-    """A PNG with one more chunk after its header."""
+    """Return a PNG with one more chunk after its header."""
     return data[:33] + png((name, content))[8:] + data[33:]
 
 
@@ -61,8 +61,10 @@ def with_chunk(data: bytes, name: bytes, content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", [name for name in VALID if name != "png colour"])
-def test_the_same_radiograph_reads_alike_from_every_format(name: str) -> None:
-    """16-bit PNG is the truth; lossy files may differ a little at the letters' edges, but not over the radiograph."""
+def test_read_radiograph_same_in_every_format(name: str) -> None:
+    """A 16-bit PNG is the reference. Lossy files may differ a little at the letters' edges, but not over the
+    radiograph.
+    """
     pixels = read_radiograph(VALID[name]).pixels
     if name == "jpeg":
         pixels = np.rot90(pixels)  # its EXIF says that it lies on its side
@@ -73,7 +75,8 @@ def test_the_same_radiograph_reads_alike_from_every_format(name: str) -> None:
     assert np.abs(pixels - LEVELS).mean() < (0.01 if lossy else 0.006)
 
 
-def test_pixels_are_contiguous_finite_and_in_range_in_every_format() -> None:
+def test_read_radiograph_sound_pixels_in_every_format() -> None:
+    """Pixels are contiguous, finite and in range in every format."""
     for data in VALID.values():
         radiograph = read_radiograph(data)
         assert damaged_files.is_sound(radiograph)
@@ -81,7 +84,8 @@ def test_pixels_are_contiguous_finite_and_in_range_in_every_format() -> None:
 
 
 @pytest.mark.parametrize(("pixels", "full"), [(GREY, 255), (RADIOGRAPH, 65535)])
-def test_png_levels_are_divided_by_the_full_range_of_their_type(pixels: NDArray[Any], full: int) -> None:
+def test_png_full_range(pixels: NDArray[Any], full: int) -> None:
+    """PNG levels are divided by the full range of their type."""
     dark = pixels // 3
     read = read_radiograph(files.coded(".png", dark))
     assert np.array_equal(read.pixels, dark / np.float32(full))
@@ -90,20 +94,23 @@ def test_png_levels_are_divided_by_the_full_range_of_their_type(pixels: NDArray[
     assert not read.facts.inverted
 
 
-def test_a_path_is_read_like_its_bytes(tmp_path: Path) -> None:
+def test_read_radiograph_path(tmp_path: Path) -> None:
+    """A path is read like its bytes."""
     path = tmp_path / "hand of a child.png"
     path.write_bytes(VALID["png 16"])
     for source in (path, str(path)):
         assert np.array_equal(read_radiograph(source).pixels, read_radiograph(VALID["png 16"]).pixels)
 
 
-def test_another_kind_of_source_is_a_mistake_of_the_programmer() -> None:
+def test_read_radiograph_wrong_source_type() -> None:
+    """Another type of source is a mistake of the programmer."""
     with pytest.raises(TypeError):
         read_radiograph(42)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_a_png_of_few_bits_is_no_radiograph(bits: int) -> None:
+def test_png_few_bits(bits: int) -> None:
+    """A PNG of few bits is not a radiograph."""
     side, per_byte = 64, 8 // bits
     row = bytes([0]) + bytes([0b00011011] * (side // per_byte))
     data = png((b"IHDR", png_header(side, side, bits)), (b"IDAT", zlib.compress(row * side)), (b"IEND", b""))
@@ -113,14 +120,15 @@ def test_a_png_of_few_bits_is_no_radiograph(bits: int) -> None:
 
 
 def few_levels(count: int) -> NDArray[np.uint8]:
-    """The drawn radiograph in this many grey levels, over the whole range."""
+    """Return the drawn radiograph in this many grey levels, over the whole range."""
     steps = np.minimum(GREY.astype(int) * count // 256, count - 1)
     return np.asarray(steps * 255 // max(1, count - 1), np.uint8)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
 @pytest.mark.parametrize(("levels", "code"), [(1, "no_contrast"), (2, "not_a_radiograph"), (23, "not_a_radiograph")])
-def test_a_picture_of_few_grey_levels_is_no_radiograph(suffix: str, levels: int, code: str) -> None:
+def test_read_radiograph_few_grey_levels(suffix: str, levels: int, code: str) -> None:
+    """An image of few grey levels is not a radiograph."""
     assert code_of(files.coded(suffix, few_levels(levels), *LOSSLESS.get(suffix, ()))) == code
     assert code_of(files.coded(suffix, np.dstack([few_levels(levels)] * 3), *LOSSLESS.get(suffix, ()))) == code
 
@@ -128,18 +136,21 @@ def test_a_picture_of_few_grey_levels_is_no_radiograph(suffix: str, levels: int,
 LOSSLESS = {".webp": (cv2.IMWRITE_WEBP_QUALITY, 101)}
 
 
-def test_a_dithered_picture_is_no_radiograph() -> None:
+def test_read_radiograph_dithered_image() -> None:
+    """A dithered image is not a radiograph."""
     noise = np.random.default_rng(0).integers(0, 256, GREY.shape)
     assert code_of(files.coded(".png", np.where(noise < GREY, 255, 0).astype(np.uint8))) == "not_a_radiograph"
 
 
-def test_a_poor_radiograph_of_enough_levels_is_taken() -> None:
+def test_read_radiograph_just_enough_levels() -> None:
+    """A poor radiograph with enough levels is read."""
     assert np.array_equal(read_radiograph(files.coded(".png", few_levels(24))).pixels, few_levels(24) / np.float32(255))
     dark = (GREY // 5).astype(np.uint8)  # 52 levels; the poorest of the RSNA challenge has 46
     assert np.array_equal(read_radiograph(files.coded(".png", dark)).pixels, dark / np.float32(255))
 
 
-def test_levels_are_counted_over_the_whole_radiograph() -> None:
+def test_grey_levels_counted_over_all_rows() -> None:
+    """Levels are counted over the whole radiograph."""
     radiograph = np.zeros((1000, 700), np.uint8)
     radiograph[900:960, 100:190] = GREY[:60]
     assert read_radiograph(files.coded(".png", radiograph)).pixels.max() > 0.5
@@ -147,16 +158,19 @@ def test_levels_are_counted_over_the_whole_radiograph() -> None:
 
 @pytest.mark.parametrize("shape", [(100, 301), (301, 100), (64, 5000)])
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
-def test_a_strip_is_no_radiograph(shape: tuple[int, int], suffix: str) -> None:
+def test_read_radiograph_strip(shape: tuple[int, int], suffix: str) -> None:
+    """A strip is not a radiograph."""
     assert code_of(files.coded(suffix, cv2.resize(GREY, shape[::-1]))) == "not_a_radiograph"
     assert code_of(files.dicom_file(files.dicom_dataset(cv2.resize(GREY, shape[::-1]), 8))) == "not_a_radiograph"
 
 
-def test_a_long_radiograph_is_taken() -> None:
+def test_read_radiograph_long_image() -> None:
+    """A long radiograph is read."""
     assert read_radiograph(files.coded(".png", cv2.resize(GREY, (100, 300)))).pixels.shape == (300, 100)
 
 
-def test_a_palette_png_of_greys_is_grey() -> None:
+def test_png_grey_palette() -> None:
+    """A palette PNG of greys gives grey levels."""
     palette = bytes(level for value in range(256) for level in (value, value, value))
     rows = b"".join(b"\0" + row.tobytes() for row in GREY)
     data = png(
@@ -171,19 +185,21 @@ def test_a_palette_png_of_greys_is_grey() -> None:
 # colour and transparency
 
 
-def test_colour_that_is_really_grey_is_taken() -> None:
+def test_read_radiograph_grey_stored_in_colour() -> None:
+    """Colour that is really grey is read."""
     noisy = np.dstack([GREY] * 3).astype(int) + np.random.default_rng(0).integers(-5, 6, (*GREY.shape, 3))
     pixels = read_radiograph(files.coded(".png", np.clip(noisy, 0, 255).astype(np.uint8))).pixels
     assert np.abs(pixels - GREY / 255).max() < 6 / 255
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
-def test_other_colour_is_rejected(suffix: str) -> None:
+def test_read_radiograph_colour(suffix: str) -> None:
     tinted = np.dstack([GREY, GREY, np.clip(GREY.astype(int) + 60, 0, 255).astype(np.uint8)])
     assert code_of(files.coded(suffix, tinted)) == "not_grayscale"
 
 
-def test_opaque_alpha_is_ignored_and_transparent_parts_are_black() -> None:
+def test_png_alpha() -> None:
+    """Opaque alpha is ignored and transparent parts are black."""
     alpha = np.full_like(GREY, 255)
     opaque = read_radiograph(files.coded(".png", np.dstack([GREY, GREY, GREY, alpha]))).pixels
     assert np.array_equal(opaque, GREY / np.float32(255))
@@ -193,7 +209,8 @@ def test_opaque_alpha_is_ignored_and_transparent_parts_are_black() -> None:
     assert np.array_equal(half[:, 40:], opaque[:, 40:])
 
 
-def test_the_transparent_grey_of_a_png_is_black() -> None:
+def test_png_transparent_grey() -> None:
+    """The transparent grey of a PNG is black."""
     level = int(np.median(GREY))
     data = with_chunk(files.coded(".png", GREY), b"tRNS", struct.pack(">H", level))
     pixels = read_radiograph(data).pixels
@@ -216,7 +233,8 @@ TURNED = {
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_is_honoured_in_every_format(orientation: int) -> None:
+def test_read_radiograph_orientation(orientation: int) -> None:
+    """Orientation is honoured in every format."""
     expected = TURNED[orientation] / np.float32(255)
     jpeg = files.coded(".jpg", GREY)
     segment = b"Exif\0\0" + exif(orientation)
@@ -246,7 +264,7 @@ def _turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 def tiff(
     pixels: NDArray[Any], *, photometric: int = 1, orientation: int = 1, more: bytes = b"", pages: int = 1
 ) -> bytes:
-    """An uncompressed TIFF, header first; all pages share the pixels."""
+    """Return an uncompressed TIFF, header first; all pages share the pixels."""
     height, width = pixels.shape
     size = 2 + 10 * 12 + 4
     start = 8 + pages * size
@@ -260,7 +278,7 @@ def tiff(
 
 
 def extended_webp(pixels: NDArray[Any], block: bytes, flags: int = 8) -> bytes:
-    """A lossless WebP with an EXIF chunk."""
+    """Return a lossless WebP with an EXIF chunk."""
     image = files.coded(".webp", pixels, cv2.IMWRITE_WEBP_QUALITY, 101)
     picture: bytes = image[image.index(b"VP8L") :]
     height, width = pixels.shape
@@ -271,14 +289,16 @@ def extended_webp(pixels: NDArray[Any], block: bytes, flags: int = 8) -> bytes:
 
 
 @pytest.mark.parametrize("pixels", [GREY, RADIOGRAPH], ids=["8 bit", "16 bit"])
-def test_a_tiff_whose_white_is_zero_is_turned(pixels: NDArray[Any]) -> None:
+def test_tiff_white_is_zero(pixels: NDArray[Any]) -> None:
+    """A TIFF whose white is zero is inverted."""
     full = np.iinfo(pixels.dtype).max
     read = read_radiograph(tiff(full - pixels, photometric=0))
     assert read.facts.inverted
     assert np.abs(read.pixels - pixels / np.float32(full)).max() < 1e-6
 
 
-def test_opencvs_log_level_is_left_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+def test_opencv_log_level_restored(capfd: pytest.CaptureFixture[str]) -> None:
+    """The log level of OpenCV is restored."""
     logging: Any = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
     before = logging.getLogLevel()
     read_radiograph(VALID["dicom jpeg 2000"])
@@ -287,7 +307,8 @@ def test_opencvs_log_level_is_left_as_it_was(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr().err == ""
 
 
-def test_damaged_exif_does_not_cost_the_radiograph(caplog: pytest.LogCaptureFixture) -> None:
+def test_read_radiograph_damaged_exif(caplog: pytest.LogCaptureFixture) -> None:
+    """A radiograph with damaged EXIF is read."""
     data = with_chunk(files.coded(".png", GREY), b"eXIf", exif(6)[:12])
     assert read_radiograph(data).pixels.shape == GREY.shape
     assert "EXIF" in caplog.text
@@ -296,7 +317,8 @@ def test_damaged_exif_does_not_cost_the_radiograph(caplog: pytest.LogCaptureFixt
 # rejections
 
 
-def test_a_file_is_read_within_the_limits_or_not_at_all(tmp_path: Path) -> None:
+def test_read_file_limits(tmp_path: Path) -> None:
+    """A file is read within the limits or not at all."""
     path = tmp_path / "radiograph.png"
     path.write_bytes(b"12345")
     assert read_file(path, ReadLimits(max_bytes=5)) == b"12345"
@@ -305,7 +327,8 @@ def test_a_file_is_read_within_the_limits_or_not_at_all(tmp_path: Path) -> None:
     assert caught.value.code == "too_large"
 
 
-def test_what_is_no_file_is_not_found(tmp_path: Path) -> None:
+def test_read_file_not_found(tmp_path: Path) -> None:
+    """A path without a file is not found."""
     for path in (tmp_path / "none.png", tmp_path, Path("nul\0byte"), tmp_path / "none.png" / "deeper"):
         with pytest.raises(Rejection) as caught:
             read_radiograph(path)
@@ -313,7 +336,8 @@ def test_what_is_no_file_is_not_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_read_file_pipe(tmp_path: Path) -> None:
+    """A pipe does not block the reader."""
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(Rejection) as caught:
         read_radiograph(tmp_path / "pipe.png")
@@ -321,19 +345,22 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"no picture", bytes(1000), PNG_SIGNATURE])
-def test_what_is_no_picture_is_unreadable(data: bytes) -> None:
+def test_read_radiograph_no_image(data: bytes) -> None:
+    """A file that is no image is unreadable."""
     assert code_of(data) == "unreadable"
 
 
 @pytest.mark.parametrize("name", VALID)
 @settings(max_examples=15, deadline=None)
 @given(share=st.floats(0.0, 0.995))
-def test_a_file_that_is_cut_off_is_rejected(name: str, share: float) -> None:
+def test_read_radiograph_cut_off(name: str, share: float) -> None:
+    """A file that is cut off is rejected."""
     data = VALID[name]
     assert code_of(data[: int(share * len(data))]) in {"unreadable", "not_a_radiograph"}
 
 
-def test_a_large_file_is_rejected_before_it_is_read(tmp_path: Path) -> None:
+def test_read_file_too_large(tmp_path: Path) -> None:
+    """A large file is rejected before it is read."""
     path = tmp_path / "large.png"
     with path.open("wb") as file:
         file.truncate(300 * 2**20)  # sparse
@@ -344,29 +371,32 @@ def test_a_large_file_is_rejected_before_it_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", VALID)
-def test_limits_on_pixels_hold_in_every_format(name: str) -> None:
+def test_read_radiograph_pixel_limits(name: str) -> None:
+    """Limits on pixels hold in every format."""
     height, width = RADIOGRAPH.shape
     assert code_of(VALID[name], ReadLimits(max_pixels=height * width - 1)) == "too_large"
     assert code_of(VALID[name], ReadLimits(min_side=min(height, width) + 1)) == "too_small"
     read_radiograph(VALID[name], ReadLimits(max_pixels=4 * height * width, min_side=min(height, width)))
 
 
-def test_a_decompression_bomb_is_rejected_by_its_header() -> None:
+def test_read_radiograph_decompression_bomb() -> None:
+    """A decompression bomb is rejected by its header."""
     bomb = png((b"IHDR", png_header(30000, 30000, 16, 6)), (b"IDAT", zlib.compress(bytes(10**6))), (b"IEND", b""))
     assert code_of(bomb) == "too_large"
     wide = png((b"IHDR", png_header(9000, 9000, 16, 6)), (b"IDAT", zlib.compress(bytes(10**6))), (b"IEND", b""))
     assert code_of(wide) == "too_large", "8 bytes a pixel count double"
 
 
-def test_a_few_bytes_that_claim_many_pixels_are_not_decoded() -> None:
-    """libjpeg would paint the rest grey, and call it a picture."""
+def test_jpeg_claims_too_many_pixels() -> None:
+    """A few bytes that claim many pixels are not decoded. libjpeg would paint the rest grey, and report an image."""
     jpeg = bytearray(files.coded(".jpg", GREY))
     at = jpeg.index(b"\xff\xc0") + 5
     jpeg[at : at + 4] = struct.pack(">HH", 9000, 9000)
     assert code_of(bytes(jpeg)) == "unreadable"
 
 
-def test_a_text_bomb_in_a_png_is_not_inflated() -> None:
+def test_png_text_bomb() -> None:
+    """A text bomb in a PNG is not inflated."""
     text = b"comment\0\0" + zlib.compress(bytes(50_000_000))
     header = read_image_header(with_chunk(files.coded(".png", GREY), b"zTXt", text))
     assert header is not None
@@ -377,14 +407,15 @@ def test_a_text_bomb_in_a_png_is_not_inflated() -> None:
     )
 
 
-def test_several_pictures_are_rejected() -> None:
+def test_read_radiograph_several_images() -> None:
     animated_png = with_chunk(files.coded(".png", GREY), b"acTL", struct.pack(">II", 2, 0))
     assert code_of(animated_png) == "several_frames"
     assert code_of(tiff(GREY, pages=2)) == "several_frames"
     assert code_of(extended_webp(GREY, b"", flags=2)) == "several_frames"
 
 
-def test_a_wrong_checksum_in_a_png_is_seen() -> None:
+def test_png_wrong_checksum() -> None:
+    """A wrong checksum in a PNG is rejected."""
     data = bytearray(VALID["png 16"])
     data[len(data) // 2] ^= 1
     assert code_of(bytes(data)) == "unreadable"
@@ -394,7 +425,7 @@ def test_a_wrong_checksum_in_a_png_is_seen() -> None:
 
 
 @pytest.mark.filterwarnings("default")
-def test_no_damage_gets_past_a_rejection() -> None:
+def test_read_radiograph_damaged_files() -> None:
     """A slice of benchmarks/fuzz_radiograph.py, in this process."""
     outcomes = [damaged_files.outcome_of(data) for _, data in damaged_files.mutated_files(600, seed=2026)]
     assert [outcome for outcome in outcomes if outcome.startswith("exception")] == []
@@ -404,7 +435,8 @@ def test_no_damage_gets_past_a_rejection() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(VALID)), st.data())
-def test_no_overwritten_byte_gets_past_a_rejection(name: str, data: st.DataObject) -> None:
+def test_read_radiograph_overwritten_bytes(name: str, data: st.DataObject) -> None:
+    """Overwritten bytes cause a rejection or sound pixels."""
     content = bytearray(VALID[name])
     at = data.draw(st.integers(0, min(len(content), 2000) - 1))
     content[at : at + 4] = data.draw(st.binary(min_size=1, max_size=4))
@@ -415,7 +447,8 @@ def test_no_overwritten_byte_gets_past_a_rejection(name: str, data: st.DataObjec
 # start-up
 
 
-def test_reading_pictures_imports_no_dicom() -> None:
+def test_reading_images_imports_no_dicom() -> None:
+    """Reading an image imports no DICOM module."""
     command = "import sys, boneage.reading.radiograph as r; print('pydicom' in sys.modules, 'jpeg_ls' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

@@ -1,4 +1,4 @@
-"""The whole walk on one radiograph in many formats: what it is stored as does not change what is said of it."""
+"""The whole assessment of one radiograph in many formats: the format does not change the result."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from tests.bundles import tiny_bundle
 
 ALLOWED_MONTHS = 0.5
 ALLOWED_MONTHS_TINY = 0.02
-"""Of the tiny bundle's answer only 5 months come from the radiograph."""
+"""Tolerance for the tiny bundle, of whose estimate only 5 months come from the radiograph."""
 
 ALLOWED_MONTHS_LOSSY = 2.0
-"""JPEG's artefacts are changes of the picture; on real radiographs of 299 px they moved answers by up to 0.7 months."""
+"""Tolerance for JPEG, whose artefacts change the image. On real radiographs of 299 px they moved estimates by up to 0.7
+months."""
 
 LOSSY = "JPEG, quality 95"
 REAL_RADIOGRAPHS = 10
@@ -33,13 +34,13 @@ Radiograph = NDArray[np.float32]
 
 
 def levels(radiograph: Radiograph, bits: int) -> NDArray[np.unsignedinteger]:
-    """The radiograph in whole grey levels of so many bits."""
+    """Return the radiograph in integer grey levels of `bits` bits."""
     whole = np.rint(radiograph * (2**bits - 1))
     return np.asarray(whole, dtype=np.uint8 if bits == 8 else np.uint16)
 
 
 def forms_of(radiograph: Radiograph) -> dict[str, bytes]:
-    """One radiograph, bone bright in 0..1, as files of every kind that hospitals and teachers pass on."""
+    """Return one radiograph, bone bright in 0..1, as files of every kind that hospitals and teachers pass on."""
     grey, twelve, deep = levels(radiograph, 8), levels(radiograph, 12), levels(radiograph, 16)
     return {
         "PNG, 8 bits": files.coded(".png", grey),
@@ -83,18 +84,15 @@ def phantom() -> Radiograph:
 
 
 @pytest.mark.parametrize("sex", list(Sex))
-def test_a_drawn_radiograph_gets_one_age_in_every_format(
-    judge: tuple[Bundle, float], phantom: Radiograph, sex: Sex
-) -> None:
+def test_assess_drawn_radiograph_every_format(judge: tuple[Bundle, float], phantom: Radiograph, sex: Sex) -> None:
+    """A drawn radiograph gets one age in every format."""
     bundle, allowed = judge
     ages = ages_months(phantom, sex, bundle)
     assert spread(ages) < allowed, ages
 
 
-def test_a_radiograph_read_the_wrong_way_round_would_be_noticed(
-    judge: tuple[Bundle, float], phantom: Radiograph
-) -> None:
-    """What the tolerance must not hide: MONOCHROME1 taken for MONOCHROME2."""
+def test_assess_inverted_radiograph_differs(judge: tuple[Bundle, float], phantom: Radiograph) -> None:
+    """The tolerance does not hide MONOCHROME1 read as MONOCHROME2."""
     bundle, allowed = judge
     right, wrong = (
         assess(files.coded(".png", levels(radiograph, 8)), Sex.MALE, bundle).age_months
@@ -104,7 +102,8 @@ def test_a_radiograph_read_the_wrong_way_round_would_be_noticed(
 
 
 @pytest.mark.data
-def test_real_radiographs_get_one_age_in_every_format(data_folder: Path) -> None:
+def test_assess_real_radiographs_every_format(data_folder: Path) -> None:
+    """Real radiographs get one age in every format."""
     bundle = Bundle.open("default", threads=1)
     validation = radiographs_of_split(read_radiographs(data_folder / "rsna" / "radiographs.csv"), "validation")
     for radiograph in validation[:: len(validation) // REAL_RADIOGRAPHS][:REAL_RADIOGRAPHS]:

@@ -1,4 +1,4 @@
-"""A table that grows holds whole rows, whatever ends the program."""
+"""A table that grows holds whole rows, however the program ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def written(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_each_row_is_in_the_file_before_the_next(tmp_path: Path) -> None:
+def test_append_writes_at_once(tmp_path: Path) -> None:
+    """Each row is in the file before the next one is made."""
     path = tmp_path / "new" / "t.csv"
     with AppendedTable(path, COLUMNS) as table:
         assert table.rows == [] and path.read_text() == "image,age\n"
@@ -34,8 +35,8 @@ def test_each_row_is_in_the_file_before_the_next(tmp_path: Path) -> None:
     assert len(path.read_bytes().splitlines()) == 1 + len(ROWS)
 
 
-def test_a_table_torn_at_any_byte_is_gone_on_with(tmp_path: Path) -> None:
-    """Whole rows stay, a torn one is made again, and the file is in the end what it would have been."""
+def test_resume_table_torn_at_any_byte(tmp_path: Path) -> None:
+    """Whole rows stay, a torn one is made again, and the file ends up complete."""
     path = tmp_path / "t.csv"
     whole = written(path)
     for size in range(len(whole) + 1):
@@ -47,20 +48,22 @@ def test_a_table_torn_at_any_byte_is_gone_on_with(tmp_path: Path) -> None:
         assert path.read_bytes() == whole
 
 
-def test_without_resume_a_table_begins_anew(tmp_path: Path) -> None:
+def test_open_without_resume_empties_file(tmp_path: Path) -> None:
     written(tmp_path / "t.csv")
     with AppendedTable(tmp_path / "t.csv", COLUMNS) as table:
         assert table.rows == []
     assert (tmp_path / "t.csv").read_text() == "image,age\n"
 
 
-def test_a_table_that_is_not_there_begins_anew_on_resuming_too(tmp_path: Path) -> None:
+def test_resume_missing_table(tmp_path: Path) -> None:
+    """Resuming a missing table makes it."""
     with AppendedTable(tmp_path / "t.csv", COLUMNS, resume=True) as table:
         assert table.rows == []
     assert (tmp_path / "t.csv").read_text() == "image,age\n"
 
 
-def test_a_table_that_a_spreadsheet_saved_is_gone_on_with(tmp_path: Path) -> None:
+def test_resume_table_saved_by_spreadsheet(tmp_path: Path) -> None:
+    """A table that a spreadsheet saved is resumed."""
     path = tmp_path / "t.csv"
     path.write_bytes("\ufeffimage,age\r\nä.png,7\r\n".encode())
     with AppendedTable(path, COLUMNS, resume=True) as table:
@@ -78,7 +81,8 @@ def test_a_table_that_a_spreadsheet_saved_is_gone_on_with(tmp_path: Path) -> Non
         (b'image,age\n"a"b,1\n', "table_unreadable"),
     ],
 )
-def test_another_file_is_not_gone_on_with_and_stays(tmp_path: Path, content: bytes, code: str) -> None:
+def test_resume_other_file(tmp_path: Path, content: bytes, code: str) -> None:
+    """Another file is not resumed and stays unchanged."""
     path = tmp_path / "t.csv"
     path.write_bytes(content)
     with pytest.raises(TableError) as caught:
@@ -86,7 +90,8 @@ def test_another_file_is_not_gone_on_with_and_stays(tmp_path: Path, content: byt
     assert caught.value.code == code and path.read_bytes() == content
 
 
-def test_one_process_at_a_time_writes_a_table(tmp_path: Path) -> None:
+def test_open_busy_table(tmp_path: Path) -> None:
+    """One process at a time writes a table."""
     path = tmp_path / "t.csv"
     with AppendedTable(path, COLUMNS) as table:
         table.append(ROWS[0])
@@ -97,8 +102,8 @@ def test_one_process_at_a_time_writes_a_table(tmp_path: Path) -> None:
     assert len(read_rows(path, COLUMNS)) == 1
 
 
-def test_a_full_disk_leaves_whole_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of a row goes onto the disk, and the rest not."""
+def test_append_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of a row goes onto the disk, and the rest does not."""
     path = tmp_path / "t.csv"
     write, calls = os.write, []
 
@@ -118,6 +123,8 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path, monkeypatch: pytest.Monke
     assert [row.cells["age"] for row in read_rows(path, COLUMNS)] == ["7"]
 
 
-def test_a_table_may_be_a_device() -> None:
+def test_append_to_device() -> None:
+    """A device keeps no rows, so that nothing is resumed."""
     with AppendedTable(Path(os.devnull), COLUMNS, resume=True) as table:
         table.append(ROWS[0])
+        assert table.rows == []

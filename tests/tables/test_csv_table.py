@@ -22,14 +22,15 @@ def _code(table: Path, required: tuple[str, ...] = ("a", "b")) -> str:
 
 
 @given(rows=st.lists(st.tuples(_MARKED, _CELLS).filter(any), min_size=1, max_size=8))
-def test_written_tables_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+def test_write_rows_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
     table = tmp_path_factory.mktemp("t") / "table.csv"
     write_rows(table, ("a", "b"), rows)
     assert [(row.cells["a"], row.cells["b"]) for row in read_rows(table, ("a", "b"))] == rows
 
 
 @given(_MARKED | st.text("\t\r='", max_size=3))
-def test_no_text_that_is_written_runs_as_a_formula(text: str) -> None:
+def test_safe_cell_no_formula(text: str) -> None:
+    """No text that is written runs as a formula."""
     cell = safe_cell(text)
     assert original_cell(cell) == text
     if cell[:1] in ("=", "+", "-", "@", "\t", "\r"):
@@ -37,7 +38,7 @@ def test_no_text_that_is_written_runs_as_a_formula(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1-1", "@SUM(A1)", "-x", "\t=1", "\r=1", "-1\n", "-", "+e5", "'=1"])
-def test_formulas_get_an_apostrophe(text: str) -> None:
+def test_safe_cell_apostrophe(text: str) -> None:
     assert safe_cell(text) == f"'{text}"
 
 
@@ -45,11 +46,12 @@ def test_formulas_get_an_apostrophe(text: str) -> None:
     ("value", "cell"),
     [(None, ""), (-3.5, "-3.5"), ("-3,5", "-3,5"), ("+12", "+12"), (0, "0"), (-1e-9, "-1e-09"), (-math.inf, "-inf")],
 )
-def test_numbers_stay(value: object, cell: str) -> None:
+def test_safe_cell_numbers(value: object, cell: str) -> None:
     assert safe_cell(value) == cell
 
 
-def test_rows_know_their_line_past_empty_ones_and_a_byte_order_mark(tmp_path: Path) -> None:
+def test_read_rows_line_numbers(tmp_path: Path) -> None:
+    """Rows know their line after empty rows and a byte order mark."""
     table = tmp_path / "t.csv"
     table.write_bytes("\ufeffa , b\r\n1,2\r\n\r\n 3 ,4\r\n".encode())
     rows = read_rows(table, ("a", "b"))
@@ -73,7 +75,8 @@ def test_rows_know_their_line_past_empty_ones_and_a_byte_order_mark(tmp_path: Pa
         (b"\x89PNG\r\n\x1a\n\x00\xff", "table_unreadable"),
     ],
 )
-def test_bad_tables_are_rejected_by_name(tmp_path: Path, content: bytes, code: str) -> None:
+def test_read_rows_bad_table(tmp_path: Path, content: bytes, code: str) -> None:
+    """Bad tables are rejected by name."""
     table = tmp_path / "t.csv"
     table.write_bytes(content)
     assert _code(table) == code
@@ -87,23 +90,25 @@ def _message(table: Path, content: bytes) -> str:
 
 
 @pytest.mark.parametrize(("content", "separator"), [(b"a;b\n1;2\n", "semicolons"), (b"a\tb\n1\t2\n", "tabs")])
-def test_another_separator_is_named(tmp_path: Path, content: bytes, separator: str) -> None:
+def test_read_rows_other_separator(tmp_path: Path, content: bytes, separator: str) -> None:
     message = _message(tmp_path / "t.csv", content)
     assert message.endswith(f"is separated by {separator}. Save it with commas.")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "latin-1"])
-def test_another_encoding_is_told_how_to_save(tmp_path: Path, encoding: str) -> None:
+def test_read_rows_other_encoding(tmp_path: Path, encoding: str) -> None:
+    """The message on another encoding says how to save the table."""
     assert "save it as 'CSV UTF-8'" in _message(tmp_path / "t.csv", "a,b\nJürgen,2\n".encode(encoding))
 
 
-def test_rows_of_empty_cells_are_skipped_however_many_they_are(tmp_path: Path) -> None:
+def test_read_rows_empty_rows(tmp_path: Path) -> None:
+    """Rows of empty cells are skipped in any number."""
     table = tmp_path / "t.csv"
     table.write_text("a,b\n,\n1,2\n , \n,,,\n3,\n")
     assert [(row.line, row.cells["a"]) for row in read_rows(table, ("a", "b"))] == [(3, "1"), (6, "3")]
 
 
-def test_known_columns_are_found_in_any_case_and_others_keep_theirs(tmp_path: Path) -> None:
+def test_read_rows_column_case(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("Image,SEX,Split,Site\nx.png,F,train,Here\n")
     (row,) = read_rows(table, ("image", "sex"), ("split",))
@@ -111,7 +116,8 @@ def test_known_columns_are_found_in_any_case_and_others_keep_theirs(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("ages", "rejected"), [([20.0] * 10, True), ([20.0] * 9 + [20.5], False), ([8.0] * 9, False)])
-def test_ten_ages_that_could_all_be_years_are_rejected(tmp_path: Path, ages: list[float], rejected: bool) -> None:
+def test_reject_years_ten_ages(tmp_path: Path, ages: list[float], rejected: bool) -> None:
+    """Ten ages that could all be years are rejected."""
     table = tmp_path / "t.csv"
     write_rows(table, ("a", "b"), [(age, "") for age in ages])
     rows = read_rows(table, ("a", "b"))
@@ -123,13 +129,15 @@ def test_ten_ages_that_could_all_be_years_are_rejected(tmp_path: Path, ages: lis
     assert caught.value.code == "table_units"
 
 
-def test_missing_tables_and_folders_are_rejected_by_name(tmp_path: Path) -> None:
+def test_read_rows_missing_table(tmp_path: Path) -> None:
+    """A missing table or folder is rejected by name."""
     assert _code(tmp_path / "none.csv") == "table_not_found"
     assert _code(tmp_path) == "table_unreadable"
 
 
 @pytest.mark.parametrize("text", ["", "x", "nan", "inf", "-1", "11", "1,5"])
-def test_numbers_out_of_range_name_line_and_column(tmp_path: Path, text: str) -> None:
+def test_row_number_out_of_range(tmp_path: Path, text: str) -> None:
+    """An error on a number out of range names line and column."""
     table = tmp_path / "t.csv"
     write_rows(table, ("a", "b"), [(5, "x"), (text, "x")])
     rows = read_rows(table, ("a", "b"))

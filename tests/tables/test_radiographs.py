@@ -34,7 +34,8 @@ def _rejected(table: Path, code: str) -> str:
     return caught.value.message
 
 
-def test_the_official_layout_is_read(tmp_path: Path) -> None:
+def test_read_radiographs_rsna_layout(tmp_path: Path) -> None:
+    """The official layout is read."""
     table = _official(tmp_path, "1,180,False\n2,12.5,TRUE\n")
     folder = tmp_path / "boneage-training-dataset"
     assert read_radiographs(table) == [
@@ -43,14 +44,16 @@ def test_the_official_layout_is_read(tmp_path: Path) -> None:
     ]
 
 
-def test_the_folder_of_the_official_layout_may_be_elsewhere(tmp_path: Path) -> None:
+def test_read_radiographs_other_image_folder(tmp_path: Path) -> None:
+    """The folder of the official layout may be elsewhere."""
     table = _official(tmp_path, "7,180,False\n")
     (tmp_path / "radiographs").mkdir()
     (tmp_path / "radiographs" / "7.png").touch()
     assert read_radiographs(table, tmp_path / "radiographs")[0].image == tmp_path / "radiographs" / "7.png"
 
 
-def test_a_column_of_paths_splits_and_groups_is_read(tmp_path: Path) -> None:
+def test_read_radiographs_image_column(tmp_path: Path) -> None:
+    """Columns of paths, splits and groups are read."""
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "a.webp").touch()
     table = tmp_path / "radiographs.csv"
@@ -74,35 +77,41 @@ def test_a_column_of_paths_splits_and_groups_is_read(tmp_path: Path) -> None:
         (",180,True", "id"),
     ],
 )
-def test_a_bad_cell_is_named_with_its_line(tmp_path: Path, row: str, column: str) -> None:
+def test_read_radiographs_bad_cell(tmp_path: Path, row: str, column: str) -> None:
+    """An error on a bad cell names its line."""
     table = _official(tmp_path, f"1,180,False\n{row}\n")
     assert f"line 3: {column}" in _rejected(table, "table_value")
 
 
-def test_an_id_that_comes_twice_is_rejected(tmp_path: Path) -> None:
+def test_read_radiographs_duplicate_id(tmp_path: Path) -> None:
+    """An id that occurs twice is rejected."""
     message = _rejected(_official(tmp_path, "1,180,False\n2,3,True\n1,180,False\n"), "table_duplicate")
     assert "line 2" in message
     assert "line 4" in message
 
 
-def test_missing_images_are_counted_and_the_first_named(tmp_path: Path) -> None:
+def test_read_radiographs_missing_images(tmp_path: Path) -> None:
+    """The error counts missing images and names the first."""
     rows = "".join(f"{number},180,False\n" for number in range(1, 8))
     message = _rejected(_official(tmp_path, rows), "table_image_missing")
     assert "5 of the 7" in message
     assert "3.png, 4.png, 5.png, ..." in message
 
 
-def test_missing_tables_and_columns_are_rejected(tmp_path: Path) -> None:
+def test_read_radiographs_missing_table_or_column(tmp_path: Path) -> None:
+    """Missing tables and columns are rejected."""
     _rejected(tmp_path / "none.csv", "table_not_found")
     assert "male" in _rejected(_official(tmp_path, "1,2\n", header="id,boneage"), "table_columns")
 
 
-def test_an_empty_split_is_rejected(tmp_path: Path) -> None:
+def test_read_radiographs_empty_split(tmp_path: Path) -> None:
+    """An empty split is rejected."""
     table = _official(tmp_path, "1,180,False,train\n2,180,False,\n", header="id,boneage,male,split")
     assert "split" in _rejected(table, "table_value")
 
 
-def test_lists_keep_a_bad_sex_and_resolve_paths(tmp_path: Path) -> None:
+def test_read_list_bad_sex_and_paths(tmp_path: Path) -> None:
+    """Lists keep a bad sex and resolve paths."""
     table = tmp_path / "list.csv"
     table.write_text("image,sex,note\na.png,F,x\n/abs/b.dcm,unknown,\nc.png,,\n")
     radiographs = read_list(table)
@@ -114,7 +123,8 @@ def test_lists_keep_a_bad_sex_and_resolve_paths(tmp_path: Path) -> None:
     assert [radiograph.sex_text for radiograph in radiographs] == ["F", "unknown", ""]
 
 
-def test_a_list_row_without_a_path_is_kept_and_rejected_on_its_own(tmp_path: Path) -> None:
+def test_read_list_row_without_path(tmp_path: Path) -> None:
+    """A row without a path is kept, and rejected on its own."""
     table = tmp_path / "list.csv"
     table.write_text("Image,Sex\n,F\nhalf/a.png,M\n")
     radiographs = read_list(table)
@@ -127,13 +137,15 @@ def test_a_list_row_without_a_path_is_kept_and_rejected_on_its_own(tmp_path: Pat
     assert caught.value.code == "not_found"
 
 
-def test_a_table_in_years_is_rejected(tmp_path: Path) -> None:
+def test_read_radiographs_in_years(tmp_path: Path) -> None:
+    """A table in years is rejected."""
     names = tuple(map(str, range(12)))
     table = _official(tmp_path, "".join(f"{name},{name}.5,True\n" for name in names), images=names)
     assert "years" in _rejected(table, "table_units")
 
 
-def test_column_names_are_compared_without_case(tmp_path: Path) -> None:
+def test_read_radiographs_column_case(tmp_path: Path) -> None:
+    """Column names are compared without case."""
     (tmp_path / "a.png").touch()
     table = tmp_path / "t.csv"
     table.write_text("ID,BoneAge,Male,Image,Split,Site\na,30,True,a.png,train,Here\n")
@@ -149,7 +161,8 @@ def _radiographs(count: int, splits: tuple[str | None, ...] = (None,)) -> list[L
 
 
 @given(count=st.integers(3, 200), share=st.floats(0.2, 0.8), seed=st.integers(0, 99))
-def test_a_random_split_parts_all_radiographs_whatever_their_order(count: int, share: float, seed: int) -> None:
+def test_split_radiographs_any_order(count: int, share: float, seed: int) -> None:
+    """A random split divides all radiographs, in any order."""
     radiographs = _radiographs(count)
     train, validation = split_radiographs(radiographs, share, seed)
     assert len(validation) == round(count * share)
@@ -160,12 +173,13 @@ def test_a_random_split_parts_all_radiographs_whatever_their_order(count: int, s
     assert {radiograph.id for radiograph in turned[1]} == {radiograph.id for radiograph in validation}
 
 
-def test_seeds_give_different_splits() -> None:
+def test_split_radiographs_seeds() -> None:
     assert split_radiographs(_radiographs(100), seed=0)[1] != split_radiographs(_radiographs(100), seed=1)[1]
     assert len(split_radiographs(_radiographs(100))[1]) == 20
 
 
-def test_a_split_column_goes_before_chance_and_keeps_other_parts_out() -> None:
+def test_split_radiographs_split_column() -> None:
+    """A split column replaces chance and excludes other parts."""
     radiographs = _radiographs(30, ("train", "validation", "test"))
     train, validation = split_radiographs(radiographs, 0.5, 3)
     assert {radiograph.split for radiograph in train} == {"train"}
@@ -174,25 +188,28 @@ def test_a_split_column_goes_before_chance_and_keeps_other_parts_out() -> None:
 
 
 @pytest.mark.parametrize("radiographs", [_radiographs(1), _radiographs(2), _radiographs(4, ("train",))])
-def test_a_split_with_an_empty_part_is_rejected(radiographs: list[LabelledRadiograph]) -> None:
+def test_split_radiographs_empty_part(radiographs: list[LabelledRadiograph]) -> None:
+    """A split with an empty part is rejected."""
     with pytest.raises(TableError) as caught:
         split_radiographs(radiographs)
     assert caught.value.code == "table_split"
 
 
-def test_an_unknown_split_names_those_there_are() -> None:
+def test_radiographs_of_split_unknown() -> None:
+    """An unknown split is rejected with the names of the others."""
     with pytest.raises(TableError, match="train, validation"):
         radiographs_of_split(_radiographs(4, ("train", "validation")), "test")
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -1.0])
-def test_a_share_out_of_range_is_a_mistake(share: float) -> None:
+def test_split_radiographs_share_out_of_range(share: float) -> None:
+    """A share out of range is a mistake of the programmer."""
     with pytest.raises(ValueError, match="validation_share"):
         split_radiographs(_radiographs(10), share)
 
 
 @pytest.mark.data
-def test_the_rsna_table_is_read_whole(data_folder: Path) -> None:
+def test_read_radiographs_whole_rsna_table(data_folder: Path) -> None:
     radiographs = read_radiographs(data_folder / "rsna" / "radiographs.csv")
     assert len(radiographs) == 12_611
     train, validation = split_radiographs(radiographs)

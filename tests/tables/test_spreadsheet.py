@@ -15,7 +15,7 @@ cells = st.text(st.characters(exclude_characters="\0\r", exclude_categories=["Cs
 
 
 @given(st.lists(st.tuples(cells, cells), max_size=5))
-def test_lines_are_read_back(rows: list[tuple[str, str]]) -> None:
+def test_csv_lines_round_trip(rows: list[tuple[str, str]]) -> None:
     text = "".join(csv_lines(["a", "b"], rows))
     assert text.startswith(BYTE_ORDER_MARK)
     read = list(csv.reader(StringIO(text.removeprefix(BYTE_ORDER_MARK), newline="")))

@@ -1,4 +1,4 @@
-"""DICOM files as makers write them, against the standard or at its edges: read where that is safe, else named."""
+"""DICOM files against the standard or at its edges, as they occur: read where that is safe, else named."""
 
 from __future__ import annotations
 
@@ -56,11 +56,12 @@ def is_radiograph(radiograph: Radiograph, levels: NDArray[Any], tolerance: float
 
 
 @pytest.mark.parametrize("frames", [0, -1, None, 1])
-def test_no_frames_are_one(frames: int | None) -> None:
+def test_number_of_frames_below_two(frames: int | None) -> None:
     assert is_radiograph(read(NumberOfFrames=frames), TWELVE / 4095)
 
 
-def test_frames_that_are_not_declared_are_several() -> None:
+def test_undeclared_frames() -> None:
+    """Undeclared frames are counted by the length of the pixels."""
     dataset = files.dicom_dataset(TWELVE, 12)
     dataset.PixelData = TWELVE.tobytes() * 3
     assert rejection(files.dicom_file(dataset)).code == "several_frames"
@@ -68,26 +69,30 @@ def test_frames_that_are_not_declared_are_several() -> None:
 
 @pytest.mark.parametrize("sop_class", ["1.2.392.200036.9125.1.1.2", "1.3.12.2.1107.5.9.1", "1.2.840.113619.4.2"])
 @pytest.mark.parametrize("modality", ["CR", "DX", "RG", "RF"])
-def test_a_private_class_of_a_projection_modality_is_read(sop_class: str, modality: str) -> None:
+def test_private_class_projection_modality(sop_class: str, modality: str) -> None:
+    """A private class of a projection modality is read."""
     assert is_radiograph(read(SOPClassUID=sop_class, Modality=modality), TWELVE / 4095)
 
 
 @pytest.mark.parametrize("modality", ["", "OT", "MR", "SR"])
-def test_another_private_class_is_no_radiograph(modality: str) -> None:
+def test_private_class_other_modality(modality: str) -> None:
+    """An object of another private class is not a radiograph."""
     dataset = files.dicom_dataset(TWELVE, 12, SOPClassUID="1.3.12.2.1107.5.9.1", Modality=modality)
     assert rejection(files.dicom_file(dataset)).code == "not_a_radiograph"
 
 
-def test_a_radiograph_of_a_fluoroscope_is_read() -> None:
+def test_fluoroscope_radiograph() -> None:
+    """A radiograph of a fluoroscope is read."""
     assert is_radiograph(read(SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1", Modality="RF"), TWELVE / 4095)
 
 
-def test_an_object_of_another_class_is_named() -> None:
+def test_other_class_named() -> None:
+    """An object of another class is named."""
     dataset = files.dicom_dataset(TWELVE, 12, SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1", Modality="DOC")
     assert "Encapsulated PDF" in rejection(files.dicom_file(dataset)).message
 
 
-def test_a_dicomdir_is_named() -> None:
+def test_dicomdir_named() -> None:
     directory = Dataset()
     directory.FileSetID = "CD"
     directory.DirectoryRecordSequence = Sequence([])
@@ -95,30 +100,32 @@ def test_a_dicomdir_is_named() -> None:
     directory.file_meta.MediaStorageSOPClassUID = UID("1.2.840.10008.1.3.10")
     directory.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
     directory.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1")
-    found = rejection(files.dicom_file(directory))
-    assert found.code == "not_a_radiograph"
-    assert "DICOMDIR" in found.message and "files that it lists" in found.message
+    error = rejection(files.dicom_file(directory))
+    assert error.code == "not_a_radiograph"
+    assert "DICOMDIR" in error.message and "files that it lists" in error.message
 
 
 # numbers and ages
 
 
 @pytest.mark.parametrize(("centre", "width"), [("511,5", "1024,0"), ("+511,5", " 1024,0 "), ("5,115E2", "1024")])
-def test_a_decimal_comma_is_a_point(centre: str, width: str) -> None:
+def test_decimal_comma_in_window(centre: str, width: str) -> None:
+    """A decimal comma counts as a point."""
     data = files.dicom_file(files.dicom_dataset(TWELVE, 12, WindowCenter="1111111", WindowWidth="22222222"))
     data = data.replace(b"1111111 ", centre.ljust(8).encode()).replace(b"22222222", width.ljust(8).encode())
     expected = read(WindowCenter=511.5, WindowWidth=1024).pixels
     assert is_radiograph(read_radiograph(data), expected)
 
 
-def test_a_decimal_comma_in_the_spacing() -> None:
+def test_decimal_comma_in_spacing() -> None:
     data = files.dicom_file(files.dicom_dataset(TWELVE, 12)).replace(b"0.15\\0.15", b"0,15\\0,15")
     assert read_radiograph(data).facts.spacing_mm == (0.15, 0.15)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 999), st.sampled_from("YMWD"), st.integers(0, 4), st.sampled_from(["", " ", "  "]), st.booleans())
-def test_ages_are_read_however_they_are_filled(number: int, unit: str, zeros: int, space: str, lower: bool) -> None:
+def test_age_at_study_any_padding(number: int, unit: str, zeros: int, space: str, lower: bool) -> None:
+    """Ages are read with any filling."""
     stated = "0" * zeros + str(number) + space + (unit.lower() if lower else unit)
     months = number * {"Y": 12, "M": 1, "W": 7 / 30.4375, "D": 1 / 30.4375}[unit]
     age, differ = age_at_study(stated, None, None)
@@ -127,18 +134,18 @@ def test_ages_are_read_however_they_are_filled(number: int, unit: str, zeros: in
 
 
 @pytest.mark.parametrize("stated", ["10", "Y", "1 0Y", "10.5Y", "10YM", "1010Y", "-10Y", "10 J", "1O Y", "10Y 6M"])
-def test_other_ages_are_none(stated: str) -> None:
+def test_age_at_study_malformed(stated: str) -> None:
     assert age_at_study(stated, None, None) == (None, False)
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR AS")
 @pytest.mark.parametrize(("stated", "months"), [("10Y", 120), (" 010Y", 120), ("10 Y", 120), ("120M", 120)])
-def test_an_age_of_a_file(stated: str, months: float) -> None:
+def test_age_of_a_file(stated: str, months: float) -> None:
     data = files.dicom_file(files.dicom_dataset(TWELVE, 12, PatientAge="999999"))
     assert read_radiograph(data.replace(b"999999", stated.ljust(6).encode())).facts.age_months == months
 
 
-# what the file declares
+# declarations
 
 
 @pytest.mark.parametrize(
@@ -154,7 +161,7 @@ def test_an_age_of_a_file(stated: str, months: float) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
-def test_both_hands_declared(elements: dict[str, Any], side: str | None, both: bool) -> None:
+def test_both_sides_declared(elements: dict[str, Any], side: str | None, both: bool) -> None:
     radiograph = read(**elements)
     assert (radiograph.facts.side, radiograph.facts.both_sides) == (side, both)
     assert (WarningCode.BOTH_HANDS_DECLARED in warned(radiograph)) == both
@@ -171,14 +178,16 @@ def test_both_hands_declared(elements: dict[str, Any], side: str | None, both: b
         ("Unknown", False),
     ],
 )
-def test_another_species_is_warned_of(species: str, warns: bool) -> None:
+def test_other_species_warning(species: str, warns: bool) -> None:
+    """Another species causes a warning."""
     assert (WarningCode.NOT_HUMAN_DECLARED in warned(read(PatientSpeciesDescription=species))) == warns
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
-@pytest.mark.parametrize(("said", "warns"), [("YES", True), ("yes", True), ("NO", False), ("", False)])
-def test_burned_in_annotation_is_noted(said: str, warns: bool) -> None:
-    assert (WarningCode.BURNED_IN_ANNOTATION in warned(read(BurnedInAnnotation=said))) == warns
+@pytest.mark.parametrize(("annotation", "warns"), [("YES", True), ("yes", True), ("NO", False), ("", False)])
+def test_burned_in_annotation_warning(annotation: str, warns: bool) -> None:
+    """Burned In Annotation causes a warning."""
+    assert (WarningCode.BURNED_IN_ANNOTATION in warned(read(BurnedInAnnotation=annotation))) == warns
 
 
 # the bits of a pixel
@@ -186,8 +195,8 @@ def test_burned_in_annotation_is_noted(said: str, warns: bool) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(9, 16), st.integers(1, 4), st.booleans(), st.integers(0, 20))
-def test_bits_that_carry_picture_are_read_with_a_warning(bits: int, fewer: int, signed: bool, noise: int) -> None:
-    """Bits Stored is too small, whatever the sign: the values do not wrap."""
+def test_bits_beyond_stored_carry_image(bits: int, fewer: int, signed: bool, noise: int) -> None:
+    """Bits Stored is too small, with or without a sign: the values do not wrap."""
     stored = max(8, bits - fewer)
     levels = (DEEP >> np.uint16(16 - bits)).astype(np.int64)
     levels += np.random.default_rng(noise).integers(0, 1 + noise * 2 ** max(0, bits - 12) // 4, levels.shape)
@@ -201,7 +210,8 @@ def test_bits_that_carry_picture_are_read_with_a_warning(bits: int, fewer: int, 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(12, 15), st.integers(0, 200), st.integers(0, 60), st.booleans())
-def test_an_overlay_in_the_bits_beyond_is_not_picture(bit: int, noise: int, size: int, drawn: bool) -> None:
+def test_bits_beyond_stored_carry_overlay(bit: int, noise: int, size: int, drawn: bool) -> None:
+    """An overlay in the bits beyond those stored is removed."""
     rng = np.random.default_rng(size)
     levels = np.clip(TWELVE + rng.integers(0, 1 + noise, TWELVE.shape), 0, 4095).astype(np.uint16)
     overlay = np.zeros(levels.shape, np.uint8)
@@ -214,10 +224,11 @@ def test_an_overlay_in_the_bits_beyond_is_not_picture(bit: int, noise: int, size
     assert not warned(radiograph)
 
 
-# how many pixels there are
+# number of pixels
 
 
-def test_excess_padding_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+def test_excess_padding(caplog: pytest.LogCaptureFixture) -> None:
+    """Excess padding is not used."""
     for excess in (bytes(90 * 40 * 2), b"\x0f\xff" * 90 * 30):
         dataset = files.dicom_dataset(TWELVE, 12)
         dataset.PixelData = TWELVE.tobytes() + excess
@@ -227,7 +238,8 @@ def test_excess_padding_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
         assert "bytes more than its pixels need" in caplog.text
 
 
-def test_excess_pixels_are_warned_of() -> None:
+def test_excess_pixels_warning() -> None:
+    """Excess pixels cause a warning."""
     assert warned(read(Rows=80)) == {WarningCode.PIXEL_SIZE_DIFFERS}
 
 
@@ -243,7 +255,8 @@ CODED: dict[str, tuple[NDArray[Any], int, Callable[[], bytes], float]] = {
 
 
 @pytest.mark.parametrize("syntax", CODED)
-def test_rows_and_columns_the_wrong_way_round(syntax: str) -> None:
+def test_rows_and_columns_exchanged(syntax: str) -> None:
+    """Rows and columns that are exchanged are corrected."""
     pixels, bits, encode, tolerance = CODED[syntax]
     dataset = files.dicom_dataset(pixels.T, bits)
     radiograph = read_radiograph(files.dicom_file(dataset, JPEG + syntax, encode()))
@@ -251,12 +264,12 @@ def test_rows_and_columns_the_wrong_way_round(syntax: str) -> None:
     assert warned(radiograph) == {WarningCode.PIXEL_SIZE_DIFFERS}
 
 
-# what is missing at the end
+# missing ends
 
 
 @pytest.mark.parametrize("syntax", CODED)
 @pytest.mark.parametrize("tail", [b"", b"\0", b"\xff"], ids=["", "padded", "half"])
-def test_a_codestream_without_its_end_marker(syntax: str, tail: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_codestream_without_end_marker(syntax: str, tail: bytes, caplog: pytest.LogCaptureFixture) -> None:
     pixels, bits, encode, _ = CODED[syntax]
     whole = encode()
     assert whole.endswith(b"\xff\xd9")
@@ -271,13 +284,13 @@ def test_a_codestream_without_its_end_marker(syntax: str, tail: bytes, caplog: p
 @pytest.mark.parametrize("syntax", CODED)
 @settings(max_examples=8, deadline=None)
 @given(st.integers(2, 200))
-def test_a_codestream_that_is_cut_off_is_rejected(syntax: str, missing: int) -> None:
-    """Its length is even: the byte 0 that would make it so may stand for the end of the last block."""
+def test_codestream_cut_off(syntax: str, missing: int) -> None:
+    """The length is even: the byte 0 that would make it so may stand for the end of the last block."""
     pixels, bits, encode, _ = CODED[syntax]
     whole = encode()
     cut = whole[: len(whole) // 2 * 2 - 2 * missing]
-    found = rejection(files.dicom_file(files.dicom_dataset(pixels, bits), JPEG + syntax, cut))
-    assert found.code == "unreadable"
+    error = rejection(files.dicom_file(files.dicom_dataset(pixels, bits), JPEG + syntax, cut))
+    assert error.code == "unreadable"
 
 
 def jpeg(*options: int, colour: bool = False) -> bytes:
@@ -289,7 +302,7 @@ RESTART, PROGRESSIVE = (cv2.IMWRITE_JPEG_RST_INTERVAL, 6), (cv2.IMWRITE_JPEG_PRO
 
 @pytest.mark.parametrize("options", [(), RESTART, PROGRESSIVE, RESTART + PROGRESSIVE])
 @pytest.mark.parametrize("colour", [False, True])
-def test_a_jpeg_file_without_its_end_marker(options: tuple[int, ...], colour: bool) -> None:
+def test_jpeg_file_without_end_marker(options: tuple[int, ...], colour: bool) -> None:
     whole = jpeg(*options, colour=colour)
     assert np.array_equal(read_radiograph(whole[:-2]).pixels, read_radiograph(whole).pixels)
     for missing in (3, 4, 10, 50, 333, 1000):
@@ -297,7 +310,8 @@ def test_a_jpeg_file_without_its_end_marker(options: tuple[int, ...], colour: bo
 
 
 @pytest.mark.parametrize("colour", [False, True])
-def test_a_jpeg_that_is_cut_off_between_restarts_is_rejected(colour: bool) -> None:
+def test_jpeg_cut_off_between_restarts(colour: bool) -> None:
+    """A JPEG that is cut off between restarts is rejected."""
     whole = jpeg(*RESTART, colour=colour)
     restarts = [match.start() for match in re.finditer(rb"\xff[\xd0-\xd7]", whole)]
     assert len(restarts) > 5
@@ -307,7 +321,7 @@ def test_a_jpeg_that_is_cut_off_between_restarts_is_rejected(colour: bool) -> No
 
 
 @pytest.mark.parametrize("syntax", CODED)
-def test_compressed_pixels_without_a_sequence_delimiter(syntax: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_compressed_pixels_without_sequence_delimiter(syntax: str, caplog: pytest.LogCaptureFixture) -> None:
     pixels, bits, encode, _ = CODED[syntax]
     data = files.dicom_file(files.dicom_dataset(pixels, bits), JPEG + syntax, encode())
     delimiter = b"\xfe\xff\xdd\xe0\0\0\0\0"
@@ -320,7 +334,7 @@ def test_compressed_pixels_without_a_sequence_delimiter(syntax: str, caplog: pyt
 # colour
 
 
-def test_ybr_422_that_is_not_subsampled() -> None:
+def test_ybr_422_not_subsampled() -> None:
     neutral = np.full_like(GREY, 128)
     stored = np.dstack([GREY, neutral, neutral])
     elements: dict[str, Any] = {"photometric": "YBR_FULL_422", "SamplesPerPixel": 3}
@@ -334,7 +348,7 @@ def test_ybr_422_that_is_not_subsampled() -> None:
 @pytest.mark.parametrize("interleaved", [True, False])
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
 @pytest.mark.parametrize("tinted", [False, True])
-def test_lossless_jpeg_in_colour(interleaved: bool, photometric: str, tinted: bool) -> None:
+def test_lossless_jpeg_colour(interleaved: bool, photometric: str, tinted: bool) -> None:
     planes = [GREY] * 3 if photometric == "RGB" else [GREY, np.full_like(GREY, 128), np.full_like(GREY, 128)]
     if tinted:
         planes[2] = planes[2] // 2
@@ -347,7 +361,8 @@ def test_lossless_jpeg_in_colour(interleaved: bool, photometric: str, tinted: bo
         assert is_radiograph(read_radiograph(data), GREY / 255)
 
 
-def test_lossless_jpeg_in_colour_that_lacks_a_scan_is_cut_off() -> None:
+def test_lossless_jpeg_colour_lacks_scan() -> None:
+    """Lossless JPEG in colour that lacks a scan is cut off."""
     stream = files.jpeg_lossless_colour(np.stack([GREY] * 3).astype(np.uint16), 8, interleaved=False)
     last = stream.rindex(b"\xff\xda")
     dataset = files.dicom_dataset(np.dstack([GREY] * 3), 8, photometric="RGB", SamplesPerPixel=3)
@@ -358,7 +373,7 @@ def test_lossless_jpeg_in_colour_that_lacks_a_scan_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize("words", [True, False])
-def test_big_endian_without_a_meta_group(words: bool) -> None:
+def test_big_endian_without_meta_group(words: bool) -> None:
     pixels = TWELVE.astype(">u2") if words else GREY
     dataset = files.dicom_dataset(TWELVE if words else GREY, 12 if words else 8)
     dataset.PixelData = pixels.tobytes()

@@ -1,4 +1,4 @@
-"""DICOM: the grey scale as the standard has it, the facts of the header, and what is not a radiograph."""
+"""DICOM: the grey scale of the standard, the facts of the header, and objects that are not radiographs."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def lut(values: NDArray[Any], first: int, bits: int) -> Sequence:
 # grey scale
 
 
-def test_the_same_radiograph_gives_the_same_pixels_from_png_and_dicom() -> None:
-    """8-bit PNG, 16-bit PNG, MONOCHROME1 DICOM, JPEG 2000 DICOM of one radiograph."""
+def test_read_radiograph_same_from_png_and_dicom() -> None:
+    """An 8-bit PNG, a 16-bit PNG, MONOCHROME1 DICOM and JPEG 2000 DICOM of one radiograph give the same pixels."""
     deep = files.drawn_radiograph(bits=16)
     truth = deep / np.float32(65535)
     mono1 = files.dicom_dataset(65535 - deep, 16, photometric="MONOCHROME1")
@@ -81,46 +81,52 @@ def test_the_same_radiograph_gives_the_same_pixels_from_png_and_dicom() -> None:
         assert np.abs(read_radiograph(data).pixels - truth).max() <= tolerance + 1e-6
 
 
-def test_without_window_the_range_of_the_radiograph_itself_is_stretched() -> None:
+def test_no_window_uses_range_of_values() -> None:
+    """Without a window the range of the radiograph itself is stretched."""
     radiograph = np.clip(RAMP, 1000, 3000)
     assert np.allclose(read(radiograph).pixels, (radiograph - 1000.0) / 2000, atol=1e-6)
 
 
-def test_a_linear_window_is_as_the_standard_has_it() -> None:
-    """PS3.3, C.11.2.1.2.1, with its own example: centre 2048 and width 4096 keep 0..4095 as it is."""
+def test_window_linear() -> None:
+    """PS3.3, C.11.2.1.2.1, with its own example: centre 2048 and width 4096 keep 0..4095."""
     assert np.allclose(read(WindowCenter=2048, WindowWidth=4096).pixels, RAMP / 4095, atol=1e-6)
     narrow = read(WindowCenter=1000, WindowWidth=201).pixels
     assert np.allclose(narrow, np.clip((RAMP - 999.5) / 200 + 0.5, 0, 1), atol=1e-6)
 
 
-def test_exact_and_sigmoid_windows() -> None:
+def test_window_exact_and_sigmoid() -> None:
     exact = read(WindowCenter=2000, WindowWidth=1000, VOILUTFunction="LINEAR_EXACT").pixels
     assert np.allclose(exact, np.clip((RAMP - 2000.0) / 1000 + 0.5, 0, 1), atol=1e-6)
     sigmoid = read(WindowCenter=2000, WindowWidth=1000, VOILUTFunction="SIGMOID").pixels
     assert np.allclose(sigmoid, 1 / (1 + np.exp(-4 * (RAMP - 2000.0) / 1000)), atol=1e-6)
 
 
-def test_the_first_of_several_windows_is_used() -> None:
+def test_window_first_of_several() -> None:
+    """The first of several windows is used."""
     several = read(WindowCenter=[2048, 10], WindowWidth=[4096, 5]).pixels
     assert np.allclose(several, RAMP / 4095, atol=1e-6)
 
 
 @pytest.mark.parametrize("width", [0, -10])
-def test_a_window_without_width_is_not_used(width: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_window_without_width(width: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A window without width is not used."""
     assert np.allclose(read(WindowCenter=0, WindowWidth=width).pixels, RAMP / 4095, atol=1e-6)
     assert "window" in caplog.text
 
 
-def test_slope_and_intercept_come_before_the_window() -> None:
+def test_rescale_before_window() -> None:
+    """Slope and intercept come before the window."""
     pixels = read(RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=3096, WindowWidth=8192).pixels
     assert np.allclose(pixels, np.clip((2.0 * RAMP - 1000 - 3095.5) / 8191 + 0.5, 0, 1), atol=1e-6)
 
 
-def test_a_falling_slope_turns_the_radiograph() -> None:
+def test_rescale_negative_slope() -> None:
+    """A negative slope inverts the radiograph."""
     assert np.allclose(read(RescaleSlope=-1, RescaleIntercept=4095).pixels, 1 - RAMP / 4095, atol=1e-6)
 
 
-def test_modality_and_voi_tables_are_applied_in_turn() -> None:
+def test_modality_and_voi_tables() -> None:
+    """Modality and VOI tables are applied in turn."""
     squares = (np.arange(4096.0) ** 2 / 4095).astype(np.uint16)
     roots = np.sqrt(np.arange(4096.0) * 4095).astype(np.uint16)
     one = read(VOILUTSequence=lut(squares, 0, 12)).pixels
@@ -129,20 +135,23 @@ def test_modality_and_voi_tables_are_applied_in_turn() -> None:
     assert np.allclose(both, squares[roots[RAMP]] / 4095, atol=1e-6)
 
 
-def test_a_table_holds_its_ends_beyond_its_range_and_may_have_65536_entries() -> None:
+def test_voi_table_ends_and_65536_entries() -> None:
+    """A table continues its ends beyond its range, and may have 65,536 entries."""
     short = read(VOILUTSequence=lut(np.arange(0, 4096, 4), 1000, 12)).pixels
     assert np.allclose(short, 4 * np.clip(RAMP.astype(int) - 1000, 0, 1023) / 4095, atol=1e-6)
     long = read(VOILUTSequence=lut(np.arange(65536), 0, 16)).pixels
     assert np.allclose(long, RAMP / 65535, atol=1e-6)
 
 
-def test_a_table_of_signed_values_begins_below_zero() -> None:
+def test_voi_table_signed_values() -> None:
+    """A table of signed values begins below zero."""
     radiograph = RAMP.astype(np.int16) - 2048
     pixels = read(radiograph, VOILUTSequence=lut(np.arange(4096), -2048, 12)).pixels
     assert np.allclose(pixels, RAMP / 4095, atol=1e-6)
 
 
-def test_a_voi_table_goes_before_a_window() -> None:
+def test_voi_table_before_window() -> None:
+    """A VOI table precedes a window."""
     table = lut(np.arange(4096), 0, 12)
     assert np.allclose(read(VOILUTSequence=table, WindowCenter=5, WindowWidth=3).pixels, RAMP / 4095, atol=1e-6)
 
@@ -159,7 +168,8 @@ def test_a_voi_table_goes_before_a_window() -> None:
     ],
 )
 @pytest.mark.parametrize("windowed", [False, True])
-def test_polarity(photometric: str, shape: str | None, inverted: bool, windowed: bool) -> None:
+def test_photometric_inversion(photometric: str, shape: str | None, inverted: bool, windowed: bool) -> None:
+    """MONOCHROME1 and Presentation LUT Shape INVERSE invert the radiograph, alone or together."""
     elements: dict[str, Any] = {"PresentationLUTShape": shape} if shape else {}
     if windowed:
         elements |= {"WindowCenter": 2048, "WindowWidth": 4096}
@@ -169,14 +179,16 @@ def test_polarity(photometric: str, shape: str | None, inverted: bool, windowed:
     assert np.allclose(radiograph.pixels, 1 - RAMP / 4095 if inverted else RAMP / 4095, atol=1e-6)
 
 
-def test_a_presentation_table_comes_last_and_settles_the_polarity() -> None:
+def test_presentation_table_decides_inversion() -> None:
+    """A presentation table comes last and decides the inversion."""
     falling = lut(np.arange(4095, -1, -1), 0, 12)
     radiograph = read(photometric="MONOCHROME1", PresentationLUTSequence=falling)
     assert np.allclose(radiograph.pixels, 1 - RAMP / 4095, atol=1e-3)
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-def test_padding_is_darkest_and_does_not_set_the_range(photometric: str) -> None:
+def test_padding_black_and_outside_range(photometric: str) -> None:
+    """Padding is darkest and has no part in the range."""
     radiograph = np.clip(RAMP, 1000, 3000)
     radiograph[:, :5] = 4095
     radiograph[:, 5:8] = 4090
@@ -186,7 +198,7 @@ def test_padding_is_darkest_and_does_not_set_the_range(photometric: str) -> None
     assert pixels[:, 8:].max() == 1
 
 
-def test_signed_pixels_and_their_signed_padding() -> None:
+def test_padding_signed() -> None:
     radiograph = RAMP.astype(np.int16) - 2048
     assert np.allclose(read(radiograph, 12).pixels, RAMP / 4095, atol=1e-6)
     radiograph[0, :] = -2000
@@ -198,7 +210,7 @@ def test_signed_pixels_and_their_signed_padding() -> None:
 
 @pytest.mark.parametrize("bits", range(8, 17))
 @pytest.mark.parametrize("signed", [False, True])
-def test_every_number_of_bits_stored(bits: int, signed: bool) -> None:
+def test_bits_stored_every_number(bits: int, signed: bool) -> None:
     levels = files.drawn_radiograph(bits=bits)
     stored = (levels.astype(np.int32) - 2 ** (bits - 1)).astype(np.int16) if signed else levels
     radiograph = read(stored, bits)
@@ -206,7 +218,8 @@ def test_every_number_of_bits_stored(bits: int, signed: bool) -> None:
     assert np.allclose(radiograph.pixels, levels / (2.0**bits - 1), atol=1e-6)
 
 
-def test_bits_beyond_those_stored_are_not_the_radiograph() -> None:
+def test_bits_stored_excess_bits_ignored() -> None:
+    """Bits beyond those stored are removed."""
     overlay = RAMP | (np.random.default_rng(0).integers(0, 16, RAMP.shape).astype(np.uint16) << 12)
     assert np.allclose(read(overlay).pixels, RAMP / 4095, atol=1e-6)
     shifted = (RAMP << 4) | 5
@@ -224,9 +237,8 @@ def test_bits_beyond_those_stored_are_not_the_radiograph() -> None:
     ],
 )
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-def test_a_window_that_leaves_no_contrast_is_told_from_an_even_radiograph(
-    elements: dict[str, Any], photometric: str
-) -> None:
+def test_window_leaves_no_contrast(elements: dict[str, Any], photometric: str) -> None:
+    """A window that leaves no contrast gets another message than an even radiograph."""
     with pytest.raises(Rejection, match=r"DICOM window .* leaves no contrast") as caught:
         read(photometric=photometric, **elements)
     assert caught.value.code == "no_contrast"
@@ -243,25 +255,27 @@ def test_a_window_that_leaves_no_contrast_is_told_from_an_even_radiograph(
     ],
 )
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-def test_a_window_beside_the_data_is_not_used(
-    elements: dict[str, Any], photometric: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_window_beside_values(elements: dict[str, Any], photometric: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A window beside the data is not used."""
     assert np.array_equal(read(photometric=photometric, **elements).pixels, read(photometric=photometric).pixels)
     assert "beside the radiograph's values" in caplog.text
 
 
-def test_a_window_that_shows_only_a_lead_marker_is_not_used() -> None:
+def test_window_of_lead_marker_only() -> None:
+    """A window that shows only a lead marker is not used."""
     radiograph = np.clip(RAMP, 0, 3000)
     radiograph[0, :12] = np.arange(4000, 4012)  # 0.3 %
     assert np.array_equal(read(radiograph, WindowCenter=4000, WindowWidth=100).pixels, read(radiograph).pixels)
 
 
-def test_the_first_window_that_meets_the_data_is_used() -> None:
+def test_window_first_that_meets_values() -> None:
+    """The first window that meets the data is used."""
     pixels = read(WindowCenter=[60000, 2048], WindowWidth=[100, 4096]).pixels
     assert np.allclose(pixels, RAMP / 4095, atol=1e-6)
 
 
-def test_an_even_radiograph_is_not_blamed_on_its_window() -> None:
+def test_window_of_even_radiograph() -> None:
+    """An even radiograph is not blamed on its window."""
     nearly_even = np.full((128, 128), 700, np.uint16)
     nearly_even[0, :40] = np.arange(40)
     for radiograph in (np.full((128, 128), 700, np.uint16), nearly_even):
@@ -272,7 +286,8 @@ def test_an_even_radiograph_is_not_blamed_on_its_window() -> None:
 
 
 @pytest.mark.parametrize(("levels", "code"), [(1, "no_contrast"), (2, "not_a_radiograph"), (23, "not_a_radiograph")])
-def test_few_grey_levels_are_no_radiograph(levels: int, code: str) -> None:
+def test_few_grey_levels(levels: int, code: str) -> None:
+    """An image of few grey levels is not a radiograph."""
     few = (TWELVE % levels * 100).astype(np.uint16)
     assert code_of(files.dicom_dataset(few, 12)) == code
     padded = few.copy()
@@ -310,9 +325,10 @@ IN_POLYGON = (ROW >= 20) & (ROW <= 90) & (COLUMN >= 10) & (COLUMN <= 60)
     ],
 )
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-def test_what_the_shutter_hides_is_darkest_and_sets_no_range(
+def test_shutter_black_and_outside_range(
     shape: Any, elements: dict[str, Any], inside: NDArray[np.bool_], photometric: str
 ) -> None:
+    """Hidden pixels are darkest and have no part in the range."""
     radiograph = np.clip(TWELVE, 500, 2500)
     radiograph[~inside] = np.where(np.random.default_rng(0).random(int((~inside).sum())) < 0.5, 0, 4095)
     radiograph[60, 40], radiograph[61, 40] = 500, 2500
@@ -322,7 +338,8 @@ def test_what_the_shutter_hides_is_darkest_and_sets_no_range(
     assert np.allclose(pixels, np.where(inside, expected, 0), atol=1e-6)
 
 
-def test_a_shutter_hides_colour_and_windowed_radiographs_as_well() -> None:
+def test_shutter_colour_and_window() -> None:
+    """A shutter hides colour and windowed radiographs as well."""
     colour = files.dicom_dataset(np.dstack([GREY] * 3), 8, photometric="RGB", SamplesPerPixel=3)
     windowed = files.dicom_dataset(TWELVE, 12, WindowCenter=2048, WindowWidth=4096)
     for dataset, radiograph in ((colour, GREY / 255), (windowed, TWELVE / 4095)):
@@ -331,7 +348,8 @@ def test_a_shutter_hides_colour_and_windowed_radiographs_as_well() -> None:
         assert np.allclose(read_radiograph(dataset).pixels, np.where(IN_RECTANGLE, radiograph, 0), atol=1e-6)
 
 
-def test_the_circle_of_a_shutter_is_round_where_pixels_are_not_square() -> None:
+def test_shutter_circle_oblong_pixels() -> None:
+    """The circle of a shutter is round where pixels are not square."""
     pixels = read(TWELVE + 1, 13, ShutterShape="CIRCULAR", PixelSpacing=[0.3, 0.15], **CIRCLE).pixels
     seen = pixels > 0
     assert np.ptp(np.flatnonzero(seen.any(axis=1))) == pytest.approx(np.ptp(np.flatnonzero(seen.any(axis=0))), abs=3)
@@ -348,9 +366,8 @@ def test_the_circle_of_a_shutter_is_round_where_pixels_are_not_square() -> None:
         {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [20, 10, 20, 2000000000, 90, 60]},
     ],
 )
-def test_a_shutter_that_is_not_known_is_logged_without_its_words(
-    elements: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_shutter_unknown_shape_logged(elements: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """An unknown shutter is logged without its text."""
     data = files.dicom_file(files.dicom_dataset(TWELVE, 12, **elements)).replace(b"SECRET", b"Sara's")
     assert np.allclose(read_radiograph(data).pixels, TWELVE / 4095, atol=1e-6)
     assert "shutter" in caplog.text
@@ -358,7 +375,8 @@ def test_a_shutter_that_is_not_known_is_logged_without_its_words(
 
 
 @pytest.mark.parametrize("edges", [(200, 300), (60, 40), (0, 0)])
-def test_a_shutter_that_hides_all_is_rejected(edges: tuple[int, int]) -> None:
+def test_shutter_hides_all(edges: tuple[int, int]) -> None:
+    """A shutter that hides the whole radiograph is rejected."""
     left, right = edges
     moved = RECTANGLE | {"ShutterLeftVerticalEdge": left, "ShutterRightVerticalEdge": right}
     with pytest.raises(Rejection, match="shutter hides the whole radiograph") as caught:
@@ -383,7 +401,7 @@ def test_a_shutter_that_hides_all_is_rejected(edges: tuple[int, int]) -> None:
         ({"PixelAspectRatio": [0, 1]}, (110, 90), None),
     ],
 )
-def test_pixels_are_made_square(
+def test_square_pixels_resampled(
     elements: dict[str, Any], shape: tuple[int, int], spacing: tuple[float, float] | None
 ) -> None:
     dataset = files.dicom_dataset(TWELVE, 12, **elements)
@@ -396,7 +414,8 @@ def test_pixels_are_made_square(
     assert np.abs(back - levels).mean() < 0.01
 
 
-def test_a_round_thing_is_round_again() -> None:
+def test_square_pixels_circle_is_round() -> None:
+    """A circle on oblong pixels is round again."""
     row, column = np.mgrid[:120, :200]
     disc = (2000 * ((2 * (row - 59.5)) ** 2 + (column - 99.5) ** 2 <= 60**2) + row + column).astype(np.uint16)
     seen = read(disc, PixelSpacing=[0.4, 0.2]).pixels > 0.6
@@ -407,7 +426,8 @@ def test_a_round_thing_is_round_again() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.5, 2.4), st.integers(64 * 64, 40_000))
-def test_square_pixels_keep_the_limit_and_the_size_of_the_hand(aspect: float, most: int) -> None:
+def test_square_pixels_limit_and_size(aspect: float, most: int) -> None:
+    """Resampling keeps the limit on pixels and the size of the hand."""
     facts = RadiographFacts("dicom", 12, spacing_mm=(0.2 * aspect, 0.2))
     radiograph = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
     pixels, facts = with_square_pixels(radiograph, facts, aspect, most)
@@ -423,7 +443,7 @@ def test_square_pixels_keep_the_limit_and_the_size_of_the_hand(aspect: float, mo
 # transfer syntaxes: see also test_radiograph, which reads the radiograph in all of them
 
 
-def test_signed_jpeg_2000_of_another_encoder() -> None:
+def test_signed_jpeg_2000_other_encoder() -> None:
     row, column = np.mgrid[:64, :66]
     radiograph = (100 * (column // 12) + 150 * (row // 10)).astype(np.int16)
     radiograph[20:24, 30:50] = (np.arange(80).reshape(4, 20) * 1237) % 4096
@@ -436,7 +456,8 @@ def test_signed_jpeg_2000_of_another_encoder() -> None:
 
 
 @pytest.mark.parametrize("syntax", ["57", "80"])
-def test_signed_radiographs_are_coded_in_twos_complement(syntax: str) -> None:
+def test_signed_codestream_twos_complement(syntax: str) -> None:
+    """Signed radiographs are coded in two's complement."""
     signed = TWELVE.astype(np.int16) - 2048
     codes = signed.astype(np.uint16) & np.uint16(4095)
     stream = files.jpeg_lossless(codes, 12) if syntax == "57" else files.jpeg_ls(codes, 12)
@@ -444,7 +465,7 @@ def test_signed_radiographs_are_coded_in_twos_complement(syntax: str) -> None:
     assert np.allclose(read_radiograph(file).pixels, TWELVE / 4095, atol=1e-6)
 
 
-def test_a_frame_in_several_fragments() -> None:
+def test_frame_in_several_fragments() -> None:
     from pydicom.encaps import encapsulate
 
     dataset = files.dicom_dataset(TWELVE, 12)
@@ -454,7 +475,8 @@ def test_a_frame_in_several_fragments() -> None:
 
 
 @pytest.mark.parametrize("name", ["dicom implicit", "dicom explicit", "dicom rle", "dicom deflated"])
-def test_files_without_preamble_and_data_sets_are_read_as_well(name: str) -> None:
+def test_no_preamble_and_data_set(name: str) -> None:
+    """Files without a preamble and data sets are read too."""
     whole = read_radiograph(VALID[name])
     bare = read_radiograph(VALID[name][132:])
     dataset = read_radiograph(pydicom.dcmread(BytesIO(VALID[name])))
@@ -464,7 +486,7 @@ def test_files_without_preamble_and_data_sets_are_read_as_well(name: str) -> Non
 
 
 @pytest.mark.parametrize("implicit", [False, True])
-def test_a_file_without_any_meta_group(implicit: bool) -> None:
+def test_file_without_meta_group(implicit: bool) -> None:
     buffer = BytesIO()
     dataset = files.dicom_dataset(TWELVE, 12)
     del dataset.file_meta
@@ -472,7 +494,8 @@ def test_a_file_without_any_meta_group(implicit: bool) -> None:
     assert np.allclose(read_radiograph(buffer.getvalue()).pixels, TWELVE / 4095, atol=1e-6)
 
 
-def test_a_data_set_made_in_memory_needs_no_file_meta() -> None:
+def test_data_set_without_file_meta() -> None:
+    """A data set made in memory needs no file meta."""
     dataset = files.dicom_dataset(TWELVE, 12)
     del dataset.file_meta
     assert np.allclose(read_radiograph(dataset).pixels, TWELVE / 4095, atol=1e-6)
@@ -486,7 +509,7 @@ def test_a_data_set_made_in_memory_needs_no_file_meta() -> None:
     ],
 )
 @pytest.mark.parametrize("planar", [0, 1])
-def test_colour_that_is_really_grey(photometric: str, stored: NDArray[np.uint8], planar: int) -> None:
+def test_grey_stored_in_colour(photometric: str, stored: NDArray[np.uint8], planar: int) -> None:
     dataset = files.dicom_dataset(stored, 8, photometric=photometric, SamplesPerPixel=3, PlanarConfiguration=planar)
     if planar:
         dataset.PixelData = np.ascontiguousarray(stored.transpose(2, 0, 1)).tobytes()
@@ -494,7 +517,7 @@ def test_colour_that_is_really_grey(photometric: str, stored: NDArray[np.uint8],
     assert np.allclose(read_radiograph(files.dicom_file(dataset)).pixels, GREY / 255, atol=1e-6)
 
 
-def test_subsampled_chrominance() -> None:
+def test_subsampled_chrominance_grey() -> None:
     neutral = np.full_like(GREY[:, ::2], 128)
     stored = np.stack([GREY[:, ::2], GREY[:, 1::2], neutral, neutral], axis=2)
     dataset = files.dicom_dataset(np.dstack([GREY] * 3), 8, photometric="YBR_FULL_422", SamplesPerPixel=3)
@@ -502,7 +525,7 @@ def test_subsampled_chrominance() -> None:
     assert np.allclose(read_radiograph(dataset).pixels, GREY / 255, atol=1e-6)
 
 
-def test_other_colour_is_rejected() -> None:
+def test_colour_rejected() -> None:
     tinted = np.dstack([GREY, GREY // 2, GREY])
     assert code_of(files.dicom_dataset(tinted, 8, photometric="RGB", SamplesPerPixel=3)) == "not_grayscale"
 
@@ -533,20 +556,21 @@ def test_other_colour_is_rejected() -> None:
         ({"VOILUTSequence": lut(np.arange(10), 0, 40)}, "unreadable"),
     ],
 )
-def test_what_is_rejected(elements: dict[str, Any], code: str) -> None:
+def test_objects_rejected(elements: dict[str, Any], code: str) -> None:
     dataset = files.dicom_dataset(TWELVE, 12)
     for keyword, value in elements.items():
         setattr(dataset, keyword, value)
     assert code_of(dataset) == code
 
 
-def test_an_object_without_pixels_is_no_radiograph() -> None:
+def test_object_without_pixels() -> None:
+    """An object without pixels is not a radiograph."""
     dataset = files.dicom_dataset(TWELVE, 12)
     del dataset.PixelData
     assert code_of(dataset) == "not_a_radiograph"
 
 
-def test_missing_geometry_is_unreadable() -> None:
+def test_missing_rows() -> None:
     for keyword in ("Rows", "Columns", "BitsAllocated"):
         dataset = files.dicom_dataset(TWELVE, 12)
         del dataset[keyword]
@@ -554,7 +578,8 @@ def test_missing_geometry_is_unreadable() -> None:
 
 
 @pytest.mark.parametrize("syntax", ["50", "57", "80", "90"])
-def test_header_and_codestream_must_be_of_one_size(syntax: str) -> None:
+def test_codestream_of_other_size(syntax: str) -> None:
+    """A codestream of another size than the header's is rejected."""
     stream = {
         "50": lambda: files.coded(".jpg", GREY),
         "57": lambda: files.jpeg_lossless(GREY.astype(np.uint16), 8),
@@ -578,7 +603,8 @@ def test_header_and_codestream_must_be_of_one_size(syntax: str) -> None:
         ("1.2.3.4.5", "an unknown way"),
     ],
 )
-def test_a_transfer_syntax_that_is_not_read_is_named(syntax: str, name: str) -> None:
+def test_transfer_syntax_not_read(syntax: str, name: str) -> None:
+    """The rejection names a transfer syntax that is not read."""
     data = files.dicom_file(files.dicom_dataset(GREY, 8), "1.2.840.10008.1.2.4.102", b"\0\0\1\xba")
     meant = syntax.encode().ljust(24, b"\0")  # pydicom writes no syntax that it does not know
     with pytest.raises(Rejection, match=name) as caught:
@@ -586,14 +612,16 @@ def test_a_transfer_syntax_that_is_not_read_is_named(syntax: str, name: str) -> 
     assert caught.value.code == "unsupported_format"
 
 
-def test_a_deflate_bomb_is_not_inflated_beyond_the_limit() -> None:
+def test_deflate_bomb() -> None:
+    """A deflate bomb is not inflated beyond the limit."""
     bomb = files.dicom_dataset(np.zeros((5000, 1000), np.uint16), 12)
     data = files.dicom_file(bomb, "1.2.840.10008.1.2.1.99")
     assert len(data) < 50_000
     assert code_of(data, ReadLimits(max_bytes=1_000_000)) == "too_large"
 
 
-def test_a_run_length_bomb_stops_at_the_size_of_the_radiograph() -> None:
+def test_run_length_bomb() -> None:
+    """Run-length decoding stops at the size of the radiograph."""
     dataset = files.dicom_dataset(GREY, 8)
     radiograph = (b"\x7f" + bytes(range(128))) * (GREY.size // 128)
     runs = radiograph + b"\x81\x07" * 1_000_000
@@ -603,7 +631,8 @@ def test_a_run_length_bomb_stops_at_the_size_of_the_radiograph() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_rejections_and_logs_tell_nothing_of_the_patient(caplog: pytest.LogCaptureFixture) -> None:
+def test_rejections_and_logs_without_patient_data(caplog: pytest.LogCaptureFixture) -> None:
+    """Rejections and logs hold no patient data."""
     dataset = files.dicom_dataset(TWELVE, 12, PatientName="Secret^Sara", PatientID="S3CRET")
     data = files.dicom_file(dataset)
     for old, new in ((b"20200615", b"Secret!!"), (b"010Y", b"Secr")):
@@ -621,7 +650,7 @@ def test_rejections_and_logs_tell_nothing_of_the_patient(caplog: pytest.LogCaptu
 # facts
 
 
-def test_facts_of_the_header() -> None:
+def test_read_facts_complete_header() -> None:
     facts = read(
         PatientSex="M", PatientBirthDate="20100115", PatientAge="", Laterality="R", ImageLaterality="L", Modality="DX"
     ).facts
@@ -636,7 +665,7 @@ def test_facts_of_the_header() -> None:
     assert facts.spacing_mm == (0.15, 0.15)
 
 
-def test_missing_facts_are_none() -> None:
+def test_read_facts_missing() -> None:
     dataset = files.dicom_dataset(RAMP, 12)
     for keyword in ("PatientSex", "PatientAge", "StudyDate", "BodyPartExamined", "ImageLaterality"):
         del dataset[keyword]
@@ -646,16 +675,19 @@ def test_missing_facts_are_none() -> None:
 
 
 @pytest.mark.parametrize("sex", ["O", "", "X", "U"])
-def test_another_sex_is_never_guessed(sex: str) -> None:
+def test_read_facts_other_sex(sex: str) -> None:
+    """Another sex is never guessed."""
     assert read(PatientSex=sex).facts.sex is None
 
 
-def test_pixel_spacing_goes_before_the_detectors() -> None:
+def test_read_facts_pixel_spacing_first() -> None:
+    """Pixel Spacing precedes the detector's spacing."""
     assert read(PixelSpacing=[0.14, 0.141], ImagerPixelSpacing=[0.15, 0.15]).facts.spacing_mm == (0.14, 0.141)
     assert read(PixelSpacing=[0, 0], ImagerPixelSpacing=[0.15, 0.151]).facts.spacing_mm == (0.15, 0.151)
 
 
-def test_an_acquisition_date_stands_in_for_the_study_date() -> None:
+def test_read_facts_acquisition_date() -> None:
+    """An acquisition date replaces a missing study date."""
     assert read(StudyDate="", AcquisitionDate="20190304").facts.study_date == date(2019, 3, 4)
 
 
@@ -663,13 +695,14 @@ def test_an_acquisition_date_stands_in_for_the_study_date() -> None:
     ("stated", "months"),
     [("012Y", 144), ("018M", 18), ("003W", 21 / 30.4375), ("010D", 10 / 30.4375), ("12", None), ("0 2Y", None)],
 )
-def test_stated_ages(stated: str, months: float | None) -> None:
+def test_age_at_study_stated(stated: str, months: float | None) -> None:
     age, differ = age_at_study(stated, None, None)
     assert age == (None if months is None else pytest.approx(months))
     assert not differ
 
 
-def test_dates_that_agree_make_a_stated_age_finer() -> None:
+def test_age_at_study_dates_agree() -> None:
+    """Dates that agree make a stated age exact to the day."""
     birth, study = date(2008, 1, 1), date(2020, 10, 1)
     for stated in ("012Y", "153M", None, "a dozen"):
         age, differ = age_at_study(stated, birth, study)
@@ -687,20 +720,23 @@ def test_dates_that_agree_make_a_stated_age_finer() -> None:
         ("008Y", "20200616", "20200615"),  # born after the study
     ],
 )
-def test_an_age_that_contradicts_the_dates_is_no_age(stated: str, birth: str, study: str) -> None:
+def test_age_at_study_contradiction(stated: str, birth: str, study: str) -> None:
+    """An age that contradicts the dates is dropped."""
     facts = read(PatientAge=stated, PatientBirthDate=birth, StudyDate=study).facts
     assert facts.age_months is None
     assert facts.ages_differ
 
 
-def test_an_adults_age_is_a_fact() -> None:
+def test_age_at_study_adult() -> None:
+    """The age of an adult is read too."""
     facts = read(PatientAge="", PatientBirthDate="19400101").facts
     assert facts.age_months == pytest.approx(80.45 * 12, abs=0.2)
     assert read(PatientAge="999Y").facts.age_months == 999 * 12
     assert not facts.ages_differ
 
 
-def test_the_date_of_birth_is_in_no_repr() -> None:
+def test_birth_date_not_in_repr() -> None:
+    """The birth date never appears in a representation."""
     radiograph = read(PatientAge="", PatientBirthDate="20110203")
     assert radiograph.facts.birth_date == date(2011, 2, 3)
     assert "2011" not in repr(radiograph)
@@ -716,14 +752,16 @@ def test_the_date_of_birth_is_in_no_repr() -> None:
         ({"PresentationIntentType": "FOR PROCESSING"}, True),
     ],
 )
-def test_raw_radiographs_are_told(elements: dict[str, Any], raw: bool) -> None:
+def test_read_facts_for_processing(elements: dict[str, Any], raw: bool) -> None:
+    """Raw radiographs are recognised."""
     assert read(**elements).facts.for_processing is raw
     assert not read_radiograph(VALID["png 8"]).facts.for_processing
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.dates(date(1990, 1, 1), date(2010, 1, 1)), st.integers(0, 20 * 365))
-def test_the_age_in_whole_years_never_contradicts_the_dates(birth: date, days: int) -> None:
+def test_age_at_study_whole_years_agree(birth: date, days: int) -> None:
+    """The age in whole years never contradicts the dates."""
     study = date.fromordinal(birth.toordinal() + days)
     years = study.year - birth.year - ((study.month, study.day) < (birth.month, birth.day))
     age, differ = age_at_study(f"{years:03d}Y", birth, study)
