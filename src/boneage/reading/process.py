@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from boneage.arrays import Image
 from boneage.errors import Rejection
 from boneage.reading.facts import DEFAULT_LIMITS
 from boneage.reading.radiograph import Radiograph, RadiographFacts, read_radiograph
@@ -88,7 +88,7 @@ class SharedMemory:
     def __init__(self, descriptor: int) -> None:
         self._map = mmap.mmap(descriptor, _SHARED_BYTES)
 
-    def write(self, content: bytes | NDArray[np.float32]) -> None:
+    def write(self, content: bytes | Image) -> None:
         """Write bytes, or those of an array, to the beginning."""
         array = np.frombuffer(content, np.uint8) if isinstance(content, bytes) else content
         np.copyto(np.frombuffer(self._map, array.dtype, array.size).reshape(array.shape), array)
@@ -97,7 +97,7 @@ class SharedMemory:
         """Return a copy of the first bytes."""
         return self._map[:size]
 
-    def pixels(self, height: int, width: int) -> NDArray[np.float32]:
+    def pixels(self, height: int, width: int) -> Image:
         """Return a copy (H, W) of the beginning, and release the memory that an unusually large radiograph took."""
         pixels = np.frombuffer(self._map, np.float32, height * width).reshape(height, width).copy()
         if pixels.nbytes > _KEPT_BYTES and hasattr(mmap, "MADV_REMOVE"):

@@ -13,9 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from boneage.arrays import Image
 from boneage.errors import Rejection, RejectionCode
 from boneage.reading.facts import DEFAULT_LIMITS, RadiographFacts, ReadLimits
 from boneage.reading.foreign_formats import name_foreign_format
@@ -46,7 +44,7 @@ class Radiograph:
         facts: Facts that the file states.
     """
 
-    pixels: NDArray[np.float32]
+    pixels: Image
     facts: RadiographFacts
 
 

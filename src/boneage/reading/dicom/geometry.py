@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from boneage.arrays import Mask
+from boneage.arrays import Image, Mask
 from boneage.errors import Rejection, RejectionCode
 from boneage.reading.dicom.tags import numbers, texts
 from boneage.reading.facts import RadiographFacts
@@ -45,8 +44,8 @@ def pixel_aspect(dataset: Dataset, facts: RadiographFacts) -> float:
 
 
 def with_square_pixels(
-    pixels: NDArray[np.float32], facts: RadiographFacts, aspect: float, max_pixels: int
-) -> tuple[NDArray[np.float32], RadiographFacts]:
+    pixels: Image, facts: RadiographFacts, aspect: float, max_pixels: int
+) -> tuple[Image, RadiographFacts]:
     """Resample a radiograph whose pixels are `aspect` times as high as they are wide.
 
     The side on which pixels lie closer keeps its number of pixels, so that nothing is lost, and the other is
@@ -96,7 +95,7 @@ def _kinds(dataset: Dataset) -> list[str]:
     return list(dict.fromkeys(kind.upper() for kind in texts(dataset, "ShutterShape")))[: len(_SHAPES) + 1]
 
 
-def shuttered(shutter: tuple[Shape, ...], rows: int, columns: int, aspect: float) -> Mask | None:
+def hidden_pixels(shutter: tuple[Shape, ...], rows: int, columns: int, aspect: float) -> Mask | None:
     """Return the stored pixels that a display shutter hides: those that lie outside any one of its shapes.
 
     Coordinates count from 1, and the pixels on an edge are visible.

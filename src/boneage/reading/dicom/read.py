@@ -10,7 +10,7 @@ from boneage.errors import Rejection
 from boneage.reading.dicom.bounds import quiet_pydicom
 from boneage.reading.dicom.codecs import decode_pixels
 from boneage.reading.dicom.facts import read_facts
-from boneage.reading.dicom.geometry import Shape, pixel_aspect, read_shutter, shuttered, with_square_pixels
+from boneage.reading.dicom.geometry import Shape, hidden_pixels, pixel_aspect, read_shutter, with_square_pixels
 from boneage.reading.dicom.grey_scale import GreyScale, colour_to_grey, read_grey_scale
 from boneage.reading.dicom.layout import Layout, read_layout
 from boneage.reading.dicom.object import check_kind, parse_object
@@ -76,7 +76,7 @@ class _Header:
         The bytes are released.
         """
         coded, self.content = decode_pixels(self.content, self.layout, self.codestream), b""
-        hidden = shuttered(self.shutter, self.layout.rows, self.layout.columns, self.aspect)
+        hidden = hidden_pixels(self.shutter, self.layout.rows, self.layout.columns, self.aspect)
         if self.layout.samples == 3:
             pixels = colour_to_grey(coded, self.layout)
         else:
