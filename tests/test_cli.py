@@ -362,7 +362,7 @@ def test_the_sex_is_required_and_what_the_file_says_is_told(
 
     monkeypatch.setattr("boneage.reading.radiograph.read_radiograph", read)
     result = boneage("assess", radiographs / "hand.png", "--bundle", bundle)
-    assert result.exit_code == 2 and "hand.png says M" in error_of(result)
+    assert result.exit_code == 2 and "hand.png declares M" in error_of(result)
 
 
 def test_what_was_done_before_a_failure_is_in_the_table(
@@ -427,7 +427,7 @@ def test_sigterm_stops_as_ctrl_c_does_and_keeps_what_was_done(
     extra = ["--csv", table] if with_table else []
     result = boneage("assess", *images, "--sex", "F", "--bundle", bundle, *extra)
     assert result.exit_code == 130
-    kept = f"; {table} holds these, and --resume goes on"
+    kept = f"; {table} has these, and --resume continues"
     assert error_of(result) == f"error: Stopped after 1 of 3{kept if with_table else ''}. [stopped]"
     assert signal.getsignal(signal.SIGTERM) is before
     if with_table:

@@ -1,4 +1,4 @@
-"""The command line: one command a verb. Each command's module is imported only when that command runs."""
+"""Command line with one command for each verb. The module of a command is imported only when it runs."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from boneage.file_names import shown
 _COMMANDS = {
     "assess": "Assess the bone age on radiographs of the hand.",
     "sample": "Write a drawn phantom hand to try the program on.",
-    "serve": "Serve the page: drop a radiograph, see its bone age.",
-    "worker": "Assess radiographs of a service that runs elsewhere.",
-    "bundle": "List, show and check bundles of networks.",
+    "serve": "Serve the web pages and the REST API.",
+    "worker": "Assess radiographs for a service on another machine.",
+    "bundle": "List, show and check model bundles.",
     "train": "Train a network from a recipe and a table of radiographs.",
-    "build": "Train all networks of a plan, and make one calibrated bundle of them.",
-    "finetune": "Adapt a bundle to radiographs of one's own.",
-    "mine": "Make masks of hands by positive mining, with a page to review them.",
+    "build": "Train all networks of a plan, and make a calibrated bundle.",
+    "finetune": "Adapt a bundle to your own radiographs.",
+    "mine": "Make hand masks by positive mining, with a page to review them.",
     "grid": "Train and compare the 18 networks of Iglovikov et al.",
-    "curve": "Plot the errors of training runs by epoch, radiographs or resolution.",
+    "curve": "Plot errors of training runs by epoch, number of radiographs or resolution.",
     "export": "Export a trained network as a bundle.",
-    "evaluate": "Compute the errors on labelled radiographs, with tables and plots.",
-    "compare": "Compare several predictions of the same radiographs, row by row.",
+    "evaluate": "Measure errors on labelled radiographs, with tables and plots.",
+    "compare": "Compare predictions of the same radiographs, row by row.",
     "maps": "Average heat maps by stage of development.",
     "atlas": "List, check, draw and make reference atlases.",
 }
-"""Each command with its line in the help; its function has the same name, in the module ``boneage.commands.<name>``."""
+"""Commands with their lines in the help. The function of a command has its name, in ``boneage.commands.<name>``."""
 
 _EXTRAS = {
     **dict.fromkeys(("torch", "lightning", "tqdm", "onnx", "onnxscript", "tensorboard"), "train"),
@@ -41,33 +41,33 @@ _EXTRAS = {
     ),
     **dict.fromkeys(("granian", "ninja", "psycopg", "reportlab", "whitenoise"), "web"),
 }
-"""Packages that only some commands need, with the extra of ours that brings them."""
+"""Packages that only some commands need, with the extra that installs them."""
 
 _EXIT_CODES = """\
 \b
 Exit codes:
-  0    done; every radiograph was assessed
-  1    a failure that no other number names
+  0    success; every radiograph was assessed
+  1    any other failure
   2    wrong usage
   3    at least one radiograph was rejected (the others were assessed)
   4    the bundle is missing or damaged
   5    the training recipe is invalid
   6    a table cannot be used
   7    the atlas is missing or damaged
-  8    the service cannot be run as it is set up
-  130  stopped by Ctrl-C, or assess by SIGTERM
+  8    the settings of the service are invalid
+  130  stopped by Ctrl-C (assess also by SIGTERM)
 
-Errors are one line on standard error: a sentence, and a stable code in brackets (docs/codes.md has
-them all). Set BONEAGE_TRACEBACK=1 to see where an unforeseen one came from.
+An error is one line on standard error: a sentence, and a stable code in brackets (see
+docs/codes.md). BONEAGE_TRACEBACK=1 shows the traceback of an unexpected error.
 
 Not a medical device."""
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands by name alone, and ends every failure with one line and the right exit status."""
+    """Command group that imports a command when it runs, and ends every failure with one line and its exit status."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands in the order of use."""
+        """Return the commands in the order of use."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -81,7 +81,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, without importing all commands to suggest similar names."""
+        """Resolve a command without importing all commands to suggest similar names."""
         name = args[0]
         command = self.get_command(ctx, name)
         if command is None:
@@ -109,7 +109,7 @@ class LazyGroup(click.Group):
         try:
             status = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         except Exception as error:
-            status = _told(error)
+            status = _print_error(error)
         sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -120,7 +120,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(package_name="boneage")
 def cli() -> None:
-    """Bone age from a radiograph of the hand: the age, its typical error, and where the networks looked.
+    """Estimate bone age from a radiograph of the hand, with a prediction interval and a heat map.
 
     \b
     Try it:
@@ -130,15 +130,15 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The program ``boneage``."""
+    """Run the program ``boneage``."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a path may hold what the terminal's encoding has not
+        if isinstance(stream, TextIOWrapper):  # a path may have characters outside the terminal's encoding
             stream.reconfigure(errors="backslashreplace")
     cli()
 
 
-def _told(error: Exception) -> int:
-    """Tell an error in one line on standard error. Returns the exit status."""
+def _print_error(error: Exception) -> int:
+    """Print an error in one line on standard error, and return the exit status."""
     status = 1
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
@@ -160,7 +160,7 @@ def _told(error: Exception) -> int:
     else:
         from boneage.commands.each_radiograph import unforeseen
 
-        told = unforeseen(error)
-        sentence, code = told.message, told.code
+        unexpected = unforeseen(error)
+        sentence, code = unexpected.message, unexpected.code
     click.echo(f"error: {shown(' '.join(sentence.split()))} [{code}]", err=True)
     return status

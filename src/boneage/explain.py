@@ -1,11 +1,10 @@
-"""Where a network looked: from an activation map to a heat map on the radiograph, and to a picture that a reader can
-judge.
+"""Heat maps on a radiograph from activation maps of networks, and their overlay.
 
-The map is Grad-CAM's (Souza & Oliveira, section VI): feature maps of the last convolutions, weighted by the gradient of
-the age with respect to them, and summed. For a class, Grad-CAM keeps the positive part of that sum. An age is no class:
-what speaks for a young hand lowers it, and the positive part of a young child's map is empty or shows the forearm (seen
-on real radiographs, docs/log.md). So the size of the sum is shown: where the radiograph moved the estimate, up or down.
-The positive part alone, section VI's own map, can be asked for.
+The map is Grad-CAM's (Souza & Oliveira, section VI): the sum of the feature maps of the last convolutions, weighted by
+the gradient of the age with respect to them. For a class, Grad-CAM keeps the positive part of that sum. An age is not a
+class: evidence for a young hand lowers it, and the positive part of a young child's map is empty or shows the forearm
+(observed on real radiographs, docs/log.md). Therefore the map shows the absolute value of the sum, for pixels that
+moved the estimate up or down. The positive part alone, the map of section VI, is an option.
 """
 
 from __future__ import annotations
@@ -27,31 +26,38 @@ from boneage.hand.views import CellGrid, ViewSpec
 Evidence = Literal["both", "raising"]
 
 DISPLAY_SIDE = 1024
-"""Longest side of a radiograph as it is drawn for people, pixels."""
+"""Longest side of a displayed radiograph, pixels."""
 
 _FADE = 0.04
-"""How far from its border inwards a view comes to count fully in a mean map, as a share of the radiograph's longest
-side."""
+"""Width of the zone inside a view's border in which its weight in a mean map rises to 1.
+
+It is a share of the radiograph's longest side.
+"""
 
 _SMALLEST_SIDE = 640
-"""Smaller radiographs are enlarged to this longest side, so that the labels of the colour scale stay legible."""
+"""Minimum longest side of a displayed radiograph, pixels. It keeps the labels of the colour scale legible."""
 
 _DISPLAY_PERCENTILES = (0.2, 99.8)
-"""Grey levels drawn black and white. Many radiographs use a small part of their range and could not be judged
-otherwise."""
+"""Percentiles of grey levels that are displayed as black and white.
+
+Many radiographs use a small part of their range and could not be judged otherwise.
+"""
 
 _STRONGEST_OPACITY = 0.62
 _FAINTEST_SHOWN = 0.08
-"""Values below this are not tinted at all: the radiograph should look untouched where nothing was found."""
+"""Minimum value that is tinted, so that the radiograph stays unchanged where nothing moved the estimate."""
 
 _RINGING = 0.02
-"""Cubic interpolation puts up to this part of a cell's value where its neighbours have none. If a radiograph holds no
-more than this of its map's strongest cell, which then lies beside it, no place on it counts as having moved the age."""
+"""Maximum part of a cell's value that cubic interpolation adds to empty neighbours.
+
+If a radiograph has no more than this part of the strongest cell of its map, that cell lies beside the radiograph, and
+the map is empty.
+"""
 
 _JPEG_QUALITY = 92
 
 _LOWEST_PANEL = 80
-"""The labels of the colour scale need this many rows; a lower picture goes without it."""
+"""Minimum height of a picture with a colour scale, whose labels need these rows, pixels."""
 
 _SCALE_TICKS = ((1.0, "strongest"), (0.5, "half"), (0.0, "none"))
 _INK = (228, 228, 228)
@@ -68,18 +74,18 @@ _BOX_COLOURS: dict[Region, tuple[int, int, int]] = {
 }
 _SUBPIXEL_BITS = 4
 _SIDE_OF_ONE_LINE = 700
-"""A picture with this longest side is drawn on with lines of one pixel, larger ones with wider lines, pixels."""
+"""Longest side of a picture with lines of one pixel; lines on larger pictures are wider, pixels."""
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """How strongly places of a radiograph moved the age, relative to the strongest of them.
+    """Strength by which pixels of a radiograph moved the age, relative to the strongest of them.
 
     Attributes:
-        values: float32 (H, W), 0..1; 1 is `peak_months`.
-        peak_months: largest value on the radiograph, months; 0 if no place on it moved the age. What a network saw
-            beside the radiograph, in the view's padding, does not count.
-        covered: bool (H, W), the places that the network's view held; None if it held the whole radiograph.
+        values: Map, float32 (H, W), 0..1; 1 corresponds to `peak_months`.
+        peak_months: Largest value on the radiograph, months; 0 if no pixel moved the age. The padding of the view
+            does not count.
+        covered: Pixels inside the network's view, bool (H, W); None if it shows the whole radiograph.
     """
 
     values: NDArray[np.float32]
@@ -88,7 +94,7 @@ class HeatMap:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to show. Such a map is zero everywhere: to be reported, not drawn as if it spoke."""
+        """True if the map is zero everywhere. Such a map is reported and not drawn."""
         return self.peak_months <= 0.0
 
 
@@ -100,17 +106,18 @@ def heat_map(
     cells: CellGrid,
     evidence: Evidence = "both",
 ) -> HeatMap:
-    """Bring an activation map onto the radiograph through one transform (grid to view to radiograph).
+    """Map an activation map onto the radiograph through one transform (grid to view to radiograph).
 
-    Size or positive part are taken on the network's own grid, and then interpolated smoothly.
+    The absolute value or the positive part is taken on the network's own grid, and then interpolated smoothly.
 
     Args:
-        activation: (h, w), Grad-CAM's signed sum, months.
-        radiograph_shape: (H, W) of the radiograph, or of a reduced copy to which `view_to_radiograph` then leads.
-        view_to_radiograph: from the view's coordinates to the radiograph's.
-        spec: the view that the network saw.
-        cells: where the map's cells lie on the view.
-        evidence: ``both``, what moved the age up or down; ``raising``, what moved it up (Grad-CAM's ReLU).
+        activation: Signed sum of Grad-CAM, (h, w), months.
+        radiograph_shape: Shape (H, W) of the radiograph, or of a reduced copy to which `view_to_radiograph` leads.
+        view_to_radiograph: Transform from the view's coordinates to the radiograph's.
+        spec: View that the network read.
+        cells: Positions of the map's cells on the view.
+        evidence: ``both`` for pixels that moved the age up or down, ``raising`` for those that raised it (Grad-CAM's
+            ReLU).
 
     Raises:
         BundleError: ``bundle_output`` if the map is not a grid of finite numbers.
@@ -137,15 +144,14 @@ def heat_map(
 
 
 def mean_heat_map(maps: Sequence[HeatMap], weights: Sequence[float]) -> HeatMap:
-    """The weighted mean, in months, of maps of one radiograph that come from several views.
+    """Return the weighted mean, in months, of maps of one radiograph from several views.
 
-    Each place has the mean over the views that hold it, so that what only one of them sees is not paled by the others;
-    a place that no view holds has 0. Towards its border a view counts less, down to next to nothing, so that no border
-    shows where views overlap.
+    A pixel has the mean over the views that contain it, so that the other views do not dilute it. A pixel outside all
+    views has 0. The weight of a view falls towards its border, so that no border is visible where views overlap.
 
     Args:
-        maps: at least one, all of one shape.
-        weights: one for each map, positive.
+        maps: Maps, at least one, all of one shape.
+        weights: Positive weight of each map.
     """
     if len(maps) == 1:
         return maps[0]
@@ -159,20 +165,21 @@ def mean_heat_map(maps: Sequence[HeatMap], weights: Sequence[float]) -> HeatMap:
 
 
 def _faded(covered: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """How much a view counts at each place, (H, W): 1 well inside of it, less near its border, 0 outside."""
+    """Return the weight of a view at each pixel, (H, W): 1 well inside, less near its border, 0 outside."""
     inwards = cv2.distanceTransform(covered.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(np.minimum(inwards / max(1.0, _FADE * max(covered.shape)), 1.0), dtype=np.float32)
 
 
 def _scaled(months: NDArray[np.float32], covered: NDArray[np.bool_] | None) -> HeatMap:
-    """The map of what moved the age by so many months (H, W), relative to the largest."""
+    """Return the map of months (H, W), relative to the largest."""
     peak = float(months.max())
     return HeatMap(months / np.float32(peak) if peak > 0.0 else np.zeros_like(months), max(peak, 0.0), covered)
 
 
 def display_size(radiograph_shape: tuple[int, int], longest: int = DISPLAY_SIDE) -> tuple[int, int]:
-    """Shape (h, w) at which a radiograph of shape (H, W) is drawn: its longest side brought to 640 to `longest`
-    pixels.
+    """Return the shape (h, w) at which a radiograph of shape (H, W) is displayed.
+
+    Its longest side has between 640 and `longest` pixels.
     """
     height, width = radiograph_shape
     side = min(max(height, width, min(_SMALLEST_SIDE, longest)), longest)
@@ -181,14 +188,14 @@ def display_size(radiograph_shape: tuple[int, int], longest: int = DISPLAY_SIDE)
 
 
 def display_picture(pixels: NDArray[np.float32], longest: int = DISPLAY_SIDE) -> NDArray[np.uint8]:
-    """A radiograph as it is drawn for people.
+    """Return a radiograph for display.
 
     Args:
-        pixels: float32 (H, W), 0..1, bone bright.
-        longest: limit of the longest side, pixels.
+        pixels: Radiograph, float32 (H, W), 0..1, with bright bone.
+        longest: Maximum longest side, pixels.
 
     Returns:
-        uint8 (h, w) of `display_size`, its grey levels spread over the whole range.
+        Picture, uint8 (h, w) of `display_size`, with its grey levels spread over the whole range.
     """
     height, width = display_size(pixels.shape, longest)
     shrinks = height < pixels.shape[0]
@@ -202,12 +209,12 @@ def overlay(picture: NDArray[np.uint8], heat: HeatMap, *, scale_bar: bool = True
     """Lay a heat map over a radiograph in colour: the warmer and the more opaque, the stronger.
 
     Args:
-        picture: uint8 (h, w), the radiograph as `display_picture` gives it.
-        heat: its map, of the same shape, or of another size of the same radiograph.
-        scale_bar: add a panel with the colour scale at the right side, if the picture has the 80 rows that it needs.
+        picture: Radiograph from `display_picture`, uint8 (h, w).
+        heat: Heat map of the same shape, or of another size of the same radiograph.
+        scale_bar: True to add a panel with the colour scale at the right, if the picture has at least 80 rows.
 
     Returns:
-        RGB, uint8 (h, w, 3), or (h, w + panel, 3) with the scale. A radiograph whose map is empty comes back grey.
+        RGB picture, uint8 (h, w, 3), or (h, w + panel, 3) with the scale. It is grey if the map is empty.
     """
     height, width = picture.shape
     values = heat.values
@@ -224,21 +231,21 @@ def overlay(picture: NDArray[np.uint8], heat: HeatMap, *, scale_bar: bool = True
 def mark_hand(
     picture: NDArray[np.uint8], hand: Hand, radiograph_to_picture: Transform, regions: Sequence[Region] = ()
 ) -> NDArray[np.uint8]:
-    """Draw where the hand was found: the outline of its mask, its key points, and the boxes of regions, in thin lines.
+    """Draw the outline of the hand's mask, its key points and the boxes of regions in thin lines.
 
     Args:
-        picture: uint8 (h, w) or RGB (h, w, 3), the radiograph or what was made of it; it is not changed.
-        hand: on the radiograph.
-        radiograph_to_picture: from the radiograph's coordinates to the picture's.
-        regions: whose boxes to draw; the whole radiograph has none.
+        picture: Radiograph or a picture made from it, uint8 (h, w) or RGB (h, w, 3); it is not changed.
+        hand: Hand on the radiograph.
+        radiograph_to_picture: Transform from the radiograph's coordinates to the picture's.
+        regions: Regions whose boxes are drawn; the whole radiograph has none.
 
     Returns:
-        RGB, uint8 (h, w, 3).
+        RGB picture, uint8 (h, w, 3).
     """
     drawn = np.ascontiguousarray(picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)).copy()
     height, width = drawn.shape[:2]
     thickness = max(1, round(max(height, width) / _SIDE_OF_ONE_LINE))
-    smooth = np.asarray(cv2.GaussianBlur(hand.mask.astype(np.float32), (0, 0), 1.0), dtype=np.float32)  # no stairs
+    smooth = np.asarray(cv2.GaussianBlur(hand.mask.astype(np.float32), (0, 0), 1.0), dtype=np.float32)  # avoids steps
     inside = sample(smooth, hand.radiograph_to_mask.inverse().then(radiograph_to_picture), height, width)
     outlines, _ = cv2.findContours((inside > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(drawn, outlines, -1, _OUTLINE_COLOUR, thickness, cv2.LINE_AA)
@@ -252,7 +259,7 @@ def mark_hand(
 
 
 def _draw_box(drawn: NDArray[np.uint8], region: Region, frame_to_picture: Transform, thickness: int) -> None:
-    """Draw a region's box, which may be turned, and its letter in its upper left corner as the hand stands."""
+    """Draw a region's box, which may be rotated, and its letter in the upper left corner of the upright hand."""
     colour = _BOX_COLOURS.get(region, _INK)
     corners = frame_to_picture.points(box_corners(region))
     cv2.polylines(drawn, [_fixed(corners)], True, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
@@ -264,19 +271,19 @@ def _draw_box(drawn: NDArray[np.uint8], region: Region, frame_to_picture: Transf
 
 
 def _fixed(points_xy: FloatArray) -> NDArray[np.int32]:
-    """Continuous coordinates as OpenCV draws them: whole sixteenths, the first pixel's centre at 0."""
+    """Return continuous coordinates in OpenCV's form: whole sixteenths, with the first pixel's centre at 0."""
     return np.asarray(np.rint((points_xy - 0.5) * 2**_SUBPIXEL_BITS), dtype=np.int32)
 
 
 def encode_picture(suffix: str, picture: NDArray[np.uint8]) -> bytes:
-    """A grey (h, w) or RGB (h, w, 3) picture as a file's content.
+    """Encode a grey (h, w) or RGB (h, w, 3) picture as a file's content.
 
     Args:
-        suffix: ``.png`` or ``.jpg``.
-        picture: uint8.
+        suffix: File ending, ``.png`` or ``.jpg``.
+        picture: Picture, uint8.
 
     Raises:
-        ValueError: it cannot be encoded.
+        ValueError: If the picture cannot be encoded.
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if suffix == ".jpg" else []
     bgr = picture if picture.ndim == 2 else np.ascontiguousarray(picture[..., ::-1])
@@ -287,7 +294,7 @@ def encode_picture(suffix: str, picture: NDArray[np.uint8]) -> bytes:
 
 
 def scale_colours(count: int) -> list[tuple[int, int, int]]:
-    """`count` (at least 2) colours of the scale as (red, green, blue), 0..255, from nothing to the strongest."""
+    """Return `count` (at least 2) colours of the scale as (red, green, blue), 0..255, up to the strongest."""
     steps = np.linspace(0, 255, count).round().astype(int)
     return [(int(red), int(green), int(blue)) for red, green, blue in _colours()[steps]]
 
@@ -299,7 +306,7 @@ def _warp(
     interpolation: int,
     border: int,
 ) -> NDArray[np.float32]:
-    # OpenCV puts the centre of the first cell at 0, we at 0.5.
+    # OpenCV places the centre of the first cell at 0, this module at 0.5.
     to_index = Transform.shift(0.5, 0.5).then(to_radiograph).then(Transform.shift(-0.5, -0.5))
     height, width = radiograph_shape
     warped = cv2.warpAffine(grid, to_index.matrix[:2], (width, height), flags=interpolation, borderMode=border)
@@ -309,35 +316,35 @@ def _warp(
 def _place_of_view(
     view_to_radiograph: Transform, spec: ViewSpec, radiograph_shape: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """The radiograph's pixels that lie in the view, bool (H, W)."""
+    """Return a mask of the radiograph's pixels inside the view, bool (H, W)."""
     view = np.ones((spec.height, spec.width), dtype=np.float32)
     return _warp(view, view_to_radiograph, radiograph_shape, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) > 0
 
 
 def _covers(view_to_radiograph: Transform, spec: ViewSpec, radiograph_shape: tuple[int, int]) -> bool:
-    """Whether the view holds the whole radiograph, up to a tenth of a view's pixel."""
+    """Return True if the view contains the whole radiograph, up to a tenth of a view's pixel."""
     height, width = radiograph_shape
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], dtype=np.float64)
-    seen = view_to_radiograph.inverse().points(corners)
-    return bool((seen >= -0.1).all() and (seen <= np.array([spec.width, spec.height]) + 0.1).all())
+    in_view = view_to_radiograph.inverse().points(corners)
+    return bool((in_view >= -0.1).all() and (in_view <= np.array([spec.width, spec.height]) + 0.1).all())
 
 
 def _colours() -> NDArray[np.float32]:
-    """The colour scale, (256, 3) RGB 0..255: OpenCV's *inferno* from violet to amber, growing evenly in lightness."""
+    """Return the colour scale, (256, 3) RGB 0..255: OpenCV's *inferno* from violet to amber, with even lightness."""
     whole = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1]
     positions = np.linspace(70, 214, 256)
     return np.stack([np.interp(positions, np.arange(256), whole[:, i]) for i in range(3)], axis=1).astype(np.float32)
 
 
 def _opacity() -> NDArray[np.float32]:
-    """Opacity for each of 256 values, (256,): none for the faintest, then growing, never hiding the bone."""
+    """Return the opacity for each of 256 values, (256,): none for the faintest, never hiding the bone."""
     values = np.linspace(0.0, 1.0, 256)
     grown = np.clip((values - _FAINTEST_SHOWN) / (1.0 - _FAINTEST_SHOWN), 0.0, 1.0)
     return np.asarray(_STRONGEST_OPACITY * grown**0.75, dtype=np.float32)
 
 
 def _scale_panel(height: int, heat: HeatMap) -> NDArray[np.uint8]:
-    """The colour scale as a panel of the given height, at least `_LOWEST_PANEL`, RGB."""
+    """Return the colour scale as an RGB panel of the given height, at least `_LOWEST_PANEL`."""
     unit = max(8, height // 48)
     panel = np.full((height, 8 * unit, 3), _PANEL, dtype=np.uint8)
     font, size = cv2.FONT_HERSHEY_SIMPLEX, unit / 36
@@ -347,7 +354,7 @@ def _scale_panel(height: int, heat: HeatMap) -> NDArray[np.uint8]:
     top, bottom = 3 * unit, height - 3 * unit
     ramp = _colours()[np.linspace(255, 0, bottom - top).round().astype(int)]
     opacity = _opacity()[np.linspace(255, 0, bottom - top).round().astype(int)][:, None]
-    # As over mid grey, so that the scale shows what is seen on the radiograph.
+    # The scale is blended with mid grey, because this resembles the colours on the radiograph.
     shown = np.rint(112 + opacity / _STRONGEST_OPACITY * (ramp - 112)).astype(np.uint8)
     panel[top:bottom, unit : 2 * unit] = shown[:, None]
     for value, label in _SCALE_TICKS:

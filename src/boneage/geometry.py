@@ -1,8 +1,8 @@
-"""One affine transform for pixels and points, and the one function that samples a picture through it.
+"""Affine transforms of pixels and points, and the function that samples a picture through one.
 
-Coordinates are continuous, (x, y), x to the right and y down: a picture of width W covers 0..W, and the centre of its
-first pixel lies at 0.5. Arrays are (H, W). A point given as a fraction of width and height is therefore ``fraction *
-(W, H)``.
+Coordinates are continuous, (x, y), with x to the right and y down. A picture of width W covers 0..W, and the centre of
+its first pixel lies at 0.5. Arrays are (H, W). A point given as a fraction of width and height is therefore
+``fraction * (W, H)``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from boneage.arrays import FloatArray
 
 OVERSAMPLING = 1.5
-"""A picture much finer than its target is first averaged down to this many pixels for one of the target's."""
+"""Maximum number of picture pixels for one target pixel before a picture is averaged down by area."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +37,23 @@ class Transform:
 
     @classmethod
     def scale(cls, x: float, y: float | None = None) -> Transform:
-        """Scaling about the origin; by the same factor both ways unless `y` is given."""
+        """Return a scaling about the origin, by the same factor in both directions unless `y` is given."""
         return cls(a=x, e=x if y is None else y)
 
     @classmethod
     def shift(cls, x: float, y: float) -> Transform:
-        """Translation by (x, y)."""
+        """Return the translation by (x, y)."""
         return cls(c=x, f=y)
 
     @classmethod
     def rotation(cls, degrees: float) -> Transform:
-        """Rotation about the origin, clockwise as seen on a screen (y points down)."""
+        """Return a rotation about the origin, clockwise on a screen (y points down)."""
         cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         return cls(a=cosine, b=-sine, d=sine, e=cosine)
 
     @classmethod
     def mirror(cls, width: float) -> Transform:
-        """Left and right exchanged in a picture of this width."""
+        """Return the map that exchanges left and right in a picture of this width."""
         return cls(a=-1.0, c=width)
 
     @property
@@ -63,22 +63,22 @@ class Transform:
 
     @classmethod
     def from_matrix(cls, matrix: FloatArray) -> Transform:
-        """From a (2, 3) or (3, 3) matrix."""
+        """Return the transform of a (2, 3) or (3, 3) matrix."""
         return cls(*(float(value) for value in np.asarray(matrix)[:2].ravel()))
 
     def then(self, following: Transform) -> Transform:
-        """The map that applies `self` first and `following` after it."""
+        """Return the map that applies `self` first and then `following`."""
         return Transform.from_matrix(following.matrix @ self.matrix)
 
     def about(self, x: float, y: float) -> Transform:
-        """The same map with (x, y) as its origin."""
+        """Return the same map with (x, y) as its origin."""
         return Transform.shift(-x, -y).then(self).then(Transform.shift(x, y))
 
     def inverse(self) -> Transform:
-        """The way back.
+        """Return the inverse map.
 
         Raises:
-            ValueError: the map squeezes the plane to a line.
+            ValueError: If the map reduces the plane to a line.
         """
         if abs(self.determinant) < 1e-12:
             raise ValueError("the transform has no inverse")
@@ -101,7 +101,7 @@ class Transform:
 
 
 def fit_inside(height: int, width: int, target_height: int, target_width: int) -> Transform:
-    """The largest uniform scaling of a (height, width) picture that fits into the target, centred."""
+    """Return the largest uniform scaling of a (height, width) picture that fits into the target, centred."""
     zoom = min(target_height / height, target_width / width)
     return Transform.scale(zoom).then(
         Transform.shift((target_width - zoom * width) / 2, (target_height - zoom * height) / 2)
@@ -109,7 +109,7 @@ def fit_inside(height: int, width: int, target_height: int, target_width: int) -
 
 
 def downsample_area(pixels: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
-    """A picture (H, W) reduced by this factor, by the mean over areas; as it is where `zoom` is 1 or more."""
+    """Return a picture (H, W) reduced by this factor by area averaging, or unchanged if `zoom` is 1 or more."""
     if zoom >= 1.0:
         return pixels
     rows, columns = pixels.shape
@@ -122,21 +122,21 @@ def sample(
 ) -> NDArray[np.float32]:
     """Sample a picture once, through `transform`, into a new (height, width) array.
 
-    Radiographs differ tenfold in resolution, and bilinear sampling alone would alias the fine ones and so make them
+    Resolutions of radiographs differ tenfold. Bilinear sampling alone would alias the fine ones, so that they would
     look different to a network. A picture with more than `OVERSAMPLING` pixels for one of the target's is therefore
     averaged down by area first.
 
     Args:
-        pixels: float32 (H, W).
-        transform: from the picture's coordinates to the target's.
-        height: of the target, pixels.
-        width: of the target, pixels.
-        fill: value outside the picture.
+        pixels: Picture, float32 (H, W).
+        transform: Transform from the picture's coordinates to the target's.
+        height: Height of the target, pixels.
+        width: Width of the target, pixels.
+        fill: Value outside the picture.
     """
     rows, columns = pixels.shape
     pixels = downsample_area(pixels, OVERSAMPLING * transform.zoom)
     transform = Transform.scale(columns / pixels.shape[1], rows / pixels.shape[0]).then(transform)
-    # OpenCV puts the centre of the first pixel at 0, we at 0.5.
+    # OpenCV places the centre of the first pixel at 0, this module at 0.5.
     to_index = Transform.shift(0.5, 0.5).then(transform).then(Transform.shift(-0.5, -0.5))
     sampled = cv2.warpAffine(
         pixels,
@@ -150,13 +150,13 @@ def sample(
 
 
 def lies_inside(transform: Transform, shape: tuple[int, int], height: int, width: int) -> NDArray[np.bool_]:
-    """Return which pixels of a target have their centre on the picture that is sampled into it, bool (height, width).
+    """Return a mask of the target pixels whose centre lies on the sampled picture, bool (height, width).
 
     Args:
-        transform: from the picture's coordinates to the target's.
-        shape: (H, W) of the picture, pixels.
-        height: of the target, pixels.
-        width: of the target, pixels.
+        transform: Transform from the picture's coordinates to the target's.
+        shape: Shape (H, W) of the picture, pixels.
+        height: Height of the target, pixels.
+        width: Width of the target, pixels.
     """
     rows, columns = np.indices((height, width)) + 0.5
     on_picture = transform.inverse().points(np.stack([columns, rows], axis=2))

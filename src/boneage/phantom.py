@@ -1,9 +1,9 @@
-"""The drawn hand: a phantom for samples, self-tests and tests. It is no patient, and a bone age of it means nothing.
+"""Drawn phantom of a hand, for samples, self-tests and tests.
 
-A left hand as on the radiographs of the RSNA challenge: fingers up, the thumb on the right, bone bright. The order in
-which carpal bones and epiphyses appear, and the age at which growth plates close, follow radiographic atlases roughly;
-nothing is measured.
-The default picture is part of every bundle's self-test: whoever changes the drawing makes those expectations void.
+The phantom is not a patient, and its bone age has no meaning. It is a left hand in the pose of the RSNA challenge's
+radiographs: fingers up, the thumb on the right, bright bone. The order in which carpal bones and epiphyses appear, and
+the age at which growth plates close, roughly follow radiographic atlases; nothing is measured. The default picture is
+part of the self-test of every bundle, so that a change of the drawing invalidates the expected values.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from boneage.files import atomic_write
 from boneage.geometry import Transform, fit_inside, sample
 
 CANVAS_HEIGHT, CANVAS_WIDTH = 1000, 750
-"""The phantom is drawn on this canvas and sampled into the radiograph, so that it is the same hand at every size."""
+"""Size of the canvas, pixels. It is sampled into the radiograph, so that the hand is the same at every size."""
 
 POINT_NAMES = ("tip of the middle finger", "tip of the thumb", "capitate")
-"""What the rows of `phantom_points` are: the key points of registration (Iglovikov et al., section 3.3)."""
+"""Key points of registration in the order of the rows of `phantom_points` (Iglovikov et al., section 3.3)."""
 
 _AIR, _FLESH, _BONE, _LEAD = 0.03, 0.33, 0.46, 0.95
 _ADULT_YEARS = 16.5
@@ -34,7 +34,7 @@ _SAMPLE_GAMMA = 0.7
 
 
 class _Bone(NamedTuple):
-    """A tubular bone on the canvas: its proximal and distal joint (x, y), half its width, and where it grows."""
+    """Tubular bone on the canvas: proximal and distal joint (x, y), half of its width, and the end that grows."""
 
     proximal: tuple[float, float]
     distal: tuple[float, float]
@@ -44,7 +44,7 @@ class _Bone(NamedTuple):
 
 
 class _Carpal(NamedTuple):
-    """A carpal bone: centre (x, y), half axes, turn in degrees, and the age at which it appears."""
+    """Carpal bone: centre (x, y), half axes, rotation in degrees, and the age at which it appears."""
 
     centre: tuple[float, float]
     half_axes: tuple[float, float]
@@ -53,7 +53,7 @@ class _Carpal(NamedTuple):
 
 
 _FINGERS: tuple[tuple[_Bone, ...], ...] = (
-    (  # thumb: its metacarpal grows at the base
+    (  # thumb, whose metacarpal grows at the base
         _Bone((478, 694), (566, 592), 19),
         _Bone((572, 584), (624, 502), 16),
         _Bone((629, 493), (664, 428), 13, tuft=True),
@@ -96,8 +96,23 @@ _CARPALS = (
 )
 _RADIUS = _Bone((424, 1075), (398, 788), 39, grows_at_head=True)
 _ULNA = _Bone((306, 1075), (322, 796), 22, grows_at_head=True)
-_PALM = ((236, 560), (262, 520), (318, 482), (384, 462), (455, 470), (492, 540), (560, 600), (520, 690), (478, 760),
-         (462, 850), (472, 1010), (268, 1010), (272, 850), (262, 760), (240, 660))  # fmt: skip
+_PALM = (
+    (236, 560),
+    (262, 520),
+    (318, 482),
+    (384, 462),
+    (455, 470),
+    (492, 540),
+    (560, 600),
+    (520, 690),
+    (478, 760),
+    (462, 850),
+    (472, 1010),
+    (268, 1010),
+    (272, 850),
+    (262, 760),
+    (240, 660),
+)
 
 _STROKES = {
     "P": "0 6 0 0 3 0 4 1 4 2 3 3 0 3",
@@ -108,23 +123,23 @@ _STROKES = {
     "O": "1 0 3 0 4 1 4 5 3 6 1 6 0 5 0 1 1 0",
     "M": "0 6 0 0 2 3 4 0 4 6",
 }
-"""Letters as polylines on a grid of 4 x 6, so that the picture does not depend on a library's fonts."""
+"""Letters as polylines on a grid of 4 x 6. They make the picture independent of a library's fonts."""
 
 
 def draw_hand(age_years: float = 8.0, *, height: int = 2000, width: int = 1500, seed: int = 0) -> NDArray[np.float32]:
     """Draw the phantom, with the word PHANTOM in lead letters.
 
     Args:
-        age_years: 0 to 20; sets which carpal bones and epiphyses there are and how wide the growth plates are.
-        height: of the radiograph, pixels, at least 16; the hand is fitted into it.
-        width: of the radiograph, pixels, at least 16.
-        seed: of the noise; equal arguments give equal pictures.
+        age_years: Age, 0 to 20 years; determines the carpal bones, the epiphyses and the width of the growth plates.
+        height: Height of the radiograph, at least 16 pixels; the hand is fitted into it.
+        width: Width of the radiograph, at least 16 pixels.
+        seed: Seed of the noise; equal arguments give equal pictures.
 
     Returns:
-        float32 (height, width), 0..1, bone bright.
+        Radiograph, float32 (height, width), 0..1, with bright bone.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: If an argument is out of range.
     """
     if not 0 <= age_years <= 20:
         raise ValueError(f"age_years must lie in 0..20, not {age_years}")
@@ -141,19 +156,20 @@ def draw_hand(age_years: float = 8.0, *, height: int = 2000, width: int = 1500, 
 
 
 def phantom_points(*, height: int = 2000, width: int = 1500) -> NDArray[np.float64]:
-    """Where the key points of registration lie on the drawn radiograph; the same at every age.
+    """Return the key points of registration on the drawn radiograph, the same at every age.
 
     Returns:
-        float64 (3, 2): continuous (x, y) in pixels of the radiograph, rows as `POINT_NAMES`.
+        Continuous (x, y) in pixels of the radiograph, float64 (3, 2), with the rows of `POINT_NAMES`.
     """
     points_xy = np.array([_FINGERS[2][-1].distal, _FINGERS[0][-1].distal, _CAPITATE.centre])
     return _to_radiograph(height, width).points(points_xy)
 
 
 def sample_png() -> bytes:
-    """The default phantom as an 8-bit grey PNG, its soft tissue brightened; the same bytes on every call.
+    """Return the default phantom as an 8-bit grey PNG with brightened soft tissue, the same bytes on every call.
 
-    As it is drawn, flesh is so dark beside the bones that networks that know radiographs only see pieces of a hand.
+    Without brightening, soft tissue is so dark beside the bones that networks trained on radiographs see only pieces of
+    a hand.
     """
     brightened = draw_hand() ** np.float32(_SAMPLE_GAMMA)
     done, encoded = cv2.imencode(".png", np.rint(brightened * 255).astype(np.uint8))
@@ -163,10 +179,10 @@ def sample_png() -> bytes:
 
 
 def write_sample(path: str | Path) -> Path:
-    """Write `sample_png` to a file, in one piece. Returns the path.
+    """Write `sample_png` to a file atomically, and return the path.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: If the file cannot be written.
     """
     path = Path(path)
     with atomic_write(path) as temporary:
@@ -181,7 +197,7 @@ def _to_radiograph(height: int, width: int) -> Transform:
 
 
 def _tiled(tile: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """The tile repeated over an array of this shape: as good as fresh noise everywhere, and ten times as fast."""
+    """Return the tile repeated over an array of this shape: as good as new noise everywhere, and ten times as fast."""
     repeats = [-(-size // _NOISE_TILE) for size in shape]
     return np.tile(tile, repeats)[: shape[0], : shape[1]]
 
@@ -203,12 +219,12 @@ def _empty() -> NDArray[np.uint8]:
 
 
 def _soft(mask: MatLike, sigma: float) -> NDArray[np.float32]:
-    """A mask as float32 0..1 with blurred edges."""
+    """Return a mask as float32 0..1 with blurred edges."""
     return cv2.GaussianBlur(mask, (0, 0), sigma).astype(np.float32) / np.float32(255)
 
 
 def _draw_flesh() -> NDArray[np.float32]:
-    """Soft tissue, 0..1, thicker in its middle, with the faint halo of scattered rays."""
+    """Return soft tissue, 0..1, thicker in its middle, with the faint halo of scattered radiation."""
     mask = _empty()
     _fill(mask, np.array(_PALM, dtype=np.float64))
     for finger in _FINGERS:
@@ -227,7 +243,7 @@ def _halo(mask: MatLike) -> NDArray[np.float32]:
 
 
 def _draw_bones(age_years: float) -> NDArray[np.float32]:
-    """All bones, 0..1: a spongy inside within a denser cortex."""
+    """Return all bones, 0..1: a spongy inside within a denser cortex."""
     mask, cortex = _empty(), _empty()
     for outline_xy in _outlines(age_years):
         _fill(mask, outline_xy)
@@ -237,7 +253,7 @@ def _draw_bones(age_years: float) -> NDArray[np.float32]:
 
 
 def _outlines(age_years: float) -> Iterator[NDArray[np.float64]]:
-    """Outlines (P, 2) of every piece of bone there is at this age, in continuous canvas coordinates."""
+    """Yield the outlines (P, 2) of every piece of bone at this age, in continuous canvas coordinates."""
     for carpal in _CARPALS:
         grown = _grown(age_years, carpal.years, 12.0)
         if grown > 0:
@@ -247,13 +263,13 @@ def _outlines(age_years: float) -> Iterator[NDArray[np.float64]]:
 
 
 def _grown(age_years: float, start_years: float, end_years: float) -> float:
-    """0 before `start_years`, 1 from `end_years` on."""
+    """Return the share of growth: 0 before `start_years`, 1 from `end_years` on."""
     return float(np.clip((age_years - start_years) / (end_years - start_years), 0, 1))
 
 
 def _ellipse(carpal: _Carpal, size: float) -> NDArray[np.float64]:
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    # A little squarer than an ellipse, as carpal bones are.
+    # Carpal bones are a little squarer than an ellipse.
     unit = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     unit = np.sign(unit) * np.abs(unit) ** 0.85
     turned = Transform.rotation(carpal.degrees).points(unit * np.array(carpal.half_axes) * size)
@@ -261,10 +277,10 @@ def _ellipse(carpal: _Carpal, size: float) -> NDArray[np.float64]:
 
 
 def _tubular(bone: _Bone, age_years: float, *, appears_years: float) -> Iterator[NDArray[np.float64]]:
-    """The shaft and, while its growth plate is open, the epiphysis as a piece of its own."""
+    """Yield the shaft and, while its growth plate is open, the epiphysis as a separate piece."""
     start, end = np.array(bone.proximal, dtype=np.float64), np.array(bone.distal, dtype=np.float64)
     if bone.grows_at_head:
-        start, end = end, start  # from here on the growth plate is at `start`
+        start, end = end, start  # the growth plate is at `start` now
     length = float(np.linalg.norm(end - start))
     axis = (end - start) / length
     closed = _grown(age_years, 13.0, _ADULT_YEARS)
@@ -281,12 +297,12 @@ def _tubular(bone: _Bone, age_years: float, *, appears_years: float) -> Iterator
 
 
 def _shaft(start: NDArray[np.float64], axis: NDArray[np.float64], length: float, bone: _Bone) -> NDArray[np.float64]:
-    """A tube with flared ends: wide at `start`, narrow in the middle, rounded at both."""
+    """Return a tube with flared, rounded ends, wide at `start` and narrow in the middle."""
     t = (1 - np.cos(np.linspace(0, np.pi, 33))) / 2
     far = 0.62 if bone.tuft else 0.86
     waist = 0.42 if bone.tuft else 0.58
     profile = waist + (1 - waist) * np.exp(-((t / 0.2) ** 2)) + (far - waist) * np.exp(-(((1 - t) / 0.17) ** 2))
-    # Flat where the growth plate is, round at the far end.
+    # The end at the growth plate is flat, the far end round.
     ends = np.sqrt(1 - np.maximum(1 - t / 0.05, 0) ** 2) * np.sqrt(1 - np.maximum(1 - (1 - t) / 0.1, 0) ** 2)
     across = np.array([-axis[1], axis[0]])
     middle = start + np.outer(t * length, axis)
@@ -297,7 +313,7 @@ def _shaft(start: NDArray[np.float64], axis: NDArray[np.float64], length: float,
 def _plate(
     centre: NDArray[np.float64], axis: NDArray[np.float64], half_width: float, half_thickness: float
 ) -> NDArray[np.float64]:
-    """An epiphysis: a flat rounded plate across the bone's axis."""
+    """Return an epiphysis: a flat rounded plate across the bone's axis."""
     angles = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     unit = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     unit = np.sign(unit) * np.abs(unit) ** 0.6
@@ -306,7 +322,7 @@ def _plate(
 
 
 def _draw_letters() -> NDArray[np.float32]:
-    """The word PHANTOM, 0..1, in the upper left corner."""
+    """Return the word PHANTOM, 0..1, in the upper left corner."""
     mask = _empty()
     for place, letter in enumerate("PHANTOM"):
         for stroke in _STROKES[letter].split("|"):

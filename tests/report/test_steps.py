@@ -184,7 +184,7 @@ def test_a_rejected_radiograph_gets_the_steps_there_are(folder: Path, tmp_path: 
     ("radiographs", "bundle", "said"),
     [
         (["hand.png", "turned.png"], "regions", "of one radiograph, not of 2"),
-        (["hand.png"], "plain", "does not look for the hand"),
+        (["hand.png"], "plain", "does not locate the hand"),
     ],
 )
 def test_steps_that_there_cannot_be_are_wrong_usage(

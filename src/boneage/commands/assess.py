@@ -1,4 +1,4 @@
-"""``boneage assess``: one radiograph or thousands."""
+"""Command ``boneage assess`` for one or many radiographs."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _STOPPED = 130
 
 
 class _FilesCommand(click.Command):
-    """A command that takes files whose names begin with a hyphen, as a pattern of the shell may give them."""
+    """Command that accepts file names with a leading hyphen, which a shell pattern may expand to."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, with the folder put before the names of such files."""
+        """Parse the arguments after prefixing such names with the current folder."""
         options = {name for parameter in self.get_params(ctx) for name in parameter.opts}
         end = args.index("--") if "--" in args else len(args)
         is_file = [one.startswith("-") and one not in options and os.path.lexists(one) for one in args[:end]]
@@ -43,7 +43,7 @@ class _FilesCommand(click.Command):
 
 def _checked_sex(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     if value is not None and value.lower() not in _SEXES:
-        raise click.BadParameter(f"{value!r} is none of the two that the networks know: give F or M.")
+        raise click.BadParameter(f"{value!r} is not a sex that the networks can use: give F or M.")
     return value
 
 
@@ -53,60 +53,62 @@ def _checked_sex(_ctx: click.Context, _parameter: click.Parameter, value: str | 
 \b
 Exit codes:
   0    every radiograph was assessed
-  1    a radiograph failed unforeseen, or an output cannot be written
+  1    a radiograph failed unexpectedly, or an output cannot be written
   2    wrong usage
   3    at least one radiograph was rejected; the others were assessed
   4    the bundle is missing or damaged
-  6    the list cannot be used, or the table not be gone on with
-  130  stopped by Ctrl-C or SIGTERM; what was done is written
+  6    the list cannot be used, or the table cannot be resumed
+  130  stopped by Ctrl-C or SIGTERM; finished results are written
 
-Rejected radiographs are named on standard error, one line each with a stable code, and so is a count at the end.""",
+Standard error has one line with a stable code for each rejected radiograph, and a count at the end.""",
 )
 @click.argument("files", nargs=-1, type=click.Path(readable=False))
 @click.option(
     "--sex",
     metavar="F|M",
     callback=_checked_sex,
-    help="Of all FILES. Required with FILES; never taken from the file.",
+    help="Sex of the patient of all FILES. Required with FILES; never taken from the file.",
 )
 @click.option(
     "--list",
     "listed",
     type=click.Path(readable=False, path_type=Path),
-    help="CSV with the columns image,sex instead of FILES.",
+    help="CSV table with the columns image,sex, instead of FILES.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each radiograph.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each radiograph, one on each line.")
 @click.option(
     "--csv", "table", type=click.Path(dir_okay=False, path_type=Path), help="Write a table: image,sex,age_months,..."
 )
-@click.option("--resume", is_flag=True, help="Go on with the table of --csv after an interruption.")
+@click.option("--resume", is_flag=True, help="Resume the table of --csv after an interruption.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for overlay, page and JSON of each radiograph.",
+    help="Folder for the overlay, the page and the JSON of each radiograph.",
 )
 @click.option(
     "--steps",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Of one radiograph: folder for pictures of every step, from the hand's mask to the maps.",
+    help="Folder for pictures of every step of one radiograph, from the hand's mask to the maps.",
 )
 @click.option(
     "--evidence",
     type=click.Choice(["both", "raising"]),
     default="both",
     show_default=True,
-    help="What the heat map shows: what moved the age up or down, or only what raised it (Grad-CAM's positive part).",
+    help="Pixels in the heat map: those that moved the age up or down, or only those that raised it (Grad-CAM).",
 )
 @click.option(
     "--outline/--no-outline",
     default=True,
     show_default=True,
-    help="Draw in overlay and page where the hand was found, if the bundle looks for it.",
+    help="Draw the outline of the hand on overlay and page, if the bundle locates the hand.",
 )
 @click.option(
     "--bundle", "bundle_name", default="default", show_default=True, help="Name of a shipped bundle, or a folder."
 )
-@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="For the networks.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Number of threads for the networks."
+)
 @quiet_option
 def assess(  # click passes options by name
     files: tuple[str, ...],
@@ -125,27 +127,26 @@ def assess(  # click passes options by name
 ) -> int:
     r"""Assess the bone age on radiographs of the hand: DICOM, PNG, TIFF, JPEG, JPEG 2000, WebP, BMP.
 
-    With --csv TABLE, each row is in the table as soon as it is made. After an interruption the same command with
-    --resume goes on with what is missing. It rejects a table of another bundle or version, of another sex of a
-    radiograph, with radiographs that are not among those to assess, or with reports where there is no --out.
+    The option --csv TABLE writes each row as soon as it is finished. After an interruption, the same command with
+    --resume assesses the missing radiographs. It rejects a table of another bundle or version, a different sex of a
+    radiograph, radiographs outside of the list, and reports without --out.
 
-    With --out DIR, each radiograph gets <name>.overlay.png, <name>.html and <name>.json there. A name that another
-    radiograph's report has, of this run or an earlier one, gets a number: the JSON says by the checksum of the
-    radiograph whose it is, and only the same radiograph's report is replaced. A rejected radiograph gets its JSON with
-    the reason, and an earlier page and overlay of it are removed. What a radiograph is rejected for is told on standard
-    error, and the others are assessed.
+    The option --out DIR writes <name>.overlay.png, <name>.html and <name>.json for each radiograph. A name that another
+    radiograph uses, in this run or an earlier one, gets a number. The JSON identifies the radiograph by its checksum,
+    and only reports of the same radiograph are replaced. A rejected radiograph gets its JSON with the reason, and an
+    earlier page and overlay of it are removed.
 
-    With --steps DIR, one radiograph gets 01_original.png, 02_mask.png and so on there, and all of them on the sheet
-    steps.png. A radiograph that is rejected for its hand gets the first two.
+    The option --steps DIR writes 01_original.png, 02_mask.png and so on for one radiograph, and all of them on a sheet,
+    steps.png. A radiograph that is rejected because of its hand gets the first two.
 
-    File names may hold any bytes. What is not UTF-8, and control characters, are written as \xff and \u202e. A list
-    takes these escapes too.
+    File names may contain any bytes. Control characters and bytes outside UTF-8 are printed as \xff and \u202e. A list
+    accepts these escapes too.
     """
     items = _items(files, sex, listed)
     inputs = [*(item.path for item in items), *([listed] if listed else [])]
     _reject_overwriting(table, inputs, out)
     if resume and table is None:
-        raise click.UsageError("--resume goes on with a table: give --csv too.")
+        raise click.UsageError("--resume continues a table: give --csv too.")
     if steps is not None:
         _reject_steps_of(items, steps)
 
@@ -157,7 +158,7 @@ def assess(  # click passes options by name
     bundle = Bundle.open(bundle_name, threads=threads)
     if steps is not None and not bundle.finds_hands:
         raise click.UsageError(
-            f"The bundle {bundle.manifest.name} does not look for the hand: it has no steps to show."
+            f"The bundle {bundle.manifest.name} does not locate the hand, so that there are no steps to show."
         )
     reports = None if out is None else ReportFolder(out, evidence, outline, [*inputs, *([table] if table else [])])
     with nullcontext() if table is None else AppendedTable(table, CSV_COLUMNS, resume=resume) as rows:
@@ -166,12 +167,12 @@ def assess(  # click passes options by name
             if len(items) > 1:
                 click.echo(summary(len(items), batch.errors), err=True)
             return exit_status(batch.errors)
-    kept = f"; {table} holds these, and --resume goes on" if table is not None else ""
+    kept = f"; {table} has these, and --resume continues" if table is not None else ""
     click.echo(f"error: {shown(f'Stopped after {batch.done} of {len(items)}{kept}')}. [stopped]", err=True)
     return _STOPPED
 
 
-# --- what to assess -------------------------------------------------------------------------------------------------
+# --- radiographs to assess ------------------------------------------------------------------------------------------
 
 
 def _items(files: Sequence[str], sex: str | None, listed: Path | None) -> list[BatchItem]:
@@ -186,29 +187,31 @@ def _items(files: Sequence[str], sex: str | None, listed: Path | None) -> list[B
     folder = next((file for file in files if os.path.isdir(file)), None)  # noqa: PTH112 - Path raises for some
     if folder is not None:
         is_empty = not any(path.is_file() for path in Path(folder).iterdir())
-        what_to_do = " without files in it" if is_empty else f": give the files in it, {Path(folder) / '*'}"
-        raise click.UsageError(f"{folder} is a folder{what_to_do}")
+        remedy = "It is empty." if is_empty else f"Give its files: {Path(folder) / '*'}"
+        raise click.UsageError(f"{folder} is a folder. {remedy}")
     if sex is None:
-        raise click.UsageError(f"Give the sex, --sex F or --sex M: it is needed and never guessed.{_said_by(files)}")
+        raise click.UsageError(
+            f"Give the sex, --sex F or --sex M: it is required and never guessed.{_declared_sex(files)}"
+        )
     return [BatchItem(Path(file), printable_name(file), sex) for file in files]
 
 
 def _listed_item(listed: ListedRadiograph) -> BatchItem:
-    """A row of a list, named to the letter as the list has it unless that is unsafe to print."""
+    """Return a row of a list with the image's name as written in the list, unless it is unsafe to print."""
     text = listed.image_text
     return BatchItem(listed.image, text if shown(text) == text else printable_name(text), listed.sex_text)
 
 
-def _said_by(files: Sequence[str]) -> str:
-    """What the first file says of the sex, as a sentence; empty if it says nothing."""
+def _declared_sex(files: Sequence[str]) -> str:
+    """Return a sentence with the sex that the first file declares; empty if it declares none."""
     from boneage.errors import Rejection
     from boneage.reading.radiograph import read_radiograph
 
     try:
-        said = read_radiograph(files[0]).facts.sex
+        sex = read_radiograph(files[0]).facts.sex
     except Rejection:
-        return ""  # its own rejection comes when it is assessed
-    return "" if said is None else f" The file {Path(files[0]).name} says {said.value}."
+        return ""  # the rejection is reported when the radiograph is assessed
+    return "" if sex is None else f" The file {Path(files[0]).name} declares {sex.value}."
 
 
 def _reject_overwriting(table: Path | None, inputs: Sequence[Path], out: Path | None) -> None:
@@ -223,13 +226,13 @@ def _reject_overwriting(table: Path | None, inputs: Sequence[Path], out: Path | 
     from boneage.report.report import OUTPUT_SUFFIXES
 
     if comparable(table) == comparable(out):
-        raise click.UsageError("--csv and --out are the same place: one is a file and the other a folder.")
+        raise click.UsageError("--csv and --out are the same path, but one is a file and the other a folder.")
     if comparable(table.parent) == comparable(out) and table.name.endswith(OUTPUT_SUFFIXES) and table.exists():
         raise click.UsageError(f"--csv {table} would overwrite a report.")
 
 
 def _reject_steps_of(items: Sequence[BatchItem], folder: Path) -> None:
-    """Steps are of one radiograph, which their files must not overwrite."""
+    """Reject steps of several radiographs, and steps that would overwrite the radiograph."""
     if len(items) != 1:
         raise click.UsageError(f"--steps shows the steps of one radiograph, not of {len(items)}.")
     from boneage.commands.report_folder import comparable
@@ -244,11 +247,11 @@ def _reject_steps_of(items: Sequence[BatchItem], folder: Path) -> None:
 
 
 class _Batch:
-    """Radiographs to assess, and what is written of each.
+    """Radiographs to assess, and the outputs for each.
 
     Attributes:
-        done: how many have their row and report, also by an interrupted run.
-        errors: why some of these were not assessed.
+        done: Number of radiographs with row and report, including those of an interrupted run.
+        errors: Errors of those that were not assessed.
     """
 
     def __init__(
@@ -258,10 +261,10 @@ class _Batch:
         reports: ReportFolder | None,
         table: AppendedTable | None,
     ) -> None:
-        """Find out what is left to do.
+        """Determine the remaining radiographs.
 
         Raises:
-            TableError: as `boneage.commands.resume.left_to_do`.
+            TableError: Same as in `boneage.commands.resume.left_to_do`.
         """
         from boneage.report.report import csv_settings
 
@@ -276,11 +279,11 @@ class _Batch:
                 reports.reserve(row.cells["report"])
 
     def work_through(self, output: _Output, steps: Path | None, evidence: Evidence) -> bool:
-        """Assess what is left. Returns False if it was stopped by a signal.
+        """Assess the remaining radiographs, and return False if a signal stopped the work.
 
         Raises:
-            BundleError: the bundle failed, and would for the next radiograph.
-            OSError: an output cannot be written, and could not for the next radiograph.
+            BundleError: If the bundle failed, as it would for the next radiograph.
+            OSError: If an output cannot be written, as for the next radiograph.
         """
         from boneage.report.report import Rejected, csv_row
 
@@ -293,7 +296,7 @@ class _Batch:
                         self._table.append(csv_row(item.image, outcome, self._settings, stem))
                     self.done += 1
                     self.errors += [outcome.error] if isinstance(outcome, Rejected) else []
-                    output.tell(item, outcome)
+                    output.report(item, outcome)
                     if steps is not None and data is not None:
                         _draw_steps(data, outcome, self._bundle, steps, evidence)
         except KeyboardInterrupt:
@@ -301,7 +304,7 @@ class _Batch:
         return True
 
     def _assess(self, item: BatchItem) -> tuple[bytes | None, Outcome, str]:
-        """The bytes of a file, if they could be read, what became of it, and the stem of its report."""
+        """Return the bytes of a file if they could be read, the outcome, and the stem of its report."""
         from boneage.errors import BundleError
         from boneage.report.report import Rejected
 
@@ -318,7 +321,7 @@ class _Batch:
 
 
 def _outcome(item: BatchItem, bundle: Bundle) -> tuple[bytes | None, Outcome]:
-    """The bytes of a file that is read once, and its assessment or why there is none."""
+    """Return the bytes of a file, which is read once, and its assessment or rejection."""
     from boneage.assessment import assess as assess_radiograph
     from boneage.errors import BundleError, Rejection
     from boneage.reading.radiograph import read_file
@@ -344,10 +347,10 @@ def _sha256(data: bytes | None) -> str | None:
 
 
 def _draw_steps(data: bytes, outcome: Outcome, bundle: Bundle, folder: Path, evidence: Evidence) -> None:
-    """Write the pictures of a radiograph's steps; of one that was rejected for its hand, radiograph and mask.
+    """Write the pictures of a radiograph's steps, or radiograph and mask if the hand was rejected.
 
     Raises:
-        OSError: the folder cannot be written to.
+        OSError: If the folder is not writable.
     """
     from boneage.errors import RejectionCode
     from boneage.reading.radiograph import read_radiograph
@@ -362,9 +365,9 @@ def _draw_steps(data: bytes, outcome: Outcome, bundle: Bundle, folder: Path, evi
 
 
 class _Output(logging.Handler):
-    """Results on standard output; rejections, what readers warn of, and progress on standard error.
+    """Results on standard output, and rejections, log warnings and progress on standard error.
 
-    As a log handler it names the radiograph that a warning is about.
+    It is a log handler, which adds the name of the radiograph to each warning.
     """
 
     def __init__(self, total: int, done: int, *, as_json: bool, quiet: bool) -> None:
@@ -381,27 +384,27 @@ class _Output(logging.Handler):
         self._progress.clear()
 
     def begin(self, item: BatchItem) -> None:
-        """A radiograph is looked at now."""
+        """Start a radiograph."""
         self._image = item.image or printable_name(str(item.path))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell a warning with the radiograph's name."""
-        self._say(f"{record.levelname.lower()}: {self._image}: {' '.join(record.getMessage().split())}")
+        """Print a warning with the radiograph's name."""
+        self._print(f"{record.levelname.lower()}: {self._image}: {' '.join(record.getMessage().split())}")
         self._progress.draw()
 
-    def tell(self, item: BatchItem, outcome: Outcome) -> None:
-        """Say what became of a radiograph, and move on by one."""
+    def report(self, item: BatchItem, outcome: Outcome) -> None:
+        """Print the outcome of a radiograph, and advance the progress."""
         from boneage.report.report import Rejected, json_text, text
 
         self._progress.clear()
         if isinstance(outcome, Rejected):
-            self._say(f"error: {self._image}: {outcome.error.message} [{outcome.error.code}]")
+            self._print(f"error: {self._image}: {outcome.error.message} [{outcome.error.code}]")
         if self._as_json:
             click.echo(json_text(outcome, item.image))
         elif not isinstance(outcome, Rejected):
             click.echo(text(self._image, outcome))
         self._progress.advance()
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self._progress.clear()
         click.echo(shown(line), err=True)

@@ -1,4 +1,4 @@
-"""``boneage bundle list | show | check``."""
+"""Commands ``boneage bundle list | show | check``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def bundle() -> None:
 
 
 @bundle.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object for each bundle.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each bundle.")
 def list_(as_json: bool) -> None:
-    """List the bundles that come with the program. The default is marked with a star."""
+    """List the shipped bundles. A star marks the default."""
     import json
 
     from boneage.bundle.shipped import list_bundles
@@ -31,7 +31,7 @@ def list_(as_json: bool) -> None:
 
 @bundle.command()
 @click.argument("name_or_dir", default="default")
-@click.option("--json", "as_json", is_flag=True, help="The whole manifest as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole manifest as JSON.")
 def show(name_or_dir: str, as_json: bool) -> None:
     """Show the manifest of the bundle NAME_OR_DIR."""
     import json
@@ -62,7 +62,7 @@ def show(name_or_dir: str, as_json: bool) -> None:
 @click.argument("name_or_dir", default="default")
 @click.pass_context
 def check(ctx: click.Context, name_or_dir: str) -> None:
-    """Check the bundle NAME_OR_DIR: checksums, signatures of the graphs, and its self-test on the drawn phantom."""
+    """Check the bundle NAME_OR_DIR: checksums, signatures of the graphs, and the self-test on the drawn phantom."""
     from boneage.bundle.bundle import Bundle
     from boneage.bundle.check import check_bundle
     from boneage.errors import BundleError

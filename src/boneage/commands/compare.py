@@ -1,4 +1,4 @@
-"""``boneage compare``: several predictions of the same radiographs, row by row."""
+"""Command ``boneage compare`` for predictions of the same radiographs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import click
 
 @click.command()
 @click.argument("tables", nargs=-1, required=True, metavar="[NAME=]PREDICTIONS...")
-@click.option("--out", type=click.Path(path_type=Path), help="A CSV of the figures to write.")
+@click.option("--out", type=click.Path(path_type=Path), help="CSV table of the figures to write.")
 def compare(tables: tuple[str, ...], out: Path | None) -> None:
-    """Compare PREDICTIONS (CSV with id,sex,boneage,age_months) on the radiographs that all of them have.
+    """Compare PREDICTIONS (CSV with id,sex,boneage,age_months) on their common radiographs.
 
-    Prints a table in Markdown: MAD and CCC of each, and by how much its MAD differs from that of the row above, with
-    95 % intervals of a paired bootstrap over radiographs. For ablations: each row should differ from the one above in
-    one thing. A row is called NAME, or after its file.
+    Prints a table in Markdown: MAD and CCC of each row, and the difference of its MAD from the row above, with 95 %
+    confidence intervals of a paired bootstrap over radiographs. For an ablation, each row should differ from the one
+    above in one respect. The label of a row is NAME, or else the name of its file.
 
     \b
     Examples:
@@ -31,11 +31,11 @@ def compare(tables: tuple[str, ...], out: Path | None) -> None:
         name, separator, path = given.partition("=")
         name, path = (name.strip(), path) if separator else (Path(given).with_suffix("").as_posix(), given)
         if name in read:
-            raise click.UsageError(f"Two tables are called {name!r}.")
+            raise click.UsageError(f"Two tables have the name {name!r}: give another one.")
         read[name] = read_predictions(Path(path))
     comparison = compared(read)
     click.echo("\n".join(comparison_lines(comparison)))
     left_out = f"; {comparison.left_out} that some table lacks are left out" if comparison.left_out else ""
-    click.echo(f"\n{comparison.radiographs} radiographs{left_out}. Months; 95 % bootstrap intervals.")
+    click.echo(f"\n{comparison.radiographs} radiographs{left_out}. Months; 95 % bootstrap confidence intervals.")
     if out is not None:
         write_comparison(out, comparison)

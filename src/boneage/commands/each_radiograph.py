@@ -1,6 +1,4 @@
-"""What the commands that look at many radiographs share: radiographs that fail alone, two at a time, signals, and the
-count.
-"""
+"""Common parts of commands for many radiographs: single failures, two threads, signals and counts."""
 
 from __future__ import annotations
 
@@ -30,38 +28,42 @@ ALL_SPLITS = "all"
 
 _INTERNAL = "internal_error"
 _THREADS = 2
-"""Decoding one radiograph while another is in the network. ONNX Runtime then gets one thread for each."""
+"""Number of radiographs at a time: one is decoded while another is in the network.
+
+ONNX Runtime then gets one thread for each.
+"""
 
 
 # --- failures -------------------------------------------------------------------------------------------------------
 
 
 def unforeseen(error: Exception) -> BoneageError:
-    """An error that should not have happened, with code ``internal_error``, so that one radiograph's does not stop the
-    rest.
+    """Return an unexpected error with the code ``internal_error``, so that the other radiographs can continue.
 
-    The traceback goes to standard error if the environment has BONEAGE_TRACEBACK.
+    The traceback goes to standard error if BONEAGE_TRACEBACK is set in the environment.
     """
     if os.environ.get("BONEAGE_TRACEBACK"):
         traceback.print_exception(error)
-    said = " ".join(str(error).split())
-    return BoneageError(_INTERNAL, f"This should not have happened: {type(error).__name__}: {said}")
+    message = " ".join(str(error).split())
+    return BoneageError(_INTERNAL, f"This should not have happened: {type(error).__name__}: {message}")
 
 
 def exit_status(errors: Iterable[BoneageError]) -> int:
-    """Of a command that went through many radiographs: 1 if one failed unforeseen, else 3 if one was rejected, else
-    0.
+    """Return the exit status for the errors of many radiographs.
+
+    It is 1 if one failed unexpectedly, else 3 if one was rejected, else 0.
     """
     return min((error.exit_status for error in errors), default=0)
 
 
 def none_assessed(errors: Sequence[BoneageError], where: str = "") -> BoneageError:
-    """What to raise when every radiograph of a command failed: ``all_rejected``, or ``internal_error`` if one failed
-    so.
+    """Return the error for a command whose radiographs all failed.
+
+    Its code is ``all_rejected``, or ``internal_error`` if one radiograph failed unexpectedly.
 
     Args:
-        errors: one a radiograph.
-        where: what else to say, as the end of the sentence.
+        errors: One error for each radiograph.
+        where: End of the sentence.
     """
     radiographs = "The only radiograph" if len(errors) == 1 else f"None of the {len(errors)} radiographs"
     message = f"{radiographs} could {'not ' if len(errors) == 1 else ''}be assessed ({counted(errors)}){where}."
@@ -71,7 +73,7 @@ def none_assessed(errors: Sequence[BoneageError], where: str = "") -> BoneageErr
 
 
 def summary(radiographs: int, errors: Sequence[BoneageError]) -> str:
-    """What became of a batch: ``292 assessed, 6 rejected (unreadable 4, no_contrast 2)``."""
+    """Return the summary of a batch: ``292 assessed, 6 rejected (unreadable 4, no_contrast 2)``."""
     rejected = [error for error in errors if isinstance(error, Rejection)]
     parts = [f"{radiographs - len(errors)} assessed"]
     parts += [f"{len(rejected)} rejected ({counted(rejected)})"] if rejected else []
@@ -80,17 +82,17 @@ def summary(radiographs: int, errors: Sequence[BoneageError]) -> str:
     return ", ".join(parts)
 
 
-def counted(found: Iterable[BoneageError | str]) -> str:
-    """How often each code occurs, the commonest first: ``no_contrast 2, unreadable 1``; ``none`` without any."""
-    counts = Counter(one if isinstance(one, str) else one.code for one in found)
+def counted(errors: Iterable[BoneageError | str]) -> str:
+    """Return the counts of codes, most frequent first: ``no_contrast 2, unreadable 1``; ``none`` without any."""
+    counts = Counter(one if isinstance(one, str) else one.code for one in errors)
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     return ", ".join(f"{code} {count}" for code, count in ranked) or "none"
 
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Within the block SIGTERM raises KeyboardInterrupt as Ctrl-C does, so that finished work is written."""
-    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
+    """Let SIGTERM raise KeyboardInterrupt within the block, so that finished work is written."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
         return
 
@@ -104,15 +106,14 @@ def sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
-# --- labelled radiographs
-# -------------------------------------------------------------------------------------------------
+# --- labelled radiographs -------------------------------------------------------------------------------------------
 
 
 def open_for_many(name_or_dir: str) -> Bundle:
     """Open a bundle for use from the threads of `each_radiograph`.
 
     Raises:
-        BundleError: as `boneage.bundle.bundle.Bundle.open`.
+        BundleError: Same as in `boneage.bundle.bundle.Bundle.open`.
     """
     from boneage.bundle.bundle import Bundle
 
@@ -120,18 +121,17 @@ def open_for_many(name_or_dir: str) -> Bundle:
 
 
 def chosen_radiographs(table: Path, images: Path | None, split: str | None) -> list[LabelledRadiograph]:
-    """The radiographs of a table that a command is about.
+    """Return the selected radiographs of a table.
 
     Args:
-        table: see `boneage.tables.radiographs.read_radiographs`.
-        images: likewise.
-        split: a part of the table, or ``all``; None only for a table without parts.
+        table: Table, see `boneage.tables.radiographs.read_radiographs`.
+        images: Folder of the images, see the same function.
+        split: Split of the table, or ``all``; None only for a table without splits.
 
     Raises:
-        TableError: as `boneage.tables.radiographs.read_radiographs`; ``table_split`` for an unknown part.
-        click.UsageError: the table has parts and none was chosen: figures on radiographs that the networks learnt from
-        mean
-            little, and are not to be had by oversight.
+        TableError: Same as in `boneage.tables.radiographs.read_radiographs`; ``table_split`` for an unknown split.
+        click.UsageError: If the table has splits and none was chosen. Figures on training radiographs would be
+            meaningless, and must not be made by oversight.
     """
     from boneage.tables.radiographs import radiographs_of_split, read_radiographs
 
@@ -149,14 +149,14 @@ def chosen_radiographs(table: Path, images: Path | None, split: str | None) -> l
 def each_radiograph(
     radiographs: Sequence[LabelledRadiograph], work: Callable[[LabelledRadiograph], T], *, quiet: bool = False
 ) -> Iterator[tuple[LabelledRadiograph, T]]:
-    """What `work` gives for each radiograph, in order, two radiographs at a time, showing progress unless `quiet`.
+    """Yield the result of `work` for each radiograph, in order, two radiographs at a time.
 
-    What `work` raises ends it: the radiographs that are left are not looked at.
+    An exception of `work` ends the iteration. Progress is shown unless `quiet` is true.
     """
     import logging
     from concurrent.futures import ThreadPoolExecutor
 
-    # Else Python writes what a reader warns of into the bar, without a name of the radiograph.
+    # Otherwise Python writes warnings of readers into the bar, without the name of the radiograph.
     logging.getLogger("boneage").addHandler(silent := logging.NullHandler())
     pool = ThreadPoolExecutor(_THREADS)
     try:
@@ -167,14 +167,14 @@ def each_radiograph(
         logging.getLogger("boneage").removeHandler(silent)
 
 
-def attempt(ask: Callable[[], T]) -> T | BoneageError:
-    """What `ask` gives or, in its place, why a radiograph is rejected, or by what it failed unforeseen.
+def attempt(assess: Callable[[], T]) -> T | BoneageError:
+    """Return the result of a call, or the rejection or unexpected error of a radiograph in its place.
 
     Raises:
-        BundleError: the bundle failed, which is no radiograph's fault.
+        BundleError: If the bundle failed, which does not depend on the radiograph.
     """
     try:
-        return ask()
+        return assess()
     except BundleError:
         raise
     except Rejection as rejection:
@@ -186,12 +186,10 @@ def attempt(ask: Callable[[], T]) -> T | BoneageError:
 def assess_each(
     radiographs: Sequence[LabelledRadiograph], bundle: Bundle, *, quiet: bool = False
 ) -> Iterator[tuple[LabelledRadiograph, Assessment | BoneageError]]:
-    """Assess radiographs by the same function that serves, as `each_radiograph` goes through them.
-
-    A radiograph that is rejected, or fails unforeseen, gives its error in the place of an assessment.
+    """Yield the assessment of each radiograph, or its error, with the function that serving uses.
 
     Raises:
-        BundleError: the bundle failed; the radiographs that are left are not looked at.
+        BundleError: If the bundle failed; the iteration then ends.
     """
     from boneage.assessment import assess
 

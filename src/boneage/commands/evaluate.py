@@ -1,4 +1,4 @@
-"""``boneage evaluate``: from predictions, or from labelled radiographs and a bundle, to tables and plots."""
+"""Command ``boneage evaluate`` for predictions, or for labelled radiographs and a bundle."""
 
 from __future__ import annotations
 
@@ -32,27 +32,29 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("predictions", required=False, type=click.Path(path_type=Path))
-@click.option("--radiographs", type=click.Path(path_type=Path), help="CSV of labelled radiographs to assess first.")
-@click.option("--images", type=click.Path(path_type=Path), help="Folder of their images; by default beside the CSV.")
-@click.option("--split", help="Part of the radiographs (column split), or all.")
-@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only radiographs whose column has this value.")
-@click.option("--count", type=click.IntRange(min=1), help="Only so many of the radiographs, drawn at random.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of --count.")
+@click.option(
+    "--radiographs", type=click.Path(path_type=Path), help="CSV table of labelled radiographs to assess first."
+)
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of their images; by default that of the table.")
+@click.option("--split", help="Split of the radiographs (column split), or all.")
+@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Select radiographs whose column has this value.")
+@click.option("--count", type=click.IntRange(min=1), help="Number of radiographs to draw at random.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed for --count.")
 @click.option(
     "--bundle", metavar="NAME_OR_DIR", help="Bundle that assesses the radiographs. [default: the shipped one]"
 )
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
-@click.option("--by", multiple=True, metavar="COLUMN", help="Also group by this column; may be given several times.")
+@click.option("--by", multiple=True, metavar="COLUMN", help="Column to group by; may be given several times.")
 @click.option(
     "--stress",
     "changes",
     is_flag=False,
     flag_value=ALL_CHANGES,
     metavar="[NAME,...]",
-    help="Instead, hold estimates of changed radiographs against those of the same radiographs unchanged; all "
-    "changes, or these.",
+    help="Compare estimates of changed radiographs with those of the unchanged ones instead; all changes, or the "
+    "named ones.",
 )
-@click.option("--plots/--no-plots", default=True, show_default=True, help="Draw plots; needs boneage[plot].")
+@click.option("--plots/--no-plots", default=True, show_default=True, help="Draw plots (needs boneage[plot]).")
 @quiet_option
 def evaluate(
     *,
@@ -70,16 +72,16 @@ def evaluate(
     plots: bool,
     quiet: bool,
 ) -> None:
-    """Hold estimates against labels: MAD, CCC, RMSE, bias and more, by sex, age and stage of development.
+    """Compare estimates with labels: MAD, CCC, RMSE, bias and more, by sex, age and stage of development.
 
-    Reads PREDICTIONS (a CSV with id,sex,boneage,age_months and, to see what intervals hold, low_95,high_95 or
-    low_80,high_80), or assesses --radiographs with a bundle and writes predictions.csv and rejected.csv. Writes
-    tables.md, tables.csv and plots/*.png, and prints the overall figures. Exits with 3 if a radiograph was rejected,
-    and with 1 if one failed unforeseen; the figures are then those of the others.
+    Reads PREDICTIONS, a CSV table with id,sex,boneage,age_months and, to measure the coverage of intervals,
+    low_95,high_95 or low_80,high_80. Alternatively, it assesses --radiographs with a bundle and writes predictions.csv
+    and rejected.csv. It writes tables.md, tables.csv and plots/*.png, and prints the overall figures. The exit status
+    is 3 if a radiograph was rejected, and 1 if one failed unexpectedly. The figures then cover the other radiographs.
 
-    With --stress, writes stress.md, stress.csv and stress_radiographs.csv: for each change of the radiograph (rotated,
-    mirrored, inverted, framed, marked, smaller, compressed, ...) how many are rejected, the MAD, and how far estimates
-    move. A rejection is a figure there and no failure. NAME may be mild or strong.
+    The option --stress writes stress.md, stress.csv and stress_radiographs.csv. For each change of the radiograph
+    (rotated, mirrored, inverted, framed, marked, smaller, compressed, ...) they have the number of rejections, the MAD,
+    and the mean change of the estimates. A rejection is a figure there and not a failure. NAME may be mild or strong.
 
     \b
     Examples:
@@ -103,7 +105,7 @@ def evaluate(
     errors: list[BoneageError] = []
     if radiographs is not None:
         chosen = drawn_radiographs(_where(chosen_radiographs(radiographs, images, split), where), count, seed)
-        notes = [_said(radiographs, split, where, count, seed)]
+        notes = [_selection_note(radiographs, split, where, count, seed)]
         if changes is not None:
             errors = stress(chosen, stressed, bundle or "default", out, notes, quiet=quiet)
             click.get_current_context().exit(exit_status(errors))
@@ -117,7 +119,7 @@ def evaluate(
 
 
 def _where(radiographs: Sequence[LabelledRadiograph], conditions: Sequence[str]) -> list[LabelledRadiograph]:
-    """The radiographs whose columns have the values asked for."""
+    """Return the radiographs whose columns have the requested values."""
     chosen = list(radiographs)
     for condition in conditions:
         column, equals, value = condition.partition("=")
@@ -131,17 +133,24 @@ def _where(radiographs: Sequence[LabelledRadiograph], conditions: Sequence[str])
     return chosen
 
 
-def _said(radiographs: Path, split: str | None, where: Sequence[str], count: int | None, seed: int) -> str:
-    """Which radiographs were asked for, as a note."""
-    parts = [f"Labels: {radiographs.name}", *([f"split {split}"] if split else []), *where]
-    return ", ".join(parts + ([f"at most {count} drawn with seed {seed}"] if count else []))
+def _selection_note(radiographs: Path, split: str | None, where: Sequence[str], count: int | None, seed: int) -> str:
+    """Return a note on the selection of radiographs."""
+    parts = [f"Labels: {radiographs.name}"]
+    if split:
+        parts.append(f"split {split}")
+    parts += where
+    if count:
+        parts.append(f"at most {count} drawn with seed {seed}")
+    return ", ".join(parts)
 
 
 def _assess(
     radiographs: Sequence[LabelledRadiograph], bundle_name: str, out: Path, by: Sequence[str], quiet: bool
 ) -> tuple[Predictions, list[str], list[BoneageError]]:
-    """Assess radiographs and write predictions and rejections; also gives notes on what was done, and why radiographs
-    failed.
+    """Assess radiographs, and write predictions and rejections.
+
+    Returns:
+        Predictions, notes for the report, and the errors of radiographs that were not assessed.
     """
     import numpy as np
 
@@ -149,7 +158,7 @@ def _assess(
     from boneage.tables.csv_table import write_rows
 
     unknown = [column for column in by if column not in radiographs[0].groups]
-    if unknown:  # said now and not after an hour
+    if unknown:  # checked before the radiographs are assessed
         raise TableError("table_columns", f"The radiographs have no column {', '.join(unknown)} to group by.")
     bundle = open_for_many(bundle_name)
     assessed: list[tuple[LabelledRadiograph, AgeEstimate]] = []
@@ -192,7 +201,7 @@ def _assess(
 
 
 def _intervals(estimates: Sequence[AgeEstimate]) -> dict[int, NDArray[np.float64]]:
-    """Bounds by percentage, (N, 2), rounded as the ages are; none where the bundle gives none."""
+    """Return the bounds (N, 2) by percentage, rounded like the ages, for intervals that the bundle provides."""
     import numpy as np
 
     by_percent = {
@@ -200,9 +209,9 @@ def _intervals(estimates: Sequence[AgeEstimate]) -> dict[int, NDArray[np.float64
         95: [estimate.interval_months for estimate in estimates],
     }
     return {
-        percent: np.round([bounds for bounds in found if bounds is not None], 3)
-        for percent, found in by_percent.items()
-        if None not in found
+        percent: np.round([bounds for bounds in all_bounds if bounds is not None], 3)
+        for percent, all_bounds in by_percent.items()
+        if None not in all_bounds
     }
 
 

@@ -1,4 +1,4 @@
-"""How far a command has come through its radiographs: ``[37/100] 3.1/s, 20 s left``, only where a person watches."""
+"""Progress line of commands for many radiographs, ``[37/100] 3.1/s, 20 s left``, shown on a terminal only."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import click
 T = TypeVar("T")
 
 quiet_option = click.option("--quiet", is_flag=True, help="Do not show progress.")
-"""Of every command that goes through many radiographs."""
+"""Option of every command for many radiographs."""
 
 _SHORTEST_PAUSE = 0.1
-"""Seconds between two drawings: more could not be read, and a slow terminal would hold up the work."""
+"""Minimum time between two updates, seconds. More could not be read, and would slow down on a slow terminal."""
 
 
 class ProgressLine:
-    """A line on standard error that is drawn anew; nothing where standard error is no terminal."""
+    """Line on standard error that is updated in place, if standard error is a terminal."""
 
     def __init__(self, total: int, *, before: int = 0, label: str = "", quiet: bool = False) -> None:
-        """Begin to measure the time.
+        """Start the measurement of time.
 
         Args:
-            total: how many there are.
-            before: how many of them were done earlier.
-            label: what is done, before the counts.
-            quiet: draw nothing.
+            total: Number of items.
+            before: Number of items that were finished earlier.
+            label: Text before the counts.
+            quiet: True to draw nothing.
         """
         self._total = total
         self._label = f"{label} " if label else ""
@@ -39,13 +39,13 @@ class ProgressLine:
         self._drawn = -_SHORTEST_PAUSE
 
     def advance(self) -> None:
-        """Count one, and draw the line."""
+        """Count one item, and draw the line."""
         self._done += 1
         if time.monotonic() - self._drawn >= _SHORTEST_PAUSE or self._done == self._total:
             self.draw()
 
     def draw(self) -> None:
-        """Draw the line in the place of what stands there."""
+        """Draw the line over its earlier state."""
         if not self._is_shown:
             return
         self._drawn = time.monotonic()
@@ -53,20 +53,20 @@ class ProgressLine:
         click.echo(f"\r{self._label}{line}\x1b[K", nl=False, err=True)
 
     def clear(self) -> None:
-        """Take the line away, for what else is to be printed or because all is done."""
+        """Remove the line, before other output or at the end."""
         self._drawn = -_SHORTEST_PAUSE
         if self._is_shown:
             click.echo("\r\x1b[K", nl=False, err=True)
 
 
 def progress_words(done: int, total: int, seconds: float, before: int = 0) -> str:
-    """Return the counts, the mean speed and the time that is left: ``[37/100] 3.1/s, 20 s left``.
+    """Return the counts, the mean speed and the remaining time: ``[37/100] 3.1/s, 20 s left``.
 
     Args:
-        done: of `total`.
-        total: at least 1.
-        seconds: since the first `before` were done.
-        before: of `done`, how many were done earlier, at another speed.
+        done: Number of finished items.
+        total: Number of all items, at least 1.
+        seconds: Time since the start, in which all but `before` items were finished.
+        before: Number of items that were finished before the start.
     """
     counts = f"[{done}/{total}]"
     if done == before or seconds <= 0:
@@ -79,16 +79,16 @@ def progress_words(done: int, total: int, seconds: float, before: int = 0) -> st
 def with_progress(
     items: Iterable[T], /, *, total: int | None = None, label: str = "", quiet: bool = False
 ) -> Iterator[T]:
-    """Give each item, and show how many were worked through.
+    """Yield each item, and show the number of finished ones.
 
     Args:
-        items: to go through.
-        total: how many there are, if `items` does not know.
-        label: what is done, before the counts.
-        quiet: show nothing.
+        items: Items to iterate over.
+        total: Number of items, if `items` has no length.
+        label: Text before the counts.
+        quiet: True to show nothing.
     """
-    known = len(items) if isinstance(items, Collection) else 0
-    line = ProgressLine(known if total is None else total, label=label, quiet=quiet)
+    count = len(items) if isinstance(items, Collection) else 0
+    line = ProgressLine(count if total is None else total, label=label, quiet=quiet)
     line.draw()
     try:
         for item in items:

@@ -1,4 +1,4 @@
-"""The folder of reports of ``boneage assess``, in which each radiograph has a stem of its own."""
+"""Folder of reports of ``boneage assess`` with a unique stem for each radiograph."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 class ReportFolder:
-    """Writes reports under names that are free, or the radiograph's own from an earlier run."""
+    """Writer of reports under free names, or under the radiograph's name of an earlier run."""
 
     def __init__(self, folder: Path, evidence: Evidence, outline: bool, reserved: Iterable[Path]) -> None:
-        """Make the folder, and find out whether it can be written.
+        """Create the folder, and check that it is writable.
 
         Args:
-            folder: of the reports.
-            evidence: of the heat maps.
-            outline: draw where the hand was found.
-            reserved: files that must not be overwritten: radiographs, and what else the command writes or reads.
+            folder: Folder for the reports.
+            evidence: Evidence in the heat maps.
+            outline: True to draw the outline of the hand.
+            reserved: Files that must not be overwritten: radiographs and other files of the command.
 
         Raises:
-            OSError: the folder cannot be written.
+            OSError: If the folder is not writable.
         """
         ensure_writable(folder / "report.json")
         self._folder = folder
@@ -38,7 +38,7 @@ class ReportFolder:
         self._taken = set(map(comparable, reserved))
 
     def reserve(self, stem: str) -> None:
-        """Keep a stem for the radiograph that has it in the table of an interrupted run."""
+        """Reserve a stem for the radiograph that has it in the table of an interrupted run."""
         if stem:
             self._taken |= self._outputs(stem)
 
@@ -46,14 +46,14 @@ class ReportFolder:
         """Write a radiograph's files.
 
         Args:
-            path: of the radiograph.
-            outcome: its assessment, or why there is none.
+            path: Path of the radiograph.
+            outcome: Its assessment or rejection.
 
         Returns:
-            The stem of the files; empty if the radiograph was rejected and has not even a checksum.
+            The stem of the files; empty if the radiograph was rejected without a checksum.
 
         Raises:
-            OSError: a file cannot be written.
+            OSError: If a file cannot be written.
         """
         sha256 = outcome.sha256 if isinstance(outcome, Rejected) else outcome.source_sha256
         if sha256 is None and isinstance(outcome, Rejected):
@@ -67,7 +67,7 @@ class ReportFolder:
         return stem
 
     def _stem(self, wanted: str, sha256: str | None) -> str:
-        """The wanted stem, numbered where another radiograph of this run or an earlier one has it."""
+        """Return the wanted stem, with a number if another radiograph of this run or an earlier one has it."""
         free = (stem for stem in _numbered(wanted) if self._taken.isdisjoint(self._outputs(stem)))
         return next(stem for stem in free if may_write(self._folder, stem, sha256))
 
@@ -76,10 +76,10 @@ class ReportFolder:
 
 
 def comparable(path: Path) -> str:
-    """Return a text by which paths of one file are the same; some file systems do not tell cases apart."""
+    """Return a text that is equal for all paths of one file, also on file systems that ignore case."""
     try:
         return os.path.realpath(path).casefold()
-    except ValueError:  # a path that no file can have
+    except ValueError:  # the path is impossible for a file
         return str(path).casefold()
 
 

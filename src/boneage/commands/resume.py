@@ -1,4 +1,4 @@
-"""Going on with the table of an interrupted ``boneage assess``."""
+"""Resumption of the table of an interrupted ``boneage assess``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class BatchItem:
     """A radiograph to assess.
 
     Attributes:
-        path: of the file.
-        image: the text by which the user named it, as `boneage.file_names.printable_name` has it.
-        sex_text: the sex as written.
+        path: Path of the file.
+        image: Name of the file as the user gave it, in the form of `boneage.file_names.printable_name`.
+        sex_text: Sex as written.
     """
 
     path: Path
@@ -31,17 +31,17 @@ class BatchItem:
 def left_to_do(
     rows: Sequence[Row], items: Sequence[BatchItem], settings: Mapping[str, str], *, with_reports: bool
 ) -> list[BatchItem]:
-    """Return the radiographs that a table does not hold yet, in their order.
+    """Return the radiographs that are missing in a table, in their order.
 
     Args:
-        rows: of the table.
-        items: all that are to be in it. One that is named twice is to be in it twice.
-        settings: what every row must hold, by column.
-        with_reports: whether reports are written, so that every assessed radiograph of the table must have one.
+        rows: Rows of the table.
+        items: All radiographs of the table. One that is named twice has two rows.
+        settings: Required values of every row, by column.
+        with_reports: True if reports are written, so that every assessed radiograph of the table must have one.
 
     Raises:
-        TableError: ``table_resume``: the table was made with other settings, holds another radiograph, or the same one
-            with another sex.
+        TableError: ``table_resume`` if the table was made with other settings, or has another radiograph or the same
+            one with another sex.
     """
     missing = dict(enumerate(items))
     places: defaultdict[str, deque[int]] = defaultdict(deque)
@@ -52,10 +52,10 @@ def left_to_do(
             if row.cells[column] != value:
                 raise _unlike(row, f"its {column} is {row.cells[column]!r}, not {value!r}")
         if not row.cells["error"] and bool(row.cells["report"]) is not with_reports:
-            raise _unlike(row, f"there is {'no' if with_reports else 'a'} report: give --out as it was given before")
+            raise _unlike(row, f"there is {'no' if with_reports else 'a'} report: give --out as before")
         image = row.cells["image"]
         if not places[image]:
-            raise _unlike(row, f"{image} is not among the radiographs to assess, or comes more often than there")
+            raise _unlike(row, f"{image} is not among the radiographs to assess, or appears more often than there")
         place = places[image].popleft()
         given = missing.pop(place).sex_text
         if _sex(given) != _sex(row.cells["sex"]):
@@ -64,7 +64,7 @@ def left_to_do(
 
 
 def errors_of(rows: Sequence[Row]) -> list[BoneageError]:
-    """Return why radiographs of a table were not assessed."""
+    """Return the errors of radiographs of a table that were not assessed."""
     return [_error(row.cells["error"], row.cells["message"]) for row in rows if row.cells["error"]]
 
 
@@ -77,7 +77,7 @@ def _error(code: str, message: str) -> BoneageError:
 def _unlike(row: Row, reason: str) -> TableError:
     return TableError(
         "table_resume",
-        f"{row.table} cannot be gone on with: on line {row.line}, {reason}. Leave out --resume to begin anew.",
+        f"{row.table} cannot be resumed: on line {row.line}, {reason}. Leave out --resume to start again.",
     )
 
 

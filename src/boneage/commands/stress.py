@@ -1,4 +1,4 @@
-"""What ``boneage evaluate --stress`` does: the same radiographs unchanged and under every change, through `assess`."""
+"""Stress test of ``boneage evaluate --stress``: radiographs unchanged and under every change."""
 
 from __future__ import annotations
 
@@ -22,32 +22,35 @@ ALL_CHANGES = "all"
 
 
 def chosen_changes(names: str) -> dict[str, Change]:
-    """The changes of a list ``name,name``, in the order of tables.
+    """Return the changes of a list ``name,name``, in the order of tables.
 
-    ``mild``, ``strong`` and ``disturbing`` name all of a kind, ``all`` the first two.
+    ``mild``, ``strong`` and ``disturbing`` name all changes of a kind, ``all`` the first two kinds.
 
     Raises:
-        click.UsageError: an unknown name.
+        click.UsageError: If a name is unknown.
     """
     from boneage.evaluate.disturbances import DISTURBING_CHANGES
     from boneage.evaluate.perturbations import CHANGES
 
-    known_changes = {**CHANGES, **DISTURBING_CHANGES}
-    asked = {name.strip() for name in names.split(",") if name.strip()}
-    known = {ALL_CHANGES, "mild", "strong", "disturbing", *known_changes}
-    if not asked or asked - known:
-        wrong = ", ".join(sorted(asked - known)) or "none"
+    all_changes = {**CHANGES, **DISTURBING_CHANGES}
+    requested = {name.strip() for name in names.split(",") if name.strip()}
+    valid = {ALL_CHANGES, "mild", "strong", "disturbing", *all_changes}
+    if not requested or requested - valid:
+        wrong = ", ".join(sorted(requested - valid)) or "none"
         raise click.UsageError(
-            f"--stress knows no change {wrong}; it knows {', '.join([ALL_CHANGES, *known_changes])}."
+            f"--stress has no change {wrong}; give some of {', '.join([ALL_CHANGES, *all_changes])}."
         )
-    asked |= {"mild", "strong"} if ALL_CHANGES in asked else set()
-    return {name: change for name, change in known_changes.items() if asked & {change.kind, name}}
+    requested |= {"mild", "strong"} if ALL_CHANGES in requested else set()
+    return {name: change for name, change in all_changes.items() if requested & {change.kind, name}}
 
 
 def drawn_radiographs(
     radiographs: Sequence[LabelledRadiograph], count: int | None, seed: int
 ) -> list[LabelledRadiograph]:
-    """`count` of the radiographs at random, in the table's order, by ids and seed alone; all if there are no more."""
+    """Return `count` random radiographs in the table's order, or all if there are no more.
+
+    The choice depends on ids and seed only.
+    """
     import numpy as np
 
     if count is None or count >= len(radiographs):
@@ -66,24 +69,25 @@ def stress(
     *,
     quiet: bool = False,
 ) -> list[BoneageError]:
-    """Assess radiographs unchanged and changed; write and print the figures.
+    """Assess radiographs unchanged and changed, and write and print the figures.
 
-    Writes ``stress.md``, ``stress.csv`` and ``stress_radiographs.csv`` (one line for each radiograph and change).
+    The outputs are ``stress.md``, ``stress.csv`` and ``stress_radiographs.csv`` (one row for each radiograph and
+    change).
 
     Args:
-        radiographs: at least one.
-        changes: by name.
-        bundle_name: a shipped bundle's name, or a folder.
-        out: folder for the results.
-        notes: lines on which radiographs these are.
-        quiet: show no progress.
+        radiographs: Radiographs, at least one.
+        changes: Changes by name.
+        bundle_name: Name of a shipped bundle, or a folder.
+        out: Folder for the results.
+        notes: Lines about the selection of radiographs.
+        quiet: True to show no progress.
 
     Returns:
-        Failures that were unforeseen. Rejections are figures here and no failures.
+        Unexpected failures. Rejections are figures here, not failures.
 
     Raises:
-        BundleError: as `boneage.bundle.bundle.Bundle.open`, or the bundle failed.
-        Rejection: ``all_rejected`` if not one radiograph was assessed unchanged.
+        BundleError: Same as in `boneage.bundle.bundle.Bundle.open`, or if the bundle failed.
+        Rejection: ``all_rejected`` if no unchanged radiograph was assessed.
     """
     from boneage.evaluate.stress import (
         caught_lines,
@@ -119,7 +123,7 @@ def stress(
     write_text(out / "stress.md", stress_markdown(measured, changes, "Radiographs under change", notes))
     write_stress_table(out / "stress.csv", measured, changes)
     click.echo("\n".join([*notes, "", *stress_lines(measured, changes), "", *caught_lines(measured, changes)]))
-    click.echo(f"\nFigures, and the answers radiograph by radiograph: {out}")
+    click.echo(f"\nFigures, and the answers for each radiograph: {out}")
     return failures
 
 
@@ -147,7 +151,7 @@ def _answer(radiograph: LabelledRadiograph, change: str, result: Assessment | Bo
 def _under_changes(
     radiograph: LabelledRadiograph, changes: dict[str, Change], bundle: Bundle
 ) -> dict[str, Assessment | BoneageError]:
-    """What is said of a radiograph unchanged and under each change, by change."""
+    """Return the assessments of a radiograph unchanged and under each change, by name of the change."""
     from boneage.assessment import assess
     from boneage.evaluate.perturbations import to_png
     from boneage.evaluate.stress import UNCHANGED
@@ -160,8 +164,8 @@ def _under_changes(
         return results | dict.fromkeys(changes, unreadable)
     for name, change in changes.items():
 
-        def ask(change: Change = change) -> Assessment:
+        def assess_changed(change: Change = change) -> Assessment:
             return assess(to_png(change.apply(pixels)), radiograph.sex, bundle, name=radiograph.image.name)
 
-        results[name] = attempt(ask)
+        results[name] = attempt(assess_changed)
     return results

@@ -1,3 +1,4 @@
-"""Finding the hand on a radiograph: mask, key points, and from them its place in the registered frame. Numpy and OpenCV
-only; the networks come in as callables.
+"""Location of the hand on a radiograph: mask, key points and registration.
+
+The package needs only NumPy and OpenCV. Networks are passed in as callables.
 """

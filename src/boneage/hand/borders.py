@@ -1,4 +1,4 @@
-"""The part of a picture that lies within its even borders: letterboxes, canvases, pages, collimators' shadows."""
+"""Window of a picture within its even borders: letterboxes, canvases, pages, shadows of collimators."""
 
 from __future__ import annotations
 
@@ -13,45 +13,48 @@ from boneage.arrays import Image
 from boneage.geometry import Transform, downsample_area
 
 _TOLERANCE = 0.03
-"""Grey levels of a border differ by at most this share of the picture's grey range."""
+"""Maximum difference of grey levels within a border, as a share of the picture's grey range."""
 
 _STRAY_SHARE = 0.01
-"""This share of a border line's pixels may have any grey: specks, and noise of JPEG files beside edges."""
+"""Share of a border line's pixels that may have any grey level: specks, and noise of JPEG files beside edges."""
 
 _NESTED = 4
-"""Largest number of frames within one another: a page, a window on it, a radiograph in the window, its collimator."""
+"""Maximum number of nested frames: a page, a window on it, a radiograph in the window, its collimator."""
 
 _LEAST_SIDE = 16
-"""A window is not cut below this side, pixels."""
+"""Minimum side of a window, pixels."""
 
 _MARGIN = 0.05
-"""This much of a border that continues the air about the hand stays, as a share of the window's longer side."""
+"""Remaining margin of a border that continues the air around the hand, as a share of the window's longer side."""
 
 _SAME_GREY = 0.04
-"""A border continues the air if the median grey of the window's edge differs by at most this share of the range. The
-air of the drawn sample lies 0.09 above a black canvas."""
+"""Maximum difference between the median grey of border and window edge for a border that continues the air.
+
+It is a share of the grey range. The air of the drawn sample lies 0.09 above a black canvas.
+"""
 
 _EDGE = 3
-"""Lines of the window's edge: of a reduced picture the outermost mixes border and window."""
+"""Number of lines of the window's edge. The outermost line of a reduced picture mixes border and window."""
+
 _ENOUGH = 768
-"""Longer side, pixels, of a picture; no network that looks for hands would see more of one on a larger picture."""
+"""Longer side of a picture in pixels beyond which the hand networks gain no detail."""
 
 _LARGEST_WINDOW = 0.75
-"""Even borders are cut off if what lies within them is at most this share of the picture."""
+"""Maximum share of the picture within even borders that are cut off."""
 
 _OVERVIEW_SIDE = 256
 """Longest side of the reduced picture on which pieces are separated, pixels."""
 
 _CONTENT_DIFFERENCE = 0.05
-"""Pixels of a piece differ from the grey of the picture's edge by at least this share of the grey range."""
+"""Minimum difference between pixels of a piece and the grey of the picture's edge, as a share of the grey range."""
 
 _LEAST_CONTENT = 0.01
-"""The box about a piece makes up at least this share of the picture."""
+"""Minimum share of the picture in the bounding box of a piece."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a picture, pixels: rows `top` to `bottom` and columns `left` to `right`, the ends excluded."""
+    """Part of a picture, pixels: rows `top` to `bottom` and columns `left` to `right`, ends excluded."""
 
     left: int
     top: int
@@ -60,7 +63,7 @@ class Window:
 
     @classmethod
     def of(cls, shape: tuple[int, ...]) -> Window:
-        """The whole of a picture of this shape (H, W)."""
+        """Return the window of a whole picture of this shape (H, W)."""
         return cls(0, 0, shape[1], shape[0])
 
     @property
@@ -94,15 +97,15 @@ class Window:
 
 
 def without_borders(pixels: Image) -> Window:
-    """Find the window within a picture's even borders, whatever their grey; frames may lie within one another.
+    """Return the window within a picture's even borders of any grey, which may be nested frames.
 
-    A border that has the grey of the window's own edge is taken for air, of which a margin stays.
+    A border with the grey of the window's own edge is treated as air, and a margin of it remains.
 
     Args:
-        pixels: float32 (H, W), 0..1.
+        pixels: Picture, float32 (H, W), 0..1.
 
     Returns:
-        The window; the whole picture if it has no borders or nothing else.
+        The window, or the whole picture if it has no borders or consists of them.
     """
     whole = window = Window.of(pixels.shape)
     for _ in range(_NESTED):
@@ -114,15 +117,16 @@ def without_borders(pixels: Image) -> Window:
 
 
 def inner_window(pixels: Image) -> Window:
-    """Find the window within a picture's even borders if it is much smaller than the picture.
+    """Return the window within a picture's even borders if it is much smaller than the picture.
 
-    It is found on a reduced copy (see `reduced`), whose pixels mix border and window, and then to the pixel.
+    The search starts on a reduced copy (see `reduced`), whose pixels mix border and window, and ends at full
+    resolution.
 
     Args:
-        pixels: float32 (H, W), 0..1.
+        pixels: Picture, float32 (H, W), 0..1.
 
     Returns:
-        The window; the whole picture if borders make up less than a quarter of it.
+        The window, or the whole picture if borders make up less than a quarter of it.
     """
     small, to_small = reduced(pixels, Transform())
     window = without_borders(small)
@@ -135,11 +139,11 @@ def inner_window(pixels: Image) -> Window:
 
 
 def reduced(pixels: Image, to_pixels: Transform) -> tuple[Image, Transform]:
-    """Average a large picture down once by a whole number, which each of a dozen looks at it would do again.
+    """Average a large picture down by an integer factor, once for all of the following passes over it.
 
     Args:
-        pixels: of the picture.
-        to_pixels: from the coordinates of whatever the picture is a part of to the picture's.
+        pixels: Picture (H, W).
+        to_pixels: Transform from the coordinates of the larger picture, of which this is a part, to this picture's.
 
     Returns:
         The smaller picture, and the transform to it.
@@ -149,13 +153,15 @@ def reduced(pixels: Image, to_pixels: Transform) -> tuple[Image, Transform]:
 
 
 def content_windows(pixels: Image) -> list[Window]:
-    """Find windows about the connected pieces of a picture that differ from its edge: radiographs on a page or screen.
+    """Return windows around the connected pieces of a picture that differ from its edge.
+
+    These may be radiographs on a page or a screen.
 
     Args:
-        pixels: float32 (H, W), 0..1.
+        pixels: Picture, float32 (H, W), 0..1.
 
     Returns:
-        The windows, the largest first; none that is as large as the picture.
+        The windows, largest first, without any that is as large as the picture.
     """
     zoom = min(1.0, _OVERVIEW_SIDE / max(pixels.shape))
     small = downsample_area(pixels, zoom)
@@ -165,7 +171,7 @@ def content_windows(pixels: Image) -> list[Window]:
     closed = cv2.morphologyEx(differing.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     _, _, boxes, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
     across, down = pixels.shape[1] / width, pixels.shape[0] / height
-    found = [
+    windows = [
         Window(
             math.floor(left * across),
             math.floor(top * down),
@@ -175,38 +181,38 @@ def content_windows(pixels: Image) -> list[Window]:
         for left, top, wide, high, _ in boxes[1:].tolist()
         if _LEAST_CONTENT <= wide * high / small.size < 1.0
     ]
-    return sorted(found, key=lambda window: -window.area)
+    return sorted(windows, key=lambda window: -window.area)
 
 
 def _one_frame_less(pixels: Image, window: Window) -> Window:
-    """Cut the even lines off each side, but for a margin where they continue the air within."""
-    seen = window.cut(pixels)
-    low, high = float(seen.min()), float(seen.max())
+    """Cut the even lines off each side, except for a margin where they continue the air inside."""
+    visible = window.cut(pixels)
+    low, high = float(visible.min()), float(visible.max())
     tolerance = _TOLERANCE * (high - low)
-    left, right = (_even_lines(side, tolerance) for side in (seen.T, seen.T[::-1]))
-    top, bottom = (_even_lines(side, tolerance) for side in (seen, seen[::-1]))
+    left, right = (_even_lines(side, tolerance) for side in (visible.T, visible.T[::-1]))
+    top, bottom = (_even_lines(side, tolerance) for side in (visible, visible[::-1]))
     width, height = window.width - left - right, window.height - top - bottom
     if min(width, height) < _LEAST_SIDE:
         return window
-    inner = seen[top : window.height - bottom, left : window.width - right]
+    inner = visible[top : window.height - bottom, left : window.width - right]
     kept = round(_MARGIN * max(width, height))
     alike = _SAME_GREY * (high - low)
 
     def cut_off(lines: int, border: Image, edge: Image) -> int:
-        """Return how many lines are cut off one side, whose outermost is `border`; `edge` are the first ones within."""
+        """Return the number of lines to cut off a side with the outermost line `border` and the inner edge `edge`."""
         air = lines and abs(float(np.median(border)) - float(np.median(edge))) <= alike
         return max(0, lines - kept) if air else lines
 
     return Window(
-        window.left + cut_off(left, seen[:, 0], inner[:, :_EDGE]),
-        window.top + cut_off(top, seen[0], inner[:_EDGE]),
-        window.right - cut_off(right, seen[:, -1], inner[:, -_EDGE:]),
-        window.bottom - cut_off(bottom, seen[-1], inner[-_EDGE:]),
+        window.left + cut_off(left, visible[:, 0], inner[:, :_EDGE]),
+        window.top + cut_off(top, visible[0], inner[:_EDGE]),
+        window.right - cut_off(right, visible[:, -1], inner[:, -_EDGE:]),
+        window.bottom - cut_off(bottom, visible[-1], inner[-_EDGE:]),
     )
 
 
 def _even_lines(pixels: Image, tolerance: float) -> int:
-    """Count the first rows of a picture (H, W) that all have the grey of the first one, stray pixels aside."""
+    """Return the number of first rows of a picture (H, W) with the grey of the first one, except for stray pixels."""
     grey = np.float32(np.median(pixels[0]))
 
     def uneven(rows: Image) -> NDArray[np.bool_]:

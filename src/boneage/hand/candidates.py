@@ -1,4 +1,4 @@
-"""Where else on a picture a hand may lie: windows that are worth a look of their own."""
+"""Windows of a picture that may contain a hand, to be examined at close range."""
 
 from __future__ import annotations
 
@@ -13,31 +13,34 @@ from boneage.hand.mask import components
 from boneage.hand.registration import Hand
 
 _SURROUNDINGS = 0.25
-"""A window reaches this far beyond a part of a mask on each side, as a share of the part's longer side."""
+"""Margin of a window around a part of a mask on each side, as a share of the part's longer side."""
 
 _TILES = ((2, 3), (3, 5))
-"""Tilings of a picture: (the whole side over the tile's, the number of tiles a side); neighbours overlap by half."""
+"""Tilings of a picture: ratio of the picture's side to the tile's, and number of tiles for each side.
+
+Neighbouring tiles overlap by half.
+"""
 
 _LEAST_STRIP = 0.25
-"""A strip beside a hand that is narrower than this share of the hand's length shows no other whole hand."""
+"""Minimum width of a strip beside a hand that can show another whole hand, as a share of the hand's length."""
 
 
 def part_windows(
     mask: NDArray[np.bool_], to_view: Transform, within: Window, least_pixels: float
 ) -> list[tuple[float, Window]]:
-    """Find the windows about the parts of a mask.
+    """Return the windows around the parts of a mask.
 
     Args:
-        mask: (h, w), of a view of the window `within`.
-        to_view: from the picture's coordinates to the view's.
-        within: the part of the picture that the view shows.
-        least_pixels: smallest area of a part, in pixels of the view.
+        mask: Mask (h, w) on a view of the window `within`.
+        to_view: Transform from the picture's coordinates to the view's.
+        within: Part of the picture that the view shows.
+        least_pixels: Minimum area of a part, in pixels of the view.
 
     Returns:
-        For each part, the largest first: its area in pixels of the picture, and the window about it and its
-        surroundings, which may reach beyond `within`.
+        Area in pixels of the picture and window of each part, largest first. The window includes the surroundings of
+        the part and may reach beyond `within`.
     """
-    found = []
+    windows = []
     for part in components(mask):
         area = float(part.sum())
         if area < least_pixels:
@@ -47,30 +50,30 @@ def part_windows(
         (left, top), (right, bottom) = to_view.inverse().points(corners)
         around = _SURROUNDINGS * max(right - left, bottom - top)
         window = Window(*(round(side) for side in (left - around, top - around, right + around, bottom + around)))
-        found.append((area / abs(to_view.determinant), window))
-    return found
+        windows.append((area / abs(to_view.determinant), window))
+    return windows
 
 
 def tiles(shape: tuple[int, ...]) -> list[Window]:
     """Cover a picture of shape (H, W) with overlapping tiles of half and of a third of its sides."""
     height, width = shape
-    found = []
+    windows = []
     for parts, count in _TILES:
         tops, lefts = (np.linspace(0, side - side // parts, count).round().astype(int) for side in (height, width))
-        found += [
+        windows += [
             Window(int(left), int(top), int(left) + width // parts, int(top) + height // parts)
             for top in tops
             for left in lefts
         ]
-    return found
+    return windows
 
 
 def strips_beside(shape: tuple[int, ...], hand: Hand) -> list[Window]:
-    """Find what a picture of shape (H, W) shows left and right of a hand's mask, above and below it, if that is wide.
+    """Return the wide strips of a picture of shape (H, W) to the left, right, top and bottom of a hand's mask.
 
     Args:
-        shape: of the picture, pixels.
-        hand: on the picture.
+        shape: Shape of the picture, pixels.
+        hand: Hand on the picture.
     """
     height, width = shape
     rows, columns = np.flatnonzero(hand.mask.any(axis=1)), np.flatnonzero(hand.mask.any(axis=0))

@@ -1,4 +1,4 @@
-"""From a network's probabilities to the mask of one hand (Iglovikov et al., section 2)."""
+"""Mask of one hand from a network's probabilities (Iglovikov et al., section 2)."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 THRESHOLD = 0.85
-"""A pixel with a higher output lies in the hand.
+"""Network output above which a pixel lies in the hand.
 
-The networks are trained with L = H - log J (Eqs. 1-3). Where a pixel lies in the hand with probability q, the output p
-that is least punished solves q (1 / p + 1 / J) = (1 - q) / (1 - p): the second term raises outputs. J is at most the
-share of a batch's pixels that lie in hands; it ended near 0.2 (a training loss of 1.66), and q = 1/2 then gives
-p = 0.84. At 0.5 masks were 4 % too large, and each round of mining would add to that.
+The networks are trained with L = H - log J (Eqs. 1-3). For a pixel that lies in the hand with probability q, the output
+p of least loss solves q (1 / p + 1 / J) = (1 - q) / (1 - p): the second term raises outputs. J is at most the share of
+a batch's pixels that lie in hands. It ended near 0.2 (a training loss of 1.66), and q = 1/2 then gives p = 0.84. At a
+threshold of 0.5, masks were 4 % too large, and each round of mining would add to that.
 """
 
 
 def whole_hand(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """The largest connected component of what is probably hand, its holes filled.
+    """Return the largest connected component above the threshold, with its holes filled.
 
     Args:
-        probability: (h, w), 0..1.
+        probability: Output of the mask network (h, w), 0..1.
 
     Returns:
-        uint8 (h, w), 0 and 1; all 0 if no pixel is probable.
+        Mask, uint8 (h, w) of 0 and 1; all 0 if no pixel exceeds the threshold.
     """
     return filled(components(probability > THRESHOLD)[:1].sum(axis=0, dtype=np.uint8))
 
 
 def components(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The connected components (8 neighbours) of a mask (h, w), uint8 (n, h, w) of 0 and 1, the largest first."""
+    """Return the connected components (8 neighbours) of a mask (h, w), uint8 (n, h, w) of 0 and 1, largest first."""
     count, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     order = 1 + np.argsort(-statistics[1:, cv2.CC_STAT_AREA], kind="stable")
     if count == 1:
@@ -38,7 +38,7 @@ def components(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def filled(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A mask (h, w) with its holes filled: whatever outside of it cannot be reached from the picture's border."""
+    """Return a mask (h, w) with its holes filled: pixels that are not connected to the picture's border."""
     around = np.pad(1 - mask, 1, constant_values=1)
     cv2.floodFill(around, None, (0, 0), 2, flags=4)
     return np.asarray(around[1:-1, 1:-1] != 2, dtype=np.uint8)

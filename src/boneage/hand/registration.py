@@ -1,9 +1,9 @@
-"""Registration: the similarity that brings a hand into one frame, by three key points (Iglovikov et al., section 3).
+"""Registration of a hand into one frame by three key points (Iglovikov et al., section 3).
 
-The tip of the middle finger lies about 100 px under the frame's top edge and the capitate about 480 px above its
-bottom edge, one under the other; right hands are mirrored by the thumb, which then lies on the right (Fig. 4). Regions
-are boxes of that frame (section 4.3, Fig. 7). Frame pixels are units of length, not of a stored picture: views are cut
-straight from the radiograph.
+The registration is a similarity transform. The tip of the middle finger lies about 100 px below the frame's top edge,
+and the capitate vertically below it, about 480 px above the bottom edge. Right hands are mirrored, so that the thumb
+lies on the right (Fig. 4). Regions are boxes of that frame (section 4.3, Fig. 7). Frame pixels are units of length, not
+of a stored picture: views are cut straight from the radiograph.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from boneage.arrays import FloatArray
 from boneage.geometry import Transform
 
 FRAME_HEIGHT, FRAME_WIDTH = 2080, 1600
-"""The registered frame, frame pixels (section 3)."""
+"""Size of the registered frame, frame pixels (section 3)."""
 
 TIP_IN_FRAME_XY = (800.0, 100.0)
 CAPITATE_IN_FRAME_XY = (800.0, 1600.0)
 
 HAND_LENGTH = CAPITATE_IN_FRAME_XY[1] - TIP_IN_FRAME_XY[1]
-"""From the capitate to the tip of the middle finger, frame pixels."""
+"""Distance from the capitate to the tip of the middle finger, frame pixels."""
 
 POINT_NAMES = ("middle_tip", "thumb_tip", "capitate")
-"""What the three rows of an array of key points are."""
+"""Key points in the order of the rows of an array."""
 
 Region = Literal["radiograph", "surroundings", "A", "B", "C", "D", "E"]
-"""What a view shows: the whole radiograph, or a part of the registered frame."""
+"""Content of a view: the whole radiograph, or a part of the registered frame."""
 
 HAND_REGIONS: tuple[Region, ...] = ("A", "B", "C", "D", "E")
-"""Regions that networks for ages read, called by their letters."""
+"""Regions that age networks read, named by letters."""
 
 
 class Box(NamedTuple):
-    """A part of the frame, or what surrounds it; frame pixels."""
+    """Rectangle of the frame or its surroundings, frame pixels."""
 
     left: float
     top: float
@@ -55,12 +55,14 @@ BOXES: Mapping[Region, Box] = MappingProxyType(
         "C": Box(100, 650, 1400, 600),  # metacarpals and proximal phalanges, about the joints between them
         "D": Box(205, 40, 1140, 760),  # middle and distal phalanges
         "E": Box(425, 1600, 750, 470),  # the ends of radius and ulna, with the nearest carpal bones
-        "surroundings": Box(-200, -250, 2200, 2400),  # where the key points are looked for again; holds any thumb
+        "surroundings": Box(-200, -250, 2200, 2400),  # second search for the key points; contains any thumb
     }
 )
-"""Regions A, B and C have the sizes of section 4.3; where they lie was read from the mean of 1,785 registered hands.
+"""Boxes of the regions.
 
-D and E are ours: bones of which A shows less than the radiographs do, and that stand at the edge of B and C or outside.
+A, B and C have the sizes of section 4.3. Their positions were read from the mean of 1,785 registered hands. D and E are
+our own: they hold bones that A shows with less detail than the radiographs, and that lie at the edge of B and C or
+outside.
 """
 
 REGION_TITLES: Mapping[Region, str] = MappingProxyType(
@@ -78,17 +80,17 @@ REGION_TITLES: Mapping[Region, str] = MappingProxyType(
 
 @dataclass(frozen=True, eq=False)
 class Hand:
-    """Where the hand lies on a radiograph.
+    """Position of the hand on a radiograph.
 
     Attributes:
-        points_xy: float64 (3, 2), key points on the radiograph, rows as `POINT_NAMES`.
-        mask: uint8 (h, w), 1 inside the hand, on a grid of its own.
-        radiograph_to_mask: from the radiograph's coordinates to those of `mask`.
-        inverted: bone is dark on the radiograph; views show it bright.
-        spread: how uncertain tip and capitate are, as a share of the hand's length.
-        side_certain: the thumb's tip was found. If not, the side on which it lies, and so whether the hand is a left
-            one, is a guess from the rest of the hand.
-        radiograph_to_frame: into the registered frame.
+        points_xy: Key points on the radiograph, float64 (3, 2), with the rows of `POINT_NAMES`.
+        mask: Mask, uint8 (h, w), 1 inside the hand, on its own grid.
+        radiograph_to_mask: Transform from the radiograph's coordinates to those of `mask`.
+        inverted: True if bone is dark on the radiograph; views show it bright.
+        spread: Uncertainty of tip and capitate, as a share of the hand's length.
+        side_certain: True if the thumb's tip was found. Otherwise its side, and with it the side of the hand, is a
+            guess from the rest of the hand.
+        radiograph_to_frame: Transform from the radiograph's coordinates into the registered frame.
     """
 
     points_xy: NDArray[np.float64]
@@ -104,38 +106,40 @@ class Hand:
 
     @classmethod
     def at(cls, points_xy: NDArray[np.float64]) -> Hand:
-        """A hand of which only the key points (3, 2) are known, to look there: its mask is one pixel and says nothing.
+        """Return a provisional hand at key points (3, 2), with a meaningless mask of one pixel.
 
         Raises:
-            ValueError: as `register`.
+            ValueError: Same as in `register`.
         """
         return cls(points_xy=points_xy, mask=np.ones((1, 1), np.uint8), radiograph_to_mask=Transform())
 
     @property
     def mirrored(self) -> bool:
-        """Whether the frame shows the mirror image of the radiograph: of a right hand, or of a left one turned over."""
+        """True if the frame shows the mirror image of the radiograph, which is so for a right hand."""
         return self.radiograph_to_frame.determinant < 0
 
     @property
     def length_pixels(self) -> float:
-        """From the capitate to the tip of the middle finger, pixels of the radiograph."""
+        """Distance from the capitate to the tip of the middle finger, pixels of the radiograph."""
         return hand_length(self.points_xy)
 
 
 def hand_length(points_xy: FloatArray) -> float:
-    """Distance from the capitate to the tip of the middle finger, in the units of the points (3, 2)."""
+    """Return the distance from the capitate to the tip of the middle finger, in the units of the points (3, 2)."""
     points_xy = np.asarray(points_xy, dtype=np.float64)
     return float(np.linalg.norm(points_xy[0] - points_xy[2]))
 
 
 def register(points_xy: FloatArray) -> Transform:
-    """The similarity from a radiograph to the frame: zoom, rotation, translation and, for a right hand, mirroring.
+    """Return the similarity from a radiograph to the frame.
+
+    It consists of zoom, rotation, translation and, for a right hand, mirroring.
 
     Args:
-        points_xy: (3, 2), key points on the radiograph, rows as `POINT_NAMES`.
+        points_xy: Key points on the radiograph, (3, 2), with the rows of `POINT_NAMES`.
 
     Raises:
-        ValueError: tip and capitate are one point, or a coordinate is no number.
+        ValueError: If tip and capitate coincide, or a coordinate is not finite.
     """
     points_xy = np.asarray(points_xy, dtype=np.float64)
     if not np.isfinite(points_xy).all() or not hand_length(points_xy) > 1e-9:
@@ -143,23 +147,23 @@ def register(points_xy: FloatArray) -> Transform:
     tip, thumb, capitate = points_xy
     length = hand_length(points_xy)
     upright = (tip - capitate) / length
-    # Rows of the turn that brings the direction capitate-tip to (0, -1), y pointing down.
-    turn = np.array([[-upright[1], upright[0]], [-upright[0], -upright[1]]])
-    if (turn @ (thumb - capitate))[0] < 0:
-        turn[0] = -turn[0]
-    linear = turn * (HAND_LENGTH / length)
+    # Rows of the rotation that maps the direction capitate-tip to (0, -1), with y pointing down.
+    rotation = np.array([[-upright[1], upright[0]], [-upright[0], -upright[1]]])
+    if (rotation @ (thumb - capitate))[0] < 0:
+        rotation[0] = -rotation[0]
+    linear = rotation * (HAND_LENGTH / length)
     offset = np.array(CAPITATE_IN_FRAME_XY) - linear @ capitate
     return Transform.from_matrix(np.column_stack([linear, offset]))
 
 
 def box_corners(region: Region) -> NDArray[np.float64]:
-    """The corners of a region's box, float64 (4, 2), (x, y) in the registered frame, in turn from the upper left."""
+    """Return the corners (x, y) of a region's box in the frame, float64 (4, 2), in order from the upper left."""
     left, top, width, height = BOXES[region]
     return np.array([[left, top], [left + width, top], [left + width, top + height], [left, top + height]])
 
 
 def share_on_radiograph(region: Region, hand: Hand, radiograph_shape: tuple[int, int]) -> float:
-    """How much of a region's box lies on the radiograph (h, w), 0..1, by area."""
+    """Return the share of a region's box that lies on the radiograph (h, w), 0..1, by area."""
     corners = hand.radiograph_to_frame.inverse().points(box_corners(region)).astype(np.float32)
     height, width = radiograph_shape
     radiograph = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)

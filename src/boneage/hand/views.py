@@ -1,7 +1,7 @@
-"""The views that networks see: which part of a radiograph, at which size, with which grey scale. Training and serving
-both cut here.
+"""Views that networks read: a part of a radiograph at a size and with a grey scale.
 
-A view is cut straight from the radiograph's own pixels through one composed transform, sampled once.
+Training and serving cut their views with the same functions. A view is sampled once from the radiograph's own pixels,
+through one composed transform.
 """
 
 from __future__ import annotations
@@ -27,32 +27,33 @@ _OVERVIEW_SIDE = 256
 """Longest side of the reduced radiograph from which grey levels are measured, pixels."""
 
 BLANKED: frozenset[Region] = frozenset(HAND_REGIONS)
-"""Regions whose views show the hand only: what lies outside its mask is blanked."""
+"""Regions whose views show only the hand. Pixels outside its mask are blanked."""
 
 MASK_MARGIN = 0.02
-"""The mask is widened by this share of the hand's length before it blanks anything: skin matters less than a bone lost
-to a mask that is a little too narrow."""
+"""Share of the hand's length by which the mask is widened before pixels are blanked.
+
+A narrow mask could cost a bone, whereas additional skin does no harm.
+"""
 
 _BOUNDS: dict[GreyRule, tuple[float, float]] = {
     "minmax": (0.0, 100.0),
     "percentile": (0.5, 99.5),
     "hand": (1.0, 99.8),
 }
-"""Percentiles that bound the grey scale. Bone is a small part of a hand, so little is cut at its end."""
+"""Percentiles that bound the grey scale. Bone is a small part of a hand, so that little is cut at the bright end."""
 
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """What a member of a bundle takes as input.
+    """Input of a member of a bundle.
 
     Attributes:
-        region: ``radiograph``, the whole radiograph, its aspect ratio kept and padded (Souza & Oliveira, section IV-A);
-            or a part of the registered hand (`boneage.hand.registration.BOXES`), its aspect ratio kept and padded too.
-        height, width: of the view, pixels.
-        grey: how grey levels become the network's input: ``minmax`` (feature scaling over the whole range, as the
-            paper), ``percentile`` (over the 0.5th to 99.5th percentile, so that a lead marker does not set the scale)
-            or ``hand`` (over the 1st to 99.8th percentile of the pixels inside the hand's mask, so that neither markers
-            nor borders nor the share of the radiograph that the hand fills matter).
+        region: ``radiograph`` for the whole radiograph (Souza & Oliveira, section IV-A), or a part of the registered
+            hand (`boneage.hand.registration.BOXES`). The aspect ratio is kept, and the view is padded.
+        height, width: Size of the view, pixels.
+        grey: Rule for the grey scale. ``minmax`` scales over the whole range, as in the paper. ``percentile`` scales
+            over the 0.5th to 99.5th percentile, so that a lead marker does not set the scale. ``hand`` scales over the
+            1st to 99.8th percentile inside the hand's mask, independent of markers, borders and the hand's share.
     """
 
     region: Region = "radiograph"
@@ -62,32 +63,37 @@ class ViewSpec:
 
     @property
     def needs_hand(self) -> bool:
-        """Whether such a view can only be cut where the hand was found."""
+        """True if the view can be cut only on a radiograph whose hand was found."""
         return self.region != "radiograph" or self.grey == "hand"
 
 
 @dataclass(frozen=True)
 class CellGrid:
-    """Where the cells of a network's last feature map lie on its view, by the strides and paddings of the convolutions.
+    """Positions of the cells of a network's last feature map on its view.
+
+    They follow from the strides and paddings of the convolutions.
 
     Attributes:
-        pixels: from one cell's centre to the next, in pixels of the view.
-        first: centre of the first cell, in the view's coordinates; half of `pixels` if cells divide the view evenly.
+        pixels: Distance between the centres of neighbouring cells, in pixels of the view.
+        first: Centre of the first cell in the view's coordinates; half of `pixels` if cells divide the view evenly.
     """
 
     pixels: Annotated[float, Bounds(above=0, at_most=4096)]
     first: Annotated[float, Bounds(at_least=-4096, at_most=4096)]
 
     def to_view(self) -> Transform:
-        """From the map's own coordinates (first centre at 0.5) to the view's."""
+        """Return the transform from the map's own coordinates (first centre at 0.5) to the view's."""
         offset = self.first - self.pixels / 2
         return Transform(a=self.pixels, c=offset, e=self.pixels, f=offset)
 
 
 @dataclass(frozen=True)
 class GreyScale:
-    """Grey levels of one radiograph: `low` and `high` bound it, `mean` and `spread` are of the levels clipped to
-    that.
+    """Grey scale of one radiograph.
+
+    Attributes:
+        low, high: Bounds of the scale.
+        mean, spread: Mean and standard deviation of the levels clipped to the bounds.
     """
 
     low: float
@@ -96,23 +102,23 @@ class GreyScale:
     spread: float
 
     def apply(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Clip to the bounds, then to zero mean and unit variance over the radiograph."""
+        """Clip to the bounds, and normalise to zero mean and unit variance over the radiograph."""
         clipped = np.clip(pixels, np.float32(self.low), np.float32(self.high))
         return (clipped - np.float32(self.mean)) / np.float32(self.spread)
 
 
 def measure_grey(pixels: NDArray[np.float32], rule: GreyRule, hand: Hand | None = None) -> GreyScale:
-    """Grey levels of a radiograph, from a copy reduced to 256 px so that single hot pixels do not count.
+    """Measure the grey scale of a radiograph on a copy reduced to 256 px, where single hot pixels do not count.
 
     Args:
-        pixels: the radiograph, float32 (H, W), 0..1.
-        rule: see `ViewSpec.grey`.
-        hand: where the hand lies; only the rule ``hand`` needs it. Of an inverted radiograph the levels are those of
-            its negative.
+        pixels: Radiograph, float32 (H, W), 0..1.
+        rule: Rule of the scale, see `ViewSpec.grey`.
+        hand: Hand on the radiograph; only the rule ``hand`` needs it. The levels of an inverted radiograph are those
+            of its negative.
 
     Raises:
-        Rejection: ``no_contrast`` if the radiograph, or the hand on it, is of one grey.
-        ValueError: the rule needs a hand and none was given.
+        Rejection: ``no_contrast`` if the radiograph, or the hand on it, is uniformly grey.
+        ValueError: If the rule needs a hand and none was given.
     """
     if rule == "hand":
         if hand is None:
@@ -126,8 +132,8 @@ def hand_levels(pixels: NDArray[np.float32], hand: Hand) -> NDArray[np.float32]:
     """Return the grey levels (n,) inside the hand's mask, bone bright, from a copy reduced to 256 px.
 
     Args:
-        pixels: the radiograph, float32 (H, W), 0..1.
-        hand: on it.
+        pixels: Radiograph, float32 (H, W), 0..1.
+        hand: Hand on the radiograph.
     """
     small = downsample_area(pixels, _OVERVIEW_SIDE / max(pixels.shape))
     radiograph_to_small = Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0])
@@ -136,10 +142,10 @@ def hand_levels(pixels: NDArray[np.float32], hand: Hand) -> NDArray[np.float32]:
 
 
 def grey_scale(levels: NDArray[np.float32], rule: GreyRule) -> GreyScale:
-    """The scale by a rule's percentiles of these levels, of any shape.
+    """Return the grey scale of levels of any shape by a rule's percentiles.
 
     Raises:
-        Rejection: ``no_contrast`` if they are of one grey.
+        Rejection: ``no_contrast`` if all levels are equal.
     """
     low, high = (float(value) for value in np.percentile(levels, _BOUNDS[rule])) if levels.size else (0.0, 0.0)
     if not high - low > 1e-4:
@@ -151,15 +157,15 @@ def grey_scale(levels: NDArray[np.float32], rule: GreyRule) -> GreyScale:
 
 
 def view_transform(radiograph_shape: tuple[int, int], spec: ViewSpec, hand: Hand | None = None) -> Transform:
-    """From the coordinates of a radiograph of shape (H, W) to those of the view.
+    """Return the transform from the coordinates of a radiograph of shape (H, W) to those of the view.
 
     Args:
-        radiograph_shape: of the radiograph, pixels.
-        spec: which view.
-        hand: on that radiograph; only regions of the registered frame need it.
+        radiograph_shape: Shape of the radiograph, pixels.
+        spec: Specification of the view.
+        hand: Hand on that radiograph; only regions of the registered frame need it.
 
     Raises:
-        ValueError: the region needs a hand and none was given.
+        ValueError: If the region needs a hand and none was given.
     """
     if spec.region == "radiograph":
         return fit_inside(*radiograph_shape, spec.height, spec.width)
@@ -169,7 +175,7 @@ def view_transform(radiograph_shape: tuple[int, int], spec: ViewSpec, hand: Hand
 
 
 def frame_to_view(spec: ViewSpec) -> Transform:
-    """From the registered frame to the view of one of its regions: the box fitted into the view, centred."""
+    """Return the transform from the registered frame to the view of a region: its box fitted into the view, centred."""
     box = BOXES[spec.region]
     to_box = Transform.shift(-box.left, -box.top)
     zoom = min(spec.height / box.height, spec.width / box.width)
@@ -185,23 +191,23 @@ def cut_view(
     grey: GreyScale | None = None,
     jitter: Transform | None = None,
 ) -> NDArray[np.float32]:
-    """Cut a view.
+    """Cut a view from a radiograph.
 
     Args:
-        pixels: the radiograph, float32 (H, W), 0..1, bone bright (dark if `hand.inverted` says so).
-        spec: which view.
-        hand: where the hand lies; needed for regions of the registered frame.
-        grey: the radiograph's grey levels; measured by `spec.grey` if not given.
-        jitter: a change of the view in its own coordinates (augmentation); none when serving.
+        pixels: Radiograph, float32 (H, W), 0..1, with bright bone (dark bone if `hand.inverted` is true).
+        spec: Specification of the view.
+        hand: Hand on the radiograph; needed for regions of the registered frame.
+        grey: Grey scale of the radiograph; measured by `spec.grey` if not given.
+        jitter: Change of the view in its own coordinates (augmentation); none in serving.
 
     Returns:
-        float32 (spec.height, spec.width), zero mean and unit variance over the radiograph (over the hand for the grey
-        rule ``hand``), bone bright; outside the radiograph, and in the regions of the hand outside the hand, as its
-        darkest level.
+        View, float32 (spec.height, spec.width), with bright bone, zero mean and unit variance over the radiograph (over
+        the hand for the grey rule ``hand``). Pixels outside the radiograph, and in regions of the hand those outside
+        the hand, have the darkest level.
 
     Raises:
-        Rejection: ``no_contrast``.
-        ValueError: the view needs a hand and none was given.
+        Rejection: ``no_contrast``, as in `measure_grey`.
+        ValueError: If the view needs a hand and none was given.
     """
     grey = grey or measure_grey(pixels, spec.grey, hand)
     height, width = pixels.shape
@@ -220,7 +226,7 @@ def cut_view(
 
 
 def widened(mask: NDArray[np.uint8], pixels: float) -> NDArray[np.uint8]:
-    """A mask (h, w) of 0 and 1, its border moved outwards by this many of its own pixels."""
+    """Return a mask (h, w) of 0 and 1 with its border moved outwards by this number of its own pixels."""
     outside = np.asarray(cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_5))
     return (outside <= pixels).astype(np.uint8)
 
@@ -228,16 +234,16 @@ def widened(mask: NDArray[np.uint8], pixels: float) -> NDArray[np.uint8]:
 def mask_through(
     hand: Hand, radiograph_to_target: Transform, shape: tuple[int, int], margin: float = 0.0
 ) -> NDArray[np.float32]:
-    """How far each pixel of a view or picture of the radiograph lies in the hand's mask.
+    """Sample the hand's mask on a view or picture of the radiograph.
 
     Args:
-        hand: on the radiograph.
-        radiograph_to_target: from the radiograph's coordinates to the target's.
-        shape: of the target, (h, w), pixels.
-        margin: the mask is widened by this share of the hand's length first.
+        hand: Hand on the radiograph.
+        radiograph_to_target: Transform from the radiograph's coordinates to the target's.
+        shape: Shape of the target (h, w), pixels.
+        margin: Share of the hand's length by which the mask is widened first.
 
     Returns:
-        float32 (h, w), 0..1.
+        Share of each pixel that lies in the hand, float32 (h, w), 0..1.
     """
     mask = hand.mask
     if margin:
