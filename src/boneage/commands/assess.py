@@ -187,7 +187,7 @@ def _items(files: Sequence[str], sex: str | None, listed: Path | None) -> list[B
     folder = next((file for file in files if os.path.isdir(file)), None)  # noqa: PTH112 - Path raises for some
     if folder is not None:
         is_empty = not any(path.is_file() for path in Path(folder).iterdir())
-        remedy = "It is empty." if is_empty else f"Give its files: {Path(folder) / '*'}"
+        remedy = "It has no files." if is_empty else f"Give its files: {Path(folder) / '*'}"
         raise click.UsageError(f"{folder} is a folder. {remedy}")
     if sex is None:
         raise click.UsageError(
