@@ -26,6 +26,7 @@ from boneage.explain import Evidence, HeatMap, display_picture, display_size, he
 from boneage.file_names import printable_name
 from boneage.files import sha256_of
 from boneage.geometry import Transform
+from boneage.hand.borders import inner_window
 from boneage.hand.registration import POINT_NAMES, REGION_TITLES, Hand, Region, share_on_radiograph
 from boneage.hand.views import (
     BLANKED,
@@ -323,10 +324,12 @@ def _assess(
         raise BundleError("bundle_mismatch", f"The bundle {opened.manifest.name} holds no network that gives an age.")
     pixels, facts = radiograph.pixels, radiograph.facts
     radiograph_shape = (pixels.shape[0], pixels.shape[1])
-    hand = None
     if opened.finds_hands or any(member.view.needs_hand for member in members):
         with clock.step("find"):
-            hand = opened.find_hand(pixels)
+            window = inner_window(pixels)
+            hand = opened.find_hand(pixels, window)
+    else:
+        window, hand = inner_window(pixels), None
     members, cut_off = _shown(members, hand, radiograph_shape)
     with clock.step("cut"):
         levels = None if hand is None else hand_levels(pixels, hand)
@@ -334,7 +337,7 @@ def _assess(
         to_radiograph = {spec: view_transform(radiograph_shape, spec, hand).inverse() for spec in views}
     with clock.step("run"):
         outputs = {member.name: opened.run(member, views[member.view], given) for member in members}
-        quality = opened.judge_quality(pixels, hand) if hand is not None and opened.manifest.quality else {}
+        quality = opened.judge_quality(pixels, hand, window) if hand is not None and opened.manifest.quality else {}
     with clock.step("combine"):
         by_region = region_ages({name: output.age_months for name, output in outputs.items()}, opened.manifest)
         left_out = lone_region(by_region, opened.manifest)
@@ -344,7 +347,7 @@ def _assess(
     with clock.step("draw"):
         picture = bone_bright(display_picture(pixels), hand)
     warnings = [
-        *checks.radiograph_warnings(pixels, picture, hand),
+        *checks.radiograph_warnings(pixels, picture, hand, window),
         *checks.size_warnings(radiograph_shape, members, hand),
         *checks.file_warnings(facts, given, hand),
         *checks.estimate_warnings(estimate, members, outputs),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from boneage.bundle.quality import (
     QualityLimit,
     quality_view,
 )
+from boneage.hand.borders import inner_window
 from boneage.hand.registration import Hand
 from boneage.phantom import draw_hand, phantom_points
 
@@ -63,3 +66,21 @@ def test_view_does_not_depend_on_a_border_far_from_the_hand() -> None:
     framed = quality_view(wide, Hand.at(points_xy + 400), 80, 72)
     hand = view > 0.5
     assert abs(float(framed[hand].mean() - view[hand].mean())) < 0.2
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
+def test_view_on_a_canvas_is_that_of_the_radiograph(grey: float, inverted: bool) -> None:
+    """The canvas's edge, which looks like that of a photographed screen, is not on the view."""
+    grain = np.random.default_rng(0).normal(0, 0.04, (400, 300)).astype(np.float32)  # no even border of its own
+    radiograph = 0.2 + 0.6 * np.clip(draw_hand(8.0, height=400, width=300) + grain, 0, 1)
+    radiograph = 1 - radiograph if inverted else radiograph
+    points_xy = phantom_points(height=400, width=300)
+    canvas = np.full((800, 800), grey, np.float32)
+    canvas[150:550, 220:520] = radiograph
+    hand = replace(Hand.at(points_xy), inverted=inverted)
+    moved = replace(Hand.at(points_xy + np.array([220, 150])), inverted=inverted)
+    view = quality_view(radiograph, hand, 80, 72)
+    on_canvas = quality_view(canvas, moved, 80, 72)
+    np.testing.assert_allclose(on_canvas, view, atol=0.02)
+    assert np.array_equal(quality_view(canvas, moved, 80, 72, inner_window(canvas)), on_canvas)

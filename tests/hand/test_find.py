@@ -458,6 +458,119 @@ def test_find_hand_second_smaller_hand_is_several() -> None:
     assert rejection.value.code == "several_hands"
 
 
+SEVERAL = (0.0, 0.2, 0.8)
+
+
+def beside(right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The spotted radiograph with another picture of its height to the right of it."""
+    return uneven(np.concatenate([spotted_radiograph(), right], axis=1))
+
+
+class DarkParts(SeeingNetworks):
+    """Where it sees no hand, the mask network takes for one whatever is dark in the middle of its view."""
+
+    def mask(self, views: NDArray[np.float32]) -> NDArray[np.float32]:
+        masks = super().mask(views)
+        for mask, view in zip(masks, views, strict=True):
+            if not mask.any():
+                mask[20:-20, 20:-20] = view[20:-20, 20:-20] < (view.min() + view.max()) / 2
+        return masks
+
+
+def test_find_hand_strip_of_uncertain_polarity_is_no_second_hand() -> None:
+    """Both the strip and its negative show a dark blot, so that the networks for points say nothing about it."""
+    strip = np.full((HEIGHT, 2 * WIDTH), 0.2, np.float32)
+    cv2.rectangle(strip, (250, 120), (550, 360), 0.05, -1)
+    cv2.rectangle(strip, (330, 180), (470, 300), 0.35, -1)
+    hand = find_hand(beside(strip), DarkParts(), USUAL)
+    np.testing.assert_allclose(hand.points_xy, POINTS_XY, atol=3.0)
+
+
+class UnsureOfDim(SeeingNetworks):
+    """The networks for points are unsure where the points of a hand lie that is dim beside its spots."""
+
+    def locate(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
+        answers = super().locate(views)
+        for answer, view in zip(answers, views, strict=True):
+            level = (np.median(view[self._hands(view).any(axis=0)]) - view.min()) / np.ptp(view)
+            answer.spread[:] = 60.0 if level < 0.33 else 0.5
+        return answers
+
+    refine = locate
+
+
+@pytest.mark.parametrize("near", [5.0, 35.0])
+def test_find_hand_other_hand_with_uncertain_points_is_several(near: float) -> None:
+    """Whether it lies beside a hand that is found at once (5), or both are only seen from near (35)."""
+    dim = np.where(spotted_radiograph() < 0.4, 0.75 * spotted_radiograph(), spotted_radiograph())
+    canvas = placed(2.5, 0.02, (0.0, 0.1))
+    canvas[-HEIGHT - 20 : -20, -WIDTH - 20 : -20] = dim
+    with pytest.raises(Rejection) as rejection:
+        find_hand(uneven(canvas), UnsureOfDim(near=near), USUAL)
+    assert rejection.value.code == "several_hands"
+
+
+class SeveralFromFar(SeeingNetworks):
+    """Where a hand is small on their view, or only a piece of one is there, the networks for points see several."""
+
+    def _points(self, view: NDArray[np.float32]) -> LocatedPoints:
+        answer = super()._points(view)
+        return answer if answer.hands[1] > 0.5 else answer._replace(hands=np.array(SEVERAL, np.float32))
+
+
+def test_find_hand_frame_as_large_as_the_picture_is_no_piece() -> None:
+    """A viewer's window, seen as a piece of the screen, shows what the first look saw."""
+    screen = placed(2.0, 0.02, (0.5, 0.5))
+    cv2.rectangle(screen, (30, 30), (screen.shape[1] - 30, screen.shape[0] - 30), 0.3, 4)
+    hand = find_hand(uneven(screen), SeveralFromFar(near=38.0), USUAL)
+    corner = np.array([round(0.5 * (2 * HEIGHT - WIDTH)), round(0.5 * HEIGHT)])
+    np.testing.assert_allclose(hand.points_xy, POINTS_XY + corner, atol=1.5)
+
+
+class InTwoParts(SeveralFromFar):
+    """From far the mask of the hand lies in two parts, of which one is a piece at its lower end."""
+
+    def mask(self, views: NDArray[np.float32]) -> NDArray[np.float32]:
+        masks = super().mask(views)
+        for mask in masks:
+            rows = np.flatnonzero(mask.any(axis=1))
+            if rows.size and rows.size < 0.5 * mask.shape[0]:
+                cut = rows[round(0.8 * rows.size)]
+                mask[cut : cut + 2] = 0
+        return masks
+
+
+def test_find_hand_piece_of_a_found_hand_is_not_several() -> None:
+    canvas = uneven(placed(2.0, 0.02, (0.5, 0.5)))
+    hand = find_hand(canvas, InTwoParts(near=38.0, least=30), USUAL)
+    corner = np.array([round(0.5 * (2 * HEIGHT - WIDTH)), round(0.5 * HEIGHT)])
+    np.testing.assert_allclose(hand.points_xy, POINTS_XY + corner, atol=1.5)
+
+
+class ShyOfNoise(SeeingNetworks):
+    """It sees nothing on a noisy view."""
+
+    def _hands(self, view: NDArray[np.float32]) -> NDArray[np.uint8]:
+        rough = np.median(np.abs(cv2.Laplacian(view, cv2.CV_32F))) / np.ptp(view)
+        return super()._hands(view) if rough < 0.03 else np.zeros((1, *view.shape), np.uint8)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_find_hand_noisy_picture_is_smoothed(shown: bool) -> None:
+    """A picture without a hand is rejected as it would be without smoothing."""
+    canvas = placed(1.5, 0.05, *([(0.5, 0.5)] if shown else []))
+    noise = np.random.default_rng(0).standard_normal(canvas.shape, dtype=np.float32)
+    noisy = np.clip(canvas + np.float32(0.06) * noise, 0, 1)
+    if shown:
+        hand = find_hand(noisy, ShyOfNoise(), USUAL)
+        corner = np.array([round(0.5 * (1.5 * HEIGHT - WIDTH)), round(0.25 * HEIGHT)])
+        np.testing.assert_allclose(hand.points_xy, POINTS_XY + corner, atol=3.0)
+    else:
+        with pytest.raises(Rejection) as rejection:
+            find_hand(noisy, ShyOfNoise(), USUAL)
+        assert rejection.value.code == "no_hand"
+
+
 # --- grey ---
 
 

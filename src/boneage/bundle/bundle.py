@@ -43,6 +43,7 @@ from boneage.bundle.quality import QUALITY_LABELS, QualityLabel, QualityLimit, q
 from boneage.bundle.session import Graph, Session, open_session, read_graph, run_on_views, run_session
 from boneage.bundle.shipped import find_bundle
 from boneage.errors import BundleError
+from boneage.hand.borders import Window
 from boneage.hand.find import find_hand
 from boneage.hand.registration import Hand
 from boneage.sex import Sex
@@ -122,15 +123,19 @@ class Bundle:
                 self._hand_networks = OnnxHandNetworks(self.directory, self.manifest.hand, self.threads)
             return self._hand_networks
 
-    def find_hand(self, pixels: NDArray[np.float32]) -> Hand:
-        """Find the hand on a radiograph, float32 (H, W), 0..1.
+    def find_hand(self, pixels: NDArray[np.float32], window: Window | None = None) -> Hand:
+        """Find the hand on a radiograph.
+
+        Args:
+            pixels: of the radiograph, float32 (H, W), 0..1.
+            window: within its even borders, if `boneage.hand.borders.inner_window` has found it already.
 
         Raises:
             Rejection: ``no_hand``, ``several_hands``, ``points_uncertain``, ``no_contrast``.
             BundleError: as `hand_networks`; ``bundle_output`` if a network's output is out of range.
         """
         networks = self.hand_networks()
-        return find_hand(pixels, networks, networks.graphs.limits)
+        return find_hand(pixels, networks, networks.graphs.limits, window)
 
     @property
     def quality_limits(self) -> Mapping[QualityLabel, QualityLimit]:
@@ -147,12 +152,15 @@ class Bundle:
             raise BundleError("bundle_mismatch", f"The bundle {self.manifest.name} has no quality network.")
         return self.manifest.quality
 
-    def judge_quality(self, pixels: NDArray[np.float32], hand: Hand) -> dict[QualityLabel, float]:
+    def judge_quality(
+        self, pixels: NDArray[np.float32], hand: Hand, window: Window | None = None
+    ) -> dict[QualityLabel, float]:
         """Return the probability, 0..1, of each disturbance of a radiograph.
 
         Args:
             pixels: the radiograph, float32 (H, W), 0..1.
             hand: the hand that `find_hand` found there.
+            window: as for `find_hand`.
 
         Raises:
             Rejection: ``no_contrast``.
@@ -160,7 +168,7 @@ class Bundle:
                 `run_batch`.
         """
         graph = self.quality_graph()
-        view = quality_view(pixels, hand, graph.height, graph.width)
+        view = quality_view(pixels, hand, graph.height, graph.width, window)
         return dict(zip(QUALITY_LABELS, self.run_quality(view), strict=True))
 
     def run_quality(self, view: NDArray[np.float32]) -> list[float]:

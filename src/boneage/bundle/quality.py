@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.geometry import lies_inside, sample
+from boneage.hand.borders import Window, inner_window
 from boneage.hand.registration import Hand
 from boneage.hand.views import ViewSpec, grey_scale, view_transform
 from boneage.strict import Share
@@ -74,17 +75,20 @@ class QualityLimit:
         return cls(1.0 if caution is None else limit(caution), None if critical is None else limit(critical))
 
 
-def quality_view(pixels: NDArray[np.float32], hand: Hand, height: int, width: int) -> NDArray[np.float32]:
+def quality_view(
+    pixels: NDArray[np.float32], hand: Hand, height: int, width: int, window: Window | None = None
+) -> NDArray[np.float32]:
     """Cut the quality network's view: the registered hand with the air about it.
 
-    Grey levels are those of the view's own pixels, so that wide borders about the radiograph do not count. What lies
-    outside the radiograph is as its darkest level.
+    Wide even borders about the radiograph are cut off first: their edges look like those of a photographed screen.
+    Grey levels are those of the view's own pixels. What lies outside the radiograph is as its darkest level.
 
     Args:
         pixels: the radiograph, float32 (H, W), 0..1.
         hand: where the hand lies on it.
         height: of the view, pixels.
         width: of the view, pixels.
+        window: within the radiograph's even borders, if `boneage.hand.borders.inner_window` has found it already.
 
     Returns:
         float32 (height, width), bone bright.
@@ -92,10 +96,13 @@ def quality_view(pixels: NDArray[np.float32], hand: Hand, height: int, width: in
     Raises:
         Rejection: ``no_contrast``.
     """
-    to_view = view_transform((pixels.shape[0], pixels.shape[1]), ViewSpec("surroundings", height, width), hand)
-    seen = sample(pixels, to_view, height, width, fill=1.0 if hand.inverted else 0.0)
+    window = window or inner_window(pixels)
+    inner = window.cut(pixels)
+    spec = ViewSpec("surroundings", height, width)
+    to_view = window.to_window().inverse().then(view_transform((pixels.shape[0], pixels.shape[1]), spec, hand))
+    seen = sample(inner, to_view, height, width, fill=1.0 if hand.inverted else 0.0)
     if hand.inverted:
         seen = np.float32(1.0) - seen
-    inside = lies_inside(to_view, (pixels.shape[0], pixels.shape[1]), height, width)
+    inside = lies_inside(to_view, (window.height, window.width), height, width)
     grey = grey_scale(seen[inside], "percentile")
     return grey.apply(np.where(inside, seen, np.float32(grey.low)))

@@ -55,8 +55,12 @@ _ROUNDS, _EPSILON = 30, 1e-4
 _WORTH_FINE_ALIGNING = 0.4
 """Correlation of structure, roughly aligned, below which a picture is nothing like the drawing."""
 
-_WORTH_ALIGNING = 0.5
-"""Correlation of greys, before alignment, below which a picture is nothing like the drawing."""
+_WORTH_ALIGNING, _WORTH_ALIGNING_HANDS = 0.5, 0.78
+"""Correlation of greys, before alignment, below which a picture is nothing like the drawing: without a hand, and with.
+With it the drawing has 0.87 at least (as above), 93 % of 150 validation radiographs have less."""
+
+_LEVELS = 1024
+"""So many greys are told apart when they are ranked."""
 
 
 class _Drawing(NamedTuple):
@@ -80,22 +84,22 @@ def phantom_similarity(pixels: Image, hand: Hand | None) -> float:
     if hand is not None:
         bright = np.float32(1.0) - pixels if hand.inverted else pixels
         to_drawing = register(np.array(_POINTS_FOUND) * (WIDTH, HEIGHT)).inverse()
-        return _similarity(bright, hand.radiograph_to_frame.then(to_drawing))
+        return _similarity(bright, hand.radiograph_to_frame.then(to_drawing), _WORTH_ALIGNING_HANDS)
     small = downsample_area(pixels, min(1.0, _OVERVIEW_SIDE / max(pixels.shape)))
     window = without_borders(small)
     inner = window.cut(small)
     dark_air = float(np.median(np.concatenate([inner[0], inner[-1], inner[:, 0], inner[:, -1]]))) < 0.5
     bright = inner if dark_air else np.float32(1.0) - inner
-    return max(_similarity(bright, pose) for pose in _poses(bright))
+    return max(_similarity(bright, pose, _WORTH_ALIGNING) for pose in _poses(bright))
 
 
-def _similarity(pixels: Image, to_drawing: Transform) -> float:
+def _similarity(pixels: Image, to_drawing: Transform, worth_aligning: float) -> float:
     """The correlation at a first pose that need not be exact."""
     drawing = _drawing()
     shown = _shown(pixels, to_drawing)
     greys = _evened(sample(pixels, to_drawing, HEIGHT, WIDTH), shown)
     first = _correlation(greys, drawing.greys, drawing.inside & shown)
-    if first < _WORTH_ALIGNING:
+    if first < worth_aligning:
         return min(first, 0.0)
     where = drawing.inside & shown
     rough = Transform.scale(_ROUGH)
@@ -188,8 +192,11 @@ def _drawn() -> Image:
 
 def _evened(picture: Image, where: NDArray[np.bool_]) -> Image:
     """Greys by their rank among those of `where`, 0..1, so that gamma and exposure do not matter; a little blurred."""
-    ordered = np.sort(picture[where]) if where.any() else np.zeros(1, np.float32)
-    ranks = np.searchsorted(ordered, picture).astype(np.float32) / np.float32(ordered.size)
+    low, high = (float(picture[where].min()), float(picture[where].max())) if where.any() else (0.0, 1.0)
+    scaled = (picture - low) * ((_LEVELS - 1) / max(high - low, 1e-6))
+    levels = np.clip(scaled, 0, _LEVELS - 1).astype(np.intp)
+    counts = np.cumsum(np.bincount(levels[where], minlength=_LEVELS))
+    ranks = (counts[levels] / max(int(counts[-1]), 1)).astype(np.float32)
     return np.asarray(cv2.GaussianBlur(ranks, (0, 0), 1.0), dtype=np.float32)
 
 

@@ -14,7 +14,7 @@ from boneage.bundle.manifest import Member
 from boneage.bundle.member_output import MemberOutput
 from boneage.bundle.quality import QUALITY_LABELS, QualityLabel, QualityLimit
 from boneage.checks.phantom_similarity import SIMILARITY_LIMIT, phantom_similarity
-from boneage.hand.borders import inner_window
+from boneage.hand.borders import Window
 from boneage.hand.registration import Hand, Region
 from boneage.hand.views import ViewSpec, view_transform
 from boneage.reading.radiograph import RadiographFacts
@@ -51,7 +51,7 @@ _WORDS_FOR_HANDS = ("HAND", "WRIST", "FINGER", "THUMB", "CARP", "EXTREM", "UP_EX
 
 
 def radiograph_warnings(
-    pixels: NDArray[np.float32], picture: NDArray[np.uint8], hand: Hand | None
+    pixels: NDArray[np.float32], picture: NDArray[np.uint8], hand: Hand | None, window: Window
 ) -> Iterator[ResultWarning]:
     """Yield the warnings that a radiograph's pixels raise.
 
@@ -59,6 +59,7 @@ def radiograph_warnings(
         pixels: float32 (H, W), 0..1, as read.
         picture: uint8 (h, w), the same as it is shown, bone bright.
         hand: where the bundle found it; None of a bundle that does not look for it.
+        window: within the radiograph's even borders (`boneage.hand.borders.inner_window`).
     """
     if phantom_similarity(pixels, hand) >= SIMILARITY_LIMIT:
         yield ResultWarning.of(WarningCode.PHANTOM)
@@ -70,18 +71,18 @@ def radiograph_warnings(
         yield ResultWarning.of(WarningCode.READ_MIRRORED)
     if hand is not None and not hand.side_certain:
         yield ResultWarning.of(WarningCode.SIDE_UNCERTAIN)
-    if _white_share(pixels, hand) > _SATURATED_SHARE:
+    if _is_saturated(pixels, hand, window):
         yield ResultWarning.of(WarningCode.SATURATED, percent=100 * _SATURATED_SHARE)
 
 
-def _white_share(pixels: NDArray[np.float32], hand: Hand | None) -> float:
-    """Return the share, 0..1, of a radiograph's pixels at the level at which bone is brightest, white borders aside."""
+def _is_saturated(pixels: NDArray[np.float32], hand: Hand | None, window: Window) -> bool:
+    """Return whether much of a radiograph is at the level at which bone is brightest; white borders do not count."""
     bright = np.float32(1.0) - pixels if hand is not None and hand.inverted else pixels
-    window = inner_window(pixels)
-    level = window.cut(bright).max() - np.float32(1 / 255)
-    inside = np.count_nonzero(window.cut(bright) >= level)
-    border = np.count_nonzero(bright >= level) - inside
-    return inside / (pixels.size - border)
+    inner = window.cut(bright)
+    level = inner.max() - np.float32(1 / 255)
+    inside = np.count_nonzero(inner >= level)
+    border = np.count_nonzero(bright >= level) - inside if inner.size < pixels.size else 0
+    return bool(inside > _SATURATED_SHARE * (pixels.size - border))
 
 
 def size_warnings(

@@ -68,6 +68,15 @@ def tiles(shape: tuple[int, ...]) -> list[Window]:
     return windows
 
 
+def hand_box(hand: Hand) -> Window:
+    """Return the box about a hand's mask on the picture, which may reach beyond the picture."""
+    rows, columns = np.flatnonzero(hand.mask.any(axis=1)), np.flatnonzero(hand.mask.any(axis=0))
+    corners = np.array([[x, y] for x in (columns[0], columns[-1] + 1) for y in (rows[0], rows[-1] + 1)])
+    on_picture = hand.radiograph_to_mask.inverse().points(corners)
+    (left, top), (right, bottom) = np.floor(on_picture.min(axis=0)), np.ceil(on_picture.max(axis=0))
+    return Window(int(left), int(top), int(right), int(bottom))
+
+
 def strips_beside(shape: tuple[int, ...], hand: Hand) -> list[Window]:
     """Return the wide strips of a picture of shape (H, W) to the left, right, top and bottom of a hand's mask.
 
@@ -76,16 +85,12 @@ def strips_beside(shape: tuple[int, ...], hand: Hand) -> list[Window]:
         hand: Hand on the picture.
     """
     height, width = shape
-    rows, columns = np.flatnonzero(hand.mask.any(axis=1)), np.flatnonzero(hand.mask.any(axis=0))
-    corners = np.array([[x, y] for x in (columns[0], columns[-1] + 1) for y in (rows[0], rows[-1] + 1)])
-    on_picture = hand.radiograph_to_mask.inverse().points(corners)
-    left, top = np.clip(on_picture.min(axis=0), 0, (width, height)).astype(int)
-    right, bottom = np.clip(np.ceil(on_picture.max(axis=0)), 0, (width, height)).astype(int)
+    box = hand_box(hand).within(Window.of(shape))
     strips: Sequence[Window] = (
-        Window(0, 0, int(left), height),
-        Window(int(right), 0, width, height),
-        Window(0, 0, width, int(top)),
-        Window(0, int(bottom), width, height),
+        Window(0, 0, box.left, height),
+        Window(box.right, 0, width, height),
+        Window(0, 0, width, box.top),
+        Window(0, box.bottom, width, height),
     )
     least = _LEAST_STRIP * hand.length_pixels
     return [strip for strip in strips if min(strip.width, strip.height) >= least]
