@@ -69,16 +69,16 @@ def tiny_bundle(
     """Write a bundle into a new folder and return the folder.
 
     Args:
-        directory: to make; its parents must exist.
+        directory: folder to make; its parents must exist.
         name: in the manifest.
-        members: how many; the second gives 6 months more than the first, and so on. Their weights are 1, 2, ...
-        view: of all members; height and width are multiples of 4.
-        views: of the members, one each, in the place of `members` and `view`.
+        members: number of members; each gives 6 months more than the one before. Their weights are 1, 2, ...
+        view: view of all members; height and width are multiples of 4.
+        views: views of the members, one each, instead of `members` and `view`.
         metrics: `METRICS` if not given; ``{}`` for a bundle that was never validated.
-        distribution: whether the graphs give an age distribution too.
-        mirror: whether the members also read mirror images.
-        embedding_stats: of all members; the embedding has 4 components.
-        hand: whether it has networks that find the phantom's hand (`tests.hand_graphs`).
+        distribution: the graphs also have an age distribution.
+        mirror: the members also read mirror images.
+        embedding_stats: statistics of all members; the embedding has 4 components.
+        hand: it has networks that find the phantom's hand (`tests.hand_graphs`).
     """
     directory = Path(directory)
     directory.mkdir()
@@ -205,11 +205,11 @@ def tiny_graph(
     """A graph that fulfils a bundle's contract.
 
     Args:
-        view: what it reads.
+        view: view that it reads.
         shift_months: added to every age.
         gain: on the kernels; not a number makes every output so.
         batch: name of the free axis, or a fixed batch size (which the contract forbids).
-        distribution: whether there is an output ``age_distribution``.
+        distribution: there is an output ``age_distribution``.
     """
     channels, height, width = 4, view.height // STRIDE, view.width // STRIDE
     months = np.array([18.0, -9.0, 12.0, 6.0], np.float32)

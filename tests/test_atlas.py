@@ -232,10 +232,10 @@ def test_open_folder_without_index(tmp_path: Path) -> None:
 @given(st.sampled_from(Sex), st.floats(0, 240))
 def test_plate_key_has_a_tenth_of_a_month(sex: Sex, age_months: float) -> None:
     key = Plate(sex, age_months, "").key
-    said_sex, said_age = key.split("-")
-    assert said_sex == sex.value
-    assert abs(float(said_age) - age_months) <= 0.05 + 1e-9
-    assert len(said_age.split(".")[0]) == 3
+    sex_part, age_part = key.split("-")
+    assert sex_part == sex.value
+    assert abs(float(age_part) - age_months) <= 0.05 + 1e-9
+    assert len(age_part.split(".")[0]) == 3
 
 
 @given(st.sampled_from(Sex), st.floats(-50, 400))
@@ -282,8 +282,8 @@ def test_picture_bytes_unchanged_or_png(tmp_path: Path, suffix: str, media_type:
     (folder / "index.csv").write_text(f"sex,age_months,file\nF,94,{file.name}\n", encoding="utf-8")
     atlas = Atlas.open(folder)
     (plate,) = atlas.plates
-    coded, said = atlas.picture_bytes(plate)
-    assert said == (media_type or "image/png")
+    coded, given_type = atlas.picture_bytes(plate)
+    assert given_type == (media_type or "image/png")
     assert (coded == file.read_bytes()) is (media_type is not None)
     decoded = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_GRAYSCALE)
     seen = atlas.picture(plate)
@@ -329,25 +329,25 @@ def test_similarity_member_reads_the_whole_hand(bundle: Bundle, tmp_path: Path) 
 
 
 def test_embeddings_equal_those_of_radiographs(atlas: Atlas, bundle: Bundle) -> None:
-    known = atlas.embeddings(bundle)
-    assert set(known) == {plate.key for plate in atlas.plates}
+    embeddings = atlas.embeddings(bundle)
+    assert set(embeddings) == {plate.key for plate in atlas.plates}
     for plate in atlas.plates[::3]:
         assessment = assess(atlas.directory / plate.file, plate.sex, bundle)
-        assert np.array_equal(known[plate.key], assessment.embeddings[similarity_member(bundle, plate.sex).name])
+        assert np.array_equal(embeddings[plate.key], assessment.embeddings[similarity_member(bundle, plate.sex).name])
 
 
 def test_embeddings_without_hand_networks(atlas: Atlas, tmp_path: Path) -> None:
     plain = Bundle.open(tiny_bundle(tmp_path / "plain", view=TINY_VIEW), threads=1)
-    known = atlas.embeddings(plain)
+    embeddings = atlas.embeddings(plain)
     for plate in atlas.plates[::4]:
         assessment = assess(atlas.directory / plate.file, plate.sex, plain)
-        assert np.array_equal(known[plate.key], assessment.embeddings["member-0"])
+        assert np.array_equal(embeddings[plate.key], assessment.embeddings["member-0"])
 
 
 def test_nearest_by_similarity_of_a_plate_is_itself(atlas: Atlas, bundle: Bundle) -> None:
-    known = atlas.embeddings(bundle)
+    embeddings = atlas.embeddings(bundle)
     for plate in atlas.plates:
-        ranked = atlas.nearest_by_similarity(plate.sex, known[plate.key], bundle, count=4)
+        ranked = atlas.nearest_by_similarity(plate.sex, embeddings[plate.key], bundle, count=4)
         assert len(ranked) == 4
         assert ranked[0][0] == plate
         assert ranked[0][1] == pytest.approx(0, abs=1e-6)
@@ -382,8 +382,8 @@ def test_embeddings_leave_out_plates_without_a_hand(
     folder = draw_atlas(tmp_path / "own", (72, 94))
     cv2.imwrite(str(folder / "94.png"), picture_without_hand(320, 240))
     with caplog.at_level(logging.WARNING):
-        known = Atlas.open(folder).embeddings(bundle)
-    assert set(known) == {"F-072", "M-072"}
+        embeddings = Atlas.open(folder).embeddings(bundle)
+    assert set(embeddings) == {"F-072", "M-072"}
     assert "F-094" in caplog.text
     assert "no_hand" in caplog.text
 
@@ -403,21 +403,21 @@ def test_store_embeddings_keyed_by_images_and_networks(
         read = Atlas.open(folder).embeddings(bundle)
         assert {key: row.tolist() for key, row in read.items()} == {key: row.tolist() for key, row in computed.items()}
         cv2.imwrite(str(folder / "94.png"), 255 - Atlas.open(folder).picture(Atlas.open(folder).plate("F-094")))
-        with pytest.raises(TypeError):  # another picture: computed anew
+        with pytest.raises(TypeError):  # another picture: computed again
             Atlas.open(folder).embeddings(bundle)
-        with pytest.raises(TypeError):  # another network: computed anew
+        with pytest.raises(TypeError):  # another network: computed again
             Atlas.open(folder).embeddings(other)
     assert path.parent == folder
 
 
-def test_embeddings_damaged_file_is_computed_anew(
+def test_embeddings_damaged_file_is_computed_again(
     tmp_path: Path, bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = draw_atlas(tmp_path / "own", (72,))
     path = Atlas.open(folder).store_embeddings([bundle])
     path.write_bytes(path.read_bytes()[:60])
     assert len(Atlas.open(folder).embeddings(bundle)) == 2
-    assert "computed anew" in caplog.text
+    assert "computed again" in caplog.text
 
 
 def test_shipped_atlases_folder() -> None:

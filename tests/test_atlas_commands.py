@@ -61,9 +61,9 @@ def test_check_prints_ages_and_means_by_sex(folder: Path, bundle: Path, tmp_path
     for plate, line in zip(plates, lines, strict=False):
         assert line.startswith(f"{plate.key}: assessed {ages[plate.key]:6.1f} months,")
     girls = [(abs(ages[p.key] - p.age_months), p.key) for p in plates if p.sex == "F"]
-    (said,) = (line for line in lines if line.startswith("F:"))
-    assert f"mean absolute difference {np.mean([off for off, _ in girls]):.2f} months over 5 plates" in said
-    assert f"worst {max(girls)[1]} {max(girls)[0]:.1f}" in said
+    (summary,) = (line for line in lines if line.startswith("F:"))
+    assert f"mean absolute difference {np.mean([off for off, _ in girls]):.2f} months over 5 plates" in summary
+    assert f"worst {max(girls)[1]} {max(girls)[0]:.1f}" in summary
     assert lines[-1] == "10 plates assessed, 0 rejected"
     rows = list(csv.DictReader((tmp_path / "ages.csv").read_text(encoding="utf-8").splitlines()))
     assert {row["plate"]: float(row["assessed_months"]) for row in rows} == pytest.approx(ages, abs=0.01)

@@ -186,11 +186,11 @@ class Atlas:
             AtlasError, BundleError: as `embeddings`; ``bundle_mismatch`` if the radiograph's embedding has another
                 length.
         """
-        known = self._embeddings_of(sex, bundle)
+        embeddings = self._embeddings_of(sex, bundle)
         pairs = [
-            (plate, similarity_distance(assessment_embedding, known[plate.key]))
+            (plate, similarity_distance(assessment_embedding, embeddings[plate.key]))
             for plate in self.for_sex(sex)
-            if plate.key in known
+            if plate.key in embeddings
         ]
         return sorted(pairs, key=lambda pair: pair[1])[:count]
 
@@ -205,14 +205,14 @@ class Atlas:
         """
         arrays: dict[str, NDArray[np.float32]] = {}
         for bundle in bundles:
-            known = self.embeddings(bundle)
+            embeddings = self.embeddings(bundle)
             for sex in Sex:
                 plates = self.for_sex(sex)
-                rows = [known[plate.key] for plate in plates if plate.key in known]
+                rows = [embeddings[plate.key] for plate in plates if plate.key in embeddings]
                 if rows:
                     missing = np.full_like(rows[0], np.nan)
                     under = self._stored_under(plates, _networks(bundle, similarity_member(bundle, sex), sex))
-                    arrays[under] = np.stack([known.get(plate.key, missing) for plate in plates])
+                    arrays[under] = np.stack([embeddings.get(plate.key, missing) for plate in plates])
         path = self.directory / EMBEDDINGS_NAME
         with atomic_write(path) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **arrays)
@@ -233,7 +233,7 @@ class Atlas:
             return self._embeddings.get(networks, {})
 
     def _computed(self, plates: Sequence[Plate], bundle: Bundle, member: Member) -> dict[str, Embedding]:
-        found = {}
+        embeddings = {}
         for plate in plates:
             pixels = self._pixels(plate)
             try:
@@ -244,8 +244,8 @@ class Atlas:
                     "the plate %s of the atlas %s is left out of similarity: %s", plate.key, self.name, rejection
                 )
                 continue
-            found[plate.key] = bundle.run(member, view, plate.sex).embedding
-        return found
+            embeddings[plate.key] = bundle.run(member, view, plate.sex).embedding
+        return embeddings
 
     def _stored_under(self, plates: Sequence[Plate], networks: tuple[str, ...]) -> str:
         """Return the key of these plates' embeddings, a digest of the networks and the images."""
@@ -261,7 +261,7 @@ class Atlas:
         except FileNotFoundError:
             return None
         except Exception as error:  # a damaged archive raises what its parts raise
-            log.warning("%s cannot be read and is computed anew: %s", EMBEDDINGS_NAME, error)
+            log.warning("%s cannot be read and is computed again: %s", EMBEDDINGS_NAME, error)
             return None
         return rows if rows is not None and rows.dtype == np.float32 and rows.shape[:1] == (count,) else None
 

@@ -115,7 +115,7 @@ def test_run_age_distribution(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """As `shared`, but its members also read mirror images."""
+    """A bundle like `shared` whose members also read mirror images."""
     folder = tmp_path_factory.mktemp("bundles") / "mirrored"
     return Bundle.open(tiny_bundle(folder, members=2, mirror=True, distribution=True))
 
@@ -140,10 +140,10 @@ def test_run_batch_mirror_is_the_mean_of_both(mirrored: Bundle, count: int, seed
 
 def test_run_mirror_image_has_the_same_age(mirrored: Bundle) -> None:
     member, (view,) = mirrored.members[0], views(1)
-    there, back = mirrored.run(member, view, Sex.MALE), mirrored.run(member, view[:, ::-1], Sex.MALE)
-    assert there.mirror_difference_months is not None
-    assert there.mirror_difference_months > 0.1  # else this would say nothing
-    assert there.age_months == pytest.approx(back.age_months, abs=1e-3)
+    plain, mirrored_back = mirrored.run(member, view, Sex.MALE), mirrored.run(member, view[:, ::-1], Sex.MALE)
+    assert plain.mirror_difference_months is not None
+    assert plain.mirror_difference_months > 0.1  # else this would say nothing
+    assert plain.age_months == pytest.approx(mirrored_back.age_months, abs=1e-3)
 
 
 def test_predict_phantom_equals_run(mirrored: Bundle) -> None:
@@ -553,12 +553,12 @@ def test_find_hand_limits_of_the_manifest(finder_copy: Path) -> None:
 def test_find_hand_from_many_threads_loads_once(finder_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.open(finder_copy, threads=1)
     loaded = count_loads(monkeypatch, finder_copy)
-    found: list[np.ndarray] = []
-    threads = [threading.Thread(target=lambda: found.append(bundle.find_hand(PHANTOM).points_xy)) for _ in range(6)]
+    points: list[np.ndarray] = []
+    threads = [threading.Thread(target=lambda: points.append(bundle.find_hand(PHANTOM).points_xy)) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sorted(loaded) == ["hand-locate.onnx", "hand-mask.onnx", "hand-refine.onnx"]
-    assert len(found) == 6
-    assert all(np.array_equal(points_xy, found[0]) for points_xy in found)
+    assert len(points) == 6
+    assert all(np.array_equal(points_xy, points[0]) for points_xy in points)

@@ -1,4 +1,4 @@
-"""Intervals hold what they promise, by sex and by age, and the correction corrects only what is wrong."""
+"""Calibration: intervals have their coverage by sex and by age, and the correction corrects real errors only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Months = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Drawn:
-    """Radiographs (N,): sexes, what readers said, what networks said of the radiographs, those (K, N)."""
+    """Radiographs (N,): their sexes, the readers' labels, and the networks' ages (K, N)."""
 
     sexes: list[Sex]
     labels: Months
@@ -47,10 +47,10 @@ def drawn(count: int, seed: int, *, intercept: float = 0.0, slope: float = 1.0, 
     """Radiographs whose errors grow with age, are twice as large for boys, and have heavy tails; 5 networks.
 
     Args:
-        count: of radiographs.
-        seed: of the draw.
-        intercept: of the line from the mean of the networks to the labels, less the error.
-        slope: of that line.
+        count: number of radiographs.
+        seed: seed of the draw.
+        intercept: intercept of the line from the mean of the networks to the labels, less the error.
+        slope: slope of that line.
         apart: standard deviation of the networks from one another, months.
     """
     rng = np.random.default_rng(seed)
@@ -63,7 +63,7 @@ def drawn(count: int, seed: int, *, intercept: float = 0.0, slope: float = 1.0, 
 
 
 def held(calibration: Calibration, radiographs: Drawn, raw: Months) -> tuple[Months, Months]:
-    """By radiograph: whether the intervals of 80 % and of 95 % hold the label."""
+    """Return by radiograph whether the intervals of 80 % and of 95 % contain the label."""
     corrected = [calibration.by_sex[sex].corrected(age) for sex, age in zip(radiographs.sexes, raw, strict=True)]
     bands = [calibration.by_sex[sex].band(age) for sex, age in zip(radiographs.sexes, corrected, strict=True)]
     errors = np.abs(radiographs.labels - corrected)
@@ -73,7 +73,7 @@ def held(calibration: Calibration, radiographs: Drawn, raw: Months) -> tuple[Mon
 
 
 @pytest.mark.parametrize(("intercept", "slope"), [(0.0, 1.0), (12.0, 0.95)])
-def test_new_radiographs_lie_within_as_often_as_promised_by_sex_and_age(intercept: float, slope: float) -> None:
+def test_calibrate_coverage_by_sex_and_age(intercept: float, slope: float) -> None:
     radiographs, new = (drawn(12_000, seed, intercept=intercept, slope=slope) for seed in (1, 2))
     calibration = calibrate(radiographs.sexes, radiographs.labels, radiographs.out_of_fold)
     shares = held(calibration, new, new.out_of_fold)
@@ -89,33 +89,35 @@ def test_new_radiographs_lie_within_as_often_as_promised_by_sex_and_age(intercep
     assert boys[0].half_width_95_months > 1.5 * girls[0].half_width_95_months
 
 
-def test_intervals_are_those_of_the_mean_of_the_networks_if_their_disagreement_is_told() -> None:
+def test_calibrate_intervals_of_the_mean_with_disagreement() -> None:
     radiographs, new = (drawn(12_000, seed, apart=8.0) for seed in (3, 4))
     apart = {sex: disagreement(new.networks[:, new.of(sex)]) for sex in Sex}
     mean = new.networks.mean(axis=0)
-    for told, wide in ((None, 0.972), (apart, 0.95)):
-        share = held(calibrate(radiographs.sexes, radiographs.labels, radiographs.out_of_fold, told), new, mean)[
+    for squares, wide in ((None, 0.972), (apart, 0.95)):
+        share = held(calibrate(radiographs.sexes, radiographs.labels, radiographs.out_of_fold, squares), new, mean)[
             1
         ].mean()
         assert share == pytest.approx(wide, abs=0.008)
 
 
-def test_the_line_is_made_as_steep_as_that_of_the_mean() -> None:
+def test_calibrate_line_as_steep_as_that_of_the_mean() -> None:
     radiographs = drawn(12_000, 5, intercept=-6.0, slope=1.06, apart=15.0)
     girls = radiographs.of(Sex.FEMALE)
-    told = {sex: disagreement(radiographs.networks[:, radiographs.of(sex)]) for sex in Sex}
+    squares = {sex: disagreement(radiographs.networks[:, radiographs.of(sex)]) for sex in Sex}
     plain, steeper = (
         calibrate(radiographs.sexes, radiographs.labels, radiographs.out_of_fold, by).by_sex[Sex.FEMALE].slope
-        for by in (None, told)
+        for by in (None, squares)
     )
     assert steeper == pytest.approx(1.06, abs=0.01)
-    assert steeper / plain == pytest.approx(1 / (1 - told[Sex.FEMALE] / radiographs.out_of_fold[girls].var()), abs=1e-4)
+    assert steeper / plain == pytest.approx(
+        1 / (1 - squares[Sex.FEMALE] / radiographs.out_of_fold[girls].var()), abs=1e-4
+    )
 
 
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 10**6), count=st.integers(FEWEST_RADIOGRAPHS, 180))
-def test_the_quantile_is_the_one_that_exchangeable_radiographs_ask_for(seed: int, count: int) -> None:
-    """Of n residuals and a new one each order is as likely: rank ceil((n + 1) level) bounds it as often as promised."""
+def test_calibrate_conformal_quantile(seed: int, count: int) -> None:
+    """Each order of n residuals and a new one is equally likely, so rank ceil((n + 1) level) bounds it often enough."""
     radiographs = drawn(count, seed)
     calibration = calibrate(
         [Sex.FEMALE] * count,
@@ -139,7 +141,7 @@ def test_the_quantile_is_the_one_that_exchangeable_radiographs_ask_for(seed: int
 
 @settings(deadline=None, max_examples=10)
 @given(seed=st.integers(0, 10**6), count=st.sampled_from([25, 150, 1500]))
-def test_the_order_of_the_radiographs_does_not_matter(seed: int, count: int) -> None:
+def test_calibrate_order_does_not_matter(seed: int, count: int) -> None:
     radiographs = drawn(count, 7, slope=0.9, intercept=10.0)
     other = np.random.default_rng(seed).permutation(count)
     shuffled = calibrate(
@@ -150,7 +152,7 @@ def test_the_order_of_the_radiographs_does_not_matter(seed: int, count: int) -> 
 
 @settings(deadline=None, max_examples=20)
 @given(count=st.integers(20, 3000), ties=st.sampled_from([0.0, 1.0, 24.0, 500.0]), ages=st.lists(st.floats(-1e6, 1e6)))
-def test_bands_part_the_radiographs_and_cover_all_ages(count: int, ties: float, ages: list[float]) -> None:
+def test_calibrate_bands_cover_all_ages(count: int, ties: float, ages: list[float]) -> None:
     radiographs = drawn(count, 8)
     raw = radiographs.out_of_fold if ties == 0.0 else np.round(radiographs.out_of_fold / ties) * ties
     calibration = calibrate(radiographs.sexes, radiographs.labels, raw)
@@ -166,14 +168,14 @@ def test_bands_part_the_radiographs_and_cover_all_ages(count: int, ties: float, 
             assert band is bands[len(below)]
 
 
-def test_a_line_that_does_not_help_is_left_out() -> None:
+def test_calibrate_without_a_useless_line() -> None:
     radiographs = drawn(3000, 9)
     for calibrated in calibrate(radiographs.sexes, radiographs.labels, radiographs.out_of_fold).by_sex.values():
         assert (calibrated.intercept_months, calibrated.slope) == (0.0, 1.0)
         assert calibrated.corrected(97.25) == 97.25
 
 
-def test_a_sex_is_corrected_by_its_own_line_whatever_a_few_labels_say() -> None:
+def test_calibrate_line_by_sex_is_robust_to_outliers() -> None:
     radiographs = drawn(4000, 10)
     girls, rng = radiographs.of(Sex.FEMALE), np.random.default_rng(0)
     labels = np.where(girls, -8.0 + 1.08 * radiographs.labels, radiographs.labels)
@@ -185,7 +187,7 @@ def test_a_sex_is_corrected_by_its_own_line_whatever_a_few_labels_say() -> None:
 
 
 @pytest.mark.parametrize("slope", [0.02, -1.0, 30.0])
-def test_broken_networks_are_not_mended(slope: float) -> None:
+def test_calibrate_broken_networks_are_not_corrected(slope: float) -> None:
     radiographs = drawn(1000, 11)
     calibrated = calibrate(
         radiographs.sexes, 100.0 + slope * (radiographs.labels - 100.0), radiographs.out_of_fold
@@ -193,7 +195,7 @@ def test_broken_networks_are_not_mended(slope: float) -> None:
     assert (calibrated.intercept_months, calibrated.slope) == (0.0, 1.0)
 
 
-def test_a_network_that_always_says_the_same_is_calibrated_without_a_line() -> None:
+def test_calibrate_constant_network_without_a_line() -> None:
     radiographs = drawn(1000, 12)
     by_sex = calibrate(radiographs.sexes, radiographs.labels, np.full(1000, 120.0)).by_sex
     for sex in Sex:
@@ -202,7 +204,7 @@ def test_a_network_that_always_says_the_same_is_calibrated_without_a_line() -> N
         assert band.radiographs == radiographs.of(sex).sum()
 
 
-def test_a_sex_with_few_radiographs_shares_the_band_of_both() -> None:
+def test_calibrate_sex_with_few_radiographs() -> None:
     radiographs = drawn(1000, 13)
     few = radiographs.of(Sex.FEMALE) | (np.arange(1000) < 60)
     sexes = [sex for sex, chosen in zip(radiographs.sexes, few, strict=True) if chosen]
@@ -213,16 +215,14 @@ def test_a_sex_with_few_radiographs_shares_the_band_of_both() -> None:
 
 
 @given(st.integers(2, 6), st.integers(1, 30), st.integers(0, 10**6))
-def test_the_error_of_one_network_is_that_of_the_mean_and_how_far_it_lies_from_it(
-    networks: int, radiographs: int, seed: int
-) -> None:
+def test_disagreement_is_the_difference_of_squared_errors(networks: int, radiographs: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels, ages = rng.uniform(0, 228, radiographs), rng.uniform(0, 228, (networks, radiographs))
     of_one = np.mean((ages - labels) ** 2)
     assert of_one == pytest.approx(np.mean((ages.mean(axis=0) - labels) ** 2) + disagreement(ages))
 
 
-def test_an_estimate_on_an_edge_belongs_to_the_upper_band() -> None:
+def test_band_on_an_edge_is_the_upper_one() -> None:
     low, high = Band(100.0, 300, 8.0, 14.0, 5.0), Band(None, 300, 9.0, 16.0, 6.0)
     calibrated = SexCalibration(0.0, 1.0, (low, high))
     assert [calibrated.band(age) for age in (-5.0, 99.99, 100.0, 1e9)] == [low, low, high, high]
@@ -234,17 +234,17 @@ def test_an_estimate_on_an_edge_belongs_to_the_upper_band() -> None:
         (FEWEST_RADIOGRAPHS - 1, 100.0, 90.0, 0.0),
         (200, np.nan, 90.0, 0.0),
         (200, 100.0, np.inf, 0.0),
-        (200, 100.0, 90.0, 100.0),  # as far apart as they are off
+        (200, 100.0, 90.0, 100.0),  # they differ as much as they err
         (200, 100.0, 90.0, -1.0),
         (200, 100.0, 90.0, np.nan),
     ],
 )
-def test_what_cannot_be_calibrated_is_rejected(count: int, labels: float, ages: float, apart: float) -> None:
-    with pytest.raises(ValueError, match=r"must be|cannot be"):
+def test_calibrate_invalid_input(count: int, labels: float, ages: float, apart: float) -> None:
+    with pytest.raises(ValueError, match=r"must be|cannot have"):
         calibrate([Sex.MALE] * count, np.full(count, labels), np.full(count, ages), {Sex.MALE: apart})
 
 
-def test_arrays_of_other_lengths_are_rejected() -> None:
+def test_calibrate_arrays_of_other_lengths() -> None:
     for sexes, labels, ages in ((30, 30, 29), (30, 31, 30), (29, 30, 30)):
         with pytest.raises(ValueError, match="one length"):
             calibrate([Sex.MALE] * sexes, np.zeros(labels), np.zeros(ages))
@@ -267,13 +267,13 @@ def drawn_errors(seed: int, scale_months: float, count: int = 4000) -> tuple[NDA
 
 
 @pytest.mark.parametrize("scale_months", [8.0, 28.0])
-def test_the_scale_of_disagreement_is_found(scale_months: float) -> None:
+def test_fit_disagreement_recovers_the_scale(scale_months: float) -> None:
     fitted = fit_disagreement(*drawn_errors(1, scale_months))
     assert 0.75 * scale_months < fitted.scale_months < 1.35 * scale_months
     assert 0 < fitted.factor < 1
 
 
-def test_errors_that_do_not_depend_on_the_spread_widen_nothing() -> None:
+def test_fit_disagreement_independent_errors_widen_nothing() -> None:
     spreads, _ = drawn_errors(2, 20.0)
     fitted = fit_disagreement(spreads, np.random.default_rng(3).laplace(0, 1, len(spreads)))
     assert fitted.widening(float(np.percentile(spreads, 99))) < 1.06
@@ -281,7 +281,7 @@ def test_errors_that_do_not_depend_on_the_spread_widen_nothing() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 999), unit=st.floats(0.01, 100))
-def test_ordinary_radiographs_keep_their_mean_width_and_few_are_beyond_the_limits(seed: int, unit: float) -> None:
+def test_fit_disagreement_keeps_the_mean_width(seed: int, unit: float) -> None:
     spreads, errors = drawn_errors(seed, 20.0, 1000)
     fitted = fit_disagreement(spreads, unit * errors)
     assert np.mean([fitted.widening(spread) for spread in spreads]) == pytest.approx(1.0, abs=1e-3)
@@ -301,8 +301,6 @@ def test_ordinary_radiographs_keep_their_mean_width_and_few_are_beyond_the_limit
         (np.ones(100), np.full(100, np.inf)),
     ],
 )
-def test_what_says_nothing_of_disagreement_is_rejected(
-    spreads: NDArray[np.float64], errors: NDArray[np.float64]
-) -> None:
+def test_fit_disagreement_invalid_input(spreads: NDArray[np.float64], errors: NDArray[np.float64]) -> None:
     with pytest.raises(ValueError, match=r"one length|finite"):
         fit_disagreement(spreads, errors)

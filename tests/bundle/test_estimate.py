@@ -1,4 +1,4 @@
-"""Members' answers to one estimate."""
+"""The combination of members' outputs to one estimate."""
 
 from __future__ import annotations
 
@@ -25,62 +25,60 @@ ages = st.floats(-50, 400)
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """Of three members with the weights 1, 2 and 3."""
+    """Manifest of three members with the weights 1, 2 and 3."""
     folder: Path = tiny_bundle(tmp_path_factory.mktemp("bundles") / "three", members=3)
     return read_manifest(folder)
 
 
 @pytest.fixture(scope="module")
 def by_region(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """Of three members, one for each region."""
+    """Manifest of three members, one for each region."""
     folder = tiny_bundle(tmp_path_factory.mktemp("bundles") / "regions", views=REGION_VIEWS, hand=True)
     return read_manifest(folder)
 
 
-def said(*ages_months: float) -> dict[str, MemberOutput]:
+def outputs_of(*ages_months: float) -> dict[str, MemberOutput]:
     nothing = np.zeros(1, np.float32)
     return {f"member-{number}": MemberOutput(age, nothing, nothing[None]) for number, age in enumerate(ages_months)}
 
 
 @given(st.lists(ages, min_size=1, max_size=3))
-def test_the_mean_is_weighted_over_the_members_given(manifest: Manifest, told: list[float]) -> None:
-    weights = range(1, len(told) + 1)
-    mean = sum(w * age for w, age in zip(weights, told, strict=True)) / sum(weights)
-    estimate = combine(said(*told), manifest)
+def test_combine_weighted_mean_of_the_given_members(manifest: Manifest, drawn_ages: list[float]) -> None:
+    weights = range(1, len(drawn_ages) + 1)
+    mean = sum(w * age for w, age in zip(weights, drawn_ages, strict=True)) / sum(weights)
+    estimate = combine(outputs_of(*drawn_ages), manifest)
     assert estimate.age_months == pytest.approx(max(mean, 0.0))
     assert estimate.outside_range == (not 0 <= mean <= 228)
-    assert list(estimate.member_ages_months.values()) == told
+    assert list(estimate.member_ages_months.values()) == drawn_ages
 
 
 @given(ages)
-def test_one_member_speaks_for_itself_whatever_its_weight(manifest: Manifest, age: float) -> None:
-    output = said(0.0, 0.0, age)["member-2"]
+def test_combine_one_member_whatever_its_weight(manifest: Manifest, age: float) -> None:
+    output = outputs_of(0.0, 0.0, age)["member-2"]
     assert combine({"member-2": output}, manifest).age_months == pytest.approx(max(age, 0.0))
 
 
 @pytest.mark.parametrize(
     ("age", "months", "outside"), [(-3.0, 0.0, True), (0.0, 0.0, False), (228.0, 228.0, False), (230.0, 230.0, True)]
 )
-def test_what_no_reader_could_say_is_flagged(manifest: Manifest, age: float, months: float, outside: bool) -> None:
-    estimate = combine(said(age), manifest)
+def test_combine_outside_range(manifest: Manifest, age: float, months: float, outside: bool) -> None:
+    estimate = combine(outputs_of(age), manifest)
     assert (estimate.age_months, estimate.outside_range) == (months, outside)
 
 
-def test_the_typical_error_is_that_of_the_sex_where_known(manifest: Manifest) -> None:
-    assert combine(said(100.0), manifest).typical_error_months == 8.5
-    assert combine(said(100.0), manifest, sex=Sex.FEMALE).typical_error_months == 8.0
-    assert combine(said(100.0), manifest, sex=Sex.MALE).typical_error_months == 9.0
+def test_combine_mad_of_the_sex(manifest: Manifest) -> None:
+    assert combine(outputs_of(100.0), manifest).typical_error_months == 8.5
+    assert combine(outputs_of(100.0), manifest, sex=Sex.FEMALE).typical_error_months == 8.0
+    assert combine(outputs_of(100.0), manifest, sex=Sex.MALE).typical_error_months == 9.0
     overall = replace(manifest, metrics={"mad_months": 7.0, "split": "validation", "radiographs": 10})
-    estimate = combine(said(100.0), overall, sex=Sex.MALE)
+    estimate = combine(outputs_of(100.0), overall, sex=Sex.MALE)
     assert estimate.typical_error_months == 7.0
     assert (estimate.interval_months, estimate.interval_80_months) == (None, None)
 
 
 @given(ages)
-def test_the_interval_holds_the_estimate_and_keeps_to_the_ages_that_readers_give(
-    manifest: Manifest, age: float
-) -> None:
-    estimate = combine(said(age), manifest)
+def test_combine_interval_within_the_readers_range(manifest: Manifest, age: float) -> None:
+    estimate = combine(outputs_of(age), manifest)
     for interval, errors in ((estimate.interval_months, 1.96), (estimate.interval_80_months, 1.2816)):
         assert interval is not None
         low, high = interval
@@ -93,10 +91,8 @@ def test_the_interval_holds_the_estimate_and_keeps_to_the_ages_that_readers_give
 
 
 @given(ages, st.sampled_from(Sex))
-def test_a_calibration_corrects_by_sex_and_gives_the_intervals_of_its_bands(
-    manifest: Manifest, age: float, sex: Sex
-) -> None:
-    estimate = combine(said(age), replace(manifest, calibration=CALIBRATION), sex=sex)
+def test_combine_calibrated_by_sex(manifest: Manifest, age: float, sex: Sex) -> None:
+    estimate = combine(outputs_of(age), replace(manifest, calibration=CALIBRATION), sex=sex)
     corrected = 4.0 + 0.95 * age if sex is Sex.FEMALE else age
     assert estimate.is_calibrated
     assert estimate.member_ages_months == {"member-0": age}
@@ -110,58 +106,66 @@ def test_a_calibration_corrects_by_sex_and_gives_the_intervals_of_its_bands(
     assert 0 <= wide[0] <= narrow[0] <= estimate.age_months <= narrow[1] <= wide[1]
 
 
-def test_without_a_sex_nothing_is_calibrated(manifest: Manifest) -> None:
-    assert combine(said(100.0), replace(manifest, calibration=CALIBRATION)) == combine(said(100.0), manifest)
+def test_combine_without_sex_is_not_calibrated(manifest: Manifest) -> None:
+    assert combine(outputs_of(100.0), replace(manifest, calibration=CALIBRATION)) == combine(
+        outputs_of(100.0), manifest
+    )
 
 
-def test_a_calibrated_bundle_says_its_error_without_metrics(manifest: Manifest) -> None:
-    estimate = combine(said(100.0), replace(manifest, metrics={}, calibration=CALIBRATION), sex=Sex.MALE)
+def test_combine_calibrated_without_metrics(manifest: Manifest) -> None:
+    estimate = combine(outputs_of(100.0), replace(manifest, metrics={}, calibration=CALIBRATION), sex=Sex.MALE)
     assert (estimate.typical_error_months, estimate.interval_months) == (6.0, (84.0, 116.0))
 
 
-def test_a_bundle_without_metrics_claims_no_error(manifest: Manifest) -> None:
-    estimate = combine(said(100.0), replace(manifest, metrics={}), sex=Sex.MALE)
+def test_combine_without_metrics_has_no_error(manifest: Manifest) -> None:
+    estimate = combine(outputs_of(100.0), replace(manifest, metrics={}), sex=Sex.MALE)
     assert estimate.typical_error_months is None
     assert estimate.interval_months is None
 
 
-def test_no_outputs_or_foreign_ones_are_rejected(manifest: Manifest) -> None:
-    for outputs in ({}, said(1, 2, 3, 4)):
+def test_combine_no_or_foreign_outputs(manifest: Manifest) -> None:
+    for outputs in ({}, outputs_of(1, 2, 3, 4)):
         with pytest.raises(BundleError) as caught:
             combine(outputs, manifest)
         assert caught.value.code == "bundle_mismatch"
 
 
 @pytest.mark.parametrize("age", [math.nan, math.inf, -math.inf])
-def test_what_is_no_number_never_becomes_an_age(manifest: Manifest, age: float) -> None:
+def test_combine_age_that_is_not_finite(manifest: Manifest, age: float) -> None:
     with pytest.raises(BundleError) as caught:
-        combine(said(100.0, age), manifest)
+        combine(outputs_of(100.0, age), manifest)
     assert caught.value.code == "bundle_output"
 
 
 @given(st.lists(ages, min_size=3, max_size=3))
-def test_each_region_has_the_weighted_mean_of_its_members(manifest: Manifest, told: list[float]) -> None:
+def test_region_ages_weighted_mean_of_members(manifest: Manifest, drawn_ages: list[float]) -> None:
     first, second, third = manifest.members  # of the weights 1, 2 and 3
     carpal, hand = ViewSpec("B", 48, 48, "hand"), ViewSpec("A", 64, 48, "hand")
     members = (replace(first, view=carpal), replace(second, view=hand), replace(third, view=carpal))
-    regions = region_ages(combine(said(*told), manifest).member_ages_months, replace(manifest, members=members))
+    regions = region_ages(
+        combine(outputs_of(*drawn_ages), manifest).member_ages_months, replace(manifest, members=members)
+    )
     assert list(regions) == ["B", "A"]
-    assert regions["A"] == pytest.approx(told[1]) and regions["B"] == pytest.approx((told[0] + 3 * told[2]) / 4)
-    assert list(region_ages({"member-1": told[1], "member-2": told[2]}, replace(manifest, members=members))) == [
+    assert regions["A"] == pytest.approx(drawn_ages[1]) and regions["B"] == pytest.approx(
+        (drawn_ages[0] + 3 * drawn_ages[2]) / 4
+    )
+    assert list(
+        region_ages({"member-1": drawn_ages[1], "member-2": drawn_ages[2]}, replace(manifest, members=members))
+    ) == [
         "A",
         "B",
     ]
 
 
-def test_one_region_has_nothing_to_be_compared_with(manifest: Manifest) -> None:
+def test_region_ages_of_one_region(manifest: Manifest) -> None:
     assert region_ages({"member-0": 90.0, "member-1": 100.0}, manifest) == {}
 
 
 @given(st.integers(0, 239), st.integers(0, 239), st.booleans())
-def test_the_distribution_is_the_weighted_mean_over_the_members_that_give_one(
+def test_combine_distribution_is_the_weighted_mean(
     manifest: Manifest, first: int, third: int, third_gives: bool
 ) -> None:
-    outputs = said(100.0, 110.0, 120.0)
+    outputs = outputs_of(100.0, 110.0, 120.0)
     certain = np.eye(240, dtype=np.float32)
     outputs["member-0"] = replace(outputs["member-0"], age_distribution=certain[first])
     if third_gives:
@@ -170,16 +174,14 @@ def test_the_distribution_is_the_weighted_mean_over_the_members_that_give_one(
     spread = combine(outputs, manifest).age_distribution
     assert spread is not None and spread.shape == (240,)
     np.testing.assert_allclose(spread, expected, atol=1e-12)
-    assert combine(said(100.0), manifest).age_distribution is None
+    assert combine(outputs_of(100.0), manifest).age_distribution is None
 
 
 @given(first=st.floats(20, 200), spread=st.floats(0, 100))
-def test_intervals_widen_with_the_regions_disagreement_about_the_same_age(
-    by_region: Manifest, first: float, spread: float
-) -> None:
-    told = said(first, first, first + spread)
-    plain = combine(told, replace(by_region, calibration=CALIBRATION), sex=Sex.MALE)
-    widened = combine(told, replace(by_region, calibration=CALIBRATION, disagreement=DISAGREEMENT), sex=Sex.MALE)
+def test_combine_intervals_widen_with_disagreement(by_region: Manifest, first: float, spread: float) -> None:
+    drawn_ages = outputs_of(first, first, first + spread)
+    plain = combine(drawn_ages, replace(by_region, calibration=CALIBRATION), sex=Sex.MALE)
+    widened = combine(drawn_ages, replace(by_region, calibration=CALIBRATION, disagreement=DISAGREEMENT), sex=Sex.MALE)
     assert widened.age_months == plain.age_months
     band = CALIBRATION.by_sex[Sex.MALE].bands[0]
     factor = DISAGREEMENT.widening(spread)
@@ -191,10 +193,10 @@ def test_intervals_widen_with_the_regions_disagreement_about_the_same_age(
     assert widened.typical_error_months == pytest.approx(factor * band.typical_error_months)
 
 
-def test_one_region_alone_cannot_disagree(by_region: Manifest) -> None:
+def test_combine_one_region_cannot_disagree(by_region: Manifest) -> None:
     manifest = replace(by_region, calibration=CALIBRATION, disagreement=DISAGREEMENT)
-    estimate = combine(said(100.0), manifest, sex=Sex.MALE)
-    assert estimate.interval_months == interval_around(100.0, 16.0)  # as wide as for one of a bundle of one region
+    estimate = combine(outputs_of(100.0), manifest, sex=Sex.MALE)
+    assert estimate.interval_months == interval_around(100.0, 16.0)  # the width of a bundle of one region
 
 
 @pytest.fixture(scope="module")
@@ -215,11 +217,9 @@ def five_regions(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
         ((100, 100, 100, 100, 100), None),
     ],
 )
-def test_a_region_that_stands_alone_is_found(
-    five_regions: Manifest, ages_months: tuple[float, ...], alone: Region | None
-) -> None:
-    told = dict(zip(HAND_REGIONS, map(float, ages_months), strict=True))
-    assert lone_region(told, five_regions) == alone
-    assert lone_region(told, replace(five_regions, disagreement=None)) is None
-    of_three = {region: told[region] for region in HAND_REGIONS[:3]}
+def test_lone_region(five_regions: Manifest, ages_months: tuple[float, ...], alone: Region | None) -> None:
+    drawn_ages = dict(zip(HAND_REGIONS, map(float, ages_months), strict=True))
+    assert lone_region(drawn_ages, five_regions) == alone
+    assert lone_region(drawn_ages, replace(five_regions, disagreement=None)) is None
+    of_three = {region: drawn_ages[region] for region in HAND_REGIONS[:3]}
     assert lone_region(of_three, five_regions) is None

@@ -26,7 +26,7 @@ from boneage.phantom import draw_hand, phantom_points
     label=st.sampled_from(QUALITY_LABELS),
     probabilities=st.lists(st.floats(0, 1), min_size=1, max_size=3000),
 )
-def test_limits_hold_on_the_radiographs_that_set_them(label: QualityLabel, probabilities: list[float]) -> None:
+def test_quality_limit_share_of_radiographs_above(label: QualityLabel, probabilities: list[float]) -> None:
     limit = QualityLimit.of(label, np.array(probabilities))
     above = np.array(probabilities) > limit.caution
     assert above.mean() <= CAUTION_SHARES.get(label, 0)
@@ -39,14 +39,14 @@ def test_limits_hold_on_the_radiographs_that_set_them(label: QualityLabel, proba
         assert limit.critical is None
 
 
-def test_limits_are_the_lowest_that_hold() -> None:
+def test_quality_limit_is_the_lowest() -> None:
     probabilities = np.linspace(0, 1, 2001)
     limit = QualityLimit.of("plaster", probabilities)
     assert limit.caution == pytest.approx(1 - CAUTION_SHARES["plaster"], abs=6e-4)
     assert limit.critical == pytest.approx(1 - CRITICAL_SHARES["plaster"], abs=6e-4)
 
 
-def test_view_of_a_negative_is_that_of_the_radiograph() -> None:
+def test_quality_view_of_an_inverted_radiograph() -> None:
     radiograph = draw_hand(8.0, height=400, width=300)
     points_xy = phantom_points(height=400, width=300)
     mask = np.ones((1, 1), np.uint8)
@@ -58,7 +58,7 @@ def test_view_of_a_negative_is_that_of_the_radiograph() -> None:
     np.testing.assert_allclose(quality_view(1 - radiograph, negative, 80, 72), view, atol=1e-3)
 
 
-def test_view_does_not_depend_on_a_border_far_from_the_hand() -> None:
+def test_quality_view_without_effect_of_a_far_border() -> None:
     radiograph = draw_hand(8.0, height=400, width=300)
     points_xy = phantom_points(height=400, width=300)
     view = quality_view(radiograph, Hand.at(points_xy), 80, 72)

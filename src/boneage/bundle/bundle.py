@@ -107,7 +107,7 @@ class Bundle:
 
     @property
     def finds_hands(self) -> bool:
-        """Whether the bundle has hand networks."""
+        """True if the bundle has hand networks."""
         return self.manifest.hand is not None
 
     def hand_networks(self) -> OnnxHandNetworks:
@@ -271,7 +271,7 @@ def with_calibration(
         metrics: metrics of the bundle with this calibration, if they were measured.
 
     Returns:
-        The bundle, opened anew.
+        The bundle, opened again.
 
     Raises:
         BundleError: as `Bundle.open`; ``bundle_invalid`` also for an invalid calibration or metrics.

@@ -1,12 +1,13 @@
-"""Calibration of a bundle: a correction of its estimates by sex, and intervals by sex and age (conformal prediction).
+"""Calibration of a bundle: a correction of its estimates by sex, and prediction intervals by sex and age.
 
-It is learnt from radiographs with labels and the estimates of networks that did not learn from them (out of fold). Half
-an interval's width is the ``ceil((n + 1) level)``-th smallest of the n absolute residuals of a group: if a new
-radiograph is exchangeable with these, its label lies within with a probability of at least `level`, whatever the
-distribution of the errors (split conformal prediction: Vovk, Gammerman and Shafer, *Algorithmic Learning in a Random
-World*, 2005; Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, JASA 113, 2018). Groups are a sex and a band of the
-corrected estimate, so that the promise holds in each of them and not on the average only (Vovk's Mondrian predictors).
-It does not hold by label or stage, which nobody knows of a new radiograph.
+The calibration is fitted to radiographs with labels and their estimates out of fold. Half an interval's width is the
+``ceil((n + 1) level)``-th smallest of the n absolute residuals of a group. If a new radiograph is exchangeable with
+these, its label lies within the interval with a probability of at least `level`, whatever the distribution of the
+errors. This is split conformal prediction (Vovk, Gammerman and Shafer, *Algorithmic Learning in a Random World*, 2005;
+Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, JASA 113, 2018).
+
+A group is a sex and a band of the corrected estimate, so that the coverage holds in each group and not on average only
+(Vovk's Mondrian predictors). It does not hold by label or stage, which are unknown for a new radiograph.
 """
 
 from __future__ import annotations
@@ -25,21 +26,25 @@ from boneage.sex import Sex
 from boneage.strict import Bounds, EveryKey, Length, NotNegative, Positive
 
 MOST_BANDS = 6
+"""Largest number of bands of a sex."""
+
 RADIOGRAPHS_IN_A_BAND = 300
-"""At least, where a sex has several: the 95 % quantile then has a standard error of 1.3 percentage points."""
+"""Smallest size of a band where a sex has several; the 95 % quantile then has a standard error of 1.3 percentage
+points."""
 
 RADIOGRAPHS_OF_A_SEX = 100
-"""With fewer, a sex has no correction and no residuals of its own: its one band is that of both."""
+"""Smallest number of radiographs for which a sex has its own correction and residuals; below, its one band is that of
+both sexes."""
 
 FEWEST_RADIOGRAPHS = 19
-"""With fewer, the conformal 95 % interval is infinite."""
+"""Smallest number of radiographs for which the conformal 95 % interval is finite."""
 
 SLOPES = (0.5, 2.0)
-"""Beyond these a network is not miscalibrated but broken, and nothing is corrected."""
+"""Range of the correction's slope; beyond it a network is broken, not miscalibrated, and nothing is corrected."""
 
 _FOLDS = 10
 _TURN_MONTHS = 1.0
-"""Residuals up to this count by their square, larger ones by their size: least absolute deviations, made smooth."""
+"""Residual up to which Huber's loss is quadratic; larger ones count linearly, as in least absolute deviations."""
 _ITERATIONS = 100
 _NO_LINE = (0.0, 1.0)
 _SETTLED = 1e-9
@@ -47,13 +52,13 @@ _SETTLED = 1e-9
 
 @dataclass(frozen=True)
 class Band:
-    """Estimates that share their intervals, of one sex.
+    """A range of estimates of one sex that share their intervals.
 
     Attributes:
-        upper_months: corrected estimates below this belong to it, unless to a lower band; None of the last.
-        radiographs: whose residuals gave its figures.
-        half_width_80_months, half_width_95_months: from the corrected estimate to either end of the interval, rounded
-            up to hundredths; at least 0, the first not above the second.
+        upper_months: upper bound of the corrected estimates in the band; None for the last band.
+        radiographs: number of radiographs whose residuals gave the figures.
+        half_width_80_months, half_width_95_months: distance from the corrected estimate to either end of the interval,
+            rounded up to hundredths; at least 0, the first not above the second.
         typical_error_months: mean absolute residual.
     """
 
@@ -71,11 +76,11 @@ class Band:
 
 @dataclass(frozen=True)
 class SexCalibration:
-    """Of one sex.
+    """Correction and bands of one sex.
 
     Attributes:
-        intercept_months, slope: of the correction; 0 and 1 where none helps. `SLOPES` bounds the slope.
-        bands: at least one, by rising `upper_months`.
+        intercept_months, slope: line of the correction; 0 and 1 where none helps. `SLOPES` bounds the slope.
+        bands: at least one band, by rising `upper_months`.
     """
 
     intercept_months: Annotated[float, Bounds(above=-240, below=240)]
@@ -92,35 +97,36 @@ class SexCalibration:
                 yield f"bands[{number}].upper_months", "must lie below that of the next band"
 
     def corrected(self, mean_months: float) -> float:
-        """The mean of a bundle's members, months, as it should have been; it may lie outside the range of bone age."""
+        """Return the corrected mean of a bundle's members, months; it may lie outside the range of bone age."""
         return self.intercept_months + self.slope * mean_months
 
     def band(self, corrected_months: float) -> Band:
-        """The band of a corrected estimate, any finite number of months."""
+        """Return the band of a corrected estimate, any finite number of months."""
         bounded = (one for one in self.bands if one.upper_months is not None and corrected_months < one.upper_months)
         return next(bounded, self.bands[-1])
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of a bundle: by sex, both of them."""
+    """Calibration of a bundle, for both sexes."""
 
     by_sex: Annotated[Mapping[Sex, SexCalibration], EveryKey()]
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """How far apart a bundle's regions lie tells of its error: intervals widen with it, and warnings come of it.
+    """Rule by which intervals widen, and warnings arise, with the spread of the regions' ages.
 
-    The variance of an error is taken to be ``a + b spread²`` (normalised conformal prediction: Papadopoulos,
-    Gammerman and Vovk, Neural Networks 24, 2011, with the spread of the regions as the difficulty).
+    The spread is the age of the oldest region less that of the youngest. The variance of an error is modelled as
+    ``a + b spread²`` (normalised conformal prediction: Papadopoulos, Gammerman and Vovk, Neural Networks 24, 2011, with
+    the spread of the regions as the difficulty).
 
     Attributes:
-        scale_months: spread at which that variance is twice the one of regions that agree, above 0.
-        factor: of the calibrated half widths where regions agree, above 0, at most 1: ordinary radiographs keep their
-            mean width.
+        scale_months: spread at which that variance is twice the one for regions that agree, above 0.
+        factor: factor on the calibrated half widths where regions agree, above 0, at most 1; ordinary radiographs keep
+            their mean width.
         caution_months: spread above which there is a warning.
-        critical_months: spread above which the number shall not be used; at least `caution_months`.
+        critical_months: spread above which the estimate must not be used; at least `caution_months`.
     """
 
     scale_months: Positive
@@ -134,15 +140,15 @@ class Disagreement:
             yield "critical_months", "must not lie below caution_months"
 
     def widening(self, spread_months: float) -> float:
-        """By what a calibrated half width, or typical error, is multiplied where regions lie so far apart."""
+        """Return the factor on calibrated half widths and mean residuals for a spread of the regions, months."""
         return self.factor * math.hypot(1.0, spread_months / self.scale_months)
 
 
 DISAGREEMENT_RADIOGRAPHS = 100
-"""With fewer radiographs nothing is said of disagreement: its limits are extreme percentiles."""
+"""Smallest number of radiographs from which disagreement is fitted, since its limits are extreme percentiles."""
 
 CAUTION_PERCENTILE, CRITICAL_PERCENTILE = 99.0, 99.8
-"""Of the spreads of ordinary radiographs: what lies above gives a warning, or makes the number unusable."""
+"""Percentiles of the spreads of ordinary radiographs above which there is a warning, or the estimate is unusable."""
 
 _SCALES_MONTHS = np.geomspace(4.0, 400.0, 60)
 
@@ -150,20 +156,23 @@ _SCALES_MONTHS = np.geomspace(4.0, 400.0, 60)
 def fit_disagreement(spreads_months: ArrayLike, errors: ArrayLike) -> Disagreement:
     """Fit `Disagreement` to N radiographs with labels.
 
-    The scale is the most likely one where errors, in units of their width, have a Laplace distribution; nothing else
-    is taken from the labels.
+    The scale is the most likely one where errors, in units of their width, have a Laplace distribution. The limits do
+    not depend on the labels.
 
     Args:
         spreads_months: (N,), oldest less youngest region, at least 0.
         errors: (N,), absolute errors, each as a share of the half width that it would have without `Disagreement`; or
-            in months where those are all equal.
+            in months where those half widths are all equal.
 
     Raises:
-        ValueError: the two are not of one length of at least `DISAGREEMENT_RADIOGRAPHS`, or not finite.
+        ValueError: the two do not have one length of at least `DISAGREEMENT_RADIOGRAPHS`, or are not finite.
     """
     spreads, residuals = np.asarray(spreads_months, np.float64), np.abs(np.asarray(errors, np.float64))
     if spreads.ndim != 1 or spreads.shape != residuals.shape or len(spreads) < DISAGREEMENT_RADIOGRAPHS:
-        raise ValueError(f"spreads {spreads.shape} and errors {residuals.shape} must be of one length, and enough")
+        raise ValueError(
+            f"spreads {spreads.shape} and errors {residuals.shape} must have one length of at least"
+            f" {DISAGREEMENT_RADIOGRAPHS}"
+        )
     if not (np.isfinite(spreads).all() and np.isfinite(residuals).all()):
         raise ValueError("spreads and errors must be finite")
 
@@ -183,32 +192,33 @@ def calibrate(
     ages_months: ArrayLike,
     disagreement_months2: Mapping[Sex, float] | None = None,
 ) -> Calibration:
-    """The calibration by N radiographs whose ages were estimated out of fold. Their order does not matter.
+    """Fit a calibration to N radiographs whose ages were estimated out of fold. Their order does not matter.
 
-    *Correction*: the line from estimate to label of the least absolute deviations, by sex; kept only if it lessens the
-    mean squared error on radiographs that it was not fitted to (ten folds) by more than two standard errors of that
-    gain. The residuals of the intervals are those of such radiographs too.
+    *Correction.* For each sex it is the line from estimate to label of the least absolute deviations. It is kept only
+    if it lessens the mean squared error by more than two standard errors of that gain, on radiographs to which it was
+    not fitted (ten folds). The residuals of the intervals are also those of such radiographs.
 
-    *From a fold's network to the mean of all folds' networks.* The estimate of a radiograph out of fold is one
-    network's, a bundle's is the mean of K, whose error is smaller. For the squared error, averaged over the networks,
-    the difference is exactly how far the networks lie from their mean: ``MSE(one) = MSE(mean) + D`` (Krogh and
-        Vedelsby, NIPS 7, 1995). D needs no
-    labels, only radiographs that none of the networks learnt from (`disagreement`). So residuals, and with them the
-    widths, are multiplied by ``sqrt(1 - D / MSE)``, taking the shape of their distribution to be the same. And as the
-    spread D of a single network flattens its line by ``1 - D / Var(ages)`` (errors in variables: Fuller, *Measurement
-    Error Models*, 1987), the line is made as steep as that of the mean, and judged by the mean's squared error.
+    *Mean of all folds' networks instead of one.* The estimate of a radiograph out of fold is one
+    network's. A bundle's estimate is the mean of K networks, whose error is smaller. For the squared error, averaged
+    over the networks, the difference is exactly the networks' squared deviation from their mean:
+    ``MSE(one) = MSE(mean) + D`` (Krogh and Vedelsby, NIPS 7, 1995). D needs no labels, only radiographs on which none
+    of the networks was trained (`disagreement`). Residuals, and with them the widths, are therefore multiplied by
+    ``sqrt(1 - D / MSE)``, on the assumption that the shape of their distribution is the same.
+
+    The spread D of a single network flattens its line by ``1 - D / Var(ages)`` (errors in variables: Fuller,
+    *Measurement Error Models*, 1987). The line is therefore made as steep as that of the mean, and judged by the mean's
+    squared error.
 
     Args:
-        sexes: N.
+        sexes: sexes of the N radiographs.
         labels_months: (N,), the readers' ages.
-        ages_months: (N,), each by networks that did not learn from the radiograph, neither corrected nor clipped.
-        disagreement_months2: D by sex, months squared; without it the intervals are those of a single fold's network,
-            and too wide for the mean. It is left out of account of a sex with fewer than `RADIOGRAPHS_OF_A_SEX`
-            radiographs.
+        ages_months: (N,), each by networks that were not trained on the radiograph, neither corrected nor clipped.
+        disagreement_months2: D by sex, months squared. Without it the intervals are those of a single fold's network,
+            and too wide for the mean. It is ignored for a sex with fewer than `RADIOGRAPHS_OF_A_SEX` radiographs.
 
     Raises:
-        ValueError: the three are not of one length of at least `FEWEST_RADIOGRAPHS`, or hold what is no finite number;
-            or a disagreement is negative, or as large as the whole error, which that of the same networks cannot be.
+        ValueError: the three do not have one length of at least `FEWEST_RADIOGRAPHS`, or a number is not finite; or a
+            disagreement is negative, or as large as the whole error, which that of the same networks cannot be.
     """
     labels, ages = np.asarray(labels_months, np.float64), np.asarray(ages_months, np.float64)
     if not labels.shape == ages.shape == (len(sexes),) or len(sexes) < FEWEST_RADIOGRAPHS:
@@ -236,26 +246,24 @@ def calibrate(
 
 
 def disagreement(ages_months: ArrayLike) -> float:
-    """Mean squared deviation of K networks from their mean, months squared: D of `calibrate`.
+    """Return the mean squared deviation of K networks from their mean, months squared: D of `calibrate`.
 
     Args:
-        ages_months: (K, N), of N radiographs that none of the K networks learnt from, of one sex. Where a fold has
-            several members (regions, say), its row is their mean, as in its estimates out of fold.
+        ages_months: (K, N), ages of N radiographs of one sex on which none of the K networks was trained. Where a fold
+            has several members (regions, say), its row is their mean, as in its estimates out of fold.
 
     Raises:
-        ValueError: there are not at least two networks and one radiograph, or not all ages are finite.
+        ValueError: there are fewer than two networks, no radiograph, or an age that is not finite.
     """
     ages = np.asarray(ages_months, np.float64)
     if ages.ndim != 2 or ages.shape[0] < 2 or ages.shape[1] < 1 or not np.isfinite(ages).all():
-        raise ValueError(f"ages {ages.shape} must be of two networks or more, of one radiograph or more, and finite")
+        raise ValueError(f"ages {ages.shape} must be finite, of at least two networks and one radiograph")
     return float(ages.var(axis=0).mean())
 
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A sex's radiographs: the line, corrected estimates (N,) and absolute residuals (N,), those of the bundle's
-    mean.
-    """
+    """The line of a sex, its corrected estimates (N,), and the absolute residuals (N,) of the bundle's mean."""
 
     line: tuple[float, float]
     ages: Months
@@ -263,13 +271,13 @@ class _Fitted:
 
 
 def _fit(labels: Months, ages: Months, disagreement_months2: float) -> _Fitted:
-    order = np.lexsort((labels, ages))  # sums of floats, and the folds, do depend on the order
+    order = np.lexsort((labels, ages))  # sums of floats, and the folds, depend on the order
     labels, ages = labels[order], ages[order]
     line, corrected = _NO_LINE, ages
     if len(ages) < RADIOGRAPHS_OF_A_SEX:
         return _Fitted(line, corrected, np.abs(labels - ages))
     own, tried = _line(labels, ages, disagreement_months2), _out_of_fold(labels, ages, disagreement_months2)
-    more = (own[1] ** 2 - 1.0) * disagreement_months2  # of the corrected networks' disagreement
+    more = (own[1] ** 2 - 1.0) * disagreement_months2  # the corrected networks have another disagreement
     if _is_gain((labels - ages) ** 2 - (labels - tried) ** 2 + more):
         line, corrected = own, tried
     residuals = np.abs(labels - corrected)
@@ -277,26 +285,25 @@ def _fit(labels: Months, ages: Months, disagreement_months2: float) -> _Fitted:
 
 
 def _is_gain(gains: Months) -> bool:
-    """Whether the mean gain over radiographs (n,) is above 0 by more than two standard errors."""
+    """Return whether the mean gain over radiographs (n,) is above 0 by more than two standard errors."""
     return bool(gains.mean() > 2.0 * gains.std(ddof=1) / math.sqrt(len(gains)))
 
 
 def _share_of_error(residuals: Months, disagreement_months2: float) -> float:
-    """The root mean square error of the mean of all networks, as a share of that of one network."""
+    """Return the root mean square error of the mean of all networks as a share of that of one network."""
     if disagreement_months2 == 0.0:
         return 1.0
     square = float(np.mean(residuals**2))
     if disagreement_months2 >= square:
         raise ValueError(
-            f"networks that disagree by {disagreement_months2:g} months squared cannot be off by {square:g} "
-            f"only: are they"
-            " the same?"
+            f"networks that disagree by {disagreement_months2:g} months squared cannot have a squared error of"
+            f" {square:g} only; they must be those of the estimates out of fold"
         )
     return math.sqrt(1.0 - disagreement_months2 / square)
 
 
 def _out_of_fold(labels: Months, ages: Months, disagreement_months2: float) -> Months:
-    """Ages, sorted, each corrected by the line of the other folds."""
+    """Return the sorted ages, each corrected by the line of the other folds."""
     fold = np.arange(len(ages)) % _FOLDS
     corrected = np.empty_like(ages)
     for left_out in range(_FOLDS):
@@ -307,13 +314,13 @@ def _out_of_fold(labels: Months, ages: Months, disagreement_months2: float) -> M
 
 
 def _line(labels: Months, ages: Months, disagreement_months2: float) -> tuple[float, float]:
-    """Intercept, months, and slope of the correction, rounded; `_NO_LINE` where it is none.
+    """Return intercept, months, and slope of the correction, rounded; `_NO_LINE` where the fit is not usable.
 
-    By Huber's loss (Annals of Mathematical Statistics 35, 1964), the weights found anew until the line settles.
+    The fit minimises Huber's loss (Annals of Mathematical Statistics 35, 1964) by reweighting until the line settles.
     """
     variance = float(np.var(ages))
     if variance <= _TURN_MONTHS**2 + 2.0 * disagreement_months2:
-        return _NO_LINE  # the networks say much the same of all radiographs, or no more than by chance
+        return _NO_LINE  # the ages hardly vary, or no more than by chance
     middle, slope = float(ages.mean()), 1.0
     level = float(np.median(labels - ages)) + middle
     for _ in range(_ITERATIONS):
@@ -332,11 +339,11 @@ def _line(labels: Months, ages: Months, disagreement_months2: float) -> tuple[fl
 
 def _own_bands(fitted: _Fitted) -> tuple[Band, ...]:
     most = min(MOST_BANDS, max(1, len(fitted.ages) // RADIOGRAPHS_IN_A_BAND))
-    return next(found for count in range(most, 0, -1) if (found := _bands(fitted.ages, fitted.residuals, count)))
+    return next(bands for count in range(most, 0, -1) if (bands := _bands(fitted.ages, fitted.residuals, count)))
 
 
 def _bands(ages: Months, residuals: Months, count: int) -> tuple[Band, ...]:
-    """Bands of equally many radiographs; none if estimates that are equal, or nearly, make one of them too small."""
+    """Return bands of equally many radiographs; none if nearly equal estimates make one of them too small."""
     places = [len(ages) * number // count for number in range(1, count)]
     ranked = np.sort(ages)
     uppers = np.round([(ranked[place - 1] + ranked[place]) / 2 for place in places], 2)
@@ -349,13 +356,13 @@ def _bands(ages: Months, residuals: Months, count: int) -> tuple[Band, ...]:
 
 
 def _band(upper_months: float | None, residuals: Months) -> Band:
-    """The figures of sorted absolute residuals (n,), n at least `FEWEST_RADIOGRAPHS`."""
+    """Return the figures of sorted absolute residuals (n,), n at least `FEWEST_RADIOGRAPHS`."""
     narrow, wide = (_rounded_up(residuals[_rank(len(residuals), percent) - 1]) for percent in (80, 95))
     return Band(upper_months, len(residuals), narrow, wide, round(float(residuals.mean()), 2))
 
 
 def _rank(count: int, percent: int) -> int:
-    """``ceil((n + 1) level)``, in whole numbers: 1 to n for n of at least `FEWEST_RADIOGRAPHS`."""
+    """Return ``ceil((n + 1) level)`` in whole numbers, 1 to n for n of at least `FEWEST_RADIOGRAPHS`."""
     return -(-(count + 1) * percent // 100)
 
 

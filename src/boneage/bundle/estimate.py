@@ -1,4 +1,4 @@
-"""From the answers of a bundle's members to one bone age."""
+"""The combination of the members' outputs to one bone age with its prediction intervals."""
 
 from __future__ import annotations
 
@@ -16,45 +16,43 @@ from boneage.hand.registration import Region
 from boneage.sex import Sex
 
 YOUNGEST_MONTHS, OLDEST_MONTHS = 0.0, 228.0
-"""The range of bone ages that a reader can give: Greulich and Pyle's plates end at 19 years (228 months)."""
+"""Range of bone ages that a reader can give: Greulich and Pyle's plates end at 19 years (228 months)."""
 
 Z_95 = 1.96
 """Standard errors on either side that hold 95 % of a normal distribution."""
 
 Z_80 = 1.2816
-"""The same of 80 %."""
-
+"""Standard errors on either side that hold 80 % of a normal distribution."""
 
 _AGREEMENT = 0.6
-"""A region stands alone if the others lie closer together than this share of its distance from them."""
+"""Largest spread of the other regions, as a share of a region's distance from them, for which it stands alone."""
 
 _FEWEST_REGIONS = 4
-"""With fewer, nothing tells which of them is wrong."""
+"""Smallest number of regions among which one can be singled out."""
 
 
 @dataclass(frozen=True)
 class AgeEstimate:
-    """A bone age with what is known of its error.
+    """A bone age with its error figures.
 
     Attributes:
         age_months: weighted mean over the members, corrected by sex where the bundle is calibrated; never below 0.
-        member_ages_months: what each member said, neither corrected nor clipped.
-        typical_error_months: mean absolute difference from readers: of a calibrated bundle, on radiographs of this sex
-            near this age that the networks did not learn from; of others on the bundle's validation radiographs, of
-            this sex where the manifest has it; None if the bundle was never validated. It speaks of radiographs like
-            those, not of this one.
-        interval_months: (low, high) that shall hold the readers' age of 95 % of such radiographs, cut at 0 and, unless
-            the age itself lies above, at 228 months: no reader's age lies beyond. Of a calibrated bundle as wide as
-                such
-            radiographs ask for, by sex and age (`boneage.bundle.calibration`); of others 1.96 root mean squared errors
-            of the validation radiographs on either side, the same for every radiograph. How many validation radiographs
-            it held is `interval_coverage` in the metrics. None without either.
-        interval_80_months: the same for 80 %, 1.2816 root mean squared errors without a calibration.
-        outside_range: the corrected mean lay outside 0 to 228 months, where no reader's age lies: not a number to
-            trust.
-        is_calibrated: the bundle's calibration gave age, typical error and intervals.
+        member_ages_months: age by each member, neither corrected nor clipped.
+        typical_error_months: mean absolute difference (MAD) from readers. For a calibrated bundle it was measured out
+            of fold on radiographs of this sex near this age. For others it was measured on the validation radiographs,
+            of this sex where the manifest has it. None if the bundle was never validated. It concerns such radiographs
+            in general, not this one.
+        interval_months: (low, high), 95 % prediction interval of the readers' age. It is cut at 0 and, unless the age
+            itself lies above, at 228 months, since no reader's age lies beyond. A calibrated bundle has widths by sex
+            and age (`boneage.bundle.calibration`). Others have 1.96 root mean squared errors of the validation
+            radiographs on either side, the same for every radiograph. The metrics' `interval_coverage` is the measured
+            coverage on validation radiographs. None without calibration and validation.
+        interval_80_months: 80 % prediction interval; 1.2816 root mean squared errors without a calibration.
+        outside_range: the corrected mean lies outside 0 to 228 months, where no reader's age lies; the estimate must
+            not be trusted.
+        is_calibrated: the bundle's calibration gave the age, its MAD and the intervals.
         age_distribution: float64 (240,), probability of each month of age from 0: weighted mean over the members that
-            give one; None if none does. Its expectation need not be `age_months`, which is of all members and
+            have one; None if none does. Its expectation need not be `age_months`, which is over all members and
             corrected.
     """
 
@@ -69,18 +67,18 @@ class AgeEstimate:
 
 
 def combine(outputs: Mapping[str, MemberOutput], manifest: Manifest, *, sex: Sex | None = None) -> AgeEstimate:
-    """One estimate from several members: the mean, weighted as the manifest says, over the members given.
+    """Combine the outputs of several members to one estimate, their mean by the manifest's weights.
 
-    The manifest's calibration corrects it and tells its error; where that or the sex is missing, the mean stands as it
-    is, with the error figures of the metrics.
+    The manifest's calibration corrects the mean and gives its error. Where the calibration or the sex is missing, the
+    mean is not corrected and has the error figures of the metrics.
 
     Args:
-        outputs: by the members' names; at least one. Weights are renormalised over them.
-        manifest: of the bundle they belong to.
-        sex: of the patient.
+        outputs: outputs by the members' names, at least one. Weights are renormalised over them.
+        manifest: manifest of their bundle.
+        sex: sex of the patient.
 
     Raises:
-        BundleError: ``bundle_mismatch`` if there is no output, or one of a member that the manifest does not know;
+        BundleError: ``bundle_mismatch`` if there is no output, or one of a member that is not in the manifest;
             ``bundle_output`` if an age is not a finite number.
     """
     weights = {member.name: member.weight for member in manifest.members}
@@ -110,14 +108,14 @@ def combine(outputs: Mapping[str, MemberOutput], manifest: Manifest, *, sex: Sex
 
 
 def region_ages(ages_months: Mapping[str, float], manifest: Manifest) -> dict[Region, float]:
-    """What the members of each region say, months: their weighted mean, unclipped (Iglovikov et al., Fig. 8).
+    """Return the age of each region, months: its members' weighted mean, unclipped (Iglovikov et al., Fig. 8).
 
     Args:
-        ages_months: by the members' names, all known to the manifest.
-        manifest: of the bundle they belong to.
+        ages_months: ages by the members' names, all of them in the manifest.
+        manifest: manifest of their bundle.
 
     Returns:
-        By region, in the order of the members; empty unless there are two regions to compare.
+        Ages by region, in the order of the members; empty unless there are two regions to compare.
     """
     grouped: dict[Region, list[tuple[float, float]]] = {}
     for member in manifest.members:
@@ -126,8 +124,8 @@ def region_ages(ages_months: Mapping[str, float], manifest: Manifest) -> dict[Re
     if len(grouped) < 2:
         return {}
     return {
-        region: sum(weight * age for weight, age in said) / sum(weight for weight, _ in said)
-        for region, said in grouped.items()
+        region: sum(weight * age for weight, age in members) / sum(weight for weight, _ in members)
+        for region, members in grouped.items()
     }
 
 
@@ -140,7 +138,7 @@ def _mean_distribution(outputs: Mapping[str, MemberOutput], weights: Mapping[str
 
 @dataclass(frozen=True)
 class _ErrorOfMetrics:
-    """What the metrics say of the error, as a calibration's band does; None for what they do not say."""
+    """Error figures from the metrics, in the form of a calibration's band; None for missing figures."""
 
     half_width_80_months: float | None
     half_width_95_months: float | None
@@ -158,7 +156,7 @@ def _error_of_metrics(manifest: Manifest, sex: Sex | None) -> _ErrorOfMetrics:
 
 
 def region_spread(region_ages_months: Mapping[Region, float]) -> float | None:
-    """How far the oldest and the youngest region lie apart, months; None where there are no two regions."""
+    """Return the difference between the oldest and the youngest region, months; None without two regions."""
     ages = region_ages_months.values()
     return max(ages) - min(ages) if len(ages) > 1 else None
 
@@ -166,22 +164,21 @@ def region_spread(region_ages_months: Mapping[Region, float]) -> float | None:
 def lone_region(region_ages_months: Mapping[Region, float], manifest: Manifest) -> Region | None:
     """Find the region that stands alone: far from the mean of the others, which agree among themselves.
 
-    Something lies over it, as a wire does. Of 60 drawn disturbances the others then stay near the undisturbed age.
+    A wire or another object may cover it. In 60 drawn disturbances the other regions stayed near the undisturbed age.
 
     Args:
-        region_ages_months: by region, as `region_ages` gives them.
-        manifest: of the bundle, whose `Manifest.disagreement` says what is far.
+        region_ages_months: ages by region, as `region_ages` returns them.
+        manifest: manifest of the bundle, whose `Manifest.disagreement` has the limit of the distance.
 
     Returns:
-        The region, or None: if none stands alone, there are fewer than four to judge by, or the manifest says nothing
-        of disagreement.
+        The region, or None if none stands alone, there are fewer than four, or the manifest has no disagreement.
     """
     if manifest.disagreement is None or len(region_ages_months) < _FEWEST_REGIONS:
         return None
     weights: dict[Region, float] = {}
     for member in manifest.members:
         weights[member.view.region] = weights.get(member.view.region, 0.0) + member.weight
-    found: Region | None = None
+    lone: Region | None = None
     farthest = manifest.disagreement.caution_months
     for region, age in region_ages_months.items():
         others = {other: months for other, months in region_ages_months.items() if other != region}
@@ -190,12 +187,12 @@ def lone_region(region_ages_months: Mapping[Region, float], manifest: Manifest) 
         )
         spread = region_spread(others) or 0.0
         if abs(age - mean) > farthest and spread < _AGREEMENT * abs(age - mean):
-            found, farthest = region, abs(age - mean)
-    return found
+            lone, farthest = region, abs(age - mean)
+    return lone
 
 
 def _widening(ages_months: Mapping[str, float], manifest: Manifest) -> float:
-    """By what the error is larger than usual, since the regions lie so far apart."""
+    """Return the factor on the usual error for the spread of the regions."""
     spread = region_spread(region_ages(ages_months, manifest))
     return 1.0 if manifest.disagreement is None or spread is None else manifest.disagreement.widening(spread)
 
@@ -205,7 +202,7 @@ def _interval(age_months: float, half_width_months: float | None, widening: floa
 
 
 def interval_around(age_months: float, half_width_months: float) -> tuple[float, float]:
-    """(low, high) about an age of at least 0: see `AgeEstimate.interval_months`."""
+    """Return (low, high) around an age of at least 0, months: see `AgeEstimate.interval_months`."""
     high = age_months + half_width_months
     low = max(age_months - half_width_months, YOUNGEST_MONTHS)
     return low, high if age_months > OLDEST_MONTHS else min(high, OLDEST_MONTHS)

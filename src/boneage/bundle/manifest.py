@@ -115,7 +115,7 @@ class Member:
     def ood_score(self, embedding: NDArray[np.floating]) -> float | None:
         """Return the distance of an embedding (E,) from those of validation radiographs, as a share of its limit.
 
-        Above 1 the image is out of distribution. The score is None if the bundle has no statistics of embeddings.
+        Above 1 the image is out of distribution. It returns None if the bundle has no statistics of embeddings.
 
         Raises:
             BundleError: ``bundle_mismatch`` if the embedding has another length.

@@ -1,7 +1,7 @@
-"""What disturbs a radiograph: plaster, metal, cut fingertips, altered greys, a photograph of a screen or light-box.
+"""Disturbances of a radiograph: plaster, metal, cut fingertips, altered greys, a photograph of a screen or light-box.
 
-One small network looks at the registered hand and its surroundings. It answers with a probability for each label; the
-bundle's manifest holds from where on each counts.
+One small network reads the registered hand and its surroundings, and gives a probability for each label. The bundle's
+manifest has the limit from which each label counts.
 """
 
 from __future__ import annotations
@@ -29,25 +29,28 @@ QUALITY_LABELS: tuple[QualityLabel, ...] = get_args(QualityLabel)
 CAUTION_SHARES: Mapping[QualityLabel, float] = MappingProxyType(
     {"plaster": 0.002, "metal": 0.002, "fingertips_cut": 0.002, "photographed": 0.002}
 )
-"""Shares of ordinary radiographs on which each label may give a warning: together a third of what all warnings about a
-radiograph may take, 3 %. Of ``altered_grey`` the network gives none: a measure (`boneage.checks.radiograph`) finds more
-of it at fewer false alarms. The network learns it lest it take it for something else."""
+"""Shares of ordinary radiographs on which each label may give a warning.
+
+Together they are a third of the share for all warnings about a radiograph, 3 %. The label ``altered_grey`` gives no
+warning, since a measure (`boneage.checks.radiograph`) detects more of it with fewer false alarms. The network is
+trained on it so that it does not take it for another label."""
 
 CRITICAL_SHARES: Mapping[QualityLabel, float] = MappingProxyType({"plaster": 0.001})
-"""Shares of ordinary radiographs on which a label may make the number unusable; the others never do."""
+"""Shares of ordinary radiographs on which a label may make the estimate unusable; the other labels never do."""
 
 _LEAST_LIMIT = 0.1
-"""Smallest probability that may count: where a label is learnt well, extreme percentiles of ordinary radiographs lie
-near 0, and what is a little above them is no evidence."""
+"""Smallest limit. For a label that is easy to detect, extreme percentiles of ordinary radiographs lie near 0, and a
+probability a little above them is no evidence."""
 
 
 @dataclass(frozen=True)
 class QualityLimit:
-    """From which probability a label counts.
+    """Limits of a label's probability.
 
     Attributes:
-        caution: above it, 0..1, there is a warning.
-        critical: above it the number shall not be used, at least `caution`; None for a label that never goes so far.
+        caution: probability, 0..1, above which there is a warning.
+        critical: probability above which the estimate must not be used, at least `caution`; None for a label that only
+            gives warnings.
     """
 
     caution: Share
@@ -60,9 +63,9 @@ class QualityLimit:
 
     @classmethod
     def of(cls, label: QualityLabel, probabilities: NDArray[np.floating]) -> QualityLimit:
-        """Set a label's limits by its probabilities (N,) on ordinary radiographs that the network did not learn from.
+        """Set a label's limits by its probabilities (N,) on ordinary radiographs that did not train the network.
 
-        They are the highest that more than the allowed share do not exceed, rounded up to 4 decimals.
+        A limit is the smallest of these probabilities that at most the allowed share exceeds, rounded up to 4 decimals.
         """
         ranked = np.sort(np.asarray(probabilities, np.float64))[::-1]
 
@@ -78,17 +81,17 @@ class QualityLimit:
 def quality_view(
     pixels: NDArray[np.float32], hand: Hand, height: int, width: int, window: Window | None = None
 ) -> NDArray[np.float32]:
-    """Cut the quality network's view: the registered hand with the air about it.
+    """Cut the quality network's view: the registered hand with the air around it.
 
-    Wide even borders about the radiograph are cut off first: their edges look like those of a photographed screen.
-    Grey levels are those of the view's own pixels. What lies outside the radiograph is as its darkest level.
+    Wide even borders around the radiograph are cut off first, since their edges look like those of a photographed
+    screen. Grey levels are those of the view's own pixels. Pixels outside the radiograph have its darkest level.
 
     Args:
         pixels: the radiograph, float32 (H, W), 0..1.
-        hand: where the hand lies on it.
-        height: of the view, pixels.
-        width: of the view, pixels.
-        window: within the radiograph's even borders, if `boneage.hand.borders.inner_window` has found it already.
+        hand: the hand on it.
+        height: height of the view, pixels.
+        width: width of the view, pixels.
+        window: window within the radiograph's even borders, if `boneage.hand.borders.inner_window` was already run.
 
     Returns:
         float32 (height, width), bone bright.

@@ -17,7 +17,7 @@ SHIPPED = Path(__file__).parents[1] / "bundles"
 
 @dataclass(frozen=True)
 class BundleSummary:
-    """A shipped bundle in a list. `mad_months` is None where the manifest has no metrics."""
+    """A shipped bundle in a list. Without metrics in the manifest, `mad_months` has the value None."""
 
     name: str
     version: str
@@ -30,7 +30,7 @@ class BundleSummary:
 
 
 def shipped_or_folder(name_or_dir: str | Path, shipped: Path, marker: str, default: str) -> Path | None:
-    """Return the folder that a name or a path means, of bundles and of atlases; None if there is none.
+    """Return the folder that a name or a path means, of bundles and of atlases, or None.
 
     Args:
         name_or_dir: ``default``, the name of a shipped one, or a folder. A `Path` is always a folder.
@@ -51,7 +51,7 @@ def find_bundle(name_or_dir: str | Path) -> Path:
     """Return the folder of a bundle.
 
     Args:
-        name_or_dir: as for `shipped_or_folder`.
+        name_or_dir: name or folder, with the same meaning as in `shipped_or_folder`.
 
     Raises:
         BundleError: ``bundle_not_found``.

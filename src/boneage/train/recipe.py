@@ -193,7 +193,7 @@ class Recipe:
 
     Attributes:
         title: one line for people.
-        task: what the network estimates (`boneage.train.run.tasks`): ages, the hand's mask, its key points, or
+        task: task of the network (`boneage.train.run.tasks`): ages, the hand's mask, its key points, or
             disturbances of a radiograph.
         network: network and its options.
         view: view that the network reads.

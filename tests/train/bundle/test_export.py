@@ -565,7 +565,7 @@ def test_members_that_need_a_hand_are_rejected_without(tmp_path: Path, quick: Ne
         with pytest.raises(BundleError) as caught:
             write_bundle([member], FACTS, tmp_path / "tiny", hand=hand)
         assert caught.value.code == code
-    with pytest.raises(BundleError, match="no member for sex"):
+    with pytest.raises(BundleError, match="must have a network for the sex"):
         write_bundle([], FACTS, tmp_path / "tiny")
     assert list(tmp_path.iterdir()) == []
 
