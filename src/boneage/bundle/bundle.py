@@ -127,8 +127,8 @@ class Bundle:
         """Find the hand on a radiograph.
 
         Args:
-            pixels: of the radiograph, float32 (H, W), 0..1.
-            window: within its even borders, if `boneage.hand.borders.inner_window` has found it already.
+            pixels: the radiograph, float32 (H, W), 0..1.
+            window: window within its even borders, if `boneage.hand.borders.inner_window` was already run.
 
         Raises:
             Rejection: ``no_hand``, ``several_hands``, ``points_uncertain``, ``no_contrast``.
@@ -160,7 +160,7 @@ class Bundle:
         Args:
             pixels: the radiograph, float32 (H, W), 0..1.
             hand: the hand that `find_hand` found there.
-            window: as for `find_hand`.
+            window: the same window as for `find_hand`.
 
         Raises:
             Rejection: ``no_contrast``.
