@@ -376,7 +376,7 @@ def test_expired_answers_are_gone(open_mode: None, done_assessment: MakeAssessme
 def test_ages_that_can_be_said(years: str, months: str, total: float) -> None:
     form = CorrectionForm({"years": years, "months": months, "reason": "epiphyses"})
     assert form.is_valid()
-    assert form.said() == DecisionInput(Verdict.CORRECTED, total, "epiphyses")
+    assert form.decision_input() == DecisionInput(Verdict.CORRECTED, total, "epiphyses")
 
 
 @pytest.mark.parametrize(

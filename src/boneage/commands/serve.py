@@ -67,7 +67,7 @@ SIGTERM and Ctrl-C let the radiographs at hand be finished, and end it with 0; a
     "--create-administrator",
     "administrator",
     metavar="NAME",
-    help=f"Make this account first, with the password of {_PASSWORD}, or as asked for.",
+    help=f"Make this account first, with the password of {_PASSWORD}, or one typed at the prompt.",
 )
 def serve(
     host: str,
@@ -92,7 +92,7 @@ def serve(
     from boneage.web.processes import preparation
     from boneage.web.processes.server import Service, cores
 
-    found = preparation.configure(
+    configuration = preparation.configure(
         {
             "url": url or os.environ.get("BONEAGE_URL") or _own_url(host, port),
             "mode": mode,
@@ -103,20 +103,23 @@ def serve(
         }
     )
     preparation.ensure_free(host, port)
-    preparation.ensure_models(found)
-    preparation.prepare_store(found)
+    preparation.ensure_models(configuration)
+    preparation.prepare_store(configuration)
     django.setup()
     preparation.migrate()
     if administrator:
         _make_administrator(administrator)
-    _warn(found, host)
+    _warn(configuration, host)
     count = workers or cores()
 
     def started() -> None:
         crew = "1 worker" if count == 1 else f"{count} workers"
-        click.echo(f"boneage is at {found.url} (mode {found.mode}, bundle {found.bundle}, {crew}). Ctrl-C stops it.")
+        click.echo(
+            f"boneage is at {configuration.url} (mode {configuration.mode}, bundle {configuration.bundle}, {crew}). "
+            "Ctrl-C stops it."
+        )
 
-    Service(count, found.lease_seconds, (host, port)).run(started)
+    Service(count, configuration.lease_seconds, (host, port)).run(started)
 
 
 def _own_url(host: str, port: int) -> str:
@@ -143,35 +146,35 @@ def _make_administrator(name: str) -> None:
         click.echo(f"{name} is an administrator.", err=True)
 
 
-def _warn(found: Configuration, host: str) -> None:
+def _warn(configuration: Configuration, host: str) -> None:
     """Say what an operator may have overlooked."""
     from boneage.web.configuration import unknown_variables
 
-    if not _is_loopback(host) and not found.is_https:
+    if not _is_loopback(host) and not configuration.is_https:
         click.echo(
             f"warning: {host} can be reached from other machines, and radiographs and passwords travel in the clear. "
             "Put a proxy with https before it and set BONEAGE_URL=https://... (docs/serve.md).",
             err=True,
         )
-    if not _is_loopback(host) and not found.proxy:
+    if not _is_loopback(host) and not configuration.proxy:
         click.echo(
             f"warning: {host} can be reached from other machines without a reverse proxy, which would limit floods of "
             "requests. Listen at 127.0.0.1 behind one, and set BONEAGE_PROXY=1 (docs/serve.md).",
             err=True,
         )
-    if not _is_loopback(host) and found.all_hosts == _OWN_NAMES:
+    if not _is_loopback(host) and configuration.all_hosts == _OWN_NAMES:
         click.echo(
             "warning: Only this machine is answered: BONEAGE_URL or BONEAGE_HOSTS must name the service.", err=True
         )
     for name in unknown_variables(os.environ):
         click.echo(f"warning: {name} is no setting of the service (docs/serve.md has all); it has no effect.", err=True)
-    if found.is_open and _has_users():
+    if configuration.is_open and _has_users():
         click.echo(
             "warning: This database is a clinic's, and it is served without accounts: nothing of the clinic is shown. "
             "BONEAGE_MODE=clinic serves it as one.",
             err=True,
         )
-    if not found.is_open and not _has_users():
+    if not configuration.is_open and not _has_users():
         click.echo("warning: There are no accounts: --create-administrator NAME makes the first.", err=True)
 
 

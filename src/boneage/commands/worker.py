@@ -30,13 +30,13 @@ def worker(
     from boneage.web.processes import preparation
     from boneage.web.processes.server import Service, cores
 
-    found = preparation.configure(
+    configuration = preparation.configure(
         {"store": str(store) if store else None, "database": database, "bundle": bundle, "atlas": atlas}
     )
-    preparation.ensure_models(found)
+    preparation.ensure_models(configuration)
     django.setup()
     preparation.ensure_migrated()
     count = workers or cores()
-    Service(count, found.lease_seconds).run(
-        lambda: click.echo(f"{count} workers of the bundle {found.bundle} wait for radiographs.")
+    Service(count, configuration.lease_seconds).run(
+        lambda: click.echo(f"{count} workers of the bundle {configuration.bundle} wait for radiographs.")
     )

@@ -15,16 +15,16 @@ LEAST_TRANSIT_BYTES = 256 * 2**20
 
 
 def may_send_radiograph(environ: Environ) -> bool:
-    """Whether a request may bring a radiograph: in the mode ``clinic`` only with a session's cookie or a token.
+    """Return whether a request may carry a radiograph: in the mode ``clinic`` only with a session cookie or a token.
 
-    Whether these are good is found out once a thread has the request.
+    The cookie and the token themselves are checked later, in the thread that answers the request.
     """
     names_session = f"{settings.SESSION_COOKIE_NAME}=" in environ.get("HTTP_COOKIE", "")
     return configuration().is_open or names_session or "HTTP_AUTHORIZATION" in environ
 
 
 def limits() -> Limits:
-    """By the installation's configuration."""
+    """Return the limits of the installation's configuration."""
     form, radiograph = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, configuration().radiograph_bytes
     return Limits(
         form_bytes=form,

@@ -1,4 +1,4 @@
-"""What an installation of the service may set, all of it by environment variables; `settings` makes Django's of it."""
+"""Settings of an installation, all given by environment variables. `settings` derives Django's settings from them."""
 
 from __future__ import annotations
 
@@ -19,40 +19,41 @@ _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
 
 _OTHERS = {"HOST", "PORT", "WORKERS", "ADMIN_PASSWORD", "TRACEBACK"}
-"""What commands read besides the fields of `Configuration`."""
+"""Variables that commands read besides the fields of `Configuration`."""
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Names of variables that look like settings and are none: slips of the pen."""
-    known = {PREFIX + name for name in _OTHERS | {field.upper() for field in Configuration.__dataclass_fields__}}
-    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+    """Return the names of variables that look like settings but are not: typing errors."""
+    valid = {PREFIX + name for name in _OTHERS | {field.upper() for field in Configuration.__dataclass_fields__}}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in valid)
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One installation.
+    """Settings of one installation.
 
     Attributes:
-        mode: ``open``: no accounts, radiographs and answers are deleted `open_minutes` after the answer; or ``clinic``:
-            accounts with roles, a worklist, an audit log.
+        mode: ``open``: no accounts; radiographs and results are deleted `open_minutes` after the result. ``clinic``:
+            accounts with roles, a worklist and an audit log.
         store: folder of the database (SQLite) and of the secret key.
         database: URL of a PostgreSQL database; empty for SQLite in `store`.
-        secret_key: of sessions and signatures; empty only where nothing is served.
-        url: where users reach the service. ``https`` makes cookies secure and is demanded of every request.
-        hosts: names under which it may be reached, besides that of `url` and this machine's own.
-        proxy: a reverse proxy in front says by ``X-Forwarded-Proto`` and ``X-Forwarded-For`` who asks.
-        bundle: name or folder.
+        secret_key: key for sessions and signatures; empty only where nothing is served.
+        url: address at which users reach the service. ``https`` makes cookies secure and is required of every request.
+        hosts: further names under which the service may be reached, besides the name in `url` and this machine's own.
+        proxy: a reverse proxy reports the client by ``X-Forwarded-Proto`` and ``X-Forwarded-For``.
+        bundle: name or folder of the model bundle.
         atlas: name or folder of reference plates.
-        open_minutes: how long an answer can be seen in the mode ``open``.
-        open_hourly: radiographs that one client may submit in an hour in the mode ``open``; 0 for any number.
-        idle_minutes: a session ends after so long without a request of its user; at most a day.
-        session_hours: a session ends so long after the login, whatever its user does; at most 30 days.
-        retention_days: after so many days without a change cases are deleted in the mode ``clinic``; 0 for never.
+        open_minutes: time for which a result can be seen in the mode ``open``, minutes.
+        open_hourly: radiographs that one client may submit per hour in the mode ``open``; 0 for any number.
+        idle_minutes: a session ends after this time without a request of its user, minutes; at most a day.
+        session_hours: a session ends this time after the login in any case, hours; at most 30 days.
+        retention_days: in the mode ``clinic``, cases are deleted after this time without a change, days; 0 for never.
         radiograph_bytes: largest upload of a radiograph, bytes.
-        waiting: radiographs that may wait; more are turned away with ``busy``.
-        lease_seconds: a worker that has not finished a radiograph by then counts as dead, and another takes it.
-        attempts: so often is a radiograph tried whose workers die before it is given up (``worker_lost``).
-        worker_mebibytes: memory of one worker; a radiograph that needs more fails.
+        waiting: maximum number of waiting radiographs; more are rejected with ``busy``.
+        lease_seconds: a worker that has not finished a radiograph within this time counts as dead, and another worker
+            takes it over.
+        attempts: number of attempts at a radiograph whose workers die, before it fails with ``worker_lost``.
+        worker_mebibytes: memory limit of one worker, MiB; a radiograph that needs more fails.
     """
 
     mode: Mode = "open"
@@ -77,23 +78,23 @@ class Configuration:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is served without accounts."""
+        """Return whether the service runs without accounts."""
         return self.mode == "open"
 
     @property
     def is_https(self) -> bool:
-        """Whether users reach it by https."""
+        """Return whether users reach the service by https."""
         return urlsplit(self.url).scheme == "https"
 
     @property
     def all_hosts(self) -> list[str]:
-        """Names that a request may be addressed to."""
+        """Return the host names that requests may address."""
         named = urlsplit(self.url).hostname
         return list(dict.fromkeys([*([named] if named else []), "127.0.0.1", "localhost", "[::1]", *self.hosts]))
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Configuration:
-        """Read ``BONEAGE_MODE``, ``BONEAGE_STORE`` and so on: the fields' names in capitals.
+        """Read ``BONEAGE_MODE``, ``BONEAGE_STORE`` and so on: the names of the fields in capitals.
 
         Raises:
             ConfigurationError: ``setting_invalid``, naming the variable.
@@ -134,10 +135,10 @@ class Configuration:
 
 
 def _flag(name: str, text: Mapping[str, str]) -> bool:
-    said = text[name].lower()
-    if said not in _TRUE | _FALSE:
+    value = text[name].lower()
+    if value not in _TRUE | _FALSE:
         raise ConfigurationError("setting_invalid", f"{PREFIX}{name.upper()} must be 1 or 0, not {text[name]!r}.")
-    return said in _TRUE
+    return value in _TRUE
 
 
 def _count(name: str, text: Mapping[str, str], default: int, least: int, most: int | None = None) -> int:

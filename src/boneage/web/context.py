@@ -1,4 +1,4 @@
-"""What every template knows."""
+"""Context variables of every template."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from boneage.web.models import Role, configuration
 
 
 def service(request: HttpRequest) -> dict[str, Any]:
-    """``clinic``, ``member`` (the user or None), ``is_reviewer``, ``is_administrator``, ``version``, ``languages``, and
-    times in minutes.
+    """Return ``clinic``, ``member`` (the user or None), ``is_reviewer``, ``is_administrator``, ``version``,
+    ``languages``, and times in minutes.
     """
     user = user_of(request)
     return {

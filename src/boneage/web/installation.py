@@ -1,4 +1,4 @@
-"""The installation's networks and reference plates, each opened once in a process."""
+"""The model bundle and the reference plates of the installation, each opened once per process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from boneage.web.models import configuration
 
 
 def bundle() -> Bundle:
-    """The networks. Opening reads what the bundle says of itself; a network is loaded when it is first asked.
+    """Return the model bundle. Opening reads its manifest; a network is loaded when it is first used.
 
     Raises:
         BundleError: it is missing or cannot be used.
@@ -19,7 +19,7 @@ def bundle() -> Bundle:
 
 
 def atlas() -> Atlas:
-    """The reference plates.
+    """Return the reference plates.
 
     Raises:
         AtlasError: they are missing or cannot be used.

@@ -1,4 +1,4 @@
-"""Which languages the service speaks: English, in which the source is written, and each that has a catalogue."""
+"""Languages of the service: English, the language of the source, and each language that has a catalogue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SOURCE_LANGUAGE = "en"
 
 
 def languages(locale: Path = LOCALE) -> list[tuple[str, str]]:
-    """Code and own name of each language, English first, then by code: what Django's ``LANGUAGES`` asks for.
+    """Return the code and native name of each language for Django's ``LANGUAGES``: English first, then by code.
 
     Args:
         locale: folder of the catalogues: ``<language>/LC_MESSAGES/django.po``.
@@ -23,6 +23,6 @@ def languages(locale: Path = LOCALE) -> list[tuple[str, str]]:
 
 
 def _own_name(code: str) -> str:
-    """A language's name in itself, as in a list; its code if Django does not know it."""
+    """Return the native name of a language as in a list; its code if Django does not know it."""
     name = str(LANG_INFO.get(code, {}).get("name_local", code))
     return name[:1].upper() + name[1:]

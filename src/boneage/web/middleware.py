@@ -1,4 +1,4 @@
-"""What every request is held to and every answer carries, besides what Django sees to."""
+"""Middleware of the service: limits of requests and headers of responses, besides Django's own."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from boneage.web.views.errors import wants_json
 Answer = Callable[[HttpRequest], HttpResponseBase]
 
 AUTOMATIC = ("state", "row")
-"""Names of the URLs that open pages ask again and again; the worklist's own carries the field ``watch``."""
+"""Names of the URLs that open pages poll. Polling requests of the worklist carry the field ``watch``."""
 
 RADIOGRAPH_PAGE = "submit"
-"""Name of the URL that takes radiographs; the API takes them too."""
+"""Name of the URL to which the page submits radiographs; the API accepts them as well."""
 
 
 class PrivacyHeaders:
-    """Nothing is kept by browsers or proxies unless a view says otherwise, and the page may not use the device."""
+    """Headers that keep browsers and proxies from storing responses, unless a view allows it, and pages from using
+    devices.
+    """
 
     def __init__(self, get_response: Answer) -> None:
         self._answer = get_response
@@ -42,7 +44,7 @@ class PrivacyHeaders:
 
 
 class ClientAddress:
-    """Lets the audit log know whose request is being answered."""
+    """Address of the client whose request is being answered, for the audit log."""
 
     def __init__(self, get_response: Answer) -> None:
         self._answer = get_response
@@ -57,7 +59,7 @@ class ClientAddress:
 
 
 class SessionUse:
-    """Notes that somebody uses a session, so that it does not end as idle."""
+    """Record of the use of a session, so that it does not end as idle."""
 
     def __init__(self, get_response: Answer) -> None:
         self._answer = get_response
@@ -67,23 +69,23 @@ class SessionUse:
         return self._answer(request)
 
     def process_view(self, request: HttpRequest, _view: Any, _args: Any, _kwargs: Any) -> None:
-        """Note the use, unless the page asks by itself."""
+        """Record the use, unless the page sent the request by itself."""
         if user_of(request) is not None and not _is_automatic(request):
             sessions.note_use(request)
 
 
 def _is_automatic(request: HttpRequest) -> bool:
-    """Whether an open page asks by itself how radiographs stand, with nobody at it."""
+    """Return whether an open page polls by itself, without its user."""
     match = request.resolver_match
     return match is not None and (match.url_name in AUTOMATIC or "watch" in request.POST)
 
 
 class LimitedBody:
-    """Turns a body away by its announced length, before a byte of it is read.
+    """Rejection of bodies by their announced length, before any byte is read.
 
-    Radiographs are taken where radiographs go, and in the mode ``clinic`` from those who are logged in (the API looks
-    at the token before it reads); every other form is small. Bodies without a length are never read: Django takes them
-    for empty.
+    Radiographs are accepted at their addresses only, in the mode ``clinic`` from logged-in users (the API checks the
+    token before it reads). All other forms are small. Bodies without a length are never read: Django treats them as
+    empty.
     """
 
     def __init__(self, get_response: Answer) -> None:
@@ -94,7 +96,7 @@ class LimitedBody:
         return self._answer(request)
 
     def process_view(self, request: HttpRequest, _view: Any, _args: Any, _kwargs: Any) -> HttpResponse | None:
-        """413 for a body that is too long. It stands before the check of forms' tokens, which reads the form."""
+        """Return 413 for a body that is too long. This precedes the check of form tokens, which reads the form."""
         try:
             announced = int(request.META.get("CONTENT_LENGTH") or 0)
         except ValueError:
@@ -103,7 +105,7 @@ class LimitedBody:
 
 
 def largest_body(request: HttpRequest) -> int:
-    """How many bytes this request may have, with all fields and boundaries."""
+    """Return the number of bytes that this request may have, with all fields and boundaries."""
     match = request.resolver_match
     others: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     is_api = match is not None and "api" in (match.route or "").split("/")[:1]
@@ -114,7 +116,7 @@ def largest_body(request: HttpRequest) -> int:
 
 
 def too_large(request: HttpRequest) -> HttpResponse:
-    """413, as a page or as JSON."""
+    """Return 413, as a page or as JSON."""
     rejection = texts.rejection("too_large")
     if wants_json(request):
         return JsonResponse({"code": "too_large", "message": rejection["title"]}, status=413)

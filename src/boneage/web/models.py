@@ -1,4 +1,4 @@
-"""What the service keeps. Radiographs and pictures are rows too, so that a change of state is one transaction, deletion
+"""Stored data of the service. Radiographs and pictures are rows too: a change of state is one transaction, deletion
 takes everything with it, and workers on other machines need nothing but the database.
 """
 
@@ -24,20 +24,20 @@ from boneage.web.user_names import appearance_of
 
 
 def configuration() -> Configuration:
-    """The installation's settings."""
-    found: Configuration = settings.CONFIGURATION
-    return found
+    """Return the settings of the installation."""
+    current: Configuration = settings.CONFIGURATION
+    return current
 
 
 class Role(models.TextChoices):
-    """What a user of the mode ``clinic`` may do; each may do what those before it may."""
+    """Roles of users of the mode ``clinic``. Each role includes the rights of those before it."""
 
     READER = "reader", _("Reader")
-    """Submits radiographs, reads the answers, accepts or corrects those that nobody has decided on."""
+    """Submits radiographs, reads the results, decides on estimates without a decision."""
     REVIEWER = "reviewer", _("Reviewer")
-    """Decides again on what others have decided, exports the worklist, deletes cases."""
+    """Changes the decisions of others, exports the worklist, deletes cases."""
     ADMINISTRATOR = "administrator", _("Administrator")
-    """Users, tokens of others, the audit log."""
+    """Manages users, the tokens of others, and the audit log."""
 
 
 class User(AbstractUser):
@@ -45,41 +45,42 @@ class User(AbstractUser):
 
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.READER)
     password_is_temporary = models.BooleanField(default=False)
-    """An administrator knows it: its user must choose another before anything else."""
+    """An administrator knows the password: the user must choose another one first."""
     password_expires_at = models.DateTimeField(null=True, editable=False)
-    """When a one-time password stops being valid; None for a password of the user's own."""
+    """End of validity of a one-time password; None for a password chosen by the user."""
     appearance = models.CharField(max_length=150, unique=True, editable=False)
-    """`boneage.web.user_names.appearance_of` the name, so that no two users have names that look alike."""
+    """Result of `boneage.web.user_names.appearance_of` for the name, so that no two users have names that look alike.
+    """
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save it; a new user's name gets its appearance."""
+        """Save the user; a new user's name gets its appearance."""
         self.appearance = self.appearance or appearance_of(self.username)
         super().save(*args, **kwargs)
 
     def may(self, role: Role) -> bool:
-        """Whether this user's role is this one or a higher one."""
+        """Return whether this user has this role or a higher one."""
         order = list(Role)
         return self.is_active and order.index(Role(self.role)) >= order.index(role)
 
 
 class BrowserSession(AbstractBaseSession):
-    """A session of a browser (`boneage.web.accounts.sessions`). Its key is a secret and is shown to nobody."""
+    """A browser session (`boneage.web.accounts.sessions`). Its key is a secret and is never shown."""
 
     user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="sessions")
     begun_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(default=timezone.now, db_index=True)
-    """Last request that its user made, to the minute; pages that ask by themselves do not count."""
+    """Time of the last request of its user, to the minute; polling pages do not count."""
     address = models.GenericIPAddressField(null=True)
     agent = models.CharField(max_length=200, blank=True)
-    """Name of the browser, as it sends it."""
+    """Name of the browser, as sent by it."""
 
 
 SEXES = [("F", _("Female")), ("M", _("Male"))]
-"""As choices of a field."""
+"""Choices of a form field."""
 
 
 class Case(models.Model):
-    """A child, in the mode ``clinic``; a patient's reference is unique and case matters."""
+    """A child in the mode ``clinic``. The patient reference is unique and case-sensitive."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     reference = models.CharField(max_length=64, unique=True)
@@ -90,7 +91,7 @@ class Case(models.Model):
 
 
 class State(models.TextChoices):
-    """Of an assessment. The last three are final."""
+    """States of an assessment. The last three are final."""
 
     QUEUED = "queued", _("Waiting")
     RUNNING = "running", _("Being assessed")
@@ -103,55 +104,55 @@ FINAL = (State.DONE, State.REJECTED, State.FAILED)
 
 
 class Assessment(models.Model):
-    """One radiograph submitted, and what came of it.
+    """A submitted radiograph and its result.
 
-    `boneage.web.queue.jobs` alone changes `state`, and what a worker writes.
+    Only `boneage.web.queue.jobs` changes `state` and the fields that a worker writes.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     state = models.CharField(max_length=8, choices=State.choices, default=State.QUEUED)
     case = models.ForeignKey(Case, null=True, blank=True, on_delete=models.CASCADE, related_name="assessments")
 
-    # As submitted.
+    # Submitted values
     submitted_at = models.DateTimeField(default=timezone.now, db_index=True, editable=False)
     submitted_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     client = models.CharField(max_length=64, blank=True, db_index=True)
-    """In the mode ``open``: a keyed hash of the client's address (`boneage.web.accounts.access.client_of`)."""
+    """Keyed hash of the client's address in the mode ``open`` (`boneage.web.accounts.access.client_of`)."""
     radiograph_name = models.CharField(max_length=255, blank=True)
-    """As the user's file was called; it may say who the patient is."""
+    """Name of the user's file; it may identify the patient."""
     radiograph_bytes = models.PositiveBigIntegerField()
     radiograph_sha256 = models.CharField(max_length=64)
     sex = models.CharField(max_length=1, choices=SEXES)
     birth_date = models.DateField(null=True, blank=True)
     study_date = models.DateField(null=True, blank=True)
     given_age_months = models.FloatField(null=True, blank=True)
-    """Chronological age as the user gave it, where no dates were given."""
+    """Chronological age from the user, if no dates were given."""
     note = models.TextField(blank=True, max_length=2000)
 
-    # The job; see `boneage.web.queue.jobs`.
+    # Job, see `boneage.web.queue.jobs`
     task_id = models.UUIDField(null=True, editable=False)
     attempt = models.PositiveIntegerField(default=0, editable=False)
     hangs = models.PositiveSmallIntegerField(default=0, editable=False)
-    """How many attempts ran out of their lease."""
+    """Number of attempts that ran out of their lease."""
     worker = models.CharField(max_length=64, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, editable=False)
 
-    # As answered.
+    # Result
     finished_at = models.DateTimeField(null=True, editable=False)
     expires_at = models.DateTimeField(null=True, db_index=True, editable=False)
-    """When it is deleted; set in the mode ``open``."""
+    """Time of deletion; set in the mode ``open``."""
     code = models.CharField(max_length=64, blank=True)
-    """Why it was rejected or failed: a code of docs/codes.md, or ``worker_lost``."""
+    """Reason for a rejection or failure: a code of docs/codes.md, or ``worker_lost``."""
     message = models.TextField(blank=True)
     """The same as one English sentence."""
     age_months = models.FloatField(null=True)
     chronological_age_months = models.FloatField(null=True)
-    """At the study: from the dates given, else the age given, else what the file says."""
+    """Age at the study: from the given dates, otherwise the given age, otherwise from the file."""
     result = models.JSONField(null=True)
     """`boneage.assessment.Assessment.to_json`, and ``web`` with what the pages need besides
     (`boneage.web.queue.work`)."""
 
-    # As decided; the last of `decisions`.
+    # Decision: the last of `decisions`
     decision = models.CharField(max_length=16, blank=True, default="")
     decided_months = models.FloatField(null=True)
 
@@ -160,7 +161,7 @@ class Assessment(models.Model):
 
     @property
     def same_file_earlier(self) -> Assessment | None:
-        """The first assessment of the same file in the same case, if it was submitted before this one."""
+        """Return the first assessment of the same file in the same case, if it was submitted before this one."""
         if self.case_id is None:
             return None
         same = Assessment.objects.filter(case=self.case_id, radiograph_sha256=self.radiograph_sha256)
@@ -168,17 +169,17 @@ class Assessment(models.Model):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Return whether the state is final."""
         return self.state in FINAL
 
     @property
     def current_months(self) -> float | None:
-        """The bone age that counts: as corrected, else as estimated."""
+        """Return the bone age that counts: the decided one, otherwise the estimate."""
         return self.age_months if self.decided_months is None else self.decided_months
 
     @property
     def difference_months(self) -> float | None:
-        """The bone age that counts less the chronological age, months; None as `months_ahead` says."""
+        """Return the bone age that counts minus the chronological age, months; None like `months_ahead`."""
         return months_ahead(self.current_months, self.chronological_age_months)
 
     @property
@@ -198,22 +199,24 @@ class Assessment(models.Model):
 
     @property
     def is_void(self) -> bool:
-        """Whether the number that counts must not be used: the estimate's, and nobody has accepted or corrected it."""
+        """Return whether the number that counts must not be used: the estimate is unusable, and nobody has decided on
+        it.
+        """
         return self.is_unusable and self.decided_months is None
 
     @property
     def estimated_difference_months(self) -> float | None:
-        """The estimate less the chronological age, months; None also if the estimate is no bone age."""
+        """Return the estimate minus the chronological age, months; None also if the estimate is not a bone age."""
         return None if self.is_meaningless else months_ahead(self.age_months, self.chronological_age_months)
 
 
 class Sending(models.Model):
-    """That a client has sent a radiograph in the mode ``open``, for an hour: radiographs themselves go sooner, and do
-    not count.
+    """A submission by a client in the mode ``open``, stored for an hour. Radiographs themselves are deleted earlier and
+    cannot be counted.
     """
 
     client = models.CharField(max_length=64)
-    """As `Assessment.client`."""
+    """Client like `Assessment.client`."""
     at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -221,29 +224,29 @@ class Sending(models.Model):
 
 
 class SubmissionKey(models.Model):
-    """The ``Idempotency-Key`` of a submission (`boneage.web.cases.idempotency`), for a day."""
+    """The ``Idempotency-Key`` of a submission (`boneage.web.cases.idempotency`), stored for a day."""
 
     digest = models.CharField(max_length=64, unique=True)
-    """Of the key and its owner."""
+    """Digest of the key and its owner."""
     request_digest = models.CharField(max_length=64)
-    """Of what was submitted with it."""
+    """Digest of the submission."""
     assessment = models.ForeignKey(Assessment, on_delete=models.CASCADE, related_name="+")
     at = models.DateTimeField(default=timezone.now, db_index=True)
 
 
 class PictureKind(models.TextChoices):
-    """What the bytes of a `Picture` are."""
+    """Kinds of stored pictures."""
 
     UPLOAD = "upload"
-    """The upload itself; in the mode ``open`` it goes as soon as there is an answer."""
+    """The uploaded file; in the mode ``open`` it is deleted as soon as there is a result."""
     RADIOGRAPH = "radiograph"
-    """JPEG, 8 bit grey, in the radiograph's own pixels (at most 4,096 a side), bone bright."""
+    """JPEG, 8 bit grey, in the pixels of the radiograph (at most 4,096 a side), bone bright."""
     HEAT = "heat"
     """PNG, 8 bit grey: the heat map 0..1 as 0..255, over the whole radiograph, at most 512 pixels a side."""
 
 
 class Picture(models.Model):
-    """Bytes that belong to an assessment."""
+    """Bytes of a picture that belongs to an assessment."""
 
     assessment = models.ForeignKey(Assessment, on_delete=models.CASCADE, related_name="pictures")
     kind = models.CharField(max_length=16, choices=PictureKind.choices)
@@ -257,19 +260,19 @@ class Picture(models.Model):
 
 
 class Verdict(models.TextChoices):
-    """What a physician says to an estimate."""
+    """A physician's decision on an estimate."""
 
     ACCEPTED = "accepted", _("Accepted")
     CORRECTED = "corrected", _("Corrected")
 
 
 class Decision(models.Model):
-    """A physician's verdict. Decisions are added, never changed; the last one counts."""
+    """A stored decision. Decisions are added, never changed; the last one counts."""
 
     assessment = models.ForeignKey(Assessment, on_delete=models.CASCADE, related_name="decisions")
     verdict = models.CharField(max_length=16, choices=Verdict.choices)
     age_months = models.FloatField()
-    """As accepted, or as corrected."""
+    """Accepted or corrected bone age."""
     reason = models.TextField(blank=True, max_length=2000)
     decided_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     decided_at = models.DateTimeField(default=timezone.now)
@@ -279,29 +282,29 @@ class Decision(models.Model):
 
 
 class AppendOnlyError(TypeError):
-    """Somebody tried to change the audit log."""
+    """An attempt to change the audit log."""
 
 
 class AuditEvent(models.Model):
-    """Who did what, when; never changed nor deleted, which triggers in the database enforce as well.
+    """An event of the audit log. Events are never changed nor deleted; triggers in the database enforce this as well.
 
-    It names objects by their ids alone: when a case is deleted on request, the log keeps no patient data.
+    Events refer to objects only by their ids: when a case is deleted on request, the log holds no patient data.
     """
 
     at = models.DateTimeField(default=timezone.now, db_index=True)
     user_name = models.CharField(max_length=150)
-    """Of the account, also where a token acted (named in `detail`); ``system`` for retention."""
+    """Name of the account, also where a token acted (named in `detail`); ``system`` for retention."""
     account = models.BigIntegerField(null=True)
     """Number of the account; None where no user acted, whatever `user_name` is."""
     address = models.GenericIPAddressField(null=True)
-    """The client's address (`boneage.web.accounts.access.address_of`); None where no request was made."""
+    """Address of the client (`boneage.web.accounts.access.address_of`); None without a request."""
     action = models.CharField(max_length=32, db_index=True)
     object_type = models.CharField(max_length=16, blank=True)
     object_id = models.CharField(max_length=64, blank=True, db_index=True)
     detail = models.JSONField(default=dict)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Add it.
+        """Add the event.
 
         Raises:
             AppendOnlyError: it is there already.
@@ -311,7 +314,7 @@ class AuditEvent(models.Model):
         super().save(*args, **kwargs)
 
     def delete(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        """Never.
+        """Reject the deletion.
 
         Raises:
             AppendOnlyError: always.
@@ -320,7 +323,7 @@ class AuditEvent(models.Model):
 
 
 class Scope(models.TextChoices):
-    """What a token may do; each may do what those before it may. Its user's role limits it further."""
+    """Scopes of a token. Each scope includes those before it; the user's role limits it further."""
 
     READ = "read", _("Read")
     SUBMIT = "submit", _("Read and submit")
@@ -328,16 +331,16 @@ class Scope(models.TextChoices):
 
 
 TOKEN_DAYS = 365
-"""A token is valid for so many days at most."""
+"""Maximum validity of a token, days."""
 
 
 def latest_token_end() -> datetime:
-    """When a token that is issued now stops being valid at the latest."""
+    """Return the latest end of validity of a token that is issued now."""
     return timezone.now() + timedelta(days=TOKEN_DAYS)
 
 
 class ApiToken(models.Model):
-    """A key of the REST API in the mode ``clinic``: acts for its user. Only a digest of it is kept."""
+    """A token of the REST API in the mode ``clinic``, which acts for its user. Only its digest is stored."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=64)
@@ -350,17 +353,17 @@ class ApiToken(models.Model):
 
     @classmethod
     def issue(cls, user: User, name: str, scope: Scope = Scope.FULL, days: int = TOKEN_DAYS) -> tuple[ApiToken, str]:
-        """Return a new token that is valid for some days, and its text, which is shown once."""
+        """Return a new token and its text, which is shown only once."""
         text = f"ba_{secrets.token_urlsafe(32)}"
         end = timezone.now() + timedelta(days=days)
         return cls.objects.create(user=user, name=name, scope=scope, expires_at=end, digest=cls.digest_of(text)), text
 
     def may(self, scope: Scope) -> bool:
-        """Whether this token's scope is this one or a wider one."""
+        """Return whether this token has this scope or a wider one."""
         order = list(Scope)
         return order.index(Scope(self.scope)) >= order.index(scope)
 
     @staticmethod
     def digest_of(text: str) -> str:
-        """By which a token is looked up; it is random enough that no slow hash is needed."""
+        """Return the digest by which a token is looked up. It is random enough that no slow hash is needed."""
         return sha256_of(text.encode())

@@ -1,4 +1,4 @@
-"""No patient data in logs."""
+"""Log filters that keep patient data out of the log."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from boneage.errors import BoneageError
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 
 SECURITY = "django.security."
-"""Beginning of the names of loggers whose messages repeat hosts, paths and fields as they were sent."""
+"""Prefix of the loggers whose messages repeat hosts, paths and fields as they were sent."""
 
 
 class WithoutPatients(logging.Filter):
-    """Takes the request off a record, with what its message repeats of it: paths and hosts are what somebody typed."""
+    """Filter that removes the request from a log record, and the paths and hosts that its message repeats."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Always keep the record."""
+        """Clean the record and keep it."""
         request = record.__dict__.pop("request", None)
         if record.name.startswith(SECURITY):
             record.msg, record.args = "a request was turned away: %s", (record.name.removeprefix(SECURITY),)
@@ -35,24 +35,24 @@ def _method(request: Any) -> str:
 
 
 def _route(request: Any) -> str:
-    """The pattern of the address, without what stands in it."""
+    """Return the pattern of the address, without its values."""
     match = getattr(request, "resolver_match", None)
     return f"/{match.route}" if match is not None else "to an unknown address"
 
 
 def printable(text: str) -> str:
-    """The same in one line: control characters are written as escapes, so that nobody can forge a line of the log."""
+    """Return the text in one line. Control characters become escapes, so that nobody can forge a line of the log."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class WithoutMessages(logging.Formatter):
-    """Prints where an exception came from and its kind, but not its message: that may repeat what a user typed.
+    """Formatter that prints the place and the type of an exception, but not its message, which may repeat user input.
 
     A `BoneageError` adds its code, which is from a fixed list.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record as text."""
+        """Return one record as text."""
         record.exc_text = None  # another handler's formatter may have left the message there
         try:
             return super().format(record)
@@ -60,7 +60,7 @@ class WithoutMessages(logging.Formatter):
             record.exc_text = None
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """One line."""
+        """Return the message as one line."""
         record.message = printable(record.message)
         return super().formatMessage(record)
 
@@ -68,7 +68,7 @@ class WithoutMessages(logging.Formatter):
         self,
         ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
     ) -> str:
-        """The frames of an exception and of those that led to it, the first one first."""
+        """Return the frames of an exception and of its causes, the first cause first."""
         parts: list[str] = []
         error: BaseException | None = ei[1]
         while error is not None and len(parts) < 10:

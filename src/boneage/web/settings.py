@@ -1,4 +1,4 @@
-"""Django's settings, made from `Configuration`: what may differ is in the environment."""
+"""Django's settings, derived from `Configuration`, which reads the environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from boneage.web.configuration import Configuration
 from boneage.web.languages import LOCALE, languages
 
 CONFIGURATION = Configuration.from_environment()
-"""The installation's own settings, for our code: ``django.conf.settings.CONFIGURATION``."""
+"""The installation's own settings, for this package: ``django.conf.settings.CONFIGURATION``."""
 
 _HERE = Path(__file__).parent
 
@@ -85,7 +85,7 @@ TEMPLATES = [
 
 
 def database_of(configuration: Configuration) -> dict[str, Any]:
-    """An entry of Django's ``DATABASES``."""
+    """Return an entry of Django's ``DATABASES``."""
     if configuration.database:
         return {**dj_database_url.parse(configuration.database, conn_max_age=600, conn_health_checks=True)}
     return {
@@ -116,7 +116,7 @@ USE_I18N = True
 
 
 def _fingerprint() -> str:
-    """Of the static files, so that browsers may keep them for ever and still see a new version at once."""
+    """Return a fingerprint of the static files, so that browsers may cache them and still see a new version at once."""
     digest = hashlib.sha256()
     for path in sorted((_HERE / "static").rglob("*")):
         if path.is_file():
@@ -157,7 +157,7 @@ AXES_HANDLER = "boneage.web.accounts.login_guard.LoginGuard"  # the limits stand
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # who is told to come back in 15 minutes can
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # a user who is asked to come back in 15 minutes can do so
 AXES_USERNAME_CALLABLE = "boneage.web.accounts.access.name_digest"
 AXES_CLIENT_IP_CALLABLE = "boneage.web.accounts.access.network_of"
 AXES_DISABLE_ACCESS_LOG = True  # the audit log says it

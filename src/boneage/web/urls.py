@@ -1,4 +1,4 @@
-"""All addresses. None holds patient data: cases and assessments go by random ids."""
+"""All URLs. None holds patient data: cases and assessments have random ids."""
 
 from __future__ import annotations
 

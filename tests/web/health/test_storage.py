@@ -6,6 +6,7 @@ import logging
 import os
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -155,7 +156,7 @@ def test_locked_postgresql_is_busy(on_postgresql: None) -> None:
 
 
 def test_full_database_server_is_remembered(on_postgresql: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody can look how much room there is, a write that failed says so for a while."""
+    """Where nobody can check how much room there is, a write that failed says so for a while."""
     condition.note_failure("storage_full")
     assert health() == (503, "storage_full")
     monkeypatch.setattr(condition, "FAILED_SECONDS", 0)
@@ -204,11 +205,11 @@ def test_every_code_has_a_status_and_a_time() -> None:
 def test_watch_tells_the_last_look() -> None:
     looks: list[Condition] = []
 
-    def look() -> Condition:
+    def check() -> Condition:
         looks.append(Condition("ok", len(looks)))
         return looks[-1]
 
-    watch = Watch(look, every=3600)
+    watch = Watch(check, every=3600)
     assert watch.report() == (503, {"status": "no_database", "waiting": None})
     watch.start()
     assert watch.report() == (200, {"status": "ok", "waiting": 0})
@@ -219,15 +220,15 @@ def watched(*found: Condition | Exception) -> Watch:
     """A watch that has looked, and found or raised these."""
     left = iter(found)
 
-    def look() -> Condition:
+    def check() -> Condition:
         one = next(left)
         if isinstance(one, Exception):
             raise one
         return one
 
-    watch = Watch(look)
+    watch = Watch(check)
     for _ in found:
-        watch.look_once()
+        watch.check_once()
     return watch
 
 
@@ -242,12 +243,14 @@ def test_watch_logs_each_change_once(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.django_db
 def test_watch_goes_on_after_a_look_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     watch = watched(RuntimeError("a fault"), Condition("ok", 3))
-    assert "the service could not be looked at" in caplog.text
+    assert "the condition of the service could not be checked" in caplog.text
     assert watch.report() == (200, {"status": "ok", "waiting": 3})
 
 
-def test_watch_whose_look_does_not_end_says_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watch_stale_check_reports_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that does not end leaves the last one, which becomes stale."""
     watch = Watch(lambda: Condition("ok", 0), every=3600)
     watch.start()
-    monkeypatch.setattr(watch, "_looked", watch._looked - condition.STALE_SECONDS - 3601)
+    later = time.monotonic() + condition.STALE_SECONDS + 3601
+    monkeypatch.setattr(condition.time, "monotonic", lambda: later)
     assert watch.report()[0] == 503

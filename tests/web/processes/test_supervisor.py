@@ -53,7 +53,7 @@ def until(holds: Callable[[], object], seconds: float = 20.0) -> None:
 def looked_at(ended: list[Child], *places: SupervisedProcess) -> list[Child]:
     """What has ended after a look at these places."""
     for kept in places:
-        kept.look()
+        kept.update()
     return ended
 
 
@@ -79,7 +79,7 @@ def test_what_ends_is_started_again_with_longer_pauses(
 
     kept = SupervisedProcess(started, ended.append)
     while len(starts) < 4:
-        kept.look()
+        kept.update()
         time.sleep(0.005)
     assert kept.early_ends == len(ended) == 3
     pauses = [late - early for early, late in pairwise(starts)]
@@ -89,10 +89,10 @@ def test_what_ends_is_started_again_with_longer_pauses(
 def test_what_has_done_a_task_is_started_again_at_once(start: Callable[[str], Child]) -> None:
     ended: list[Child] = []
     kept = SupervisedProcess(lambda: start("done"), ended.append)
-    kept.look()
+    kept.update()
     first = kept.child
     until(lambda: looked_at(ended, kept))
-    kept.look()
+    kept.update()
     assert kept.child not in {None, first}
     assert kept.early_ends == 0
 

@@ -1,5 +1,5 @@
-"""Who may do what. In the mode ``open`` whoever knows an assessment's address, 122 random bits, may see it until it
-expires; in the mode ``clinic`` users log in, and roles decide.
+"""Access rights. In the mode ``open``, anyone who knows the address of an assessment (122 random bits) may see it until
+it expires. In the mode ``clinic``, users log in, and roles decide.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 def for_role(
     role: Role, *, in_open: bool, temporary: bool = False, confirmed: bool = False
 ) -> Callable[[View[P]], View[P]]:
-    """A view for users of this role and higher ones; one that the mode ``open`` does not have is not found there.
+    """Restrict a view to users of this role and higher ones. A view that the mode ``open`` does not have answers 404
+    there.
 
     Args:
-        role: the lowest that may.
-        in_open: whether the mode ``open`` has it, for everybody.
-        temporary: whether it is also for those who must choose a new password first.
-        confirmed: whether the password must have been typed within `sessions.CONFIRMED_FOR`; else it is asked for.
+        role: lowest role that may use the view.
+        in_open: the mode ``open`` has the view, for everybody.
+        temporary: users who must choose a new password first may use the view as well.
+        confirmed: the password must have been entered within `sessions.CONFIRMED_FOR`; otherwise a page requests it.
     """
 
     def guard(view: View[P]) -> View[P]:
@@ -69,14 +70,14 @@ def for_role(
 
 
 def _to_login(request: HttpRequest) -> HttpResponseBase:
-    """To the login page, and from there back to where a page can be shown."""
+    """Redirect to the login page, and from there back to the requested page if it can be shown."""
     if request.method == "GET" and not request.headers.get("HX-Request"):
         return redirect_to_login(request.get_full_path())
     return _to(request, resolve_url(settings.LOGIN_URL))
 
 
 def to_confirmation(request: HttpRequest) -> HttpResponseBase:
-    """To the page that asks for the password once more, and from there back to the page where this began."""
+    """Redirect to the page that requests the password again, and from there back to the page of origin."""
     back = request.get_full_path() if request.method == "GET" else _page_before(request)
     if request.method != "GET":
         messages.warning(request, gettext("Nothing has been changed yet. Confirm your password, then repeat it."))
@@ -84,7 +85,7 @@ def to_confirmation(request: HttpRequest) -> HttpResponseBase:
 
 
 def _page_before(request: HttpRequest) -> str:
-    """The page of this service whose form was sent."""
+    """Return the address of the page of this service whose form was sent."""
     before = request.headers.get("Referer", "")
     if url_has_allowed_host_and_scheme(before, {request.get_host()}, require_https=request.is_secure()):
         return urlsplit(before).path
@@ -92,18 +93,18 @@ def _page_before(request: HttpRequest) -> str:
 
 
 def _to(request: HttpRequest, url: str) -> HttpResponseBase:
-    """The whole page to another address, also when only a part of it was asked for."""
+    """Redirect the whole page to another address, also if the request was for a part of it."""
     return HttpResponseClientRedirect(url) if request.headers.get("HX-Request") else redirect(url)
 
 
 def user_of(request: HttpRequest) -> User | None:
-    """Who is logged in; None for nobody, and always in the mode ``open``."""
+    """Return the user who is logged in; None for nobody, and always in the mode ``open``."""
     user = getattr(request, "user", None)
     return user if isinstance(user, User) and user.is_active and not configuration().is_open else None
 
 
 def member_of(request: HttpRequest) -> User:
-    """Who is logged in, for views that `for_role` guards.
+    """Return the user who is logged in, for views that `for_role` guards.
 
     Raises:
         PermissionDenied: nobody.
@@ -115,33 +116,35 @@ def member_of(request: HttpRequest) -> User:
 
 
 def assessments() -> QuerySet[Assessment]:
-    """Those that have not expired. Neither mode has what was made in the other in the same database."""
-    found = Assessment.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
-    return found.filter(submitted_by=None, case=None) if configuration().is_open else found.filter(client="")
+    """Return the assessments that have not expired. Neither mode shows those made in the other mode in the same
+    database.
+    """
+    current = Assessment.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+    return current.filter(submitted_by=None, case=None) if configuration().is_open else current.filter(client="")
 
 
 def assessment_or_404(pk: UUID) -> Assessment:
-    """One that has not expired.
+    """Return an assessment that has not expired.
 
     Raises:
         Http404: there is none.
     """
-    found = assessments().select_related("case").filter(pk=pk).first()
-    if found is None:
+    assessment = assessments().select_related("case").filter(pk=pk).first()
+    if assessment is None:
         raise Http404
-    return found
+    return assessment
 
 
 def address_of(request: HttpRequest) -> str:
-    """The client's IP address; ``0.0.0.0`` where none is known, as on a socket of this machine.
+    """Return the client's IP address; ``0.0.0.0`` if it is unknown, as on a local socket.
 
-    ``X-Forwarded-For`` counts only with `Configuration.proxy`, and of it the last entry alone: the proxy wrote that
-    one, those before it are whatever the client claims.
+    ``X-Forwarded-For`` counts only with `Configuration.proxy`, and only its last entry: the proxy wrote that one,
+    whereas the client can forge the others.
     """
-    said = [request.META.get("REMOTE_ADDR", "")]
+    candidates = [request.META.get("REMOTE_ADDR", "")]
     if configuration().proxy:
-        said.insert(0, request.headers.get("X-Forwarded-For", "").rsplit(",", 1)[-1])
-    for text in said:
+        candidates.insert(0, request.headers.get("X-Forwarded-For", "").rsplit(",", 1)[-1])
+    for text in candidates:
         try:
             address = ip_address(text.strip().strip("[]"))
         except ValueError:
@@ -152,9 +155,10 @@ def address_of(request: HttpRequest) -> str:
 
 
 def client_of(request: HttpRequest) -> str:
-    """A keyed hash of the client's address, hexadecimal, by which its radiographs are counted; the address is not kept.
+    """Return a keyed hash of the client's address, hexadecimal, by which its radiographs are counted.
 
-    IPv6 networks of 64 bits count as one client: one machine may use all of their addresses.
+    The address itself is not stored. An IPv6 network of 64 bits counts as one client: one machine may use all its
+    addresses.
     """
     return _digest(network_of(request))
 
@@ -166,9 +170,9 @@ def network_of(request: HttpRequest) -> str:
 
 
 def name_digest(request: HttpRequest, credentials: Mapping[str, Any] | None = None) -> str:
-    """By which failed logins of one name are counted: a keyed hash, for what was typed may be a password.
+    """Return a keyed hash by which failed logins of one name are counted, because the typed name may be a password.
 
-    Names that the login form takes for the same give the same.
+    Names that are equal for the login form have the same hash.
     """
     typed = (credentials or {}).get("username") or request.POST.get("username", "")
     return digest_of_name(str(typed))

@@ -1,6 +1,7 @@
-"""The triggers by which the database itself rejects to change the audit log, for each kind of database.
+"""Triggers with which the database itself rejects changes to the audit log, for each kind of database.
 
-SQLite loses a table's triggers when a migration rebuilds it: one that alters the audit log must set `GUARDS` up again.
+SQLite drops the triggers of a table when a migration rebuilds it: a migration that alters the audit log must set up
+`GUARDS` again.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ GUARDS: dict[str, list[str]] = {
         f"FOR EACH STATEMENT EXECUTE FUNCTION {TABLE}_reject()",
     ],
 }
-"""SQL statements by vendor that set the guard up."""
+"""SQL statements by vendor that set up the guard."""
 
 UNGUARDS: dict[str, list[str]] = {
     "sqlite": [f"DROP TRIGGER {TABLE}_no_{change}" for change in ("update", "delete", "replace")],
     "postgresql": [f"DROP TRIGGER {TABLE}_guard ON {TABLE}", f"DROP FUNCTION {TABLE}_reject()"],
 }
-"""SQL statements by vendor that take it down, which only a database's owner may."""
+"""SQL statements by vendor that remove the guard, which only the owner of a database may do."""

@@ -1,4 +1,4 @@
-"""The append-only log of the mode ``clinic``: each view, submission, decision, export, deletion and login."""
+"""The append-only audit log of the mode ``clinic``: each view, submission, decision, export, deletion and login."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from django.utils.translation import gettext_lazy as _
 from boneage.web.models import AuditEvent, User, configuration
 
 SYSTEM = "system"
-"""Stands for the user where nobody asked: retention."""
+"""Name of the user for events without one, such as retention."""
 
 client_address: ContextVar[str | None] = ContextVar("client_address", default=None)
-"""Whose request is being answered (`boneage.web.accounts.access.address_of`); None outside of requests."""
+"""Address of the client whose request is being answered (`boneage.web.accounts.access.address_of`); None outside of
+requests."""
 
 
 class Action(StrEnum):
-    """What is logged."""
+    """Kinds of audit events."""
 
     LOGIN = "login"
     LOGIN_FAILED = "login_failed"
@@ -57,22 +58,22 @@ TITLES = {
     Action.TOKEN_ISSUED: _("Issued a token"),
     Action.TOKEN_REVOKED: _("Revoked a token"),
 }
-"""What the pages call them."""
+"""Names of the actions on the pages."""
 
 
 def by_token(name: str) -> dict[str, str]:
-    """For an event's detail: the token of the API by which its user acted; nothing if the name is empty."""
+    """Return the detail for an event of an API token; empty if the name is empty."""
     return {"via": f"token {name}"} if name else {}
 
 
 def record(user: User | str | None, action: Action, thing: Model | None = None, **detail: Any) -> None:
-    """Add an event, in the transaction that is open. Nothing in the mode ``open``, which keeps nothing.
+    """Add an event in the open transaction. The mode ``open`` records nothing.
 
     Args:
-        user: who, or a name such as `SYSTEM`.
-        action: what.
-        thing: on which object.
-        **detail: plain values that name no patient.
+        user: the user, or a name such as `SYSTEM`.
+        action: the kind of event.
+        thing: the object that it concerns.
+        **detail: plain values that identify no patient.
     """
     if configuration().is_open:
         return

@@ -1,4 +1,4 @@
-"""Forms of accounts and of the audit log."""
+"""Forms for accounts and for the audit log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from boneage.web.user_names import NAME_LENGTH
 
 
 def account_error(error: AccountError) -> str:
-    """What an `AccountError` says to the reader, in the reader's language."""
+    """Return the text of an `AccountError` in the active language."""
     return {
         "user_exists": gettext("There is a user of that name already."),
         "user_name_invalid": gettext("Use letters from A to Z and digits, with @ . + - _ between them."),
@@ -30,10 +30,10 @@ def account_error(error: AccountError) -> str:
 
 
 class Login(AuthenticationForm):
-    """Name and password; a one-time password that has expired is not called a wrong one."""
+    """Name and password. An expired one-time password gets its own message."""
 
     def confirm_login_allowed(self, user: User) -> None:
-        """Find out whether the right password logs in.
+        """Check whether the right password may log in.
 
         Raises:
             ValidationError: ``inactive``, or ``expired``.
@@ -45,7 +45,7 @@ class Login(AuthenticationForm):
 
 
 class NewPassword(PasswordChangeForm):
-    """The old password and, twice, another one. Wrong old passwords count like failed logins."""
+    """The old password and, twice, a new one. Wrong old passwords count like failed logins."""
 
     def __init__(self, user: User, request: HttpRequest, data: QueryDict | None = None) -> None:
         super().__init__(user, data)
@@ -56,7 +56,7 @@ class NewPassword(PasswordChangeForm):
         return right_password(self._request, self.user, self.cleaned_data["old_password"])
 
     def clean(self) -> dict[str, Any]:
-        """Whether it is another one."""
+        """Reject a new password that equals the old one."""
         cleaned = super().clean() or {}
         if cleaned.get("new_password1") and cleaned["new_password1"] == cleaned.get("old_password"):
             self.add_error("new_password1", gettext("Choose another password than the old one."))
@@ -64,7 +64,7 @@ class NewPassword(PasswordChangeForm):
 
 
 class Confirmation(forms.Form):
-    """The password once more."""
+    """The password again."""
 
     password = forms.CharField(
         label=_("Password"),
@@ -82,7 +82,7 @@ class Confirmation(forms.Form):
 
 
 def right_password(request: HttpRequest, user: AbstractBaseUser, password: str) -> str:
-    """Return a password that is the user's.
+    """Return the password if it is the user's.
 
     Raises:
         ValidationError: ``wrong``; it counts like a failed login, and is logged like one.
@@ -95,7 +95,7 @@ def right_password(request: HttpRequest, user: AbstractBaseUser, password: str) 
 
 
 class NewToken(forms.Form):
-    """What a token of the API is for, what it may do, and for how long."""
+    """Purpose, scope and validity of an API token."""
 
     name = forms.CharField(label=_("Purpose"), max_length=ApiToken._meta.get_field("name").max_length)
     scope = forms.ChoiceField(label=_("Permissions"), choices=Scope.choices, initial=Scope.SUBMIT)
@@ -108,7 +108,7 @@ class NewToken(forms.Form):
 
 
 class NewUser(forms.Form):
-    """A name and a role."""
+    """Name and role of a new user."""
 
     name = forms.CharField(
         label=_("Name"), max_length=NAME_LENGTH, widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false"})
@@ -117,7 +117,7 @@ class NewUser(forms.Form):
 
 
 class RoleOf(forms.Form):
-    """Another role."""
+    """Role of an existing user."""
 
     role = forms.ChoiceField(label=_("Role"), choices=Role.choices)
 
@@ -127,7 +127,7 @@ _ACTIONS = [("", _("All")), *((key.value, text) for key, text in TITLES.items())
 
 
 class AuditFilter(forms.Form):
-    """Which events are shown; nothing in it says who a patient is, so it may stand in an address."""
+    """Filter for audit events. It holds nothing that identifies a patient, so that it may be part of a URL."""
 
     user = forms.CharField(label=_("User"), required=False, max_length=NAME_LENGTH, widget=forms.TextInput(_NAMES))
     action = forms.ChoiceField(label=_("Action"), required=False, choices=_ACTIONS)

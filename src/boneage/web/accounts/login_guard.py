@@ -1,7 +1,7 @@
-"""How passwords are kept from being guessed: failed logins are counted three ways (docs/service-safety.md).
+"""Protection of passwords against guessing: failed logins are counted in three ways (docs/service-safety.md).
 
-The browser of somebody who has logged in before is known by a signed cookie, and only the first count holds for it:
-nobody can lock others out of their own browsers by typing wrong passwords elsewhere.
+A signed cookie identifies the browser of a user who has logged in before, and only the first count holds for it: nobody
+can lock others out of their own browsers by typing wrong passwords elsewhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from django.utils import timezone
 from boneage.web.accounts.access import digest_of_name, name_digest, network_of
 
 WINDOW = timedelta(minutes=15)
-"""Failures count for so long."""
+"""Time for which failures count."""
 
 MOST_HERE = 5
 """Failures of one name from one network (an IPv4 address, or 64 bits of IPv6)."""
@@ -34,10 +34,10 @@ MOST_OF_NETWORK = 100
 _COOKIE_SALT = "boneage.web.accounts.login_guard"
 _COOKIE_DAYS = 180
 _MOST_NAMES = 10
-"""So many users of one browser are known to it."""
+"""Maximum number of users remembered in one browser."""
 
 _DIGITS = 32
-"""Of a name's digest, in the cookie."""
+"""Number of digits of a name's digest in the cookie."""
 
 
 class LoginGuard(AxesDatabaseHandler):  # type: ignore[misc]  # django-axes has no types
@@ -69,7 +69,7 @@ def locked_seconds(request: HttpRequest, credentials: Mapping[str, Any] | None =
 
 
 def forget_failures(name: str) -> None:
-    """Let a name log in at once, wherever wrong passwords were typed for it."""
+    """Let a name log in at once, even after wrong passwords."""
     AccessAttempt.objects.filter(username=digest_of_name(name)).delete()
 
 
@@ -86,8 +86,8 @@ def _of_network(request: HttpRequest) -> QuerySet[AccessAttempt]:
 
 
 def _counting() -> QuerySet[AccessAttempt]:
-    found: QuerySet[AccessAttempt] = AccessAttempt.objects.filter(attempt_time__gte=timezone.now() - WINDOW)
-    return found
+    attempts: QuerySet[AccessAttempt] = AccessAttempt.objects.filter(attempt_time__gte=timezone.now() - WINDOW)
+    return attempts
 
 
 def _failures(attempts: QuerySet[AccessAttempt]) -> int:
@@ -104,12 +104,12 @@ def _known_names(request: HttpRequest) -> list[str]:
 
 
 def is_known(request: HttpRequest, credentials: Mapping[str, Any] | None = None) -> bool:
-    """Whether this name has logged in with this browser before."""
+    """Return whether this name has logged in with this browser before."""
     return name_digest(request, credentials)[:_DIGITS] in _known_names(request)
 
 
 def remember(request: HttpRequest, response: HttpResponseBase, name: str) -> None:
-    """Let a browser be known as one of this user's."""
+    """Remember a user in a browser."""
     digest = digest_of_name(name)[:_DIGITS]
     names = [digest, *(one for one in _known_names(request) if one and one != digest)][:_MOST_NAMES]
     response.set_signed_cookie(

@@ -1,6 +1,6 @@
-"""What makes a password too easy to guess, besides its length and Django's list of common ones.
+"""Rejection of passwords that are easy to guess, besides their length and Django's list of common passwords.
 
-There are no rules about kinds of characters. A password is rejected if it is little more than words that anybody would
+There are no rules about kinds of characters. A password is rejected if it consists mostly of words that anybody would
 try here, or if zxcvbn (Wheeler, USENIX Security 2016) expects it among the first `LEAST_GUESSES`.
 """
 
@@ -17,31 +17,32 @@ from django.utils.translation import gettext
 from boneage.web.models import User, configuration
 
 LEAST_LENGTH = 15
-"""Fewest characters; NIST SP 800-63B-4 asks for as many where a password is the only factor."""
+"""Minimum number of characters; NIST SP 800-63B-4 requires as many where a password is the only factor."""
 
 LEAST_GUESSES = 1e10
-"""zxcvbn's estimate of the guesses that are needed: its highest score begins here."""
+"""Minimum number of guesses by zxcvbn's estimate: its highest score begins here."""
 
 LEAST_BESIDES = 10
-"""Fewest characters besides the words of `context_words`."""
+"""Minimum number of characters besides the words of `context_words`."""
 
 CONTEXT_WORDS = ("boneage", "bone", "radiolog", "radiograph", "hospital", "clinic", "klinik", "password", "passwort")
 """Words that anybody would try here, besides those of user and installation (docs/service-safety.md)."""
 
 _EXAMINED = 48
-"""zxcvbn sees so many characters: its time grows faster than their number."""
+"""Number of characters that zxcvbn examines: its time grows faster than their number."""
 
 _ONE_SYMBOL = str.maketrans("@{[<!|$+", "4(((1157")
-"""Symbols that stand for the same letter, as one. zxcvbn tries all combinations, for seconds where there are many."""
+"""Symbols that stand for the same letter, mapped to one. zxcvbn tries all combinations, for seconds where there are
+many."""
 
 _SHORTEST_WORD = 3
 
 _one_at_a_time = threading.Lock()
-"""zxcvbn keeps the words of a call in a dictionary of the module."""
+"""Lock, because zxcvbn stores the words of a call in a dictionary of its module."""
 
 
 def context_words(user: User | None) -> list[str]:
-    """Return the words that must not make up a password: of the service, its address, and the user's names."""
+    """Return the words that must not make up a password: the service, its address, and the user's names."""
     host = urlsplit(configuration().url).hostname or ""
     names = [user.username, user.first_name, user.last_name, user.email] if user is not None else []
     parts = [part for text in [host, *names] for part in [text, *re.split(r"[\W_\d]+", text)]]
@@ -50,10 +51,10 @@ def context_words(user: User | None) -> list[str]:
 
 
 class GuessableValidator:
-    """Django's validator of passwords for what this module describes."""
+    """Django validator for passwords that are easy to guess."""
 
     def validate(self, password: str, user: Any = None) -> None:
-        """Find out whether a password may be used.
+        """Check whether a password may be used.
 
         Raises:
             ValidationError: ``password_context`` or ``password_guessable``.
@@ -69,14 +70,14 @@ class GuessableValidator:
             raise ValidationError(message, code="password_guessable")
 
     def get_help_text(self) -> str:
-        """Return what the form says before."""
+        """Return the help text of the form."""
         return gettext(
             "Use several words that do not belong together, or a password manager. Any characters may be used."
         )
 
 
 def _besides(password: str, words: list[str]) -> str:
-    """Return what is left of a password without these words, longest first."""
+    """Return the rest of a password without these words, longest first."""
     left = password.casefold()
     for word in words:
         left = left.replace(word, "")

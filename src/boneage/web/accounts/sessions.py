@@ -1,4 +1,4 @@
-"""Sessions of browsers in the mode ``clinic``: kept by user, ended when idle or old, and by whoever may end them.
+"""Browser sessions in the mode ``clinic``, which end when idle, when old, or when their user ends them.
 
 This module is Django's ``SESSION_ENGINE``.
 """
@@ -20,36 +20,36 @@ from boneage.web.accounts.audit import SYSTEM, Action, client_address, record
 from boneage.web.models import BrowserSession, User, configuration
 
 CONFIRMED_FOR = timedelta(minutes=10)
-"""After so long the password is asked for again before users, tokens and sessions are changed."""
+"""Time after which the password is requested again before users, tokens and sessions are changed."""
 
 SEEN_EVERY = timedelta(minutes=1)
-"""`BrowserSession.seen_at` is no finer, so that reading does not write each time."""
+"""Resolution of `BrowserSession.seen_at`, so that not every request writes."""
 
 MOST_SESSIONS = 10
-"""So many sessions one user may have at a time; a further login ends the oldest."""
+"""Maximum number of sessions of one user; a further login ends the oldest."""
 
 _BEGUN, _CONFIRMED, _ADDRESS, _AGENT = "begun_at", "confirmed_at", "address", "agent"
 
 
 class SessionStore(db.SessionStore):
-    """Django's sessions in the database, with their user and their times as columns, and an end when idle."""
+    """Django's sessions in the database, with their user and times as columns, and an end when idle."""
 
     kept: BrowserSession | None = None
-    """The row that it was read from."""
+    """Row from which the session was read."""
 
     @classmethod
     def get_model_class(cls) -> type[BrowserSession]:
-        """Where sessions are kept."""
+        """Return the model of sessions."""
         return BrowserSession
 
     def _get_session_from_db(self) -> BrowserSession | None:
         """Return the row of a session that has not ended; `sweep` deletes and logs the others."""
-        found: BrowserSession | None = super()._get_session_from_db()  # type: ignore[misc]  # not in the stubs
-        if found is not None and found.seen_at < _idle_since(timezone.now()):
+        row: BrowserSession | None = super()._get_session_from_db()  # type: ignore[misc]  # not in the stubs
+        if row is not None and row.seen_at < _idle_since(timezone.now()):
             self._session_key = None
-            found = None
-        self.kept = found
-        return found
+            row = None
+        self.kept = row
+        return row
 
     def create_model_instance(self, data: dict[str, Any]) -> BrowserSession:
         """Return the row to write."""
@@ -61,7 +61,7 @@ class SessionStore(db.SessionStore):
 
 
 def begin(request: HttpRequest, user: User, **_signal: Any) -> None:
-    """Write down where and when a session begins, and set its end. Called at each login."""
+    """Record where and when a session begins, and set its end. Each login calls this."""
     now = timezone.now()
     request.session.set_expiry(now + timedelta(hours=configuration().session_hours))
     request.session[_BEGUN] = now.isoformat()
@@ -73,18 +73,18 @@ def begin(request: HttpRequest, user: User, **_signal: Any) -> None:
 
 
 def confirm(request: HttpRequest) -> None:
-    """Note that the password has just been typed."""
+    """Record that the password has just been entered."""
     request.session[_CONFIRMED] = timezone.now().isoformat()
 
 
 def is_confirmed(request: HttpRequest) -> bool:
-    """Whether the password was typed within `CONFIRMED_FOR`."""
+    """Return whether the password was entered within `CONFIRMED_FOR`."""
     at = request.session.get(_CONFIRMED)
     return at is not None and timezone.now() - datetime.fromisoformat(at) < CONFIRMED_FOR
 
 
 def note_use(request: HttpRequest) -> None:
-    """Note that a session's user has made a request."""
+    """Record that the user of a session has made a request."""
     kept: BrowserSession | None = getattr(request.session, "kept", None)
     now = timezone.now()
     if kept is not None and kept.seen_at < now - SEEN_EVERY:
@@ -92,27 +92,27 @@ def note_use(request: HttpRequest) -> None:
 
 
 def of_user(user: User) -> QuerySet[BrowserSession]:
-    """Return the sessions of a user that have not ended, the latest first."""
+    """Return the open sessions of a user, the latest first."""
     now = timezone.now()
     return user.sessions.filter(expire_date__gt=now, seen_at__gte=_idle_since(now)).order_by("-begun_at")
 
 
 def others(request: HttpRequest, user: User) -> QuerySet[BrowserSession]:
-    """Return the user's sessions besides the one of this request."""
+    """Return the sessions of a user besides the one of this request."""
     return user.sessions.exclude(session_key=request.session.session_key)
 
 
 def handle_of(row: BrowserSession) -> str:
-    """Return what a page calls a session: nobody can make the key of it."""
+    """Return the public name of a session; its key cannot be derived from it."""
     return salted_hmac("boneage.web.accounts.sessions", row.session_key, algorithm="sha256").hexdigest()[:32]
 
 
 def end(rows: Iterable[BrowserSession], by: User | str, why: str) -> int:
-    """End sessions, each with its audit event. Returns how many there were.
+    """End sessions, each with its audit event. Return their number.
 
     Args:
         rows: the sessions.
-        by: who ends them.
+        by: the user who ends them.
         why: ``idle``, ``expired``, ``too_many``, ``password``, ``account``, or ``asked``.
     """
     count = 0
@@ -125,7 +125,7 @@ def end(rows: Iterable[BrowserSession], by: User | str, why: str) -> int:
 
 
 def sweep(now: datetime) -> int:
-    """End the sessions whose time is over, and return how many there were."""
+    """End the expired and idle sessions, and return their number."""
     idle = Q(seen_at__lt=_idle_since(now)) & Q(expire_date__gte=now)
     ended = BrowserSession.objects.select_related("user")
     return end(list(ended.filter(expire_date__lt=now)), SYSTEM, "expired") + end(

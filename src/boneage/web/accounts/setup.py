@@ -1,4 +1,4 @@
-"""The first account of an installation, made on the command line."""
+"""The first account of an installation, created on the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from boneage.web.models import Role, User
 
 @transaction.atomic
 def create_administrator(name: str, password: str) -> User:
-    """An administrator with a password of the operator's choice.
+    """Create an administrator with a password chosen by the operator.
 
     Raises:
         AccountError: ``user_exists``, ``user_name_invalid``, ``user_name_similar`` or ``password_weak``.

@@ -1,7 +1,7 @@
-"""Accounts as an administrator changes them, each change with its audit event in one transaction.
+"""Changes of accounts by administrators, each with its audit event in one transaction.
 
-Passwords that an administrator hands out are random, and good for choosing another one only. There is always at least
-one active administrator.
+Passwords issued by an administrator are random and serve only to choose a new one. There is always at least one active
+administrator.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from boneage.web.models import TOKEN_DAYS, ApiToken, Role, Scope, User
 from boneage.web.user_names import NAME_LENGTH, RESERVED_APPEARANCES, appearance_of, is_well_formed, normalized
 
 ONE_TIME_HOURS = 72
-"""A one-time password is valid for so long."""
+"""Validity of a one-time password, hours."""
 
 MOST_TOKENS = 20
-"""So many tokens one user may have at a time."""
+"""Maximum number of valid tokens of one user."""
 
 _SYLLABLES = [consonant + vowel for consonant in "bdfghjkmnprstvz" for vowel in "aeiou"]
 
 
 class AccountError(ConfigurationError):
-    """An account that cannot be made or changed so.
+    """An account cannot be created or changed in this way.
 
-    ``user_exists``: another has that name.
+    ``user_exists``: another user has this name.
     ``user_name_invalid``: a name has up to 150 ASCII letters and digits, and @ . + - _ between them.
-    ``user_name_similar``: another name, or one that is reserved, looks like it.
-    ``password_weak``: too short or too easy to guess.
-    ``last_administrator``: nobody could administrate any more.
-    ``too_many_tokens``: the user must revoke one first.
+    ``user_name_similar``: another name, or a reserved one, looks like this one.
+    ``password_weak``: the password is too short or too easy to guess.
+    ``last_administrator``: no active administrator would remain.
+    ``too_many_tokens``: the user must revoke a token first.
     """
 
 
 def one_time_password() -> str:
-    """A random password that can be read out: eight syllables in four groups, 49 bits."""
+    """Return a random password that can be read out: eight syllables in four groups, 49 bits."""
     return "-".join("".join(secrets.choice(_SYLLABLES) for _ in range(2)) for _ in range(4))
 
 
 def valid_name(name: str) -> str:
-    """A name in the one form in which names are kept.
+    """Return a name in its normalised form, if a new user may have it.
 
     Raises:
         AccountError: ``user_name_invalid``, ``user_name_similar`` or ``user_exists``.
@@ -61,19 +61,19 @@ def valid_name(name: str) -> str:
             "user_name_invalid",
             f"A user's name has 1 to {NAME_LENGTH} letters (A to Z) and digits, with @ . + - _ between them.",
         )
-    look = appearance_of(name)
-    if look in RESERVED_APPEARANCES or User.objects.filter(appearance=look).exists():
+    appearance = appearance_of(name)
+    if appearance in RESERVED_APPEARANCES or User.objects.filter(appearance=appearance).exists():
         raise AccountError("user_name_similar", "Another user's name, or one that is reserved, looks like this one.")
     return name
 
 
 def is_expired(user: User) -> bool:
-    """Whether the user's one-time password is not valid any more."""
+    """Return whether the user's one-time password has expired."""
     return user.password_expires_at is not None and user.password_expires_at <= timezone.now()
 
 
 def use_up_password(user: User) -> bool:
-    """Make a one-time password worthless, as it logs its user in. False if another login was faster."""
+    """Invalidate a one-time password at login. Return False if another login was faster."""
     unusable = make_password(None)
     if not User.objects.filter(pk=user.pk, password=user.password).update(password=unusable):
         return False
@@ -83,7 +83,7 @@ def use_up_password(user: User) -> bool:
 
 @transaction.atomic
 def create(by: User, name: str, role: Role) -> tuple[User, str]:
-    """A new user, and the one-time password.
+    """Create a user. Return the user and the one-time password.
 
     Raises:
         AccountError: ``user_name_invalid``, ``user_name_similar`` or ``user_exists``.
@@ -98,7 +98,7 @@ def create(by: User, name: str, role: Role) -> tuple[User, str]:
 
 @transaction.atomic
 def set_role(by: User, user: User, role: Role) -> None:
-    """Give another role.
+    """Give a user another role.
 
     Raises:
         AccountError: ``last_administrator``.
@@ -111,7 +111,8 @@ def set_role(by: User, user: User, role: Role) -> None:
 
 @transaction.atomic
 def deactivate(by: User, user: User) -> None:
-    """End an account: sessions and tokens with it. The user stays, for the log and the decisions name it.
+    """Deactivate an account, with its sessions and tokens. The user remains, because the audit log and decisions refer
+    to it.
 
     Raises:
         AccountError: ``last_administrator``.
@@ -126,7 +127,7 @@ def deactivate(by: User, user: User) -> None:
 
 @transaction.atomic
 def renew_password(by: User, user: User) -> str:
-    """A new one-time password, which also makes an ended account active again. Sessions, tokens and locks end."""
+    """Return a new one-time password. It reactivates the account; sessions, tokens and login locks end."""
     password = one_time_password()
     user.is_active = True
     user.password_is_temporary = True
@@ -141,12 +142,12 @@ def renew_password(by: User, user: User) -> str:
 
 @transaction.atomic
 def choose_password(user: User, password: str, keep: str | None) -> None:
-    """Set a password of the user's own choice. Other sessions end, and all tokens.
+    """Set a password chosen by the user. Other sessions end, and all tokens are revoked.
 
     Args:
-        user: whose it is.
-        password: a valid one.
-        keep: key of the session that goes on.
+        user: the user.
+        password: a valid password.
+        keep: key of the session that continues.
     """
     user.password_is_temporary = False
     user.password_expires_at = None
@@ -159,13 +160,13 @@ def choose_password(user: User, password: str, keep: str | None) -> None:
 
 @transaction.atomic
 def issue_token(user: User, name: str, scope: Scope = Scope.FULL, days: int = TOKEN_DAYS) -> tuple[ApiToken, str]:
-    """A new key of the API for oneself, and its text.
+    """Issue an API token for a user. Return the token and its text.
 
     Args:
-        user: for whom the key acts.
-        name: what it is for.
-        scope: what it may do.
-        days: so long it is valid, 1 to `TOKEN_DAYS`.
+        user: the user for whom the token acts.
+        name: the purpose of the token.
+        scope: the permissions of the token.
+        days: validity, 1 to `TOKEN_DAYS` days.
 
     Raises:
         AccountError: ``too_many_tokens``.
@@ -180,7 +181,7 @@ def issue_token(user: User, name: str, scope: Scope = Scope.FULL, days: int = TO
 
 @transaction.atomic
 def revoke_token(by: User, token: ApiToken) -> None:
-    """End a token; nothing for one that has ended."""
+    """Revoke a token; a token that has ended stays as it is."""
     if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
         record(by, Action.TOKEN_REVOKED, token, name=token.name, of=token.user.username)
 
@@ -205,7 +206,7 @@ def _revoke_all(by: User, user: User) -> None:
 
 
 def _keep_an_administrator_besides(user: User) -> None:
-    """Lock all active administrators, so that two cannot remove one another at the same time."""
+    """Lock all active administrators, so that two cannot remove each other at the same time."""
     active = User.objects.select_for_update().filter(role=Role.ADMINISTRATOR, is_active=True).order_by("pk")
     if {administrator.pk for administrator in active} == {user.pk}:
         raise AccountError("last_administrator", "This is the last active administrator.")

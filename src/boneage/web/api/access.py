@@ -1,4 +1,6 @@
-"""Who asks the REST API: in the mode ``clinic`` the user of a token, in the mode ``open`` anybody. No cookie counts."""
+"""Authentication of the REST API: by a user's token in the mode ``clinic``; the mode ``open`` accepts everybody.
+Cookies do not count.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,15 @@ from boneage.web.accounts.audit import Action, by_token, record
 from boneage.web.models import ApiToken, Scope, User, configuration
 
 USE_NOTED_EVERY = timedelta(minutes=1)
-"""``ApiToken.last_used_at`` is no finer, so that reading does not write each time."""
+"""Resolution of ``ApiToken.last_used_at``, so that not every request writes."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks.
+    """The caller of an operation.
 
     Attributes:
-        user: None in the mode ``open``.
+        user: the user; None in the mode ``open``.
         token: name of the token; empty in the mode ``open``.
     """
 
@@ -33,15 +35,15 @@ class Caller:
 
     @property
     def via(self) -> dict[str, str]:
-        """For the audit log, beside the user."""
+        """Return the token as the detail of an audit event."""
         return by_token(self.token)
 
 
 class Token(HttpBearer):
-    """``Authorization: Bearer ba_...``; its user acts."""
+    """``Authorization: Bearer ba_...``; the user of the token acts."""
 
     def __call__(self, request: HttpRequest) -> Caller | None:
-        """Who asks; None if nobody may be meant."""
+        """Return the caller; None if the request is not authenticated."""
         return Caller() if configuration().is_open else cast("Caller | None", super().__call__(request))
 
     def authenticate(self, request: HttpRequest, token: str) -> Caller | None:
@@ -54,16 +56,16 @@ class Token(HttpBearer):
         valid = ApiToken.objects.select_related("user").filter(
             revoked_at=None, expires_at__gt=now, user__is_active=True
         )
-        found = valid.filter(digest=ApiToken.digest_of(token)).first()
-        if found is None:
+        api_token = valid.filter(digest=ApiToken.digest_of(token)).first()
+        if api_token is None:
             return None
-        if found.last_used_at is None or found.last_used_at < now - USE_NOTED_EVERY:
+        if api_token.last_used_at is None or api_token.last_used_at < now - USE_NOTED_EVERY:
             seen_long_ago = Q(last_used_at=None) | Q(last_used_at__lt=now - USE_NOTED_EVERY)
-            ApiToken.objects.filter(seen_long_ago, pk=found.pk).update(last_used_at=now)
-        if not found.may(_needed(request)):
-            record(found.user, Action.DENIED, found, scope=found.scope, **by_token(found.name))
+            ApiToken.objects.filter(seen_long_ago, pk=api_token.pk).update(last_used_at=now)
+        if not api_token.may(_needed(request)):
+            record(api_token.user, Action.DENIED, api_token, scope=api_token.scope, **by_token(api_token.name))
             raise PermissionDenied
-        return Caller(found.user, found.name)
+        return Caller(api_token.user, api_token.name)
 
 
 def _needed(request: HttpRequest) -> Scope:
@@ -74,5 +76,5 @@ def _needed(request: HttpRequest) -> Scope:
 
 
 def caller(request: HttpRequest) -> Caller:
-    """Who asks, of a request that `Token` let through."""
+    """Return the caller of a request that `Token` has accepted."""
     return cast(Caller, getattr(request, "auth", Caller()))

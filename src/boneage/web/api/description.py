@@ -1,7 +1,7 @@
-"""The API's description (OpenAPI 3.1), generated from its operations and their schemas.
+"""The description of the API (OpenAPI 3.1), generated from its operations and their schemas.
 
-What the two modes do not share is described only where it is true: the mode ``open`` has no tokens, no list and no
-references of patients.
+Differences between the modes are described where they apply: the mode ``open`` has no tokens, no list and no patient
+references.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from boneage.web.codes import CODES
 from boneage.web.models import configuration
 
 CLINIC_ONLY = "x-clinic-only"
-"""Marks what the mode ``open`` does not have, until the description is written out."""
+"""Mark of everything that the mode ``open`` does not have; it is removed from the final description."""
 
 EVERYWHERE = (
     "internal_error",
@@ -31,7 +31,7 @@ EVERYWHERE = (
     "storage_read_only",
     "no_database",
 )
-"""Codes that any operation may answer with."""
+"""Codes that every operation may return."""
 
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds after which to ask again.", "schema": {"type": "integer"}}}
 _CHALLENGE = {"WWW-Authenticate": {"description": "The kind of token.", "schema": {"const": "Bearer"}}}
@@ -47,11 +47,11 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Good:
-    """An answer of a request that went well.
+    """A successful response.
 
     Attributes:
         meaning: one sentence.
-        body: its schema, or the media types of a file; None for an answer without a body.
+        body: schema of the body, or the media types of a file; None for a response without a body.
     """
 
     meaning: str
@@ -65,14 +65,14 @@ def operation(
     clinic_only: bool = False,
     body: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Keywords of an operation: what it answers with, and how that is described.
+    """Return the keyword arguments of an operation: its responses and their description.
 
     Args:
-        good: by status.
-        codes: of `CODES` that it may answer with, besides those of every operation.
-        public: it asks for no token.
-        clinic_only: the mode ``open`` does not have it.
-        body: of the request, in OpenAPI's words, where it is not read by its schema.
+        good: successful responses by status.
+        codes: codes of `CODES` that it may return, besides those of every operation.
+        public: the operation needs no token.
+        clinic_only: the mode ``open`` does not have the operation.
+        body: OpenAPI description of the request body, if no schema reads it.
     """
     all_codes = list(dict.fromkeys([*([] if public else ["unauthenticated"]), *codes, *EVERYWHERE]))
     models: dict[int, Any] = {
@@ -85,12 +85,12 @@ def operation(
     extra: dict[str, Any] = {"responses": described}
     extra |= {CLINIC_ONLY: True} if clinic_only else {}
     extra |= {"requestBody": dict(body)} if body else {}
-    written = {"by_alias": True, "exclude_unset": True}  # what an assessment leaves out is left out
+    written = {"by_alias": True, "exclude_unset": True}  # fields that an assessment omits stay omitted
     return {"response": models, "openapi_extra": extra, **written, **({"auth": None} if public else {})}
 
 
 def radiograph_body() -> dict[str, Any]:
-    """How a radiograph is submitted; `boneage.web.cases.forms` reads it."""
+    """Return the OpenAPI description of a submission, which `boneage.web.cases.forms` reads."""
     schema = Submission.model_json_schema()
     for name, values in schema["properties"].items():
         plain = [one for one in values.pop("anyOf", []) if one != {"type": "null"}]
@@ -109,20 +109,20 @@ def radiograph_body() -> dict[str, Any]:
 
 
 class ServiceAPI(NinjaAPI):
-    """The API with a description that fits the mode it runs in."""
+    """The API with a description that fits the mode of the service."""
 
     def get_openapi_operation_id(self, operation: Operation) -> str:
-        """The name of its function."""
+        """Return the name of the operation's function."""
         return str(operation.view_func.__name__)
 
     def has(self, operation: Operation) -> bool:
-        """Whether the mode it runs in has this operation."""
+        """Return whether the mode of the service has this operation."""
         return not (configuration().is_open and (operation.openapi_extra or {}).get(CLINIC_ONLY))
 
     def get_openapi_schema(
         self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
     ) -> OpenAPISchema:
-        """As Django Ninja makes it, less what the mode does not have."""
+        """Return Django Ninja's schema without the parts that the mode does not have."""
         schema = super().get_openapi_schema(path_prefix=path_prefix, path_params=path_params)
         if configuration().is_open:
             _drop_clinic(schema)
@@ -130,36 +130,36 @@ class ServiceAPI(NinjaAPI):
 
 
 def _described(status: int, answer: Good) -> dict[str, Any]:
-    said: dict[str, Any] = {"description": answer.meaning}
+    response: dict[str, Any] = {"description": answer.meaning}
     if isinstance(answer.body, tuple):
-        said["content"] = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in answer.body}
-    return said | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
+        response["content"] = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in answer.body}
+    return response | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
 
 
 def _problem(status: int, codes: list[str]) -> dict[str, Any]:
-    """Only these codes come with this status: said in words, and in the schema."""
+    """Return the description of an error status, with the codes that it may have."""
     words = " ".join(f"`{code}`: {CODES[code].meaning}" for code in codes)
     schema = {"properties": {"code": {"enum": codes}}}
-    said: dict[str, Any] = {"description": words, "content": {"application/json": {"schema": schema}}}
-    return said | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
+    response: dict[str, Any] = {"description": words, "content": {"application/json": {"schema": schema}}}
+    return response | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
 
 
 def _drop_clinic(schema: dict[str, Any]) -> None:
-    """Take out what the mode ``open`` does not have."""
+    """Remove everything that the mode ``open`` does not have."""
     for operations in schema["paths"].values():
-        for method in [method for method, said in operations.items() if said.get(CLINIC_ONLY)]:
+        for method in [method for method, details in operations.items() if details.get(CLINIC_ONLY)]:
             del operations[method]
-        for said in operations.values():
-            said.pop("security", None)
+        for details in operations.values():
+            details.pop("security", None)
             for status in (401, 403):
-                said["responses"].pop(status, None)
+                details["responses"].pop(status, None)
     for path in [path for path, operations in schema["paths"].items() if not operations]:
         del schema["paths"][path]
     schema["components"].pop("securitySchemes", None)
 
 
 def _unmarked(value: Any) -> Any:
-    """A part of the description without marks, and in the mode ``open`` without what is marked."""
+    """Return a part of the description without marks, and in the mode ``open`` without the marked parts."""
     if isinstance(value, list):
         return [_unmarked(one) for one in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What the REST API says when it cannot do what was asked: always ``{"code", "message"}``, with a code of this list."""
+"""Error responses of the REST API: always ``{"code", "message"}``, with a code of `boneage.web.codes.CODES`."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ log = logging.getLogger(__name__)
 
 
 class ApiError(BoneageError):
-    """An answer with an error's status; its code is one of `CODES`."""
+    """A response with an error status; its code is one of `CODES`."""
 
 
 def problem(code: str, message: str = "") -> HttpResponse:
-    """The answer for a failure; without a message, the code's own sentence."""
-    known = CODES[code]
-    body = json.dumps({"code": code, "message": message or known.meaning}, ensure_ascii=False)
-    response = HttpResponse(body, status=known.status, content_type="application/json")
+    """Return the response for a failure. The default message is the sentence of the code."""
+    entry = CODES[code]
+    body = json.dumps({"code": code, "message": message or entry.meaning}, ensure_ascii=False)
+    response = HttpResponse(body, status=entry.status, content_type="application/json")
     if code in RETRY_SECONDS:
         response.headers["Retry-After"] = str(RETRY_SECONDS[code])
-    if known.status == HTTPStatus.UNAUTHORIZED:
+    if entry.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 
 def handle_errors(api: NinjaAPI) -> None:
-    """Have every exception that leaves an operation answered by `problem`."""
+    """Answer every exception that leaves an operation with `problem`."""
 
-    def said(exception: type[Exception], answer: Callable[[Any], HttpResponse]) -> None:
+    def answer_with(exception: type[Exception], answer: Callable[[Any], HttpResponse]) -> None:
         api.add_exception_handler(exception, lambda _request, error: answer(error))
 
-    said(BoneageError, _of_ours)
-    said(AuthenticationError, lambda _: problem("unauthenticated"))
+    answer_with(BoneageError, _of_ours)
+    answer_with(AuthenticationError, lambda _: problem("unauthenticated"))
     api.add_exception_handler(PermissionDenied, _forbidden)
-    said(Http404, lambda _: problem("not_found"))
-    said(ValidationError, lambda error: problem("request_invalid", _sentence(error)))
-    said(RequestDataTooBig, lambda _: problem("too_large"))
+    answer_with(Http404, lambda _: problem("not_found"))
+    answer_with(ValidationError, lambda error: problem("request_invalid", _sentence(error)))
+    answer_with(RequestDataTooBig, lambda _: problem("too_large"))
     for malformed in (HttpError, MultiPartParserError, SuspiciousOperation, UnreadablePostError):
-        said(malformed, lambda _: problem("request_malformed"))
-    said(Error, _of_database)
-    said(Exception, _unforeseen)
+        answer_with(malformed, lambda _: problem("request_malformed"))
+    answer_with(Error, _of_database)
+    answer_with(Exception, _unforeseen)
 
 
 def _forbidden(request: HttpRequest, _error: Exception | type[Exception]) -> HttpResponse:
-    """403; who tried it goes to the audit log."""
+    """Return 403, and record the attempt in the audit log."""
     who = getattr(request, "auth", None)
     if who is not None and who.user is not None:
         record(who.user, Action.DENIED, page="api", method=request.method, **who.via)
@@ -84,9 +84,9 @@ def _unforeseen(error: Exception) -> HttpResponse:
 
 
 def _sentence(error: ValidationError) -> str:
-    """All that is wrong with a request, by the names of its fields."""
-    told = []
+    """Return all errors of a request, with the names of their fields."""
+    sentences = []
     for one in error.errors:
         place = ".".join(str(part) for part in one["loc"][-1:])
-        told.append(f"{place}: {one['msg']}")
-    return "; ".join(dict.fromkeys(told)) + "."
+        sentences.append(f"{place}: {one['msg']}")
+    return "; ".join(dict.fromkeys(sentences)) + "."

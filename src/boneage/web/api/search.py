@@ -56,14 +56,14 @@ def search(request: HttpRequest, query: Search) -> Any:
 def _page(request: HttpRequest, query: Search) -> Any:
     if configuration().is_open:
         raise Http404
-    found = assessments().select_related("case").defer("result", "note").order_by("-submitted_at", "pk")
+    matching = assessments().select_related("case").defer("result", "note").order_by("-submitted_at", "pk")
     if query.reference is not None:
-        found = found.filter(case__reference=unicodedata.normalize("NFC", query.reference))
+        matching = matching.filter(case__reference=unicodedata.normalize("NFC", query.reference))
     if query.states:
-        found = found.filter(state__in=query.states)
+        matching = matching.filter(state__in=query.states)
     if query.decided is not None:
-        found = found.exclude(decision="") if query.decided else found.filter(decision="")
+        matching = matching.exclude(decision="") if query.decided else matching.filter(decision="")
     first = (query.page - 1) * query.page_size
-    rows = [Row.model_validate(Row.values_of(one)) for one in found[first : first + query.page_size]]
+    rows = [Row.model_validate(Row.values_of(one)) for one in matching[first : first + query.page_size]]
     record_access(request, None, audit.Action.VIEW, form="list", count=len(rows))
-    return Status(200, Rows(items=rows, total=found.count(), page=query.page, page_size=query.page_size))
+    return Status(200, Rows(items=rows, total=matching.count(), page=query.page, page_size=query.page_size))

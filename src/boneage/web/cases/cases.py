@@ -1,4 +1,4 @@
-"""What is done with a case, in the mode ``clinic``: the birth date corrected, everything deleted."""
+"""Changes of a case in the mode ``clinic``: correction of the date of birth, and deletion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from boneage.web.queue import jobs
 
 @dataclass(frozen=True)
 class Belongings:
-    """How much there is of a child: numbers of rows."""
+    """Numbers of rows that belong to a case."""
 
     assessments: int
     pictures: int
@@ -27,7 +27,7 @@ class Belongings:
 
 
 def belongings(case: Case) -> Belongings:
-    """What would be deleted with a case."""
+    """Return the numbers of rows that would be deleted with a case."""
     return Belongings(
         assessments=Assessment.objects.filter(case=case).count(),
         pictures=Picture.objects.filter(assessment__case=case).count(),
@@ -37,9 +37,9 @@ def belongings(case: Case) -> Belongings:
 
 @transaction.atomic
 def delete_case(case: Case, user: User) -> Belongings:
-    """Delete a case with its radiographs, pictures and decisions; the audit log keeps how many there were.
+    """Delete a case with its radiographs, pictures and decisions. The audit log records their numbers.
 
-    A worker that is at one of the radiographs finds nothing to answer.
+    A worker that is assessing one of the radiographs then finds nothing to answer.
 
     Raises:
         Http404: it is gone already.
@@ -53,8 +53,8 @@ def delete_case(case: Case, user: User) -> Belongings:
 
 @transaction.atomic
 def change_birth_date(case: Case, birth_date: date, user: User) -> None:
-    """Correct a birth date, at every radiograph too, and with it the chronological age where the radiograph's day is
-    known.
+    """Correct the date of birth, in every radiograph of the case as well, and the chronological age where the study
+    date is known.
 
     Raises:
         ValidationError: a radiograph was taken before that day, or is being assessed just now.
@@ -79,7 +79,7 @@ def change_birth_date(case: Case, birth_date: date, user: User) -> None:
 
 
 def _locked(case: Case) -> Case:
-    found = Case.objects.select_for_update().filter(pk=case.pk).first()
-    if found is None:
+    current = Case.objects.select_for_update().filter(pk=case.pk).first()
+    if current is None:
         raise Http404
-    return found
+    return current

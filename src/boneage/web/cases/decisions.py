@@ -1,5 +1,5 @@
-"""What is done with an assessment that is there: it is accepted, or corrected with a reason, and both stay; or it is
-deleted. One set of rules for the pages and the REST API.
+"""Decisions on assessments (accept, or correct with a reason; both remain) and their deletion. Pages and REST API share
+these rules.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from boneage.web.models import Assessment, Case, Decision, Role, State, User, Ve
 from boneage.web.queue import jobs
 
 LONGEST_REASON = 2000
-"""Characters."""
+"""Maximum number of characters of a reason."""
 
 
 class DecisionError(BoneageError):
-    """A verdict that cannot be written down.
+    """A decision that cannot be stored.
 
-    ``not_decidable``: there is no estimate to decide on, or one that is no bone age and cannot be accepted.
-    ``critical_unconfirmed``: the estimate carries a critical warning, and accepting it was not confirmed.
+    ``not_decidable``: there is no estimate to decide on, or it is not a bone age and cannot be accepted.
+    ``critical_unconfirmed``: the estimate carries a critical warning, and its acceptance was not confirmed.
     """
 
 
 @dataclass(frozen=True)
 class DecisionInput:
-    """A verdict that is valid in itself.
+    """A decision that is valid in itself.
 
     Attributes:
         verdict: accepted or corrected.
-        age_months: as corrected, 0 to 228; None if accepted.
-        reason: of a correction, never empty; empty if accepted.
-        confirms_critical: an estimate with a critical warning is accepted all the same.
+        age_months: the corrected bone age, 0 to 228 months; None if accepted.
+        reason: the reason for a correction, never empty; empty if accepted.
+        confirms_critical: the user confirms accepting an estimate with a critical warning.
     """
 
     verdict: Verdict
@@ -50,7 +50,7 @@ class DecisionInput:
 
 
 class CorrectionForm(forms.Form):
-    """An age in years and months, and why it is that."""
+    """A corrected age in years and months, and the reason."""
 
     years = forms.IntegerField(label=gettext_lazy("Years"), min_value=0, max_value=int(OLDEST_MONTHS // 12))
     months = forms.IntegerField(label=gettext_lazy("Months"), min_value=0, max_value=11, required=False)
@@ -67,12 +67,12 @@ class CorrectionForm(forms.Form):
             self._describe(name, field)
 
     def _describe(self, name: str, field: forms.Field) -> None:
-        """Tie the errors to their field, for screen readers."""
+        """Link the errors to their field, for screen readers."""
         if self.is_bound and self.errors.get(name):
             field.widget.attrs |= {"aria-invalid": "true", "aria-describedby": f"{self[name].auto_id}-errors"}
 
     def clean(self) -> dict[str, Any]:
-        """The age as a whole."""
+        """Combine years and months into one age."""
         cleaned = super().clean() or self.cleaned_data
         if "years" in cleaned and "months" in cleaned:
             cleaned["age_months"] = 12.0 * cleaned["years"] + (cleaned["months"] or 0)
@@ -80,13 +80,13 @@ class CorrectionForm(forms.Form):
                 self.add_error("months", gettext("Bone age ends at 19 years."))
         return cleaned
 
-    def said(self) -> DecisionInput:
-        """The verdict of a valid form."""
+    def decision_input(self) -> DecisionInput:
+        """Return the decision of a valid form."""
         return DecisionInput(Verdict.CORRECTED, self.cleaned_data["age_months"], self.cleaned_data["reason"])
 
 
 def may_decide(assessment: Assessment, user: User | None) -> bool:
-    """Whether this user may decide now: in the mode ``clinic`` only reviewers decide on what was decided before."""
+    """Return whether this user may decide now: in the mode ``clinic``, only reviewers may change a decision."""
     if assessment.state != State.DONE:
         return False
     if configuration().is_open:
@@ -95,18 +95,18 @@ def may_decide(assessment: Assessment, user: User | None) -> bool:
 
 
 def can_be_accepted(assessment: Assessment) -> bool:
-    """Whether the estimate is a bone age at all."""
+    """Return whether the estimate is a bone age at all."""
     return assessment.state == State.DONE and not assessment.is_meaningless
 
 
 @transaction.atomic
-def decide(assessment: Assessment, said: DecisionInput, user: User | None, *, via: str = "") -> Decision:
-    """Write a verdict down; `assessment` is brought up to date.
+def decide(assessment: Assessment, decision: DecisionInput, user: User | None, *, via: str = "") -> Decision:
+    """Store a decision; `assessment` is brought up to date.
 
     Args:
         assessment: a finished one.
-        said: the verdict.
-        user: who; None in the mode ``open``.
+        decision: the decision.
+        user: the user; None in the mode ``open``.
         via: name of the API token that was used, for the audit log.
 
     Raises:
@@ -121,17 +121,17 @@ def decide(assessment: Assessment, said: DecisionInput, user: User | None, *, vi
         raise DecisionError("not_decidable", "There is no estimate to decide on.")
     if not may_decide(current, user):
         raise PermissionDenied
-    if said.verdict == Verdict.ACCEPTED and not can_be_accepted(current):
+    if decision.verdict == Verdict.ACCEPTED and not can_be_accepted(current):
         raise DecisionError("not_decidable", "This number is no bone age: it cannot be accepted.")
-    accepted = said.verdict == Verdict.ACCEPTED
+    accepted = decision.verdict == Verdict.ACCEPTED
     detail = {"confirmed": "critical"} if accepted and current.is_unusable else {}
-    if detail and not said.confirms_critical:
+    if detail and not decision.confirms_critical:
         raise DecisionError("critical_unconfirmed", "The estimate carries a critical warning: confirm accepting it.")
-    age_months = current.age_months if accepted or said.age_months is None else said.age_months
+    age_months = current.age_months if accepted or decision.age_months is None else decision.age_months
     made = Decision.objects.create(
-        assessment=current, verdict=said.verdict, age_months=age_months, reason=said.reason, decided_by=user
+        assessment=current, verdict=decision.verdict, age_months=age_months, reason=decision.reason, decided_by=user
     )
-    current.decision, current.decided_months = said.verdict, age_months
+    current.decision, current.decided_months = decision.verdict, age_months
     current.save(update_fields=["decision", "decided_months"])
     if current.case_id is not None:
         Case.objects.filter(pk=current.case_id).update(changed_at=timezone.now())
@@ -139,7 +139,7 @@ def decide(assessment: Assessment, said: DecisionInput, user: User | None, *, vi
         user,
         Action.DECIDE,
         current,
-        verdict=str(said.verdict),
+        verdict=str(decision.verdict),
         age_months=round(age_months, 2),
         **detail,
         **by_token(via),
@@ -149,17 +149,19 @@ def decide(assessment: Assessment, said: DecisionInput, user: User | None, *, vi
 
 
 def may_delete(user: User | None) -> bool:
-    """Whether this user may delete assessments: in the mode ``clinic`` reviewers, else whoever has the address."""
+    """Return whether this user may delete assessments: reviewers in the mode ``clinic``, otherwise anyone with the
+    address.
+    """
     return configuration().is_open or (user is not None and user.may(Role.REVIEWER))
 
 
 @transaction.atomic
 def delete_assessment(assessment: Assessment, user: User | None, *, via: str = "") -> None:
-    """Delete an assessment with its radiograph, pictures and decisions, whatever its state.
+    """Delete an assessment with its radiograph, pictures and decisions, in any state.
 
     Args:
         assessment: any.
-        user: who; None in the mode ``open``.
+        user: the user; None in the mode ``open``.
         via: name of the API token that was used, for the audit log.
 
     Raises:

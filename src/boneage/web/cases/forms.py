@@ -1,4 +1,4 @@
-"""What may be said of a radiograph when it is submitted: one form for the page and the REST API."""
+"""The form for a radiograph and the data on the child, shared by the page and the REST API."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from boneage.web.models import SEXES, Assessment, Case, User, configuration
 from boneage.web.queue import jobs
 
 OLDEST_YEARS = 25
-"""Oldest child that a radiograph may be of, years; bones are mature long before."""
+"""Maximum age of a child at the radiograph, years; bones are mature long before."""
 
 LARGEST_DIFFERENCE_MONTHS = 1.0
-"""By so much an age that was given may differ from the one by the dates."""
+"""Maximum difference between a given age and the age from the dates, months."""
 
 OWN_CODES = frozenset(
     {
@@ -40,7 +40,7 @@ OWN_CODES = frozenset(
         "too_old",
     }
 )
-"""Of what is wrong with a submission, besides those that are made of a field's name (`RadiographForm.problems`)."""
+"""Codes of problems that are not derived from the name of a field (`RadiographForm.problems`)."""
 
 _DAY = "%Y-%m-%d"
 
@@ -56,9 +56,9 @@ def _date_field(label: Any) -> forms.DateField:
 
 
 class RadiographForm(forms.Form):
-    """A radiograph and what is known of the child.
+    """A radiograph and the data on the child.
 
-    In the mode ``open`` there is no ``reference``: what is sent under this name is not read. Errors have codes, see
+    In the mode ``open`` there is no ``reference``: a value sent under this name is ignored. Errors have codes, see
     ``docs/codes.md``.
     """
 
@@ -105,7 +105,7 @@ class RadiographForm(forms.Form):
             del self.fields["reference"]
 
     def clean_reference(self) -> str:
-        """As it is kept: composed letters, so that the same reference typed on two machines is the same.
+        """Return the reference with composed letters, so that the same reference typed on two machines is equal.
 
         Raises:
             ValidationError: ``reference_invalid``.
@@ -116,15 +116,15 @@ class RadiographForm(forms.Form):
         return reference
 
     def clean_birth_date(self) -> date | None:
-        """Not in the future."""
+        """Reject a date in the future."""
         return _reject_future(self.cleaned_data["birth_date"])
 
     def clean_study_date(self) -> date | None:
-        """Not in the future."""
+        """Reject a date in the future."""
         return _reject_future(self.cleaned_data["study_date"])
 
     def clean(self) -> dict[str, Any]:
-        """What is said must go together, and with what is known of the case."""
+        """Check that the values agree with each other and with the case."""
         super().clean()
         case = self._known_case()
         try:
@@ -136,11 +136,12 @@ class RadiographForm(forms.Form):
         return self.cleaned_data
 
     def problems(self) -> list[dict[str, str]]:
-        """What is wrong, for programs: ``code``, ``field`` (empty for the whole) and ``message``, in the form's order.
+        """Return the problems for programs, in the order of the form: ``code``, ``field`` (empty for the whole form)
+        and ``message``.
 
-        Codes: those of this module; ``<field>_missing``; ``<field>_invalid`` for what is not a value of the field.
+        Codes are those of this module; ``<field>_missing``; and ``<field>_invalid`` for an invalid value of a field.
         """
-        found = self.errors.get_json_data()
+        errors = self.errors.get_json_data()
         order = [*self.fields, NON_FIELD_ERRORS]
         return [
             {
@@ -149,12 +150,12 @@ class RadiographForm(forms.Form):
                 "message": error["message"],
             }
             for name in order
-            for error in found.get(name, [])
+            for error in errors.get(name, [])
         ]
 
     def reject_too_large(self) -> None:
-        """Its upload was broken off (`boneage.web.cases.uploads`): that is what is wrong, not that a radiograph is
-        missing.
+        """Report that the upload was stopped because of its size (`boneage.web.cases.uploads`), not that a radiograph
+        is missing.
         """
         self.errors.pop("radiograph", None)
         text = _("This file is larger than the limit of %(limit)s.")
@@ -164,33 +165,34 @@ class RadiographForm(forms.Form):
     def submit(
         self, *, user: User | None = None, client: str = "", via: str = "", key: idempotency.Key | None = None
     ) -> Assessment:
-        """Keep the radiograph of a valid form and put it into the queue, with its case and audit event, or nothing at
+        """Store the radiograph of a valid form and put it into the queue, with its case and audit event, or nothing at
         all.
 
         Args:
-            user: who; None in the mode ``open``.
-            client: as `boneage.web.accounts.access.client_of` says, in the mode ``open``.
+            user: the user; None in the mode ``open``.
+            client: client in the mode ``open``, see `boneage.web.accounts.access.client_of`.
             via: name of the API token that was used, for the audit log.
-            key: of the submission, if the program gave one; `idempotency.earlier` has found nothing for it.
+            key: key of the submission, if the program gave one and `idempotency.earlier` has found no assessment for
+                it.
 
         Raises:
             IntegrityError: the same key came at the same time; nothing was kept.
             BusyError: ``busy``, ``too_many``.
             ValidationError: ``case_differs``, if the case was made in between.
         """
-        said = self.cleaned_data
-        radiograph: UploadedFile[bytes] = said["radiograph"]
+        values = self.cleaned_data
+        radiograph: UploadedFile[bytes] = values["radiograph"]
         with transaction.atomic():
             case, is_completed = self._find_or_make_case()
             assessment = jobs.submit(
                 jobs.Submission(
                     radiograph=radiograph.read(),
                     radiograph_name=radiograph.name or "",
-                    sex=Sex(said["sex"]),
+                    sex=Sex(values["sex"]),
                     birth_date=self._birth_date(case),
-                    study_date=said["study_date"],
+                    study_date=values["study_date"],
                     given_age_months=self._given_months(),
-                    note=said["note"],
+                    note=values["note"],
                     case=case,
                     user=user,
                     client=client,
@@ -209,9 +211,7 @@ class RadiographForm(forms.Form):
         return Case.objects.filter(reference=reference).first() if reference else None
 
     def _reject_other_child(self, case: Case | None) -> None:
-        """A case is never changed in silence: a slip of the reference would put a radiograph into another child's
-        file.
-        """
+        """Reject data that contradict the case: a mistyped reference would name another child."""
         if case is None:
             return
         sex, birth_date = self.cleaned_data.get("sex"), self.cleaned_data.get("birth_date")
@@ -221,29 +221,29 @@ class RadiographForm(forms.Form):
             raise ValidationError(_("The case with this reference has another date of birth."), "case_differs")
 
     def _find_or_make_case(self) -> tuple[Case | None, bool]:
-        """The case of the reference, and whether its date of birth was not known and now is."""
-        said = self.cleaned_data
-        if not said.get("reference"):
+        """Return the case of the reference, and whether this submission has added its date of birth."""
+        values = self.cleaned_data
+        if not values.get("reference"):
             return None, False
         case, _is_new = Case.objects.select_for_update().get_or_create(
-            reference=said["reference"], defaults={"sex": said["sex"], "birth_date": said["birth_date"]}
+            reference=values["reference"], defaults={"sex": values["sex"], "birth_date": values["birth_date"]}
         )
         self._reject_other_child(case)
-        if case.birth_date is not None or said["birth_date"] is None:
+        if case.birth_date is not None or values["birth_date"] is None:
             return case, False
-        case.birth_date = said["birth_date"]
+        case.birth_date = values["birth_date"]
         case.save(update_fields=["birth_date"])
         return case, True
 
     def _birth_date(self, case: Case | None) -> date | None:
-        """As given, else as the case has it."""
+        """Return the date of birth from the form, otherwise from the case."""
         given: date | None = self.cleaned_data.get("birth_date")
         return given or (case.birth_date if case else None)
 
     # --- the age ---
 
     def _given_months(self) -> float | None:
-        """Chronological age given as years and months, or as months alone; months."""
+        """Return the chronological age given as years and months, or as months alone; months."""
         years, months = self.cleaned_data.get("given_age_years"), self.cleaned_data.get("given_age_months")
         if years is None and months is None:
             return None

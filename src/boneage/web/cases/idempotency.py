@@ -1,8 +1,8 @@
-"""Submitting once although a program asks twice: ``Idempotency-Key`` (IETF draft-ietf-httpapi-idempotency-key-header).
+"""Idempotent submissions: ``Idempotency-Key`` (IETF draft-ietf-httpapi-idempotency-key-header).
 
-A program that does not know whether its request arrived sends it again with the same key. The same request gets the
-assessment that the first one made; another request with that key is rejected. Keys count for their owner alone, for a
-day, and as long as the assessment is kept.
+A program that does not know whether its request arrived sends it again with the same key. The same request returns the
+assessment that the first one created; another request with that key is rejected. A key belongs to its owner, and is
+valid for a day, as long as the assessment exists.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from boneage.web.accounts.access import assessments
 from boneage.web.models import Assessment, SubmissionKey
 
 KEPT = timedelta(hours=24)
-"""How long a key counts."""
+"""Validity of a key."""
 
 PATTERN = r'^(?:"[\x20\x21\x23-\x5b\x5d-\x7e]{1,255}"|[\x21\x23-\x5b\x5d-\x7e]{1,255})$'
-"""A string of HTTP's structured fields without escapes; most programs leave the quotation marks out."""
+"""A string of HTTP's structured fields without escapes; most programs omit the quotation marks."""
 
 
 class KeyReusedError(BoneageError):
-    """``idempotency_key_reused``: another request came with this key before."""
+    """``idempotency_key_reused``: the key was used before with another request."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key with the request that came with it, both as digests.
+    """A key and its request, both as digests.
 
     Attributes:
-        digest: of owner and key, hexadecimal.
-        request_digest: of what was submitted, hexadecimal.
+        digest: digest of owner and key, hexadecimal.
+        request_digest: digest of the submission, hexadecimal.
     """
 
     digest: str
@@ -45,12 +45,12 @@ class Key:
 
 
 def key_of(request: HttpRequest, text: str, owner: str) -> Key:
-    """The key of a request. Reads its form and file.
+    """Return the key of a request. This reads its form and file.
 
     Args:
         request: a submission.
         text: the header, matched by `PATTERN`.
-        owner: whose key it is.
+        owner: the owner of the key.
     """
     radiograph = request.FILES.get("radiograph")
     digest = hashlib.sha256()
@@ -64,22 +64,22 @@ def key_of(request: HttpRequest, text: str, owner: str) -> Key:
 
 
 def earlier(key: Key) -> Assessment | None:
-    """The assessment that was made by the same request before; None if there is none, or no longer.
+    """Return the assessment that the same request created before; None if there is none, or no longer.
 
     Raises:
         KeyReusedError: it was another request.
     """
-    found = SubmissionKey.objects.filter(digest=key.digest, at__gt=timezone.now() - KEPT).first()
-    if found is None:
+    row = SubmissionKey.objects.filter(digest=key.digest, at__gt=timezone.now() - KEPT).first()
+    if row is None:
         return None
-    assessment = assessments().filter(pk=found.assessment_id).first()
-    if assessment is not None and found.request_digest != key.request_digest:
+    assessment = assessments().filter(pk=row.assessment_id).first()
+    if assessment is not None and row.request_digest != key.request_digest:
         raise KeyReusedError("idempotency_key_reused", "Another request came with this Idempotency-Key before.")
     return assessment
 
 
 def keep(key: Key, assessment: Assessment) -> None:
-    """Keep a key in the transaction that makes its assessment.
+    """Store a key in the transaction that creates its assessment.
 
     Raises:
         IntegrityError: the same key came at the same time, and its assessment is made already.

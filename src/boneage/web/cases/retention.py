@@ -1,7 +1,7 @@
-"""What is not to be kept goes: answers of the mode ``open`` when their time is over, a clinic's cases after the
-retention time, ended sessions, and what a deletion left in SQLite's files.
+"""Deletion of expired data: results of the mode ``open``, cases after the retention period, ended sessions, and remains
+of deleted rows in SQLite's files.
 
-`boneage.web.queue.jobs.forget_tasks` sees to the queue's own records, which hold no more than an assessment's id.
+`boneage.web.queue.jobs.forget_tasks` deletes the queue's own records, which hold only the id of an assessment.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from boneage.web.queue.jobs import COUNTED, locked
 log = logging.getLogger(__name__)
 
 LONGEST_OPEN = timedelta(days=1)
-"""In the mode ``open`` a radiograph goes after that even if nobody assessed it."""
+"""Maximum time for which a radiograph of the mode ``open`` is stored, even if nobody assessed it."""
 
 AT_ONCE = 25
-"""So many cases or assessments are deleted in one transaction, so that others need not wait for long."""
+"""Number of cases or assessments deleted in one transaction, so that others need not wait for long."""
 
 CHECKPOINT_WAIT_MS = 2000
 
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep deleted: numbers of rows.
+    """Numbers of rows that a sweep has deleted.
 
     Attributes:
         expired: assessments of the mode ``open``.
-        cases: of the mode ``clinic``, with all that belongs to them.
-        assessments: of the mode ``clinic`` that belonged to no case.
-        sessions: old and idle ones.
-        sendings: of clients' radiographs that do not count against the hourly limit any more.
-        keys: of submissions that do not count any more (`boneage.web.cases.idempotency`).
-        attempts: failed logins that do not count any more.
+        cases: cases of the mode ``clinic``, with all that belongs to them.
+        assessments: assessments of the mode ``clinic`` that belonged to no case.
+        sessions: old and idle sessions.
+        sendings: submissions of clients that no longer count towards the hourly limit.
+        keys: keys of submissions that are no longer valid (`boneage.web.cases.idempotency`).
+        attempts: failed logins that no longer count.
     """
 
     expired: int = 0
@@ -60,15 +60,15 @@ class Swept:
 
     @property
     def total(self) -> int:
-        """All rows."""
+        """Return the number of all rows."""
         return sum(getattr(self, field.name) for field in fields(self))
 
 
 def sweep(now: datetime | None = None) -> Swept:
-    """Delete all whose time is over. To be called every minute; two at once do no harm.
+    """Delete all expired data. It runs every minute; two sweeps at a time do no harm.
 
     Args:
-        now: of the clock, unless a test says otherwise.
+        now: present time, for tests.
     """
     now = now or timezone.now()
     swept = Swept(
@@ -87,14 +87,17 @@ def sweep(now: datetime | None = None) -> Swept:
 
 
 def _expired(now: datetime) -> QuerySet[Assessment]:
-    """Of the mode ``open``, whichever the mode is now. ``client`` is set there alone: a clinic's never match."""
+    """Return the expired assessments of the mode ``open``, in whichever mode the service runs now.
+
+    Only the mode ``open`` sets ``client``, so that the assessments of a clinic never match.
+    """
     return Assessment.objects.filter(
         Q(expires_at__lte=now) | (~Q(client="") & Q(submitted_by=None, case=None, submitted_at__lte=now - LONGEST_OPEN))
     )
 
 
 def _old_cases(now: datetime) -> QuerySet[Case]:
-    """Cases at which nothing was submitted, assessed or decided for the retention time."""
+    """Return the cases without a submission, result or decision within the retention period."""
     since = _retained_since(now)
     if since is None:
         return Case.objects.none()
@@ -103,7 +106,7 @@ def _old_cases(now: datetime) -> QuerySet[Case]:
 
 
 def _old_assessments(now: datetime) -> QuerySet[Assessment]:
-    """The same for assessments without a case."""
+    """Return the assessments without a case and without a change within the retention period."""
     since = _retained_since(now)
     if since is None:
         return Assessment.objects.none()
@@ -111,13 +114,15 @@ def _old_assessments(now: datetime) -> QuerySet[Assessment]:
 
 
 def _changed(since: datetime) -> Q:
-    """Assessments that came, were answered or decided upon since then, or are not finished."""
+    """Return a condition for assessments that were submitted, finished or decided since then, or are unfinished."""
     decided = Decision.objects.filter(assessment=OuterRef("pk"), decided_at__gte=since)
     return Q(submitted_at__gte=since) | Q(finished_at__gte=since) | ~Q(state__in=FINAL) | Q(Exists(decided))
 
 
 def _retained_since(now: datetime) -> datetime | None:
-    """What has not changed since then goes; None if nothing does. The mode ``open`` leaves a clinic's data alone."""
+    """Return the time before which unchanged data are deleted; None if nothing is. The mode ``open`` never deletes a
+    clinic's data.
+    """
     limits = configuration()
     return None if limits.is_open or not limits.retention_days else now - timedelta(days=limits.retention_days)
 
@@ -125,7 +130,7 @@ def _retained_since(now: datetime) -> datetime | None:
 def _delete(
     wanted: QuerySet[Any], kind: type[Assessment] | type[Case], note: Callable[[Any], None] | None = None
 ) -> int:
-    """Delete rows a few at a time, each few with their audit events in one transaction. Returns how many there were."""
+    """Delete rows in small groups, each with its audit events in one transaction. Return their number."""
     count = 0
     while True:
         with transaction.atomic():
@@ -134,7 +139,7 @@ def _delete(
                 return count
             if kind is Case:
                 locked(Assessment.objects.filter(case__in=ids))
-            # What changed until it could be locked stays.
+            # Rows that changed before they could be locked stay.
             mine = [row.pk for row in kind._default_manager.select_for_update().filter(pk__in=ids).only("pk")]
             rows = list(wanted.filter(pk__in=mine).only("pk"))
             for row in rows if note else ():
@@ -152,9 +157,9 @@ def _record_assessment(assessment: Assessment) -> None:
 
 
 def wipe_journal() -> None:
-    """On SQLite, empty the journal: pages that were overwritten in the database may still stand there.
+    """On SQLite, empty the journal, which may still hold pages that were overwritten in the database.
 
-    Somebody else's transaction may be in the way; then the next sweep does it.
+    If another transaction is in the way, the next sweep does it.
     """
     if connection.vendor != "sqlite" or connection.in_atomic_block:
         return

@@ -1,4 +1,4 @@
-"""Radiographs as they come in: in memory, never on disk, and no more bytes than allowed."""
+"""Uploads of radiographs: in memory, never on disk, and no more bytes than allowed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from boneage.web.models import configuration
 
 
 class LimitedUpload(FileUploadHandler):
-    """Keeps one file in memory, and breaks off reading as soon as it is larger than `Configuration.radiograph_bytes`.
+    """Upload handler that keeps one file in memory and stops reading as soon as it exceeds
+    `Configuration.radiograph_bytes`.
 
-    A file that was broken off is missing from ``request.FILES``; ``request.upload_too_large`` is then true.
+    A stopped file is missing from ``request.FILES``; ``request.upload_too_large`` is then true.
     """
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
@@ -23,7 +24,7 @@ class LimitedUpload(FileUploadHandler):
         self._buffer = BytesIO()
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        """Take a piece.
+        """Store a part of the file.
 
         Raises:
             StopUpload: the file is too large.
@@ -35,7 +36,7 @@ class LimitedUpload(FileUploadHandler):
         self._buffer.write(raw_data)
 
     def file_complete(self, file_size: int) -> UploadedFile[bytes]:
-        """The whole file."""
+        """Return the whole file."""
         self._buffer.seek(0)
         return InMemoryUploadedFile(
             file=self._buffer,

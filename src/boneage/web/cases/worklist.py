@@ -1,7 +1,7 @@
-"""The worklist of the mode ``clinic``: which rows it has, in which order, and how many there are of each status.
+"""The worklist of the mode ``clinic``: its rows, their order, and the number of rows of each status.
 
-A row is a child, shown by the radiograph submitted last, or a single radiograph that belongs to no child. A child also
-counts as to be decided if an older radiograph still is, so that none is forgotten; a search finds a child by any of the
+A row is a child, represented by the radiograph submitted last, or a single radiograph without a case. A child also
+counts as undecided if an older radiograph is, so that none is forgotten. A search finds a child by any of its
 radiographs.
 """
 
@@ -52,7 +52,7 @@ NEWEST_FIRST = "-date"
 
 
 class Status(TextChoices):
-    """Where a radiograph stands: its state and, if it was assessed, what was decided."""
+    """Status of a radiograph: its state and, if it was assessed, the decision."""
 
     WAITING = "waiting", _("Waiting")
     DECIDE = "decide", _("To decide")
@@ -79,7 +79,7 @@ _OF_STATE = {
 }
 
 _SEVERITY = KT("result__warnings__0__severity")
-"""The first warning is the gravest."""
+"""Severity of the first warning, which is the most severe one."""
 
 _AT_LEAST = {
     Severity.CAUTION: Q(result__warnings__0__severity__in=[Severity.CAUTION.value, Severity.CRITICAL.value]),
@@ -105,33 +105,35 @@ _ORDERS: Mapping[str, tuple[Any, ...]] = {
     "date": (),
     "who": (Lower("submitted_by__username"),),
 }
-"""By column: what it is sorted by before the date. What is not known comes last in either direction."""
+"""Sort keys by column, before the date. Unknown values come last in either direction."""
 
 _FALLING_FIRST = ("date", "warnings")
-"""Columns that a first click sorts falling: the latest, and the gravest."""
+"""Columns that the first click sorts in descending order: the latest, and the most severe."""
 
 
 def status_of(assessment: Assessment) -> Status:
-    """Where it stands."""
+    """Return the status of a radiograph."""
     if assessment.state == State.DONE:
         return Status(assessment.decision) if assessment.decision else Status.DECIDE
     return _OF_STATE[State(assessment.state)]
 
 
-def sort_or_default(asked: str) -> str:
-    """A column's name, with ``-`` before it for falling order; newest first for anything else."""
-    return asked if asked.removeprefix("-") in _ORDERS else NEWEST_FIRST
+def sort_or_default(query: str) -> str:
+    """Return a column's name, with ``-`` before it for descending order; newest first for anything else."""
+    return query if query.removeprefix("-") in _ORDERS else NEWEST_FIRST
 
 
 def next_sort(column: str, sort: str) -> str:
-    """What a click on a column's head asks for: rising at first (dates and warnings falling), then the other way."""
+    """Return the order that a click on a column head selects: ascending first (dates and warnings descending), then
+    reversed.
+    """
     if sort.removeprefix("-") != column:
         return f"-{column}" if column in _FALLING_FIRST else column
     return column if sort.startswith("-") else f"-{column}"
 
 
 class FilterForm(forms.Form):
-    """What the worklist is narrowed to. Everything may be left out."""
+    """Filter of the worklist. Every field is optional."""
 
     search = forms.CharField(max_length=200, required=False, label=_("Search references, notes and file names"))
     status = forms.ChoiceField(choices=[("", _("All")), *Status.choices], required=False, label=_("Status"))
@@ -165,14 +167,14 @@ class WorklistQuery:
     """A valid filter and order.
 
     Attributes:
-        search: text that a reference, a note or a radiograph's name holds; empty for any.
-        status: None for any.
+        search: text in a reference, a note or a file name; empty for any.
+        status: status; None for any.
         sex: ``F``, ``M`` or empty for any.
         since: first day of submission.
         until: last day of submission.
-        mine: only what the user submitted.
-        severity: only where a warning is at least as grave; None for any.
-        sort: a column's name, with ``-`` for falling.
+        mine: only radiographs that the user submitted.
+        severity: minimum severity of a warning; None for any.
+        sort: a column's name, with ``-`` for descending order.
     """
 
     search: str = ""
@@ -186,33 +188,33 @@ class WorklistQuery:
 
     @classmethod
     def of(cls, form: FilterForm, sort: str) -> WorklistQuery:
-        """What a form says, as far as it is valid.
+        """Return the valid part of a form.
 
         Args:
-            form: a bound one.
-            sort: as it came; see `sort_or_default`.
+            form: a bound form.
+            sort: order as sent; see `sort_or_default`.
         """
         form.is_valid()
-        said = form.cleaned_data
+        values = form.cleaned_data
         return cls(
-            search=said.get("search", ""),
-            status=Status(said["status"]) if said.get("status") else None,
-            sex=said.get("sex", ""),
-            since=said.get("since"),
-            until=said.get("until"),
-            mine=said.get("mine", False),
-            severity=Severity(said["severity"]) if said.get("severity") else None,
+            search=values.get("search", ""),
+            status=Status(values["status"]) if values.get("status") else None,
+            sex=values.get("sex", ""),
+            since=values.get("since"),
+            until=values.get("until"),
+            mine=values.get("mine", False),
+            severity=Severity(values["severity"]) if values.get("severity") else None,
             sort=sort_or_default(sort),
         )
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing but a search and a sex narrows it down."""
+        """Return whether only a search and a sex restrict the rows."""
         return not (self.status or self.since or self.until or self.mine or self.severity)
 
     def values(self) -> dict[str, str]:
-        """As form fields, those that differ from the default."""
-        said = {
+        """Return the form fields that differ from the default."""
+        fields = {
             "search": self.search,
             "status": self.status.value if self.status else "",
             "sex": self.sex,
@@ -222,10 +224,10 @@ class WorklistQuery:
             "severity": self.severity or "",
             "sort": self.sort if self.sort != NEWEST_FIRST else "",
         }
-        return {name: value for name, value in said.items() if value}
+        return {name: value for name, value in fields.items() if value}
 
     def query(self) -> str:
-        """For an address: all but the search, which may name a patient."""
+        """Return the query string of an address: all but the search, which may name a patient."""
         address = QueryDict(mutable=True)
         address.update({name: value for name, value in self.values().items() if name != "search"})
         return address.urlencode()
@@ -236,14 +238,14 @@ class Row:
     """A row of the worklist.
 
     Attributes:
-        radiograph: the only one, or the child's last; without `result`.
-        status: where it stands.
-        severity: the gravest of the warnings; None without any.
+        radiograph: the only radiograph, or the child's last; without `result`.
+        status: status of the radiograph.
+        severity: highest severity of the warnings; None without any.
         submitter: name of the user, or empty.
         decider: name of the user who decided last, or empty.
-        radiographs: how many there are of the child, this one included.
-        older_to_decide: how many of the others nobody has decided on.
-        is_unusable: whether the estimate must not be used (`boneage.web.models.Assessment.is_unusable`).
+        radiographs: number of radiographs of the child, this one included.
+        older_to_decide: number of the others without a decision.
+        is_unusable: true if the estimate must not be used (`boneage.web.models.Assessment.is_unusable`).
     """
 
     radiograph: Assessment
@@ -257,17 +259,17 @@ class Row:
 
     @property
     def bone_months(self) -> float | None:
-        """The bone age as decided, else as estimated; None if there is none, or it must not be used."""
+        """Return the decided bone age, otherwise the estimate; None if there is none, or it must not be used."""
         return None if self.is_unusable and not self.radiograph.decision else self.radiograph.current_months
 
     @property
     def difference_months(self) -> float | None:
-        """The bone age less the chronological age, months; None if either is not known."""
+        """Return the bone age minus the chronological age, months; None if one of them is unknown."""
         return None if self.bone_months is None else self.radiograph.difference_months
 
     @property
     def difference_text(self) -> str:
-        """The same with its sign, as the language writes numbers; empty for None."""
+        """Return the difference with its sign, in the notation of the language; empty for None."""
         if self.difference_months is None:
             return ""
         rounded = round(self.difference_months, 1)
@@ -276,76 +278,76 @@ class Row:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it will change by itself."""
+        """Return whether the status will change by itself."""
         return self.status is Status.WAITING
 
 
 class Worklist:
-    """The rows that a filter leaves, in its order."""
+    """The rows that match a filter, in its order."""
 
-    def __init__(self, asked: WorklistQuery, user: User) -> None:
-        self._asked = asked
+    def __init__(self, query: WorklistQuery, user: User) -> None:
+        self._query = query
         self._user = user
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """How many rows each status would leave, and ``all``; a row may count in two (to decide is an older
-        radiograph).
+        """Return the number of rows for each status, and ``all``. A row may count in two (an older radiograph is
+        undecided).
         """
         by_status = {status.value: Count("pk", filter=_in_status(status)) for status in Status}
         return self._of_any_status().aggregate(all=Count("pk"), **by_status)
 
     @property
     def count(self) -> int:
-        """How many rows there are."""
-        return self.counts[self._asked.status.value if self._asked.status else "all"]
+        """Return the number of rows."""
+        return self.counts[self._query.status.value if self._query.status else "all"]
 
     def page(self, number: int) -> list[Row]:
-        """The rows of a page, from 1."""
+        """Return the rows of a page, from 1."""
         first = (number - 1) * ROWS_A_PAGE
-        # Two steps, since a database that sorts whole rows carries along all that was asked of each.
+        # Two steps, since a database that sorts whole rows carries along all that was query of each.
         return detailed(list(self._keys()[first : first + ROWS_A_PAGE]))
 
     def all_rows(self) -> Iterator[Row]:
-        """Every row, in order; read a few hundred at a time."""
+        """Yield every row, in order; a few hundred are read at a time."""
         keys = list(self._keys())
         for first in range(0, len(keys), _ROWS_AT_ONCE):
             yield from detailed(keys[first : first + _ROWS_AT_ONCE])
 
     def empty_children(self) -> QuerySet[Child]:
-        """Children of whom there is no radiograph any more, so that they can still be found and deleted; at most 20."""
-        children = Child.objects.filter(assessments=None, reference__icontains=self._asked.search)
-        return children.filter(**({"sex": self._asked.sex} if self._asked.sex else {})).order_by("-changed_at")[:20]
+        """Return children without a radiograph, so that they can still be found and deleted; at most 20."""
+        children = Child.objects.filter(assessments=None, reference__icontains=self._query.search)
+        return children.filter(**({"sex": self._query.sex} if self._query.sex else {})).order_by("-changed_at")[:20]
 
     def _keys(self) -> QuerySet[Assessment, UUID]:
         rows = self._of_any_status()
-        if self._asked.status is not None:
-            rows = rows.filter(_in_status(self._asked.status))
-        falling = self._asked.sort.startswith("-")
-        columns = _ORDERS[self._asked.sort.removeprefix("-")]
+        if self._query.status is not None:
+            rows = rows.filter(_in_status(self._query.status))
+        falling = self._query.sort.startswith("-")
+        columns = _ORDERS[self._query.sort.removeprefix("-")]
         if not columns:  # along the index, without sorting
             return rows.order_by("-submitted_at" if falling else "submitted_at").values_list("pk", flat=True)
         by = [c.desc(nulls_last=True) if falling else c.asc(nulls_last=True) for c in columns]
         return rows.order_by(*by, "-submitted_at", "pk").values_list("pk", flat=True)
 
     def _of_any_status(self) -> QuerySet[Assessment]:
-        asked = self._asked
+        query = self._query
         rows = assessments().filter(~Exists(_of_same_child(Q(submitted_at__gt=OuterRef("submitted_at")))))
-        if asked.search:
-            rows = rows.filter(_found_by(asked.search))
-        if asked.sex:
-            rows = rows.filter(sex=asked.sex)
-        if asked.since:
-            rows = rows.filter(submitted_at__gte=midnight(asked.since))
-        if asked.until:
-            rows = rows.filter(submitted_at__lt=midnight_after(asked.until))
-        if asked.mine:
+        if query.search:
+            rows = rows.filter(_found_by(query.search))
+        if query.sex:
+            rows = rows.filter(sex=query.sex)
+        if query.since:
+            rows = rows.filter(submitted_at__gte=midnight(query.since))
+        if query.until:
+            rows = rows.filter(submitted_at__lt=midnight_after(query.until))
+        if query.mine:
             rows = rows.filter(submitted_by=self._user)
-        return rows.filter(_AT_LEAST[asked.severity]) if asked.severity else rows
+        return rows.filter(_AT_LEAST[query.severity]) if query.severity else rows
 
 
 def detailed(keys: Sequence[UUID]) -> list[Row]:
-    """Rows of these assessments, in this order; those that are gone meanwhile are left out."""
+    """Return the rows of these assessments, in this order, without those that no longer exist."""
     last = Decision.objects.filter(assessment=OuterRef("pk")).order_by("-decided_at", "-pk")
     found = {
         radiograph.pk: radiograph
@@ -381,7 +383,7 @@ def detailed(keys: Sequence[UUID]) -> list[Row]:
 
 
 def _of_children(children: Collection[UUID]) -> tuple[Counter[UUID | None], Counter[UUID | None]]:
-    """How many radiographs there are of each child, and how many of them nobody has decided on."""
+    """Return the number of radiographs of each child, and the number of those without a decision."""
     radiographs: Counter[UUID | None] = Counter()
     to_decide: Counter[UUID | None] = Counter()
     for radiograph in Assessment.objects.filter(case__in=children).only("case_id", "state", "decision"):

@@ -1,4 +1,4 @@
-"""How the service is: looked at once a second, so that ``/health`` is answered at once whatever else happens."""
+"""Condition of the service, checked once a second, so that ``/health`` can always be answered at once."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from boneage.web.queue.jobs import waiting
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 
 STALE_SECONDS = 6.0
-"""A look that takes longer than that means that the database does not answer."""
+"""Time after which a check counts as failed: the database does not answer."""
 
 FAILED_SECONDS = 30.0
-"""For so long a write that failed for want of room counts, where nobody can look how much there is."""
+"""Time for which a write that failed for lack of space counts, where the free space cannot be measured."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """How the service is.
+    """Condition of the service.
 
     Attributes:
         status: ``ok``, or a code of `boneage.web.health.storage`.
-        waiting: radiographs that wait or are being assessed; None if the database does not say.
+        waiting: radiographs that wait or are being assessed; None if the database does not answer.
     """
 
     status: str
     waiting: int | None
 
     def report(self) -> tuple[int, dict[str, Any]]:
-        """As ``/health`` answers it: the HTTP status and the body."""
+        """Return the HTTP status and the body of ``/health``."""
         return 200 if self.status == "ok" else 503, {"status": self.status, "waiting": self.waiting}
 
 
 _failures: dict[str, float] = {}
-"""When writing failed last, by `time.monotonic`, by code."""
+"""Time of the last failed write by code, measured by `time.monotonic`."""
 
 
 def note_failure(code: storage.StorageCode) -> None:
-    """Remember that a request could not be answered for this reason."""
+    """Record that a request failed for this reason."""
     _failures[code] = time.monotonic()
 
 
-def look() -> Condition:
-    """Ask the database. It may take as long as that takes."""
+def check() -> Condition:
+    """Check the database. This may take as long as the database needs."""
     count: int | None = None
     try:
         count = waiting()
@@ -67,45 +67,45 @@ def look() -> Condition:
 
 
 class Watch:
-    """Looks again and again in a thread of its own.
+    """Repeated check in a thread of its own.
 
     Args:
-        look: at what.
-        every: seconds between two looks.
+        check: the check.
+        every: seconds between two checks.
     """
 
-    def __init__(self, look: Callable[[], Condition] = look, every: float = LOOK_SECONDS) -> None:
-        self._look = look
+    def __init__(self, check: Callable[[], Condition] = check, every: float = CHECK_SECONDS) -> None:
+        self._check = check
         self._every = every
         self._latest: Condition | None = None
-        self._looked = float("-inf")
+        self._checked_at = float("-inf")
         self._first = threading.Event()
 
     def start(self) -> None:
-        """Begin to look, and wait until the first look is over."""
+        """Begin to check, and wait until the first check has finished."""
         threading.Thread(target=self._run, name="condition", daemon=True).start()
         self._first.wait()
 
     def report(self) -> tuple[int, Mapping[str, Any]]:
-        """What the last look found; that the database does not answer, if that was too long ago."""
-        is_stale = time.monotonic() - self._looked > STALE_SECONDS + self._every
+        """Return the result of the last check; ``no_database`` if it was too long ago."""
+        is_stale = time.monotonic() - self._checked_at > STALE_SECONDS + self._every
         return (Condition("no_database", None) if is_stale or self._latest is None else self._latest).report()
 
-    def look_once(self) -> None:
-        """Look, and log a change. Whatever a look raises is logged, and what was found before becomes stale."""
+    def check_once(self) -> None:
+        """Check once, and log a change. An exception is logged, and the previous result becomes stale."""
         try:
             close_old_connections()
-            before, self._latest = self._latest, self._look()
+            before, self._latest = self._latest, self._check()
         except Exception:
-            log.exception("the service could not be looked at")
+            log.exception("the condition of the service could not be checked")
             return
-        self._looked = time.monotonic()
+        self._checked_at = time.monotonic()
         if before is None or before.status != self._latest.status:
             level = logging.INFO if self._latest.status == "ok" else logging.ERROR
             log.log(level, "the condition of the service: %s", self._latest.status)
 
     def _run(self) -> None:
         while True:
-            self.look_once()
+            self.check_once()
             self._first.set()
             time.sleep(self._every)

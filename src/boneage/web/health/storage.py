@@ -1,6 +1,6 @@
-"""What stands against reading or writing the database, as a code: full, locked, read-only or away.
+"""Faults of the database's storage as codes: full, locked, read-only or unreachable.
 
-Codes: ``storage_full`` (507), ``database_busy``, ``storage_read_only`` and ``no_database`` (503).
+The codes are ``storage_full`` (507), ``database_busy``, ``storage_read_only`` and ``no_database`` (503).
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ RETRY_SECONDS: dict[str, int] = {
     "storage_read_only": 300,
     "no_database": 10,
 }
-"""When to try again."""
+"""Seconds after which a client may try again, by code."""
 
 PROBE_MILLISECONDS = 2000
-"""How long a probe waits for SQLite's lock."""
+"""Time for which a probe waits for SQLite's lock, milliseconds."""
 
 _SQLITE: dict[int, StorageCode] = {
     sqlite3.SQLITE_FULL: "storage_full",
@@ -41,7 +41,7 @@ _SQLITE: dict[int, StorageCode] = {
     sqlite3.SQLITE_PROTOCOL: "database_busy",
     sqlite3.SQLITE_READONLY: "storage_read_only",
 }
-"""By SQLite's primary result code."""
+"""Codes by SQLite's primary result code."""
 
 _POSTGRESQL: dict[str, StorageCode] = {
     "53100": "storage_full",  # disk_full
@@ -52,11 +52,13 @@ _POSTGRESQL: dict[str, StorageCode] = {
     "40001": "database_busy",  # serialization_failure
     "25006": "storage_read_only",  # read_only_sql_transaction
 }
-"""By PostgreSQL's SQLSTATE."""
+"""Codes by PostgreSQL's SQLSTATE."""
 
 
 def code_of(error: BaseException) -> StorageCode | None:
-    """The code of an exception that the database's storage is to blame for, also as a cause; None for any other."""
+    """Return the code of an exception that the database's storage has caused, directly or indirectly; None for any
+    other.
+    """
     while error is not None:
         if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
             return "storage_full"
@@ -81,32 +83,33 @@ def _of_database(error: Error) -> StorageCode | None:
 
 
 def code_of_folder(needed: int = 2**20) -> StorageCode | None:
-    """What the folder of an SQLite database stands against writing; None if nothing does, or on PostgreSQL.
+    """Return the fault that prevents writing to the folder of an SQLite database; None without a fault, or on
+    PostgreSQL.
 
     Args:
-        needed: bytes that must be free.
+        needed: free bytes required.
     """
     if connection.vendor != "sqlite" or connection.is_in_memory_db():  # type: ignore[attr-defined]  # SQLite's
         return None
     folder = Path(connection.settings_dict["NAME"]).parent
     if not os.access(folder, os.W_OK):
         return "storage_read_only"
-    found = os.statvfs(folder)
-    return "storage_full" if found.f_bavail * found.f_frsize < needed else None
+    disk = os.statvfs(folder)
+    return "storage_full" if disk.f_bavail * disk.f_frsize < needed else None
 
 
 def probe(needed: int) -> StorageCode | None:
-    """Find out whether the database can be written to, without writing. None if nothing stands against it.
+    """Check whether the database can be written to, without writing. None means that it can.
 
     Args:
-        needed: bytes that must be free beside an SQLite database.
+        needed: free bytes required beside an SQLite database.
 
     Raises:
         Error: `code_of` says what it means.
     """
-    found = code_of_folder(needed)
-    if found is not None:
-        return found
+    fault = code_of_folder(needed)
+    if fault is not None:
+        return fault
     if connection.vendor == "sqlite":
         _lock_sqlite()
         return None
@@ -116,7 +119,7 @@ def probe(needed: int) -> StorageCode | None:
 
 
 def _lock_sqlite() -> None:
-    """Take the lock that every transaction that writes takes, and give it back."""
+    """Take the lock that every writing transaction takes, and release it."""
     usual = int(connection.settings_dict["OPTIONS"].get("timeout", 5) * 1000)
     with connection.cursor() as cursor:
         cursor.execute(f"PRAGMA busy_timeout={PROBE_MILLISECONDS}")

@@ -1,9 +1,9 @@
-"""Bone age of healthy children at each age: the Brush Foundation study, as printed in Greulich & Pyle 1959, Tables III
+"""Bone age of healthy children by age: the Brush Foundation study, as printed in Greulich & Pyle 1959, Tables III
 (boys) and IV (girls). Numbers only.
 
-Transcribed three times by different people (the projects lolzballs/mie429 at e1e3da4 and dfnr2/bone-age-app at e871c54,
-the latter its deviations alone, and a file after Gaskin et al. 2011, Tables 1 and 2), which agree but for the girls'
-mean at 132 months: 137.87 here, 137.86 in one of them.
+They were transcribed three times by different people: the projects lolzballs/mie429 at e1e3da4 and dfnr2/bone-age-app
+at e871c54 (deviations only), and a file after Gaskin et al. 2011, Tables 1 and 2. The transcriptions agree except for
+the girls' mean at 132 months: 137.87 here, 137.86 in one of them.
 """
 
 from __future__ import annotations
@@ -71,24 +71,24 @@ _TABLES: Mapping[Sex, tuple[tuple[float, float, float], ...]] = MappingProxyType
         ),
     }
 )
-"""By sex: chronological age, mean bone age and standard deviation of the bone age, all in months."""
+"""Chronological age, mean bone age and standard deviation of the bone age by sex, all in months."""
 
 
 def range_months(sex: Sex) -> tuple[float, float]:
-    """The youngest and the oldest children that were studied, months."""
+    """Return the ages of the youngest and the oldest children of the study, months."""
     return _TABLES[sex][0][0], _TABLES[sex][-1][0]
 
 
 def mean_and_deviation(sex: Sex, months: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of the bone age, months, straight between the ages of the tables.
+    """Return mean and standard deviation of the bone age, months, linearly interpolated between the ages of the tables.
 
     Args:
-        sex: of the children.
-        months: chronological ages, any shape; NaN comes back outside `range_months`.
+        sex: sex of the children.
+        months: chronological ages, any shape; the result is NaN outside `range_months`.
     """
     ages, means, deviations = np.asarray(_TABLES[sex], dtype=np.float64).T
-    asked = np.asarray(months, dtype=np.float64)
+    wanted = np.asarray(months, dtype=np.float64)
     return (
-        np.interp(asked, ages, means, left=np.nan, right=np.nan),
-        np.interp(asked, ages, deviations, left=np.nan, right=np.nan),
+        np.interp(wanted, ages, means, left=np.nan, right=np.nan),
+        np.interp(wanted, ages, deviations, left=np.nan, right=np.nan),
     )

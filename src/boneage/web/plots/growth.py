@@ -1,7 +1,8 @@
-"""A child's bone age against age over the years, drawn on the server as SVG: no script, prints well, colours by CSS.
+"""A child's bone age against chronological age over the years, drawn on the server as SVG: no script, prints well,
+colours by CSS.
 
-Beside the child's own points stand the line on which bone age and age are the same, and how far healthy children of
-the sex lie from it (`boneage.web.plots.brush_foundation`, two standard deviations on either side of the mean).
+The plot also shows the line of equal bone age and chronological age, and the normal range of the sex
+(`boneage.web.plots.brush_foundation`, mean ± 2 SD).
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ _WIDTH, _HEIGHT = 560.0, 560.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 546.0, 14.0, 498.0
 
 _LEAST_YEARS = 4
-"""The plot shows at least so many years, so that a few months do not look like much."""
+"""Minimum number of years on the axes, so that a few months do not look like much."""
 
 _MARGIN_MONTHS = 6.0
 
 _LEAST_APART_MONTHS = 3.0
-"""Radiographs nearer to each other say nothing of how fast the bones mature."""
+"""Minimum difference in age for a rate of maturation, months."""
 
 _DEVIATIONS = 2.0
 
@@ -42,12 +43,12 @@ class GrowthPoint:
 
     Attributes:
         chronological_months: age at the study, 0 to 228.
-        bone_months: the bone age that counts, 0 to 228.
-        estimate_months: as the networks said.
-        interval_months: (low, high) about the estimate, of the 95 % interval, or None.
+        bone_months: bone age that counts, 0 to 228.
+        estimate_months: estimated bone age.
+        interval_months: (low, high) of the 95 % prediction interval of the estimate, or None.
         verdict: None if nobody has decided.
-        title: which radiograph it is, in words.
-        interval_80_months: (low, high) of the 80 % interval, or None.
+        title: description of the radiograph.
+        interval_80_months: (low, high) of the 80 % prediction interval, or None.
     """
 
     chronological_months: float
@@ -60,18 +61,18 @@ class GrowthPoint:
 
     @staticmethod
     def fits(*months: float | None) -> bool:
-        """Whether ages can be drawn: known and 0 to 19 years."""
+        """Return whether ages can be drawn: known and 0 to 19 years."""
         return all(age is not None and 0 <= age <= OLDEST_MONTHS for age in months)
 
 
 @dataclass(frozen=True)
 class Gain:
-    """How fast bones matured between two radiographs.
+    """Rate of maturation between two radiographs.
 
     Attributes:
-        months_a_year: bone age gained in a year, months.
-        first: the radiograph of the youngest age.
-        last: that of the oldest.
+        months_a_year: bone age gained per year, months.
+        first: radiograph at the youngest age.
+        last: radiograph at the oldest age.
     """
 
     months_a_year: float
@@ -80,7 +81,9 @@ class Gain:
 
 
 def gain(points: Sequence[GrowthPoint]) -> Gain | None:
-    """Bone age gained a year between the first and the last age; None if these are less than three months apart."""
+    """Return the bone age gained per year between the first and the last age; None if these are less than three months
+    apart.
+    """
     if not points:
         return None
     first = min(points, key=lambda point: point.chronological_months)
@@ -92,11 +95,11 @@ def gain(points: Sequence[GrowthPoint]) -> Gain | None:
 
 
 def growth_plot(points: Sequence[GrowthPoint], sex: Sex) -> SafeString:
-    """The plot as an SVG element with title and description; one a page.
+    """Return the plot as an SVG element with title and description; one per page.
 
     Args:
-        points: in any order; none gives the axes and the band alone.
-        sex: of the child, for the band.
+        points: radiographs in any order; without any, the plot has only axes and normal range.
+        sex: sex of the child, for the normal range.
     """
     ordered = sorted(points, key=lambda point: point.chronological_months)
     scale = _Scale.of(ordered)
@@ -113,14 +116,14 @@ def growth_plot(points: Sequence[GrowthPoint], sex: Sex) -> SafeString:
 
 @dataclass(frozen=True)
 class _Scale:
-    """The same years on both axes."""
+    """Range of years, the same on both axes."""
 
     first: int
     last: int
 
     @classmethod
     def of(cls, points: Sequence[GrowthPoint]) -> _Scale:
-        """Years that hold the points and their intervals with a margin; all of childhood without points."""
+        """Return the years that hold the points and their intervals with a margin; all of childhood without points."""
         oldest = round(OLDEST_MONTHS / 12)
         if not points:
             return cls(0, oldest)
@@ -145,7 +148,7 @@ class _Scale:
         return _BOTTOM - self._part(months) * (_BOTTOM - _TOP)
 
     def _part(self, months: float) -> float:
-        """0 at the first year, 1 at the last; what lies beyond is drawn on the border."""
+        """Return 0 at the first year and 1 at the last; ages beyond are drawn on the border."""
         return min(1.0, max(0.0, (months / 12 - self.first) / (self.last - self.first)))
 
 
@@ -195,7 +198,7 @@ def _course(scale: _Scale, points: Sequence[GrowthPoint]) -> SafeString:
 
 
 def _mark(scale: _Scale, point: GrowthPoint) -> SafeString:
-    """The point with its interval; of a corrected one, where the estimate was as well."""
+    """Return the point with its interval; for a corrected one, also a dash at the estimate."""
     x, y = scale.x(point.chronological_months), scale.y(point.bone_months)
     corrected = point.verdict is Verdict.CORRECTED
     return format_html(
@@ -213,7 +216,7 @@ def _mark(scale: _Scale, point: GrowthPoint) -> SafeString:
 
 
 def _error_bar(scale: _Scale, x: float, point: GrowthPoint) -> SafeString:
-    """The 95 % interval, and in bold the 80 % interval."""
+    """Return the 95 % interval, and in bold the 80 % interval."""
     if point.interval_months is None:
         return SafeString()
     low, high = (number(scale.y(bound)) for bound in point.interval_months)

@@ -1,4 +1,4 @@
-"""Pieces of the plots that are drawn on the server."""
+"""Helpers for plots drawn on the server."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 
 def number(value: float) -> str:
-    """A number as SVG wants it, whatever the language."""
+    """Return a number in the notation of SVG, whatever the language."""
     return f"{value:.1f}"
 
 
 def path(points: Iterable[tuple[float, float]]) -> str:
-    """Straight lines from point (x, y) to point, for an element's ``d``."""
+    """Return straight lines between points (x, y), for the attribute ``d`` of a path."""
     return "M" + "L".join(f"{number(x)} {number(y)}" for x, y in points)

@@ -1,15 +1,16 @@
-"""The ASGI application that the web server runs: it takes bodies in and sends answers out; Django's threads answer.
+"""The ASGI application that the web server runs. It receives request bodies and sends responses; Django's threads
+answer.
 
-A thread is taken only for a request that has come in whole, and is free again before its answer is sent. So clients
-that send or read slowly cost some memory, which is limited, but no thread:
+A thread is used only for a request that has arrived completely, and is free again before its response is sent. Clients
+that send or read slowly therefore cost some memory, which is limited, but no thread:
 
-* A form must come in within `PATIENCE_SECONDS`; a radiograph must bring `PIECE_BYTES` in each such span, and so must
-  whoever reads an answer take them.
-* All bodies and answers on their way together have `Limits.transit_bytes`. What needs more ends the transfers that have
+* A form must arrive within `PATIENCE_SECONDS`. A radiograph must deliver `PIECE_BYTES` in each such period, and a
+  client must read its response at the same rate.
+* All bodies and responses in transit share `Limits.transit_bytes`. A transfer that needs more ends those that have
   taken longest.
 * ``/health`` is answered from memory (`boneage.web.health.condition.Watch`), without a thread and without the database.
 
-Unfinished headers and idle connections are the server's own matter (`boneage.web.processes.http_server`).
+The server itself limits unfinished headers and idle connections (`boneage.web.processes.http_server`).
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ from urllib.parse import unquote_to_bytes
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 10.0
-"""Time for a whole form, for `PIECE_BYTES` of a radiograph, or for a client to read as many of an answer."""
+"""Time for a whole form, for `PIECE_BYTES` of a radiograph, or for a client to read as many of a response."""
 
 PIECE_BYTES = 64 * 1024
 
 THREADS = 72
-"""Requests that are worked on at once: 60 clients may wait for an answer, and pages are still served. Each thread keeps
-a connection to the database, of which PostgreSQL has 100 unless configured otherwise."""
+"""Number of requests that are answered at once: 60 clients may wait for a result, and pages are still served. Each
+thread keeps a connection to the database, of which PostgreSQL has 100 unless configured otherwise."""
 
 QUEUE_SECONDS = 30.0
-"""Longest time that a request waits for a thread."""
+"""Longest time for which a request waits for a thread."""
 
 RETRY_SECONDS = 10
-"""When to try again after ``busy``."""
+"""Seconds after which a client may try again after ``busy``."""
 
 HEALTH_PATH = "/health"
 
@@ -55,25 +56,27 @@ WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
 class Health(Protocol):
-    """Who knows how the service is."""
+    """Source of the service's condition."""
 
     def start(self) -> None:
-        """Begin to look; may block until the first look is over."""
+        """Begin to check; this may block until the first check has finished."""
 
     def report(self) -> tuple[int, Mapping[str, Any]]:
-        """The HTTP status and what it says, at once."""
+        """Return the HTTP status and the body at once."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many bytes a request may bring.
+    """Maximum numbers of bytes of a request.
 
     Attributes:
-        form_bytes: any request.
-        radiograph_bytes: one to an address in `radiograph_paths` that `may_send_radiograph` lets pass, with its fields.
-        transit_bytes: all bodies and answers on their way together.
-        radiograph_paths: addresses that take radiographs.
-        may_send_radiograph: whether the headers of a request let it bring one; checks no secret.
+        form_bytes: maximum for any request.
+        radiograph_bytes: maximum for a request to an address in `radiograph_paths` that `may_send_radiograph` accepts,
+            with its fields.
+        transit_bytes: maximum for all bodies and responses in transit.
+        radiograph_paths: addresses that accept radiographs.
+        may_send_radiograph: function that decides by the headers of a request whether it may carry a radiograph; it
+            checks no secret.
     """
 
     form_bytes: int
@@ -83,14 +86,14 @@ class Limits:
     may_send_radiograph: Callable[[Environ], bool] = lambda _environ: True
 
     def of(self, environ: Environ) -> int:
-        """The limit of one request."""
+        """Return the limit of one request."""
         takes_radiographs = environ["PATH_INFO"] in self.radiograph_paths and self.may_send_radiograph(environ)
         return self.radiograph_bytes if takes_radiographs else self.form_bytes
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole answer."""
+    """A complete response."""
 
     status: int
     headers: Headers
@@ -98,21 +101,21 @@ class Reply:
 
 
 class BodyTimeoutError(Exception):
-    """A body that came in too slowly, or had to make room."""
+    """A body that arrived too slowly, or had to make room."""
 
 
 class ClientGoneError(Exception):
-    """The client does not send what it announced, or does not read its answer."""
+    """The client does not send the announced body, or does not read its response."""
 
 
 @dataclass(eq=False)
 class Transfer:
-    """A body or an answer on its way.
+    """A body or a response in transit.
 
     Attributes:
-        size: bytes that are held for it.
+        size: bytes held for it.
         clock: its deadline while it waits for the client; None while the service works on it.
-        is_dropped: whether it was ended to make room.
+        is_dropped: true if it was ended to make room.
     """
 
     size: int = 0
@@ -120,12 +123,12 @@ class Transfer:
     is_dropped: bool = False
 
     def wait_on(self) -> None:
-        """Give its client time again."""
+        """Give the client time again."""
         if self.clock is not None and not self.is_dropped:
             self.clock.reschedule(asyncio.get_running_loop().time() + PATIENCE_SECONDS)
 
     def drop(self) -> None:
-        """End it as soon as the event loop comes to it."""
+        """End the transfer as soon as the event loop continues."""
         if self.clock is not None and not self.is_dropped:
             self.is_dropped = True
             self.clock.reschedule(asyncio.get_running_loop().time())
@@ -140,13 +143,13 @@ class Transit:
     _transfers: dict[Transfer, None] = field(default_factory=dict)
 
     def begin(self) -> Transfer:
-        """A new one."""
+        """Return a new transfer."""
         transfer = Transfer()
         self._transfers[transfer] = None
         return transfer
 
     def hold(self, transfer: Transfer, count: int) -> None:
-        """Hold more bytes; where there is no room for them, the oldest transfers that wait for their clients end."""
+        """Hold more bytes. If there is no room for them, the oldest transfers that wait for their clients end."""
         transfer.size += count
         self.total += count
         excess = self.total - self.limit
@@ -158,12 +161,12 @@ class Transit:
                 excess -= one.size
 
     def release(self, transfer: Transfer, count: int) -> None:
-        """Bytes that have gone."""
+        """Release bytes that have been sent."""
         transfer.size -= count
         self.total -= count
 
     def end(self, transfer: Transfer) -> None:
-        """It is over."""
+        """End a transfer."""
         self.release(transfer, transfer.size)
         del self._transfers[transfer]
 
@@ -173,9 +176,9 @@ class Gate:
 
     Args:
         application: answers requests, each in a thread.
-        limits: of their bodies.
+        limits: limits of request bodies.
         health: answers `HEALTH_PATH`.
-        threads: how many requests are worked on at once.
+        threads: number of requests that are answered at once.
     """
 
     def __init__(self, application: WsgiApplication, limits: Limits, health: Health, threads: int = THREADS) -> None:
@@ -230,7 +233,8 @@ class Gate:
             self._transit.release(transfer, transfer.size)
 
     async def _body(self, environ: Environ, receive: Receive, transfer: Transfer) -> BytesIO:
-        """The body, whole; empty where none is announced, or more than allowed: the application then rejects it unread.
+        """Return the complete body; empty if none is announced, or more than allowed: the application then rejects it
+        unread.
 
         Raises:
             BodyTimeoutError: it came too slowly.
@@ -264,7 +268,7 @@ class Gate:
         return body
 
     async def _send(self, reply: Reply, send: Send, transfer: Transfer, *, is_head: bool) -> None:
-        """Send an answer piece by piece, as fast as the client takes it.
+        """Send a response in pieces, as fast as the client reads it.
 
         Raises:
             ClientGoneError: it does not take it; leaving ends the connection.
@@ -286,9 +290,9 @@ class Gate:
 
 
 def environ_of(scope: Mapping[str, Any]) -> Environ:
-    """A request as WSGI has it (PEP 3333), without its body.
+    """Return a request in the form of WSGI (PEP 3333), without its body.
 
-    Headers with an underscore in their name are left out: they would pass for those that a proxy alone may set.
+    Headers with an underscore in their name are left out: they could imitate headers that only a proxy may set.
     """
     server, client = scope.get("server") or ("localhost", 80), scope.get("client")
     environ: Environ = {
@@ -319,7 +323,7 @@ def environ_of(scope: Mapping[str, Any]) -> Environ:
 
 
 def run(application: WsgiApplication, environ: Environ) -> Reply:
-    """The application's answer to one request. It runs in a thread."""
+    """Return the application's response to one request. This runs in a thread."""
     begun: list[tuple[int, Headers]] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], _error: object = None) -> None:
@@ -340,7 +344,7 @@ def run(application: WsgiApplication, environ: Environ) -> Reply:
 
 
 def rejection(environ: Environ, status: HTTPStatus, code: str, message: str) -> Reply:
-    """What the gate itself answers: JSON to programs, a sentence to browsers; the connection ends."""
+    """Return the gate's own response: JSON to programs, a sentence to browsers. The connection ends."""
     if environ["PATH_INFO"].startswith("/api/") or "json" in environ.get("HTTP_ACCEPT", ""):
         reply = _json(status, {"code": code, "message": message})
     else:
@@ -352,11 +356,11 @@ def rejection(environ: Environ, status: HTTPStatus, code: str, message: str) -> 
 _PLAIN: Headers = [(b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff")]
 
 
-def _json(status: int, said: Mapping[str, Any]) -> Reply:
-    return Reply(status, [*_PLAIN, (b"Content-Type", b"application/json")], json.dumps(said).encode())
+def _json(status: int, body: Mapping[str, Any]) -> Reply:
+    return Reply(status, [*_PLAIN, (b"Content-Type", b"application/json")], json.dumps(body).encode())
 
 
 def _length(environ: Environ) -> int:
-    """The announced length of the body, bytes; 0 if none that can be used is."""
+    """Return the announced length of the body, bytes; 0 without a valid one."""
     text = environ.get("CONTENT_LENGTH", "")
     return int(text) if text.isascii() and text.isdecimal() else 0

@@ -2,7 +2,7 @@
 
     python -m boneage.web.processes.http_server HOST PORT
 
-It is started by `boneage.web.processes.server`, and stops when that is gone.
+`boneage.web.processes.server` starts it, and it stops when that process has ended.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from boneage.web.processes.gate import PATIENCE_SECONDS
 from boneage.web.processes.lifeline import when_parent_is_gone
 
 CONNECTIONS = 4096
-"""So many at once; others wait to be let in."""
+"""Maximum number of open connections; further ones wait."""
 
 BUFFER_BYTES = 64 * 1024
-"""Of a connection, in each direction; a request's headers must fit into it."""
+"""Buffer of a connection, in each direction; the headers of a request must fit into it."""
 
 UNREAD_MILLISECONDS = 30_000
-"""A connection whose client takes nothing of what was sent for so long is ended by the system (Linux)."""
+"""Time after which the system ends a connection whose client reads nothing (Linux)."""
 
 STOP_SECONDS = 3
-"""So long may requests take to end when the service stops."""
+"""Maximum time for requests to end when the service stops."""
 
 
 class _Server(Granian):  # type: ignore[misc,valid-type]  # a class chosen at import
-    """Granian whose connections end when their clients do not read the last bytes either."""
+    """Granian with connections that end when their clients do not read the last bytes either."""
 
     def _init_shared_socket(self) -> None:
         super()._init_shared_socket()
@@ -46,7 +46,7 @@ class _Server(Granian):  # type: ignore[misc,valid-type]  # a class chosen at im
 
 
 def raise_file_limit(files: int = 2 * CONNECTIONS) -> None:
-    """Let this process have so many open files, or as many as the system allows."""
+    """Let this process open this number of files, or as many as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = files if hard == resource.RLIM_INFINITY else min(files, hard)
     with suppress(ValueError, OSError):

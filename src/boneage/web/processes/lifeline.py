@@ -1,4 +1,4 @@
-"""How a process of the service learns that the one that started it is gone, however that ended."""
+"""Notification of a process of the service that the process which started it has ended, for whatever reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _STANDARD_INPUT = 0
 
 
 def when_parent_is_gone(then: Callable[[], None]) -> None:
-    """Call a function, in a thread of its own, as soon as standard input ends.
+    """Call a function, in its own thread, as soon as standard input ends.
 
     The supervisor holds the other end and writes nothing: the system closes it when the supervisor dies.
     """

@@ -1,4 +1,4 @@
-"""What must be there before the service starts: its folder, its secret key, its tables."""
+"""Preparation before the service starts: its folder, its secret key, its tables."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from boneage.files import atomic_write
 from boneage.web.configuration import PREFIX, Configuration
 
 KEY_FILE = "secret.key"
-"""In the store."""
+"""Name of the key file in the store."""
 
 _KEY_BYTES = 64
 _SHORTEST_KEY = 50
 _MIGRATION_LOCK = 0x626F6E66
-"""Number of the lock on PostgreSQL under which one machine at a time changes the tables."""
+"""Number of the PostgreSQL lock under which one machine at a time changes the tables."""
 
 
 def configure(options: Mapping[str, str | None]) -> Configuration:
-    """The configuration by the environment and by options, which go first and are put into the environment.
+    """Return the configuration from the environment and from options, which take precedence and become part of the
+    environment.
 
-    That happens before Django is set up, and passes them to the processes that this one starts.
+    This happens before Django is set up, and passes the options to the processes that this one starts.
 
     Args:
-        options: values by the names of `Configuration`'s fields; None for one that was not given.
+        options: values by the names of `Configuration`'s fields; None for an option that was not given.
 
     Raises:
         ConfigurationError: ``setting_invalid``.
@@ -39,16 +40,17 @@ def configure(options: Mapping[str, str | None]) -> Configuration:
     return Configuration.from_environment()
 
 
-def prepare_store(found: Configuration) -> None:
-    """Make the store, for this user alone, and the secret key if none is set; the key goes into the environment.
+def prepare_store(configuration: Configuration) -> None:
+    """Create the store, for this user alone, and the secret key if none is set. The key becomes part of the
+    environment.
 
     Raises:
         ConfigurationError: ``setting_invalid``: a key too short to be one.
         OSError: the store cannot be written.
     """
     os.umask(0o077)  # for the database too
-    found.store.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = found.secret_key or secret_key(found.store / KEY_FILE)
+    configuration.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = configuration.secret_key or secret_key(configuration.store / KEY_FILE)
     if len(key) < _SHORTEST_KEY:
         raise ConfigurationError(
             "setting_invalid", f"BONEAGE_SECRET_KEY has {len(key)} characters; {_SHORTEST_KEY} are the fewest."
@@ -57,7 +59,7 @@ def prepare_store(found: Configuration) -> None:
 
 
 def secret_key(path: Path) -> str:
-    """The key that a file holds; the file is made if there is none, readable by this user alone."""
+    """Return the key from a file. The file is created if it does not exist, readable by this user alone."""
     if not path.exists():
         with atomic_write(path) as temporary:
             temporary.touch(mode=0o600)
@@ -66,7 +68,7 @@ def secret_key(path: Path) -> str:
 
 
 def ensure_free(host: str, port: int) -> None:
-    """Find out whether an address can be listened at.
+    """Check that an address is free to listen at.
 
     Raises:
         ConfigurationError: ``port_in_use``, ``address_invalid``.
@@ -87,8 +89,8 @@ def ensure_free(host: str, port: int) -> None:
         ) from error
 
 
-def ensure_models(found: Configuration) -> None:
-    """Find out whether bundle and atlas can be opened.
+def ensure_models(configuration: Configuration) -> None:
+    """Check that model bundle and atlas can be opened.
 
     Raises:
         BundleError: it cannot.
@@ -97,24 +99,24 @@ def ensure_models(found: Configuration) -> None:
     from boneage.atlas import Atlas  # noqa: PLC0415 - much to import
     from boneage.bundle.bundle import Bundle  # noqa: PLC0415
 
-    Bundle.open(found.bundle, threads=1)
-    Atlas.open(found.atlas)
+    Bundle.open(configuration.bundle, threads=1)
+    Atlas.open(configuration.atlas)
 
 
 def migrate() -> None:
-    """Bring the database's tables up to date. Django is set up.
+    """Bring the tables of the database up to date. Django must be set up.
 
     Raises:
         ConfigurationError: ``database_unusable``.
     """
     from django.core.management import call_command  # noqa: PLC0415 - Django is an extra
 
-    with _database_told(), _one_machine():
+    with _faults_of_database(), _one_machine():
         call_command("migrate", interactive=False, verbosity=0)
 
 
 def ensure_migrated() -> None:
-    """Find out whether the database's tables are those of this version. Django is set up.
+    """Check that the tables of the database are those of this version. Django must be set up.
 
     Raises:
         ConfigurationError: ``database_unusable``, ``database_outdated``.
@@ -122,7 +124,7 @@ def ensure_migrated() -> None:
     from django.db import connection  # noqa: PLC0415
     from django.db.migrations.executor import MigrationExecutor  # noqa: PLC0415
 
-    with _database_told():
+    with _faults_of_database():
         executor = MigrationExecutor(connection)
         missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if missing:
@@ -132,16 +134,18 @@ def ensure_migrated() -> None:
 
 
 @contextmanager
-def _database_told() -> Iterator[None]:
-    """What the database says against it as one line, without its address, which holds a password."""
+def _faults_of_database() -> Iterator[None]:
+    """Report a fault of the database in one line, without its address, which holds a password."""
     from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415
     from django.db import Error  # noqa: PLC0415
 
     try:
         yield
     except (Error, ImproperlyConfigured) as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigurationError("database_unusable", f"The database cannot be used: {said[0].rstrip('.')}.") from error
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigurationError(
+            "database_unusable", f"The database cannot be used: {lines[0].rstrip('.')}."
+        ) from error
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""The service as one command runs it: a process that answers requests, workers, and what is to be done now and then.
+"""The service as one command runs it: a process that answers requests, workers, and recurring tasks.
 
-This process supervises. It answers no request and opens no radiograph, so that whatever dies is started again.
+This process supervises. It answers no request and opens no radiograph, so that it can restart whatever dies.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ from boneage.web.processes.supervisor import Child, SupervisedProcess, stop_all
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
-"""Between two looks at the processes."""
+"""Time between two checks of the processes."""
 
 LOST_SECONDS = 3.0
-"""Between two looks for radiographs whose workers are lost, on whatever machine."""
+"""Time between two searches for radiographs whose workers are lost, on whatever machine."""
 
 SWEEP_SECONDS = 60.0
-"""Between two deletions of what is due."""
+"""Time between two deletions of expired data."""
 
 STOP_SECONDS = 10.0
-"""So long may a radiograph take that is at hand when the service stops."""
+"""Maximum time to finish the current radiograph when the service stops."""
 
 HANG_SECONDS = 5.0
-"""So much longer than its lease may a worker be at a radiograph before it is killed."""
+"""Time beyond its lease after which a worker that is still at a radiograph is killed."""
 
 EARLY_ENDS = 3
-"""So often may a process end before it was ever ready while the service starts."""
+"""Number of times that a process may end before it was ever ready while the service starts."""
 
 NO_ADDRESS = ("", 0)
 
 
 def worker_name() -> str:
-    """A new name for a worker, at most 64 characters: machine, supervisor's process, and chance."""
+    """Return a new name for a worker, at most 64 characters: machine, supervisor's process, and a random part."""
     return f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @dataclass
 class _Chore:
-    """Something to be done every so many seconds, which may fail while the database is away."""
+    """A recurring task, which may fail while the database is unreachable."""
 
     every: float
     do: Callable[[], object]
@@ -65,10 +65,10 @@ class _Chore:
 
 
 class Service:
-    """Workers, and where an address is given the process that answers requests. Django is set up.
+    """Workers and, if an address is given, the process that answers requests. Django must be set up.
 
     Args:
-        workers: how many, at least 1.
+        workers: number of workers, at least 1.
         lease_seconds: see `Configuration`.
         address: host and port to listen at; `NO_ADDRESS` for workers alone.
     """
@@ -88,21 +88,21 @@ class Service:
         """Serve until SIGTERM or SIGINT.
 
         Args:
-            started: is called once, when the address answers and a worker is ready.
+            started: called once, when the address answers and a worker is ready.
 
         Raises:
             BoneageError: ``service_failed``: a process ended again and again before it was ready.
         """
-        told = False
+        is_started = False
         with _stopped_by_signals(self._stopping):
             try:
                 while not self._stopping.is_set():
-                    for kept in (*self._http, *self._crew):
-                        kept.look()
-                    if not told:
+                    for process in (*self._http, *self._crew):
+                        process.update()
+                    if not is_started:
                         self._reject_early_ends()
-                        told = self._is_ready()
-                        if told:
+                        is_started = self._is_ready()
+                        if is_started:
                             started()
                     self._do_chores()
                     self._stopping.wait(TICK_SECONDS)
@@ -118,12 +118,12 @@ class Service:
         self._dead_workers.add(child.name)
 
     def _reject_early_ends(self) -> None:
-        for kept in (*self._http, *self._crew):
-            if kept.early_ends >= EARLY_ENDS:
-                raise BoneageError("service_failed", "The service does not start; what it said is above.")
+        for process in (*self._http, *self._crew):
+            if process.early_ends >= EARLY_ENDS:
+                raise BoneageError("service_failed", "The service does not start; see its output above.")
 
     def _is_ready(self) -> bool:
-        working = any(kept.child is not None and kept.child.was_ready for kept in self._crew)
+        working = any(process.child is not None and process.child.was_ready for process in self._crew)
         return working and (not self._http or self._answers())
 
     def _answers(self) -> bool:
@@ -151,7 +151,7 @@ class Service:
                 _done(chore.do)
 
     def _stop(self) -> None:
-        running = [kept.child for kept in (*self._http, *self._crew) if kept.child is not None]
+        running = [process.child for process in (*self._http, *self._crew) if process.child is not None]
         stop_all(running, STOP_SECONDS)
         # Also of those that ended well: the queue says what, if anything, they had left.
         for child in running:
@@ -161,7 +161,7 @@ class Service:
 
 
 def reachable(host: str) -> str:
-    """Where this machine reaches a host that is listened at: of all addresses, its own."""
+    """Return the host by which this machine reaches a listening address; its own for all addresses."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared
 
 
@@ -186,7 +186,7 @@ def _sweep() -> None:
 
 
 def _done(do: Callable[[], object]) -> bool:
-    """Whether it could be done; what stands against it goes into the log."""
+    """Return whether a task succeeded; a failure is logged."""
     from django.db import close_old_connections, connection  # noqa: PLC0415
 
     try:
@@ -201,7 +201,7 @@ def _done(do: Callable[[], object]) -> bool:
 
 @contextmanager
 def _stopped_by_signals(stopping: threading.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT set the event; a second one is as any other signal, for those who do not want to wait."""
+    """Set the event at SIGTERM or SIGINT. A second signal has its usual effect, for those who do not want to wait."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopping.set()

@@ -1,4 +1,4 @@
-"""Processes that are kept running: started again when they end, stopped together."""
+"""Supervised processes: started again when they end, stopped together."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from contextlib import suppress
 log = logging.getLogger(__name__)
 
 STEADY_SECONDS = 20.0
-"""A process that has run for so long, or done a task, is started again at once when it ends; others after a pause."""
+"""Running time after which a process that ends is restarted at once, as one that has done a task is; others after a
+pause."""
 
 SHORTEST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
-"""Seconds between the end of a process and its next start; doubles with each early end."""
+"""Seconds between the end of a process and its restart; the pause doubles with each early end."""
 
 
 class Child:
-    """A process in a session of its own, so that signals of a terminal reach it through its supervisor alone.
+    """A process in its own session, so that signals of a terminal reach it only through its supervisor.
 
     Attributes:
-        name: for the log.
-        started: when, by `time.monotonic`.
-        was_ready: whether it has ever said ``ready``.
-        busy_since: since when it is at a task, by `time.monotonic`; None if it is not.
-        tasks_done: how many it has ended.
+        name: name for the log.
+        started: start time by `time.monotonic`.
+        was_ready: true once it has reported ``ready``.
+        busy_since: start of its present task by `time.monotonic`; None without one.
+        tasks_done: number of tasks that it has finished.
     """
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -64,16 +65,16 @@ class Child:
 
     @property
     def exit_status(self) -> int | None:
-        """As `subprocess.Popen.poll` gives it; None while it runs."""
+        """Return the status like `subprocess.Popen.poll`; None while the process runs."""
         return self._process.poll()
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """Request the process to end."""
         if self.exit_status is None:
             self._process.terminate()
 
     def kill(self) -> None:
-        """End it, and what it started, now."""
+        """End the process and its own children now."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
@@ -82,7 +83,7 @@ class Child:
             self._process.stdin.close()
 
     def wait(self, seconds: float) -> bool:
-        """Whether it ended within so many seconds."""
+        """Return whether the process ended within this number of seconds."""
         try:
             self._process.wait(max(0.0, seconds))
         except subprocess.TimeoutExpired:
@@ -91,12 +92,12 @@ class Child:
 
 
 class SupervisedProcess:
-    """A place for one process, which is started again when it ends.
+    """A place for one process, which is restarted when it ends.
 
     Args:
-        start: starts it.
-        ended: is told of each one that ended unasked.
-        longest_task: seconds after which one that is still at the same task is killed; None for any time.
+        start: function that starts it.
+        ended: function that receives each process that ended by itself.
+        longest_task: seconds after which a process that is still at the same task is killed; None for any time.
     """
 
     def __init__(
@@ -109,10 +110,10 @@ class SupervisedProcess:
         self._due = 0.0
         self.child: Child | None = None
         self.early_ends = 0
-        """How many in a row ended before they were ready."""
+        """Number of processes in a row that ended before they were ready."""
 
-    def look(self) -> None:
-        """Start it if it is due, end it if it hangs, notice if it has ended."""
+    def update(self) -> None:
+        """Start the process if it is due, kill it if it hangs, and notice if it has ended."""
         now = time.monotonic()
         child = self.child
         if child is None:
@@ -127,7 +128,7 @@ class SupervisedProcess:
 
     def _remove_ended(self, child: Child, now: float) -> None:
         log.error("%s ended with status %s and is started again", child.name, child.exit_status)
-        child.kill()  # what it may have started
+        child.kill()  # its own children
         self.child = None
         self.early_ends = 0 if child.was_ready else self.early_ends + 1
         steady = child.tasks_done > 0 or (child.was_ready and now - child.started > STEADY_SECONDS)
@@ -137,7 +138,7 @@ class SupervisedProcess:
 
 
 def stop_all(children: Sequence[Child], seconds: float) -> list[Child]:
-    """Ask processes to end, and kill those that have not after so many seconds. Returns these."""
+    """Stop processes, and kill those that have not ended after this number of seconds. Return the killed ones."""
     for child in children:
         child.stop()
     ends = time.monotonic() + seconds

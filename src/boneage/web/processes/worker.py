@@ -1,4 +1,4 @@
-"""How a worker takes radiographs from the queue, one after the other. Django is set up."""
+"""The worker, which takes radiographs from the queue one after the other. Django must be set up."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from boneage.web.queue.jobs import DATABASE_AWAY, QUEUE
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.04
-"""Between two looks at an empty queue."""
+"""Time between two checks of an empty queue."""
 
 _AWAY_SECONDS = 1.0
-"""Between two looks for a database that is away."""
+"""Time between two attempts while the database is unreachable."""
 
 
 class RadiographWorker(Worker):
-    """django-tasks' worker on the radiographs' queue, which outlives the database's absence and never breaks off a
+    """django-tasks' worker on the queue of radiographs. It survives the absence of the database and never interrupts a
     radiograph.
 
     Args:
-        name: of the worker, unlike that of any other, ever.
-        say: is told ``begin`` and ``end`` of each task.
+        name: name of the worker, never used before.
+        say: function that receives ``begin`` and ``end`` of each task.
     """
 
     def __init__(self, name: str, say: Callable[[str], None]) -> None:
@@ -46,11 +46,11 @@ class RadiographWorker(Worker):
         self._say = say
 
     def shutdown(self, signum: int = 0, frame: FrameType | None = None) -> None:
-        """Stop after the radiograph at hand."""
+        """Stop after the current radiograph."""
         self.running = False
 
     def run_task(self, db_task_result: DBTaskResult[..., Any]) -> None:
-        """Do a task."""
+        """Run a task."""
         self._say("begin")
         try:
             super().run_task(db_task_result)
@@ -58,9 +58,9 @@ class RadiographWorker(Worker):
             self._say("end")
 
     def run_until_stopped(self) -> None:
-        """Do tasks as they come.
+        """Run tasks as they arrive.
 
-        Looking at an empty queue takes no lock: django-tasks' own loop, which does, runs only while there is something.
+        Checking an empty queue takes no lock: django-tasks' own loop, which does, runs only while there are tasks.
         """
         away = False
         while self.running:

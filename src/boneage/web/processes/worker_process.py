@@ -1,10 +1,10 @@
-"""A worker process.
+"""The process of one worker.
 
     python -m boneage.web.processes.worker_process NAME
 
-It is started by `boneage.web.processes.server`, to which it says on standard output, a line each, that it is ``ready``,
-that it has begun a task (``begin``) and that it is through with it (``end``). SIGTERM, or the supervisor's end, lets it
-finish the radiograph at hand and stop.
+`boneage.web.processes.server` starts it. It reports on standard output, a line each: ``ready``, the beginning of a task
+(``begin``) and its end (``end``). At SIGTERM, or when the supervisor ends, it finishes the current radiograph and
+stops.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from boneage.web.processes.lifeline import when_parent_is_gone
 
 
 def limit_memory(mebibytes: int) -> None:
-    """Let this process have no more memory than so much, MiB; what wants more fails, and the radiograph with it.
+    """Limit the memory of this process, MiB. An allocation beyond it fails, and the radiograph with it.
 
-    Where the system knows no such limit (macOS, Windows) nothing happens.
+    Systems without such a limit (macOS, Windows) have none.
     """
     if sys.platform == "linux":
         import resource  # noqa: PLC0415 - not on every system

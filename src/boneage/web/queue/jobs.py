@@ -1,16 +1,16 @@
-"""The queue: a radiograph submitted is assessed once in effect, whatever dies meanwhile.
+"""The queue: a submitted radiograph is assessed once in effect, whatever process dies meanwhile.
 
-django-tasks' database backend is the queue. What it does not do, taking up again what a killed worker left, is done
-here by a lease: `begin` marks the assessment as running for a while and counts the attempt; `finish` writes the answer
-in one transaction, and only if this attempt is still the one that counts. `take_up_lost` puts back what was begun and
-not finished in time, or what a supervisor says its dead worker had.
+django-tasks' database backend is the queue. It does not recover the task of a killed worker; a lease does. `begin`
+marks the assessment as running for a while and counts the attempt. `finish` writes the result in one transaction, and
+only if this attempt still counts. `take_up_lost` puts back radiographs that were not finished in time, and those of a
+worker that its supervisor has seen dying.
 
-An answer that comes too late, from a worker that was thought dead, changes nothing. More than one task for a radiograph
-does no harm: one of them can begin, and the others find nothing that waits. So whatever is in doubt is queued again.
+A late result, from a worker that was considered dead, changes nothing. Several tasks for one radiograph do no harm: one
+of them can begin, and the others find nothing that waits. When in question, a radiograph is therefore queued again.
 
-Leases are by the database's clock, for machines' clocks differ. On SQLite each transaction that writes is alone from
-its beginning (``transaction_mode`` in the settings); on PostgreSQL, READ COMMITTED, each change of state is one UPDATE
-with the old state as its condition, or a row that is locked before it is read.
+Leases use the clock of the database, because the clocks of machines differ. On SQLite, a writing transaction is alone
+from its beginning (``transaction_mode`` in the settings). On PostgreSQL (READ COMMITTED), each change of state is one
+UPDATE with the old state as its condition, or locks the row before it reads it.
 """
 
 from __future__ import annotations
@@ -45,40 +45,38 @@ WORKER_LOST = "worker_lost"
 QUEUE = "radiographs"
 
 DATABASE_AWAY = (OperationalError, InterfaceError)
-"""What is raised while a database restarts, cannot be reached, or (SQLite) is locked for too long."""
+"""Exceptions while a database restarts, is unreachable, or (SQLite) is locked for too long."""
 
 _PAUSE_SECONDS = 0.5
-"""Between attempts to write an answer while the database is away."""
+"""Time between attempts to write a result while the database is unreachable."""
 
 HUNG_ATTEMPTS = 2
-"""A radiograph is given up when so many attempts have run out of their lease: it hangs."""
+"""Number of attempts beyond their lease after which a radiograph fails, because it hangs."""
 
 _NOT_BEGUN_PRIORITY = 1
-"""A radiograph whose worker died before it began goes first, for it has waited. Others go to the end of the queue: they
-may be what kills the workers, and good ones must not wait behind them.
-"""
+"""Priority of a radiograph whose worker died before it began: it has waited and goes first. Others go to the end of the
+queue: they may be what kills the workers, and good ones must not wait behind them."""
 
 _TASKS_KEPT = timedelta(hours=1)
 
 _SUBMIT_LOCK = 0x626F6E65
-"""Number of the lock on PostgreSQL under which radiographs are counted and added."""
+"""Number of the PostgreSQL lock under which radiographs are counted and added."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A radiograph with what the user said of it; valid values only (`boneage.web.cases.forms` and
-    `boneage.web.api.operations` see to that).
+    """A radiograph with the user's data; valid values only, as `boneage.web.cases.forms` ensures.
 
     Attributes:
         radiograph: bytes of the file.
-        radiograph_name: as the user called it.
+        radiograph_name: name of the user's file.
         sex: required.
-        birth_date: of the child, if given.
-        study_date: of the radiograph, if given.
+        birth_date: date of birth of the child, if given.
+        study_date: date of the radiograph, if given.
         given_age_months: chronological age, if given.
         note: free text.
-        case: in the mode ``clinic``, the child, if a reference was given.
-        user: who submits; None in the mode ``open``.
+        case: case of the child in the mode ``clinic``, if a reference was given.
+        user: the user; None in the mode ``open``.
         client: hash of the client's address; empty in the mode ``clinic``.
     """
 
@@ -95,7 +93,7 @@ class Submission:
 
 
 COUNTED = timedelta(hours=1)
-"""For so long a client's radiographs count against `Configuration.open_hourly`, whether they are still here or not."""
+"""Time for which the radiographs of a client count towards `Configuration.open_hourly`, even after their deletion."""
 
 
 class BusyError(BoneageError):
@@ -104,7 +102,7 @@ class BusyError(BoneageError):
 
 @transaction.atomic
 def submit(submission: Submission) -> Assessment:
-    """Keep a radiograph and put it into the queue.
+    """Store a radiograph and put it into the queue.
 
     Raises:
         BusyError: ``busy`` or ``too_many``; nothing was kept.
@@ -140,7 +138,9 @@ def submit(submission: Submission) -> Assessment:
 
 
 def _one_submission_at_a_time() -> None:
-    """So that no more radiographs come in than the limits allow. SQLite has one writer at a time anyway."""
+    """Serialise submissions, so that no more radiographs arrive than the limits allow. SQLite has one writer at a time
+    anyway.
+    """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_SUBMIT_LOCK])
@@ -158,12 +158,12 @@ def _reject_too_many(client: str) -> None:
 
 
 def waiting() -> int:
-    """How many radiographs are waiting or being assessed."""
+    """Return the number of radiographs that are waiting or being assessed."""
     return Assessment.objects.filter(state__in=[State.QUEUED, State.RUNNING]).count()
 
 
 def position(assessment: Assessment) -> int:
-    """Its place in the queue: 1 for the radiograph that comes next; 0 for one that does not wait."""
+    """Return the place in the queue: 1 for the next radiograph; 0 for one that does not wait."""
     if assessment.state != State.QUEUED:
         return 0
     return 1 + Assessment.objects.filter(state=State.QUEUED, submitted_at__lt=assessment.submitted_at).count()
@@ -177,19 +177,19 @@ def _enqueue(assessment: Assessment, priority: int = 0) -> None:
 
 @task(queue_name=QUEUE, takes_context=True)
 def assess_radiograph(context: Any, assessment_id: str) -> None:
-    """What a worker does for one radiograph. Runs in the worker's process, where the networks are loaded."""
+    """Assess one radiograph. This task runs in the worker's process, where the networks are loaded."""
     from boneage.web.queue.work import assess_bytes  # noqa: PLC0415 - the web server never loads the networks
 
     run(assessment_id, worker=context.task_result.worker_ids[-1], assess=assess_bytes)
 
 
 def run(assessment_id: str, *, worker: str, assess: Callable[[Assessment, bytes], Answer]) -> bool:
-    """One attempt at one radiograph. Whether its answer was kept.
+    """Make one attempt at one radiograph. Return whether its result was stored.
 
     Args:
-        assessment_id: of the radiograph.
-        worker: name of the process that does it.
-        assess: the radiograph's bytes to an answer; raises nothing for a bad file but `PutOffError`.
+        assessment_id: id of the radiograph's assessment.
+        worker: name of the worker process.
+        assess: function from the radiograph's bytes to an answer; it raises nothing for a bad file but `PutOffError`.
     """
     begun = begin(assessment_id, worker)
     if begun is None:
@@ -208,7 +208,7 @@ def run(assessment_id: str, *, worker: str, assess: Callable[[Assessment, bytes]
 
 @transaction.atomic
 def _put_off(begun: Assessment) -> None:
-    """Put a radiograph to the end of the queue, if this attempt is still the one that counts."""
+    """Put a radiograph to the end of the queue, if this attempt still counts."""
     current = Assessment.objects.filter(pk=begun.pk, state=State.RUNNING, attempt=begun.attempt)
     if current.update(state=State.QUEUED, lease_until=None):
         log.warning("assessment %s takes long and is put off", begun.pk)
@@ -216,12 +216,12 @@ def _put_off(begun: Assessment) -> None:
 
 
 def _finish_until(ends: float, begun: Assessment, answer: Answer) -> bool:
-    """As `finish`, but wait for a database that is away as long as the lease lasts.
+    """Call `finish`, and wait for an unreachable database as long as the lease lasts.
 
     Args:
-        ends: when it ends, by `time.monotonic`.
-        begun: as `begin` gave it.
-        answer: to write.
+        ends: end of the lease by `time.monotonic`.
+        begun: the assessment from `begin`.
+        answer: the answer to write.
     """
     while True:
         try:
@@ -236,7 +236,7 @@ def _finish_until(ends: float, begun: Assessment, answer: Answer) -> bool:
 
 @transaction.atomic
 def begin(assessment_id: str, worker: str) -> Assessment | None:
-    """Take a waiting radiograph for a while; None if it is not waiting any more, or was deleted."""
+    """Take a waiting radiograph for a while. Return None if it is no longer waiting, or was deleted."""
     taken = Assessment.objects.filter(pk=assessment_id, state=State.QUEUED).update(
         state=State.RUNNING,
         attempt=F("attempt") + 1,
@@ -248,7 +248,7 @@ def begin(assessment_id: str, worker: str) -> Assessment | None:
 
 @transaction.atomic
 def finish(begun: Assessment, answer: Answer) -> bool:
-    """Write the answer of an attempt, if that is still the one that counts."""
+    """Write the result of an attempt, if the attempt still counts. Return whether it does."""
     current = Assessment.objects.filter(pk=begun.pk, state=State.RUNNING, attempt=begun.attempt)
     now = timezone.now()
     is_open = _came_in_open(begun)
@@ -274,9 +274,10 @@ def finish(begun: Assessment, answer: Answer) -> bool:
 
 
 def _came_in_open(assessment: Assessment) -> bool:
-    """Whether it was submitted in the mode ``open``, and is not to be kept.
+    """Return whether an assessment was submitted in the mode ``open``, and is not to be stored permanently.
 
-    It says so itself: a worker on another machine whose mode was not set must not delete a clinic's radiographs.
+    The assessment itself decides: a worker on another machine whose mode was not set must not delete a clinic's
+    radiographs.
     """
     is_of_somebody = assessment.submitted_by_id is not None or assessment.case_id is not None
     return bool(assessment.client) or (configuration().is_open and not is_of_somebody)
@@ -284,13 +285,13 @@ def _came_in_open(assessment: Assessment) -> bool:
 
 @transaction.atomic
 def take_up_lost(*, dead_worker: str = "") -> int:
-    """Put radiographs back into the queue whose worker is lost. Returns how many were found.
+    """Put radiographs whose worker is lost back into the queue. Return their number.
 
-    Lost are those that run past their lease, those that `dead_worker` was at, and those that wait although no task for
-    them is ready: their worker died between taking the task and beginning.
+    Lost are those that run past their lease, those of `dead_worker`, and those that wait although no task for them is
+    ready: their worker died between taking the task and beginning.
 
     Args:
-        dead_worker: name of a worker that its supervisor saw dying.
+        dead_worker: name of a worker that its supervisor has seen dying.
     """
     lost = Q(state=State.RUNNING, lease_until__lt=Now())
     its_task = DBTaskResult.objects.filter(pk=OuterRef("task_id"))
@@ -302,23 +303,23 @@ def take_up_lost(*, dead_worker: str = "") -> int:
     lost |= Q(~has_task, state=State.QUEUED)
     ran_out = ExpressionWrapper(Q(lease_until__lt=Now()), output_field=BooleanField())
     rows = Assessment.objects.select_for_update(skip_locked=True).filter(lost).annotate(ran_out=ran_out)
-    found = list(rows.order_by("submitted_at"))
-    for assessment in found:
+    lost_assessments = list(rows.order_by("submitted_at"))
+    for assessment in lost_assessments:
         _put_back(assessment, hung=bool(assessment.ran_out))
-    return len(found)
+    return len(lost_assessments)
 
 
 def _patience() -> timedelta:
-    """How long a worker that has taken a task may need to begin, before it counts as dead."""
+    """Return the time in which a worker that has taken a task must begin, before it counts as dead."""
     return timedelta(seconds=configuration().lease_seconds)
 
 
 def _put_back(assessment: Assessment, *, hung: bool) -> None:
-    """Queue a lost radiograph again, or give it up after so many attempts: it may be what kills the workers.
+    """Queue a lost radiograph again, or fail it after too many attempts: it may be what kills the workers.
 
     Args:
         assessment: running, or waiting without a task.
-        hung: whether its attempt ran out of its lease; else its worker died.
+        hung: true if its attempt ran out of its lease; otherwise its worker died.
     """
     was_begun = assessment.state == State.RUNNING
     assessment.hangs += hung
@@ -338,32 +339,33 @@ def _put_back(assessment: Assessment, *, hung: bool) -> None:
 
 
 @transaction.atomic
-def delete(found: QuerySet[Assessment]) -> int:
-    """Delete assessments with their pictures and decisions, running ones too. Returns how many.
+def delete(assessments: QuerySet[Assessment]) -> int:
+    """Delete assessments with their pictures and decisions, running ones too. Return their number.
 
-    They are locked first: a worker that is about to write an answer to one of them then comes before or after, and not
+    They are locked first: a worker that is about to write a result to one of them then does so before or after, and not
     between the deletion of its pictures and its own.
 
     Args:
-        found: which.
+        assessments: assessments to delete.
     """
-    keys = locked(found)
+    keys = locked(assessments)
     Assessment.objects.filter(pk__in=keys).delete()
     return len(keys)
 
 
-def locked(found: QuerySet[Assessment]) -> list[UUID]:
-    """Lock assessments until the transaction ends; to be done before their case is, for all others do so too.
+def locked(assessments: QuerySet[Assessment]) -> list[UUID]:
+    """Lock assessments until the transaction ends. Their case must be locked afterwards, because all other code does so
+    too.
 
     Args:
-        found: which.
+        assessments: assessments to lock.
     """
-    return list(found.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True))
+    return list(assessments.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True))
 
 
 @transaction.atomic
 def delete_case(case: Case) -> bool:
-    """Delete a case with its assessments, also one that is being submitted to or assessed. False if it was gone."""
+    """Delete a case with its assessments, even during a submission or assessment. Return False if it did not exist."""
     delete(Assessment.objects.filter(case=case))  # first: see `locked`
     if Case.objects.select_for_update().filter(pk=case.pk).first() is None:
         return False
@@ -373,7 +375,7 @@ def delete_case(case: Case) -> bool:
 
 
 def forget_tasks() -> int:
-    """Delete the queue's records of tasks that ended, or broke off, more than an hour ago. Returns how many."""
+    """Delete the queue's records of tasks that ended or broke off over an hour ago. Return their number."""
     kept = max(_TASKS_KEPT, 2 * _patience())
     old = DBTaskResult.objects.exclude(status=TaskResultStatus.READY).filter(started_at__lt=Now() - kept)
     return old.delete()[0]

@@ -1,4 +1,4 @@
-"""The pictures of an assessment as arrays."""
+"""Pictures of an assessment as arrays."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from boneage.web.models import Assessment, PictureKind
 
 
 def stored_picture(assessment: Assessment, kind: PictureKind) -> NDArray[np.uint8] | None:
-    """A picture of an assessment, uint8 (h, w); None if it is not kept."""
+    """Return a picture of an assessment, uint8 (h, w); None if it is not stored."""
     row = assessment.pictures.filter(kind=kind).first()
     return None if row is None else decoded(bytes(row.data))
 
 
 def decoded(data: bytes) -> NDArray[np.uint8] | None:
-    """A file's picture in grey, uint8 (h, w); None if it is none."""
+    """Return the picture of a file in grey, uint8 (h, w); None if the file holds no picture."""
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     return None if picture is None else np.asarray(picture, dtype=np.uint8)
 
 
 def reduced_shape(shape: tuple[int, int], longest: int) -> tuple[int, int]:
-    """The shape (h, w) of `reduced` for a picture of shape (H, W)."""
+    """Return the shape (h, w) of `reduced` for a picture of shape (H, W)."""
     zoom = min(1.0, longest / max(shape))
     return max(1, round(shape[0] * zoom)), max(1, round(shape[1] * zoom))
 
 
 def reduced(picture: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
-    """A picture (h, w) whose longer side has at most so many pixels."""
+    """Return a picture (h, w) whose longer side has at most this number of pixels."""
     height, width = reduced_shape((picture.shape[0], picture.shape[1]), longest)
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def heat_of(levels: NDArray[np.uint8]) -> HeatMap:
-    """The heat map of a stored picture (h, w), 0..255. What its strongest place stands for is not stored."""
+    """Return the heat map of a stored picture (h, w), 0..255. The value of its strongest place is not stored."""
     return HeatMap(levels.astype(np.float32) / np.float32(255), 1.0 if levels.any() else 0.0)

@@ -1,4 +1,4 @@
-"""Answers that are files, under names that tell nothing of a patient."""
+"""Responses that are files, with names that reveal nothing about a patient."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from boneage.web.models import Assessment
 def file_of(
     assessment: Assessment, data: bytes, media_type: str, ending: str, *, is_shown: bool = False
 ) -> HttpResponse:
-    """A file made of an assessment.
+    """Return a file made from an assessment.
 
     Args:
-        assessment: whose id's beginning names the file.
-        data: its bytes.
-        media_type: what they are.
-        ending: of its name, such as ``.pdf``.
-        is_shown: browsers show it; else they keep it.
+        assessment: its id begins the name of the file.
+        data: bytes of the file.
+        media_type: media type of the bytes.
+        ending: ending of the name, such as ``.pdf``.
+        is_shown: browsers show the file; otherwise they save it.
     """
     response = HttpResponse(data, content_type=media_type)
     disposition = "inline" if is_shown else "attachment"
@@ -29,19 +29,19 @@ def file_of(
 
 
 def csv_table(name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> StreamingHttpResponse:
-    """A table for spreadsheets, sent while its rows are read."""
+    """Return a table for spreadsheets, sent while its rows are read."""
     response = StreamingHttpResponse(csv_lines(columns, rows), content_type="text/csv; charset=utf-8")
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 
 
 def is_known(request: HttpRequest, tag: str) -> bool:
-    """Whether the browser has what this tag stands for, and wants it only if it is another."""
+    """Return whether the browser has the version with this tag and requests only a newer one."""
     return request.headers.get("If-None-Match") == tag
 
 
 def tagged(response: HttpResponse, tag: str, cache_control: str) -> HttpResponse:
-    """The same with what a browser needs to keep it and to ask whether it has changed."""
+    """Return the response with the headers that let a browser cache it and check for changes."""
     response.headers["ETag"] = tag
     response.headers["Cache-Control"] = cache_control
     return response

@@ -1,8 +1,8 @@
-"""A copy of the radiograph to be shown to others: the hand, and nothing that stands beside it.
+"""A copy of the radiograph for sharing: the hand, and nothing beside it.
 
-Names, dates and side markers are burnt into many radiographs. All pixels are made black but those of the hand and a
-narrow seam round it, so nothing has to be recognised as text. What lies on the hand itself stays: whoever shares the
-copy looks at it first.
+Names, dates and side markers are burnt into many radiographs. All pixels become black except those of the hand and a
+narrow margin around it, so that no text needs to be recognised. Anything on the hand itself remains: users must look at
+the copy before they share it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from boneage.explain import HeatMap, encode_picture, overlay
 
 SEAM = 0.03
-"""Width of what is kept round the hand's outline, as a share of the length from capitate to middle finger tip."""
+"""Width of the margin around the hand's outline, as a share of the length from capitate to middle finger tip."""
 
 _FEWEST_CORNERS = 3
 
@@ -22,13 +22,13 @@ _FEWEST_CORNERS = 3
 def hand_place(
     shape: tuple[int, int], radiograph_shape: tuple[int, int], outline_xy: list[list[float]], length_pixels: float
 ) -> NDArray[np.bool_]:
-    """Where the hand with its seam lies on a picture of the radiograph.
+    """Return the area of the hand with its margin on a picture of the radiograph.
 
     Args:
         shape: (h, w) of the picture, which shows the whole radiograph.
         radiograph_shape: (H, W) of the radiograph.
         outline_xy: corners (x, y) on the radiograph.
-        length_pixels: of the hand, on the radiograph.
+        length_pixels: length of the hand on the radiograph.
 
     Returns:
         bool (h, w).
@@ -50,12 +50,12 @@ def hand_place(
 
 
 def blanked(picture: NDArray[np.uint8], place: NDArray[np.bool_], heat: HeatMap | None = None) -> bytes:
-    """The picture as PNG without a note of any kind, black outside of `place`.
+    """Return the picture as PNG without any metadata, black outside of `place`.
 
     Args:
         picture: uint8 (h, w), the whole radiograph.
-        place: bool (h, w), what stays.
-        heat: laid over it in colour, if given.
+        place: bool (h, w), the area that remains.
+        heat: heat map laid over it in colour, if given.
     """
     shown = picture if heat is None else overlay(picture, heat, scale_bar=False)
     kept = shown.copy()

@@ -1,4 +1,4 @@
-"""What `boneage.web.texts` says, for templates."""
+"""Template filters and tags for the texts of `boneage.web.texts`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One module for each group of pages."""
+"""Views, one module for each group of pages."""

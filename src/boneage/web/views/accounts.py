@@ -1,4 +1,4 @@
-"""Logging in and out, and what users do with their own account. In the mode ``open`` there is none of it."""
+"""Login and logout, and the user's own account. The mode ``open`` has none of these pages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Login(LoginView):
 
     @transaction.atomic
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
-        """Begin a session. A one-time password is worth nothing from now on."""
+        """Begin a session. A one-time password is invalid from now on."""
         user = form.get_user()
         if user.password_is_temporary and not users.use_up_password(user):
             form.add_error(None, form.get_invalid_login_error())
@@ -46,16 +46,16 @@ class _Login(LoginView):
         return answer
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
-        """Log the failure: the name only if somebody has it, for a password may have been typed there.
+        """Log the failure. The name is logged only if a user has it, because a password may have been typed there.
 
-        What is tried while the name is locked is not logged, so that nobody can fill the log.
+        Attempts while the name is locked are not logged, so that nobody can fill the log.
         """
         typed = form.cleaned_data.get("username", "")
         expired: dict[str, Any] = {"expired": True} if form.has_error("__all__", "expired") else {}
         locked = getattr(self.request, "axes_locked_out", False)
         if typed and not (locked and getattr(self.request, "axes_failures_since_start", None) is None):
-            known = User.objects.filter(username=typed).exists()
-            record(typed if known else "", Action.LOGIN_FAILED, known=known, locked=locked, **expired)
+            exists = User.objects.filter(username=typed).exists()
+            record(typed if exists else "", Action.LOGIN_FAILED, known=exists, locked=locked, **expired)
         return super().form_invalid(form)
 
 
@@ -64,7 +64,7 @@ _login = _Login.as_view()
 
 @wraps(_login)
 def login(request: HttpRequest) -> HttpResponseBase:
-    """The page to log in."""
+    """Show the login page."""
     if configuration().is_open:
         raise Http404
     return _login(request)
@@ -73,7 +73,7 @@ def login(request: HttpRequest) -> HttpResponseBase:
 def locked_out(
     request: HttpRequest, _response: HttpResponse | None = None, credentials: Mapping[str, Any] | None = None
 ) -> HttpResponse:
-    """429, after too many failures: when to try again."""
+    """Return 429 after too many failures, with the time of the next attempt."""
     seconds = login_guard.locked_seconds(request, credentials)
     page = render(request, "web/locked_out.html", {"minutes": ceil(seconds / 60)}, status=429)
     page.headers["Retry-After"] = str(seconds)
@@ -96,7 +96,7 @@ def logout(request: HttpRequest) -> HttpResponse:
 @require_POST
 @for_role(Role.READER, in_open=False, temporary=True)
 def stay(request: HttpRequest) -> HttpResponse:
-    """Let the session go on, for who is still at a page; asking is all that is needed."""
+    """Keep the session alive; the request itself is enough."""
     return HttpResponse(status=204)
 
 
@@ -104,7 +104,7 @@ def stay(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_role(Role.READER, in_open=False)
 def confirm(request: HttpRequest) -> HttpResponse:
-    """Ask for the password once more, before users, tokens or sessions are changed, and go back."""
+    """Request the password again, before users, tokens or sessions are changed, and go back."""
     user = member_of(request)
     back = request.POST.get("next") or request.GET.get("next", "")
     if not url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure()):
@@ -123,24 +123,24 @@ def confirm(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_role(Role.READER, in_open=False, temporary=True)
 def account(request: HttpRequest) -> HttpResponseBase:
-    """Change one's password; see and end one's sessions; see, issue and revoke one's tokens of the API.
+    """Change the password, see and end sessions, and see, issue and revoke API tokens.
 
-    A new token is shown this once.
+    A new token is shown only once.
     """
     user = member_of(request)
-    asked = request.POST.get("do", "") if request.method == "POST" else ""
-    if asked in {"token", "sessions"} and not user.password_is_temporary:
+    action = request.POST.get("do", "") if request.method == "POST" else ""
+    if action in {"token", "sessions"} and not user.password_is_temporary:
         if not sessions.is_confirmed(request):
             return to_confirmation(request)
-        if asked == "sessions":
+        if action == "sessions":
             return _end_sessions(request, user)
-    password = _password_form(request, user, request.POST if asked == "password" else None)
-    token = NewToken(request.POST if asked == "token" else None, prefix="token")
-    if asked == "password" and password.is_valid():
+    password = _password_form(request, user, request.POST if action == "password" else None)
+    token = NewToken(request.POST if action == "token" else None, prefix="token")
+    if action == "password" and password.is_valid():
         _change_password(request, password)
         return redirect("account")
-    issued = _issued(user, token) if asked == "token" and not user.password_is_temporary else ""
-    said = {
+    issued = _issued(user, token) if action == "token" and not user.password_is_temporary else ""
+    context = {
         "password": password,
         "token": NewToken(prefix="token") if issued else token,
         "issued": issued,
@@ -149,11 +149,11 @@ def account(request: HttpRequest) -> HttpResponseBase:
         "is_confirmed": sessions.is_confirmed(request),
         "hours": users.ONE_TIME_HOURS,
     }
-    return render(request, "web/account.html", said)
+    return render(request, "web/account.html", context)
 
 
 def _password_form(request: HttpRequest, user: User, data: QueryDict | None) -> SetPasswordForm[User]:
-    """Return the form for a new password; it asks for the old one unless that is used up."""
+    """Return the form for a new password; it requires the old one unless that was a one-time password."""
     if user.password_is_temporary:
         return SetPasswordForm(user, data)
     form = NewPassword(user, request, data)
@@ -163,7 +163,7 @@ def _password_form(request: HttpRequest, user: User, data: QueryDict | None) -> 
 
 
 def _change_password(request: HttpRequest, form: SetPasswordForm[User]) -> None:
-    """Set a new password; this session goes on under a new key."""
+    """Set a new password; this session continues under a new key."""
     with transaction.atomic():
         users.choose_password(form.user, form.cleaned_data["new_password1"], request.session.session_key)
         update_session_auth_hash(request, form.user)
@@ -177,29 +177,29 @@ def _change_password(request: HttpRequest, form: SetPasswordForm[User]) -> None:
 
 
 def _issued(user: User, form: NewToken) -> str:
-    """Return a new token; empty if the form is not valid, and then the form says why."""
+    """Return a new token; empty if the form is invalid, with the errors in the form."""
     if not form.is_valid():
         return ""
-    said = form.cleaned_data
+    values = form.cleaned_data
     try:
-        return users.issue_token(user, said["name"], Scope(said["scope"]), said["days"])[1]
+        return users.issue_token(user, values["name"], Scope(values["scope"]), values["days"])[1]
     except users.AccountError as error:
         form.add_error(None, account_error(error))
         return ""
 
 
 def _end_sessions(request: HttpRequest, user: User) -> HttpResponse:
-    """End one of one's other sessions, or all of them."""
+    """End one of the user's other sessions, or all of them."""
     handle = request.POST.get("session", "")
     rows = [row for row in sessions.others(request, user) if handle in {"", sessions.handle_of(row)}]
     count = sessions.end(rows, user, "asked")
-    said = ngettext("%(count)d session has ended.", "%(count)d sessions have ended.", count)
-    messages.success(request, said % {"count": count})
+    message = ngettext("%(count)d session has ended.", "%(count)d sessions have ended.", count)
+    messages.success(request, message % {"count": count})
     return redirect("account")
 
 
 def _session(request: HttpRequest, row: BrowserSession) -> dict[str, Any]:
-    """Return what the page shows of a session."""
+    """Return the data of a session for the page."""
     is_this = row.session_key == request.session.session_key
     return {"row": row, "handle": sessions.handle_of(row), "is_this": is_this}
 
@@ -207,7 +207,7 @@ def _session(request: HttpRequest, row: BrowserSession) -> dict[str, Any]:
 @require_POST
 @for_role(Role.READER, in_open=False, confirmed=True)
 def revoke_token(request: HttpRequest, pk: int) -> HttpResponse:
-    """End a token of one's own; an administrator, of anybody's."""
+    """Revoke one of the user's own tokens; an administrator may revoke any token."""
     user = member_of(request)
     token = get_object_or_404(ApiToken.objects.select_related("user"), pk=pk)
     if token.user_id != user.pk and not user.may(Role.ADMINISTRATOR):

@@ -24,7 +24,7 @@ from boneage.web.models import AuditEvent, Role, User
 from boneage.web.report.downloads import csv_table
 
 PAGE = 100
-"""So many events are on a page."""
+"""Number of events on a page."""
 
 _COLUMNS = ("at", "user", "account", "address", "action", "object_type", "object_id", "detail")
 
@@ -32,7 +32,7 @@ _COLUMNS = ("at", "user", "account", "address", "action", "object_type", "object
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_role(Role.ADMINISTRATOR, in_open=False, confirmed=True)
 def users(request: HttpRequest) -> HttpResponse:
-    """All users; a new one, whose one-time password is shown this once."""
+    """List all users, and create a new one, whose one-time password is shown only once."""
     form = NewUser(request.POST or None)
     made: User | None = None
     password = ""
@@ -55,7 +55,7 @@ def users(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_role(Role.ADMINISTRATOR, in_open=False, confirmed=True)
 def user(request: HttpRequest, pk: int) -> HttpResponse:
-    """One user: another role, a new one-time password, the account's end; the tokens."""
+    """Show one user: role, one-time password, deactivation and tokens."""
     shown = get_object_or_404(User, pk=pk)
     by = member_of(request)
     password = ""
@@ -69,7 +69,7 @@ def user(request: HttpRequest, pk: int) -> HttpResponse:
         except accounts.AccountError as error:
             messages.error(request, account_error(error))
             return redirect("user", pk=pk)
-    said = {
+    context = {
         "shown": shown,
         "form": RoleOf(initial={"role": shown.role}),
         "password": password,
@@ -77,24 +77,24 @@ def user(request: HttpRequest, pk: int) -> HttpResponse:
         "sessions": sessions.of_user(shown),
         "is_expired": accounts.is_expired(shown),
     }
-    return render(request, "web/user.html", said)
+    return render(request, "web/user.html", context)
 
 
 def _change(request: HttpRequest, by: User, shown: User) -> None:
-    asked = request.POST.get("do")
+    action = request.POST.get("do")
     role = RoleOf(request.POST)
-    if asked == "deactivate":
+    if action == "deactivate":
         accounts.deactivate(by, shown)
         messages.success(
             request, gettext("The account is deactivated. Its sessions have ended, and its tokens are revoked.")
         )
-    elif asked == "sessions":
-        count = sessions.end(sessions.others(request, shown), by, "asked")
+    elif action == "sessions":
+        count = sessions.end(sessions.others(request, shown), by, "action")
         messages.success(
             request,
             ngettext("%(count)d session has ended.", "%(count)d sessions have ended.", count) % {"count": count},
         )
-    elif asked == "role" and role.is_valid():
+    elif action == "role" and role.is_valid():
         accounts.set_role(by, shown, Role(role.cleaned_data["role"]))
         messages.success(request, gettext("The role has been changed."))
 
@@ -102,7 +102,7 @@ def _change(request: HttpRequest, by: User, shown: User) -> None:
 @require_safe
 @for_role(Role.ADMINISTRATOR, in_open=False)
 def audit_log(request: HttpRequest) -> HttpResponseBase:
-    """Events, newest first, or as a CSV file; that export is an event too."""
+    """Show events, newest first, or export them as CSV; the export is an event too."""
     form = AuditFilter(request.GET)
     is_valid = form.is_valid()
     wanted = form.cleaned_data
@@ -114,27 +114,29 @@ def audit_log(request: HttpRequest) -> HttpResponseBase:
     older["before"] = str(page[PAGE - 1].pk) if len(page) > PAGE else ""
     newest = request.GET.copy()
     newest.pop("before", None)
-    said = {
+    context = {
         "form": form,
         "events": [{"event": event, "title": _title(event.action), "detail": _detail(event)} for event in page[:PAGE]],
         "older": older.urlencode() if older["before"] else "",
         "newest": newest.urlencode() if wanted.get("before") else None,
         "names": [SYSTEM, *User.objects.order_by("username").values_list("username", flat=True)],
     }
-    return render(request, "web/audit.html", said)
+    return render(request, "web/audit.html", context)
 
 
 def _events(wanted: dict[str, Any]) -> QuerySet[AuditEvent]:
-    """Newest first: numbers rise with time, and paging by number stays right while events are added."""
-    found = AuditEvent.objects.order_by("-pk")
+    """Return events, newest first. Their numbers rise with time, so that paging by number stays right while events are
+    added.
+    """
+    events = AuditEvent.objects.order_by("-pk")
     for field, name in (("user_name", "user"), ("action", "action"), ("object_id", "object"), ("address", "address")):
         if wanted[name]:
-            found = found.filter(**{field: wanted[name]})
+            events = events.filter(**{field: wanted[name]})
     if wanted["since"]:
-        found = found.filter(at__gte=midnight(wanted["since"]))
+        events = events.filter(at__gte=midnight(wanted["since"]))
     if wanted["until"]:
-        found = found.filter(at__lt=midnight_after(wanted["until"]))
-    return found
+        events = events.filter(at__lt=midnight_after(wanted["until"]))
+    return events
 
 
 def _title(action: str) -> str:

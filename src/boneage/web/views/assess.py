@@ -1,4 +1,4 @@
-"""Where radiographs come in: the page, a submission, what became of it in one line; and what the service is."""
+"""Submission of radiographs: the page, a submission, its outcome in one line; and the description of the service."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from boneage.web.queue.jobs import BusyError
 from boneage.web.views.errors import wants_json
 
 SAMPLE_YEARS = (3, 7, 11, 14)
-"""Ages of the reference plates that are offered to try the service with, years."""
+"""Ages of the reference plates that are offered as samples, years."""
 
 _BUSY_TEXTS = {
     "busy": marked("Too many radiographs are waiting. Please try again in a few minutes."),
@@ -56,11 +56,11 @@ _PAGE_TEXTS = {
     "kB": marked("%(size)s kB"),
     "MB": marked("%(size)s MB"),
 }
-"""What `assess.js` says."""
+"""Texts of `assess.js`."""
 
 
 class _SeeOther(HttpResponseRedirect):
-    """What a form is answered with, so that loading the page again sends nothing twice."""
+    """Redirect after a form, so that reloading the page sends nothing twice."""
 
     status_code = 303
 
@@ -68,14 +68,14 @@ class _SeeOther(HttpResponseRedirect):
 @for_role(Role.READER, in_open=True)
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """The page where radiographs are dropped; ``?case=<id>`` fills in whom they are of."""
-    return _page(request, RadiographForm(auto_id="plain-%s", initial=_case_asked_for(request)))
+    """Show the submission page; ``?case=<id>`` fills in the data of a case."""
+    return _page(request, RadiographForm(auto_id="plain-%s", initial=_case_in_address(request)))
 
 
 @for_role(Role.READER, in_open=True)
 @require_http_methods(["GET", "HEAD", "POST"])
 def submit(request: HttpRequest) -> HttpResponse:
-    """Take one radiograph. Programs get JSON: 201 and addresses, or a code, a message and all problems of the form."""
+    """Accept one radiograph. Programs get JSON: 201 and addresses, or code, message and all problems of the form."""
     if request.method != "POST":  # after a login
         return redirect("home")
     form = RadiographForm(request.POST, request.FILES, auto_id="plain-%s")
@@ -87,12 +87,12 @@ def submit(request: HttpRequest) -> HttpResponse:
     address = reverse("result", args=[assessment.pk])
     if not wants_json(request):
         return _SeeOther(address)
-    said = {"id": str(assessment.pk), "result": address, "row": reverse("row", args=[assessment.pk])}
-    return JsonResponse(said, status=201)
+    body = {"id": str(assessment.pk), "result": address, "row": reverse("row", args=[assessment.pk])}
+    return JsonResponse(body, status=201)
 
 
 def _submitted(form: RadiographForm, request: HttpRequest) -> Assessment | None:
-    """The radiograph in the queue; None if it was not taken, and the form says why."""
+    """Return the queued radiograph; None if it was not accepted, with the reason in the form."""
     user = user_of(request)
     try:
         return form.submit(user=user, client=client_of(request) if configuration().is_open else "")
@@ -108,8 +108,8 @@ def _rejected(request: HttpRequest, form: RadiographForm) -> HttpResponse:
     code = problems[0]["code"]
     status = CODES[code].status if code in CODES else HTTPStatus.UNPROCESSABLE_ENTITY
     if wants_json(request):
-        said = {"code": code, "message": problems[0]["message"], "problems": problems}
-        response: HttpResponse = JsonResponse(said, status=status)
+        body = {"code": code, "message": problems[0]["message"], "problems": problems}
+        response: HttpResponse = JsonResponse(body, status=status)
     else:
         response = _page(request, form, status=status)
     if code in RETRY_SECONDS:
@@ -120,7 +120,7 @@ def _rejected(request: HttpRequest, form: RadiographForm) -> HttpResponse:
 @for_role(Role.READER, in_open=True)
 @require_safe
 def row(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """What has become of a radiograph so far, as a piece of the page."""
+    """Return the outcome of a radiograph so far, as a part of the page."""
     assessment = assessment_or_404(pk)
     if assessment.state == State.DONE:
         audit.record(user_of(request), audit.Action.VIEW, assessment, page="row")
@@ -134,7 +134,7 @@ def _page(request: HttpRequest, form: RadiographForm, status: int = 200) -> Http
         "keep": limits.is_open,
         "texts": {name: gettext(text) for name, text in _PAGE_TEXTS.items()},
     }
-    said = {
+    context = {
         "form": form,
         "row_form": RadiographForm(auto_id="radiograph-0-%s", initial=form.initial, use_required_attribute=False),
         "page_settings": settings,
@@ -143,11 +143,11 @@ def _page(request: HttpRequest, form: RadiographForm, status: int = 200) -> Http
         "retention_days": limits.retention_days,
         "samples": _samples(),
     }
-    return render(request, "web/home.html", said, status=status)
+    return render(request, "web/home.html", context, status=status)
 
 
-def _case_asked_for(request: HttpRequest) -> dict[str, Any]:
-    """What is known of the case in the address, by the form's fields; nothing in the mode ``open``."""
+def _case_in_address(request: HttpRequest) -> dict[str, Any]:
+    """Return the data of the case in the address, by the form's fields; nothing in the mode ``open``."""
     if configuration().is_open or "case" not in request.GET:
         return {}
     try:
@@ -161,7 +161,7 @@ def _case_asked_for(request: HttpRequest) -> dict[str, Any]:
 
 
 def _samples() -> list[tuple[Sex, list[Plate]]]:
-    """Some plates of each sex; none where the atlas has none."""
+    """Return some plates of each sex; none if the atlas has none."""
     try:
         plates = installation.atlas()
     except BoneageError:
@@ -176,21 +176,21 @@ def _samples() -> list[tuple[Sex, list[Plate]]]:
 
 @require_safe
 def about(request: HttpRequest) -> HttpResponse:
-    """What the service is, how far it is off, what it cannot do, what it keeps."""
+    """Describe the service: its accuracy, limitations and data storage."""
     manifest = _manifest()
     metrics = manifest.metrics if manifest else {}
-    said = {
+    context = {
         "manifest": manifest,
         "metrics": metrics,
         "coverage": 100 * metrics.get("interval_coverage", 0),
         "api_docs": _api_docs(),
         "retention_days": configuration().retention_days,
     }
-    return render(request, "web/about.html", said)
+    return render(request, "web/about.html", context)
 
 
 def _manifest() -> Manifest | None:
-    """What the bundle says of itself; None if there is none."""
+    """Return the manifest of the model bundle; None if it cannot be opened."""
     try:
         return installation.bundle().manifest
     except BoneageError:
@@ -198,7 +198,7 @@ def _manifest() -> Manifest | None:
 
 
 def _api_docs() -> str:
-    """Address of the API's description; empty if it is not served."""
+    """Return the address of the API's documentation; empty if it is not served."""
     try:
         return reverse("api:openapi-view")
     except NoReverseMatch:

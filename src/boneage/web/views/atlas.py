@@ -21,24 +21,24 @@ from boneage.web.models import Role
 from boneage.web.report.downloads import is_known, tagged
 
 _KEPT_SECONDS = 3600
-"""So long browsers keep a plate before they ask whether it is still the same."""
+"""Time for which browsers keep a plate before they check whether it has changed."""
 
 
 def title_of(atlas: Atlas) -> str:
-    """What an atlas is called: a user's own as its index says, the shipped one in the reader's language."""
+    """Return the title of an atlas: of a user's own from its index, of the shipped one in the active language."""
     return atlas.title if atlas.is_own else gettext("Open atlas: averages of registered hands")
 
 
 @dataclass(frozen=True)
 class ShownPlate:
-    """A plate as pages show it.
+    """A plate with its texts for pages.
 
     Attributes:
-        key: of the plate.
-        url: of its picture.
-        age: in words.
-        source: over how many radiographs it is averaged, in words; empty if it is no average.
-        file_name: for a download.
+        key: key of the plate.
+        url: address of its picture.
+        age: age in words.
+        source: number of averaged radiographs in words; empty if it is not an average.
+        file_name: name for a download.
     """
 
     key: str
@@ -49,7 +49,7 @@ class ShownPlate:
 
 
 def shown(plate: Plate) -> ShownPlate:
-    """A plate with its texts in the reader's language."""
+    """Return a plate with its texts in the active language."""
     source = texts.averaged(plate.count) if plate.count else ""
     url = reverse("plate", args=[plate.key])
     return ShownPlate(plate.key, url, texts.age(plate.age_months), source, f"plate-{plate.key}")
@@ -58,7 +58,7 @@ def shown(plate: Plate) -> ShownPlate:
 @require_safe
 @for_role(Role.READER, in_open=True)
 def page(request: HttpRequest) -> HttpResponse:
-    """All plates, girls and boys."""
+    """Show all plates, girls and boys."""
     try:
         atlas = installation.atlas()
     except AtlasError as error:
@@ -68,14 +68,14 @@ def page(request: HttpRequest) -> HttpResponse:
         {"sex": sex, "title": title, "plates": [shown(plate) for plate in atlas.for_sex(sex)]}
         for sex, title in titles.items()
     ]
-    there = [one for one in sexes if one["plates"]]
-    return render(request, "web/atlas.html", {"atlas": atlas, "title": title_of(atlas), "sexes": there})
+    present = [one for one in sexes if one["plates"]]
+    return render(request, "web/atlas.html", {"atlas": atlas, "title": title_of(atlas), "sexes": present})
 
 
 @require_safe
 @for_role(Role.READER, in_open=True)
 def plate(request: HttpRequest, key: str) -> HttpResponse:
-    """One plate's picture."""
+    """Return the picture of one plate."""
     try:
         atlas = installation.atlas()
         data, media_type = atlas.picture_bytes(atlas.plate(key))

@@ -1,4 +1,4 @@
-"""The worklist of the mode ``clinic``, and each child's radiographs over the years."""
+"""The worklist of the mode ``clinic``, and the radiographs of each child over the years."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ EXPORTED = (
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_role(Role.READER, in_open=False)
 def worklist(request: HttpRequest) -> HttpResponse:
-    """The table. Filters come by POST, for a search may name a patient; an address may hold all but the search.
+    """Show the table. Filters come by POST, because a search may name a patient; an address may hold all other filters.
 
-    htmx gets the table alone, and with ``watch`` (ids of rows, apart by spaces) those of them that are final by now.
+    htmx gets the table alone, and with ``watch`` (ids of rows separated by spaces) those of them that are now final.
     """
     if "watch" in request.POST:
         return _watched(request)
@@ -118,7 +118,7 @@ def worklist(request: HttpRequest) -> HttpResponse:
 
 
 def _watched(request: HttpRequest) -> HttpResponse:
-    """Rows that were waiting and are final now, and again the element that asks for the rest."""
+    """Return rows that were waiting and are now final, and again the element that polls for the rest."""
     try:
         keys = [UUID(text) for text in request.POST["watch"].split()][:ROWS_A_PAGE]
     except ValueError:
@@ -132,7 +132,7 @@ def _watched(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_role(Role.REVIEWER, in_open=False)
 def export(request: HttpRequest) -> StreamingHttpResponse:
-    """The worklist as CSV, filtered and sorted as it is shown; sent while it is read."""
+    """Export the worklist as CSV, filtered and sorted like the page; it is sent while it is read."""
     user = member_of(request)
     query, _form = _query(request)
     selection = Worklist(query, user)
@@ -182,7 +182,9 @@ class _BirthDate(forms.Form):
 
 @dataclass(frozen=True)
 class _Radiograph:
-    """A line of a child's list: the row, the intervals of its estimate, the point on the plot, or why there is none."""
+    """A line of a child's list: the row, the intervals of its estimate, and its point on the plot or the reason for its
+    absence.
+    """
 
     row: Row
     interval: tuple[float, float] | None
@@ -201,7 +203,9 @@ class _Radiograph:
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_role(Role.READER, in_open=False)
 def case(request: HttpRequest, pk: UUID) -> HttpResponseBase:
-    """A child's radiographs and the plot of bone age against age. Reviewers correct the birth date by POST."""
+    """Show a child's radiographs and the plot of bone age against chronological age. Reviewers correct the date of
+    birth by POST.
+    """
     user = member_of(request)
     child = get_object_or_404(Case, pk=pk)
     form = _BirthDate(request.POST if request.method == "POST" else None, initial={"birth_date": child.birth_date})
@@ -232,7 +236,7 @@ def case(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_role(Role.REVIEWER, in_open=False)
 def delete(request: HttpRequest, pk: UUID) -> HttpResponseBase:
-    """Ask whether to delete a child with everything, and by POST do it."""
+    """Ask for confirmation of the deletion of a case, and delete it by POST."""
     child = get_object_or_404(Case, pk=pk)
     if request.method == "POST":
         delete_case(child, member_of(request))
@@ -242,11 +246,11 @@ def delete(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 
 
 def _radiographs(child: Case) -> list[_Radiograph]:
-    """A child's, by age and, where that is not known, by the time of submission."""
-    found = Assessment.objects.filter(case=child)
+    """Return a child's radiographs by age or, where it is unknown, by the time of submission."""
+    assessments = Assessment.objects.filter(case=child)
     intervals = {
         key: (_pair(wide), _pair(narrow))
-        for key, wide, narrow in found.values_list("pk", "result__interval_months", "result__interval_80_months")
+        for key, wide, narrow in assessments.values_list("pk", "result__interval_months", "result__interval_80_months")
     }
     rows = detailed(list(intervals))
     rows.sort(key=lambda row: row.radiograph.submitted_at)
@@ -270,7 +274,7 @@ def _point(
 
 
 def _point_title(row: Row, interval: tuple[float, float] | None) -> str:
-    """A radiograph in words."""
+    """Return the description of a radiograph."""
     words = {
         "age": texts.age(row.radiograph.chronological_age_months),
         "bone": texts.age(row.bone_months),

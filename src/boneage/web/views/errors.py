@@ -1,4 +1,4 @@
-"""Pages, or JSON for programs, for what goes wrong outside a view."""
+"""Pages, or JSON for programs, for errors outside of views."""
 
 from __future__ import annotations
 
@@ -70,23 +70,23 @@ _TEXTS: dict[str, tuple[int, str, str]] = {
         ),
     ),
 }
-"""By code: HTTP status, what happened, what to do about it."""
+"""HTTP status, title and advice by code."""
 
 
 def wants_json(request: HttpRequest) -> bool:
-    """Whether a program asks: below ``/api/``, or by an ``Accept`` that prefers JSON to a page."""
+    """Return whether a program sent the request: below ``/api/``, or with an ``Accept`` that prefers JSON to a page."""
     if request.path.startswith("/api/"):
         return True
     return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """400: a malformed or suspicious request."""
+    """Return 400 for a malformed or suspicious request."""
     return _answer(request, "bad_request")
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """403: not with this role. Who tried it goes to the audit log."""
+    """Return 403 for an insufficient role, and record the attempt in the audit log."""
     user = user_of(request)
     if user is not None:
         page = request.resolver_match.url_name if request.resolver_match else ""
@@ -95,18 +95,18 @@ def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """403: a form without the token of its page. Why exactly goes to the log only."""
+    """Return 403 for a form without the token of its page. The exact reason goes only to the log."""
     log.info("cross-site check: %s", reason)
     return _answer(request, "csrf_failed")
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """404."""
+    """Return 404."""
     return _answer(request, "not_found")
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500: a fault of the program; 503 or 507 where the database could not be read or written."""
+    """Return 500 for an internal error, and 503 or 507 if the database could not be read or written."""
     error = sys.exception()  # Django calls this while it handles the exception
     code = storage.code_of(error) if error is not None else None
     if code is None:
@@ -125,6 +125,6 @@ def _answer(request: HttpRequest, code: str) -> HttpResponse:
     try:
         return render(request, "web/error.html", context, status=status)
     except Exception:
-        # The page asks the database who is logged in. As nobody's page in a clinic it asks nothing.
+        # The page reads the user from the database. A page for nobody in a clinic reads nothing.
         nobody = {"clinic": True, "member": None, "version": boneage.__version__, "languages": settings.LANGUAGES}
         return HttpResponse(render_to_string("web/error.html", {**nobody, **context}), status=status)

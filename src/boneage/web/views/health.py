@@ -1,4 +1,4 @@
-"""Whether the service can answer, for load balancers and monitors."""
+"""Health check for load balancers and monitors."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from boneage.web.health import condition
 
 @require_safe
 def health(request: HttpRequest) -> JsonResponse:
-    """``status`` and ``waiting`` of `boneage.web.health.condition.Condition`; 503 unless the status is ``ok``.
+    """Return ``status`` and ``waiting`` of `boneage.web.health.condition.Condition`; 503 unless the status is ``ok``.
 
-    `boneage.web.processes.gate` answers in its place with what was found last; other servers than ours come here.
+    `boneage.web.processes.gate` answers in its place from the last check; other servers than ours reach this view.
     """
-    status, report = condition.look().report()
+    status, report = condition.check().report()
     return JsonResponse(report, status=status)

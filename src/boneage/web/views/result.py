@@ -90,7 +90,7 @@ def decide(request: HttpRequest, pk: UUID) -> HttpResponseBase:
         form = decisions.CorrectionForm(request.POST)
         if not form.is_valid():
             return _decision_again(request, assessment, form=form)
-        said = form.said()
+        said = form.decision_input()
     try:
         decisions.decide(assessment, said, user_of(request))
     except decisions.DecisionError as error:
