@@ -1,6 +1,6 @@
-"""Check the documentation: relative links lead somewhere, and docs/commands.md is the commands' own help.
+"""Check of the documentation: relative links resolve, and docs/commands.md matches the help of the commands.
 
-`python docs/check.py` checks; with `--write` it writes docs/commands.md anew.
+`python docs/check.py` checks the pages; `--write` updates docs/commands.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#\s]+)")
 
 
 def commands_page() -> str:
-    """The help of every command, as Markdown."""
+    """Return the help of every command as Markdown."""
     parts = ["# Commands\n\nWritten by `make docs` from the program's own help.\n"]
     context = click.Context(cli, info_name="boneage", max_content_width=100, terminal_width=100)
     parts.append(_section(cli, context))
@@ -45,7 +45,7 @@ def _section(command: click.Command, context: click.Context) -> str:
 
 
 def broken_links() -> list[str]:
-    """Relative links in Markdown files that lead nowhere."""
+    """Return the relative links in Markdown files that do not resolve."""
     broken = []
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")]:
         targets = LINK.findall(page.read_text(encoding="utf-8"))
@@ -54,13 +54,13 @@ def broken_links() -> list[str]:
 
 
 def run() -> int:
-    """Exit status: 0 if all is well."""
+    """Check or write the pages, and return the exit status."""
     if "--write" in sys.argv:
         COMMANDS.write_text(commands_page(), encoding="utf-8")
         return 0
     faults = [f"broken link in {entry}" for entry in broken_links()]
     if not COMMANDS.exists() or COMMANDS.read_text(encoding="utf-8") != commands_page():
-        faults.append("docs/commands.md is not what the commands say: run `make docs`")
+        faults.append("docs/commands.md differs from the help of the commands: run `make docs`")
     for fault in faults:
         sys.stderr.write(f"{fault}\n")
     return 1 if faults else 0

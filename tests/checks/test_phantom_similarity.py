@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from boneage.checks.phantom_similarity import SIMILARITY_LIMIT, phantom_similarity
-from boneage.evaluate.perturbations import compressed, framed, on_canvas, turned, with_gamma
+from boneage.evaluate.perturbations import compressed, framed, on_canvas, rotated, with_gamma
 from boneage.geometry import Transform
 from boneage.hand.registration import Hand
 from boneage.phantom import draw_hand, phantom_points
@@ -28,13 +28,13 @@ def cut(radiograph: Picture) -> Picture:
 
 CHANGES: dict[str, Callable[[Picture], Picture]] = {
     "as drawn": lambda radiograph: radiograph,
-    "turned by 10": lambda radiograph: turned(radiograph, 10.0),
-    "turned by 130": lambda radiograph: turned(radiograph, 130.0),
-    "mirrored and turned": lambda radiograph: turned(np.ascontiguousarray(radiograph[:, ::-1]), -40.0),
+    "turned by 10": lambda radiograph: rotated(radiograph, 10.0),
+    "turned by 130": lambda radiograph: rotated(radiograph, 130.0),
+    "mirrored and turned": lambda radiograph: rotated(np.ascontiguousarray(radiograph[:, ::-1]), -40.0),
     "white frame": lambda radiograph: framed(radiograph, 1.0),
     "grey frame": lambda radiograph: framed(radiograph, 0.5),
     "black canvas": lambda radiograph: on_canvas(radiograph, 2.0, 0.0),
-    "turned and cut": lambda radiograph: cut(turned(radiograph, 10.0)),
+    "turned and cut": lambda radiograph: cut(rotated(radiograph, 10.0)),
     "gamma 0.5": lambda radiograph: with_gamma(radiograph, 0.5),
     "gamma 2": lambda radiograph: with_gamma(radiograph, 2.0),
     "JPEG": lambda radiograph: compressed(radiograph, 25),

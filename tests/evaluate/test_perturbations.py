@@ -60,7 +60,7 @@ def test_a_turn_keeps_everything_and_goes_clockwise(degrees: float, x: float, y:
     height, width = 160, 120
     rows, columns = np.mgrid[0:height, 0:width] + 0.5
     radiograph = np.exp(-((columns - x * width) ** 2 + (rows - y * height) ** 2) / 18).astype(np.float32)
-    changed = changes.turned(radiograph, degrees)
+    changed = changes.rotated(radiograph, degrees)
     assert changed.sum() == pytest.approx(radiograph.sum(), rel=0.02)
     spot_row, spot_column = np.unravel_index(changed.argmax(), changed.shape)
     angle = np.radians(degrees)
@@ -72,7 +72,7 @@ def test_a_turn_keeps_everything_and_goes_clockwise(degrees: float, x: float, y:
 def test_a_turned_radiograph_is_filled_with_its_borders_grey() -> None:
     radiograph = np.full((60, 60), 0.4, np.float32)
     radiograph[20:40, 20:40] = 0.9
-    np.testing.assert_allclose(changes.turned(radiograph, 30)[0, 0], 0.4, atol=1e-6)
+    np.testing.assert_allclose(changes.rotated(radiograph, 30)[0, 0], 0.4, atol=1e-6)
 
 
 def test_mirror_and_negative_undo_themselves() -> None:

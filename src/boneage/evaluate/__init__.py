@@ -1,1 +1,1 @@
-"""How well estimates agree with labels: figures, tables, plots and mean maps. Reads results, never a model."""
+"""Agreement of estimates with labels: figures, tables, plots and mean maps from predictions, without a model."""

@@ -1,4 +1,4 @@
-"""Several predictions of the same radiographs, one below the other: what each step gained, by a paired bootstrap."""
+"""Comparison of predictions of the same radiographs, with the gain of each step by a paired bootstrap."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from boneage.tables.csv_table import write_rows
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """One table of predictions on the radiographs that all have.
+    """Figures of one predictions table on the common radiographs.
 
     Attributes:
-        name: of the table.
-        mad: mean absolute difference from the labels, months.
-        ccc: concordance.
-        gain: MAD minus that of the row above, months, radiographs being drawn for both alike; None of the first.
+        name: Name of the table.
+        mad: Mean absolute difference from the labels, months.
+        ccc: Concordance correlation coefficient.
+        gain: MAD minus that of the row above, months, with a paired interval; None in the first row.
     """
 
     name: str
@@ -34,12 +34,12 @@ class ComparedRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows, and the radiographs that they are about.
+    """Rows of a comparison, and the number of radiographs.
 
     Attributes:
-        rows: in the order given.
-        radiographs: that all tables have.
-        left_out: radiographs that some table lacks.
+        rows: Rows in the given order.
+        radiographs: Number of radiographs in all tables.
+        left_out: Number of radiographs that some table lacks.
     """
 
     rows: tuple[ComparedRow, ...]
@@ -48,12 +48,12 @@ class Comparison:
 
 
 def compare(tables: Mapping[str, Predictions], *, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
-    """Measure several predictions on the radiographs that all of them have.
+    """Measure several predictions on their common radiographs.
 
     Args:
-        tables: by the names that the rows shall have, in their order; at least one.
-        resamples: of the bootstrap over radiographs.
-        seed: same seed, same intervals.
+        tables: Tables by the names of the rows, in their order; at least one.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap; equal seeds give equal intervals.
 
     Raises:
         TableError: ``table_value`` if two tables give a radiograph different labels or sexes; ``table_empty`` if they
@@ -93,7 +93,7 @@ def compare(tables: Mapping[str, Predictions], *, resamples: int = RESAMPLES, se
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:
-    """A table in Markdown."""
+    """Return the comparison as lines of a Markdown table."""
     heads = ("", "MAD", "CCC", "against the row above")
     rows = [
         (
@@ -108,7 +108,7 @@ def comparison_lines(comparison: Comparison) -> list[str]:
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
-    """As CSV, in one piece: a row each, figures and the ends of their 95 % intervals in months."""
+    """Write the comparison as CSV atomically: figures and the bounds of their 95 % confidence intervals, months."""
     names = ("mad", "ccc", "gain")
     heads = ("name", *(f"{name}{end}" for name in names for end in ("", "_low", "_high")))
     write_rows(path, heads, [(row.name, *_numbers((row.mad, row.ccc, row.gain))) for row in comparison.rows])

@@ -1,8 +1,8 @@
-"""Named changes of a radiograph that make its bone age unreliable: to measure which warnings come on.
+"""Named changes of a radiograph that make its bone age unreliable, for measuring the warnings.
 
-Plaster, metal, cut fingertips, gamma, and photographs. They are drawn otherwise than what the quality network learns
-from (`boneage.train.data.disturbances`): by the radiograph's pixels alone, and by the physics of a tube about a forearm
-where that draws patches of brightness. Fingers point upwards on the radiographs that are changed.
+The changes are plaster, metal, cut fingertips, gamma and photographs. They are drawn differently from the training data
+of the quality network (`boneage.train.data.disturbances`). They use only the radiograph's pixels, and the physics of a
+tube around a forearm instead of patches of brightness. Fingers point upwards on the changed radiographs.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from boneage.arrays import Image
 from boneage.evaluate.perturbations import Change, compressed, largest_bright, with_gamma
 
 _KNUCKLES, _WRIST = 0.45, 0.72
-"""Where knuckles and wrist lie between fingertips and the end of what is bright, on ordinary radiographs."""
+"""Positions of knuckles and wrist between fingertips and the end of the bright area, on ordinary radiographs."""
 
 
 def plastered(radiograph: Image, density: float, start: float = _KNUCKLES, *, bandaged: bool = True) -> Image:
-    """A tube of plaster about palm, wrist and forearm.
+    """Draw a tube of plaster around palm, wrist and forearm.
 
     Args:
-        radiograph: float32 (H, W), 0..1.
-        density: of the wall, where the ray passes through both walls at right angles: 3 hides the bones, 0.3 is faint.
-        start: where it begins, as a share of the length of what is bright.
-        bandaged: turns of the bandage show as bands.
+        radiograph: Radiograph, float32 (H, W), 0..1.
+        density: Optical density of both walls at right angles to the ray: 3 hides the bones, 0.3 is faint.
+        start: Beginning of the tube, as a share of the length of the bright area.
+        bandaged: True to show the turns of the bandage as bands.
     """
     low, high = _range(radiograph)
     rows, left, right = _outline(radiograph)
@@ -49,7 +49,7 @@ def plastered(radiograph: Image, density: float, start: float = _KNUCKLES, *, ba
 
 
 def splinted(radiograph: Image, density: float) -> Image:
-    """A plaster slab behind one half of hand and forearm, up to the fingers."""
+    """Draw a plaster slab behind one half of hand and forearm, up to the fingers."""
     low, high = _range(radiograph)
     rows, left, right = _outline(radiograph)
     begin = int(rows[0] + 0.25 * (rows[-1] - rows[0]))
@@ -61,7 +61,7 @@ def splinted(radiograph: Image, density: float) -> Image:
 
 
 def covered(radiograph: Image, opacity: float) -> Image:
-    """One even bright grey over everything from the palm to the lower end, as simple as can be drawn."""
+    """Cover everything from the palm to the lower end with one bright grey."""
     low, high = _range(radiograph)
     rows, _, _ = _outline(radiograph)
     begin = int(rows[0] + 0.5 * (rows[-1] - rows[0]))
@@ -72,7 +72,7 @@ def covered(radiograph: Image, opacity: float) -> Image:
 
 
 def wired(radiograph: Image) -> Image:
-    """Two crossed wires through the wrist, bent at their ends."""
+    """Draw two crossed wires through the wrist, bent at their ends."""
     rows, left, right = _outline(radiograph)
     y = rows[0] + _WRIST * (rows[-1] - rows[0])
     place = int(y) - int(rows[0])
@@ -85,7 +85,7 @@ def wired(radiograph: Image) -> Image:
 
 
 def plated(radiograph: Image) -> Image:
-    """A plate with screws along the radius."""
+    """Draw a plate with screws along the radius."""
     rows, left, right = _outline(radiograph)
     y = rows[0] + 0.78 * (rows[-1] - rows[0])
     place = int(y) - int(rows[0])
@@ -100,50 +100,52 @@ def plated(radiograph: Image) -> Image:
 
 
 def fingertips_cut(radiograph: Image, share: float) -> Image:
-    """The upper end cut off, so that this share of the hand's length is lost."""
+    """Cut off the upper end, by this share of the hand's length."""
     rows, _, _ = _outline(radiograph)
     length = 0.8 * (rows[-1] - rows[0])  # without the forearm
     return radiograph[int(rows[0] + share * length) :].copy()
 
 
 def photographed(radiograph: Image, *, light_box: bool) -> Image:
-    """A photograph of a screen (its pixels beat with the camera's) or of a light-box (bright around the radiograph)."""
+    """Imitate a photograph of a screen, with moiré, or of a light-box, which is bright around the radiograph."""
     height, width = radiograph.shape
     rows, columns = (axis.astype(np.float32) for axis in np.indices(radiograph.shape))
     low, high = _range(radiograph)
-    seen = np.clip((radiograph - low) / (high - low), 0, 1).astype(np.float32)
+    photograph = np.clip((radiograph - low) / (high - low), 0, 1).astype(np.float32)
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     askew = np.array([[0.06, 0.03], [0.95, 0.07], [0.98, 0.95], [0.03, 0.98]], np.float32) * (width, height)
-    way = cv2.getPerspectiveTransform(corners, askew.astype(np.float32))
+    perspective = cv2.getPerspectiveTransform(corners, askew.astype(np.float32))
     around = 0.95 if light_box else 0.08
-    seen = np.asarray(cv2.warpPerspective(seen, way, (width, height), flags=cv2.INTER_AREA, borderValue=around))
+    photograph = np.asarray(
+        cv2.warpPerspective(photograph, perspective, (width, height), flags=cv2.INTER_AREA, borderValue=around)
+    )
     if not light_box:
         grid = np.sin(2 * np.pi * rows / 2.7) * np.sin(2 * np.pi * columns / 3.1)
         beats = np.sin(2 * np.pi * (rows + 0.2 * columns) / 37) * np.sin(2 * np.pi * (columns - 0.1 * rows) / 53)
-        seen = seen * (1 + 0.05 * grid + 0.06 * beats)
-    seen = 0.1 + 0.8 * seen ** np.float32(0.85)
-    seen = seen * (1.1 - 0.5 * np.hypot(rows / height - 0.45, columns / width - 0.4))
+        photograph = photograph * (1 + 0.05 * grid + 0.06 * beats)
+    photograph = 0.1 + 0.8 * photograph ** np.float32(0.85)
+    photograph = photograph * (1.1 - 0.5 * np.hypot(rows / height - 0.45, columns / width - 0.4))
     lamp = np.exp(-(((rows - 0.2 * height) / (0.12 * height)) ** 2 + ((columns - 0.75 * width) / (0.1 * width)) ** 2))
-    seen = cv2.GaussianBlur(np.asarray(seen + 0.35 * lamp, np.float32), (0, 0), 0.8)
+    photograph = cv2.GaussianBlur(np.asarray(photograph + 0.35 * lamp, np.float32), (0, 0), 0.8)
     noise = np.random.default_rng(0).standard_normal(radiograph.shape, dtype=np.float32)
-    return compressed(np.clip(seen + np.float32(0.015) * noise, 0, 1), 80)
+    return compressed(np.clip(photograph + np.float32(0.015) * noise, 0, 1), 80)
 
 
 def _range(radiograph: Image) -> tuple[float, float]:
-    """The greys of air and of the densest bone."""
+    """Return the grey levels of air and of the densest bone."""
     low, high = (float(grey) for grey in np.percentile(radiograph, (0.5, 99.5)))
     return low, max(high, low + 1e-3)
 
 
 def _outline(radiograph: Image) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Rows of what is bright on the radiograph, and its left and right ends there, smoothed."""
+    """Return the rows of the bright area, and its smoothed left and right ends in them."""
     bright = largest_bright(radiograph)
     filled = np.flatnonzero(bright.any(axis=1))
     rows = np.arange(int(filled[0]), int(filled[-1]) + 1)
     left = np.array([np.flatnonzero(bright[row])[0] if bright[row].any() else np.nan for row in rows])
     right = np.array([np.flatnonzero(bright[row])[-1] if bright[row].any() else np.nan for row in rows])
-    known = np.isfinite(left)
-    ends = [np.interp(rows, rows[known], end[known]).astype(np.float32)[:, None] for end in (left, right)]
+    finite = np.isfinite(left)
+    ends = [np.interp(rows, rows[finite], end[finite]).astype(np.float32)[:, None] for end in (left, right)]
     smooth = [
         cv2.GaussianBlur(end, (1, 0), 0, sigmaY=max(1.0, len(rows) / 40))[:, 0].astype(np.float64) for end in ends
     ]
@@ -151,7 +153,7 @@ def _outline(radiograph: Image) -> tuple[NDArray[np.int64], NDArray[np.float64],
 
 
 def _attenuated(radiograph: Image, depth: Image, low: float, high: float) -> Image:
-    """A radiograph behind something of this optical depth: of what passed, ``exp(-depth)`` does, so it is brighter."""
+    """Return a radiograph behind an object of this optical depth, which transmits ``exp(-depth)`` of the rays."""
     ceiling = min(1.0, low + 1.15 * (high - low))
     bright = np.maximum(radiograph, ceiling)
     return np.asarray(bright - (bright - radiograph) * np.exp(-depth), np.float32)

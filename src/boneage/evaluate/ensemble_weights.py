@@ -1,7 +1,6 @@
-"""Weights of an ensemble: at least 0, together 1, fitted by least absolute deviations. numpy only.
+"""Weights of an ensemble on the simplex, fitted by least absolute deviations.
 
-Fit them on predictions of radiographs that no member has trained on (out-of-fold predictions): on training radiographs
-the member that remembers most would win.
+They are fitted on out-of-fold predictions. On training radiographs, the most overfitted member would win.
 """
 
 from __future__ import annotations
@@ -12,27 +11,27 @@ from numpy.typing import NDArray
 from boneage.arrays import Vector
 
 _SMALLEST_ERROR_MONTHS = 0.01
-"""Smaller errors count as this one in the reweighting; labels are whole months."""
+"""Minimum error in the reweighting, months; labels are whole months."""
 _ROUNDS = 100
 _STEPS = 500
 _ENOUGH = 1e-8
 
 
 def fit_weights(estimates: NDArray[np.float64], labels: Vector) -> Vector:
-    """Weights of the members whose weighted mean has the least mean absolute difference from the labels.
+    """Return the weights of the members whose weighted mean has the least MAD from the labels.
 
-    A convex problem, solved by iteratively reweighted least squares on the simplex.
+    The problem is convex, and is solved by iteratively reweighted least squares on the simplex.
 
     Args:
-        estimates: months, (M, N), one row a member.
-        labels: months, (N,).
+        estimates: Estimates in months, (M, N), one row for each member.
+        labels: Labels in months, (N,).
 
     Returns:
-        (M,), each at least 0, their sum 1. Never worse on these radiographs than equal weights or than one member
-        alone.
+        Weights (M,), each at least 0, with the sum 1. On these radiographs they are never worse than equal weights or
+        a single member.
 
     Raises:
-        ValueError: the shapes do not go together, there is no member or no radiograph, or a number is not finite.
+        ValueError: If the shapes do not match, there is no member or radiograph, or a number is not finite.
     """
     estimates, labels = np.asarray(estimates, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     if estimates.ndim != 2 or labels.shape != estimates.shape[1:] or estimates.size == 0:
@@ -54,11 +53,11 @@ def fit_weights(estimates: NDArray[np.float64], labels: Vector) -> Vector:
 
 
 def least_on_simplex(matrix: NDArray[np.float64], start: Vector) -> Vector:
-    """The point w of the simplex at which w' matrix w is least, by accelerated projected gradients.
+    """Return the point w of the simplex that minimises w' matrix w, by accelerated projected gradients.
 
     Args:
-        matrix: (M, M), symmetric, positive semidefinite.
-        start: (M,), a point of the simplex.
+        matrix: Symmetric positive semidefinite matrix, (M, M).
+        start: Point of the simplex, (M,).
     """
     steepest = float(np.linalg.norm(matrix, 2))
     if steepest == 0.0:
@@ -75,7 +74,7 @@ def least_on_simplex(matrix: NDArray[np.float64], start: Vector) -> Vector:
 
 
 def onto_simplex(vector: Vector) -> Vector:
-    """The nearest point, (M,), whose coordinates are at least 0 and sum to 1."""
+    """Return the nearest point of the simplex, (M,): coordinates of at least 0 with the sum 1."""
     falling = np.sort(vector)[::-1]
     surplus = (np.cumsum(falling) - 1) / np.arange(1, len(vector) + 1)
     kept = int(np.nonzero(falling > surplus)[0][-1])

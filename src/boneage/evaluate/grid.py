@@ -1,9 +1,8 @@
-"""The grid of 18 networks and its ensembles, from their predictions tables (Iglovikov et al., sections 4.3 to 5, Fig.
-8).
+"""Grid of 18 networks and its ensembles, from predictions tables (Iglovikov et al., sections 4.3 to 5, Fig. 8).
 
-Rows are the regions A, B, C and their mean; columns are a type of network and a cohort, and a last one in which the
-networks of the patient's own sex, of both types, are averaged. All figures are of the same radiographs and the same
-bootstrap resamples, so that differences are paired.
+Rows are the regions A, B, C and their mean. A column is a type of network and a cohort; the last one averages the
+networks of the patient's own sex of both types. All figures use the same radiographs and the same bootstrap resamples,
+so that differences are paired.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ COHORT_OF: Mapping[Sex, Cohort] = MappingProxyType({Sex.MALE: "males", Sex.FEMAL
 
 
 class Cell(NamedTuple):
-    """One of the 18 networks."""
+    """Cell of the grid: one of the 18 networks."""
 
     type: NetworkType
     cohort: Cohort
@@ -49,12 +48,12 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of its run and its table: ``regression-mixed-a``."""
+        """Name of the run and the table: ``regression-mixed-a``."""
         return f"{self.type}-{self.cohort}-{self.region.lower()}"
 
 
 CELLS: tuple[Cell, ...] = tuple(itertools.starmap(Cell, itertools.product(TYPES, COHORTS, REGIONS)))
-"""All 18."""
+"""All 18 cells."""
 
 ENSEMBLE = "ensemble"
 ROWS = (*REGIONS, ENSEMBLE)
@@ -65,20 +64,18 @@ COLUMNS = (
     *("classification-mixed", "classification-males", "classification-females"),
     TOGETHER,
 )
-"""Of the table, by name. The paper's Fig. 8 has all but ``classification-mixed``."""
+"""Columns of the table. The paper's Fig. 8 has all except ``classification-mixed``."""
 
 
 class Place(NamedTuple):
-    """A field of the table, or of a column that joins the males' and the females' networks
-    (``regression-separate``).
-    """
+    """Field of the table, or of a column that joins the networks of males and females (``regression-separate``)."""
 
     column: str
     row: str
 
     @property
     def title(self) -> str:
-        """As people read it: ``regression mixed A``."""
+        """Name for people: ``regression mixed A``."""
         column = "regression and classification" if self.column == TOGETHER else self.column.replace("-", " ")
         return f"{column} {self.row}"
 
@@ -100,19 +97,19 @@ PAPER_MONTHS: Mapping[Place, float] = MappingProxyType(
         Place(TOGETHER, ENSEMBLE): 6.10,
     }
 )
-"""MAE of the paper, months, where its section 5 gives it in words; the other fields stand only in the figure."""
+"""MAE of the paper, months, from the text of its section 5. The other fields are only in its plot."""
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """What the networks say of N radiographs that all of them have seen, as far as they read the radiograph's sex.
+    """Estimates of the networks for N radiographs, which all networks of the radiograph's sex have assessed.
 
     Attributes:
-        sexes: N.
-        boneage_months: labels, months, (N,).
-        networks: by cell, estimates in months, (N,), NaN for radiographs of a sex that the network does not read. Cells
+        sexes: Sexes, N.
+        boneage_months: Labels in months, (N,).
+        networks: Estimates in months by cell, (N,), NaN for radiographs of a sex that the network does not read. Cells
             may be missing.
-        left_out: radiographs that only some of the tables have; they are not among the N.
+        left_out: Number of radiographs that only some of the tables have; they are not among the N.
     """
 
     sexes: tuple[Sex, ...]
@@ -125,60 +122,60 @@ class Grid:
 
     @property
     def missing(self) -> tuple[Cell, ...]:
-        """The cells without a network."""
+        """Cells without a network."""
         return tuple(cell for cell in CELLS if cell not in self.networks)
 
     def of_sex(self, sex: Sex) -> NDArray[np.bool_]:
-        """Which radiographs, (N,)."""
+        """Return a mask of the radiographs of a sex, (N,)."""
         return np.array([each is sex for each in self.sexes], dtype=np.bool_)
 
     def members(self, sex: Sex) -> tuple[Cell, ...]:
-        """The networks that read radiographs of a sex."""
+        """Return the networks that read radiographs of a sex."""
         return tuple(cell for cell in CELLS if cell in self.networks and sex in SEXES_OF[cell.cohort])
 
     @cached_property
     def estimates(self) -> Mapping[Place, Months]:
-        """Estimates of every field whose networks are all there, months, (N,), NaN as in `networks`."""
-        found: dict[Place, Months] = {}
+        """Estimates of every field without missing networks, months, (N,), NaN as in `networks`."""
+        estimates: dict[Place, Months] = {}
         for cell in self.networks:
-            found[Place(f"{cell.type}-{cell.cohort}", cell.region)] = self.networks[cell]
+            estimates[Place(f"{cell.type}-{cell.cohort}", cell.region)] = self.networks[cell]
         boys = self.of_sex(Sex.MALE)
         for kind, region in itertools.product(TYPES, REGIONS):
-            males, females = (found.get(Place(f"{kind}-{cohort}", region)) for cohort in ("males", "females"))
+            males, females = (estimates.get(Place(f"{kind}-{cohort}", region)) for cohort in ("males", "females"))
             if males is not None and females is not None:
-                found[Place(f"{kind}-{SEPARATE}", region)] = np.where(boys, males, females)
+                estimates[Place(f"{kind}-{SEPARATE}", region)] = np.where(boys, males, females)
         for region in REGIONS:
-            _add_mean(found, Place(TOGETHER, region), [Place(f"{kind}-{SEPARATE}", region) for kind in TYPES])
-        for column in dict.fromkeys(place.column for place in found):
-            _add_mean(found, Place(column, ENSEMBLE), [Place(column, region) for region in REGIONS])
-        return MappingProxyType(found)
+            _add_mean(estimates, Place(TOGETHER, region), [Place(f"{kind}-{SEPARATE}", region) for kind in TYPES])
+        for column in dict.fromkeys(place.column for place in estimates):
+            _add_mean(estimates, Place(column, ENSEMBLE), [Place(column, region) for region in REGIONS])
+        return MappingProxyType(estimates)
 
 
-def _add_mean(found: dict[Place, Months], place: Place, parts: Sequence[Place]) -> None:
-    """The linear average of section 4.4, if all its parts are there."""
-    if all(part in found for part in parts):
-        found[place] = np.mean([found[part] for part in parts], axis=0)
+def _add_mean(estimates: dict[Place, Months], place: Place, parts: Sequence[Place]) -> None:
+    """Add the linear average of section 4.4, if all its parts exist."""
+    if all(part in estimates for part in parts):
+        estimates[place] = np.mean([estimates[part] for part in parts], axis=0)
 
 
 def read_grid(folder: Path) -> Grid:
-    """Read the tables ``<cell>.csv`` that are in a folder, as `boneage.evaluate.predictions` describes them.
+    """Read the tables ``<cell>.csv`` of a folder in the format of `boneage.evaluate.predictions`.
 
     Raises:
-        TableError: as `read_predictions`; ``table_not_found`` if there is none of the 18; ``table_value`` if two give
-            a radiograph different labels or sexes, or one holds a sex that is not its cohort's; ``table_empty`` if they
-            have no radiograph in common.
+        TableError: Same as in `read_predictions`; ``table_not_found`` if there is none of the 18; ``table_value`` if
+            two tables have different labels or sexes for a radiograph, or one has a sex outside its cohort;
+            ``table_empty`` if they have no radiograph in common.
     """
     tables = {cell: path for cell in CELLS if (path := folder / f"{cell.name}.csv").is_file()}
     if not tables:
-        raise TableError("table_not_found", f"{folder} holds no predictions of the grid, such as {CELLS[0].name}.csv.")
+        raise TableError("table_not_found", f"{folder} has no predictions of the grid, such as {CELLS[0].name}.csv.")
     return align({cell: read_predictions(path) for cell, path in tables.items()})
 
 
 def align(tables: Mapping[Cell, Predictions]) -> Grid:
-    """Bring the tables of some cells to the radiographs that all of them have, sex by sex.
+    """Reduce the tables of cells to their common radiographs, sex by sex.
 
     Raises:
-        TableError: see `read_grid`.
+        TableError: Same as in `read_grid`.
     """
     facts = _facts_of_radiographs(tables)
     months = {cell: dict(zip(table.ids, table.age_months, strict=True)) for cell, table in tables.items()}
@@ -201,7 +198,7 @@ def align(tables: Mapping[Cell, Predictions]) -> Grid:
 
 
 def _facts_of_radiographs(tables: Mapping[Cell, Predictions]) -> dict[str, tuple[Sex, float]]:
-    """Sex and label, months, of every radiograph of any table."""
+    """Return sex and label in months of every radiograph of any table."""
     facts: dict[str, tuple[Sex, float]] = {}
     for cell, table in tables.items():
         for radiograph, sex, label in zip(table.ids, table.sexes, table.boneage_months.tolist(), strict=True):
@@ -216,12 +213,12 @@ def _facts_of_radiographs(tables: Mapping[Cell, Predictions]) -> dict[str, tuple
 
 
 class Resamples:
-    """Bootstrap resamples of a grid's radiographs, drawn with replacement within each sex, the same for every figure.
+    """Bootstrap resamples of a grid's radiographs, stratified by sex, the same for every figure.
 
     Args:
-        grid: whose radiographs.
-        count: how many resamples.
-        seed: same seed, same intervals.
+        grid: Grid with the radiographs.
+        count: Number of resamples.
+        seed: Seed of the bootstrap; equal seeds give equal intervals.
     """
 
     def __init__(self, grid: Grid, *, count: int = RESAMPLES, seed: int = 0) -> None:
@@ -234,11 +231,11 @@ class Resamples:
                 self._times[:, radiographs] = generator.multinomial(radiographs.size, chances, size=count)
 
     def mean(self, values: Months) -> Figure:
-        """Mean of the values, (N,), that are numbers, with its interval."""
-        known = np.isfinite(values)
-        if not known.any():
+        """Return the mean of the finite values, (N,), with its confidence interval."""
+        finite = np.isfinite(values)
+        if not finite.any():
             return Figure(np.nan, np.nan, np.nan)
-        times, values = self._times[:, known], values[known]
+        times, values = self._times[:, finite], values[finite]
         drawn = times.sum(axis=1, dtype=np.float64)
         sums = times.astype(np.float64) @ values
         means = np.divide(sums, drawn, out=np.full_like(sums, np.nan), where=drawn > 0)
@@ -249,7 +246,7 @@ class Resamples:
 
 @dataclass(frozen=True)
 class FieldFigures:
-    """MAD of one field, months, on so many radiographs."""
+    """MAD of one field, months, with the number of radiographs."""
 
     place: Place
     radiographs: int
@@ -258,7 +255,7 @@ class FieldFigures:
 
 @dataclass(frozen=True)
 class StageFigures:
-    """MAD of one field on the radiographs of one sex and stage; None if they are too few for a figure."""
+    """MAD of one field on the radiographs of one sex and stage; None if there are too few radiographs."""
 
     place: Place
     sex: Sex
@@ -268,7 +265,7 @@ class StageFigures:
 
 
 def field_figures(grid: Grid, resamples: Resamples) -> dict[Place, FieldFigures]:
-    """MAD of every field of the table whose networks are there."""
+    """Return the MAD of every field of the table without missing networks."""
     return {
         place: _field(place, np.abs(estimates - grid.boneage_months), resamples)
         for place, estimates in grid.estimates.items()
@@ -277,30 +274,30 @@ def field_figures(grid: Grid, resamples: Resamples) -> dict[Place, FieldFigures]
 
 
 def sex_figures(grid: Grid, resamples: Resamples) -> dict[tuple[Place, Sex], FieldFigures]:
-    """MAD of the mixed and of the separate networks on boys and on girls alone: the same radiographs for both."""
-    found = {}
+    """Return the MAD of mixed and separate networks for boys and for girls, on the same radiographs for both."""
+    figures = {}
     for place, estimates in grid.estimates.items():
         cohort = place.column.rpartition("-")[2]
         for sex in Sex:
             if cohort in ("mixed", COHORT_OF[sex]):
                 errors = np.where(grid.of_sex(sex), np.abs(estimates - grid.boneage_months), np.nan)
                 if np.isfinite(errors).any():
-                    found[place, sex] = _field(place, errors, resamples)
-    return found
+                    figures[place, sex] = _field(place, errors, resamples)
+    return figures
 
 
 def stage_figures(grid: Grid, resamples: Resamples, *, smallest: int) -> list[StageFigures]:
-    """MAD of every field by sex and stage of development, in order (Fig. 9); groups without radiographs are left out.
+    """Return the MAD of every field by sex and stage of development, in order (Fig. 9), without empty groups.
 
     Args:
-        grid: the predictions.
-        resamples: of its radiographs.
-        smallest: groups of fewer radiographs are only counted.
+        grid: Grid with the predictions.
+        resamples: Resamples of its radiographs.
+        smallest: Minimum number of radiographs for a figure; smaller groups are only counted.
     """
     stages = np.array(
         [stage_of(age, sex) for age, sex in zip(grid.boneage_months.tolist(), grid.sexes, strict=True)], dtype=object
     )
-    found = []
+    figures = []
     for place, estimates in grid.estimates.items():
         errors = np.abs(estimates - grid.boneage_months)
         for sex, stage in itertools.product(Sex, Stage) if place.column in COLUMNS else ():
@@ -308,8 +305,8 @@ def stage_figures(grid: Grid, resamples: Resamples, *, smallest: int) -> list[St
             radiographs = int(np.isfinite(chosen).sum())
             if radiographs:
                 mad = resamples.mean(chosen) if radiographs >= smallest else None
-                found.append(StageFigures(place, sex, stage, radiographs, mad))
-    return found
+                figures.append(StageFigures(place, sex, stage, radiographs, mad))
+    return figures
 
 
 def _field(place: Place, errors: Months, resamples: Resamples) -> FieldFigures:

@@ -1,4 +1,4 @@
-"""The orders that Iglovikov et al. find in their table (section 5), put to the test on ours by paired bootstraps."""
+"""Tests of the orders that Iglovikov et al. report (section 5), by paired bootstraps on our own predictions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from boneage.evaluate.metrics import Figure
 from boneage.sex import Sex
 
 _ROUNDING_MONTHS = 1e-9
-"""The mean of equal estimates may differ from them by less, which decides nothing."""
+"""Maximum difference that is attributed to rounding, months."""
 
 
 class Claim(StrEnum):
-    """What the paper says."""
+    """Claim of the paper."""
 
     REGIONS = "regions"
     COHORTS = "cohorts"
@@ -27,7 +27,7 @@ class Claim(StrEnum):
 
     @property
     def sentence(self) -> str:
-        """The claim in words."""
+        """Claim in words."""
         return _SENTENCES[self]
 
 
@@ -40,7 +40,7 @@ _SENTENCES = {
 
 
 class Verdict(StrEnum):
-    """What our radiographs say about a claim."""
+    """Verdict of our own radiographs on a claim."""
 
     CONFIRMED = "confirmed"
     CONTRADICTED = "contradicted"
@@ -49,14 +49,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Order:
-    """One comparison.
+    """Comparison of two fields.
 
     Attributes:
-        claim: of which it is a part.
-        worse, better: as the paper has it.
-        radiographs: on which both were held against the labels: ``all``, ``boys`` or ``girls``.
-        count: of these radiographs.
-        difference: MAD of the worse minus MAD of the better, months, with its paired 95 % interval.
+        claim: Claim that it is a part of.
+        worse, better: Order in the paper.
+        radiographs: Radiographs on which both were measured: ``all``, ``boys`` or ``girls``.
+        count: Number of these radiographs.
+        difference: MAD of the worse minus MAD of the better, months, with its paired 95 % confidence interval.
     """
 
     claim: Claim
@@ -68,14 +68,14 @@ class Order:
 
     @property
     def verdict(self) -> Verdict:
-        """Confirmed or contradicted where the interval leaves 0 out."""
+        """Confirmed or contradicted if the interval excludes 0, else undecided."""
         if self.difference.low > _ROUNDING_MONTHS:
             return Verdict.CONFIRMED
         return Verdict.CONTRADICTED if self.difference.high < -_ROUNDING_MONTHS else Verdict.UNDECIDED
 
 
 def paper_orders(grid: Grid, resamples: Resamples) -> list[Order]:
-    """Every comparison that the networks at hand allow, on the radiographs that both sides read."""
+    """Return every comparison of the available networks, on the radiographs that both sides read."""
     return [
         _compare(grid, resamples, claim, worse, better)
         for claim, worse, better in _comparisons()
@@ -84,7 +84,7 @@ def paper_orders(grid: Grid, resamples: Resamples) -> list[Order]:
 
 
 def _comparisons() -> Iterator[tuple[Claim, Place, Place]]:
-    """(claim, worse, better) of all that the paper says."""
+    """Yield (claim, worse, better) of all comparisons in the paper."""
     for column in COLUMNS:
         for worse, better in itertools.pairwise(("B", "C", "A", ENSEMBLE)):
             yield Claim.REGIONS, Place(column, worse), Place(column, better)
@@ -102,7 +102,7 @@ def _comparisons() -> Iterator[tuple[Claim, Place, Place]]:
 def _compare(grid: Grid, resamples: Resamples, claim: Claim, worse: Place, better: Place) -> Order:
     errors = [np.abs(grid.estimates[place] - grid.boneage_months) for place in (worse, better)]
     differences = errors[0] - errors[1]
-    known = np.isfinite(differences)
-    sexes = {sex for sex in Sex if (known & grid.of_sex(sex)).any()}
+    finite = np.isfinite(differences)
+    sexes = {sex for sex in Sex if (finite & grid.of_sex(sex)).any()}
     radiographs = {frozenset({Sex.MALE}): "boys", frozenset({Sex.FEMALE}): "girls"}.get(frozenset(sexes), "all")
-    return Order(claim, worse, better, radiographs, int(known.sum()), resamples.mean(differences))
+    return Order(claim, worse, better, radiographs, int(finite.sum()), resamples.mean(differences))

@@ -1,4 +1,4 @@
-"""The grid's figures as Markdown for people and CSV for programs, beside the paper's."""
+"""Figures of the grid beside those of the paper, as Markdown for people and CSV for programs."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ _HEADS = {column: column.replace("-", " ") for column in COLUMNS} | {TOGETHER: "
 
 @dataclass(frozen=True, eq=False)
 class WeightedEnsemble:
-    """An ensemble whose weights were fitted on out-of-fold predictions, beside the plain mean of the same networks.
+    """Ensemble with weights fitted on out-of-fold predictions, and the unweighted mean of the same networks.
 
     Attributes:
-        weights: by sex and cell, at least 0, summing to 1 for each sex.
-        fitted_on: out-of-fold radiographs by sex.
-        weighted, plain: MAD, months.
-        gain: MAD of the plain mean minus that of the weighted one, months, paired.
+        weights: Weights by sex and cell, at least 0, with the sum 1 for each sex.
+        fitted_on: Number of out-of-fold radiographs by sex.
+        weighted, plain: MAD of the weighted and of the unweighted mean, months.
+        gain: MAD of the unweighted mean minus that of the weighted one, months, paired.
     """
 
     weights: Mapping[Sex, Mapping[Cell, float]]
@@ -68,7 +68,7 @@ class WeightedEnsemble:
 
 @dataclass(frozen=True, eq=False)
 class GridReport:
-    """All that is said of a grid."""
+    """All figures of a grid."""
 
     grid: Grid
     fields: Mapping[Place, FieldFigures]
@@ -79,15 +79,15 @@ class GridReport:
 
 
 def report_grid(grid: Grid, out_of_fold: Grid | None = None, *, seed: int = 0) -> GridReport:
-    """Compute all figures.
+    """Compute all figures of a grid.
 
     Args:
-        grid: predictions on validation radiographs.
-        out_of_fold: of the same cells on training radiographs, each by a network that has not seen it; for weights.
-        seed: of the bootstrap.
+        grid: Predictions on validation radiographs.
+        out_of_fold: Out-of-fold predictions of the same cells on training radiographs, which fit the weights.
+        seed: Seed of the bootstrap.
 
     Raises:
-        TableError: ``table_value`` if the out-of-fold predictions are of other networks than the grid's.
+        TableError: ``table_value`` if the out-of-fold predictions are those of other networks.
     """
     resamples = Resamples(grid, seed=seed)
     return GridReport(
@@ -163,7 +163,7 @@ def write_report(folder: Path, report: GridReport, notes: Sequence[str] = ()) ->
 
 
 def grid_markdown(report: GridReport, notes: Sequence[str] = ()) -> str:
-    """All tables as one Markdown text; the notes say what was trained, and at which scale."""
+    """Return all tables as one Markdown text. The notes describe the training and its scale."""
     grid = report.grid
     counts = {sex: int(grid.of_sex(sex).sum()) for sex in Sex}
     facts = [
@@ -172,7 +172,9 @@ def grid_markdown(report: GridReport, notes: Sequence[str] = ()) -> str:
         + ", ".join(f"{SEX_LABELS[sex]} {count}" for sex, count in counts.items()),
     ]
     if grid.left_out:
-        facts.append(f"{radiographs_in_words(grid.left_out)} left out: not all networks have answered for them")
+        facts.append(
+            f"{radiographs_in_words(grid.left_out)} left out, because some networks have no prediction for them"
+        )
     if grid.missing:
         facts.append(
             f"Missing networks ({len(grid.missing)} of {len(CELLS)}): {', '.join(c.name for c in grid.missing)}"
@@ -180,7 +182,7 @@ def grid_markdown(report: GridReport, notes: Sequence[str] = ()) -> str:
     lines = [
         *("# The grid of networks", ""),
         *(f"- {fact}" for fact in facts),
-        *("", "## MAD in months, with 95 % intervals (as Iglovikov et al., Fig. 8)", ""),
+        *("", "## MAD in months, with 95 % confidence intervals (Iglovikov et al., Fig. 8)", ""),
         *field_lines(report),
         *("", _ABOUT_FIELDS),
         *("", "## Mixed and separate networks on the same radiographs", ""),
@@ -195,23 +197,19 @@ def grid_markdown(report: GridReport, notes: Sequence[str] = ()) -> str:
 
 _ABOUT_FIELDS = (
     "Rows are regions (A whole hand, B carpal bones, C metacarpals and proximal phalanges) and the mean of the three. "
-    "The last column averages the networks of the patient's own sex over both types. The paper's numbers, in "
-    "months, are "
-    "those that its section 5 gives in words; its other fields stand only in its figure. It has no ensemble of mixed "
-    "classification. Its validation radiographs are other ones than ours, and its views have the full size of "
-    "the frame."
+    "The last column averages the networks of the patient's own sex over both types. The paper's figures, in months, "
+    "are those in the text of its section 5; its other fields are only in its plot. It has no ensemble of mixed "
+    "classification. Its validation radiographs differ from ours, and its views have the full size of the frame."
 )
 _ABOUT_INTERVALS = (
-    "Intervals: percentile bootstrap over radiographs, resampled within each sex, the same resamples "
-    "everywhere, so that "
-    "differences are paired. They speak of which radiographs happened to be in the set, not of another training "
-    "of the same "
-    "networks; and of many comparisons at 95 %, about one in twenty errs."
+    "Intervals are percentile bootstrap intervals over radiographs, stratified by sex, with the same resamples for all "
+    "figures, so that differences are paired. They cover the sampling of radiographs, not the variation between "
+    "trainings of the same networks. Among many comparisons at 95 %, about one in twenty is wrong by chance."
 )
 
 
 def field_lines(report: GridReport) -> list[str]:
-    """The table of Fig. 8 as lines of Markdown; fields whose networks are missing are empty."""
+    """Return the table of Fig. 8 as lines of Markdown; fields with missing networks are empty."""
     rows = [[row, *(_field_cell(report, Place(column, row)) for column in COLUMNS)] for row in ROWS]
     return markdown_table(["", *_HEADS.values()], rows)
 
@@ -228,8 +226,8 @@ def _sex_lines(report: GridReport) -> list[str]:
     for kind in TYPES:
         for row in ROWS:
             keys = [(Place(f"{kind}-{networks}", row), sex) for sex in Sex for networks in ("mixed", COHORT_OF[sex])]
-            found = [report.by_sex.get(key) for key in keys]
-            rows.append([f"{kind} {row}", *("" if each is None else with_interval(each.mad) for each in found)])
+            cells = [report.by_sex.get(key) for key in keys]
+            rows.append([f"{kind} {row}", *("" if each is None else with_interval(each.mad) for each in cells)])
     return markdown_table(["", *heads], rows)
 
 
@@ -238,8 +236,10 @@ def _order_lines(orders: Sequence[Order]) -> list[str]:
     for claim in Claim:
         of_claim = [order for order in orders if order.claim is claim]
         counts = Counter(order.verdict for order in of_claim)
-        said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict) if of_claim else "networks are missing"
-        lines.append(f"- {claim.sentence}: {said}")
+        verdicts = (
+            ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict) if of_claim else "networks are missing"
+        )
+        lines.append(f"- {claim.sentence}: {verdicts}")
     rows = [
         [
             f"{order.worse.title} > {order.better.title}",
@@ -269,9 +269,7 @@ def _weight_lines(weighted: WeightedEnsemble) -> list[str]:
 
 
 def _tidy_fields(report: GridReport) -> Iterator[tuple[object, ...]]:
-    """One line a field on all its radiographs, then one for each sex's radiographs where networks of both cohorts are
-    compared.
-    """
+    """Yield one row for each field on all its radiographs, then those by sex that compare networks of both cohorts."""
     for column in COLUMNS:
         for row in ROWS:
             if (place := Place(column, row)) in report.fields:

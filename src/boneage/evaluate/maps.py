@@ -1,11 +1,10 @@
-"""Mean maps: where a system looks at each stage of skeletal development (Souza & Oliveira, section VI and Fig. 9).
+"""Mean heat maps by stage of skeletal development (Souza & Oliveira, section VI and Fig. 9).
 
-Heat maps of single radiographs are scattered; the mean over many radiographs of one stage and sex shows what the system
-has learnt to look at. Radiographs are laid over one another as the network sees them and are not registered, so the
-outlines are blurred.
+Heat maps of single radiographs vary. The mean over many radiographs of one stage and sex shows the regions on which the
+estimates depend. Radiographs are superimposed in the network's view without registration, so that outlines are blurred.
 
-A mean of few radiographs could show a single child's hand. Means of fewer than `SMALLEST_MEAN` radiographs are never
-given out.
+A mean of few radiographs could show the hand of a single child. Means of fewer than `SMALLEST_MEAN` radiographs are
+never returned.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ _COLOUR_SCALE = "inferno"
 
 @dataclass(frozen=True, eq=False)
 class MeanMap:
-    """The mean over the radiographs of one sex and stage.
+    """Means over the radiographs of one sex and stage.
 
     Attributes:
-        count: radiographs that belong here.
-        heat: float64 (h, w), 0..1, mean of the radiographs' heat maps; None if the radiographs are too few to be shown.
-        radiograph: float64 (h, w), 0..1, mean of the radiographs; None likewise.
+        count: Number of radiographs.
+        heat: Mean of the heat maps, float64 (h, w), 0..1; None if there are too few radiographs to show.
+        radiograph: Mean of the radiographs, float64 (h, w), 0..1; None in the same case.
     """
 
     count: int
@@ -50,7 +49,7 @@ class MeanMap:
 
 
 class _Sum:
-    """A running sum of heat maps and radiographs."""
+    """Running sum of heat maps and radiographs."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.count = 0
@@ -60,7 +59,7 @@ class _Sum:
     def add(self, heat: FloatArray, radiograph: FloatArray) -> None:
         self.count += 1
         self.heat += heat
-        # Radiographs differ in exposure: each counts with its own range.
+        # Radiographs differ in exposure, so that each is scaled by its own range.
         low, high = float(radiograph.min()), float(radiograph.max())
         self.radiograph += (radiograph - low) / (high - low) if high > low else 0.0
 
@@ -71,18 +70,17 @@ class _Sum:
 
 
 def mean_maps(samples: Iterable[tuple[Sex, float, FloatArray, FloatArray]]) -> dict[tuple[Sex, Stage], MeanMap]:
-    """Average heat maps by sex and stage. Holds sums only, so any number of radiographs may pass.
+    """Average heat maps by sex and stage, with sums only, for any number of radiographs.
 
     Args:
-        samples: for each radiograph its sex, its bone age in months (the label), its heat map (h, w), 0..1 relative to
-            its strongest place, and the radiograph in the same frame (h, w), any grey scale.
+        samples: Sex, label in months, heat map (h, w) of 0..1 relative to its maximum, and radiograph in the same frame
+            (h, w) with any grey scale, for each radiograph.
 
     Returns:
-        For each sex and stage that occurs, its mean; without pictures where fewer than `SMALLEST_MEAN` radiographs
-        belong.
+        Means by sex and stage, without pictures for fewer than `SMALLEST_MEAN` radiographs.
 
     Raises:
-        ValueError: a map has another shape than those before it, or is not within 0 to 1.
+        ValueError: If the shapes of the maps differ, or a value is not within 0 to 1.
     """
     sums: dict[tuple[Sex, Stage], _Sum] = {}
     shape: tuple[int, ...] | None = None
@@ -99,14 +97,14 @@ def mean_maps(samples: Iterable[tuple[Sex, float, FloatArray, FloatArray]]) -> d
 
 
 def draw_maps(path: Path, means: Mapping[tuple[Sex, Stage], MeanMap]) -> None:
-    """Draw a sheet, a row a sex and a column a stage: the mean radiograph in grey, the mean heat map over it in colour.
+    """Draw the mean heat maps in colour over the mean radiographs, with one row for each sex and one column a stage.
 
-    All panels share one colour scale, from 0 to the strongest mean. Stages without a radiograph of either sex are left
-    out; groups too small to show are named with their number of radiographs.
+    All panels share one colour scale, from 0 to the strongest mean. Stages without radiographs are left out. Groups too
+    small to show are named with their number of radiographs.
 
     Args:
-        path: of the PNG file.
-        means: from :func:`mean_maps`.
+        path: Path of the PNG file.
+        means: Means from `mean_maps`.
 
     Raises:
         BoneageError: ``extra_missing`` without matplotlib.

@@ -1,7 +1,7 @@
-"""Figures of agreement between labels and estimates, with bootstrap intervals.
+"""Metrics of agreement between labels and estimates, with bootstrap confidence intervals.
 
-Every metric takes labels and estimates in months, arrays (..., N), and reduces the last axis; so a whole bootstrap is
-a few calls. Labels come first: Souza & Oliveira's x is the ground truth and y the prediction (Eqs. 1-5).
+Every metric takes labels and estimates in months, arrays (..., N), and reduces the last axis, so that a whole bootstrap
+takes a few calls. Labels come first: in Souza & Oliveira, x is the ground truth and y the prediction (Eqs. 1-5).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Metric = Callable[[Months, Months], NDArray[np.float64]]
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 _GATHERED_AT_ONCE = 2_000_000
-"""Resampled radiographs held at a time, so that 12,000 radiographs do not take gigabytes."""
+"""Maximum number of resampled radiographs in memory. It keeps 12,000 radiographs from taking gigabytes."""
 
 
 def mean_absolute_difference(labels: Months, estimates: Months) -> NDArray[np.float64]:
-    """MAD, months (Souza & Oliveira, Eq. 1)."""
+    """Return the mean absolute difference (MAD, = mean absolute error), months (Souza & Oliveira, Eq. 1)."""
     return _mean(np.abs(estimates - labels))
 
 
 def concordance(labels: Months, estimates: Months) -> NDArray[np.float64]:
-    """Concordance correlation coefficient of Lin, -1 to 1, with 1/N variances (Souza & Oliveira, Eqs. 2-5).
+    """Return Lin's concordance correlation coefficient, -1 to 1, with 1/N variances (Souza & Oliveira, Eqs. 2-5).
 
-    NaN where labels and estimates are one and the same constant: there is no variation to agree about.
+    It is NaN if labels and estimates are the same constant, because there is no variation.
     """
     distance = _mean(labels) - _mean(estimates)
     x, y = _centred(labels), _centred(estimates)
@@ -40,23 +40,24 @@ def concordance(labels: Months, estimates: Months) -> NDArray[np.float64]:
 
 
 def root_mean_square_error(labels: Months, estimates: Months) -> NDArray[np.float64]:
-    """RMSE, months."""
+    """Return the root mean square error (RMSE), months."""
     return np.sqrt(_mean((estimates - labels) ** 2))
 
 
 def median_absolute_error(labels: Months, estimates: Months) -> NDArray[np.float64]:
-    """Median of the absolute differences, months."""
+    """Return the median of the absolute differences, months."""
     return np.asarray(np.median(np.abs(estimates - labels), axis=-1))
 
 
 def bias(labels: Months, estimates: Months) -> NDArray[np.float64]:
-    """Mean of estimate minus label, months: above 0 if radiographs are read as too old."""
+    """Return the mean of estimate minus label, months. It is above 0 if estimates are too old."""
     return _mean(estimates - labels)
 
 
 def share_within(months: float) -> Metric:
-    """The metric "share of radiographs, 0 to 1, whose estimate lies within so many months of the label", the bound
-    included.
+    """Return the metric for the share of radiographs, 0 to 1, with an estimate within `months` of the label.
+
+    The bound is included.
     """
 
     def share(labels: Months, estimates: Months) -> NDArray[np.float64]:
@@ -66,7 +67,7 @@ def share_within(months: float) -> Metric:
 
 
 def pearson(labels: Months, estimates: Months) -> NDArray[np.float64]:
-    """Correlation coefficient r, -1 to 1; NaN where either side is constant."""
+    """Return Pearson's correlation coefficient r, -1 to 1; NaN if either side is constant."""
     x, y = _centred(labels), _centred(estimates)
     return _ratio(_mean(x * y), np.sqrt(_mean(x * x)) * np.sqrt(_mean(y * y)))
 
@@ -84,14 +85,12 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "pearson": pearson,
     }
 )
-"""All figures of a group of radiographs, by the name they have in ``tables.csv``."""
+"""Metrics of a group of radiographs, by their names in ``tables.csv``."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A metric's value on some radiographs and its bootstrap interval, in the metric's unit; NaN where it is
-    undefined.
-    """
+    """Value of a metric and its bootstrap confidence interval, in the metric's unit; NaN where undefined."""
 
     value: float
     low: float
@@ -107,24 +106,24 @@ def measure(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> dict[str, Figure]:
-    """Several metrics with their percentile bootstrap intervals, radiographs being drawn with replacement.
+    """Measure metrics with percentile bootstrap confidence intervals over radiographs, drawn with replacement.
 
-    An interval speaks of which radiographs happened to be in the set; not of the readers who labelled them, nor of
-    another training of the same network.
+    An interval covers the sampling of radiographs. It does not cover the variation between readers or between trainings
+    of the same network.
 
     Args:
-        labels: months, (N,).
-        estimates: months, (N,).
-        metrics: what to compute, by name; all on the same resamples.
-        resamples: how many.
-        confidence: of the interval, 0 to 1.
-        seed: same seed, same intervals.
+        labels: Labels in months, (N,).
+        estimates: Estimates in months, (N,).
+        metrics: Metrics by name, all on the same resamples.
+        resamples: Number of resamples.
+        confidence: Confidence level, 0 to 1.
+        seed: Seed of the bootstrap; equal seeds give equal intervals.
 
     Returns:
-        Each metric's value and interval. Resamples on which it is undefined are left out; NaN if it is on all.
+        Value and interval of each metric. Resamples on which it is undefined are left out; NaN if none is left.
 
     Raises:
-        ValueError: labels and estimates are not two arrays (N,) of the same N > 0 of finite numbers.
+        ValueError: If labels and estimates are not arrays of finite numbers (N,) with the same N > 0.
     """
     labels, estimates = np.asarray(labels, dtype=np.float64), np.asarray(estimates, dtype=np.float64)
     if labels.ndim != 1 or labels.shape != estimates.shape or labels.size == 0:
@@ -144,21 +143,21 @@ def measure(
 def measure_interval(
     labels: Months, bounds: Months, *, resamples: int = RESAMPLES, confidence: float = CONFIDENCE, seed: int = 0
 ) -> dict[str, Figure]:
-    """What intervals of estimates hold, and how wide they are, with bootstrap intervals as of `measure`.
+    """Measure coverage and width of prediction intervals, with bootstrap confidence intervals as in `measure`.
 
     Args:
-        labels: months, (N,).
-        bounds: months, (N, 2): low and high of each radiograph, both of which belong to the interval.
-        resamples: how many; the same radiographs are drawn as by `measure` with the same seed.
-        confidence: of the bootstrap's interval, 0 to 1.
-        seed: same seed, same intervals.
+        labels: Labels in months, (N,).
+        bounds: Lower and upper bound of each radiograph in months, (N, 2), both included in the interval.
+        resamples: Number of resamples, the same as in `measure` with the same seed.
+        confidence: Confidence level of the bootstrap interval, 0 to 1.
+        seed: Seed of the bootstrap; equal seeds give equal intervals.
 
     Returns:
-        ``coverage``: share of the radiographs, 0 to 1, whose label lies within; ``width``: mean of high minus low,
-            months.
+        ``coverage``, the share of radiographs whose label lies within the interval, 0 to 1; and ``width``, the mean
+        width, months.
 
     Raises:
-        ValueError: as `measure`.
+        ValueError: Same as in `measure`.
     """
     labels, bounds = np.asarray(labels, dtype=np.float64), np.asarray(bounds, dtype=np.float64)
     if bounds.shape != (*labels.shape, 2) or not (np.isfinite(labels).all() and np.isfinite(bounds).all()):
@@ -187,7 +186,7 @@ def _mean(values: NDArray[Any]) -> NDArray[np.float64]:
 
 def _centred(values: Months) -> Months:
     centred = values - values.mean(axis=-1, keepdims=True)
-    # The mean of equal numbers may differ from them by rounding, which must not pass for variation.
+    # The mean of equal numbers may differ from them by rounding, which is not variation.
     constant = (values == values[..., :1]).all(axis=-1, keepdims=True)
     return np.where(constant, 0.0, centred)
 

@@ -1,8 +1,8 @@
-"""Named changes of a radiograph under which its bone age stays the same: to measure how much an estimate moves.
+"""Named changes of a radiograph that preserve its bone age, for measuring the change of an estimate.
 
-What users bring is turned, mirrored, inverted, framed, marked, shrunk and compressed. Every change takes a radiograph
-as `boneage.reading.radiograph` reads it (float32 (H, W), 0..1) and gives such a radiograph; the same radiograph always
-gives the same.
+Radiographs of users are rotated, mirrored, inverted, framed, marked, reduced and compressed. Every change takes a
+radiograph in the form of `boneage.reading.radiograph` (float32 (H, W), 0..1) and returns one. Equal inputs give equal
+outputs.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ from boneage.arrays import Image
 from boneage.geometry import Transform, downsample_area, sample
 
 _NOISE_SHARE = 0.03
-"""Standard deviation of the added noise, of the radiograph's grey range: about that of a radiograph at a quarter of the
-dose."""
+"""Standard deviation of the added noise, as a share of the radiograph's grey range.
+
+It corresponds roughly to a radiograph at a quarter of the dose.
+"""
 
 _FRAME_SHARE = 0.08
-"""How wide a pasted border is, of the radiograph's longer side."""
+"""Width of a pasted border, as a share of the radiograph's longer side."""
 
 _MARKER_SHARE = 0.12
-"""How large a lead marker is, of the radiograph's shorter side: as on the radiographs of the RSNA challenge."""
+"""Side of a lead marker, as a share of the radiograph's shorter side, as on radiographs of the RSNA challenge."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A change of a radiograph.
+    """Change of a radiograph.
 
     Attributes:
-        name: by which it is asked for, and which tables have.
-        title: what is done, for people.
-        kind: ``mild`` if a radiograph changed so is still an ordinary one, else ``strong``.
-        apply: from a radiograph, float32 (H, W), 0..1, to the changed radiograph, of any size, which shares no memory
-            with it.
-        change_limit_months: how much the estimate may move by it in the mean of absolute changes; None if no limit
-            was set.
+        name: Name on the command line and in tables.
+        title: Description for people.
+        kind: ``mild`` if the changed radiograph is still an ordinary one, else ``strong`` or ``disturbing``.
+        apply: Function from a radiograph, float32 (H, W), 0..1, to the changed radiograph of any size. They share no
+            memory.
+        change_limit_months: Maximum mean absolute change of the estimate, months; None without a limit.
     """
 
     name: str
@@ -53,19 +54,17 @@ class Change:
 
     @property
     def rise_limit_months(self) -> float:
-        """By how much the mean absolute difference from readers may rise."""
+        """Maximum rise of the mean absolute difference from readers, months."""
         return 1.0 if self.kind == "mild" else 3.0
 
 
-def turned_by_quarters(radiograph: Image, quarters: int) -> Image:
-    """Rotated clockwise by so many times 90 degrees; exact."""
+def rotated_by_quarters(radiograph: Image, quarters: int) -> Image:
+    """Rotate clockwise by a multiple of 90 degrees, without interpolation."""
     return np.ascontiguousarray(np.rot90(radiograph, -quarters))
 
 
-def turned(radiograph: Image, degrees: float) -> Image:
-    """Rotated clockwise about the centre, onto a canvas that holds it all; around it, the grey of the radiograph's
-    border.
-    """
+def rotated(radiograph: Image, degrees: float) -> Image:
+    """Rotate clockwise about the centre, onto a canvas that contains the radiograph, with the grey of its border."""
     height, width = radiograph.shape
     rotation = Transform.rotation(degrees)
     corners = rotation.points(np.array([[0, 0], [width, 0], [width, height], [0, height]]))
@@ -76,23 +75,23 @@ def turned(radiograph: Image, degrees: float) -> Image:
 
 
 def mirrored(radiograph: Image) -> Image:
-    """Left and right exchanged."""
+    """Exchange left and right."""
     return np.ascontiguousarray(radiograph[:, ::-1])
 
 
 def inverted(radiograph: Image) -> Image:
-    """The negative: bone dark."""
+    """Return the negative, with dark bone."""
     return np.asarray(1.0 - radiograph, dtype=np.float32)
 
 
 def framed(radiograph: Image, grey: float) -> Image:
-    """A border of one grey pasted about the radiograph."""
+    """Paste a border of one grey around the radiograph."""
     wide = max(1, round(_FRAME_SHARE * max(radiograph.shape)))
     return np.pad(radiograph, wide, constant_values=np.float32(grey))
 
 
 def collimated(radiograph: Image) -> Image:
-    """The radiograph as a field between an X-ray tube's blades: black outside, with a bright edge of scatter."""
+    """Show the radiograph as a collimated field: black outside, with a bright edge of scattered radiation."""
     wide = max(1, round(_FRAME_SHARE * max(radiograph.shape)))
     edge = max(1, wide // 12)
     bright = np.float32(np.percentile(radiograph, 99))
@@ -100,7 +99,7 @@ def collimated(radiograph: Image) -> Image:
 
 
 def marked_beside(radiograph: Image) -> Image:
-    """A lead marker in the upper corner that has less on it."""
+    """Draw a lead marker in the darker upper corner."""
     side = _marker_side(radiograph)
     gap = side // 3
     left, right = radiograph[gap : gap + side, gap : gap + side], radiograph[gap : gap + side, -gap - side : -gap]
@@ -109,9 +108,9 @@ def marked_beside(radiograph: Image) -> Image:
 
 
 def marked_over(radiograph: Image) -> Image:
-    """A lead marker that lies over the left edge of what is bright on the radiograph, at 60 % of its height.
+    """Draw a lead marker over the left edge of the bright area, at 60 % of its height.
 
-    What is bright (above Otsu's threshold, the largest piece of it) is the hand on ordinary radiographs.
+    The bright area (the largest piece above Otsu's threshold) is the hand on ordinary radiographs.
     """
     side = _marker_side(radiograph)
     bright = largest_bright(radiograph)
@@ -123,28 +122,28 @@ def marked_over(radiograph: Image) -> Image:
 
 
 def brightened(radiograph: Image, factor: float) -> Image:
-    """All greys times `factor`, cut at white."""
+    """Multiply all grey levels by `factor`, with clipping at white."""
     return np.asarray(np.clip(radiograph * np.float32(factor), 0, 1), dtype=np.float32)
 
 
 def contrasted(radiograph: Image, factor: float) -> Image:
-    """Distances from the radiograph's mean grey times `factor`, cut at black and white."""
+    """Multiply the distances from the mean grey by `factor`, with clipping at black and white."""
     mean = np.float32(radiograph.mean())
     return np.asarray(np.clip(mean + np.float32(factor) * (radiograph - mean), 0, 1), dtype=np.float32)
 
 
 def with_gamma(radiograph: Image, exponent: float) -> Image:
-    """Greys raised to a power: under 1 brightens what is dark, above 1 darkens it."""
+    """Raise grey levels to a power: an exponent below 1 brightens dark areas, one above 1 darkens them."""
     return np.asarray(np.power(np.clip(radiograph, 0, 1), np.float32(exponent)), dtype=np.float32)
 
 
 def shrunk(radiograph: Image, zoom: float) -> Image:
-    """Fewer pixels, averaged over areas."""
+    """Reduce the number of pixels by area averaging."""
     return downsample_area(radiograph, zoom).copy()
 
 
 def compressed(radiograph: Image, quality: int) -> Image:
-    """Stored as an 8-bit JPEG of this quality (1..100) and read again."""
+    """Store as an 8-bit JPEG of this quality (1..100) and read again."""
     levels = np.rint(np.clip(radiograph, 0, 1) * 255).astype(np.uint8)
     _, data = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
@@ -154,20 +153,20 @@ def compressed(radiograph: Image, quality: int) -> Image:
 
 
 def noisy(radiograph: Image) -> Image:
-    """Gaussian noise of 3 % of the radiograph's grey range (0.5th to 99.5th percentile); always the same noise."""
+    """Add constant Gaussian noise of 3 % of the radiograph's grey range (0.5th to 99.5th percentile)."""
     low, high = np.percentile(radiograph, (0.5, 99.5))
     noise = np.random.default_rng(0).standard_normal(radiograph.shape, dtype=np.float32)
     return np.clip(radiograph + np.float32(_NOISE_SHARE * (high - low)) * noise, 0, 1)
 
 
 def on_canvas(radiograph: Image, times: float, grey: float, generator: np.random.Generator | None = None) -> Image:
-    """Put a radiograph anywhere on a square of one grey whose side is so many times its longer side.
+    """Place a radiograph at a random position on a square of one grey.
 
     Args:
-        radiograph: float32 (H, W).
-        times: at least 1.
-        grey: of the canvas, 0..1.
-        generator: of the place; by default one that the radiograph's size seeds.
+        radiograph: Radiograph, float32 (H, W).
+        times: Side of the square as a multiple of the radiograph's longer side, at least 1.
+        grey: Grey level of the canvas, 0..1.
+        generator: Random generator of the position; by default one seeded by the radiograph's size.
     """
     generator = generator or np.random.default_rng(radiograph.shape)
     height, width = radiograph.shape
@@ -181,7 +180,7 @@ def on_canvas(radiograph: Image, times: float, grey: float, generator: np.random
 def screenshot(radiograph: Image) -> Image:
     """Show a radiograph in a viewer's window on a screen of 1920 x 1080 pixels, with buttons and text beside it.
 
-    Text is drawn by strokes, so that it depends on no library's font.
+    Text is drawn as strokes, independent of a library's font.
     """
     height, width = 1080, 1920
     screen = np.full((height, width), 0.15, dtype=np.float32)
@@ -205,7 +204,7 @@ def screenshot(radiograph: Image) -> Image:
 
 
 def _draw_words(screen: Image, x: int, y: int, strokes: np.random.Generator) -> None:
-    """Draw a line of 6 to 20 letters of 10 x 16 pixels: two or three random strokes each."""
+    """Draw a line of 6 to 20 letters of 10 x 16 pixels, with two or three random strokes each."""
     for letter in range(int(strokes.integers(6, 21))):
         cell = screen[y : y + 16, x + 14 * letter : x + 14 * letter + 10]
         for column in strokes.choice([0, 4, 8], int(strokes.integers(1, 3)), replace=False):
@@ -215,15 +214,17 @@ def _draw_words(screen: Image, x: int, y: int, strokes: np.random.Generator) -> 
 
 
 def border_grey(radiograph: Image) -> float:
-    """The median grey of a radiograph's outermost pixels."""
+    """Return the median grey of a radiograph's outermost pixels."""
     return float(np.median(np.concatenate([radiograph[0], radiograph[-1], radiograph[:, 0], radiograph[:, -1]])))
 
 
 def to_png(radiograph: Image) -> bytes:
-    """A radiograph as a 16-bit PNG file; greys of 8 and 16 bits come back to the bit, others within 1 / 131,070.
+    """Encode a radiograph as a 16-bit PNG file.
+
+    Grey levels of 8 and 16 bits are preserved to the bit, others within 1 / 131,070.
 
     Raises:
-        ValueError: OpenCV cannot encode it.
+        ValueError: If OpenCV cannot encode it.
     """
     levels = np.rint(np.clip(radiograph, 0, 1) * np.float32(65535)).astype(np.uint16)
     done, data = cv2.imencode(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
@@ -233,9 +234,9 @@ def to_png(radiograph: Image) -> bytes:
 
 
 def largest_bright(radiograph: Image) -> NDArray[np.bool_]:
-    """The largest connected piece above Otsu's threshold; the whole radiograph if nearly all of it is of one grey.
+    """Return the largest connected piece above Otsu's threshold, or the whole radiograph if it is nearly uniform.
 
-    Greys are cut at the 95th percentile first, or on a dark radiograph letters alone would count as bright.
+    Grey levels are clipped at the 95th percentile first. Otherwise letters alone would be bright on a dark radiograph.
     """
     low, high = (float(grey) for grey in np.percentile(radiograph, (1, 95)))
     if not high > low:
@@ -243,9 +244,8 @@ def largest_bright(radiograph: Image) -> NDArray[np.bool_]:
     blurred = cv2.GaussianBlur(np.clip(radiograph, low, high), (0, 0), 2.0)
     levels = np.rint((blurred - low) / (high - low) * 255).astype(np.uint8)
     _, bright = cv2.threshold(levels, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    rim = max(
-        1, round(0.03 * min(radiograph.shape))
-    )  # where bright edges of radiographs lie, which would join the hand
+    # Bright edges of the radiograph would join the hand.
+    rim = max(1, round(0.03 * min(radiograph.shape)))
     inner = np.pad(np.asarray(bright, dtype=np.uint8)[rim:-rim, rim:-rim], rim)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(inner)
     areas = stats[1:, cv2.CC_STAT_AREA]
@@ -257,13 +257,13 @@ def _marker_side(radiograph: Image) -> int:
 
 
 def _with_marker(radiograph: Image, left: int, top: int) -> Image:
-    """A letter in a frame, as bright as lead is; drawn by strokes, so that it depends on no library's font."""
+    """Draw a letter in a frame with the brightness of lead, as strokes independent of a library's font."""
     side = _marker_side(radiograph)
     lead = float(max(0.9, radiograph.max()))
     thick = max(1, side // 8)
     changed = radiograph.copy()
     block = changed[top : top + side, left : left + side]
-    block[...] = 0.5 * block + 0.2 * lead  # the plate that holds the letter
+    block[...] = 0.5 * block + 0.2 * lead  # plate that carries the letter
     block[:thick] = block[-thick:] = block[:, :thick] = block[:, -thick:] = lead
     block[side // 4 : 3 * side // 4, side // 3 : side // 3 + thick] = lead
     block[3 * side // 4 - thick : 3 * side // 4, side // 3 : 3 * side // 4] = lead
@@ -271,11 +271,11 @@ def _with_marker(radiograph: Image, left: int, top: int) -> Image:
 
 
 _ALL = (
-    Change("rotate_90", "rotated by 90°", "strong", partial(turned_by_quarters, quarters=1), 1.5),
-    Change("rotate_180", "rotated by 180°", "strong", partial(turned_by_quarters, quarters=2), 1.5),
-    Change("rotate_270", "rotated by 270°", "strong", partial(turned_by_quarters, quarters=3), 1.5),
-    Change("rotate_30", "rotated by 30°", "mild", partial(turned, degrees=30.0)),
-    Change("rotate_-30", "rotated by -30°", "mild", partial(turned, degrees=-30.0)),
+    Change("rotate_90", "rotated by 90°", "strong", partial(rotated_by_quarters, quarters=1), 1.5),
+    Change("rotate_180", "rotated by 180°", "strong", partial(rotated_by_quarters, quarters=2), 1.5),
+    Change("rotate_270", "rotated by 270°", "strong", partial(rotated_by_quarters, quarters=3), 1.5),
+    Change("rotate_30", "rotated by 30°", "mild", partial(rotated, degrees=30.0)),
+    Change("rotate_-30", "rotated by -30°", "mild", partial(rotated, degrees=-30.0)),
     Change("mirror", "mirrored", "mild", mirrored, 1.0),
     Change("invert", "inverted grey", "mild", inverted, 1.0),
     Change("frame_white", "white border", "strong", partial(framed, grey=1.0), 1.0),
@@ -308,4 +308,4 @@ _ALL = (
 )
 
 CHANGES: Mapping[str, Change] = MappingProxyType({change.name: change for change in _ALL})
-"""All changes by name, in the order of tables. The mild ones are those an ordinary radiograph may have gone through."""
+"""All changes by name, in the order of tables. Ordinary radiographs may have undergone the mild ones."""

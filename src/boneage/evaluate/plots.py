@@ -1,7 +1,7 @@
-"""Plots of a predictions table: Bland-Altman, estimate against label, error by developmental stage. PNG, by matplotlib.
+"""Plots of a predictions table as PNG: Bland-Altman, estimate against label, error by developmental stage.
 
-matplotlib is imported when something is drawn: it belongs to the extra ``plot``. Its object interface is used, so that
-no window system, global state or user's style has a say.
+matplotlib belongs to the extra ``plot`` and is imported when a plot is drawn. Its object interface avoids window
+systems, global state and user styles.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DOTS_PER_INCH = 160
 _INK = "#22272e"
 _QUIET = "#8a929c"
 _FAINT = "#e6e8eb"
-# Apart in hue, lightness and marker: also for readers who confuse colours, and in grey print.
+# The sexes differ in hue, lightness and marker, for colour-blind readers and for grey print.
 _COLOURS = {Sex.FEMALE: "#b5367a", Sex.MALE: "#1f77a4"}
 _MARKERS = {Sex.FEMALE: "o", Sex.MALE: "D"}
 _STYLE = {
@@ -63,11 +63,14 @@ _STYLE = {
     "savefig.facecolor": "white",
 }
 AGREEMENT = 1.96
-"""Limits of agreement lie so many standard deviations from the bias (Bland & Altman, Lancet 1986): 95 % of a normal."""
+"""Distance of the limits of agreement from the bias, standard deviations (Bland & Altman, Lancet 1986).
+
+The limits contain 95 % of a normal distribution.
+"""
 
 
 def require_matplotlib() -> None:
-    """Check that plots can be drawn at all, before long work.
+    """Check that plots can be drawn, before a long computation.
 
     Raises:
         BoneageError: ``extra_missing``.
@@ -78,12 +81,12 @@ def require_matplotlib() -> None:
 
 @contextmanager
 def drawing(path: Path, width: float, height: float) -> Iterator[Canvas]:
-    """A figure of the house style, saved as PNG when the block ends without an error.
+    """Yield a figure in the project's style, which is saved as PNG when the block ends without an error.
 
     Args:
-        path: of the PNG file.
-        width: inches.
-        height: inches.
+        path: Path of the PNG file.
+        width: Width, inches.
+        height: Height, inches.
 
     Raises:
         BoneageError: ``extra_missing``.
@@ -100,7 +103,7 @@ def drawing(path: Path, width: float, height: float) -> Iterator[Canvas]:
 
 
 def draw_bland_altman(path: Path, predictions: Predictions) -> None:
-    """Difference against mean of label and estimate, with bias and limits of agreement (Bland & Altman 1986)."""
+    """Draw difference against mean of label and estimate, with bias and limits of agreement (Bland & Altman 1986)."""
     errors = predictions.error_months
     centre, spread = float(errors.mean()), float(errors.std(ddof=1)) if len(predictions) > 1 else 0.0
     with drawing(path, 8.0, 5.0) as figure:
@@ -128,12 +131,12 @@ def draw_bland_altman(path: Path, predictions: Predictions) -> None:
         axes.set_xlabel("Mean of label and estimate (years)")
         axes.set_ylabel("Estimate minus label (months)")
         _years(axes.xaxis, 2)
-        # Outside the axes: radiographs and lines may lie anywhere within.
+        # The legend is outside the axes, because points and lines may lie anywhere inside.
         figure.legend(loc="outside lower center", ncols=2, handletextpad=0.3, borderaxespad=0.3)
 
 
 def draw_scatter(path: Path, predictions: Predictions) -> None:
-    """Estimate against label with the identity, and a band of one year about it."""
+    """Draw estimate against label with the identity line, and a band of one year around it."""
     figures = measure(predictions.boneage_months, predictions.age_months, resamples=1)
     with drawing(path, 6.2, 6.2) as figure:
         axes = figure.add_subplot()
@@ -162,9 +165,9 @@ def draw_scatter(path: Path, predictions: Predictions) -> None:
 
 
 def draw_error_by_stage(path: Path, predictions: Predictions) -> None:
-    """MAD and bias with 95 % intervals by developmental stage and sex (as Iglovikov et al., Fig. 9).
+    """Draw MAD and bias with 95 % confidence intervals by stage and sex (Iglovikov et al., Fig. 9).
 
-    Groups of fewer than five radiographs are left out; every group's number of radiographs stands below it.
+    Groups of fewer than five radiographs are left out. The number of radiographs is below each group.
     """
     metrics = {"mad": mean_absolute_difference, "bias": bias}
     with drawing(path, 9.0, 6.4) as figure:
@@ -222,7 +225,7 @@ def draw_plots(folder: Path, predictions: Predictions) -> list[Path]:
 
 def _scatter(axes: Axes, predictions: Predictions, x: Sequence[float] | np.ndarray, y: np.ndarray) -> None:
     sexes = np.array(predictions.sexes)
-    # Many radiographs: small and translucent, so that density shows.
+    # Many points are drawn small and translucent, which shows their density.
     size, opacity = (26.0, 0.75) if len(predictions) < 200 else (13.0, 0.45)
     for sex in Sex:
         chosen = sexes == sex
@@ -269,13 +272,13 @@ def _intervals(axes: Axes, sex: Sex, places: Sequence[float], figures: Sequence[
 
 
 def bar_lengths(figures: Sequence[Figure]) -> np.ndarray:
-    """How far an error bar goes below and above each figure's value, float64 (2, N), in the figures' unit."""
-    # A percentile interval need not hold the value itself in a tiny group; a bar cannot have a negative length.
+    """Return the lengths of error bars below and above each value, float64 (2, N), in the figures' unit."""
+    # A percentile interval of a tiny group may exclude the value itself; a bar cannot have a negative length.
     return np.array([[max(f.value - f.low, 0.0) for f in figures], [max(f.high - f.value, 0.0) for f in figures]])
 
 
 def _stage_tick(stage: Stage) -> str:
-    """The stage's name, and where it begins for girls and boys."""
+    """Return the stage's name, and its beginning for girls and boys."""
     girls, boys = (STAGE_STARTS_MONTHS[sex][stage] for sex in (Sex.FEMALE, Sex.MALE))
     if girls == boys == 0:
         begins = "from birth"
@@ -287,7 +290,7 @@ def _stage_tick(stage: Stage) -> str:
 
 
 def _years(axis: Axis, step: int) -> None:
-    """Ticks of an axis in months, every `step` years and written as years."""
+    """Set the ticks of an axis in months to every `step` years, written as years."""
     from matplotlib.ticker import FuncFormatter, MultipleLocator  # noqa: PLC0415 - the extra's import stays inside
 
     axis.set_major_locator(MultipleLocator(12.0 * step))

@@ -1,8 +1,8 @@
-"""The predictions table: what evaluation reads, whoever made it.
+"""Predictions table, the input of every evaluation.
 
-CSV with the columns ``id,sex,boneage,age_months`` (label and estimate, months). ``low_95,high_95`` and
-``low_80,high_80``, where they are there, are the bounds of the intervals of 95 % and 80 %, months. Any further column
-can group the figures.
+It is a CSV table with the columns ``id,sex,boneage,age_months`` (label and estimate, months). The optional columns
+``low_95,high_95`` and ``low_80,high_80`` are the bounds of the 95 % and 80 % prediction intervals, months. Any further
+column can group the figures.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from boneage.sex import Sex
 from boneage.tables.csv_table import Row, read_rows, reject_duplicates, reject_years, write_rows
 
 INTERVAL_PERCENTS = (80, 95)
-"""Of the labels that intervals of estimates are to hold."""
+"""Nominal coverage of prediction intervals, percent of the labels."""
 
 _COLUMNS = ("id", "sex", "boneage", "age_months")
 _BOUNDS = {percent: (f"low_{percent}", f"high_{percent}") for percent in INTERVAL_PERCENTS}
-"""Columns of the intervals' ends."""
+"""Columns of the bounds of intervals."""
 _AGE_RANGE_MONTHS = (0.0, 240.0)
 _ESTIMATE_RANGE_MONTHS = (-1200.0, 1200.0)
-"""No bound on how wrong a network may be, but one on what is no longer an age in months (days, milliseconds)."""
+"""Range of values that can be ages in months. It excludes other units, such as days or milliseconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +35,13 @@ class Predictions:
     """N radiographs with labels and estimates.
 
     Attributes:
-        ids: N names, all different.
-        sexes: N.
-        boneage_months: labels, months, float64 (N,).
-        age_months: estimates, months, float64 (N,).
-        groups: by column, N texts.
-        intervals: low and high, months, float64 (N, 2), by the percentage of labels that they are to hold
-            (`INTERVAL_PERCENTS`); those that are not known are left out.
+        ids: Unique names, N.
+        sexes: Sexes, N.
+        boneage_months: Labels in months, float64 (N,).
+        age_months: Estimates in months, float64 (N,).
+        groups: Texts by column, N for each.
+        intervals: Bounds in months, float64 (N, 2), by nominal coverage (`INTERVAL_PERCENTS`); unknown ones are left
+            out.
     """
 
     ids: tuple[str, ...]
@@ -56,22 +56,22 @@ class Predictions:
 
     @property
     def error_months(self) -> NDArray[np.float64]:
-        """Estimate minus label, months, (N,)."""
+        """Error (estimate minus label), months, (N,)."""
         return self.age_months - self.boneage_months
 
     def stages(self) -> tuple[Stage, ...]:
-        """The developmental stage of each label (not of the estimate)."""
+        """Return the developmental stage of each label (not of the estimate)."""
         return self._stages_of(self.boneage_months)
 
     def estimated_stages(self) -> tuple[Stage, ...]:
-        """The developmental stage of each estimate."""
+        """Return the developmental stage of each estimate."""
         return self._stages_of(self.age_months)
 
     def _stages_of(self, ages_months: NDArray[np.float64]) -> tuple[Stage, ...]:
         return tuple(stage_of(age, sex) for age, sex in zip(ages_months, self.sexes, strict=True))
 
     def group(self, column: str) -> tuple[str, ...]:
-        """The texts of one further column; its name is compared without case if there is none of exactly that name.
+        """Return the texts of a further column. Its name is compared without case if there is no exact match.
 
         Raises:
             TableError: ``table_columns`` if there is no such column.
@@ -79,18 +79,17 @@ class Predictions:
         for name in (column, *(name for name in self.groups if name.casefold() == column.casefold())):
             if name in self.groups:
                 return self.groups[name]
-        known = ", ".join(self.groups) or "none"
-        raise TableError("table_columns", f"The predictions have no column {column!r} to group by; they have {known}.")
+        names = ", ".join(self.groups) or "none"
+        raise TableError("table_columns", f"The predictions have no column {column!r} to group by; they have {names}.")
 
 
 def read_predictions(table: Path) -> Predictions:
     """Read a predictions table.
 
     Raises:
-        TableError: as :func:`boneage.tables.csv_table.read_rows`; ``table_columns`` for one end of intervals without
-            the
-            other; ``table_value`` with the line of a bad cell; ``table_units`` if the labels seem to be years;
-            ``table_duplicate`` for an id that comes twice.
+        TableError: Same as in `boneage.tables.csv_table.read_rows`; ``table_columns`` for one bound without the other;
+            ``table_value`` with the line of a bad cell; ``table_units`` if the labels seem to be years;
+            ``table_duplicate`` for a duplicate id.
     """
     bounds = [column for pair in _BOUNDS.values() for column in pair]
     rows = read_rows(table, _COLUMNS, bounds)
@@ -109,7 +108,7 @@ def read_predictions(table: Path) -> Predictions:
 
 
 def write_predictions(table: Path, predictions: Predictions) -> None:
-    """Write a predictions table in one piece; it reads back the same, to the bit."""
+    """Write a predictions table atomically. Reading it returns the same values to the bit."""
     numbers = {"boneage": predictions.boneage_months, "age_months": predictions.age_months}
     for percent, bounds in predictions.intervals.items():
         numbers |= dict(zip(_BOUNDS[percent], bounds.T, strict=True))
@@ -122,17 +121,17 @@ def write_predictions(table: Path, predictions: Predictions) -> None:
 
 
 def _read_intervals(table: Path, rows: Sequence[Row]) -> dict[int, NDArray[np.float64]]:
-    """The intervals that a table has, by percentage."""
-    found = {}
+    """Return the intervals of a table by nominal coverage."""
+    intervals = {}
     for percent, (low, high) in _BOUNDS.items():
-        there = [column for column in (low, high) if column in rows[0].cells]
-        if len(there) == 1:
+        present = [column for column in (low, high) if column in rows[0].cells]
+        if len(present) == 1:
             raise TableError(
-                "table_columns", f"{table} has the column {there[0]}, but not the other end of its interval."
+                "table_columns", f"{table} has the column {present[0]}, but not the other end of its interval."
             )
-        if there:
-            found[percent] = np.array([_bounds(row, low, high) for row in rows])
-    return found
+        if present:
+            intervals[percent] = np.array([_bounds(row, low, high) for row in rows])
+    return intervals
 
 
 def _bounds(row: Row, low: str, high: str) -> tuple[float, float]:

@@ -1,6 +1,4 @@
-"""Plots of the grid of networks: MAD by column and region, and by stage of development as Iglovikov et al., Fig. 9.
-PNG.
-"""
+"""Plots of the grid of networks as PNG: MAD by column and region, and by stage (Iglovikov et al., Fig. 9)."""
 
 from __future__ import annotations
 
@@ -21,8 +19,8 @@ from boneage.sex import Sex
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Apart in hue, lightness and marker: also for readers who confuse colours, and in grey print.
-_LOOKS = {"A": ("#1f77a4", "o"), "B": ("#d98c1f", "s"), "C": ("#3d8b4f", "^"), "ensemble": ("#22272e", "D")}
+# The regions differ in hue, lightness and marker, for colour-blind readers and for grey print.
+_STYLES = {"A": ("#1f77a4", "o"), "B": ("#d98c1f", "s"), "C": ("#3d8b4f", "^"), "ensemble": ("#22272e", "D")}
 _NAMES = {"A": "A whole hand", "B": "B carpal bones", "C": "C metacarpals, phalanges", "ensemble": "mean of A, B, C"}
 _APART = {row: (place - 1.5) * 0.17 for place, row in enumerate(ROWS)}
 
@@ -44,7 +42,7 @@ def draw_grid_plots(folder: Path, report: GridReport) -> list[Path]:
 
 
 def draw_fields(path: Path, fields: Mapping[Place, FieldFigures]) -> None:
-    """MAD of every field with its interval, by column and region, the paper's numbers beside (Fig. 8)."""
+    """Draw the MAD of every field with its interval by column and region, and the paper's figures (Fig. 8)."""
     columns = [column for column in COLUMNS if any(place.column == column for place in fields)]
     with drawing(path, 10.0, 5.0) as figure:
         axes = figure.add_subplot()
@@ -59,23 +57,30 @@ def draw_fields(path: Path, fields: Mapping[Place, FieldFigures]) -> None:
             if Place(column, row) in PAPER_MONTHS
         ]
         if paper:
-            axes.plot(*zip(*paper, strict=True), linestyle="none", marker="_", markersize=13, color="#8a929c",
-                      markeredgewidth=2, label="the paper's text")  # fmt: skip
+            axes.plot(
+                *zip(*paper, strict=True),
+                linestyle="none",
+                marker="_",
+                markersize=13,
+                color="#8a929c",
+                markeredgewidth=2,
+                label="the paper's text",
+            )
         names = ["regression and\nclassification" if c == TOGETHER else c.replace("-", "\n") for c in columns]
         axes.set_xticks(range(len(columns)), names)
         axes.tick_params(axis="x", length=0)
         axes.grid(visible=False, axis="x")
         axes.set(ylabel="MAD (months)", ylim=(0, None))
-        axes.set_title("Error by network, cohort and region, with 95 % intervals")
+        axes.set_title("Error by network, cohort and region, with 95 % confidence intervals")
         figure.legend(loc="outside lower center", ncols=5, handletextpad=0.3)
 
 
 def draw_stages(path: Path, figures: Sequence[StageFigures]) -> None:
-    """MAD with its interval by stage of development, one line a region and one panel a sex (Fig. 9).
+    """Draw the MAD with its interval by stage, with one line for each region and one panel for each sex (Fig. 9).
 
     Args:
-        path: of the PNG file.
-        figures: of one column, those with figures.
+        path: Path of the PNG file.
+        figures: Figures of one column, without empty ones.
     """
     sexes = [sex for sex in Sex if any(each.sex is sex for each in figures)]
     with drawing(path, 5.2 * len(sexes) + 0.6, 4.8) as figure:
@@ -109,7 +114,7 @@ def _draw_sex(axes: Axes, sex: Sex, figures: Sequence[StageFigures]) -> None:
 def _points(axes: Axes, row: str, places: Sequence[float], figures: Sequence[Figure], *, joined: bool) -> None:
     if not figures:
         return
-    colour, marker = _LOOKS[row]
+    colour, marker = _STYLES[row]
     values = np.array([figure.value for figure in figures])
     axes.errorbar(
         places,

@@ -1,7 +1,7 @@
-"""Stages of skeletal development, by which figures and mean maps are grouped.
+"""Stages of skeletal development, which group figures and mean maps.
 
 The stages are those of V. Gilsanz and O. Ratib, *Hand Bone Age: A Digital Atlas of Skeletal Maturity*, Springer 2005,
-which Iglovikov et al. (section 5, Fig. 9) and Souza & Oliveira (section VI, Fig. 9) use without printing their bounds:
+which Iglovikov et al. (section 5, Fig. 9) and Souza & Oliveira (section VI, Fig. 9) use without stating their bounds:
 
 ====================  ========================  ========================
 stage                 girls                     boys
@@ -14,9 +14,9 @@ late puberty          13 to 15 years            14 to 16 years
 post-puberty          15 to 17 years            17 to 19 years
 ====================  ========================  ========================
 
-Here every age has a stage: intervals take their lower bound and leave their upper one to the next; boys of 16 to 17
-years, whom the book leaves out, and all ages above the last bound count as post-puberty. Both papers leave infants and
-toddlers out of their figures for want of radiographs.
+Here every age has a stage. An interval includes its lower bound and excludes its upper one. Boys of 16 to 17 years,
+whom the book leaves out, and all ages above the last bound count as post-puberty. Both papers leave out infants and
+toddlers for lack of radiographs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from boneage.sex import Sex
 
 
 class Stage(StrEnum):
-    """A stage of skeletal development, in order of age."""
+    """Stage of skeletal development, in order of age."""
 
     INFANCY = "infancy"
     TODDLER = "toddler"
@@ -41,7 +41,7 @@ class Stage(StrEnum):
 
     @property
     def label(self) -> str:
-        """The stage as people write it."""
+        """Name of the stage in tables and plots."""
         return _LABELS[self]
 
 
@@ -60,18 +60,18 @@ STAGE_STARTS_MONTHS: Mapping[Sex, Mapping[Stage, int]] = MappingProxyType(
         Sex.MALE: MappingProxyType(dict(zip(Stage, (0, 14, 36, 108, 168, 192), strict=True))),
     }
 )
-"""Bone age at which each stage begins, months; it ends where the next begins."""
+"""Bone age at which each stage begins, months. It ends where the next one begins."""
 
 
 def stage_of(age_months: float, sex: Sex) -> Stage:
-    """The stage of a bone age.
+    """Return the stage of a bone age.
 
     Args:
-        age_months: bone age, months. An estimate below 0 counts as infancy.
-        sex: the stages of girls begin earlier.
+        age_months: Bone age, months. An estimate below 0 counts as infancy.
+        sex: Sex of the patient. The stages of girls begin earlier.
 
     Raises:
-        ValueError: the age is not a number.
+        ValueError: If the age is not a number.
     """
     if math.isnan(age_months):
         raise ValueError("an age that is not a number has no stage")

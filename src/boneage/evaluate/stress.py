@@ -1,8 +1,8 @@
-"""How estimates bear changes of the radiograph: figures by change, from a table of answers; no model.
+"""Robustness of estimates to changes of the radiograph: figures by change from a table of answers, without a model.
 
-Two questions are kept apart. Does the estimate stay what it was (invariance: changed against unchanged radiograph), and
-does it stay as good (the mean absolute difference from readers, MAD)? Both are paired: only radiographs that were
-assessed with and without the change count, and rejections are reported beside them.
+There are two questions: the invariance of the estimate (changed against unchanged radiograph), and its accuracy
+(mean absolute difference from readers, MAD). Both are paired: only radiographs that were assessed with and without the
+change count. Rejections are reported beside them.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from boneage.sex import Sex
 from boneage.tables.csv_table import write_rows
 
 UNCHANGED = "unchanged"
-"""What stands in the place of a change's name for the radiograph as it is."""
+"""Name in the place of a change's name for the unchanged radiograph."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was said of one radiograph under one change.
+    """Outcome for one radiograph under one change.
 
     Attributes:
-        radiograph_id: unique among the radiographs.
-        sex: of the patient.
-        boneage_months: the label, months.
-        change: name of the change, or `UNCHANGED`.
-        age_months: the estimate, months; None if the radiograph was rejected.
-        error: code of the rejection or failure; empty if the radiograph was assessed.
-        warnings: codes of the warnings that were raised.
-        severity: of the gravest of them: ``info``, ``caution``, ``critical``, or empty.
-        interval_months: (low, high), the 95 % interval; None without one.
+        radiograph_id: Unique id of the radiograph.
+        sex: Sex of the patient.
+        boneage_months: Label, months.
+        change: Name of the change, or `UNCHANGED`.
+        age_months: Estimate, months; None if the radiograph was rejected.
+        error: Code of the rejection or failure; empty if the radiograph was assessed.
+        warnings: Codes of the warnings.
+        severity: Highest severity of the warnings: ``info``, ``caution``, ``critical``, or empty.
+        interval_months: Bounds of the 95 % prediction interval; None without one.
     """
 
     radiograph_id: str
@@ -62,20 +62,20 @@ class Answer:
 
 
 FAR_MONTHS = 12.0
-"""An estimate that a change moves by more must not go out unmarked."""
+"""Change of the estimate, months, beyond which it needs a warning."""
 
 
 @dataclass(frozen=True)
 class Caught:
-    """How many radiographs with one change were rejected or carry warnings.
+    """Numbers of radiographs with one change that were rejected or have warnings.
 
     Attributes:
-        rejected: not assessed.
-        critical, caution, unmarked: assessed, by the gravest warning; ``info`` counts as unmarked.
-        moved: assessed, with an estimate more than `FAR_MONTHS` from that of the unchanged radiograph.
-        moved_critical: of these, how many carry a critical warning.
-        answered: assessed with an interval and without a critical warning.
-        held: of these, how many intervals hold the label.
+        rejected: Number that was not assessed.
+        critical, caution, unmarked: Numbers assessed by highest severity; ``info`` counts as unmarked.
+        moved: Number assessed with an estimate more than `FAR_MONTHS` from that of the unchanged radiograph.
+        moved_critical: Number of these with a critical warning.
+        answered: Number assessed with an interval and without a critical warning.
+        held: Number of these whose interval contains the label.
     """
 
     rejected: int
@@ -90,19 +90,19 @@ class Caught:
 
 @dataclass(frozen=True)
 class ChangeFigures:
-    """What one change did to all radiographs.
+    """Effect of one change on all radiographs.
 
     Attributes:
-        change: its name, or `UNCHANGED`.
-        radiographs: how many were tried.
-        errors: how many were rejected or failed, by code.
-        warnings: how many assessed radiographs carry each warning, by code.
-        pairs: radiographs assessed both with the change and without.
-        caught: how many were rejected, or carry warnings.
-        figures: by metric; empty if there are fewer than `boneage.evaluate.tables.SMALLEST_GROUP` pairs. Months:
+        change: Name of the change, or `UNCHANGED`.
+        radiographs: Number of radiographs.
+        errors: Number of rejections and failures, by code.
+        warnings: Number of assessed radiographs with each warning, by code.
+        pairs: Number of radiographs assessed with the change and without it.
+        caught: Numbers of rejections and warnings.
+        figures: Figures in months by metric; empty for fewer than `boneage.evaluate.tables.SMALLEST_GROUP` pairs:
 
             * ``mad``: mean absolute difference of the changed radiograph's estimate from the label;
-            * ``mad_rise``: ``mad`` less that of the same radiographs unchanged;
+            * ``mad_rise``: ``mad`` minus that of the same radiographs unchanged;
             * ``change``: mean absolute change of the estimate against the unchanged radiograph;
             * ``change_p95``: 95th percentile of these absolute changes;
             * ``shift``: mean change with its sign.
@@ -127,15 +127,15 @@ _OF_CHANGE: Mapping[str, Metric] = MappingProxyType(
 
 
 def measure_changes(answers: Sequence[Answer], *, resamples: int = RESAMPLES, seed: int = 0) -> list[ChangeFigures]:
-    """Figures of every change that occurs, in the order of first occurrence, with bootstrap intervals over radiographs.
+    """Measure every change, in the order of first occurrence, with bootstrap intervals over radiographs.
 
     Args:
-        answers: at most one for each radiograph and change; each radiograph also unchanged.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        answers: Answers, at most one for each radiograph and change, and one for each unchanged radiograph.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
 
     Raises:
-        ValueError: a radiograph has two answers for one change, or none unchanged.
+        ValueError: If a radiograph has two answers for one change, or none unchanged.
     """
     by_change: dict[str, dict[str, Answer]] = {}
     for answer in answers:
@@ -165,7 +165,7 @@ def _measure_one(
         labels, before, after = np.array(triples, dtype=np.float64).T
         figures = {
             **measure(labels, after, {"mad": mean_absolute_difference}, resamples=resamples, seed=seed),
-            # Of errors instead of ages, the mean difference is the rise of the MAD, paired radiograph by radiograph.
+            # The mean difference of errors is the rise of the MAD, paired by radiograph.
             **measure(
                 np.abs(before - labels), np.abs(after - labels), {"mad_rise": bias}, resamples=resamples, seed=seed
             ),
@@ -207,29 +207,33 @@ def _caught(of_radiographs: Mapping[str, Answer], unchanged: Mapping[str, Answer
 
 
 def _distance(answer: Answer, unchanged: Answer) -> float:
-    """How far the estimate moved, months; 0 if there is none to compare with."""
+    """Return the change of the estimate, months; 0 without an estimate to compare."""
     if answer.age_months is None or unchanged.age_months is None:
         return 0.0
     return abs(answer.age_months - unchanged.age_months)
 
 
 def _counts(codes: Iterable[str]) -> dict[str, int]:
-    """How often each code occurs, the commonest first."""
+    """Return the counts of codes, most frequent first."""
     return dict(sorted(Counter(codes).items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def stress_lines(measured: Sequence[ChangeFigures], changes: Mapping[str, Change]) -> list[str]:
-    """The figures as lines of a Markdown table; a limit that is not kept stands in bold."""
-    heads = ("", "kind", "rejected", "MAD [95 %]", "MAD rises by [95 %]", "estimate moves by [95 %]", "95th percentile",
-             "shift", "limits: rise, move", "warnings")  # fmt: skip
+    """Return the figures as lines of a Markdown table. Figures over their limit are bold."""
+    heads = (
+        *("", "kind", "rejected", "MAD [95 %]", "MAD rises by [95 %]", "estimate moves by [95 %]"),
+        *("95th percentile", "shift", "limits: rise, move", "warnings"),
+    )
     lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * 6 + "---|---|"]
     return lines + ["| " + " | ".join(_cells(one, changes.get(one.change))) + " |" for one in measured]
 
 
 def caught_lines(measured: Sequence[ChangeFigures], changes: Mapping[str, Change]) -> list[str]:
-    """Write what was rejected and what warnings caught as lines of a Markdown table."""
-    heads = ("", "rejected", "critical", "caution", "unmarked", f"moved by > {FAR_MONTHS:g} months",
-             "of them critical", "95 % interval holds the label, not critical")  # fmt: skip
+    """Return the numbers of rejections and warnings as lines of a Markdown table."""
+    heads = (
+        *("", "rejected", "critical", "caution", "unmarked", f"moved by > {FAR_MONTHS:g} months"),
+        *("of them critical", "95 % interval holds the label, not critical"),
+    )
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
     for one in measured:
         title = changes[one.change].title if one.change in changes else "unchanged"
@@ -285,29 +289,28 @@ def _held(figure: Figure, limit_months: float | None, sign: str = "") -> str:
 def stress_markdown(
     measured: Sequence[ChangeFigures], changes: Mapping[str, Change], heading: str, notes: Sequence[str] = ()
 ) -> str:
-    """The table as one Markdown text.
+    """Return the tables as one Markdown text.
 
     Args:
-        measured: from `measure_changes`.
-        changes: by name; `UNCHANGED` is not among them.
-        heading: of the text.
-        notes: lines of the list below the heading.
+        measured: Figures from `measure_changes`.
+        changes: Changes by name, without `UNCHANGED`.
+        heading: Heading of the text.
+        notes: Lines of the list below the heading.
     """
     lines = [f"# {heading}", "", *(f"- {note}" for note in notes), *([""] if notes else [])]
     lines += [*stress_lines(measured, changes), "", *caught_lines(measured, changes)]
     lines += [
         "",
-        "Months. MAD: mean absolute difference from the labels; how much it rises, and by how much the estimate moves, "
-        "are over radiographs assessed both with the change and without. Shift: the mean move with its sign. "
-        "Intervals: "
-        "percentile bootstrap over radiographs, seeded. In bold: over its limit. Fewer than "
-        f"{SMALLEST_GROUP} such radiographs have no figures.",
+        "Figures are in months. MAD is the mean absolute difference from the labels. Its rise and the change of the "
+        "estimate are measured on radiographs assessed both with the change and without it. Shift is the mean signed "
+        "change. Intervals are percentile bootstrap intervals over radiographs with a fixed seed. Figures over their "
+        f"limit are bold. Fewer than {SMALLEST_GROUP} such radiographs have no figures.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def write_stress_table(path: Path, measured: Sequence[ChangeFigures], changes: Mapping[str, Change]) -> None:
-    """Write one line for each figure: ``change,kind,radiographs,pairs,metric,value,low,high``.
+    """Write one row for each figure: ``change,kind,radiographs,pairs,metric,value,low,high``.
 
     Metrics are those of `ChangeFigures`, then the counts ``error:<code>``, ``warning:<code>`` and ``caught:<name>``
     (`Caught`), without an interval.
@@ -329,11 +332,11 @@ def write_stress_table(path: Path, measured: Sequence[ChangeFigures], changes: M
 
 
 def write_answers(path: Path, answers: Sequence[Answer]) -> None:
-    """Write one line for each radiograph and change.
+    """Write one row for each radiograph and change.
 
     Columns: ``id,sex,boneage,change,age_months,low_months,high_months,moved_months,error,severity,warnings``.
 
-    ``moved_months`` is the estimate less that of the unchanged radiograph; warnings are separated by spaces.
+    ``moved_months`` is the estimate minus that of the unchanged radiograph; warnings are separated by spaces.
     """
     before = {answer.radiograph_id: answer.age_months for answer in answers if answer.change == UNCHANGED}
 
@@ -343,8 +346,10 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
             return ""
         return round(answer.age_months - unchanged, 3)
 
-    columns = ("id", "sex", "boneage", "change", "age_months", "low_months", "high_months", "moved_months", "error",
-               "severity", "warnings")  # fmt: skip
+    columns = (
+        *("id", "sex", "boneage", "change", "age_months", "low_months", "high_months", "moved_months"),
+        *("error", "severity", "warnings"),
+    )
     write_rows(
         path,
         columns,

@@ -1,8 +1,8 @@
-"""Figures by group of radiographs, as Markdown for people and as a tidy CSV for programs.
+"""Figures by group of radiographs, as Markdown for people and as tidy CSV for programs.
 
-Groups are by the label, so that systems are measured on the same radiographs. Labels scatter, so those of an old group
-are too old on average, and the best estimates lie below them, as those of a young group above. What a reader of one
-estimate may expect is told by the one table whose groups are by the estimate.
+Groups are by the label, so that systems are measured on the same radiographs. Because labels scatter, those of an old
+group are too old on average and the best estimates lie below them (regression to the mean); those of a young group lie
+above. The table grouped by the estimate shows the expected error of a given estimate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from boneage.sex import Sex
 from boneage.tables.csv_table import write_rows
 
 SMALLEST_GROUP = 5
-"""Fewer radiographs than this are only counted: their figures would be noise, and could be traced to one child."""
+"""Minimum number of radiographs for figures. Those of fewer would be noise, and could be traced to one child."""
 
 BAND_MONTHS = 24
 
@@ -46,7 +46,7 @@ _MARKDOWN_HEADS = ("MAD [95 % interval]", "CCC", "RMSE", "median", "bias", "≤ 
 
 
 _INTERVAL_CRITERIA = ("overall", "sex", "stage")
-"""Tables whose groups the table of the intervals shows."""
+"""Criteria of the groups in the table of intervals."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class GroupFigures:
     """Figures of one group of radiographs.
 
     Attributes:
-        group: its name, unique in its table.
-        n: radiographs.
-        figures: by metric; empty if the group is too small. Where there are intervals, ``coverage_95`` and
-            ``width_95`` and so on too: the share of labels within, 0 to 1, and the mean width, months.
+        group: Name, unique in its table.
+        n: Number of radiographs.
+        figures: Figures by metric; empty if the group is too small. With intervals they include ``coverage_95`` and
+            ``width_95`` and so on: the share of labels within, 0 to 1, and the mean width, months.
     """
 
     group: str
@@ -67,8 +67,9 @@ class GroupFigures:
 
 @dataclass(frozen=True)
 class Table:
-    """Figures of all groups by one criterion: ``overall``, ``sex``, ``age_band``, ``stage``, ``sex_and_stage``,
-    ``estimated_stage`` or a column.
+    """Figures of all groups by one criterion.
+
+    The criterion is ``overall``, ``sex``, ``age_band``, ``stage``, ``sex_and_stage``, ``estimated_stage`` or a column.
     """
 
     criterion: str
@@ -79,14 +80,13 @@ class Table:
 def make_tables(
     predictions: Predictions, by: Sequence[str] = (), *, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Table]:
-    """Figures overall, by sex, by 2-year band of bone age, by developmental stage, by sex and stage, by the estimate's
-    stage, and by columns.
+    """Measure figures overall, by sex, 2-year band of bone age, stage, sex and stage, estimated stage, and columns.
 
     Args:
-        predictions: at least one radiograph.
-        by: further columns of the predictions.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        predictions: Predictions of at least one radiograph.
+        by: Further columns of the predictions.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
 
     Raises:
         TableError: ``table_columns`` for an unknown column of `by`.
@@ -117,17 +117,17 @@ def make_tables(
 
 
 def radiographs_in_words(count: int) -> str:
-    """``1 radiograph``, ``2 radiographs``."""
+    """Return a count in words: ``1 radiograph``, ``2 radiographs``."""
     return f"{count} radiograph" if count == 1 else f"{count} radiographs"
 
 
 def two_decimals(value: float, sign: str = "") -> str:
-    """``7.52``, or ``+7.52`` with the sign ``+``. Never -0.00, which would say that a difference has a direction."""
+    """Return ``7.52``, or ``+7.52`` with the sign ``+``; never -0.00, which would suggest a direction."""
     return format(round(value, 2) + 0.0, f"{sign}.2f")
 
 
 def with_interval(figure: Figure, sign: str = "") -> str:
-    """``7.52 [7.11, 7.95]``, each as by `two_decimals`."""
+    """Return a figure with its interval, ``7.52 [7.11, 7.95]``, in the format of `two_decimals`."""
     value, low, high = (two_decimals(number, sign) for number in (figure.value, figure.low, figure.high))
     return f"{value} [{low}, {high}]"
 
@@ -154,7 +154,7 @@ def _groups(
 
 
 def _figures(predictions: Predictions, chosen: NDArray[np.bool], resamples: int, seed: int) -> dict[str, Figure]:
-    """All figures of the radiographs that were chosen (N,)."""
+    """Return all figures of the chosen radiographs (N,)."""
     labels = predictions.boneage_months[chosen]
     figures = measure(labels, predictions.age_months[chosen], resamples=resamples, seed=seed)
     for percent, bounds in predictions.intervals.items():
@@ -164,7 +164,7 @@ def _figures(predictions: Predictions, chosen: NDArray[np.bool], resamples: int,
 
 
 def overall_lines(tables: Sequence[Table]) -> list[str]:
-    """The overall figures as lines of a Markdown table, one metric a line, each with its interval."""
+    """Return the overall figures with their intervals as lines of a Markdown table, one metric on each line."""
     overall = tables[0].groups[0]
     rows = [
         (
@@ -180,12 +180,12 @@ def overall_lines(tables: Sequence[Table]) -> list[str]:
 
 
 def to_markdown(tables: Sequence[Table], heading: str, notes: Sequence[str] = ()) -> str:
-    """All tables as one Markdown text.
+    """Return all tables as one Markdown text.
 
     Args:
-        tables: from :func:`make_tables`.
-        heading: of the text.
-        notes: lines of the list below the heading: what was evaluated, and which radiographs were rejected.
+        tables: Tables from `make_tables`.
+        heading: Heading of the text.
+        notes: Lines of the list below the heading, on the evaluated and the rejected radiographs.
     """
     lines = [f"# {heading}", "", *(f"- {note}" for note in notes), *([""] if notes else []), *overall_lines(tables)]
     for table in tables[1:]:
@@ -194,20 +194,20 @@ def to_markdown(tables: Sequence[Table], heading: str, notes: Sequence[str] = ()
     lines += _interval_lines(tables)
     lines += [
         "",
-        "Months, unless a share or a coefficient. Groups are by the label, where nothing else is said. Labels scatter: "
-        "a part of the bias of young and old groups is theirs, and the table by the estimate's stage has none of that. "
-        f"Intervals: percentile bootstrap over radiographs, seeded. Groups of fewer than {SMALLEST_GROUP} "
-        f"radiographs are only "
-        "counted. CCC shrinks with the range of ages in a group: compare it between systems, not between groups. "
-        "Stages: see `boneage.evaluate.stages`.",
+        "Figures are in months, except for shares and coefficients. Groups are by the label unless stated otherwise. "
+        "The scatter of the labels causes a part of the bias in young and old groups (regression to the mean). The "
+        "table by the estimate's stage is free of it. Intervals are percentile bootstrap intervals over radiographs "
+        f"with a fixed seed. Groups of fewer than {SMALLEST_GROUP} radiographs are only counted. CCC falls with the "
+        "range of ages in a group, so compare it between systems, not between groups. Stages: see "
+        "`boneage.evaluate.stages`.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def write_tidy(path: Path, tables: Sequence[Table]) -> None:
-    """Write one line for each figure: ``criterion,group,n,metric,value,low,high``.
+    """Write one row for each figure: ``criterion,group,n,metric,value,low,high``.
 
-    A group too small for figures has one line with an empty metric; undefined values are empty.
+    A group too small for figures has one row with an empty metric; undefined values are empty.
     """
     rows: list[Sequence[object]] = []
     for table in tables:
@@ -221,13 +221,13 @@ def write_tidy(path: Path, tables: Sequence[Table]) -> None:
 
 
 def _interval_lines(tables: Sequence[Table]) -> list[str]:
-    """The section on the intervals; nothing where there are none."""
-    known = [percent for percent in INTERVAL_PERCENTS if f"coverage_{percent}" in tables[0].groups[0].figures]
-    if not known:
+    """Return the section on prediction intervals; nothing without intervals."""
+    percents = [percent for percent in INTERVAL_PERCENTS if f"coverage_{percent}" in tables[0].groups[0].figures]
+    if not percents:
         return []
-    heads = [head for percent in known for head in (f"within {percent} % [95 % interval]", "mean width")]
+    heads = [head for percent in percents for head in (f"within {percent} % [95 % interval]", "mean width")]
     rows = [
-        (group.group, str(group.n), *(_interval_cells(group, known)))
+        (group.group, str(group.n), *(_interval_cells(group, percents)))
         for table in tables
         if table.criterion in _INTERVAL_CRITERIA
         for group in table.groups
@@ -270,7 +270,7 @@ def _tidy(value: float) -> str:
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table; columns but the first are aligned to the right."""
+    """Return the lines of a Markdown table. All columns except the first are aligned to the right."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
