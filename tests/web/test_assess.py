@@ -62,7 +62,8 @@ def text_of(response: HttpResponse | Any) -> str:
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_the_page_works_without_script(client: Client) -> None:
+def test_home_works_without_script(client: Client) -> None:
+    """The page works without script."""
     page = client.get("/").content.decode()
     plain = re.findall(r"<noscript>(.*?)</noscript>", page, re.S)[-1]
     assert 'enctype="multipart/form-data"' in plain
@@ -72,7 +73,8 @@ def test_the_page_works_without_script(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_the_plain_form_leads_to_the_result(client: Client) -> None:
+def test_plain_form_leads_to_result(client: Client) -> None:
+    """The plain form leads to the result."""
     response = send(client, PAGE, note="left", given_age_years="7")
     assessment = Assessment.objects.get()
     assert (response.status_code, response["Location"]) == (303, f"/assessments/{assessment.pk}/")
@@ -82,7 +84,8 @@ def test_the_plain_form_leads_to_the_result(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_the_plain_form_comes_back_with_what_is_wrong(client: Client) -> None:
+def test_plain_form_shows_problems(client: Client) -> None:
+    """The plain form comes back with what is wrong."""
     response = send(client, PAGE, sex="", note="left <hand>", study_date="2999-01-01")
     page = response.content.decode()
     assert response.status_code == 422
@@ -94,7 +97,8 @@ def test_the_plain_form_comes_back_with_what_is_wrong(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_the_script_gets_addresses_or_codes(client: Client) -> None:
+def test_script_gets_addresses_or_codes(client: Client) -> None:
+    """The script gets addresses or codes."""
     said = send(client)
     assert said.status_code == 201
     pk = said.json()["id"]
@@ -108,9 +112,8 @@ def test_the_script_gets_addresses_or_codes(client: Client) -> None:
 
 @pytest.mark.usefixtures("open_mode")
 @pytest.mark.parametrize("accept", [JSON, PAGE])
-def test_a_radiograph_that_is_too_large_is_not_called_missing(
-    client: Client, settings: Settings, accept: dict[str, str]
-) -> None:
+def test_too_large_is_not_missing(client: Client, settings: Settings, accept: dict[str, str]) -> None:
+    """A radiograph that is too large is not called missing."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, radiograph_bytes=2000)
     response = send(client, accept, radiograph=radiograph(b"f" * 2001))
     assert response.status_code == 413
@@ -124,9 +127,10 @@ def test_a_radiograph_that_is_too_large_is_not_called_missing(
 @pytest.mark.parametrize(
     ("limit", "status", "code"), [({"waiting": 1}, 503, "busy"), ({"open_hourly": 1}, 429, "too_many")]
 )
-def test_one_radiograph_too_many_is_told_when_to_come_again(
+def test_limits_answer_retry_after(
     client: Client, settings: Settings, limit: dict[str, int], status: int, code: str
 ) -> None:
+    """One radiograph too many is told when to come again."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, **limit)
     assert send(client).status_code == 201
     said, page = send(client), send(client, PAGE)
@@ -143,12 +147,14 @@ def test_one_radiograph_too_many_is_told_when_to_come_again(
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_after_a_login_the_address_of_submissions_leads_to_the_page(client: Client) -> None:
+def test_submit_get_leads_to_home(client: Client) -> None:
+    """After a login the address of submissions leads to the page."""
     assert client.get("/assessments/")["Location"] == "/"
 
 
 @pytest.mark.usefixtures("clinic")
-def test_a_clinic_asks_who_submits(client: Client) -> None:
+def test_submit_in_clinic_needs_login(client: Client) -> None:
+    """A clinic asks who submits."""
     for response in (client.get("/"), send(client), client.get(reverse("row", args=[uuid4()]))):
         assert response.status_code == 302
         assert response["Location"].startswith("/account/login")
@@ -156,7 +162,8 @@ def test_a_clinic_asks_who_submits(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("clinic")
-def test_a_clinics_radiograph_has_its_reader_case_and_event(log_in: Callable[..., Client]) -> None:
+def test_submit_in_clinic_stores_user_and_case(log_in: Callable[..., Client]) -> None:
+    """A clinics radiograph has its reader case and event."""
     client = log_in(Role.READER)
     assert 'name="reference"' in client.get("/").content.decode()
     assert send(client, reference="A 17", birth_date="2012-03-04").status_code == 201
@@ -170,7 +177,8 @@ def test_a_clinics_radiograph_has_its_reader_case_and_event(log_in: Callable[...
 
 
 @pytest.mark.usefixtures("clinic")
-def test_the_case_in_the_address_is_filled_in(log_in: Callable[..., Client]) -> None:
+def test_home_fills_in_case(log_in: Callable[..., Client]) -> None:
+    """The case in the address is filled in."""
     client = log_in()
     case = Case.objects.create(reference="A <17>", sex="M", birth_date="2012-03-04")
     page = client.get(f"/?case={case.pk}").content.decode()
@@ -184,7 +192,8 @@ def test_the_case_in_the_address_is_filled_in(log_in: Callable[..., Client]) -> 
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_a_row_tells_each_state(client: Client, done_assessment: Callable[..., Assessment]) -> None:
+def test_row_of_each_state(client: Client, done_assessment: Callable[..., Assessment]) -> None:
+    """A row tells each state."""
     pk = send(client).json()["id"]
     waiting = client.get(f"/assessments/{pk}/row").content.decode()
     assert 'data-state="queued"' in waiting
@@ -206,9 +215,8 @@ def test_a_row_tells_each_state(client: Client, done_assessment: Callable[..., A
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_a_number_that_is_no_bone_age_is_not_shown_as_one(
-    client: Client, done_assessment: Callable[..., Assessment]
-) -> None:
+def test_row_hides_meaningless_number(client: Client, done_assessment: Callable[..., Assessment]) -> None:
+    """A number that is no bone age is not shown as one."""
     assessment = done_assessment()
     assert assessment.result is not None
     assessment.result["web"]["is_meaningless"] = True
@@ -219,9 +227,8 @@ def test_a_number_that_is_no_bone_age_is_not_shown_as_one(
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_a_row_marks_what_is_grave_and_is_quiet_on_the_rest(
-    client: Client, done_assessment: Callable[..., Assessment]
-) -> None:
+def test_row_shows_severe_warnings_only(client: Client, done_assessment: Callable[..., Assessment]) -> None:
+    """A row marks what is grave and is quiet on the rest."""
     quiet = text_of(client.get(reverse("row", args=[done_assessment(answer_with("read_mirrored")).pk])))
     assert "7 years 10 months" in quiet
     assert not any(word in quiet for word in ("Information", "Caution", "Critical"))
@@ -232,23 +239,24 @@ def test_a_row_marks_what_is_grave_and_is_quiet_on_the_rest(
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_an_expired_answer_is_not_told(client: Client, done_assessment: Callable[..., Assessment]) -> None:
+def test_row_of_expired_result(client: Client, done_assessment: Callable[..., Assessment]) -> None:
+    """An expired answer is not told."""
     assessment = done_assessment()
     Assessment.objects.update(expires_at=timezone.now())
     assert client.get(reverse("row", args=[assessment.pk])).status_code == 404
 
 
 @pytest.mark.usefixtures("clinic")
-def test_who_sees_an_answer_in_a_row_is_logged(
-    log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]
-) -> None:
+def test_row_view_is_logged(log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]) -> None:
+    """Who sees an answer in a row is logged."""
     client, assessment = log_in(), done_assessment()
     client.get(reverse("row", args=[assessment.pk]))
     assert [(event.action, event.object_id) for event in AuditEvent.objects.all()] == [("view", str(assessment.pk))]
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_plates_of_both_sexes_are_offered_if_there_are_any(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_offers_plates_of_both_sexes(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plates of both sexes are offered if there are any."""
     page = client.get("/").content.decode()
     assert re.findall(r'data-plate-key="(F-[^"]+)"', page) == ["F-036", "F-084", "F-132", "F-168"]
     assert len(re.findall(r'data-plate-sex="M"', page)) == 4
@@ -263,7 +271,8 @@ def test_plates_of_both_sexes_are_offered_if_there_are_any(client: Client, monke
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_what_the_script_says_is_there(client: Client) -> None:
+def test_script_texts_exist(client: Client) -> None:
+    """What the script says is there."""
     page = client.get("/").content.decode()
     found = re.search(r'<script id="assess-settings" type="application/json">(.*?)</script>', page, re.S)
     assert found is not None
@@ -277,7 +286,9 @@ def test_what_the_script_says_is_there(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_about_has_the_error_that_the_bundle_was_measured_with(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_about_shows_accuracy(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """About has the error that the bundle was measured with."""
+
     def loads_networks() -> None:
         raise AssertionError("the page loads the networks")
 
@@ -293,7 +304,8 @@ def test_about_has_the_error_that_the_bundle_was_measured_with(client: Client, m
 
 
 @pytest.mark.usefixtures("clinic")
-def test_about_is_there_for_everybody_and_without_a_bundle(client: Client, settings: Settings) -> None:
+def test_about_without_bundle(client: Client, settings: Settings) -> None:
+    """About is there for everybody and without a bundle."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, bundle="/nowhere", retention_days=90)
     response = client.get("/about/")
     assert response.status_code == 200

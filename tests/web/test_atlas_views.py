@@ -26,7 +26,8 @@ def plates(tmp_path: Path, settings: Settings) -> bytes:
     return picture
 
 
-def test_all_plates_by_sex(open_mode: None, plates: bytes, client: Client) -> None:
+def test_page_lists_plates_by_sex(open_mode: None, plates: bytes, client: Client) -> None:
+    """All plates by sex."""
     body = client.get("/atlas/").content.decode()
     assert body.count("<figure>") == 3
     assert body.index('id="F"') < body.index("7 years 10 months") < body.index('id="M"') < body.index("<b>10 years</b>")
@@ -34,7 +35,8 @@ def test_all_plates_by_sex(open_mode: None, plates: bytes, client: Client) -> No
     assert 'loading="lazy"' in body
 
 
-def test_every_plate_of_the_page_can_be_fetched(open_mode: None, plates: bytes, client: Client) -> None:
+def test_plates_can_be_fetched(open_mode: None, plates: bytes, client: Client) -> None:
+    """Every plate of the page can be fetched."""
     body = client.get("/atlas/").content.decode()
     addresses = {part.split('"')[0] for part in body.split('src="')[1:] if part.startswith("/atlas/")}
     assert len(addresses) == 3
@@ -45,7 +47,8 @@ def test_every_plate_of_the_page_can_be_fetched(open_mode: None, plates: bytes, 
         assert answer.content == plates
 
 
-def test_a_plate_is_kept_by_browsers(open_mode: None, plates: bytes, client: Client) -> None:
+def test_plate_is_cached(open_mode: None, plates: bytes, client: Client) -> None:
+    """A plate is kept by browsers."""
     first = client.get("/atlas/F-094")
     assert "max-age" in first["Cache-Control"]
     assert "private" in first["Cache-Control"]
@@ -54,11 +57,13 @@ def test_a_plate_is_kept_by_browsers(open_mode: None, plates: bytes, client: Cli
 
 
 @pytest.mark.parametrize("key", ["F-095", "nothing", "..", "F-094_"])
-def test_no_such_plate(open_mode: None, plates: bytes, client: Client, key: str) -> None:
+def test_plate_unknown(open_mode: None, plates: bytes, client: Client, key: str) -> None:
+    """No such plate."""
     assert client.get(f"/atlas/{key}").status_code == 404
 
 
-def test_a_missing_atlas_is_said(open_mode: None, settings: Settings, tmp_path: Path, client: Client) -> None:
+def test_page_without_atlas(open_mode: None, settings: Settings, tmp_path: Path, client: Client) -> None:
+    """A missing atlas is said."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, atlas=str(tmp_path / "nowhere"))
     answer = client.get("/atlas/")
     assert answer.status_code == 503
@@ -66,7 +71,8 @@ def test_a_missing_atlas_is_said(open_mode: None, settings: Settings, tmp_path: 
     assert client.get("/atlas/F-094").status_code == 404
 
 
-def test_clinic_asks_for_a_login(clinic: None, plates: bytes, client: Client, log_in: Callable[..., Client]) -> None:
+def test_page_needs_login_in_clinic(clinic: None, plates: bytes, client: Client, log_in: Callable[..., Client]) -> None:
+    """Clinic asks for a login."""
     assert client.get("/atlas/").status_code == 302
     assert client.get("/atlas/F-094").status_code == 302
     assert log_in().get("/atlas/").status_code == 200

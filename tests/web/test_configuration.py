@@ -34,13 +34,15 @@ def read(**said: str) -> Configuration:
     return Configuration.from_environment({PREFIX + name.upper(): text for name, text in said.items()})
 
 
-def test_an_empty_environment_gives_the_defaults() -> None:
+def test_empty_environment_gives_defaults() -> None:
+    """An empty environment gives the defaults."""
     assert read() == Configuration()
     assert read(**{field.name: "  " for field in fields(Configuration)}) == Configuration()
 
 
 @pytest.mark.parametrize(("name", "limits"), LIMITED.items())
-def test_some_numbers_have_an_upper_limit(name: str, limits: tuple[int, int]) -> None:
+def test_numbers_above_limit(name: str, limits: tuple[int, int]) -> None:
+    """Some numbers have an upper limit."""
     for count in limits:
         assert getattr(read(**{name: str(count)}), name) == count
     for count in (limits[0] - 1, limits[1] + 1):
@@ -48,13 +50,15 @@ def test_some_numbers_have_an_upper_limit(name: str, limits: tuple[int, int]) ->
             read(**{name: str(count)})
 
 
-def test_every_number_is_tested_here() -> None:
+def test_numbers_are_all_tested() -> None:
+    """Every number is tested here."""
     assert set(COUNTS) | set(LIMITED) == {field.name for field in fields(Configuration) if field.type == "int"}
 
 
 @pytest.mark.parametrize("name", COUNTS)
 @given(count=st.integers(-3000, 10**9))
-def test_numbers_are_taken_from_their_least_on(name: str, count: int) -> None:
+def test_numbers_from_minimum(name: str, count: int) -> None:
+    """Numbers are taken from their least on."""
     if count >= COUNTS[name]:
         assert getattr(read(**{name: f" {count} "}), name) == count
     else:
@@ -77,7 +81,8 @@ def test_numbers_are_taken_from_their_least_on(name: str, count: int) -> None:
         ("attempts", "٣x"),
     ],
 )
-def test_what_cannot_be_used_is_rejected_by_its_name(name: str, text: str) -> None:
+def test_invalid_values_name_variable(name: str, text: str) -> None:
+    """What cannot be used is rejected by its name."""
     with pytest.raises(ConfigurationError) as caught:
         read(**{name: text})
     assert caught.value.code == "setting_invalid"
@@ -85,7 +90,8 @@ def test_what_cannot_be_used_is_rejected_by_its_name(name: str, text: str) -> No
     assert text in caught.value.message
 
 
-def test_a_database_is_postgresql_and_its_password_is_not_told() -> None:
+def test_database_url_hides_password() -> None:
+    """A database is postgresql and its password is not told."""
     assert read(database="postgresql://me:word@host/name").database == "postgresql://me:word@host/name"
     with pytest.raises(ConfigurationError) as caught:
         read(database="mysql://me:word@host/name")
@@ -98,7 +104,8 @@ def test_flags(text: str, meant: bool) -> None:
     assert read(proxy=text).proxy is meant
 
 
-def test_a_service_behind_https() -> None:
+def test_https() -> None:
+    """A service behind https."""
     found = read(mode="clinic", url="https://bones.example.org", hosts="bones, 10.0.0.5 ,", store="~/radiographs")
     assert (found.is_open, found.is_https) == (False, True)
     assert found.all_hosts == ["bones.example.org", "127.0.0.1", "localhost", "[::1]", "bones", "10.0.0.5"]
@@ -106,7 +113,8 @@ def test_a_service_behind_https() -> None:
     assert not read().is_https
 
 
-def test_the_page_for_operators_lists_every_setting_with_its_default() -> None:
+def test_docs_list_every_setting() -> None:
+    """The page for operators lists every setting with its default."""
     listed = dict(re.findall(r"^\| `BONEAGE_(\w+)` \|([^|]*)\|", PAGE, flags=re.MULTILINE))
     defaults = {field.name.upper(): getattr(Configuration(), field.name) for field in fields(Configuration)}
     said = {name: listed[name].strip().strip("`") for name in defaults if name in listed}
@@ -120,7 +128,8 @@ def _written(value: object) -> str:
     return "" if value == () else str(value)
 
 
-def test_a_slip_of_the_pen_is_noticed() -> None:
+def test_unknown_variables() -> None:
+    """A slip of the pen is noticed."""
     every = {f"BONEAGE_{name.upper()}": "" for name in Configuration.__dataclass_fields__}
     others = {"BONEAGE_HOST": "", "BONEAGE_WORKERS": "2", "HOME": "/", "BONEAGE_ADMIN_PASSWORD": ""}
     assert unknown_variables({**every, **others}) == []

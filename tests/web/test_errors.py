@@ -14,7 +14,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_an_address_without_anything_has_a_page(client: Client) -> None:
+def test_not_found_page(client: Client) -> None:
+    """An address without anything has a page."""
     response = client.get("/nothing", headers={"Accept": "text/html"})
     assert response.status_code == 404
     assert b"not_found" in response.content
@@ -23,7 +24,8 @@ def test_an_address_without_anything_has_a_page(client: Client) -> None:
 
 @pytest.mark.usefixtures("open_mode")
 @pytest.mark.parametrize(("path", "accept"), [("/nothing", "application/json"), ("/api/nothing", "text/html")])
-def test_programs_get_json(client: Client, path: str, accept: str) -> None:
+def test_errors_as_json(client: Client, path: str, accept: str) -> None:
+    """Programs get json."""
     response = client.get(path, headers={"Accept": accept})
     assert response.status_code == 404
     assert response.json()["code"] == "not_found"
@@ -31,7 +33,8 @@ def test_programs_get_json(client: Client, path: str, accept: str) -> None:
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_a_form_without_its_token_is_rejected_without_details() -> None:
+def test_csrf_failure_hides_details() -> None:
+    """A form without its token is rejected without details."""
     response = Client(enforce_csrf_checks=True).post("/assessments/", {"sex": "F"}, headers={"Accept": "text/html"})
     assert response.status_code == 403
     assert b"csrf_failed" in response.content
@@ -42,7 +45,8 @@ def test_a_form_without_its_token_is_rejected_without_details() -> None:
 @pytest.mark.parametrize(
     ("view", "status"), [(errors.bad_request, 400), (errors.forbidden, 403), (errors.server_error, 500)]
 )
-def test_each_kind_has_its_page_and_its_json(view: object, status: int, rf: RequestFactory) -> None:
+def test_each_error_as_page_and_json(view: object, status: int, rf: RequestFactory) -> None:
+    """Each kind has its page and its json."""
     assert callable(view)
     page = view(rf.get("/cases/", headers={"Accept": "text/html"}))
     said = view(rf.get("/cases/", headers={"Accept": "application/json"}))
@@ -52,7 +56,9 @@ def test_each_kind_has_its_page_and_its_json(view: object, status: int, rf: Requ
 
 
 @pytest.mark.usefixtures("clinic")
-def test_a_fault_is_told_even_without_a_database(rf: RequestFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_error_without_database(rf: RequestFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault is told even without a database."""
+
     def lost(_request: HttpRequest) -> None:
         raise OperationalError("gone")
 
@@ -63,7 +69,9 @@ def test_a_fault_is_told_even_without_a_database(rf: RequestFactory, monkeypatch
 
 
 @pytest.mark.usefixtures("clinic")
-def test_a_view_that_breaks_says_nothing_of_why(monkeypatch: pytest.MonkeyPatch, make_user: object) -> None:
+def test_server_error_hides_reason(monkeypatch: pytest.MonkeyPatch, make_user: object) -> None:
+    """A view that breaks says nothing of why."""
+
     def broken(*_args: object) -> None:
         raise RuntimeError("patient Miller")
 

@@ -74,23 +74,27 @@ def spoken(settings: Settings, compiled: Path) -> Iterator[None]:
 # --- the catalogues ---------------------------------------------------------------------------------------------------
 
 
-def test_the_six_languages_are_there() -> None:
+def test_languages_lists_six() -> None:
+    """The six languages are there."""
     assert {"en", "pt-br", "es", "fr", "de", "zh-hans"} <= {code for code, _ in languages()}
     assert [code for code, _ in django_settings.LANGUAGES] == [code for code, _ in languages()]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_nothing_is_missing_fuzzy_stale_or_wrong(tool: ModuleType, source: Catalog, folder: str) -> None:
+def test_catalogues_have_no_problems(tool: ModuleType, source: Catalog, folder: str) -> None:
+    """Nothing is missing fuzzy stale or wrong."""
     assert tool.problems(LOCALE / folder / "LC_MESSAGES" / "django.po", source) == []
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_update_has_nothing_to_change(tool: ModuleType, source: Catalog, folder: str) -> None:
+def test_update_changes_nothing(tool: ModuleType, source: Catalog, folder: str) -> None:
+    """Update has nothing to change."""
     path = LOCALE / folder / "LC_MESSAGES" / "django.po"
     assert tool.updated(path, source).decode() == path.read_text(encoding="utf-8")
 
 
-def test_every_text_of_the_pages_goes_through_gettext(tool: ModuleType, source: Catalog) -> None:
+def test_templates_have_no_plain_text(tool: ModuleType, source: Catalog) -> None:
+    """Every text of the pages goes through gettext."""
     assert tool.source_problems(source) == []
 
 
@@ -101,7 +105,8 @@ def texts_of(catalogue: Catalog) -> set[str]:
     return {message.id if isinstance(message.id, str) else message.id[0] for message in catalogue if message.id}
 
 
-def test_texts_come_from_python_from_templates_and_from_the_core(source: Catalog) -> None:
+def test_extracted_covers_all_sources(source: Catalog) -> None:
+    """Texts come from python from templates and from the core."""
     found = texts_of(source)
     assert "No hand was found on this radiograph." in found  # marked
     assert "Skip to the content" in found  # translate
@@ -151,7 +156,8 @@ def write(path: Path, translations: dict[str, str | tuple[str, str]]) -> Catalog
     return catalogue
 
 
-def test_a_finished_catalogue_is_left_alone(tool: ModuleType, german: Path) -> None:
+def test_update_keeps_finished_catalogue(tool: ModuleType, german: Path) -> None:
+    """A finished catalogue is left alone."""
     write(german, RIGHT)
     assert tool.problems(german, small_source()) == []
     once = tool.updated(german, small_source())
@@ -175,16 +181,18 @@ def test_a_finished_catalogue_is_left_alone(tool: ModuleType, german: Path) -> N
         ("Reader", "Befunder ", "other space"),
     ],
 )
-def test_what_is_wrong_is_named(
+def test_problems_names_each_fault(
     tool: ModuleType, german: Path, text: str, wrong: str | tuple[str, str], complaint: str
 ) -> None:
+    """What is wrong is named."""
     write(german, {**RIGHT, text: wrong})
     [said] = tool.problems(german, small_source())
     assert said.startswith(f"de: {complaint}")
     assert text in said
 
 
-def test_new_old_and_similar_texts_are_named(tool: ModuleType, german: Path) -> None:
+def test_problems_names_new_old_and_similar_texts(tool: ModuleType, german: Path) -> None:
+    """New old and similar texts are named."""
     write(german, RIGHT)
     moved = small_source()
     moved.delete("Reader")
@@ -199,7 +207,8 @@ def test_new_old_and_similar_texts_are_named(tool: ModuleType, german: Path) -> 
 
 
 @pytest.mark.parametrize("damaged", ["msgid 5\n", 'msgid "a"\nmsgstr[3] "b"\n', 'nonsense "a"\n'])
-def test_a_file_that_does_not_compile_is_named(tool: ModuleType, german: Path, damaged: str) -> None:
+def test_problems_names_file_that_does_not_compile(tool: ModuleType, german: Path, damaged: str) -> None:
+    """A file that does not compile is named."""
     write(german, RIGHT)
     german.write_text(german.read_text(encoding="utf-8") + "\n" + damaged, encoding="utf-8")
     assert tool.problems(german, small_source())
@@ -218,16 +227,18 @@ def test_a_file_that_does_not_compile_is_named(tool: ModuleType, german: Path, d
         ('<p class="some class">{% if a %}{{ b }}{% endif %}</p>', False),
     ],
 )
-def test_words_beside_gettext_are_found(
+def test_hard_coded_texts_are_found(
     tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, template: str, found: bool
 ) -> None:
+    """Words beside gettext are found."""
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "page.html").write_text(template)
     monkeypatch.setattr(tool, "WEB", tmp_path)
     assert bool(tool.hard_coded_texts()) == found
 
 
-def test_a_language_is_added_by_one_command(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_add_creates_catalogue(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A language is added by one command."""
     monkeypatch.setattr(tool, "path_of", lambda code: tmp_path / tool.to_locale(code) / "LC_MESSAGES" / "django.po")
     assert CliRunner().invoke(tool.main, ["add", "it"]).exit_code == 0
     path = tmp_path / "it" / "LC_MESSAGES" / "django.po"
@@ -238,7 +249,8 @@ def test_a_language_is_added_by_one_command(tool: ModuleType, monkeypatch: pytes
     assert "no language" in CliRunner().invoke(tool.main, ["add", "xx"]).output
 
 
-def test_the_tool_runs_by_itself() -> None:
+def test_tool_runs_alone() -> None:
+    """The tool runs by itself."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "tools" / "languages.py"), "--help"], capture_output=True, text=True, check=True
     )
@@ -258,14 +270,16 @@ MONTHS = {"pt-br": "94,5 meses", "es": "94,5 meses", "fr": "94,5 mois", "de": "9
 
 
 @pytest.mark.parametrize("code", AGES)
-def test_ages_and_numbers_have_their_local_form(spoken: None, code: str) -> None:
+def test_ages_and_numbers_are_localised(spoken: None, code: str) -> None:
+    """Ages and numbers have their local form."""
     with override(code):
         assert texts.age(94) == AGES[code]
         assert texts.months(94.5) == MONTHS[code]
 
 
 @pytest.mark.parametrize("code", [code for code, _ in languages() if code != "en"])
-def test_every_doubt_of_the_core_can_be_filled_in(spoken: None, code: str) -> None:
+def test_warning_fills_every_text_of_the_core(spoken: None, code: str) -> None:
+    """Every doubt of the core can be filled in."""
     with override(code):
         for key, english in WARNING_TEXTS.items():
             said = texts.warning({"code": "x", "text": key, "values": WARNING_VALUES})
@@ -275,9 +289,10 @@ def test_every_doubt_of_the_core_can_be_filled_in(spoken: None, code: str) -> No
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("code", [code for code, _ in languages()])
-def test_the_browser_or_the_menu_chooses(
+def test_language_from_browser_or_menu(
     open_mode: None, spoken: None, client: Client, done_assessment: Callable[..., Assessment], code: str
 ) -> None:
+    """The browser or the menu chooses."""
     address = f"/assessments/{done_assessment().pk}/report/"
     by_browser = client.get(address, headers={"accept-language": code}).content.decode()
     client.post("/language", {"language": code, "next": "/"})

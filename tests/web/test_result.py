@@ -70,7 +70,8 @@ def changed(answer: Answer, **values: Any) -> Answer:
 # --- waiting ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_radiograph_waits_with_its_place_in_the_queue(open_mode: None, client: Client) -> None:
+def test_waiting_page_shows_position(open_mode: None, client: Client) -> None:
+    """A radiograph waits with its place in the queue."""
     first, second = submitted(), submitted()
     assert "It is next in the queue" in text_of(client, address(first))
     body = text_of(client, address(second))
@@ -79,13 +80,15 @@ def test_a_radiograph_waits_with_its_place_in_the_queue(open_mode: None, client:
     assert 'hx-trigger="every 250ms"' in body
 
 
-def test_an_old_radiograph_is_asked_for_less_often(open_mode: None, client: Client) -> None:
+def test_old_radiograph_polls_less_often(open_mode: None, client: Client) -> None:
+    """An old radiograph is asked for less often."""
     old = submitted()
     Assessment.objects.filter(pk=old.pk).update(submitted_at=timezone.now() - timedelta(seconds=6))
     assert 'hx-trigger="every 1000ms"' in text_of(client, address(old))
 
 
-def test_polling_says_nothing_until_something_changes(open_mode: None, client: Client) -> None:
+def test_state_is_silent_without_change(open_mode: None, client: Client) -> None:
+    """Polling says nothing until something changes."""
     waiting = submitted()
     seen = re.search(r'hx-get="([^"]+)"', text_of(client, address(waiting)))
     assert seen is not None
@@ -96,7 +99,8 @@ def test_polling_says_nothing_until_something_changes(open_mode: None, client: C
     assert "is being assessed" in answer.content.decode()
 
 
-def test_polling_ends_with_the_answer(open_mode: None, client: Client) -> None:
+def test_state_ends_polling_with_result(open_mode: None, client: Client) -> None:
+    """Polling ends with the answer."""
     waiting = submitted()
     jobs.run(str(waiting.pk), worker="worker", assess=lambda *_: answer_of_phantom())
     body = text_of(client, address(waiting, "state?seen=queued-0-250"), headers=HTMX)
@@ -106,7 +110,8 @@ def test_polling_ends_with_the_answer(open_mode: None, client: Client) -> None:
     assert "<html" not in body
 
 
-def test_polling_a_deleted_radiograph_stops(open_mode: None, client: Client) -> None:
+def test_state_of_deleted_radiograph(open_mode: None, client: Client) -> None:
+    """Polling a deleted radiograph stops."""
     gone = submitted()
     path = address(gone, "state")
     gone.delete()
@@ -114,7 +119,8 @@ def test_polling_a_deleted_radiograph_stops(open_mode: None, client: Client) -> 
     assert client.get(path).status_code == 404
 
 
-def test_the_state_by_itself_leads_to_the_page(open_mode: None, client: Client) -> None:
+def test_state_without_htmx_redirects(open_mode: None, client: Client) -> None:
+    """The state by itself leads to the page."""
     waiting = submitted()
     answer = client.get(address(waiting, "state"))
     assert (answer.status_code, answer["Location"]) == (302, address(waiting))
@@ -124,9 +130,8 @@ def test_the_state_by_itself_leads_to_the_page(open_mode: None, client: Client) 
 # -----------------------------------------------------------------------------------------------
 
 
-def test_a_rejected_radiograph_says_what_and_what_to_do(
-    open_mode: None, done_assessment: MakeAssessment, client: Client
-) -> None:
+def test_rejected_page_gives_advice(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """A rejected radiograph says what and what to do."""
     rejected = done_assessment(Answer(State.REJECTED, "no_hand", "No hand is to be seen."))
     body = text_of(client, address(rejected))
     assert "No hand was found on this radiograph." in body
@@ -136,7 +141,8 @@ def test_a_rejected_radiograph_says_what_and_what_to_do(
     assert 'id="decision"' not in body
 
 
-def test_a_failed_radiograph_says_so(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+def test_failed_page(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """A failed radiograph says so."""
     failed = done_assessment(Answer(State.FAILED, "internal_error", "A fault of the program."))
     assert "tell the administrator" in text_of(client, address(failed))
 
@@ -144,9 +150,8 @@ def test_a_failed_radiograph_says_so(open_mode: None, done_assessment: MakeAsses
 # --- done -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_answer_with_all_that_belongs_to_it(
-    open_mode: None, done_assessment: MakeAssessment, client: Client
-) -> None:
+def test_done_page(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """The answer with all that belongs to it."""
     body = text_of(client, address(done_assessment(answer_of_phantom(chronological=90.0))))
     for said in (
         '<p class="age">7 years 10 months</p>',
@@ -167,9 +172,7 @@ def test_the_answer_with_all_that_belongs_to_it(
         assert said in body, said
 
 
-def test_no_script_nor_style_stands_in_the_page(
-    open_mode: None, done_assessment: MakeAssessment, client: Client
-) -> None:
+def test_page_has_no_inline_code(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
     """The content security policy would forbid it."""
     body = text_of(client, address(done_assessment()))
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=", body)
@@ -182,9 +185,10 @@ def test_no_script_nor_style_stands_in_the_page(
     ("codes", "said"),
     [(["phantom"], "this number means nothing"), (["outside_training_range"], "outside 0 to 19 years")],
 )
-def test_a_meaningless_number_is_struck_through(
+def test_meaningless_number_is_struck_through(
     open_mode: None, done_assessment: MakeAssessment, client: Client, codes: list[str], said: str
 ) -> None:
+    """A meaningless number is struck through."""
     answer = changed(answer_with(*codes), web={"is_meaningless": True})
     body = text_of(client, address(done_assessment(answer)))
     assert "<s>7 years 10 months</s>" in body
@@ -195,9 +199,8 @@ def test_a_meaningless_number_is_struck_through(
     assert "Mean absolute difference (MAD)" not in body
 
 
-def test_warnings_stand_by_severity_the_gravest_first(
-    open_mode: None, done_assessment: MakeAssessment, client: Client
-) -> None:
+def test_warnings_by_severity(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """Warnings stand by severity the gravest first."""
     assessment = done_assessment(answer_with(CRITICAL, "saturated", "read_mirrored"))
     body = text_of(client, address(assessment))
     assert body.index("note critical") < body.index("note caution") < body.index("info-warnings")
@@ -210,16 +213,18 @@ def test_warnings_stand_by_severity_the_gravest_first(
     assert "do not use the number" in text_of(client, address(assessment, "state"), headers={"HX-Request": "true"})
 
 
-def test_information_alone_is_no_concern(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+def test_information_is_no_concern(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """Information alone is no concern."""
     body = text_of(client, address(done_assessment(answer_with("read_mirrored"))))
     assert "info-warnings" in body
     assert not any(word in body for word in ("note critical", "note caution", "<s>"))
 
 
 @pytest.mark.parametrize("by_htmx", [True, False])
-def test_accepting_a_critical_number_takes_a_second_click(
+def test_accept_critical_needs_second_click(
     clinic: None, done_assessment: MakeAssessment, log_in: LogIn, by_htmx: bool
 ) -> None:
+    """Accepting a critical number takes a second click."""
     assessment, client = done_assessment(answer_with(CRITICAL)), log_in()
     headers = {"HX-Request": "true"} if by_htmx else {}
     path = address(assessment, "decide")
@@ -237,13 +242,15 @@ def test_accepting_a_critical_number_takes_a_second_click(
     assert Decision.objects.get().age_months == 94.0
 
 
-def test_names_of_files_are_escaped(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+def test_file_names_are_escaped(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """Names of files are escaped."""
     body = text_of(client, address(done_assessment(radiograph_name='<img src=x onerror="1">.png', note="<b>note</b>")))
     assert "<img src=x" not in body
     assert "<b>note</b>" not in body
 
 
-def test_the_viewer_gets_its_lines(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+def test_viewer_data(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """The viewer gets its lines."""
     assessment = done_assessment()
     body = client.get(address(assessment)).content.decode()
     found = re.search(r'<script id="viewer-data" type="application/json">(.*?)</script>', body)
@@ -256,7 +263,8 @@ def test_the_viewer_gets_its_lines(open_mode: None, done_assessment: MakeAssessm
     assert set(said["scales"]) == {"inferno", "viridis", "red"}
 
 
-def test_a_bundle_that_finds_no_hands(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+def test_bundle_without_hands(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """A bundle that finds no hands."""
     web: dict[str, Any] = {"outline_xy": [], "boxes_xy": {}}
     bare = changed(answer_of_phantom(), hand=None, region_ages_months={}, web=web)
     unknown = dict.fromkeys(
@@ -269,9 +277,10 @@ def test_a_bundle_that_finds_no_hands(open_mode: None, done_assessment: MakeAsse
 
 
 @pytest.mark.parametrize(("coverage", "held"), [(0.951, True), (None, False)])
-def test_a_calibrated_bundle_speaks_of_radiographs_of_the_sex_and_near_the_age(
+def test_calibrated_bundle_texts(
     open_mode: None, done_assessment: MakeAssessment, client: Client, coverage: float | None, held: bool
 ) -> None:
+    """A calibrated bundle speaks of radiographs of the sex and near the age."""
     answer = changed(answer_of_phantom(), interval_calibrated=True, interval_coverage=coverage)
     body = text_of(client, address(done_assessment(answer)))
     assert "with readers on radiographs of this sex and near this age." in body
@@ -280,9 +289,8 @@ def test_a_calibrated_bundle_speaks_of_radiographs_of_the_sex_and_near_the_age(
     assert "the same for every radiograph" not in body
 
 
-def test_an_answer_from_before_there_were_80_percent_ranges_is_shown(
-    open_mode: None, done_assessment: MakeAssessment, client: Client
-) -> None:
+def test_result_without_80_percent_interval(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """An answer from before there were 80 percent ranges is shown."""
     answer = answer_of_phantom()
     assert answer.result is not None
     kept = {
@@ -311,9 +319,8 @@ def plates_of(client: Client, assessment: Assessment) -> dict[str, Any]:
     return said
 
 
-def test_plates_of_the_sex_by_age_and_by_similarity(
-    open_mode: None, done_assessment: MakeAssessment, client: Client
-) -> None:
+def test_plates_by_age_and_similarity(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """Plates of the sex by age and by similarity."""
     said = plates_of(client, done_assessment())
     assert [plate["key"] for plate in said["plates"]] == ["F-082", "F-094", "F-106"]
     assert [plate["compared"] for plate in said["plates"]] == [
@@ -325,17 +332,17 @@ def test_plates_of_the_sex_by_age_and_by_similarity(
     assert said["by_similarity"] == ["F-094", "F-082"]
 
 
-def test_similarity_within_another_atlas_is_not_shown(
-    open_mode: None, done_assessment: MakeAssessment, client: Client
-) -> None:
+def test_plates_of_another_atlas(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """Similarity within another atlas is not shown."""
     other = {"plates": {"atlas": "another", "by_age": "F-001", "by_similarity": [{"key": "F-094", "distance": 0.1}]}}
     said = plates_of(client, done_assessment(changed(answer_of_phantom(), web=other)))
     assert (said["by_age"], said["by_similarity"]) == ("F-094", [])
 
 
-def test_without_an_atlas_the_answer_still_shows(
+def test_done_page_without_atlas(
     open_mode: None, done_assessment: MakeAssessment, settings: Settings, tmp_path: Path, client: Client
 ) -> None:
+    """Without an atlas the answer still shows."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, atlas=str(tmp_path / "nowhere"))
     assert "No atlas is available" in text_of(client, address(done_assessment()))
 
@@ -344,9 +351,10 @@ def test_without_an_atlas_the_answer_still_shows(
 
 
 @pytest.mark.parametrize(("name", "kind"), [("radiograph.jpg", "radiograph"), ("heat.png", "heat")])
-def test_browsers_keep_no_pictures_of_patients(
+def test_pictures_are_not_cached(
     open_mode: None, done_assessment: MakeAssessment, client: Client, name: str, kind: str
 ) -> None:
+    """Browsers keep no pictures of patients."""
     assessment = done_assessment()
     kept = assessment.pictures.get(kind=kind)
     answer = client.get(address(assessment, name))
@@ -356,11 +364,13 @@ def test_browsers_keep_no_pictures_of_patients(
     assert client.get(address(assessment, name)).status_code == 404
 
 
-def test_a_waiting_radiograph_has_no_pictures(open_mode: None, client: Client) -> None:
+def test_waiting_radiograph_has_no_pictures(open_mode: None, client: Client) -> None:
+    """A waiting radiograph has no pictures."""
     assert client.get(address(submitted(), "radiograph.jpg")).status_code == 404
 
 
-def test_expired_answers_are_gone(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+def test_expired_result_is_gone(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """Expired answers are gone."""
     assessment = done_assessment()
     Assessment.objects.filter(pk=assessment.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     for rest in ("", "state", "radiograph.jpg", "heat.png"):
@@ -373,7 +383,8 @@ def test_expired_answers_are_gone(open_mode: None, done_assessment: MakeAssessme
 @pytest.mark.parametrize(
     ("years", "months", "total"), [("0", "0", 0.0), ("7", "", 84.0), ("18", "11", 227.0), ("19", "0", 228.0)]
 )
-def test_ages_that_can_be_said(years: str, months: str, total: float) -> None:
+def test_correction_form_valid_ages(years: str, months: str, total: float) -> None:
+    """Ages that can be said."""
     form = CorrectionForm({"years": years, "months": months, "reason": "epiphyses"})
     assert form.is_valid()
     assert form.decision_input() == DecisionInput(Verdict.CORRECTED, total, "epiphyses")
@@ -393,14 +404,16 @@ def test_ages_that_can_be_said(years: str, months: str, total: float) -> None:
         ("7", "0", "x" * 2001, "reason"),
     ],
 )
-def test_ages_that_cannot_be_said(years: str, months: str, reason: str, wrong: str) -> None:
+def test_correction_form_invalid_ages(years: str, months: str, reason: str, wrong: str) -> None:
+    """Ages that cannot be said."""
     form = CorrectionForm({"years": years, "months": months, "reason": reason})
     assert not form.is_valid()
     assert list(form.errors) == [wrong]
     assert "aria-invalid" in str(form[wrong])
 
 
-def test_accepting_in_the_open_mode(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+def test_accept_in_open_mode(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """Accepting in the open mode."""
     assessment = done_assessment()
     answer = client.post(address(assessment, "decide"), {"verdict": "accepted"})
     assert (answer.status_code, answer["Location"]) == (302, address(assessment) + "#decision")
@@ -409,9 +422,8 @@ def test_accepting_in_the_open_mode(open_mode: None, done_assessment: MakeAssess
     assert "Accepted" in text_of(client, address(assessment))
 
 
-def test_correcting_keeps_the_estimate_and_every_decision(
-    open_mode: None, done_assessment: MakeAssessment, client: Client
-) -> None:
+def test_correct_keeps_estimate_and_decisions(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """Correcting keeps the estimate and every decision."""
     assessment = done_assessment()
     client.post(address(assessment, "decide"), {"verdict": "accepted"})
     said = {"verdict": "corrected", "years": "8", "months": "2", "reason": "<capitate> & hamate"}
@@ -426,9 +438,10 @@ def test_correcting_keeps_the_estimate_and_every_decision(
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
-def test_a_wrong_correction_comes_back(
+def test_correct_invalid_comes_back(
     open_mode: None, done_assessment: MakeAssessment, client: Client, headers: dict[str, str]
 ) -> None:
+    """A wrong correction comes back."""
     assessment = done_assessment()
     answer = client.post(address(assessment, "decide"), {"verdict": "corrected", "years": "30"}, headers=headers)
     assert answer.status_code == 422
@@ -439,9 +452,8 @@ def test_a_wrong_correction_comes_back(
     assert not Decision.objects.exists()
 
 
-def test_nothing_is_decided_on_a_radiograph_without_an_estimate(
-    open_mode: None, done_assessment: MakeAssessment, client: Client
-) -> None:
+def test_decide_without_estimate(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """Nothing is decided on a radiograph without an estimate."""
     rejected = done_assessment(Answer(State.REJECTED, "no_hand", "No hand."))
     correction = {"verdict": "corrected", "years": "8", "reason": "r"}
     for assessment in (rejected, submitted()):
@@ -450,16 +462,18 @@ def test_nothing_is_decided_on_a_radiograph_without_an_estimate(
     assert not Decision.objects.exists()
 
 
-def test_a_meaningless_number_cannot_be_accepted_but_corrected(
+def test_meaningless_number_can_only_be_corrected(
     open_mode: None, done_assessment: MakeAssessment, client: Client
 ) -> None:
+    """A meaningless number cannot be accepted but corrected."""
     assessment = done_assessment(changed(answer_of_phantom(), web={"is_meaningless": True}))
     assert client.post(address(assessment, "decide"), {"verdict": "accepted"}).status_code == 409
     said = {"verdict": "corrected", "years": "8", "reason": "read by eye"}
     assert client.post(address(assessment, "decide"), said).status_code == 302
 
 
-def test_only_reviewers_decide_again(clinic: None, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+def test_decide_again_needs_reviewer(clinic: None, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+    """Only reviewers decide again."""
     assessment = done_assessment(case=Case.objects.create(reference="P1", sex="F"))
     before = Case.objects.get().changed_at
     reader, reviewer = log_in(Role.READER), log_in(Role.REVIEWER)
@@ -479,7 +493,7 @@ def test_only_reviewers_decide_again(clinic: None, done_assessment: MakeAssessme
     ]
 
 
-def test_a_decision_made_meanwhile_counts(
+def test_decide_after_another_decision(
     clinic: None, done_assessment: MakeAssessment, make_user: Callable[..., User]
 ) -> None:
     """What the page showed when it was loaded does not."""
@@ -494,7 +508,8 @@ def test_a_decision_made_meanwhile_counts(
 # --- deletion ---------------------------------------------------------------------------------------------------------
 
 
-def test_deleting_in_the_open_mode(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+def test_delete_in_open_mode(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """Deleting in the open mode."""
     assessment = done_assessment()
     client.post(address(assessment, "decide"), {"verdict": "accepted"})
     answer = client.post(address(assessment, "delete"))
@@ -502,7 +517,8 @@ def test_deleting_in_the_open_mode(open_mode: None, done_assessment: MakeAssessm
     assert not (Assessment.objects.exists() or Picture.objects.exists() or Decision.objects.exists())
 
 
-def test_deleting_in_the_clinic_is_for_reviewers(clinic: None, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+def test_delete_in_clinic_needs_reviewer(clinic: None, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+    """Deleting in the clinic is for reviewers."""
     case = Case.objects.create(reference="P1", sex="F")
     assessment = done_assessment(case=case)
     path, key = address(assessment, "delete"), str(assessment.pk)
@@ -516,13 +532,15 @@ def test_deleting_in_the_clinic_is_for_reviewers(clinic: None, done_assessment: 
     assert AuditEvent.objects.filter(action="delete", object_id=key, user_name="reviewer").count() == 1
 
 
-def test_what_changes_needs_post(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+def test_changes_need_post(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """What changes needs post."""
     assessment = done_assessment()
     for rest in ("decide", "delete"):
         assert client.get(address(assessment, rest)).status_code == 405
 
 
-def test_what_changes_needs_a_token(open_mode: None, done_assessment: MakeAssessment) -> None:
+def test_changes_need_csrf_token(open_mode: None, done_assessment: MakeAssessment) -> None:
+    """What changes needs a token."""
     assessment, strict = done_assessment(), Client(enforce_csrf_checks=True)
     for rest in ("decide", "delete"):
         assert strict.post(address(assessment, rest), {"verdict": "accepted"}).status_code == 403
@@ -532,7 +550,8 @@ def test_what_changes_needs_a_token(open_mode: None, done_assessment: MakeAssess
 # --- clinic -----------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_without_a_login(clinic: None, done_assessment: MakeAssessment, client: Client) -> None:
+def test_pages_need_login(clinic: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """Nothing without a login."""
     assessment = done_assessment()
     for rest in ("", "state", "radiograph.jpg", "heat.png"):
         answer = client.get(address(assessment, rest))
@@ -542,7 +561,8 @@ def test_nothing_without_a_login(clinic: None, done_assessment: MakeAssessment, 
     assert not Decision.objects.exists()
 
 
-def test_a_view_is_logged_once_a_page(clinic: None, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+def test_view_is_logged_once(clinic: None, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+    """A view is logged once a page."""
     assessment = done_assessment(case=Case.objects.create(reference="P1", sex="F"))
     reader = log_in()
     body = text_of(reader, address(assessment))
@@ -554,7 +574,8 @@ def test_a_view_is_logged_once_a_page(clinic: None, done_assessment: MakeAssessm
     assert [event.user_name for event in views] == ["reader"]
 
 
-def test_a_view_that_waited_is_logged_with_its_answer(clinic: None, log_in: LogIn) -> None:
+def test_view_after_waiting_is_logged(clinic: None, log_in: LogIn) -> None:
+    """A view that waited is logged with its answer."""
     waiting, reader = submitted(), log_in()
     reader.get(address(waiting))
     assert not AuditEvent.objects.filter(action="view").exists()
@@ -563,7 +584,7 @@ def test_a_view_that_waited_is_logged_with_its_answer(clinic: None, log_in: LogI
     assert AuditEvent.objects.filter(action="view").count() == 1
 
 
-def test_the_kinds_of_pictures_are_the_viewers(done_assessment: MakeAssessment, clinic: None) -> None:
+def test_picture_kinds_match_viewer(done_assessment: MakeAssessment, clinic: None) -> None:
     """The clinic keeps the upload, but no address of the result gives it away."""
     assessment = done_assessment()
     assert set(assessment.pictures.values_list("kind", flat=True)) == set(PictureKind.values)

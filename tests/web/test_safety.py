@@ -90,12 +90,14 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def test_everything_but_the_health_check_is_sent_to_https(deployed: dict[str, Any]) -> None:
+def test_https_redirect_except_health(deployed: dict[str, Any]) -> None:
+    """Everything but the health check is sent to https."""
     assert deployed["redirect"] == [301, "https://bones.example/account/login"]
     assert deployed["health"] == 200
 
 
-def test_an_answer_by_https_carries_every_header(deployed: dict[str, Any]) -> None:
+def test_https_headers(deployed: dict[str, Any]) -> None:
+    """An answer by https carries every header."""
     headers = deployed["headers"]
     assert headers["strict-transport-security"].startswith("max-age=31536000")
     assert "upgrade-insecure-requests" in headers["content-security-policy"]
@@ -110,7 +112,8 @@ def test_an_answer_by_https_carries_every_header(deployed: dict[str, Any]) -> No
         assert headers[name] == value
 
 
-def test_cookies_are_bound_to_this_host_and_out_of_reach_of_scripts(deployed: dict[str, Any]) -> None:
+def test_cookies_are_bound_to_host(deployed: dict[str, Any]) -> None:
+    """Cookies are bound to this host and out of reach of scripts."""
     assert deployed["login"] == deployed["language"] == 302
     cookies = deployed["cookies"]
     assert {"__Host-session", "__Host-csrf", "__Host-language"} <= set(cookies)
@@ -121,14 +124,16 @@ def test_cookies_are_bound_to_this_host_and_out_of_reach_of_scripts(deployed: di
     assert {cookies[name][2] for name in ("__Host-session", "__Host-csrf", "__Host-language")} == {"Strict"}
 
 
-def test_a_form_from_another_site_is_rejected(deployed: dict[str, Any]) -> None:
+def test_cross_site_form_is_rejected(deployed: dict[str, Any]) -> None:
+    """A form from another site is rejected."""
     assert deployed["foreign"] == 403
 
 
 # --- pages ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_policy_lets_no_script_and_no_style_in_but_our_files(open_mode: None, client: Client, db: None) -> None:
+def test_csp_allows_own_files_only(open_mode: None, client: Client, db: None) -> None:
+    """The policy lets no script and no style in but our files."""
     for address, status in (("/about/", 200), ("/nowhere", 404), (reverse("api:openapi-json"), 200)):
         answer = client.get(address)
         assert answer.status_code == status
@@ -159,7 +164,8 @@ def inline(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("template", sorted((ROOM / "templates").rglob("*.html")), ids=lambda found: found.name)
-def test_no_template_has_code_of_its_own(template: Path) -> None:
+def test_templates_have_no_inline_code(template: Path) -> None:
+    """No template has code of its own."""
     assert inline(template.read_text(encoding="utf-8")) == []
 
 
@@ -174,11 +180,13 @@ def test_no_template_has_code_of_its_own(template: Path) -> None:
         ('<img src="//cdn.example/x">', "an address elsewhere"),
     ],
 )
-def test_code_in_a_page_would_be_seen(text: str, what: str) -> None:
+def test_inline_code_is_detected(text: str, what: str) -> None:
+    """Code in a page would be seen."""
     assert what in inline(text)
 
 
-def test_the_description_of_the_api_is_a_page_without_code_too(open_mode: None, client: Client, db: None) -> None:
+def test_api_docs_have_no_inline_code(open_mode: None, client: Client, db: None) -> None:
+    """The description of the api is a page without code too."""
     page = client.get(reverse("api:openapi-view"))
     assert page.status_code == 200
     assert inline(page.content.decode()) == []
@@ -192,13 +200,15 @@ _ELSEWHERE = re.compile(r"(?:https?:)?//(?!www\.w3\.org/)[a-z0-9-]+\.[a-z]", re.
     sorted([*ROOM.rglob("static/web/**/*.js"), *ROOM.rglob("static/web/**/*.css")]),
     ids=lambda found: found.name,
 )
-def test_no_script_or_style_asks_another_server(file: Path) -> None:
+def test_static_files_ask_no_other_server(file: Path) -> None:
+    """No script or style asks another server."""
     text = file.read_text(encoding="utf-8")
     assert not _ELSEWHERE.search(text)
     assert not re.search(r"\beval\(|new Function\(|document\.write\(|insertAdjacentHTML|\.outerHTML\s*=", text)
 
 
-def test_a_foreign_host_is_rejected_and_a_forwarded_one_ignored(open_mode: None, client: Client, db: None) -> None:
+def test_foreign_host_is_rejected(open_mode: None, client: Client, db: None) -> None:
+    """A foreign host is rejected and a forwarded one ignored."""
     assert client.get("/about/", headers={"Host": "evil.example"}).status_code == 400
     assert client.get("/about/", headers={"X-Forwarded-Host": "evil.example"}).status_code == 200
     assert "*" not in django_settings.ALLOWED_HOSTS
@@ -221,7 +231,8 @@ ADDRESSES = list(_addresses(get_resolver("boneage.web.urls").url_patterns))
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("mode", ["open_mode", "clinic"])
-def test_every_form_needs_the_token_of_its_page(request: pytest.FixtureRequest, mode: str) -> None:
+def test_forms_need_token(request: pytest.FixtureRequest, mode: str) -> None:
+    """Every form needs the token of its page."""
     request.getfixturevalue(mode)
     client = Client(enforce_csrf_checks=True)
     assert len(ADDRESSES) > 20
@@ -230,7 +241,8 @@ def test_every_form_needs_the_token_of_its_page(request: pytest.FixtureRequest, 
 
 
 @pytest.mark.django_db
-def test_in_a_clinic_strangers_see_the_login_and_little_else(clinic: None, client: Client) -> None:
+def test_clinic_pages_need_login(clinic: None, client: Client) -> None:
+    """In a clinic strangers see the login and little else."""
     case = Case.objects.create(reference=REFERENCE, sex="F")
     public = {"/account/login": 200, "/about/": 200, "/health": 200, "/account/logout": 405, "/language": 302}
     for address in ADDRESSES:
@@ -242,7 +254,7 @@ def test_in_a_clinic_strangers_see_the_login_and_little_else(clinic: None, clien
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("mode", ["open_mode", "clinic"])
-def test_browsers_and_proxies_keep_nothing_but_reference_plates(
+def test_responses_are_not_cached(
     request: pytest.FixtureRequest, mode: str, done_assessment: Callable[..., Assessment]
 ) -> None:
     """Whatever an address answers, with a patient's data, an error or a redirection."""
@@ -269,14 +281,16 @@ def test_browsers_and_proxies_keep_nothing_but_reference_plates(
 
 
 @pytest.mark.django_db
-def test_static_files_may_be_kept(open_mode: None, client: Client) -> None:
+def test_static_files_are_cached(open_mode: None, client: Client) -> None:
+    """Static files may be kept."""
     answer = client.get(static("web/site.css"))
     assert (answer.status_code, "max-age=31536000" in answer["Cache-Control"]) == (200, True)
     answer.close()
 
 
 @pytest.mark.django_db
-def test_every_page_has_a_way_to_log_out(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_pages_have_logout(clinic: None, log_in: Callable[..., Client]) -> None:
+    """Every page has a way to log out."""
     client = log_in(Role.ADMINISTRATOR)
     pages = 0
     for address in ADDRESSES:
@@ -288,11 +302,13 @@ def test_every_page_has_a_way_to_log_out(clinic: None, log_in: Callable[..., Cli
 
 
 @pytest.mark.django_db
-def test_no_account_comes_with_the_service() -> None:
+def test_no_default_account() -> None:
+    """No account comes with the service."""
     assert not User.objects.exists()  # after all migrations
 
 
-def test_the_table_of_requirements_names_tests_that_exist() -> None:
+def test_requirements_name_existing_tests() -> None:
+    """The table of requirements names tests that exist."""
     table = (Path(__file__).parents[2] / "docs/service-safety.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(test_\w+)`", table))
     written = "".join(found.read_text(encoding="utf-8") for found in Path(__file__).parent.rglob("test_*.py"))
@@ -327,9 +343,10 @@ def log() -> Iterator[io.StringIO]:
 
 
 @pytest.mark.django_db
-def test_a_failing_view_does_not_write_down_what_the_form_said(
+def test_failing_view_logs_no_form(
     open_mode: None, settings: Settings, log: io.StringIO, mailoutbox: list[Any]
 ) -> None:
+    """A failing view does not write down what the form said."""
     settings.ROOT_URLCONF = __name__
     settings.ADMINS = [("Ada", "ada@example.org")]
     client = Client(raise_request_exception=False, headers={"Cookie": f"reference={REFERENCE}"})
@@ -343,7 +360,8 @@ def test_a_failing_view_does_not_write_down_what_the_form_said(
 
 
 @pytest.mark.django_db
-def test_what_somebody_typed_into_the_address_is_not_logged(open_mode: None, client: Client, log: io.StringIO) -> None:
+def test_unknown_address_is_not_logged(open_mode: None, client: Client, log: io.StringIO) -> None:
+    """What somebody typed into the address is not logged."""
     assert client.get(f"/cases/{REFERENCE}/", {"reference": REFERENCE}).status_code == 404
     client.post("/account/login", {"username": REFERENCE})
     assert "SMITH" not in log.getvalue()
@@ -352,9 +370,10 @@ def test_what_somebody_typed_into_the_address_is_not_logged(open_mode: None, cli
 @pytest.mark.parametrize("path", ["/fails", "/no%0d%0a2026-01-01%20ERROR%20forged/SMITH"])
 @pytest.mark.parametrize("host", ["SMITH^JOHN", "a\nforged line", "127.0.0.1"])
 @pytest.mark.django_db
-def test_unexpected_path_or_host_is_not_logged_as_sent(
+def test_unexpected_host_is_not_logged(
     open_mode: None, settings: Settings, log: io.StringIO, path: str, host: str
 ) -> None:
+    """Unexpected path or host is not logged as sent."""
     settings.ROOT_URLCONF = __name__
     client = Client(raise_request_exception=False, headers={"Host": host})
     answer = client.generic("SMITH", path)
@@ -366,20 +385,23 @@ def test_unexpected_path_or_host_is_not_logged_as_sent(
         assert said.endswith("a request was turned away: DisallowedHost\n")
 
 
-def test_a_line_of_the_log_cannot_be_forged(log: io.StringIO) -> None:
+def test_log_lines_cannot_be_forged(log: io.StringIO) -> None:
+    """A line of the log cannot be forged."""
     logging.getLogger("boneage").error("it failed: %s", "a\n2026-01-01 ERROR forged\x1b[2J\u2028")
     (line,) = log.getvalue().splitlines()
     assert line.endswith(r"it failed: a\n2026-01-01 ERROR forged\x1b[2J\u2028")
 
 
 @pytest.mark.django_db
-def test_a_mistyped_login_is_not_logged(clinic: None, client: Client, log: io.StringIO) -> None:
+def test_mistyped_login_is_not_logged(clinic: None, client: Client, log: io.StringIO) -> None:
+    """A mistyped login is not logged."""
     for _ in range(6):
         client.post(reverse("login"), {"username": REFERENCE, "password": REFERENCE})
     assert "SMITH" not in log.getvalue()
 
 
-def test_our_own_errors_are_told_by_their_codes(log: io.StringIO) -> None:
+def test_own_errors_log_their_codes(log: io.StringIO) -> None:
+    """Our own errors are told by their codes."""
     try:
         raise RecipeError("recipe_changed", REFERENCE)
     except RecipeError:
@@ -388,14 +410,16 @@ def test_our_own_errors_are_told_by_their_codes(log: io.StringIO) -> None:
     assert REFERENCE not in log.getvalue()
 
 
-def test_an_error_that_follows_from_itself_ends(log: io.StringIO) -> None:
+def test_error_caused_by_itself(log: io.StringIO) -> None:
+    """An error that follows from itself ends."""
     first, second = ValueError("a"), ValueError("b")
     first.__cause__, second.__cause__ = second, first
     logging.getLogger("boneage").error("it failed", exc_info=first)
     assert "it failed" in log.getvalue()
 
 
-def test_other_handlers_do_not_leave_the_message_to_ours() -> None:
+def test_formatter_clears_cached_message() -> None:
+    """Other handlers do not leave the message to ours."""
     try:
         raise ValueError(REFERENCE)
     except ValueError:
@@ -406,7 +430,8 @@ def test_other_handlers_do_not_leave_the_message_to_ours() -> None:
 
 
 @pytest.mark.django_db
-def test_no_page_of_a_role_fails(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_pages_of_each_role(clinic: None, log_in: Callable[..., Client]) -> None:
+    """No page of a role fails."""
     client = log_in(Role.ADMINISTRATOR)
     for name in ("account", "users", "audit"):
         page = client.get(reverse(name))

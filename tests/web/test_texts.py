@@ -20,13 +20,15 @@ from tests.web.warned import WARNING_VALUES
 
 
 @given(st.floats(0, 240))
-def test_an_age_reads_as_on_the_command_line(months: float) -> None:
+def test_age_matches_command_line(months: float) -> None:
+    """An age reads as on the command line."""
     with override("en"):
         assert texts.age(months) == age_in_words(months)
 
 
 @given(st.floats(-240, 240))
-def test_a_difference_is_ahead_or_behind_and_its_size_an_age(months: float) -> None:
+def test_difference_direction_and_size(months: float) -> None:
+    """A difference is ahead or behind and its size an age."""
     with override("en"):
         said = texts.difference(months)
     if round(months) == 0:
@@ -37,7 +39,8 @@ def test_a_difference_is_ahead_or_behind_and_its_size_an_age(months: float) -> N
 
 
 @given(st.floats(-1000, 1000), st.integers(1, 3))
-def test_numbers_are_rounded_and_written_as_the_language_does(value: float, decimals: int) -> None:
+def test_number_rounds_and_localises(value: float, decimals: int) -> None:
+    """Numbers are rounded and written as the language does."""
     with override("de"):
         said = texts.number(value, decimals)
     assert said.replace(".", "").replace(",", ".") == f"{round(value, decimals) + 0.0:.{decimals}f}"
@@ -57,7 +60,8 @@ def test_numbers_are_rounded_and_written_as_the_language_does(value: float, deci
         texts.narrow_range,
     ],
 )
-def test_what_is_not_known_is_empty(filled: object) -> None:
+def test_texts_of_none_are_empty(filled: object) -> None:
+    """What is not known is empty."""
     assert callable(filled)
     assert filled(None) == ""
 
@@ -67,19 +71,22 @@ OF_COMMANDS = {RejectionCode.NOT_FOUND, RejectionCode.ALL_REJECTED}
 
 
 @pytest.mark.parametrize("code", sorted({code.value for code in RejectionCode} - OF_COMMANDS))
-def test_every_rejection_has_its_sentence_and_advice(code: str) -> None:
+def test_rejection_has_title_and_advice(code: str) -> None:
+    """Every rejection has its sentence and advice."""
     assert code in texts.REJECTIONS
     said = texts.rejection(code)
     assert said["title"].endswith(".")
     assert said["advice"].endswith(".")
 
 
-def test_an_unknown_failure_has_one_too() -> None:
+def test_rejection_of_unknown_code() -> None:
+    """An unknown failure has one too."""
     assert texts.rejection("bundle_output")["title"].endswith("because of an internal error.")
 
 
 @given(st.text(), st.sampled_from(sorted(WARNING_TEXTS)))
-def test_a_doubt_says_what_the_core_says(part: str, key: str) -> None:
+def test_warning_matches_core(part: str, key: str) -> None:
+    """A doubt says what the core says."""
     values = {**WARNING_VALUES, "part": part}
     code, _, reason = key.partition(".")
     warning = ResultWarning.of(WarningCode(code), reason or None, **values)
@@ -91,30 +98,35 @@ def test_a_doubt_says_what_the_core_says(part: str, key: str) -> None:
         assert said == warning.message
 
 
-def test_a_doubt_of_another_version_still_says_something() -> None:
+def test_warning_of_another_version() -> None:
+    """A doubt of another version still says something."""
     assert texts.warning({"code": "two_thumbs", "text": "", "values": {}}) == "two thumbs"
 
 
-def test_regions_are_called_by_their_letter_where_they_have_one() -> None:
+def test_region_with_letter() -> None:
+    """Regions are called by their letter where they have one."""
     assert texts.region_with_letter("B") == f"B · {REGION_TITLES['B']}"
     assert texts.region_with_letter("radiograph") == REGION_TITLES["radiograph"]
     assert texts.region("thumb") == "thumb"
 
 
 @given(st.dates(date(1990, 1, 1), date(2050, 12, 31)))
-def test_nobody_takes_the_month_for_the_day(when: date) -> None:
+def test_day_writes_month_in_letters(when: date) -> None:
+    """Nobody takes the month for the day."""
     with override("en"):
         said = texts.day(when)
     assert re.search("[a-zA-Z]{3}", said)
     assert str(when.year) in said
 
 
-def test_a_moment_names_its_time_zone() -> None:
+def test_moment_names_time_zone() -> None:
+    """A moment names its time zone."""
     with override("en"):
         assert texts.moment(datetime(2026, 3, 4, 15, 6, tzinfo=UTC)) == "March 4, 2026, 3:06 p.m. UTC"
 
 
-def test_the_filters_say_it_in_templates() -> None:
+def test_filters_in_templates() -> None:
+    """The filters say it in templates."""
     source = (
         "{{ months|age }}, {{ months|months }}, {{ months|months:0 }}, {{ range|ages_between }}, {{ 'F'|sex }},"
         " {{ 'C'|region }}, {{ warning|warning_text }}{% rejection 'no_hand' as reason %}, {{ reason.title }}"

@@ -25,23 +25,27 @@ ALIKE = [
 
 
 @pytest.mark.parametrize(("one", "other"), ALIKE)
-def test_names_that_look_alike_have_one_appearance(one: str, other: str) -> None:
+def test_appearance_equal_for_similar_names(one: str, other: str) -> None:
+    """Names that look alike have one appearance."""
     assert appearance_of(one) == appearance_of(other)
 
 
 @pytest.mark.parametrize(("one", "other"), [("anna", "anne"), ("anna2", "anna3"), ("bob", "rob")])
-def test_names_that_differ_have_two(one: str, other: str) -> None:
+def test_appearance_differs_for_other_names(one: str, other: str) -> None:
+    """Names that differ have two."""
     assert appearance_of(one) != appearance_of(other)
 
 
 @given(st.text(max_size=200))
-def test_every_name_has_an_appearance_that_fits(name: str) -> None:
+def test_appearance_exists_for_every_name(name: str) -> None:
+    """Every name has an appearance that fits."""
     assert len(appearance_of(name)) <= NAME_LENGTH
     assert appearance_of(name) == appearance_of(normalized(name))
 
 
 @pytest.mark.parametrize("name", ["a", "anna", "Anna.Schmidt", "a-b_c+d@e", "x" * 150, "7"])
-def test_names_of_ascii_may_be_new(name: str) -> None:
+def test_is_well_formed_accepts_ascii(name: str) -> None:
+    """Names of ascii may be new."""
     assert is_well_formed(name)
 
 
@@ -62,13 +66,15 @@ def test_names_of_ascii_may_be_new(name: str) -> None:
         "\u202eanna",
     ],
 )
-def test_names_with_other_characters_or_ends_may_not(name: str) -> None:
+def test_is_well_formed_rejects_others(name: str) -> None:
+    """Names with other characters or ends may not."""
     assert not is_well_formed(name)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", [*RESERVED, "System", "SYSTEM", "sy5tem", "s.y.s.t.e.m", "r00t", "b0neage"])
-def test_no_user_is_called_like_the_service(name: str) -> None:
+def test_new_user_with_reserved_name(name: str) -> None:
+    """No user is called like the service."""
     with pytest.raises(users.AccountError) as raised:
         users.valid_name(name)
     assert raised.value.code == "user_name_similar"
@@ -76,7 +82,8 @@ def test_no_user_is_called_like_the_service(name: str) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("one", "other"), ALIKE)
-def test_no_two_users_look_alike(one: str, other: str) -> None:
+def test_new_user_with_similar_name(one: str, other: str) -> None:
+    """No two users look alike."""
     User.objects.create_user(one, role=Role.READER)
     with pytest.raises(users.AccountError) as raised:
         users.valid_name(other)

@@ -52,7 +52,8 @@ def for_all_in_open(_request: HttpRequest) -> HttpResponse:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_may_what_the_lower_ones_may(clinic: None, make_user: Callable[..., User], role: Role) -> None:
+def test_role_includes_lower_roles(clinic: None, make_user: Callable[..., User], role: Role) -> None:
+    """A role may what the lower ones may."""
     user = make_user(role)
     assert [user.may(other) for other in ROLES] == [other in ROLES[: ROLES.index(role) + 1] for other in ROLES]
     if ROLES.index(role) < ROLES.index(Role.REVIEWER):
@@ -66,7 +67,8 @@ def test_a_role_may_what_the_lower_ones_may(clinic: None, make_user: Callable[..
 
 
 @pytest.mark.django_db
-def test_the_open_mode_has_no_users(open_mode: None, make_user: Callable[..., User]) -> None:
+def test_open_mode_has_no_users(open_mode: None, make_user: Callable[..., User]) -> None:
+    """The open mode has no users."""
     user = make_user(Role.ADMINISTRATOR)
     assert user_of(asked(user)) is None
     assert for_all_in_open(asked()).status_code == 200
@@ -77,7 +79,8 @@ def test_the_open_mode_has_no_users(open_mode: None, make_user: Callable[..., Us
         member_of(asked(user))
 
 
-def test_whoever_is_not_logged_in_comes_back_after_the_login_to_what_can_be_shown(clinic: None) -> None:
+def test_login_returns_to_page(clinic: None) -> None:
+    """Whoever is not logged in comes back after the login to what can be shown."""
     login = reverse("login")
     assert for_reviewers(asked())["Location"] == f"{login}?next=/somewhere/"
     assert for_reviewers(asked(method="POST"))["Location"] == login
@@ -86,9 +89,10 @@ def test_whoever_is_not_logged_in_comes_back_after_the_login_to_what_can_be_show
 
 
 @pytest.mark.django_db
-def test_what_one_mode_has_is_not_found_in_the_other(
+def test_pages_of_other_mode_are_not_found(
     settings: Settings, clinic: None, make_user: Callable[..., User], done_assessment: Callable[..., Assessment]
 ) -> None:
+    """What one mode has is not found in the other."""
     theirs = [
         done_assessment(submitted_by=make_user()),
         done_assessment(case=Case.objects.create(reference="a", sex="F")),
@@ -127,12 +131,14 @@ def behind_proxy(settings: Settings) -> None:
 
 
 @given(claimed=st.text(), address=st.ip_addresses(v=4).map(str))
-def test_without_a_proxy_nobody_is_believed(claimed: str, address: str) -> None:
+def test_address_of_without_proxy(claimed: str, address: str) -> None:
+    """Without a proxy nobody is believed."""
     assert address_of(from_address(address, claimed)) == address
 
 
 @given(claimed=st.lists(st.ip_addresses().map(str)), address=st.ip_addresses(v=4).map(str))
-def test_a_proxy_is_believed_what_it_adds(claimed: list[str], address: str) -> None:
+def test_address_of_with_proxy(claimed: list[str], address: str) -> None:
+    """A proxy is believed what it adds."""
     from django.conf import settings as current
 
     with pytest.MonkeyPatch.context() as patch:
@@ -153,11 +159,13 @@ def test_a_proxy_is_believed_what_it_adds(claimed: list[str], address: str) -> N
         ("unix:", None, "0.0.0.0"),
     ],
 )
-def test_addresses_are_told_in_one_form(behind_proxy: None, address: str, forwarded: str | None, counts: str) -> None:
+def test_address_of_normalises(behind_proxy: None, address: str, forwarded: str | None, counts: str) -> None:
+    """Addresses are told in one form."""
     assert address_of(from_address(address, forwarded)) == counts
 
 
-def test_a_client_is_counted_by_a_digest_that_only_this_service_can_make(settings: Settings) -> None:
+def test_client_of_is_keyed_digest(settings: Settings) -> None:
+    """A client is counted by a digest that only this service can make."""
     here = client_of(from_address("192.0.2.1"))
     assert len(here) == 64
     assert here == client_of(from_address("192.0.2.1"))
@@ -166,26 +174,30 @@ def test_a_client_is_counted_by_a_digest_that_only_this_service_can_make(setting
     assert here != client_of(from_address("192.0.2.1"))
 
 
-def test_all_addresses_of_one_machine_count_as_one_client() -> None:
+def test_network_of_counts_machine_once() -> None:
+    """All addresses of one machine count as one client."""
     network = {client_of(from_address(f"2001:db8:1:2::{number:x}")) for number in range(1, 5)}
     assert len(network) == 1
     assert client_of(from_address("2001:db8:1:3::1")) not in network
 
 
 @given(st.text(max_size=200))
-def test_names_are_counted_as_the_form_takes_them(typed: str) -> None:
+def test_name_digest_normalises(typed: str) -> None:
+    """Names are counted as the form takes them."""
     request = RequestFactory().post("/", {"username": typed})
     digest = name_digest(request, {"username": typed})
     assert len(digest) == 64
     assert digest == name_digest(request, {"username": f" {typed} "})
 
 
-def test_names_come_from_the_form_where_no_credentials_are_known() -> None:
+def test_name_digest_from_form() -> None:
+    """Names come from the form where no credentials are known."""
     request: Any = RequestFactory().post("/", {"username": "rhea"})
     assert name_digest(request) == name_digest(request, {"username": "rhea"}) != name_digest(request, {"username": "r"})
 
 
 @pytest.mark.django_db
-def test_a_reader_meets_no_page_of_administrators_in_the_menu(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_menu_of_reader(clinic: None, log_in: Callable[..., Client]) -> None:
+    """A reader meets no page of administrators in the menu."""
     assert reverse("audit") not in log_in(Role.REVIEWER).get(reverse("account")).content.decode()
     assert reverse("audit") in log_in(Role.ADMINISTRATOR).get(reverse("account")).content.decode()

@@ -44,7 +44,8 @@ def actions() -> list[str]:
 # --- logging in -------------------------------------------------------------------------------------------------------
 
 
-def test_the_open_mode_has_none_of_it(open_mode: None, client: Client, make_user: Callable[..., User]) -> None:
+def test_open_mode_has_no_account_pages(open_mode: None, client: Client, make_user: Callable[..., User]) -> None:
+    """The open mode has none of it."""
     client.force_login(make_user(Role.ADMINISTRATOR), backend="django.contrib.auth.backends.ModelBackend")
     for name, arguments in (
         ("login", []),
@@ -62,9 +63,8 @@ def test_the_open_mode_has_none_of_it(open_mode: None, client: Client, make_user
     assert client.post(reverse("logout")).status_code == 404
 
 
-def test_a_login_leads_where_one_wanted_to_go_but_never_elsewhere(
-    clinic: None, client: Client, make_user: Callable[..., User]
-) -> None:
+def test_login_returns_to_page_on_site(clinic: None, client: Client, make_user: Callable[..., User]) -> None:
+    """A login leads where one wanted to go but never elsewhere."""
     make_user(Role.ADMINISTRATOR, "ada")
     asked = client.get(reverse("users"))
     assert (asked.status_code, asked["Location"]) == (302, f"{reverse('login')}?next={reverse('users')}")
@@ -74,9 +74,8 @@ def test_a_login_leads_where_one_wanted_to_go_but_never_elsewhere(
     assert Client().post(reverse("login"), {**wanted, "next": "https://evil.example/"})["Location"] == reverse("cases")
 
 
-def test_a_login_gets_a_new_session_that_ends_twelve_hours_later(
-    clinic: None, client: Client, make_user: Callable[..., User]
-) -> None:
+def test_login_begins_new_session(clinic: None, client: Client, make_user: Callable[..., User]) -> None:
+    """A login gets a new session that ends twelve hours later."""
     make_user(name="rhea")
     planted = client.session
     planted["planted"] = True
@@ -94,7 +93,8 @@ def test_a_login_gets_a_new_session_that_ends_twelve_hours_later(
     assert actions() == ["login"]
 
 
-def test_logging_out_takes_a_form_and_ends_the_session(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_logout_needs_form(clinic: None, log_in: Callable[..., Client]) -> None:
+    """Logging out takes a form and ends the session."""
     client = log_in()
     assert client.get(reverse("logout")).status_code == 405
     assert client.post(reverse("logout"))["Location"] == reverse("login")
@@ -104,9 +104,8 @@ def test_logging_out_takes_a_form_and_ends_the_session(clinic: None, log_in: Cal
     assert actions() == ["logout"]
 
 
-def test_failures_are_logged_without_what_may_be_a_password(
-    clinic: None, client: Client, make_user: Callable[..., User]
-) -> None:
+def test_failures_are_logged_without_passwords(clinic: None, client: Client, make_user: Callable[..., User]) -> None:
+    """Failures are logged without what may be a password."""
     make_user(name="rhea")
     sign_in(client, "rhea", "wrong")
     sign_in(client, PASSWORD, "rhea")
@@ -121,7 +120,8 @@ def test_failures_are_logged_without_what_may_be_a_password(
     assert "rhea" not in kept
 
 
-def test_an_ended_account_cannot_be_used(clinic: None, client: Client, make_user: Callable[..., User]) -> None:
+def test_deactivated_account_cannot_log_in(clinic: None, client: Client, make_user: Callable[..., User]) -> None:
+    """An ended account cannot be used."""
     ada, rhea = make_user(Role.ADMINISTRATOR, "ada"), make_user(name="rhea")
     assert sign_in(client, "rhea") == 302
     token, _ = users.issue_token(rhea, "PACS")
@@ -143,7 +143,8 @@ def change(client: Client, old: str, new: str, again: str = "") -> int:
     return client.post(reverse("account"), said).status_code
 
 
-def test_a_new_password_ends_the_other_sessions(clinic: None, make_user: Callable[..., User]) -> None:
+def test_new_password_ends_other_sessions(clinic: None, make_user: Callable[..., User]) -> None:
+    """A new password ends the other sessions."""
     make_user(name="rhea")
     here, there = Client(), Client()
     assert sign_in(here, "rhea") == sign_in(there, "rhea") == 302
@@ -166,7 +167,8 @@ def test_a_new_password_ends_the_other_sessions(clinic: None, make_user: Callabl
     assert AuditEvent.objects.get(action="session_ended").detail == {"name": "rhea", "why": "password"}
 
 
-def test_a_new_password_revokes_all_tokens(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_new_password_revokes_tokens(clinic: None, log_in: Callable[..., Client]) -> None:
+    """A new password revokes all tokens."""
     client = log_in(Role.READER, "rhea")
     token, _ = users.issue_token(User.objects.get(), "PACS")
     assert change(client, PASSWORD, OTHER) == 302
@@ -175,7 +177,8 @@ def test_a_new_password_revokes_all_tokens(clinic: None, log_in: Callable[..., C
     assert "token_revoked" in actions()
 
 
-def test_guessing_the_old_password_in_an_open_session_is_locked(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_guessing_old_password_is_locked(clinic: None, log_in: Callable[..., Client]) -> None:
+    """Guessing the old password in an open session is locked."""
     client = log_in(Role.READER, "rhea")
     assert [change(client, f"wrong {number}", OTHER) for number in range(5)] == [200, 200, 200, 200, 429]
     assert change(client, PASSWORD, OTHER) == 429
@@ -183,9 +186,8 @@ def test_guessing_the_old_password_in_an_open_session_is_locked(clinic: None, lo
     assert {event.detail["logged_in"] for event in failed} == {True}
 
 
-def test_whoever_has_a_one_time_password_must_choose_another_first(
-    clinic: None, client: Client, make_user: Callable[..., User]
-) -> None:
+def test_one_time_password_must_be_replaced(clinic: None, client: Client, make_user: Callable[..., User]) -> None:
+    """Whoever has a one time password must choose another first."""
     _user, password = users.create(make_user(Role.ADMINISTRATOR), "rhea", Role.ADMINISTRATOR)
     assert sign_in(client, "rhea", password) == 302
     for name in ("users", "audit"):
@@ -199,7 +201,8 @@ def test_whoever_has_a_one_time_password_must_choose_another_first(
     assert client.get(reverse("users")).status_code == 200
 
 
-def test_a_one_time_password_logs_in_once(clinic: None, client: Client, make_user: Callable[..., User]) -> None:
+def test_one_time_password_logs_in_once(clinic: None, client: Client, make_user: Callable[..., User]) -> None:
+    """A one time password logs in once."""
     user, password = users.create(make_user(Role.ADMINISTRATOR), "rhea", Role.READER)
     assert sign_in(client, "rhea", password) == 302
     assert sign_in(Client(), "rhea", password) == 200
@@ -211,7 +214,8 @@ def test_a_one_time_password_logs_in_once(clinic: None, client: Client, make_use
     assert not users.use_up_password(stale)
 
 
-def test_a_one_time_password_expires(clinic: None, client: Client, make_user: Callable[..., User]) -> None:
+def test_one_time_password_expires(clinic: None, client: Client, make_user: Callable[..., User]) -> None:
+    """A one time password expires."""
     ada = make_user(Role.ADMINISTRATOR)
     user, password = users.create(ada, "rhea", Role.READER)
     assert user.password_expires_at is not None
@@ -227,7 +231,8 @@ def test_a_one_time_password_expires(clinic: None, client: Client, make_user: Ca
     assert sign_in(Client(), "rhea", users.renew_password(ada, user)) == 302
 
 
-def test_a_password_of_ones_own_does_not_expire(clinic: None, make_user: Callable[..., User]) -> None:
+def test_own_password_does_not_expire(clinic: None, make_user: Callable[..., User]) -> None:
+    """A password of ones own does not expire."""
     _user, password = users.create(make_user(Role.ADMINISTRATOR), "rhea", Role.READER)
     client = Client()
     sign_in(client, "rhea", password)
@@ -235,7 +240,8 @@ def test_a_password_of_ones_own_does_not_expire(clinic: None, make_user: Callabl
     assert User.objects.get(username="rhea").password_expires_at is None
 
 
-def test_a_token_is_shown_once_and_kept_as_a_digest(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_token_is_shown_once(clinic: None, log_in: Callable[..., Client]) -> None:
+    """A token is shown once and kept as a digest."""
     client = log_in(Role.READER, "rhea")
     page = client.post(reverse("account"), {"do": "token", **TOKEN})
     token = ApiToken.objects.get()
@@ -256,9 +262,8 @@ def test_a_token_is_shown_once_and_kept_as_a_digest(clinic: None, log_in: Callab
 
 
 @pytest.mark.parametrize("wrong", [{"token-scope": "all"}, {"token-days": "366"}, {"token-days": ""}])
-def test_tokens_end_within_a_year_and_have_a_scope(
-    clinic: None, log_in: Callable[..., Client], wrong: dict[str, str]
-) -> None:
+def test_token_has_scope_and_end(clinic: None, log_in: Callable[..., Client], wrong: dict[str, str]) -> None:
+    """Tokens end within a year and have a scope."""
     page = log_in().post(reverse("account"), {"do": "token", **TOKEN, **wrong})
     assert page.context["token"].errors
     assert not ApiToken.objects.exists()
@@ -275,7 +280,8 @@ def test_expired_tokens_make_room(clinic: None, make_user: Callable[..., User]) 
     users.issue_token(user, "PACS")
 
 
-def test_tokens_are_named_and_not_without_number(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_tokens_are_named_and_limited(clinic: None, log_in: Callable[..., Client]) -> None:
+    """Tokens are named and not without number."""
     client = log_in()
     for name in ("", "x" * 65):
         client.post(reverse("account"), {"do": "token", **TOKEN, "token-name": name})
@@ -285,9 +291,8 @@ def test_tokens_are_named_and_not_without_number(clinic: None, log_in: Callable[
     assert ApiToken.objects.count() == users.MOST_TOKENS
 
 
-def test_tokens_of_others_are_for_administrators(
-    clinic: None, log_in: Callable[..., Client], make_user: Callable[..., User]
-) -> None:
+def test_tokens_of_others(clinic: None, log_in: Callable[..., Client], make_user: Callable[..., User]) -> None:
+    """Tokens of others are for administrators."""
     token, _ = users.issue_token(make_user(name="rhea"), "PACS")
     address = reverse("revoke_token", args=[token.pk])
     assert log_in(Role.REVIEWER).post(address).status_code == 404
@@ -300,7 +305,8 @@ def test_tokens_of_others_are_for_administrators(
 
 
 @pytest.mark.parametrize("role", [Role.READER, Role.REVIEWER])
-def test_users_and_log_are_for_administrators(clinic: None, log_in: Callable[..., Client], role: Role) -> None:
+def test_administration_needs_role(clinic: None, log_in: Callable[..., Client], role: Role) -> None:
+    """Users and log are for administrators."""
     client = log_in(role)
     for address in (reverse("users"), reverse("user", args=[1]), reverse("audit")):
         assert client.get(address).status_code == 403
@@ -308,7 +314,8 @@ def test_users_and_log_are_for_administrators(clinic: None, log_in: Callable[...
         assert Client().get(address).status_code == 302
 
 
-def test_a_new_user_gets_a_role_and_a_password_that_is_shown_once(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_create_user(clinic: None, log_in: Callable[..., Client]) -> None:
+    """A new user gets a role and a password that is shown once."""
     client = log_in(Role.ADMINISTRATOR, "ada")
     page = client.post(reverse("users"), {"name": "rhea", "role": "reviewer"})
     password = page.context["password"]
@@ -334,13 +341,15 @@ def test_a_new_user_gets_a_role_and_a_password_that_is_shown_once(clinic: None, 
     assert User.objects.count() == 2
 
 
-def test_one_time_passwords_differ_and_are_long() -> None:
+def test_one_time_passwords_are_random() -> None:
+    """One time passwords differ and are long."""
     made = {users.one_time_password() for _ in range(50)}
     assert len(made) == 50
     assert min(map(len, made)) >= 12
 
 
-def test_roles_change_accounts_end_and_begin_again(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_role_deactivation_and_return(clinic: None, log_in: Callable[..., Client]) -> None:
+    """Roles change accounts end and begin again."""
     client = log_in(Role.ADMINISTRATOR)
     rhea = User.objects.create_user("rhea", password=PASSWORD)
     address = reverse("user", args=[rhea.pk])
@@ -359,7 +368,8 @@ def test_roles_change_accounts_end_and_begin_again(clinic: None, log_in: Callabl
     assert client.get(reverse("user", args=[10**6])).status_code == 404
 
 
-def test_the_last_active_administrator_stays(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_last_administrator_stays(clinic: None, log_in: Callable[..., Client]) -> None:
+    """The last active administrator stays."""
     client = log_in(Role.ADMINISTRATOR, "ada")
     ada = User.objects.get()
     ended = User.objects.create_user("eve", role=Role.ADMINISTRATOR, is_active=False)
@@ -374,7 +384,8 @@ def test_the_last_active_administrator_stays(clinic: None, log_in: Callable[...,
         users.set_role(ended, ended, Role.REVIEWER)
 
 
-def test_the_first_administrator_is_made_by_the_operator(clinic: None, client: Client) -> None:
+def test_create_administrator(clinic: None, client: Client) -> None:
+    """The first administrator is made by the operator."""
     made = create_administrator("ada", PASSWORD)
     assert made.may(Role.ADMINISTRATOR)
     assert sign_in(client, "ada") == 302
@@ -406,7 +417,8 @@ def shown(client: Client, **filters: str) -> list[str]:
     return [f"{row['event'].user_name} {row['event'].action}" for row in page.context["events"]]
 
 
-def test_the_log_is_newest_first_and_filtered(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_audit_page_order_and_filter(clinic: None, log_in: Callable[..., Client]) -> None:
+    """The log is newest first and filtered."""
     client = log_in(Role.ADMINISTRATOR, "ada")
     ada = User.objects.get()
     record("rhea", Action.VIEW, ada)
@@ -434,9 +446,10 @@ def test_the_log_is_newest_first_and_filtered(clinic: None, log_in: Callable[...
         assert (page.status_code, page.context["events"]) == (200, [])
 
 
-def test_pages_of_the_log_stay_right_while_it_grows(
+def test_audit_page_paging_while_it_grows(
     clinic: None, log_in: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Pages of the log stay right while it grows."""
     monkeypatch.setattr(administration, "PAGE", 3)
     client = log_in(Role.ADMINISTRATOR)
     for number in range(7):
@@ -452,7 +465,8 @@ def test_pages_of_the_log_stay_right_while_it_grows(
     assert page.context["newest"] == ""
 
 
-def test_the_log_is_exported_and_that_is_logged(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_audit_export_is_logged(clinic: None, log_in: Callable[..., Client]) -> None:
+    """The log is exported and that is logged."""
     client = log_in(Role.ADMINISTRATOR, "ada")
     record("=cmd|' /C calc'!A0", Action.VIEW, note='Ä, "quoted"\nline')
     record("rhea", Action.VIEW)

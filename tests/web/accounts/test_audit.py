@@ -57,7 +57,8 @@ def _sql(statement: str, *values: int) -> None:
         cursor.execute(statement, values)
 
 
-def test_no_statement_changes_or_deletes_an_event(database: str, clinic: None) -> None:
+def test_guard_rejects_every_statement(database: str, clinic: None) -> None:
+    """No statement changes or deletes an event."""
     record(SYSTEM, Action.RETENTION, cases=3)
     before = list(AuditEvent.objects.values())
     assert [event["user_name"] for event in before] == [SYSTEM]
@@ -74,13 +75,15 @@ def test_no_statement_changes_or_deletes_an_event(database: str, clinic: None) -
     assert AuditEvent.objects.count() == 2
 
 
-def test_the_guard_can_be_taken_down_and_set_up(database: str) -> None:
+def test_guard_can_be_removed_and_restored(database: str) -> None:
+    """The guard can be taken down and set up."""
     for statement in [*UNGUARDS[database], *GUARDS[database]]:
         _sql(statement)
 
 
 @pytest.mark.django_db
-def test_an_event_object_cannot_be_saved_again_nor_deleted(clinic: None) -> None:
+def test_event_rejects_save_and_delete(clinic: None) -> None:
+    """An event object cannot be saved again nor deleted."""
     record("someone", Action.VIEW)
     event = AuditEvent.objects.get()
     with pytest.raises(AppendOnlyError):
@@ -90,7 +93,8 @@ def test_an_event_object_cannot_be_saved_again_nor_deleted(clinic: None) -> None
 
 
 @pytest.mark.django_db
-def test_it_names_user_and_object_by_what_identifies_them(clinic: None, make_user: Callable[..., User]) -> None:
+def test_record_identifies_user_and_object(clinic: None, make_user: Callable[..., User]) -> None:
+    """It names user and object by what identifies them."""
     user = make_user(Role.REVIEWER, "ana")
     record(user, Action.USER_CHANGED, user, change="role")
     event = AuditEvent.objects.get()
@@ -106,7 +110,7 @@ def test_it_names_user_and_object_by_what_identifies_them(clinic: None, make_use
 
 
 @pytest.mark.django_db
-def test_an_account_called_system_is_told_from_the_system(clinic: None, make_user: Callable[..., User]) -> None:
+def test_record_account_called_system(clinic: None, make_user: Callable[..., User]) -> None:
     """Such an account may be there from before; no new one can be made."""
     user = make_user(name=SYSTEM)
     record(user, Action.VIEW)
@@ -115,9 +119,10 @@ def test_an_account_called_system_is_told_from_the_system(clinic: None, make_use
 
 
 @pytest.mark.django_db
-def test_events_name_the_address_that_asked(
+def test_record_client_address(
     settings: Settings, clinic: None, log_in: Callable[..., Client], make_user: Callable[..., User]
 ) -> None:
+    """Events name the address that asked."""
     client = log_in(Role.ADMINISTRATOR, "ada")
     forged = {"X-Forwarded-For": "198.51.100.7"}
     for proxy in (False, True):
@@ -132,7 +137,8 @@ def test_events_name_the_address_that_asked(
 
 
 @pytest.mark.django_db
-def test_what_is_denied_is_logged(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_denied_is_logged(clinic: None, log_in: Callable[..., Client]) -> None:
+    """What is denied is logged."""
     assert log_in(Role.READER, "rhea").get(reverse("audit")).status_code == 403
     event = AuditEvent.objects.get(action="denied")
     assert (event.user_name, event.detail) == ("rhea", {"page": "audit", "method": "GET"})
@@ -141,19 +147,22 @@ def test_what_is_denied_is_logged(clinic: None, log_in: Callable[..., Client]) -
 
 
 @pytest.mark.django_db
-def test_the_open_mode_logs_nothing(open_mode: None) -> None:
+def test_open_mode_logs_nothing(open_mode: None) -> None:
+    """The open mode logs nothing."""
     record("someone", Action.VIEW)
     assert not AuditEvent.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("turn", [1, 2])
-def test_tests_that_commit_can_still_be_cleaned_up(clinic: None, turn: int) -> None:
+def test_flush_in_tests(clinic: None, turn: int) -> None:
+    """Tests that commit can still be cleaned up."""
     record("someone", Action.VIEW)
     assert AuditEvent.objects.count() == 1  # the other turn's is gone
     with pytest.raises(DatabaseError), transaction.atomic():
         AuditEvent.objects.all().delete()
 
 
-def test_every_action_has_a_title() -> None:
+def test_every_action_has_title() -> None:
+    """Every action has a title."""
     assert set(TITLES) == set(Action)

@@ -30,9 +30,8 @@ def sign_in(client: Client, name: str, password: str = PASSWORD, address: str = 
     return client.post(reverse("login"), said, REMOTE_ADDR=address).status_code
 
 
-def test_five_failures_lock_the_name_at_that_address_for_a_quarter_of_an_hour(
-    clinic: None, client: Client, make_user: Callable[..., User]
-) -> None:
+def test_five_failures_lock_name_at_address(clinic: None, client: Client, make_user: Callable[..., User]) -> None:
+    """Five failures lock the name at that address for a quarter of an hour."""
     make_user(name="rhea")
     make_user(name="other")
     # The login form takes the wide letter for the same name: it must not give further tries.
@@ -51,7 +50,8 @@ def test_five_failures_lock_the_name_at_that_address_for_a_quarter_of_an_hour(
     assert sign_in(client, "rhea") == 302
 
 
-def test_all_addresses_of_an_ipv6_network_count_as_one(clinic: None, make_user: Callable[..., User]) -> None:
+def test_ipv6_network_counts_once(clinic: None, make_user: Callable[..., User]) -> None:
+    """All addresses of an ipv6 network count as one."""
     make_user(name="rhea")
     tried = [sign_in(Client(), "rhea", "wrong", f"2001:db8:1:2::{number:x}") for number in range(1, 6)]
     assert tried == [200, 200, 200, 200, 429]
@@ -59,7 +59,8 @@ def test_all_addresses_of_an_ipv6_network_count_as_one(clinic: None, make_user: 
     assert sign_in(Client(), "rhea", address="2001:db8:1:3::1") == 302
 
 
-def test_browsers_that_change_their_name_count_as_one(clinic: None, make_user: Callable[..., User]) -> None:
+def test_changed_browser_name_counts_once(clinic: None, make_user: Callable[..., User]) -> None:
+    """Browsers that change their name count as one."""
     make_user(name="rhea")
     tried = [sign_in(Client(headers={"User-Agent": f"browser {number}"}), "rhea", "wrong") for number in range(5)]
     assert tried == [200, 200, 200, 200, 429]
@@ -70,9 +71,8 @@ def guess_everywhere(name: str) -> list[int]:
     return [sign_in(Client(), name, "wrong", f"198.51.100.{number}") for number in range(login_guard.MOST_OF_NAME)]
 
 
-def test_a_name_is_locked_for_strangers_when_it_is_guessed_from_everywhere(
-    clinic: None, make_user: Callable[..., User]
-) -> None:
+def test_name_locked_after_failures_everywhere(clinic: None, make_user: Callable[..., User]) -> None:
+    """A name is locked for strangers when it is guessed from everywhere."""
     make_user(name="rhea")
     make_user(name="other")
     assert guess_everywhere("rhea") == [200] * (login_guard.MOST_OF_NAME - 1) + [429]
@@ -83,7 +83,8 @@ def test_a_name_is_locked_for_strangers_when_it_is_guessed_from_everywhere(
     assert sign_in(Client(), "rhea", address="203.0.113.5") == 302
 
 
-def test_nobody_is_locked_out_of_a_browser_of_their_own(clinic: None, make_user: Callable[..., User]) -> None:
+def test_known_browser_is_not_locked(clinic: None, make_user: Callable[..., User]) -> None:
+    """Nobody is locked out of a browser of their own."""
     make_user(name="rhea")
     make_user(name="other")
     own = Client()
@@ -98,7 +99,8 @@ def test_nobody_is_locked_out_of_a_browser_of_their_own(clinic: None, make_user:
     assert sign_in(own, "rhea", address="203.0.113.5") == 429
 
 
-def test_a_browser_is_known_for_its_users_only(clinic: None, make_user: Callable[..., User]) -> None:
+def test_known_browser_is_known_for_its_users(clinic: None, make_user: Callable[..., User]) -> None:
+    """A browser is known for its users only."""
     make_user(name="rhea")
     make_user(name="mallory")
     own = Client()
@@ -113,9 +115,10 @@ def test_a_browser_is_known_for_its_users_only(clinic: None, make_user: Callable
     assert "mallory" not in own.cookies["known"].value
 
 
-def test_one_network_cannot_try_one_password_with_all_names(
+def test_network_locked_after_many_names(
     clinic: None, make_user: Callable[..., User], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One network cannot try one password with all names."""
     monkeypatch.setattr(login_guard, "MOST_OF_NETWORK", 12)
     make_user(name="rhea")
     own = Client()
@@ -128,14 +131,16 @@ def test_one_network_cannot_try_one_password_with_all_names(
     assert sign_in(own, "rhea") == 302  # who has been here before
 
 
-def test_an_administrator_can_end_a_lock(clinic: None, make_user: Callable[..., User]) -> None:
+def test_administrator_ends_lock(clinic: None, make_user: Callable[..., User]) -> None:
+    """An administrator can end a lock."""
     rhea = make_user(name="rhea")
     guess_everywhere("rhea")
     password = users.renew_password(make_user(Role.ADMINISTRATOR), rhea)
     assert sign_in(Client(), "rhea", password, "203.0.113.5") == 302
 
 
-def test_a_lock_is_logged_once_with_its_address(clinic: None, make_user: Callable[..., User]) -> None:
+def test_lock_is_logged_once(clinic: None, make_user: Callable[..., User]) -> None:
+    """A lock is logged once with its address."""
     make_user(name="rhea")
     for _ in range(9):
         sign_in(Client(), "rhea", "wrong")

@@ -47,17 +47,20 @@ def codes(password: str, user: User) -> set[str]:
         "8f2Kq0zL5m" * 26,
     ],
 )
-def test_long_passwords_of_any_characters_pass(anna: User, password: str) -> None:
+def test_long_passwords_pass(anna: User, password: str) -> None:
+    """Long passwords of any characters pass."""
     assert codes(password, anna) == set()
 
 
-def test_one_time_passwords_follow_the_rules(anna: User) -> None:
+def test_one_time_password_passes(anna: User) -> None:
+    """One time passwords follow the rules."""
     for _ in range(20):
         assert codes(users.one_time_password(), anna) == set()
 
 
 @pytest.mark.parametrize("password", ["Tr0ub4dor&3", "x7#Kq!9pL2$v", "unrelated word"[: LEAST_LENGTH - 1], ""])
-def test_short_passwords_do_not(anna: User, password: str) -> None:
+def test_short_passwords_fail(anna: User, password: str) -> None:
+    """Short passwords do not."""
     assert "password_too_short" in codes(password, anna)
 
 
@@ -75,7 +78,8 @@ def test_short_passwords_do_not(anna: User, password: str) -> None:
         "radiologie-2026!",
     ],
 )
-def test_names_and_words_of_the_place_do_not(anna: User, password: str) -> None:
+def test_passwords_of_context_words_fail(anna: User, password: str) -> None:
+    """Names and words of the place do not."""
     assert "password_context" in codes(password, anna)
 
 
@@ -93,26 +97,30 @@ def test_names_and_words_of_the_place_do_not(anna: User, password: str) -> None:
         "a" * 200,
     ],
 )
-def test_what_is_tried_first_does_not(anna: User, password: str) -> None:
+def test_guessable_passwords_fail(anna: User, password: str) -> None:
+    """What is tried first does not."""
     assert codes(password, anna) & {"password_guessable", "password_too_common", "password_context"}
 
 
-def test_words_are_of_service_address_and_user(anna: User) -> None:
+def test_context_words(anna: User) -> None:
+    """Words are of service address and user."""
     words = context_words(anna)
     assert {"boneage", "kinderspital", "anna", "schmidt", "anna.schmidt", "oberholzer"} <= set(words)
     assert "kinderspital" in context_words(None)
     assert [len(word) for word in words] == sorted((len(word) for word in words), reverse=True)
 
 
-def test_words_of_one_user_do_not_count_for_the_next(anna: User) -> None:
+def test_words_of_user_do_not_leak(anna: User) -> None:
+    """Words of one user do not count for the next."""
     assert codes("zyxwoberholzerqq7", anna)
     assert codes("zyxwoberholzerqq7", User(username="other")) == set()
 
 
 @pytest.mark.django_db
-def test_a_password_is_taken_exactly_as_typed(
+def test_password_is_taken_as_typed(
     settings: Settings, clinic: None, client: Client, make_user: Callable[..., User]
 ) -> None:
+    """A password is taken exactly as typed."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     user = make_user(name="rhea")
     exact = "  Two spaces and \uff37ide " + "x" * 150
@@ -126,9 +134,8 @@ def test_a_password_is_taken_exactly_as_typed(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ["login", "account", "confirm"])
-def test_password_fields_hide_and_take_what_a_manager_pastes(
-    clinic: None, log_in: Callable[..., Client], name: str
-) -> None:
+def test_password_fields_hide_input(clinic: None, log_in: Callable[..., Client], name: str) -> None:
+    """Password fields hide and take what a manager pastes."""
     page = (Client() if name == "login" else log_in()).get(reverse(name)).content.decode()
     fields = [part.split(">")[0] for part in page.split("<input ")[1:] if 'type="password"' in part.split(">")[0]]
     assert fields

@@ -52,7 +52,8 @@ def ended() -> list[tuple[str, object]]:
 # --- when they end ----------------------------------------------------------------------------------------------------
 
 
-def test_a_session_that_nobody_uses_ends(settings: Settings, clinic: None, log_in: LoggedIn) -> None:
+def test_idle_session_ends(settings: Settings, clinic: None, log_in: LoggedIn) -> None:
+    """A session that nobody uses ends."""
     client = log_in()
     used_before(29)
     assert is_in(client)
@@ -67,7 +68,8 @@ def test_a_session_that_nobody_uses_ends(settings: Settings, clinic: None, log_i
     assert not is_in(again)
 
 
-def test_a_session_ends_however_much_it_is_used(settings: Settings, clinic: None, log_in: LoggedIn) -> None:
+def test_old_session_ends(settings: Settings, clinic: None, log_in: LoggedIn) -> None:
+    """A session ends however much it is used."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, session_hours=2)
     client = log_in()
     row = BrowserSession.objects.get()
@@ -78,7 +80,8 @@ def test_a_session_ends_however_much_it_is_used(settings: Settings, clinic: None
     assert ended() == [("system", "expired")]
 
 
-def test_use_is_noted_but_not_each_time(clinic: None, log_in: LoggedIn) -> None:
+def test_use_is_noted_each_minute(clinic: None, log_in: LoggedIn) -> None:
+    """Use is noted but not each time."""
     client = log_in()
     for minutes, is_noted in ((0.5, False), (5, True)):
         used_before(minutes)
@@ -87,7 +90,8 @@ def test_use_is_noted_but_not_each_time(clinic: None, log_in: LoggedIn) -> None:
         assert (BrowserSession.objects.get().seen_at > before) is is_noted
 
 
-def test_pages_that_ask_by_themselves_keep_no_session_open(clinic: None, log_in: LoggedIn) -> None:
+def test_polling_keeps_no_session_open(clinic: None, log_in: LoggedIn) -> None:
+    """Pages that ask by themselves keep no session open."""
     client = log_in()
     used_before(5)
     before = BrowserSession.objects.get().seen_at
@@ -99,7 +103,8 @@ def test_pages_that_ask_by_themselves_keep_no_session_open(clinic: None, log_in:
     assert BrowserSession.objects.get().seen_at > before
 
 
-def test_writing_into_a_session_keeps_its_beginning_and_its_end(clinic: None, log_in: LoggedIn) -> None:
+def test_writing_keeps_begin_and_end(clinic: None, log_in: LoggedIn) -> None:
+    """Writing into a session keeps its beginning and its end."""
     client = log_in()
     before = BrowserSession.objects.get()
     confirmed_before(client, 1)
@@ -109,7 +114,8 @@ def test_writing_into_a_session_keeps_its_beginning_and_its_end(clinic: None, lo
     assert [getattr(after, name) for name in kept] == [getattr(before, name) for name in kept]
 
 
-def test_the_oldest_session_ends_when_there_are_too_many(clinic: None, make_user: Callable[..., User]) -> None:
+def test_oldest_session_ends(clinic: None, make_user: Callable[..., User]) -> None:
+    """The oldest session ends when there are too many."""
     user = make_user()
     clients = [Client() for _ in range(sessions.MOST_SESSIONS + 2)]
     for client in clients:
@@ -118,7 +124,8 @@ def test_the_oldest_session_ends_when_there_are_too_many(clinic: None, make_user
     assert ended() == [(user.username, "too_many")] * 2
 
 
-def test_logging_out_leaves_nothing_of_the_session(clinic: None, log_in: LoggedIn) -> None:
+def test_logout_deletes_session(clinic: None, log_in: LoggedIn) -> None:
+    """Logging out leaves nothing of the session."""
     client = log_in()
     key = client.session.session_key
     client.post(reverse("logout"))
@@ -140,7 +147,8 @@ def two_sessions(make_user: Callable[..., User]) -> tuple[Client, Client]:
     return here, there
 
 
-def test_users_see_and_end_their_own_sessions(clinic: None, make_user: Callable[..., User]) -> None:
+def test_user_ends_own_session(clinic: None, make_user: Callable[..., User]) -> None:
+    """Users see and end their own sessions."""
     here, there = two_sessions(make_user)
     page = here.get(reverse("account"))
     text = page.content.decode()
@@ -157,16 +165,16 @@ def test_users_see_and_end_their_own_sessions(clinic: None, make_user: Callable[
     assert ended() == [("rhea", "asked")]
 
 
-def test_users_end_all_other_sessions(clinic: None, make_user: Callable[..., User], log_in: LoggedIn) -> None:
+def test_user_ends_all_other_sessions(clinic: None, make_user: Callable[..., User], log_in: LoggedIn) -> None:
+    """Users end all other sessions."""
     here, there = two_sessions(make_user)
     stranger = log_in(name="stranger")
     here.post(reverse("account"), {"do": "sessions"})
     assert (is_in(here), is_in(there), is_in(stranger)) == (True, False, True)
 
 
-def test_an_administrator_ends_the_sessions_of_a_user(
-    clinic: None, make_user: Callable[..., User], log_in: LoggedIn
-) -> None:
+def test_administrator_ends_sessions(clinic: None, make_user: Callable[..., User], log_in: LoggedIn) -> None:
+    """An administrator ends the sessions of a user."""
     here, there = two_sessions(make_user)
     ada = log_in(Role.ADMINISTRATOR, "ada")
     address = reverse("user", args=[User.objects.get(username="rhea").pk])
@@ -179,7 +187,8 @@ def test_an_administrator_ends_the_sessions_of_a_user(
     assert is_in(ada)
 
 
-def test_ending_an_account_ends_its_sessions(clinic: None, make_user: Callable[..., User], log_in: LoggedIn) -> None:
+def test_deactivation_ends_sessions(clinic: None, make_user: Callable[..., User], log_in: LoggedIn) -> None:
+    """Ending an account ends its sessions."""
     here, there = two_sessions(make_user)
     ada = log_in(Role.ADMINISTRATOR, "ada")
     ada.post(reverse("user", args=[User.objects.get(username="rhea").pk]), {"do": "deactivate"})
@@ -191,7 +200,8 @@ def test_ending_an_account_ends_its_sessions(clinic: None, make_user: Callable[.
 # --- the password once more -------------------------------------------------------------------------------------------
 
 
-def test_users_tokens_and_sessions_need_a_password_typed_lately(clinic: None, log_in: LoggedIn) -> None:
+def test_changes_need_recent_password(clinic: None, log_in: LoggedIn) -> None:
+    """Users tokens and sessions need a password typed lately."""
     client = log_in(Role.ADMINISTRATOR, "ada")
     confirmed_before(client, 11)
     for name in ("users", "user"):
@@ -215,7 +225,8 @@ def test_users_tokens_and_sessions_need_a_password_typed_lately(clinic: None, lo
     assert client.get(reverse("users")).status_code == 200
 
 
-def test_confirming_takes_the_password_and_renews_the_session(clinic: None, log_in: LoggedIn) -> None:
+def test_confirm_renews_session(clinic: None, log_in: LoggedIn) -> None:
+    """Confirming takes the password and renews the session."""
     client = log_in(Role.ADMINISTRATOR, "ada")
     confirmed_before(client, 60)
     key = client.session.session_key
@@ -231,7 +242,8 @@ def test_confirming_takes_the_password_and_renews_the_session(clinic: None, log_
 
 
 @pytest.mark.parametrize("elsewhere", ["https://evil.example/", "//evil.example", "javascript:alert(1)", ""])
-def test_confirming_never_leads_elsewhere(clinic: None, log_in: LoggedIn, elsewhere: str) -> None:
+def test_confirm_stays_on_site(clinic: None, log_in: LoggedIn, elsewhere: str) -> None:
+    """Confirming never leads elsewhere."""
     client = log_in()
     sent = client.post(reverse("confirm"), {"password": PASSWORD, "next": elsewhere})
     assert sent["Location"] == reverse("account")
@@ -240,7 +252,8 @@ def test_confirming_never_leads_elsewhere(clinic: None, log_in: LoggedIn, elsewh
     assert away["Location"] == f"{reverse('confirm')}?next=%2Faccount%2F"
 
 
-def test_guessing_at_the_confirmation_is_locked_like_a_login(clinic: None, log_in: LoggedIn) -> None:
+def test_confirm_guessing_is_locked(clinic: None, log_in: LoggedIn) -> None:
+    """Guessing at the confirmation is locked like a login."""
     client = log_in()
     tried = [client.post(reverse("confirm"), {"password": f"wrong {number}"}).status_code for number in range(6)]
     assert tried == [200, 200, 200, 200, 429, 429]
@@ -257,5 +270,6 @@ def test_guessing_at_the_confirmation_is_locked_like_a_login(clinic: None, log_i
         ("", "unknown"),
     ],
 )
-def test_browsers_are_named_as_people_call_them(agent: str, name: str) -> None:
+def test_browser_names(agent: str, name: str) -> None:
+    """Browsers are named as people call them."""
     assert browser(agent) == name

@@ -46,7 +46,7 @@ def in_python(*said: str) -> list[str]:
     return [sys.executable, str(EXAMPLES / "api_assess.py"), *said]
 
 
-def test_the_shell_example_fetches_all(api_service: ApiService, radiograph: Path) -> None:  # noqa: F811
+def test_shell_example(api_service: ApiService, radiograph: Path) -> None:  # noqa: F811
     done = run(api_service, in_shell(str(radiograph), "F"), radiograph.parent)
     assert done.returncode == 0, done.stderr
     result = json.loads((radiograph.parent / "result").read_text())
@@ -55,7 +55,7 @@ def test_the_shell_example_fetches_all(api_service: ApiService, radiograph: Path
     assert (radiograph.parent / "report.pdf").read_bytes().startswith(b"%PDF-")
 
 
-def test_the_python_example_fetches_and_corrects(api_service: ApiService, radiograph: Path) -> None:  # noqa: F811
+def test_python_example(api_service: ApiService, radiograph: Path) -> None:  # noqa: F811
     done = run(api_service, in_python(str(radiograph), "M", "--correct", "100", "read by hand"), radiograph.parent)
     assert done.returncode == 0, done.stderr
     assert "Bone age: " in done.stdout
@@ -65,7 +65,7 @@ def test_the_python_example_fetches_and_corrects(api_service: ApiService, radiog
 
 
 @pytest.mark.parametrize("example", [in_shell, in_python])
-def test_examples_tell_why_a_radiograph_was_rejected(api_service: ApiService, tmp_path: Path, example: object) -> None:  # noqa: F811
+def test_examples_report_rejection(api_service: ApiService, tmp_path: Path, example: object) -> None:  # noqa: F811
     (tmp_path / "text.png").write_text("no picture")
     assert callable(example)
     done = run(api_service, example("text.png", "F"), tmp_path)
@@ -74,7 +74,7 @@ def test_examples_tell_why_a_radiograph_was_rejected(api_service: ApiService, tm
 
 
 @pytest.mark.parametrize("example", [in_shell, in_python])
-def test_examples_tell_that_a_token_is_wrong(api_service: ApiService, radiograph: Path, example: object) -> None:  # noqa: F811
+def test_examples_report_wrong_token(api_service: ApiService, radiograph: Path, example: object) -> None:  # noqa: F811
     assert callable(example)
     done = run(api_service, example(str(radiograph), "F"), radiograph.parent, token="ba_wrong")
     assert (done.returncode == 1) == bool(api_service.token)
@@ -122,9 +122,8 @@ def said_in_one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize("size", [2**20 + 1, 70 * 2**20])
-def test_the_python_example_sends_nothing_that_is_too_large(
-    breaks_off: tuple[ApiService, list[bytes]], tmp_path: Path, size: int
-) -> None:
+def test_python_example_checks_size(breaks_off: tuple[ApiService, list[bytes]], tmp_path: Path, size: int) -> None:
+    """The python example sends nothing that is too large."""
     service, bodies = breaks_off
     with (tmp_path / "large.dcm").open("wb") as file:
         file.truncate(size)
@@ -133,9 +132,10 @@ def test_the_python_example_sends_nothing_that_is_too_large(
 
 
 @pytest.mark.parametrize(("name", "sent"), [("hand 7.png", "hand 7.png"), ('a"; b=é\n.png', "a%22; b=é%0A.png")])
-def test_the_python_example_sends_the_radiographs_name_and_tells_that_the_service_breaks_off(
+def test_python_example_reports_interruption(
     breaks_off: tuple[ApiService, list[bytes]], tmp_path: Path, name: str, sent: str
 ) -> None:
+    """The python example sends the radiographs name and tells that the service breaks off."""
     service, bodies = breaks_off
     (tmp_path / name).write_bytes(b"radiograph")
     assert "cannot be reached" in said_in_one_line(run(service, in_python(name, "F"), tmp_path))
@@ -143,7 +143,8 @@ def test_the_python_example_sends_the_radiographs_name_and_tells_that_the_servic
     assert f'name="radiograph"; filename="{sent}"\r\n'.encode() in body
 
 
-def test_the_python_example_tells_that_the_service_is_down(radiograph: Path) -> None:
+def test_python_example_reports_service_down(radiograph: Path) -> None:
+    """The python example tells that the service is down."""
     with ThreadingHTTPServer(("127.0.0.1", 0), BreaksOff) as closed:
         nobody = ApiService(f"http://127.0.0.1:{closed.server_port}", "")
     assert f"{nobody.url} cannot be reached" in said_in_one_line(
@@ -151,13 +152,13 @@ def test_the_python_example_tells_that_the_service_is_down(radiograph: Path) -> 
     )
 
 
-def test_the_python_example_tells_that_there_is_no_such_radiograph(
-    breaks_off: tuple[ApiService, list[bytes]], tmp_path: Path
-) -> None:
+def test_python_example_reports_missing_file(breaks_off: tuple[ApiService, list[bytes]], tmp_path: Path) -> None:
+    """The python example tells that there is no such radiograph."""
     said = said_in_one_line(run(breaks_off[0], in_python("missing.png", "F"), tmp_path))
     assert "missing.png cannot be read" in said
 
 
 @pytest.mark.parametrize("name", ["api_assess.sh", "api_assess.py"])
-def test_the_page_shows_the_examples_as_they_are(name: str) -> None:
+def test_docs_show_examples(name: str) -> None:
+    """The page shows the examples as they are."""
     assert (EXAMPLES / name).read_text().strip() in (ROOT / "docs" / "api.md").read_text()

@@ -133,7 +133,8 @@ def problem_of(response: Any) -> tuple[int, str]:
 # --- submitting and waiting -------------------------------------------------------------------------------------------
 
 
-def test_a_radiograph_is_taken_and_its_answer_fetched(in_open: Api) -> None:
+def test_submit_and_fetch(in_open: Api) -> None:
+    """A radiograph is taken and its answer fetched."""
     answer = in_open.submit(sex="F", given_age_months="90.5", note="left")
     assert (answer.status_code, answer["Retry-After"]) == (202, "1")
     said = answer.json()
@@ -150,7 +151,8 @@ def test_a_radiograph_is_taken_and_its_answer_fetched(in_open: Api) -> None:
     assert done.json()["expires_at"] is not None
 
 
-def test_a_rejected_radiograph_says_why(in_open: Api) -> None:
+def test_assessment_rejected(in_open: Api) -> None:
+    """A rejected radiograph says why."""
     key = in_open.submit(sex="M").json()["id"]
     work_off(reject)
     answer = in_open.get(f"assessments/{key}")
@@ -164,7 +166,8 @@ def test_a_rejected_radiograph_says_why(in_open: Api) -> None:
     assert problem_of(in_open.post(f"assessments/{key}/decision", CORRECTION)) == (409, "not_decidable")
 
 
-def test_what_waits_has_no_result_yet(in_open: Api) -> None:
+def test_result_of_waiting_radiograph(in_open: Api) -> None:
+    """What waits has no result yet."""
     key = in_open.submit(sex="M").json()["id"]
     for part in ("result", "radiograph.jpg", "heat.png", "overlay.png", "report.pdf"):
         assert problem_of(in_open.get(f"assessments/{key}/{part}")) == (409, "not_finished")
@@ -172,7 +175,8 @@ def test_what_waits_has_no_result_yet(in_open: Api) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_waiting_ends_with_the_answer_and_holds_no_transaction(in_open: Api) -> None:
+def test_wait_ends_with_result(in_open: Api) -> None:
+    """Waiting ends with the answer and holds no transaction."""
     looks: list[bool] = []
     finished = threading.Event()
 
@@ -198,7 +202,8 @@ def test_waiting_ends_with_the_answer_and_holds_no_transaction(in_open: Api) -> 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_waiting_ends_when_the_time_is_over_or_too_many_wait(in_open: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_ends_after_time_or_with_many(in_open: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting ends when the time is over or too many wait."""
     begun = time.monotonic()
     key = in_open.submit(sex="F", wait=0.3).json()["id"]
     assert 0.3 <= time.monotonic() - begun < 5
@@ -210,7 +215,8 @@ def test_waiting_ends_when_the_time_is_over_or_too_many_wait(in_open: Api, monke
 
 
 @pytest.mark.parametrize("wait", ["-1", "31", "nan", "soon", ""])
-def test_a_wait_out_of_range_is_rejected(in_open: Api, wait: str) -> None:
+def test_wait_out_of_range(in_open: Api, wait: str) -> None:
+    """A wait out of range is rejected."""
     response = in_open.get(f"assessments/{uuid4()}?wait={wait}")
     assert problem_of(response) == (422, "request_invalid")
     assert "wait" in response.json()["message"]
@@ -230,18 +236,21 @@ def test_a_wait_out_of_range_is_rejected(in_open: Api, wait: str) -> None:
         ({"sex": "F", "note": "n" * 2001}, "note_invalid"),
     ],
 )
-def test_a_wrong_submission_is_told_and_not_kept(in_open: Api, said: dict[str, Any], code: str) -> None:
+def test_submit_invalid_is_not_stored(in_open: Api, said: dict[str, Any], code: str) -> None:
+    """A wrong submission is told and not kept."""
     response = in_open.submit(**said)
     assert problem_of(response) == (422, code)
     assert not Assessment.objects.exists()
 
 
-def test_errors_are_english_whatever_the_reader_reads(in_open: Api) -> None:
+def test_errors_are_english(in_open: Api) -> None:
+    """Errors are english whatever the reader reads."""
     response = Client(headers={"accept-language": "de"}).post("/api/assessments", {})
     assert "Choose the sex" in response.json()["message"]
 
 
-def test_too_many_bytes_are_turned_away(in_open: Api, settings: Settings) -> None:
+def test_submit_too_many_bytes(in_open: Api, settings: Settings) -> None:
+    """Too many bytes are turned away."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, radiograph_bytes=10)
     assert problem_of(in_open.submit(sex="F")) == (413, "too_large")
     assert problem_of(in_open.submit(sex="F", radiograph=bytes(1_000_000))) == (413, "too_large")
@@ -249,7 +258,8 @@ def test_too_many_bytes_are_turned_away(in_open: Api, settings: Settings) -> Non
     assert not Assessment.objects.exists()
 
 
-def test_too_many_radiographs_are_turned_away(in_open: Api, settings: Settings) -> None:
+def test_submit_too_many_radiographs(in_open: Api, settings: Settings) -> None:
+    """Too many radiographs are turned away."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, waiting=1)
     assert in_open.submit(sex="F").status_code == 202
     busy = in_open.submit(sex="F")
@@ -261,7 +271,8 @@ def test_too_many_radiographs_are_turned_away(in_open: Api, settings: Settings) 
     assert int(many["Retry-After"]) > 0
 
 
-def test_bodies_that_are_none_are_told(in_open: Api, done_assessment: Maker) -> None:
+def test_malformed_bodies(in_open: Api, done_assessment: Maker) -> None:
+    """Bodies that are none are told."""
     key = done_assessment().pk
     client = Client()
     broken = client.post("/api/assessments", b"nothing", content_type="multipart/form-data")
@@ -275,7 +286,8 @@ def test_bodies_that_are_none_are_told(in_open: Api, done_assessment: Maker) -> 
 # --- what was found ---------------------------------------------------------------------------------------------------
 
 
-def test_the_result_has_the_one_schema(in_open: Api, done_assessment: Maker) -> None:
+def test_result_has_schema(in_open: Api, done_assessment: Maker) -> None:
+    """The result has the one schema."""
     assessment = done_assessment()
     said = in_open.get(f"assessments/{assessment.pk}/result").json()
     stored = dict(assessment.result or {})
@@ -290,7 +302,7 @@ def test_the_result_has_the_one_schema(in_open: Api, done_assessment: Maker) -> 
     assert "web" not in said
 
 
-def test_the_description_of_a_result_holds_for_a_real_one(tmp_path: Path) -> None:
+def test_result_matches_description(tmp_path: Path) -> None:
     """Each key that an assessment writes is described, in the result and in its parts."""
     bundle = Bundle.open(tiny_bundle(tmp_path / "bundle", hand=True, distribution=True), threads=1)
     said = assess(sample_png(), "F", bundle).to_json()
@@ -301,7 +313,8 @@ def test_the_description_of_a_result_holds_for_a_real_one(tmp_path: Path) -> Non
     assert said["facts"].keys() == Facts.model_fields.keys()
 
 
-def test_states_verdicts_and_form_fields_are_described_as_they_are() -> None:
+def test_description_of_states_and_fields() -> None:
+    """States verdicts and form fields are described as they are."""
     assert set(StateName.__args__) == set(State.values)  # type: ignore[attr-defined]
     assert set(Decided.__args__) == set(Verdict.values)  # type: ignore[attr-defined]
     fields: dict[str, Any] = dict(RadiographForm.base_fields)
@@ -315,14 +328,16 @@ def test_states_verdicts_and_form_fields_are_described_as_they_are() -> None:
     assert (said["given_age_months"]["minimum"], said["given_age_months"]["maximum"]) == (age.min_value, age.max_value)
 
 
-def test_every_code_of_the_form_is_described() -> None:
+def test_description_of_form_codes() -> None:
+    """Every code of the form is described."""
     of_years = {"age_invalid"}
     assert OWN_CODES - of_years <= CODES.keys()
     by_name = {f"{name}_invalid" for name in Submission.model_fields} | {"radiograph_missing", "sex_missing"}
     assert set(SUBMISSION_CODES) == by_name | (OWN_CODES - of_years - {"busy", "too_many", "too_large"})
 
 
-def test_pictures_and_report_are_files_without_names(in_open: Api, done_assessment: Maker) -> None:
+def test_pictures_and_report_have_neutral_names(in_open: Api, done_assessment: Maker) -> None:
+    """Pictures and report are files without names."""
     assessment = done_assessment()
     for part, kind in (("radiograph.jpg", PictureKind.RADIOGRAPH), ("heat.png", PictureKind.HEAT)):
         response = in_open.get(f"assessments/{assessment.pk}/{part}")
@@ -337,7 +352,8 @@ def test_pictures_and_report_are_files_without_names(in_open: Api, done_assessme
         assert "radiograph" not in name
 
 
-def test_the_overlay_is_coloured_where_the_heat_is(in_open: Api, done_assessment: Maker) -> None:
+def test_overlay_is_coloured(in_open: Api, done_assessment: Maker) -> None:
+    """The overlay is coloured where the heat is."""
     key = done_assessment().pk
     data = in_open.get(f"assessments/{key}/overlay.png").content
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -351,7 +367,8 @@ def test_the_overlay_is_coloured_where_the_heat_is(in_open: Api, done_assessment
     assert picture.shape[1] > width
 
 
-def test_what_is_gone_is_not_found(in_open: Api, done_assessment: Maker) -> None:
+def test_deleted_is_not_found(in_open: Api, done_assessment: Maker) -> None:
+    """What is gone is not found."""
     expired = done_assessment()
     Assessment.objects.filter(pk=expired.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     without = done_assessment()
@@ -365,7 +382,8 @@ def test_what_is_gone_is_not_found(in_open: Api, done_assessment: Maker) -> None
     assert problem_of(in_open.post(f"assessments/{expired.pk}/decision", CORRECTION)) == (404, "not_found")
 
 
-def test_methods_that_there_are_not_are_told(in_open: Api, done_assessment: Maker) -> None:
+def test_unknown_methods(in_open: Api, done_assessment: Maker) -> None:
+    """Methods that there are not are told."""
     key = done_assessment().pk
     for method, path, allowed in [
         ("PUT", "assessments", "POST"),
@@ -379,9 +397,11 @@ def test_methods_that_there_are_not_are_told(in_open: Api, done_assessment: Make
         assert response["Allow"] == allowed
 
 
-def test_a_fault_of_the_program_is_told_without_its_words(
+def test_internal_error_hides_message(
     in_open: Api, done_assessment: Maker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A fault of the program is told without its words."""
+
     def fail(_assessment: Assessment) -> bytes:
         raise RuntimeError("Anna")
 
@@ -395,7 +415,8 @@ def test_a_fault_of_the_program_is_told_without_its_words(
 # --- deciding and deleting --------------------------------------------------------------------------------------------
 
 
-def test_a_correction_stands_in_the_result(in_open: Api, done_assessment: Maker) -> None:
+def test_decision_appears_in_result(in_open: Api, done_assessment: Maker) -> None:
+    """A correction stands in the result."""
     key = done_assessment().pk
     accepted = in_open.post(f"assessments/{key}/decision", {"verdict": "accepted"})
     assert (accepted.status_code, accepted.json()["decision"]["age_months"]) == (200, 94.0)
@@ -423,13 +444,15 @@ def test_a_correction_stands_in_the_result(in_open: Api, done_assessment: Maker)
         None,
     ],
 )
-def test_a_wrong_decision_is_not_taken(in_open: Api, done_assessment: Maker, body: object) -> None:
+def test_invalid_decision(in_open: Api, done_assessment: Maker, body: object) -> None:
+    """A wrong decision is not taken."""
     assessment = done_assessment()
     assert problem_of(in_open.post(f"assessments/{assessment.pk}/decision", body)) == (422, "request_invalid")
     assert not assessment.decisions.exists()
 
 
-def test_in_the_open_mode_whoever_has_the_address_deletes(in_open: Api, done_assessment: Maker) -> None:
+def test_delete_in_open_mode(in_open: Api, done_assessment: Maker) -> None:
+    """In the open mode whoever has the address deletes."""
     key = done_assessment().pk
     response = in_open.delete(f"assessments/{key}")
     assert (response.status_code, response.content) == (204, b"")
@@ -438,7 +461,8 @@ def test_in_the_open_mode_whoever_has_the_address_deletes(in_open: Api, done_ass
 
 
 @pytest.mark.usefixtures("clinic")
-def test_roles_are_respected(token_of: Callable[..., Api], done_assessment: Maker) -> None:
+def test_roles(token_of: Callable[..., Api], done_assessment: Maker) -> None:
+    """Roles are respected."""
     reader, reviewer = token_of(Role.READER), token_of(Role.REVIEWER)
     address = f"assessments/{done_assessment().pk}"
     assert reader.post(f"{address}/decision", {"verdict": "accepted"}).status_code == 200
@@ -450,7 +474,8 @@ def test_roles_are_respected(token_of: Callable[..., Api], done_assessment: Make
 
 
 @pytest.mark.usefixtures("clinic")
-def test_accepting_a_critical_number_needs_a_confirmation(token_of: Callable[..., Api], done_assessment: Maker) -> None:
+def test_accept_critical_needs_confirmation(token_of: Callable[..., Api], done_assessment: Maker) -> None:
+    """Accepting a critical number needs a confirmation."""
     api, assessment = token_of(), done_assessment(answer_with(CRITICAL, "saturated"))
     address = f"assessments/{assessment.pk}"
     result = api.get(f"{address}/result").json()
@@ -468,7 +493,8 @@ def test_accepting_a_critical_number_needs_a_confirmation(token_of: Callable[...
 
 
 @pytest.mark.usefixtures("clinic")
-def test_without_a_good_token_nothing_is_told(make_user: UserMaker, done_assessment: Maker) -> None:
+def test_token_required(make_user: UserMaker, done_assessment: Maker) -> None:
+    """Without a good token nothing is told."""
     address = f"assessments/{done_assessment().pk}"
     active, gone = make_user(), make_user(name="gone")
     token, text = ApiToken.issue(active, "ward")
@@ -491,7 +517,8 @@ def test_without_a_good_token_nothing_is_told(make_user: UserMaker, done_assessm
 
 
 @pytest.mark.usefixtures("clinic")
-def test_a_token_expires(make_user: UserMaker) -> None:
+def test_token_expires(make_user: UserMaker) -> None:
+    """A token expires."""
     token, text = ApiToken.issue(make_user(), "ward", days=30)
     assert timedelta(days=29, hours=23) < token.expires_at - timezone.now() <= timedelta(days=30)
     assert Api(text).get("assessments").status_code == 200
@@ -501,7 +528,8 @@ def test_a_token_expires(make_user: UserMaker) -> None:
 
 @pytest.mark.usefixtures("clinic")
 @pytest.mark.parametrize("scope", list(Scope))
-def test_a_token_does_no_more_than_its_scope(make_user: UserMaker, done_assessment: Maker, scope: Scope) -> None:
+def test_token_scope(make_user: UserMaker, done_assessment: Maker, scope: Scope) -> None:
+    """A token does no more than its scope."""
     api = Api(ApiToken.issue(make_user(Role.REVIEWER), "ward", scope)[1])
     address = f"assessments/{done_assessment().pk}"
     needs = [
@@ -524,14 +552,16 @@ def test_a_token_does_no_more_than_its_scope(make_user: UserMaker, done_assessme
 
 
 @pytest.mark.usefixtures("clinic")
-def test_what_a_role_is_denied_is_logged(token_of: Callable[..., Api], done_assessment: Maker) -> None:
+def test_denied_is_logged(token_of: Callable[..., Api], done_assessment: Maker) -> None:
+    """What a role is denied is logged."""
     token_of().delete(f"assessments/{done_assessment().pk}")
     event = AuditEvent.objects.get(action="denied")
     assert (event.user_name, event.detail) == ("reader", {"page": "api", "method": "DELETE", "via": "token ward"})
 
 
 @pytest.mark.usefixtures("clinic")
-def test_the_use_of_a_token_is_noted_once_a_minute(make_user: UserMaker) -> None:
+def test_token_use_is_noted_each_minute(make_user: UserMaker) -> None:
+    """The use of a token is noted once a minute."""
     token, text = ApiToken.issue(make_user(), "ward")
 
     def used() -> Any:
@@ -546,7 +576,8 @@ def test_the_use_of_a_token_is_noted_once_a_minute(make_user: UserMaker) -> None
 
 
 @pytest.mark.usefixtures("clinic")
-def test_the_log_names_user_token_and_what_was_done(token_of: Callable[..., Api]) -> None:
+def test_audit_names_user_and_token(token_of: Callable[..., Api]) -> None:
+    """The log names user token and what was done."""
     reader = token_of()
     key = reader.submit(sex="F", reference="P 1").json()["id"]
     reader.get(f"assessments/{key}")
@@ -566,7 +597,8 @@ def test_the_log_names_user_token_and_what_was_done(token_of: Callable[..., Api]
 
 
 @pytest.mark.usefixtures("clinic")
-def test_the_list_is_paged_and_narrowed(token_of: Callable[..., Api], done_assessment: Maker) -> None:
+def test_list_paging_and_search(token_of: Callable[..., Api], done_assessment: Maker) -> None:
+    """The list is paged and narrowed."""
     reader = token_of()
     one, two = (Case.objects.create(reference=name, sex="F") for name in ("Zo\u00eb", "B"))
     at = timezone.now()
@@ -600,11 +632,13 @@ def test_the_list_is_paged_and_narrowed(token_of: Callable[..., Api], done_asses
 
 @pytest.mark.usefixtures("clinic")
 @pytest.mark.parametrize("query", ["page=0", "page=x", "page_size=201", "state=lost"])
-def test_a_wrong_page_is_rejected(token_of: Callable[..., Api], query: str) -> None:
+def test_list_invalid_page(token_of: Callable[..., Api], query: str) -> None:
+    """A wrong page is rejected."""
     assert problem_of(token_of().get(f"assessments?{query}")) == (422, "request_invalid")
 
 
-def test_the_open_mode_has_no_list_and_no_references(in_open: Api) -> None:
+def test_open_mode_has_no_list(in_open: Api) -> None:
+    """The open mode has no list and no references."""
     assert problem_of(in_open.get("assessments")) == (405, "method_not_allowed")
     assert problem_of(in_open.post("assessments/search", {})) == (404, "not_found")
     assert problem_of(in_open.send("PUT", "assessments/search")) == (404, "not_found")
@@ -616,7 +650,8 @@ def test_the_open_mode_has_no_list_and_no_references(in_open: Api) -> None:
 
 
 @pytest.mark.usefixtures("own_networks")
-def test_plates_are_listed_with_their_pictures(in_open: Api) -> None:
+def test_atlas_plates(in_open: Api) -> None:
+    """Plates are listed with their pictures."""
     said = in_open.get("atlas").json()
     keys = [plate["key"] for plate in said["plates"]]
     assert [key[0] for key in keys] == sorted(key[0] for key in keys)
@@ -630,7 +665,8 @@ def test_plates_are_listed_with_their_pictures(in_open: Api) -> None:
 
 
 @pytest.mark.usefixtures("own_networks", "clinic")
-def test_the_service_says_what_it_is_without_a_token(settings: Settings) -> None:
+def test_service_without_token(settings: Settings) -> None:
+    """The service says what it is without a token."""
     said = Api().get("service").json()
     assert (said["mode"], said["bundle"]["name"], said["atlas"]) == ("clinic", "tiny", "atlas")
     assert said["limits"]["radiograph_bytes"] == settings.CONFIGURATION.radiograph_bytes
@@ -643,7 +679,8 @@ def test_the_service_says_what_it_is_without_a_token(settings: Settings) -> None
 
 
 @pytest.mark.parametrize("mode", ["open", "clinic"])
-def test_the_description_fits_the_mode(mode: str, settings: Settings) -> None:
+def test_description_fits_mode(mode: str, settings: Settings) -> None:
+    """The description fits the mode."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode=mode)
     schema = Api().get("openapi.json").json()
     text = json.dumps(schema)
@@ -663,7 +700,8 @@ def test_the_description_fits_the_mode(mode: str, settings: Settings) -> None:
                 assert status == "204" or response["content"], (path, method, status)
 
 
-def test_a_radiograph_of_a_worker_goes_all_the_way(in_open: Api, own_networks: None) -> None:
+def test_submit_to_result_with_worker(in_open: Api, own_networks: None) -> None:
+    """A radiograph of a worker goes all the way."""
     key = in_open.submit(sex="F", radiograph=sample_png(), given_age_months="90").json()["id"]
     assert work_off(work.assess_bytes) == 1
     said = in_open.get(f"assessments/{key}").json()["result"]
@@ -675,9 +713,8 @@ def test_a_radiograph_of_a_worker_goes_all_the_way(in_open: Api, own_networks: N
         assert io.BytesIO(in_open.get(f"assessments/{key}/{part}").content).read(1)
 
 
-def test_a_radiograph_whose_sex_the_atlas_lacks_is_assessed_all_the_same(
-    in_open: Api, own_networks: None, settings: Settings, tmp_path: Path
-) -> None:
+def test_submit_sex_missing_in_atlas(in_open: Api, own_networks: None, settings: Settings, tmp_path: Path) -> None:
+    """A radiograph whose sex the atlas lacks is assessed all the same."""
     boys = draw_atlas(tmp_path / "boys", sexes="M")
     settings.CONFIGURATION = replace(settings.CONFIGURATION, atlas=str(boys))
     key = in_open.submit(sex="F", radiograph=sample_png()).json()["id"]
@@ -688,6 +725,7 @@ def test_a_radiograph_whose_sex_the_atlas_lacks_is_assessed_all_the_same(
 
 
 @pytest.mark.parametrize("years", ["7", "-1", "x"])
-def test_the_page_s_field_of_years_is_none_of_the_api_s(in_open: Api, years: str) -> None:
+def test_submit_ignores_years_field(in_open: Api, years: str) -> None:
+    """The page s field of years is none of the api s."""
     key = in_open.submit(sex="F", given_age_years=years, given_age_months="90").json()["id"]
     assert Assessment.objects.get(pk=key).given_age_months == 90

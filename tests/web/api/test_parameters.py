@@ -78,7 +78,7 @@ def administrator(clinic: None, log_in: Callable[..., Client]) -> Client:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", PAGES)
-def test_no_page_fails_on_an_extreme(administrator: Client, name: str) -> None:
+def test_pages_with_extreme_parameters(administrator: Client, name: str) -> None:
     """A parameter alone, and all together; in the address, and as a form."""
     failed = []
     for number, value in enumerate(EXTREMES):
@@ -92,7 +92,8 @@ def test_no_page_fails_on_an_extreme(administrator: Client, name: str) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ["cases", "audit"])
-def test_no_filter_fails_on_a_date(administrator: Client, name: str) -> None:
+def test_filters_with_extreme_dates(administrator: Client, name: str) -> None:
+    """No filter fails on a date."""
     for parameter in ("since", "until"):
         for day in ("0001-01-01", "1900-01-01", "9999-12-30", "9999-12-31"):
             assert administrator.get(f"{reverse(name)}?{parameter}={day}").status_code == 200, day
@@ -107,15 +108,17 @@ def test_no_filter_fails_on_a_date(administrator: Client, name: str) -> None:
         lambda name: st.tuples(st.just(name), st.dictionaries(st.sampled_from(PAGES[name]), TEXTS, max_size=4))
     )
 )
-def test_no_page_fails_on_any_parameters(administrator: Client, asked: tuple[str, dict[str, str]]) -> None:
+def test_pages_with_random_parameters(administrator: Client, asked: tuple[str, dict[str, str]]) -> None:
+    """No page fails on any parameters."""
     name, values = asked
     assert administrator.get(f"{reverse(name)}?{encoded(values)}").status_code < 500
 
 
 @pytest.mark.django_db
-def test_no_page_of_a_radiograph_fails_on_an_extreme(
+def test_radiograph_pages_with_extreme_parameters(
     administrator: Client, done_assessment: Callable[..., Assessment]
 ) -> None:
+    """No page of a radiograph fails on an extreme."""
     case = Case.objects.create(reference="P-1", sex="F")
     assessment = done_assessment(case=case)
     forms = {
@@ -141,7 +144,8 @@ PATHS = [b"9" * 30, b"-1", b"\x00", b"\xff", b"\xed\xa0\x80", b"x" * 3000, b".."
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("part", PATHS)
-def test_no_address_fails(administrator: Client, part: bytes) -> None:
+def test_random_addresses(administrator: Client, part: bytes) -> None:
+    """No address fails."""
     text = quote_from_bytes(part)
     for address in (
         f"/cases/{text}/",
@@ -165,9 +169,8 @@ def program(clinic: None, make_user: Callable[..., User]) -> Client:
 
 
 @pytest.mark.django_db
-def test_no_operation_of_the_api_fails_on_an_extreme(
-    program: Client, done_assessment: Callable[..., Assessment]
-) -> None:
+def test_operations_with_extreme_parameters(program: Client, done_assessment: Callable[..., Assessment]) -> None:
+    """No operation of the api fails on an extreme."""
     radiograph = done_assessment()
     failed = []
     for value in EXTREMES:
@@ -192,7 +195,8 @@ def test_no_operation_of_the_api_fails_on_an_extreme(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("number", [2**63, -(2**63), 10**400, 1e308, 1.5])
-def test_no_operation_of_the_api_fails_on_a_number(program: Client, number: float) -> None:
+def test_operations_with_extreme_numbers(program: Client, number: float) -> None:
+    """No operation of the api fails on a number."""
     for name in ("page", "page_size"):
         answer = program.post("/api/assessments/search", json.dumps({name: number}), content_type="application/json")
         assert answer.status_code == 422, name

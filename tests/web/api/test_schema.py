@@ -44,12 +44,13 @@ def submit_phantom(service: ApiService) -> str:
     ("configuration", "phases"),
     [("schemathesis.toml", "examples,coverage,fuzzing"), ("schemathesis_sequences.toml", "stateful")],
 )
-def test_the_service_does_what_its_description_says(
+def test_service_matches_description(
     api_service: ApiService,  # noqa: F811
     configuration: str,
     phases: str,
     tmp_path: Path,
 ) -> None:
+    """The service does what its description says."""
     program = Path(sys.executable).with_name("schemathesis")
     command = [str(program), "--config-file", str(HERE / configuration), "run", f"{api_service.url}/api/openapi.json"]
     command += ["--phases", phases, "--max-examples", EXAMPLES, "--no-color", "--generation-deterministic"]

@@ -44,7 +44,8 @@ def submit(
     page.wait_for_load_state("networkidle")  # the last question of the waiting page may still be on its way
 
 
-def test_nothing_is_seen_without_logging_in(page: Page, clinic_service: Service) -> None:
+def test_pages_need_login(page: Page, clinic_service: Service) -> None:
+    """Nothing is seen without logging in."""
     for path in ("/", "/cases/", "/atlas/", "/administration/audit/"):
         page.goto(f"{clinic_service.url}{path}")
         expect(page).to_have_url(re.compile("/account/login"))
@@ -52,12 +53,14 @@ def test_nothing_is_seen_without_logging_in(page: Page, clinic_service: Service)
     shoot(page, "login")
 
 
-def test_a_wrong_password_is_told(page: Page, clinic_service: Service) -> None:
+def test_wrong_password_is_reported(page: Page, clinic_service: Service) -> None:
+    """A wrong password is told."""
     log_in(page, clinic_service, "nobody", "wrong")
     expect(page.get_by_role("alert")).to_be_visible()
 
 
-def test_a_password_can_be_shown_while_it_is_typed(page: Page, clinic_service: Service) -> None:
+def test_password_can_be_shown(page: Page, clinic_service: Service) -> None:
+    """A password can be shown while it is typed."""
     page.goto(f"{clinic_service.url}/account/login")
     field = page.get_by_label("Password", exact=True)
     button = page.get_by_role("button", name="Show what is typed: Password")
@@ -72,7 +75,8 @@ def test_a_password_can_be_shown_while_it_is_typed(page: Page, clinic_service: S
     expect(field).to_have_attribute("type", "password")
 
 
-def test_a_user_sees_sessions_and_issues_a_token(page: Page, browser: Browser, clinic_service: Service) -> None:
+def test_account_sessions_and_tokens(page: Page, browser: Browser, clinic_service: Service) -> None:
+    """A user sees sessions and issues a token."""
     elsewhere = browser.new_context(locale="en-GB").new_page()
     log_in(elsewhere, clinic_service)
     log_in(page, clinic_service)
@@ -91,7 +95,8 @@ def test_a_user_sees_sessions_and_issues_a_token(page: Page, browser: Browser, c
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_a_page_asks_before_its_session_ends(page: Page, clinic_service: Service, scheme: str) -> None:
+def test_page_asks_before_session_ends(page: Page, clinic_service: Service, scheme: str) -> None:
+    """A page asks before its session ends."""
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.clock.install()
     log_in(page, clinic_service)
@@ -113,7 +118,8 @@ def test_a_page_asks_before_its_session_ends(page: Page, clinic_service: Service
     expect(page.get_by_label("Purpose")).to_have_value("")  # loaded again: the server decides who sees it
 
 
-def test_a_child_over_time(page: Page, clinic_service: Service, tmp_path: Path) -> None:
+def test_follow_up_of_child(page: Page, clinic_service: Service, tmp_path: Path) -> None:
+    """A child over time."""
     log_in(page, clinic_service)
     for months, study in ((60, "2020-03-01"), (84, "2022-03-01"), (106, "2024-02-01")):
         radiograph, _ = plate(tmp_path, "F", months)
@@ -153,9 +159,8 @@ def warn(service: Service, address: str, *keys: str) -> None:
         assert changed.rowcount == 1
 
 
-def test_a_critical_number_is_marked_and_accepted_by_a_second_click(
-    page: Page, clinic_service: Service, tmp_path: Path
-) -> None:
+def test_critical_number_needs_second_click(page: Page, clinic_service: Service, tmp_path: Path) -> None:
+    """A critical number is marked and accepted by a second click."""
     log_in(page, clinic_service)
     radiograph, _ = plate(tmp_path, "F", 94)
     submit(page, clinic_service, radiograph, reference="child 9", birth="2015-02-01", study="2023-03-01")
@@ -196,9 +201,10 @@ def test_a_critical_number_is_marked_and_accepted_by_a_second_click(
     expect(decision.get_by_role("status")).to_contain_text("Accepted")
 
 
-def test_a_critical_number_is_confirmed_without_script_too(
+def test_critical_number_confirmed_without_script(
     page: Page, browser: Browser, clinic_service: Service, tmp_path: Path
 ) -> None:
+    """A critical number is confirmed without script too."""
     log_in(page, clinic_service)
     radiograph, _ = plate(tmp_path, "M", 94)
     submit(page, clinic_service, radiograph, reference="child 10", birth="2015-02-01", study="2023-03-01", sex="M")
@@ -214,9 +220,8 @@ def test_a_critical_number_is_confirmed_without_script_too(
     plain.context.close()
 
 
-def test_a_reader_decides_once_and_administers_nothing(
-    page: Page, browser: Browser, clinic_service: Service, tmp_path: Path
-) -> None:
+def test_reader_decides_once(page: Page, browser: Browser, clinic_service: Service, tmp_path: Path) -> None:
+    """A reader decides once and administers nothing."""
     log_in(page, clinic_service)
     page.goto(f"{clinic_service.url}/administration/users/")
     assert barriers(page) == []
@@ -253,7 +258,8 @@ def test_a_reader_decides_once_and_administers_nothing(
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 @pytest.mark.parametrize("width", [390, 1440])
-def test_pages_of_the_clinic_fit(page: Page, clinic_service: Service, scheme: str, width: int) -> None:
+def test_pages_fit_screens(page: Page, clinic_service: Service, scheme: str, width: int) -> None:
+    """Pages of the clinic fit."""
     log_in(page, clinic_service)
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")

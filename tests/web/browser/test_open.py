@@ -60,7 +60,8 @@ def shown_months(page: Page) -> float:
     return result["age_months"]
 
 
-def test_a_dropped_plate_gives_its_age_and_its_neighbours(page: Page, open_service: Service, tmp_path: Path) -> None:
+def test_plate_gives_age_and_neighbours(page: Page, open_service: Service, tmp_path: Path) -> None:
+    """A dropped plate gives its age and its neighbours."""
     radiograph, age_months = plate(tmp_path, "F", 100)
     page.goto(f"{open_service.url}/")
     assert barriers(page) == []
@@ -96,7 +97,8 @@ OVERLAPPING_NAMES = """() => {
 """Pairs of regions whose names lie upon one another; the boxes of text are taller than letters."""
 
 
-def test_the_viewer_by_keys(page: Page, open_service: Service, tmp_path: Path) -> None:
+def test_viewer_keys(page: Page, open_service: Service, tmp_path: Path) -> None:
+    """The viewer by keys."""
     radiograph, _ = plate(tmp_path, "M", 150)
     assess(page, open_service, radiograph, "M")
     stage = page.locator("[data-stage]")
@@ -132,7 +134,8 @@ def test_the_viewer_by_keys(page: Page, open_service: Service, tmp_path: Path) -
     expect(readout).not_to_have_text(before_text)
 
 
-def test_accept_then_correct_with_a_reason(page: Page, open_service: Service, tmp_path: Path) -> None:
+def test_accept_then_correct(page: Page, open_service: Service, tmp_path: Path) -> None:
+    """Accept then correct with a reason."""
     radiograph, _ = plate(tmp_path, "F", 60)
     assess(page, open_service, radiograph, "F")
     decision = page.locator("#decision")
@@ -153,7 +156,8 @@ def test_accept_then_correct_with_a_reason(page: Page, open_service: Service, tm
     assert said["decision"]["age_months"] == 66
 
 
-def test_the_report_prints_on_one_page(page: Page, open_service: Service, tmp_path: Path) -> None:
+def test_report_prints_on_one_page(page: Page, open_service: Service, tmp_path: Path) -> None:
+    """The report prints on one page."""
     radiograph, _ = plate(tmp_path, "M", 120)
     assess(page, open_service, radiograph, "M")
     pdf = downloaded(page, "PDF")
@@ -169,14 +173,16 @@ def test_the_report_prints_on_one_page(page: Page, open_service: Service, tmp_pa
     shoot(page, "report-print", whole=True)
 
 
-def test_the_copy_for_sharing_shows_the_hand_alone(page: Page, open_service: Service, tmp_path: Path) -> None:
+def test_shared_copy_shows_hand_only(page: Page, open_service: Service, tmp_path: Path) -> None:
+    """The copy for sharing shows the hand alone."""
     radiograph, _ = plate(tmp_path, "F", 130)
     assess(page, open_service, radiograph, "F")
     assert downloaded(page, "Copy for sharing").startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("language", ["de", "zh-hans", "pt-br", "es", "fr"])
-def test_every_page_in_another_language(page: Page, open_service: Service, tmp_path: Path, language: str) -> None:
+def test_pages_in_other_languages(page: Page, open_service: Service, tmp_path: Path, language: str) -> None:
+    """Every page in another language."""
     page.goto(f"{open_service.url}/")
     english = page.locator("h1").inner_text()
     page.locator("#language").select_option(language)
@@ -196,7 +202,7 @@ def test_every_page_in_another_language(page: Page, open_service: Service, tmp_p
 @pytest.mark.parametrize(
     ("device", "width", "height"), [("phone", 390, 844), ("desktop", 1440, 900), ("4k", 3840, 2160)]
 )
-def test_dark_and_light_from_phone_to_4k(
+def test_pages_from_phone_to_4k(
     page: Page, open_service: Service, tmp_path: Path, scheme: str, device: str, width: int, height: int
 ) -> None:
     """Nothing is cut off at the side, and axe finds no barrier."""
@@ -213,7 +219,8 @@ def test_dark_and_light_from_phone_to_4k(
         assert barriers(page) == []
 
 
-def test_what_is_no_hand_is_rejected_with_advice(page: Page, open_service: Service, tmp_path: Path) -> None:
+def test_no_hand_is_rejected_with_advice(page: Page, open_service: Service, tmp_path: Path) -> None:
+    """What is no hand is rejected with advice."""
     assess(page, open_service, no_hand(tmp_path), "F")
     expect(page.locator("#rejected-title")).to_contain_text(re.compile("No hand|could not be located"))
     expect(page.locator(".advice")).not_to_be_empty()
@@ -222,13 +229,15 @@ def test_what_is_no_hand_is_rejected_with_advice(page: Page, open_service: Servi
     shoot(page, "rejected")
 
 
-def test_a_broken_file_is_rejected_with_advice(page: Page, open_service: Service, tmp_path: Path) -> None:
+def test_broken_file_is_rejected_with_advice(page: Page, open_service: Service, tmp_path: Path) -> None:
+    """A broken file is rejected with advice."""
     assess(page, open_service, broken(tmp_path), "M")
     expect(page.locator("#rejected-title")).to_contain_text("could not be read")
     assert page.locator(".age").count() == 0
 
 
-def test_a_radiograph_without_a_sex_is_not_sent(page: Page, open_service: Service, tmp_path: Path) -> None:
+def test_radiograph_without_sex_is_not_sent(page: Page, open_service: Service, tmp_path: Path) -> None:
+    """A radiograph without a sex is not sent."""
     radiograph, _ = plate(tmp_path, "F", 90)
     page.goto(f"{open_service.url}/")
     drop(page, radiograph)
@@ -237,7 +246,8 @@ def test_a_radiograph_without_a_sex_is_not_sent(page: Page, open_service: Servic
     expect(page).to_have_url(f"{open_service.url}/")
 
 
-def test_several_radiographs_at_once(page: Page, open_service: Service, tmp_path: Path) -> None:
+def test_several_radiographs(page: Page, open_service: Service, tmp_path: Path) -> None:
+    """Several radiographs at once."""
     page.goto(f"{open_service.url}/")
     radiographs = [plate(tmp_path, "F", 70)[0], plate(tmp_path, "F", 140)[0], no_hand(tmp_path)]
     page.set_input_files("#files", [str(radiograph) for radiograph in radiographs])
@@ -256,7 +266,8 @@ def choose_files(page: Page, service: Service, radiographs: list[Path]) -> None:
     expect(page.locator("li.radiograph")).to_have_count(len(radiographs))
 
 
-def test_sexes_from_the_files_are_confirmed_at_once(page: Page, open_service: Service, tmp_path: Path) -> None:
+def test_confirm_all_sexes(page: Page, open_service: Service, tmp_path: Path) -> None:
+    """Sexes from the files are confirmed at once."""
     sexes = ["F", "M", "F"]
     radiographs = [dicom(tmp_path, f"{row}.dcm", sex, 90, said=sex) for row, sex in enumerate(sexes)]
     choose_files(page, open_service, radiographs)
@@ -271,7 +282,7 @@ def test_sexes_from_the_files_are_confirmed_at_once(page: Page, open_service: Se
 
 
 @pytest.mark.parametrize(("chosen", "other"), ["FM", "MF"])
-def test_a_sex_for_all_radiographs_replaces_none_from_a_file(
+def test_sex_for_all_keeps_sexes_from_files(
     page: Page, open_service: Service, tmp_path: Path, chosen: str, other: str
 ) -> None:
     """The file that agrees is confirmed by it, the one that does not still asks."""
@@ -289,9 +300,7 @@ def test_a_sex_for_all_radiographs_replaces_none_from_a_file(
     expect(contrary.locator("[data-errors]")).not_to_be_empty()
 
 
-def test_radiographs_are_sent_one_after_the_other_and_the_bar_goes(
-    page: Page, open_service: Service, tmp_path: Path
-) -> None:
+def test_radiographs_are_sent_in_order(page: Page, open_service: Service, tmp_path: Path) -> None:
     """In the list's order, though the first is slow and the second is turned away; what cannot be sent stays."""
     empty = tmp_path / "empty.png"
     empty.touch()
@@ -329,9 +338,8 @@ def test_radiographs_are_sent_one_after_the_other_and_the_bar_goes(
     expect(page.locator("[data-clear]")).to_be_visible()
 
 
-def test_the_bar_goes_when_only_unusable_radiographs_are_left(
-    page: Page, open_service: Service, tmp_path: Path
-) -> None:
+def test_bar_hides_without_usable_radiographs(page: Page, open_service: Service, tmp_path: Path) -> None:
+    """The bar goes when only unusable radiographs are left."""
     radiographs = [
         dicom(tmp_path, "radiograph.dcm", "F", 90, said=None),
         *(tmp_path / f"empty-{row}.png" for row in range(3)),
@@ -345,7 +353,8 @@ def test_the_bar_goes_when_only_unusable_radiographs_are_left(
     expect(page.locator("[data-status]")).to_have_text("radiograph.dcm was added.")
 
 
-def test_deleted_at_once(page: Page, open_service: Service, tmp_path: Path) -> None:
+def test_delete_now(page: Page, open_service: Service, tmp_path: Path) -> None:
+    """Deleted at once."""
     radiograph, _ = plate(tmp_path, "F", 160)
     assess(page, open_service, radiograph, "F")
     address = page.url
@@ -357,7 +366,8 @@ def test_deleted_at_once(page: Page, open_service: Service, tmp_path: Path) -> N
     assert answer.status == 404
 
 
-def test_there_are_no_accounts(page: Page, open_service: Service) -> None:
+def test_open_mode_has_no_accounts(page: Page, open_service: Service) -> None:
+    """There are no accounts."""
     answer = page.goto(f"{open_service.url}/cases/")
     assert answer is not None
     assert answer.status == 404

@@ -32,13 +32,15 @@ def child() -> Case:
 
 
 @pytest.mark.parametrize("name", ["cases", "cases_export", "case", "delete_case"])
-def test_the_open_mode_has_none_of_it(name: str, open_mode: None, client: Client, child: Case) -> None:
+def test_pages_absent_in_open_mode(name: str, open_mode: None, client: Client, child: Case) -> None:
+    """The open mode has none of it."""
     address = reverse(name, kwargs={} if name.startswith("cases") else {"pk": child.pk})
     assert client.get(address).status_code == client.post(address).status_code == 404
 
 
 @pytest.mark.parametrize("name", ["cases", "cases_export", "case", "delete_case"])
-def test_nobody_sees_it_without_login(name: str, clinic: None, client: Client, child: Case) -> None:
+def test_pages_need_login(name: str, clinic: None, client: Client, child: Case) -> None:
+    """Nobody sees it without login."""
     address = reverse(name, kwargs={} if name.startswith("cases") else {"pk": child.pk})
     for answer in (client.get(address), client.post(address)):
         assert answer.status_code == 302
@@ -46,7 +48,8 @@ def test_nobody_sees_it_without_login(name: str, clinic: None, client: Client, c
     assert Case.objects.exists()
 
 
-def test_readers_neither_export_nor_delete_nor_change(clinic: None, log_in: Callable[..., Client], child: Case) -> None:
+def test_reader_cannot_export_delete_or_change(clinic: None, log_in: Callable[..., Client], child: Case) -> None:
+    """Readers neither export nor delete nor change."""
     reader = log_in()
     assert reader.get("/cases/export.csv").status_code == 403
     assert reader.post(f"/cases/{child.pk}/delete").status_code == 403
@@ -59,9 +62,10 @@ def test_readers_neither_export_nor_delete_nor_change(clinic: None, log_in: Call
     assert f'href="/?case={child.pk}"' in page
 
 
-def test_the_worklist_shows_rows(
+def test_worklist_page_shows_rows(
     clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
 ) -> None:
+    """The worklist shows rows."""
     radiograph = done_assessment(case=child, note="<i>knee</i>")
     page = log_in(Role.REVIEWER).get(CASES)
     text = page.content.decode()
@@ -78,7 +82,7 @@ def test_the_worklist_shows_rows(
     assert (event.action, event.detail) == ("view", {"what": "worklist", "rows": 1, "searched": False})
 
 
-def test_a_search_stands_in_no_address(
+def test_search_stays_out_of_address(
     clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
 ) -> None:
     """It works by POST with and without JavaScript; in an address it is not read; the log does not have it."""
@@ -97,12 +101,13 @@ def test_a_search_stands_in_no_address(
     assert "0042" not in str(list(AuditEvent.objects.values()))
 
 
-def test_history_gets_the_whole_page(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_history_restore_gets_whole_page(clinic: None, log_in: Callable[..., Client]) -> None:
+    """History gets the whole page."""
     answer = log_in().get(CASES, headers={**HTMX, "HX-History-Restore-Request": "true"})
     assert "<html" in answer.content.decode()
 
 
-def test_pages(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_worklist_paging(clinic: None, log_in: Callable[..., Client]) -> None:
     """Fifty rows each; a page beyond the last is the last; sorting by a head begins again."""
     now = timezone.now()
     Assessment.objects.bulk_create(
@@ -126,12 +131,14 @@ def test_pages(clinic: None, log_in: Callable[..., Client]) -> None:
     assert shown(sort="-date", by="date") == shown(by="date")
 
 
-def test_a_bad_filter_is_said(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_invalid_filter_is_reported(clinic: None, log_in: Callable[..., Client]) -> None:
+    """A bad filter is said."""
     answer = log_in().post(CASES, {"since": "30 February"}, headers=HTMX)
     assert "Submitted from: Enter a valid date." in answer.content.decode()
 
 
-def test_queries_do_not_grow(clinic: None, log_in: Callable[..., Client]) -> None:
+def test_worklist_query_count_is_constant(clinic: None, log_in: Callable[..., Client]) -> None:
+    """Queries do not grow."""
     user = log_in()
     counts = []
     for _ in range(2):
@@ -144,7 +151,7 @@ def test_queries_do_not_grow(clinic: None, log_in: Callable[..., Client]) -> Non
     assert counts[0] == counts[1] <= 8
 
 
-def test_waiting_rows_come_again(
+def test_waiting_rows_are_polled(
     clinic: None, log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]
 ) -> None:
     """The page asks for the rows that wait; those that are final come back, and the question for the rest."""
@@ -164,7 +171,7 @@ def test_waiting_rows_come_again(
     assert user.post(CASES, {"watch": "x"}).status_code == 400
 
 
-def test_the_export(
+def test_export_csv(
     clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
 ) -> None:
     """What the filter leaves, with nothing that runs in a spreadsheet; audited without the search."""
@@ -187,16 +194,17 @@ def test_the_export(
     assert event.detail == {"what": "worklist", "rows": 1, "searched": True, "filter": {"status": "corrected"}}
 
 
-def test_the_export_takes_its_filter_from_an_address_too(
+def test_export_filter_from_address(
     clinic: None, log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]
 ) -> None:
+    """The export takes its filter from an address too."""
     done_assessment()
     user = log_in(Role.REVIEWER)
     lines = [b"".join(user.get(f"/cases/export.csv?status={status}")) for status in ("decide", "failed")]
     assert [line.count(b"\r\n") for line in lines] == [2, 1]
 
 
-def test_a_child(
+def test_case_page(
     clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
 ) -> None:
     """By age: two on the plot, one that cannot be, and how fast the bones matured."""
@@ -221,15 +229,17 @@ def test_a_child(
     assert (event.action, event.object_id) == ("view", str(child.pk))
 
 
-def test_a_child_without_radiographs(clinic: None, log_in: Callable[..., Client], child: Case) -> None:
+def test_case_page_without_radiographs(clinic: None, log_in: Callable[..., Client], child: Case) -> None:
+    """A child without radiographs."""
     text = log_in().get(f"/cases/{child.pk}/").content.decode()
     assert "There is no radiograph of this child." in text
     assert "<figure" not in text
 
 
-def test_a_number_that_is_no_bone_age_is_not_on_the_plot(
+def test_meaningless_number_not_on_plot(
     clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
 ) -> None:
+    """A number that is no bone age is not on the plot."""
     answer = answer_of_phantom(94.0)
     assert answer.result is not None
     answer.result["web"]["is_meaningless"] = True
@@ -241,7 +251,7 @@ def test_a_number_that_is_no_bone_age_is_not_on_the_plot(
     ("birth_date", "said"),
     [("", "required"), ("x", "valid date"), ("2200-01-01", "1900"), ("1899-12-31", "1900"), ("2022-06-01", "before")],
 )
-def test_a_bad_birth_date(
+def test_invalid_birth_date(
     clinic: None,
     log_in: Callable[..., Client],
     child: Case,
@@ -249,6 +259,7 @@ def test_a_bad_birth_date(
     birth_date: str,
     said: str,
 ) -> None:
+    """A bad birth date."""
     done_assessment(case=child, study_date=date(2022, 5, 1))
     answer = log_in(Role.REVIEWER).post(f"/cases/{child.pk}/", {"birth_date": birth_date})
     assert answer.status_code == 422
@@ -258,9 +269,10 @@ def test_a_bad_birth_date(
     assert child.birth_date == date(2015, 1, 1)
 
 
-def test_a_birth_date_is_changed(
+def test_change_birth_date(
     clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
 ) -> None:
+    """A birth date is changed."""
     done_assessment(case=child, study_date=date(2022, 5, 1))
     user = log_in(Role.REVIEWER)
     answer = user.post(f"/cases/{child.pk}/", {"birth_date": "2014-05-01"}, follow=True)
@@ -269,9 +281,10 @@ def test_a_birth_date_is_changed(
     assert 'value="2014-05-01"' in answer.content.decode()
 
 
-def test_deleting_asks_first(
+def test_delete_case_asks_first(
     clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
 ) -> None:
+    """Deleting asks first."""
     done_assessment(case=child)
     user = log_in(Role.REVIEWER)
     text = user.get(f"/cases/{child.pk}/delete").content.decode()

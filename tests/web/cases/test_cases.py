@@ -21,9 +21,10 @@ def child() -> Case:
     return Case.objects.create(reference="P-1", sex="F", birth_date=date(2015, 1, 1))
 
 
-def test_deleting_takes_everything_and_nothing_else(
+def test_delete_case_deletes_all_and_nothing_else(
     child: Case, done_assessment: Callable[..., Assessment], make_user: Callable[..., User]
 ) -> None:
+    """Deleting takes everything and nothing else."""
     user = make_user(Role.REVIEWER)
     gone = [done_assessment(case=child), done_assessment(case=child)]
     kept = done_assessment(case=Case.objects.create(reference="P-2", sex="F"))
@@ -48,9 +49,10 @@ def test_deleting_takes_everything_and_nothing_else(
     assert AuditEvent.objects.count() == 1
 
 
-def test_a_birth_date_moves_the_radiographs_whose_day_is_known(
+def test_change_birth_date_updates_dated_radiographs(
     child: Case, done_assessment: Callable[..., Assessment], make_user: Callable[..., User]
 ) -> None:
+    """A birth date moves the radiographs whose day is known."""
     taken, born = date(2023, 5, 4), date(2016, 2, 1)
     dated = done_assessment(case=child, study_date=taken, birth_date=date(2015, 1, 1))
     undated = done_assessment(case=child)
@@ -66,12 +68,13 @@ def test_a_birth_date_moves_the_radiographs_whose_day_is_known(
 
 
 @pytest.mark.parametrize("fields", [{"state": State.QUEUED}, {"state": State.DONE, "study_date": date(2016, 1, 1)}])
-def test_a_birth_date_that_cannot_be(
+def test_change_birth_date_rejects_impossible_date(
     child: Case,
     fields: dict[str, object],
     done_assessment: Callable[..., Assessment],
     make_user: Callable[..., User],
 ) -> None:
+    """A birth date that cannot be."""
     radiograph = done_assessment(case=child)
     Assessment.objects.filter(pk=radiograph.pk).update(**fields)
     with pytest.raises(ValidationError):

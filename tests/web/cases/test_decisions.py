@@ -33,7 +33,8 @@ said = st.one_of(
 @pytest.mark.usefixtures("open_mode")
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(said, min_size=1, max_size=4))
-def test_all_decisions_stay_and_the_last_one_counts(done_assessment: Maker, history: list[DecisionInput]) -> None:
+def test_decide_keeps_all_and_last_counts(done_assessment: Maker, history: list[DecisionInput]) -> None:
+    """All decisions stay and the last one counts."""
     assessment = done_assessment()
     estimate = assessment.age_months
     for one in history:
@@ -50,7 +51,8 @@ def test_all_decisions_stay_and_the_last_one_counts(done_assessment: Maker, hist
 
 
 @pytest.mark.usefixtures("clinic")
-def test_a_reader_decides_first_and_only_a_reviewer_again(done_assessment: Maker, make_user: UserMaker) -> None:
+def test_decide_again_needs_reviewer(done_assessment: Maker, make_user: UserMaker) -> None:
+    """A reader decides first and only a reviewer again."""
     assessment, reader, reviewer = done_assessment(), make_user(Role.READER), make_user(Role.REVIEWER)
     assert not may_decide(assessment, None)
     decide(assessment, ACCEPT, reader)
@@ -68,14 +70,16 @@ def test_a_reader_decides_first_and_only_a_reviewer_again(done_assessment: Maker
 
 
 @pytest.mark.usefixtures("clinic")
-def test_a_decision_brings_its_case_to_the_top(done_assessment: Maker, make_user: UserMaker) -> None:
+def test_decide_touches_case(done_assessment: Maker, make_user: UserMaker) -> None:
+    """A decision brings its case to the top."""
     case = Case.objects.create(reference="a", sex="F")
     decision = decide(done_assessment(case=case), ACCEPT, make_user())
     assert Case.objects.get(pk=case.pk).changed_at >= decision.decided_at
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_without_a_bone_age_nothing_is_accepted(done_assessment: Maker) -> None:
+def test_accept_needs_bone_age(done_assessment: Maker) -> None:
+    """Without a bone age nothing is accepted."""
     answer = answer_of_phantom()
     assert answer.result is not None
     answer.result["web"]["is_meaningless"] = True
@@ -92,9 +96,8 @@ def test_without_a_bone_age_nothing_is_accepted(done_assessment: Maker) -> None:
 
 
 @pytest.mark.usefixtures("clinic")
-def test_a_critical_warning_is_confirmed_before_the_number_is_accepted(
-    done_assessment: Maker, make_user: UserMaker
-) -> None:
+def test_accept_critical_needs_confirmation(done_assessment: Maker, make_user: UserMaker) -> None:
+    """A critical warning is confirmed before the number is accepted."""
     assessment, user = done_assessment(answer_with(CRITICAL, "saturated")), make_user()
     assert (assessment.is_unusable, assessment.is_meaningless, assessment.is_void) == (True, False, True)
     with pytest.raises(DecisionError) as caught:
@@ -107,7 +110,8 @@ def test_a_critical_warning_is_confirmed_before_the_number_is_accepted(
 
 
 @pytest.mark.usefixtures("clinic")
-def test_other_warnings_and_corrections_need_no_confirmation(done_assessment: Maker, make_user: UserMaker) -> None:
+def test_confirmation_only_for_critical_acceptance(done_assessment: Maker, make_user: UserMaker) -> None:
+    """Other warnings and corrections need no confirmation."""
     user = make_user(Role.REVIEWER)
     decide(done_assessment(answer_with("saturated", "read_mirrored")), ACCEPT, user)
     decide(done_assessment(answer_with(CRITICAL)), DecisionInput(Verdict.CORRECTED, 30.0, "read by hand"), user)
@@ -115,7 +119,8 @@ def test_other_warnings_and_corrections_need_no_confirmation(done_assessment: Ma
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_what_was_deleted_meanwhile_is_not_found(done_assessment: Maker) -> None:
+def test_decide_on_deleted_assessment(done_assessment: Maker) -> None:
+    """What was deleted meanwhile is not found."""
     assessment = done_assessment()
     delete_assessment(assessment, None)
     assert not Picture.objects.exists()
@@ -127,7 +132,8 @@ def test_what_was_deleted_meanwhile_is_not_found(done_assessment: Maker) -> None
 
 
 @pytest.mark.usefixtures("clinic")
-def test_only_reviewers_delete_and_the_log_says_so(done_assessment: Maker, make_user: UserMaker) -> None:
+def test_delete_needs_reviewer_and_is_logged(done_assessment: Maker, make_user: UserMaker) -> None:
+    """Only reviewers delete and the log says so."""
     assessment = done_assessment()
     key = str(assessment.pk)
     decide(assessment, ACCEPT, make_user())
@@ -142,7 +148,8 @@ def test_only_reviewers_delete_and_the_log_says_so(done_assessment: Maker, make_
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_an_answer_to_what_was_deleted_is_dropped(done_assessment: Maker) -> None:
+def test_answer_to_deleted_assessment_is_dropped(done_assessment: Maker) -> None:
+    """An answer to what was deleted is dropped."""
     assessment = done_assessment()
     Assessment.objects.filter(pk=assessment.pk).update(state=State.RUNNING)
     begun = Assessment.objects.get(pk=assessment.pk)

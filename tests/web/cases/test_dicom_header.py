@@ -83,7 +83,8 @@ def drawn(random_: random.Random) -> Dataset:
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")
-def test_it_finds_what_the_programs_reader_finds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_header_agrees_with_reader(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It finds what the programs reader finds."""
     caplog.set_level(logging.CRITICAL)
     random_ = random.Random(7)
     datasets = [drawn(random_) for _ in range(300)]
@@ -102,7 +103,8 @@ def test_it_finds_what_the_programs_reader_finds(tmp_path: Path, caplog: pytest.
     assert sum(said["ageMonths"] is not None for said in found) > 50
 
 
-def test_what_is_no_dicom_or_not_read_has_no_facts(tmp_path: Path) -> None:
+def test_header_of_unsupported_file(tmp_path: Path) -> None:
+    """What is no dicom or not read has no facts."""
     from boneage.phantom import sample_png
 
     big_endian = dicom_file(dicom_dataset(PIXELS, 12), "1.2.840.10008.1.2.2")
@@ -112,7 +114,8 @@ def test_what_is_no_dicom_or_not_read_has_no_facts(tmp_path: Path) -> None:
     assert big["sex"] is None
 
 
-def test_only_the_beginning_of_a_file_is_asked_for(tmp_path: Path) -> None:
+def test_header_reads_beginning_only(tmp_path: Path) -> None:
+    """Only the beginning of a file is asked for."""
     radiograph = dicom_file(dicom_dataset(PIXELS, 12)) + bytes(500_000)
     program = """
     const asked = [];
@@ -123,7 +126,8 @@ def test_only_the_beginning_of_a_file_is_asked_for(tmp_path: Path) -> None:
     assert run_node(tmp_path, program, [radiograph]) == {"asked": [[0, 262144]], "sex": "F", "broken": None}
 
 
-def test_truncated_and_garbled_files_are_never_an_error(tmp_path: Path) -> None:
+def test_header_of_damaged_file_never_fails(tmp_path: Path) -> None:
+    """Truncated and garbled files are never an error."""
     dataset = dicom_dataset(PIXELS, 12, ReferencedStudySequence=nested(undefined=True))
     dataset["ReferencedStudySequence"].is_undefined_length = True
     files = [dicom_file(dataset, IMPLICIT), dicom_file(dataset, EXPLICIT)]

@@ -33,7 +33,8 @@ def codes(form: RadiographForm) -> list[tuple[str, str]]:
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_a_radiograph_with_its_sex_is_enough() -> None:
+def test_form_accepts_radiograph_and_sex() -> None:
+    """A radiograph with its sex is enough."""
     form = form_of()
     assert codes(form) == []
     assessment = form.submit(client="somebody")
@@ -42,7 +43,8 @@ def test_a_radiograph_with_its_sex_is_enough() -> None:
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_without_radiograph_and_sex_both_are_asked_for() -> None:
+def test_form_requires_radiograph_and_sex() -> None:
+    """Without radiograph and sex both are asked for."""
     assert codes(RadiographForm({}, {})) == [("radiograph", "radiograph_missing"), ("sex", "sex_missing")]
     assert codes(RadiographForm({"sex": "O"}, {"radiograph": SimpleUploadedFile("a.png", b"")})) == [
         ("radiograph", "radiograph_invalid"),
@@ -73,7 +75,8 @@ def test_without_radiograph_and_sex_both_are_asked_for() -> None:
         ({"reference": "two\u2028lines"}, ("reference", "reference_invalid")),
     ],
 )
-def test_what_cannot_be_is_rejected_by_its_code(said: dict[str, str], expected: tuple[str, str]) -> None:
+def test_form_rejects_by_code(said: dict[str, str], expected: tuple[str, str]) -> None:
+    """What cannot be is rejected by its code."""
     assert codes(form_of(**said)) == [expected]
 
 
@@ -84,7 +87,8 @@ def test_what_cannot_be_is_rejected_by_its_code(said: dict[str, str], expected: 
     off=st.floats(-30, 30, allow_nan=False),
 )
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_an_age_may_differ_from_the_dates_by_a_month_and_no_more(birth: date, days: int, off: float) -> None:
+def test_form_age_may_differ_by_a_month(birth: date, days: int, off: float) -> None:
+    """An age may differ from the dates by a month and no more."""
     study = min(birth + timedelta(days=days), timezone.now().date())
     exact = (study - birth).days / (365.25 / 12)
     given_months = min(max(0.0, exact + off), 12.0 * OLDEST_YEARS)
@@ -96,14 +100,16 @@ def test_an_age_may_differ_from_the_dates_by_a_month_and_no_more(birth: date, da
 @pytest.mark.parametrize(
     ("years", "months", "kept"), [("", "", None), ("7", "", 84), ("", "90.5", 90.5), ("7", "6", 90), ("0", "3", 3)]
 )
-def test_an_age_is_years_and_months_or_months_alone(years: str, months: str, kept: float | None) -> None:
+def test_form_age_in_years_and_months(years: str, months: str, kept: float | None) -> None:
+    """An age is years and months or months alone."""
     form = form_of(given_age_years=years, given_age_months=months)
     assert codes(form) == []
     assert form.submit().given_age_months == kept
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_where_it_is_tomorrow_already_a_radiograph_may_be_of_today() -> None:
+def test_form_today_in_every_time_zone() -> None:
+    """Where it is tomorrow already a radiograph may be of today."""
     assert codes(form_of(study_date=timezone.now().date().isoformat())) == []
     assert codes(form_of(study_date=(timezone.now().date() + timedelta(days=2)).isoformat())) == [
         ("study_date", "date_in_future")
@@ -111,7 +117,8 @@ def test_where_it_is_tomorrow_already_a_radiograph_may_be_of_today() -> None:
 
 
 @pytest.mark.usefixtures("open_mode")
-def test_the_mode_open_reads_no_reference() -> None:
+def test_form_open_mode_ignores_reference() -> None:
+    """The mode open reads no reference."""
     form = form_of(reference="A 17")
     assert codes(form) == []
     assert form.submit().case is None
@@ -119,7 +126,8 @@ def test_the_mode_open_reads_no_reference() -> None:
 
 
 @pytest.mark.usefixtures("clinic")
-def test_radiographs_of_one_reference_are_of_one_case() -> None:
+def test_submit_joins_case_of_reference() -> None:
+    """Radiographs of one reference are of one case."""
     first, second = form_of(reference=" Zo\u00eb 17 ", birth_date=BIRTH), form_of(reference="Zoe\u0308 17")
     assert codes(first) == codes(second) == []
     assert first.submit().case == second.submit().case
@@ -130,7 +138,8 @@ def test_radiographs_of_one_reference_are_of_one_case() -> None:
 
 @pytest.mark.usefixtures("clinic")
 @pytest.mark.parametrize("other", [{"sex": "M"}, {"birth_date": "2011-03-04"}])
-def test_a_reference_of_another_child_is_an_error_and_changes_nothing(other: dict[str, str]) -> None:
+def test_form_rejects_reference_of_another_child(other: dict[str, str]) -> None:
+    """A reference of another child is an error and changes nothing."""
     Case.objects.create(reference="A", sex="F", birth_date=BIRTH)
     assert codes(form_of(reference="A", **other)) == [("reference", "case_differs")]
     case = Case.objects.get()
@@ -138,7 +147,8 @@ def test_a_reference_of_another_child_is_an_error_and_changes_nothing(other: dic
 
 
 @pytest.mark.usefixtures("clinic")
-def test_a_case_that_another_makes_meanwhile_is_not_changed_either() -> None:
+def test_submit_case_created_meanwhile() -> None:
+    """A case that another makes meanwhile is not changed either."""
     form = form_of(reference="A")
     assert form.is_valid()
     Case.objects.create(reference="A", sex="M")
@@ -149,7 +159,8 @@ def test_a_case_that_another_makes_meanwhile_is_not_changed_either() -> None:
 
 
 @pytest.mark.usefixtures("clinic")
-def test_a_birth_date_that_was_not_known_is_added_and_logged() -> None:
+def test_submit_adds_unknown_birth_date() -> None:
+    """A birth date that was not known is added and logged."""
     Case.objects.create(reference="A", sex="F")
     form = form_of(reference="A", birth_date=BIRTH)
     assert codes(form) == []
@@ -160,7 +171,8 @@ def test_a_birth_date_that_was_not_known_is_added_and_logged() -> None:
 
 
 @pytest.mark.usefixtures("clinic")
-def test_the_birth_date_of_the_case_counts_where_none_is_given() -> None:
+def test_form_uses_birth_date_of_case() -> None:
+    """The birth date of the case counts where none is given."""
     Case.objects.create(reference="A", sex="F", birth_date=BIRTH)
     assert codes(form_of(reference="A", study_date="2009-01-01")) == [("study_date", "study_before_birth")]
     form = form_of(reference="A", study_date="2015-01-01")
@@ -169,7 +181,8 @@ def test_the_birth_date_of_the_case_counts_where_none_is_given() -> None:
 
 
 @pytest.mark.usefixtures("clinic")
-def test_a_radiograph_that_is_turned_away_leaves_no_case_and_no_event(settings: Settings) -> None:
+def test_submit_rejected_leaves_nothing(settings: Settings) -> None:
+    """A radiograph that is turned away leaves no case and no event."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, waiting=0)
     form = form_of(reference="A")
     assert codes(form) == []

@@ -43,7 +43,8 @@ def token_of(clinic: None, make_user: UserMaker) -> Callable[[str], str]:
 
 
 @pytest.mark.django_db
-def test_same_key_and_request_give_the_same_assessment(token_of: Callable[[str], str]) -> None:
+def test_same_key_and_request_returns_same_assessment(token_of: Callable[[str], str]) -> None:
+    """Same key and request give the same assessment."""
     token = token_of("anna")
     first, again = send(token, reference="P-1"), send(token, key=KEY.strip('"'), reference="P-1")
     assert (first.status_code, again.status_code) == (202, 202)
@@ -62,13 +63,15 @@ def test_same_key_with_another_request_is_rejected(open_mode: None, other: dict[
 
 
 @pytest.mark.django_db
-def test_key_counts_for_its_user_alone(token_of: Callable[[str], str]) -> None:
+def test_key_belongs_to_its_user(token_of: Callable[[str], str]) -> None:
+    """Key counts for its user alone."""
     ids = {send(token_of(name)).json()["id"] for name in ("anna", "berta")}
     assert len(ids) == 2
 
 
 @pytest.mark.django_db
-def test_key_counts_for_a_day_and_with_its_assessment(open_mode: None) -> None:
+def test_key_expires_with_day_or_assessment(open_mode: None) -> None:
+    """Key counts for a day and with its assessment."""
     first = send().json()["id"]
     SubmissionKey.objects.update(at=timezone.now() - idempotency.KEPT - timedelta(minutes=1))
     second = send(radiograph=b"another").json()["id"]
@@ -79,7 +82,8 @@ def test_key_counts_for_a_day_and_with_its_assessment(open_mode: None) -> None:
 
 
 @pytest.mark.django_db
-def test_key_of_an_expired_assessment_counts_no_more(open_mode: None) -> None:
+def test_key_of_expired_assessment(open_mode: None) -> None:
+    """Key of an expired assessment counts no more."""
     send()
     Assessment.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     assert send().status_code == 202
@@ -87,7 +91,8 @@ def test_key_of_an_expired_assessment_counts_no_more(open_mode: None) -> None:
 
 
 @pytest.mark.django_db
-def test_old_keys_are_swept(open_mode: None) -> None:
+def test_sweep_deletes_old_keys(open_mode: None) -> None:
+    """Old keys are swept."""
     send()
     assert sweep().keys == 0
     assert sweep(timezone.now() + timedelta(hours=25)).keys <= 1
@@ -96,13 +101,15 @@ def test_old_keys_are_swept(open_mode: None) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("key", ["", "a b", '"', '""', "x" * 256, 'a"b', '"a\\"b"', "ä"])
-def test_key_that_is_none_is_rejected(open_mode: None, key: str) -> None:
+def test_malformed_key_is_rejected(open_mode: None, key: str) -> None:
+    """Key that is none is rejected."""
     said = send(key=key)
     assert (said.status_code, said.json()["code"]) == (422, "request_invalid")
 
 
 @pytest.mark.django_db
-def test_rejected_submission_keeps_no_key(open_mode: None) -> None:
+def test_rejected_submission_stores_no_key(open_mode: None) -> None:
+    """Rejected submission keeps no key."""
     assert send(sex="X").json()["code"] == "sex_invalid"
     assert send().status_code == 202
 
@@ -114,7 +121,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: 
         yield
 
 
-def test_the_same_at_the_same_time_is_made_once(database: None, settings: Settings) -> None:
+def test_concurrent_key_creates_one_assessment(database: None, settings: Settings) -> None:
+    """The same at the same time is made once."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open", open_hourly=0)
     start, ids = threading.Barrier(8), []
 
@@ -139,7 +147,8 @@ def test_the_same_at_the_same_time_is_made_once(database: None, settings: Settin
 
 
 @pytest.mark.django_db
-def test_same_file_in_a_case_is_told_by_the_api(token_of: Callable[[str], str]) -> None:
+def test_same_file_in_api(token_of: Callable[[str], str]) -> None:
+    """Same file in a case is told by the api."""
     token = token_of("anna")
     first = send(token, None, reference="P-1").json()
     again = send(token, None, reference="P-1").json()
@@ -150,9 +159,10 @@ def test_same_file_in_a_case_is_told_by_the_api(token_of: Callable[[str], str]) 
 
 
 @pytest.mark.django_db
-def test_same_file_in_a_case_is_told_on_the_pages(
+def test_same_file_on_pages(
     clinic: None, log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]
 ) -> None:
+    """Same file in a case is told on the pages."""
     client = log_in()
     case = Case.objects.create(reference="P-1", sex="F")
     first, again = (done_assessment(case=case, radiograph_sha256="1" * 64) for _ in range(2))

@@ -52,9 +52,10 @@ def days_ago(count: float) -> Any:
 
 
 @pytest.mark.django_db
-def test_answers_of_the_open_mode_go_when_their_time_is_over(
+def test_sweep_deletes_expired_open_results(
     open_mode: None, done_assessment: Callable[..., Assessment], client: Client
 ) -> None:
+    """Answers of the open mode go when their time is over."""
     first = done_assessment(client="hash")
     assert sweep() == Swept()
     Assessment.objects.filter(pk=first.pk).update(expires_at=timezone.now() + timedelta(hours=1))
@@ -66,7 +67,8 @@ def test_answers_of_the_open_mode_go_when_their_time_is_over(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("mode", ["open", "clinic"])
-def test_a_radiograph_of_the_open_mode_that_nobody_assessed_goes_after_a_day(settings: Settings, mode: Any) -> None:
+def test_sweep_deletes_unassessed_open_radiograph(settings: Settings, mode: Any) -> None:
+    """A radiograph of the open mode that nobody assessed goes after a day."""
     submit(Submission(RADIOGRAPH, "radiograph.png", Sex.FEMALE, client="hash"))
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode=mode)
     assert sweep(timezone.now() + timedelta(hours=23)).expired == 0
@@ -74,7 +76,8 @@ def test_a_radiograph_of_the_open_mode_that_nobody_assessed_goes_after_a_day(set
 
 
 @pytest.mark.django_db
-def test_how_many_radiographs_a_client_sent_is_forgotten_after_an_hour(open_mode: None) -> None:
+def test_sweep_deletes_counts_of_clients(open_mode: None) -> None:
+    """How many radiographs a client sent is forgotten after an hour."""
     submit(Submission(RADIOGRAPH, "radiograph.png", Sex.FEMALE, client="hash"))
     assert sweep(timezone.now() + timedelta(minutes=59)).sendings == 0
     assert sweep(timezone.now() + timedelta(minutes=61)).sendings == 1
@@ -82,9 +85,10 @@ def test_how_many_radiographs_a_client_sent_is_forgotten_after_an_hour(open_mode
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("mode", ["open", "clinic"])
-def test_a_clinics_data_stay_without_a_retention_time_and_when_it_is_run_as_open(
+def test_sweep_keeps_clinic_data(
     settings: Settings, clinic: None, done_assessment: Callable[..., Assessment], mode: Any
 ) -> None:
+    """A clinics data stay without a retention time and when it is run as open."""
     done_assessment(case=Case.objects.create(reference="a", sex="F"))
     done_assessment()
     days = 0 if mode == "clinic" else 1
@@ -105,9 +109,10 @@ CHANGES: dict[str, Callable[[Case, Assessment], object]] = {
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("change", [None, *CHANGES])
-def test_a_case_goes_when_nothing_of_it_has_changed_for_the_retention_time(
+def test_sweep_deletes_unchanged_case(
     kept_10_days: None, done_assessment: Callable[..., Assessment], change: str | None
 ) -> None:
+    """A case goes when nothing of it has changed for the retention time."""
     case = Case.objects.create(reference="SMITH", sex="F", changed_at=days_ago(11))
     old = [done_assessment(case=case, submitted_at=days_ago(12)) for _ in range(2)]
     loose = done_assessment(submitted_at=days_ago(12))
@@ -131,7 +136,8 @@ def test_a_case_goes_when_nothing_of_it_has_changed_for_the_retention_time(
 
 
 @pytest.mark.django_db
-def test_many_cases_go_in_small_transactions(kept_10_days: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_uses_small_transactions(kept_10_days: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many cases go in small transactions."""
     monkeypatch.setattr(retention, "AT_ONCE", 3)
     Case.objects.bulk_create(Case(reference=str(number), sex="F", changed_at=days_ago(11)) for number in range(10))
     Case.objects.create(reference="new", sex="F")
@@ -140,7 +146,8 @@ def test_many_cases_go_in_small_transactions(kept_10_days: None, monkeypatch: py
 
 
 @pytest.mark.django_db
-def test_ended_sessions_and_failures_that_count_no_more_go(clinic: None) -> None:
+def test_sweep_deletes_sessions_and_failures(clinic: None) -> None:
+    """Ended sessions and failures that count no more go."""
     for number, days in enumerate((-1, 0.5, 2)):
         BrowserSession.objects.create(session_key=str(number), session_data="", seen_at=NOW, expire_date=days_ago(days))
         attempt = AccessAttempt.objects.create(username=str(number), failures_since_start=1)
@@ -148,7 +155,8 @@ def test_ended_sessions_and_failures_that_count_no_more_go(clinic: None) -> None
     assert sweep(NOW) == Swept(sessions=2, attempts=2)
 
 
-def test_its_total_counts_everything() -> None:
+def test_swept_total() -> None:
+    """Its total counts everything."""
     assert Swept(**{field.name: 1 for field in fields(Swept)}).total == len(fields(Swept))
 
 
@@ -174,7 +182,8 @@ def assess(submitted: Assessment, radiograph: bytes) -> Answer:
     return replace(answer, pictures={PictureKind.RADIOGRAPH: ("image/jpeg", b"the radiograph " + MARKER)})
 
 
-def test_no_byte_of_a_radiograph_is_left_in_the_files(store: Path) -> None:
+def test_deleted_radiograph_leaves_no_bytes(store: Path) -> None:
+    """No byte of a radiograph is left in the files."""
     submitted = submit(Submission(RADIOGRAPH, "Smith-John.dcm", Sex.FEMALE, note="of John Smith", client="hash"))
     assert MARKER in on_disk(store)
     assert run(str(submitted.pk), worker="w", assess=assess)
@@ -187,7 +196,8 @@ def test_no_byte_of_a_radiograph_is_left_in_the_files(store: Path) -> None:
     assert str(submitted.pk).encode() in left  # the finished task has the id, and nothing else
 
 
-def test_a_transaction_of_somebody_else_puts_the_wiping_off(store: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_wipe_journal_waits_for_other_transaction(store: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A transaction of somebody else puts the wiping off."""
     import sqlite3
 
     submitted = submit(Submission(RADIOGRAPH, "radiograph.dcm", Sex.FEMALE, client="hash"))
@@ -206,7 +216,8 @@ def test_a_transaction_of_somebody_else_puts_the_wiping_off(store: Path, caplog:
     assert on_disk(store).count(MARKER) == 1
 
 
-def test_it_works_on_postgresql(new_postgres: Callable[[], str], django_db_blocker: Any, settings: Settings) -> None:
+def test_sweep_on_postgresql(new_postgres: Callable[[], str], django_db_blocker: Any, settings: Settings) -> None:
+    """It works on postgresql."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="clinic", retention_days=10)
     with default_database(django_db_blocker, {**dj_database_url.parse(new_postgres())}):
         case = Case.objects.create(reference="SMITH", sex="F", changed_at=days_ago(11))

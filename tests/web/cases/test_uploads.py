@@ -58,7 +58,8 @@ def announce(client: Client, address: str, length: object) -> tuple[Any, bool]:
 
 
 @pytest.mark.parametrize("address", [reverse("submit"), API])
-def test_too_many_bytes_are_turned_away_unread(limited: None, client: Client, address: str) -> None:
+def test_body_too_large_is_rejected_unread(limited: None, client: Client, address: str) -> None:
+    """Too many bytes are turned away unread."""
     answer, was_read = announce(client, address, LIMIT + FIELDS + 1)
     assert (answer.status_code, was_read) == (413, False)
     answer, was_read = announce(client, address, LIMIT + FIELDS)
@@ -66,16 +67,17 @@ def test_too_many_bytes_are_turned_away_unread(limited: None, client: Client, ad
     assert not Assessment.objects.exists()
 
 
-def test_programs_are_told_in_json_and_people_on_a_page(limited: None, client: Client) -> None:
+def test_body_too_large_as_json_or_page(limited: None, client: Client) -> None:
+    """Programs are told in json and people on a page."""
     assert announce(client, API, 2**40)[0].json()["code"] == "too_large"
     page = announce(client, reverse("submit"), 2**40)[0]
     assert page["Content-Type"].startswith("text/html")
     assert "Content-Security-Policy" in page
 
 
-def test_only_radiographs_may_be_large_and_in_a_clinic_only_of_members(
-    mode: str, client: Client, log_in: Callable[..., Client]
-) -> None:
+def test_large_body_only_for_radiographs(mode: str, client: Client, log_in: Callable[..., Client]) -> None:
+    """Only radiographs may be large and in a clinic only of members."""
+
     def outcome(client: Client, address: str) -> tuple[int, bool]:
         answer, was_read = announce(client, address, FIELDS + 1)
         return answer.status_code, was_read
@@ -90,7 +92,8 @@ def test_only_radiographs_may_be_large_and_in_a_clinic_only_of_members(
 
 
 @pytest.mark.parametrize("length", ["", "-5", "many", "1e9"])
-def test_bodies_without_a_length_are_not_read(limited: None, client: Client, length: str) -> None:
+def test_body_without_length_is_not_read(limited: None, client: Client, length: str) -> None:
+    """Bodies without a length are not read."""
     answer, was_read = announce(client, reverse("submit"), length)
     assert 400 <= answer.status_code < 500
     assert not was_read
@@ -104,7 +107,8 @@ def sent(radiograph: bytes, **headers: str) -> Any:
 
 
 @pytest.mark.parametrize("size", [0, 1, LIMIT - 1, LIMIT])
-def test_a_radiograph_within_the_limit_is_whole_and_in_memory(limited: None, size: int) -> None:
+def test_upload_within_limit_in_memory(limited: None, size: int) -> None:
+    """A radiograph within the limit is whole and in memory."""
     radiograph = bytes(range(256)) * (size // 256 + 1)
     request, files = sent(radiograph[:size])
     assert files["radiograph"].read() == radiograph[:size]
@@ -114,7 +118,8 @@ def test_a_radiograph_within_the_limit_is_whole_and_in_memory(limited: None, siz
 
 
 @pytest.mark.parametrize("size", [LIMIT + 1, LIMIT * 3])
-def test_reading_breaks_off_past_the_limit(limited: None, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_upload_stops_at_limit(limited: None, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Reading breaks off past the limit."""
     kept = 0
     take = LimitedUpload.receive_data_chunk
 
@@ -130,7 +135,8 @@ def test_reading_breaks_off_past_the_limit(limited: None, monkeypatch: pytest.Mo
     assert kept <= LIMIT
 
 
-def test_the_page_says_that_a_radiograph_is_too_large(limited: None, client: Client) -> None:
+def test_page_reports_upload_too_large(limited: None, client: Client) -> None:
+    """The page says that a radiograph is too large."""
     radiograph = io.BytesIO(b"x" * (LIMIT + 1))
     radiograph.name = "radiograph.png"
     answer = client.post(
@@ -139,7 +145,8 @@ def test_the_page_says_that_a_radiograph_is_too_large(limited: None, client: Cli
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
-def test_fields_and_files_are_counted(limited: None, client: Client) -> None:
+def test_fields_and_files_are_limited(limited: None, client: Client) -> None:
+    """Fields and files are counted."""
     many = {f"field{number}": "x" for number in range(django_settings.DATA_UPLOAD_MAX_NUMBER_FIELDS + 1)}
     assert client.post(reverse("submit"), many).status_code == 400
     two = {name: io.BytesIO(b"x") for name in ("a", "b")}
@@ -148,7 +155,8 @@ def test_fields_and_files_are_counted(limited: None, client: Client) -> None:
     assert not Assessment.objects.exists()
 
 
-def test_what_is_too_long_is_decided_without_an_address_as_well(limited: None) -> None:
+def test_body_too_large_at_unknown_address(limited: None) -> None:
+    """What is too long is decided without an address as well."""
     request = RequestFactory().post("/")
     request.resolver_match = None
     assert middleware.largest_body(request) == FIELDS

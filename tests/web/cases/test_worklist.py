@@ -63,7 +63,7 @@ def shown(user: User, **asked: Any) -> list[Any]:
     return [row.radiograph.pk for row in Worklist(WorklistQuery(**asked), user).all_rows()]
 
 
-def test_a_child_is_one_row(user: User) -> None:
+def test_worklist_child_is_one_row(user: User) -> None:
     """The radiograph submitted last; single radiographs stand for themselves."""
     ann = child()
     radiograph(ann)
@@ -77,7 +77,7 @@ def test_a_child_is_one_row(user: User) -> None:
     assert [(row.radiographs, row.older_to_decide) for row in rows] == [(2, 1), (1, 0), (1, 0)]
 
 
-def test_an_older_radiograph_is_not_forgotten(user: User) -> None:
+def test_worklist_older_radiograph_to_decide(user: User) -> None:
     """A child whose last radiograph is decided is still found among those to decide, but not as decided twice."""
     ann = child()
     radiograph(ann)
@@ -88,7 +88,7 @@ def test_an_older_radiograph_is_not_forgotten(user: User) -> None:
 
 
 @pytest.mark.parametrize("search", ["p-0042", "growth HORMONE", "hand_7", "%", "_7"])
-def test_a_search_finds_a_child_by_any_radiograph(user: User, search: str) -> None:
+def test_worklist_search_by_any_radiograph(user: User, search: str) -> None:
     """By reference, note or radiograph's name, in any case; the signs of patterns are signs."""
     wanted = child("P-0042")
     radiograph(wanted, note="growth hormone 50%", radiograph_name="hand_7.dcm")
@@ -97,7 +97,8 @@ def test_a_search_finds_a_child_by_any_radiograph(user: User, search: str) -> No
     assert shown(user, search=search) == [last.pk]
 
 
-def test_single_radiographs_do_not_find_each_other(user: User) -> None:
+def test_worklist_search_single_radiographs(user: User) -> None:
+    """Single radiographs do not find each other."""
     found = radiograph(note="wanted")
     radiograph(note="other")
     assert shown(user, search="wanted") == [found.pk]
@@ -135,7 +136,7 @@ def _warnings(gravest: Severity | None) -> list[dict[str, str]]:
     ),
 )
 @settings(max_examples=40, deadline=None)
-def test_filters_leave_what_they_should(radiographs: list[dict[str, Any]], asked: WorklistQuery) -> None:
+def test_worklist_filters(radiographs: list[dict[str, Any]], asked: WorklistQuery) -> None:
     """The same rows as by counting in Python, each once, in the column's order, and as many as the counts say."""
     Assessment.objects.all().delete()
     Case.objects.all().delete()
@@ -199,7 +200,8 @@ def _check_order(sort: str, rows: list[Any]) -> None:
     assert known == sorted(known, reverse=sort.startswith("-"))
 
 
-def test_a_page_takes_four_queries_however_long(user: User) -> None:
+def test_worklist_page_takes_four_queries(user: User) -> None:
+    """A page takes four queries however long."""
     ann = child()
     for at in range(ROWS_A_PAGE + 5):
         one = radiograph(child(f"Q-{at}"), at=at)
@@ -216,7 +218,7 @@ def test_a_page_takes_four_queries_however_long(user: User) -> None:
     assert {row.decider for row in rows} == {"", "anna"}
 
 
-def test_a_number_that_is_no_bone_age_is_not_shown(user: User) -> None:
+def test_row_hides_meaningless_number(user: User) -> None:
     """Until somebody corrects it."""
     one = radiograph(result={"warnings": [], "web": {"is_meaningless": True}}, chronological_age_months=80.0)
     row = Worklist(WorklistQuery(), user).page(1)[0]
@@ -226,7 +228,7 @@ def test_a_number_that_is_no_bone_age_is_not_shown(user: User) -> None:
     assert (row.bone_months, row.difference_text) == (84.04, "+4.0")
 
 
-def test_a_number_with_a_critical_warning_is_not_shown(user: User) -> None:
+def test_row_hides_critical_number(user: User) -> None:
     """Until somebody accepts it nevertheless, or corrects it."""
     one = radiograph(result={"warnings": _warnings(Severity.CRITICAL)}, chronological_age_months=80.0)
     row = Worklist(WorklistQuery(), user).page(1)[0]
@@ -235,7 +237,8 @@ def test_a_number_with_a_critical_warning_is_not_shown(user: User) -> None:
     assert Worklist(WorklistQuery(), user).page(1)[0].bone_months == 90.0
 
 
-def test_the_gravest_come_first_at_the_first_click(user: User) -> None:
+def test_worklist_sorts_by_severity(user: User) -> None:
+    """The gravest come first at the first click."""
     graded = [Severity.CAUTION, None, Severity.CRITICAL, Severity.INFO]
     for severity in graded:
         radiograph(result={"warnings": _warnings(severity)})
@@ -247,12 +250,14 @@ def test_the_gravest_come_first_at_the_first_click(user: User) -> None:
 
 
 @pytest.mark.parametrize(("age", "text"), [(94.0, "\N{MINUS SIGN}4.0"), (90.04, "0.0"), (86.5, "+3.5")])
-def test_differences_have_signs(user: User, age: float, text: str) -> None:
+def test_row_difference_has_sign(user: User, age: float, text: str) -> None:
+    """Differences have signs."""
     radiograph(chronological_age_months=age)
     assert Worklist(WorklistQuery(), user).page(1)[0].difference_text == text
 
 
-def test_children_without_radiographs_can_be_found(user: User) -> None:
+def test_worklist_empty_children(user: User) -> None:
+    """Children without radiographs can be found."""
     empty, full = child("P-9"), child("P-8", "M")
     radiograph(full)
     assert list(Worklist(WorklistQuery(), user).empty_children()) == [empty]
@@ -261,7 +266,8 @@ def test_children_without_radiographs_can_be_found(user: User) -> None:
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_clicks_turn_the_order(column: str) -> None:
+def test_next_sort_toggles(column: str) -> None:
+    """Clicks turn the order."""
     once = next_sort(column, "sex" if column != "sex" else NEWEST_FIRST)
     assert once.removeprefix("-") == column
     assert {once, next_sort(column, once)} == {column, f"-{column}"}
@@ -270,11 +276,13 @@ def test_clicks_turn_the_order(column: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-", "--date", "password", "date "])
-def test_unknown_orders_are_newest_first(text: str) -> None:
+def test_sort_or_default_unknown(text: str) -> None:
+    """Unknown orders are newest first."""
     assert sort_or_default(text) == NEWEST_FIRST
 
 
-def test_what_is_asked_survives_the_form() -> None:
+def test_query_round_trip() -> None:
+    """What is asked survives the form."""
     asked = WorklistQuery("x", Status.FAILED, "M", date(2025, 1, 2), date(2025, 2, 3), True, Severity.CAUTION, "bone")
     assert WorklistQuery.of(FilterForm(asked.values()), asked.values()["sort"]) == asked
     assert "x" not in WorklistQuery("x").query()
@@ -285,7 +293,8 @@ def test_what_is_asked_survives_the_form() -> None:
 @pytest.mark.parametrize(
     "said", [{"since": "yesterday"}, {"until": "0001-01-01"}, {"status": "x"}, {"sex": "O"}, {"search": "a\0"}]
 )
-def test_what_cannot_be_read_is_left_out_and_said(said: dict[str, str]) -> None:
+def test_query_ignores_invalid_fields(said: dict[str, str]) -> None:
+    """What cannot be read is left out and said."""
     form = FilterForm({**said, "mine": "on"})
     assert WorklistQuery.of(form, "") == WorklistQuery(mine=True)
     assert list(form.errors) == list(said)

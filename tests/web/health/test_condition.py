@@ -12,7 +12,8 @@ from boneage.web.health import condition
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("open_mode")
-def test_it_counts_the_radiographs_that_wait(client: Client) -> None:
+def test_health_counts_waiting_radiographs(client: Client) -> None:
+    """It counts the radiographs that wait."""
     from django.core.files.uploadedfile import SimpleUploadedFile
 
     form = RadiographForm({"sex": "F"}, {"radiograph": SimpleUploadedFile("a.png", b"radiograph")})
@@ -25,9 +26,9 @@ def test_it_counts_the_radiographs_that_wait(client: Client) -> None:
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
 @pytest.mark.usefixtures("clinic")
-def test_without_a_database_it_says_so_to_everybody(
-    client: Client, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
-) -> None:
+def test_health_without_database(client: Client, monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    """Without a database it says so to everybody."""
+
     def unreachable() -> int:
         raise error("password of the database server is secret")
 

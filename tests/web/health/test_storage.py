@@ -83,14 +83,16 @@ def health() -> tuple[int, str]:
     return answer.status_code, answer.json()["status"]
 
 
-def test_database_that_has_no_more_pages_is_full(on_sqlite: Path) -> None:
+def test_code_of_database_without_pages(on_sqlite: Path) -> None:
+    """Database that has no more pages is full."""
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA page_count")
         cursor.execute(f"PRAGMA max_page_count={cursor.fetchone()[0] + 10}")
     expect("storage_full", 507)
 
 
-def test_full_disk_is_told_and_over_when_there_is_room(small_disk: Path, django_db_blocker: Any) -> None:
+def test_code_of_full_disk(small_disk: Path, django_db_blocker: Any) -> None:
+    """Full disk is told and over when there is room."""
     with database_of_all_threads(django_db_blocker, sqlite(small_disk, timeout=0.1)):
         assert send("/api/assessments").status_code == 202
         assert health() == (200, "ok")
@@ -106,7 +108,8 @@ def test_full_disk_is_told_and_over_when_there_is_room(small_disk: Path, django_
         assert send("/api/assessments").status_code == 202
 
 
-def test_read_only_disk_is_told(small_disk: Path, django_db_blocker: Any) -> None:
+def test_code_of_read_only_disk(small_disk: Path, django_db_blocker: Any) -> None:
+    """Read only disk is told."""
     with database_of_all_threads(django_db_blocker, sqlite(small_disk, timeout=0.1)):
         assert send("/api/assessments").status_code == 202
         connection.close()
@@ -119,7 +122,8 @@ def test_read_only_disk_is_told(small_disk: Path, django_db_blocker: Any) -> Non
         assert health() == (200, "ok")
 
 
-def test_locked_database_is_busy(on_sqlite: Path) -> None:
+def test_code_of_locked_database(on_sqlite: Path) -> None:
+    """Locked database is busy."""
     with closing(sqlite3.connect(on_sqlite / "jobs.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         expect("database_busy", 503)
@@ -129,13 +133,15 @@ def test_locked_database_is_busy(on_sqlite: Path) -> None:
     assert send("/api/assessments").status_code == 202
 
 
-def test_read_only_database_is_told(on_sqlite: Path) -> None:
+def test_code_of_read_only_database(on_sqlite: Path) -> None:
+    """Read only database is told."""
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA query_only=ON")
     expect("storage_read_only", 503)
 
 
-def test_read_only_postgresql_is_told(on_postgresql: None) -> None:
+def test_code_of_read_only_postgresql(on_postgresql: None) -> None:
+    """Read only postgresql is told."""
     with connection.cursor() as cursor:
         cursor.execute("SET default_transaction_read_only = on")
     expect("storage_read_only", 503)
@@ -144,7 +150,8 @@ def test_read_only_postgresql_is_told(on_postgresql: None) -> None:
     assert health() == (200, "ok")
 
 
-def test_locked_postgresql_is_busy(on_postgresql: None) -> None:
+def test_code_of_locked_postgresql(on_postgresql: None) -> None:
+    """Locked postgresql is busy."""
     with psycopg.connect(**connection.get_connection_params()) as other:
         other.execute("LOCK TABLE web_assessment IN ACCESS EXCLUSIVE MODE")
         with connection.cursor() as cursor:
@@ -155,7 +162,7 @@ def test_locked_postgresql_is_busy(on_postgresql: None) -> None:
     connection.close()
 
 
-def test_full_database_server_is_remembered(on_postgresql: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_remembers_full_server(on_postgresql: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody can check how much room there is, a write that failed says so for a while."""
     condition.note_failure("storage_full")
     assert health() == (503, "storage_full")
@@ -190,11 +197,13 @@ def error_of(kind: type[Exception], cause: BaseException | None = None, code: in
         (error_of(ValueError), None),
     ],
 )
-def test_code_of_an_exception(error: Exception, code: str | None, db: None) -> None:
+def test_code_of_exceptions(error: Exception, code: str | None, db: None) -> None:
+    """Code of an exception."""
     assert storage.code_of(error) == code
 
 
-def test_every_code_has_a_status_and_a_time() -> None:
+def test_codes_have_status_and_retry() -> None:
+    """Every code has a status and a time."""
     assert storage.STATUS.keys() == storage.RETRY_SECONDS.keys()
     assert storage.STATUS["storage_full"] == 507
 
@@ -202,7 +211,8 @@ def test_every_code_has_a_status_and_a_time() -> None:
 # --- the watch --------------------------------------------------------------------------------------------------------
 
 
-def test_watch_tells_the_last_look() -> None:
+def test_watch_reports_last_check() -> None:
+    """Watch tells the last look."""
     looks: list[Condition] = []
 
     def check() -> Condition:
@@ -241,7 +251,8 @@ def test_watch_logs_each_change_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.django_db
-def test_watch_goes_on_after_a_look_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+def test_watch_continues_after_failed_check(caplog: pytest.LogCaptureFixture) -> None:
+    """Watch goes on after a look that fails."""
     watch = watched(RuntimeError("a fault"), Condition("ok", 3))
     assert "the condition of the service could not be checked" in caplog.text
     assert watch.report() == (200, {"status": "ok", "waiting": 3})

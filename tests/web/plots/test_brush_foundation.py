@@ -22,13 +22,14 @@ PRINTED = [
 
 
 @pytest.mark.parametrize(("sex", "age", "mean", "deviation"), PRINTED)
-def test_printed_numbers(sex: Sex, age: float, mean: float, deviation: float) -> None:
+def test_mean_and_deviation_printed_numbers(sex: Sex, age: float, mean: float, deviation: float) -> None:
+    """Printed numbers."""
     means, deviations = mean_and_deviation(sex, [age])
     assert (means[0], deviations[0]) == (mean, deviation)
 
 
 @pytest.mark.parametrize("sex", list(Sex))
-def test_bones_only_get_older(sex: Sex) -> None:
+def test_mean_increases_with_age(sex: Sex) -> None:
     """The mean rises, stays within seven months of the age, and the deviation within 3.5 to 25 % of it."""
     ages = np.arange(*range_months(sex))
     means, deviations = mean_and_deviation(sex, ages)
@@ -38,7 +39,8 @@ def test_bones_only_get_older(sex: Sex) -> None:
 
 
 @given(st.sampled_from(list(Sex)), st.floats(-50, 400))
-def test_nothing_is_said_of_ages_that_were_not_studied(sex: Sex, months: float) -> None:
+def test_mean_and_deviation_outside_range(sex: Sex, months: float) -> None:
+    """Nothing is said of ages that were not studied."""
     low, high = range_months(sex)
     means, deviations = mean_and_deviation(sex, months)
     assert np.isnan(means) == np.isnan(deviations) == (not low <= months <= high)

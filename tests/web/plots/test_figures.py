@@ -28,11 +28,13 @@ def parsed(markup: str) -> ElementTree.Element:
     return ElementTree.fromstring(markup.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
 
 
-def test_without_spread_there_is_no_curve() -> None:
+def test_age_curve_without_spread() -> None:
+    """Without spread there is no curve."""
     assert age_curve(result(100.0, None), None) is None
 
 
-def test_the_interval_gives_a_normal_curve_whose_deviation_it_says() -> None:
+def test_age_curve_from_interval() -> None:
+    """The interval gives a normal curve whose deviation it says."""
     curve = age_curve(result(100.0, [80.4, 119.6]), None)
     assert curve is not None
     assert curve.kind == "validation"
@@ -42,7 +44,7 @@ def test_the_interval_gives_a_normal_curve_whose_deviation_it_says() -> None:
     assert np.sqrt((mass * (curve.months - mean) ** 2).sum()) == pytest.approx(10.0, rel=0.01)
 
 
-def test_an_interval_cut_at_birth_keeps_its_deviation() -> None:
+def test_age_curve_interval_cut_at_birth() -> None:
     """Half of an interval that was cut at 0 is too short: the longer half counts."""
     curve = age_curve(result(6.0, [0.0, 25.6]), None)
     assert curve is not None
@@ -50,7 +52,8 @@ def test_an_interval_cut_at_birth_keeps_its_deviation() -> None:
     assert at_one_deviation == pytest.approx(np.exp(-0.5), abs=0.01)
 
 
-def test_what_the_networks_say_goes_before_validation() -> None:
+def test_age_curve_prefers_networks() -> None:
+    """What the networks say goes before validation."""
     shares = [0.0] * 240
     shares[120] = 0.7
     shares[60] = 0.3
@@ -72,7 +75,8 @@ def test_what_the_networks_say_goes_before_validation() -> None:
     half=st.floats(2.0, 60.0),
     chronological=st.none() | st.floats(0.0, 228.0),
 )
-def test_everything_lies_on_the_picture_and_is_said(age: float, half: float, chronological: float | None) -> None:
+def test_age_plot_lies_on_picture(age: float, half: float, chronological: float | None) -> None:
+    """Everything lies on the picture and is said."""
     curve = age_curve(result(age, [max(0.0, age - half), min(228.0, age + half)]), chronological)
     assert curve is not None
     svg = parsed(age_plot(curve))
@@ -92,7 +96,8 @@ def test_everything_lies_on_the_picture_and_is_said(age: float, half: float, chr
     assert all(said[name] for name in names)
 
 
-def test_the_narrower_interval_is_shaded_twice_and_said() -> None:
+def test_age_plot_shades_both_intervals() -> None:
+    """The narrower interval is shaded twice and said."""
     wide, narrow = [80.0, 120.0], [88.0, 112.0]
     shaded = []
     for more in ({}, {"interval_80_months": narrow}):
@@ -112,7 +117,8 @@ def test_the_narrower_interval_is_shaded_twice_and_said() -> None:
     assert min(outer) < min(inner) < max(inner) < max(outer)
 
 
-def test_numbers_in_the_drawing_do_not_follow_the_language() -> None:
+def test_age_plot_numbers_ignore_language() -> None:
+    """Numbers in the drawing do not follow the language."""
     curve = age_curve(result(94.25, [75.1, 113.4]), 90.5)
     assert curve is not None
     english = age_plot(curve)
@@ -122,7 +128,8 @@ def test_numbers_in_the_drawing_do_not_follow_the_language() -> None:
     assert [path.attrib["d"] for path in parsed(german).iter(f"{SVG}path")] == paths
 
 
-def test_scales_of_the_heat_map_are_colours_and_differ_from_end_to_end() -> None:
+def test_heat_scales_differ_between_ends() -> None:
+    """Scales of the heat map are colours and differ from end to end."""
     for colours in heat_scales().values():
         assert all(0 <= part <= 255 for colour in colours for part in colour)
         assert sum(abs(a - b) for a, b in zip(colours[0], colours[-1], strict=True)) > 100

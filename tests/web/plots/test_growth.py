@@ -66,7 +66,7 @@ def years(svg: ET.Element) -> list[int]:
 
 
 @given(points_of, st.sampled_from(list(Sex)))
-def test_every_radiograph_is_drawn_within_the_axes(points: list[GrowthPoint], sex: Sex) -> None:
+def test_growth_plot_points_lie_within_axes(points: list[GrowthPoint], sex: Sex) -> None:
     """One mark each, with its title; points and years agree on where an age is; at least four years are shown."""
     svg = drawn(points, sex)
     shown = years(svg)
@@ -86,7 +86,8 @@ def test_every_radiograph_is_drawn_within_the_axes(points: list[GrowthPoint], se
             assert y == pytest.approx(498 - (p.bone_months - 12 * shown[0]) * scale, abs=0.06)
 
 
-def test_what_is_drawn_says_who_decided() -> None:
+def test_growth_plot_shows_verdict() -> None:
+    """What is drawn says who decided."""
     svg = drawn(
         [
             point(100, 104, interval=(90, 118)),
@@ -112,7 +113,7 @@ def test_what_is_drawn_says_who_decided() -> None:
     assert float(re.findall(r"[\d.]+", estimated.attrib["d"])[1]) < centre(radiographs(svg)[2])[1]
 
 
-def test_equal_ages_lie_on_the_line() -> None:
+def test_growth_plot_equal_ages_on_identity() -> None:
     """The line of identity is the diagonal of a square."""
     svg = drawn([point(60, 60), point(90, 90)])
     for radiograph in radiographs(svg):
@@ -122,7 +123,7 @@ def test_equal_ages_lie_on_the_line() -> None:
     assert line.get("d") == "M62.0 498.0L546.0 14.0"
 
 
-def test_the_band_is_the_sexs() -> None:
+def test_growth_plot_normal_range_by_sex() -> None:
     """At the same age the two bands differ, and each surrounds its mean."""
     girl, boy = (
         next(part for part in drawn([point(120, 120)], sex).iter("path") if part.get("class") == "band").get("d")
@@ -132,19 +133,22 @@ def test_the_band_is_the_sexs() -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "de", "fr", "pt-br"])
-def test_coordinates_are_not_translated(language: str) -> None:
+def test_growth_plot_coordinates_ignore_language(language: str) -> None:
+    """Coordinates are not translated."""
     with translation.override(language):
         svg = str(growth_plot([point(100.4, 103.7, interval=(90.2, 118.1))], Sex.MALE))
     for path in re.findall(r' d="([^"]*)"', svg):
         assert re.fullmatch(r"[MLHVZhlvz0-9. \-]+", path)
 
 
-def test_titles_are_text() -> None:
+def test_growth_plot_titles_are_escaped() -> None:
+    """Titles are text."""
     assert "<b>" not in str(growth_plot([point(100, 100, title="<b>&")], Sex.MALE))
 
 
 @given(ages, st.floats(-228, 228), st.floats(3.01, 200))
-def test_gain_is_months_a_year(age: float, gained: float, apart: float) -> None:
+def test_gain_per_year(age: float, gained: float, apart: float) -> None:
+    """Gain is months a year."""
     found = gain([point(age + apart, 50 + gained), point(age, 50), point(age + apart / 2, 10)])
     assert found is not None
     assert found.months_a_year == pytest.approx(12 * gained / apart, rel=1e-3, abs=1e-6)
@@ -152,12 +156,14 @@ def test_gain_is_months_a_year(age: float, gained: float, apart: float) -> None:
 
 
 @pytest.mark.parametrize("points", [[], [point(100, 100)], [point(100, 100), point(102.9, 110)]])
-def test_no_gain_without_time(points: list[GrowthPoint]) -> None:
+def test_gain_without_time(points: list[GrowthPoint]) -> None:
+    """No gain without time."""
     assert gain(points) is None
 
 
 @pytest.mark.parametrize(
     ("months", "fits"), [((0, 228), True), ((-0.1, 5), False), ((5, 228.1), False), ((None, 5), False)]
 )
-def test_which_ages_can_be_drawn(months: tuple[Any, Any], fits: bool) -> None:
+def test_growth_point_fits(months: tuple[Any, Any], fits: bool) -> None:
+    """Which ages can be drawn."""
     assert GrowthPoint.fits(*months) is fits

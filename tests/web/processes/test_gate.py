@@ -120,7 +120,8 @@ def test_whole_body_arrives() -> None:
     assert [value for name, value in headers if name == b"Set-Cookie"] == [b"a=1", b"b=2"]
 
 
-def test_unfinished_form_is_rejected_and_takes_no_thread() -> None:
+def test_unfinished_form_takes_no_thread() -> None:
+    """Unfinished form is rejected and takes no thread."""
     calls: list[object] = []
     client = answered(Client(gated(lambda *given: calls.append(given))).ask("/api/x", announced=600, parts=[b"x"]))
     assert client.status == 408
@@ -129,12 +130,14 @@ def test_unfinished_form_is_rejected_and_takes_no_thread() -> None:
     assert not calls
 
 
-def test_form_that_trickles_is_rejected() -> None:
+def test_slow_form_is_rejected() -> None:
+    """Form that trickles is rejected."""
     trickle = [part for _ in range(100) for part in (b"x", 0.02)]
     assert answered(Client(gated()).ask(announced=600, parts=trickle)).status == 408
 
 
-def test_radiograph_may_take_longer_while_it_keeps_its_rate() -> None:
+def test_radiograph_may_take_longer_at_its_rate() -> None:
+    """Radiograph may take longer while it keeps its rate."""
     steady = [part for _ in range(8) for part in (b"x" * 1000, 0.05)]
     client = answered(Client(gated()).ask("/radiograph", announced=8000, parts=steady))
     assert (client.status, client.body) == (200, b"8000")
@@ -150,18 +153,22 @@ def test_client_that_leaves_gets_nothing() -> None:
     ("path", "may", "length"),
     [("/", True, FORM + 1), ("/radiograph", False, FORM + 1), ("/radiograph", True, RADIOGRAPH + 1)],
 )
-def test_body_over_the_limit_is_left_to_the_application_unread(path: str, may: bool, length: int) -> None:
+def test_body_over_limit_is_left_unread(path: str, may: bool, length: int) -> None:
+    """Body over the limit is left to the application unread."""
     client = answered(Client(gated(may=may)).ask(path, announced=length, parts=[b"x" * length]))
     assert client.body == b"0"
 
 
 @pytest.mark.parametrize("length", [b"-5", b"many", b"1e3", "٣".encode()])
-def test_length_that_is_none_means_no_body(length: bytes) -> None:
+def test_invalid_length_means_no_body(length: bytes) -> None:
+    """Length that is none means no body."""
     client = answered(Client(gated()).ask(headers=[(b"content-length", length)], parts=[b"x"]))
     assert client.body == b"0"
 
 
-def test_slow_readers_are_left_and_hold_no_thread() -> None:
+def test_slow_reader_holds_no_thread() -> None:
+    """Slow readers are left and hold no thread."""
+
     async def main() -> tuple[list[Client], Client]:
         gate_ = gated(threads=1)
         slow = [asyncio.create_task(Client(gate_, reads=False).ask(method="GET")) for _ in range(20)]
@@ -174,7 +181,8 @@ def test_slow_readers_are_left_and_hold_no_thread() -> None:
     assert all(client.body == b"" for client in slow)
 
 
-def test_health_is_answered_while_all_threads_are_taken() -> None:
+def test_health_without_free_threads() -> None:
+    """Health is answered while all threads are taken."""
     release = threading.Event()
 
     def stuck(_environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
@@ -195,7 +203,8 @@ def test_health_is_answered_while_all_threads_are_taken() -> None:
     assert [client.status for client in busy] == [200] * 5
 
 
-def test_request_that_no_thread_takes_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_without_thread_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Request that no thread takes is turned away."""
     monkeypatch.setattr(gate, "QUEUE_SECONDS", 0.1)
     release = threading.Event()
 
@@ -235,13 +244,16 @@ def test_oldest_transfer_makes_room() -> None:
     assert quick.body == b"3000"
 
 
-def test_head_sends_no_body_and_says_its_length() -> None:
+def test_head_sends_no_body() -> None:
+    """Head sends no body and says its length."""
     client = answered(Client(gated()).ask(method="HEAD"))
     assert (client.status, client.body) == (200, b"")
     assert (b"Content-Length", b"1") in client.sent[0]["headers"]
 
 
-def test_fault_of_the_application_is_an_answer() -> None:
+def test_fault_of_application_is_answered() -> None:
+    """Fault of the application is an answer."""
+
     def broken(_environ: Any, _start_response: Any) -> list[bytes]:
         raise ValueError("patient")
 
@@ -249,7 +261,8 @@ def test_fault_of_the_application_is_an_answer() -> None:
     assert (client.status, json.loads(client.body)["code"]) == (500, "internal_error")
 
 
-def test_environ_as_wsgi_has_it() -> None:
+def test_environ_matches_wsgi() -> None:
+    """Environ as wsgi has it."""
     scope = {
         "method": "GET",
         "path": "/a\ufffd",
@@ -275,7 +288,9 @@ def test_environ_as_wsgi_has_it() -> None:
     assert isinstance(environ["wsgi.input"], BytesIO)
 
 
-def test_start_and_stop_are_taken_part_in() -> None:
+def test_lifespan_events() -> None:
+    """Start and stop are taken part in."""
+
     async def main() -> list[str]:
         incoming = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
         said: list[str] = []

@@ -106,9 +106,8 @@ def permissions(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_one_command_serves_and_stops_with_the_radiograph_at_hand_finished(
-    serve: Callable[..., Running], tmp_path: Path, port: int
-) -> None:
+def test_serve_finishes_current_radiograph(serve: Callable[..., Running], tmp_path: Path, port: int) -> None:
+    """One command serves and stops with the radiograph at hand finished."""
     service = serve(BONEAGE_OPEN_MINUTES="5")
     assert service.said.startswith(f"boneage is at http://127.0.0.1:{port} (mode open, bundle ")
     store = tmp_path / "store"
@@ -193,9 +192,10 @@ def until(holds: Callable[[], object], seconds: float = 30.0) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_no_radiograph_is_lost_or_answered_twice_when_workers_are_killed(
+def test_killed_workers_lose_no_radiograph(
     kind: str, parts: dict[str, str], port: int, request: pytest.FixtureRequest
 ) -> None:
+    """No radiograph is lost or answered twice when workers are killed."""
     database = request.getfixturevalue("new_postgres")() if kind == "postgresql" else ""
     arguments = [
         "--radiographs=40",
@@ -232,9 +232,10 @@ def test_no_radiograph_is_lost_or_answered_twice_when_workers_are_killed(
         (["serve", "--workers", "0"], {}, "usage"),
     ],
 )
-def test_what_stands_against_it_is_one_line(
+def test_serve_reports_fault_in_one_line(
     arguments: list[str], settings: dict[str, str], code: str, parts: dict[str, str], tmp_path: Path, port: int
 ) -> None:
+    """What stands against it is one line."""
     given = {"store": tmp_path / "store", **parts} | ({"port": port} if arguments[0] == "serve" else {})
     rest = [f"--{name}={value}" for name, value in given.items() if f"--{name}" not in arguments]
     if arguments[0] == "worker":
@@ -249,7 +250,8 @@ def test_what_stands_against_it_is_one_line(
     assert not re.search("nobody@|word", line)  # no address of a database
 
 
-def test_a_port_in_use_is_told(port: int) -> None:
+def test_ensure_free_port_in_use(port: int) -> None:
+    """A port in use is told."""
     preparation.ensure_free("127.0.0.1", port)
     with closing(socket.socket()) as other:
         other.bind(("127.0.0.1", port))
@@ -259,13 +261,15 @@ def test_a_port_in_use_is_told(port: int) -> None:
     assert caught.value.code == "port_in_use"
 
 
-def test_an_address_of_another_machine_is_told() -> None:
+def test_ensure_free_foreign_address() -> None:
+    """An address of another machine is told."""
     with pytest.raises(ConfigurationError) as caught:
         preparation.ensure_free("192.0.2.1", 8000)  # of documentation, RFC 5737
     assert caught.value.code == "address_invalid"
 
 
-def test_the_key_is_long_private_and_stays(tmp_path: Path) -> None:
+def test_secret_key_is_private_and_stable(tmp_path: Path) -> None:
+    """The key is long private and stays."""
     path = tmp_path / "store" / "secret.key"
     key = preparation.secret_key(path)
     assert len(key) >= 50
@@ -274,16 +278,19 @@ def test_the_key_is_long_private_and_stays(tmp_path: Path) -> None:
     assert preparation.secret_key(tmp_path / "other.key") != key
 
 
-def test_names_of_workers_are_unique_and_fit_into_their_column() -> None:
+def test_worker_names_are_unique() -> None:
+    """Names of workers are unique and fit into their column."""
     names = {worker_name() for _ in range(100)}
     assert len(names) == 100
     assert all(str(os.getpid()) in name and len(name) <= 64 for name in names)
 
 
 @pytest.mark.parametrize(("host", "own"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("10.0.0.5", "10.0.0.5")])
-def test_where_this_machine_reaches_it(host: str, own: str) -> None:
+def test_reachable(host: str, own: str) -> None:
+    """Where this machine reaches it."""
     assert reachable(host) == own
 
 
-def test_there_is_a_core() -> None:
+def test_cores() -> None:
+    """There is a core."""
     assert 1 <= cores() <= (os.cpu_count() or 1)

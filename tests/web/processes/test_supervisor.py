@@ -57,7 +57,8 @@ def looked_at(ended: list[Child], *places: SupervisedProcess) -> list[Child]:
     return ended
 
 
-def test_a_child_tells_how_it_stands(start: Callable[[str], Child]) -> None:
+def test_child_reports_state(start: Callable[[str], Child]) -> None:
+    """A child tells how it stands."""
     child = start("busy")
     until(lambda: child.tasks_done == 1 and child.busy_since)
     assert child.was_ready
@@ -66,9 +67,8 @@ def test_a_child_tells_how_it_stands(start: Callable[[str], Child]) -> None:
     assert child.exit_status == -9
 
 
-def test_what_ends_is_started_again_with_longer_pauses(
-    start: Callable[[str], Child], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_process_restarts_with_longer_pauses(start: Callable[[str], Child], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends is started again with longer pauses."""
     monkeypatch.setattr(supervisor, "SHORTEST_PAUSE", 0.05)
     starts: list[float] = []
     ended: list[Child] = []
@@ -86,7 +86,8 @@ def test_what_ends_is_started_again_with_longer_pauses(
     assert all(pause >= least for pause, least in zip(pauses, (0.05, 0.1, 0.2), strict=True))
 
 
-def test_what_has_done_a_task_is_started_again_at_once(start: Callable[[str], Child]) -> None:
+def test_process_restarts_at_once_after_task(start: Callable[[str], Child]) -> None:
+    """What has done a task is started again at once."""
     ended: list[Child] = []
     kept = SupervisedProcess(lambda: start("done"), ended.append)
     kept.update()
@@ -97,7 +98,8 @@ def test_what_has_done_a_task_is_started_again_at_once(start: Callable[[str], Ch
     assert kept.early_ends == 0
 
 
-def test_what_hangs_at_a_task_is_killed(start: Callable[[str], Child]) -> None:
+def test_process_hanging_at_task_is_killed(start: Callable[[str], Child]) -> None:
+    """What hangs at a task is killed."""
     ended: list[Child] = []
     kept = SupervisedProcess(lambda: start("busy"), ended.append, longest_task=0.3)
     idle = SupervisedProcess(lambda: start("steady"), ended.append, longest_task=0.3)
@@ -108,14 +110,16 @@ def test_what_hangs_at_a_task_is_killed(start: Callable[[str], Child]) -> None:
     assert idle.child.exit_status is None
 
 
-def test_all_are_stopped_and_the_deaf_are_killed(start: Callable[[str], Child]) -> None:
+def test_stop_all_kills_late_processes(start: Callable[[str], Child]) -> None:
+    """All are stopped and the deaf are killed."""
     children = [start("kind"), start("deaf")]
     until(lambda: all(child.was_ready for child in children))
     assert [child.name for child in stop_all(children, 0.3)] == ["deaf"]
     assert [child.exit_status for child in children] == [0, -9]
 
 
-def test_what_a_child_started_is_killed_with_it(start: Callable[[str], Child]) -> None:
+def test_kill_ends_children_of_child(start: Callable[[str], Child]) -> None:
+    """What a child started is killed with it."""
     child = start("parent")
     until(lambda: child.was_ready)
     began = time.monotonic()
@@ -123,7 +127,8 @@ def test_what_a_child_started_is_killed_with_it(start: Callable[[str], Child]) -
     assert time.monotonic() - began < 10
 
 
-def test_a_process_learns_that_its_supervisor_is_gone() -> None:
+def test_when_parent_is_gone() -> None:
+    """A process learns that its supervisor is gone."""
     code = """
         import sys, threading
         from boneage.web.processes.lifeline import when_parent_is_gone

@@ -97,9 +97,8 @@ def until(holds: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
-def test_radiographs_are_done_in_their_order_by_the_worker_of_that_name(
-    running: Callable[[str], list[str]], quick: list[str]
-) -> None:
+def test_worker_takes_radiographs_in_order(running: Callable[[str], list[str]], quick: list[str]) -> None:
+    """Radiographs are done in their order by the worker of that name."""
     radiographs = [submit() for _ in range(3)]
     said = running("machine-1-a")
     until(lambda: said.count("end") == 3)
@@ -110,9 +109,10 @@ def test_radiographs_are_done_in_their_order_by_the_worker_of_that_name(
     assert set(Assessment.objects.values_list("worker", "state")) == {("machine-1-a", "rejected")}
 
 
-def test_a_worker_that_is_stopped_finishes_the_radiograph_at_hand_and_takes_no_other(
+def test_worker_stops_after_current_radiograph(
     running: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A worker that is stopped finishes the radiograph at hand and takes no other."""
     started, go_on = threading.Event(), threading.Event()
 
     def assess(_begun: Assessment, _radiograph: bytes) -> Answer:
@@ -140,9 +140,10 @@ def test_a_worker_that_is_stopped_finishes_the_radiograph_at_hand_and_takes_no_o
     assert {str(key): state for key, state in states.items()} == {first: "rejected", second: "queued"}
 
 
-def test_a_worker_goes_on_after_the_database_was_away(
+def test_worker_survives_database_restart(
     database: str, running: Callable[[str], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A worker goes on after the database was away."""
     radiographs = {submit()}
     if database == "sqlite":
         with transaction.atomic():  # locks all others out
@@ -173,7 +174,8 @@ def shut_down() -> Iterator[None]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system has no such limit")
-def test_memory_is_limited() -> None:
+def test_limit_memory() -> None:
+    """Memory is limited."""
     code = (
         "from boneage.web.processes.worker_process import limit_memory\nlimit_memory(1024)\nbytearray(600 * 2**20)\n"
         "try:\n    bytearray(1200 * 2**20)\nexcept MemoryError:\n    print('rejected')"

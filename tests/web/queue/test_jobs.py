@@ -127,9 +127,8 @@ def at_once(count: int, do: Callable[[int], object]) -> list[object]:
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("open", {"radiograph", "heat"}), ("clinic", {"radiograph", "heat"})])
-def test_a_radiograph_is_answered_and_kept_only_in_the_clinic(
-    limits: Callable[..., None], mode: str, kept: set[str]
-) -> None:
+def test_run_stores_answer_only_in_clinic(limits: Callable[..., None], mode: str, kept: set[str]) -> None:
+    """A radiograph is answered and kept only in the clinic."""
     limits(mode=mode)
     assessment = submit()
     seen: list[tuple[str, bytes]] = []
@@ -149,7 +148,8 @@ def test_a_radiograph_is_answered_and_kept_only_in_the_clinic(
 
 
 @pytest.mark.parametrize("of_case", [False, True])
-def test_a_worker_of_the_other_mode_keeps_a_clinics_radiograph(limits: Callable[..., None], of_case: bool) -> None:
+def test_run_in_other_mode_keeps_clinic_radiograph(limits: Callable[..., None], of_case: bool) -> None:
+    """A worker of the other mode keeps a clinics radiograph."""
     limits(mode="clinic")
     case = Case.objects.create(reference="P-1", sex="F") if of_case else None
     user = None if of_case else User.objects.create_user("anna")
@@ -161,7 +161,8 @@ def test_a_worker_of_the_other_mode_keeps_a_clinics_radiograph(limits: Callable[
     assert assessment.expires_at is None
 
 
-def test_a_worker_of_the_other_mode_keeps_no_radiograph_of_an_open_service(limits: Callable[..., None]) -> None:
+def test_run_in_other_mode_deletes_open_radiograph(limits: Callable[..., None]) -> None:
+    """A worker of the other mode keeps no radiograph of an open service."""
     limits(mode="open")
     assessment = submit(client="somebody")
     limits(mode="clinic")
@@ -171,7 +172,8 @@ def test_a_worker_of_the_other_mode_keeps_no_radiograph_of_an_open_service(limit
     assert assessment.expires_at is not None
 
 
-def test_a_radiograph_deleted_after_it_was_begun_is_no_error() -> None:
+def test_run_deleted_after_begin() -> None:
+    """A radiograph deleted after it was begun is no error."""
     assessment = submit()
 
     def assess(begun: Assessment, _radiograph: bytes) -> Answer:
@@ -183,7 +185,8 @@ def test_a_radiograph_deleted_after_it_was_begun_is_no_error() -> None:
     assert not jobs.run(str(assessment.pk), worker="w", assess=assess)
 
 
-def test_a_radiograph_whose_picture_went_before_it_was_read_is_no_error() -> None:
+def test_run_picture_deleted_before_reading() -> None:
+    """A radiograph whose picture went before it was read is no error."""
     assessment = submit()
     assessment.pictures.all().delete()
     assert not jobs.run(str(assessment.pk), worker="w", assess=lambda *_: answer())
@@ -192,7 +195,8 @@ def test_a_radiograph_whose_picture_went_before_it_was_read_is_no_error() -> Non
 # --- leases -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_runs_within_its_lease_is_left_alone() -> None:
+def test_take_up_lost_leaves_running_lease() -> None:
+    """What runs within its lease is left alone."""
     assessment = submit()
     task = claim("w")
     assert task is not None
@@ -205,7 +209,8 @@ def test_what_runs_within_its_lease_is_left_alone() -> None:
     assert LEASE - 5 < left <= LEASE + 1
 
 
-def test_a_lease_that_is_over_gives_the_radiograph_to_another_and_the_late_answer_counts_for_nothing() -> None:
+def test_take_up_lost_after_lease_ignores_late_answer() -> None:
+    """A lease that is over gives the radiograph to another and the late answer counts for nothing."""
     assessment = submit()
     claim("slow")
     slow = jobs.begin(str(assessment.pk), "slow")
@@ -223,7 +228,8 @@ def test_a_lease_that_is_over_gives_the_radiograph_to_another_and_the_late_answe
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_what_a_dead_worker_had_is_put_back_at_once(begun: bool) -> None:
+def test_take_up_lost_of_dead_worker(begun: bool) -> None:
+    """What a dead worker had is put back at once."""
     assessment, other = submit(), submit()
     for name in ("dead", "alive"):
         task = claim(name)
@@ -239,7 +245,8 @@ def test_what_a_dead_worker_had_is_put_back_at_once(begun: bool) -> None:
     assert Assessment.objects.get(pk=other.pk).state == ("running" if begun else "queued")
 
 
-def test_a_task_that_was_taken_and_never_begun_is_put_back_when_patience_ends() -> None:
+def test_take_up_lost_of_task_never_begun() -> None:
+    """A task that was taken and never begun is put back when patience ends."""
     assessment = submit()
     claim("gone")
     assert jobs.take_up_lost() == 0
@@ -250,7 +257,7 @@ def test_a_task_that_was_taken_and_never_begun_is_put_back_when_patience_ends() 
 
 
 @pytest.mark.parametrize("status", [TaskResultStatus.FAILED, None])
-def test_a_radiograph_that_waits_without_a_task_gets_one(status: str | None) -> None:
+def test_take_up_lost_without_task(status: str | None) -> None:
     """After a task that failed before it began, or whose record was deleted."""
     submit()
     task = claim("w")
@@ -263,7 +270,8 @@ def test_a_radiograph_that_waits_without_a_task_gets_one(status: str | None) -> 
     assert claim("next") is not None
 
 
-def test_a_radiograph_that_kills_each_worker_is_given_up(limits: Callable[..., None]) -> None:
+def test_take_up_lost_gives_up_after_attempts(limits: Callable[..., None]) -> None:
+    """A radiograph that kills each worker is given up."""
     limits(attempts=3)
     assessment = submit()
     for number in range(3):
@@ -277,7 +285,8 @@ def test_a_radiograph_that_kills_each_worker_is_given_up(limits: Callable[..., N
     assert jobs.take_up_lost() == 0
 
 
-def test_a_radiograph_put_back_is_tried_even_if_fewer_attempts_are_allowed_since(limits: Callable[..., None]) -> None:
+def test_put_back_is_tried_despite_lower_limit(limits: Callable[..., None]) -> None:
+    """A radiograph put back is tried even if fewer attempts are allowed since."""
     assessment = submit()
     for number in range(2):
         claim(f"w{number}")
@@ -290,7 +299,8 @@ def test_a_radiograph_put_back_is_tried_even_if_fewer_attempts_are_allowed_since
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_a_radiograph_whose_worker_was_lost_goes_last_if_it_was_begun_and_else_first(begun: bool) -> None:
+def test_put_back_order(begun: bool) -> None:
+    """A radiograph whose worker was lost goes last if it was begun and else first."""
     lost, waits = submit(), submit()
     task = claim("w")
     assert task is not None
@@ -301,7 +311,8 @@ def test_a_radiograph_whose_worker_was_lost_goes_last_if_it_was_begun_and_else_f
     assert order == [str(one.pk) for one in ((waits, lost) if begun else (lost, waits))]
 
 
-def test_a_radiograph_that_hangs_twice_is_given_up() -> None:
+def test_take_up_lost_gives_up_after_two_hangs() -> None:
+    """A radiograph that hangs twice is given up."""
     assessment = submit()
     for number in range(jobs.HUNG_ATTEMPTS):
         assert Assessment.objects.get(pk=assessment.pk).state == "queued"
@@ -314,7 +325,8 @@ def test_a_radiograph_that_hangs_twice_is_given_up() -> None:
     assert claim("w") is None
 
 
-def test_a_radiograph_that_is_put_off_goes_last_and_is_tried_again() -> None:
+def test_put_off_goes_last() -> None:
+    """A radiograph that is put off goes last and is tried again."""
     slow, other = submit(), submit()
     calls: list[int] = []
 
@@ -336,7 +348,8 @@ def test_a_radiograph_that_is_put_off_goes_last_and_is_tried_again() -> None:
     assert calls == [1, 2]
 
 
-def test_a_radiograph_that_is_put_off_too_late_changes_nothing() -> None:
+def test_put_off_too_late() -> None:
+    """A radiograph that is put off too late changes nothing."""
     assessment = submit()
 
     def assess(begun: Assessment, _radiograph: bytes) -> Answer:
@@ -351,7 +364,7 @@ def test_a_radiograph_that_is_put_off_too_late_changes_nothing() -> None:
     assert (assessment.state, assessment.worker) == ("running", "another")
 
 
-def test_a_radiograph_that_hung_may_lose_its_worker_once_more(limits: Callable[..., None]) -> None:
+def test_hung_radiograph_may_lose_worker(limits: Callable[..., None]) -> None:
     """A worker that is killed is not the radiograph's fault as surely as a lease that runs out."""
     limits(attempts=5)
     assessment = submit()
@@ -445,9 +458,10 @@ class Chance:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_each_radiograph_is_answered_once_by_workers_that_die_at_any_moment(
+def test_answered_once_with_dying_workers(
     seed: int, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each radiograph is answered once by workers that die at any moment."""
     limits(attempts=1000)
     monkeypatch.setattr(jobs, "HUNG_ATTEMPTS", 1000)
     radiographs = {str(submit().pk) for _ in range(8)}
@@ -465,7 +479,8 @@ def test_each_radiograph_is_answered_once_by_workers_that_die_at_any_moment(
 # --- at the same moment -----------------------------------------------------------------------------------------------
 
 
-def test_of_many_workers_one_begins() -> None:
+def test_begin_only_one_of_many() -> None:
+    """Of many workers one begins."""
     assessment = submit()
     got = at_once(6, lambda number: jobs.begin(str(assessment.pk), f"w{number}"))
     (begun,) = (one for one in got if one is not None)
@@ -474,7 +489,8 @@ def test_of_many_workers_one_begins() -> None:
     assert (assessment.attempt, assessment.worker) == (1, begun.worker)
 
 
-def test_no_more_radiographs_come_in_than_may_wait(limits: Callable[..., None]) -> None:
+def test_submit_limit_of_waiting(limits: Callable[..., None]) -> None:
+    """No more radiographs come in than may wait."""
     limits(waiting=3)
     got = at_once(8, lambda _number: submit())
     assert Counter(type(one).__name__ for one in got) == {"Assessment": 3, "BusyError": 5}
@@ -482,7 +498,8 @@ def test_no_more_radiographs_come_in_than_may_wait(limits: Callable[..., None]) 
     assert (jobs.waiting(), Picture.objects.count(), DBTaskResult.objects.count()) == (3, 3, 3)
 
 
-def test_no_more_radiographs_come_in_than_a_client_may_send(limits: Callable[..., None]) -> None:
+def test_submit_limit_of_client(limits: Callable[..., None]) -> None:
+    """No more radiographs come in than a client may send."""
     limits(mode="open", open_hourly=2)
     got = at_once(6, lambda number: submit(client="ab"[number % 2]))
     assert Counter(type(one).__name__ for one in got) == {"Assessment": 4, "BusyError": 2}
@@ -494,7 +511,8 @@ def test_no_more_radiographs_come_in_than_a_client_may_send(limits: Callable[...
     assert submit(client="a")
 
 
-def test_several_supervisors_put_a_radiograph_back_so_that_it_is_answered_once() -> None:
+def test_take_up_lost_by_several_supervisors() -> None:
+    """Several supervisors put a radiograph back so that it is answered once."""
     radiographs = [submit() for _ in range(4)]
     for number, radiograph in enumerate(radiographs):
         claim(f"w{number}")
@@ -509,7 +527,8 @@ def test_several_supervisors_put_a_radiograph_back_so_that_it_is_answered_once()
 
 
 @pytest.mark.parametrize("repeat", range(5))
-def test_one_answer_is_written_when_worker_and_supervisor_meet(repeat: int) -> None:
+def test_finish_or_take_up_lost_writes_one_answer(repeat: int) -> None:
+    """One answer is written when worker and supervisor meet."""
     assessment = submit()
     claim("w")
     begun = jobs.begin(str(assessment.pk), "w")
@@ -522,9 +541,8 @@ def test_one_answer_is_written_when_worker_and_supervisor_meet(repeat: int) -> N
 
 @pytest.mark.parametrize("repeat", range(3))
 @pytest.mark.parametrize("of_case", [False, True])
-def test_deletion_and_answer_at_the_same_moment_leave_nothing(
-    limits: Callable[..., None], of_case: bool, repeat: int
-) -> None:
+def test_delete_and_finish_leave_nothing(limits: Callable[..., None], of_case: bool, repeat: int) -> None:
+    """Deletion and answer at the same moment leave nothing."""
     limits(mode="clinic")
     case = Case.objects.create(reference="P-1", sex="F") if of_case else None
     begun = jobs.begin(str(submit(case=case).pk), "w")
@@ -542,9 +560,8 @@ def test_deletion_and_answer_at_the_same_moment_leave_nothing(
 
 
 @pytest.mark.parametrize("repeat", range(3))
-def test_a_radiograph_for_a_case_that_is_being_deleted_goes_with_it_or_is_not_taken(
-    limits: Callable[..., None], repeat: int
-) -> None:
+def test_submit_to_case_being_deleted(limits: Callable[..., None], repeat: int) -> None:
+    """A radiograph for a case that is being deleted goes with it or is not taken."""
     limits(mode="clinic")
     case = Case.objects.create(reference="P-1", sex="F")
     got = at_once(2, lambda number: jobs.delete_case(case) if number else submit(case=case))
@@ -557,7 +574,8 @@ def test_a_radiograph_for_a_case_that_is_being_deleted_goes_with_it_or_is_not_ta
 # --- reading it -------------------------------------------------------------------------------------------------------
 
 
-def test_how_many_wait_and_which_comes_next() -> None:
+def test_waiting_and_position() -> None:
+    """How many wait and which comes next."""
     assert jobs.waiting() == 0
     radiographs = [submit() for _ in range(3)]
     Assessment.objects.filter(pk=radiographs[0].pk).update(submitted_at=timezone.now() - timedelta(seconds=40))
@@ -572,7 +590,8 @@ def test_how_many_wait_and_which_comes_next() -> None:
     assert jobs.waiting() == 2
 
 
-def test_old_records_of_tasks_go_and_ready_ones_stay() -> None:
+def test_forget_tasks_keeps_ready_ones() -> None:
+    """Old records of tasks go and ready ones stay."""
     old, new = submit(), submit()
     claim("w")
     DBTaskResult.objects.update(enqueued_at=timezone.now() - timedelta(days=2))
@@ -587,7 +606,8 @@ def test_old_records_of_tasks_go_and_ready_ones_stay() -> None:
 # --- a database that goes away ----------------------------------------------------------------------------------------
 
 
-def test_an_answer_waits_for_a_database_that_is_away(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finish_waits_for_database(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer waits for a database that is away."""
     monkeypatch.setattr(jobs, "_PAUSE_SECONDS", 0.05)
     assessment = submit()
     away: list[threading.Thread] = []
@@ -601,7 +621,8 @@ def test_an_answer_waits_for_a_database_that_is_away(database: str, monkeypatch:
     assert Assessment.objects.get(pk=assessment.pk).state == State.DONE
 
 
-def test_an_answer_is_given_up_with_its_lease(database: str, limits: Callable[..., None]) -> None:
+def test_finish_gives_up_with_lease(database: str, limits: Callable[..., None]) -> None:
+    """An answer is given up with its lease."""
     limits(lease_seconds=0)
     assessment = submit()
     away: list[threading.Thread] = []

@@ -50,7 +50,8 @@ def codes(radiograph: Assessment, said: RadiographFacts) -> list[WarningCode]:
     ]
 
 
-def test_a_radiograph_that_takes_long_is_put_off_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_reading_is_put_off_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A radiograph that takes long is put off once."""
     limits: list[float] = []
 
     def timeout(_radiograph: bytes, cpu_seconds: float) -> None:
@@ -66,9 +67,8 @@ def test_a_radiograph_that_takes_long_is_put_off_once(monkeypatch: pytest.Monkey
 
 
 @given(birth=BIRTHS, file_birth=BIRTHS, study=STUDIES, file_study=STUDIES)
-def test_a_date_that_is_given_goes_before_the_files_and_together_with_its_other(
-    birth: date, file_birth: date, study: date, file_study: date
-) -> None:
+def test_chronological_age_prefers_given_dates(birth: date, file_birth: date, study: date, file_study: date) -> None:
+    """A date that is given goes before the files and together with its other."""
     said = facts(file_birth, file_study)
     assert work.chronological_age(submitted(), said) == months_between(file_birth, file_study)
     assert work.chronological_age(submitted(birth_date=birth), said) == months_between(birth, file_study)
@@ -79,7 +79,7 @@ def test_a_date_that_is_given_goes_before_the_files_and_together_with_its_other(
 
 
 @given(birth=BIRTHS, file_birth=BIRTHS, study=STUDIES)
-def test_another_childs_radiograph_is_doubted(birth: date, file_birth: date, study: date) -> None:
+def test_warning_for_another_child(birth: date, file_birth: date, study: date) -> None:
     """A month and less may be how somebody counted."""
     is_other = abs(months_between(birth, file_birth)) > 1
     found = codes(submitted(birth_date=birth), facts(file_birth, study))
@@ -87,13 +87,15 @@ def test_another_childs_radiograph_is_doubted(birth: date, file_birth: date, stu
 
 
 @given(years=st.integers(1, 17), months=st.floats(0, 240))
-def test_an_age_in_whole_years_is_not_taken_for_exact(years: int, months: float) -> None:
+def test_warning_tolerates_whole_years(years: int, months: float) -> None:
+    """An age in whole years is not taken for exact."""
     found = codes(submitted(given_age_months=months), facts(None, None, f"{years:03d}Y"))
     assert bool(found) == (abs(months - 12 * years) > 12)
 
 
 @given(birth=BIRTHS, study=STUDIES)
-def test_what_does_not_tell_an_age_tells_none(birth: date, study: date) -> None:
+def test_chronological_age_unknown(birth: date, study: date) -> None:
+    """What does not tell an age tells none."""
     nothing = facts(None, None)
     for radiograph in (submitted(), submitted(birth_date=birth), submitted(study_date=study)):
         assert work.chronological_age(radiograph, nothing) is None
@@ -106,7 +108,8 @@ def test_what_does_not_tell_an_age_tells_none(birth: date, study: date) -> None:
 
 
 @pytest.mark.django_db
-def test_the_files_study_date_is_kept_and_the_doubt_shown(clinic: None, settings: Settings, tmp_path: Path) -> None:
+def test_study_date_of_file_is_stored(clinic: None, settings: Settings, tmp_path: Path) -> None:
+    """The files study date is kept and the doubt shown."""
     bundle, atlas = tiny_bundle(tmp_path / "tiny", hand=True), draw_atlas(tmp_path / "atlas")
     settings.CONFIGURATION = replace(settings.CONFIGURATION, bundle=str(bundle), atlas=str(atlas))
     pixels = np.rint(draw_hand(height=640, width=480) * 255).astype(np.uint8)

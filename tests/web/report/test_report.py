@@ -85,7 +85,7 @@ def words_in_pdf(pdf: bytes) -> str:
 
 
 @pytest.mark.parametrize(("path", "form"), FORMS.items())
-def test_each_export_in_the_clinic_is_logged_and_needs_a_login(
+def test_exports_are_logged_and_need_login(
     clinic: None,
     client: Client,
     log_in: Callable[..., Client],
@@ -93,6 +93,7 @@ def test_each_export_in_the_clinic_is_logged_and_needs_a_login(
     path: str,
     form: str,
 ) -> None:
+    """Each export in the clinic is logged and needs a login."""
     address = f"/assessments/{done_assessment().pk}/{path}"
     assert client.get(address).status_code == 302
     assert not AuditEvent.objects.filter(action="export").exists()
@@ -103,9 +104,8 @@ def test_each_export_in_the_clinic_is_logged_and_needs_a_login(
 
 @pytest.mark.parametrize("path", FORMS)
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.REJECTED, State.FAILED])
-def test_there_is_nothing_to_export_of_a_radiograph_without_an_answer(
-    clinic: None, log_in: Callable[..., Client], db: None, path: str, state: State
-) -> None:
+def test_exports_need_result(clinic: None, log_in: Callable[..., Client], db: None, path: str, state: State) -> None:
+    """There is nothing to export of a radiograph without an answer."""
     assessment = Assessment.objects.create(radiograph_bytes=1, radiograph_sha256="0" * 64, sex="F", state=state)
     response = log_in().get(f"/assessments/{assessment.pk}/{path}")
     assert response.status_code == 409
@@ -114,9 +114,10 @@ def test_there_is_nothing_to_export_of_a_radiograph_without_an_answer(
 
 
 @pytest.mark.parametrize("path", FORMS)
-def test_files_are_named_by_the_assessment_alone_and_are_not_kept(
+def test_file_names_and_caching(
     open_mode: None, client: Client, done_assessment: Callable[..., Assessment], path: str
 ) -> None:
+    """Files are named by the assessment alone and are not kept."""
     assessment = done_assessment(radiograph_name="Doe_Jane.png")
     response = client.get(f"/assessments/{assessment.pk}/{path}")
     assert response.status_code == 200
@@ -132,12 +133,13 @@ def test_files_are_named_by_the_assessment_alone_and_are_not_kept(
 # --- page and PDF -----------------------------------------------------------------------------------------------------
 
 
-def test_page_and_pdf_say_the_same(
+def test_page_and_pdf_have_same_text(
     clinic: None,
     make_user: Callable[..., User],
     log_in: Callable[..., Client],
     done_assessment: Callable[..., Assessment],
 ) -> None:
+    """Page and pdf say the same."""
     case = Case.objects.create(reference="K-17 <b>", sex="F")
     assessment = done_assessment(case=case, note="Short & slim")
     decide(assessment, "corrected", 101, "Sesamoid there", make_user(Role.REVIEWER, "Dr Weiß"))
@@ -156,7 +158,8 @@ def test_page_and_pdf_say_the_same(
         assert figure.jpeg in pdf
 
 
-def test_the_documents_fields_name_no_patient(clinic: None, done_assessment: Callable[..., Assessment]) -> None:
+def test_pdf_fields_name_no_patient(clinic: None, done_assessment: Callable[..., Assessment]) -> None:
+    """The documents fields name no patient."""
     case = Case.objects.create(reference="PATIENT-0815", sex="F")
     pdf = report_pdf.pdf_bytes(done_assessment(case=case, radiograph_name="Doe_Jane.png"))
     assert "PATIENT-0815" in words_in_pdf(pdf)
@@ -165,9 +168,10 @@ def test_the_documents_fields_name_no_patient(clinic: None, done_assessment: Cal
     assert b"/Title (Bone age report)" in pdf
 
 
-def test_a_decision_names_who_when_and_why(
+def test_decision_names_user_time_and_reason(
     clinic: None, make_user: Callable[..., User], done_assessment: Callable[..., Assessment]
 ) -> None:
+    """A decision names who when and why."""
     assessment = done_assessment()
     assert report_of(assessment).decision == ("Not yet decided on by a physician.",)
     decide(assessment, "accepted", 94, user=make_user(Role.READER, "kim"))
@@ -183,9 +187,10 @@ def test_a_decision_names_who_when_and_why(
 
 
 @pytest.mark.parametrize("warning", ["phantom", "outside_training_range"])
-def test_a_number_that_is_no_bone_age_is_struck_out(
+def test_meaningless_number_is_struck_out(
     open_mode: None, client: Client, done_assessment: Callable[..., Assessment], warning: str
 ) -> None:
+    """A number that is no bone age is struck out."""
     answer = answer_with(warning)
     assert answer.result is not None
     answer.result["web"]["is_meaningless"] = True
@@ -201,9 +206,10 @@ def test_a_number_that_is_no_bone_age_is_struck_out(
     assert exports.json_value(assessment)["difference_months"] is None
 
 
-def test_a_number_with_a_critical_warning_is_struck_out_until_somebody_decides(
+def test_critical_number_is_struck_out_until_decided(
     clinic: None, log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]
 ) -> None:
+    """A number with a critical warning is struck out until somebody decides."""
     assessment = done_assessment(answer_with(CRITICAL, "saturated", "read_mirrored"))
     report = report_of(assessment)
     assert (report.is_void, report.stamp, report.answer, report.regions) == (True, "Do not use this number", (), ())
@@ -218,9 +224,10 @@ def test_a_number_with_a_critical_warning_is_struck_out_until_somebody_decides(
     assert not any("rror" in line for line in report.answer)
 
 
-def test_without_heat_map_or_plate_the_report_says_so_and_goes_on(
+def test_report_without_heat_map_or_plate(
     open_mode: None, monkeypatch: pytest.MonkeyPatch, done_assessment: Callable[..., Assessment]
 ) -> None:
+    """Without heat map or plate the report says so and goes on."""
     monkeypatch.setattr(installation, "atlas", no_atlas)
     assessment = done_assessment()
     assessment.pictures.filter(kind="heat").delete()
@@ -233,9 +240,10 @@ def test_without_heat_map_or_plate_the_report_says_so_and_goes_on(
 
 
 @pytest.mark.parametrize("language", ["en", "pt-br", "es", "fr", "de", "zh-hans"])
-def test_the_pdf_is_made_in_every_language_with_any_letters(
+def test_pdf_in_every_language(
     open_mode: None, settings: Settings, done_assessment: Callable[..., Assessment], language: str
 ) -> None:
+    """The pdf is made in every language with any letters."""
     note = "".join(map(chr, np.random.default_rng(0).integers(32, 0x2FFFF, 500))).encode("utf-8", "ignore").decode()
     assessment = done_assessment(note=f"<b>李雷 Żółć & </b>\n{note}")
     with override(language):
@@ -244,7 +252,8 @@ def test_the_pdf_is_made_in_every_language_with_any_letters(
     assert b"STSong-Light" in pdf
 
 
-def test_long_notes_go_on_to_another_page(open_mode: None, done_assessment: Callable[..., Assessment]) -> None:
+def test_pdf_long_note_continues(open_mode: None, done_assessment: Callable[..., Assessment]) -> None:
+    """Long notes go on to another page."""
     assessment = done_assessment(note="word\n" * 60)
     pdf = report_pdf.pdf_bytes(assessment)
     assert pdf.count(b"/Type /Page\n") == 2
@@ -254,12 +263,13 @@ def test_long_notes_go_on_to_another_page(open_mode: None, done_assessment: Call
 # --- JSON and CSV -----------------------------------------------------------------------------------------------------
 
 
-def test_the_json_is_the_result_with_the_decision(
+def test_json_is_result_with_decision(
     clinic: None,
     make_user: Callable[..., User],
     log_in: Callable[..., Client],
     done_assessment: Callable[..., Assessment],
 ) -> None:
+    """The json is the result with the decision."""
     assessment = done_assessment()
     decide(assessment, "corrected", 101.5, "Sesamoid there", make_user(Role.REVIEWER, "kim"))
     said = json.loads(log_in().get(f"/assessments/{assessment.pk}/result.json").content)
@@ -278,9 +288,8 @@ def rows_of(client: Client, assessment: Assessment) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-def test_the_csv_has_the_columns_of_the_command_line_and_the_decision(
-    open_mode: None, client: Client, done_assessment: Callable[..., Assessment]
-) -> None:
+def test_csv_columns(open_mode: None, client: Client, done_assessment: Callable[..., Assessment]) -> None:
+    """The csv has the columns of the command line and the decision."""
     assessment = done_assessment()
     [row] = rows_of(client, assessment)
     assert tuple(row) == exports.COLUMNS
@@ -293,9 +302,10 @@ def test_the_csv_has_the_columns_of_the_command_line_and_the_decision(
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1"])
-def test_no_spreadsheet_runs_what_a_user_wrote(
+def test_csv_runs_no_formula(
     open_mode: None, client: Client, done_assessment: Callable[..., Assessment], text: str
 ) -> None:
+    """No spreadsheet runs what a user wrote."""
     answer: Any = answer_of_phantom()
     answer.result["image"] = text
     assessment = done_assessment(answer)
@@ -305,9 +315,10 @@ def test_no_spreadsheet_runs_what_a_user_wrote(
     assert row["difference_months"] == "4.0"
 
 
-def test_a_region_below_birth_is_told_as_birth_wherever_it_stands(
+def test_region_below_birth_is_birth(
     open_mode: None, client: Client, done_assessment: Callable[..., Assessment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A region below birth is told as birth wherever it stands."""
     monkeypatch.setattr(installation, "atlas", no_atlas)
     answer = answer_of_phantom()
     assert answer.result is not None
@@ -319,9 +330,10 @@ def test_a_region_below_birth_is_told_as_birth_wherever_it_stands(
     assert "3 months</td>" not in page
 
 
-def test_a_chronological_age_past_19_years_is_compared_nowhere(
+def test_age_past_19_years_is_not_compared(
     open_mode: None, client: Client, done_assessment: Callable[..., Assessment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A chronological age past 19 years is compared nowhere."""
     monkeypatch.setattr(installation, "atlas", no_atlas)
     assessment = done_assessment(answer_of_phantom(200.0, chronological=240.0))
     assert not any("ifference:" in line for line in report_of(assessment).answer)

@@ -48,9 +48,10 @@ def is_wide(corners: list[tuple[float, float]]) -> bool:
     y=st.floats(0.5, 599.5),
     with_heat=st.booleans(),
 )
-def test_every_pixel_beside_the_hand_is_black_and_none_on_it_is_changed(
+def test_blanked_keeps_only_hand(
     zoom: float, corners: list[tuple[float, float]], x: float, y: float, with_heat: bool
 ) -> None:
+    """Every pixel beside the hand is black and none on it is changed."""
     outline = [list(corner) for corner in corners]
     height, width = round(RADIOGRAPH[0] * zoom), round(RADIOGRAPH[1] * zoom)
     picture = np.full((height, width), 200, np.uint8)
@@ -69,7 +70,8 @@ def test_every_pixel_beside_the_hand_is_black_and_none_on_it_is_changed(
 
 
 @pytest.mark.parametrize("where", [(30, 40), (380, 40), (30, 580), (380, 580), (25, 300), (420, 180), (300, 75)])
-def test_a_marker_beside_the_hand_is_gone(where: tuple[int, int]) -> None:
+def test_blanked_removes_marker(where: tuple[int, int]) -> None:
+    """A marker beside the hand is gone."""
     radiograph = np.rint(255 * draw_hand(height=RADIOGRAPH[0], width=RADIOGRAPH[1])).astype(np.uint8)
     marked = radiograph.copy()
     cv2.putText(marked, "DOE", where, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 255, 2)
@@ -78,7 +80,8 @@ def test_a_marker_beside_the_hand_is_gone(where: tuple[int, int]) -> None:
     assert blanked(marked, place) == blanked(radiograph, place)
 
 
-def test_the_png_holds_pixels_and_nothing_else() -> None:
+def test_blanked_png_has_no_metadata() -> None:
+    """The png holds pixels and nothing else."""
     png = blanked(np.full(RADIOGRAPH, 90, np.uint8), hand_place(RADIOGRAPH, RADIOGRAPH, OUTLINE, LENGTH))
     names, at = [], 8
     while at < len(png):
@@ -92,15 +95,17 @@ def test_the_png_holds_pixels_and_nothing_else() -> None:
     "outline",
     [[], [[1.0, 1.0], [5.0, 5.0]], [[-90.0, -90.0], [-50.0, -90.0], [-50.0, -50.0]], [[1.0, float("nan")]] * 3],
 )
-def test_an_outline_that_encloses_nothing_blanks_nothing(outline: list[list[float]]) -> None:
+def test_hand_place_rejects_empty_outline(outline: list[list[float]]) -> None:
+    """An outline that encloses nothing blanks nothing."""
     with pytest.raises(ValueError, match="outline"):
         hand_place(RADIOGRAPH, RADIOGRAPH, outline, LENGTH)
 
 
 @pytest.mark.parametrize("query", ["", "?heat=1"])
-def test_the_download_is_blanked(
+def test_download_is_blanked(
     open_mode: None, client: Client, done_assessment: Callable[..., Assessment], query: str
 ) -> None:
+    """The download is blanked."""
     assessment = done_assessment()
     response = client.get(f"/assessments/{assessment.pk}/copy.png{query}")
     assert response.status_code == 200
@@ -120,12 +125,13 @@ def test_the_download_is_blanked(
 
 
 @pytest.mark.parametrize("missing", ["outline", "area", "hand"])
-def test_without_an_outline_nothing_is_handed_out(
+def test_download_needs_outline(
     clinic: None,
     log_in: Callable[..., Client],
     done_assessment: Callable[..., Assessment],
     missing: str,
 ) -> None:
+    """Without an outline nothing is handed out."""
     answer = answer_of_phantom()
     assert answer.result is not None
     if missing != "hand":
