@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Keeps the catalogues of messages: takes the sentences from the source, and checks every translation.
+"""Maintain the catalogues of translations: extract the texts from the source, and check every translation.
 
-`python tools/languages.py update` after texts were changed; docs/languages.md says what to do then.
+Run `python tools/languages.py update` after a change of texts; docs/languages.md describes the next steps.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CORE_TEXTS = {
     "boneage/hand/registration.py": tuple(REGION_TITLES.values()),
     "boneage/warnings_.py": tuple(WARNING_TEXTS.values()),
 }
-"""Sentences of the core, which knows no languages: `boneage.web.texts` translates them. By the file that holds them."""
+"""English texts of the core, which has no translations, by file. `boneage.web.texts` translates them."""
 
 KEYWORDS = {
     **DEFAULT_KEYWORDS,
@@ -50,10 +50,10 @@ KEYWORDS = {
     "pgettext_lazy": ((1, "c"), 2),
     "npgettext_lazy": ((1, "c"), 2, 3),
 }
-"""Functions whose text is a message; ``marked`` is what gettext_noop is imported as."""
+"""Functions that mark a text for translation; ``marked`` is the local name of gettext_noop."""
 
 DOMAIN = "django"
-MAY_STAND_AS_THEY_ARE = {
+UNTRANSLATED_WORDS = {
     "boneage",
     "DICOM",
     "PNG",
@@ -68,7 +68,7 @@ MAY_STAND_AS_THEY_ARE = {
     "Esc",
     "UTC",
 }
-"""Words of templates that are the same in every language. Longer texts that are stand in an element with HTML's
+"""Words of templates that are the same in every language. Longer texts of this kind are in an element with HTML's
 ``translate="no"``."""
 
 _HEADER = re.compile(
@@ -79,24 +79,24 @@ _HEADER = re.compile(
 _PERCENT_PLACE = re.compile(r"%(?:\(\w+\)[#0\- +]*\d*(?:\.\d+)?[a-zA-Z]|%)")
 _BRACE_PLACE = re.compile(r"\{[^{}]*\}")
 
-_SAID_OTHERWISE = re.compile(
+_NO_PLAIN_TEXT = re.compile(
     r"""
     \{%\ *(blocktrans(?:late)?|comment)\b.*?\{%\ *end\1\ *%\} | \{%\ *block\ width\ *%\}.*?\{%\ *endblock\b.*?%\}
     | \{\#.*?\#\} | <!--.*?--> | <(script|style)\b.*?</\2> | <(\w+)\b[^>]*\btranslate="no".*?</\3>
     """,
     re.DOTALL | re.VERBOSE,
 )
-"""Parts of templates that hold no text of their own, or one that is looked at elsewhere."""
+"""Parts of templates without text of their own, or with text that is checked elsewhere."""
 
 Key = tuple[str, str]
-"""Of a message: its context and its (singular) text."""
+"""Context and (singular) text of a message."""
 
 
-# --- what the source says ---------------------------------------------------------------------------------------------
+# --- texts of the source ---------------------------------------------------------------------------------------------
 
 
 def extracted() -> Catalog:
-    """Every text of the pages, with the files that it stands in."""
+    """Return every text of the pages, with the files that contain it."""
     catalogue = Catalog(charset="utf-8")
     for path in sorted(WEB.rglob("*.py")):
         _add(catalogue, path, path.read_bytes())
@@ -119,19 +119,19 @@ def _add(catalogue: Catalog, path: Path, python: bytes) -> None:
 
 
 def hard_coded_texts() -> list[str]:
-    """Words of templates that do not go through gettext."""
-    found = []
+    """Return words of templates that do not go through gettext."""
+    texts = []
     for path in sorted((WEB / "templates").rglob("*.html")):
-        for said in _plain_texts(path.read_text(encoding="utf-8")):
-            words = [word for word in re.findall(r"[^\W\d_]{2,}", said) if word not in MAY_STAND_AS_THEY_ARE]
+        for text in _plain_texts(path.read_text(encoding="utf-8")):
+            words = [word for word in re.findall(r"[^\W\d_]{2,}", text) if word not in UNTRANSLATED_WORDS]
             if words:
-                found.append(f"{path.name}: {' '.join(said.split())}")
-    return found
+                texts.append(f"{path.name}: {' '.join(text.split())}")
+    return texts
 
 
 def _plain_texts(template: str) -> Iterator[str]:
-    """What of a template is shown as it stands: text, and the attributes that are read out."""
-    bare = re.sub(_SAID_OTHERWISE, "", template)
+    """Yield the literal parts of a template: text, and attributes that are read out."""
+    bare = re.sub(_NO_PLAIN_TEXT, "", template)
     bare = re.sub(r"\{%.*?%\}|\{\{.*?\}\}", "", bare, flags=re.DOTALL)
     bare = re.sub(r"&\w+;", " ", bare)
     yield from re.findall(r'\s(?:alt|title|aria-label|aria-description|placeholder)="([^"]*)"', bare)
@@ -142,21 +142,21 @@ def _plain_texts(template: str) -> Iterator[str]:
 
 
 def path_of(language: str, locale: Path = LOCALE) -> Path:
-    """Of a language's catalogue, ``pt-br`` or ``pt_BR``."""
+    """Return the path of a language's catalogue, from ``pt-br`` or ``pt_BR``."""
     return locale / to_locale(language.replace("_", "-").lower()) / "LC_MESSAGES" / f"{DOMAIN}.po"
 
 
 def catalogues(locale: Path = LOCALE) -> list[Path]:
-    """The catalogues that there are."""
+    """Return the paths of the existing catalogues."""
     return sorted(locale.glob(f"*/LC_MESSAGES/{DOMAIN}.po"))
 
 
 def updated(path: Path, source: Catalog) -> bytes:
-    """A catalogue brought to the state of the source: new messages empty, similar ones fuzzy, old ones gone.
+    """Return a catalogue brought to the state of the source: new messages empty, similar ones fuzzy, old ones removed.
 
     Args:
-        path: of the catalogue; it need not exist.
-        source: as `extracted`.
+        path: path of the catalogue; it need not exist.
+        source: catalogue from `extracted`.
     """
     name = path.parent.parent.name
     if path.exists():
@@ -173,11 +173,11 @@ def updated(path: Path, source: Catalog) -> bytes:
 
 
 def problems(path: Path, source: Catalog) -> list[str]:
-    """What is wrong with a catalogue; nothing if it is complete.
+    """Return the faults of a catalogue; none if it is complete.
 
     Args:
-        path: of it.
-        source: as `extracted`.
+        path: path of the catalogue.
+        source: catalogue from `extracted`.
     """
     name = path.parent.parent.name
     try:
@@ -186,35 +186,35 @@ def problems(path: Path, source: Catalog) -> list[str]:
         _compile(catalogue)
     except (PoFileError, ValueError, OSError) as error:
         return [f"{name}: it does not compile: {error}"]
-    wanted, there = _by_key(source), _by_key(catalogue)
-    found = [f"missing: {key[1]!r}" for key in wanted if key not in there]
-    found += [f"stale: {key[1]!r}" for key in there if key not in wanted]
-    found += [f"stale: {message.id!r}" for message in catalogue.obsolete.values()]
-    for key in wanted.keys() & there.keys():
-        found += _problems_of(wanted[key], there[key], get_plural(name).num_plurals)
-    return [f"{name}: {what}" for what in sorted(found)]
+    wanted, translated = _by_key(source), _by_key(catalogue)
+    faults = [f"missing: {key[1]!r}" for key in wanted if key not in translated]
+    faults += [f"stale: {key[1]!r}" for key in translated if key not in wanted]
+    faults += [f"stale: {message.id!r}" for message in catalogue.obsolete.values()]
+    for key in wanted.keys() & translated.keys():
+        faults += _problems_of(wanted[key], translated[key], get_plural(name).num_plurals)
+    return [f"{name}: {fault}" for fault in sorted(faults)]
 
 
 def _by_key(catalogue: Catalog) -> dict[Key, Message]:
     return {(message.context or "", _forms(message.id)[0]): message for message in catalogue if message.id}
 
 
-def _problems_of(wanted: Message, there: Message, plurals: int) -> Iterator[str]:
-    """What is wrong with one translation."""
-    texts, translated = _forms(wanted.id), _forms(there.string)
-    said = repr(texts[0])
-    if len(texts) != len(_forms(there.id)):
-        yield f"stale: {said} has a plural in one of the two only"
-    elif there.fuzzy:
-        yield f"fuzzy: {said}"
+def _problems_of(wanted: Message, message: Message, plurals: int) -> Iterator[str]:
+    """Yield the faults of one translation."""
+    texts, translated = _forms(wanted.id), _forms(message.string)
+    source_text = repr(texts[0])
+    if len(texts) != len(_forms(message.id)):
+        yield f"stale: {source_text} has a plural in one of the two only"
+    elif message.fuzzy:
+        yield f"fuzzy: {source_text}"
     elif len(translated) != (plurals if len(texts) > 1 else 1) or not all(translated):
-        yield f"missing: {said}"
+        yield f"missing: {source_text}"
     else:
         for one in translated:
             if not any(_places(one, texts) == _places(text, texts) for text in texts):
-                yield f"other placeholders: {said}: {one!r}"
+                yield f"other placeholders: {source_text}: {one!r}"
             if _has_words(texts[0]) and _edges(one) != _edges(texts[0]):
-                yield f"other space around it: {said}: {one!r}"
+                yield f"other space around it: {source_text}: {one!r}"
 
 
 def _has_words(text: str) -> bool:
@@ -222,24 +222,24 @@ def _has_words(text: str) -> bool:
 
 
 def _edges(text: str) -> tuple[bool, bool]:
-    """Whether a text begins and ends with space."""
+    """Return whether a text begins and ends with space."""
     return text[:1].isspace(), text[-1:].isspace()
 
 
 def _places(text: str, source: Sequence[str]) -> Counter[str]:
-    """The places of a text for values; a per cent sign counts only where the source is a format."""
+    """Return the placeholders of a text; a per cent sign counts only if the source is a format."""
     is_format = any("%(" in one or "%%" in one for one in source)
     percent = _PERCENT_PLACE.findall(text) if is_format else []
     return Counter([*percent, *_BRACE_PLACE.findall(text)])
 
 
 def _forms(text: str | Sequence[str] | None) -> tuple[str, ...]:
-    """A text, or one with its plural, as a tuple."""
+    """Return a text, or a text with its plural, as a tuple."""
     return (text or "",) if isinstance(text, str | None) else tuple(text)
 
 
 def _compile(catalogue: Catalog) -> None:
-    """Compile in memory and read it as Django will.
+    """Compile a catalogue in memory and read it as Django does.
 
     Raises:
         ValueError: it cannot be read.
@@ -253,14 +253,14 @@ def _compile(catalogue: Catalog) -> None:
 
 
 def source_problems(source: Catalog) -> list[str]:
-    """What is wrong with the texts themselves."""
+    """Return the faults of the texts themselves."""
     broken = [message for message in source if message.id and "\n" in _forms(message.id)[0]]
-    found = [f"line break in a text (say trimmed): {_forms(message.id)[0]!r}" for message in broken]
-    return found + [f"not through gettext: {text}" for text in hard_coded_texts()]
+    faults = [f"line break in a text (use trimmed): {_forms(message.id)[0]!r}" for message in broken]
+    return faults + [f"not through gettext: {text}" for text in hard_coded_texts()]
 
 
 def _setup() -> ModuleType:
-    """The package's build, which compiles."""
+    """Return the module of the package's build, which compiles catalogues."""
     spec = importlib.util.spec_from_file_location("boneage_setup", ROOT / "setup.py")
     if spec is None or spec.loader is None:
         raise ImportError(str(ROOT / "setup.py"))
@@ -274,7 +274,7 @@ def _setup() -> ModuleType:
 
 @click.group(help=ast.get_docstring(ast.parse(Path(__file__).read_text(encoding="utf-8"))))
 def main() -> None:
-    """The commands."""
+    """Group the commands."""
 
 
 @main.command()
@@ -288,25 +288,25 @@ def update() -> None:
 
 @main.command()
 def check() -> None:
-    """List what is missing, fuzzy, stale or wrong; fail if anything is."""
+    """List missing, fuzzy, stale and invalid translations; fail if there are any."""
     source = extracted()
-    found = source_problems(source) + [one for path in catalogues() for one in problems(path, source)]
-    for one in found:
+    faults = source_problems(source) + [one for path in catalogues() for one in problems(path, source)]
+    for one in faults:
         click.echo(one)
-    sys.exit(1 if found else 0)
+    sys.exit(1 if faults else 0)
 
 
 @main.command()
 @click.argument("language")
 def add(language: str) -> None:
-    """Begin the catalogue of a language, named as in browsers: it, pt-br, zh-hans."""
+    """Create the catalogue of a language, named like in browsers: it, pt-br, zh-hans."""
     path = path_of(language)
     if path.exists():
-        raise click.ClickException(f"{path} is there already.")
+        raise click.ClickException(f"{path} already exists.")
     try:
         Locale.parse(path.parent.parent.name)
     except (UnknownLocaleError, ValueError) as error:
-        raise click.ClickException(f"{language} is no language: {error}.") from error
+        raise click.ClickException(f"{language} is not a language: {error}.") from error
     path.parent.mkdir(parents=True)
     path.write_bytes(updated(path, extracted()))
     click.echo(f"Translate {path}, then run this with check and compile.")

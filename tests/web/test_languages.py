@@ -245,7 +245,7 @@ def test_add_creates_catalogue(tool: ModuleType, monkeypatch: pytest.MonkeyPatch
     with path.open("rb") as file:
         assert texts_of(read_po(file, locale="it")) == texts_of(tool.extracted())
     assert languages(tmp_path) == [("en", "English"), ("it", "Italiano")]
-    assert "there already" in CliRunner().invoke(tool.main, ["add", "it"]).output
+    assert "already exists" in CliRunner().invoke(tool.main, ["add", "it"]).output
     assert "no language" in CliRunner().invoke(tool.main, ["add", "xx"]).output
 
 

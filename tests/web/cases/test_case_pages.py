@@ -71,7 +71,7 @@ def test_worklist_page_shows_rows(
     text = page.content.decode()
     assert page.status_code == 200
     assert page.headers["Cache-Control"] == "no-store"
-    for said in ("P-0042", "female", "7 years 10 months", "estimated", "+4.0", "To decide", "Caution", "1 row"):
+    for said in ("P-0042", "female", "7 years 10 months", "estimated", "+4.0", "Undecided", "Caution", "1 row"):
         assert said in text
     assert f"/cases/{child.pk}/" in text
     assert f"/assessments/{radiograph.pk}/" in text

@@ -55,7 +55,7 @@ class Status(TextChoices):
     """Status of a radiograph: its state and, if it was assessed, the decision."""
 
     WAITING = "waiting", _("Waiting")
-    DECIDE = "decide", _("To decide")
+    DECIDE = "decide", _("Undecided")
     ACCEPTED = "accepted", _("Accepted")
     CORRECTED = "corrected", _("Corrected")
     REJECTED = "rejected", _("Rejected")

@@ -52,7 +52,7 @@ _COLUMNS = {
     "status": _("Status"),
     "warnings": _("Warnings"),
     "date": _("Submitted"),
-    "who": _("By"),
+    "who": _("Submitted by"),
 }
 
 EXPORTED = (
