@@ -1,4 +1,4 @@
-"""Time from the return key to the answer, for a program that was not running: median wall time of whole processes.
+"""Cold start: median wall time of whole processes.
 
     python benchmarks/cold_start.py [--bundle NAME_OR_DIR] [--repeats 9]
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the times."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bundle", default="default")
     parser.add_argument("--repeats", type=int, default=9)

@@ -1,11 +1,10 @@
-"""How well a bundle finds hands: key points, masks, rejections and time, on annotated radiographs that its networks
-never saw.
+"""Accuracy of a bundle's hands: key points, masks, rejections and time on annotated held-out radiographs.
 
     python benchmarks/hands.py --bundle hand --radiographs radiographs.csv --points key_points_3.csv \
         --run runs/hand-refine --masks runs/mining/masks.csv --sheets out/hands
 
-With ``--sheets`` it also writes contact sheets of registered hands, of random radiographs and of those with the most
-uncertain points, for the eye to judge. They show patients: never publish them.
+The option ``--sheets`` also writes contact sheets of registered hands for visual inspection, of random radiographs and
+of those with the most uncertain points. They show patients and must not be published.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ TILE = ViewSpec("A", 200, 150, "hand")
 
 
 @dataclass(frozen=True)
-class Found:
-    """A radiograph, its pixels and its hand, or why there is none."""
+class HandResult:
+    """Radiograph with its pixels and its hand or rejection."""
 
     radiograph: LabelledRadiograph
     pixels: NDArray[np.float32]
@@ -47,7 +46,7 @@ class Found:
     seconds: float
 
 
-def look(radiographs: Sequence[LabelledRadiograph], bundle: Bundle) -> Iterator[Found]:
+def find_all(radiographs: Sequence[LabelledRadiograph], bundle: Bundle) -> Iterator[HandResult]:
     """Find the hands of radiographs, one after the other."""
     for radiograph in radiographs:
         pixels = read_radiograph(radiograph.image).pixels
@@ -56,23 +55,23 @@ def look(radiographs: Sequence[LabelledRadiograph], bundle: Bundle) -> Iterator[
             hand: Hand | Rejection = bundle.find_hand(pixels)
         except Rejection as rejection:
             hand = rejection
-        yield Found(radiograph, pixels, hand, time.perf_counter() - began)
+        yield HandResult(radiograph, pixels, hand, time.perf_counter() - began)
 
 
-def report(title: str, found: Sequence[Found]) -> None:
-    """Rejections and time."""
-    rejected = Counter(one.hand.code for one in found if isinstance(one.hand, Rejection))
-    wall = statistics.median(one.seconds for one in found)
+def report(title: str, results: Sequence[HandResult]) -> None:
+    """Print rejections and time."""
+    rejected = Counter(one.hand.code for one in results if isinstance(one.hand, Rejection))
+    wall = statistics.median(one.seconds for one in results)
     print(
-        f"\n{title}: {len(found)} radiographs, rejected {sum(rejected.values())} {dict(rejected)}, median "
+        f"\n{title}: {len(results)} radiographs, rejected {sum(rejected.values())} {dict(rejected)}, median "
         f"{1e3 * wall:.0f} ms"
     )
 
 
-def measure_points(found: Sequence[Found], points: dict[str, NDArray[np.float64]]) -> None:
-    """Errors as shares of the hand's length, from the capitate to the tip of the middle finger."""
+def measure_points(results: Sequence[HandResult], points: dict[str, NDArray[np.float64]]) -> None:
+    """Print errors of key points as shares of the hand's length (capitate to tip of the middle finger)."""
     errors = []
-    for one in found:
+    for one in results:
         if isinstance(one.hand, Hand):
             truth = points[one.radiograph.id] * (one.pixels.shape[1], one.pixels.shape[0])
             errors.append(np.linalg.norm(one.hand.points_xy - truth, axis=1) / hand_length(truth))
@@ -85,10 +84,10 @@ def measure_points(found: Sequence[Found], points: dict[str, NDArray[np.float64]
         )
 
 
-def measure_masks(found: Sequence[Found], masks: dict[str, Path]) -> None:
-    """IoU and distance of the outlines, on the annotation's own grid, as far as the mask's view of the hand reaches."""
+def measure_masks(results: Sequence[HandResult], masks: dict[str, Path]) -> None:
+    """Print IoU and distance of the outlines on the annotation's own grid, within the mask's view of the hand."""
     unions, distances = [], []
-    for one in found:
+    for one in results:
         if isinstance(one.hand, Hand):
             truth = load_mask(masks[one.radiograph.id])
             to_truth = Transform.scale(truth.shape[1] / one.pixels.shape[1], truth.shape[0] / one.pixels.shape[0])
@@ -102,9 +101,9 @@ def measure_masks(found: Sequence[Found], masks: dict[str, Path]) -> None:
     print(f"outlines {np.mean(distances):.2f} % of the radiograph's longer side apart")
 
 
-def write_sheet(path: Path, found: Sequence[Found], columns: int = 10) -> None:
-    """Each radiograph with its outline and points, beside its registered region A."""
-    tiles = [_tile(one) for one in found]
+def write_sheet(path: Path, results: Sequence[HandResult], columns: int = 10) -> None:
+    """Draw each radiograph with outline and key points beside its registered region A."""
+    tiles = [_tile(one) for one in results]
     blank = np.zeros_like(tiles[0])
     tiles += [blank] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
@@ -112,8 +111,8 @@ def write_sheet(path: Path, found: Sequence[Found], columns: int = 10) -> None:
     cv2.imwrite(str(path), np.vstack(rows))
 
 
-def contrast(one: Found) -> float:
-    """Share of the radiograph's grey range that the hand's own greys span: small for dark radiographs, and beside white
+def contrast(one: HandResult) -> float:
+    """Return the share of the radiograph's grey range that the hand spans: small on dark radiographs and beside white
     borders.
     """
     if not isinstance(one.hand, Hand):
@@ -122,16 +121,16 @@ def contrast(one: Found) -> float:
     return (levels.high - levels.low) / max(float(np.ptp(one.pixels)), 1e-6)
 
 
-def write_contrast_sheet(path: Path, found: Sequence[Found], columns: int = 10) -> None:
-    """Each hand as it is on the radiograph, and as it is masked and its contrast normalised."""
-    tiles = [_before_and_after(one) for one in found if isinstance(one.hand, Hand)]
+def write_contrast_sheet(path: Path, results: Sequence[HandResult], columns: int = 10) -> None:
+    """Draw each hand unchanged, and masked with normalised contrast."""
+    tiles = [_before_and_after(one) for one in results if isinstance(one.hand, Hand)]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
     cv2.imwrite(str(path), np.vstack(rows))
 
 
-def _before_and_after(one: Found) -> NDArray[np.uint8]:
+def _before_and_after(one: HandResult) -> NDArray[np.uint8]:
     assert isinstance(one.hand, Hand)
     before = sample(one.pixels, view_transform(_shape(one), TILE, one.hand), TILE.height, TILE.width)
     low, high = float(one.pixels.min()), float(one.pixels.max())
@@ -140,11 +139,11 @@ def _before_and_after(one: Found) -> NDArray[np.uint8]:
     return np.asarray(np.hstack(pair), dtype=np.uint8)
 
 
-def _shape(one: Found) -> tuple[int, int]:
+def _shape(one: HandResult) -> tuple[int, int]:
     return one.pixels.shape[0], one.pixels.shape[1]
 
 
-def _tile(one: Found) -> NDArray[np.uint8]:
+def _tile(one: HandResult) -> NDArray[np.uint8]:
     zoom = min(TILE.height / one.pixels.shape[0], TILE.width / one.pixels.shape[1])
     to_tile = Transform.scale(zoom)
     grey = sample(one.pixels, to_tile, TILE.height, TILE.width)
@@ -172,7 +171,7 @@ def _eight_bit(values: NDArray[np.float32], low: float, high: float) -> NDArray[
 
 
 def main() -> None:
-    """Read the options, look, print."""
+    """Read the options, measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
     parser.add_argument("--bundle", default="default")
     parser.add_argument("--radiographs", type=Path, required=True)
@@ -194,9 +193,9 @@ def main() -> None:
     print(f"frame {FRAME_HEIGHT} x {FRAME_WIDTH}, regions {dict(BOXES)}")
     if given.points and given.run:
         held_out = json.loads((given.run / "recipe.json").read_text(encoding="utf-8"))["validation"]
-        found = list(look([radiographs[radiograph_id] for radiograph_id in held_out], bundle))
-        report("annotated points", found)
-        measure_points(found, read_key_points(given.points))
+        results = list(find_all([radiographs[radiograph_id] for radiograph_id in held_out], bundle))
+        report("annotated points", results)
+        measure_points(results, read_key_points(given.points))
     if given.masks:
         with given.masks.open(newline="", encoding="utf-8") as file:
             rows = {
@@ -204,22 +203,22 @@ def main() -> None:
                 for row in csv.DictReader(file)
                 if row["status"] == "held_out"
             }
-        found = list(look([radiographs[radiograph_id] for radiograph_id in rows], bundle))
-        report("annotated outlines", found)
-        measure_masks(found, rows)
+        results = list(find_all([radiographs[radiograph_id] for radiograph_id in rows], bundle))
+        report("annotated outlines", results)
+        measure_masks(results, rows)
     if given.sheets:
         validation = [radiograph for radiograph in radiographs.values() if radiograph.split == "validation"]
         order = np.random.default_rng(given.seed).permutation(len(validation))[: given.random]
-        found = list(look([validation[index] for index in order], bundle))
-        report("radiographs of the sheets", found)
-        for start in range(0, len(found), 50):
-            write_sheet(given.sheets / f"random-{start // 50}.png", found[start : start + 50])
+        results = list(find_all([validation[index] for index in order], bundle))
+        report("radiographs of the sheets", results)
+        for start in range(0, len(results), 50):
+            write_sheet(given.sheets / f"random-{start // 50}.png", results[start : start + 50])
         if given.hardest:
-            found = list(look(validation, bundle))
-            report("the split validation", found)
-            write_contrast_sheet(given.sheets / "contrast.png", sorted(found, key=contrast)[: given.hardest])
-        found.sort(key=lambda one: -np.inf if isinstance(one.hand, Rejection) else -one.hand.spread)
-        write_sheet(given.sheets / "worst.png", found[: given.worst])
+            results = list(find_all(validation, bundle))
+            report("the split validation", results)
+            write_contrast_sheet(given.sheets / "contrast.png", sorted(results, key=contrast)[: given.hardest])
+        results.sort(key=lambda one: -np.inf if isinstance(one.hand, Rejection) else -one.hand.spread)
+        write_sheet(given.sheets / "worst.png", results[: given.worst])
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""Time of one radiograph, warm, and memory: the whole walk from a file to JSON, on a PNG of 1,500 x 2,000 pixels,
-decoding included.
+"""Time and memory of one warm assessment, from a PNG file of 1,500 x 2,000 pixels to JSON.
 
     python benchmarks/latency.py                                              # the drawn phantom
     python benchmarks/latency.py --radiographs radiographs.csv --split validation   # 20 radiographs, enlarged to that
     size
 
-Prints Markdown. Radiographs are written to a temporary folder only.
+The output is Markdown. Radiographs are written only to a temporary folder.
 """
 
 from __future__ import annotations
@@ -35,14 +34,12 @@ from boneage.tables.radiographs import LabelledRadiograph, radiographs_of_split,
 
 HEIGHT, WIDTH = 2000, 1500
 REST = "json and rest"
-"""All that no step of `Assessment.timings_ms` covers: warnings, JSON, and what lies between."""
+"""Name of the time outside of the steps of `Assessment.timings_ms`: warnings, JSON and the rest."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """One radiograph: its name, sex, the reader's age if known, the estimate, and the median wall time of each step,
-    ms.
-    """
+    """Radiograph with name, sex, label if known, estimate, and median wall time of each step, ms."""
 
     name: str
     sex: Sex
@@ -52,12 +49,12 @@ class Timed:
 
     @property
     def total_ms(self) -> float:
-        """Wall time from file to JSON."""
+        """Wall time from file to JSON, ms."""
         return sum(self.steps_ms.values())
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the times."""
     arguments = _arguments()
     bundle = Bundle.open(arguments.bundle, threads=arguments.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -92,14 +89,14 @@ def _radiographs(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[
 
 
 def _chosen(radiographs: list[LabelledRadiograph], count: int) -> list[LabelledRadiograph]:
-    """Radiographs spread evenly over the ages."""
+    """Return radiographs spread evenly over the ages."""
     by_age = sorted(radiographs, key=lambda radiograph: (radiograph.boneage_months, radiograph.id))
     places = np.linspace(0, len(by_age) - 1, min(count, len(by_age))).round().astype(int)
     return [by_age[place] for place in places]
 
 
 def _enlarged(radiograph: LabelledRadiograph) -> NDArray[np.uint8]:
-    """The radiograph, 8 bit, as large as fits into 1,500 x 2,000 pixels."""
+    """Return the radiograph in 8 bits, scaled to fit into 1,500 x 2,000 pixels."""
     pixels = read_radiograph(radiograph.image).pixels
     zoom = min(HEIGHT / pixels.shape[0], WIDTH / pixels.shape[1])
     large = cv2.resize(pixels, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
@@ -120,7 +117,7 @@ def _time(path: Path, sex: Sex, boneage_months: float | None, bundle: Bundle, re
 
 
 def _peak_mebibytes() -> float:
-    """The largest resident size of this process so far, MiB."""
+    """Return the largest resident size of this process so far, MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB elsewhere
 

@@ -1,12 +1,11 @@
-"""What becomes of radiographs that are no hand, or two, and how many radiographs of one hand are rejected.
+"""Rejection of pictures without exactly one hand, and of radiographs of one hand.
 
     python benchmarks/rejections.py --radiographs radiographs.csv --split validation --points key_points_3.csv
 
-All pictures are made here and now, with their own seeds and not by `boneage.train.data.negatives`, on which networks
-may have been trained: noise, blank ones, photographs (those that come with matplotlib, cut at random, and others
-computed), pages, two radiographs side by side, and forearms cut from radiographs by their annotated points, or by those
-that the bundle finds where there are none. Prints Markdown. With --keep, writes the pictures that were assessed into a
-folder, to be looked at.
+All pictures are made by this program with fixed seeds. They are independent of `boneage.train.data.negatives`, on which
+networks may have been trained. They are noise, blank images, photographs (random crops of those in matplotlib, and
+computed ones), pages, two radiographs side by side, and forearms. Forearms are cut from radiographs by annotated key
+points, or by those of the bundle. The output is Markdown. The option --keep writes the assessed pictures into a folder.
 """
 
 from __future__ import annotations
@@ -39,21 +38,21 @@ Finder = Callable[[LabelledRadiograph, Picture], Points | None]
 
 HEIGHT, WIDTH = 720, 540
 BEYOND_CAPITATE = 0.35
-"""Where a forearm is cut off, hand lengths: past the growth plates of radius and ulna."""
+"""Position of the cut through the forearm, hand lengths, beyond the growth plates of radius and ulna."""
 LEAST_FOREARM = 0.12
-"""Less than that on the radiograph, hand lengths, is no forearm to be cut out."""
+"""Minimum length of a forearm on the radiograph, hand lengths."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Why one picture was rejected, or the warnings of its assessment."""
+    """Rejection of a picture, or the warnings of its assessment."""
 
     rejected: str
     warnings: tuple[str, ...]
 
 
 def main() -> None:
-    """Make, ask, print."""
+    """Make the pictures, assess them and print the counts."""
     arguments = _arguments()
     bundle = Bundle.open(arguments.bundle, threads=1)
     radiographs = (
@@ -94,7 +93,7 @@ def _arguments() -> argparse.Namespace:
 def _kinds(
     arguments: argparse.Namespace, radiographs: Sequence[LabelledRadiograph], bundle: Bundle
 ) -> Iterator[tuple[str, Iterator[Picture]]]:
-    """Every kind of picture, by name; made when asked for."""
+    """Return every kind of picture by name; pictures are made lazily."""
     drawn: dict[str, Callable[[np.random.Generator], Picture]] = {
         "noise": _noise,
         "blank": _blank,
@@ -121,7 +120,7 @@ def _kinds(
 
 
 def _noise(generator: np.random.Generator) -> Picture:
-    """White, pink or brown by Fourier's transform, uniform, or salt and pepper."""
+    """Yield noise: white, pink or brown, uniform, or salt and pepper."""
     colour = generator.integers(4)
     if colour == 0:
         return np.clip(generator.normal(0.5, generator.uniform(0.02, 0.3), (HEIGHT, WIDTH)), 0, 1).astype(np.float32)
@@ -136,7 +135,7 @@ def _noise(generator: np.random.Generator) -> Picture:
 
 
 def _of_spectrum(generator: np.random.Generator, exponent: float) -> Picture:
-    """Noise whose amplitude falls with frequency to a power; 1 is pink."""
+    """Return noise whose amplitude falls with a power of the frequency; 1 is pink."""
     frequency = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH)[None])
     frequency[0, 0] = 1.0
     spectrum = np.fft.rfft2(generator.standard_normal((HEIGHT, WIDTH))) / frequency**exponent
@@ -147,7 +146,7 @@ def _of_spectrum(generator: np.random.Generator, exponent: float) -> Picture:
 
 
 def _blank(generator: np.random.Generator) -> Picture:
-    """An empty cassette: one grey, uneven light, grain, perhaps an unexposed edge."""
+    """Return an empty cassette: one grey, uneven light, grain, perhaps an unexposed edge."""
     y, x = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
     uneven = generator.uniform(-0.15, 0.15, 5) @ np.stack([x, y, x * y, x**2, y**2]).reshape(5, -1)
     picture = generator.uniform(0.02, 0.95) + uneven.reshape(HEIGHT, WIDTH)
@@ -160,7 +159,7 @@ def _blank(generator: np.random.Generator) -> Picture:
 
 
 def _scene(generator: np.random.Generator) -> Picture:
-    """A mosaic of Voronoi's cells, hills before a sky, or a fractal: edges and shades as photographs have them."""
+    """Return Voronoi cells, hills before a sky, or a fractal, with edges and shades like those of photographs."""
     kind = generator.integers(3)
     texture = _of_spectrum(generator, 1.2)
     if kind == 0:
@@ -191,7 +190,7 @@ def _scene(generator: np.random.Generator) -> Picture:
 
 
 def _page(generator: np.random.Generator) -> Picture:
-    """Printed lines of letters, black on white or white on black."""
+    """Return printed lines of letters, black on white or white on black."""
     page = np.full((HEIGHT, WIDTH), 255, np.uint8)
     size, y = generator.uniform(0.4, 1.4), 40
     while y < HEIGHT - 20:
@@ -203,22 +202,22 @@ def _page(generator: np.random.Generator) -> Picture:
 
 
 def _photographs() -> list[Picture]:
-    """The grey versions of the photographs that come with matplotlib; none if it is not installed."""
+    """Return matplotlib's sample photographs in grey; none if it is not installed."""
     try:
         from matplotlib import cbook  # noqa: PLC0415 - only here, and perhaps not installed
     except ImportError:
         return []
-    found = []
+    photographs = []
     for name in ("grace_hopper.jpg", "Minduka_Present_Blue_Pack.png", "logo2.png"):
         path = Path(str(cbook.get_sample_data(name, asfileobj=False)))
         grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
         if grey is not None:
-            found.append(grey.astype(np.float32) / np.float32(255))
-    return found
+            photographs.append(grey.astype(np.float32) / np.float32(255))
+    return photographs
 
 
 def _photograph(generator: np.random.Generator, photographs: Sequence[Picture]) -> Picture:
-    """A part of one of them, enlarged, as it is, mirrored, turned or as its negative; the portrait most often."""
+    """Return an enlarged part of a photograph, unchanged, mirrored, rotated or inverted; mostly of the portrait."""
     whole = photographs[0 if generator.random() < 0.7 else int(generator.integers(len(photographs)))]
     sides = np.rint(np.array(whole.shape) * generator.uniform(0.4, 1.0)).astype(int)
     sides = np.minimum(sides, 2 * sides.min())  # no strips
@@ -235,13 +234,14 @@ def _photograph(generator: np.random.Generator, photographs: Sequence[Picture]) 
 
 
 def _pairs(generator: np.random.Generator, radiographs: Sequence[LabelledRadiograph]) -> Iterator[Picture]:
-    """Two radiographs of equal height side by side, the right one mirrored; every fourth beside its own mirror image,
-    every fifth pair one above the other.
+    """Yield two radiographs of equal height side by side, the right one mirrored.
+
+    Every fourth stands beside its own mirror image, and every fifth pair is stacked vertically.
     """
     for number in range(len(radiographs) // 2):
         first = read_radiograph(radiographs[2 * number].image).pixels
         second = first if number % 4 == 0 else read_radiograph(radiographs[2 * number + 1].image).pixels
-        first, second = _stretched(first), _stretched(second)  # as one exposure would show both
+        first, second = _stretched(first), _stretched(second)  # one exposure would give both the same range
         gap = int(generator.integers(0, 40))
         above = number % 5 == 0
         halves = [
@@ -257,7 +257,7 @@ def _arranged_pairs(
     radiographs: Sequence[LabelledRadiograph],
     arrange: Callable[[np.random.Generator, Picture, Picture], Picture],
 ) -> Iterator[Picture]:
-    """Two radiographs each, the second mirrored, both 720 pixels high, put onto one picture."""
+    """Yield pictures of two radiographs, 720 pixels high, the second mirrored."""
     for first, second in zip(radiographs[::2], radiographs[1::2], strict=False):
         pair = [
             _of_side(_stretched(read_radiograph(radiograph.image).pixels), HEIGHT, along=0)
@@ -267,14 +267,14 @@ def _arranged_pairs(
 
 
 def _above(generator: np.random.Generator, first: Picture, second: Picture) -> Picture:
-    """One above the other, equally wide."""
+    """Stack two radiographs of equal width vertically."""
     second = _of_side(second, first.shape[1], along=1)
     gap = np.full((int(generator.integers(0, 40)), first.shape[1]), border_grey(first), np.float32)
     return np.concatenate([first, gap, second])
 
 
 def _touching(generator: np.random.Generator, first: Picture, second: Picture) -> Picture:
-    """Side by side and overlapping by a tenth, the brighter counts."""
+    """Place two radiographs side by side with an overlap of a tenth, where the brighter pixel counts."""
     common = round(0.1 * min(first.shape[1], second.shape[1]))
     picture = np.zeros((HEIGHT, first.shape[1] + second.shape[1] - common), np.float32)
     picture[:, : first.shape[1]] = first
@@ -284,7 +284,7 @@ def _touching(generator: np.random.Generator, first: Picture, second: Picture) -
 
 
 def _smaller(generator: np.random.Generator, first: Picture, second: Picture) -> Picture:
-    """A second one of 0.45 to 0.8 of the first one's height beside it."""
+    """Place a second radiograph of 0.45 to 0.8 of the first one's height beside it."""
     second = _of_side(second, round(generator.uniform(0.45, 0.8) * HEIGHT), along=0)
     top = int(generator.integers(HEIGHT - second.shape[0] + 1))
     strip = np.full((HEIGHT, second.shape[1]), border_grey(first), np.float32)
@@ -293,7 +293,7 @@ def _smaller(generator: np.random.Generator, first: Picture, second: Picture) ->
 
 
 def _in_corner(generator: np.random.Generator, first: Picture, second: Picture) -> Picture:
-    """A second one of half the first one's size laid over a corner of it, on a picture widened by a third of it."""
+    """Place a second radiograph of half the size over a corner of the first, on a picture wider by a third."""
     second = _of_side(second, HEIGHT // 2, along=0)
     wide = np.full((HEIGHT, second.shape[1] * 2 // 3), border_grey(first), np.float32)
     picture = np.concatenate([first, wide], axis=1)
@@ -303,13 +303,13 @@ def _in_corner(generator: np.random.Generator, first: Picture, second: Picture) 
 
 
 def _on_canvas(generator: np.random.Generator, first: Picture, second: Picture) -> Picture:
-    """Side by side on a square of one grey, 1.2 to 2.5 times as wide as both, anywhere on it."""
+    """Place two radiographs side by side at random on a square of one grey, 1.2 to 2.5 times as wide as both."""
     pair = np.concatenate([first, second], axis=1)
     return on_canvas(pair, generator.uniform(1.2, 2.5), float(generator.choice([0.0, 0.5, 1.0])), generator)
 
 
 def _scattered(generator: np.random.Generator, first: Picture, second: Picture) -> Picture:
-    """Each anywhere in its half of a black or grey picture that is three times as wide as one of them."""
+    """Place each radiograph at random in its half of a black or grey picture, three times as wide as one of them."""
     height, width = 2 * HEIGHT, 3 * WIDTH
     picture = np.full((height, width), generator.choice([0.0, 0.3]), np.float32)
     for half, whole in enumerate((first, second)):
@@ -328,26 +328,26 @@ ARRANGEMENTS = {
     "on a canvas": _on_canvas,
     "scattered on a canvas": _scattered,
 }
-"""How two radiographs are put onto one picture."""
+"""Arrangements of two radiographs on one picture."""
 
 
 def _stretched(pixels: Picture) -> Picture:
-    """Greys from the 1st to the 99th percentile, as 0..1."""
+    """Stretch grey levels from the 1st to the 99th percentile to 0..1."""
     low, high = np.percentile(pixels, (1, 99))
     return np.asarray(np.clip((pixels - low) / max(high - low, 1e-6), 0, 1), dtype=np.float32)
 
 
 def _of_side(pixels: Picture, side: int, along: int) -> Picture:
-    """A picture whose height (`along` 0) or width (1) is `side`."""
+    """Return a picture scaled to the height (`along` 0) or width (1) `side`."""
     zoom = side / pixels.shape[along]
     size = (round(pixels.shape[1] * zoom), round(pixels.shape[0] * zoom))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
 def _forearms(radiographs: Sequence[LabelledRadiograph], find: Finder) -> Iterator[Picture]:
-    """What lies beyond the capitate, of radiographs whose hand stands nearly upright and that show enough of it.
+    """Yield forearms beyond the capitate, from radiographs with a nearly upright hand and enough forearm.
 
-    Cut along rows and columns; enlarged to at least 400 pixels, and its longer side to at most 2.5 times the shorter.
+    They are cut along rows and columns and enlarged to at least 400 pixels, with an aspect ratio of at most 2.5.
     """
     for radiograph in radiographs:
         pixels = read_radiograph(radiograph.image).pixels
@@ -372,7 +372,7 @@ def _forearms(radiographs: Sequence[LabelledRadiograph], find: Finder) -> Iterat
 
 
 def _by_table(points: Path, otherwise: Finder) -> Finder:
-    """Key points from a table of fractions; of radiographs that it does not have, those found `otherwise`."""
+    """Return a finder of key points from a table of fractions, or `otherwise` for radiographs outside the table."""
     columns = [f"{name}_{axis}" for name in POINT_NAMES for axis in "xy"]
     of_id = {
         row.text("id"): np.array([row.number(column) for column in columns]).reshape(3, 2)
@@ -387,7 +387,7 @@ def _by_table(points: Path, otherwise: Finder) -> Finder:
 
 
 def _by_bundle(bundle: Bundle) -> Finder:
-    """Key points as the bundle's own networks find them; none if it has no such networks."""
+    """Return a finder of key points by the bundle's own networks; none without such networks."""
 
     def find(radiograph: LabelledRadiograph, pixels: Picture) -> Points | None:
         if bundle.manifest.hand is None:

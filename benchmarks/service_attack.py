@@ -1,13 +1,18 @@
-"""The service under attack: sockets that never finish, and files that hang a reader, beside an ordinary radiograph.
+"""Attack on the service: sockets that never finish, and files that hang a reader, beside a normal radiograph.
 
     python benchmarks/service_attack.py --sockets 500 --seconds 30     # each kind of socket in turn
     python benchmarks/service_attack.py --hang                         # hanging files before a good one, one worker
 
-It runs a service of its own (mode open, SQLite, one worker) and reaches no other address than 127.0.0.1. Kinds of
-sockets: ``body`` (an upload that trickles), ``form`` (a form that trickles), ``headers`` (that never end), ``silent``
-(nothing is sent), ``reader`` (many answers asked for and none read), ``flood`` (large uploads that fill the memory
-allowed, and stall).
-Ends with 1 if `/health` took 1 s or longer, or a radiograph 10 s (beside hanging files 15 s).
+It runs its own service (mode open, SQLite, one worker) and connects to 127.0.0.1 only. Kinds of sockets:
+
+* ``body``: a slow upload;
+* ``form``: a slow form;
+* ``headers``: headers without an end;
+* ``silent``: no data;
+* ``reader``: many requests whose answers are not read;
+* ``flood``: large uploads that fill the allowed memory and stall.
+
+The exit status is 1 if `/health` took 1 s or longer, or a radiograph 10 s (15 s beside hanging files).
 """
 
 from __future__ import annotations
@@ -30,10 +35,10 @@ from pathlib import Path
 from service_process import Browser, Service, drawn_radiograph, made_atlas, serving
 
 HEALTH_SECONDS, RADIOGRAPH_SECONDS, HANG_SECONDS = 1.0, 10.0, 15.0
-"""What must hold."""
+"""Maximum times, seconds."""
 
 HANG = b"hangs its reader"
-"""End of a file on which `_HOOK` lets the reading process hang."""
+"""End of a file on which `_HOOK` makes the reading process hang."""
 
 _HOOK = f"""
 import sys
@@ -46,7 +51,7 @@ if any("boneage.reading.process" in word for word in sys.orig_argv):
         return read(data, *given)
     process.read_radiograph = read_or_hang
 """
-"""A ``sitecustomize.py``: a stand-in for a hang that nobody knows yet."""
+"""Source of a ``sitecustomize.py`` that stands for an unknown cause of a hang."""
 
 _HOST = b"Host: localhost\r\n"
 _UPLOAD = b"POST /api/assessments HTTP/1.1\r\n" + _HOST + b"Content-Type: multipart/form-data; boundary=x\r\n"
@@ -54,12 +59,12 @@ _UPLOAD = b"POST /api/assessments HTTP/1.1\r\n" + _HOST + b"Content-Type: multip
 
 @dataclass
 class Kind:
-    """A way to hold a socket open.
+    """Method of holding a socket open.
 
     Attributes:
-        begin: sent at once.
-        more: sent twice a second after that.
-        reads: whether the client would read an answer; else its buffer is small and stays full.
+        begin: Data sent at once.
+        more: Data sent twice a second after that.
+        reads: True if the client reads an answer; otherwise its buffer is small and stays full.
     """
 
     begin: bytes
@@ -68,7 +73,7 @@ class Kind:
 
 
 def kinds(path: str) -> dict[str, Kind]:
-    """All of them; `path` is a large answer."""
+    """Return all kinds by name; `path` is the address of a large answer."""
     form = b"POST /account/login HTTP/1.1\r\n" + _HOST + b"Content-Type: application/x-www-form-urlencoded\r\n"
     return {
         "body": Kind(_UPLOAD + b"Content-Length: 5000000\r\n\r\n--x\r\n", b"a"),
@@ -137,12 +142,12 @@ class Attackers:
 
 @dataclass
 class Times:
-    """What was asked for meanwhile, seconds.
+    """Times of requests during the attack, seconds.
 
     Attributes:
-        health: of `/health`.
-        radiographs: from sending a radiograph to its answer.
-        faults: answers that were not as they must be.
+        health: Times of `/health`.
+        radiographs: Times between sending a radiograph and its answer.
+        faults: Wrong answers.
     """
 
     health: list[float] = field(default_factory=list)
@@ -150,13 +155,13 @@ class Times:
     faults: list[str] = field(default_factory=list)
 
     def is_good(self) -> bool:
-        """Whether it was as it must be."""
+        """Return True if all answers were correct and in time."""
         quick = max(self.health, default=99) < HEALTH_SECONDS and max(self.radiographs, default=99) < RADIOGRAPH_SECONDS
         return quick and not self.faults
 
 
-def asked(service: Service, seconds: float) -> Times:
-    """Ask for `/health` five times a second, and for radiographs one after the other, for so long."""
+def request_times(service: Service, seconds: float) -> Times:
+    """Request `/health` five times a second, and radiographs one after the other, for a number of seconds."""
     times, ends = Times(), time.monotonic() + seconds
 
     def repeat(ask: Callable[[Browser, int], str], into: list[float], pause: float) -> None:
@@ -173,12 +178,12 @@ def asked(service: Service, seconds: float) -> Times:
             time.sleep(pause)
 
     def health(browser: Browser, _number: int) -> str:
-        said = browser.get("/health")
-        return "" if said.status == 200 else said.text
+        answer = browser.get("/health")
+        return "" if answer.status == 200 else answer.text
 
     def radiograph(browser: Browser, number: int) -> str:
-        said = browser.post_radiograph("/api/assessments?wait=25", drawn_radiograph(number), {"sex": "F"}, {})
-        return "" if said.status == 200 and said.json()["state"] == "done" else said.text[:200]
+        answer = browser.post_radiograph("/api/assessments?wait=25", drawn_radiograph(number), {"sex": "F"}, {})
+        return "" if answer.status == 200 and answer.json()["state"] == "done" else answer.text[:200]
 
     threads = [
         threading.Thread(target=repeat, args=given)
@@ -192,21 +197,21 @@ def asked(service: Service, seconds: float) -> Times:
 
 
 def web_mebibytes(service: Service) -> float:
-    """Memory of the web server's largest process, MiB."""
+    """Return the memory of the web server's largest process, MiB."""
     listed = subprocess.run(["ps", "-A", "-o", "rss=,args="], capture_output=True, text=True, check=True).stdout
     mine = f"boneage.web.processes.http_server {service.host} {service.port}"
     return max(int(line.split()[0]) for line in listed.splitlines() if mine in line) / 1024
 
 
 def largest_static(service: Service) -> str:
-    """Address of the largest script or style of the first page."""
+    """Return the address of the largest script or style of the first page."""
     browser = Browser(service.host, service.port)
     paths: list[str] = re.findall(r'"(/static/[^"]+)"', browser.get("/").text)
     return max(paths, key=lambda path: len(browser.get(path).body))
 
 
 def attack(service: Service, names: list[str], sockets: int, seconds: float) -> bool:
-    """Each kind of socket in turn; prints a table. Whether all was as it must be."""
+    """Attack with each kind of socket in turn, print a table, and return True if all answers were right."""
     all_kinds = kinds(largest_static(service))
     print("| sockets | health, most s | radiograph, most s | asked | ended by the service | web server, MiB |")
     print("|---|---:|---:|---:|---:|---:|")
@@ -214,7 +219,7 @@ def attack(service: Service, names: list[str], sockets: int, seconds: float) -> 
     for name in ["none", *(names or all_kinds)]:
         with Attackers(service, all_kinds.get(name, Kind(b"")), 0 if name == "none" else sockets) as attackers:
             time.sleep(2)
-            times = asked(service, seconds)
+            times = request_times(service, seconds)
             memory = web_mebibytes(service)
         good = good and times.is_good()
         count = f"{len(times.health)} + {len(times.radiographs)}"
@@ -247,7 +252,7 @@ def _dicom(*elements: bytes) -> bytes:
 
 
 def nested_sequence() -> bytes:
-    """A text element (BodyPartExamined) sent as a sequence in a sequence, 1,000 deep."""
+    """Return a text element (BodyPartExamined) as nested sequences, 1,000 deep."""
     content = b""
     for _ in range(1000):
         item = b"\xfe\xff\x00\xe0" + len(content).to_bytes(4, "little") + content
@@ -257,7 +262,7 @@ def nested_sequence() -> bytes:
 
 
 def thousand_shutters() -> bytes:
-    """1,000 shapes of a shutter over 8,000 x 7,900 pixels that are not there."""
+    """Return 1,000 shapes of a shutter over 8,000 x 7,900 missing pixels."""
     shapes = b"\\".join([b"CIRCULAR"] * 1000) + b" "
     radius = _explicit(0x18, 0x1612, b"IS", b"3000")
     centre = _explicit(0x18, 0x1610, b"IS", b"4000\\4000 ")
@@ -274,12 +279,12 @@ def _pixels(rows: int, columns: int, *, missing: bool = False) -> bytes:
 
 
 def hanging_files() -> dict[str, bytes]:
-    """By name."""
+    """Return the files by name."""
     return {"nested sequence": nested_sequence(), "1,000 shutters": thousand_shutters(), "unknown hang": HANG}
 
 
 def hang(service: Service) -> bool:
-    """Hanging files, and at once a good radiograph behind them. Whether that was answered in time."""
+    """Send hanging files and a good radiograph after them, and return True if that was answered in time."""
     browser = Browser(service.host, service.port)
     sent = {}
     begun = time.monotonic()
@@ -290,15 +295,15 @@ def hang(service: Service) -> bool:
     seconds = time.monotonic() - behind
     print("| file | state | code | s |\n|---|---|---|---:|")
     for name, radiograph in sent.items():
-        said = browser.get(f"/api/assessments/{radiograph}?wait=30").json()
-        print(f"| {name} | {said['state']} | {said['code']} | {time.monotonic() - begun:.1f} at most |")
+        answer = browser.get(f"/api/assessments/{radiograph}?wait=30").json()
+        print(f"| {name} | {answer['state']} | {answer['code']} | {time.monotonic() - begun:.1f} at most |")
     print(f"| ordinary, sent last | {good['state']} | | {seconds:.1f} |")
     return good["state"] == "done" and seconds < HANG_SECONDS
 
 
 @contextmanager
 def own_service(port: int, bundle: str, *, hook: bool) -> Iterator[Service]:
-    """A service with one worker in a temporary folder."""
+    """Run a service with one worker in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {"BONEAGE_STORE": f"{folder}/store", "BONEAGE_MODE": "open", "BONEAGE_OPEN_HOURLY": "0"}
         if hook:
@@ -310,11 +315,11 @@ def own_service(port: int, bundle: str, *, hook: bool) -> Iterator[Service]:
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure and print the times."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--hang", action="store_true", help="files that hang, in place of sockets")
     parser.add_argument("--sockets", type=int, default=500)
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each kind")
+    parser.add_argument("--seconds", type=float, default=30.0, help="duration for each kind, seconds")
     parser.add_argument("--kind", action="append", default=[], help="some kinds; all unless given")
     parser.add_argument("--bundle", default="residual")
     parser.add_argument("--port", type=int, default=8108)

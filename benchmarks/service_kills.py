@@ -1,24 +1,24 @@
-"""Radiographs are lost by nobody's death: many go through the real service while parts of it are ended or taken away.
+"""Robustness of the service: many radiographs pass while its processes are killed and its storage fails.
 
     python benchmarks/service_kills.py --radiographs 800 --kills 200                     # SQLite in a temporary folder
     python benchmarks/service_kills.py --radiographs 800 --kills 200 --database URL      # an empty database of
     PostgreSQL
 
-Radiographs are drawn, and go in through the REST API, in the mode clinic, each with an ``Idempotency-Key``; a request
-that is not answered is sent again. At random moments, as often as asked for:
+Drawn radiographs are submitted through the REST API in the mode clinic, each with an ``Idempotency-Key``. A request
+without an answer is sent again. These events happen at random moments, as often as requested:
 
-* ``--kills``: a worker is killed (SIGKILL, as all of these);
-* ``--server-kills``: the process that answers requests is;
-* ``--supervisor-kills``: ``boneage serve`` itself is, and is started again;
-* ``--database-restarts``: the command ``--restart-database`` is run, which restarts PostgreSQL;
-* ``--clock-shifts``: the clock of all the service's processes goes an hour forward, and back the next time (PostgreSQL
-  keeps its own; Linux with a C compiler: a small library is laid before the system's clock);
-* ``--read-only``: PostgreSQL takes no writes for some seconds;
-* ``--full-disks``: SQLite's disk (``--disk-mebibytes``, a file system in memory, which root alone can mount) is filled
-  for some seconds.
+* ``--kills``: a worker is killed (SIGKILL, as in all cases);
+* ``--server-kills``: the process that answers requests is killed;
+* ``--supervisor-kills``: ``boneage serve`` itself is killed, and is started again;
+* ``--database-restarts``: the command ``--restart-database`` restarts PostgreSQL;
+* ``--clock-shifts``: the clock of all processes of the service moves an hour forward, and back the next time (Linux
+  with a C compiler, which builds a small library in front of the system's clock; PostgreSQL keeps its own clock);
+* ``--read-only``: PostgreSQL rejects writes for some seconds;
+* ``--full-disks``: the disk of SQLite is filled for some seconds (``--disk-mebibytes``, a file system in memory, which
+  needs root).
 
-That no answer was written twice is counted by the database: a trigger notes each time that an assessment's state
-becomes a final one. Ends with 1 if a radiograph was lost, doubled, answered twice, or not answered by an age.
+A trigger of the database counts answers: it records each change of an assessment to a final state. The exit status is 1
+if a radiograph was lost, duplicated, answered twice or never, or answered without an age.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from service_process import Browser, Service, drawn_radiograph, made_atlas, serv
 PASSWORD = "to be killed at random"
 LONGEST_SECONDS = 2 * 3600
 AHEAD = 6
-"""Radiographs in the queue, or nearly so, when a worker is killed."""
+"""Approximate number of radiographs in the queue when a worker is killed."""
 
 FINAL = ("done", "rejected", "failed")
 
@@ -67,24 +67,24 @@ _NOTE = {
         "WHEN (NEW.state IN ('done','rejected','failed')) EXECUTE FUNCTION note_answer()",
     ],
 }
-"""By kind of database: what notes each answer that is written."""
+"""Statements that record each written answer, by kind of database."""
 
 
 @dataclass
 class Outcome:
-    """What came of it.
+    """Outcome of a run.
 
     Attributes:
-        submitted: ids that the service gave out.
-        states: how many assessments are in which state at the end.
-        answers: how many assessments were answered so many times.
-        attempts: how many assessments took so many attempts.
-        pictures: how many assessments have so many pictures besides the radiograph.
-        audited: events of submission in the audit log, and assessments that they name.
-        happened: by event how often it did, and how often a radiograph was at hand then.
-        repeats: how many submissions were sent again, by why.
-        seconds: from the first radiograph to the last answer.
-        stop_seconds: how long the service took to stop.
+        submitted: Ids from the service.
+        states: Number of assessments by final state.
+        answers: Number of assessments by number of answers.
+        attempts: Number of assessments by number of attempts.
+        pictures: Number of assessments by number of pictures besides the radiograph.
+        audited: Number of submissions in the audit log, and of the assessments that they name.
+        happened: Number of events, and of those during an assessment, by event.
+        repeats: Number of repeated submissions by reason.
+        seconds: Time from the first radiograph to the last answer.
+        stop_seconds: Time that the service took to stop.
     """
 
     submitted: list[str] = field(default_factory=list)
@@ -99,7 +99,7 @@ class Outcome:
     stop_seconds: float = 0.0
 
     def faults(self, radiographs: int) -> list[str]:
-        """What is not as it must be."""
+        """Return the differences from the required outcome."""
         wanted = {
             "submitted": (len(set(self.submitted)), radiographs),
             "states": (dict(self.states), {"done": radiographs}),
@@ -107,26 +107,26 @@ class Outcome:
             "pictures": (dict(self.pictures), {2: radiographs}),
             "audited": (self.audited, (radiographs, radiographs)),
         }
-        return [f"{name}: {found}, not {right}" for name, (found, right) in wanted.items() if found != right]
+        return [f"{name}: {measured}, not {right}" for name, (measured, right) in wanted.items() if measured != right]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done.
+    """Plan of a run.
 
     Attributes:
-        radiographs: radiographs.
-        height: of a radiograph, pixels.
-        events: how often each of `EVENTS` happens.
-        workers: processes.
-        bundle: name or folder.
-        database: URL; empty for SQLite.
-        port: of the service.
-        seed: of all chance.
-        ahead: radiographs that may wait when the next event is due, so that it finds some; 0 for any number.
-        restart_database: a shell command.
-        disk_mebibytes: size of a disk of its own for SQLite; 0 for a folder.
-        pause: seconds that a full disk or a read-only database lasts.
+        radiographs: Number of radiographs.
+        height: Height of a radiograph, pixels.
+        events: Number of times for each of `EVENTS`.
+        workers: Number of worker processes.
+        bundle: Name or folder of the bundle.
+        database: URL of the database; empty for SQLite.
+        port: Port of the service.
+        seed: Seed of all random choices.
+        ahead: Maximum number of radiographs that wait when the next event is due; 0 for any number.
+        restart_database: Shell command that restarts the database.
+        disk_mebibytes: Size of a separate disk for SQLite; 0 for a folder.
+        pause: Duration of a full disk or a read-only database, seconds.
     """
 
     radiographs: int
@@ -143,7 +143,7 @@ class Plan:
     pause: float
 
     def dues(self, chance: random.Random) -> list[tuple[int, str]]:
-        """After how many answers each event happens, in order; none in the last quarter."""
+        """Return the number of answers before each event, in order; no event happens in the last quarter."""
         names = [name for name, count in self.events.items() for _ in range(count)]
         chance.shuffle(names)
         whens = sorted(chance.choice(range(self.radiographs * 3 // 4)) for _ in names)
@@ -151,11 +151,11 @@ class Plan:
 
 
 class Scene:
-    """The service and what can happen to it.
+    """Running service, and the events that can happen to it.
 
     Attributes:
-        service: that runs.
-        happened: how often each event did, and how often a radiograph was at hand then.
+        service: Running service.
+        happened: Number of times each event happened.
     """
 
     def __init__(self, plan: Plan, service: Service, folder: Path, chance: random.Random) -> None:
@@ -167,8 +167,8 @@ class Scene:
         self._chance = chance
 
     def happen(self, name: str) -> bool:
-        """Let an event happen. False if there was nothing that it could happen to."""
-        running = _asked(lambda: _model("Assessment").objects.filter(state="running").count(), 0)
+        """Let an event happen, and return False if it was impossible."""
+        running = _queried(lambda: _model("Assessment").objects.filter(state="running").count(), 0)
         if not EVENTS[name](self):
             return False
         self.happened[name] += 1
@@ -205,12 +205,12 @@ class Scene:
         return done.returncode == 0
 
     def shift_clock(self) -> bool:
-        """Set the clock an hour forward, or back again."""
+        """Move the clock an hour forward, or back again."""
         set_clock(self._folder, forward=self.happened["clock-shifts"] % 2 == 0)
         return True
 
     def reject_writes(self) -> bool:
-        """Let PostgreSQL take no writes for a while."""
+        """Let PostgreSQL reject writes for a while."""
         for value in ("on", "off"):
             with connection.cursor() as cursor:
                 cursor.execute("SET transaction_read_only = off")
@@ -278,11 +278,14 @@ time_t time(time_t *into) {
   return found.tv_sec;
 }
 """
-"""The time of day with an offset from a file. Clocks that waiting goes by stay: libfaketime breaks Python's."""
+"""Source of a library that adds an offset from a file to the time of day.
+
+Monotonic clocks stay unchanged, because libfaketime breaks those of Python.
+"""
 
 
 def movable_clock(folder: Path) -> dict[str, str]:
-    """Make the library, with an offset of 0. Returns the environment of processes that go by it."""
+    """Build the library with an offset of 0, and return the environment of processes that use it."""
     set_clock(folder, forward=False)
     (folder / "clock.c").write_text(_CLOCK, encoding="ascii")
     library = folder / "clock.so"
@@ -297,7 +300,7 @@ def set_clock(folder: Path, *, forward: bool) -> None:
 
 
 def measure(plan: Plan) -> Outcome:
-    """Run the service in a temporary folder, submit, disturb, count."""
+    """Run the service in a temporary folder, submit radiographs, cause the events and count the answers."""
     with tempfile.TemporaryDirectory() as place, _disk(Path(place) / "store", plan.disk_mebibytes):
         folder = Path(place)
         environment = {
@@ -329,7 +332,7 @@ def measure(plan: Plan) -> Outcome:
 
 @contextmanager
 def _disk(folder: Path, mebibytes: int) -> Iterator[None]:
-    """A file system of its own for a folder, if it has a size."""
+    """Mount a separate file system on a folder, if it has a size."""
     if not mebibytes:
         yield
         return
@@ -348,8 +351,8 @@ def _note_answers() -> None:
             cursor.execute(statement)
 
 
-def _asked(ask: Callable[[], int], otherwise: int) -> int:
-    """What the database says, or something else while it is away."""
+def _queried(ask: Callable[[], int], otherwise: int) -> int:
+    """Return the result of a query, or another value while the database is unreachable."""
     try:
         return ask()
     except Error:
@@ -363,15 +366,15 @@ def _run(plan: Plan, scene: Scene, outcome: Outcome, chance: random.Random) -> N
     due = plan.dues(chance)
     submitting = threading.Thread(target=_submit, args=(plan, scene, outcome, due, token), daemon=True)
     submitting.start()
-    answered, last_told = 0, 0.0
+    answered, last_report = 0, 0.0
     while answered < plan.radiographs:
-        answered = _asked(lambda: _model("Assessment").objects.filter(state__in=FINAL).count(), answered)
+        answered = _queried(lambda: _model("Assessment").objects.filter(state__in=FINAL).count(), answered)
         if due and answered >= due[0][0] and scene.happen(due[0][1]):
             due.pop(0)
-        if time.monotonic() - last_told > 15:
-            last_told = time.monotonic()
+        if time.monotonic() - last_report > 15:
+            last_report = time.monotonic()
             state = f"{len(outcome.submitted)} sent, {answered} answered, {dict(scene.happened)}"
-            print(f"{last_told - begun:5.0f} s: {state}", file=sys.stderr, flush=True)
+            print(f"{last_report - begun:5.0f} s: {state}", file=sys.stderr, flush=True)
         is_over = not submitting.is_alive() and len(outcome.submitted) < plan.radiographs
         if is_over or time.monotonic() - begun > LONGEST_SECONDS:
             break
@@ -382,7 +385,7 @@ def _run(plan: Plan, scene: Scene, outcome: Outcome, chance: random.Random) -> N
 
 
 def _submit(plan: Plan, scene: Scene, outcome: Outcome, due: list[tuple[int, str]], token: str) -> None:
-    """Send radiographs, but only so many more than must be answered before the next event that some wait then."""
+    """Send radiographs with a limited lead over the next event, so that some are waiting when it happens."""
     service, begun = scene.service, time.monotonic()
     for number in range(plan.radiographs):
         while plan.ahead and due and number > due[0][0] + plan.ahead:
@@ -392,16 +395,16 @@ def _submit(plan: Plan, scene: Scene, outcome: Outcome, due: list[tuple[int, str
         while time.monotonic() - begun < LONGEST_SECONDS:
             browser = Browser(service.host, service.port)
             try:
-                said = browser.post_radiograph("/api/assessments", radiograph, {"sex": "FM"[number % 2]}, headers)
+                answer = browser.post_radiograph("/api/assessments", radiograph, {"sex": "FM"[number % 2]}, headers)
             except (OSError, http.client.HTTPException):
                 outcome.repeats["no answer"] += 1
                 time.sleep(0.2)
                 continue
-            if said.status in {200, 202}:
-                outcome.submitted.append(str(said.json()["id"]))
+            if answer.status in {200, 202}:
+                outcome.submitted.append(str(answer.json()["id"]))
                 break
-            outcome.repeats[f"{said.status} {said.json().get('code')}"] += 1
-            if said.status < 500:
+            outcome.repeats[f"{answer.status} {answer.json().get('code')}"] += 1
+            if answer.status < 500:
                 return
             time.sleep(0.2)
 
@@ -422,17 +425,17 @@ def _count(outcome: Outcome) -> None:
 
 
 def _times(keys: Iterable[object]) -> Counter[int]:
-    """How many keys come how often."""
+    """Return the number of keys by frequency."""
     return Counter(Counter(keys).values())
 
 
 def _model(name: str) -> Any:
-    """One of `boneage.web.models`, which cannot be imported before Django is set up."""
+    """Return a class of `boneage.web.models`, which cannot be imported before Django is set up."""
     return apps.get_model("web", name)
 
 
 def main() -> int:
-    """Measure and print."""
+    """Run the plan and print the outcome."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--radiographs", type=int, default=200)
     for name in EVENTS:

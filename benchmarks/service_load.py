@@ -1,13 +1,13 @@
-"""Users at the service: each sends a radiograph, follows it until its result is there, and sends the next.
+"""Load test of the service: users send a radiograph, wait for its result, and send the next one.
 
     python benchmarks/service_load.py --users 1 --seconds 60 --bundle residual    # time from upload to result
     python benchmarks/service_load.py --users 20 --seconds 300 --out out/load     # errors, queue, times, plotted
 
-Users ask what a browser would: the page with the form, the form with the radiograph (drawn, 2,000 x 1,500 pixels, or
---radiograph), the page of the result, what that page polls, as often as it does, and at last the radiograph and the
-heat map. What a browser keeps (style, scripts) they do not ask for; with Chromium the whole page is weighed once.
+Users send the requests of a browser: the page with the form, the form with the radiograph (drawn, 2,000 x 1,500 pixels,
+or --radiograph), the page of the result, its polls, and finally the radiograph and the heat map. They do not request
+cached files (styles, scripts). Chromium measures the size of the whole page once.
 
-Ends with 1 if anything was answered wrongly.
+The exit status is 1 if an answer was wrong.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _POLL = re.compile(r'hx-get="([^"]+)" hx-trigger="every (\d+)ms"')
 
 @dataclass
 class Load:
-    """What happened; times in seconds since the beginning.
+    """Measurements of a load test, seconds.
 
     Attributes:
-        ends: when each result was there.
-        taken: from sending each radiograph until it was in the queue.
-        result: from sending each radiograph until its result was there.
-        shown: likewise until radiograph and heat map were there too.
-        errors: what went wrong, by how often.
-        queue: (time, radiographs that wait or are being assessed).
-        seconds: how long it lasted.
+        ends: Times of the results since the beginning.
+        taken: Times between sending a radiograph and its entry in the queue.
+        result: Times between sending a radiograph and its result.
+        shown: Times between sending a radiograph and the display of radiograph and heat map.
+        errors: Number of errors by message.
+        queue: Times, with the number of waiting and running assessments.
+        seconds: Duration of the test.
     """
 
     ends: list[float] = field(default_factory=list)
@@ -63,11 +63,11 @@ class Load:
 
 
 class WrongAnswerError(Exception):
-    """The service answered, and not as it should."""
+    """Wrong answer of the service."""
 
 
 class User:
-    """One user with a browser."""
+    """User with a browser."""
 
     def __init__(self, service: Service, radiograph: Callable[[], bytes]) -> None:
         self._browser = Browser(service.host, service.port)
@@ -76,17 +76,17 @@ class User:
         self.last_result = ""
 
     def open_page(self) -> None:
-        """The page with the form."""
+        """Open the page with the form."""
         self._token = csrf_token(_wanted(self._browser.get("/"), 200))
 
     def send_and_follow(self) -> tuple[float, float, float]:
-        """One radiograph's way: seconds until it was taken, until its result was there, and until that was shown."""
+        """Send a radiograph, and return the seconds until it was queued, until its result, and until its display."""
         radiograph = self._radiograph()
         begun = time.monotonic()
-        said = self._browser.post_radiograph(
+        answer = self._browser.post_radiograph(
             "/assessments/", radiograph, {"sex": "F"}, {"Accept": "application/json", "X-CSRFToken": self._token}
         )
-        self.last_result = str(_wanted(said, 201).json()["result"])
+        self.last_result = str(_wanted(answer, 201).json()["result"])
         taken = time.monotonic() - begun
         self._follow(begun)
         result = time.monotonic() - begun
@@ -114,8 +114,8 @@ def _wanted(answered: Answered, *statuses: int) -> Answered:
 
 
 def load(service: Service, users: int, seconds: float, radiograph: Callable[[], bytes]) -> Load:
-    """Let so many users do as they do for so long; each ends with the radiograph that it is at."""
-    found, begun, lock = Load(), time.monotonic(), threading.Lock()
+    """Run a number of users for a number of seconds; each finishes its current radiograph."""
+    measured, begun, lock = Load(), time.monotonic(), threading.Lock()
 
     def use() -> None:
         user = User(service, radiograph)
@@ -126,12 +126,12 @@ def load(service: Service, users: int, seconds: float, radiograph: Callable[[], 
                 times = user.send_and_follow()
             except (WrongAnswerError, OSError, http.client.HTTPException, RuntimeError) as error:
                 with lock:
-                    found.errors[f"{type(error).__name__}: {error}"] += 1
+                    measured.errors[f"{type(error).__name__}: {error}"] += 1
                 time.sleep(1)
                 continue
             with lock:
-                found.ends.append(time.monotonic() - begun)
-                for kept, one in zip((found.taken, found.result, found.shown), times, strict=True):
+                measured.ends.append(time.monotonic() - begun)
+                for kept, one in zip((measured.taken, measured.result, measured.shown), times, strict=True):
                     kept.append(one)
 
     threads = [threading.Thread(target=use) for _ in range(users)]
@@ -141,14 +141,14 @@ def load(service: Service, users: int, seconds: float, radiograph: Callable[[], 
     monitor = Browser(service.host, service.port)
     while any(thread.is_alive() for thread in threads):
         waiting = monitor.get("/health").json().get("waiting")
-        found.queue.append((time.monotonic() - begun, int(str(waiting)) if waiting is not None else -1))
+        measured.queue.append((time.monotonic() - begun, int(str(waiting)) if waiting is not None else -1))
         time.sleep(QUEUE_LOOK_SECONDS)
-    found.seconds = time.monotonic() - begun
-    return found
+    measured.seconds = time.monotonic() - begun
+    return measured
 
 
 def weigh(service: Service, path: str, chromium: str) -> dict[str, int]:
-    """Bytes of all that Chromium fetches for a page for the first time, by address."""
+    """Return the bytes that Chromium fetches for a page with an empty cache, by address."""
     from playwright.sync_api import Response, sync_playwright  # noqa: PLC0415 - only with Chromium
 
     weights: dict[str, int] = {}
@@ -165,19 +165,19 @@ def weigh(service: Service, path: str, chromium: str) -> dict[str, int]:
     return weights
 
 
-def plot(found: Load, path: Path, title: str) -> None:
-    """Queue, times and throughput against time, as PNG."""
+def plot(measured: Load, path: Path, title: str) -> None:
+    """Plot queue, times and throughput against time as PNG."""
     import matplotlib as mpl  # noqa: PLC0415 - an extra
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     figure, (above, below) = plt.subplots(2, 1, figsize=(10, 6.5), sharex=True, layout="constrained")
-    times, depths = zip(*found.queue, strict=True)
+    times, depths = zip(*measured.queue, strict=True)
     above.plot(times, depths, lw=1, color="#1f6feb")
     above.set(ylabel="radiographs waiting or being assessed", title=title, ylim=(0, None))
-    below.plot(found.ends, found.result, ".", ms=3, color="#888888", label="each radiograph")
-    middles, medians, highest = _windows(np.array(found.ends), np.array(found.result))
+    below.plot(measured.ends, measured.result, ".", ms=3, color="#888888", label="each radiograph")
+    middles, medians, highest = _windows(np.array(measured.ends), np.array(measured.result))
     below.plot(middles, medians, color="#1f6feb", label="median of 10 s")
     below.plot(middles, highest, color="#d1242f", label="95th percentile of 10 s")
     below.set(xlabel="seconds", ylabel="upload to result, s", ylim=(0, None))
@@ -190,7 +190,7 @@ def plot(found: Load, path: Path, title: str) -> None:
 
 
 def _windows(ends: NDArray[np.float64], times: NDArray[np.float64]) -> tuple[list[float], list[float], list[float]]:
-    """Middle, median and 95th percentile of each 10 s that has radiographs."""
+    """Return the centre, the median and the 95th percentile of each 10 s with radiographs."""
     rows = [(start + 5.0, times[(ends >= start) & (ends < start + 10)]) for start in np.arange(0, ends.max() + 1, 10)]
     full = [(middle, inside) for middle, inside in rows if len(inside)]
     return (
@@ -200,25 +200,25 @@ def _windows(ends: NDArray[np.float64], times: NDArray[np.float64]) -> tuple[lis
     )
 
 
-def _print(found: Load, users: int) -> None:
-    radiographs = len(found.result)
+def _print(measured: Load, users: int) -> None:
+    radiographs = len(measured.result)
     print(
-        f"{users} users, {found.seconds:.0f} s: {radiographs} radiographs, {radiographs / found.seconds:.2f} "
+        f"{users} users, {measured.seconds:.0f} s: {radiographs} radiographs, {radiographs / measured.seconds:.2f} "
         f"radiographs a second, ",
         end="",
     )
-    print(f"{sum(found.errors.values())} errors.")
-    for said, times in found.errors.most_common(10):
-        print(f"    {times} x {said}")
+    print(f"{sum(measured.errors.values())} errors.")
+    for answer, times in measured.errors.most_common(10):
+        print(f"    {times} x {answer}")
     if not radiographs:
         return
-    print(f"Most radiographs in the queue: {max(depth for _, depth in found.queue)}.\n")
+    print(f"Most radiographs in the queue: {max(depth for _, depth in measured.queue)}.\n")
     print("| seconds from sending the radiograph | " + " | ".join(f"{one}%" for one in PERCENTILES) + " |")
     print("|---|" + "---:|" * len(PERCENTILES))
     rows = {
-        "until it is in the queue": found.taken,
-        "until its result": found.result,
-        "until radiograph and heat map": found.shown,
+        "until it is in the queue": measured.taken,
+        "until its result": measured.result,
+        "until radiograph and heat map": measured.shown,
     }
     for name, seconds in rows.items():
         print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in np.percentile(seconds, PERCENTILES)) + " |")
@@ -244,17 +244,19 @@ def _radiograph(given: Path | None) -> Callable[[], bytes]:
 
 
 def main() -> int:
-    """Measure, print, plot."""
+    """Measure, print and plot."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--bundle", default="default")
-    parser.add_argument("--atlas", default="", help="a drawn one if left out")
-    parser.add_argument("--database", default="", help="URL of an empty database; SQLite if left out")
+    parser.add_argument("--atlas", default="", help="name or folder of the atlas; by default a drawn one")
+    parser.add_argument("--database", default="", help="URL of an empty database; by default SQLite")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--radiograph", type=Path)
     parser.add_argument("--port", type=int, default=8106)
-    parser.add_argument("--chromium", default=shutil.which("chromium") or "", help="to weigh the page with")
+    parser.add_argument(
+        "--chromium", default=shutil.which("chromium") or "", help="path of Chromium, which measures the page"
+    )
     parser.add_argument("--out", type=Path, help="folder for the plot and the numbers")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -265,26 +267,26 @@ def main() -> int:
         with serving(options, environment, given.port) as service:
             first = User(service, radiograph)
             first.open_page()
-            first.send_and_follow()  # what is loaded once
-            found = load(service, given.users, given.seconds, radiograph)
+            first.send_and_follow()  # loads all files that are loaded once
+            measured = load(service, given.users, given.seconds, radiograph)
             weights = weigh(service, first.last_result, given.chromium) if given.chromium else {}
         faults = [line for line in service.log if " ERROR " in line or "Traceback" in line]
     kind = "PostgreSQL" if given.database else "SQLite"
     print(f"Bundle {given.bundle}, {given.workers} workers, {kind}, radiograph of {len(radiograph()) / 1e6:.1f} MB.\n")
-    _print(found, given.users)
+    _print(measured, given.users)
     if weights:
         _print_weights(weights)
     for line in faults[:20]:
         print(f"log: {line}")
-    if given.out is not None and found.result:
+    if given.out is not None and measured.result:
         given.out.mkdir(parents=True, exist_ok=True)
         plot(
-            found,
+            measured,
             given.out / "load.png",
             f"{given.users} users, bundle {given.bundle}, {given.workers} workers, {kind}",
         )
-        (given.out / "load.json").write_text(json.dumps(found.__dict__ | {"weights": weights}), encoding="utf-8")
-    return 1 if found.errors or faults or not found.result else 0
+        (given.out / "load.json").write_text(json.dumps(measured.__dict__ | {"weights": weights}), encoding="utf-8")
+    return 1 if measured.errors or faults or not measured.result else 0
 
 
 if __name__ == "__main__":

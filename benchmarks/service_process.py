@@ -1,4 +1,4 @@
-"""The service as its benchmarks run it, ``boneage serve`` in a process of its own, and a browser that only asks."""
+"""Service for benchmarks, ``boneage serve`` in a separate process, and a minimal browser."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ START_SECONDS = 120
 
 
 class Service:
-    """A running ``boneage serve``.
+    """Running ``boneage serve``.
 
     Attributes:
-        host, port: where it answers.
-        log: its standard error, line by line.
+        host, port: Address of the service.
+        log: Lines of its standard error.
     """
 
     def __init__(self, command: list[str], environment: Mapping[str, str], port: int) -> None:
@@ -59,10 +59,10 @@ class Service:
         self.log.extend(line.rstrip() for line in lines)
 
     def wait(self) -> None:
-        """Until it answers.
+        """Wait until the service answers.
 
         Raises:
-            RuntimeError: it does not.
+            RuntimeError: If it does not answer.
         """
         ends = time.monotonic() + START_SECONDS
         while not self._answers.wait(0.1):
@@ -70,11 +70,11 @@ class Service:
                 raise RuntimeError("The service did not start:\n" + "\n".join(self.log))
 
     def worker_pids(self) -> list[int]:
-        """Processes of its workers that are there now."""
+        """Return the ids of the running worker processes."""
         return self._pids("boneage.web.processes.worker_process")
 
     def server_pids(self) -> list[int]:
-        """The process that answers requests, if it is there now."""
+        """Return the id of the process that answers requests, if it is running."""
         return self._pids("boneage.web.processes.http_server")
 
     def _pids(self, program: str) -> list[int]:
@@ -84,10 +84,10 @@ class Service:
         return [int(pid) for pid, of, command in rows if of == parent and program in command]
 
     def start_again(self) -> None:
-        """Kill the supervisor, as a power cut would, and start it again as soon as its processes are gone.
+        """Kill the supervisor like a power cut, and start it again as soon as its processes have ended.
 
         Raises:
-            RuntimeError: it does not start.
+            RuntimeError: If it does not start.
         """
         self._process.kill()
         self._process.wait()
@@ -96,7 +96,7 @@ class Service:
             self._start()
             try:
                 self.wait()
-            except RuntimeError:  # what it had started still holds the port
+            except RuntimeError:  # a former process still holds the port
                 if time.monotonic() > ends:
                     raise
                 time.sleep(0.5)
@@ -105,18 +105,18 @@ class Service:
 
     @property
     def is_running(self) -> bool:
-        """Whether its supervisor is there."""
+        """True if the supervisor is running."""
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """End it now."""
+        """Kill the supervisor."""
         self._process.kill()
 
     def stop(self) -> float:
-        """Stop it by SIGTERM. Returns how many seconds that took.
+        """Stop the service by SIGTERM, and return the seconds that this took.
 
         Raises:
-            RuntimeError: it did not end well.
+            RuntimeError: If it ended with an error.
         """
         begun = time.monotonic()
         self._process.terminate()
@@ -128,7 +128,7 @@ class Service:
 
 @contextmanager
 def serving(options: Mapping[str, str], environment: Mapping[str, str], port: int) -> Iterator[Service]:
-    """A service while the context lasts, by ``boneage serve --port PORT --OPTION VALUE ...``."""
+    """Run a service within the context, by ``boneage serve --port PORT --OPTION VALUE ...``."""
     command = [sys.executable, "-m", "boneage", "serve", "--port", str(port)]
     command += [word for name, value in options.items() for word in (f"--{name}", value)]
     service = Service(command, environment, port)
@@ -144,34 +144,34 @@ def serving(options: Mapping[str, str], environment: Mapping[str, str], port: in
 
 @dataclass(frozen=True)
 class Answered:
-    """What came back."""
+    """Answer to a request."""
 
     status: int
     body: bytes
 
     @property
     def text(self) -> str:
-        """The body as text."""
+        """Body as text."""
         return self.body.decode("utf-8", "replace")
 
     def json(self) -> dict[str, object]:
-        """The body as JSON."""
-        said: dict[str, object] = json.loads(self.body)
-        return said
+        """Return the body as JSON."""
+        value: dict[str, object] = json.loads(self.body)
+        return value
 
 
 class Browser:
-    """One user's connection: keeps it open, keeps cookies, does nothing else of what browsers do."""
+    """Connection of one user, which stays open and keeps cookies."""
 
     def __init__(self, host: str, port: int, timeout: float = 60.0) -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=timeout)
         self.cookies: dict[str, str] = {}
 
     def ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answered:
-        """One request.
+        """Send a request.
 
         Raises:
-            OSError, http.client.HTTPException: no answer.
+            OSError, http.client.HTTPException: If there is no answer.
         """
         sent = dict(headers)
         if self.cookies:
@@ -189,13 +189,13 @@ class Browser:
         return Answered(response.status, data)
 
     def get(self, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> Answered:
-        """A page or picture."""
+        """Request a page or a picture."""
         return self.ask("GET", path, None, headers)
 
     def post_radiograph(
         self, path: str, radiograph: bytes, fields: Mapping[str, str], headers: Mapping[str, str]
     ) -> Answered:
-        """A form with a radiograph."""
+        """Send a form with a radiograph."""
         boundary = secrets.token_hex(16)
         parts = [
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
@@ -208,11 +208,11 @@ class Browser:
 
 
 def csrf_token(page: Answered) -> str:
-    """Of the first form of a page."""
-    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
-    if found is None:
+    """Return the token of the first form of a page."""
+    match = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
+    if match is None:
         raise RuntimeError(f"The page has no form (status {page.status}).")
-    return found.group(1)
+    return match.group(1)
 
 
 @cache
@@ -223,12 +223,12 @@ def _phantom(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def drawn_radiograph(number: int, height: int = 1000, width: int = 750) -> bytes:
-    """A PNG of the drawn phantom with some grain of its own, so that no two radiographs are the same bytes.
+    """Return a PNG of the drawn phantom with individual grain, so that all radiographs differ.
 
     Args:
-        number: of the radiograph; the same one gives the same bytes.
-        height: pixels.
-        width: pixels.
+        number: Number of the radiograph; equal numbers give equal bytes.
+        height: Height, pixels.
+        width: Width, pixels.
     """
     radiograph = _phantom(height, width).copy()
     radiograph[:16] = np.random.default_rng(number).integers(0, 20, (16, width), dtype=np.uint8)
@@ -238,7 +238,7 @@ def drawn_radiograph(number: int, height: int = 1000, width: int = 750) -> bytes
 
 
 def made_atlas(folder: Path) -> Path:
-    """An atlas of drawn hands, for measurements that must not depend on the shipped one."""
+    """Make an atlas of drawn hands, for measurements that must not depend on the shipped one."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = ["sex,age_months,file"]
     for sex in "FM":

@@ -1,4 +1,4 @@
-"""The tool that holds the service's lock against what is asked for, and licences against those accepted."""
+"""Check of the service's lock against its requirements, and of licences against the accepted ones."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ def tool() -> ModuleType:
     return module
 
 
-def test_the_lock_of_the_service_and_its_licences_are_right(tool: ModuleType) -> None:
+def test_lock_and_licences_of_the_service(tool: ModuleType) -> None:
     lock, constraints = tool.LOCK.read_text(), tool.pins(tool.CONSTRAINTS.read_text())
-    asked = tool.asked_for(tool._project())
+    required = tool.requirements(tool.project_table())
     assert list(tool.lock_faults(lock, constraints)) == []
-    assert list(tool.missing_faults(tool.pins(lock), asked)) == []
-    assert {"click", "django", "psycopg-binary", "typing-extensions"} <= tool.installed(asked) <= set(tool.pins(lock))
+    assert list(tool.missing_faults(tool.pins(lock), required)) == []
+    assert (
+        {"click", "django", "psycopg-binary", "typing-extensions"} <= tool.installed(required) <= set(tool.pins(lock))
+    )
     assert "torch" not in tool.pins(lock) and len(tool.packages_of(lock)) == len(tool.pins(lock)) > 20
     assert "://" not in lock
 
@@ -50,18 +52,18 @@ def test_the_lock_of_the_service_and_its_licences_are_right(tool: ModuleType) ->
         ("-e .\n", 1),
     ],
 )
-def test_a_line_of_the_lock_is_one_version_with_hashes(tool: ModuleType, entry: str, faults: int) -> None:
+def test_lock_faults(tool: ModuleType, entry: str, faults: int) -> None:
     assert len(list(tool.lock_faults(entry, {"click": "8.1"}))) == faults
 
 
-def test_what_is_asked_for_must_be_in_the_lock(tool: ModuleType) -> None:
-    """Directly, in the version asked for, and by what is installed for it; not what a marker leaves out."""
-    asked = [Requirement("django>=5.2"), Requirement("nothing-like-it; python_version < '3'")]
+def test_missing_faults(tool: ModuleType) -> None:
+    """Direct and indirect requirements need their version in the lock, unless a marker leaves them out."""
+    required = [Requirement("django>=5.2"), Requirement("nothing-like-it; python_version < '3'")]
     whole = {name: version(name) for name in ("django", "asgiref", "sqlparse")}
-    assert list(tool.missing_faults(whole, asked)) == []
-    (missing,) = tool.missing_faults({name: whole[name] for name in ("django", "sqlparse")}, asked)
+    assert list(tool.missing_faults(whole, required)) == []
+    (missing,) = tool.missing_faults({name: whole[name] for name in ("django", "sqlparse")}, required)
     assert "asgiref is missing" in missing
-    (other,) = tool.missing_faults({**whole, "django": "5.1"}, asked)
+    (other,) = tool.missing_faults({**whole, "django": "5.1"}, required)
     assert "django 5.1 is not >=5.2" in other
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Checks what the service installs: its lock against pyproject.toml and constraints.txt, and the licences.
+"""Check of the packages of the service: lock against pyproject.toml and constraints.txt, and licences.
 
-`python tools/supply_chain.py check` is part of `make check`; `make lock` writes the lock anew. Needs no network.
+`python tools/supply_chain.py check` is part of `make check`; `make lock` updates the lock. The check needs no network.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ EXTRAS = ("web",)
 ACCEPTED = frozenset(
     {"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "MIT", "MIT-CMU", "PSF-2.0", "Zlib"}
 )
-"""SPDX identifiers that ask for no more than a notice."""
+"""SPDX identifiers of licences that require only a notice."""
 
 EXCEPTIONS = {
     "psycopg": ("LGPL-3.0-only", "unchanged, imported as a library, and replaceable; only with PostgreSQL"),
     "psycopg-binary": ("LGPL-3.0-only", "as psycopg"),
 }
-"""Licences that are taken for one package alone, and why."""
+"""Licences that are accepted for a single package, with the reason."""
 
 NOTES = {"opencv-python-headless": "its wheels carry FFmpeg, LGPL-2.1, linked dynamically"}
 
@@ -45,7 +45,7 @@ _SPDX = {
     "License :: OSI Approved :: BSD License": "BSD-3-Clause",
     "License :: OSI Approved :: MIT License": "MIT",
 }
-"""What packages write in the place of an SPDX identifier."""
+"""SPDX identifiers by the texts that packages use instead."""
 
 _PIN = re.compile(r"([A-Za-z0-9][\w.-]*)==([\w.!+]+)")
 _LOCKED = re.compile(rf"{_PIN.pattern}( ; [^;#]+?)?( +--hash=sha256:[0-9a-f]{{64}})+ *")
@@ -53,53 +53,54 @@ _LOCKED = re.compile(rf"{_PIN.pattern}( ; [^;#]+?)?( +--hash=sha256:[0-9a-f]{{64
 
 @click.group()
 def main() -> None:
-    """What the service installs."""
+    """Check or list the packages of the service."""
 
 
 @main.command()
 def check() -> None:
-    """Check lock and licences; exits with 1 and a line for each fault."""
+    """Check lock and licences, with exit status 1 and a line for each fault."""
     lock = LOCK.read_text(encoding="utf-8")
-    asked = asked_for(_project())
+    required = requirements(project_table())
     faults = [
         *lock_faults(lock, pins(CONSTRAINTS.read_text(encoding="utf-8"))),
-        *missing_faults(pins(lock), asked),
-        *(fault for name in installed(asked) if (fault := licence_fault(name, licence_of(distribution(name))))),
+        *missing_faults(pins(lock), required),
+        *(fault for name in installed(required) if (fault := licence_fault(name, licence_of(distribution(name))))),
     ]
     for fault in faults:
         click.echo(fault, err=True)
     if faults:
-        click.echo("`make lock` writes the lock anew", err=True)
+        click.echo("`make lock` updates the lock", err=True)
     sys.exit(1 if faults else 0)
 
 
 @main.command()
 def licences() -> None:
-    """List each package that the service installs, with its version, its licence, and what there is to know."""
-    for name in sorted(installed(asked_for(_project()))):
+    """List each package that the service installs, with version, licence and notes."""
+    for name in sorted(installed(requirements(project_table()))):
         licence = licence_of(distribution(name))
         note = NOTES.get(name, EXCEPTIONS.get(name, ("", ""))[1])
         click.echo(f"{name:24} {version(name):12} {licence}{f'  ({note})' if note else ''}")
 
 
-def _project() -> Mapping[str, Any]:
+def project_table() -> Mapping[str, Any]:
+    """Return the table ``project`` of pyproject.toml."""
     project: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return project
 
 
-def asked_for(project: Mapping[str, Any]) -> list[Requirement]:
-    """Return what the base and the extras of the service ask for.
+def requirements(project: Mapping[str, Any]) -> list[Requirement]:
+    """Return the requirements of the package and of the extras of the service.
 
     Args:
-        project: the table of that name of pyproject.toml.
+        project: Table ``project`` of pyproject.toml.
     """
     extras = [text for extra in EXTRAS for text in project["optional-dependencies"][extra]]
     return [Requirement(text) for text in (*project["dependencies"], *extras)]
 
 
 def pins(text: str) -> dict[NormalizedName, str]:
-    """Return versions by name, of lines that begin with ``name==version``."""
-    return {canonicalize_name(found[1]): found[2] for line in text.splitlines() if (found := _PIN.match(line))}
+    """Return versions by name from lines that begin with ``name==version``."""
+    return {canonicalize_name(matched[1]): matched[2] for line in text.splitlines() if (matched := _PIN.match(line))}
 
 
 def packages_of(lock: str) -> list[str]:
@@ -109,20 +110,20 @@ def packages_of(lock: str) -> list[str]:
 
 
 def lock_faults(lock: str, constraints: Mapping[NormalizedName, str]) -> Iterator[str]:
-    """Tell what is wrong with a lock's lines.
+    """Yield the faults of a lock's lines.
 
-    Each has one exact version, that of the constraints, and a hash; no address and no option of pip.
+    A line needs one exact version, that of the constraints, and hashes. Addresses and options of pip are faults.
     """
     for line in packages_of(lock):
-        if not (found := _LOCKED.fullmatch(line)):
+        if not (matched := _LOCKED.fullmatch(line)):
             yield f"{LOCK.name}: not one version with its hashes: {line[:60]}"
-        elif (pinned := constraints.get(canonicalize_name(found[1]))) != found[2]:
-            yield f"{LOCK.name}: {found[1]} {found[2]}: {CONSTRAINTS.name} has {pinned or 'no such package'}"
+        elif (pinned := constraints.get(canonicalize_name(matched[1]))) != matched[2]:
+            yield f"{LOCK.name}: {matched[1]} {matched[2]}: {CONSTRAINTS.name} has {pinned or 'no such package'}"
 
 
-def missing_faults(lock: Mapping[NormalizedName, str], asked: Sequence[Requirement]) -> Iterator[str]:
-    """What is asked for, by us or by what is installed for it, and not in the lock, or in another version."""
-    for requirement in _all_asked(asked):
+def missing_faults(lock: Mapping[NormalizedName, str], required: Sequence[Requirement]) -> Iterator[str]:
+    """Yield direct and indirect requirements that are missing in the lock or have another version."""
+    for requirement in _all_requirements(required):
         name = canonicalize_name(requirement.name)
         if name not in lock:
             yield f"{LOCK.name}: {name} is missing"
@@ -130,14 +131,14 @@ def missing_faults(lock: Mapping[NormalizedName, str], asked: Sequence[Requireme
             yield f"{LOCK.name}: {name} {lock[name]} is not {requirement.specifier}"
 
 
-def installed(asked: Sequence[Requirement]) -> set[NormalizedName]:
-    """Return the names of all that requirements bring, as far as this environment needs it."""
-    return {canonicalize_name(requirement.name) for requirement in _all_asked(asked)}
+def installed(required: Sequence[Requirement]) -> set[NormalizedName]:
+    """Return the names of all direct and indirect requirements of this environment."""
+    return {canonicalize_name(requirement.name) for requirement in _all_requirements(required)}
 
 
-def _all_asked(asked: Sequence[Requirement]) -> Iterator[Requirement]:
-    """Requirements, and those of what is installed for them, each package's once."""
-    waiting = [(one, "") for one in asked]
+def _all_requirements(required: Sequence[Requirement]) -> Iterator[Requirement]:
+    """Yield direct and indirect requirements, those of each package once."""
+    waiting = [(one, "") for one in required]
     seen = set()
     while waiting:
         requirement, extra = waiting.pop()
@@ -152,20 +153,20 @@ def _all_asked(asked: Sequence[Requirement]) -> Iterator[Requirement]:
 
 
 def licence_of(package: Distribution) -> str:
-    """Return the licence by a package's metadata as an SPDX expression, or what is written there."""
+    """Return the licence in a package's metadata as an SPDX expression, or the text that is written there."""
     metadata = package.metadata
     if "License-Expression" in metadata:
         return str(metadata["License-Expression"])
     written: list[str] = [one for one in metadata.get_all("Classifier") or () if one.startswith("License ::")]
     written += metadata.get_all("License") or ()
     for one in written:
-        if (known := _SPDX.get(one, one)) in ACCEPTED:
-            return known
+        if (identifier := _SPDX.get(one, one)) in ACCEPTED:
+            return identifier
     return next((one.splitlines()[0] for one in written if one), "unknown")
 
 
 def licence_fault(name: str, licence: str) -> str | None:
-    """Return what is wrong with a licence, or None: any part of a choice, and all parts of a sum must be accepted."""
+    """Return the fault of a licence, or None if a part of a choice, or all parts of a sum, are accepted."""
     if EXCEPTIONS.get(name, ("", ""))[0] == licence:
         return None
     choices = re.split(r"\s+OR\s+", licence.replace("(", "").replace(")", ""))

@@ -47,5 +47,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names beside the loaded ones."""
+    """Return the public names and the loaded ones."""
     return sorted({*globals(), *__all__})
