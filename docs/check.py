@@ -1,4 +1,4 @@
-"""Check of the documentation: relative links resolve, and docs/commands.md matches the help of the commands.
+"""Check of the documentation: links, modules in diagrams, and docs/commands.md.
 
 `python docs/check.py` checks the pages; `--write` updates docs/commands.md.
 """
@@ -15,6 +15,9 @@ from boneage.cli import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ROOT / "docs" / "commands.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+MODULE = re.compile(r'(?:"|<br/>)([a-z_]+(?:\.[a-z_]+)+)(?=["<])')
+"""Names of modules in the labels of diagrams."""
 LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#\s]+)")
 
 
@@ -53,12 +56,21 @@ def broken_links() -> list[str]:
     return broken
 
 
+def missing_modules() -> list[str]:
+    """Return the modules in diagrams of docs/architecture.md that do not exist."""
+    package = ROOT / "src" / "boneage"
+    names = sorted(set(MODULE.findall(ARCHITECTURE.read_text(encoding="utf-8"))))
+    paths = {name: package.joinpath(*name.split(".")) for name in names}
+    return [name for name, path in paths.items() if not (path.is_dir() or path.with_suffix(".py").is_file())]
+
+
 def run() -> int:
     """Check or write the pages, and return the exit status."""
     if "--write" in sys.argv:
         COMMANDS.write_text(commands_page(), encoding="utf-8")
         return 0
     faults = [f"broken link in {entry}" for entry in broken_links()]
+    faults += [f"docs/architecture.md draws the module {name}, which does not exist" for name in missing_modules()]
     if not COMMANDS.exists() or COMMANDS.read_text(encoding="utf-8") != commands_page():
         faults.append("docs/commands.md differs from the help of the commands: run `make docs`")
     for fault in faults:
