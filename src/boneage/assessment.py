@@ -26,7 +26,7 @@ from boneage.explain import Evidence, HeatMap, display_picture, display_size, he
 from boneage.file_names import printable_name
 from boneage.files import sha256_of
 from boneage.geometry import Transform
-from boneage.hand.borders import inner_window
+from boneage.hand.borders import InnerPicture, inner_window
 from boneage.hand.registration import POINT_NAMES, REGION_TITLES, Hand, Region, share_on_radiograph
 from boneage.hand.views import (
     BLANKED,
@@ -326,8 +326,8 @@ def _assess(
     radiograph_shape = (pixels.shape[0], pixels.shape[1])
     if opened.finds_hands or any(member.view.needs_hand for member in members):
         with clock.step("find"):
-            window = inner_window(pixels)
-            hand = opened.find_hand(pixels, window)
+            inner = InnerPicture.of(pixels)
+            window, hand = inner.window, opened.find_hand(pixels, inner)
     else:
         window, hand = inner_window(pixels), None
     members, cut_off = _shown(members, hand, radiograph_shape)

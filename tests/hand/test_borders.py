@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from boneage.hand.borders import Window, content_windows, inner_window, without_borders
+from boneage.geometry import Transform
+from boneage.hand.borders import InnerPicture, Window, content_windows, inner_window, reduced, without_borders
 from boneage.phantom import draw_hand
 
 RADIOGRAPH = np.random.default_rng(0).uniform(0.2, 0.8, (120, 90)).astype(np.float32)
@@ -81,3 +82,27 @@ def test_inner_window_is_exact_on_large_canvases(factor: float, grey: float) -> 
     window = inner_window(canvas)
     assert abs(window.top - top) <= 2 and abs(window.bottom - top - 800) <= 2
     assert 0 <= window.left - left <= 12 and 0 <= left + 600 - window.right <= 12
+
+
+@pytest.mark.parametrize("wide", [0, 5, 700])
+def test_inner_picture_is_the_window_reduced(wide: int) -> None:
+    """Narrow borders stay: with them the picture is the whole radiograph."""
+    radiograph = np.random.default_rng(1).uniform(0.2, 0.8, (1700, 1500)).astype(np.float32)
+    framed = np.pad(radiograph, wide, constant_values=np.float32(1.0))
+    inner = InnerPicture.of(framed)
+    cut = 700 if wide == 700 else 0
+    assert inner.window == inner_window(framed)
+    assert inner.window == Window(cut, cut, framed.shape[1] - cut, framed.shape[0] - cut)
+    pixels, to_picture = reduced(inner.window.cut(framed), Transform.shift(-cut, -cut))
+    assert np.array_equal(inner.pixels, pixels)
+    assert inner.to_picture == to_picture
+
+
+@pytest.mark.parametrize("wide", [1, 2, 3, 30, 31])
+@pytest.mark.parametrize("side", range(4))
+def test_without_borders_counts_lines_exactly(wide: int, side: int) -> None:
+    widths = [(0, 0), (0, 0)]
+    widths[side // 2] = (wide, 0) if side % 2 == 0 else (0, wide)
+    window = without_borders(np.pad(RADIOGRAPH, widths, constant_values=np.float32(1.0)))
+    assert window.cut(np.pad(RADIOGRAPH, widths, constant_values=np.float32(1.0))).shape == RADIOGRAPH.shape
+    assert window == Window(widths[1][0], widths[0][0], widths[1][0] + 90, widths[0][0] + 120)

@@ -43,7 +43,7 @@ from boneage.bundle.quality import QUALITY_LABELS, QualityLabel, QualityLimit, q
 from boneage.bundle.session import Graph, Session, open_session, read_graph, run_on_views, run_session
 from boneage.bundle.shipped import find_bundle
 from boneage.errors import BundleError
-from boneage.hand.borders import Window
+from boneage.hand.borders import InnerPicture, Window
 from boneage.hand.find import find_hand
 from boneage.hand.registration import Hand
 from boneage.sex import Sex
@@ -123,19 +123,19 @@ class Bundle:
                 self._hand_networks = OnnxHandNetworks(self.directory, self.manifest.hand, self.threads)
             return self._hand_networks
 
-    def find_hand(self, pixels: NDArray[np.float32], window: Window | None = None) -> Hand:
+    def find_hand(self, pixels: NDArray[np.float32], inner: InnerPicture | None = None) -> Hand:
         """Find the hand on a radiograph.
 
         Args:
             pixels: the radiograph, float32 (H, W), 0..1.
-            window: window within its even borders, if `boneage.hand.borders.inner_window` was already run.
+            inner: picture within its even borders, if it was already cut.
 
         Raises:
             Rejection: ``no_hand``, ``several_hands``, ``points_uncertain``, ``no_contrast``.
             BundleError: as `hand_networks`; ``bundle_output`` if a network's output is out of range.
         """
         networks = self.hand_networks()
-        return find_hand(pixels, networks, networks.graphs.limits, window)
+        return find_hand(pixels, networks, networks.graphs.limits, inner)
 
     @property
     def quality_limits(self) -> Mapping[QualityLabel, QualityLimit]:
@@ -160,7 +160,7 @@ class Bundle:
         Args:
             pixels: the radiograph, float32 (H, W), 0..1.
             hand: the hand that `find_hand` found there.
-            window: the same window as for `find_hand`.
+            window: window within its even borders, if `boneage.hand.borders.inner_window` was already run.
 
         Raises:
             Rejection: ``no_contrast``.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.arrays import Image
-from boneage.geometry import Transform, downsample_area, sample
+from boneage.geometry import Transform, downsample_area, lies_inside, sample
 from boneage.hand.borders import without_borders
 from boneage.hand.mask import components
 from boneage.hand.registration import Hand, register
@@ -140,8 +140,8 @@ def _structure_correlation(pixels: Image, to_drawing: Transform) -> float:
 
 
 def _shown(pixels: Image, to_drawing: Transform) -> NDArray[np.bool_]:
-    """Which pixels of the drawing the picture shows."""
-    return sample(np.ones(pixels.shape, np.float32), to_drawing, HEIGHT, WIDTH) > 0.99
+    """Return which pixels of the drawing the picture shows."""
+    return lies_inside(to_drawing, (pixels.shape[0], pixels.shape[1]), HEIGHT, WIDTH)
 
 
 def _poses(bright: Image) -> list[Transform]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from boneage.arrays import Image
 from boneage.geometry import Transform, downsample_area
@@ -128,7 +127,35 @@ def inner_window(pixels: Image) -> Window:
     Returns:
         The window, or the whole picture if borders make up less than a quarter of it.
     """
-    small, to_small = reduced(pixels, Transform())
+    return _inner_window(pixels, *reduced(pixels, Transform()))
+
+
+@dataclass(frozen=True, eq=False)
+class InnerPicture:
+    """What a radiograph shows within its even borders, as the networks that look for hands need it.
+
+    Attributes:
+        window: on the radiograph, by `inner_window`.
+        pixels: of the window, float32 (h, w), reduced by `reduced`.
+        to_picture: from the radiograph's coordinates to those of `pixels`.
+    """
+
+    window: Window
+    pixels: Image
+    to_picture: Transform
+
+    @classmethod
+    def of(cls, pixels: Image) -> InnerPicture:
+        """Cut and reduce a radiograph, float32 (H, W), 0..1."""
+        small, to_small = reduced(pixels, Transform())
+        window = _inner_window(pixels, small, to_small)
+        if window == Window.of(pixels.shape):
+            return cls(window, small, to_small)
+        return cls(window, *reduced(window.cut(pixels), window.to_window()))
+
+
+def _inner_window(pixels: Image, small: Image, to_small: Transform) -> Window:
+    """Return the window of `inner_window` of a picture whose reduced copy is `small`."""
     window = without_borders(small)
     if window.area > _LARGEST_WINDOW * small.size:
         return Window.of(pixels.shape)
@@ -214,11 +241,11 @@ def _one_frame_less(pixels: Image, window: Window) -> Window:
 def _even_lines(pixels: Image, tolerance: float) -> int:
     """Return the number of first rows of a picture (H, W) with the grey of the first one, except for stray pixels."""
     grey = np.float32(np.median(pixels[0]))
-
-    def uneven(rows: Image) -> NDArray[np.bool_]:
-        return np.asarray((np.abs(rows - grey) > tolerance).mean(axis=1) > _STRAY_SHARE)
-
-    if uneven(pixels[:1])[0]:
-        return 0
-    differing = np.flatnonzero(uneven(pixels))
-    return int(differing[0]) if differing.size else 0
+    even, count = 0, 1
+    while even < len(pixels):  # in growing blocks, for most borders are narrow
+        rows = pixels[even : even + count]
+        uneven = np.flatnonzero((np.abs(rows - grey) > tolerance).mean(axis=1) > _STRAY_SHARE)
+        if uneven.size:
+            return even + int(uneven[0])
+        even, count = even + count, 2 * count
+    return 0

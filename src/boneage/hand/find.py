@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from boneage.arrays import Image
 from boneage.errors import Rejection, RejectionCode
 from boneage.geometry import Transform, lies_inside, sample
-from boneage.hand.borders import Window, content_windows, inner_window, reduced
+from boneage.hand.borders import InnerPicture, Window, content_windows, inner_window
 from boneage.hand.candidates import hand_box, part_windows, strips_beside, tiles
 from boneage.hand.mask import THRESHOLD, components, filled
 from boneage.hand.registration import Hand, hand_length
@@ -177,7 +177,7 @@ class _Look:
     others: Sequence[tuple[float, Window]] = ()
 
 
-def find_hand(pixels: Image, networks: HandNetworks, limits: HandLimits, window: Window | None = None) -> Hand:
+def find_hand(pixels: Image, networks: HandNetworks, limits: HandLimits, inner: InnerPicture | None = None) -> Hand:
     """Find the one hand on a radiograph.
 
     Even borders are cut off first. If the rest would be rejected, parts of it that may be a hand are looked at from
@@ -187,20 +187,20 @@ def find_hand(pixels: Image, networks: HandNetworks, limits: HandLimits, window:
         pixels: float32 (H, W), 0..1, bone bright or, if the radiograph's grey is inverted, dark.
         networks: that look for it; their views have one grey rule.
         limits: beyond which the radiograph is rejected.
-        window: within the even borders, if `inner_window` has found it already.
+        inner: what the radiograph shows within its even borders, if that is known already.
 
     Raises:
         Rejection: ``no_hand``, ``several_hands``, ``points_uncertain``; ``no_contrast``.
     """
-    window = window or inner_window(pixels)
-    picture, to_picture = reduced(window.cut(pixels), window.to_window())
+    inner = inner or InnerPicture.of(pixels)
+    picture = inner.pixels
     try:
         hand = _only_hand(picture, networks, limits)
     except Rejection as rejection:
         if rejection.code not in {RejectionCode.NO_HAND, RejectionCode.POINTS_UNCERTAIN} or not _is_noisy(picture):
             raise
         hand = _only_hand_of_smoothed(picture, rejection, networks, limits)
-    return _on_source(hand, to_picture)
+    return _on_source(hand, inner.to_picture)
 
 
 def _only_hand(pixels: Image, networks: HandNetworks, limits: HandLimits) -> Hand:
