@@ -155,11 +155,11 @@ def test_done_page(open_mode: None, done_assessment: MakeAssessment, client: Cli
     body = text_of(client, address(done_assessment(answer_of_phantom(chronological=90.0))))
     for said in (
         '<p class="age">7 years 10 months</p>',
-        "95 % range: 6 years 3 months to 9 years 5 months",
-        "80 % range: 6 years 10 months to 8 years 10 months",
+        "95 % prediction interval: 6 years 3 months to 9 years 5 months",
+        "80 % prediction interval: 6 years 10 months to 8 years 10 months",
         "7.5 months",
         "Such 95 % prediction intervals contained 94.5 % of their readings.",
-        "It is the same for every radiograph and says nothing about this one.",
+        "It is the same for every radiograph.",
         "7 years 6 months",
         "4 months ahead of the chronological age",
         "The radiograph has only",
@@ -285,7 +285,7 @@ def test_calibrated_bundle_texts(
     body = text_of(client, address(done_assessment(answer)))
     assert "with readers on radiographs of this sex and near this age." in body
     assert ("The 95 % prediction intervals contained 95.1 % of the readings" in body) is held
-    assert "The spread of the errors on radiographs of this sex and near this age" in body
+    assert "Distribution of the errors on radiographs of this sex and near this age" in body
     assert "the same for every radiograph" not in body
 
 
@@ -298,14 +298,11 @@ def test_result_without_80_percent_interval(open_mode: None, done_assessment: Ma
     }
     page = address(done_assessment(replace(answer, result=kept)))
     body = text_of(client, page)
-    assert "95 % range: 6 years 3 months to 9 years 5 months" in body
-    assert "80 % range" not in body
+    assert "95 % prediction interval: 6 years 3 months to 9 years 5 months" in body
+    assert "80 % prediction interval" not in body
     report = text_of(client, f"{page}report/")
-    assert (
-        "95 % range of the estimate: 6 years 3 months to 9 years 5 months (held 94.5 % of the validation radiographs)"
-        in report
-    )
-    assert "80 % range" not in report
+    assert "95 % prediction interval of the estimate: 6 years 3 months to 9 years 5 months (contained 94.5 %" in report
+    assert "80 % prediction interval" not in report
 
 
 # --- plates -----------------------------------------------------------------------------------------------------------

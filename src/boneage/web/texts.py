@@ -146,12 +146,12 @@ def ages_between(bounds: tuple[float, float] | list[float] | None) -> str:
 
 def wide_range(bounds: tuple[float, float] | list[float] | None) -> str:
     """The 95 % interval: ``95 % range: 6 years 3 months to 9 years 5 months``; empty for None."""
-    return gettext("95 %% range: %(ages)s") % {"ages": ages_between(bounds)} if bounds else ""
+    return gettext("95 %% prediction interval: %(ages)s") % {"ages": ages_between(bounds)} if bounds else ""
 
 
 def narrow_range(bounds: tuple[float, float] | list[float] | None) -> str:
     """The 80 % interval: ``80 % range: 6 years 10 months to 8 years 10 months``; empty for None."""
-    return gettext("80 %% range: %(ages)s") % {"ages": ages_between(bounds)} if bounds else ""
+    return gettext("80 %% prediction interval: %(ages)s") % {"ages": ages_between(bounds)} if bounds else ""
 
 
 def sex(code: str | None) -> str:

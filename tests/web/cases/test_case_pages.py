@@ -217,8 +217,8 @@ def test_case_page(
     places = [text.index(f"/assessments/{radiograph.pk}/radiograph.jpg") for radiograph in (first, later, unknown)]
     assert places == sorted(places)
     assert text.count('<g class="radiograph estimated"><title>Age 7 years 6 months: bone age 7 years 10 months') == 1
-    assert "). 95 % range: 6 years 3 months to 9 years 5 months.</title>" in text
-    assert text.count("80 % range: 6 years 10 months to 8 years 10 months") == 1
+    assert "). 95 % prediction interval: 6 years 3 months to 9 years 5 months.</title>" in text
+    assert text.count("80 % prediction interval: 6 years 10 months to 8 years 10 months") == 1
     assert text.count('class="bar inner"') == 3  # two radiographs and the legend
     assert text.count('<g class="radiograph accepted"><title>') == 1
     assert text.count("Not on the plot: the chronological age is unknown.") == 1

@@ -108,10 +108,10 @@ def test_age_plot_shades_both_intervals() -> None:
         shaded.append([[float(x) for x in re.findall(r"(\d+\.\d+) \d", area)] for area in areas])
         said = next(element.text for element in svg.iter(f"{SVG}desc"))
         assert said is not None
-        assert "The shaded 95 % range goes from 6 years 8 months to 10 years." in said
-        assert ("Its darker part, the 80 % range, goes from 7 years 4 months to 9 years 4 months." in said) is bool(
-            more
-        )
+        assert "The shaded 95 % prediction interval goes from 6 years 8 months to 10 years." in said
+        assert (
+            "Its darker part, the 80 % prediction interval, goes from 7 years 4 months to 9 years 4 months." in said
+        ) is bool(more)
     assert shaded[1][0] == shaded[0][0]
     (outer, inner), (_,) = shaded[1], shaded[0]
     assert min(outer) < min(inner) < max(inner) < max(outer)

@@ -173,7 +173,7 @@ def test_decision_names_user_time_and_reason(
 ) -> None:
     """A decision names who when and why."""
     assessment = done_assessment()
-    assert report_of(assessment).decision == ("Not yet decided on by a physician.",)
+    assert report_of(assessment).decision == ("No physician has decided on this estimate yet.",)
     decide(assessment, "accepted", 94, user=make_user(Role.READER, "kim"))
     assert report_of(assessment).decision[0].startswith("Accepted by kim on ")
     decide(assessment, "corrected", 101, "Sesamoid there")
@@ -181,7 +181,7 @@ def test_decision_names_user_time_and_reason(
     assert report.decision[0].startswith("Corrected on ")
     assert report.decision[1] == "Reason: Sesamoid there"
     assert report.age == "8 years 5 months"
-    assert "Estimate of the program: 7 years 10 months (94.0 months)" in report.answer
+    assert "Estimated bone age: 7 years 10 months (94.0 months)" in report.answer
     assert "Difference: 11 months ahead of the chronological age" in report.answer
     assert "Difference of the estimate: 4 months ahead of the chronological age" in report.answer
 
@@ -233,7 +233,7 @@ def test_report_without_heat_map_or_plate(
     assessment.pictures.filter(kind="heat").delete()
     report = report_of(assessment)
     assert len(report.figures) == 1
-    assert report.map_note.startswith("No heat map")
+    assert report.map_note.startswith("There is no heat map")
     assessment.pictures.all().delete()
     assert not report_of(assessment).figures
     assert report_pdf.pdf_bytes(assessment).startswith(b"%PDF")

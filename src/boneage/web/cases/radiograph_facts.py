@@ -26,17 +26,17 @@ def radiograph_lines(assessment: Assessment) -> list[Line]:
     lines = [
         (gettext("File"), assessment.radiograph_name),
         (gettext("Radiograph"), _size(result["radiograph"], facts.get("format"))),
-        (gettext("Size of the file"), filesizeformat(assessment.radiograph_bytes)),
-        (gettext("Bits a pixel"), facts.get("bits_stored")),
+        (gettext("File size"), filesizeformat(assessment.radiograph_bytes)),
+        (gettext("Bits per pixel"), facts.get("bits_stored")),
         (gettext("Pixel spacing"), _spacing(facts.get("spacing_mm"))),
         (gettext("Study date"), _study_date(assessment, facts)),
-        (gettext("Side in the file"), _side(facts.get("side"))),
-        (gettext("Sex in the file"), texts.sex(facts.get("sex"))),
-        (gettext("Body part in the file"), facts.get("body_part")),
+        (gettext("Side (from the file)"), _side(facts.get("side"))),
+        (gettext("Sex (from the file)"), texts.sex(facts.get("sex"))),
+        (gettext("Body part (from the file)"), facts.get("body_part")),
         (gettext("Modality"), facts.get("modality")),
-        (gettext("Hand on the radiograph"), _hand(result.get("hand"))),
-        (gettext("Read by"), gettext("%(name)s, version %(version)s") % result["bundle"]),
-        (gettext("Time taken"), _seconds(result.get("timings_ms", {}).get("total"))),
+        (gettext("Position of the hand"), _hand(result.get("hand"))),
+        (gettext("Model bundle"), gettext("%(name)s, version %(version)s") % result["bundle"]),
+        (gettext("Processing time"), _seconds(result.get("timings_ms", {}).get("total"))),
     ]
     return [(term, str(value)) for term, value in lines if value]
 
@@ -74,14 +74,14 @@ def _hand(hand: dict[str, Any] | None) -> str:
         return ""
     degrees = round(hand["rotation_degrees"])
     if degrees > 0:
-        turned = gettext("turned by %(degrees)d° clockwise") % {"degrees": degrees}
+        turned = gettext("rotated by %(degrees)d° clockwise") % {"degrees": degrees}
     elif degrees < 0:
-        turned = gettext("turned by %(degrees)d° anticlockwise") % {"degrees": -degrees}
+        turned = gettext("rotated by %(degrees)d° anticlockwise") % {"degrees": -degrees}
     else:
         turned = gettext("upright")
     notes = [turned]
     notes += [gettext("mirrored")] if hand["mirrored"] else []
-    notes += [gettext("bone dark")] if hand["inverted"] else []
+    notes += [gettext("inverted")] if hand["inverted"] else []
     return gettext(", ").join(notes)
 
 

@@ -73,17 +73,15 @@ class AgeCurve:
     def caption(self) -> str:
         """What the curve is, in the reader's language."""
         if self.kind == "networks":
-            return gettext("How the networks spread their answer over the months of age, for this radiograph.")
+            return gettext("Probability that the networks give to each month of age for this radiograph.")
         if self.is_calibrated:
             return gettext(
-                "The spread of the errors on radiographs of this sex and near this age, laid about this "
-                "estimate. It says"
-                " nothing about this radiograph alone."
+                "Distribution of the errors on radiographs of this sex and near this age, centred on this estimate. "
+                "It is not specific to this radiograph."
             )
         return gettext(
-            "The spread of the errors on validation radiographs, laid about this estimate. It is the same for "
-            "every radiograph and"
-            " says nothing about this one."
+            "Distribution of the errors on validation radiographs, centred on this estimate. "
+            "It is the same for every radiograph."
         )
 
 
@@ -265,11 +263,11 @@ def _description(curve: AgeCurve) -> str:
     sentences = [gettext("Bone age %(age)s.") % {"age": texts.age(curve.estimate_months)}]
     if curve.interval_months is not None:
         low, high = curve.interval_months
-        said = gettext("The shaded 95 %% range goes from %(low)s to %(high)s.")
+        said = gettext("The shaded 95 %% prediction interval goes from %(low)s to %(high)s.")
         sentences.append(said % {"low": texts.age(low), "high": texts.age(high)})
     if curve.interval_80_months is not None:
         low, high = curve.interval_80_months
-        said = gettext("Its darker part, the 80 %% range, goes from %(low)s to %(high)s.")
+        said = gettext("Its darker part, the 80 %% prediction interval, goes from %(low)s to %(high)s.")
         sentences.append(said % {"low": texts.age(low), "high": texts.age(high)})
     if curve.chronological_months is not None:
         sentences.append(gettext("Chronological age %(age)s.") % {"age": texts.age(curve.chronological_months)})

@@ -143,7 +143,7 @@ def _answer(assessment: Assessment, result: dict[str, Any], void: bool) -> Itera
     if assessment.is_unusable:
         return
     if assessment.decision == Verdict.CORRECTED:
-        yield gettext("Estimate of the program: %(age)s (%(months)s)") % {
+        yield gettext("Estimated bone age: %(age)s (%(months)s)") % {
             "age": texts.age(assessment.age_months),
             "months": texts.months(assessment.age_months),
         }
@@ -152,21 +152,24 @@ def _answer(assessment: Assessment, result: dict[str, Any], void: bool) -> Itera
                 "difference": texts.difference(assessment.estimated_difference_months)
             }
     if result.get("typical_error_months") is not None:
-        yield gettext("Typical error of the estimate: %(months)s") % {
+        yield gettext("Mean absolute difference (MAD) of the estimate: %(months)s") % {
             "months": texts.months(result["typical_error_months"])
         }
     if result.get("interval_months") is not None:
         yield _wide_range(result)
     if result.get("interval_80_months") is not None:
         ages = texts.ages_between(result["interval_80_months"])
-        yield gettext("80 %% range of the estimate: %(ages)s") % {"ages": ages}
+        yield gettext("80 %% prediction interval of the estimate: %(ages)s") % {"ages": ages}
 
 
 def _wide_range(result: dict[str, Any]) -> str:
     ages = texts.ages_between(result["interval_months"])
     if result.get("interval_coverage") is None:
-        return gettext("95 %% range of the estimate: %(ages)s") % {"ages": ages}
-    return gettext("95 %% range of the estimate: %(ages)s (held %(percent)s %% of the validation radiographs)") % {
+        return gettext("95 %% prediction interval of the estimate: %(ages)s") % {"ages": ages}
+    return gettext(
+        "95 %% prediction interval of the estimate: %(ages)s "
+        "(contained %(percent)s %% of the readings of the validation radiographs)"
+    ) % {
         "ages": ages,
         "percent": texts.number(100 * result["interval_coverage"]),
     }
@@ -175,7 +178,7 @@ def _wide_range(result: dict[str, Any]) -> str:
 def _decision(assessment: Assessment) -> Iterator[str]:
     decision = last_decision(assessment)
     if decision is None:
-        yield gettext("Not yet decided on by a physician.")
+        yield gettext("No physician has decided on this estimate yet.")
         return
     said = {"when": texts.moment(decision.decided_at), "age": texts.age(decision.age_months)}
     accepted = decision.verdict == Verdict.ACCEPTED
@@ -212,11 +215,13 @@ def _figures(assessment: Assessment, heat: HeatMap | None, void: bool) -> Iterat
     radiograph = stored_picture(assessment, PictureKind.RADIOGRAPH)
     if radiograph is not None:
         radiograph = reduced(radiograph, PRINTED_SIDE)
-        yield _figure(radiograph, gettext("Radiograph, grey levels stretched for display"), gettext("The radiograph"))
+        yield _figure(radiograph, gettext("Radiograph (grey values stretched for display)"), gettext("The radiograph"))
         if heat is not None:
             tinted = overlay(radiograph, heat, scale_bar=False)
             yield _figure(
-                tinted, gettext("Where the networks looked (Grad-CAM)"), gettext("The radiograph with the heat map")
+                tinted,
+                gettext("Heat map (Grad-CAM): places that influenced the estimate"),
+                gettext("The radiograph with the heat map"),
             )
     if not void:
         yield from _plate(assessment)
@@ -243,8 +248,8 @@ def _plate(assessment: Assessment) -> Iterator[Figure]:
 
 def _map_note(heat: HeatMap | None) -> str:
     if heat is None:
-        return gettext("No heat map: no place of the radiograph moved the age.")
-    return gettext("The heat map shows which places moved the estimate, up or down, not whether it is right.")
+        return gettext("There is no heat map: no place of the radiograph influenced the estimate.")
+    return gettext("The heat map shows which places raised or lowered the estimate, not whether it is right.")
 
 
 def _figure(picture: NDArray[np.uint8], caption: str, alternative: str) -> Figure:

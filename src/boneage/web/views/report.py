@@ -45,7 +45,7 @@ def _export(form: str) -> Callable[[View], Callable[[HttpRequest, UUID], HttpRes
             assessment = assessment_or_404(pk)
             try:
                 if assessment.state != State.DONE:
-                    raise NothingToExportError(gettext("There is no bone age to report on this radiograph."))
+                    raise NothingToExportError(gettext("There is no bone age to report for this radiograph."))
                 response = view(request, assessment)
             except NothingToExportError as error:
                 said = {"assessment": assessment, "reason": str(error)}
@@ -91,7 +91,7 @@ def shared_copy(request: HttpRequest, assessment: Assessment) -> HttpResponse:
     radiograph = stored_picture(assessment, PictureKind.RADIOGRAPH)
     outline, hand = result.get("web", {}).get("outline_xy"), result.get("hand")
     unknown = NothingToExportError(
-        gettext("The hand's outline on this radiograph is not known, so that names beside the hand cannot be blanked.")
+        gettext("The outline of the hand is unknown on this radiograph, so text beside the hand cannot be blacked out.")
     )
     if radiograph is None or not outline or not hand:
         raise unknown

@@ -96,7 +96,7 @@ def decide(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     except decisions.DecisionError as error:
         if error.code == "critical_unconfirmed":
             return _decision_again(request, assessment, confirming=True)
-        return HttpResponse(gettext("There is no estimate here that could be decided on."), status=409)
+        return HttpResponse(gettext("There is no estimate to decide on."), status=409)
     if getattr(request, "htmx", False):
         return render(request, "web/result_decision.html", {**_decision_context(request, assessment), "swapped": True})
     return redirect(f"{request.path.removesuffix('decide')}#decision")
@@ -109,7 +109,7 @@ def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
     assessment = assessment_or_404(pk)
     case = assessment.case
     decisions.delete_assessment(assessment, user_of(request))
-    messages.success(request, gettext("The radiograph and all that was said of it are deleted."))
+    messages.success(request, gettext("The radiograph and its result have been permanently deleted."))
     return redirect("case", pk=case.pk) if case is not None else redirect("home")
 
 
@@ -220,7 +220,7 @@ def _decision_context(request: HttpRequest, assessment: Assessment) -> dict[str,
 def _decision_again(request: HttpRequest, assessment: Assessment, **shown: Any) -> HttpResponse:
     """The form with what is wrong in it (``form``), or the question whether to accept all the same (``confirming``)."""
     if assessment.state != State.DONE:
-        return HttpResponse(gettext("There is no estimate here that could be decided on."), status=409)
+        return HttpResponse(gettext("There is no estimate to decide on."), status=409)
     groups = texts.warning_groups((assessment.result or {})["web"]["warnings"])
     said = {**_decision_context(request, assessment), "warnings": groups, **shown}
     if getattr(request, "htmx", False):
