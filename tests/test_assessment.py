@@ -16,10 +16,7 @@ from numpy.typing import NDArray
 
 from boneage.assessment import (
     Assessment,
-    age_in_words,
     assess,
-    hand_rotation_degrees,
-    region_in_words,
 )
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import Disagreement
@@ -36,8 +33,10 @@ from boneage.hand.registration import HAND_REGIONS, Hand
 from boneage.hand.views import CellGrid, ViewSpec, cut_view, hand_levels
 from boneage.phantom import draw_hand, phantom_points, write_sample
 from boneage.reading.radiograph import Radiograph, read_file, read_radiograph
+from boneage.severity import Severity
 from boneage.sex import Sex
-from boneage.warnings_ import WARNING_TEXTS, Severity, WarningCode
+from boneage.warnings_ import WARNING_TEXTS, WarningCode
+from boneage.words import age_in_words, region_in_words
 from tests.bundles import CALIBRATION, METRICS, REGION_VIEWS, tiny_bundle, write_quality_network
 
 FloatArray = NDArray[np.floating]
@@ -387,7 +386,7 @@ def test_a_hand_is_the_same_hand_however_its_radiograph_lies(
     assert hand is not None
     mirrored, inverted = name in {"mirrored", "upside down and inverted"}, "inverted" in name
     assert (hand.mirrored, hand.inverted) == (mirrored, inverted)
-    off = (hand_rotation_degrees(hand) - TURNS[name][1] + 180) % 360 - 180
+    off = (hand.rotation_degrees - TURNS[name][1] + 180) % 360 - 180
     assert abs(off) < 3
     raised = codes(turned)
     assert (WarningCode.READ_MIRRORED in raised, WarningCode.READ_INVERTED in raised) == (mirrored, inverted)
@@ -569,7 +568,7 @@ def test_networks_are_not_asked_of_bones_that_the_radiograph_does_not_show(
 
 
 def test_an_age_distribution_is_told_where_a_network_gives_one(png: Path, bundle: Bundle, tmp_path: Path) -> None:
-    assert "age_distribution" not in assess(png, "F", bundle).to_json()
+    assert assess(png, "F", bundle).document().age_distribution is None
     spread = Bundle.open(tiny_bundle(tmp_path / "spread", distribution=True))
     told = assess(png, "F", spread).to_json()["age_distribution"]
     assert len(told) == 240 and told[0] == 0.00417

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boneage.warnings_ import ResultWarning, Severity, WarningCode, by_severity, highest_severity, severities
+from boneage.severity import Severity, highest_severity
+from boneage.warnings_ import ResultWarning, WarningCode, by_severity, severities
 
 WARNINGS = st.lists(st.sampled_from(WarningCode).map(lambda code: ResultWarning(code, "A sentence.")))
 
@@ -24,6 +25,8 @@ def test_every_code_has_a_severity() -> None:
     assert Severity.INFO.rank < Severity.CAUTION.rank < Severity.CRITICAL.rank
 
 
-def test_to_json_names_code_severity_and_message() -> None:
+def test_document_names_code_severity_and_message() -> None:
     warning = ResultWarning.of(WarningCode.READ_MIRRORED)
-    assert warning.to_json() == {"code": "read_mirrored", "severity": "info", "message": warning.message}
+    document = warning.document()
+    assert (document.code, document.severity, document.message) == ("read_mirrored", "info", warning.message)
+    assert document.template == "read_mirrored" and not document.values

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,21 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.activations import ViewActivation, heat_map_of, mean_activations, shows_anything, to_shape
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.estimate import OLDEST_MONTHS, AgeEstimate, combine, lone_region, region_ages
 from boneage.bundle.manifest import Member
-from boneage.bundle.member_output import MemberOutput
 from boneage.checks import radiograph as checks
 from boneage.errors import BundleError, Rejection, RejectionCode
-from boneage.explain import Evidence, HeatMap, display_picture, display_size, heat_map, mean_heat_map
+from boneage.explain import Evidence, HeatMap, display_picture
 from boneage.file_names import printable_name
 from boneage.files import sha256_of
 from boneage.geometry import Transform
 from boneage.hand.borders import InnerPicture, inner_window
-from boneage.hand.registration import POINT_NAMES, REGION_TITLES, Hand, Region, share_on_radiograph
+from boneage.hand.registration import POINT_NAMES, Hand, Region, box_corners, share_on_radiograph
 from boneage.hand.views import (
-    BLANKED,
-    CellGrid,
     ViewSpec,
     cut_view,
     grey_scale,
@@ -39,44 +36,29 @@ from boneage.hand.views import (
     view_transform,
 )
 from boneage.reading.radiograph import Radiograph, RadiographFacts, read_file, read_radiograph
+from boneage.schema import (
+    SCHEMA,
+    AssessmentDocument,
+    BundleDocument,
+    FactsDocument,
+    HandDocument,
+    PointsDocument,
+    RadiographDocument,
+    to_json,
+)
+from boneage.severity import Severity, highest_severity
 from boneage.sex import Sex
-from boneage.warnings_ import ResultWarning, Severity, WarningCode, by_severity, highest_severity
+from boneage.warnings_ import ResultWarning, WarningCode, by_severity
+from boneage.words import age_in_words
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
-
-SCHEMA = 1
-"""Version of `Assessment.to_json`. It grows when a key changes its meaning or goes, not when one is added."""
 
 NOTICE = "Not a medical device. For research and teaching; a physician must read the radiograph."
 
 _LEAST_ON_RADIOGRAPH = 0.7
 """Of a region's box, lest its networks guess: radiographs that show less of region E, 11 of 3,853, are misread twice as
 far."""
-
-_THUMBNAIL_SIDE = 128
-"""Longest side, pixels, at which a map is looked at for whether there is anything on it."""
-
-
-@dataclass(frozen=True)
-class ViewActivation:
-    """Where the members that read one view, on one grid of cells, looked.
-
-    A member that is asked about the mirror image too has a map of each, which count with half of its weight.
-
-    Attributes:
-        spec: the view.
-        view_to_radiograph: from the coordinates of the view, or of its mirror image, to the radiograph's.
-        cells: where the grid lies on the view.
-        grid: float (h, w), weighted mean of the members' signed activation maps, months.
-        weight: sum of the members' weights, halved where a member has two maps.
-    """
-
-    spec: ViewSpec
-    view_to_radiograph: Transform
-    cells: CellGrid
-    grid: NDArray[np.float32]
-    weight: float
 
 
 @dataclass(frozen=True)
@@ -134,7 +116,7 @@ class Assessment:
     @property
     def radiograph_to_picture(self) -> Transform:
         """From the radiograph's coordinates to those of `picture`."""
-        return _to_shape(self.radiograph_shape, self.picture.shape)
+        return to_shape(self.radiograph_shape, self.picture.shape)
 
     @property
     def age_months(self) -> float:
@@ -186,84 +168,46 @@ class Assessment:
         height, width = shape or self.picture.shape
         if min(height, width) < 1:
             raise ValueError(f"a heat map has at least one pixel a side, not {height} x {width}")
-        return _heat_map(self.activations, self.radiograph_shape, (height, width), evidence)
+        return heat_map_of(self.activations, self.radiograph_shape, (height, width), evidence)
+
+    def document(self) -> AssessmentDocument:
+        """Return the assessment by the project's one schema (`boneage.schema`)."""
+        estimate, distribution = self.estimate, self.estimate.age_distribution
+        return AssessmentDocument(
+            schema=SCHEMA,
+            image=self.source_name,
+            sex=self.sex.value,
+            age_months=round(estimate.age_months, 2),
+            age_text=self.age_text,
+            is_meaningless=self.is_meaningless,
+            typical_error_months=_rounded(estimate.typical_error_months),
+            interval_months=_rounded_pair(estimate.interval_months),
+            interval_80_months=_rounded_pair(estimate.interval_80_months),
+            interval_calibrated=estimate.is_calibrated,
+            interval_coverage=self.interval_coverage,
+            chronological_age_months=_rounded(self.facts.age_months),
+            difference_months=_rounded(self.difference_months),
+            member_ages_months={name: round(age, 2) for name, age in estimate.member_ages_months.items()},
+            region_ages_months={region: round(age, 2) for region, age in self.region_ages_months.items()},
+            age_distribution=None if distribution is None else tuple(round(float(share), 5) for share in distribution),
+            regions=self.regions,
+            hand=None if self.hand is None else _hand_document(self.hand, self.regions),
+            warnings=tuple(warning.document() for warning in self.warnings),
+            facts=_facts_document(self.facts),
+            radiograph=RadiographDocument(
+                height_pixels=self.radiograph_shape[0],
+                width_pixels=self.radiograph_shape[1],
+                sha256=self.source_sha256,
+            ),
+            bundle=BundleDocument(name=self.bundle_name, version=self.bundle_version),
+            timings_ms={step: round(wall, 2) for step, wall in self.timings_ms.items()},
+            notice=NOTICE,
+        )
 
     def to_json(self) -> dict[str, Any]:
-        """The one schema: of the command line, of files, and of whatever else writes an assessment.
-
-        ====================================  ====================================================================
-        key                                   value
-        ====================================  ====================================================================
-        ``schema``                            1
-        ``image``                             file name without folder, or null (on standard output and in tables the
-                                              name as the user gave it)
-        ``sex``                               ``F`` or ``M``, as given
-        ``age_months``, ``age_text``          the bone age: a number, and in words
-        ``typical_error_months``              mean absolute difference from readers, or null: on radiographs of this sex
-            and
-                                              near this age if ``interval_calibrated``, else on validation radiographs
-        ``interval_months``                   [low, high], the 95 % interval, cut at the ends of bone age; or null
-        ``interval_80_months``                [low, high], the 80 % interval, likewise
-        ``interval_calibrated``               true if the intervals are as wide as radiographs of this sex and near this
-        age
-                                              ask for (`boneage.bundle.calibration`); false if they are 1.96 and 1.28
-                                              RMSE of the validation radiographs on either side, the same for every age
-        ``interval_coverage``                 share of the validation radiographs that 95 % intervals held, 0..1, or
-        null ``chronological_age_months``          as the file says, or null
-        ``difference_months``                 bone age less chronological age, or null (see `difference_months`)
-        ``member_ages_months``                object: what each network said
-        ``region_ages_months``                object: the bone age by each region alone; empty unless there are several
-        ``age_distribution``                  list of 240 shares, one a month of age from 0, five decimals; left out
-                                              if no network gives one
-        ``hand``                              null, or where it lies: {``points``: {``middle_tip``, ``thumb_tip``,
-                                              ``capitate``: [x, y] in pixels of the radiograph, the first pixel's centre
-                                                  at
-                                              0.5}, ``mirrored``, ``inverted``, ``rotation_degrees`` of the hand on
-                                              the radiograph, clockwise from fingers up, ``length_pixels`` from capitate
-                                              to middle finger tip, ``spread``: how uncertain tip and capitate are, a
-                                              share of that length, ``side_certain``: whether the thumb's tip was
-                                              found, so that left and right are no guess}
-        ``warnings``                          list of {``code``, ``severity``, ``message``}, the gravest first: see
-                                              docs/codes.md
-        ``facts``                             object: what the file says (no name, no number, no date of birth)
-        ``radiograph``                              {``height_pixels``, ``width_pixels``, ``sha256`` of the file or
-        null} ``bundle``                            {``name``, ``version``}
-        ``timings_ms``                        object: wall time by step
-        ``notice``                            that this is not a medical device
-        ====================================  ====================================================================
-
-        Numbers of months have two decimals. All values are plain JSON; none is NaN.
-        """
-        estimate, spread = self.estimate, self.estimate.age_distribution
-        distribution = {} if spread is None else {"age_distribution": [round(float(share), 5) for share in spread]}
-        return {
-            "schema": SCHEMA,
-            "image": self.source_name,
-            "sex": self.sex.value,
-            "age_months": round(estimate.age_months, 2),
-            "age_text": self.age_text,
-            "typical_error_months": _rounded(estimate.typical_error_months),
-            "interval_months": _interval_json(estimate.interval_months),
-            "interval_80_months": _interval_json(estimate.interval_80_months),
-            "interval_calibrated": estimate.is_calibrated,
-            "interval_coverage": self.interval_coverage,
-            "chronological_age_months": _rounded(self.facts.age_months),
-            "difference_months": _rounded(self.difference_months),
-            "member_ages_months": {name: round(age, 2) for name, age in estimate.member_ages_months.items()},
-            "region_ages_months": {region: round(age, 2) for region, age in self.region_ages_months.items()},
-            **distribution,
-            "hand": None if self.hand is None else _hand_json(self.hand),
-            "warnings": [warning.to_json() for warning in self.warnings],
-            "facts": _facts_json(self.facts),
-            "radiograph": {
-                "height_pixels": self.radiograph_shape[0],
-                "width_pixels": self.radiograph_shape[1],
-                "sha256": self.source_sha256,
-            },
-            "bundle": {"name": self.bundle_name, "version": self.bundle_version},
-            "timings_ms": {step: round(wall, 2) for step, wall in self.timings_ms.items()},
-            "notice": NOTICE,
-        }
+        """Return `document` as plain JSON: what the command line, report files and the REST API write."""
+        value: dict[str, Any] = to_json(self.document())
+        return value
 
 
 def assess(
@@ -343,7 +287,7 @@ def _assess(
         left_out = lone_region(by_region, opened.manifest)
         used = [member for member in members if member.view.region != left_out]
         estimate = combine({member.name: outputs[member.name] for member in used}, opened.manifest, sex=given)
-        activations = _mean_activations(used, outputs, to_radiograph)
+        activations = mean_activations(used, outputs, to_radiograph)
     with clock.step("draw"):
         picture = bone_bright(display_picture(pixels), hand)
     warnings = [
@@ -358,7 +302,7 @@ def _assess(
             else ()
         ),
         *([ResultWarning.of(WarningCode.REGION_CUT_OFF, regions=", ".join(cut_off))] if cut_off else []),
-        *([] if _shows_anything(activations, radiograph_shape) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),
+        *([] if shows_anything(activations, radiograph_shape) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),
     ]
     return Assessment(
         source_name=name,
@@ -419,30 +363,6 @@ def bone_bright(picture: NDArray[np.uint8], hand: Hand | None) -> NDArray[np.uin
     return np.uint8(255) - picture if hand is not None and hand.inverted else picture
 
 
-def age_in_words(months: float) -> str:
-    """An age to the nearest month, as people say it. `months` is at least 0."""
-    years, rest = divmod(round(months), 12)
-    parts = [_counted(years, "year")] if years else []
-    parts += [_counted(rest, "month")] if rest or not years else []
-    return " ".join(parts)
-
-
-def hand_rotation_degrees(hand: Hand) -> float:
-    """By how much a hand is turned on its radiograph, clockwise as seen, from fingers up; above -180 to 180."""
-    x, y = hand.points_xy[0] - hand.points_xy[2]
-    return math.degrees(math.atan2(x, -y))
-
-
-def region_in_words(region: Region) -> str:
-    """What a network reads, as people say it: ``B carpal bones``."""
-    title = REGION_TITLES[region]
-    return f"{region} {title}" if region in BLANKED else title
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def _given_sex(source: str | Path | bytes | Dataset, sex: str | Sex | None) -> Sex:
     """The sex the user gave; a rejection also tells what the file says, which is not taken."""
     try:
@@ -472,96 +392,53 @@ class _Clock:
         return {**self._steps, "total": 1e3 * (time.perf_counter() - self._start)}
 
 
-def _mean_activations(
-    members: Sequence[Member], outputs: Mapping[str, MemberOutput], to_radiograph: Mapping[ViewSpec, Transform]
-) -> tuple[ViewActivation, ...]:
-    """One weighted mean for each view, or mirror image of one, and grid of cells."""
-    alike: dict[tuple[ViewSpec, Transform, CellGrid, tuple[int, ...]], list[tuple[NDArray[np.float32], float]]] = {}
-    for member in members:
-        for view_to_radiograph, grid, weight in _maps_of(member, outputs[member.name], to_radiograph[member.view]):
-            alike.setdefault((member.view, view_to_radiograph, member.cells, grid.shape), []).append((grid, weight))
-    return tuple(
-        ViewActivation(
-            spec,
-            view_to_radiograph,
-            cells,
-            np.average([grid for grid, _ in group], axis=0, weights=[weight for _, weight in group]),
-            sum(weight for _, weight in group),
-        )
-        for (spec, view_to_radiograph, cells, _), group in alike.items()
-    )
-
-
-def _maps_of(
-    member: Member, output: MemberOutput, view_to_radiograph: Transform
-) -> Iterator[tuple[Transform, NDArray[np.float32], float]]:
-    """A member's map, and that of the mirror image if it was asked: where each lies, its grid, its weight."""
-    if output.mirror_activation is None:
-        yield view_to_radiograph, output.activation, member.weight
-    else:
-        yield view_to_radiograph, output.activation, member.weight / 2
-        mirror_to_radiograph = Transform.mirror(member.view.width).then(view_to_radiograph)
-        yield mirror_to_radiograph, output.mirror_activation, member.weight / 2
-
-
-def _heat_map(
-    activations: Sequence[ViewActivation], radiograph_shape: tuple[int, int], shape: tuple[int, int], evidence: Evidence
-) -> HeatMap:
-    """The mean of all maps on a radiograph, or on a copy of it of another shape (H, W)."""
-    radiograph_to_shape = _to_shape(radiograph_shape, shape)
-    maps = [
-        heat_map(one.grid, shape, one.view_to_radiograph.then(radiograph_to_shape), one.spec, one.cells, evidence)
-        for one in activations
-    ]
-    return mean_heat_map(maps, [one.weight for one in activations])
-
-
-def _shows_anything(activations: Sequence[ViewActivation], radiograph_shape: tuple[int, int]) -> bool:
-    small = display_size(radiograph_shape, _THUMBNAIL_SIDE)
-    return not _heat_map(activations, radiograph_shape, small, "both").is_empty
-
-
-def _to_shape(radiograph_shape: tuple[int, int], shape: tuple[int, ...]) -> Transform:
-    """From a radiograph of shape (H, W) to a copy of it of another shape."""
-    return Transform.scale(shape[1] / radiograph_shape[1], shape[0] / radiograph_shape[0])
-
-
-# --- JSON -----------------------------------------------------------------------------------------------------------
+# documents
 
 
 def _rounded(months: float | None) -> float | None:
     return None if months is None else round(months, 2)
 
 
-def _interval_json(bounds: tuple[float, float] | None) -> list[float] | None:
-    return None if bounds is None else [round(bound, 2) for bound in bounds]
+def _rounded_pair(bounds: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if bounds is None else (round(bounds[0], 2), round(bounds[1], 2))
 
 
-def _hand_json(hand: Hand) -> dict[str, Any]:
-    return {
-        "points": {
-            name: [round(float(x), 2), round(float(y), 2)]
-            for name, (x, y) in zip(POINT_NAMES, hand.points_xy, strict=True)
-        },
-        "mirrored": hand.mirrored,
-        "inverted": hand.inverted,
-        "rotation_degrees": round(hand_rotation_degrees(hand), 2),
-        "length_pixels": round(hand.length_pixels, 2),
-        "spread": round(hand.spread, 5),
-        "side_certain": hand.side_certain,
+def _hand_document(hand: Hand, regions: Sequence[Region]) -> HandDocument:
+    points = {name: _point(point, 2) for name, point in zip(POINT_NAMES, hand.points_xy, strict=True)}
+    to_radiograph = hand.radiograph_to_frame.inverse()
+    boxes: dict[str, tuple[tuple[float, float], ...]] = {
+        region: tuple(_point(corner, 1) for corner in to_radiograph.points(box_corners(region)))
+        for region in regions
+        if region != "radiograph"
     }
+    return HandDocument(
+        points=PointsDocument(**points),
+        mirrored=hand.mirrored,
+        inverted=hand.inverted,
+        rotation_degrees=round(hand.rotation_degrees, 2),
+        length_pixels=round(hand.length_pixels, 2),
+        spread=round(hand.spread, 5),
+        side_certain=hand.side_certain,
+        outline_xy=tuple(_point(point, 1) for point in hand.outline()),
+        boxes_xy=boxes,
+    )
 
 
-def _facts_json(facts: RadiographFacts) -> dict[str, Any]:
-    return {
-        "format": facts.format,
-        "bits_stored": facts.bits_stored,
-        "photometric": facts.photometric,
-        "inverted": facts.inverted,
-        "spacing_mm": None if facts.spacing_mm is None else [round(x, 5) for x in facts.spacing_mm],
-        "side": facts.side,
-        "body_part": facts.body_part,
-        "sex": None if facts.sex is None else facts.sex.value,
-        "study_date": None if facts.study_date is None else facts.study_date.isoformat(),
-        "modality": facts.modality,
-    }
+def _point(xy: NDArray[np.float64], decimals: int) -> tuple[float, float]:
+    return round(float(xy[0]), decimals), round(float(xy[1]), decimals)
+
+
+def _facts_document(facts: RadiographFacts) -> FactsDocument:
+    spacing = facts.spacing_mm
+    return FactsDocument(
+        format=facts.format,
+        bits_stored=facts.bits_stored,
+        photometric=facts.photometric,
+        inverted=facts.inverted,
+        spacing_mm=None if spacing is None else (round(spacing[0], 5), round(spacing[1], 5)),
+        side=facts.side,
+        body_part=facts.body_part,
+        sex=None if facts.sex is None else facts.sex.value,
+        study_date=facts.study_date,
+        modality=facts.modality,
+    )

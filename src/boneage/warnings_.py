@@ -10,21 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-
-class Severity(StrEnum):
-    """How much a warning weighs for the person who reads the estimate, the least first."""
-
-    INFO = "info"
-    """The radiograph was handled as described; nothing needs to be done."""
-    CAUTION = "caution"
-    """The estimate can be wrong: compare it with the radiograph."""
-    CRITICAL = "critical"
-    """The number must not be used."""
-
-    @property
-    def rank(self) -> int:
-        """0 for `INFO` to 2 for `CRITICAL`."""
-        return list(Severity).index(self)
+from boneage.schema import WarningDocument
+from boneage.severity import Severity
 
 
 class WarningCode(StrEnum):
@@ -235,9 +222,15 @@ class ResultWarning:
         """Severity of the sentence, or of the code for a sentence that was not made from a template."""
         return _WARNINGS[self.text or self.code.value][0]
 
-    def to_json(self) -> dict[str, str]:
-        """Return ``code``, ``severity`` and ``message``."""
-        return {"code": self.code.value, "severity": self.severity.value, "message": self.message}
+    def document(self) -> WarningDocument:
+        """Return the warning by the project's schema."""
+        return WarningDocument(
+            code=self.code.value,
+            severity=self.severity,
+            message=self.message,
+            template=self.text,
+            values=dict(self.values),
+        )
 
 
 def severities(code: WarningCode) -> list[Severity]:
@@ -250,8 +243,3 @@ def by_severity(warnings: Iterable[ResultWarning]) -> tuple[ResultWarning, ...]:
     """Sort warnings, the gravest first, equal ones in the order of `WarningCode`."""
     order = list(WarningCode)
     return tuple(sorted(warnings, key=lambda warning: (-warning.severity.rank, order.index(warning.code))))
-
-
-def highest_severity(severities: Iterable[Severity]) -> Severity | None:
-    """Return the gravest of severities, or None without any."""
-    return max(severities, key=lambda severity: severity.rank, default=None)

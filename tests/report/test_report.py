@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 import boneage
-from boneage.assessment import Assessment, ViewActivation
+from boneage.activations import ViewActivation
+from boneage.assessment import Assessment
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.estimate import AgeEstimate
 from boneage.errors import Rejection, RejectionCode

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import cv2
@@ -14,10 +14,13 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from boneage.phantom import sample_png
+from boneage.schema import RadiographDocument
 from boneage.warnings_ import ResultWarning, WarningCode
+from boneage.web.documents import PlatesDocument, SimilarPlate, StoredResult
 from boneage.web.models import Assessment, Picture, PictureKind, Role, State, User
 from boneage.web.queue.answer import Answer
 from boneage.web.queue.jobs import finish
+from tests.documents import assessment_document, hand_document
 from tests.web.append_only import audit_log_can_be_emptied  # noqa: F401 - fixtures for all
 from tests.web.postgres import new_postgres, postgres_url  # noqa: F401
 from tests.web.warned import WARNING_VALUES
@@ -66,61 +69,17 @@ def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None =
     height, width = radiograph.shape
     heat = np.zeros((64, 48), np.uint8)
     cv2.circle(heat, (24, 40), 12, 255, -1)
-    result: dict[str, Any] = {
-        "schema": 1,
-        "image": "radiograph.png",
-        "sex": sex,
-        "age_months": age_months,
-        "age_text": "7 years 10 months",
-        "typical_error_months": 7.5,
-        "interval_months": [age_months - 19, age_months + 19],
-        "interval_80_months": [age_months - 12, age_months + 12],
-        "interval_calibrated": False,
-        "interval_coverage": 0.945,
-        "chronological_age_months": None,
-        "difference_months": None,
-        "member_ages_months": {"whole": age_months, "carpals": age_months - 3, "fingers": age_months + 2},
-        "region_ages_months": {"A": age_months, "B": age_months - 3, "C": age_months + 2},
-        "hand": {
-            "points": {
-                "middle_tip": [width * 0.5, height * 0.1],
-                "thumb_tip": [width * 0.85, height * 0.5],
-                "capitate": [width * 0.5, height * 0.75],
-            },
-            "mirrored": False,
-            "inverted": False,
-            "rotation_degrees": 0.0,
-            "length_pixels": height * 0.65,
-            "spread": 0.01,
-        },
-        "warnings": [{"code": "low_resolution", "severity": "caution", "message": "The radiograph has few pixels."}],
-        "facts": {"format": "PNG"},
-        "radiograph": {"height_pixels": height, "width_pixels": width, "sha256": "0" * 64},
-        "bundle": {"name": "tiny", "version": "1"},
-        "timings_ms": {"total": 200.0},
-        "notice": "Not a medical device.",
-        "web": {
-            "warnings": [
-                {
-                    "code": "low_resolution",
-                    "severity": "caution",
-                    "text": "low_resolution",
-                    "values": {"width": width, "height": height, "view_width": 192, "view_height": 256},
-                }
-            ],
-            "is_meaningless": False,
-            "regions": ["A", "B", "C"],
-            "outline_xy": [
-                [width * x, height * y] for x, y in [(0.2, 0.9), (0.2, 0.3), (0.5, 0.1), (0.9, 0.5), (0.7, 0.9)]
-            ],
-            "boxes_xy": {"B": [[width * x, height * y] for x, y in [(0.3, 0.6), (0.7, 0.6), (0.7, 0.9), (0.3, 0.9)]]},
-            "plates": {
-                "atlas": "open",
-                "by_age": "F-094",
-                "by_similarity": [{"key": "F-094", "distance": 0.02}, {"key": "F-082", "distance": 0.05}],
-            },
-        },
-    }
+    document = assessment_document(
+        age_months,
+        sex=sex,
+        hand=hand_document(width, height),
+        radiograph=RadiographDocument(height_pixels=height, width_pixels=width, sha256="0" * 64),
+    )
+    similar = (SimilarPlate(key="F-094", distance=0.02), SimilarPlate(key="F-082", distance=0.05))
+    result = StoredResult(
+        **{field.name: getattr(document, field.name) for field in fields(document)},
+        plates=PlatesDocument(atlas="open", by_age="F-094", by_similarity=similar),
+    )
     return Answer(
         State.DONE,
         age_months=age_months,
@@ -135,14 +94,14 @@ def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None =
 
 def answer_with(*codes: str, age_months: float = 94.0) -> Answer:
     """The same with other warnings: keys of `boneage.warnings_.WARNING_TEXTS`, the gravest first."""
-    answer = answer_of_phantom(age_months)
-    assert answer.result is not None
     warnings = [ResultWarning.of(*code_and_reason(code), **WARNING_VALUES) for code in codes]
-    answer.result["warnings"] = [warning.to_json() for warning in warnings]
-    answer.result["web"]["warnings"] = [
-        {**warning.to_json(), "text": warning.text, "values": dict(warning.values)} for warning in warnings
-    ]
-    return answer
+    return with_result(answer_of_phantom(age_months), warnings=tuple(warning.document() for warning in warnings))
+
+
+def with_result(answer: Answer, **changes: Any) -> Answer:
+    """Return the answer with changes in its result."""
+    assert answer.result is not None
+    return replace(answer, result=replace(answer.result, **changes))
 
 
 def code_and_reason(key: str) -> tuple[WarningCode, str | None]:

@@ -219,7 +219,7 @@ def test_row_hides_meaningless_number(client: Client, done_assessment: Callable[
     """A number that is no bone age is not shown as one."""
     assessment = done_assessment()
     assert assessment.result is not None
-    assessment.result["web"]["is_meaningless"] = True
+    assessment.result["is_meaningless"] = True
     assessment.save()
     response = client.get(reverse("row", args=[assessment.pk]))
     assert "7 years" not in response.content.decode()

@@ -19,6 +19,8 @@ from django.test import Client
 from django.utils.translation import gettext, override
 from pytest_django.fixtures import Settings
 
+from boneage.schema import WarningDocument
+from boneage.severity import Severity
 from boneage.warnings_ import WARNING_TEXTS
 from boneage.web import texts
 from boneage.web.languages import LOCALE, languages
@@ -282,7 +284,10 @@ def test_warning_fills_every_text_of_the_core(spoken: None, code: str) -> None:
     """Every doubt of the core can be filled in."""
     with override(code):
         for key, english in WARNING_TEXTS.items():
-            said = texts.warning({"code": "x", "text": key, "values": WARNING_VALUES})
+            document = WarningDocument(
+                code="x", severity=Severity.INFO, message="", template=key, values=WARNING_VALUES
+            )
+            said = texts.warning(document)
             assert said != english.format(**WARNING_VALUES)
             assert "{" not in said
 

@@ -20,6 +20,7 @@ from boneage.phantom import sample_png
 from boneage.sex import Sex
 from boneage.web.cases import decisions
 from boneage.web.cases.decisions import CorrectionForm, DecisionInput
+from boneage.web.documents import PlatesDocument, SimilarPlate
 from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, PictureKind, Role, State, User, Verdict
 from boneage.web.queue import jobs
 from boneage.web.queue.answer import Answer
@@ -58,13 +59,6 @@ def text_of(client: Client, path: str, **kwargs: Any) -> str:
     answer = client.get(path, **kwargs)
     assert answer.status_code == 200
     return re.sub(r"\s+", " ", answer.content.decode())
-
-
-def changed(answer: Answer, **values: Any) -> Answer:
-    """The answer with other values in its result."""
-    assert answer.result is not None
-    web = {**answer.result["web"], **values.pop("web", {})}
-    return replace(answer, result={**answer.result, **values, "web": web})
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------
@@ -189,7 +183,7 @@ def test_meaningless_number_is_struck_through(
     open_mode: None, done_assessment: MakeAssessment, client: Client, codes: list[str], said: str
 ) -> None:
     """A meaningless number is struck through."""
-    answer = changed(answer_with(*codes), web={"is_meaningless": True})
+    answer = with_result(answer_with(*codes), is_meaningless=True)
     body = text_of(client, address(done_assessment(answer)))
     assert "<s>7 years 10 months</s>" in body
     assert "7 years" not in body.partition("</title>")[0]
@@ -257,7 +251,7 @@ def test_viewer_data(open_mode: None, done_assessment: MakeAssessment, client: C
     assert found is not None
     said = json.loads(found[1])
     assert assessment.result is not None
-    assert said["outline"] == assessment.result["web"]["outline_xy"]
+    assert said["outline"] == [list(point) for point in assessment.finished.hand.outline_xy]
     assert {point["name"] for point in said["points"]} == {"tip of the middle finger", "tip of the thumb", "capitate"}
     assert [box["name"] for box in said["boxes"]] == ["carpal bones"]
     assert set(said["scales"]) == {"inferno", "viridis", "red"}
@@ -265,12 +259,11 @@ def test_viewer_data(open_mode: None, done_assessment: MakeAssessment, client: C
 
 def test_bundle_without_hands(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
     """A bundle that finds no hands."""
-    web: dict[str, Any] = {"outline_xy": [], "boxes_xy": {}}
-    bare = changed(answer_of_phantom(), hand=None, region_ages_months={}, web=web)
+    bare = with_result(answer_of_phantom(), hand=None, region_ages_months={})
     unknown = dict.fromkeys(
         ("typical_error_months", "interval_months", "interval_80_months", "interval_coverage"), None
     )
-    body = text_of(client, address(done_assessment(changed(bare, **unknown))))
+    body = text_of(client, address(done_assessment(with_result(bare, **unknown))))
     assert "7 years 10 months" in body
     for missing in ("Bone age by region", "age-plot", "% range"):
         assert missing not in body
@@ -281,7 +274,7 @@ def test_calibrated_bundle_texts(
     open_mode: None, done_assessment: MakeAssessment, client: Client, coverage: float | None, held: bool
 ) -> None:
     """A calibrated bundle speaks of radiographs of the sex and near the age."""
-    answer = changed(answer_of_phantom(), interval_calibrated=True, interval_coverage=coverage)
+    answer = with_result(answer_of_phantom(), interval_calibrated=True, interval_coverage=coverage)
     body = text_of(client, address(done_assessment(answer)))
     assert "with readers on radiographs of this sex and near this age." in body
     assert ("The 95 % prediction intervals contained 95.1 % of the readings" in body) is held
@@ -291,12 +284,7 @@ def test_calibrated_bundle_texts(
 
 def test_result_without_80_percent_interval(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
     """An answer from before there were 80 percent ranges is shown."""
-    answer = answer_of_phantom()
-    assert answer.result is not None
-    kept = {
-        key: value for key, value in answer.result.items() if key not in ("interval_80_months", "interval_calibrated")
-    }
-    page = address(done_assessment(replace(answer, result=kept)))
+    page = address(done_assessment(with_result(answer_of_phantom(), interval_80_months=None)))
     body = text_of(client, page)
     assert "95 % prediction interval: 6 years 3 months to 9 years 5 months" in body
     assert "80 % prediction interval" not in body
@@ -331,8 +319,9 @@ def test_plates_by_age_and_similarity(open_mode: None, done_assessment: MakeAsse
 
 def test_plates_of_another_atlas(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
     """Similarity within another atlas is not shown."""
-    other = {"plates": {"atlas": "another", "by_age": "F-001", "by_similarity": [{"key": "F-094", "distance": 0.1}]}}
-    said = plates_of(client, done_assessment(changed(answer_of_phantom(), web=other)))
+    similar = (SimilarPlate(key="F-094", distance=0.1),)
+    other = PlatesDocument(atlas="another", by_age="F-001", by_similarity=similar)
+    said = plates_of(client, done_assessment(with_result(answer_of_phantom(), plates=other)))
     assert (said["by_age"], said["by_similarity"]) == ("F-094", [])
 
 
@@ -463,7 +452,7 @@ def test_meaningless_number_can_only_be_corrected(
     open_mode: None, done_assessment: MakeAssessment, client: Client
 ) -> None:
     """A meaningless number cannot be accepted but corrected."""
-    assessment = done_assessment(changed(answer_of_phantom(), web={"is_meaningless": True}))
+    assessment = done_assessment(with_result(answer_of_phantom(), is_meaningless=True))
     assert client.post(address(assessment, "decide"), {"verdict": "accepted"}).status_code == 409
     said = {"verdict": "corrected", "years": "8", "reason": "read by eye"}
     assert client.post(address(assessment, "decide"), said).status_code == 302

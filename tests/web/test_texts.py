@@ -11,11 +11,13 @@ from django.utils.translation import override
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boneage.assessment import age_in_words
 from boneage.errors import RejectionCode
 from boneage.hand.registration import REGION_TITLES
+from boneage.schema import WarningDocument
+from boneage.severity import Severity
 from boneage.warnings_ import WARNING_TEXTS, ResultWarning, WarningCode
 from boneage.web import texts
+from boneage.words import age_in_words
 from tests.web.warned import WARNING_VALUES
 
 
@@ -91,7 +93,7 @@ def test_warning_matches_core(part: str, key: str) -> None:
     code, _, reason = key.partition(".")
     warning = ResultWarning.of(WarningCode(code), reason or None, **values)
     with override("en"):
-        said = texts.warning({"code": code, "text": key, "values": values})
+        said = texts.warning(warning.document())
     if key == "sex_differs_from_file":
         assert said == warning.message.replace("as F,", "as female,").replace("says M.", "says male.")
     else:
@@ -100,7 +102,8 @@ def test_warning_matches_core(part: str, key: str) -> None:
 
 def test_warning_of_another_version() -> None:
     """A doubt of another version still says something."""
-    assert texts.warning({"code": "two_thumbs", "text": "", "values": {}}) == "two thumbs"
+    unknown = WarningDocument(code="two_thumbs", severity=Severity.INFO, message="", template="", values={})
+    assert texts.warning(unknown) == "two thumbs"
 
 
 def test_region_with_letter() -> None:

@@ -8,6 +8,7 @@ of a stored picture: views are cut straight from the radiograph.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -122,6 +123,20 @@ class Hand:
     def length_pixels(self) -> float:
         """Distance from the capitate to the tip of the middle finger, pixels of the radiograph."""
         return hand_length(self.points_xy)
+
+    @property
+    def rotation_degrees(self) -> float:
+        """Rotation of the hand on the radiograph, clockwise as seen, from fingers up; above -180 to 180."""
+        x, y = self.points_xy[0] - self.points_xy[2]
+        return math.degrees(math.atan2(x, -y))
+
+    def outline(self) -> NDArray[np.float64]:
+        """Return the outline of the mask's largest part on the radiograph, float64 (N, 2), pixels; N may be 0."""
+        contours, _ = cv2.findContours(self.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1)
+        if not contours:
+            return np.empty((0, 2))
+        points = max(contours, key=cv2.contourArea)[:, 0].astype(np.float64) + 0.5
+        return self.radiograph_to_mask.inverse().points(points)
 
 
 def hand_length(points_xy: FloatArray) -> float:

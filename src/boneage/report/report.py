@@ -6,23 +6,18 @@ import base64
 import html
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boneage.assessment import (
     NOTICE,
-    SCHEMA,
     Assessment,
-    age_in_words,
-    hand_rotation_degrees,
-    region_in_words,
 )
 from boneage.bundle.bundle import Bundle
 from boneage.errors import BoneageError
@@ -30,8 +25,11 @@ from boneage.explain import Evidence, encode_picture, mark_hand, overlay, scale_
 from boneage.file_names import UNSAFE, shown
 from boneage.files import atomic_write, write_text
 from boneage.hand.registration import Hand
+from boneage.schema import SCHEMA, AssessmentDocument, FileDocument, RejectionDocument, RejectionReason, to_json
+from boneage.severity import Severity, highest_severity
 from boneage.sex import Sex
-from boneage.warnings_ import ResultWarning, Severity, WarningCode
+from boneage.warnings_ import ResultWarning, WarningCode
+from boneage.words import age_in_words, region_in_words
 
 CSV_COLUMNS = (
     "image",
@@ -137,23 +135,26 @@ def _region_words(assessment: Assessment) -> Iterator[str]:
 def json_text(outcome: Outcome, image: str | None = None, *, indent: int | None = None) -> str:
     """An assessment by its one schema.
 
-    Of a rejected radiograph: ``schema``, ``image``, ``sex``, ``age_months`` null, ``error``: {``code``, ``message``}
-        and
-    ``radiograph``: {``sha256`` of the file or null}.
+    A rejected radiograph has a `boneage.schema.RejectionDocument`.
 
     Args:
         outcome: of a radiograph.
         image: what to call the radiograph; an assessment's own name for it if not given.
         indent: spaces to indent by; one line if None.
     """
-    value: dict[str, Any]
+    document: AssessmentDocument | RejectionDocument
     if isinstance(outcome, Rejected):
-        error = {"code": outcome.error.code, "message": outcome.error.message}
-        value = {"schema": SCHEMA, "image": image, "sex": outcome.sex_text, "age_months": None, "error": error}
-        value["radiograph"] = {"sha256": outcome.sha256}
+        document = RejectionDocument(
+            schema=SCHEMA,
+            image=image,
+            sex=outcome.sex_text,
+            error=RejectionReason(code=outcome.error.code, message=outcome.error.message),
+            radiograph=FileDocument(sha256=outcome.sha256),
+        )
     else:
-        value = outcome.to_json()
-        value["image"] = value["image"] if image is None else image
+        document = outcome.document()
+        document = document if image is None else replace(document, image=image)
+    value = to_json(document)
     text_of_value = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     return UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text_of_value)
 
@@ -177,12 +178,24 @@ def csv_row(image: str, outcome: Outcome, settings: Mapping[str, str], stem: str
     if isinstance(outcome, Rejected):
         cells |= {"sex": outcome.sex_text, "error": outcome.error.code, "message": outcome.error.message}
     else:
-        said = outcome.to_json()
-        cells |= {key: said[key] for key in CSV_COLUMNS if key in said and key not in cells}
-        cells["warnings"] = " ".join(warning.code.value for warning in outcome.warnings)
-        cells["severity"] = outcome.severity
+        cells = {**document_cells(outcome.document()), **cells}
     values = [cells.get(column) for column in CSV_COLUMNS]
     return ["" if value is None else str(value) for value in values]
+
+
+def document_cells(document: AssessmentDocument) -> dict[str, object]:
+    """Return the cells of an assessment's row that its document gives, by column."""
+    return {
+        "image": document.image,
+        "sex": document.sex,
+        "age_months": document.age_months,
+        "age_text": document.age_text,
+        "typical_error_months": document.typical_error_months,
+        "chronological_age_months": document.chronological_age_months,
+        "difference_months": document.difference_months,
+        "warnings": " ".join(warning.code for warning in document.warnings),
+        "severity": highest_severity(warning.severity for warning in document.warnings),
+    }
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -466,7 +479,7 @@ def _facts(assessment: Assessment) -> Iterator[tuple[str, str]]:
 
 def _hand_words(hand: Hand) -> str:
     """How the hand lies on its radiograph."""
-    degrees = round(hand_rotation_degrees(hand))
+    degrees = round(hand.rotation_degrees)
     turned = f"turned by {abs(degrees)}° {'clockwise' if degrees > 0 else 'anticlockwise'}" if degrees else "upright"
     notes = [turned, *(["mirrored"] if hand.mirrored else []), *(["bone dark"] if hand.inverted else [])]
     return ", ".join(notes)

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.assessment import Assessment, ViewActivation, region_in_words
+from boneage.activations import ViewActivation
+from boneage.assessment import Assessment
 from boneage.explain import (
     Evidence,
     display_picture,
@@ -33,6 +34,7 @@ from boneage.hand.find import HandNetworks
 from boneage.hand.mask import THRESHOLD
 from boneage.hand.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, HAND_REGIONS, Hand
 from boneage.hand.views import GreyScale, ViewSpec, cut_view, mask_through, measure_grey, view_transform
+from boneage.words import region_in_words
 
 STEP_FILE = re.compile(r"\d\d_(original|mask|normalised|registered|view_\w+|map_\w+|map)\.png|steps\.png")
 """What the files of `write_steps` are called. Those of an earlier radiograph are removed."""

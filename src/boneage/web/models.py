@@ -17,9 +17,10 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from boneage.files import sha256_of
-from boneage.warnings_ import Severity, highest_severity
+from boneage.severity import Severity, highest_severity
 from boneage.web.chronological_age import months_ahead
 from boneage.web.configuration import Configuration
+from boneage.web.documents import StoredResult, read_stored
 from boneage.web.user_names import appearance_of
 
 
@@ -149,8 +150,7 @@ class Assessment(models.Model):
     chronological_age_months = models.FloatField(null=True)
     """Age at the study: from the given dates, otherwise the given age, otherwise from the file."""
     result = models.JSONField(null=True)
-    """`boneage.assessment.Assessment.to_json`, and ``web`` with what the pages need besides
-    (`boneage.web.queue.work`)."""
+    """`boneage.web.documents.StoredResult` as JSON; `stored` reads it."""
 
     # Decision: the last of `decisions`
     decision = models.CharField(max_length=16, blank=True, default="")
@@ -183,14 +183,33 @@ class Assessment(models.Model):
         return months_ahead(self.current_months, self.chronological_age_months)
 
     @property
+    def stored(self) -> StoredResult | None:
+        """The result, typed; None unless the assessment is done."""
+        return None if self.result is None else read_stored(self.result)
+
+    @property
+    def finished(self) -> StoredResult:
+        """The result of an assessment that is done.
+
+        Raises:
+            ValueError: the assessment has no result.
+        """
+        stored = self.stored
+        if stored is None:
+            raise ValueError(f"assessment {self.pk} has no result")
+        return stored
+
+    @property
     def is_meaningless(self) -> bool:
         """Whether the estimate is no bone age (`boneage.assessment.Assessment.is_meaningless`). Reads `result`."""
-        return bool((self.result or {}).get("web", {}).get("is_meaningless"))
+        stored = self.stored
+        return stored is not None and stored.is_meaningless
 
     @property
     def severity(self) -> Severity | None:
         """The gravest severity among the warnings, or None without any. Reads `result`."""
-        return highest_severity(Severity(warning["severity"]) for warning in (self.result or {}).get("warnings", []))
+        stored = self.stored
+        return None if stored is None else highest_severity(warning.severity for warning in stored.warnings)
 
     @property
     def is_unusable(self) -> bool:

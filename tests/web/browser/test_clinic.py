@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from boneage.schema import to_json
 from boneage.warnings_ import ResultWarning
 from tests.web.browser.conftest import ADMINISTRATOR, PASSWORD, Service
 from tests.web.browser.drawn_radiographs import plate
@@ -147,14 +148,11 @@ def test_follow_up_of_child(page: Page, clinic_service: Service, tmp_path: Path)
 def warn(service: Service, address: str, *keys: str) -> None:
     """Give a finished assessment other warnings, as if the checks had raised them."""
     warnings = [ResultWarning.of(*code_and_reason(key), **WARNING_VALUES) for key in keys]
-    for_pages = [{**one.to_json(), "text": one.text, "values": dict(one.values)} for one in warnings]
-    said = [json.dumps([one.to_json() for one in warnings]), json.dumps(for_pages)]
+    written = json.dumps([to_json(warning.document()) for warning in warnings])
     key = address.rstrip("/").split("/")[-1].replace("-", "")
     with closing(sqlite3.connect(service.store / "boneage.sqlite3", timeout=30)) as database, database:
         changed = database.execute(
-            "UPDATE web_assessment SET result = json_set(result, '$.warnings', json(?), '$.web.warnings', json(?))"
-            " WHERE id = ?",
-            (*said, key),
+            "UPDATE web_assessment SET result = json_set(result, '$.warnings', json(?)) WHERE id = ?", (written, key)
         )
         assert changed.rowcount == 1
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from boneage.web.models import Assessment, AuditEvent, Case, Decision, Role, State, Verdict
 from boneage.web.views.cases import EXPORTED
-from tests.web.conftest import answer_of_phantom
+from tests.web.conftest import answer_of_phantom, with_result
 
 pytestmark = [pytest.mark.django_db]
 
@@ -240,9 +240,7 @@ def test_meaningless_number_not_on_plot(
     clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
 ) -> None:
     """A number that is no bone age is not on the plot."""
-    answer = answer_of_phantom(94.0)
-    assert answer.result is not None
-    answer.result["web"]["is_meaningless"] = True
+    answer = with_result(answer_of_phantom(94.0), is_meaningless=True)
     done_assessment(case=child, answer=answer)
     assert "<figure" not in log_in().get(f"/cases/{child.pk}/").content.decode()
 

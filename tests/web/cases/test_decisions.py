@@ -15,7 +15,7 @@ from boneage.bundle.estimate import OLDEST_MONTHS
 from boneage.web.cases.decisions import DecisionError, DecisionInput, decide, delete_assessment, may_decide
 from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, Role, State, User, Verdict
 from boneage.web.queue.jobs import finish
-from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with
+from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with, with_result
 
 pytestmark = pytest.mark.django_db
 
@@ -80,9 +80,7 @@ def test_decide_touches_case(done_assessment: Maker, make_user: UserMaker) -> No
 @pytest.mark.usefixtures("open_mode")
 def test_accept_needs_bone_age(done_assessment: Maker) -> None:
     """Without a bone age nothing is accepted."""
-    answer = answer_of_phantom()
-    assert answer.result is not None
-    answer.result["web"]["is_meaningless"] = True
+    answer = with_result(answer_of_phantom(), is_meaningless=True)
     meaningless, waiting = done_assessment(answer), done_assessment()
     Assessment.objects.filter(pk=waiting.pk).update(state=State.QUEUED)
     for assessment in (meaningless, waiting):

@@ -12,7 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boneage.warnings_ import Severity
+from boneage.schema import to_json
+from boneage.severity import Severity
 from boneage.web.cases.worklist import (
     NEWEST_FIRST,
     ROWS_A_PAGE,
@@ -25,6 +26,7 @@ from boneage.web.cases.worklist import (
     status_of,
 )
 from boneage.web.models import Assessment, Case, Decision, Role, State, User, Verdict
+from tests.web.conftest import answer_of_phantom, with_result
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clinic")]
 
@@ -220,7 +222,10 @@ def test_worklist_page_takes_four_queries(user: User) -> None:
 
 def test_row_hides_meaningless_number(user: User) -> None:
     """Until somebody corrects it."""
-    one = radiograph(result={"warnings": [], "web": {"is_meaningless": True}}, chronological_age_months=80.0)
+    one = radiograph(
+        result=to_json(with_result(answer_of_phantom(), is_meaningless=True, warnings=()).result),
+        chronological_age_months=80.0,
+    )
     row = Worklist(WorklistQuery(), user).page(1)[0]
     assert (row.bone_months, row.difference_months, row.difference_text) == (None, None, "")
     Assessment.objects.filter(pk=one.pk).update(decision=Verdict.CORRECTED, decided_months=84.04)

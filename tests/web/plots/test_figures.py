@@ -12,16 +12,18 @@ from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
+from boneage.schema import AssessmentDocument
 from boneage.web.plots.figures import age_curve, age_plot, heat_scales
+from tests.documents import assessment_document
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def result(
-    age: float, interval: list[float] | None, shares: list[float] | None = None, **more: object
-) -> dict[str, Any]:
-    given_shares = {} if shares is None else {"age_distribution": shares}
-    return {"age_months": age, "interval_months": interval, **given_shares, **more}
+    age: float, interval: list[float] | None, shares: list[float] | None = None, **changes: Any
+) -> AssessmentDocument:
+    changes = {"interval_80_months": None, **changes, "age_distribution": None if shares is None else tuple(shares)}
+    return assessment_document(age, interval_months=None if interval is None else tuple(interval), **changes)
 
 
 def parsed(markup: str) -> ElementTree.Element:
@@ -100,7 +102,7 @@ def test_age_plot_shades_both_intervals() -> None:
     """The narrower interval is shaded twice and said."""
     wide, narrow = [80.0, 120.0], [88.0, 112.0]
     shaded = []
-    for more in ({}, {"interval_80_months": narrow}):
+    for more in ({}, {"interval_80_months": tuple(narrow)}):
         curve = age_curve(result(100.0, wide, **more), None)
         assert curve is not None
         svg = parsed(age_plot(curve))

@@ -26,7 +26,7 @@ from boneage.web.cases import exports
 from boneage.web.models import Assessment, AuditEvent, Case, Decision, Role, State, User
 from boneage.web.report import pdf as report_pdf
 from boneage.web.report.content import Report, report_of
-from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with
+from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with, with_result
 
 FORMS = {"report/": "page", "report.pdf": "pdf", "result.json": "json", "result.csv": "csv", "copy.png": "copy"}
 
@@ -191,9 +191,7 @@ def test_meaningless_number_is_struck_out(
     open_mode: None, client: Client, done_assessment: Callable[..., Assessment], warning: str
 ) -> None:
     """A number that is no bone age is struck out."""
-    answer = answer_with(warning)
-    assert answer.result is not None
-    answer.result["web"]["is_meaningless"] = True
+    answer = with_result(answer_with(warning), is_meaningless=True)
     assessment = done_assessment(answer)
     report = report_of(assessment)
     assert report.stamp
@@ -307,7 +305,7 @@ def test_csv_runs_no_formula(
 ) -> None:
     """No spreadsheet runs what a user wrote."""
     answer: Any = answer_of_phantom()
-    answer.result["image"] = text
+    answer = with_result(answer, image=text)
     assessment = done_assessment(answer)
     decide(assessment, "corrected", 90, text)
     [row] = rows_of(client, assessment)
@@ -321,8 +319,7 @@ def test_region_below_birth_is_birth(
     """A region below birth is told as birth wherever it stands."""
     monkeypatch.setattr(installation, "atlas", no_atlas)
     answer = answer_of_phantom()
-    assert answer.result is not None
-    answer.result["region_ages_months"] = {"B": -3.2}
+    answer = with_result(answer, region_ages_months={"B": -3.2})
     assessment = done_assessment(answer)
     assert [said for _, said in report_of(assessment).regions] == ["0 months (0.0 months)"]
     page = client.get(f"/assessments/{assessment.pk}/").content.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from boneage.phantom import draw_hand
 from boneage.web.models import Assessment, AuditEvent, Role
 from boneage.web.queue.pictures import heat_of
 from boneage.web.report.shared_copy import SEAM, blanked, hand_place
-from tests.web.conftest import answer_of_phantom
+from tests.web.conftest import answer_of_phantom, with_result
 
 RADIOGRAPH = (600, 450)
 OUTLINE = [[90.0, 540.0], [90.0, 180.0], [225.0, 60.0], [405.0, 300.0], [315.0, 540.0]]
@@ -134,11 +135,11 @@ def test_download_needs_outline(
     """Without an outline nothing is handed out."""
     answer = answer_of_phantom()
     assert answer.result is not None
-    if missing != "hand":
-        answer.result["web"]["outline_xy"] = [] if missing == "outline" else [[1.0, 1.0], [5.0, 5.0]]
-    else:
-        answer.result["hand"] = None
-    assessment = done_assessment(answer)
+    hand = answer.result.hand
+    assert hand is not None
+    outline = () if missing == "outline" else ((1.0, 1.0), (5.0, 5.0))
+    changed = None if missing == "hand" else replace(hand, outline_xy=outline)
+    assessment = done_assessment(with_result(answer, hand=changed))
     response = log_in(Role.READER).get(f"/assessments/{assessment.pk}/copy.png")
     assert response.status_code == 409
     assert response["Content-Type"].startswith("text/html")

@@ -15,6 +15,7 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 from pydantic import BaseModel
 
+from boneage.schema import Document
 from boneage.web.api.schemas import Problem, Submission
 from boneage.web.codes import CODES
 from boneage.web.models import configuration
@@ -55,7 +56,7 @@ class Good:
     """
 
     meaning: str
-    body: type[BaseModel] | tuple[str, ...] | None = None
+    body: type[BaseModel] | type[Document] | tuple[str, ...] | None = None
 
 
 def operation(

@@ -16,9 +16,11 @@ from boneage.web.api.access import caller
 from boneage.web.api.application import AssessmentId, api, finished_assessment, record_access
 from boneage.web.api.description import Good, operation
 from boneage.web.api.errors import ApiError
-from boneage.web.api.schemas import Accept, DecisionIn, Result
+from boneage.web.api.schemas import Accept, DecisionIn
 from boneage.web.cases import decisions
+from boneage.web.cases.exports import result_of
 from boneage.web.codes import CODES
+from boneage.web.documents import Result
 from boneage.web.models import PictureKind, Verdict
 from boneage.web.queue.pictures import heat_of, reduced, stored_picture
 from boneage.web.report import pdf as report_pdf
@@ -37,7 +39,7 @@ def result(request: HttpRequest, assessment_id: AssessmentId) -> Any:
     """Return the bone age with its intervals, warnings, regions, hand, reference plates, and the decision."""
     assessment = finished_assessment(assessment_id)
     record_access(request, assessment, audit.Action.EXPORT, form="json")
-    return Status(200, Result.of(assessment))
+    return Status(200, result_of(assessment))
 
 
 @api.get(
@@ -133,7 +135,7 @@ def decide(request: HttpRequest, assessment_id: AssessmentId, decision: Decision
     except PermissionDenied as error:
         raise ApiError("decision_taken", CODES["decision_taken"].meaning) from error
     assessment.refresh_from_db()
-    return Status(200, Result.of(assessment))
+    return Status(200, result_of(assessment))
 
 
 def _picture(request: HttpRequest, assessment_id: UUID, kind: PictureKind) -> HttpResponse:

@@ -9,10 +9,11 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from boneage.bundle.estimate import OLDEST_MONTHS
-from boneage.warnings_ import Severity
+from boneage.severity import Severity
 from boneage.web.cases.decisions import LONGEST_REASON
-from boneage.web.cases.exports import json_value
+from boneage.web.cases.exports import result_of
 from boneage.web.cases.forms import OLDEST_YEARS
+from boneage.web.documents import Result
 from boneage.web.models import Assessment, State
 
 WITHOUT_NUL = r"^[^\x00]*$"
@@ -35,12 +36,6 @@ class Given(BaseModel):
     """JSON that comes in: no other keys, no values of another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class ApiModel(BaseModel):
-    """JSON that goes out by the schema of `boneage.assessment.Assessment.to_json`, to which keys may be added."""
-
-    model_config = ConfigDict(extra="allow")
 
 
 class Problem(BaseModel):
@@ -122,145 +117,6 @@ class Search(Given):
 # --- going out --------------------------------------------------------------------------------------------------------
 
 
-class ResultWarning(ApiModel):
-    """A warning."""
-
-    code: str
-    severity: Severity
-    message: str
-
-
-class Points(BaseModel):
-    """Key points of the hand, [x, y] in pixels of the radiograph, the first pixel's centre at 0.5."""
-
-    middle_tip: tuple[float, float]
-    thumb_tip: tuple[float, float]
-    capitate: tuple[float, float]
-
-
-class Hand(ApiModel):
-    """Where the hand lies on the radiograph."""
-
-    points: Points
-    mirrored: bool
-    inverted: bool
-    rotation_degrees: float = Field(description="Clockwise from fingers up.")
-    length_pixels: float = Field(description="From capitate to middle finger tip.")
-    spread: float = Field(description="How uncertain fingertip and capitate are, a share of that length.")
-    side_certain: bool = Field(
-        default=True, description="False if the thumb's tip was not found: whether the hand is mirrored is a guess."
-    )
-
-
-class Facts(ApiModel):
-    """What the file says of the radiograph."""
-
-    format: str
-    bits_stored: int | None = None
-    photometric: str | None = None
-    inverted: bool | None = None
-    spacing_mm: list[float] | None = None
-    side: str | None = None
-    body_part: str | None = None
-    sex: Sex | None = None
-    study_date: date | None = None
-    modality: str | None = None
-
-
-class RadiographSize(ApiModel):
-    """The radiograph in pixels, and the SHA-256 of its file."""
-
-    height_pixels: int
-    width_pixels: int
-    sha256: str | None
-
-
-class BundleName(ApiModel):
-    """The networks that answered."""
-
-    name: str
-    version: str
-
-
-class LikePlate(BaseModel):
-    """A plate of the atlas that looks like the radiograph."""
-
-    key: str
-    distance: float = Field(description="Between embeddings, 0 for the same; the most similar come first.")
-
-
-class NearPlates(BaseModel):
-    """The plates of the atlas to compare with: the nearest by age, and the most similar."""
-
-    atlas: str
-    by_age: str = Field(description="Key of the plate.")
-    by_similarity: list[LikePlate]
-
-
-class Decision(BaseModel):
-    """What somebody decided; of several the last."""
-
-    verdict: Decided
-    age_months: Months = Field(description="The bone age that counts, months.")
-    reason: str
-    decided_by: str | None = Field(description="Name of the account.")
-    decided_at: datetime
-
-
-class Result(ApiModel):
-    """All that is said of a radiograph; keys may be added. `boneage assess --json` writes the same, without the first
-    two keys, plates and decision.
-    """
-
-    id: UUID
-    state: Literal["done"]
-    schema_: Annotated[int, Field(alias="schema", description="Version of this schema.")]
-    image: str | None = Field(description="The file's name.")
-    sex: Sex
-    age_months: Months = Field(description="The estimated bone age, months.")
-    age_text: str = Field(description="The same in words.")
-    typical_error_months: Months | None = Field(
-        description="Mean absolute difference from readers: see interval_calibrated, else on validation radiographs."
-    )
-    interval_months: tuple[float, float] | None = Field(description="The 95 % interval, months.")
-    interval_80_months: Annotated[
-        tuple[float, float] | None, Field(description="The 80 % interval, months; null also of results made before it.")
-    ] = None
-    interval_calibrated: Annotated[
-        bool,
-        Field(
-            description="Whether typical error and intervals are those of radiographs of this sex and near this "
-            "age; else the"
-            " intervals are 1.96 and 1.28 RMSE of the validation radiographs on either side."
-        ),
-    ] = False
-    interval_coverage: float | None = Field(description="Share of the validation radiographs that 95 % intervals held.")
-    chronological_age_months: Months | None = Field(
-        description="By the dates given, else as given, else as the file says."
-    )
-    difference_months: Months | None = Field(
-        description="Estimate less chronological age; null without either, past 19 years, or if it is no bone age."
-    )
-    member_ages_months: dict[str, float] = Field(description="What each network said.")
-    region_ages_months: dict[str, float] = Field(description="By each region of the hand alone.")
-    age_distribution: Annotated[list[float], Field(description="240 shares, one a month of age from 0.")] = []
-    hand: Hand | None
-    warnings: list[ResultWarning] = Field(description="The gravest first; docs/codes.md lists them.")
-    facts: Facts
-    radiograph: RadiographSize
-    bundle: BundleName
-    timings_ms: dict[str, float] = Field(description="Wall time by step.")
-    notice: str
-    plates: NearPlates | None
-    decision: Decision | None
-
-    @classmethod
-    def of(cls, assessment: Assessment) -> Result:
-        """The result of an assessment that is done."""
-        plates = (assessment.result or {}).get("web", {}).get("plates")
-        return cls.model_validate({**json_value(assessment), "state": assessment.state, "plates": plates})
-
-
 class Row(BaseModel):
     """An assessment in short."""
 
@@ -311,7 +167,7 @@ class AssessmentOut(Row):
     @classmethod
     def of(cls, assessment: Assessment) -> AssessmentOut:
         """As it stands."""
-        result = Result.of(assessment) if assessment.state == State.DONE else None
+        result = result_of(assessment) if assessment.state == State.DONE else None
         earlier = assessment.same_file_earlier
         same = earlier.pk if earlier is not None else None
         return cls.model_validate({**cls.values_of(assessment), "result": result, "same_file_as": same})

@@ -1,82 +1,79 @@
-"""A finished assessment as programs read it: JSON and rows of a table, with what was decided."""
+"""A finished assessment for other programs: JSON and rows of a table, with the decision."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
-from boneage.report.report import CSV_COLUMNS
-from boneage.web.models import Assessment, Decision
+from boneage.report.report import CSV_COLUMNS, document_cells
+from boneage.schema import to_json
+from boneage.web.documents import DecisionDocument, Result, StoredResult
+from boneage.web.models import Assessment, Decision, Verdict
 
 DECISION_COLUMNS = ("decision", "decided_age_months", "decision_reason", "decided_by", "decided_at")
 
 COLUMNS = (*(name for name in CSV_COLUMNS if name != "report"), *DECISION_COLUMNS)
-"""Of a table of assessments: those of the command line's tables (which also name files), and the decision that counts,
-its cells empty where nobody has decided."""
+"""Columns of a table of assessments: those of the command line's tables (which also name files), and the decision that
+counts, its cells empty where nobody has decided."""
 
 
-def json_value(assessment: Assessment) -> dict[str, Any]:
-    """An assessment by its one schema (`boneage.assessment.Assessment.to_json`), with what the service adds.
-
-    That is ``id`` of the assessment; ``chronological_age_months`` and ``difference_months`` by the dates or the age
-    that the user gave, else as the file says; ``decision``: null, or {``verdict``, ``age_months``, ``reason``,
-    ``decided_by``, ``decided_at``}, the last one.
+def result_of(assessment: Assessment) -> Result:
+    """Return a finished assessment by the schema, with the child's age and the decision as they are now.
 
     Args:
         assessment: a finished one.
     """
-    said = {key: value for key, value in (assessment.result or {}).items() if key != "web"}
+    stored = assessment.finished
     decision = last_decision(assessment)
-    return {
-        "id": str(assessment.pk),
-        **said,
+    kept = {field.name: getattr(stored, field.name) for field in fields(StoredResult)}
+    kept |= {
         "chronological_age_months": _rounded(assessment.chronological_age_months),
         "difference_months": _rounded(assessment.estimated_difference_months),
-        "decision": None if decision is None else _decision_json(decision),
     }
+    return Result(**kept, id=assessment.pk, decision=None if decision is None else _decision_document(decision))
+
+
+def json_value(assessment: Assessment) -> dict[str, Any]:
+    """Return `result_of` as plain JSON."""
+    value: dict[str, Any] = to_json(result_of(assessment))
+    return value
 
 
 def csv_row(assessment: Assessment) -> list[object]:
-    """The row of a finished assessment, as `COLUMNS`; None for what is not known."""
-    said = json_value(assessment)
-    cells: dict[str, object] = {name: said[name] for name in CSV_COLUMNS if name in said}
-    cells |= {
-        "image": said["image"],
-        "warnings": " ".join(warning["code"] for warning in said["warnings"]),
-        "severity": assessment.severity,
-        "bundle": said["bundle"]["name"],
-        "bundle_version": said["bundle"]["version"],
-    }
-    if said["decision"] is not None:
-        decision = said["decision"]
+    """Return the row of a finished assessment, as `COLUMNS`; None for an empty cell."""
+    result = result_of(assessment)
+    cells: dict[str, object] = {**document_cells(result), "bundle": result.bundle.name}
+    cells["bundle_version"] = result.bundle.version
+    if result.decision is not None:
         cells |= {
-            "decision": decision["verdict"],
-            "decided_age_months": decision["age_months"],
-            "decision_reason": decision["reason"],
-            "decided_by": decision["decided_by"],
-            "decided_at": decision["decided_at"],
+            "decision": result.decision.verdict,
+            "decided_age_months": result.decision.age_months,
+            "decision_reason": result.decision.reason,
+            "decided_by": result.decision.decided_by,
+            "decided_at": result.decision.decided_at.isoformat(timespec="seconds"),
         }
     return [cells.get(name) for name in COLUMNS]
 
 
 def last_decision(assessment: Assessment) -> Decision | None:
-    """The one that counts; None if nobody has decided."""
+    """Return the decision that counts; None if nobody has decided."""
     return assessment.decisions.select_related("decided_by").last()
 
 
-def region_ages(result: dict[str, Any]) -> list[tuple[str, float]]:
-    """(region, bone age by it alone, months), at least 0: a single region's network may say less."""
-    return [(name, max(float(months), 0.0)) for name, months in result.get("region_ages_months", {}).items()]
+def region_ages(document: StoredResult) -> list[tuple[str, float]]:
+    """Return each region with the bone age by it alone, months, at least 0: a single network may give less."""
+    return [(name, max(months, 0.0)) for name, months in document.region_ages_months.items()]
 
 
-def _decision_json(decision: Decision) -> dict[str, Any]:
-    return {
-        "verdict": decision.verdict,
-        "age_months": _rounded(decision.age_months),
-        "reason": decision.reason,
-        "decided_by": None if decision.decided_by is None else decision.decided_by.username,
-        "decided_at": decision.decided_at.isoformat(timespec="seconds"),
-    }
+def _decision_document(decision: Decision) -> DecisionDocument:
+    return DecisionDocument(
+        verdict="accepted" if decision.verdict == Verdict.ACCEPTED else "corrected",
+        age_months=_rounded(decision.age_months),
+        reason=decision.reason,
+        decided_by=None if decision.decided_by is None else decision.decided_by.username,
+        decided_at=decision.decided_at.replace(microsecond=0),
+    )
 
 
-def _rounded(count: float | None) -> float | None:
-    return None if count is None else round(count, 2)
+def _rounded(months: float | None) -> float | None:
+    return None if months is None else round(months, 2)

@@ -37,7 +37,7 @@ from django.http import QueryDict
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from boneage.warnings_ import Severity
+from boneage.severity import Severity
 from boneage.web import texts
 from boneage.web.accounts.access import assessments
 from boneage.web.chronological_age import FIRST_DAY, midnight, midnight_after

@@ -5,10 +5,9 @@ what they say.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from boneage.bundle.estimate import OLDEST_MONTHS
 from boneage.explain import scale_colours
+from boneage.schema import AssessmentDocument
 from boneage.web import texts
 from boneage.web.plots.svg import number, path
 
@@ -85,17 +85,16 @@ class AgeCurve:
         )
 
 
-def age_curve(result: dict[str, Any], chronological_months: float | None) -> AgeCurve | None:
+def age_curve(result: AssessmentDocument, chronological_months: float | None) -> AgeCurve | None:
     """The curve of a result; None if neither its networks nor their validation say how the age is spread.
 
     Args:
-        result: as `boneage.web.models.Assessment.result` keeps it.
+        result: of a finished assessment.
         chronological_months: at the study, if known.
     """
-    estimate = float(result["age_months"])
-    bounds = _pair(result["interval_months"])
-    narrow, is_calibrated = _pair(result.get("interval_80_months")), bool(result.get("interval_calibrated"))
-    shares = np.asarray(result.get("age_distribution") or [], dtype=np.float64)
+    estimate, bounds = result.age_months, result.interval_months
+    narrow, is_calibrated = result.interval_80_months, result.interval_calibrated
+    shares = np.asarray(result.age_distribution or (), dtype=np.float64)
     if shares.size and shares.max() > 0:
         months = np.arange(shares.size, dtype=np.float64) + 0.5
         return AgeCurve(
@@ -110,10 +109,6 @@ def age_curve(result: dict[str, Any], chronological_months: float | None) -> Age
     months = np.linspace(0.0, OLDEST_MONTHS, 2 * round(OLDEST_MONTHS) + 1)
     density = np.exp(-0.5 * ((months - estimate) / deviation) ** 2)
     return AgeCurve("validation", months, density, estimate, bounds, chronological_months, narrow, is_calibrated)
-
-
-def _pair(bounds: Sequence[float] | None) -> tuple[float, float] | None:
-    return None if bounds is None else (float(bounds[0]), float(bounds[1]))
 
 
 def age_plot(curve: AgeCurve, name: str = "age-plot") -> SafeString:

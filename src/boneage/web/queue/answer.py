@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
 
+from boneage.web.documents import StoredResult
 from boneage.web.models import PictureKind, State
 
 
@@ -20,7 +20,7 @@ class Answer:
         age_months: of an answer.
         chronological_age_months: of the child at the study, as far as known.
         study_date: of the radiograph, as its file says; kept where the user gave none.
-        result: as `Assessment.result`.
+        result: of a finished assessment.
         pictures: (media type, bytes) by kind.
     """
 
@@ -30,7 +30,7 @@ class Answer:
     age_months: float | None = None
     chronological_age_months: float | None = None
     study_date: date | None = None
-    result: dict[str, Any] | None = None
+    result: StoredResult | None = None
     pictures: dict[PictureKind, tuple[str, bytes]] = field(default_factory=dict)
 
 

@@ -33,6 +33,7 @@ from django_tasks_db.models import DBTaskResult
 
 from boneage.errors import BoneageError
 from boneage.files import sha256_of
+from boneage.schema import to_json
 from boneage.sex import Sex
 from boneage.web.models import Assessment, Case, Picture, PictureKind, Sending, State, User, configuration
 from boneage.web.queue.answer import Answer, PutOffError
@@ -259,7 +260,7 @@ def finish(begun: Assessment, answer: Answer) -> bool:
         age_months=answer.age_months,
         chronological_age_months=answer.chronological_age_months,
         study_date=Coalesce("study_date", Value(answer.study_date, output_field=DateField())),
-        result=answer.result,
+        result=None if answer.result is None else to_json(answer.result),
         finished_at=now,
         lease_until=None,
         expires_at=now + timedelta(minutes=configuration().open_minutes) if is_open else None,

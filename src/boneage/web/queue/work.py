@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
-from typing import Any
+from dataclasses import fields, replace
 
 import cv2
 import numpy as np
@@ -16,13 +15,13 @@ from boneage.bundle.check import predict_phantom
 from boneage.errors import Rejection, RejectionCode
 from boneage.explain import display_picture, encode_picture
 from boneage.files import sha256_of
-from boneage.geometry import Transform
-from boneage.hand.registration import Hand, box_corners
 from boneage.reading.limit import CPU_SECONDS, read_radiograph_limited, start_reading_process
 from boneage.reading.radiograph import RadiographFacts
+from boneage.schema import AssessmentDocument
 from boneage.sex import Sex
 from boneage.warnings_ import ResultWarning, WarningCode, by_severity
 from boneage.web.chronological_age import months_between
+from boneage.web.documents import PlatesDocument, SimilarPlate, StoredResult
 from boneage.web.installation import atlas, bundle
 from boneage.web.models import Assessment, PictureKind, State
 from boneage.web.queue.answer import Answer, PutOffError
@@ -89,18 +88,11 @@ def _answered(submitted: Assessment, upload: bytes) -> Answer:
     found = replace(
         estimated, warnings=by_severity([*estimated.warnings, *_warnings_of_age(submitted, facts, chronological)])
     )
-    result = found.to_json()
+    document = found.document()
+    result = StoredResult(
+        **{field.name: getattr(document, field.name) for field in fields(AssessmentDocument)}, plates=_plates(found)
+    )
     picture = assessing.bone_bright(display_picture(radiograph.pixels, LARGEST_PICTURE), found.hand)
-    result["web"] = {
-        "warnings": [
-            {**warning.to_json(), "text": warning.text, "values": dict(warning.values)} for warning in found.warnings
-        ],
-        "is_meaningless": found.is_meaningless,
-        "regions": list(found.regions),
-        "outline_xy": _outline(found.hand),
-        "boxes_xy": _boxes(found),
-        "plates": _plates(found),
-    }
     return Answer(
         State.DONE,
         age_months=found.age_months,
@@ -151,34 +143,7 @@ def _heat(found: assessing.Assessment) -> NDArray[np.uint8]:
     return np.asarray(np.rint(values * 255), dtype=np.uint8)
 
 
-def _outline(hand: Hand | None) -> list[list[float]]:
-    """The hand's outline on the radiograph: [x, y] of its largest piece, tenths of a pixel; empty without a hand."""
-    if hand is None:
-        return []
-    contours, _ = cv2.findContours(hand.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1)
-    if not contours:
-        return []
-    points = max(contours, key=cv2.contourArea)[:, 0].astype(np.float64) + 0.5
-    return _rounded(hand.radiograph_to_mask.inverse().points(points))
-
-
-def _boxes(found: assessing.Assessment) -> dict[str, list[list[float]]]:
-    """The corners of the regions that were read, on the radiograph."""
-    if found.hand is None:
-        return {}
-    to_radiograph: Transform = found.hand.radiograph_to_frame.inverse()
-    return {
-        region: _rounded(to_radiograph.points(box_corners(region)))
-        for region in found.regions
-        if region != "radiograph"
-    }
-
-
-def _rounded(points: NDArray[np.float64]) -> list[list[float]]:
-    return [[round(float(x), 1), round(float(y), 1)] for x, y in points]
-
-
-def _plates(found: assessing.Assessment) -> dict[str, Any] | None:
+def _plates(found: assessing.Assessment) -> PlatesDocument | None:
     """Keys of the plate nearest by age, and of the most similar ones with their distances; None without any of the
     sex.
     """
@@ -188,8 +153,10 @@ def _plates(found: assessing.Assessment) -> dict[str, Any] | None:
     by_age = plates.nearest_by_age(sex, found.age_months)
     member = similarity_member(opened, sex)
     most_similar = plates.nearest_by_similarity(sex, found.embeddings[member.name], opened, MOST_SIMILAR)
-    return {
-        "atlas": plates.name,
-        "by_age": by_age.key,
-        "by_similarity": [{"key": plate.key, "distance": round(distance, 4)} for plate, distance in most_similar],
-    }
+    return PlatesDocument(
+        atlas=plates.name,
+        by_age=by_age.key,
+        by_similarity=tuple(
+            SimilarPlate(key=plate.key, distance=round(distance, 4)) for plate, distance in most_similar
+        ),
+    )

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from django.utils import timezone
@@ -20,6 +19,7 @@ from boneage.sex import Sex
 from boneage.web import installation, texts
 from boneage.web.cases.exports import last_decision, region_ages
 from boneage.web.cases.radiograph_facts import radiograph_lines
+from boneage.web.documents import StoredResult
 from boneage.web.models import Assessment, PictureKind, User, Verdict
 from boneage.web.queue.pictures import decoded, heat_of, reduced, stored_picture
 
@@ -98,7 +98,7 @@ def report_of(assessment: Assessment, printed_at: datetime | None = None) -> Rep
         assessment: a finished one.
         printed_at: date and time to print; now if not given.
     """
-    result = assessment.result or {}
+    result = assessment.finished
     void = assessment.is_void
     heat = _heat(assessment)
     return Report(
@@ -107,10 +107,10 @@ def report_of(assessment: Assessment, printed_at: datetime | None = None) -> Rep
         patient=tuple(_patient(assessment)),
         age=texts.age(assessment.current_months),
         is_void=void,
-        stamp=texts.stamp(result["web"]["warnings"], is_meaningless=assessment.is_meaningless) if void else "",
+        stamp=texts.stamp(result.warnings, is_meaningless=assessment.is_meaningless) if void else "",
         answer=tuple(_answer(assessment, result, void)),
         decision=tuple(_decision(assessment)),
-        warnings=texts.warning_groups(result["web"]["warnings"]),
+        warnings=texts.warning_groups(result.warnings),
         figures=tuple(_figures(assessment, heat, void)),
         map_note=_map_note(heat),
         regions=() if assessment.is_unusable else tuple(_regions(result)),
@@ -135,7 +135,7 @@ def _patient(assessment: Assessment) -> Iterator[tuple[str, str]]:
     )
 
 
-def _answer(assessment: Assessment, result: dict[str, Any], void: bool) -> Iterator[str]:
+def _answer(assessment: Assessment, result: StoredResult, void: bool) -> Iterator[str]:
     if not void:
         yield texts.months(assessment.current_months)
     if not void and assessment.difference_months is not None:
@@ -151,27 +151,27 @@ def _answer(assessment: Assessment, result: dict[str, Any], void: bool) -> Itera
             yield gettext("Difference of the estimate: %(difference)s") % {
                 "difference": texts.difference(assessment.estimated_difference_months)
             }
-    if result.get("typical_error_months") is not None:
+    if result.typical_error_months is not None:
         yield gettext("Mean absolute difference (MAD) of the estimate: %(months)s") % {
-            "months": texts.months(result["typical_error_months"])
+            "months": texts.months(result.typical_error_months)
         }
-    if result.get("interval_months") is not None:
+    if result.interval_months is not None:
         yield _wide_range(result)
-    if result.get("interval_80_months") is not None:
-        ages = texts.ages_between(result["interval_80_months"])
+    if result.interval_80_months is not None:
+        ages = texts.ages_between(result.interval_80_months)
         yield gettext("80 %% prediction interval of the estimate: %(ages)s") % {"ages": ages}
 
 
-def _wide_range(result: dict[str, Any]) -> str:
-    ages = texts.ages_between(result["interval_months"])
-    if result.get("interval_coverage") is None:
+def _wide_range(result: StoredResult) -> str:
+    ages = texts.ages_between(result.interval_months)
+    if result.interval_coverage is None:
         return gettext("95 %% prediction interval of the estimate: %(ages)s") % {"ages": ages}
     return gettext(
         "95 %% prediction interval of the estimate: %(ages)s "
         "(contained %(percent)s %% of the readings of the validation radiographs)"
     ) % {
         "ages": ages,
-        "percent": texts.number(100 * result["interval_coverage"]),
+        "percent": texts.number(100 * result.interval_coverage),
     }
 
 
@@ -260,7 +260,7 @@ def _figure(picture: NDArray[np.uint8], caption: str, alternative: str) -> Figur
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _regions(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _regions(result: StoredResult) -> Iterator[tuple[str, str]]:
     for name, age_months in region_ages(result):
         yield texts.region_with_letter(name), _with_months(age_months)
 

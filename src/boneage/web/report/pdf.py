@@ -24,7 +24,7 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.platypus import Flowable, Image, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
-from boneage.warnings_ import Severity
+from boneage.severity import Severity
 from boneage.web.models import Assessment
 from boneage.web.report.content import Figure, Report, report_of
 

@@ -20,7 +20,10 @@ _FEWEST_CORNERS = 3
 
 
 def hand_place(
-    shape: tuple[int, int], radiograph_shape: tuple[int, int], outline_xy: list[list[float]], length_pixels: float
+    shape: tuple[int, int],
+    radiograph_shape: tuple[int, int],
+    outline_xy: Sequence[Sequence[float]],
+    length_pixels: float,
 ) -> NDArray[np.bool_]:
     """Return the area of the hand with its margin on a picture of the radiograph.
 

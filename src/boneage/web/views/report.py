@@ -87,18 +87,18 @@ def csv_file(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
 @_export("copy")
 def shared_copy(request: HttpRequest, assessment: Assessment) -> HttpResponse:
     """The radiograph with everything outside the hand blanked; with ``?heat=1`` under its heat map."""
-    result = assessment.result or {}
+    result = assessment.finished
     radiograph = stored_picture(assessment, PictureKind.RADIOGRAPH)
-    outline, hand = result.get("web", {}).get("outline_xy"), result.get("hand")
+    hand = result.hand
     unknown = NothingToExportError(
         gettext("The outline of the hand is unknown on this radiograph, so text beside the hand cannot be blacked out.")
     )
-    if radiograph is None or not outline or not hand:
+    if radiograph is None or hand is None or not hand.outline_xy:
         raise unknown
-    radiograph_shape = (result["radiograph"]["height_pixels"], result["radiograph"]["width_pixels"])
+    radiograph_shape = (result.radiograph.height_pixels, result.radiograph.width_pixels)
     try:
         place = sharing.hand_place(
-            (radiograph.shape[0], radiograph.shape[1]), radiograph_shape, outline, hand["length_pixels"]
+            (radiograph.shape[0], radiograph.shape[1]), radiograph_shape, hand.outline_xy, hand.length_pixels
         )
     except ValueError as error:
         raise unknown from error

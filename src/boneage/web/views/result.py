@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
 from boneage.errors import AtlasError
+from boneage.schema import to_json
 from boneage.sex import Sex
 from boneage.web import installation, texts
 from boneage.web.accounts.access import assessment_or_404, for_role, user_of
@@ -21,6 +22,7 @@ from boneage.web.accounts.audit import Action, record
 from boneage.web.cases import decisions
 from boneage.web.cases.exports import region_ages
 from boneage.web.cases.radiograph_facts import radiograph_lines
+from boneage.web.documents import StoredResult
 from boneage.web.models import Assessment, Picture, PictureKind, Role, State, Verdict
 from boneage.web.plots.figures import age_curve, age_plot, heat_scales
 from boneage.web.queue import jobs
@@ -131,9 +133,9 @@ def _progress(assessment: Assessment) -> dict[str, Any]:
 
 
 def _answer_context(assessment: Assessment) -> dict[str, Any]:
-    result: dict[str, Any] = assessment.result or {}
+    result = assessment.finished
     is_meaningless, is_unusable = assessment.is_meaningless, assessment.is_unusable
-    warnings = result["web"]["warnings"]
+    warnings = result.warnings
     curve = None if is_meaningless else age_curve(result, assessment.chronological_age_months)
     return {
         "assessment": assessment,
@@ -143,7 +145,7 @@ def _answer_context(assessment: Assessment) -> dict[str, Any]:
         "is_phantom": texts.is_phantom(warnings),
         "stamp": texts.stamp(warnings, is_meaningless=is_meaningless) if is_unusable else "",
         "warnings": texts.warning_groups(warnings),
-        "held_percent": None if result["interval_coverage"] is None else 100 * result["interval_coverage"],
+        "held_percent": None if result.interval_coverage is None else 100 * result.interval_coverage,
         "difference_months": None if is_unusable else assessment.estimated_difference_months,
         "regions": [] if is_meaningless else region_ages(result),
         "curve": curve,
@@ -154,42 +156,44 @@ def _answer_context(assessment: Assessment) -> dict[str, Any]:
     }
 
 
-def _viewer(result: dict[str, Any]) -> dict[str, Any]:
+def _viewer(result: StoredResult) -> dict[str, Any]:
     """What is drawn upon the radiograph, in its own pixels, with the names in the reader's language."""
     names = {
         "middle_tip": gettext("tip of the middle finger"),
         "thumb_tip": gettext("tip of the thumb"),
         "capitate": gettext("capitate"),
     }
-    points = (result["hand"] or {}).get("points", {})
+    hand = result.hand
+    points = {} if hand is None else to_json(hand.points)
+    boxes = {} if hand is None else hand.boxes_xy
     return {
-        "width": result["radiograph"]["width_pixels"],
-        "height": result["radiograph"]["height_pixels"],
+        "width": result.radiograph.width_pixels,
+        "height": result.radiograph.height_pixels,
         "scales": heat_scales(),
-        "outline": result["web"]["outline_xy"],
+        "outline": [] if hand is None else hand.outline_xy,
         "points": [{"name": names.get(name, name), "xy": xy} for name, xy in points.items()],
-        "boxes": [{"name": texts.region(name), "xy": xy} for name, xy in result["web"]["boxes_xy"].items()],
+        "boxes": [{"name": texts.region(name), "xy": xy} for name, xy in boxes.items()],
     }
 
 
 def _plates(assessment: Assessment) -> dict[str, Any] | None:
     """The plates of the child's sex, which is nearest by age, and which are the most similar; None without an atlas."""
-    result: dict[str, Any] = assessment.result or {}
+    result = assessment.finished
     try:
         atlas = installation.atlas()
         all_of_sex = atlas.for_sex(Sex(assessment.sex))
-        nearest = atlas.nearest_by_age(Sex(assessment.sex), float(result["age_months"]))
+        nearest = atlas.nearest_by_age(Sex(assessment.sex), result.age_months)
     except AtlasError:
         return None
-    said = result["web"]["plates"]
+    stored = result.plates
     known = {plate.key for plate in all_of_sex}
-    is_same = said is not None and said["atlas"] == atlas.name
-    most_similar = [one for one in said["by_similarity"] if one["key"] in known] if is_same else []
-    listed = [_plate(shown(plate), plate.age_months - float(result["age_months"])) for plate in all_of_sex]
+    is_same = stored is not None and stored.atlas == atlas.name
+    most_similar = [one for one in stored.by_similarity if one.key in known] if stored is not None and is_same else []
+    listed = [_plate(shown(plate), plate.age_months - result.age_months) for plate in all_of_sex]
     return {
         "title": title_of(atlas),
         "first": shown(nearest),
-        "data": {"plates": listed, "by_age": nearest.key, "by_similarity": [one["key"] for one in most_similar]},
+        "data": {"plates": listed, "by_age": nearest.key, "by_similarity": [one.key for one in most_similar]},
         "has_most_similar": bool(most_similar),
     }
 
@@ -221,7 +225,7 @@ def _decision_again(request: HttpRequest, assessment: Assessment, **shown: Any) 
     """The form with what is wrong in it (``form``), or the question whether to accept all the same (``confirming``)."""
     if assessment.state != State.DONE:
         return HttpResponse(gettext("There is no estimate to decide on."), status=409)
-    groups = texts.warning_groups((assessment.result or {})["web"]["warnings"])
+    groups = texts.warning_groups(assessment.finished.warnings)
     said = {**_decision_context(request, assessment), "warnings": groups, **shown}
     if getattr(request, "htmx", False):
         return render(request, "web/result_decision.html", said, status=422)

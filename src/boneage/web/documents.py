@@ -1,0 +1,82 @@
+"""Documents of the service: the core's schema (`boneage.schema`) with what the service adds, stored and given out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from boneage.schema import AssessmentDocument, Document
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarPlate(Document):
+    """A reference plate that looks like the radiograph."""
+
+    key: str
+    """Key of the plate."""
+    distance: float
+    """Distance between embeddings: 0 for the same image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlatesDocument(Document):
+    """Plates of the atlas to compare with: the nearest by age, and the most similar ones."""
+
+    atlas: str
+    """Name of the atlas."""
+    by_age: str
+    """Key of the plate nearest by age."""
+    by_similarity: tuple[SimilarPlate, ...]
+    """The most similar plates, the most similar first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredResult(AssessmentDocument):
+    """What the database keeps of a finished assessment."""
+
+    plates: PlatesDocument | None = None
+    """Reference plates to compare with; null without an atlas for this sex."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionDocument(Document):
+    """A physician's decision about the estimate; the last one counts."""
+
+    verdict: Literal["accepted", "corrected"]
+    """`accepted` or `corrected`."""
+    age_months: float | None
+    """Bone age that counts, months."""
+    reason: str
+    """Reason of a correction."""
+    decided_by: str | None
+    """Name of the account."""
+    decided_at: datetime
+    """Date and time of the decision."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(StoredResult):
+    """A finished assessment; `boneage assess --json` writes the same, without id, state, plates and decision."""
+
+    id: UUID
+    """Identifier of the assessment."""
+    state: Literal["done"] = "done"
+    """Always `done`."""
+    decision: DecisionDocument | None = None
+    """The decision that counts; null if nobody has decided."""
+
+
+_STORED: TypeAdapter[StoredResult] = TypeAdapter(StoredResult)
+
+
+def read_stored(value: dict[str, Any]) -> StoredResult:
+    """Return a stored result, typed.
+
+    Raises:
+        pydantic.ValidationError: it is not as this version writes it.
+    """
+    return _STORED.validate_python(value)

@@ -1,0 +1,287 @@
+"""Words for people in the language of the reader: ages, numbers, dates, sexes, regions and warnings.
+
+The command line chooses a language with `use_language`; the service passes on the language of each request
+(`use_translator`). English is the language of the source. Catalogues: docs/languages.md.
+"""
+
+from __future__ import annotations
+
+import gettext as standard_gettext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+from boneage.hand.registration import HAND_REGIONS, REGION_TITLES
+from boneage.schema import WarningDocument
+from boneage.severity import Severity
+from boneage.warnings_ import WARNING_TEXTS, WarningCode
+
+LOCALE = Path(__file__).parent / "locale"
+"""Folder of the catalogues: ``<language>/LC_MESSAGES/django.po``."""
+
+DOMAIN = "django"
+"""Name of the catalogues, which Django prescribes."""
+
+SOURCE_LANGUAGE = "en"
+
+
+class Translator(Protocol):
+    """Translation of messages, as of the standard library's `gettext.NullTranslations`."""
+
+    def gettext(self, message: str) -> str:
+        """Return the translation of a message."""
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        """Return the translation of a message with a singular and a plural."""
+
+
+Chooser = Callable[[], tuple[str, Translator]]
+"""Returns the locale's name, such as ``pt_BR``, and the translator."""
+
+_ENGLISH: tuple[str, Translator] = (SOURCE_LANGUAGE, standard_gettext.NullTranslations())
+_chosen: ContextVar[tuple[str, Translator]] = ContextVar("boneage_language", default=_ENGLISH)
+_choosers: list[Chooser] = [_chosen.get]
+
+
+def use_translator(chooser: Chooser) -> None:
+    """Let a program decide about the language of each call, as the service does for each request.
+
+    Args:
+        chooser: is called for each text.
+    """
+    _choosers[0] = chooser
+
+
+@contextmanager
+def use_language(language: str) -> Iterator[None]:
+    """Use a language within the block.
+
+    Args:
+        language: one of `languages`.
+
+    Raises:
+        LookupError: there is no catalogue for this language.
+    """
+    token = _chosen.set(_opened(language))
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def languages() -> list[str]:
+    """Return the languages that have a catalogue, such as ``pt_BR``, and English, which comes first."""
+    return [SOURCE_LANGUAGE, *sorted(path.parent.parent.name for path in LOCALE.glob(f"*/LC_MESSAGES/{DOMAIN}.po"))]
+
+
+def _opened(language: str) -> tuple[str, Translator]:
+    if language == SOURCE_LANGUAGE:
+        return _ENGLISH
+    if language not in languages():
+        raise LookupError(f"no catalogue for the language {language!r}; there are {', '.join(languages())}")
+    return language, standard_gettext.translation(DOMAIN, LOCALE, [language])
+
+
+def gettext(message: str) -> str:
+    """Return a message in the reader's language."""
+    return _choosers[0]()[1].gettext(message)
+
+
+def ngettext(singular: str, plural: str, count: int) -> str:
+    """Return a message that counts something in the reader's language."""
+    return _choosers[0]()[1].ngettext(singular, plural, count)
+
+
+def marked(message: str) -> str:
+    """Return the message itself: it is translated where it is used, and extracted here."""
+    return message
+
+
+def _locale() -> str:
+    return _choosers[0]()[0]
+
+
+# numbers, ages and dates
+
+
+def number(value: float, decimals: int = 1) -> str:
+    """Return a number with fixed decimals as the language writes it."""
+    from babel.numbers import format_decimal  # noqa: PLC0415  # slow to import, and not needed by every command
+
+    pattern = "#,##0." + "0" * decimals if decimals else "#,##0"
+    return str(format_decimal(round(value, decimals) + 0.0, pattern, locale=_locale()))
+
+
+def months(count: float | None, decimals: int = 1) -> str:
+    """Return a number of months with its unit; empty for None."""
+    if count is None:
+        return ""
+    return gettext("%(number)s months") % {"number": number(count, int(decimals))}
+
+
+def age(months_old: float | None) -> str:
+    """Return an age to the nearest month, ``7 years 3 months``; empty for None. The sign is ignored."""
+    return "" if months_old is None else _years_and_months(_choosers[0]()[1], *divmod(round(abs(months_old)), 12))
+
+
+def age_in_words(months_old: float) -> str:
+    """Return an age in English whatever the reader's language, as the JSON has it."""
+    return _years_and_months(_ENGLISH[1], *divmod(round(abs(months_old)), 12))
+
+
+def completed_age(years: int, rest: int) -> str:
+    """Return completed years and months in words, without the part that is 0."""
+    return _years_and_months(_choosers[0]()[1], years, rest)
+
+
+def _years_and_months(translator: Translator, years: int, rest: int) -> str:
+    in_years = translator.ngettext("%(count)d year", "%(count)d years", years) % {"count": years}
+    in_months = translator.ngettext("%(count)d month", "%(count)d months", rest) % {"count": rest}
+    if not years:
+        return in_months
+    if not rest:
+        return in_years
+    return translator.gettext("%(years)s %(months)s") % {"years": in_years, "months": in_months}
+
+
+def age_with_months(months_old: float) -> str:
+    """Return an age in words, followed by its months in parentheses."""
+    return gettext("%(age)s (%(months)s)") % {"age": age(months_old), "months": months(months_old)}
+
+
+def ages_between(bounds: tuple[float, float] | None) -> str:
+    """Return a range of ages, ``6 years 3 months to 9 years 5 months``; empty for None."""
+    if bounds is None:
+        return ""
+    return gettext("%(low)s to %(high)s") % {"low": age(bounds[0]), "high": age(bounds[1])}
+
+
+def difference(months_ahead: float | None) -> str:
+    """Return the bone age against the chronological age in words; empty for None."""
+    if months_ahead is None:
+        return ""
+    if round(months_ahead) == 0:
+        return gettext("the same as the chronological age")
+    if months_ahead > 0:
+        return gettext("%(age)s ahead of the chronological age") % {"age": age(months_ahead)}
+    return gettext("%(age)s behind the chronological age") % {"age": age(months_ahead)}
+
+
+def day(when: date | None) -> str:
+    """Return a date with its month in letters; empty for None."""
+    from babel.dates import format_date  # noqa: PLC0415  # see `number`
+
+    return "" if when is None else str(format_date(when, "long", locale=_locale()))
+
+
+def moment(when: datetime) -> str:
+    """Return date and time of an aware moment with the name of its time zone."""
+    from babel.dates import format_datetime  # noqa: PLC0415  # see `number`
+
+    return f"{format_datetime(when, 'd MMMM y, HH:mm', locale=_locale())} {when.tzname() or ''}".strip()
+
+
+# sexes, regions and warnings
+
+SEXES: Mapping[str, str] = MappingProxyType({"F": marked("female"), "M": marked("male")})
+
+_SEX_PLACES = ("given", "said")
+"""Places of warnings' sentences that hold ``F`` or ``M``."""
+
+
+def sex(code: str | None) -> str:
+    """Return a sex in words, from ``F`` or ``M``; empty for None."""
+    word = SEXES.get(code or "")
+    return "" if word is None else gettext(word)
+
+
+def region(name: str) -> str:
+    """Return the bones of a region in words."""
+    title = {str(key): value for key, value in REGION_TITLES.items()}.get(name)
+    return name if title is None else gettext(title)
+
+
+def region_with_letter(name: str) -> str:
+    """Return the bones of a region after its letter: ``B · carpal bones``."""
+    return f"{name} · {region(name)}" if name in HAND_REGIONS else region(name)
+
+
+def warning(document: WarningDocument) -> str:
+    """Return a warning's sentence."""
+    template = WARNING_TEXTS.get(document.template)
+    if template is None:
+        return document.code.replace("_", " ")
+    values = {name: sex(str(value)) if name in _SEX_PLACES else value for name, value in document.values.items()}
+    return gettext(template).format(**values)
+
+
+def region_in_words(name: str) -> str:
+    """Return a region in English, with its letter: ``B carpal bones``."""
+    title = {str(key): value for key, value in REGION_TITLES.items()}[name]
+    return f"{name} {title}" if name in HAND_REGIONS else title
+
+
+def is_phantom(warnings: Iterable[WarningDocument]) -> bool:
+    """Return whether the warnings state that the radiograph is the drawn phantom."""
+    return any(document.code == WarningCode.PHANTOM for document in warnings)
+
+
+def stamp(warnings: Iterable[WarningDocument], *, is_meaningless: bool) -> str:
+    """Return the words beside a number that must not be used.
+
+    Args:
+        warnings: of its result.
+        is_meaningless: the number is no bone age at all.
+    """
+    if is_phantom(warnings):
+        return gettext("Drawn phantom: this number means nothing")
+    return gettext("No bone age: outside 0 to 19 years") if is_meaningless else gettext("Do not use this number")
+
+
+SEVERITY_TITLES: Mapping[Severity, str] = MappingProxyType(
+    {
+        Severity.CRITICAL: marked("Do not use this number"),
+        Severity.CAUTION: marked("Please check"),
+        Severity.INFO: marked("For information"),
+    }
+)
+"""Heading of the warnings of a severity, the gravest first."""
+
+SEVERITY_WORDS: Mapping[Severity, str] = MappingProxyType(
+    {Severity.CRITICAL: marked("Critical"), Severity.CAUTION: marked("Caution"), Severity.INFO: marked("Information")}
+)
+
+
+def severity_word(severity: str) -> str:
+    """Return a severity in one word."""
+    return gettext(SEVERITY_WORDS[Severity(severity)])
+
+
+@dataclass(frozen=True)
+class WarningGroup:
+    """The warnings of one severity.
+
+    Attributes:
+        severity: of all of them.
+        title: heading.
+        sentences: one for each warning.
+    """
+
+    severity: Severity
+    title: str
+    sentences: tuple[str, ...]
+
+
+def warning_groups(warnings: Iterable[WarningDocument]) -> tuple[WarningGroup, ...]:
+    """Return warnings by severity, the gravest first; severities without a warning are left out."""
+    listed = list(warnings)
+    groups = (
+        WarningGroup(severity, gettext(title), tuple(warning(one) for one in listed if one.severity is severity))
+        for severity, title in SEVERITY_TITLES.items()
+    )
+    return tuple(group for group in groups if group.sentences)
