@@ -6,6 +6,10 @@ these classes. The docstring below a field is the description of its key everywh
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date
@@ -221,6 +225,21 @@ class FileDocument(Document):
 
     sha256: str | None
     """SHA-256 of the file; null if it could not be read."""
+
+
+def key_descriptions(document: type[Document]) -> dict[str, str]:
+    """Return the docstring below each field of a document, those of its base classes included, by the field's name."""
+    found: dict[str, str] = {}
+    for cls in reversed(document.__mro__):
+        if not is_dataclass(cls):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+        assert isinstance(body, ast.ClassDef)  # noqa: S101  # for the type checker
+        for statement, following in itertools.pairwise(body.body):
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                    found[statement.target.id] = inspect.cleandoc(str(following.value.value))
+    return found
 
 
 def to_json(value: Any) -> Any:

@@ -26,7 +26,7 @@ from boneage.web.queue import jobs
 from boneage.web.queue.answer import Answer
 from boneage.web.queue.jobs import Submission
 
-from .conftest import CRITICAL, answer_of_phantom, answer_with
+from .conftest import CRITICAL, answer_of_phantom, answer_with, with_result
 
 pytestmark = pytest.mark.django_db
 
@@ -250,8 +250,9 @@ def test_viewer_data(open_mode: None, done_assessment: MakeAssessment, client: C
     found = re.search(r'<script id="viewer-data" type="application/json">(.*?)</script>', body)
     assert found is not None
     said = json.loads(found[1])
-    assert assessment.result is not None
-    assert said["outline"] == [list(point) for point in assessment.finished.hand.outline_xy]
+    hand = assessment.finished.hand
+    assert hand is not None
+    assert said["outline"] == [list(point) for point in hand.outline_xy]
     assert {point["name"] for point in said["points"]} == {"tip of the middle finger", "tip of the thumb", "capitate"}
     assert [box["name"] for box in said["boxes"]] == ["carpal bones"]
     assert set(said["scales"]) == {"inferno", "viridis", "red"}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from boneage.schema import AssessmentDocument, Document
+from boneage.schema import AssessmentDocument, Document, key_descriptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,11 @@ class Result(StoredResult):
     decision: DecisionDocument | None = None
     """The decision that counts; null if nobody has decided."""
 
+
+for _document in (StoredResult, Result):
+    # Pydantic reads the docstrings of a class's own fields only, and descriptions of inherited ones from here.
+    for _field in fields(_document):
+        _field.metadata = MappingProxyType({"description": key_descriptions(_document)[_field.name]})
 
 _STORED: TypeAdapter[StoredResult] = TypeAdapter(StoredResult)
 

@@ -102,8 +102,8 @@ def test_age_plot_shades_both_intervals() -> None:
     """The narrower interval is shaded twice and said."""
     wide, narrow = [80.0, 120.0], [88.0, 112.0]
     shaded = []
-    for more in ({}, {"interval_80_months": tuple(narrow)}):
-        curve = age_curve(result(100.0, wide, **more), None)
+    for narrower in (None, tuple(narrow)):
+        curve = age_curve(result(100.0, wide, interval_80_months=narrower), None)
         assert curve is not None
         svg = parsed(age_plot(curve))
         areas = [path.attrib["d"] for path in svg.iter(f"{SVG}path") if path.attrib["class"] == "interval"]
@@ -113,7 +113,7 @@ def test_age_plot_shades_both_intervals() -> None:
         assert "The shaded 95 % prediction interval goes from 6 years 8 months to 10 years." in said
         assert (
             "Its darker part, the 80 % prediction interval, goes from 7 years 4 months to 9 years 4 months." in said
-        ) is bool(more)
+        ) is bool(narrower)
     assert shaded[1][0] == shaded[0][0]
     (outer, inner), (_,) = shaded[1], shaded[0]
     assert min(outer) < min(inner) < max(inner) < max(outer)

@@ -24,6 +24,7 @@ from boneage.web.models import Assessment, Case, Picture, PictureKind, Sending, 
 from boneage.web.queue import jobs
 from boneage.web.queue.answer import Answer, PutOffError
 from boneage.web.queue.jobs import Submission
+from tests.web.conftest import answer_of_phantom
 from tests.web.databases import database_of_all_threads, postgresql, sqlite
 
 LEASE = django_settings.CONFIGURATION.lease_seconds
@@ -67,7 +68,7 @@ def submit(**fields: Any) -> Assessment:
 
 def answer(age: float = 94.0) -> Answer:
     pictures = dict.fromkeys((PictureKind.RADIOGRAPH, PictureKind.HEAT), ("image/png", b"picture"))
-    return Answer(State.DONE, age_months=age, result={"age_months": age}, pictures=pictures)
+    return replace(answer_of_phantom(age), pictures=pictures)
 
 
 def claim(worker: str) -> DBTaskResult[..., Any] | None:
