@@ -236,9 +236,9 @@ def key_descriptions(document: type[Document]) -> dict[str, str]:
         body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
         assert isinstance(body, ast.ClassDef)  # noqa: S101  # for the type checker
         for statement, following in itertools.pairwise(body.body):
-            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-                if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-                    found[statement.target.id] = inspect.cleandoc(str(following.value.value))
+            match statement, following:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str() as text)):
+                    found[name] = inspect.cleandoc(text)
     return found
 
 

@@ -21,7 +21,7 @@ from boneage.schema import WarningDocument
 from boneage.severity import Severity
 from boneage.warnings_ import WARNING_TEXTS, WarningCode
 
-LOCALE = Path(__file__).parent / "locale"
+LOCALE = Path(__file__).parent / "web" / "locale"
 """Folder of the catalogues: ``<language>/LC_MESSAGES/django.po``."""
 
 DOMAIN = "django"
