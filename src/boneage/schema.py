@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import date
 from enum import Enum
 from typing import Any, ClassVar, Literal
+from uuid import UUID
 
 from boneage.severity import Severity
 
@@ -256,4 +257,6 @@ def to_json(value: Any) -> Any:
         return [to_json(one) for one in value]
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
     return value.value if isinstance(value, Enum) else value
