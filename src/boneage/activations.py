@@ -42,7 +42,7 @@ class ViewActivation:
 def mean_activations(
     members: Sequence[Member], outputs: Mapping[str, MemberOutput], to_radiograph: Mapping[ViewSpec, Transform]
 ) -> tuple[ViewActivation, ...]:
-    """One weighted mean for each view, or mirror image of one, and grid of cells."""
+    """Return one weighted mean for each view, or mirror image of one, and grid of cells."""
     alike: dict[tuple[ViewSpec, Transform, CellGrid, tuple[int, ...]], list[tuple[NDArray[np.float32], float]]] = {}
     for member in members:
         for view_to_radiograph, grid, weight in _maps_of(member, outputs[member.name], to_radiograph[member.view]):
@@ -62,7 +62,7 @@ def mean_activations(
 def _maps_of(
     member: Member, output: MemberOutput, view_to_radiograph: Transform
 ) -> Iterator[tuple[Transform, NDArray[np.float32], float]]:
-    """A member's map, and that of the mirror image if it was asked: where each lies, its grid, its weight."""
+    """Yield each map of a member, the mirror image's included: its transform, its grid and its weight."""
     if output.mirror_activation is None:
         yield view_to_radiograph, output.activation, member.weight
     else:
@@ -74,7 +74,7 @@ def _maps_of(
 def heat_map_of(
     activations: Sequence[ViewActivation], radiograph_shape: tuple[int, int], shape: tuple[int, int], evidence: Evidence
 ) -> HeatMap:
-    """The mean of all maps on a radiograph, or on a copy of it of another shape (H, W)."""
+    """Return the mean of all maps on a radiograph, or on a copy of it of another shape (H, W)."""
     radiograph_to_shape = to_shape(radiograph_shape, shape)
     maps = [
         heat_map(one.grid, shape, one.view_to_radiograph.then(radiograph_to_shape), one.spec, one.cells, evidence)

@@ -301,7 +301,7 @@ def test_result_has_schema(in_open: Api, done_assessment: Maker) -> None:
     assert body["decision"] is None
 
 
-def test_result_matches_description(tmp_path: Path) -> None:
+def test_result_matches_description(tmp_path: Path, in_open: Api) -> None:
     """Each key that an assessment writes is described, in the result and in its parts."""
     bundle = Bundle.open(tiny_bundle(tmp_path / "bundle", hand=True, distribution=True), threads=1)
     written = assess(sample_png(), "F", bundle).to_json()
