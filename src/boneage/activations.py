@@ -1,4 +1,4 @@
-"""Activation maps of a bundle's members, averaged by view, and the heat map that they make on a radiograph."""
+"""Activation maps of a bundle's members, averaged by view, and their heat map on a radiograph."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from boneage.geometry import Transform
 from boneage.hand.views import CellGrid, ViewSpec
 
 _THUMBNAIL_SIDE = 128
-"""Longest side, pixels, of the map on which `shows_anything` looks for values above zero."""
+"""Longest side, in pixels, of the map that `shows_anything` searches for values above zero."""
 
 
 @dataclass(frozen=True)
 class ViewActivation:
-    """Where the members that read one view, on one grid of cells, looked.
+    """Mean activation map of the members that read one view on one grid of cells.
 
-    A member that is asked about the mirror image too has a map of each, which count with half of its weight.
+    A member that also reads the mirror image has two maps, each with half of its weight.
 
     Attributes:
-        spec: the view.
-        view_to_radiograph: from the coordinates of the view, or of its mirror image, to the radiograph's.
-        cells: where the grid lies on the view.
-        grid: float (h, w), weighted mean of the members' signed activation maps, months.
-        weight: sum of the members' weights, halved where a member has two maps.
+        spec: View.
+        view_to_radiograph: Transform from the coordinates of the view, or of its mirror image, to the radiograph's.
+        cells: Position of the grid on the view.
+        grid: Weighted mean of the members' signed activation maps, months, float (h, w).
+        weight: Sum of the members' weights, halved where a member has two maps.
     """
 
     spec: ViewSpec
@@ -42,7 +42,7 @@ class ViewActivation:
 def mean_activations(
     members: Sequence[Member], outputs: Mapping[str, MemberOutput], to_radiograph: Mapping[ViewSpec, Transform]
 ) -> tuple[ViewActivation, ...]:
-    """Return one weighted mean for each view, or mirror image of one, and grid of cells."""
+    """Return one weighted mean for each combination of a view or its mirror image with a grid of cells."""
     alike: dict[tuple[ViewSpec, Transform, CellGrid, tuple[int, ...]], list[tuple[NDArray[np.float32], float]]] = {}
     for member in members:
         for view_to_radiograph, grid, weight in _maps_of(member, outputs[member.name], to_radiograph[member.view]):
@@ -84,11 +84,11 @@ def heat_map_of(
 
 
 def shows_anything(activations: Sequence[ViewActivation], radiograph_shape: tuple[int, int]) -> bool:
-    """Return whether the heat map of the radiograph, of shape (H, W), has any value above zero."""
+    """Return True if the heat map of a radiograph of shape (H, W) has any value above zero."""
     small = display_size(radiograph_shape, _THUMBNAIL_SIDE)
     return not heat_map_of(activations, radiograph_shape, small, "both").is_empty
 
 
 def to_shape(radiograph_shape: tuple[int, int], shape: tuple[int, ...]) -> Transform:
-    """From a radiograph of shape (H, W) to a copy of it of another shape."""
+    """Return the transform from a radiograph of shape (H, W) to a copy of another shape."""
     return Transform.scale(shape[1] / radiograph_shape[1], shape[0] / radiograph_shape[0])

@@ -230,7 +230,7 @@ class FileDocument(Document):
 
 def key_descriptions(document: type[Document]) -> dict[str, str]:
     """Return the docstring below each field of a document, those of its base classes included, by the field's name."""
-    found: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     for cls in reversed(document.__mro__):
         if not is_dataclass(cls):
             continue
@@ -239,8 +239,8 @@ def key_descriptions(document: type[Document]) -> dict[str, str]:
         for statement, following in itertools.pairwise(body.body):
             match statement, following:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str() as text)):
-                    found[name] = inspect.cleandoc(text)
-    return found
+                    descriptions[name] = inspect.cleandoc(text)
+    return descriptions
 
 
 def to_json(value: Any) -> Any:

@@ -7,21 +7,21 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How much a warning weighs for the person who reads the estimate, the least first."""
+    """Importance of a warning for the reader of the estimate, from the lowest to the highest."""
 
     INFO = "info"
     """The radiograph was handled as described; nothing needs to be done."""
     CAUTION = "caution"
     """The estimate can be wrong: compare it with the radiograph."""
     CRITICAL = "critical"
-    """The number must not be used."""
+    """The estimate must not be used."""
 
     @property
     def rank(self) -> int:
-        """0 for `INFO` to 2 for `CRITICAL`."""
+        """Rank from 0 for `INFO` to 2 for `CRITICAL`."""
         return list(Severity).index(self)
 
 
 def highest_severity(severities: Iterable[Severity]) -> Severity | None:
-    """Return the gravest of severities, or None without any."""
+    """Return the highest severity, or None if there is none."""
     return max(severities, key=lambda severity: severity.rank, default=None)

@@ -1,4 +1,4 @@
-"""Warnings on a result: codes, severities and sentences. What raises them is in `boneage.checks.radiograph`.
+"""Warnings on a result: codes, severities and sentences. `boneage.checks.radiograph` raises them.
 
 (The underscore keeps the standard library's ``warnings`` free.)
 """
@@ -185,7 +185,7 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
 """Severity and sentence, by code, and by code and reason where a code has several."""
 
 WARNING_TEXTS: Mapping[str, str] = MappingProxyType({key: text for key, (_, text) in _WARNINGS.items()})
-"""The sentences, with places for `ResultWarning.values`, by the same keys."""
+"""Sentences with placeholders for `ResultWarning.values`, by the same keys."""
 
 
 @dataclass(frozen=True)
@@ -193,11 +193,11 @@ class ResultWarning:
     """A warning on a result.
 
     Attributes:
-        code: stable.
-        message: one finished sentence, in English, for the person who reads the estimate.
-        values: what is filled into the sentence's template.
-        text: the key of the template in `WARNING_TEXTS`, by which a translation finds its own; empty for a sentence
-            that was not made from one.
+        code: Stable code.
+        message: One finished sentence in English for the reader of the estimate.
+        values: Values of the placeholders in the sentence's template.
+        text: Key of the template in `WARNING_TEXTS`, which also selects its translation; empty for a sentence that was
+            not made from a template.
     """
 
     code: WarningCode
@@ -207,19 +207,19 @@ class ResultWarning:
 
     @classmethod
     def of(cls, code: WarningCode, reason: str | None = None, /, **values: str | float) -> ResultWarning:
-        """Make the warning with the sentence of `WARNING_TEXTS`.
+        """Make a warning with a sentence of `WARNING_TEXTS`.
 
         Args:
-            code: of the warning.
-            reason: which of the code's sentences, where it has several.
-            **values: for the places of the template.
+            code: Code of the warning.
+            reason: Choice among the code's sentences, where it has several.
+            **values: Values of the template's placeholders.
         """
         text = code.value if reason is None else f"{code.value}.{reason}"
         return cls(code, WARNING_TEXTS[text].format(**values), values, text)
 
     @property
     def severity(self) -> Severity:
-        """Severity of the sentence, or of the code for a sentence that was not made from a template."""
+        """Severity of the sentence, or of the code if the sentence was not made from a template."""
         return _WARNINGS[self.text or self.code.value][0]
 
     def document(self) -> WarningDocument:
@@ -234,12 +234,12 @@ class ResultWarning:
 
 
 def severities(code: WarningCode) -> list[Severity]:
-    """Return the severities that a code's sentences have, the least first."""
-    found = {severity for key, (severity, _) in _WARNINGS.items() if key.partition(".")[0] == code.value}
-    return sorted(found, key=lambda severity: severity.rank)
+    """Return the severities of a code's sentences, the lowest first."""
+    distinct = {severity for key, (severity, _) in _WARNINGS.items() if key.partition(".")[0] == code.value}
+    return sorted(distinct, key=lambda severity: severity.rank)
 
 
 def by_severity(warnings: Iterable[ResultWarning]) -> tuple[ResultWarning, ...]:
-    """Sort warnings, the gravest first, equal ones in the order of `WarningCode`."""
+    """Sort warnings by falling severity, and those of equal severity in the order of `WarningCode`."""
     order = list(WarningCode)
     return tuple(sorted(warnings, key=lambda warning: (-warning.severity.rank, order.index(warning.code))))

@@ -235,8 +235,8 @@ def stamp(warnings: Iterable[WarningDocument], *, is_meaningless: bool) -> str:
     """Return the words beside a number that must not be used.
 
     Args:
-        warnings: of its result.
-        is_meaningless: the number is no bone age at all.
+        warnings: Warnings of its result.
+        is_meaningless: True if the number is no bone age at all.
     """
     if is_phantom(warnings):
         return gettext("Drawn phantom: this number means nothing")
@@ -267,7 +267,7 @@ class WarningGroup:
     """The warnings of one severity.
 
     Attributes:
-        severity: of all of them.
+        severity: Severity of all of them.
         title: heading.
         sentences: one for each warning.
     """

@@ -1,7 +1,8 @@
-"""How much a radiograph looks like the drawn phantom, however it was turned, framed, cut or changed in grey.
+"""Similarity of a radiograph to the drawn phantom, even if it was rotated, framed, cut or changed in grey.
 
-A note in the file would be lost when it is converted, so the pixels decide: the picture is laid upon the drawing, and
-the fine structure of its bones is compared, which depends neither on exposure nor on what surrounds the hand.
+A note in the file would be lost when the file is converted, so the pixels decide. The image is aligned with the
+drawing, and the fine structure of the bones is compared. That structure depends neither on exposure nor on the
+surroundings of the hand.
 """
 
 from __future__ import annotations
@@ -21,50 +22,51 @@ from boneage.hand.registration import Hand, register
 from boneage.phantom import draw_hand
 
 HEIGHT, WIDTH = 160, 120
-"""Size at which pictures are compared, pixels."""
+"""Size at which images are compared, pixels."""
 
 _POINTS_FOUND = ((0.515, 0.129), (0.907, 0.402), (0.501, 0.711))
-"""Where the bundle `standard` 2 finds the key points on the drawing, shares of its width and height. It has never seen
-one: the fingertip is found some 5 % of the hand's length too far up."""
+"""Key points that the bundle `standard` 2 finds on the drawing, as shares of its width and height. Its networks were
+not trained on drawings and place the fingertip some 5 % of the hand's length too far up."""
 
 SIMILARITY_LIMIT = 0.75
-"""A radiograph is taken for the drawn phantom from this similarity on. With the hand found, 994 validation radiographs
-reach 0.696 at most; the drawing at 1, 8, 15 and 20 years, under 30 changes, at least 0.84."""
+"""Similarity from which a radiograph counts as the drawn phantom. With the hand located, 994 validation radiographs
+reach at most 0.696. The drawing at 1, 8, 15 and 20 years, under 30 changes, reaches at least 0.84."""
 
 _OVERVIEW_SIDE = 400
-"""Longest side of the reduced picture that is laid upon the drawing where no hand was found, pixels."""
+"""Longest side of the reduced image that is aligned with the drawing where no hand was located, pixels."""
 
 _INSIDE = 0.12
-"""The drawing is brighter than this, of 1, where its hand is."""
+"""Grey level, 0..1, above which a pixel of the drawing belongs to its hand."""
 
 _SURROUNDINGS = 5
-"""So far about the drawing's hand pictures are compared, pixels."""
+"""Width of the margin around the drawing's hand within which images are compared, pixels."""
 
 _FINE = 3.0
-"""Structure coarser than this standard deviation, pixels, is taken away before bones are compared."""
+"""Standard deviation, in pixels, of the Gaussian whose coarser structure is removed before bones are compared."""
 
 _ROUGH = 0.5
-"""Pictures are aligned roughly at this share of their size first."""
+"""Share of their size at which images are first aligned roughly."""
 
 _ROUGH_BLUR, _BLUR = 13, 5
-"""Sides of the kernels by which pictures are blurred to be aligned, roughly and finely, pixels."""
+"""Side lengths, in pixels, of the blurring kernels of the rough and the fine alignment."""
 
 _ROUNDS, _EPSILON = 30, 1e-4
-"""When an alignment ends."""
+"""Largest number of iterations of an alignment, and the change of correlation below which it ends."""
 
 _WORTH_FINE_ALIGNING = 0.4
-"""Correlation of structure, roughly aligned, below which a picture is nothing like the drawing."""
+"""Correlation of structure after rough alignment below which an image does not resemble the drawing."""
 
 _WORTH_ALIGNING, _WORTH_ALIGNING_HANDS = 0.5, 0.78
-"""Correlation of greys, before alignment, below which a picture is nothing like the drawing: without a hand, and with.
-With it the drawing has 0.87 at least (as above), 93 % of 150 validation radiographs have less."""
+"""Correlation of grey levels before alignment below which an image does not resemble the drawing, without and with a
+located hand. With one, the drawing reaches at least 0.87 (as above), and 93 % of 150 validation radiographs have less
+than this limit."""
 
 _LEVELS = 1024
-"""So many greys are told apart when they are ranked."""
+"""Number of grey levels that are distinguished when they are ranked."""
 
 
 class _Drawing(NamedTuple):
-    """The phantom's picture, its fine structure, and where to compare; each (HEIGHT, WIDTH)."""
+    """The phantom's grey levels, its fine structure and the mask of compared pixels; each (HEIGHT, WIDTH)."""
 
     greys: Image
     structure: Image
@@ -72,14 +74,14 @@ class _Drawing(NamedTuple):
 
 
 def phantom_similarity(pixels: Image, hand: Hand | None) -> float:
-    """Measure how well a radiograph's fine structure goes with the drawn phantom's.
+    """Measure how closely a radiograph's fine structure matches the drawn phantom's.
 
     Args:
-        pixels: float32 (H, W), 0..1.
-        hand: where it was found on it; None if it was not looked for.
+        pixels: Radiograph, float32 (H, W), 0..1.
+        hand: Hand that was located on it; None from a bundle that does not locate hands.
 
     Returns:
-        The correlation, -1..1, of the structure of the bones where both are laid upon one another.
+        The correlation, -1..1, of the structure of the bones after alignment.
     """
     if hand is not None:
         bright = np.float32(1.0) - pixels if hand.inverted else pixels
@@ -94,7 +96,7 @@ def phantom_similarity(pixels: Image, hand: Hand | None) -> float:
 
 
 def _similarity(pixels: Image, to_drawing: Transform, worth_aligning: float) -> float:
-    """The correlation at a first pose that need not be exact."""
+    """Return the correlation, starting from a pose that need not be exact."""
     drawing = _drawing()
     shown = _shown(pixels, to_drawing)
     greys = _evened(sample(pixels, to_drawing, HEIGHT, WIDTH), shown)
@@ -105,61 +107,69 @@ def _similarity(pixels: Image, to_drawing: Transform, worth_aligning: float) -> 
     rough = Transform.scale(_ROUGH)
     small = [downsample_area(picture, _ROUGH) for picture in (drawing.greys, greys, where.astype(np.float32))]
     warp = rough.then(_alignment(small[0], small[1], small[2] > 0.5, _ROUGH_BLUR, Transform())).then(rough.inverse())
-    found, warp = max(
+    best, warp = max(
         ((_structure_correlation(pixels, to_drawing.then(one.inverse())), one) for one in (Transform(), warp)),
         key=lambda pair: pair[0],
     )
-    if found < _WORTH_FINE_ALIGNING:
-        return found
+    if best < _WORTH_FINE_ALIGNING:
+        return best
     warp = _alignment(drawing.greys, greys, where, _BLUR, warp)
-    return max(found, _structure_correlation(pixels, to_drawing.then(warp.inverse())))
+    return max(best, _structure_correlation(pixels, to_drawing.then(warp.inverse())))
 
 
 def _alignment(drawn: Image, seen: Image, where: NDArray[np.bool_], blur: int, start: Transform) -> Transform:
-    """Align two pictures of one size by their enhanced correlation (Evangelidis & Psarakis 2008).
+    """Align two images of the same size by their enhanced correlation (Evangelidis & Psarakis 2008).
 
     Returns:
-        From the coordinates of `drawn` to those of `seen`; `start` where the alignment does not converge.
+        The transform from the coordinates of `drawn` to those of `seen`, or `start` if the alignment does not
+        converge.
     """
     to_index = Transform.shift(0.5, 0.5).then(start).then(Transform.shift(-0.5, -0.5))  # OpenCV: first centre at 0
     warp = np.asarray(to_index.matrix[:2], dtype=np.float32)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _ROUNDS, _EPSILON)
     try:
-        _, found = cv2.findTransformECC(drawn, seen, warp, cv2.MOTION_AFFINE, stop, where.astype(np.uint8), blur)
+        _, aligned = cv2.findTransformECC(drawn, seen, warp, cv2.MOTION_AFFINE, stop, where.astype(np.uint8), blur)
     except cv2.error:
         return start
-    matrix = Transform.from_matrix(np.asarray(found, dtype=np.float64))
+    matrix = Transform.from_matrix(np.asarray(aligned, dtype=np.float64))
     return Transform.shift(-0.5, -0.5).then(matrix).then(Transform.shift(0.5, 0.5))
 
 
 def _structure_correlation(pixels: Image, to_drawing: Transform) -> float:
-    """The correlation of the fine structure at a pose."""
+    """Return the correlation of the fine structure at a pose."""
     drawing = _drawing()
     where = drawing.inside & _shown(pixels, to_drawing)
     return _correlation(_structure(sample(pixels, to_drawing, HEIGHT, WIDTH)), drawing.structure, where)
 
 
 def _shown(pixels: Image, to_drawing: Transform) -> NDArray[np.bool_]:
-    """Return which pixels of the drawing the picture shows."""
+    """Return the mask of the drawing's pixels that the image shows."""
     return lies_inside(to_drawing, (pixels.shape[0], pixels.shape[1]), HEIGHT, WIDTH)
 
 
 def _poses(bright: Image) -> list[Transform]:
-    """Poses that lay a picture upon the drawing: as a whole, and by the moments of what is bright, each way round."""
+    """Return poses that align an image with the drawing.
+
+    The first scales the image to the drawing's size, the second its mirror image. The others align the moments of the
+    bright pixels in four orientations.
+    """
     whole = Transform.scale(WIDTH / bright.shape[1], HEIGHT / bright.shape[0])
-    found = [whole, Transform.mirror(bright.shape[1]).then(whole)]
+    poses = [whole, Transform.mirror(bright.shape[1]).then(whole)]
     place, of_drawing = _moments(bright), _moments(_drawn())
     if place is None or of_drawing is None:
-        return found
+        return poses
     for turn in (0.0, 180.0):
         for mirrored in (1.0, -1.0):
             change = Transform.rotation(turn).then(Transform.scale(mirrored, 1.0))
-            found.append(place.then(change).then(of_drawing.inverse()))
-    return found
+            poses.append(place.then(change).then(of_drawing.inverse()))
+    return poses
 
 
 def _moments(bright: Image) -> Transform | None:
-    """From a picture to the axes of what is bright: its centre, the longer axis along y, its spread 1."""
+    """Return the transform to the principal axes of the bright pixels: centre at 0, longer axis along y, unit spread.
+
+    Too few bright pixels give None.
+    """
     level = np.percentile(bright, 20)
     weight = np.clip(bright.astype(np.float64) - level - 0.1 * float(np.ptp(bright)), 0, None) > 0
     rows, columns = np.nonzero(weight)
@@ -191,7 +201,10 @@ def _drawn() -> Image:
 
 
 def _evened(picture: Image, where: NDArray[np.bool_]) -> Image:
-    """Greys by their rank among those of `where`, 0..1, so that gamma and exposure do not matter; a little blurred."""
+    """Return each grey level's rank among those of `where`, 0..1, slightly blurred.
+
+    Ranks are independent of gamma and exposure.
+    """
     low, high = (float(picture[where].min()), float(picture[where].max())) if where.any() else (0.0, 1.0)
     scaled = (picture - low) * ((_LEVELS - 1) / max(high - low, 1e-6))
     levels = np.clip(scaled, 0, _LEVELS - 1).astype(np.intp)
@@ -201,14 +214,14 @@ def _evened(picture: Image, where: NDArray[np.bool_]) -> Image:
 
 
 def _structure(picture: Image) -> Image:
-    """Fine structure: greys less their surroundings, over the local contrast."""
+    """Return the fine structure: grey levels minus their surroundings, divided by the local contrast."""
     fine = cv2.GaussianBlur(picture, (0, 0), 0.7) - cv2.GaussianBlur(picture, (0, 0), _FINE)
     contrast = np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), 2 * _FINE))
     return np.asarray(fine / (contrast + 0.02 * float(np.ptp(picture)) + 1e-6), dtype=np.float32)
 
 
 def _correlation(first: Image, second: Image, where: NDArray[np.bool_]) -> float:
-    """Pearson's correlation over some pixels; 0 if they are few or even."""
+    """Return Pearson's correlation over the pixels of `where`; 0 if they are few or uniform."""
     if where.mean() < 0.1:
         return 0.0
     one, other = first[where] - first[where].mean(), second[where] - second[where].mean()

@@ -1,4 +1,4 @@
-"""What raises a warning: checks of a radiograph, of what its file says, and of the answers about it."""
+"""Checks that raise warnings: on the radiograph, on the contents of its file and on the outputs of the networks."""
 
 from __future__ import annotations
 
@@ -22,32 +22,33 @@ from boneage.sex import Sex
 from boneage.warnings_ import ResultWarning, WarningCode
 
 _INVERSION_STEP = 0.1
-"""A radiograph counts as inverted if its border is brighter than its middle by this part of its grey range. Of 500
-radiographs of the RSNA challenge 0.8 % count so as they are (they have a bright frame), and 91 % of their negatives."""
+"""Share of the grey range by which the border of an inverted radiograph is brighter than its middle. Of 500 radiographs
+of the RSNA challenge, 0.8 % exceed it as they are (they have a bright frame), and 91 % after photometric inversion."""
 
 _SATURATED_SHARE = 0.05
-"""Largest share of pixels at the brightest level. Of 250 radiographs of the RSNA challenge none has more than 2.3 %."""
+"""Largest share of pixels at the brightest level. Among 250 radiographs of the RSNA challenge the highest is 2.3 %."""
 
 _ENLARGED = 1.7
-"""How much views may enlarge a hand: the finest of the bundle `standard` enlarge one training radiograph in twenty
-more. The warning is `info` only: of 994 validation radiographs the 44 that carry it have a MAD of 7.0 months, all of
-them 6.4."""
+"""Largest magnification of a hand by the views. The finest views of the bundle `standard` enlarge one training
+radiograph in twenty more. The warning is only `info`: among 994 validation radiographs, the 44 that carry it have a MAD
+of 7.0 months, and all together 6.4."""
 
 _UNLIKE = 1.09
-"""Distance from the validation radiographs, as a share of what 99.5 % of them do not exceed in one view, from which a
-radiograph is unlike them. Of 950 validation radiographs 0.2 % lie beyond in any of the views of `standard`; beyond 1,
-1.3 %, and these were read no worse than the others."""
+"""Out-of-distribution score above which a radiograph is unlike the validation radiographs. A score of 1 is the distance
+that 99.5 % of them do not exceed in one view. Of 950 validation radiographs, 0.2 % exceed this limit in any view of
+`standard`. A score of 1 is exceeded by 1.3 %, and these were read no worse than the others."""
 
 _TIP_BEYOND = 0.004
-"""How far outside the radiograph the middle finger's tip may be found, as a share of the hand's length: 0.3 % of 950
-validation radiographs have it farther out, and most whose fingertips were cut and that are not rejected."""
+"""Largest distance of the middle finger's tip beyond the radiograph's edge, as a share of the hand's length. It is
+exceeded on 0.3 % of 950 validation radiographs, and on most of those whose fingertips were cut off and that are not
+rejected."""
 
 _DARK_QUARTER = 0.21
-"""Least level of the hand's 25th percentile of grey, where the 1st is 0 and the 90th 1: 0.3 % of 950 validation
-radiographs have less, of those with a gamma of 2 and 3 six and nine of ten."""
+"""Lowest 25th percentile of the hand's grey levels, scaled so that the 1st percentile is 0 and the 90th is 1. Of 950
+validation radiographs 0.3 % have less; with a gamma of 2 and 3, six and nine out of ten do."""
 
 _WORDS_FOR_HANDS = ("HAND", "WRIST", "FINGER", "THUMB", "CARP", "EXTREM", "UP_EXM", "BONE AGE", "BONEAGE")
-"""In Body Part Examined (DICOM PS3.16, Annex L, and what modalities write instead); upper case."""
+"""Words in Body Part Examined, in upper case, that agree with a hand (DICOM PS3.16, Annex L, and common variants)."""
 
 
 def radiograph_warnings(
@@ -56,10 +57,10 @@ def radiograph_warnings(
     """Yield the warnings that a radiograph's pixels raise.
 
     Args:
-        pixels: float32 (H, W), 0..1, as read.
-        picture: uint8 (h, w), the same as it is shown, bone bright.
-        hand: where the bundle found it; None of a bundle that does not look for it.
-        window: within the radiograph's even borders (`boneage.hand.borders.inner_window`).
+        pixels: Radiograph as read, float32 (H, W), 0..1.
+        picture: The same radiograph as displayed, with bone bright, uint8 (h, w).
+        hand: Hand that the bundle located; None from a bundle that does not locate hands.
+        window: Window within the radiograph's uniform borders (`boneage.hand.borders.inner_window`).
     """
     if phantom_similarity(pixels, hand) >= SIMILARITY_LIMIT:
         yield ResultWarning.of(WarningCode.PHANTOM)
@@ -76,7 +77,7 @@ def radiograph_warnings(
 
 
 def _is_saturated(pixels: NDArray[np.float32], hand: Hand | None, window: Window) -> bool:
-    """Return whether much of a radiograph is at the level at which bone is brightest; white borders do not count."""
+    """Return True if a large share of a radiograph, white borders aside, is at the brightest level of bone."""
     bright = np.float32(1.0) - pixels if hand is not None and hand.inverted else pixels
     inner = window.cut(bright)
     level = inner.max() - np.float32(1 / 255)
@@ -88,7 +89,7 @@ def _is_saturated(pixels: NDArray[np.float32], hand: Hand | None, window: Window
 def size_warnings(
     radiograph_shape: tuple[int, int], members: Sequence[Member], hand: Hand | None
 ) -> Iterator[ResultWarning]:
-    """Yield a warning if networks read more pixels than there are; on a registered hand, far more."""
+    """Yield a warning if the networks read more pixels than the radiograph has, or far more than a located hand has."""
     height, width = radiograph_shape
     whole = [one.view for one in members if one.view.region == "radiograph"]
     larger = next((view for view in whole if height < view.height or width < view.width), None)
@@ -105,7 +106,7 @@ def size_warnings(
 
 
 def file_warnings(facts: RadiographFacts, given: Sex, hand: Hand | None) -> Iterator[ResultWarning]:
-    """Yield a warning for each statement of the file that does not go with the assessment."""
+    """Yield a warning for each entry of the file that conflicts with the assessment."""
     if facts.age_months is not None and facts.age_months > OLDEST_MONTHS:
         yield ResultWarning.of(
             WarningCode.OUTSIDE_TRAINING_RANGE, "file", age_months=facts.age_months, oldest_months=OLDEST_MONTHS
@@ -135,16 +136,16 @@ def file_warnings(facts: RadiographFacts, given: Sex, hand: Hand | None) -> Iter
 def estimate_warnings(
     estimate: AgeEstimate, members: Sequence[Member], outputs: Mapping[str, MemberOutput]
 ) -> Iterator[ResultWarning]:
-    """Yield the warnings that the answers of the bundle's members raise."""
+    """Yield the warnings that the outputs of the bundle's members raise."""
     if estimate.outside_range:
         yield ResultWarning.of(WarningCode.OUTSIDE_TRAINING_RANGE, oldest_months=OLDEST_MONTHS)
-    # Networks of one view, of several folds, judge together: else ordinary radiographs are unlike the more often, the
-    # more networks there are.
-    ood_score: dict[ViewSpec, list[float]] = {}
+    # The scores of one view are averaged over the networks of all folds. Otherwise more networks would make more
+    # ordinary radiographs exceed the limit.
+    ood_scores: dict[ViewSpec, list[float]] = {}
     for member in members:
-        if (one := member.ood_score(outputs[member.name].embedding)) is not None:
-            ood_score.setdefault(member.view, []).append(one)
-    if any(statistics.fmean(of_view) > _UNLIKE for of_view in ood_score.values()):
+        if (score := member.ood_score(outputs[member.name].embedding)) is not None:
+            ood_scores.setdefault(member.view, []).append(score)
+    if any(statistics.fmean(of_view) > _UNLIKE for of_view in ood_scores.values()):
         yield ResultWarning.of(WarningCode.UNLIKE_TRAINING)
     if estimate.typical_error_months is None:
         yield ResultWarning.of(WarningCode.NOT_VALIDATED)
@@ -156,13 +157,13 @@ def region_warnings(
     caution_months: float | None,
     critical_months: float | None,
 ) -> Iterator[ResultWarning]:
-    """Yield a warning if a region was left out, or the others lie farther apart than on nearly all radiographs.
+    """Yield a warning for a region that was left out, and one for regions that disagree unusually.
 
     Args:
-        ages_months: by region.
-        left_out: the region that the estimate does not rest on (`boneage.bundle.estimate.lone_region`).
-        caution_months: see `boneage.bundle.manifest.Manifest.region_limits_months`.
-        critical_months: see there.
+        ages_months: Bone age by region, in months.
+        left_out: Region that the estimate does not use (`boneage.bundle.estimate.lone_region`), or None.
+        caution_months: Limit of the spread (`boneage.bundle.manifest.Manifest.region_limits_months`), or None.
+        critical_months: Limit of the spread for a critical warning (see there), or None.
     """
     if left_out is not None:
         yield ResultWarning.of(WarningCode.REGION_LEFT_OUT, region=left_out, months=ages_months[left_out])
@@ -186,24 +187,24 @@ def quality_warnings(
     probabilities: Mapping[QualityLabel, float],
     limits: Mapping[QualityLabel, QualityLimit],
 ) -> Iterator[ResultWarning]:
-    """Yield one warning for each thing that disturbs the radiograph.
+    """Yield one warning for each quality problem of the radiograph.
 
-    Cut fingertips and altered greys are also found by measures, without a network.
+    Fingertips that are cut off and altered grey levels are also detected by measures, without a network.
 
     Args:
-        radiograph_shape: (H, W) of the radiograph, pixels.
-        hand: on it.
-        levels: grey levels inside the hand's mask, bone bright (`boneage.hand.views.hand_levels`).
-        probabilities: by the quality network; empty without one.
-        limits: of the network's labels; empty without one.
+        radiograph_shape: Shape (H, W) of the radiograph, pixels.
+        hand: Hand that was located on it.
+        levels: Grey levels inside the hand's mask, bone bright (`boneage.hand.views.hand_levels`).
+        probabilities: Probability of each label by the quality network; empty without one.
+        limits: Limits of the network's labels; empty without one.
     """
     measured = {
         label
-        for label, found in (
+        for label, applies in (
             ("fingertips_cut", _tip_beyond(radiograph_shape, hand)),
             ("altered_grey", _is_dark(levels)),
         )
-        if found
+        if applies
     }
     for label in QUALITY_LABELS:
         limit, probability = limits.get(label), probabilities.get(label, 0.0)
@@ -214,7 +215,7 @@ def quality_warnings(
 
 
 def _tip_beyond(radiograph_shape: tuple[int, int], hand: Hand) -> bool:
-    """Whether the middle finger's tip lies clearly outside the radiograph."""
+    """Return True if the middle finger's tip lies clearly outside the radiograph."""
     height, width = radiograph_shape
     x, y = hand.points_xy[0]
     outside = max(-x, -y, x - width, y - height)
@@ -222,7 +223,7 @@ def _tip_beyond(radiograph_shape: tuple[int, int], hand: Hand) -> bool:
 
 
 def _is_dark(levels: NDArray[np.float32]) -> bool:
-    """Whether the hand's soft tissue is as dark, against its bone, as only a gamma above 1 makes it."""
+    """Return True if soft tissue is so much darker than bone that only a gamma above 1 explains it."""
     if not levels.size:
         return False
     low, quarter, high = (float(level) for level in np.percentile(levels, (1, 25, 90)))
@@ -230,10 +231,10 @@ def _is_dark(levels: NDArray[np.float32]) -> bool:
 
 
 def _looks_inverted(picture: NDArray[np.uint8]) -> bool:
-    """Return whether the outer twelfth of a radiograph is clearly brighter than its middle.
+    """Return True if the outer twelfth of a radiograph is clearly brighter than its middle.
 
-    The middle is the inner half of width and height. Hands lie there and are bright, the air around them dark. Medians,
-    so that a lead marker does not count.
+    The middle is the inner half of width and height. Hands lie there and are bright, and the air around them is dark.
+    Medians are compared because they disregard a lead marker.
     """
     small = cv2.resize(picture, (48, 48), interpolation=cv2.INTER_AREA)
     border = np.ones(small.shape, dtype=bool)

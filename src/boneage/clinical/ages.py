@@ -178,11 +178,11 @@ class ChronologicalAge:
 
 @dataclass(frozen=True)
 class FileAge:
-    """Age that a file gives, and what is wrong with it.
+    """Age that a file gives, and the problem with it.
 
     Attributes:
         age: the age, or None if the file gives none or contradicts itself.
-        issue: what is wrong, or None. An integration shows it as a warning.
+        issue: problem with the age, or None. An integration shows it as a warning.
     """
 
     age: ChronologicalAge | None
@@ -386,5 +386,5 @@ def _checked_months(months: float) -> float:
 
 
 def _day(day: date) -> date:
-    """Return the calendar day of a date or a date with time, which Python does not compare with each other."""
+    """Return the calendar day of a date or a datetime, which Python does not compare with each other."""
     return date(day.year, day.month, day.day)

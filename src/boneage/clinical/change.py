@@ -1,8 +1,8 @@
 """Change between readings of one child: difference, velocity and SDS over time.
 
 A difference of two readings carries the error of both. Its 95 % band is ``±1.96 sqrt(s1² + s2²)``, where s is the SD
-with which a reading of the same hand repeats. The velocity, in months of bone age per year, divides difference and band
-by the time between the radiographs. Bands speak of repeatability: an error that both readings share is not in them.
+of repeated readings of the same hand. The velocity, in months of bone age per year, divides difference and band by the
+time between the radiographs. The bands describe repeatability and exclude errors that both readings share.
 """
 
 from __future__ import annotations
@@ -42,11 +42,12 @@ class ReadingMethod(StrEnum):
 
 @dataclass(frozen=True)
 class RepeatSd:
-    """SD with which a reading of the same hand repeats, in months, above 0.
+    """SD of repeated readings of the same hand, in months, above 0.
 
     Attributes:
-        automatic: of a model bundle, from its manifest. The default is measured on 162 pairs of left and right hands.
-        manual: of a physician's readings.
+        automatic: SD of a model bundle's readings, from its manifest. The default is measured on 162 pairs of left and
+            right hands.
+        manual: SD of a physician's readings.
     """
 
     automatic: float = 1.3
@@ -101,8 +102,8 @@ class Verdict(StrEnum):
     SLOWER = "slower"
     """The whole 95 % band lies below 12 months of bone age per year."""
     AS_EXPECTED = "as_expected"
-    """The band holds 12 months per year: the readings show no difference from the pace of the scale. The wider the
-    band, the less this says."""
+    """The band includes 12 months per year, so the readings show no difference from the pace of the scale. A wider
+    band makes this statement weaker."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,8 @@ class Change:
         velocity: months of bone age per year, or None.
         velocity_band: (low, high) of its 95 % band, or None.
         verdict: pace, or None.
-        reason: why there is no velocity and no verdict; None if there are.
-        flags: what limits the comparison.
+        reason: reason for a missing velocity and verdict; None if they exist.
+        flags: limits of the comparison.
     """
 
     distance_months: float | None
@@ -226,9 +227,9 @@ class Course:
     """Readings of one child over time.
 
     Attributes:
-        readings: in the order of time.
-        changes: from each reading to the next, one fewer than readings.
-        overall: from the first reading to the last; None with fewer than two readings.
+        readings: readings in chronological order.
+        changes: changes between neighbouring readings, one fewer than readings.
+        overall: change between the first and the last reading; None with fewer than two readings.
         sds: SDS at each reading, for a plot against age.
     """
 
@@ -244,9 +245,9 @@ def course(
     """Describe the readings of one child over time.
 
     Args:
-        readings: in any order.
-        sex: of the child, or None if unknown; there is no SDS then.
-        reference: for the SDS.
+        readings: readings in any order.
+        sex: sex of the child, or None if unknown; there is no SDS then.
+        reference: reference of the SDS.
         repeat_sd: SDs of repeated readings.
 
     Raises:

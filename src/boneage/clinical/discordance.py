@@ -1,8 +1,8 @@
 """Carpal discordance: the bone age of the carpal bones against that of the other regions of the hand.
 
 The carpal bones vary more between healthy children than the bones of the fingers, and some disorders delay or advance
-them more than the rest. Which difference is unusual depends on sex and age. It is measured on radiographs that the
-networks were not trained on, and such limits are passed in.
+them more than the rest. The size of an unusual difference depends on sex and age. The limits are measured on
+radiographs that the networks were not trained on, and the caller passes them in.
 Regions: B carpal bones, C metacarpals and proximal phalanges, D middle and distal phalanges, E radius and ulna. The
 whole hand (A) holds the carpal bones and does not count among the others.
 """
@@ -27,7 +27,7 @@ CARPAL_REGION = "B"
 OTHER_REGIONS = ("C", "D", "E")
 
 LEAST_RADIOGRAPHS = 100
-"""Radiographs in an age band from which `measure_limits` makes limits: 2.5 % are then at least two of them."""
+"""Least number of radiographs in an age band with limits; 2.5 % of them are then at least two."""
 
 
 class Direction(StrEnum):
@@ -142,12 +142,12 @@ def carpal_discordance(
 
     Args:
         region_ages_months: bone age by region, finite.
-        sex: of the patient, for the limits; None if unknown.
-        bone_age_months: estimated bone age, for the limits.
+        sex: sex of the patient, which selects the limits; None if unknown.
+        bone_age_months: estimated bone age, which selects the limits.
         limits: usual differences, if they were measured for the model bundle.
 
     Returns:
-        The comparison, or None unless there are the carpal bones and at least two other regions.
+        The comparison, or None without the carpal bones or with fewer than two other regions.
     """
     others = [region_ages_months[region] for region in OTHER_REGIONS if region in region_ages_months]
     if CARPAL_REGION not in region_ages_months or len(others) < 2:
@@ -173,7 +173,7 @@ def measure_limits(
     `LEAST_RADIOGRAPHS` radiographs is left out.
 
     Args:
-        sexes: of N radiographs.
+        sexes: sexes of N patients, one for each radiograph.
         bone_ages_months: shape (N,), estimated bone ages.
         differences_months: shape (N,), carpal bones minus the others.
         edges_months: rising edges of the age bands, at least two.
@@ -194,9 +194,9 @@ def measure_limits(
         of_sex = np.array([one is sex for one in sexes], dtype=bool)
         bands = []
         for low, high in pairwise(edges):
-            found = differences[of_sex & (ages >= low) & (ages < high)]
-            if found.size >= LEAST_RADIOGRAPHS:
-                lowest, highest = np.quantile(found, tails)
+            of_band = differences[of_sex & (ages >= low) & (ages < high)]
+            if of_band.size >= LEAST_RADIOGRAPHS:
+                lowest, highest = np.quantile(of_band, tails)
                 bands.append(DiscordanceLimit(float(low), float(high), float(lowest), float(highest)))
         by_sex[sex] = tuple(bands)
     return DiscordanceLimits(MappingProxyType(by_sex))

@@ -62,7 +62,7 @@ class AgeDistribution:
 
     Attributes:
         ages_months: rising middles of the bins in months, such as 0.5, 1.5, ...
-        probabilities: as many values, each at least 0. They are normalised where they are used.
+        probabilities: one value for each bin, at least 0. They are normalised where they are used.
     """
 
     ages_months: tuple[float, ...]
@@ -107,7 +107,7 @@ class NearMaturity:
     """Result of the rule for skeletal maturity.
 
     Attributes:
-        reasons: which conditions hold; empty for a hand that is still maturing.
+        reasons: conditions that hold; empty for a hand that is still maturing.
         probability_mature: probability, 0 to 1, of an age above `MATURE_MONTHS`; None without a distribution.
     """
 
@@ -133,8 +133,8 @@ def near_maturity(bone_age_months: float, sex: Sex | None, distribution: AgeDist
 
     Args:
         bone_age_months: estimate, finite.
-        sex: of the patient. If it is unknown, the limits of girls hold, which are lower.
-        distribution: of the estimate, if the networks give one.
+        sex: sex of the patient. If it is unknown, the limits of girls hold, which are lower.
+        distribution: age distribution of the estimate, if the networks give one.
     """
     limits = sex or Sex.FEMALE
     probability = None if distribution is None else distribution.probability_above(MATURE_MONTHS[limits])
@@ -153,7 +153,7 @@ def age_zone(age: ChronologicalAge, sex: Sex | None) -> AgeZone:
 
     Args:
         age: chronological age.
-        sex: of the patient. If it is unknown, the scale ends where that of boys ends.
+        sex: sex of the patient. If it is unknown, the scale ends where that of boys ends.
     """
     months = age.middle_months
     if months < YOUNGEST_MONTHS:

@@ -33,7 +33,7 @@ from boneage.sex import Sex
 
 Severity = Literal["info", "caution", "critical"]
 OpenInterval = tuple[float, float | None]
-"""Lower and upper bound in months; the upper one is None where the interval is open above."""
+"""Lower and upper bound in months, with None instead of an upper bound where the interval is open above."""
 
 
 class ClinicalWarningCode(StrEnum):
@@ -142,7 +142,7 @@ class BoneAgeEstimate:
 
 @dataclass(frozen=True)
 class ClinicalReading:
-    """What a bone age means for a child.
+    """Clinical meaning of a bone age for a child.
 
     Attributes:
         sex: sex by which the bone age was estimated; None if unknown.
@@ -150,13 +150,13 @@ class ClinicalReading:
         reference: the reference of SDS and normal range.
         normal_range: normal range of bone age at the chronological age; None where no SDS is possible by age and sex.
         difference: bone age minus chronological age, or None.
-        difference_reason: why there is no difference; None if there is one.
+        difference_reason: reason for a missing difference; None if there is one.
         sds: SDS, its interval, determination and the reason for a missing one.
         near_maturity: result of the rule for skeletal maturity; None without a meaningful bone age.
         interval_80, interval_95: intervals of the estimate in months, open above near maturity; None if not known or
             not meaningful.
         carpal_discordance: carpal bones against the other regions, or None.
-        warnings: from critical to info.
+        warnings: warnings in the order of severity, critical first.
     """
 
     sex: Sex | None
@@ -188,33 +188,31 @@ class ClinicalReading:
         return self.warnings[0].severity if self.warnings else None
 
     def has_warning(self, code: ClinicalWarningCode) -> bool:
-        """Return whether a warning was raised."""
+        """Return True if a warning was raised."""
         return any(warning.code is code for warning in self.warnings)
 
     def to_json(self) -> dict[str, Any]:
         """Return the reading as plain JSON.
 
-        ============================  ============================================================================
-        key                           value
-        ============================  ============================================================================
-        ``method``                    ``Greulich & Pyle``
-        ``chronological_age``         see `ChronologicalAge.to_json`, or null
-        ``reference``                 see `Reference.to_json`
-        ``normal_range``              see `NormalRange.to_json`, or null
-        ``difference``                see `AgeDifference.to_json`, or null
-        ``difference_reason``         code of `WithheldReason`, or null
-        ``sds``                       score with two decimals, or null
-        ``sds_interval_80``           [low, high], or null
-        ``sds_range``                 [low, high] over an age in whole years, or null
-        ``determination``             ``delayed``, ``normal``, ``advanced``, ``borderline`` or null
-        ``determination_candidates``  list of the classes that the 80 % interval holds
-        ``determination_reason``      code of `WithheldReason`, or null
-        ``near_maturity``             see `NearMaturity.to_json`, or null
-        ``interval_80``               [low, high] in months, high null where open above; or null
-        ``interval_95``               the same for 95 %
-        ``carpal_discordance``        see `CarpalDiscordance.to_json`, or null
-        ``warnings``                  list of {``code``, ``severity``}
-        ============================  ============================================================================
+        Every key is present, and its value is null where it does not apply:
+
+        * `method`: ``Greulich & Pyle``.
+        * `chronological_age`: see `ChronologicalAge.to_json`.
+        * `reference`: see `Reference.to_json`.
+        * `normal_range`: see `NormalRange.to_json`.
+        * `difference`: see `AgeDifference.to_json`.
+        * `difference_reason`: code of `WithheldReason`.
+        * `sds`: score with two decimals.
+        * `sds_interval_80`: [low, high].
+        * `sds_range`: [low, high] over an age in whole years.
+        * `determination`: ``delayed``, ``normal``, ``advanced`` or ``borderline``.
+        * `determination_candidates`: list of the classes that the 80 % interval holds.
+        * `determination_reason`: code of `WithheldReason`.
+        * `near_maturity`: see `NearMaturity.to_json`.
+        * `interval_80`: [low, high] in months; high is null where the interval is open above.
+        * `interval_95`: the same for 95 %.
+        * `carpal_discordance`: see `CarpalDiscordance.to_json`.
+        * `warnings`: list of {``code``, ``severity``}, which may be empty.
         """
         return {
             "method": METHOD,
@@ -244,7 +242,7 @@ def clinical_reading(
     carpal_limits: DiscordanceLimits | None = None,
     sex_is_known: bool = True,
 ) -> ClinicalReading:
-    """Return what a bone age means for a child.
+    """Return the clinical meaning of a bone age for a child.
 
     Signed difference, SDS and determination are withheld beyond both ends of the scale, at or near skeletal maturity,
     and where the bone age is missing, meaningless or must not be used. An SDS further needs a known sex and an age that
@@ -254,12 +252,12 @@ def clinical_reading(
         estimate: bone age, or None if the radiograph was rejected.
         sex: sex by which the bone age was estimated, or None.
         age: chronological age at the study, or None.
-        reference: to judge by; ``gp-brush-sd`` if None.
-        age_issue: what is wrong with the age in the file, for a warning.
-        is_meaningless: the number is no bone age (phantom, or outside the scale).
-        has_critical_warning: a critical warning of the assessment says that the bone age must not be used.
+        reference: reference to judge by; ``gp-brush-sd`` if None.
+        age_issue: problem with the age in the file, which raises a warning.
+        is_meaningless: True if the number is no bone age (phantom, or outside the scale).
+        has_critical_warning: True if a critical warning of the assessment forbids the use of the bone age.
         carpal_limits: usual differences between carpal bones and other regions.
-        sex_is_known: False where `sex` is only one of the two that were tried (`both_sexes_reading`).
+        sex_is_known: False if `sex` is only one of the two that were tried (`both_sexes_reading`).
     """
     reference = reference or shipped_reference()
     usable = None if estimate is None or is_meaningless else estimate
@@ -359,7 +357,7 @@ def _withheld(
     has_critical_warning: bool,
     is_near_maturity: bool,
 ) -> WithheldReason | None:
-    """Return why difference, SDS and determination are all withheld, the most telling reason first."""
+    """Return the most informative reason to withhold difference, SDS and determination, or None."""
     zone = AgeZone.WITHIN if age is None else age_zone(age, sex)
     conditions = {
         WithheldReason.NO_ESTIMATE: estimate is None,

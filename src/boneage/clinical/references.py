@@ -5,8 +5,8 @@ Two are shipped. Both use the children of the Brush Foundation study, as Greulic
 does, and the SD of Brush. ``brush`` takes mean and SD of Brush, whose children were up to 0.66 SD ahead of the scale.
 
 An operator's own reference is a CSV file with the columns ``sex,age_months,mean,sd``, all ages in months. Lines that
-start with ``#`` are comments; those of the form ``# name: ...``, ``# population: ...`` and ``# citation: ...`` say what
-the reference is. Values between two ages of a table are interpolated linearly; there are none beyond its ends.
+start with ``#`` are comments. Those of the form ``# name: ...``, ``# population: ...`` and ``# citation: ...`` describe
+the reference. Values between two ages of a table are interpolated linearly, and none exist beyond its ends.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Reference:
         return None if nodes is None else (nodes[0].age_months, nodes[-1].age_months)
 
     def covers(self, sex: Sex, age_months: float) -> bool:
-        """Return whether the reference has values at an age; both ends belong to the range."""
+        """Return True if the reference has values at an age; both ends belong to the range."""
         bounds = self.range_months(sex)
         return bounds is not None and bounds[0] <= age_months <= bounds[1]
 
@@ -107,7 +107,7 @@ class Reference:
         """Return mean and SD at an age, or None where the reference has none.
 
         Args:
-            sex: of the child.
+            sex: sex of the child.
             age_months: exact chronological age.
         """
         if not self.covers(sex, age_months):
@@ -119,7 +119,7 @@ class Reference:
         """Return means and SDs in months, interpolated linearly, for a plot.
 
         Args:
-            sex: of the children.
+            sex: sex of the children.
             ages_months: chronological ages, any shape.
 
         Returns:
@@ -136,7 +136,7 @@ class Reference:
         )
 
     def to_json(self, sex: Sex | None = None) -> dict[str, Any]:
-        """Return what identifies the reference, as it is stored with a result.
+        """Return the description of the reference that is stored with a result.
 
         Keys are ``id``, ``name``, ``population``, ``citation``, ``sha256`` and ``range_months``, which is null unless
         the sex is given and covered.
@@ -257,7 +257,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _column_order(header: list[str], place: str) -> list[int]:
-    """Return where each of `_COLUMNS` stands."""
+    """Return the position of each of `_COLUMNS` in a header."""
     if sorted(header) != sorted(_COLUMNS):
         raise ClinicalError("reference_columns", f"{place}: the columns must be {','.join(_COLUMNS)}.")
     return [header.index(column) for column in _COLUMNS]

@@ -89,7 +89,7 @@ class SdsResult:
         determination: class, or None.
         candidates: classes that the 80 % interval holds, from delayed to advanced: two, in wide intervals three, for
             a borderline determination; one otherwise; none without a determination.
-        reason: why there is no determination; None if there is one.
+        reason: reason for a missing determination; None if there is one.
     """
 
     sds: float | None = None
@@ -144,8 +144,8 @@ def standard_score(bone_age_months: float, age_months: float, sex: Sex, referenc
     Args:
         bone_age_months: finite.
         age_months: exact chronological age.
-        sex: of the child.
-        reference: to judge by.
+        sex: sex of the child.
+        reference: reference to judge by.
     """
     node = reference.at(sex, age_months)
     return None if node is None else (bone_age_months - node.mean_months) / node.sd_months
@@ -159,7 +159,7 @@ def classify(sds: float) -> Determination:
 
 
 def age_obstacle(age: ChronologicalAge | None, sex: Sex | None, reference: Reference) -> WithheldReason | None:
-    """Return why a chronological age and a sex allow no SDS, or None if they allow one."""
+    """Return the reason why a chronological age and a sex allow no SDS, or None if they allow one."""
     if age is not None and (outside := _OUTSIDE.get(age_zone(age, sex))) is not None:
         return outside
     if sex is None or age is None:
@@ -180,16 +180,16 @@ def judge(
 ) -> SdsResult:
     """Return SDS and determination of a bone age that is fit to be judged by.
 
-    Whether the estimate itself may be judged (near maturity, phantom, critical warning) is decided by
-    `boneage.clinical.reading.clinical_reading`. An age that is known to the month counts by the middle of that month.
+    `boneage.clinical.reading.clinical_reading` decides whether the estimate itself may be judged (near maturity,
+    phantom, critical warning). An age that is known to the month counts by the middle of that month.
 
     Args:
         bone_age_months: estimate or a physician's reading, finite.
         interval_80: (low, high) of the 80 % interval in months. Without one, as for a physician's reading, the
             determination is never borderline.
         age: chronological age, or None.
-        sex: None if it is unknown or neither female nor male.
-        reference: to judge by.
+        sex: sex of the child; None if it is unknown or neither female nor male.
+        reference: reference to judge by.
 
     Raises:
         ClinicalError: ``estimate_invalid`` if the interval is reversed.
@@ -236,8 +236,8 @@ def normal_range(age: ChronologicalAge | None, sex: Sex | None, reference: Refer
 
     Args:
         age: chronological age, or None.
-        sex: of the child, or None.
-        reference: to judge by.
+        sex: sex of the child, or None.
+        reference: reference to judge by.
     """
     if age is None or sex is None or age_obstacle(age, sex, reference) is not None:
         return None

@@ -132,12 +132,12 @@ def inner_window(pixels: Image) -> Window:
 
 @dataclass(frozen=True, eq=False)
 class InnerPicture:
-    """What a radiograph shows within its even borders, as the networks that look for hands need it.
+    """Part of a radiograph within its even borders, prepared for the networks that locate hands.
 
     Attributes:
-        window: on the radiograph, by `inner_window`.
-        pixels: of the window, float32 (h, w), reduced by `reduced`.
-        to_picture: from the radiograph's coordinates to those of `pixels`.
+        window: Window on the radiograph, by `inner_window`.
+        pixels: Pixels of the window, float32 (h, w), reduced by `reduced`.
+        to_picture: Transform from the radiograph's coordinates to those of `pixels`.
     """
 
     window: Window

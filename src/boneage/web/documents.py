@@ -37,7 +37,7 @@ class PlatesDocument(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredResult(AssessmentDocument):
-    """What the database keeps of a finished assessment."""
+    """Document of a finished assessment, as the database stores it."""
 
     plates: PlatesDocument | None = None
     """Reference plates to compare with; null without an atlas for this sex."""

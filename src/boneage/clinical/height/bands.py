@@ -5,9 +5,9 @@ only. They are therefore not used. These figures are used instead:
 
 * 4.7 cm (90 %) for RWT 1975 at 6 years 3 months (boys), printed in the article's worked example.
 * 7 cm (boys) and 6 cm (girls) within which 95 % of predictions lie in the abstract of Tanner, Whitehouse, Marshall &
-  Carter, Arch Dis Child 1975;50:14-26, for boys of 4 to 12 and girls of 4 to 11 years. As 90 % they are 5.9 and 5.0 cm.
-  That method also predicts from height, age and bone age. Its figures stand in for every other method and age, for
-  want of verified ones.
+  Carter, Arch Dis Child 1975;50:14-26, for boys of 4 to 12 and girls of 4 to 11 years. The 90 % values are 5.9 and
+  5.0 cm. That method also predicts from height, age and bone age. Its figures stand in for every other method and age,
+  for want of verified ones.
 * 3.5 cm at or near skeletal maturity, for the methods that use the bone age.
 
 No range is narrower than 3.5 cm to either side before it is limited by the present height. The ranges are cautious:
@@ -41,7 +41,7 @@ ASSUMED_95_CM = {Sex.MALE: 7.0, Sex.FEMALE: 6.0}
 
 
 def method_half_width_90(method: Method, sex: Sex, age_months: float, *, mature: bool) -> tuple[float, BandMeaning]:
-    """Return the method's own error as a 90 % half-width in cm, and where it comes from.
+    """Return the method's own error as a 90 % half-width in cm, and its origin.
 
     Args:
         method: a method of prediction; target height has a range of its own.

@@ -1,9 +1,9 @@
 """Bayley & Pinneau 1952: adult height from the percent of mature height that belongs to a bone age.
 
-J Pediatr 1952;40:423-441, revised for the Greulich & Pyle standards. Three tables for each sex serve children whose
-bone age is within one year of their age (average), ahead by one year or more (accelerated), or behind by one year or
-more (retarded; the codes keep this word of the article). At the same bone age, two tables
-differ by several centimetres in childhood and hardly near maturity.
+J Pediatr 1952;40:423-441, revised for the Greulich & Pyle standards. Each sex has three tables. The bone age is within
+one year of the age (average), ahead by one year or more (accelerated), or behind by one year or more (retarded; the
+codes keep this word of the article). At the same bone age, two tables differ by several centimetres in childhood and
+hardly near maturity.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Method(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a method gives no prediction, or a height no SDS."""
+    """Reason why a method gives no prediction, or a height no SDS."""
 
     CONTRAINDICATED = "contraindicated"
     """A condition is present for which no prediction is valid."""
@@ -121,7 +121,7 @@ class Contraindication(StrEnum):
 
 
 class HeightSource(StrEnum):
-    """How a parent's height is known."""
+    """Origin of a parent's height."""
 
     MEASURED = "measured"
     """Measured in the clinic."""

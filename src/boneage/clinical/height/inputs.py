@@ -35,7 +35,7 @@ class ParentHeight:
 
     Attributes:
         cm: standing height in cm, from 100 to 230.
-        source: whether it was measured or reported.
+        source: origin of the height, measured or reported.
     """
 
     cm: float
@@ -44,7 +44,7 @@ class ParentHeight:
 
 @dataclass(frozen=True)
 class HeightInputs:
-    """What is known of a child for adult height prediction. Every value but sex and age may be missing.
+    """Measurements of a child for adult height prediction. Every value but sex and age may be missing.
 
     Attributes:
         sex: sex of the child.

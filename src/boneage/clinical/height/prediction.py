@@ -53,7 +53,7 @@ class HeightPrediction:
         lower_cm: lower end of the range in cm. For a prediction it is never below the child's present height.
         upper_cm: upper end of the range in cm.
         band: meaning of the range.
-        reason: why there is no prediction.
+        reason: reason for a missing prediction.
         notes: remarks, in the order of :class:`~boneage.clinical.height.codes.Note`.
     """
 
@@ -87,7 +87,7 @@ class HeightSds:
 
     Attributes:
         sds: the standard deviation score.
-        reason: why there is none.
+        reason: reason for a missing score.
     """
 
     sds: float | None = None
@@ -142,7 +142,7 @@ def predict_adult_height(inputs: HeightInputs) -> AdultHeightTable:
     present, only the target height and the SDS are given.
 
     Args:
-        inputs: what is known of the child; they are checked when they are made.
+        inputs: measurements of the child, which were checked when they were made.
     """
     rows = (
         *_bayley_pinneau(inputs),
@@ -295,7 +295,7 @@ def _row(
     """Return a row with its range.
 
     Args:
-        inputs: what is known of the child.
+        inputs: measurements of the child.
         method: a method of prediction.
         prediction: predicted adult height in cm.
         slope: cm of prediction for each month of bone age; None for a method that takes no bone age.
