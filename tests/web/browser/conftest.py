@@ -23,6 +23,7 @@ from playwright.sync_api import (
     Page,
     Request,
     Response,
+    expect,
     sync_playwright,
 )
 
@@ -43,6 +44,8 @@ ADMINISTRATOR, PASSWORD = "astrid", "correct horse battery"
 
 _SECONDS_TO_START = 90
 _SECONDS_TO_ANSWER = 60
+
+expect.set_options(timeout=30_000)  # the default of 5 s is too short for a result on a busy machine
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ _COLUMNS = {
     "status": _("Status"),
     "warnings": _("Warnings"),
     "date": _("Submitted"),
-    "who": _("Submitted by"),
+    "who": _("User"),
 }
 
 EXPORTED = (
