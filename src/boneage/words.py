@@ -239,8 +239,8 @@ def stamp(warnings: Iterable[WarningDocument], *, is_meaningless: bool) -> str:
         is_meaningless: True if the number is no bone age at all.
     """
     if is_phantom(warnings):
-        return gettext("Drawn phantom: this number means nothing")
-    return gettext("No bone age: outside 0 to 19 years") if is_meaningless else gettext("Do not use this number")
+        return gettext("Drawn phantom: this number has no meaning")
+    return gettext("Not a bone age: outside 0 to 19 years") if is_meaningless else gettext("Do not use this number")
 
 
 SEVERITY_TITLES: Mapping[Severity, str] = MappingProxyType(

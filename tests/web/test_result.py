@@ -177,7 +177,7 @@ def test_page_has_no_inline_code(open_mode: None, done_assessment: MakeAssessmen
 
 @pytest.mark.parametrize(
     ("codes", "said"),
-    [(["phantom"], "this number means nothing"), (["outside_training_range"], "outside 0 to 19 years")],
+    [(["phantom"], "this number has no meaning"), (["outside_training_range"], "outside 0 to 19 years")],
 )
 def test_meaningless_number_is_struck_through(
     open_mode: None, done_assessment: MakeAssessment, client: Client, codes: list[str], said: str

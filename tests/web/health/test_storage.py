@@ -263,5 +263,5 @@ def test_watch_stale_check_reports_no_database(monkeypatch: pytest.MonkeyPatch) 
     watch = Watch(lambda: Condition("ok", 0), every=3600)
     watch.start()
     later = time.monotonic() + condition.STALE_SECONDS + 3601
-    monkeypatch.setattr(condition.time, "monotonic", lambda: later)
+    monkeypatch.setattr(time, "monotonic", lambda: later)
     assert watch.report()[0] == 503
