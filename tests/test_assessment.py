@@ -170,7 +170,7 @@ def test_the_phantom_is_known_in_every_format_and_size(
     path = save(tmp_path / f"hand{suffix}", draw_hand(height=size[0], width=size[1]))
     assessment = assess(path, "F", bundle)
     assert assessment.warnings[0].code is WarningCode.PHANTOM
-    assert "means nothing" in assessment.warnings[0].message
+    assert "no meaning" in assessment.warnings[0].message
 
 
 def test_the_written_sample_is_known_as_the_phantom(tmp_path: Path, bundle: Bundle) -> None:

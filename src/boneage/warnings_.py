@@ -53,10 +53,10 @@ _INFO, _CAUTION, _CRITICAL = Severity.INFO, Severity.CAUTION, Severity.CRITICAL
 
 _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
     {
-        "phantom": (_CRITICAL, "This is the drawn phantom, not a patient: the number means nothing."),
+        "phantom": (_CRITICAL, "This is the drawn phantom, not a patient: the estimate has no meaning."),
         "outside_training_range": (
             _CRITICAL,
-            "The networks answered outside 0 to {oldest_months:g} months, where bone age ends: do not use the number.",
+            "The estimate lies outside 0 to {oldest_months:g} months, where bone age ends: do not use it.",
         ),
         "outside_training_range.file": (
             _CRITICAL,
@@ -65,7 +65,7 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         ),
         "unlike_training": (
             _CAUTION,
-            "The networks have seen few radiographs like this one. Check that it shows one whole hand, lying flat.",
+            "This radiograph differs from the training data. Check that it shows one whole hand, lying flat.",
         ),
         "regions_disagree": (
             _CAUTION,
@@ -101,8 +101,8 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         ),
         "altered_grey": (
             _CAUTION,
-            "The greys look altered, as by gamma or a steep display curve, which can move the estimate by some months."
-            " Use the original file.",
+            "The grey values seem to be altered (gamma or a steep display curve), which can change the estimate by "
+            "some months. Use the original file.",
         ),
         "photographed": (
             _CAUTION,
@@ -112,14 +112,14 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
             _CAUTION,
             "A large part of region {regions} lies outside the radiograph: the age rests on the other regions.",
         ),
-        "not_validated": (_CAUTION, "This bundle was never validated: its error is unknown."),
+        "not_validated": (_CAUTION, "This model bundle has not been validated: its accuracy is unknown."),
         "looks_inverted": (
             _CAUTION,
             "The border is brighter than the middle: the radiograph may be inverted, or a bright frame surrounds it.",
         ),
         "read_inverted": (
             _INFO,
-            "The radiograph is inverted (bone dark): it was read, and is shown, with bone bright.",
+            "The radiograph is inverted (dark bone). It was read, and is shown, with bright bone.",
         ),
         "read_mirrored": (
             _INFO,
@@ -127,8 +127,8 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         ),
         "side_uncertain": (
             _CAUTION,
-            "The tip of the thumb was not found: whether this is a left or a right hand is a guess. Check the thumb's"
-            " point on the radiograph.",
+            "The tip of the thumb was not found, so the side of the hand is uncertain. Check the thumb point on the "
+            "radiograph.",
         ),
         "saturated": (
             _CAUTION,
@@ -136,7 +136,7 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         ),
         "for_processing": (
             _CAUTION,
-            "The file holds raw levels of the detector (DICOM: for processing) and not the image made for reading.",
+            "The file contains raw detector data (DICOM: for processing), not the image for reading.",
         ),
         "low_resolution": (
             _CAUTION,
@@ -148,38 +148,40 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
             "From capitate to middle finger tip the hand has only {pixels:.0f} pixels, fewer than the"
             " {view_pixels:.0f} that the network reads.",
         ),
-        "other_body_part_declared": (_CAUTION, "The file says that it shows {part!r}, not a hand."),
+        "other_body_part_declared": (_CAUTION, "According to the file, the radiograph shows {part!r}, not a hand."),
         "right_hand_declared": (
             _CAUTION,
-            "The file says that this is a right hand; the networks and the atlases are made for left hands.",
+            "According to the file, this is a right hand; the networks and the atlases are made for left hands.",
         ),
         "both_hands_declared": (
             _CAUTION,
-            "The file says that it shows both hands, and one was read. Check which one.",
+            "According to the file, the radiograph shows both hands, and one was read. Check which one.",
         ),
-        "not_human_declared": (_CRITICAL, "The file says that the patient is no human: do not use the number."),
+        "not_human_declared": (_CRITICAL, "According to the file, the patient is not human: do not use the estimate."),
         "pixel_bits_differ": (
             _CAUTION,
-            "The pixels take more bits than the file says, and were read with all of them. Compare the grey levels with"
-            " the original.",
+            "The pixels use more bits than the file states, and were read with all of them. Compare the grey values "
+            "with the original.",
         ),
         "pixel_size_differs": (
             _CAUTION,
-            "The file contradicts itself on how many rows and columns there are. Check that the whole radiograph is"
-            " shown.",
+            "The file contains contradictory numbers of rows and columns. Check that the whole radiograph is shown.",
         ),
-        "burned_in_annotation": (_INFO, "The file says that text stands in the image, which may name the patient."),
+        "burned_in_annotation": (_INFO, "According to the file, the image contains text, which may name the patient."),
         "sex_differs_from_file": (_CAUTION, "The sex was given as {given}, but the file says {said}."),
         "age_differs_from_file": (
             _CAUTION,
-            "The child was {given_months:.0f} months old by what was given, but {file_months:.0f} months by the file:"
-            " is this radiograph of this child?",
+            "The given age is {given_months:.0f} months, but the age from the file is {file_months:.0f} months. Check "
+            "that this is the right child.",
         ),
         "ages_differ": (
             _CAUTION,
             "The file's age and its dates of birth and study contradict each other: no chronological age to compare.",
         ),
-        "no_activation": (_CAUTION, "No place of the radiograph moved the age: there is no heat map to show."),
+        "no_activation": (
+            _CAUTION,
+            "No place of the radiograph influenced the estimate: there is no heat map to show.",
+        ),
     }
 )
 """Severity and sentence, by code, and by code and reason where a code has several."""

@@ -248,7 +248,7 @@ def test_add_creates_catalogue(tool: ModuleType, monkeypatch: pytest.MonkeyPatch
         assert texts_of(read_po(file, locale="it")) == texts_of(tool.extracted())
     assert languages(tmp_path) == [("en", "English"), ("it", "Italiano")]
     assert "already exists" in CliRunner().invoke(tool.main, ["add", "it"]).output
-    assert "no language" in CliRunner().invoke(tool.main, ["add", "xx"]).output
+    assert "not a language" in CliRunner().invoke(tool.main, ["add", "xx"]).output
 
 
 def test_tool_runs_alone() -> None:

@@ -1,4 +1,4 @@
-"""Ages, ranges and doubts in words."""
+"""Ages, ranges and warnings in words."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_day_writes_month_in_letters(when: date) -> None:
 def test_moment_names_time_zone() -> None:
     """A moment names its time zone."""
     with override("en"):
-        assert texts.moment(datetime(2026, 3, 4, 15, 6, tzinfo=UTC)) == "March 4, 2026, 3:06 p.m. UTC"
+        assert texts.moment(datetime(2026, 3, 4, 15, 6, tzinfo=UTC)) == "4 March 2026, 15:06 UTC"
 
 
 def test_filters_in_templates() -> None:
@@ -134,10 +134,10 @@ def test_filters_in_templates() -> None:
         "{{ months|age }}, {{ months|months }}, {{ months|months:0 }}, {{ range|ages_between }}, {{ 'F'|sex }},"
         " {{ 'C'|region }}, {{ warning|warning_text }}{% rejection 'no_hand' as reason %}, {{ reason.title }}"
     )
-    warning = {"code": "not_validated", "text": "not_validated", "values": {}}
+    warning = ResultWarning.of(WarningCode.NOT_VALIDATED).document()
     with override("en"):
         said = engines["django"].from_string(source).render({"months": 13.26, "range": [12, 24.4], "warning": warning})
     assert said == (
         "1 year 1 month, 13.3 months, 13 months, 1 year to 2 years, female, metacarpals and proximal phalanges,"
-        " This bundle was never validated: its error is unknown., No hand was found on this radiograph."
+        " This model bundle has not been validated: its accuracy is unknown., No hand was found on this radiograph."
     )
