@@ -229,7 +229,7 @@ def _only_hand_of_smoothed(pixels: Image, first: Rejection, networks: HandNetwor
 
 
 def _is_noisy(pixels: Image) -> bool:
-    """Whether a picture's noise may hide a small hand: by the median of its second differences (Immerkaer 1996)."""
+    """Return whether noise may hide a small hand, by the median of the second differences (Immerkaer 1996)."""
     differences = cv2.filter2D(pixels, -1, np.outer(_SECOND_DIFFERENCE, _SECOND_DIFFERENCE))
     deviation = float(np.median(np.abs(differences))) / (_NORMAL_QUARTILE * float((_SECOND_DIFFERENCE**2).sum()))
     low, high = np.percentile(pixels, (0.5, 99.5))
@@ -344,7 +344,7 @@ class _NearLook(NamedTuple):
 
     @property
     def is_hand_without_points(self) -> bool:
-        """Whether the networks for points see one whole hand and do not agree where its points are."""
+        """True if the networks for points see one whole hand and disagree about its points."""
         return (
             isinstance(self.outcome, Rejection)
             and self.outcome.code == RejectionCode.POINTS_UNCERTAIN
@@ -352,12 +352,12 @@ class _NearLook(NamedTuple):
         )
 
     def is_apart_from(self, hand: Hand) -> bool:
-        """Whether the hand's middle lies outside the window."""
+        """Return whether the middle of the hand lies outside the window."""
         x, y = _middle(hand)
         return not (self.window.left < x < self.window.right and self.window.top < y < self.window.bottom)
 
     def is_piece_of(self, hand: Hand) -> bool:
-        """Whether the window shows a small part of a hand only."""
+        """Return whether the window shows only a small part of the hand."""
         box, area = hand_box(hand), self.window.area
         return self.window.within(box).area >= _PIECE_INSIDE * area and area <= _PIECE * box.area
 
