@@ -142,7 +142,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Runs jobs in this process, and lists their names."""
     names: list[str] = []
 
-    def run_jobs(jobs: Sequence[Job], _at_once: int, _tell: Callable[[str], None]) -> dict[str, int]:
+    def run_jobs(jobs: Sequence[Job], _at_once: int, _report: Callable[[str], None]) -> dict[str, int]:
         failed = {}
         for job in jobs:
             names.append(job.name)
@@ -180,7 +180,7 @@ def test_networks_are_trained_once_and_predict_the_validation_radiographs_of_the
 ) -> None:
     told: list[str] = []
     plan = _plan(table, tmp_path / "grid", MALES_A, MIXED_B, cache=tmp_path / "cache")
-    assert train_grid(plan, jobs=1, tell=told.append) == {}
+    assert train_grid(plan, jobs=1, report=told.append) == {}
     assert sorted(in_process) == ["classification-mixed-b", "regression-males-a"]
     radiographs = {
         radiograph.id: radiograph for radiograph in grid_radiographs(plan) if radiograph.split == "validation"
@@ -194,7 +194,7 @@ def test_networks_are_trained_once_and_predict_the_validation_radiographs_of_the
     caches = [path.name.partition("-")[0] for path in (tmp_path / "cache").iterdir()]
     assert sorted(caches) == ["radiographs", "hands"]  # one of each for all cohorts
     in_process.clear()
-    assert train_grid(plan, jobs=1, tell=told.append) == {}
+    assert train_grid(plan, jobs=1, report=told.append) == {}
     assert in_process == []
     assert told[-1] == "2 of 2 networks are done already"
     notes = grid_notes(tmp_path / "grid")
@@ -206,12 +206,12 @@ def test_networks_are_trained_once_and_predict_the_validation_radiographs_of_the
 
 def test_a_run_without_its_predictions_is_gone_on_with(table: Path, tmp_path: Path, in_process: list[str]) -> None:
     plan = _plan(table, tmp_path, MALES_A)
-    train_grid(plan, jobs=1, tell=print)
+    train_grid(plan, jobs=1, report=print)
     predictions = tmp_path / "predictions" / f"{MALES_A.name}.csv"
     first = predictions.read_bytes()
     predictions.unlink()
     weights = (tmp_path / "runs" / MALES_A.name / "last.ckpt").stat().st_mtime_ns
-    train_grid(plan, jobs=1, tell=print)
+    train_grid(plan, jobs=1, report=print)
     assert in_process == [MALES_A.name] * 2
     assert predictions.read_bytes() == first
     assert (tmp_path / "runs" / MALES_A.name / "last.ckpt").stat().st_mtime_ns == weights
@@ -221,29 +221,29 @@ def test_another_recipe_is_rejected_before_anything_is_trained(
     table: Path, tmp_path: Path, in_process: list[str]
 ) -> None:
     plan = _plan(table, tmp_path, MALES_A)
-    train_grid(plan, jobs=1, tell=print)
+    train_grid(plan, jobs=1, report=print)
     in_process.clear()
     with pytest.raises(RecipeError, match=MALES_A.name) as caught:
-        train_grid(replace(plan, cells=(MIXED_B, MALES_A), epochs={}), jobs=1, tell=print)
+        train_grid(replace(plan, cells=(MIXED_B, MALES_A), epochs={}), jobs=1, report=print)
     assert caught.value.code == "recipe_changed"
     assert in_process == []
 
 
 def test_other_labels_are_not_taken_for_done(table: Path, tmp_path: Path, in_process: list[str]) -> None:
-    train_grid(_plan(table, tmp_path, MALES_A), jobs=1, tell=print)
+    train_grid(_plan(table, tmp_path, MALES_A), jobs=1, report=print)
     header, *rows = table.read_text().splitlines()
     changed = tmp_path / "radiographs.csv"
     older = [f"{name},{int(age) + 1},{male}" for name, age, male in (row.split(",") for row in rows)]
     changed.write_text("\n".join([header, *older]) + "\n")
     plan = replace(_plan(table, tmp_path, MALES_A), radiographs=changed)
-    assert train_grid(plan, jobs=1, tell=print) == {MALES_A.name: RecipeError.exit_status}
+    assert train_grid(plan, jobs=1, report=print) == {MALES_A.name: RecipeError.exit_status}
 
 
 def test_folds_give_out_of_fold_predictions_of_every_training_radiograph(
     table: Path, tmp_path: Path, in_process: list[str]
 ) -> None:
     plan = _plan(table, tmp_path, MALES_A, folds=2)
-    assert train_grid(plan, jobs=1, tell=print) == {}
+    assert train_grid(plan, jobs=1, report=print) == {}
     assert in_process == [MALES_A.name, f"{MALES_A.name}-fold-1-of-2", f"{MALES_A.name}-fold-2-of-2"]
     grid = read_grid(tmp_path / "out_of_fold")
     males = [

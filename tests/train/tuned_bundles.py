@@ -12,7 +12,8 @@ from torch import nn
 
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.manifest import Manifest
-from boneage.train.bundle.export import NetworkMember, WeightBits, write_bundle
+from boneage.train.bundle.weight_bits import WeightBits
+from boneage.train.bundle.write import NetworkMember, write_bundle
 from boneage.train.networks import AgeNetwork, build_network
 from boneage.train.recipe import Recipe, parse_recipe
 

@@ -205,7 +205,7 @@ def make(
     from boneage.atlas_index import INDEX_NAME
     from boneage.bundle.bundle import Bundle
     from boneage.tables.radiographs import read_radiographs, split_radiographs
-    from boneage.train.atlas.plates import make_atlas
+    from boneage.train.atlas.make_atlas import make_atlas
     from boneage.train.data.cache import build_cache
     from boneage.train.data.hands import open_hands
 

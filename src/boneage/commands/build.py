@@ -86,7 +86,9 @@ def build(
         threads=max(1, (os.cpu_count() or 1) // jobs),
     )
     with sigterm_interrupts():
-        built = build_bundle(what, out, tell=_tell, overwrite=overwrite, progress=partial(with_progress, quiet=quiet))
+        built = build_bundle(
+            what, out, report=_report, overwrite=overwrite, progress=partial(with_progress, quiet=quiet)
+        )
     if built.released is not None:
         tell_released(built.released)
     if built.failed:
@@ -97,7 +99,7 @@ def build(
     click.get_current_context().exit(statuses.pop() if len(statuses) == 1 else min(len(statuses), 1))
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     import sys
     import time
 

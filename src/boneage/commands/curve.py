@@ -39,9 +39,11 @@ def curve(runs: tuple[Path, ...], out: Path, against: Literal["epochs", "radiogr
         draw_curve(histories, out)
         click.echo(str(out))
         return
-    from boneage.train.run.loop import run_facts
+    from boneage.train.run.run_folder import read_run_record
 
-    ends = [end_of_run(histories[name], run_facts(run), against, name) for name, run in zip(shown, runs, strict=True)]
+    ends = [
+        end_of_run(histories[name], read_run_record(run), against, name) for name, run in zip(shown, runs, strict=True)
+    ]
     table = draw_learning_curve(ends, against, out)
     click.echo(table.read_text(encoding="utf-8"), nl=False)
     click.echo(str(out))

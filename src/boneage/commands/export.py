@@ -11,7 +11,7 @@ from boneage.commands.progress import quiet_option, with_progress
 
 if TYPE_CHECKING:
     from boneage.bundle.bundle import Bundle
-    from boneage.train.bundle.release import Released
+    from boneage.train.bundle.release import ReleaseResult
 
 
 @click.command()
@@ -101,7 +101,8 @@ def export(
     from boneage.bundle.bundle import Bundle
     from boneage.tables.radiographs import read_radiographs
     from boneage.train.bundle import release as releasing
-    from boneage.train.bundle.release import HandRuns, ReleaseOptions, release
+    from boneage.train.bundle.release import ReleaseOptions, release
+    from boneage.train.bundle.runs import HandRuns
 
     hand_runs = [run for run in (mask, locate, refine) if run is not None]
     bits: Literal[8, 16] = 8 if weight_bits == "8" else 16
@@ -150,7 +151,7 @@ def export(
     tell_released(released)
 
 
-def tell_released(released: Released) -> None:
+def tell_released(released: ReleaseResult) -> None:
     """Print a new bundle's figures and size."""
     tell_bundle(released.bundle, radiographs=released.validation_radiographs, parity_months=released.parity_months)
 

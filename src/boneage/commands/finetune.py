@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from boneage.train.bundle.finetune import Tuned
+    from boneage.train.bundle.finetune import TuningResult
 
-_WAYS = {
+_METHODS = {
     "unchanged": "the networks as they are",
     "line": "the networks' answers through a line",
     "networks": "networks that learnt on",
@@ -88,9 +88,9 @@ def finetune(
     from boneage.bundle.bundle import Bundle
     from boneage.commands.progress import with_progress
     from boneage.tables.radiographs import read_radiographs
-    from boneage.train.bundle.finetune import TuningOptions
     from boneage.train.bundle.finetune import finetune as run
-    from boneage.train.run.loop import Engine
+    from boneage.train.bundle.tuning import TuningOptions
+    from boneage.train.run.engine import Engine
 
     if folds not in range(11) or folds == 1:
         raise click.UsageError(f"--folds is 0, or 2 to 10, not {folds}.")
@@ -115,20 +115,21 @@ def finetune(
         quiet=quiet,
         progress=partial(with_progress, quiet=quiet),
     )
-    _tell(tuned, out)
+    _report(tuned, out)
 
 
-def _tell(tuned: Tuned, out: Path) -> None:
+def _report(tuned: TuningResult, out: Path) -> None:
     """The closing lines."""
     from collections import Counter
 
     if tuned.rejected:
         reasons = ", ".join(f"{code} ({count})" for code, count in Counter(tuned.rejected.values()).items())
         click.echo(f"{len(tuned.rejected)} radiograph(s) were rejected and left out: {reasons}")
-    for way, months in tuned.out_of_fold.items():
-        taken = ", taken" if way == tuned.way else ""
+    for method, months in tuned.out_of_fold.items():
+        taken = ", taken" if method == tuned.method else ""
         click.echo(
-            f"{_WAYS[way]}: MAD {months:.2f} months on {tuned.training_radiographs} radiographs out of fold{taken}"
+            f"{_METHODS[method]}: MAD {months:.2f} months on {tuned.training_radiographs} radiographs"
+            f" out of fold{taken}"
         )
     change = tuned.difference
     click.echo(

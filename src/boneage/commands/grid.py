@@ -177,12 +177,12 @@ def _train(plan: GridPlan, jobs: int, quiet: bool) -> dict[str, int]:
 
     from boneage.train.grid import train_grid
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         click.echo(f"{time.strftime('%H:%M:%S')} {line}")
         sys.stdout.flush()
 
     with sigterm_interrupts():
-        return train_grid(plan, jobs=jobs, tell=tell, progress=partial(with_progress, quiet=quiet))
+        return train_grid(plan, jobs=jobs, report=report, progress=partial(with_progress, quiet=quiet))
 
 
 def _report(out: Path, plots: bool) -> None:

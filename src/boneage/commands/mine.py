@@ -81,7 +81,7 @@ def train(folder: Path, changes: tuple[str, ...], accelerator: str, devices: str
     stopped goes on with the masks it had begun with; give it the same changes.
     """
     from boneage.train.mining.rounds import train_round
-    from boneage.train.run.loop import Engine
+    from boneage.train.run.engine import Engine
 
     if devices != "auto" and not devices.isdigit():
         raise click.UsageError(f"--devices is a number or auto, not {devices!r}.")

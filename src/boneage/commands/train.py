@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from boneage.train.run.loop import Finished
+    from boneage.train.run.loop import TrainingResult
 
 
 @click.command()
@@ -60,7 +60,7 @@ def train(
     from boneage.evaluate.predictions import write_predictions
     from boneage.tables.radiographs import read_radiographs
     from boneage.train.recipe import load_recipe
-    from boneage.train.run.loop import Engine
+    from boneage.train.run.engine import Engine
     from boneage.train.run.loop import train as run
     from boneage.train.run.predict import predict_validation
 
@@ -71,13 +71,13 @@ def train(
     chosen, labelled = load_recipe(recipe, changes), read_radiographs(radiographs, images)
     finished = run(chosen, labelled, out, cache_folder=cache, engine=engine, quiet=quiet)
     if finished.rank == 0:
-        _tell(out, finished)
+        _report(out, finished)
         if chosen.task == "age":
             table = predict_validation(out, labelled, cache or out.parent / "cache")
             write_predictions(out / "validation.csv", table)
 
 
-def _tell(out: Path, finished: Finished) -> None:
+def _report(out: Path, finished: TrainingResult) -> None:
     """The closing lines of a run."""
     from boneage.train.run.curve import MEASURES
 

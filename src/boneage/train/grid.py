@@ -1,9 +1,11 @@
-"""Training the grid of 18 networks (Iglovikov et al., section 4.4): recipes derived from one, runs, and their
-predictions.
+"""Training of the grid of 18 networks (Iglovikov et al., section 4.4), with recipes derived from a single one.
 
-A grid's folder holds ``runs/<cell>`` and ``logs/<cell>.log``, ``predictions/<cell>.csv`` on the validation radiographs
-by the last weights and, with folds, ``folds/<cell>-fold-<k>-of-<K>`` and ``out_of_fold/<cell>.csv`` on the training
-radiographs, each by a network that has not seen it.
+A grid's folder holds these files:
+
+* ``runs/<cell>`` and ``logs/<cell>.log``: the runs and their logs;
+* ``predictions/<cell>.csv``: predictions for the validation radiographs by the last weights;
+* with folds, ``folds/<cell>-fold-<k>-of-<K>`` and ``out_of_fold/<cell>.csv``: predictions for the training radiographs,
+  each by a network that was not trained on it.
 """
 
 from __future__ import annotations
@@ -26,46 +28,53 @@ from boneage.hand.registration import BOXES
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.data.cache import Progress, build_cache
 from boneage.train.data.hands import open_hands
+from boneage.train.data.splits import choose_radiographs
 from boneage.train.recipe import Recipe, load_recipe, parse_recipe
-from boneage.train.run.loop import Engine, run_facts, train
+from boneage.train.run.engine import Engine
+from boneage.train.run.loop import train
 from boneage.train.run.predict import predict_validation
-from boneage.train.run.processes import Job, Tell, fulfil, run_jobs
-from boneage.train.run.tasks import choose_radiographs, radiograph_labels
+from boneage.train.run.processes import Job, Report, fulfil, run_jobs
+from boneage.train.run.run_folder import read_run_record
+from boneage.train.run.tasks import radiograph_labels
 
 log = logging.getLogger(__name__)
 
 RECIPE = "iglovikov"
-"""The shipped recipe of the family."""
+"""Name of the family's shipped recipe."""
 
 SCALE = 1 / 16
-"""Of the registered frame, if nothing else is said: what two cores allow."""
+"""Default scale of the registered frame, which two cores can train."""
 
 CLASSIFICATION_RATE = 1 / 3
-"""Learning rate of the classification networks in that of the recipe. Faster, their softmax soon gives all probability
-to one month, through which no gradient passes, and they answer with a constant (docs/log.md)."""
+"""Learning rate of the classification networks, relative to the recipe's.
+
+At higher rates their softmax soon gives all probability to one month, through which no gradient passes, and they return
+a constant (docs/log.md).
+"""
 
 _MULTIPLE = 4
-"""Sides of views are multiples of this many pixels."""
+"""Number of pixels of which the sides of views are multiples."""
 
 
 @dataclass(frozen=True)
 class GridPlan:
-    """What to train.
+    """Plan of a grid.
 
     Attributes:
         radiographs: table of radiographs.
-        out: the grid's folder.
+        out: folder of the grid.
         images: folder of the radiographs' images; see `boneage.tables.radiographs.read_radiographs`.
         hands: bundle whose hand networks register the radiographs; empty for the recipe's.
-        scales: of the frame, by region.
-        epochs: by cohort; empty for the recipe's. A cohort of one sex has half the radiographs and so half the steps.
-        changes: of the recipe, ``key=value``.
-        cells: which of the 18.
-        folds: so many further networks a cell for out-of-fold predictions; 0 for none.
-        recipe: name or path of the family's.
+        scales: scales of the frame by region.
+        epochs: epochs by cohort; empty for the recipe's. A cohort of one sex has half the radiographs and so half the
+            steps.
+        changes: changes of the recipe, ``key=value``.
+        cells: cells to train, out of 18.
+        folds: number of further networks per cell for out-of-fold predictions; 0 for none.
+        recipe: name or path of the family's recipe.
         cache: folder of decoded radiographs; by default beside `out`.
-        accelerator: see `boneage.train.run.loop.Engine`.
-        threads: of each run.
+        accelerator: see `boneage.train.run.engine.Engine`.
+        threads: threads of each run.
     """
 
     radiographs: Path
@@ -84,13 +93,13 @@ class GridPlan:
 
     @property
     def cache_folder(self) -> Path:
-        """Of decoded radiographs and found hands."""
+        """Folder of decoded radiographs and located hands."""
         return self.cache or self.out.parent / "cache"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One network to train: a cell's own, or that of one of its folds (from 0) of so many."""
+    """One network to train: a cell's own, or that of one of its folds (counted from 0)."""
 
     cell: Cell
     recipe: Recipe
@@ -99,29 +108,29 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its folders and files."""
+        """Name of its folders and files."""
         return self.cell.name if self.fold is None else f"{self.cell.name}-fold-{self.fold + 1}-of-{self.folds}"
 
     def folder(self, out: Path) -> Path:
-        """Of the run."""
+        """Return the folder of the run."""
         return out / ("runs" if self.fold is None else "folds") / self.name
 
     def table(self, out: Path) -> Path:
-        """Of its predictions."""
+        """Return the path of its predictions."""
         if self.fold is None:
             return out / "predictions" / f"{self.name}.csv"
         return out / "folds" / f"{self.name}.csv"
 
 
 def view_size(region: GridRegion, scale: float) -> tuple[int, int]:
-    """Height and width, pixels, of a region's view at a scale of the frame, in multiples of 4."""
+    """Return height and width, pixels, of a region's view at a scale of the frame, in multiples of 4."""
     box = BOXES[region]
     height, width = (max(1, round(side * scale / _MULTIPLE)) * _MULTIPLE for side in (box.height, box.width))
     return height, width
 
 
 def cell_recipe(plan: GridPlan, cell: Cell) -> Recipe:
-    """The recipe of one cell. Each has a seed of its own, the recipe's plus its number, so that errors differ.
+    """Return the recipe of one cell. Its seed is the recipe's plus the cell's number, so that errors differ.
 
     Raises:
         RecipeError: ``recipe_invalid``.
@@ -151,11 +160,10 @@ def _family(plan: GridPlan) -> Recipe:
 
 
 def grid_radiographs(plan: GridPlan) -> list[LabelledRadiograph]:
-    """The radiographs of all cells in the table's order, each with its split; one split for all, also where it is
-    drawn.
+    """Return the radiographs of all cells in the table's order, with one split for all cells.
 
     Raises:
-        TableError: as `read_radiographs` and `choose_radiographs`.
+        TableError: see `read_radiographs` and `choose_radiographs`.
     """
     radiographs = read_radiographs(plan.radiographs, plan.images)
     parts = zip(("train", "validation"), choose_radiographs(_family(plan), radiographs), strict=True)
@@ -168,16 +176,15 @@ def grid_radiographs(plan: GridPlan) -> list[LabelledRadiograph]:
 def fold_radiographs(
     radiographs: Sequence[LabelledRadiograph], folds: int, fold: int, seed: int
 ) -> list[LabelledRadiograph]:
-    """The same radiographs, the training radiographs of one fold now validating and the validation radiographs set
-    aside.
+    """Return the radiographs with those of one fold for validation, and the validation radiographs set aside.
 
     The parts depend on the ids and the seed, not on the cell.
 
     Args:
-        radiographs: of `grid_radiographs`.
-        folds: how many parts.
-        fold: which, from 0.
-        seed: of the draw.
+        radiographs: result of `grid_radiographs`.
+        folds: number of parts.
+        fold: number of the part, from 0.
+        seed: seed of the draw.
     """
     ids = sorted(radiograph.id for radiograph in radiographs if radiograph.split == "train")
     order = np.random.default_rng(seed).permutation(len(ids))
@@ -192,83 +199,81 @@ def fold_radiographs(
 
 
 def runs_of(plan: GridPlan) -> list[Run]:
-    """All networks to train, the costliest first, those of folds after the cells' own."""
+    """Return all networks to train, the most expensive first, those of folds after the cells' own."""
     recipes = {cell: cell_recipe(plan, cell) for cell in plan.cells}
     own = [Run(cell, recipe) for cell, recipe in recipes.items()]
     own.sort(key=lambda run: -run.recipe.view.height * run.recipe.view.width * len(SEXES_OF[run.cell.cohort]))
     return own + [replace(run, fold=fold, folds=plan.folds) for fold in range(plan.folds) for run in own]
 
 
-def train_grid(plan: GridPlan, *, jobs: int, tell: Tell, progress: Progress = iter) -> dict[str, int]:
-    """Train what is not done, go on with what is half done, skip what is done; predict with each network.
+def train_grid(plan: GridPlan, *, jobs: int, report: Report, progress: Progress = iter) -> dict[str, int]:
+    """Train unfinished networks, skip finished ones, and predict with each network.
 
-    Radiographs are decoded and hands found once, before the first run begins.
+    Radiographs are decoded and hands located once, before the first run starts.
 
     Args:
-        plan: what to train.
-        jobs: runs at a time, each a process.
-        tell: takes lines for people.
-        progress: wraps the radiographs while they are decoded, and while hands are looked for.
+        plan: plan of the grid.
+        jobs: number of runs at a time, each in its process.
+        report: receives each line of the report.
+        progress: wraps the radiographs while they are decoded and registered.
 
     Returns:
-        Exit status by name of the runs that failed.
+        Exit status of failed runs by name.
 
     Raises:
-        RecipeError: ``recipe_invalid``; ``recipe_changed``, before anything is trained, if a run that is there has
-            another recipe.
-        TableError: the radiographs cannot be used.
-        BundleError: the hand networks cannot be used.
-        KeyboardInterrupt: all runs were stopped; the same call goes on.
+        RecipeError: ``recipe_invalid``; ``recipe_changed``, before training starts, if an existing run has another
+            recipe.
+        TableError: The radiographs cannot be used.
+        BundleError: The hand networks cannot be used.
+        KeyboardInterrupt: All runs were stopped. The same call continues them.
     """
     radiographs, runs = grid_radiographs(plan), runs_of(plan)
     _reject_changed(plan, runs)
     left = [run for run in runs if not _is_done(plan.out, run, radiographs)]
     if done := len(runs) - len(left):
-        tell(f"{done} of {len(runs)} networks are done already")
+        report(f"{done} of {len(runs)} networks are done already")
     if left:
         prepare(plan, radiographs, left[0].recipe, progress)
-    failed = run_jobs([_job(plan, run) for run in left], jobs, tell)
+    failed = run_jobs([_job(plan, run) for run in left], jobs, report)
     if plan.folds:
         _join_folds(plan, runs)
     return failed
 
 
 def prepare(plan: GridPlan, radiographs: Sequence[LabelledRadiograph], recipe: Recipe, progress: Progress) -> None:
-    """Decode the radiographs and find the hands, so that no two runs do it at once."""
+    """Decode the radiographs and locate the hands once, before several runs would do so at the same time."""
     cache = build_cache(radiographs, plan.cache_folder, longest_side=recipe.data.longest_side, progress=progress)
     if recipe.view.needs_hand:
         open_hands(recipe.data.hands, radiographs, cache, progress=progress)
 
 
 def _reject_changed(plan: GridPlan, runs: Sequence[Run]) -> None:
-    changed = [run.name for run in runs if _kept_recipe(run.folder(plan.out)) not in (None, _plain(run.recipe))]
+    changed = [run.name for run in runs if _existing_recipe(run.folder(plan.out)) not in (None, _plain(run.recipe))]
     if changed:
         raise RecipeError(
             "recipe_changed",
-            f"{plan.out} holds {len(changed)} run(s) of another recipe, such as {changed[0]}: choose another folder, or"
-            " start them as they were.",
+            f"{plan.out} holds {len(changed)} run(s) of another recipe, such as {changed[0]}."
+            " Choose another folder, or repeat their options.",
         )
 
 
-def _kept_recipe(folder: Path) -> Any:
-    """The recipe of a run that is there, else None."""
-    return run_facts(folder)["recipe"] if (folder / "recipe.json").exists() else None
+def _existing_recipe(folder: Path) -> Any:
+    """Return the recipe of an existing run, or None."""
+    return read_run_record(folder)["recipe"] if (folder / "recipe.json").exists() else None
 
 
 def _plain(recipe: Recipe) -> Any:
-    """As it comes back from JSON."""
+    """Return the recipe as it is read from JSON."""
     return json.loads(json.dumps(recipe.to_dict()))
 
 
 def _is_done(out: Path, run: Run, radiographs: Sequence[LabelledRadiograph]) -> bool:
-    """Whether a run's table is there, is not older than its weights, and its labels are still those of the
-    radiographs.
-    """
+    """Return True if a run's table is no older than its weights, and its labels are those of the radiographs."""
     table, weights = run.table(out), run.folder(out) / "last.ckpt"
     if not (table.exists() and weights.exists() and table.stat().st_mtime >= weights.stat().st_mtime):
         return False
-    learnt, labels = run_facts(run.folder(out))["labels"], radiograph_labels(radiographs)
-    return all(labels.get(radiograph_id) == label for radiograph_id, label in learnt.items())
+    trained, labels = read_run_record(run.folder(out))["labels"], radiograph_labels(radiographs)
+    return all(labels.get(radiograph_id) == label for radiograph_id, label in trained.items())
 
 
 def _job(plan: GridPlan, run: Run) -> Job:
@@ -288,10 +293,10 @@ def _plan_of(facts: Mapping[str, Any]) -> GridPlan:
 
 
 def run_one(plan: GridPlan, run: Run) -> None:
-    """Train one network, or go on with it, and write its predictions.
+    """Train one network, or continue its training, and write its predictions.
 
     Raises:
-        BoneageError: as `boneage.train.run.loop.train` and `predict_validation`.
+        BoneageError: see `boneage.train.run.loop.train` and `predict_validation`.
     """
     radiographs = grid_radiographs(plan)
     if run.fold is not None:
@@ -304,7 +309,7 @@ def run_one(plan: GridPlan, run: Run) -> None:
 
 
 def _join_folds(plan: GridPlan, runs: Sequence[Run]) -> None:
-    """Put the tables of each cell's folds together, where all are there."""
+    """Join the tables of each cell's folds, once all exist."""
     for cell in plan.cells:
         tables = [run.table(plan.out) for run in runs if run.cell == cell and run.fold is not None]
         if all(table.exists() for table in tables):
@@ -323,25 +328,26 @@ def _joined(tables: Any) -> Predictions:
 
 
 def grid_notes(out: Path) -> list[str]:
-    """What was trained, as lines for the table: scale of the views, epochs, radiographs, by the runs that are there."""
-    facts = {cell: run_facts(folder) for cell in CELLS if (folder := out / "runs" / cell.name).is_dir()}
-    if not facts:
+    """Return notes on the existing runs for the table: scale of the views, epochs, number of radiographs."""
+    records = {cell: read_run_record(folder) for cell in CELLS if (folder := out / "runs" / cell.name).is_dir()}
+    if not records:
         return []
-    notes = [f"Region {region}: {_sizes(facts, region)}" for region in REGIONS]
+    notes = [f"Region {region}: {_sizes(records, region)}" for region in REGIONS]
     for cohort in COHORTS:
-        of_cohort = [each for cell, each in facts.items() if cell.cohort == cohort]
+        of_cohort = [record for cell, record in records.items() if cell.cohort == cohort]
         if of_cohort:
-            counts = {(len(each["train"]), each["recipe"]["train"]["epochs"]) for each in of_cohort}
-            said = ", ".join(f"{radiographs} radiographs for {epochs} epochs" for radiographs, epochs in sorted(counts))
-            notes.append(f"Networks of the cohort {cohort}: trained on {said}")
-    return [*notes, "Weights are those after the last epoch, which no validation radiograph has chosen"]
+            counts = {(len(record["train"]), record["recipe"]["train"]["epochs"]) for record in of_cohort}
+            texts = [f"{radiographs} radiographs for {epochs} epochs" for radiographs, epochs in sorted(counts)]
+            notes.append(f"Networks of the cohort {cohort}: trained on {', '.join(texts)}")
+    return [*notes, "Weights are those after the last epoch, which is independent of the validation radiographs"]
 
 
-def _sizes(facts: Mapping[Cell, Mapping[str, Any]], region: GridRegion) -> str:
-    views = {(each["recipe"]["view"]["height"], each["recipe"]["view"]["width"]) for cell, each in facts.items()
-             if cell.region == region}  # fmt: skip
-    parts = [f"views of {height} x {width} px, 1/{BOXES[region].height / height:.3g} of the frame" for height, width in
-             sorted(views)]  # fmt: skip
+def _sizes(records: Mapping[Cell, Mapping[str, Any]], region: GridRegion) -> str:
+    views = [record["recipe"]["view"] for cell, record in records.items() if cell.region == region]
+    sizes = sorted({(view["height"], view["width"]) for view in views})
+    parts = [
+        f"views of {height} x {width} px, 1/{BOXES[region].height / height:.3g} of the frame" for height, width in sizes
+    ]
     return ", ".join(parts) or "no network"
 
 

@@ -18,21 +18,16 @@ from boneage.hand.views import measure_grey
 from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph, radiographs_of_split, read_radiographs
+from boneage.train.atlas.correlation import radiograph_correlations
+from boneage.train.atlas.make_atlas import INDEX_COLUMNS, LARGEST_CORRELATION, PLATE_MONTHS, make_atlas
 from boneage.train.atlas.mean_hand import PLATE_HEIGHT, PLATE_WIDTH, MeanHand, RegisteredRadiograph
-from boneage.train.atlas.plates import (
+from boneage.train.atlas.plates import make_plate, plate_picture, stored_as
+from boneage.train.atlas.selection import (
     AGE_TOLERANCE_MONTHS,
     FEWEST_RADIOGRAPHS,
-    INDEX_COLUMNS,
-    LARGEST_CORRELATION,
-    PLATE_MONTHS,
     age_weights,
     choose_radiographs,
     effective_count,
-    make_atlas,
-    make_plate,
-    plate_picture,
-    radiograph_correlations,
-    stored_as,
     trust_in,
     window_months,
 )

@@ -26,9 +26,11 @@ from boneage.train.bundle import build as building
 from boneage.train.bundle.build import Build, build_bundle, fold_disagreement, out_of_fold, train_and_estimate
 from boneage.train.bundle.plan import Plan, PlannedNetwork, PlannedRun, load_plan, planned_runs
 from boneage.train.recipe import load_recipe, parse_recipe
-from boneage.train.run.loop import Engine, run_facts, train
+from boneage.train.run.engine import Engine
+from boneage.train.run.loop import train
 from boneage.train.run.predict import set_aside
 from boneage.train.run.processes import Job
+from boneage.train.run.run_folder import read_run_record
 from tests.bundles import tiny_bundle
 from tests.train.drawn_radiographs import TINY, draw_folder
 
@@ -61,7 +63,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Runs jobs in this process, and lists their names."""
     names: list[str] = []
 
-    def run_jobs(jobs: Sequence[Job], _at_once: int, _tell: Callable[[str], None]) -> dict[str, int]:
+    def run_jobs(jobs: Sequence[Job], _at_once: int, _report: Callable[[str], None]) -> dict[str, int]:
         failed = {}
         for job in jobs:
             names.append(job.name)
@@ -113,7 +115,7 @@ def built(table: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Build,
             table.parent / "cache",
             accelerator="cpu",
         )
-        result = build_bundle(build, place / "small", tell=told.append)
+        result = build_bundle(build, place / "small", report=told.append)
         assert result.failed == {}
     return build, place / "small", trained, told
 
@@ -146,7 +148,7 @@ def test_radiographs_out_of_fold_are_those_that_train_each_by_networks_that_did_
     single: dict[str, dict[str, float]] = defaultdict(dict)
     for run in runs:
         own = read_predictions(build.folder(run) / "predictions.csv")
-        learnt = set(run_facts(build.folder(run))["train"])
+        learnt = set(read_run_record(build.folder(run))["train"])
         assert learnt.isdisjoint(own.ids)
         parts = dict(zip(own.ids, own.group("part"), strict=True))
         assert {radiograph_id for radiograph_id, part in parts.items() if part == "validation"} == aside
@@ -195,11 +197,11 @@ def test_what_is_done_is_kept_and_what_is_half_done_goes_on(built: Built, monkey
     runs = planned_runs(build.plan, build.changes)
     weights = {run.name: (build.folder(run) / "last.ckpt").stat().st_mtime_ns for run in runs}
     told: list[str] = []
-    build_bundle(build, place.parent / "again", tell=told.append)
+    build_bundle(build, place.parent / "again", report=told.append)
     assert (trained, told[0]) == ([], "4 of 4 networks are done already")
     before = (build.runs / "whole-fold-2" / "predictions.csv").read_bytes()
     (build.runs / "whole-fold-2" / "predictions.csv").unlink()
-    build_bundle(build, place.parent / "again", tell=told.append)
+    build_bundle(build, place.parent / "again", report=told.append)
     assert trained == ["whole-fold-2"]
     assert (build.runs / "whole-fold-2" / "predictions.csv").read_bytes() == before
     assert weights == {name: (build.runs / name / "last.ckpt").stat().st_mtime_ns for name in weights}
@@ -212,7 +214,7 @@ def test_what_could_not_be_joined_is_rejected_before_anything_is_trained(
     trained = here(monkeypatch)
 
     def rejected(changed: Build, directory: Path = tmp_path / "no") -> str:
-        return code_of(lambda: build_bundle(changed, directory, tell=print))
+        return code_of(lambda: build_bundle(changed, directory, report=print))
 
     assert rejected(build, place) == "bundle_exists"
     assert rejected(replace(build, changes=(*build.changes, "train.epochs=5"))) == "recipe_changed"
@@ -235,7 +237,7 @@ def test_a_training_that_fails_makes_no_bundle(table: Path, tmp_path: Path, monk
     damaged.write_bytes(b"no weights")
     plan = Plan("small", "A small one", (PlannedNetwork("whole", str(table.parent / "tiny.toml")),))
     build = Build(plan, table, tmp_path / "runs", table.parent / "radiographs", SMALL, table.parent / "cache", "cpu")
-    done = build_bundle(build, tmp_path / "small", tell=print)
+    done = build_bundle(build, tmp_path / "small", report=print)
     assert (done.released, done.failed) == (None, {"whole": 5})
     assert not (tmp_path / "small").exists()
 
@@ -247,7 +249,7 @@ def test_networks_without_folds_or_for_one_sex_give_no_calibration_and_it_is_sai
     plan = Plan("small", "A small one", (PlannedNetwork("a", "residual", (f"data.sexes={sexes}",), folds),))
     told: list[str] = []
     build = Build(plan, tmp_path / "radiographs.csv", tmp_path / "runs")
-    assert building._calibrated(build, planned_runs(plan), [], told.append) is None
+    assert building.fit_calibration(build, planned_runs(plan), [], told.append) is None
     assert told == [
         "no estimates out of fold and no calibration: they need networks for both sexes that all have folds"
     ]
@@ -333,7 +335,7 @@ def test_the_disagreement_is_that_of_the_bundles_folds(drawn: Drawn, shift: floa
     """By its definition; and a shift of all folds alike changes nothing, one of the first alone does, by its square."""
     runs, tables, radiographs, _ = drawn
     found = fold_disagreement(runs, tables, radiographs)
-    seen = [building._of_part(table, "validation") for table in tables.values()]
+    seen = [building.predictions_of_split(table, "validation") for table in tables.values()]
     aside = [radiograph for radiograph in radiographs if all(radiograph.id in ages for ages in seen)]
     assert set(found) == {radiograph.sex for radiograph in aside}
     assert fold_disagreement([run for run in runs if run.fold == 1], tables, radiographs) == {}, (

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-import boneage.train.bundle.export
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.check import check_bundle
 from boneage.bundle.manifest import Manifest
@@ -29,25 +28,18 @@ from boneage.hand.find import HandLimits
 from boneage.hand.views import CellGrid, ViewSpec, cut_view
 from boneage.phantom import draw_hand
 from boneage.sex import Sex
-from boneage.train.bundle.export import (
-    ExportedGraph,
-    NetworkMember,
-    TrainedHandNetwork,
-    TrainedHandNetworks,
-    WeightBits,
-    encoded_from,
-    export_graph,
-    export_hand_graph,
-    parity,
-    write_bundle,
-)
+from boneage.train.bundle import export as exporting
+from boneage.train.bundle import weight_bits
+from boneage.train.bundle.export import export_graph, export_hand_graph, parity
+from boneage.train.bundle.weight_bits import ExportedGraph, WeightBits, encoded_from
+from boneage.train.bundle.write import NetworkMember, TrainedHandNetwork, TrainedHandNetworks, write_bundle
 from boneage.train.networks.layers import AgeHead, AgeNetwork, Pooling
 from boneage.train.networks.residual import ResidualNetwork
 from boneage.train.networks.vgg import VggNetwork
 
 VIEW = ViewSpec(height=64, width=48)
 MEAN, SPREAD = 127.0, 41.0
-LIMITS = boneage.train.bundle.export.WEIGHT_LIMITS
+LIMITS = weight_bits.WEIGHT_LIMITS
 FACTS = Manifest("tiny", "1", "Tiny networks", "2025-01-01", recipe={"network": {"name": "residual"}})
 
 
@@ -152,7 +144,7 @@ def test_weights_are_unpacked_when_a_graph_is_loaded_not_when_it_runs(
     tmp_path: Path, traced: bytes, bits: Literal[8, 16]
 ) -> None:
     path = tmp_path / "stored.onnx"
-    path.write_bytes(boneage.train.bundle.export._with_short_weights(traced, bits))
+    path.write_bytes(weight_bits.encode_integers(traced, bits))
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
@@ -171,9 +163,7 @@ def test_8_bits_halve_the_file_of_16_and_move_little(tmp_path: Path, quick: Netw
     saved = sixteen.path.stat().st_size - eight.path.stat().st_size
     assert saved == pytest.approx(sum(np.prod(weight.dims) for weight in large), abs=100)
     views_of_both = {"view": views(6)[:, None], "sex": one_hot(6)}
-    answers = [
-        boneage.train.bundle.export._answers(path.read_bytes(), views_of_both) for path in (sixteen.path, eight.path)
-    ]
+    answers = [weight_bits.run_graph(path.read_bytes(), views_of_both) for path in (sixteen.path, eight.path)]
     moved = np.abs(answers[1]["age_months"] - answers[0]["age_months"])
     assert 0.01 < moved.max() < 0.5
 
@@ -185,8 +175,8 @@ def stored_and_back(values: NDArray[np.float32], bits: Literal[8, 16]) -> NDArra
     float_of = partial(onnx.helper.make_tensor_value_info, elem_type=onnx.TensorProto.FLOAT)
     first, last = (float_of(name, shape=None) for name in ("view", "raw"))
     model = onnx.helper.make_model(onnx.helper.make_graph([node], "tiny", [first], [last], [weight]))
-    stored = boneage.train.bundle.export._with_short_weights(model.SerializeToString(), bits)
-    whole = onnx.load_from_string(boneage.train.bundle.export._with_whole_weights(stored)).graph
+    stored = weight_bits.encode_integers(model.SerializeToString(), bits)
+    whole = onnx.load_from_string(weight_bits.decode_weights(stored)).graph
     (unpacked,), (left,) = whole.initializer, whole.node
     assert (unpacked.name, left) == ("kernel", node)
     return onnx.numpy_helper.to_array(unpacked)
@@ -211,7 +201,7 @@ def test_weights_take_more_bits_where_fewer_would_show(
 ) -> None:
     for blocked, reached in (([8], 16), ([8, 16], 32)):
         limits = {bits: {**said, "age_months": 0.0} if bits in blocked else said for bits, said in LIMITS.items()}
-        monkeypatch.setattr(boneage.train.bundle.export, "WEIGHT_LIMITS", limits)
+        monkeypatch.setattr(weight_bits, "WEIGHT_LIMITS", limits)
         caplog.clear()
         with caplog.at_level(logging.WARNING, "boneage"):
             exported = export(quick.network, tmp_path / "network.onnx", bits=8)
@@ -365,7 +355,7 @@ def test_a_points_graph_gives_points_spread_and_hands(tmp_path: Path) -> None:
 def test_hand_networks_stay_whole_where_16_bits_would_show(
     tmp_path: Path, moved: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(boneage.train.bundle.export, "WEIGHT_LIMITS", {16: {**LIMITS[16], moved: 0.0}})
+    monkeypatch.setattr(weight_bits, "WEIGHT_LIMITS", {16: {**LIMITS[16], moved: 0.0}})
     torch.manual_seed(3)
     with caplog.at_level(logging.WARNING, "boneage"):
         exported = export_hand_graph(PointsNetwork(), tmp_path / "points.onnx", kind="points", height=64, width=48)
@@ -389,15 +379,15 @@ def test_failed_hand_networks_are_not_exported(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def traced() -> bytes:
     """The graph of `random_network()`, traced once: that takes most of an export's time."""
-    graph = boneage.train.bundle.export._AgeGraph(random_network(), MEAN, SPREAD)
-    inputs = {"view": boneage.train.bundle.export._noise(VIEW.height, VIEW.width), "sex": torch.eye(2)}
-    return boneage.train.bundle.export._to_onnx(graph, inputs, ["age_months", "embedding", "activation"], 20)
+    graph = exporting.AgeGraph(random_network(), MEAN, SPREAD)
+    inputs = {"view": torch.rand(2, 1, VIEW.height, VIEW.width), "sex": torch.eye(2)}
+    return exporting.trace_graph(graph, inputs, ["age_months", "embedding", "activation"], 20)
 
 
 @pytest.fixture
 def quick(traced: bytes, monkeypatch: pytest.MonkeyPatch) -> NetworkMember:
     """A member whose export takes its graph from `traced`."""
-    monkeypatch.setattr(boneage.train.bundle.export, "_to_onnx", lambda *_: traced)
+    monkeypatch.setattr(exporting, "trace_graph", lambda *_: traced)
     return NetworkMember("only", random_network(), VIEW, MEAN, SPREAD)
 
 
@@ -542,7 +532,7 @@ def test_hand_graphs_are_taken_over_for_members_that_need_a_hand(
 def test_hand_graphs_are_taken_over_in_8_bits_and_say_from_which(
     tmp_path: Path, finder: Bundle, quick: NetworkMember, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boneage.train.bundle.export, "_FEWEST", 10)  # these networks are tiny
+    monkeypatch.setattr(weight_bits, "_FEWEST", 10)  # these networks are tiny
     bundle = write_bundle([quick], FACTS, tmp_path / "eight", hand=finder, weight_bits=8)
     assert all(result.passed for result in check_bundle(bundle))
     again = write_bundle([], FACTS, tmp_path / "again", hand=bundle, weight_bits=8)
@@ -554,7 +544,7 @@ def test_hand_graphs_are_taken_over_in_8_bits_and_say_from_which(
     empty = np.stack([cut_view(draw_hand(), ViewSpec(height=64, width=64))])
     np.testing.assert_allclose(bundle.hand_networks().mask(empty), finder.hand_networks().mask(empty), atol=0.1)
     # Where 8 bits would show, a network is taken over as it is.
-    monkeypatch.setattr(boneage.train.bundle.export, "WEIGHT_LIMITS", {**LIMITS, 8: {**LIMITS[8], "hand": 0.0}})
+    monkeypatch.setattr(weight_bits, "WEIGHT_LIMITS", {**LIMITS, 8: {**LIMITS[8], "hand": 0.0}})
     whole = write_bundle([], FACTS, tmp_path / "whole", hand=finder, weight_bits=8).hand_networks().graphs
     assert (whole.mask, whole.locate) == (former.mask, mine.locate)
 

@@ -22,8 +22,12 @@ from boneage.errors import BoneageError
 from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.bundle import finetune as tuning
-from boneage.train.bundle.finetune import Line, Tuned, TuningOptions, bend, finetune, paired_difference
-from boneage.train.run.loop import Engine, run_facts
+from boneage.train.bundle.correction import LinearCorrection, apply_correction
+from boneage.train.bundle.finetune import TuningResult, finetune, paired_difference
+from boneage.train.bundle.tuning import TuningOptions
+from boneage.train.bundle.tuning_data import split_for_tuning
+from boneage.train.run.engine import Engine
+from boneage.train.run.run_folder import read_run_record
 from boneage.train.run.tasks import AgeUnit
 from tests.bundles import tiny_bundle
 from tests.train.drawn_radiographs import draw_folder
@@ -64,7 +68,9 @@ def radiographs(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> lis
 
 
 @pytest.fixture(scope="module")
-def tuned(bundle: Bundle, radiographs: list[LabelledRadiograph], tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+def tuned(
+    bundle: Bundle, radiographs: list[LabelledRadiograph], tmp_path_factory: pytest.TempPathFactory
+) -> TuningResult:
     """Tests only read it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tuning, "FEWEST_TO_CALIBRATE", 20)
@@ -83,11 +89,11 @@ def held_out(directory: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_new_bundle_is_better_on_radiographs_held_out_and_says_so(tuned: Tuned) -> None:
+def test_the_new_bundle_is_better_on_radiographs_held_out_and_says_so(tuned: TuningResult) -> None:
     assert tuned.after < tuned.before
     assert tuned.difference.value == pytest.approx(tuned.after - tuned.before)
     assert tuned.helped
-    assert tuned.way == min(tuned.out_of_fold, key=lambda way: tuned.out_of_fold[way])
+    assert tuned.method == min(tuned.out_of_fold, key=lambda method: tuned.out_of_fold[method])
     assert set(tuned.out_of_fold) == {"unchanged", "line", "networks"}
     assert tuned.training_radiographs + tuned.held_out_radiographs == 40
     manifest = tuned.bundle.manifest
@@ -98,7 +104,7 @@ def test_the_new_bundle_is_better_on_radiographs_held_out_and_says_so(tuned: Tun
     assert manifest.metrics["radiographs"] == tuned.held_out_radiographs
 
 
-def test_the_new_bundle_is_whole_and_like_the_old_one(tuned: Tuned, bundle: Bundle) -> None:
+def test_the_new_bundle_is_whole_and_like_the_old_one(tuned: TuningResult, bundle: Bundle) -> None:
     results = check_bundle(tuned.bundle)
     assert all(result.passed for result in results), results
     for new, old in zip(tuned.bundle.members, bundle.members, strict=True):
@@ -111,7 +117,7 @@ def test_the_new_bundle_is_whole_and_like_the_old_one(tuned: Tuned, bundle: Bund
 
 
 def test_what_is_told_of_the_radiographs_held_out_is_what_assessments_give(
-    tuned: Tuned, bundle: Bundle, radiographs: list[LabelledRadiograph]
+    tuned: TuningResult, bundle: Bundle, radiographs: list[LabelledRadiograph]
 ) -> None:
     rows = held_out(tuned.bundle.directory)
     assert len(rows) == tuned.held_out_radiographs
@@ -124,16 +130,18 @@ def test_what_is_told_of_the_radiographs_held_out_is_what_assessments_give(
             assert float(row[column]) == pytest.approx(said, abs=0.02)
 
 
-def test_no_radiograph_held_out_is_learnt_from(tuned: Tuned) -> None:
+def test_no_radiograph_held_out_is_learnt_from(tuned: TuningResult) -> None:
     kept = {row["id"] for row in held_out(tuned.bundle.directory)}
     runs = tuned.bundle.directory.with_name("ours.runs")
-    learnt = {radiograph for record in runs.glob("*/*/recipe.json") for radiograph in run_facts(record.parent)["train"]}
+    learnt = {
+        radiograph for record in runs.glob("*/*/recipe.json") for radiograph in read_run_record(record.parent)["train"]
+    }
     assert len(list(runs.glob("*/*/recipe.json"))) >= 4
     assert not kept & learnt
 
 
 def test_done_runs_are_kept_and_give_the_same_again(
-    tuned: Tuned, bundle: Bundle, radiographs: list[LabelledRadiograph], monkeypatch: pytest.MonkeyPatch
+    tuned: TuningResult, bundle: Bundle, radiographs: list[LabelledRadiograph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning, "FEWEST_TO_CALIBRATE", 20)
     monkeypatch.setattr(tuning, "EMBEDDING_STATS_RADIOGRAPHS", 10)
@@ -164,7 +172,7 @@ def test_what_does_not_help_is_said(bundle: Bundle, radiographs: list[LabelledRa
             bad[number] = replace(radiograph, split="train")
     told = finetune(bundle, bad, tmp_path / "bad", replace(OPTIONS, folds=0, epochs=1), engine=CPU, quiet=True)
     assert not told.helped
-    assert told.way == "networks"
+    assert told.method == "networks"
     assert told.out_of_fold == {}
     assert told.held_out_radiographs == 8
     assert "no gain is shown" in told.bundle.manifest.data
@@ -188,12 +196,11 @@ def test_too_few_radiographs_and_bundles_without_recipes_are_rejected(
 
 
 def test_radiographs_held_out_are_drawn_by_sex(radiographs: list[LabelledRadiograph]) -> None:
-    parts = tuning._split(radiographs, TuningOptions(held_out_share=0.25))
+    parts = split_for_tuning(radiographs, 0.25, seed=0)
     for sex in Sex:
         assert sum(radiograph.split == "validation" for radiograph in parts if radiograph.sex == sex) == 5
     assert {radiograph.id: radiograph.split for radiograph in parts} == {
-        radiograph.id: radiograph.split
-        for radiograph in tuning._split(radiographs[::-1], TuningOptions(held_out_share=0.25))
+        radiograph.id: radiograph.split for radiograph in split_for_tuning(radiographs[::-1], 0.25, seed=0)
     }
 
 
@@ -213,11 +220,11 @@ def test_a_bent_network_answers_through_the_line(
     slope: float, shift: float, unit: tuple[float, float], to: tuple[float, float]
 ) -> None:
     network = random_network(recipe_of("residual"))
-    line, old, new = Line(shift, slope), AgeUnit(*unit), AgeUnit(*to)
+    line, old, new = LinearCorrection(shift, slope), AgeUnit(*unit), AgeUnit(*to)
     view, sex = torch.randn(4, 1, 64, 48, generator=torch.Generator().manual_seed(0)), torch.eye(2)[[0, 1, 0, 1]]
     with torch.no_grad():
         expected = line(old.to_months(network(view, sex)).double().numpy())
-        bend(network, old, line, new)
+        apply_correction(network, old, line, new)
         np.testing.assert_allclose(new.to_months(network(view, sex)).double().numpy(), expected, atol=0.01)
 
 
@@ -231,23 +238,23 @@ def test_a_bent_distribution_moves_with_the_line(slope: float, shift: float, mid
         last.bias.copy_(-((network.head.months - middle) ** 2) / (2 * 8.0**2))
         view, sex = torch.randn(2, 1, 64, 48, generator=torch.Generator().manual_seed(0)), torch.eye(2)
         unit = AgeUnit.of_range()
-        line = Line(shift + 120 * (1 - slope), slope)
+        line = LinearCorrection(shift + 120 * (1 - slope), slope)
         expected = line(unit.to_months(network(view, sex)).double().numpy())
-        bend(network, unit, line, unit)
+        apply_correction(network, unit, line, unit)
         np.testing.assert_allclose(unit.to_months(network(view, sex)).double().numpy(), expected, atol=0.5)
 
 
 @given(st.lists(months, min_size=2, max_size=40), st.floats(-40, 40), st.floats(0.6, 1.9))
 def test_a_line_is_found_again(said: list[float], shift: float, slope: float) -> None:
     ages = np.array(said)
-    line = Line.fitted(ages, shift + slope * ages)
+    line = LinearCorrection.fitted(ages, shift + slope * ages)
     np.testing.assert_allclose(line(ages), shift + slope * ages, atol=0.1 + 40 * (np.ptp(ages) < 1))
 
 
 def test_a_line_that_no_bundle_may_have_becomes_a_shift() -> None:
     ages = np.array([50.0, 100.0, 150.0])
-    assert Line.fitted(ages, -ages) == Line(-200.0, 1.0)
-    assert Line.fitted(np.full(3, 100.0), ages) == Line(0.0, 1.0)
+    assert LinearCorrection.fitted(ages, -ages) == LinearCorrection(-200.0, 1.0)
+    assert LinearCorrection.fitted(np.full(3, 100.0), ages) == LinearCorrection(0.0, 1.0)
 
 
 @given(st.lists(st.tuples(months, months, months), min_size=1, max_size=30))

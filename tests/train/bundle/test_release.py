@@ -25,13 +25,17 @@ from boneage.hand.views import cut_view
 from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
-from boneage.train.bundle import export as exporting
 from boneage.train.bundle import release as releasing
-from boneage.train.bundle.release import HandRuns, Released, ReleaseOptions, measure_bundle, release
-from boneage.train.data.hands import found_by
+from boneage.train.bundle import weight_bits
+from boneage.train.bundle.measure import measure_bundle
+from boneage.train.bundle.release import ReleaseOptions, ReleaseResult, release
+from boneage.train.bundle.runs import HandRuns, load_runs
+from boneage.train.data.hands import hand_fingerprint
+from boneage.train.data.splits import choose_radiographs
 from boneage.train.recipe import load_recipe, parse_recipe
-from boneage.train.run.loop import Engine, train
-from boneage.train.run.tasks import choose_radiographs, radiograph_labels
+from boneage.train.run.engine import Engine
+from boneage.train.run.loop import train
+from boneage.train.run.tasks import radiograph_labels
 from tests.bundles import tiny_bundle
 from tests.train.drawn_radiographs import TINY, draw_folder
 from tests.train.drawn_targets import draw_targets, recipe_for
@@ -61,7 +65,9 @@ def run(radiographs: list[LabelledRadiograph], tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="module")
-def released(run: Path, radiographs: list[LabelledRadiograph], tmp_path_factory: pytest.TempPathFactory) -> Released:
+def released(
+    run: Path, radiographs: list[LabelledRadiograph], tmp_path_factory: pytest.TempPathFactory
+) -> ReleaseResult:
     """The run as a bundle; tests only read it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(releasing, "EMBEDDING_STATS_RADIOGRAPHS", 6)
@@ -97,7 +103,7 @@ def code_of(act: Callable[[], object]) -> str:
 # --- one run ---
 
 
-def test_the_bundle_is_whole_and_says_what_it_is(released: Released, run: Path) -> None:
+def test_the_bundle_is_whole_and_says_what_it_is(released: ReleaseResult, run: Path) -> None:
     bundle = Bundle.open(released.bundle.directory)
     results = check_bundle(bundle)
     assert all(result.passed for result in results), results
@@ -114,7 +120,7 @@ def test_the_bundle_is_whole_and_says_what_it_is(released: Released, run: Path) 
 
 
 def test_the_figures_are_those_of_assessing_the_validation_radiographs(
-    released: Released, run: Path, radiographs: list[LabelledRadiograph]
+    released: ReleaseResult, run: Path, radiographs: list[LabelledRadiograph]
 ) -> None:
     validation = validation_of(run, radiographs)
     months = np.array(
@@ -140,13 +146,13 @@ def test_the_figures_are_those_of_assessing_the_validation_radiographs(
         assert metrics["mad_months_by_sex"][sex.value] == pytest.approx(errors[chosen].mean(), abs=0.05)
 
 
-def test_the_graphs_answer_as_the_networks(released: Released) -> None:
+def test_the_graphs_answer_as_the_networks(released: ReleaseResult) -> None:
     assert released.parity_months is not None
     assert 0.0 < released.parity_months < 0.05
 
 
 def test_validation_radiographs_are_familiar_and_others_less_so(
-    released: Released, run: Path, radiographs: list[LabelledRadiograph]
+    released: ReleaseResult, run: Path, radiographs: list[LabelledRadiograph]
 ) -> None:
     (member,) = released.bundle.members
     assert member.embedding_stats is not None
@@ -194,19 +200,19 @@ def test_fewer_radiographs_than_the_run_kept_are_told(
 
 
 def test_a_graph_of_other_weights_is_rejected(
-    released: Released,
+    released: ReleaseResult,
     run: Path,
     radiographs: list[LabelledRadiograph],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (trained,) = releasing._load_runs([run], "last")
+    (trained,) = load_runs([run], "last")
     with torch.no_grad():
         next(reversed(list(trained.network.parameters()))).add_(
             0.01
         )  # the last bias: all ages, by 0.01 of their spread
     monkeypatch.setattr(releasing, "PARITY_RADIOGRAPHS", 2)
-    assert code_of(lambda: releasing._largest_parity([trained], released.bundle, radiographs, 0.05)) == "bundle_output"
-    difference = releasing._largest_parity([trained], released.bundle, radiographs, 100.0)
+    assert code_of(lambda: releasing.largest_parity([trained], released.bundle, radiographs, 0.05)) == "bundle_output"
+    difference = releasing.largest_parity([trained], released.bundle, radiographs, 100.0)
     assert difference == pytest.approx(0.01 * trained.unit.spread_months, abs=0.05)
 
 
@@ -424,18 +430,18 @@ def test_runs_of_two_cohorts_on_a_region_become_members_for_their_sexes(tmp_path
 def test_runs_may_be_released_with_the_8_bit_form_of_the_networks_that_found_their_hands(
     hand_runs: HandRuns, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "_FEWEST", 10)  # these networks are tiny
-    none = dict.fromkeys(exporting.WEIGHT_LIMITS[8], 1e9)  # and hardly trained
-    monkeypatch.setattr(exporting, "WEIGHT_LIMITS", {8: none, 16: exporting.WEIGHT_LIMITS[16]})
+    monkeypatch.setattr(weight_bits, "_FEWEST", 10)  # these networks are tiny
+    none = dict.fromkeys(weight_bits.WEIGHT_LIMITS[8], 1e9)  # and hardly trained
+    monkeypatch.setattr(weight_bits, "WEIGHT_LIMITS", {8: none, 16: weight_bits.WEIGHT_LIMITS[16]})
     sixteen = release([], tmp_path / "sixteen", OPTIONS, hand=hand_runs).bundle
-    learnt = other_run(run, tmp_path / "learnt", lambda facts: facts.update(hands=found_by(sixteen)))
+    learnt = other_run(run, tmp_path / "learnt", lambda facts: facts.update(hands=hand_fingerprint(sixteen)))
     eight = release([learnt], tmp_path / "eight", replace(OPTIONS, weight_bits=8), hand=sixteen).bundle
-    assert found_by(eight) != found_by(sixteen)
+    assert hand_fingerprint(eight) != hand_fingerprint(sixteen)
     again = release([learnt], tmp_path / "again", OPTIONS, hand=eight).bundle  # of a bundle that has them already
-    assert found_by(again) == found_by(eight)
+    assert hand_fingerprint(again) == hand_fingerprint(eight)
     other = other_run(run, tmp_path / "other", lambda facts: facts.update(hands=["version 2", "a", "b", "c", "d"]))
     assert code_of(lambda: release([other], tmp_path / "no", OPTIONS, hand=eight)) == "recipe_changed"
-    newer = other_run(run, tmp_path / "newer", lambda facts: facts.update(hands=found_by(eight)))
+    newer = other_run(run, tmp_path / "newer", lambda facts: facts.update(hands=hand_fingerprint(eight)))
     assert code_of(lambda: release([newer], tmp_path / "no", OPTIONS, hand=sixteen)) == "recipe_changed"
 
 

@@ -15,7 +15,9 @@ from boneage.geometry import Transform
 from boneage.hand.registration import Hand
 from boneage.phantom import draw_hand, phantom_points
 from boneage.train.data import disturbances
-from boneage.train.data.disturbances import CLEAN_SHARE, Scene, draw_disturbed, scene_of
+from boneage.train.data.disturbances import CLEAN_SHARE, cut_fingertips, draw_disturbed
+from boneage.train.data.photographs import photograph
+from boneage.train.data.scene import Scene, scene_of
 
 HEIGHT, WIDTH = 400, 300
 
@@ -80,14 +82,14 @@ def test_a_photograph_moves_the_key_points_with_the_picture() -> None:
     x, y = np.round(scene().points_xy[0]).astype(int)
     spot[y - 6 : y + 7, x - 6 : x + 7] = 1
     for seed in range(12):
-        drawn = disturbances._photographed(np.random.default_rng(seed), Scene(spot, scene().points_xy, spot))
+        drawn = photograph(np.random.default_rng(seed), Scene(spot, scene().points_xy, spot))
         rows, columns = np.nonzero(drawn.mask > 0.5)
         np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], drawn.points_xy[0], atol=2.5)
 
 
 def test_cut_fingertips_are_gone_and_the_tip_lies_where_they_end() -> None:
     for seed in range(10):
-        cut = disturbances._fingertips_cut(np.random.default_rng(seed), scene())
+        cut = cut_fingertips(np.random.default_rng(seed), scene())
         tip_before, tip_after = scene().points_xy[0], cut.points_xy[0]
         assert tip_after[1] > tip_before[1]
         assert cut.mask.sum() < scene().mask.sum()

@@ -33,8 +33,8 @@ from boneage.train.data.hand_views import (
     HandViews,
     MaskViews,
     PointViews,
+    displaced_points,
     hand_batches,
-    off_guess,
     predict_masks,
 )
 from boneage.train.recipe import Recipe, parse_recipe
@@ -186,7 +186,7 @@ def test_a_mask_lies_where_the_view_shows_the_hand(
 @given(seed=st.integers(0, 10_000))
 def test_a_first_guess_is_off_by_no_more_than_it_says(seed: int) -> None:
     points_xy = SHAPE * (WIDTH, HEIGHT)
-    guess_xy = off_guess(points_xy, np.random.default_rng(seed))
+    guess_xy = displaced_points(points_xy, np.random.default_rng(seed))
     to_frame = register(points_xy)
     truth, guess = to_frame.points(points_xy), to_frame.points(guess_xy)
     (tip, _, capitate), (tip_off, _, capitate_off) = truth, guess
@@ -202,7 +202,7 @@ def test_a_first_guess_is_off_by_no_more_than_it_says(seed: int) -> None:
 
 def test_first_guesses_are_sometimes_on_the_wrong_side_and_networks_learn_from_it() -> None:
     points_xy = SHAPE * (WIDTH, HEIGHT)
-    sides = [register(off_guess(points_xy, np.random.default_rng(seed))).determinant > 0 for seed in range(400)]
+    sides = [register(displaced_points(points_xy, np.random.default_rng(seed))).determinant > 0 for seed in range(400)]
     assert 0.02 < sides.count(False) / 400 < 0.16
 
 

@@ -10,15 +10,9 @@ from hypothesis import strategies as st
 
 from boneage.hand.views import measure_grey
 from boneage.phantom import draw_hand, phantom_points
-from boneage.train.data.negatives import (
-    FOREARM_START,
-    KINDS,
-    DrawnKind,
-    Kind,
-    MaskedRadiograph,
-    draw_negative,
-    pair_radiographs,
-)
+from boneage.train.data.drawings import DrawnKind
+from boneage.train.data.negatives import FOREARM_START, KINDS, Kind, draw_negative
+from boneage.train.data.pairs import MaskedRadiograph, pair_radiographs
 
 HEIGHT, WIDTH = 400, 300
 seeds = st.integers(0, 2**32 - 1)
@@ -103,16 +97,16 @@ def test_a_forearm_shows_nothing_nearer_to_the_fingers_than_its_start(seed: int,
 
 def test_what_does_not_serve_is_rejected() -> None:
     radiograph, generator = _radiograph(), np.random.default_rng(0)
-    with pytest.raises(ValueError, match="does not serve"):
+    with pytest.raises(ValueError, match="not suitable"):
         draw_negative(generator, kind="erased")
-    with pytest.raises(ValueError, match="does not serve"):
+    with pytest.raises(ValueError, match="not suitable"):
         draw_negative(generator, radiograph.pixels, np.zeros_like(radiograph.mask), kind="erased")
-    with pytest.raises(ValueError, match="does not serve"):
+    with pytest.raises(ValueError, match="not suitable"):
         draw_negative(generator, radiograph.pixels, np.ones_like(radiograph.mask), kind="erased")
-    with pytest.raises(ValueError, match="does not serve"):  # no forearm under the capitate
+    with pytest.raises(ValueError, match="not suitable"):  # no forearm under the capitate
         cut = radiograph.pixels[: int(_points()[2, 1]) + 20]
         draw_negative(generator, cut, points_xy=_points(), kind="forearm")
-    with pytest.raises(ValueError, match="does not serve"):  # a blank one
+    with pytest.raises(ValueError, match="not suitable"):  # a blank one
         draw_negative(generator, np.zeros_like(radiograph.pixels), points_xy=_points(), kind="forearm")
     with pytest.raises(ValueError, match="32 px"):
         draw_negative(generator, longest_side=31)

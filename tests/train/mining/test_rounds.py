@@ -20,7 +20,7 @@ from boneage.train.mining import rounds
 from boneage.train.mining.records import Round, read_rounds, round_folder, summary_rows
 from boneage.train.mining.rounds import Copies, choose_radiographs, predict_round, train_round
 from boneage.train.mining.state import RadiographMask, Status, decide, read_masks, read_settings
-from boneage.train.run.loop import Engine
+from boneage.train.run.engine import Engine
 from tests.train.mining.minings import add_pending, begin_mining
 
 pytestmark = pytest.mark.filterwarnings(
@@ -84,11 +84,11 @@ def test_a_count_is_of_the_round_so_that_a_killed_command_is_given_again(
     mining: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rounds, "_WRITTEN_AT_ONCE", 2)
-    kept = rounds._keep
-    monkeypatch.setattr(rounds, "_keep", _failing_after(kept, 1))
+    kept = rounds.write_predicted_masks
+    monkeypatch.setattr(rounds, "write_predicted_masks", _failing_after(kept, 1))
     with pytest.raises(KeyboardInterrupt):
         predict_round(mining, 5)
-    monkeypatch.setattr(rounds, "_keep", kept)
+    monkeypatch.setattr(rounds, "write_predicted_masks", kept)
     assert len(predict_round(mining, 5)) == 3
     assert predict_round(mining, 5) == []
     assert len(predict_round(mining)) == 3  # all others
@@ -156,7 +156,7 @@ def test_accepted_masks_of_validation_radiographs_train_nothing(mining: Path) ->
     decide(mining, {"5": True, "6": True})
     radiographs = {radiograph.id: radiograph for radiograph in read_radiographs(read_settings(mining).radiographs)}
     parted = {**radiographs, "5": replace(radiographs["5"], split="validation")}
-    chosen = rounds._round_masks(mining, round_folder(mining, 2), parted)
+    chosen = rounds.round_masks(mining, round_folder(mining, 2), parted)
     assert "6" in chosen
     assert "5" not in chosen
 

@@ -32,9 +32,9 @@ def test_a_job_that_fails_stops_no_other_and_its_last_words_are_told(tmp_path: P
         told.append,
     )
     assert failed == {"bad": 5}
-    assert told[0] == "bad: begun, 1 waiting"
+    assert told[0] == "bad: started, 1 waiting"
     assert "bad: FAILED (5): error: it broke [broken]; see" in told[1]
-    assert told[2:4] == ["good: begun, 0 waiting", "good: epoch 1: loss 0.5"]
+    assert told[2:4] == ["good: started, 0 waiting", "good: epoch 1: loss 0.5"]
     assert told[4].startswith("good: done in ")
     assert (tmp_path / "logs" / "good.log").read_text().splitlines()[-1] == "threads 3"
 
@@ -44,7 +44,7 @@ def test_two_at_a_time_are_never_more(tmp_path: Path) -> None:
     run_jobs([_job(tmp_path, str(number), sleep=0.2) for number in range(4)], 2, told.append)
     at_once = highest = 0
     for line in told:
-        at_once += 1 if "begun" in line else -1
+        at_once += 1 if "started" in line else -1
         highest = max(highest, at_once)
     assert (at_once, highest) == (0, 2)
 

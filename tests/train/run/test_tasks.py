@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,24 @@ from boneage.phantom import phantom_points
 from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.data.cache import build_cache
+from boneage.train.data.splits import choose_radiographs
 from boneage.train.networks.points import KeyPointNetwork, LocatedPoints
 from boneage.train.networks.unet import UNetwork
 from boneage.train.recipe import Recipe, load_recipe
 from boneage.train.run import loop
+from boneage.train.run.engine import Engine
+from boneage.train.run.loop import TrainingResult
+from boneage.train.run.run_folder import write_checkpoint
 from boneage.train.run.tasks import (
     AgeTask,
     AgeUnit,
     MaskTask,
     PointsTask,
-    choose_radiographs,
     intersection_over_union,
     outline_distance,
     radiograph_labels,
 )
+from boneage.train.run.weights import load_hand_run, load_run, new_network
 from tests.bundles import tiny_bundle
 from tests.hand_graphs import picture_without_hand
 from tests.train.drawn_radiographs import TINY, draw_folder
@@ -46,7 +50,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's use of a torch function that torch will drop
 )
 
-CPU = loop.Engine(accelerator="cpu", devices=1)
+CPU = Engine(accelerator="cpu", devices=1)
 SIDE = 96
 """Of the phantoms, pixels; they are 72 wide."""
 
@@ -263,7 +267,7 @@ def test_few_radiographs_are_watched_until_the_last_epoch_which_all_measure(
     recipe = load_recipe(tiny, ("train.epochs=3", "train.watched_radiographs=2"))
     cache = build_cache(radiographs, tmp_path, longest_side=2048)
     task = AgeTask(recipe, radiographs[:4], radiographs[4:], cache)
-    network = loop.new_network(recipe).eval()
+    network = new_network(recipe).eval()
 
     def seen(epoch: int) -> int:
         counts: list[int] = []
@@ -282,7 +286,7 @@ def test_few_radiographs_are_watched_until_the_last_epoch_which_all_measure(
 # --- whole runs ---
 
 
-def fit(recipe: Recipe, radiographs: list[LabelledRadiograph], folder: Path) -> loop.Finished:
+def fit(recipe: Recipe, radiographs: list[LabelledRadiograph], folder: Path) -> TrainingResult:
     return loop.train(recipe, radiographs, folder, engine=CPU, quiet=True)
 
 
@@ -311,14 +315,13 @@ def test_a_run_for_a_hand_network_learns_resumes_and_comes_back(
     assert set(facts) == {"recipe", "train", "validation", "processes"}
     assert (len(facts["train"]), len(facts["validation"])) == (7, 3)
 
-    keep = loop._Run._keep
-
-    def keep_one(run: loop._Run, *row: Any) -> None:
-        keep(run, *row)
-        raise KeyboardInterrupt
+    def write_and_stop(path: Path, checkpoint: Mapping[str, Any]) -> None:
+        write_checkpoint(path, checkpoint)
+        if path.name == "last.ckpt":
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop._Run, "_keep", keep_one)
+        patch.setattr(loop, "write_checkpoint", write_and_stop)
         fit(recipe, radiographs, tmp_path / "broken")
     resumed = fit(recipe, radiographs, tmp_path / "broken").state.history
     for one, other in zip(history, resumed, strict=True):
@@ -326,12 +329,12 @@ def test_a_run_for_a_hand_network_learns_resumes_and_comes_back(
             {key: other[key] for key in other if key != "seconds"}, rel=1e-4, abs=1e-5
         )
 
-    loaded, network, state = loop.load_hand_run(tmp_path / "whole", "last")
+    loaded, network, state = load_hand_run(tmp_path / "whole", "last")
     assert loaded == recipe
     assert isinstance(network, UNetwork if task == "mask" else KeyPointNetwork)
     assert not network.training
     assert state.history == history
-    assert code_of(lambda: loop.load_run(tmp_path / "whole")) == "recipe_invalid"
+    assert code_of(lambda: load_run(tmp_path / "whole")) == "recipe_invalid"
 
 
 def test_figures_of_masks_and_points_are_those_of_a_perfect_and_a_blind_network(

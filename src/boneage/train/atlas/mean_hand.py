@@ -1,11 +1,13 @@
-"""The mean of many hands: each is bent smoothly onto the running mean until bones lie on bones.
+"""Mean of many hands: each is deformed smoothly onto the running mean until bones lie on bones.
 
 Groupwise registration in the manner of A. Guimond et al. ("Average brain models: a convergence study", Computer Vision
-and Image Understanding 2000;77:192-210): every hand, registered by its key points, is brought to the running mean by
-dense optical flow (T. Kroeger et al., "Fast optical flow using dense inverse search", ECCV 2016), smoothed; the mean of
-all deformations is taken out, so that the mean's shape is the mean of the shapes; and so again. Outlines come first,
-since fingers are spread differently; then single hands that are typical, since the mean is a blur at first, and of what
-comes of each the best, place by place; then the mean itself. Radiographs are sampled once, through the composed map.
+and Image Understanding 2000;77:192-210). Every hand, registered by its key points, is brought to the running mean by
+dense optical flow (T. Kroeger et al., "Fast optical flow using dense inverse search", ECCV 2016), smoothed. The mean of
+all deformations is removed, so that the mean's shape is the mean of the shapes, and the rounds are repeated.
+
+Outlines come first, since fingers are spread differently. Single typical hands follow, since the mean is blurred at
+first, and the best of each result is taken place by place; then the mean itself. Radiographs are sampled once, through
+the composed map.
 """
 
 from __future__ import annotations
@@ -24,31 +26,30 @@ from boneage.hand.registration import Box, Hand
 from boneage.hand.views import GreyScale, widened
 
 Weigh = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""From how well each hand agrees with the mean (N,), -1..1, to its weight (N,), which sum to 1."""
+"""Function from each hand's agreement with the mean (N,), -1..1, to its weight (N,), with sum 1."""
 
 PLATE_BOX = Box(-20, 40, 1840, 2040)
-"""What a mean shows of the registered frame: region A leaves out thumbs that are spread widely."""
+"""Part of the registered frame that a mean shows: region A leaves out widely spread thumbs."""
 
 PLATE_HEIGHT, PLATE_WIDTH = 512, 462
 
 _BRIGHTEST = 1.3
-"""Grey levels are of the hand's range (`boneage.hand.views`), and end here: markers on the hand count no more."""
+"""Upper limit of grey levels, in the hand's range (`boneage.hand.views`); markers on the hand do not count more."""
 
 _MASK_MARGIN = 0.01
-"""A hand's mask is widened by this share of the hand's length, so that skin is whole."""
+"""Margin of a hand's mask, as a share of the hand's length, so that skin is complete."""
 
 _EDGE_PIXELS = (4.0, 20.0)
-"""Within this of the radiograph's own edge, pixels of the plate, a radiograph counts less: radiographs end in lines and
-shutters."""
+"""Distance from its edge within which a radiograph counts less, pixels of the plate: edges have lines and shutters."""
 
 _COVERED = 0.5
-"""A mean ends, at the forearm, above the first row where a smaller share of the radiographs has pixels."""
+"""Share of the radiographs with pixels below which the mean ends at the forearm."""
 
 _FADE_PIXELS = 16
-"""Over so many rows it fades out there."""
+"""Number of rows over which it fades out there."""
 
 _LOCAL_PIXELS = 10.0
-"""How far about a pixel the agreement that weighs it is measured, pixels of the plate."""
+"""Range about a pixel over which the agreement that weighs it is measured, pixels of the plate."""
 
 _LOCAL_FLOOR = 0.15
 """Least weight of a hand where it does not agree with the mean, as a share of the largest."""
@@ -56,24 +57,25 @@ _LOCAL_FLOOR = 0.15
 _LOCAL_STEEPNESS = 1.5
 
 _ERRORS_FACTOR = 4
-"""Local agreement is measured on pictures reduced by this."""
+"""Reduction of images on which local agreement is measured."""
 
 _WHOLE = 0.98
-"""A typical hand shows this share of what most show."""
+"""Share of the commonly visible hand that a typical hand shows."""
 
 _ELASTIC_PIXELS, _MEAN_SMOOTH_PIXELS = 2.0, 10.0
-"""By how much deformations, and their mean before it is taken out, are smoothed, pixels of the plate."""
+"""Smoothing of deformations, and of their mean before it is removed, pixels of the plate."""
 
 
 _LEAST_AREA = 0.3
-"""A deformation is smoothed where it shrinks areas to less than this share."""
+"""Ratio of areas below which a deformation is smoothed."""
 
 _MOST_UNFOLDINGS = 12
 
 
 class _Step(NamedTuple):
-    """One round: what the hands are brought to, on a picture reduced by `factor`, the flow smoothed by `smooth` of its
-    pixels.
+    """One round: the target of the hands, on an image reduced by `factor`.
+
+    The flow is smoothed by `smooth` pixels of that image.
     """
 
     target: Literal["typical outline", "outline", "typical", "mean"]
@@ -90,31 +92,31 @@ _MEAN = (
     _Step("mean", 1, 5.0),
     _Step("mean", 1, 4.0),
 )
-"""The rounds: outlines; then one typical hand; then the mean."""
+"""Rounds of registration: outlines, then one typical hand, then the mean."""
 
 _STARTS = 4
-"""So many typical hands are tried, since each is not typical somewhere, at the wrist for instance, and would lead the
-others astray there."""
+"""Number of typical hands that are tried.
+
+Each is atypical somewhere, such as at the wrist, and would mislead others there.
+"""
 
 _MIX_BLUR, _MIX_STEEPNESS = 4.0, 6.0
-"""What came of them is mixed by how well radiographs then agree, blurred by so many pixels of a quarter of the
-plate."""
+"""Parameters that mix their results by local agreement, blurred by this number of pixels of a quarter of the plate."""
 
 
 def frame_to_plate(factor: int = 1) -> Transform:
-    """From the registered frame to the coordinates of a mean, or of one reduced by `factor`."""
+    """Return the transform from the registered frame to a mean, or to one reduced by `factor`."""
     return Transform.shift(-PLATE_BOX.left, -PLATE_BOX.top).then(
         Transform.scale(PLATE_HEIGHT / PLATE_BOX.height / factor)
     )
 
 
 class RegisteredRadiograph:
-    """A radiograph as far as a mean needs it: reduced to about the mean's resolution, its grey levels those of the
-    hand.
+    """Radiograph for a mean: reduced to about the mean's resolution, with the grey levels of the hand.
 
     Args:
         pixels: the radiograph, float32 (H, W), 0..1.
-        hand: on it.
+        hand: hand on it.
         grey: its levels by the rule ``hand``.
     """
 
@@ -132,15 +134,15 @@ class RegisteredRadiograph:
         self._on_radiograph = _inner_share(small.shape, self._from_plate.zoom)
 
     def on_plate(self, moved: NDArray[np.float32], factor: int) -> tuple[Image, Image, Image]:
-        """The radiograph through a deformation.
+        """Sample the radiograph through a deformation.
 
         Args:
-            moved: float32 (h, w, 2), by how much each pixel of the plate reduced by `factor` is moved to find its
-                place on the registered hand, in pixels of the reduced plate.
-            factor: of the reduction.
+            moved: float32 (h, w, 2), displacement of each pixel of the reduced plate to its place on the registered
+                hand, in pixels of the reduced plate.
+            factor: factor of the reduction.
 
         Returns:
-            Grey levels inside the hand, 0..1.3; how far each pixel lies inside it, 0..1; how far on the radiograph,
+            Grey levels inside the hand, 0..1.3; each pixel's membership of it, 0..1; its membership of the radiograph,
             0..1. Each (h, w).
         """
         plate_xy = (_grid(moved.shape) + moved) * np.float32(factor)
@@ -153,15 +155,14 @@ class RegisteredRadiograph:
 
 @dataclass(frozen=True)
 class MeanHand:
-    """A mean of hands.
+    """Mean of hands.
 
     Attributes:
         grey: float32 (PLATE_HEIGHT, PLATE_WIDTH), 0..1.3 of the hands' range; 0 outside the hand.
-        inside: float32, same shape, how far each pixel lies in the hand, 0..1.
-        weights: float64 (N,), of the radiographs; they sum to 1.
+        inside: float32, same shape, each pixel's membership of the hand, 0..1.
+        weights: float64 (N,), weights of the radiographs, with sum 1.
         agreement: float64 (N,), correlation of each radiograph's local contrast with the mean's.
-        local_count: by how many radiographs, in effect, half of the hand's pixels are averaged at least (1 / sum of
-            squared weights, the median over the hand).
+        local_count: effective number of radiographs (1 / sum of squared weights) at a pixel, the median over the hand.
     """
 
     grey: Image
@@ -172,11 +173,11 @@ class MeanHand:
 
 
 def mean_hand(radiographs: Sequence[RegisteredRadiograph], weigh: Weigh) -> MeanHand:
-    """The mean of registered hands.
+    """Return the mean of registered hands.
 
     Args:
         radiographs: at least two.
-        weigh: says how much each counts, after every round.
+        weigh: returns the weights after every round.
     """
     at = _State(
         [np.zeros((*_shape(_OUTLINES[0].factor), 2), np.float32) for _ in radiographs],
@@ -207,7 +208,7 @@ def mean_hand(radiographs: Sequence[RegisteredRadiograph], weigh: Weigh) -> Mean
 
 
 class _State(NamedTuple):
-    """Where a mean stands: the deformation of each radiograph, and its weight (N,)."""
+    """State of a mean: the deformation of each radiograph, and its weight (N,)."""
 
     moved: list[NDArray[np.float32]]
     weights: NDArray[np.float64]
@@ -216,7 +217,7 @@ class _State(NamedTuple):
 def _moved_on(
     at: _State, step: _Step, radiographs: Sequence[RegisteredRadiograph], weigh: Weigh, typical: int | None = None
 ) -> _State:
-    """After one round more; `typical` is the radiograph that a step to a typical one takes."""
+    """Return the state after one more round; `typical` is the radiograph for a step to a typical one."""
     flow: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # its stub does not allow for no flow yet
     moved = [_resized(one, _shape(step.factor)) for one in at.moved]
     stack = _Stack.of(radiographs, moved, step.factor)
@@ -230,9 +231,7 @@ def _moved_on(
 
 
 def _typical_hands(at: _State, radiographs: Sequence[RegisteredRadiograph]) -> list[int]:
-    """The radiographs that agree best with the mean so far, those first that show all of the hand that most radiographs
-    show.
-    """
+    """Return the radiographs that agree best with the mean, those first that show the commonly visible hand."""
     factor = _TYPICAL[0].factor
     stack = _Stack.of(radiographs, at.moved, factor)
     mean = stack.mean(at.weights, factor, local=False)
@@ -242,7 +241,7 @@ def _typical_hands(at: _State, radiographs: Sequence[RegisteredRadiograph]) -> l
 
 
 def _best_of_each(starts: Sequence[_State], radiographs: Sequence[RegisteredRadiograph], weigh: Weigh) -> _State:
-    """From several starts one: everywhere the deformations of that start after which the radiographs agree best there.
+    """Combine several starts: each place takes the deformations of the start with the best agreement there.
 
     All starts are in the mean shape, so that their deformations may be mixed.
     """
@@ -266,8 +265,9 @@ def _best_of_each(starts: Sequence[_State], radiographs: Sequence[RegisteredRadi
 
 @dataclass(frozen=True)
 class _Mean:
-    """A running mean: grey, inside and covered as `RegisteredRadiograph.on_plate`, `feature` of local contrast, and by
-    how many radiographs each pixel is averaged in effect; each (h, w).
+    """Running mean: grey, inside and covered as in `RegisteredRadiograph.on_plate`, each (h, w).
+
+    Its `feature` is the local contrast, and its count the effective number of radiographs of each pixel.
     """
 
     grey: Image
@@ -277,7 +277,7 @@ class _Mean:
     local_count: Image
 
     def agreement(self, stack: _Stack) -> NDArray[np.float64]:
-        """Correlation of each radiograph's local contrast with the mean's, over the hand, (N,)."""
+        """Return the correlation of each radiograph's local contrast with the mean's, over the hand, (N,)."""
         where = (self.inside > 0.5) & (self.covered > 0.5)
         if np.count_nonzero(where) < 2:
             return np.zeros(len(stack.features))
@@ -287,9 +287,7 @@ class _Mean:
 
 @dataclass(frozen=True)
 class _Stack:
-    """All radiographs on the plate: grey, inside and on radiograph (N, h, w), and local contrast, one (h, w) a
-    radiograph.
-    """
+    """All radiographs on the plate: grey, inside and on radiograph (N, h, w), and local contrast (h, w) of each."""
 
     grey: Image
     inside: Image
@@ -306,7 +304,7 @@ class _Stack:
         return cls(grey, inside, on_radiograph, features)
 
     def mean(self, weights: NDArray[np.float64], factor: int, *, local: bool) -> _Mean:
-        """The weighted mean; `local` lets each radiograph count less where it does not agree with the others."""
+        """Return the weighted mean. With `local`, a radiograph counts less where it differs from the others."""
         by_radiograph = weights.astype(np.float32)[:, None, None]
         share = by_radiograph * self.on_radiograph + np.float32(1e-9)
         covered = (by_radiograph * self.on_radiograph).sum(axis=0)
@@ -323,15 +321,16 @@ class _Stack:
         return _Mean(grey, inside, covered, feature, count)
 
     def errors(self, feature: NDArray[np.uint8]) -> Image:
-        """Squared difference of each radiograph's local contrast from that of a mean, blurred, on the plate reduced by
-        `_ERRORS_FACTOR`, where it takes less time: (N, h, w).
+        """Return the blurred squared difference of each radiograph's local contrast from a mean's, (N, h, w).
+
+        It is computed on the plate reduced by `_ERRORS_FACTOR`, which takes less time.
         """
         seen = _small(feature)
         blur = _LOCAL_PIXELS / _ERRORS_FACTOR
         return np.stack([cv2.GaussianBlur((_small(one) - seen) ** 2, (0, 0), blur) for one in self.features])
 
     def _local_trust(self, feature: NDArray[np.uint8], weights: NDArray[np.float64]) -> Image:
-        """How far each radiograph may count at each pixel, (N, h, w), from the floor to 1."""
+        """Return the weight of each radiograph at each pixel, (N, h, w), from the floor to 1."""
         height, width = feature.shape
         errors = self.errors(feature)
         counting = errors[weights > 0]
@@ -343,7 +342,7 @@ class _Stack:
 def _to_match(
     step: _Step, mean: _Mean, stack: _Stack, typical: int | None
 ) -> tuple[NDArray[np.uint8], Sequence[NDArray[np.uint8]]]:
-    """The picture that flow is measured to, and the radiographs' pictures."""
+    """Return the image that is the target of the flow, and the radiographs' images."""
     if "outline" in step.target:
         outlines = [_outline(inside) for inside in stack.inside]
         if step.target == "outline":
@@ -359,8 +358,9 @@ def _to_match(
 
 
 def _local_contrast(grey: Image, inside: Image, factor: int) -> NDArray[np.uint8]:
-    """What flow is measured on, uint8 (h, w): grey less its mean nearby, in units of its spread nearby, and the hand
-    brighter than the air.
+    """Return the image for the flow, uint8 (h, w): grey minus its local mean, in units of its local spread.
+
+    The hand is brighter than the air.
     """
     near, far = 20 / factor, 28 / factor
     level = _widely_blurred(grey, near) / (_widely_blurred(inside, near) + 1e-3)
@@ -370,14 +370,14 @@ def _local_contrast(grey: Image, inside: Image, factor: int) -> NDArray[np.uint8
 
 
 def _widely_blurred(picture: Image, pixels: float) -> Image:
-    """Blurred by a Gaussian of at least 8 pixels, on a reduced copy, which is all but the same and much quicker."""
+    """Blur by a Gaussian of at least 8 pixels on a reduced copy, which is nearly identical and much faster."""
     height, width = picture.shape
     small = cv2.resize(picture, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(cv2.GaussianBlur(small, (0, 0), pixels / 4), (width, height)), np.float32)
 
 
 def _outline(inside: Image) -> NDArray[np.uint8]:
-    """Signed distance from a hand's outline, uint8 (h, w)."""
+    """Return the signed distance from a hand's outline, uint8 (h, w)."""
     mask = (inside > 0.5).astype(np.uint8)
     inwards = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_5)
     outwards = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_5)
@@ -385,9 +385,7 @@ def _outline(inside: Image) -> NDArray[np.uint8]:
 
 
 def _inner_share(shape: tuple[int, ...], zoom: float) -> Image:
-    """How far each pixel of a radiograph counts as on it, 0..1; `zoom` is of the radiograph's pixels for one of the
-    plate's.
-    """
+    """Return each pixel's membership of the radiograph, 0..1; `zoom` is radiograph pixels per plate pixel."""
     height, width = shape
     rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
     from_edge = np.minimum(np.minimum(rows, height - rows)[:, None], np.minimum(columns, width - columns)[None])
@@ -395,7 +393,7 @@ def _inner_share(shape: tuple[int, ...], zoom: float) -> Image:
 
 
 def _above_end(covered: Image, inside: Image) -> Image:
-    """1 above the row where too few radiographs go on, 0 below it, float32 (h, 1)."""
+    """Return 1 above the row where too few radiographs continue, 0 below it, float32 (h, 1)."""
     height = len(covered)
     wrist = height * 3 // 4  # fingertips that some radiographs cut off are no forearm
     forearm = (inside[wrist:] > 0.5).any(axis=0)
@@ -409,7 +407,7 @@ def _ramp(values: Image, low: float, high: float) -> Image:
 
 
 def _small(picture: NDArray[np.uint8] | Image) -> Image:
-    """A picture of the plate, of whatever size, reduced by `_ERRORS_FACTOR`."""
+    """Reduce an image of the plate, of any size, by `_ERRORS_FACTOR`."""
     height, width = _shape(_ERRORS_FACTOR)
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
@@ -427,7 +425,7 @@ def _shape(factor: int) -> tuple[int, int]:
 
 
 def _grid(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """The centres of all pixels, (h, w, 2)."""
+    """Return the centres of all pixels, (h, w, 2)."""
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     return np.stack([x, y], axis=2) + np.float32(0.5)
 
@@ -435,13 +433,13 @@ def _grid(shape: tuple[int, ...]) -> NDArray[np.float32]:
 def _taken(
     picture: NDArray[np.floating], places_xy: NDArray[np.floating], how: int, border: int = cv2.BORDER_CONSTANT
 ) -> Image:
-    """A picture's values at places (h, w, 2); 0 outside unless `border` says otherwise."""
+    """Return an image's values at places (h, w, 2); 0 outside unless `border` selects another mode."""
     index = (places_xy - 0.5).astype(np.float32)  # OpenCV puts the centre of the first pixel at 0, we at 0.5
     return np.asarray(cv2.remap(picture, index[..., 0], index[..., 1], how, borderMode=border), np.float32)
 
 
 def _after(moved: NDArray[np.float32], first: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The deformation that moves by `first` and from there on by `moved`."""
+    """Compose deformations: first `first`, then `moved`."""
     places = _grid(moved.shape) + first
     there = [
         _taken(np.ascontiguousarray(moved[..., axis]), places, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
@@ -451,7 +449,7 @@ def _after(moved: NDArray[np.float32], first: NDArray[np.float32]) -> NDArray[np
 
 
 def _inverse(moved: NDArray[np.float32], rounds: int = 10) -> NDArray[np.float32]:
-    """The deformation that undoes a smooth one, by fixed point iteration."""
+    """Invert a smooth deformation by fixed point iteration."""
     back = -moved
     for _ in range(rounds):
         back = back - _after(moved, back)
@@ -459,7 +457,7 @@ def _inverse(moved: NDArray[np.float32], rounds: int = 10) -> NDArray[np.float32
 
 
 def _unfolded(moved: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A deformation smoothed where it squeezes or folds the plane, so that it can be undone."""
+    """Smooth a deformation where it compresses or folds the plane, so that it can be inverted."""
     for _ in range(_MOST_UNFOLDINGS):
         along_x, along_y = np.diff(moved, axis=1)[1:], np.diff(moved, axis=0)[:, 1:]
         area = (1 + along_x[..., 0]) * (1 + along_y[..., 1]) - along_x[..., 1] * along_y[..., 0]
@@ -481,7 +479,7 @@ def _blurred(moved: NDArray[np.float32], pixels: float) -> NDArray[np.float32]:
 
 
 def _resized(moved: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """The same deformation on a grid of another size, in its pixels."""
+    """Return the same deformation on a grid of another size, in its pixels."""
     if moved.shape[:2] == shape:
         return moved
     factor = np.float32(shape[0] / moved.shape[0])

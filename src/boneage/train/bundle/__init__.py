@@ -1,1 +1,1 @@
-"""From finished runs to a model bundle: plan, build, export, release, and fine-tuning."""
+"""Model bundles: plan, build, export, release and fine-tuning."""

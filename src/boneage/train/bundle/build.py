@@ -1,10 +1,9 @@
-"""From a plan and a table of radiographs to a bundle: train every network and fold, estimate, calibrate, export,
-measure.
+"""Build of a bundle by a plan: training of all networks and folds, estimates, calibration, export and figures.
 
-Below the folder of the runs each network or fold has a run, with what it said to people in ``log.txt``, and its
-estimates of radiographs that it did not learn from in ``predictions.csv``: of those that it holds out (part ``fold``)
-and of those that no network has seen (part ``validation``). Beside them lies ``PLAN.out_of_fold.csv``, each radiograph
-as the networks of its fold together see it. What is done is kept, and what is half done goes on.
+Each network or fold has a run below the folder of the runs. Beside the run's own files it holds ``log.txt`` and the
+estimates for radiographs on which it was not trained, ``predictions.csv``: those that it holds out (part ``fold``) and
+those on which no network was trained (part ``validation``). ``PLAN.out_of_fold.csv`` beside the runs holds the mean
+estimate of each radiograph by the networks of its fold. Finished runs are not repeated, and unfinished ones continue.
 """
 
 from __future__ import annotations
@@ -27,16 +26,20 @@ from boneage.evaluate.metrics import mean_absolute_difference
 from boneage.evaluate.predictions import Predictions, read_predictions, write_predictions
 from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
-from boneage.train.bundle.export import reject_taken
 from boneage.train.bundle.plan import Plan, PlannedRun, planned_runs
-from boneage.train.bundle.release import Released, ReleaseOptions, reject_other_hands, release
+from boneage.train.bundle.release import ReleaseOptions, ReleaseResult, release
+from boneage.train.bundle.runs import reject_other_hands
+from boneage.train.bundle.write import reject_taken
 from boneage.train.data.cache import Progress, build_cache
 from boneage.train.data.hands import open_hands
+from boneage.train.data.splits import choose_radiographs
 from boneage.train.recipe import Recipe, parse_recipe
-from boneage.train.run.loop import Engine, run_facts, train
+from boneage.train.run.engine import Engine
+from boneage.train.run.loop import train
 from boneage.train.run.predict import predict_radiographs, set_aside
-from boneage.train.run.processes import Job, Tell, fulfil, run_jobs
-from boneage.train.run.tasks import choose_radiographs, radiograph_labels
+from boneage.train.run.processes import Job, Report, fulfil, run_jobs
+from boneage.train.run.run_folder import read_run_record
+from boneage.train.run.tasks import radiograph_labels
 
 log = logging.getLogger(__name__)
 
@@ -45,18 +48,18 @@ _PREDICTIONS = "predictions.csv"
 
 @dataclass(frozen=True)
 class Build:
-    """What to build, and where.
+    """Task of a build.
 
     Attributes:
-        plan: of the bundle.
+        plan: plan of the bundle.
         radiographs: table of radiographs.
         runs: folder below which the runs lie.
         images: folder of the radiographs' images; see `boneage.tables.radiographs.read_radiographs`.
-        changes: of all recipes, ``key=value``.
-        cache: folder of decoded radiographs and found hands; by default beside `runs`.
-        accelerator: see `boneage.train.run.loop.Engine`.
-        jobs: runs at a time, each a process; of several GPUs, each takes the next.
-        threads: of each run.
+        changes: changes of all recipes, ``key=value``.
+        cache: folder of decoded radiographs and located hands; by default beside `runs`.
+        accelerator: see `boneage.train.run.engine.Engine`.
+        jobs: number of runs at a time, each in its process; each takes the next of several GPUs.
+        threads: threads of each run.
     """
 
     plan: Plan
@@ -71,52 +74,53 @@ class Build:
 
     @property
     def cache_folder(self) -> Path:
-        """Of decoded radiographs and found hands."""
+        """Folder of decoded radiographs and located hands."""
         return self.cache or self.runs.parent / "cache"
 
     @property
     def out_of_fold(self) -> Path:
-        """The table of the estimates out of fold. Two plans may share runs, so it has the plan's name."""
+        """Path of the table of out-of-fold estimates. It has the plan's name, because two plans may share runs."""
         return self.runs / f"{self.plan.name}.out_of_fold.csv"
 
     def folder(self, run: PlannedRun) -> Path:
-        """Of a run."""
+        """Return the folder of a run."""
         return self.runs / run.name
 
 
 @dataclass(frozen=True)
 class Built:
-    """What came of it.
+    """Outcome of a build.
 
     Attributes:
         released: the bundle; None if a training failed, and in all processes of ``torchrun`` but the first.
-        failed: exit status by name of the runs that failed.
+        failed: exit status of failed runs by name.
     """
 
-    released: Released | None = None
+    released: ReleaseResult | None = None
     failed: Mapping[str, int] = field(default_factory=dict)
 
 
 def build_bundle(
-    build: Build, directory: Path, *, tell: Tell, overwrite: bool = False, progress: Progress = iter
+    build: Build, directory: Path, *, report: Report, overwrite: bool = False, progress: Progress = iter
 ) -> Built:
-    """Train a plan's networks, put their estimates together, and make the bundle.
+    """Train a plan's networks, combine their estimates, and make the bundle.
 
     Under ``torchrun`` all its processes train each network in turn, and the first makes the bundle.
 
     Args:
-        build: what, from which radiographs.
-        directory: of the bundle; it appears there whole, with its figures.
-        tell: takes lines for people.
-        overwrite: put it in the place of a bundle that is there.
-        progress: wraps the radiographs while they are decoded, while hands are looked for, and while they are assessed.
+        build: task of the build.
+        directory: folder of the bundle, which appears there complete, with its figures.
+        report: receives each line of the report.
+        overwrite: True to replace an existing bundle.
+        progress: wraps the radiographs while they are decoded, registered and assessed.
 
     Raises:
-        RecipeError: ``recipe_invalid``; ``recipe_changed``, before anything is trained, if a run that is there has
-            another recipe, or its radiographs were registered by other networks.
-        TableError: the radiographs cannot be used.
-        BundleError: ``bundle_exists``; the hand networks cannot be used; or as `boneage.train.bundle.release.release`.
-        KeyboardInterrupt: all trainings were stopped; the same call goes on.
+        RecipeError: ``recipe_invalid``; ``recipe_changed``, before training starts, if an existing run has another
+            recipe, or its radiographs were registered by other networks.
+        TableError: The radiographs cannot be used.
+        BundleError: ``bundle_exists``; the hand networks cannot be used; see also
+            `boneage.train.bundle.release.release`.
+        KeyboardInterrupt: All trainings were stopped. The same call continues them.
     """
     reject_taken(directory, overwrite=overwrite)
     radiographs, runs = read_radiographs(build.radiographs, build.images), planned_runs(build.plan, build.changes)
@@ -125,7 +129,7 @@ def build_bundle(
     if torch.distributed.is_torchelastic_launched():
         if not _train_together(build, runs, radiographs):
             return Built()
-    elif failed := _train_each(build, runs, radiographs, tell, progress):
+    elif failed := _train_each(build, runs, radiographs, report, progress):
         return Built(failed=failed)
     plan = build.plan
     options = ReleaseOptions(
@@ -134,10 +138,10 @@ def build_bundle(
         plan.title,
         data=plan.data,
         licence=plan.licence,
-        mirror=False,  # estimates out of fold are of single views, and calibrate the same
+        mirror=False,  # out-of-fold estimates are of single views, and so must be those that they calibrate
         weight_bits=plan.weight_bits,
         member_weights={run.name: run.weight for run in runs},
-        calibration=_calibrated(build, runs, radiographs, tell),
+        calibration=fit_calibration(build, runs, radiographs, report),
     )
     folders = [build.folder(run) for run in runs]
     return Built(
@@ -145,40 +149,49 @@ def build_bundle(
     )
 
 
-# --- training ---
-
-
 def _reject_changed(
     build: Build, runs: Sequence[PlannedRun], radiographs: Sequence[LabelledRadiograph], hand: Bundle | None
 ) -> None:
-    """Reject, before anything is trained, what could not go on or be joined at the end."""
-    there = [run for run in runs if (build.folder(run) / "recipe.json").exists()]
-    changed = [run.name for run in there if parse_recipe(run_facts(build.folder(run))["recipe"]) != run.recipe]
+    """Reject, before training starts, runs that could not continue or be combined at the end."""
+    existing = [run for run in runs if (build.folder(run) / "recipe.json").exists()]
+    changed = [run.name for run in existing if parse_recipe(read_run_record(build.folder(run))["recipe"]) != run.recipe]
     if changed:
         raise RecipeError(
             "recipe_changed",
-            f"{build.runs} holds {len(changed)} run(s) of another recipe, such as {changed[0]}: choose another folder,"
-            " or start them as they were.",
+            f"{build.runs} holds {len(changed)} run(s) of another recipe, such as {changed[0]}."
+            " Choose another folder, or repeat their options.",
         )
     if hand is not None:
-        reject_other_hands([build.folder(run) for run in there], hand)
+        reject_other_hands([build.folder(run) for run in existing], hand)
     for run in runs:
         choose_radiographs(run.recipe, radiographs)
 
 
 def _train_each(
-    build: Build, runs: Sequence[PlannedRun], radiographs: Sequence[LabelledRadiograph], tell: Tell, progress: Progress
+    build: Build,
+    runs: Sequence[PlannedRun],
+    radiographs: Sequence[LabelledRadiograph],
+    report: Report,
+    progress: Progress,
 ) -> dict[str, int]:
-    """A process for each run that is not done; exit status by name of those that failed."""
+    """Train each unfinished run in its own process.
+
+    Returns:
+        Exit status of failed runs by name.
+    """
     left = [run for run in runs if not _is_done(build.folder(run), radiographs)]
     if done := len(runs) - len(left):
-        tell(f"{done} of {len(runs)} networks are done already")
+        report(f"{done} of {len(runs)} networks are done already")
     _prepare(build, left, radiographs, progress)
-    return run_jobs([_job(build, run, number) for number, run in enumerate(left)], build.jobs, tell)
+    return run_jobs([_job(build, run, number) for number, run in enumerate(left)], build.jobs, report)
 
 
 def _train_together(build: Build, runs: Sequence[PlannedRun], radiographs: Sequence[LabelledRadiograph]) -> bool:
-    """All processes of ``torchrun`` train each run. Whether this is the first, which then makes the bundle."""
+    """Train each run in all processes of ``torchrun``.
+
+    Returns:
+        True in the first process, which then makes the bundle.
+    """
     for run in runs:
         train(
             run.recipe,
@@ -199,8 +212,9 @@ def _train_together(build: Build, runs: Sequence[PlannedRun], radiographs: Seque
 def _prepare(
     build: Build, runs: Sequence[PlannedRun], radiographs: Sequence[LabelledRadiograph], progress: Progress
 ) -> None:
-    """Decode the radiographs and find the hands, so that no two runs do it at once. Runs on a few radiographs have
-    their own.
+    """Decode the radiographs and locate the hands once, before several runs would do so at the same time.
+
+    Runs on a small number of radiographs have a cache of their own.
     """
     recipes = [run.recipe for run in runs if not (run.recipe.data.train_limit or run.recipe.data.validation_limit)]
     for side in sorted({recipe.data.longest_side for recipe in recipes}):
@@ -210,12 +224,12 @@ def _prepare(
 
 
 def _is_done(folder: Path, radiographs: Sequence[LabelledRadiograph]) -> bool:
-    """Whether a run's estimates are there, no older than its weights, and its labels still those of the radiographs."""
+    """Return True if a run's estimates are no older than its weights, and its labels are those of the radiographs."""
     table, weights = folder / _PREDICTIONS, folder / "last.ckpt"
     if not (table.exists() and weights.exists() and table.stat().st_mtime >= weights.stat().st_mtime):
         return False
-    learnt, labels = run_facts(folder)["labels"], radiograph_labels(radiographs)
-    return all(labels.get(radiograph_id) == label for radiograph_id, label in learnt.items())
+    trained, labels = read_run_record(folder)["labels"], radiograph_labels(radiographs)
+    return all(labels.get(radiograph_id) == label for radiograph_id, label in trained.items())
 
 
 def _job(build: Build, run: PlannedRun, number: int) -> Job:
@@ -240,18 +254,18 @@ def train_and_estimate(
     accelerator: str,
     number: int,
 ) -> None:
-    """Train a network, or go on with it, and write its estimates.
+    """Train a network, or continue its training, and write its estimates.
 
     Args:
-        recipe: of the network.
+        recipe: recipe of the network.
         radiographs: the whole table.
-        folder: of the run.
-        cache_folder: of decoded radiographs and found hands.
-        accelerator: see `boneage.train.run.loop.Engine`.
-        number: of the job; of several GPUs it takes the one whose turn it is.
+        folder: folder of the run.
+        cache_folder: folder of decoded radiographs and located hands.
+        accelerator: see `boneage.train.run.engine.Engine`.
+        number: number of the job, which selects one of several GPUs.
 
     Raises:
-        BoneageError: as `boneage.train.run.loop.train` and `boneage.train.run.predict.predict_radiographs`.
+        BoneageError: see `boneage.train.run.loop.train` and `boneage.train.run.predict.predict_radiographs`.
     """
     device = _device(accelerator, number)
     devices = f"{torch.device(device).index}," if device.startswith("cuda") else 1
@@ -265,97 +279,104 @@ def _device(accelerator: str, number: int) -> str:
 
 
 def _estimate(folder: Path, radiographs: Sequence[LabelledRadiograph], cache_folder: Path, device: str) -> None:
-    """Write what a run says of the radiographs that it holds out, and of those that no fold has seen."""
-    facts = run_facts(folder)
-    recipe = parse_recipe(facts["recipe"])
-    held = set(facts["validation"]) if recipe.data.folds else set()
-    aside = {radiograph.id for radiograph in set_aside(recipe, radiographs)}.difference(held, facts["train"])
+    """Write a run's estimates for the radiographs that it holds out, and for those on which no fold was trained."""
+    record = read_run_record(folder)
+    recipe = parse_recipe(record["recipe"])
+    held = set(record["validation"]) if recipe.data.folds else set()
+    aside = {radiograph.id for radiograph in set_aside(recipe, radiographs)}.difference(held, record["train"])
     chosen = [radiograph for radiograph in radiographs if radiograph.id in held | aside]
-    said = predict_radiographs(folder, chosen, radiographs, cache_folder, device=device)
-    parts = tuple("fold" if radiograph_id in held else "validation" for radiograph_id in said.ids)
-    write_predictions(folder / _PREDICTIONS, replace(said, groups={"part": parts}))
+    estimates = predict_radiographs(folder, chosen, radiographs, cache_folder, device=device)
+    parts = tuple("fold" if radiograph_id in held else "validation" for radiograph_id in estimates.ids)
+    write_predictions(folder / _PREDICTIONS, replace(estimates, groups={"part": parts}))
 
 
-# --- estimates out of fold ---
-
-
-def _calibrated(
-    build: Build, runs: Sequence[PlannedRun], radiographs: Sequence[LabelledRadiograph], tell: Tell
+def fit_calibration(
+    build: Build, runs: Sequence[PlannedRun], radiographs: Sequence[LabelledRadiograph], report: Report
 ) -> Calibration | None:
-    """Writes the table out of fold, and learns the calibration from it; None, told why, where there is none."""
+    """Write the table of out-of-fold estimates, and fit the calibration to it.
+
+    Returns:
+        The calibration; None, with a line in the report, if it cannot be fitted.
+    """
     if not all(run.fold and run.recipe.data.sexes == "both" for run in runs):
-        tell("no estimates out of fold and no calibration: they need networks for both sexes that all have folds")
+        report("no estimates out of fold and no calibration: they need networks for both sexes that all have folds")
         return None
     tables = {run.name: read_predictions(build.folder(run) / _PREDICTIONS) for run in runs}
     table, left_out = out_of_fold(runs, tables, radiographs)
     write_predictions(build.out_of_fold, table)
     if len(table) < FEWEST_RADIOGRAPHS:
-        tell(f"no calibration: {len(table)} radiographs have estimates out of fold, and it needs {FEWEST_RADIOGRAPHS}")
+        report(
+            f"no calibration: {len(table)} radiographs have estimates out of fold, and it needs {FEWEST_RADIOGRAPHS}"
+        )
         return None
     mad = float(mean_absolute_difference(table.boneage_months, table.age_months))
-    tell(f"out of fold: MAD {mad:.2f} months, {len(table)} radiographs; {left_out} left out, which a network lacks")
+    report(f"out of fold: MAD {mad:.2f} months, {len(table)} radiographs; {left_out} left out, which a network lacks")
     try:
         return calibrate(
             table.sexes, table.boneage_months, table.age_months, fold_disagreement(runs, tables, radiographs)
         )
-    except ValueError as error:  # networks that have learnt nothing, as after a trial's one epoch
-        tell(f"no calibration: {error}")
+    except ValueError as error:  # networks after a trial of one epoch may have no skill
+        report(f"no calibration: {error}")
         return None
 
 
 def out_of_fold(
     runs: Sequence[PlannedRun], tables: Mapping[str, Predictions], radiographs: Sequence[LabelledRadiograph]
 ) -> tuple[Predictions, int]:
-    """Each radiograph as the networks that did not learn from it see it: their mean, weighted as in the bundle.
+    """Return each radiograph's mean estimate by the networks that were not trained on it, weighted as in the bundle.
 
     Args:
         runs: all folds of all networks.
-        tables: estimates by the run's name, their part in the column ``part``.
-        radiographs: whose order the table has, with their labels.
+        tables: estimates by the run's name, with their part in the column ``part``.
+        radiographs: labelled radiographs, whose order the table has.
 
     Returns:
-        The table, with a column for each network besides, and how many radiographs are left out since a network lacks
-        them.
+        The table, with a column for each network, and the number of radiographs left out because a network lacks them.
     """
-    said: dict[str, dict[str, float]] = {run.network.name: {} for run in runs}
+    by_network: dict[str, dict[str, float]] = {run.network.name: {} for run in runs}
     for run in runs:
-        said[run.network.name] |= _of_part(tables[run.name], "fold")
+        by_network[run.network.name] |= predictions_of_split(tables[run.name], "fold")
     weights = [run.network.weight for run in runs if run.fold == 1]
-    chosen = [radiograph for radiograph in radiographs if all(radiograph.id in ages for ages in said.values())]
-    each = {network: np.array([ages[radiograph.id] for radiograph in chosen]) for network, ages in said.items()}
-    known = {radiograph_id for ages in said.values() for radiograph_id in ages}
-    mean = np.average(list(each.values()), axis=0, weights=weights) if chosen else np.zeros(0)
+    chosen = [radiograph for radiograph in radiographs if all(radiograph.id in ages for ages in by_network.values())]
+    columns = {
+        network: np.array([ages[radiograph.id] for radiograph in chosen]) for network, ages in by_network.items()
+    }
+    estimated = {radiograph_id for ages in by_network.values() for radiograph_id in ages}
+    mean = np.average(list(columns.values()), axis=0, weights=weights) if chosen else np.zeros(0)
     table = Predictions(
         ids=tuple(radiograph.id for radiograph in chosen),
         sexes=tuple(radiograph.sex for radiograph in chosen),
         boneage_months=np.array([radiograph.boneage_months for radiograph in chosen]),
         age_months=np.round(mean, 3),
-        groups={network: tuple(f"{age:g}" for age in ages.tolist()) for network, ages in each.items()},
+        groups={network: tuple(f"{age:g}" for age in ages.tolist()) for network, ages in columns.items()},
     )
-    return table, len(known) - len(chosen)
+    return table, len(estimated) - len(chosen)
 
 
 def fold_disagreement(
     runs: Sequence[PlannedRun], tables: Mapping[str, Predictions], radiographs: Sequence[LabelledRadiograph]
 ) -> dict[Sex, float]:
-    """By how much the folds' ensembles differ on the radiographs that none has seen, months squared, by sex.
+    """Return the disagreement of the folds' ensembles on radiographs on which none was trained, months squared, by sex.
 
-    Args: as `out_of_fold`.
+    Args:
+        runs: see `out_of_fold`.
+        tables: see `out_of_fold`.
+        radiographs: see `out_of_fold`.
 
     Returns:
-        `boneage.bundle.calibration.disagreement`, without the sexes that have no such radiographs; empty if one fold
-        was kept, whose estimates are the bundle's own.
+        `boneage.bundle.calibration.disagreement`, without the sexes that have no such radiographs; empty with a single
+        fold, whose estimates are the bundle's own.
     """
-    ages = {run.name: _of_part(tables[run.name], "validation") for run in runs}
+    ages = {run.name: predictions_of_split(tables[run.name], "validation") for run in runs}
     folds = sorted({run.fold for run in runs})
-    found: dict[Sex, float] = {}
+    by_sex: dict[Sex, float] = {}
     if len(folds) < 2:
-        return found
+        return by_sex
     for sex in Sex:
         chosen = [
             radiograph.id
             for radiograph in radiographs
-            if radiograph.sex == sex and all(radiograph.id in each for each in ages.values())
+            if radiograph.sex == sex and all(radiograph.id in estimates for estimates in ages.values())
         ]
         if not chosen:
             continue
@@ -364,14 +385,14 @@ def fold_disagreement(
             of_fold = [run for run in runs if run.fold == fold]
             rows = [[ages[run.name][radiograph_id] for radiograph_id in chosen] for run in of_fold]
             means.append(np.average(rows, axis=0, weights=[run.weight for run in of_fold]))
-        found[sex] = disagreement(np.stack(means))
-    return found
+        by_sex[sex] = disagreement(np.stack(means))
+    return by_sex
 
 
-def _of_part(table: Predictions, part: str) -> dict[str, float]:
-    """Estimates, months, by the radiograph's id."""
-    said = zip(table.ids, table.group("part"), table.age_months.tolist(), strict=True)
-    return {radiograph_id: age for radiograph_id, of, age in said if of == part}
+def predictions_of_split(table: Predictions, part: str) -> dict[str, float]:
+    """Return the estimates (months) of a part by the radiograph's id."""
+    rows = zip(table.ids, table.group("part"), table.age_months.tolist(), strict=True)
+    return {radiograph_id: age for radiograph_id, of, age in rows if of == part}
 
 
 def _fulfil(order: Mapping[str, Any]) -> None:

@@ -1,14 +1,14 @@
-"""The way back: a member of a bundle as a network that can be trained on.
+"""Restoration of a bundle's member as a network that can be trained.
 
-Of a trained network a bundle keeps the graph alone. The exporter has made constants of its weights (integers that nodes
-of the graph scale back), may have let equal ones share a name, and has folded each batch normalisation behind a
-convolution into that. So nothing is looked up by name: the layers of the network that the manifest's recipe describes
-are called once, and the graph's nodes of the same kinds, which stand in the same order, give them their weights.
-Whether that was right is measured: network and graph must agree about drawn hands.
+A bundle holds a trained network as a graph only. The exporter has turned its weights into constants (integers that
+nodes of the graph scale back), may have merged equal ones, and has folded each batch normalisation into the
+convolution before it. Names are therefore of no use. The layers of the network that the recipe describes are called
+once, and take their weights from the graph's nodes of the same kinds, which are in the same order. Network and graph
+must then agree on drawn hands.
 
-What was folded cannot be told apart again, but need not be: `renormalise` gives each normalisation the mean and spread
-of what reaches it, and chooses its scale and shift so that the network computes what it did. It then learns as any
-other.
+A folded normalisation cannot be recovered. Instead, `renormalise` gives each normalisation the mean and spread of its
+input, and chooses scale and shift such that the network's outputs stay the same. The network can then be trained like
+any other.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from boneage.train.networks import AgeNetwork, build_network
 from boneage.train.recipe import Recipe, parse_recipe
 
 PARITY_LIMIT_MONTHS = 0.05
-"""A network that answers otherwise than its graph, by more than this, was not brought back."""
+"""Largest accepted difference between a restored network and its graph, months."""
 
 STATISTICS_BATCHES = 16
-"""So many batches give the means and spreads of `renormalise`."""
+"""Number of batches from which `renormalise` measures means and spreads."""
 
 _NODES: Mapping[type[nn.Module], str] = {
     nn.Conv2d: "Conv",
@@ -46,54 +46,54 @@ _NODES: Mapping[type[nn.Module], str] = {
     nn.BatchNorm2d: "BatchNormalization",
     nn.InstanceNorm2d: "InstanceNormalization",
 }
-"""Layers with weights, and the operators that they become."""
+"""Layers with weights, and the operators that represent them."""
 
 _PHANTOM_YEARS = (2.0, 6.0, 10.0, 14.0, 18.0)
 
 Folded = list[tuple[nn.BatchNorm2d, nn.Conv2d]]
-"""Normalisations with the convolutions that they were folded into."""
+"""Normalisations, and the convolutions into which they were folded."""
 
 
 def member_recipe(bundle: Bundle, member: Member) -> Recipe:
-    """The recipe by which a member was trained, with the view that it reads.
+    """Return the recipe with which a member was trained, with the view that it reads.
 
     Raises:
-        BundleError: ``bundle_mismatch`` if the manifest does not hold it, or it is of another view.
+        BundleError: ``bundle_mismatch`` if the manifest lacks the recipe, or it has another view.
     """
-    said = bundle.manifest.recipe.get(member.name)
-    if not isinstance(said, Mapping):
-        raise _not_there(bundle, member, "the manifest does not say how it was trained")
+    table = bundle.manifest.recipe.get(member.name)
+    if not isinstance(table, Mapping):
+        raise _not_restored(bundle, member, "the manifest lacks its recipe")
     try:
-        recipe = parse_recipe(dict(said))
+        recipe = parse_recipe(dict(table))
     except RecipeError as error:
-        raise _not_there(bundle, member, f"its recipe cannot be used: {error.message}") from error
+        raise _not_restored(bundle, member, f"its recipe cannot be used: {error.message}") from error
     if recipe.view != member.view or recipe.task != "age":
-        raise _not_there(bundle, member, "its recipe is of another view or task")
+        raise _not_restored(bundle, member, "its recipe is of another view or task")
     return recipe
 
 
 def restore_network(bundle: Bundle, member: Member, batches: Iterable[Sequence[Tensor]] = ()) -> AgeNetwork:
-    """A member as a network that computes what its graph does, evaluating, in the member's unit.
+    """Restore a member as a network with its graph's outputs, in evaluation mode and the member's unit.
 
     Args:
-        bundle: which holds it; its manifest must hold the member's recipe.
-        member: of the bundle.
-        batches: views (N, 1, H, W) and sexes (N, 2) of radiographs that it is to be trained on, which may be augmented:
-            the first `STATISTICS_BATCHES` are what `renormalise` measures. Without any, folded normalisations stand for
-            the identity: such a network may answer, but must not be trained.
+        bundle: bundle with the member, whose manifest must hold the member's recipe.
+        member: member of the bundle.
+        batches: views (N, 1, H, W) and sexes (N, 2) of radiographs for training, which may be augmented. `renormalise`
+            measures the first `STATISTICS_BATCHES`. Without any, folded normalisations are the identity: such a network
+            may estimate, but must not be trained.
 
     Raises:
         BundleError: ``bundle_mismatch`` if the recipe's network has other layers than the graph; ``bundle_output`` if
-            both answer differently by more than `PARITY_LIMIT_MONTHS`.
+            the two differ by more than `PARITY_LIMIT_MONTHS`.
     """
     recipe = member_recipe(bundle, member)
     try:
         network = build_network(recipe.network.name, member.view.height, member.view.width, **recipe.network.options)
     except RecipeError as error:
-        raise _not_there(bundle, member, f"its network cannot be built: {error.message}") from error
+        raise _not_restored(bundle, member, f"its network cannot be built: {error.message}") from error
     network.eval()
     order, normalised = _layers_as_called(network, member.view)
-    folded = _fill(order, normalised, _constant_inputs(bundle, member), partial(_not_there, bundle, member))
+    folded = _fill(order, normalised, _constant_inputs(bundle, member), partial(_not_restored, bundle, member))
     _reject_difference(network, bundle, member)
     statistics = list(islice(batches, STATISTICS_BATCHES))
     if statistics and folded:
@@ -103,15 +103,15 @@ def restore_network(bundle: Bundle, member: Member, batches: Iterable[Sequence[T
 
 
 def renormalise(network: AgeNetwork, folded: Folded, batches: Iterable[Sequence[Tensor]]) -> None:
-    """Normalisations that do their work, in a network whose answers stay what they are.
+    """Make folded normalisations effective again in a network whose outputs stay the same.
 
-    Each kernel is scaled to length 1, as if it were fresh: what the exporter folded into kernels made some long and
-    some short, and an optimiser's steps are of one size. What reaches the normalisation then has some mean and variance
-    over the batches; these become its running statistics, and its scale and shift undo them.
+    Each kernel is scaled to length 1, as in a fresh network. Folding has made some kernels long and others short, and
+    an optimizer's steps are of one size. The input of the normalisation then has some mean and variance over the
+    batches. These become its running statistics, and its scale and shift undo them.
 
     Args:
-        network: evaluating, and changed in place.
-        folded: its normalisations that stand for the identity, each behind its convolution.
+        network: network in evaluation mode, changed in place.
+        folded: normalisations that are the identity, each with the convolution before it.
         batches: views and sexes, at least one batch.
     """
     with torch.no_grad():
@@ -131,13 +131,13 @@ def renormalise(network: AgeNetwork, folded: Folded, batches: Iterable[Sequence[
 
 
 class _Moments:
-    """Mean and variance by channel of all that passes."""
+    """Mean and variance of inputs by channel."""
 
     def __init__(self) -> None:
         self.count, self.total, self.squares = 0, torch.zeros(1), torch.zeros(1)
 
     def watch(self, _layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Take account of an input (N, C, h, w)."""
+        """Add an input (N, C, h, w)."""
         x = inputs[0].double()
         self.count += x.numel() // x.shape[1]
         self.total = self.total + x.sum(dim=(0, 2, 3))
@@ -145,17 +145,17 @@ class _Moments:
 
     @property
     def mean(self) -> Tensor:
-        """(C,), float64."""
+        """Mean (C,), float64."""
         return self.total / self.count
 
     @property
     def variance(self) -> Tensor:
-        """(C,), float64, at least 0."""
+        """Variance (C,), float64, at least 0."""
         return (self.squares / self.count - self.mean.square()).clamp(min=0)
 
 
 def _to_unit_length(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> Tensor:
-    """Scale each kernel to length 1, and the identity that its normalisation is, back. Gives the lengths (C,)."""
+    """Scale each kernel to length 1, and its normalisation by the inverse factor. Return the lengths (C,)."""
     lengths: Tensor = convolution.weight.flatten(1).norm(dim=1).clamp(min=1e-8)
     convolution.weight.div_(lengths[:, None, None, None])
     norm.weight.mul_(lengths)
@@ -163,7 +163,7 @@ def _to_unit_length(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> Tensor:
 
 
 def _take_statistics(norm: nn.BatchNorm2d, moments: _Moments, lengths: Tensor) -> None:
-    """Make these the running statistics of a normalisation that only scaled by `lengths` and shifted."""
+    """Set the running statistics of a normalisation that so far only scaled by `lengths` and shifted."""
     assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101 - for the type checker
     norm.running_mean.copy_(moments.mean)
     norm.running_var.copy_(moments.variance)
@@ -171,15 +171,12 @@ def _take_statistics(norm: nn.BatchNorm2d, moments: _Moments, lengths: Tensor) -
     norm.weight.copy_(lengths * torch.sqrt(norm.running_var + norm.eps))
 
 
-# --- layers and nodes ---
-
-
 def _layers_as_called(network: AgeNetwork, view: ViewSpec) -> tuple[list[nn.Module], dict[nn.Module, nn.Module]]:
-    """Layers with weights in the order in which they are called, and by normalisation the convolution before it."""
+    """Return the layers with weights in the order of their calls, and the convolution before each normalisation."""
     called: list[nn.Module] = []
     made_by: dict[int, nn.Module] = {}
     before: dict[nn.Module, nn.Module] = {}
-    kept: list[Tensor] = []  # so that no two outputs are of one id
+    kept: list[Tensor] = []  # keeps outputs alive, so that no two have one id
 
     def notice(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         called.append(layer)
@@ -200,7 +197,7 @@ def _layers_as_called(network: AgeNetwork, view: ViewSpec) -> tuple[list[nn.Modu
 
 
 def _constant_inputs(bundle: Bundle, member: Member) -> list[tuple[str, list[NDArray[np.float32]]]]:
-    """Of each node with weights its operator and those inputs that are constant, in the graph's order."""
+    """Return the operator and the constant inputs of each node with weights, in the graph's order."""
     model = onnx.load_model_from_string((bundle.directory / member.graph).read_bytes())
     graph = model.graph
     constant = {each.name for each in graph.initializer}
@@ -223,7 +220,7 @@ def _constant_inputs(bundle: Bundle, member: Member) -> list[tuple[str, list[NDA
 def _compute(
     model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]
 ) -> dict[str, NDArray[np.float32]]:
-    """Values of tensors that depend on constants alone, as ONNX Runtime has them."""
+    """Compute tensors that depend on constants only, through ONNX Runtime."""
     if not outputs:
         return {}
     needed = {name for node in nodes for name in node.input}
@@ -239,7 +236,7 @@ def _compute(
 
 
 def _matrix(node: onnx.NodeProto, place: int, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A dense layer's matrix as (out, in), whichever way the graph multiplies by it."""
+    """Return a dense layer's matrix as (out, in), whichever way the graph multiplies by it."""
     if node.op_type != "Gemm" or place != 1:
         return values
     transposed = any(each.name == "transB" and each.i for each in node.attribute)
@@ -252,10 +249,14 @@ def _fill(
     nodes: Sequence[tuple[str, list[NDArray[np.float32]]]],
     rejection: Callable[[str], BundleError],
 ) -> Folded:
-    """Give the layers the weights of the graph's nodes. Gives the normalisations that have none there, neutral now."""
-    told = [operator for operator, _ in nodes]
+    """Give the layers the weights of the graph's nodes.
+
+    Returns:
+        The normalisations without a node, which are made the identity.
+    """
+    operators = [operator for operator, _ in nodes]
     folded: Folded = []
-    if "BatchNormalization" not in told:
+    if "BatchNormalization" not in operators:
         for layer in called:
             if isinstance(layer, nn.BatchNorm2d):
                 convolution = before.get(layer)
@@ -264,7 +265,7 @@ def _fill(
                 folded.append((layer, convolution))
     absorbed = {id(norm) for norm, _ in folded}
     weighted = [layer for layer in called if id(layer) not in absorbed]
-    if [_NODES[type(layer)] for layer in weighted] != told:
+    if [_NODES[type(layer)] for layer in weighted] != operators:
         raise rejection("its recipe's network has other layers than the graph")
     norm_of = {id(convolution): norm for norm, convolution in folded}
     with torch.no_grad():
@@ -278,7 +279,7 @@ def _fill(
 def _set_weights(
     layer: nn.Module, values: Sequence[Tensor], norm: nn.BatchNorm2d | None, rejection: Callable[[str], BundleError]
 ) -> None:
-    """Fill one layer; of a convolution with a normalisation folded into it, that takes the bias."""
+    """Set the weights of one layer. A normalisation that was folded into a convolution takes its bias."""
     slots: list[Any] = [layer.weight, layer.bias]
     if isinstance(layer, nn.BatchNorm2d):
         slots += [layer.running_mean, layer.running_var]
@@ -293,17 +294,14 @@ def _set_weights(
     for slot, value in zip(slots, values, strict=False):
         slot.copy_(value)
     for slot in slots[len(values) :]:
-        slot.zero_()  # a bias of naught is left out of a graph
+        slot.zero_()  # a graph leaves out a bias of zero
 
 
 def _make_neutral(norm: nn.BatchNorm2d) -> None:
-    """The identity, but for its shift, which is naught."""
+    """Make a normalisation the identity, without a shift."""
     norm.reset_parameters()
     assert norm.running_var is not None  # noqa: S101 - for the type checker
     norm.weight.copy_(torch.sqrt(norm.running_var + norm.eps))
-
-
-# --- whether it was right ---
 
 
 def _reject_difference(network: AgeNetwork, bundle: Bundle, member: Member) -> None:
@@ -313,13 +311,12 @@ def _reject_difference(network: AgeNetwork, bundle: Bundle, member: Member) -> N
     if not difference <= PARITY_LIMIT_MONTHS:
         raise BundleError(
             "bundle_output",
-            f"The network brought back from {member.graph} answers otherwise than the graph: by "
-            f"{difference:.3f} months,"
-            f" more than {PARITY_LIMIT_MONTHS:g}.",
+            f"The network restored from {member.graph} differs from the graph by {difference:.3f} months,"
+            f" which is more than {PARITY_LIMIT_MONTHS:g}.",
         )
 
 
-def _not_there(bundle: Bundle, member: Member, reason: str) -> BundleError:
+def _not_restored(bundle: Bundle, member: Member, reason: str) -> BundleError:
     return BundleError(
-        "bundle_mismatch", f"The member {member.name} of {bundle.manifest.name} cannot be brought back: {reason}."
+        "bundle_mismatch", f"The member {member.name} of {bundle.manifest.name} cannot be restored: {reason}."
     )

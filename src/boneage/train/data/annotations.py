@@ -1,4 +1,4 @@
-"""Annotations of hands: outlines, masks and key points, as tables and as arrays on a radiograph."""
+"""Annotations of hands: outlines, masks and key points, as tables and as arrays."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _MASK_SIDE = 2048
 
 
 def read_masks(table: Path) -> dict[str, Path]:
-    """Paths of masks by the radiograph's id, from a CSV ``id,mask`` whose paths are relative to it.
+    """Read the paths of masks by the radiograph's id from a CSV ``id,mask``, whose paths are relative to it.
 
     Raises:
-        TableError: as `boneage.tables.csv_table.read_rows`; ``table_duplicate``; ``table_image_missing`` if a mask is
+        TableError: see `boneage.tables.csv_table.read_rows`; ``table_duplicate``; ``table_image_missing`` if a mask is
             missing.
     """
     rows = read_rows(table, ("id", "mask"))
@@ -34,7 +34,7 @@ def read_masks(table: Path) -> dict[str, Path]:
 
 
 def load_mask(path: Path) -> NDArray[np.uint8]:
-    """A mask, uint8 (h, w) of 0 and 1, from a picture whose black is outside; it covers the whole radiograph.
+    """Read a mask, uint8 (h, w) of 0 and 1, from an image that covers the whole radiograph and is black outside.
 
     Raises:
         TableError: ``table_value`` if it cannot be read, or has more than 2,048 pixels a side.
@@ -42,19 +42,18 @@ def load_mask(path: Path) -> NDArray[np.uint8]:
     content = np.frombuffer(path.read_bytes() if path.is_file() else b"", np.uint8)
     picture = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) if content.size else None
     if picture is None or max(picture.shape) > _MASK_SIDE:
-        raise TableError("table_value", f"{path} is no mask of at most {_MASK_SIDE} pixels a side.")
+        raise TableError("table_value", f"{path} is not a mask of at most {_MASK_SIDE} pixels a side.")
     return (np.asarray(picture) > 0).astype(np.uint8)
 
 
 def read_key_points(table: Path) -> dict[str, NDArray[np.float64]]:
-    """Key points by the radiograph's id, (3, 2), as fractions of the radiograph's width and height, rows as
-    `POINT_NAMES`.
+    """Read key points by the radiograph's id, (3, 2), as fractions of width and height, with the rows of `POINT_NAMES`.
 
-    The columns are ``id`` and ``<name>_x``, ``<name>_y`` for each point. A point may lie a little outside the
+    The columns are ``id`` and ``<name>_x``, ``<name>_y`` for each point. A point may lie slightly outside the
     radiograph.
 
     Raises:
-        TableError: as `boneage.tables.csv_table.read_rows`; ``table_value``, ``table_duplicate``.
+        TableError: see `boneage.tables.csv_table.read_rows`; ``table_value``, ``table_duplicate``.
     """
     rows = read_rows(table, ("id", *_POINT_COLUMNS))
     reject_duplicates(rows, "id")

@@ -1,8 +1,8 @@
-"""Augmentation: random changes of a view that do not change the bone age (Souza & Oliveira, section IV-A).
+"""Augmentation: random changes of a view that leave the bone age unchanged (Souza & Oliveira, section IV-A).
 
-The geometric part is a `Transform` that is composed with the view's own, so that a radiograph is sampled once however
-it is changed. Each radiograph's change in each epoch follows from (seed, epoch, index) alone: a resumed run sees the
-same pictures as an unbroken one.
+The geometric part is a `Transform` that is composed with the view's own. A radiograph is therefore sampled once,
+however it is changed. The change of a radiograph in an epoch follows from (seed, epoch, index) only: a resumed run has
+the same views as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from boneage.train.recipe import Augmentation
 
 @dataclass(frozen=True)
 class Change:
-    """One drawn change: `jitter` in the view's coordinates, then ``gain * x + offset`` on standardised grey levels."""
+    """Random change: `jitter` in the view's coordinates, then ``gain * x + offset`` on standardised grey levels."""
 
     jitter: Transform
     gain: float

@@ -1,13 +1,12 @@
-"""Decoded radiographs in one memory-mapped file, so that an epoch decodes nothing.
+"""Cache of decoded radiographs in one memory-mapped file, so that no epoch decodes anything.
 
-The cache holds radiographs, not views: every view of every epoch is cut from the radiograph's own pixels by
-`boneage.hand.views.cut_view`, the function that serving uses, with augmentation composed into its one transform.
+The cache holds radiographs, not views. `boneage.hand.views.cut_view`, the function of serving, cuts every view of every
+epoch from the radiograph's own pixels, with the augmentation composed into its single transform.
 
-A radiograph of 256 grey levels is kept in one byte a pixel, any other in two. Pictures of 8 and 16 bits come back equal
-to the bit; levels between those of 16 bits (a DICOM object's through its window, a reduced radiograph's means) move by
-at most 1/131,070 of the range. Radiographs larger than the recipe's ``data.longest_side`` are reduced by area once, so
-that a view of one is cut from means of its pixels: it differs by about 0.004 spreads from the view in serving, those of
-all other radiographs are the same.
+A radiograph with 256 grey levels takes one byte per pixel, any other two. Images of 8 and 16 bits are stored exactly.
+Other levels (a DICOM object's through its window, or means of a reduced radiograph) change by at most 1/131,070 of the
+range. Radiographs larger than the recipe's ``data.longest_side`` are reduced by area once. A view of such a radiograph
+differs from the view in serving by about 0.004 spreads; views of all others are identical.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ Progress = Callable[[Sequence[LabelledRadiograph]], Iterable[LabelledRadiograph]
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where a radiograph lies in the file: byte offset, rows, columns, bytes a pixel."""
+    """Position of a radiograph in the file: byte offset, rows, columns and bytes per pixel."""
 
     offset: int
     rows: int
@@ -48,13 +47,13 @@ class _Entry:
 
 
 class RadiographCache:
-    """Radiographs by id. Made by `build_cache`; safe to share between processes.
+    """Radiographs by id, made by `build_cache`. Processes may share it.
 
-    Pickled, it is the name of its folder and the grey levels measured so far: the other process maps the file itself.
+    Its pickled form is the folder's path and the grey levels measured so far; another process maps the file itself.
 
     Attributes:
-        folder: where it lies.
-        rejected: radiographs that could not be read, by id, with the code.
+        folder: folder of the cache.
+        rejected: codes of radiographs that could not be read, by id.
     """
 
     def __init__(self, folder: Path, grey: dict[tuple[str, GreyRule], GreyScale] | None = None) -> None:
@@ -72,14 +71,14 @@ class RadiographCache:
         return radiograph_id in self._entries
 
     def pixels(self, radiograph_id: str) -> NDArray[np.float32]:
-        """The radiograph, float32 (H, W), 0..1, bone bright."""
+        """Return the radiograph, float32 (H, W), 0..1, bone bright."""
         entry = self._entries[radiograph_id]
         count = entry.rows * entry.columns * entry.depth
         stored = self._bytes[entry.offset : entry.offset + count].view(f"u{entry.depth}")
         return stored.reshape(entry.rows, entry.columns).astype(np.float32) / np.float32(256**entry.depth - 1)
 
     def grey(self, radiograph_id: str, rule: GreyRule, hand: Hand | None = None) -> GreyScale:
-        """The radiograph's grey levels, measured once: a radiograph has but one hand."""
+        """Return the radiograph's grey levels, which are measured once: a radiograph has one hand only."""
         key = (radiograph_id, rule)
         if key not in self._grey:
             self._grey[key] = measure_grey(self.pixels(radiograph_id), rule, hand)
@@ -89,16 +88,16 @@ class RadiographCache:
 def build_cache(
     radiographs: Sequence[LabelledRadiograph], parent: Path, *, longest_side: int, progress: Progress | None = None
 ) -> RadiographCache:
-    """Open the cache of these radiographs below `parent`, decoding them first if it is not there yet.
+    """Open the cache of these radiographs below `parent`, and decode them first if it is missing.
 
-    The folder's name is a fingerprint of the radiographs' paths, sizes and times and of the reader's version, so that
-    changed radiographs, or another way of reading them, make a new cache. It is written under another name and renamed
-    when whole; of two processes that build the same one, the later takes the first's. Radiographs that are rejected are
-    left out, and named in the log.
+    The folder's name is a fingerprint of the radiographs' paths, sizes and times and of the reader's version. Changed
+    radiographs, or another version, therefore make a new cache. It is written under another name and renamed when
+    complete. If two processes build the same cache, the later one uses that of the first. Rejected radiographs are left
+    out, and listed in the log.
 
     Raises:
-        TableError: ``table_image_missing`` if a radiograph cannot be opened (another time it might be), ``table_empty``
-            if none can be read.
+        TableError: ``table_image_missing`` if a radiograph cannot be opened (it may be readable another time),
+            ``table_empty`` if none can be read.
     """
     folder = parent / f"radiographs-{_fingerprint(radiographs, longest_side)}"
     if not (folder / "index.json").exists():
@@ -133,7 +132,7 @@ def _build(radiographs: Sequence[LabelledRadiograph], folder: Path, longest_side
         _write(radiographs, temporary, longest_side, progress)
         temporary.rename(folder)
     except OSError:
-        if not (folder / "index.json").exists():  # else another process was faster
+        if not (folder / "index.json").exists():  # another process may have been faster
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -155,7 +154,7 @@ def _write(radiographs: Sequence[LabelledRadiograph], folder: Path, longest_side
             stored = _stored(downsample_area(pixels, longest_side / max(pixels.shape)))
             entries[radiograph.id] = (offset, stored.shape[0], stored.shape[1], stored.itemsize)
             file.write(stored.tobytes())
-            padding = stored.nbytes % 2  # radiographs of two bytes must begin at an even one
+            padding = stored.nbytes % 2  # radiographs with two bytes per pixel must begin at an even offset
             file.write(bytes(padding))
             offset += stored.nbytes + padding
     if not entries:
@@ -167,7 +166,7 @@ def _write(radiographs: Sequence[LabelledRadiograph], folder: Path, longest_side
 
 
 def _stored(pixels: NDArray[np.float32]) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """In one byte a pixel if that holds it exactly, else in two."""
+    """Return the pixels in one byte each if that is exact, else in two."""
     short = np.rint(pixels * 255).astype(np.uint8)
     if np.array_equal(short.astype(np.float32) / np.float32(255), pixels):
         return short

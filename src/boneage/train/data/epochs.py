@@ -1,6 +1,4 @@
-"""Radiographs to batches: the views of one epoch, in an order and with changes that follow from seed and epoch
-alone.
-"""
+"""Batches of views: the views of an epoch, in an order and with changes that follow from seed and epoch only."""
 
 from __future__ import annotations
 
@@ -21,19 +19,19 @@ from boneage.train.data.hands import HandTable
 from boneage.train.recipe import Augmentation, Recipe
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""Views (N, 1, H, W) float32, one-hot sexes (N, 2), ages in months (N,)."""
+"""Batch: views (N, 1, H, W) float32, one-hot sexes (N, 2), ages in months (N,)."""
 
 
 class EpochViews(Dataset[tuple[Tensor, ...]]):
-    """The views of one epoch.
+    """Views of one epoch.
 
     Args:
-        radiographs: of the split.
-        cache: of their pixels.
+        radiographs: radiographs of the split.
+        cache: decoded radiographs.
         spec: the view.
-        augment: changes of training, or None to cut as serving does.
-        seed, epoch: decide the changes.
-        hands: of the radiographs; needed for views of the registered frame.
+        augment: augmentation of training; None to cut as in serving.
+        seed, epoch: numbers that determine the augmentation.
+        hands: hands on the radiographs; needed for views of the registered frame.
     """
 
     def __init__(
@@ -55,7 +53,7 @@ class EpochViews(Dataset[tuple[Tensor, ...]]):
         return len(self.radiographs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """View (1, H, W), sex (2,), age in months ()."""
+        """Return the view (1, H, W), the sex (2,) and the age in months ()."""
         radiograph = self.radiographs[index]
         hand = None if self.hands is None else self.hands.hand(radiograph.id)
         pixels, grey = self.cache.pixels(radiograph.id), self.cache.grey(radiograph.id, self.spec.grey, hand)
@@ -70,7 +68,7 @@ class EpochViews(Dataset[tuple[Tensor, ...]]):
 
 
 class EpochOrder(Sampler[int]):
-    """A new order each epoch, cut into equal shares for the processes of a run; the remainder is dropped."""
+    """Random order of an epoch, cut into equal shares for the processes of a run; the remainder is dropped."""
 
     def __init__(self, count: int, *, seed: int, epoch: int, rank: int = 0, world: int = 1) -> None:
         order = np.random.default_rng((seed, epoch)).permutation(count)
@@ -93,7 +91,7 @@ def training_batches(
     rank: int = 0,
     world: int = 1,
 ) -> DataLoader[tuple[Tensor, ...]]:
-    """Batches of one training epoch, reshuffled (section IV-B); an incomplete last one is dropped."""
+    """Return the batches of a training epoch, reshuffled (section IV-B); an incomplete last one is dropped."""
     height, width = recipe.size_at(epoch)
     spec = replace(recipe.view, height=height, width=width)
     views = EpochViews(radiographs, cache, spec, recipe.augment, seed=recipe.train.seed, epoch=epoch, hands=hands)
@@ -103,20 +101,20 @@ def training_batches(
 def batches_of(
     views: Dataset[tuple[Tensor, ...]], recipe: Recipe, *, epoch: int | None, rank: int = 0, world: int = 1
 ) -> DataLoader[tuple[Tensor, ...]]:
-    """Make the batches of views whose number is known.
+    """Return the batches of views whose number is fixed.
 
     Args:
-        views: to batch.
-        recipe: with the size of a batch, the seed, and how many processes cut views.
-        epoch: of training, whose batches are reshuffled and shared, the incomplete last one dropped; None for the
+        views: views to batch.
+        recipe: recipe with the batch size, the seed and the number of processes that cut views.
+        epoch: epoch of training, whose batches are reshuffled and shared, without an incomplete last one; None for the
             views in their order.
-        rank: of this process.
+        rank: rank of this process.
         world: number of processes.
     """
     size, workers = recipe.train.batch_size, recipe.train.workers
     if epoch is None:
         return DataLoader(views, batch_size=size, num_workers=workers, worker_init_fn=single_threaded)
-    count = len(views)  # type: ignore[arg-type]  # torch's class has no length of its own
+    count = len(views)  # type: ignore[arg-type]  # torch's class declares no length
     order = EpochOrder(count, seed=recipe.train.seed, epoch=epoch, rank=rank, world=world)
     return DataLoader(
         views,
@@ -137,11 +135,11 @@ def validation_batches(
     batch_size: int,
     workers: int,
 ) -> DataLoader[tuple[Tensor, ...]]:
-    """Batches of unchanged views, in the radiographs' order."""
+    """Return batches of unchanged views, in the radiographs' order."""
     views = EpochViews(radiographs, cache, spec, hands=hands)
     return DataLoader(views, batch_size=batch_size, num_workers=workers, worker_init_fn=single_threaded)
 
 
 def single_threaded(_worker: int) -> None:
-    """What each process that cuts views does first: OpenCV's own threads would only get in the others' way."""
+    """Disable OpenCV's threads in a process that cuts views; they would slow down the other processes."""
     cv2.setNumThreads(0)

@@ -1,8 +1,7 @@
-"""Views for the networks that find the hand: radiographs with masks or key points, radiographs without a hand,
-radiographs with two.
+"""Views for the hand networks: radiographs with masks or key points, negatives, and radiographs with two hands.
 
 Everything random follows from (seed, epoch, index), as for ages. The geometric change is composed with the view's own
-transform, and the mask or the points go through the same one.
+transform, and mask or points go through the same transform.
 """
 
 from __future__ import annotations
@@ -27,33 +26,36 @@ from boneage.train.data.annotations import load_mask
 from boneage.train.data.augment import draw_change
 from boneage.train.data.cache import RadiographCache
 from boneage.train.data.epochs import batches_of
-from boneage.train.data.negatives import MaskedRadiograph, draw_negative, pair_radiographs
+from boneage.train.data.negatives import draw_negative
+from boneage.train.data.pairs import MaskedRadiograph, pair_radiographs
 from boneage.train.recipe import Augmentation, Recipe
 
 NO_HAND, ONE_HAND, SEVERAL_HANDS = range(3)
 """Classes of the output ``hands`` of a network for key points."""
 
 GUESS_DEGREES, GUESS_ZOOM, GUESS_SHIFT = 15.0, 0.15, 0.07
-"""How far off the first guess of a hand's place may be that the refining network starts from: rotation, factor of size,
-share of the hand's length."""
+"""Largest displacement of the first guess from which the refining network starts.
+
+The values are rotation, factor of size, and shift as a share of the hand's length.
+"""
 
 _WRONG_SIDE = 0.08
-"""Probability that this first guess took the thumb to be on the wrong side."""
+"""Probability that this first guess has the thumb on the wrong side."""
 
 _LARGEST_FRAME = 0.15
-"""Widest border that is drawn about a radiograph, as a share of its side."""
+"""Widest border around a radiograph, as a share of its side."""
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """A radiograph as it is shown to a network for once.
+    """Radiograph as it is presented to a network once.
 
     Attributes:
         pixels: float32 (H, W).
-        grey: its levels, if they are known.
-        mask: uint8 (H', W') over the whole picture, or None.
+        grey: its grey levels, or None if they are not measured yet.
+        mask: uint8 (H', W') over the whole image, or None.
         points_xy: (3, 2) in its pixels, or None.
-        hands: a class as above.
+        hands: class of the number of hands, one of the constants above.
     """
 
     pixels: NDArray[np.float32]
@@ -64,14 +66,14 @@ class _Picture:
 
 
 class HandViews(Dataset[tuple[Tensor, ...]]):
-    """Views of radiographs with targets. Subclasses say what the target is.
+    """Views of annotated radiographs. Subclasses define the target.
 
     Args:
-        radiographs: with targets.
-        cache: of their pixels.
-        recipe: its view, and its augmentation for training.
-        training: whether views are drawn and changed, or are those of the radiographs as they are.
-        epoch: decides the changes.
+        radiographs: annotated radiographs.
+        cache: decoded radiographs.
+        recipe: recipe with the view, and the augmentation of training.
+        training: True for augmented views and negatives, False for views of the unchanged radiographs.
+        epoch: number that determines the augmentation.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class HandViews(Dataset[tuple[Tensor, ...]]):
         return self.count
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        """The view (1, H, W), then the target's tensors."""
+        """Return the view (1, H, W) and the target's tensors."""
         generator = np.random.default_rng((self.seed, self.epoch, index) if self.training else (0, index))
         radiograph = self.radiographs[index % len(self.radiographs)]
         if self.count != len(self.radiographs):
@@ -113,11 +115,11 @@ class HandViews(Dataset[tuple[Tensor, ...]]):
         return torch.from_numpy(view)[None], *self.target(picture, to_view)
 
     def target(self, picture: _Picture, to_view: Transform) -> tuple[Tensor, ...]:
-        """What the network shall answer."""
+        """Return the target of the network."""
         raise NotImplementedError
 
     def annotated(self, radiograph: LabelledRadiograph) -> tuple[NDArray[np.uint8] | None, NDArray[np.float64] | None]:
-        """The radiograph's mask and its points in fractions of the radiograph, whichever there are."""
+        """Return the radiograph's mask, and its points as fractions of width and height; None for a missing one."""
         raise NotImplementedError
 
     def _picture(self, radiograph: LabelledRadiograph, generator: np.random.Generator) -> _Picture:
@@ -138,7 +140,7 @@ class HandViews(Dataset[tuple[Tensor, ...]]):
         return _Picture(pixels, grey, mask, points_xy, ONE_HAND)
 
     def _can_pair(self, *radiographs: LabelledRadiograph) -> bool:
-        """Whether each shows a hand, as far as is known: a mask that was accepted may be empty."""
+        """Return True if each radiograph has a hand: an accepted mask may be empty."""
         return all(mask is None or mask.any() for mask, _ in map(self.annotated, radiographs))
 
     def _pair(
@@ -154,7 +156,7 @@ class HandViews(Dataset[tuple[Tensor, ...]]):
         return _Picture(pixels, None, mask, None, SEVERAL_HANDS)
 
     def _guess(self, picture: _Picture, generator: np.random.Generator) -> Hand | None:
-        """Where the refining network is told to look: near the hand, or anywhere on a radiograph without one."""
+        """Return the first guess for the refining network: near the hand, or anywhere on a radiograph without one."""
         if self.spec.region == "radiograph":
             return None
         points_xy = picture.points_xy
@@ -163,22 +165,22 @@ class HandViews(Dataset[tuple[Tensor, ...]]):
             centre = np.array([width, height]) * generator.uniform(0.35, 0.65, 2)
             shape = np.array([[0.0, -0.6], [0.4, -0.1], [0.0, 0.4]]) * max(height, width) * generator.uniform(0.4, 0.9)
             points_xy = Transform.rotation(float(generator.uniform(0, 360))).points(shape) + centre
-        return Hand.at(off_guess(points_xy, generator))
+        return Hand.at(displaced_points(points_xy, generator))
 
 
 class MaskViews(HandViews):
-    """Views with the mask of the hand, float32 (1, H, W) of 0 and 1; of all hands where there are several."""
+    """Views with the mask of the hand, float32 (1, H, W) of 0 and 1; of all hands on radiographs with several."""
 
     def __init__(self, *args: object, masks: Mapping[str, Path], **options: object) -> None:
-        super().__init__(*args, **options)  # type: ignore[arg-type]  # those of HandViews, handed on
+        super().__init__(*args, **options)  # type: ignore[arg-type]  # arguments of HandViews
         self.masks = masks
 
     def annotated(self, radiograph: LabelledRadiograph) -> tuple[NDArray[np.uint8] | None, NDArray[np.float64] | None]:
-        """The radiograph's mask."""
-        return _kept_mask(self.masks[radiograph.id]), None
+        """Return the radiograph's mask."""
+        return _cached_mask(self.masks[radiograph.id]), None
 
     def target(self, picture: _Picture, to_view: Transform) -> tuple[Tensor, ...]:
-        """The mask through the view's own transform."""
+        """Return the mask through the view's own transform."""
         assert picture.mask is not None  # noqa: S101 - every picture of this class has one; for the type checker
         rows, columns = picture.mask.shape
         height, width = picture.pixels.shape
@@ -188,18 +190,18 @@ class MaskViews(HandViews):
 
 
 class PointViews(HandViews):
-    """Views with the points (3, 2) in pixels of the view, which of them lie on it (3,), and the class of hands ()."""
+    """Views with the points (3, 2) in pixels of the view, their visibility (3,), and the class of hands ()."""
 
     def __init__(self, *args: object, points: Mapping[str, NDArray[np.float64]], **options: object) -> None:
-        super().__init__(*args, **options)  # type: ignore[arg-type]  # those of HandViews, handed on
+        super().__init__(*args, **options)  # type: ignore[arg-type]  # arguments of HandViews
         self.points = points
 
     def annotated(self, radiograph: LabelledRadiograph) -> tuple[NDArray[np.uint8] | None, NDArray[np.float64] | None]:
-        """The radiograph's points."""
+        """Return the radiograph's points."""
         return None, self.points[radiograph.id]
 
     def target(self, picture: _Picture, to_view: Transform) -> tuple[Tensor, ...]:
-        """The points through the view's own transform; a radiograph whose points nobody knows has none on the view."""
+        """Return the points through the view's own transform; a radiograph without points has none on the view."""
         hands = torch.tensor(picture.hands)
         if picture.points_xy is None:
             return torch.zeros(3, 2), torch.zeros(3), hands
@@ -210,7 +212,7 @@ class PointViews(HandViews):
 
 
 def hand_batches(views: HandViews, recipe: Recipe, *, rank: int = 0, world: int = 1) -> DataLoader[tuple[Tensor, ...]]:
-    """Batches of one epoch: reshuffled for training, else in the radiographs' order."""
+    """Return the batches of an epoch: reshuffled for training, else in the radiographs' order."""
     return batches_of(views, recipe, epoch=views.epoch if views.training else None, rank=rank, world=world)
 
 
@@ -223,19 +225,19 @@ def predict_masks(
     batch_size: int = 64,
     half_precision: bool = True,
 ) -> Iterator[NDArray[np.float32]]:
-    """Probabilities of lying in the hand, float32 (h, w) on the view of each radiograph, in order.
+    """Return the probabilities of belonging to the hand, float32 (h, w) on the view of each radiograph, in order.
 
     Args:
         network: a `boneage.train.networks.unet.UNetwork`.
         radiographs: pixels, float32 (H, W) each.
-        spec: the network's view.
-        batch_size: radiographs at once.
-        half_precision: in bfloat16, which is faster and moves a probability by about 0.01.
+        spec: view of the network.
+        batch_size: number of radiographs at once.
+        half_precision: True for bfloat16, which is faster and changes a probability by about 0.01.
     """
     network.eval()
     views: list[NDArray[np.float32]] = []
 
-    def answered() -> Iterator[NDArray[np.float32]]:
+    def batch_probabilities() -> Iterator[NDArray[np.float32]]:
         batch = torch.from_numpy(np.stack(views))[:, None].contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=half_precision):
             logits = network(batch)
@@ -244,14 +246,14 @@ def predict_masks(
     for pixels in radiographs:
         views.append(cut_view(pixels, spec))
         if len(views) == batch_size:
-            yield from answered()
+            yield from batch_probabilities()
             views.clear()
     if views:
-        yield from answered()
+        yield from batch_probabilities()
 
 
-def off_guess(points_xy: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    """Points as a first guess might have them."""
+def displaced_points(points_xy: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """Return points as a first guess might have them."""
     frame_xy = register(points_xy).points(points_xy)
     turn, zoom, *shift = generator.uniform(-1, 1, 4)
     change = Transform.rotation(turn * GUESS_DEGREES).then(Transform.scale((1 + GUESS_ZOOM) ** zoom))
@@ -269,7 +271,7 @@ def _framed(
     points_xy: NDArray[np.float64] | None,
     generator: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, NDArray[np.float64] | None]:
-    """A radiograph with a border about it, of any grey and of any width on each side."""
+    """Add a border around a radiograph, of any grey and with a different width on each side."""
     top, bottom, left, right = (
         int(share * side)
         for share, side in zip(
@@ -289,19 +291,19 @@ def _framed(
 
 
 def _on_radiograph(mask: NDArray[np.uint8], pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A mask at the radiograph's own size."""
+    """Return a mask at the radiograph's own size."""
     size = (pixels.shape[1], pixels.shape[0])
     return np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
 
 
-def _kept_mask(path: Path) -> NDArray[np.uint8]:
-    """A mask, decoded once."""
+def _cached_mask(path: Path) -> NDArray[np.uint8]:
+    """Return a mask, which is decoded once."""
     bits, shape = _packed_mask(path)
     return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape)
 
 
 @lru_cache(maxsize=20_000)
 def _packed_mask(path: Path) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """A mask's bits, eight in a byte, and its shape."""
+    """Return a mask's bits, eight per byte, and its shape."""
     mask = load_mask(path)
     return np.packbits(mask), (mask.shape[0], mask.shape[1])

@@ -1,6 +1,4 @@
-"""The hands of all radiographs of a training, found once by the networks that serving uses, and kept beside the
-radiograph cache.
-"""
+"""Hands on the radiographs of a training, located once by the networks of serving, and stored beside the cache."""
 
 from __future__ import annotations
 
@@ -26,26 +24,25 @@ from boneage.train.data.cache import Progress, RadiographCache
 log = logging.getLogger(__name__)
 
 HANDS_VERSION = 3
-"""Raised when hands are found otherwise by the same networks, so that a kept table is not taken for what they find
-now."""
+"""Version of the code that locates hands. It increases when the same networks locate hands differently."""
 
 _THREADS = 2
 
 
 class HandTable:
-    """Hands by the radiograph's id. Made by `find_hands`; safe to share between processes, which each map the files.
+    """Hands by the radiograph's id, made by `find_hands`. Processes may share it, because each maps the files.
 
     Attributes:
-        folder: where it lies.
-        rejected: radiographs without a hand that can be registered, by id, with the code.
-        found_by: fingerprint of the networks, limits and code that found them.
+        folder: folder of the table.
+        rejected: codes of radiographs without a hand that can be registered, by id.
+        fingerprint: fingerprint of the networks, limits and code that located the hands.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         table = json.loads((folder / "hands.json").read_text(encoding="utf-8"))
         self.rejected: dict[str, str] = table["rejected"]
-        self.found_by: list[str] = table["found_by"]
+        self.fingerprint: list[str] = table["found_by"]
         self._rows = {radiograph_id: row for row, radiograph_id in enumerate(table["ids"])}
         self._mask_shape: tuple[int, int] = (table["mask_shape"][0], table["mask_shape"][1])
         self._numbers = np.load(folder / "numbers.npy")
@@ -58,7 +55,7 @@ class HandTable:
         return radiograph_id in self._rows
 
     def hand(self, radiograph_id: str) -> Hand:
-        """The hand, equal to the bit to what `Bundle.find_hand` found on the radiograph in the cache."""
+        """Return the hand, equal to the bit to the result of `Bundle.find_hand` on the radiograph in the cache."""
         row = self._rows[radiograph_id]
         numbers = self._numbers[row]
         count = self._mask_shape[0] * self._mask_shape[1]
@@ -81,14 +78,14 @@ def find_hands(
     *,
     progress: Progress = iter,
 ) -> HandTable:
-    """Open the table of these radiographs' hands below `parent`, finding them first if it is not there yet.
+    """Open the table of these radiographs' hands below `parent`, and locate the hands first if it is missing.
 
     Args:
-        radiographs: in the cache.
-        cache: of their pixels.
-        bundle: with hand networks.
-        parent: of the table's folder, whose name is a fingerprint of radiographs, cache and networks.
-        progress: wraps the radiographs while their hands are looked for.
+        radiographs: radiographs in the cache.
+        cache: decoded radiographs.
+        bundle: bundle with hand networks.
+        parent: parent of the table's folder, whose name is a fingerprint of radiographs, cache and networks.
+        progress: wraps the radiographs while their hands are located.
 
     Raises:
         BundleError: ``bundle_mismatch`` if the bundle has no hand networks.
@@ -98,33 +95,31 @@ def find_hands(
         _build(radiographs, cache, bundle, folder, progress)
     table = HandTable(folder)
     if table.rejected:
-        log.warning(
-            "no hand was found on %d radiographs: %s", len(table.rejected), dict(list(table.rejected.items())[:10])
-        )
+        log.warning("%d radiographs show no hand: %s", len(table.rejected), dict(list(table.rejected.items())[:10]))
     return table
 
 
 def open_hands(
     name: str, radiographs: Sequence[LabelledRadiograph], cache: RadiographCache, *, progress: Progress = iter
 ) -> HandTable:
-    """The table, beside the cache, of the hands that a bundle finds on these radiographs, as far as they could be read.
+    """Open the table of the hands that a bundle locates on these radiographs, beside the cache.
 
     Args:
-        name: of a shipped bundle with hand networks, or its folder.
-        radiographs: those not in the cache are left out.
-        cache: of their pixels.
-        progress: as for `find_hands`.
+        name: name of a shipped bundle with hand networks, or its folder.
+        radiographs: radiographs; those that are not in the cache are left out.
+        cache: decoded radiographs.
+        progress: see `find_hands`.
 
     Raises:
-        BundleError: as `boneage.bundle.bundle.Bundle.open`; ``bundle_mismatch`` if the bundle has no hand networks.
+        BundleError: see `boneage.bundle.bundle.Bundle.open`; ``bundle_mismatch`` if the bundle has no hand networks.
     """
     bundle = Bundle.open(name, threads=1)
     readable = [radiograph for radiograph in radiographs if radiograph.id in cache]
     return find_hands(readable, cache, bundle, cache.folder.parent, progress=progress)
 
 
-def found_by(bundle: Bundle) -> list[str]:
-    """What decides where hands are found: this code's version, the bundle's hand networks and their limits.
+def hand_fingerprint(bundle: Bundle) -> list[str]:
+    """Return everything that determines the location of hands: version of the code, hand networks and their limits.
 
     Raises:
         BundleError: ``bundle_mismatch`` if the bundle has no hand networks.
@@ -133,8 +128,8 @@ def found_by(bundle: Bundle) -> list[str]:
 
 
 def _fingerprint(radiographs: Sequence[LabelledRadiograph], cache: RadiographCache, bundle: Bundle) -> str:
-    said = [*found_by(bundle), cache.folder.name, *sorted(radiograph.id for radiograph in radiographs)]
-    return sha256_of(json.dumps(said).encode())[:16]
+    parts = [*hand_fingerprint(bundle), cache.folder.name, *sorted(radiograph.id for radiograph in radiographs)]
+    return sha256_of(json.dumps(parts).encode())[:16]
 
 
 def _build(
@@ -146,7 +141,7 @@ def _build(
         _write(radiographs, cache, bundle, temporary, progress)
         temporary.rename(folder)
     except OSError:
-        if not (folder / "hands.json").exists():  # else another process was faster
+        if not (folder / "hands.json").exists():  # another process may have been faster
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -155,7 +150,7 @@ def _build(
 def _write(
     radiographs: Sequence[LabelledRadiograph], cache: RadiographCache, bundle: Bundle, folder: Path, progress: Progress
 ) -> None:
-    def look(radiograph: LabelledRadiograph) -> Hand | Rejection:
+    def locate(radiograph: LabelledRadiograph) -> Hand | Rejection:
         try:
             return bundle.find_hand(cache.pixels(radiograph.id))
         except Rejection as rejection:
@@ -167,7 +162,7 @@ def _write(
     masks: list[np.ndarray] = []
     shape = bundle.hand_networks().mask_shape
     with ThreadPoolExecutor(_THREADS) as pool:
-        for radiograph, hand in zip(progress(radiographs), pool.map(look, radiographs), strict=True):
+        for radiograph, hand in zip(progress(radiographs), pool.map(locate, radiographs), strict=True):
             if isinstance(hand, Rejection):
                 rejected[radiograph.id] = hand.code
                 continue
@@ -181,5 +176,5 @@ def _write(
     np.save(
         folder / "masks.npy", np.array(masks, dtype=np.uint8).reshape(len(masks), math.ceil(shape[0] * shape[1] / 8))
     )
-    table = {"ids": ids, "rejected": rejected, "mask_shape": shape, "found_by": found_by(bundle)}
+    table = {"ids": ids, "rejected": rejected, "mask_shape": shape, "found_by": hand_fingerprint(bundle)}
     (folder / "hands.json").write_text(json.dumps(table), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Views for the quality network: radiographs as they are, or disturbed (`boneage.train.data.disturbances`).
+"""Views for the quality network: unchanged radiographs, or disturbed ones (`boneage.train.data.disturbances`).
 
 Everything random follows from (seed, epoch, index), as for ages.
 """
@@ -20,24 +20,25 @@ from boneage.hand.registration import Hand
 from boneage.hand.views import mask_through
 from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.data.cache import RadiographCache
-from boneage.train.data.disturbances import Scene, draw_disturbed, scene_of
-from boneage.train.data.hand_views import off_guess
+from boneage.train.data.disturbances import draw_disturbed
+from boneage.train.data.hand_views import displaced_points
 from boneage.train.data.hands import HandTable
+from boneage.train.data.scene import Scene, scene_of
 from boneage.train.recipe import Recipe
 
 VALIDATION_EPOCH = 2**31
-"""Stands for the epoch where disturbed validation views are drawn: the same ones each time."""
+"""Number that replaces the epoch for disturbed validation views, which are therefore the same each time."""
 
-_MOST_KEPT = 5000
-"""Reduced radiographs that are kept in memory, about 80 kB each."""
+_MOST_STORED = 5000
+"""Largest number of reduced radiographs in memory, about 80 kB each."""
 
 
 class Scenes:
-    """Reduced radiographs with their hands, each made once and kept in 8 bits.
+    """Reduced radiographs with their hands, each made once and stored in 8 bits.
 
     Args:
-        cache: of the radiographs' pixels.
-        hands: on them.
+        cache: decoded radiographs.
+        hands: hands on them.
     """
 
     def __init__(self, cache: RadiographCache, hands: HandTable) -> None:
@@ -45,7 +46,7 @@ class Scenes:
         self._kept: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64]]] = {}
 
     def scene(self, radiograph_id: str) -> Scene:
-        """Return the radiograph as it is drawn on."""
+        """Return the reduced radiograph on which disturbances are drawn."""
         if radiograph_id not in self._kept:
             hand = self.hands.hand(radiograph_id)
 
@@ -53,7 +54,7 @@ class Scenes:
                 return mask_through(hand, to_target, shape)
 
             made = scene_of(self.cache.pixels(radiograph_id), hand, mask_on)
-            if len(self._kept) >= _MOST_KEPT:
+            if len(self._kept) >= _MOST_STORED:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[radiograph_id] = (_short(made.pixels), _short(made.mask), made.points_xy)
         pixels, mask, points_xy = self._kept[radiograph_id]
@@ -72,11 +73,11 @@ class QualityViews(Dataset[tuple[Tensor, Tensor]]):
     """Views (1, H, W) with labels (L,), 0 or 1.
 
     Args:
-        radiographs: on which a hand was found.
-        scenes: of these radiographs.
-        recipe: its view and schedule.
-        epoch: decides what is drawn on which radiograph; None for all of them as they are, as serving sees them.
-        count: how many views are drawn from the radiographs; 0 for one of each.
+        radiographs: radiographs with a hand.
+        scenes: scenes of these radiographs.
+        recipe: recipe with the view and the schedule.
+        epoch: number that determines the disturbances; None for unchanged views, as in serving.
+        count: number of views to draw from the radiographs; 0 for one of each.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class QualityViews(Dataset[tuple[Tensor, Tensor]]):
         return self.count
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Cut a view, drawn on unless there is no epoch."""
+        """Return a view, disturbed unless there is no epoch, and its labels."""
         radiograph = self.radiographs[index % len(self.radiographs)]
         labels: frozenset[QualityLabel] = frozenset()
         if self.epoch is None:
@@ -112,10 +113,10 @@ class QualityViews(Dataset[tuple[Tensor, Tensor]]):
     def _drawn(
         self, radiograph: LabelledRadiograph, generator: np.random.Generator
     ) -> tuple[NDArray[np.float32], frozenset[QualityLabel]]:
-        """A disturbed radiograph's view, cut where a finder misled by the disturbance may have found the hand."""
+        """Return the view of a disturbed radiograph, cut where a misled network may locate the hand."""
         scene, labels = draw_disturbed(generator, self.scenes.scene(radiograph.id))
         try:
-            guess = Hand.at(off_guess(scene.points_xy, generator))
+            guess = Hand.at(displaced_points(scene.points_xy, generator))
             return quality_view(scene.pixels, guess, self.height, self.width), labels
-        except Rejection:  # drawn over until one grey was left
+        except Rejection:  # a cover may leave a single grey level
             return self.scenes.view(radiograph.id, self.height, self.width), frozenset()

@@ -1,4 +1,4 @@
-"""Outlines drawn by a person, as masks: how a mining begins."""
+"""Outlines drawn by a person, as the first masks of a mining."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from boneage.train.mining.state import (
 )
 
 LONGEST_SIDE = 512
-"""Of a stored mask, pixels: twice what the network sees."""
+"""Longest side of a stored mask, pixels: twice the network's view."""
 
 _FINER = 4
-"""Outlines are filled this much finer and reduced, because filling also covers every pixel that the outline touches."""
+"""Factor by which outlines are drawn finer and then reduced, because filling also covers each pixel that they touch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Polygon:
 
     Attributes:
         exterior: float64 (N, 2), x and y.
-        interiors: of holes, each as `exterior`.
+        interiors: outlines of holes, each as `exterior`.
     """
 
     exterior: NDArray[np.float64]
@@ -50,15 +50,17 @@ def read_outlines(path: Path) -> dict[str, list[Polygon]]:
     """Read a JSON file ``{id: [{"exterior": [[x, y], ...], "interior": [[[x, y], ...], ...]}, ...]}``.
 
     Returns:
-        By radiograph's id, the polygons whose union is the hand.
+        Polygons whose union is the hand, by the radiograph's id.
 
     Raises:
         TableError: ``table_not_found``, ``table_unreadable`` if it is not such a file, ``table_empty``, ``table_value``
             if a polygon has fewer than three points or lies outside the radiograph.
     """
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        outlines = {str(radiograph_id): [_polygon(one) for one in polygons] for radiograph_id, polygons in said.items()}
+        table = json.loads(path.read_text(encoding="utf-8"))
+        outlines = {
+            str(radiograph_id): [_polygon(one) for one in polygons] for radiograph_id, polygons in table.items()
+        }
     except (FileNotFoundError, NotADirectoryError):
         raise TableError("table_not_found", f"There is no file of outlines {path}.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -70,9 +72,9 @@ def read_outlines(path: Path) -> dict[str, list[Polygon]]:
     return outlines
 
 
-def _polygon(said: dict[str, Any]) -> Polygon:
-    interiors = tuple(np.array(ring, dtype=np.float64) for ring in said.get("interior", []))
-    return Polygon(np.array(said["exterior"], dtype=np.float64), interiors)
+def _polygon(rings: dict[str, Any]) -> Polygon:
+    interiors = tuple(np.array(ring, dtype=np.float64) for ring in rings.get("interior", []))
+    return Polygon(np.array(rings["exterior"], dtype=np.float64), interiors)
 
 
 def _check(path: Path, radiograph_id: str, polygons: Sequence[Polygon]) -> None:
@@ -86,13 +88,13 @@ def _check(path: Path, radiograph_id: str, polygons: Sequence[Polygon]) -> None:
 
 
 def mask_shape(radiograph_shape: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of the mask of a radiograph (H, W): its aspect ratio, at most `LONGEST_SIDE` long."""
+    """Return rows and columns of a radiograph's mask: its aspect ratio, at most `LONGEST_SIDE` long."""
     zoom = min(1.0, LONGEST_SIDE / max(radiograph_shape))
     return max(1, round(radiograph_shape[0] * zoom)), max(1, round(radiograph_shape[1] * zoom))
 
 
 def rasterised(polygons: Sequence[Polygon], height: int, width: int) -> NDArray[np.uint8]:
-    """The union of polygons as a mask of 0 and 1, (height, width): 1 where at least half of a pixel is covered."""
+    """Return the union of polygons as a mask (height, width): 1 where at least half of a pixel is covered, else 0."""
     fine = np.zeros((height * _FINER, width * _FINER), np.uint8)
     for polygon in polygons:
         filled = np.zeros_like(fine)
@@ -106,40 +108,40 @@ def rasterised(polygons: Sequence[Polygon], height: int, width: int) -> NDArray[
 
 
 def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
-    """Write a mask of 0 and 1 as a PNG of one bit a pixel, in one piece."""
+    """Write a mask of 0 and 1 as a PNG with one bit per pixel, in one step."""
     _, encoded = cv2.imencode(".png", mask * np.uint8(255), [cv2.IMWRITE_PNG_BILEVEL, 1])
     with atomic_write(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
 
 
 def start(folder: Path, settings: Settings, outlines: Path, held_out: int) -> dict[str, RadiographMask]:
-    """Begin a mining: radiographs of the outlines get their masks, all others are unseen.
+    """Start a mining: radiographs with outlines get their masks, all others are unseen.
 
     Args:
-        folder: of the mining; one that a killed start left is begun again.
-        settings: whose radiographs, and the seed by which held-out outlines are drawn.
-        outlines: see `read_outlines`; those of radiographs that the table does not have are left out.
-        held_out: how many outlines only measure.
+        folder: folder of the mining; an interrupted start is repeated.
+        settings: table of the radiographs, and the seed that draws the held-out outlines.
+        outlines: see `read_outlines`; outlines without a radiograph in the table are left out.
+        held_out: number of outlines that measure only.
 
     Returns:
-        The table.
+        The table of masks.
 
     Raises:
         RecipeError: ``recipe_changed`` if the folder holds a mining.
-        TableError: as `read_outlines` and `boneage.tables.radiographs.read_radiographs`; ``table_split`` if too few
-            outlines are left to
-            train on.
-        Rejection: a radiograph with an outline cannot be read.
+        TableError: see `read_outlines` and `boneage.tables.radiographs.read_radiographs`; ``table_split`` if too few
+            outlines are left for training.
+        Rejection: A radiograph with an outline cannot be read.
     """
     if (folder / SETTINGS).exists():
-        raise RecipeError("recipe_changed", f"{folder} holds a mining already; choose another folder, or go on there.")
+        raise RecipeError("recipe_changed", f"{folder} holds a mining already. Choose another folder, or continue it.")
     radiographs = settings.read_radiographs()
     polygons = {
         radiograph_id: rings for radiograph_id, rings in read_outlines(outlines).items() if radiograph_id in radiographs
     }
     if not 0 < held_out < len(polygons):
         raise TableError(
-            "table_split", f"{len(polygons)} outlines are of these radiographs: {held_out} of them cannot be held out."
+            "table_split",
+            f"{len(polygons)} outlines belong to these radiographs, so {held_out} of them cannot be held out.",
         )
     drawn = np.random.default_rng(settings.seed).permutation(sorted(polygons))
     measuring = {str(radiograph_id) for radiograph_id in drawn[:held_out]}
@@ -150,7 +152,7 @@ def start(folder: Path, settings: Settings, outlines: Path, held_out: int) -> di
         status = Status.HELD_OUT if radiograph_id in measuring else Status.OUTLINE
         masks[radiograph_id] = RadiographMask(radiograph_id, status, round=0, mask=path)
     write_masks(folder, masks)
-    write_settings(folder, settings)  # last: it is what makes the folder a mining
+    write_settings(folder, settings)  # last, because this file makes the folder a mining
     return masks
 
 

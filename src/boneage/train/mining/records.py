@@ -1,4 +1,4 @@
-"""What the rounds of a mining came to, and the decoded radiographs that its commands share. Needs no torch."""
+"""Records of a mining's rounds, and the decoded radiographs that its commands share. This module needs no torch."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Progress = Callable[[Iterable[LabelledRadiograph]], Iterable[LabelledRadiograph]
 RECORD = "round.json"
 
 CACHED_SIDE = 1024
-"""Radiographs are cached at most this large, pixels: four times what the network sees, and enough for a person."""
+"""Longest side of cached radiographs, pixels: four times the network's view, and enough for a person."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """What a round's training came to.
+    """Result of a round's training.
 
     Attributes:
-        number: from 1.
-        outlines: drawn masks that trained it.
-        accepted: predicted masks that trained it.
-        held_out: outlines that measured it.
-        iou, iou_lowest: of its masks with those, mean and lowest, 0..1.
+        number: number of the round, from 1.
+        outlines: number of drawn masks that trained it.
+        accepted: number of predicted masks that trained it.
+        held_out: number of outlines that measured it.
+        iou, iou_lowest: IoU of its masks with those, mean and lowest, 0..1.
         boundary: mean distance of the borders, as a share of the radiograph's longest side.
-        seconds: that the training took, as far as this process knows.
+        seconds: duration of the training, as far as this process measured it.
     """
 
     number: int
@@ -45,12 +45,12 @@ class Round:
 
 
 def round_folder(folder: Path, number: int) -> Path:
-    """Where a round's training lies: a run as `boneage.train.run.loop` keeps it, with the round's record."""
+    """Return the folder of a round's training: a run with the round's record."""
     return folder / f"round-{number}"
 
 
 def read_rounds(folder: Path) -> list[Round]:
-    """The records of all rounds that came to their end, in order.
+    """Return the records of all finished rounds, in order.
 
     Raises:
         RecipeError: ``recipe_invalid`` if a record is damaged.
@@ -67,19 +67,19 @@ def read_rounds(folder: Path) -> list[Round]:
 def radiograph_cache(
     folder: Path, radiographs: Sequence[LabelledRadiograph], progress: Progress | None = None
 ) -> RadiographCache:
-    """The decoded radiographs of a mining, which predicting, reviewing and sheets share.
+    """Return the decoded radiographs of a mining, which prediction, review and contact sheets share.
 
     Raises:
-        TableError: as `boneage.train.data.cache.build_cache`.
+        TableError: see `boneage.train.data.cache.build_cache`.
     """
     return build_cache(radiographs, folder / "cache", longest_side=CACHED_SIDE, progress=progress)
 
 
 def summary_rows(folder: Path) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    """Columns and rows of ``rounds.csv``: what each round was trained on, measured, and brought.
+    """Return columns and rows of ``rounds.csv``: training masks, measurement and result of each round.
 
-    ``predicted`` are masks of that round's network that are still held or were decided on; ``coverage`` is the share of
-    all radiographs with a drawn mask or one accepted up to that round.
+    ``predicted`` are masks of that round's network that are still pending or have been decided on. ``coverage`` is the
+    share of all radiographs with a drawn mask or one accepted up to that round.
     """
     columns = (
         *("round", "trained_on", "outlines", "accepted_before", "held_out", "iou", "iou_lowest", "boundary"),

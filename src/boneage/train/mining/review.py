@@ -1,8 +1,7 @@
-"""A local page on which a person accepts and discards masks, by the keyboard, several radiographs a second.
+"""Local page on which a person accepts and discards masks by the keyboard, several radiographs a second.
 
-The page is served to this machine only, under an address with a secret that other pages do not know, and asks nothing
-of anybody else. Each page's decisions are one change of the mining's table: what was saved is there, however the
-server ends.
+The page is served to this machine only, under an address with a secret, and loads nothing from elsewhere. The decisions
+on a page are one change of the mining's table: saved decisions remain, however the server ends.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ from boneage.train.mining.tiles import radiograph_tile
 log = logging.getLogger(__name__)
 
 TILE_HEIGHT, TILE_WIDTH = 300, 240
-"""Of a radiograph on the page, pixels; shown smaller or larger as the person likes."""
+"""Size of a radiograph on the page, pixels; the person may scale it."""
 
 LARGE_HEIGHT, LARGE_WIDTH = 1000, 800
-"""Of the radiograph that is looked at closely."""
+"""Size of the enlarged radiograph, pixels."""
 
 _TILES_KEPT = 600
 _LARGEST_REQUEST = 2**20
@@ -44,13 +43,13 @@ _POLICY = (
 
 
 class ReviewSession:
-    """What one start of the page shows: a fixed order of radiographs, in pages.
+    """Fixed order of radiographs, in pages, from one start of the server.
 
     Args:
-        folder: of the mining.
-        masks: to be shown, in order.
-        cache: of the radiographs.
-        page_size: radiographs a page.
+        folder: folder of the mining.
+        masks: masks to show, in order.
+        cache: decoded radiographs.
+        page_size: number of radiographs per page.
     """
 
     def __init__(self, folder: Path, masks: Sequence[RadiographMask], cache: RadiographCache, page_size: int) -> None:
@@ -62,14 +61,14 @@ class ReviewSession:
 
     @property
     def pages(self) -> int:
-        """How many pages there are."""
+        """Number of pages."""
         return -(-len(self.masks) // self.page_size)
 
     def page(self, number: int) -> dict[str, Any]:
-        """What a page shows, counted from 0: its radiographs with what has been decided on each, and the counts.
+        """Return the contents of a page, counted from 0: its radiographs with their decisions, and the counts.
 
         Raises:
-            IndexError: there is no such page.
+            IndexError: There is no such page.
         """
         now = read_masks(self.folder)
         places = self._places(number)
@@ -86,11 +85,11 @@ class ReviewSession:
         return {"page": number, "pages": self.pages, "radiographs": radiographs, "counts": self._counts(now)}
 
     def save(self, number: int, discarded: Sequence[int]) -> dict[str, Any]:
-        """Discard the radiographs at these places of a page and accept its others; returns the counts.
+        """Discard the radiographs at these places of a page, accept its others, and return the counts.
 
         Raises:
-            IndexError: there is no such page, or a place is not on it.
-            TableError: as `boneage.train.mining.state.decide`.
+            IndexError: There is no such page, or a place is not on it.
+            TableError: see `boneage.train.mining.state.decide`.
         """
         places = self._places(number)
         if not set(discarded) <= set(places):
@@ -99,11 +98,11 @@ class ReviewSession:
         return self._counts(read_masks(self.folder))
 
     def tile(self, place: int, *, large: bool = False) -> bytes:
-        """The radiograph at a place, as JPEG.
+        """Return the radiograph at a place, as JPEG.
 
         Raises:
-            IndexError: there is none.
-            TableError: radiograph or mask cannot be read.
+            IndexError: There is no such place.
+            TableError: Radiograph or mask cannot be read.
         """
         if not 0 <= place < len(self.masks):
             raise IndexError("no such place")
@@ -125,21 +124,21 @@ class ReviewSession:
         return range(number * self.page_size, min((number + 1) * self.page_size, len(self.masks)))
 
     def _counts(self, now: dict[str, RadiographMask]) -> dict[str, int]:
-        """Of this session's radiographs by status, and of all."""
+        """Return the number of this session's radiographs by status, and of all radiographs."""
         statuses = [now[mask.id].status for mask in self.masks if mask.id in now]
         chosen = (Status.PENDING, Status.ACCEPTED, Status.DISCARDED)
         return {"radiographs": len(self.masks), **{status.value: statuses.count(status) for status in chosen}}
 
 
 class ReviewServer(ThreadingHTTPServer):
-    """Serves one session on 127.0.0.1.
+    """Server of one session on 127.0.0.1.
 
     Args:
-        session: what is shown.
-        port: to listen on; 0 for any that is free.
+        session: session to serve.
+        port: port; 0 for any free one.
 
     Raises:
-        RecipeError: ``recipe_invalid`` if the port cannot be had.
+        RecipeError: ``recipe_invalid`` if the port is not available.
     """
 
     daemon_threads = True
@@ -150,12 +149,14 @@ class ReviewServer(ThreadingHTTPServer):
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except (OSError, OverflowError) as error:
-            raise RecipeError("recipe_invalid", f"The port {port} cannot be had: {error}.") from error
+            raise RecipeError(
+                "recipe_invalid", f"The port {port} is not available: {error}. Choose another one."
+            ) from error
         self.hosts = {f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost")}
 
     @property
     def address(self) -> str:
-        """Of the page."""
+        """Address of the page."""
         return f"http://127.0.0.1:{self.server_port}/{self.token}/"
 
 
@@ -165,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 60
 
     def do_GET(self) -> None:
-        """The page (``/TOKEN/``), what a page shows (``page/N``), a radiograph (``tile/N``, ``large/N``)."""
+        """Send the page (``/TOKEN/``), its contents (``page/N``), or a radiograph (``tile/N``, ``large/N``)."""
         match self._place():
             case [""]:
                 page = resources.files("boneage.train.mining").joinpath("review.html").read_bytes()
@@ -181,8 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reject(HTTPStatus.NOT_FOUND, "there is no such page")
 
     def do_POST(self) -> None:
-        """Decisions on a page: ``page/N`` with ``{"discarded": [places]}``."""
-        self.close_connection = True  # a body that is not read would be taken for the next request
+        """Save decisions on a page: ``page/N`` with ``{"discarded": [places]}``."""
+        self.close_connection = True  # an unread body would be parsed as the next request
         length = self.headers.get("Content-Length", "")
         if self.headers.get_content_type() != "application/json" or not length.isdecimal():
             self._reject(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "decisions are JSON")
@@ -197,23 +198,23 @@ class _Handler(BaseHTTPRequestHandler):
                     self._reject(HTTPStatus.NOT_FOUND, "there is no such page")
 
     def _save(self, number: int, body: bytes) -> None:
-        said = json.loads(body)
-        discarded = said.get("discarded") if isinstance(said, dict) else None
+        content = json.loads(body)
+        discarded = content.get("discarded") if isinstance(content, dict) else None
         if not isinstance(discarded, list) or not all(type(place) is int for place in discarded):
             raise ValueError("discarded must be a list of places")
         self._send_json({"counts": self.server.session.save(number, discarded)})
 
     def _place(self) -> list[str] | None:
-        """The parts of the path after the secret; None for whom does not know it or was sent by another page."""
+        """Return the parts of the path after the secret; None without the secret, or for requests from another page."""
         parts = self.path.partition("?")[0].split("/")
         origin = self.headers.get("Origin")
-        known = len(parts) > 2 and secrets.compare_digest(parts[1].encode(), self.server.token.encode())
+        authorised = len(parts) > 2 and secrets.compare_digest(parts[1].encode(), self.server.token.encode())
         local = self.headers.get("Host") in self.server.hosts
         own = origin is None or origin.removeprefix("http://") in self.server.hosts
-        return parts[2:] if known and local and own else None
+        return parts[2:] if authorised and local and own else None
 
     def _try(self, answer: Any) -> None:
-        """Answer, or tell why not."""
+        """Send the answer, or the reason of a failure."""
         try:
             answer()
         except IndexError as error:
@@ -223,14 +224,14 @@ class _Handler(BaseHTTPRequestHandler):
         except BoneageError as error:
             self._reject(HTTPStatus.CONFLICT, str(error))
         except OSError as error:
-            if not isinstance(error, ConnectionError):  # else the page was left: there is nobody to tell
+            if not isinstance(error, ConnectionError):  # a lost connection has no recipient
                 self._reject(HTTPStatus.INTERNAL_SERVER_ERROR, f"{error.strerror}: {error.filename}")
 
     def _reject(self, status: HTTPStatus, reason: str) -> None:
         self._send_json({"error": reason}, status)
 
-    def _send_json(self, said: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> None:
-        self._send(json.dumps(said).encode(), "application/json", status)
+    def _send_json(self, content: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> None:
+        self._send(json.dumps(content).encode(), "application/json", status)
 
     def _send(self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK, *, kept: bool = False) -> None:
         self.send_response(status)
@@ -244,7 +245,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Into the log; the secret stays out of it."""
+        """Write to the log, without the secret."""
         log.debug("%s", (format % args).replace(self.server.token, "..."))
 
 

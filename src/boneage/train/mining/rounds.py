@@ -1,5 +1,4 @@
-"""The rounds of a mining: train on the masks at hand, measure on held-out outlines, predict the radiographs that have
-none.
+"""Rounds of a mining: training on the available masks, measurement on held-out outlines, prediction of the others.
 
 Held-out outlines choose nothing: a round's network is the one after its last epoch, whichever was best on them.
 """
@@ -51,8 +50,10 @@ from boneage.train.mining.state import (
     read_settings,
 )
 from boneage.train.recipe import Recipe, load_recipe
-from boneage.train.run.loop import Engine, load_hand_run, train
+from boneage.train.run.engine import DEFAULT_ENGINE, Engine
+from boneage.train.run.loop import train
 from boneage.train.run.tasks import intersection_over_union, outline_distance
+from boneage.train.run.weights import load_hand_run
 
 log = logging.getLogger(__name__)
 
@@ -61,51 +62,51 @@ Order = Literal["random", "doubt"]
 RECIPE = "hand-mask"
 
 _MASKS_OF_A_ROUND = {Status.OUTLINE: "train", Status.ACCEPTED: "train", Status.HELD_OUT: "validation"}
-"""The part in a round of masks by their status."""
+"""Split of masks in a round by their status."""
 
 _PREDICTED_AT_ONCE = 16
-"""Larger batches leave a CPU's cache: 64 took 1.7 times as long a radiograph."""
+"""Number of radiographs in a batch. Larger batches exceed a CPU's cache: 64 took 1.7 times as long per radiograph."""
 
 _LEAST = np.float32(1e-4)
-"""Probabilities nearer to 0 or 1 than this are as certain."""
+"""Smallest distance of a probability from 0 and 1; nearer ones count as equally certain."""
 
 _WRITTEN_AT_ONCE = 256
-"""Predictions between two changes of the table; so many are lost if the command is killed."""
+"""Number of predictions between two changes of the table, which is lost if the command is killed."""
 
 
 def train_round(
     folder: Path,
     changes: tuple[str, ...] = (),
     *,
-    engine: Engine = Engine(),  # noqa: B008 - frozen
+    engine: Engine = DEFAULT_ENGINE,
     quiet: bool = False,
 ) -> Round | None:
-    """Train the next round's network, or go on with the round that was begun.
+    """Train the next round's network, or continue a round in progress.
 
-    It starts from the weights of the round before. Its training masks are those of the moment when it was begun,
-    outlines and accepted ones.
+    It starts from the weights of the previous round. Its training masks are the outlines and accepted masks at the time
+    when the round started.
 
     Args:
-        folder: of the mining.
-        changes: of the recipe ``hand-mask``, as `boneage.train.recipe.load_recipe` takes them.
+        folder: folder of the mining.
+        changes: changes of the recipe ``hand-mask``; see `boneage.train.recipe.load_recipe`.
         engine: devices and processes.
-        quiet: no progress bars.
+        quiet: True to show no progress bars.
 
     Returns:
-        The round's record; None in processes that keep none.
+        The round's record; None in processes that write none.
 
     Raises:
-        RecipeError: as `boneage.train.run.loop.train`; ``recipe_invalid`` if the folder is no mining.
-        TableError: as that function and `read_masks`.
+        RecipeError: see `boneage.train.run.loop.train`; ``recipe_invalid`` if the folder is not a mining.
+        TableError: see that function and `read_masks`.
     """
     began = time.monotonic()
     radiographs = read_settings(folder).read_radiographs()
     number = len(read_rounds(folder)) + 1
     run = round_folder(folder, number)
     recipe = load_recipe(RECIPE, (*_round_changes(folder, number), *changes))
-    masks = _round_masks(folder, run, radiographs)
+    masks = round_masks(folder, run, radiographs)
     _same_radiographs(folder, masks, radiographs)
-    # All radiographs, so that there is one cache; those without a target are in neither part.
+    # All radiographs share one cache; those without a target are in neither part.
     parted = [
         replace(radiograph, split=_MASKS_OF_A_ROUND[masks[radiograph.id].status] if radiograph.id in masks else None)
         for radiograph in radiographs.values()
@@ -129,11 +130,11 @@ def train_round(
     return record
 
 
-def _round_masks(folder: Path, run: Path, radiographs: Mapping[str, LabelledRadiograph]) -> dict[str, RadiographMask]:
-    """The masks that a round trains on and measures with: those of its table if it was begun, else those of now.
+def round_masks(folder: Path, run: Path, radiographs: Mapping[str, LabelledRadiograph]) -> dict[str, RadiographMask]:
+    """Return the masks for training and measurement of a round: those of its table once it has started.
 
-    Accepted masks of radiographs of the split ``validation`` train nothing: those radiographs measure what is built on
-        the masks.
+    Accepted masks of radiographs of the split ``validation`` are left out, because these radiographs measure what is
+    built on the masks.
     """
     masks = read_masks(folder)
     table = run / "targets.csv"
@@ -163,7 +164,7 @@ def _read_targets(table: Path) -> dict[str, tuple[Status, str]]:
 
 
 def _round_changes(folder: Path, number: int) -> tuple[str, ...]:
-    """What a round changes in the recipe."""
+    """Return the changes of the recipe for a round."""
     targets = (round_folder(folder, number) / "targets.csv").resolve()
     changes = [
         f"data.targets={json.dumps(str(targets), ensure_ascii=False)}",
@@ -178,7 +179,7 @@ def _round_changes(folder: Path, number: int) -> tuple[str, ...]:
 def _measure(
     folder: Path, run: Path, held_out: Sequence[RadiographMask], radiographs: Mapping[str, LabelledRadiograph]
 ) -> list[tuple[str, float, float]]:
-    """Id, IoU and boundary error of each held-out outline, also written to the run's ``held_out.csv``."""
+    """Return id, IoU and boundary error of each held-out outline, and write them to the run's ``held_out.csv``."""
     cache = radiograph_cache(folder, list(radiographs.values()))
     recipe, network = _load_network(run)
     outlines = {mask.id: load_mask(folder / mask.mask) for mask in held_out}
@@ -202,13 +203,13 @@ def _load_network(run: Path) -> tuple[Recipe, nn.Module]:
 
 @dataclass(frozen=True, eq=False)
 class _Prediction:
-    """A network's answers for one radiograph.
+    """Outputs of a network for one radiograph.
 
     Attributes:
-        id: of the radiograph.
+        id: id of the radiograph.
         radiograph_shape: its rows and columns, pixels.
-        spec: the network's view.
-        probabilities: float32 (k, h, w) on the view: of the radiograph, then of its changed copies, brought back.
+        spec: view of the network.
+        probabilities: float32 (k, h, w) on the view: of the radiograph, then of its changed copies, transformed back.
     """
 
     id: str
@@ -217,10 +218,10 @@ class _Prediction:
     probabilities: NDArray[np.float32]
 
     def mask(self, shape: tuple[int, int]) -> NDArray[np.uint8]:
-        """The radiograph's mask of this shape, 0 and 1: its largest component, holes filled (section 2).
+        """Return the radiograph's mask of this shape, 0 and 1: its largest component, holes filled (section 2).
 
-        Between the view's pixels logits are interpolated. Of probabilities, which rise from 0 to 1 within a pixel, a
-        threshold other than 0.5 would move every border, and each round would add to that.
+        Logits are interpolated between the view's pixels. Probabilities rise from 0 to 1 within a pixel, so a threshold
+        other than 0.5 would move every border, and each round would add to that.
         """
         rows, columns = self.radiograph_shape
         to_mask = view_transform(self.radiograph_shape, self.spec).inverse()
@@ -230,9 +231,7 @@ class _Prediction:
         return whole_hand(1 / (1 + np.exp(-logits)))
 
     def doubt(self) -> float:
-        """1 - IoU between the radiograph's mask and that of the copy which differs most, 0..1; 1 if there is no
-        hand.
-        """
+        """Return 1 - IoU between the radiograph's mask and that of the most different copy, 0..1; 1 without a hand."""
         first, *others = map(whole_hand, self.probabilities)
         if not first.any():
             return 1.0
@@ -240,13 +239,13 @@ class _Prediction:
 
 
 class Copies(nn.Module):
-    """A mask network on a view and on changed copies of it, each answer brought back and set under the one before.
+    """Mask network on a view and on changed copies of it, with the outputs transformed back and stacked vertically.
 
-    The copies are the mirror image and the view turned by 90 degrees (by 180 if it is no square).
+    The copies are the mirror image and the view rotated by 90 degrees (by 180 if it is not square).
 
     Args:
-        network: views (N, 1, h, w) to logits (N, 1, h, w).
-        others: further networks, which see the unchanged view.
+        network: network from views (N, 1, h, w) to logits (N, 1, h, w).
+        others: further networks, which read the unchanged view.
     """
 
     def __init__(self, network: nn.Module, others: Sequence[nn.Module] = ()) -> None:
@@ -256,7 +255,7 @@ class Copies(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
 
     def forward(self, view: Tensor) -> Tensor:
-        """View (N, 1, h, w) to logits (N, 1, count * h, w)."""
+        """Map a view (N, 1, h, w) to logits (N, 1, count * h, w)."""
         quarters = 1 if view.shape[-2] == view.shape[-1] else 2
         mirrored = self.network(view.flip(-1)).flip(-1)
         turned = torch.rot90(self.network(torch.rot90(view, quarters, (-2, -1))), -quarters, (-2, -1))
@@ -267,9 +266,7 @@ class Copies(nn.Module):
 def _predictions(
     network: nn.Module, recipe: Recipe, radiographs: Iterable[LabelledRadiograph], cache: RadiographCache
 ) -> Iterator[_Prediction]:
-    """The network's answers for these radiographs, in order. Radiographs that cannot be read, or show one even grey,
-    are left out.
-    """
+    """Yield the network's outputs for radiographs, in order, without unreadable or uniform radiographs."""
     waiting: deque[tuple[str, tuple[int, int]]] = deque()
 
     def pixels() -> Iterator[NDArray[np.float32]]:
@@ -300,25 +297,25 @@ def predict_round(
     progress: Progress | None = None,
     decoding: Progress | None = None,
 ) -> list[str]:
-    """Predict masks with the latest round's network, to be decided on.
+    """Predict masks with the latest round's network, for a decision.
 
-    Radiographs can be predicted that nobody has accepted a mask of and that this round has not predicted yet.
+    Radiographs without an accepted mask that this round has not predicted yet can be predicted.
 
     Args:
-        folder: of the mining.
-        count: how many radiographs of this round are to have masks in the end, those included that have them by now, so
-            that a command that was killed can be given again; 0 for all.
-        order: which radiographs: ``random``, or ``doubt``, those whose earlier mask was the most doubtful, then any.
-        against: another round whose network is also compared with; its view must be the same.
+        folder: folder of the mining.
+        count: final number of radiographs with masks of this round, including existing ones, so that a killed command
+            can be repeated; 0 for all.
+        order: ``random``, or ``doubt`` for radiographs with the most uncertain earlier mask first, then any.
+        against: another round whose network is compared too; its view must be the same.
         progress: wraps the radiographs that are predicted.
-        decoding: wraps the radiographs that are decoded, where that was not done before.
+        decoding: wraps the radiographs that are decoded, unless they are in the cache.
 
     Returns:
-        The radiographs that were predicted now, by id.
+        Ids of the radiographs that were predicted now.
 
     Raises:
-        RecipeError: ``recipe_invalid`` if no round was trained, or that to compare with does not go with it.
-        TableError: as `boneage.train.mining.state.read_masks`, `boneage.tables.radiographs.read_radiographs` and
+        RecipeError: ``recipe_invalid`` if no round was trained, or the round for comparison does not fit.
+        TableError: see `boneage.train.mining.state.read_masks`, `boneage.tables.radiographs.read_radiographs` and
             `radiograph_cache`.
     """
     settings = read_settings(folder)
@@ -326,7 +323,7 @@ def predict_round(
     _same_radiographs(folder, masks, radiographs)
     rounds = read_rounds(folder)
     if not rounds:
-        raise RecipeError("recipe_invalid", f"{folder} has no trained round; run mine train.")
+        raise RecipeError("recipe_invalid", f"{folder} has no trained round. Run `boneage mine train` first.")
     number = len(rounds)
     recipe, network = _load_network(round_folder(folder, number))
     copies = Copies(network, [] if against is None else [_network_to_compare(folder, against, recipe)])
@@ -336,12 +333,12 @@ def predict_round(
     predictions = _predictions(copies, recipe, progress(wanted) if progress else wanted, cache)
     done: list[str] = []
     while part := list(islice(predictions, _WRITTEN_AT_ONCE)):
-        done += _keep(folder, number, part)
+        done += write_predicted_masks(folder, number, part)
     return done
 
 
-def _keep(folder: Path, number: int, predictions: Sequence[_Prediction]) -> list[str]:
-    """Write masks, then the table. Returns the radiographs' ids."""
+def write_predicted_masks(folder: Path, number: int, predictions: Sequence[_Prediction]) -> list[str]:
+    """Write masks, then the table, and return the radiographs' ids."""
     drawn: dict[str, tuple[float, str]] = {}
     for prediction in predictions:
         path = mask_path(f"round-{number}", prediction.id)
@@ -356,14 +353,16 @@ def _keep(folder: Path, number: int, predictions: Sequence[_Prediction]) -> list
 def _network_to_compare(folder: Path, number: int, recipe: Recipe) -> nn.Module:
     other_recipe, network = _load_network(round_folder(folder, number))
     if other_recipe.view != recipe.view:
-        raise RecipeError("recipe_invalid", f"Round {number} has another view than the latest: they cannot compare.")
+        raise RecipeError(
+            "recipe_invalid", f"Round {number} has another view than the latest one. Choose a round with the same view."
+        )
     return network
 
 
 def choose_radiographs(
     masks: Mapping[str, RadiographMask], number: int, count: int, order: Order, *, seed: int
 ) -> list[str]:
-    """Which radiographs a round predicts next; see `predict_round`."""
+    """Return the radiographs that a round predicts next; see `predict_round`."""
     open_to = {Status.UNSEEN, Status.PENDING, Status.DISCARDED}
     candidates = [mask for mask in masks.values() if mask.status in open_to and mask.round != number]
     drawn = np.random.default_rng((seed, number)).permutation(len(candidates))

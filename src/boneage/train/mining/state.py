@@ -1,8 +1,8 @@
-"""The state of a mining: one table of radiographs and their masks, and where it came from.
+"""State of a mining: a table of radiographs with their masks, and its settings.
 
-A mining is a folder: ``mining.json`` says whose radiographs they are, ``masks.csv`` has one row a radiograph, ``masks``
-holds the pictures, ``round-N`` the training of each round. Every change of the table is one file written whole, so that
-whatever is killed, the table holds a state that was meant.
+A mining is a folder. ``mining.json`` holds the settings, ``masks.csv`` has a row for each radiograph, ``masks`` holds
+the images, and ``round-N`` the training of each round. Every change of the table writes the file in one step, so an
+interruption always leaves a valid table.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ _writing = threading.Lock()
 
 
 class Status(StrEnum):
-    """What is known of a radiograph's mask."""
+    """Status of a radiograph's mask."""
 
     OUTLINE = "outline"
-    """Drawn by a person; trains."""
+    """Drawn by a person, for training."""
     HELD_OUT = "held_out"
-    """Drawn by a person; only measures, never trains."""
+    """Drawn by a person, for measurement only."""
     PENDING = "pending"
-    """Predicted; nobody has decided yet."""
+    """Predicted, without a decision."""
     ACCEPTED = "accepted"
-    """Predicted and found good; trains."""
+    """Predicted and accepted, for training."""
     DISCARDED = "discarded"
-    """Predicted and found bad; to be predicted again by a later round's network."""
+    """Predicted and discarded; a later round's network predicts it again."""
     UNSEEN = "unseen"
     """Not predicted yet."""
 
 
 DRAWN = frozenset({Status.OUTLINE, Status.HELD_OUT})
-"""Masks drawn by a person."""
+"""Status of masks drawn by a person."""
 
 PREDICTED = frozenset({Status.PENDING, Status.ACCEPTED, Status.DISCARDED})
-"""Masks predicted by a network, on which a person can decide."""
+"""Status of masks predicted by a network, on which a person can decide."""
 
 
 @dataclass(frozen=True)
 class RadiographMask:
-    """One radiograph's row.
+    """Row of one radiograph.
 
     Attributes:
-        id: of the radiograph.
+        id: id of the radiograph.
         status: see `Status`.
-        round: whose network predicted the mask, from 1; 0 for one drawn by a person; None without a mask.
-        doubt: 0..1, 1 - IoU between the radiograph's mask and those of changed copies (`rounds.predict_round`); None
-            for a mask that was drawn, or without one.
+        round: round whose network predicted the mask, from 1; 0 for a drawn mask; None without a mask.
+        doubt: uncertainty of the mask, 0..1: 1 - IoU between the radiograph's mask and those of changed copies
+            (`rounds.predict_round`); None for a drawn mask, or without one.
         mask: path of its PNG (0 and 255), relative to the mining's folder; empty without one.
         discarded_in: rounds whose mask of this radiograph was discarded, in order.
     """
@@ -73,28 +73,28 @@ class RadiographMask:
     discarded_in: tuple[int, ...] = ()
 
     def predicted(self, number: int, doubt: float, mask: str) -> RadiographMask:
-        """With the mask of a round's network, to be decided on."""
+        """Return the row with the mask of a round's network, for a decision."""
         return replace(self, status=Status.PENDING, round=number, doubt=doubt, mask=mask)
 
     def accepted(self) -> RadiographMask:
-        """With its mask found good."""
+        """Return the row with its mask accepted."""
         kept = tuple(number for number in self.discarded_in if number != self.round)
         return replace(self, status=Status.ACCEPTED, discarded_in=kept)
 
     def discarded(self) -> RadiographMask:
-        """With its mask found bad."""
+        """Return the row with its mask discarded."""
         rounds = {*self.discarded_in, *(() if self.round is None else (self.round,))}
         return replace(self, status=Status.DISCARDED, discarded_in=tuple(sorted(rounds)))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Whose radiographs are mined.
+    """Settings of a mining.
 
     Attributes:
-        radiographs: table of the radiographs, as `boneage.tables.radiographs.read_radiographs` takes it.
-        images: folder of their files; None for that function's default.
-        seed: of the draw of the held-out outlines and of every random order.
+        radiographs: table of the radiographs; see `boneage.tables.radiographs.read_radiographs`.
+        images: folder of their images; None for that function's default.
+        seed: seed of the held-out outlines and of every random order.
     """
 
     radiographs: Path
@@ -102,44 +102,46 @@ class Settings:
     seed: int
 
     def read_radiographs(self) -> dict[str, LabelledRadiograph]:
-        """The radiographs by id.
+        """Return the radiographs by id.
 
         Raises:
-            TableError: as `boneage.tables.radiographs.read_radiographs`.
+            TableError: see `boneage.tables.radiographs.read_radiographs`.
         """
         return {radiograph.id: radiograph for radiograph in read_radiographs(self.radiographs, self.images)}
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
-    """Make `folder` a mining. Paths are kept whole, so that any working directory will do."""
-    said = asdict(settings)
-    said["radiographs"] = str(settings.radiographs.resolve())
-    said["images"] = None if settings.images is None else str(settings.images.resolve())
-    write_text(folder / SETTINGS, json.dumps({"format": 1, **said}, indent=1) + "\n")
+    """Make `folder` a mining. Paths are stored as absolute ones, which do not depend on the working directory."""
+    values = asdict(settings)
+    values["radiographs"] = str(settings.radiographs.resolve())
+    values["images"] = None if settings.images is None else str(settings.images.resolve())
+    write_text(folder / SETTINGS, json.dumps({"format": 1, **values}, indent=1) + "\n")
 
 
 def read_settings(folder: Path) -> Settings:
-    """What a mining's folder says of itself.
+    """Read the settings of a mining.
 
     Raises:
-        RecipeError: ``recipe_invalid`` if it is none.
+        RecipeError: ``recipe_invalid`` if the folder is not a mining.
     """
     try:
-        said = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        images = None if said["images"] is None else Path(said["images"])
-        return Settings(Path(said["radiographs"]), images, int(said["seed"]))
+        values = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        images = None if values["images"] is None else Path(values["images"])
+        return Settings(Path(values["radiographs"]), images, int(values["seed"]))
     except OSError as error:
-        raise RecipeError("recipe_invalid", f"{folder} holds no mining ({SETTINGS}); begin with mine start.") from error
+        raise RecipeError(
+            "recipe_invalid", f"{folder} holds no mining ({SETTINGS}). Begin with `boneage mine start`."
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise RecipeError("recipe_invalid", f"{folder / SETTINGS} is damaged: {error!r}.") from error
 
 
 def read_masks(folder: Path) -> dict[str, RadiographMask]:
-    """The table, by the radiographs' ids in the order of the radiographs.
+    """Read the table by the radiographs' ids, in the order of the radiographs.
 
     Raises:
-        TableError: as `boneage.tables.csv_table.read_rows`; ``table_duplicate``; ``table_value`` with the line of a bad
-            cell.
+        TableError: see `boneage.tables.csv_table.read_rows`; ``table_duplicate``; ``table_value`` with the line of a
+            bad cell.
     """
     rows = read_rows(folder / TABLE, COLUMNS)
     reject_duplicates(rows, "id")
@@ -167,7 +169,7 @@ def _parsed(row: Row) -> RadiographMask:
 
 
 def write_masks(folder: Path, masks: Mapping[str, RadiographMask]) -> None:
-    """Write the table, in one piece."""
+    """Write the table in one step."""
     write_rows(folder / TABLE, COLUMNS, map(_cells, masks.values()))
 
 
@@ -179,11 +181,12 @@ def _cells(mask: RadiographMask) -> tuple[object, ...]:
 
 @contextmanager
 def changing(folder: Path) -> Iterator[dict[str, RadiographMask]]:
-    """The table as it is now, written back if the block ends without an error. Threads take turns; the commands of one
-    mining should too.
+    """Provide the current table, and write it back if the block ends without an error.
+
+    Threads take turns; the commands of one mining should too.
 
     Raises:
-        TableError: as `read_masks`.
+        TableError: see `read_masks`.
     """
     with _writing:
         masks = read_masks(folder)
@@ -194,16 +197,16 @@ def changing(folder: Path) -> Iterator[dict[str, RadiographMask]]:
 
 
 def decide(folder: Path, good: Mapping[str, bool], rounds: Mapping[str, int] | None = None) -> None:
-    """Accept and discard predicted masks, in one change of the table. What was decided may be decided otherwise.
+    """Accept and discard predicted masks, in one change of the table. A decision may be changed later.
 
     Args:
-        folder: of the mining.
-        good: by radiograph's id, True to accept its mask and False to discard it.
-        rounds: by radiograph's id, the round whose mask was looked at, where it is known.
+        folder: folder of the mining.
+        good: decisions by radiograph's id, True to accept its mask and False to discard it.
+        rounds: round whose mask was viewed, by radiograph's id, if it is recorded.
 
     Raises:
-        TableError: ``table_value`` if a radiograph is unknown or has no predicted mask, or if its mask has been
-            replaced since it was looked at; then nothing is changed.
+        TableError: ``table_value`` if a radiograph is unknown or has no predicted mask, or if its mask was replaced
+            after it was viewed; then nothing is changed.
     """
     with changing(folder) as masks:
         for radiograph_id, is_good in good.items():
@@ -226,5 +229,5 @@ def decide(folder: Path, good: Mapping[str, bool], rounds: Mapping[str, int] | N
 
 
 def mask_path(place: str, radiograph_id: str) -> str:
-    """Where a radiograph's mask lies, relative to the mining's folder; `place` is ``outlines`` or ``round-N``."""
+    """Return the path of a radiograph's mask, relative to the mining. `place` is ``outlines`` or ``round-N``."""
     return f"masks/{place}/{quote(radiograph_id, safe=' ')}.png"

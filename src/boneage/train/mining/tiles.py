@@ -1,6 +1,4 @@
-"""Radiographs with their masks' outlines drawn over, as single tiles and as contact sheets (Iglovikov et al., Fig.
-3F).
-"""
+"""Radiographs with their masks' outlines, as single tiles and as contact sheets (Iglovikov et al., Fig. 3F)."""
 
 from __future__ import annotations
 
@@ -25,18 +23,16 @@ from boneage.train.mining.state import RadiographMask, Status
 SheetKind = Literal["pending", "worst", "random", "accepted"]
 
 _BACKGROUND = (24, 20, 18)
-_LINE = (
-    60,
-    190,
-    255,
-)  # amber: grey radiographs have no such colour, and it is told from them by those who confuse red, green
+_LINE = (60, 190, 255)
+"""Amber (BGR), which radiographs do not contain, and which is distinct from grey for red-green colour blindness."""
+
 _TEXT = (200, 196, 190)
 _LABEL_HEIGHT = 18
 
 
 @dataclass(frozen=True)
 class Grid:
-    """How tiles are laid out on a sheet: the size of one, pixels, and how many side by side and under one another."""
+    """Layout of tiles on a sheet: the size of a tile, pixels, and the number of columns and rows."""
 
     columns: int = 10
     rows: int = 5
@@ -45,14 +41,15 @@ class Grid:
 
 
 def draw_tile(pixels: NDArray[np.float32], mask: NDArray[np.uint8], height: int, width: int) -> ByteImage:
-    """A radiograph fitted into a tile, its grey levels stretched so that dark radiographs can be judged, with its
-    mask's outline.
+    """Return a radiograph fitted into a tile, with its mask's outline.
+
+    Its grey levels are stretched, so that dark radiographs can be judged.
 
     Args:
         pixels: float32 (H, W), 0..1.
         mask: uint8 (h, w), 0 and 1, over the whole radiograph.
-        height: of the tile, pixels.
-        width: of the tile, pixels.
+        height: height of the tile, pixels.
+        width: width of the tile, pixels.
 
     Returns:
         (height, width, 3).
@@ -75,7 +72,7 @@ def draw_tile(pixels: NDArray[np.float32], mask: NDArray[np.uint8], height: int,
 
 
 def radiograph_tile(folder: Path, mask: RadiographMask, cache: RadiographCache, height: int, width: int) -> ByteImage:
-    """The tile of one radiograph of a mining.
+    """Return the tile of one radiograph of a mining.
 
     Raises:
         TableError: ``table_image_missing`` if the radiograph cannot be read, ``table_value`` if its mask cannot.
@@ -86,21 +83,22 @@ def radiograph_tile(folder: Path, mask: RadiographMask, cache: RadiographCache, 
 
 
 def by_doubt(masks: Iterable[RadiographMask]) -> list[RadiographMask]:
-    """The most doubtful first."""
+    """Return the masks with the most uncertain first."""
     return sorted(masks, key=lambda mask: -1.0 if mask.doubt is None else mask.doubt, reverse=True)
 
 
 def at_random(masks: Iterable[RadiographMask], seed: int) -> list[RadiographMask]:
-    """In an order that follows from the seed and the masks."""
+    """Return the masks in a random order that follows from the seed and the masks."""
     listed = list(masks)
     return [listed[place] for place in np.random.default_rng(seed).permutation(len(listed))]
 
 
 def choose_masks(masks: Mapping[str, RadiographMask], kind: SheetKind, *, seed: int) -> list[RadiographMask]:
-    """The masks that a kind of sheet shows, in its order.
+    """Return the masks of a kind of sheet, in its order.
 
-    ``pending`` and ``accepted`` show those, the most doubtful first; ``worst`` both together in that order; ``random``
-    both together in a random one.
+    ``pending`` and ``accepted`` show masks of this status, the most uncertain first. ``worst`` shows both together in
+    that
+    order, ``random`` both together in a random order.
     """
     statuses = {
         "pending": {Status.PENDING},
@@ -113,7 +111,7 @@ def choose_masks(masks: Mapping[str, RadiographMask], kind: SheetKind, *, seed: 
 
 
 def draw_sheet(folder: Path, masks: Sequence[RadiographMask], cache: RadiographCache, grid: Grid) -> ByteImage:
-    """One contact sheet, as high as its tiles need, with id, round and doubt under each."""
+    """Draw one contact sheet, as high as its tiles need, with id, round and uncertainty under each."""
     height, width, gap = grid.tile_height + _LABEL_HEIGHT, grid.tile_width, 4
     rows = -(-len(masks) // grid.columns)
     sheet = np.full((rows * (height + gap) + gap, grid.columns * (width + gap) + gap, 3), _BACKGROUND, np.uint8)
@@ -132,10 +130,10 @@ def write_sheets(
 ) -> list[Path]:
     """Write contact sheets ``name-001.png`` and so on, each with a table ``name-001.csv`` of its radiographs in order.
 
-    The tables' columns are ``id,round,doubt,status``: what `read_sheet` takes.
+    The tables have the columns ``id,round,doubt,status``, which `read_sheet` reads.
 
     Raises:
-        TableError: ``table_empty`` if there is nothing to show; as `radiograph_tile`.
+        TableError: ``table_empty`` if there is nothing to show; see also `radiograph_tile`.
     """
     if not masks:
         raise TableError("table_empty", f"{folder} has no such masks: there is nothing to show.")
@@ -154,10 +152,10 @@ def write_sheets(
 
 
 def read_sheet(table: Path) -> dict[str, int]:
-    """The radiographs of a contact sheet, by id, with the round whose mask it shows.
+    """Return the radiographs of a contact sheet by id, with the round whose mask it shows.
 
     Raises:
-        TableError: as `boneage.tables.csv_table.read_rows`; ``table_duplicate``; ``table_value`` for a bad round.
+        TableError: see `boneage.tables.csv_table.read_rows`; ``table_duplicate``; ``table_value`` for a bad round.
     """
     rows = read_rows(table, ("id", "round"))
     reject_duplicates(rows, "id")

@@ -1,6 +1,4 @@
-"""The networks that a recipe can name. Each reads one view and the sex, and can explain itself
-(`layers.AgeNetwork`).
-"""
+"""Networks that a recipe can name. A network for ages reads a view and the sex, and returns its activation map."""
 
 from __future__ import annotations
 
@@ -34,18 +32,18 @@ NETWORKS: dict[str, Callable[..., AgeNetwork]] = {
     "vgg-regression": partial(VggNetwork, "number"),
     "vgg-classification": partial(VggNetwork, "distribution"),
 }
-"""Builders by name; each takes height and width of the view (pixels) and, by keyword, the network's own options."""
+"""Builders by name, which take height and width of the view (pixels), and the network's options by keyword."""
 
 HAND_NETWORKS: dict[str, dict[str, Callable[..., nn.Module]]] = {
     "mask": {"unet": UNetwork},
     "points": {"key-points": KeyPointNetwork, "vgg-key-points": VGGKeyPointNetwork},
     "quality": {"quality": QualityNetwork},
 }
-"""Builders of the networks that are not for ages, by task, then by name; as in `NETWORKS`."""
+"""Builders of networks for other tasks than ages, by task and name; see `NETWORKS`."""
 
 
 def network_options(name: str) -> dict[str, Any]:
-    """The options of a network for ages, and their defaults.
+    """Return the options of a network for ages with their defaults.
 
     Raises:
         RecipeError: ``recipe_invalid`` if there is no such network.
@@ -54,27 +52,27 @@ def network_options(name: str) -> dict[str, Any]:
 
 
 def build_hand_network(task: str, name: str, height: int, width: int, **options: Any) -> nn.Module:
-    """Build a network that finds the hand; as `build_network`, with a key of ``HAND_NETWORKS[task]``.
+    """Build a network for another task than ages, named by a key of ``HAND_NETWORKS[task]``. See `build_network`.
 
     Raises:
-        RecipeError: ``recipe_invalid``, as `build_network`.
+        RecipeError: ``recipe_invalid``; see `build_network`.
     """
     return _build(HAND_NETWORKS[task], name, height, width, options)
 
 
 def build_network(name: str, height: int, width: int, **options: Any) -> AgeNetwork:
-    """Build a network with fresh weights (seed torch before).
+    """Build a network with fresh weights. Seed torch before the call.
 
     Args:
         name: a key of `NETWORKS`.
-        height: of the view, pixels. Networks of Table I take multiples of 8 (A-D) or 32 (E-H), Inception-V3 at least
-            75, residual and VGG networks any.
-        width: of the view, pixels; as the height.
-        options: the network's own, as `network_options` lists them. Lists stand for tuples, since TOML has lists only.
+        height: height of the view, pixels. Networks of Table I take multiples of 8 (A-D) or 32 (E-H), Inception-V3 at
+            least 75, residual and VGG networks any.
+        width: width of the view, pixels, with the same limits.
+        options: options of the network; see `network_options`. Lists stand for tuples, because TOML has lists only.
 
     Raises:
-        RecipeError: ``recipe_invalid`` for a name or option that does not exist, a value of the wrong kind or out of
-            range, or a size that the network cannot take.
+        RecipeError: ``recipe_invalid`` for an unknown name or option, a value of the wrong kind or out of range, or a
+            size that the network cannot take.
     """
     return _build(NETWORKS, name, height, width, options)
 
@@ -90,9 +88,9 @@ def _build(networks: Mapping[str, Callable[..., N]], name: str, height: int, wid
     defaults = _options(networks, name)
     for option, value in options.items():
         if option not in defaults:
-            known = ", ".join(sorted(defaults)) or "none"
+            names = ", ".join(sorted(defaults)) or "none"
             raise RecipeError(
-                "recipe_invalid", f"The network {name!r} has no option {option!r}; its options are: {known}."
+                "recipe_invalid", f"The network {name!r} has no option {option!r}; its options are: {names}."
             )
         if not _fits(value, defaults[option]):
             raise RecipeError(
@@ -114,7 +112,7 @@ def _is_count(value: object) -> bool:
 
 
 def _fits(value: object, default: object) -> bool:
-    """Whether a value is of its default's kind: a switch, counts, one count, or a share (0 and more, less than 1)."""
+    """Return True if a value has the kind of its default: a switch, counts, one count, or a share (0 to below 1)."""
     if isinstance(default, bool):
         return isinstance(value, bool)
     if isinstance(default, tuple):

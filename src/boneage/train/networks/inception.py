@@ -1,9 +1,9 @@
 """Inception-V3 (Szegedy et al. 2015, "Rethinking the Inception Architecture") with the sex as a second input.
 
-Souza & Oliveira fine-tuned it beside their own networks (section IV-A, Fig. 6). The trunk's modules bear the names, and
-compute the function, of torchvision's `inception_v3`, so that the standard file ``inception_v3_google-*.pth`` fits:
-see `load_imagenet_weights`. The auxiliary classifier is left out; behind the average pooling stand one dense layer
-with dropout and the age, in place of the 1,000 classes.
+Souza & Oliveira fine-tuned it beside their own networks (section IV-A, Fig. 6). The trunk's modules have the names and
+compute the functions of torchvision's `inception_v3`, so that the standard file ``inception_v3_google-*.pth`` fits; see
+`load_imagenet_weights`. The auxiliary classifier is left out. The average pooling is followed by one dense layer with
+dropout and the age, in place of the 1,000 classes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from boneage.hand.views import CellGrid
 from boneage.train.networks.layers import AgeHead, AgeNetwork
 
 SMALLEST_SIDE = 75
-"""Pixels; below this the unpadded convolutions leave nothing of the map."""
+"""Smallest side of a view, pixels; the unpadded convolutions reduce smaller ones to nothing."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_SPREAD = (0.229, 0.224, 0.225)
-"""Of ImageNet's red, green and blue, of grey levels 0..1, as torchvision's models take them off."""
+"""Mean and spread of ImageNet's red, green and blue, for grey levels 0..1, which torchvision's models normalise."""
 
 _FIRST_KERNELS = "Conv2d_1a_3x3.conv.weight"
 _FIRST_MEAN = "Conv2d_1a_3x3.bn.running_mean"
@@ -33,7 +33,7 @@ _COUNTER = ".num_batches_tracked"
 
 
 class Convolution(nn.Module):
-    """A convolution without bias, batch normalisation, ReLU."""
+    """Convolution without bias, batch normalisation, ReLU."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Convolution(nn.Module):
         self.bn = nn.BatchNorm2d(channels, eps=0.001)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels_in, h, w) to (N, channels, h', w')."""
+        """Map (N, channels_in, h, w) to (N, channels, h', w')."""
         return torch.relu(self.bn(self.conv(x)))
 
 
@@ -58,7 +58,7 @@ def _averaged(x: Tensor) -> Tensor:
 
 
 class InceptionA(nn.Module):
-    """Fig. 5: a 5 x 5 beside two stacked 3 x 3. Gives 224 channels and those of the pooled branch."""
+    """Module of Fig. 5: a 5 x 5 beside two stacked 3 x 3, with 224 channels and those of the pooled branch."""
 
     def __init__(self, channels_in: int, pooled: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class InceptionA(nn.Module):
         self.branch_pool = Convolution(channels_in, pooled, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels_in, h, w) to (N, 224 + pooled, h, w)."""
+        """Map (N, channels_in, h, w) to (N, 224 + pooled, h, w)."""
         return torch.cat(
             [
                 self.branch1x1(x),
@@ -84,7 +84,7 @@ class InceptionA(nn.Module):
 
 
 class InceptionB(nn.Module):
-    """Fig. 10: strided convolutions beside a maximum. Halves the grid and adds 480 channels."""
+    """Module of Fig. 10: strided convolutions beside a maximum, which halves the grid and adds 480 channels."""
 
     def __init__(self, channels_in: int) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class InceptionB(nn.Module):
         self.branch3x3dbl_3 = Convolution(96, 96, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels_in, h, w) to (N, channels_in + 480, (h - 1) // 2, (w - 1) // 2)."""
+        """Map (N, channels_in, h, w) to (N, channels_in + 480, (h - 1) // 2, (w - 1) // 2)."""
         return torch.cat(
             [
                 self.branch3x3(x),
@@ -106,7 +106,7 @@ class InceptionB(nn.Module):
 
 
 class InceptionC(nn.Module):
-    """Fig. 6: 7 x 7 as 1 x 7 and 7 x 1. Keeps 768 channels."""
+    """Module of Fig. 6: 7 x 7 as 1 x 7 and 7 x 1, which keeps 768 channels."""
 
     def __init__(self, inner: int) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class InceptionC(nn.Module):
         self.branch_pool = Convolution(768, 192, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 768, h, w), the shape is kept."""
+        """Map (N, 768, h, w) to the same shape."""
         doubled = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
         return torch.cat(
             [
@@ -138,7 +138,7 @@ class InceptionC(nn.Module):
 
 
 class InceptionD(nn.Module):
-    """Fig. 10 again, behind the 7 x 7 stage: 768 to 1,280 channels, the grid halved."""
+    """Module of Fig. 10 after the 7 x 7 stage: 768 to 1,280 channels, with the grid halved."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class InceptionD(nn.Module):
         self.branch7x7x3_4 = Convolution(192, 192, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 768, h, w) to (N, 1280, (h - 1) // 2, (w - 1) // 2)."""
+        """Map (N, 768, h, w) to (N, 1280, (h - 1) // 2, (w - 1) // 2)."""
         return torch.cat(
             [
                 self.branch3x3_2(self.branch3x3_1(x)),
@@ -162,7 +162,7 @@ class InceptionD(nn.Module):
 
 
 class InceptionE(nn.Module):
-    """Fig. 7: 3 x 3 spread out as 1 x 3 beside 3 x 1. Gives 2,048 channels."""
+    """Module of Fig. 7: 3 x 3 split into 1 x 3 beside 3 x 1, with 2,048 channels."""
 
     def __init__(self, channels_in: int) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class InceptionE(nn.Module):
         self.branch_pool = Convolution(channels_in, 192, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels_in, h, w) to (N, 2048, h, w)."""
+        """Map (N, channels_in, h, w) to (N, 2048, h, w)."""
         single = self.branch3x3_1(x)
         doubled = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
         return torch.cat(
@@ -194,7 +194,7 @@ class InceptionE(nn.Module):
 
 
 class InceptionTrunk(nn.Sequential):
-    """From a grey view (N, 1, H, W) to Mixed_7c's map (N, 2048, h, w). Table 1, with torchvision's names."""
+    """Trunk of Table 1 with torchvision's names: a grey view (N, 1, H, W) to the map of Mixed_7c (N, 2048, h, w)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -228,9 +228,9 @@ class InceptionNetwork(AgeNetwork):
     The stem is not padded, so the map's cells do not tile the view: their centres lie 32 px apart, the first at 37.5.
 
     Args:
-        height, width: of the view, pixels; at least 75.
+        height, width: size of the view, pixels; at least 75.
         hidden: widths of the dense layers between the pooled map and the age.
-        dropout: on those layers.
+        dropout: dropout of those layers.
 
     Raises:
         RecipeError: ``recipe_invalid`` for a view that is too small.
@@ -255,28 +255,28 @@ class InceptionNetwork(AgeNetwork):
 
 
 def load_imagenet_weights(network: AgeNetwork, path: str | Path) -> None:
-    """Start the trunk of `network` from torchvision's ImageNet weights; the head is left as it is.
+    """Initialise the trunk of `network` with torchvision's ImageNet weights; the head stays as it is.
 
-    After it, the trunk on a view v computes what torchvision's pretrained model computes on the three channels (v, v,
-    v): a view has zero mean and unit variance, as have the colour channels that the model takes. The model itself
-    first undoes ImageNet's normalisation in favour of -1..1 (its ``transform_input``): channel c becomes a_c v + b_c,
-    where a_c = spread_c / 0.5 and b_c = (mean_c - 0.5) / 0.5. Its first convolution is linear, without bias and
-    without padding, so with kernels K_c
+    The trunk then computes on a view v what torchvision's pretrained model computes on the three channels (v, v, v). A
+    view has zero mean and unit variance, like the colour channels that the model takes. The model first replaces
+    ImageNet's normalisation by -1..1 (its ``transform_input``): channel c becomes a_c v + b_c, where
+    a_c = spread_c / 0.5 and b_c = (mean_c - 0.5) / 0.5. Its first convolution is linear, without bias and without
+    padding, so with kernels K_c
 
         sum_c K_c * (a_c v + b_c)  =  (sum_c a_c K_c) * v  +  sum_c b_c sum(K_c).
 
-    The first factor is the kernel of our one channel. The second term is a constant for each output channel: the batch
-    normalisation behind gives the same if its running mean is less by that constant.
+    The first factor is the kernel of the single channel. The second term is a constant for each output channel: the
+    batch normalisation that follows has the same result if its running mean is smaller by that constant.
 
     Args:
         network: an `InceptionNetwork`, as built.
-        path: the user's file ``inception_v3_google-*.pth`` (a state dict). It is read without running any code in it.
-            Its auxiliary classifier and final classes (``AuxLogits.*``, ``fc.*``) are passed over, as are counters of
-            batches.
+        path: file ``inception_v3_google-*.pth`` (a state dict), which the user provides. It is read without running any
+            code in it. Its auxiliary classifier and final classes (``AuxLogits.*``, ``fc.*``) and counters of batches
+            are ignored.
 
     Raises:
-        RecipeError: ``recipe_invalid`` if the network is another one, the file cannot be read, or it has not exactly
-            the names and shapes of the trunk; the message lists which. The network is then unchanged.
+        RecipeError: ``recipe_invalid`` if the network is another one, the file cannot be read, or its names and shapes
+            differ from the trunk's; the message lists the differences. The network is then unchanged.
     """
     if not isinstance(network, InceptionNetwork):
         raise RecipeError(

@@ -1,9 +1,9 @@
 """Layers that the networks share: the age head with its closed-form gradient.
 
 Grad-CAM (Selvaraju et al. 2017; Souza & Oliveira, section VI) weights each channel of the last feature map by the mean
-over places of the gradient of the output. Everything behind the last feature map is pooling and a small dense network,
-so that gradient is a product of a few small matrices. `AgeHead.explain` writes it out with plain tensor operations, so
-that an exported graph yields the activation map in the same forward pass as the age.
+gradient of the output over places. The layers after the last feature map are pooling and a small dense network, so that
+gradient is a product of a few small matrices. `AgeHead.explain` computes it with plain tensor operations. An exported
+graph therefore returns the activation map in the same forward pass as the age.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ Answer = Literal["number", "distribution"]
 
 RANGE_MEAN_MONTHS = 120.0
 RANGE_SPREAD_MONTHS = 120.0
-"""The unit of networks that answer by a distribution: months 0..240 become -1..1 (Iglovikov et al., section 4.1)."""
+"""Unit of networks that return a distribution: months 0..240 become -1..1 (Iglovikov et al., section 4.1)."""
 
 
 class Explained(NamedTuple):
-    """What one pass gives.
+    """Outputs of one pass.
 
     Attributes:
         age: (N,) in the unit of training.
         embedding: (N, E), the last hidden layer.
         activation: (N, h, w) in the unit of training.
-        distribution: (N, 240), probability of each month; None of a network that answers by a number.
+        distribution: (N, 240), probability of each month; None for a network that returns a number.
     """
 
     age: Tensor
@@ -43,21 +43,22 @@ class Explained(NamedTuple):
 
 
 class AgeHead(nn.Module):
-    """From the last feature map and the sex to one number.
+    """Head of a network: the last feature map and the sex to the age.
 
     Args:
-        channels: of the feature map.
-        grid: (h, w) of the feature map; only needed to flatten.
+        channels: channels of the feature map.
+        grid: (h, w) of the feature map; only needed for ``flatten``.
         hidden: widths of the dense layers between.
         pooling: ``average`` over all places (He et al. 2015), or ``flatten`` after a 2 x 2 maximum (Souza & Oliveira,
             Fig. 5; Iglovikov et al., Fig. 5). An odd row or column at the map's end is pooled by itself.
-        dropout: 0 and more, less than 1.
-        dropout_of: each hidden layer's ``outputs``, or its ``inputs`` but the sex (Iglovikov et al., section 4.1).
-        activation: behind each hidden layer.
+        dropout: share, 0 to less than 1.
+        dropout_of: dropout of each hidden layer's ``outputs``, or of its ``inputs`` except the sex (Iglovikov et al.,
+            section 4.1).
+        activation: activation after each hidden layer.
         answer: a ``number``, the age in the unit of training; or a ``distribution``, the softmax over the months 0 to
             239, whose expectation is the age (Iglovikov et al., section 4.2), in the unit of `RANGE_MEAN_MONTHS` and
             `RANGE_SPREAD_MONTHS`.
-        sex_input: whether the one-hot sex stands beside the pooled map. Without it the network is blind to the sex.
+        sex_input: True to append the one-hot sex to the pooled map. Without it the network is blind to the sex.
     """
 
     months: Tensor
@@ -83,31 +84,31 @@ class AgeHead(nn.Module):
         self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         shares = (dropout,) * len(hidden)
         self.dropouts = (*shares, 0.0) if dropout_of == "inputs" else (0.0, *shares)
-        """Of what goes into each dense layer."""
+        """Dropout of the inputs of each dense layer."""
         self.register_buffer("months", torch.arange(float(AGES)), persistent=False)
 
     def pool(self, features: Tensor) -> Tensor:
-        """Feature map (N, C, h, w) to a vector (N, F)."""
+        """Pool the feature map (N, C, h, w) to a vector (N, F)."""
         if self.pooling == "average":
             return features.mean(dim=(2, 3))
         return nn.functional.max_pool2d(features, 2, ceil_mode=True).flatten(1)
 
     def forward(self, features: Tensor, sex: Tensor) -> Tensor:
-        """Feature map (N, C, h, w) and one-hot sex (N, 2) to (N,)."""
+        """Map the feature map (N, C, h, w) and one-hot sex (N, 2) to ages (N,)."""
         answered = self._answer(features, sex)
         return self._expectation(self._distribution(answered)) if self.answer == "distribution" else answered.squeeze(1)
 
     def log_distribution(self, features: Tensor, sex: Tensor) -> Tensor:
-        """As `forward`, the logarithms of the months' probabilities (N, 240). Only of heads that answer by these."""
+        """Return the logarithms of the months' probabilities (N, 240), for heads that return a distribution."""
         answered = self._answer(features, sex)
         return torch.log_softmax(answered, dim=1, dtype=torch.promote_types(answered.dtype, torch.float32))
 
     def expectation_of(self, log_distribution: Tensor) -> Tensor:
-        """The ages (N,), in the unit of such heads, that `forward` would give with `log_distribution`'s answer."""
+        """Return the ages (N,), in the unit of such heads, that `forward` would return for this `log_distribution`."""
         return self._expectation(log_distribution.exp())
 
     def _answer(self, features: Tensor, sex: Tensor) -> Tensor:
-        """What the last layer says: (N, 1), or logits (N, 240)."""
+        """Return the output of the last layer: (N, 1), or logits (N, 240)."""
         *hidden, last = self._layers()
         x = self._with_sex(self._dropped(self.pool(features), self.dropouts[0]), sex)
         for layer, share in zip(hidden, self.dropouts[1:], strict=True):
@@ -116,7 +117,7 @@ class AgeHead(nn.Module):
         return answered
 
     def explain(self, features: Tensor, sex: Tensor) -> Explained:
-        """As `forward` without dropout, with the last hidden layer as embedding and Grad-CAM's sum before its ReLU."""
+        """Return the outputs of `forward` without dropout, the embedding, and Grad-CAM's sum before its ReLU."""
         *hidden, last = self._layers()
         x = self._with_sex(self.pool(features), sex)
         slopes: list[Tensor] = []
@@ -136,7 +137,7 @@ class AgeHead(nn.Module):
         return Explained(age, x, torch.einsum("nc,nchw->nhw", weights, features), distribution)
 
     def _answered(self, last: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The age (N,), its gradient by the last hidden layer `x` (N, E), and the distribution, if there is one."""
+        """Return the age (N,), its gradient by the last hidden layer `x` (N, E), and the distribution or None."""
         if self.answer == "number":
             return last(x).squeeze(1), last.weight.expand(x.shape[0], -1), None
         distribution = self._distribution(last(x))
@@ -147,11 +148,14 @@ class AgeHead(nn.Module):
 
     @staticmethod
     def _distribution(logits: Tensor) -> Tensor:
-        """Softmax over months, never in half precision."""
+        """Return the softmax over months, never in half precision."""
         return torch.softmax(logits, dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
     def _expectation(self, distribution: Tensor) -> Tensor:
-        """Of the age in the unit of training. No matrix product: autocast would round that to whole months."""
+        """Return the expected age in the unit of training.
+
+        This is not a matrix product, because autocast would round that to whole months.
+        """
         return (distribution * self._in_unit(self.months)).sum(dim=1)
 
     @staticmethod
@@ -162,7 +166,7 @@ class AgeHead(nn.Module):
         return torch.relu(x) if self.activation == "relu" else nn.functional.elu(x)
 
     def _slope(self, activated: Tensor) -> Tensor:
-        """The activation's derivative, told from its value: ELU's is 1, or exp(x) = ELU(x) + 1 below 0."""
+        """Return the activation's derivative, computed from its value: ELU's is 1, or exp(x) = ELU(x) + 1 below 0."""
         return (activated > 0).to(activated.dtype) if self.activation == "relu" else activated.clamp(max=0) + 1
 
     def _dropped(self, x: Tensor, share: float) -> Tensor:
@@ -176,33 +180,31 @@ class AgeHead(nn.Module):
 
 
 class AgeNetwork(nn.Module):
-    """A network that reads one view and the sex: `features`, then `head`. All networks of this package are of this
-    kind.
-    """
+    """Network that reads a view and the sex: `features`, then `head`. All networks for ages have this class."""
 
     features: nn.Module
     head: AgeHead
     cells: CellGrid
-    """Where the cells of the feature map lie on the view."""
+    """Positions of the feature map's cells on the view."""
 
     @property
     def gives_distribution(self) -> bool:
-        """Whether it answers by a distribution over months. Then its unit is months 0..240 to -1..1, no other."""
+        """True if the network returns a distribution over months. Its unit is then months 0..240 as -1..1, no other."""
         return self.head.answer == "distribution"
 
     def forward(self, view: Tensor, sex: Tensor) -> Tensor:
-        """View (N, 1, H, W) and one-hot sex (N, 2) to ages (N,) in the unit of training."""
+        """Map a view (N, 1, H, W) and one-hot sex (N, 2) to ages (N,) in the unit of training."""
         age: Tensor = self.head(self.features(view), sex)
         return age
 
     def log_distribution(self, view: Tensor, sex: Tensor) -> Tensor:
-        """Logarithms of the months' probabilities (N, 240), of networks that `gives_distribution`; to learn from."""
+        """Return the logarithms of the months' probabilities (N, 240), if the network `gives_distribution`."""
         return self.head.log_distribution(self.features(view), sex)
 
     def explain(self, view: Tensor, sex: Tensor) -> Explained:
-        """As `forward`, with embedding, activation map and, if the network has one, the distribution."""
+        """Return the outputs of `forward` with embedding, activation map and, if there is one, the distribution."""
         return self.head.explain(self.features(view), sex)
 
     def penalty(self) -> Tensor:
-        """What the network adds to the loss for its weights (L2 that grows with depth); 0 for most networks."""
+        """Return the penalty on the weights (L2 that grows with depth), which the loss adds; 0 for most networks."""
         return next(self.parameters()).new_zeros(())

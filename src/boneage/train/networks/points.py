@@ -1,8 +1,8 @@
-"""Networks that find the three key points of a hand (Iglovikov et al., section 3).
+"""Networks that locate the three key points of a hand (Iglovikov et al., section 3).
 
 `KeyPointNetwork` is the default: heat maps with soft-argmax (Nibali et al. 2018) on a small U-Net. `VGGKeyPointNetwork`
-is the paper's (Fig. 5), kept as a recipe. Both also say whether the view shows no hand, one, or several, and how sure
-they are of each point, so that a radiograph without a hand is rejected and not registered somehow.
+is the paper's (Fig. 5), available as a recipe. Both also return the number of hands (none, one, several) and the
+certainty of each point, so that a radiograph without a hand is rejected instead of registered.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ from boneage.train.networks.unet import UNetworkTrunk
 POINTS = len(POINT_NAMES)
 
 HAND_COUNTS = 3
-"""No hand, one, several."""
+"""Number of classes: no hand, one, several."""
 
 
 class LocatedPoints(NamedTuple):
-    """What a pass gives: `points` (N, 3, 2) and `spread` (N, 3) in pixels of the view, and `hands` (N, 3),
-    probabilities of no hand, one, several. In training `hands` are logits, and `heat` holds the logarithms of the heat
-    maps (N, 3, h, w), each of which sums to 1; None for a network without.
+    """Outputs of a pass.
+
+    Attributes:
+        points: (N, 3, 2), pixels of the view.
+        spread: (N, 3), pixels of the view.
+        hands: (N, 3), probabilities of no hand, one, several; logits in training.
+        heat: in training, the logarithms of the heat maps (N, 3, h, w), each with sum 1; None for a network without.
     """
 
     points: Tensor
@@ -35,10 +39,10 @@ class LocatedPoints(NamedTuple):
 
 
 class KeyPointNetwork(nn.Module):
-    """Heat maps on a U-Net; a point is the mean place of its heat map, its spread the map's standard deviation.
+    """Heat maps on a U-Net. A point is the mean place of its heat map, its spread the map's standard deviation.
 
     Args:
-        height, width: of the view, pixels; see `UNetworkTrunk`.
+        height, width: size of the view, pixels; see `UNetworkTrunk`.
         widths: channels of each level, the finest first.
         fold: side of the squares of pixels that are one place of a heat map.
     """
@@ -51,7 +55,7 @@ class KeyPointNetwork(nn.Module):
         self.count = nn.Linear(2 * self.trunk.deepest_channels, HAND_COUNTS)
 
     def forward(self, view: Tensor) -> LocatedPoints:
-        """View (N, 1, H, W) to points, spreads, logits of the number of hands, and heat maps."""
+        """Map a view (N, 1, H, W) to points, spreads, logits of the number of hands, and heat maps."""
         features, deepest = self.trunk(view)
         heat = self.heat(features).float()
         log_heat = torch.log_softmax(heat.flatten(2), dim=2).reshape(heat.shape)
@@ -64,30 +68,31 @@ class KeyPointNetwork(nn.Module):
         return LocatedPoints(torch.stack([x, y], dim=2), spread, self.count(pooled), log_heat)
 
     def explain(self, view: Tensor) -> LocatedPoints:
-        """As `forward`, with probabilities of the number of hands and without the heat maps."""
+        """Return the outputs of `forward`, with probabilities of the number of hands and without the heat maps."""
         located = self.forward(view)
         return LocatedPoints(located.points, located.spread, torch.softmax(located.hands.float(), dim=1))
 
     def _mean_and_variance(self, along: Tensor) -> tuple[Tensor, Tensor]:
-        """Of a distribution (N, 3, n) over places: its mean (N, 3), and variance, in pixels of the view."""
+        """Return mean and variance (N, 3) of a distribution (N, 3, n) over places, in pixels of the view."""
         centres = (torch.arange(along.shape[2], device=along.device, dtype=along.dtype) + 0.5) * self.fold
         mean = (along * centres).sum(dim=2)
         return mean, (along * (centres - mean.unsqueeze(2)) ** 2).sum(dim=2)
 
 
 class VGGKeyPointNetwork(nn.Module):
-    """The paper's network: three blocks of two 3 x 3 convolutions with ELU and batch normalisation, each before a
-    maximum pooling, then three dense layers with dropout between (section 3, Fig. 5). Coordinates are regressed in
-    -1..1 over the view.
+    """The paper's network (section 3, Fig. 5).
 
-    The paper does not give the widths of the first two dense layers. Not from the paper are two further outputs of the
-    last layer: the number of hands, and each point's spread, learnt as the scale of a Laplace distribution of errors.
+    It has three blocks of two 3 x 3 convolutions with ELU and batch normalisation, each before a maximum pooling, then
+    three dense layers with dropout between. Coordinates are regressed in -1..1 over the view.
+
+    The paper does not give the widths of the first two dense layers. Two further outputs of the last layer are not from
+    the paper: the number of hands, and each point's spread, trained as the scale of a Laplace distribution of errors.
 
     Args:
-        height, width: of the view, pixels; the paper's is 130 x 100.
+        height, width: size of the view, pixels; the paper's is 130 x 100.
         widths: channels of the blocks.
-        hidden: widths of the dense layers but the last.
-        dropout: before each dense layer but the first.
+        hidden: widths of the dense layers except the last.
+        dropout: dropout before each dense layer except the first.
     """
 
     def __init__(
@@ -120,13 +125,13 @@ class VGGKeyPointNetwork(nn.Module):
     half_size: Tensor
 
     def forward(self, view: Tensor) -> LocatedPoints:
-        """View (N, 1, H, W) to points, spreads and logits of the number of hands."""
+        """Map a view (N, 1, H, W) to points, spreads and logits of the number of hands."""
         values = self.layers(view).float()
         points, scales, hands = values.split([2 * POINTS, POINTS, HAND_COUNTS], dim=1)
         points_xy = (points.reshape(-1, POINTS, 2) + 1) * self.half_size
         return LocatedPoints(points_xy, torch.nn.functional.softplus(scales) * self.half_size.mean(), hands)
 
     def explain(self, view: Tensor) -> LocatedPoints:
-        """As `forward`, with probabilities of the number of hands."""
+        """Return the outputs of `forward`, with probabilities of the number of hands."""
         located = self.forward(view)
         return located._replace(hands=torch.softmax(located.hands, dim=1))

@@ -1,4 +1,4 @@
-"""The quality network: a small residual network from one view to a logit for each label of `boneage.bundle.quality`."""
+"""Quality network: a small residual network from one view to a logit for each label of `boneage.bundle.quality`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from boneage.train.networks.residual import ResidualBlock
 class QualityNetwork(nn.Module):
     """A 5 x 5 stem of stride 2, then residual blocks of stride 2, pooled by mean and by maximum.
 
-    The maximum finds what is small, as a wire is; the mean what is everywhere, as altered greys are.
+    The maximum detects small objects such as wires, the mean detects changes of the whole view such as altered greys.
 
     Args:
-        height, width: of the view, pixels; the network takes any size.
+        height, width: size of the view, pixels; the network takes any size.
         widths: channels of the stem and of each block.
-        dropout: on the pooled features.
+        dropout: dropout of the pooled features.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class QualityNetwork(nn.Module):
         self.head = nn.Linear(2 * widths[-1], len(QUALITY_LABELS))
 
     def forward(self, view: Tensor) -> Tensor:
-        """(N, 1, h, w) to logits (N, labels)."""
+        """Map a view (N, 1, h, w) to logits (N, labels)."""
         features = self.blocks(self.stem(view))
         pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
         logits: Tensor = self.head(self.dropout(pooled))

@@ -4,23 +4,23 @@ A network is a row of custom blocks, each twice as wide as the one before; then 
 dense layers. A custom block is a convolution and an activation, then building blocks (convolution, activation,
 convolution, addition of the block's input, activation), then a pooling step.
 
-What the paper leaves open, and what is chosen here:
+The paper leaves some choices open. They are made as follows:
 
 - Filter size. Table I's row was scanned with merged cells as ``3x3 | 5x5 | 5x5 | 5x5`` over eight columns. E and F
   agree in all other rows, so they differ in this one or are one experiment twice: the 3 x 3 cell ends at E, and the
   three cells of 5 x 5 are F, G and H. No other reading keeps all eight experiments apart.
-- Padding keeps the size within a block (in building blocks the addition asks for it), pooling is a 2 x 2 maximum, the
+- Padding keeps the size within a block (the addition in building blocks needs this), pooling is a 2 x 2 maximum, the
   activation is ReLU.
-- Normalisation stands between convolution and activation; in a building block's second half, before the addition (He et
-  al. 2015). The convolution then has no bias, which the normalisation would take out again. Instance normalisation is
-  by channel (Ulyanov et al. 2016) and has a learnt scale and shift; constants are those of Keras, in which the paper's
-  networks were written: epsilon 0.001, batch momentum 0.99.
-- Dropout follows the pooling of each custom block but the last, whose pooling lies in the head, and each hidden dense
-  layer.
-- The L2 penalty is "progressively higher as our neural network gets deeper" (section IV-A): the convolution kernels of
+- Normalisation lies between convolution and activation; in a building block's second half, before the addition (He et
+  al. 2015). The convolution then has no bias, which the normalisation would remove again. Instance normalisation is
+  by channel (Ulyanov et al. 2016) and has a trainable scale and shift. Constants are those of Keras, in which the
+  paper's networks were written: epsilon 0.001, batch momentum 0.99.
+- Dropout follows the pooling of each custom block except the last, whose pooling lies in the head, and each hidden
+  dense layer.
+- The L2 penalty is "progressively higher as our neural network gets deeper" (section IV-A). The convolution kernels of
   the k-th of n custom blocks are charged k / n of Table I's 0.0001 for their sum of squares; dense layers, biases and
   normalisation nothing.
-- Dense layers: 256 and 64 units. Weights begin as in Keras: Glorot uniform kernels, zero biases.
+- Dense layers have 256 and 64 units. Weights are initialised as in Keras: Glorot uniform kernels, zero biases.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Normalisation = Literal["none", "batch", "instance"]
 
 _EPSILON = 1e-3
 _BATCH_MOMENTUM = 0.01
-"""Share of the new batch in the running statistics: torch's reading of Keras's momentum 0.99."""
+"""Share of the new batch in the running statistics: torch's form of Keras's momentum 0.99."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class Column:
 
     Attributes:
         filters: kernels of every convolution of each custom block.
-        building_blocks: in each custom block.
+        building_blocks: number in each custom block.
         kernel: side of the convolutions' filters, pixels.
-        normalisation: of what, if anything, is made zero mean and unit variance behind each convolution.
+        normalisation: axes that are brought to zero mean and unit variance after each convolution, if any.
         dropout: share of outputs disregarded in training.
         l2: factor of the penalty on the deepest block's kernels; shallower ones have less.
-        augment: whether the paper trained on augmented radiographs. The network itself does not use it; a recipe does.
+        augment: True if the paper trained on augmented radiographs. The network itself does not use it; a recipe does.
         paper_mad_months: the paper's final validation MAD, on its own random fifth of the training radiographs.
-        paper_epochs: for which the paper trained.
+        paper_epochs: number of epochs of the paper's training.
     """
 
     filters: tuple[int, ...]
@@ -80,7 +80,7 @@ class Column:
 
     @property
     def size_step(self) -> int:
-        """Height and width of the view must be multiples of this, so that every pooling halves them."""
+        """Number of which height and width of the view must be multiples, so that every pooling halves them."""
         return 1 << len(self.filters)
 
 
@@ -101,11 +101,11 @@ TABLE_I: dict[str, Column] = {
 
 
 class NormalisedConvolution(nn.Module):
-    """A convolution that keeps the size, and the normalisation behind it.
+    """Convolution that keeps the size, followed by normalisation.
 
     Args:
-        channels_in: of the input.
-        channels: kernels.
+        channels_in: channels of the input.
+        channels: number of kernels.
         column: filter size and kind of normalisation.
     """
 
@@ -122,7 +122,7 @@ class NormalisedConvolution(nn.Module):
             self.normalisation = nn.InstanceNorm2d(channels, eps=_EPSILON, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels_in, h, w) to (N, channels, h, w)."""
+        """Map (N, channels_in, h, w) to (N, channels, h, w)."""
         y: Tensor = self.normalisation(self.convolution(x))
         return y
 
@@ -136,12 +136,12 @@ class BuildingBlock(nn.Module):
         self.second = NormalisedConvolution(channels, channels, column)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, h, w), the shape is kept."""
+        """Map (N, C, h, w) to the same shape."""
         return torch.relu(self.second(torch.relu(self.first(x))) + x)
 
 
 class CustomBlock(nn.Module):
-    """A convolution and an activation, then building blocks (Fig. 5, top). The pooling that ends it stands outside."""
+    """Convolution and activation, then building blocks (Fig. 5, top). The pooling that ends it is separate."""
 
     def __init__(self, channels_in: int, channels: int, column: Column) -> None:
         super().__init__()
@@ -149,17 +149,17 @@ class CustomBlock(nn.Module):
         self.building_blocks = nn.Sequential(*(BuildingBlock(channels, column) for _ in range(column.building_blocks)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels_in, h, w) to (N, channels, h, w)."""
+        """Map (N, channels_in, h, w) to (N, channels, h, w)."""
         y: Tensor = self.building_blocks(torch.relu(self.widen(x)))
         return y
 
 
 class SouzaNetwork(AgeNetwork):
-    """A network of Table I. Its features are the last building block's output; the head begins with the last pooling.
+    """Network of Table I. Its features are the last building block's output; the head begins with the last pooling.
 
     Args:
-        column: of Table I, as in `TABLE_I`.
-        height, width: of the view, pixels; multiples of 2 to the number of custom blocks (8 for A-D, 32 for E-H).
+        column: column of Table I, as in `TABLE_I`.
+        height, width: size of the view, pixels; multiples of 2 to the number of custom blocks (8 for A-D, 32 for E-H).
         hidden: widths of the dense layers between the flattened map and the age.
 
     Raises:
@@ -199,11 +199,11 @@ class SouzaNetwork(AgeNetwork):
 
     @property
     def custom_blocks(self) -> list[CustomBlock]:
-        """From the view to the head."""
+        """Custom blocks in order from the view to the head."""
         return [module for module in self.features.children() if isinstance(module, CustomBlock)]
 
     def penalty(self) -> Tensor:
-        """H's L2 penalty, a scalar to add to the loss; 0 for the other columns."""
+        """Return H's L2 penalty, a scalar to add to the loss; 0 for the other columns."""
         total = super().penalty()
         if self.column.l2 == 0.0:
             return total

@@ -1,7 +1,7 @@
 """U-Net (Ronneberger et al. 2015) with batch normalisation, for the hand's mask (Iglovikov et al., section 2, Fig. 3).
 
 The view is first folded: each `fold` x `fold` square of pixels becomes one place with as many channels, and the output
-is unfolded again. Most of a U-Net's time goes into its finest level; folded by 2 that level costs a quarter, and the
+is unfolded again. Most of a U-Net's time is spent at its finest level. Folded by 2, that level costs a quarter, and the
 mask still has a value for every pixel.
 """
 
@@ -30,10 +30,10 @@ class ConvolutionPair(nn.Sequential):
 
 
 class UNetworkTrunk(nn.Module):
-    """The contracting and the expanding path.
+    """Contracting and expanding path.
 
     Args:
-        height, width: of the view, pixels; multiples of ``fold * 2 ** (len(widths) - 1)``.
+        height, width: size of the view, pixels; multiples of ``fold * 2 ** (len(widths) - 1)``.
         widths: channels of each level, the finest first.
         fold: side of the squares that become one place.
 
@@ -55,7 +55,7 @@ class UNetworkTrunk(nn.Module):
         )
 
     def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
-        """View (N, 1, H, W) to features (N, widths[0], H / fold, W / fold) and the deepest (N, widths[-1], h, w)."""
+        """Map a view to features (N, widths[0], H / fold, W / fold) and the deepest ones (N, widths[-1], h, w)."""
         x = nn.functional.pixel_unshuffle(view, self.fold)
         passed: list[Tensor] = []
         for level, block in enumerate(self.down):
@@ -69,12 +69,12 @@ class UNetworkTrunk(nn.Module):
 
 
 class UNetwork(nn.Module):
-    """From a view to the logits of its pixels' lying in the hand.
+    """U-Net from a view to each pixel's logit of belonging to the hand.
 
     Args:
-        height, width: of the view, pixels; see `UNetworkTrunk`.
+        height, width: size of the view, pixels; see `UNetworkTrunk`.
         widths: channels of each level, the finest first.
-        fold: see the module's text; 1 for the plain U-Net.
+        fold: side of the folded squares (see the module); 1 for the plain U-Net.
     """
 
     def __init__(
@@ -85,6 +85,6 @@ class UNetwork(nn.Module):
         self.last = nn.Conv2d(self.trunk.channels, fold * fold, 1)
 
     def forward(self, view: Tensor) -> Tensor:
-        """View (N, 1, H, W) to logits (N, 1, H, W)."""
+        """Map a view (N, 1, H, W) to logits (N, 1, H, W)."""
         features, _ = self.trunk(view)
         return nn.functional.pixel_shuffle(self.last(features), self.trunk.fold)

@@ -3,15 +3,14 @@
 Sections 4.1 and 4.2, Fig. 5: six blocks of two 3 x 3 convolutions, each with ELU and batch normalisation, and 2 x 2 max
 pooling; two dense layers of 2,048; a single output, or a softmax over 240 months whose expectation is the age.
 
-What the paper leaves open, and what is chosen here:
+The paper leaves some choices open. They are made as follows:
 
-- Normalisation stands behind the activation, as the text lists them (section 3).
+- Normalisation follows the activation, as the text lists them (section 3).
 - Pooling rounds up, so that views of any size pass through six of them.
-- Dense layers have ELU too. Dropout of 0.5 stands before each of the two.
-- The sex enters as in our other networks, one-hot at the first dense layer. The paper's networks are blind to it: those
-of one
-  sex are told nothing by it here either, for the mixed ones ``sex_input`` turns it off.
-- Weights begin as torch has them; the normalisation makes that matter little.
+- Dense layers have ELU too. Dropout of 0.5 precedes each of the two.
+- The sex is one-hot at the first dense layer, as in the other networks. The paper's networks are blind to it. It has no
+  effect on networks of one sex here either, and ``sex_input`` turns it off for mixed ones.
+- Weights have torch's default initialisation, which matters little with normalisation.
 """
 
 from __future__ import annotations
@@ -28,13 +27,14 @@ WIDTHS = (32, 64, 128, 128, 256, 384)
 
 
 def vgg_blocks(widths: tuple[int, ...], *, channels_in: int = 1) -> nn.Sequential:
-    """Blocks of two convolutions, with max pooling between them and none behind the last.
+    """Build blocks of two convolutions, with max pooling between them and none after the last.
 
-    Takes (N, channels_in, H, W) to (N, widths[-1], h, w): with n blocks, h is H / 2 ** (n - 1) rounded up, w likewise.
+    They map (N, channels_in, H, W) to (N, widths[-1], h, w): with n blocks, h is H / 2 ** (n - 1) rounded up, w
+    likewise.
 
     Args:
         widths: filters of both convolutions of each block.
-        channels_in: of the view.
+        channels_in: channels of the view.
     """
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise((channels_in, *widths)):
@@ -50,15 +50,15 @@ def _convolution(channels_in: int, channels: int) -> list[nn.Module]:
 
 
 class VggNetwork(AgeNetwork):
-    """A network of Fig. 5. Its features are the last block's before the pooling, which the head does.
+    """Network of Fig. 5. Its features are the last block's before the pooling, which belongs to the head.
 
     Args:
         answer: ``number`` for the regression, ``distribution`` for the classification.
-        height, width: of the view, pixels; any. The dense layer's size follows from them.
+        height, width: size of the view, pixels, without limits. The size of the dense layer depends on it.
         widths: filters of each block.
         hidden: widths of the dense layers.
-        dropout: before each of these.
-        sex_input: whether the network is told the sex.
+        dropout: dropout before each of these.
+        sex_input: True if the network reads the sex.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
-"""Curves of training: validation error by epoch, of a run or of several side by side (Souza & Oliveira, Fig. 6); and
-learning curves: the error that runs end with by what differs between them, the radiographs they learn from or their
-views.
+"""Curves of training: validation error by epoch (Souza & Oliveira, Fig. 6), and learning curves.
+
+A learning curve shows the final error of runs by what differs between them: the number of training radiographs or the
+resolution of the views.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ MEASURES: Mapping[str, str] = {
     "error_percent": "median error of held-out points, % of the hand's length",
     "missed_percent": "disturbances missed, %",
 }
-"""Columns of ``metrics.csv`` by which epochs are compared (smaller is better), and what to call them."""
+"""Columns of ``metrics.csv`` by which epochs are compared (smaller is better), and their labels."""
 
 
 def read_history(run: Path) -> list[dict[str, float]]:
-    """Rows of a run's ``metrics.csv``.
+    """Read the rows of a run's ``metrics.csv``.
 
     Raises:
         TableError: ``table_not_found``, ``table_value`` or ``table_columns``.
@@ -38,7 +39,7 @@ def read_history(run: Path) -> list[dict[str, float]]:
     except OSError as error:
         raise TableError("table_not_found", f"{run} holds no metrics.csv.") from error
     except (TypeError, ValueError) as error:
-        raise TableError("table_value", f"{run / 'metrics.csv'} holds what is no number.") from error
+        raise TableError("table_value", f"{run / 'metrics.csv'} holds a value that is not a number.") from error
     if not rows or "epoch" not in rows[0] or not any(measure in rows[0] for measure in MEASURES):
         wanted = " or ".join(MEASURES)
         raise TableError("table_columns", f"{run / 'metrics.csv'} needs epochs with epoch and {wanted}.")
@@ -46,30 +47,33 @@ def read_history(run: Path) -> list[dict[str, float]]:
 
 
 def measure_of(rows: Sequence[Mapping[str, float]]) -> str:
-    """The column by which the epochs of a run are compared."""
+    """Return the column by which the epochs of a run are compared."""
     return next(measure for measure in MEASURES if measure in rows[0])
 
 
 _USUAL_TOP: Mapping[str, float] = {"mad_months": 45.0}
-"""Errors of untrained networks lie above this; the MAD of RSNA's labels about their mean is 34."""
+"""Upper end of the axis of errors, by measure.
+
+Errors of untrained networks lie above this; the MAD of RSNA's labels about their mean is 34.
+"""
 
 
 def _top(histories: Mapping[str, Sequence[Mapping[str, float]]], measure: str) -> float:
-    """Where the axis of errors ends: every run has epochs below it."""
+    """Return the upper end of the axis of errors. Every run has epochs below it."""
     runs = [[row[measure] for row in rows] for rows in histories.values()]
     highest, worst_best = max(map(max, runs)), max(map(min, runs))
     return min(highest * 1.05, max(_USUAL_TOP.get(measure, 0.0), worst_best * 1.1)) or 1.0
 
 
 def draw_curve(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
-    """Draw the validation error against epoch into a PNG.
+    """Draw the validation error against the epoch into a PNG.
 
-    The axis of MAD ends at 45 months, or a little above the best epoch of the worst run where that is worse: the first
-    epochs of a run would otherwise press the rest together.
+    The axis of MAD ends at 45 months, or slightly above the best epoch of the worst run if that is higher. The first
+    epochs of a run would otherwise compress the rest.
 
     Args:
-        histories: by the run's name, its rows with ``epoch`` and one of `MEASURES`, the same for all.
-        path: of the picture.
+        histories: rows with ``epoch`` and one of `MEASURES`, the same for all, by the run's name.
+        path: path of the PNG to write.
 
     Raises:
         TableError: ``table_columns`` if the runs have different measures.
@@ -95,28 +99,28 @@ def draw_curve(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pat
 # --- learning curves ---
 
 Abscissa = Literal["radiographs", "resolution"]
-"""What a learning curve is drawn against."""
+"""Quantity on the horizontal axis of a learning curve."""
 
 ABSCISSAE: Mapping[Abscissa, str] = {"radiographs": "training radiographs", "resolution": "height of the view, pixels"}
-"""What to call them."""
+"""Labels of these quantities."""
 
 FEWEST_TO_FIT = 4
-"""Different numbers of radiographs from which a law of three constants is fitted: one more than it has."""
+"""Smallest number of different dataset sizes to which a law is fitted, one more than its three constants."""
 
 FARTHER = (2, 4)
-"""How many times the radiographs of the largest run the law is drawn out to."""
+"""Multiples of the largest run's radiographs to which the law is extrapolated."""
 
 _EXPONENTS = np.linspace(0.02, 2.0, 199)
 
 
 @dataclass(frozen=True)
 class EndOfRun:
-    """Where a finished run ended.
+    """Final error of a finished run.
 
     Attributes:
-        place: the number of its training radiographs, or the height of its view in pixels.
-        error: its measure after the last epoch.
-        measure: a key of `MEASURES`.
+        place: number of training radiographs, or height of the view in pixels.
+        error: measure after the last epoch.
+        measure: key of `MEASURES`.
     """
 
     place: float
@@ -126,11 +130,10 @@ class EndOfRun:
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """``floor + scale * radiographs ** -exponent``: how errors fall with the radiographs learnt from (Hestness et al.
-    2017).
+    """Power law ``floor + scale * radiographs ** -exponent`` of errors by training radiographs (Hestness et al. 2017).
 
-    None of the three is negative. The floor is what no number of radiographs would help against; few points tell it
-    badly.
+    None of the three is negative. The floor is the error that no number of radiographs would lower. A small number of
+    points determines it poorly.
     """
 
     floor: float
@@ -138,21 +141,21 @@ class PowerLaw:
     exponent: float
 
     def __call__(self, radiographs: ArrayLike) -> NDArray[np.float64]:
-        """Errors at these numbers of radiographs, of their shape."""
+        """Return the errors at these numbers of radiographs, in their shape."""
         return self.floor + self.scale * np.asarray(radiographs, np.float64) ** -self.exponent
 
 
 def end_of_run(rows: Sequence[Mapping[str, float]], facts: Mapping[str, Any], against: Abscissa, name: str) -> EndOfRun:
-    """Where a run ended.
+    """Return the final error of a run.
 
     Args:
-        rows: its history (`read_history`).
-        facts: what its ``recipe.json`` says.
-        against: what it shall be compared by.
-        name: to tell it by.
+        rows: history of the run (`read_history`).
+        facts: contents of its ``recipe.json``.
+        against: quantity on the horizontal axis.
+        name: name of the run in messages.
 
     Raises:
-        RecipeError: ``recipe_invalid`` if it is not finished, or its record lacks what is asked for.
+        RecipeError: ``recipe_invalid`` if the run is not finished, or its record lacks the quantity.
     """
     try:
         schedule, view = facts["recipe"]["train"], facts["recipe"]["view"]
@@ -167,9 +170,9 @@ def end_of_run(rows: Sequence[Mapping[str, float]], facts: Mapping[str, Any], ag
 
 
 def fit_power_law(radiographs: ArrayLike, errors: ArrayLike) -> PowerLaw | None:
-    """The power law of least squares; None from fewer than `FEWEST_TO_FIT` different numbers of radiographs.
+    """Fit the power law by least squares; None with fewer than `FEWEST_TO_FIT` different numbers of radiographs.
 
-    For each exponent of a fine grid, 0.02 to 2, floor and scale are a linear fit, without negative ones.
+    For each exponent of a fine grid, 0.02 to 2, floor and scale are a linear fit without negative values.
 
     Args:
         radiographs: (N,), above 0.
@@ -193,40 +196,40 @@ def _fit_at(exponent: float, radiographs: NDArray[np.float64], errors: NDArray[n
 
 
 def extrapolate(radiographs: ArrayLike, errors: ArrayLike, to: float) -> tuple[float, float, float] | None:
-    """The error at a number of radiographs by the power law, and the least and the greatest if one number is left out.
+    """Extrapolate the error to a number of radiographs by the power law.
 
     Args:
         radiographs: (N,), above 0.
         errors: (N,).
-        to: radiographs.
+        to: number of radiographs.
 
     Returns:
-        (error, least, greatest); None where there is no law (`fit_power_law`). With no number to spare, least and
-        greatest are not a number.
+        Error, and its lowest and highest value if one dataset size is left out; None without a law (`fit_power_law`).
+        Lowest and highest are NaN if no size can be left out.
     """
     n, y = np.asarray(radiographs, np.float64), np.asarray(errors, np.float64)
     law = fit_power_law(n, y)
     if law is None:
         return None
     others = [other for place in np.unique(n) if (other := fit_power_law(n[n != place], y[n != place])) is not None]
-    said = [float(other(to)) for other in others] or [float("nan")]
-    return float(law(to)), min(said), max(said)
+    estimates = [float(other(to)) for other in others] or [float("nan")]
+    return float(law(to)), min(estimates), max(estimates)
 
 
 def draw_learning_curve(ends: Sequence[EndOfRun], against: Abscissa, path: Path) -> Path:
-    """Draw the errors of finished runs against their radiographs (on a logarithmic axis) or views, and write them as a
-    table.
+    """Draw the errors of finished runs against their radiographs or views, and write them as a table.
 
-    Runs of one place are joined by a bar from the best to the worst; the line goes through their means. Against
-    radiographs a power law is fitted and drawn, dashed beyond the radiographs there are.
+    Runs of one abscissa are joined by a bar from the best to the worst, and the line connects their means. Against
+    radiographs a power law is fitted and drawn on a logarithmic axis, dashed
+    beyond the largest run.
 
     Args:
-        ends: of runs, at least one.
-        against: what.
-        path: of the PNG; the table lies beside it, as Markdown.
+        ends: runs, at least one.
+        against: quantity on the horizontal axis.
+        path: path of the PNG; the table lies beside it, as Markdown.
 
     Returns:
-        The table's path.
+        Path of the table.
 
     Raises:
         TableError: ``table_columns`` if the runs have different measures.
@@ -251,7 +254,7 @@ def draw_learning_curve(ends: Sequence[EndOfRun], against: Abscissa, path: Path)
     else:
         for begin, end, style, label in (
             (places[0], places[-1], "-", _in_words(law)),
-            (places[-1], FARTHER[-1] * places[-1], "--", "drawn out"),
+            (places[-1], FARTHER[-1] * places[-1], "--", "extrapolated"),
         ):
             along = np.geomspace(begin, end, 100)
             axes.plot(along, law(along), style, color="C1", label=label)
@@ -289,7 +292,7 @@ def _in_words(law: PowerLaw) -> str:
 
 
 def _table(ends: Sequence[EndOfRun], against: Abscissa) -> str:
-    """The same as Markdown, with what the power law says of more radiographs."""
+    """Return the runs as Markdown, with the extrapolation of the power law."""
     lines = [
         f"| {ABSCISSAE[against]} | runs | {MEASURES[ends[0].measure]} | least | greatest |",
         "|---:|---:|---:|---:|---:|",
@@ -302,13 +305,13 @@ def _table(ends: Sequence[EndOfRun], against: Abscissa) -> str:
     if law is not None:
         lines += ["", f"Power law of n radiographs by least squares: {_in_words(law)}.", ""]
         for times in FARTHER:
-            said, least, greatest = extrapolate(radiographs, errors, times * max(radiographs)) or (0.0, 0.0, 0.0)
-            doubt = (
+            error, least, greatest = extrapolate(radiographs, errors, times * max(radiographs)) or (0.0, 0.0, 0.0)
+            spread = (
                 f" ({least:.3g} to {greatest:.3g} with one number of radiographs left out)"
                 if np.isfinite(least)
                 else ""
             )
             lines.append(
-                f"* at {times} times the radiographs, {times * max(radiographs):,.0f}, it gives {said:.3g}{doubt}"
+                f"* at {times} times the radiographs, {times * max(radiographs):,.0f}, it gives {error:.3g}{spread}"
             )
     return "\n".join(lines) + "\n"

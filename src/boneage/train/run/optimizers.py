@@ -1,4 +1,4 @@
-"""What moves a network's weights: Adam, AdamW, or Muon for its kernels."""
+"""Optimizers: Adam, AdamW, and Muon for convolution kernels."""
 
 from __future__ import annotations
 
@@ -12,16 +12,25 @@ from torch import Tensor, nn
 from boneage.train.recipe import Schedule
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the iteration that brings singular values near 1, the quickest rise of small ones (Jordan 2024)."""
+"""Coefficients of the iteration that brings singular values near 1 (Jordan 2024).
+
+They give the steepest rise of small singular values.
+"""
 
 _ITERATIONS = 5
 
 _ADAM_STEP = 0.2
-"""Root mean square of AdamW's usual step, in learning rates: Muon's is scaled to it (Liu et al. 2025, section 2.2)."""
+"""Root mean square of AdamW's usual step, in learning rates.
+
+Muon's step is scaled to it (Liu et al. 2025, section 2.2).
+"""
 
 
 def build_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    """Adam (Souza & Oliveira, section IV-B), AdamW or Muon. Weights of normalisation and biases are not decayed."""
+    """Build Adam (Souza & Oliveira, section IV-B), AdamW or Muon.
+
+    Weights of normalisation and biases are not decayed.
+    """
     if schedule.optimizer == "muon":
         return Muon(network, schedule)
     kind = torch.optim.Adam if schedule.optimizer == "adam" else torch.optim.AdamW
@@ -29,16 +38,16 @@ def build_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optim
 
 
 class Muon(torch.optim.AdamW):
-    """Muon (Jordan 2024) for the kernels between feature maps, AdamW for stem, dense layers, norms and biases.
+    """Muon (Jordan 2024) for kernels between feature maps, and AdamW for stem, dense layers, normalisation and biases.
 
-    Each kernel's momentum, as a matrix (channels out, channels in x places), is made nearly orthogonal before it is a
-    step, so that no direction is learnt late because its gradient is small. Steps are as large as AdamW's, and share
-    its learning rate.
+    The momentum of each kernel, as a matrix (channels out, channels in x places), is made nearly orthogonal before it
+    becomes a step. Directions with small gradients are therefore trained as fast as others. Steps have the size of
+    AdamW's and share its learning rate.
 
     Args:
-        network: whose parameters move.
+        network: network to train.
         schedule: learning rate and decay.
-        momentum: of the kernels' gradients.
+        momentum: momentum of the kernels' gradients.
     """
 
     def __init__(self, network: nn.Module, schedule: Schedule, *, momentum: float = 0.95) -> None:
@@ -51,7 +60,7 @@ class Muon(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of both kinds."""
+        """Take one step of both kinds."""
         everything = self.param_groups
         self.param_groups = [group for group in everything if not group["momentum"]]
         try:
@@ -69,7 +78,7 @@ class Muon(torch.optim.AdamW):
             if weights.grad is not None:
                 by_shape.setdefault((weights.shape[0], weights[0].numel()), []).append(weights)
         for (rows, columns), kernels in by_shape.items():
-            steps = orthogonal(torch.stack([self._direction(one, group["momentum"]) for one in kernels]))
+            steps = orthogonal(torch.stack([self._direction(weights, group["momentum"]) for weights in kernels]))
             size = group["lr"] * _ADAM_STEP * math.sqrt(max(rows, columns))
             for weights, step in zip(kernels, steps, strict=True):
                 places = weights.shape[2:]
@@ -77,21 +86,21 @@ class Muon(torch.optim.AdamW):
                 weights.sub_(step.reshape(rows, *places, -1).movedim(-1, 1), alpha=size)
 
     def _direction(self, weights: Tensor, momentum: float) -> Tensor:
-        """Nesterov's momentum as a matrix, its columns by place first, as the channels lie in memory."""
+        """Return Nesterov's momentum as a matrix, with columns by place first, as the channels lie in memory."""
         gradient, state = weights.grad, self.state[weights]
-        assert gradient is not None  # noqa: S101 - the caller left such out; for the type checker
+        assert gradient is not None  # noqa: S101 - for the type checker; the caller leaves those without gradient out
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(weights)
-            state["step"] = torch.tensor(0.0)  # AdamW looks for it in every state that it is given back
+            state["step"] = torch.tensor(0.0)  # AdamW expects it in every state that is loaded
         state["momentum"].lerp_(gradient, 1 - momentum)
         ahead: Tensor = gradient.lerp(state["momentum"], momentum)
         return ahead.movedim(1, -1).reshape(weights.shape[0], -1)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Matrices (N, m, n) with singular vectors kept and singular values brought to about 0.7 to 1.2.
+    """Return matrices (N, m, n) with the same singular vectors, and singular values brought to about 0.7 to 1.2.
 
-    In bfloat16: the iteration mends its own rounding.
+    They are computed in bfloat16, because the iteration corrects its own rounding.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = (matrices.mT if tall else matrices).bfloat16()

@@ -1,6 +1,4 @@
-"""What a trained run says of radiographs, as a predictions table: of those that it validates on, or that folds set
-aside.
-"""
+"""Estimates of a trained run as a predictions table, on its validation radiographs or on others of its table."""
 
 from __future__ import annotations
 
@@ -16,9 +14,11 @@ from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.data.cache import RadiographCache, build_cache
 from boneage.train.data.epochs import validation_batches
 from boneage.train.data.hands import HandTable, open_hands
+from boneage.train.data.splits import choose_radiographs
 from boneage.train.recipe import Recipe
-from boneage.train.run.loop import load_run, run_facts
-from boneage.train.run.tasks import choose_radiographs, predict
+from boneage.train.run.run_folder import read_run_record
+from boneage.train.run.tasks import predict
+from boneage.train.run.weights import load_run
 
 
 def predict_validation(
@@ -29,29 +29,30 @@ def predict_validation(
     weights: str = "last",
     device: str = "cpu",
 ) -> Predictions:
-    """Estimates of a run's network on its own validation radiographs; of a fold's those that it holds out.
+    """Return the estimates of a run's network on its own validation radiographs.
 
-    Views are unchanged and computed in single precision, as the exported network's; no mirror images.
+    A fold's validation radiographs are those that it holds out. Views are unchanged, without mirror images, and
+    computed in single precision as by the exported network.
 
     Args:
         run: folder of `boneage.train.run.loop.train`.
-        radiographs: the table that it was trained on.
-        cache_folder: of decoded radiographs and found hands.
-        weights: ``last``, which no validation radiograph has chosen, or ``best``.
-        device: of torch.
+        radiographs: table on which the run was trained.
+        cache_folder: folder of decoded radiographs and located hands.
+        weights: ``last``, which is independent of the validation radiographs, or ``best``.
+        device: device of torch.
 
     Returns:
-        In the order in which the run keeps its validation radiographs, with their groups.
+        Predictions in the order in which the run lists its validation radiographs, with their groups.
 
     Raises:
         RecipeError: ``recipe_invalid`` if there is no such run of a network for ages; ``recipe_diverged`` if an
-            estimate is no number.
+            estimate is not finite.
         TableError: ``table_value`` if the table lacks one of the run's radiographs; see also
             `boneage.train.data.cache.build_cache`.
-        BundleError: the bundle with the hand networks cannot be used.
+        BundleError: The bundle with the hand networks cannot be used.
     """
-    return predict_radiographs(run, _find(run_facts(run)["validation"], radiographs, run), radiographs, cache_folder,
-                         weights=weights, device=device)  # fmt: skip
+    chosen = _select(read_run_record(run)["validation"], radiographs, run)
+    return predict_radiographs(run, chosen, radiographs, cache_folder, weights=weights, device=device)
 
 
 def predict_radiographs(
@@ -63,25 +64,28 @@ def predict_radiographs(
     weights: str = "last",
     device: str = "cpu",
 ) -> Predictions:
-    """As `predict_validation`, of some radiographs of the table that the run was trained on.
+    """Return the estimates of a run's network on radiographs of its table. See `predict_validation`.
 
-    Those that cannot be read, or show no hand that is needed, are left out.
+    Radiographs that cannot be read, or that lack a hand where one is needed, are left out.
 
     Raises:
-        TableError: ``table_empty`` if none is left; else as `predict_validation`.
+        TableError: ``table_empty`` if no radiograph is left. Other errors are those of `predict_validation`.
     """
     recipe, network, unit, _ = load_run(run, weights)
-    # As in training: of one table there is one cache; of a few radiographs only theirs.
+    # Same caches as in training: one for a whole table, and a separate one for a small number of radiographs.
     table = chosen if recipe.data.train_limit or recipe.data.validation_limit else radiographs
     cache = build_cache(table, cache_folder, longest_side=recipe.data.longest_side)
     hands = open_hands(recipe.data.hands, table, cache) if recipe.view.needs_hand else None
     chosen = [radiograph for radiograph in chosen if _is_readable(radiograph, recipe, cache, hands)]
     if not chosen:
-        raise TableError("table_empty", f"None of the radiographs that {run} shall estimate can be read.")
+        raise TableError("table_empty", f"None of the radiographs to estimate with {run} can be read.")
     batches = validation_batches(chosen, cache, recipe.view, hands=hands, batch_size=64, workers=recipe.train.workers)
     months = predict(network.to(device), batches, unit, device)
     if not np.isfinite(months).all():
-        raise RecipeError("recipe_diverged", f"{run} gives ages that are no numbers.")
+        raise RecipeError(
+            "recipe_diverged",
+            f"The network of {run} returns ages that are not finite. Train it again with a lower learning rate.",
+        )
     return Predictions(
         ids=tuple(radiograph.id for radiograph in chosen),
         sexes=tuple(radiograph.sex for radiograph in chosen),
@@ -92,10 +96,10 @@ def predict_radiographs(
 
 
 def set_aside(recipe: Recipe, radiographs: Sequence[LabelledRadiograph]) -> list[LabelledRadiograph]:
-    """The radiographs that validate a recipe without folds, and that the networks of no fold have seen.
+    """Return the validation radiographs of a recipe without its folds, which no fold's network was trained on.
 
     Raises:
-        TableError: as `boneage.train.run.tasks.choose_radiographs`.
+        TableError: See `boneage.train.data.splits.choose_radiographs`.
     """
     return choose_radiographs(replace(recipe, data=replace(recipe.data, folds=0, fold=0)), radiographs)[1]
 
@@ -112,9 +116,9 @@ def _is_readable(
     return True
 
 
-def _find(ids: Sequence[str], radiographs: Sequence[LabelledRadiograph], run: Path) -> list[LabelledRadiograph]:
+def _select(ids: Sequence[str], radiographs: Sequence[LabelledRadiograph], run: Path) -> list[LabelledRadiograph]:
     by_id = {radiograph.id: radiograph for radiograph in radiographs}
-    missing = [each for each in ids if each not in by_id]
+    missing = [radiograph_id for radiograph_id in ids if radiograph_id not in by_id]
     if missing:
         raise TableError("table_value", f"The table lacks {len(missing)} radiographs of {run}, such as {missing[0]!r}.")
-    return [by_id[each] for each in ids]
+    return [by_id[radiograph_id] for radiograph_id in ids]

@@ -1,7 +1,7 @@
-"""Trainings as processes of their own, some at a time: one that fails does not stop the others.
+"""Trainings as separate processes, several at a time; a failed one does not stop the others.
 
-A job's process reads one line of JSON from its standard input, which then stays open for as long as the process that
-started it lives: when it closes, the job stops as at Ctrl-C. So no job outlives its parent, however that ends.
+A job's process reads one line of JSON from its standard input. The input stays open as long as the parent process
+lives. When it closes, the job stops as on Ctrl-C. No job therefore outlives its parent, however the parent ends.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.25
 _PATIENCE_SECONDS = 60.0
-"""A job that was asked to stop ends after the batch under way; one that does not is killed."""
+"""Time limit for a job that was requested to stop. It ends after its current batch, or is killed after this time."""
 
-_TOLD = re.compile(r"^\S+ \S+ ((?:epoch \d+:|going on after) .*)$")
-"""Lines of a job's log that are worth telling, without their time."""
+_REPORTED = re.compile(r"^\S+ \S+ ((?:epoch \d+:|continuing after) .*)$")
+"""Lines of a job's log that are reported, without their time."""
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One process.
+    """Training as a process.
 
     Attributes:
-        name: for people.
-        module: run as ``python -m``; it ends with the exit status of `fulfil`.
-        order: what to do, for JSON; the job is told ``threads`` besides.
-        log: file to which its output is added.
-        threads: for its arithmetic.
+        name: name in reports.
+        module: module run as ``python -m``, whose exit status is that of `fulfil`.
+        order: instructions as JSON, to which ``threads`` is added.
+        log: file to which the output is appended.
+        threads: number of threads for arithmetic.
     """
 
     name: str
@@ -58,10 +58,10 @@ class Job:
 
 
 def fulfil(work: Callable[[dict[str, Any]], None]) -> int:
-    """In a job's process: do what is ordered, with a log, on so many threads as the order's ``threads`` says.
+    """Run `work` in a job's process, with a log, on the number of threads in the order.
 
     Returns:
-        The exit status.
+        Exit status.
     """
     order = read_order()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -78,7 +78,10 @@ def fulfil(work: Callable[[dict[str, Any]], None]) -> int:
 
 
 def read_order() -> dict[str, Any]:
-    """In a job's process: what to do. From here on the process is interrupted if its parent ends or asks it to."""
+    """Read the order in a job's process.
+
+    The process is interrupted from then on when its parent ends or requests it.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background may have had it ignored
     order: dict[str, Any] = json.loads(sys.stdin.readline())
     threading.Thread(target=_interrupt_at_end_of_input, daemon=True).start()
@@ -92,7 +95,7 @@ def _interrupt_at_end_of_input() -> None:
 
 
 class _Running:
-    """A job under way, and what it has told."""
+    """Job in progress, and the position in its log."""
 
     def __init__(self, job: Job) -> None:
         self.job, self.began = job, time.monotonic()
@@ -106,7 +109,7 @@ class _Running:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **limit},
-                start_new_session=True,  # Ctrl-C reaches the parent alone, which then asks
+                start_new_session=True,  # Ctrl-C reaches the parent alone, which then requests the stop
             )
         pipe = self._input
         pipe.write(json.dumps({**job.order, "threads": job.threads}).encode() + b"\n")
@@ -114,14 +117,14 @@ class _Running:
 
     @property
     def _input(self) -> IO[bytes]:
-        assert self.process.stdin is not None  # noqa: S101 - a pipe was asked for; for the type checker
+        assert self.process.stdin is not None  # noqa: S101 - opened as a pipe; for the type checker
         return self.process.stdin
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         self._input.close()
 
     def news(self) -> list[str]:
-        """Whole lines that the log has gained."""
+        """Return the complete lines that the log has gained."""
         with self.job.log.open("rb") as log:
             log.seek(self._place)
             lines = log.read()
@@ -130,19 +133,19 @@ class _Running:
         return lines.decode(errors="replace").splitlines()
 
 
-def run_jobs(jobs: Sequence[Job], at_once: int, tell: Tell) -> dict[str, int]:
-    """Run jobs in order, so many at a time.
+def run_jobs(jobs: Sequence[Job], at_once: int, report: Report) -> dict[str, int]:
+    """Run jobs in order, several at a time.
 
     Args:
-        jobs: of different names.
-        at_once: at least 1.
-        tell: takes a line for people.
+        jobs: jobs with different names.
+        at_once: number of jobs at a time, at least 1.
+        report: receives each line of the report.
 
     Returns:
-        Exit status by name, of those that failed.
+        Exit status of failed jobs by name.
 
     Raises:
-        KeyboardInterrupt: after all jobs have been stopped.
+        KeyboardInterrupt: The run was interrupted. All jobs have been stopped.
     """
     waiting, running, failed = deque(jobs), list[_Running](), dict[str, int]()
     last: dict[str, str] = {}
@@ -150,42 +153,42 @@ def run_jobs(jobs: Sequence[Job], at_once: int, tell: Tell) -> dict[str, int]:
         while waiting or running:
             while waiting and len(running) < at_once:
                 running.append(_Running(waiting.popleft()))
-                tell(f"{running[-1].job.name}: begun, {len(waiting)} waiting")
+                report(f"{running[-1].job.name}: started, {len(waiting)} waiting")
             time.sleep(_POLL_SECONDS)
             for each in list(running):
-                ended = each.process.poll() is not None  # before the news are read, so that they are all
-                _tell_news(each, tell, last)
+                ended = each.process.poll() is not None  # checked before the log is read, which is then complete
+                _report_news(each, report, last)
                 if ended:
                     running.remove(each)
-                    _tell_end(each, tell, last, failed)
+                    _report_end(each, report, last, failed)
     except BaseException:
         _stop(running)
         raise
     return failed
 
 
-def _tell_news(running: _Running, tell: Tell, last: dict[str, str]) -> None:
+def _report_news(running: _Running, report: Report, last: dict[str, str]) -> None:
     for line in running.news():
         last[running.job.name] = line
-        if told := _TOLD.match(line):
-            tell(f"{running.job.name}: {told[1]}")
+        if match := _REPORTED.match(line):
+            report(f"{running.job.name}: {match[1]}")
 
 
-def _tell_end(running: _Running, tell: Tell, last: Mapping[str, str], failed: dict[str, int]) -> None:
+def _report_end(running: _Running, report: Report, last: Mapping[str, str], failed: dict[str, int]) -> None:
     job, status = running.job, running.process.returncode
-    running.ask_to_stop()  # closes our end of the pipe
+    running.request_stop()  # closes our end of the pipe
     if status == 0:
-        tell(f"{job.name}: done in {time.monotonic() - running.began:.0f} s")
+        report(f"{job.name}: done in {time.monotonic() - running.began:.0f} s")
         return
     failed[job.name] = status
-    tell(f"{job.name}: FAILED ({status}): {last.get(job.name, 'it said nothing')}; see {job.log}")
+    report(f"{job.name}: FAILED ({status}): {last.get(job.name, 'no output')}; see {job.log}")
 
 
 def _stop(running: Sequence[_Running]) -> None:
-    """Ask all to stop, and see to it that they do; a second Ctrl-C is not waited with."""
+    """Request all jobs to stop, and wait until they did. A second Ctrl-C kills them at once."""
     try:
         for each in running:
-            each.ask_to_stop()
+            each.request_stop()
         deadline = time.monotonic() + _PATIENCE_SECONDS
         for each in running:
             each.process.wait(max(deadline - time.monotonic(), 0.1))

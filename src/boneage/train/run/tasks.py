@@ -1,5 +1,7 @@
-"""What a network can learn: ages, the hand's mask, or its key points. A task knows its radiographs, its loss and its
-measure; how epochs run and what is kept is the loop's.
+"""Training tasks: ages, the mask of the hand, its key points, and image quality.
+
+A task defines its views, loss and measure. The training loop (`boneage.train.run.loop`) defines the epochs and writes
+the record.
 """
 
 from __future__ import annotations
@@ -19,23 +21,24 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from boneage.bundle.quality import QUALITY_LABELS, QualityLimit
-from boneage.errors import TableError
 from boneage.evaluate.metrics import concordance, mean_absolute_difference
 from boneage.hand.mask import whole_hand
 from boneage.hand.registration import POINT_NAMES
-from boneage.tables.radiographs import LabelledRadiograph, split_radiographs
+from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.data.annotations import read_key_points, read_masks
 from boneage.train.data.cache import RadiographCache
 from boneage.train.data.epochs import batches_of, training_batches, validation_batches
 from boneage.train.data.hand_views import MaskViews, PointViews, hand_batches
 from boneage.train.data.hands import HandTable
 from boneage.train.data.quality_views import VALIDATION_EPOCH, QualityViews, Scenes
+from boneage.train.data.splits import draw_radiographs
 from boneage.train.networks.layers import AgeNetwork
-from boneage.train.recipe import DataOptions, Recipe
+from boneage.train.recipe import Recipe
 from boneage.train.run.losses import label_distribution_loss, mask_loss, points_loss
 
 Batches = DataLoader[tuple[Tensor, ...]]
-Watched = Callable[[Iterable[Any]], Iterable[Any]]
+
+Watch = Callable[[Iterable[Any]], Iterable[Any]]
 
 _LOSSES = {"mae": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
 
@@ -44,41 +47,46 @@ _OLDEST_MONTHS = 240.0
 
 @dataclass(frozen=True)
 class AgeUnit:
-    """The unit in which networks are trained: an age is so many spreads above the mean, both in months."""
+    """Unit of ages in training: a number of spreads above the mean.
+
+    Attributes:
+        mean_months: mean, months.
+        spread_months: spread, months.
+    """
 
     mean_months: float
     spread_months: float
 
     @classmethod
     def of(cls, radiographs: Sequence[LabelledRadiograph]) -> AgeUnit:
-        """Mean and spread of these radiographs' ages."""
+        """Return the unit given by the mean and spread of the radiographs' ages."""
         ages = np.array([radiograph.boneage_months for radiograph in radiographs])
         return cls(float(ages.mean()), float(ages.std()) or 1.0)
 
     @classmethod
     def of_range(cls) -> AgeUnit:
-        """0 to 240 months as -1 to 1 (Iglovikov et al., section 4.1)."""
+        """Return the unit in which 0 to 240 months are -1 to 1 (Iglovikov et al., section 4.1)."""
         return cls(_OLDEST_MONTHS / 2, _OLDEST_MONTHS / 2)
 
     def to_months(self, ages: Tensor) -> Tensor:
-        """From the network's unit to months."""
+        """Convert ages of this unit to months."""
         return ages * self.spread_months + self.mean_months
 
     def from_months(self, months: Tensor) -> Tensor:
-        """From months to the network's unit."""
+        """Convert months to this unit."""
         return (months - self.mean_months) / self.spread_months
 
 
 class Task(ABC):
-    """What is learnt.
+    """Training task with its radiographs.
 
     Args:
-        recipe: of the run.
-        training, validation: radiographs that can be read.
-        cache: of their pixels.
+        recipe: recipe of the run.
+        training, validation: readable radiographs.
+        cache: decoded radiographs.
 
     Attributes:
-        measure: a key of `boneage.train.run.curve.MEASURES`.
+        measure: column by which epochs are compared, a key of `boneage.train.run.curve.MEASURES`.
     """
 
     measure: ClassVar[str]
@@ -93,28 +101,34 @@ class Task(ABC):
         self.recipe, self.training, self.validation, self.cache = recipe, training, validation, cache
 
     @abstractmethod
-    def facts(self) -> dict[str, Any]:
-        """What ``recipe.json`` says beyond the recipe and the radiographs' ids."""
+    def record(self) -> dict[str, Any]:
+        """Return the keys of ``recipe.json`` beyond the recipe and the radiographs' ids."""
 
     @abstractmethod
     def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
-        """Of one epoch of training."""
+        """Return the training batches of an epoch."""
 
     @abstractmethod
     def loss(self, network: nn.Module, batch: Sequence[Tensor]) -> Tensor:
-        """Of one batch, on the device of the network."""
+        """Return the loss of a batch on the network's device."""
 
     @abstractmethod
-    def validate(self, network: nn.Module, epoch: int, device: torch.device, watched: Watched) -> dict[str, float]:
-        """Figures on unchanged views of the validation radiographs; the measure among them. The network is in
-        evaluation mode.
+    def validate(self, network: nn.Module, epoch: int, device: torch.device, watch: Watch) -> dict[str, float]:
+        """Return figures on unchanged views of the validation radiographs, with the measure among them.
 
-        In single precision whatever the training's, as the exported network computes.
+        The network is in evaluation mode. It computes in single precision, as the exported network does, whatever the
+        precision of training.
+
+        Args:
+            network: network to validate.
+            epoch: number of the epoch, from 0.
+            device: device of the network.
+            watch: wraps the batches, so that Ctrl-C stops between two of them.
         """
 
 
 class AgeTask(Task):
-    """Ages of radiographs, or of the registered hands on them."""
+    """Task of ages, estimated on radiographs or on the registered hands on them."""
 
     measure = "mad_months"
 
@@ -130,46 +144,48 @@ class AgeTask(Task):
         self.hands = hands
         self.unit = AgeUnit.of_range() if recipe.train.age_unit == "range" else AgeUnit.of(training)
 
-    def facts(self) -> dict[str, Any]:
-        """Unit, labels, and by what the hands were found."""
-        found = {} if self.hands is None else {"hands": self.hands.found_by}
-        return {"age_unit": asdict(self.unit), "labels": radiograph_labels([*self.training, *self.validation]), **found}
+    def record(self) -> dict[str, Any]:
+        """Return the unit, the labels, and the fingerprint of the networks that located the hands."""
+        hands = {} if self.hands is None else {"hands": self.hands.fingerprint}
+        return {"age_unit": asdict(self.unit), "labels": radiograph_labels([*self.training, *self.validation]), **hands}
 
     def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
-        """Views, sexes, ages in months."""
+        """Return batches of views, sexes and ages in months."""
         return training_batches(self.training, self.cache, self.recipe, epoch, hands=self.hands, rank=rank, world=world)
 
     def loss(self, network: nn.Module, batch: Sequence[Tensor]) -> Tensor:
-        """Absolute or squared difference of ages, and the network's own penalty.
+        """Return the absolute or squared difference of ages plus the network's own penalty.
 
-        With ``label-distribution`` the divergence of distributions and the absolute difference of their expectation.
+        The loss ``label-distribution`` is the divergence of the distributions plus the absolute difference of their
+        expectation.
         """
         views, sexes, months = batch
         schedule = self.recipe.train
         bare: Any = getattr(network, "module", network)
         penalty: Tensor = bare.penalty()
-        asked = self.unit.from_months(months)
+        target = self.unit.from_months(months)
         if schedule.loss != "label-distribution":
-            return _LOSSES[schedule.loss](network(views, sexes).float(), asked) + penalty
-        said: Tensor = cast("Any", network).log_distribution(views, sexes)
-        expected = bare.head.expectation_of(said)
-        divergence = label_distribution_loss(said, months, schedule.label_spread)
-        return divergence + nn.functional.l1_loss(expected, asked) + penalty
+            return _LOSSES[schedule.loss](network(views, sexes).float(), target) + penalty
+        log_distribution: Tensor = cast("Any", network).log_distribution(views, sexes)
+        expected = bare.head.expectation_of(log_distribution)
+        divergence = label_distribution_loss(log_distribution, months, schedule.label_spread)
+        return divergence + nn.functional.l1_loss(expected, target) + penalty
 
-    def validate(self, network: nn.Module, epoch: int, device: torch.device, watched: Watched) -> dict[str, float]:
-        """MAD, months, and CCC, on views of this epoch's size; of all radiographs after the last epoch the recipe
-        has.
+    def validate(self, network: nn.Module, epoch: int, device: torch.device, watch: Watch) -> dict[str, float]:
+        """Return MAD (months) and CCC on views of this epoch's size.
+
+        The last epoch of the recipe uses all validation radiographs. Others use ``watched_radiographs`` of them.
         """
         height, width = self.recipe.size_at(epoch)
         spec = replace(self.recipe.view, height=height, width=width)
         schedule = self.recipe.train
         watched_radiographs = schedule.watched_radiographs if epoch + 1 < schedule.epochs else 0
-        radiographs = _limited(self.validation, watched_radiographs, schedule.seed)
+        radiographs = draw_radiographs(self.validation, watched_radiographs, schedule.seed)
         batches = validation_batches(
             radiographs, self.cache, spec, hands=self.hands, batch_size=64, workers=schedule.workers
         )
         assert isinstance(network, AgeNetwork)  # noqa: S101 - built by `build_network`; for the type checker
-        months = predict(network, watched(batches), self.unit, device)
+        months = predict(network, watch(batches), self.unit, device)
         labels = np.array([radiograph.boneage_months for radiograph in radiographs])
         return {
             "mad_months": float(mean_absolute_difference(labels, months)),
@@ -178,7 +194,7 @@ class AgeTask(Task):
 
 
 class MaskTask(Task):
-    """The hand's mask, with the loss of Iglovikov et al., Eqs. 1-3."""
+    """Task of the hand's mask, with the loss of Iglovikov et al., Eqs. 1-3."""
 
     measure = "jaccard_distance"
 
@@ -186,26 +202,29 @@ class MaskTask(Task):
     def _masks(self) -> dict[str, Path]:
         return read_masks(Path(self.recipe.data.targets))
 
-    def facts(self) -> dict[str, Any]:
-        """Nothing more."""
+    def record(self) -> dict[str, Any]:
+        """Return no further keys."""
         return {}
 
     def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
-        """Views and masks."""
+        """Return batches of views and masks."""
         views = MaskViews(self.training, self.cache, self.recipe, training=True, epoch=epoch, masks=self._masks)
         return hand_batches(views, self.recipe, rank=rank, world=world)
 
     def loss(self, network: nn.Module, batch: Sequence[Tensor]) -> Tensor:
-        """L = H - log J."""
+        """Return L = H - log J."""
         return mask_loss(network(batch[0]), batch[1])
 
-    def validate(self, network: nn.Module, epoch: int, device: torch.device, watched: Watched) -> dict[str, float]:
-        """IoU (mean, least) of the masks as they are used, the outlines' mean distance in % of the view's side."""
+    def validate(self, network: nn.Module, epoch: int, device: torch.device, watch: Watch) -> dict[str, float]:
+        """Return the mean and lowest IoU of the post-processed masks, and the mean distance of outlines.
+
+        The distance is given in % of the view's longer side.
+        """
         views = MaskViews(self.validation, self.cache, self.recipe, training=False, masks=self._masks)
         unions: list[float] = []
         distances: list[float] = []
         with torch.no_grad():
-            for view, label in watched(hand_batches(views, self.recipe)):
+            for view, label in watch(hand_batches(views, self.recipe)):
                 probabilities = torch.sigmoid(network(view.to(device)).float())[:, 0].cpu().numpy()
                 for probability, truth in zip(probabilities, label[:, 0].numpy() > 0.5, strict=True):
                     mask = whole_hand(probability)
@@ -221,7 +240,7 @@ class MaskTask(Task):
 
 
 class PointsTask(Task):
-    """The three key points, and whether there is one hand."""
+    """Task of the three key points and the number of hands."""
 
     measure = "error_percent"
 
@@ -229,44 +248,45 @@ class PointsTask(Task):
     def _points(self) -> dict[str, NDArray[np.float64]]:
         return read_key_points(Path(self.recipe.data.targets))
 
-    def facts(self) -> dict[str, Any]:
-        """Nothing more."""
+    def record(self) -> dict[str, Any]:
+        """Return no further keys."""
         return {}
 
     def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
-        """Views, points, which of them are there, number of hands."""
+        """Return batches of views, points, their visibility and the class of the number of hands."""
         views = PointViews(self.training, self.cache, self.recipe, training=True, epoch=epoch, points=self._points)
         return hand_batches(views, self.recipe, rank=rank, world=world)
 
     def loss(self, network: nn.Module, batch: Sequence[Tensor]) -> Tensor:
-        """See `boneage.train.run.losses.points_loss`."""
+        """Return the loss of `boneage.train.run.losses.points_loss`."""
         view, points_xy, on_view, hands = batch
         bare: Any = getattr(network, "module", network)
         half = points_xy.new_tensor([self.recipe.view.width / 2, self.recipe.view.height / 2])
         return points_loss(network(view), points_xy, on_view, hands, half_size=half, fold=getattr(bare, "fold", 1))
 
-    def validate(self, network: nn.Module, epoch: int, device: torch.device, watched: Watched) -> dict[str, float]:
-        """Median and 95th percentile of each point's error, in % of the hand's length; `measure` is the medians' mean.
+    def validate(self, network: nn.Module, epoch: int, device: torch.device, watch: Watch) -> dict[str, float]:
+        """Return the median and 95th percentile of each point's error, in % of the hand's length.
 
-        Views of the registered hand start from a guess that is off as in training, the same each time.
+        The measure is the mean of the medians. Views of the registered hand start from a guess that is displaced as in
+        training, and equally in each epoch.
         """
         views = PointViews(self.validation, self.cache, self.recipe, training=False, points=self._points)
         errors: list[NDArray[np.float64]] = []
         with torch.no_grad():
-            for view, points_xy, _, _ in watched(hand_batches(views, self.recipe)):
-                found = network(view.to(device)).points.float().cpu()
+            for view, points_xy, _, _ in watch(hand_batches(views, self.recipe)):
+                located = network(view.to(device)).points.float().cpu()
                 lengths = (points_xy[:, 0] - points_xy[:, 2]).norm(dim=1, keepdim=True)
-                errors.append((100 * (found - points_xy).norm(dim=2) / lengths).double().numpy())
-        each = np.concatenate(errors)
-        figures = {"error_percent": float(np.median(each, axis=0).mean())}
+                errors.append((100 * (located - points_xy).norm(dim=2) / lengths).double().numpy())
+        all_errors = np.concatenate(errors)
+        figures = {"error_percent": float(np.median(all_errors, axis=0).mean())}
         for index, name in enumerate(POINT_NAMES):
-            figures[f"{name}_median_percent"] = float(np.median(each[:, index]))
-            figures[f"{name}_p95_percent"] = float(np.percentile(each[:, index], 95))
+            figures[f"{name}_median_percent"] = float(np.median(all_errors[:, index]))
+            figures[f"{name}_p95_percent"] = float(np.percentile(all_errors[:, index], 95))
         return figures
 
 
 class QualityTask(Task):
-    """What disturbs a radiograph: a label for each of `boneage.bundle.quality.QUALITY_LABELS`."""
+    """Task of image quality, with a label for each of `boneage.bundle.quality.QUALITY_LABELS`."""
 
     measure = "missed_percent"
 
@@ -281,32 +301,32 @@ class QualityTask(Task):
         super().__init__(recipe, training, validation, cache)
         self.scenes = Scenes(cache, hands)
 
-    def facts(self) -> dict[str, Any]:
-        """By what the hands were found."""
-        return {"hands": self.scenes.hands.found_by}
+    def record(self) -> dict[str, Any]:
+        """Return the fingerprint of the networks that located the hands."""
+        return {"hands": self.scenes.hands.fingerprint}
 
     def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
-        """Views and labels."""
+        """Return batches of views and labels."""
         count = self.recipe.train.views_per_epoch
         views = QualityViews(self.training, self.scenes, self.recipe, epoch=epoch, count=count)
         return batches_of(views, self.recipe, epoch=epoch, rank=rank, world=world)
 
     def loss(self, network: nn.Module, batch: Sequence[Tensor]) -> Tensor:
-        """Binary cross entropy, the mean over labels."""
+        """Return the binary cross entropy, averaged over labels."""
         view, labels = batch
         return nn.functional.binary_cross_entropy_with_logits(network(view).float(), labels)
 
-    def validate(self, network: nn.Module, epoch: int, device: torch.device, watched: Watched) -> dict[str, float]:
-        """Share of drawn disturbances that are missed, %, by label and in the mean, beside the limits.
+    def validate(self, network: nn.Module, epoch: int, device: torch.device, watch: Watch) -> dict[str, float]:
+        """Return the share of drawn disturbances that are missed, in %, by label and on average, and the limits.
 
-        Limits are set on the validation radiographs as they are (`boneage.bundle.quality.QualityLimit`), the
-        disturbances are drawn on the same ones.
+        Limits are set on the unchanged validation radiographs (`boneage.bundle.quality.QualityLimit`). Disturbances are
+        drawn on the same radiographs.
         """
         schedule = self.recipe.train
         watched_radiographs = schedule.watched_radiographs if epoch + 1 < schedule.epochs else 0
-        radiographs = _limited(self.validation, watched_radiographs, schedule.seed)
-        clean, _ = self._probabilities(network, radiographs, None, device, watched)
-        drawn, labels = self._probabilities(network, radiographs, VALIDATION_EPOCH, device, watched)
+        radiographs = draw_radiographs(self.validation, watched_radiographs, schedule.seed)
+        clean, _ = self._probabilities(network, radiographs, None, device, watch)
+        drawn, labels = self._probabilities(network, radiographs, VALIDATION_EPOCH, device, watch)
         figures: dict[str, float] = {}
         for column, label in enumerate(QUALITY_LABELS):
             limit = QualityLimit.of(label, clean[:, column])
@@ -323,84 +343,27 @@ class QualityTask(Task):
         radiographs: Sequence[LabelledRadiograph],
         epoch: int | None,
         device: torch.device,
-        watched: Watched,
+        watch: Watch,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Probabilities and labels, (N, L) each, of radiographs as they are or drawn on."""
+        """Return probabilities and labels, (N, L) each, of unchanged (epoch None) or disturbed radiographs."""
         views = QualityViews(radiographs, self.scenes, self.recipe, epoch=epoch)
         rows: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
         with torch.no_grad():
-            for view, labels in watched(batches_of(views, self.recipe, epoch=None)):
-                said = torch.sigmoid(network(view.to(device)).float())
-                rows.append((said.cpu().double().numpy(), labels.double().numpy()))
+            for view, labels in watch(batches_of(views, self.recipe, epoch=None)):
+                probabilities = torch.sigmoid(network(view.to(device)).float())
+                rows.append((probabilities.cpu().double().numpy(), labels.double().numpy()))
         return np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows])
 
 
 HAND_TASKS: Mapping[str, type[Task]] = {"mask": MaskTask, "points": PointsTask}
-"""By the recipe's name; ``age`` and ``quality`` are tasks of their own, which take the hands that these find."""
+"""Tasks of the hand networks, by the recipe's name.
 
-
-def choose_radiographs(
-    recipe: Recipe, radiographs: Sequence[LabelledRadiograph]
-) -> tuple[list[LabelledRadiograph], list[LabelledRadiograph]]:
-    """Training and validation radiographs by the table's split, or by a random draw where it has none.
-
-    With folds, the radiographs that would train are parted into those of one fold, which validate, and the others.
-
-    For the hand networks only radiographs with targets count, and `DataOptions.held_out` of them validate.
-
-    Raises:
-        TableError: ``table_split`` if either part is empty.
-    """
-    data = recipe.data
-    if recipe.task in HAND_TASKS:
-        targets = (read_masks if recipe.task == "mask" else read_key_points)(Path(data.targets))
-        return _hold_out([radiograph for radiograph in radiographs if radiograph.id in targets], recipe)
-    if data.sexes != "both":
-        radiographs = [radiograph for radiograph in radiographs if radiograph.sex == data.sexes]
-    training, validation = split_radiographs(radiographs, data.validation_share, data.split_seed)
-    if data.folds:
-        training, validation = _part(training, data)
-    training = _limited(training, data.train_limit, data.split_seed)
-    validation = _limited(validation, data.validation_limit, data.split_seed)
-    return training, validation
-
-
-def _part(
-    radiographs: Sequence[LabelledRadiograph], data: DataOptions
-) -> tuple[list[LabelledRadiograph], list[LabelledRadiograph]]:
-    """Radiographs outside and inside of a fold. Which radiograph is in which fold depends on the ids and the seed
-    alone.
-    """
-    ids = sorted(radiograph.id for radiograph in radiographs)
-    if len(ids) < data.folds:
-        raise TableError("table_split", f"{len(ids)} radiographs cannot be parted into {data.folds} folds.")
-    order = np.random.default_rng(data.split_seed).permutation(len(ids))
-    inside = {ids[place] for place in order[data.fold - 1 :: data.folds]}
-    return [radiograph for radiograph in radiographs if radiograph.id not in inside], [
-        radiograph for radiograph in radiographs if radiograph.id in inside
-    ]
-
-
-def _hold_out(
-    radiographs: Sequence[LabelledRadiograph], recipe: Recipe
-) -> tuple[list[LabelledRadiograph], list[LabelledRadiograph]]:
-    """Radiographs of the split ``validation`` validate, and as many others, drawn with the seed, as are wanted."""
-    data = recipe.data
-    radiographs = [radiograph for radiograph in radiographs if radiograph.split in (None, "train", "validation")]
-    order = [radiographs[index] for index in np.random.default_rng(data.split_seed).permutation(len(radiographs))]
-    order.sort(key=lambda radiograph: radiograph.split != "validation")  # stable: the draw decides within each
-    fixed = sum(radiograph.split == "validation" for radiograph in radiographs)
-    count = max(fixed, data.held_out) or round(len(radiographs) * data.validation_share)
-    validation, training = order[:count], order[count:]
-    if not validation or not training:
-        raise TableError(
-            "table_split", f"{len(radiographs)} radiographs with targets leave none to train on or to validate with."
-        )
-    return training, validation
+The tasks ``age`` and ``quality`` take the hands that these networks locate.
+"""
 
 
 def radiograph_labels(radiographs: Sequence[LabelledRadiograph]) -> dict[str, list[float | str]]:
-    """Bone age, months, and sex by the radiograph's id, as ``recipe.json`` holds them."""
+    """Return bone age (months) and sex by the radiograph's id, as ``recipe.json`` stores them."""
     return {radiograph.id: [float(radiograph.boneage_months), radiograph.sex.value] for radiograph in radiographs}
 
 
@@ -408,7 +371,7 @@ def radiograph_labels(radiographs: Sequence[LabelledRadiograph]) -> dict[str, li
 def predict(
     network: AgeNetwork, batches: Iterable[Sequence[Tensor]], unit: AgeUnit, device: torch.device | str = "cpu"
 ) -> NDArray[np.float64]:
-    """Ages in months, (N,), for the views of all batches; the network in the mode it is in."""
+    """Return the ages (N,), months, of the views in all batches. The network stays in its mode."""
     ages = [
         network(views.to(device, memory_format=torch.channels_last), sexes.to(device)).float().cpu()
         for views, sexes, _ in batches
@@ -417,16 +380,16 @@ def predict(
 
 
 def intersection_over_union(mask: NDArray[Any], truth: NDArray[Any]) -> float:
-    """The Jaccard index of two masks of one shape, 0..1; 1 if both are empty."""
+    """Return the Jaccard index of two masks of one shape, 0..1; 1 if both are empty."""
     mask, truth = mask.astype(bool), truth.astype(bool)
     union = int((mask | truth).sum())
     return int((mask & truth).sum()) / union if union else 1.0
 
 
 def outline_distance(mask: NDArray[Any], truth: NDArray[Any]) -> float:
-    """Mean distance, pixels, from each pixel of either mask's outline to the other's outline, both ways.
+    """Return the mean distance, pixels, from each pixel of one mask's outline to the other outline, in both directions.
 
-    The longer side of the masks if one is empty.
+    If a mask is empty, this is the longer side of the masks.
     """
     edges = [_outline(one) for one in (mask, truth)]
     if not all(edge.any() for edge in edges):
@@ -436,14 +399,7 @@ def outline_distance(mask: NDArray[Any], truth: NDArray[Any]) -> float:
 
 
 def _outline(mask: NDArray[Any]) -> NDArray[np.bool_]:
-    """The mask's pixels that touch what lies outside it."""
+    """Return the mask's pixels that touch its outside."""
     inside = mask.astype(np.uint8)
     kernel = np.ones((3, 3), np.uint8)
     return (inside - cv2.erode(inside, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)) > 0
-
-
-def _limited(radiographs: Sequence[LabelledRadiograph], limit: int, seed: int) -> list[LabelledRadiograph]:
-    """At most `limit` radiographs, drawn with the seed; all if it is 0."""
-    if not 0 < limit < len(radiographs):
-        return list(radiographs)
-    return [radiographs[index] for index in sorted(np.random.default_rng(seed).permutation(len(radiographs))[:limit])]
