@@ -342,7 +342,7 @@ def test_a_network_of_one_size_is_not_resized(tmp_path: Path, recipe: Recipe) ->
 
 def test_a_diverging_run_says_so(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
     del recipe
-    wild = load_recipe(tmp_path / "tiny.toml", ("train.learning_rate=1e38",))
+    wild = load_recipe(tmp_path / "tiny.toml", ("train.learning_rate=1e12",))
     with pytest.raises(RecipeError) as error:
         fit(wild, radiographs_table, tmp_path / "run")
     assert error.value.code == "recipe_diverged"
