@@ -47,19 +47,19 @@ MALES_A, MIXED_B = Cell("regression", "males", "A"), Cell("classification", "mix
 # --- recipes ---
 
 
-def test_views_at_a_sixteenth_of_the_frame() -> None:
+def test_view_size_at_a_sixteenth() -> None:
     assert {region: view_size(region, 1 / 16) for region in REGIONS} == {"A": (124, 92), "B": (48, 48), "C": (36, 88)}
 
 
 @given(st.sampled_from(REGIONS), st.floats(0.05, 1.0))
-def test_sides_are_multiples_of_4_near_the_scaled_box(region: GridRegion, scale: float) -> None:
+def test_view_size_multiples_of_4(region: GridRegion, scale: float) -> None:
     box = BOXES[region]
     for side, whole in zip(view_size(region, scale), (box.height, box.width), strict=True):
         assert side % 4 == 0
         assert abs(side - whole * scale) <= 2 + 1e-9
 
 
-def test_18_recipes_follow_from_one(tmp_path: Path) -> None:
+def test_cell_recipe_of_all_18(tmp_path: Path) -> None:
     plan = GridPlan(
         tmp_path / "radiographs.csv",
         tmp_path / "grid",
@@ -82,7 +82,7 @@ def test_18_recipes_follow_from_one(tmp_path: Path) -> None:
         assert (recipe.train.age_unit, recipe.train.loss, recipe.train.optimizer) == ("range", "mae", "adam")
 
 
-def test_the_costliest_networks_come_first(tmp_path: Path) -> None:
+def test_runs_of_most_expensive_first(tmp_path: Path) -> None:
     runs = runs_of(GridPlan(tmp_path / "radiographs.csv", tmp_path, folds=2))
     assert len(runs) == 18 * 3
     assert {run.name for run in runs[:2]} == {"regression-mixed-a", "classification-mixed-a"}
@@ -101,7 +101,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_folder(folder)
 
 
-def test_all_cells_share_one_split_and_its_limits(table: Path, tmp_path: Path) -> None:
+def test_grid_radiographs_share_one_split(table: Path, tmp_path: Path) -> None:
     plan = GridPlan(table, tmp_path, images=table.parent / "radiographs", changes=("data.train_limit=9",))
     radiographs = grid_radiographs(plan)
     assert Counter(radiograph.split for radiograph in radiographs) == {"train": 9, "validation": 5}  # 20 % of 24
@@ -113,9 +113,8 @@ def test_all_cells_share_one_split_and_its_limits(table: Path, tmp_path: Path) -
 
 
 @given(st.integers(2, 5), st.integers(0, 9), st.randoms(use_true_random=False))
-def test_folds_part_the_training_radiographs_and_set_the_validation_radiographs_aside(
-    folds: int, seed: int, random: object
-) -> None:
+def test_fold_radiographs_set_validation_aside(folds: int, seed: int, random: object) -> None:
+    """Folds part the training radiographs and set the validation radiographs aside."""
     radiographs = [
         LabelledRadiograph(str(n), Path("x"), Sex.MALE, 100.0, "train" if n % 4 else "validation") for n in range(23)
     ]
@@ -175,9 +174,8 @@ def _plan(table: Path, out: Path, *cells: Cell, **more: object) -> GridPlan:
     return replace(plan, **more)  # type: ignore[arg-type]  # fields by name
 
 
-def test_networks_are_trained_once_and_predict_the_validation_radiographs_of_their_cohort(
-    table: Path, tmp_path: Path, in_process: list[str]
-) -> None:
+def test_train_grid_trains_once_and_predicts(table: Path, tmp_path: Path, in_process: list[str]) -> None:
+    """Networks are trained once and predict the validation radiographs of their cohort."""
     told: list[str] = []
     plan = _plan(table, tmp_path / "grid", MALES_A, MIXED_B, cache=tmp_path / "cache")
     assert train_grid(plan, jobs=1, report=told.append) == {}
@@ -204,7 +202,7 @@ def test_networks_are_trained_once_and_predict_the_validation_radiographs_of_the
     assert f"Networks of the cohort males: trained on {males} radiographs for 2 epochs" in notes
 
 
-def test_a_run_without_its_predictions_is_gone_on_with(table: Path, tmp_path: Path, in_process: list[str]) -> None:
+def test_train_grid_repeats_run_without_predictions(table: Path, tmp_path: Path, in_process: list[str]) -> None:
     plan = _plan(table, tmp_path, MALES_A)
     train_grid(plan, jobs=1, report=print)
     predictions = tmp_path / "predictions" / f"{MALES_A.name}.csv"
@@ -217,9 +215,8 @@ def test_a_run_without_its_predictions_is_gone_on_with(table: Path, tmp_path: Pa
     assert (tmp_path / "runs" / MALES_A.name / "last.ckpt").stat().st_mtime_ns == weights
 
 
-def test_another_recipe_is_rejected_before_anything_is_trained(
-    table: Path, tmp_path: Path, in_process: list[str]
-) -> None:
+def test_train_grid_rejects_other_recipe_first(table: Path, tmp_path: Path, in_process: list[str]) -> None:
+    """Another recipe is rejected before anything is trained."""
     plan = _plan(table, tmp_path, MALES_A)
     train_grid(plan, jobs=1, report=print)
     in_process.clear()
@@ -229,7 +226,7 @@ def test_another_recipe_is_rejected_before_anything_is_trained(
     assert in_process == []
 
 
-def test_other_labels_are_not_taken_for_done(table: Path, tmp_path: Path, in_process: list[str]) -> None:
+def test_train_grid_repeats_run_of_other_labels(table: Path, tmp_path: Path, in_process: list[str]) -> None:
     train_grid(_plan(table, tmp_path, MALES_A), jobs=1, report=print)
     header, *rows = table.read_text().splitlines()
     changed = tmp_path / "radiographs.csv"
@@ -239,9 +236,8 @@ def test_other_labels_are_not_taken_for_done(table: Path, tmp_path: Path, in_pro
     assert train_grid(plan, jobs=1, report=print) == {MALES_A.name: RecipeError.exit_status}
 
 
-def test_folds_give_out_of_fold_predictions_of_every_training_radiograph(
-    table: Path, tmp_path: Path, in_process: list[str]
-) -> None:
+def test_train_grid_folds_predict_out_of_fold(table: Path, tmp_path: Path, in_process: list[str]) -> None:
+    """Folds give out of fold predictions of every training radiograph."""
     plan = _plan(table, tmp_path, MALES_A, folds=2)
     assert train_grid(plan, jobs=1, report=print) == {}
     assert in_process == [MALES_A.name, f"{MALES_A.name}-fold-1-of-2", f"{MALES_A.name}-fold-2-of-2"]
@@ -257,10 +253,10 @@ def test_folds_give_out_of_fold_predictions_of_every_training_radiograph(
         assert not set(facts["train"]) & set(facts["validation"])
 
 
-def test_a_grid_without_runs_has_no_notes(tmp_path: Path) -> None:
+def test_grid_notes_without_runs(tmp_path: Path) -> None:
     assert grid_notes(tmp_path) == []
 
 
-def test_radiographs_of_the_table_are_all_used(table: Path, tmp_path: Path) -> None:
+def test_grid_radiographs_all_used(table: Path, tmp_path: Path) -> None:
     plan = _plan(table, tmp_path)
     assert len(grid_radiographs(plan)) == len(read_radiographs(table, table.parent / "radiographs"))

@@ -22,7 +22,7 @@ def _run(*arguments: object) -> Result:
     return CliRunner().invoke(grid, [str(argument) for argument in arguments])
 
 
-def test_a_grid_of_processes_trains_reports_and_tells_which_failed(tmp_path: Path) -> None:
+def test_grid_command_trains_and_reports_failures(tmp_path: Path) -> None:
     table, out = draw_folder(tmp_path), tmp_path / "runs" / "grid"
     tiny_bundle(tmp_path / "hands", hand=True)
     damaged = out / "runs" / "regression-females-b" / "last.ckpt"
@@ -43,7 +43,7 @@ def test_a_grid_of_processes_trains_reports_and_tells_which_failed(tmp_path: Pat
     assert (out / "plots" / "grid.png").exists()
 
 
-def test_tables_alone_need_no_radiographs(tmp_path: Path) -> None:
+def test_grid_command_tables_without_radiographs(tmp_path: Path) -> None:
     write_tables(tmp_path / "predictions", drawn_grid(60))
     write_tables(tmp_path / "out_of_fold", drawn_grid(80, seed=2))
     result = _run("--out", tmp_path, "--no-plots")
@@ -53,7 +53,7 @@ def test_tables_alone_need_no_radiographs(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.glob("*.csv")} == {"grid.csv", "stages.csv", "orders.csv", "weights.csv"}
 
 
-def test_weights_wait_until_all_networks_have_folds(tmp_path: Path) -> None:
+def test_grid_command_weights_need_all_folds(tmp_path: Path) -> None:
     tables = drawn_grid(60)
     write_tables(tmp_path / "predictions", tables)
     write_tables(tmp_path / "out_of_fold", dict(list(tables.items())[:2]))
@@ -76,13 +76,13 @@ def test_weights_wait_until_all_networks_have_folds(tmp_path: Path) -> None:
         (["--radiographs", "x.csv", "--folds", "1"], "--folds"),
     ],
 )
-def test_wrong_usage_is_told(tmp_path: Path, arguments: list[str], word: str) -> None:
+def test_grid_command_wrong_usage(tmp_path: Path, arguments: list[str], word: str) -> None:
     result = _run("--out", tmp_path / "out", *arguments)
     assert result.exit_code == 2
     assert word in result.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_an_empty_folder_has_no_tables(tmp_path: Path) -> None:
+def test_grid_command_empty_folder(tmp_path: Path) -> None:
     result = _run("--out", tmp_path)
     assert getattr(result.exception, "code", None) == "table_not_found"

@@ -53,19 +53,21 @@ def build(
 ) -> None:
     """Build the whole bundle of PLAN (a shipped name or a TOML file) from labelled radiographs.
 
-    Trains every network of the plan, with folds one for each, as processes; writes PLAN.out_of_fold.csv, each training
-    radiograph as the networks that did not learn from it see it; exports all networks as one bundle, calibrates it by
-    that table, and measures it on the split validation, or a part drawn at random where the table has no splits.
-    Trainings that are done are kept, half done ones go on, and one that fails does not stop the others. Networks
-    without folds, or for one sex, give no such table and no calibration. Shipped plans: standard, fast, and full (for
-    full-size radiographs and several GPUs); docs/training.md has their format. Needs boneage[train].
+    The command trains every network of the plan, or every fold of it, in its own process. It writes
+    PLAN.out_of_fold.csv, with an estimate of each training radiograph by networks that were not trained on it. It then
+    exports all networks as one bundle, and calibrates it by that table. Networks without folds, or for one sex, have no
+    such table and no calibration. The bundle is measured on the split validation, or on a random part of a table
+    without splits.
+
+    Finished trainings are kept, unfinished ones continue, and a failed one does not stop the others. Shipped plans:
+    standard, fast, and full (for full-size radiographs and several GPUs). docs/training.md has their format. Needs
+    boneage[train].
 
     \b
     Examples:
       boneage build full --radiographs boneage-training-dataset.csv --hand standard --out my-bundle --jobs 4
-      boneage build my-plan.toml --radiographs radiographs.csv --out trial --set train.epochs=1 --set
-      data.train_limit=200 torchrun --nproc-per-node 4 -m boneage build full --radiographs radiographs.csv --out
-      my-bundle
+      boneage build my-plan.toml --radiographs radiographs.csv --out trial --set train.epochs=1
+      torchrun --nproc-per-node 4 -m boneage build full --radiographs radiographs.csv --out my-bundle
     """
     from dataclasses import replace
     from functools import partial

@@ -86,7 +86,7 @@ def export(
     hand networks: those of the bundle they were trained with (--hand), or freshly trained ones (--mask, --locate and
         --refine), which alone make a
     bundle that only finds hands. With --quality the bundle notices plaster, metal and whatever else disturbs a
-    radiograph. With --renew a bundle is measured anew on the radiographs of the split validation, and may get another
+    radiograph. With --renew a bundle is measured again on the radiographs of the split validation, and may get another
     quality network and --version. Needs boneage[train].
 
     \b

@@ -1,4 +1,4 @@
-"""``boneage finetune``: a bundle, and radiographs of one's own, to a bundle that fits them."""
+"""``boneage finetune``: adapt a bundle to your own radiographs."""
 
 from __future__ import annotations
 
@@ -11,46 +11,54 @@ if TYPE_CHECKING:
     from boneage.train.bundle.finetune import TuningResult
 
 _METHODS = {
-    "unchanged": "the networks as they are",
-    "line": "the networks' answers through a line",
-    "networks": "networks that learnt on",
+    "unchanged": "unchanged networks",
+    "line": "estimates corrected by a line",
+    "networks": "fine-tuned networks",
 }
 
 
 @click.command()
 @click.argument("radiographs", type=click.Path(path_type=Path))
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
-@click.option("--bundle", default="default", show_default=True, metavar="NAME_OR_DIR", help="To start from.")
+@click.option("--bundle", default="default", show_default=True, metavar="NAME_OR_DIR", help="Bundle to adapt.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the new bundle.")
-@click.option("--epochs", type=click.IntRange(1), default=8, show_default=True, help="Of the networks that learn on.")
+@click.option("--epochs", type=click.IntRange(1), default=8, show_default=True, help="Epochs of fine-tuning.")
 @click.option(
-    "--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="The highest."
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    default=1e-4,
+    show_default=True,
+    help="Highest learning rate.",
 )
 @click.option(
     "--folds",
     type=int,
     default=3,
     show_default=True,
-    help="Of the cross-validation that chooses the way and calibrates; 0 for none: networks learn on, unasked.",
+    help="Folds of the cross-validation that chooses the method and calibrates; 0 to fine-tune without it.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=0,
     show_default=True,
-    help="Of radiographs held out, and training.",
+    help="Seed of the held-out radiographs and of the training.",
 )
-@click.option("--name", default="", help="Of the new bundle. [default: the old one's with -tuned]")
-@click.option("--data", default="", help="What the radiographs are, for the manifest.")
-@click.option("--licence", default="", help="Terms of the new weights. [default: the old bundle's]")
+@click.option("--name", default="", help="Name of the new bundle. [default: the old one's with -tuned]")
+@click.option("--data", default="", help="Description of the radiographs for the manifest.")
+@click.option("--licence", default="", help="Licence of the new weights. [default: the old bundle's]")
 @click.option(
     "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: among the runs]"
 )
 @click.option(
-    "--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="On what."
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    default="auto",
+    show_default=True,
+    help="Device for training.",
 )
-@click.option("--overwrite", is_flag=True, help="Put it in the place of a bundle that is there.")
-@click.option("--quiet", is_flag=True, help="No progress bars; one line an epoch.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
+@click.option("--quiet", is_flag=True, help="Show no progress bars, one line per epoch.")
 def finetune(
     radiographs: Path,
     images: Path | None,
@@ -68,14 +76,14 @@ def finetune(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Adapt a bundle to labelled RADIOGRAPHS of one's own, some hundreds: a CSV with id,boneage,male.
+    """Adapt a bundle to some hundred labelled RADIOGRAPHS of yours, a CSV with id,boneage,male.
 
-    A fifth of the radiographs, drawn by sex, is held out (or the radiographs of the split validation, if the CSV has a
-    column split). On the others three ways are compared by cross-validation: the networks as they are, a line through
-    their answers, and networks that learn on. The best becomes the new bundle, calibrated on the same radiographs if
-    they are 100 or more. Told are the errors before and after on the radiographs held out.
+    A fifth of the radiographs, drawn by sex, is held out (or those of the split validation, if the CSV has a column
+    split). On the others three methods are compared by cross-validation: unchanged networks, estimates corrected by a
+    line, and fine-tuned networks. The best one becomes the new bundle, calibrated on the same radiographs if they are
+    100 or more. The command reports the error on the held-out radiographs before and after.
 
-    Trainings lie in OUT.runs, and go on from there if this is killed and started again. Needs boneage[train].
+    Runs lie in OUT.runs. A command that was stopped continues from there. Needs boneage[train].
 
     \b
     Examples:
@@ -95,7 +103,7 @@ def finetune(
     if folds not in range(11) or folds == 1:
         raise click.UsageError(f"--folds is 0, or 2 to 10, not {folds}.")
     logging.basicConfig(format="%(asctime)s %(message)s")
-    logging.getLogger("boneage").setLevel(logging.INFO)  # and not what the exporter says of its own work
+    logging.getLogger("boneage").setLevel(logging.INFO)  # without messages of the exporter
     tuned = run(
         Bundle.open(bundle),
         read_radiographs(radiographs, images),
@@ -119,7 +127,7 @@ def finetune(
 
 
 def _report(tuned: TuningResult, out: Path) -> None:
-    """The closing lines."""
+    """Print the closing lines."""
     from collections import Counter
 
     if tuned.rejected:
@@ -138,7 +146,7 @@ def _report(tuned: TuningResult, out: Path) -> None:
         f" {change.value:+.2f} (95 % interval {change.low:+.2f} to {change.high:+.2f})"
     )
     if not tuned.helped:
-        click.echo("warning: no gain is shown on the radiographs held out; the manifest says so.", err=True)
+        click.echo("warning: no gain is shown on the held-out radiographs; the manifest records this.", err=True)
     if tuned.bundle.manifest.calibration is None:
-        click.echo("not calibrated: intervals are those of the radiographs held out")
+        click.echo("not calibrated: intervals follow from the error on the held-out radiographs")
     click.echo(str(out))

@@ -42,7 +42,11 @@ K = TypeVar("K", bound=str)
     "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: cache beside --out]"
 )
 @click.option(
-    "--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="On what."
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    default="auto",
+    show_default=True,
+    help="Device for training.",
 )
 @click.option("--plots/--no-plots", default=True, show_default=True, help="Draw plots; needs boneage[plot].")
 @quiet_option

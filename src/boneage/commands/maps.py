@@ -96,7 +96,7 @@ def _samples(
     errors: list[BoneageError],
     quiet: bool,
 ) -> Iterator[tuple[Sex, float, NDArray[np.float32], NDArray[np.float32]]]:
-    """What `boneage.evaluate.maps.mean_maps` takes; what radiographs failed by is added to `errors`."""
+    """Yield the arguments of `boneage.evaluate.maps.mean_maps`, and add the errors of radiographs to `errors`."""
     for radiograph, result in assess_each(radiographs, bundle, quiet=quiet):
         if isinstance(result, BoneageError):
             errors.append(result)
@@ -106,7 +106,7 @@ def _samples(
 
 
 def _in_frame(assessment: Assessment, evidence: Evidence) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Heat map and radiograph in the common frame, padded as a whole-radiograph view, float32 (128, 128)."""
+    """Return heat map and radiograph in the common frame, padded as a whole-radiograph view, float32 (128, 128)."""
     import numpy as np
 
     from boneage.geometry import fit_inside, sample

@@ -24,10 +24,10 @@ _FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Pa
 
 @click.group()
 def mine() -> None:
-    """Hand masks for all radiographs from outlines of a few: train, predict, keep the good ones, and again.
+    """Make hand masks for all radiographs from some outlines: train, predict, accept the good masks, repeat.
 
     FOLDER holds a mining: its table masks.csv, the masks, and each round's training. Every command can be stopped and
-    given again. Needs boneage[train].
+    repeated. Needs boneage[train].
 
     \b
     Example:
@@ -49,7 +49,9 @@ def mine() -> None:
 @click.option(
     "--held-out", default=20, show_default=True, type=click.IntRange(min=1), help="Outlines that never train."
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of that draw and all others.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of that draw and all others."
+)
 def start(folder: Path, radiographs: Path, images: Path | None, outlines: Path, held_out: int, seed: int) -> None:
     """Begin a mining in FOLDER from the outlines of some of the radiographs.
 
@@ -72,13 +74,13 @@ def start(folder: Path, radiographs: Path, images: Path | None, outlines: Path, 
 @_FOLDER
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe hand-mask.")
 @click.option("--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
-@click.option("--devices", default="auto", show_default=True, help="How many devices.")
+@click.option("--devices", default="auto", show_default=True, help="Number of devices.")
 @quiet_option
 def train(folder: Path, changes: tuple[str, ...], accelerator: str, devices: str, quiet: bool) -> None:
     """Train the next round's network on the outlines and the accepted masks of FOLDER.
 
-    It goes on from the weights of the round before, and is measured on the held-out outlines. A training that was
-    stopped goes on with the masks it had begun with; give it the same changes.
+    It starts from the weights of the previous round, and is measured on the held-out outlines. A training that was
+    stopped continues with the masks of its start. Repeat it with the same changes.
     """
     from boneage.train.mining.rounds import train_round
     from boneage.train.run.engine import Engine
@@ -105,15 +107,15 @@ def train(folder: Path, changes: tuple[str, ...], accelerator: str, devices: str
     type=click.Choice(["random", "doubt"]),
     default="random",
     show_default=True,
-    help="Any radiographs, or those whose earlier mask was the most doubtful first.",
+    help="Any radiographs, or those with the most uncertain earlier mask first.",
 )
 @click.option("--against", type=click.IntRange(min=1), metavar="ROUND", help="Also compare with this round's network.")
 @quiet_option
 def predict(folder: Path, count: int | None, order: Order, against: int | None, quiet: bool) -> None:
     """Predict masks of radiographs in FOLDER that have no accepted one, with the latest round's network.
 
-    A mask is the largest connected component with its holes filled. Its doubt is 1 - IoU with the mask that the same
-    network draws on the radiograph's mirror image or on the radiograph turned by 90 degrees, whichever differs more.
+    A mask is the largest connected component with its holes filled. Its uncertainty is 1 - IoU with the mask of
+    the mirror image or of the radiograph rotated by 90 degrees, whichever differs more.
     """
     from boneage.train.mining.rounds import predict_round
 
@@ -125,13 +127,13 @@ def predict(folder: Path, count: int | None, order: Order, against: int | None, 
         progress=_bar("radiographs", quiet),
         decoding=_bar("decoding", quiet),
     )
-    click.echo(f"{len(done)} masks predicted; look at them with mine review or mine sheet")
+    click.echo(f"{len(done)} masks predicted. View them with `boneage mine review` or `boneage mine sheet`.")
 
 
 @mine.command()
 @_FOLDER
-@click.option("--port", default=0, type=click.IntRange(0, 65535), help="To listen on. [default: any that is free]")
-@click.option("--page", default=60, show_default=True, type=click.IntRange(1, 400), help="Radiographs a page.")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port of the server. [default: any free one]")
+@click.option("--page", default=60, show_default=True, type=click.IntRange(1, 400), help="Radiographs per page.")
 @click.option("--order", type=click.Choice(["doubt", "random"]), default="doubt", show_default=True)
 @quiet_option
 def review(folder: Path, port: int, page: int, order: str, quiet: bool) -> None:
@@ -161,9 +163,9 @@ def review(folder: Path, port: int, page: int, order: str, quiet: bool) -> None:
     type=click.Choice(["pending", "worst", "random", "accepted"]),
     default="pending",
     show_default=True,
-    help="Which masks; all but random the most doubtful first. worst and random: of pending and accepted ones.",
+    help="Kind of masks; all but random with the most uncertain first; worst and random: pending and accepted.",
 )
-@click.option("--count", type=click.IntRange(min=1), help="At most so many. [default: all]")
+@click.option("--count", type=click.IntRange(min=1), help="Largest number of masks. [default: all]")
 @click.option("--columns", default=10, show_default=True, type=click.IntRange(1, 40), help="Radiographs side by side.")
 @click.option("--rows", default=5, show_default=True, type=click.IntRange(1, 40), help="Rows of a sheet.")
 @click.option(
@@ -175,7 +177,7 @@ def sheet(
 ) -> None:
     """Draw contact sheets of masks in FOLDER, each with a table of its radiographs for mine decide.
 
-    Under each radiograph stand its id, the round of its mask and the doubt.
+    Each radiograph has its id, the round of its mask and the uncertainty of the mask below it.
     """
     from boneage.train.mining.tiles import Grid, choose_masks, write_sheets
 
@@ -197,7 +199,7 @@ def sheet(
     help="Table of a sheet whose other radiographs are accepted; may be given several times.",
 )
 def decide(folder: Path, discard: Path | None, sheets: tuple[Path, ...]) -> None:
-    """Discard and accept masks of FOLDER after a look at sheets, in one change of its table.
+    """Discard and accept masks of FOLDER after viewing sheets, in one change of its table.
 
     Radiographs of the sheets that have been decided on already stay as they are, unless they are to be discarded now. A
     sheet of an earlier round is rejected where its masks have been replaced.
@@ -211,7 +213,7 @@ def decide(folder: Path, discard: Path | None, sheets: tuple[Path, ...]) -> None
     from boneage.train.mining.tiles import read_sheet
 
     if discard is None and not sheets:
-        raise click.UsageError("Say what to --discard, or the sheets to --accept-rest-of.")
+        raise click.UsageError("Give --discard, --accept-rest-of, or both.")
     bad = [] if discard is None else _ids(discard)
     rounds = {radiograph_id: number for path in sheets for radiograph_id, number in read_sheet(path).items()}
     masks = read_masks(folder)
@@ -226,7 +228,7 @@ def decide(folder: Path, discard: Path | None, sheets: tuple[Path, ...]) -> None
 @mine.command()
 @_FOLDER
 def status(folder: Path) -> None:
-    """Tell how far the mining in FOLDER is; writes FOLDER/rounds.csv."""
+    """Report the progress of the mining in FOLDER, and write FOLDER/rounds.csv."""
     from boneage.train.mining.state import DRAWN, Status, read_masks, read_settings
 
     read_settings(folder)
@@ -284,5 +286,5 @@ def _ids(path: Path) -> list[str]:
 
 
 def _bar(title: str, quiet: bool) -> Callable[[Iterable[LabelledRadiograph]], Iterable[LabelledRadiograph]]:
-    """Return what shows progress through radiographs; nothing where nobody looks."""
+    """Return a wrapper that shows progress through radiographs in a terminal."""
     return lambda radiographs: with_progress(radiographs, label=title, quiet=quiet)

@@ -1,4 +1,4 @@
-"""``boneage train``: a recipe and a table of radiographs to a run."""
+"""``boneage train``: train a network from a recipe and a table of radiographs."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ if TYPE_CHECKING:
 @click.option("--radiographs", type=click.Path(path_type=Path), required=True, help="CSV with id,boneage,male.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; one that is there goes on."
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; an existing run is continued."
 )
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe, e.g. train.epochs=3.")
 @click.option(
     "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: cache beside --out]"
 )
 @click.option(
-    "--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="On what."
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    default="auto",
+    show_default=True,
+    help="Device for training.",
 )
-@click.option("--devices", default="auto", show_default=True, help="How many devices; under torchrun leave it.")
-@click.option("--nodes", default=1, show_default=True, help="How many machines.")
-@click.option("--quiet", is_flag=True, help="No progress bars; one line an epoch.")
+@click.option("--devices", default="auto", show_default=True, help="Number of devices; leave it out under torchrun.")
+@click.option("--nodes", default=1, show_default=True, help="Number of machines.")
+@click.option("--quiet", is_flag=True, help="Show no progress bars, one line per epoch.")
 def train(
     recipe: str,
     radiographs: Path,
@@ -44,11 +48,13 @@ def train(
 ) -> None:
     """Train RECIPE (a shipped name or a TOML file) on labelled radiographs.
 
-    Shows the validation error of each epoch; keeps the last and the best epoch, and the last one's estimates of the
-    validation radiographs (validation.csv); goes on where it was if it is killed and started again. Shipped recipes:
-    distribution-a to -e (regions of the hand, of the plan standard), registered-a, -b and -c, full-a to -e, residual,
-    iglovikov, souza-a to souza-h, souza-a-128 to souza-h-128, inception-v3; and of the networks that find the
-    hand: hand-mask, hand-locate, hand-refine, hand-locate-vgg. Needs boneage[train].
+    The command shows the validation error of each epoch. It stores the last and the best epoch, and the last one's
+    estimates for the validation radiographs (validation.csv). A run that was stopped continues after its last complete
+    epoch. Needs boneage[train].
+
+    Shipped recipes for regions of the hand: distribution-a to -e (plan standard), registered-a, -b and -c, full-a to
+    -e. For whole radiographs: residual, iglovikov, souza-a to souza-h, souza-a-128 to souza-h-128, inception-v3. For
+    hand networks: hand-mask, hand-locate, hand-refine, hand-locate-vgg.
 
     \b
     Examples:
@@ -78,7 +84,7 @@ def train(
 
 
 def _report(out: Path, finished: TrainingResult) -> None:
-    """The closing lines of a run."""
+    """Print the closing lines of a run."""
     from boneage.train.run.curve import MEASURES
 
     state, last = finished.state, finished.state.history[-1]

@@ -42,7 +42,7 @@ def least_area(moved: NDArray[np.float32]) -> float:
 
 @settings(max_examples=30)
 @given(st.integers(0, 1000), st.floats(0, 1.5))
-def test_an_inverse_undoes_a_smooth_deformation(seed: int, pixels: float) -> None:
+def test_inverse_undoes_smooth_deformation(seed: int, pixels: float) -> None:
     moved = deformation(seed, pixels)
     for undone in (_after(moved, _inverse(moved)), _after(_inverse(moved), moved)):
         assert np.abs(undone[6:-6, 6:-6]).max() < 0.12  # sampling between pixels
@@ -50,7 +50,8 @@ def test_an_inverse_undoes_a_smooth_deformation(seed: int, pixels: float) -> Non
 
 @settings(max_examples=30)
 @given(st.integers(0, 1000), st.floats(0, 12))
-def test_a_folded_deformation_is_smoothed_until_it_can_be_undone(seed: int, pixels: float) -> None:
+def test_unfolded_smooths_until_invertible(seed: int, pixels: float) -> None:
+    """A folded deformation is smoothed until it can be undone."""
     moved = deformation(seed, pixels)
     mended = _unfolded(moved)
     if least_area(moved) >= 0.3:
@@ -106,14 +107,15 @@ def mean(radiographs: list[NDArray[np.float32]]) -> MeanHand:
     return mean_hand([registered(radiograph) for radiograph in radiographs], even)
 
 
-def test_a_plate_shows_its_box_of_the_frame() -> None:
+def test_frame_to_plate_shows_box() -> None:
     left, top, width, height = PLATE_BOX
     corners = frame_to_plate().points(np.array([[left, top], [left + width, top + height]]))
     np.testing.assert_allclose(corners, [[0, 0], [PLATE_WIDTH, PLATE_HEIGHT]], atol=0.5)
     np.testing.assert_allclose(frame_to_plate(2).points(np.array([800.0, 100.0])) * 2, [205.8, 15.06], atol=0.1)
 
 
-def test_a_radiograph_that_is_not_moved_lies_on_the_plate_as_it_is_registered() -> None:
+def test_registered_radiograph_unmoved_lies_as_registered() -> None:
+    """A radiograph that is not moved lies on the plate as it is registered."""
     radiograph = draw_hand(8.0, height=HEIGHT, width=WIDTH)
     seen = on_plate(radiograph)
     hand = hand_on(radiograph)
@@ -122,7 +124,7 @@ def test_a_radiograph_that_is_not_moved_lies_on_the_plate_as_it_is_registered() 
     assert np.corrcoef(seen[inside], plain[inside])[0, 1] > 0.98
 
 
-def test_bent_hands_come_to_lie_on_one_another(radiographs: list[NDArray[np.float32]], mean: MeanHand) -> None:
+def test_mean_hand_aligns_bent_hands(radiographs: list[NDArray[np.float32]], mean: MeanHand) -> None:
     straight = on_plate(draw_hand(8.0, height=HEIGHT, width=WIDTH))
     views = [on_plate(radiograph) for radiograph in radiographs]
     plain = np.mean(views, axis=0)
@@ -133,14 +135,14 @@ def test_bent_hands_come_to_lie_on_one_another(radiographs: list[NDArray[np.floa
     assert fine(mean.grey).std() > 0.85 * of_radiographs
 
 
-def test_the_mean_has_the_mean_shape(radiographs: list[NDArray[np.float32]], mean: MeanHand) -> None:
+def test_mean_hand_has_mean_shape(radiographs: list[NDArray[np.float32]], mean: MeanHand) -> None:
     """It lies nearer to all radiographs than any of them does, whichever was typical."""
     outlines = np.stack([on_plate(radiograph) > 0.05 for radiograph in radiographs])[:, :480]
     of_mean = float((outlines != (mean.grey > 0.05)[:480]).mean())
     assert of_mean < 0.9 * min(float((outlines != one).mean()) * 12 / 11 for one in outlines)
 
 
-def test_a_hand_that_does_not_count_leaves_no_trace(radiographs: list[NDArray[np.float32]]) -> None:
+def test_mean_hand_without_weight_has_no_effect(radiographs: list[NDArray[np.float32]]) -> None:
     some = [registered(radiograph) for radiograph in radiographs[:4]]
     other = registered(np.ascontiguousarray(bent_hand(200, 99, 14.0)))
 
@@ -153,7 +155,8 @@ def test_a_hand_that_does_not_count_leaves_no_trace(radiographs: list[NDArray[np
     assert beside.local_count <= 4.001
 
 
-def test_black_surrounds_the_hand_and_the_forearm_ends_where_radiographs_do(mean: MeanHand) -> None:
+def test_mean_hand_surroundings_black_and_forearm_ends(mean: MeanHand) -> None:
+    """Black surrounds the hand and the forearm ends where radiographs do."""
     assert mean.grey.shape == (PLATE_HEIGHT, PLATE_WIDTH)
     assert mean.grey[:120, :40].max() < 0.02
     assert mean.grey.min() >= 0

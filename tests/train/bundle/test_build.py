@@ -123,7 +123,7 @@ def built(table: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Build,
 Built = tuple[Build, Path, list[str], list[str]]
 
 
-def test_one_call_makes_a_whole_bundle(built: Built) -> None:
+def test_build_bundle_makes_complete_bundle(built: Built) -> None:
     build, place, trained, _ = built
     assert trained == ["c-fold-1", "c-fold-2", "whole-fold-1", "whole-fold-2"]
     bundle = Bundle.open(place)
@@ -139,7 +139,8 @@ def test_one_call_makes_a_whole_bundle(built: Built) -> None:
     assert set(bundle.manifest.recipe["c-fold-2"]) == set(load_recipe("full-c").to_dict())
 
 
-def test_radiographs_out_of_fold_are_those_that_train_each_by_networks_that_did_not_see_it(built: Built) -> None:
+def test_out_of_fold_table_of_build(built: Built) -> None:
+    """Radiographs out of fold are those that train each by networks that did not see it."""
     build, _, _, told = built
     radiographs = {radiograph.id: radiograph for radiograph in radiographs_of(build.radiographs)}
     table = read_predictions(build.out_of_fold)
@@ -167,7 +168,8 @@ def test_radiographs_out_of_fold_are_those_that_train_each_by_networks_that_did_
         assert age == pytest.approx((3 * single["c"][radiograph_id] + single["whole"][radiograph_id]) / 4, abs=1e-2)
 
 
-def test_the_bundle_is_calibrated_by_them_and_measured_so(built: Built) -> None:
+def test_build_bundle_calibrated_and_measured(built: Built) -> None:
+    """The bundle is calibrated by them and measured so."""
     build, place, _, _ = built
     bundle = Bundle.open(place)
     runs, radiographs = planned_runs(build.plan, build.changes), radiographs_of(build.radiographs)
@@ -190,7 +192,8 @@ def test_the_bundle_is_calibrated_by_them_and_measured_so(built: Built) -> None:
             assert answer.member_ages_months[run.name] == pytest.approx(said[radiograph.id], abs=0.75)
 
 
-def test_what_is_done_is_kept_and_what_is_half_done_goes_on(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_bundle_keeps_and_continues_runs(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done is kept and what is half done goes on."""
     build, place, _, _ = built
     trained = here(monkeypatch)
     monkeypatch.setattr(building, "release", lambda *_, **__: None)
@@ -207,9 +210,10 @@ def test_what_is_done_is_kept_and_what_is_half_done_goes_on(built: Built, monkey
     assert weights == {name: (build.runs / name / "last.ckpt").stat().st_mtime_ns for name in weights}
 
 
-def test_what_could_not_be_joined_is_rejected_before_anything_is_trained(
+def test_build_bundle_rejects_before_training(
     built: Built, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What could not be joined is rejected before anything is trained."""
     build, place, _, _ = built
     trained = here(monkeypatch)
 
@@ -230,7 +234,9 @@ def test_what_could_not_be_joined_is_rejected_before_anything_is_trained(
     assert not (tmp_path / "no").exists()
 
 
-def test_a_training_that_fails_makes_no_bundle(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_bundle_failed_training_makes_no_bundle(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here(monkeypatch)
     damaged = tmp_path / "runs" / "whole" / "last.ckpt"
     damaged.parent.mkdir(parents=True)
@@ -243,9 +249,7 @@ def test_a_training_that_fails_makes_no_bundle(table: Path, tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(("folds", "sexes"), [(0, "both"), (2, "F")])
-def test_networks_without_folds_or_for_one_sex_give_no_calibration_and_it_is_said(
-    folds: int, sexes: str, tmp_path: Path
-) -> None:
+def test_fit_calibration_without_folds_or_one_sex(folds: int, sexes: str, tmp_path: Path) -> None:
     plan = Plan("small", "A small one", (PlannedNetwork("a", "residual", (f"data.sexes={sexes}",), folds),))
     told: list[str] = []
     build = Build(plan, tmp_path / "radiographs.csv", tmp_path / "runs")
@@ -257,7 +261,7 @@ def test_networks_without_folds_or_for_one_sex_give_no_calibration_and_it_is_sai
 
 
 @pytest.mark.parametrize("name", ["full-a", "full-b", "full-c", "full-d", "full-e"])
-def test_the_recipes_of_full_train_on_a_few_radiographs(name: str, table: Path, tmp_path: Path) -> None:
+def test_planned_runs_full_train_on_few_radiographs(name: str, table: Path, tmp_path: Path) -> None:
     recipe = load_recipe(name, (*SMALL, f'data.hands="{table.parent / "hands"}"', "data.folds=5", "data.fold=5"))
     finished = train(
         recipe,
@@ -313,7 +317,8 @@ def drawn_folds(draw: st.DrawFn) -> Drawn:
 
 @settings(max_examples=30)
 @given(drawn_folds())
-def test_a_radiograph_out_of_fold_is_the_weighted_mean_of_all_networks_or_left_out(drawn: Drawn) -> None:
+def test_out_of_fold_weighted_mean_or_left_out(drawn: Drawn) -> None:
+    """A radiograph out of fold is the weighted mean of all networks or left out."""
     runs, tables, radiographs, known = drawn
     table, left_out = out_of_fold(runs, tables, radiographs)
     networks = {run.network.name: run.network.weight for run in runs}
@@ -331,7 +336,7 @@ def test_a_radiograph_out_of_fold_is_the_weighted_mean_of_all_networks_or_left_o
 
 @settings(max_examples=30)
 @given(drawn_folds(), st.floats(-30, 30))
-def test_the_disagreement_is_that_of_the_bundles_folds(drawn: Drawn, shift: float) -> None:
+def test_fold_disagreement_of_bundle(drawn: Drawn, shift: float) -> None:
     """By its definition; and a shift of all folds alike changes nothing, one of the first alone does, by its square."""
     runs, tables, radiographs, _ = drawn
     found = fold_disagreement(runs, tables, radiographs)

@@ -25,7 +25,7 @@ def _run(*arguments: object) -> Result:
     return CliRunner().invoke(build, [str(argument) for argument in arguments])
 
 
-def test_a_plan_becomes_a_bundle_by_one_command(tmp_path: Path) -> None:
+def test_build_command_makes_bundle(tmp_path: Path) -> None:
     table = draw_folder(tmp_path, count=40)
     (tmp_path / "tiny.toml").write_text(TINY, encoding="utf-8")
     (tmp_path / "plan.toml").write_text(PLAN, encoding="utf-8")
@@ -53,7 +53,7 @@ def test_a_plan_becomes_a_bundle_by_one_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plan", ["no-plan", "full"])
-def test_faults_are_told_before_anything_is_made(plan: str, tmp_path: Path) -> None:
+def test_build_command_reports_faults_first(plan: str, tmp_path: Path) -> None:
     result = _run(plan, "--radiographs", tmp_path / "none.csv", "--out", tmp_path / "small")
     assert result.exit_code != 0
     assert list(tmp_path.iterdir()) == []

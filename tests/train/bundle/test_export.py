@@ -108,7 +108,7 @@ def one_hot(count: int) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize(("name", "bits"), [*((name, 16) for name in NETWORKS), ("residual", 32)])
-def test_torch_and_onnx_runtime_agree(tmp_path: Path, name: str, bits: WeightBits) -> None:
+def test_export_graph_agrees_with_torch(tmp_path: Path, name: str, bits: WeightBits) -> None:
     network = random_network(name)
     exported = export(network, tmp_path / "network.onnx", bits=bits)
     assert exported.weight_bits == bits
@@ -127,7 +127,7 @@ def test_torch_and_onnx_runtime_agree(tmp_path: Path, name: str, bits: WeightBit
     assert np.ptp(age) > 1  # else the agreement would say nothing
 
 
-def test_16_bits_halve_the_file(tmp_path: Path, written: Bundle) -> None:
+def test_export_graph_16_bits_halve_file(tmp_path: Path, written: Bundle) -> None:
     whole = export(random_network(), tmp_path / "whole.onnx", bits=32).path.stat().st_size
     half = (written.directory / "residual.onnx").stat().st_size
     weights = 4 * sum(tensor.numel() for tensor in random_network().state_dict().values())
@@ -140,9 +140,8 @@ INTEGERS = (onnx.TensorProto.INT16, onnx.TensorProto.INT8)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_weights_are_unpacked_when_a_graph_is_loaded_not_when_it_runs(
-    tmp_path: Path, traced: bytes, bits: Literal[8, 16]
-) -> None:
+def test_export_graph_weights_decoded_on_load(tmp_path: Path, traced: bytes, bits: Literal[8, 16]) -> None:
+    """Weights are unpacked when a graph is loaded not when it runs."""
     path = tmp_path / "stored.onnx"
     path.write_bytes(weight_bits.encode_integers(traced, bits))
     options = onnxruntime.SessionOptions()
@@ -155,7 +154,7 @@ def test_weights_are_unpacked_when_a_graph_is_loaded_not_when_it_runs(
     assert {node.op_type for node in loaded.node}.isdisjoint({"DequantizeLinear"})
 
 
-def test_8_bits_halve_the_file_of_16_and_move_little(tmp_path: Path, quick: NetworkMember, traced: bytes) -> None:
+def test_export_graph_8_bits_change_little(tmp_path: Path, quick: NetworkMember, traced: bytes) -> None:
     sixteen = export(quick.network, tmp_path / "sixteen.onnx")
     eight = export(quick.network, tmp_path / "eight.onnx", bits=8)
     assert (sixteen.weight_bits, eight.weight_bits) == (16, 8)
@@ -183,9 +182,10 @@ def stored_and_back(values: NDArray[np.float32], bits: Literal[8, 16]) -> NDArra
 
 
 @given(st.integers(1, 5), st.integers(1, 200), st.sampled_from([1, 3]), st.sampled_from([8, 16]), st.integers(0, 99))
-def test_stored_weights_are_off_by_a_step_at_most_and_kernels_by_half_of_one(
+def test_encode_integers_error_within_step(
     channels: int, inputs: int, side: int, bits: Literal[8, 16], seed: int
 ) -> None:
+    """Stored weights are off by a step at most and kernels by half of one."""
     rng = np.random.default_rng(seed)
     values = rng.standard_cauchy((channels, inputs, side, side)).clip(-50, 50).astype(np.float32)
     off = stored_and_back(values, bits) - values
@@ -196,7 +196,7 @@ def test_stored_weights_are_off_by_a_step_at_most_and_kernels_by_half_of_one(
         assert (np.abs(off.sum(axis=(2, 3))).max(axis=1) <= steps * 0.501).all()
 
 
-def test_weights_take_more_bits_where_fewer_would_show(
+def test_export_graph_takes_more_bits_beyond_limits(
     tmp_path: Path, quick: NetworkMember, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for blocked, reached in (([8], 16), ([8, 16], 32)):
@@ -211,7 +211,7 @@ def test_weights_take_more_bits_where_fewer_would_show(
         ] * len(blocked)
 
 
-def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
+def test_export_graph_leaves_network_unchanged(tmp_path: Path) -> None:
     network = random_network().train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     export(network, tmp_path / "network.onnx")
@@ -220,7 +220,8 @@ def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-def test_graphs_hold_no_paths_of_the_machine_and_come_out_the_same(tmp_path: Path) -> None:
+def test_export_graph_without_paths_and_deterministic(tmp_path: Path) -> None:
+    """Graphs hold no paths of the machine and come out the same."""
     first = export(random_network(), tmp_path / "first.onnx").path.read_bytes()
     second = export(random_network(), tmp_path / "second.onnx").path.read_bytes()
     assert first == second
@@ -229,7 +230,7 @@ def test_graphs_hold_no_paths_of_the_machine_and_come_out_the_same(tmp_path: Pat
     assert b".py" not in first
 
 
-def test_networks_that_failed_are_not_exported(tmp_path: Path) -> None:
+def test_export_graph_rejects_failed_network(tmp_path: Path) -> None:
     network = random_network()
     with torch.no_grad():
         dense(network)[0].weight[0, 0] = torch.nan
@@ -259,7 +260,7 @@ def sure_network() -> VggNetwork:
     return network.eval()
 
 
-def test_a_distribution_goes_with_its_age(tmp_path: Path) -> None:
+def test_export_graph_distribution_fits_age(tmp_path: Path) -> None:
     network = sure_network()
     exported = export_graph(
         network, tmp_path / "network.onnx", height=64, width=48, age_mean_months=120, age_spread_months=120
@@ -276,7 +277,7 @@ def test_a_distribution_goes_with_its_age(tmp_path: Path) -> None:
     np.testing.assert_allclose(distribution, expected.distribution.numpy(), atol=1e-3)
 
 
-def test_a_distribution_in_another_unit_is_rejected(tmp_path: Path) -> None:
+def test_export_graph_rejects_distribution_in_other_unit(tmp_path: Path) -> None:
     """Its age would not be the expectation of what the graph gives beside it."""
     with pytest.raises(BundleError) as caught:
         export(sure_network(), tmp_path / "network.onnx")
@@ -284,7 +285,7 @@ def test_a_distribution_in_another_unit_is_rejected(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bundle_runs_a_distribution(tmp_path: Path) -> None:
+def test_write_bundle_with_distribution_runs(tmp_path: Path) -> None:
     member = NetworkMember("classes", sure_network(), VIEW, 120.0, 120.0, mirror=True)
     bundle = write_bundle([member], FACTS, tmp_path / "tiny")
     output = bundle.run(bundle.members[0], views(1)[0], Sex.MALE)
@@ -322,7 +323,7 @@ class PointsNetwork(nn.Module):
 
 
 @pytest.mark.parametrize("bits", [8, 16, 32])
-def test_a_mask_graph_gives_probabilities(tmp_path: Path, bits: WeightBits) -> None:
+def test_export_hand_graph_mask_probabilities(tmp_path: Path, bits: WeightBits) -> None:
     torch.manual_seed(3)
     network = MaskNetwork().train()
     exported = export_hand_graph(network, tmp_path / "mask.onnx", kind="mask", height=64, width=48, weight_bits=bits)
@@ -337,7 +338,7 @@ def test_a_mask_graph_gives_probabilities(tmp_path: Path, bits: WeightBits) -> N
     assert np.ptp(hand) > 0.05
 
 
-def test_a_points_graph_gives_points_spread_and_hands(tmp_path: Path) -> None:
+def test_export_hand_graph_points_spread_hands(tmp_path: Path) -> None:
     torch.manual_seed(3)
     network = PointsNetwork()
     exported = export_hand_graph(network, tmp_path / "points.onnx", kind="points", height=64, width=48)
@@ -352,9 +353,10 @@ def test_a_points_graph_gives_points_spread_and_hands(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moved", ["points", "spread", "hands"])
-def test_hand_networks_stay_whole_where_16_bits_would_show(
+def test_export_hand_graph_keeps_bits_beyond_limits(
     tmp_path: Path, moved: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Hand networks stay whole where 16 bits would show."""
     monkeypatch.setattr(weight_bits, "WEIGHT_LIMITS", {16: {**LIMITS[16], moved: 0.0}})
     torch.manual_seed(3)
     with caplog.at_level(logging.WARNING, "boneage"):
@@ -363,7 +365,7 @@ def test_hand_networks_stay_whole_where_16_bits_would_show(
     assert f"16 moved {moved} by" in caplog.text
 
 
-def test_failed_hand_networks_are_not_exported(tmp_path: Path) -> None:
+def test_export_hand_graph_rejects_failed_network(tmp_path: Path) -> None:
     network = PointsNetwork()
     with torch.no_grad():
         network.dense.bias[0] = torch.inf
@@ -405,7 +407,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, networks: list[AgeNetwork]
     return write_bundle(members, FACTS, tmp_path_factory.mktemp("parent") / "new" / "tiny")
 
 
-def test_a_written_bundle_is_whole(written: Bundle) -> None:
+def test_write_bundle_is_complete(written: Bundle) -> None:
     assert [path.name for path in written.directory.parent.iterdir()] == ["tiny"]
     opened = Bundle.open(written.directory)
     assert all(result.passed for result in check_bundle(opened))
@@ -419,7 +421,7 @@ def test_a_written_bundle_is_whole(written: Bundle) -> None:
     assert units == [(MEAN, SPREAD, True), (100.0, 30.0, False)]
 
 
-def test_parity_measures_what_torch_and_bundle_differ_by(written: Bundle, networks: list[AgeNetwork]) -> None:
+def test_parity_is_largest_difference(written: Bundle, networks: list[AgeNetwork]) -> None:
     assert parity(networks[0], written, views(20), member="residual") < 0.05
     assert parity(networks[1], written, views(3), member="girls") < 0.05
     # Another network than the exported one is found out.
@@ -429,14 +431,14 @@ def test_parity_measures_what_torch_and_bundle_differ_by(written: Bundle, networ
     assert parity(moved, written, views(3), member="residual") == pytest.approx(1.0, abs=0.05)
 
 
-def test_parity_asks_which_member_is_meant(written: Bundle, networks: list[AgeNetwork]) -> None:
+def test_parity_rejects_unclear_member(written: Bundle, networks: list[AgeNetwork]) -> None:
     for name in (None, "nobody"):
         with pytest.raises(BundleError) as caught:
             parity(networks[0], written, views(1), member=name)
         assert caught.value.code == "bundle_mismatch"
 
 
-def test_what_is_there_is_only_overwritten_when_told(tmp_path: Path, quick: NetworkMember) -> None:
+def test_write_bundle_overwrites_only_on_request(tmp_path: Path, quick: NetworkMember) -> None:
     place = tmp_path / "tiny"
     write_bundle([quick], FACTS, place)
     with pytest.raises(BundleError) as caught:
@@ -447,7 +449,7 @@ def test_what_is_there_is_only_overwritten_when_told(tmp_path: Path, quick: Netw
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
-def test_a_folder_that_is_no_bundle_is_never_overwritten(tmp_path: Path) -> None:
+def test_write_bundle_never_overwrites_other_folder(tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("keep me")
     with pytest.raises(BundleError) as caught:
@@ -458,16 +460,17 @@ def test_a_folder_that_is_no_bundle_is_never_overwritten(tmp_path: Path) -> None
     assert (tmp_path / "letters" / "dear.txt").read_text() == "keep me"
 
 
-def test_nothing_is_left_of_a_bundle_that_fails(tmp_path: Path, quick: NetworkMember) -> None:
+def test_write_bundle_failure_leaves_nothing(tmp_path: Path, quick: NetworkMember) -> None:
     with pytest.raises(BundleError) as caught:
         write_bundle([replace(quick, sexes=(Sex.FEMALE,))], FACTS, tmp_path / "tiny")
     assert caught.value.code == "bundle_invalid"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_former_bundle_comes_back_when_the_new_one_cannot_be_put(
+def test_write_bundle_restores_former_on_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: NetworkMember
 ) -> None:
+    """A former bundle comes back when the new one cannot be put."""
     place = tmp_path / "tiny"
     write_bundle([quick], FACTS, place)
     rename = Path.rename
@@ -500,7 +503,7 @@ def finder(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return write_bundle([], FACTS, tmp_path_factory.mktemp("finder") / "hands", hand=networks)
 
 
-def test_a_bundle_may_only_find_hands(finder: Bundle) -> None:
+def test_write_bundle_with_hand_networks_only(finder: Bundle) -> None:
     opened = Bundle.open(finder.directory)
     assert all(result.passed for result in check_bundle(opened))
     assert (opened.members, opened.finds_hands) == ((), True)
@@ -516,9 +519,8 @@ def test_a_bundle_may_only_find_hands(finder: Bundle) -> None:
     assert len(opened.hand_networks().refine(np.zeros((2, 48, 64), np.float32))) == 2
 
 
-def test_hand_graphs_are_taken_over_for_members_that_need_a_hand(
-    tmp_path: Path, finder: Bundle, quick: NetworkMember
-) -> None:
+def test_write_bundle_takes_over_hand_graphs(tmp_path: Path, finder: Bundle, quick: NetworkMember) -> None:
+    """Hand graphs are taken over for members that need a hand."""
     region = replace(VIEW, region="A")
     bundle = write_bundle([replace(quick, view=region)], FACTS, tmp_path / "tiny", hand=finder)
     assert bundle.manifest.hand == finder.manifest.hand
@@ -529,9 +531,10 @@ def test_hand_graphs_are_taken_over_for_members_that_need_a_hand(
         assert (bundle.directory / graph.graph).read_bytes() == (finder.directory / graph.graph).read_bytes()
 
 
-def test_hand_graphs_are_taken_over_in_8_bits_and_say_from_which(
+def test_write_bundle_takes_over_hand_graphs_in_8_bits(
     tmp_path: Path, finder: Bundle, quick: NetworkMember, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Hand graphs are taken over in 8 bits and say from which."""
     monkeypatch.setattr(weight_bits, "_FEWEST", 10)  # these networks are tiny
     bundle = write_bundle([quick], FACTS, tmp_path / "eight", hand=finder, weight_bits=8)
     assert all(result.passed for result in check_bundle(bundle))
@@ -549,7 +552,9 @@ def test_hand_graphs_are_taken_over_in_8_bits_and_say_from_which(
     assert (whole.mask, whole.locate) == (former.mask, mine.locate)
 
 
-def test_members_that_need_a_hand_are_rejected_without(tmp_path: Path, quick: NetworkMember, written: Bundle) -> None:
+def test_write_bundle_rejects_region_without_hand_networks(
+    tmp_path: Path, quick: NetworkMember, written: Bundle
+) -> None:
     member = replace(quick, view=replace(VIEW, region="A"))
     for hand, code in ((None, "bundle_invalid"), (written, "bundle_mismatch")):
         with pytest.raises(BundleError) as caught:
@@ -560,7 +565,7 @@ def test_members_that_need_a_hand_are_rejected_without(tmp_path: Path, quick: Ne
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_hand_graph_is_not_taken_over(tmp_path: Path, finder: Bundle, quick: NetworkMember) -> None:
+def test_write_bundle_rejects_damaged_hand_graph(tmp_path: Path, finder: Bundle, quick: NetworkMember) -> None:
     shutil.copytree(finder.directory, tmp_path / "damaged")
     damaged = Bundle.open(tmp_path / "damaged")
     (damaged.directory / "hand-refine.onnx").write_bytes(b"something else")
@@ -570,7 +575,7 @@ def test_a_damaged_hand_graph_is_not_taken_over(tmp_path: Path, finder: Bundle, 
     assert [path.name for path in tmp_path.iterdir()] == ["damaged"]
 
 
-def test_a_member_does_not_take_a_hand_networks_place(tmp_path: Path, finder: Bundle, quick: NetworkMember) -> None:
+def test_write_bundle_rejects_member_named_as_hand_graph(tmp_path: Path, finder: Bundle, quick: NetworkMember) -> None:
     with pytest.raises(BundleError, match="the name hand-mask") as caught:
         write_bundle([replace(quick, name="hand-mask")], FACTS, tmp_path / "tiny", hand=finder)
     assert caught.value.code == "bundle_invalid"

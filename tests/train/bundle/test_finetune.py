@@ -89,7 +89,7 @@ def held_out(directory: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_new_bundle_is_better_on_radiographs_held_out_and_says_so(tuned: TuningResult) -> None:
+def test_finetune_improves_held_out_radiographs(tuned: TuningResult) -> None:
     assert tuned.after < tuned.before
     assert tuned.difference.value == pytest.approx(tuned.after - tuned.before)
     assert tuned.helped
@@ -104,7 +104,7 @@ def test_the_new_bundle_is_better_on_radiographs_held_out_and_says_so(tuned: Tun
     assert manifest.metrics["radiographs"] == tuned.held_out_radiographs
 
 
-def test_the_new_bundle_is_whole_and_like_the_old_one(tuned: TuningResult, bundle: Bundle) -> None:
+def test_finetune_bundle_complete_and_similar(tuned: TuningResult, bundle: Bundle) -> None:
     results = check_bundle(tuned.bundle)
     assert all(result.passed for result in results), results
     for new, old in zip(tuned.bundle.members, bundle.members, strict=True):
@@ -116,7 +116,7 @@ def test_the_new_bundle_is_whole_and_like_the_old_one(tuned: TuningResult, bundl
     assert str(tuned.bundle.directory.parent) not in (tuned.bundle.directory / "bundle.json").read_text()
 
 
-def test_what_is_told_of_the_radiographs_held_out_is_what_assessments_give(
+def test_finetune_figures_match_assessments(
     tuned: TuningResult, bundle: Bundle, radiographs: list[LabelledRadiograph]
 ) -> None:
     rows = held_out(tuned.bundle.directory)
@@ -130,7 +130,7 @@ def test_what_is_told_of_the_radiographs_held_out_is_what_assessments_give(
             assert float(row[column]) == pytest.approx(said, abs=0.02)
 
 
-def test_no_radiograph_held_out_is_learnt_from(tuned: TuningResult) -> None:
+def test_finetune_does_not_train_on_held_out(tuned: TuningResult) -> None:
     kept = {row["id"] for row in held_out(tuned.bundle.directory)}
     runs = tuned.bundle.directory.with_name("ours.runs")
     learnt = {
@@ -140,7 +140,7 @@ def test_no_radiograph_held_out_is_learnt_from(tuned: TuningResult) -> None:
     assert not kept & learnt
 
 
-def test_done_runs_are_kept_and_give_the_same_again(
+def test_finetune_repeats_from_finished_runs(
     tuned: TuningResult, bundle: Bundle, radiographs: list[LabelledRadiograph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning, "FEWEST_TO_CALIBRATE", 20)
@@ -157,7 +157,9 @@ def test_done_runs_are_kept_and_give_the_same_again(
     )
 
 
-def test_what_does_not_help_is_said(bundle: Bundle, radiographs: list[LabelledRadiograph], tmp_path: Path) -> None:
+def test_finetune_without_gain_is_reported(
+    bundle: Bundle, radiographs: list[LabelledRadiograph], tmp_path: Path
+) -> None:
     # Labels that no radiograph can explain; networks for both sexes alone, and no cross-validation that would turn this
     # away.
     shuffled = np.random.default_rng(0).permutation([radiograph.boneage_months for radiograph in radiographs])
@@ -179,9 +181,10 @@ def test_what_does_not_help_is_said(bundle: Bundle, radiographs: list[LabelledRa
     assert told.bundle.manifest.calibration is None
 
 
-def test_too_few_radiographs_and_bundles_without_recipes_are_rejected(
+def test_finetune_rejects_few_radiographs_or_no_recipes(
     bundle: Bundle, radiographs: list[LabelledRadiograph], tmp_path: Path
 ) -> None:
+    """Too few radiographs and bundles without recipes are rejected."""
     out = tmp_path / "out"
     assert code_of(lambda: finetune(bundle, radiographs[:10], out)) == "table_split"
     assert (
@@ -195,7 +198,7 @@ def test_too_few_radiographs_and_bundles_without_recipes_are_rejected(
     assert not out.exists()
 
 
-def test_radiographs_held_out_are_drawn_by_sex(radiographs: list[LabelledRadiograph]) -> None:
+def test_split_for_tuning_draws_by_sex(radiographs: list[LabelledRadiograph]) -> None:
     parts = split_for_tuning(radiographs, 0.25, seed=0)
     for sex in Sex:
         assert sum(radiograph.split == "validation" for radiograph in parts if radiograph.sex == sex) == 5
@@ -216,7 +219,7 @@ months = st.floats(0.0, 240.0)
     to=st.tuples(st.floats(60, 180), st.floats(10, 80)),
 )
 @settings(max_examples=20, deadline=None)
-def test_a_bent_network_answers_through_the_line(
+def test_apply_correction_to_number(
     slope: float, shift: float, unit: tuple[float, float], to: tuple[float, float]
 ) -> None:
     network = random_network(recipe_of("residual"))
@@ -230,7 +233,7 @@ def test_a_bent_network_answers_through_the_line(
 
 @given(slope=st.floats(0.7, 1.4), shift=st.floats(-15, 15), middle=st.floats(90, 150))
 @settings(max_examples=20, deadline=None)
-def test_a_bent_distribution_moves_with_the_line(slope: float, shift: float, middle: float) -> None:
+def test_apply_correction_to_distribution(slope: float, shift: float, middle: float) -> None:
     network = random_network(recipe_of("residual-distribution"))
     last: Any = network.head.dense[-1]
     with torch.no_grad():
@@ -245,13 +248,13 @@ def test_a_bent_distribution_moves_with_the_line(slope: float, shift: float, mid
 
 
 @given(st.lists(months, min_size=2, max_size=40), st.floats(-40, 40), st.floats(0.6, 1.9))
-def test_a_line_is_found_again(said: list[float], shift: float, slope: float) -> None:
+def test_fitted_recovers_line(said: list[float], shift: float, slope: float) -> None:
     ages = np.array(said)
     line = LinearCorrection.fitted(ages, shift + slope * ages)
     np.testing.assert_allclose(line(ages), shift + slope * ages, atol=0.1 + 40 * (np.ptp(ages) < 1))
 
 
-def test_a_line_that_no_bundle_may_have_becomes_a_shift() -> None:
+def test_fitted_slope_out_of_range_becomes_shift() -> None:
     ages = np.array([50.0, 100.0, 150.0])
     assert LinearCorrection.fitted(ages, -ages) == LinearCorrection(-200.0, 1.0)
     assert LinearCorrection.fitted(np.full(3, 100.0), ages) == LinearCorrection(0.0, 1.0)
@@ -259,7 +262,7 @@ def test_a_line_that_no_bundle_may_have_becomes_a_shift() -> None:
 
 @given(st.lists(st.tuples(months, months, months), min_size=1, max_size=30))
 @settings(deadline=None)
-def test_the_change_is_that_of_the_errors(radiographs: list[tuple[float, float, float]]) -> None:
+def test_paired_difference_is_change_of_errors(radiographs: list[tuple[float, float, float]]) -> None:
     labels, before, after = np.array(radiographs).T
     change = paired_difference(labels, before, after)
     assert change.value == pytest.approx(np.abs(after - labels).mean() - np.abs(before - labels).mean(), abs=1e-9)

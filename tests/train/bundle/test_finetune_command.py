@@ -26,7 +26,8 @@ def run_command(*arguments: object) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
-def test_a_bundle_that_finds_hands_is_adapted_by_one_command(tmp_path: Path) -> None:
+def test_finetune_command_with_hand_networks(tmp_path: Path) -> None:
+    """A bundle that finds hands is adapted by one command."""
     finder = Bundle.open(tiny_bundle(tmp_path / "finder", views=(), hand=True, metrics={}))
     recipe = recipe_of("residual-distribution")
     recipe = replace(
@@ -43,7 +44,10 @@ def test_a_bundle_that_finds_hands_is_adapted_by_one_command(tmp_path: Path) -> 
     lines = result.stdout.splitlines()
     assert lines[0] == "1 radiograph(s) were rejected and left out: unreadable (1)"
     assert lines[1].startswith("held out, 4 radiographs: MAD ")
-    assert lines[-2:] == ["not calibrated: intervals are those of the radiographs held out", str(tmp_path / "ours")]
+    assert lines[-2:] == [
+        "not calibrated: intervals follow from the error on the held-out radiographs",
+        str(tmp_path / "ours"),
+    ]
     ours = Bundle.open(tmp_path / "ours")
     assert ours.manifest.name == "ours"
     assert ours.hand_networks().fingerprint() == bundle.hand_networks().fingerprint()
@@ -68,7 +72,9 @@ def test_a_bundle_that_finds_hands_is_adapted_by_one_command(tmp_path: Path) -> 
         ((), 6, "table_not_found"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(tmp_path: Path, arguments: tuple[str, ...], status: int, code: str) -> None:
+def test_finetune_command_reports_errors_in_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], status: int, code: str
+) -> None:
     result = run_command("finetune", tmp_path / "none.csv", "--out", tmp_path / "ours", *arguments)
     assert result.exit_code == status
     (line,) = result.stderr.splitlines()

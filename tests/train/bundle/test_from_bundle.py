@@ -42,7 +42,7 @@ def code_of(act: Callable[[], object]) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_network_comes_back_from_its_graph(bundle: Bundle, kind: str) -> None:
+def test_restore_network_equals_graph(bundle: Bundle, kind: str) -> None:
     (member,) = (one for one in bundle.members if one.name == kind)
     views, _ = batch(3)
     for batches in ([], [batch(8)]):
@@ -58,7 +58,8 @@ def test_a_network_comes_back_from_its_graph(bundle: Bundle, kind: str) -> None:
         assert set(network.state_dict()) == set(original.state_dict())
 
 
-def test_a_network_comes_back_from_8_bits_as_its_graph_has_it(tmp_path: Path) -> None:
+def test_restore_network_from_8_bits(tmp_path: Path) -> None:
+    """A network comes back from 8 bits as its graph has it."""
     wide = replace(recipe_of("residual").network, options={**KINDS["residual"], "widths": [32, 32]})
     small = bundle_of(tmp_path / "small", {"one": replace(recipe_of("residual"), network=wide)}, weight_bits=8)
     network = restore_network(small, small.members[0])
@@ -89,7 +90,8 @@ def folded_network(seed: int) -> tuple[AgeNetwork, Folded]:
 
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=15, deadline=None)
-def test_normalisations_that_work_again_change_no_answer_and_find_what_they_expect(seed: int) -> None:
+def test_renormalise_keeps_outputs(seed: int) -> None:
+    """Normalisations that work again change no answer and find what they expect."""
     network, pairs = folded_network(seed)
     views = batch(8, seed)
     with torch.no_grad():
@@ -114,7 +116,7 @@ def with_recipe(bundle: Bundle, recipe: dict[str, Any]) -> Bundle:
     return Bundle(bundle.directory, replace(bundle.manifest, recipe=recipe))
 
 
-def test_a_bundle_without_recipes_is_rejected(tmp_path: Path) -> None:
+def test_member_recipe_missing_rejected(tmp_path: Path) -> None:
     tiny = Bundle.open(tiny_bundle(tmp_path / "tiny"))
     assert code_of(lambda: restore_network(tiny, tiny.members[0])) == "bundle_mismatch"
 
@@ -132,18 +134,18 @@ def test_a_bundle_without_recipes_is_rejected(tmp_path: Path) -> None:
     ],
     ids=["fewer norms", "another kind", "other widths", "no network", "another view", "no recipe"],
 )
-def test_a_recipe_of_another_network_is_rejected(bundle: Bundle, other: dict[str, Any]) -> None:
+def test_restore_network_rejects_recipe_of_other_network(bundle: Bundle, other: dict[str, Any]) -> None:
     liar = with_recipe(bundle, {"residual": other})
     assert code_of(lambda: restore_network(liar, liar.members[0])) == "bundle_mismatch"
 
 
-def test_a_network_that_answers_otherwise_is_rejected(bundle: Bundle) -> None:
+def test_restore_network_rejects_different_outputs(bundle: Bundle) -> None:
     shifted = tuple(replace(member, age_mean_months=member.age_mean_months + 1) for member in bundle.members)
     liar = Bundle(bundle.directory, replace(bundle.manifest, members=shifted))
     assert code_of(lambda: restore_network(liar, liar.members[0])) == "bundle_output"
 
 
-def test_recipes_of_early_manifests_are_read(bundle: Bundle) -> None:
+def test_member_recipe_early_manifest(bundle: Bundle) -> None:
     told = recipe_of("residual").to_dict()
     del told["task"], told["train"]["label_spread"], told["data"]["folds"]
     assert member_recipe(with_recipe(bundle, {"residual": told}), bundle.members[0]) == recipe_of("residual")

@@ -103,7 +103,7 @@ def code_of(act: Callable[[], object]) -> str:
 # --- one run ---
 
 
-def test_the_bundle_is_whole_and_says_what_it_is(released: ReleaseResult, run: Path) -> None:
+def test_release_bundle_is_complete(released: ReleaseResult, run: Path) -> None:
     bundle = Bundle.open(released.bundle.directory)
     results = check_bundle(bundle)
     assert all(result.passed for result in results), results
@@ -119,9 +119,10 @@ def test_the_bundle_is_whole_and_says_what_it_is(released: ReleaseResult, run: P
     assert member.mirror
 
 
-def test_the_figures_are_those_of_assessing_the_validation_radiographs(
+def test_release_figures_match_assessments(
     released: ReleaseResult, run: Path, radiographs: list[LabelledRadiograph]
 ) -> None:
+    """The figures are those of assessing the validation radiographs."""
     validation = validation_of(run, radiographs)
     months = np.array(
         [boneage.assess(radiograph.image, radiograph.sex, released.bundle).age_months for radiograph in validation]
@@ -146,14 +147,15 @@ def test_the_figures_are_those_of_assessing_the_validation_radiographs(
         assert metrics["mad_months_by_sex"][sex.value] == pytest.approx(errors[chosen].mean(), abs=0.05)
 
 
-def test_the_graphs_answer_as_the_networks(released: ReleaseResult) -> None:
+def test_release_graphs_agree_with_networks(released: ReleaseResult) -> None:
     assert released.parity_months is not None
     assert 0.0 < released.parity_months < 0.05
 
 
-def test_validation_radiographs_are_familiar_and_others_less_so(
+def test_release_embedding_stats_of_validation(
     released: ReleaseResult, run: Path, radiographs: list[LabelledRadiograph]
 ) -> None:
+    """Validation radiographs are familiar and others less so."""
     (member,) = released.bundle.members
     assert member.embedding_stats is not None
     rng = np.random.default_rng(0)
@@ -168,16 +170,15 @@ def test_validation_radiographs_are_familiar_and_others_less_so(
     assert strange > 1.5
 
 
-def test_too_few_radiographs_say_nothing_of_what_is_familiar(
+def test_release_few_radiographs_without_embedding_stats(
     run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
 ) -> None:
+    """Too few radiographs say nothing of what is familiar."""
     small = release([run], tmp_path / "small", replace(OPTIONS, mirror=False), radiographs=radiographs)
     assert [(member.embedding_stats, member.mirror) for member in small.bundle.members] == [(None, False)]
 
 
-def test_radiographs_with_other_labels_are_rejected(
-    run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
-) -> None:
+def test_release_rejects_other_labels(run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path) -> None:
     first = radiographs[0]
     for other in (
         replace(first, boneage_months=first.boneage_months + 1),
@@ -189,7 +190,7 @@ def test_radiographs_with_other_labels_are_rejected(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fewer_radiographs_than_the_run_kept_are_told(
+def test_release_logs_missing_radiographs(
     run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = validation_of(run, radiographs)
@@ -199,7 +200,7 @@ def test_fewer_radiographs_than_the_run_kept_are_told(
     assert f"only 2 of the {len(kept)} radiographs" in caplog.text
 
 
-def test_a_graph_of_other_weights_is_rejected(
+def test_largest_parity_rejects_other_weights(
     released: ReleaseResult,
     run: Path,
     radiographs: list[LabelledRadiograph],
@@ -216,9 +217,10 @@ def test_a_graph_of_other_weights_is_rejected(
     assert difference == pytest.approx(0.01 * trained.unit.spread_months, abs=0.05)
 
 
-def test_the_curve_of_a_run_in_bf16_ends_with_the_figure_of_its_bundle(
+def test_release_figure_of_bf16_run_matches_curve(
     radiographs: list[LabelledRadiograph], run: Path, tmp_path: Path
 ) -> None:
+    """The curve of a run in bf16 ends with the figure of its bundle."""
     recipe = load_recipe(run.parent / "tiny.toml", ("train.epochs=2", 'train.precision="bf16-mixed"'))
     finished = train(recipe, radiographs, tmp_path / "half", engine=Engine(accelerator="cpu", devices=1), quiet=True)
     plain = release([tmp_path / "half"], tmp_path / "plain", replace(OPTIONS, mirror=False), radiographs=radiographs)
@@ -226,7 +228,7 @@ def test_the_curve_of_a_run_in_bf16_ends_with_the_figure_of_its_bundle(
     assert plain.bundle.manifest.metrics["mad_months"] == pytest.approx(told, abs=0.002)
 
 
-def test_without_radiographs_there_are_no_figures(run: Path, tmp_path: Path) -> None:
+def test_release_without_radiographs_has_no_figures(run: Path, tmp_path: Path) -> None:
     plain = release([run], tmp_path / "plain", replace(OPTIONS, title="A title", weights="best"))
     assert plain.parity_months is None
     assert plain.bundle.manifest.metrics == {}
@@ -236,9 +238,8 @@ def test_without_radiographs_there_are_no_figures(run: Path, tmp_path: Path) -> 
 # --- several runs ---
 
 
-def test_two_runs_become_two_members_whose_mean_is_measured(
-    run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
-) -> None:
+def test_release_two_runs_become_two_members(run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path) -> None:
+    """Two runs become two members whose mean is measured."""
     second = other_run(run, tmp_path / "second", lambda facts: None)
     checkpoint = torch.load(second / "last.ckpt", weights_only=True)
     *_, bias = checkpoint["average"].values()
@@ -259,9 +260,7 @@ def test_two_runs_become_two_members_whose_mean_is_measured(
     assert both.bundle.manifest.metrics["mad_months"] == pytest.approx(np.mean(errors), abs=0.05)
 
 
-def test_networks_of_different_units_each_keep_their_own(
-    run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
-) -> None:
+def test_release_members_keep_their_units(run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path) -> None:
     second = other_run(run, tmp_path / "second", lambda facts: facts["age_unit"].update(mean_months=100.0))
     both = release([run, second], tmp_path / "both", OPTIONS, radiographs=radiographs)
     assert both.parity_months is not None
@@ -274,15 +273,16 @@ def test_networks_of_different_units_each_keep_their_own(
     assert first_age - second_age == pytest.approx(both.bundle.members[0].age_mean_months - 100.0, abs=0.05)
 
 
-def test_runs_without_a_common_validation_radiograph_are_rejected(
+def test_release_rejects_runs_without_common_validation(
     run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
 ) -> None:
+    """Runs without a common validation radiograph are rejected."""
     second = other_run(run, tmp_path / "second", lambda facts: facts.update(validation=facts["train"]))
     assert code_of(lambda: release([run, second], tmp_path / "both", OPTIONS, radiographs=radiographs)) == "table_empty"
     assert not (tmp_path / "both").exists()
 
 
-def test_only_radiographs_that_no_run_learnt_from_are_measured(
+def test_release_measures_only_unseen_radiographs(
     run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
 ) -> None:
     validation = validation_of(run, radiographs)
@@ -308,9 +308,8 @@ def fold_of(run: Path, folder: Path, radiographs: list[LabelledRadiograph], fold
     return other_run(run, folder, part)
 
 
-def test_folds_are_measured_on_the_radiographs_that_none_of_them_has_seen(
-    run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
-) -> None:
+def test_release_folds_measured_on_set_aside(run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path) -> None:
+    """Folds are measured on the radiographs that none of them has seen."""
     runs = [fold_of(run, tmp_path / f"fold-{fold}", radiographs, fold) for fold in (1, 2)]
     options = replace(OPTIONS, mirror=False, weight_bits=8, member_weights={"fold-2": 3.0}, calibration=SHIFTED)
     both = release(runs, tmp_path / "both", options, radiographs=radiographs)
@@ -333,17 +332,17 @@ def test_folds_are_measured_on_the_radiographs_that_none_of_them_has_seen(
 
 
 @pytest.mark.parametrize("name", ["trained", "Not a name"])
-def test_folders_that_cannot_name_members_are_rejected(name: str, run: Path, tmp_path: Path) -> None:
+def test_release_rejects_folders_that_are_no_names(name: str, run: Path, tmp_path: Path) -> None:
     second = other_run(run, tmp_path / name, lambda facts: None)
     assert code_of(lambda: release([run, second], tmp_path / "both", OPTIONS)) == "recipe_invalid"
 
 
-def test_a_missing_run_is_rejected(run: Path, tmp_path: Path) -> None:
+def test_release_rejects_missing_run(run: Path, tmp_path: Path) -> None:
     for runs in ([tmp_path / "nothing"], [run, tmp_path / "nothing"]):
         assert code_of(partial(release, runs, tmp_path / "small", OPTIONS)) == "recipe_invalid"
 
 
-def test_no_run_and_no_hand_networks_make_no_bundle(tmp_path: Path) -> None:
+def test_release_rejects_no_networks(tmp_path: Path) -> None:
     assert code_of(lambda: release([], tmp_path / "small", OPTIONS)) == "bundle_invalid"
     assert list(tmp_path.iterdir()) == []
 
@@ -366,7 +365,8 @@ def hand_runs(radiographs: list[LabelledRadiograph], tmp_path_factory: pytest.Te
     return HandRuns(*(folder / name for name in ("mask", "locate", "refine")))
 
 
-def test_runs_for_the_hand_networks_become_a_bundle_that_finds_hands(hand_runs: HandRuns, tmp_path: Path) -> None:
+def test_release_hand_runs_make_hand_bundle(hand_runs: HandRuns, tmp_path: Path) -> None:
+    """Runs for the hand networks become a bundle that finds hands."""
     bundle = release([], tmp_path / "small", OPTIONS, hand=hand_runs).bundle
     assert bundle.finds_hands
     assert bundle.members == ()
@@ -385,7 +385,8 @@ def test_runs_for_the_hand_networks_become_a_bundle_that_finds_hands(hand_runs: 
     assert bundle.manifest.recipe["hand network mask"]["data"]["targets"] == "/".join(Path(targets).parts[-2:])
 
 
-def test_runs_for_other_networks_of_the_hand_are_rejected(hand_runs: HandRuns, run: Path, tmp_path: Path) -> None:
+def test_release_rejects_wrong_hand_runs(hand_runs: HandRuns, run: Path, tmp_path: Path) -> None:
+    """Runs for other networks of the hand are rejected."""
     for wrong in (
         replace(hand_runs, mask=hand_runs.locate),
         replace(hand_runs, locate=hand_runs.refine),
@@ -398,7 +399,8 @@ def test_runs_for_other_networks_of_the_hand_are_rejected(hand_runs: HandRuns, r
     assert list(tmp_path.iterdir()) == []
 
 
-def test_runs_of_two_cohorts_on_a_region_become_members_for_their_sexes(tmp_path: Path) -> None:
+def test_release_cohorts_serve_their_sexes(tmp_path: Path) -> None:
+    """Runs of two cohorts on a region become members for their sexes."""
     finder = tiny_bundle(tmp_path / "finder", name="finder", views=(), hand=True, metrics={})
     table = draw_folder(tmp_path / "phantoms", count=12, side=400)
     radiographs = read_radiographs(table, tmp_path / "phantoms" / "radiographs")
@@ -427,7 +429,7 @@ def test_runs_of_two_cohorts_on_a_region_become_members_for_their_sexes(tmp_path
     assert code_of(lambda: release(runs, tmp_path / "blind", OPTIONS)) == "bundle_invalid"
 
 
-def test_runs_may_be_released_with_the_8_bit_form_of_the_networks_that_found_their_hands(
+def test_release_accepts_8_bit_hand_networks(
     hand_runs: HandRuns, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weight_bits, "_FEWEST", 10)  # these networks are tiny
@@ -448,7 +450,7 @@ def test_runs_may_be_released_with_the_8_bit_form_of_the_networks_that_found_the
 # --- failures leave everything as it was ---
 
 
-def test_a_bundle_is_only_exchanged_for_a_measured_one(
+def test_release_overwrites_only_with_measured_bundle(
     run: Path, radiographs: list[LabelledRadiograph], tmp_path: Path
 ) -> None:
     (tmp_path / "broken.png").write_bytes(b"not a picture")
@@ -464,9 +466,10 @@ def test_a_bundle_is_only_exchanged_for_a_measured_one(
 # --- measuring ---
 
 
-def test_radiographs_that_are_rejected_are_left_out_and_named(
+def test_measure_bundle_leaves_out_rejected(
     tiny: Bundle, radiographs: list[LabelledRadiograph], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Radiographs that are rejected are left out and named."""
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     broken = replace(radiographs[0], id="broken one", image=tmp_path / "broken.png")
     with caplog.at_level(logging.WARNING):
@@ -479,9 +482,8 @@ def test_radiographs_that_are_rejected_are_left_out_and_named(
     assert code_of(lambda: measure_bundle(tiny, [broken])) == "table_empty"
 
 
-def test_figures_that_the_radiographs_do_not_give_are_left_out(
-    tiny: Bundle, radiographs: list[LabelledRadiograph]
-) -> None:
+def test_measure_bundle_leaves_out_undefined_figures(tiny: Bundle, radiographs: list[LabelledRadiograph]) -> None:
+    """Figures that the radiographs do not give are left out."""
     boys = [radiograph for radiograph in radiographs if radiograph.sex is Sex.MALE]
     assert set(measure_bundle(tiny, radiographs)[0]) - set(measure_bundle(tiny, boys)[0]) == {"mad_months_by_sex"}
     told = boneage.assess(boys[0].image, boys[0].sex, tiny).age_months
@@ -492,7 +494,7 @@ def test_figures_that_the_radiographs_do_not_give_are_left_out(
     }
 
 
-def test_progress_sees_every_radiograph(tiny: Bundle, radiographs: list[LabelledRadiograph]) -> None:
+def test_measure_bundle_progress_wraps_all(tiny: Bundle, radiographs: list[LabelledRadiograph]) -> None:
     seen: list[str] = []
 
     def watched(items: Any) -> Any:

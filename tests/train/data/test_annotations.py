@@ -28,7 +28,7 @@ def table(folder: Path, *lines: str) -> Path:
     return path
 
 
-def test_key_points_are_three_pairs_in_their_order(tmp_path: Path) -> None:
+def test_read_key_points_pairs_in_order(tmp_path: Path) -> None:
     points = read_key_points(table(tmp_path, HEADER, "7,0.5,0.1,0.9,0.45,0.52,0.7", "x,0.4,-0.1,1.2,0.5,0.4,0.8"))
     assert list(points) == ["7", "x"]
     assert points["7"].dtype == np.float64
@@ -48,11 +48,12 @@ def test_key_points_are_three_pairs_in_their_order(tmp_path: Path) -> None:
         ((HEADER.replace("capitate_x", "wrist_x"), "7,0.5,0.1,0.9,0.45,0.52,0.7"), "table_columns"),
     ],
 )
-def test_key_points_that_cannot_be_meant_are_rejected(tmp_path: Path, lines: tuple[str, ...], code: str) -> None:
+def test_read_key_points_rejects_invalid(tmp_path: Path, lines: tuple[str, ...], code: str) -> None:
     assert code_of(partial(read_key_points, table(tmp_path, *lines))) == code
 
 
-def test_masks_lie_beside_their_table_and_are_none_and_one(tmp_path: Path) -> None:
+def test_read_masks_zero_and_one(tmp_path: Path) -> None:
+    """Masks lie beside their table and are none and one."""
     (tmp_path / "masks").mkdir()
     picture = np.array([[0, 255, 1], [0, 128, 0]], np.uint8)
     cv2.imwrite(str(tmp_path / "masks" / "7.png"), picture)
@@ -63,14 +64,14 @@ def test_masks_lie_beside_their_table_and_are_none_and_one(tmp_path: Path) -> No
     assert np.array_equal(mask, [[0, 1, 1], [0, 1, 0]])
 
 
-def test_masks_that_are_missing_or_twice_are_rejected(tmp_path: Path) -> None:
+def test_read_masks_rejects_missing_or_duplicate(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "7.png"), np.zeros((4, 4), np.uint8))
     assert code_of(lambda: read_masks(table(tmp_path, "id,mask", "7,7.png", "8,8.png"))) == "table_image_missing"
     assert code_of(lambda: read_masks(table(tmp_path, "id,mask", "7,7.png", "7,7.png"))) == "table_duplicate"
     assert code_of(lambda: read_masks(tmp_path / "none.csv")) == "table_not_found"
 
 
-def test_what_is_no_mask_is_rejected(tmp_path: Path) -> None:
+def test_load_mask_rejects_other_files(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_bytes(b"no picture")
     (tmp_path / "empty.png").write_bytes(b"")
     cv2.imwrite(str(tmp_path / "large.png"), np.zeros((2049, 4), np.uint8))

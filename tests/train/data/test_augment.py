@@ -14,7 +14,7 @@ OPTIONS = Augmentation(rotation_degrees=20, zoom=0.2, shift=0.1, flip=0.5, gain=
 
 
 @given(st.integers(0, 10_000))
-def test_changes_keep_to_their_bounds(seed: int) -> None:
+def test_draw_change_within_bounds(seed: int) -> None:
     change = draw_change(OPTIONS, 256, 192, np.random.default_rng(seed))
     assert 1 / 1.2 - 1e-9 <= change.jitter.zoom <= 1.2 + 1e-9
     assert 1 / 1.3 - 1e-9 <= change.gain <= 1.3 + 1e-9
@@ -27,19 +27,19 @@ def test_changes_keep_to_their_bounds(seed: int) -> None:
     assert abs(np.degrees(np.arctan2(direction[0], direction[1]))) <= 20 + 1e-6
 
 
-def test_flips_come_as_often_as_asked() -> None:
+def test_draw_change_flip_frequency() -> None:
     generator = np.random.default_rng(0)
     flips = [draw_change(OPTIONS, 64, 64, generator).jitter.determinant < 0 for _ in range(2000)]
     assert np.mean(flips) == pytest.approx(0.5, abs=0.04)
 
 
-def test_nothing_asked_nothing_changed() -> None:
+def test_draw_change_without_options() -> None:
     change = draw_change(Augmentation(), 64, 48, np.random.default_rng(0))
     assert np.allclose(change.jitter.matrix, np.eye(3))
     view = np.ones((4, 4), dtype=np.float32)
     assert np.array_equal(change.shade(view), view)
 
 
-def test_the_same_seed_draws_the_same_change() -> None:
+def test_draw_change_follows_seed() -> None:
     first, second = (draw_change(OPTIONS, 64, 48, np.random.default_rng((1, 2, 3))) for _ in range(2))
     assert first == second

@@ -24,14 +24,14 @@ from boneage.train.recipe import DataOptions
 from tests.train.drawn_radiographs import draw_folder
 
 
-def test_radiographs_come_back_equal_to_the_bit(tmp_path: Path) -> None:
+def test_cache_is_exact(tmp_path: Path) -> None:
     radiographs = read_radiographs(draw_folder(tmp_path, count=3), tmp_path / "radiographs")
     cache = build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     for radiograph in radiographs:
         assert np.array_equal(cache.pixels(radiograph.id), read_radiograph(radiograph.image).pixels)
 
 
-def test_sixteen_bits_are_kept(tmp_path: Path) -> None:
+def test_cache_keeps_sixteen_bits(tmp_path: Path) -> None:
     table = draw_folder(tmp_path, count=3)
     pixels = np.rint(draw_hand(8, height=160, width=120) * 65535).astype(np.uint16)
     cv2.imwrite(str(tmp_path / "radiographs" / "1.png"), pixels)
@@ -42,7 +42,8 @@ def test_sixteen_bits_are_kept(tmp_path: Path) -> None:
 
 
 @given(seed=st.integers(0, 1000), levels=st.sampled_from([255, 4095, 65535, 10**6]))
-def test_pixels_are_stored_in_one_byte_only_where_that_is_exact(seed: int, levels: int) -> None:
+def test_cache_uses_one_byte_only_if_exact(seed: int, levels: int) -> None:
+    """Pixels are stored in one byte only where that is exact."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, levels, (5, 7), endpoint=True).astype(np.float32) / np.float32(levels)
     stored = _stored(pixels)
@@ -53,7 +54,8 @@ def test_pixels_are_stored_in_one_byte_only_where_that_is_exact(seed: int, level
     assert np.abs(back - pixels).max() <= 1.001 / 131_070
 
 
-def test_a_radiograph_of_usual_size_is_not_reduced_by_default(tmp_path: Path) -> None:
+def test_cache_default_does_not_reduce(tmp_path: Path) -> None:
+    """A radiograph of usual size is not reduced by default."""
     pixels = np.rint(draw_hand(height=2000, width=1500) * 255).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "radiograph.png"), pixels)
     radiograph = LabelledRadiograph("radiograph", tmp_path / "radiograph.png", Sex.MALE, 96.0)
@@ -67,7 +69,7 @@ def test_a_radiograph_of_usual_size_is_not_reduced_by_default(tmp_path: Path) ->
     assert 0 < difference.mean() < 0.01
 
 
-def test_a_view_for_training_is_the_view_for_serving(tmp_path: Path) -> None:
+def test_cache_view_equals_serving(tmp_path: Path) -> None:
     radiographs = read_radiographs(draw_folder(tmp_path, count=4), tmp_path / "radiographs")
     cache = build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     for spec in (ViewSpec(height=64, width=48), ViewSpec(height=96, width=96, grey="percentile")):
@@ -78,7 +80,8 @@ def test_a_view_for_training_is_the_view_for_serving(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_a_view_for_training_is_the_view_for_serving_on_real_radiographs(tmp_path: Path, data_folder: Path) -> None:
+def test_cache_view_equals_serving_on_rsna(tmp_path: Path, data_folder: Path) -> None:
+    """A view for training is the view for serving on real radiographs."""
     radiographs = read_radiographs(data_folder / "rsna" / "radiographs.csv")
     radiographs = radiographs[:12] + radiographs[-12:]
     cache = build_cache(radiographs, tmp_path, longest_side=4096)
@@ -89,13 +92,13 @@ def test_a_view_for_training_is_the_view_for_serving_on_real_radiographs(tmp_pat
         assert np.array_equal(views[index][0][0].numpy(), served)
 
 
-def test_large_radiographs_are_reduced_once(tmp_path: Path) -> None:
+def test_cache_reduces_large_radiographs_once(tmp_path: Path) -> None:
     radiographs = read_radiographs(draw_folder(tmp_path, count=2, side=300), tmp_path / "radiographs")
     cache = build_cache(radiographs, tmp_path / "cache", longest_side=150)
     assert cache.pixels("0").shape == (150, 112)
 
 
-def test_a_broken_radiograph_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_cache_leaves_out_broken_radiograph(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     table = draw_folder(tmp_path, count=3)
     (tmp_path / "radiographs" / "1.png").write_bytes(b"no picture")
     radiographs = read_radiographs(table, tmp_path / "radiographs")
@@ -106,7 +109,8 @@ def test_a_broken_radiograph_is_left_out_and_named(tmp_path: Path, caplog: pytes
     assert "unreadable" in caplog.text
 
 
-def test_radiographs_none_of_which_can_be_read_make_no_cache(tmp_path: Path) -> None:
+def test_build_cache_rejects_unreadable_table(tmp_path: Path) -> None:
+    """Radiographs none of which can be read make no cache."""
     table = draw_folder(tmp_path, count=2)
     radiographs = read_radiographs(table, tmp_path / "radiographs")
     for radiograph in radiographs:
@@ -117,9 +121,8 @@ def test_radiographs_none_of_which_can_be_read_make_no_cache(tmp_path: Path) -> 
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_radiograph_that_cannot_be_opened_is_no_rejection_to_keep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_build_cache_missing_file_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A radiograph that cannot be opened is no rejection to keep."""
     radiographs = read_radiographs(draw_folder(tmp_path, count=2), tmp_path / "radiographs")
     content = radiographs[1].image.read_bytes()
     radiographs[1].image.unlink()
@@ -139,7 +142,8 @@ def test_a_radiograph_that_cannot_be_opened_is_no_rejection_to_keep(
     assert "1" in build_cache(radiographs, tmp_path / "cache", longest_side=1536)
 
 
-def test_the_later_of_two_processes_takes_the_cache_of_the_first(tmp_path: Path) -> None:
+def test_build_cache_of_two_processes(tmp_path: Path) -> None:
+    """The later of two processes takes the cache of the first."""
     radiographs = read_radiographs(draw_folder(tmp_path, count=3), tmp_path / "radiographs")
 
     def overtaken(items: Sequence[LabelledRadiograph]) -> Iterator[LabelledRadiograph]:
@@ -151,14 +155,14 @@ def test_the_later_of_two_processes_takes_the_cache_of_the_first(tmp_path: Path)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [cache.folder.name]
 
 
-def test_another_reader_makes_a_new_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_cache_of_other_reader_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     radiographs = read_radiographs(draw_folder(tmp_path, count=2), tmp_path / "radiographs")
     first = build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     monkeypatch.setattr("boneage.train.data.cache.READER_VERSION", 1000)
     assert build_cache(radiographs, tmp_path / "cache", longest_side=1536).folder != first.folder
 
 
-def test_a_pickled_cache_holds_no_pixels(tmp_path: Path) -> None:
+def test_cache_pickles_without_pixels(tmp_path: Path) -> None:
     radiographs = read_radiographs(draw_folder(tmp_path, count=2), tmp_path / "radiographs")
     cache = build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     grey = cache.grey("0", "minmax")
@@ -169,7 +173,8 @@ def test_a_pickled_cache_holds_no_pixels(tmp_path: Path) -> None:
     assert other.grey("0", "minmax") == grey
 
 
-def test_the_cache_is_built_once_and_anew_for_changed_radiographs(tmp_path: Path) -> None:
+def test_build_cache_again_for_changed_radiographs(tmp_path: Path) -> None:
+    """The cache is built once and anew for changed radiographs."""
     radiographs = read_radiographs(draw_folder(tmp_path, count=2), tmp_path / "radiographs")
     build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     build_cache(radiographs, tmp_path / "cache", longest_side=1536)
@@ -179,7 +184,8 @@ def test_the_cache_is_built_once_and_anew_for_changed_radiographs(tmp_path: Path
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_an_order_is_a_permutation_new_in_each_epoch_and_shared_without_overlap() -> None:
+def test_epoch_order_permutes_and_shares() -> None:
+    """An order is a permutation new in each epoch and shared without overlap."""
     first, second = (list(EpochOrder(101, seed=0, epoch=epoch)) for epoch in (0, 1))
     assert sorted(first) == sorted(second) == list(range(101))
     assert first != second

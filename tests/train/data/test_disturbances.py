@@ -38,7 +38,7 @@ def scene() -> Scene:
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_a_drawn_scene_is_one_and_follows_from_its_seed(seed: int) -> None:
+def test_draw_disturbed_follows_seed(seed: int) -> None:
     before = scene().pixels.copy()
     drawn, labels = draw_disturbed(np.random.default_rng(seed), scene())
     again, same = draw_disturbed(np.random.default_rng(seed), scene())
@@ -53,7 +53,8 @@ def test_a_drawn_scene_is_one_and_follows_from_its_seed(seed: int) -> None:
     assert np.array_equal(scene().pixels, before)
 
 
-def test_every_label_is_drawn_and_many_radiographs_stay_clean() -> None:
+def test_draw_disturbed_draws_every_label() -> None:
+    """Every label is drawn and many radiographs stay clean."""
     drawn = [draw_disturbed(np.random.default_rng(seed), scene())[1] for seed in range(300)]
     for label in QUALITY_LABELS:
         assert sum(label in labels for labels in drawn) >= 10
@@ -62,7 +63,7 @@ def test_every_label_is_drawn_and_many_radiographs_stay_clean() -> None:
 
 
 @pytest.mark.parametrize(("label", "share"), [("plaster", 0.03), ("metal", 0.003)])
-def test_what_is_labelled_is_visible_on_the_hand(label: str, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draw_disturbed_label_is_visible(label: str, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disturbances, "_harmless", lambda _generator, scene, **_: scene)
     hand = scene().mask > 0.5
     found = 0
@@ -76,7 +77,7 @@ def test_what_is_labelled_is_visible_on_the_hand(label: str, share: float, monke
     assert found >= 5
 
 
-def test_a_photograph_moves_the_key_points_with_the_picture() -> None:
+def test_photograph_moves_key_points() -> None:
     """The middle finger's tip stays bright at its new place, where a hand is all that is bright."""
     spot = np.zeros_like(scene().pixels)
     x, y = np.round(scene().points_xy[0]).astype(int)
@@ -87,7 +88,8 @@ def test_a_photograph_moves_the_key_points_with_the_picture() -> None:
         np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], drawn.points_xy[0], atol=2.5)
 
 
-def test_cut_fingertips_are_gone_and_the_tip_lies_where_they_end() -> None:
+def test_cut_fingertips_moves_tip() -> None:
+    """Cut fingertips are gone and the tip lies where they end."""
     for seed in range(10):
         cut = cut_fingertips(np.random.default_rng(seed), scene())
         tip_before, tip_after = scene().points_xy[0], cut.points_xy[0]

@@ -133,7 +133,7 @@ def spot_near(
     [("radiograph", {}), ("radiograph", WILD), ("surroundings", {}), ("surroundings", CALM)],
     ids=["radiograph", "radiograph changed", "near", "near changed"],
 )
-def test_points_lie_where_the_view_shows_them(
+def test_point_views_points_lie_on_view(
     region: str,
     augment: dict[str, Any],
     radiographs: list[LabelledRadiograph],
@@ -160,7 +160,7 @@ def test_points_lie_where_the_view_shows_them(
 
 
 @pytest.mark.parametrize("augment", [{}, WILD], ids=["radiograph", "radiograph changed"])
-def test_a_mask_lies_where_the_view_shows_the_hand(
+def test_mask_views_mask_lies_on_view(
     augment: dict[str, Any], blots: tuple[list[LabelledRadiograph], RadiographCache, dict[str, Path]]
 ) -> None:
     radiographs, cache, masks = blots
@@ -184,7 +184,7 @@ def test_a_mask_lies_where_the_view_shows_the_hand(
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000))
-def test_a_first_guess_is_off_by_no_more_than_it_says(seed: int) -> None:
+def test_displaced_points_within_limits(seed: int) -> None:
     points_xy = SHAPE * (WIDTH, HEIGHT)
     guess_xy = displaced_points(points_xy, np.random.default_rng(seed))
     to_frame = register(points_xy)
@@ -200,7 +200,7 @@ def test_a_first_guess_is_off_by_no_more_than_it_says(seed: int) -> None:
     assert moved <= np.sqrt(2) * GUESS_SHIFT * HAND_LENGTH + 0.5 * lever
 
 
-def test_first_guesses_are_sometimes_on_the_wrong_side_and_networks_learn_from_it() -> None:
+def test_displaced_points_sometimes_on_wrong_side() -> None:
     points_xy = SHAPE * (WIDTH, HEIGHT)
     sides = [register(displaced_points(points_xy, np.random.default_rng(seed))).determinant > 0 for seed in range(400)]
     assert 0.02 < sides.count(False) / 400 < 0.16
@@ -214,7 +214,7 @@ def labels_of(views: HandViews, count: int = 12) -> set[int]:
 
 
 @pytest.mark.parametrize("region", ["radiograph", "surroundings"])
-def test_negatives_and_pairs_are_classes_of_their_own(
+def test_point_views_negatives_and_pairs_have_classes(
     region: str, radiographs: list[LabelledRadiograph], cache: RadiographCache, points: dict[str, NDArray[np.float64]]
 ) -> None:
     make = partial(PointViews, radiographs, cache, training=True, points=points)
@@ -231,9 +231,10 @@ def test_negatives_and_pairs_are_classes_of_their_own(
     assert labels_of(mixed, 40) == {NO_HAND, ONE_HAND, SEVERAL_HANDS}
 
 
-def test_a_negative_has_no_mask_and_a_pair_that_of_both_hands(
+def test_mask_views_of_negatives_and_pairs(
     blots: tuple[list[LabelledRadiograph], RadiographCache, dict[str, Path]],
 ) -> None:
+    """A negative has no mask and a pair that of both hands."""
     radiographs, cache, masks = blots
     make = partial(MaskViews, radiographs, cache, training=True, masks=masks)
     without = make(recipe_for("mask", augment={"negative": 1.0}))
@@ -250,7 +251,7 @@ def same(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:
     return all(torch.equal(*pair) for pair in zip(one, other, strict=True))
 
 
-def test_a_view_follows_from_seed_epoch_and_index(
+def test_hand_views_follow_seed_epoch_index(
     radiographs: list[LabelledRadiograph], cache: RadiographCache, points: dict[str, NDArray[np.float64]]
 ) -> None:
     recipe = recipe_for("points", augment={**WILD, "negative": 0.2, "pair": 0.2})
@@ -263,9 +264,10 @@ def test_a_view_follows_from_seed_epoch_and_index(
         assert not same(views[index], make(replace(recipe, train=replace(recipe.train, seed=4)), epoch=2)[index])
 
 
-def test_views_for_validation_are_those_of_the_radiographs_as_they_are(
+def test_hand_views_validation_unchanged(
     radiographs: list[LabelledRadiograph], cache: RadiographCache, points: dict[str, NDArray[np.float64]]
 ) -> None:
+    """Views for validation are those of the radiographs as they are."""
     recipe = recipe_for("points", augment={**WILD, "negative": 0.5, "pair": 0.5})
     views = PointViews(radiographs, cache, recipe, training=False, points=points)
     assert len(views) == 3  # each radiograph once, however many views an epoch has
@@ -278,9 +280,10 @@ def test_views_for_validation_are_those_of_the_radiographs_as_they_are(
         assert (on_view.tolist(), int(hands)) == ([1.0] * 3, ONE_HAND)
 
 
-def test_the_guess_of_a_validation_is_off_but_always_alike(
+def test_point_views_validation_guess_is_constant(
     radiographs: list[LabelledRadiograph], cache: RadiographCache, points: dict[str, NDArray[np.float64]]
 ) -> None:
+    """The guess of a validation is off but always alike."""
     recipe = recipe_for("points", "surroundings")
     one, other = (
         PointViews(radiographs, cache, recipe, training=False, epoch=epoch, points=points) for epoch in (0, 7)
@@ -292,7 +295,7 @@ def test_the_guess_of_a_validation_is_off_but_always_alike(
         assert abs(lie[0]) > 0.1  # not quite upright
 
 
-def test_an_epoch_has_as_many_views_as_are_asked_for_or_each_radiograph_once(
+def test_hand_views_number_per_epoch(
     radiographs: list[LabelledRadiograph], cache: RadiographCache, points: dict[str, NDArray[np.float64]]
 ) -> None:
     make = partial(PointViews, radiographs, cache, training=True, points=points)
@@ -303,9 +306,10 @@ def test_an_epoch_has_as_many_views_as_are_asked_for_or_each_radiograph_once(
         assert np.array_equal(each[index][0][0].numpy(), cut_view(cache.pixels(radiograph.id), each.spec))
 
 
-def test_batches_hold_every_view_once_and_share_them_between_processes(
+def test_hand_batches_hold_views_once_and_share(
     radiographs: list[LabelledRadiograph], cache: RadiographCache, points: dict[str, NDArray[np.float64]]
 ) -> None:
+    """Batches hold every view once and share them between processes."""
     recipe = recipe_for("points")
     views = PointViews(radiographs, cache, recipe, training=True, epoch=1, points=points)
     indices = [list(hand_batches(views, recipe, rank=rank, world=2).sampler) for rank in (0, 1)]
@@ -327,9 +331,7 @@ class Bright(nn.Module):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
-def test_masks_are_predicted_radiograph_by_radiograph(
-    radiographs: list[LabelledRadiograph], cache: RadiographCache, batch_size: int
-) -> None:
+def test_predict_masks_in_order(radiographs: list[LabelledRadiograph], cache: RadiographCache, batch_size: int) -> None:
     spec = ViewSpec("radiograph", 32, 48, "percentile")
     pixels = [cache.pixels(radiograph.id) for radiograph in radiographs]
     told = list(predict_masks(Bright(), iter(pixels), spec, batch_size=batch_size, half_precision=False))

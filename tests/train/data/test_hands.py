@@ -91,9 +91,10 @@ def with_hands(radiographs: list[LabelledRadiograph], table: HandTable) -> list[
 
 
 @pytest.mark.parametrize("spec", VIEWS, ids=lambda spec: f"{spec.region} {spec.grey}")
-def test_a_view_for_training_is_the_view_for_serving_to_the_bit(
+def test_hand_view_equals_serving(
     spec: ViewSpec, radiographs: list[LabelledRadiograph], cache: RadiographCache, bundle: Bundle, table: HandTable
 ) -> None:
+    """A view for training is the view for serving to the bit."""
     chosen = with_hands(radiographs, table)
     assert len(chosen) == 10
     views = EpochViews(chosen, cache, spec, hands=table)
@@ -106,7 +107,7 @@ def test_a_view_for_training_is_the_view_for_serving_to_the_bit(
         assert served.std() > 0.3
 
 
-def test_views_are_the_same_in_another_process(
+def test_hand_views_equal_in_other_process(
     radiographs: list[LabelledRadiograph], cache: RadiographCache, table: HandTable
 ) -> None:
     views = EpochViews(with_hands(radiographs, table), cache, REGION_VIEWS[0], hands=table)
@@ -115,7 +116,7 @@ def test_views_are_the_same_in_another_process(
     assert np.array_equal(elsewhere, np.stack([views[index][0].numpy() for index in range(len(views))]))
 
 
-def test_the_phantoms_hand_is_found_as_it_lies(radiographs: list[LabelledRadiograph], table: HandTable) -> None:
+def test_find_hands_locates_phantom(radiographs: list[LabelledRadiograph], table: HandTable) -> None:
     """Else equal views would say little."""
     for radiograph in with_hands(radiographs, table):
         hand = table.hand(radiograph.id)
@@ -124,7 +125,8 @@ def test_the_phantoms_hand_is_found_as_it_lies(radiographs: list[LabelledRadiogr
 
 
 @pytest.mark.data
-def test_a_view_for_training_is_the_view_for_serving_on_real_radiographs(data_folder: Path, tmp_path: Path) -> None:
+def test_hand_view_equals_serving_on_rsna(data_folder: Path, tmp_path: Path) -> None:
+    """A view for training is the view for serving on real radiographs."""
     from boneage.tables.radiographs import read_radiographs
 
     bundle = Bundle.open("default", threads=1)
@@ -155,7 +157,7 @@ def equal(one: Hand, other: Hand) -> bool:
     )
 
 
-def test_a_hand_comes_back_as_it_was_found(
+def test_hand_table_is_exact(
     radiographs: list[LabelledRadiograph], cache: RadiographCache, bundle: Bundle, table: HandTable
 ) -> None:
     for radiograph in with_hands(radiographs, table):
@@ -163,7 +165,7 @@ def test_a_hand_comes_back_as_it_was_found(
         assert equal(pickle.loads(pickle.dumps(table)).hand(radiograph.id), table.hand(radiograph.id))
 
 
-def test_radiographs_without_a_hand_are_named(
+def test_find_hands_rejects_radiographs_without_hand(
     radiographs: list[LabelledRadiograph],
     cache: RadiographCache,
     bundle: Bundle,
@@ -179,7 +181,7 @@ def test_radiographs_without_a_hand_are_named(
     assert alone.rejected == {"none": "no_hand"}
 
 
-def test_a_table_is_made_once(
+def test_find_hands_makes_table_once(
     radiographs: list[LabelledRadiograph],
     cache: RadiographCache,
     bundle: Bundle,
@@ -192,9 +194,10 @@ def test_a_table_is_made_once(
     assert [path.name for path in table.folder.parent.iterdir()] == [table.folder.name]
 
 
-def test_a_table_lies_beside_its_cache_and_leaves_out_what_could_not_be_read(
+def test_open_hands_beside_cache_without_unreadable(
     radiographs: list[LabelledRadiograph], cache: RadiographCache, bundle: Bundle, tmp_path: Path
 ) -> None:
+    """A table lies beside its cache and leaves out what could not be read."""
     unread = replace(radiographs[0], id="unread")
     opened = open_hands(str(bundle.directory), [*radiographs[:3], unread], cache)
     assert opened.folder.parent == cache.folder.parent
@@ -203,7 +206,7 @@ def test_a_table_lies_beside_its_cache_and_leaves_out_what_could_not_be_read(
     assert "unread" not in opened.rejected
 
 
-def test_a_broken_search_leaves_nothing(
+def test_find_hands_failure_leaves_nothing(
     radiographs: list[LabelledRadiograph], cache: RadiographCache, bundle: Bundle, tmp_path: Path
 ) -> None:
     def broken(items: Iterable[LabelledRadiograph]) -> Iterator[LabelledRadiograph]:
@@ -218,9 +221,11 @@ def test_a_broken_search_leaves_nothing(
     assert "left" in find_hands(radiographs, cache, bundle, tmp_path)
 
 
-def test_the_later_of_two_processes_takes_the_table_of_the_first(
+def test_find_hands_of_two_processes(
     radiographs: list[LabelledRadiograph], cache: RadiographCache, bundle: Bundle, tmp_path: Path
 ) -> None:
+    """The later of two processes takes the table of the first."""
+
     def overtaken(items: Iterable[LabelledRadiograph]) -> Iterator[LabelledRadiograph]:
         find_hands(radiographs, cache, bundle, tmp_path)
         yield from items
@@ -229,9 +234,10 @@ def test_the_later_of_two_processes_takes_the_table_of_the_first(
     assert [path.name for path in tmp_path.iterdir()] == [table.folder.name]
 
 
-def test_other_networks_radiographs_or_limits_make_another_table(
+def test_find_hands_table_depends_on_inputs(
     radiographs: list[LabelledRadiograph], cache: RadiographCache, bundle: Bundle, table: HandTable, tmp_path: Path
 ) -> None:
+    """Other networks radiographs or limits make another table."""
     folder = tiny_bundle(tmp_path / "other", name="other", views=(), hand=True, metrics={})
     assert (
         find_hands(radiographs, cache, Bundle.open(folder), table.folder.parent).folder == table.folder
@@ -251,7 +257,7 @@ def test_other_networks_radiographs_or_limits_make_another_table(
     assert len(folders) == 4
 
 
-def test_a_bundle_without_hand_networks_finds_no_hands(
+def test_find_hands_rejects_bundle_without_hand_networks(
     radiographs: list[LabelledRadiograph], cache: RadiographCache, tmp_path: Path
 ) -> None:
     with pytest.raises(BundleError) as caught:

@@ -41,7 +41,7 @@ def _draw(seed: int, kind: Kind | None, longest_side: int = 64) -> np.ndarray:
 
 @settings(max_examples=100, deadline=None)
 @given(seed=seeds, kind=st.sampled_from([*KINDS, None]), longest_side=st.integers(32, 100))
-def test_every_kind_is_a_picture_of_the_size_asked_for(seed: int, kind: Kind | None, longest_side: int) -> None:
+def test_draw_negative_size_of_every_kind(seed: int, kind: Kind | None, longest_side: int) -> None:
     picture = _draw(seed, kind, longest_side)
     assert picture.dtype == np.float32
     assert picture.ndim == 2
@@ -54,13 +54,13 @@ def test_every_kind_is_a_picture_of_the_size_asked_for(seed: int, kind: Kind | N
 
 
 @pytest.mark.parametrize("kind", [*KINDS, None])
-def test_equal_generators_give_equal_pictures(kind: Kind | None) -> None:
+def test_draw_negative_follows_generator(kind: Kind | None) -> None:
     assert np.array_equal(_draw(5, kind), _draw(5, kind))
     others = [_draw(seed, kind) for seed in range(6, 10)]
     assert any(other.shape != _draw(5, kind).shape or (other != _draw(5, kind)).any() for other in others)
 
 
-def test_nothing_of_the_hand_is_left_where_it_was_erased() -> None:
+def test_draw_negative_erases_hand() -> None:
     """Whatever the hand's pixels say, the picture is the same: they are not used."""
     radiograph = _radiograph()
     other = np.where(radiograph.mask > 0, np.float32(1.0) - radiograph.pixels, radiograph.pixels).astype(np.float32)
@@ -76,7 +76,7 @@ def test_nothing_of_the_hand_is_left_where_it_was_erased() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(seed=seeds, degrees=st.sampled_from([0, 1, 2, 3]))
-def test_a_forearm_shows_nothing_nearer_to_the_fingers_than_its_start(seed: int, degrees: int) -> None:
+def test_draw_negative_forearm_begins_at_start(seed: int, degrees: int) -> None:
     """All that lies on the hand's side of the start is made white: no white may be seen."""
     points_xy = _points()
     tip, _, capitate = points_xy
@@ -95,7 +95,7 @@ def test_a_forearm_shows_nothing_nearer_to_the_fingers_than_its_start(seed: int,
     assert crop.std() > 0.02
 
 
-def test_what_does_not_serve_is_rejected() -> None:
+def test_draw_negative_rejects_unsuitable() -> None:
     radiograph, generator = _radiograph(), np.random.default_rng(0)
     with pytest.raises(ValueError, match="not suitable"):
         draw_negative(generator, kind="erased")
@@ -116,7 +116,8 @@ def test_what_does_not_serve_is_rejected() -> None:
         pair_radiographs(generator, radiograph, (radiograph.pixels, np.zeros_like(radiograph.mask)))
 
 
-def test_radiographs_are_used_where_they_serve_and_drawn_pictures_else() -> None:
+def test_draw_negative_uses_suitable_radiographs() -> None:
+    """Radiographs are used where they serve and drawn pictures else."""
     radiograph = MaskedRadiograph(np.full((64, 48), 0.5, np.float32), np.zeros((64, 48), np.uint8))
     for seed in range(20):  # an empty mask, points without forearm: every picture is a drawn one
         picture = draw_negative(
@@ -133,7 +134,7 @@ def test_radiographs_are_used_where_they_serve_and_drawn_pictures_else() -> None
 
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds, second=st.booleans(), longest_side=st.integers(64, 256))
-def test_pairs_show_both_hands_and_mask_both(seed: int, second: bool, longest_side: int) -> None:
+def test_pair_radiographs_shows_both_hands(seed: int, second: bool, longest_side: int) -> None:
     radiograph = _radiograph()
     other = MaskedRadiograph(radiograph.pixels[:, ::-1], radiograph.mask[:, ::-1]) if second else None
     pair = pair_radiographs(np.random.default_rng(seed), radiograph, other, longest_side=longest_side)
@@ -149,7 +150,7 @@ def test_pairs_show_both_hands_and_mask_both(seed: int, second: bool, longest_si
     assert min(areas) > 0.2 * max(areas)
 
 
-def test_a_pairs_mask_lies_on_its_hands() -> None:
+def test_pair_radiographs_mask_lies_on_hands() -> None:
     """On radiographs whose hand is white on black, the mask is where the pair is white."""
     mask = _radiograph().mask
     radiograph = MaskedRadiograph(mask.astype(np.float32), mask)
@@ -160,6 +161,6 @@ def test_a_pairs_mask_lies_on_its_hands() -> None:
         assert pair.pixels[pair.mask == 1].mean() > 0.85
 
 
-def test_the_kinds_are_the_drawn_and_the_made_ones() -> None:
+def test_kinds_are_drawn_and_made() -> None:
     assert set(get_args(DrawnKind)) < set(KINDS)
     assert set(KINDS) - set(get_args(DrawnKind)) == {"erased", "forearm"}

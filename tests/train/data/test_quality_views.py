@@ -80,7 +80,7 @@ def run(radiographs: list[LabelledRadiograph], recipe: Recipe, folder: Path) -> 
     return folder / "quality"
 
 
-def test_views_without_an_epoch_are_those_of_serving(
+def test_quality_views_without_epoch_equal_serving(
     radiographs: list[LabelledRadiograph], scenes: Scenes, recipe: Recipe, bundle: Bundle
 ) -> None:
     view, labels = QualityViews(radiographs, scenes, recipe, epoch=None)[3]
@@ -89,7 +89,7 @@ def test_views_without_an_epoch_are_those_of_serving(
     assert labels.tolist() == [0.0] * len(QUALITY_LABELS)
 
 
-def test_drawn_views_follow_from_epoch_and_index(
+def test_quality_views_follow_epoch_and_index(
     radiographs: list[LabelledRadiograph], scenes: Scenes, recipe: Recipe
 ) -> None:
     first, again, other = (QualityViews(radiographs, scenes, recipe, epoch=epoch, count=40) for epoch in (1, 1, 2))
@@ -100,9 +100,11 @@ def test_drawn_views_follow_from_epoch_and_index(
     assert {float(value) for index in range(40) for value in first[index][1]} == {0.0, 1.0}
 
 
-def test_limits_are_set_on_validation_radiographs_as_they_are(
+def test_quality_limits_from_unchanged_validation(
     radiographs: list[LabelledRadiograph], scenes: Scenes, recipe: Recipe
 ) -> None:
+    """Limits are set on validation radiographs as they are."""
+
     def watched(items: Iterable[Any]) -> Iterable[Any]:
         return items
 
@@ -120,9 +122,10 @@ def test_limits_are_set_on_validation_radiographs_as_they_are(
     assert ("plaster_critical" in figures, "metal_critical" in figures) == (True, False)
 
 
-def test_a_renewed_bundle_has_the_network_and_gives_its_warnings(
+def test_renew_with_quality_network_warns(
     run: Path, bundle: Bundle, radiographs: list[LabelledRadiograph], tmp_path: Path
 ) -> None:
+    """A renewed bundle has the network and gives its warnings."""
     made = renew(bundle, tmp_path / "renewed", version="8", quality=run, weight_bits=16)
     assert all(result.passed for result in check_bundle(made))
     manifest = made.manifest
@@ -142,14 +145,14 @@ def test_a_renewed_bundle_has_the_network_and_gives_its_warnings(
     assert measured.manifest.quality == manifest.quality
 
 
-def test_a_run_for_another_task_is_no_quality_network(bundle: Bundle, tmp_path: Path) -> None:
+def test_renew_rejects_run_for_other_task(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(BoneageError) as caught:
         renew(bundle, tmp_path / "renewed", version="8", quality=tmp_path / "nothing")
     assert caught.value.code == "recipe_invalid"
     assert not (tmp_path / "renewed").exists()
 
 
-def test_the_shipped_recipe_can_be_used() -> None:
+def test_load_recipe_quality_is_usable() -> None:
     from boneage.train.recipe import load_recipe
 
     assert "quality" in shipped_recipes()

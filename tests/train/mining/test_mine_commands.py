@@ -48,7 +48,7 @@ def statuses(folder: Path) -> dict[str, str]:
     }
 
 
-def test_two_rounds_by_commands(tmp_path: Path, table: Path) -> None:
+def test_mine_two_rounds(tmp_path: Path, table: Path) -> None:
     folder, tiny = tmp_path / "mining", [f"--set={change}" for change in TINY]
     outlines = write_outlines(tmp_path / "outlines.json", 4)
     begun = run_command("start", folder, "--radiographs", table, "--outlines", outlines, "--held-out", 1)
@@ -75,7 +75,8 @@ def test_two_rounds_by_commands(tmp_path: Path, table: Path) -> None:
     assert [(row["round"], row["trained_on"], row["accepted"]) for row in rows] == [("1", "3", "2"), ("2", "5", "0")]
 
 
-def test_radiographs_are_discarded_by_a_list_and_the_rest_of_a_sheet_accepted(mining: Path, tmp_path: Path) -> None:
+def test_mine_decide_by_list_and_sheet(mining: Path, tmp_path: Path) -> None:
+    """Radiographs are discarded by a list and the rest of a sheet accepted."""
     run_command("sheet", mining, "--out", tmp_path, "--columns", 2, "--rows", 2, "--tile", 60, "--quiet")
     (tmp_path / "bad.txt").write_text("8\n\n 5 \n")
     arguments = ("decide", mining, "--discard", tmp_path / "bad.txt", "--accept-rest-of", tmp_path / "pending-001.csv")
@@ -87,7 +88,8 @@ def test_radiographs_are_discarded_by_a_list_and_the_rest_of_a_sheet_accepted(mi
     assert statuses(mining) == expected
 
 
-def test_a_radiograph_that_was_discarded_is_not_accepted_by_another_sheet(mining: Path, tmp_path: Path) -> None:
+def test_mine_decide_keeps_discarded(mining: Path, tmp_path: Path) -> None:
+    """A radiograph that was discarded is not accepted by another sheet."""
     run_command("sheet", mining, "--out", tmp_path, "--tile", 60, "--quiet")
     (tmp_path / "bad.txt").write_text("8\n")
     run_command("decide", mining, "--discard", tmp_path / "bad.txt")
@@ -95,14 +97,15 @@ def test_a_radiograph_that_was_discarded_is_not_accepted_by_another_sheet(mining
     assert statuses(mining)["8"] == "discarded"
 
 
-def test_a_sheet_of_masks_that_were_replaced_accepts_nothing(mining: Path, tmp_path: Path) -> None:
+def test_mine_decide_rejects_replaced_sheet(mining: Path, tmp_path: Path) -> None:
+    """A sheet of masks that were replaced accepts nothing."""
     run_command("sheet", mining, "--out", tmp_path, "--tile", 60, "--quiet")
     add_pending(mining, {"7": 0.0}, number=2)
     assert code_of(run_command("decide", mining, "--accept-rest-of", tmp_path / "pending-001.csv")) == "table_value"
     assert set(statuses(mining).values()) == {"pending"}
 
 
-def test_wrong_decisions_are_named(mining: Path, tmp_path: Path) -> None:
+def test_mine_decide_reports_faults(mining: Path, tmp_path: Path) -> None:
     assert run_command("decide", mining).exit_code == 2
     assert code_of(run_command("decide", mining, "--discard", tmp_path / "none.txt")) == "table_not_found"
     (tmp_path / "bad.txt").write_text("99\n")
@@ -112,21 +115,21 @@ def test_wrong_decisions_are_named(mining: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [("status",), ("train",), ("predict",), ("review",), ("sheet", "--out", "out")])
-def test_a_folder_that_is_no_mining_is_named(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_mine_reports_other_folder(tmp_path: Path, command: tuple[str, ...]) -> None:
     result = run_command(command[0], tmp_path / "none", *command[1:])
     assert isinstance(result.exception, RecipeError)
     assert result.exception.code == "recipe_invalid"
     assert not (tmp_path / "none").exists()
 
 
-def test_a_lost_table_is_named(mining: Path) -> None:
+def test_mine_reports_missing_table(mining: Path) -> None:
     (mining / "masks.csv").unlink()
     result = run_command("status", mining)
     assert isinstance(result.exception, TableError)
     assert result.exception.code == "table_not_found"
 
 
-def test_a_review_serves_until_it_is_stopped(mining: Path) -> None:
+def test_mine_review_serves_until_stopped(mining: Path) -> None:
     listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # also where tests ignore it
     program = f"{listening}; from boneage.commands.mine import mine; mine()"
     command = [sys.executable, "-c", program, "review", str(mining), "--quiet"]

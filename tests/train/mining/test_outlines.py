@@ -23,7 +23,8 @@ def square(low: float, high: float) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(20, 60), st.integers(20, 60))
-def test_a_rectangle_covers_the_pixels_whose_centres_it_holds(left: int, top: int, height: int, width: int) -> None:
+def test_rasterised_rectangle_covers_centres(left: int, top: int, height: int, width: int) -> None:
+    """A rectangle covers the pixels whose centres it holds."""
     corners = np.array([[left, top], [width - 3, top], [width - 3, height - 4], [left, height - 4]])
     mask = rasterised([Polygon(corners / (width, height))], height, width)
     expected = np.zeros((height, width), np.uint8)
@@ -32,7 +33,8 @@ def test_a_rectangle_covers_the_pixels_whose_centres_it_holds(left: int, top: in
     assert np.array_equal(mask, expected)
 
 
-def test_several_polygons_are_one_mask_and_holes_stay_open() -> None:
+def test_rasterised_polygons_join_with_holes() -> None:
+    """Several polygons are one mask and holes stay open."""
     ring = Polygon(square(0.1, 0.5), (square(0.2, 0.4),))
     mask = rasterised([ring, Polygon(square(0.6, 0.9))], 100, 100)
     assert mask[15, 15] == 1
@@ -44,13 +46,14 @@ def test_several_polygons_are_one_mask_and_holes_stay_open() -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 5000), st.integers(1, 5000))
-def test_masks_keep_the_aspect_of_the_radiograph_and_its_pixels_where_they_are_few(height: int, width: int) -> None:
+def test_mask_shape_keeps_aspect(height: int, width: int) -> None:
+    """Masks keep the aspect of the radiograph and its pixels where they are few."""
     rows, columns = mask_shape((height, width))
     assert max(rows, columns) == min(512, max(height, width))
     assert abs(rows * width - columns * height) <= 0.5 * max(height, width) + 1 or min(rows, columns) == 1
 
 
-def test_masks_are_kept_in_one_bit_a_pixel(tmp_path: Path) -> None:
+def test_write_mask_one_bit_per_pixel(tmp_path: Path) -> None:
     mask = (np.random.default_rng(0).random((37, 53)) > 0.5).astype(np.uint8)
     write_mask(tmp_path / "deep" / "mask.png", mask)
     assert np.array_equal(load_mask(tmp_path / "deep" / "mask.png"), mask)
@@ -73,20 +76,20 @@ def test_masks_are_kept_in_one_bit_a_pixel(tmp_path: Path) -> None:
         ('{"1": [{"exterior": [[0.1, 0.1], [0.2, NaN], [0.3, 0.3]]}]}', "table_value"),
     ],
 )
-def test_files_that_are_no_outlines_are_rejected(tmp_path: Path, said: str, code: str) -> None:
+def test_read_outlines_rejects_other_files(tmp_path: Path, said: str, code: str) -> None:
     (tmp_path / "outlines.json").write_text(said)
     with pytest.raises(TableError) as raised:
         read_outlines(tmp_path / "outlines.json")
     assert raised.value.code == code
 
 
-def test_a_missing_file_of_outlines_is_told(tmp_path: Path) -> None:
+def test_read_outlines_missing_file(tmp_path: Path) -> None:
     with pytest.raises(TableError) as raised:
         read_outlines(tmp_path / "none.json")
     assert raised.value.code == "table_not_found"
 
 
-def test_a_mining_begins_with_its_outlines_some_held_out(tmp_path: Path, table: Path) -> None:
+def test_start_holds_outlines_out(tmp_path: Path, table: Path) -> None:
     folder = begin_mining(tmp_path, table, outlines=5, held_out=2)
     masks = read_masks(folder)
     statuses = [mask.status for mask in masks.values()]
@@ -97,7 +100,7 @@ def test_a_mining_begins_with_its_outlines_some_held_out(tmp_path: Path, table: 
         assert np.array_equal(mask, rasterised([Polygon(np.array(TRIANGLE))], 160, 120))
 
 
-def test_the_held_out_follow_from_the_seed(tmp_path: Path, table: Path) -> None:
+def test_start_follows_seed(tmp_path: Path, table: Path) -> None:
     outlines = write_outlines(tmp_path / "outlines.json", 12)
     drawn = [
         {mask.id for mask in start(tmp_path / name, Settings(table, None, seed), outlines, 4).values()
@@ -107,7 +110,8 @@ def test_the_held_out_follow_from_the_seed(tmp_path: Path, table: Path) -> None:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_a_mining_is_not_begun_twice_but_after_a_killed_start(tmp_path: Path, table: Path) -> None:
+def test_start_rejects_existing_mining(tmp_path: Path, table: Path) -> None:
+    """A mining is not begun twice but after a killed start."""
     folder = begin_mining(tmp_path, table)
     chosen = Settings(table, None, 0)
     with pytest.raises(RecipeError) as raised:
@@ -118,13 +122,13 @@ def test_a_mining_is_not_begun_twice_but_after_a_killed_start(tmp_path: Path, ta
 
 
 @pytest.mark.parametrize(("outlines", "held_out"), [(3, 3), (3, 4), (3, 0)])
-def test_outlines_must_be_left_to_train_on(tmp_path: Path, table: Path, outlines: int, held_out: int) -> None:
+def test_start_needs_training_outlines(tmp_path: Path, table: Path, outlines: int, held_out: int) -> None:
     with pytest.raises(TableError) as raised:
         begin_mining(tmp_path, table, outlines=outlines, held_out=held_out)
     assert raised.value.code == "table_split"
 
 
-def test_outlines_of_other_radiographs_are_left_out(tmp_path: Path, table: Path) -> None:
+def test_start_ignores_other_outlines(tmp_path: Path, table: Path) -> None:
     said = {radiograph_id: [{"exterior": TRIANGLE}] for radiograph_id in ("0", "1", "elsewhere")}
     (tmp_path / "outlines.json").write_text(json.dumps(said))
     masks = start(tmp_path / "mining", Settings(table, None, 0), tmp_path / "outlines.json", 1)
@@ -132,7 +136,7 @@ def test_outlines_of_other_radiographs_are_left_out(tmp_path: Path, table: Path)
 
 
 @pytest.mark.data
-def test_the_real_outlines_hold_bone(data_folder: Path, tmp_path: Path) -> None:
+def test_rasterised_rsna_outlines_hold_bone(data_folder: Path, tmp_path: Path) -> None:
     from boneage.reading.radiograph import read_radiograph
     from boneage.tables.radiographs import read_radiographs
 

@@ -70,7 +70,7 @@ def statuses(mining: Path) -> dict[str, str]:
     }
 
 
-def test_the_page_asks_nothing_of_others(server: ReviewServer) -> None:
+def test_page_loads_nothing_external(server: ReviewServer) -> None:
     assert urlsplit(server.address).hostname == "127.0.0.1"
     response, body = ask(server, "")
     assert response.status == 200
@@ -79,7 +79,7 @@ def test_the_page_asks_nothing_of_others(server: ReviewServer) -> None:
     assert "default-src 'none'" in str(response.getheader("Content-Security-Policy"))
 
 
-def test_a_page_shows_its_radiographs_in_order(server: ReviewServer) -> None:
+def test_page_shows_radiographs_in_order(server: ReviewServer) -> None:
     first, second = (json.loads(ask(server, f"page/{number}")[1]) for number in (0, 1))
     assert [radiograph["id"] for radiograph in first["radiographs"]] == ["6", "8", "7"]
     assert [radiograph["place"] for radiograph in second["radiographs"]] == [3, 4]
@@ -87,7 +87,7 @@ def test_a_page_shows_its_radiographs_in_order(server: ReviewServer) -> None:
     assert (first["pages"], first["counts"]["radiographs"], first["counts"]["pending"]) == (2, 5, 5)
 
 
-def test_a_saved_page_is_in_the_table_at_once(server: ReviewServer, mining: Path) -> None:
+def test_save_page_writes_table(server: ReviewServer, mining: Path) -> None:
     response, body = ask(server, "page/0", {"discarded": [1]})
     assert response.status == 200
     assert json.loads(body)["counts"] == {"radiographs": 5, "pending": 2, "accepted": 2, "discarded": 1}
@@ -96,13 +96,13 @@ def test_a_saved_page_is_in_the_table_at_once(server: ReviewServer, mining: Path
     assert [radiograph["status"] for radiograph in shown] == ["accepted", "discarded", "accepted"]
 
 
-def test_a_page_may_be_saved_otherwise(server: ReviewServer, mining: Path) -> None:
+def test_save_page_again_changes_decisions(server: ReviewServer, mining: Path) -> None:
     ask(server, "page/0", {"discarded": [0, 1, 2]})
     ask(server, "page/0", {"discarded": [2]})
     assert statuses(mining) == {"6": "accepted", "8": "accepted", "7": "discarded", "9": "pending", "5": "pending"}
 
 
-def test_radiographs_are_pictures_of_their_size(server: ReviewServer) -> None:
+def test_tile_has_its_size(server: ReviewServer) -> None:
     response, body = ask(server, "tile/4")
     assert response.getheader("Content-Type") == "image/jpeg"
     picture = np.asarray(cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR))
@@ -112,7 +112,7 @@ def test_radiographs_are_pictures_of_their_size(server: ReviewServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["page/2", "tile/5", "large/99", "page/-1", "nothing", "tile/../0", "page/1/x"])
-def test_what_is_not_there_is_not_found(server: ReviewServer, path: str) -> None:
+def test_unknown_paths_not_found(server: ReviewServer, path: str) -> None:
     assert ask(server, path)[0].status == 404
 
 
@@ -125,7 +125,7 @@ def test_what_is_not_there_is_not_found(server: ReviewServer, path: str) -> None
         ({"Origin": "http://evil.example"}, None),
     ],
 )
-def test_other_pages_see_and_change_nothing(
+def test_requests_of_other_pages_rejected(
     server: ReviewServer, mining: Path, headers: dict[str, str], token: str | None
 ) -> None:
     bodies: list[Any] = [None, {"discarded": []}]
@@ -145,25 +145,27 @@ def test_other_pages_see_and_change_nothing(
         ({"discarded": [3]}, 404),  # of another page
     ],
 )
-def test_decisions_that_are_none_change_nothing(server: ReviewServer, mining: Path, body: Any, status: int) -> None:
+def test_save_rejects_invalid_decisions(server: ReviewServer, mining: Path, body: Any, status: int) -> None:
     response, said = ask(server, "page/0", body)
     assert response.status == status
     assert json.loads(said)["error"]
     assert set(statuses(mining).values()) == {"pending"}
 
 
-def test_a_body_that_is_too_large_is_rejected_before_it_is_read(server: ReviewServer, mining: Path) -> None:
+def test_save_rejects_large_body_unread(server: ReviewServer, mining: Path) -> None:
+    """A body that is too large is rejected before it is read."""
     headers = {"Content-Type": "application/json", "Content-Length": str(2**20 + 1)}
     assert ask(server, "page/0", b"{", headers)[0].status == 413
     assert set(statuses(mining).values()) == {"pending"}
 
 
-def test_forms_cannot_post(server: ReviewServer) -> None:
+def test_save_rejects_forms(server: ReviewServer) -> None:
     headers = {"Content-Type": "text/plain"}
     assert ask(server, "page/0", b'{"discarded": []}', headers)[0].status == 415
 
 
-def test_a_mask_that_was_replaced_since_it_was_shown_is_not_accepted(server: ReviewServer, mining: Path) -> None:
+def test_save_rejects_replaced_mask(server: ReviewServer, mining: Path) -> None:
+    """A mask that was replaced since it was shown is not accepted."""
     add_pending(mining, {"8": 0.0}, number=2)
     response, said = ask(server, "page/0", {"discarded": []})
     assert response.status == 409
@@ -171,12 +173,12 @@ def test_a_mask_that_was_replaced_since_it_was_shown_is_not_accepted(server: Rev
     assert set(statuses(mining).values()) == {"pending"}
 
 
-def test_a_radiograph_that_cannot_be_shown_is_told(server: ReviewServer, mining: Path) -> None:
+def test_tile_reports_unreadable_radiograph(server: ReviewServer, mining: Path) -> None:
     (mining / read_masks(mining)["6"].mask).write_bytes(b"no picture")
     assert ask(server, "tile/0")[0].status == 409
 
 
-def test_a_port_that_is_taken_is_told(server: ReviewServer) -> None:
+def test_review_server_port_in_use(server: ReviewServer) -> None:
     with pytest.raises(RecipeError) as raised:
         ReviewServer(server.session, server.server_port)
     assert raised.value.code == "recipe_invalid"

@@ -55,7 +55,8 @@ def mining(trained: Path, tmp_path: Path) -> Path:
     return shutil.copytree(trained, tmp_path / "mining")
 
 
-def test_a_round_trains_on_outlines_and_measures_on_those_held_out(trained: Path) -> None:
+def test_train_round_measures_held_out(trained: Path) -> None:
+    """A round trains on outlines and measures on those held out."""
     (record,) = read_rounds(trained)
     assert (record.number, record.outlines, record.accepted, record.held_out) == (1, 3, 0, 1)
     assert 0 <= record.iou_lowest <= record.iou <= 1
@@ -68,7 +69,7 @@ def test_a_round_trains_on_outlines_and_measures_on_those_held_out(trained: Path
     assert row.number("iou") == pytest.approx(record.iou)
 
 
-def test_predictions_are_pending_with_mask_and_doubt(mining: Path) -> None:
+def test_predict_round_masks_pending_with_uncertainty(mining: Path) -> None:
     done = predict_round(mining, 3)
     masks = read_masks(mining)
     assert len(done) == 3
@@ -80,9 +81,8 @@ def test_predictions_are_pending_with_mask_and_doubt(mining: Path) -> None:
         assert load_mask(mining / mask.mask).shape == (160, 120)
 
 
-def test_a_count_is_of_the_round_so_that_a_killed_command_is_given_again(
-    mining: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_predict_round_count_includes_existing(mining: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A count is of the round so that a killed command is given again."""
     monkeypatch.setattr(rounds, "_WRITTEN_AT_ONCE", 2)
     kept = rounds.write_predicted_masks
     monkeypatch.setattr(rounds, "write_predicted_masks", _failing_after(kept, 1))
@@ -107,7 +107,8 @@ def _failing_after(keep: Keep, times: int) -> Keep:
     return keeping
 
 
-def test_the_next_round_trains_on_what_was_accepted_and_starts_from_the_last(mining: Path) -> None:
+def test_train_round_continues_from_last_round(mining: Path) -> None:
+    """The next round trains on what was accepted and starts from the last."""
     first, second, third = predict_round(mining, 3)
     decide(mining, {first: True, second: False})
     record = train_tiny(mining)
@@ -126,7 +127,7 @@ def test_the_next_round_trains_on_what_was_accepted_and_starts_from_the_last(min
     assert told[0]["coverage"] == told[1]["coverage"] == round(5 / 12, 4)
 
 
-def test_a_round_that_was_begun_goes_on_with_its_masks(mining: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_round_continues_with_its_masks(mining: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_pending(mining, {"5": 0.1, "6": 0.1})
     decide(mining, {"5": True})
 
@@ -142,7 +143,7 @@ def test_a_round_that_was_begun_goes_on_with_its_masks(mining: Path, monkeypatch
     assert train_tiny(mining).accepted == 1
 
 
-def test_a_round_that_never_began_takes_the_masks_of_now(mining: Path) -> None:
+def test_round_masks_before_start_are_current(mining: Path) -> None:
     add_pending(mining, {"5": 0.1, "6": 0.1})
     decide(mining, {"5": True})
     with pytest.raises(RecipeError):
@@ -151,7 +152,8 @@ def test_a_round_that_never_began_takes_the_masks_of_now(mining: Path) -> None:
     assert train_tiny(mining).accepted == 2
 
 
-def test_accepted_masks_of_validation_radiographs_train_nothing(mining: Path) -> None:
+def test_train_round_leaves_out_validation_masks(mining: Path) -> None:
+    """Accepted masks of validation radiographs train nothing."""
     add_pending(mining, {"5": 0.1, "6": 0.1})
     decide(mining, {"5": True, "6": True})
     radiographs = {radiograph.id: radiograph for radiograph in read_radiographs(read_settings(mining).radiographs)}
@@ -161,7 +163,7 @@ def test_accepted_masks_of_validation_radiographs_train_nothing(mining: Path) ->
     assert "5" not in chosen
 
 
-def test_predicting_needs_a_round(tmp_path: Path, table: Path) -> None:
+def test_predict_round_needs_a_round(tmp_path: Path, table: Path) -> None:
     folder = begin_mining(tmp_path, table)
     with pytest.raises(RecipeError) as raised:
         predict_round(folder, 1)
@@ -171,7 +173,7 @@ def test_predicting_needs_a_round(tmp_path: Path, table: Path) -> None:
     assert raised.value.code == "recipe_invalid"
 
 
-def test_radiographs_that_left_the_table_are_told(mining: Path, tmp_path: Path, table: Path) -> None:
+def test_predict_round_reports_missing_radiographs(mining: Path, tmp_path: Path, table: Path) -> None:
     header, *rows = table.read_text().splitlines()
     (tmp_path / "radiographs.csv").write_text("\n".join([header, *rows[:-1]]))
     settings = (mining / "mining.json").read_text().replace('"images": null', f'"images": "{table.with_suffix("")}"')
@@ -180,7 +182,7 @@ def test_radiographs_that_left_the_table_are_told(mining: Path, tmp_path: Path, 
         predict_round(mining, 1)
 
 
-def test_a_damaged_record_is_told(mining: Path) -> None:
+def test_read_rounds_damaged_record(mining: Path) -> None:
     (round_folder(mining, 1) / "round.json").write_text('{"number": 1}')
     with pytest.raises(RecipeError) as raised:
         read_rounds(mining)
@@ -201,7 +203,7 @@ class Marking(nn.Module):
         return logits
 
 
-def test_copies_come_back_to_where_the_radiograph_is() -> None:
+def test_copies_transform_back() -> None:
     view = torch.randn(2, 1, 32, 32)
     answers = Copies(Marking(), [Marking()])(view).reshape(2, 4, 32, 32)
     assert all(torch.equal(answers[:, [place]], view) for place in range(4))
@@ -218,7 +220,7 @@ def _prediction(network: nn.Module, others: list[nn.Module], view: Tensor) -> ro
     return rounds._Prediction("a", (320, 320), ViewSpec("radiograph", 32, 32), probabilities)
 
 
-def test_doubt_is_how_much_the_worst_copy_differs() -> None:
+def test_prediction_doubt_is_worst_difference() -> None:
     view = torch.full((1, 1, 32, 32), -9.0)
     view[..., 8:24, 8:24] = 9.0
     assert _prediction(Marking(), [], view).doubt() == 0.0
@@ -229,7 +231,7 @@ def test_doubt_is_how_much_the_worst_copy_differs() -> None:
     assert _prediction(Marking(), [], torch.full((1, 1, 32, 32), -9.0)).doubt() == 1.0  # nothing found, nothing certain
 
 
-def test_the_mask_lies_on_the_radiograph_as_on_the_view() -> None:
+def test_prediction_mask_lies_on_radiograph() -> None:
     from boneage.hand.views import ViewSpec
 
     probabilities = np.zeros((1, 64, 64), np.float32)
@@ -243,7 +245,7 @@ def test_the_mask_lies_on_the_radiograph_as_on_the_view() -> None:
 
 
 @pytest.mark.parametrize("shape", [(400, 200), (128, 64), (97, 49)])
-def test_a_mask_finer_than_the_view_is_as_large(shape: tuple[int, int]) -> None:
+def test_prediction_mask_finer_than_view(shape: tuple[int, int]) -> None:
     """Whatever the threshold: else masks would shrink or grow with each round."""
     from boneage.hand.views import ViewSpec
 
@@ -256,7 +258,8 @@ def test_a_mask_finer_than_the_view_is_as_large(shape: tuple[int, int]) -> None:
     assert abs(side - 32) < 0.6
 
 
-def test_radiographs_are_chosen_by_doubt_or_at_random_among_those_still_open() -> None:
+def test_choose_radiographs_by_doubt_or_random() -> None:
+    """Radiographs are chosen by doubt or at random among those still open."""
     masks = {
         "new": RadiographMask("new"),
         "doubted": RadiographMask("doubted", Status.DISCARDED, 1, 0.9, "m", (1,)),

@@ -36,15 +36,14 @@ def radiograph_masks(draw: st.DrawFn) -> RadiographMask:
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(radiograph_masks(), min_size=1, unique_by=lambda mask: mask.id))
-def test_the_table_reads_back_as_it_was_written(
-    tmp_path_factory: pytest.TempPathFactory, masks: list[RadiographMask]
-) -> None:
+def test_masks_round_trip(tmp_path_factory: pytest.TempPathFactory, masks: list[RadiographMask]) -> None:
     folder = tmp_path_factory.mktemp("mining")
     write_masks(folder, {mask.id: mask for mask in masks})
     assert list(read_masks(folder).values()) == masks
 
 
-def test_a_discard_is_remembered_by_its_round_until_it_is_taken_back() -> None:
+def test_decide_discard_remembered_until_accepted() -> None:
+    """A discard is remembered by its round until it is taken back."""
     discarded = PENDING.discarded()
     assert (discarded.status, discarded.discarded_in) == (Status.DISCARDED, (1, 2))
     assert discarded.discarded() == discarded
@@ -64,7 +63,7 @@ def test_a_discard_is_remembered_by_its_round_until_it_is_taken_back() -> None:
         ("a,pending,1,0.1,m.png,one", "discarded_in must be"),
     ],
 )
-def test_damaged_rows_are_rejected_with_their_line(tmp_path: Path, row: str, reason: str) -> None:
+def test_read_masks_damaged_row_named(tmp_path: Path, row: str, reason: str) -> None:
     (tmp_path / "masks.csv").write_text(f"id,status,round,doubt,mask,discarded_in\n{row}\n")
     with pytest.raises(TableError, match=reason) as raised:
         read_masks(tmp_path)
@@ -72,7 +71,7 @@ def test_damaged_rows_are_rejected_with_their_line(tmp_path: Path, row: str, rea
     assert "line 2" in raised.value.message
 
 
-def test_a_change_that_fails_leaves_the_table_as_it_was(tmp_path: Path) -> None:
+def test_changing_failure_leaves_table(tmp_path: Path) -> None:
     write_masks(tmp_path, {"a": PENDING})
     with pytest.raises(ZeroDivisionError), changing(tmp_path) as masks:
         masks["a"] = masks["a"].accepted()
@@ -80,7 +79,7 @@ def test_a_change_that_fails_leaves_the_table_as_it_was(tmp_path: Path) -> None:
     assert read_masks(tmp_path) == {"a": PENDING}
 
 
-def test_decisions_are_taken_and_may_be_changed(tmp_path: Path) -> None:
+def test_decide_may_be_changed(tmp_path: Path) -> None:
     write_masks(tmp_path, {"a": PENDING, "b": RadiographMask("b", Status.PENDING, 2, 0.1, "b.png")})
     decide(tmp_path, {"a": True, "b": False})
     assert [mask.status for mask in read_masks(tmp_path).values()] == ["accepted", "discarded"]
@@ -92,7 +91,7 @@ def test_decisions_are_taken_and_may_be_changed(tmp_path: Path) -> None:
     ("decisions", "rounds"),
     [({"c": True}, None), ({"drawn": False}, None), ({"unseen": True}, None), ({"a": True}, {"a": 1})],
 )
-def test_decisions_that_cannot_be_meant_change_nothing(
+def test_decide_invalid_changes_nothing(
     tmp_path: Path, decisions: dict[str, bool], rounds: dict[str, int] | None
 ) -> None:
     before = {
@@ -110,13 +109,14 @@ def test_decisions_that_cannot_be_meant_change_nothing(
 
 @settings(deadline=None, max_examples=25)
 @given(st.text(min_size=1), st.text(min_size=1))
-def test_masks_lie_inside_the_mining_each_in_its_own_place(first: str, second: str) -> None:
+def test_mask_path_inside_mining(first: str, second: str) -> None:
+    """Masks lie inside the mining each in its own place."""
     paths = [Path(mask_path("round-1", radiograph_id)) for radiograph_id in (first, second)]
     assert all(path.parts[:2] == ("masks", "round-1") and len(path.parts) == 3 for path in paths)
     assert (paths[0] == paths[1]) == (first == second)
 
 
-def test_settings_read_back_from_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_settings(tmp_path / "m", Settings(Path("radiographs.csv"), Path("images"), 7))
     monkeypatch.chdir("/")
@@ -126,7 +126,7 @@ def test_settings_read_back_from_any_working_directory(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     "said", [None, "[]", "{", '{"radiographs": 1, "images": null, "seed": 0}', '{"radiographs": "f"}']
 )
-def test_a_folder_without_settings_is_no_mining(tmp_path: Path, said: str | None) -> None:
+def test_read_settings_of_other_folder(tmp_path: Path, said: str | None) -> None:
     if said is not None:
         (tmp_path / "mining.json").write_text(said)
     with pytest.raises(BoneageError) as raised:

@@ -32,7 +32,7 @@ def is_line(tile: ByteImage) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(60, 200), st.integers(60, 200), st.sampled_from([(150, 120), (225, 180), (300, 240)]))
-def test_the_outline_lies_where_the_mask_ends(height: int, width: int, size: tuple[int, int]) -> None:
+def test_draw_tile_outline_at_mask_border(height: int, width: int, size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).random((height, width)).astype(np.float32)
     mask = np.zeros((40, 40), np.uint8)  # a grid of its own
     mask[10:30, 10:30] = 1
@@ -44,7 +44,8 @@ def test_the_outline_lies_where_the_mask_ends(height: int, width: int, size: tup
     assert abs(int(np.ptp(columns)) + 1 - zoom * width / 2) <= zoom * width / 40 + 4
 
 
-def test_dark_radiographs_are_shown_bright_enough_to_judge() -> None:
+def test_draw_tile_brightens_dark_radiographs() -> None:
+    """Dark radiographs are shown bright enough to judge."""
     dark = np.linspace(0, 0.02, 100 * 80, dtype=np.float32).reshape(100, 80)
     tile = draw_tile(dark, np.zeros((100, 80), np.uint8), 100, 80)
     assert tile.min() < 40
@@ -61,14 +62,14 @@ def mining(tmp_path: Path, table: Path) -> Path:
     return folder
 
 
-def test_each_kind_of_sheet_shows_its_masks(mining: Path) -> None:
+def test_choose_masks_of_each_kind(mining: Path) -> None:
     masks = read_masks(mining)
     ids = {kind: [mask.id for mask in choose_masks(masks, kind, seed=1)] for kind in ("pending", "accepted", "worst")}
     assert ids == {"pending": ["6", "8", "9", "5"], "accepted": ["7"], "worst": ["6", "8", "7", "9", "5"]}
     assert {mask.id for mask in choose_masks(masks, "random", seed=1)} == set(ids["worst"])
 
 
-def test_random_orders_follow_from_the_seed(mining: Path) -> None:
+def test_at_random_follows_seed(mining: Path) -> None:
     pending = list(read_masks(mining).values())
     assert at_random(pending, 1) == at_random(pending, 1)
     assert at_random(pending, 1) != at_random(pending, 2)
@@ -76,7 +77,8 @@ def test_random_orders_follow_from_the_seed(mining: Path) -> None:
     assert [mask.doubt for mask in by_doubt(pending)][:5] == [0.5, 0.4, 0.3, 0.2, 0.1]
 
 
-def test_sheets_have_their_radiographs_in_a_table_beside_them(mining: Path, tmp_path: Path) -> None:
+def test_write_sheets_with_tables(mining: Path, tmp_path: Path) -> None:
+    """Sheets have their radiographs in a table beside them."""
     chosen = choose_masks(read_masks(mining), "worst", seed=0)
     cache = radiograph_cache(mining, list(read_settings(mining).read_radiographs().values()))
     paths = write_sheets(mining, tmp_path / "out", "worst", chosen, cache, Grid(2, 2, 60, 75))
@@ -89,14 +91,14 @@ def test_sheets_have_their_radiographs_in_a_table_beside_them(mining: Path, tmp_
     assert is_line(np.asarray(cv2.imread(str(paths[1])), dtype=np.uint8)).any()
 
 
-def test_a_sheet_of_nothing_is_rejected(mining: Path, tmp_path: Path) -> None:
+def test_write_sheets_of_nothing_rejected(mining: Path, tmp_path: Path) -> None:
     cache = radiograph_cache(mining, list(read_settings(mining).read_radiographs().values()))
     with pytest.raises(TableError) as raised:
         write_sheets(mining, tmp_path, "pending", [], cache, Grid())
     assert raised.value.code == "table_empty"
 
 
-def test_a_radiograph_whose_mask_is_lost_is_told(mining: Path, tmp_path: Path) -> None:
+def test_radiograph_tile_missing_mask(mining: Path, tmp_path: Path) -> None:
     masks = read_masks(mining)
     (mining / masks["5"].mask).unlink()
     cache = radiograph_cache(mining, list(read_settings(mining).read_radiographs().values()))

@@ -58,7 +58,7 @@ def written(state: object, folder: Path) -> Path:
     return path
 
 
-def test_the_trunk_has_torchvisions_number_of_weights(network: InceptionNetwork) -> None:
+def test_trunk_number_of_weights(network: InceptionNetwork) -> None:
     """27,161,264 with classes (2,049,000) and auxiliary classifier (3,326,696); one colour less two is 576 fewer."""
     assert sum(each.numel() for each in network.features.parameters()) == 27_161_264 - 2_049_000 - 3_326_696 - 576
     assert sum(isinstance(each, nn.Conv2d) for each in network.features.modules()) == 94
@@ -79,7 +79,7 @@ def test_the_trunk_has_torchvisions_number_of_weights(network: InceptionNetwork)
         ("Mixed_7c.branch_pool.bn.weight", (192,)),
     ],
 )
-def test_names_and_shapes_are_torchvisions(network: InceptionNetwork, name: str, shape: tuple[int, ...]) -> None:
+def test_trunk_names_and_shapes(network: InceptionNetwork, name: str, shape: tuple[int, ...]) -> None:
     assert tuple(network.features.state_dict()[name].shape) == shape
 
 
@@ -90,15 +90,13 @@ def test_grid(network: InceptionNetwork, side: int, grid: int) -> None:
         assert network.features(torch.zeros(1, 1, side, side)).shape == (1, 2048, grid, grid)
 
 
-def test_too_small_a_view_is_rejected() -> None:
+def test_small_view_rejected() -> None:
     with pytest.raises(RecipeError, match="at least 75 x 75, not 74 x 128") as caught:
         InceptionNetwork(74, 128)
     assert caught.value.code == "recipe_invalid"
 
 
-def test_loaded_stem_reads_grey_as_the_coloured_one_reads_three_equal_channels(
-    network: InceptionNetwork, standard: State, tmp_path: Path
-) -> None:
+def test_imagenet_grey_stem_equals_colour_stem(network: InceptionNetwork, standard: State, tmp_path: Path) -> None:
     """Reference: normalised colours to -1..1 (torchvision's transform_input), three-channel kernels, normalisation."""
     load_imagenet_weights(network, written(standard, tmp_path))
     view = torch.randn(2, 1, 75, 81, generator=torch.Generator().manual_seed(4))
@@ -118,9 +116,7 @@ def test_loaded_stem_reads_grey_as_the_coloured_one_reads_three_equal_channels(
         )
 
 
-def test_loading_copies_the_trunk_and_leaves_the_head(
-    network: InceptionNetwork, standard: State, tmp_path: Path
-) -> None:
+def test_imagenet_copies_trunk_only(network: InceptionNetwork, standard: State, tmp_path: Path) -> None:
     head = {name: value.clone() for name, value in network.head.state_dict().items()}
     load_imagenet_weights(
         network, written({**standard, "Mixed_5b.branch1x1.bn.num_batches_tracked": torch.tensor(9)}, tmp_path)
@@ -132,9 +128,8 @@ def test_loading_copies_the_trunk_and_leaves_the_head(
         torch.testing.assert_close(value, head[name])
 
 
-def test_what_does_not_fit_is_named_and_nothing_is_loaded(
-    network: InceptionNetwork, standard: State, tmp_path: Path
-) -> None:
+def test_imagenet_mismatch_named_and_not_loaded(network: InceptionNetwork, standard: State, tmp_path: Path) -> None:
+    """What does not fit is named and nothing is loaded."""
     state = dict(standard)
     del state["Mixed_6b.branch1x1.conv.weight"]
     state["Mixed_7b.branch1x1.bn.bias"] = torch.zeros(3)
@@ -155,29 +150,26 @@ def test_what_does_not_fit_is_named_and_nothing_is_loaded(
     assert not bool((network.features.state_dict()["Mixed_5b.branch1x1.conv.weight"] == 7.0).any())
 
 
-def test_a_grey_first_convolution_is_not_the_standard_file(
-    network: InceptionNetwork, standard: State, tmp_path: Path
-) -> None:
+def test_imagenet_grey_convolution_rejected(network: InceptionNetwork, standard: State, tmp_path: Path) -> None:
+    """A grey first convolution is not the standard file."""
     state = {**standard, "Conv2d_1a_3x3.conv.weight": torch.zeros(32, 1, 3, 3)}
     with pytest.raises(RecipeError, match=r"shape \(32, 1, 3, 3\), not \(32, 3, 3, 3\)"):
         load_imagenet_weights(network, written(state, tmp_path))
 
 
-def test_only_inception_takes_the_file(tmp_path: Path) -> None:
+def test_imagenet_other_network_rejected(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="not for a ResidualNetwork"):
         load_imagenet_weights(ResidualNetwork("number", 64, 64, widths=(4,), depths=(1,)), tmp_path / "weights.pth")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"fc.bias": 3}, {5: torch.zeros(1)}])
-def test_a_file_of_something_else_is_rejected(network: InceptionNetwork, content: object, tmp_path: Path) -> None:
+def test_imagenet_other_file_rejected(network: InceptionNetwork, content: object, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="not a dictionary of names and tensors"):
         load_imagenet_weights(network, written(content, tmp_path))
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 broken archive", None])
-def test_a_damaged_or_missing_file_is_rejected(
-    network: InceptionNetwork, content: bytes | None, tmp_path: Path
-) -> None:
+def test_imagenet_damaged_or_missing_file(network: InceptionNetwork, content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     if content is not None:
         path.write_bytes(content)
@@ -187,7 +179,7 @@ def test_a_damaged_or_missing_file_is_rejected(
 
 @given(cut=st.floats(0.0, 0.99), place=st.floats(0.0, 0.99), byte=st.integers(0, 255), older=st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_a_mutated_file_is_rejected_by_name(cut: float, place: float, byte: int, older: bool) -> None:
+def test_imagenet_mutated_file_rejected(cut: float, place: float, byte: int, older: bool) -> None:
     """Cut short or with a byte changed, in both of torch's formats; nothing of it fits, whatever is still read."""
     buffer = io.BytesIO()
     torch.save({"fc.bias": torch.zeros(9), "b": torch.ones(2)}, buffer, _use_new_zipfile_serialization=not older)
@@ -211,7 +203,7 @@ class _Payload:
         return Path.touch, (self.path,)
 
 
-def test_code_in_a_weights_file_is_not_run(network: InceptionNetwork, tmp_path: Path) -> None:
+def test_imagenet_file_runs_no_code(network: InceptionNetwork, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="cannot be read"):
         load_imagenet_weights(network, written({"fc.bias": _Payload(tmp_path / "ran")}, tmp_path))
     assert not (tmp_path / "ran").exists()

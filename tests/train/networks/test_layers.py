@@ -45,7 +45,7 @@ def gradcam(of: AgeHead, features: Tensor, sex: Tensor) -> Tensor:
     seed=st.integers(0, 2**31 - 1),
 )
 @settings(deadline=None, max_examples=100)
-def test_closed_form_is_the_gradient(
+def test_explain_activation_is_gradient(
     pooling: Pooling,
     hidden: tuple[int, ...],
     grid: tuple[int, int],
@@ -67,7 +67,7 @@ def test_closed_form_is_the_gradient(
 
 
 @pytest.mark.parametrize("pooling", ["average", "flatten"])
-def test_explain_gives_the_age_of_forward(pooling: Pooling) -> None:
+def test_explain_age_equals_forward(pooling: Pooling) -> None:
     network = head(pooling)
     explained = network.explain(*inputs())
     torch.testing.assert_close(explained.age, network(*inputs()))
@@ -76,7 +76,7 @@ def test_explain_gives_the_age_of_forward(pooling: Pooling) -> None:
     assert explained.activation.shape == (4, *GRID)
 
 
-def test_average_pooling_makes_the_map_add_up_to_the_linear_part_of_the_age() -> None:
+def test_explain_average_map_sums_to_linear_part() -> None:
     """Without hidden layers the age is linear, and the map's sum is all of it but the share of sex and bias."""
     network = head("average", hidden=())
     features, sex = inputs()
@@ -87,26 +87,26 @@ def test_average_pooling_makes_the_map_add_up_to_the_linear_part_of_the_age() ->
 
 
 @pytest.mark.parametrize("pooling", ["average", "flatten"])
-def test_the_map_keeps_its_sign(pooling: Pooling) -> None:
+def test_explain_map_keeps_sign(pooling: Pooling) -> None:
     activation = head(pooling).explain(*inputs()).activation
     assert bool((activation < 0).any())
     assert bool((activation > 0).any())
 
 
-def test_flatten_pools_an_odd_row_and_column_by_itself() -> None:
+def test_pool_flatten_odd_row_and_column() -> None:
     features, _ = inputs((3, 5))
     pooled = head("flatten", grid=(3, 5)).pool(features).reshape(4, 3, 2, 3)
     assert float(pooled[1, 2, 1, 1]) == float(features[1, 2, 2, 2:4].max())
     assert float(pooled[1, 2, 1, 2]) == float(features[1, 2, 2, 4])
 
 
-def test_flatten_takes_the_maximum_of_each_two_by_two() -> None:
+def test_pool_flatten_maximum_of_2_by_2() -> None:
     features, _ = inputs()
     pooled = head("flatten").pool(features).reshape(4, 3, 2, 3)
     assert float(pooled[1, 2, 1, 2]) == float(features[1, 2, 2:4, 4:6].max())
 
 
-def test_explain_leaves_dropout_out() -> None:
+def test_explain_without_dropout() -> None:
     network = head("average", dropout=0.9).train()
     first, second = (network.explain(*inputs()).age for _ in range(2))
     torch.testing.assert_close(first, second)
@@ -114,7 +114,7 @@ def test_explain_leaves_dropout_out() -> None:
 
 
 @pytest.mark.parametrize(("where", "alive_age"), [("inputs", 101.0), ("outputs", 202.0)])
-def test_dropout_stands_where_it_is_told(where: Literal["inputs", "outputs"], alive_age: float) -> None:
+def test_dropout_position(where: Literal["inputs", "outputs"], alive_age: float) -> None:
     """Before the first layer it takes from the map, never from the sex; behind the last hidden one from that."""
     network = AgeHead(1000, grid=(1, 1), hidden=(1,), pooling="average", dropout=0.5, dropout_of=where)
     first, last = (layer for layer in network.dense if isinstance(layer, nn.Linear))
@@ -137,7 +137,8 @@ def test_dropout_stands_where_it_is_told(where: Literal["inputs", "outputs"], al
 # --- answers by a distribution ---
 
 
-def test_a_distribution_is_one_and_its_expectation_is_the_age() -> None:
+def test_distribution_expectation_is_age() -> None:
+    """A distribution is one and its expectation is the age."""
     torch.manual_seed(1)
     network = AgeHead(3, grid=GRID, hidden=(5,), pooling="average", answer="distribution").eval()
     explained = network.explain(*inputs())
@@ -150,7 +151,7 @@ def test_a_distribution_is_one_and_its_expectation_is_the_age() -> None:
     assert head("average").explain(*inputs()).distribution is None
 
 
-def test_what_is_learnt_from_is_what_is_answered() -> None:
+def test_log_distribution_equals_answer() -> None:
     """`log_distribution` is the logarithm of `explain`'s distribution, and its expectation `forward`'s age."""
     network = AgeHead(3, grid=GRID, hidden=(5,), pooling="average", answer="distribution").eval()
     logarithms = network.log_distribution(*inputs())
@@ -159,7 +160,7 @@ def test_what_is_learnt_from_is_what_is_answered() -> None:
 
 
 @pytest.mark.parametrize("months", [0, 131, 239])
-def test_a_sure_network_says_its_month(months: int) -> None:
+def test_distribution_of_certain_network(months: int) -> None:
     """Also in mixed precision, where a matrix product would round 239 to 240."""
     network = AgeHead(3, grid=GRID, hidden=(5,), pooling="average", answer="distribution").eval()
     last = network.dense[-1]
@@ -174,12 +175,12 @@ def test_a_sure_network_says_its_month(months: int) -> None:
         torch.testing.assert_close(age * 120 + 120, torch.full((4,), float(months)), atol=1e-3, rtol=0)
 
 
-def test_months_are_no_weights() -> None:
+def test_months_are_not_weights() -> None:
     """Else a checkpoint of another head would not be one of this."""
     assert not [name for name in head("average").state_dict() if "months" in name]
 
 
-def test_without_sex_input_the_sex_changes_nothing() -> None:
+def test_sex_input_off_ignores_sex() -> None:
     network = AgeHead(3, grid=GRID, hidden=(5,), pooling="average", sex_input=False).eval()
     features, sex = inputs()
     torch.testing.assert_close(network(features, sex), network(features, sex.flip(1)), rtol=0, atol=0)

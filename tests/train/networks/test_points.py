@@ -39,7 +39,7 @@ def located(network: nn.Module, count: int = 1) -> LocatedPoints:
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 23)), min_size=3, max_size=3))
-def test_a_peak_is_the_point(places: list[tuple[int, int]]) -> None:
+def test_points_at_peak(places: list[tuple[int, int]]) -> None:
     heat = torch.zeros(1, 3, 16, 24)
     for number, (row, column) in enumerate(places):
         heat[0, number, row, column] = 50.0
@@ -49,7 +49,8 @@ def test_a_peak_is_the_point(places: list[tuple[int, int]]) -> None:
     assert float(answer.spread.max()) < 0.01
 
 
-def test_between_two_peaks_lies_the_point_and_they_are_its_spread() -> None:
+def test_points_between_two_peaks() -> None:
+    """Between two peaks lies the point and they are its spread."""
     heat = torch.zeros(1, 3, 16, 24)
     heat[0, :, 4, 5] = heat[0, :, 4, 15] = 50.0
     answer = located(network_with(heat))
@@ -57,14 +58,14 @@ def test_between_two_peaks_lies_the_point_and_they_are_its_spread() -> None:
     assert torch.allclose(answer.spread, torch.tensor(5.0 * FOLD), atol=1e-3)
 
 
-def test_an_even_map_says_the_middle_and_nothing_for_sure() -> None:
+def test_points_of_uniform_map() -> None:
     answer = located(network_with(torch.zeros(1, 3, 16, 24)))
     assert torch.allclose(answer.points, torch.tensor([WIDTH / 2, HEIGHT / 2]).expand(1, 3, 2), atol=1e-3)
     assert float(answer.spread.min()) > WIDTH / 4
 
 
 @pytest.mark.parametrize("fold", [1, 2])
-def test_heat_maps_have_their_shapes_and_sum_to_one(fold: int) -> None:
+def test_heat_maps_shape_and_sum(fold: int) -> None:
     answer = located(KeyPointNetwork(HEIGHT, WIDTH, widths=(4, 6), fold=fold).eval(), 2)
     assert answer.heat is not None
     assert answer.heat.shape == (2, 3, HEIGHT // fold, WIDTH // fold)
@@ -73,7 +74,7 @@ def test_heat_maps_have_their_shapes_and_sum_to_one(fold: int) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(33, 48), (32, 46)])
-def test_sizes_that_do_not_divide_evenly_are_rejected(height: int, width: int) -> None:
+def test_key_point_network_rejects_sizes(height: int, width: int) -> None:
     with pytest.raises(RecipeError) as caught:
         KeyPointNetwork(height, width, widths=(4, 6), fold=2)
     assert caught.value.code == "recipe_invalid"
@@ -87,7 +88,7 @@ def small_vgg(height: int = HEIGHT, width: int = WIDTH) -> VGGKeyPointNetwork:
 
 
 @pytest.mark.parametrize(("height", "width"), [(130, 100), (33, 47)])
-def test_the_papers_network_takes_any_size(height: int, width: int) -> None:
+def test_vgg_key_points_any_size(height: int, width: int) -> None:
     with torch.no_grad():
         answer = small_vgg(height, width)(torch.randn(2, 1, height, width))
     assert (answer.points.shape, answer.spread.shape, answer.hands.shape) == ((2, 3, 2), (2, 3), (2, 3))
@@ -95,7 +96,7 @@ def test_the_papers_network_takes_any_size(height: int, width: int) -> None:
     assert answer.heat is None
 
 
-def test_the_papers_network_has_the_papers_layers() -> None:
+def test_vgg_key_points_layers() -> None:
     """Section 3: three blocks of 64, 128 and 256, each two convolutions with ELU and batch normalisation before a
     maximum pooling; three dense layers; dropout.
     """
@@ -109,7 +110,7 @@ def test_the_papers_network_has_the_papers_layers() -> None:
     assert kinds.count("Dropout") == 2
 
 
-def test_coordinates_are_learnt_from_minus_one_to_one_over_the_view() -> None:
+def test_vgg_key_points_coordinates_over_view() -> None:
     network = small_vgg().eval()
     last = network.layers[-1]
     assert isinstance(last, nn.Linear)
@@ -120,7 +121,8 @@ def test_coordinates_are_learnt_from_minus_one_to_one_over_the_view() -> None:
 
 
 @pytest.mark.parametrize("network", [KeyPointNetwork(HEIGHT, WIDTH, widths=(4, 6)), small_vgg()], ids=["heat", "paper"])
-def test_an_explained_answer_has_probabilities_and_no_heat(network: KeyPointNetwork | VGGKeyPointNetwork) -> None:
+def test_explain_probabilities_without_heat(network: KeyPointNetwork | VGGKeyPointNetwork) -> None:
+    """An explained answer has probabilities and no heat."""
     view = torch.randn(2, 1, HEIGHT, WIDTH)
     network.eval()
     with torch.no_grad():
@@ -133,7 +135,7 @@ def test_an_explained_answer_has_probabilities_and_no_heat(network: KeyPointNetw
 
 
 @pytest.mark.parametrize("network", [KeyPointNetwork(HEIGHT, WIDTH, widths=(4, 6)), small_vgg()], ids=["heat", "paper"])
-def test_every_weight_learns(network: KeyPointNetwork | VGGKeyPointNetwork) -> None:
+def test_every_weight_has_gradient(network: KeyPointNetwork | VGGKeyPointNetwork) -> None:
     torch.manual_seed(0)
     answer = network.train()(torch.randn(4, 1, HEIGHT, WIDTH))
     (answer.points.square().mean() + answer.spread.mean() + answer.hands.square().mean()).backward()

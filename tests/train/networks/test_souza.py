@@ -37,7 +37,7 @@ def convolutions(of: nn.Module) -> list[nn.Conv2d]:
 
 
 @pytest.mark.parametrize("letter", LETTERS)
-def test_counts_and_shapes_are_those_of_table_1(letter: str) -> None:
+def test_table_1_counts_and_shapes(letter: str) -> None:
     count, blocks, building_blocks, kernel, _, dropout, normalisation, augment, mad, epochs = AS_PRINTED[letter]
     built, column = network(letter), TABLE_I[letter]
     assert len(convolutions(built)) == column.convolutions == count
@@ -55,7 +55,7 @@ def test_counts_and_shapes_are_those_of_table_1(letter: str) -> None:
     assert (column.augment, column.paper_mad_months, column.paper_epochs) == (augment, mad, epochs)
 
 
-def test_no_two_columns_are_one_experiment() -> None:
+def test_table_1_columns_differ() -> None:
     """What decides how the scanned row of filter sizes is read."""
     settings = [
         tuple(getattr(column, field.name) for field in fields(Column) if not field.name.startswith("paper_"))
@@ -65,7 +65,8 @@ def test_no_two_columns_are_one_experiment() -> None:
 
 
 @pytest.mark.parametrize("letter", LETTERS)
-def test_features_are_the_last_building_blocks_before_the_last_pooling(letter: str) -> None:
+def test_features_before_last_pooling(letter: str) -> None:
+    """Features are the last building blocks before the last pooling."""
     built = network(letter).eval()
     poolings = AS_PRINTED[letter][1] - 1
     features = built.features(torch.randn(2, 1, 64, 64))
@@ -90,7 +91,7 @@ def test_number_of_weights_at_full_size(letter: str) -> None:
     assert letter != "H" or weights == 18_401_329
 
 
-def test_filters_begin_glorot_uniform_and_biases_at_zero() -> None:
+def test_initial_weights_glorot_uniform() -> None:
     built = network("A")
     for layer in (*convolutions(built), *built.head.dense):
         fan = (layer.weight.shape[0] + layer.weight.shape[1]) * layer.weight[0, 0].numel()
@@ -111,7 +112,7 @@ def test_penalty_of_h_grows_with_depth() -> None:
         assert built.penalty().item() == pytest.approx(0.0001 * deep / 5 * kernels, rel=1e-5)
 
 
-def test_penalty_draws_kernels_and_nothing_else_to_zero() -> None:
+def test_penalty_gradient_on_kernels_only() -> None:
     built = network("H")
     built.penalty().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     charged = {name for name, each in built.named_parameters() if each.grad is not None and bool(each.grad.any())}
@@ -122,12 +123,12 @@ def test_penalty_draws_kernels_and_nothing_else_to_zero() -> None:
 
 
 @pytest.mark.parametrize("letter", [letter for letter in LETTERS if letter != "H"])
-def test_other_columns_have_no_penalty(letter: str) -> None:
+def test_penalty_of_other_columns_is_zero(letter: str) -> None:
     assert float(network(letter).penalty()) == 0.0
 
 
 @pytest.mark.parametrize("letter", ["C", "D"])
-def test_normalisation_stands_before_the_activation(letter: str) -> None:
+def test_normalisation_before_activation(letter: str) -> None:
     """What leaves a normalised convolution has zero mean and unit variance: D's within a radiograph, C's in a batch."""
     block = network(letter).train().custom_blocks[0]
     y = block.widen(torch.randn(4, 1, 32, 32))
@@ -137,14 +138,15 @@ def test_normalisation_stands_before_the_activation(letter: str) -> None:
     torch.testing.assert_close(variance, torch.ones_like(variance), atol=0.05, rtol=0.0)
 
 
-def test_instance_normalisation_knows_nothing_of_the_batch() -> None:
+def test_instance_normalisation_ignores_batch() -> None:
+    """Instance normalisation knows nothing of the batch."""
     built = network("D").train()
     views, sex = torch.randn(3, 1, 64, 64), torch.eye(2)[[0, 1, 0]]
     torch.testing.assert_close(built(views, sex)[:1], built(views[:1], sex[:1]), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("letter", ["A", "G"])
-def test_dropout_acts_in_training_only(letter: str) -> None:
+def test_dropout_in_training_only(letter: str) -> None:
     built = network(letter).train()
     view, sex = torch.randn(1, 1, 64, 64), torch.eye(2)[:1]
     assert torch.allclose(built(view, sex), built(view, sex)) == (letter == "A")
@@ -153,7 +155,7 @@ def test_dropout_acts_in_training_only(letter: str) -> None:
 
 
 @pytest.mark.parametrize(("letter", "height", "width"), [("A", 60, 64), ("H", 64, 80), ("H", 0, 64), ("D", 64, 4)])
-def test_sizes_that_cannot_be_halved_are_rejected(letter: str, height: int, width: int) -> None:
+def test_size_not_divisible_rejected(letter: str, height: int, width: int) -> None:
     with pytest.raises(
         RecipeError, match=rf"multiples of {TABLE_I[letter].size_step}, not {height} x {width}"
     ) as caught:
@@ -161,11 +163,11 @@ def test_sizes_that_cannot_be_halved_are_rejected(letter: str, height: int, widt
     assert caught.value.code == "recipe_invalid"
 
 
-def test_views_need_not_be_square() -> None:
+def test_view_not_square() -> None:
     built = SouzaNetwork(TABLE_I["E"], 64, 96).eval()
     assert built.explain(torch.randn(1, 1, 64, 96), torch.eye(2)[:1]).activation.shape == (1, 4, 6)
 
 
-def test_a_column_of_ones_own_can_be_built() -> None:
+def test_column_of_other_values() -> None:
     built = SouzaNetwork(replace(TABLE_I["D"], filters=(4, 8), kernel=5), 16, 16, hidden=(3,)).eval()
     assert built.explain(torch.randn(2, 1, 16, 16), torch.eye(2)).embedding.shape == (2, 3)

@@ -11,12 +11,12 @@ from boneage.train.networks.unet import UNetwork, UNetworkTrunk
 
 @pytest.mark.parametrize("fold", [1, 2, 4])
 @pytest.mark.parametrize(("height", "width"), [(32, 48), (64, 32)])
-def test_every_pixel_gets_a_logit(height: int, width: int, fold: int) -> None:
+def test_logit_for_every_pixel(height: int, width: int, fold: int) -> None:
     network = UNetwork(height, width, widths=(4, 6, 8), fold=fold)
     assert network(torch.randn(2, 1, height, width)).shape == (2, 1, height, width)
 
 
-def test_the_trunk_gives_its_finest_and_deepest_features() -> None:
+def test_trunk_finest_and_deepest_features() -> None:
     trunk = UNetworkTrunk(32, 48, widths=(4, 6, 8), fold=2)
     features, deepest = trunk(torch.randn(3, 1, 32, 48))
     assert features.shape == (3, trunk.channels, 16, 24) == (3, 4, 16, 24)
@@ -24,17 +24,18 @@ def test_the_trunk_gives_its_finest_and_deepest_features() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(33, 48), (32, 50), (36, 48), (31, 47)])
-def test_sizes_that_do_not_divide_evenly_are_rejected(height: int, width: int) -> None:
+def test_size_not_divisible_rejected(height: int, width: int) -> None:
     with pytest.raises(RecipeError, match="multiples of 8") as caught:
         UNetwork(height, width, widths=(4, 6, 8), fold=2)
     assert caught.value.code == "recipe_invalid"
 
 
-def test_the_default_takes_the_view_of_its_recipe() -> None:
+def test_default_takes_view_of_recipe() -> None:
     assert UNetwork(256, 256).trunk.deepest_channels == 128
 
 
-def test_every_weight_learns_and_views_of_a_batch_do_not_mix() -> None:
+def test_every_weight_has_gradient_without_mixing() -> None:
+    """Every weight learns and views of a batch do not mix."""
     torch.manual_seed(0)
     network = UNetwork(32, 32, widths=(4, 6), fold=2)
     views = torch.randn(3, 1, 32, 32)
@@ -45,7 +46,7 @@ def test_every_weight_learns_and_views_of_a_batch_do_not_mix() -> None:
         assert torch.allclose(network(views)[1:2], network(views[1:2]), atol=1e-5)
 
 
-def test_a_pixel_is_seen_where_it_lies() -> None:
+def test_pixel_lies_where_it_was() -> None:
     """Folding and unfolding are each other's reverse: only the neighbourhood of a changed pixel answers otherwise."""
     torch.manual_seed(0)
     network = UNetwork(64, 64, widths=(4,), fold=2).eval()

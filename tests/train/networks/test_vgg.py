@@ -26,7 +26,7 @@ def views(height: int = 64, width: int = 48, radiographs: int = 4) -> tuple[Tens
     return torch.randn(radiographs, 1, height, width, generator=generator), torch.eye(2)[torch.arange(radiographs) % 2]
 
 
-def test_layers_are_the_papers() -> None:
+def test_layers_of_paper() -> None:
     """Section 4.1: six blocks of 32, 64, 128, 128, 256, 384 filters, two dense layers of 2,048, a single output."""
     network = build_network("vgg-regression", 128, 96)
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
@@ -42,7 +42,7 @@ def test_layers_are_the_papers() -> None:
     assert kinds == [nn.Conv2d, nn.ELU, nn.BatchNorm2d, nn.Conv2d, nn.ELU, nn.BatchNorm2d, nn.MaxPool2d]
 
 
-def test_classification_differs_in_the_last_layers_only() -> None:
+def test_classification_differs_in_last_layers() -> None:
     """Section 4.2: 240 classes."""
     first, second = (build_network(f"vgg-{kind}", 64, 64) for kind in ("regression", "classification"))
     shapes = [{name: tensor.shape for name, tensor in network.state_dict().items()} for network in (first, second)]
@@ -56,7 +56,7 @@ def test_classification_differs_in_the_last_layers_only() -> None:
 
 @given(height=st.integers(16, 130), width=st.integers(16, 130), answer=st.sampled_from(["number", "distribution"]))
 @settings(deadline=None, max_examples=25)
-def test_any_view_passes(height: int, width: int, answer: Answer) -> None:
+def test_any_size_of_view(height: int, width: int, answer: Answer) -> None:
     network = tiny(answer, height, width).eval()
     with torch.no_grad():
         explained = network.explain(*views(height, width, radiographs=1))
@@ -70,7 +70,7 @@ def test_any_view_passes(height: int, width: int, answer: Answer) -> None:
 
 @given(height=st.integers(40, 160), width=st.integers(40, 160), place=st.tuples(st.floats(0, 1), st.floats(0, 1)))
 @settings(deadline=None, max_examples=40)
-def test_what_lies_in_a_cell_is_seen_by_that_cell(height: int, width: int, place: tuple[float, float]) -> None:
+def test_cell_depends_on_its_place(height: int, width: int, place: tuple[float, float]) -> None:
     """A bright dot answers strongest in the cell that the grid draws there, also past odd rows and columns."""
     blocks = vgg_blocks((1, 1, 1, 1, 1, 1)).eval()
     for module in blocks.modules():
@@ -90,7 +90,7 @@ def test_what_lies_in_a_cell_is_seen_by_that_cell(height: int, width: int, place
 
 
 @pytest.mark.parametrize("answer", ["number", "distribution"])
-def test_the_network_learns(answer: Answer) -> None:
+def test_training_lowers_loss(answer: Answer) -> None:
     """A bright square's height is the age: a few steps of Adam find it, from views of two batches."""
     rows = torch.arange(32) % 16
     view = torch.zeros(32, 1, 32, 24)
@@ -110,7 +110,7 @@ def test_the_network_learns(answer: Answer) -> None:
     assert losses[-1] < 0.15 < losses[0]
 
 
-def test_a_network_without_sex_input_is_blind_to_it() -> None:
+def test_sex_input_off_ignores_sex() -> None:
     view, sex = views()
     with torch.no_grad():
         network = tiny(sex_input=False).eval()

@@ -45,18 +45,18 @@ def _seen(path: Path, run: int) -> int:
     [(20.0, 12.0, 9.0), (130.0, 30.0, 12.0), (130.0, 90.0, 80.0), (800.0, 700.0, 650.0), (0.0, 0.0)],
     ids=["good", "bad at first", "bad", "very bad", "perfect"],
 )
-def test_a_run_is_seen_whatever_its_errors(tmp_path: Path, errors_months: tuple[float, ...]) -> None:
+def test_draw_curve_shows_run_with_any_errors(tmp_path: Path, errors_months: tuple[float, ...]) -> None:
     draw_curve({"run": _history(*errors_months)}, tmp_path / "curve.png")
     assert _seen(tmp_path / "curve.png", 0) > 50
 
 
-def test_the_worst_of_several_runs_is_seen(tmp_path: Path) -> None:
+def test_draw_curve_shows_worst_of_several(tmp_path: Path) -> None:
     draw_curve({"good": _history(9.0, 8.0), "bad": _history(200.0, 150.0)}, tmp_path / "two.png")
     assert min(_seen(tmp_path / "two.png", run) for run in (0, 1)) > 50
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_a_run_of_any_task_is_read_and_seen(tmp_path: Path, measure: str) -> None:
+def test_read_history_of_any_task(tmp_path: Path, measure: str) -> None:
     (tmp_path / "metrics.csv").write_text(f"epoch,loss,{measure}\n1,3,20\n2,1,10\n", encoding="utf-8")
     rows = read_history(tmp_path)
     assert measure_of(rows) == measure
@@ -65,7 +65,7 @@ def test_a_run_of_any_task_is_read_and_seen(tmp_path: Path, measure: str) -> Non
     assert _seen(tmp_path / "curve.png", 0) > 50
 
 
-def test_runs_of_different_tasks_share_no_axis(tmp_path: Path) -> None:
+def test_draw_curve_rejects_different_tasks(tmp_path: Path) -> None:
     histories = {"ages": _history(9.0, 8.0), "masks": [{"epoch": 1.0, "jaccard_distance": 0.1}]}
     with pytest.raises(TableError, match="share no axis") as caught:
         draw_curve(histories, tmp_path / "both.png")
@@ -74,7 +74,7 @@ def test_runs_of_different_tasks_share_no_axis(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["epoch,loss\n1,2\n", "loss,mad_months\n1,2\n", "epoch,mad_months\n"])
-def test_a_history_without_a_measure_is_rejected(tmp_path: Path, text: str) -> None:
+def test_read_history_without_measure(tmp_path: Path, text: str) -> None:
     (tmp_path / "metrics.csv").write_text(text, encoding="utf-8")
     with pytest.raises(TableError) as caught:
         read_history(tmp_path)
@@ -99,7 +99,7 @@ def _facts(radiographs: int, *, height: int = 64, epochs: int = 2) -> dict[str, 
     exponent=st.floats(0.1, 1.5),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_a_power_law_is_found_again(floor: float, scale: float, exponent: float, seed: int) -> None:
+def test_fit_power_law_recovers_law(floor: float, scale: float, exponent: float, seed: int) -> None:
     radiographs = np.random.default_rng(seed).permutation(np.geomspace(100, 10_000, 6).round())
     law = PowerLaw(floor, scale, exponent)
     errors = law(radiographs)
@@ -114,14 +114,16 @@ def test_a_power_law_is_found_again(floor: float, scale: float, exponent: float,
     assert told[1] <= told[2]
 
 
-def test_errors_that_rise_with_the_radiographs_give_a_flat_law() -> None:
+def test_fit_power_law_rising_errors_give_flat_law() -> None:
+    """Errors that rise with the radiographs give a flat law."""
     law = fit_power_law([100, 200, 400, 800], [5.0, 6.0, 7.0, 8.0])
     assert law is not None
     assert law.scale == 0
     assert law.floor == pytest.approx(6.5)
 
 
-def test_three_numbers_of_radiographs_say_nothing_of_three_constants(tmp_path: Path) -> None:
+def test_fit_power_law_of_three_sizes_is_none(tmp_path: Path) -> None:
+    """Three numbers of radiographs say nothing of three constants."""
     radiographs, errors = [100, 200, 200, 400], [9.0, 8.0, 8.2, 7.5]
     assert fit_power_law(radiographs, errors) is None
     assert extrapolate(radiographs, errors, 800) is None
@@ -133,7 +135,7 @@ def test_three_numbers_of_radiographs_say_nothing_of_three_constants(tmp_path: P
     assert _seen(tmp_path / "radiographs.png", 1) == 0
 
 
-def test_a_learning_curve_shows_runs_law_and_what_it_says_of_more_radiographs(tmp_path: Path) -> None:
+def test_draw_learning_curve_runs_law_and_extrapolation(tmp_path: Path) -> None:
     radiographs = [500, 1000, 2000, 4000, 4000]
     errors = [*PowerLaw(5, 100, 0.5)(radiographs[:-1]), 7.0]
     table = draw_learning_curve(
@@ -147,34 +149,34 @@ def test_a_learning_curve_shows_runs_law_and_what_it_says_of_more_radiographs(tm
     assert "at 4 times the radiographs, 16,000" in text
 
 
-def test_runs_are_ordered_by_the_height_of_their_view(tmp_path: Path) -> None:
+def test_draw_learning_curve_orders_by_height(tmp_path: Path) -> None:
     table = draw_learning_curve(_ends((256, 8.0), (128, 9.0), (64, 11.0)), "resolution", tmp_path / "sizes.png")
     rows = table.read_text(encoding="utf-8").splitlines()[2:]
     assert [row.split("|")[1].strip() for row in rows] == ["64", "128", "256"]
     assert _seen(tmp_path / "sizes.png", 0) > 50
 
 
-def test_a_run_ends_with_its_last_epoch() -> None:
+def test_end_of_run_is_last_epoch() -> None:
     rows = _history(9.0, 8.5)
     assert end_of_run(rows, _facts(30), "radiographs", "run") == EndOfRun(30.0, 8.5, "mad_months")
     assert end_of_run(rows, _facts(30, height=128), "resolution", "run") == EndOfRun(128.0, 8.5, "mad_months")
 
 
 @pytest.mark.parametrize("facts", [_facts(30, epochs=3), {}, {"recipe": {}}])
-def test_what_is_not_finished_or_says_too_little_is_no_point(facts: dict[str, Any]) -> None:
+def test_end_of_run_rejects_unfinished(facts: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match="run there") as caught:
         end_of_run(_history(9.0, 8.5), facts, "radiographs", "there")
     assert caught.value.code == "recipe_invalid"
 
 
-def test_ends_of_different_tasks_share_no_axis(tmp_path: Path) -> None:
+def test_draw_learning_curve_rejects_different_tasks(tmp_path: Path) -> None:
     ends = [EndOfRun(1.0, 2.0, measure) for measure in MEASURES]
     with pytest.raises(TableError, match="share no axis"):
         draw_learning_curve(ends, "radiographs", tmp_path / "no.png")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_draws_learning_curves_and_tells_their_table(tmp_path: Path) -> None:
+def test_curve_command_draws_learning_curve(tmp_path: Path) -> None:
     for radiographs, error in ((10, 9.0), (20, 8.0), (40, 7.5), (80, 7.2)):
         run = tmp_path / f"radiographs-{radiographs}"
         run.mkdir()

@@ -105,7 +105,7 @@ def curve(folder: Path) -> list[float]:
         return [float(row["mad_months"]) for row in csv.DictReader(file)]
 
 
-def test_a_run_learns_and_keeps_its_record(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
+def test_train_lowers_loss_and_writes_record(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
     del recipe
     longer = load_recipe(
         tmp_path / "tiny.toml",
@@ -135,9 +135,8 @@ def test_a_run_learns_and_keeps_its_record(radiographs_table: Path, tmp_path: Pa
     assert kept.history[-1]["mad_months"] == state.best  # best.ckpt is of the best epoch
 
 
-def test_a_finished_run_is_not_trained_again_and_another_recipe_is_rejected(
-    radiographs_table: Path, tmp_path: Path, recipe: Recipe
-) -> None:
+def test_train_finished_run_and_other_recipe(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
+    """A finished run is not trained again and another recipe is rejected."""
     first = fit(recipe, radiographs_table, tmp_path / "run")
     assert fit(recipe, radiographs_table, tmp_path / "run").history == first.history
     other = load_recipe(tmp_path / "tiny.toml", ("train.learning_rate=0.1",))
@@ -146,9 +145,7 @@ def test_a_finished_run_is_not_trained_again_and_another_recipe_is_rejected(
     assert error.value.code == "recipe_changed"
 
 
-def test_a_run_on_other_labels_or_processes_is_rejected(
-    radiographs_table: Path, tmp_path: Path, recipe: Recipe
-) -> None:
+def test_train_rejects_other_labels_or_processes(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
     fit(recipe, radiographs_table, tmp_path / "run")
     radiographs = radiographs_of(radiographs_table)
     swapped = [
@@ -164,9 +161,7 @@ def test_a_run_on_other_labels_or_processes_is_rejected(
         fit(recipe, radiographs_table, tmp_path / "run")
 
 
-def test_radiographs_that_cannot_be_read_are_told_and_a_split_without_any_is_rejected(
-    radiographs_table: Path, tmp_path: Path, recipe: Recipe
-) -> None:
+def test_train_leaves_out_unreadable_radiographs(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     radiographs = radiographs_of(radiographs_table)
     training, validation = choose_radiographs(recipe, radiographs)
@@ -188,7 +183,7 @@ def test_radiographs_that_cannot_be_read_are_told_and_a_split_without_any_is_rej
 # --- devices and processes ---
 
 
-def test_devices_that_are_not_there_are_named(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
+def test_launch_rejects_missing_devices(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
     radiographs = radiographs_of(radiographs_table)
     for engine in (Engine(accelerator="gpu"), Engine(accelerator="cpu", devices=0)):
         if engine.accelerator == "gpu" and torch.cuda.is_available():
@@ -198,7 +193,7 @@ def test_devices_that_are_not_there_are_named(radiographs_table: Path, tmp_path:
     assert not (tmp_path / "run").exists()
 
 
-def test_two_processes_of_torchrun_train_one_run(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
+def test_train_in_two_processes_of_torchrun(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
     del recipe
     more = ("--set", "train.epochs=2", "--set", "train.workers=1", "--set", "train.batch_size=3")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -222,13 +217,14 @@ def test_two_processes_of_torchrun_train_one_run(radiographs_table: Path, tmp_pa
     assert "differs in processes" in alone.stderr
 
 
-def test_torchrun_with_a_number_of_devices_that_does_not_fit_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launch_rejects_devices_unlike_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torchrun with a number of devices that does not fit is rejected."""
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert code_of(lambda: launch(CPU, "32-true")) == "recipe_invalid"
 
 
-def test_processes_at_different_epochs_are_rejected(tmp_path: Path) -> None:
+def test_reject_different_epochs_of_processes(tmp_path: Path) -> None:
     class Apart:
         """A fabric of two processes, the other of which found no checkpoint."""
 
@@ -246,9 +242,8 @@ def test_processes_at_different_epochs_are_rejected(tmp_path: Path) -> None:
 # --- interruptions ---
 
 
-def test_one_interruption_ends_a_run_after_the_batch_under_way(
-    radiographs_table: Path, tmp_path: Path, recipe: Recipe
-) -> None:
+def test_train_interrupted_after_current_batch(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
+    """One interruption ends a run after the batch under way."""
     del recipe
     more = ("--devices", "1", "--set", "train.epochs=10000", "--set", "train.workers=1")
     with subprocess.Popen(
@@ -262,7 +257,8 @@ def test_one_interruption_ends_a_run_after_the_batch_under_way(
     assert told.splitlines()[-1] == "error: Stopped. [stopped]"
 
 
-def test_an_interruption_is_noticed_whatever_was_under_way_and_a_second_one_at_once() -> None:
+def test_interruption_between_items_and_twice() -> None:
+    """An interruption is noticed whatever was under way and a second one at once."""
     former = signal.getsignal(signal.SIGINT)
     seen: list[int] = []
     with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
@@ -278,9 +274,8 @@ def test_an_interruption_is_noticed_whatever_was_under_way_and_a_second_one_at_o
     assert signal.getsignal(signal.SIGINT) == former
 
 
-def test_a_run_killed_in_mid_epoch_lets_nobody_in_before_and_ends_with_the_curve_of_the_unbroken_one(
-    radiographs_table: Path, tmp_path: Path, recipe: Recipe
-) -> None:
+def test_train_killed_locked_and_resumed(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
+    """A run killed in mid epoch lets nobody in before and ends with the curve of the unbroken one."""
     del recipe
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
@@ -302,7 +297,7 @@ def test_a_run_killed_in_mid_epoch_lets_nobody_in_before_and_ends_with_the_curve
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "last.ckpt"])
-def test_a_damaged_run_is_told(radiographs_table: Path, tmp_path: Path, recipe: Recipe, name: str) -> None:
+def test_load_run_damaged(radiographs_table: Path, tmp_path: Path, recipe: Recipe, name: str) -> None:
     del recipe
     short = load_recipe(tmp_path / "tiny.toml", ("train.epochs=2", "train.average_decay=0.0"))
     fit(short, radiographs_table, tmp_path / "run")
@@ -311,7 +306,7 @@ def test_a_damaged_run_is_told(radiographs_table: Path, tmp_path: Path, recipe: 
         load_run(tmp_path / "run", "last")
 
 
-def test_only_epochs_of_full_size_can_be_the_best() -> None:
+def test_run_state_best_needs_full_size() -> None:
     state = RunState()
     assert not state.add({"mad_months": 1.0}, "mad_months", full_size=False)
     assert state.add({"mad_months": 9.0}, "mad_months", full_size=True)
@@ -319,7 +314,7 @@ def test_only_epochs_of_full_size_can_be_the_best() -> None:
     assert (state.best, state.stale_epochs, state.epoch) == (9.0, 1, 3)
 
 
-def test_training_stops_early(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
+def test_train_stops_by_patience(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
     del recipe
     stubborn = load_recipe(
         tmp_path / "tiny.toml",
@@ -334,13 +329,13 @@ def test_training_stops_early(radiographs_table: Path, tmp_path: Path, recipe: R
     assert state.epoch == int(np.argmin(errors)) + 1 + 2  # the best epoch, and two that were no better
 
 
-def test_a_network_of_one_size_is_not_resized(tmp_path: Path, recipe: Recipe) -> None:
+def test_new_network_rejects_resize_of_fixed_size(tmp_path: Path, recipe: Recipe) -> None:
     del recipe
     with pytest.raises(RecipeError, match="one size"):
         new_network(load_recipe(tmp_path / "tiny.toml", ('network.name="souza-a"', "network.options={}")))
 
 
-def test_a_diverging_run_says_so(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
+def test_train_rejects_diverging_loss(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
     del recipe
     wild = load_recipe(tmp_path / "tiny.toml", ("train.learning_rate=1e12",))
     with pytest.raises(RecipeError) as error:
@@ -348,7 +343,7 @@ def test_a_diverging_run_says_so(radiographs_table: Path, tmp_path: Path, recipe
     assert error.value.code == "recipe_diverged"
 
 
-def test_one_cycle_rises_and_falls_to_nearly_nothing() -> None:
+def test_learning_rate_at_one_cycle() -> None:
     schedule = Schedule(learning_rate=1.0, learning_rate_curve="one-cycle", warm_up=0.2)
     rates = [learning_rate_at(schedule, progress) for progress in np.linspace(0, 1, 101)]
     assert max(rates) == pytest.approx(1.0)
@@ -358,7 +353,7 @@ def test_one_cycle_rises_and_falls_to_nearly_nothing() -> None:
     assert learning_rate_at(Schedule(learning_rate=0.5), 0.7) == 0.5
 
 
-def test_the_average_follows_the_network() -> None:
+def test_update_average_follows_network() -> None:
     network, average = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
     with torch.no_grad():
         network.weight.fill_(3.0)
@@ -368,7 +363,7 @@ def test_the_average_follows_the_network() -> None:
     assert int(average.state_dict()["num_batches_tracked"]) == 7
 
 
-def test_a_network_learns_by_distributions(recipe: Recipe, radiographs_table: Path, tmp_path: Path) -> None:
+def test_train_by_distributions(recipe: Recipe, radiographs_table: Path, tmp_path: Path) -> None:
     """The loss falls, and the unit is the one in which such networks answer."""
     whole = fit(of_distributions(recipe, epochs=12, learning_rate=2e-2), radiographs_table, tmp_path / "whole")
     assert whole.history[-1]["loss"] < 0.97 * whole.history[0]["loss"]
@@ -377,8 +372,6 @@ def test_a_network_learns_by_distributions(recipe: Recipe, radiographs_table: Pa
     assert (unit.mean_months, unit.spread_months) == (120.0, 120.0)
 
 
-def test_a_network_without_distribution_cannot_learn_by_one(
-    recipe: Recipe, radiographs_table: Path, tmp_path: Path
-) -> None:
+def test_train_rejects_loss_without_distribution(recipe: Recipe, radiographs_table: Path, tmp_path: Path) -> None:
     asked = replace(of_distributions(recipe), network=recipe.network)
     assert code_of(lambda: fit(asked, radiographs_table, tmp_path / "run")) == "recipe_invalid"

@@ -34,7 +34,7 @@ FOLD = 2
 
 @given(months=st.floats(0, 239), spread=st.floats(1, 20), off=st.floats(0.5, 60))
 @settings(deadline=None, max_examples=60)
-def test_a_distribution_is_best_when_it_is_the_readers(months: float, spread: float, off: float) -> None:
+def test_label_distribution_loss_lowest_at_target(months: float, spread: float, off: float) -> None:
     """The divergence is 0 for the distribution asked for, and grows with the distance from it."""
     ages = torch.arange(240.0)
 
@@ -50,7 +50,7 @@ def test_a_distribution_is_best_when_it_is_the_readers(months: float, spread: fl
         assert near == pytest.approx(off**2 / (2 * spread**2), rel=1e-2)
 
 
-def test_the_loss_of_masks_is_the_papers_by_hand() -> None:
+def test_mask_loss_of_paper_by_hand() -> None:
     """Eqs. 1-3 on two by two pixels."""
     # Eq. 2: H = -1/4 (log 0.8 + log(1 - 0.2) + log 0.5 + log(1 - 0.1))
     #          =  1/4 (0.223144 + 0.223144 + 0.693147 + 0.105361) = 0.311199
@@ -60,7 +60,7 @@ def test_the_loss_of_masks_is_the_papers_by_hand() -> None:
     assert float(mask_loss(torch.logit(PROBABILITY), LABEL)) == pytest.approx(1.435129, abs=2e-6)
 
 
-def test_the_index_is_at_most_the_share_of_the_hand() -> None:
+def test_jaccard_at_most_share_of_hand() -> None:
     """A mean over all pixels, as Eq. 3 is printed: a perfect answer has J = 1/2 where half of the pixels are hand."""
     assert float(jaccard(LABEL, LABEL)) == pytest.approx(0.5, abs=1e-6)
     assert float(jaccard(1 - LABEL, LABEL)) == pytest.approx(0.0, abs=1e-6)
@@ -69,7 +69,7 @@ def test_the_index_is_at_most_the_share_of_the_hand() -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 1000))
-def test_an_answer_nearer_to_the_mask_costs_less(seed: int) -> None:
+def test_mask_loss_lower_for_nearer_answer(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     label = (torch.rand(2, 1, 5, 4, generator=generator) > 0.6).float()
     label[0, 0, 0, 0] = 1.0
@@ -80,7 +80,8 @@ def test_an_answer_nearer_to_the_mask_costs_less(seed: int) -> None:
 
 @pytest.mark.parametrize("label", [torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2), LABEL], ids=["none", "all", "half"])
 @pytest.mark.parametrize("logit", [-200.0, 0.0, 200.0])
-def test_loss_and_gradient_are_finite_even_where_the_network_is_sure(label: Tensor, logit: float) -> None:
+def test_mask_loss_finite_for_certain_network(label: Tensor, logit: float) -> None:
+    """Loss and gradient are finite even where the network is sure."""
     logits = torch.full_like(label, logit, requires_grad=True)
     loss = mask_loss(logits, label)
     loss.backward()  # type: ignore[no-untyped-call]  # torch's
@@ -89,7 +90,7 @@ def test_loss_and_gradient_are_finite_even_where_the_network_is_sure(label: Tens
     assert torch.isfinite(logits.grad).all()
 
 
-def test_gradient_descends_to_the_mask() -> None:
+def test_mask_loss_descends_to_mask() -> None:
     logits = torch.zeros_like(LABEL, requires_grad=True)
     optimizer = torch.optim.SGD([logits], lr=2.0)
     losses = []
@@ -126,7 +127,7 @@ def cost(answer: LocatedPoints, on_view: Tensor = SEEN, hands: Tensor = ONE_HAND
     return float(points_loss(answer, truth, on_view, hands, half_size=HALF, fold=FOLD))
 
 
-def test_the_heat_that_is_asked_for_has_its_mean_at_the_point_and_its_spread() -> None:
+def test_points_loss_heat_target_mean_and_spread() -> None:
     heat = _gaussians(TRUTH / FOLD - 0.5, 24, 32)[0]
     centres_y, centres_x = torch.meshgrid(torch.arange(24) + 0.5, torch.arange(32) + 0.5, indexing="ij")
     for place, (x, y) in zip(heat, TRUTH[0] / FOLD, strict=True):
@@ -144,9 +145,8 @@ def test_the_heat_that_is_asked_for_has_its_mean_at_the_point_and_its_spread() -
     near=st.floats(0.5, 3.0),
     farther=st.floats(0.5, 2.0),
 )
-def test_points_cost_least_at_the_truth_and_more_the_farther_off(
-    heat: bool, row: int, degrees: float, near: float, farther: float
-) -> None:
+def test_points_loss_lowest_at_truth(heat: bool, row: int, degrees: float, near: float, farther: float) -> None:
+    """Points cost least at the truth and more the farther off."""
     direction = torch.tensor([math.cos(math.radians(degrees)), math.sin(math.radians(degrees))])
     off = torch.zeros_like(TRUTH)
     off[0, row] = direction
@@ -155,7 +155,7 @@ def test_points_cost_least_at_the_truth_and_more_the_farther_off(
     assert right < beside < away
 
 
-def test_the_papers_loss_is_the_mean_square_in_halves_of_the_view() -> None:
+def test_points_loss_of_paper_mean_square() -> None:
     """Eq. 4; beside it the likelihood of the errors' size, and the number of hands."""
     off = torch.tensor([[[3.2, 0.0], [0.0, 0.0], [0.0, -2.4]]])
     # Each coordinate in -1..1: 3.2 / 32 = 0.1 and 2.4 / 24 = 0.1, so that the mean of six squares is 0.02 / 6.
@@ -165,7 +165,7 @@ def test_the_papers_loss_is_the_mean_square_in_halves_of_the_view() -> None:
     assert cost(located(TRUTH + off, heat=False, spread=2.0)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_spread_is_learnt_as_the_size_of_the_errors_and_does_not_pull() -> None:
+def test_points_loss_spread_fits_error_size() -> None:
     off = TRUTH + torch.tensor([3.0, 4.0])
     spreads = torch.linspace(1, 20, 191)
     costs = [cost(located(off, heat=False, spread=float(spread))) for spread in spreads]
@@ -178,7 +178,7 @@ def test_the_spread_is_learnt_as_the_size_of_the_errors_and_does_not_pull() -> N
 
 
 @pytest.mark.parametrize("heat", [True, False])
-def test_points_that_nobody_knows_cost_nothing(heat: bool) -> None:
+def test_points_loss_ignores_unknown_points(heat: bool) -> None:
     hidden = torch.tensor([[1.0, 0.0, 1.0]])
     away = TRUTH.clone()
     away[0, 1] += 9.0
@@ -189,7 +189,7 @@ def test_points_that_nobody_knows_cost_nothing(heat: bool) -> None:
 
 
 @pytest.mark.parametrize("truth", [0, 1, 2])
-def test_the_right_number_of_hands_costs_least(truth: int) -> None:
+def test_points_loss_lowest_for_right_count(truth: int) -> None:
     answers = [
         located(TRUTH, heat=True, hands=tuple(9.0 * (number == said) for number in range(3))) for said in range(3)
     ]

@@ -33,9 +33,8 @@ def push(network: AgeNetwork, optimizer: torch.optim.Optimizer, steps: int) -> N
 
 @settings(max_examples=20, deadline=None)
 @given(rows=st.integers(2, 24), columns=st.integers(2, 24), seed=st.integers(0, 99), size=st.floats(1e-6, 1e6))
-def test_singular_values_come_near_one_whatever_the_gradients_size(
-    rows: int, columns: int, seed: int, size: float
-) -> None:
+def test_orthogonal_singular_values_near_one(rows: int, columns: int, seed: int, size: float) -> None:
+    """Singular values come near one whatever the gradients size."""
     generator = torch.Generator().manual_seed(seed)
     left, _ = torch.linalg.qr(torch.randn(rows, rows, generator=generator))
     right, _ = torch.linalg.qr(torch.randn(columns, columns, generator=generator))
@@ -50,7 +49,8 @@ def test_singular_values_come_near_one_whatever_the_gradients_size(
     assert (left[:, :count].T @ straight @ right[:, :count]).diagonal().min() > 0.45  # the same singular vectors
 
 
-def test_all_weights_move_and_kernels_by_steps_of_one_size() -> None:
+def test_muon_moves_all_weights() -> None:
+    """All weights move and kernels by steps of one size."""
     network = tiny_network()
     before = {name: weights.detach().clone() for name, weights in network.named_parameters()}
     push(network, build_optimizer(network, Schedule(optimizer="muon", learning_rate=1e-3)), 1)
@@ -62,7 +62,7 @@ def test_all_weights_move_and_kernels_by_steps_of_one_size() -> None:
                 assert 0.5 < step / (0.2e-3) < 1.35, name
 
 
-def test_its_state_comes_back_and_goes_on_alike() -> None:
+def test_muon_state_round_trip() -> None:
     network = tiny_network()
     optimizer = build_optimizer(network, SCHEDULE)
     push(network, optimizer, 2)
@@ -75,7 +75,7 @@ def test_its_state_comes_back_and_goes_on_alike() -> None:
         assert torch.equal(mine, theirs)
 
 
-def test_memory_order_does_not_matter() -> None:
+def test_muon_memory_order_has_no_effect() -> None:
     plain, last = tiny_network(), tiny_network()
     torch.nn.Module.to(last, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stub
     for network in (plain, last):
@@ -84,11 +84,12 @@ def test_memory_order_does_not_matter() -> None:
         torch.testing.assert_close(mine, theirs, rtol=0, atol=2e-3)
 
 
-def test_a_network_without_kernels_is_moved_by_adamw_alone() -> None:
+def test_muon_without_kernels_is_adamw() -> None:
+    """A network without kernels is moved by adamw alone."""
     network = torch.nn.Linear(3, 2)
     assert all(not group["momentum"] for group in Muon(network, SCHEDULE).param_groups)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("muon", Muon)])
-def test_the_recipe_names_the_optimizer(name: str, kind: type[torch.optim.Optimizer]) -> None:
+def test_build_optimizer_of_recipe(name: str, kind: type[torch.optim.Optimizer]) -> None:
     assert type(build_optimizer(tiny_network(), Schedule(optimizer=name))) is kind  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ def _job(folder: Path, name: str, **order: Any) -> Job:
     return Job(name, "tests.train.drawn_job", order, folder / "logs" / f"{name}.log", threads=3)
 
 
-def test_a_job_that_fails_stops_no_other_and_its_last_words_are_told(tmp_path: Path) -> None:
+def test_run_jobs_failure_does_not_stop_others(tmp_path: Path) -> None:
     told: list[str] = []
     failed = run_jobs(
         [
@@ -39,7 +39,7 @@ def test_a_job_that_fails_stops_no_other_and_its_last_words_are_told(tmp_path: P
     assert (tmp_path / "logs" / "good.log").read_text().splitlines()[-1] == "threads 3"
 
 
-def test_two_at_a_time_are_never_more(tmp_path: Path) -> None:
+def test_run_jobs_limit_at_once(tmp_path: Path) -> None:
     told: list[str] = []
     run_jobs([_job(tmp_path, str(number), sleep=0.2) for number in range(4)], 2, told.append)
     at_once = highest = 0
@@ -49,7 +49,9 @@ def test_two_at_a_time_are_never_more(tmp_path: Path) -> None:
     assert (at_once, highest) == (0, 2)
 
 
-def test_an_interruption_asks_all_to_stop_and_waits_for_them(tmp_path: Path) -> None:
+def test_run_jobs_interruption_stops_all(tmp_path: Path) -> None:
+    """An interruption asks all to stop and waits for them."""
+
     def interrupt(line: str) -> None:
         if "epoch" in line:
             raise KeyboardInterrupt
@@ -69,7 +71,7 @@ def test_an_interruption_asks_all_to_stop_and_waits_for_them(tmp_path: Path) -> 
     assert not (tmp_path / "logs" / "never.log").exists()
 
 
-def test_a_job_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_jobs_kills_unresponsive_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "_PATIENCE_SECONDS", 0.2)
 
     def interrupt(line: str) -> None:
@@ -83,7 +85,7 @@ def test_a_job_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.
     assert time.monotonic() - began < 30
 
 
-def test_no_job_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
+def test_jobs_do_not_outlive_killed_parent(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     program = (
         "import json, sys; from pathlib import Path; from boneage.train.run.processes import Job, run_jobs\n"

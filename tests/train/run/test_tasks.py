@@ -88,19 +88,20 @@ def test_intersection_over_union_by_hand() -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 1000))
-def test_intersection_over_union_has_no_side(seed: int) -> None:
+def test_intersection_over_union_symmetric(seed: int) -> None:
     one, other = np.random.default_rng(seed).random((2, 7, 9)) > 0.5
     assert intersection_over_union(one, other) == intersection_over_union(other, one)
     assert 0 <= intersection_over_union(one, other) <= 1
 
 
 @pytest.mark.parametrize("apart", [0, 1, 3, 10])
-def test_outlines_of_disks_lie_as_far_apart_as_their_radii(apart: int) -> None:
+def test_outline_distance_of_disks(apart: int) -> None:
+    """Outlines of disks lie as far apart as their radii."""
     assert outline_distance(disk(35), disk(35 + apart)) == pytest.approx(apart, abs=0.4)  # of outlines of whole pixels
     assert outline_distance(disk(35 + apart), disk(35)) == outline_distance(disk(35), disk(35 + apart))
 
 
-def test_outlines_of_squares_by_hand() -> None:
+def test_outline_distance_of_squares_by_hand() -> None:
     """Each pixel of the inner outline has one of the outer two beside it; the outer corners have none beside them."""
     inner, outer = square(20), square(24)
     to_outer = 2.0
@@ -112,7 +113,7 @@ def test_outlines_of_squares_by_hand() -> None:
     assert outline_distance(square(20), square(20, at=(50, 50))) == 0.0
 
 
-def test_a_picture_that_ends_is_no_outline() -> None:
+def test_outline_distance_border_is_no_outline() -> None:
     """Where both masks run off the picture, only what lies on it counts."""
     left, farther = np.zeros((40, 50)), np.zeros((40, 50))
     left[:, :20], farther[:, :26] = 1, 1
@@ -120,7 +121,8 @@ def test_a_picture_that_ends_is_no_outline() -> None:
 
 
 @pytest.mark.parametrize("pair", [(square(0), square(20)), (square(20), square(0)), (square(0), square(0))])
-def test_without_an_outline_the_distance_is_the_whole_side(pair: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
+def test_outline_distance_without_outline(pair: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
+    """Without an outline the distance is the whole side."""
     assert outline_distance(*pair) == 120.0
 
 
@@ -128,17 +130,17 @@ def test_without_an_outline_the_distance_is_the_whole_side(pair: tuple[NDArray[n
 
 
 @pytest.mark.parametrize("unit", [AgeUnit(127.0, 41.0), AgeUnit.of_range()])
-def test_ages_come_back_from_the_unit_of_training(unit: AgeUnit) -> None:
+def test_age_unit_round_trip(unit: AgeUnit) -> None:
     months = torch.tensor([0.0, 100.0, 228.0])
     assert torch.allclose(unit.to_months(unit.from_months(months)), months, atol=1e-4)
 
 
-def test_the_range_of_ages_is_minus_one_to_one() -> None:
+def test_age_unit_of_range() -> None:
     """Iglovikov et al., section 4.1."""
     assert AgeUnit.of_range().from_months(torch.tensor([0.0, 120.0, 240.0])).tolist() == [-1.0, 0.0, 1.0]
 
 
-def test_the_spread_of_ages_is_that_of_the_radiographs() -> None:
+def test_age_unit_of_radiographs() -> None:
     radiographs = [LabelledRadiograph(str(age), Path("x"), Sex.MALE, age) for age in (90.0, 110.0)]
     assert AgeUnit.of(radiographs) == AgeUnit(100.0, 10.0)
     assert AgeUnit.of(radiographs[:1]) == AgeUnit(90.0, 1.0)  # one age has no spread to divide by
@@ -172,7 +174,7 @@ def with_splits(radiographs: Sequence[LabelledRadiograph], splits: Sequence[str 
     held_out=st.integers(0, 9),
     seed=st.integers(0, 50),
 )
-def test_what_is_held_out_is_never_trained_on(
+def test_choose_radiographs_held_out_not_trained(
     radiographs: list[LabelledRadiograph],
     targets: dict[str, Path],
     splits: list[str | None],
@@ -192,9 +194,10 @@ def test_what_is_held_out_is_never_trained_on(
     assert fixed <= validation
 
 
-def test_only_radiographs_with_targets_count_and_the_draw_follows_from_its_seed(
+def test_choose_radiographs_needs_targets_and_follows_seed(
     radiographs: list[LabelledRadiograph], targets: dict[str, Path], tmp_path: Path
 ) -> None:
+    """Only radiographs with targets count and the draw follows from its seed."""
     header, *rows = targets["points"].read_text(encoding="utf-8").splitlines()
     some = tmp_path / "some.csv"
     some.write_text("\n".join([header, *rows[:6]]) + "\n", encoding="utf-8")
@@ -216,9 +219,8 @@ def tiny(tmp_path: Path) -> Path:
     return tmp_path / "tiny.toml"
 
 
-def test_ages_are_split_by_the_tables_or_a_drawn_split_within_limits(
-    radiographs: list[LabelledRadiograph], tiny: Path
-) -> None:
+def test_choose_radiographs_by_split_within_limits(radiographs: list[LabelledRadiograph], tiny: Path) -> None:
+    """Ages are split by the tables or a drawn split within limits."""
     training, validation = choose_radiographs(load_recipe(tiny), radiographs)
     assert (len(training), len(validation)) == (8, 2)
     assert not {radiograph.id for radiograph in training} & {radiograph.id for radiograph in validation}
@@ -230,7 +232,7 @@ def test_ages_are_split_by_the_tables_or_a_drawn_split_within_limits(
 
 
 @pytest.mark.parametrize("sex", list(Sex))
-def test_a_cohort_is_of_one_sex(radiographs: list[LabelledRadiograph], tiny: Path, sex: Sex) -> None:
+def test_choose_radiographs_of_one_sex(radiographs: list[LabelledRadiograph], tiny: Path, sex: Sex) -> None:
     recipe = load_recipe(tiny, (f"data.sexes={sex.value}",))
     training, validation = choose_radiographs(recipe, radiographs)
     assert {radiograph.sex for radiograph in [*training, *validation]} == {sex}
@@ -238,9 +240,10 @@ def test_a_cohort_is_of_one_sex(radiographs: list[LabelledRadiograph], tiny: Pat
 
 
 @pytest.mark.parametrize("folds", [2, 3])
-def test_folds_part_the_training_radiographs_whatever_the_tables_order(
+def test_choose_radiographs_folds_independent_of_order(
     radiographs: list[LabelledRadiograph], tiny: Path, folds: int
 ) -> None:
+    """Folds part the training radiographs whatever the tables order."""
     fixed = with_splits(radiographs, ["validation"] * 4 + ["train"] * 6)
     inside: list[str] = []
     for fold in range(1, folds + 1):
@@ -256,14 +259,15 @@ def test_folds_part_the_training_radiographs_whatever_the_tables_order(
     assert sorted(inside) == ["4", "5", "6", "7", "8", "9"]
 
 
-def test_more_folds_than_radiographs_are_rejected(radiographs: list[LabelledRadiograph], tiny: Path) -> None:
+def test_choose_radiographs_more_folds_than_radiographs(radiographs: list[LabelledRadiograph], tiny: Path) -> None:
     recipe = load_recipe(tiny, ("data.folds=11", "data.fold=1"))
     assert code_of(lambda: choose_radiographs(recipe, radiographs)) == "table_split"
 
 
-def test_few_radiographs_are_watched_until_the_last_epoch_which_all_measure(
+def test_validate_watched_radiographs_until_last_epoch(
     radiographs: list[LabelledRadiograph], tiny: Path, tmp_path: Path
 ) -> None:
+    """Few radiographs are watched until the last epoch which all measure."""
     recipe = load_recipe(tiny, ("train.epochs=3", "train.watched_radiographs=2"))
     cache = build_cache(radiographs, tmp_path, longest_side=2048)
     task = AgeTask(recipe, radiographs[:4], radiographs[4:], cache)
@@ -297,13 +301,14 @@ FIGURES = {
 
 
 @pytest.mark.parametrize("task", ["mask", "points"])
-def test_a_run_for_a_hand_network_learns_resumes_and_comes_back(
+def test_hand_network_run_trains_and_resumes(
     task: str,
     radiographs: list[LabelledRadiograph],
     targets: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A run for a hand network learns resumes and comes back."""
     recipe = recipe_for(task, targets[task])
     whole = fit(recipe, radiographs, tmp_path / "whole")
     history = whole.state.history
@@ -337,9 +342,10 @@ def test_a_run_for_a_hand_network_learns_resumes_and_comes_back(
     assert code_of(lambda: load_run(tmp_path / "whole")) == "recipe_invalid"
 
 
-def test_figures_of_masks_and_points_are_those_of_a_perfect_and_a_blind_network(
+def test_validate_figures_of_perfect_and_blind_network(
     radiographs: list[LabelledRadiograph], targets: dict[str, Path], tmp_path: Path
 ) -> None:
+    """Figures of masks and points are those of a perfect and a blind network."""
     cache = build_cache(radiographs, tmp_path, longest_side=2048)
     device = torch.device("cpu")
     greys = [measure_grey(cache.pixels(radiograph.id), "percentile") for radiograph in radiographs[7:]]
@@ -390,9 +396,8 @@ def finder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_bundle(tmp_path_factory.mktemp("bundles") / "finder", name="finder", views=(), hand=True, metrics={})
 
 
-def test_a_run_on_a_region_finds_the_hands_and_names_radiographs_without_one(
-    tmp_path: Path, tiny: Path, finder: Path
-) -> None:
+def test_region_run_locates_hands_and_rejects(tmp_path: Path, tiny: Path, finder: Path) -> None:
+    """A run on a region finds the hands and names radiographs without one."""
     table = draw_folder(tmp_path / "phantoms", count=8, side=400)
     cv2.imwrite(str(tmp_path / "phantoms" / "radiographs" / "3.png"), picture_without_hand(300, 240))
     changes = (
@@ -418,9 +423,8 @@ def test_a_run_on_a_region_finds_the_hands_and_names_radiographs_without_one(
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == between == before
 
 
-def test_a_run_on_a_region_needs_a_bundle_with_hand_networks(
-    radiographs: list[LabelledRadiograph], tmp_path: Path, tiny: Path
-) -> None:
+def test_region_run_needs_hand_networks(radiographs: list[LabelledRadiograph], tmp_path: Path, tiny: Path) -> None:
+    """A run on a region needs a bundle with hand networks."""
     plain = tiny_bundle(tmp_path / "plain")
     recipe = load_recipe(tiny, ('view.region="B"', f'data.hands="{plain}"'))
     assert code_of(lambda: fit(recipe, radiographs, tmp_path / "run")) == "bundle_mismatch"

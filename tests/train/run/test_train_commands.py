@@ -73,7 +73,7 @@ def exported(workplace: Path, run: Path) -> Result:
 # --- train ---
 
 
-def test_training_closes_with_its_errors(trained: Result, run: Path) -> None:
+def test_train_command_reports_errors(trained: Result, run: Path) -> None:
     with (run / "metrics.csv").open(newline="") as file:
         errors = [float(row["mad_months"]) for row in csv.DictReader(file)]
     assert len(errors) == 2
@@ -82,20 +82,20 @@ def test_training_closes_with_its_errors(trained: Result, run: Path) -> None:
     )
 
 
-def test_a_run_is_a_folder_of_its_record(run: Path) -> None:
+def test_train_command_folder_contents(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     told = {"metrics.csv", "validation.csv", "curve.png", "tensorboard"}
     assert names == {"recipe.json", "last.ckpt", "best.ckpt", "run.lock", *told}
 
 
-def test_estimates_after_the_last_epoch_have_the_error_that_it_told(run: Path) -> None:
+def test_train_command_validation_table_has_reported_error(run: Path) -> None:
     with (run / "metrics.csv").open(newline="") as file:
         told = [float(row["mad_months"]) for row in csv.DictReader(file)][-1]
     predictions = read_predictions(run / "validation.csv")
     assert np.abs(predictions.error_months).mean() == pytest.approx(told, abs=0.01)
 
 
-def test_a_finished_run_says_the_same_again(workplace: Path, trained: Result, run: Path) -> None:
+def test_train_command_finished_run_repeats_report(workplace: Path, trained: Result, run: Path) -> None:
     assert train(workplace, run).stdout == trained.stdout
 
 
@@ -103,13 +103,13 @@ def test_a_finished_run_says_the_same_again(workplace: Path, trained: Result, ru
     ("change", "code", "status"),
     [("train.epochs=3", "recipe_changed", 5), ("train.epoch=3", "recipe_invalid", 5), ("epochs", "recipe_invalid", 5)],
 )
-def test_wrong_recipes_exit_with_5(workplace: Path, run: Path, change: str, code: str, status: int) -> None:
+def test_train_command_wrong_recipe(workplace: Path, run: Path, change: str, code: str, status: int) -> None:
     result = train(workplace, run, "--set", change)
     assert result.exit_code == status
     assert error_of(result).endswith(f"[{code}]")
 
 
-def test_a_missing_table_exits_with_6(workplace: Path, tmp_path: Path) -> None:
+def test_train_command_missing_table(workplace: Path, tmp_path: Path) -> None:
     result = run_command(
         "train", workplace / "tiny.toml", "--radiographs", tmp_path / "none.csv", "--out", tmp_path / "run"
     )
@@ -117,7 +117,7 @@ def test_a_missing_table_exits_with_6(workplace: Path, tmp_path: Path) -> None:
     assert error_of(result).endswith("[table_not_found]")
 
 
-def test_radiographs_that_were_left_out_are_told(workplace: Path, tmp_path: Path) -> None:
+def test_train_command_reports_rejected_radiographs(workplace: Path, tmp_path: Path) -> None:
     shutil.copytree(workplace / "radiographs", tmp_path / "radiographs")
     (tmp_path / "radiographs" / "4.png").write_bytes(b"no picture")
     result = train(workplace, tmp_path / "run", "--images", tmp_path / "radiographs", "--set", "train.resize=[]")
@@ -125,7 +125,7 @@ def test_radiographs_that_were_left_out_are_told(workplace: Path, tmp_path: Path
     assert result.stdout.splitlines()[-2] == "1 radiograph(s) were rejected and left out: unreadable (1)"
 
 
-def test_only_known_accelerators_are_taken(workplace: Path, tmp_path: Path) -> None:
+def test_train_command_unknown_accelerator(workplace: Path, tmp_path: Path) -> None:
     result = train(workplace, tmp_path / "run", "--accelerator", "abacus")
     assert result.exit_code == 2
     assert not (tmp_path / "run").exists()
@@ -134,7 +134,7 @@ def test_only_known_accelerators_are_taken(workplace: Path, tmp_path: Path) -> N
 # --- export ---
 
 
-def test_an_export_tells_its_figures(exported: Result, workplace: Path) -> None:
+def test_export_command_reports_figures(exported: Result, workplace: Path) -> None:
     assert exported.exit_code == 0, exported.stderr
     folder = workplace / "bundles" / "Small"
     metrics = read_manifest(folder).metrics
@@ -149,7 +149,8 @@ def test_an_export_tells_its_figures(exported: Result, workplace: Path) -> None:
     assert size.startswith(f"{folder}: 1 member(s), 0.")
 
 
-def test_an_exported_bundle_passes_its_check_and_assesses(exported: Result, workplace: Path) -> None:
+def test_export_command_bundle_checks_and_assesses(exported: Result, workplace: Path) -> None:
+    """An exported bundle passes its check and assesses."""
     assert exported.exit_code == 0, exported.stderr
     folder = workplace / "bundles" / "Small"
     assert run_command("bundle", "check", folder).exit_code == 0
@@ -158,9 +159,7 @@ def test_an_exported_bundle_passes_its_check_and_assesses(exported: Result, work
     assert json.loads(result.stdout)["bundle"] == {"name": "small", "version": "1"}
 
 
-def test_an_export_of_fewer_radiographs_tells_of_how_many_and_takes_no_mirror_images_if_told(
-    workplace: Path, run: Path, tmp_path: Path
-) -> None:
+def test_export_command_fewer_radiographs_without_mirror(workplace: Path, run: Path, tmp_path: Path) -> None:
     kept = json.loads((run / "recipe.json").read_text(encoding="utf-8"))["validation"]
     header, *rows = (workplace / "radiographs.csv").read_text(encoding="utf-8").splitlines()
     table = tmp_path / "some.csv"
@@ -183,14 +182,15 @@ def test_an_export_of_fewer_radiographs_tells_of_how_many_and_takes_no_mirror_im
     assert not any(member.mirror for member in read_manifest(tmp_path / "some").members)
 
 
-def test_a_bundle_that_is_there_is_not_overwritten_unasked(exported: Result, workplace: Path, run: Path) -> None:
+def test_export_command_does_not_overwrite(exported: Result, workplace: Path, run: Path) -> None:
+    """A bundle that is there is not overwritten unasked."""
     assert exported.exit_code == 0, exported.stderr
     result = run_command("export", run, "--out", workplace / "bundles" / "Small")
     assert result.exit_code == 4
     assert error_of(result).endswith("[bundle_exists]")
 
 
-def test_exporting_a_missing_run_exits_with_5(tmp_path: Path) -> None:
+def test_export_command_missing_run(tmp_path: Path) -> None:
     result = run_command("export", tmp_path / "none", "--out", tmp_path / "bundle")
     assert result.exit_code == 5
     assert error_of(result).endswith("[recipe_invalid]")
@@ -200,7 +200,7 @@ def test_exporting_a_missing_run_exits_with_5(tmp_path: Path) -> None:
 # --- curve ---
 
 
-def test_curves_become_a_picture(run: Path, tmp_path: Path) -> None:
+def test_curve_command_draws_image(run: Path, tmp_path: Path) -> None:
     result = run_command("curve", run, "--out", tmp_path / "curve.png")
     assert result.exit_code == 0, result.stderr
     assert result.stdout == f"{tmp_path / 'curve.png'}\n"
@@ -209,7 +209,7 @@ def test_curves_become_a_picture(run: Path, tmp_path: Path) -> None:
     assert picture.std() > 1
 
 
-def test_runs_of_one_name_are_both_drawn(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_curve_command_runs_of_one_name(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / run.name
     other.mkdir()
     (other / "metrics.csv").write_text("epoch,mad_months\n1,20.5\n", encoding="utf-8")
@@ -220,7 +220,7 @@ def test_runs_of_one_name_are_both_drawn(run: Path, tmp_path: Path, monkeypatch:
     assert drawn[str(other)] == [{"epoch": 1.0, "mad_months": 20.5}]
 
 
-def test_a_curve_of_nothing_exits_with_6(tmp_path: Path) -> None:
+def test_curve_command_missing_run(tmp_path: Path) -> None:
     result = run_command("curve", tmp_path / "none", "--out", tmp_path / "curve.png")
     assert result.exit_code == 6
     assert error_of(result).endswith("[table_not_found]")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -88,7 +89,8 @@ def train(
     Raises:
         RecipeError: ``recipe_changed`` if the folder holds a run of another recipe, of other radiographs or on another
             number of processes. ``recipe_busy`` if another process trains there. ``recipe_invalid`` if the recipe or
-            the engine is not possible. ``recipe_diverged`` if the loss became infinite.
+            the engine is not possible. ``recipe_diverged`` if the loss or the validation
+            error is not finite.
         TableError: ``table_split`` if either split has no radiographs; ``table_empty`` if none of its radiographs can
             be read; ``table_image_missing`` if one cannot be opened.
         KeyboardInterrupt: The process was interrupted. The run continues after its last complete epoch when it is
@@ -139,6 +141,8 @@ class _Run:
             loss, rate = self._fit_epoch()
             if board is not None:
                 row = {"epoch": self.state.epoch + 1.0, "loss": loss, "learning_rate": rate, **self._validate()}
+                if not math.isfinite(row[self.task.measure]):
+                    raise self._diverged()
                 self._record({**row, "seconds": time.perf_counter() - began}, board)
             self.state = self.fabric.broadcast(self.state)
         if board is not None:
@@ -173,16 +177,19 @@ class _Run:
         moved = [view.to(device, memory_format=torch.channels_last), *(tensor.to(device) for tensor in rest)]
         loss = self.task.loss(self.wrapped, moved)
         if not torch.isfinite(loss):
-            raise RecipeError(
-                "recipe_diverged",
-                f"The loss in epoch {self.state.epoch + 1} is not a finite number. Lower the learning rate.",
-            )
+            raise self._diverged()
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         if schedule.gradient_norm:
             self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=schedule.gradient_norm)
         self.optimizer.step()
         return float(loss.detach())
+
+    def _diverged(self) -> RecipeError:
+        return RecipeError(
+            "recipe_diverged",
+            f"The loss or the validation error in epoch {self.state.epoch + 1} is not finite. Lower the learning rate.",
+        )
 
     def _validate(self) -> dict[str, float]:
         network = self.network if self.average is None else self.average
