@@ -200,15 +200,13 @@ def test_export_graph_takes_more_bits_beyond_limits(
     tmp_path: Path, quick: NetworkMember, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for blocked, reached in (([8], 16), ([8, 16], 32)):
-        limits = {bits: {**said, "age_months": 0.0} if bits in blocked else said for bits, said in LIMITS.items()}
+        limits = {bits: {**values, "age_months": 0.0} if bits in blocked else values for bits, values in LIMITS.items()}
         monkeypatch.setattr(weight_bits, "WEIGHT_LIMITS", limits)
         caplog.clear()
         with caplog.at_level(logging.WARNING, "boneage"):
             exported = export(quick.network, tmp_path / "network.onnx", bits=8)
         assert exported.weight_bits == reached
-        assert [f"more than {bits} bits: {bits} moved age_months by" in caplog.text for bits in blocked] == [
-            True
-        ] * len(blocked)
+        assert [f"because {bits} bits change age_months by" in caplog.text for bits in blocked] == [True] * len(blocked)
 
 
 def test_export_graph_leaves_network_unchanged(tmp_path: Path) -> None:
@@ -362,7 +360,7 @@ def test_export_hand_graph_keeps_bits_beyond_limits(
     with caplog.at_level(logging.WARNING, "boneage"):
         exported = export_hand_graph(PointsNetwork(), tmp_path / "points.onnx", kind="points", height=64, width=48)
     assert exported.weight_bits == 32
-    assert f"16 moved {moved} by" in caplog.text
+    assert f"16 bits change {moved} by" in caplog.text
 
 
 def test_export_hand_graph_rejects_failed_network(tmp_path: Path) -> None:

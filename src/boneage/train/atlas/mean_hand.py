@@ -441,11 +441,11 @@ def _taken(
 def _after(moved: NDArray[np.float32], first: NDArray[np.float32]) -> NDArray[np.float32]:
     """Compose deformations: first `first`, then `moved`."""
     places = _grid(moved.shape) + first
-    there = [
+    displaced = [
         _taken(np.ascontiguousarray(moved[..., axis]), places, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
         for axis in (0, 1)
     ]
-    return first + np.stack(there, axis=2)
+    return first + np.stack(displaced, axis=2)
 
 
 def _inverse(moved: NDArray[np.float32], rounds: int = 10) -> NDArray[np.float32]:
