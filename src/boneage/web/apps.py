@@ -10,7 +10,7 @@ from boneage.words import SOURCE_LANGUAGE, Translator
 
 
 class WebConfig(AppConfig):
-    """Named ``web`` in the database and in URLs' names."""
+    """Configuration of the application, which is named ``web`` in the database and in the names of URLs."""
 
     name = "boneage.web"
     label = "web"

@@ -39,7 +39,7 @@ def months_between(birth: date, study: date) -> float:
 def months_ahead(bone_months: float | None, chronological_months: float | None) -> float | None:
     """Return bone age minus chronological age, months.
 
-    The result is None if one of them is unknown, or if the chronological age is above 19 years, where bone age ends
+    Return None if one of them is unknown, or if the chronological age is above 19 years, where bone age ends
     (like `boneage.assessment.Assessment.difference_months`).
     """
     if bone_months is None or chronological_months is None or chronological_months > OLDEST_MONTHS:

@@ -201,19 +201,23 @@ class Assessment(models.Model):
 
     @property
     def is_meaningless(self) -> bool:
-        """Whether the estimate is no bone age (`boneage.assessment.Assessment.is_meaningless`). Reads `result`."""
+        """Return whether the estimate is not a bone age (`boneage.assessment.Assessment.is_meaningless`). Reads
+        `result`.
+        """
         stored = self.stored
         return stored is not None and stored.is_meaningless
 
     @property
     def severity(self) -> Severity | None:
-        """The gravest severity among the warnings, or None without any. Reads `result`."""
+        """Return the highest severity among the warnings, or None without any. Reads `result`."""
         stored = self.stored
         return None if stored is None else highest_severity(warning.severity for warning in stored.warnings)
 
     @property
     def is_unusable(self) -> bool:
-        """Whether the estimate must not be used: it is no bone age, or carries a critical warning. Reads `result`."""
+        """Return whether the estimate must not be used: it is not a bone age, or carries a critical warning. Reads
+        `result`.
+        """
         return self.is_meaningless or self.severity is Severity.CRITICAL
 
     @property

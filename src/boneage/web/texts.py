@@ -1,4 +1,4 @@
-"""What the pages say of ages, warnings and rejections, in the reader's language."""
+"""Texts of the pages on ages, warnings and rejections, in the active language."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ REJECTIONS: dict[str, tuple[str, str]] = {
         marked("Try again later. If the problem persists, tell the administrator of this service."),
     ),
 }
-"""What happened and what to do about it, by rejection code."""
+"""Title and advice by rejection code."""
 
 OTHER_FAILURE = (
     marked("The radiograph could not be assessed because of an internal error."),
@@ -126,17 +126,19 @@ def rejection(code: str) -> dict[str, str]:
 
 
 def averaged(count: int) -> str:
-    """Over how many radiographs a reference plate is averaged."""
+    """Return the number of radiographs over which a reference plate is averaged, in words."""
     return ngettext("average of %(count)d radiograph", "average of %(count)d radiographs", count) % {"count": count}
 
 
 def wide_range(bounds: tuple[float, float] | None) -> str:
-    """The 95 % interval: ``95 % range: 6 years 3 months to 9 years 5 months``; empty for None."""
+    """Return the 95 % prediction interval in words: ``95 % prediction interval: 6 years 3 months to 9 years 5 months``;
+    empty for None.
+    """
     return gettext("95 %% prediction interval: %(ages)s") % {"ages": ages_between(bounds)} if bounds else ""
 
 
 def narrow_range(bounds: tuple[float, float] | None) -> str:
-    """The 80 % interval: ``80 % range: 6 years 10 months to 8 years 10 months``; empty for None."""
+    """Return the 80 % prediction interval in words; empty for None."""
     return gettext("80 %% prediction interval: %(ages)s") % {"ages": ages_between(bounds)} if bounds else ""
 
 
@@ -157,6 +159,6 @@ _SYSTEMS = (
 
 
 def browser(agent: str) -> str:
-    """Return what a reader calls a browser, by the name that it sends; at most 40 characters of an unknown one."""
-    found = [next((name for mark, name in known if mark in agent), "") for known in (_BROWSERS, _SYSTEMS)]
-    return ", ".join(filter(None, found)) or agent[:40] or gettext("unknown")
+    """Return the usual name of a browser from its user agent; at most 40 characters of an unknown one."""
+    names = [next((name for mark, name in table if mark in agent), "") for table in (_BROWSERS, _SYSTEMS)]
+    return ", ".join(filter(None, names)) or agent[:40] or gettext("unknown")

@@ -1,4 +1,4 @@
-"""What a result says of its radiograph, as lines for a person."""
+"""Facts on a radiograph as lines for the pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Line = tuple[str, str]
 
 
 def radiograph_lines(assessment: Assessment) -> list[Line]:
-    """(term, value) in the reader's language; what is not known is left out.
+    """Return (term, value) in the active language, without unknown values.
 
     Args:
         assessment: one that is done.
@@ -65,7 +65,7 @@ def _side(side: str | None) -> str:
 
 
 def _hand(hand: HandDocument | None) -> str:
-    """How the hand lies on its radiograph."""
+    """Return the position of the hand on its radiograph."""
     if hand is None:
         return ""
     degrees = round(hand.rotation_degrees)

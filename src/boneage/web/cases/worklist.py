@@ -349,7 +349,7 @@ class Worklist:
 def detailed(keys: Sequence[UUID]) -> list[Row]:
     """Return the rows of these assessments, in this order, without those that no longer exist."""
     last = Decision.objects.filter(assessment=OuterRef("pk")).order_by("-decided_at", "-pk")
-    found = {
+    assessments_by_key = {
         radiograph.pk: radiograph
         for radiograph in assessments()
         .filter(pk__in=keys)
@@ -363,7 +363,7 @@ def detailed(keys: Sequence[UUID]) -> list[Row]:
         )
     }
     radiographs, to_decide = _of_children(
-        {radiograph.case_id for radiograph in found.values() if radiograph.case_id is not None}
+        {radiograph.case_id for radiograph in assessments_by_key.values() if radiograph.case_id is not None}
     )
     return [
         Row(
@@ -378,7 +378,7 @@ def detailed(keys: Sequence[UUID]) -> list[Row]:
             if radiograph.case_id
             else 0,
         )
-        for radiograph in (found[key] for key in keys if key in found)
+        for radiograph in (assessments_by_key[key] for key in keys if key in assessments_by_key)
     ]
 
 

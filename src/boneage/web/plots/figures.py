@@ -1,5 +1,5 @@
 """Plots of the result page, drawn on the server as SVG: they need no script, print well, and screen readers can read
-what they say.
+them.
 """
 
 from __future__ import annotations
@@ -29,34 +29,35 @@ Kind = Literal["networks", "validation"]
 _WIDTH, _HEIGHT = 400.0, 222.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 10.0, 390.0, 54.0, 180.0
 _ROWS = (14.0, 34.0)
-"""Where the names of the two marks stand: above the plot and not at their lines, where long ones have no room."""
+"""Vertical positions of the names of the two marks. They are above the plot and not at their lines, where long names
+have no room."""
 _SAMPLE = 24.0
 """Length of the line before a mark's name."""
 _LEAST_YEARS = 6
-"""The plot shows at least so many years, so that a narrow curve looks narrow."""
+"""Minimum number of years on the axis, so that a narrow curve looks narrow."""
 _SHOWN_SHARE = 0.001
-"""Months with less than this part of the curve's height are not worth a place on the axis."""
+"""Minimum share of the curve's height for a month to be on the axis."""
 _STANDARD_DEVIATIONS = 1.96
-"""Half of an interval that would hold 95 % of normally distributed errors."""
+"""Half width of an interval that contains 95 % of normally distributed errors, in standard deviations."""
 
 
 _SCALE_STEPS = 17
-"""Colours that a scale of the heat map is given by; the viewer draws a straight line between them."""
+"""Number of colours that define a scale of the heat map; the viewer interpolates between them."""
 
 
 @dataclass(frozen=True)
 class AgeCurve:
-    """How the age is spread.
+    """Distribution of the estimated age.
 
     Attributes:
-        kind: ``networks`` if the networks gave it for this radiograph; ``validation`` if it is the spread of the errors
-            on validation radiographs, laid about this radiograph's estimate.
+        kind: ``networks`` for the networks' distribution for this radiograph; ``validation`` for the distribution of
+            the errors on validation radiographs, centred on this radiograph's estimate.
         months: (N,) ages, rising.
-        density: (N,) at least 0, the greatest 1.
-        estimate_months: the bone age.
-        interval_months: (low, high) of the 95 % interval, or None.
-        chronological_months: at the study, or None.
-        interval_80_months: (low, high) of the 80 % interval, or None.
+        density: (N,) at least 0, maximum 1.
+        estimate_months: estimated bone age.
+        interval_months: (low, high) of the 95 % prediction interval, or None.
+        chronological_months: chronological age at the study, or None.
+        interval_80_months: (low, high) of the 80 % prediction interval, or None.
         is_calibrated: the errors are those on radiographs of the sex and near the age.
     """
 
@@ -71,7 +72,7 @@ class AgeCurve:
 
     @property
     def caption(self) -> str:
-        """What the curve is, in the reader's language."""
+        """Return the caption of the curve in the active language."""
         if self.kind == "networks":
             return gettext("Probability that the networks give to each month of age for this radiograph.")
         if self.is_calibrated:
@@ -86,11 +87,11 @@ class AgeCurve:
 
 
 def age_curve(result: AssessmentDocument, chronological_months: float | None) -> AgeCurve | None:
-    """The curve of a result; None if neither its networks nor their validation say how the age is spread.
+    """Return the curve of a result; None if neither its networks nor their validation give a distribution.
 
     Args:
-        result: of a finished assessment.
-        chronological_months: at the study, if known.
+        result: document of a finished assessment.
+        chronological_months: chronological age at the study, if known.
     """
     estimate, bounds = result.age_months, result.interval_months
     narrow, is_calibrated = result.interval_80_months, result.interval_calibrated
@@ -112,36 +113,40 @@ def age_curve(result: AssessmentDocument, chronological_months: float | None) ->
 
 
 def age_plot(curve: AgeCurve, name: str = "age-plot") -> SafeString:
-    """The curve as an SVG element with title and description. Colours come from ``currentColor`` and CSS classes.
+    """Return the curve as an SVG element with title and description. Colours come from ``currentColor`` and CSS
+    classes.
 
     Args:
-        curve: to draw.
-        name: by which the element's parts are named; once a page.
+        curve: the curve.
+        name: prefix for the ids of the element's parts, unique on the page.
     """
     scale = _Scale.of(curve)
-    marks = [
-        _mark(scale, curve.estimate_months, gettext("Bone age"), "estimate", _ROWS[0]),
-        *(
-            [_mark(scale, curve.chronological_months, gettext("Chronological age"), "chronological", _ROWS[1])]
-            if curve.chronological_months is not None and scale.holds(curve.chronological_months)
-            else []
-        ),
-    ]
+    marks = [_mark(scale, curve.estimate_months, gettext("Bone age"), "estimate", _ROWS[0])]
+    if curve.chronological_months is not None and scale.holds(curve.chronological_months):
+        label = gettext("Chronological age")
+        marks.append(_mark(scale, curve.chronological_months, label, "chronological", _ROWS[1]))
     return format_html(
-        '<svg class="plot age-plot" viewBox="0 0 {} {}" role="img" aria-labelledby="{}-title {}-text">'
-        '<title id="{}-title">{}</title><desc id="{}-text">{}</desc>{}{}{}{}</svg>',
-        *(number(_WIDTH), number(_HEIGHT), name, name, name),
-        gettext("Distribution of the age"),
-        *(name, _description(curve), _intervals(scale, curve), _area(scale, curve), _axis(scale)),
-        mark_safe("".join(marks)),  # noqa: S308 - each was made by format_html
+        '<svg class="plot age-plot" viewBox="0 0 {width} {height}" role="img"'
+        ' aria-labelledby="{name}-title {name}-text">'
+        '<title id="{name}-title">{title}</title><desc id="{name}-text">{description}</desc>'
+        "{intervals}{curve}{axis}{marks}</svg>",
+        width=number(_WIDTH),
+        height=number(_HEIGHT),
+        name=name,
+        title=gettext("Distribution of the age"),
+        description=_description(curve),
+        intervals=_intervals(scale, curve),
+        curve=_area(scale, curve),
+        axis=_axis(scale),
+        marks=mark_safe("".join(marks)),  # noqa: S308 - each was made by format_html
     )
 
 
 @cache
 def heat_scales() -> dict[str, list[Colour]]:
-    """The colour scales that the viewer offers for the heat map, (red, green, blue) 0..255 from weak to strongest.
+    """Return the colour scales of the viewer for the heat map, (red, green, blue) 0..255 from weak to strongest.
 
-    ``inferno`` is that of the reports (`boneage.explain`); ``viridis`` OpenCV's; ``red`` goes from mid grey to red.
+    ``inferno`` is that of the reports (`boneage.explain`); ``viridis`` is OpenCV's; ``red`` goes from mid grey to red.
     """
     levels = np.linspace(0, 255, _SCALE_STEPS).round().astype(np.uint8)[:, None]
     viridis = cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]
@@ -154,7 +159,7 @@ def heat_scales() -> dict[str, list[Colour]]:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Which years the axis shows."""
+    """Range of years on the axis."""
 
     first: int
     last: int
@@ -181,7 +186,7 @@ class _Scale:
 
 
 def _curve_points(scale: _Scale, curve: AgeCurve, low: float, high: float) -> list[tuple[float, float]]:
-    """The curve between two ages, on the picture."""
+    """Return the points of the curve between two ages, on the picture."""
     inside = curve.months[(curve.months > low) & (curve.months < high)]
     months = np.concatenate([[low], inside, [high]])
     heights = np.interp(months, curve.months, curve.density)
@@ -200,7 +205,7 @@ def _area(scale: _Scale, curve: AgeCurve) -> SafeString:
 
 
 def _intervals(scale: _Scale, curve: AgeCurve) -> SafeString:
-    """What the intervals take of the area beneath the curve, the narrower darker; the whole area if there are none."""
+    """Return the area beneath the curve within each interval, the narrower darker; the whole area without intervals."""
     whole = (12.0 * scale.first, 12.0 * scale.last)
     narrow = [] if curve.interval_80_months is None else [curve.interval_80_months]
     bounds = [curve.interval_months or whole, *narrow]
@@ -208,7 +213,7 @@ def _intervals(scale: _Scale, curve: AgeCurve) -> SafeString:
 
 
 def _shaded(scale: _Scale, curve: AgeCurve, *bounds: float) -> SafeString:
-    """The area beneath the curve between two ages."""
+    """Return the area beneath the curve between two ages."""
     low, high = (max(12.0 * scale.first, min(12.0 * scale.last, bound)) for bound in bounds)
     points = [(scale.x(low), _BOTTOM), *_curve_points(scale, curve, low, high), (scale.x(high), _BOTTOM)]
     return format_html(
@@ -230,40 +235,52 @@ def _axis(scale: _Scale) -> SafeString:
         ),
     )
     return format_html(
-        '<g class="axis" font-size="13"><line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor"'
-        ' stroke-opacity="0.5"/>{}<text x="{}" y="{}" text-anchor="middle" fill="currentColor">{}</text></g>',
-        *(number(_LEFT), number(_RIGHT), number(_BOTTOM), number(_BOTTOM), ticks),
-        *(number((_LEFT + _RIGHT) / 2), number(_HEIGHT - 6), gettext("Age, years")),
+        '<g class="axis" font-size="13"><line x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"'
+        ' stroke="currentColor" stroke-opacity="0.5"/>{ticks}'
+        '<text x="{middle}" y="{baseline}" text-anchor="middle" fill="currentColor">{title}</text></g>',
+        left=number(_LEFT),
+        right=number(_RIGHT),
+        bottom=number(_BOTTOM),
+        ticks=ticks,
+        middle=number((_LEFT + _RIGHT) / 2),
+        baseline=number(_HEIGHT - 6),
+        title=gettext("Age, years"),
     )
 
 
 def _mark(scale: _Scale, months: float, label: str, kind: str, row: float) -> SafeString:
-    """A line at an age, and its name above the plot with a sample of the line."""
+    """Return a line at an age, and its name above the plot with a sample of the line."""
     x = number(scale.x(months))
     return format_html(
-        '<g class="mark {}" font-size="13" stroke-width="2" stroke-dasharray="{}">'
-        '<line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor"/>'
-        '<line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor"/>'
-        '<text x="{}" y="{}" fill="currentColor">{}</text></g>',
-        *(kind, "none" if kind == "estimate" else "5 4"),
-        *(x, x, number(_TOP - 8), number(_BOTTOM)),
-        *(number(_LEFT), number(_LEFT + _SAMPLE), number(row - 4), number(row - 4)),
-        *(number(_LEFT + _SAMPLE + 8), number(row)),
-        gettext("%(label)s: %(age)s") % {"label": label, "age": texts.age(months)},
+        '<g class="mark {kind}" font-size="13" stroke-width="2" stroke-dasharray="{dashes}">'
+        '<line x1="{x}" x2="{x}" y1="{top}" y2="{bottom}" stroke="currentColor"/>'
+        '<line x1="{left}" x2="{right}" y1="{sample}" y2="{sample}" stroke="currentColor"/>'
+        '<text x="{text}" y="{row}" fill="currentColor">{name}</text></g>',
+        kind=kind,
+        dashes="none" if kind == "estimate" else "5 4",
+        x=x,
+        top=number(_TOP - 8),
+        bottom=number(_BOTTOM),
+        left=number(_LEFT),
+        right=number(_LEFT + _SAMPLE),
+        sample=number(row - 4),
+        text=number(_LEFT + _SAMPLE + 8),
+        row=number(row),
+        name=gettext("%(label)s: %(age)s") % {"label": label, "age": texts.age(months)},
     )
 
 
 def _description(curve: AgeCurve) -> str:
-    """The plot in words."""
+    """Return the plot in words."""
     sentences = [gettext("Bone age %(age)s.") % {"age": texts.age(curve.estimate_months)}]
     if curve.interval_months is not None:
         low, high = curve.interval_months
-        said = gettext("The shaded 95 %% prediction interval goes from %(low)s to %(high)s.")
-        sentences.append(said % {"low": texts.age(low), "high": texts.age(high)})
+        sentence = gettext("The shaded 95 %% prediction interval goes from %(low)s to %(high)s.")
+        sentences.append(sentence % {"low": texts.age(low), "high": texts.age(high)})
     if curve.interval_80_months is not None:
         low, high = curve.interval_80_months
-        said = gettext("Its darker part, the 80 %% prediction interval, goes from %(low)s to %(high)s.")
-        sentences.append(said % {"low": texts.age(low), "high": texts.age(high)})
+        sentence = gettext("Its darker part, the 80 %% prediction interval, goes from %(low)s to %(high)s.")
+        sentences.append(sentence % {"low": texts.age(low), "high": texts.age(high)})
     if curve.chronological_months is not None:
         sentences.append(gettext("Chronological age %(age)s.") % {"age": texts.age(curve.chronological_months)})
     return " ".join([*sentences, curve.caption])

@@ -104,13 +104,18 @@ def growth_plot(points: Sequence[GrowthPoint], sex: Sex) -> SafeString:
     ordered = sorted(points, key=lambda point: point.chronological_months)
     scale = _Scale.of(ordered)
     return format_html(
-        '<svg class="plot growth" viewBox="0 0 {} {}" role="img" aria-labelledby="growth-title growth-text">'
-        '<title id="growth-title">{}</title><desc id="growth-text">{}</desc>{}{}{}{}{}</svg>',
-        *(number(_WIDTH), number(_HEIGHT)),
-        gettext("Bone age against chronological age"),
-        _description(ordered),
-        *(_grid(scale), _band(scale, sex), _identity(), _course(scale, ordered)),
-        format_html_join("", "{}", ((_mark(scale, point),) for point in ordered)),
+        '<svg class="plot growth" viewBox="0 0 {width} {height}" role="img" aria-labelledby="growth-title growth-text">'
+        '<title id="growth-title">{title}</title><desc id="growth-text">{description}</desc>'
+        "{grid}{normal_range}{identity}{course}{points}</svg>",
+        width=number(_WIDTH),
+        height=number(_HEIGHT),
+        title=gettext("Bone age against chronological age"),
+        description=_description(ordered),
+        grid=_grid(scale),
+        normal_range=_normal_range(scale, sex),
+        identity=_identity(),
+        course=_course(scale, ordered),
+        points=format_html_join("", "{}", ((_mark(scale, point),) for point in ordered)),
     )
 
 
@@ -155,27 +160,39 @@ class _Scale:
 def _grid(scale: _Scale) -> SafeString:
     lines = format_html_join(
         "",
-        '<path class="grid" d="M{0} {1}V{2}M{3} {4}H{5}"/><text class="tick" x="{0}" y="{6}" text-anchor="middle">{7}'
-        '</text><text class="tick" x="{8}" y="{4}" dy="0.35em" text-anchor="end">{7}</text>',
+        '<path class="grid" d="M{x} {top}V{bottom}M{left} {y}H{right}"/>'
+        '<text class="tick" x="{x}" y="{below}" text-anchor="middle">{year}</text>'
+        '<text class="tick" x="{beside}" y="{y}" dy="0.35em" text-anchor="end">{year}</text>',
         (
-            (
-                *(number(scale.x(12.0 * year)), number(_TOP), number(_BOTTOM)),
-                *(number(_LEFT), number(scale.y(12.0 * year)), number(_RIGHT)),
-                *(number(_BOTTOM + 20), texts.number(year, 0), number(_LEFT - 8)),
-            )
+            {
+                "x": number(scale.x(12.0 * year)),
+                "y": number(scale.y(12.0 * year)),
+                "left": number(_LEFT),
+                "right": number(_RIGHT),
+                "top": number(_TOP),
+                "bottom": number(_BOTTOM),
+                "below": number(_BOTTOM + 20),
+                "beside": number(_LEFT - 8),
+                "year": texts.number(year, 0),
+            }
             for year in scale.years
         ),
     )
     middle = number((_TOP + _BOTTOM) / 2)
     return format_html(
-        '<g>{}<text class="name" x="{}" y="{}" text-anchor="middle">{}</text>'
-        '<text class="name" x="18" y="{}" text-anchor="middle" transform="rotate(-90 18 {})">{}</text></g>',
-        *(lines, number((_LEFT + _RIGHT) / 2), number(_HEIGHT - 10), gettext("Chronological age, years")),
-        *(middle, middle, gettext("Bone age, years")),
+        '<g>{lines}<text class="name" x="{centre}" y="{baseline}" text-anchor="middle">{x_title}</text>'
+        '<text class="name" x="18" y="{middle}" text-anchor="middle" transform="rotate(-90 18 {middle})">'
+        "{y_title}</text></g>",
+        lines=lines,
+        centre=number((_LEFT + _RIGHT) / 2),
+        baseline=number(_HEIGHT - 10),
+        x_title=gettext("Chronological age, years"),
+        middle=middle,
+        y_title=gettext("Bone age, years"),
     )
 
 
-def _band(scale: _Scale, sex: Sex) -> SafeString:
+def _normal_range(scale: _Scale, sex: Sex) -> SafeString:
     low, high = brush_foundation.range_months(sex)
     ages = np.arange(max(low, 12.0 * scale.first), min(high, 12.0 * scale.last) + 0.5)
     if ages.size < 2:

@@ -1,4 +1,4 @@
-"""The result of one attempt at one radiograph, as the worker's code returns it to the queue."""
+"""The outcome of one attempt at one radiograph, which the worker's code returns to the queue."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from boneage.web.models import PictureKind, State
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker found: either an answer, or why there is none.
+    """The outcome of an attempt: a result, or the reason why there is none.
 
     Attributes:
-        state: a final one.
-        code: of a rejection or failure.
+        state: a final state.
+        code: code of a rejection or failure.
         message: the same as a sentence.
-        age_months: of an answer.
-        chronological_age_months: of the child at the study, as far as known.
-        study_date: of the radiograph, as its file says; kept where the user gave none.
-        result: of a finished assessment.
+        age_months: estimated bone age of a result.
+        chronological_age_months: age of the child at the study, if known.
+        study_date: study date from the file; stored if the user gave none.
+        result: document of a finished assessment.
         pictures: (media type, bytes) by kind.
     """
 
@@ -35,4 +35,4 @@ class Answer:
 
 
 class PutOffError(Exception):
-    """A radiograph takes longer than its first attempt may: it is tried again when others have had their turn."""
+    """A radiograph takes longer than its first attempt may: it is tried again after the others."""

@@ -1,4 +1,4 @@
-"""The printable report, and what may be taken away: PDF, JSON, CSV, and a copy of the picture for sharing."""
+"""The printable report, and files for download: PDF, JSON, CSV, and a copy of the radiograph for sharing."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ View = Callable[[HttpRequest, Assessment], HttpResponse]
 
 
 class NothingToExportError(Exception):
-    """What was asked for cannot be made of this assessment; the text says why, in the reader's language."""
+    """An export is not possible for this assessment; the text gives the reason in the active language."""
 
 
 def _export(form: str) -> Callable[[View], Callable[[HttpRequest, UUID], HttpResponseBase]]:
-    """A view that hands something out of a finished assessment: who may, and that it was.
+    """Return a decorator for views that export a finished assessment. It checks access and records the export.
 
     Args:
-        form: what it is, for the audit log.
+        form: kind of the export, for the audit log.
     """
 
     def guard(view: View) -> Callable[[HttpRequest, UUID], HttpResponseBase]:
@@ -48,8 +48,8 @@ def _export(form: str) -> Callable[[View], Callable[[HttpRequest, UUID], HttpRes
                     raise NothingToExportError(gettext("There is no bone age to report for this radiograph."))
                 response = view(request, assessment)
             except NothingToExportError as error:
-                said = {"assessment": assessment, "reason": str(error)}
-                return render(request, "web/report_unavailable.html", said, status=409)
+                context = {"assessment": assessment, "reason": str(error)}
+                return render(request, "web/report_unavailable.html", context, status=409)
             audit.record(user_of(request), audit.Action.EXPORT, assessment, form=form)
             return response
 
@@ -60,33 +60,33 @@ def _export(form: str) -> Callable[[View], Callable[[HttpRequest, UUID], HttpRes
 
 @_export("page")
 def page(request: HttpRequest, assessment: Assessment) -> HttpResponse:
-    """The report to be printed."""
+    """Show the report for printing."""
     return render(request, "web/report.html", {"assessment": assessment, "report": report_of(assessment)})
 
 
 @_export("pdf")
 def pdf(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
-    """The same as a PDF."""
+    """Return the report as a PDF."""
     return file_of(assessment, report_pdf.pdf_bytes(assessment), "application/pdf", ".pdf")
 
 
 @_export("json")
 def json_file(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
-    """The result by its schema, and the decision."""
+    """Return the result by its schema, with the decision."""
     text = json.dumps(exports.json_value(assessment), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
     return file_of(assessment, text.encode(), "application/json", ".json")
 
 
 @_export("csv")
 def csv_file(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
-    """The same as a table of one row."""
+    """Return the result as a table of one row."""
     text = "".join(csv_lines(exports.COLUMNS, [exports.csv_row(assessment)]))
     return file_of(assessment, text.encode(), "text/csv; charset=utf-8", ".csv")
 
 
 @_export("copy")
 def shared_copy(request: HttpRequest, assessment: Assessment) -> HttpResponse:
-    """The radiograph with everything outside the hand blanked; with ``?heat=1`` under its heat map."""
+    """Return the radiograph with everything outside the hand blacked out; with ``?heat=1`` under its heat map."""
     result = assessment.finished
     radiograph = stored_picture(assessment, PictureKind.RADIOGRAPH)
     hand = result.hand

@@ -1,4 +1,4 @@
-"""One assessment: waiting, rejected, failed or done, with its pictures and what physicians say to it."""
+"""One assessment: waiting, rejected, failed or done, with its pictures and decisions."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from boneage.web.queue import jobs
 from boneage.web.views.atlas import ShownPlate, shown, title_of
 
 _EAGER = timedelta(seconds=5)
-"""So long after a radiograph was submitted its page asks often: most answers come within a second."""
+"""Time after a submission for which its page polls often: most results arrive within a second."""
 
-_GONE = 286
-"""htmx takes the answer and stops asking."""
+_STOP_POLLING = 286
+"""Status with which htmx swaps the response and stops polling."""
 
 
 @require_safe
 @for_role(Role.READER, in_open=True)
 def page(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """The whole page, whatever the state."""
+    """Show the whole page in any state."""
     assessment = assessment_or_404(pk)
     if assessment.is_final:
         record(user_of(request), Action.VIEW, assessment)
@@ -48,13 +48,13 @@ def page(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_safe
 @for_role(Role.READER, in_open=True)
 def state(request: HttpRequest, pk: UUID) -> HttpResponseBase:
-    """What the page polls: the part that changes, or 204 while that is what it shows already (``?seen=``)."""
+    """Return the part of the page that changes, for polling; 204 while the page already shows it (``?seen=``)."""
     try:
         assessment = assessment_or_404(pk)
     except Http404:
         if not getattr(request, "htmx", False):
             raise
-        return render(request, "web/result_gone.html", status=_GONE)
+        return render(request, "web/result_gone.html", status=_STOP_POLLING)
     if not getattr(request, "htmx", False):
         return redirect("result", pk=pk)
     if assessment.is_final:
@@ -69,32 +69,34 @@ def state(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 @require_safe
 @for_role(Role.READER, in_open=True)
 def radiograph(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """The radiograph for the viewer: 8 bit, bone bright."""
+    """Return the radiograph for the viewer: 8 bit, bone bright."""
     return _picture(request, pk, PictureKind.RADIOGRAPH)
 
 
 @require_safe
 @for_role(Role.READER, in_open=True)
 def heat(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """The heat map for the viewer: 0..255."""
+    """Return the heat map for the viewer: 0..255."""
     return _picture(request, pk, PictureKind.HEAT)
 
 
 @require_POST
 @for_role(Role.READER, in_open=True)
 def decide(request: HttpRequest, pk: UUID) -> HttpResponseBase:
-    """Accept (``verdict=accepted``), or correct (``verdict=corrected``, ``years``, ``months``, ``reason``)."""
+    """Accept (``verdict=accepted``) or correct (``verdict=corrected`` with ``years``, ``months``, ``reason``)."""
     assessment = assessment_or_404(pk)
     form: decisions.CorrectionForm | None = None
     if request.POST.get("verdict") == Verdict.ACCEPTED:
-        said = decisions.DecisionInput(Verdict.ACCEPTED, confirms_critical=request.POST.get("confirm_critical") == "1")
+        decision = decisions.DecisionInput(
+            Verdict.ACCEPTED, confirms_critical=request.POST.get("confirm_critical") == "1"
+        )
     else:
         form = decisions.CorrectionForm(request.POST)
         if not form.is_valid():
             return _decision_again(request, assessment, form=form)
-        said = form.decision_input()
+        decision = form.decision_input()
     try:
-        decisions.decide(assessment, said, user_of(request))
+        decisions.decide(assessment, decision, user_of(request))
     except decisions.DecisionError as error:
         if error.code == "critical_unconfirmed":
             return _decision_again(request, assessment, confirming=True)
@@ -107,7 +109,7 @@ def decide(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 @require_POST
 @for_role(Role.READER, in_open=True)
 def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Delete everything about one radiograph now: in the mode ``clinic`` a reviewer's right."""
+    """Delete a radiograph and everything about it now; in the mode ``clinic`` only reviewers may."""
     assessment = assessment_or_404(pk)
     case = assessment.case
     decisions.delete_assessment(assessment, user_of(request))
@@ -116,7 +118,7 @@ def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def _context(request: HttpRequest, assessment: Assessment) -> dict[str, Any]:
-    """What the templates need in this state."""
+    """Return the context of the templates in this state."""
     if not assessment.is_final:
         return {"assessment": assessment, **_progress(assessment)}
     deletion = {"may_delete": decisions.may_delete(user_of(request))}
@@ -126,7 +128,7 @@ def _context(request: HttpRequest, assessment: Assessment) -> dict[str, Any]:
 
 
 def _progress(assessment: Assessment) -> dict[str, Any]:
-    """How many radiographs are before this one, and how soon to ask again."""
+    """Return the number of radiographs ahead of this one, and the time until the next poll."""
     ahead = max(0, jobs.position(assessment) - 1)
     interval = 250 if timezone.now() - assessment.submitted_at < _EAGER else 1000
     return {"ahead": ahead, "interval": interval, "seen": f"{assessment.state}-{ahead}-{interval}"}
@@ -157,7 +159,7 @@ def _answer_context(assessment: Assessment) -> dict[str, Any]:
 
 
 def _viewer(result: StoredResult) -> dict[str, Any]:
-    """What is drawn upon the radiograph, in its own pixels, with the names in the reader's language."""
+    """Return the marks on the radiograph, in its own pixels, with their names in the active language."""
     names = {
         "middle_tip": gettext("tip of the middle finger"),
         "thumb_tip": gettext("tip of the thumb"),
@@ -177,7 +179,7 @@ def _viewer(result: StoredResult) -> dict[str, Any]:
 
 
 def _plates(assessment: Assessment) -> dict[str, Any] | None:
-    """The plates of the child's sex, which is nearest by age, and which are the most similar; None without an atlas."""
+    """Return the plates of the child's sex, the nearest by age and the most similar ones; None without an atlas."""
     result = assessment.finished
     try:
         atlas = installation.atlas()
@@ -186,9 +188,9 @@ def _plates(assessment: Assessment) -> dict[str, Any] | None:
     except AtlasError:
         return None
     stored = result.plates
-    known = {plate.key for plate in all_of_sex}
+    keys = {plate.key for plate in all_of_sex}
     is_same = stored is not None and stored.atlas == atlas.name
-    most_similar = [one for one in stored.by_similarity if one.key in known] if stored is not None and is_same else []
+    most_similar = [one for one in stored.by_similarity if one.key in keys] if stored is not None and is_same else []
     listed = [_plate(shown(plate), plate.age_months - result.age_months) for plate in all_of_sex]
     return {
         "title": title_of(atlas),
@@ -199,7 +201,7 @@ def _plates(assessment: Assessment) -> dict[str, Any] | None:
 
 
 def _plate(plate: ShownPlate, older_months: float) -> dict[str, str]:
-    """A plate for the page's script."""
+    """Return a plate for the page's script."""
     if round(older_months) == 0:
         compared = gettext("same age as the estimate")
     elif older_months > 0:
@@ -222,19 +224,19 @@ def _decision_context(request: HttpRequest, assessment: Assessment) -> dict[str,
 
 
 def _decision_again(request: HttpRequest, assessment: Assessment, **shown: Any) -> HttpResponse:
-    """The form with what is wrong in it (``form``), or the question whether to accept all the same (``confirming``)."""
+    """Return the form with its errors (``form``), or the request to confirm the acceptance (``confirming``)."""
     if assessment.state != State.DONE:
         return HttpResponse(gettext("There is no estimate to decide on."), status=409)
     groups = texts.warning_groups(assessment.finished.warnings)
-    said = {**_decision_context(request, assessment), "warnings": groups, **shown}
+    context = {**_decision_context(request, assessment), "warnings": groups, **shown}
     if getattr(request, "htmx", False):
-        return render(request, "web/result_decision.html", said, status=422)
-    return render(request, "web/result.html", {**_context(request, assessment), **said}, status=422)
+        return render(request, "web/result_decision.html", context, status=422)
+    return render(request, "web/result.html", {**_context(request, assessment), **context}, status=422)
 
 
 def _picture(request: HttpRequest, pk: UUID, kind: PictureKind) -> HttpResponse:
-    """A picture of a patient; browsers keep none of it (`boneage.web.middleware.PrivacyHeaders`)."""
-    found = Picture.objects.filter(assessment=assessment_or_404(pk), kind=kind).first()
-    if found is None:
+    """Return a picture of a patient, which browsers do not cache (`boneage.web.middleware.PrivacyHeaders`)."""
+    picture = Picture.objects.filter(assessment=assessment_or_404(pk), kind=kind).first()
+    if picture is None:
         raise Http404
-    return HttpResponse(bytes(found.data), content_type=found.media_type)
+    return HttpResponse(bytes(picture.data), content_type=picture.media_type)
