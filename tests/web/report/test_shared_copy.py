@@ -143,5 +143,5 @@ def test_download_needs_outline(
     response = log_in(Role.READER).get(f"/assessments/{assessment.pk}/copy.png")
     assert response.status_code == 409
     assert response["Content-Type"].startswith("text/html")
-    assert "cannot be blanked" in response.content.decode()
+    assert "cannot be blacked out" in response.content.decode()
     assert not AuditEvent.objects.filter(action="export").exists()

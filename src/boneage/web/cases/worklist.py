@@ -357,7 +357,7 @@ def detailed(keys: Sequence[UUID]) -> list[Row]:
         .defer("result", "message")
         .annotate(
             gravest=_SEVERITY,
-            meaningless=ExpressionWrapper(Q(result__web__is_meaningless=True), output_field=BooleanField()),
+            meaningless=ExpressionWrapper(Q(result__is_meaningless=True), output_field=BooleanField()),
             submitter=F("submitted_by__username"),
             decider=Subquery(last.values("decided_by__username")[:1]),
         )
