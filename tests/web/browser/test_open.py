@@ -80,7 +80,7 @@ def test_plate_gives_age_and_neighbours(page: Page, open_service: Service, tmp_p
     expect(key).not_to_have_text(nearest)
     page.locator("[data-plate-step='-1']").click()
     expect(key).to_have_text(nearest)
-    page.get_by_text("By similarity", exact=True).click()
+    page.get_by_text("Similarity", exact=True).click()
     expect(page.locator("[data-plate-most-similar]")).to_be_visible()
     assert barriers(page) == []
     shoot(page, "result", whole=True)
