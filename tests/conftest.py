@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures that all tests share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """The folder that holds rsna/radiographs.csv; tests that need it are skipped where it is not."""
+    """Return the folder that holds rsna/radiographs.csv, or skip the test if there is none."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("BONEAGE_DATA", default))
     if not (folder / "rsna" / "radiographs.csv").exists():

@@ -1,8 +1,8 @@
-"""Graphs of a few dozen nodes that find the drawn phantom's hand, for tests: no torch, a millisecond.
+"""Small ONNX graphs that locate the drawn phantom's hand in a millisecond, for tests without torch.
 
-Nothing is learnt. What differs from the view's median is hand; its moments give an origin, a length and two directions,
-which turn, mirror and grow with it; and where the phantom's key points lie on these is fitted once to the phantom. So
-the phantom is found at any angle, mirrored, and dark on bright.
+The graphs are not trained. Pixels that differ from the view's median belong to the hand. The moments of the hand give
+an origin, a length and two directions, which rotate, mirror and scale with it. The positions of the phantom's key
+points on this basis are fitted once. The phantom is therefore located at any angle, mirrored, and dark on bright.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ LOCATE_VIEW = ViewSpec("radiograph", 128, 96, "percentile")
 REFINE_VIEW = ViewSpec("surroundings", 96, 88, "percentile")
 
 _FROM_MEDIAN = 0.2
-"""How far from the median, as a share of what is farthest, a pixel is hand."""
+"""Least difference of the hand's pixels from the median, as a share of the largest difference."""
 
 _EMPTY_SHARE = 0.06
-"""Of a view: a smaller bright part is no hand."""
+"""Least share of a view that a hand fills."""
 
 Weights = Mapping[str, NDArray[np.generic]]
 
 
 def picture_without_hand(height: int, width: int) -> NDArray[np.uint8]:
-    """Return grey dots (height, width): no dot covers enough of a view to be a hand, also from near."""
+    """Return an image (height, width) of grey dots, none of which fills enough of a view to be a hand."""
     y, x = np.mgrid[:height, :width]
     return np.where((x % 24 < 3) & (y % 24 < 3), 150 + (x + y) % 100, 20).astype(np.uint8)
 
 
 def mask_graph(view: ViewSpec = MASK_VIEW) -> onnx.ModelProto:
-    """``view`` (N, 1, h, w) to ``hand`` (N, h, w): the probability of being hand."""
+    """Return a graph from ``view`` (N, 1, h, w) to ``hand`` (N, h, w), the probability of each pixel."""
     nodes = [*_hand_nodes(), _node("Identity", ["soft"], "hand")]
     return _model(view, nodes, _hand_weights(view), {"hand": ["batch", view.height, view.width]})
 
 
 def points_graph(view: ViewSpec, *, spread_pixels: float = 0.05, hands: int = 1) -> onnx.ModelProto:
-    """``view`` to ``points`` (N, 3, 2), ``spread`` (N, 3) and ``hands`` (N, 3), all of the phantom.
+    """Return a graph from ``view`` to the phantom's ``points`` (N, 3, 2), ``spread`` (N, 3) and ``hands`` (N, 3).
 
     Args:
-        view: what it reads, the whole radiograph or the surroundings of a registered hand.
-        spread_pixels: how uncertain it says that its points are.
-        hands: how many it says that a radiograph shows that is not empty; 2 for several.
+        view: View of the graph, the whole radiograph or the surroundings of a registered hand.
+        spread_pixels: Uncertainty of the points that the graph reports.
+        hands: Number of hands that the graph reports for a radiograph that is not empty; 2 stands for several.
     """
     along, across = _places_on_basis(view)
     nodes = [
@@ -92,7 +92,7 @@ def _model(
 
 
 def _hand_nodes() -> list[NodeProto]:
-    """``soft`` (N, h, w), and ``area`` (N, 1, 1), the share of the view that it fills."""
+    """Return the nodes of ``soft`` (N, h, w) and of ``area`` (N, 1, 1), the share of the view that it fills."""
     return [
         _node("Flatten", ["view"], "flat"),
         helper.make_node("TopK", ["flat", "half"], ["upper", "places"]),
@@ -126,7 +126,10 @@ def _hand_weights(view: ViewSpec) -> dict[str, NDArray[np.generic]]:
 
 
 def _window(view: ViewSpec) -> NDArray[np.float32]:
-    """1 where the graph looks, float32 (1, h, w): on a registered hand a disk, so that a turn cuts off nothing else."""
+    """Return the mask of the pixels that the graph reads, float32 (1, h, w).
+
+    It is a disk on a registered hand, because a rotation does not change what a disk shows.
+    """
     if view.region == "radiograph":
         return np.ones((1, view.height, view.width), np.float32)
     y, x = np.mgrid[: view.height, : view.width] + 0.5
@@ -135,7 +138,7 @@ def _window(view: ViewSpec) -> NDArray[np.float32]:
 
 
 def _basis_nodes() -> list[NodeProto]:
-    """``origin``, ``along`` and ``across``, each (N, 1, 2): centre of the hand and its two half axes, pixels."""
+    """Return the nodes of ``origin``, ``along`` and ``across``: the hand's centre and half axes, (N, 1, 2)."""
 
     def moment(name: str, *factors: str) -> list[NodeProto]:
         products = [f"{name}_{number}" for number in range(len(factors))]
@@ -145,7 +148,7 @@ def _basis_nodes() -> list[NodeProto]:
         return [*steps, summed, _node("Div", [f"{name}_sum", "mass"], name)]
 
     def axis(name: str, x: str, y: str) -> list[NodeProto]:
-        """Coordinates along a direction, its sign chosen so that the hand reaches farther that way."""
+        """Return the nodes of a half axis that points to the side on which the hand reaches farther."""
         return [
             _node("Mul", ["dx", x], f"{name}_x"),
             _node("Mul", ["dy", y], f"{name}_y"),
@@ -205,17 +208,17 @@ def _basis_weights(view: ViewSpec) -> dict[str, NDArray[np.generic]]:
 
 
 def _answer_nodes() -> list[NodeProto]:
-    """``spread`` (N, 3) and ``hands`` (N, 3): no hand if the view is all but empty, else what the weights say."""
+    """Return the nodes of ``spread`` (N, 3) and ``hands`` (N, 3), with no hand if the view is nearly empty."""
     return [
         _node("Squeeze", ["area", "last"], "share"),
         _node("Sub", ["share", "share"], "zeros"),
-        _node("Add", ["zeros", "told_spread"], "spread"),
+        _node("Add", ["zeros", "spread_if_any"], "spread"),
         _node("Sub", ["share", "empty_share"], "filled"),
         _node("Mul", ["filled", "sharpness"], "filled_logit"),
         _node("Sigmoid", ["filled_logit"], "some"),
-        _node("Mul", ["some", "told_hands"], "some_hands"),
+        _node("Mul", ["some", "hands_if_some"], "some_hands"),
         _node("Sub", ["unity", "some"], "none"),
-        _node("Mul", ["none", "told_none"], "no_hands"),
+        _node("Mul", ["none", "hands_if_none"], "no_hands"),
         _node("Add", ["some_hands", "no_hands"], "hands"),
     ]
 
@@ -223,26 +226,26 @@ def _answer_nodes() -> list[NodeProto]:
 def _answer_weights(spread_pixels: float, hands: int) -> dict[str, NDArray[np.generic]]:
     return {
         "last": np.array([2], np.int64),
-        "told_spread": np.full((1, 3), spread_pixels, np.float32),
+        "spread_if_any": np.full((1, 3), spread_pixels, np.float32),
         "empty_share": np.array(_EMPTY_SHARE, np.float32),
         "sharpness": np.array(500, np.float32),
         "unity": np.array(1, np.float32),
-        "told_hands": np.eye(3, dtype=np.float32)[[hands]],
-        "told_none": np.eye(3, dtype=np.float32)[[0]],
+        "hands_if_some": np.eye(3, dtype=np.float32)[[hands]],
+        "hands_if_none": np.eye(3, dtype=np.float32)[[0]],
     }
 
 
 @lru_cache(maxsize=8)
 def _places_on_basis(view: ViewSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Where the phantom's key points lie on its own basis: along and across, (3,) each."""
+    """Return the positions of the phantom's key points on its own basis, along and across, (3,) each."""
     outputs: dict[str, list[str | int]] = {name: ["batch", 1, 2] for name in ("origin", "along", "across")}
     weights = {**_hand_weights(view), **_basis_weights(view)}
     graph = _model(view, [*_hand_nodes(), *_basis_nodes()], weights, outputs)
     session = import_onnxruntime().InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     radiograph = draw_hand()
     hand = Hand.at(phantom_points())
-    said = session.run(list(outputs), {"view": cut_view(radiograph, view, hand=hand)[None, None]})
-    origin, along, across = (np.asarray(value, np.float64).reshape(2) for value in said)
+    basis = session.run(list(outputs), {"view": cut_view(radiograph, view, hand=hand)[None, None]})
+    origin, along, across = (np.asarray(value, np.float64).reshape(2) for value in basis)
     points_xy = view_transform((radiograph.shape[0], radiograph.shape[1]), view, hand).points(phantom_points())
     places = np.linalg.solve(np.column_stack([along, across]), (points_xy - origin).T)
     return places[0].astype(np.float32), places[1].astype(np.float32)

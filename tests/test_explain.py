@@ -43,8 +43,8 @@ def on_radiograph(
     return heat_map(grid, radiograph_shape, to_radiograph, spec, cells or even(grid, spec), evidence)
 
 
-def test_a_grid_that_begins_at_the_views_corner_is_not_taken_for_an_even_one() -> None:
-    """As of strided convolutions with padding: their first cell is centred on the first pixel."""
+def test_heat_map_respects_cell_offset() -> None:
+    """The first cell of strided convolutions with padding is centred on the first pixel."""
     grid = np.zeros((4, 4), np.float32)
     grid[2, 1] = 1.0
     heat = on_radiograph(grid, (64, 64), cells=CellGrid(16.0, 0.5))
@@ -53,9 +53,7 @@ def test_a_grid_that_begins_at_the_views_corner_is_not_taken_for_an_even_one() -
 
 
 @given(height=SIDES, width=SIDES, row=st.integers(2, 5), column=st.integers(2, 5))
-def test_a_hot_cell_lies_on_the_radiograph_where_the_view_puts_it(
-    height: int, width: int, row: int, column: int
-) -> None:
+def test_heat_map_places_cell_by_view(height: int, width: int, row: int, column: int) -> None:
     cell_xy = np.array([(column + 0.5) * 8, (row + 0.5) * 8])
     to_radiograph = view_transform((height, width), SPEC).inverse()
     x, y = to_radiograph.points(cell_xy)
@@ -73,14 +71,14 @@ def test_a_hot_cell_lies_on_the_radiograph_where_the_view_puts_it(
 
 
 @given(seed=st.integers(0, 1000), height=SIDES, width=SIDES)
-def test_values_lie_in_0_to_1_whatever_the_map(seed: int, height: int, width: int) -> None:
+def test_heat_map_values_lie_in_0_to_1(seed: int, height: int, width: int) -> None:
     grid = np.random.default_rng(seed).normal(0, 5, (4, 6)).astype(np.float32)
     heat = on_radiograph(grid, (height, width))
     assert heat.values.min() >= 0 and heat.values.max() == 1
     assert 0 < heat.peak_months <= np.abs(grid).max() * (1 + 1e-6)
 
 
-def test_what_a_network_saw_beside_the_radiograph_does_not_set_the_scale() -> None:
+def test_heat_map_scale_ignores_padding() -> None:
     """A tall radiograph takes the middle of a square view: the strongest cell lies in the padding, the next on the
     radiograph."""
     grid = np.zeros((8, 8), np.float32)
@@ -93,7 +91,7 @@ def test_what_a_network_saw_beside_the_radiograph_does_not_set_the_scale() -> No
     assert on_radiograph(grid, (400, 200)).is_empty
 
 
-def test_what_lowers_the_age_is_shown_as_what_raises_it_or_left_out() -> None:
+def test_heat_map_evidence_that_lowers_the_age() -> None:
     grid = np.array([[-9.0, 0.0], [1.0, 0.0]], np.float32)
     heat = on_radiograph(grid, (100, 100))
     assert heat.values[:30, :30].max() > 0.9 and heat.peak_months == 9.0
@@ -103,19 +101,19 @@ def test_what_lowers_the_age_is_shown_as_what_raises_it_or_left_out() -> None:
 
 
 @pytest.mark.parametrize(("value", "evidence"), [(0.0, "both"), (0.0, "raising"), (-1.0, "raising")])
-def test_a_map_without_evidence_is_empty_and_stays_so(value: float, evidence: Evidence) -> None:
+def test_heat_map_without_evidence_is_empty(value: float, evidence: Evidence) -> None:
     heat = on_radiograph(np.full((4, 4), value, np.float32), (50, 40), evidence=evidence)
     assert heat.is_empty and not heat.values.any() and heat.peak_months == 0.0
 
 
 @pytest.mark.parametrize("grid", [np.full((4, 4), np.nan), np.full((4, 4), np.inf), np.zeros((0, 4)), np.zeros(4)])
-def test_maps_that_are_no_numbers_are_rejected(grid: FloatArray) -> None:
+def test_heat_map_rejects_non_finite_values(grid: FloatArray) -> None:
     with pytest.raises(BundleError) as caught:
         on_radiograph(grid.astype(np.float32), (50, 40))
     assert caught.value.code == "bundle_output"
 
 
-def test_nothing_is_shown_outside_a_view_that_holds_only_a_part_of_the_radiograph() -> None:
+def test_heat_map_is_empty_outside_the_view() -> None:
     view_to_radiograph = Transform.scale(0.5).then(
         Transform.shift(100, 40)
     )  # the view's 64 pixels cover 32 of the radiograph
@@ -126,7 +124,7 @@ def test_nothing_is_shown_outside_a_view_that_holds_only_a_part_of_the_radiograp
     assert not heat.values[~inside].any()
 
 
-def test_maps_of_several_views_are_averaged_in_months() -> None:
+def test_mean_heat_map_averages_months() -> None:
     left = HeatMap(np.array([[1.0, 0.0]], np.float32), 4.0)
     right = HeatMap(np.array([[0.0, 1.0]], np.float32), 2.0)
     mean = mean_heat_map([left, right], [1.0, 3.0])
@@ -138,9 +136,7 @@ def test_maps_of_several_views_are_averaged_in_months() -> None:
 
 
 @given(first=st.floats(0.1, 5), second=st.floats(0.1, 5), weight=st.floats(0.1, 10), peak=st.sampled_from([0.0, 3.0]))
-def test_a_place_has_the_mean_over_the_views_that_hold_it(
-    first: float, second: float, weight: float, peak: float
-) -> None:
+def test_mean_heat_map_of_covering_views(first: float, second: float, weight: float, peak: float) -> None:
     left, right = np.array([[True, True, False, False]]), np.array([[False, True, True, False]])
     maps = [
         HeatMap(left.astype(np.float32), first, left),
@@ -156,9 +152,8 @@ def test_a_place_has_the_mean_over_the_views_that_hold_it(
 
 @given(first=st.floats(0.1, 5), second=st.floats(0.1, 5), weight=st.floats(0.1, 10), edge=st.integers(30, 170))
 @settings(max_examples=40, deadline=None)
-def test_no_border_shows_where_views_overlap(first: float, second: float, weight: float, edge: int) -> None:
-    """From one pixel to the next a mean of even maps changes by no more than a ramp over a twenty-fifth of the
-    radiograph."""
+def test_mean_heat_map_blends_view_borders(first: float, second: float, weight: float, edge: int) -> None:
+    """A mean of even maps changes between neighbouring pixels by at most a ramp over 1/25 of the radiograph."""
     whole, part = np.ones((40, 200), bool), np.zeros((40, 200), bool)
     part[:, :edge] = True
     maps = [HeatMap(held.astype(np.float32), peak, held) for held, peak in ((whole, first), (part, second))]
@@ -174,9 +169,7 @@ def test_no_border_shows_where_views_overlap(first: float, second: float, weight
     data=st.data(),
 )
 @settings(max_examples=60, deadline=None)
-def test_a_spot_of_the_frame_lands_on_its_place_on_the_radiograph(
-    degrees: float, mirrored: bool, region: Region, data: st.DataObject
-) -> None:
+def test_heat_map_of_registered_view(degrees: float, mirrored: bool, region: Region, data: st.DataObject) -> None:
     """Also of hands that are turned or mirrored: a hot cell of a region's view is drawn where the radiograph shows
     it."""
     box, cells_high = BOXES[region], 12
@@ -222,7 +215,7 @@ def drawn_hand(degrees: float, mirrored: bool) -> tuple[Hand, Transform]:
 
 @given(degrees=st.floats(-180, 180), mirrored=st.booleans())
 @settings(max_examples=20, deadline=None)
-def test_lines_are_drawn_where_the_hand_is_and_nowhere_else(degrees: float, mirrored: bool) -> None:
+def test_mark_hand_follows_the_hand(degrees: float, mirrored: bool) -> None:
     hand, frame_to_radiograph = drawn_hand(degrees, mirrored)
     picture = np.full((360, 360), 50, np.uint8)  # the radiograph at a half
     drawn = mark_hand(picture, hand, Transform.scale(0.5), ["B", "radiograph"])
@@ -239,7 +232,7 @@ def test_lines_are_drawn_where_the_hand_is_and_nowhere_else(degrees: float, mirr
         assert ring.sum() > 15
 
 
-def test_pictures_are_encoded_in_their_own_colours() -> None:
+def test_encode_picture_keeps_colours() -> None:
     red = np.zeros((20, 30, 3), np.uint8)
     red[..., 0] = 200
     decoded = cv2.imdecode(np.frombuffer(encode_picture(".png", red), np.uint8), cv2.IMREAD_COLOR)
@@ -249,21 +242,21 @@ def test_pictures_are_encoded_in_their_own_colours() -> None:
 
 
 @given(height=st.integers(50, 4000), width=st.integers(50, 4000), longest=st.integers(200, 2000))
-def test_display_size_keeps_the_limit_and_the_aspect(height: int, width: int, longest: int) -> None:
+def test_display_size_keeps_limit_and_aspect(height: int, width: int, longest: int) -> None:
     shown = display_size((height, width), longest)
     assert max(shown) <= longest
     assert max(shown) >= min(640, longest)
     assert shown[0] / height == pytest.approx(shown[1] / width, abs=1.0 / min(height, width))
 
 
-def test_display_picture_spreads_dark_radiographs_over_the_whole_range() -> None:
+def test_display_picture_stretches_dark_radiographs() -> None:
     ramp = np.linspace(0.1, 0.2, 300 * 200, dtype=np.float32).reshape(300, 200)
     picture = display_picture(ramp)
     assert picture.dtype == np.uint8 and picture.min() == 0 and picture.max() == 255
     assert not display_picture(np.zeros((100, 100), np.float32)).any()
 
 
-def test_overlay_leaves_the_radiograph_alone_where_nothing_was_found_and_grows_with_the_value() -> None:
+def test_overlay_strength_follows_value() -> None:
     picture = np.full((200, 256), 90, np.uint8)
     values = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (200, 1))
     drawn = overlay(picture, HeatMap(values, 2.0), scale_bar=False)
@@ -275,14 +268,14 @@ def test_overlay_leaves_the_radiograph_alone_where_nothing_was_found_and_grows_w
     assert red > blue + 60  # the strongest is warm
 
 
-def test_bone_stays_visible_under_the_strongest_colour() -> None:
+def test_overlay_keeps_bone_visible() -> None:
     picture = np.full((50, 60), 60, np.uint8)
     picture[:, 30:] = 220
     drawn = overlay(picture, HeatMap(np.ones((50, 60), np.float32), 1.0), scale_bar=False).astype(int)
     assert (drawn[:, 40].sum(axis=1) - drawn[:, 10].sum(axis=1) > 100).all()
 
 
-def test_the_scale_stands_beside_the_radiograph() -> None:
+def test_scale_is_drawn_beside_radiograph() -> None:
     picture = np.zeros((640, 480), np.uint8)
     heat = HeatMap(np.ones((640, 480), np.float32), 1.0)
     drawn = overlay(picture, heat)
@@ -295,7 +288,7 @@ def test_the_scale_stands_beside_the_radiograph() -> None:
 
 @given(height=st.integers(16, 1024), width=st.integers(16, 1024), empty=st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_a_picture_of_any_height_can_be_drawn(height: int, width: int, empty: bool) -> None:
+def test_scale_of_any_height(height: int, width: int, empty: bool) -> None:
     picture = np.zeros((height, width), np.uint8)
     heat = HeatMap(np.full((height, width), 0.0 if empty else 1.0, np.float32), 0.0 if empty else 1.0)
     drawn = overlay(picture, heat)
@@ -303,7 +296,7 @@ def test_a_picture_of_any_height_can_be_drawn(height: int, width: int, empty: bo
     assert (drawn.shape[1] > width) == (height >= 80)
 
 
-def test_an_empty_map_leaves_the_radiograph_grey_and_says_so() -> None:
+def test_overlay_of_empty_map_is_grey() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (640, 480), dtype=np.uint8)
     drawn = overlay(picture, HeatMap(np.zeros((640, 480), np.float32), 0.0))
     np.testing.assert_array_equal(drawn[:, :480], np.repeat(picture[..., None], 3, axis=2))
@@ -312,12 +305,12 @@ def test_an_empty_map_leaves_the_radiograph_grey_and_says_so() -> None:
     assert np.ptp(panel.astype(int), axis=2).max() < 12  # and no colours that would look like a scale
 
 
-def test_a_map_of_another_size_is_fitted_to_the_picture() -> None:
+def test_overlay_resizes_map() -> None:
     picture = np.zeros((100, 80), np.uint8)
     heat = HeatMap(np.ones((1000, 800), np.float32), 1.0)
     assert overlay(picture, heat, scale_bar=False).shape == (100, 80, 3)
 
 
-def test_the_colour_scale_grows_in_lightness() -> None:
+def test_colour_scale_lightness_increases() -> None:
     lightness = [0.2126 * red + 0.7152 * green + 0.0722 * blue for red, green, blue in scale_colours(12)]
     assert lightness == sorted(lightness)

@@ -25,31 +25,31 @@ def transforms(draw: st.DrawFn) -> Transform:
 
 
 @given(transforms(), number, number)
-def test_points_come_back(transform: Transform, x: float, y: float) -> None:
+def test_inverse_restores_points(transform: Transform, x: float, y: float) -> None:
     point = np.array([[x, y]])
     assert np.allclose(transform.inverse().points(transform.points(point)), point, atol=1e-6)
 
 
 @given(transforms(), transforms(), number, number)
-def test_composition_is_one_after_the_other(first: Transform, second: Transform, x: float, y: float) -> None:
+def test_then_applies_in_order(first: Transform, second: Transform, x: float, y: float) -> None:
     point = np.array([x, y])
     together = first.then(second).points(point)
     assert np.allclose(together, second.points(first.points(point)), rtol=1e-9, atol=1e-6)
 
 
 @given(transforms())
-def test_zoom_is_the_growth_of_lengths(transform: Transform) -> None:
+def test_zoom_scales_lengths(transform: Transform) -> None:
     ends = transform.points(np.array([[0.0, 0.0], [3.0, 4.0]]))
     assert np.linalg.norm(ends[1] - ends[0]) == pytest.approx(5 * transform.zoom, rel=1e-9)
 
 
 @given(transforms(), number, number)
-def test_origin_of_about_stays(transform: Transform, x: float, y: float) -> None:
+def test_about_keeps_its_origin(transform: Transform, x: float, y: float) -> None:
     turn = Transform.rotation(33).then(Transform.scale(transform.zoom))
     assert np.allclose(turn.about(x, y).points(np.array([x, y])), [x, y], atol=1e-6)
 
 
-def test_a_flat_transform_has_no_inverse() -> None:
+def test_inverse_rejects_singular_transform() -> None:
     with pytest.raises(ValueError, match="no inverse"):
         Transform(a=0, e=0).inverse()
 
@@ -79,7 +79,7 @@ def test_mirror_sampling_is_numpys_flip() -> None:
 
 
 @given(degrees, st.floats(0.08, 2.5), st.booleans())
-def test_pixels_go_where_points_go(angle: float, scale: float, mirrored: bool) -> None:
+def test_sample_moves_pixels_like_points(angle: float, scale: float, mirrored: bool) -> None:
     """A blob drawn at a point is found at the mapped point, whatever the resolution of the radiograph."""
     place = np.array([420.0, 330.0])
     grid = np.mgrid[0:800, 0:900] + 0.5
@@ -90,25 +90,25 @@ def test_pixels_go_where_points_go(angle: float, scale: float, mirrored: bool) -
     centre = transform.points(place)
     size = 160
     transform = transform.then(Transform.shift(*(size / 2 - centre)))
-    found = sample(blob, transform, size, size)
-    moments = cv2.moments(found)
+    image = sample(blob, transform, size, size)
+    moments = cv2.moments(image)
     x, y = moments["m10"] / moments["m00"] + 0.5, moments["m01"] / moments["m00"] + 0.5
     assert np.hypot(x - size / 2, y - size / 2) < 0.15
 
 
-def test_a_fine_radiograph_is_averaged_not_aliased() -> None:
+def test_sample_averages_fine_patterns() -> None:
     """Stripes of one pixel vanish into grey when a radiograph is reduced sixteenfold."""
     stripes = np.tile(np.array([0.0, 1.0], dtype=np.float32), (1600, 800))
     reduced = sample(stripes, Transform.scale(1 / 16), 100, 100)
     assert np.abs(reduced - 0.5).max() < 0.05
 
 
-def test_outside_is_filled() -> None:
-    found = sample(np.ones((20, 20), dtype=np.float32), Transform.shift(50, 0), 20, 20, fill=-3.0)
-    assert np.all(found == -3.0)
+def test_sample_fills_outside() -> None:
+    image = sample(np.ones((20, 20), dtype=np.float32), Transform.shift(50, 0), 20, 20, fill=-3.0)
+    assert np.all(image == -3.0)
 
 
-def test_lies_inside_is_where_all_sampled_pixels_are_of_the_picture() -> None:
+def test_lies_inside_matches_sampling() -> None:
     transform = Transform.rotation(20.0).then(Transform.scale(0.7)).then(Transform.shift(9, 4))
     inside = lies_inside(transform, (30, 20), 40, 50)
     covered = sample(np.ones((30, 20), np.float32), transform, 40, 50)

@@ -22,9 +22,7 @@ SIZE = {"height": 500, "width": 375}
     width=st.integers(16, 400),
     seed=st.integers(0, 2**31),
 )
-def test_it_is_a_radiograph_of_the_size_asked_for_and_the_same_each_time(
-    age_years: float, height: int, width: int, seed: int
-) -> None:
+def test_draw_hand_size_and_determinism(age_years: float, height: int, width: int, seed: int) -> None:
     radiograph = draw_hand(age_years, height=height, width=width, seed=seed)
     assert radiograph.shape == (height, width)
     assert radiograph.dtype == np.float32
@@ -33,7 +31,7 @@ def test_it_is_a_radiograph_of_the_size_asked_for_and_the_same_each_time(
     np.testing.assert_array_equal(radiograph, draw_hand(age_years, height=height, width=width, seed=seed))
 
 
-def test_the_seed_changes_the_noise_and_nothing_else() -> None:
+def test_draw_hand_seed_changes_noise_only() -> None:
     first, second = draw_hand(seed=1, **SIZE), draw_hand(seed=2, **SIZE)
     assert not np.array_equal(first, second)
     assert np.abs(first - second).max() < 0.2
@@ -54,7 +52,7 @@ def test_key_points_lie_on_bone_at_every_age(age_years: float) -> None:
 
 
 @given(height=st.integers(16, 4000), width=st.integers(16, 4000))
-def test_a_left_hand_with_fingers_up_and_the_thumb_on_the_right(height: int, width: int) -> None:
+def test_draw_hand_is_upright_left_hand(height: int, width: int) -> None:
     middle, thumb, capitate = phantom_points(height=height, width=width)
     assert middle[1] < thumb[1] < capitate[1]
     assert thumb[0] > middle[0]
@@ -86,7 +84,7 @@ def test_arguments_out_of_range_are_rejected(wrong: dict[str, int]) -> None:
         draw_hand(**wrong)
 
 
-def test_the_sample_is_an_8_bit_grey_png(tmp_path: Path) -> None:
+def test_sample_command_writes_8_bit_png(tmp_path: Path) -> None:
     path = write_sample(tmp_path / "phantom.png")
     assert path.read_bytes() == sample_png()
     read = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)

@@ -31,11 +31,11 @@ class Terminal(io.StringIO):
         ((60, 100, 5.0, 50), "[60/100] 2.0/s, 20 s left"),
     ],
 )
-def test_words_are_of_what_was_done_now(numbers: tuple[int, int, float], words: str) -> None:
+def test_progress_words_of_current_step(numbers: tuple[int, int, float], words: str) -> None:
     assert progress_words(*numbers) == words
 
 
-def test_progress_is_drawn_over_itself_and_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_line_is_redrawn_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", shown := Terminal())
     assert list(with_progress(["a", "b", "c"], label="decoding")) == ["a", "b", "c"]
     lines = shown.getvalue().split("\r")
@@ -43,7 +43,7 @@ def test_progress_is_drawn_over_itself_and_taken_away(monkeypatch: pytest.Monkey
     assert lines[-1] == "\x1b[K" and "\n" not in shown.getvalue()
 
 
-def test_nothing_is_drawn_for_a_pipe_on_request_or_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_silent_for_pipe_quiet_or_single(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", pipe := io.StringIO())
     assert list(with_progress(range(3))) == [0, 1, 2]
     monkeypatch.setattr(sys, "stderr", watched := Terminal())
@@ -52,7 +52,7 @@ def test_nothing_is_drawn_for_a_pipe_on_request_or_for_one(monkeypatch: pytest.M
     assert pipe.getvalue() == watched.getvalue() == ""
 
 
-def test_the_line_is_taken_away_if_the_work_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_line_removed_after_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing() -> Iterator[int]:
         yield 1
         raise OSError

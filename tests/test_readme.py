@@ -24,7 +24,7 @@ COMMANDS = re.findall(r"^ *(?:\.venv/bin/)?(boneage [a-z].*?)(?:\s+#.*)?$", READ
 
 def write_dicom(path: Path) -> None:
     """A drawn phantom as a digital radiograph of 12 bits."""
-    pixels = np.rint(draw_hand(8.0, height=800, width=600) ** 0.7 * 4095).astype(np.uint16)  # as the sample
+    pixels = np.rint(draw_hand(8.0, height=800, width=600) ** 0.7 * 4095).astype(np.uint16)  # same as the sample
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
     meta.MediaStorageSOPInstanceUID = generate_uid()
@@ -40,7 +40,7 @@ def write_dicom(path: Path) -> None:
 
 
 @pytest.mark.parametrize("shipped", [False, True])
-def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped: bool) -> None:
+def test_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped: bool) -> None:
     """With a tiny bundle in the place of the default one, and with the default one."""
     if not shipped:
         tiny_bundle(tmp_path / DEFAULT_BUNDLE, hand=True)
@@ -56,13 +56,13 @@ def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_the_commands_exist_with_their_options(line: str) -> None:
+def test_commands_exist_with_options(line: str) -> None:
     _, name, *arguments = shlex.split(line)
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
-    known = {option for parameter in command.params for option in parameter.opts}
-    assert {argument for argument in arguments if argument.startswith("--")} <= known
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {argument for argument in arguments if argument.startswith("--")} <= options
 
 
-def test_there_are_commands_to_check() -> None:
+def test_commands_are_present() -> None:
     assert len(COMMANDS) >= 4

@@ -1,4 +1,4 @@
-"""The pictures of benchmarks/rejections.py are what they are said to be."""
+"""Images of benchmarks/rejections.py match their descriptions."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def rejections() -> ModuleType:
 
 @pytest.fixture
 def radiographs(tmp_path: Path) -> list[LabelledRadiograph]:
-    found = []
+    labelled = []
     for number in range(4):
         pixels = draw_hand(5.0 + number, height=400, width=300, seed=number)
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.rint(255 * pixels).astype(np.uint8))
-        found.append(LabelledRadiograph(str(number), tmp_path / f"{number}.png", Sex.MALE, 60.0, "validation"))
-    return found
+        labelled.append(LabelledRadiograph(str(number), tmp_path / f"{number}.png", Sex.MALE, 60.0, "validation"))
+    return labelled
 
 
 @pytest.mark.parametrize("kind", ["_noise", "_blank", "_scene", "_page"])
-def test_drawn_pictures_get_as_far_as_the_networks(rejections: ModuleType, kind: str) -> None:
-    """Were they rejected by the reader already, they would say nothing of the networks."""
+def test_drawn_images_reach_the_networks(rejections: ModuleType, kind: str) -> None:
+    """Images that the reader rejects would not test the networks."""
     draw: Callable[[np.random.Generator], np.ndarray] = getattr(rejections, kind)
     pictures = [draw(np.random.default_rng(seed)) for seed in range(6)]
     for picture in pictures:
@@ -57,7 +57,7 @@ def test_drawn_pictures_get_as_far_as_the_networks(rejections: ModuleType, kind:
     assert np.array_equal(pictures[0], draw(np.random.default_rng(0)))
 
 
-def test_photographs_are_cut_from_those_given(rejections: ModuleType) -> None:
+def test_photographs_are_crops_of_given_ones(rejections: ModuleType) -> None:
     whole = np.linspace(0, 1, 300 * 200, dtype=np.float32).reshape(300, 200)
     for seed in range(10):
         picture = rejections._photograph(np.random.default_rng(seed), [whole])
@@ -77,7 +77,7 @@ def test_arranged_pairs_show_both_radiographs(rejections: ModuleType, radiograph
             assert np.count_nonzero((picture > 0.4) & (picture < 1)) > 1.1 * alone, name
 
 
-def test_two_hands_are_two_radiographs(rejections: ModuleType, radiographs: list[LabelledRadiograph]) -> None:
+def test_two_hands_combines_two_radiographs(rejections: ModuleType, radiographs: list[LabelledRadiograph]) -> None:
     pairs = list(rejections._pairs(np.random.default_rng(0), radiographs))
     assert len(pairs) == 2
     above, beside = pairs
@@ -123,7 +123,7 @@ def test_points_come_from_a_table_of_fractions(
     assert find(radiographs[1], pixels) is None
 
 
-def test_every_kind_has_its_line(
+def test_rejections_table_has_each_kind(
     rejections: ModuleType,
     tmp_path: Path,
     radiographs: list[LabelledRadiograph],

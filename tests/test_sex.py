@@ -27,13 +27,13 @@ def test_anything_else_is_rejected(text: str | None) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1, 0, True, False, b"F", ["F"]])
-def test_what_is_no_text_is_rejected_too(value: object) -> None:
+def test_parse_rejects_other_types(value: object) -> None:
     """NaN is what tables have for an empty cell; True may be the column ``male``, or ``female``."""
     with pytest.raises(Rejection) as rejection:
         Sex.parse(value)
     assert rejection.value.code == "sex_missing"
 
 
-def test_one_hot_order_is_female_male() -> None:
+def test_one_hot_order() -> None:
     assert np.array_equal(Sex.FEMALE.one_hot(), [1, 0])
     assert np.array_equal(Sex.MALE.one_hot(), [0, 1])

@@ -52,7 +52,7 @@ class _Carpal(NamedTuple):
     years: float
 
 
-_FINGERS: tuple[tuple[_Bone, ...], ...] = (
+FINGERS: tuple[tuple[_Bone, ...], ...] = (
     (  # thumb, whose metacarpal grows at the base
         _Bone((478, 694), (566, 592), 19),
         _Bone((572, 584), (624, 502), 16),
@@ -84,7 +84,7 @@ _FINGERS: tuple[tuple[_Bone, ...], ...] = (
     ),
 )
 _CAPITATE = _Carpal((384, 700), (22, 33), 2, 0.2)
-_CARPALS = (
+CARPALS = (
     _CAPITATE,
     _Carpal((338, 706), (23, 27), 25, 0.3),  # hamate
     _Carpal((312, 745), (16, 19), 40, 2.5),  # triquetrum
@@ -94,8 +94,8 @@ _CARPALS = (
     _Carpal((428, 686), (15, 17), 0, 5.8),  # trapezoid
     _Carpal((296, 735), (11, 13), 10, 9.5),  # pisiform
 )
-_RADIUS = _Bone((424, 1075), (398, 788), 39, grows_at_head=True)
-_ULNA = _Bone((306, 1075), (322, 796), 22, grows_at_head=True)
+RADIUS = _Bone((424, 1075), (398, 788), 39, grows_at_head=True)
+ULNA = _Bone((306, 1075), (322, 796), 22, grows_at_head=True)
 _PALM = (
     (236, 560),
     (262, 520),
@@ -161,7 +161,7 @@ def phantom_points(*, height: int = 2000, width: int = 1500) -> NDArray[np.float
     Returns:
         Continuous (x, y) in pixels of the radiograph, float64 (3, 2), with the rows of `POINT_NAMES`.
     """
-    points_xy = np.array([_FINGERS[2][-1].distal, _FINGERS[0][-1].distal, _CAPITATE.centre])
+    points_xy = np.array([FINGERS[2][-1].distal, FINGERS[0][-1].distal, _CAPITATE.centre])
     return _to_radiograph(height, width).points(points_xy)
 
 
@@ -227,7 +227,7 @@ def _draw_flesh() -> NDArray[np.float32]:
     """Return soft tissue, 0..1, thicker in its middle, with the faint halo of scattered radiation."""
     mask = _empty()
     _fill(mask, np.array(_PALM, dtype=np.float64))
-    for finger in _FINGERS:
+    for finger in FINGERS:
         joints = np.array([finger[0].proximal, *(bone.distal for bone in finger)], dtype=np.float64)
         thickness = round(3.5 * finger[1].half_width)
         _stroke(mask, joints, thickness)
@@ -254,12 +254,12 @@ def _draw_bones(age_years: float) -> NDArray[np.float32]:
 
 def _outlines(age_years: float) -> Iterator[NDArray[np.float64]]:
     """Yield the outlines (P, 2) of every piece of bone at this age, in continuous canvas coordinates."""
-    for carpal in _CARPALS:
+    for carpal in CARPALS:
         grown = _grown(age_years, carpal.years, 12.0)
         if grown > 0:
             yield _ellipse(carpal, 0.3 + 0.7 * grown)
-    for bone in (*(bone for finger in _FINGERS for bone in finger), _RADIUS, _ULNA):
-        yield from _tubular(bone, age_years, appears_years=5.5 if bone is _ULNA else 1.2)
+    for bone in (*(bone for finger in FINGERS for bone in finger), RADIUS, ULNA):
+        yield from _tubular(bone, age_years, appears_years=5.5 if bone is ULNA else 1.2)
 
 
 def _grown(age_years: float, start_years: float, end_years: float) -> float:

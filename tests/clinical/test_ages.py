@@ -181,9 +181,9 @@ BIRTH, STUDY = date(2010, 1, 10), date(2021, 7, 31)
 
 @pytest.mark.parametrize("stated", [None, "", "011Y", "138M", " 11Y "])
 def test_age_in_file_dates_refine_the_stated_age(stated: str | None) -> None:
-    found = age_in_file(stated, BIRTH, STUDY)
-    assert found.age == age_from_dates(BIRTH, STUDY)
-    assert found.issue is None
+    file_age = age_in_file(stated, BIRTH, STUDY)
+    assert file_age.age == age_from_dates(BIRTH, STUDY)
+    assert file_age.issue is None
 
 
 def test_age_in_file_tolerance() -> None:
@@ -204,15 +204,15 @@ def test_age_in_file_tolerance() -> None:
     ],
 )
 def test_age_in_file_contradiction(stated: str | None, birth: date, study: date, issue: AgeIssue) -> None:
-    found = age_in_file(stated, birth, study, last_day=date(2030, 1, 1))
-    assert (found.age, found.issue) == (None, issue)
+    file_age = age_in_file(stated, birth, study, last_day=date(2030, 1, 1))
+    assert (file_age.age, file_age.issue) == (None, issue)
 
 
 def test_age_in_file_malformed() -> None:
     assert age_in_file("thirteen", None, STUDY).issue is AgeIssue.PATIENT_AGE_MALFORMED
-    found = age_in_file("thirteen", BIRTH, STUDY)
-    assert found.age is not None
-    assert found.issue is AgeIssue.PATIENT_AGE_MALFORMED
+    file_age = age_in_file("thirteen", BIRTH, STUDY)
+    assert file_age.age is not None
+    assert file_age.issue is AgeIssue.PATIENT_AGE_MALFORMED
 
 
 def test_age_in_file_without_dates() -> None:
@@ -222,14 +222,14 @@ def test_age_in_file_without_dates() -> None:
 
 def test_difference_exact() -> None:
     """A child of 13 y 11.55 m with a bone age of 171.2 months is 3.65 months ahead, not 15.2."""
-    found = difference(171.2, exact_age(167.55))
-    assert found.months == pytest.approx(3.65)
-    assert found.range_months == pytest.approx((3.65, 3.65))
+    age_difference = difference(171.2, exact_age(167.55))
+    assert age_difference.months == pytest.approx(3.65)
+    assert age_difference.range_months == pytest.approx((3.65, 3.65))
 
 
 def test_difference_of_whole_years_is_a_range() -> None:
-    found = difference(171.2, parse_patient_age("013Y"))
-    assert found.to_json() == {"months": None, "range_months": [3.2, 15.2]}
+    age_difference = difference(171.2, parse_patient_age("013Y"))
+    assert age_difference.to_json() == {"months": None, "range_months": [3.2, 15.2]}
 
 
 @given(st.floats(0, 240), st.floats(0, 228))

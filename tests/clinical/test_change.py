@@ -32,26 +32,26 @@ AUTOMATIC, MANUAL = ReadingMethod.AUTOMATIC, ReadingMethod.MANUAL
 def automatic(
     bone: float, age: ChronologicalAge | float | None = None, day: date | None = None, version: str | None = "a 1"
 ) -> SerialReading:
-    known = exact_age(age) if isinstance(age, float | int) else age
-    return SerialReading(bone, AUTOMATIC, known, day, version)
+    chronological = exact_age(age) if isinstance(age, float | int) else age
+    return SerialReading(bone, AUTOMATIC, chronological, day, version)
 
 
 @pytest.mark.parametrize(("months", "band"), [(6, 7.2), (12, 3.6)])
 def test_velocity_band_by_distance(months: float, band: float) -> None:
     """Automatic readings: ±7 months a year at 6 months, ±3.6 at 12."""
-    found = change(automatic(100, 96), automatic(100 + months, 96 + months))
-    assert found.velocity == pytest.approx(12)
-    assert found.velocity_band == pytest.approx((12 - band, 12 + band), abs=0.01)
-    assert (found.verdict, found.reason, found.flags) == (Verdict.AS_EXPECTED, None, ())
+    result = change(automatic(100, 96), automatic(100 + months, 96 + months))
+    assert result.velocity == pytest.approx(12)
+    assert result.velocity_band == pytest.approx((12 - band, 12 + band), abs=0.01)
+    assert (result.verdict, result.reason, result.flags) == (Verdict.AS_EXPECTED, None, ())
 
 
 def test_change_below_six_months() -> None:
     """The difference and its band stand, the velocity does not: at 3 months it would be ±14."""
-    found = change(automatic(100, 96), automatic(104, 99))
-    assert (found.velocity, found.velocity_band, found.verdict) == (None, None, None)
-    assert found.reason is ChangeReason.TOO_CLOSE
-    assert found.difference_interval == pytest.approx((4 - 3.603, 4 + 3.603), abs=0.001)
-    assert 12 / 3 * found.band_months == pytest.approx(14.4, abs=0.02)
+    result = change(automatic(100, 96), automatic(104, 99))
+    assert (result.velocity, result.velocity_band, result.verdict) == (None, None, None)
+    assert result.reason is ChangeReason.TOO_CLOSE
+    assert result.difference_interval == pytest.approx((4 - 3.603, 4 + 3.603), abs=0.001)
+    assert 12 / 3 * result.band_months == pytest.approx(14.4, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -63,14 +63,14 @@ def test_change_below_six_months() -> None:
     ],
 )
 def test_band_by_method(one: ReadingMethod, other: ReadingMethod, s: float) -> None:
-    found = change(SerialReading(100, one, exact_age(96)), SerialReading(120, other, exact_age(120)))
-    assert found.band_months == pytest.approx(1.96 * s)
-    assert (ChangeFlag.MIXED_METHODS in found.flags) is (one is not other)
+    result = change(SerialReading(100, one, exact_age(96)), SerialReading(120, other, exact_age(120)))
+    assert result.band_months == pytest.approx(1.96 * s)
+    assert (ChangeFlag.MIXED_METHODS in result.flags) is (one is not other)
 
 
 def test_repeat_sd_from_the_manifest() -> None:
-    found = change(automatic(100, 96), automatic(112, 108), RepeatSd(automatic=2.0))
-    assert found.band_months == pytest.approx(1.96 * 2 * math.sqrt(2))
+    result = change(automatic(100, 96), automatic(112, 108), RepeatSd(automatic=2.0))
+    assert result.band_months == pytest.approx(1.96 * 2 * math.sqrt(2))
     with pytest.raises(ClinicalError):
         RepeatSd(manual=0.0)
 
@@ -85,24 +85,24 @@ def test_verdict_only_where_the_band_excludes_twelve(gain: float, verdict: Verdi
 
 @pytest.mark.parametrize(("first", "second"), [("a 1", "a 2"), ("a 1", None), (None, None)])
 def test_mixed_versions(first: str | None, second: str | None) -> None:
-    found = change(automatic(100, 96, version=first), automatic(112, 108, version=second))
-    assert found.flags == (ChangeFlag.MIXED_VERSIONS,)
-    assert found.verdict is Verdict.AS_EXPECTED
+    result = change(automatic(100, 96, version=first), automatic(112, 108, version=second))
+    assert result.flags == (ChangeFlag.MIXED_VERSIONS,)
+    assert result.verdict is Verdict.AS_EXPECTED
 
 
 def test_change_near_maturity() -> None:
     later = SerialReading(195, MANUAL, exact_age(180), is_near_maturity=True)
-    found = change(SerialReading(170, MANUAL, exact_age(160)), later)
-    assert (found.velocity, found.verdict) == (None, None)
-    assert (found.reason, found.flags) == (ChangeReason.NEAR_MATURITY, (ChangeFlag.NEAR_MATURITY,))
+    result = change(SerialReading(170, MANUAL, exact_age(160)), later)
+    assert (result.velocity, result.verdict) == (None, None)
+    assert (result.reason, result.flags) == (ChangeReason.NEAR_MATURITY, (ChangeFlag.NEAR_MATURITY,))
 
 
 def test_change_by_study_dates() -> None:
-    """The study dates give the time apart, also where the ages are known to the year only."""
+    """The study dates give the time apart, also where the ages are chronological to the year only."""
     first = automatic(100, entered_age(8), date(2020, 8, 31))
-    found = change(first, automatic(106, entered_age(8), date(2021, 3, 1)))
-    assert found.distance_months == 6
-    assert found.velocity == pytest.approx(12)
+    result = change(first, automatic(106, entered_age(8), date(2021, 3, 1)))
+    assert result.distance_months == 6
+    assert result.velocity == pytest.approx(12)
     assert change(first, automatic(106, None, date(2021, 2, 28))).reason is ChangeReason.TOO_CLOSE
 
 
@@ -116,14 +116,14 @@ def test_change_by_study_dates() -> None:
 def test_change_of_unknown_distance(
     first: ChronologicalAge | None, second: ChronologicalAge, reason: ChangeReason
 ) -> None:
-    found = change(automatic(100, first), automatic(112, second))
-    assert (found.distance_months, found.verdict, found.reason) == (None, None, reason)
-    assert found.difference_months == 12
+    result = change(automatic(100, first), automatic(112, second))
+    assert (result.distance_months, result.verdict, result.reason) == (None, None, reason)
+    assert result.difference_months == 12
 
 
 def test_change_of_one_day() -> None:
-    found = change(automatic(100, 96), automatic(101, 96))
-    assert (found.distance_months, found.reason) == (0, ChangeReason.TOO_CLOSE)
+    result = change(automatic(100, 96), automatic(101, 96))
+    assert (result.distance_months, result.reason) == (0, ChangeReason.TOO_CLOSE)
 
 
 def test_change_in_the_wrong_order() -> None:
@@ -152,13 +152,13 @@ def test_change_json() -> None:
 @given(st.floats(0, 228), st.floats(0, 228), st.floats(24, 200), st.floats(6, 100))
 def test_velocity_is_the_difference_by_time(one: float, other: float, age: float, apart: float) -> None:
     """The band lies around the velocity, narrows with time, and decides the verdict."""
-    found = change(automatic(one, age), automatic(other, age + apart + 1e-9))
-    assert found.velocity is not None
-    assert found.velocity_band is not None
-    low, high = found.velocity_band
-    assert low < found.velocity < high
-    assert high - low == pytest.approx(24 * found.band_months / apart, rel=1e-6)
-    assert (found.verdict is Verdict.AS_EXPECTED) is (low <= 12 <= high)
+    result = change(automatic(one, age), automatic(other, age + apart + 1e-9))
+    assert result.velocity is not None
+    assert result.velocity_band is not None
+    low, high = result.velocity_band
+    assert low < result.velocity < high
+    assert high - low == pytest.approx(24 * result.band_months / apart, rel=1e-6)
+    assert (result.verdict is Verdict.AS_EXPECTED) is (low <= 12 <= high)
 
 
 def test_course_sorts_and_scores() -> None:
@@ -169,21 +169,21 @@ def test_course_sorts_and_scores() -> None:
         SerialReading(112.0, AUTOMATIC, exact_age(132.0), version="a 1", interval_80=(108.0, 116.0)),
         automatic(130.0, 144.0),
     ]
-    found = course(readings, Sex.MALE, shipped_reference())
-    assert [one.bone_age_months for one in found.readings] == [96, 112, 130, 195]
-    assert [one.verdict for one in found.changes] == [Verdict.FASTER, Verdict.FASTER, None]
-    assert found.overall is not None
-    assert found.overall.reason is ChangeReason.NEAR_MATURITY
-    assert [one.sds for one in found.sds] == [-2.45, -1.98, -1.35, None]
-    assert found.sds[1].determination is Determination.BORDERLINE
-    assert found.sds[3].reason is WithheldReason.NEAR_MATURITY
+    result = course(readings, Sex.MALE, shipped_reference())
+    assert [one.bone_age_months for one in result.readings] == [96, 112, 130, 195]
+    assert [one.verdict for one in result.changes] == [Verdict.FASTER, Verdict.FASTER, None]
+    assert result.overall is not None
+    assert result.overall.reason is ChangeReason.NEAR_MATURITY
+    assert [one.sds for one in result.sds] == [-2.45, -1.98, -1.35, None]
+    assert result.sds[1].determination is Determination.BORDERLINE
+    assert result.sds[3].reason is WithheldReason.NEAR_MATURITY
 
 
 def test_course_of_one_reading_or_none() -> None:
     assert course([], None, shipped_reference()).overall is None
-    found = course([automatic(100, 96)], None, shipped_reference())
-    assert (found.changes, found.overall) == ((), None)
-    assert found.sds[0].reason is WithheldReason.SEX_UNKNOWN
+    result = course([automatic(100, 96)], None, shipped_reference())
+    assert (result.changes, result.overall) == ((), None)
+    assert result.sds[0].reason is WithheldReason.SEX_UNKNOWN
 
 
 def test_in_order_prefers_dates() -> None:

@@ -33,16 +33,16 @@ LIMITS = DiscordanceLimits(
 def test_carpal_discordance(carpal: float, direction: Direction, is_beyond: bool) -> None:
     """Limits are included; the whole hand and other views do not count among the others."""
     ages = {"A": 10.0, "surroundings": 10.0, "B": carpal, "C": 98.0, "D": 102.0, "E": 100.0}
-    found = carpal_discordance(ages, Sex.MALE, 100.0, LIMITS)
-    assert found is not None
-    assert found.difference_months == pytest.approx(carpal - 100)
-    assert (found.direction, found.is_beyond, found.limits) == (direction, is_beyond, (-12, 12))
+    discordance = carpal_discordance(ages, Sex.MALE, 100.0, LIMITS)
+    assert discordance is not None
+    assert discordance.difference_months == pytest.approx(carpal - 100)
+    assert (discordance.direction, discordance.is_beyond, discordance.limits) == (direction, is_beyond, (-12, 12))
 
 
 def test_carpal_discordance_json() -> None:
-    found = carpal_discordance({"B": 125.0, "C": 99.0, "D": 101.0}, Sex.MALE, 96.0, LIMITS)
-    assert found is not None
-    assert found.to_json() == {
+    discordance = carpal_discordance({"B": 125.0, "C": 99.0, "D": 101.0}, Sex.MALE, 96.0, LIMITS)
+    assert discordance is not None
+    assert discordance.to_json() == {
         "carpal_months": 125.0,
         "others_months": 100.0,
         "difference_months": 25.0,
@@ -54,9 +54,9 @@ def test_carpal_discordance_json() -> None:
 
 @pytest.mark.parametrize(("sex", "age"), [(Sex.FEMALE, 100.0), (Sex.MALE, 150.0), (Sex.MALE, 23.9), (None, 100.0)])
 def test_carpal_discordance_without_limits(sex: Sex | None, age: float) -> None:
-    found = carpal_discordance({"B": 125.0, "C": 99.0, "D": 101.0}, sex, age, LIMITS)
-    assert found is not None
-    assert (found.limits, found.is_beyond) == (None, None)
+    discordance = carpal_discordance({"B": 125.0, "C": 99.0, "D": 101.0}, sex, age, LIMITS)
+    assert discordance is not None
+    assert (discordance.limits, discordance.is_beyond) == (None, None)
 
 
 @pytest.mark.parametrize("ages", [{}, {"B": 100.0, "C": 100.0}, {"C": 100.0, "D": 100.0, "E": 100.0}, {"A": 100.0}])
@@ -85,9 +85,9 @@ def test_measure_limits_hold_their_coverage() -> None:
     rng = np.random.default_rng(0)
     ages = np.concatenate([rng.uniform(24, 120, 2000), rng.uniform(120, 180, 99)])
     differences = rng.normal(2, 8, ages.size)
-    found = measure_limits([Sex.FEMALE] * ages.size, ages, differences, [24, 120, 180])
-    (band,) = found.by_sex[Sex.FEMALE]
-    assert found.by_sex[Sex.MALE] == ()
+    limits = measure_limits([Sex.FEMALE] * ages.size, ages, differences, [24, 120, 180])
+    (band,) = limits.by_sex[Sex.FEMALE]
+    assert limits.by_sex[Sex.MALE] == ()
     young = differences[ages < 120]
     assert np.mean((young >= band.low_months) & (young <= band.high_months)) == pytest.approx(0.95, abs=0.001)
     assert (band.low_months, band.high_months) == pytest.approx((2 - 1.96 * 8, 2 + 1.96 * 8), abs=1.5)

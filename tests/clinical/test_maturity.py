@@ -37,24 +37,24 @@ def test_near_maturity_by_estimate(sex: Sex | None, limit: float) -> None:
 @pytest.mark.parametrize(("sex", "month"), [(Sex.FEMALE, 204), (Sex.MALE, 216)])
 def test_near_maturity_by_distribution(sex: Sex, month: int) -> None:
     """More than one fifth above 17 or 18 years; exactly one fifth is not more, nor does the month below count."""
-    found = near_maturity(170.0, sex, distribution(0.21, month))
-    assert found.reasons == (NearMaturityReason.DISTRIBUTION,)
-    assert found.to_json() == {"is_near": True, "reasons": ["distribution"], "probability_mature": 0.21}
+    maturity = near_maturity(170.0, sex, distribution(0.21, month))
+    assert maturity.reasons == (NearMaturityReason.DISTRIBUTION,)
+    assert maturity.to_json() == {"is_near": True, "reasons": ["distribution"], "probability_mature": 0.21}
     assert not near_maturity(170.0, sex, distribution(0.2, month)).is_near
     assert not near_maturity(170.0, sex, distribution(0.9, month - 1)).is_near
 
 
 def test_near_maturity_json_without_distribution() -> None:
-    found = near_maturity(100.0, Sex.MALE).to_json()
-    assert found == {"is_near": False, "reasons": [], "probability_mature": None}
+    maturity = near_maturity(100.0, Sex.MALE).to_json()
+    assert maturity == {"is_near": False, "reasons": [], "probability_mature": None}
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=240).filter(lambda shares: sum(shares) > 0))
 def test_probability_above_falls_with_age(shares: list[float]) -> None:
-    found = [AgeDistribution.by_month(shares).probability_above(age) for age in range(-1, 242)]
-    assert found[0] == pytest.approx(1)
-    assert found[-1] == 0
-    assert all(later <= earlier + 1e-12 for earlier, later in pairwise(found))
+    probabilities = [AgeDistribution.by_month(shares).probability_above(age) for age in range(-1, 242)]
+    assert probabilities[0] == pytest.approx(1)
+    assert probabilities[-1] == 0
+    assert all(later <= earlier + 1e-12 for earlier, later in pairwise(probabilities))
 
 
 @pytest.mark.parametrize(

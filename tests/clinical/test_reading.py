@@ -37,8 +37,8 @@ def codes(reading: ClinicalReading) -> list[str]:
 def test_reading_with_dates() -> None:
     """All keys of a boy of exactly 11 years, seen against the default reference."""
     age = age_from_dates(date(2010, 3, 1), date(2021, 3, 1))
-    found = clinical_reading(BOY, sex=Sex.MALE, age=age)
-    assert json.loads(json.dumps(found.to_json(), allow_nan=False)) == {
+    reading = clinical_reading(BOY, sex=Sex.MALE, age=age)
+    assert json.loads(json.dumps(reading.to_json(), allow_nan=False)) == {
         "method": "Greulich & Pyle",
         "chronological_age": {
             "months": 132,
@@ -65,70 +65,70 @@ def test_reading_with_dates() -> None:
         "carpal_discordance": None,
         "warnings": [],
     }
-    assert found.severity is None
+    assert reading.severity is None
 
 
 def test_reading_of_whole_years() -> None:
     """013Y: the difference and the SDS are ranges, and nothing is called ahead."""
-    found = clinical_reading(BoneAgeEstimate(171.2), sex=Sex.MALE, age=parse_patient_age("013Y"))
-    assert found.difference is not None
-    assert found.difference.months is None
-    assert found.difference.range_months == pytest.approx((3.2, 15.2))
-    assert (found.sds.sds, found.sds.range) == (None, (0.3, 1.46))
-    assert found.determination_reason is WithheldReason.AGE_IN_WHOLE_YEARS
-    assert codes(found) == ["age_in_whole_years"]
-    assert found.normal_range is None
+    reading = clinical_reading(BoneAgeEstimate(171.2), sex=Sex.MALE, age=parse_patient_age("013Y"))
+    assert reading.difference is not None
+    assert reading.difference.months is None
+    assert reading.difference.range_months == pytest.approx((3.2, 15.2))
+    assert (reading.sds.sds, reading.sds.range) == (None, (0.3, 1.46))
+    assert reading.determination_reason is WithheldReason.AGE_IN_WHOLE_YEARS
+    assert codes(reading) == ["age_in_whole_years"]
+    assert reading.normal_range is None
 
 
 def test_reading_without_age() -> None:
-    found = clinical_reading(BOY, sex=Sex.MALE, age=None)
-    assert (found.difference, found.difference_reason) == (None, WithheldReason.AGE_UNKNOWN)
-    assert found.determination_reason is WithheldReason.AGE_UNKNOWN
-    assert codes(found) == ["age_unknown"]
-    assert found.interval_80 == (115, 127)
+    reading = clinical_reading(BOY, sex=Sex.MALE, age=None)
+    assert (reading.difference, reading.difference_reason) == (None, WithheldReason.AGE_UNKNOWN)
+    assert reading.determination_reason is WithheldReason.AGE_UNKNOWN
+    assert codes(reading) == ["age_unknown"]
+    assert reading.interval_80 == (115, 127)
 
 
 @pytest.mark.parametrize("issue", list(AgeIssue))
 def test_reading_reports_the_issue_of_the_age(issue: AgeIssue) -> None:
-    found = clinical_reading(BOY, sex=Sex.MALE, age=None, age_issue=issue)
-    assert codes(found) == [issue.value, "age_unknown"]
+    reading = clinical_reading(BOY, sex=Sex.MALE, age=None, age_issue=issue)
+    assert codes(reading) == [issue.value, "age_unknown"]
 
 
 def test_reading_of_an_infant() -> None:
     """A boy of 10 months is not called 8 months ahead."""
-    found = clinical_reading(BoneAgeEstimate(18.0, (8.0, 28.0)), sex=Sex.MALE, age=exact_age(10.0))
-    assert (found.difference, found.difference_reason) == (None, WithheldReason.UNDER_TWO_YEARS)
-    assert (found.sds.sds, found.determination_reason) == (None, WithheldReason.UNDER_TWO_YEARS)
-    assert found.normal_range is None
-    assert (codes(found), found.severity) == (["under_two_years"], "critical")
+    reading = clinical_reading(BoneAgeEstimate(18.0, (8.0, 28.0)), sex=Sex.MALE, age=exact_age(10.0))
+    assert (reading.difference, reading.difference_reason) == (None, WithheldReason.UNDER_TWO_YEARS)
+    assert (reading.sds.sds, reading.determination_reason) == (None, WithheldReason.UNDER_TWO_YEARS)
+    assert reading.normal_range is None
+    assert (codes(reading), reading.severity) == (["under_two_years"], "critical")
 
 
 def test_reading_of_an_infant_without_age() -> None:
-    found = clinical_reading(BoneAgeEstimate(18.0), sex=Sex.MALE, age=None)
-    assert codes(found) == ["estimate_under_two_years", "age_unknown"]
+    reading = clinical_reading(BoneAgeEstimate(18.0), sex=Sex.MALE, age=None)
+    assert codes(reading) == ["estimate_under_two_years", "age_unknown"]
 
 
 @pytest.mark.parametrize("age", [exact_age(288.0), parse_patient_age("024Y"), parse_patient_age("019Y")])
 def test_reading_of_an_adult(age: ChronologicalAge) -> None:
     """A fused hand with an age of 24 years is no matter of 15 years 8 months."""
-    found = clinical_reading(BoneAgeEstimate(188.0, (180.0, 196.0)), sex=Sex.FEMALE, age=age)
-    assert found.difference_reason is found.determination_reason is WithheldReason.BEYOND_SCALE
-    assert (found.difference, found.severity) == (None, "critical")
-    assert codes(found)[:2] == ["beyond_scale", "near_maturity"]
-    assert found.interval_80 == (180, None)
+    reading = clinical_reading(BoneAgeEstimate(188.0, (180.0, 196.0)), sex=Sex.FEMALE, age=age)
+    assert reading.difference_reason is reading.determination_reason is WithheldReason.BEYOND_SCALE
+    assert (reading.difference, reading.severity) == (None, "critical")
+    assert codes(reading)[:2] == ["beyond_scale", "near_maturity"]
+    assert reading.interval_80 == (180, None)
 
 
 @pytest.mark.parametrize(("sex", "limit"), [(Sex.FEMALE, 180.0), (Sex.MALE, 192.0)])
 def test_reading_near_maturity(sex: Sex, limit: float) -> None:
     """No signed difference and no SDS from the limit on; intervals are open above."""
-    found = clinical_reading(
+    reading = clinical_reading(
         BoneAgeEstimate(limit, (limit - 8, limit + 8), (limit - 14, limit + 14)), sex=sex, age=exact_age(170.0)
     )
-    assert found.difference_reason is found.determination_reason is WithheldReason.NEAR_MATURITY
-    assert (found.difference, found.sds.sds, found.determination) == (None, None, None)
-    assert found.to_json()["interval_80"] == [limit - 8, None]
-    assert found.to_json()["interval_95"] == [limit - 14, None]
-    assert codes(found) == ["near_maturity"]
+    assert reading.difference_reason is reading.determination_reason is WithheldReason.NEAR_MATURITY
+    assert (reading.difference, reading.sds.sds, reading.determination) == (None, None, None)
+    assert reading.to_json()["interval_80"] == [limit - 8, None]
+    assert reading.to_json()["interval_95"] == [limit - 14, None]
+    assert codes(reading) == ["near_maturity"]
     below = clinical_reading(BoneAgeEstimate(limit - 0.01), sex=sex, age=exact_age(170.0))
     assert below.difference is not None
     assert below.sds.sds is not None
@@ -138,9 +138,9 @@ def test_reading_near_maturity_by_distribution() -> None:
     shares = np.zeros(240)
     shares[170], shares[220] = 0.7, 0.3
     estimate = BoneAgeEstimate(185.0, distribution=AgeDistribution.by_month(shares))
-    found = clinical_reading(estimate, sex=Sex.MALE, age=exact_age(180.0))
-    assert found.determination_reason is WithheldReason.NEAR_MATURITY
-    assert found.to_json()["near_maturity"] == {
+    reading = clinical_reading(estimate, sex=Sex.MALE, age=exact_age(180.0))
+    assert reading.determination_reason is WithheldReason.NEAR_MATURITY
+    assert reading.to_json()["near_maturity"] == {
         "is_near": True,
         "reasons": ["distribution"],
         "probability_mature": 0.3,
@@ -158,64 +158,64 @@ def test_reading_near_maturity_by_distribution() -> None:
 def test_reading_of_no_usable_bone_age(
     estimate: BoneAgeEstimate | None, is_meaningless: bool, has_critical_warning: bool, reason: WithheldReason
 ) -> None:
-    found = clinical_reading(
+    reading = clinical_reading(
         estimate,
         sex=Sex.MALE,
         age=exact_age(120.0),
         is_meaningless=is_meaningless,
         has_critical_warning=has_critical_warning,
     )
-    assert found.difference_reason is found.determination_reason is reason
-    assert (found.difference, found.sds.sds) == (None, None)
-    assert (found.near_maturity is None) is (reason is not WithheldReason.CRITICAL_WARNING)
-    json.dumps(found.to_json(), allow_nan=False)
+    assert reading.difference_reason is reading.determination_reason is reason
+    assert (reading.difference, reading.sds.sds) == (None, None)
+    assert (reading.near_maturity is None) is (reason is not WithheldReason.CRITICAL_WARNING)
+    json.dumps(reading.to_json(), allow_nan=False)
 
 
 @pytest.mark.parametrize(("sex", "age"), [(Sex.FEMALE, 192.5), (Sex.MALE, 204.5)])
 def test_reading_over_the_reference(sex: Sex, age: float) -> None:
     """A severe delay at 17 years still has its difference, but no SDS."""
-    found = clinical_reading(BoneAgeEstimate(150.0), sex=sex, age=exact_age(age))
-    assert found.difference is not None
-    assert found.difference.months == 150 - age
-    assert found.determination_reason is WithheldReason.OVER_REFERENCE_AGE
-    assert codes(found) == ["over_reference_age"]
+    reading = clinical_reading(BoneAgeEstimate(150.0), sex=sex, age=exact_age(age))
+    assert reading.difference is not None
+    assert reading.difference.months == 150 - age
+    assert reading.determination_reason is WithheldReason.OVER_REFERENCE_AGE
+    assert codes(reading) == ["over_reference_age"]
 
 
 def test_reading_of_unknown_sex() -> None:
     """Both sexes side by side, without SDS, normal range and determination, each by its own limits."""
-    found = both_sexes_reading(
+    readings = both_sexes_reading(
         BoneAgeEstimate(181.0, (175.0, 187.0)), BoneAgeEstimate(190.0, (184.0, 196.0)), age=exact_age(170.0)
     )
-    assert found.female.difference_reason is WithheldReason.NEAR_MATURITY
-    assert found.male.difference is not None
-    assert found.male.difference.months == 20
-    assert found.male.determination_reason is WithheldReason.SEX_UNKNOWN
-    for one in (found.female, found.male):
+    assert readings.female.difference_reason is WithheldReason.NEAR_MATURITY
+    assert readings.male.difference is not None
+    assert readings.male.difference.months == 20
+    assert readings.male.determination_reason is WithheldReason.SEX_UNKNOWN
+    for one in (readings.female, readings.male):
         assert (one.sds.sds, one.normal_range) == (None, None)
         assert one.has_warning(Code.SEX_UNKNOWN)
-    assert set(found.to_json()) == {"F", "M"}
+    assert set(readings.to_json()) == {"F", "M"}
 
 
 def test_reading_of_a_correction() -> None:
     """A physician's reading has no interval: its class is by the score alone."""
-    found = clinical_reading(BoneAgeEstimate(98.0), sex=Sex.MALE, age=exact_age(120.0))
-    assert (found.sds.sds, found.sds.interval_80, found.interval_80) == (-2.25, None, None)
-    assert found.determination is Determination.DELAYED
+    reading = clinical_reading(BoneAgeEstimate(98.0), sex=Sex.MALE, age=exact_age(120.0))
+    assert (reading.sds.sds, reading.sds.interval_80, reading.interval_80) == (-2.25, None, None)
+    assert reading.determination is Determination.DELAYED
 
 
 def test_reading_states_borderline_classes() -> None:
-    found = clinical_reading(BoneAgeEstimate(98.0, (92.0, 104.0)), sex=Sex.MALE, age=exact_age(120.0))
-    assert found.determination is Determination.BORDERLINE
-    assert found.to_json()["determination_candidates"] == ["delayed", "normal"]
+    reading = clinical_reading(BoneAgeEstimate(98.0, (92.0, 104.0)), sex=Sex.MALE, age=exact_age(120.0))
+    assert reading.determination is Determination.BORDERLINE
+    assert reading.to_json()["determination_candidates"] == ["delayed", "normal"]
 
 
 def test_reading_with_carpal_discordance() -> None:
     limits = DiscordanceLimits({Sex.MALE: (DiscordanceLimit(24, 150, -12, 12),)})
     estimate = BoneAgeEstimate(121.0, region_ages_months={"B": 144.0, "C": 118.0, "D": 120.0})
-    found = clinical_reading(estimate, sex=Sex.MALE, age=exact_age(120.0), carpal_limits=limits)
-    assert codes(found) == ["carpal_discordance"]
-    assert found.carpal_discordance is not None
-    assert found.carpal_discordance.difference_months == 25
+    reading = clinical_reading(estimate, sex=Sex.MALE, age=exact_age(120.0), carpal_limits=limits)
+    assert codes(reading) == ["carpal_discordance"]
+    assert reading.carpal_discordance is not None
+    assert reading.carpal_discordance.difference_months == 25
 
 
 @pytest.mark.parametrize(
@@ -258,25 +258,25 @@ def test_reading_is_consistent(
 ) -> None:
     """Every reading has either a value or a reason, and nothing signed where something is withheld."""
     interval = None if around is None else (bone - around[0], bone + around[1])
-    found = clinical_reading(
+    reading = clinical_reading(
         BoneAgeEstimate(bone, interval, interval),
         sex=sex,
         age=age,
         is_meaningless=is_meaningless,
         has_critical_warning=has_critical_warning,
     )
-    json.dumps(found.to_json(), allow_nan=False)
-    assert (found.determination is None) is (found.determination_reason is not None)
-    assert (found.determination is None) is (found.sds.sds is None)
-    assert (found.difference is None) is (found.difference_reason is not None)
-    assert found.difference is not None or found.sds.sds is None
-    assert (found.severity == "critical") is (
-        found.has_warning(Code.BEYOND_SCALE) or found.has_warning(Code.UNDER_TWO_YEARS)
+    json.dumps(reading.to_json(), allow_nan=False)
+    assert (reading.determination is None) is (reading.determination_reason is not None)
+    assert (reading.determination is None) is (reading.sds.sds is None)
+    assert (reading.difference is None) is (reading.difference_reason is not None)
+    assert reading.difference is not None or reading.sds.sds is None
+    assert (reading.severity == "critical") is (
+        reading.has_warning(Code.BEYOND_SCALE) or reading.has_warning(Code.UNDER_TWO_YEARS)
     )
-    if found.sds.sds is not None:
+    if reading.sds.sds is not None:
         assert age is not None
         assert sex is not None
         assert age.is_known_to_the_month
         assert 24 <= age.middle_months <= (192 if sex is Sex.FEMALE else 204)
         assert bone < (180 if sex is Sex.FEMALE else 192)
-        assert found.normal_range is not None
+        assert reading.normal_range is not None

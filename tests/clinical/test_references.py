@@ -75,10 +75,10 @@ def test_interpolation_is_linear() -> None:
 
 
 def test_reference_json() -> None:
-    found = shipped_reference().to_json(Sex.FEMALE)
-    assert (found["id"], found["range_months"]) == ("gp-brush-sd", [3.0, 192.0])
-    assert "1959" in found["citation"]
-    assert len(found["sha256"]) == 64
+    reference = shipped_reference().to_json(Sex.FEMALE)
+    assert (reference["id"], reference["range_months"]) == ("gp-brush-sd", [3.0, 192.0])
+    assert "1959" in reference["citation"]
+    assert len(reference["sha256"]) == 64
     assert shipped_reference().to_json()["range_months"] is None
 
 

@@ -41,8 +41,8 @@ DELAYED, NORMAL, ADVANCED = Determination.DELAYED, Determination.NORMAL, Determi
     ],
 )
 def test_judge_worked_examples(sex: Sex, age: float, bone: float, identifier: str, expected: float) -> None:
-    found = judge(bone, None, exact_age(age), sex, shipped_reference(identifier))
-    assert (found.sds, found.determination, found.reason) == (expected, NORMAL, None)
+    result = judge(bone, None, exact_age(age), sex, shipped_reference(identifier))
+    assert (result.sds, result.determination, result.reason) == (expected, NORMAL, None)
 
 
 @pytest.mark.parametrize("reference", [BRUSH, DEFAULT], ids=lambda one: one.id)
@@ -83,14 +83,14 @@ def test_judge_borderline(
     interval: tuple[float, float] | None, determination: Determination, candidates: tuple[Determination, ...]
 ) -> None:
     """A boy of 10 years, where the SD is 9.79 months, so that 2 SD lie at 100.42 and 139.58."""
-    found = judge(120.0, interval, exact_age(120.0), Sex.MALE, DEFAULT)
-    assert (found.determination, found.candidates) == (determination, candidates)
-    assert (found.interval_80 is None) is (interval is None)
+    result = judge(120.0, interval, exact_age(120.0), Sex.MALE, DEFAULT)
+    assert (result.determination, result.candidates) == (determination, candidates)
+    assert (result.interval_80 is None) is (interval is None)
 
 
 def test_judge_interval_wholly_delayed() -> None:
-    found = judge(85.0, (75.0, 95.0), exact_age(120.0), Sex.MALE, DEFAULT)
-    assert found.to_json() == {
+    result = judge(85.0, (75.0, 95.0), exact_age(120.0), Sex.MALE, DEFAULT)
+    assert result.to_json() == {
         "sds": -3.58,
         "sds_interval_80": [-4.6, -2.55],
         "sds_range": None,
@@ -125,9 +125,9 @@ def test_judge_reversed_interval() -> None:
     ],
 )
 def test_judge_reason(age: ChronologicalAge | None, sex: Sex | None, reason: WithheldReason) -> None:
-    found = judge(120.0, (110.0, 130.0), age, sex, DEFAULT)
-    assert (found.sds, found.interval_80, found.determination, found.candidates) == (None, None, None, ())
-    assert found.reason is reason
+    result = judge(120.0, (110.0, 130.0), age, sex, DEFAULT)
+    assert (result.sds, result.interval_80, result.determination, result.candidates) == (None, None, None, ())
+    assert result.reason is reason
     assert normal_range(age, sex, DEFAULT) is None
 
 
@@ -156,9 +156,9 @@ def test_judge_month_counts_by_its_middle() -> None:
 
 def test_sds_range_of_whole_years() -> None:
     """13 years allow every score from that of 13 y 0 m to that of the 14th birthday."""
-    found = judge(171.2, None, parse_patient_age("013Y"), Sex.MALE, BRUSH)
-    assert found.range == (0.11, 1.23)
-    assert found.to_json()["sds_range"] == [0.11, 1.23]
+    result = judge(171.2, None, parse_patient_age("013Y"), Sex.MALE, BRUSH)
+    assert result.range == (0.11, 1.23)
+    assert result.to_json()["sds_range"] == [0.11, 1.23]
     assert sds_range(200, entered_age(16), Sex.MALE, BRUSH) is not None
     assert sds_range(190, entered_age(16), Sex.FEMALE, BRUSH) is None
 
@@ -168,11 +168,11 @@ def test_sds_range_holds_every_age_of_the_year(
     sex: Sex, reference: object, year: int, part: float, bone: float
 ) -> None:
     table = BRUSH if reference == BRUSH else DEFAULT
-    found = sds_range(bone, entered_age(year), sex, table)
+    bounds = sds_range(bone, entered_age(year), sex, table)
     score = standard_score(bone, 12 * (year + part), sex, table)
-    assert found is not None
+    assert bounds is not None
     assert score is not None
-    assert found[0] - 0.006 <= score <= found[1] + 0.006
+    assert bounds[0] - 0.006 <= score <= bounds[1] + 0.006
 
 
 @given(SEXES, AGES, st.floats(0, 228), st.floats(0, 228))
@@ -186,7 +186,7 @@ def test_score_rises_with_bone_age(sex: Sex, age: float, one: float, other: floa
 
 @given(SEXES, AGES, AGES, st.floats(0, 228))
 def test_default_score_changes_sign_with_the_age(sex: Sex, one: float, other: float, bone: float) -> None:
-    """By the default reference a child is ahead exactly where the bone age is above the age."""
+    """A child is ahead of the default reference exactly if the bone age is above the age."""
     score = standard_score(bone, one, sex, DEFAULT)
     assert score is not None
     assume(abs(bone - one) > 1e-6)
@@ -196,30 +196,30 @@ def test_default_score_changes_sign_with_the_age(sex: Sex, one: float, other: fl
 @given(SEXES, AGES, st.floats(0, 228), st.floats(0, 40), st.floats(0, 40))
 def test_judge_interval_holds_the_score(sex: Sex, age: float, bone: float, below: float, above: float) -> None:
     """The class of the score is among the candidates, and one candidate only is never borderline."""
-    found = judge(bone, (bone - below, bone + above), exact_age(age), sex, BRUSH)
-    assert found.interval_80 is not None
-    assert found.sds is not None
-    assert found.interval_80[0] <= found.sds <= found.interval_80[1]
-    assert classify(found.sds) in found.candidates
-    assert (found.determination is Determination.BORDERLINE) is (len(found.candidates) > 1)
+    result = judge(bone, (bone - below, bone + above), exact_age(age), sex, BRUSH)
+    assert result.interval_80 is not None
+    assert result.sds is not None
+    assert result.interval_80[0] <= result.sds <= result.interval_80[1]
+    assert classify(result.sds) in result.candidates
+    assert (result.determination is Determination.BORDERLINE) is (len(result.candidates) > 1)
 
 
 @given(SEXES, REFERENCES, AGES)
 def test_normal_range_is_two_deviations(sex: Sex, reference: object, age: float) -> None:
     """Its ends have scores of minus and plus 2, unless the scale ends before."""
     table = BRUSH if reference == BRUSH else DEFAULT
-    found = normal_range(exact_age(age), sex, table)
-    assert found is not None
-    assert 0 <= found.lower_months < age < found.upper_months
-    assert standard_score(found.lower_months, age, sex, table) == pytest.approx(-2)
-    if not found.is_open_above:
-        assert standard_score(found.upper_months, age, sex, table) == pytest.approx(2)
+    limits = normal_range(exact_age(age), sex, table)
+    assert limits is not None
+    assert 0 <= limits.lower_months < age < limits.upper_months
+    assert standard_score(limits.lower_months, age, sex, table) == pytest.approx(-2)
+    if not limits.is_open_above:
+        assert standard_score(limits.upper_months, age, sex, table) == pytest.approx(2)
 
 
 def test_normal_range_example() -> None:
-    found = normal_range(exact_age(120), Sex.MALE, DEFAULT)
-    assert found is not None
-    assert found.to_json() == {"lower_months": 100.42, "upper_months": 139.58, "is_open_above": False}
+    limits = normal_range(exact_age(120), Sex.MALE, DEFAULT)
+    assert limits is not None
+    assert limits.to_json() == {"lower_months": 100.42, "upper_months": 139.58, "is_open_above": False}
 
 
 def test_normal_range_ends_with_the_scale() -> None:

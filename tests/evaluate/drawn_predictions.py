@@ -9,7 +9,7 @@ from boneage.sex import Sex
 
 
 def drawn_predictions(count: int, seed: int = 0, *, intervals: bool = False) -> Predictions:
-    """Radiographs with errors of 9 months; with intervals that shall hold 80 % and 95 % of them if asked for."""
+    """Draw predictions with errors of 9 months and, on request, their 80 % and 95 % intervals."""
     generator = np.random.default_rng(seed)
     labels = np.clip(generator.normal(127, 41, count), 1, 228).round()
     sexes = tuple(Sex.FEMALE if girl else Sex.MALE for girl in generator.random(count) < 0.45)

@@ -36,7 +36,7 @@ def only(predictions: Predictions, kept: range) -> Predictions:
 
 @settings(max_examples=10, deadline=None)
 @given(share=st.floats(0.1, 0.9), seed=st.integers(0, 99))
-def test_a_gain_is_the_difference_of_the_rows_and_surer_than_either(share: float, seed: int) -> None:
+def test_gain_is_paired_difference_with_narrower_interval(share: float, seed: int) -> None:
     first = drawn_predictions(200, seed)
     comparison = compare({"first": first, "second": nearer(first, share)}, resamples=200)
     before, after = comparison.rows
@@ -48,7 +48,7 @@ def test_a_gain_is_the_difference_of_the_rows_and_surer_than_either(share: float
     assert after.gain.high - after.gain.low < before.mad.high - before.mad.low
 
 
-def test_only_radiographs_that_all_have_count_whatever_their_order() -> None:
+def test_compare_uses_common_radiographs_in_any_order() -> None:
     whole = drawn_predictions(60)
     part = only(whole, range(50, 9, -1))
     comparison = compare({"whole": whole, "part": part}, resamples=50)
@@ -68,7 +68,7 @@ def test_tables_of_other_radiographs_or_labels_are_rejected() -> None:
     assert other.value.code == "table_value"
 
 
-def test_a_line_is_a_row() -> None:
+def test_comparison_lines_one_for_each_row() -> None:
     first = drawn_predictions(30)
     lines = comparison_lines(compare({"L1": first, "better": nearer(first, 0.5)}, resamples=50))
     assert len(lines) == 4
@@ -77,17 +77,18 @@ def test_a_line_is_a_row() -> None:
     assert "[-" in lines[3]
 
 
-def test_the_command_prints_and_writes_the_rows(tmp_path: Path) -> None:
+def test_compare_command_prints_and_writes_rows(tmp_path: Path) -> None:
     first = drawn_predictions(40)
     write_predictions(tmp_path / "a.csv", first)
     write_predictions(tmp_path / "b.csv", nearer(first, 0.5))
-    told = CliRunner().invoke(
-        cli, ["compare", f"plain = {tmp_path / 'a.csv'}".replace(" = ", "="), str(tmp_path / "b.csv"), "--out",
-              str(tmp_path / "rows.csv")], catch_exceptions=False
-    )  # fmt: skip
-    assert told.exit_code == 0
-    assert "| plain |" in told.output
-    assert "40 radiographs." in told.output
+    result = CliRunner().invoke(
+        cli,
+        ["compare", f"plain={tmp_path / 'a.csv'}", str(tmp_path / "b.csv"), "--out", str(tmp_path / "rows.csv")],
+        catch_exceptions=False,
+    )
+    assert result.exit_code == 0
+    assert "| plain |" in result.output
+    assert "40 radiographs." in result.output
     with (tmp_path / "rows.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == ["plain", (tmp_path / "b").as_posix()]
@@ -95,8 +96,8 @@ def test_the_command_prints_and_writes_the_rows(tmp_path: Path) -> None:
     assert float(rows[1]["gain"]) == pytest.approx(-np.abs(first.error_months).mean() / 2, abs=1e-3)
 
 
-def test_two_rows_of_one_name_are_rejected(tmp_path: Path) -> None:
+def test_compare_command_rejects_duplicate_names(tmp_path: Path) -> None:
     write_predictions(tmp_path / "a.csv", drawn_predictions(10))
-    told = CliRunner().invoke(cli, ["compare", f"x={tmp_path / 'a.csv'}", f"x={tmp_path / 'a.csv'}"])
-    assert told.exit_code == 2
-    assert "Two tables" in told.output
+    result = CliRunner().invoke(cli, ["compare", f"x={tmp_path / 'a.csv'}", f"x={tmp_path / 'a.csv'}"])
+    assert result.exit_code == 2
+    assert "Two tables" in result.output

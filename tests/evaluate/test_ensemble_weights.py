@@ -27,9 +27,7 @@ def _loss(weights: np.ndarray, estimates: np.ndarray, labels: np.ndarray) -> flo
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 80), seeds)
-def test_weights_mix_and_are_never_worse_than_equal_ones_or_one_alone(
-    members: int, radiographs: int, seed: int
-) -> None:
+def test_fit_weights_not_worse_than_equal_or_single(members: int, radiographs: int, seed: int) -> None:
     estimates, labels = _drawn(members, radiographs, seed)
     weights = fit_weights(estimates, labels)
     assert weights.shape == (members,)
@@ -41,25 +39,25 @@ def test_weights_mix_and_are_never_worse_than_equal_ones_or_one_alone(
 
 @settings(max_examples=10, deadline=None)
 @given(seeds)
-def test_weights_are_the_best_of_a_fine_search(seed: int) -> None:
+def test_fit_weights_matches_fine_search(seed: int) -> None:
     estimates, labels = _drawn(3, 60, seed)
-    found = _loss(fit_weights(estimates, labels), estimates, labels)
+    fitted = _loss(fit_weights(estimates, labels), estimates, labels)
     shares = np.linspace(0, 1, 51)
     searched = min(
         _loss(np.array([a, b, 1 - a - b]), estimates, labels)
         for a, b in itertools.product(shares, shares)
         if a + b <= 1 + 1e-9
     )
-    assert found <= searched + 0.01
+    assert fitted <= searched + 0.01
 
 
-def test_the_mix_that_labels_were_made_of_is_found() -> None:
+def test_fit_weights_recovers_true_mixture() -> None:
     estimates, _ = _drawn(4, 300, 0)
     mix = np.array([0.5, 0.0, 0.2, 0.3])
     np.testing.assert_allclose(fit_weights(estimates, mix @ estimates), mix, atol=1e-3)
 
 
-def test_absolute_deviations_are_not_drawn_by_outliers() -> None:
+def test_fit_weights_robust_to_outliers() -> None:
     estimates, labels = _drawn(2, 400, 1)
     estimates[0] = labels
     estimates[0, :20] += 1000.0  # squares would give this member next to nothing
@@ -72,7 +70,7 @@ def test_absolute_deviations_are_not_drawn_by_outliers() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=8), seeds)
-def test_no_point_of_the_simplex_is_nearer(values: list[float], seed: int) -> None:
+def test_onto_simplex_is_nearest_point(values: list[float], seed: int) -> None:
     vector = np.array(values)
     nearest = onto_simplex(vector)
     assert nearest.min() >= 0
@@ -81,7 +79,7 @@ def test_no_point_of_the_simplex_is_nearer(values: list[float], seed: int) -> No
     assert np.linalg.norm(vector - nearest) <= np.linalg.norm(vector - others, axis=1).min() + 1e-9
 
 
-def test_a_bowl_of_no_slope_is_left_where_it_began() -> None:
+def test_least_on_simplex_keeps_start_without_slope() -> None:
     start = np.array([0.25, 0.75])
     np.testing.assert_array_equal(least_on_simplex(np.zeros((2, 2)), start), start)
 
@@ -96,6 +94,6 @@ def test_a_bowl_of_no_slope_is_left_where_it_began() -> None:
         (np.full((1, 2), np.nan), np.ones(2)),
     ],
 )
-def test_what_cannot_be_fitted_is_rejected(estimates: np.ndarray, labels: np.ndarray) -> None:
+def test_fit_weights_rejects_invalid_input(estimates: np.ndarray, labels: np.ndarray) -> None:
     with pytest.raises(ValueError, match="must be"):
         fit_weights(estimates, labels)

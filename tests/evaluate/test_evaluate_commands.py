@@ -113,16 +113,14 @@ def test_radiographs_are_assessed_first(tmp_path: Path, bundle: Callable[[Fake],
     assert "| All radiographs | 29 | 0.0 % [0.0, 0.0] | 10.00 | 100.0 % [100.0, 100.0] | 18.00 |" in text
 
 
-def test_evaluating_the_written_predictions_gives_the_same_figures(
-    tmp_path: Path, bundle: Callable[[Fake], None]
-) -> None:
+def test_evaluate_written_predictions_gives_same_figures(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
     _run("--radiographs", _radiographs(tmp_path), "--split", "all", "--out", tmp_path / "a", "--no-plots")
     result = _run(tmp_path / "a" / "predictions.csv", "--out", tmp_path / "b", "--no-plots")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "a" / "tables.csv").read_bytes() == (tmp_path / "b" / "tables.csv").read_bytes()
 
 
-def test_training_radiographs_are_not_evaluated_by_oversight(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+def test_evaluate_excludes_training_radiographs_by_default(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
     result = _run("--radiographs", _radiographs(tmp_path), "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "--split" in result.output
@@ -147,9 +145,7 @@ def test_bad_tables_are_named(tmp_path: Path, table: str, code: str) -> None:
     assert result.exception.code == code
 
 
-def test_an_unknown_group_is_rejected_before_any_radiograph_is_read(
-    tmp_path: Path, bundle: Callable[[Fake], None]
-) -> None:
+def test_evaluate_rejects_unknown_group_first(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
     def never(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
         raise AssertionError("a radiograph was read")
 
@@ -160,7 +156,7 @@ def test_an_unknown_group_is_rejected_before_any_radiograph_is_read(
     assert isinstance(result.exception, TableError)
 
 
-def test_nothing_assessed_is_an_error_with_its_reasons_written(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+def test_evaluate_all_rejected_writes_reasons(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
     def reject(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
         raise Rejection(RejectionCode.UNREADABLE, "Not a radiograph.")
 
@@ -171,12 +167,12 @@ def test_nothing_assessed_is_an_error_with_its_reasons_written(tmp_path: Path, b
     assert len((tmp_path / "out" / "rejected.csv").read_text().splitlines()) == 9
 
 
-def test_a_failing_bundle_stops_at_once(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+def test_evaluate_stops_at_failing_bundle(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
     seen = []
 
     def fail(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
         seen.append(image)
-        time.sleep(0.05)  # so that not all are done before the first is looked at
+        time.sleep(0.05)  # keeps some radiographs waiting when the first one fails
         raise BundleError("bundle_output", "No number.")
 
     bundle(fail)
@@ -186,7 +182,7 @@ def test_a_failing_bundle_stops_at_once(tmp_path: Path, bundle: Callable[[Fake],
     assert not (tmp_path / "out" / "predictions.csv").exists()
 
 
-def test_maps_are_drawn_by_stage_and_small_groups_said(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+def test_maps_draws_stages_and_reports_small_groups(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
     result = _run("--sheet", _radiographs(tmp_path, 120), "--split", "all", "--out", tmp_path / "sheet.png")
     assert result.exit_code == Rejection.exit_status, result.output
     assert "left out: fewer than 20" in result.stdout
@@ -200,9 +196,7 @@ def test_maps_are_drawn_by_stage_and_small_groups_said(tmp_path: Path, bundle: C
     assert (tmp_path / "up.png").read_bytes() != (tmp_path / "sheet.png").read_bytes()
 
 
-def test_a_radiograph_that_fails_unforeseen_does_not_stop_the_rest(
-    tmp_path: Path, bundle: Callable[[Fake], None]
-) -> None:
+def test_evaluate_continues_after_unexpected_failure(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
     def fail_one(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
         if image.stem == "6":
             raise RuntimeError("boom\nboom")
@@ -222,7 +216,7 @@ def test_a_radiograph_that_fails_unforeseen_does_not_stop_the_rest(
 @pytest.mark.parametrize(
     ("error", "code", "status"), [(Rejection, "all_rejected", 3), (RuntimeError, "internal_error", 1)]
 )
-def test_nothing_assessed_is_no_sheet(
+def test_maps_all_rejected_writes_no_sheet(
     tmp_path: Path, bundle: Callable[[Fake], None], error: type[Exception], code: str, status: int
 ) -> None:
     def reject(image: Path, sex: Sex, opened: object) -> SimpleNamespace:

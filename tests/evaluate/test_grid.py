@@ -32,18 +32,18 @@ from boneage.sex import Sex
 from .drawn_grid import drawn_grid, of_radiographs, write_tables
 
 
-def test_there_are_18_cells_by_name() -> None:
+def test_cells_are_18_by_name() -> None:
     names = [cell.name for cell in CELLS]
     assert len(set(names)) == 18
     assert {"regression-mixed-a", "classification-females-c"} <= set(names)
 
 
-def test_papers_numbers_stand_in_fields_of_the_table() -> None:
+def test_paper_values_are_fields_of_the_table() -> None:
     assert all(place.column in COLUMNS and place.row in ROWS for place in PAPER_MONTHS)
     assert PAPER_MONTHS[Place(TOGETHER, ENSEMBLE)] == min(PAPER_MONTHS.values())
 
 
-def test_tables_come_back_as_one_grid_whatever_their_order(tmp_path: Path) -> None:
+def test_read_grid_independent_of_order(tmp_path: Path) -> None:
     tables = drawn_grid(50)
     cell = Cell("regression", "males", "B")
     turned = {**tables, cell: of_radiographs(tables[cell], list(range(len(tables[cell])))[::-1])}
@@ -56,15 +56,15 @@ def test_tables_come_back_as_one_grid_whatever_their_order(tmp_path: Path) -> No
         np.testing.assert_array_equal(grid.networks[each], plain.networks[each])
 
 
-def test_a_network_says_nothing_of_the_other_sex() -> None:
+def test_grid_networks_of_one_sex_are_nan_for_the_other() -> None:
     grid = align(drawn_grid(50))
     for sex, other in ((Sex.MALE, "females"), (Sex.FEMALE, "males")):
         for cell in CELLS:
-            known = np.isfinite(grid.networks[cell][grid.of_sex(sex)])
-            assert known.any() == known.all() == (cell.cohort != other)
+            predicted = np.isfinite(grid.networks[cell][grid.of_sex(sex)])
+            assert predicted.any() == predicted.all() == (cell.cohort != other)
 
 
-def test_averages_are_those_of_section_4_4() -> None:
+def test_grid_averages_match_section_4_4() -> None:
     grid = align(drawn_grid(60))
     boys = grid.of_sex(Sex.MALE)
     regions = [grid.networks[Cell("regression", "mixed", region)] for region in ("A", "B", "C")]
@@ -76,7 +76,7 @@ def test_averages_are_those_of_section_4_4() -> None:
     np.testing.assert_allclose(corner, np.mean([grid.networks[cell][~boys] for cell in six], axis=0))
 
 
-def test_the_whole_table_is_there() -> None:
+def test_grid_table_is_complete() -> None:
     grid = align(drawn_grid(60))
     figures = field_figures(grid, Resamples(grid, count=50))
     assert set(figures) == {Place(column, row) for column in COLUMNS for row in ROWS}
@@ -90,7 +90,7 @@ def test_the_whole_table_is_there() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.sets(st.sampled_from(CELLS), min_size=1))
-def test_missing_networks_leave_their_fields_and_averages_empty(present: set[Cell]) -> None:
+def test_field_figures_empty_for_missing_networks(present: set[Cell]) -> None:
     tables = {cell: table for cell, table in drawn_grid(40).items() if cell in present}
     grid = align(tables)
     figures = field_figures(grid, Resamples(grid, count=10))
@@ -106,7 +106,7 @@ def test_missing_networks_leave_their_fields_and_averages_empty(present: set[Cel
         assert (Place(column, ENSEMBLE) in figures) == (needed <= present)
 
 
-def test_radiographs_that_one_table_lacks_are_left_out_everywhere_and_counted() -> None:
+def test_align_uses_common_radiographs() -> None:
     tables = drawn_grid(50)
     cell = Cell("classification", "females", "C")
     tables[cell] = of_radiographs(tables[cell], list(range(1, len(tables[cell]))))
@@ -115,7 +115,7 @@ def test_radiographs_that_one_table_lacks_are_left_out_everywhere_and_counted() 
     assert all(np.isfinite(grid.networks[other]).sum() < 50 for other in CELLS)
 
 
-def test_mixed_and_separate_networks_are_compared_on_the_same_radiographs() -> None:
+def test_grid_compares_cohorts_on_same_radiographs() -> None:
     grid = align(drawn_grid(80))
     figures = sex_figures(grid, Resamples(grid, count=10))
     assert len(figures) == 2 * 2 * 2 * 4  # types, sexes, mixed or separate, rows
@@ -124,7 +124,7 @@ def test_mixed_and_separate_networks_are_compared_on_the_same_radiographs() -> N
         assert {figure.radiographs for (_, of_sex), figure in figures.items() if of_sex is sex} == {radiographs}
 
 
-def test_stages_part_the_radiographs_of_each_sex() -> None:
+def test_stage_figures_partition_each_sex() -> None:
     grid = align(drawn_grid(300))
     figures = stage_figures(grid, Resamples(grid, count=10), smallest=5)
     for sex in Sex:
@@ -136,7 +136,7 @@ def test_stages_part_the_radiographs_of_each_sex() -> None:
     assert any(figure.mad is None for figure in figures)
 
 
-def test_intervals_are_those_of_the_plain_bootstrap_and_repeat() -> None:
+def test_grid_intervals_match_plain_bootstrap() -> None:
     grid = align(drawn_grid(400))
     place = Place("regression-males", "A")
     mad = field_figures(grid, Resamples(grid))[place].mad
@@ -150,18 +150,18 @@ def test_intervals_are_those_of_the_plain_bootstrap_and_repeat() -> None:
     assert field_figures(grid, Resamples(grid, seed=1))[place].mad != mad
 
 
-def test_a_mean_of_nothing_is_no_number() -> None:
+def test_grid_mean_of_nothing_is_nan() -> None:
     grid = Grid((Sex.MALE,), np.array([100.0]), {})
     assert np.isnan(Resamples(grid, count=3).mean(np.array([np.nan])).value)
 
 
-def test_a_folder_without_tables_is_rejected(tmp_path: Path) -> None:
+def test_read_grid_rejects_folder_without_tables(tmp_path: Path) -> None:
     with pytest.raises(TableError) as caught:
         read_grid(tmp_path)
     assert caught.value.code == "table_not_found"
 
 
-def test_contradictions_between_tables_are_rejected() -> None:
+def test_align_rejects_contradictory_tables() -> None:
     tables = drawn_grid(20)
     males, mixed = Cell("regression", "males", "A"), Cell("regression", "mixed", "A")
     relabelled = replace(tables[males], boneage_months=tables[males].boneage_months + 1)

@@ -11,7 +11,7 @@ from boneage.evaluate.grid_orders import Claim, Verdict, paper_orders
 from .drawn_grid import drawn_grid
 
 
-def test_clear_orders_are_confirmed_and_their_reverse_contradicted() -> None:
+def test_paper_orders_confirmed_or_contradicted() -> None:
     tables = drawn_grid(1500)
     orders = paper_orders(grid := align(tables), Resamples(grid, count=300))
     assert Counter(order.claim for order in orders) == {
@@ -28,7 +28,7 @@ def test_clear_orders_are_confirmed_and_their_reverse_contradicted() -> None:
     assert set(regions[:2]) == {Verdict.CONTRADICTED}
 
 
-def test_a_network_against_itself_is_undecided() -> None:
+def test_paper_orders_same_network_is_undecided() -> None:
     tables = drawn_grid(100)
     same = {cell: tables[cell._replace(region="A")] for cell in CELLS}
     orders = paper_orders(grid := align(same), Resamples(grid, count=50))
@@ -37,7 +37,7 @@ def test_a_network_against_itself_is_undecided() -> None:
     assert all(order.difference.value == pytest.approx(0.0, abs=1e-9) for order in regions)
 
 
-def test_cohorts_are_compared_on_the_radiographs_of_one_sex() -> None:
+def test_paper_orders_compare_cohorts_within_one_sex() -> None:
     orders = paper_orders(grid := align(drawn_grid(100)), Resamples(grid, count=20))
     place = Place("regression-males", ENSEMBLE)
     (order,) = [each for each in orders if each.claim is Claim.COHORTS and each.better == place]
@@ -49,7 +49,7 @@ def test_cohorts_are_compared_on_the_radiographs_of_one_sex() -> None:
     assert order.difference.value == pytest.approx(errors[order.worse] - errors[order.better])
 
 
-def test_pairing_makes_small_steady_differences_plain() -> None:
+def test_paper_orders_pairing_reveals_steady_differences() -> None:
     tables = drawn_grid(300)
     better = Cell("classification", "mixed", "A")
     table = tables[better]
@@ -63,7 +63,7 @@ def test_pairing_makes_small_steady_differences_plain() -> None:
     assert order.difference.low == pytest.approx(0.5, abs=0.05)
 
 
-def test_only_what_is_there_is_compared() -> None:
+def test_paper_orders_skip_missing_networks() -> None:
     tables = drawn_grid(50)
     two = {cell: tables[cell] for cell in (Cell("regression", "mixed", "A"), Cell("regression", "mixed", "C"))}
     (order,) = paper_orders(grid := align(two), Resamples(grid, count=10))

@@ -28,7 +28,7 @@ def report() -> GridReport:
     return report_grid(align(drawn_grid(200)), align(drawn_grid(300, seed=5)))
 
 
-def test_each_field_stands_beside_the_papers(report: GridReport) -> None:
+def test_grid_report_shows_fields_beside_the_paper(report: GridReport) -> None:
     lines = field_lines(report)
     assert len(lines) == 6
     assert all(len(_cells(line)) == 1 + len(COLUMNS) for line in lines)
@@ -38,7 +38,7 @@ def test_each_field_stands_beside_the_papers(report: GridReport) -> None:
     assert "paper" not in _cells(lines[3])[1]  # B of mixed regression: only in the figure
 
 
-def test_missing_networks_are_named_and_their_fields_empty() -> None:
+def test_grid_report_names_missing_networks() -> None:
     tables = drawn_grid(60)
     del tables[Cell("regression", "males", "B")]
     text = grid_markdown(report_grid(align(tables)), ["scale 1/16"])
@@ -49,7 +49,7 @@ def test_missing_networks_are_named_and_their_fields_empty() -> None:
     assert "Weighted" not in text
 
 
-def test_what_is_written_is_what_was_found(report: GridReport, tmp_path: Path) -> None:
+def test_grid_report_files_match_report(report: GridReport, tmp_path: Path) -> None:
     write_report(tmp_path, report)
     assert {path.name for path in tmp_path.iterdir()} == {
         *("grid.md", "grid.csv", "stages.csv", "orders.csv", "weights.csv"),
@@ -66,7 +66,7 @@ def test_what_is_written_is_what_was_found(report: GridReport, tmp_path: Path) -
     assert len(_rows(tmp_path / "stages.csv")) == len(report.stages)
 
 
-def test_weights_sum_to_1_for_each_sex_and_prefer_the_better_region(report: GridReport, tmp_path: Path) -> None:
+def test_grid_report_weights_sum_to_one(report: GridReport, tmp_path: Path) -> None:
     write_report(tmp_path, report)
     rows = _rows(tmp_path / "weights.csv")
     for sex in "FM":
@@ -79,7 +79,7 @@ def test_weights_sum_to_1_for_each_sex_and_prefer_the_better_region(report: Grid
     assert report.weighted.gain.value == pytest.approx(report.weighted.plain.value - report.weighted.weighted.value)
 
 
-def test_weights_of_other_networks_are_rejected() -> None:
+def test_report_grid_rejects_weights_of_other_networks() -> None:
     tables = drawn_grid(60)
     fewer = dict(list(tables.items())[1:])
     with pytest.raises(TableError, match="regression-mixed-a") as caught:
@@ -87,7 +87,7 @@ def test_weights_of_other_networks_are_rejected() -> None:
     assert caught.value.code == "table_value"
 
 
-def test_one_network_alone_has_a_report(tmp_path: Path) -> None:
+def test_grid_report_of_one_network(tmp_path: Path) -> None:
     cell = Cell("classification", "females", "C")
     tables = {cell: drawn_grid(60)[cell]}
     write_report(tmp_path, report_grid(align(tables), align(tables)))

@@ -43,7 +43,7 @@ def test_figures_computed_by_hand() -> None:
     assert pearson(LABELS, ESTIMATES) == pytest.approx(np.corrcoef(LABELS, ESTIMATES)[0, 1])
 
 
-def test_variances_of_the_concordance_are_over_n() -> None:
+def test_concordance_variances_are_over_n() -> None:
     # With 1/(N-1) it would be 2 s / (2 s + 1) with s = 1/2, that is 1/2.
     assert concordance(np.array([0.0, 1.0]), np.array([1.0, 2.0])) == pytest.approx(0.5 / 1.5)
 
@@ -57,7 +57,7 @@ def test_concordance_is_symmetric_and_at_most_pearson(pair: Array) -> None:
 
 
 @given(PAIRS)
-def test_concordance_is_one_exactly_for_identity(pair: Array) -> None:
+def test_concordance_of_identity_is_one(pair: Array) -> None:
     x, y = pair
     assume(np.ptp(x) > 0)
     assert concordance(x, x) == 1.0
@@ -65,7 +65,7 @@ def test_concordance_is_one_exactly_for_identity(pair: Array) -> None:
 
 
 @given(PAIRS, st.floats(0.5, 50), st.floats(0.5, 50))
-def test_a_shift_lowers_concordance_and_leaves_pearson(pair: Array, shift: float, further: float) -> None:
+def test_concordance_falls_with_shift(pair: Array, shift: float, further: float) -> None:
     x, _ = pair
     assume(np.ptp(x) > 0)
     near, far = concordance(x, x + shift), concordance(x, x + shift + further)
@@ -74,7 +74,7 @@ def test_a_shift_lowers_concordance_and_leaves_pearson(pair: Array, shift: float
 
 
 @given(PAIRS)
-def test_orders_between_metrics(pair: Array) -> None:
+def test_metrics_keep_their_order(pair: Array) -> None:
     x, y = pair
     mad = mean_absolute_difference(x, y)
     assert abs(bias(x, y)) <= mad + 1e-9
@@ -106,7 +106,7 @@ def _sample(count: int, seed: int = 0) -> tuple[Array, Array]:
     return labels, labels + generator.normal(2, 9, count)
 
 
-def test_intervals_repeat_with_their_seed_and_hold_the_value() -> None:
+def test_measure_interval_is_seeded_and_holds_the_value() -> None:
     labels, estimates = _sample(80)
     figures = measure(labels, estimates, resamples=400, seed=3)
     for name, metric in METRICS.items():
@@ -116,7 +116,7 @@ def test_intervals_repeat_with_their_seed_and_hold_the_value() -> None:
     assert measure(labels, estimates, resamples=400, seed=4)["bias"] != figures["bias"]
 
 
-def test_the_interval_of_a_mean_is_that_of_theory() -> None:
+def test_bootstrap_interval_of_mean_matches_theory() -> None:
     labels, estimates = _sample(400)
     figure = measure(labels, estimates, {"bias": bias})["bias"]
     error = (estimates - labels).std() / math.sqrt(400)
@@ -124,7 +124,7 @@ def test_the_interval_of_a_mean_is_that_of_theory() -> None:
     assert figure.high == pytest.approx((estimates - labels).mean() + 1.96 * error, abs=0.08)
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+def test_measure_interval_has_nominal_coverage() -> None:
     covered = 0
     for seed in range(200):
         figure = measure(*_sample(60, seed), {"bias": bias}, resamples=300, seed=seed)["bias"]
@@ -132,14 +132,14 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     assert 0.88 <= covered / 200 <= 0.99
 
 
-def test_intervals_do_not_depend_on_the_size_of_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measure_interval_independent_of_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, estimates = _sample(30)
     whole = measure(labels, estimates, resamples=100)
     monkeypatch.setattr("boneage.evaluate.metrics._GATHERED_AT_ONCE", 210)
     assert measure(labels, estimates, resamples=100) == whole
 
 
-def test_undefined_figures_are_nan_without_a_warning() -> None:
+def test_measure_undefined_is_nan_without_warning() -> None:
     figures = measure(np.full(6, 50.0), np.full(6, 50.0), resamples=20)
     assert math.isnan(figures["ccc"].value)
     assert math.isnan(figures["ccc"].low)
@@ -149,13 +149,13 @@ def test_undefined_figures_are_nan_without_a_warning() -> None:
 @pytest.mark.parametrize(
     ("labels", "estimates"), [([], []), ([1.0], [1.0, 2.0]), ([1.0, math.nan], [1.0, 2.0]), ([[1.0]], [[1.0]])]
 )
-def test_what_is_no_table_of_radiographs_is_a_mistake(labels: list[float], estimates: list[float]) -> None:
+def test_measure_rejects_invalid_arrays(labels: list[float], estimates: list[float]) -> None:
     with pytest.raises(ValueError, match="must be"):
         measure(np.array(labels), np.array(estimates))
 
 
 @given(st.integers(1, 40), st.integers(0, 1000))
-def test_an_interval_holds_what_lies_within_its_bounds(count: int, seed: int) -> None:
+def test_measure_interval_counts_labels_within_bounds(count: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 10, count).astype(float)
     bounds = np.sort(generator.integers(0, 10, (count, 2)).astype(float), axis=1)
@@ -166,6 +166,6 @@ def test_an_interval_holds_what_lies_within_its_bounds(count: int, seed: int) ->
 
 
 @pytest.mark.parametrize("bounds", [np.zeros((3, 2)), np.zeros((2, 3)), np.zeros(2), np.full((2, 2), np.nan)])
-def test_bounds_that_are_none_are_a_mistake(bounds: Array) -> None:
+def test_measure_interval_rejects_invalid_bounds(bounds: Array) -> None:
     with pytest.raises(ValueError, match="bounds"):
         measure_interval(np.zeros(2), bounds)

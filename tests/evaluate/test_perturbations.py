@@ -22,9 +22,7 @@ PHANTOM = draw_hand(10.0, height=400, width=300)
     width=st.integers(32, 150),
     level=st.sampled_from([1.0, 0.2, 0.0]),
 )
-def test_a_changed_radiograph_is_a_radiograph_and_the_first_is_left_alone(
-    name: str, seed: int, height: int, width: int, level: float
-) -> None:
+def test_change_returns_new_radiograph(name: str, seed: int, height: int, width: int, level: float) -> None:
     radiograph = np.random.default_rng(seed).random((height, width), dtype=np.float32) * np.float32(level)
     before = radiograph.copy()
     changed = CHANGES[name].apply(radiograph)
@@ -38,7 +36,7 @@ def test_a_changed_radiograph_is_a_radiograph_and_the_first_is_left_alone(
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_every_change_does_something(name: str) -> None:
+def test_change_modifies_the_radiograph(name: str) -> None:
     changed = CHANGES[name].apply(PHANTOM)
     assert changed.shape != PHANTOM.shape or np.abs(changed - PHANTOM).max() > 0.05
 
@@ -55,8 +53,8 @@ def test_quarter_turns_are_exact_and_clockwise() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(degrees=st.floats(-180, 180), x=st.floats(0.2, 0.8), y=st.floats(0.2, 0.8))
-def test_a_turn_keeps_everything_and_goes_clockwise(degrees: float, x: float, y: float) -> None:
-    """A spot is found where turning its place about the centre says."""
+def test_rotation_keeps_content_and_is_clockwise(degrees: float, x: float, y: float) -> None:
+    """A spot appears at its position rotated about the centre."""
     height, width = 160, 120
     rows, columns = np.mgrid[0:height, 0:width] + 0.5
     radiograph = np.exp(-((columns - x * width) ** 2 + (rows - y * height) ** 2) / 18).astype(np.float32)
@@ -69,7 +67,7 @@ def test_a_turn_keeps_everything_and_goes_clockwise(degrees: float, x: float, y:
     assert spot_row + 0.5 == pytest.approx(changed.shape[0] / 2 + np.sin(angle) * dx + np.cos(angle) * dy, abs=1.5)
 
 
-def test_a_turned_radiograph_is_filled_with_its_borders_grey() -> None:
+def test_rotation_fills_with_border_grey() -> None:
     radiograph = np.full((60, 60), 0.4, np.float32)
     radiograph[20:40, 20:40] = 0.9
     np.testing.assert_allclose(changes.rotated(radiograph, 30)[0, 0], 0.4, atol=1e-6)
@@ -101,11 +99,11 @@ def test_markers_change_one_block_only(name: str) -> None:
     assert np.ptp(columns) < 0.13 * 300
     assert changed.max() >= 0.9
     block = PHANTOM[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    touched = (block > 0.2).mean()  # of the hand
+    touched = (block > 0.2).mean()  # share of the block
     assert touched < 0.1 if name == "marker_beside" else 0.1 < touched < 0.9
 
 
-def test_greys_change_as_their_names_say() -> None:
+def test_grey_changes_match_their_names() -> None:
     radiograph = np.clip(PHANTOM, 0.1, 0.6)
     assert CHANGES["brightness_70"].apply(radiograph).mean() == pytest.approx(0.7 * radiograph.mean(), rel=1e-4)
     assert CHANGES["brightness_130"].apply(radiograph).mean() == pytest.approx(1.3 * radiograph.mean(), rel=1e-4)
@@ -131,7 +129,7 @@ def test_jpeg_and_noise_change_a_radiograph_a_little() -> None:
         assert abs(difference.mean()) < 0.01
 
 
-def test_limits_are_those_that_were_set() -> None:
+def test_change_limits_match_table() -> None:
     """One month more for what an ordinary radiograph may have gone through, three for the rest."""
     mild = {name for name, change in CHANGES.items() if change.kind == "mild"}
     assert mild == {"rotate_30", "rotate_-30", "mirror", "invert", "contrast_130", "contrast_70", "half_size"}
@@ -149,7 +147,7 @@ def test_png_keeps_a_radiograph_to_the_bit(levels: int) -> None:
     assert read.facts.bits_stored == 16
 
 
-def test_a_marker_finds_the_hand_on_a_dark_radiograph_with_bright_letters() -> None:
+def test_marker_over_hand_on_dark_radiograph() -> None:
     radiograph = 0.1 * PHANTOM
     radiograph[280:340, 2:40] = 1.0  # a marker at the radiograph's edge
     changed = CHANGES["marker_over"].apply(radiograph)
@@ -158,7 +156,7 @@ def test_a_marker_finds_the_hand_on_a_dark_radiograph_with_bright_letters() -> N
 
 
 @pytest.mark.parametrize("times", [1.5, 3.0])
-def test_on_canvas_shows_the_radiograph_once_anywhere(times: float) -> None:
+def test_on_canvas_shows_radiograph_once(times: float) -> None:
     places = set()
     for seed in range(5):
         canvas = changes.on_canvas(PHANTOM, times, 0.5, np.random.default_rng(seed))

@@ -25,7 +25,7 @@ def _one_radiograph() -> Predictions:
 @pytest.mark.parametrize(
     "radiographs", [drawn_predictions(120), drawn_predictions(6), _one_radiograph()], ids=["many", "few", "one"]
 )
-def test_plots_are_pictures_and_replace_older_ones(tmp_path: Path, radiographs: Predictions) -> None:
+def test_draw_plots_replaces_older_images(tmp_path: Path, radiographs: Predictions) -> None:
     for _ in range(2):
         paths = draw_plots(tmp_path, radiographs)
     assert sorted(tmp_path.iterdir()) == sorted(paths)
@@ -38,9 +38,7 @@ def test_plots_are_pictures_and_replace_older_ones(tmp_path: Path, radiographs: 
 
 
 @pytest.mark.parametrize("count", [8, 200])
-def test_the_legend_of_the_agreement_covers_no_radiograph_or_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
-) -> None:
+def test_agreement_legend_covers_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     figures: list[Any] = []
 
     @contextmanager
@@ -57,7 +55,7 @@ def test_the_legend_of_the_agreement_covers_no_radiograph_or_line(
     assert not legend.get_window_extent().overlaps(axes.get_window_extent())
 
 
-def test_error_bars_end_at_the_interval_and_are_never_of_negative_length() -> None:
+def test_error_bars_end_at_the_interval() -> None:
     lengths = bar_lengths([Figure(7.0, 6.5, 8.0), Figure(7.0, 7.25, 8.0), Figure(7.0, 6.0, 6.5)])
     assert lengths.tolist() == [[0.5, 0.0, 1.0], [1.0, 1.0, 0.0]]
 
@@ -70,13 +68,13 @@ def test_plots_show_what_they_are_given(tmp_path: Path) -> None:
     assert all(one != other for one, other in zip(*pictures, strict=True))
 
 
-def test_plots_are_the_same_every_time(tmp_path: Path) -> None:
+def test_draw_plots_is_deterministic(tmp_path: Path) -> None:
     radiographs = drawn_predictions(60)
     first = [path.read_bytes() for path in draw_plots(tmp_path / "1", radiographs)]
     assert first == [path.read_bytes() for path in draw_plots(tmp_path / "2", radiographs)]
 
 
-def test_without_matplotlib_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_require_matplotlib_names_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boneage.evaluate.plots.find_spec", lambda name: None)
     with pytest.raises(BoneageError, match="boneage\\[plot\\]") as caught:
         require_matplotlib()

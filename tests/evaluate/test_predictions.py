@@ -48,7 +48,7 @@ def test_predictions_read_back_to_the_bit(
         np.testing.assert_array_equal(read.intervals[percent], written.intervals[percent])
 
 
-def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
+def test_write_predictions_columns(tmp_path: Path) -> None:
     table = tmp_path / "p.csv"
     write_predictions(table, Predictions(("x",), (Sex.FEMALE,), np.array([30.0]), np.array([31.25])))
     assert table.read_text() == "id,sex,boneage,age_months\nx,F,30.0,31.25\n"
@@ -70,7 +70,7 @@ def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
         ("LOW_80,High_80", "12,nan", "table_value"),
     ],
 )
-def test_intervals_that_are_none_are_rejected(tmp_path: Path, columns: str, cells: str, code: str) -> None:
+def test_read_predictions_rejects_invalid_intervals(tmp_path: Path, columns: str, cells: str, code: str) -> None:
     table = tmp_path / "p.csv"
     table.write_text(f"id,sex,boneage,age_months,{columns}\na,M,10,10,{cells}\n")
     with pytest.raises(TableError) as caught:
@@ -91,7 +91,7 @@ def test_intervals_that_are_none_are_rejected(tmp_path: Path, columns: str, cell
         ("a,F,10,10", "table_duplicate"),
     ],
 )
-def test_bad_rows_are_rejected_with_their_line(tmp_path: Path, row: str, code: str) -> None:
+def test_read_predictions_names_line_of_bad_row(tmp_path: Path, row: str, code: str) -> None:
     table = tmp_path / "p.csv"
     table.write_text(f"id,sex,boneage,age_months\na,M,10,10\n{row}\n")
     with pytest.raises(TableError, match="line 3") as caught:
@@ -107,7 +107,7 @@ def test_labels_in_years_are_rejected(tmp_path: Path) -> None:
     assert caught.value.code == "table_units"
 
 
-def test_columns_and_groups_are_found_in_any_case(tmp_path: Path) -> None:
+def test_read_predictions_ignores_case(tmp_path: Path) -> None:
     table = tmp_path / "p.csv"
     table.write_text("Id,Sex,BoneAge,Age_Months,Site,site\na,F,50,52,x,y\n")
     radiographs = read_predictions(table)

@@ -12,7 +12,7 @@ from boneage.evaluate.stage_plots import draw_grid_plots
 from .drawn_grid import drawn_grid
 
 
-def test_each_column_has_its_plot(tmp_path: Path) -> None:
+def test_draw_grid_plots_one_for_each_column(tmp_path: Path) -> None:
     report = report_grid(align(drawn_grid(150)))
     paths = draw_grid_plots(tmp_path, report)
     assert sorted(tmp_path.iterdir()) == sorted(paths)
@@ -25,14 +25,14 @@ def test_each_column_has_its_plot(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cells", [CELLS[:1], [Cell("classification", "males", "B")], CELLS[3:9]])
-def test_a_part_of_the_grid_is_drawn_too(tmp_path: Path, cells: list[Cell]) -> None:
+def test_draw_grid_plots_of_partial_grid(tmp_path: Path, cells: list[Cell]) -> None:
     tables = drawn_grid(80)
     paths = draw_grid_plots(tmp_path, report_grid(align({cell: tables[cell] for cell in cells})))
     columns = dict.fromkeys(f"{cell.type}-{cell.cohort}" for cell in cells)
     assert [path.stem for path in paths][1:] == [f"stages-{column}" for column in columns]
 
 
-def test_plots_show_what_they_are_given_and_repeat(tmp_path: Path) -> None:
+def test_draw_grid_plots_is_deterministic(tmp_path: Path) -> None:
     pictures = []
     for number, seed in enumerate((1, 2, 1)):
         paths = draw_grid_plots(tmp_path / str(number), report_grid(align(drawn_grid(60, seed))))

@@ -33,7 +33,7 @@ AGES = st.floats(-50, 400)
         (Sex.FEMALE, -3, Stage.INFANCY),
     ],
 )
-def test_bounds_are_those_of_gilsanz_and_ratib(sex: Sex, age_months: float, stage: Stage) -> None:
+def test_stage_bounds_match_gilsanz_and_ratib(sex: Sex, age_months: float, stage: Stage) -> None:
     assert stage_of(age_months, sex) is stage
 
 
@@ -45,7 +45,7 @@ def test_stages_rise_with_age(one: float, other: float, sex: Sex) -> None:
 
 
 @given(age=AGES)
-def test_girls_are_never_behind_boys(age: float) -> None:
+def test_stage_of_girls_never_behind_boys(age: float) -> None:
     order = list(Stage)
     assert order.index(stage_of(age, Sex.FEMALE)) >= order.index(stage_of(age, Sex.MALE))
 
@@ -57,7 +57,7 @@ def test_bounds_rise_and_cover_all_stages(sex: Sex) -> None:
     assert all(earlier < later for earlier, later in pairwise(starts.values()))
 
 
-def test_an_age_that_is_no_number_has_no_stage() -> None:
+def test_stage_rejects_nan() -> None:
     with pytest.raises(ValueError, match="not a number"):
         stage_of(math.nan, Sex.MALE)
 

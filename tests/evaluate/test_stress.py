@@ -27,7 +27,7 @@ triples = st.lists(st.tuples(months, months, months), min_size=5, max_size=30)
 
 
 def _answers(rows: list[tuple[float, float, float]], change: str = "mirror") -> list[Answer]:
-    """Of (label, unchanged, changed) months."""
+    """Return the answers for rows of (label, unchanged, changed) months."""
     answers = []
     for number, (label, before, after) in enumerate(rows):
         answers.append(Answer(str(number), Sex.MALE, label, UNCHANGED, before))
@@ -37,7 +37,7 @@ def _answers(rows: list[tuple[float, float, float]], change: str = "mirror") -> 
 
 @settings(max_examples=50, deadline=None)
 @given(rows=triples)
-def test_figures_are_those_of_the_paired_radiographs(rows: list[tuple[float, float, float]]) -> None:
+def test_measure_changes_uses_paired_radiographs(rows: list[tuple[float, float, float]]) -> None:
     before, after = measure_changes(_answers(rows), resamples=50)
     label, first, second = np.array(rows).T
     assert (before.change, after.change) == (UNCHANGED, "mirror")
@@ -53,14 +53,14 @@ def test_figures_are_those_of_the_paired_radiographs(rows: list[tuple[float, flo
     assert before.figures["change"].value == before.figures["mad_rise"].value == 0
 
 
-def test_the_interval_of_the_rise_is_paired() -> None:
-    """Every radiograph is off by 10 to 50 months, and by 1 more when changed: the rise is 1 without any doubt."""
+def test_measure_changes_interval_is_paired() -> None:
+    """Every radiograph is off by 10 to 50 months, and by 1 more when changed, so the rise is exactly 1."""
     rows = [(100.0, 100.0 + error, 101.0 + error) for error in np.linspace(10, 50, 40)]
     rise = measure_changes(_answers(rows))[1].figures["mad_rise"]
     assert (rise.value, rise.low, rise.high) == pytest.approx((1.0, 1.0, 1.0))
 
 
-def test_rejected_radiographs_are_counted_and_left_out_of_pairs() -> None:
+def test_measure_changes_excludes_rejected_radiographs() -> None:
     answers = _answers([(100.0, 101.0, 103.0)] * 8)
     answers[1] = Answer("0", Sex.MALE, 100.0, "mirror", None, "no_hand")  # rejected when changed
     answers[2] = Answer("1", Sex.MALE, 100.0, UNCHANGED, None, "no_contrast")  # rejected unchanged
@@ -72,13 +72,13 @@ def test_rejected_radiographs_are_counted_and_left_out_of_pairs() -> None:
     assert after.figures["change"].value == pytest.approx(2.0)
 
 
-def test_few_radiographs_have_no_figures() -> None:
+def test_measure_changes_few_radiographs_have_no_figures() -> None:
     after = measure_changes(_answers([(100.0, 101.0, 103.0)] * 4))[1]
     assert not after.figures
     assert after.pairs == 4
 
 
-def test_answers_that_cannot_be_paired_are_rejected() -> None:
+def test_measure_changes_rejects_unpaired_answers() -> None:
     answers = _answers([(100.0, 101.0, 103.0)] * 3)
     with pytest.raises(ValueError, match="two answers"):
         measure_changes([*answers, answers[1]])
@@ -86,7 +86,7 @@ def test_answers_that_cannot_be_paired_are_rejected() -> None:
         measure_changes(answers[1:])
 
 
-def test_what_is_over_its_limit_stands_in_bold() -> None:
+def test_stress_table_marks_values_over_limit() -> None:
     """Mirroring: the estimate may move by 1 month, and the MAD rise by 1."""
     kept = measure_changes(_answers([(100.0, 101.0, 101.5)] * 6), resamples=20)
     _, _, unchanged, mirror = stress_lines(kept, CHANGES)
@@ -102,7 +102,7 @@ def test_what_is_over_its_limit_stands_in_bold() -> None:
     assert "**+2.00 [+2.00, +2.00]**" in stress_lines(worse, CHANGES)[3]
 
 
-def test_markdown_lines_have_as_many_cells_as_the_head(tmp_path: Path) -> None:
+def test_stress_table_rows_have_all_cells(tmp_path: Path) -> None:
     answers = [*_answers([(100.0, 101.0, 103.0)] * 6), *_answers([(1.0, 2.0, 3.0)] * 2, "noise")[1::2]]
     measured = measure_changes(answers, resamples=20)
     assert len({line.count("|") for line in stress_lines(measured, CHANGES)}) == 1
@@ -111,17 +111,17 @@ def test_markdown_lines_have_as_many_cells_as_the_head(tmp_path: Path) -> None:
     assert "unlike_training 6" in text
 
 
-def test_tables_hold_every_figure_and_every_answer(tmp_path: Path) -> None:
+def test_stress_tables_hold_all_figures_and_answers(tmp_path: Path) -> None:
     answers = _answers([(100.0, 101.0, 103.5)] * 6)
     answers[-1] = Answer("5", Sex.MALE, 100.0, "mirror", None, "no_hand")
     measured = measure_changes(answers, resamples=20)
     write_stress_table(tmp_path / "stress.csv", measured, CHANGES)
     rows = list(csv.DictReader((tmp_path / "stress.csv").read_text().splitlines()))
-    found = {(row["change"], row["metric"]): row for row in rows}
-    assert float(found["mirror", "change"]["value"]) == pytest.approx(2.5)
-    assert found["mirror", "change"]["kind"] == "mild"
-    assert found["mirror", "error:no_hand"]["value"] == "1"
-    assert found["mirror", "warning:unlike_training"]["value"] == "5"
+    cells = {(row["change"], row["metric"]): row for row in rows}
+    assert float(cells["mirror", "change"]["value"]) == pytest.approx(2.5)
+    assert cells["mirror", "change"]["kind"] == "mild"
+    assert cells["mirror", "error:no_hand"]["value"] == "1"
+    assert cells["mirror", "warning:unlike_training"]["value"] == "5"
     write_answers(tmp_path / "radiographs.csv", answers)
     lines = list(csv.DictReader((tmp_path / "radiographs.csv").read_text().splitlines()))
     assert len(lines) == 12
@@ -129,7 +129,7 @@ def test_tables_hold_every_figure_and_every_answer(tmp_path: Path) -> None:
     assert (lines[-1]["age_months"], lines[-1]["moved_months"], lines[-1]["error"]) == ("", "", "no_hand")
 
 
-def test_caught_counts_what_was_rejected_and_marked() -> None:
+def test_measure_changes_counts_rejected_and_warned() -> None:
     def answer(
         radiograph: str, change: str, age: float | None, severity: str = "", half: float | None = 10.0
     ) -> Answer:

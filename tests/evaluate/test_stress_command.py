@@ -53,7 +53,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fake], None]:
     return answer
 
 
-def test_changed_radiographs_are_assessed_as_they_are_served(tmp_path: Path) -> None:
+def test_stress_assesses_changed_radiographs(tmp_path: Path) -> None:
     table, bundle = _radiographs(tmp_path), tiny_bundle(tmp_path / "bundle")
     out = tmp_path / "out"
     result = _run(
@@ -77,7 +77,7 @@ def test_changed_radiographs_are_assessed_as_they_are_served(tmp_path: Path) -> 
     assert result.stdout.split("\n\n")[1] in (out / "stress.md").read_text()
 
 
-def test_all_changes_are_made_if_none_is_named(tmp_path: Path) -> None:
+def test_stress_makes_all_changes_by_default(tmp_path: Path) -> None:
     table, bundle = _radiographs(tmp_path, 2), tiny_bundle(tmp_path / "bundle")
     out = tmp_path / "out"
     result = _run("--stress", "--radiographs", table, "--split", "all", "--bundle", bundle, "--out", out)
@@ -88,7 +88,7 @@ def test_all_changes_are_made_if_none_is_named(tmp_path: Path) -> None:
     assert quarter["error"] == "too_small"  # a rejection is a figure here, and no failure
 
 
-def test_radiographs_are_chosen_by_column_and_count(tmp_path: Path) -> None:
+def test_stress_selects_radiographs_by_column_and_count(tmp_path: Path) -> None:
     radiographs = read_radiographs(_radiographs(tmp_path, 8))
     chosen = drawn_radiographs(radiographs, 3, seed=1)
     assert len(chosen) == 3
@@ -114,7 +114,7 @@ def test_radiographs_are_chosen_by_column_and_count(tmp_path: Path) -> None:
     assert {row["resolution"] for row in _rows(out / "predictions.csv")} == {"mid"}
 
 
-def test_changes_are_named_singly_or_by_kind() -> None:
+def test_stress_selects_changes_by_name_or_kind() -> None:
     assert list(chosen_changes(" noise, mirror")) == ["mirror", "noise"]
     assert set(chosen_changes("mild")) == {name for name, change in CHANGES.items() if change.kind == "mild"}
     assert list(chosen_changes("all")) == list(CHANGES)
@@ -158,7 +158,7 @@ def test_stress_belongs_to_radiographs(tmp_path: Path) -> None:
     assert _run("p.csv", "--stress", "--out", tmp_path / "out").exit_code == 2
 
 
-def test_rejections_are_figures_and_failures_are_told(tmp_path: Path, answering: Callable[[Fake], None]) -> None:
+def test_stress_counts_rejections_and_reports_failures(tmp_path: Path, answering: Callable[[Fake], None]) -> None:
     def fake(source: Path | bytes, sex: object, bundle: object, *, name: str = "") -> SimpleNamespace:
         if isinstance(source, bytes) and name == "0.png":
             raise Rejection(RejectionCode.NO_HAND, "No hand.")
@@ -176,7 +176,7 @@ def test_rejections_are_figures_and_failures_are_told(tmp_path: Path, answering:
     assert "2 of 8 (internal_error 1, no_hand 1)" in (out / "stress.md").read_text()
 
 
-def test_a_radiograph_that_cannot_be_read_is_rejected_under_every_change(tmp_path: Path) -> None:
+def test_stress_rejects_unreadable_radiograph_each_time(tmp_path: Path) -> None:
     table, bundle = _radiographs(tmp_path, 3), tiny_bundle(tmp_path / "bundle")
     (tmp_path / "1.png").write_bytes(b"no picture")
     out = tmp_path / "out"
@@ -187,7 +187,7 @@ def test_a_radiograph_that_cannot_be_read_is_rejected_under_every_change(tmp_pat
     assert errors["0", "mirror"] == ""
 
 
-def test_nothing_assessed_is_an_error(tmp_path: Path, answering: Callable[[Fake], None]) -> None:
+def test_stress_all_rejected_is_an_error(tmp_path: Path, answering: Callable[[Fake], None]) -> None:
     def fake(*_: object, **__: object) -> SimpleNamespace:
         raise Rejection(RejectionCode.NO_HAND, "No hand.")
 
@@ -200,7 +200,7 @@ def test_nothing_assessed_is_an_error(tmp_path: Path, answering: Callable[[Fake]
     assert not (out / "stress.md").exists()
 
 
-def test_a_failing_bundle_stops_at_once(tmp_path: Path, answering: Callable[[Fake], None]) -> None:
+def test_stress_stops_at_failing_bundle(tmp_path: Path, answering: Callable[[Fake], None]) -> None:
     def fake(*_: object, **__: object) -> SimpleNamespace:
         raise BundleError("bundle_output", "No number.")
 

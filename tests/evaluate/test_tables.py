@@ -15,7 +15,7 @@ from boneage.sex import Sex
 from .drawn_predictions import drawn_predictions
 
 
-def test_every_criterion_parts_all_radiographs() -> None:
+def test_make_tables_criteria_cover_all_radiographs() -> None:
     tables = make_tables(drawn_predictions(150), ["resolution"], resamples=20)
     assert [table.criterion for table in tables] == [
         "overall",
@@ -31,7 +31,7 @@ def test_every_criterion_parts_all_radiographs() -> None:
         assert len({group.group for group in table.groups}) == len(table.groups)
 
 
-def test_figures_are_of_the_groups_own_radiographs() -> None:
+def test_make_tables_figures_of_own_radiographs() -> None:
     radiographs = drawn_predictions(150)
     girls = np.array([sex is Sex.FEMALE for sex in radiographs.sexes])
     by_sex = make_tables(radiographs, resamples=20)[1]
@@ -40,7 +40,7 @@ def test_figures_are_of_the_groups_own_radiographs() -> None:
     assert by_sex.groups[0].figures["mad"].value == pytest.approx(np.abs(radiographs.error_months[girls]).mean())
 
 
-def test_age_bands_are_two_years_of_the_label() -> None:
+def test_make_tables_age_bands_by_label() -> None:
     radiographs = Predictions(
         ("a", "b", "c"), (Sex.MALE,) * 3, np.array([23.9, 24.0, 240.0]), np.array([90.0, 90.0, 90.0])
     )
@@ -48,8 +48,8 @@ def test_age_bands_are_two_years_of_the_label() -> None:
     assert [group.group for group in bands.groups] == ["0 to 2 years", "2 to 4 years", "20 to 22 years"]
 
 
-def test_labels_that_scatter_bias_groups_by_label_and_not_those_by_the_estimate() -> None:
-    """As the table's note claims: of estimates that are the true ages, and labels that scatter about them."""
+def test_make_tables_label_scatter_biases_groups_by_label() -> None:
+    """The table's note holds for estimates equal to the true ages and labels that scatter about them."""
     rng = np.random.default_rng(0)
     true = rng.normal(130, 40, 20_000).clip(1, 228)
     radiographs = Predictions(
@@ -78,11 +78,11 @@ def test_small_groups_are_only_counted(tmp_path: Path, count: int, shown: bool) 
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, "1 radiograph"), (2, "2 radiographs"), (150, "150 radiographs")])
-def test_one_radiograph_is_not_radiographs(count: int, words: str) -> None:
+def test_overall_lines_singular(count: int, words: str) -> None:
     assert f"| {words} |" in overall_lines(make_tables(drawn_predictions(count), resamples=2))[0]
 
 
-def test_markdown_and_tidy_csv_say_the_same(tmp_path: Path) -> None:
+def test_markdown_and_tidy_csv_agree(tmp_path: Path) -> None:
     tables = make_tables(drawn_predictions(150), ["resolution"], resamples=50)
     text = to_markdown(tables, "Evaluation", ["Split: validation"])
     assert text.startswith("# Evaluation\n\n- Split: validation\n\n|")
@@ -95,7 +95,7 @@ def test_markdown_and_tidy_csv_say_the_same(tmp_path: Path) -> None:
     assert written in text
 
 
-def test_every_line_of_a_markdown_table_has_its_columns() -> None:
+def test_markdown_rows_have_all_columns() -> None:
     radiographs = drawn_predictions(60)
     piped = Predictions(
         radiographs.ids,
@@ -111,7 +111,7 @@ def test_every_line_of_a_markdown_table_has_its_columns() -> None:
     assert "| (empty) | 30 |" in text
 
 
-def test_intervals_have_a_section_of_their_own(tmp_path: Path) -> None:
+def test_interval_section(tmp_path: Path) -> None:
     radiographs = drawn_predictions(300, intervals=True)
     tables = make_tables(radiographs, resamples=30)
     lines = to_markdown(tables, "E").split("## Intervals\n\n")[1].splitlines()
@@ -139,7 +139,7 @@ def test_intervals_have_a_section_of_their_own(tmp_path: Path) -> None:
     assert "## Intervals" not in to_markdown(make_tables(drawn_predictions(300), resamples=5), "E")
 
 
-def test_an_undefined_figure_is_not_written_as_a_number(tmp_path: Path) -> None:
+def test_undefined_figure_is_no_number(tmp_path: Path) -> None:
     radiographs = Predictions(tuple("abcde"), (Sex.MALE,) * 5, np.full(5, 100.0), np.full(5, 100.0))
     tables = make_tables(radiographs, resamples=5)
     assert "| CCC | undefined | undefined to undefined |" in overall_lines(tables)
@@ -148,12 +148,12 @@ def test_an_undefined_figure_is_not_written_as_a_number(tmp_path: Path) -> None:
     assert "nan" not in (tmp_path / "t.csv").read_text()
 
 
-def test_a_zero_has_no_direction() -> None:
+def test_zero_has_no_direction() -> None:
     assert with_interval(Figure(-0.004, -1.5, 0.004)) == "0.00 [-1.50, 0.00]"
     assert with_interval(Figure(0.004, -0.004, 1.5), "+") == "+0.00 [+0.00, +1.50]"
 
 
-def test_an_unknown_column_is_rejected() -> None:
+def test_make_tables_rejects_unknown_column() -> None:
     with pytest.raises(TableError) as caught:
         make_tables(drawn_predictions(10), ["reader"])
     assert caught.value.code == "table_columns"

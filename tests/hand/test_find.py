@@ -1,4 +1,4 @@
-"""The same hand is found whichever way it lies and shines, and what is no hand, or not surely one, is rejected."""
+"""Hands are located in any orientation and polarity, and images without a certain hand are rejected."""
 
 from __future__ import annotations
 
@@ -28,16 +28,15 @@ USUAL = HandLimits()
 
 @dataclass(frozen=True, eq=False)
 class KnowingNetworks:
-    """Networks that know the hand on one radiograph. Only the refining one looks at what it is shown.
+    """Networks with fixed outputs for the hand of one radiograph. Only the refining one reads its view.
 
     Attributes:
-        mask_on_radiograph: what the mask network says, (H, W).
-        points_xy: what the locating network says, on the radiograph.
-        truth_xy: where the points are; after the refining network has looked, the mask network is shown the hand from
-            near.
-        spread: pixels of the view, of both networks for points.
-        located, refined: probabilities of no hand, one, several.
-        astray: what the refining network adds to its points, pixels of its view, times the number of the view.
+        mask_on_radiograph: Output of the mask network, (H, W).
+        points_xy: Output of the locating network, on the radiograph.
+        truth_xy: True points. After the refining network has run, the mask network gets a magnified view of the hand.
+        spread: Spread that both point networks report, pixels of the view.
+        located, refined: Probabilities of no hand, one hand and several hands.
+        astray: Offset of the refining network's points, pixels of its view, times the number of the view.
     """
 
     mask_on_radiograph: NDArray[np.uint8]
@@ -75,7 +74,7 @@ class KnowingNetworks:
         return [self._refined(view, row) for row, view in enumerate(views)]
 
     def _refined(self, view: NDArray[np.float32], row: int) -> LocatedPoints:
-        """No hand where the three points are not seen, as in windows that do not show the radiograph's middle."""
+        """Report no hand unless the view shows all three points."""
         seen = spots_on(view)
         if seen is None:
             return self._answer(np.zeros((3, 2)), NONE)
@@ -87,8 +86,7 @@ class KnowingNetworks:
 
 
 def networks_for(quarters: int = 0, *, mirrored: bool = False) -> KnowingNetworks:
-    """Networks that know the radiograph turned so, but for a first guess that is off by some 8 % of the hand's
-    length."""
+    """Return networks for a rotated radiograph, with a first guess that is off by some 8 % of the hand's length."""
     change = turning(HEIGHT, WIDTH, quarters, mirrored=mirrored)
     guess_xy = POINTS_XY + np.array([[12.0, -14.0], [-10.0, 8.0], [-6.0, 12.0]])
     mask = turned(hand_mask(), quarters, mirrored=mirrored).astype(np.uint8)
@@ -96,7 +94,7 @@ def networks_for(quarters: int = 0, *, mirrored: bool = False) -> KnowingNetwork
 
 
 def afresh(networks: KnowingNetworks) -> KnowingNetworks:
-    """The same networks, shown nothing yet."""
+    """Return copies of the networks without recorded views."""
     return replace(networks, seen=[], seen_from_near=[])
 
 
@@ -112,11 +110,11 @@ def find(pixels: NDArray[np.float32], networks: KnowingNetworks, limits: HandLim
 @pytest.mark.parametrize("inverted", [False, True])
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("quarters", range(4))
-def test_the_same_hand_is_found_turned_mirrored_and_inverted(quarters: int, mirrored: bool, inverted: bool) -> None:
+def test_find_hand_rotated_mirrored_and_inverted(quarters: int, mirrored: bool, inverted: bool) -> None:
     radiograph = shown(quarters, mirrored=mirrored, inverted=inverted)
     hand = find(radiograph, networks_for(quarters, mirrored=mirrored))
     truth_xy = turning(HEIGHT, WIDTH, quarters, mirrored=mirrored).points(POINTS_XY)
-    np.testing.assert_allclose(hand.points_xy, truth_xy, atol=0.5)  # of a hand of 220 pixels
+    np.testing.assert_allclose(hand.points_xy, truth_xy, atol=0.5)  # the hand has 220 pixels
     assert (hand.mirrored, hand.inverted) == (mirrored, inverted)
     assert hand.spread < 0.01
     upright = find(shown(), networks_for())
@@ -126,7 +124,7 @@ def test_the_same_hand_is_found_turned_mirrored_and_inverted(quarters: int, mirr
 
 
 @pytest.mark.parametrize("zoom", [2.0, 5.3, 9.0])
-def test_on_an_enlarged_radiograph_the_same_hand_is_found(zoom: float) -> None:
+def test_find_hand_on_enlarged_radiograph(zoom: float) -> None:
     radiograph = shown()
     height, width = round(zoom * HEIGHT), round(zoom * WIDTH)
     large = sample(
@@ -143,14 +141,14 @@ def test_on_an_enlarged_radiograph_the_same_hand_is_found(zoom: float) -> None:
     np.testing.assert_allclose(shapes[1].points(enlarge.points(corners)), shapes[0].points(corners), atol=2.0)
 
 
-def test_the_mask_lies_on_the_hand() -> None:
+def test_find_hand_mask_covers_the_hand() -> None:
     hand = find(shown(), networks_for())
     on_radiograph = sample(hand.mask.astype(np.float32), hand.radiograph_to_mask.inverse(), HEIGHT, WIDTH) > 0.5
     truth = hand_mask() > 0
     assert (on_radiograph & truth).sum() / (on_radiograph | truth).sum() > 0.97
 
 
-def test_of_several_parts_the_largest_is_the_hand_without_holes() -> None:
+def test_find_hand_mask_is_largest_part_without_holes() -> None:
     holed = hand_mask()
     holed[300:320, 180:200] = 0
     holed[10:40, 10:40] = 1
@@ -158,22 +156,22 @@ def test_of_several_parts_the_largest_is_the_hand_without_holes() -> None:
     assert np.array_equal(hand.mask, find(shown(), networks_for()).mask)
 
 
-def test_an_inverted_radiograph_is_looked_at_again_as_its_negative() -> None:
+def test_find_hand_inverted_runs_again_on_negative() -> None:
     networks = networks_for()
     find(shown(inverted=True), networks)
     first, second, *_ = networks.seen
-    np.testing.assert_allclose(second, -first, atol=1e-4)  # the one has the other's grey
+    np.testing.assert_allclose(second, -first, atol=1e-4)  # the second view is the negative of the first
 
 
-def test_the_second_look_at_the_points_counts() -> None:
-    """The first guess is off by 18 pixels; a network that sees the hand from near may be right all the same."""
+def test_find_hand_refined_points_count() -> None:
+    """The first guess is off by 18 pixels, but the refining network sees the hand magnified and corrects it."""
     off = np.linalg.norm(networks_for().points_xy - POINTS_XY, axis=1)
     assert off.max() > 15
     assert np.linalg.norm(find(shown(), networks_for()).points_xy - POINTS_XY, axis=1).max() < 0.5
 
 
-def test_what_the_networks_doubt_is_the_hands_spread() -> None:
-    zoom = 240 / 2400 * 1500 / np.linalg.norm(POINTS_XY[0] - POINTS_XY[2])  # of the refining network's view
+def test_find_hand_spread_from_uncertainty_and_disagreement() -> None:
+    zoom = 240 / 2400 * 1500 / np.linalg.norm(POINTS_XY[0] - POINTS_XY[2])  # magnification of the refining view
     wide = find(shown(), replace(networks_for(), spread=6.0))
     assert wide.spread == pytest.approx(6.0 / (zoom * wide.length_pixels), rel=0.01)
     apart = find(shown(), replace(networks_for(), astray=3.0))  # by -3, 0 and 3 pixels, both ways, from the mean
@@ -218,7 +216,7 @@ REJECTED: dict[str, tuple[str, Callable[[KnowingNetworks], KnowingNetworks]]] = 
 
 
 @pytest.mark.parametrize("name", REJECTED)
-def test_what_is_not_surely_one_hand_is_rejected(name: str) -> None:
+def test_find_hand_rejects_uncertain_hand(name: str) -> None:
     code, change = REJECTED[name]
     with pytest.raises(Rejection) as rejection:
         find(shown(), change(networks_for()))
@@ -251,17 +249,20 @@ LIMITS: dict[str, tuple[HandLimits, KnowingNetworks]] = {
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_every_limit_decides(name: str) -> None:
+def test_find_hand_applies_each_limit(name: str) -> None:
     limits, networks = LIMITS[name]
-    assert find(shown(), afresh(networks)).spread < 0.01  # by the usual limits it is a hand
+    assert find(shown(), afresh(networks)).spread < 0.01  # the usual limits accept it
     with pytest.raises(Rejection):
         find(shown(), afresh(networks), limits)
 
 
 @dataclass(frozen=True, eq=False)
 class ThumbElsewhere(KnowingNetworks):
-    """The refining network has the thumb so far to the right of the line from wrist to fingertip, by the number of the
-    view, as shares of the hand's length; after so many views it sees where it is.
+    """Networks whose refining one places the thumb to the right of the line from wrist to fingertip.
+
+    Attributes:
+        places: Distance from the line by the number of the view, as a share of the hand's length.
+        for_views: Number of views after which the thumb is placed correctly.
     """
 
     places: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -284,7 +285,7 @@ UNCLEAR = [(0.05, 0.05, 0.05), (0.25, -0.05, 0.25), (0.3, 0.1, -0.1)]
 @pytest.mark.parametrize("places", UNCLEAR)
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_find_hand_unclear_thumb_is_uncertain(places: tuple[float, float, float], mirrored: bool) -> None:
-    """The looks at the hand and at its mirror image decide, and the guess is marked as one."""
+    """The views of the hand and of its mirror image decide, and the side is marked as uncertain."""
     networks = ThumbElsewhere(**networks_for(mirrored=mirrored).__dict__, places=places)
     hand = find(shown(mirrored=mirrored), networks)
     assert not hand.side_certain
@@ -293,7 +294,7 @@ def test_find_hand_unclear_thumb_is_uncertain(places: tuple[float, float, float]
 
 @pytest.mark.parametrize("places", [(0.0, 0.0, 0.0), (0.05, 0.05, 0.05)])
 def test_find_hand_thumb_on_neither_side_is_rejected(places: tuple[float, float, float]) -> None:
-    """In the middle, or always on the right of whatever view the network is shown, which tells nothing."""
+    """A thumb in the middle, or on the right of every view and of its mirror image, does not show the side."""
     with pytest.raises(Rejection, match="which side the thumb lies") as rejection:
         find(shown(), ThumbElsewhere(**networks_for().__dict__, places=places, for_views=99))
     assert rejection.value.code == "points_uncertain"
@@ -307,7 +308,7 @@ def test_find_hand_clear_thumb_is_certain() -> None:
 
 @dataclass(frozen=True, eq=False)
 class WideThumb(KnowingNetworks):
-    """The refining network sees the thumb somewhere only: its heat map is wide."""
+    """Networks whose refining one is uncertain of the thumb."""
 
     def refine(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
         answers = super().refine(views)
@@ -321,44 +322,48 @@ def test_find_hand_hidden_thumb_is_no_rejection(mirrored: bool) -> None:
     hand = find(shown(mirrored=mirrored), WideThumb(**networks_for(mirrored=mirrored).__dict__))
     assert not hand.side_certain
     assert hand.mirrored is mirrored
-    assert hand.spread < 0.01  # of fingertip and capitate
+    assert hand.spread < 0.01  # spread of fingertip and capitate only
 
 
 class ContraryMask(KnowingNetworks):
-    """It takes the air for the hand as soon as the radiograph is turned into its negative."""
+    """Networks whose mask is of the air as soon as the radiograph is inverted."""
 
     def mask(self, views: NDArray[np.float32]) -> NDArray[np.float32]:
-        said = super().mask(views)
-        return said if len(self.seen) == 1 else 1 - said
+        masks = super().mask(views)
+        return masks if len(self.seen) == 1 else 1 - masks
 
 
-def test_a_radiograph_that_is_dark_on_bright_both_ways_is_rejected() -> None:
+def test_find_hand_rejects_contradictory_polarity() -> None:
     with pytest.raises(Rejection, match="bright or dark") as rejection:
         find(shown(inverted=True), ContraryMask(**networks_for().__dict__))
     assert rejection.value.code == "points_uncertain"
 
 
-def test_two_parts_are_no_two_hands_if_the_network_sees_but_one() -> None:
-    """A forearm in a splint, a neighbour's shadow."""
-    find(shown(), replace(networks_for(), mask_on_radiograph=two_hands(), located=(0.05, 0.9, 0.05)))
+def test_find_hand_second_part_is_ignored() -> None:
+    """A second part of the mask, such as a splint, is ignored if the locating network sees one hand."""
+    networks = replace(networks_for(), mask_on_radiograph=two_hands(), located=(0.05, 0.9, 0.05))
+    hand = find(shown(), networks)
+    np.testing.assert_allclose(hand.points_xy, POINTS_XY, atol=0.5)
+    assert np.array_equal(hand.mask, find(shown(), networks_for()).mask)
 
 
-def test_an_even_radiograph_is_rejected() -> None:
+def test_find_hand_rejects_uniform_radiograph() -> None:
     with pytest.raises(Rejection) as rejection:
         find(np.full((HEIGHT, WIDTH), 0.5, np.float32), networks_for())
     assert rejection.value.code == "no_contrast"
 
 
-# --- borders and looks from near ---
+# --- borders and magnified views ---
 
 
 @dataclass(frozen=True, eq=False)
 class SeeingNetworks:
-    """Networks that see spotted hands on whatever view they are shown, if these are large enough there.
+    """Networks that see spotted hands on any view, if these are large enough there.
 
     Attributes:
-        least: area of the smallest part that the mask network sees, pixels of its view.
-        near: the networks for points see hands whose middle finger's tip and capitate are this far apart on their view.
+        least: Area of the smallest part that the mask network sees, pixels of its view.
+        near: Least distance of the middle finger's tip and the capitate, pixels of the view, for the point networks to
+            see a hand.
     """
 
     least: int = 150
@@ -378,7 +383,7 @@ class SeeingNetworks:
     refine = locate
 
     def _hands(self, view: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """What is brighter than air and has three spots in it."""
+        """Return the masks of the bright parts with three spots."""
         level = view.min() + 0.25 * (view.max() - view.min())
         parts = [part for part in components(view > level) if part.sum() >= self.least]
         hands = [part for part in parts if spots_on(np.where(part > 0, view, view.min())) is not None]
@@ -395,8 +400,13 @@ class SeeingNetworks:
 
 
 def placed(times: float, grey: float, *corners: tuple[float, float]) -> NDArray[np.float32]:
-    """Spotted radiographs on a square of one grey, `times` the radiograph's height wide; corners as shares of what is
-    free."""
+    """Return spotted radiographs on a uniform square canvas.
+
+    Args:
+        times: Side of the canvas, in heights of the radiograph.
+        grey: Grey level of the canvas.
+        corners: Positions of the radiographs, as shares of the free space.
+    """
     side = round(times * HEIGHT)
     canvas = np.full((side, side), grey, np.float32)
     for x, y in corners:
@@ -408,14 +418,14 @@ def placed(times: float, grey: float, *corners: tuple[float, float]) -> NDArray[
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("times", [1.5, 3.0])
 def test_find_hand_canvas_is_cut_off(times: float, grey: float) -> None:
-    """As without the canvas, the networks are asked once, and the points are those of the whole picture."""
+    """The networks run once, same as without the canvas, and the points refer to the whole image."""
     networks = SeeingNetworks()
     canvas = placed(times, grey, (0.3, 0.8))
     hand = find_hand(canvas, networks, USUAL)
     side = canvas.shape[0]
     corner = np.array([round(0.3 * (side - WIDTH)), round(0.8 * (side - HEIGHT))])
     np.testing.assert_allclose(hand.points_xy, POINTS_XY + corner, atol=1.0)
-    assert networks.masks[:2] == [1, 1]  # a third look is at what lies beside the hand
+    assert networks.masks[:2] == [1, 1]  # a third run covers the surroundings of the hand
     on_canvas = sample(hand.mask.astype(np.float32), hand.radiograph_to_mask.inverse(), side, side) > 0.5
     truth = np.zeros(canvas.shape, bool)
     truth[corner[1] : corner[1] + HEIGHT, corner[0] : corner[0] + WIDTH] = hand_mask() > 0
@@ -423,7 +433,7 @@ def test_find_hand_canvas_is_cut_off(times: float, grey: float) -> None:
 
 
 def uneven(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The picture with a speckled strip along its edges, so that no border is even."""
+    """Return the image with a speckled strip along its edges, which leaves no uniform border."""
     picture = picture.copy()
     specks = 0.08 * np.random.default_rng(0).integers(0, 2, picture.shape).astype(np.float32)
     specks[8:-8, 8:-8] = 0
@@ -431,8 +441,8 @@ def uneven(picture: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("least", [150, 900])
-def test_find_hand_small_one_is_looked_at_from_near(least: int) -> None:
-    """With a mask of the whole picture (150), and if that shows nothing either (900)."""
+def test_find_hand_small_hand_is_magnified(least: int) -> None:
+    """The mask of the whole image shows the hand (150) or does not (900)."""
     networks = SeeingNetworks(near=45.0, least=least)
     hand = find_hand(uneven(placed(2.0, 0.02, (0.9, 0.2))), networks, USUAL)
     corner = np.array([round(0.9 * (2 * HEIGHT - WIDTH)), round(0.2 * HEIGHT)])
@@ -441,7 +451,7 @@ def test_find_hand_small_one_is_looked_at_from_near(least: int) -> None:
 
 @pytest.mark.parametrize("near", [5.0, 35.0])
 def test_find_hand_two_on_a_canvas_are_several(near: float) -> None:
-    """Whether the networks for points see both at once (5), or each of them only from near (35)."""
+    """The point networks see both hands at once (5), or each only on a magnified view (35)."""
     canvas = uneven(placed(2.5, 0.02, (0.0, 0.1), (1.0, 0.9)))
     with pytest.raises(Rejection) as rejection:
         find_hand(canvas, SeeingNetworks(near=near), USUAL)
@@ -449,7 +459,7 @@ def test_find_hand_two_on_a_canvas_are_several(near: float) -> None:
 
 
 def test_find_hand_second_smaller_hand_is_several() -> None:
-    """The networks for points see but one hand at first."""
+    """The point networks see only one hand at first."""
     radiograph = np.pad(spotted_radiograph(), ((0, 0), (0, 260)), constant_values=0.05)
     radiograph[20 : 20 + HEIGHT // 2, WIDTH : WIDTH + WIDTH // 2] = spotted_radiograph()[::2, ::2]
     networks = SeeingNetworks(near=30.0)
@@ -462,12 +472,12 @@ SEVERAL = (0.0, 0.2, 0.8)
 
 
 def beside(right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The spotted radiograph with another picture of its height to the right of it."""
+    """Return the spotted radiograph with another image of its height to the right of it."""
     return uneven(np.concatenate([spotted_radiograph(), right], axis=1))
 
 
 class DarkParts(SeeingNetworks):
-    """Where it sees no hand, the mask network takes for one whatever is dark in the middle of its view."""
+    """Networks whose mask covers the dark middle of a view on which they see no hand."""
 
     def mask(self, views: NDArray[np.float32]) -> NDArray[np.float32]:
         masks = super().mask(views)
@@ -477,8 +487,8 @@ class DarkParts(SeeingNetworks):
         return masks
 
 
-def test_find_hand_strip_of_uncertain_polarity_is_no_second_hand() -> None:
-    """Both the strip and its negative show a dark blot, so that the networks for points say nothing about it."""
+def test_find_hand_strip_of_uncertain_polarity_is_ignored() -> None:
+    """Both the strip and its negative show a dark blot, and the point networks do not count it."""
     strip = np.full((HEIGHT, 2 * WIDTH), 0.2, np.float32)
     cv2.rectangle(strip, (250, 120), (550, 360), 0.05, -1)
     cv2.rectangle(strip, (330, 180), (470, 300), 0.35, -1)
@@ -487,7 +497,7 @@ def test_find_hand_strip_of_uncertain_polarity_is_no_second_hand() -> None:
 
 
 class UnsureOfDim(SeeingNetworks):
-    """The networks for points are unsure where the points of a hand lie that is dim beside its spots."""
+    """Networks that are uncertain of the points of a dim hand."""
 
     def locate(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
         answers = super().locate(views)
@@ -501,7 +511,7 @@ class UnsureOfDim(SeeingNetworks):
 
 @pytest.mark.parametrize("near", [5.0, 35.0])
 def test_find_hand_other_hand_with_uncertain_points_is_several(near: float) -> None:
-    """Whether it lies beside a hand that is found at once (5), or both are only seen from near (35)."""
+    """The other hand is seen at once (5), or both are seen only on magnified views (35)."""
     dim = np.where(spotted_radiograph() < 0.4, 0.75 * spotted_radiograph(), spotted_radiograph())
     canvas = placed(2.5, 0.02, (0.0, 0.1))
     canvas[-HEIGHT - 20 : -20, -WIDTH - 20 : -20] = dim
@@ -511,7 +521,7 @@ def test_find_hand_other_hand_with_uncertain_points_is_several(near: float) -> N
 
 
 class SeveralFromFar(SeeingNetworks):
-    """Where a hand is small on their view, or only a piece of one is there, the networks for points see several."""
+    """Networks that report several hands for a small hand or a piece of one."""
 
     def _points(self, view: NDArray[np.float32]) -> LocatedPoints:
         answer = super()._points(view)
@@ -519,7 +529,7 @@ class SeveralFromFar(SeeingNetworks):
 
 
 def test_find_hand_frame_as_large_as_the_picture_is_no_piece() -> None:
-    """A viewer's window, seen as a piece of the screen, shows what the first look saw."""
+    """A viewer's window on a screen shows the same as the first view."""
     screen = placed(2.0, 0.02, (0.5, 0.5))
     cv2.rectangle(screen, (30, 30), (screen.shape[1] - 30, screen.shape[0] - 30), 0.3, 4)
     hand = find_hand(uneven(screen), SeveralFromFar(near=38.0), USUAL)
@@ -528,7 +538,7 @@ def test_find_hand_frame_as_large_as_the_picture_is_no_piece() -> None:
 
 
 class InTwoParts(SeveralFromFar):
-    """From far the mask of the hand lies in two parts, of which one is a piece at its lower end."""
+    """Networks whose mask splits a small hand into two parts near its lower end."""
 
     def mask(self, views: NDArray[np.float32]) -> NDArray[np.float32]:
         masks = super().mask(views)
@@ -548,7 +558,7 @@ def test_find_hand_piece_of_a_found_hand_is_not_several() -> None:
 
 
 class ShyOfNoise(SeeingNetworks):
-    """It sees nothing on a noisy view."""
+    """Networks that see nothing on a noisy view."""
 
     def _hands(self, view: NDArray[np.float32]) -> NDArray[np.uint8]:
         rough = np.median(np.abs(cv2.Laplacian(view, cv2.CV_32F))) / np.ptp(view)
@@ -557,7 +567,7 @@ class ShyOfNoise(SeeingNetworks):
 
 @pytest.mark.parametrize("shown", [True, False])
 def test_find_hand_noisy_picture_is_smoothed(shown: bool) -> None:
-    """A picture without a hand is rejected as it would be without smoothing."""
+    """An image without a hand is rejected with and without smoothing."""
     canvas = placed(1.5, 0.05, *([(0.5, 0.5)] if shown else []))
     noise = np.random.default_rng(0).standard_normal(canvas.shape, dtype=np.float32)
     noisy = np.clip(canvas + np.float32(0.06) * noise, 0, 1)
@@ -576,7 +586,7 @@ def test_find_hand_noisy_picture_is_smoothed(shown: bool) -> None:
 
 @pytest.mark.parametrize("border", [None, 0.0, 1.0])
 @pytest.mark.parametrize("inverted", [False, True])
-def test_polarity_is_told_by_the_air_about_the_hand_whatever_the_border(inverted: bool, border: float | None) -> None:
+def test_bone_is_dark_compares_hand_with_air(inverted: bool, border: float | None) -> None:
     view = spotted_radiograph()[::4, ::4].copy()
     if inverted:
         view = 1 - view
@@ -585,16 +595,16 @@ def test_polarity_is_told_by_the_air_about_the_hand_whatever_the_border(inverted
     assert bone_is_dark(view, hand_mask()[::4, ::4]) is inverted
 
 
-def test_a_mask_without_air_about_it_tells_nothing() -> None:
+def test_bone_is_dark_false_without_air() -> None:
     view = np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)
     assert not bone_is_dark(view, np.ones((20, 20), np.uint8))
     thin = np.zeros((20, 20), np.uint8)
-    thin[10] = 1  # nothing is left of it without its border
+    thin[10] = 1  # erosion removes it
     assert not bone_is_dark(1 - view, thin)
 
 
-def test_points_of_turned_pictures_are_where_their_pixels_are() -> None:
-    """Of these tests' own tools."""
+def test_spots_on_rotated_images_match_turning() -> None:
+    """The helpers of these tests agree with each other."""
     for quarters in range(4):
         for mirrored in (False, True):
             seen = spots_on(shown(quarters, mirrored=mirrored))

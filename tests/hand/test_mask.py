@@ -1,4 +1,4 @@
-"""From probabilities to one hand: the largest part, whole."""
+"""Mask of one hand from probabilities: the largest part, without holes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def drawn(text: str) -> NDArray[np.uint8]:
 
 @settings(deadline=None)
 @given(masks())
-def test_components_part_a_mask_the_largest_first(mask: NDArray[np.uint8]) -> None:
+def test_components_partition_mask_largest_first(mask: NDArray[np.uint8]) -> None:
     parts = components(mask.astype(bool))
     assert np.array_equal(parts.sum(axis=0, dtype=np.uint8), mask)  # all of it, and nothing twice
     areas = [int(part.sum()) for part in parts]
@@ -37,7 +37,7 @@ def test_components_part_a_mask_the_largest_first(mask: NDArray[np.uint8]) -> No
 
 @settings(deadline=None)
 @given(masks())
-def test_a_filled_mask_has_no_hole_and_nothing_new_at_its_outside(mask: NDArray[np.uint8]) -> None:
+def test_filled_has_no_holes_and_same_outside(mask: NDArray[np.uint8]) -> None:
     whole = filled(mask)
     assert (whole >= mask).all()
     assert np.array_equal(filled(whole), whole)
@@ -56,11 +56,11 @@ def test_a_filled_mask_has_no_hole_and_nothing_new_at_its_outside(mask: NDArray[
         ("### #.# ###", "### ### ###"),
     ],
 )
-def test_holes_are_filled_and_bays_are_not(before: str, after: str) -> None:
+def test_filled_closes_holes_but_not_bays(before: str, after: str) -> None:
     assert np.array_equal(filled(drawn(before)), drawn(after))
 
 
-def test_the_largest_part_is_the_hand_and_it_has_no_holes() -> None:
+def test_whole_hand_is_largest_part_without_holes() -> None:
     probability = np.zeros((60, 50), np.float32)
     cv2.circle(probability, (20, 30), 14, 0.9, -1)
     cv2.circle(probability, (20, 30), 4, 0.2, -1)  # a hole
@@ -72,12 +72,12 @@ def test_the_largest_part_is_the_hand_and_it_has_no_holes() -> None:
     assert np.array_equal(mask, expected)
 
 
-def test_parts_that_touch_by_a_corner_are_one() -> None:
+def test_whole_hand_joins_parts_that_touch_by_corner() -> None:
     assert np.array_equal(whole_hand(drawn("#.. .#. ..#").astype(float)), drawn("#.. .#. ..#"))
 
 
 @pytest.mark.parametrize("level", [0.0, THRESHOLD])
-def test_nothing_probable_is_no_hand(level: float) -> None:
+def test_whole_hand_empty_below_threshold(level: float) -> None:
     mask = whole_hand(np.full((7, 5), level))
     assert mask.shape == (7, 5)
     assert mask.dtype == np.uint8

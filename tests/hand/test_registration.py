@@ -1,4 +1,4 @@
-"""Registration: whatever a radiograph's place, size, turn and side, its hand comes to lie alike in the frame."""
+"""Registration maps every hand to the same place in the frame, for any position, size, rotation and side."""
 
 from __future__ import annotations
 
@@ -55,37 +55,37 @@ similarities = st.builds(
     st.floats(-5000, 5000),
     st.floats(-5000, 5000),
 )
-"""Other scans of the same radiograph: turned, turned over, of another size."""
+"""Other scans of the same radiograph: rotated, mirrored or of another size."""
 
 shares = st.floats(-1.0, 2.0)
 
 
 @settings(deadline=None)
 @given(hands(), similarities, st.lists(st.tuples(shares, shares), min_size=1, max_size=4))
-def test_any_similar_or_mirrored_radiograph_gives_the_same_frame(
+def test_register_invariant_to_similarity_and_mirror(
     points_xy: Points, change: Transform, places: list[tuple[float, float]]
 ) -> None:
     radiograph_xy = points_xy[2] + np.array(places) * hand_length(points_xy)  # anything else that is on the radiograph
-    here = register(points_xy)
-    there = register(change.points(points_xy))
-    np.testing.assert_allclose(there.points(change.points(points_xy)), here.points(points_xy), rtol=0, atol=1e-6)
+    original = register(points_xy)
+    changed = register(change.points(points_xy))
+    np.testing.assert_allclose(changed.points(change.points(points_xy)), original.points(points_xy), rtol=0, atol=1e-6)
     np.testing.assert_allclose(
-        there.points(change.points(radiograph_xy)), here.points(radiograph_xy), rtol=0, atol=1e-6
+        changed.points(change.points(radiograph_xy)), original.points(radiograph_xy), rtol=0, atol=1e-6
     )
 
 
 @settings(deadline=None)
 @given(hands(), st.lists(st.tuples(shares, shares), min_size=1, max_size=4))
-def test_points_come_back_to_the_radiograph(points_xy: Points, places: list[tuple[float, float]]) -> None:
+def test_register_inverse_restores_points(points_xy: Points, places: list[tuple[float, float]]) -> None:
     radiograph_xy = np.concatenate([points_xy, points_xy[2] + np.array(places) * hand_length(points_xy)])
     to_frame = register(points_xy)
     back_xy = to_frame.inverse().points(to_frame.points(radiograph_xy))
-    np.testing.assert_allclose(back_xy, radiograph_xy, rtol=0, atol=1e-6)  # pixels; 0.01 is asked for
+    np.testing.assert_allclose(back_xy, radiograph_xy, rtol=0, atol=1e-6)  # pixels; the requirement is 0.01
 
 
 @settings(deadline=None)
 @given(hands())
-def test_tip_and_capitate_lie_at_their_places_and_the_thumb_on_the_right(points_xy: Points) -> None:
+def test_register_places_tip_capitate_and_thumb(points_xy: Points) -> None:
     tip, thumb, capitate = register(points_xy).points(points_xy)
     assert tip == pytest.approx(TIP_IN_FRAME_XY, abs=1e-6)
     assert capitate == pytest.approx(CAPITATE_IN_FRAME_XY, abs=1e-6)
@@ -94,13 +94,13 @@ def test_tip_and_capitate_lie_at_their_places_and_the_thumb_on_the_right(points_
 
 @settings(deadline=None)
 @given(hands())
-def test_registration_is_a_similarity(points_xy: Points) -> None:
+def test_register_is_a_similarity(points_xy: Points) -> None:
     linear = register(points_xy).matrix[:2, :2]
     zoom = HAND_LENGTH / hand_length(points_xy)
     np.testing.assert_allclose(linear @ linear.T, zoom**2 * np.eye(2), rtol=1e-9, atol=1e-9 * zoom**2)
 
 
-def test_a_left_hand_held_upright_is_only_moved_and_a_right_one_mirrored() -> None:
+def test_register_upright_left_and_right_hand() -> None:
     left_xy = np.array([[300.0, 50.0], [480.0, 300.0], [300.0, 350.0]])
     assert register(left_xy) == Transform(a=5.0, c=-700.0, e=5.0, f=-150.0)
     right_xy = left_xy * (-1, 1) + (600, 0)
@@ -108,7 +108,7 @@ def test_a_left_hand_held_upright_is_only_moved_and_a_right_one_mirrored() -> No
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_a_hand_knows_its_side_and_length(mirrored: bool) -> None:
+def test_hand_side_and_length(mirrored: bool) -> None:
     points_xy = phantom_points(height=1000, width=750)
     if mirrored:
         points_xy = Transform.mirror(750).points(points_xy)
@@ -120,7 +120,7 @@ def test_a_hand_knows_its_side_and_length(mirrored: bool) -> None:
 
 @settings(deadline=None)
 @given(hands())
-def test_a_hand_is_registered_by_its_points_alone(points_xy: Points) -> None:
+def test_hand_at_registers_by_points(points_xy: Points) -> None:
     hand = Hand.at(points_xy)
     assert hand.radiograph_to_frame == register(points_xy)
     assert (hand.inverted, hand.spread) == (False, 0.0)
@@ -129,7 +129,7 @@ def test_a_hand_is_registered_by_its_points_alone(points_xy: Points) -> None:
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 @settings(deadline=None)
 @given(points_xy=hands(), row=st.integers(0, 2), column=st.integers(0, 1))
-def test_points_that_are_no_numbers_are_rejected(wrong: float, points_xy: Points, row: int, column: int) -> None:
+def test_register_rejects_non_finite_points(wrong: float, points_xy: Points, row: int, column: int) -> None:
     points_xy[row, column] = wrong
     with pytest.raises(ValueError, match="no direction"):
         register(points_xy)
@@ -137,7 +137,7 @@ def test_points_that_are_no_numbers_are_rejected(wrong: float, points_xy: Points
 
 @settings(deadline=None)
 @given(st.floats(-5000, 5000), st.floats(-5000, 5000), st.floats(-100, 100))
-def test_points_without_a_direction_are_rejected(x: float, y: float, away: float) -> None:
+def test_register_rejects_points_without_direction(x: float, y: float, away: float) -> None:
     with pytest.raises(ValueError, match="no direction"):
         register(np.array([[x, y], [x + away, y], [x, y]]))
 
@@ -145,7 +145,7 @@ def test_points_without_a_direction_are_rejected(x: float, y: float, away: float
 # --- the frame and its regions ---
 
 
-def test_frame_and_regions_have_the_sizes_of_the_paper() -> None:
+def test_frame_and_regions_match_the_paper() -> None:
     assert (FRAME_HEIGHT, FRAME_WIDTH) == (2080, 1600)
     assert TIP_IN_FRAME_XY[1] == 100
     assert FRAME_HEIGHT - CAPITATE_IN_FRAME_XY[1] == 480
@@ -154,7 +154,7 @@ def test_frame_and_regions_have_the_sizes_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("region", HAND_REGIONS)
-def test_regions_lie_in_the_frame_and_the_frame_in_its_surroundings(region: Region) -> None:
+def test_regions_lie_within_frame_and_surroundings(region: Region) -> None:
     inner, outer = BOXES[region], BOXES["surroundings"]
     assert inner.left >= 0
     assert inner.top >= 0
@@ -166,16 +166,18 @@ def test_regions_lie_in_the_frame_and_the_frame_in_its_surroundings(region: Regi
     assert outer.top + outer.height > FRAME_HEIGHT
 
 
-def test_the_phantoms_parts_lie_in_their_regions() -> None:
-    """Its points are in the order that registration asks for; carpals lie in B, knuckles in C, fingers beyond in D, the
-    joints of radius and ulna with the wrist in E."""
+def test_regions_contain_the_phantoms_bones() -> None:
+    """The points are in the order of registration, and each part lies in its region.
+
+    Carpals lie in B, knuckles in C, the fingers beyond them in D, and the joints of radius and ulna in E.
+    """
     to_frame = register(phantom_points(height=1000, width=750))  # the size on which it is drawn
     assert len(POINT_NAMES) == len(phantom.POINT_NAMES) == 3
-    carpals = to_frame.points(np.array([carpal.centre for carpal in phantom._CARPALS]))
-    knuckles = to_frame.points(np.array([finger[0].distal for finger in phantom._FINGERS[1:]]))
-    tips = to_frame.points(np.array([finger[-1].distal for finger in phantom._FINGERS[1:]]))
-    ends = to_frame.points(np.array([finger[-1].proximal for finger in phantom._FINGERS[1:]]))
-    wrist = to_frame.points(np.array([phantom._RADIUS.distal, phantom._ULNA.distal]))
+    carpals = to_frame.points(np.array([carpal.centre for carpal in phantom.CARPALS]))
+    knuckles = to_frame.points(np.array([finger[0].distal for finger in phantom.FINGERS[1:]]))
+    tips = to_frame.points(np.array([finger[-1].distal for finger in phantom.FINGERS[1:]]))
+    ends = to_frame.points(np.array([finger[-1].proximal for finger in phantom.FINGERS[1:]]))
+    wrist = to_frame.points(np.array([phantom.RADIUS.distal, phantom.ULNA.distal]))
     whole, beyond = np.concatenate([carpals, knuckles, tips]), np.concatenate([ends, tips])
     for region, parts in zip(HAND_REGIONS, (whole, carpals, knuckles, beyond, wrist), strict=True):
         box = BOXES[region]
@@ -192,10 +194,10 @@ def test_the_phantoms_parts_lie_in_their_regions() -> None:
     across=st.floats(0.0, 1.0),
 )
 @settings(max_examples=60, deadline=None)
-def test_what_a_radiograph_shows_of_a_region_is_the_share_of_its_places(
+def test_share_on_radiograph_matches_sampling(
     degrees: float, mirrored: bool, region: Region, down: float, across: float
 ) -> None:
-    """Held against the share of the box's places, 100 x 100 of them, that a radiograph of any size holds."""
+    """The reference is the share of 100 x 100 positions in the box that a radiograph of any size includes."""
     box = BOXES[region]
     upright = Transform.scale(-0.2 if mirrored else 0.2, 0.2).then(Transform.rotation(degrees))
     frame_to_radiograph = upright.then(Transform.shift(300.0, 300.0))

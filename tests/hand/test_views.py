@@ -33,7 +33,7 @@ RADIOGRAPH = draw_hand(9.0, height=640, width=480)
 
 
 @pytest.mark.parametrize("rule", ["minmax", "percentile"])
-def test_a_view_has_the_specs_shape_and_unit_variance_inside_the_radiograph(rule: str) -> None:
+def test_cut_view_shape_and_unit_variance(rule: str) -> None:
     view = cut_view(RADIOGRAPH, ViewSpec(height=256, width=192, grey=rule))  # type: ignore[arg-type]
     assert view.shape == (256, 192)
     assert view.dtype == np.float32
@@ -43,14 +43,14 @@ def test_a_view_has_the_specs_shape_and_unit_variance_inside_the_radiograph(rule
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0.2, 1.0), st.floats(0.0, 0.5))
-def test_gain_and_offset_of_the_exposure_do_not_count(gain: float, offset: float) -> None:
+def test_cut_view_independent_of_gain_and_offset(gain: float, offset: float) -> None:
     spec = ViewSpec(height=128, width=96)
     other = cut_view((RADIOGRAPH * gain + offset).astype(np.float32), spec)
     assert np.allclose(other, cut_view(RADIOGRAPH, spec), atol=5e-3)
 
 
 @pytest.mark.parametrize("side", [320, 900, 1600, 2600])
-def test_a_radiograph_is_alike_at_every_resolution(side: int) -> None:
+def test_cut_view_independent_of_resolution(side: int) -> None:
     spec = ViewSpec(height=256, width=192)
     reference = cut_view(draw_hand(9.0, height=1000, width=750), spec)
     large = draw_hand(9.0, height=1000, width=750)
@@ -59,31 +59,31 @@ def test_a_radiograph_is_alike_at_every_resolution(side: int) -> None:
     assert np.abs(cut_view(resized, spec) - reference).mean() < 0.05
 
 
-def test_padding_is_the_radiographs_darkest_level() -> None:
+def test_cut_view_pads_with_darkest_level() -> None:
     spec = ViewSpec(height=100, width=100)
     view = cut_view(RADIOGRAPH, spec)
     assert np.allclose(view[:, :10], view.min(), atol=1e-5)
 
 
-def test_the_transform_of_a_view_leads_back_to_the_radiograph() -> None:
+def test_view_transform_inverse_restores_points() -> None:
     spec = ViewSpec(height=256, width=256)
     transform = view_transform((2000, 1500), spec)
     corners = np.array([[0.0, 0.0], [1500.0, 2000.0]])
     assert np.allclose(transform.inverse().points(transform.points(corners)), corners, atol=0.01)
 
 
-def test_no_jitter_and_the_identity_are_equal_to_the_bit() -> None:
+def test_cut_view_identity_jitter_is_bit_equal() -> None:
     spec = ViewSpec(height=128, width=96)
     assert np.array_equal(cut_view(RADIOGRAPH, spec), cut_view(RADIOGRAPH, spec, jitter=Transform()))
 
 
-def test_measured_grey_levels_bound_the_radiograph() -> None:
+def test_measure_grey_bounds_the_radiograph() -> None:
     grey = measure_grey(RADIOGRAPH, "percentile")
     assert 0 <= grey.low < grey.mean < grey.high <= 1
 
 
 @pytest.mark.parametrize("level", [0.0, 0.4, 1.0])
-def test_an_even_radiograph_is_rejected(level: float) -> None:
+def test_cut_view_rejects_uniform_radiograph(level: float) -> None:
     with pytest.raises(Rejection) as rejection:
         cut_view(np.full((300, 200), level, dtype=np.float32), ViewSpec())
     assert rejection.value.code == "no_contrast"
@@ -103,7 +103,7 @@ SIZES: dict[Region, tuple[int, int]] = {
 """Height and width of the views; only those of A have nearly the region's own proportions."""
 
 SIDE = 600
-"""Of the square radiographs with one spot, pixels."""
+"""Side length of the square radiographs with one spot, pixels."""
 
 
 def spec_of(region: Region, grey: GreyRule = "minmax") -> ViewSpec:
@@ -146,7 +146,7 @@ def brightest_place(view: NDArray[np.float32]) -> tuple[float, float]:
     across=st.floats(0.15, 0.85),
     down=st.floats(0.15, 0.85),
 )
-def test_a_spot_lies_on_the_view_where_the_frame_says(
+def test_cut_view_places_spot_by_frame(
     region: Region, degrees: float, mirrored: bool, length: float, across: float, down: float
 ) -> None:
     box, (height, width) = BOXES[region], SIZES[region]
@@ -162,7 +162,7 @@ def test_a_spot_lies_on_the_view_where_the_frame_says(
 
 
 @pytest.mark.parametrize("region", REGIONS)
-def test_a_change_of_the_view_is_composed_after_registration(region: Region) -> None:
+def test_cut_view_composes_jitter_after_registration(region: Region) -> None:
     spec, hand = spec_of(region), hand_on_radiograph(25.0)
     box = BOXES[region]
     radiograph_xy = hand.radiograph_to_frame.inverse().points(
@@ -175,7 +175,7 @@ def test_a_change_of_the_view_is_composed_after_registration(region: Region) -> 
 
 @settings(max_examples=10, deadline=None)
 @given(st.sampled_from(REGIONS), st.integers(0, 3), st.booleans())
-def test_a_turned_or_mirrored_radiograph_gives_the_same_view(region: Region, turns: int, mirrored: bool) -> None:
+def test_cut_view_of_rotated_or_mirrored_radiograph(region: Region, turns: int, mirrored: bool) -> None:
     radiograph, points_xy = RADIOGRAPH, phantom_points(height=640, width=480)
     reference = cut_view(radiograph, spec_of(region), hand=_whole_radiograph(points_xy, radiograph))
     for _ in range(turns):
@@ -203,8 +203,13 @@ def noise(side: int = 400) -> NDArray[np.float32]:
 
 
 def hand_with_disk(radius: float, *, radiograph: int = 400, grid: int = 200) -> Hand:
-    """A hand of 300 px on a radiograph of 400 px, its mask a disk about the radiograph's middle of this radius in its
-    pixels."""
+    """Return a hand of 300 px on a radiograph of 400 px, with a disk about the middle as its mask.
+
+    Args:
+        radius: Radius of the disk in pixels of the radiograph.
+        radiograph: Side length of the radiograph.
+        grid: Side length of the mask.
+    """
     y, x = np.mgrid[:grid, :grid] + 0.5 - grid / 2
     mask = (np.hypot(x, y) < radius * grid / radiograph).astype(np.uint8)
     hand = hand_on_radiograph(40.0, radiograph=radiograph)
@@ -212,14 +217,14 @@ def hand_with_disk(radius: float, *, radiograph: int = 400, grid: int = 200) -> 
 
 
 def from_middle(spec: ViewSpec, hand: Hand, radiograph: int = 400) -> NDArray[np.float64]:
-    """How far each pixel of a view lies from the middle of the radiograph, pixels of the radiograph."""
+    """Return the distance of each pixel of a view from the middle of the radiograph, pixels of the radiograph."""
     y, x = np.mgrid[: spec.height, : spec.width] + 0.5
     radiograph_xy = view_transform((radiograph, radiograph), spec, hand).inverse().points(np.stack([x, y], axis=-1))
     return np.asarray(np.linalg.norm(radiograph_xy - radiograph / 2, axis=-1))
 
 
 @pytest.mark.parametrize("region", HAND_REGIONS)
-def test_what_lies_outside_the_widened_mask_is_blanked(region: Region) -> None:
+def test_cut_view_blanks_outside_widened_mask(region: Region) -> None:
     radiograph, spec, radius = noise(), spec_of(region), 150.0 if region == "E" else 70.0  # E lies far from the middle
     hand, margin = hand_with_disk(radius), MASK_MARGIN * 300
     away = from_middle(spec, hand)
@@ -237,7 +242,7 @@ def test_what_lies_outside_the_widened_mask_is_blanked(region: Region) -> None:
 
 
 @pytest.mark.parametrize("region", ["radiograph", "surroundings"])
-def test_a_look_at_the_surroundings_blanks_nothing(region: Region) -> None:
+def test_cut_view_of_surroundings_blanks_nothing(region: Region) -> None:
     radiograph, spec = noise(), ViewSpec(region, 128, 112, "percentile")
     views = [cut_view(radiograph, spec, hand=hand_with_disk(radius)) for radius in (40.0, 1000.0)]
     assert np.array_equal(views[0], views[1])
@@ -245,7 +250,7 @@ def test_a_look_at_the_surroundings_blanks_nothing(region: Region) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), pixels=st.floats(0.0, 6.0))
-def test_a_widened_mask_holds_what_lies_within_so_many_pixels(seed: int, pixels: float) -> None:
+def test_widened_mask_includes_margin(seed: int, pixels: float) -> None:
     mask = (np.random.default_rng(seed).random((24, 20)) < 0.01).astype(np.uint8)
     rows, columns = np.nonzero(mask)
     y, x = np.mgrid[:24, :20]
@@ -257,7 +262,7 @@ def test_a_widened_mask_holds_what_lies_within_so_many_pixels(seed: int, pixels:
 
 @settings(max_examples=30, deadline=None)
 @given(degrees=st.floats(0.0, 360.0), zoom=st.floats(0.3, 1.8), margin=st.sampled_from([0.0, MASK_MARGIN, 0.1]))
-def test_the_mask_goes_where_the_radiograph_goes(degrees: float, zoom: float, margin: float) -> None:
+def test_mask_through_moves_mask_with_radiograph(degrees: float, zoom: float, margin: float) -> None:
     radius, side = 70.0, 300
     turned = Transform.rotation(degrees).about(200.0, 200.0).then(Transform.scale(zoom))
     y, x = np.mgrid[:side, :side] + 0.5
@@ -279,7 +284,7 @@ ALL_VIEWS = [ViewSpec(region, 96, 80, grey) for region in ("radiograph", *REGION
 @pytest.mark.parametrize(
     "spec", [*ALL_VIEWS, ViewSpec(height=96, width=80)], ids=lambda spec: f"{spec.region} {spec.grey}"
 )
-def test_an_inverted_radiograph_gives_the_view_of_its_negative(spec: ViewSpec) -> None:
+def test_cut_view_of_inverted_radiograph(spec: ViewSpec) -> None:
     radiograph = noise()
     plain = hand_with_disk(110.0)
     inverted = Hand(plain.points_xy, plain.mask, plain.radiograph_to_mask, inverted=True)
@@ -288,7 +293,7 @@ def test_an_inverted_radiograph_gives_the_view_of_its_negative(spec: ViewSpec) -
     assert np.abs(cut_view(1 - radiograph, spec, hand=plain) - expected).max() > 0.5  # else this would say nothing
 
 
-def test_neither_border_nor_marker_changes_the_grey_of_a_hand() -> None:
+def test_cut_view_grey_ignores_border_and_marker() -> None:
     radiograph = np.clip(noise(200), 0.2, 0.8)
     small = hand_on_radiograph(10.0, length=110.0, radiograph=200)
     y, x = np.mgrid[:100, :100] + 0.5 - 50
@@ -307,7 +312,7 @@ def test_neither_border_nor_marker_changes_the_grey_of_a_hand() -> None:
     )
 
 
-def test_a_hand_fills_its_grey_scale() -> None:
+def test_cut_view_hand_fills_grey_scale() -> None:
     """The scale is the hand's, though the radiograph has darker and brighter parts."""
     radiograph = noise()
     y, x = np.mgrid[:400, :400] + 0.5 - 200
@@ -318,7 +323,7 @@ def test_a_hand_fills_its_grey_scale() -> None:
     assert measure_grey(radiograph, "percentile").high > 0.7
 
 
-def test_a_hand_of_one_grey_or_off_the_radiograph_is_rejected() -> None:
+def test_cut_view_rejects_uniform_or_missing_hand() -> None:
     radiograph = noise()
     radiograph[60:340, 60:340] = 0.5
     for hand in (hand_with_disk(100.0), hand_with_disk(0.0)):
@@ -328,7 +333,7 @@ def test_a_hand_of_one_grey_or_off_the_radiograph_is_rejected() -> None:
 
 
 @pytest.mark.parametrize("spec", ALL_VIEWS, ids=lambda spec: f"{spec.region} {spec.grey}")
-def test_a_view_of_a_hand_needs_one(spec: ViewSpec) -> None:
+def test_cut_view_of_region_needs_hand(spec: ViewSpec) -> None:
     act = partial(cut_view, RADIOGRAPH, spec)
     if spec == ViewSpec("radiograph", 96, 80, "percentile"):
         assert not spec.needs_hand
@@ -344,7 +349,7 @@ def test_a_view_of_a_hand_needs_one(spec: ViewSpec) -> None:
             view_transform((640, 480), spec)
 
 
-def test_region_a_shows_nearly_all_of_the_frame() -> None:
+def test_view_transform_region_a_covers_the_frame() -> None:
     """Its box, centred on a view of its proportions, has the frame's corners just outside."""
     hand = hand_on_radiograph(0.0)
     spec = ViewSpec("A", 200, 150)

@@ -47,7 +47,7 @@ REJECTED = Rejected("F", Rejection(RejectionCode.UNREADABLE, "The file is damage
 
 
 def facts(**changes: Any) -> RadiographFacts:
-    known: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "format": "dicom",
         "bits_stored": 12,
         "photometric": "MONOCHROME2",
@@ -61,7 +61,7 @@ def facts(**changes: Any) -> RadiographFacts:
         "study_date": None,
         "modality": "DX",
     }
-    return RadiographFacts(**(known | changes))
+    return RadiographFacts(**(facts | changes))
 
 
 def activation(grid: NDArray[np.float32]) -> ViewActivation:
@@ -116,7 +116,7 @@ class Page(HTMLParser):
         self.words += data
 
 
-def test_the_line_tells_age_error_sex_and_doubts() -> None:
+def test_result_line_age_error_sex_and_warnings() -> None:
     warning = ResultWarning(WarningCode.RIGHT_HAND_DECLARED, "The file says right.")
     lines = text("a/hand.dcm", assessment(warnings=(warning,))).splitlines()
     assert lines == [
@@ -126,11 +126,11 @@ def test_the_line_tells_age_error_sex_and_doubts() -> None:
     ]
 
 
-def test_the_line_of_a_bundle_that_was_never_validated_claims_no_error() -> None:
+def test_result_line_unvalidated_bundle_claims_no_error() -> None:
     assert "error" not in text("x", assessment(estimate=AgeEstimate(87.3, {"network": 87.3})))
 
 
-def test_the_number_of_the_phantom_is_called_meaningless_everywhere() -> None:
+def test_phantom_estimate_marked_meaningless_everywhere() -> None:
     phantom = assessment(
         warnings=(ResultWarning(WarningCode.PHANTOM, "This is the drawn phantom: the number means nothing."),)
     )
@@ -140,7 +140,7 @@ def test_the_number_of_the_phantom_is_called_meaningless_everywhere() -> None:
     assert "phantom" in csv_row("x", phantom, SETTINGS)
 
 
-def test_json_is_one_line_or_indented_and_names_rejections() -> None:
+def test_json_text_one_line_or_indented() -> None:
     assert "\n" not in json_text(assessment())
     assert json.loads(json_text(assessment(), indent=2)) == assessment().to_json()
     assert json.loads(json_text(REJECTED, "x.png")) == {
@@ -154,7 +154,7 @@ def test_json_is_one_line_or_indented_and_names_rejections() -> None:
     assert json.loads(json_text(assessment(), "b/hand.dcm"))["image"] == "b/hand.dcm"
 
 
-def test_the_table_begins_with_image_sex_age_and_leaves_the_age_of_rejected_radiographs_empty() -> None:
+def test_table_columns_and_empty_age_of_rejected_radiographs() -> None:
     warnings = (ResultWarning(WarningCode.NOT_VALIDATED, "a"), ResultWarning(WarningCode.LOW_RESOLUTION, "b"))
     image = 'a "b", c/ä.png'
     written = [
@@ -172,7 +172,7 @@ def test_the_table_begins_with_image_sex_age_and_leaves_the_age_of_rejected_radi
     assert [row["report"] for row in rows] == ["ä-2", ""]
 
 
-def test_the_settings_of_a_table_are_bundle_and_versions(tmp_path: Path) -> None:
+def test_table_settings_name_bundle_and_versions(tmp_path: Path) -> None:
     bundle = Bundle.open(tiny_bundle(tmp_path / "tiny"))
     assert tuple(csv_settings(bundle).items()) == (
         ("bundle", "tiny"),
@@ -187,7 +187,7 @@ CAUTION = ResultWarning(WarningCode.SATURATED, "Much white.")
 INFO = ResultWarning(WarningCode.READ_MIRRORED, "A mirror image.")
 
 
-def test_a_number_with_a_critical_warning_is_marked_wherever_it_is_shown() -> None:
+def test_critical_estimate_marked_everywhere() -> None:
     marked = assessment(warnings=(CRITICAL, CAUTION, INFO))
     first, *others = text("x", marked).splitlines()
     assert first.endswith("F; chronological age 8 years - do not use this number") and "typical error" not in first
@@ -208,7 +208,7 @@ def test_a_number_with_a_critical_warning_is_marked_wherever_it_is_shown() -> No
     assert row["severity"] == "critical"
 
 
-def test_a_number_without_a_critical_warning_is_not_marked() -> None:
+def test_estimate_without_critical_warning_not_marked() -> None:
     for warnings in ((CAUTION, INFO), (INFO,), ()):
         plain = assessment(warnings=warnings)
         assert "do not use" not in text("x", plain).lower() + Page(page(plain)).words.lower()
@@ -219,7 +219,7 @@ def test_a_number_without_a_critical_warning_is_not_marked() -> None:
 UNSAFE = "a\x1b[31m\x9b\u202e\udcff\x7f"
 
 
-def test_nothing_unsafe_to_print_is_written() -> None:
+def test_result_line_escapes_control_characters() -> None:
     warning = ResultWarning(WarningCode.OTHER_BODY_PART_DECLARED, UNSAFE)
     made = assessment(source_name=UNSAFE, warnings=(warning,))
     texts = [text(UNSAFE, made), json_text(made), json_text(REJECTED, UNSAFE), page(made)]
@@ -227,7 +227,7 @@ def test_nothing_unsafe_to_print_is_written() -> None:
     assert json.loads(texts[1])["image"] == UNSAFE  # the escapes are JSON's own
 
 
-def test_files_are_written_whole_under_the_names_announced(tmp_path: Path) -> None:
+def test_write_files_under_announced_names(tmp_path: Path) -> None:
     written = write_files(assessment(), tmp_path / "new", "hand")
     assert written == list(outputs_of(tmp_path / "new", "hand"))
     assert [path.name for path in written] == ["hand.overlay.png", "hand.html", "hand.json"]
@@ -235,14 +235,14 @@ def test_files_are_written_whole_under_the_names_announced(tmp_path: Path) -> No
     assert json.loads(written[2].read_text(encoding="utf-8"))["age_months"] == 87.3
 
 
-def test_the_overlay_is_a_png_in_the_colours_that_were_drawn() -> None:
+def test_overlay_png_keeps_colours() -> None:
     picture = np.asarray(cv2.imdecode(np.frombuffer(overlay_png(assessment()), np.uint8), cv2.IMREAD_COLOR))
     assert picture.shape[0] == 640 and picture.shape[1] > 480
     blue, _, red = picture[5 * 80 + 40, 4 * 60 + 30].astype(int)
     assert red > blue + 40
 
 
-def test_the_page_shows_the_estimate_and_needs_nothing_from_elsewhere() -> None:
+def test_page_is_self_contained() -> None:
     source = page(assessment(), created=WHEN)
     shown = Page(source)
     for words in (
@@ -267,13 +267,13 @@ def test_the_page_shows_the_estimate_and_needs_nothing_from_elsewhere() -> None:
     assert "held" not in source and "60 ms" not in source
 
 
-def test_what_the_interval_held_is_said_where_it_was_measured() -> None:
+def test_interval_coverage_shown_if_measured() -> None:
     words = Page(page(assessment(interval_coverage=0.943))).words
     assert "the same for every age; held 94.3 % of the validation radiographs)" in words
     assert assessment(interval_coverage=0.943).to_json()["interval_coverage"] == 0.943
 
 
-def test_calibrated_intervals_are_said_to_be_by_sex_and_age() -> None:
+def test_calibrated_intervals_described_by_sex_and_age() -> None:
     estimate = AgeEstimate(87.3, {"network": 87.3}, 5.2, (75.3, 99.3), (80.1, 94.5), is_calibrated=True)
     words = Page(page(assessment(estimate=estimate, interval_coverage=0.951))).words
     assert "5.2 months (mean absolute difference from readers on radiographs of this sex and near this age)" in words
@@ -283,34 +283,34 @@ def test_calibrated_intervals_are_said_to_be_by_sex_and_age() -> None:
     assert "RMSE" not in words
 
 
-@pytest.mark.parametrize(("age_months", "told"), [(291.0, "291.0 months"), (0.0, "less than 0 months")])
-def test_an_impossible_age_is_no_bone_age_anywhere_but_in_the_data(age_months: float, told: str) -> None:
+@pytest.mark.parametrize(("age_months", "words"), [(291.0, "291.0 months"), (0.0, "less than 0 months")])
+def test_impossible_age_only_in_the_data(age_months: float, words: str) -> None:
     absurd = assessment(
         estimate=AgeEstimate(age_months, {"network": -3.0}, 8.2, (0.0, 20.0), (0.0, 13.0), outside_range=True),
         warnings=(ResultWarning(WarningCode.OUTSIDE_TRAINING_RANGE, "Do not rely on it."),),
     )
     line = text("x", absurd).splitlines()[0]
-    assert line == (f"x: no bone age: outside 0 to 19 years (the networks said {told}), F; chronological age 8 years")
+    assert line == (f"x: no bone age: outside 0 to 19 years (the networks said {words}), F; chronological age 8 years")
     shown = Page(page(absurd))
     assert "No bone age: outside 0 to 19 years" in shown.words
     assert not re.findall("Typical error|% range|ahead|behind", shown.words)
     assert ("p", {"class": "age void"}) in shown.tags
-    said = json.loads(json_text(absurd))
-    assert said["age_months"] == age_months and said["warnings"][0]["code"] == "outside_training_range"
+    document = json.loads(json_text(absurd))
+    assert document["age_months"] == age_months and document["warnings"][0]["code"] == "outside_training_range"
     row = dict(zip(CSV_COLUMNS, csv_row("x", absurd, SETTINGS), strict=True))
     assert float(row["age_months"]) == age_months and row["warnings"] == "outside_training_range"
     assert row["difference_months"] == ""
 
 
 @pytest.mark.parametrize("changes", [{"age_months": 240.0}, {"age_months": 96.0, "ages_differ": True}])
-def test_an_age_that_bone_age_cannot_be_held_against_is_not_compared(changes: dict[str, Any]) -> None:
+def test_age_outside_scale_not_compared(changes: dict[str, Any]) -> None:
     adult = assessment(facts=facts(**changes))
     assert adult.difference_months is None
     assert "ahead" not in text("x", adult) and "behind" not in text("x", adult)
     assert "behind" not in Page(page(adult)).words and "Chronological age" in Page(page(adult)).words
 
 
-def test_the_positive_part_alone_is_drawn_and_called_so() -> None:
+def test_positive_evidence_alone_is_named() -> None:
     grid = np.zeros((8, 8), np.float32)
     grid[5, 4] = -3.0
     lowering = assessment(activations=(activation(grid),))
@@ -323,7 +323,7 @@ def test_the_positive_part_alone_is_drawn_and_called_so() -> None:
     assert overlay_png(lowering, "raising") != overlay_png(lowering)
 
 
-def test_a_stem_is_free_or_belongs_to_one_radiograph(tmp_path: Path) -> None:
+def test_file_stems_are_unique(tmp_path: Path) -> None:
     assert may_write(tmp_path / "none", "hand", None)
     write_files(assessment(), tmp_path, "hand")
     assert may_write(tmp_path, "hand", "ab" * 32)
@@ -335,16 +335,16 @@ def test_a_stem_is_free_or_belongs_to_one_radiograph(tmp_path: Path) -> None:
     assert not any(may_write(tmp_path, stem, "ab" * 32) for stem in ("page", "old", "broken", "folder"))
 
 
-def test_the_rejection_of_a_radiograph_takes_the_place_of_its_assessment(tmp_path: Path) -> None:
+def test_rejection_replaces_assessment(tmp_path: Path) -> None:
     write_files(assessment(), tmp_path, "hand")
     write_rejection(replace(REJECTED, sha256="ab" * 32), tmp_path, "hand", "hand.dcm")
     assert [path.name for path in tmp_path.iterdir()] == ["hand.json"]
-    said = json.loads((tmp_path / "hand.json").read_text())
-    assert (said["image"], said["age_months"], said["error"]["code"]) == ("hand.dcm", None, "unreadable")
+    document = json.loads((tmp_path / "hand.json").read_text())
+    assert (document["image"], document["age_months"], document["error"]["code"]) == ("hand.dcm", None, "unreadable")
     assert may_write(tmp_path, "hand", "ab" * 32)
 
 
-def test_what_comes_from_a_file_is_escaped() -> None:
+def test_page_escapes_text_from_files() -> None:
     evil = '"><script>alert(1)</script><img src=x onerror=y>$notice'
     shown = Page(
         page(
@@ -356,12 +356,12 @@ def test_what_comes_from_a_file_is_escaped() -> None:
             )
         )
     )
-    assert shown.words.count(evil) == 6  # title, heading, doubt, body part, photometric, bundle
+    assert shown.words.count(evil) == 6  # title, heading, warning, body part, photometric, bundle
     assert "script" not in {tag for tag, _ in shown.tags}
     assert len([tag for tag, _ in shown.tags if tag == "img"]) == 2
 
 
-def test_a_page_without_a_heat_map_shows_the_radiograph_alone() -> None:
+def test_page_without_heat_map_shows_radiograph() -> None:
     empty = assessment(
         activations=(activation(np.zeros((8, 8), np.float32)),),
     )
@@ -370,7 +370,7 @@ def test_a_page_without_a_heat_map_shows_the_radiograph_alone() -> None:
     assert "Grad-CAM" not in shown.words
 
 
-def test_what_is_not_known_is_left_out_of_the_page() -> None:
+def test_page_omits_unknown_facts() -> None:
     bare = assessment(
         source_name=None,
         facts=facts(age_months=None, side=None, spacing_mm=None, sex=None, modality=None, body_part=None),
@@ -382,7 +382,7 @@ def test_what_is_not_known_is_left_out_of_the_page() -> None:
 
 
 @pytest.mark.parametrize(("age", "words"), [(100.0, "13 months"), (87.5, "the same"), (80.0, "7 months ahead")])
-def test_the_difference_from_the_chronological_age_in_words(age: float, words: str) -> None:
+def test_difference_from_chronological_age_in_words(age: float, words: str) -> None:
     shown = Page(page(assessment(facts=facts(age_months=age)))).words
     assert f"bone age is {words.replace('13 months', '1 year 1 month behind')}" in shown
 
@@ -401,7 +401,7 @@ def test_region_ages_stand_beside_the_estimate() -> None:
     assert "carpal" not in Page(page(assessment())).words
 
 
-def test_region_ages_of_a_number_that_means_nothing_are_not_shown() -> None:
+def test_region_ages_hidden_if_meaningless() -> None:
     phantom = assessment(region_ages_months={"A": 85.1, "B": 99.4}, warnings=(ResultWarning.of(WarningCode.PHANTOM),))
     assert "carpal" not in text("x", phantom) and "carpal" not in Page(page(phantom)).words
 
@@ -415,31 +415,31 @@ def test_region_ages_of_a_number_that_means_nothing_are_not_shown() -> None:
         ([[300.0, 1000.0], [700.0, 600.0], [1200.0, 1000.0]], False, "turned by 90° anticlockwise"),
     ],
 )
-def test_the_page_says_how_the_hand_lies(points_xy: list[list[float]], inverted: bool, words: str) -> None:
-    found = assessment(hand=hand(points_xy=np.array(points_xy), inverted=inverted))
-    assert f"Hand on the radiograph{words}Bundle" in Page(page(found)).words
+def test_page_describes_hand_position(points_xy: list[list[float]], inverted: bool, words: str) -> None:
+    result = assessment(hand=hand(points_xy=np.array(points_xy), inverted=inverted))
+    assert f"Hand on the radiograph{words}Bundle" in Page(page(result)).words
     assert "Hand on the radiograph" not in Page(page(assessment())).words
 
 
-def test_lines_show_where_the_hand_was_found_unless_they_are_not_wanted() -> None:
-    found = assessment(hand=hand())
+def test_outline_drawn_unless_disabled() -> None:
+    result = assessment(hand=hand())
     bare = overlay_png(assessment())
-    assert overlay_png(found, outline=False) == bare
+    assert overlay_png(result, outline=False) == bare
 
     def decoded(data: bytes) -> NDArray[np.int64]:
         return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), np.int64)
 
-    changed = np.abs(decoded(overlay_png(found)) - decoded(bare)).max(axis=2) > 30
+    changed = np.abs(decoded(overlay_png(result)) - decoded(bare)).max(axis=2) > 30
     assert 0 < changed.mean() < 0.03
     rows, columns = np.nonzero(changed)
     # The mask's border, on a picture at 0.32: rows 600 to 1400 and columns 200 to 1300 of the radiograph.
     assert (rows.min(), rows.max()) == pytest.approx((192, 448), abs=8)
     assert (columns.min(), columns.max()) == pytest.approx((64, 416), abs=8)
-    assert "lines: the hand as found" in Page(page(found)).words
-    assert "lines" not in Page(page(found, outline=False)).words
+    assert "lines: the hand as found" in Page(page(result)).words
+    assert "lines" not in Page(page(result, outline=False)).words
 
 
-def test_a_page_without_a_heat_map_still_shows_the_hand() -> None:
+def test_page_without_heat_map_shows_outline() -> None:
     empty = assessment(hand=hand(), activations=(activation(np.zeros((8, 8), np.float32)),))
     shown = Page(page(empty))
     assert [tag for tag, _ in shown.tags].count("img") == 2 and "Lines: the hand as found" in shown.words

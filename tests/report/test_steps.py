@@ -26,7 +26,7 @@ SOME_STEPS = {"01_original.png", "02_mask.png"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of bundles and radiographs."""
+    """Return a folder of bundles and radiographs."""
     folder = tmp_path_factory.mktemp("steps")
     tiny_bundle(folder / "regions", views=[*REGION_VIEWS, ViewSpec("A", 32, 24, "hand")], hand=True)
     tiny_bundle(folder / "whole", hand=True)
@@ -51,7 +51,7 @@ def boneage(*arguments: object) -> Result:
 # --- what is drawn ---
 
 
-def test_every_step_and_every_view_is_drawn_once(folder: Path) -> None:
+def test_draw_steps_each_step_and_view_once(folder: Path) -> None:
     steps = steps_of(folder, "hand.png", "regions")
     assert list(steps) == [
         *("original", "mask", "normalised", "registered"),
@@ -75,7 +75,7 @@ def test_regions_that_no_network_reads_are_drawn_too(folder: Path) -> None:
     assert "no network" in steps["view_A"].title and "no network" not in steps["view_radiograph"].title
 
 
-def test_a_turned_negative_becomes_the_same_hand(folder: Path) -> None:
+def test_draw_steps_rotated_negative_gives_same_hand(folder: Path) -> None:
     upright, turned = (steps_of(folder, radiograph, "regions") for radiograph in ("hand.png", "turned.png"))
     for name in ("normalised", "registered", "view_A", "view_B", "view_C", "view_D", "view_E"):
         first, second = upright[name].picture, turned[name].picture
@@ -90,14 +90,14 @@ def similarity(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
     return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
 
-def test_what_is_no_hand_is_black_once_it_is_masked(folder: Path) -> None:
+def test_draw_steps_masked_background_is_black(folder: Path) -> None:
     normalised = steps_of(folder, "hand.png", "regions")["normalised"].picture
     height, width = normalised.shape
     assert not normalised[: height // 10].any()  # air, and the letters of the phantom
     assert normalised[height // 2, width // 2] > 60
 
 
-def test_steps_are_not_drawn_without_a_hand_or_of_another_radiograph(folder: Path) -> None:
+def test_draw_steps_needs_hand_of_same_radiograph(folder: Path) -> None:
     pixels = read_radiograph(folder / "hand.png").pixels
     with pytest.raises(ValueError, match="on which the hand was found"):
         draw_steps(pixels, assess(folder / "hand.png", "F", folder / "plain"))
@@ -109,7 +109,7 @@ def test_steps_are_not_drawn_without_a_hand_or_of_another_radiograph(folder: Pat
     shapes=st.lists(st.tuples(st.integers(1, 900), st.integers(1, 900), st.booleans()), min_size=1, max_size=9),
 )
 @settings(max_examples=30, deadline=None)
-def test_a_sheet_holds_pictures_of_any_shape(shapes: list[tuple[int, int, bool]]) -> None:
+def test_draw_sheet_images_of_any_shape(shapes: list[tuple[int, int, bool]]) -> None:
     steps = [
         Step("x", "", np.full((height, width, 3) if colour else (height, width), 255, np.uint8))
         for height, width, colour in shapes
@@ -126,7 +126,7 @@ def test_a_sheet_holds_pictures_of_any_shape(shapes: list[tuple[int, int, bool]]
 # --- files ---
 
 
-def test_files_are_numbered_and_those_of_another_radiograph_removed(folder: Path, tmp_path: Path) -> None:
+def test_write_steps_numbers_files_and_removes_old_ones(folder: Path, tmp_path: Path) -> None:
     steps = draw_steps(read_radiograph(folder / "hand.png").pixels, assess(folder / "hand.png", "F", folder / "whole"))
     (tmp_path / "99_notes.png").touch()
     written = write_steps(tmp_path / "new", steps)
@@ -146,7 +146,7 @@ def test_files_are_numbered_and_those_of_another_radiograph_removed(folder: Path
         write_steps(tmp_path / "new", [])
 
 
-def test_the_original_is_shown_as_it_was_read() -> None:
+def test_draw_original_shows_radiograph_as_read() -> None:
     ramp = np.tile(np.linspace(0.2, 0.8, 700, dtype=np.float32), (800, 1))
     picture = draw_original(ramp).picture
     assert picture[:, 0].max() < 5 and picture[:, -1].min() > 250
@@ -155,7 +155,7 @@ def test_the_original_is_shown_as_it_was_read() -> None:
 # --- the command ---
 
 
-def test_the_command_writes_steps_of_one_radiograph(folder: Path, tmp_path: Path) -> None:
+def test_assess_steps_of_one_radiograph(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "steps"
     result = boneage(
         "assess", folder / "turned.png", "--sex", "F", "--bundle", folder / "regions", "--steps", out, "--out", out
@@ -167,7 +167,7 @@ def test_the_command_writes_steps_of_one_radiograph(folder: Path, tmp_path: Path
     assert "A whole hand" not in result.stdout  # it is the phantom, whose ages mean nothing
 
 
-def test_a_rejected_radiograph_gets_the_steps_there_are(folder: Path, tmp_path: Path) -> None:
+def test_assess_steps_of_rejected_radiograph(folder: Path, tmp_path: Path) -> None:
     arguments = ("--sex", "F", "--bundle", folder / "regions", "--steps", tmp_path)
     result = boneage("assess", folder / "empty.png", *arguments)
     assert result.exit_code == 3 and "[no_hand]" in result.stderr
@@ -181,22 +181,22 @@ def test_a_rejected_radiograph_gets_the_steps_there_are(folder: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("radiographs", "bundle", "said"),
+    ("radiographs", "bundle", "message"),
     [
         (["hand.png", "turned.png"], "regions", "of one radiograph, not of 2"),
         (["hand.png"], "plain", "does not locate the hand"),
     ],
 )
-def test_steps_that_there_cannot_be_are_wrong_usage(
-    folder: Path, tmp_path: Path, radiographs: list[str], bundle: str, said: str
+def test_assess_steps_wrong_usage(
+    folder: Path, tmp_path: Path, radiographs: list[str], bundle: str, message: str
 ) -> None:
     paths = [folder / radiograph for radiograph in radiographs]
     result = boneage("assess", *paths, "--sex", "F", "--bundle", folder / bundle, "--steps", tmp_path / "steps")
-    assert result.exit_code == 2 and said in result.stderr
+    assert result.exit_code == 2 and message in result.stderr
     assert not (tmp_path / "steps").exists()
 
 
-def test_steps_never_overwrite_the_radiograph(folder: Path, tmp_path: Path) -> None:
+def test_assess_steps_never_overwrite_radiograph(folder: Path, tmp_path: Path) -> None:
     radiograph = tmp_path / "01_original.png"
     radiograph.write_bytes((folder / "hand.png").read_bytes())
     result = boneage("assess", radiograph, "--sex", "F", "--bundle", folder / "regions", "--steps", tmp_path)
@@ -204,12 +204,13 @@ def test_steps_never_overwrite_the_radiograph(folder: Path, tmp_path: Path) -> N
     assert radiograph.read_bytes() == (folder / "hand.png").read_bytes()
 
 
-def test_lines_over_the_overlay_can_be_left_out(folder: Path, tmp_path: Path) -> None:
+def test_assess_outline_can_be_disabled(folder: Path, tmp_path: Path) -> None:
     for option in ("--outline", "--no-outline"):
         result = boneage(
-            "assess", folder / "hand.png", "--sex", "F", "--bundle", folder / "regions", "--out", tmp_path / option,
-            option,
-        )  # fmt: skip
+            "assess",
+            *(folder / "hand.png", "--sex", "F", "--bundle", folder / "regions"),
+            *("--out", tmp_path / option, option),
+        )
         assert result.exit_code == 0, result.stderr
     drawn, bare = ((tmp_path / option / "hand.overlay.png").read_bytes() for option in ("--outline", "--no-outline"))
     assert drawn != bare

@@ -144,13 +144,13 @@ def test_who_reference_is_complete(sex: Sex) -> None:
     assert np.all((spread > 0.03) & (spread < 0.06))
 
 
-def test_a_table_rejects_ages_outside_it() -> None:
+def test_age_table_rejects_ages_outside() -> None:
     table = rwt.table_1993(Sex.MALE)
     with pytest.raises(ValueError, match="outside the table"):
         table.at(table.last_month + 0.01)
 
 
-def test_a_table_whose_ages_do_not_increase_is_rejected() -> None:
+def test_age_tables_rejects_ages_that_do_not_increase() -> None:
     rows = [{"sex": "F", "age": "3", "x": "1"}, {"sex": "F", "age": "3", "x": "2"}]
     with pytest.raises(ValueError, match="do not increase"):
         age_tables(rows, ("sex",), "age", ("x",))
