@@ -190,7 +190,7 @@ def test_train_grid_trains_once_and_predicts(table: Path, tmp_path: Path, in_pro
         for name, label in zip(predictions.ids, predictions.boneage_months, strict=True):
             assert label == radiographs[name].boneage_months
     caches = [path.name.partition("-")[0] for path in (tmp_path / "cache").iterdir()]
-    assert sorted(caches) == ["radiographs", "hands"]  # one of each for all cohorts
+    assert sorted(caches) == ["hands", "radiographs"]  # one of each for all cohorts
     in_process.clear()
     assert train_grid(plan, jobs=1, report=told.append) == {}
     assert in_process == []

@@ -72,7 +72,7 @@ def list_(name_or_dir: str | None, as_json: bool) -> None:
 def check(ctx: click.Context, name_or_dir: str, bundle: str, table: Path | None, quiet: bool) -> None:
     """Assess every plate of NAME_OR_DIR and print its assessed age against the plate's age.
 
-    Means are over plates of 2 to 17 years. Exits with 3 if a plate was rejected.
+    Means are over plates of 2 to 17 years. The exit code is 3 if a plate was rejected.
     """
     from boneage.atlas import Atlas
     from boneage.bundle.bundle import Bundle

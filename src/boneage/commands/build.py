@@ -76,7 +76,7 @@ def build(
     from boneage.train.bundle.plan import load_plan
 
     planned = load_plan(plan)
-    what = Build(
+    request = Build(
         replace(planned, hands=hand) if hand else planned,
         radiographs,
         runs or out.with_name(f"{out.name}-runs"),
@@ -89,7 +89,7 @@ def build(
     )
     with sigterm_interrupts():
         built = build_bundle(
-            what, out, report=_report, overwrite=overwrite, progress=partial(with_progress, quiet=quiet)
+            request, out, report=_report, overwrite=overwrite, progress=partial(with_progress, quiet=quiet)
         )
     if built.released is not None:
         tell_released(built.released)

@@ -13,9 +13,9 @@ import click
 def compare(tables: tuple[str, ...], out: Path | None) -> None:
     """Compare PREDICTIONS (CSV with id,sex,boneage,age_months) on their common radiographs.
 
-    Prints a table in Markdown: MAD and CCC of each row, and the difference of its MAD from the row above, with 95 %
-    confidence intervals of a paired bootstrap over radiographs. For an ablation, each row should differ from the one
-    above in one respect. The label of a row is NAME, or else the name of its file.
+    The command prints a table in Markdown: MAD and CCC of each row, and the difference of its MAD from the row
+    above, with 95 % confidence intervals of a paired bootstrap over radiographs. For an ablation, each row should
+    differ from the one above in one respect. The label of a row is NAME, or else the name of its file.
 
     \b
     Examples:

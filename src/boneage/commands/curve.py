@@ -10,20 +10,21 @@ import click
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The PNG to write.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="PNG file to write.")
 @click.option(
     "--against",
     type=click.Choice(["epochs", "radiographs", "resolution"]),
     default="epochs",
     show_default=True,
-    help="What: epochs, or the training radiographs or view heights of finished runs.",
+    help="Horizontal axis: epochs, or the number of training radiographs or the view height of finished runs.",
 )
 def curve(runs: tuple[Path, ...], out: Path, against: Literal["epochs", "radiographs", "resolution"]) -> None:
-    """Draw the validation errors of RUNS (folders of boneage train) against epochs, as Fig. 6 of Souza & Oliveira.
+    """Plot the validation errors of RUNS (folders of boneage train) by epoch, like Fig. 6 of Souza & Oliveira.
 
-    Against radiographs or resolution, the error after the last epoch of each run is a point of a learning curve, and a
-    table in Markdown is written beside the picture. From four numbers of radiographs on, the power law a + b n^-c is
-    fitted, and drawn dashed up to four times the radiographs. The runs should validate on the same radiographs.
+    With --against radiographs or resolution, each run is one point of a learning curve: its error after the last epoch.
+    A table in Markdown is written beside the image. With at least four points by number of radiographs, the power law
+    a + b n^-c is fitted and drawn dashed up to four times the largest number. The runs should share their validation
+    radiographs.
 
     \b
     Examples:

@@ -74,7 +74,7 @@ def evaluate(
 ) -> None:
     """Compare estimates with labels: MAD, CCC, RMSE, bias and more, by sex, age and stage of development.
 
-    Reads PREDICTIONS, a CSV table with id,sex,boneage,age_months and, to measure the coverage of intervals,
+    The command reads PREDICTIONS, a CSV table with id,sex,boneage,age_months and, to measure the coverage of intervals,
     low_95,high_95 or low_80,high_80. Alternatively, it assesses --radiographs with a bundle and writes predictions.csv
     and rejected.csv. It writes tables.md, tables.csv and plots/*.png, and prints the overall figures. The exit status
     is 3 if a radiograph was rejected, and 1 if one failed unexpectedly. The figures then cover the other radiographs.

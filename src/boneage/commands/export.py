@@ -80,14 +80,16 @@ def export(
 ) -> None:
     """Export RUNS of boneage train as one bundle: ONNX graphs, checksums, self-test, recipe and figures.
 
-    Several runs become an ensemble of equal weights (boneage build gives others). With --radiographs the bundle is
-    measured on the runs' validation radiographs, or on those that folds have set aside, as boneage assess reads them,
-    and its graphs are held against the networks on 200 of them. Networks that read regions of a registered hand need
-    hand networks: those of the bundle they were trained with (--hand), or freshly trained ones (--mask, --locate and
-        --refine), which alone make a
-    bundle that only finds hands. With --quality the bundle notices plaster, metal and whatever else disturbs a
-    radiograph. With --renew a bundle is measured again on the radiographs of the split validation, and may get another
-    quality network and --version. Needs boneage[train].
+    Several runs become an ensemble with equal weights; boneage build fits the weights. With --radiographs, the bundle
+    is measured on the runs' validation radiographs, or on those that all folds held out. Its graphs are compared with
+    the networks on 200 of them.
+
+    Networks that read regions of a registered hand need hand networks. These come from the bundle that the runs were
+    trained with (--hand) or from their own runs (--mask, --locate and --refine). Hand networks alone make a bundle that
+    only locates hands. With --quality, the bundle also detects plaster, metal and other problems of a radiograph.
+
+    With --renew, a bundle is measured again on the radiographs of the split validation. It may get another quality
+    network and another --version. Needs boneage[train].
 
     \b
     Examples:

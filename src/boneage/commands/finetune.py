@@ -76,12 +76,12 @@ def finetune(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Adapt a bundle to some hundred labelled RADIOGRAPHS of yours, a CSV with id,boneage,male.
+    """Adapt a bundle to a few hundred of your own labelled RADIOGRAPHS, a CSV with id,boneage,male.
 
-    A fifth of the radiographs, drawn by sex, is held out (or those of the split validation, if the CSV has a column
-    split). On the others three methods are compared by cross-validation: unchanged networks, estimates corrected by a
-    line, and fine-tuned networks. The best one becomes the new bundle, calibrated on the same radiographs if they are
-    100 or more. The command reports the error on the held-out radiographs before and after.
+    A fifth of the radiographs of each sex is held out at random (or the split validation, if the CSV has a column
+    split). On the others, three methods are compared by cross-validation: unchanged networks, estimates corrected by a
+    line, and fine-tuned networks. The best one becomes the new bundle, calibrated on the same radiographs if there are
+    at least 100. The command reports the error on the held-out radiographs before and after.
 
     Runs lie in OUT.runs. A command that was stopped continues from there. Needs boneage[train].
 
@@ -141,8 +141,8 @@ def _report(tuned: TuningResult, out: Path) -> None:
         )
     change = tuned.difference
     click.echo(
-        f"held out, {tuned.held_out_radiographs} radiographs: MAD {tuned.before:.2f} months before, "
-        f"{tuned.after:.2f} after:"
+        f"held out, {tuned.held_out_radiographs} radiographs: MAD {tuned.before:.2f} months before,"
+        f" {tuned.after:.2f} after:"
         f" {change.value:+.2f} (95 % interval {change.low:+.2f} to {change.high:+.2f})"
     )
     if not tuned.helped:

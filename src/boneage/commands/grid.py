@@ -24,19 +24,23 @@ K = TypeVar("K", bound=str)
 
 @click.command()
 @click.option(
-    "--radiographs", type=click.Path(path_type=Path), help="CSV with id,boneage,male. Without it: tables only."
+    "--radiographs", type=click.Path(path_type=Path), help="CSV with id,boneage,male. Without it, only tables are made."
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the grid.")
 @click.option("--hands", metavar="NAME_OR_DIR", help="Bundle whose networks find the hands. [default: the recipe's]")
-@click.option("--recipe", default="iglovikov", show_default=True, help="Recipe from which all are derived.")
+@click.option("--recipe", default="iglovikov", show_default=True, help="Recipe of all networks.")
 @click.option("--scale", metavar="X|A=X,B=X,C=X", help="Size of the views, as a share of the frame. [default: 1/16]")
 @click.option("--epochs", metavar="N|mixed=N,males=N,females=N", help="Epochs of training. [default: the recipe's]")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe of all networks.")
-@click.option("--only", metavar="NAME,...", help="Only these networks; * stands for anything, e.g. '*-males-a'.")
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Trainings at a time.")
+@click.option("--only", metavar="NAME,...", help="Train only these networks; * matches any text, e.g. '*-males-a'.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Number of parallel trainings.")
 @click.option(
-    "--folds", default=0, show_default=True, type=click.IntRange(0), help="Networks a cell for fitted weights."
+    "--folds",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Folds of each network, for fitted ensemble weights.",
 )
 @click.option(
     "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: cache beside --out]"
@@ -68,13 +72,14 @@ def grid(
     plots: bool,
     quiet: bool,
 ) -> None:
-    """Train the grid of networks of Iglovikov et al., and hold it and its ensembles against the paper.
+    """Train the networks of Iglovikov et al., and compare them and their ensembles with the paper.
 
-    Two types (regression, classification) by three cohorts (mixed, males, females) by three regions of the registered
-    hand (A whole, B carpals, C metacarpals and phalanges) are 18 networks, named like regression-mixed-a. Trains what
-    is not done, goes on with what is half done, skips what is done; a training that fails does not stop the others.
-    Writes grid.md, grid.csv, stages.csv, orders.csv and plots/*.png, also while networks are missing, and prints the
-    table. Needs boneage[train].
+    There are 18 networks with names such as regression-mixed-a: two types (regression, classification), three cohorts
+    (mixed, males, females) and three regions of the registered hand (A whole, B carpals, C metacarpals and phalanges).
+    Finished trainings are kept, unfinished ones continue, and a failed one does not stop the others.
+
+    The command writes grid.md, grid.csv, stages.csv, orders.csv and plots/*.png, even if networks are missing, and
+    prints the table. Needs boneage[train].
 
     \b
     Examples:
@@ -110,7 +115,7 @@ def grid(
         )
         failed = _train(plan, jobs, quiet)
     elif any((images, hands, scale, epochs, changes, only, folds, cache)):
-        raise click.UsageError("Without --radiographs nothing is trained: only --out and --plots have a meaning.")
+        raise click.UsageError("Without --radiographs nothing is trained, and only --out and --plots are allowed.")
     if failed and not any((out / "predictions").glob("*.csv")):
         click.echo("No network has been trained: there are no tables.", err=True)
     else:
@@ -122,7 +127,7 @@ def grid(
 
 
 def keyed(option: str, text: str, keys: Sequence[K], parse: Callable[[str], T]) -> dict[K, T]:
-    """Values by key: one for all, ``0.5``, or one for each, ``A=0.5,B=1,C=1``.
+    """Parse values by key: one for all, ``0.5``, or one for each, ``A=0.5,B=1,C=1``.
 
     Raises:
         click.UsageError: a key is missing, unknown or named twice, or a value cannot be parsed.
@@ -134,13 +139,13 @@ def keyed(option: str, text: str, keys: Sequence[K], parse: Callable[[str], T]) 
         given = {key.strip().casefold(): parse(value) for key, value in pairs}
         if len(given) != len(pairs):
             raise ValueError("a key is named twice")
-        found = {key: given.pop(key.casefold()) for key in keys}
+        values = {key: given.pop(key.casefold()) for key in keys}
         if given:
             raise KeyError(next(iter(given)))
     except (ValueError, KeyError, ZeroDivisionError) as error:
         each = ",".join(f"{key}=..." for key in keys)
         raise click.UsageError(f"{option} is one positive number, or {each}; not {text!r} ({error}).") from error
-    return found
+    return values
 
 
 def _share(text: str) -> float:
@@ -164,7 +169,7 @@ def _keys() -> tuple[tuple[GridRegion, ...], tuple[Cohort, ...], tuple[Cell, ...
 
 
 def _chosen(only: str | None, cells: Sequence[Cell]) -> tuple[Cell, ...]:
-    """The cells whose names fit one of the patterns."""
+    """Return the cells whose names match one of the patterns."""
     patterns = ["*"] if only is None else [part.strip() for part in only.split(",")]
     for pattern in patterns:
         if not any(fnmatchcase(cell.name, pattern) for cell in cells):
@@ -199,16 +204,16 @@ def _report(out: Path, plots: bool) -> None:
         from boneage.train.grid import grid_notes
 
         notes = grid_notes(out)
-    known = read_grid(out / "predictions")
+    predictions = read_grid(out / "predictions")
     out_of_fold = read_grid(out / "out_of_fold") if any((out / "out_of_fold").glob("*.csv")) else None
-    if out_of_fold is not None and set(out_of_fold.networks) != set(known.networks):
+    if out_of_fold is not None and set(out_of_fold.networks) != set(predictions.networks):
         notes.append("No weighted ensemble: not all networks have out-of-fold predictions")
         out_of_fold = None
-    report = report_grid(known, out_of_fold)
+    report = report_grid(predictions, out_of_fold)
     write_report(out, report, notes)
     if plots:
         draw_grid_plots(out / "plots", report)
     click.echo("\n".join([*notes, "", *field_lines(report)]))
-    if known.missing:
-        click.echo(f"\nMissing networks: {', '.join(cell.name for cell in known.missing)}")
+    if predictions.missing:
+        click.echo(f"\nMissing networks: {', '.join(cell.name for cell in predictions.missing)}")
     click.echo(f"\nTables{' and plots' if plots else ''}: {out}")

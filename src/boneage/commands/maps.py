@@ -30,10 +30,9 @@ if TYPE_CHECKING:
     from boneage.tables.radiographs import LabelledRadiograph
 
 _FRAME_SIDE = 128
-"""Radiographs of every shape are laid over one another in a square of this side, as in a whole-radiograph view, pixels.
+"""Side of the square in which radiographs of every shape are averaged, as in a whole-radiograph view, pixels.
 
-Fine enough for hands that are not registered, and too coarse for a single radiograph's lead letters to be read in a
-mean.
+It is fine enough for hands that are not registered, and too coarse to read a radiograph's lead letters in a mean.
 """
 
 
@@ -41,24 +40,30 @@ mean.
 @click.argument("radiographs", type=click.Path(path_type=Path))
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of the images; by default beside the CSV.")
 @click.option("--split", help="Part of the radiographs (column split), or all.")
-@click.option("--bundle", default="default", show_default=True, metavar="NAME_OR_DIR", help="Bundle to look at.")
+@click.option(
+    "--bundle",
+    default="default",
+    show_default=True,
+    metavar="NAME_OR_DIR",
+    help="Bundle that assesses the radiographs.",
+)
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG file of the sheet.")
 @click.option(
     "--evidence",
     type=click.Choice(["both", "raising"]),
     default="both",
     show_default=True,
-    help="What moved the age up or down, or only what raised it (section VI's own map).",
+    help="Pixels in the maps: those that moved the age up or down, or only those that raised it, as in section VI.",
 )
 @quiet_option
 def maps(
     radiographs: Path, images: Path | None, split: str | None, bundle: str, out: Path, evidence: Evidence, quiet: bool
 ) -> None:
-    """Draw the mean activation map of each developmental stage and sex over RADIOGRAPHS (Souza & Oliveira, Fig. 9).
+    """Draw the mean activation map by sex and stage of development (Souza & Oliveira, Fig. 9).
 
-    RADIOGRAPHS is a CSV of labelled radiographs. Each panel is a mean of at least 20 radiographs; smaller groups are
-    only counted. Exits with 3 if a radiograph was rejected, and with 1 if one failed unforeseen; the sheet is then of
-    the others.
+    RADIOGRAPHS is a CSV table of labelled radiographs. Each panel is a mean of at least 20 radiographs, and smaller
+    groups are only counted. The exit code is 3 if a radiograph was rejected, and 1 if one failed unexpectedly. The
+    sheet then shows the other radiographs.
 
     \b
     Example:

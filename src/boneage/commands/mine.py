@@ -47,13 +47,21 @@ def mine() -> None:
     "--outlines", type=click.Path(path_type=Path), required=True, help="JSON of polygons by the radiograph's id."
 )
 @click.option(
-    "--held-out", default=20, show_default=True, type=click.IntRange(min=1), help="Outlines that never train."
+    "--held-out",
+    default=20,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Number of outlines that are held out from training.",
 )
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of that draw and all others."
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Seed of this and all other random choices.",
 )
 def start(folder: Path, radiographs: Path, images: Path | None, outlines: Path, held_out: int, seed: int) -> None:
-    """Begin a mining in FOLDER from the outlines of some of the radiographs.
+    """Start a mining in FOLDER from the outlines of some radiographs.
 
     The polygons' points are fractions of the radiograph's width and height:
     {"1377": [{"exterior": [[0.64, 0.38], ...], "interior": []}]}.
@@ -65,8 +73,7 @@ def start(folder: Path, radiographs: Path, images: Path | None, outlines: Path, 
     counts = Counter(mask.status for mask in masks.values())
     click.echo(
         f"{folder}: {len(masks)} radiographs, {counts[Status.OUTLINE]} outlines to train on, "
-        f"{counts[Status.HELD_OUT]} held"
-        f" out, {counts[Status.UNSEEN]} radiographs to predict"
+        f"{counts[Status.HELD_OUT]} held out, {counts[Status.UNSEEN]} radiographs to predict"
     )
 
 
@@ -101,13 +108,15 @@ def train(folder: Path, changes: tuple[str, ...], accelerator: str, devices: str
 
 @mine.command()
 @_FOLDER
-@click.option("--count", type=click.IntRange(min=1), help="Masks of this round in all. [default: all radiographs]")
+@click.option(
+    "--count", type=click.IntRange(min=1), help="Total number of masks in this round. [default: all radiographs]"
+)
 @click.option(
     "--order",
     type=click.Choice(["random", "doubt"]),
     default="random",
     show_default=True,
-    help="Any radiographs, or those with the most uncertain earlier mask first.",
+    help="Order of the radiographs: random, or with the most uncertain earlier masks first.",
 )
 @click.option("--against", type=click.IntRange(min=1), metavar="ROUND", help="Also compare with this round's network.")
 @quiet_option
@@ -137,9 +146,9 @@ def predict(folder: Path, count: int | None, order: Order, against: int | None, 
 @click.option("--order", type=click.Choice(["doubt", "random"]), default="doubt", show_default=True)
 @quiet_option
 def review(folder: Path, port: int, page: int, order: str, quiet: bool) -> None:
-    """Accept and discard the predicted masks of FOLDER on a local page, by the keyboard.
+    """Accept and discard the predicted masks of FOLDER on a local page, with the keyboard.
 
-    Open the address that is printed in a browser of this machine. Decisions are saved page by page. End with Ctrl-C.
+    Open the printed address in a browser on this machine. Decisions are saved page by page. End with Ctrl-C.
     """
     from boneage.train.mining.review import ReviewServer, ReviewSession
     from boneage.train.mining.tiles import at_random, choose_masks
@@ -160,10 +169,11 @@ def review(folder: Path, port: int, page: int, order: str, quiet: bool) -> None:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the sheets.")
 @click.option(
     "--what",
+    "kind",
     type=click.Choice(["pending", "worst", "random", "accepted"]),
     default="pending",
     show_default=True,
-    help="Kind of masks; all but random with the most uncertain first; worst and random: pending and accepted.",
+    help="Kind of masks. worst and random include accepted ones. All but random begin with the most uncertain.",
 )
 @click.option("--count", type=click.IntRange(min=1), help="Largest number of masks. [default: all]")
 @click.option("--columns", default=10, show_default=True, type=click.IntRange(1, 40), help="Radiographs side by side.")
@@ -173,7 +183,7 @@ def review(folder: Path, port: int, page: int, order: str, quiet: bool) -> None:
 )
 @quiet_option
 def sheet(
-    folder: Path, out: Path, what: SheetKind, count: int | None, columns: int, rows: int, tile: int, quiet: bool
+    folder: Path, out: Path, kind: SheetKind, count: int | None, columns: int, rows: int, tile: int, quiet: bool
 ) -> None:
     """Draw contact sheets of masks in FOLDER, each with a table of its radiographs for mine decide.
 
@@ -182,15 +192,17 @@ def sheet(
     from boneage.train.mining.tiles import Grid, choose_masks, write_sheets
 
     masks, cache, seed = _opened(folder, quiet)
-    chosen = [mask for mask in choose_masks(masks, what, seed=seed) if mask.id in cache]
+    chosen = [mask for mask in choose_masks(masks, kind, seed=seed) if mask.id in cache]
     grid = Grid(columns, rows, tile, tile * 5 // 4)
-    for path in write_sheets(folder, out, what, chosen[:count], cache, grid):
+    for path in write_sheets(folder, out, kind, chosen[:count], cache, grid):
         click.echo(path)
 
 
 @mine.command()
 @_FOLDER
-@click.option("--discard", type=click.Path(dir_okay=False, path_type=Path), help="File of ids, one a line, to discard.")
+@click.option(
+    "--discard", type=click.Path(dir_okay=False, path_type=Path), help="File with the ids to discard, one per line."
+)
 @click.option(
     "--accept-rest-of",
     "sheets",
@@ -269,7 +281,7 @@ def _opened(folder: Path, quiet: bool) -> tuple[dict[str, RadiographMask], Radio
 
 
 def _ids(path: Path) -> list[str]:
-    """The lines of a file, without empty ones.
+    """Return the lines of a file, without empty ones.
 
     Raises:
         TableError: ``table_not_found``, ``table_unreadable``.

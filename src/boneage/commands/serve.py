@@ -1,4 +1,4 @@
-"""``boneage serve``: the whole service by one command."""
+"""``boneage serve``: the whole service with one command."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PASSWORD = "BONEAGE_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
 
 
 def worker_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options ``--bundle``, ``--atlas`` and ``--workers``, which `boneage worker` has too."""
+    """Add the options ``--bundle``, ``--atlas`` and ``--workers``, which `boneage worker` shares."""
     for option in (
         click.option(
             "--workers",
             type=click.IntRange(min=1),
             envvar="BONEAGE_WORKERS",
             show_envvar=True,
-            help="Processes that assess radiographs; as many as cores unless given.",
+            help="Number of processes that assess radiographs.  [default: one for each core]",
         ),
         click.option("--atlas", help="Name of a shipped atlas, or a folder."),
         click.option("--bundle", help="Name of a shipped bundle, or a folder."),
@@ -36,10 +36,11 @@ def worker_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command(
     epilog="""\
 \b
-Every setting is also an environment variable, and there are more of them: docs/serve.md. An option goes first.
-Behind a reverse proxy with https set BONEAGE_URL=https://... and BONEAGE_PROXY=1.
+docs/serve.md lists all settings as environment variables. An option overrides its variable. Behind a reverse
+proxy with https, set BONEAGE_URL=https://... and BONEAGE_PROXY=1.
 
-SIGTERM and Ctrl-C let the radiographs at hand be finished, and end it with 0; a second one ends it at once."""
+SIGTERM or Ctrl-C finishes the current radiographs and stops the service with exit code 0. A second one stops
+it at once."""
 )
 @click.option(
     "--host",
@@ -47,27 +48,37 @@ SIGTERM and Ctrl-C let the radiographs at hand be finished, and end it with 0; a
     envvar="BONEAGE_HOST",
     show_envvar=True,
     show_default=True,
-    help="Address to listen at.",
+    help="Address to listen on.",
 )
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=8000, envvar="BONEAGE_PORT", show_envvar=True, show_default=True
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8000,
+    envvar="BONEAGE_PORT",
+    show_envvar=True,
+    show_default=True,
+    help="Port to listen on.",
 )
-@click.option("--url", help="Where users reach it, if not at host and port.")
+@click.option("--url", help="Address that users open, if it is not host and port.")
 @click.option(
-    "--mode", metavar="open|clinic", help="open: no accounts, nothing is kept. clinic: accounts and a worklist."
+    "--mode",
+    metavar="open|clinic",
+    help="open: no accounts, and nothing is stored permanently. clinic: accounts and a worklist.",
 )
 @click.option(
     "--store",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of database and key; boneage-store unless given.",
+    help="Folder of the database and the key.  [default: boneage-store]",
 )
-@click.option("--database", metavar="URL", help="PostgreSQL; better as BONEAGE_DATABASE: it holds a password.")
+@click.option(
+    "--database", metavar="URL", help="PostgreSQL database. Prefer BONEAGE_DATABASE, because the URL holds a password."
+)
 @worker_options
 @click.option(
     "--create-administrator",
     "administrator",
     metavar="NAME",
-    help=f"Make this account first, with the password of {_PASSWORD}, or one typed at the prompt.",
+    help=f"Create this account first, with the password in {_PASSWORD} or from a prompt.",
 )
 def serve(
     host: str,
@@ -81,7 +92,7 @@ def serve(
     workers: int | None,
     administrator: str | None,
 ) -> None:
-    """Serve the page, the interface for programs, and the workers behind them, until it is stopped.
+    """Serve the web pages and the REST API, and run workers, until stopped.
 
     \b
     Try it, and open http://127.0.0.1:8000:
@@ -147,7 +158,7 @@ def _make_administrator(name: str) -> None:
 
 
 def _warn(configuration: Configuration, host: str) -> None:
-    """Say what an operator may have overlooked."""
+    """Print warnings on settings that an operator may have overlooked."""
     from boneage.web.configuration import unknown_variables
 
     if not _is_loopback(host) and not configuration.is_https:

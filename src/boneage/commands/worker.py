@@ -1,4 +1,4 @@
-"""``boneage worker``: workers alone, for more machines on one database."""
+"""``boneage worker``: workers only, for more machines on one database."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from boneage.commands.serve import worker_options
 @click.command(
     epilog="""\
 \b
-Settings are those of 'boneage serve', by environment variables (docs/serve.md); BONEAGE_DATABASE must be the same, and
-so must bundle and atlas. SIGTERM and Ctrl-C finish the radiographs at hand and end it with 0."""
+The settings are the environment variables of 'boneage serve' (docs/serve.md). BONEAGE_DATABASE, bundle and atlas
+must be the same as there. SIGTERM or Ctrl-C finishes the current radiographs and ends with exit code 0."""
 )
 @click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Folder of the database (SQLite).")
-@click.option("--database", metavar="URL", help="Better as BONEAGE_DATABASE: it holds a password.")
+@click.option(
+    "--database", metavar="URL", help="PostgreSQL database. Prefer BONEAGE_DATABASE, because the URL holds a password."
+)
 @worker_options
 def worker(
     store: Path | None, database: str | None, bundle: str | None, atlas: str | None, workers: int | None
 ) -> None:
-    """Assess radiographs of a service that runs elsewhere, until it is stopped.
+    """Assess radiographs for a service on another machine, until stopped.
 
-    It needs the service's database (BONEAGE_DATABASE) and nothing else of it.
+    The only connection to the service is its database (BONEAGE_DATABASE).
     """
     import django
 

@@ -56,7 +56,7 @@ class Plan:
     """A whole bundle.
 
     Attributes:
-        name, title, version, data, licence: as in `boneage.bundle.manifest.Manifest`.
+        name, title, version, data, licence: same as in `boneage.bundle.manifest.Manifest`.
         networks: at least one. All that have folds have the same number of them.
         hands: bundle, by name or folder, whose hand networks register the radiographs and become part of this bundle;
             empty if all networks read whole radiographs.
