@@ -227,8 +227,8 @@ def _print(measured: Load, users: int) -> None:
 def _print_weights(weights: dict[str, int]) -> None:
     without = {path: size for path, size in weights.items() if not path.endswith("radiograph.jpg")}
     print(
-        f"\nThe result's page without the radiograph: {sum(without.values()) / 1000:.0f} kB in {len(without)} "
-        f"answers.\n"
+        f"\nThe result's page without the radiograph: {sum(without.values()) / 1000:.0f} kB"
+        f" in {len(without)} answers.\n"
     )
     print("| of it | kB |\n|---|---:|")
     for path, size in sorted(without.items(), key=lambda item: -item[1]):

@@ -127,8 +127,8 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         ),
         "side_uncertain": (
             _CAUTION,
-            "The tip of the thumb was not found, so the side of the hand is uncertain. Check the thumb point on the "
-            "radiograph.",
+            "The tip of the thumb was not found, so the side of the hand"
+            " is uncertain. Check the thumb point on the radiograph.",
         ),
         "saturated": (
             _CAUTION,

@@ -70,7 +70,7 @@ def list_(name_or_dir: str | None, as_json: bool) -> None:
 @quiet_option
 @click.pass_context
 def check(ctx: click.Context, name_or_dir: str, bundle: str, table: Path | None, quiet: bool) -> None:
-    """Assess every plate of NAME_OR_DIR and print its assessed age against the plate's age.
+    """Assess every plate of NAME_OR_DIR, and print each estimate beside the plate's age.
 
     Means are over plates of 2 to 17 years. The exit code is 3 if a plate was rejected.
     """

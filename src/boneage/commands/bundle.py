@@ -50,9 +50,9 @@ def show(name_or_dir: str, as_json: bool) -> None:
         size = f"{view.width} x {view.height}, grey by {view.grey}"
         mirror = " and its mirror image" if member.mirror else ""
         click.echo(
-            f"member {member.name}: {member.graph}, view {view.region} {size}{mirror}, sex {sexes}, weight"
-            f" {member.weight:g}, trained on ages of {member.age_mean_months:.1f} ± {member.age_spread_months:.1f}"
-            " months"
+            f"member {member.name}: {member.graph}, view {view.region} {size}{mirror},"
+            f" sex {sexes}, weight {member.weight:g}, trained on ages of"
+            f" {member.age_mean_months:.1f} ± {member.age_spread_months:.1f} months"
         )
     for key, value in plain["metrics"].items():
         click.echo(f"metric {key}: {value}")

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     is_flag=False,
     flag_value=ALL_CHANGES,
     metavar="[NAME,...]",
-    help="Compare estimates of changed radiographs with those of the unchanged ones instead; all changes, or the "
-    "named ones.",
+    help="Compare estimates of changed radiographs with those of the"
+    " unchanged ones instead; all changes, or the named ones.",
 )
 @click.option("--plots/--no-plots", default=True, show_default=True, help="Draw plots (needs boneage[plot]).")
 @quiet_option
@@ -74,10 +74,11 @@ def evaluate(
 ) -> None:
     """Compare estimates with labels: MAD, CCC, RMSE, bias and more, by sex, age and stage of development.
 
-    The command reads PREDICTIONS, a CSV table with id,sex,boneage,age_months and, to measure the coverage of intervals,
-    low_95,high_95 or low_80,high_80. Alternatively, it assesses --radiographs with a bundle and writes predictions.csv
-    and rejected.csv. It writes tables.md, tables.csv and plots/*.png, and prints the overall figures. The exit status
-    is 3 if a radiograph was rejected, and 1 if one failed unexpectedly. The figures then cover the other radiographs.
+    The command reads PREDICTIONS, a CSV table with id,sex,boneage,age_months and, to measure the coverage of
+    intervals, low_95,high_95 or low_80,high_80. Alternatively, it assesses --radiographs with a bundle and writes
+    predictions.csv and rejected.csv. It writes tables.md, tables.csv and plots/*.png, and prints the overall
+    figures. The exit code is 3 if a radiograph was rejected, and 1 if one failed unexpectedly. The figures then
+    cover the other radiographs.
 
     The option --stress writes stress.md, stress.csv and stress_radiographs.csv. For each change of the radiograph
     (rotated, mirrored, inverted, framed, marked, smaller, compressed, ...) they have the number of rejections, the MAD,

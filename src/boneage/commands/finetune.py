@@ -142,8 +142,7 @@ def _report(tuned: TuningResult, out: Path) -> None:
     change = tuned.difference
     click.echo(
         f"held out, {tuned.held_out_radiographs} radiographs: MAD {tuned.before:.2f} months before,"
-        f" {tuned.after:.2f} after:"
-        f" {change.value:+.2f} (95 % interval {change.low:+.2f} to {change.high:+.2f})"
+        f" {tuned.after:.2f} after: {change.value:+.2f} (95 % interval {change.low:+.2f} to {change.high:+.2f})"
     )
     if not tuned.helped:
         click.echo("warning: no gain is shown on the held-out radiographs; the manifest records this.", err=True)

@@ -24,7 +24,7 @@ _FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Pa
 
 @click.group()
 def mine() -> None:
-    """Make hand masks for all radiographs from some outlines: train, predict, accept the good masks, repeat.
+    """Make hand masks for all radiographs from a few outlines: train, predict, accept the good masks, repeat.
 
     FOLDER holds a mining: its table masks.csv, the masks, and each round's training. Every command can be stopped and
     repeated. Needs boneage[train].
@@ -213,7 +213,7 @@ def sheet(
 def decide(folder: Path, discard: Path | None, sheets: tuple[Path, ...]) -> None:
     """Discard and accept masks of FOLDER after viewing sheets, in one change of its table.
 
-    Radiographs of the sheets that have been decided on already stay as they are, unless they are to be discarded now. A
+    Earlier decisions on radiographs of the sheets remain, unless a radiograph is discarded now. A
     sheet of an earlier round is rejected where its masks have been replaced.
 
     \b

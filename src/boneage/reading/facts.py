@@ -15,7 +15,7 @@ Side = Literal["L", "R"]
 """Left or right hand."""
 
 _USUAL_BYTES_PER_PIXEL = 4
-"""Decoded bytes per pixel at which `ReadLimits.max_pixels` holds.
+"""Decoded bytes per pixel on which `ReadLimits.max_pixels` is based.
 
 Images of 16-bit grey and of 8-bit colour with alpha stay within it.
 """

@@ -110,8 +110,8 @@ def end_reading_process() -> None:
 def _timeout(cpu_seconds: float) -> Rejection:
     return Rejection(
         RejectionCode.READING_TIMEOUT,
-        f"The file was not read within {cpu_seconds:g} s of processor time. Export the radiograph again, as DICOM or"
-        " PNG.",
+        f"The file was not read within {cpu_seconds:g} s of processor"
+        " time. Export the radiograph again, as DICOM or PNG.",
     )
 
 

@@ -100,7 +100,7 @@ def read_file(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> bytes:
         limits: Limits on its size, checked before it is read.
 
     Raises:
-        Rejection: ``not_found`` if it is missing, may not be opened or is no regular file; ``too_large``.
+        Rejection: ``not_found`` if it is missing, may not be opened or is not a regular file; ``too_large``.
     """
     try:
         status = path.stat()

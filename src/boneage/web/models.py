@@ -59,7 +59,7 @@ class User(AbstractUser):
         super().save(*args, **kwargs)
 
     def may(self, role: Role) -> bool:
-        """Return whether this user has this role or a higher one."""
+        """Return True if this user has this role or a higher one."""
         order = list(Role)
         return self.is_active and order.index(Role(self.role)) >= order.index(role)
 
@@ -189,7 +189,7 @@ class Assessment(models.Model):
 
     @property
     def finished(self) -> StoredResult:
-        """The result of an assessment that is done.
+        """Result of a finished assessment.
 
         Raises:
             ValueError: the assessment has no result.

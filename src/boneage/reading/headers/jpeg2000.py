@@ -117,7 +117,7 @@ def _check_blocks(content: bytes, style: int, header: CodestreamHeader, layers: 
 
 
 def _halved(count: int, times: int) -> int:
-    """Return a count divided by two `times` times, rounded up."""
+    """Return a count after `times` halvings, rounded up."""
     return -(-count >> times)
 
 

@@ -209,12 +209,11 @@ def _about(name: str, made: Sequence[MadePlate], radiographs: int, seed: int) ->
         "name": name,
         "title": "Open atlas: averages of registered hands",
         "made": (
-            f"Each plate is the weighted mean of at least {FEWEST_RADIOGRAPHS} radiographs of one sex near its "
-            f"age, by the"
-            " readers' labels, each registered by three key points and bent smoothly onto the mean by optical flow;"
-            " weights are such that the mean label is the plate's age. Its shape is the mean shape. Grey levels are"
-            f" those within the hand, a little sharpened (unsharp mask, {SHARPENING:g} at {SHARPENING_PIXELS:g} px)."
-            " No patient is shown. Not the plates of Greulich and Pyle."
+            f"Each plate is the weighted mean of at least {FEWEST_RADIOGRAPHS} radiographs of one sex near its"
+            " age, by the readers' labels, each registered by three key points and bent smoothly onto the mean"
+            " by optical flow; weights are such that the mean label is the plate's age. Its shape is the mean"
+            f" shape. Grey levels are those within the hand, a little sharpened (unsharp mask, {SHARPENING:g}"
+            f" at {SHARPENING_PIXELS:g} px). No patient is shown. Not the plates of Greulich and Pyle."
         ),
         "licence": LICENCE,
         "created": datetime.now(UTC).date().isoformat(),

@@ -221,9 +221,8 @@ def decide(folder: Path, good: Mapping[str, bool], rounds: Mapping[str, int] | N
             if rounds is not None and rounds.get(radiograph_id, mask.round) != mask.round:
                 raise TableError(
                     "table_value",
-                    f"{folder / TABLE}: {radiograph_id!r} has a mask of round {mask.round} by now; the one "
-                    f"decided on was of"
-                    f" round {rounds[radiograph_id]}. Look at it again.",
+                    f"{folder / TABLE}: {radiograph_id!r} has a mask of round {mask.round} by now;"
+                    f" the one decided on was of round {rounds[radiograph_id]}. Look at it again.",
                 )
             masks[radiograph_id] = mask.accepted() if is_good else mask.discarded()
 

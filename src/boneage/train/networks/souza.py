@@ -172,9 +172,8 @@ class SouzaNetwork(AgeNetwork):
         if height < step or width < step or height % step or width % step:
             raise RecipeError(
                 "recipe_invalid",
-                f"A network with {len(column.filters)} custom blocks takes views whose height and width are "
-                f"multiples of "
-                f"{step}, not {height} x {width}.",
+                f"A network with {len(column.filters)} custom blocks takes views whose"
+                f" height and width are multiples of {step}, not {height} x {width}.",
             )
         self.column = column
         blocks = [

@@ -18,7 +18,7 @@ from boneage.web.accounts.audit import Action, by_token, record
 from boneage.web.models import ApiToken, Scope, User, configuration
 
 USE_NOTED_EVERY = timedelta(minutes=1)
-"""Resolution of ``ApiToken.last_used_at``, so that not every request writes."""
+"""Resolution of ``ApiToken.last_used_at``, which limits the number of writes."""
 
 
 @dataclass(frozen=True)

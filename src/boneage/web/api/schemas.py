@@ -67,8 +67,8 @@ class Submission(BaseModel):
         None,
         ge=0,
         le=12 * OLDEST_YEARS,
-        description="Chronological age at the radiograph. Beside both dates it may differ from them by a month "
-        "at most.",
+        description="Chronological age at the radiograph. Beside both"
+        " dates it may differ from them by a month at most.",
     )
     reference: str | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""The reference plates: all of them on a page, and each as a picture."""
+"""Page of all reference plates, and the image of each plate."""
 
 from __future__ import annotations
 
