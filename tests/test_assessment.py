@@ -74,13 +74,13 @@ def codes(assessment: Assessment) -> set[WarningCode]:
 
 def change_answers(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     run = Bundle.run
-    monkeypatch.setattr(Bundle, "run", lambda *asked: replace(run(*asked), **changes))
+    monkeypatch.setattr(Bundle, "run", lambda *arguments: replace(run(*arguments), **changes))
 
 
-# --- the walk ---
+# --- assessment ---
 
 
-def test_the_answer_is_that_of_the_members_on_the_views_they_ask_for(png: Path, bundle: Bundle) -> None:
+def test_assess_averages_members_on_their_views(png: Path, bundle: Bundle) -> None:
     assessment = assess(png, "F", bundle)
     pixels = read_radiograph(png).pixels
     members = bundle.members_for(Sex.FEMALE)
@@ -93,44 +93,44 @@ def test_the_answer_is_that_of_the_members_on_the_views_they_ask_for(png: Path, 
     assert (assessment.bundle_name, assessment.bundle_version) == (bundle.manifest.name, bundle.manifest.version)
 
 
-def test_a_view_that_members_share_is_cut_once(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[ViewSpec] = []
+def test_assess_cuts_shared_view_once(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    views: list[ViewSpec] = []
 
     def counted(pixels: FloatArray, spec: ViewSpec, **options: Any) -> FloatArray:
-        asked.append(spec)
+        views.append(spec)
         return cut_view(pixels, spec, **options)
 
     monkeypatch.setattr("boneage.assessment.cut_view", counted)
     assess(png, "F", bundle)
-    assert len(asked) == len(set(asked)) == len({member.view for member in bundle.members_for(Sex.FEMALE)})
+    assert len(views) == len(set(views)) == len({member.view for member in bundle.members_for(Sex.FEMALE)})
 
 
-def test_path_text_and_bytes_give_the_same_answer(png: Path, bundle: Bundle) -> None:
+def test_assess_same_result_for_path_text_and_bytes(png: Path, bundle: Bundle) -> None:
     ages = {assess(source, "M", bundle).age_months for source in (png, str(png), png.read_bytes())}
     assert len(ages) == 1
 
 
-def test_only_the_name_of_a_file_is_kept(png: Path, bundle: Bundle) -> None:
+def test_assess_keeps_only_the_file_name(png: Path, bundle: Bundle) -> None:
     assert assess(png, "F", bundle).source_name == "radiograph.png"
     assert str(png.parent) not in json.dumps(assess(png, "F", bundle).to_json())
     assert assess(png.read_bytes(), "F", bundle).source_name is None
     assert assess(png.read_bytes(), "F", bundle, name="upload").source_name == "upload"
 
 
-def test_a_bundle_may_be_given_by_its_folder(png: Path, bundle: Bundle) -> None:
+def test_assess_accepts_bundle_folder(png: Path, bundle: Bundle) -> None:
     assert assess(png, "F", bundle.directory).age_months == assess(png, "F", bundle).age_months
     with pytest.raises(BundleError):
         assess(png, "F", "no-such-bundle")
 
 
 @pytest.mark.parametrize("sex", [None, "", "O", "unknown"])
-def test_the_sex_is_never_guessed(png: Path, bundle: Bundle, sex: str | None) -> None:
+def test_assess_requires_sex(png: Path, bundle: Bundle, sex: str | None) -> None:
     with pytest.raises(Rejection) as caught:
         assess(png, sex, bundle)
     assert caught.value.code == "sex_missing"
 
 
-def test_rejections_pass(tmp_path: Path, bundle: Bundle) -> None:
+def test_assess_passes_rejections_on(tmp_path: Path, bundle: Bundle) -> None:
     with pytest.raises(Rejection) as caught:
         assess(tmp_path / "none.png", "F", bundle)
     assert caught.value.code == "not_found"
@@ -139,7 +139,7 @@ def test_rejections_pass(tmp_path: Path, bundle: Bundle) -> None:
     assert caught.value.code == "no_contrast"
 
 
-def test_boneage_assess_is_the_function_whatever_was_imported_before(png: Path, bundle: Bundle) -> None:
+def test_assess_of_package_is_the_function(png: Path, bundle: Bundle) -> None:
     import boneage.assessment
     import boneage.commands.assess
 
@@ -151,10 +151,10 @@ def test_boneage_assess_is_the_function_whatever_was_imported_before(png: Path, 
         _ = boneage.no_such_name
 
 
-# --- doubts ---
+# --- warnings ---
 
 
-def test_an_ordinary_radiograph_raises_no_doubt_about_itself(png: Path, bundle: Bundle) -> None:
+def test_ordinary_radiograph_has_no_warning(png: Path, bundle: Bundle) -> None:
     assert codes(assess(png, "F", bundle)) <= {
         WarningCode.NOT_VALIDATED,
         WarningCode.NO_ACTIVATION,
@@ -164,7 +164,7 @@ def test_an_ordinary_radiograph_raises_no_doubt_about_itself(png: Path, bundle: 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tiff"])
 @pytest.mark.parametrize("size", [(2000, 1500), (640, 480)])
-def test_the_phantom_is_known_in_every_format_and_size(
+def test_phantom_warning_in_every_format_and_size(
     tmp_path: Path, bundle: Bundle, suffix: str, size: tuple[int, int]
 ) -> None:
     path = save(tmp_path / f"hand{suffix}", draw_hand(height=size[0], width=size[1]))
@@ -173,23 +173,23 @@ def test_the_phantom_is_known_in_every_format_and_size(
     assert "no meaning" in assessment.warnings[0].message
 
 
-def test_the_written_sample_is_known_as_the_phantom(tmp_path: Path, bundle: Bundle) -> None:
+def test_phantom_warning_for_written_sample(tmp_path: Path, bundle: Bundle) -> None:
     assert assess(write_sample(tmp_path / "x.png"), "F", bundle).has_warning(WarningCode.PHANTOM)
 
 
 @pytest.mark.parametrize("age_years", [1.0, 16.0])
-def test_phantoms_of_other_ages_are_known_too(tmp_path: Path, bundle: Bundle, age_years: float) -> None:
+def test_phantom_warning_at_other_ages(tmp_path: Path, bundle: Bundle, age_years: float) -> None:
     path = save(tmp_path / "hand.png", draw_hand(age_years, height=1000, width=750))
     assert assess(path, "M", bundle).has_warning(WarningCode.PHANTOM)
 
 
-def test_an_inverted_radiograph_is_doubted(tmp_path: Path, bundle: Bundle, png: Path) -> None:
+def test_looks_inverted_warning(tmp_path: Path, bundle: Bundle, png: Path) -> None:
     path = save(tmp_path / "inverted.png", 1 - radiograph())
     assert WarningCode.LOOKS_INVERTED in codes(assess(path, "F", bundle))
     assert WarningCode.LOOKS_INVERTED not in codes(assess(png, "F", bundle))
 
 
-def test_an_enlarged_radiograph_is_doubted(tmp_path: Path, bundle: Bundle) -> None:
+def test_low_resolution_warning(tmp_path: Path, bundle: Bundle) -> None:
     fine = Bundle.open(tiny_bundle(tmp_path / "fine", view=ViewSpec(height=256, width=256)))
     small = save(tmp_path / "small.png", radiograph((100, 100)))
     (warning,) = (one for one in assess(small, "F", fine).warnings if one.code is WarningCode.LOW_RESOLUTION)
@@ -201,23 +201,23 @@ def test_an_enlarged_radiograph_is_doubted(tmp_path: Path, bundle: Bundle) -> No
     assert not assess(enough, "F", fine).has_warning(WarningCode.LOW_RESOLUTION)
 
 
-def test_a_radiograph_unlike_those_of_validation_is_doubted(tmp_path: Path, png: Path) -> None:
-    for limit, doubted in ((1e-3, True), (1e3, False)):
+def test_unlike_training_warning(tmp_path: Path, png: Path) -> None:
+    for limit, is_warned in ((1e-3, True), (1e3, False)):
         embedding_stats = EmbeddingStats((0.0,) * 4, (0.1,) * 4, limit)
         unlike = Bundle.open(tiny_bundle(tmp_path / f"b{limit}", embedding_stats=embedding_stats))
-        assert assess(png, "F", unlike).has_warning(WarningCode.UNLIKE_TRAINING) is doubted
+        assert assess(png, "F", unlike).has_warning(WarningCode.UNLIKE_TRAINING) is is_warned
 
 
 @pytest.mark.parametrize(
-    ("views", "limits", "doubted"),
+    ("views", "limits", "is_warned"),
     [
-        ((96, 96), (1.0, 0.4), True),  # of distance 1, the mean of 1 and 2.5
-        ((96, 96), (2.0, 0.9), False),  # of 0.5 and 1.1
-        ((96, 64), (2.0, 0.9), True),  # networks of two views see other things
+        ((96, 96), (1.0, 0.4), True),  # mean of distances 1 and 2.5
+        ((96, 96), (2.0, 0.9), False),  # mean of distances 0.5 and 1.1
+        ((96, 64), (2.0, 0.9), True),  # networks of two views are not averaged
     ],
 )
-def test_networks_of_one_view_doubt_a_radiograph_together(
-    bundle: Bundle, png: Path, views: tuple[int, int], limits: tuple[float, float], doubted: bool
+def test_unlike_training_averages_networks_of_one_view(
+    bundle: Bundle, png: Path, views: tuple[int, int], limits: tuple[float, float], is_warned: bool
 ) -> None:
     network = bundle.members[0]
     members = [
@@ -231,26 +231,24 @@ def test_networks_of_one_view_doubt_a_radiograph_together(
     ]
     output = MemberOutput(100.0, np.ones(1, np.float32), np.zeros((1, 1), np.float32))
     warnings = estimate_warnings(assess(png, "F", bundle).estimate, members, {one.name: output for one in members})
-    assert (WarningCode.UNLIKE_TRAINING in {warning.code for warning in warnings}) is doubted
+    assert (WarningCode.UNLIKE_TRAINING in {warning.code for warning in warnings}) is is_warned
 
 
-@pytest.mark.parametrize(("white", "doubted"), [(0.0, False), (0.04, False), (0.07, True)])
-def test_a_radiograph_with_much_pure_white_is_doubted(
-    tmp_path: Path, bundle: Bundle, white: float, doubted: bool
-) -> None:
+@pytest.mark.parametrize(("white", "is_warned"), [(0.0, False), (0.04, False), (0.07, True)])
+def test_saturated_warning(tmp_path: Path, bundle: Bundle, white: float, is_warned: bool) -> None:
     pixels = 0.9 * radiograph()
     pixels[100 : 100 + round(400 * white / 0.5), 75:225] = 1.0  # half of the columns
     path = save(tmp_path / "white.png", pixels)
-    assert assess(path, "F", bundle).has_warning(WarningCode.SATURATED) is doubted
+    assert assess(path, "F", bundle).has_warning(WarningCode.SATURATED) is is_warned
     framed = save(tmp_path / "framed.png", np.pad(pixels, 100, constant_values=1.0))  # a page is no saturation
-    assert assess(framed, "F", bundle).has_warning(WarningCode.SATURATED) is doubted
+    assert assess(framed, "F", bundle).has_warning(WarningCode.SATURATED) is is_warned
 
 
 @pytest.mark.parametrize(
     ("changes", "code"),
     [({"for_processing": True}, WarningCode.FOR_PROCESSING), ({"ages_differ": True}, WarningCode.AGES_DIFFER)],
 )
-def test_what_the_file_says_of_itself_is_told(
+def test_file_warnings_for_entries_of_the_file(
     png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, changes: dict[str, bool], code: WarningCode
 ) -> None:
     assert not assess(png, "F", bundle).has_warning(code)
@@ -258,9 +256,7 @@ def test_what_the_file_says_of_itself_is_told(
     assert assess(png, "F", bundle).has_warning(code)
 
 
-def test_the_difference_is_left_out_where_bone_age_cannot_be_compared(
-    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_difference_omitted_outside_comparable_ages(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     for changes, compared in (
         ({"age_months": 100.0}, True),
         ({"age_months": 228.0}, True),
@@ -283,9 +279,7 @@ def change_facts(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     monkeypatch.setattr("boneage.assessment.read_radiograph", read)
 
 
-def test_what_the_file_says_against_the_user_is_told(
-    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_warnings_for_contradicted_input(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     change_facts(monkeypatch, side="R", sex=Sex.MALE, age_months=300.0)
     assessment = assess(png, "F", bundle)
     assert {
@@ -302,18 +296,16 @@ def test_what_the_file_says_against_the_user_is_told(
 
 
 @pytest.mark.parametrize(
-    ("part", "doubted"), [("CHEST", True), ("HAND", False), ("left hand", False), ("UP_EXM", False), (None, False)]
+    ("part", "is_warned"), [("CHEST", True), ("HAND", False), ("left hand", False), ("UP_EXM", False), (None, False)]
 )
-def test_another_part_of_the_body_is_doubted(
-    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, part: str | None, doubted: bool
+def test_other_body_part_warning(
+    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, part: str | None, is_warned: bool
 ) -> None:
     change_facts(monkeypatch, body_part=part)
-    assert (WarningCode.OTHER_BODY_PART_DECLARED in codes(assess(png, "F", bundle))) is doubted
+    assert (WarningCode.OTHER_BODY_PART_DECLARED in codes(assess(png, "F", bundle))) is is_warned
 
 
-def test_a_missing_sex_is_rejected_with_what_the_file_says(
-    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_sex_rejected_with_sex_in_file(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     change_facts(monkeypatch, sex=Sex.MALE)
     with pytest.raises(Rejection, match="The file says M") as caught:
         assess(png, None, bundle)
@@ -321,14 +313,12 @@ def test_a_missing_sex_is_rejected_with_what_the_file_says(
 
 
 @pytest.mark.parametrize("months", [-30.0, 400.0])
-def test_an_impossible_age_is_doubted(
-    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, months: float
-) -> None:
+def test_impossible_age_warning(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, months: float) -> None:
     change_answers(monkeypatch, age_months=months)
     assert WarningCode.OUTSIDE_TRAINING_RANGE in codes(assess(png, "F", bundle))
 
 
-def test_an_empty_map_is_told_and_not_invented(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_activation_warning_for_empty_map(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     change_answers(monkeypatch, activation=np.zeros((4, 4), np.float32))
     assessment = assess(png, "F", bundle)
     assert WarningCode.NO_ACTIVATION in codes(assessment)
@@ -339,10 +329,10 @@ def test_an_empty_map_is_told_and_not_invented(png: Path, bundle: Bundle, monkey
     assert assess(png, "F", bundle).has_warning(WarningCode.NO_ACTIVATION)
 
 
-def test_every_doubt_has_its_sentence_and_every_sentence_its_doubt(png: Path, bundle: Bundle) -> None:
+def test_warning_codes_and_sentences_correspond(png: Path, bundle: Bundle) -> None:
     assert {key.partition(".")[0] for key in WARNING_TEXTS} == {code.value for code in WarningCode}
     warnings = assess(png, "F", Bundle(bundle.directory, replace(bundle.manifest, metrics={}))).warnings
-    assert warnings  # of a bundle that was never validated
+    assert warnings  # the bundle was never validated
     for warning in warnings:
         assert warning.message == WARNING_TEXTS[warning.text].format(**warning.values)
         assert warning.text.partition(".")[0] == warning.code.value
@@ -376,9 +366,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("name", TURNS)
-def test_a_hand_is_the_same_hand_however_its_radiograph_lies(
-    phantoms: dict[str, Path], by_regions: Bundle, name: str
-) -> None:
+def test_assess_independent_of_orientation(phantoms: dict[str, Path], by_regions: Bundle, name: str) -> None:
     upright, turned = (assess(phantoms[one], "F", by_regions) for one in ("upright", name))
     assert turned.age_months == pytest.approx(upright.age_months, abs=0.5)
     assert turned.region_ages_months == pytest.approx(upright.region_ages_months, abs=1.0)
@@ -393,28 +381,28 @@ def test_a_hand_is_the_same_hand_however_its_radiograph_lies(
     assert WarningCode.PHANTOM in raised and WarningCode.LOOKS_INVERTED not in raised
 
 
-def test_the_hand_is_told_in_pixels_of_the_radiograph(phantoms: dict[str, Path], by_regions: Bundle) -> None:
-    said = json.loads(json.dumps(assess(phantoms["upright"], "F", by_regions).to_json(), allow_nan=False))
+def test_hand_in_pixels_of_the_radiograph(phantoms: dict[str, Path], by_regions: Bundle) -> None:
+    document = json.loads(json.dumps(assess(phantoms["upright"], "F", by_regions).to_json(), allow_nan=False))
     points = phantom_points(height=1000, width=750)
-    found = [said["hand"]["points"][name] for name in ("middle_tip", "thumb_tip", "capitate")]
+    located = [document["hand"]["points"][name] for name in ("middle_tip", "thumb_tip", "capitate")]
     length = float(np.linalg.norm(points[0] - points[2]))
-    np.testing.assert_allclose(np.array(found), points, atol=0.02 * length)
-    assert said["hand"]["length_pixels"] == pytest.approx(length, rel=0.02)
-    assert said["hand"]["rotation_degrees"] == pytest.approx(0.5, abs=2)
-    assert (said["hand"]["mirrored"], said["hand"]["inverted"]) == (False, False)
-    assert 0 <= said["hand"]["spread"] < 0.05
-    assert set(said["timings_ms"]) == {"read", "find", "cut", "run", "combine", "draw", "total"}
-    assert set(said["region_ages_months"]) == {"A", "B", "C"}
-    assert said["schema"] == 1
+    np.testing.assert_allclose(np.array(located), points, atol=0.02 * length)
+    assert document["hand"]["length_pixels"] == pytest.approx(length, rel=0.02)
+    assert document["hand"]["rotation_degrees"] == pytest.approx(0.5, abs=2)
+    assert (document["hand"]["mirrored"], document["hand"]["inverted"]) == (False, False)
+    assert 0 <= document["hand"]["spread"] < 0.05
+    assert set(document["timings_ms"]) == {"read", "find", "cut", "run", "combine", "draw", "total"}
+    assert set(document["region_ages_months"]) == {"A", "B", "C"}
+    assert document["schema"] == 1
 
 
-def test_a_radiograph_with_dark_bone_is_shown_with_bright_bone(phantoms: dict[str, Path], by_regions: Bundle) -> None:
+def test_inverted_radiograph_is_displayed_with_bright_bone(phantoms: dict[str, Path], by_regions: Bundle) -> None:
     upright, inverted = (assess(phantoms[one], "F", by_regions) for one in ("upright", "inverted"))
     np.testing.assert_allclose(inverted.picture.astype(int), upright.picture.astype(int), atol=2)
-    assert inverted.has_warning(WarningCode.PHANTOM)  # as it is shown
+    assert inverted.has_warning(WarningCode.PHANTOM)  # measured on the displayed image
 
 
-def test_the_heat_map_turns_with_the_radiograph(phantoms: dict[str, Path], by_regions: Bundle) -> None:
+def test_heat_map_rotates_with_the_radiograph(phantoms: dict[str, Path], by_regions: Bundle) -> None:
     upright, half, mirrored = (
         assess(phantoms[one], "F", by_regions).heat_map((200, 150)).values for one in ("upright", "half", "mirrored")
     )
@@ -423,7 +411,7 @@ def test_the_heat_map_turns_with_the_radiograph(phantoms: dict[str, Path], by_re
     assert np.abs(mirrored[:, ::-1] - upright).mean() < 0.02
 
 
-def test_a_place_outside_every_region_has_no_heat(phantoms: dict[str, Path], tmp_path: Path) -> None:
+def test_heat_map_is_zero_outside_regions(phantoms: dict[str, Path], tmp_path: Path) -> None:
     carpal = Bundle.open(tiny_bundle(tmp_path / "carpal", view=REGION_VIEWS[1], hand=True))
     assessment = assess(phantoms["upright"], "F", carpal)
     assert assessment.regions == ("B",) and assessment.region_ages_months == {}
@@ -432,7 +420,7 @@ def test_a_place_outside_every_region_has_no_heat(phantoms: dict[str, Path], tmp
     assert not values[:500].any()
 
 
-def test_a_bundle_that_looks_for_the_hand_rejects_where_there_is_none(tmp_path: Path) -> None:
+def test_assess_rejects_image_without_hand(tmp_path: Path) -> None:
     whole = Bundle.open(tiny_bundle(tmp_path / "whole", hand=True))  # though its member reads the whole radiograph
     empty = np.full((400, 300), 0.05, np.float32)
     empty[180:188, 130:138] = 0.8
@@ -443,27 +431,27 @@ def test_a_bundle_that_looks_for_the_hand_rejects_where_there_is_none(tmp_path: 
     assert assess(save(tmp_path / "hand.png", draw_hand(height=1000, width=750)), "F", whole).hand is not None
 
 
-def test_a_bundle_without_hand_networks_looks_for_no_hand(png: Path, bundle: Bundle) -> None:
-    said = assess(png, "F", bundle).to_json()
-    assert said["hand"] is None and said["region_ages_months"] == {} and "find" not in said["timings_ms"]
+def test_assess_without_hand_networks_locates_no_hand(png: Path, bundle: Bundle) -> None:
+    document = assess(png, "F", bundle).to_json()
+    assert document["hand"] is None and document["region_ages_months"] == {} and "find" not in document["timings_ms"]
 
 
-def test_a_bundle_of_hand_networks_alone_gives_no_age(png: Path, by_regions: Bundle) -> None:
+def test_assess_with_hand_networks_only_is_an_error(png: Path, by_regions: Bundle) -> None:
     with pytest.raises(BundleError) as caught:
         assess(png, "F", Bundle(by_regions.directory, replace(by_regions.manifest, members=())))
     assert caught.value.code == "bundle_mismatch"
 
 
-@pytest.mark.parametrize(("limit", "doubted"), [(0.01, True), (200.0, False), (None, False)])
-def test_regions_that_disagree_more_than_in_validation_are_told(
-    phantoms: dict[str, Path], by_regions: Bundle, limit: float | None, doubted: bool
+@pytest.mark.parametrize(("limit", "is_warned"), [(0.01, True), (200.0, False), (None, False)])
+def test_regions_disagree_warning(
+    phantoms: dict[str, Path], by_regions: Bundle, limit: float | None, is_warned: bool
 ) -> None:
     metrics = dict(METRICS) if limit is None else METRICS | {"region_spread_months": limit}
     assessment = assess(
         phantoms["upright"], "F", Bundle(by_regions.directory, replace(by_regions.manifest, metrics=metrics))
     )
-    assert assessment.has_warning(WarningCode.REGIONS_DISAGREE) is doubted
-    if doubted:
+    assert assessment.has_warning(WarningCode.REGIONS_DISAGREE) is is_warned
+    if is_warned:
         (warning,) = (one for one in assessment.warnings if one.code is WarningCode.REGIONS_DISAGREE)
         ages = assessment.region_ages_months
         assert warning.values["spread_months"] == max(ages.values()) - min(ages.values())
@@ -474,21 +462,21 @@ def test_regions_that_disagree_more_than_in_validation_are_told(
     ("caution", "critical", "severity"),
     [(0.01, 0.02, Severity.CRITICAL), (0.01, 200.0, Severity.CAUTION), (200.0, 200.0, None)],
 )
-def test_regions_too_far_apart_make_the_number_unusable(
+def test_regions_disagree_severity(
     phantoms: dict[str, Path], by_regions: Bundle, caution: float, critical: float, severity: Severity | None
 ) -> None:
     limits = Disagreement(scale_months=28.0, factor=0.9, caution_months=caution, critical_months=critical)
     manifest = replace(by_regions.manifest, disagreement=limits)
     assessment = assess(phantoms["upright"], "F", Bundle(by_regions.directory, manifest))
-    found = [one.severity for one in assessment.warnings if one.code is WarningCode.REGIONS_DISAGREE]
-    assert found == ([] if severity is None else [severity])
+    severities = [one.severity for one in assessment.warnings if one.code is WarningCode.REGIONS_DISAGREE]
+    assert severities == ([] if severity is None else [severity])
 
 
 @pytest.mark.parametrize(("probability", "severity"), [(0.4, None), (0.6, Severity.CAUTION), (0.95, Severity.CRITICAL)])
-def test_what_disturbs_a_radiograph_is_a_warning(
+def test_quality_warnings_by_probability(
     phantoms: dict[str, Path], by_regions: Bundle, tmp_path: Path, probability: float, severity: Severity | None
 ) -> None:
-    """The tiny network says the same of every view; only plaster has a limit above which a number is unusable."""
+    """The tiny network has the same output for every view. Only plaster has a critical limit."""
     folder = tmp_path / "judged"
     shutil.copytree(by_regions.directory, folder)
     quality = write_quality_network(folder, [probability] * len(QUALITY_LABELS))
@@ -505,7 +493,7 @@ def test_what_disturbs_a_radiograph_is_a_warning(
         assert set(labels.values()) == {Severity.CAUTION}
 
 
-def test_a_quality_network_that_gives_no_probabilities_is_rejected(
+def test_quality_network_with_invalid_output_rejected(
     phantoms: dict[str, Path], by_regions: Bundle, tmp_path: Path
 ) -> None:
     folder = tmp_path / "judged"
@@ -519,17 +507,15 @@ def test_a_quality_network_that_gives_no_probabilities_is_rejected(
     assert caught.value.code == "bundle_output"
 
 
-@pytest.mark.parametrize(("name", "doubted"), [("upright", True), ("mirrored", False)])
-def test_a_right_hand_that_was_read_as_a_left_one_is_not_doubted_for_its_side(
-    phantoms: dict[str, Path], by_regions: Bundle, monkeypatch: pytest.MonkeyPatch, name: str, doubted: bool
+@pytest.mark.parametrize(("name", "is_warned"), [("upright", True), ("mirrored", False)])
+def test_right_hand_warning_not_raised_if_mirrored(
+    phantoms: dict[str, Path], by_regions: Bundle, monkeypatch: pytest.MonkeyPatch, name: str, is_warned: bool
 ) -> None:
     change_facts(monkeypatch, side="R")
-    assert assess(phantoms[name], "F", by_regions).has_warning(WarningCode.RIGHT_HAND_DECLARED) is doubted
+    assert assess(phantoms[name], "F", by_regions).has_warning(WarningCode.RIGHT_HAND_DECLARED) is is_warned
 
 
-def test_a_hand_with_fewer_pixels_than_a_network_looks_at_is_doubted(
-    phantoms: dict[str, Path], by_regions: Bundle, tmp_path: Path
-) -> None:
+def test_low_resolution_warning_for_hand(phantoms: dict[str, Path], by_regions: Bundle, tmp_path: Path) -> None:
     assert not assess(phantoms["upright"], "F", by_regions).has_warning(WarningCode.LOW_RESOLUTION)
     ample = Bundle.open(tiny_bundle(tmp_path / "ample", view=ViewSpec("B", 400, 400, "hand"), hand=True))
     assert not assess(phantoms["upright"], "F", ample).has_warning(
@@ -545,10 +531,10 @@ def test_a_hand_with_fewer_pixels_than_a_network_looks_at_is_doubted(
 
 
 @pytest.mark.parametrize("wider", [True, False])
-def test_networks_are_not_asked_of_bones_that_the_radiograph_does_not_show(
+def test_networks_of_cut_off_regions_are_not_used(
     phantoms: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wider: bool
 ) -> None:
-    """A bundle without a network of the whole hand has no other networks to trust, and asks all."""
+    """A bundle without a network of the whole hand uses all networks."""
     views = (REGION_VIEWS if wider else REGION_VIEWS[1:]) + (ViewSpec("E", 24, 40, "hand"),)
     bundle = Bundle.open(tiny_bundle(tmp_path / "regions", views=views, hand=True))
     assert not assess(phantoms["upright"], "F", bundle).has_warning(WarningCode.REGION_CUT_OFF)
@@ -562,16 +548,16 @@ def test_networks_are_not_asked_of_bones_that_the_radiograph_does_not_show(
         (warning,) = (one for one in short.warnings if one.code is WarningCode.REGION_CUT_OFF)
         assert warning.values["regions"] == "E"
         weights = {member.name: member.weight for member in bundle.members}
-        asked = short.estimate.member_ages_months
-        mean = sum(weights[name] * age for name, age in asked.items()) / sum(weights[name] for name in asked)
+        used = short.estimate.member_ages_months
+        mean = sum(weights[name] * age for name, age in used.items()) / sum(weights[name] for name in used)
         assert short.age_months == pytest.approx(max(mean, 0.0))
 
 
-def test_an_age_distribution_is_told_where_a_network_gives_one(png: Path, bundle: Bundle, tmp_path: Path) -> None:
+def test_age_distribution_reported_if_available(png: Path, bundle: Bundle, tmp_path: Path) -> None:
     assert assess(png, "F", bundle).document().age_distribution is None
     spread = Bundle.open(tiny_bundle(tmp_path / "spread", distribution=True))
-    told = assess(png, "F", spread).to_json()["age_distribution"]
-    assert len(told) == 240 and told[0] == 0.00417
+    distribution = assess(png, "F", spread).to_json()["age_distribution"]
+    assert len(distribution) == 240 and distribution[0] == 0.00417
 
 
 def test_regions_in_words() -> None:
@@ -581,9 +567,7 @@ def test_regions_in_words() -> None:
 # --- the heat map ---
 
 
-def test_the_heat_map_lies_on_the_radiograph_at_every_size(
-    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_heat_map_position_independent_of_size(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = np.zeros((8, 8), np.float32)
     grid[2, 4] = 2.0
     change_answers(monkeypatch, activation=grid)
@@ -601,13 +585,11 @@ def test_the_heat_map_lies_on_the_radiograph_at_every_size(
     assert assessment.heat_map().values.shape == assessment.picture.shape
 
 
-def test_members_of_one_grid_are_averaged_and_others_stay_apart(
-    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_activations_averaged_by_grid(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Bundle.run
     grids = {"member-0": np.full((8, 8), 4.0, np.float32), "member-1": np.full((8, 8), 1.0, np.float32)}
     monkeypatch.setattr(
-        Bundle, "run", lambda self, member, *asked: replace(run(self, member, *asked), activation=grids[member.name])
+        Bundle, "run", lambda self, member, *rest: replace(run(self, member, *rest), activation=grids[member.name])
     )
     (activation,) = assess(png, "F", bundle).activations
     first, second = (member.weight for member in bundle.members)
@@ -619,10 +601,8 @@ def test_members_of_one_grid_are_averaged_and_others_stay_apart(
 
 @pytest.mark.parametrize("evidence", ["both", "raising"])
 @pytest.mark.parametrize("shape", [(401, 300), (300, 400)])
-def test_a_radiograph_and_its_mirror_image_get_heat_maps_that_are_mirror_images(
-    tmp_path: Path, shape: tuple[int, int], evidence: Evidence
-) -> None:
-    """Also where the view is wider than it is high, and its cells do not divide it evenly."""
+def test_heat_map_of_mirror_image_is_mirrored(tmp_path: Path, shape: tuple[int, int], evidence: Evidence) -> None:
+    """This also holds for a view that is wider than high and not divisible by its cells."""
     folder = tiny_bundle(tmp_path / "tiny", members=2, view=ViewSpec(height=64, width=80), mirror=True)
     manifest = read_manifest(folder)
     shifted = tuple(replace(member, cells=CellGrid(4.0, 0.5)) for member in manifest.members)
@@ -642,7 +622,7 @@ def test_a_radiograph_and_its_mirror_image_get_heat_maps_that_are_mirror_images(
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (10, 0), (-1, 5)])
-def test_a_map_without_pixels_is_an_error_that_says_so(png: Path, bundle: Bundle, shape: tuple[int, int]) -> None:
+def test_heat_map_rejects_empty_shape(png: Path, bundle: Bundle, shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="at least one pixel"):
         assess(png, "F", bundle).heat_map(shape)
 
@@ -650,9 +630,7 @@ def test_a_map_without_pixels_is_an_error_that_says_so(png: Path, bundle: Bundle
 # --- JSON ---
 
 
-def test_the_checksum_is_of_the_bytes_that_were_decoded(
-    png: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checksum_of_decoded_bytes(png: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file changes right after it was read."""
     radiograph = tmp_path / "radiograph.png"
     radiograph.write_bytes(png.read_bytes())
@@ -666,36 +644,38 @@ def test_the_checksum_is_of_the_bytes_that_were_decoded(
     assert assess(radiograph, "F", bundle).source_sha256 == hashlib.sha256(png.read_bytes()).hexdigest()
 
 
-def test_the_schema_is_plain_json_and_complete(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_to_json_is_plain_and_complete(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     change_facts(monkeypatch, age_months=90.0, side="L", sex=Sex.FEMALE, spacing_mm=(0.1, 0.1))
-    said = json.loads(json.dumps(assess(png, "F", bundle).to_json(), allow_nan=False))
-    assert said["schema"] == 1 and said["image"] == "radiograph.png" and said["sex"] == "F"
-    assert said["chronological_age_months"] == 90.0
-    assert said["difference_months"] == pytest.approx(said["age_months"] - 90.0, abs=0.011)
+    document = json.loads(json.dumps(assess(png, "F", bundle).to_json(), allow_nan=False))
+    assert document["schema"] == 1 and document["image"] == "radiograph.png" and document["sex"] == "F"
+    assert document["chronological_age_months"] == 90.0
+    assert document["difference_months"] == pytest.approx(document["age_months"] - 90.0, abs=0.011)
     digest = hashlib.sha256(png.read_bytes()).hexdigest()
-    assert said["radiograph"] == {"height_pixels": 400, "width_pixels": 300, "sha256": digest}
+    assert document["radiograph"] == {"height_pixels": 400, "width_pixels": 300, "sha256": digest}
     assert assess(png.read_bytes(), "F", bundle).source_sha256 == digest
-    assert said["interval_coverage"] is None
-    assert set(said["timings_ms"]) == {"read", "cut", "run", "combine", "draw", "total"}
-    assert all(wall >= 0 for wall in said["timings_ms"].values())
-    assert "birth_date" not in json.dumps(said)
-    assert {"age_text", "typical_error_months", "interval_months", "warnings", "facts", "bundle", "notice"} <= set(said)
+    assert document["interval_coverage"] is None
+    assert set(document["timings_ms"]) == {"read", "cut", "run", "combine", "draw", "total"}
+    assert all(wall >= 0 for wall in document["timings_ms"].values())
+    assert "birth_date" not in json.dumps(document)
+    assert {"age_text", "typical_error_months", "interval_months", "warnings", "facts", "bundle", "notice"} <= set(
+        document
+    )
 
 
-def test_what_is_calibrated_is_said_in_the_data(png: Path, bundle: Bundle) -> None:
+def test_to_json_states_calibration(png: Path, bundle: Bundle) -> None:
     plain = assess(png, "F", bundle).to_json()
     manifest = replace(bundle.manifest, calibration=CALIBRATION)
-    said = assess(png, "F", Bundle(bundle.directory, manifest, threads=1)).to_json()
-    assert (plain["interval_calibrated"], said["interval_calibrated"]) == (False, True)
-    assert said["member_ages_months"] == plain["member_ages_months"]
-    for one in (plain, said):
+    document = assess(png, "F", Bundle(bundle.directory, manifest, threads=1)).to_json()
+    assert (plain["interval_calibrated"], document["interval_calibrated"]) == (False, True)
+    assert document["member_ages_months"] == plain["member_ages_months"]
+    for one in (plain, document):
         wide, narrow = one["interval_months"], one["interval_80_months"]
         assert 0 <= wide[0] <= narrow[0] <= one["age_months"] <= narrow[1] <= wide[1]
         assert all(round(bound, 2) == bound for bound in (*wide, *narrow))
     of_sex = CALIBRATION.by_sex[Sex.FEMALE]
     corrected = of_sex.corrected(plain["age_months"])
-    assert said["age_months"] == pytest.approx(corrected, abs=0.011)
-    assert said["typical_error_months"] == of_sex.band(corrected).typical_error_months
+    assert document["age_months"] == pytest.approx(corrected, abs=0.011)
+    assert document["typical_error_months"] == of_sex.band(corrected).typical_error_months
 
 
 def data_set(pixels: FloatArray) -> pydicom.Dataset:
@@ -716,22 +696,26 @@ def data_set(pixels: FloatArray) -> pydicom.Dataset:
     return file
 
 
-def test_what_a_dicom_object_says_serialises_without_the_patients_identity(tmp_path: Path, bundle: Bundle) -> None:
+def test_to_json_of_dicom_omits_identity(tmp_path: Path, bundle: Bundle) -> None:
     path = tmp_path / "hand.dcm"
     data_set(radiograph()).save_as(path, enforce_file_format=True)
     for source in (path, data_set(radiograph())):
         assessment = assess(source, "M", bundle)
         written = json.dumps(assessment.to_json(), allow_nan=False)
         assert not any(secret in written for secret in ("Doe", "4711", "2012"))
-        said = json.loads(written)
-        assert said["facts"]["sex"] == "F" and said["facts"]["side"] == "R" and said["facts"]["modality"] == "DX"
-        assert said["facts"]["spacing_mm"] == [0.15, 0.15]
-        assert said["chronological_age_months"] == pytest.approx(85, abs=1.1)
+        document = json.loads(written)
+        assert (
+            document["facts"]["sex"] == "F"
+            and document["facts"]["side"] == "R"
+            and document["facts"]["modality"] == "DX"
+        )
+        assert document["facts"]["spacing_mm"] == [0.15, 0.15]
+        assert document["chronological_age_months"] == pytest.approx(85, abs=1.1)
         assert {WarningCode.SEX_DIFFERS_FROM_FILE, WarningCode.RIGHT_HAND_DECLARED} <= codes(assessment)
 
 
 @given(st.floats(min_value=0, max_value=300))
-def test_ages_in_words_are_the_nearest_month(months: float) -> None:
+def test_ages_in_words_round_to_nearest_month(months: float) -> None:
     words = age_in_words(months).split()
     counts = dict(zip((unit.rstrip("s") for unit in words[1::2]), map(int, words[::2]), strict=True))
     total = 12 * counts.get("year", 0) + counts.get("month", 0)
@@ -754,10 +738,10 @@ def test_ages_in_words(months: float, words: str) -> None:
     assert age_in_words(months) == words
 
 
-def test_a_lone_region_is_left_out_of_the_estimate_and_named(
+def test_lone_region_left_out_with_warning(
     phantoms: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of five networks one says 60 months more: the estimate is the others' mean, and the heat map theirs."""
+    """One of five networks estimates 60 months more; estimate and heat map come from the others."""
     views = [ViewSpec(region, 48, 48, "hand") for region in HAND_REGIONS]
     bundle = Bundle.open(tiny_bundle(tmp_path / "five", views=views, hand=True), threads=1)
     limits = Disagreement(scale_months=28.0, factor=0.9, caution_months=30.0, critical_months=45.0)
@@ -779,28 +763,28 @@ def test_a_lone_region_is_left_out_of_the_estimate_and_named(
     assert not assessment.has_warning(WarningCode.REGIONS_DISAGREE)
 
 
-def told(pixels: FloatArray, hand: Hand) -> list[WarningCode]:
-    """What measures, without a network, say of a hand on a radiograph."""
+def measured_warnings(pixels: FloatArray, hand: Hand) -> list[WarningCode]:
+    """Return the quality warnings that measures raise without a network."""
     shape = (pixels.shape[0], pixels.shape[1])
     levels = hand_levels(pixels.astype(np.float32), hand)
     return [one.code for one in quality_warnings(shape, hand, levels, {}, {})]
 
 
-def test_a_fingertip_outside_the_radiograph_is_a_warning(phantoms: dict[str, Path], by_regions: Bundle) -> None:
+def test_fingertips_cut_warning(phantoms: dict[str, Path], by_regions: Bundle) -> None:
     pixels = read_radiograph(phantoms["upright"]).pixels
     hand = by_regions.find_hand(pixels)
-    assert told(pixels, hand) == []
+    assert measured_warnings(pixels, hand) == []
     rows = int(hand.points_xy[0, 1] + 0.03 * hand.length_pixels)
     to_mask = Transform.shift(0, rows).then(hand.radiograph_to_mask)
     cut, above = pixels[rows:], replace(hand, points_xy=hand.points_xy - (0, rows), radiograph_to_mask=to_mask)
-    assert told(cut, above) == [WarningCode.FINGERTIPS_CUT]
+    assert measured_warnings(cut, above) == [WarningCode.FINGERTIPS_CUT]
 
 
-def test_greys_altered_by_gamma_are_a_warning(phantoms: dict[str, Path], by_regions: Bundle) -> None:
+def test_altered_grey_warning(phantoms: dict[str, Path], by_regions: Bundle) -> None:
     pixels = read_radiograph(phantoms["upright"]).pixels
     hand = by_regions.find_hand(pixels)
     darker = np.power(pixels, np.float32(4))
-    assert told(darker, hand) == [WarningCode.ALTERED_GREY]
+    assert measured_warnings(darker, hand) == [WarningCode.ALTERED_GREY]
     negative = replace(hand, inverted=True)
-    assert told(1 - darker, negative) == [WarningCode.ALTERED_GREY]
-    assert told(1 - pixels, negative) == []
+    assert measured_warnings(1 - darker, negative) == [WarningCode.ALTERED_GREY]
+    assert measured_warnings(1 - pixels, negative) == []

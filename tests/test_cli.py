@@ -53,7 +53,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two radiographs of different folders but the same name, a third, and a file that is none."""
+    """Return a folder with two radiographs of the same name in different folders, a third, and another file."""
     folder = tmp_path_factory.mktemp("radiographs")
     rng = np.random.default_rng(0)
     for name in ("hand.png", "other.png", "b/hand.png"):
@@ -84,7 +84,7 @@ def rows_of(table: Path) -> list[dict[str, str]]:
 # --- the program ---
 
 
-def test_help_lists_every_command_with_its_exit_codes() -> None:
+def test_help_lists_commands_and_exit_codes() -> None:
     result = boneage("--help")
     assert result.exit_code == 0
     for word in (
@@ -101,7 +101,7 @@ def test_help_lists_every_command_with_its_exit_codes() -> None:
         assert word in result.stdout
 
 
-def test_help_and_import_load_nothing_heavy() -> None:
+def test_help_and_import_load_no_heavy_package() -> None:
     program = (
         "import sys, boneage\nfrom boneage.cli import cli\n"
         "cli(['--help'], standalone_mode=False)\n"
@@ -112,7 +112,7 @@ def test_help_and_import_load_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("command", ["assess", "sample", "bundle"])
-def test_each_command_explains_itself(command: str) -> None:
+def test_help_of_each_command(command: str) -> None:
     result = boneage(command, "--help")
     assert result.exit_code == 0 and "Usage" in result.stdout
 
@@ -140,18 +140,18 @@ def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str]) -> None:
     assert result.stdout == ""
 
 
-def test_a_wrong_sex_is_told_which_there_are() -> None:
+def test_invalid_sex_names_choices() -> None:
     assert "give F or M" in error_of(boneage("assess", "x.png", "--sex", "X"))
 
 
-def test_a_folder_is_told_to_be_given_by_its_radiographs(radiographs: Path, tmp_path: Path) -> None:
+def test_folder_as_file_is_wrong_usage(radiographs: Path, tmp_path: Path) -> None:
     result = boneage("assess", radiographs, "--sex", "F")
     assert result.exit_code == 2 and str(radiographs / "*") in error_of(result)
     (tmp_path / "inner").mkdir()
     assert "is a folder. It has no files." in error_of(boneage("assess", tmp_path, "--sex", "F"))
 
 
-def test_unforeseen_errors_are_one_line_too(radiographs: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_error_is_one_line(radiographs: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_args: object, **_options: object) -> NoReturn:
         raise RuntimeError("boom\nboom")
 
@@ -161,9 +161,7 @@ def test_unforeseen_errors_are_one_line_too(radiographs: Path, bundle: Path, mon
     assert "RuntimeError: boom boom [internal_error]" in error_of(result)
 
 
-def test_a_package_that_is_not_installed_is_named_with_its_extra(
-    monkeypatch: pytest.MonkeyPatch, radiographs: Path, bundle: Path
-) -> None:
+def test_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch, radiographs: Path, bundle: Path) -> None:
     def missing(*_args: object, **_options: object) -> NoReturn:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
@@ -183,8 +181,8 @@ KINDS = {
 
 def codes_in_use() -> dict[str, int]:
     """Every code that the source passes to an error, with its exit status."""
-    found = {code.value: Rejection.exit_status for code in RejectionCode}
-    found |= {"usage": 2, "stopped": 130, "extra_missing": 1, "file_error": 1, "internal_error": 1}  # the program's own
+    codes = {code.value: Rejection.exit_status for code in RejectionCode}
+    codes |= {"usage": 2, "stopped": 130, "extra_missing": 1, "file_error": 1, "internal_error": 1}  # the program's own
     for path in Path(str(package.__file__)).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in KINDS:
@@ -193,8 +191,8 @@ def codes_in_use() -> dict[str, int]:
             if isinstance(code, ast.Name) and (path.name, code.id) == ("each_radiograph.py", "_INTERNAL"):
                 continue
             assert isinstance(code, ast.Constant), f"{path.name}:{code.lineno}: a code that cannot be looked up"
-            found[str(code.value)] = KINDS[getattr(node.func, "id", "")].exit_status
-    return found
+            codes[str(code.value)] = KINDS[getattr(node.func, "id", "")].exit_status
+    return codes
 
 
 def table_under(heading: str) -> list[list[str]]:
@@ -203,19 +201,19 @@ def table_under(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if "| `" in f" {line}"]
 
 
-def test_every_code_is_documented_with_its_exit_status() -> None:
+def test_codes_are_documented_with_exit_status() -> None:
     documented = {code.strip("`"): int(status) for code, status, _ in table_under("Failures")}
     assert documented == codes_in_use()
     assert all(f"  {status}  " in boneage("--help").stdout for status in set(documented.values()))
 
 
-def test_every_warning_is_documented_in_its_order_with_its_severities() -> None:
+def test_warnings_are_documented_with_severities() -> None:
     documented = {code.strip("`"): severities.split(", ") for code, severities, _ in table_under("Warnings")}
     assert list(documented.items()) == [(code.value, [one.value for one in severities(code)]) for code in WarningCode]
 
 
 @pytest.mark.parametrize("missing", ["tqdm", "tensorboard", "matplotlib"])
-def test_what_the_extras_bring_is_known_by_name(missing: str) -> None:
+def test_extras_provide_named_packages(missing: str) -> None:
     from boneage.cli import _EXTRAS
 
     assert _EXTRAS[missing] == ("plot" if missing == "matplotlib" else "train")
@@ -224,7 +222,7 @@ def test_what_the_extras_bring_is_known_by_name(missing: str) -> None:
 # --- assess ---
 
 
-def test_one_radiograph_is_one_line(radiographs: Path, bundle: Path) -> None:
+def test_assess_prints_one_line_per_radiograph(radiographs: Path, bundle: Path) -> None:
     result = boneage("assess", radiographs / "hand.png", "--sex", "f", "--bundle", bundle)
     assert result.exit_code == 0, result.output
     (line,) = result.stdout.splitlines()
@@ -232,7 +230,7 @@ def test_one_radiograph_is_one_line(radiographs: Path, bundle: Path) -> None:
     assert result.stderr == ""
 
 
-def test_boys_and_girls_get_the_answer_of_their_sex(radiographs: Path, bundle: Path) -> None:
+def test_assess_uses_sex(radiographs: Path, bundle: Path) -> None:
     ages = {}
     for sex in ("F", "male"):
         result = boneage("assess", radiographs / "hand.png", "--sex", sex, "--bundle", bundle, "--json")
@@ -240,7 +238,7 @@ def test_boys_and_girls_get_the_answer_of_their_sex(radiographs: Path, bundle: P
     assert ages["male"] - ages["F"] == pytest.approx(8.0, abs=0.05)  # the tiny network's own difference
 
 
-def test_one_bad_file_does_not_stop_the_rest(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
+def test_assess_continues_after_bad_file(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
     table = tmp_path / "ages.csv"
     images = [radiographs / "bad.png", radiographs / "hand.png", radiographs / "none.png", radiographs / "other.png"]
     result = boneage("assess", *images, "--sex", "M", "--bundle", bundle, "--csv", table)
@@ -287,7 +285,7 @@ def test_assess_reads_each_file_once_and_sums_what_it_decoded(
         assert reports_of(out)[Path(name).stem] == line["radiograph"]["sha256"]
 
 
-def test_json_lines_hold_the_rejected_radiographs_too(radiographs: Path, bundle: Path) -> None:
+def test_json_lines_include_rejected_radiographs(radiographs: Path, bundle: Path) -> None:
     result = boneage(
         "assess", radiographs / "hand.png", radiographs / "bad.png", "--sex", "F", "--bundle", bundle, "--json"
     )
@@ -302,7 +300,7 @@ def test_json_lines_hold_the_rejected_radiographs_too(radiographs: Path, bundle:
     )
 
 
-def test_radiographs_of_the_same_name_get_files_of_their_own(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
+def test_out_separates_radiographs_of_the_same_name(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     images = [radiographs / "hand.png", radiographs / "b" / "hand.png", radiographs / "bad.png"]
     result = boneage("assess", *images, "--sex", "F", "--bundle", bundle, "--out", out)
@@ -314,7 +312,7 @@ def test_radiographs_of_the_same_name_get_files_of_their_own(radiographs: Path, 
     assert ages[0] != ages[1]
 
 
-def test_a_radiograph_is_never_overwritten(bundle: Path, tmp_path: Path) -> None:
+def test_out_never_overwrites_a_radiograph(bundle: Path, tmp_path: Path) -> None:
     for name in ("a.png", "a.overlay.png"):
         cv2.imwrite(str(tmp_path / name), np.random.default_rng(1).integers(0, 255, (100, 80), dtype=np.uint8))
     before = (tmp_path / "a.overlay.png").read_bytes()
@@ -325,7 +323,7 @@ def test_a_radiograph_is_never_overwritten(bundle: Path, tmp_path: Path) -> None
     assert (tmp_path / "a-2.overlay.png").exists() and (tmp_path / "a.overlay.overlay.png").exists()
 
 
-def test_a_list_gives_radiographs_and_sexes(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
+def test_list_gives_radiographs_and_sexes(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
     listed = radiographs / "list.csv"
     listed.write_text(
         f"image,sex\nhand.png,F\n{radiographs / 'other.png'},male\nb/hand.png,\n./none.png,M\n", encoding="utf-8"
@@ -340,19 +338,17 @@ def test_a_list_gives_radiographs_and_sexes(radiographs: Path, bundle: Path, tmp
     assert [row["error"] for row in rows] == ["", "", "sex_missing", "not_found"]
 
 
-def test_a_list_that_cannot_be_used_is_exit_6(radiographs: Path, bundle: Path) -> None:
+def test_invalid_list_is_exit_6(radiographs: Path, bundle: Path) -> None:
     result = boneage("assess", "--list", radiographs / "none.csv", "--bundle", bundle)
     assert result.exit_code == 6 and "[table_not_found]" in error_of(result)
 
 
-def test_a_bundle_that_is_not_there_is_exit_4(radiographs: Path) -> None:
+def test_missing_bundle_is_exit_4(radiographs: Path) -> None:
     result = boneage("assess", radiographs / "hand.png", "--sex", "F", "--bundle", "no-such-bundle")
     assert result.exit_code == 4 and "[bundle_not_found]" in error_of(result)
 
 
-def test_the_sex_is_required_and_what_the_file_says_is_told(
-    radiographs: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_sex_reports_sex_in_file(radiographs: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = boneage("assess", radiographs / "hand.png", "--bundle", bundle)
     assert result.exit_code == 2 and "--sex F or --sex M" in error_of(result) and "says" not in error_of(result)
 
@@ -365,7 +361,7 @@ def test_the_sex_is_required_and_what_the_file_says_is_told(
     assert result.exit_code == 2 and "hand.png declares M" in error_of(result)
 
 
-def test_what_was_done_before_a_failure_is_in_the_table(
+def test_csv_keeps_rows_before_a_failure(
     radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def breaking(source: bytes, sex: str, bundle: Bundle, *, name: str) -> Assessment:
@@ -382,7 +378,7 @@ def test_what_was_done_before_a_failure_is_in_the_table(
 
 
 @pytest.mark.parametrize("broken", ["boneage.assessment.combine", "boneage.report.report.page"])
-def test_a_radiograph_that_fails_unforeseen_is_a_row_and_the_rest_goes_on(
+def test_csv_continues_after_unexpected_failure(
     radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     """The second of three, whether judging it fails or drawing it."""
@@ -412,7 +408,7 @@ def test_a_radiograph_that_fails_unforeseen_is_a_row_and_the_rest_goes_on(
 
 
 @pytest.mark.parametrize("with_table", [True, False])
-def test_sigterm_stops_as_ctrl_c_does_and_keeps_what_was_done(
+def test_sigterm_keeps_finished_rows(
     radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_table: bool
 ) -> None:
     def stopping(source: bytes, sex: str, bundle: Bundle, *, name: str) -> Assessment:
@@ -434,7 +430,7 @@ def test_sigterm_stops_as_ctrl_c_does_and_keeps_what_was_done(
         assert [row["image"] for row in rows_of(table)] == [str(images[0])]
 
 
-def test_a_table_that_cannot_be_written_is_told_before_any_radiograph_is_read(
+def test_unwritable_csv_is_reported_first(
     radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_given: object) -> NoReturn:
@@ -447,9 +443,7 @@ def test_a_table_that_cannot_be_written_is_told_before_any_radiograph_is_read(
     assert result.exit_code == 1 and f"{tmp_path / 'file'}. [file_error]" in error_of(result)
 
 
-def test_a_warning_of_a_reader_names_its_radiograph(
-    radiographs: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reader_warning_names_radiograph(radiographs: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def warning(source: bytes) -> Radiograph:
         logging.getLogger("boneage.reading.dicom.tags").warning("a malformed %s: not used", "PatientAge")
         return read_radiograph(source)
@@ -495,12 +489,12 @@ def run_here(folder: Path, *arguments: object) -> subprocess.CompletedProcess[by
 
 
 def is_clean(data: bytes) -> bool:
-    """Whether it is UTF-8 without control characters but line feeds."""
+    """Return True if data is UTF-8 without control characters other than line feeds."""
     return all(shown(line) == line for line in data.decode().split("\n"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
-def test_a_full_disk_behind_standard_output_is_told(radiographs: Path, bundle: Path) -> None:
+def test_full_standard_output_is_an_error(radiographs: Path, bundle: Path) -> None:
     command = [
         sys.executable,
         "-m",
@@ -519,7 +513,7 @@ def test_a_full_disk_behind_standard_output_is_told(radiographs: Path, bundle: P
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems allow fewer names")
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_a_path_that_the_terminal_cannot_show_is_printed_all_the_same(tmp_path: Path, encoding: str) -> None:
+def test_unprintable_path_is_escaped(tmp_path: Path, encoding: str) -> None:
     command = [sys.executable, "-m", "boneage", "sample", os.fsdecode(b"\xff.png")]
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)  # our own program
@@ -527,8 +521,8 @@ def test_a_path_that_the_terminal_cannot_show_is_printed_all_the_same(tmp_path: 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems allow fewer names")
-def test_files_of_any_name_are_assessed_and_written_safely(odd_radiographs: Path, bundle: Path, tmp_path: Path) -> None:
-    """As a pattern of the shell gives them, hyphens first; and once more from the table that was made of them."""
+def test_file_names_of_any_bytes_are_safe(odd_radiographs: Path, bundle: Path, tmp_path: Path) -> None:
+    """Files are given like a shell pattern, hyphens first, and once more as the resulting table."""
     names = sorted(os.fsdecode(name) for name in ODD_NAMES)
     out, table = tmp_path / "out", tmp_path / "ages.csv"
     options = ["--sex", "F", "--bundle", bundle, "--csv", table, "--out", out]
@@ -544,9 +538,9 @@ def test_files_of_any_name_are_assessed_and_written_safely(odd_radiographs: Path
     assert all(is_clean(os.fsencode(path.name)) and path.name[0] != "-" for path in out.iterdir())
     assert all(is_clean(path.read_bytes()) for path in out.glob("*.html"))
     for name, stem in zip(names, stems, strict=True):
-        said = json.loads((out / f"{stem}.json").read_text(encoding="utf-8"))
-        assert name_of(said["image"]) == name
-        assert said["radiograph"]["sha256"] == hashlib.sha256((odd_radiographs / name).read_bytes()).hexdigest()
+        document = json.loads((out / f"{stem}.json").read_text(encoding="utf-8"))
+        assert name_of(document["image"]) == name
+        assert document["radiograph"]["sha256"] == hashlib.sha256((odd_radiographs / name).read_bytes()).hexdigest()
 
     listed = odd_radiographs / "list.csv"
     table.replace(listed)
@@ -558,7 +552,7 @@ def test_files_of_any_name_are_assessed_and_written_safely(odd_radiographs: Path
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="other systems have other names")
-def test_a_path_that_no_file_can_have_is_rejected_on_its_own(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
+def test_impossible_path_is_rejected_alone(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     listed, table, out = tmp_path / "list.csv", tmp_path / "ages.csv", tmp_path / "out"
@@ -572,7 +566,7 @@ def test_a_path_that_no_file_can_have_is_rejected_on_its_own(radiographs: Path, 
     assert boneage("assess", *images[1:4], "--sex", "F", "--bundle", bundle).exit_code == 3
 
 
-def test_an_option_that_is_no_file_is_an_error(radiographs: Path, bundle: Path) -> None:
+def test_option_with_invalid_file_is_an_error(radiographs: Path, bundle: Path) -> None:
     result = boneage("assess", "-nothing.png", radiographs / "hand.png", "--sex", "F", "--bundle", bundle)
     assert result.exit_code == 2 and "-n" in error_of(result)
 
@@ -595,7 +589,7 @@ def batch(folder: Path, count: int) -> tuple[Path, list[str]]:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
-def test_a_killed_run_is_gone_on_with_until_its_table_is_whole(bundle: Path, tmp_path: Path) -> None:
+def test_resume_after_kill_completes_the_table(bundle: Path, tmp_path: Path) -> None:
     """Killed three times at random moments after a row of its own, with reports."""
     listed, images = batch(tmp_path / "in", 18)
     whole, table, out = tmp_path / "whole.csv", tmp_path / "ages.csv", tmp_path / "out"
@@ -622,7 +616,7 @@ def test_a_killed_run_is_gone_on_with_until_its_table_is_whole(bundle: Path, tmp
     assert (again.exit_code, again.stdout) == (3, "") and table.read_bytes() == whole.read_bytes()
 
 
-def test_a_table_grows_while_radiographs_are_assessed(
+def test_csv_grows_during_assessment(
     radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table, counts = tmp_path / "ages.csv", []
@@ -637,7 +631,7 @@ def test_a_table_grows_while_radiographs_are_assessed(
     assert counts == [0, 1, 2]
 
 
-def test_resuming_with_other_settings_is_rejected_and_the_table_stays(
+def test_resume_with_other_settings_is_rejected(
     radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table, images = tmp_path / "ages.csv", [radiographs / "hand.png", radiographs / "bad.png"]
@@ -665,7 +659,7 @@ def test_resuming_with_other_settings_is_rejected_and_the_table_stays(
     assert table.read_bytes().startswith(before) and [row["image"] for row in rows_of(table)] == list(map(str, more))
 
 
-def test_to_resume_there_must_be_a_table(radiographs: Path) -> None:
+def test_resume_needs_a_table(radiographs: Path) -> None:
     result = boneage("assess", radiographs / "hand.png", "--sex", "F", "--resume")
     assert result.exit_code == 2 and "--csv" in error_of(result)
 
@@ -685,7 +679,7 @@ def reports_of(out: Path) -> dict[str, str | None]:
     return {path.stem: json.loads(path.read_text())["radiograph"]["sha256"] for path in out.glob("[!.]*.json")}
 
 
-def test_a_report_of_another_radiograph_is_not_overwritten_by_a_later_run(bundle: Path, tmp_path: Path) -> None:
+def test_later_run_keeps_report_of_other_radiograph(bundle: Path, tmp_path: Path) -> None:
     out, table = tmp_path / "out", tmp_path / "ages.csv"
     radiographs = [noise(tmp_path / folder / "IM0001.png", seed) for seed, folder in enumerate("ab")]
     stems = []
@@ -705,7 +699,7 @@ def test_a_report_of_another_radiograph_is_not_overwritten_by_a_later_run(bundle
     assert len(list(out.iterdir())) == 6
 
 
-def test_no_age_stays_in_the_folder_of_a_radiograph_that_is_rejected_now(bundle: Path, tmp_path: Path) -> None:
+def test_rejection_removes_earlier_estimate(bundle: Path, tmp_path: Path) -> None:
     out, radiograph = tmp_path / "out", noise(tmp_path / "a" / "hand.png", 1)
     other = noise(tmp_path / "b" / "hand.png", 2)
     listed = tmp_path / "list.csv"
@@ -719,17 +713,17 @@ def test_no_age_stays_in_the_folder_of_a_radiograph_that_is_rejected_now(bundle:
         "hand-2.overlay.png",
         "hand.json",
     ]
-    said = json.loads((out / "hand.json").read_text())
-    assert said["age_months"] is None and said["error"]["code"] == "sex_missing"
+    document = json.loads((out / "hand.json").read_text())
+    assert document["age_months"] is None and document["error"]["code"] == "sex_missing"
     assert reports_of(out) == {
         "hand": hashlib.sha256(radiograph.read_bytes()).hexdigest(),
         "hand-2": hashlib.sha256(other.read_bytes()).hexdigest(),
     }
 
 
-def test_the_table_overwrites_no_report_and_no_report_the_table(bundle: Path, tmp_path: Path) -> None:
+def test_csv_and_reports_never_overwrite_each_other(bundle: Path, tmp_path: Path) -> None:
     out, radiograph = tmp_path / "out", noise(tmp_path / "hand.png", 1)
-    new = out / "hand.json"  # a strange name for a table, but it was asked for
+    new = out / "hand.json"  # an unusual name for a table, but the requested one
     result = boneage("assess", radiograph, "--sex", "F", "--bundle", bundle, "--out", out, "--csv", new)
     assert result.exit_code == 0, result.output
     assert [row["report"] for row in rows_of(new)] == ["hand-2"]
@@ -737,7 +731,7 @@ def test_the_table_overwrites_no_report_and_no_report_the_table(bundle: Path, tm
     assert result.exit_code == 2 and "would overwrite a report" in error_of(result)
 
 
-def test_a_radiograph_that_cannot_be_read_at_all_has_no_report(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
+def test_unreadable_file_has_no_report(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
     out, table = tmp_path / "out", tmp_path / "ages.csv"
     result = boneage("assess", radiographs / "none.png", "--sex", "F", "--bundle", bundle, "--out", out, "--csv", table)
     assert result.exit_code == 3 and not list(out.iterdir())
@@ -745,15 +739,13 @@ def test_a_radiograph_that_cannot_be_read_at_all_has_no_report(radiographs: Path
 
 
 @pytest.mark.parametrize("evidence", ["both", "raising"])
-def test_the_evidence_that_the_map_shows_is_chosen(
-    radiographs: Path, bundle: Path, tmp_path: Path, evidence: str
-) -> None:
+def test_evidence_option_changes_the_map(radiographs: Path, bundle: Path, tmp_path: Path, evidence: str) -> None:
     out = tmp_path / "out"
     boneage("assess", radiographs / "hand.png", "--sex", "F", "--bundle", bundle, "--out", out, "--evidence", evidence)
     assert ("positive part" in (out / "hand.html").read_text(encoding="utf-8")) is (evidence == "raising")
 
 
-def test_a_folder_that_cannot_be_written_is_told(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
+def test_unwritable_folder_is_an_error(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = boneage(
         "assess", radiographs / "hand.png", "--sex", "F", "--bundle", bundle, "--out", tmp_path / "file" / "out"
@@ -762,7 +754,7 @@ def test_a_folder_that_cannot_be_written_is_told(radiographs: Path, bundle: Path
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_a_person_who_watches_sees_progress_and_standard_output_stays_clean(radiographs: Path, bundle: Path) -> None:
+def test_progress_leaves_standard_output_clean(radiographs: Path, bundle: Path) -> None:
     import pty
 
     leader, follower = pty.openpty()
@@ -779,7 +771,7 @@ def test_a_person_who_watches_sees_progress_and_standard_output_stays_clean(radi
 # --- sample, bundle ---
 
 
-def test_the_sample_says_that_its_number_means_nothing(bundle: Path, tmp_path: Path) -> None:
+def test_sample_states_that_it_is_meaningless(bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "new" / "hand.png"
     result = boneage("sample", path)
     assert result.exit_code == 0 and "has no meaning" in result.stdout
@@ -788,7 +780,7 @@ def test_the_sample_says_that_its_number_means_nothing(bundle: Path, tmp_path: P
     assert result.exit_code == 0 and "this number means nothing" in result.stdout
 
 
-def test_the_sample_replaces_no_other_file_unless_forced(tmp_path: Path) -> None:
+def test_sample_replaces_files_only_with_force(tmp_path: Path) -> None:
     path = tmp_path / "precious.png"
     path.write_bytes(b"precious")
     assert boneage("sample", path).exit_code == 2 and path.read_bytes() == b"precious"
@@ -797,7 +789,7 @@ def test_the_sample_replaces_no_other_file_unless_forced(tmp_path: Path) -> None
     np.testing.assert_array_equal(picture, np.rint(draw_hand() ** 0.7 * 255).astype(np.uint8))
 
 
-def test_bundles_are_listed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundle_list(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boneage.bundle.shipped.list_bundles", lambda: list_bundles(bundle.parent))
     assert (
         boneage("bundle", "list").stdout
@@ -806,15 +798,19 @@ def test_bundles_are_listed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert json.loads(boneage("bundle", "list", "--json").stdout)["mad_months"] == 8.5
 
 
-def test_a_bundle_is_shown(bundle: Path) -> None:
-    said = boneage("bundle", "show", bundle).stdout
-    assert "title: A tiny bundle for tests" in said and "view radiograph 48 x 64" in said and "metric ccc: 0.94" in said
+def test_bundle_show(bundle: Path) -> None:
+    output = boneage("bundle", "show", bundle).stdout
+    assert (
+        "title: A tiny bundle for tests" in output
+        and "view radiograph 48 x 64" in output
+        and "metric ccc: 0.94" in output
+    )
     assert json.loads(boneage("bundle", "show", bundle, "--json").stdout) == json.loads(
         (bundle / "bundle.json").read_text()
     )
 
 
-def test_a_bundle_is_checked(tmp_path: Path) -> None:
+def test_bundle_check(tmp_path: Path) -> None:
     folder = tiny_bundle(tmp_path / "tiny")
     result = boneage("bundle", "check", folder)
     assert result.exit_code == 0 and "self-test" in result.stdout and "FAIL" not in result.stdout

@@ -23,7 +23,8 @@ def test_load_recipe_shipped_round_trip(name: str) -> None:
 def test_load_recipe_shipped_builds_its_network(name: str) -> None:
     recipe = load_recipe(name)
     build = build_network if recipe.task == "age" else partial(build_hand_network, recipe.task)
-    build(recipe.network.name, recipe.view.height, recipe.view.width, **recipe.network.options)
+    network = build(recipe.network.name, recipe.view.height, recipe.view.width, **recipe.network.options)
+    assert sum(weights.numel() for weights in network.parameters()) > 0
 
 
 def test_shipped_recipes_of_table_one_at_both_sizes() -> None:

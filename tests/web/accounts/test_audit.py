@@ -75,10 +75,17 @@ def test_guard_rejects_every_statement(database: str, clinic: None) -> None:
     assert AuditEvent.objects.count() == 2
 
 
-def test_guard_can_be_removed_and_restored(database: str) -> None:
-    """The guard can be taken down and set up."""
-    for statement in [*UNGUARDS[database], *GUARDS[database]]:
+def test_guard_can_be_removed_and_restored(database: str, clinic: None) -> None:
+    """An event can be changed without the guard, and no longer once the guard is restored."""
+    record(SYSTEM, Action.RETENTION, cases=3)
+    for statement in UNGUARDS[database]:
         _sql(statement)
+    AuditEvent.objects.update(user_name="nobody")
+    assert AuditEvent.objects.get().user_name == "nobody"
+    for statement in GUARDS[database]:
+        _sql(statement)
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+        AuditEvent.objects.update(user_name=SYSTEM)
 
 
 @pytest.mark.django_db
