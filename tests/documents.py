@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from boneage.clinical.ages import exact_age
+from boneage.clinical.documents import clinical_document, clinical_values
+from boneage.clinical.reading import BoneAgeEstimate, clinical_reading
 from boneage.schema import (
     AssessmentDocument,
     BundleDocument,
@@ -13,15 +16,23 @@ from boneage.schema import (
     PointsDocument,
     RadiographDocument,
 )
+from boneage.sex import Sex
 from boneage.warnings_ import ResultWarning, WarningCode
 
 WIDTH, HEIGHT = 600, 800
 
 
-def assessment_document(age_months: float = 94.0, **changes: Any) -> AssessmentDocument:
+def assessment_document(
+    age_months: float = 94.0, *, chronological_months: float | None = None, **changes: Any
+) -> AssessmentDocument:
     """Return a document of a girl's radiograph in which every field has a plausible value, with changes."""
     low_resolution = ResultWarning.of(
         WarningCode.LOW_RESOLUTION, width=WIDTH, height=HEIGHT, view_width=192, view_height=256
+    )
+    reading = clinical_reading(
+        BoneAgeEstimate(age_months, (age_months - 12, age_months + 12), (age_months - 19, age_months + 19)),
+        sex=Sex(changes.get("sex", "F")),
+        age=None if chronological_months is None else exact_age(chronological_months),
     )
     document = AssessmentDocument(
         schema=1,
@@ -35,8 +46,7 @@ def assessment_document(age_months: float = 94.0, **changes: Any) -> AssessmentD
         interval_80_months=(age_months - 12, age_months + 12),
         interval_calibrated=False,
         interval_coverage=0.945,
-        chronological_age_months=None,
-        difference_months=None,
+        **clinical_values(clinical_document(reading)),
         member_ages_months={"whole": age_months, "carpals": age_months - 3, "fingers": age_months + 2},
         region_ages_months={"A": age_months, "B": age_months - 3, "C": age_months + 2},
         age_distribution=None,

@@ -3,6 +3,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from boneage.bundle.manifest import Member, read_manifest, write_manifest
 from boneage.bundle.member_output import MemberOutput
 from boneage.bundle.quality import QUALITY_LABELS
 from boneage.checks.radiograph import estimate_warnings, quality_warnings
+from boneage.clinical.ages import StatedAge, exact_age
+from boneage.clinical.errors import ClinicalError
 from boneage.errors import BundleError, Rejection
 from boneage.explain import Evidence
 from boneage.geometry import Transform
@@ -33,6 +36,7 @@ from boneage.hand.registration import HAND_REGIONS, Hand
 from boneage.hand.views import CellGrid, ViewSpec, cut_view, hand_levels
 from boneage.phantom import draw_hand, phantom_points, write_sample
 from boneage.reading.radiograph import Radiograph, read_file, read_radiograph
+from boneage.schema import ChronologicalAgeDocument
 from boneage.severity import Severity
 from boneage.sex import Sex
 from boneage.warnings_ import WARNING_TEXTS, WarningCode
@@ -246,10 +250,19 @@ def test_saturated_warning(tmp_path: Path, bundle: Bundle, white: float, is_warn
 
 @pytest.mark.parametrize(
     ("changes", "code"),
-    [({"for_processing": True}, WarningCode.FOR_PROCESSING), ({"ages_differ": True}, WarningCode.AGES_DIFFER)],
+    [
+        ({"for_processing": True}, WarningCode.FOR_PROCESSING),
+        (
+            {"patient_age": "003Y", "birth_date": date(2011, 10, 15), "study_date": date(2020, 6, 15)},
+            WarningCode.AGES_DIFFER,
+        ),
+        ({"patient_age": "013Y"}, WarningCode.AGE_IN_WHOLE_YEARS),
+        ({"patient_age": "010M"}, WarningCode.UNDER_TWO_YEARS),
+        ({"patient_age": "thirteen"}, WarningCode.PATIENT_AGE_MALFORMED),
+    ],
 )
 def test_file_warnings_for_entries_of_the_file(
-    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, changes: dict[str, bool], code: WarningCode
+    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], code: WarningCode
 ) -> None:
     assert not assess(png, "F", bundle).has_warning(code)
     change_facts(monkeypatch, **changes)
@@ -258,17 +271,50 @@ def test_file_warnings_for_entries_of_the_file(
 
 def test_difference_omitted_outside_comparable_ages(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     for changes, compared in (
-        ({"age_months": 100.0}, True),
-        ({"age_months": 228.0}, True),
-        ({"age_months": 229.0}, False),
-        ({"age_months": 100.0, "ages_differ": True}, False),
+        ({"patient_age": "100M"}, True),
+        ({"patient_age": "215M"}, True),
+        ({"patient_age": "216M"}, False),
+        ({"patient_age": "023M"}, False),
+        ({"patient_age": "100M", "birth_date": date(2000, 1, 1), "study_date": date(2020, 1, 1)}, False),
     ):
         change_facts(monkeypatch, **changes)
-        assert (assess(png, "F", bundle).difference_months is not None) is compared
-    change_facts(monkeypatch, age_months=100.0)
+        assert (assess(png, "F", bundle).document().difference is not None) is compared
+    change_facts(monkeypatch, patient_age="100M")
     change_answers(monkeypatch, age_months=400.0)
     absurd = assess(png, "F", bundle)
-    assert absurd.difference_months is None and absurd.is_meaningless
+    assert absurd.document().difference is None and absurd.is_meaningless
+    assert absurd.document().determination_reason == "meaningless"
+
+
+def test_assess_age_of_the_user_goes_before_the_file(
+    png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_facts(monkeypatch, patient_age="100M")
+    given = assess(png, "F", bundle, age=exact_age(120.0))
+    assert given.reading.chronological_age == exact_age(120.0)
+    assert given.has_warning(WarningCode.AGE_DIFFERS_FROM_FILE)
+    assert not assess(png, "F", bundle, age=exact_age(101.9)).has_warning(WarningCode.AGE_DIFFERS_FROM_FILE)
+    dates = StatedAge(birth_date=date(2010, 1, 1), study_date=date(2018, 5, 1))
+    assert assess(png, "F", bundle, age=dates).document().chronological_age == ChronologicalAgeDocument(
+        months=100.0,
+        lower_months=100.0,
+        upper_months=100.0,
+        years=8,
+        completed_months=4,
+        precision="days",
+        source="dates",
+    )
+
+
+def test_assess_uses_the_configured_reference(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    default = assess(png, "F", bundle, age=exact_age(120.0)).document()
+    monkeypatch.setenv("BONEAGE_REFERENCE", "brush")
+    brush = assess(png, "F", bundle, age=exact_age(120.0)).document()
+    assert (default.reference.id, brush.reference.id) == ("gp-brush-sd", "brush")
+    assert default.sds is not None and brush.sds is not None and default.sds != brush.sds
+    monkeypatch.setenv("BONEAGE_REFERENCE", "/nowhere.csv")
+    with pytest.raises(ClinicalError, match=r"nowhere\.csv"):
+        assess(png, "F", bundle)
 
 
 def change_facts(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
@@ -280,15 +326,15 @@ def change_facts(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
 
 
 def test_file_warnings_for_contradicted_input(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    change_facts(monkeypatch, side="R", sex=Sex.MALE, age_months=300.0)
+    change_facts(monkeypatch, side="R", sex=Sex.MALE, patient_age="025Y")
     assessment = assess(png, "F", bundle)
     assert {
         WarningCode.RIGHT_HAND_DECLARED,
         WarningCode.SEX_DIFFERS_FROM_FILE,
-        WarningCode.OUTSIDE_TRAINING_RANGE,
+        WarningCode.BEYOND_SCALE,
     } <= codes(assessment)
     assert assessment.sex is Sex.FEMALE  # the user's word counts
-    change_facts(monkeypatch, side="L", sex=Sex.FEMALE, age_months=100.0)
+    change_facts(monkeypatch, side="L", sex=Sex.FEMALE, patient_age="100M")
     assert not codes(assess(png, "F", bundle)) & {
         WarningCode.RIGHT_HAND_DECLARED,
         WarningCode.SEX_DIFFERS_FROM_FILE,
@@ -645,11 +691,12 @@ def test_checksum_of_decoded_bytes(png: Path, bundle: Bundle, tmp_path: Path, mo
 
 
 def test_to_json_is_plain_and_complete(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    change_facts(monkeypatch, age_months=90.0, side="L", sex=Sex.FEMALE, spacing_mm=(0.1, 0.1))
+    change_facts(monkeypatch, patient_age="090M", side="L", sex=Sex.FEMALE, spacing_mm=(0.1, 0.1))
     document = json.loads(json.dumps(assess(png, "F", bundle).to_json(), allow_nan=False))
     assert document["schema"] == 1 and document["image"] == "radiograph.png" and document["sex"] == "F"
-    assert document["chronological_age_months"] == 90.0
-    assert document["difference_months"] == pytest.approx(document["age_months"] - 90.0, abs=0.011)
+    assert document["chronological_age"]["months"] == 90.5
+    assert document["difference"]["months"] == pytest.approx(document["age_months"] - 90.5, abs=0.011)
+    assert document["reference"]["id"] == "gp-brush-sd"
     digest = hashlib.sha256(png.read_bytes()).hexdigest()
     assert document["radiograph"] == {"height_pixels": 400, "width_pixels": 300, "sha256": digest}
     assert assess(png.read_bytes(), "F", bundle).source_sha256 == digest
@@ -704,13 +751,9 @@ def test_to_json_of_dicom_omits_identity(tmp_path: Path, bundle: Bundle) -> None
         written = json.dumps(assessment.to_json(), allow_nan=False)
         assert not any(secret in written for secret in ("Doe", "4711", "2012"))
         document = json.loads(written)
-        assert (
-            document["facts"]["sex"] == "F"
-            and document["facts"]["side"] == "R"
-            and document["facts"]["modality"] == "DX"
-        )
+        assert document["facts"]["sex"] == "F" and document["facts"]["side"] == "R" and document["facts"]["modality"] == "DX"
         assert document["facts"]["spacing_mm"] == [0.15, 0.15]
-        assert document["chronological_age_months"] == pytest.approx(85, abs=1.1)
+        assert document["chronological_age"]["months"] == pytest.approx(85, abs=0.1)
         assert {WarningCode.SEX_DIFFERS_FROM_FILE, WarningCode.RIGHT_HAND_DECLARED} <= codes(assessment)
 
 

@@ -17,9 +17,14 @@ from numpy.typing import NDArray
 
 from boneage.activations import ViewActivation, heat_map_of, mean_activations, shows_anything, to_shape
 from boneage.bundle.bundle import Bundle
-from boneage.bundle.estimate import OLDEST_MONTHS, AgeEstimate, combine, lone_region, region_ages
+from boneage.bundle.estimate import AgeEstimate, combine, lone_region, region_ages
 from boneage.bundle.manifest import Member
 from boneage.checks import radiograph as checks
+from boneage.clinical.ages import ChronologicalAge, FileAge, StatedAge, age_at_study, age_in_file
+from boneage.clinical.documents import clinical_document, clinical_values, file_difference, result_warnings
+from boneage.clinical.maturity import AgeDistribution
+from boneage.clinical.reading import BoneAgeEstimate, ClinicalReading, clinical_reading
+from boneage.clinical.references import configured_reference
 from boneage.errors import BundleError, Rejection, RejectionCode
 from boneage.explain import Evidence, HeatMap, display_picture
 from boneage.file_names import printable_name
@@ -74,6 +79,7 @@ class Assessment:
         sex: as given by the user.
         facts: what the file says.
         estimate: the bone age.
+        reading: the clinical reading of the estimate: chronological age, difference, SDS and determination.
         warnings: the gravest first.
         bundle_name, bundle_version: which system answered.
         interval_coverage: share, 0..1, of the bundle's validation radiographs that 95 % intervals like this one held;
@@ -96,6 +102,7 @@ class Assessment:
     sex: Sex
     facts: RadiographFacts
     estimate: AgeEstimate
+    reading: ClinicalReading
     warnings: tuple[ResultWarning, ...]
     bundle_name: str
     bundle_version: str
@@ -138,18 +145,6 @@ class Assessment:
         """Whether the number is no bone age and must not be shown as one: the drawn phantom's, or outside 0 to 19."""
         return self.has_warning(WarningCode.PHANTOM) or self.estimate.outside_range
 
-    @property
-    def difference_months(self) -> float | None:
-        """Bone age less chronological age, months.
-
-        None if the file does not give the latter, contradicts itself about it, or gives one past 19 years, where bone
-        age ends; and if the estimate itself lies outside that range.
-        """
-        stated = self.facts.age_months
-        if stated is None or stated > OLDEST_MONTHS or self.facts.ages_differ or self.estimate.outside_range:
-            return None
-        return self.estimate.age_months - stated
-
     def has_warning(self, code: WarningCode) -> bool:
         """Whether this warning was raised."""
         return any(warning.code is code for warning in self.warnings)
@@ -185,8 +180,7 @@ class Assessment:
             interval_80_months=_rounded_pair(estimate.interval_80_months),
             interval_calibrated=estimate.is_calibrated,
             interval_coverage=self.interval_coverage,
-            chronological_age_months=_rounded(self.facts.age_months),
-            difference_months=_rounded(self.difference_months),
+            **clinical_values(clinical_document(self.reading)),
             member_ages_months={name: round(age, 2) for name, age in estimate.member_ages_months.items()},
             region_ages_months={region: round(age, 2) for region, age in self.region_ages_months.items()},
             age_distribution=None if distribution is None else tuple(round(float(share), 5) for share in distribution),
@@ -215,6 +209,7 @@ def assess(
     sex: str | Sex | None,
     bundle: str | Path | Bundle = "default",
     *,
+    age: ChronologicalAge | StatedAge | None = None,
     name: str | None = None,
 ) -> Assessment:
     """Assess the bone age on one radiograph of a hand.
@@ -223,11 +218,13 @@ def assess(
         source: a file's path, its bytes, or a pydicom data set.
         sex: of the patient, ``F`` or ``M`` (see `Sex.parse`). It is required, and never taken from the file.
         bundle: an opened bundle, the name of a shipped one, or a bundle's folder. Open it once for many radiographs.
+        age: chronological age at the study, or dates of birth and study. What is not given comes from the file.
         name: to stand for a source from memory; a path's own file name otherwise.
 
     Raises:
         Rejection: the radiograph cannot be assessed; see `boneage.errors.RejectionCode`.
         BundleError: the bundle is missing or damaged.
+        ClinicalError: the reference of the setting ``BONEAGE_REFERENCE`` cannot be read.
     """
     given = _given_sex(source, sex)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
@@ -238,11 +235,17 @@ def assess(
             source = read_file(Path(source))  # once: the checksum is of the bytes that are decoded
         radiograph = read_radiograph(source)
         sha256 = sha256_of(source) if isinstance(source, bytes) else None
-    return _assess(radiograph, given, opened, clock, name=name, sha256=sha256)
+    return _assess(radiograph, given, opened, clock, age=age, name=name, sha256=sha256)
 
 
 def assess_radiograph(
-    radiograph: Radiograph, sex: Sex, bundle: Bundle, *, name: str | None = None, sha256: str | None = None
+    radiograph: Radiograph,
+    sex: Sex,
+    bundle: Bundle,
+    *,
+    age: ChronologicalAge | StatedAge | None = None,
+    name: str | None = None,
+    sha256: str | None = None,
 ) -> Assessment:
     """`assess` for whoever keeps the radiograph's pixels: the same walk from the second step on.
 
@@ -250,17 +253,25 @@ def assess_radiograph(
         radiograph: as `boneage.reading.radiograph.read_radiograph` gives it.
         sex: of the patient.
         bundle: opened.
+        age: see `assess`.
         name: of the file it came from, if that shall be said.
         sha256: of that file.
 
     Raises:
-        Rejection, BundleError: as `assess`.
+        Rejection, BundleError, ClinicalError: as `assess`.
     """
-    return _assess(radiograph, sex, bundle, _Clock(), name=name, sha256=sha256)
+    return _assess(radiograph, sex, bundle, _Clock(), age=age, name=name, sha256=sha256)
 
 
 def _assess(
-    radiograph: Radiograph, given: Sex, opened: Bundle, clock: _Clock, *, name: str | None, sha256: str | None
+    radiograph: Radiograph,
+    given: Sex,
+    opened: Bundle,
+    clock: _Clock,
+    *,
+    age: ChronologicalAge | StatedAge | None,
+    name: str | None,
+    sha256: str | None,
 ) -> Assessment:
     """The walk behind reading; `clock` may have timed that."""
     members = opened.members_for(given)
@@ -304,12 +315,20 @@ def _assess(
         *([ResultWarning.of(WarningCode.REGION_CUT_OFF, regions=", ".join(cut_off))] if cut_off else []),
         *([] if shows_anything(activations, radiograph_shape) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),
     ]
+    stated = age if isinstance(age, StatedAge) else StatedAge(age=age)
+    at_study = age_at_study(stated, facts.patient_age, facts.birth_date, facts.study_date)
+    reading = _clinical_reading(estimate, given, at_study, by_region, warnings)
+    warnings += [
+        *result_warnings(reading),
+        *file_difference(at_study.age, age_in_file(facts.patient_age, facts.birth_date, facts.study_date).age),
+    ]
     return Assessment(
         source_name=name,
         source_sha256=sha256,
         sex=given,
         facts=facts,
         estimate=estimate,
+        reading=reading,
         warnings=by_severity(warnings),
         bundle_name=opened.manifest.name,
         bundle_version=opened.manifest.version,
@@ -321,6 +340,32 @@ def _assess(
         hand=hand,
         region_ages_months=by_region,
         embeddings={member: output.embedding for member, output in outputs.items()},
+    )
+
+
+def _clinical_reading(
+    estimate: AgeEstimate,
+    sex: Sex,
+    at_study: FileAge,
+    region_ages_months: Mapping[Region, float],
+    warnings: Sequence[ResultWarning],
+) -> ClinicalReading:
+    """Return the clinical reading of an estimate, by the reference of the setting ``BONEAGE_REFERENCE``."""
+    distribution = estimate.age_distribution
+    return clinical_reading(
+        BoneAgeEstimate(
+            estimate.age_months,
+            estimate.interval_80_months,
+            estimate.interval_months,
+            None if distribution is None else AgeDistribution.by_month(distribution),
+            {str(region): months for region, months in region_ages_months.items()},
+        ),
+        sex=sex,
+        age=at_study.age,
+        reference=configured_reference(),
+        age_issue=at_study.issue,
+        is_meaningless=estimate.outside_range or any(one.code is WarningCode.PHANTOM for one in warnings),
+        has_critical_warning=any(one.severity is Severity.CRITICAL for one in warnings),
     )
 
 

@@ -136,8 +136,150 @@ class BundleDocument(Document):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AssessmentDocument(Document):
-    """The assessment of one radiograph. Numbers of months have two decimals."""
+class ChronologicalAgeDocument(Document):
+    """Chronological age at the study, exact or as an interval."""
+
+    months: float
+    """The age in months; the middle of the interval where it is known to the month or the year only."""
+    lower_months: float
+    """Lowest possible age, months."""
+    upper_months: float
+    """Upper bound of the age, months; equal to `lower_months` for an age that is exact to the day."""
+    years: int
+    """Completed years."""
+    completed_months: int | None
+    """Completed months beside the years, 0 to 11; null for an age that is known to the year only."""
+    precision: Literal["days", "weeks", "months", "years"]
+    """Unit to which the age is known."""
+    source: Literal["dates", "patient_age", "entered"]
+    """Origin: birth and study date, DICOM's Patient's Age, or a person or a table that gave the age."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceDocument(Document):
+    """Reference of healthy children, by which SDS and normal range are computed."""
+
+    id: str
+    """Short stable identifier."""
+    name: str
+    """Name for people, in English."""
+    population: str
+    """Children that were studied; empty if unknown."""
+    citation: str
+    """Publication; empty if unknown."""
+    sha256: str
+    """SHA-256 of the file with the numbers, 64 hexadecimal digits."""
+    range_months: tuple[float, float] | None
+    """Youngest and oldest chronological age that it covers for this sex, months; null if it does not cover the sex."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalRangeDocument(Document):
+    """Normal range of bone age at the chronological age: mean ± 2 SD of the reference."""
+
+    lower_months: float
+    """Lower bound, months."""
+    upper_months: float
+    """Upper bound, months, at most the end of the scale."""
+    is_open_above: bool
+    """True if the mean + 2 SD lies beyond the end of the scale."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DifferenceDocument(Document):
+    """Estimated bone age minus chronological age."""
+
+    months: float | None
+    """The difference, months; null where the age is known to the year only."""
+    range_months: tuple[float, float]
+    """Lowest and highest difference that the interval of the chronological age allows, months."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearMaturityDocument(Document):
+    """Result of the rule for skeletal maturity."""
+
+    is_near: bool
+    """True if the hand is at or near skeletal maturity. The intervals are then open above."""
+    reasons: tuple[Literal["estimate", "distribution"], ...]
+    """Conditions that hold: the estimate itself, or the distribution of the age."""
+    probability_mature: float | None
+    """Probability of a bone age above 17 (girls) or 18 years (boys), 0 to 1; null without a distribution."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarpalDiscordanceDocument(Document):
+    """Bone age of the carpal bones against the other regions."""
+
+    carpal_months: float
+    """Bone age of the carpal bones, months."""
+    others_months: float
+    """Mean bone age of metacarpals, phalanges, radius and ulna, months."""
+    difference_months: float
+    """Carpal bones minus the others, months."""
+    direction: Literal["older", "younger", "equal"]
+    """Side to which the carpal bones differ."""
+    limits_months: tuple[float, float] | None
+    """Usual differences at this sex and age, months; null if they were not measured for the bundle."""
+    is_beyond: bool | None
+    """True if the difference lies outside the limits; null without limits."""
+
+
+DeterminationCode = Literal["delayed", "normal", "advanced", "borderline"]
+WithheldCode = Literal[
+    "no_estimate",
+    "meaningless",
+    "critical_warning",
+    "beyond_scale",
+    "under_two_years",
+    "sex_unknown",
+    "near_maturity",
+    "age_unknown",
+    "age_in_whole_years",
+    "over_reference_age",
+    "outside_reference",
+]
+"""Reasons for a missing difference, SDS or determination (`boneage.clinical.sds.WithheldReason`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClinicalDocument(Document):
+    """The clinical reading: what the bone age means for a child of this age and sex."""
+
+    method: str
+    """Standard by which the bone age is read."""
+    chronological_age: ChronologicalAgeDocument | None
+    """Chronological age at the study: by dates or age as given, else as the file states; null if it is unknown."""
+    difference: DifferenceDocument | None
+    """Estimated bone age minus chronological age; null with `difference_reason`."""
+    difference_reason: WithheldCode | None
+    """Reason for a missing difference."""
+    reference: ReferenceDocument
+    """Reference of healthy children."""
+    normal_range: NormalRangeDocument | None
+    """Normal range of bone age at the chronological age; null where no SDS is possible by age and sex."""
+    sds: float | None
+    """Standard deviation score (SDS) of the bone age; null with `determination_reason`."""
+    sds_interval_80: tuple[float, float] | None
+    """SDS at both ends of the 80 % prediction interval."""
+    sds_range: tuple[float, float] | None
+    """Lowest and highest SDS that an age in whole years allows; it is no prediction interval."""
+    determination: DeterminationCode | None
+    """`delayed` (SDS of -2 or below), `normal`, `advanced` (SDS of +2 or above), or `borderline` where the 80 %
+    prediction interval holds more than one of these; null with `determination_reason`."""
+    determination_candidates: tuple[Literal["delayed", "normal", "advanced"], ...]
+    """Classes that the 80 % prediction interval holds, from delayed to advanced."""
+    determination_reason: WithheldCode | None
+    """Reason for a missing SDS and determination."""
+    near_maturity: NearMaturityDocument | None
+    """Rule for skeletal maturity; null without a meaningful bone age."""
+    carpal_discordance: CarpalDiscordanceDocument | None
+    """Carpal bones against the other regions; null unless the bundle reads them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimateDocument(Document):
+    """The radiograph's name, and the estimate with its error."""
 
     schema: int
     """Version of this schema."""
@@ -155,7 +297,8 @@ class AssessmentDocument(Document):
     """Mean absolute difference from readers, months: on radiographs of this sex and near this age if
     `interval_calibrated`, else on all validation radiographs."""
     interval_months: tuple[float, float] | None
-    """95 % prediction interval of this reading, months, cut at the ends of bone age."""
+    """95 % prediction interval of this reading, months, cut at the ends of bone age; open above if
+    `near_maturity.is_near`."""
     interval_80_months: tuple[float, float] | None
     """80 % prediction interval of this reading, months, cut likewise."""
     interval_calibrated: bool
@@ -163,11 +306,12 @@ class AssessmentDocument(Document):
     error of all validation radiographs on either side."""
     interval_coverage: float | None
     """Share of the validation radiographs whose label lay within the 95 % interval, 0 to 1."""
-    chronological_age_months: float | None
-    """Chronological age at the radiograph, months: by the dates given, else as given, else as the file states."""
-    difference_months: float | None
-    """Estimated bone age less chronological age, months; null without either, past 19 years, or if the estimate is no
-    bone age."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssessmentDocument(ClinicalDocument, EstimateDocument):
+    """The assessment of one radiograph. Numbers of months have two decimals."""
+
     member_ages_months: Mapping[str, float]
     """Bone age by each network of the bundle, months."""
     region_ages_months: Mapping[str, float]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TypeVar
 
 from boneage.schema import WarningDocument
 from boneage.severity import Severity
@@ -18,7 +19,11 @@ class WarningCode(StrEnum):
     """Stable codes of warnings."""
 
     PHANTOM = "phantom"
+    BEYOND_SCALE = "beyond_scale"
+    UNDER_TWO_YEARS = "under_two_years"
     OUTSIDE_TRAINING_RANGE = "outside_training_range"
+    NEAR_MATURITY = "near_maturity"
+    ESTIMATE_UNDER_TWO_YEARS = "estimate_under_two_years"
     UNLIKE_TRAINING = "unlike_training"
     REGIONS_DISAGREE = "regions_disagree"
     REGION_LEFT_OUT = "region_left_out"
@@ -46,6 +51,14 @@ class WarningCode(StrEnum):
     SEX_DIFFERS_FROM_FILE = "sex_differs_from_file"
     AGE_DIFFERS_FROM_FILE = "age_differs_from_file"
     AGES_DIFFER = "ages_differ"
+    STUDY_BEFORE_BIRTH = "study_before_birth"
+    DATES_IMPOSSIBLE = "dates_impossible"
+    AGE_IN_WHOLE_YEARS = "age_in_whole_years"
+    PATIENT_AGE_MALFORMED = "patient_age_malformed"
+    SEX_UNKNOWN = "sex_unknown"
+    CARPAL_DISCORDANCE = "carpal_discordance"
+    OVER_REFERENCE_AGE = "over_reference_age"
+    OUTSIDE_REFERENCE = "outside_reference"
     NO_ACTIVATION = "no_activation"
 
 
@@ -58,10 +71,25 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
             _CRITICAL,
             "The estimate lies outside 0 to {oldest_months:g} months, where bone age ends: do not use it.",
         ),
-        "outside_training_range.file": (
+        "beyond_scale": (
             _CRITICAL,
-            "The file gives an age of {age_months:.0f} months, but bone age ends at {oldest_months:g} (19 years): do"
-            " not use the number.",
+            "The chronological age lies beyond the scale of Greulich & Pyle, which ends at 18 years for girls and 19"
+            " years for boys. Do not use the bone age, and do not estimate an age from it.",
+        ),
+        "under_two_years": (
+            _CRITICAL,
+            "The child is under two years old, an age at which a radiograph of the hand says little. Do not use the"
+            " bone age.",
+        ),
+        "near_maturity": (
+            _CAUTION,
+            "The hand is at or near skeletal maturity. Bone age does not tell ages beyond, so that there is no signed"
+            " difference and no SDS.",
+        ),
+        "estimate_under_two_years": (
+            _CAUTION,
+            "The estimate lies under two years, where a radiograph of the hand says little. Compare it with the"
+            " child's age.",
         ),
         "unlike_training": (
             _CAUTION,
@@ -176,7 +204,46 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         ),
         "ages_differ": (
             _CAUTION,
-            "The file's age and its dates of birth and study contradict each other: no chronological age to compare.",
+            "The stated age and the dates of birth and study contradict each other, so that no chronological age is"
+            " used. Give the correct date of birth.",
+        ),
+        "study_before_birth": (
+            _CAUTION,
+            "The study date lies before the date of birth, so that no chronological age is used. Check both dates.",
+        ),
+        "dates_impossible": (
+            _CAUTION,
+            "A date is too early or lies in the future, so that no chronological age is used. Check the dates.",
+        ),
+        "age_in_whole_years": (
+            _CAUTION,
+            "The chronological age is known in whole years only, so that the difference is a range and there is no SDS."
+            " Give the date of birth, or the age in years and months.",
+        ),
+        "patient_age_malformed": (
+            _INFO,
+            "The patient's age in the file cannot be read. The chronological age rests on the dates, where they are"
+            " known.",
+        ),
+        "sex_unknown": (
+            _CAUTION,
+            "The sex is unknown or neither female nor male, so that there is no SDS.",
+        ),
+        "carpal_discordance": (
+            _CAUTION,
+            "The carpal bones read {months:.0f} months older than the other regions, more than is usual at this age.",
+        ),
+        "carpal_discordance.younger": (
+            _CAUTION,
+            "The carpal bones read {months:.0f} months younger than the other regions, more than is usual at this age.",
+        ),
+        "over_reference_age": (
+            _INFO,
+            "The child is over 16 years (girls) or 17 years (boys), so that there is no SDS.",
+        ),
+        "outside_reference": (
+            _INFO,
+            "The chosen reference has no values at this age and sex, so that there is no SDS.",
         ),
         "no_activation": (
             _CAUTION,
@@ -241,7 +308,10 @@ def severities(code: WarningCode) -> list[Severity]:
     return sorted(distinct, key=lambda severity: severity.rank)
 
 
-def by_severity(warnings: Iterable[ResultWarning]) -> tuple[ResultWarning, ...]:
+AnyWarning = TypeVar("AnyWarning", ResultWarning, WarningDocument)
+
+
+def by_severity(warnings: Iterable[AnyWarning]) -> tuple[AnyWarning, ...]:
     """Sort warnings by falling severity, and those of equal severity in the order of `WarningCode`."""
-    order = list(WarningCode)
+    order = [code.value for code in WarningCode]
     return tuple(sorted(warnings, key=lambda warning: (-warning.severity.rank, order.index(warning.code))))

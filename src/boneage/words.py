@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from boneage.clinical.ages import ChronologicalAge
 from boneage.hand.registration import HAND_REGIONS, REGION_TITLES
 from boneage.schema import WarningDocument
 from boneage.severity import Severity
@@ -139,6 +140,31 @@ def completed_age(years: int, rest: int) -> str:
     return _years_and_months(_choosers[0]()[1], years, rest)
 
 
+def chronological_age(age_at_study: ChronologicalAge | None) -> str:
+    """Return a chronological age in completed years and months, as clinics count it; empty for None.
+
+    An age in whole years has its range: ``13 years (13 years 0 months to 13 years 11 months)``.
+    """
+    if age_at_study is None:
+        return ""
+    if age_at_study.is_known_to_the_month:
+        return completed_age(*age_at_study.completed)
+    years = ngettext("%(count)d year", "%(count)d years", age_at_study.completed.years)
+    bounds = [_full_age(*one) for one in (age_at_study.completed, age_at_study.last_completed)]
+    return gettext("%(age)s (%(low)s to %(high)s)") % {
+        "age": years % {"count": age_at_study.completed.years},
+        "low": bounds[0],
+        "high": bounds[1],
+    }
+
+
+def _full_age(years: int, rest: int) -> str:
+    """Return completed years and months in words, a 0 included."""
+    in_years = ngettext("%(count)d year", "%(count)d years", years) % {"count": years}
+    in_months = ngettext("%(count)d month", "%(count)d months", rest) % {"count": rest}
+    return gettext("%(years)s %(months)s") % {"years": in_years, "months": in_months}
+
+
 def _years_and_months(translator: Translator, years: int, rest: int) -> str:
     in_years = translator.ngettext("%(count)d year", "%(count)d years", years) % {"count": years}
     in_months = translator.ngettext("%(count)d month", "%(count)d months", rest) % {"count": rest}
@@ -162,14 +188,17 @@ def ages_between(bounds: tuple[float, float] | None) -> str:
 
 
 def difference(months_ahead: float | None) -> str:
-    """Return the bone age against the chronological age in words; empty for None."""
+    """Return the bone age against the chronological age in words, to a tenth of a month; empty for None.
+
+    Whole months would not add up with the ages, since the chronological age is counted in completed months.
+    """
     if months_ahead is None:
         return ""
-    if round(months_ahead) == 0:
+    if round(months_ahead, 1) == 0:
         return gettext("the same as the chronological age")
     if months_ahead > 0:
-        return gettext("%(age)s ahead of the chronological age") % {"age": age(months_ahead)}
-    return gettext("%(age)s behind the chronological age") % {"age": age(months_ahead)}
+        return gettext("%(age)s ahead of the chronological age") % {"age": months(months_ahead)}
+    return gettext("%(age)s behind the chronological age") % {"age": months(abs(months_ahead))}
 
 
 def day(when: date | None) -> str:

@@ -15,6 +15,9 @@ from boneage.clinical.ages import (
     AgePrecision,
     AgeSource,
     ChronologicalAge,
+    FileAge,
+    StatedAge,
+    age_at_study,
     age_from_dates,
     age_in_file,
     calendar_months,
@@ -24,7 +27,9 @@ from boneage.clinical.ages import (
     difference,
     entered_age,
     exact_age,
+    gap_months,
     parse_patient_age,
+    parse_written_age,
 )
 from boneage.clinical.errors import ClinicalError
 
@@ -239,3 +244,78 @@ def test_difference_contains_every_age(bone: float, age: float) -> None:
     exact = difference(bone, exact_age(age)).months
     assert exact is not None
     assert low - 1e-9 <= exact <= high + 1e-9
+
+
+BIRTHS = st.dates(date(2000, 1, 1), date(2010, 12, 31))
+STUDIES = st.dates(date(2011, 1, 1), date(2020, 12, 31))
+
+
+@given(birth=BIRTHS, file_birth=BIRTHS, study=STUDIES, file_study=STUDIES)
+def test_age_at_study_prefers_stated_dates(birth: date, file_birth: date, study: date, file_study: date) -> None:
+    """A stated date goes before the file's, and together with the file's other date."""
+
+    def at_study(stated: StatedAge) -> ChronologicalAge | None:
+        return age_at_study(stated, None, file_birth, file_study).age
+
+    assert at_study(StatedAge()) == age_from_dates(file_birth, file_study)
+    assert at_study(StatedAge(birth)) == age_from_dates(birth, file_study)
+    assert at_study(StatedAge(study_date=study)) == age_from_dates(file_birth, study)
+    exact = age_from_dates(birth, study)
+    assert at_study(StatedAge(birth, study, exact_age(exact.middle_months + 0.9))) == exact
+    assert at_study(StatedAge(birth, age=exact_age(77.0))) == exact_age(77.0)
+    assert at_study(StatedAge(age=exact_age(77.0))) == exact_age(77.0)
+
+
+def test_age_at_study_contradiction_of_stated_age_and_dates() -> None:
+    stated = StatedAge(date(2010, 1, 1), date(2020, 1, 1), exact_age(130.0))
+    assert age_at_study(stated) == FileAge(None, AgeIssue.AGES_DIFFER)
+    assert age_at_study(StatedAge(date(2010, 1, 1), date(2020, 7, 1), entered_age(10))).issue is None
+
+
+@given(birth=BIRTHS, study=STUDIES)
+def test_age_at_study_unknown(birth: date, study: date) -> None:
+    """A single date gives no age, and a birth date that Patient's Age contradicts is not used."""
+    for stated in (StatedAge(), StatedAge(birth), StatedAge(study_date=study)):
+        assert age_at_study(stated) == FileAge(None)
+    assert age_at_study(StatedAge(birth), "010Y") == FileAge(None)
+    before = age_at_study(StatedAge(birth), None, None, birth - timedelta(days=1))
+    assert before == FileAge(None, AgeIssue.STUDY_BEFORE_BIRTH)
+    contradictory = age_at_study(StatedAge(study_date=study), "090Y", birth, study)
+    assert contradictory == FileAge(None, AgeIssue.AGES_DIFFER)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "gap"),
+    [
+        (exact_age(170.0), entered_age(13), 2.0),
+        (exact_age(150.0), entered_age(13), 6.0),
+        (entered_age(13, 6), entered_age(13), 0.0),
+        (exact_age(10.0), exact_age(11.5), 1.5),
+    ],
+)
+def test_gap_between_ages(first: ChronologicalAge, second: ChronologicalAge, gap: float) -> None:
+    assert gap_months(first, second) == gap_months(second, first) == gap
+
+
+@pytest.mark.parametrize(
+    ("text", "lower", "upper"),
+    [
+        ("13", 156, 168),
+        ("13y", 156, 168),
+        ("13Y6M", 162, 163),
+        (" 13 y 6 m ", 162, 163),
+        ("13y0m", 156, 157),
+        ("18m", 18, 19),
+        ("162m", 162, 163),
+    ],
+)
+def test_parse_written_age(text: str, lower: float, upper: float) -> None:
+    age = parse_written_age(text)
+    assert (age.lower_months, age.upper_months) == (lower, upper)
+    assert age.is_known_to_the_month == (upper - lower == 1)
+
+
+@pytest.mark.parametrize("text", ["", "y", "13.5", "-3", "13y12m", "13 6", "6m13y", "thirteen", "900y"])
+def test_parse_written_age_malformed(text: str) -> None:
+    with pytest.raises(ClinicalError):
+        parse_written_age(text)

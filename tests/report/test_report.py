@@ -16,6 +16,8 @@ from boneage.activations import ViewActivation
 from boneage.assessment import Assessment
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.estimate import AgeEstimate
+from boneage.clinical.ages import exact_age
+from boneage.clinical.reading import BoneAgeEstimate, ClinicalReading, clinical_reading
 from boneage.errors import Rejection, RejectionCode
 from boneage.file_names import shown as safely_shown
 from boneage.geometry import Transform
@@ -56,7 +58,6 @@ def facts(**changes: Any) -> RadiographFacts:
         "side": "L",
         "body_part": "HAND",
         "sex": Sex.FEMALE,
-        "age_months": 96.0,
         "birth_date": None,
         "study_date": None,
         "modality": "DX",
@@ -70,7 +71,18 @@ def activation(grid: NDArray[np.float32]) -> ViewActivation:
     return ViewActivation(spec, view_transform((2000, 1500), spec).inverse(), CellGrid(32.0, 16.0), grid, 1.0)
 
 
-def assessment(**changes: Any) -> Assessment:
+def reading(estimate: AgeEstimate, age_months: float | None = 96.0, *, is_meaningless: bool = False) -> ClinicalReading:
+    """Return the clinical reading of a girl's estimate by an exact age."""
+    return clinical_reading(
+        BoneAgeEstimate(estimate.age_months, estimate.interval_80_months, estimate.interval_months),
+        sex=Sex.FEMALE,
+        age=None if age_months is None else exact_age(age_months),
+        is_meaningless=is_meaningless,
+    )
+
+
+def assessment(chronological_months: float | None = 96.0, **changes: Any) -> Assessment:
+    estimate = changes.get("estimate", AgeEstimate(87.3, {"network": 87.3}, 8.2, (65.7, 108.9), (73.2, 101.4)))
     grid = np.zeros((8, 8), np.float32)
     grid[5, 4] = 3.0
     made = Assessment(
@@ -78,7 +90,8 @@ def assessment(**changes: Any) -> Assessment:
         source_sha256="ab" * 32,
         sex=Sex.FEMALE,
         facts=facts(),
-        estimate=AgeEstimate(87.3, {"network": 87.3}, 8.2, (65.7, 108.9), (73.2, 101.4)),
+        estimate=estimate,
+        reading=reading(estimate, chronological_months, is_meaningless=estimate.outside_range),
         warnings=(),
         bundle_name="tiny",
         bundle_version="1.0",
@@ -302,10 +315,9 @@ def test_impossible_age_only_in_the_data(age_months: float, words: str) -> None:
     assert row["difference_months"] == ""
 
 
-@pytest.mark.parametrize("changes", [{"age_months": 240.0}, {"age_months": 96.0, "ages_differ": True}])
-def test_age_outside_scale_not_compared(changes: dict[str, Any]) -> None:
-    adult = assessment(facts=facts(**changes))
-    assert adult.difference_months is None
+def test_age_outside_scale_not_compared() -> None:
+    adult = assessment(240.0)
+    assert adult.document().difference is None
     assert "ahead" not in text("x", adult) and "behind" not in text("x", adult)
     assert "behind" not in Page(page(adult)).words and "Chronological age" in Page(page(adult)).words
 
@@ -372,8 +384,9 @@ def test_page_without_heat_map_shows_radiograph() -> None:
 
 def test_page_omits_unknown_facts() -> None:
     bare = assessment(
+        None,
         source_name=None,
-        facts=facts(age_months=None, side=None, spacing_mm=None, sex=None, modality=None, body_part=None),
+        facts=facts(side=None, spacing_mm=None, sex=None, modality=None, body_part=None),
         estimate=AgeEstimate(87.3, {"network": 87.3}),
     )
     words = Page(page(bare)).words
@@ -383,7 +396,7 @@ def test_page_omits_unknown_facts() -> None:
 
 @pytest.mark.parametrize(("age", "words"), [(100.0, "13 months"), (87.5, "the same"), (80.0, "7 months ahead")])
 def test_difference_from_chronological_age_in_words(age: float, words: str) -> None:
-    shown = Page(page(assessment(facts=facts(age_months=age)))).words
+    shown = Page(page(assessment(age))).words
     assert f"bone age is {words.replace('13 months', '1 year 1 month behind')}" in shown
 
 

@@ -71,6 +71,7 @@ def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None =
     cv2.circle(heat, (24, 40), 12, 255, -1)
     document = assessment_document(
         age_months,
+        chronological_months=chronological,
         sex=sex,
         hand=hand_document(width, height),
         radiograph=RadiographDocument(height_pixels=height, width_pixels=width, sha256="0" * 64),
@@ -110,7 +111,7 @@ def code_and_reason(key: str) -> tuple[WarningCode, str | None]:
     return WarningCode(code), reason or None
 
 
-CRITICAL = "outside_training_range.file"
+CRITICAL = "not_human_declared"
 """Key of a critical warning on a number that is a bone age otherwise."""
 
 

@@ -107,12 +107,6 @@ def size_warnings(
 
 def file_warnings(facts: RadiographFacts, given: Sex, hand: Hand | None) -> Iterator[ResultWarning]:
     """Yield a warning for each entry of the file that conflicts with the assessment."""
-    if facts.age_months is not None and facts.age_months > OLDEST_MONTHS:
-        yield ResultWarning.of(
-            WarningCode.OUTSIDE_TRAINING_RANGE, "file", age_months=facts.age_months, oldest_months=OLDEST_MONTHS
-        )
-    if facts.ages_differ:
-        yield ResultWarning.of(WarningCode.AGES_DIFFER)
     if facts.for_processing:
         yield ResultWarning.of(WarningCode.FOR_PROCESSING)
     if facts.body_part and not any(word in facts.body_part.upper() for word in _WORDS_FOR_HANDS):

@@ -34,9 +34,14 @@ OLDEST_MONTHS = 130 * 12.0
 AGREEMENT_MONTHS = 0.25
 """Tolerance, in months, between a stated age and the dates: some systems state the age on a day close to the study."""
 
+TOLERANCE_MONTHS = 1.0
+"""Largest gap, in months, between an age that a person states and the dates or the file: people count differently."""
+
 _LAST_YEAR = 9998
 _PATIENT_AGE = re.compile(r"0*([0-9]{1,3}) *([DWMY])")
 """Three digits and a unit (DICOM PS3.5, 6.2, AS). Fewer digits, further zeros and a space occur and are read too."""
+_WRITTEN_AGE = re.compile(r"([0-9]{1,3}) *Y?|(?:([0-9]{1,3}) *Y *)?([0-9]{1,4}) *M")
+"""Years, years and months, or months: ``13``, ``13y``, ``13y6m`` and ``18m``."""
 
 
 class AgePrecision(StrEnum):
@@ -326,6 +331,81 @@ def age_in_file(
     if stated is not None and not _agree(stated, dated):
         return FileAge(None, AgeIssue.AGES_DIFFER)
     return FileAge(dated, issue)
+
+
+@dataclass(frozen=True)
+class StatedAge:
+    """Dates and age of a child as a person or a table states them.
+
+    Attributes:
+        birth_date: day of birth, or None.
+        study_date: day of the study, or None.
+        age: chronological age at the study, or None.
+    """
+
+    birth_date: date | None = None
+    study_date: date | None = None
+    age: ChronologicalAge | None = None
+
+
+def age_at_study(
+    stated: StatedAge,
+    patient_age: str | None = None,
+    birth_date: date | None = None,
+    study_date: date | None = None,
+    *,
+    last_day: date | None = None,
+) -> FileAge:
+    """Return the age by what a person states, and by the file where that leaves a gap.
+
+    Both dates go before an age, and what is stated goes before the file. A single date is completed by the file's other
+    date, except by a birth date that Patient's Age contradicts.
+
+    Args:
+        stated: dates and age that a person or a table states.
+        patient_age: DICOM's Patient's Age, or None.
+        birth_date: day of birth by the file, or None.
+        study_date: day of the study by the file, or None.
+        last_day: see `age_from_dates`.
+    """
+    in_file = age_in_file(patient_age, birth_date, study_date, last_day=last_day)
+    if stated.birth_date is None and stated.study_date is None:
+        return in_file if stated.age is None else FileAge(stated.age)
+    if stated.age is not None and (stated.birth_date is None or stated.study_date is None):
+        return FileAge(stated.age)
+    is_contradictory = in_file.issue is AgeIssue.AGES_DIFFER
+    birth = stated.birth_date or (None if is_contradictory else birth_date)
+    study = stated.study_date or study_date
+    if birth is None or study is None:
+        return FileAge(None) if stated.birth_date is not None else in_file
+    dated = age_in_file(None, birth, study, last_day=last_day)
+    if dated.age is not None and stated.age is not None and gap_months(dated.age, stated.age) > TOLERANCE_MONTHS:
+        return FileAge(None, AgeIssue.AGES_DIFFER)
+    return dated
+
+
+def gap_months(first: ChronologicalAge, second: ChronologicalAge) -> float:
+    """Return the distance between two ages in months: 0 where their intervals meet."""
+    return max(0.0, first.lower_months - second.upper_months, second.lower_months - first.upper_months)
+
+
+def parse_written_age(text: str) -> ChronologicalAge:
+    """Read an age as people write it: ``13`` or ``13y`` for whole years, ``13y6m``, or ``18m``.
+
+    Raises:
+        ClinicalError: ``age_malformed`` or ``age_out_of_range``.
+    """
+    match = _WRITTEN_AGE.fullmatch(text.strip().upper())
+    if match is None:
+        raise ClinicalError(
+            "age_malformed", "The age must be years, years and months or months, such as 13, 13y6m or 18m."
+        )
+    whole_years, years, months = match.groups()
+    if whole_years is not None:
+        return entered_age(int(whole_years))
+    if years is not None:
+        return entered_age(int(years), int(months))
+    return ChronologicalAge(float(months), float(months) + 1, AgePrecision.MONTHS, AgeSource.ENTERED)
 
 
 @dataclass(frozen=True)

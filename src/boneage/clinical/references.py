@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ from boneage.sex import Sex
 DEFAULT_REFERENCE = "gp-brush-sd"
 SHIPPED_REFERENCES = (DEFAULT_REFERENCE, "brush")
 """Identifiers of the shipped references, the default first."""
+
+REFERENCE_SETTING = "BONEAGE_REFERENCE"
+"""Environment variable that names the reference: a shipped identifier, or the path of a CSV file."""
 
 MOST_BYTES = 1_000_000
 """Largest reference file; a table by month of age has under 20,000 bytes."""
@@ -223,6 +227,20 @@ def find_reference(setting: str | None) -> Reference:
     if not setting:
         return shipped_reference()
     return shipped_reference(setting) if setting in SHIPPED_REFERENCES else load_reference(setting)
+
+
+def configured_reference() -> Reference:
+    """Return the reference of the setting ``BONEAGE_REFERENCE``; a file is read once for each process.
+
+    Raises:
+        ClinicalError: as `load_reference`.
+    """
+    return _reference_of(os.environ.get(REFERENCE_SETTING, ""))
+
+
+@cache
+def _reference_of(setting: str) -> Reference:
+    return find_reference(setting)
 
 
 Nodes = dict[Sex, tuple[ReferenceNode, ...]]

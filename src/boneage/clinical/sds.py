@@ -23,6 +23,14 @@ from boneage.sex import Sex
 NORMAL_SDS = 2.0
 """Scores between minus and plus this number are within normal limits; the bounds themselves are not."""
 
+INTERVAL_PERCENT = 80
+"""Percentage of the interval that an SDS carries: the estimate's own 80 % prediction interval.
+
+It is calibrated against single readings, which is how the normal SD was read, too. It therefore is wider than the
+interval for the mean of several readers, of which it holds 94 %: a class that it calls certain seldom flips. The 95 %
+interval would make nearly every class borderline.
+"""
+
 OLDEST_MONTHS: Mapping[Sex, float] = MappingProxyType({Sex.FEMALE: 192.0, Sex.MALE: 204.0})
 """Highest chronological age in months with an SDS, included: 16 years in girls, 17 years in boys."""
 

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from boneage.file_names import printable_name, shown
 
 if TYPE_CHECKING:
     from boneage.bundle.bundle import Bundle
+    from boneage.clinical.ages import ChronologicalAge, StatedAge
     from boneage.commands.report_folder import ReportFolder
     from boneage.errors import BoneageError
     from boneage.explain import Evidence
@@ -47,6 +49,23 @@ def _checked_sex(_ctx: click.Context, _parameter: click.Parameter, value: str | 
     return value
 
 
+def _checked_date(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> date | None:
+    try:
+        return None if value is None else date.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no date: give it like 2014-03-10.") from None
+
+
+def _checked_age(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> ChronologicalAge | None:
+    from boneage.clinical.ages import parse_written_age
+    from boneage.clinical.errors import ClinicalError
+
+    try:
+        return None if value is None else parse_written_age(value)
+    except ClinicalError as error:
+        raise click.BadParameter(error.message) from None
+
+
 @click.command(
     cls=_FilesCommand,
     epilog="""\
@@ -70,10 +89,30 @@ Standard error has one line with a stable code for each rejected radiograph, and
     help="Sex of the patient of all FILES. Required with FILES; never taken from the file.",
 )
 @click.option(
+    "--birth-date",
+    metavar="YYYY-MM-DD",
+    callback=_checked_date,
+    help="Date of birth of the patient of all FILES. The study date comes from the file or from --study-date.",
+)
+@click.option(
+    "--study-date",
+    metavar="YYYY-MM-DD",
+    callback=_checked_date,
+    help="Date of the study of all FILES.",
+)
+@click.option(
+    "--age",
+    "stated_age",
+    metavar="YEARS|13y6m",
+    callback=_checked_age,
+    help="Chronological age at the study of all FILES, instead of a date of birth. Without months it counts as known in"
+    " whole years, and there is no SDS.",
+)
+@click.option(
     "--list",
     "listed",
     type=click.Path(readable=False, path_type=Path),
-    help="CSV table with the columns image,sex, instead of FILES.",
+    help="CSV table with the columns image,sex, instead of FILES. It may have the columns birth_date,study_date,age.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each radiograph, one on each line.")
 @click.option(
@@ -113,6 +152,9 @@ Standard error has one line with a stable code for each rejected radiograph, and
 def assess(  # click passes options by name
     files: tuple[str, ...],
     sex: str | None,
+    birth_date: date | None,
+    study_date: date | None,
+    stated_age: ChronologicalAge | None,
     listed: Path | None,
     as_json: bool,
     table: Path | None,
@@ -142,7 +184,12 @@ def assess(  # click passes options by name
     File names may contain any bytes. Control characters and bytes outside UTF-8 are printed as \xff and \u202e. A list
     accepts these escapes too.
     """
-    items = _items(files, sex, listed)
+    from boneage.clinical.ages import StatedAge
+    from boneage.clinical.references import configured_reference
+
+    if stated_age is not None and (birth_date is not None or study_date is not None):
+        raise click.UsageError("Give --age, or --birth-date and --study-date, but not both.")
+    items = _items(files, sex, listed, StatedAge(birth_date, study_date, stated_age))
     inputs = [*(item.path for item in items), *([listed] if listed else [])]
     _reject_overwriting(table, inputs, out)
     if resume and table is None:
@@ -155,6 +202,7 @@ def assess(  # click passes options by name
     from boneage.report.report import CSV_COLUMNS
     from boneage.tables.appended_table import AppendedTable
 
+    configured_reference()  # fails before the first radiograph if it cannot be read
     bundle = Bundle.open(bundle_name, threads=threads)
     if steps is not None and not bundle.finds_hands:
         raise click.UsageError(
@@ -175,10 +223,14 @@ def assess(  # click passes options by name
 # --- radiographs to assess ------------------------------------------------------------------------------------------
 
 
-def _items(files: Sequence[str], sex: str | None, listed: Path | None) -> list[BatchItem]:
+def _items(files: Sequence[str], sex: str | None, listed: Path | None, age: StatedAge) -> list[BatchItem]:
+    from boneage.clinical.ages import StatedAge
+
     if listed is not None:
         if files or sex is not None:
             raise click.UsageError("--list gives the radiographs and their sexes; leave out FILES and --sex.")
+        if age != StatedAge():
+            raise click.UsageError("--list gives dates and ages in its columns; leave out the options for them.")
         from boneage.tables.radiographs import read_list
 
         return [_listed_item(one) for one in read_list(listed)]
@@ -193,13 +245,28 @@ def _items(files: Sequence[str], sex: str | None, listed: Path | None) -> list[B
         raise click.UsageError(
             f"Give the sex, --sex F or --sex M: it is required and never guessed.{_declared_sex(files)}"
         )
-    return [BatchItem(Path(file), printable_name(file), sex) for file in files]
+    return [BatchItem(Path(file), printable_name(file), sex, age) for file in files]
 
 
 def _listed_item(listed: ListedRadiograph) -> BatchItem:
-    """Return a row of a list with the image's name as written in the list, unless it is unsafe to print."""
+    """Return a row of a list with the image's name as written in the list, unless it is unsafe to print.
+
+    Raises:
+        TableError: ``table_value`` for an age that cannot be read.
+    """
+    from boneage.clinical.ages import StatedAge, parse_written_age
+    from boneage.clinical.errors import ClinicalError
+    from boneage.errors import TableError
+
     text = listed.image_text
-    return BatchItem(listed.image, text if shown(text) == text else printable_name(text), listed.sex_text)
+    try:
+        age = parse_written_age(listed.age_text) if listed.age_text else None
+    except ClinicalError as error:
+        raise TableError(
+            "table_value", f"The age {listed.age_text!r} of {shown(text)} cannot be read. {error.message}"
+        ) from None
+    stated = StatedAge(listed.birth_date, listed.study_date, age)
+    return BatchItem(listed.image, text if shown(text) == text else printable_name(text), listed.sex_text, stated)
 
 
 def _declared_sex(files: Sequence[str]) -> str:
@@ -330,7 +397,8 @@ def _outcome(item: BatchItem, bundle: Bundle) -> tuple[bytes | None, Outcome]:
     data: bytes | None = None
     try:
         data = read_file(item.path)
-        return data, assess_radiograph(data, item.sex_text, bundle, name=printable_name(item.path.name))
+        name = printable_name(item.path.name)
+        return data, assess_radiograph(data, item.sex_text, bundle, age=item.age, name=name)
     except BundleError:
         raise
     except Rejection as rejection:

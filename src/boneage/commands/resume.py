@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from boneage.clinical.ages import StatedAge
 from boneage.errors import BoneageError, Rejection, RejectionCode, TableError
 from boneage.file_names import shown
 from boneage.sex import Sex
@@ -21,11 +22,13 @@ class BatchItem:
         path: Path of the file.
         image: Name of the file as the user gave it, in the form of `boneage.file_names.printable_name`.
         sex_text: Sex as written.
+        age: Dates and age as stated.
     """
 
     path: Path
     image: str
     sex_text: str
+    age: StatedAge = field(default_factory=StatedAge)
 
 
 def left_to_do(

@@ -44,10 +44,7 @@ class RadiographFacts:
         both_sides: The same element declares both hands.
         body_part: Body Part Examined as it stands.
         sex: Patient's Sex if it is F or M.
-        age_months: Chronological age at the study, months. It is Patient's Age, or the finer age by birth and study
-            date where these agree with it within its unit (whole years, months, weeks or days). Without Patient's Age
-            it comes from the dates alone. None where they contradict one another.
-        ages_differ: Patient's Age contradicts birth and study date, so that the file gives no usable age.
+        patient_age: Patient's Age as it stands; `boneage.clinical.ages.age_in_file` reads it together with the dates.
         birth_date: Patient's Birth Date.
         study_date: Study Date, else Acquisition Date, else Content Date.
         modality: Modality as it stands.
@@ -70,8 +67,7 @@ class RadiographFacts:
     both_sides: bool = False
     body_part: str | None = None
     sex: Sex | None = None
-    age_months: float | None = None
-    ages_differ: bool = False
+    patient_age: str | None = field(default=None, repr=False)  # kept out of logs, since it may be malformed
     birth_date: date | None = field(default=None, repr=False)  # kept out of logs
     study_date: date | None = None
     modality: str | None = None

@@ -38,7 +38,14 @@ CSV_COLUMNS = (
     "age_text",
     "typical_error_months",
     "chronological_age_months",
+    "chronological_age_precision",
     "difference_months",
+    "reference",
+    "sds",
+    "sds_80_low",
+    "sds_80_high",
+    "determination",
+    "determination_reason",
     "warnings",
     "severity",
     "bundle",
@@ -106,7 +113,7 @@ def text(image: str, assessment: Assessment) -> str:
         said = f"{assessment.age_text} ({months}), {assessment.sex.value}"
     if assessment.has_warning(WarningCode.PHANTOM):
         said += " - a drawn phantom: this number means nothing"
-    elif assessment.facts.age_months is not None:
+    elif assessment.reading.chronological_age is not None:
         said += f"; {_chronological(assessment)}"
     if _is_void(assessment) and not assessment.is_meaningless:
         said += f" - {_DO_NOT_USE.lower()}"
@@ -184,15 +191,27 @@ def csv_row(image: str, outcome: Outcome, settings: Mapping[str, str], stem: str
 
 
 def document_cells(document: AssessmentDocument) -> dict[str, object]:
-    """Return the cells of an assessment's row that its document gives, by column."""
+    """Return the cells of an assessment's row that its document gives, by column.
+
+    Columns such as ``chronological_age_months`` hold the keys of inner objects, here ``chronological_age.months``.
+    """
+    age = document.chronological_age
+    sds_low, sds_high = document.sds_interval_80 or (None, None)
     return {
         "image": document.image,
         "sex": document.sex,
         "age_months": document.age_months,
         "age_text": document.age_text,
         "typical_error_months": document.typical_error_months,
-        "chronological_age_months": document.chronological_age_months,
-        "difference_months": document.difference_months,
+        "chronological_age_months": None if age is None else age.months,
+        "chronological_age_precision": None if age is None else age.precision,
+        "difference_months": None if document.difference is None else document.difference.months,
+        "reference": document.reference.id,
+        "sds": document.sds,
+        "sds_80_low": sds_low,
+        "sds_80_high": sds_high,
+        "determination": document.determination,
+        "determination_reason": document.determination_reason,
         "warnings": " ".join(warning.code for warning in document.warnings),
         "severity": highest_severity(warning.severity for warning in document.warnings),
     }
@@ -342,10 +361,12 @@ def _error_words(assessment: Assessment) -> str:
 
 def _chronological(assessment: Assessment) -> str:
     """The age that the file gives and, if they can be compared, how far the bone age is from it."""
-    assert assessment.facts.age_months is not None  # noqa: S101 - the callers asked; for the type checker
-    words = f"chronological age {age_in_words(assessment.facts.age_months)}"
-    difference = assessment.difference_months
-    return words if difference is None or _is_void(assessment) else f"{words}: bone age is {_compared(difference)}"
+    age, difference = assessment.reading.chronological_age, assessment.reading.difference
+    assert age is not None  # noqa: S101 - the callers asked; for the type checker
+    words = f"chronological age {age_in_words(12 * age.completed.years + age.completed.months)}"
+    if difference is None or difference.months is None or _is_void(assessment):
+        return words
+    return f"{words}: bone age is {_compared(difference.months)}"
 
 
 def _compared(difference_months: float) -> str:
@@ -364,7 +385,7 @@ def _answer_html(assessment: Assessment) -> str:
         lines.append(f'<p class="stamp">{reason}</p>')
     lines.append(f"<p>{assessment.age_months:.1f} months, read as {_SEX_WORDS[assessment.sex]}</p>")
     lines += [] if void else [*_error_html(assessment), *_regions_html(assessment)]
-    if assessment.facts.age_months is not None and not assessment.has_warning(WarningCode.PHANTOM):
+    if assessment.reading.chronological_age is not None and not assessment.has_warning(WarningCode.PHANTOM):
         said = _chronological(assessment)
         lines.append(f"<p>{escape(said[0].upper() + said[1:])}</p>")
     return "\n".join(lines)

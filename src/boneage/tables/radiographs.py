@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +57,17 @@ class ListedRadiograph:
         image: Path of the radiograph, not checked yet; the list's own folder if the row names none.
         sex_text: Text for :meth:`boneage.sex.Sex.parse`.
         image_text: The path as the list has it; empty if the row names none.
+        birth_date: Cell ``birth_date``; None if it is empty.
+        study_date: Cell ``study_date``; None if it is empty.
+        age_text: Cell ``age``, years or years and months; empty without one.
     """
 
     image: Path
     sex_text: str
     image_text: str
+    birth_date: date | None = None
+    study_date: date | None = None
+    age_text: str = ""
 
 
 def read_radiographs(csv: Path, images: Path | None = None) -> list[LabelledRadiograph]:
@@ -125,15 +132,34 @@ def read_list(csv: Path) -> list[ListedRadiograph]:
 
     Args:
         csv: Table with the columns ``image`` and ``sex``. Paths are absolute or relative to the table. If no such file
-            exists, the escapes of :func:`boneage.file_names.printable_name` are resolved.
+            exists, the escapes of :func:`boneage.file_names.printable_name` are resolved. The columns ``birth_date``
+            and ``study_date`` (``YYYY-MM-DD``) and ``age`` may be present, with empty cells.
 
     Raises:
-        TableError: The errors of :func:`boneage.tables.csv_table.read_rows`.
+        TableError: The errors of :func:`boneage.tables.csv_table.read_rows`; ``table_value`` for a cell that is no
+            date.
     """
     return [
-        ListedRadiograph(_listed_path(csv.parent, row.cells["image"]), row.cells["sex"], row.cells["image"])
-        for row in read_rows(csv, ("image", "sex"))
+        ListedRadiograph(
+            _listed_path(csv.parent, row.cells["image"]),
+            row.cells["sex"],
+            row.cells["image"],
+            _listed_date(row, "birth_date"),
+            _listed_date(row, "study_date"),
+            row.cells.get("age", ""),
+        )
+        for row in read_rows(csv, ("image", "sex"), ("birth_date", "study_date", "age"))
     ]
+
+
+def _listed_date(row: Row, column: str) -> date | None:
+    text = row.cells.get(column, "")
+    if not text:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise row.bad_value(column, "must be a date such as 2014-03-10") from None
 
 
 def _listed_path(folder: Path, text: str) -> Path:

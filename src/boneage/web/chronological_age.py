@@ -1,4 +1,4 @@
-"""Chronological age: from dates, and compared with the bone age; and the range of valid dates."""
+"""Chronological age as the database keeps it, and the range of valid dates."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from django.utils import timezone
 
-from boneage.bundle.estimate import OLDEST_MONTHS
-from boneage.reading.dicom.facts import DAYS_PER_MONTH
+from boneage.clinical.ages import FIRST_DAY, AgePrecision, AgeSource, ChronologicalAge
+from boneage.clinical.reading import BoneAgeEstimate, clinical_reading
+from boneage.sex import Sex
 
-FIRST_DAY = date(1900, 1, 1)
-"""Earliest valid date: no radiograph and no patient is older."""
+__all__ = ["FIRST_DAY", "age_of_columns", "last_day", "midnight", "midnight_after", "signed_difference"]
+
+_UNIT_MONTHS = {AgePrecision.YEARS: 12.0, AgePrecision.MONTHS: 1.0}
+"""Length of the interval of an age, months. Ages in weeks and days count as exact."""
 
 _FARTHEST_FROM_UTC = timedelta(hours=14)
 """Largest time zone offset. A date lies in the future only if it does so everywhere."""
@@ -31,17 +34,33 @@ def midnight_after(day: date) -> datetime:
     return midnight(min(day, date.max - timedelta(days=1))) + timedelta(days=1)
 
 
-def months_between(birth: date, study: date) -> float:
-    """Return the age in months of 30.44 days; negative if the study was before the birth."""
-    return (study - birth).days / DAYS_PER_MONTH
+def age_of_columns(
+    months: float | None, precision: str, *, is_middle: bool = True, source: AgeSource = AgeSource.ENTERED
+) -> ChronologicalAge | None:
+    """Return the age that two columns keep.
 
-
-def months_ahead(bone_months: float | None, chronological_months: float | None) -> float | None:
-    """Return bone age minus chronological age, months.
-
-    Return None if one of them is unknown, or if the chronological age is above 19 years, where bone age ends
-    (like `boneage.assessment.Assessment.difference_months`).
+    Args:
+        months: the age; None if it is unknown.
+        precision: unit to which it is known; empty for an exact age.
+        is_middle: True if `months` is the middle of the interval; False if it is the lower end, as entered.
+        source: origin of the age; an age that is exact to the day counts as one by dates where it is the middle.
     """
-    if bone_months is None or chronological_months is None or chronological_months > OLDEST_MONTHS:
+    if months is None:
         return None
-    return bone_months - chronological_months
+    unit = AgePrecision(precision or AgePrecision.DAYS)
+    width = _UNIT_MONTHS.get(unit, 0.0)
+    lower = max(0.0, months - width / 2) if is_middle else months
+    if is_middle and unit is AgePrecision.DAYS:
+        source = AgeSource.DATES
+    return ChronologicalAge(lower, lower + width, unit, source)
+
+
+def signed_difference(bone_months: float | None, age: ChronologicalAge | None, sex: str) -> float | None:
+    """Return bone age minus chronological age, months; None where `boneage.clinical` withholds it.
+
+    It is withheld if one of the ages is unknown, for an age in whole years, and at both ends of the scale.
+    """
+    if bone_months is None or age is None:
+        return None
+    reading = clinical_reading(BoneAgeEstimate(bone_months), sex=Sex(sex), age=age)
+    return None if reading.difference is None else reading.difference.months

@@ -16,9 +16,11 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from boneage.clinical.ages import ChronologicalAge
+from boneage.clinical.documents import read_again
 from boneage.files import sha256_of
 from boneage.severity import Severity, highest_severity
-from boneage.web.chronological_age import months_ahead
+from boneage.web.chronological_age import age_of_columns, signed_difference
 from boneage.web.configuration import Configuration
 from boneage.web.documents import StoredResult, read_stored
 from boneage.web.user_names import appearance_of
@@ -104,6 +106,10 @@ class State(models.TextChoices):
 FINAL = (State.DONE, State.REJECTED, State.FAILED)
 
 
+_SAME_MONTHS = 0.006
+"""Largest difference, months, between an age and the same age rounded to two decimals."""
+
+
 class Assessment(models.Model):
     """A submitted radiograph and its result.
 
@@ -128,6 +134,8 @@ class Assessment(models.Model):
     study_date = models.DateField(null=True, blank=True)
     given_age_months = models.FloatField(null=True, blank=True)
     """Chronological age from the user, if no dates were given."""
+    given_age_precision = models.CharField(max_length=6, blank=True, default="")
+    """Unit to which the user knows the age (`boneage.clinical.ages.AgePrecision`); empty for an exact age."""
     note = models.TextField(blank=True, max_length=2000)
 
     # Job, see `boneage.web.queue.jobs`
@@ -148,7 +156,11 @@ class Assessment(models.Model):
     """The same as one English sentence."""
     age_months = models.FloatField(null=True)
     chronological_age_months = models.FloatField(null=True)
-    """Age at the study: from the given dates, otherwise the given age, otherwise from the file."""
+    """Age at the study: from the given dates, otherwise the given age, otherwise from the file. It is the middle of the
+    interval where the age is known to the month or the year only.
+    """
+    chronological_age_precision = models.CharField(max_length=6, blank=True, default="")
+    """Unit to which that age is known; empty for an exact age."""
     result = models.JSONField(null=True)
     """`boneage.web.documents.StoredResult` as JSON; `stored` reads it."""
 
@@ -179,13 +191,34 @@ class Assessment(models.Model):
 
     @property
     def difference_months(self) -> float | None:
-        """Return the bone age that counts minus the chronological age, months; None like `months_ahead`."""
-        return months_ahead(self.current_months, self.chronological_age_months)
+        """Return the bone age that counts minus the chronological age, months; None like `signed_difference`."""
+        return signed_difference(self.current_months, self.chronological_age, self.sex)
+
+    @property
+    def given_age(self) -> ChronologicalAge | None:
+        """The age that the user gave; None without one."""
+        return age_of_columns(self.given_age_months, self.given_age_precision, is_middle=False)
+
+    @property
+    def chronological_age(self) -> ChronologicalAge | None:
+        """The age at the study, exact or as an interval; None if it is unknown."""
+        return age_of_columns(self.chronological_age_months, self.chronological_age_precision)
 
     @property
     def stored(self) -> StoredResult | None:
-        """The result, typed; None unless the assessment is done."""
-        return None if self.result is None else read_stored(self.result)
+        """The result, typed; None unless the assessment is done.
+
+        Its clinical reading is by the chronological age as it is now: a corrected birth date changes it.
+        """
+        if self.result is None:
+            return None
+        stored, age = read_stored(self.result), self.chronological_age
+        kept = stored.chronological_age
+        if kept is None or age is None:
+            is_current = kept is None and age is None
+        else:
+            is_current = abs(kept.months - age.middle_months) < _SAME_MONTHS
+        return stored if is_current else read_again(stored, age)
 
     @property
     def finished(self) -> StoredResult:
@@ -229,8 +262,9 @@ class Assessment(models.Model):
 
     @property
     def estimated_difference_months(self) -> float | None:
-        """Return the estimate minus the chronological age, months; None also if the estimate is not a bone age."""
-        return None if self.is_meaningless else months_ahead(self.age_months, self.chronological_age_months)
+        """Return the estimate minus the chronological age, months; None where the clinical reading withholds it."""
+        stored = self.stored
+        return None if stored is None or stored.difference is None else stored.difference.months
 
 
 class Sending(models.Model):

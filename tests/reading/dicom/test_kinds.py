@@ -18,8 +18,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
 from boneage.checks.radiograph import file_warnings
+from boneage.clinical.ages import age_in_file
 from boneage.errors import Rejection
-from boneage.reading.dicom.facts import age_at_study
 from boneage.reading.radiograph import Radiograph, read_radiograph
 from boneage.sex import Sex
 from boneage.warnings_ import WarningCode
@@ -122,27 +122,14 @@ def test_decimal_comma_in_spacing() -> None:
     assert read_radiograph(data).facts.spacing_mm == (0.15, 0.15)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.integers(0, 999), st.sampled_from("YMWD"), st.integers(0, 4), st.sampled_from(["", " ", "  "]), st.booleans())
-def test_age_at_study_any_padding(number: int, unit: str, zeros: int, space: str, lower: bool) -> None:
-    """Ages are read with any filling."""
-    stated = "0" * zeros + str(number) + space + (unit.lower() if lower else unit)
-    months = number * {"Y": 12, "M": 1, "W": 7 / 30.4375, "D": 1 / 30.4375}[unit]
-    age, differ = age_at_study(stated, None, None)
-    assert age == pytest.approx(months)
-    assert not differ
-
-
-@pytest.mark.parametrize("stated", ["10", "Y", "1 0Y", "10.5Y", "10YM", "1010Y", "-10Y", "10 J", "1O Y", "10Y 6M"])
-def test_age_at_study_malformed(stated: str) -> None:
-    assert age_at_study(stated, None, None) == (None, False)
-
-
 @pytest.mark.filterwarnings("ignore:Invalid value for VR AS")
 @pytest.mark.parametrize(("stated", "months"), [("10Y", 120), (" 010Y", 120), ("10 Y", 120), ("120M", 120)])
 def test_age_of_a_file(stated: str, months: float) -> None:
     data = files.dicom_file(files.dicom_dataset(TWELVE, 12, PatientAge="999999"))
-    assert read_radiograph(data.replace(b"999999", stated.ljust(6).encode())).facts.age_months == months
+    facts = read_radiograph(data.replace(b"999999", stated.ljust(6).encode())).facts
+    age = age_in_file(facts.patient_age, facts.birth_date, facts.study_date).age
+    assert age is not None
+    assert age.lower_months == months
 
 
 # declarations

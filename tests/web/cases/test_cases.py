@@ -9,8 +9,8 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.http import Http404
 
+from boneage.clinical.ages import calendar_months
 from boneage.web.cases.cases import Belongings, belongings, change_birth_date, delete_case
-from boneage.web.chronological_age import months_between
 from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, Role, State, User, Verdict
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clinic")]
@@ -60,7 +60,10 @@ def test_change_birth_date_updates_dated_radiographs(
     for radiograph in (dated, undated, child):
         radiograph.refresh_from_db()
     assert child.birth_date == dated.birth_date == undated.birth_date == born
-    assert dated.chronological_age_months == pytest.approx(months_between(born, taken))
+    assert dated.chronological_age_months == pytest.approx(calendar_months(born, taken))
+    age = dated.finished.chronological_age
+    assert age is not None
+    assert age.months == pytest.approx(calendar_months(born, taken), abs=0.006)
     assert undated.chronological_age_months == 90.0
     assert AuditEvent.objects.get().detail == {"changed": "birth_date", "assessments": 1}
     change_birth_date(child, born, User.objects.get())

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 import boneage.web
+from boneage.clinical.ages import AgeIssue, age_in_file
 from boneage.reading.dicom.facts import read_facts
 from tests.radiograph_files import dicom_dataset, dicom_file
 
@@ -97,8 +98,10 @@ def test_header_agrees_with_reader(tmp_path: Path, caplog: pytest.LogCaptureFixt
         assert said["sex"] == facts.sex
         assert said["birthDate"] == (facts.birth_date.isoformat() if facts.birth_date else None)
         assert said["studyDate"] == (facts.study_date.isoformat() if facts.study_date else None)
-        assert said["ageMonths"] == (None if facts.age_months is None else pytest.approx(facts.age_months))
-        assert said["agesDiffer"] == facts.ages_differ
+        in_file = age_in_file(facts.patient_age, facts.birth_date, facts.study_date)
+        assert said["ageMonths"] == (None if in_file.age is None else pytest.approx(in_file.age.lower_months))
+        assert said["ageInYears"] == (in_file.age is not None and not in_file.age.is_known_to_the_month)
+        assert said["agesDiffer"] == (in_file.issue in (AgeIssue.AGES_DIFFER, AgeIssue.STUDY_BEFORE_BIRTH))
     assert sum(said["sex"] is not None for said in found) > 50
     assert sum(said["ageMonths"] is not None for said in found) > 50
 

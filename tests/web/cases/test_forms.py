@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
+from boneage.clinical.ages import calendar_months
 from boneage.web.cases.forms import OLDEST_YEARS, RadiographForm
 from boneage.web.models import Assessment, AuditEvent, Case, Picture
 from boneage.web.queue import jobs
@@ -90,7 +91,7 @@ def test_form_rejects_by_code(said: dict[str, str], expected: tuple[str, str]) -
 def test_form_age_may_differ_by_a_month(birth: date, days: int, off: float) -> None:
     """An age may differ from the dates by a month and no more."""
     study = min(birth + timedelta(days=days), timezone.now().date())
-    exact = (study - birth).days / (365.25 / 12)
+    exact = calendar_months(birth, study)
     given_months = min(max(0.0, exact + off), 12.0 * OLDEST_YEARS)
     found = codes(form_of(birth_date=birth.isoformat(), study_date=study.isoformat(), given_age_months=given_months))
     assert found == ([] if abs(given_months - exact) <= 1 else [("given_age_months", "ages_differ")])
@@ -98,13 +99,23 @@ def test_form_age_may_differ_by_a_month(birth: date, days: int, off: float) -> N
 
 @pytest.mark.usefixtures("open_mode")
 @pytest.mark.parametrize(
-    ("years", "months", "kept"), [("", "", None), ("7", "", 84), ("", "90.5", 90.5), ("7", "6", 90), ("0", "3", 3)]
+    ("years", "months", "kept", "precision"),
+    [
+        ("", "", None, ""),
+        ("7", "", 84, "years"),
+        ("", "90.5", 90.5, ""),
+        ("", "90", 90, ""),
+        ("7", "6", 90, "months"),
+        ("7", "6.5", 90.5, ""),
+        ("0", "3", 3, "months"),
+    ],
 )
-def test_form_age_in_years_and_months(years: str, months: str, kept: float | None) -> None:
+def test_form_age_in_years_and_months(years: str, months: str, kept: float | None, precision: str) -> None:
     """An age is years and months or months alone."""
     form = form_of(given_age_years=years, given_age_months=months)
     assert codes(form) == []
-    assert form.submit().given_age_months == kept
+    assessment = form.submit()
+    assert (assessment.given_age_months, assessment.given_age_precision) == (kept, precision)
 
 
 @pytest.mark.usefixtures("open_mode")

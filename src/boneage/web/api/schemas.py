@@ -131,13 +131,19 @@ class Row(BaseModel):
     message: str | None = Field(description="The same for people, in English.")
     age_months: Months | None = Field(description="The estimated bone age, months.")
     severity: Severity | None = Field(description="The gravest of the warnings; critical: do not use the number.")
-    chronological_age_months: Months | None
+    chronological_age_months: Months | None = Field(
+        description="At the radiograph; the middle of the interval where it is known to the month or the year only."
+    )
+    chronological_age_precision: Literal["days", "weeks", "months", "years"] | None = Field(
+        description="Unit to which the chronological age is known."
+    )
     decision: Decided | None
     decided_age_months: Months | None
 
     @classmethod
     def values_of(cls, assessment: Assessment) -> dict[str, Any]:
         """Its values from what is kept. Reads the case."""
+        age = assessment.chronological_age
         return {
             "id": assessment.pk,
             "state": assessment.state,
@@ -151,6 +157,7 @@ class Row(BaseModel):
             "age_months": _rounded(assessment.age_months),
             "severity": assessment.severity,
             "chronological_age_months": _rounded(assessment.chronological_age_months),
+            "chronological_age_precision": None if age is None else age.precision.value,
             "decision": assessment.decision or None,
             "decided_age_months": _rounded(assessment.decided_months),
         }

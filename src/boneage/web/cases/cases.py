@@ -11,8 +11,9 @@ from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext
 
+from boneage.clinical.ages import AgePrecision, calendar_months
+from boneage.schema import to_json
 from boneage.web.accounts.audit import Action, record
-from boneage.web.chronological_age import months_between
 from boneage.web.models import FINAL, Assessment, Case, Decision, Picture, User
 from boneage.web.queue import jobs
 
@@ -72,8 +73,11 @@ def change_birth_date(case: Case, birth_date: date, user: User) -> None:
         raise ValidationError(gettext("A radiograph of this child was taken before this date."))
     Assessment.objects.filter(case=current).update(birth_date=birth_date)
     for radiograph, study_date in dated:
-        radiograph.chronological_age_months = months_between(birth_date, study_date)
-        radiograph.save(update_fields=["chronological_age_months"])
+        radiograph.chronological_age_months = calendar_months(birth_date, study_date)
+        radiograph.chronological_age_precision = AgePrecision.DAYS.value
+        read_again = radiograph.stored
+        radiograph.result = None if read_again is None else to_json(read_again)
+        radiograph.save(update_fields=["chronological_age_months", "chronological_age_precision", "result"])
     Case.objects.filter(pk=current.pk).update(birth_date=birth_date, changed_at=timezone.now())
     record(user, Action.CASE_CHANGED, current, changed="birth_date", assessments=len(dated))
 

@@ -26,10 +26,6 @@ def result_of(assessment: Assessment) -> Result:
     stored = assessment.finished
     decision = last_decision(assessment)
     kept = {field.name: getattr(stored, field.name) for field in fields(StoredResult)}
-    kept |= {
-        "chronological_age_months": _rounded(assessment.chronological_age_months),
-        "difference_months": _rounded(assessment.estimated_difference_months),
-    }
     return Result(**kept, id=assessment.pk, decision=None if decision is None else _decision_document(decision))
 
 

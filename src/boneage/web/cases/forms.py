@@ -13,18 +13,16 @@ from django.db import transaction
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
 
+from boneage.clinical.ages import TOLERANCE_MONTHS, AgePrecision, age_from_dates, gap_months
 from boneage.sex import Sex
 from boneage.web.accounts import audit
 from boneage.web.cases import idempotency
-from boneage.web.chronological_age import last_day, months_between
+from boneage.web.chronological_age import age_of_columns, last_day
 from boneage.web.models import SEXES, Assessment, Case, User, configuration
 from boneage.web.queue import jobs
 
 OLDEST_YEARS = 25
 """Maximum age of a child at the radiograph, years; bones are mature long before."""
-
-LARGEST_DIFFERENCE_MONTHS = 1.0
-"""Maximum difference between a given age and the age from the dates, months."""
 
 OWN_CODES = frozenset(
     {
@@ -192,6 +190,7 @@ class RadiographForm(forms.Form):
                     birth_date=self._birth_date(case),
                     study_date=values["study_date"],
                     given_age_months=self._given_months(),
+                    given_age_precision=self._given_precision(),
                     note=values["note"],
                     case=case,
                     user=user,
@@ -249,6 +248,19 @@ class RadiographForm(forms.Form):
             return None
         return 12.0 * (years or 0) + (months or 0.0)
 
+    def _given_precision(self) -> str:
+        """Return the unit to which the given age is known; empty for an exact age or none.
+
+        Years alone are known to the year, and years with whole months to the month. Months alone, and fractions of a
+        month, are exact.
+        """
+        years, months = self.cleaned_data.get("given_age_years"), self.cleaned_data.get("given_age_months")
+        if years is None:
+            return ""
+        if months is None:
+            return AgePrecision.YEARS.value
+        return AgePrecision.MONTHS.value if float(months).is_integer() else ""
+
     def _check_given_age(self) -> None:
         years, rest = self.cleaned_data.get("given_age_years"), self.cleaned_data.get("given_age_months")
         if years is None or rest is None:
@@ -262,13 +274,15 @@ class RadiographForm(forms.Form):
         birth, study = self._birth_date(case), self.cleaned_data.get("study_date")
         if birth is None or study is None:
             return
-        exact, given = months_between(birth, study), self._given_months()
-        if exact < 0:
+        if study < birth:
             error = ValidationError(_("The radiograph is dated before the birth."), "study_before_birth")
             self.add_error("study_date", error)
-        elif exact > 12 * OLDEST_YEARS:
+            return
+        exact = age_from_dates(birth, study)
+        given = age_of_columns(self._given_months(), self._given_precision(), is_middle=False)
+        if exact.middle_months > 12 * OLDEST_YEARS:
             self.add_error("study_date", _too_old())
-        elif given is not None and abs(exact - given) > LARGEST_DIFFERENCE_MONTHS:
+        elif given is not None and gap_months(exact, given) > TOLERANCE_MONTHS:
             error = ValidationError(_("This age and the dates differ by more than a month."), "ages_differ")
             self.add_error("given_age_months", error)
 

@@ -23,6 +23,7 @@ from django.db.models import (
     Exists,
     ExpressionWrapper,
     F,
+    FloatField,
     IntegerField,
     OuterRef,
     Q,
@@ -33,11 +34,15 @@ from django.db.models import (
 )
 from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Lower
+from django.db.models.lookups import LessThan
 from django.http import QueryDict
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
+from boneage.clinical.ages import AgePrecision
+from boneage.clinical.maturity import NEAR_MATURITY_MONTHS, SCALE_END_MONTHS, YOUNGEST_MONTHS
 from boneage.severity import Severity
+from boneage.sex import Sex
 from boneage.web import texts
 from boneage.web.accounts.access import assessments
 from boneage.web.chronological_age import FIRST_DAY, midnight, midnight_after
@@ -88,12 +93,24 @@ _AT_LEAST = {
 
 _CURRENT = Coalesce("decided_months", "age_months")
 
+
+def _within_scale(sex: Sex) -> Q:
+    """Return the condition for this sex, a chronological age on the scale, and a hand that is still maturing."""
+    on_scale = Q(chronological_age_months__gte=YOUNGEST_MONTHS, chronological_age_months__lte=SCALE_END_MONTHS[sex])
+    return Q(sex=sex.value) & on_scale & Q(LessThan(_CURRENT, NEAR_MATURITY_MONTHS[sex]))
+
+
+_IS_COMPARED = ~Q(chronological_age_precision=AgePrecision.YEARS.value) & (
+    _within_scale(Sex.FEMALE) | _within_scale(Sex.MALE)
+)
+"""Radiographs whose bone age is compared with the chronological age, like `Assessment.difference_months`."""
+
 _ORDERS: Mapping[str, tuple[Any, ...]] = {
     "reference": (Lower("case__reference"), Lower("radiograph_name")),
     "sex": (F("sex"),),
     "age": (F("chronological_age_months"),),
     "bone": (_CURRENT,),
-    "difference": (_CURRENT - F("chronological_age_months"),),
+    "difference": (Case(When(_IS_COMPARED, then=_CURRENT - F("chronological_age_months")), output_field=FloatField()),),
     "status": (Case(*(When(q, then=i) for i, q in enumerate(_IN_STATUS.values())), output_field=IntegerField()),),
     "warnings": (
         Case(

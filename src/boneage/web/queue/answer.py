@@ -18,7 +18,8 @@ class Answer:
         code: code of a rejection or failure.
         message: the same as a sentence.
         age_months: estimated bone age of a result.
-        chronological_age_months: age of the child at the study, if known.
+        chronological_age_months: age of the child at the study, if known; the middle of an interval.
+        chronological_age_precision: unit to which that age is known; empty for an exact age.
         study_date: study date from the file; stored if the user gave none.
         result: document of a finished assessment.
         pictures: (media type, bytes) by kind.
@@ -29,6 +30,7 @@ class Answer:
     message: str = ""
     age_months: float | None = None
     chronological_age_months: float | None = None
+    chronological_age_precision: str = ""
     study_date: date | None = None
     result: StoredResult | None = None
     pictures: dict[PictureKind, tuple[str, bytes]] = field(default_factory=dict)

@@ -75,6 +75,7 @@ class Submission:
         birth_date: date of birth of the child, if given.
         study_date: date of the radiograph, if given.
         given_age_months: chronological age, if given.
+        given_age_precision: unit to which it is known; empty for an exact age.
         note: free text.
         case: case of the child in the mode ``clinic``, if a reference was given.
         user: the user; None in the mode ``open``.
@@ -87,6 +88,7 @@ class Submission:
     birth_date: date | None = None
     study_date: date | None = None
     given_age_months: float | None = None
+    given_age_precision: str = ""
     note: str = ""
     case: Case | None = None
     user: User | None = None
@@ -126,6 +128,7 @@ def submit(submission: Submission) -> Assessment:
         birth_date=submission.birth_date,
         study_date=submission.study_date,
         given_age_months=submission.given_age_months,
+        given_age_precision=submission.given_age_precision,
         note=submission.note,
     )
     Picture.objects.create(
@@ -259,6 +262,7 @@ def finish(begun: Assessment, answer: Answer) -> bool:
         message=answer.message,
         age_months=answer.age_months,
         chronological_age_months=answer.chronological_age_months,
+        chronological_age_precision=answer.chronological_age_precision,
         study_date=Coalesce("study_date", Value(answer.study_date, output_field=DateField())),
         result=None if answer.result is None else to_json(answer.result),
         finished_at=now,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import cv2
 import numpy as np
@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from boneage import assessment as assessing
 from boneage.atlas import similarity_member
 from boneage.bundle.check import predict_phantom
+from boneage.clinical.ages import StatedAge
+from boneage.clinical.references import configured_reference
 from boneage.errors import Rejection, RejectionCode
 from boneage.explain import display_picture, encode_picture
 from boneage.files import sha256_of
 from boneage.reading.limit import CPU_SECONDS, read_radiograph_limited, start_reading_process
-from boneage.reading.radiograph import RadiographFacts
 from boneage.schema import AssessmentDocument
 from boneage.sex import Sex
-from boneage.warnings_ import ResultWarning, WarningCode, by_severity
-from boneage.web.chronological_age import months_between
 from boneage.web.documents import PlatesDocument, SimilarPlate, StoredResult
 from boneage.web.installation import atlas, bundle
 from boneage.web.models import Assessment, PictureKind, State
@@ -48,6 +47,7 @@ def warm_up() -> None:
     """Load all that the first radiograph would wait for."""
     cv2.setNumThreads(1)  # there are as many workers as cores
     start_reading_process()
+    configured_reference()
     opened = bundle()
     if opened.finds_hands:
         opened.hand_networks()
@@ -76,18 +76,15 @@ def assess_bytes(submitted: Assessment, radiograph: bytes) -> Answer:
 
 def _answered(submitted: Assessment, upload: bytes) -> Answer:
     radiograph = read_radiograph_limited(upload, FIRST_READING_SECONDS if submitted.attempt <= 1 else CPU_SECONDS)
-    estimated = assessing.assess_radiograph(
+    found = assessing.assess_radiograph(
         radiograph,
         Sex(submitted.sex),
         bundle(),
+        age=StatedAge(submitted.birth_date, submitted.study_date, submitted.given_age),
         name=submitted.radiograph_name or None,
         sha256=sha256_of(upload),
     )
-    facts = radiograph.facts
-    chronological = chronological_age(submitted, facts)
-    found = replace(
-        estimated, warnings=by_severity([*estimated.warnings, *_warnings_of_age(submitted, facts, chronological)])
-    )
+    age = found.reading.chronological_age
     document = found.document()
     result = StoredResult(
         **{field.name: getattr(document, field.name) for field in fields(AssessmentDocument)}, plates=_plates(found)
@@ -96,46 +93,15 @@ def _answered(submitted: Assessment, upload: bytes) -> Answer:
     return Answer(
         State.DONE,
         age_months=found.age_months,
-        chronological_age_months=chronological,
-        study_date=facts.study_date,
+        chronological_age_months=None if age is None else age.middle_months,
+        chronological_age_precision="" if age is None else age.precision.value,
+        study_date=radiograph.facts.study_date,
         result=result,
         pictures={
             PictureKind.RADIOGRAPH: ("image/jpeg", encode_picture(".jpg", picture)),
             PictureKind.HEAT: ("image/png", encode_picture(".png", _heat(found))),
         },
     )
-
-
-def chronological_age(submitted: Assessment, facts: RadiographFacts) -> float | None:
-    """Age at the study, months: by the dates given, else the age given, else the file's.
-
-    Where one date is given, the file's other one goes with it; not a birth date that its stated age contradicts. None
-    if nothing tells, or the study would lie before the birth.
-    """
-    if submitted.given_age_months is not None and not (submitted.birth_date and submitted.study_date):
-        return submitted.given_age_months
-    if not (submitted.birth_date or submitted.study_date):
-        return None if facts.ages_differ else facts.age_months
-    birth = submitted.birth_date or (None if facts.ages_differ else facts.birth_date)
-    study = submitted.study_date or facts.study_date
-    if birth is not None and study is not None:
-        months = months_between(birth, study)
-        return months if months >= 0 else None
-    return None if submitted.birth_date or facts.ages_differ else facts.age_months
-
-
-def _warnings_of_age(submitted: Assessment, facts: RadiographFacts, chronological: float | None) -> list[ResultWarning]:
-    """A doubt if the child's age by what was given is another than by the file: it may be another child's
-    radiograph.
-    """
-    said = None if facts.ages_differ else facts.age_months
-    if said is None or chronological is None:
-        return []
-    # A stated age is cut to whole years; by both dates it is exact.
-    exact = facts.birth_date is not None and facts.study_date is not None
-    if abs(chronological - said) <= (1.0 if exact else 12.0):
-        return []
-    return [ResultWarning.of(WarningCode.AGE_DIFFERS_FROM_FILE, given_months=chronological, file_months=said)]
 
 
 def _heat(found: assessing.Assessment) -> NDArray[np.uint8]:

@@ -130,7 +130,7 @@ def _patient(assessment: Assessment) -> Iterator[tuple[str, str]]:
         (gettext("Sex"), texts.sex(assessment.sex)),
         (gettext("Date of birth"), texts.day(assessment.birth_date)),
         (gettext("Date of the radiograph"), texts.day(assessment.study_date)),
-        (gettext("Chronological age"), texts.age(assessment.chronological_age_months)),
+        (gettext("Chronological age"), texts.chronological_age(assessment.chronological_age)),
         (gettext("Note"), assessment.note),
     )
 

@@ -8,6 +8,7 @@ from boneage.web import texts
 
 register = template.Library()
 register.filter("age", texts.age)
+register.filter("chronological_age", texts.chronological_age)
 register.filter("months", texts.months)
 register.filter("difference", texts.difference)
 register.filter("ages_between", texts.ages_between)

@@ -276,7 +276,7 @@ def _point(
 def _point_title(row: Row, interval: tuple[float, float] | None) -> str:
     """Return the description of a radiograph."""
     words = {
-        "age": texts.age(row.radiograph.chronological_age_months),
+        "age": texts.chronological_age(row.radiograph.chronological_age),
         "bone": texts.age(row.bone_months),
         "status": row.status.label,
         "interval": texts.wide_range(interval),

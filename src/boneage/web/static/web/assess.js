@@ -124,9 +124,9 @@ class Radiograph {
     }
     if (facts.studyDate) fields.study_date.value = facts.studyDate;
     if (facts.ageMonths === null || fields.birth_date.value) return Boolean(facts.studyDate);
-    const tenths = Math.round(facts.ageMonths * 10); // before it is split: 11.96 months are a year and not 12 months
-    fields.given_age_years.value = Math.floor(tenths / 120);
-    fields.given_age_months.value = (tenths % 120) / 10;
+    const months = Math.floor(facts.ageMonths); // completed ones, as clinics count
+    fields.given_age_years.value = Math.floor(months / 12);
+    if (!facts.ageInYears) fields.given_age_months.value = months % 12; // 013Y does not tell the months
     return true;
   }
 

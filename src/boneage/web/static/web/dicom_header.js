@@ -12,7 +12,7 @@ const ITEM = 0xfffee000, ITEM_END = 0xfffee00d, SEQUENCE_END = 0xfffee0dd;
 const LONG_VRS = new Set(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"]);
 const IMPLICIT = "1.2.840.10008.1.2", UNREAD = ["1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"]; // big endian, deflated
 const UNDEFINED = 0xffffffff;
-const DAYS_PER_MONTH = 365.25 / 12;
+const DAYS_PER_MONTH = 365.25 / 12, OLDEST_MONTHS = 1560, FIRST_DAY = "1900-01-01";
 const MONTHS_BY_UNIT = { Y: 12, M: 1, W: 7 / DAYS_PER_MONTH, D: 1 / DAYS_PER_MONTH };
 
 /**
@@ -31,8 +31,9 @@ export async function headerOf(file) {
 /**
  * Return the facts from the first bytes of a file.
  * @param {Uint8Array} bytes
- * @returns {?{sex: ?string, birthDate: ?string, studyDate: ?string, ageMonths: ?number, agesDiffer: boolean}} null if this
- *   is no DICOM file. Sex is F or M; dates are YYYY-MM-DD; the age, months, is null where the file contradicts itself.
+ * @returns {?{sex: ?string, birthDate: ?string, studyDate: ?string, ageMonths: ?number, ageInYears: boolean,
+ *   agesDiffer: boolean}} null if this is no DICOM file. Sex is F or M; dates are YYYY-MM-DD; the age, completed months,
+ *   is null where the file contradicts itself, and `ageInYears` is true where it is known to the year only.
  */
 export function readHeader(bytes) {
   const start = startOf(bytes);
@@ -105,16 +106,33 @@ function factsOf(elements) {
   return { sex: sex === "F" || sex === "M" ? sex : null, birthDate, studyDate, ...ageOf(first(AGE), birthDate, studyDate) };
 }
 
-/** Like `age_at_study` of boneage.reading.dicom.facts: the age from the dates if they agree with the stated age. */
+/** Like `age_in_file` of boneage.clinical.ages: the age from the dates if they agree with the stated age. */
 function ageOf(stated, birthDate, studyDate) {
   const match = /^(\d{3})([DWMY])$/.exec(stated.toUpperCase());
   const unit = match ? MONTHS_BY_UNIT[match[2]] : 0;
-  const months = match ? Number(match[1]) * unit : null;
-  if (!birthDate || !studyDate) return { ageMonths: months, agesDiffer: false };
-  const exact = (Date.parse(studyDate) - Date.parse(birthDate)) / 86400000 / DAYS_PER_MONTH;
-  if (months === null) return { ageMonths: exact >= 0 ? exact : null, agesDiffer: false };
-  const agree = exact >= 0 && months - 0.25 <= exact && exact < months + unit + 0.25;
-  return { ageMonths: agree ? exact : null, agesDiffer: !agree };
+  const isReadable = match !== null && (Number(match[1]) + 1) * unit <= OLDEST_MONTHS;
+  const months = isReadable ? Number(match[1]) * unit : null;
+  const ageInYears = isReadable && match[2] === "Y";
+  if (!birthDate || !studyDate) return { ageMonths: months, ageInYears, agesDiffer: false };
+  if (studyDate < birthDate) return { ageMonths: null, ageInYears: false, agesDiffer: true };
+  const exact = birthDate < FIRST_DAY ? null : calendarMonths(birthDate, studyDate);
+  if (exact === null || exact > OLDEST_MONTHS) return { ageMonths: null, ageInYears: false, agesDiffer: false };
+  const agree = months === null || (months - 0.25 <= exact && exact < months + unit + 0.25);
+  return { ageMonths: agree ? exact : null, ageInYears: false, agesDiffer: !agree };
+}
+
+/** Like `calendar_months` of boneage.clinical.ages: completed months and the elapsed part of the current one. */
+function calendarMonths(birthDate, studyDate) {
+  const [birth, study] = [birthDate, studyDate].map((written) => written.split("-").map(Number));
+  const months = 12 * (study[0] - birth[0]) + study[1] - birth[1] - (study[2] < birth[2] ? 1 : 0);
+  const [start, end] = [months, months + 1].map((count) => dayOfCompletion(birth, count));
+  return months + (Date.UTC(study[0], study[1] - 1, study[2]) - start) / (end - start);
+}
+
+/** Return the time at which a number of months is complete: on the first of the next month if the month has no such day. */
+function dayOfCompletion([year, month, day], months) {
+  const time = Date.UTC(year, month - 1 + months, day);
+  return new Date(time).getUTCDate() === day ? time : Date.UTC(year, month + months, 1);
 }
 
 /** Return DICOM's YYYYMMDD (or YYYY.MM.DD) as YYYY-MM-DD; null if there is no such day. */

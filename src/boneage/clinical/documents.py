@@ -1,0 +1,135 @@
+"""Clinical readings as documents of the project's schema, and with the warnings of a result.
+
+`clinical_document` states a reading by the schema. `result_warnings` puts its codes into sentences. `read_again` reads
+a stored assessment by another chronological age, as when a birth date is corrected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+from boneage.clinical.ages import (
+    TOLERANCE_MONTHS,
+    AgeIssue,
+    AgePrecision,
+    AgeSource,
+    ChronologicalAge,
+    exact_age,
+    gap_months,
+)
+from boneage.clinical.maturity import AgeDistribution
+from boneage.clinical.reading import BoneAgeEstimate, ClinicalReading, ClinicalWarningCode, clinical_reading
+from boneage.clinical.references import Reference, configured_reference
+from boneage.schema import AssessmentDocument, ChronologicalAgeDocument, ClinicalDocument, WarningDocument
+from boneage.severity import Severity, highest_severity
+from boneage.sex import Sex
+from boneage.strict import read
+from boneage.warnings_ import ResultWarning, WarningCode, by_severity
+
+NOT_RAISED = ClinicalWarningCode.AGE_UNKNOWN
+"""Code that becomes no warning: most image files give no age, and the reason for the missing SDS says so already."""
+
+_CLINICAL_CODES = frozenset(code.value for code in ClinicalWarningCode)
+_KEYS = tuple(field.name for field in fields(ClinicalDocument))
+
+AnyAssessment = TypeVar("AnyAssessment", bound=AssessmentDocument)
+
+
+def clinical_document(reading: ClinicalReading) -> ClinicalDocument:
+    """Return a reading by the project's schema."""
+    values = reading.to_json()
+    return read(ClinicalDocument, {key: values[key] for key in _KEYS})
+
+
+def clinical_values(document: ClinicalDocument) -> dict[str, Any]:
+    """Return the keys of a clinical reading, by which documents that hold it are made."""
+    return {key: getattr(document, key) for key in _KEYS}
+
+
+def result_warnings(reading: ClinicalReading) -> Iterator[ResultWarning]:
+    """Yield the warnings of a reading with their sentences."""
+    for warning in reading.warnings:
+        if warning.code is not NOT_RAISED:
+            yield _result_warning(warning.code, reading)
+
+
+def _result_warning(code: ClinicalWarningCode, reading: ClinicalReading) -> ResultWarning:
+    discordance = reading.carpal_discordance
+    if code is ClinicalWarningCode.CARPAL_DISCORDANCE and discordance is not None:
+        months = discordance.difference_months
+        direction = "younger" if months < 0 else None
+        return ResultWarning.of(WarningCode.CARPAL_DISCORDANCE, direction, months=abs(months))
+    return ResultWarning.of(WarningCode(code.value))
+
+
+def file_difference(age: ChronologicalAge | None, in_file: ChronologicalAge | None) -> Iterator[ResultWarning]:
+    """Yield a warning if the age by what is given is another than by the file: it may be another child's radiograph."""
+    if age is not None and in_file is not None and gap_months(age, in_file) > TOLERANCE_MONTHS:
+        yield ResultWarning.of(
+            WarningCode.AGE_DIFFERS_FROM_FILE, given_months=age.lower_months, file_months=in_file.lower_months
+        )
+
+
+def chronological_age(document: ChronologicalAgeDocument | None) -> ChronologicalAge | None:
+    """Return the chronological age of a document."""
+    if document is None:
+        return None
+    return ChronologicalAge(
+        document.lower_months, document.upper_months, AgePrecision(document.precision), AgeSource(document.source)
+    )
+
+
+def bone_age_estimate(document: AssessmentDocument) -> BoneAgeEstimate:
+    """Return the estimate of a stored assessment, as a clinical reading takes it."""
+    distribution = document.age_distribution
+    return BoneAgeEstimate(
+        months=document.age_months,
+        interval_80=document.interval_80_months,
+        interval_95=document.interval_months,
+        distribution=None if distribution is None else AgeDistribution.by_month(distribution),
+        region_ages_months=document.region_ages_months,
+    )
+
+
+def read_again(
+    document: AnyAssessment,
+    age: ChronologicalAge | None,
+    *,
+    age_issue: AgeIssue | None = None,
+    reference: Reference | None = None,
+) -> AnyAssessment:
+    """Return a stored assessment, read by another chronological age.
+
+    Args:
+        document: the assessment.
+        age: the child's age at the study, or None.
+        age_issue: what is wrong with the age in the file, for a warning.
+        reference: to judge by; that of the setting ``BONEAGE_REFERENCE`` if None.
+
+    Raises:
+        ClinicalError: the reference of the setting cannot be read.
+    """
+    kept = [one for one in document.warnings if one.code not in _CLINICAL_CODES]
+    reading = clinical_reading(
+        bone_age_estimate(document),
+        sex=Sex(document.sex),
+        age=age,
+        reference=reference or configured_reference(),
+        age_issue=age_issue,
+        is_meaningless=document.is_meaningless,
+        has_critical_warning=highest_severity(one.severity for one in kept) is Severity.CRITICAL,
+    )
+    warnings = [one for warning in kept for one in _current(warning, age)]
+    warnings += [warning.document() for warning in result_warnings(reading)]
+    return replace(document, warnings=by_severity(warnings), **clinical_values(clinical_document(reading)))
+
+
+def _current(warning: WarningDocument, age: ChronologicalAge | None) -> Iterator[WarningDocument]:
+    """Yield a warning, that of another age in the file by the age as it now is and only if they still differ."""
+    if warning.code != WarningCode.AGE_DIFFERS_FROM_FILE:
+        yield warning
+        return
+    for one in file_difference(age, exact_age(float(warning.values["file_months"]))):
+        yield one.document()
