@@ -55,6 +55,7 @@ Exit codes:
   6    a table cannot be used
   7    the atlas is missing or damaged
   8    the settings of the service are invalid
+  9    the reference of healthy children cannot be used
   130  stopped by Ctrl-C (assess also by SIGTERM)
 
 An error is one line on standard error: a sentence, and a stable code in brackets (see

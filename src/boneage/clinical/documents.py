@@ -29,7 +29,7 @@ from boneage.strict import read
 from boneage.warnings_ import ResultWarning, WarningCode, by_severity
 
 NOT_RAISED = ClinicalWarningCode.AGE_UNKNOWN
-"""Code that becomes no warning: most image files give no age, and the reason for the missing SDS says so already."""
+"""Code that becomes no warning: most image files give no age, and `determination_reason` states it."""
 
 _CLINICAL_CODES = frozenset(code.value for code in ClinicalWarningCode)
 _KEYS = tuple(field.name for field in fields(ClinicalDocument))
@@ -105,8 +105,8 @@ def read_again(
     Args:
         document: the assessment.
         age: the child's age at the study, or None.
-        age_issue: what is wrong with the age in the file, for a warning.
-        reference: to judge by; that of the setting ``BONEAGE_REFERENCE`` if None.
+        age_issue: fault of the age in the file, for a warning.
+        reference: reference of healthy children; that of the setting ``BONEAGE_REFERENCE`` if None.
 
     Raises:
         ClinicalError: the reference of the setting cannot be read.
