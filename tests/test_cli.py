@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from boneage.assessment import Assessment, assess
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.shipped import list_bundles
 from boneage.cli import cli
+from boneage.clinical.errors import ClinicalError
 from boneage.errors import (
     AtlasError,
     BoneageError,
@@ -192,7 +194,12 @@ def codes_in_use() -> dict[str, int]:
                 continue
             assert isinstance(code, ast.Constant), f"{path.name}:{code.lineno}: a code that cannot be looked up"
             codes[str(code.value)] = KINDS[getattr(node.func, "id", "")].exit_status
-    return codes
+    return codes | dict.fromkeys(reference_codes(), ClinicalError.exit_status)
+
+
+def reference_codes() -> list[str]:
+    """Codes of a reference that cannot be used; those of other clinical input never end a command."""
+    return re.findall(r"^    ``(reference_\w+)``", str(ClinicalError.__doc__), flags=re.MULTILINE)
 
 
 def table_under(heading: str) -> list[list[str]]:
@@ -817,3 +824,56 @@ def test_bundle_check(tmp_path: Path) -> None:
     (folder / "stray.txt").write_text("")
     result = boneage("bundle", "check", folder)
     assert result.exit_code == 4 and "FAIL files" in result.stdout and "[bundle_check_failed]" in error_of(result)
+
+
+# --- chronological age ---
+
+
+@pytest.mark.parametrize(
+    ("options", "lower", "upper"),
+    [
+        (("--age", "13y6m"), 162.0, 163.0),
+        (("--age", "13"), 156.0, 168.0),
+        (("--birth-date", "2010-01-01", "--study-date", "2020-07-01"), 126.0, 126.0),
+    ],
+)
+def test_assess_takes_the_chronological_age(
+    radiographs: Path, bundle: Path, options: tuple[str, ...], lower: float, upper: float
+) -> None:
+    result = boneage("assess", radiographs / "hand.png", "--sex", "M", "--bundle", bundle, "--json", *options)
+    age = json.loads(result.stdout)["chronological_age"]
+    assert (age["lower_months"], age["upper_months"]) == (lower, upper)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--age", "13.5"),
+        ("--birth-date", "1.1.2010"),
+        ("--age", "13", "--birth-date", "2010-01-01"),
+    ],
+)
+def test_assess_rejects_an_age_it_cannot_read(radiographs: Path, bundle: Path, options: tuple[str, ...]) -> None:
+    result = boneage("assess", radiographs / "hand.png", "--sex", "M", "--bundle", bundle, *options)
+    assert result.exit_code == 2
+
+
+def test_assess_list_with_dates_and_ages(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
+    listed, table = tmp_path / "list.csv", tmp_path / "ages.csv"
+    hand = radiographs / "hand.png"
+    rows = [f"{hand},M,2010-01-01,2020-07-01,", f"{hand},M,,,13y6m", f"{hand},M,,,13", f"{hand},M,,,"]
+    listed.write_text("image,sex,birth_date,study_date,age\n" + "\n".join(rows) + "\n")
+    assert boneage("assess", "--list", listed, "--bundle", bundle, "--csv", table).exit_code == 0
+    cells = [(row["chronological_age_months"], row["chronological_age_precision"]) for row in rows_of(table)]
+    assert cells == [("126.0", "days"), ("162.5", "months"), ("162.0", "years"), ("", "")]
+    listed.write_text(f"image,sex,age\n{hand},M,thirteen\n")
+    assert "[table_value]" in error_of(boneage("assess", "--list", listed, "--bundle", bundle))
+
+
+def test_assess_reference_that_cannot_be_used_is_exit_9(
+    radiographs: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BONEAGE_REFERENCE", "tanner")
+    result = boneage("assess", radiographs / "hand.png", "--sex", "M", "--bundle", bundle)
+    assert result.exit_code == 9
+    assert "[reference_not_found]" in error_of(result)

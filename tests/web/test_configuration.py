@@ -79,6 +79,7 @@ def test_numbers_from_minimum(name: str, count: int) -> None:
         ("waiting", "many"),
         ("waiting", "1.5"),
         ("attempts", "٣x"),
+        ("reference", "tanner"),
     ],
 )
 def test_invalid_values_name_variable(name: str, text: str) -> None:

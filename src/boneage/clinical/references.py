@@ -235,7 +235,7 @@ def configured_reference() -> Reference:
     Raises:
         ClinicalError: as `load_reference`.
     """
-    return _reference_of(os.environ.get(REFERENCE_SETTING, ""))
+    return _reference_of(os.environ.get(REFERENCE_SETTING, "").strip())
 
 
 @cache

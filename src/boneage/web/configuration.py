@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from boneage.clinical.errors import ClinicalError
+from boneage.clinical.references import DEFAULT_REFERENCE, find_reference
 from boneage.errors import ConfigurationError
 
 Mode = Literal["open", "clinic"]
@@ -43,6 +45,8 @@ class Configuration:
         proxy: a reverse proxy reports the client by ``X-Forwarded-Proto`` and ``X-Forwarded-For``.
         bundle: name or folder of the model bundle.
         atlas: name or folder of reference plates.
+        reference: identifier or CSV file of the reference of healthy children, by which SDS are computed.
+            `boneage.clinical.references.configured_reference` reads the same variable.
         open_minutes: time for which a result can be seen in the mode ``open``, minutes.
         open_hourly: radiographs that one client may submit per hour in the mode ``open``; 0 for any number.
         idle_minutes: a session ends after this time without a request of its user, minutes; at most a day.
@@ -65,6 +69,7 @@ class Configuration:
     proxy: bool = False
     bundle: str = "default"
     atlas: str = "default"
+    reference: str = DEFAULT_REFERENCE
     open_minutes: int = 30
     open_hourly: int = 120
     idle_minutes: int = 30
@@ -111,6 +116,10 @@ class Configuration:
             )
         if text["database"] and urlsplit(text["database"]).scheme not in {"postgresql", "postgres"}:
             raise ConfigurationError("setting_invalid", "BONEAGE_DATABASE must begin with postgresql://.")
+        try:
+            find_reference(text["reference"])
+        except ClinicalError as error:
+            raise ConfigurationError("setting_invalid", f"BONEAGE_REFERENCE cannot be used. {error.message}") from None
         return cls(
             mode="open" if mode == "open" else "clinic",
             store=Path(text["store"] or default.store).expanduser(),
@@ -121,6 +130,7 @@ class Configuration:
             proxy=_flag("proxy", text),
             bundle=text["bundle"] or default.bundle,
             atlas=text["atlas"] or default.atlas,
+            reference=text["reference"] or default.reference,
             open_minutes=_count("open_minutes", text, default.open_minutes, 1),
             open_hourly=_count("open_hourly", text, default.open_hourly, 0),
             idle_minutes=_count("idle_minutes", text, default.idle_minutes, 1, 1440),
