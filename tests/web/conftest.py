@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from boneage.clinical.documents import chronological_age, read_again
 from boneage.phantom import sample_png
 from boneage.schema import RadiographDocument
 from boneage.warnings_ import ResultWarning, WarningCode
@@ -100,9 +101,10 @@ def answer_with(*codes: str, age_months: float = 94.0) -> Answer:
 
 
 def with_result(answer: Answer, **changes: Any) -> Answer:
-    """Return the answer with changes in its result."""
+    """Return the answer with changes in its result, and with the clinical reading that follows from them."""
     assert answer.result is not None
-    return replace(answer, result=replace(answer.result, **changes))
+    changed = replace(answer.result, **changes)
+    return replace(answer, result=read_again(changed, chronological_age(changed.chronological_age)))
 
 
 def code_and_reason(key: str) -> tuple[WarningCode, str | None]:

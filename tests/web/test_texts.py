@@ -30,14 +30,14 @@ def test_age_matches_command_line(months: float) -> None:
 
 @given(st.floats(-240, 240))
 def test_difference_direction_and_size(months: float) -> None:
-    """A difference is ahead or behind and its size an age."""
+    """A difference is ahead or behind and its size has tenths of a month."""
     with override("en"):
         said = texts.difference(months)
-    if round(months) == 0:
+    if round(months, 1) == 0:
         assert said == "the same as the chronological age"
     else:
         word = "ahead of" if months > 0 else "behind"
-        assert said == f"{age_in_words(abs(months))} {word} the chronological age"
+        assert said == f"{round(abs(months), 1):.1f} months {word} the chronological age"
 
 
 @given(st.floats(-1000, 1000), st.integers(1, 3))
