@@ -751,7 +751,11 @@ def test_to_json_of_dicom_omits_identity(tmp_path: Path, bundle: Bundle) -> None
         written = json.dumps(assessment.to_json(), allow_nan=False)
         assert not any(secret in written for secret in ("Doe", "4711", "2012"))
         document = json.loads(written)
-        assert document["facts"]["sex"] == "F" and document["facts"]["side"] == "R" and document["facts"]["modality"] == "DX"
+        assert (
+            document["facts"]["sex"] == "F"
+            and document["facts"]["side"] == "R"
+            and document["facts"]["modality"] == "DX"
+        )
         assert document["facts"]["spacing_mm"] == [0.15, 0.15]
         assert document["chronological_age"]["months"] == pytest.approx(85, abs=0.1)
         assert {WarningCode.SEX_DIFFERS_FROM_FILE, WarningCode.RIGHT_HAND_DECLARED} <= codes(assessment)
