@@ -80,9 +80,9 @@ def export(
 ) -> None:
     """Export RUNS of boneage train as one bundle: ONNX graphs, checksums, self-test, recipe and figures.
 
-    Several runs become an ensemble with equal weights; boneage build fits the weights. With --radiographs, the bundle
-    is measured on the runs' validation radiographs, or on those that all folds held out. Its graphs are compared with
-    the networks on 200 of them.
+    Several runs become an ensemble with equal weights; boneage build takes other weights from its plan. With
+    --radiographs, the bundle is measured on the validation radiographs that all runs share and that none was
+    trained on. Its graphs are compared with the networks on 200 of them.
 
     Networks that read regions of a registered hand need hand networks. These come from the bundle that the runs were
     trained with (--hand) or from their own runs (--mask, --locate and --refine). Hand networks alone make a bundle that
