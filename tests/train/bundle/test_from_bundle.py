@@ -17,7 +17,7 @@ from torch import nn
 from boneage.bundle.bundle import Bundle
 from boneage.errors import BundleError
 from boneage.train.bundle.export import parity
-from boneage.train.bundle.from_bundle import Folded, member_recipe, renormalise, restore_network
+from boneage.train.bundle.from_bundle import Folded, renormalise, restore_network
 from boneage.train.networks import AgeNetwork
 from boneage.train.networks.residual import ResidualBlock
 from tests.bundles import tiny_bundle
@@ -143,9 +143,3 @@ def test_restore_network_rejects_different_outputs(bundle: Bundle) -> None:
     shifted = tuple(replace(member, age_mean_months=member.age_mean_months + 1) for member in bundle.members)
     liar = Bundle(bundle.directory, replace(bundle.manifest, members=shifted))
     assert code_of(lambda: restore_network(liar, liar.members[0])) == "bundle_output"
-
-
-def test_member_recipe_early_manifest(bundle: Bundle) -> None:
-    told = recipe_of("residual").to_dict()
-    del told["task"], told["train"]["label_spread"], told["data"]["folds"]
-    assert member_recipe(with_recipe(bundle, {"residual": told}), bundle.members[0]) == recipe_of("residual")
