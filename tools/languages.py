@@ -34,8 +34,8 @@ from boneage.web.languages import LOCALE
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
 WEB = SOURCE / "boneage" / "web"
-WORDS = SOURCE / "boneage" / "words.py"
-"""Texts that the command line and the service share."""
+CORE = tuple(SOURCE / "boneage" / name for name in ("words.py", "report/content.py", "report/report.py"))
+"""Modules of the core with texts that the command line, report files and the service share."""
 
 CORE_TEXTS = {
     "boneage/hand/registration.py": tuple(REGION_TITLES.values()),
@@ -100,7 +100,7 @@ Key = tuple[str, str]
 def extracted() -> Catalog:
     """Return every text of the pages, with the files that contain it."""
     catalogue = Catalog(charset="utf-8")
-    for path in sorted([*WEB.rglob("*.py"), WORDS]):
+    for path in sorted([*WEB.rglob("*.py"), *CORE]):
         _add(catalogue, path, path.read_bytes())
     for path in sorted((WEB / "templates").rglob("*.html")):
         # Lines of what was a page may begin anywhere, those of Python may not.

@@ -45,8 +45,8 @@ Chooser = Callable[[], tuple[str, Translator]]
 """Returns the locale's name, such as ``pt_BR``, and the translator."""
 
 _ENGLISH: tuple[str, Translator] = (SOURCE_LANGUAGE, standard_gettext.NullTranslations())
-_chosen: ContextVar[tuple[str, Translator]] = ContextVar("boneage_language", default=_ENGLISH)
-_choosers: list[Chooser] = [_chosen.get]
+_chosen: ContextVar[tuple[str, Translator] | None] = ContextVar("boneage_language", default=None)
+_choosers: list[Chooser] = [lambda: _ENGLISH]
 
 
 def use_translator(chooser: Chooser) -> None:
@@ -75,6 +75,11 @@ def use_language(language: str) -> Iterator[None]:
         _chosen.reset(token)
 
 
+def _current() -> tuple[str, Translator]:
+    """Return the language of the block (`use_language`), else that of the program (`use_translator`)."""
+    return _chosen.get() or _choosers[0]()
+
+
 def languages() -> list[str]:
     """Return the languages that have a catalogue, such as ``pt_BR``, and English, which comes first."""
     return [SOURCE_LANGUAGE, *sorted(path.parent.parent.name for path in LOCALE.glob(f"*/LC_MESSAGES/{DOMAIN}.po"))]
@@ -90,12 +95,12 @@ def _opened(language: str) -> tuple[str, Translator]:
 
 def gettext(message: str) -> str:
     """Return a message in the reader's language."""
-    return _choosers[0]()[1].gettext(message)
+    return _current()[1].gettext(message)
 
 
 def ngettext(singular: str, plural: str, count: int) -> str:
     """Return a message that counts something in the reader's language."""
-    return _choosers[0]()[1].ngettext(singular, plural, count)
+    return _current()[1].ngettext(singular, plural, count)
 
 
 def marked(message: str) -> str:
@@ -104,7 +109,12 @@ def marked(message: str) -> str:
 
 
 def _locale() -> str:
-    return _choosers[0]()[0]
+    return _current()[0]
+
+
+def language() -> str:
+    """Return the reader's language as a locale's name, such as ``pt_BR``."""
+    return _locale()
 
 
 # numbers, ages and dates
@@ -118,6 +128,13 @@ def number(value: float, decimals: int = 1) -> str:
     return str(format_decimal(round(value, decimals) + 0.0, pattern, locale=_locale()))
 
 
+def signed(value: float, decimals: int = 1) -> str:
+    """Return a number with its sign, a plus or a minus sign; zero has none."""
+    rounded = round(value, decimals)
+    sign = "+" if rounded > 0 else "\N{MINUS SIGN}" if rounded < 0 else ""
+    return sign + number(abs(rounded), decimals)
+
+
 def months(count: float | None, decimals: int = 1) -> str:
     """Return a number of months with its unit; empty for None."""
     if count is None:
@@ -127,7 +144,7 @@ def months(count: float | None, decimals: int = 1) -> str:
 
 def age(months_old: float | None) -> str:
     """Return an age to the nearest month, ``7 years 3 months``; empty for None. The sign is ignored."""
-    return "" if months_old is None else _years_and_months(_choosers[0]()[1], *divmod(round(abs(months_old)), 12))
+    return "" if months_old is None else _years_and_months(_current()[1], *divmod(round(abs(months_old)), 12))
 
 
 def age_in_words(months_old: float) -> str:
@@ -137,7 +154,7 @@ def age_in_words(months_old: float) -> str:
 
 def completed_age(years: int, rest: int) -> str:
     """Return completed years and months in words, without the part that is 0."""
-    return _years_and_months(_choosers[0]()[1], years, rest)
+    return _years_and_months(_current()[1], years, rest)
 
 
 def chronological_age(age_at_study: ChronologicalAge | None) -> str:
@@ -244,7 +261,7 @@ def warning(document: WarningDocument) -> str:
     """Return a warning's sentence."""
     template = WARNING_TEXTS.get(document.template)
     if template is None:
-        return document.code.replace("_", " ")
+        return document.message or document.code.replace("_", " ")
     values = {name: sex(str(value)) if name in _SEX_PLACES else value for name, value in document.values.items()}
     return gettext(template).format(**values)
 

@@ -21,8 +21,14 @@ from boneage.clinical.ages import (
 )
 from boneage.clinical.maturity import AgeDistribution
 from boneage.clinical.reading import BoneAgeEstimate, ClinicalReading, ClinicalWarningCode, clinical_reading
-from boneage.clinical.references import Reference, configured_reference
-from boneage.schema import AssessmentDocument, ChronologicalAgeDocument, ClinicalDocument, WarningDocument
+from boneage.clinical.references import SHIPPED_REFERENCES, Reference, configured_reference, shipped_reference
+from boneage.schema import (
+    AssessmentDocument,
+    ChronologicalAgeDocument,
+    ClinicalDocument,
+    ReferenceDocument,
+    WarningDocument,
+)
 from boneage.severity import Severity, highest_severity
 from boneage.sex import Sex
 from boneage.strict import read
@@ -81,6 +87,18 @@ def chronological_age(document: ChronologicalAgeDocument | None) -> Chronologica
     )
 
 
+def reference_of(document: ReferenceDocument) -> Reference:
+    """Return the reference that is stored with a result; the configured one if the stored one is no longer available.
+
+    Raises:
+        ClinicalError: the reference of the setting cannot be read.
+    """
+    configured = configured_reference()
+    if document.id != configured.id and document.id in SHIPPED_REFERENCES:
+        return shipped_reference(document.id)
+    return configured
+
+
 def bone_age_estimate(document: AssessmentDocument) -> BoneAgeEstimate:
     """Return the estimate of a stored assessment, as a clinical reading takes it."""
     distribution = document.age_distribution
@@ -106,7 +124,7 @@ def read_again(
         document: the assessment.
         age: the child's age at the study, or None.
         age_issue: fault of the age in the file, for a warning.
-        reference: reference of healthy children; that of the setting ``BONEAGE_REFERENCE`` if None.
+        reference: reference of healthy children; the one that is stored with the assessment if None.
 
     Raises:
         ClinicalError: the reference of the setting cannot be read.
@@ -116,7 +134,7 @@ def read_again(
         bone_age_estimate(document),
         sex=Sex(document.sex),
         age=age,
-        reference=reference or configured_reference(),
+        reference=reference or reference_of(document.reference),
         age_issue=age_issue,
         is_meaningless=document.is_meaningless,
         has_critical_warning=highest_severity(one.severity for one in kept) is Severity.CRITICAL,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _SEXES = ("f", "m", "female", "male")
 _STOPPED = 130
+
+_Form = Literal["text", "json", "report_text"]
+"""Form in which the result of a radiograph is printed."""
 
 
 class _FilesCommand(click.Command):
@@ -54,6 +57,14 @@ def _checked_date(_ctx: click.Context, _parameter: click.Parameter, value: str |
         return None if value is None else date.fromisoformat(value)
     except ValueError:
         raise click.BadParameter(f"{value!r} is no date: give it like 2014-03-10.") from None
+
+
+def _checked_language(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
+    from boneage.words import languages
+
+    if value not in languages():
+        raise click.BadParameter(f"{value!r} is not a language of the program: give {', '.join(languages())}.")
+    return value
 
 
 def _checked_age(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> ChronologicalAge | None:
@@ -143,6 +154,19 @@ Standard error has one line with a stable code for each rejected radiograph, and
     help="Draw the outline of the hand on overlay and page, if the bundle locates the hand.",
 )
 @click.option(
+    "--report-text",
+    is_flag=True,
+    help="Print four lines for a radiology information system instead; they name no patient.",
+)
+@click.option(
+    "--language",
+    metavar="CODE",
+    default="en",
+    show_default=True,
+    callback=_checked_language,
+    help="Language of printed lines and pages: en, de, es, fr, pt_BR or zh_Hans. JSON and tables stay English.",
+)
+@click.option(
     "--bundle", "bundle_name", default="default", show_default=True, help="Name of a shipped bundle, or a folder."
 )
 @click.option(
@@ -163,6 +187,8 @@ def assess(  # click passes options by name
     steps: Path | None,
     evidence: Evidence,
     outline: bool,
+    report_text: bool,
+    language: str,
     bundle_name: str,
     threads: int,
     quiet: bool,
@@ -192,6 +218,8 @@ def assess(  # click passes options by name
     items = _items(files, sex, listed, StatedAge(birth_date, study_date, stated_age))
     inputs = [*(item.path for item in items), *([listed] if listed else [])]
     _reject_overwriting(table, inputs, out)
+    if report_text and as_json:
+        raise click.UsageError("Give --report-text or --json, but not both.")
     if resume and table is None:
         raise click.UsageError("--resume continues a table: give --csv too.")
     if steps is not None:
@@ -201,6 +229,7 @@ def assess(  # click passes options by name
     from boneage.commands.report_folder import ReportFolder
     from boneage.report.report import CSV_COLUMNS
     from boneage.tables.appended_table import AppendedTable
+    from boneage.words import use_language
 
     configured_reference()  # fails before the first radiograph if it cannot be read
     bundle = Bundle.open(bundle_name, threads=threads)
@@ -209,9 +238,13 @@ def assess(  # click passes options by name
             f"The bundle {bundle.manifest.name} does not locate the hand, so that there are no steps to show."
         )
     reports = None if out is None else ReportFolder(out, evidence, outline, [*inputs, *([table] if table else [])])
-    with nullcontext() if table is None else AppendedTable(table, CSV_COLUMNS, resume=resume) as rows:
+    form: _Form = "json" if as_json else "report_text" if report_text else "text"
+    with (
+        use_language(language),
+        nullcontext() if table is None else AppendedTable(table, CSV_COLUMNS, resume=resume) as rows,
+    ):
         batch = _Batch(items, bundle, reports, rows)
-        if batch.work_through(_Output(len(items), batch.done, as_json=as_json, quiet=quiet), steps, evidence):
+        if batch.work_through(_Output(len(items), batch.done, form, quiet=quiet), steps, evidence):
             if len(items) > 1:
                 click.echo(summary(len(items), batch.errors), err=True)
             return exit_status(batch.errors)
@@ -438,9 +471,9 @@ class _Output(logging.Handler):
     It is a log handler, which adds the name of the radiograph to each warning.
     """
 
-    def __init__(self, total: int, done: int, *, as_json: bool, quiet: bool) -> None:
+    def __init__(self, total: int, done: int, form: _Form, *, quiet: bool) -> None:
         super().__init__()
-        self._as_json = as_json
+        self._form = form
         self._progress = ProgressLine(total, before=done, quiet=quiet)
         self._image = ""
 
@@ -462,15 +495,15 @@ class _Output(logging.Handler):
 
     def report(self, item: BatchItem, outcome: Outcome) -> None:
         """Print the outcome of a radiograph, and advance the progress."""
-        from boneage.report.report import Rejected, json_text, text
+        from boneage.report.report import Rejected, json_text, report_text, text
 
         self._progress.clear()
         if isinstance(outcome, Rejected):
             self._print(f"error: {self._image}: {outcome.error.message} [{outcome.error.code}]")
-        if self._as_json:
+        if self._form == "json":
             click.echo(json_text(outcome, item.image))
         elif not isinstance(outcome, Rejected):
-            click.echo(text(self._image, outcome))
+            click.echo(report_text(outcome) if self._form == "report_text" else text(self._image, outcome))
         self._progress.advance()
 
     def _print(self, line: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
@@ -15,21 +15,18 @@ from string import Template
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.assessment import (
-    NOTICE,
-    Assessment,
-)
+from boneage import words
+from boneage.assessment import Assessment
 from boneage.bundle.bundle import Bundle
 from boneage.errors import BoneageError
 from boneage.explain import Evidence, encode_picture, mark_hand, overlay, scale_colours
 from boneage.file_names import UNSAFE, shown
 from boneage.files import atomic_write, write_text
-from boneage.hand.registration import Hand
+from boneage.report.content import ReportContent, report_content
 from boneage.schema import SCHEMA, AssessmentDocument, FileDocument, RejectionDocument, RejectionReason, to_json
-from boneage.severity import Severity, highest_severity
-from boneage.sex import Sex
+from boneage.severity import highest_severity
 from boneage.warnings_ import ResultWarning, WarningCode
-from boneage.words import age_in_words, region_in_words
+from boneage.words import gettext, marked
 
 CSV_COLUMNS = (
     "image",
@@ -65,14 +62,6 @@ SETTINGS_COLUMNS = ("bundle", "bundle_version", "program_version")
 OUTPUT_SUFFIXES = (".overlay.png", ".html", ".json")
 """What follows the stem in the names of a radiograph's files."""
 
-_DO_NOT_USE = "Do not use this number"
-_SEVERITY_TITLES = {
-    Severity.CRITICAL: _DO_NOT_USE,
-    Severity.CAUTION: "Please check",
-    Severity.INFO: "For information",
-}
-_OUTSIDE = "outside 0 to 19 years"
-_SEX_WORDS = {Sex.FEMALE: "female", Sex.MALE: "male"}
 _WARM_STEPS = 9
 
 
@@ -98,45 +87,39 @@ Outcome = Assessment | Rejected
 
 
 def text(image: str, assessment: Assessment) -> str:
-    """The estimate as a line for a person, and a line for each warning, the gravest first.
+    """Return the estimate as lines for a person in the reader's language; warnings follow, the gravest first.
 
     Args:
-        image: what to call the radiograph.
-        assessment: of it.
+        image: name of the radiograph.
+        assessment: its assessment.
     """
-    estimate = assessment.estimate
-    if estimate.outside_range and not assessment.has_warning(WarningCode.PHANTOM):
-        months = f"{estimate.age_months:.1f}" if estimate.age_months else "less than 0"  # it is cut at 0
-        said = f"no bone age: {_OUTSIDE} (the networks said {months} months), {assessment.sex.value}"
-    else:
-        months = f"{assessment.age_months:.1f} months{_error_words(assessment)}"
-        said = f"{assessment.age_text} ({months}), {assessment.sex.value}"
-    if assessment.has_warning(WarningCode.PHANTOM):
-        said += " - a drawn phantom: this number means nothing"
-    elif assessment.reading.chronological_age is not None:
-        said += f"; {_chronological(assessment)}"
-    if _is_void(assessment) and not assessment.is_meaningless:
-        said += f" - {_DO_NOT_USE.lower()}"
-    noted = [warning for warning in assessment.warnings if warning.code is not WarningCode.PHANTOM]
-    regions = [] if _is_void(assessment) else [f"  {words}" for words in _region_words(assessment)]
-    lines = [f"{image}: {said}", *regions, *map(_warning_line, noted)]
+    content = report_content(assessment.document())
+    answer = [f"  {line}" for line in content.answer]
+    regions = [f"  {region}: {words_of_age}" for region, words_of_age in content.regions]
+    lines = [f"{image}: {_headline(assessment, content)}", *answer, *regions, *map(_warning_line, _noted(assessment))]
     return "\n".join(map(shown, lines))
 
 
-def _is_void(assessment: Assessment) -> bool:
-    """Whether the number is shown as one that must not be used."""
-    return assessment.is_meaningless or assessment.severity is Severity.CRITICAL
+def report_text(assessment: Assessment) -> str:
+    """Return four lines for a radiology information system, in the reader's language. They name no patient."""
+    return "\n".join(map(shown, report_content(assessment.document()).report_text))
+
+
+def _headline(assessment: Assessment, content: ReportContent) -> str:
+    """Return the bone age with its stamp, or the stamp alone for a number outside of bone ages."""
+    if not content.stamp:
+        return content.age
+    return content.stamp if assessment.estimate.outside_range else f"{content.age} - {content.stamp}"
+
+
+def _noted(assessment: Assessment) -> list[ResultWarning]:
+    """Return the warnings but that of the phantom, which the stamp states."""
+    return [warning for warning in assessment.warnings if warning.code is not WarningCode.PHANTOM]
 
 
 def _warning_line(warning: ResultWarning) -> str:
-    return f"  {warning.severity.value}: {warning.message} [{warning.code.value}]"
-
-
-def _region_words(assessment: Assessment) -> Iterator[str]:
-    """A line for each region: its age; none for a system that reads a single one."""
-    for region, age_months in assessment.region_ages_months.items():
-        months = max(age_months, 0.0)
-        yield f"{region_in_words(region)}: {age_in_words(months)} ({months:.1f} months)"
+    severity = words.severity_word(warning.severity.value)
+    return f"  {severity}: {words.warning(warning.document())} [{warning.code.value}]"
 
 
 def json_text(outcome: Outcome, image: str | None = None, *, indent: int | None = None) -> str:
@@ -332,20 +315,22 @@ def page(
         evidence: of the heat map; see `boneage.explain.heat_map`.
         outline: draw over the heat map where the hand was found, if it was.
     """
-    moment = (created or datetime.now().astimezone()).strftime("%Y-%m-%d %H:%M %Z").strip()
-    name = assessment.source_name or "radiograph"
+    name = assessment.source_name or gettext("radiograph")
+    content = report_content(assessment.document())
     return _PAGE.substitute(
-        title=escape(f"Bone age: {name}"),
+        language=escape(words.language().replace("_", "-")),
+        title=escape(f"{content.title}: {name}"),
+        heading=escape(content.title),
         name=escape(name),
-        created=escape(moment),
-        answer=_answer_html(assessment),
-        warnings=_warnings_html(assessment),
+        created=escape(words.moment(created or datetime.now().astimezone())),
+        answer=_answer_html(content),
+        warnings=_warnings_html(content),
         pictures=_pictures_html(assessment, evidence, outline),
-        facts="".join(
-            f"<div><dt>{escape(term)}</dt><dd>{escape(value)}</dd></div>" for term, value in _facts(assessment)
-        ),
-        notice=escape(NOTICE),
-        map_note=escape(_MAP_NOTES[evidence]),
+        facts="".join(f"<div><dt>{escape(term)}</dt><dd>{escape(value)}</dd></div>" for term, value in content.facts),
+        notice=escape(" ".join(content.notice)),
+        intended_use=escape(" ".join(content.intended_use)),
+        map_note=escape(gettext(_MAP_NOTES[evidence])),
+        reader="".join(f"<span>{escape(gettext(term))}</span>" for term in _BY_HAND),
     )
 
 
@@ -354,90 +339,24 @@ def escape(text: str) -> str:
     return html.escape(shown(text))
 
 
-def _error_words(assessment: Assessment) -> str:
-    error = assessment.estimate.typical_error_months
-    return "" if error is None or _is_void(assessment) else f", typical error {error:.1f}"
-
-
-def _chronological(assessment: Assessment) -> str:
-    """The age that the file gives and, if they can be compared, how far the bone age is from it."""
-    age, difference = assessment.reading.chronological_age, assessment.reading.difference
-    assert age is not None  # noqa: S101 - the callers asked; for the type checker
-    words = f"chronological age {age_in_words(12 * age.completed.years + age.completed.months)}"
-    if difference is None or difference.months is None or _is_void(assessment):
-        return words
-    return f"{words}: bone age is {_compared(difference.months)}"
-
-
-def _compared(difference_months: float) -> str:
-    if round(difference_months) == 0:
-        return "the same"
-    return f"{age_in_words(abs(difference_months))} {'ahead' if difference_months > 0 else 'behind'}"
-
-
-def _answer_html(assessment: Assessment) -> str:
-    void = _is_void(assessment)
-    lines = [f'<p class="age{" void" if void else ""}">{escape(assessment.age_text)}</p>']
-    if assessment.has_warning(WarningCode.PHANTOM):
-        lines.append('<p class="stamp">Drawn phantom: this number means nothing</p>')
-    elif void:
-        reason = f"No bone age: {_OUTSIDE}" if assessment.estimate.outside_range else _DO_NOT_USE
-        lines.append(f'<p class="stamp">{reason}</p>')
-    lines.append(f"<p>{assessment.age_months:.1f} months, read as {_SEX_WORDS[assessment.sex]}</p>")
-    lines += [] if void else [*_error_html(assessment), *_regions_html(assessment)]
-    if assessment.reading.chronological_age is not None and not assessment.has_warning(WarningCode.PHANTOM):
-        said = _chronological(assessment)
-        lines.append(f"<p>{escape(said[0].upper() + said[1:])}</p>")
+def _answer_html(content: ReportContent) -> str:
+    lines = [f'<p class="age{" void" if content.is_void else ""}">{escape(content.age)}</p>']
+    lines += [f'<p class="stamp">{escape(content.stamp)}</p>'] if content.stamp else []
+    lines += [f"<p>{escape(line)}</p>" for line in content.answer]
+    items = "".join(f"<li>{escape(region)}: {escape(age)}</li>" for region, age in content.regions)
+    if items:
+        lines.append(f'<ul class="regions" aria-label="{escape(gettext("Bone age by region"))}">{items}</ul>')
     return "\n".join(lines)
 
 
-def _error_html(assessment: Assessment) -> Iterator[str]:
-    """How far to trust the number."""
-    estimate = assessment.estimate
-    if estimate.typical_error_months is not None:
-        error = f"Typical error <b>{estimate.typical_error_months:.1f} months</b>"
-        radiographs = (
-            "radiographs of this sex and near this age" if estimate.is_calibrated else "validation radiographs"
-        )
-        yield f"<p>{error} (mean absolute difference from readers on {radiographs})</p>"
-    if estimate.interval_months is not None:
-        yield f"<p>{_range_html(95, estimate.interval_months)} ({_interval_words(assessment)})</p>"
-    if estimate.interval_80_months is not None:
-        yield f"<p>{_range_html(80, estimate.interval_80_months)}</p>"
-
-
-def _range_html(percent: int, bounds: tuple[float, float]) -> str:
-    low, high = (escape(age_in_words(bound)) for bound in bounds)
-    return f"{percent} % range <b>{low}</b> to <b>{high}</b>"
-
-
-def _regions_html(assessment: Assessment) -> Iterator[str]:
-    """The bone age by each region alone."""
-    items = "".join(f"<li>{escape(words)}</li>" for words in _region_words(assessment))
-    if items:
-        yield f'<ul class="regions" aria-label="Bone age by region">{items}</ul>'
-
-
-def _interval_words(assessment: Assessment) -> str:
-    """What the interval is, and what it held where that was measured."""
-    is_calibrated, coverage = assessment.estimate.is_calibrated, assessment.interval_coverage
-    width = "calibrated by sex and age" if is_calibrated else "± 1.96 RMSE of validation, the same for every age"
-    return width if coverage is None else f"{width}; held {100 * coverage:.1f} % of the validation radiographs"
-
-
-def _warnings_html(assessment: Assessment) -> str:
-    """A section for each severity, the gravest first."""
+def _warnings_html(content: ReportContent) -> str:
+    """Return a section for each severity, the gravest first."""
     sections = []
-    for severity in reversed(Severity):
-        items = "".join(
-            f"<li><b>{escape(warning.code.value.replace('_', ' '))}</b> {escape(warning.message)}</li>"
-            for warning in assessment.warnings
-            if warning.severity is severity
-        )
-        if items:
-            title = _SEVERITY_TITLES[severity]
-            head = f'<section class="warnings {severity.value}" aria-label="{title}"><h2>{title}</h2>'
-            sections.append(f"{head}<ul>{items}</ul></section>")
+    for group in content.warnings:
+        items = "".join(f"<li>{escape(sentence)}</li>" for sentence in group.sentences)
+        title = escape(group.title)
+        head = f'<section class="warnings {group.severity.value}" aria-label="{title}"><h2>{title}</h2>'
+        sections.append(f"{head}<ul>{items}</ul></section>")
     return "\n".join(sections)
 
 
@@ -445,16 +364,20 @@ def _pictures_html(assessment: Assessment, evidence: Evidence, outline: bool) ->
     radiograph = _data_uri(assessment.picture)
     heat = assessment.heat_map(evidence=evidence)
     found = assessment.hand is not None and outline
-    figures = [_figure(radiograph, "The radiograph", "Radiograph, grey levels stretched for display")]
+    figures = [
+        _figure(radiograph, gettext("The radiograph"), gettext("Radiograph (grey values stretched for display)"))
+    ]
+    lines = gettext("Lines: outline, key points and regions of the hand")
     if not heat.is_empty:
         tinted = _marked(assessment, overlay(assessment.picture, heat, scale_bar=False), outline)
-        caption = _MAP_CAPTIONS[evidence] + (f"; {_OUTLINE_WORDS}" if found else "")
-        figures.append(_figure(_data_uri(tinted), "The radiograph with the heat map", caption, _scale_html()))
+        caption = gettext(_MAP_CAPTIONS[evidence]) + (f" · {lines}" if found else "")
+        alternative = gettext("The radiograph with the heat map")
+        figures.append(_figure(_data_uri(tinted), alternative, caption, _scale_html()))
         return "\n".join(figures)
     if found:
-        marked = _data_uri(_marked(assessment, assessment.picture, outline))
-        figures.append(_figure(marked, "The radiograph with the hand's outline", _OUTLINE_WORDS.capitalize()))
-    figures.append(f"<p>{_NO_MAP[evidence]}</p>")
+        outlined = _data_uri(_marked(assessment, assessment.picture, outline))
+        figures.append(_figure(outlined, gettext("The radiograph with the outline of the hand"), lines))
+    figures.append(f"<p>{escape(gettext(_NO_MAP[evidence]))}</p>")
     return "\n".join(figures)
 
 
@@ -466,64 +389,33 @@ def _figure(uri: str, alternative: str, caption: str, below: str = "") -> str:
 def _scale_html() -> str:
     stops = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in scale_colours(_WARM_STEPS))
     ramp = f'<i style="background: linear-gradient(to right, {stops})"></i>'
-    return f'<span class="scale">weak {ramp} strongest on this radiograph</span>'
+    weak, strong = escape(gettext("weak")), escape(gettext("strongest on this radiograph"))
+    return f'<span class="scale">{weak} {ramp} {strong}</span>'
 
 
 def _data_uri(picture: NDArray[np.uint8]) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encode_picture(".jpg", picture)).decode("ascii")
 
 
-def _facts(assessment: Assessment) -> Iterator[tuple[str, str]]:
-    """What the page says of the radiograph and of the system: (term, value); what is not known is left out."""
-    facts = assessment.facts
-    height, width = assessment.radiograph_shape
-    values: list[tuple[str, object]] = [
-        ("Sex, as given", _SEX_WORDS[assessment.sex]),
-        ("Sex in the file", None if facts.sex is None else _SEX_WORDS[facts.sex]),
-        ("Study date", facts.study_date),
-        ("Side in the file", facts.side),
-        ("Body part", facts.body_part),
-        ("Radiograph", f"{width} × {height} pixels, {facts.format}"),
-        ("Bits stored", facts.bits_stored),
-        (
-            "Pixel spacing",
-            None if facts.spacing_mm is None else " × ".join(f"{x:.3f}" for x in facts.spacing_mm) + " mm",
-        ),
-        ("Modality", facts.modality),
-        ("Photometric", facts.photometric),
-        ("Hand on the radiograph", None if assessment.hand is None else _hand_words(assessment.hand)),
-        ("Bundle", f"{assessment.bundle_name} {assessment.bundle_version}"),
-        ("Networks", len(assessment.estimate.member_ages_months)),
-    ]
-    return ((term, str(value)) for term, value in values if value is not None)
-
-
-def _hand_words(hand: Hand) -> str:
-    """How the hand lies on its radiograph."""
-    degrees = round(hand.rotation_degrees)
-    turned = f"turned by {abs(degrees)}° {'clockwise' if degrees > 0 else 'anticlockwise'}" if degrees else "upright"
-    notes = [turned, *(["mirrored"] if hand.mirrored else []), *(["bone dark"] if hand.inverted else [])]
-    return ", ".join(notes)
-
-
-_OUTLINE_WORDS = "lines: the hand as found, its key points, the regions read"
+_BY_HAND = (marked("Reader's bone age"), marked("Reason, if it differs"), marked("Date, signature"))
+"""Terms that a reader fills in by hand on the printed page."""
 
 _MAP_CAPTIONS: dict[Evidence, str] = {
-    "both": "Where the networks looked (Grad-CAM)",
-    "raising": "What raised the age (Grad-CAM, positive part)",
+    "both": marked("Heat map (Grad-CAM): places that influenced the estimate"),
+    "raising": marked("Heat map (Grad-CAM, positive part): places that raised the estimate"),
 }
 _NO_MAP: dict[Evidence, str] = {
-    "both": "No heat map: no place of the radiograph moved the age.",
-    "raising": "No heat map: no place of the radiograph raised the age.",
+    "both": marked("There is no heat map: no place of the radiograph influenced the estimate."),
+    "raising": marked("There is no heat map: no place of the radiograph raised the estimate."),
 }
 _MAP_NOTES: dict[Evidence, str] = {
-    "both": "The heat map shows which places moved the estimate, up or down, not whether it is right.",
-    "raising": "The heat map shows which places raised the estimate, not which lowered it nor whether it is right.",
+    "both": marked("The heat map shows which places raised or lowered the estimate, not whether it is right."),
+    "raising": marked("The heat map shows which places raised the estimate, not whether it is right."),
 }
 
 _PAGE = Template("""\
 <!doctype html>
-<html lang="en">
+<html lang="$language">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
@@ -558,8 +450,6 @@ time { color: var(--soft); white-space: nowrap; font-size: 13px; }
 .warnings.critical { --ink-of-it: var(--critical); background: var(--critical-paper); }
 .warnings h2 { font-size: 13px; margin: 0 0 2px; color: var(--ink-of-it); }
 .warnings ul { margin: 0; padding-left: 18px; }
-.warnings b::first-letter { text-transform: uppercase; }
-.warnings b::after { content: ":"; }
 .pictures { display: grid; grid-template-columns: 1fr 1fr; gap: 14px; }
 figure { margin: 0; min-width: 0; }
 figure img { display: block; width: 100%; max-height: 560px; object-fit: contain; background: #000;
@@ -595,17 +485,17 @@ footer b { color: var(--ink); }
 </head>
 <body>
 <main>
-<header><h1>Bone age <span>$name</span></h1><time>$created</time></header>
-<section class="answer" aria-label="Bone age">
+<header><h1>$heading <span>$name</span></h1><time>$created</time></header>
+<section class="answer" aria-label="$heading">
 $answer
 </section>
 $warnings
-<section class="pictures" aria-label="Pictures">
+<section class="pictures">
 $pictures
 </section>
 <dl>$facts</dl>
-<p class="reader"><span>Reader's bone age</span><span>Reason, if it differs</span><span>Date, signature</span></p>
-<footer><b>$notice</b> $map_note</footer>
+<p class="reader">$reader</p>
+<footer><b>$notice</b> $intended_use $map_note</footer>
 </main>
 </body>
 </html>

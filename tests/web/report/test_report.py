@@ -58,11 +58,16 @@ def decide(assessment: Assessment, verdict: str, months: float, reason: str = ""
 
 def texts_of(report: Report) -> Iterator[str]:
     """All that a report says."""
-    yield from (report.title, report.age, *report.answer, *report.decision)
-    for group in report.warnings:
+    yield from (report.content.title, report.content.age, *report.content.answer, *report.decision)
+    for group in report.content.warnings:
         yield from (group.title, *group.sentences)
-    yield from (report.map_note, *report.notice, *report.signature, *(figure.caption for figure in report.figures))
-    for term, said in (*report.patient, *report.regions, *report.facts):
+    yield from (
+        report.map_note,
+        *report.content.notice,
+        *report.signature,
+        *(figure.caption for figure in report.figures),
+    )
+    for term, said in (*report.patient, *report.content.regions, *report.facts):
         yield from (term, said)
 
 
@@ -180,10 +185,10 @@ def test_decision_names_user_time_and_reason(
     report = report_of(assessment)
     assert report.decision[0].startswith("Corrected on ")
     assert report.decision[1] == "Reason: Sesamoid there"
-    assert report.age == "8 years 5 months"
-    assert "Estimated bone age: 7 years 10 months (94.0 months)" in report.answer
-    assert "Difference: 11.0 months ahead of the chronological age" in report.answer
-    assert "Difference of the estimate: 4.0 months ahead of the chronological age" in report.answer
+    assert report.content.age == "8 years 5 months"
+    assert "Estimated bone age: 7 years 10 months (94.0 months)" in report.content.answer
+    assert "Difference: 11.0 months ahead of the chronological age" in report.content.answer
+    assert any(line.startswith("SDS +1.1") for line in report.content.answer)
 
 
 @pytest.mark.parametrize("warning", ["phantom", "outside_training_range"])
@@ -194,11 +199,11 @@ def test_meaningless_number_is_struck_out(
     answer = with_result(answer_with(warning), is_meaningless=True)
     assessment = done_assessment(answer)
     report = report_of(assessment)
-    assert report.stamp
-    assert not report.regions
+    assert report.content.stamp
+    assert not report.content.regions
     assert len(report.figures) == 2
-    assert not any("ifference" in line or "error" in line for line in report.answer)
-    assert not report.answer
+    assert not any("ifference" in line or "error" in line for line in report.content.answer)
+    assert not any("range" in line or "interval" in line for line in report.content.answer)
     assert "age void" in client.get(f"/assessments/{assessment.pk}/report/").content.decode()
     assert report_pdf.draw(report).startswith(b"%PDF")
     assert exports.json_value(assessment)["difference"] is None
@@ -210,16 +215,25 @@ def test_critical_number_is_struck_out_until_decided(
     """A number with a critical warning is struck out until somebody decides."""
     assessment = done_assessment(answer_with(CRITICAL, "saturated", "read_mirrored"))
     report = report_of(assessment)
-    assert (report.is_void, report.stamp, report.answer, report.regions) == (True, "Do not use this number", (), ())
-    assert [group.title for group in report.warnings] == ["Do not use this number", "Please check", "For information"]
+    assert (report.content.is_void, report.content.stamp) == (True, "Do not use this number")
+    assert not report.content.regions
+    assert report.content.answer == (
+        "Chronological age: 7 years 6 months",
+        "No SDS: a critical warning excludes the bone age from use",
+    )
+    assert [group.title for group in report.content.warnings] == [
+        "Do not use this number",
+        "Please check",
+        "For information",
+    ]
     page = log_in().get(f"/assessments/{assessment.pk}/report/").content.decode()
     assert page.index("note critical") < page.index("note caution") < page.index("info-warnings")
     assert "age void" in page
     decide(assessment, "accepted", 94.0)
     report = report_of(assessment)
-    assert (report.is_void, report.stamp) == (False, "")
-    assert report.answer[0] == "94.0 months"
-    assert not any("rror" in line for line in report.answer)
+    assert (report.content.is_void, report.content.stamp) == (False, "")
+    assert report.content.answer[0] == "94.0 months by Greulich & Pyle, female"
+    assert not any("rror" in line for line in report.content.answer)
 
 
 def test_report_without_heat_map_or_plate(
@@ -320,7 +334,7 @@ def test_region_below_birth_is_birth(
     answer = answer_of_phantom()
     answer = with_result(answer, region_ages_months={"B": -3.2})
     assessment = done_assessment(answer)
-    assert [said for _, said in report_of(assessment).regions] == ["0 months (0.0 months)"]
+    assert [said for _, said in report_of(assessment).content.regions] == ["0 months (0.0 months)"]
     page = client.get(f"/assessments/{assessment.pk}/").content.decode()
     assert "<td>0 months</td>" in page
     assert "3 months</td>" not in page
@@ -332,6 +346,6 @@ def test_age_past_19_years_is_not_compared(
     """A chronological age past 19 years is compared nowhere."""
     monkeypatch.setattr(installation, "atlas", no_atlas)
     assessment = done_assessment(answer_of_phantom(200.0, chronological=240.0))
-    assert not any("ifference:" in line for line in report_of(assessment).answer)
+    assert not any("ifference:" in line for line in report_of(assessment).content.answer)
     assert exports.json_value(assessment)["difference"] is None
     assert "behind the chronological" not in client.get(f"/assessments/{assessment.pk}/").content.decode()

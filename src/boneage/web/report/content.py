@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from boneage.errors import AtlasError
 from boneage.explain import HeatMap, encode_picture, overlay
+from boneage.report.content import Decided, ReportContent, report_content
 from boneage.sex import Sex
 from boneage.web import installation, texts
-from boneage.web.cases.exports import last_decision, region_ages
+from boneage.web.cases.exports import last_decision
 from boneage.web.cases.radiograph_facts import radiograph_lines
-from boneage.web.documents import StoredResult
 from boneage.web.models import Assessment, PictureKind, User, Verdict
 from boneage.web.queue.pictures import decoded, heat_of, reduced, stored_picture
 
@@ -54,73 +54,55 @@ class Figure:
 
 @dataclass(frozen=True)
 class Report:
-    """What stands on the report, from top to bottom; rows are (term, what it is).
+    """The report of the service: the content of every report, and what only the service knows.
 
     Attributes:
-        title: without patient data.
-        printed_at: when it was made.
-        patient: whose radiograph it is.
-        age: the bone age that counts, in words.
-        is_void: the number must not be used.
-        stamp: said beside it then; or empty.
-        answer: lines below the age.
-        decision: who decided what, and why; or that nobody has.
-        warnings: by severity, the gravest first.
+        content: what command line and report files show, too (`boneage.report.content`).
+        printed_at: date and time of printing.
+        patient: rows on the patient.
+        decision: physician who decided, and the reason; or the sentence that nobody has.
         figures: radiograph, heat map, reference plate.
-        map_note: what the heat map does not say; empty without one.
-        regions: the bone age by each region alone.
-        facts: on the radiograph and the system.
-        notice: sentences: that this is not a medical device.
-        signature: what is to be filled in by hand.
+        map_note: limits of the heat map.
+        facts: rows on the radiograph and the system.
+        signature: terms that are filled in by hand.
     """
 
-    title: str
+    content: ReportContent
     printed_at: str
     patient: tuple[tuple[str, str], ...]
-    age: str
-    is_void: bool
-    stamp: str
-    answer: tuple[str, ...]
     decision: tuple[str, ...]
-    warnings: tuple[texts.WarningGroup, ...]
     figures: tuple[Figure, ...]
     map_note: str
-    regions: tuple[tuple[str, str], ...]
     facts: tuple[tuple[str, str], ...]
-    notice: tuple[str, ...]
     signature: tuple[str, ...]
 
 
 def report_of(assessment: Assessment, printed_at: datetime | None = None) -> Report:
-    """The report on a finished assessment.
+    """Return the report on a finished assessment.
 
     Args:
         assessment: a finished one.
         printed_at: date and time to print; now if not given.
     """
-    result = assessment.finished
-    void = assessment.is_void
     heat = _heat(assessment)
+    content = content_of(assessment)
     return Report(
-        title=gettext("Bone age report"),
+        content=content,
         printed_at=texts.moment(printed_at or timezone.now()),
         patient=tuple(_patient(assessment)),
-        age=texts.age(assessment.current_months),
-        is_void=void,
-        stamp=texts.stamp(result.warnings, is_meaningless=assessment.is_meaningless) if void else "",
-        answer=tuple(_answer(assessment, result, void)),
         decision=tuple(_decision(assessment)),
-        warnings=texts.warning_groups(result.warnings),
-        figures=tuple(_figures(assessment, heat, void)),
+        figures=tuple(_figures(assessment, heat, content.is_void)),
         map_note=_map_note(heat),
-        regions=() if assessment.is_unusable else tuple(_regions(result)),
         facts=tuple(_facts(assessment)),
-        notice=(
-            gettext("Not a medical device."),
-            gettext("For research and teaching; a physician must read the radiograph."),
-        ),
         signature=(gettext("Date"), gettext("Name"), gettext("Signature")),
     )
+
+
+def content_of(assessment: Assessment) -> ReportContent:
+    """Return the content of a finished assessment's report, with the decision that counts."""
+    decided = assessment.decided_months
+    decision = None if decided is None else Decided(decided, assessment.decision == Verdict.CORRECTED)
+    return report_content(assessment.finished, decision)
 
 
 def _patient(assessment: Assessment) -> Iterator[tuple[str, str]]:
@@ -130,49 +112,8 @@ def _patient(assessment: Assessment) -> Iterator[tuple[str, str]]:
         (gettext("Sex"), texts.sex(assessment.sex)),
         (gettext("Date of birth"), texts.day(assessment.birth_date)),
         (gettext("Date of the radiograph"), texts.day(assessment.study_date)),
-        (gettext("Chronological age"), texts.chronological_age(assessment.chronological_age)),
         (gettext("Note"), assessment.note),
     )
-
-
-def _answer(assessment: Assessment, result: StoredResult, void: bool) -> Iterator[str]:
-    if not void:
-        yield texts.months(assessment.current_months)
-    if not void and assessment.difference_months is not None:
-        yield gettext("Difference: %(difference)s") % {"difference": texts.difference(assessment.difference_months)}
-    if assessment.is_unusable:
-        return
-    if assessment.decision == Verdict.CORRECTED:
-        yield gettext("Estimated bone age: %(age)s (%(months)s)") % {
-            "age": texts.age(assessment.age_months),
-            "months": texts.months(assessment.age_months),
-        }
-        if assessment.estimated_difference_months is not None:
-            yield gettext("Difference of the estimate: %(difference)s") % {
-                "difference": texts.difference(assessment.estimated_difference_months)
-            }
-    if result.typical_error_months is not None:
-        yield gettext("Mean absolute difference (MAD) of the estimate: %(months)s") % {
-            "months": texts.months(result.typical_error_months)
-        }
-    if result.interval_months is not None:
-        yield _wide_range(result)
-    if result.interval_80_months is not None:
-        ages = texts.ages_between(result.interval_80_months)
-        yield gettext("80 %% prediction interval of the estimate: %(ages)s") % {"ages": ages}
-
-
-def _wide_range(result: StoredResult) -> str:
-    ages = texts.ages_between(result.interval_months)
-    if result.interval_coverage is None:
-        return gettext("95 %% prediction interval of the estimate: %(ages)s") % {"ages": ages}
-    return gettext(
-        "95 %% prediction interval of the estimate: %(ages)s "
-        "(contained %(percent)s %% of the readings of the validation radiographs)"
-    ) % {
-        "ages": ages,
-        "percent": texts.number(100 * result.interval_coverage),
-    }
 
 
 def _decision(assessment: Assessment) -> Iterator[str]:
@@ -258,16 +199,6 @@ def _figure(picture: NDArray[np.uint8], caption: str, alternative: str) -> Figur
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def _regions(result: StoredResult) -> Iterator[tuple[str, str]]:
-    for name, age_months in region_ages(result):
-        yield texts.region_with_letter(name), _with_months(age_months)
-
-
-def _with_months(age_months: float) -> str:
-    said = {"age": texts.age(age_months), "months": texts.months(age_months)}
-    return gettext("%(age)s (%(months)s)") % said
 
 
 def _facts(assessment: Assessment) -> Iterator[tuple[str, str]]:

@@ -60,7 +60,7 @@ def draw(report: Report) -> bytes:
         rightMargin=_MARGIN - 6,
         topMargin=_MARGIN - 6,
         bottomMargin=_MARGIN - 6,
-        title=report.title,
+        title=report.content.title,
         author="boneage",
         lang=get_language() or "en",
     )
@@ -76,18 +76,21 @@ def draw(report: Report) -> bytes:
 
 def _above(report: Report) -> list[Flowable]:
     """What stands above the pictures."""
-    head = _row([_text(report.title, "head"), _text(report.printed_at, "right")], [0.6, 0.4])
-    answer = [_text(gettext("Bone age"), "term"), _text(report.age, "void" if report.is_void else "age")]
-    answer += [_text(report.stamp, "stamp")] if report.stamp else []
-    answer += [_text(line) for line in report.answer]
+    head = _row([_text(report.content.title, "head"), _text(report.printed_at, "right")], [0.6, 0.4])
+    answer = [
+        _text(gettext("Bone age"), "term"),
+        _text(report.content.age, "void" if report.content.is_void else "age"),
+    ]
+    answer += [_text(report.content.stamp, "stamp")] if report.content.stamp else []
+    answer += [_text(line) for line in report.content.answer]
     decision = [_text(gettext("Decision"), "term"), *(_text(line) for line in report.decision)]
-    if report.regions:
+    if report.content.regions:
         decision.append(_text(gettext("Bone age by region"), "term", space_before=4))
         decision += [
-            _text(gettext("%(label)s: %(age)s") % {"label": term, "age": said}) for term, said in report.regions
+            _text(gettext("%(label)s: %(age)s") % {"label": term, "age": said}) for term, said in report.content.regions
         ]
     parts = [head, _rule(), *_facts(report.patient, 3), Spacer(0, 2 * mm), _row([answer, decision], [0.5, 0.5])]
-    for group in report.warnings:
+    for group in report.content.warnings:
         kind = "soft" if group.severity is Severity.INFO else "plain"
         sentences = [_text(f"• {sentence}", kind) for sentence in group.sentences]
         parts += [Spacer(0, 2 * mm), _text(group.title, group.severity.value), *sentences]
@@ -99,7 +102,8 @@ def _below(report: Report) -> list[Flowable]:
     parts = [_text(report.map_note, "soft"), Spacer(0, 2 * mm), *_facts(report.facts, 4), Spacer(0, 3 * mm)]
     return [
         *parts,
-        *(_text(sentence, "bold") for sentence in report.notice),
+        *(_text(sentence, "bold") for sentence in report.content.notice),
+        _text(" ".join(report.content.intended_use), "soft"),
         Spacer(0, 13 * mm),
         _signature(report.signature),
     ]
@@ -219,7 +223,9 @@ def _marked_up(line: str, latin: str) -> str:
 def _printable(line: str) -> Iterable[str]:
     """The letters of a line, those that no font holds replaced by their base letter, or by a question mark."""
     for letter in line:
-        if _is_latin(letter) or _encodes(letter, "gbk"):
+        if letter == "\N{MINUS SIGN}":  # no font holds it
+            yield "\N{EN DASH}"
+        elif _is_latin(letter) or _encodes(letter, "gbk"):
             yield letter
         else:
             base = unicodedata.normalize("NFKD", letter)[:1]

@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
 from boneage.errors import AtlasError
+from boneage.report.content import report_content
 from boneage.schema import to_json
 from boneage.sex import Sex
 from boneage.web import installation, texts
@@ -148,7 +149,7 @@ def _answer_context(assessment: Assessment) -> dict[str, Any]:
         "stamp": texts.stamp(warnings, is_meaningless=is_meaningless) if is_unusable else "",
         "warnings": texts.warning_groups(warnings),
         "held_percent": None if result.interval_coverage is None else 100 * result.interval_coverage,
-        "difference_months": None if is_unusable else assessment.estimated_difference_months,
+        "content": report_content(result),
         "regions": [] if is_meaningless else region_ages(result),
         "curve": curve,
         "plot": None if curve is None else age_plot(curve),

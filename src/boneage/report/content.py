@@ -1,0 +1,462 @@
+"""The content of a report, in the reader's language: made once, and shown by command line, report files and service.
+
+`report_content` takes an assessment by the project's schema. The words come from `boneage.words`, which translates
+them. Nothing here names a patient: the service adds what identifies one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from boneage import words
+from boneage.clinical.documents import bone_age_estimate, chronological_age, clinical_document, reference_of
+from boneage.clinical.reading import BoneAgeEstimate, clinical_reading
+from boneage.clinical.sds import INTERVAL_PERCENT
+from boneage.schema import (
+    AssessmentDocument,
+    ClinicalDocument,
+    DeterminationCode,
+    HandDocument,
+    NormalRangeDocument,
+    ReferenceDocument,
+    WithheldCode,
+)
+from boneage.severity import Severity, highest_severity
+from boneage.sex import Sex
+from boneage.words import gettext, marked
+
+Row = tuple[str, str]
+"""Term and value."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A physician's decision on the estimate.
+
+    Attributes:
+        age_months: bone age that counts.
+        is_corrected: False if the estimate was accepted as it is.
+    """
+
+    age_months: float
+    is_corrected: bool
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """Sentences and rows of a report, from top to bottom; those without a value are empty.
+
+    Attributes:
+        title: heading without patient data.
+        age: bone age that counts, in words.
+        months: the same in months, with the method.
+        is_void: True if the number must not be used.
+        stamp: words beside such a number.
+        likely_range: 80 % prediction interval of the estimate.
+        wide_range: 95 % prediction interval of the estimate.
+        error: mean absolute difference of estimates from readers.
+        estimate: the estimate that a physician corrected.
+        chronological_age: age at the study in completed years and months.
+        difference: bone age against chronological age.
+        sds: SDS with its interval and determination, or the reason why there is none.
+        reference: reference of SDS and normal range.
+        normal_range: normal range of bone age at the chronological age.
+        warnings: warnings by severity, the gravest first.
+        regions: bone age by each region alone.
+        facts: radiograph and system.
+        notice: statement that this is not a medical device.
+        intended_use: intended use and contra-indications.
+        report_text: four lines for a radiology information system.
+    """
+
+    title: str
+    age: str
+    months: str
+    is_void: bool
+    stamp: str
+    likely_range: str
+    wide_range: str
+    error: str
+    estimate: str
+    chronological_age: str
+    difference: str
+    sds: str
+    reference: str
+    normal_range: str
+    warnings: tuple[words.WarningGroup, ...]
+    regions: tuple[Row, ...]
+    facts: tuple[Row, ...]
+    notice: tuple[str, ...]
+    intended_use: tuple[str, ...]
+    report_text: tuple[str, str, str, str]
+
+    @property
+    def answer(self) -> tuple[str, ...]:
+        """Lines below the bone age, without empty ones."""
+        lines = (
+            self.months,
+            self.estimate,
+            self.likely_range,
+            self.wide_range,
+            self.chronological_age,
+            self.difference,
+            self.sds,
+            self.normal_range,
+            self.reference,
+            self.error,
+        )
+        return tuple(line for line in lines if line)
+
+
+def report_content(
+    document: AssessmentDocument, decided: Decided | None = None, *, comparison: str = ""
+) -> ReportContent:
+    """Return the content of a report in the reader's language.
+
+    Args:
+        document: the assessment.
+        decided: the physician's decision, if there is one. A corrected bone age has its own SDS.
+        comparison: sentence on an earlier radiograph of the child, for the report text.
+    """
+    is_unusable = document.is_meaningless or highest_severity(one.severity for one in document.warnings) is (
+        Severity.CRITICAL
+    )
+    is_void = is_unusable and decided is None
+    months_old = document.age_months if decided is None else decided.age_months
+    clinical = _clinical(document, decided)
+    stamp = words.stamp(document.warnings, is_meaningless=document.is_meaningless) if is_void else ""
+    likely = "" if is_unusable else _likely_range(document)
+    is_phantom = words.is_phantom(document.warnings)
+    age_line = "" if is_phantom else _age_line(clinical)
+    sds = "" if is_phantom else sds_sentence(clinical)
+    return ReportContent(
+        title=gettext("Bone age report"),
+        age=words.age(months_old),
+        months="" if is_void else _months_line(document, months_old),
+        is_void=is_void,
+        stamp=stamp,
+        likely_range=likely,
+        wide_range="" if is_unusable else _wide_range(document),
+        error="" if is_unusable else _error(document),
+        estimate=_estimate(document, decided, is_unusable),
+        chronological_age=age_line,
+        difference="" if is_void else difference_sentence(clinical),
+        sds=sds,
+        reference=_reference_line(clinical),
+        normal_range="" if is_void else _normal_range(clinical.normal_range),
+        warnings=words.warning_groups(document.warnings),
+        regions=() if is_unusable else tuple(_regions(document)),
+        facts=tuple(fact_rows(document)),
+        notice=notice(),
+        intended_use=intended_use(),
+        report_text=(
+            _technique(document, decided),
+            _bone_age(words.age(months_old), likely if decided is None or not decided.is_corrected else "", stamp),
+            _sentences(age_line, sds, _reference_line(clinical)),
+            comparison or gettext("Comparison: no earlier radiograph was compared."),
+        ),
+    )
+
+
+def _clinical(document: AssessmentDocument, decided: Decided | None) -> ClinicalDocument:
+    """Return the clinical reading of the bone age that counts, by the reference stored with the estimate."""
+    if decided is None:
+        return document
+    reading = clinical_reading(
+        BoneAgeEstimate(decided.age_months) if decided.is_corrected else bone_age_estimate(document),
+        sex=Sex(document.sex),
+        age=chronological_age(document.chronological_age),
+        reference=reference_of(document.reference),
+    )
+    return clinical_document(reading)
+
+
+# --- the bone age ---
+
+
+def _months_line(document: AssessmentDocument, months_old: float) -> str:
+    return gettext("%(months)s by %(method)s, %(sex)s") % {
+        "months": words.months(months_old),
+        "method": document.method,
+        "sex": words.sex(document.sex),
+    }
+
+
+def _estimate(document: AssessmentDocument, decided: Decided | None, is_unusable: bool) -> str:
+    if decided is None or not decided.is_corrected or is_unusable:
+        return ""
+    return gettext("Estimated bone age: %(age)s (%(months)s)") % {
+        "age": words.age(document.age_months),
+        "months": words.months(document.age_months),
+    }
+
+
+def _likely_range(document: AssessmentDocument) -> str:
+    """Return the 80 % prediction interval, open above near maturity."""
+    if document.interval_80_months is None:
+        return ""
+    if document.near_maturity is not None and document.near_maturity.is_near:
+        return gettext("Likely range of this reading: %(age)s and above (80 %% prediction interval)") % {
+            "age": words.age(document.interval_80_months[0])
+        }
+    return gettext("Likely range of this reading: %(ages)s (80 %% prediction interval)") % {
+        "ages": words.ages_between(document.interval_80_months)
+    }
+
+
+def _wide_range(document: AssessmentDocument) -> str:
+    if document.interval_months is None or (document.near_maturity is not None and document.near_maturity.is_near):
+        return ""
+    ages = words.ages_between(document.interval_months)
+    if document.interval_coverage is None:
+        return gettext("95 %% prediction interval of the estimate: %(ages)s") % {"ages": ages}
+    return gettext(
+        "95 %% prediction interval of the estimate: %(ages)s "
+        "(contained %(percent)s %% of the readings of the validation radiographs)"
+    ) % {"ages": ages, "percent": words.number(100 * document.interval_coverage)}
+
+
+def _error(document: AssessmentDocument) -> str:
+    if document.typical_error_months is None:
+        return ""
+    return gettext("Mean absolute difference (MAD) of the estimate: %(months)s") % {
+        "months": words.months(document.typical_error_months)
+    }
+
+
+def _regions(document: AssessmentDocument) -> Iterator[Row]:
+    for name, months_old in document.region_ages_months.items():
+        yield words.region_with_letter(name), words.age_with_months(max(months_old, 0.0))
+
+
+# --- the child ---
+
+
+def _age_line(document: ClinicalDocument) -> str:
+    age = words.chronological_age(chronological_age(document.chronological_age))
+    return gettext("Chronological age: %(age)s") % {"age": age} if age else ""
+
+
+def difference_sentence(document: ClinicalDocument) -> str:
+    """Return the bone age against the chronological age; empty where it is withheld."""
+    if document.difference is None:
+        return ""
+    if document.difference.months is not None:
+        return gettext("Difference: %(difference)s") % {"difference": words.difference(document.difference.months)}
+    low, high = document.difference.range_months
+    return gettext("Difference: %(low)s to %(high)s months, since the age is known in whole years only") % {
+        "low": words.signed(low, 1),
+        "high": words.signed(high, 1),
+    }
+
+
+DETERMINATIONS: Mapping[DeterminationCode, str] = MappingProxyType(
+    {
+        "delayed": marked("delayed"),
+        "normal": marked("within normal limits"),
+        "advanced": marked("advanced"),
+        "borderline": marked("borderline"),
+    }
+)
+"""Classes of a bone age in words."""
+
+NO_SDS: Mapping[WithheldCode, str] = MappingProxyType(
+    {
+        "no_estimate": marked("No SDS: there is no bone age"),
+        "meaningless": marked("No SDS: the number is not a bone age"),
+        "critical_warning": marked("No SDS: a critical warning excludes the bone age from use"),
+        "beyond_scale": marked("No SDS: the chronological age lies beyond the scale"),
+        "under_two_years": marked("No SDS: the child is under two years old"),
+        "sex_unknown": marked("No SDS: the sex is unknown"),
+        "near_maturity": marked("No SDS: the hand is at or near skeletal maturity"),
+        "age_unknown": marked("No SDS: the chronological age is unknown"),
+        "age_in_whole_years": marked("No SDS: the chronological age is known in whole years only"),
+        "over_reference_age": marked("No SDS: the child is over 16 years (girls) or 17 years (boys)"),
+        "outside_reference": marked("No SDS: the reference has no values at this age"),
+    }
+)
+"""Sentences for a missing SDS, by reason."""
+
+
+def determination(document: ClinicalDocument) -> str:
+    """Return the class of the bone age in words, a borderline one with its classes; empty without one."""
+    if document.determination is None:
+        return ""
+    if document.determination != "borderline":
+        return gettext(DETERMINATIONS[document.determination])
+    classes = " / ".join(gettext(DETERMINATIONS[one]) for one in document.determination_candidates)
+    return gettext("borderline (%(classes)s)") % {"classes": classes}
+
+
+def sds_sentence(document: ClinicalDocument) -> str:
+    """Return the SDS with interval and determination, or the reason why there is none."""
+    if document.sds is None:
+        if document.sds_range is not None:
+            low, high = document.sds_range
+            return gettext("SDS between %(low)s and %(high)s, since the age is known in whole years only") % {
+                "low": words.signed(low, 2),
+                "high": words.signed(high, 2),
+            }
+        return "" if document.determination_reason is None else gettext(NO_SDS[document.determination_reason])
+    values = {"sds": words.signed(document.sds, 2), "determination": determination(document)}
+    if document.sds_interval_80 is None:
+        return gettext("SDS %(sds)s: %(determination)s") % values
+    low, high = document.sds_interval_80
+    values |= {"low": words.signed(low, 2), "high": words.signed(high, 2), "percent": str(INTERVAL_PERCENT)}
+    return gettext("SDS %(sds)s (%(percent)s %% interval %(low)s to %(high)s): %(determination)s") % values
+
+
+def _reference_line(document: ClinicalDocument) -> str:
+    if document.sds is None and document.sds_range is None:
+        return ""
+    return gettext("Reference: %(name)s") % {"name": reference_name(document.reference)}
+
+
+def reference_name(reference: ReferenceDocument) -> str:
+    """Return the name of a reference; those that are shipped are translated."""
+    return gettext(_REFERENCES.get(reference.id, reference.name))
+
+
+_REFERENCES: Mapping[str, str] = MappingProxyType(
+    {
+        "gp-brush-sd": marked("Greulich & Pyle (mean = chronological age, SD of Brush Foundation)"),
+        "brush": marked("Brush Foundation (mean and SD)"),
+    }
+)
+
+
+def _normal_range(normal: NormalRangeDocument | None) -> str:
+    if normal is None:
+        return ""
+    if normal.is_open_above:
+        return gettext("Normal range at this age: %(age)s and above (mean ± 2 SD)") % {
+            "age": words.age(normal.lower_months)
+        }
+    return gettext("Normal range at this age: %(ages)s (mean ± 2 SD)") % {
+        "ages": words.ages_between((normal.lower_months, normal.upper_months))
+    }
+
+
+# --- the report text ---
+
+
+def _technique(document: AssessmentDocument, decided: Decided | None) -> str:
+    values = {"method": document.method, "bundle": f"{document.bundle.name} {document.bundle.version}"}
+    if decided is None:
+        return gettext("Radiograph of the hand. Method: %(method)s, automatic estimate (%(bundle)s).") % values
+    if decided.is_corrected:
+        return (
+            gettext(
+                "Radiograph of the hand. Method: %(method)s, automatic estimate (%(bundle)s), corrected by a physician."
+            )
+            % values
+        )
+    return (
+        gettext("Radiograph of the hand. Method: %(method)s, automatic estimate (%(bundle)s), accepted by a physician.")
+        % values
+    )
+
+
+def _bone_age(age: str, likely_range: str, stamp: str) -> str:
+    return _sentences(stamp or gettext("Bone age: %(age)s") % {"age": age}, likely_range)
+
+
+def _sentences(*parts: str) -> str:
+    """Join sentences that have no full stop, leaving empty ones out."""
+    ended = (gettext("%(sentence)s.") % {"sentence": part} for part in parts if part)
+    return ("" if words.language().startswith("zh") else " ").join(ended)
+
+
+# --- notices ---
+
+
+def notice() -> tuple[str, ...]:
+    """Return the statement that this is not a medical device."""
+    return (
+        gettext("Not a medical device."),
+        gettext("For research and teaching; a physician must read the radiograph."),
+    )
+
+
+def intended_use() -> tuple[str, ...]:
+    """Return intended use and contra-indications (`boneage.clinical.intended_use`)."""
+    return (
+        gettext(
+            "For one posteroanterior (PA) radiograph of one hand, at 2 to 16 years (girls) or 2 to 17 years (boys),"
+            " read by a physician."
+        ),
+        gettext(
+            "Not for the estimation of an unknown age, and not with closed growth plates, skeletal dysplasia, Turner"
+            " syndrome, Madelung deformity, a fracture or a cast."
+        ),
+    )
+
+
+# --- facts ---
+
+
+def fact_rows(document: AssessmentDocument) -> Iterator[Row]:
+    """Yield what the file states, and the system, as (term, value) without unknown values."""
+    facts = document.facts
+    bundle = {"name": document.bundle.name, "version": document.bundle.version}
+    rows = (
+        (gettext("Radiograph"), _size(document)),
+        (gettext("Bits per pixel"), str(facts.bits_stored)),
+        (gettext("Pixel spacing"), _spacing(facts.spacing_mm)),
+        (gettext("Study date"), words.day(facts.study_date)),
+        (gettext("Side (from the file)"), side(facts.side)),
+        (gettext("Sex (from the file)"), words.sex(facts.sex)),
+        (gettext("Body part (from the file)"), facts.body_part or ""),
+        (gettext("Modality"), facts.modality or ""),
+        (gettext("Position of the hand"), position(document.hand)),
+        (gettext("Model bundle"), gettext("%(name)s, version %(version)s") % bundle),
+        (gettext("Processing time"), _seconds(document.timings_ms.get("total"))),
+    )
+    return ((term, value) for term, value in rows if value)
+
+
+def _size(document: AssessmentDocument) -> str:
+    size = gettext("%(width)s × %(height)s pixels") % {
+        "width": words.number(document.radiograph.width_pixels, 0),
+        "height": words.number(document.radiograph.height_pixels, 0),
+    }
+    return f"{size}, {document.facts.format.upper()}"
+
+
+def _spacing(spacing_mm: tuple[float, float] | None) -> str:
+    if spacing_mm is None:
+        return ""
+    return gettext("%(rows)s × %(columns)s mm") % {
+        "rows": words.number(spacing_mm[0], 3),
+        "columns": words.number(spacing_mm[1], 3),
+    }
+
+
+def side(code: str | None) -> str:
+    """Return the side of a hand in words, from ``L`` or ``R``; empty for None."""
+    return {"L": gettext("left"), "R": gettext("right")}.get(code or "", "")
+
+
+def position(hand: HandDocument | None) -> str:
+    """Return the position of the hand on its radiograph; empty for None."""
+    if hand is None:
+        return ""
+    degrees = round(hand.rotation_degrees)
+    if degrees > 0:
+        turned = gettext("rotated by %(degrees)d° clockwise") % {"degrees": degrees}
+    elif degrees < 0:
+        turned = gettext("rotated by %(degrees)d° anticlockwise") % {"degrees": -degrees}
+    else:
+        turned = gettext("upright")
+    notes = [turned]
+    notes += [gettext("mirrored")] if hand.mirrored else []
+    notes += [gettext("inverted")] if hand.inverted else []
+    return gettext(", ").join(notes)
+
+
+def _seconds(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return ""
+    return gettext("%(seconds)s s") % {"seconds": words.number(milliseconds / 1000, 2)}

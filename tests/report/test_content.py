@@ -1,0 +1,182 @@
+"""One content of a report for all outputs, in every language."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from datetime import date
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from boneage.assessment import Assessment, assess
+from boneage.bundle.bundle import Bundle
+from boneage.clinical.intended_use import INTENDED_USE, Contraindication
+from boneage.clinical.sds import WithheldReason
+from boneage.report.content import NO_SDS, Decided, ReportContent, intended_use, report_content
+from boneage.report.report import CSV_COLUMNS, csv_row, csv_settings, json_text, page, report_text, text
+from boneage.sex import Sex
+from boneage.words import languages, use_language
+from tests.bundles import tiny_bundle
+from tests.documents import assessment_document
+from tests.radiograph_files import dicom_dataset, dicom_file
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return Bundle.open(tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny"))
+
+
+def drawn_dicom(**elements: str) -> bytes:
+    """Return a drawn radiograph as DICOM: a bright patch with some texture, and not the phantom."""
+    rows, columns = np.mgrid[:400, :300]
+    distance = np.hypot(rows / 400 - 0.5, columns / 300 - 0.4)
+    noise = np.random.default_rng(3).random((400, 300))
+    drawn = np.clip(0.1 + 0.7 * np.exp(-((distance / 0.22) ** 4)) + 0.05 * noise, 0, 1)
+    return dicom_file(dicom_dataset(np.rint(drawn * 255).astype(np.uint8), 8, **elements))
+
+
+class _Words(HTMLParser):
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.words = ""
+        self.feed(source)
+        self.words = " ".join(self.words.split())
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def outputs(assessment: Assessment, bundle: Bundle) -> tuple[dict[str, Any], dict[str, str], str, str]:
+    """Return JSON, the row of the table, the printed text and the words of the page."""
+    header = io.StringIO()
+    csv.writer(header).writerow(CSV_COLUMNS)
+    row = dict(zip(CSV_COLUMNS, csv_row("x", assessment, csv_settings(bundle)), strict=True))
+    return json.loads(json_text(assessment)), row, text("x", assessment), _Words(page(assessment)).words
+
+
+DATES = {"PatientBirthDate": "20110310", "StudyDate": "20200601", "PatientAge": ""}
+WHOLE_YEARS = {"PatientBirthDate": "", "StudyDate": "20200601", "PatientAge": "009Y"}
+NO_AGE = {"PatientBirthDate": "", "StudyDate": "20200601", "PatientAge": ""}
+
+
+def test_outputs_agree_for_dates(bundle: Bundle) -> None:
+    document, row, lines, words = outputs(assess(drawn_dicom(**DATES), "F", bundle), bundle)
+    age = document["chronological_age"]
+    assert (age["years"], age["completed_months"], age["precision"], age["source"]) == (9, 2, "days", "dates")
+    assert row["chronological_age_months"] == str(age["months"])
+    assert row["difference_months"] == str(document["difference"]["months"])
+    assert (row["sds"], row["determination"]) == (str(document["sds"]), str(document["determination"]))
+    assert [row["sds_80_low"], row["sds_80_high"]] == [str(bound) for bound in document["sds_interval_80"]]
+    assert row["reference"] == document["reference"]["id"] == "gp-brush-sd"
+    assert document["difference"]["months"] == pytest.approx(document["age_months"] - age["months"], abs=0.011)
+    sds = f"SDS {document['sds']:+.2f}".replace("-", "\N{MINUS SIGN}")
+    for output in (lines, words):
+        assert "Chronological age: 9 years 2 months" in output
+        assert sds in output
+        assert "Greulich & Pyle (mean = chronological age, SD of Brush Foundation)" in output
+
+
+def test_outputs_agree_for_an_age_in_whole_years(bundle: Bundle) -> None:
+    document, row, lines, words = outputs(assess(drawn_dicom(**WHOLE_YEARS), "F", bundle), bundle)
+    age = document["chronological_age"]
+    assert (age["lower_months"], age["months"], age["upper_months"]) == (108.0, 114.0, 120.0)
+    assert (document["sds"], document["determination"]) == (None, None)
+    assert document["determination_reason"] == row["determination_reason"] == "age_in_whole_years"
+    assert document["difference"]["months"] is None
+    assert document["sds_range"] is not None
+    assert (row["sds"], row["difference_months"], row["chronological_age_precision"]) == ("", "", "years")
+    assert "age_in_whole_years" in [warning["code"] for warning in document["warnings"]]
+    assert "age_in_whole_years" in row["warnings"].split()
+    for output in (lines, words):
+        assert "Chronological age: 9 years (9 years 0 months to 9 years 11 months)" in output
+        assert "since the age is known in whole years only" in output
+
+
+def test_outputs_agree_without_an_age(bundle: Bundle) -> None:
+    document, row, lines, words = outputs(assess(drawn_dicom(**NO_AGE), "F", bundle), bundle)
+    assert document["chronological_age"] is None
+    assert document["difference"] is None
+    assert document["determination_reason"] == row["determination_reason"] == "age_unknown"
+    assert (row["chronological_age_months"], row["sds"], row["determination"]) == ("", "", "")
+    for output in (lines, words):
+        assert "No SDS: the chronological age is unknown" in output
+        assert "Chronological age:" not in output
+
+
+@pytest.mark.parametrize("elements", [DATES, WHOLE_YEARS, NO_AGE])
+def test_report_text_has_four_lines_and_no_patient(bundle: Bundle, elements: dict[str, str]) -> None:
+    named = assess(drawn_dicom(**elements, PatientName="Doe^Jane", PatientID="4711"), "F", bundle, name="Doe.dcm")
+    for language in languages():
+        with use_language(language):
+            lines = report_text(named)
+        assert len(lines.splitlines()) == 4
+        assert "Greulich & Pyle" in lines
+        assert not any(secret in lines for secret in ("Doe", "4711", "2011", "2020"))
+
+
+@pytest.mark.parametrize("language", languages())
+def test_report_in_every_language(language: str) -> None:
+    """Every sentence is translated, and the numbers stay the same."""
+
+    def made() -> ReportContent:
+        return report_content(assessment_document(chronological_months=90.0))
+
+    english = made()
+    with use_language(language):
+        translated = made()
+    assert (translated == english) == (language == "en")
+    if language != "en":
+        assert not set(english.answer) & set(translated.answer)
+        assert not set(english.report_text) & set(translated.report_text)
+
+
+def test_correction_has_its_own_sds() -> None:
+    document = assessment_document(94.0, chronological_months=90.0)
+    estimated, accepted = report_content(document), report_content(document, Decided(94.0, is_corrected=False))
+    corrected = report_content(document, Decided(112.0, is_corrected=True))
+    assert accepted.sds == estimated.sds
+    assert corrected.age == "9 years 4 months"
+    assert corrected.sds.startswith("SDS +2.")
+    assert corrected.sds.endswith(": advanced")
+    assert corrected.estimate == "Estimated bone age: 7 years 10 months (94.0 months)"
+    assert "Likely range" not in corrected.report_text[1]
+
+
+def test_near_maturity_is_open_above() -> None:
+    content = report_content(assessment_document(190.0, chronological_months=170.0))
+    assert "and above" in content.likely_range
+    assert (content.difference, content.wide_range) == ("", "")
+    assert content.sds == "No SDS: the hand is at or near skeletal maturity"
+
+
+def test_every_reason_has_a_sentence() -> None:
+    assert set(NO_SDS) == {reason.value for reason in WithheldReason}
+
+
+def test_intended_use_states_the_limits_of_the_clinical_package() -> None:
+    use, contraindications = intended_use()
+    years = {sex: round(months / 12) for sex, months in INTENDED_USE.oldest_months.items()}
+    assert f"{round(INTENDED_USE.youngest_months / 12)} to {years[Sex.FEMALE]} years (girls)" in use
+    assert f"to {years[Sex.MALE]} years (boys)" in use
+    assert INTENDED_USE.projection in use
+    assert len(contraindications.split(",")) == len(Contraindication) - 1  # the last two are joined by "or"
+
+
+def test_study_date_in_facts() -> None:
+    document = assessment_document()
+    facts = replace(document.facts, study_date=date(2024, 6, 15))
+    assert ("Study date", "June 15, 2024") in report_content(replace(document, facts=facts)).facts
+
+
+def test_files_of_reports_speak_the_language(bundle: Bundle, tmp_path: Path) -> None:
+    assessment = assess(drawn_dicom(**DATES), "F", bundle)
+    with use_language("pt_BR"):
+        source = page(assessment)
+    assert '<html lang="pt-BR">' in source
+    assert "Idade cronológica: 9 anos e 2 meses" in _Words(source).words
