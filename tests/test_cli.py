@@ -25,6 +25,7 @@ from boneage.assessment import Assessment, assess
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.shipped import list_bundles
 from boneage.cli import cli
+from boneage.clinical.ages import StatedAge
 from boneage.clinical.errors import ClinicalError
 from boneage.errors import (
     AtlasError,
@@ -229,12 +230,22 @@ def test_extras_provide_named_packages(missing: str) -> None:
 # --- assess ---
 
 
-def test_assess_prints_one_line_per_radiograph(radiographs: Path, bundle: Path) -> None:
+def test_assess_prints_the_clinical_reading(radiographs: Path, bundle: Path) -> None:
     result = boneage("assess", radiographs / "hand.png", "--sex", "f", "--bundle", bundle)
     assert result.exit_code == 0, result.output
-    (line,) = result.stdout.splitlines()
-    assert line.startswith(f"{radiographs / 'hand.png'}: ") and "months, typical error 8.0), F" in line
+    first, *others = result.stdout.splitlines()
+    assert first.startswith(f"{radiographs / 'hand.png'}: ")
+    assert any("months by Greulich & Pyle, female" in line for line in others)
+    assert "  No SDS: the chronological age is unknown" in others
     assert result.stderr == ""
+
+
+def test_assess_prints_one_line_each_of_several(radiographs: Path, bundle: Path) -> None:
+    images = [radiographs / "hand.png", radiographs / "other.png"]
+    result = boneage("assess", *images, "--sex", "f", "--age", "8y6m", "--bundle", bundle)
+    lines = [line for line in result.stdout.splitlines() if not line.startswith(" ")]
+    assert [line.partition(": ")[0] for line in lines] == list(map(str, images))
+    assert all("SDS " in line for line in lines)
 
 
 def test_assess_uses_sex(radiographs: Path, bundle: Path) -> None:
@@ -371,10 +382,10 @@ def test_missing_sex_reports_sex_in_file(radiographs: Path, bundle: Path, monkey
 def test_csv_keeps_rows_before_a_failure(
     radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def breaking(source: bytes, sex: str, bundle: Bundle, *, name: str) -> Assessment:
+    def breaking(source: bytes, sex: str, bundle: Bundle, *, age: StatedAge, name: str) -> Assessment:
         if name == "other.png":
             raise BundleError("bundle_output", "No number.")
-        return assess(source, sex, bundle, name=name)
+        return assess(source, sex, bundle, age=age, name=name)
 
     monkeypatch.setattr("boneage.assessment.assess", breaking)
     table = tmp_path / "ages.csv"
@@ -418,10 +429,10 @@ def test_csv_continues_after_unexpected_failure(
 def test_sigterm_keeps_finished_rows(
     radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_table: bool
 ) -> None:
-    def stopping(source: bytes, sex: str, bundle: Bundle, *, name: str) -> Assessment:
+    def stopping(source: bytes, sex: str, bundle: Bundle, *, age: StatedAge, name: str) -> Assessment:
         if name == "other.png":
             os.kill(os.getpid(), signal.SIGTERM)
-        return assess(source, sex, bundle, name=name)
+        return assess(source, sex, bundle, age=age, name=name)
 
     monkeypatch.setattr("boneage.assessment.assess", stopping)
     table = tmp_path / "ages.csv"
@@ -628,9 +639,9 @@ def test_csv_grows_during_assessment(
 ) -> None:
     table, counts = tmp_path / "ages.csv", []
 
-    def counting(source: bytes, sex: str, bundle: Bundle, *, name: str) -> Assessment:
+    def counting(source: bytes, sex: str, bundle: Bundle, *, age: StatedAge, name: str) -> Assessment:
         counts.append(len(rows_of(table)))
-        return assess(source, sex, bundle, name=name)
+        return assess(source, sex, bundle, age=age, name=name)
 
     monkeypatch.setattr("boneage.assessment.assess", counting)
     images = [radiographs / "hand.png", radiographs / "other.png", radiographs / "b" / "hand.png"]
@@ -784,7 +795,7 @@ def test_sample_states_that_it_is_meaningless(bundle: Path, tmp_path: Path) -> N
     assert result.exit_code == 0 and "has no meaning" in result.stdout
     assert boneage("sample", path).exit_code == 0  # the same file again
     result = boneage("assess", path, "--sex", "F", "--bundle", bundle)
-    assert result.exit_code == 0 and "this number means nothing" in result.stdout
+    assert result.exit_code == 0 and "this number has no meaning" in result.stdout
 
 
 def test_sample_replaces_files_only_with_force(tmp_path: Path) -> None:

@@ -473,7 +473,7 @@ class _Output(logging.Handler):
 
     def __init__(self, total: int, done: int, form: _Form, *, quiet: bool) -> None:
         super().__init__()
-        self._form = form
+        self._form, self._is_brief = form, total > 1
         self._progress = ProgressLine(total, before=done, quiet=quiet)
         self._image = ""
 
@@ -503,7 +503,8 @@ class _Output(logging.Handler):
         if self._form == "json":
             click.echo(json_text(outcome, item.image))
         elif not isinstance(outcome, Rejected):
-            click.echo(report_text(outcome) if self._form == "report_text" else text(self._image, outcome))
+            is_report = self._form == "report_text"
+            click.echo(report_text(outcome) if is_report else text(self._image, outcome, is_brief=self._is_brief))
         self._progress.advance()
 
     def _print(self, line: str) -> None:

@@ -86,14 +86,18 @@ Outcome = Assessment | Rejected
 # --- text, JSON, CSV ------------------------------------------------------------------------------------------------
 
 
-def text(image: str, assessment: Assessment) -> str:
+def text(image: str, assessment: Assessment, *, is_brief: bool = False) -> str:
     """Return the estimate as lines for a person in the reader's language; warnings follow, the gravest first.
 
     Args:
         image: name of the radiograph.
         assessment: its assessment.
+        is_brief: True to print one line and the warnings, as for many radiographs.
     """
     content = report_content(assessment.document())
+    if is_brief:
+        reading = "; ".join(filter(None, (_headline(assessment, content), content.sds)))
+        return "\n".join(map(shown, (f"{image}: {reading}", *map(_warning_line, _noted(assessment)))))
     answer = [f"  {line}" for line in content.answer]
     regions = [f"  {region}: {words_of_age}" for region, words_of_age in content.regions]
     lines = [f"{image}: {_headline(assessment, content)}", *answer, *regions, *map(_warning_line, _noted(assessment))]
