@@ -176,7 +176,7 @@ def test_find_hands_rejects_radiographs_without_hand(
     assert table.rejected == {"none": "no_hand"}
     assert "none" not in table
     find_hands(radiographs, cache, bundle, tmp_path)
-    assert "no hand was found on 1 radiographs: {'none': 'no_hand'}" in caplog.text
+    assert "1 radiographs show no hand: {'none': 'no_hand'}" in caplog.text
     alone = find_hands([radiograph for radiograph in radiographs if radiograph.id == "none"], cache, bundle, tmp_path)
     assert alone.rejected == {"none": "no_hand"}
 
