@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -203,27 +204,27 @@ def find_hand(pixels: Image, networks: HandNetworks, limits: HandLimits, inner: 
     return _on_source(hand, inner.to_picture)
 
 
-def _only_hand(pixels: Image, networks: HandNetworks, limits: HandLimits) -> Hand:
+def _only_hand(pixels: Image, networks: HandNetworks, limits: HandLimits, *, tiled: bool = True) -> Hand:
     """Find the one hand on a picture without borders; raises as `find_hand`."""
     try:
         look = _look(pixels, networks, limits)
     except Rejection as rejection:
         if rejection.code == RejectionCode.NO_CONTRAST:
             raise
-        look = _second_look(pixels, rejection, networks, limits)
+        look = _second_look(pixels, rejection, networks, limits, tiled=tiled)
     _reject_second_hand(pixels, look, networks, limits)
     return look.hand
 
 
 def _only_hand_of_smoothed(pixels: Image, first: Rejection, networks: HandNetworks, limits: HandLimits) -> Hand:
-    """Look for the hand on a smoothed copy of a picture that was to be rejected.
+    """Look for the hand on a smoothed copy of a picture that was to be rejected, without tiles, which cost most.
 
     Raises:
         Rejection: `first`, or ``several_hands`` if the copy shows them.
     """
     smoothed = cv2.GaussianBlur(pixels, (0, 0), _SMOOTHING * max(pixels.shape))
     try:
-        return _only_hand(np.asarray(smoothed, dtype=np.float32), networks, limits)
+        return _only_hand(np.asarray(smoothed, dtype=np.float32), networks, limits, tiled=False)
     except Rejection as again:
         raise again if again.code == RejectionCode.SEVERAL_HANDS else first from None
 
@@ -268,7 +269,7 @@ def _look(pixels: Image, networks: HandNetworks, limits: HandLimits) -> _Look:
 # --- looks from near ------------------------------------------------------------------------------------------------
 
 
-def _second_look(pixels: Image, first: Rejection, networks: HandNetworks, limits: HandLimits) -> _Look:
+def _second_look(pixels: Image, first: Rejection, networks: HandNetworks, limits: HandLimits, *, tiled: bool) -> _Look:
     """Look from near at the parts of a picture that was to be rejected.
 
     Args:
@@ -276,6 +277,7 @@ def _second_look(pixels: Image, first: Rejection, networks: HandNetworks, limits
         first: why it was to be rejected.
         networks: as for `find_hand`.
         limits: as for `find_hand`.
+        tiled: parts of the masks of its tiles are looked at too.
 
     Raises:
         Rejection: `first` if no part is surely a hand, ``several_hands`` if several may be.
@@ -283,7 +285,8 @@ def _second_look(pixels: Image, first: Rejection, networks: HandNetworks, limits
     seen: list[_NearLook] = []
     parts: list[_NearLook] = []  # and pieces of the picture; tiles show pieces of one hand
     hands: list[Hand] = []
-    for group, windows in enumerate(_worth_a_look(pixels, networks)):
+    groups = _worth_a_look(pixels, networks)
+    for group, windows in enumerate(groups if tiled else islice(groups, _TILES_GROUP)):
         looks = _from_near(pixels, windows, networks, limits)
         seen += looks
         parts += looks if group != _TILES_GROUP else []
