@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from django.utils import timezone
 
-from boneage.clinical.ages import FIRST_DAY, AgePrecision, AgeSource, ChronologicalAge
+from boneage.clinical.ages import FIRST_DAY, OLDEST_MONTHS, AgePrecision, AgeSource, ChronologicalAge
 from boneage.clinical.reading import BoneAgeEstimate, clinical_reading
 from boneage.sex import Sex
 
@@ -40,12 +40,12 @@ def age_of_columns(
     """Return the age that two columns keep.
 
     Args:
-        months: the age; None if it is unknown.
+        months: the age; None if it is unknown. An age above 130 years, by wrong dates, counts as unknown.
         precision: unit to which it is known; empty for an exact age.
         is_middle: True if `months` is the middle of the interval; False if it is the lower end, as entered.
         source: origin of the age; an age that is exact to the day counts as one by dates where it is the middle.
     """
-    if months is None:
+    if months is None or months > OLDEST_MONTHS - 12:
         return None
     unit = AgePrecision(precision or AgePrecision.DAYS)
     width = _UNIT_MONTHS.get(unit, 0.0)

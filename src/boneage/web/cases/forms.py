@@ -13,7 +13,7 @@ from django.db import transaction
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
 
-from boneage.clinical.ages import TOLERANCE_MONTHS, AgePrecision, age_from_dates, gap_months
+from boneage.clinical.ages import TOLERANCE_MONTHS, AgePrecision, calendar_months, exact_age, gap_months
 from boneage.sex import Sex
 from boneage.web.accounts import audit
 from boneage.web.cases import idempotency
@@ -278,11 +278,11 @@ class RadiographForm(forms.Form):
             error = ValidationError(_("The radiograph is dated before the birth."), "study_before_birth")
             self.add_error("study_date", error)
             return
-        exact = age_from_dates(birth, study)
+        exact = calendar_months(birth, study)
         given = age_of_columns(self._given_months(), self._given_precision(), is_middle=False)
-        if exact.middle_months > 12 * OLDEST_YEARS:
+        if exact > 12 * OLDEST_YEARS:
             self.add_error("study_date", _too_old())
-        elif given is not None and gap_months(exact, given) > TOLERANCE_MONTHS:
+        elif given is not None and gap_months(exact_age(exact), given) > TOLERANCE_MONTHS:
             error = ValidationError(_("This age and the dates differ by more than a month."), "ages_differ")
             self.add_error("given_age_months", error)
 
