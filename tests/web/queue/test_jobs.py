@@ -127,7 +127,9 @@ def at_once(count: int, do: Callable[[int], object]) -> list[object]:
 # ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("mode", "kept"), [("open", {"radiograph", "heat"}), ("clinic", {"radiograph", "heat"})])
+@pytest.mark.parametrize(
+    ("mode", "kept"), [("open", {"radiograph", "heat"}), ("clinic", {"upload", "radiograph", "heat"})]
+)
 def test_run_stores_answer_only_in_clinic(limits: Callable[..., None], mode: str, kept: set[str]) -> None:
     """A radiograph is answered and kept only in the clinic."""
     limits(mode=mode)
@@ -158,7 +160,7 @@ def test_run_in_other_mode_keeps_clinic_radiograph(limits: Callable[..., None], 
     limits(mode="open")
     assert jobs.run(str(assessment.pk), worker="w", assess=lambda *_: answer())
     assessment.refresh_from_db()
-    assert kinds(assessment) == {"radiograph", "heat"}
+    assert kinds(assessment) == {"upload", "radiograph", "heat"}
     assert assessment.expires_at is None
 
 
@@ -612,10 +614,11 @@ def test_finish_waits_for_database(database: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(jobs, "_PAUSE_SECONDS", 0.05)
     assessment = submit()
     away: list[threading.Thread] = []
+    prepared = answer()  # takes longer than the database is away
 
     def assess(_begun: Assessment, _radiograph: bytes) -> Answer:
         away.append(cut_off(database))
-        return answer()
+        return prepared
 
     assert jobs.run(str(assessment.pk), worker="w", assess=assess)
     away[0].join()
@@ -627,10 +630,11 @@ def test_finish_gives_up_with_lease(database: str, limits: Callable[..., None]) 
     limits(lease_seconds=0)
     assessment = submit()
     away: list[threading.Thread] = []
+    prepared = answer()  # takes longer than the database is away
 
     def assess(_begun: Assessment, _radiograph: bytes) -> Answer:
         away.append(cut_off(database))
-        return answer()
+        return prepared
 
     with pytest.raises(jobs.DATABASE_AWAY):
         jobs.run(str(assessment.pk), worker="w", assess=assess)
