@@ -20,7 +20,7 @@ from boneage.bundle.calibration import Band, Calibration, Disagreement, SexCalib
 from boneage.bundle.embedding_stats import EmbeddingStats
 from boneage.bundle.manifest import HandGraph, Manifest, Member
 from boneage.bundle.quality import QualityLimit
-from boneage.hand.find import HandLimits
+from boneage.hand.search import HandLimits
 from boneage.hand.views import CellGrid, ViewSpec
 from boneage.sex import Sex
 from boneage.strict import (

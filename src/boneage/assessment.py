@@ -1,4 +1,4 @@
-"""The one composition: from a file to an `Assessment`, and the one schema in which everything else reads it.
+"""The one composition, which leads from a file to an `Assessment` with the one schema of every output.
 
 (The module is not called ``assess``, so that ``boneage.assess`` is the function, whatever was imported before.)
 """
@@ -62,26 +62,26 @@ if TYPE_CHECKING:
 NOTICE = "Not a medical device. For research and teaching; a physician must read the radiograph."
 
 _LEAST_ON_RADIOGRAPH = 0.7
-"""Of a region's box, lest its networks guess: radiographs that show less of region E, 11 of 3,853, are misread twice as
-far."""
+"""Least share of a region's box that the radiograph must show. Below it the region's networks guess: the 11 of 3,853
+radiographs that show less of region E have twice the error."""
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """All that is said of one radiograph.
+    """Everything that is reported of one radiograph.
 
     It holds a reduced picture and not the radiograph itself, so that thousands may be kept.
 
     Attributes:
-        source_name: name of the file without its folder (which may say too much), as
-            `boneage.file_names.printable_name` has it; None if it came from memory.
+        source_name: name of the file without its folder, which may hold personal data, made printable by
+            `boneage.file_names.printable_name`; None if it came from memory.
         source_sha256: checksum of the bytes that were decoded, 64 hexadecimal digits; None of a data set in memory.
-        sex: as given by the user.
-        facts: what the file says.
+        sex: sex that the user gave.
+        facts: contents of the file beside its pixels.
         estimate: the bone age.
         reading: the clinical reading of the estimate: chronological age, difference, SDS and determination.
         warnings: the gravest first.
-        bundle_name, bundle_version: which system answered.
+        bundle_name, bundle_version: bundle that made the estimate.
         interval_coverage: share, 0..1, of the bundle's validation radiographs that 95 % intervals like this one held;
             None if that was not measured.
         timings_ms: wall time by step: ``read``, ``find`` (of a bundle that finds the hand), ``cut``, ``run``,
@@ -91,9 +91,8 @@ class Assessment:
         activations: one for each view and grid.
         hand: where the hand lies on the radiograph; None if the bundle does not look for it.
         region_ages_months: the bone age by each region alone (`boneage.bundle.estimate.region_ages`), not corrected,
-            also by
-            one that the estimate leaves out (`boneage.bundle.estimate.lone_region`); empty for a bundle that reads one
-            region.
+            also by one that the estimate leaves out (`boneage.bundle.estimate.lone_region`); empty
+            for a bundle that reads one region.
         embeddings: float32 (E,) by member: its last hidden layer, for similarity (`boneage.atlas`).
     """
 
@@ -117,12 +116,12 @@ class Assessment:
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """What the networks read, each once."""
+        """Regions that the networks read, each once."""
         return tuple(dict.fromkeys(one.spec.region for one in self.activations))
 
     @property
     def radiograph_to_picture(self) -> Transform:
-        """From the radiograph's coordinates to those of `picture`."""
+        """Transform of the radiograph's coordinates to those of `picture`."""
         return to_shape(self.radiograph_shape, self.picture.shape)
 
     @property
@@ -142,15 +141,15 @@ class Assessment:
 
     @property
     def is_meaningless(self) -> bool:
-        """Whether the number is no bone age and must not be shown as one: the drawn phantom's, or outside 0 to 19."""
+        """True if the number is no bone age and must not be shown as one: the drawn phantom's, or outside 0 to 19."""
         return self.has_warning(WarningCode.PHANTOM) or self.estimate.outside_range
 
     def has_warning(self, code: WarningCode) -> bool:
-        """Whether this warning was raised."""
+        """Return True if this warning was raised."""
         return any(warning.code is code for warning in self.warnings)
 
     def heat_map(self, shape: tuple[int, int] | None = None, evidence: Evidence = "both") -> HeatMap:
-        """Where the networks looked, on the radiograph or a reduced copy of it. Made when asked for.
+        """Return the heat map on the radiograph or a reduced copy of it. It is made at each call.
 
         Args:
             shape: (H, W) of the map; that of `picture` if not given, `radiograph_shape` for the radiograph's own
@@ -216,10 +215,10 @@ def assess(
 
     Args:
         source: a file's path, its bytes, or a pydicom data set.
-        sex: of the patient, ``F`` or ``M`` (see `Sex.parse`). It is required, and never taken from the file.
+        sex: sex of the patient, ``F`` or ``M`` (see `Sex.parse`). It is required, and never taken from the file.
         bundle: an opened bundle, the name of a shipped one, or a bundle's folder. Open it once for many radiographs.
-        age: chronological age at the study, or dates of birth and study. What is not given comes from the file.
-        name: to stand for a source from memory; a path's own file name otherwise.
+        age: chronological age at the study, or dates of birth and study. Missing ones come from the file.
+        name: name of a source from memory; a path's own file name if not given.
 
     Raises:
         Rejection: the radiograph cannot be assessed; see `boneage.errors.RejectionCode`.
@@ -247,18 +246,18 @@ def assess_radiograph(
     name: str | None = None,
     sha256: str | None = None,
 ) -> Assessment:
-    """`assess` for whoever keeps the radiograph's pixels: the same walk from the second step on.
+    """Assess a radiograph that has been read: the same steps as `assess`, from the second on.
 
     Args:
-        radiograph: as `boneage.reading.radiograph.read_radiograph` gives it.
-        sex: of the patient.
-        bundle: opened.
+        radiograph: result of `boneage.reading.radiograph.read_radiograph`.
+        sex: sex of the patient.
+        bundle: an opened bundle.
         age: see `assess`.
-        name: of the file it came from, if that shall be said.
-        sha256: of that file.
+        name: name of the file that it came from, if the assessment is to hold it.
+        sha256: checksum of that file.
 
     Raises:
-        Rejection, BundleError, ClinicalError: as `assess`.
+        Rejection, BundleError, ClinicalError: same as in `assess`.
     """
     return _assess(radiograph, sex, bundle, _Clock(), age=age, name=name, sha256=sha256)
 
@@ -273,7 +272,7 @@ def _assess(
     name: str | None,
     sha256: str | None,
 ) -> Assessment:
-    """The walk behind reading; `clock` may have timed that."""
+    """Run the steps after reading, which `clock` may have timed."""
     members = opened.members_for(given)
     if not members:
         raise BundleError("bundle_mismatch", f"The bundle {opened.manifest.name} holds no network that gives an age.")
@@ -372,9 +371,9 @@ def _clinical_reading(
 def _shown(
     members: tuple[Member, ...], hand: Hand | None, radiograph_shape: tuple[int, int]
 ) -> tuple[tuple[Member, ...], list[Region]]:
-    """The members whose regions the radiograph shows, and the regions of those that are left out.
+    """Return the members whose regions the radiograph shows, and the regions of those that are left out.
 
-    Networks of the whole hand or radiograph are always asked, and of a bundle without such networks all are.
+    Networks of the whole hand or radiograph always run, and in a bundle without such networks all run.
     """
     wider = {"A", "radiograph"}
     regions = list(dict.fromkeys(member.view.region for member in members))
@@ -391,7 +390,7 @@ def _shown(
 def _cut_views(
     pixels: NDArray[np.float32], members: Sequence[Member], hand: Hand | None, levels: NDArray[np.float32] | None
 ) -> dict[ViewSpec, NDArray[np.float32]]:
-    """The views that the members ask for, each cut once, their grey levels measured once for each rule.
+    """Cut each view that the members read once, with its grey levels measured once for each rule.
 
     `levels` are those of the hand (`boneage.hand.views.hand_levels`), if there is one.
     """
@@ -404,19 +403,19 @@ def _cut_views(
 
 
 def bone_bright(picture: NDArray[np.uint8], hand: Hand | None) -> NDArray[np.uint8]:
-    """A radiograph as it is drawn (h, w), turned round if bone is dark on it."""
+    """Return a drawn radiograph (h, w), inverted if bone is dark on it."""
     return np.uint8(255) - picture if hand is not None and hand.inverted else picture
 
 
 def _given_sex(source: str | Path | bytes | Dataset, sex: str | Sex | None) -> Sex:
-    """The sex the user gave; a rejection also tells what the file says, which is not taken."""
+    """Return the sex that the user gave; a rejection also names the sex in the file, which is not used."""
     try:
         return Sex.parse(sex)
     except Rejection as rejection:
-        said = read_radiograph(source).facts.sex
-        if said is None:
+        in_file = read_radiograph(source).facts.sex
+        if in_file is None:
             raise
-        message = f"{rejection.message} The file says {said.value}; confirm it by giving it."
+        message = f"{rejection.message} The file says {in_file.value}; confirm it by giving it."
         raise Rejection(RejectionCode.SEX_MISSING, message) from None
 
 

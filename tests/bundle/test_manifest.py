@@ -21,7 +21,7 @@ from boneage.bundle.embedding_stats import EmbeddingStats
 from boneage.bundle.manifest import Manifest, SelfTest, read_manifest, write_manifest
 from boneage.bundle.quality import QUALITY_LABELS
 from boneage.errors import BundleError
-from boneage.hand.find import HandLimits
+from boneage.hand.search import HandLimits
 from boneage.hand.views import ViewSpec
 from boneage.sex import Sex
 from tests.bundles import CALIBRATION, DISAGREEMENT, METRICS, REGION_VIEWS, tiny_bundle, write_quality_network

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from boneage.errors import Rejection
 from boneage.geometry import Transform, sample
-from boneage.hand.find import HandLimits, LocatedPoints, bone_is_dark, find_hand
+from boneage.hand.find import find_hand
 from boneage.hand.mask import components
 from boneage.hand.registration import Hand
+from boneage.hand.search import HandLimits, LocatedPoints, bone_is_dark
 from boneage.hand.views import ViewSpec, cut_view, view_transform
 from tests.hand.spotted import HEIGHT, POINTS_XY, WIDTH, hand_mask, spots_on, spotted_radiograph, turned, turning
 

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from boneage.bundle.manifest import HandGraphs
 from boneage.bundle.session import open_session, run_on_views
-from boneage.hand.find import LocatedPoints
+from boneage.hand.search import LocatedPoints
 from boneage.hand.views import ViewSpec
 
 
 class OnnxHandNetworks:
-    """The hand networks' sessions, which fulfil `boneage.hand.find.HandNetworks`. Safe to use from several threads.
+    """The hand networks' sessions, which fulfil `boneage.hand.search.HandNetworks`. Safe to use from several threads.
 
     Attributes:
         graphs: entries of the manifest.

@@ -24,7 +24,7 @@ from boneage.bundle.embedding_stats import EmbeddingStats
 from boneage.bundle.quality import QualityLabel, QualityLimit
 from boneage.errors import BundleError
 from boneage.files import write_text
-from boneage.hand.find import HandLimits
+from boneage.hand.search import HandLimits
 from boneage.hand.views import CellGrid, ViewSide, ViewSpec
 from boneage.sex import Sex
 from boneage.strict import Bounds, EveryKey, Fits, InvalidValueError, Length, Matching, NotEmpty, NotNegative, Share

@@ -12,6 +12,13 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from boneage.commands.assess_options import (
+    FilesCommand,
+    checked_age,
+    checked_date,
+    checked_language,
+    checked_sex,
+)
 from boneage.commands.each_radiograph import exit_status, sigterm_interrupts, summary, unforeseen
 from boneage.commands.progress import ProgressLine, quiet_option
 from boneage.commands.resume import BatchItem, errors_of, left_to_do
@@ -27,58 +34,14 @@ if TYPE_CHECKING:
     from boneage.tables.appended_table import AppendedTable
     from boneage.tables.radiographs import ListedRadiograph
 
-_SEXES = ("f", "m", "female", "male")
 _STOPPED = 130
 
 _Form = Literal["text", "json", "report_text"]
 """Form in which the result of a radiograph is printed."""
 
 
-class _FilesCommand(click.Command):
-    """Command that accepts file names with a leading hyphen, which a shell pattern may expand to."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments after prefixing such names with the current folder."""
-        options = {name for parameter in self.get_params(ctx) for name in parameter.opts}
-        end = args.index("--") if "--" in args else len(args)
-        is_file = [one.startswith("-") and one not in options and os.path.lexists(one) for one in args[:end]]
-        named = [f"./{one}" if yes else one for one, yes in zip(args[:end], is_file, strict=True)]
-        return super().parse_args(ctx, [*named, *args[end:]])
-
-
-def _checked_sex(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and value.lower() not in _SEXES:
-        raise click.BadParameter(f"{value!r} is not a sex that the networks can use: give F or M.")
-    return value
-
-
-def _checked_date(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> date | None:
-    try:
-        return None if value is None else date.fromisoformat(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is no date: give it like 2014-03-10.") from None
-
-
-def _checked_language(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
-    from boneage.words import languages
-
-    if value not in languages():
-        raise click.BadParameter(f"{value!r} is not a language of the program: give {', '.join(languages())}.")
-    return value
-
-
-def _checked_age(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> ChronologicalAge | None:
-    from boneage.clinical.ages import parse_written_age
-    from boneage.clinical.errors import ClinicalError
-
-    try:
-        return None if value is None else parse_written_age(value)
-    except ClinicalError as error:
-        raise click.BadParameter(error.message) from None
-
-
 @click.command(
-    cls=_FilesCommand,
+    cls=FilesCommand,
     epilog="""\
 \b
 Exit codes:
@@ -96,26 +59,26 @@ Standard error has one line with a stable code for each rejected radiograph, and
 @click.option(
     "--sex",
     metavar="F|M",
-    callback=_checked_sex,
+    callback=checked_sex,
     help="Sex of the patient of all FILES. Required with FILES; never taken from the file.",
 )
 @click.option(
     "--birth-date",
     metavar="YYYY-MM-DD",
-    callback=_checked_date,
+    callback=checked_date,
     help="Date of birth of the patient of all FILES. The study date comes from the file or from --study-date.",
 )
 @click.option(
     "--study-date",
     metavar="YYYY-MM-DD",
-    callback=_checked_date,
+    callback=checked_date,
     help="Date of the study of all FILES.",
 )
 @click.option(
     "--age",
     "stated_age",
     metavar="YEARS|13y6m",
-    callback=_checked_age,
+    callback=checked_age,
     help="Chronological age at the study of all FILES, instead of a date of birth. Without months it counts as known in"
     " whole years, and there is no SDS.",
 )
@@ -163,7 +126,7 @@ Standard error has one line with a stable code for each rejected radiograph, and
     metavar="CODE",
     default="en",
     show_default=True,
-    callback=_checked_language,
+    callback=checked_language,
     help="Language of printed lines and pages: en, de, es, fr, pt_BR or zh_Hans. JSON and tables stay English.",
 )
 @click.option(

@@ -1,1 +1,1 @@
-"""What people and programs get of an assessment: text, JSON, CSV, pictures and a page."""
+"""Outputs of an assessment for people and programs: text, JSON, CSV, pictures and a page."""

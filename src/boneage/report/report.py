@@ -1,4 +1,4 @@
-"""From an `Assessment` to what people and programs read: text, JSON, CSV, picture, page."""
+"""Outputs of an `Assessment` for people and programs: text, JSON, CSV, picture, page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from string import Template
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from boneage.explain import Evidence, encode_picture, mark_hand, overlay, scale_
 from boneage.file_names import UNSAFE, shown
 from boneage.files import atomic_write, write_text
 from boneage.report.content import ReportContent, report_content
+from boneage.report.page_template import PAGE
 from boneage.schema import SCHEMA, AssessmentDocument, FileDocument, RejectionDocument, RejectionReason, to_json
 from boneage.severity import highest_severity
 from boneage.warnings_ import ResultWarning, WarningCode
@@ -60,14 +60,14 @@ SETTINGS_COLUMNS = ("bundle", "bundle_version", "program_version")
 """Columns that have one value in all rows of a table (`csv_settings`)."""
 
 OUTPUT_SUFFIXES = (".overlay.png", ".html", ".json")
-"""What follows the stem in the names of a radiograph's files."""
+"""Ends of the names of a radiograph's files, after the stem."""
 
 _WARM_STEPS = 9
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A radiograph that was not assessed: what takes the place of its assessment in a batch's output.
+    """A radiograph that was not assessed, in place of its assessment in a batch's output.
 
     Attributes:
         sex_text: the sex as the user wrote it.
@@ -127,13 +127,13 @@ def _warning_line(warning: ResultWarning) -> str:
 
 
 def json_text(outcome: Outcome, image: str | None = None, *, indent: int | None = None) -> str:
-    """An assessment by its one schema.
+    """Return an assessment by its one schema as JSON.
 
     A rejected radiograph has a `boneage.schema.RejectionDocument`.
 
     Args:
-        outcome: of a radiograph.
-        image: what to call the radiograph; an assessment's own name for it if not given.
+        outcome: outcome of a radiograph.
+        image: name to give the radiograph; an assessment's own name for it if not given.
         indent: spaces to indent by; one line if None.
     """
     document: AssessmentDocument | RejectionDocument
@@ -150,7 +150,7 @@ def json_text(outcome: Outcome, image: str | None = None, *, indent: int | None 
         document = document if image is None else replace(document, image=image)
     value = to_json(document)
     text_of_value = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-    return UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text_of_value)
+    return UNSAFE.sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text_of_value)
 
 
 def csv_settings(bundle: Bundle) -> dict[str, str]:
@@ -160,13 +160,13 @@ def csv_settings(bundle: Bundle) -> dict[str, str]:
 
 
 def csv_row(image: str, outcome: Outcome, settings: Mapping[str, str], stem: str = "") -> list[str]:
-    """The row of a radiograph, as `CSV_COLUMNS`.
+    """Return the row of a radiograph, in the order of `CSV_COLUMNS`.
 
     Args:
         image: the radiograph's path as the user gave it, so that the table can be joined with theirs.
         outcome: an assessment, or why there is none.
-        settings: of the table (`csv_settings`).
-        stem: of the radiograph's files in the folder of reports; empty if it has none.
+        settings: settings of the table (`csv_settings`).
+        stem: stem of the radiograph's files in the folder of reports; empty if it has none.
     """
     cells: dict[str, object] = {"image": image, "report": stem, **settings}
     if isinstance(outcome, Rejected):
@@ -210,13 +210,13 @@ def document_cells(document: AssessmentDocument) -> dict[str, object]:
 def write_files(
     assessment: Assessment, directory: Path, stem: str, evidence: Evidence = "both", *, outline: bool = True
 ) -> list[Path]:
-    """Write ``<stem>.overlay.png``, ``<stem>.html`` and ``<stem>.json``, each in one piece. Returns their paths.
+    """Write ``<stem>.overlay.png``, ``<stem>.html`` and ``<stem>.json``, each in one piece, and return their paths.
 
     Args:
-        assessment: to write.
-        directory: made if it is missing.
-        stem: of the names; see `may_write`.
-        evidence: of the heat map; see `boneage.explain.heat_map`.
+        assessment: assessment to write.
+        directory: folder of the reports; made if it is missing.
+        stem: stem of the names; see `may_write`.
+        evidence: evidence of the heat map; see `boneage.explain.heat_map`.
         outline: draw where the hand was found, if it was.
 
     Raises:
@@ -240,9 +240,9 @@ def write_rejection(rejected: Rejected, directory: Path, stem: str, image: str) 
     So no age stands in the folder for a radiograph that is rejected now.
 
     Args:
-        rejected: with its checksum.
-        directory: made if it is missing.
-        stem: of the names; see `may_write`.
+        rejected: rejected radiograph with its checksum.
+        directory: folder of the reports; made if it is missing.
+        stem: stem of the names; see `may_write`.
         image: the radiograph's name.
 
     Raises:
@@ -256,18 +256,18 @@ def write_rejection(rejected: Rejected, directory: Path, stem: str, image: str) 
 
 
 def outputs_of(directory: Path, stem: str) -> tuple[Path, Path, Path]:
-    """The paths that `write_files` writes to."""
+    """Return the paths that `write_files` writes to."""
     overlay_path, page_path, data = (directory / f"{stem}{suffix}" for suffix in OUTPUT_SUFFIXES)
     return overlay_path, page_path, data
 
 
 def may_write(directory: Path, stem: str, sha256: str | None) -> bool:
-    """Whether no other radiograph's report has this stem: its files are not there, or its JSON names this very
+    """Return True if no other radiograph's report has this stem: its files are missing, or its JSON names this very
     radiograph.
 
     Args:
-        directory: of the reports; need not exist.
-        stem: of the names.
+        directory: folder of the reports; need not exist.
+        stem: stem of the names.
         sha256: checksum of the radiograph's file. Files that do not say whose they are count as another radiograph's.
 
     Raises:
@@ -275,8 +275,8 @@ def may_write(directory: Path, stem: str, sha256: str | None) -> bool:
     """
     data = outputs_of(directory, stem)[-1]
     try:
-        said = json.loads(data.read_text(encoding="utf-8"))
-        return sha256 is not None and bool(said["radiograph"]["sha256"] == sha256)
+        content = json.loads(data.read_text(encoding="utf-8"))
+        return sha256 is not None and bool(content["radiograph"]["sha256"] == sha256)
     except OSError:
         return not any(path.exists() for path in outputs_of(directory, stem))
     except (ValueError, KeyError, TypeError):
@@ -284,16 +284,14 @@ def may_write(directory: Path, stem: str, sha256: str | None) -> bool:
 
 
 def overlay_png(assessment: Assessment, evidence: Evidence = "both", *, outline: bool = True) -> bytes:
-    """The radiograph with its heat map and the colour scale, as PNG; with `outline`, also where the hand was found."""
+    """Return the radiograph with its heat map, the colour scale and, with `outline`, the found hand, as PNG."""
     drawn = overlay(assessment.picture, assessment.heat_map(evidence=evidence))
     width = assessment.picture.shape[1]  # the colour scale stands beside the radiograph
     return encode_picture(".png", np.hstack([_marked(assessment, drawn[:, :width], outline), drawn[:, width:]]))
 
 
 def _marked(assessment: Assessment, drawn: NDArray[np.uint8], outline: bool) -> NDArray[np.uint8]:
-    """A picture of the radiograph's with the hand's outline, its points, and the boxes of the regions that were
-    read.
-    """
+    """Mark the hand's outline, its points, and the boxes of the regions that were read on the radiograph's picture."""
     if assessment.hand is None or not outline:
         return drawn
     return mark_hand(drawn, assessment.hand, assessment.radiograph_to_picture, assessment.regions)
@@ -309,19 +307,19 @@ def page(
     evidence: Evidence = "both",
     outline: bool = True,
 ) -> str:
-    """One A4 page in HTML that needs nothing beside itself: estimate, warnings, radiograph and overlay, facts.
+    """Return one self-contained A4 page in HTML: estimate, warnings, radiograph and overlay, facts.
 
     Everything that comes from a file is escaped, and the page forbids itself scripts and any network.
 
     Args:
-        assessment: to show.
+        assessment: assessment to show.
         created: date and time to print; now if not given.
-        evidence: of the heat map; see `boneage.explain.heat_map`.
+        evidence: evidence of the heat map; see `boneage.explain.heat_map`.
         outline: draw over the heat map where the hand was found, if it was.
     """
     name = assessment.source_name or gettext("radiograph")
     content = report_content(assessment.document())
-    return _PAGE.substitute(
+    return PAGE.substitute(
         language=escape(words.language().replace("_", "-")),
         title=escape(f"{content.title}: {name}"),
         heading=escape(content.title),
@@ -367,18 +365,18 @@ def _warnings_html(content: ReportContent) -> str:
 def _pictures_html(assessment: Assessment, evidence: Evidence, outline: bool) -> str:
     radiograph = _data_uri(assessment.picture)
     heat = assessment.heat_map(evidence=evidence)
-    found = assessment.hand is not None and outline
+    is_outlined = assessment.hand is not None and outline
     figures = [
         _figure(radiograph, gettext("The radiograph"), gettext("Radiograph (grey values stretched for display)"))
     ]
     lines = gettext("Lines: outline, key points and regions of the hand")
     if not heat.is_empty:
         tinted = _marked(assessment, overlay(assessment.picture, heat, scale_bar=False), outline)
-        caption = gettext(_MAP_CAPTIONS[evidence]) + (f" · {lines}" if found else "")
+        caption = gettext(_MAP_CAPTIONS[evidence]) + (f" · {lines}" if is_outlined else "")
         alternative = gettext("The radiograph with the heat map")
         figures.append(_figure(_data_uri(tinted), alternative, caption, _scale_html()))
         return "\n".join(figures)
-    if found:
+    if is_outlined:
         outlined = _data_uri(_marked(assessment, assessment.picture, outline))
         figures.append(_figure(outlined, gettext("The radiograph with the outline of the hand"), lines))
     figures.append(f"<p>{escape(gettext(_NO_MAP[evidence]))}</p>")
@@ -416,91 +414,3 @@ _MAP_NOTES: dict[Evidence, str] = {
     "both": marked("The heat map shows which places raised or lowered the estimate, not whether it is right."),
     "raising": marked("The heat map shows which places raised the estimate, not whether it is right."),
 }
-
-_PAGE = Template("""\
-<!doctype html>
-<html lang="$language">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; --paper: #fff; --ink: #1c2430; --soft: #5a6675; --line: #dde2e8; --accent: #14507a;
-  --caution: #8a4b00; --caution-paper: #fff6e8; --critical: #9b1c1c; --critical-paper: #fdecec; }
-@media screen and (prefers-color-scheme: dark) { :root { --paper: #12161b; --ink: #e4e8ed; --soft: #9aa6b4;
-  --line: #2b333d; --accent: #8cc4ef; --caution: #ffc577; --caution-paper: #2a2114;
-  --critical: #ff9d9d; --critical-paper: #331a1c; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 15px/1.45 system-ui, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 860px; margin: 0 auto; padding: 28px 24px; }
-header { display: flex; justify-content: space-between; align-items: baseline; gap: 16px;
-  border-bottom: 1px solid var(--line); padding-bottom: 10px; }
-h1 { font-size: 17px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
-h1 span { color: var(--soft); font-weight: 400; }
-time { color: var(--soft); white-space: nowrap; font-size: 13px; }
-.answer { padding: 16px 0 12px; }
-.answer p { margin: 2px 0; }
-.answer .age { font-size: 36px; line-height: 1.15; font-weight: 600; letter-spacing: -0.01em; color: var(--accent);
-  margin: 0 0 6px; }
-.answer .regions { list-style: none; margin: 8px 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 22px;
-  color: var(--soft); font-size: 14px; }
-.answer .void { color: var(--soft); text-decoration: line-through; text-decoration-thickness: 2px; }
-.answer .stamp { color: var(--critical); font-weight: 600; margin-bottom: 6px; }
-.warnings { --ink-of-it: var(--soft); border-left: 4px solid var(--ink-of-it); padding: 8px 14px; margin: 4px 0 10px; }
-.warnings.caution { --ink-of-it: var(--caution); background: var(--caution-paper); }
-.warnings.critical { --ink-of-it: var(--critical); background: var(--critical-paper); }
-.warnings h2 { font-size: 13px; margin: 0 0 2px; color: var(--ink-of-it); }
-.warnings ul { margin: 0; padding-left: 18px; }
-.pictures { display: grid; grid-template-columns: 1fr 1fr; gap: 14px; }
-figure { margin: 0; min-width: 0; }
-figure img { display: block; width: 100%; max-height: 560px; object-fit: contain; background: #000;
-  border-radius: 4px; }
-figcaption { font-size: 13px; color: var(--soft); padding-top: 5px; }
-.scale { display: flex; align-items: center; gap: 8px; padding-top: 4px; white-space: nowrap; }
-.scale i { flex: 0 1 160px; height: 9px; border-radius: 2px;
-  print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(185px, 1fr)); gap: 6px 18px;
-  margin: 16px 0; padding: 12px 0; border: solid var(--line); border-width: 1px 0; }
-dl div { min-width: 0; }
-dt { font-size: 12px; color: var(--soft); }
-dd { margin: 0; overflow-wrap: anywhere; }
-.reader { display: none; }
-footer { color: var(--soft); font-size: 13px; }
-footer b { color: var(--ink); }
-@media (max-width: 560px) { .pictures { grid-template-columns: 1fr; } header { flex-wrap: wrap; } }
-@page { size: A4; margin: 13mm 15mm; }
-@media print {
-  :root { color-scheme: light; }
-  body { font-size: 10pt; }
-  main { max-width: none; padding: 0; }
-  .answer .age { font-size: 25pt; }
-  figure img { max-height: 108mm; }
-  .warnings ~ .pictures img { max-height: 72mm; }
-  dl { grid-template-columns: repeat(4, 1fr); margin: 10px 0; padding: 8px 0; }
-  .warnings { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  .warnings, figure, dl, footer { break-inside: avoid; }
-  .reader { display: grid; grid-template-columns: 2fr 3fr 2fr; gap: 14px; margin: 14px 0 16px; }
-  .reader span { border-bottom: 1px solid #888; padding-bottom: 16px; font-size: 9pt; color: var(--soft); }
-}
-</style>
-</head>
-<body>
-<main>
-<header><h1>$heading <span>$name</span></h1><time>$created</time></header>
-<section class="answer" aria-label="$heading">
-$answer
-</section>
-$warnings
-<section class="pictures">
-$pictures
-</section>
-<dl>$facts</dl>
-<p class="reader">$reader</p>
-<footer><b>$notice</b> $intended_use $map_note</footer>
-</main>
-</body>
-</html>
-""")

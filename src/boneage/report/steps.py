@@ -30,22 +30,22 @@ from boneage.explain import (
 )
 from boneage.files import atomic_write
 from boneage.geometry import Transform, sample
-from boneage.hand.find import HandNetworks
 from boneage.hand.mask import THRESHOLD
 from boneage.hand.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, HAND_REGIONS, Hand
+from boneage.hand.search import HandNetworks
 from boneage.hand.views import GreyScale, ViewSpec, cut_view, mask_through, measure_grey, view_transform
 from boneage.words import region_in_words
 
 STEP_FILE = re.compile(r"\d\d_(original|mask|normalised|registered|view_\w+|map_\w+|map)\.png|steps\.png")
-"""What the files of `write_steps` are called. Those of an earlier radiograph are removed."""
+"""Names of the files of `write_steps`. Those of an earlier radiograph are removed."""
 
 SHEET_NAME = "steps.png"
 
 _FRAME_ZOOM = 0.5
-"""At which the registered frame is drawn, pixels of the picture for one of the frame's."""
+"""Scale of the drawn registered frame, pixels of the picture for one of the frame's."""
 
 _VIEW_ZOOM = 0.25
-"""At which a region is drawn that no network of the bundle reads."""
+"""Scale of a drawn region that no network of the bundle reads."""
 
 _VIEW_SIDE = 640
 """Longest side to which small views are enlarged, pixels."""
@@ -63,7 +63,7 @@ class Step:
     """A picture of one step.
 
     Attributes:
-        name: of its file, after the number.
+        name: name of its file, after the number.
         title: a caption.
         picture: uint8, grey (h, w) or RGB (h, w, 3).
     """
@@ -74,17 +74,18 @@ class Step:
 
 
 def draw_original(pixels: NDArray[np.float32]) -> Step:
-    """The first step: the radiograph (H, W) as it was read, 0..1."""
+    """Draw the first step: the radiograph (H, W) as it was read, 0..1."""
     return Step("original", "original", display_picture(pixels))
 
 
 def draw_rejected(pixels: NDArray[np.float32], networks: HandNetworks) -> list[Step]:
-    """The steps of a radiograph on which no hand, or not one for certain, was found: the radiograph, and all that
-    passed for hand.
+    """Draw the steps of a radiograph on which no hand, or not one for certain, was found.
+
+    They are the radiograph, and all that passed for hand.
 
     Args:
         pixels: float32 (H, W), 0..1.
-        networks: that looked for the hand.
+        networks: networks that searched for the hand.
 
     Raises:
         Rejection: ``no_contrast``.
@@ -100,11 +101,11 @@ def draw_rejected(pixels: NDArray[np.float32], networks: HandNetworks) -> list[S
 
 
 def draw_mask(pixels: NDArray[np.float32], hand: Hand) -> Step:
-    """The radiograph, what is not hand darkened, with the mask's outline and the key points.
+    """Draw the radiograph with the mask's outline and the key points, darkened outside the hand.
 
     Args:
         pixels: float32 (H, W), 0..1.
-        hand: on it.
+        hand: hand on it.
     """
     picture = display_picture(pixels)
     if hand.inverted:
@@ -115,17 +116,17 @@ def draw_mask(pixels: NDArray[np.float32], hand: Hand) -> Step:
 
 
 def _dimmed_outside(picture: NDArray[np.uint8], inside: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A radiograph's picture (h, w) with what lies outside a mask of the same shape, 0..1, darkened."""
+    """Darken a radiograph's picture (h, w) outside a mask of the same shape, 0..1."""
     return np.asarray(np.rint(picture * (_DIMMED + (1 - _DIMMED) * inside)), dtype=np.uint8)
 
 
 def draw_steps(pixels: NDArray[np.float32], assessment: Assessment, evidence: Evidence = "both") -> list[Step]:
-    """All steps of a radiograph on which the hand was found.
+    """Draw all steps of a radiograph on which the hand was found.
 
     Args:
         pixels: the radiograph that was assessed, float32 (H, W), 0..1.
-        assessment: of it.
-        evidence: of the maps; see `boneage.explain.heat_map`.
+        assessment: assessment of it.
+        evidence: evidence of the maps; see `boneage.explain.heat_map`.
 
     Raises:
         ValueError: the bundle did not look for the hand, or the radiograph is of another size than the assessed one.
@@ -187,7 +188,7 @@ def draw_sheet(steps: Sequence[Step]) -> NDArray[np.uint8]:
 
 
 def _tile(number: int, step: Step) -> NDArray[np.uint8]:
-    """A picture fitted into its place on the sheet, its caption above."""
+    """Fit a picture into its place on the sheet, its caption above."""
     tile = np.full((_CAPTION_HEIGHT + _TILE_HEIGHT + _GAP, _TILE_WIDTH + 2 * _GAP, 3), _PAPER, dtype=np.uint8)
     rgb = step.picture if step.picture.ndim == 3 else np.repeat(step.picture[..., None], 3, axis=2)
     zoom = min(_TILE_HEIGHT / rgb.shape[0], _TILE_WIDTH / rgb.shape[1])
@@ -205,9 +206,7 @@ def _tile(number: int, step: Step) -> NDArray[np.uint8]:
 
 
 def _draw_normalised(pixels: NDArray[np.float32], hand: Hand) -> Iterator[Step]:
-    """The masked hand on the grey scale of its own levels: on the radiograph, and in the frame with the regions'
-    boxes.
-    """
+    """Draw the masked hand on the grey scale of its own levels: on the radiograph, and in the frame with regions."""
     grey = measure_grey(pixels, "hand", hand)
     height, width = display_size((pixels.shape[0], pixels.shape[1]))
     radiograph_to_picture = Transform.scale(width / pixels.shape[1], height / pixels.shape[0])
@@ -225,14 +224,14 @@ def _draw_normalised(pixels: NDArray[np.float32], hand: Hand) -> Iterator[Step]:
 def _masked(
     pixels: NDArray[np.float32], hand: Hand, grey: GreyScale, radiograph_to_picture: Transform, shape: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """The hand through a transform, black around it, uint8 of this shape."""
+    """Return the hand through a transform, black around it, uint8 of this shape."""
     sampled = sample(pixels, radiograph_to_picture, *shape, fill=1.0 - grey.low if hand.inverted else grey.low)
     levels = np.float32(1.0) - sampled if hand.inverted else sampled
     return _as_picture((levels - np.float32(grey.low)) * mask_through(hand, radiograph_to_picture, shape), grey)
 
 
 def _as_picture(above_low: NDArray[np.float32], grey: GreyScale) -> NDArray[np.uint8]:
-    """Levels above the darkest of a grey scale as a picture, white at its brightest."""
+    """Return levels above the darkest of a grey scale as a picture, white at its brightest."""
     shares = above_low / np.float32(grey.high - grey.low)
     return np.asarray(np.rint(np.clip(shares, 0.0, 1.0) * np.float32(255.0)), dtype=np.uint8)
 
@@ -241,7 +240,7 @@ def _as_picture(above_low: NDArray[np.float32], grey: GreyScale) -> NDArray[np.u
 
 
 def _draw_views(pixels: NDArray[np.float32], assessment: Assessment, hand: Hand) -> Iterator[Step]:
-    """Every view that a network reads, and those of the hand's regions that none does."""
+    """Draw every view that a network reads, and those of the hand's regions that none does."""
     for key, spec, is_read in _views(assessment):
         grey = measure_grey(pixels, spec.grey, hand)
         view = cut_view(pixels, spec, hand=hand, grey=grey)
@@ -252,7 +251,7 @@ def _draw_views(pixels: NDArray[np.float32], assessment: Assessment, hand: Hand)
 
 
 def _views(assessment: Assessment) -> Iterator[tuple[str, ViewSpec, bool]]:
-    """Views with a name of their own, and whether a network reads them."""
+    """Yield views with a name of their own, and True for those that a network reads."""
     specs = list(dict.fromkeys(one.spec for one in assessment.activations))
     counts: dict[str, int] = {}
     for spec in sorted(specs, key=lambda one: one.region):
@@ -269,7 +268,7 @@ def _views(assessment: Assessment) -> Iterator[tuple[str, ViewSpec, bool]]:
 def _draw_maps(
     assessment: Assessment, hand: Hand, drawn: dict[str, NDArray[np.uint8]], evidence: Evidence
 ) -> Iterator[Step]:
-    """Where the networks looked, on each view that one reads."""
+    """Draw the heat map on each view that a network reads."""
     for key, spec, is_read in _views(assessment):
         if is_read:
             radiograph_to_view = view_transform(assessment.radiograph_shape, spec, hand)
@@ -281,7 +280,7 @@ def _draw_maps(
 def _tinted(
     picture: NDArray[np.uint8], activations: Sequence[ViewActivation], radiograph_to_view: Transform, evidence: Evidence
 ) -> NDArray[np.uint8]:
-    """A view's picture (h, w) under the mean of the maps that were made on it."""
+    """Return a view's picture (h, w) under the mean of the maps that were made on it."""
     spec = activations[0].spec
     view_to_picture = Transform.scale(picture.shape[1] / spec.width, picture.shape[0] / spec.height)
     shape = (picture.shape[0], picture.shape[1])
@@ -300,7 +299,7 @@ def _tinted(
 
 
 def _enlarged(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A small view as large as it can be judged."""
+    """Enlarge a small view so far that it can be judged."""
     zoom = max(1.0, _VIEW_SIDE / max(picture.shape))
     size = (round(picture.shape[1] * zoom), round(picture.shape[0] * zoom))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)

@@ -24,7 +24,7 @@ from boneage.bundle.bundle import Bundle
 from boneage.bundle.check import check_bundle
 from boneage.bundle.manifest import Manifest
 from boneage.errors import BundleError
-from boneage.hand.find import HandLimits
+from boneage.hand.search import HandLimits
 from boneage.hand.views import CellGrid, ViewSpec, cut_view
 from boneage.phantom import draw_hand
 from boneage.sex import Sex

@@ -103,10 +103,12 @@ def test_start_holds_outlines_out(tmp_path: Path, table: Path) -> None:
 def test_start_follows_seed(tmp_path: Path, table: Path) -> None:
     outlines = write_outlines(tmp_path / "outlines.json", 12)
     drawn = [
-        {mask.id for mask in start(tmp_path / name, Settings(table, None, seed), outlines, 4).values()
-         if mask.status is Status.HELD_OUT}
-        for name, seed in (("a", 1), ("b", 1), ("c", 2))
-    ]  # fmt: skip
+        {mask.id for mask in masks.values() if mask.status is Status.HELD_OUT}
+        for masks in (
+            start(tmp_path / name, Settings(table, None, seed), outlines, 4)
+            for name, seed in (("a", 1), ("b", 1), ("c", 2))
+        )
+    ]
     assert drawn[0] == drawn[1] != drawn[2]
 
 

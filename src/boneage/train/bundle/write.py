@@ -27,7 +27,7 @@ from boneage.bundle.manifest import (
 from boneage.bundle.quality import QualityLabel, QualityLimit
 from boneage.errors import BundleError
 from boneage.files import sha256_of
-from boneage.hand.find import HandLimits
+from boneage.hand.search import HandLimits
 from boneage.hand.views import ViewSpec
 from boneage.sex import Sex
 from boneage.train.bundle.export import HandGraphKind, export_graph, export_hand_graph

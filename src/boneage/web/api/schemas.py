@@ -1,4 +1,4 @@
-"""What the REST API takes and gives, from which its description is generated."""
+"""Documents that the REST API takes and gives; its description is generated from them."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ DecisionIn = Annotated[Accept | Correct, Field(discriminator="verdict")]
 
 
 class Search(Given):
-    """Which assessments to list. What is left out does not narrow the list."""
+    """Which assessments to list. Missing values do not narrow the list."""
 
     reference: Annotated[
         str | None, Field(max_length=64, pattern=WITHOUT_NUL, description="A patient's, whole; case matters.")
@@ -173,7 +173,7 @@ class AssessmentOut(Row):
 
     @classmethod
     def of(cls, assessment: Assessment) -> AssessmentOut:
-        """As it stands."""
+        """Return the document of an assessment in its present state."""
         result = result_of(assessment) if assessment.state == State.DONE else None
         earlier = assessment.same_file_earlier
         same = earlier.pk if earlier is not None else None
@@ -208,7 +208,7 @@ class Atlas(BaseModel):
 
 
 class Limits(BaseModel):
-    """What the service allows."""
+    """Limits of the service."""
 
     radiograph_bytes: int = Field(description="Of one radiograph.")
     waiting_radiographs: int = Field(description="That may wait; more are turned away with `busy`.")
@@ -229,7 +229,7 @@ class BundleOut(BaseModel):
 
 
 class Service(BaseModel):
-    """What this installation is."""
+    """Facts about this installation."""
 
     version: str = Field(description="Of the software.")
     mode: Literal["open", "clinic"] = Field(
@@ -242,5 +242,5 @@ class Service(BaseModel):
 
 
 def _rounded(months: float | None) -> float | None:
-    """As in the result."""
+    """Return months rounded like those of the result."""
     return None if months is None else round(months, 2)

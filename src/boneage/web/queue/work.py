@@ -76,7 +76,7 @@ def assess_bytes(submitted: Assessment, radiograph: bytes) -> Answer:
 
 def _answered(submitted: Assessment, upload: bytes) -> Answer:
     radiograph = read_radiograph_limited(upload, FIRST_READING_SECONDS if submitted.attempt <= 1 else CPU_SECONDS)
-    found = assessing.assess_radiograph(
+    assessed = assessing.assess_radiograph(
         radiograph,
         Sex(submitted.sex),
         bundle(),
@@ -84,41 +84,41 @@ def _answered(submitted: Assessment, upload: bytes) -> Answer:
         name=submitted.radiograph_name or None,
         sha256=sha256_of(upload),
     )
-    age = found.reading.chronological_age
-    document = found.document()
+    age = assessed.reading.chronological_age
+    document = assessed.document()
     result = StoredResult(
-        **{field.name: getattr(document, field.name) for field in fields(AssessmentDocument)}, plates=_plates(found)
+        **{field.name: getattr(document, field.name) for field in fields(AssessmentDocument)}, plates=_plates(assessed)
     )
-    picture = assessing.bone_bright(display_picture(radiograph.pixels, LARGEST_PICTURE), found.hand)
+    picture = assessing.bone_bright(display_picture(radiograph.pixels, LARGEST_PICTURE), assessed.hand)
     return Answer(
         State.DONE,
-        age_months=found.age_months,
+        age_months=assessed.age_months,
         chronological_age_months=None if age is None else age.middle_months,
         chronological_age_precision="" if age is None else age.precision.value,
         study_date=radiograph.facts.study_date,
         result=result,
         pictures={
             PictureKind.RADIOGRAPH: ("image/jpeg", encode_picture(".jpg", picture)),
-            PictureKind.HEAT: ("image/png", encode_picture(".png", _heat(found))),
+            PictureKind.HEAT: ("image/png", encode_picture(".png", _heat(assessed))),
         },
     )
 
 
-def _heat(found: assessing.Assessment) -> NDArray[np.uint8]:
-    values = found.heat_map(reduced_shape(found.radiograph_shape, HEAT_SIDE)).values
+def _heat(assessed: assessing.Assessment) -> NDArray[np.uint8]:
+    values = assessed.heat_map(reduced_shape(assessed.radiograph_shape, HEAT_SIDE)).values
     return np.asarray(np.rint(values * 255), dtype=np.uint8)
 
 
-def _plates(found: assessing.Assessment) -> PlatesDocument | None:
+def _plates(assessed: assessing.Assessment) -> PlatesDocument | None:
     """Keys of the plate nearest by age, and of the most similar ones with their distances; None without any of the
     sex.
     """
-    plates, opened, sex = atlas(), bundle(), found.sex
+    plates, opened, sex = atlas(), bundle(), assessed.sex
     if not plates.for_sex(sex):
         return None
-    by_age = plates.nearest_by_age(sex, found.age_months)
+    by_age = plates.nearest_by_age(sex, assessed.age_months)
     member = similarity_member(opened, sex)
-    most_similar = plates.nearest_by_similarity(sex, found.embeddings[member.name], opened, MOST_SIMILAR)
+    most_similar = plates.nearest_by_similarity(sex, assessed.embeddings[member.name], opened, MOST_SIMILAR)
     return PlatesDocument(
         atlas=plates.name,
         by_age=by_age.key,

@@ -1,4 +1,4 @@
-"""What the printable report says, in the active language: once, for the page and for the PDF."""
+"""Content of the printable report in the active language, once for the page and the PDF."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Figure:
         jpeg: its bytes.
         width, height: pixels.
         caption: below it.
-        alternative: what it shows, for who cannot see it.
+        alternative: description for readers who cannot see it.
     """
 
     jpeg: bytes
@@ -48,16 +48,16 @@ class Figure:
 
     @property
     def data_uri(self) -> str:
-        """For a page."""
+        """Address that holds the picture itself, for a page."""
         return "data:image/jpeg;base64," + base64.b64encode(self.jpeg).decode("ascii")
 
 
 @dataclass(frozen=True)
 class Report:
-    """The report of the service: the content of every report, and what only the service knows.
+    """The report of the service: the content of every report, and the data that only the service holds.
 
     Attributes:
-        content: what command line and report files show, too (`boneage.report.content`).
+        content: content that command line and report files show, too (`boneage.report.content`).
         printed_at: date and time of printing.
         patient: rows on the patient.
         decision: physician who decided, and the reason; or the sentence that nobody has.
@@ -107,7 +107,7 @@ def content_of(assessment: Assessment) -> ReportContent:
 
 def _patient(assessment: Assessment) -> Iterator[tuple[str, str]]:
     case = assessment.case
-    yield from _known(
+    yield from _filled(
         (gettext("Patient reference"), case.reference if case is not None else ""),
         (gettext("Sex"), texts.sex(assessment.sex)),
         (gettext("Date of birth"), texts.day(assessment.birth_date)),
@@ -121,20 +121,20 @@ def _decision(assessment: Assessment) -> Iterator[str]:
     if decision is None:
         yield gettext("No physician has decided on this estimate yet.")
         return
-    said = {"when": texts.moment(decision.decided_at), "age": texts.age(decision.age_months)}
+    values = {"when": texts.moment(decision.decided_at), "age": texts.age(decision.age_months)}
     accepted = decision.verdict == Verdict.ACCEPTED
     if decision.decided_by is None:
         yield (
             gettext("Accepted on %(when)s: %(age)s") if accepted else gettext("Corrected on %(when)s: %(age)s")
-        ) % said
+        ) % values
     else:
-        said["name"] = _name(decision.decided_by)
+        values["name"] = _name(decision.decided_by)
         sentence = (
             gettext("Accepted by %(name)s on %(when)s: %(age)s")
             if accepted
             else gettext("Corrected by %(name)s on %(when)s: %(age)s")
         )
-        yield sentence % said
+        yield sentence % values
     if decision.reason:
         yield gettext("Reason: %(reason)s") % {"reason": decision.reason}
 
@@ -147,7 +147,7 @@ def _name(user: User) -> str:
 
 
 def _heat(assessment: Assessment) -> HeatMap | None:
-    """Its heat map; None if there is nothing on it."""
+    """Return its heat map; None if there is nothing on it."""
     levels = stored_picture(assessment, PictureKind.HEAT)
     return None if levels is None or not levels.any() else heat_of(levels)
 
@@ -169,7 +169,7 @@ def _figures(assessment: Assessment, heat: HeatMap | None, void: bool) -> Iterat
 
 
 def _plate(assessment: Assessment) -> Iterator[Figure]:
-    """The reference plate nearest to the age that counts; none if the atlas has none."""
+    """Yield the reference plate nearest to the age that counts; none if the atlas has none."""
     if assessment.current_months is None:
         return
     try:
@@ -207,6 +207,6 @@ def _facts(assessment: Assessment) -> Iterator[tuple[str, str]]:
     yield gettext("Assessment"), str(assessment.pk)
 
 
-def _known(*rows: tuple[str, str | None]) -> Iterator[tuple[str, str]]:
-    """The rows that say something."""
-    return ((term, said) for term, said in rows if said)
+def _filled(*rows: tuple[str, str | None]) -> Iterator[tuple[str, str]]:
+    """Return the rows that have a value."""
+    return ((term, value) for term, value in rows if value)

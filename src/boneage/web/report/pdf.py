@@ -42,7 +42,7 @@ _CAUTION, _CRITICAL = colors.HexColor("#7d4600"), colors.HexColor("#9b1c1c")
 
 
 def pdf_bytes(assessment: Assessment) -> bytes:
-    """The report on a finished assessment, what the page says too.
+    """Return the report on a finished assessment, with the content of the page.
 
     The document's own fields (title, author) hold no patient data.
     """
@@ -50,7 +50,7 @@ def pdf_bytes(assessment: Assessment) -> bytes:
 
 
 def draw(report: Report) -> bytes:
-    """A report as a PDF. What does not fit on one page, for long notes, goes on to the next."""
+    """Draw a report as a PDF. Long notes that do not fit on one page continue on the next."""
     _register_fonts()
     file = BytesIO()
     document = SimpleDocTemplate(
@@ -75,7 +75,7 @@ def draw(report: Report) -> bytes:
 
 
 def _above(report: Report) -> list[Flowable]:
-    """What stands above the pictures."""
+    """Draw the parts above the pictures."""
     head = _row([_text(report.content.title, "head"), _text(report.printed_at, "right")], [0.6, 0.4])
     answer = [
         _text(gettext("Bone age"), "term"),
@@ -87,7 +87,7 @@ def _above(report: Report) -> list[Flowable]:
     if report.content.regions:
         decision.append(_text(gettext("Bone age by region"), "term", space_before=4))
         decision += [
-            _text(gettext("%(label)s: %(age)s") % {"label": term, "age": said}) for term, said in report.content.regions
+            _text(gettext("%(label)s: %(age)s") % {"label": term, "age": age}) for term, age in report.content.regions
         ]
     parts = [head, _rule(), *_facts(report.patient, 3), Spacer(0, 2 * mm), _row([answer, decision], [0.5, 0.5])]
     for group in report.content.warnings:
@@ -98,7 +98,7 @@ def _above(report: Report) -> list[Flowable]:
 
 
 def _below(report: Report) -> list[Flowable]:
-    """What stands below them."""
+    """Draw the parts below the pictures."""
     parts = [_text(report.map_note, "soft"), Spacer(0, 2 * mm), *_facts(report.facts, 4), Spacer(0, 3 * mm)]
     return [
         *parts,
@@ -110,7 +110,7 @@ def _below(report: Report) -> list[Flowable]:
 
 
 def _figures(figures: Sequence[Figure], height: float) -> list[Flowable]:
-    """The pictures side by side, equally high, with their captions."""
+    """Draw the pictures side by side, equally high, with their captions."""
     if not figures:
         return []
     gaps = _GAP * len(figures)
@@ -139,14 +139,14 @@ def _figures(figures: Sequence[Figure], height: float) -> list[Flowable]:
 
 
 def _facts(rows: Sequence[tuple[str, str]], columns: int) -> list[Flowable]:
-    """Terms over what they are, in columns."""
-    cells = [[_text(term, "term"), _text(said)] for term, said in rows]
+    """Draw terms above their values, in columns."""
+    cells = [[_text(term, "term"), _text(value)] for term, value in rows]
     lines = [cells[i : i + columns] for i in range(0, len(cells), columns)]
     return [_row([*line, *[""] * (columns - len(line))], [1 / columns] * columns) for line in lines]
 
 
 def _row(cells: Sequence[Any], shares: Sequence[float]) -> Table:
-    """Things side by side."""
+    """Arrange parts side by side."""
     table = Table([list(cells)], colWidths=[_WIDTH * share for share in shares])
     table.setStyle(
         TableStyle(
@@ -164,10 +164,10 @@ def _row(cells: Sequence[Any], shares: Sequence[float]) -> Table:
 
 
 def _signature(words: Sequence[str]) -> Table:
-    """A line to write on over each word."""
+    """Draw a line to write on above each word."""
     cells: list[Any] = [_text(word, "soft") for word in words]
     for place in range(len(words) - 1, 0, -1):
-        cells.insert(place, "")  # so that the lines do not touch
+        cells.insert(place, "")  # this keeps the lines from touching
     free = _WIDTH - _GAP * (len(words) - 1)
     widths = [_GAP if not cell else free / len(words) for cell in cells]
     table = Table([cells], colWidths=widths)
@@ -194,8 +194,8 @@ _COLOURS |= {"critical": _CRITICAL, "caution": _CAUTION, "info": _SOFT}
 _BOLD = ("head", "age", "stamp", "bold", "critical", "caution")
 
 
-def _text(said: str, kind: str = "plain", space_before: float = 0) -> Paragraph:
-    """A paragraph; its line breaks are kept."""
+def _text(content: str, kind: str = "plain", space_before: float = 0) -> Paragraph:
+    """Return a paragraph; its line breaks are kept."""
     size = _SIZES.get(kind, 8.5)
     style = ParagraphStyle(
         kind,
@@ -209,19 +209,19 @@ def _text(said: str, kind: str = "plain", space_before: float = 0) -> Paragraph:
     )
     # The Chinese font has no bold: bold numbers among its letters would look like a mistake.
     is_bold = kind in _BOLD and not style.wordWrap
-    lines = (_marked_up(line, _LATIN_BOLD if is_bold else _LATIN) for line in said.splitlines())
+    lines = (_marked_up(line, _LATIN_BOLD if is_bold else _LATIN) for line in content.splitlines())
     markup = "<br/>".join(lines)
     return Paragraph(f"<strike>{markup}</strike>" if kind == "void" else markup, style)
 
 
 def _marked_up(line: str, latin: str) -> str:
-    """A line in which each letter has a font that holds it."""
+    """Return a line in which each letter has a font that holds it."""
     spans = groupby(_printable(line), key=lambda letter: latin if _is_latin(letter) else _WIDE)
     return "".join(f'<font name="{font}">{escape("".join(letters))}</font>' for font, letters in spans)
 
 
 def _printable(line: str) -> Iterable[str]:
-    """The letters of a line, those that no font holds replaced by their base letter, or by a question mark."""
+    """Yield the letters of a line, those that no font holds replaced by their base letter, or by a question mark."""
     for letter in line:
         if letter == "\N{MINUS SIGN}":  # no font holds it
             yield "\N{EN DASH}"

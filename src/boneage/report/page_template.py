@@ -1,0 +1,93 @@
+"""Template of the report's page, an HTML document with its style."""
+
+from __future__ import annotations
+
+from string import Template
+
+PAGE = Template("""\
+<!doctype html>
+<html lang="$language">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>$title</title>
+<style>
+:root { color-scheme: light dark; --paper: #fff; --ink: #1c2430; --soft: #5a6675; --line: #dde2e8; --accent: #14507a;
+  --caution: #8a4b00; --caution-paper: #fff6e8; --critical: #9b1c1c; --critical-paper: #fdecec; }
+@media screen and (prefers-color-scheme: dark) { :root { --paper: #12161b; --ink: #e4e8ed; --soft: #9aa6b4;
+  --line: #2b333d; --accent: #8cc4ef; --caution: #ffc577; --caution-paper: #2a2114;
+  --critical: #ff9d9d; --critical-paper: #331a1c; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 15px/1.45 system-ui, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 860px; margin: 0 auto; padding: 28px 24px; }
+header { display: flex; justify-content: space-between; align-items: baseline; gap: 16px;
+  border-bottom: 1px solid var(--line); padding-bottom: 10px; }
+h1 { font-size: 17px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
+h1 span { color: var(--soft); font-weight: 400; }
+time { color: var(--soft); white-space: nowrap; font-size: 13px; }
+.answer { padding: 16px 0 12px; }
+.answer p { margin: 2px 0; }
+.answer .age { font-size: 36px; line-height: 1.15; font-weight: 600; letter-spacing: -0.01em; color: var(--accent);
+  margin: 0 0 6px; }
+.answer .regions { list-style: none; margin: 8px 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 22px;
+  color: var(--soft); font-size: 14px; }
+.answer .void { color: var(--soft); text-decoration: line-through; text-decoration-thickness: 2px; }
+.answer .stamp { color: var(--critical); font-weight: 600; margin-bottom: 6px; }
+.warnings { --ink-of-it: var(--soft); border-left: 4px solid var(--ink-of-it); padding: 8px 14px; margin: 4px 0 10px; }
+.warnings.caution { --ink-of-it: var(--caution); background: var(--caution-paper); }
+.warnings.critical { --ink-of-it: var(--critical); background: var(--critical-paper); }
+.warnings h2 { font-size: 13px; margin: 0 0 2px; color: var(--ink-of-it); }
+.warnings ul { margin: 0; padding-left: 18px; }
+.pictures { display: grid; grid-template-columns: 1fr 1fr; gap: 14px; }
+figure { margin: 0; min-width: 0; }
+figure img { display: block; width: 100%; max-height: 560px; object-fit: contain; background: #000;
+  border-radius: 4px; }
+figcaption { font-size: 13px; color: var(--soft); padding-top: 5px; }
+.scale { display: flex; align-items: center; gap: 8px; padding-top: 4px; white-space: nowrap; }
+.scale i { flex: 0 1 160px; height: 9px; border-radius: 2px;
+  print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(185px, 1fr)); gap: 6px 18px;
+  margin: 16px 0; padding: 12px 0; border: solid var(--line); border-width: 1px 0; }
+dl div { min-width: 0; }
+dt { font-size: 12px; color: var(--soft); }
+dd { margin: 0; overflow-wrap: anywhere; }
+.reader { display: none; }
+footer { color: var(--soft); font-size: 13px; }
+footer b { color: var(--ink); }
+@media (max-width: 560px) { .pictures { grid-template-columns: 1fr; } header { flex-wrap: wrap; } }
+@page { size: A4; margin: 13mm 15mm; }
+@media print {
+  :root { color-scheme: light; }
+  body { font-size: 10pt; }
+  main { max-width: none; padding: 0; }
+  .answer .age { font-size: 25pt; }
+  figure img { max-height: 108mm; }
+  .warnings ~ .pictures img { max-height: 72mm; }
+  dl { grid-template-columns: repeat(4, 1fr); margin: 10px 0; padding: 8px 0; }
+  .warnings { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  .warnings, figure, dl, footer { break-inside: avoid; }
+  .reader { display: grid; grid-template-columns: 2fr 3fr 2fr; gap: 14px; margin: 14px 0 16px; }
+  .reader span { border-bottom: 1px solid #888; padding-bottom: 16px; font-size: 9pt; color: var(--soft); }
+}
+</style>
+</head>
+<body>
+<main>
+<header><h1>$heading <span>$name</span></h1><time>$created</time></header>
+<section class="answer" aria-label="$heading">
+$answer
+</section>
+$warnings
+<section class="pictures">
+$pictures
+</section>
+<dl>$facts</dl>
+<p class="reader">$reader</p>
+<footer><b>$notice</b> $intended_use $map_note</footer>
+</main>
+</body>
+</html>
+""")
