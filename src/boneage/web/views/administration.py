@@ -89,7 +89,7 @@ def _change(request: HttpRequest, by: User, shown: User) -> None:
             request, gettext("The account is deactivated. Its sessions have ended, and its tokens are revoked.")
         )
     elif action == "sessions":
-        count = sessions.end(sessions.others(request, shown), by, "action")
+        count = sessions.end(sessions.others(request, shown), by, "asked")
         messages.success(
             request,
             ngettext("%(count)d session has ended.", "%(count)d sessions have ended.", count) % {"count": count},
