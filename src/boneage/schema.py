@@ -387,6 +387,11 @@ def key_descriptions(document: type[Document]) -> dict[str, str]:
     return descriptions
 
 
+def values_of(document: Document) -> dict[str, Any]:
+    """Return the values of a document by key, from which a document that extends it is built."""
+    return {field.name: getattr(document, field.name) for field in fields(document)}
+
+
 def to_json(value: Any) -> Any:
     """Return a document as plain JSON: objects, lists, texts, numbers, booleans and null.
 

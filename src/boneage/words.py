@@ -246,9 +246,12 @@ def sex(code: str | None) -> str:
     return "" if word is None else gettext(word)
 
 
+_TITLES: Mapping[str, str] = MappingProxyType({str(key): title for key, title in REGION_TITLES.items()})
+
+
 def region(name: str) -> str:
     """Return the bones of a region in words."""
-    title = {str(key): value for key, value in REGION_TITLES.items()}.get(name)
+    title = _TITLES.get(name)
     return name if title is None else gettext(title)
 
 
@@ -268,7 +271,7 @@ def warning(document: WarningDocument) -> str:
 
 def region_in_words(name: str) -> str:
     """Return a region in English, with its letter: ``B carpal bones``."""
-    title = {str(key): value for key, value in REGION_TITLES.items()}[name]
+    title = _TITLES[name]
     return f"{name} {title}" if name in HAND_REGIONS else title
 
 

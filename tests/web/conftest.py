@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 
 from boneage.clinical.documents import chronological_age, read_again
 from boneage.phantom import sample_png
-from boneage.schema import RadiographDocument
+from boneage.schema import RadiographDocument, values_of
 from boneage.warnings_ import ResultWarning, WarningCode
 from boneage.web.documents import PlatesDocument, SimilarPlate, StoredResult
 from boneage.web.models import Assessment, Picture, PictureKind, Role, State, User
@@ -79,7 +79,7 @@ def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None =
     )
     similar = (SimilarPlate(key="F-094", distance=0.02), SimilarPlate(key="F-082", distance=0.05))
     result = StoredResult(
-        **{field.name: getattr(document, field.name) for field in fields(document)},
+        **values_of(document),
         plates=PlatesDocument(atlas="open", by_age="F-094", by_similarity=similar),
     )
     return Answer(

@@ -19,10 +19,10 @@ from django.test import Client
 from django.utils.translation import gettext, override
 from pytest_django.fixtures import Settings
 
+from boneage import words
 from boneage.schema import WarningDocument
 from boneage.severity import Severity
 from boneage.warnings_ import WARNING_TEXTS
-from boneage.web import texts
 from boneage.web.languages import LOCALE, languages
 from boneage.web.models import Assessment
 from tests.web.warned import WARNING_VALUES
@@ -275,8 +275,8 @@ MONTHS = {"pt-br": "94,5 meses", "es": "94,5 meses", "fr": "94,5 mois", "de": "9
 def test_ages_and_numbers_are_localised(spoken: None, code: str) -> None:
     """Ages and numbers have their local form."""
     with override(code):
-        assert texts.age(94) == AGES[code]
-        assert texts.months(94.5) == MONTHS[code]
+        assert words.age(94) == AGES[code]
+        assert words.months(94.5) == MONTHS[code]
 
 
 @pytest.mark.parametrize("code", [code for code, _ in languages() if code != "en"])
@@ -287,7 +287,7 @@ def test_warning_fills_every_text_of_the_core(spoken: None, code: str) -> None:
             document = WarningDocument(
                 code="x", severity=Severity.INFO, message="", template=key, values=WARNING_VALUES
             )
-            said = texts.warning(document)
+            said = words.warning(document)
             assert said != english.format(**WARNING_VALUES)
             assert "{" not in said
 

@@ -11,6 +11,7 @@ from django.utils.translation import override
 from hypothesis import given
 from hypothesis import strategies as st
 
+from boneage import words
 from boneage.errors import RejectionCode
 from boneage.hand.registration import REGION_TITLES
 from boneage.schema import WarningDocument
@@ -25,14 +26,14 @@ from tests.web.warned import WARNING_VALUES
 def test_age_matches_command_line(months: float) -> None:
     """An age reads as on the command line."""
     with override("en"):
-        assert texts.age(months) == age_in_words(months)
+        assert words.age(months) == age_in_words(months)
 
 
 @given(st.floats(-240, 240))
 def test_difference_direction_and_size(months: float) -> None:
     """A difference is ahead or behind and its size has tenths of a month."""
     with override("en"):
-        said = texts.difference(months)
+        said = words.difference(months)
     if round(months, 1) == 0:
         assert said == "the same as the chronological age"
     else:
@@ -44,19 +45,19 @@ def test_difference_direction_and_size(months: float) -> None:
 def test_number_rounds_and_localises(value: float, decimals: int) -> None:
     """Numbers are rounded and written as the language does."""
     with override("de"):
-        said = texts.number(value, decimals)
+        said = words.number(value, decimals)
     assert said.replace(".", "").replace(",", ".") == f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
 @pytest.mark.parametrize(
     "filled",
     [
-        texts.age,
-        texts.months,
-        texts.difference,
-        texts.ages_between,
-        texts.sex,
-        texts.day,
+        words.age,
+        words.months,
+        words.difference,
+        words.ages_between,
+        words.sex,
+        words.day,
         texts.moment,
         texts.wide_range,
         texts.narrow_range,
@@ -93,7 +94,7 @@ def test_warning_matches_core(part: str, key: str) -> None:
     code, _, reason = key.partition(".")
     warning = ResultWarning.of(WarningCode(code), reason or None, **values)
     with override("en"):
-        said = texts.warning(warning.document())
+        said = words.warning(warning.document())
     if key == "sex_differs_from_file":
         assert said == warning.message.replace("as F,", "as female,").replace("says M.", "says male.")
     else:
@@ -103,21 +104,21 @@ def test_warning_matches_core(part: str, key: str) -> None:
 def test_warning_of_another_version() -> None:
     """A doubt of another version still says something."""
     unknown = WarningDocument(code="two_thumbs", severity=Severity.INFO, message="", template="", values={})
-    assert texts.warning(unknown) == "two thumbs"
+    assert words.warning(unknown) == "two thumbs"
 
 
 def test_region_with_letter() -> None:
     """Regions are called by their letter where they have one."""
-    assert texts.region_with_letter("B") == f"B · {REGION_TITLES['B']}"
-    assert texts.region_with_letter("radiograph") == REGION_TITLES["radiograph"]
-    assert texts.region("thumb") == "thumb"
+    assert words.region_with_letter("B") == f"B · {REGION_TITLES['B']}"
+    assert words.region_with_letter("radiograph") == REGION_TITLES["radiograph"]
+    assert words.region("thumb") == "thumb"
 
 
 @given(st.dates(date(1990, 1, 1), date(2050, 12, 31)))
 def test_day_writes_month_in_letters(when: date) -> None:
     """Nobody takes the month for the day."""
     with override("en"):
-        said = texts.day(when)
+        said = words.day(when)
     assert re.search("[a-zA-Z]{3}", said)
     assert str(when.year) in said
 

@@ -9,49 +9,6 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_noop as marked
 
 from boneage import words
-from boneage.words import (
-    SEVERITY_TITLES,
-    SEVERITY_WORDS,
-    SEXES,
-    WarningGroup,
-    age,
-    ages_between,
-    chronological_age,
-    day,
-    difference,
-    is_phantom,
-    months,
-    number,
-    region,
-    region_with_letter,
-    severity_word,
-    sex,
-    stamp,
-    warning,
-    warning_groups,
-)
-
-__all__ = [
-    "SEVERITY_TITLES",
-    "SEVERITY_WORDS",
-    "SEXES",
-    "WarningGroup",
-    "age",
-    "ages_between",
-    "chronological_age",
-    "day",
-    "difference",
-    "is_phantom",
-    "months",
-    "number",
-    "region",
-    "region_with_letter",
-    "severity_word",
-    "sex",
-    "stamp",
-    "warning",
-    "warning_groups",
-]
 
 REJECTIONS: dict[str, tuple[str, str]] = {
     "unreadable": (
@@ -136,12 +93,12 @@ def wide_range(bounds: tuple[float, float] | None) -> str:
     """Return the 95 % prediction interval in words: ``95 % prediction interval: 6 years 3 months to 9 years 5 months``;
     empty for None.
     """
-    return gettext("95 %% prediction interval: %(ages)s") % {"ages": ages_between(bounds)} if bounds else ""
+    return gettext("95 %% prediction interval: %(ages)s") % {"ages": words.ages_between(bounds)} if bounds else ""
 
 
 def narrow_range(bounds: tuple[float, float] | None) -> str:
     """Return the 80 % prediction interval in words; empty for None."""
-    return gettext("80 %% prediction interval: %(ages)s") % {"ages": ages_between(bounds)} if bounds else ""
+    return gettext("80 %% prediction interval: %(ages)s") % {"ages": words.ages_between(bounds)} if bounds else ""
 
 
 def moment(when: datetime | None) -> str:

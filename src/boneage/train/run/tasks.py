@@ -100,9 +100,9 @@ class Task(ABC):
     ) -> None:
         self.recipe, self.training, self.validation, self.cache = recipe, training, validation, cache
 
-    @abstractmethod
     def record(self) -> dict[str, Any]:
-        """Return the keys of ``recipe.json`` beyond the recipe and the radiographs' ids."""
+        """Return the keys of ``recipe.json`` beyond the recipe and the radiographs' identifiers; none by default."""
+        return {}
 
     @abstractmethod
     def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
@@ -202,10 +202,6 @@ class MaskTask(Task):
     def _masks(self) -> dict[str, Path]:
         return read_masks(Path(self.recipe.data.targets))
 
-    def record(self) -> dict[str, Any]:
-        """Return no further keys."""
-        return {}
-
     def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
         """Return batches of views and masks."""
         views = MaskViews(self.training, self.cache, self.recipe, training=True, epoch=epoch, masks=self._masks)
@@ -247,10 +243,6 @@ class PointsTask(Task):
     @cached_property
     def _points(self) -> dict[str, NDArray[np.float64]]:
         return read_key_points(Path(self.recipe.data.targets))
-
-    def record(self) -> dict[str, Any]:
-        """Return no further keys."""
-        return {}
 
     def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
         """Return batches of views, points, their visibility and the class of the number of hands."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from boneage.report.report import CSV_COLUMNS, document_cells
-from boneage.schema import to_json
+from boneage.schema import to_json, values_of
 from boneage.web.documents import DecisionDocument, Result, StoredResult
 from boneage.web.models import Assessment, Decision, Verdict
 
@@ -23,10 +22,12 @@ def result_of(assessment: Assessment) -> Result:
     Args:
         assessment: a finished one.
     """
-    stored = assessment.finished
     decision = last_decision(assessment)
-    kept = {field.name: getattr(stored, field.name) for field in fields(StoredResult)}
-    return Result(**kept, id=assessment.pk, decision=None if decision is None else _decision_document(decision))
+    return Result(
+        **values_of(assessment.finished),
+        id=assessment.pk,
+        decision=None if decision is None else _decision_document(decision),
+    )
 
 
 def json_value(assessment: Assessment) -> dict[str, Any]:

@@ -39,11 +39,11 @@ from django.http import QueryDict
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
+from boneage import words
 from boneage.clinical.ages import AgePrecision
 from boneage.clinical.maturity import NEAR_MATURITY_MONTHS, SCALE_END_MONTHS, YOUNGEST_MONTHS
 from boneage.severity import Severity
 from boneage.sex import Sex
-from boneage.web import texts
 from boneage.web.accounts.access import assessments
 from boneage.web.chronological_age import FIRST_DAY, midnight, midnight_after
 from boneage.web.models import SEXES, Assessment, Decision, State, User, Verdict
@@ -291,7 +291,7 @@ class Row:
             return ""
         rounded = round(self.difference_months, 1)
         sign = "+" if rounded > 0 else "\N{MINUS SIGN}" if rounded < 0 else ""
-        return sign + texts.number(abs(rounded))
+        return sign + words.number(abs(rounded))
 
     @property
     def is_waiting(self) -> bool:

@@ -17,10 +17,10 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
 from numpy.typing import NDArray
 
+from boneage import words
 from boneage.bundle.estimate import OLDEST_MONTHS
 from boneage.explain import scale_colours
 from boneage.schema import AssessmentDocument
-from boneage.web import texts
 from boneage.web.plots.svg import number, path
 
 Colour = tuple[int, int, int]
@@ -266,21 +266,21 @@ def _mark(scale: _Scale, months: float, label: str, kind: str, row: float) -> Sa
         sample=number(row - 4),
         text=number(_LEFT + _SAMPLE + 8),
         row=number(row),
-        name=gettext("%(label)s: %(age)s") % {"label": label, "age": texts.age(months)},
+        name=gettext("%(label)s: %(age)s") % {"label": label, "age": words.age(months)},
     )
 
 
 def _description(curve: AgeCurve) -> str:
     """Return the plot in words."""
-    sentences = [gettext("Bone age %(age)s.") % {"age": texts.age(curve.estimate_months)}]
+    sentences = [gettext("Bone age %(age)s.") % {"age": words.age(curve.estimate_months)}]
     if curve.interval_months is not None:
         low, high = curve.interval_months
         sentence = gettext("The shaded 95 %% prediction interval goes from %(low)s to %(high)s.")
-        sentences.append(sentence % {"low": texts.age(low), "high": texts.age(high)})
+        sentences.append(sentence % {"low": words.age(low), "high": words.age(high)})
     if curve.interval_80_months is not None:
         low, high = curve.interval_80_months
         sentence = gettext("Its darker part, the 80 %% prediction interval, goes from %(low)s to %(high)s.")
-        sentences.append(sentence % {"low": texts.age(low), "high": texts.age(high)})
+        sentences.append(sentence % {"low": words.age(low), "high": words.age(high)})
     if curve.chronological_months is not None:
-        sentences.append(gettext("Chronological age %(age)s.") % {"age": texts.age(curve.chronological_months)})
+        sentences.append(gettext("Chronological age %(age)s.") % {"age": words.age(curve.chronological_months)})
     return " ".join([*sentences, curve.caption])

@@ -16,9 +16,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
+from boneage import words
 from boneage.bundle.estimate import OLDEST_MONTHS
 from boneage.sex import Sex
-from boneage.web import texts
 from boneage.web.models import Verdict
 from boneage.web.plots import brush_foundation
 from boneage.web.plots.svg import number, path
@@ -173,7 +173,7 @@ def _grid(scale: _Scale) -> SafeString:
                 "bottom": number(_BOTTOM),
                 "below": number(_BOTTOM + 20),
                 "beside": number(_LEFT - 8),
-                "year": texts.number(year, 0),
+                "year": words.number(year, 0),
             }
             for year in scale.years
         ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import fields
 
 import cv2
 import numpy as np
@@ -18,7 +17,7 @@ from boneage.errors import Rejection, RejectionCode
 from boneage.explain import display_picture, encode_picture
 from boneage.files import sha256_of
 from boneage.reading.limit import CPU_SECONDS, read_radiograph_limited, start_reading_process
-from boneage.schema import AssessmentDocument
+from boneage.schema import values_of
 from boneage.sex import Sex
 from boneage.web.documents import PlatesDocument, SimilarPlate, StoredResult
 from boneage.web.installation import atlas, bundle
@@ -86,9 +85,7 @@ def _answered(submitted: Assessment, upload: bytes) -> Answer:
     )
     age = assessed.reading.chronological_age
     document = assessed.document()
-    result = StoredResult(
-        **{field.name: getattr(document, field.name) for field in fields(AssessmentDocument)}, plates=_plates(assessed)
-    )
+    result = StoredResult(**values_of(document), plates=_plates(assessed))
     picture = assessing.bone_bright(display_picture(radiograph.pixels, LARGEST_PICTURE), assessed.hand)
     return Answer(
         State.DONE,

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from numpy.typing import NDArray
 
+from boneage import words
 from boneage.errors import AtlasError
 from boneage.explain import HeatMap, encode_picture, overlay
 from boneage.report.content import Decided, ReportContent, report_content
@@ -109,9 +110,9 @@ def _patient(assessment: Assessment) -> Iterator[tuple[str, str]]:
     case = assessment.case
     yield from _filled(
         (gettext("Patient reference"), case.reference if case is not None else ""),
-        (gettext("Sex"), texts.sex(assessment.sex)),
-        (gettext("Date of birth"), texts.day(assessment.birth_date)),
-        (gettext("Date of the radiograph"), texts.day(assessment.study_date)),
+        (gettext("Sex"), words.sex(assessment.sex)),
+        (gettext("Date of birth"), words.day(assessment.birth_date)),
+        (gettext("Date of the radiograph"), words.day(assessment.study_date)),
         (gettext("Note"), assessment.note),
     )
 
@@ -121,7 +122,7 @@ def _decision(assessment: Assessment) -> Iterator[str]:
     if decision is None:
         yield gettext("No physician has decided on this estimate yet.")
         return
-    values = {"when": texts.moment(decision.decided_at), "age": texts.age(decision.age_months)}
+    values = {"when": texts.moment(decision.decided_at), "age": words.age(decision.age_months)}
     accepted = decision.verdict == Verdict.ACCEPTED
     if decision.decided_by is None:
         yield (
@@ -181,7 +182,7 @@ def _plate(assessment: Assessment) -> Iterator[Figure]:
         return
     if picture is None:
         return
-    caption = gettext("Reference plate nearest by age: %(age)s") % {"age": texts.age(plate.age_months)}
+    caption = gettext("Reference plate nearest by age: %(age)s") % {"age": words.age(plate.age_months)}
     if plate.count:
         caption += " · " + texts.averaged(plate.count)
     yield _figure(reduced(picture, PRINTED_SIDE), caption, gettext("Reference plate"))

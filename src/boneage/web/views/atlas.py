@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
+from boneage import words
 from boneage.atlas import Atlas
 from boneage.atlas_index import Plate
 from boneage.errors import AtlasError
@@ -52,7 +53,7 @@ def shown(plate: Plate) -> ShownPlate:
     """Return a plate with its texts in the active language."""
     source = texts.averaged(plate.count) if plate.count else ""
     url = reverse("plate", args=[plate.key])
-    return ShownPlate(plate.key, url, texts.age(plate.age_months), source, f"plate-{plate.key}")
+    return ShownPlate(plate.key, url, words.age(plate.age_months), source, f"plate-{plate.key}")
 
 
 @require_safe

@@ -24,6 +24,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
 
+from boneage import words
 from boneage.sex import Sex
 from boneage.web import texts
 from boneage.web.accounts.access import for_role, member_of
@@ -275,18 +276,18 @@ def _point(
 
 def _point_title(row: Row, interval: tuple[float, float] | None) -> str:
     """Return the description of a radiograph."""
-    words = {
-        "age": texts.chronological_age(row.radiograph.chronological_age),
-        "bone": texts.age(row.bone_months),
+    values = {
+        "age": words.chronological_age(row.radiograph.chronological_age),
+        "bone": words.age(row.bone_months),
         "status": row.status.label,
         "interval": texts.wide_range(interval),
-        "estimate": texts.age(row.radiograph.age_months),
+        "estimate": words.age(row.radiograph.age_months),
     }
     if row.radiograph.decision == Verdict.CORRECTED:
-        return gettext("Age %(age)s: bone age %(bone)s (%(status)s; the estimate was %(estimate)s).") % words
+        return gettext("Age %(age)s: bone age %(bone)s (%(status)s; the estimate was %(estimate)s).") % values
     if interval is None:
-        return gettext("Age %(age)s: bone age %(bone)s (%(status)s).") % words
-    return gettext("Age %(age)s: bone age %(bone)s (%(status)s). %(interval)s.") % words
+        return gettext("Age %(age)s: bone age %(bone)s (%(status)s).") % values
+    return gettext("Age %(age)s: bone age %(bone)s (%(status)s). %(interval)s.") % values
 
 
 def _query(request: HttpRequest) -> tuple[WorklistQuery, FilterForm]:

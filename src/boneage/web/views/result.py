@@ -13,11 +13,12 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
+from boneage import words
 from boneage.errors import AtlasError
 from boneage.report.content import report_content
 from boneage.schema import to_json
 from boneage.sex import Sex
-from boneage.web import installation, texts
+from boneage.web import installation
 from boneage.web.accounts.access import assessment_or_404, for_role, user_of
 from boneage.web.accounts.audit import Action, record
 from boneage.web.cases import decisions
@@ -145,9 +146,9 @@ def _answer_context(assessment: Assessment) -> dict[str, Any]:
         "result": result,
         "is_meaningless": is_meaningless,
         "is_unusable": is_unusable,
-        "is_phantom": texts.is_phantom(warnings),
-        "stamp": texts.stamp(warnings, is_meaningless=is_meaningless) if is_unusable else "",
-        "warnings": texts.warning_groups(warnings),
+        "is_phantom": words.is_phantom(warnings),
+        "stamp": words.stamp(warnings, is_meaningless=is_meaningless) if is_unusable else "",
+        "warnings": words.warning_groups(warnings),
         "held_percent": None if result.interval_coverage is None else 100 * result.interval_coverage,
         "content": report_content(result),
         "regions": [] if is_meaningless else region_ages(result),
@@ -175,7 +176,7 @@ def _viewer(result: StoredResult) -> dict[str, Any]:
         "scales": heat_scales(),
         "outline": [] if hand is None else hand.outline_xy,
         "points": [{"name": names.get(name, name), "xy": xy} for name, xy in points.items()],
-        "boxes": [{"name": texts.region(name), "xy": xy} for name, xy in boxes.items()],
+        "boxes": [{"name": words.region(name), "xy": xy} for name, xy in boxes.items()],
     }
 
 
@@ -206,9 +207,9 @@ def _plate(plate: ShownPlate, older_months: float) -> dict[str, str]:
     if round(older_months) == 0:
         compared = gettext("same age as the estimate")
     elif older_months > 0:
-        compared = gettext("%(age)s older than the estimate") % {"age": texts.age(older_months)}
+        compared = gettext("%(age)s older than the estimate") % {"age": words.age(older_months)}
     else:
-        compared = gettext("%(age)s younger than the estimate") % {"age": texts.age(older_months)}
+        compared = gettext("%(age)s younger than the estimate") % {"age": words.age(older_months)}
     return {"key": plate.key, "url": plate.url, "age": plate.age, "source": plate.source, "compared": compared}
 
 
@@ -228,7 +229,7 @@ def _decision_again(request: HttpRequest, assessment: Assessment, **shown: Any) 
     """Return the form with its errors (``form``), or the request to confirm the acceptance (``confirming``)."""
     if assessment.state != State.DONE:
         return HttpResponse(gettext("There is no estimate to decide on."), status=409)
-    groups = texts.warning_groups(assessment.finished.warnings)
+    groups = words.warning_groups(assessment.finished.warnings)
     context = {**_decision_context(request, assessment), "warnings": groups, **shown}
     if getattr(request, "htmx", False):
         return render(request, "web/result_decision.html", context, status=422)
