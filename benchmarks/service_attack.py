@@ -198,7 +198,7 @@ def request_times(service: Service, seconds: float) -> Times:
 
 def web_mebibytes(service: Service) -> float:
     """Return the memory of the web server's largest process, MiB."""
-    listed = subprocess.run(["ps", "-A", "-o", "rss=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "rss=,args="], capture_output=True, text=True, check=True).stdout
     mine = f"boneage.web.processes.http_server {service.host} {service.port}"
     return max(int(line.split()[0]) for line in listed.splitlines() if mine in line) / 1024
 

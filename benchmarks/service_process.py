@@ -78,7 +78,8 @@ class Service:
         return self._pids("boneage.web.processes.http_server")
 
     def _pids(self, program: str) -> list[int]:
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+        command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]  # -ww: not cut to the width of a terminal
+        listed = subprocess.run(command, capture_output=True, text=True, check=True)
         rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
         parent = str(self._process.pid)
         return [int(pid) for pid, of, command in rows if of == parent and program in command]

@@ -110,6 +110,14 @@ def test_read_radiograph_sequences_nested_too_deeply() -> None:
     assert rejected.value.code == "unreadable"
 
 
+@pytest.mark.parametrize("pieces", range(40, 52))
+def test_read_radiograph_bound_reached_in_any_piece(pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rejection is the same in whichever piece of a sequence the bound is reached."""
+    monkeypatch.setattr(dicom_bounds, "MOST_READS", pieces)
+    with pytest.raises(Rejection, match="too many elements, items or values"):
+        read_radiograph(KINDS["dicom nested, undefined length"](SIZE))
+
+
 def test_read_shutter_logs_unknown_shapes_once(caplog: pytest.LogCaptureFixture) -> None:
     """Unknown shutter shapes are logged once."""
     with caplog.at_level(logging.WARNING), pytest.raises(Rejection):

@@ -48,14 +48,22 @@ def read_dicom(source: bytes | Dataset, limits: ReadLimits) -> tuple[Image, Radi
         header = _read_header(source, limits)
         pixels, facts = header.levels()
         return with_square_pixels(pixels, facts, header.aspect, limits.max_pixels)
-    except Rejection:
-        raise
-    except RecursionError:
-        raise damaged("the sequences of the DICOM object are nested too deeply") from None
     # A damaged file makes pydicom, pyjpegls and NumPy raise nearly every kind of error. Its text may quote patient
     # data, so only its kind is reported.
     except Exception as error:
-        raise damaged(f"the DICOM object is damaged ({type(error).__name__})") from None
+        raise _rejection(error) from None
+
+
+def _rejection(error: BaseException) -> Rejection:
+    """Return the rejection for an error, or for the one that pydicom raised it in place of, as it does in sequences."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Rejection):
+            return cause
+        if isinstance(cause, RecursionError):
+            return damaged("the sequences of the DICOM object are nested too deeply")
+        cause = cause.__context__
+    return damaged(f"the DICOM object is damaged ({type(error).__name__})")
 
 
 @dataclass
