@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-CATALOGUES := $(wildcard src/boneage/web/locale/*/LC_MESSAGES/django.po)
+CATALOGUES := $(wildcard src/boneage/locale/*/LC_MESSAGES/django.po)
 
 .venv/.base: pyproject.toml constraints.txt setup.py $(CATALOGUES)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -9,7 +9,7 @@ from babel.messages.pofile import read_po
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-LOCALE = Path(__file__).resolve().parent / "src" / "boneage" / "web" / "locale"
+LOCALE = Path(__file__).resolve().parent / "src" / "boneage" / "locale"
 
 
 def compile_catalogues(locale: Path = LOCALE) -> list[Path]:

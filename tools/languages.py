@@ -29,7 +29,7 @@ from django.utils.translation.template import templatize
 
 from boneage.hand.registration import REGION_TITLES
 from boneage.warnings_ import WARNING_TEXTS
-from boneage.web.languages import LOCALE
+from boneage.words import DOMAIN, LOCALE
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
@@ -54,7 +54,6 @@ KEYWORDS = {
 }
 """Functions that mark a text for translation; ``marked`` is the local name of gettext_noop."""
 
-DOMAIN = "django"
 UNTRANSLATED_WORDS = {
     "boneage",
     "DICOM",

@@ -22,7 +22,7 @@ from boneage.schema import WarningDocument
 from boneage.severity import Severity
 from boneage.warnings_ import WARNING_TEXTS, WarningCode
 
-LOCALE = Path(__file__).parent / "web" / "locale"
+LOCALE = Path(__file__).parent / "locale"
 """Folder of the catalogues: ``<language>/LC_MESSAGES/django.po``."""
 
 DOMAIN = "django"
@@ -80,9 +80,13 @@ def _current() -> tuple[str, Translator]:
     return _chosen.get() or _choosers[0]()
 
 
-def languages() -> list[str]:
-    """Return the languages that have a catalogue, such as ``pt_BR``, and English, which comes first."""
-    return [SOURCE_LANGUAGE, *sorted(path.parent.parent.name for path in LOCALE.glob(f"*/LC_MESSAGES/{DOMAIN}.po"))]
+def languages(locale: Path = LOCALE) -> list[str]:
+    """Return English and the languages that have a catalogue, such as ``pt_BR``, by name.
+
+    Args:
+        locale: folder of the catalogues.
+    """
+    return [SOURCE_LANGUAGE, *sorted(path.parent.parent.name for path in locale.glob(f"*/LC_MESSAGES/{DOMAIN}.po"))]
 
 
 def _opened(language: str) -> tuple[str, Translator]:

@@ -23,8 +23,9 @@ from boneage import words
 from boneage.schema import WarningDocument
 from boneage.severity import Severity
 from boneage.warnings_ import WARNING_TEXTS
-from boneage.web.languages import LOCALE, languages
+from boneage.web.languages import languages
 from boneage.web.models import Assessment
+from boneage.words import LOCALE
 from tests.web.warned import WARNING_VALUES
 
 ROOT = Path(__file__).resolve().parents[2]

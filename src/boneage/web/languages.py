@@ -7,19 +7,17 @@ from pathlib import Path
 from django.conf.locale import LANG_INFO
 from django.utils.translation import to_language
 
-LOCALE = Path(__file__).parent / "locale"
-
-SOURCE_LANGUAGE = "en"
+from boneage import words
 
 
-def languages(locale: Path = LOCALE) -> list[tuple[str, str]]:
-    """Return the code and native name of each language for Django's ``LANGUAGES``: English first, then by code.
+def languages(locale: Path = words.LOCALE) -> list[tuple[str, str]]:
+    """Return the code and native name of each language for Django's ``LANGUAGES``, English first.
 
     Args:
-        locale: folder of the catalogues: ``<language>/LC_MESSAGES/django.po``.
+        locale: folder of the catalogues, as `boneage.words.languages` reads it.
     """
-    codes = sorted(to_language(path.parent.parent.name) for path in locale.glob("*/LC_MESSAGES/django.po"))
-    return [(code, _own_name(code)) for code in [SOURCE_LANGUAGE, *codes]]
+    codes = [to_language(name) for name in words.languages(locale)]
+    return [(code, _own_name(code)) for code in codes]
 
 
 def _own_name(code: str) -> str:

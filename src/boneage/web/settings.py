@@ -12,7 +12,8 @@ import dj_database_url
 from csp.constants import NONE, SELF
 
 from boneage.web.configuration import Configuration
-from boneage.web.languages import LOCALE, languages
+from boneage.web.languages import languages
+from boneage.words import LOCALE
 
 CONFIGURATION = Configuration.from_environment()
 """The installation's own settings, for this package: ``django.conf.settings.CONFIGURATION``."""
