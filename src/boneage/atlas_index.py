@@ -59,7 +59,7 @@ class AtlasDescription:
         created: ISO 8601 date.
         radiographs: number of radiographs from which the plates were made.
         seed: seed of the choice between equally good radiographs.
-        frame_box: left, top, right and bottom of the plates in the registered frame.
+        frame_box: left, top, width and height of the plates in the registered frame, frame pixels.
         left_out: reason by plate for those that were not made.
         format: layout of the file.
     """

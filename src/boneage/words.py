@@ -222,6 +222,12 @@ def difference(months_ahead: float | None) -> str:
     return gettext("%(age)s behind the chronological age") % {"age": months(abs(months_ahead))}
 
 
+def sentences(*parts: str) -> str:
+    """Join sentences that have no full stop, leaving empty ones out."""
+    ended = (gettext("%(sentence)s.") % {"sentence": part} for part in parts if part)
+    return ("" if language().startswith("zh") else " ").join(ended)
+
+
 def day(when: date | None) -> str:
     """Return a date with its month in letters; empty for None."""
     from babel.dates import format_date  # noqa: PLC0415  # see `number`

@@ -18,7 +18,8 @@ from boneage.assessment import Assessment, assess
 from boneage.bundle.bundle import Bundle
 from boneage.clinical.intended_use import INTENDED_USE, Contraindication
 from boneage.clinical.sds import WithheldReason
-from boneage.report.content import NO_SDS, Decided, ReportContent, intended_use, report_content
+from boneage.report.comparison import Decided
+from boneage.report.content import NO_SDS, ReportContent, intended_use, report_content
 from boneage.report.report import CSV_COLUMNS, csv_row, csv_settings, json_text, page, report_text, text
 from boneage.sex import Sex
 from boneage.words import languages, use_language

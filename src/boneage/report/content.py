@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from boneage import words
+from boneage.clinical.change import SerialReading
 from boneage.clinical.documents import bone_age_estimate, chronological_age, clinical_document, reference_of
 from boneage.clinical.reading import BoneAgeEstimate, clinical_reading
 from boneage.clinical.sds import INTERVAL_PERCENT
+from boneage.report.comparison import Decided, comparison, serial_reading
 from boneage.schema import (
     AssessmentDocument,
     ClinicalDocument,
@@ -29,19 +31,6 @@ from boneage.words import gettext, marked
 
 Row = tuple[str, str]
 """Term and value."""
-
-
-@dataclass(frozen=True)
-class Decided:
-    """A physician's decision on the estimate.
-
-    Attributes:
-        age_months: bone age that counts.
-        is_corrected: False if the estimate was accepted as it is.
-    """
-
-    age_months: float
-    is_corrected: bool
 
 
 @dataclass(frozen=True)
@@ -111,14 +100,17 @@ class ReportContent:
 
 
 def report_content(
-    document: AssessmentDocument, decided: Decided | None = None, *, comparison: str = ""
+    document: AssessmentDocument, decided: Decided | None = None, *, earlier: SerialReading | None = None
 ) -> ReportContent:
     """Return the content of a report in the reader's language.
 
     Args:
         document: the assessment.
         decided: the physician's decision, if there is one. A corrected bone age has its own SDS.
-        comparison: sentence on an earlier radiograph of the child, for the report text.
+        earlier: reading of an earlier radiograph of the child, with which the report text compares this one.
+
+    Raises:
+        ClinicalError: ``reading_order`` if the earlier radiograph is known to be the later one.
     """
     is_unusable = document.is_meaningless or highest_severity(one.severity for one in document.warnings) is (
         Severity.CRITICAL
@@ -154,8 +146,8 @@ def report_content(
         report_text=(
             _technique(document, decided),
             _bone_age(words.age(months_old), likely if decided is None or not decided.is_corrected else "", stamp),
-            _sentences(age_line, sds, _reference_line(clinical)),
-            comparison or gettext("Comparison: no earlier radiograph was compared."),
+            words.sentences(age_line, sds, _reference_line(clinical)),
+            _comparison(document, decided, earlier, is_void=is_void),
         ),
     )
 
@@ -360,13 +352,15 @@ def _technique(document: AssessmentDocument, decided: Decided | None) -> str:
 
 
 def _bone_age(age: str, likely_range: str, stamp: str) -> str:
-    return _sentences(stamp or gettext("Bone age: %(age)s") % {"age": age}, likely_range)
+    return words.sentences(stamp or gettext("Bone age: %(age)s") % {"age": age}, likely_range)
 
 
-def _sentences(*parts: str) -> str:
-    """Join sentences that have no full stop, leaving empty ones out."""
-    ended = (gettext("%(sentence)s.") % {"sentence": part} for part in parts if part)
-    return ("" if words.language().startswith("zh") else " ").join(ended)
+def _comparison(
+    document: AssessmentDocument, decided: Decided | None, earlier: SerialReading | None, *, is_void: bool
+) -> str:
+    if earlier is None or is_void:
+        return gettext("Comparison: no earlier radiograph was compared.")
+    return comparison(earlier, serial_reading(document, decided))
 
 
 # --- notices ---

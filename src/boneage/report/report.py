@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from boneage import words
 from boneage.assessment import Assessment
 from boneage.bundle.bundle import Bundle
+from boneage.clinical.change import SerialReading
 from boneage.errors import BoneageError
 from boneage.explain import Evidence, encode_picture, mark_hand, overlay, scale_colours
 from boneage.file_names import UNSAFE, shown
@@ -104,9 +105,17 @@ def text(image: str, assessment: Assessment, *, is_brief: bool = False) -> str:
     return "\n".join(map(shown, lines))
 
 
-def report_text(assessment: Assessment) -> str:
-    """Return four lines for a radiology information system, in the reader's language. They name no patient."""
-    return "\n".join(map(shown, report_content(assessment.document()).report_text))
+def report_text(assessment: Assessment, earlier: SerialReading | None = None) -> str:
+    """Return four lines for a radiology information system, in the reader's language. They name no patient.
+
+    Args:
+        assessment: the assessment.
+        earlier: reading of an earlier radiograph of the child, with which it is compared.
+
+    Raises:
+        ClinicalError: ``reading_order`` if the earlier radiograph is known to be the later one.
+    """
+    return "\n".join(map(shown, report_content(assessment.document(), earlier=earlier).report_text))
 
 
 def _headline(assessment: Assessment, content: ReportContent) -> str:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from boneage import words
 from boneage.errors import AtlasError
 from boneage.explain import HeatMap, encode_picture, overlay
-from boneage.report.content import Decided, ReportContent, report_content
+from boneage.report.content import ReportContent, report_content
 from boneage.sex import Sex
 from boneage.web import installation, texts
+from boneage.web.cases.earlier import decided, earlier_of
 from boneage.web.cases.exports import last_decision
 from boneage.web.cases.radiograph_facts import radiograph_lines
 from boneage.web.models import Assessment, PictureKind, User, Verdict
@@ -101,9 +102,10 @@ def report_of(assessment: Assessment, printed_at: datetime | None = None) -> Rep
 
 def content_of(assessment: Assessment) -> ReportContent:
     """Return the content of a finished assessment's report, with the decision that counts."""
-    decided = assessment.decided_months
-    decision = None if decided is None else Decided(decided, assessment.decision == Verdict.CORRECTED)
-    return report_content(assessment.finished, decision)
+    earlier = earlier_of(assessment)
+    return report_content(
+        assessment.finished, decided(assessment), earlier=None if earlier is None else earlier.reading
+    )
 
 
 def _patient(assessment: Assessment) -> Iterator[tuple[str, str]]:

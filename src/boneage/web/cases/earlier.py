@@ -1,0 +1,63 @@
+"""The earlier radiograph of a child, with which a later one is compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from boneage.clinical.change import SerialReading, change
+from boneage.clinical.errors import ClinicalError
+from boneage.report.comparison import Decided, serial_reading
+from boneage.web.models import Assessment, State, Verdict
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier radiograph of a child.
+
+    Attributes:
+        assessment: the assessment of it that counts.
+        reading: the bone age that counts, for `boneage.clinical.change`.
+    """
+
+    assessment: Assessment
+    reading: SerialReading
+
+
+def decided(assessment: Assessment) -> Decided | None:
+    """Return the decision that counts; None if nobody has decided."""
+    if assessment.decided_months is None:
+        return None
+    return Decided(assessment.decided_months, is_corrected=assessment.decision == Verdict.CORRECTED)
+
+
+def reading_of(assessment: Assessment) -> SerialReading:
+    """Return a finished assessment as one of several readings of a child."""
+    reading = serial_reading(assessment.finished, decided(assessment))
+    return replace(reading, study_date=assessment.study_date or reading.study_date)
+
+
+def earlier_of(assessment: Assessment) -> Earlier | None:
+    """Return the last radiograph of the child before this one whose bone age may be used; None without one.
+
+    Radiographs are in the order of their study dates, or of the child's ages where a date is unknown.
+
+    Args:
+        assessment: a finished one.
+    """
+    if assessment.case_id is None:
+        return None
+    own = reading_of(assessment)
+    others = Assessment.objects.filter(case=assessment.case_id, state=State.DONE).exclude(pk=assessment.pk)
+    others = others.exclude(radiograph_sha256=assessment.radiograph_sha256)
+    usable = [Earlier(other, reading_of(other)) for other in others if not other.is_void]
+    before = [one for one in usable if _months_before(one.reading, own) is not None]
+    return min(before, key=lambda one: _months_before(one.reading, own) or 0.0, default=None)
+
+
+def _months_before(one: SerialReading, other: SerialReading) -> float | None:
+    """Return the months from one radiograph to another; None if it is not known to be the earlier one."""
+    try:
+        distance = change(one, other).distance_months
+    except ClinicalError:  # it is the later one
+        return None
+    return distance or None
