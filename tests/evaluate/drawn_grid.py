@@ -10,8 +10,7 @@ import numpy as np
 
 from boneage.evaluate.grid import CELLS, SEXES_OF, Cell
 from boneage.evaluate.predictions import Predictions, write_predictions
-
-from .drawn_predictions import drawn_predictions
+from tests.evaluate.drawn_predictions import drawn_predictions
 
 SPREADS = {"A": 8.0, "B": 12.0, "C": 10.0, "mixed": 1.3, "males": 1.0, "females": 1.0}
 

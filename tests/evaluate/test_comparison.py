@@ -16,8 +16,7 @@ from boneage.cli import cli
 from boneage.errors import TableError
 from boneage.evaluate.comparison import compare, comparison_lines
 from boneage.evaluate.predictions import Predictions, write_predictions
-
-from .drawn_predictions import drawn_predictions
+from tests.evaluate.drawn_predictions import drawn_predictions
 
 
 def nearer(predictions: Predictions, share: float) -> Predictions:

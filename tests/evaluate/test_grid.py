@@ -28,8 +28,7 @@ from boneage.evaluate.grid import (
 )
 from boneage.evaluate.metrics import mean_absolute_difference, measure
 from boneage.sex import Sex
-
-from .drawn_grid import drawn_grid, of_radiographs, write_tables
+from tests.evaluate.drawn_grid import drawn_grid, of_radiographs, write_tables
 
 
 def test_cells_are_18_by_name() -> None:

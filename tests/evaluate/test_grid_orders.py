@@ -7,8 +7,7 @@ import pytest
 
 from boneage.evaluate.grid import CELLS, ENSEMBLE, Cell, Place, Resamples, align
 from boneage.evaluate.grid_orders import Claim, Verdict, paper_orders
-
-from .drawn_grid import drawn_grid
+from tests.evaluate.drawn_grid import drawn_grid
 
 
 def test_paper_orders_confirmed_or_contradicted() -> None:

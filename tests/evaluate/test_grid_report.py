@@ -10,8 +10,7 @@ from boneage.errors import TableError
 from boneage.evaluate.grid import CELLS, COLUMNS, Cell, align
 from boneage.evaluate.grid_report import GridReport, field_lines, grid_markdown, report_grid, write_report
 from boneage.sex import Sex
-
-from .drawn_grid import drawn_grid
+from tests.evaluate.drawn_grid import drawn_grid
 
 
 def _cells(line: str) -> list[str]:

@@ -14,8 +14,7 @@ from boneage.evaluate.metrics import Figure
 from boneage.evaluate.plots import PLOTS, bar_lengths, draw_bland_altman, draw_plots, drawing, require_matplotlib
 from boneage.evaluate.predictions import Predictions
 from boneage.sex import Sex
-
-from .drawn_predictions import drawn_predictions
+from tests.evaluate.drawn_predictions import drawn_predictions
 
 
 def _one_radiograph() -> Predictions:

@@ -8,8 +8,7 @@ import pytest
 from boneage.evaluate.grid import CELLS, COLUMNS, Cell, align
 from boneage.evaluate.grid_report import report_grid
 from boneage.evaluate.stage_plots import draw_grid_plots
-
-from .drawn_grid import drawn_grid
+from tests.evaluate.drawn_grid import drawn_grid
 
 
 def test_draw_grid_plots_one_for_each_column(tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from boneage.evaluate.metrics import Figure
 from boneage.evaluate.predictions import Predictions
 from boneage.evaluate.tables import SMALLEST_GROUP, make_tables, overall_lines, to_markdown, with_interval, write_tidy
 from boneage.sex import Sex
-
-from .drawn_predictions import drawn_predictions
+from tests.evaluate.drawn_predictions import drawn_predictions
 
 
 def test_make_tables_criteria_cover_all_radiographs() -> None:

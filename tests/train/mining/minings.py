@@ -13,6 +13,12 @@ from boneage.train.mining.state import Settings, changing, mask_path
 TRIANGLE = [[0.25, 0.9], [0.5, 0.1], [0.75, 0.9]]
 """An outline that holds about what a phantom's hand does."""
 
+TINY = (
+    *("view.height=64", "view.width=64", "network.options.widths=[4,8]", "train.epochs=1", "train.views_per_epoch=8"),
+    *("train.batch_size=4", "train.precision='32-true'"),
+)
+"""Changes of the recipe that train a small network for one epoch."""
+
 
 def write_outlines(path: Path, count: int) -> Path:
     said = {str(number): [{"exterior": TRIANGLE, "interior": []}] for number in range(count)}

@@ -21,18 +21,13 @@ from boneage.train.mining.records import Round, read_rounds, round_folder, summa
 from boneage.train.mining.rounds import Copies, choose_radiographs, predict_round, train_round
 from boneage.train.mining.state import RadiographMask, Status, decide, read_masks, read_settings
 from boneage.train.run.engine import Engine
-from tests.train.mining.minings import add_pending, begin_mining
+from tests.train.mining.minings import TINY, add_pending, begin_mining
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's use of a torch function that torch will drop
 )
 
 Keep = Callable[[Path, int, Sequence[rounds._Prediction]], list[str]]
-
-TINY = (
-    *("view.height=64", "view.width=64", "network.options.widths=[4,8]", "train.epochs=1", "train.views_per_epoch=8"),
-    *("train.batch_size=4", "train.precision='32-true'"),
-)
 
 
 def train_tiny(folder: Path, *changes: str) -> Round:

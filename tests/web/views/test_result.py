@@ -25,8 +25,7 @@ from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, 
 from boneage.web.queue import jobs
 from boneage.web.queue.answer import Answer
 from boneage.web.queue.jobs import Submission
-
-from .conftest import CRITICAL, answer_of_phantom, answer_with, with_result
+from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with, with_result
 
 pytestmark = pytest.mark.django_db
 

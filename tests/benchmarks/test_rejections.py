@@ -24,7 +24,7 @@ from tests.bundles import tiny_bundle
 def rejections() -> ModuleType:
     name = "rejections_benchmark"
     spec = importlib.util.spec_from_file_location(
-        name, Path(__file__).resolve().parents[1] / "benchmarks" / "rejections.py"
+        name, Path(__file__).resolve().parents[2] / "benchmarks" / "rejections.py"
     )
     assert spec is not None
     assert spec.loader is not None

@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from boneage.commands.mine import mine
 from boneage.errors import BoneageError, RecipeError, TableError
 from boneage.train.mining.state import read_masks
-from tests.train.mining.minings import add_pending, begin_mining, write_outlines
-from tests.train.mining.test_rounds import TINY
+from tests.train.drawn_radiographs import draw_folder
+from tests.train.mining.minings import TINY, add_pending, begin_mining, write_outlines
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's use of a torch function that torch will drop
@@ -30,6 +30,12 @@ def run_command(*arguments: object) -> Result:
 def code_of(result: Result) -> str:
     assert isinstance(result.exception, BoneageError)
     return result.exception.code
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The table of twelve drawn radiographs, ids 0 to 11, 160 x 120."""
+    return draw_folder(tmp_path_factory.mktemp("drawn"), count=12)
 
 
 @pytest.fixture

@@ -21,8 +21,7 @@ from boneage.explain import HeatMap
 from boneage.phantom import draw_hand
 from boneage.sex import Sex
 from tests.bundles import tiny_bundle
-
-from .drawn_predictions import drawn_predictions
+from tests.evaluate.drawn_predictions import drawn_predictions
 
 Fake = Callable[[Path, Sex, object], SimpleNamespace]
 
