@@ -50,6 +50,7 @@ from boneage.schema import (
     PointsDocument,
     RadiographDocument,
     to_json,
+    two_decimals,
 )
 from boneage.severity import Severity, highest_severity
 from boneage.sex import Sex
@@ -174,7 +175,7 @@ class Assessment:
             age_months=round(estimate.age_months, 2),
             age_text=self.age_text,
             is_meaningless=self.is_meaningless,
-            typical_error_months=_rounded(estimate.typical_error_months),
+            typical_error_months=two_decimals(estimate.typical_error_months),
             interval_months=_rounded_pair(estimate.interval_months),
             interval_80_months=_rounded_pair(estimate.interval_80_months),
             interval_calibrated=estimate.is_calibrated,
@@ -437,10 +438,6 @@ class _Clock:
 
 
 # documents
-
-
-def _rounded(months: float | None) -> float | None:
-    return None if months is None else round(months, 2)
 
 
 def _rounded_pair(bounds: tuple[float, float] | None) -> tuple[float, float] | None:

@@ -392,6 +392,11 @@ def values_of(document: Document) -> dict[str, Any]:
     return {field.name: getattr(document, field.name) for field in fields(document)}
 
 
+def two_decimals(months: float | None) -> float | None:
+    """Return a number of months as documents state it, or None."""
+    return None if months is None else round(months, 2)
+
+
 def to_json(value: Any) -> Any:
     """Return a document as plain JSON: objects, lists, texts, numbers, booleans and null.
 

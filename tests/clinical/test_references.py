@@ -74,12 +74,11 @@ def test_interpolation_is_linear() -> None:
     assert node == pytest.approx((162, (158.39 + 170.02) / 2, (10.44 + 10.72) / 2))
 
 
-def test_reference_json() -> None:
-    reference = shipped_reference().to_json(Sex.FEMALE)
-    assert (reference["id"], reference["range_months"]) == ("gp-brush-sd", [3.0, 192.0])
-    assert "1959" in reference["citation"]
-    assert len(reference["sha256"]) == 64
-    assert shipped_reference().to_json()["range_months"] is None
+def test_shipped_reference_by_default() -> None:
+    reference = shipped_reference()
+    assert (reference.id, reference.range_months(Sex.FEMALE)) == ("gp-brush-sd", (3.0, 192.0))
+    assert "1959" in reference.citation
+    assert len(reference.sha256) == 64
 
 
 def test_load_reference(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from boneage.clinical.errors import ClinicalError
 
@@ -162,23 +162,6 @@ class ChronologicalAge:
         if self.lower_months == self.upper_months:
             return self.completed
         return completed_age(max(self.lower_months, math.ceil(self.upper_months) - 1))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the age as plain JSON.
-
-        Keys are ``months`` (middle), ``lower_months``, ``upper_months``, ``years`` and ``completed_months`` (null for
-        an age in whole years), ``precision`` and ``source``. Numbers of months have two decimals.
-        """
-        years, months = self.completed
-        return {
-            "months": round(self.middle_months, 2),
-            "lower_months": round(self.lower_months, 2),
-            "upper_months": round(self.upper_months, 2),
-            "years": years,
-            "completed_months": months if self.is_known_to_the_month else None,
-            "precision": self.precision.value,
-            "source": self.source.value,
-        }
 
 
 @dataclass(frozen=True)
@@ -420,14 +403,6 @@ class AgeDifference:
 
     months: float | None
     range_months: tuple[float, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return ``months`` (or null) and ``range_months``, with two decimals."""
-        low, high = self.range_months
-        return {
-            "months": None if self.months is None else round(self.months, 2),
-            "range_months": [round(low, 2), round(high, 2)],
-        }
 
 
 def difference(bone_age_months: float, age: ChronologicalAge) -> AgeDifference:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any
 
 from boneage.clinical.ages import ChronologicalAge, calendar_months
 from boneage.clinical.errors import ClinicalError
@@ -166,19 +165,6 @@ class Change:
     def difference_interval(self) -> tuple[float, float]:
         """Lower and upper end of the 95 % band of the difference, in months."""
         return self.difference_months - self.band_months, self.difference_months + self.band_months
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the change under the names of its attributes, numbers with two decimals."""
-        return {
-            "distance_months": None if self.distance_months is None else round(self.distance_months, 2),
-            "difference_months": round(self.difference_months, 2),
-            "band_months": round(self.band_months, 2),
-            "velocity": None if self.velocity is None else round(self.velocity, 2),
-            "velocity_band": None if self.velocity_band is None else [round(end, 2) for end in self.velocity_band],
-            "verdict": None if self.verdict is None else self.verdict.value,
-            "reason": None if self.reason is None else self.reason.value,
-            "flags": [flag.value for flag in self.flags],
-        }
 
 
 def change(earlier: SerialReading, later: SerialReading, repeat_sd: RepeatSd = DEFAULT_REPEAT_SD) -> Change:

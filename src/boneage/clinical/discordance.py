@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -119,17 +118,6 @@ class CarpalDiscordance:
         if self.limits is None:
             return None
         return not self.limits[0] <= self.difference_months <= self.limits[1]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the attributes and properties; numbers of months have two decimals."""
-        return {
-            "carpal_months": round(self.carpal_months, 2),
-            "others_months": round(self.others_months, 2),
-            "difference_months": round(self.difference_months, 2),
-            "direction": self.direction.value,
-            "limits_months": None if self.limits is None else [round(one, 2) for one in self.limits],
-            "is_beyond": self.is_beyond,
-        }
 
 
 def carpal_discordance(

@@ -19,7 +19,9 @@ from boneage.clinical.ages import (
     exact_age,
     gap_months,
 )
-from boneage.clinical.maturity import AgeDistribution
+from boneage.clinical.discordance import CarpalDiscordance
+from boneage.clinical.intended_use import METHOD
+from boneage.clinical.maturity import AgeDistribution, NearMaturity
 from boneage.clinical.reading import BoneAgeEstimate, ClinicalReading, ClinicalWarningCode, clinical_reading
 from boneage.clinical.references import SHIPPED_REFERENCES, Reference, configured_reference, shipped_reference
 from boneage.schema import (
@@ -31,7 +33,7 @@ from boneage.schema import (
 )
 from boneage.severity import Severity, highest_severity
 from boneage.sex import Sex
-from boneage.strict import read
+from boneage.strict import read, to_plain
 from boneage.warnings_ import ResultWarning, WarningCode, by_severity
 
 NOT_RAISED = ClinicalWarningCode.AGE_UNKNOWN
@@ -44,9 +46,83 @@ AnyAssessment = TypeVar("AnyAssessment", bound=AssessmentDocument)
 
 
 def clinical_document(reading: ClinicalReading) -> ClinicalDocument:
-    """Return a reading by the project's schema."""
-    values = reading.to_json()
-    return read(ClinicalDocument, {key: values[key] for key in _KEYS})
+    """Return a reading by the project's schema: months and scores with two decimals, a probability with three."""
+    age, sds = reading.chronological_age, reading.sds
+    maturity, discordance = reading.near_maturity, reading.carpal_discordance
+    values = {
+        "method": METHOD,
+        "chronological_age": None if age is None else _age_values(age),
+        "difference": reading.difference,
+        "difference_reason": reading.difference_reason,
+        "reference": _reference_values(reading.reference, reading.sex),
+        "normal_range": reading.normal_range,
+        "sds": sds.sds,
+        "sds_interval_80": sds.interval_80,
+        "sds_range": sds.range,
+        "determination": sds.determination,
+        "determination_candidates": sds.candidates,
+        "determination_reason": sds.reason,
+        "carpal_discordance": None if discordance is None else _carpal_values(discordance),
+    }
+    near_maturity = None if maturity is None else _maturity_values(maturity)
+    return read(ClinicalDocument, to_plain({**_with_two_decimals(to_plain(values)), "near_maturity": near_maturity}))
+
+
+def _age_values(age: ChronologicalAge) -> dict[str, Any]:
+    years, months = age.completed
+    return {
+        "months": age.middle_months,
+        "lower_months": age.lower_months,
+        "upper_months": age.upper_months,
+        "years": years,
+        "completed_months": months if age.is_known_to_the_month else None,
+        "precision": age.precision,
+        "source": age.source,
+    }
+
+
+def _reference_values(reference: Reference, sex: Sex | None) -> dict[str, Any]:
+    return {
+        "id": reference.id,
+        "name": reference.name,
+        "population": reference.population,
+        "citation": reference.citation,
+        "sha256": reference.sha256,
+        "range_months": None if sex is None else reference.range_months(sex),
+    }
+
+
+def _maturity_values(maturity: NearMaturity) -> dict[str, Any]:
+    probability = maturity.probability_mature
+    return {
+        "is_near": maturity.is_near,
+        "reasons": maturity.reasons,
+        "probability_mature": None if probability is None else round(probability, 3),
+    }
+
+
+def _carpal_values(discordance: CarpalDiscordance) -> dict[str, Any]:
+    return {
+        "carpal_months": discordance.carpal_months,
+        "others_months": discordance.others_months,
+        "difference_months": discordance.difference_months,
+        "direction": discordance.direction,
+        "limits_months": discordance.limits,
+        "is_beyond": discordance.is_beyond,
+    }
+
+
+def _with_two_decimals(value: Any) -> Any:
+    """Return plain values with two decimals."""
+    match value:
+        case dict():
+            return {key: _with_two_decimals(one) for key, one in value.items()}
+        case list():
+            return [_with_two_decimals(one) for one in value]
+        case float():
+            return round(value, 2)
+        case _:
+            return value
 
 
 def clinical_values(document: ClinicalDocument) -> dict[str, Any]:

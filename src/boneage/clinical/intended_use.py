@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from boneage.clinical.maturity import YOUNGEST_MONTHS
 from boneage.clinical.sds import OLDEST_MONTHS
@@ -52,18 +51,6 @@ class IntendedUse:
     oldest_months: Mapping[Sex, float]
     user: str
     contraindications: tuple[Contraindication, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the intended use as plain JSON under the names of its attributes."""
-        return {
-            "method": self.method,
-            "projection": self.projection,
-            "hands": self.hands,
-            "youngest_months": self.youngest_months,
-            "oldest_months": {sex.value: months for sex, months in self.oldest_months.items()},
-            "user": self.user,
-            "contraindications": [one.value for one in self.contraindications],
-        }
 
 
 METHOD = "Greulich & Pyle"

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -118,14 +117,6 @@ class NearMaturity:
     def is_near(self) -> bool:
         """True if the hand is at or near maturity; intervals are then open above."""
         return bool(self.reasons)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return ``is_near``, ``reasons`` and ``probability_mature`` (three decimals, or null)."""
-        return {
-            "is_near": self.is_near,
-            "reasons": [reason.value for reason in self.reasons],
-            "probability_mature": None if self.probability_mature is None else round(self.probability_mature, 3),
-        }
 
 
 def near_maturity(bone_age_months: float, sex: Sex | None, distribution: AgeDistribution | None = None) -> NearMaturity:

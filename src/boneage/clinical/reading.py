@@ -1,7 +1,7 @@
 """The clinical reading of one assessment: everything that follows from a bone age, a sex and a chronological age.
 
-`clinical_reading` composes the other modules and decides what is withheld. `ClinicalReading.to_json` is the schema by
-which every output states it. The same function serves the estimate of a model bundle and a physician's correction.
+`clinical_reading` composes the other modules and decides what is withheld. The same function serves the estimate of a
+model bundle and a physician's correction. `boneage.clinical.documents` states the reading by the project's schema.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from boneage.clinical.ages import AgeDifference, AgeIssue, ChronologicalAge, difference
 from boneage.clinical.discordance import CarpalDiscordance, DiscordanceLimits, carpal_discordance
 from boneage.clinical.errors import ClinicalError
-from boneage.clinical.intended_use import METHOD
 from boneage.clinical.maturity import YOUNGEST_MONTHS, AgeDistribution, AgeZone, NearMaturity, age_zone, near_maturity
 from boneage.clinical.references import Reference, shipped_reference
 from boneage.clinical.sds import (
@@ -105,10 +104,6 @@ class ClinicalWarning:
         """Severity of the code: ``info``, ``caution`` or ``critical``."""
         return SEVERITIES[self.code]
 
-    def to_json(self) -> dict[str, str]:
-        """Return ``code`` and ``severity``."""
-        return {"code": self.code.value, "severity": self.severity}
-
 
 @dataclass(frozen=True)
 class BoneAgeEstimate:
@@ -191,44 +186,6 @@ class ClinicalReading:
         """Return True if a warning was raised."""
         return any(warning.code is code for warning in self.warnings)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the reading as plain JSON.
-
-        Every key is present, and its value is null where it does not apply:
-
-        * `method`: ``Greulich & Pyle``.
-        * `chronological_age`: see `ChronologicalAge.to_json`.
-        * `reference`: see `Reference.to_json`.
-        * `normal_range`: see `NormalRange.to_json`.
-        * `difference`: see `AgeDifference.to_json`.
-        * `difference_reason`: code of `WithheldReason`.
-        * `sds`: score with two decimals.
-        * `sds_interval_80`: [low, high].
-        * `sds_range`: [low, high] over an age in whole years.
-        * `determination`: ``delayed``, ``normal``, ``advanced`` or ``borderline``.
-        * `determination_candidates`: list of the classes that the 80 % interval holds.
-        * `determination_reason`: code of `WithheldReason`.
-        * `near_maturity`: see `NearMaturity.to_json`.
-        * `interval_80`: [low, high] in months; high is null where the interval is open above.
-        * `interval_95`: the same for 95 %.
-        * `carpal_discordance`: see `CarpalDiscordance.to_json`.
-        * `warnings`: list of {``code``, ``severity``}, which may be empty.
-        """
-        return {
-            "method": METHOD,
-            "chronological_age": None if self.chronological_age is None else self.chronological_age.to_json(),
-            "reference": self.reference.to_json(self.sex),
-            "normal_range": None if self.normal_range is None else self.normal_range.to_json(),
-            "difference": None if self.difference is None else self.difference.to_json(),
-            "difference_reason": None if self.difference_reason is None else self.difference_reason.value,
-            **self.sds.to_json(),
-            "near_maturity": None if self.near_maturity is None else self.near_maturity.to_json(),
-            "interval_80": _interval_json(self.interval_80),
-            "interval_95": _interval_json(self.interval_95),
-            "carpal_discordance": None if self.carpal_discordance is None else self.carpal_discordance.to_json(),
-            "warnings": [warning.to_json() for warning in self.warnings],
-        }
-
 
 def clinical_reading(
     estimate: BoneAgeEstimate | None,
@@ -257,7 +214,8 @@ def clinical_reading(
         is_meaningless: True if the number is no bone age (phantom, or outside the scale).
         has_critical_warning: True if a critical warning of the assessment forbids the use of the bone age.
         carpal_limits: usual differences between carpal bones and other regions.
-        sex_is_known: False if `sex` is only one of the two that were tried (`both_sexes_reading`).
+        sex_is_known: False if the sex is unknown and `sex` is one of the two that are tried, each in a reading
+            of its own. There is then no normal range, SDS or determination.
     """
     reference = reference or shipped_reference()
     usable = None if estimate is None or is_meaningless else estimate
@@ -287,66 +245,6 @@ def clinical_reading(
         carpal_discordance=discordance,
         warnings=_warnings(usable, age, sex, judged_sex, reference, age_issue, is_near, discordance),
     )
-
-
-@dataclass(frozen=True)
-class BothSexesReading:
-    """Readings of one radiograph for both sexes, side by side and without an SDS.
-
-    Attributes:
-        female: reading of the estimate for girls.
-        male: reading of the estimate for boys.
-    """
-
-    female: ClinicalReading
-    male: ClinicalReading
-
-    def to_json(self) -> dict[str, Any]:
-        """Return both readings under ``F`` and ``M``."""
-        return {Sex.FEMALE.value: self.female.to_json(), Sex.MALE.value: self.male.to_json()}
-
-
-def both_sexes_reading(
-    female: BoneAgeEstimate | None,
-    male: BoneAgeEstimate | None,
-    *,
-    age: ChronologicalAge | None,
-    reference: Reference | None = None,
-    age_issue: AgeIssue | None = None,
-    is_meaningless: bool = False,
-    has_critical_warning: bool = False,
-    carpal_limits: DiscordanceLimits | None = None,
-) -> BothSexesReading:
-    """Return the readings for both sexes where the sex is unknown or neither female nor male.
-
-    Each reading has its own difference and its own rule for skeletal maturity. Neither has a normal range, an SDS or a
-    determination.
-
-    Args:
-        female: bone age by the networks for girls, or None.
-        male: bone age by the networks for boys, or None.
-        age: see `clinical_reading`, as are the other arguments.
-        reference: see there.
-        age_issue: see there.
-        is_meaningless: see there.
-        has_critical_warning: see there.
-        carpal_limits: see there.
-    """
-    of_girls, of_boys = (
-        clinical_reading(
-            estimate,
-            sex=sex,
-            age=age,
-            reference=reference,
-            age_issue=age_issue,
-            is_meaningless=is_meaningless,
-            has_critical_warning=has_critical_warning,
-            carpal_limits=carpal_limits,
-            sex_is_known=False,
-        )
-        for estimate, sex in ((female, Sex.FEMALE), (male, Sex.MALE))
-    )
-    return BothSexesReading(of_girls, of_boys)
 
 
 def _withheld(
@@ -419,7 +317,3 @@ def _opened(interval: Interval | None, is_open_above: bool) -> OpenInterval | No
     if interval is None:
         return None
     return interval[0], None if is_open_above else interval[1]
-
-
-def _interval_json(interval: OpenInterval | None) -> list[float | None] | None:
-    return None if interval is None else [None if end is None else round(end, 2) for end in interval]

@@ -21,7 +21,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -138,22 +138,6 @@ class Reference:
             np.asarray(np.interp(at, ages, means, left=np.nan, right=np.nan)),
             np.asarray(np.interp(at, ages, deviations, left=np.nan, right=np.nan)),
         )
-
-    def to_json(self, sex: Sex | None = None) -> dict[str, Any]:
-        """Return the description of the reference that is stored with a result.
-
-        Keys are ``id``, ``name``, ``population``, ``citation``, ``sha256`` and ``range_months``, which is null unless
-        the sex is given and covered.
-        """
-        bounds = None if sex is None else self.range_months(sex)
-        return {
-            "id": self.id,
-            "name": self.name,
-            "population": self.population,
-            "citation": self.citation,
-            "sha256": self.sha256,
-            "range_months": None if bounds is None else list(bounds),
-        }
 
 
 @cache

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
 
 from boneage.clinical.ages import ChronologicalAge
 from boneage.clinical.errors import ClinicalError
@@ -107,21 +106,6 @@ class SdsResult:
     candidates: tuple[Determination, ...] = ()
     reason: WithheldReason | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the keys of a result that concern the SDS.
-
-        Keys are ``sds``, ``sds_interval_80``, ``sds_range``, ``determination``, ``determination_candidates`` and
-        ``determination_reason``; what is missing is null.
-        """
-        return {
-            "sds": self.sds,
-            "sds_interval_80": None if self.interval_80 is None else list(self.interval_80),
-            "sds_range": None if self.range is None else list(self.range),
-            "determination": None if self.determination is None else self.determination.value,
-            "determination_candidates": [one.value for one in self.candidates],
-            "determination_reason": None if self.reason is None else self.reason.value,
-        }
-
 
 @dataclass(frozen=True)
 class NormalRange:
@@ -136,14 +120,6 @@ class NormalRange:
     lower_months: float
     upper_months: float
     is_open_above: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return ``lower_months``, ``upper_months`` (two decimals) and ``is_open_above``."""
-        return {
-            "lower_months": round(self.lower_months, 2),
-            "upper_months": round(self.upper_months, 2),
-            "is_open_above": self.is_open_above,
-        }
 
 
 def standard_score(bone_age_months: float, age_months: float, sex: Sex, reference: Reference) -> float | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from boneage.clinical.height import bayley_pinneau, khamis_roche, reinehr, rwt
 from boneage.clinical.height.bands import combined_half_width, method_half_width_90
@@ -66,20 +65,6 @@ class HeightPrediction:
     reason: Reason | None = None
     notes: tuple[Note, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the row for JSON, with heights rounded to 0.1 cm."""
-        return {
-            "method": self.method.value,
-            "variant": self.variant,
-            "prediction_cm": _rounded(self.prediction_cm, 1),
-            "lower_cm": _rounded(self.lower_cm, 1),
-            "upper_cm": _rounded(self.upper_cm, 1),
-            "band": self.band.value if self.band else None,
-            "reason": self.reason.value if self.reason else None,
-            "notes": [note.value for note in self.notes],
-            "citation": CITATIONS[self.method],
-        }
-
 
 @dataclass(frozen=True)
 class HeightSds:
@@ -92,10 +77,6 @@ class HeightSds:
 
     sds: float | None = None
     reason: Reason | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the score for JSON, rounded to 0.01."""
-        return {"sds": _rounded(self.sds, 2), "reason": self.reason.value if self.reason else None}
 
 
 @dataclass(frozen=True)
@@ -120,19 +101,6 @@ class AdultHeightTable:
     def rows_of(self, method: Method) -> tuple[HeightPrediction, ...]:
         """Return the rows of one method."""
         return tuple(row for row in self.rows if row.method is method)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the table for JSON. Every key is always present, and no value is infinite or NaN."""
-        return {
-            "rows": [row.to_json() for row in self.rows],
-            "height_sds": {
-                "reference": SDS_CITATION,
-                "chronological_age": self.sds_for_age.to_json(),
-                "bone_age": self.sds_for_bone_age.to_json(),
-            },
-            "contraindications": [condition.value for condition in self.contraindications],
-            "notes": [note.value for note in self.notes],
-        }
 
 
 def predict_adult_height(inputs: HeightInputs) -> AdultHeightTable:
@@ -393,7 +361,3 @@ def _sds_at(inputs: HeightInputs, age_months: float) -> HeightSds:
 
 def _in_order(notes: list[Note]) -> tuple[Note, ...]:
     return tuple(note for note in Note if note in notes)
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from boneage.bundle.estimate import OLDEST_MONTHS
+from boneage.schema import two_decimals
 from boneage.severity import Severity
 from boneage.web.cases.decisions import LONGEST_REASON
 from boneage.web.cases.exports import result_of
@@ -154,12 +155,12 @@ class Row(BaseModel):
             "sex": assessment.sex,
             "code": assessment.code or None,
             "message": assessment.message or None,
-            "age_months": _rounded(assessment.age_months),
+            "age_months": two_decimals(assessment.age_months),
             "severity": assessment.severity,
-            "chronological_age_months": _rounded(assessment.chronological_age_months),
+            "chronological_age_months": two_decimals(assessment.chronological_age_months),
             "chronological_age_precision": None if age is None else age.precision.value,
             "decision": assessment.decision or None,
-            "decided_age_months": _rounded(assessment.decided_months),
+            "decided_age_months": two_decimals(assessment.decided_months),
         }
 
 
@@ -239,8 +240,3 @@ class Service(BaseModel):
     atlas: str | None = Field(description="Name of the reference plates; null if there are none.")
     limits: Limits
     notice: str
-
-
-def _rounded(months: float | None) -> float | None:
-    """Return months rounded like those of the result."""
-    return None if months is None else round(months, 2)

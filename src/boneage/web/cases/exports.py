@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from boneage.report.report import CSV_COLUMNS, document_cells
-from boneage.schema import to_json, values_of
+from boneage.schema import to_json, two_decimals, values_of
 from boneage.web.documents import DecisionDocument, Result, StoredResult
 from boneage.web.models import Assessment, Decision, Verdict
 
@@ -65,12 +65,8 @@ def region_ages(document: StoredResult) -> list[tuple[str, float]]:
 def _decision_document(decision: Decision) -> DecisionDocument:
     return DecisionDocument(
         verdict="accepted" if decision.verdict == Verdict.ACCEPTED else "corrected",
-        age_months=_rounded(decision.age_months),
+        age_months=two_decimals(decision.age_months),
         reason=decision.reason,
         decided_by=None if decision.decided_by is None else decision.decided_by.username,
         decided_at=decision.decided_at.replace(microsecond=0),
     )
-
-
-def _rounded(months: float | None) -> float | None:
-    return None if months is None else round(months, 2)
