@@ -100,6 +100,10 @@ def open_session(directory: Path, graph: Graph, threads: int) -> Session:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Both keep the memory of the largest batch for good, and the search for a hand has large ones: a worker then holds
+    # 900 MiB instead of 250, and is no faster (docs/results.md).
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
     # With a dozen graphs that wait for their turn, each would keep its threads busy with waiting.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
