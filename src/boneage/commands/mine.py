@@ -113,7 +113,7 @@ def train(folder: Path, changes: tuple[str, ...], accelerator: str, devices: str
 )
 @click.option(
     "--order",
-    type=click.Choice(["random", "doubt"]),
+    type=click.Choice(["random", "uncertainty"]),
     default="random",
     show_default=True,
     help="Order of the radiographs: random, or with the most uncertain earlier masks first.",
@@ -143,7 +143,7 @@ def predict(folder: Path, count: int | None, order: Order, against: int | None, 
 @_FOLDER
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port of the server. [default: any free one]")
 @click.option("--page", default=60, show_default=True, type=click.IntRange(1, 400), help="Radiographs per page.")
-@click.option("--order", type=click.Choice(["doubt", "random"]), default="doubt", show_default=True)
+@click.option("--order", type=click.Choice(["uncertainty", "random"]), default="uncertainty", show_default=True)
 @quiet_option
 def review(folder: Path, port: int, page: int, order: str, quiet: bool) -> None:
     """Accept and discard the predicted masks of FOLDER on a local page, with the keyboard.

@@ -33,14 +33,14 @@ def begin_mining(parent: Path, table: Path, outlines: int = 4, held_out: int = 1
     return folder
 
 
-def add_pending(folder: Path, doubts: dict[str, float], number: int = 1) -> None:
+def add_pending(folder: Path, uncertainties: dict[str, float], number: int = 1) -> None:
     """Give radiographs a predicted mask, as a round's network would."""
-    for radiograph_id in doubts:
+    for radiograph_id in uncertainties:
         mask = np.zeros((160, 120), np.uint8)
         mask[40:140, 30:90] = 1
         write_mask(folder / mask_path(f"round-{number}", radiograph_id), mask)
     with changing(folder) as masks:
-        for radiograph_id, doubt in doubts.items():
+        for radiograph_id, uncertainty in uncertainties.items():
             masks[radiograph_id] = masks[radiograph_id].predicted(
-                number, doubt, mask_path(f"round-{number}", radiograph_id)
+                number, uncertainty, mask_path(f"round-{number}", radiograph_id)
             )

@@ -24,7 +24,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 def mining(tmp_path: Path, table: Path) -> Path:
-    """With five pending masks; in the order of doubt 6, 8, 7, 9, 5."""
+    """With five pending masks; in the order of uncertainty 6, 8, 7, 9, 5."""
     folder = begin_mining(tmp_path, table)
     add_pending(folder, {"5": 0.1, "6": 0.5, "7": 0.3, "8": 0.4, "9": 0.2})
     return folder

@@ -72,7 +72,7 @@ def test_predict_round_masks_pending_with_uncertainty(mining: Path) -> None:
     for radiograph_id in done:
         mask = masks[radiograph_id]
         assert mask.round == 1
-        assert mask.doubt is not None
+        assert mask.uncertainty is not None
         assert load_mask(mining / mask.mask).shape == (160, 120)
 
 
@@ -215,15 +215,17 @@ def _prediction(network: nn.Module, others: list[nn.Module], view: Tensor) -> ro
     return rounds._Prediction("a", (320, 320), ViewSpec("radiograph", 32, 32), probabilities)
 
 
-def test_prediction_doubt_is_worst_difference() -> None:
+def test_prediction_uncertainty_is_worst_difference() -> None:
     view = torch.full((1, 1, 32, 32), -9.0)
     view[..., 8:24, 8:24] = 9.0
-    assert _prediction(Marking(), [], view).doubt() == 0.0
+    assert _prediction(Marking(), [], view).uncertainty() == 0.0
     # Joined to the square, the corner changes with the copy: 16 x 16 of hand, 10 x 10 - 2 x 2 more at one corner.
     corner = _prediction(Marking(10), [], view)
-    assert corner.doubt() == pytest.approx(1 - 256 / (256 + 2 * 96))
-    assert _prediction(Marking(), [Marking(10)], view).doubt() == pytest.approx(1 - 256 / 352)
-    assert _prediction(Marking(), [], torch.full((1, 1, 32, 32), -9.0)).doubt() == 1.0  # nothing found, nothing certain
+    assert corner.uncertainty() == pytest.approx(1 - 256 / (256 + 2 * 96))
+    assert _prediction(Marking(), [Marking(10)], view).uncertainty() == pytest.approx(1 - 256 / 352)
+    assert (
+        _prediction(Marking(), [], torch.full((1, 1, 32, 32), -9.0)).uncertainty() == 1.0
+    )  # nothing found, nothing certain
 
 
 def test_prediction_mask_lies_on_radiograph() -> None:
@@ -253,19 +255,22 @@ def test_prediction_mask_finer_than_view(shape: tuple[int, int]) -> None:
     assert abs(side - 32) < 0.6
 
 
-def test_choose_radiographs_by_doubt_or_random() -> None:
-    """Radiographs are chosen by doubt or at random among those still open."""
+def test_choose_radiographs_by_uncertainty_or_random() -> None:
+    """Radiographs are chosen by uncertainty or at random among those still open."""
     masks = {
         "new": RadiographMask("new"),
-        "doubted": RadiographMask("doubted", Status.DISCARDED, 1, 0.9, "m", (1,)),
+        "uncertain": RadiographMask("uncertain", Status.DISCARDED, 1, 0.9, "m", (1,)),
         "waiting": RadiographMask("waiting", Status.PENDING, 1, 0.2, "m"),
         "kept": RadiographMask("kept", Status.ACCEPTED, 1, 0.9, "m"),
         "drawn": RadiographMask("drawn", Status.OUTLINE, 0, None, "m"),
         "held": RadiographMask("held", Status.HELD_OUT, 0, None, "m"),
         "done": RadiographMask("done", Status.PENDING, 2, 0.9, "m"),
     }
-    assert choose_radiographs(masks, 2, 0, "doubt", seed=0) == ["doubted", "waiting", "new"]
-    assert choose_radiographs(masks, 2, 3, "doubt", seed=0) == ["doubted", "waiting"]  # one of the round is done
+    assert choose_radiographs(masks, 2, 0, "uncertainty", seed=0) == ["uncertain", "waiting", "new"]
+    assert choose_radiographs(masks, 2, 3, "uncertainty", seed=0) == [
+        "uncertain",
+        "waiting",
+    ]  # one of the round is done
     drawn = {tuple(choose_radiographs(masks, 2, 0, "random", seed=seed)) for seed in range(20)}
-    assert {frozenset(order) for order in drawn} == {frozenset({"doubted", "waiting", "new"})}
+    assert {frozenset(order) for order in drawn} == {frozenset({"uncertain", "waiting", "new"})}
     assert len(drawn) > 1

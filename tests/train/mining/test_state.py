@@ -59,12 +59,12 @@ def test_decide_discard_remembered_until_accepted() -> None:
         ("a,pending,1,0.1,,", "mask does not go with"),
         ("a,unseen,,,m.png,", "mask does not go with"),
         ("a,pending,-1,0.1,m.png,", "round must lie"),
-        ("a,pending,1,1.5,m.png,", "doubt must lie"),
+        ("a,pending,1,1.5,m.png,", "uncertainty must lie"),
         ("a,pending,1,0.1,m.png,one", "discarded_in must be"),
     ],
 )
 def test_read_masks_damaged_row_named(tmp_path: Path, row: str, reason: str) -> None:
-    (tmp_path / "masks.csv").write_text(f"id,status,round,doubt,mask,discarded_in\n{row}\n")
+    (tmp_path / "masks.csv").write_text(f"id,status,round,uncertainty,mask,discarded_in\n{row}\n")
     with pytest.raises(TableError, match=reason) as raised:
         read_masks(tmp_path)
     assert raised.value.code == "table_value"

@@ -15,7 +15,7 @@ from boneage.train.mining.state import decide, read_masks, read_settings
 from boneage.train.mining.tiles import (
     Grid,
     at_random,
-    by_doubt,
+    by_uncertainty,
     choose_masks,
     draw_tile,
     read_sheet,
@@ -74,7 +74,7 @@ def test_at_random_follows_seed(mining: Path) -> None:
     assert at_random(pending, 1) == at_random(pending, 1)
     assert at_random(pending, 1) != at_random(pending, 2)
     assert sorted(mask.id for mask in at_random(pending, 1)) == sorted(mask.id for mask in pending)
-    assert [mask.doubt for mask in by_doubt(pending)][:5] == [0.5, 0.4, 0.3, 0.2, 0.1]
+    assert [mask.uncertainty for mask in by_uncertainty(pending)][:5] == [0.5, 0.4, 0.3, 0.2, 0.1]
 
 
 def test_write_sheets_with_tables(mining: Path, tmp_path: Path) -> None:

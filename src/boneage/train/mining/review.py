@@ -77,7 +77,7 @@ class ReviewSession:
                 "place": place,
                 "id": mask.id,
                 "round": mask.round,
-                "doubt": mask.doubt,
+                "uncertainty": mask.uncertainty,
                 "status": now[mask.id].status.value if mask.id in now else "gone",
             }
             for place, mask in zip(places, self.masks[places.start : places.stop], strict=True)

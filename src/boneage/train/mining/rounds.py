@@ -57,7 +57,7 @@ from boneage.train.run.weights import load_hand_run
 
 log = logging.getLogger(__name__)
 
-Order = Literal["random", "doubt"]
+Order = Literal["random", "uncertainty"]
 
 RECIPE = "hand-mask"
 
@@ -230,7 +230,7 @@ class _Prediction:
         logits = sample(np.log(certain / (1 - certain)), to_mask, *shape, fill=math.log(_LEAST))
         return whole_hand(1 / (1 + np.exp(-logits)))
 
-    def doubt(self) -> float:
+    def uncertainty(self) -> float:
         """Return 1 - IoU between the radiograph's mask and that of the most different copy, 0..1; 1 without a hand."""
         first, *others = map(whole_hand, self.probabilities)
         if not first.any():
@@ -305,7 +305,7 @@ def predict_round(
         folder: folder of the mining.
         count: final number of radiographs with masks of this round, including existing ones, so that a killed command
             can be repeated; 0 for all.
-        order: ``random``, or ``doubt`` for radiographs with the most uncertain earlier mask first, then any.
+        order: ``random``, or ``uncertainty`` for radiographs with the most uncertain earlier mask first, then any.
         against: another round whose network is compared too; its view must be the same.
         progress: wraps the radiographs that are predicted.
         decoding: wraps the radiographs that are decoded, unless they are in the cache.
@@ -343,10 +343,10 @@ def write_predicted_masks(folder: Path, number: int, predictions: Sequence[_Pred
     for prediction in predictions:
         path = mask_path(f"round-{number}", prediction.id)
         write_mask(folder / path, prediction.mask(mask_shape(prediction.radiograph_shape)))
-        drawn[prediction.id] = (prediction.doubt(), path)
+        drawn[prediction.id] = (prediction.uncertainty(), path)
     with changing(folder) as masks:
-        for radiograph_id, (doubt, path) in drawn.items():
-            masks[radiograph_id] = masks[radiograph_id].predicted(number, doubt, path)
+        for radiograph_id, (uncertainty, path) in drawn.items():
+            masks[radiograph_id] = masks[radiograph_id].predicted(number, uncertainty, path)
     return list(drawn)
 
 
@@ -367,8 +367,8 @@ def choose_radiographs(
     candidates = [mask for mask in masks.values() if mask.status in open_to and mask.round != number]
     drawn = np.random.default_rng((seed, number)).permutation(len(candidates))
     chosen = [candidates[place] for place in drawn]
-    if order == "doubt":
-        chosen.sort(key=lambda mask: -1.0 if mask.doubt is None else mask.doubt, reverse=True)
+    if order == "uncertainty":
+        chosen.sort(key=lambda mask: -1.0 if mask.uncertainty is None else mask.uncertainty, reverse=True)
     predicted = sum(mask.round == number for mask in masks.values())
     return [mask.id for mask in (chosen[: max(0, count - predicted)] if count else chosen)]
 

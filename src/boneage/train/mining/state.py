@@ -22,7 +22,7 @@ from boneage.tables.csv_table import Row, read_rows, reject_duplicates, write_ro
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 
 TABLE, SETTINGS = "masks.csv", "mining.json"
-COLUMNS = ("id", "status", "round", "doubt", "mask", "discarded_in")
+COLUMNS = ("id", "status", "round", "uncertainty", "mask", "discarded_in")
 
 _writing = threading.Lock()
 
@@ -59,7 +59,7 @@ class RadiographMask:
         id: id of the radiograph.
         status: see `Status`.
         round: round whose network predicted the mask, from 1; 0 for a drawn mask; None without a mask.
-        doubt: uncertainty of the mask, 0..1: 1 - IoU between the radiograph's mask and those of changed copies
+        uncertainty: 0 (certain) to 1: 1 - IoU between the radiograph's mask and those of changed copies
             (`rounds.predict_round`); None for a drawn mask, or without one.
         mask: path of its PNG (0 and 255), relative to the mining's folder; empty without one.
         discarded_in: rounds whose mask of this radiograph was discarded, in order.
@@ -68,13 +68,13 @@ class RadiographMask:
     id: str
     status: Status = Status.UNSEEN
     round: int | None = None
-    doubt: float | None = None
+    uncertainty: float | None = None
     mask: str = ""
     discarded_in: tuple[int, ...] = ()
 
-    def predicted(self, number: int, doubt: float, mask: str) -> RadiographMask:
+    def predicted(self, number: int, uncertainty: float, mask: str) -> RadiographMask:
         """Return the row with the mask of a round's network, for a decision."""
-        return replace(self, status=Status.PENDING, round=number, doubt=doubt, mask=mask)
+        return replace(self, status=Status.PENDING, round=number, uncertainty=uncertainty, mask=mask)
 
     def accepted(self) -> RadiographMask:
         """Return the row with its mask accepted."""
@@ -162,7 +162,7 @@ def _parsed(row: Row) -> RadiographMask:
         id=row.text("id"),
         status=status,
         round=None if status is Status.UNSEEN else int(row.number("round", 0)),
-        doubt=row.number("doubt", 0.0, 1.0) if cells["doubt"] else None,
+        uncertainty=row.number("uncertainty", 0.0, 1.0) if cells["uncertainty"] else None,
         mask=cells["mask"],
         discarded_in=tuple(int(number) for number in rounds),
     )
@@ -175,8 +175,8 @@ def write_masks(folder: Path, masks: Mapping[str, RadiographMask]) -> None:
 
 def _cells(mask: RadiographMask) -> tuple[object, ...]:
     number = "" if mask.round is None else mask.round
-    doubt = "" if mask.doubt is None else round(mask.doubt, 5)
-    return (mask.id, mask.status.value, number, doubt, mask.mask, " ".join(map(str, mask.discarded_in)))
+    uncertainty = "" if mask.uncertainty is None else round(mask.uncertainty, 5)
+    return (mask.id, mask.status.value, number, uncertainty, mask.mask, " ".join(map(str, mask.discarded_in)))
 
 
 @contextmanager

@@ -82,9 +82,9 @@ def radiograph_tile(folder: Path, mask: RadiographMask, cache: RadiographCache, 
     return draw_tile(cache.pixels(mask.id), load_mask(folder / mask.mask), height, width)
 
 
-def by_doubt(masks: Iterable[RadiographMask]) -> list[RadiographMask]:
+def by_uncertainty(masks: Iterable[RadiographMask]) -> list[RadiographMask]:
     """Return the masks with the most uncertain first."""
-    return sorted(masks, key=lambda mask: -1.0 if mask.doubt is None else mask.doubt, reverse=True)
+    return sorted(masks, key=lambda mask: -1.0 if mask.uncertainty is None else mask.uncertainty, reverse=True)
 
 
 def at_random(masks: Iterable[RadiographMask], seed: int) -> list[RadiographMask]:
@@ -107,7 +107,7 @@ def choose_masks(masks: Mapping[str, RadiographMask], kind: SheetKind, *, seed: 
         "random": {Status.PENDING, Status.ACCEPTED},
     }[kind]
     chosen = [mask for mask in masks.values() if mask.status in statuses]
-    return at_random(chosen, seed) if kind == "random" else by_doubt(chosen)
+    return at_random(chosen, seed) if kind == "random" else by_uncertainty(chosen)
 
 
 def draw_sheet(folder: Path, masks: Sequence[RadiographMask], cache: RadiographCache, grid: Grid) -> ByteImage:
@@ -119,8 +119,8 @@ def draw_sheet(folder: Path, masks: Sequence[RadiographMask], cache: RadiographC
         top, left = gap + place // grid.columns * (height + gap), gap + place % grid.columns * (width + gap)
         tile = radiograph_tile(folder, mask, cache, grid.tile_height, width)
         sheet[top : top + grid.tile_height, left : left + width] = tile
-        doubt = "" if mask.doubt is None else f"  {mask.doubt:.3f}"
-        label = f"{mask.id}  r{mask.round}{doubt}"
+        uncertainty = "" if mask.uncertainty is None else f"  {mask.uncertainty:.3f}"
+        label = f"{mask.id}  r{mask.round}{uncertainty}"
         cv2.putText(sheet, label, (left + 2, top + height - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.4, _TEXT, 1, cv2.LINE_AA)
     return sheet
 
@@ -130,7 +130,7 @@ def write_sheets(
 ) -> list[Path]:
     """Write contact sheets ``name-001.png`` and so on, each with a table ``name-001.csv`` of its radiographs in order.
 
-    The tables have the columns ``id,round,doubt,status``, which `read_sheet` reads.
+    The tables have the columns ``id,round,uncertainty,status``, which `read_sheet` reads.
 
     Raises:
         TableError: ``table_empty`` if there is nothing to show; see also `radiograph_tile`.
@@ -145,8 +145,11 @@ def write_sheets(
         path = out / f"{name}-{number:03d}.png"
         with atomic_write(path) as temporary:
             temporary.write_bytes(encoded.tobytes())
-        rows = [(mask.id, mask.round, "" if mask.doubt is None else mask.doubt, mask.status.value) for mask in part]
-        write_rows(path.with_suffix(".csv"), ("id", "round", "doubt", "status"), rows)
+        rows = [
+            (mask.id, mask.round, "" if mask.uncertainty is None else mask.uncertainty, mask.status.value)
+            for mask in part
+        ]
+        write_rows(path.with_suffix(".csv"), ("id", "round", "uncertainty", "status"), rows)
         paths.append(path)
     return paths
 

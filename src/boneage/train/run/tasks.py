@@ -28,7 +28,7 @@ from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.data.annotations import read_key_points, read_masks
 from boneage.train.data.cache import RadiographCache
 from boneage.train.data.epochs import batches_of, training_batches, validation_batches
-from boneage.train.data.hand_views import MaskViews, PointViews, hand_batches
+from boneage.train.data.hand_views import HandViews, MaskViews, PointViews, hand_batches
 from boneage.train.data.hands import HandTable
 from boneage.train.data.quality_views import VALIDATION_EPOCH, QualityViews, Scenes
 from boneage.train.data.splits import draw_radiographs
@@ -193,7 +193,33 @@ class AgeTask(Task):
         }
 
 
-class MaskTask(Task):
+class HandTask(Task):
+    """Task of a hand network, which reads the annotations that the recipe names."""
+
+    @abstractmethod
+    def views(self, radiographs: Sequence[LabelledRadiograph], *, training: bool, epoch: int = 0) -> HandViews:
+        """Return the views of annotated radiographs; for the arguments see `HandViews`."""
+
+    @abstractmethod
+    def figures(self, predictions: Iterable[tuple[Any, Sequence[Tensor]]]) -> dict[str, float]:
+        """Return the figures of a validation.
+
+        Args:
+            predictions: outputs of the network and targets, by batch. They are consumed once.
+        """
+
+    def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
+        """Return batches of views and their targets."""
+        return hand_batches(self.views(self.training, training=True, epoch=epoch), self.recipe, rank=rank, world=world)
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module, epoch: int, device: torch.device, watch: Watch) -> dict[str, float]:
+        """Return the figures on all validation radiographs."""
+        batches = hand_batches(self.views(self.validation, training=False), self.recipe)
+        return self.figures((network(view.to(device)), targets) for view, *targets in watch(batches))
+
+
+class MaskTask(HandTask):
     """Task of the hand's mask, with the loss of Iglovikov et al., Eqs. 1-3."""
 
     measure = "jaccard_distance"
@@ -202,30 +228,27 @@ class MaskTask(Task):
     def _masks(self) -> dict[str, Path]:
         return read_masks(Path(self.recipe.data.targets))
 
-    def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
-        """Return batches of views and masks."""
-        views = MaskViews(self.training, self.cache, self.recipe, training=True, epoch=epoch, masks=self._masks)
-        return hand_batches(views, self.recipe, rank=rank, world=world)
+    def views(self, radiographs: Sequence[LabelledRadiograph], *, training: bool, epoch: int = 0) -> MaskViews:
+        """Return views with masks."""
+        return MaskViews(radiographs, self.cache, self.recipe, training=training, epoch=epoch, masks=self._masks)
 
     def loss(self, network: nn.Module, batch: Sequence[Tensor]) -> Tensor:
         """Return L = H - log J."""
         return mask_loss(network(batch[0]), batch[1])
 
-    def validate(self, network: nn.Module, epoch: int, device: torch.device, watch: Watch) -> dict[str, float]:
+    def figures(self, predictions: Iterable[tuple[Any, Sequence[Tensor]]]) -> dict[str, float]:
         """Return the mean and lowest IoU of the post-processed masks, and the mean distance of outlines.
 
         The distance is given in % of the view's longer side.
         """
-        views = MaskViews(self.validation, self.cache, self.recipe, training=False, masks=self._masks)
         unions: list[float] = []
         distances: list[float] = []
-        with torch.no_grad():
-            for view, label in watch(hand_batches(views, self.recipe)):
-                probabilities = torch.sigmoid(network(view.to(device)).float())[:, 0].cpu().numpy()
-                for probability, truth in zip(probabilities, label[:, 0].numpy() > 0.5, strict=True):
-                    mask = whole_hand(probability)
-                    unions.append(intersection_over_union(mask, truth))
-                    distances.append(100 * outline_distance(mask, truth) / max(mask.shape))
+        for logits, (labels,) in predictions:
+            probabilities = torch.sigmoid(logits.float())[:, 0].cpu().numpy()
+            for probability, truth in zip(probabilities, labels[:, 0].numpy() > 0.5, strict=True):
+                mask = whole_hand(probability)
+                unions.append(intersection_over_union(mask, truth))
+                distances.append(100 * outline_distance(mask, truth) / max(mask.shape))
         iou = float(np.mean(unions))
         return {
             "jaccard_distance": 1 - iou,
@@ -235,7 +258,7 @@ class MaskTask(Task):
         }
 
 
-class PointsTask(Task):
+class PointsTask(HandTask):
     """Task of the three key points and the number of hands."""
 
     measure = "error_percent"
@@ -244,10 +267,13 @@ class PointsTask(Task):
     def _points(self) -> dict[str, NDArray[np.float64]]:
         return read_key_points(Path(self.recipe.data.targets))
 
-    def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
-        """Return batches of views, points, their visibility and the class of the number of hands."""
-        views = PointViews(self.training, self.cache, self.recipe, training=True, epoch=epoch, points=self._points)
-        return hand_batches(views, self.recipe, rank=rank, world=world)
+    def views(self, radiographs: Sequence[LabelledRadiograph], *, training: bool, epoch: int = 0) -> PointViews:
+        """Return views with points, their visibility and the class of the number of hands.
+
+        In validation, views of the registered hand start from a guess that is displaced as in training, and equally in
+        each epoch.
+        """
+        return PointViews(radiographs, self.cache, self.recipe, training=training, epoch=epoch, points=self._points)
 
     def loss(self, network: nn.Module, batch: Sequence[Tensor]) -> Tensor:
         """Return the loss of `boneage.train.run.losses.points_loss`."""
@@ -256,19 +282,16 @@ class PointsTask(Task):
         half = points_xy.new_tensor([self.recipe.view.width / 2, self.recipe.view.height / 2])
         return points_loss(network(view), points_xy, on_view, hands, half_size=half, fold=getattr(bare, "fold", 1))
 
-    def validate(self, network: nn.Module, epoch: int, device: torch.device, watch: Watch) -> dict[str, float]:
+    def figures(self, predictions: Iterable[tuple[Any, Sequence[Tensor]]]) -> dict[str, float]:
         """Return the median and 95th percentile of each point's error, in % of the hand's length.
 
-        The measure is the mean of the medians. Views of the registered hand start from a guess that is displaced as in
-        training, and equally in each epoch.
+        The measure is the mean of the medians.
         """
-        views = PointViews(self.validation, self.cache, self.recipe, training=False, points=self._points)
         errors: list[NDArray[np.float64]] = []
-        with torch.no_grad():
-            for view, points_xy, _, _ in watch(hand_batches(views, self.recipe)):
-                located = network(view.to(device)).points.float().cpu()
-                lengths = (points_xy[:, 0] - points_xy[:, 2]).norm(dim=1, keepdim=True)
-                errors.append((100 * (located - points_xy).norm(dim=2) / lengths).double().numpy())
+        for located, (points_xy, _, _) in predictions:
+            lengths = (points_xy[:, 0] - points_xy[:, 2]).norm(dim=1, keepdim=True)
+            distances = (located.points.float().cpu() - points_xy).norm(dim=2)
+            errors.append((100 * distances / lengths).double().numpy())
         all_errors = np.concatenate(errors)
         figures = {"error_percent": float(np.median(all_errors, axis=0).mean())}
         for index, name in enumerate(POINT_NAMES):
@@ -347,7 +370,7 @@ class QualityTask(Task):
         return np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows])
 
 
-HAND_TASKS: Mapping[str, type[Task]] = {"mask": MaskTask, "points": PointsTask}
+HAND_TASKS: Mapping[str, type[HandTask]] = {"mask": MaskTask, "points": PointsTask}
 """Tasks of the hand networks, by the recipe's name.
 
 The tasks ``age`` and ``quality`` take the hands that these networks locate.
