@@ -45,9 +45,9 @@ def main() -> None:
     bundle = Bundle.open(parser.parse_args().bundle, threads=1)
     hand, searched = sample_png(), to_png(noise(1200, 900))
     print("| after | resident, MiB | peak, MiB |\n|---|---:|---:|")
-    steps = (("the bundle was opened", []), ("a hand", [hand] * 3), ("noise", [searched] * 3), ("a hand", [hand] * 3))
-    for name, pictures in steps:
-        for picture in pictures:
+    steps = (("the bundle was opened", hand, 0), ("a hand", hand, 3), ("noise", searched, 3), ("a hand", hand, 3))
+    for name, picture, times in steps:
+        for _ in range(times):
             with suppress(Rejection):
                 assess(picture, Sex.FEMALE, bundle)
         print("| {} | {:.0f} | {:.0f} |".format(name, *resident_mebibytes()))
