@@ -52,14 +52,14 @@ def test_finetune_command_with_hand_networks(tmp_path: Path) -> None:
     assert ours.manifest.name == "ours"
     assert ours.hand_networks().fingerprint() == bundle.hand_networks().fingerprint()
     assert all(check.passed for check in check_bundle(ours))
-    # What was learnt can be adapted again: the manifest holds the recipe as run, without this machine's paths.
+    # An adapted bundle can be adapted again: its manifest holds the recipe as run, without this machine's paths.
     text = (tmp_path / "ours" / "bundle.json").read_text(encoding="utf-8")
     assert str(tmp_path) not in text
     assert json.loads(text)["recipe"]["c"]["train"]["initial_weights"] == "random 1"
-    asked = run_command(
+    second_run = run_command(
         "assess", tmp_path / "phantoms" / "radiographs" / "3.png", "--sex", "F", "--bundle", tmp_path / "ours"
     )
-    assert asked.exit_code == 0, asked.stderr
+    assert second_run.exit_code == 0, second_run.stderr
 
 
 @pytest.mark.parametrize(

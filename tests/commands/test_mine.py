@@ -71,8 +71,8 @@ def test_mine_two_rounds(tmp_path: Path, table: Path) -> None:
     assert "round 2: trained on 3 outlines and 2 accepted masks" in second.stdout
     again = run_command("predict", folder, "--against", 1, "--quiet")
     assert again.stdout.startswith("6 masks predicted")  # the two pending ones too
-    told = run_command("status", folder).stdout.splitlines()
-    assert told[:2] == [
+    lines = run_command("status", folder).stdout.splitlines()
+    assert lines[:2] == [
         "3 outline, 1 held_out, 6 pending, 2 accepted, 0 discarded, 0 unseen",
         "coverage 50.00% of 12 radiographs",
     ]

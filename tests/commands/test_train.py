@@ -51,7 +51,7 @@ def train(workplace: Path, out: Path, *more: object) -> Result:
 
 @pytest.fixture(scope="module")
 def trained(workplace: Path) -> Result:
-    """What ``boneage train`` said; the run lies in ``runs/tiny``."""
+    """Result of ``boneage train``; the run lies in ``runs/tiny``."""
     return train(workplace, workplace / "runs" / "tiny")
 
 
@@ -63,7 +63,7 @@ def run(workplace: Path, trained: Result) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(workplace: Path, run: Path) -> Result:
-    """What ``boneage export`` said; the bundle lies in ``bundles/Small``."""
+    """Result of ``boneage export``; the bundle lies in ``bundles/Small``."""
     return run_command(
         *("export", run, "--out", workplace / "bundles" / "Small", "--radiographs", workplace / "radiographs.csv"),
         *("--data", "drawn phantoms", "--licence", "Apache-2.0"),
@@ -84,15 +84,15 @@ def test_train_command_reports_errors(trained: Result, run: Path) -> None:
 
 def test_train_command_folder_contents(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
-    told = {"metrics.csv", "validation.csv", "curve.png", "tensorboard"}
-    assert names == {"recipe.json", "last.ckpt", "best.ckpt", "run.lock", *told}
+    files = {"metrics.csv", "validation.csv", "curve.png", "tensorboard"}
+    assert names == {"recipe.json", "last.ckpt", "best.ckpt", "run.lock", *files}
 
 
 def test_train_command_validation_table_has_reported_error(run: Path) -> None:
     with (run / "metrics.csv").open(newline="") as file:
-        told = [float(row["mad_months"]) for row in csv.DictReader(file)][-1]
+        curve = [float(row["mad_months"]) for row in csv.DictReader(file)][-1]
     predictions = read_predictions(run / "validation.csv")
-    assert np.abs(predictions.error_months).mean() == pytest.approx(told, abs=0.01)
+    assert np.abs(predictions.error_months).mean() == pytest.approx(curve, abs=0.01)
 
 
 def test_train_command_finished_run_repeats_report(workplace: Path, trained: Result, run: Path) -> None:

@@ -1,4 +1,4 @@
-"""A job that trains nothing: it says what it is told to, waits, and ends as it is told to."""
+"""A job that trains nothing: it prints, waits and ends by its order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The grid's recipes, radiographs and folds; and runs that are trained, gone on with, or skipped."""
+"""The grid's recipes, radiographs and folds; and runs that are trained, resumed or skipped."""
 
 from __future__ import annotations
 
@@ -176,9 +176,9 @@ def _plan(table: Path, out: Path, *cells: Cell, **more: object) -> GridPlan:
 
 def test_train_grid_trains_once_and_predicts(table: Path, tmp_path: Path, in_process: list[str]) -> None:
     """Networks are trained once and predict the validation radiographs of their cohort."""
-    told: list[str] = []
+    messages: list[str] = []
     plan = _plan(table, tmp_path / "grid", MALES_A, MIXED_B, cache=tmp_path / "cache")
-    assert train_grid(plan, jobs=1, report=told.append) == {}
+    assert train_grid(plan, jobs=1, report=messages.append) == {}
     assert sorted(in_process) == ["classification-mixed-b", "regression-males-a"]
     radiographs = {
         radiograph.id: radiograph for radiograph in grid_radiographs(plan) if radiograph.split == "validation"
@@ -192,9 +192,9 @@ def test_train_grid_trains_once_and_predicts(table: Path, tmp_path: Path, in_pro
     caches = [path.name.partition("-")[0] for path in (tmp_path / "cache").iterdir()]
     assert sorted(caches) == ["hands", "radiographs"]  # one of each for all cohorts
     in_process.clear()
-    assert train_grid(plan, jobs=1, report=told.append) == {}
+    assert train_grid(plan, jobs=1, report=messages.append) == {}
     assert in_process == []
-    assert told[-1] == "2 of 2 networks are done already"
+    assert messages[-1] == "2 of 2 networks are done already"
     notes = grid_notes(tmp_path / "grid")
     assert notes[0] == "Region A: views of 124 x 92 px, 1/16.1 of the frame"
     assert "Region C: no network" in notes

@@ -84,9 +84,9 @@ def test_cells_lie_where_input_does(name: str) -> None:
     strength = view.grad.square().sum(dim=(0, 1))
     places = torch.arange(side) + 0.5
     for axis in (0, 1):
-        found = float((strength.sum(dim=1 - axis) * places).sum() / strength.sum())
+        centroid = float((strength.sum(dim=1 - axis) * places).sum() / strength.sum())
         expected = built.cells.first + row * built.cells.pixels
-        assert abs(found - expected) < max(0.2 * built.cells.pixels, 2.0)  # random kernels lean a little
+        assert abs(centroid - expected) < max(0.2 * built.cells.pixels, 2.0)  # random kernels lean a little
 
 
 @every_network

@@ -36,9 +36,9 @@ distributions."""
 
 def recipe_of(kind: str, **train: Any) -> Recipe:
     """A recipe of a tiny network on views of 64 x 48."""
-    told = "distribution" in kind or kind == "vgg-classification"
-    unit = "range" if told or kind == "vgg-regression" else "spread"
-    loss = "label-distribution" if told else "mae"
+    by_distribution = "distribution" in kind or kind == "vgg-classification"
+    unit = "range" if by_distribution or kind == "vgg-regression" else "spread"
+    loss = "label-distribution" if by_distribution else "mae"
     return parse_recipe(
         {
             "title": kind,

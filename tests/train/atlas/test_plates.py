@@ -226,11 +226,11 @@ def test_radiograph_correlations_of_shipped_plates(data_folder: Path) -> None:
 
 
 def _correlations(radiographs: list[LabelledRadiograph], bundle: Bundle, picture: np.ndarray) -> list[float]:
-    found = []
+    correlations = []
     for radiograph in radiographs:
         pixels = read_radiograph(radiograph.image).pixels
         try:
-            found.append(float(radiograph_correlations([picture], pixels, bundle.find_hand(pixels))[0]))
+            correlations.append(float(radiograph_correlations([picture], pixels, bundle.find_hand(pixels))[0]))
         except Rejection:
             continue  # no hand that could be registered went into a plate
-    return found
+    return correlations

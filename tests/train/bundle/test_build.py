@@ -1,5 +1,4 @@
-"""From a plan to a bundle: what is done is kept, folds are put together by radiograph, and these calibrate the
-bundle."""
+"""A bundle built by a plan: finished runs are kept, and estimates out of fold calibrate the bundle."""
 
 from __future__ import annotations
 
@@ -43,7 +42,7 @@ SMALL = (
     *("view.height=48", "view.width=48", "train.batch_size=8", "train.precision=32-true", "train.workers=0"),
     "data.validation_share=0.2",
 )
-"""What makes a network of a plan for large ones a matter of a second."""
+"""Changes of the recipe with which a network trains in a second."""
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +92,8 @@ def code_of(act: Callable[[], object]) -> str:
 
 @pytest.fixture(scope="module")
 def built(table: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Build, Path, list[str], list[str]]:
-    """A bundle of two networks of two folds: what was asked, where it lies, what was trained and told. Tests only
-    read."""
+    """A bundle of two networks of two folds: the build, its folder, the trained runs and the messages. Tests only
+    read it."""
     place = tmp_path_factory.mktemp("built")
     network = PlannedNetwork("c", "full-c", (), 2, 3.0)
     plan = Plan(
@@ -103,7 +102,7 @@ def built(table: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Build,
         (network, PlannedNetwork("whole", str(table.parent / "tiny.toml"), (), 2)),
         weight_bits=8,
     )
-    told: list[str] = []
+    messages: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         trained = here(patch)
         build = Build(
@@ -115,9 +114,9 @@ def built(table: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Build,
             table.parent / "cache",
             accelerator="cpu",
         )
-        result = build_bundle(build, place / "small", report=told.append)
+        result = build_bundle(build, place / "small", report=messages.append)
         assert result.failed == {}
-    return build, place / "small", trained, told
+    return build, place / "small", trained, messages
 
 
 Built = tuple[Build, Path, list[str], list[str]]
@@ -141,7 +140,7 @@ def test_build_bundle_makes_complete_bundle(built: Built) -> None:
 
 def test_out_of_fold_table_of_build(built: Built) -> None:
     """Radiographs out of fold are those that train each by networks that did not see it."""
-    build, _, _, told = built
+    build, _, _, messages = built
     radiographs = {radiograph.id: radiograph for radiograph in radiographs_of(build.radiographs)}
     table = read_predictions(build.out_of_fold)
     runs = planned_runs(build.plan, build.changes)
@@ -149,15 +148,15 @@ def test_out_of_fold_table_of_build(built: Built) -> None:
     single: dict[str, dict[str, float]] = defaultdict(dict)
     for run in runs:
         own = read_predictions(build.folder(run) / "predictions.csv")
-        learnt = set(read_run_record(build.folder(run))["train"])
-        assert learnt.isdisjoint(own.ids)
+        trained_on = set(read_run_record(build.folder(run))["train"])
+        assert trained_on.isdisjoint(own.ids)
         parts = dict(zip(own.ids, own.group("part"), strict=True))
         assert {radiograph_id for radiograph_id, part in parts.items() if part == "validation"} == aside
         in_fold = {one: age for one, age in zip(own.ids, own.age_months, strict=True) if parts[one] == "fold"}
         single[run.network.name] |= in_fold
     assert set(single["whole"]) == set(radiographs) - aside
     assert set(table.ids) == set(single["whole"]) == set(single["c"])
-    assert f"{len(table)} radiographs; 0 left out" in told[-1]
+    assert f"{len(table)} radiographs; 0 left out" in messages[-1]
     for radiograph_id, label, age, c, whole in zip(
         table.ids, table.boneage_months, table.age_months, table.group("c"), table.group("whole"), strict=True
     ):
@@ -185,26 +184,26 @@ def test_build_bundle_calibrated_and_measured(built: Built) -> None:
         abs(answer.age_months - radiograph.boneage_months) for answer, radiograph in zip(answers, aside, strict=True)
     ]
     assert bundle.manifest.metrics["mad_months"] == pytest.approx(np.mean(errors), abs=0.05)
-    # What the runs were said to estimate is what their members say, in serving, of the same radiographs.
+    # Members of the bundle estimate what the tables of their runs state for the same radiographs.
     for run in runs:
-        said = dict(zip(tables[run.name].ids, tables[run.name].age_months, strict=True))
+        reported = dict(zip(tables[run.name].ids, tables[run.name].age_months, strict=True))
         for radiograph, answer in zip(aside, answers, strict=True):
-            assert answer.member_ages_months[run.name] == pytest.approx(said[radiograph.id], abs=0.75)
+            assert answer.member_ages_months[run.name] == pytest.approx(reported[radiograph.id], abs=0.75)
 
 
 def test_build_bundle_keeps_and_continues_runs(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is done is kept and what is half done goes on."""
+    """Finished runs are kept, and interrupted ones are resumed."""
     build, place, _, _ = built
     trained = here(monkeypatch)
     monkeypatch.setattr(building, "release", lambda *_, **__: None)
     runs = planned_runs(build.plan, build.changes)
     weights = {run.name: (build.folder(run) / "last.ckpt").stat().st_mtime_ns for run in runs}
-    told: list[str] = []
-    build_bundle(build, place.parent / "again", report=told.append)
-    assert (trained, told[0]) == ([], "4 of 4 networks are done already")
+    messages: list[str] = []
+    build_bundle(build, place.parent / "again", report=messages.append)
+    assert (trained, messages[0]) == ([], "4 of 4 networks are done already")
     before = (build.runs / "whole-fold-2" / "predictions.csv").read_bytes()
     (build.runs / "whole-fold-2" / "predictions.csv").unlink()
-    build_bundle(build, place.parent / "again", report=told.append)
+    build_bundle(build, place.parent / "again", report=messages.append)
     assert trained == ["whole-fold-2"]
     assert (build.runs / "whole-fold-2" / "predictions.csv").read_bytes() == before
     assert weights == {name: (build.runs / name / "last.ckpt").stat().st_mtime_ns for name in weights}
@@ -213,7 +212,7 @@ def test_build_bundle_keeps_and_continues_runs(built: Built, monkeypatch: pytest
 def test_build_bundle_rejects_before_training(
     built: Built, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What could not be joined is rejected before anything is trained."""
+    """Plans whose networks cannot be joined are rejected before anything is trained."""
     build, place, _, _ = built
     trained = here(monkeypatch)
 
@@ -251,10 +250,10 @@ def test_build_bundle_failed_training_makes_no_bundle(
 @pytest.mark.parametrize(("folds", "sexes"), [(0, "both"), (2, "F")])
 def test_fit_calibration_without_folds_or_one_sex(folds: int, sexes: str, tmp_path: Path) -> None:
     plan = Plan("small", "A small one", (PlannedNetwork("a", "residual", (f"data.sexes={sexes}",), folds),))
-    told: list[str] = []
+    messages: list[str] = []
     build = Build(plan, tmp_path / "radiographs.csv", tmp_path / "runs")
-    assert building.fit_calibration(build, planned_runs(plan), [], told.append) is None
-    assert told == [
+    assert building.fit_calibration(build, planned_runs(plan), [], messages.append) is None
+    assert messages == [
         "no estimates out of fold and no calibration: they need networks for both sexes that all have folds"
     ]
     assert not build.runs.exists()
@@ -294,7 +293,7 @@ def drawn_folds(draw: st.DrawFn) -> Drawn:
         LabelledRadiograph(str(n), Path("x"), draw(st.sampled_from(list(Sex))), 100.0 + n) for n in range(count)
     ]
     aside = radiographs[: draw(st.integers(0, count - 1))]
-    known: dict[tuple[str, str], float] = {}
+    estimates: dict[tuple[str, str], float] = {}
     tables: dict[str, Predictions] = {}
     for run in runs:
         held = [
@@ -303,32 +302,34 @@ def drawn_folds(draw: st.DrawFn) -> Drawn:
             if n % folds == run.fold - 1 and draw(st.booleans())
         ]
         chosen = [*held, *aside]
-        said = [draw(ages) for _ in chosen]
-        known |= {(run.network.name, radiograph.id): age for radiograph, age in zip(held, said, strict=False)}
+        predicted = [draw(ages) for _ in chosen]
+        estimates |= {(run.network.name, radiograph.id): age for radiograph, age in zip(held, predicted, strict=False)}
         tables[run.name] = Predictions(
             tuple(radiograph.id for radiograph in chosen),
             tuple(radiograph.sex for radiograph in chosen),
             np.array([radiograph.boneage_months for radiograph in chosen]),
-            np.array(said),
+            np.array(predicted),
             {"part": ("fold",) * len(held) + ("validation",) * len(aside)},
         )
-    return runs, tables, radiographs, known
+    return runs, tables, radiographs, estimates
 
 
 @settings(max_examples=30)
 @given(drawn_folds())
 def test_out_of_fold_weighted_mean_or_left_out(drawn: Drawn) -> None:
     """A radiograph out of fold is the weighted mean of all networks or left out."""
-    runs, tables, radiographs, known = drawn
+    runs, tables, radiographs, estimates = drawn
     table, left_out = out_of_fold(runs, tables, radiographs)
     networks = {run.network.name: run.network.weight for run in runs}
     whole = [
-        radiograph.id for radiograph in radiographs if all((network, radiograph.id) in known for network in networks)
+        radiograph.id
+        for radiograph in radiographs
+        if all((network, radiograph.id) in estimates for network in networks)
     ]
     assert list(table.ids) == whole
-    assert left_out == len({radiograph_id for _, radiograph_id in known}) - len(whole)
+    assert left_out == len({radiograph_id for _, radiograph_id in estimates}) - len(whole)
     for radiograph_id, age in zip(table.ids, table.age_months, strict=True):
-        mean = sum(known[network, radiograph_id] * weight for network, weight in networks.items()) / sum(
+        mean = sum(estimates[network, radiograph_id] * weight for network, weight in networks.items()) / sum(
             networks.values()
         )
         assert age == pytest.approx(mean, abs=1e-3)
@@ -337,17 +338,17 @@ def test_out_of_fold_weighted_mean_or_left_out(drawn: Drawn) -> None:
 @settings(max_examples=30)
 @given(drawn_folds(), st.floats(-30, 30))
 def test_fold_disagreement_of_bundle(drawn: Drawn, shift: float) -> None:
-    """By its definition; and a shift of all folds alike changes nothing, one of the first alone does, by its square."""
+    """A shift of all folds alike changes nothing; a shift of the first fold alone counts by its square."""
     runs, tables, radiographs, _ = drawn
-    found = fold_disagreement(runs, tables, radiographs)
+    disagreement = fold_disagreement(runs, tables, radiographs)
     seen = [building.predictions_of_split(table, "validation") for table in tables.values()]
     aside = [radiograph for radiograph in radiographs if all(radiograph.id in ages for ages in seen)]
-    assert set(found) == {radiograph.sex for radiograph in aside}
+    assert set(disagreement) == {radiograph.sex for radiograph in aside}
     assert fold_disagreement([run for run in runs if run.fold == 1], tables, radiographs) == {}, (
         "one fold is the bundle itself"
     )
     alike = {name: replace(table, age_months=table.age_months + shift) for name, table in tables.items()}
-    assert fold_disagreement(runs, alike, radiographs) == pytest.approx(found, abs=1e-6)
+    assert fold_disagreement(runs, alike, radiographs) == pytest.approx(disagreement, abs=1e-6)
     folds = max(run.fold for run in runs)
     level = {name: replace(table, age_months=np.full(len(table), 100.0)) for name, table in tables.items()}
     firsts = {run.name for run in runs if run.fold == 1}
@@ -355,4 +356,4 @@ def test_fold_disagreement_of_bundle(drawn: Drawn, shift: float) -> None:
         name: replace(table, age_months=table.age_months + shift * (name in firsts)) for name, table in level.items()
     }
     expected = shift**2 * (folds - 1) / folds**2
-    assert fold_disagreement(runs, apart, radiographs) == pytest.approx(dict.fromkeys(found, expected), abs=1e-6)
+    assert fold_disagreement(runs, apart, radiographs) == pytest.approx(dict.fromkeys(disagreement, expected), abs=1e-6)

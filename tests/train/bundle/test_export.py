@@ -131,7 +131,7 @@ def test_export_graph_16_bits_halve_file(tmp_path: Path, written: Bundle) -> Non
     whole = export(random_network(), tmp_path / "whole.onnx", bits=32).path.stat().st_size
     half = (written.directory / "residual.onnx").stat().st_size
     weights = 4 * sum(tensor.numel() for tensor in random_network().state_dict().values())
-    # What surrounds the weights counts in networks as tiny as this one.
+    # The rest of the graph counts in networks as tiny as this one.
     assert half < whole - 0.45 * weights
     assert [path.name for path in tmp_path.iterdir()] == ["whole.onnx"]
 
@@ -342,11 +342,11 @@ def test_export_hand_graph_points_spread_hands(tmp_path: Path) -> None:
     exported = export_hand_graph(network, tmp_path / "points.onnx", kind="points", height=64, width=48)
     assert exported.weight_bits == 16
     session = onnxruntime.InferenceSession(exported.path.read_bytes(), providers=["CPUExecutionProvider"])
-    found = session.run(["points", "spread", "hands"], {"view": views(3)[:, None]})
+    outputs = session.run(["points", "spread", "hands"], {"view": views(3)[:, None]})
     with torch.no_grad():
         expected = network.explain(torch.from_numpy(views(3)[:, None]))[:3]
-    assert [each.shape for each in found] == [(3, 3, 2), (3, 3), (3, 3)]
-    for got, wanted in zip(found, expected, strict=True):
+    assert [each.shape for each in outputs] == [(3, 3, 2), (3, 3), (3, 3)]
+    for got, wanted in zip(outputs, expected, strict=True):
         np.testing.assert_allclose(got, wanted.numpy(), atol=0.01)
 
 
@@ -422,7 +422,7 @@ def test_write_bundle_is_complete(written: Bundle) -> None:
 def test_parity_is_largest_difference(written: Bundle, networks: list[AgeNetwork]) -> None:
     assert parity(networks[0], written, views(20), member="residual") < 0.05
     assert parity(networks[1], written, views(3), member="girls") < 0.05
-    # Another network than the exported one is found out.
+    # Another network than the exported one is detected.
     moved = random_network()
     with torch.no_grad():
         dense(moved)[-1].bias.add_(1 / SPREAD)
@@ -538,7 +538,7 @@ def test_write_bundle_takes_over_hand_graphs_in_8_bits(
     assert all(result.passed for result in check_bundle(bundle))
     again = write_bundle([], FACTS, tmp_path / "again", hand=bundle, weight_bits=8)
     former, mine, next_ones = (one.hand_networks().graphs for one in (finder, bundle, again))
-    assert (mine.limits, next_ones) == (former.limits, mine)  # what has 8 bits is copied
+    assert (mine.limits, next_ones) == (former.limits, mine)  # graphs of 8 bits are copied
     for name, graph in mine.by_name().items():
         assert encoded_from(bundle.directory / graph.graph) == former.by_name()[name].sha256
         assert encoded_from(finder.directory / graph.graph) is None

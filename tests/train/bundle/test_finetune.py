@@ -1,4 +1,4 @@
-"""A bundle adapted to other radiographs is better on them, says so honestly, and is whole."""
+"""A bundle adapted to other radiographs is better on them, reports its figures honestly, and is complete."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def radiographs(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> lis
     """Phantoms of a population that is two years ahead of what the bundle says of them."""
     table = draw_folder(tmp_path_factory.mktemp("phantoms"), count=40)
     drawn = read_radiographs(table, table.parent / "radiographs")
-    said = [boneage.assess(radiograph.image, radiograph.sex, bundle).age_months for radiograph in drawn]
+    estimates = [boneage.assess(radiograph.image, radiograph.sex, bundle).age_months for radiograph in drawn]
     noise = np.random.default_rng(0).normal(0, 2, len(drawn))
     return [
         replace(radiograph, boneage_months=float(np.clip(age + 24 + more, 0, 240)))
-        for radiograph, age, more in zip(drawn, said, noise, strict=True)
+        for radiograph, age, more in zip(drawn, estimates, noise, strict=True)
     ]
 
 
@@ -125,19 +125,19 @@ def test_finetune_figures_match_assessments(
     for row in rows:
         radiograph = by_id[row["id"]]
         assert float(row["boneage"]) == radiograph.boneage_months
-        for column, asked in (("before", bundle), ("age_months", tuned.bundle)):
-            said = boneage.assess(radiograph.image, radiograph.sex, asked).age_months
-            assert float(row[column]) == pytest.approx(said, abs=0.02)
+        for column, assessed_by in (("before", bundle), ("age_months", tuned.bundle)):
+            estimate = boneage.assess(radiograph.image, radiograph.sex, assessed_by).age_months
+            assert float(row[column]) == pytest.approx(estimate, abs=0.02)
 
 
 def test_finetune_does_not_train_on_held_out(tuned: TuningResult) -> None:
     kept = {row["id"] for row in held_out(tuned.bundle.directory)}
     runs = tuned.bundle.directory.with_name("ours.runs")
-    learnt = {
+    trained_on = {
         radiograph for record in runs.glob("*/*/recipe.json") for radiograph in read_run_record(record.parent)["train"]
     }
     assert len(list(runs.glob("*/*/recipe.json"))) >= 4
-    assert not kept & learnt
+    assert not kept & trained_on
 
 
 def test_finetune_repeats_from_finished_runs(
@@ -168,17 +168,17 @@ def test_finetune_without_gain_is_reported(
     ]
     for number, radiograph in enumerate(bad):
         if number % 5 == 0:
-            said = boneage.assess(radiograph.image, radiograph.sex, bundle).age_months
-            bad[number] = replace(radiograph, boneage_months=round(said, 1), split="validation")
+            estimate = boneage.assess(radiograph.image, radiograph.sex, bundle).age_months
+            bad[number] = replace(radiograph, boneage_months=round(estimate, 1), split="validation")
         else:
             bad[number] = replace(radiograph, split="train")
-    told = finetune(bundle, bad, tmp_path / "bad", replace(OPTIONS, folds=0, epochs=1), engine=CPU, quiet=True)
-    assert not told.helped
-    assert told.method == "networks"
-    assert told.out_of_fold == {}
-    assert told.held_out_radiographs == 8
-    assert "no gain is shown" in told.bundle.manifest.data
-    assert told.bundle.manifest.calibration is None
+    result = finetune(bundle, bad, tmp_path / "bad", replace(OPTIONS, folds=0, epochs=1), engine=CPU, quiet=True)
+    assert not result.helped
+    assert result.method == "networks"
+    assert result.out_of_fold == {}
+    assert result.held_out_radiographs == 8
+    assert "no gain is shown" in result.bundle.manifest.data
+    assert result.bundle.manifest.calibration is None
 
 
 def test_finetune_rejects_few_radiographs_or_no_recipes(
@@ -248,8 +248,8 @@ def test_apply_correction_to_distribution(slope: float, shift: float, middle: fl
 
 
 @given(st.lists(months, min_size=2, max_size=40), st.floats(-40, 40), st.floats(0.6, 1.9))
-def test_fitted_recovers_line(said: list[float], shift: float, slope: float) -> None:
-    ages = np.array(said)
+def test_fitted_recovers_line(estimates: list[float], shift: float, slope: float) -> None:
+    ages = np.array(estimates)
     line = LinearCorrection.fitted(ages, shift + slope * ages)
     np.testing.assert_allclose(line(ages), shift + slope * ages, atol=0.1 + 40 * (np.ptp(ages) < 1))
 

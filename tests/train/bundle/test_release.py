@@ -1,4 +1,4 @@
-"""From runs to a bundle: its figures are what its users get, its graphs what was trained; nothing half-done stays."""
+"""A bundle made from runs has the figures that its users get and the networks that were trained, or is not written."""
 
 from __future__ import annotations
 
@@ -224,8 +224,8 @@ def test_release_figure_of_bf16_run_matches_curve(
     recipe = load_recipe(run.parent / "tiny.toml", ("train.epochs=2", 'train.precision="bf16-mixed"'))
     finished = train(recipe, radiographs, tmp_path / "half", engine=Engine(accelerator="cpu", devices=1), quiet=True)
     plain = release([tmp_path / "half"], tmp_path / "plain", replace(OPTIONS, mirror=False), radiographs=radiographs)
-    told = finished.state.history[-1]["mad_months"]
-    assert plain.bundle.manifest.metrics["mad_months"] == pytest.approx(told, abs=0.002)
+    last_mad = finished.state.history[-1]["mad_months"]
+    assert plain.bundle.manifest.metrics["mad_months"] == pytest.approx(last_mad, abs=0.002)
 
 
 def test_release_without_radiographs_has_no_figures(run: Path, tmp_path: Path) -> None:
@@ -379,7 +379,7 @@ def test_release_hand_runs_make_hand_bundle(hand_runs: HandRuns, tmp_path: Path)
     other = release([], tmp_path / "other", OPTIONS, hand=bundle).bundle
     assert other.hand_networks().fingerprint() == bundle.hand_networks().fingerprint()
     assert other.manifest.recipe == bundle.manifest.recipe
-    # Nobody learns from it where its radiographs lay.
+    # The bundle does not state the folder of its radiographs.
     assert str(hand_runs.mask.parent) not in (bundle.directory / "bundle.json").read_text(encoding="utf-8")
     targets = json.loads((hand_runs.mask / "recipe.json").read_text(encoding="utf-8"))["recipe"]["data"]["targets"]
     assert bundle.manifest.recipe["hand network mask"]["data"]["targets"] == "/".join(Path(targets).parts[-2:])
@@ -436,10 +436,12 @@ def test_release_accepts_8_bit_hand_networks(
     none = dict.fromkeys(weight_bits.WEIGHT_LIMITS[8], 1e9)  # and hardly trained
     monkeypatch.setattr(weight_bits, "WEIGHT_LIMITS", {8: none, 16: weight_bits.WEIGHT_LIMITS[16]})
     sixteen = release([], tmp_path / "sixteen", OPTIONS, hand=hand_runs).bundle
-    learnt = other_run(run, tmp_path / "learnt", lambda facts: facts.update(hands=hand_fingerprint(sixteen)))
-    eight = release([learnt], tmp_path / "eight", replace(OPTIONS, weight_bits=8), hand=sixteen).bundle
+    retrained = other_run(run, tmp_path / "learnt", lambda facts: facts.update(hands=hand_fingerprint(sixteen)))
+    eight = release([retrained], tmp_path / "eight", replace(OPTIONS, weight_bits=8), hand=sixteen).bundle
     assert hand_fingerprint(eight) != hand_fingerprint(sixteen)
-    again = release([learnt], tmp_path / "again", OPTIONS, hand=eight).bundle  # of a bundle that has them already
+    again = release(
+        [retrained], tmp_path / "again", OPTIONS, hand=eight
+    ).bundle  # the bundle has these hand networks already
     assert hand_fingerprint(again) == hand_fingerprint(eight)
     other = other_run(run, tmp_path / "other", lambda facts: facts.update(hands=["version 2", "a", "b", "c", "d"]))
     assert code_of(lambda: release([other], tmp_path / "no", OPTIONS, hand=eight)) == "recipe_changed"
@@ -486,8 +488,8 @@ def test_measure_bundle_leaves_out_undefined_figures(tiny: Bundle, radiographs: 
     """Figures that the radiographs do not give are left out."""
     boys = [radiograph for radiograph in radiographs if radiograph.sex is Sex.MALE]
     assert set(measure_bundle(tiny, radiographs)[0]) - set(measure_bundle(tiny, boys)[0]) == {"mad_months_by_sex"}
-    told = boneage.assess(boys[0].image, boys[0].sex, tiny).age_months
-    metrics, _ = measure_bundle(tiny, [replace(boys[0], boneage_months=told)])
+    estimate = boneage.assess(boys[0].image, boys[0].sex, tiny).age_months
+    metrics, _ = measure_bundle(tiny, [replace(boys[0], boneage_months=estimate)])
     assert metrics == {
         **{"mad_months": 0.0, "rmse_months": 0.0, "split": "validation", "radiographs": 1},
         "interval_coverage": 1.0,

@@ -131,11 +131,11 @@ def test_build_cache_missing_file_is_not_stored(tmp_path: Path, monkeypatch: pyt
     assert caught.value.code == "table_image_missing"
     radiographs[1].image.write_bytes(content)
 
-    def gone(path: Path) -> object:
+    def unavailable(path: Path) -> object:
         raise Rejection(RejectionCode.NOT_FOUND, f"{path.name} cannot be opened: the share is away.")
 
     with monkeypatch.context() as patch, pytest.raises(TableError) as caught:
-        patch.setattr("boneage.train.data.cache.read_radiograph", gone)
+        patch.setattr("boneage.train.data.cache.read_radiograph", unavailable)
         build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     assert caught.value.code == "table_image_missing"
     assert list((tmp_path / "cache").iterdir()) == []
@@ -174,7 +174,7 @@ def test_cache_pickles_without_pixels(tmp_path: Path) -> None:
 
 
 def test_build_cache_again_for_changed_radiographs(tmp_path: Path) -> None:
-    """The cache is built once and anew for changed radiographs."""
+    """The cache is built once, and again for changed radiographs."""
     radiographs = read_radiographs(draw_folder(tmp_path, count=2), tmp_path / "radiographs")
     build_cache(radiographs, tmp_path / "cache", longest_side=1536)
     build_cache(radiographs, tmp_path / "cache", longest_side=1536)

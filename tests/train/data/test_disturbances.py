@@ -1,4 +1,4 @@
-"""Drawn disturbances: what is said to be drawn is there, and nothing else is changed but what is harmless."""
+"""Drawn disturbances: each label is visible on the radiograph, and all other changes are harmless."""
 
 from __future__ import annotations
 
@@ -66,15 +66,15 @@ def test_draw_disturbed_draws_every_label() -> None:
 def test_draw_disturbed_label_is_visible(label: str, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disturbances, "_harmless", lambda _generator, scene, **_: scene)
     hand = scene().mask > 0.5
-    found = 0
+    labelled = 0
     for seed in range(150):
         drawn, labels = draw_disturbed(np.random.default_rng(seed), scene())
         if labels == {label}:
-            found += 1
+            labelled += 1
             assert (np.abs(drawn.pixels - scene().pixels)[hand] > 0.05).mean() >= share
         elif not labels:
             assert np.array_equal(drawn.pixels, scene().pixels)
-    assert found >= 5
+    assert labelled >= 5
 
 
 def test_photograph_moves_key_points() -> None:

@@ -151,9 +151,9 @@ def test_point_views_points_lie_on_view(
         assert np.array_equal(on_view.numpy() > 0, ((places >= 0) & (places < size)).all(axis=1))
         if not ((places > radius + 3) & (places < size - radius - 3)).all():
             continue
-        found = [spot_near(picture, place, radius) for place in places]
-        np.testing.assert_allclose([centre for centre, _ in found], places, atol=0.6)
-        heights = [height for _, height in found]
+        spots = [spot_near(picture, place, radius) for place in places]
+        np.testing.assert_allclose([centre for centre, _ in spots], places, atol=0.6)
+        heights = [height for _, height in spots]
         assert heights == sorted(heights, reverse=True)  # and they are in their order
         compared += 1
     assert compared >= 10
@@ -334,9 +334,9 @@ class Bright(nn.Module):
 def test_predict_masks_in_order(radiographs: list[LabelledRadiograph], cache: RadiographCache, batch_size: int) -> None:
     spec = ViewSpec("radiograph", 32, 48, "percentile")
     pixels = [cache.pixels(radiograph.id) for radiograph in radiographs]
-    told = list(predict_masks(Bright(), iter(pixels), spec, batch_size=batch_size, half_precision=False))
-    assert len(told) == 3
-    for radiograph, probability in zip(pixels, told, strict=True):
+    probabilities = list(predict_masks(Bright(), iter(pixels), spec, batch_size=batch_size, half_precision=False))
+    assert len(probabilities) == 3
+    for radiograph, probability in zip(pixels, probabilities, strict=True):
         expected = 1 / (1 + np.exp(-3 * cut_view(radiograph, spec)))
         np.testing.assert_allclose(probability, expected, atol=1e-5)
     assert list(predict_masks(Bright(), [], spec)) == []

@@ -138,7 +138,7 @@ def test_renew_with_quality_network_warns(
     assert before.age_months == after.age_months
     codes = {WarningCode(label) for label in QUALITY_LABELS}
     assert not codes & {warning.code for warning in before.warnings}
-    # Measured anew, on radiographs that no network learnt from, it keeps the quality network that it has.
+    # The bundle keeps its quality network when it is measured again, on radiographs that trained no network.
     split = [LabelledRadiograph(**{**vars(radiograph), "split": "validation"}) for radiograph in radiographs]
     measured = renew(made, tmp_path / "measured", version="9", radiographs=split)
     assert measured.manifest.metrics["radiographs"] == len(radiographs)

@@ -21,8 +21,8 @@ TINY = (
 
 
 def write_outlines(path: Path, count: int) -> Path:
-    said = {str(number): [{"exterior": TRIANGLE, "interior": []}] for number in range(count)}
-    path.write_text(json.dumps(said), encoding="utf-8")
+    outlines = {str(number): [{"exterior": TRIANGLE, "interior": []}] for number in range(count)}
+    path.write_text(json.dumps(outlines), encoding="utf-8")
     return path
 
 

@@ -62,7 +62,7 @@ def test_write_mask_one_bit_per_pixel(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "code"),
+    ("content", "code"),
     [
         ("{", "table_unreadable"),
         ("[1]", "table_unreadable"),
@@ -76,8 +76,8 @@ def test_write_mask_one_bit_per_pixel(tmp_path: Path) -> None:
         ('{"1": [{"exterior": [[0.1, 0.1], [0.2, NaN], [0.3, 0.3]]}]}', "table_value"),
     ],
 )
-def test_read_outlines_rejects_other_files(tmp_path: Path, said: str, code: str) -> None:
-    (tmp_path / "outlines.json").write_text(said)
+def test_read_outlines_rejects_other_files(tmp_path: Path, content: str, code: str) -> None:
+    (tmp_path / "outlines.json").write_text(content)
     with pytest.raises(TableError) as raised:
         read_outlines(tmp_path / "outlines.json")
     assert raised.value.code == code
@@ -131,8 +131,8 @@ def test_start_needs_training_outlines(tmp_path: Path, table: Path, outlines: in
 
 
 def test_start_ignores_other_outlines(tmp_path: Path, table: Path) -> None:
-    said = {radiograph_id: [{"exterior": TRIANGLE}] for radiograph_id in ("0", "1", "elsewhere")}
-    (tmp_path / "outlines.json").write_text(json.dumps(said))
+    polygons = {radiograph_id: [{"exterior": TRIANGLE}] for radiograph_id in ("0", "1", "elsewhere")}
+    (tmp_path / "outlines.json").write_text(json.dumps(polygons))
     masks = start(tmp_path / "mining", Settings(table, None, 0), tmp_path / "outlines.json", 1)
     assert {radiograph_id for radiograph_id, mask in masks.items() if mask.mask} == {"0", "1"}
 

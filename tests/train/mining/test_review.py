@@ -142,13 +142,13 @@ def test_requests_of_other_pages_rejected(
         ({"discarded": ["6"]}, 400),
         ({"discarded": [True]}, 400),
         ({"accepted": [1]}, 400),
-        ({"discarded": [3]}, 404),  # of another page
+        ({"discarded": [3]}, 404),  # a row of another page
     ],
 )
 def test_save_rejects_invalid_decisions(server: ReviewServer, mining: Path, body: Any, status: int) -> None:
-    response, said = ask(server, "page/0", body)
+    response, answer = ask(server, "page/0", body)
     assert response.status == status
-    assert json.loads(said)["error"]
+    assert json.loads(answer)["error"]
     assert set(statuses(mining).values()) == {"pending"}
 
 
@@ -167,9 +167,9 @@ def test_save_rejects_forms(server: ReviewServer) -> None:
 def test_save_rejects_replaced_mask(server: ReviewServer, mining: Path) -> None:
     """A mask that was replaced since it was shown is not accepted."""
     add_pending(mining, {"8": 0.0}, number=2)
-    response, said = ask(server, "page/0", {"discarded": []})
+    response, answer = ask(server, "page/0", {"discarded": []})
     assert response.status == 409
-    assert "round 2" in json.loads(said)["error"]
+    assert "round 2" in json.loads(answer)["error"]
     assert set(statuses(mining).values()) == {"pending"}
 
 

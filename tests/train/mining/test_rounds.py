@@ -117,9 +117,9 @@ def test_train_round_continues_from_last_round(mining: Path) -> None:
     masks = read_masks(mining)
     assert (masks[second].round, masks[second].discarded_in, masks[first].round) == (2, (1,), 1)
     columns, rows = summary_rows(mining)
-    told = [dict(zip(columns, row, strict=True)) for row in rows]
-    assert [(one["accepted"], one["discarded"], one["pending"]) for one in told] == [(1, 1, 0), (0, 0, 7)]
-    assert told[0]["coverage"] == told[1]["coverage"] == round(5 / 12, 4)
+    records = [dict(zip(columns, row, strict=True)) for row in rows]
+    assert [(one["accepted"], one["discarded"], one["pending"]) for one in records] == [(1, 1, 0), (0, 0, 7)]
+    assert records[0]["coverage"] == records[1]["coverage"] == round(5 / 12, 4)
 
 
 def test_train_round_continues_with_its_masks(mining: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,9 +236,9 @@ def test_prediction_mask_lies_on_radiograph() -> None:
     prediction = rounds._Prediction("a", (400, 200), ViewSpec("radiograph", 64, 64), probabilities)
     mask = prediction.mask((400, 200))
     rows, columns = np.nonzero(mask)
-    found = [rows.min(), rows.max() + 1, columns.min(), columns.max() + 1]
+    bounds = [rows.min(), rows.max() + 1, columns.min(), columns.max() + 1]
     # A view's pixel is 6.25 of the radiograph's; a threshold other than 0.5 may move a border by a fifth of it.
-    assert np.abs(np.array(found) - [100, 300, 75, 125]).max() <= 1
+    assert np.abs(np.array(bounds) - [100, 300, 75, 125]).max() <= 1
 
 
 @pytest.mark.parametrize("shape", [(400, 200), (128, 64), (97, 49)])

@@ -124,11 +124,11 @@ def test_settings_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    "said", [None, "[]", "{", '{"radiographs": 1, "images": null, "seed": 0}', '{"radiographs": "f"}']
+    "content", [None, "[]", "{", '{"radiographs": 1, "images": null, "seed": 0}', '{"radiographs": "f"}']
 )
-def test_read_settings_of_other_folder(tmp_path: Path, said: str | None) -> None:
-    if said is not None:
-        (tmp_path / "mining.json").write_text(said)
+def test_read_settings_of_other_folder(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "mining.json").write_text(content)
     with pytest.raises(BoneageError) as raised:
         read_settings(tmp_path)
     assert isinstance(raised.value, RecipeError)

@@ -129,7 +129,7 @@ def test_imagenet_copies_trunk_only(network: InceptionNetwork, standard: State, 
 
 
 def test_imagenet_mismatch_named_and_not_loaded(network: InceptionNetwork, standard: State, tmp_path: Path) -> None:
-    """What does not fit is named and nothing is loaded."""
+    """Weights that do not fit are named, and nothing is loaded."""
     state = dict(standard)
     del state["Mixed_6b.branch1x1.conv.weight"]
     state["Mixed_7b.branch1x1.bn.bias"] = torch.zeros(3)

@@ -56,7 +56,7 @@ def test_table_1_counts_and_shapes(letter: str) -> None:
 
 
 def test_table_1_columns_differ() -> None:
-    """What decides how the scanned row of filter sizes is read."""
+    """The columns of Table I differ, which decides between readings of its scanned row of filter sizes."""
     settings = [
         tuple(getattr(column, field.name) for field in fields(Column) if not field.name.startswith("paper_"))
         for column in TABLE_I.values()
@@ -129,7 +129,7 @@ def test_penalty_of_other_columns_is_zero(letter: str) -> None:
 
 @pytest.mark.parametrize("letter", ["C", "D"])
 def test_normalisation_before_activation(letter: str) -> None:
-    """What leaves a normalised convolution has zero mean and unit variance: D's within a radiograph, C's in a batch."""
+    """Normalised convolutions give zero mean and unit variance: D's within a radiograph, C's within a batch."""
     block = network(letter).train().custom_blocks[0]
     y = block.widen(torch.randn(4, 1, 32, 32))
     over = (2, 3) if letter == "D" else (0, 2, 3)

@@ -103,15 +103,15 @@ def test_fit_power_law_recovers_law(floor: float, scale: float, exponent: float,
     radiographs = np.random.default_rng(seed).permutation(np.geomspace(100, 10_000, 6).round())
     law = PowerLaw(floor, scale, exponent)
     errors = law(radiographs)
-    found = fit_power_law(radiographs, errors)
-    assert found is not None
-    assert min(found.floor, found.scale, found.exponent) >= 0
+    law_fitted = fit_power_law(radiographs, errors)
+    assert law_fitted is not None
+    assert min(law_fitted.floor, law_fitted.scale, law_fitted.exponent) >= 0
     # Constants trade against each other, what is drawn does not.
-    np.testing.assert_allclose(found(radiographs), errors, atol=0.02 * np.ptp(errors) + 1e-6)
-    told = extrapolate(radiographs, errors, 4 * radiographs.max())
-    assert told is not None
-    assert told[0] == pytest.approx(float(law(4 * radiographs.max())), abs=0.1 * np.ptp(errors) + 1e-6)
-    assert told[1] <= told[2]
+    np.testing.assert_allclose(law_fitted(radiographs), errors, atol=0.02 * np.ptp(errors) + 1e-6)
+    extrapolated = extrapolate(radiographs, errors, 4 * radiographs.max())
+    assert extrapolated is not None
+    assert extrapolated[0] == pytest.approx(float(law(4 * radiographs.max())), abs=0.1 * np.ptp(errors) + 1e-6)
+    assert extrapolated[1] <= extrapolated[2]
 
 
 def test_fit_power_law_rising_errors_give_flat_law() -> None:

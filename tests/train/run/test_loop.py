@@ -252,9 +252,9 @@ def test_train_interrupted_after_current_batch(radiographs_table: Path, tmp_path
     ) as process:
         wait_for(tmp_path / "run" / "last.ckpt")
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told.splitlines()[-1] == "error: Stopped. [stopped]"
+    assert errors.splitlines()[-1] == "error: Stopped. [stopped]"
 
 
 def test_interruption_between_items_and_twice() -> None:
@@ -373,5 +373,5 @@ def test_train_by_distributions(recipe: Recipe, radiographs_table: Path, tmp_pat
 
 
 def test_train_rejects_loss_without_distribution(recipe: Recipe, radiographs_table: Path, tmp_path: Path) -> None:
-    asked = replace(of_distributions(recipe), network=recipe.network)
-    assert code_of(lambda: fit(asked, radiographs_table, tmp_path / "run")) == "recipe_invalid"
+    changed = replace(of_distributions(recipe), network=recipe.network)
+    assert code_of(lambda: fit(changed, radiographs_table, tmp_path / "run")) == "recipe_invalid"

@@ -27,7 +27,7 @@ LABEL = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])
 PROBABILITY = torch.tensor([[[[0.8, 0.2], [0.5, 0.1]]]])
 
 HALF = torch.tensor([32.0, 24.0])
-"""Of a view of 64 x 48 pixels."""
+"""Half the size of a view of 64 x 48 pixels."""
 
 FOLD = 2
 
@@ -35,7 +35,7 @@ FOLD = 2
 @given(months=st.floats(0, 239), spread=st.floats(1, 20), off=st.floats(0.5, 60))
 @settings(deadline=None, max_examples=60)
 def test_label_distribution_loss_lowest_at_target(months: float, spread: float, off: float) -> None:
-    """The divergence is 0 for the distribution asked for, and grows with the distance from it."""
+    """The divergence is 0 for the target distribution, and grows with the distance from it."""
     ages = torch.arange(240.0)
 
     def about(centre: float) -> Tensor:
@@ -112,7 +112,7 @@ ONE_HAND = torch.tensor([1])
 
 
 def heat_of(points_xy: Tensor) -> Tensor:
-    """Logarithms of the heat maps that are asked for at these points, on a view of 64 x 48 folded by two."""
+    """Logarithms of the target heat maps of these points, on a view of 64 x 48 folded by two."""
     return _gaussians(points_xy / FOLD - 0.5, 24, 32).clamp(min=1e-30).log()
 
 
@@ -191,7 +191,8 @@ def test_points_loss_ignores_unknown_points(heat: bool) -> None:
 @pytest.mark.parametrize("truth", [0, 1, 2])
 def test_points_loss_lowest_for_right_count(truth: int) -> None:
     answers = [
-        located(TRUTH, heat=True, hands=tuple(9.0 * (number == said) for number in range(3))) for said in range(3)
+        located(TRUTH, heat=True, hands=tuple(9.0 * (number == predicted) for number in range(3)))
+        for predicted in range(3)
     ]
     costs = [cost(answer, hands=torch.tensor([truth])) for answer in answers]
     assert min(range(3), key=costs.__getitem__) == truth

@@ -43,9 +43,9 @@ def test_orthogonal_singular_values_near_one(rows: int, columns: int, seed: int,
     matrix = size * left[:, :count] @ torch.diag(values) @ right[:, :count].T
     straight = orthogonal(matrix[None])[0]
     assert straight.shape == matrix.shape
-    found = torch.linalg.svdvals(straight)
-    assert found.min() > 0.5
-    assert found.max() < 1.35
+    singular_values = torch.linalg.svdvals(straight)
+    assert singular_values.min() > 0.5
+    assert singular_values.max() < 1.35
     assert (left[:, :count].T @ straight @ right[:, :count]).diagonal().min() > 0.45  # the same singular vectors
 
 

@@ -22,28 +22,28 @@ def _job(folder: Path, name: str, **order: Any) -> Job:
 
 
 def test_run_jobs_failure_does_not_stop_others(tmp_path: Path) -> None:
-    told: list[str] = []
+    messages: list[str] = []
     failed = run_jobs(
         [
             _job(tmp_path, "bad", say=["first", "error: it broke [broken]"], status=5),
             _job(tmp_path, "good", say=["a b epoch 1: loss 0.5", "a b something else"], tell_threads=True),
         ],
         1,
-        told.append,
+        messages.append,
     )
     assert failed == {"bad": 5}
-    assert told[0] == "bad: started, 1 waiting"
-    assert "bad: FAILED (5): error: it broke [broken]; see" in told[1]
-    assert told[2:4] == ["good: started, 0 waiting", "good: epoch 1: loss 0.5"]
-    assert told[4].startswith("good: done in ")
+    assert messages[0] == "bad: started, 1 waiting"
+    assert "bad: FAILED (5): error: it broke [broken]; see" in messages[1]
+    assert messages[2:4] == ["good: started, 0 waiting", "good: epoch 1: loss 0.5"]
+    assert messages[4].startswith("good: done in ")
     assert (tmp_path / "logs" / "good.log").read_text().splitlines()[-1] == "threads 3"
 
 
 def test_run_jobs_limit_at_once(tmp_path: Path) -> None:
-    told: list[str] = []
-    run_jobs([_job(tmp_path, str(number), sleep=0.2) for number in range(4)], 2, told.append)
+    messages: list[str] = []
+    run_jobs([_job(tmp_path, str(number), sleep=0.2) for number in range(4)], 2, messages.append)
     at_once = highest = 0
-    for line in told:
+    for line in messages:
         at_once += 1 if "started" in line else -1
         highest = max(highest, at_once)
     assert (at_once, highest) == (0, 2)

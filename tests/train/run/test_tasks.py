@@ -52,7 +52,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 CPU = Engine(accelerator="cpu", devices=1)
 SIDE = 96
-"""Of the phantoms, pixels; they are 72 wide."""
+"""Longer side of the phantoms, pixels; the other is 72."""
 
 
 def code_of(act: Callable[[], object]) -> str:
@@ -97,7 +97,7 @@ def test_intersection_over_union_symmetric(seed: int) -> None:
 @pytest.mark.parametrize("apart", [0, 1, 3, 10])
 def test_outline_distance_of_disks(apart: int) -> None:
     """Outlines of disks lie as far apart as their radii."""
-    assert outline_distance(disk(35), disk(35 + apart)) == pytest.approx(apart, abs=0.4)  # of outlines of whole pixels
+    assert outline_distance(disk(35), disk(35 + apart)) == pytest.approx(apart, abs=0.4)  # outlines are whole pixels
     assert outline_distance(disk(35 + apart), disk(35)) == outline_distance(disk(35), disk(35 + apart))
 
 
@@ -190,7 +190,7 @@ def test_choose_radiographs_held_out_not_trained(
     training, validation = ({radiograph.id for radiograph in part} for part in choose_radiographs(recipe, chosen))
     assert not training & validation
     assert training | validation == {radiograph.id for radiograph in radiographs}
-    assert len(validation) == (max(len(fixed), held_out) or 2)  # 20 % of ten where nothing else is said
+    assert len(validation) == (max(len(fixed), held_out) or 2)  # 20 % of ten by default
     assert fixed <= validation
 
 
