@@ -236,10 +236,11 @@ def day(when: date | None) -> str:
 
 
 def moment(when: datetime) -> str:
-    """Return date and time of an aware moment with the name of its time zone."""
-    from babel.dates import format_datetime  # noqa: PLC0415  # see `number`
-
-    return f"{format_datetime(when, 'd MMMM y, HH:mm', locale=_locale())} {when.tzname() or ''}".strip()
+    """Return date and time of an aware moment with its offset, ``30 November 2026, 10:15 UTC+01:00``."""
+    offset = f"{when:%z}"
+    place = "UTC" if offset in {"", "+0000"} else f"UTC{offset[:3]}:{offset[3:5]}"
+    comma = "" if language().startswith("zh") else ","
+    return f"{day(when)}{comma} {when:%H:%M} {place}"
 
 
 # sexes, regions and warnings

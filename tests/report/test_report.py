@@ -276,7 +276,7 @@ def test_page_is_self_contained() -> None:
         "Chronological age: 8 years",
         "Difference: 8.7 months behind the chronological age",
         "hand.dcm",
-        "4 March 2025, 15:06 UTC",
+        "March 4, 2025, 15:06 UTC",
         "tiny, version 1.0",
         "Not a medical device",
         "Not for the estimation of an unknown age",

@@ -126,7 +126,7 @@ def test_day_writes_month_in_letters(when: date) -> None:
 def test_moment_names_time_zone() -> None:
     """A moment names its time zone."""
     with override("en"):
-        assert texts.moment(datetime(2026, 3, 4, 15, 6, tzinfo=UTC)) == "4 March 2026, 15:06 UTC"
+        assert texts.moment(datetime(2026, 3, 4, 15, 6, tzinfo=UTC)) == "March 4, 2026, 15:06 UTC"
 
 
 def test_filters_in_templates() -> None:

@@ -52,6 +52,7 @@ class ReportContent:
         sds: SDS with its interval and determination, or the reason why there is none.
         reference: reference of SDS and normal range.
         normal_range: normal range of bone age at the chronological age.
+        comparison: comparison with an earlier radiograph.
         warnings: warnings by severity, the gravest first.
         regions: bone age by each region alone.
         facts: radiograph and system.
@@ -74,6 +75,7 @@ class ReportContent:
     sds: str
     reference: str
     normal_range: str
+    comparison: str
     warnings: tuple[words.WarningGroup, ...]
     regions: tuple[Row, ...]
     facts: tuple[Row, ...]
@@ -94,6 +96,7 @@ class ReportContent:
             self.sds,
             self.normal_range,
             self.reference,
+            self.comparison,
             self.error,
         )
         return tuple(line for line in lines if line)
@@ -107,7 +110,7 @@ def report_content(
     Args:
         document: the assessment.
         decided: the physician's decision, if there is one. A corrected bone age has its own SDS.
-        earlier: reading of an earlier radiograph of the child, with which the report text compares this one.
+        earlier: reading of an earlier radiograph of the child, with which this one is compared.
 
     Raises:
         ClinicalError: ``reading_order`` if the earlier radiograph is known to be the later one.
@@ -123,6 +126,7 @@ def report_content(
     is_phantom = words.is_phantom(document.warnings)
     age_line = "" if is_phantom else _age_line(clinical)
     sds = "" if is_phantom else sds_sentence(clinical)
+    compared = "" if earlier is None or is_void else comparison(earlier, serial_reading(document, decided))
     return ReportContent(
         title=gettext("Bone age report"),
         age=words.age(months_old),
@@ -138,6 +142,7 @@ def report_content(
         sds=sds,
         reference=_reference_line(clinical),
         normal_range="" if is_void else _normal_range(clinical.normal_range),
+        comparison=compared,
         warnings=words.warning_groups(document.warnings),
         regions=() if is_unusable else tuple(_regions(document)),
         facts=tuple(fact_rows(document)),
@@ -147,7 +152,7 @@ def report_content(
             _technique(document, decided),
             _bone_age(words.age(months_old), likely if decided is None or not decided.is_corrected else "", stamp),
             words.sentences(age_line, sds, _reference_line(clinical)),
-            _comparison(document, decided, earlier, is_void=is_void),
+            compared or gettext("Comparison: no earlier radiograph was compared."),
         ),
     )
 
@@ -353,14 +358,6 @@ def _technique(document: AssessmentDocument, decided: Decided | None) -> str:
 
 def _bone_age(age: str, likely_range: str, stamp: str) -> str:
     return words.sentences(stamp or gettext("Bone age: %(age)s") % {"age": age}, likely_range)
-
-
-def _comparison(
-    document: AssessmentDocument, decided: Decided | None, earlier: SerialReading | None, *, is_void: bool
-) -> str:
-    if earlier is None or is_void:
-        return gettext("Comparison: no earlier radiograph was compared.")
-    return comparison(earlier, serial_reading(document, decided))
 
 
 # --- notices ---

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 
 from django.utils import timezone
 
@@ -25,13 +25,13 @@ def last_day() -> date:
 
 
 def midnight(day: date) -> datetime:
-    """Return the time at which a day begins, UTC."""
-    return datetime.combine(day, time(), UTC)
+    """Return the time at which a day begins in the service's time zone."""
+    return datetime.combine(day, time(), timezone.get_default_timezone())
 
 
 def midnight_after(day: date) -> datetime:
-    """Return the time at which a day ends, UTC. The last day of the calendar ends a day early."""
-    return midnight(min(day, date.max - timedelta(days=1))) + timedelta(days=1)
+    """Return the time at which a day ends in the service's time zone. The last day of the calendar ends a day early."""
+    return midnight(min(day, date.max - timedelta(days=1)) + timedelta(days=1))
 
 
 def age_of_columns(

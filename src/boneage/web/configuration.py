@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from boneage.clinical.errors import ClinicalError
 from boneage.clinical.references import DEFAULT_REFERENCE, find_reference
 from boneage.errors import ConfigurationError
+from boneage.web.letterhead import Letterhead, read_letterhead
 
 Mode = Literal["open", "clinic"]
 
@@ -47,6 +49,8 @@ class Configuration:
         atlas: name or folder of reference plates.
         reference: identifier or CSV file of the reference of healthy children, by which SDS are computed.
             `boneage.clinical.references.configured_reference` reads the same variable.
+        letterhead: folder of the letterhead of reports (`boneage.web.letterhead`); empty for none.
+        time_zone: IANA name of the time zone of all times on pages, in reports, tables and the API.
         open_minutes: time for which a result can be seen in the mode ``open``, minutes.
         open_hourly: radiographs that one client may submit per hour in the mode ``open``; 0 for any number.
         idle_minutes: a session ends after this time without a request of its user, minutes; at most a day.
@@ -70,6 +74,8 @@ class Configuration:
     bundle: str = "default"
     atlas: str = "default"
     reference: str = DEFAULT_REFERENCE
+    letterhead: str = ""
+    time_zone: str = "UTC"
     open_minutes: int = 30
     open_hourly: int = 120
     idle_minutes: int = 30
@@ -90,6 +96,11 @@ class Configuration:
     def is_https(self) -> bool:
         """Return whether users reach the service by https."""
         return urlsplit(self.url).scheme == "https"
+
+    @property
+    def letterhead_content(self) -> Letterhead:
+        """Letterhead of reports; an empty one without the setting."""
+        return read_letterhead(Path(self.letterhead).expanduser()) if self.letterhead else Letterhead()
 
     @property
     def all_hosts(self) -> list[str]:
@@ -120,7 +131,7 @@ class Configuration:
             find_reference(text["reference"])
         except ClinicalError as error:
             raise ConfigurationError("setting_invalid", f"BONEAGE_REFERENCE cannot be used. {error.message}") from None
-        return cls(
+        configuration = cls(
             mode="open" if mode == "open" else "clinic",
             store=Path(text["store"] or default.store).expanduser(),
             database=text["database"],
@@ -131,6 +142,8 @@ class Configuration:
             bundle=text["bundle"] or default.bundle,
             atlas=text["atlas"] or default.atlas,
             reference=text["reference"] or default.reference,
+            letterhead=text["letterhead"],
+            time_zone=_time_zone(text["time_zone"] or default.time_zone),
             open_minutes=_count("open_minutes", text, default.open_minutes, 1),
             open_hourly=_count("open_hourly", text, default.open_hourly, 0),
             idle_minutes=_count("idle_minutes", text, default.idle_minutes, 1, 1440),
@@ -142,6 +155,18 @@ class Configuration:
             attempts=_count("attempts", text, default.attempts, 1),
             worker_mebibytes=_count("worker_mebibytes", text, default.worker_mebibytes, 1024),
         )
+        _ = configuration.letterhead_content  # a fault is reported at the start
+        return configuration
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # an unknown name, or one that leads out of the data
+        raise ConfigurationError(
+            "setting_invalid", f"BONEAGE_TIME_ZONE must be a name such as Europe/Madrid, not {name!r}."
+        ) from None
+    return name
 
 
 def _flag(name: str, text: Mapping[str, str]) -> bool:

@@ -28,7 +28,7 @@ WSGI_APPLICATION = "boneage.web.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "web.User"
 USE_TZ = True
-TIME_ZONE = "UTC"
+TIME_ZONE = CONFIGURATION.time_zone
 
 INSTALLED_APPS = [
     "django.contrib.auth",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
@@ -102,8 +102,18 @@ def narrow_range(bounds: tuple[float, float] | None) -> str:
 
 
 def moment(when: datetime | None) -> str:
-    """Return date and time in the service's time zone, with its name; empty for None."""
+    """Return date and time in the service's time zone, with its offset; empty for None."""
     return "" if when is None else words.moment(timezone.localtime(when))
+
+
+def iso_moment(when: datetime) -> str:
+    """Return date and time in the service's time zone for programs, ``2026-11-30T10:15:00+01:00``."""
+    return timezone.localtime(when).isoformat(timespec="seconds")
+
+
+def day(when: date | datetime | None) -> str:
+    """Return a date, or the date of a moment in the service's time zone, with its month in letters; empty for None."""
+    return words.day(timezone.localtime(when).date() if isinstance(when, datetime) else when)
 
 
 _BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))

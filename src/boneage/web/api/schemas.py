@@ -6,7 +6,8 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from django.utils import timezone
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from boneage.bundle.estimate import OLDEST_MONTHS
 from boneage.schema import two_decimals
@@ -118,14 +119,18 @@ class Search(Given):
 # --- going out --------------------------------------------------------------------------------------------------------
 
 
+Moment = Annotated[datetime, AfterValidator(timezone.localtime)]
+"""Date and time in the service's time zone, with its offset."""
+
+
 class Row(BaseModel):
     """An assessment in short."""
 
     id: UUID
     state: StateName
-    submitted_at: datetime
-    finished_at: datetime | None
-    expires_at: datetime | None = Field(description="When it is deleted, in the mode open.")
+    submitted_at: Moment
+    finished_at: Moment | None
+    expires_at: Moment | None = Field(description="When it is deleted, in the mode open.")
     reference: str | None = Field(description="Of the patient, in the mode clinic.")
     sex: Sex
     code: str | None = Field(description="Why it was rejected or failed; docs/codes.md lists the codes.")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils import timezone
+
 from boneage.report.report import CSV_COLUMNS, document_cells
 from boneage.schema import to_json, two_decimals, values_of
 from boneage.web.documents import DecisionDocument, Result, StoredResult
 from boneage.web.models import Assessment, Decision, Verdict
+from boneage.web.texts import iso_moment
 
 DECISION_COLUMNS = ("decision", "decided_age_months", "decision_reason", "decided_by", "decided_at")
 
@@ -47,7 +50,7 @@ def csv_row(assessment: Assessment) -> list[object]:
             "decided_age_months": result.decision.age_months,
             "decision_reason": result.decision.reason,
             "decided_by": result.decision.decided_by,
-            "decided_at": result.decision.decided_at.isoformat(timespec="seconds"),
+            "decided_at": iso_moment(result.decision.decided_at),
         }
     return [cells.get(name) for name in COLUMNS]
 
@@ -68,5 +71,5 @@ def _decision_document(decision: Decision) -> DecisionDocument:
         age_months=two_decimals(decision.age_months),
         reason=decision.reason,
         decided_by=None if decision.decided_by is None else decision.decided_by.username,
-        decided_at=decision.decided_at.replace(microsecond=0),
+        decided_at=timezone.localtime(decision.decided_at).replace(microsecond=0),
     )

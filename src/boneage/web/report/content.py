@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-import numpy as np
 from django.utils import timezone
 from django.utils.translation import gettext
-from numpy.typing import NDArray
 
 from boneage import words
-from boneage.errors import AtlasError
-from boneage.explain import HeatMap, encode_picture, overlay
+from boneage.explain import HeatMap
 from boneage.report.content import ReportContent, report_content
-from boneage.sex import Sex
-from boneage.web import installation, texts
+from boneage.web import texts
 from boneage.web.cases.earlier import decided, earlier_of
 from boneage.web.cases.exports import last_decision
 from boneage.web.cases.radiograph_facts import radiograph_lines
-from boneage.web.models import Assessment, PictureKind, User, Verdict
-from boneage.web.queue.pictures import decoded, heat_of, reduced, stored_picture
-
-log = logging.getLogger(__name__)
-
-PRINTED_SIDE = 1100
-"""Longest side of a picture in the report, pixels: 300 to the inch at the height that it is printed at."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture of the report.
-
-    Attributes:
-        jpeg: its bytes.
-        width, height: pixels.
-        caption: below it.
-        alternative: description for readers who cannot see it.
-    """
-
-    jpeg: bytes
-    width: int
-    height: int
-    caption: str
-    alternative: str
-
-    @property
-    def data_uri(self) -> str:
-        """Address that holds the picture itself, for a page."""
-        return "data:image/jpeg;base64," + base64.b64encode(self.jpeg).decode("ascii")
+from boneage.web.letterhead import Letterhead
+from boneage.web.models import Assessment, User, Verdict, configuration
+from boneage.web.report.figures import Figure, figures, heat_map_of
 
 
 @dataclass(frozen=True)
@@ -59,24 +26,42 @@ class Report:
     """The report of the service: the content of every report, and the data that only the service holds.
 
     Attributes:
+        letterhead: lines and logo of the institution.
         content: content that command line and report files show, too (`boneage.report.content`).
-        printed_at: date and time of printing.
+        created: date and time of printing, in the service's time zone.
         patient: rows on the patient.
         decision: physician who decided, and the reason; or the sentence that nobody has.
-        figures: radiograph, heat map, reference plate.
+        figures: hand, heat map, reference plate.
         map_note: limits of the heat map.
         facts: rows on the radiograph and the system.
         signature: terms that are filled in by hand.
     """
 
+    letterhead: Letterhead
     content: ReportContent
-    printed_at: str
+    created: datetime
     patient: tuple[tuple[str, str], ...]
     decision: tuple[str, ...]
     figures: tuple[Figure, ...]
     map_note: str
     facts: tuple[tuple[str, str], ...]
     signature: tuple[str, ...]
+
+    @property
+    def printed_at(self) -> str:
+        """Date and time of printing, in words."""
+        return texts.moment(self.created)
+
+    def texts(self) -> Iterator[str]:
+        """Yield every text of the report."""
+        content = self.content
+        yield from (*self.letterhead.lines, content.title, self.printed_at, content.age, content.stamp, *content.answer)
+        yield from (*self.decision, self.map_note, *content.notice, *content.intended_use, *self.signature)
+        yield from (figure.caption for figure in self.figures)
+        for group in content.warnings:
+            yield from (group.title, *group.sentences)
+        for row in (*self.patient, *content.regions, *self.facts):
+            yield from row
 
 
 def report_of(assessment: Assessment, printed_at: datetime | None = None) -> Report:
@@ -86,14 +71,15 @@ def report_of(assessment: Assessment, printed_at: datetime | None = None) -> Rep
         assessment: a finished one.
         printed_at: date and time to print; now if not given.
     """
-    heat = _heat(assessment)
+    heat = heat_map_of(assessment)
     content = content_of(assessment)
     return Report(
+        letterhead=configuration().letterhead_content,
         content=content,
-        printed_at=texts.moment(printed_at or timezone.now()),
+        created=timezone.localtime(printed_at),
         patient=tuple(_patient(assessment)),
         decision=tuple(_decision(assessment)),
-        figures=tuple(_figures(assessment, heat, content.is_void)),
+        figures=figures(assessment, heat, is_void=content.is_void),
         map_note=_map_note(heat),
         facts=tuple(_facts(assessment)),
         signature=(gettext("Date"), gettext("Name"), gettext("Signature")),
@@ -146,59 +132,10 @@ def _name(user: User) -> str:
     return user.get_full_name() or user.username
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
-
-
-def _heat(assessment: Assessment) -> HeatMap | None:
-    """Return its heat map; None if there is nothing on it."""
-    levels = stored_picture(assessment, PictureKind.HEAT)
-    return None if levels is None or not levels.any() else heat_of(levels)
-
-
-def _figures(assessment: Assessment, heat: HeatMap | None, void: bool) -> Iterator[Figure]:
-    radiograph = stored_picture(assessment, PictureKind.RADIOGRAPH)
-    if radiograph is not None:
-        radiograph = reduced(radiograph, PRINTED_SIDE)
-        yield _figure(radiograph, gettext("Radiograph (grey values stretched for display)"), gettext("The radiograph"))
-        if heat is not None:
-            tinted = overlay(radiograph, heat, scale_bar=False)
-            yield _figure(
-                tinted,
-                gettext("Heat map (Grad-CAM): places that influenced the estimate"),
-                gettext("The radiograph with the heat map"),
-            )
-    if not void:
-        yield from _plate(assessment)
-
-
-def _plate(assessment: Assessment) -> Iterator[Figure]:
-    """Yield the reference plate nearest to the age that counts; none if the atlas has none."""
-    if assessment.current_months is None:
-        return
-    try:
-        atlas = installation.atlas()
-        plate = atlas.nearest_by_age(Sex(assessment.sex), assessment.current_months)
-        picture = decoded(atlas.picture_bytes(plate)[0])
-    except AtlasError as error:
-        log.warning("the report goes without a reference plate: %s", error)
-        return
-    if picture is None:
-        return
-    caption = gettext("Reference plate nearest by age: %(age)s") % {"age": words.age(plate.age_months)}
-    if plate.count:
-        caption += " · " + texts.averaged(plate.count)
-    yield _figure(reduced(picture, PRINTED_SIDE), caption, gettext("Reference plate"))
-
-
 def _map_note(heat: HeatMap | None) -> str:
     if heat is None:
         return gettext("There is no heat map: no place of the radiograph influenced the estimate.")
     return gettext("The heat map shows which places raised or lowered the estimate, not whether it is right.")
-
-
-def _figure(picture: NDArray[np.uint8], caption: str, alternative: str) -> Figure:
-    height, width = picture.shape[:2]
-    return Figure(encode_picture(".jpg", picture), width, height, caption, alternative)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

@@ -1,18 +1,14 @@
-"""The report as a PDF: one A4 page, in the active language.
+"""The report as a PDF for archives (PDF/A-2b): one A4 page, in the active language.
 
-Fonts are named, not embedded: Helvetica, and for letters that it lacks the Adobe-GB1 font of Chinese, for which viewers
-take one of the system's. So a name in Chinese or Cyrillic letters prints in a report in any language.
+Fonts are embedded and subset (`boneage.web.report.letters`), so that a name in Chinese or Cyrillic letters prints in a
+report in any language.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from io import BytesIO
-from itertools import groupby
 from typing import Any
-from xml.sax.saxutils import escape
 
 from django.utils.translation import get_language, gettext
 from reportlab import rl_config
@@ -20,13 +16,16 @@ from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
-from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Image, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from boneage.severity import Severity
+from boneage.web.letterhead import Letterhead
 from boneage.web.models import Assessment
-from boneage.web.report.content import Figure, Report, report_of
+from boneage.web.report.archive import make_archivable, with_line_ends
+from boneage.web.report.content import Report, report_of
+from boneage.web.report.figures import Figure
+from boneage.web.report.letters import BOLD, PLAIN, has_replacements, marked_up, register_fonts
 
 rl_config.useA85 = 0  # binary streams: a fifth smaller, and every program has read them for decades
 
@@ -35,8 +34,8 @@ _WIDTH = A4[0] - 2 * _MARGIN
 _HEIGHT = A4[1] - 2 * _MARGIN
 _HIGHEST_FIGURE, _LOWEST_FIGURE = 98 * mm, 45 * mm
 _GAP = 4 * mm
+_LOGO_HEIGHT, _LOGO_WIDTH = 16 * mm, 50 * mm
 
-_LATIN, _LATIN_BOLD, _WIDE = "Helvetica", "Helvetica-Bold", "STSong-Light"
 _SOFT, _LINE = colors.HexColor("#47525e"), colors.HexColor("#b9c0c8")
 _CAUTION, _CRITICAL = colors.HexColor("#7d4600"), colors.HexColor("#9b1c1c")
 
@@ -51,8 +50,15 @@ def pdf_bytes(assessment: Assessment) -> bytes:
 
 def draw(report: Report) -> bytes:
     """Draw a report as a PDF. Long notes that do not fit on one page continue on the next."""
-    _register_fonts()
+    register_fonts()
+    language = get_language() or "en"
     file = BytesIO()
+
+    def archivable(*args: Any, **options: Any) -> Canvas:
+        canvas = Canvas(*args, **options)
+        make_archivable(canvas, report.created, language)
+        return canvas
+
     document = SimpleDocTemplate(
         file,
         pagesize=A4,
@@ -62,13 +68,15 @@ def draw(report: Report) -> bytes:
         bottomMargin=_MARGIN - 6,
         title=report.content.title,
         author="boneage",
-        lang=get_language() or "en",
+        creator="boneage",
+        lang=language,
+        initialFontName=PLAIN,
     )
     above, below = _above(report), _below(report)
     left = _HEIGHT - sum(_height(one) for one in (*above, *below)) - 2 * mm
     figures = _figures(report.figures, min(_HIGHEST_FIGURE, max(_LOWEST_FIGURE, left)))
-    document.build([*above, *figures, *below])
-    return file.getvalue()
+    document.build([*above, *figures, *below], canvasmaker=archivable)
+    return with_line_ends(file.getvalue())
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
@@ -89,12 +97,12 @@ def _above(report: Report) -> list[Flowable]:
         decision += [
             _text(gettext("%(label)s: %(age)s") % {"label": term, "age": age}) for term, age in report.content.regions
         ]
-    parts = [head, _rule(), *_facts(report.patient, 3), Spacer(0, 2 * mm), _row([answer, decision], [0.5, 0.5])]
+    parts = [head, _rule(), *_facts(report.patient, 3), Spacer(0, 2 * mm), _row([answer, decision], [0.58, 0.42])]
     for group in report.content.warnings:
         kind = "soft" if group.severity is Severity.INFO else "plain"
         sentences = [_text(f"• {sentence}", kind) for sentence in group.sentences]
         parts += [Spacer(0, 2 * mm), _text(group.title, group.severity.value), *sentences]
-    return [*parts, Spacer(0, 3 * mm)]
+    return [*_letterhead(report.letterhead), *parts, Spacer(0, 3 * mm)]
 
 
 def _below(report: Report) -> list[Flowable]:
@@ -104,9 +112,33 @@ def _below(report: Report) -> list[Flowable]:
         *parts,
         *(_text(sentence, "bold") for sentence in report.content.notice),
         _text(" ".join(report.content.intended_use), "soft"),
+        *_replaced(report),
         Spacer(0, 13 * mm),
         _signature(report.signature),
     ]
+
+
+def _replaced(report: Report) -> list[Flowable]:
+    """Draw a sentence where letters of the report cannot be printed."""
+    if not has_replacements(report.texts()):
+        return []
+    sentence = gettext(
+        "The fonts of this PDF lack some letters; base letters or question marks stand for them. The page shows them."
+    )
+    return [_text(sentence, "caution")]
+
+
+def _letterhead(letterhead: Letterhead) -> list[Flowable]:
+    """Draw the lines of the letterhead, its first one bold, with the logo to the right."""
+    lines = [_text(line, "letterhead" if number == 0 else "soft") for number, line in enumerate(letterhead.lines)]
+    if not lines:
+        return []
+    logo: list[Flowable] = []
+    if letterhead.logo_jpeg:
+        height, width = letterhead.logo_shape
+        zoom = min(_LOGO_HEIGHT / height, _LOGO_WIDTH / width)
+        logo.append(Image(BytesIO(letterhead.logo_jpeg), zoom * width, zoom * height, hAlign="RIGHT"))
+    return [_row([lines, logo], [0.7, 0.3]), Spacer(0, 2 * mm), _rule()]
 
 
 def _figures(figures: Sequence[Figure], height: float) -> list[Flowable]:
@@ -122,20 +154,8 @@ def _figures(figures: Sequence[Figure], height: float) -> list[Flowable]:
     widths = [share * high for share in shares]
     pictures = [Image(BytesIO(figure.jpeg), width, high) for figure, width in zip(figures, widths, strict=True)]
     spare = (_WIDTH - gaps - sum(widths)) / len(figures)
-    table = Table([pictures, captions], colWidths=[width + _GAP + spare for width in widths])
-    table.setStyle(
-        TableStyle(
-            [
-                ("ALIGN", (0, 0), (-1, -1), "CENTER"),
-                ("VALIGN", (0, 0), (-1, -1), "TOP"),
-                ("LEFTPADDING", (0, 0), (-1, -1), _GAP / 2),
-                ("RIGHTPADDING", (0, 0), (-1, -1), _GAP / 2),
-                ("TOPPADDING", (0, 0), (-1, -1), 0),
-                ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
-            ]
-        )
-    )
-    return [table]
+    commands = [("ALIGN", _ALL, "CENTER"), ("LEFTPADDING", _ALL, _GAP / 2), ("RIGHTPADDING", _ALL, _GAP / 2)]
+    return [_table([pictures, captions], [width + _GAP + spare for width in widths], *commands)]
 
 
 def _facts(rows: Sequence[tuple[str, str]], columns: int) -> list[Flowable]:
@@ -147,20 +167,8 @@ def _facts(rows: Sequence[tuple[str, str]], columns: int) -> list[Flowable]:
 
 def _row(cells: Sequence[Any], shares: Sequence[float]) -> Table:
     """Arrange parts side by side."""
-    table = Table([list(cells)], colWidths=[_WIDTH * share for share in shares])
-    table.setStyle(
-        TableStyle(
-            [
-                ("VALIGN", (0, 0), (-1, -1), "TOP"),
-                ("LEFTPADDING", (0, 0), (-1, -1), 0),
-                ("RIGHTPADDING", (0, 0), (-2, -1), 6),
-                ("RIGHTPADDING", (-1, 0), (-1, -1), 0),
-                ("TOPPADDING", (0, 0), (-1, -1), 1),
-                ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
-            ]
-        )
-    )
-    return table
+    commands = [("RIGHTPADDING", ((0, 0), (-2, -1)), 6), ("TOPPADDING", _ALL, 1)]
+    return _table([list(cells)], [_WIDTH * share for share in shares], *commands)
 
 
 def _signature(words: Sequence[str]) -> Table:
@@ -169,16 +177,34 @@ def _signature(words: Sequence[str]) -> Table:
     for place in range(len(words) - 1, 0, -1):
         cells.insert(place, "")  # this keeps the lines from touching
     free = _WIDTH - _GAP * (len(words) - 1)
-    widths = [_GAP if not cell else free / len(words) for cell in cells]
-    table = Table([cells], colWidths=widths)
-    lines = [("LINEABOVE", (i, 0), (i, 0), 0.6, colors.black) for i in range(0, len(cells), 2)]
-    table.setStyle(TableStyle([("LEFTPADDING", (0, 0), (-1, -1), 0), *lines]))
-    return table
+    lines = [("LINEABOVE", ((i, 0), (i, 0)), 0.6, colors.black) for i in range(0, len(cells), 2)]
+    return _table([cells], [_GAP if not cell else free / len(words) for cell in cells], ("TOPPADDING", _ALL, 3), *lines)
 
 
 def _rule() -> Table:
-    table = Table([[""]], colWidths=[_WIDTH], rowHeights=[4])
-    table.setStyle(TableStyle([("LINEABOVE", (0, 0), (-1, -1), 0.6, _LINE)]))
+    return _table([[""]], [_WIDTH], ("LINEABOVE", _ALL, 0.6, _LINE), heights=[4])
+
+
+_Command = tuple[str, tuple[tuple[int, int], tuple[int, int]], *tuple[Any, ...]]
+"""Command of a table's style, with the cells that it is for."""
+
+_ALL = ((0, 0), (-1, -1))
+
+
+def _table(
+    cells: Sequence[Sequence[Any]], widths: Sequence[float], *commands: _Command, heights: Sequence[float] | None = None
+) -> Table:
+    """Return a table without padding at the sides, in a font that is embedded (even an empty cell names one)."""
+    base: tuple[_Command, ...] = (
+        ("FONTNAME", _ALL, PLAIN),
+        ("VALIGN", _ALL, "TOP"),
+        ("LEFTPADDING", _ALL, 0),
+        ("RIGHTPADDING", _ALL, 0),
+        ("TOPPADDING", _ALL, 0),
+        ("BOTTOMPADDING", _ALL, 2),
+    )
+    table = Table(cells, colWidths=widths, rowHeights=heights)
+    table.setStyle(TableStyle([(name, *cells_of_it, *values) for name, cells_of_it, *values in (*base, *commands)]))
     return table
 
 
@@ -188,10 +214,10 @@ def _height(one: Flowable) -> float:
 
 # --- text -------------------------------------------------------------------------------------------------------------
 
-_SIZES = {"head": 15, "age": 20, "void": 20, "stamp": 10, "term": 7.5, "soft": 7.5, "caption": 7.5}
+_SIZES = {"head": 15, "age": 20, "void": 20, "stamp": 10, "letterhead": 11, "term": 7.5, "soft": 7.5, "caption": 7.5}
 _COLOURS = {"term": _SOFT, "soft": _SOFT, "caption": _SOFT, "void": _SOFT, "right": _SOFT, "stamp": _CRITICAL}
 _COLOURS |= {"critical": _CRITICAL, "caution": _CAUTION, "info": _SOFT}
-_BOLD = ("head", "age", "stamp", "bold", "critical", "caution")
+_BOLD = ("head", "letterhead", "age", "stamp", "bold", "critical", "caution")
 
 
 def _text(content: str, kind: str = "plain", space_before: float = 0) -> Paragraph:
@@ -199,7 +225,7 @@ def _text(content: str, kind: str = "plain", space_before: float = 0) -> Paragra
     size = _SIZES.get(kind, 8.5)
     style = ParagraphStyle(
         kind,
-        fontName=_LATIN,
+        fontName=PLAIN,
         fontSize=size,
         leading=1.28 * size,
         textColor=_COLOURS.get(kind, colors.black),
@@ -209,41 +235,6 @@ def _text(content: str, kind: str = "plain", space_before: float = 0) -> Paragra
     )
     # The Chinese font has no bold: bold numbers among its letters would look like a mistake.
     is_bold = kind in _BOLD and not style.wordWrap
-    lines = (_marked_up(line, _LATIN_BOLD if is_bold else _LATIN) for line in content.splitlines())
+    lines = (marked_up(line, BOLD if is_bold else PLAIN) for line in content.splitlines())
     markup = "<br/>".join(lines)
     return Paragraph(f"<strike>{markup}</strike>" if kind == "void" else markup, style)
-
-
-def _marked_up(line: str, latin: str) -> str:
-    """Return a line in which each letter has a font that holds it."""
-    spans = groupby(_printable(line), key=lambda letter: latin if _is_latin(letter) else _WIDE)
-    return "".join(f'<font name="{font}">{escape("".join(letters))}</font>' for font, letters in spans)
-
-
-def _printable(line: str) -> Iterable[str]:
-    """Yield the letters of a line, those that no font holds replaced by their base letter, or by a question mark."""
-    for letter in line:
-        if letter == "\N{MINUS SIGN}":  # no font holds it
-            yield "\N{EN DASH}"
-        elif _is_latin(letter) or _encodes(letter, "gbk"):
-            yield letter
-        else:
-            base = unicodedata.normalize("NFKD", letter)[:1]
-            yield base if _is_latin(base) or _encodes(base, "gbk") else "?"
-
-
-def _is_latin(letter: str) -> bool:
-    return _encodes(letter, "cp1252") or letter == "\N{NO-BREAK SPACE}"
-
-
-def _encodes(letter: str, encoding: str) -> bool:
-    try:
-        letter.encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return letter.isprintable()
-
-
-@cache
-def _register_fonts() -> None:
-    pdfmetrics.registerFont(UnicodeCIDFont(_WIDE))

@@ -22,6 +22,7 @@ from boneage.web.accounts.forms import AuditFilter, NewUser, RoleOf, account_err
 from boneage.web.chronological_age import midnight, midnight_after
 from boneage.web.models import AuditEvent, Role, User
 from boneage.web.report.downloads import csv_table
+from boneage.web.texts import iso_moment
 
 PAGE = 100
 """Number of events on a page."""
@@ -157,4 +158,4 @@ def _rows(events: Iterable[AuditEvent]) -> Iterator[list[object]]:
     for event in events:
         detail = json.dumps(event.detail, ensure_ascii=False, sort_keys=True)
         who = (event.user_name, event.account or "", event.address or "")
-        yield [event.at.isoformat(), *who, event.action, event.object_type, event.object_id, detail]
+        yield [iso_moment(event.at), *who, event.action, event.object_type, event.object_id, detail]

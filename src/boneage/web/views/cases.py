@@ -159,7 +159,7 @@ def _exported(selection: Worklist) -> Iterator[list[object]]:
             _tenths(row.difference_months),
             row.status.value,
             row.severity,
-            radiograph.submitted_at.isoformat(timespec="seconds"),
+            texts.iso_moment(radiograph.submitted_at),
             row.submitter,
             row.decider,
             radiograph.radiograph_name,

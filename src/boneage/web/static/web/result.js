@@ -2,16 +2,7 @@
 import { startPlates } from "./plates.js";
 import { startViewer } from "./viewer.js";
 
-function showLocalTimes(root) {
-  const language = document.documentElement.lang;
-  for (const time of root.querySelectorAll("time[data-local-time]")) {
-    const style = time.dataset.localTime === "date" ? { dateStyle: "medium", timeStyle: "short" } : { timeStyle: "short" };
-    time.textContent = new Intl.DateTimeFormat(language, style).format(new Date(time.dateTime));
-  }
-}
-
 function start(root) {
-  showLocalTimes(root);
   for (const element of root.querySelectorAll("[data-viewer]:not([data-started])")) {
     element.dataset.started = "";
     startViewer(element);
