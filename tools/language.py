@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Check the English of the project against the tables in docs/style.md.
 
-`check` fails on findings outside of tools/language_pending.txt, `list PATH ...` prints the findings of files and
-folders, and `rooms` counts the findings of each room. docs/style.md describes the rules.
+`check` fails on findings, and `list PATH ...` prints the findings of files and folders, allowed ones as well.
+docs/style.md describes the rules.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import re
 import sys
 import tokenize
 import tomllib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ import click
 
 ROOT = Path(__file__).resolve().parents[1]
 STYLE = ROOT / "docs" / "style.md"
-PENDING = ROOT / "tools" / "language_pending.txt"
 ALLOWED = ROOT / "tools" / "language_allowed.toml"
 
 PYTHON_FOLDERS = ("src", "tests", "benchmarks", "docs", "examples", "tools")
@@ -480,12 +478,6 @@ def findings_of(path: Path, root: Path, style: Style) -> list[Finding]:
     return checker.findings
 
 
-def pending_paths(text: str) -> list[str]:
-    """Return the paths of a list of pending rooms, one a line; ``#`` begins a comment."""
-    lines = (line.partition("#")[0].strip() for line in text.splitlines())
-    return [line for line in lines if line]
-
-
 def is_under(path: str, folders: Iterable[str]) -> bool:
     """Return True if a path is one of the given ones or lies in one of them."""
     return any(path == one or path.startswith(one.rstrip("/") + "/") for one in folders)
@@ -510,22 +502,13 @@ def allowances(text: str) -> list[Allowance]:
     return entries
 
 
-def problems(findings: list[Finding], allowed: list[Allowance], pending: list[str]) -> list[str]:
-    """Return what makes the check fail: findings outside of pending rooms, and exceptions that nothing needs."""
-    remaining = [one for one in findings if not any(entry.covers(one) for entry in allowed)]
-    failing = [str(one) for one in remaining if not is_under(one.path, pending)]
+def problems(findings: list[Finding], allowed: list[Allowance]) -> list[str]:
+    """Return findings without an exception, and exceptions without a finding."""
+    failing = [str(one) for one in findings if not any(entry.covers(one) for entry in allowed)]
     unused = [one for one in allowed if not any(one.covers(finding) for finding in findings)]
     return failing + [
         f"tools/language_allowed.toml: remove the exception for {one.path}, {one.rule}, {one.text!r}" for one in unused
     ]
-
-
-def _room(path: str) -> str:
-    """Return the folder of a module within the package, or the file's own path elsewhere."""
-    parts = Path(path).parts
-    if parts[:2] != ("src", "boneage"):
-        return "/".join(parts[:2])
-    return "/".join(parts[: 4 if len(parts) > 4 and parts[2] in ("web", "train") else 3])
 
 
 def _everything(folders: Iterable[str] = ()) -> list[Finding]:
@@ -550,9 +533,8 @@ def main(context: click.Context) -> None:
 
 @main.command()
 def check() -> None:
-    """Fail on findings outside of the pending rooms."""
-    pending = pending_paths(PENDING.read_text(encoding="utf-8"))
-    lines = problems(_everything(), allowances(ALLOWED.read_text(encoding="utf-8")), pending)
+    """Fail on findings without an exception."""
+    lines = problems(_everything(), allowances(ALLOWED.read_text(encoding="utf-8")))
     for line in lines:
         click.echo(line)
     sys.exit(1 if lines else 0)
@@ -564,15 +546,6 @@ def list_findings(paths: tuple[str, ...]) -> None:
     """Print the findings of files and folders, of all without an argument."""
     for finding in _everything(paths):
         click.echo(str(finding))
-
-
-@main.command()
-def rooms() -> None:
-    """Print the number of findings by room, and which rooms are pending."""
-    pending = pending_paths(PENDING.read_text(encoding="utf-8"))
-    counts = Counter(_room(finding.path) for finding in _everything())
-    for room in sorted({*counts, *pending}):
-        click.echo(f"{counts[room]:5} {'pending' if is_under(room, pending) else '':8}{room}")
 
 
 if __name__ == "__main__":

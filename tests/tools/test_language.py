@@ -139,24 +139,19 @@ def test_line_of_a_finding(tool: ModuleType) -> None:
     assert [str(finding)[:31] for finding in checker.findings] == ["src/boneage/module.py:4: word: "]
 
 
-def test_problems_allowances_and_pending_rooms(tool: ModuleType) -> None:
-    """A finding fails the check unless its room is pending or it is allowed; an unused exception fails too."""
+def test_problems_and_allowances(tool: ModuleType) -> None:
+    """A finding fails the check unless it is allowed; an unused exception fails too."""
     finding = tool.Finding("src/boneage/a/b.py", 1, "word", "'film', write radiograph")
     allowed = tool.allowances("[[allow]]\npath='src/boneage/a/b.py'\nrule='word'\ntext='film'\nreason='A quotation.'")
-    assert tool.problems([finding], [], []) == [str(finding)]
-    assert tool.problems([finding], [], ["src/boneage/ab", "src/boneage/a"]) == []
-    assert tool.problems([finding], allowed, []) == []
-    assert len(tool.problems([], allowed, [])) == 1
+    assert tool.problems([finding], []) == [str(finding)]
+    assert tool.problems([finding], allowed) == []
+    assert len(tool.problems([], allowed)) == 1
 
 
 @pytest.mark.parametrize("entry", ["path='a.py'\nrule='word'", "path='a.py'\nrule='word'\nreason=' '", "reason='so'"])
 def test_allowances_need_a_reason(tool: ModuleType, entry: str) -> None:
     with pytest.raises(ValueError, match="reason"):
         tool.allowances(f"[[allow]]\n{entry}\n")
-
-
-def test_pending_paths_skip_comments(tool: ModuleType) -> None:
-    assert tool.pending_paths("# rooms\nsrc/boneage/a\n\ntests  # all of them\n") == ["src/boneage/a", "tests"]
 
 
 @pytest.mark.parametrize("page", ["", "## Openings\n\n| a |\n|---|\n| none |\n"])
@@ -166,20 +161,18 @@ def test_style_page_without_tables(tool: ModuleType, page: str) -> None:
 
 
 def test_commands(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check fails on what is held, lists pending findings too, and counts them by room."""
-    for name in ("held", "pending"):
+    """The check fails on a finding and passes without any; the list takes folders."""
+    for name in ("here", "there"):
         (tmp_path / "src/boneage" / name).mkdir(parents=True)
         (tmp_path / "src/boneage" / name / "module.py").write_text('"""Reading of films."""\n')
-    (tmp_path / "pending.txt").write_text("src/boneage/pending\n")
     (tmp_path / "allowed.toml").write_text("")
-    for constant, path in (("ROOT", ""), ("PENDING", "pending.txt"), ("ALLOWED", "allowed.toml")):
+    for constant, path in (("ROOT", ""), ("ALLOWED", "allowed.toml")):
         monkeypatch.setattr(tool, constant, tmp_path / path)
     finding = "src/boneage/{}/module.py:1: word: 'films', write radiograph; \"image\" for an array or a file\n"
     checked = CliRunner().invoke(tool.main)
-    assert (checked.exit_code, checked.output) == (1, finding.format("held"))
-    listed = CliRunner().invoke(tool.main, ["list", "src/boneage/pending/"])
-    assert (listed.exit_code, listed.output) == (0, finding.format("pending"))
-    counted = CliRunner().invoke(tool.main, ["rooms"])
-    assert counted.output.split() == ["1", "src/boneage/held", "1", "pending", "src/boneage/pending"]
-    (tmp_path / "src/boneage/held/module.py").write_text('"""Reading of radiographs."""\n')
+    assert (checked.exit_code, checked.output) == (1, finding.format("here") + finding.format("there"))
+    listed = CliRunner().invoke(tool.main, ["list", "src/boneage/there/"])
+    assert (listed.exit_code, listed.output) == (0, finding.format("there"))
+    for name in ("here", "there"):
+        (tmp_path / "src/boneage" / name / "module.py").write_text('"""Reading of radiographs."""\n')
     assert CliRunner().invoke(tool.main, ["check"]).exit_code == 0

@@ -43,7 +43,7 @@ def open_mode(settings: Settings) -> None:
 
 @pytest.fixture
 def make_user(db: None) -> Callable[..., User]:
-    """A user of a role, ``make_user(Role.READER)``; named as the role unless said otherwise."""
+    """A user of a role, ``make_user(Role.READER)``; named as the role by default."""
 
     def make(role: Role = Role.READER, name: str = "") -> User:
         return User.objects.create_user(name or str(role), password=PASSWORD, role=role)
@@ -64,7 +64,7 @@ def log_in(make_user: Callable[..., User]) -> Callable[..., Client]:
 
 
 def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None = 90.0, sex: str = "F") -> Answer:
-    """What a worker could have said of the drawn phantom, pictures included."""
+    """A possible answer of a worker on the drawn phantom, with its pictures."""
     radiograph = cv2.imdecode(np.frombuffer(sample_png(), np.uint8), cv2.IMREAD_GRAYSCALE)
     assert radiograph is not None
     height, width = radiograph.shape
@@ -108,7 +108,7 @@ def with_result(answer: Answer, **changes: Any) -> Answer:
 
 
 def code_and_reason(key: str) -> tuple[WarningCode, str | None]:
-    """What `ResultWarning.of` takes, of a key of `boneage.warnings_.WARNING_TEXTS`."""
+    """Arguments of `ResultWarning.of` by a key of `boneage.warnings_.WARNING_TEXTS`."""
     code, _, reason = key.partition(".")
     return WarningCode(code), reason or None
 

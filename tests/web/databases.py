@@ -35,7 +35,7 @@ def database_of_all_threads(blocker: Any, described: dict[str, Any]) -> Iterator
 
     Args:
         blocker: pytest-django's fixture ``django_db_blocker``.
-        described: as an entry of Django's ``DATABASES``.
+        described: entry of Django's ``DATABASES``.
     """
     usual, usual_settings = connections["default"], connections.settings["default"]
     with blocker.unblock():

@@ -30,10 +30,10 @@ _USER = "boneage"
 def programs() -> Path | None:
     """The folder with PostgreSQL's ``initdb`` and ``pg_ctl``; None if there is none."""
     on_path = shutil.which("initdb")
-    found = [Path(on_path).resolve().parent] if on_path else []
+    folders = [Path(on_path).resolve().parent] if on_path else []
     installed = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
-    found += sorted(installed, key=lambda folder: float(folder.parent.name.removeprefix("pgsql-")), reverse=True)
-    return next((folder for folder in found if (folder / "initdb").exists() and (folder / "pg_ctl").exists()), None)
+    folders += sorted(installed, key=lambda folder: float(folder.parent.name.removeprefix("pgsql-")), reverse=True)
+    return next((folder for folder in folders if (folder / "initdb").exists() and (folder / "pg_ctl").exists()), None)
 
 
 def _runner() -> str | None:
@@ -113,7 +113,7 @@ def default_database(blocker: Any, described: dict[str, Any]) -> Iterator[None]:
 
     Args:
         blocker: pytest-django's fixture ``django_db_blocker``.
-        described: as an entry of Django's ``DATABASES``.
+        described: entry of Django's ``DATABASES``.
     """
     usual = connections["default"]
     other = type(usual) if described["ENGINE"] == usual.settings_dict["ENGINE"] else None

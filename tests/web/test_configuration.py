@@ -1,4 +1,4 @@
-"""What the environment says becomes the configuration or one clear line, and the operator's page lists it all."""
+"""The environment becomes the configuration or one clear line, and the operator's page lists every variable."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ LIMITED = {"idle_minutes": (1, 1440), "session_hours": (1, 720)}
 """The same with the most that each may be as well."""
 
 
-def read(**said: str) -> Configuration:
-    return Configuration.from_environment({PREFIX + name.upper(): text for name, text in said.items()})
+def read(**variables: str) -> Configuration:
+    return Configuration.from_environment({PREFIX + name.upper(): text for name, text in variables.items()})
 
 
 def test_empty_environment_gives_defaults() -> None:
@@ -83,7 +83,7 @@ def test_numbers_from_minimum(name: str, count: int) -> None:
     ],
 )
 def test_invalid_values_name_variable(name: str, text: str) -> None:
-    """What cannot be used is rejected by its name."""
+    """An unusable value is rejected by its name."""
     with pytest.raises(ConfigurationError) as caught:
         read(**{name: text})
     assert caught.value.code == "setting_invalid"
@@ -92,7 +92,7 @@ def test_invalid_values_name_variable(name: str, text: str) -> None:
 
 
 def test_database_url_hides_password() -> None:
-    """A database is postgresql and its password is not told."""
+    """A database is PostgreSQL, and its password is not printed."""
     assert read(database="postgresql://me:word@host/name").database == "postgresql://me:word@host/name"
     with pytest.raises(ConfigurationError) as caught:
         read(database="mysql://me:word@host/name")
@@ -107,10 +107,12 @@ def test_flags(text: str, meant: bool) -> None:
 
 def test_https() -> None:
     """A service behind https."""
-    found = read(mode="clinic", url="https://bones.example.org", hosts="bones, 10.0.0.5 ,", store="~/radiographs")
-    assert (found.is_open, found.is_https) == (False, True)
-    assert found.all_hosts == ["bones.example.org", "127.0.0.1", "localhost", "[::1]", "bones", "10.0.0.5"]
-    assert found.store == Path("~/radiographs").expanduser()
+    configuration = read(
+        mode="clinic", url="https://bones.example.org", hosts="bones, 10.0.0.5 ,", store="~/radiographs"
+    )
+    assert (configuration.is_open, configuration.is_https) == (False, True)
+    assert configuration.all_hosts == ["bones.example.org", "127.0.0.1", "localhost", "[::1]", "bones", "10.0.0.5"]
+    assert configuration.store == Path("~/radiographs").expanduser()
     assert not read().is_https
 
 
@@ -118,8 +120,8 @@ def test_docs_list_every_setting() -> None:
     """The page for operators lists every setting with its default."""
     listed = dict(re.findall(r"^\| `BONEAGE_(\w+)` \|([^|]*)\|", PAGE, flags=re.MULTILINE))
     defaults = {field.name.upper(): getattr(Configuration(), field.name) for field in fields(Configuration)}
-    said = {name: listed[name].strip().strip("`") for name in defaults if name in listed}
-    assert said == {name: _written(value) for name, value in defaults.items()}
+    variables = {name: listed[name].strip().strip("`") for name in defaults if name in listed}
+    assert variables == {name: _written(value) for name, value in defaults.items()}
     assert set(listed) - set(defaults) == {"HOST", "PORT", "WORKERS", "ADMIN_PASSWORD"}
 
 

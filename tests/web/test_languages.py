@@ -110,17 +110,17 @@ def texts_of(catalogue: Catalog) -> set[str]:
 
 def test_extracted_covers_all_sources(source: Catalog) -> None:
     """Texts come from python from templates and from the core."""
-    found = texts_of(source)
-    assert "No hand was found on this radiograph." in found  # marked
-    assert "Skip to the content" in found  # translate
-    assert "%(count)d year" in found  # ngettext
+    texts = texts_of(source)
+    assert "No hand was found on this radiograph." in texts  # marked
+    assert "Skip to the content" in texts  # translate
+    assert "%(count)d year" in texts  # ngettext
     assert (
         "Nothing is stored permanently: radiographs are deleted as soon as the result is ready, "
-        "results after %(minutes)s minute." in found
+        "results after %(minutes)s minute." in texts
     )  # blocktranslate
-    assert "Reader" in found  # gettext_lazy
-    assert "carpal bones" in found
-    assert set(WARNING_TEXTS.values()) <= found
+    assert "Reader" in texts  # gettext_lazy
+    assert "carpal bones" in texts
+    assert set(WARNING_TEXTS.values()) <= texts
 
 
 @pytest.fixture
@@ -187,11 +187,11 @@ def test_update_keeps_finished_catalogue(tool: ModuleType, german: Path) -> None
 def test_problems_names_each_fault(
     tool: ModuleType, german: Path, text: str, wrong: str | tuple[str, str], complaint: str
 ) -> None:
-    """What is wrong is named."""
+    """Each fault is named."""
     write(german, {**RIGHT, text: wrong})
-    [said] = tool.problems(german, small_source())
-    assert said.startswith(f"de: {complaint}")
-    assert text in said
+    [problem] = tool.problems(german, small_source())
+    assert problem.startswith(f"de: {complaint}")
+    assert text in problem
 
 
 def test_problems_names_new_old_and_similar_texts(tool: ModuleType, german: Path) -> None:
@@ -201,10 +201,10 @@ def test_problems_names_new_old_and_similar_texts(tool: ModuleType, german: Path
     moved.delete("Reader")
     moved.add("Reason given: %(reason)s", locations=[("a.py", 2)])
     moved.delete("Reason: %(reason)s")
-    said = " ".join(tool.problems(german, moved))
-    assert "stale: 'Reader'" in said
-    assert "stale: 'Reason: %(reason)s'" in said
-    assert "missing: 'Reason given: %(reason)s'" in said
+    text = " ".join(tool.problems(german, moved))
+    assert "stale: 'Reader'" in text
+    assert "stale: 'Reason: %(reason)s'" in text
+    assert "missing: 'Reason given: %(reason)s'" in text
     german.write_bytes(tool.updated(german, moved))
     assert [one.split(":")[1] for one in tool.problems(german, moved)] == [" fuzzy"]
 
@@ -218,7 +218,7 @@ def test_problems_names_file_that_does_not_compile(tool: ModuleType, german: Pat
 
 
 @pytest.mark.parametrize(
-    ("template", "found"),
+    ("template", "is_reported"),
     [
         ("<p>Hello</p>", True),
         ('<img alt="A hand">', True),
@@ -231,13 +231,13 @@ def test_problems_names_file_that_does_not_compile(tool: ModuleType, german: Pat
     ],
 )
 def test_hard_coded_texts_are_found(
-    tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, template: str, found: bool
+    tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, template: str, is_reported: bool
 ) -> None:
     """Words beside gettext are found."""
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "page.html").write_text(template)
     monkeypatch.setattr(tool, "WEB", tmp_path)
-    assert bool(tool.hard_coded_texts()) == found
+    assert bool(tool.hard_coded_texts()) == is_reported
 
 
 def test_add_creates_catalogue(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -282,15 +282,15 @@ def test_ages_and_numbers_are_localised(spoken: None, code: str) -> None:
 
 @pytest.mark.parametrize("code", [code for code, _ in languages() if code != "en"])
 def test_warning_fills_every_text_of_the_core(spoken: None, code: str) -> None:
-    """Every doubt of the core can be filled in."""
+    """Every warning of the core can be filled in."""
     with override(code):
         for key, english in WARNING_TEXTS.items():
             document = WarningDocument(
                 code="x", severity=Severity.INFO, message="", template=key, values=WARNING_VALUES
             )
-            said = words.warning(document)
-            assert said != english.format(**WARNING_VALUES)
-            assert "{" not in said
+            sentence = words.warning(document)
+            assert sentence != english.format(**WARNING_VALUES)
+            assert "{" not in sentence
 
 
 @pytest.mark.django_db

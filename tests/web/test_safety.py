@@ -73,7 +73,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a service at an https address does, in a process of its own: settings are read when it starts."""
+    """Behaviour of a service at an https address, in a process of its own: settings are read when it starts."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BONEAGE_")} | {
         "DJANGO_SETTINGS_MODULE": "boneage.web.settings",
         "BONEAGE_STORE": str(tmp_path_factory.mktemp("store")),
@@ -86,8 +86,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stderr
     assert "no issues" in done.stdout
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    answers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answers
 
 
 def test_https_redirect_except_health(deployed: dict[str, Any]) -> None:
@@ -160,17 +160,17 @@ _INLINE = {
 
 
 def inline(text: str) -> list[str]:
-    return [what for what, pattern in _INLINE.items() if pattern.search(text)]
+    return [kind for kind, pattern in _INLINE.items() if pattern.search(text)]
 
 
-@pytest.mark.parametrize("template", sorted((ROOM / "templates").rglob("*.html")), ids=lambda found: found.name)
+@pytest.mark.parametrize("template", sorted((ROOM / "templates").rglob("*.html")), ids=lambda path: path.name)
 def test_templates_have_no_inline_code(template: Path) -> None:
     """No template has code of its own."""
     assert inline(template.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize(
-    ("text", "what"),
+    ("text", "kind"),
     [
         ("<script>x</script>", "a script"),
         ("<p style='x'>", "a style"),
@@ -180,9 +180,9 @@ def test_templates_have_no_inline_code(template: Path) -> None:
         ('<img src="//cdn.example/x">', "an address elsewhere"),
     ],
 )
-def test_inline_code_is_detected(text: str, what: str) -> None:
+def test_inline_code_is_detected(text: str, kind: str) -> None:
     """Code in a page would be seen."""
-    assert what in inline(text)
+    assert kind in inline(text)
 
 
 def test_api_docs_have_no_inline_code(open_mode: None, client: Client, db: None) -> None:
@@ -198,7 +198,7 @@ _ELSEWHERE = re.compile(r"(?:https?:)?//(?!www\.w3\.org/)[a-z0-9-]+\.[a-z]", re.
 @pytest.mark.parametrize(
     "file",
     sorted([*ROOM.rglob("static/web/**/*.js"), *ROOM.rglob("static/web/**/*.css")]),
-    ids=lambda found: found.name,
+    ids=lambda path: path.name,
 )
 def test_static_files_ask_no_other_server(file: Path) -> None:
     """No script or style asks another server."""
@@ -262,14 +262,14 @@ def test_responses_are_not_cached(
     is_clinic = mode == "clinic"
     case = Case.objects.create(reference=REFERENCE, sex="F") if is_clinic else None
     user = User.objects.create_user("ada", role=Role.ADMINISTRATOR) if is_clinic else None
-    found = done_assessment(case=case, submitted_by=user)
+    assessment = done_assessment(case=case, submitted_by=user)
     client = Client()
     api = {}
     if user is not None:
         client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
         api = {"Authorization": f"Bearer {ApiToken.issue(user, 'tests')[1]}"}
-    below_api = [path.replace("{assessment_id}", str(found.pk)) for path in web_api.get_openapi_schema()["paths"]]
-    ours = [address.replace(_VALUES["uuid"], str(found.pk)) for address in ADDRESSES]
+    below_api = [path.replace("{assessment_id}", str(assessment.pk)) for path in web_api.get_openapi_schema()["paths"]]
+    ours = [address.replace(_VALUES["uuid"], str(assessment.pk)) for address in ADDRESSES]
     cases = [f"/cases/{case.pk}/", "/cases/export.csv"] if case is not None else []
     kinds = set()
     for address in [*ours, *cases, *below_api]:
@@ -311,7 +311,7 @@ def test_requirements_name_existing_tests() -> None:
     """The table of requirements names tests that exist."""
     table = (Path(__file__).parents[2] / "docs/service-safety.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(test_\w+)`", table))
-    written = "".join(found.read_text(encoding="utf-8") for found in Path(__file__).parent.rglob("test_*.py"))
+    written = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
     assert len(named) > 30
     assert [name for name in sorted(named) if f"def {name}(" not in written] == []
 
@@ -333,8 +333,12 @@ urlpatterns = [path("fails", _fails), *real_urls.urlpatterns]
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """What the service writes into its log, by the handler that it has in earnest."""
-    (console,) = [found for found in logging.getLogger().handlers if isinstance(found.formatter, WithoutMessages)]
+    """The service's log, as its own handler writes it."""
+    (console,) = [
+        one_handler
+        for one_handler in logging.getLogger().handlers
+        if isinstance(one_handler.formatter, WithoutMessages)
+    ]
     assert isinstance(console, logging.StreamHandler)
     stream = io.StringIO()
     usual = console.setStream(stream)
@@ -346,22 +350,22 @@ def log() -> Iterator[io.StringIO]:
 def test_failing_view_logs_no_form(
     open_mode: None, settings: Settings, log: io.StringIO, mailoutbox: list[Any]
 ) -> None:
-    """A failing view does not write down what the form said."""
+    """A failing view does not log the content of the form."""
     settings.ROOT_URLCONF = __name__
     settings.ADMINS = [("Ada", "ada@example.org")]
     client = Client(raise_request_exception=False, headers={"Cookie": f"reference={REFERENCE}"})
     answer = client.post("/fails", {"reference": REFERENCE}, headers={"X-Reference": REFERENCE})
     assert answer.status_code == 500
-    said = log.getvalue()
+    written = log.getvalue()
     for expected in ("a view begins", "POST /fails: 500", "in _fails", "IntegrityError", "ValueError"):
-        assert expected in said
-    assert REFERENCE not in said + answer.content.decode()
+        assert expected in written
+    assert REFERENCE not in written + answer.content.decode()
     assert not mailoutbox
 
 
 @pytest.mark.django_db
 def test_unknown_address_is_not_logged(open_mode: None, client: Client, log: io.StringIO) -> None:
-    """What somebody typed into the address is not logged."""
+    """An unknown address is not logged."""
     assert client.get(f"/cases/{REFERENCE}/", {"reference": REFERENCE}).status_code == 404
     client.post("/account/login", {"username": REFERENCE})
     assert "SMITH" not in log.getvalue()
@@ -378,11 +382,11 @@ def test_unexpected_host_is_not_logged(
     client = Client(raise_request_exception=False, headers={"Host": host})
     answer = client.generic("SMITH", path)
     assert answer.status_code == (400 if host != "127.0.0.1" else 500 if path == "/fails" else 404)
-    said = log.getvalue()
-    assert "SMITH" not in said
-    assert "forged" not in said
+    written = log.getvalue()
+    assert "SMITH" not in written
+    assert "forged" not in written
     if host != "127.0.0.1":
-        assert said.endswith("a request was turned away: DisallowedHost\n")
+        assert written.endswith("a request was turned away: DisallowedHost\n")
 
 
 def test_log_lines_cannot_be_forged(log: io.StringIO) -> None:
@@ -401,7 +405,7 @@ def test_mistyped_login_is_not_logged(clinic: None, client: Client, log: io.Stri
 
 
 def test_own_errors_log_their_codes(log: io.StringIO) -> None:
-    """Our own errors are told by their codes."""
+    """The package's own errors are logged by their codes."""
     try:
         raise RecipeError("recipe_changed", REFERENCE)
     except RecipeError:

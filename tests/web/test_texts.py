@@ -33,20 +33,20 @@ def test_age_matches_command_line(months: float) -> None:
 def test_difference_direction_and_size(months: float) -> None:
     """A difference is ahead or behind and its size has tenths of a month."""
     with override("en"):
-        said = words.difference(months)
+        text = words.difference(months)
     if round(months, 1) == 0:
-        assert said == "the same as the chronological age"
+        assert text == "the same as the chronological age"
     else:
         word = "ahead of" if months > 0 else "behind"
-        assert said == f"{round(abs(months), 1):.1f} months {word} the chronological age"
+        assert text == f"{round(abs(months), 1):.1f} months {word} the chronological age"
 
 
 @given(st.floats(-1000, 1000), st.integers(1, 3))
 def test_number_rounds_and_localises(value: float, decimals: int) -> None:
     """Numbers are rounded and written as the language does."""
     with override("de"):
-        said = words.number(value, decimals)
-    assert said.replace(".", "").replace(",", ".") == f"{round(value, decimals) + 0.0:.{decimals}f}"
+        text = words.number(value, decimals)
+    assert text.replace(".", "").replace(",", ".") == f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_number_rounds_and_localises(value: float, decimals: int) -> None:
     ],
 )
 def test_texts_of_none_are_empty(filled: object) -> None:
-    """What is not known is empty."""
+    """A missing value gives an empty text."""
     assert callable(filled)
     assert filled(None) == ""
 
@@ -77,9 +77,9 @@ OF_COMMANDS = {RejectionCode.NOT_FOUND, RejectionCode.ALL_REJECTED}
 def test_rejection_has_title_and_advice(code: str) -> None:
     """Every rejection has its sentence and advice."""
     assert code in texts.REJECTIONS
-    said = texts.rejection(code)
-    assert said["title"].endswith(".")
-    assert said["advice"].endswith(".")
+    rejection = texts.rejection(code)
+    assert rejection["title"].endswith(".")
+    assert rejection["advice"].endswith(".")
 
 
 def test_rejection_of_unknown_code() -> None:
@@ -89,20 +89,20 @@ def test_rejection_of_unknown_code() -> None:
 
 @given(st.text(), st.sampled_from(sorted(WARNING_TEXTS)))
 def test_warning_matches_core(part: str, key: str) -> None:
-    """A doubt says what the core says."""
+    """A warning has the sentence of the core."""
     values = {**WARNING_VALUES, "part": part}
     code, _, reason = key.partition(".")
     warning = ResultWarning.of(WarningCode(code), reason or None, **values)
     with override("en"):
-        said = words.warning(warning.document())
+        shown = words.warning(warning.document())
     if key == "sex_differs_from_file":
-        assert said == warning.message.replace("as F,", "as female,").replace("says M.", "says male.")
+        assert shown == warning.message.replace("as F,", "as female,").replace("says M.", "says male.")
     else:
-        assert said == warning.message
+        assert shown == warning.message
 
 
 def test_warning_of_another_version() -> None:
-    """A doubt of another version still says something."""
+    """A warning of another version still has a text."""
     unknown = WarningDocument(code="two_thumbs", severity=Severity.INFO, message="", template="", values={})
     assert words.warning(unknown) == "two thumbs"
 
@@ -118,9 +118,9 @@ def test_region_with_letter() -> None:
 def test_day_writes_month_in_letters(when: date) -> None:
     """Nobody takes the month for the day."""
     with override("en"):
-        said = words.day(when)
-    assert re.search("[a-zA-Z]{3}", said)
-    assert str(when.year) in said
+        text = words.day(when)
+    assert re.search("[a-zA-Z]{3}", text)
+    assert str(when.year) in text
 
 
 def test_moment_names_time_zone() -> None:
@@ -137,8 +137,8 @@ def test_filters_in_templates() -> None:
     )
     warning = ResultWarning.of(WarningCode.NOT_VALIDATED).document()
     with override("en"):
-        said = engines["django"].from_string(source).render({"months": 13.26, "range": [12, 24.4], "warning": warning})
-    assert said == (
+        text = engines["django"].from_string(source).render({"months": 13.26, "range": [12, 24.4], "warning": warning})
+    assert text == (
         "1 year 1 month, 13.3 months, 13 months, 1 year to 2 years, female, metacarpals and proximal phalanges,"
         " This model bundle has not been validated: its accuracy is unknown., No hand was found on this radiograph."
     )

@@ -31,7 +31,7 @@ from boneage.web.models import Assessment, Case, Role, User
 ROLES = list(Role)
 
 
-def asked(user: User | None = None, method: str = "GET", *, is_part: bool = False) -> HttpRequest:
+def request_of(user: User | None = None, method: str = "GET", *, is_part: bool = False) -> HttpRequest:
     request = RequestFactory().generic(method, "/somewhere/", headers={"HX-Request": "true"} if is_part else {})
     request.user = user or AnonymousUser()
     return request
@@ -58,33 +58,33 @@ def test_role_includes_lower_roles(clinic: None, make_user: Callable[..., User],
     assert [user.may(other) for other in ROLES] == [other in ROLES[: ROLES.index(role) + 1] for other in ROLES]
     if ROLES.index(role) < ROLES.index(Role.REVIEWER):
         with pytest.raises(PermissionDenied):
-            for_reviewers(asked(user))
+            for_reviewers(request_of(user))
     else:
-        assert for_reviewers(asked(user)).status_code == 200
+        assert for_reviewers(request_of(user)).status_code == 200
     user.is_active = False
     assert not any(user.may(other) for other in ROLES)
-    assert for_reviewers(asked(user)).status_code == 302
+    assert for_reviewers(request_of(user)).status_code == 302
 
 
 @pytest.mark.django_db
 def test_open_mode_has_no_users(open_mode: None, make_user: Callable[..., User]) -> None:
     """The open mode has no users."""
     user = make_user(Role.ADMINISTRATOR)
-    assert user_of(asked(user)) is None
-    assert for_all_in_open(asked()).status_code == 200
+    assert user_of(request_of(user)) is None
+    assert for_all_in_open(request_of()).status_code == 200
     for who in (user, None):
         with pytest.raises(Http404):
-            for_reviewers(asked(who))
+            for_reviewers(request_of(who))
     with pytest.raises(PermissionDenied):
-        member_of(asked(user))
+        member_of(request_of(user))
 
 
 def test_login_returns_to_page(clinic: None) -> None:
     """Whoever is not logged in comes back after the login to what can be shown."""
     login = reverse("login")
-    assert for_reviewers(asked())["Location"] == f"{login}?next=/somewhere/"
-    assert for_reviewers(asked(method="POST"))["Location"] == login
-    part = for_reviewers(asked(is_part=True))
+    assert for_reviewers(request_of())["Location"] == f"{login}?next=/somewhere/"
+    assert for_reviewers(request_of(method="POST"))["Location"] == login
+    part = for_reviewers(request_of(is_part=True))
     assert (part.status_code, part["HX-Redirect"]) == (200, login)
 
 
@@ -92,19 +92,19 @@ def test_login_returns_to_page(clinic: None) -> None:
 def test_pages_of_other_mode_are_not_found(
     settings: Settings, clinic: None, make_user: Callable[..., User], done_assessment: Callable[..., Assessment]
 ) -> None:
-    """What one mode has is not found in the other."""
+    """Assessments of one mode are not found in the other."""
     theirs = [
         done_assessment(submitted_by=make_user()),
         done_assessment(case=Case.objects.create(reference="a", sex="F")),
     ]
-    for found in theirs:
-        assert assessment_or_404(found.pk) == found
+    for assessment in theirs:
+        assert assessment_or_404(assessment.pk) == assessment
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open")
     own = done_assessment()
     assert assessment_or_404(own.pk) == own
-    for found in theirs:
+    for assessment in theirs:
         with pytest.raises(Http404):
-            assessment_or_404(found.pk)
+            assessment_or_404(assessment.pk)
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="clinic")
     with pytest.raises(Http404):
         assessment_or_404(done_assessment(client="0" * 64).pk)
@@ -160,7 +160,7 @@ def test_address_of_with_proxy(claimed: list[str], address: str) -> None:
     ],
 )
 def test_address_of_normalises(behind_proxy: None, address: str, forwarded: str | None, counts: str) -> None:
-    """Addresses are told in one form."""
+    """Addresses are counted in one form."""
     assert address_of(from_address(address, forwarded)) == counts
 
 

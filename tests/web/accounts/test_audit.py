@@ -105,8 +105,8 @@ def test_record_identifies_user_and_object(clinic: None, make_user: Callable[...
     user = make_user(Role.REVIEWER, "ana")
     record(user, Action.USER_CHANGED, user, change="role")
     event = AuditEvent.objects.get()
-    found = (event.user_name, event.account, event.action, event.object_type, event.object_id, event.detail)
-    assert found == (
+    recorded = (event.user_name, event.account, event.action, event.object_type, event.object_id, event.detail)
+    assert recorded == (
         "ana",
         user.pk,
         "user_changed",
@@ -145,7 +145,7 @@ def test_record_client_address(
 
 @pytest.mark.django_db
 def test_denied_is_logged(clinic: None, log_in: Callable[..., Client]) -> None:
-    """What is denied is logged."""
+    """A denied request is logged."""
     assert log_in(Role.READER, "rhea").get(reverse("audit")).status_code == 403
     event = AuditEvent.objects.get(action="denied")
     assert (event.user_name, event.detail) == ("rhea", {"page": "audit", "method": "GET"})

@@ -26,8 +26,8 @@ def quick_hashes(settings: Settings) -> None:
 
 
 def sign_in(client: Client, name: str, password: str = PASSWORD, address: str = "192.0.2.1") -> int:
-    said = {"username": name, "password": password}
-    return client.post(reverse("login"), said, REMOTE_ADDR=address).status_code
+    form = {"username": name, "password": password}
+    return client.post(reverse("login"), form, REMOTE_ADDR=address).status_code
 
 
 def test_five_failures_lock_name_at_address(clinic: None, client: Client, make_user: Callable[..., User]) -> None:

@@ -98,7 +98,7 @@ def test_passwords_of_context_words_fail(anna: User, password: str) -> None:
     ],
 )
 def test_guessable_passwords_fail(anna: User, password: str) -> None:
-    """What is tried first does not."""
+    """Passwords that attackers try first are rejected."""
     assert codes(password, anna) & {"password_guessable", "password_too_common", "password_context"}
 
 
@@ -125,8 +125,8 @@ def test_password_is_taken_as_typed(
     user = make_user(name="rhea")
     exact = "  Two spaces and \uff37ide " + "x" * 150
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
-    said = {"do": "password", "old_password": PASSWORD, "new_password1": exact, "new_password2": exact}
-    assert client.post(reverse("account"), said).status_code == 302
+    form = {"do": "password", "old_password": PASSWORD, "new_password1": exact, "new_password2": exact}
+    assert client.post(reverse("account"), form).status_code == 302
     for typed, status in ((exact.strip(), 200), (exact.lower(), 200), (exact[:-1], 200), (exact, 302)):
         sent = Client().post(reverse("login"), {"username": "rhea", "password": typed})
         assert sent.status_code == status, typed

@@ -140,17 +140,17 @@ def test_logout_deletes_session(clinic: None, log_in: LoggedIn) -> None:
 
 def two_sessions(make_user: Callable[..., User]) -> tuple[Client, Client]:
     make_user(name="rhea")
-    here, there = Client(), Client()
-    for client, agent in ((here, "Mozilla/5.0 (X11; Linux) Firefox/133.0"), (there, "<b>curl</b>")):
-        said = {"username": "rhea", "password": PASSWORD}
-        client.post(reverse("login"), said, REMOTE_ADDR="192.0.2.9", headers={"User-Agent": agent})
-    return here, there
+    first, second = Client(), Client()
+    for client, agent in ((first, "Mozilla/5.0 (X11; Linux) Firefox/133.0"), (second, "<b>curl</b>")):
+        form = {"username": "rhea", "password": PASSWORD}
+        client.post(reverse("login"), form, REMOTE_ADDR="192.0.2.9", headers={"User-Agent": agent})
+    return first, second
 
 
 def test_user_ends_own_session(clinic: None, make_user: Callable[..., User]) -> None:
     """Users see and end their own sessions."""
-    here, there = two_sessions(make_user)
-    page = here.get(reverse("account"))
+    first, second = two_sessions(make_user)
+    page = first.get(reverse("account"))
     text = page.content.decode()
     for shown in ("Firefox, Linux", "&lt;b&gt;curl&lt;/b&gt;", "192.0.2.9", "This session"):
         assert shown in text
@@ -158,29 +158,29 @@ def test_user_ends_own_session(clinic: None, make_user: Callable[..., User]) -> 
     other = next(one for one in page.context["sessions"] if not one["is_this"])
     this = next(one for one in page.context["sessions"] if one["is_this"])
     for handle in ("0" * 32, this["handle"]):  # the own one ends by logging out
-        here.post(reverse("account"), {"do": "sessions", "session": handle})
-    assert is_in(there)
-    here.post(reverse("account"), {"do": "sessions", "session": other["handle"]})
-    assert (is_in(here), is_in(there)) == (True, False)
+        first.post(reverse("account"), {"do": "sessions", "session": handle})
+    assert is_in(second)
+    first.post(reverse("account"), {"do": "sessions", "session": other["handle"]})
+    assert (is_in(first), is_in(second)) == (True, False)
     assert ended() == [("rhea", "asked")]
 
 
 def test_user_ends_all_other_sessions(clinic: None, make_user: Callable[..., User], log_in: LoggedIn) -> None:
     """Users end all other sessions."""
-    here, there = two_sessions(make_user)
+    first, second = two_sessions(make_user)
     stranger = log_in(name="stranger")
-    here.post(reverse("account"), {"do": "sessions"})
-    assert (is_in(here), is_in(there), is_in(stranger)) == (True, False, True)
+    first.post(reverse("account"), {"do": "sessions"})
+    assert (is_in(first), is_in(second), is_in(stranger)) == (True, False, True)
 
 
 def test_administrator_ends_sessions(clinic: None, make_user: Callable[..., User], log_in: LoggedIn) -> None:
     """An administrator ends the sessions of a user."""
-    here, there = two_sessions(make_user)
+    first, second = two_sessions(make_user)
     ada = log_in(Role.ADMINISTRATOR, "ada")
     address = reverse("user", args=[User.objects.get(username="rhea").pk])
     assert "2 sessions are open" in ada.get(address).content.decode()
     ada.post(address, {"do": "sessions"})
-    assert (is_in(here), is_in(there), is_in(ada)) == (False, False, True)
+    assert (is_in(first), is_in(second), is_in(ada)) == (False, False, True)
     assert ended() == [("ada", "asked")] * 2
     own = reverse("user", args=[User.objects.get(username="ada").pk])
     ada.post(own, {"do": "sessions"})
@@ -189,10 +189,10 @@ def test_administrator_ends_sessions(clinic: None, make_user: Callable[..., User
 
 def test_deactivation_ends_sessions(clinic: None, make_user: Callable[..., User], log_in: LoggedIn) -> None:
     """Ending an account ends its sessions."""
-    here, there = two_sessions(make_user)
+    first, second = two_sessions(make_user)
     ada = log_in(Role.ADMINISTRATOR, "ada")
     ada.post(reverse("user", args=[User.objects.get(username="rhea").pk]), {"do": "deactivate"})
-    assert (is_in(here), is_in(there)) == (False, False)
+    assert (is_in(first), is_in(second)) == (False, False)
     assert BrowserSession.objects.count() == 1
     assert ended() == [("ada", "account")] * 2
 

@@ -36,14 +36,14 @@ def run(
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def in_shell(*said: str) -> list[str]:
+def in_shell(*arguments: str) -> list[str]:
     if shutil.which("curl") is None:
         pytest.skip("there is no curl on this machine")
-    return ["sh", str(EXAMPLES / "api_assess.sh"), *said]
+    return ["sh", str(EXAMPLES / "api_assess.sh"), *arguments]
 
 
-def in_python(*said: str) -> list[str]:
-    return [sys.executable, str(EXAMPLES / "api_assess.py"), *said]
+def in_python(*arguments: str) -> list[str]:
+    return [sys.executable, str(EXAMPLES / "api_assess.py"), *arguments]
 
 
 def test_shell_example(api_service: ApiService, radiograph: Path) -> None:  # noqa: F811
@@ -87,11 +87,11 @@ class BreaksOff(BaseHTTPRequestHandler):
     bodies: list[bytes]
 
     def do_GET(self) -> None:
-        said = json.dumps({"limits": {"radiograph_bytes": 2**20}}).encode()
+        document = json.dumps({"limits": {"radiograph_bytes": 2**20}}).encode()
         self.send_response(200)
-        self.send_header("Content-Length", str(len(said)))
+        self.send_header("Content-Length", str(len(document)))
         self.end_headers()
-        self.wfile.write(said)
+        self.wfile.write(document)
 
     def do_POST(self) -> None:
         self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
@@ -113,7 +113,7 @@ def breaks_off() -> Iterator[tuple[ApiService, list[bytes]]]:
         thread.join()
 
 
-def said_in_one_line(done: subprocess.CompletedProcess[str]) -> str:
+def single_line_of(done: subprocess.CompletedProcess[str]) -> str:
     """The only line on standard error of a program that ended with the status 1."""
     assert done.returncode == 1
     assert done.stdout == ""
@@ -127,7 +127,7 @@ def test_python_example_checks_size(breaks_off: tuple[ApiService, list[bytes]], 
     service, bodies = breaks_off
     with (tmp_path / "large.dcm").open("wb") as file:
         file.truncate(size)
-    assert "at most 1 MiB" in said_in_one_line(run(service, in_python("large.dcm", "F"), tmp_path))
+    assert "at most 1 MiB" in single_line_of(run(service, in_python("large.dcm", "F"), tmp_path))
     assert bodies == []
 
 
@@ -138,7 +138,7 @@ def test_python_example_reports_interruption(
     """The python example sends the radiographs name and tells that the service breaks off."""
     service, bodies = breaks_off
     (tmp_path / name).write_bytes(b"radiograph")
-    assert "cannot be reached" in said_in_one_line(run(service, in_python(name, "F"), tmp_path))
+    assert "cannot be reached" in single_line_of(run(service, in_python(name, "F"), tmp_path))
     (body,) = bodies
     assert f'name="radiograph"; filename="{sent}"\r\n'.encode() in body
 
@@ -147,15 +147,15 @@ def test_python_example_reports_service_down(radiograph: Path) -> None:
     """The python example tells that the service is down."""
     with ThreadingHTTPServer(("127.0.0.1", 0), BreaksOff) as closed:
         nobody = ApiService(f"http://127.0.0.1:{closed.server_port}", "")
-    assert f"{nobody.url} cannot be reached" in said_in_one_line(
+    assert f"{nobody.url} cannot be reached" in single_line_of(
         run(nobody, in_python(str(radiograph), "F"), radiograph.parent)
     )
 
 
 def test_python_example_reports_missing_file(breaks_off: tuple[ApiService, list[bytes]], tmp_path: Path) -> None:
     """The python example tells that there is no such radiograph."""
-    said = said_in_one_line(run(breaks_off[0], in_python("missing.png", "F"), tmp_path))
-    assert "missing.png cannot be read" in said
+    message = single_line_of(run(breaks_off[0], in_python("missing.png", "F"), tmp_path))
+    assert "missing.png cannot be read" in message
 
 
 @pytest.mark.parametrize("name", ["api_assess.sh", "api_assess.py"])

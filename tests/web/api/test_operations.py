@@ -74,10 +74,10 @@ class Api:
     def delete(self, path: str) -> Any:
         return self._client.delete(f"/api/{path}")
 
-    def submit(self, *, radiograph: bytes | None = RADIOGRAPH, wait: float | None = None, **said: str) -> Any:
+    def submit(self, *, radiograph: bytes | None = RADIOGRAPH, wait: float | None = None, **fields: str) -> Any:
         file = {} if radiograph is None else {"radiograph": SimpleUploadedFile("anna.png", radiograph)}
         address = "/api/assessments" if wait is None else f"/api/assessments?wait={wait}"
-        return self._client.post(address, {**file, **said})
+        return self._client.post(address, {**file, **fields})
 
     def send(self, method: str, path: str) -> Any:
         return self._client.generic(method, f"/api/{path}")
@@ -111,7 +111,7 @@ def own_networks(tmp_path: Path, settings: Settings) -> None:
 def work_off(
     assess_radiograph: Callable[[Assessment, bytes], Answer] = lambda a, _: answer_of_phantom(sex=a.sex),
 ) -> int:
-    """What a worker does with all that waits."""
+    """Assess all waiting radiographs, as a worker does."""
     waiting = list(Assessment.objects.filter(state=State.QUEUED))
     return sum(jobs.run(str(one.pk), worker="w", assess=assess_radiograph) for one in waiting)
 
@@ -122,12 +122,12 @@ def reject(_assessment: Assessment, _radiograph: bytes) -> Answer:
 
 def problem_of(response: Any) -> tuple[int, str]:
     """Status and code of an error, which is always the same two keys."""
-    said = response.json()
-    assert set(said) == {"code", "message"}
-    assert said["message"]
+    document = response.json()
+    assert set(document) == {"code", "message"}
+    assert document["message"]
     assert response["Content-Type"] == "application/json"
-    assert CODES[said["code"]].status == response.status_code
-    return response.status_code, said["code"]
+    assert CODES[document["code"]].status == response.status_code
+    return response.status_code, document["code"]
 
 
 # --- submitting and waiting -------------------------------------------------------------------------------------------
@@ -137,9 +137,9 @@ def test_submit_and_fetch(in_open: Api) -> None:
     """A radiograph is taken and its answer fetched."""
     answer = in_open.submit(sex="F", given_age_months="90.5", note="left")
     assert (answer.status_code, answer["Retry-After"]) == (202, "1")
-    said = answer.json()
-    assert (said["state"], said["result"], said["code"]) == ("queued", None, None)
-    kept = Assessment.objects.get(pk=said["id"])
+    document = answer.json()
+    assert (document["state"], document["result"], document["code"]) == ("queued", None, None)
+    kept = Assessment.objects.get(pk=document["id"])
     assert (kept.sex, kept.given_age_months, kept.note, kept.radiograph_name) == ("F", 90.5, "left", "anna.png")
     assert bytes(kept.pictures.get().data) == RADIOGRAPH
     assert in_open.get(f"assessments/{kept.pk}").status_code == 202
@@ -156,9 +156,9 @@ def test_assessment_rejected(in_open: Api) -> None:
     key = in_open.submit(sex="M").json()["id"]
     work_off(reject)
     answer = in_open.get(f"assessments/{key}")
-    said = answer.json()
-    assert (answer.status_code, said["state"], said["code"]) == (200, "rejected", "no_hand")
-    assert (said["message"], said["result"]) == ("There is no hand.", None)
+    document = answer.json()
+    assert (answer.status_code, document["state"], document["code"]) == (200, "rejected", "no_hand")
+    assert (document["message"], document["result"]) == ("There is no hand.", None)
     for part in ("result", "radiograph.jpg", "heat.png", "overlay.png", "report.pdf"):
         response = in_open.get(f"assessments/{key}/{part}")
         assert problem_of(response) == (409, "no_result")
@@ -167,7 +167,7 @@ def test_assessment_rejected(in_open: Api) -> None:
 
 
 def test_result_of_waiting_radiograph(in_open: Api) -> None:
-    """What waits has no result yet."""
+    """A waiting radiograph has no result yet."""
     key = in_open.submit(sex="M").json()["id"]
     for part in ("result", "radiograph.jpg", "heat.png", "overlay.png", "report.pdf"):
         assert problem_of(in_open.get(f"assessments/{key}/{part}")) == (409, "not_finished")
@@ -223,7 +223,7 @@ def test_wait_out_of_range(in_open: Api, wait: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "code"),
+    ("fields", "code"),
     [
         ({}, "sex_missing"),
         ({"sex": "X"}, "sex_invalid"),
@@ -236,9 +236,9 @@ def test_wait_out_of_range(in_open: Api, wait: str) -> None:
         ({"sex": "F", "note": "n" * 2001}, "note_invalid"),
     ],
 )
-def test_submit_invalid_is_not_stored(in_open: Api, said: dict[str, Any], code: str) -> None:
-    """A wrong submission is told and not kept."""
-    response = in_open.submit(**said)
+def test_submit_invalid_is_not_stored(in_open: Api, fields: dict[str, Any], code: str) -> None:
+    """A wrong submission is reported and not kept."""
+    response = in_open.submit(**fields)
     assert problem_of(response) == (422, code)
     assert not Assessment.objects.exists()
 
@@ -272,7 +272,7 @@ def test_submit_too_many_radiographs(in_open: Api, settings: Settings) -> None:
 
 
 def test_malformed_bodies(in_open: Api, done_assessment: Maker) -> None:
-    """Bodies that are none are told."""
+    """Malformed bodies are reported."""
     key = done_assessment().pk
     client = Client()
     broken = client.post("/api/assessments", b"nothing", content_type="multipart/form-data")
@@ -323,11 +323,14 @@ def test_description_of_states_and_fields() -> None:
     assert set(Submission.model_fields) == fields.keys() - {"given_age_years"}
     schema = Submission.model_json_schema()
     assert set(schema["required"]) == {name for name, field in fields.items() if field.required}
-    said = {name: one.get("anyOf", [one])[0] for name, one in schema["properties"].items()}
+    schemas = {name: one.get("anyOf", [one])[0] for name, one in schema["properties"].items()}
     for name in ("note", "reference"):
-        assert said[name]["maxLength"] == fields[name].max_length
+        assert schemas[name]["maxLength"] == fields[name].max_length
     age = fields["given_age_months"]
-    assert (said["given_age_months"]["minimum"], said["given_age_months"]["maximum"]) == (age.min_value, age.max_value)
+    assert (schemas["given_age_months"]["minimum"], schemas["given_age_months"]["maximum"]) == (
+        age.min_value,
+        age.max_value,
+    )
 
 
 def test_description_of_form_codes() -> None:
@@ -370,7 +373,7 @@ def test_overlay_is_coloured(in_open: Api, done_assessment: Maker) -> None:
 
 
 def test_deleted_is_not_found(in_open: Api, done_assessment: Maker) -> None:
-    """What is gone is not found."""
+    """Deleted and expired assessments are not found."""
     expired = done_assessment()
     Assessment.objects.filter(pk=expired.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     without = done_assessment()
@@ -385,7 +388,7 @@ def test_deleted_is_not_found(in_open: Api, done_assessment: Maker) -> None:
 
 
 def test_unknown_methods(in_open: Api, done_assessment: Maker) -> None:
-    """Methods that there are not are told."""
+    """Methods that do not exist are reported."""
     key = done_assessment().pk
     for method, path, allowed in [
         ("PUT", "assessments", "POST"),
@@ -402,7 +405,7 @@ def test_unknown_methods(in_open: Api, done_assessment: Maker) -> None:
 def test_internal_error_hides_message(
     in_open: Api, done_assessment: Maker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A fault of the program is told without its words."""
+    """A fault of the program is reported without its message."""
 
     def fail(_assessment: Assessment) -> bytes:
         raise RuntimeError("Anna")
@@ -422,9 +425,9 @@ def test_decision_appears_in_result(in_open: Api, done_assessment: Maker) -> Non
     key = done_assessment().pk
     accepted = in_open.post(f"assessments/{key}/decision", {"verdict": "accepted"})
     assert (accepted.status_code, accepted.json()["decision"]["age_months"]) == (200, 94.0)
-    said = in_open.post(f"assessments/{key}/decision", CORRECTION).json()
-    assert {name: said["decision"][name] for name in CORRECTION} == CORRECTION
-    assert said["age_months"] == 94.0
+    document = in_open.post(f"assessments/{key}/decision", CORRECTION).json()
+    assert {name: document["decision"][name] for name in CORRECTION} == CORRECTION
+    assert document["age_months"] == 94.0
     assert in_open.get(f"assessments/{key}").json()["decided_age_months"] == 101.5
     assert Assessment.objects.get(pk=key).decisions.count() == 2
 
@@ -469,8 +472,8 @@ def test_roles(token_of: Callable[..., Api], done_assessment: Maker) -> None:
     address = f"assessments/{done_assessment().pk}"
     assert reader.post(f"{address}/decision", {"verdict": "accepted"}).status_code == 200
     assert problem_of(reader.post(f"{address}/decision", CORRECTION)) == (409, "decision_taken")
-    said = reviewer.post(f"{address}/decision", CORRECTION).json()
-    assert said["decision"]["decided_by"] == "reviewer"
+    document = reviewer.post(f"{address}/decision", CORRECTION).json()
+    assert document["decision"]["decided_by"] == "reviewer"
     assert problem_of(reader.delete(address)) == (403, "forbidden")
     assert reviewer.delete(address).status_code == 204
 
@@ -487,8 +490,8 @@ def test_accept_critical_needs_confirmation(token_of: Callable[..., Api], done_a
     for body in ({"verdict": "accepted"}, {"verdict": "accepted", "confirm_critical": False}):
         assert problem_of(api.post(f"{address}/decision", body)) == (409, "critical_unconfirmed")
     assert api.post(f"{address}/decision", {"verdict": "accepted", "confirm_critical": "yes"}).status_code == 422
-    said = api.post(f"{address}/decision", {"verdict": "accepted", "confirm_critical": True}).json()
-    assert said["decision"]["verdict"] == "accepted"
+    document = api.post(f"{address}/decision", {"verdict": "accepted", "confirm_critical": True}).json()
+    assert document["decision"]["verdict"] == "accepted"
 
 
 # --- tokens and the log -----------------------------------------------------------------------------------------------
@@ -496,12 +499,12 @@ def test_accept_critical_needs_confirmation(token_of: Callable[..., Api], done_a
 
 @pytest.mark.usefixtures("clinic")
 def test_token_required(make_user: UserMaker, done_assessment: Maker) -> None:
-    """Without a good token nothing is told."""
+    """Without a valid token the service states nothing."""
     address = f"assessments/{done_assessment().pk}"
-    active, gone = make_user(), make_user(name="gone")
+    active, inactive = make_user(), make_user(name="gone")
     token, text = ApiToken.issue(active, "ward")
-    _, of_gone = ApiToken.issue(gone, "ward")
-    User.objects.filter(pk=gone.pk).update(is_active=False)
+    _, of_gone = ApiToken.issue(inactive, "ward")
+    User.objects.filter(pk=inactive.pk).update(is_active=False)
     assert Api(text).get(address).status_code == 200
     ApiToken.objects.filter(pk=token.pk).update(revoked_at=timezone.now())
     by_cookie = Api()
@@ -555,7 +558,7 @@ def test_token_scope(make_user: UserMaker, done_assessment: Maker, scope: Scope)
 
 @pytest.mark.usefixtures("clinic")
 def test_denied_is_logged(token_of: Callable[..., Api], done_assessment: Maker) -> None:
-    """What a role is denied is logged."""
+    """An operation that the role is denied is logged."""
     token_of().delete(f"assessments/{done_assessment().pk}")
     event = AuditEvent.objects.get(action="denied")
     assert (event.user_name, event.detail) == ("reader", {"page": "api", "method": "DELETE", "via": "token ward"})
@@ -654,11 +657,11 @@ def test_open_mode_has_no_list(in_open: Api) -> None:
 @pytest.mark.usefixtures("own_networks")
 def test_atlas_plates(in_open: Api) -> None:
     """Plates are listed with their pictures."""
-    said = in_open.get("atlas").json()
-    keys = [plate["key"] for plate in said["plates"]]
+    document = in_open.get("atlas").json()
+    keys = [plate["key"] for plate in document["plates"]]
     assert [key[0] for key in keys] == sorted(key[0] for key in keys)
     assert len(keys) == 10
-    plate = said["plates"][1]
+    plate = document["plates"][1]
     picture = Client().get(plate["picture"])
     assert picture["Content-Type"] == "image/png"
     assert cv2.imdecode(np.frombuffer(picture.content, np.uint8), 0) is not None
@@ -669,14 +672,14 @@ def test_atlas_plates(in_open: Api) -> None:
 @pytest.mark.usefixtures("own_networks", "clinic")
 def test_service_without_token(settings: Settings) -> None:
     """The service says what it is without a token."""
-    said = Api().get("service").json()
-    assert (said["mode"], said["bundle"]["name"], said["atlas"]) == ("clinic", "tiny", "atlas")
-    assert said["limits"]["radiograph_bytes"] == settings.CONFIGURATION.radiograph_bytes
-    assert said["limits"]["kept_minutes"] is None
+    document = Api().get("service").json()
+    assert (document["mode"], document["bundle"]["name"], document["atlas"]) == ("clinic", "tiny", "atlas")
+    assert document["limits"]["radiograph_bytes"] == settings.CONFIGURATION.radiograph_bytes
+    assert document["limits"]["kept_minutes"] is None
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open", atlas="no-such-folder")
-    said = Api().get("service").json()
-    assert (said["mode"], said["atlas"]) == ("open", None)
-    assert said["limits"]["kept_minutes"] == settings.CONFIGURATION.open_minutes
+    document = Api().get("service").json()
+    assert (document["mode"], document["atlas"]) == ("open", None)
+    assert document["limits"]["kept_minutes"] == settings.CONFIGURATION.open_minutes
     assert problem_of(Api().get("atlas")) == (404, "not_found")
 
 
@@ -706,10 +709,10 @@ def test_submit_to_result_with_worker(in_open: Api, own_networks: None) -> None:
     """A radiograph of a worker goes all the way."""
     key = in_open.submit(sex="F", radiograph=sample_png(), given_age_months="90").json()["id"]
     assert work_off(work.assess_bytes) == 1
-    said = in_open.get(f"assessments/{key}").json()["result"]
-    assert said["chronological_age"]["months"] == 90
-    assert said["plates"]["by_age"].startswith("F-")
-    assert said["difference"] is None  # the phantom's number is no bone age
+    document = in_open.get(f"assessments/{key}").json()["result"]
+    assert document["chronological_age"]["months"] == 90
+    assert document["plates"]["by_age"].startswith("F-")
+    assert document["difference"] is None  # the phantom's number is no bone age
     assert problem_of(in_open.post(f"assessments/{key}/decision", {"verdict": "accepted"})) == (409, "not_decidable")
     for part in ("overlay.png", "report.pdf"):
         assert io.BytesIO(in_open.get(f"assessments/{key}/{part}").content).read(1)
@@ -721,8 +724,8 @@ def test_submit_sex_missing_in_atlas(in_open: Api, own_networks: None, settings:
     settings.CONFIGURATION = replace(settings.CONFIGURATION, atlas=str(boys))
     key = in_open.submit(sex="F", radiograph=sample_png()).json()["id"]
     assert work_off(work.assess_bytes) == 1
-    said = in_open.get(f"assessments/{key}").json()
-    assert (said["state"], said["result"]["plates"]) == ("done", None)
+    document = in_open.get(f"assessments/{key}").json()
+    assert (document["state"], document["result"]["plates"]) == ("done", None)
     assert Client().get(f"/assessments/{key}/").status_code == 200
 
 

@@ -108,9 +108,9 @@ def test_filters_with_extreme_dates(administrator: Client, name: str) -> None:
         lambda name: st.tuples(st.just(name), st.dictionaries(st.sampled_from(PAGES[name]), TEXTS, max_size=4))
     )
 )
-def test_pages_with_random_parameters(administrator: Client, asked: tuple[str, dict[str, str]]) -> None:
+def test_pages_with_random_parameters(administrator: Client, page_and_query: tuple[str, dict[str, str]]) -> None:
     """No page fails on any parameters."""
-    name, values = asked
+    name, values = page_and_query
     assert administrator.get(f"{reverse(name)}?{encoded(values)}").status_code < 500
 
 
@@ -133,8 +133,8 @@ def test_radiograph_pages_with_extreme_parameters(
         if administrator.get(f"{address}?{encoded({'seen': value})}").status_code >= 500:
             failed.append((address, value[:40]))
         for address, fields in forms.items():
-            said = administrator.post(address, encoded(dict.fromkeys(fields, value)), content_type=FORM)
-            if said.status_code >= 500:
+            response = administrator.post(address, encoded(dict.fromkeys(fields, value)), content_type=FORM)
+            if response.status_code >= 500:
                 failed.append((address, value[:40]))
     assert not failed
 
@@ -189,7 +189,7 @@ def test_operations_with_extreme_parameters(program: Client, done_assessment: Ca
             )
         form = encoded({**dict.fromkeys(SUBMITTED, value), "sex": "F"})
         answers.append(program.post("/api/assessments", form, content_type=FORM))
-        failed += [(number, value[:40]) for number, said in enumerate(answers) if said.status_code >= 500]
+        failed += [(number, value[:40]) for number, response in enumerate(answers) if response.status_code >= 500]
     assert not failed
 
 

@@ -29,7 +29,7 @@ from playwright.sync_api import (
 
 from tests.programs import skip_without
 
-CHROMIUM = next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
+CHROMIUM = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
 
 _FLAGS = (
     "--no-sandbox",
@@ -55,7 +55,7 @@ class Service:
     Attributes:
         url: its address, without a slash at the end.
         store: its folder.
-        log: what it prints.
+        log: its output.
     """
 
     url: str
@@ -141,20 +141,20 @@ def page(context: BrowserContext) -> Iterator[Page]:
     faults: list[str] = []
     page = context.new_page()
     page.on("pageerror", lambda error: faults.append(f"script: {error}"))
-    page.on("console", lambda said: faults.append(f"console: {said.text}") if _is_fault(said) else None)
-    page.on("request", lambda asked: None if _is_ours(asked) else faults.append(f"request: {asked.url}"))
+    page.on("console", lambda message: faults.append(f"console: {message.text}") if _is_fault(message) else None)
+    page.on("request", lambda sent: None if _is_ours(sent) else faults.append(f"request: {sent.url}"))
     page.on("response", lambda answer: faults.append(f"{answer.status}: {answer.url}") if _is_lost(answer) else None)
     yield page
     assert faults == []
 
 
-def _is_fault(said: ConsoleMessage) -> bool:
+def _is_fault(message: ConsoleMessage) -> bool:
     """The browser's own lines about statuses do not count: tests ask for them, or `_is_lost` tells."""
-    return said.type == "error" and not said.text.startswith("Failed to load resource")
+    return message.type == "error" and not message.text.startswith("Failed to load resource")
 
 
-def _is_ours(asked: Request) -> bool:
-    return asked.url.startswith(("http://127.0.0.1", "data:", "blob:", "about:"))
+def _is_ours(request: Request) -> bool:
+    return request.url.startswith(("http://127.0.0.1", "data:", "blob:", "about:"))
 
 
 def _is_lost(answer: Response) -> bool:

@@ -16,18 +16,18 @@ from tests.radiograph_files import dicom_dataset, dicom_file
 def plate(folder: Path, sex: str, age_months: float) -> tuple[Path, float]:
     """The plate nearest to this age as a PNG file, and its age in months."""
     atlas = Atlas.open()
-    found = atlas.nearest_by_age(Sex(sex), age_months)
-    path = folder / f"plate-{found.key}.png"
-    cv2.imwrite(str(path), atlas.picture(found))
-    return path, found.age_months
+    reference = atlas.nearest_by_age(Sex(sex), age_months)
+    path = folder / f"plate-{reference.key}.png"
+    cv2.imwrite(str(path), atlas.picture(reference))
+    return path, reference.age_months
 
 
-def dicom(folder: Path, name: str, sex: str, age_months: float, *, said: str | None) -> Path:
-    """The plate nearest to this age as a DICOM file that says a sex; none of it if ``said`` is None."""
+def dicom(folder: Path, name: str, sex: str, age_months: float, *, stated_sex: str | None) -> Path:
+    """The plate nearest to this age as a DICOM file that states ``stated_sex``, if there is one."""
     atlas = Atlas.open()
     picture = atlas.picture(atlas.nearest_by_age(Sex(sex), age_months))
     grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-    dataset = dicom_dataset(np.ascontiguousarray(grey), 8, PatientSex=said or "")
+    dataset = dicom_dataset(np.ascontiguousarray(grey), 8, PatientSex=stated_sex or "")
     del dataset.PatientAge, dataset.StudyDate
     path = folder / name
     path.write_bytes(dicom_file(dataset))

@@ -1,4 +1,4 @@
-"""What tests of pages share: looking for barriers with axe, and pictures for people to look at."""
+"""Checks that tests of pages share: accessibility by axe, and screenshots for people."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ GRAVE = {"serious", "critical"}
 
 
 def barriers(page: Page) -> list[str]:
-    """What axe finds on the page that is serious or critical (WCAG 2.2, levels A and AA, and good practice)."""
-    found = Axe().run(page)
+    """Serious and critical findings of axe on the page (WCAG 2.2, levels A and AA, and good practice)."""
+    results = Axe().run(page)
     return [
         f"{one['id']}: {one['help']}: {[node['html'][:160] for node in one['nodes'][:3]]}"
-        for one in found.response["violations"]
+        for one in results.response["violations"]
         if one["impact"] in GRAVE
     ]
 

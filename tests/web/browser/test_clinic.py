@@ -55,7 +55,7 @@ def test_pages_need_login(page: Page, clinic_service: Service) -> None:
 
 
 def test_wrong_password_is_reported(page: Page, clinic_service: Service) -> None:
-    """A wrong password is told."""
+    """A wrong password is reported."""
     log_in(page, clinic_service, "nobody", "wrong")
     expect(page.get_by_role("alert")).to_be_visible()
 
@@ -182,9 +182,9 @@ def test_critical_number_needs_second_click(page: Page, clinic_service: Service,
     page.goto(address)
     decision = page.locator("#decision")
     decision.get_by_role("button", name=re.compile("^Accept")).press("Enter")
-    asked = decision.get_by_role("alert")
-    expect(asked).to_contain_text("Not accepted yet")
-    expect(asked).to_be_focused()  # and not its button: a second Enter must not accept
+    question = decision.get_by_role("alert")
+    expect(question).to_contain_text("Not accepted yet")
+    expect(question).to_be_focused()  # and not its button: a second Enter must not accept
     assert barriers(page) == []
     shoot(page, "critical-confirm")
     page.keyboard.press("Enter")
@@ -192,7 +192,7 @@ def test_critical_number_needs_second_click(page: Page, clinic_service: Service,
     page.keyboard.press("Tab")
     expect(decision.get_by_role("button", name=re.compile("anyway$"))).to_be_focused()
     decision.get_by_role("link", name="Cancel").click()
-    expect(asked).to_have_count(0)
+    expect(question).to_have_count(0)
     expect(decision.get_by_role("status")).not_to_contain_text("Accepted")
     decision.get_by_role("button", name=re.compile("^Accept")).click()
     decision.get_by_role("button", name=re.compile("anyway$")).click()

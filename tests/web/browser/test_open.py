@@ -37,7 +37,7 @@ def choose_sex(page: Page, sex: str, row: int = 0) -> None:
 
 
 def assess(page: Page, service: Service, radiograph: Path, sex: str) -> None:
-    """From the first page to the result of one dropped radiograph."""
+    """A radiograph dropped on the first page leads to its result."""
     page.goto(f"{service.url}/")
     drop(page, radiograph)
     choose_sex(page, sex)
@@ -152,8 +152,8 @@ def test_accept_then_correct(page: Page, open_service: Service, tmp_path: Path) 
     expect(decision.get_by_role("status")).to_contain_text("5 years 6 months")
     page.reload()
     expect(page.locator("#decision")).to_contain_text("Corrected")
-    said = json.loads(downloaded(page, "JSON"))
-    assert said["decision"]["age_months"] == 66
+    data = json.loads(downloaded(page, "JSON"))
+    assert data["decision"]["age_months"] == 66
 
 
 def test_report_prints_on_one_page(page: Page, open_service: Service, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_pages_from_phone_to_4k(
 
 
 def test_no_hand_is_rejected_with_advice(page: Page, open_service: Service, tmp_path: Path) -> None:
-    """What is no hand is rejected with advice."""
+    """A radiograph without a hand is rejected with advice."""
     assess(page, open_service, no_hand(tmp_path), "F")
     expect(page.locator("#rejected-title")).to_contain_text(re.compile("No hand|could not be located"))
     expect(page.locator(".advice")).not_to_be_empty()
@@ -269,7 +269,7 @@ def choose_files(page: Page, service: Service, radiographs: list[Path]) -> None:
 def test_confirm_all_sexes(page: Page, open_service: Service, tmp_path: Path) -> None:
     """Sexes from the files are confirmed at once."""
     sexes = ["F", "M", "F"]
-    radiographs = [dicom(tmp_path, f"{row}.dcm", sex, 90, said=sex) for row, sex in enumerate(sexes)]
+    radiographs = [dicom(tmp_path, f"{row}.dcm", sex, 90, stated_sex=sex) for row, sex in enumerate(sexes)]
     choose_files(page, open_service, radiographs)
     confirm_all = page.locator("[data-all-confirm]")
     expect(confirm_all).to_be_visible()
@@ -286,7 +286,9 @@ def test_sex_for_all_keeps_sexes_from_files(
     page: Page, open_service: Service, tmp_path: Path, chosen: str, other: str
 ) -> None:
     """The file that agrees is confirmed by it, the one that does not still asks."""
-    radiographs = [dicom(tmp_path, f"{said}.dcm", "F", 90, said=said) for said in (None, chosen, other)]
+    radiographs = [
+        dicom(tmp_path, f"{stated_sex}.dcm", "F", 90, stated_sex=stated_sex) for stated_sex in (None, chosen, other)
+    ]
     choose_files(page, open_service, radiographs)
     expect(page.locator("[data-confirm]:visible")).to_have_count(2)
     page.locator(f"[data-all-sex={chosen}]").click()
@@ -304,7 +306,7 @@ def test_radiographs_are_sent_in_order(page: Page, open_service: Service, tmp_pa
     """In the list's order, though the first is slow and the second is turned away; what cannot be sent stays."""
     empty = tmp_path / "empty.png"
     empty.touch()
-    radiographs = [dicom(tmp_path, f"radiograph-{row}.dcm", "F", 60 + 20 * row, said=None) for row in range(4)]
+    radiographs = [dicom(tmp_path, f"radiograph-{row}.dcm", "F", 60 + 20 * row, stated_sex=None) for row in range(4)]
     steps: list[str] = []
 
     def turn_away(route: Route) -> None:
@@ -341,7 +343,7 @@ def test_radiographs_are_sent_in_order(page: Page, open_service: Service, tmp_pa
 def test_bar_hides_without_usable_radiographs(page: Page, open_service: Service, tmp_path: Path) -> None:
     """The bar goes when only unusable radiographs are left."""
     radiographs = [
-        dicom(tmp_path, "radiograph.dcm", "F", 90, said=None),
+        dicom(tmp_path, "radiograph.dcm", "F", 90, stated_sex=None),
         *(tmp_path / f"empty-{row}.png" for row in range(3)),
     ]
     for radiograph in radiographs[1:]:

@@ -1,4 +1,4 @@
-"""What is done with a case: its birth date corrected, everything deleted."""
+"""Changes of a case: its birth date is corrected, and everything of it is deleted."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def test_delete_case_deletes_all_and_nothing_else(
 ) -> None:
     """Deleting takes everything and nothing else."""
     user = make_user(Role.REVIEWER)
-    gone = [done_assessment(case=child), done_assessment(case=child)]
+    deleted = [done_assessment(case=child), done_assessment(case=child)]
     kept = done_assessment(case=Case.objects.create(reference="P-2", sex="F"))
-    for radiograph in (*gone, kept):
+    for radiograph in (*deleted, kept):
         Decision.objects.create(assessment=radiograph, verdict=Verdict.ACCEPTED, age_months=94)
     assert belongings(child) == Belongings(assessments=2, pictures=6, decisions=2)
     delete_case(child, user)

@@ -24,7 +24,7 @@ ACCEPT = DecisionInput(Verdict.ACCEPTED)
 Maker = Callable[..., Assessment]
 UserMaker = Callable[..., User]
 
-said = st.one_of(
+decisions_drawn = st.one_of(
     st.just(ACCEPT),
     st.builds(DecisionInput, st.just(Verdict.CORRECTED), st.floats(0, OLDEST_MONTHS), st.text(min_size=1, max_size=20)),
 )
@@ -32,7 +32,7 @@ said = st.one_of(
 
 @pytest.mark.usefixtures("open_mode")
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(history=st.lists(said, min_size=1, max_size=4))
+@given(history=st.lists(decisions_drawn, min_size=1, max_size=4))
 def test_decide_keeps_all_and_last_counts(done_assessment: Maker, history: list[DecisionInput]) -> None:
     """All decisions stay and the last one counts."""
     assessment = done_assessment()
@@ -118,7 +118,7 @@ def test_confirmation_only_for_critical_acceptance(done_assessment: Maker, make_
 
 @pytest.mark.usefixtures("open_mode")
 def test_decide_on_deleted_assessment(done_assessment: Maker) -> None:
-    """What was deleted meanwhile is not found."""
+    """An assessment that was deleted meanwhile is not found."""
     assessment = done_assessment()
     delete_assessment(assessment, None)
     assert not Picture.objects.exists()
@@ -131,7 +131,7 @@ def test_decide_on_deleted_assessment(done_assessment: Maker) -> None:
 
 @pytest.mark.usefixtures("clinic")
 def test_delete_needs_reviewer_and_is_logged(done_assessment: Maker, make_user: UserMaker) -> None:
-    """Only reviewers delete and the log says so."""
+    """Only reviewers delete, and the log records it."""
     assessment = done_assessment()
     key = str(assessment.pk)
     decide(assessment, ACCEPT, make_user())

@@ -1,4 +1,4 @@
-"""What is accepted of a radiograph, what is not and by which code, and that a case is never changed in silence."""
+"""Forms accept radiographs or reject them by a code, and never change a case silently."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.django_db
 BIRTH = date(2010, 3, 4)
 
 
-def form_of(**said: Any) -> RadiographForm:
-    return RadiographForm({"sex": "F", **said}, {"radiograph": SimpleUploadedFile("hand.png", b"radiograph")})
+def form_of(**fields: Any) -> RadiographForm:
+    return RadiographForm({"sex": "F", **fields}, {"radiograph": SimpleUploadedFile("hand.png", b"radiograph")})
 
 
 def codes(form: RadiographForm) -> list[tuple[str, str]]:
@@ -45,7 +45,7 @@ def test_form_accepts_radiograph_and_sex() -> None:
 
 @pytest.mark.usefixtures("open_mode")
 def test_form_requires_radiograph_and_sex() -> None:
-    """Without radiograph and sex both are asked for."""
+    """Without radiograph and sex, both are requested."""
     assert codes(RadiographForm({}, {})) == [("radiograph", "radiograph_missing"), ("sex", "sex_missing")]
     assert codes(RadiographForm({"sex": "O"}, {"radiograph": SimpleUploadedFile("a.png", b"")})) == [
         ("radiograph", "radiograph_invalid"),
@@ -55,7 +55,7 @@ def test_form_requires_radiograph_and_sex() -> None:
 
 @pytest.mark.usefixtures("clinic")
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("fields", "expected"),
     [
         ({"birth_date": "04/03/2010"}, ("birth_date", "birth_date_invalid")),
         ({"birth_date": "2010-02-30"}, ("birth_date", "birth_date_invalid")),
@@ -76,9 +76,9 @@ def test_form_requires_radiograph_and_sex() -> None:
         ({"reference": "two\u2028lines"}, ("reference", "reference_invalid")),
     ],
 )
-def test_form_rejects_by_code(said: dict[str, str], expected: tuple[str, str]) -> None:
-    """What cannot be is rejected by its code."""
-    assert codes(form_of(**said)) == [expected]
+def test_form_rejects_by_code(fields: dict[str, str], expected: tuple[str, str]) -> None:
+    """Impossible values are rejected by their code."""
+    assert codes(form_of(**fields)) == [expected]
 
 
 @pytest.mark.usefixtures("open_mode")
@@ -93,8 +93,10 @@ def test_form_age_may_differ_by_a_month(birth: date, days: int, off: float) -> N
     study = min(birth + timedelta(days=days), timezone.now().date())
     exact = calendar_months(birth, study)
     given_months = min(max(0.0, exact + off), 12.0 * OLDEST_YEARS)
-    found = codes(form_of(birth_date=birth.isoformat(), study_date=study.isoformat(), given_age_months=given_months))
-    assert found == ([] if abs(given_months - exact) <= 1 else [("given_age_months", "ages_differ")])
+    rejected_by = codes(
+        form_of(birth_date=birth.isoformat(), study_date=study.isoformat(), given_age_months=given_months)
+    )
+    assert rejected_by == ([] if abs(given_months - exact) <= 1 else [("given_age_months", "ages_differ")])
 
 
 @pytest.mark.usefixtures("open_mode")

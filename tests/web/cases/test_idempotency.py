@@ -27,11 +27,11 @@ KEY = '"8e03978e-40d5-43dd-bc93-6894a57f9324"'
 UserMaker = Callable[..., User]
 
 
-def send(token: str = "", key: str | None = KEY, radiograph: bytes = b"radiograph", **said: str) -> Any:
+def send(token: str = "", key: str | None = KEY, radiograph: bytes = b"radiograph", **fields: str) -> Any:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     headers |= {} if key is None else {"Idempotency-Key": key}
     client = Client(raise_request_exception=False, headers=headers)
-    return client.post(SUBMIT, {"radiograph": SimpleUploadedFile("a.png", radiograph), **{"sex": "F", **said}})
+    return client.post(SUBMIT, {"radiograph": SimpleUploadedFile("a.png", radiograph), **{"sex": "F", **fields}})
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def test_same_key_and_request_returns_same_assessment(token_of: Callable[[str], 
 @pytest.mark.parametrize("other", [{"radiograph": b"other"}, {"sex": "M"}, {"note": "again"}])
 def test_same_key_with_another_request_is_rejected(open_mode: None, other: dict[str, Any]) -> None:
     assert send().status_code == 202
-    said = send(**other)
-    assert (said.status_code, said.json()["code"]) == (422, "idempotency_key_reused")
+    answer = send(**other)
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
     assert Assessment.objects.count() == 1
 
 
@@ -102,9 +102,9 @@ def test_sweep_deletes_old_keys(open_mode: None) -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("key", ["", "a b", '"', '""', "x" * 256, 'a"b', '"a\\"b"', "ä"])
 def test_malformed_key_is_rejected(open_mode: None, key: str) -> None:
-    """Key that is none is rejected."""
-    said = send(key=key)
-    assert (said.status_code, said.json()["code"]) == (422, "request_invalid")
+    """A malformed key is rejected."""
+    answer = send(key=key)
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
 
 
 @pytest.mark.django_db
@@ -148,7 +148,7 @@ def test_concurrent_key_creates_one_assessment(database: None, settings: Setting
 
 @pytest.mark.django_db
 def test_same_file_in_api(token_of: Callable[[str], str]) -> None:
-    """Same file in a case is told by the api."""
+    """The API reports that the case has the same file already."""
     token = token_of("anna")
     first = send(token, None, reference="P-1").json()
     again = send(token, None, reference="P-1").json()
@@ -162,7 +162,7 @@ def test_same_file_in_api(token_of: Callable[[str], str]) -> None:
 def test_same_file_on_pages(
     clinic: None, log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]
 ) -> None:
-    """Same file in a case is told on the pages."""
+    """The page states that the case has the same file already."""
     client = log_in()
     case = Case.objects.create(reference="P-1", sex="F")
     first, again = (done_assessment(case=case, radiograph_sha256="1" * 64) for _ in range(2))

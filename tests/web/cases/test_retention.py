@@ -1,5 +1,4 @@
-"""What is not to be kept goes in time, everything else stays, and nothing of a radiograph can be found in the files
-then."""
+"""Expired data are deleted in time, everything else stays, and the files hold nothing of a deleted radiograph."""
 
 from __future__ import annotations
 
@@ -61,7 +60,7 @@ def test_sweep_deletes_expired_open_results(
     Assessment.objects.filter(pk=first.pk).update(expires_at=timezone.now() + timedelta(hours=1))
     second = done_assessment(client="hash")
     assert sweep(timezone.now() + timedelta(minutes=31)) == Swept(expired=1)
-    assert [found.pk for found in Assessment.objects.all()] == [first.pk]
+    assert [stored.pk for stored in Assessment.objects.all()] == [first.pk]
     assert not Picture.objects.filter(assessment=second.pk).exists()
 
 
@@ -77,7 +76,7 @@ def test_sweep_deletes_unassessed_open_radiograph(settings: Settings, mode: Any)
 
 @pytest.mark.django_db
 def test_sweep_deletes_counts_of_clients(open_mode: None) -> None:
-    """How many radiographs a client sent is forgotten after an hour."""
+    """The number of radiographs that a client sent is deleted after an hour."""
     submit(Submission(RADIOGRAPH, "radiograph.png", Sex.FEMALE, client="hash"))
     assert sweep(timezone.now() + timedelta(minutes=59)).sendings == 0
     assert sweep(timezone.now() + timedelta(minutes=61)).sendings == 1
@@ -98,11 +97,11 @@ def test_sweep_keeps_clinic_data(
 
 CHANGES: dict[str, Callable[[Case, Assessment], object]] = {
     "the case": lambda case, _: Case.objects.filter(pk=case.pk).update(changed_at=days_ago(9)),
-    "a submission": lambda _, found: Assessment.objects.filter(pk=found.pk).update(submitted_at=days_ago(9)),
-    "an answer": lambda _, found: Assessment.objects.filter(pk=found.pk).update(finished_at=days_ago(9)),
-    "a radiograph that waits": lambda _, found: Assessment.objects.filter(pk=found.pk).update(state=State.QUEUED),
-    "a decision": lambda _, found: Decision.objects.create(
-        assessment=found, verdict=Verdict.ACCEPTED, age_months=90, decided_at=days_ago(9)
+    "a submission": lambda _, stored: Assessment.objects.filter(pk=stored.pk).update(submitted_at=days_ago(9)),
+    "an answer": lambda _, stored: Assessment.objects.filter(pk=stored.pk).update(finished_at=days_ago(9)),
+    "a radiograph that waits": lambda _, stored: Assessment.objects.filter(pk=stored.pk).update(state=State.QUEUED),
+    "a decision": lambda _, stored: Decision.objects.create(
+        assessment=stored, verdict=Verdict.ACCEPTED, age_months=90, decided_at=days_ago(9)
     ),
 }
 

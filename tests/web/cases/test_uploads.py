@@ -28,8 +28,8 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(params=["open", "clinic"])
 def mode(request: pytest.FixtureRequest, settings: Settings) -> str:
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode=request.param, radiograph_bytes=LIMIT)
-    found: str = request.param
-    return found
+    kind: str = request.param
+    return kind
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_body_too_large_is_rejected_unread(limited: None, client: Client, addres
 
 
 def test_body_too_large_as_json_or_page(limited: None, client: Client) -> None:
-    """Programs are told in json and people on a page."""
+    """Programs get JSON, and people get a page."""
     assert announce(client, API, 2**40)[0].json()["code"] == "too_large"
     page = announce(client, reverse("submit"), 2**40)[0]
     assert page["Content-Type"].startswith("text/html")
@@ -156,7 +156,7 @@ def test_fields_and_files_are_limited(limited: None, client: Client) -> None:
 
 
 def test_body_too_large_at_unknown_address(limited: None) -> None:
-    """What is too long is decided without an address as well."""
+    """The limit of length holds without an address as well."""
     request = RequestFactory().post("/")
     request.resolver_match = None
     assert middleware.largest_body(request) == FIELDS

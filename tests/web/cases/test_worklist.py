@@ -42,7 +42,7 @@ def user(make_user: Callable[..., User]) -> User:
 def radiograph(case: Case | None = None, *, at: int = 0, **fields: Any) -> Assessment:
     """An assessment as it would be found, submitted ``at`` hours after noon."""
     state = fields.pop("state", State.DONE)
-    known: dict[str, Any] = {"age_months": 90.0, "result": {"warnings": []}} if state == State.DONE else {}
+    values_of_state: dict[str, Any] = {"age_months": 90.0, "result": {"warnings": []}} if state == State.DONE else {}
     return Assessment.objects.create(
         **{
             "case": case,
@@ -51,7 +51,7 @@ def radiograph(case: Case | None = None, *, at: int = 0, **fields: Any) -> Asses
             "submitted_at": NOON + timedelta(hours=at),
             "radiograph_bytes": 1,
             "radiograph_sha256": "0" * 64,
-            **known,
+            **values_of_state,
             **fields,
         }
     )
@@ -61,8 +61,8 @@ def child(reference: str = "P-1", sex: str = "F") -> Case:
     return Case.objects.create(reference=reference, sex=sex)
 
 
-def shown(user: User, **asked: Any) -> list[Any]:
-    return [row.radiograph.pk for row in Worklist(WorklistQuery(**asked), user).all_rows()]
+def shown(user: User, **query: Any) -> list[Any]:
+    return [row.radiograph.pk for row in Worklist(WorklistQuery(**query), user).all_rows()]
 
 
 def test_worklist_child_is_one_row(user: User) -> None:
@@ -91,7 +91,7 @@ def test_worklist_older_radiograph_to_decide(user: User) -> None:
 
 @pytest.mark.parametrize("search", ["p-0042", "growth HORMONE", "hand_7", "%", "_7"])
 def test_worklist_search_by_any_radiograph(user: User, search: str) -> None:
-    """By reference, note or radiograph's name, in any case; the signs of patterns are signs."""
+    """The search covers reference, note and radiograph's name in any case, and takes signs of patterns literally."""
     wanted = child("P-0042")
     radiograph(wanted, note="growth hormone 50%", radiograph_name="hand_7.dcm")
     last = radiograph(wanted, at=1)
@@ -101,9 +101,9 @@ def test_worklist_search_by_any_radiograph(user: User, search: str) -> None:
 
 def test_worklist_search_single_radiographs(user: User) -> None:
     """Single radiographs do not find each other."""
-    found = radiograph(note="wanted")
+    matching = radiograph(note="wanted")
     radiograph(note="other")
-    assert shown(user, search="wanted") == [found.pk]
+    assert shown(user, search="wanted") == [matching.pk]
 
 
 _fields = st.fixed_dictionaries(
@@ -126,7 +126,7 @@ def _warnings(gravest: Severity | None) -> list[dict[str, str]]:
 
 @given(
     radiographs=st.lists(_fields, max_size=8),
-    asked=st.builds(
+    query=st.builds(
         WorklistQuery,
         status=st.none() | st.sampled_from(list(Status)),
         sex=st.sampled_from(["", "F", "M"]),
@@ -138,50 +138,50 @@ def _warnings(gravest: Severity | None) -> list[dict[str, str]]:
     ),
 )
 @settings(max_examples=40, deadline=None)
-def test_worklist_filters(radiographs: list[dict[str, Any]], asked: WorklistQuery) -> None:
+def test_worklist_filters(radiographs: list[dict[str, Any]], query: WorklistQuery) -> None:
     """The same rows as by counting in Python, each once, in the column's order, and as many as the counts say."""
     Assessment.objects.all().delete()
     Case.objects.all().delete()
     user, _ = User.objects.get_or_create(username="anna")
     children = [child(f"P-{i}", "FM"[i % 2]) for i in range(3)]
     made = []
-    for at, said in enumerate(radiographs):
-        done = said["state"] == State.DONE
+    for at, fields in enumerate(radiographs):
+        done = fields["state"] == State.DONE
         made.append(
             radiograph(
-                None if said["child"] is None else children[said["child"]],
+                None if fields["child"] is None else children[fields["child"]],
                 at=9 * at,
-                state=said["state"],
-                decision=said["decision"] if done else "",
-                submitted_by=user if said["mine"] else None,
-                chronological_age_months=said["age"],
-                **({"age_months": said["bone"]} if done else {}),
-                **({"result": {"warnings": _warnings(said["severity"])}} if done else {}),
+                state=fields["state"],
+                decision=fields["decision"] if done else "",
+                submitted_by=user if fields["mine"] else None,
+                chronological_age_months=fields["age"],
+                **({"age_months": fields["bone"]} if done else {}),
+                **({"result": {"warnings": _warnings(fields["severity"])}} if done else {}),
             )
         )
     last = [f for f in made if f.case is None or not any(g.case == f.case for g in made[made.index(f) + 1 :])]
 
     def wanted(one: Assessment) -> bool:
-        said = radiographs[made.index(one)]
+        fields = radiographs[made.index(one)]
         family = [one, *(f for f in made if f.case is not None and f.case == one.case)]
         day = one.submitted_at.date()
         return (
-            (asked.status is None or asked.status == status_of(one) or asked.status is Status.DECIDE)
-            and (asked.status is not Status.DECIDE or any(status_of(f) is Status.DECIDE for f in family))
-            and asked.sex in ("", one.sex)
-            and (asked.since is None or day >= asked.since)
-            and (asked.until is None or day <= asked.until)
-            and (not asked.mine or said["mine"])
-            and (asked.severity is None or (_rank(one, said["severity"]) >= asked.severity.rank))
+            (query.status is None or query.status == status_of(one) or query.status is Status.DECIDE)
+            and (query.status is not Status.DECIDE or any(status_of(f) is Status.DECIDE for f in family))
+            and query.sex in ("", one.sex)
+            and (query.since is None or day >= query.since)
+            and (query.until is None or day <= query.until)
+            and (not query.mine or fields["mine"])
+            and (query.severity is None or (_rank(one, fields["severity"]) >= query.severity.rank))
         )
 
-    found = Worklist(asked, user)
-    rows = list(found.all_rows())
+    worklist = Worklist(query, user)
+    rows = list(worklist.all_rows())
     assert sorted(row.radiograph.pk for row in rows) == sorted(f.pk for f in last if wanted(f))
-    assert found.count == len(rows)
-    assert [row.radiograph.pk for row in found.page(1)] == [row.radiograph.pk for row in rows[:ROWS_A_PAGE]]
-    assert found.counts["all"] >= max(found.counts[status.value] for status in Status)
-    _check_order(asked.sort, rows)
+    assert worklist.count == len(rows)
+    assert [row.radiograph.pk for row in worklist.page(1)] == [row.radiograph.pk for row in rows[:ROWS_A_PAGE]]
+    assert worklist.counts["all"] >= max(worklist.counts[status.value] for status in Status)
+    _check_order(query.sort, rows)
 
 
 def _rank(one: Assessment, severity: Severity | None) -> int:
@@ -190,7 +190,7 @@ def _rank(one: Assessment, severity: Severity | None) -> int:
 
 
 def _check_order(sort: str, rows: list[Any]) -> None:
-    """What is known rises or falls; what is not comes last."""
+    """Values rise or fall, and missing ones come last."""
     keys: dict[str, Callable[[Any], Any]] = {
         "reference": lambda row: row.radiograph.case.reference if row.radiograph.case else None,
         "sex": lambda row: row.radiograph.sex,
@@ -202,9 +202,9 @@ def _check_order(sort: str, rows: list[Any]) -> None:
         "who": lambda row: row.submitter or None,
     }
     values = [keys[sort.removeprefix("-")](row) for row in rows]
-    known = [value for value in values if value is not None]
-    assert values == known + [None] * (len(values) - len(known))
-    assert known == sorted(known, reverse=sort.startswith("-"))
+    present = [value for value in values if value is not None]
+    assert values == present + [None] * (len(values) - len(present))
+    assert present == sorted(present, reverse=sort.startswith("-"))
 
 
 def test_worklist_page_takes_four_queries(user: User) -> None:
@@ -214,14 +214,14 @@ def test_worklist_page_takes_four_queries(user: User) -> None:
         one = radiograph(child(f"Q-{at}"), at=at)
         Decision.objects.create(assessment=one, verdict=Verdict.ACCEPTED, age_months=90, decided_by=user)
         radiograph(ann, at=at)
-    found = Worklist(WorklistQuery(), user)
+    worklist = Worklist(WorklistQuery(), user)
     with CaptureQueriesContext(connection) as queries:
-        rows = found.page(1)
-        count = found.count
+        rows = worklist.page(1)
+        count = worklist.count
     assert len(queries) == 4
     assert rows[0].radiograph.get_deferred_fields() == {"message", "result"}
     assert (len(rows), count) == (ROWS_A_PAGE, ROWS_A_PAGE + 6)
-    assert len(found.page(2)) == 6
+    assert len(worklist.page(2)) == 6
     assert {row.decider for row in rows} == {"", "anna"}
 
 
@@ -253,8 +253,8 @@ def test_worklist_sorts_by_severity(user: User) -> None:
     for severity in graded:
         radiograph(result={"warnings": _warnings(severity)})
     assert next_sort("warnings", "-date") == "-warnings"
-    found = [row.severity for row in Worklist(WorklistQuery(sort="-warnings"), user).all_rows()]
-    assert found[:2] == [Severity.CRITICAL, Severity.CAUTION]
+    severities = [row.severity for row in Worklist(WorklistQuery(sort="-warnings"), user).all_rows()]
+    assert severities[:2] == [Severity.CRITICAL, Severity.CAUTION]
     assert [row.severity for row in Worklist(WorklistQuery(sort="warnings"), user).all_rows()][-1] is Severity.CRITICAL
     assert WorklistQuery(severity=Severity.CRITICAL).query() == "severity=critical"
 
@@ -292,19 +292,21 @@ def test_sort_or_default_unknown(text: str) -> None:
 
 
 def test_query_round_trip() -> None:
-    """What is asked survives the form."""
-    asked = WorklistQuery("x", Status.FAILED, "M", date(2025, 1, 2), date(2025, 2, 3), True, Severity.CAUTION, "bone")
-    assert WorklistQuery.of(FilterForm(asked.values()), asked.values()["sort"]) == asked
+    """A query stays the same through the form."""
+    criteria = WorklistQuery(
+        "x", Status.FAILED, "M", date(2025, 1, 2), date(2025, 2, 3), True, Severity.CAUTION, "bone"
+    )
+    assert WorklistQuery.of(FilterForm(criteria.values()), criteria.values()["sort"]) == criteria
     assert "x" not in WorklistQuery("x").query()
-    assert "search" not in asked.query()
+    assert "search" not in criteria.query()
     assert WorklistQuery().values() == {}
 
 
 @pytest.mark.parametrize(
-    "said", [{"since": "yesterday"}, {"until": "0001-01-01"}, {"status": "x"}, {"sex": "O"}, {"search": "a\0"}]
+    "fields", [{"since": "yesterday"}, {"until": "0001-01-01"}, {"status": "x"}, {"sex": "O"}, {"search": "a\0"}]
 )
-def test_query_ignores_invalid_fields(said: dict[str, str]) -> None:
-    """What cannot be read is left out and said."""
-    form = FilterForm({**said, "mine": "on"})
+def test_query_ignores_invalid_fields(fields: dict[str, str]) -> None:
+    """Unreadable fields are left out and reported."""
+    form = FilterForm({**fields, "mine": "on"})
     assert WorklistQuery.of(form, "") == WorklistQuery(mine=True)
-    assert list(form.errors) == list(said)
+    assert list(form.errors) == list(fields)

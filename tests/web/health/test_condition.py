@@ -27,7 +27,7 @@ def test_health_counts_waiting_radiographs(client: Client) -> None:
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
 @pytest.mark.usefixtures("clinic")
 def test_health_without_database(client: Client, monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
-    """Without a database it says so to everybody."""
+    """Without a database, it reports this to everybody."""
 
     def unreachable() -> int:
         raise error("password of the database server is secret")

@@ -68,9 +68,9 @@ def send(address: str, size: int = 300_000) -> Any:
 def expect(code: str, status: int) -> None:
     """Both the API and the page say so, and nothing was kept."""
     before = Assessment.objects.count()
-    said = send("/api/assessments")
-    assert (said.status_code, said.json()["code"]) == (status, code)
-    assert int(said["Retry-After"]) > 0
+    answer = send("/api/assessments")
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert int(answer["Retry-After"]) > 0
     page = send("/assessments/")
     assert page.status_code == status
     assert int(page["Retry-After"]) > 0
@@ -92,7 +92,7 @@ def test_code_of_database_without_pages(on_sqlite: Path) -> None:
 
 
 def test_code_of_full_disk(small_disk: Path, django_db_blocker: Any) -> None:
-    """Full disk is told and over when there is room."""
+    """A full disk is reported until there is space again."""
     with database_of_all_threads(django_db_blocker, sqlite(small_disk, timeout=0.1)):
         assert send("/api/assessments").status_code == 202
         assert health() == (200, "ok")
@@ -109,7 +109,7 @@ def test_code_of_full_disk(small_disk: Path, django_db_blocker: Any) -> None:
 
 
 def test_code_of_read_only_disk(small_disk: Path, django_db_blocker: Any) -> None:
-    """Read only disk is told."""
+    """A read-only disk is reported."""
     with database_of_all_threads(django_db_blocker, sqlite(small_disk, timeout=0.1)):
         assert send("/api/assessments").status_code == 202
         connection.close()
@@ -134,14 +134,14 @@ def test_code_of_locked_database(on_sqlite: Path) -> None:
 
 
 def test_code_of_read_only_database(on_sqlite: Path) -> None:
-    """Read only database is told."""
+    """A read-only database is reported."""
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA query_only=ON")
     expect("storage_read_only", 503)
 
 
 def test_code_of_read_only_postgresql(on_postgresql: None) -> None:
-    """Read only postgresql is told."""
+    """A read-only PostgreSQL is reported."""
     with connection.cursor() as cursor:
         cursor.execute("SET default_transaction_read_only = on")
     expect("storage_read_only", 503)
@@ -156,14 +156,14 @@ def test_code_of_locked_postgresql(on_postgresql: None) -> None:
         other.execute("LOCK TABLE web_assessment IN ACCESS EXCLUSIVE MODE")
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = 50")
-        said = send("/api/assessments")
-        assert (said.status_code, said.json()["code"]) == (503, "database_busy")
+        answer = send("/api/assessments")
+        assert (answer.status_code, answer.json()["code"]) == (503, "database_busy")
         other.rollback()
     connection.close()
 
 
 def test_check_remembers_full_server(on_postgresql: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody can check how much room there is, a write that failed says so for a while."""
+    """Where free space cannot be measured, a failed write counts as a full disk for a while."""
     condition.note_failure("storage_full")
     assert health() == (503, "storage_full")
     monkeypatch.setattr(condition, "FAILED_SECONDS", 0)
@@ -226,9 +226,9 @@ def test_watch_reports_last_check() -> None:
     assert len(looks) == 1
 
 
-def watched(*found: Condition | Exception) -> Watch:
+def watched(*conditions: Condition | Exception) -> Watch:
     """A watch that has looked, and found or raised these."""
-    left = iter(found)
+    left = iter(conditions)
 
     def check() -> Condition:
         one = next(left)
@@ -237,7 +237,7 @@ def watched(*found: Condition | Exception) -> Watch:
         return one
 
     watch = Watch(check)
-    for _ in found:
+    for _ in conditions:
         watch.check_once()
     return watch
 

@@ -40,7 +40,7 @@ def test_mean_increases_with_age(sex: Sex) -> None:
 
 @given(st.sampled_from(list(Sex)), st.floats(-50, 400))
 def test_mean_and_deviation_outside_range(sex: Sex, months: float) -> None:
-    """Nothing is said of ages that were not studied."""
+    """Ages that were not studied have no values."""
     low, high = range_months(sex)
     means, deviations = mean_and_deviation(sex, months)
     assert np.isnan(means) == np.isnan(deviations) == (not low <= months <= high)

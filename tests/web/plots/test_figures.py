@@ -55,7 +55,7 @@ def test_age_curve_interval_cut_at_birth() -> None:
 
 
 def test_age_curve_prefers_networks() -> None:
-    """What the networks say goes before validation."""
+    """The networks' own interval takes precedence over that of validation."""
     shares = [0.0] * 240
     shares[120] = 0.7
     shares[60] = 0.3
@@ -78,7 +78,7 @@ def test_age_curve_prefers_networks() -> None:
     chronological=st.none() | st.floats(0.0, 228.0),
 )
 def test_age_plot_lies_on_picture(age: float, half: float, chronological: float | None) -> None:
-    """Everything lies on the picture and is said."""
+    """Everything lies on the picture and is described."""
     curve = age_curve(result(age, [max(0.0, age - half), min(228.0, age + half)]), chronological)
     assert curve is not None
     svg = parsed(age_plot(curve))
@@ -94,12 +94,12 @@ def test_age_plot_lies_on_picture(age: float, half: float, chronological: float 
         assert 0 <= float(line.attrib["x1"]) <= width
         assert text.text
     names = svg.attrib["aria-labelledby"].split()
-    said = {element.attrib.get("id"): element.text for element in svg}
-    assert all(said[name] for name in names)
+    texts = {element.attrib.get("id"): element.text for element in svg}
+    assert all(texts[name] for name in names)
 
 
 def test_age_plot_shades_both_intervals() -> None:
-    """The narrower interval is shaded twice and said."""
+    """The narrower interval is shaded twice and described."""
     wide, narrow = [80.0, 120.0], [88.0, 112.0]
     shaded = []
     for narrower in (None, tuple(narrow)):
@@ -108,11 +108,12 @@ def test_age_plot_shades_both_intervals() -> None:
         svg = parsed(age_plot(curve))
         areas = [path.attrib["d"] for path in svg.iter(f"{SVG}path") if path.attrib["class"] == "interval"]
         shaded.append([[float(x) for x in re.findall(r"(\d+\.\d+) \d", area)] for area in areas])
-        said = next(element.text for element in svg.iter(f"{SVG}desc"))
-        assert said is not None
-        assert "The shaded 95 % prediction interval goes from 6 years 8 months to 10 years." in said
+        description = next(element.text for element in svg.iter(f"{SVG}desc"))
+        assert description is not None
+        assert "The shaded 95 % prediction interval goes from 6 years 8 months to 10 years." in description
         assert (
-            "Its darker part, the 80 % prediction interval, goes from 7 years 4 months to 9 years 4 months." in said
+            "Its darker part, the 80 % prediction interval, goes from 7 years 4 months to 9 years 4 months."
+            in description
         ) is bool(narrower)
     assert shaded[1][0] == shaded[0][0]
     (outer, inner), (_,) = shaded[1], shaded[0]

@@ -87,7 +87,7 @@ def test_growth_plot_points_lie_within_axes(points: list[GrowthPoint], sex: Sex)
 
 
 def test_growth_plot_shows_verdict() -> None:
-    """What is drawn says who decided."""
+    """The plot shows who decided."""
     svg = drawn(
         [
             point(100, 104, interval=(90, 118)),
@@ -149,10 +149,10 @@ def test_growth_plot_titles_are_escaped() -> None:
 @given(ages, st.floats(-228, 228), st.floats(3.01, 200))
 def test_gain_per_year(age: float, gained: float, apart: float) -> None:
     """Gain is months a year."""
-    found = gain([point(age + apart, 50 + gained), point(age, 50), point(age + apart / 2, 10)])
-    assert found is not None
-    assert found.months_a_year == pytest.approx(12 * gained / apart, rel=1e-3, abs=1e-6)
-    assert found.first.chronological_months < found.last.chronological_months
+    result = gain([point(age + apart, 50 + gained), point(age, 50), point(age + apart / 2, 10)])
+    assert result is not None
+    assert result.months_a_year == pytest.approx(12 * gained / apart, rel=1e-3, abs=1e-6)
+    assert result.first.chronological_months < result.last.chronological_months
 
 
 @pytest.mark.parametrize("points", [[], [point(100, 100)], [point(100, 100), point(102.9, 110)]])

@@ -105,9 +105,9 @@ def gated(application: Any = echo, transit: int = 10**6, threads: int = 2, may: 
     return Gate(application, limits, Healthy(), threads)
 
 
-def answered(asked: Awaitable[Client]) -> Client:
+def answered(request: Awaitable[Client]) -> Client:
     async def main() -> Client:
-        return await asyncio.wait_for(asked, 20)
+        return await asyncio.wait_for(request, 20)
 
     return asyncio.run(main())
 
@@ -161,7 +161,7 @@ def test_body_over_limit_is_left_unread(path: str, may: bool, length: int) -> No
 
 @pytest.mark.parametrize("length", [b"-5", b"many", b"1e3", "٣".encode()])
 def test_invalid_length_means_no_body(length: bytes) -> None:
-    """Length that is none means no body."""
+    """A malformed length means no body."""
     client = answered(Client(gated()).ask(headers=[(b"content-length", length)], parts=[b"x"]))
     assert client.body == b"0"
 
@@ -230,12 +230,12 @@ def test_request_without_thread_is_rejected(monkeypatch: pytest.MonkeyPatch) -> 
 def test_oldest_transfer_makes_room() -> None:
     async def main() -> list[Client]:
         gate_ = gated(transit=5000)
-        asked = []
+        received = []
         for _ in range(3):  # the first two stall with 2,000 bytes each
-            asked.append(asyncio.create_task(Client(gate_).ask("/radiograph", announced=4000, parts=[b"x" * 2000])))
+            received.append(asyncio.create_task(Client(gate_).ask("/radiograph", announced=4000, parts=[b"x" * 2000])))
             await asyncio.sleep(0.01)
-        asked.append(asyncio.create_task(Client(gate_).ask("/radiograph", announced=3000, parts=[b"x" * 3000])))
-        done = await asyncio.gather(*asked)
+        received.append(asyncio.create_task(Client(gate_).ask("/radiograph", announced=3000, parts=[b"x" * 3000])))
+        done = await asyncio.gather(*received)
         assert gate_._transit.total == 0
         return done
 
@@ -293,15 +293,15 @@ def test_lifespan_events() -> None:
 
     async def main() -> list[str]:
         incoming = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
-        said: list[str] = []
+        lines: list[str] = []
 
         async def receive() -> Any:
             return incoming.pop(0)
 
         async def send(message: Any) -> None:
-            said.append(message["type"])
+            lines.append(message["type"])
 
         await gated()({"type": "lifespan"}, receive, send)
-        return said
+        return lines
 
     assert asyncio.run(main()) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]

@@ -42,8 +42,8 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def port() -> int:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
-        found: int = probe.getsockname()[1]
-        return found
+        number: int = probe.getsockname()[1]
+        return number
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -67,17 +67,17 @@ class Running:
         assert process.stdout is not None
         timer = threading.Timer(START_SECONDS, process.kill)
         timer.start()
-        self.said = process.stdout.readline()
+        self.first_line = process.stdout.readline()
         timer.cancel()
 
     def children(self) -> set[int]:
         """All processes that it started, and that these started."""
         listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
         of = {int(pid): int(parent) for pid, parent in (line.split() for line in listed.splitlines())}
-        found = {self.process.pid}
-        while more := {pid for pid, parent in of.items() if parent in found} - found:
-            found |= more
-        return found - {self.process.pid}
+        tree = {self.process.pid}
+        while more := {pid for pid, parent in of.items() if parent in tree} - tree:
+            tree |= more
+        return tree - {self.process.pid}
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def permissions(path: Path) -> int:
 def test_serve_finishes_current_radiograph(serve: Callable[..., Running], tmp_path: Path, port: int) -> None:
     """One command serves and stops with the radiograph at hand finished."""
     service = serve(BONEAGE_OPEN_MINUTES="5")
-    assert service.said.startswith(f"boneage is at http://127.0.0.1:{port} (mode open, bundle ")
+    assert service.first_line.startswith(f"boneage is at http://127.0.0.1:{port} (mode open, bundle ")
     store = tmp_path / "store"
     assert permissions(store) == 0o700
     files = {path.name: permissions(path) for path in store.iterdir()}
@@ -129,7 +129,7 @@ def test_serve_finishes_current_radiograph(serve: Callable[..., Running], tmp_pa
     assert set(states) == {one.replace("-", "") for one in ids}
     assert set(states.values()) <= {"queued", "done"}
 
-    # It goes on where it stopped, with the same key; and what it started ends with it, however it ends.
+    # It resumes with the same key, and its processes end with it, however it ends.
     key = (store / "secret.key").read_text(encoding="ascii")
     again = serve(BONEAGE_OPEN_MINUTES="5")
     assert (store / "secret.key").read_text(encoding="ascii") == key
@@ -235,7 +235,7 @@ def test_killed_workers_lose_no_radiograph(
 def test_serve_reports_fault_in_one_line(
     arguments: list[str], settings: dict[str, str], code: str, parts: dict[str, str], tmp_path: Path, port: int
 ) -> None:
-    """What stands against it is one line."""
+    """An obstacle to the start is reported in one line."""
     given = {"store": tmp_path / "store", **parts} | ({"port": port} if arguments[0] == "serve" else {})
     rest = [f"--{name}={value}" for name, value in given.items() if f"--{name}" not in arguments]
     if arguments[0] == "worker":
@@ -251,7 +251,7 @@ def test_serve_reports_fault_in_one_line(
 
 
 def test_ensure_free_port_in_use(port: int) -> None:
-    """A port in use is told."""
+    """A port in use is reported."""
     preparation.ensure_free("127.0.0.1", port)
     with closing(socket.socket()) as other:
         other.bind(("127.0.0.1", port))
@@ -262,7 +262,7 @@ def test_ensure_free_port_in_use(port: int) -> None:
 
 
 def test_ensure_free_foreign_address() -> None:
-    """An address of another machine is told."""
+    """An address of another machine is reported."""
     with pytest.raises(ConfigurationError) as caught:
         preparation.ensure_free("192.0.2.1", 8000)  # of documentation, RFC 5737
     assert caught.value.code == "address_invalid"

@@ -51,7 +51,7 @@ def until(holds: Callable[[], object], seconds: float = 20.0) -> None:
 
 
 def looked_at(ended: list[Child], *places: SupervisedProcess) -> list[Child]:
-    """What has ended after a look at these places."""
+    """The workers that have ended after a check of these places."""
     for kept in places:
         kept.update()
     return ended
@@ -68,7 +68,7 @@ def test_child_reports_state(start: Callable[[str], Child]) -> None:
 
 
 def test_process_restarts_with_longer_pauses(start: Callable[[str], Child], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ends is started again with longer pauses."""
+    """A worker that ends is started again after longer and longer pauses."""
     monkeypatch.setattr(supervisor, "SHORTEST_PAUSE", 0.05)
     starts: list[float] = []
     ended: list[Child] = []
@@ -87,7 +87,7 @@ def test_process_restarts_with_longer_pauses(start: Callable[[str], Child], monk
 
 
 def test_process_restarts_at_once_after_task(start: Callable[[str], Child]) -> None:
-    """What has done a task is started again at once."""
+    """A worker that has done a task is started again at once."""
     ended: list[Child] = []
     kept = SupervisedProcess(lambda: start("done"), ended.append)
     kept.update()
@@ -99,7 +99,7 @@ def test_process_restarts_at_once_after_task(start: Callable[[str], Child]) -> N
 
 
 def test_process_hanging_at_task_is_killed(start: Callable[[str], Child]) -> None:
-    """What hangs at a task is killed."""
+    """A worker that hangs at a task is killed."""
     ended: list[Child] = []
     kept = SupervisedProcess(lambda: start("busy"), ended.append, longest_task=0.3)
     idle = SupervisedProcess(lambda: start("steady"), ended.append, longest_task=0.3)
@@ -119,7 +119,7 @@ def test_stop_all_kills_late_processes(start: Callable[[str], Child]) -> None:
 
 
 def test_kill_ends_children_of_child(start: Callable[[str], Child]) -> None:
-    """What a child started is killed with it."""
+    """Processes that a child started are killed with it."""
     child = start("parent")
     until(lambda: child.was_ready)
     began = time.monotonic()

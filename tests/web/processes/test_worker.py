@@ -60,18 +60,18 @@ def running() -> Iterator[Callable[[str], list[str]]]:
     workers: list[tuple[RadiographWorker, threading.Thread]] = []
 
     def start(name: str) -> list[str]:
-        said: list[str] = []
-        one = RadiographWorker(name, said.append)
+        printed: list[str] = []
+        one = RadiographWorker(name, printed.append)
 
         def run() -> None:
             one.run_until_stopped()
-            said.append("stopped")
+            printed.append("stopped")
             connections.close_all()
 
         thread = threading.Thread(target=run)
         thread.start()
         workers.append((one, thread))
-        return said
+        return printed
 
     yield start
     for one, thread in workers:
@@ -100,12 +100,12 @@ def until(holds: Callable[[], object], seconds: float = 20.0) -> None:
 def test_worker_takes_radiographs_in_order(running: Callable[[str], list[str]], quick: list[str]) -> None:
     """Radiographs are done in their order by the worker of that name."""
     radiographs = [submit() for _ in range(3)]
-    said = running("machine-1-a")
-    until(lambda: said.count("end") == 3)
+    printed = running("machine-1-a")
+    until(lambda: printed.count("end") == 3)
     radiographs.append(submit())
-    until(lambda: said.count("end") == 4)
+    until(lambda: printed.count("end") == 4)
     assert quick == radiographs
-    assert said == ["begin", "end"] * 4
+    assert printed == ["begin", "end"] * 4
     assert set(Assessment.objects.values_list("worker", "state")) == {("machine-1-a", "rejected")}
 
 
@@ -130,12 +130,12 @@ def test_worker_stops_after_current_radiograph(
         usual(self, task)
 
     monkeypatch.setattr(RadiographWorker, "run_task", run_task)
-    said = running("w")
+    printed = running("w")
     assert started.wait(20)
     stopped[0].shutdown()
     go_on.set()
-    until(lambda: "stopped" in said)
-    assert said == ["begin", "end", "stopped"]
+    until(lambda: "stopped" in printed)
+    assert printed == ["begin", "end", "stopped"]
     states = dict(Assessment.objects.values_list("pk", "state"))
     assert {str(key): state for key, state in states.items()} == {first: "rejected", second: "queued"}
 
@@ -147,15 +147,15 @@ def test_worker_survives_database_restart(
     radiographs = {submit()}
     if database == "sqlite":
         with transaction.atomic():  # locks all others out
-            said = running("w")
+            printed = running("w")
             until(lambda: "waits for the database" in caplog.text)
     else:
-        said = running("w")
-        until(lambda: "end" in said)
+        printed = running("w")
+        until(lambda: "end" in printed)
         with shut_down():
             until(lambda: "waits for the database" in caplog.text)
     radiographs.add(submit())
-    until(lambda: said.count("end") == 2)
+    until(lambda: printed.count("end") == 2)
     assert {str(key) for key in Assessment.objects.filter(state="rejected").values_list("pk", flat=True)} == radiographs
     assert caplog.text.count("waits for the database") == 1
 

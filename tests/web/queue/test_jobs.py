@@ -72,7 +72,7 @@ def answer(age: float = 94.0) -> Answer:
 
 
 def claim(worker: str) -> DBTaskResult[..., Any] | None:
-    """What a worker does before it begins."""
+    """The task that a worker takes before it begins."""
     with transaction.atomic():
         task = DBTaskResult.objects.ready().get_locked()
         if task is not None:
@@ -103,7 +103,7 @@ def kinds(assessment: Assessment) -> set[str]:
 
 
 def at_once(count: int, do: Callable[[int], object]) -> list[object]:
-    """What so many threads got that began at the same moment; errors too."""
+    """Results, errors included, of threads that begin at the same moment."""
     start, results = threading.Barrier(count), [None] * count
 
     def one(number: int) -> None:
@@ -199,7 +199,7 @@ def test_run_picture_deleted_before_reading() -> None:
 
 
 def test_take_up_lost_leaves_running_lease() -> None:
-    """What runs within its lease is left alone."""
+    """An attempt within its lease is left alone."""
     assessment = submit()
     task = claim("w")
     assert task is not None
@@ -232,7 +232,7 @@ def test_take_up_lost_after_lease_ignores_late_answer() -> None:
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_take_up_lost_of_dead_worker(begun: bool) -> None:
-    """What a dead worker had is put back at once."""
+    """The radiograph of a dead worker is put back at once."""
     assessment, other = submit(), submit()
     for name in ("dead", "alive"):
         task = claim(name)
@@ -393,7 +393,7 @@ class Chance:
         self._begun: list[tuple[str, Assessment]] = []
         self._late: list[Assessment] = []
         self._steps = [self._take, self._begin, self._finish] * 2
-        self._steps += [self._die, self._die_unseen, self._come_late, self._look, self._twice]
+        self._steps += [self._die, self._die_unseen, self._come_late, self._check, self._twice]
 
     def run(self, steps: int) -> None:
         for number in range(steps):
@@ -401,7 +401,7 @@ class Chance:
 
     def end(self) -> None:
         """All workers die, one does what is left, and then all come late."""
-        for name, _had in self._begun + self._taken:
+        for name, _ in self._begun + self._taken:
             jobs.take_up_lost(dead_worker=name)
         for assessment in Assessment.objects.filter(state=State.RUNNING):
             expire(assessment)
@@ -416,9 +416,9 @@ class Chance:
     def _answer(self, attempt: Assessment) -> None:
         self.answers[str(attempt.pk)] += jobs.finish(attempt, answer())
 
-    def _one_of(self, had: list[Any]) -> list[Any]:
+    def _one_of(self, items: list[Any]) -> list[Any]:
         """One of a list, taken out of it; none of an empty one."""
-        return [had.pop(self._random.randrange(len(had)))] if had else []
+        return [items.pop(self._random.randrange(len(items)))] if items else []
 
     def _take(self, name: str) -> None:
         task = claim(name)
@@ -449,7 +449,7 @@ class Chance:
         for attempt in self._one_of(self._late):
             self._answer(attempt)
 
-    def _look(self, _name: str) -> None:
+    def _check(self, _name: str) -> None:
         jobs.take_up_lost()
 
     def _twice(self, _name: str) -> None:
@@ -483,7 +483,7 @@ def test_answered_once_with_dying_workers(
 
 
 def test_begin_only_one_of_many() -> None:
-    """Of many workers one begins."""
+    """One of many workers begins."""
     assessment = submit()
     got = at_once(6, lambda number: jobs.begin(str(assessment.pk), f"w{number}"))
     (begun,) = (one for one in got if one is not None)
@@ -507,7 +507,7 @@ def test_submit_limit_of_client(limits: Callable[..., None]) -> None:
     got = at_once(6, lambda number: submit(client="ab"[number % 2]))
     assert Counter(type(one).__name__ for one in got) == {"Assessment": 4, "BusyError": 2}
     assert {one.code for one in got if isinstance(one, jobs.BusyError)} == {"too_many"}
-    Assessment.objects.all().delete()  # what is deleted meanwhile still counts
+    Assessment.objects.all().delete()  # deleted radiographs still count
     with pytest.raises(jobs.BusyError):
         submit(client="a")
     Sending.objects.update(at=timezone.now() - timedelta(minutes=61))
@@ -578,7 +578,7 @@ def test_submit_to_case_being_deleted(limits: Callable[..., None], repeat: int) 
 
 
 def test_waiting_and_position() -> None:
-    """How many wait and which comes next."""
+    """The queue has a number of waiting radiographs and a next one."""
     assert jobs.waiting() == 0
     radiographs = [submit() for _ in range(3)]
     Assessment.objects.filter(pk=radiographs[0].pk).update(submitted_at=timezone.now() - timedelta(seconds=40))

@@ -23,8 +23,8 @@ from tests.bundles import tiny_bundle
 from tests.radiograph_files import dicom_dataset, dicom_file
 
 
-def submitted(**said: Any) -> Assessment:
-    return Assessment(sex="F", radiograph_bytes=1, radiograph_sha256="", **said)
+def submitted(**fields: Any) -> Assessment:
+    return Assessment(sex="F", radiograph_bytes=1, radiograph_sha256="", **fields)
 
 
 def test_long_reading_is_put_off_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +45,7 @@ def test_long_reading_is_put_off_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.django_db
 def test_study_date_of_file_is_stored(clinic: None, settings: Settings, tmp_path: Path) -> None:
-    """The files study date is kept and the doubt shown."""
+    """The file's study date is kept, and the warning is shown."""
     bundle, atlas = tiny_bundle(tmp_path / "tiny", hand=True), draw_atlas(tmp_path / "atlas")
     settings.CONFIGURATION = replace(settings.CONFIGURATION, bundle=str(bundle), atlas=str(atlas))
     pixels = np.rint(draw_hand(height=640, width=480) * 255).astype(np.uint8)

@@ -65,15 +65,15 @@ def test_each_stream_ends_on_a_line_of_its_own(open_mode: None, done_assessment:
     """The line end before ``endstream`` is not counted by the stream's length."""
     data = pdf_bytes(done_assessment())
     counted = 0
-    for found in re.finditer(rb"/Length (\d+)[^>]*>>\s*stream\n", data):
-        assert data[found.end() + int(found[1]) :].startswith(b"\nendstream\nendobj\n")
+    for match in re.finditer(rb"/Length (\d+)[^>]*>>\s*stream\n", data):
+        assert data[match.end() + int(match[1]) :].startswith(b"\nendstream\nendobj\n")
         counted += 1
     assert counted >= 8
 
 
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
 def test_pdf_with_any_letters(open_mode: None, done_assessment: Callable[..., Assessment], language: str) -> None:
-    """Letters that no font holds are replaced, and the PDF says so."""
+    """Letters that no font holds are replaced, and the PDF states this."""
     letters = np.random.default_rng(0).integers(32, 0x2FFFF, 500)
     note = "".join(map(chr, letters)).encode("utf-8", "ignore").decode()
     report = report_of(done_assessment(note=f"שלום\n{note}"))

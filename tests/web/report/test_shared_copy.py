@@ -37,7 +37,7 @@ def distance_to(outline: list[list[float]], x: float, y: float) -> float:
 
 
 def is_wide(corners: list[tuple[float, float]]) -> bool:
-    """Whether a triangle is more than a line."""
+    """True if a triangle is more than a line."""
     return cv2.contourArea(np.array(corners, np.float32)) > 1000
 
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")
 
 
 def run_node(folder: Path, program: str, files: list[bytes]) -> Any:
-    """What a program says, as JSON, that has the reader's functions and ``radiographs``, a list of Uint8Array."""
+    """Output, as JSON, of a program with the reader's functions and ``radiographs``, a list of Uint8Array."""
     shutil.copy(SCRIPT, folder / "dicom_header.mjs")
     names = [f"{number}.dcm" for number in range(len(files))]
     for name, content in zip(names, files, strict=True):
@@ -92,22 +92,22 @@ def test_header_agrees_with_reader(tmp_path: Path, caplog: pytest.LogCaptureFixt
     syntaxes = [random_.choice([IMPLICIT, EXPLICIT]) for _ in datasets]
     files = [dicom_file(dataset, syntax) for dataset, syntax in zip(datasets, syntaxes, strict=True)]
     files = [file if random_.random() < 0.8 else file[132:] for file in files]  # some without a preamble
-    found = run_node(tmp_path, READ_ALL, files)
-    for dataset, said in zip(datasets, found, strict=True):
+    headers = run_node(tmp_path, READ_ALL, files)
+    for dataset, header in zip(datasets, headers, strict=True):
         facts = read_facts(dataset, bits_stored=12, photometric="MONOCHROME2", inverted=False)
-        assert said["sex"] == facts.sex
-        assert said["birthDate"] == (facts.birth_date.isoformat() if facts.birth_date else None)
-        assert said["studyDate"] == (facts.study_date.isoformat() if facts.study_date else None)
+        assert header["sex"] == facts.sex
+        assert header["birthDate"] == (facts.birth_date.isoformat() if facts.birth_date else None)
+        assert header["studyDate"] == (facts.study_date.isoformat() if facts.study_date else None)
         in_file = age_in_file(facts.patient_age, facts.birth_date, facts.study_date)
-        assert said["ageMonths"] == (None if in_file.age is None else pytest.approx(in_file.age.lower_months))
-        assert said["ageInYears"] == (in_file.age is not None and not in_file.age.is_known_to_the_month)
-        assert said["agesDiffer"] == (in_file.issue in (AgeIssue.AGES_DIFFER, AgeIssue.STUDY_BEFORE_BIRTH))
-    assert sum(said["sex"] is not None for said in found) > 50
-    assert sum(said["ageMonths"] is not None for said in found) > 50
+        assert header["ageMonths"] == (None if in_file.age is None else pytest.approx(in_file.age.lower_months))
+        assert header["ageInYears"] == (in_file.age is not None and not in_file.age.is_known_to_the_month)
+        assert header["agesDiffer"] == (in_file.issue in (AgeIssue.AGES_DIFFER, AgeIssue.STUDY_BEFORE_BIRTH))
+    assert sum(header["sex"] is not None for header in headers) > 50
+    assert sum(header["ageMonths"] is not None for header in headers) > 50
 
 
 def test_header_of_unsupported_file(tmp_path: Path) -> None:
-    """What is no dicom or not read has no facts."""
+    """A file that is not DICOM or cannot be read has no facts."""
     from boneage.phantom import sample_png
 
     big_endian = dicom_file(dicom_dataset(PIXELS, 12), "1.2.840.10008.1.2.2")
@@ -118,7 +118,7 @@ def test_header_of_unsupported_file(tmp_path: Path) -> None:
 
 
 def test_header_reads_beginning_only(tmp_path: Path) -> None:
-    """Only the beginning of a file is asked for."""
+    """Only the beginning of a file is read."""
     radiograph = dicom_file(dicom_dataset(PIXELS, 12)) + bytes(500_000)
     program = """
     const asked = [];
@@ -158,6 +158,6 @@ def test_header_of_damaged_file_never_fails(tmp_path: Path) -> None:
       }
     }
     console.log(JSON.stringify({ count, found }));"""
-    said = run_node(tmp_path, program, files)
-    assert said["count"] > 9000
-    assert said["found"] > 4000
+    header = run_node(tmp_path, program, files)
+    assert header["count"] > 9000
+    assert header["found"] > 4000

@@ -66,8 +66,8 @@ def test_open_mode_has_no_account_pages(open_mode: None, client: Client, make_us
 def test_login_returns_to_page_on_site(clinic: None, client: Client, make_user: Callable[..., User]) -> None:
     """A login leads where one wanted to go but never elsewhere."""
     make_user(Role.ADMINISTRATOR, "ada")
-    asked = client.get(reverse("users"))
-    assert (asked.status_code, asked["Location"]) == (302, f"{reverse('login')}?next={reverse('users')}")
+    response = client.get(reverse("users"))
+    assert (response.status_code, response["Location"]) == (302, f"{reverse('login')}?next={reverse('users')}")
     wanted = {"username": "ada", "password": PASSWORD, "next": reverse("users")}
     assert client.post(reverse("login"), wanted)["Location"] == reverse("users")
     assert client.get(reverse("login"))["Location"] == reverse("cases")  # logged in already
@@ -139,28 +139,28 @@ def test_deactivated_account_cannot_log_in(clinic: None, client: Client, make_us
 
 
 def change(client: Client, old: str, new: str, again: str = "") -> int:
-    said = {"do": "password", "old_password": old, "new_password1": new, "new_password2": again or new}
-    return client.post(reverse("account"), said).status_code
+    form = {"do": "password", "old_password": old, "new_password1": new, "new_password2": again or new}
+    return client.post(reverse("account"), form).status_code
 
 
 def test_new_password_ends_other_sessions(clinic: None, make_user: Callable[..., User]) -> None:
     """A new password ends the other sessions."""
     make_user(name="rhea")
-    here, there = Client(), Client()
-    assert sign_in(here, "rhea") == sign_in(there, "rhea") == 302
-    key = here.session.session_key
+    first, second = Client(), Client()
+    assert sign_in(first, "rhea") == sign_in(second, "rhea") == 302
+    key = first.session.session_key
     for old, new, again in (
         (OTHER, OTHER, ""),
         (PASSWORD, "short", ""),
         (PASSWORD, OTHER, "x"),
         (PASSWORD, PASSWORD, ""),
     ):
-        assert change(here, old, new, again) == 200  # shown again, with what is wrong
-    assert there.get(reverse("account")).status_code == 200
-    assert change(here, PASSWORD, OTHER) == 302
-    assert here.get(reverse("account")).status_code == 200
-    assert here.session.session_key != key
-    assert there.get(reverse("account")).status_code == 302
+        assert change(first, old, new, again) == 200  # shown again, with what is wrong
+    assert second.get(reverse("account")).status_code == 200
+    assert change(first, PASSWORD, OTHER) == 302
+    assert first.get(reverse("account")).status_code == 200
+    assert first.session.session_key != key
+    assert second.get(reverse("account")).status_code == 302
     assert sign_in(Client(), "rhea") == 200
     assert sign_in(Client(), "rhea", OTHER) == 302
     assert AuditEvent.objects.get(action="user_changed").detail == {"change": "password", "name": "rhea"}
@@ -197,7 +197,7 @@ def test_one_time_password_must_be_replaced(clinic: None, client: Client, make_u
     client.post(reverse("account"), {"do": "token", **TOKEN})
     assert not ApiToken.objects.exists()
     assert change(client, "", "short") == 200
-    assert change(client, "", OTHER) == 302  # the one-time password is used up, and not asked for
+    assert change(client, "", OTHER) == 302  # the one-time password is used up, and not requested
     assert client.get(reverse("users")).status_code == 200
 
 
@@ -232,7 +232,7 @@ def test_one_time_password_expires(clinic: None, client: Client, make_user: Call
 
 
 def test_own_password_does_not_expire(clinic: None, make_user: Callable[..., User]) -> None:
-    """A password of ones own does not expire."""
+    """A password that the user chose does not expire."""
     _user, password = users.create(make_user(Role.ADMINISTRATOR), "rhea", Role.READER)
     client = Client()
     sign_in(client, "rhea", password)
@@ -373,8 +373,8 @@ def test_last_administrator_stays(clinic: None, log_in: Callable[..., Client]) -
     client = log_in(Role.ADMINISTRATOR, "ada")
     ada = User.objects.get()
     ended = User.objects.create_user("eve", role=Role.ADMINISTRATOR, is_active=False)
-    for asked in ({"do": "deactivate"}, {"do": "role", "role": "reader"}):
-        client.post(reverse("user", args=[ada.pk]), asked)
+    for form in ({"do": "deactivate"}, {"do": "role", "role": "reader"}):
+        client.post(reverse("user", args=[ada.pk]), form)
         ada.refresh_from_db()
         assert (ada.is_active, ada.role) == (True, Role.ADMINISTRATOR)
     assert not AuditEvent.objects.exists()

@@ -53,8 +53,8 @@ def radiograph(content: bytes = b"radiograph", name: str = "hand.png") -> Simple
     return SimpleUploadedFile(name, content)
 
 
-def send(client: Client, headers: dict[str, str] = JSON, **said: Any) -> Any:
-    return client.post("/assessments/", {"sex": "F", "radiograph": radiograph(), **said}, headers=headers)
+def send(client: Client, headers: dict[str, str] = JSON, **fields: Any) -> Any:
+    return client.post("/assessments/", {"sex": "F", "radiograph": radiograph(), **fields}, headers=headers)
 
 
 def text_of(response: HttpResponse | Any) -> str:
@@ -99,10 +99,10 @@ def test_plain_form_shows_problems(client: Client) -> None:
 @pytest.mark.usefixtures("open_mode")
 def test_script_gets_addresses_or_codes(client: Client) -> None:
     """The script gets addresses or codes."""
-    said = send(client)
-    assert said.status_code == 201
-    pk = said.json()["id"]
-    assert said.json() == {"id": pk, "result": f"/assessments/{pk}/", "row": f"/assessments/{pk}/row"}
+    answer = send(client)
+    assert answer.status_code == 201
+    pk = answer.json()["id"]
+    assert answer.json() == {"id": pk, "result": f"/assessments/{pk}/", "row": f"/assessments/{pk}/row"}
     wrong = send(client, sex="", birth_date="2020-01-01", study_date="2019-01-01")
     assert wrong.status_code == 422
     assert wrong.json()["code"] == "sex_missing"
@@ -117,9 +117,9 @@ def test_too_large_is_not_missing(client: Client, settings: Settings, accept: di
     settings.CONFIGURATION = replace(settings.CONFIGURATION, radiograph_bytes=2000)
     response = send(client, accept, radiograph=radiograph(b"f" * 2001))
     assert response.status_code == 413
-    said = response.content.decode()
-    assert "larger than the limit" in said
-    assert "Choose a file" not in said.replace("Choose files", "")
+    text = response.content.decode()
+    assert "larger than the limit" in text
+    assert "Choose a file" not in text.replace("Choose files", "")
     assert send(client, accept, radiograph=radiograph(b"f" * 2000)).status_code in {201, 303}
 
 
@@ -130,14 +130,14 @@ def test_too_large_is_not_missing(client: Client, settings: Settings, accept: di
 def test_limits_answer_retry_after(
     client: Client, settings: Settings, limit: dict[str, int], status: int, code: str
 ) -> None:
-    """One radiograph too many is told when to come again."""
+    """A client beyond the limit is informed when to try again."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, **limit)
     assert send(client).status_code == 201
-    said, page = send(client), send(client, PAGE)
-    assert said.status_code == page.status_code == status
-    assert said.json()["code"] == code
-    assert int(said["Retry-After"]) > 0
-    assert said.json()["message"] in page.content.decode()
+    answer, page = send(client), send(client, PAGE)
+    assert answer.status_code == page.status_code == status
+    assert answer.json()["code"] == code
+    assert int(answer["Retry-After"]) > 0
+    assert answer.json()["message"] in page.content.decode()
     assert Assessment.objects.count() == Picture.objects.count() == 1
     if code == "too_many":  # another address is another client
         assert (
@@ -205,13 +205,13 @@ def test_row_of_each_state(client: Client, done_assessment: Callable[..., Assess
     assert "Caution" in text_of(done)
     assert "<b>.png" not in done.content.decode()
     rejected = done_assessment(Answer(State.REJECTED, "no_hand", "No hand."))
-    said = text_of(client.get(reverse("row", args=[rejected.pk])))
-    assert "No hand was found on this radiograph." in said
-    assert "whole left hand" in said
+    text = text_of(client.get(reverse("row", args=[rejected.pk])))
+    assert "No hand was found on this radiograph." in text
+    assert "whole left hand" in text
     failed = done_assessment(Answer(State.FAILED, "internal_error", "secret"))
-    said = text_of(client.get(reverse("row", args=[failed.pk])))
-    assert "an internal error" in said
-    assert "secret" not in said
+    text = text_of(client.get(reverse("row", args=[failed.pk])))
+    assert "an internal error" in text
+    assert "secret" not in text
 
 
 @pytest.mark.usefixtures("open_mode")
@@ -240,7 +240,7 @@ def test_row_shows_severe_warnings_only(client: Client, done_assessment: Callabl
 
 @pytest.mark.usefixtures("open_mode")
 def test_row_of_expired_result(client: Client, done_assessment: Callable[..., Assessment]) -> None:
-    """An expired answer is not told."""
+    """An expired answer is not shown."""
     assessment = done_assessment()
     Assessment.objects.update(expires_at=timezone.now())
     assert client.get(reverse("row", args=[assessment.pk])).status_code == 404
@@ -272,17 +272,17 @@ def test_home_offers_plates_of_both_sexes(client: Client, monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("open_mode")
 def test_script_texts_exist(client: Client) -> None:
-    """What the script says is there."""
+    """The page holds every text of the script."""
     page = client.get("/").content.decode()
-    found = re.search(r'<script id="assess-settings" type="application/json">(.*?)</script>', page, re.S)
-    assert found is not None
-    said = json.loads(found[1])
-    assert said["limit"] == django_settings.CONFIGURATION.radiograph_bytes
-    assert said["keep"] is True
+    match = re.search(r'<script id="assess-settings" type="application/json">(.*?)</script>', page, re.S)
+    assert match is not None
+    data = json.loads(match[1])
+    assert data["limit"] == django_settings.CONFIGURATION.radiograph_bytes
+    assert data["keep"] is True
     script = (Path(assess.__file__).parents[1] / "static" / "web" / "assess.js").read_text(encoding="utf-8")
     used = set(re.findall(r'say\((?:[^()"]*\? )?"(\w+)"', script)) | set(re.findall(r'return "(\w+)";', script))
-    assert used <= set(said["texts"])
-    assert all(f'"{name}"' in script for name in said["texts"])
+    assert used <= set(data["texts"])
+    assert all(f'"{name}"' in script for name in data["texts"])
 
 
 @pytest.mark.usefixtures("open_mode")
@@ -294,13 +294,13 @@ def test_about_shows_accuracy(client: Client, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("boneage.bundle.session.import_onnxruntime", loads_networks)
     metrics = Bundle.open("default").manifest.metrics
-    said = text_of(client.get("/about/"))
-    assert f"{metrics['mad_months']:.2f} months" in said
-    assert f"{metrics['radiographs']} radiographs" in said
-    assert "Not a medical device." in said
-    assert "Souza" in said
-    assert "Iglovikov" in said
-    assert "30 minutes" in said
+    text = text_of(client.get("/about/"))
+    assert f"{metrics['mad_months']:.2f} months" in text
+    assert f"{metrics['radiographs']} radiographs" in text
+    assert "Not a medical device." in text
+    assert "Souza" in text
+    assert "Iglovikov" in text
+    assert "30 minutes" in text
 
 
 @pytest.mark.usefixtures("clinic")

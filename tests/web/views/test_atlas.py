@@ -63,7 +63,7 @@ def test_plate_unknown(open_mode: None, plates: bytes, client: Client, key: str)
 
 
 def test_page_without_atlas(open_mode: None, settings: Settings, tmp_path: Path, client: Client) -> None:
-    """A missing atlas is said."""
+    """A missing atlas is reported."""
     settings.CONFIGURATION = replace(settings.CONFIGURATION, atlas=str(tmp_path / "nowhere"))
     answer = client.get("/atlas/")
     assert answer.status_code == 503

@@ -71,8 +71,8 @@ def test_worklist_page_shows_rows(
     text = page.content.decode()
     assert page.status_code == 200
     assert page.headers["Cache-Control"] == "no-store"
-    for said in ("P-0042", "female", "7 years 10 months", "estimated", "+4.0", "Undecided", "Caution", "1 row"):
-        assert said in text
+    for expected in ("P-0042", "female", "7 years 10 months", "estimated", "+4.0", "Undecided", "Caution", "1 row"):
+        assert expected in text
     assert f"/cases/{child.pk}/" in text
     assert f"/assessments/{radiograph.pk}/" in text
     assert "&lt;i&gt;knee" in text
@@ -90,12 +90,12 @@ def test_search_stays_out_of_address(
     done_assessment(radiograph_name="other.png")
     user = log_in(Role.REVIEWER)
     for headers in ({}, HTMX):
-        found = user.post(CASES, {"search": "0042", "status": "decide"}, headers=headers)
-        text = found.content.decode()
+        response = user.post(CASES, {"search": "0042", "status": "decide"}, headers=headers)
+        text = response.content.decode()
         assert "P-0042" in text
         assert "other.png" not in text
         assert ("<html" in text) is not bool(headers)
-    assert found.headers["HX-Replace-Url"] == "/cases/?status=decide"
+    assert response.headers["HX-Replace-Url"] == "/cases/?status=decide"
     assert 'id="count-decide" hx-swap-oob="true">1<' in text
     assert "other.png" in user.get(f"{CASES}?search=0042").content.decode()
     assert "0042" not in str(list(AuditEvent.objects.values()))
@@ -118,8 +118,8 @@ def test_worklist_paging(clinic: None, log_in: Callable[..., Client]) -> None:
     )
     user = log_in()
 
-    def shown(**said: Any) -> list[int]:
-        text = user.post(CASES, said).content.decode()
+    def shown(**fields: Any) -> list[int]:
+        text = user.post(CASES, fields).content.decode()
         return [i for i in range(101) if f">radiograph-{i:03d}." in text]
 
     assert shown() == list(range(50))
@@ -132,7 +132,7 @@ def test_worklist_paging(clinic: None, log_in: Callable[..., Client]) -> None:
 
 
 def test_invalid_filter_is_reported(clinic: None, log_in: Callable[..., Client]) -> None:
-    """A bad filter is said."""
+    """An invalid filter is reported."""
     answer = log_in().post(CASES, {"since": "30 February"}, headers=HTMX)
     assert "Submitted from: Enter a valid date." in answer.content.decode()
 
@@ -174,7 +174,7 @@ def test_waiting_rows_are_polled(
 def test_export_csv(
     clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
 ) -> None:
-    """What the filter leaves, with nothing that runs in a spreadsheet; audited without the search."""
+    """The export has the filtered rows, runs no formula in a spreadsheet, and is audited without the search."""
     radiograph = done_assessment(case=child, note="=HYPERLINK(1)", answer=answer_of_phantom(80.0, chronological=90.0))
     done_assessment(radiograph_name="other.png")
     Decision.objects.create(assessment=radiograph, verdict=Verdict.CORRECTED, age_months=84)
@@ -207,7 +207,7 @@ def test_export_filter_from_address(
 def test_case_page(
     clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
 ) -> None:
-    """By age: two on the plot, one that cannot be, and how fast the bones matured."""
+    """The page lists radiographs by age, plots those with an age, and states how fast the bones matured."""
     later = done_assessment(case=child, answer=answer_of_phantom(110.0, chronological=102.0))
     first = done_assessment(case=child, answer=answer_of_phantom(94.0, chronological=90.0))
     unknown = done_assessment(case=child, answer=answer_of_phantom(99.0, chronological=None))
@@ -246,7 +246,7 @@ def test_meaningless_number_not_on_plot(
 
 
 @pytest.mark.parametrize(
-    ("birth_date", "said"),
+    ("birth_date", "text"),
     [("", "required"), ("x", "valid date"), ("2200-01-01", "1900"), ("1899-12-31", "1900"), ("2022-06-01", "before")],
 )
 def test_invalid_birth_date(
@@ -255,14 +255,14 @@ def test_invalid_birth_date(
     child: Case,
     done_assessment: Callable[..., Assessment],
     birth_date: str,
-    said: str,
+    text: str,
 ) -> None:
     """A bad birth date."""
     done_assessment(case=child, study_date=date(2022, 5, 1))
     answer = log_in(Role.REVIEWER).post(f"/cases/{child.pk}/", {"birth_date": birth_date})
     assert answer.status_code == 422
     assert 'class="errorlist"' in answer.content.decode()
-    assert said in answer.content.decode()
+    assert text in answer.content.decode()
     child.refresh_from_db()
     assert child.birth_date == date(2015, 1, 1)
 

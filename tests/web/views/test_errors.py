@@ -1,4 +1,4 @@
-"""What is answered when something is wrong: a page for people, JSON for programs, nothing of what is within."""
+"""Errors are a page for people and JSON for programs, without internal details."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def test_each_error_as_page_and_json(view: object, status: int, rf: RequestFacto
     """Each kind has its page and its json."""
     assert callable(view)
     page = view(rf.get("/cases/", headers={"Accept": "text/html"}))
-    said = view(rf.get("/cases/", headers={"Accept": "application/json"}))
-    assert page.status_code == said.status_code == status
+    answer = view(rf.get("/cases/", headers={"Accept": "application/json"}))
+    assert page.status_code == answer.status_code == status
     assert page["Content-Type"].startswith("text/html")
-    assert said["Content-Type"] == "application/json"
+    assert answer["Content-Type"] == "application/json"
 
 
 @pytest.mark.usefixtures("clinic")
 def test_server_error_without_database(rf: RequestFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault is told even without a database."""
+    """A fault is reported even without a database."""
 
     def lost(_request: HttpRequest) -> None:
         raise OperationalError("gone")

@@ -157,9 +157,9 @@ def test_page_and_pdf_have_same_text(
     report = report_of(assessment)
     assert "K-17 <b>" in dict(report.patient).values()
     assert len(report.figures) == 3
-    for said in filter(None, report.texts()):
-        assert " ".join(escape(said).split()) in page
-        assert "".join(said.split()) in drawn
+    for text in filter(None, report.texts()):
+        assert " ".join(escape(text).split()) in page
+        assert "".join(text.split()) in drawn
     for figure in report.figures:
         assert figure.data_uri in page
         assert figure.jpeg in pdf
@@ -243,7 +243,7 @@ def test_critical_number_is_struck_out_until_decided(
 def test_report_without_heat_map_or_plate(
     open_mode: None, monkeypatch: pytest.MonkeyPatch, done_assessment: Callable[..., Assessment]
 ) -> None:
-    """Without heat map or plate the report says so and goes on."""
+    """A report without heat map or plate states this."""
     monkeypatch.setattr(installation, "atlas", no_atlas)
     assessment = done_assessment()
     assessment.pictures.filter(kind="heat").delete()
@@ -267,13 +267,13 @@ def test_json_is_result_with_decision(
     """The json is the result with the decision."""
     assessment = done_assessment()
     decide(assessment, "corrected", 101.5, "Sesamoid there", make_user(Role.REVIEWER, "kim"))
-    said = json.loads(log_in().get(f"/assessments/{assessment.pk}/result.json").content)
-    assert "web" not in said
+    data = json.loads(log_in().get(f"/assessments/{assessment.pk}/result.json").content)
+    assert "web" not in data
     result = assessment.result
     assert result is not None
-    assert all(said[key] == value for key, value in result.items())
-    assert (said["chronological_age"]["months"], said["difference"]["months"]) == (90.0, 4.0)
-    decision = said["decision"]
+    assert all(data[key] == value for key, value in result.items())
+    assert (data["chronological_age"]["months"], data["difference"]["months"]) == (90.0, 4.0)
+    decision = data["decision"]
     assert (decision["verdict"], decision["age_months"], decision["decided_by"]) == ("corrected", 101.5, "kim")
 
 
@@ -312,12 +312,12 @@ def test_csv_runs_no_formula(
 def test_region_below_birth_is_birth(
     open_mode: None, client: Client, done_assessment: Callable[..., Assessment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A region below birth is told as birth wherever it stands."""
+    """A region below birth is stated as birth everywhere."""
     monkeypatch.setattr(installation, "atlas", no_atlas)
     answer = answer_of_phantom()
     answer = with_result(answer, region_ages_months={"B": -3.2})
     assessment = done_assessment(answer)
-    assert [said for _, said in report_of(assessment).content.regions] == ["0 months (0.0 months)"]
+    assert [text for _, text in report_of(assessment).content.regions] == ["0 months (0.0 months)"]
     page = client.get(f"/assessments/{assessment.pk}/").content.decode()
     assert "<td>0 months</td>" in page
     assert "3 months</td>" not in page

@@ -74,7 +74,7 @@ def test_waiting_page_shows_position(open_mode: None, client: Client) -> None:
 
 
 def test_old_radiograph_polls_less_often(open_mode: None, client: Client) -> None:
-    """An old radiograph is asked for less often."""
+    """The page polls an old radiograph less often."""
     old = submitted()
     Assessment.objects.filter(pk=old.pk).update(submitted_at=timezone.now() - timedelta(seconds=6))
     assert 'hx-trigger="every 1000ms"' in text_of(client, address(old))
@@ -105,9 +105,9 @@ def test_state_ends_polling_with_result(open_mode: None, client: Client) -> None
 
 def test_state_of_deleted_radiograph(open_mode: None, client: Client) -> None:
     """Polling a deleted radiograph stops."""
-    gone = submitted()
-    path = address(gone, "state")
-    gone.delete()
+    deleted_one = submitted()
+    path = address(deleted_one, "state")
+    deleted_one.delete()
     assert client.get(path, headers=HTMX).status_code == 286
     assert client.get(path).status_code == 404
 
@@ -135,7 +135,7 @@ def test_rejected_page_gives_advice(open_mode: None, done_assessment: MakeAssess
 
 
 def test_failed_page(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
-    """A failed radiograph says so."""
+    """The page of a failed radiograph states the failure."""
     failed = done_assessment(Answer(State.FAILED, "internal_error", "A fault of the program."))
     assert "tell the administrator" in text_of(client, address(failed))
 
@@ -146,7 +146,7 @@ def test_failed_page(open_mode: None, done_assessment: MakeAssessment, client: C
 def test_done_page(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
     """The answer with all that belongs to it."""
     body = text_of(client, address(done_assessment(answer_of_phantom(chronological=90.0))))
-    for said in (
+    for text in (
         '<p class="age">7 years 10 months</p>',
         "95 % prediction interval: 6 years 3 months to 9 years 5 months",
         "80 % prediction interval: 6 years 10 months to 8 years 10 months",
@@ -162,7 +162,7 @@ def test_done_page(open_mode: None, done_assessment: MakeAssessment, client: Cli
         "Delete now",
         "copy.png",
     ):
-        assert said in body, said
+        assert text in body, text
 
 
 def test_page_has_no_inline_code(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
@@ -175,18 +175,18 @@ def test_page_has_no_inline_code(open_mode: None, done_assessment: MakeAssessmen
 
 
 @pytest.mark.parametrize(
-    ("codes", "said"),
+    ("codes", "text"),
     [(["phantom"], "this number has no meaning"), (["outside_training_range"], "outside 0 to 19 years")],
 )
 def test_meaningless_number_is_struck_through(
-    open_mode: None, done_assessment: MakeAssessment, client: Client, codes: list[str], said: str
+    open_mode: None, done_assessment: MakeAssessment, client: Client, codes: list[str], text: str
 ) -> None:
     """A meaningless number is struck through."""
     answer = with_result(answer_with(*codes), is_meaningless=True)
     body = text_of(client, address(done_assessment(answer)))
     assert "<s>7 years 10 months</s>" in body
     assert "7 years" not in body.partition("</title>")[0]
-    assert said in body
+    assert text in body
     assert "Accept 7" not in body
     assert "age-plot" not in body
     assert "Mean absolute difference (MAD)" not in body
@@ -221,9 +221,9 @@ def test_accept_critical_needs_second_click(
     assessment, client = done_assessment(answer_with(CRITICAL)), log_in()
     headers = {"HX-Request": "true"} if by_htmx else {}
     path = address(assessment, "decide")
-    asked = client.post(path, {"verdict": "accepted"}, headers=headers)
-    body = asked.content.decode()
-    assert (asked.status_code, "<html" in body) == (422, not by_htmx)
+    question = client.post(path, {"verdict": "accepted"}, headers=headers)
+    body = question.content.decode()
+    assert (question.status_code, "<html" in body) == (422, not by_htmx)
     assert "Not accepted yet" in body
     panel = body[body.index('id="confirm-critical"') :]
     assert "not human" in panel  # why
@@ -246,15 +246,19 @@ def test_viewer_data(open_mode: None, done_assessment: MakeAssessment, client: C
     """The viewer gets its lines."""
     assessment = done_assessment()
     body = client.get(address(assessment)).content.decode()
-    found = re.search(r'<script id="viewer-data" type="application/json">(.*?)</script>', body)
-    assert found is not None
-    said = json.loads(found[1])
+    match = re.search(r'<script id="viewer-data" type="application/json">(.*?)</script>', body)
+    assert match is not None
+    document = json.loads(match[1])
     hand = assessment.finished.hand
     assert hand is not None
-    assert said["outline"] == [list(point) for point in hand.outline_xy]
-    assert {point["name"] for point in said["points"]} == {"tip of the middle finger", "tip of the thumb", "capitate"}
-    assert [box["name"] for box in said["boxes"]] == ["carpal bones"]
-    assert set(said["scales"]) == {"inferno", "viridis", "red"}
+    assert document["outline"] == [list(point) for point in hand.outline_xy]
+    assert {point["name"] for point in document["points"]} == {
+        "tip of the middle finger",
+        "tip of the thumb",
+        "capitate",
+    }
+    assert [box["name"] for box in document["boxes"]] == ["carpal bones"]
+    assert set(document["scales"]) == {"inferno", "viridis", "red"}
 
 
 def test_bundle_without_hands(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
@@ -298,31 +302,31 @@ def test_result_without_80_percent_interval(open_mode: None, done_assessment: Ma
 
 def plates_of(client: Client, assessment: Assessment) -> dict[str, Any]:
     body = client.get(address(assessment)).content.decode()
-    found = re.search(r'<script id="plates-data" type="application/json">(.*?)</script>', body)
-    assert found is not None
-    said: dict[str, Any] = json.loads(found[1])
-    return said
+    match = re.search(r'<script id="plates-data" type="application/json">(.*?)</script>', body)
+    assert match is not None
+    document: dict[str, Any] = json.loads(match[1])
+    return document
 
 
 def test_plates_by_age_and_similarity(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
     """Plates of the sex by age and by similarity."""
-    said = plates_of(client, done_assessment())
-    assert [plate["key"] for plate in said["plates"]] == ["F-082", "F-094", "F-106"]
-    assert [plate["compared"] for plate in said["plates"]] == [
+    shown = plates_of(client, done_assessment())
+    assert [plate["key"] for plate in shown["plates"]] == ["F-082", "F-094", "F-106"]
+    assert [plate["compared"] for plate in shown["plates"]] == [
         "1 year younger than the estimate",
         "same age as the estimate",
         "1 year older than the estimate",
     ]
-    assert said["by_age"] == "F-094"
-    assert said["by_similarity"] == ["F-094", "F-082"]
+    assert shown["by_age"] == "F-094"
+    assert shown["by_similarity"] == ["F-094", "F-082"]
 
 
 def test_plates_of_another_atlas(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
     """Similarity within another atlas is not shown."""
     similar = (SimilarPlate(key="F-094", distance=0.1),)
     other = PlatesDocument(atlas="another", by_age="F-001", by_similarity=similar)
-    said = plates_of(client, done_assessment(with_result(answer_of_phantom(), plates=other)))
-    assert (said["by_age"], said["by_similarity"]) == ("F-094", [])
+    plates_shown = plates_of(client, done_assessment(with_result(answer_of_phantom(), plates=other)))
+    assert (plates_shown["by_age"], plates_shown["by_similarity"]) == ("F-094", [])
 
 
 def test_done_page_without_atlas(
@@ -370,7 +374,7 @@ def test_expired_result_is_gone(open_mode: None, done_assessment: MakeAssessment
     ("years", "months", "total"), [("0", "0", 0.0), ("7", "", 84.0), ("18", "11", 227.0), ("19", "0", 228.0)]
 )
 def test_correction_form_valid_ages(years: str, months: str, total: float) -> None:
-    """Ages that can be said."""
+    """Possible ages are accepted."""
     form = CorrectionForm({"years": years, "months": months, "reason": "epiphyses"})
     assert form.is_valid()
     assert form.decision_input() == DecisionInput(Verdict.CORRECTED, total, "epiphyses")
@@ -391,7 +395,7 @@ def test_correction_form_valid_ages(years: str, months: str, total: float) -> No
     ],
 )
 def test_correction_form_invalid_ages(years: str, months: str, reason: str, wrong: str) -> None:
-    """Ages that cannot be said."""
+    """Impossible ages are rejected."""
     form = CorrectionForm({"years": years, "months": months, "reason": reason})
     assert not form.is_valid()
     assert list(form.errors) == [wrong]
@@ -412,8 +416,8 @@ def test_correct_keeps_estimate_and_decisions(open_mode: None, done_assessment: 
     """Correcting keeps the estimate and every decision."""
     assessment = done_assessment()
     client.post(address(assessment, "decide"), {"verdict": "accepted"})
-    said = {"verdict": "corrected", "years": "8", "months": "2", "reason": "<capitate> & hamate"}
-    answer = client.post(address(assessment, "decide"), said, headers=HTMX)
+    form = {"verdict": "corrected", "years": "8", "months": "2", "reason": "<capitate> & hamate"}
+    answer = client.post(address(assessment, "decide"), form, headers=HTMX)
     assert answer.status_code == 200
     body = answer.content.decode()
     assert "8 years 2 months" in body
@@ -443,8 +447,8 @@ def test_decide_without_estimate(open_mode: None, done_assessment: MakeAssessmen
     rejected = done_assessment(Answer(State.REJECTED, "no_hand", "No hand."))
     correction = {"verdict": "corrected", "years": "8", "reason": "r"}
     for assessment in (rejected, submitted()):
-        for said in ({"verdict": "accepted"}, correction, {}):
-            assert client.post(address(assessment, "decide"), said).status_code == 409
+        for form in ({"verdict": "accepted"}, correction, {}):
+            assert client.post(address(assessment, "decide"), form).status_code == 409
     assert not Decision.objects.exists()
 
 
@@ -454,8 +458,8 @@ def test_meaningless_number_can_only_be_corrected(
     """A meaningless number cannot be accepted but corrected."""
     assessment = done_assessment(with_result(answer_of_phantom(), is_meaningless=True))
     assert client.post(address(assessment, "decide"), {"verdict": "accepted"}).status_code == 409
-    said = {"verdict": "corrected", "years": "8", "reason": "read by eye"}
-    assert client.post(address(assessment, "decide"), said).status_code == 302
+    form = {"verdict": "corrected", "years": "8", "reason": "read by eye"}
+    assert client.post(address(assessment, "decide"), form).status_code == 302
 
 
 def test_decide_again_needs_reviewer(clinic: None, done_assessment: MakeAssessment, log_in: LogIn) -> None:
@@ -482,7 +486,7 @@ def test_decide_again_needs_reviewer(clinic: None, done_assessment: MakeAssessme
 def test_decide_after_another_decision(
     clinic: None, done_assessment: MakeAssessment, make_user: Callable[..., User]
 ) -> None:
-    """What the page showed when it was loaded does not."""
+    """The state that the page showed when it was loaded does not count."""
     assessment = done_assessment()
     stale = Assessment.objects.get(pk=assessment.pk)
     decisions.decide(assessment, DecisionInput(Verdict.ACCEPTED), make_user(Role.READER, "one"))
@@ -519,14 +523,14 @@ def test_delete_in_clinic_needs_reviewer(clinic: None, done_assessment: MakeAsse
 
 
 def test_changes_need_post(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
-    """What changes needs post."""
+    """Changes need POST."""
     assessment = done_assessment()
     for rest in ("decide", "delete"):
         assert client.get(address(assessment, rest)).status_code == 405
 
 
 def test_changes_need_csrf_token(open_mode: None, done_assessment: MakeAssessment) -> None:
-    """What changes needs a token."""
+    """Changes need a CSRF token."""
     assessment, strict = done_assessment(), Client(enforce_csrf_checks=True)
     for rest in ("decide", "delete"):
         assert strict.post(address(assessment, rest), {"verdict": "accepted"}).status_code == 403
