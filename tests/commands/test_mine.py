@@ -1,4 +1,4 @@
-"""``boneage mine``: a mining by commands alone."""
+"""``boneage mine``: a mining project by commands alone."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def make(
 ) -> None:
     """Make an open atlas of averages from the training part of RADIOGRAPHS.
 
-    Each plate averages at least 20 registered hands near its age, bent smoothly onto one another. Plates that cannot
+    Each plate averages at least 20 registered hands near its age, warped smoothly onto one another. Plates that cannot
     be made by the rules of docs/atlas.md are left out. Needs boneage[train].
 
     \b

@@ -27,7 +27,7 @@ from boneage.commands.progress import quiet_option, with_progress
     "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: cache beside --runs]"
 )
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change all recipes, e.g. train.epochs=1.")
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Number of parallel trainings.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Number of parallel training runs.")
 @click.option(
     "--accelerator",
     type=click.Choice(["auto", "cpu", "gpu"]),
@@ -59,9 +59,9 @@ def build(
     such table and no calibration. The bundle is measured on the split validation, or on a random part of a table
     without splits.
 
-    Finished trainings are kept, unfinished ones continue, and a failed one does not stop the others. Shipped plans:
-    standard, fast, and full (for full-size radiographs and several GPUs). docs/training.md has their format. Needs
-    boneage[train].
+    Finished training runs are kept, unfinished ones are resumed, and a failed one does not stop the others. Shipped
+    plans: standard, fast, and full (for full-size radiographs and several GPUs). docs/training.md has their format.
+    Needs boneage[train].
 
     \b
     Examples:

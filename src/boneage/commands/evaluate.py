@@ -82,7 +82,7 @@ def evaluate(
 
     The option --stress writes stress.md, stress.csv and stress_radiographs.csv. For each change of the radiograph
     (rotated, mirrored, inverted, framed, marked, smaller, compressed, ...) they have the number of rejections, the MAD,
-    and the mean change of the estimates. A rejection is a figure there and not a failure. NAME may be mild or strong.
+    and the mean change of the estimates. Rejections are counted there and are no failures. NAME may be mild or strong.
 
     \b
     Examples:

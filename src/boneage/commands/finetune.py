@@ -83,7 +83,7 @@ def finetune(
     line, and fine-tuned networks. The best one becomes the new bundle, calibrated on the same radiographs if there are
     at least 100. The command reports the error on the held-out radiographs before and after.
 
-    Runs lie in OUT.runs. A command that was stopped continues from there. Needs boneage[train].
+    Runs lie in OUT.runs. A stopped command resumes from there. Needs boneage[train].
 
     \b
     Examples:

@@ -34,7 +34,7 @@ K = TypeVar("K", bound=str)
 @click.option("--epochs", metavar="N|mixed=N,males=N,females=N", help="Epochs of training. [default: the recipe's]")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe of all networks.")
 @click.option("--only", metavar="NAME,...", help="Train only these networks; * matches any text, e.g. '*-males-a'.")
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Number of parallel trainings.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Number of parallel training runs.")
 @click.option(
     "--folds",
     default=0,
@@ -76,7 +76,7 @@ def grid(
 
     There are 18 networks with names such as regression-mixed-a: two types (regression, classification), three cohorts
     (mixed, males, females) and three regions of the registered hand (A whole, B carpals, C metacarpals and phalanges).
-    Finished trainings are kept, unfinished ones continue, and a failed one does not stop the others.
+    Finished training runs are kept, unfinished ones are resumed, and a failed one does not stop the others.
 
     The command writes grid.md, grid.csv, stages.csv, orders.csv and plots/*.png, even if networks are missing, and
     prints the table. Needs boneage[train].

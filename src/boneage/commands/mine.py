@@ -26,8 +26,8 @@ _FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Pa
 def mine() -> None:
     """Make hand masks for all radiographs from a few outlines: train, predict, accept the good masks, repeat.
 
-    FOLDER holds a mining: its table masks.csv, the masks, and each round's training. Every command can be stopped and
-    repeated. Needs boneage[train].
+    FOLDER holds a mining project: its table masks.csv, the masks, and the training run of each round. Every command can
+    be stopped and repeated. Needs boneage[train].
 
     \b
     Example:
@@ -61,7 +61,7 @@ def mine() -> None:
     help="Seed of this and all other random choices.",
 )
 def start(folder: Path, radiographs: Path, images: Path | None, outlines: Path, held_out: int, seed: int) -> None:
-    """Start a mining in FOLDER from the outlines of some radiographs.
+    """Start a mining project in FOLDER from the outlines of some radiographs.
 
     The polygons' points are fractions of the radiograph's width and height:
     {"1377": [{"exterior": [[0.64, 0.38], ...], "interior": []}]}.
@@ -267,7 +267,7 @@ def _write_summary(folder: Path) -> tuple[Sequence[str], Sequence[Sequence[objec
 
 
 def _opened(folder: Path, quiet: bool) -> tuple[dict[str, RadiographMask], RadiographCache, int]:
-    """Masks, decoded radiographs and seed of a mining."""
+    """Masks, decoded radiographs and seed of a mining project."""
     from boneage.train.mining.records import radiograph_cache
     from boneage.train.mining.state import read_masks, read_settings
 

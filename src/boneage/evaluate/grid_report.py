@@ -204,7 +204,7 @@ _ABOUT_FIELDS = (
 _ABOUT_INTERVALS = (
     "Intervals are percentile bootstrap intervals over radiographs, stratified by sex, with the same resamples for all "
     "figures, so that differences are paired. They cover the sampling of radiographs, not the variation between "
-    "trainings of the same networks. Among many comparisons at 95 %, about one in twenty is wrong by chance."
+    "training runs of the same networks. Among many comparisons at 95 %, about one in twenty is wrong by chance."
 )
 
 

@@ -108,8 +108,8 @@ def measure(
 ) -> dict[str, Figure]:
     """Measure metrics with percentile bootstrap confidence intervals over radiographs, drawn with replacement.
 
-    An interval covers the sampling of radiographs. It does not cover the variation between readers or between trainings
-    of the same network.
+    An interval covers the sampling of radiographs. It does not cover the variation between readers or between training
+    runs of the same network.
 
     Args:
         labels: Labels in months, (N,).

@@ -27,7 +27,7 @@ def write_outlines(path: Path, count: int) -> Path:
 
 
 def begin_mining(parent: Path, table: Path, outlines: int = 4, held_out: int = 1) -> Path:
-    """A mining of the table's radiographs below `parent`, the first of which have outlines; returns its folder."""
+    """Start a mining project below `parent`, in which the first radiographs have outlines; return its folder."""
     folder = parent / "mining"
     start(folder, Settings(table, None, seed=0), write_outlines(parent / "outlines.json", outlines), held_out)
     return folder

@@ -113,7 +113,7 @@ def test_start_follows_seed(tmp_path: Path, table: Path) -> None:
 
 
 def test_start_rejects_existing_mining(tmp_path: Path, table: Path) -> None:
-    """A mining is not begun twice but after a killed start."""
+    """A mining project is not begun twice but after a killed start."""
     folder = begin_mining(tmp_path, table)
     chosen = Settings(table, None, 0)
     with pytest.raises(RecipeError) as raised:

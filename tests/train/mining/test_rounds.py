@@ -38,7 +38,7 @@ def train_tiny(folder: Path, *changes: str) -> Round:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Path:
-    """A mining with one round trained."""
+    """A mining project with one round trained."""
     folder = begin_mining(tmp_path_factory.mktemp("trained"), table)
     train_tiny(folder)
     return folder

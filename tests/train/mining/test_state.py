@@ -25,7 +25,7 @@ PENDING = RadiographMask("a", Status.PENDING, 2, 0.25, "masks/round-2/a.png", (1
 
 @st.composite
 def radiograph_masks(draw: st.DrawFn) -> RadiographMask:
-    """Any row that a mining may hold."""
+    """Any row that a mining project may hold."""
     radiograph_id = draw(st.text(st.characters(codec="utf-8", categories=["L", "N", "P"]), min_size=1))
     mask = RadiographMask(radiograph_id)
     for number in range(1, draw(st.integers(0, 4)) + 1):

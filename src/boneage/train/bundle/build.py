@@ -120,7 +120,7 @@ def build_bundle(
         TableError: The radiographs cannot be used.
         BundleError: ``bundle_exists``; the hand networks cannot be used; see also
             `boneage.train.bundle.release.release`.
-        KeyboardInterrupt: All trainings were stopped. The same call continues them.
+        KeyboardInterrupt: All training runs were stopped. The same call continues them.
     """
     reject_taken(directory, overwrite=overwrite)
     radiographs, runs = read_radiographs(build.radiographs, build.images), planned_runs(build.plan, build.changes)

@@ -138,7 +138,7 @@ def load_plan(name_or_path: str | Path) -> Plan:
 
 
 def planned_runs(plan: Plan, changes: tuple[str, ...] = ()) -> list[PlannedRun]:
-    """Return all trainings of a plan, in its order, the folds of a network one after the other.
+    """Return all training runs of a plan, in its order, the folds of a network one after the other.
 
     Args:
         plan: the whole bundle.

@@ -1,4 +1,4 @@
-"""Outlines drawn by a person, as the first masks of a mining."""
+"""Outlines drawn by a person, as the first masks of a mining project."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
 
 
 def start(folder: Path, settings: Settings, outlines: Path, held_out: int) -> dict[str, RadiographMask]:
-    """Start a mining: radiographs with outlines get their masks, all others are unseen.
+    """Start a mining project: radiographs with outlines get their masks, all others are unseen.
 
     Args:
         folder: folder of the mining; an interrupted start is repeated.
@@ -127,13 +127,15 @@ def start(folder: Path, settings: Settings, outlines: Path, held_out: int) -> di
         The table of masks.
 
     Raises:
-        RecipeError: ``recipe_changed`` if the folder holds a mining.
+        RecipeError: ``recipe_changed`` if the folder holds a mining project.
         TableError: see `read_outlines` and `boneage.tables.radiographs.read_radiographs`; ``table_split`` if too few
             outlines are left for training.
         Rejection: A radiograph with an outline cannot be read.
     """
     if (folder / SETTINGS).exists():
-        raise RecipeError("recipe_changed", f"{folder} holds a mining already. Choose another folder, or continue it.")
+        raise RecipeError(
+            "recipe_changed", f"{folder} holds a mining project already. Choose another folder, or continue it."
+        )
     radiographs = settings.read_radiographs()
     polygons = {
         radiograph_id: rings for radiograph_id, rings in read_outlines(outlines).items() if radiograph_id in radiographs
@@ -152,7 +154,7 @@ def start(folder: Path, settings: Settings, outlines: Path, held_out: int) -> di
         status = Status.HELD_OUT if radiograph_id in measuring else Status.OUTLINE
         masks[radiograph_id] = RadiographMask(radiograph_id, status, round=0, mask=path)
     write_masks(folder, masks)
-    write_settings(folder, settings)  # last, because this file makes the folder a mining
+    write_settings(folder, settings)  # last, because this file makes the folder a mining project
     return masks
 
 

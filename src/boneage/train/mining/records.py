@@ -1,4 +1,4 @@
-"""Records of a mining's rounds, and the decoded radiographs that its commands share. This module needs no torch."""
+"""Records of a mining project's rounds, and the decoded radiographs that its commands share. It needs no torch."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def read_rounds(folder: Path) -> list[Round]:
 def radiograph_cache(
     folder: Path, radiographs: Sequence[LabelledRadiograph], progress: Progress | None = None
 ) -> RadiographCache:
-    """Return the decoded radiographs of a mining, which prediction, review and contact sheets share.
+    """Return the decoded radiographs of a mining project, which prediction, review and contact sheets share.
 
     Raises:
         TableError: see `boneage.train.data.cache.build_cache`.

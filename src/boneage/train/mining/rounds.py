@@ -1,4 +1,4 @@
-"""Rounds of a mining: training on the available masks, measurement on held-out outlines, prediction of the others.
+"""Rounds of a mining project: training on available masks, measurement on held-out outlines, prediction of the others.
 
 Held-out outlines choose nothing: a round's network is the one after its last epoch, whichever was best on them.
 """
@@ -96,7 +96,7 @@ def train_round(
         The round's record; None in processes that write none.
 
     Raises:
-        RecipeError: see `boneage.train.run.loop.train`; ``recipe_invalid`` if the folder is not a mining.
+        RecipeError: see `boneage.train.run.loop.train`; ``recipe_invalid`` if the folder is not a mining project.
         TableError: see that function and `read_masks`.
     """
     began = time.monotonic()

@@ -1,8 +1,8 @@
-"""State of a mining: a table of radiographs with their masks, and its settings.
+"""State of a mining project: a table of radiographs with their masks, and its settings.
 
-A mining is a folder. ``mining.json`` holds the settings, ``masks.csv`` has a row for each radiograph, ``masks`` holds
-the images, and ``round-N`` the training of each round. Every change of the table writes the file in one step, so an
-interruption always leaves a valid table.
+A mining project is a folder. ``mining.json`` holds the settings, ``masks.csv`` has a row for each radiograph, ``masks``
+holds the images, and ``round-N`` the training run of each round. Every change of the table writes the file in one step,
+so an interruption always leaves a valid table.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class RadiographMask:
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a mining.
+    """Settings of a mining project.
 
     Attributes:
         radiographs: table of the radiographs; see `boneage.tables.radiographs.read_radiographs`.
@@ -111,7 +111,7 @@ class Settings:
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
-    """Make `folder` a mining. Paths are stored as absolute ones, which do not depend on the working directory."""
+    """Make `folder` a mining project. Paths are stored as absolute ones, independent of the working directory."""
     values = asdict(settings)
     values["radiographs"] = str(settings.radiographs.resolve())
     values["images"] = None if settings.images is None else str(settings.images.resolve())
@@ -119,10 +119,10 @@ def write_settings(folder: Path, settings: Settings) -> None:
 
 
 def read_settings(folder: Path) -> Settings:
-    """Read the settings of a mining.
+    """Read the settings of a mining project.
 
     Raises:
-        RecipeError: ``recipe_invalid`` if the folder is not a mining.
+        RecipeError: ``recipe_invalid`` if the folder is not a mining project.
     """
     try:
         values = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))

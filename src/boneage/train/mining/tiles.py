@@ -72,7 +72,7 @@ def draw_tile(pixels: NDArray[np.float32], mask: NDArray[np.uint8], height: int,
 
 
 def radiograph_tile(folder: Path, mask: RadiographMask, cache: RadiographCache, height: int, width: int) -> ByteImage:
-    """Return the tile of one radiograph of a mining.
+    """Return the tile of one radiograph of a mining project.
 
     Raises:
         TableError: ``table_image_missing`` if the radiograph cannot be read, ``table_value`` if its mask cannot.

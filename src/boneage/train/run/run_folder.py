@@ -138,7 +138,7 @@ def claim_folder(folder: Path, record: dict[str, Any]) -> None:
 
 @contextmanager
 def locked_folder(folder: Path, *, is_first: bool) -> Iterator[None]:
-    """Hold the folder's lock in the first process of a run: two trainings would overwrite each other's epochs.
+    """Hold the folder's lock in the first process of a run: two training runs would overwrite each other's epochs.
 
     Raises:
         RecipeError: ``recipe_busy`` if another process holds the lock.
