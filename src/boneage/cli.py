@@ -27,6 +27,7 @@ _COMMANDS = {
     "curve": "Plot errors of training runs by epoch, number of radiographs or resolution.",
     "export": "Export a trained network as a bundle.",
     "evaluate": "Measure errors on labelled radiographs, with tables and plots.",
+    "audit": "Judge by your own radiographs whether a bundle is fit for use.",
     "compare": "Compare predictions of the same radiographs, row by row.",
     "maps": "Average heat maps by stage of development.",
     "atlas": "List, check, draw and make reference atlases.",

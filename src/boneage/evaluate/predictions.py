@@ -7,7 +7,7 @@ column can group the figures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,10 +23,11 @@ INTERVAL_PERCENTS = (80, 95)
 """Nominal coverage of prediction intervals, percent of the labels."""
 
 _COLUMNS = ("id", "sex", "boneage", "age_months")
-_BOUNDS = {percent: (f"low_{percent}", f"high_{percent}") for percent in INTERVAL_PERCENTS}
+BOUNDS = {percent: (f"low_{percent}", f"high_{percent}") for percent in INTERVAL_PERCENTS}
 """Columns of the bounds of intervals."""
-_AGE_RANGE_MONTHS = (0.0, 240.0)
-_ESTIMATE_RANGE_MONTHS = (-1200.0, 1200.0)
+AGE_RANGE_MONTHS = (0.0, 240.0)
+"""Range of labels and chronological ages, months."""
+ESTIMATE_RANGE_MONTHS = (-1200.0, 1200.0)
 """Range of values that can be ages in months. It excludes other units, such as days or milliseconds."""
 
 
@@ -91,17 +92,21 @@ def read_predictions(table: Path) -> Predictions:
             ``table_value`` with the line of a bad cell; ``table_units`` if the labels seem to be years;
             ``table_duplicate`` for a duplicate id.
     """
-    bounds = [column for pair in _BOUNDS.values() for column in pair]
+    bounds = [column for pair in BOUNDS.values() for column in pair]
     rows = read_rows(table, _COLUMNS, bounds)
     reject_duplicates(rows, "id")
     further = [column for column in rows[0].cells if column not in (*_COLUMNS, *bounds)]
     predictions = Predictions(
         ids=tuple(row.text("id") for row in rows),
-        sexes=tuple(_sex(row) for row in rows),
-        boneage_months=np.array([row.number("boneage", *_AGE_RANGE_MONTHS) for row in rows]),
-        age_months=np.array([row.number("age_months", *_ESTIMATE_RANGE_MONTHS) for row in rows]),
+        sexes=tuple(sex_of(row) for row in rows),
+        boneage_months=np.array([row.number("boneage", *AGE_RANGE_MONTHS) for row in rows]),
+        age_months=np.array([row.number("age_months", *ESTIMATE_RANGE_MONTHS) for row in rows]),
         groups={column: tuple(row.cells[column] for row in rows) for column in further},
-        intervals=_read_intervals(table, rows),
+        intervals={
+            percent: np.array([bounds_of(row, percent) for row in rows])
+            for percent in INTERVAL_PERCENTS
+            if has_interval(table, rows[0], percent)
+        },
     )
     reject_years(rows, "boneage")
     return predictions
@@ -111,7 +116,7 @@ def write_predictions(table: Path, predictions: Predictions) -> None:
     """Write a predictions table atomically. Reading it returns the same values to the bit."""
     numbers = {"boneage": predictions.boneage_months, "age_months": predictions.age_months}
     for percent, bounds in predictions.intervals.items():
-        numbers |= dict(zip(_BOUNDS[percent], bounds.T, strict=True))
+        numbers |= dict(zip(BOUNDS[percent], bounds.T, strict=True))
     columns = [predictions.ids, predictions.sexes, *(values.tolist() for values in numbers.values())]
     write_rows(
         table,
@@ -120,28 +125,44 @@ def write_predictions(table: Path, predictions: Predictions) -> None:
     )
 
 
-def _read_intervals(table: Path, rows: Sequence[Row]) -> dict[int, NDArray[np.float64]]:
-    """Return the intervals of a table by nominal coverage."""
-    intervals = {}
-    for percent, (low, high) in _BOUNDS.items():
-        present = [column for column in (low, high) if column in rows[0].cells]
-        if len(present) == 1:
-            raise TableError(
-                "table_columns", f"{table} has the column {present[0]}, but not the other end of its interval."
-            )
-        if present:
-            intervals[percent] = np.array([_bounds(row, low, high) for row in rows])
-    return intervals
+def has_interval(table: Path, row: Row, percent: int) -> bool:
+    """Return True if a table has both columns of an interval.
+
+    Args:
+        table: path of the table, for the message.
+        row: any row of it.
+        percent: nominal coverage, one of `INTERVAL_PERCENTS`.
+
+    Raises:
+        TableError: ``table_columns`` for one bound without the other.
+    """
+    present = [column for column in BOUNDS[percent] if column in row.cells]
+    if len(present) == 1:
+        raise TableError(
+            "table_columns", f"{table} has the column {present[0]}, but not the other end of its interval."
+        )
+    return bool(present)
 
 
-def _bounds(row: Row, low: str, high: str) -> tuple[float, float]:
-    ends = row.number(low, *_ESTIMATE_RANGE_MONTHS), row.number(high, *_ESTIMATE_RANGE_MONTHS)
+def bounds_of(row: Row, percent: int) -> tuple[float, float]:
+    """Return the bounds of an interval, months.
+
+    Raises:
+        TableError: ``table_value``.
+    """
+    low, high = BOUNDS[percent]
+    ends = row.number(low, *ESTIMATE_RANGE_MONTHS), row.number(high, *ESTIMATE_RANGE_MONTHS)
     if ends[0] > ends[1]:
         raise row.bad_value(high, f"must not be below {low}")
     return ends
 
 
-def _sex(row: Row) -> Sex:
+def sex_of(row: Row) -> Sex:
+    """Return the sex of a row.
+
+    Raises:
+        TableError: ``table_value``.
+    """
     try:
         return Sex.parse(row.cells["sex"])
     except Rejection:

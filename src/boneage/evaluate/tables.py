@@ -97,7 +97,7 @@ def make_tables(
     criteria: list[tuple[str, str, Sequence[Hashable], Mapping[Hashable, str]]] = [
         ("overall", "Overall", [0] * len(predictions), {0: "All radiographs"}),
         ("sex", "By sex", sexes, {sex: SEX_LABELS[sex] for sex in Sex}),
-        ("age_band", "By bone age", bands, {band: _band_label(band) for band in sorted(set(bands))}),
+        ("age_band", "By bone age", bands, {band: band_label(band) for band in sorted(set(bands))}),
         ("stage", "By developmental stage", stages, names),
         (
             "sex_and_stage",
@@ -132,7 +132,8 @@ def with_interval(figure: Figure, sign: str = "") -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _band_label(band: int) -> str:
+def band_label(band: int) -> str:
+    """Return the name of a band of `BAND_MONTHS`: ``8 to 10 years``."""
     years = BAND_MONTHS // 12
     return f"{band * years} to {(band + 1) * years} years"
 

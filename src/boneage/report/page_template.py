@@ -1,10 +1,10 @@
-"""Template of the report's page, an HTML document with its style."""
+"""Templates of the report's page and of the audit's, HTML documents with their style."""
 
 from __future__ import annotations
 
 from string import Template
 
-PAGE = Template("""\
+_HEAD = """\
 <!doctype html>
 <html lang="$language">
 <head>
@@ -28,6 +28,12 @@ header { display: flex; justify-content: space-between; align-items: baseline; g
 h1 { font-size: 17px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
 h1 span { color: var(--soft); font-weight: 400; }
 time { color: var(--soft); white-space: nowrap; font-size: 13px; }
+"""
+"""Beginning of every page, with the style of its frame."""
+
+PAGE = Template(
+    _HEAD
+    + """\
 .answer { padding: 16px 0 12px; }
 .answer p { margin: 2px 0; }
 .answer .age { font-size: 36px; line-height: 1.15; font-weight: 600; letter-spacing: -0.01em; color: var(--accent);
@@ -90,4 +96,44 @@ $pictures
 </main>
 </body>
 </html>
-""")
+"""
+)
+
+AUDIT_PAGE = Template(
+    _HEAD
+    + """\
+main { max-width: 1100px; }
+h2 { font-size: 15px; margin: 26px 0 6px; }
+.verdict { font-size: 22px; font-weight: 600; margin: 16px 0 6px; }
+.fit { color: var(--accent); }
+.undecided { color: var(--caution); }
+.unfit { color: var(--critical); }
+.too_few { color: var(--soft); }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { padding: 4px 10px 4px 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; white-space: normal; width: 22%; }
+thead th { color: var(--soft); font-weight: 600; }
+td.plot { padding: 0; width: 150px; }
+svg { display: block; width: 150px; height: 20px; }
+svg .limits { fill: var(--line); }
+svg .zero { stroke: var(--soft); stroke-width: 0.3; }
+svg .interval { stroke: currentColor; stroke-width: 1; }
+svg circle { fill: currentColor; }
+ul { margin: 6px 0; padding-left: 18px; }
+footer { color: var(--soft); font-size: 13px; margin-top: 24px; border-top: 1px solid var(--line); }
+@page { size: A4 landscape; margin: 12mm; }
+@media print { :root { color-scheme: light; } main { max-width: none; padding: 0; } body { font-size: 9pt; }
+  table { font-size: 8pt; } tr { break-inside: avoid; } svg .limits { print-color-adjust: exact; } }
+</style>
+</head>
+<body>
+<main>
+<header><h1>$heading <span>$name</span></h1><time>$created</time></header>
+$content
+<footer>$notes</footer>
+</main>
+</body>
+</html>
+"""
+)
