@@ -21,6 +21,7 @@ from boneage.web.documents import PlatesDocument, SimilarPlate, StoredResult
 from boneage.web.models import Assessment, Picture, PictureKind, Role, State, User
 from boneage.web.queue.answer import Answer
 from boneage.web.queue.jobs import finish
+from boneage.web.queue.pictures import decoded, grey_png, reduced
 from tests.documents import assessment_document, hand_document
 from tests.web.append_only import audit_log_can_be_emptied  # noqa: F401 - fixtures for all
 from tests.web.postgres import new_postgres, postgres_url  # noqa: F401
@@ -65,7 +66,7 @@ def log_in(make_user: Callable[..., User]) -> Callable[..., Client]:
 
 def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None = 90.0, sex: str = "F") -> Answer:
     """A possible answer of a worker on the drawn phantom, with its pictures."""
-    radiograph = cv2.imdecode(np.frombuffer(sample_png(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    radiograph = decoded(sample_png())
     assert radiograph is not None
     height, width = radiograph.shape
     heat = np.zeros((64, 48), np.uint8)
@@ -89,6 +90,11 @@ def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None =
         result=result,
         pictures={
             PictureKind.RADIOGRAPH: ("image/jpeg", cv2.imencode(".jpg", radiograph)[1].tobytes()),
+            PictureKind.GREY: (
+                "image/png",
+                grey_png(radiograph.astype(np.float32) / np.float32(255), is_inverted=False),
+            ),
+            PictureKind.THUMBNAIL: ("image/jpeg", cv2.imencode(".jpg", reduced(radiograph, 160))[1].tobytes()),
             PictureKind.HEAT: ("image/png", cv2.imencode(".png", heat)[1].tobytes()),
         },
     )

@@ -164,6 +164,10 @@ class Assessment(models.Model):
     result = models.JSONField(null=True)
     """`boneage.web.documents.StoredResult` as JSON; `stored` reads it."""
 
+    superseded_by = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="supersedes")
+    """Assessment of the same radiograph as the other sex, which replaces this one
+    (`boneage.web.cases.corrections`)."""
+
     # Decision: the last of `decisions`
     decision = models.CharField(max_length=16, blank=True, default="")
     decided_months = models.FloatField(null=True)
@@ -176,7 +180,9 @@ class Assessment(models.Model):
         """Return the first assessment of the same file in the same case, if it was submitted before this one."""
         if self.case_id is None:
             return None
-        same = Assessment.objects.filter(case=self.case_id, radiograph_sha256=self.radiograph_sha256)
+        same = Assessment.objects.filter(
+            case=self.case_id, radiograph_sha256=self.radiograph_sha256, superseded_by=None
+        )
         return same.filter(submitted_at__lt=self.submitted_at).only("submitted_at").order_by("submitted_at").first()
 
     @property
@@ -298,6 +304,11 @@ class PictureKind(models.TextChoices):
     """The uploaded file; in the mode ``open`` it is deleted as soon as there is a result."""
     RADIOGRAPH = "radiograph"
     """JPEG, 8 bit grey, in the pixels of the radiograph (at most 4,096 a side), bone bright."""
+    GREY = "grey"
+    """PNG, 16 bit grey with `GREY_LEVELS` levels, bone bright: the radiograph's own grey levels for window and level in
+    the browser. Only for files with more than 8 bits per pixel; at most 2,048 pixels a side."""
+    THUMBNAIL = "thumbnail"
+    """JPEG, 8 bit grey: the radiograph, at most 160 pixels a side, for lists."""
     HEAT = "heat"
     """PNG, 8 bit grey: the heat map 0..1 as 0..255, over the whole radiograph, at most 512 pixels a side."""
 

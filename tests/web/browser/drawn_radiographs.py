@@ -4,6 +4,7 @@ radiograph."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,13 +23,18 @@ def plate(folder: Path, sex: str, age_months: float) -> tuple[Path, float]:
     return path, reference.age_months
 
 
-def dicom(folder: Path, name: str, sex: str, age_months: float, *, stated_sex: str | None) -> Path:
-    """The plate nearest to this age as a DICOM file that states ``stated_sex``, if there is one."""
+def dicom(
+    folder: Path, name: str, sex: str, age_months: float, *, stated_sex: str | None, bits: int = 8, **elements: Any
+) -> Path:
+    """The plate nearest to this age as a DICOM file of these bits that states ``stated_sex``, if there is one."""
     atlas = Atlas.open()
     picture = atlas.picture(atlas.nearest_by_age(Sex(sex), age_months))
     grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-    dataset = dicom_dataset(np.ascontiguousarray(grey), 8, PatientSex=stated_sex or "")
+    levels = np.ascontiguousarray(grey) if bits == 8 else grey.astype(np.uint16) << (bits - 8)
+    dataset = dicom_dataset(levels, bits, PatientSex=stated_sex or "")
     del dataset.PatientAge, dataset.StudyDate
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
     path = folder / name
     path.write_bytes(dicom_file(dataset))
     return path

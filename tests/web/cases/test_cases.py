@@ -11,7 +11,7 @@ from django.http import Http404
 
 from boneage.clinical.ages import calendar_months
 from boneage.web.cases.cases import Belongings, belongings, change_birth_date, delete_case
-from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, Role, State, User, Verdict
+from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, PictureKind, Role, State, User, Verdict
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clinic")]
 
@@ -30,11 +30,11 @@ def test_delete_case_deletes_all_and_nothing_else(
     kept = done_assessment(case=Case.objects.create(reference="P-2", sex="F"))
     for radiograph in (*deleted, kept):
         Decision.objects.create(assessment=radiograph, verdict=Verdict.ACCEPTED, age_months=94)
-    assert belongings(child) == Belongings(assessments=2, pictures=6, decisions=2)
+    assert belongings(child) == Belongings(assessments=2, pictures=2 * len(PictureKind), decisions=2)
     delete_case(child, user)
     assert list(Case.objects.values_list("reference", flat=True)) == ["P-2"]
     assert list(Assessment.objects.all()) == [kept]
-    assert Picture.objects.count() == 3
+    assert Picture.objects.count() == len(PictureKind)
     assert Decision.objects.count() == 1
     event = AuditEvent.objects.get()
     assert (event.user_name, event.action, event.object_type, event.object_id) == (
@@ -43,7 +43,7 @@ def test_delete_case_deletes_all_and_nothing_else(
         "case",
         str(child.pk),
     )
-    assert event.detail == {"assessments": 2, "pictures": 6, "decisions": 2}
+    assert event.detail == {"assessments": 2, "pictures": 2 * len(PictureKind), "decisions": 2}
     with pytest.raises(Http404):
         delete_case(child, user)
     assert AuditEvent.objects.count() == 1

@@ -247,6 +247,15 @@ class Migration(migrations.Migration):
                 ("chronological_age_months", models.FloatField(null=True)),
                 ("chronological_age_precision", models.CharField(blank=True, default="", max_length=6)),
                 ("result", models.JSONField(null=True)),
+                (
+                    "superseded_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="supersedes",
+                        to="web.assessment",
+                    ),
+                ),
                 ("decision", models.CharField(blank=True, default="", max_length=16)),
                 ("decided_months", models.FloatField(null=True)),
                 (
@@ -308,7 +317,14 @@ class Migration(migrations.Migration):
                 (
                     "kind",
                     models.CharField(
-                        choices=[("upload", "Upload"), ("radiograph", "Radiograph"), ("heat", "Heat")], max_length=16
+                        choices=[
+                            ("upload", "Upload"),
+                            ("radiograph", "Radiograph"),
+                            ("grey", "Grey"),
+                            ("thumbnail", "Thumbnail"),
+                            ("heat", "Heat"),
+                        ],
+                        max_length=16,
                     ),
                 ),
                 ("media_type", models.CharField(max_length=64)),

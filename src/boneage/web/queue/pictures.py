@@ -34,6 +34,39 @@ def reduced(picture: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
+_PNG_OPTIONS = (
+    cv2.IMWRITE_PNG_COMPRESSION,
+    1,
+    cv2.IMWRITE_PNG_STRATEGY,
+    cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY,
+)
+"""Compression of `grey_png`. On 20 radiographs with added noise the default takes twice as long (0.23 s for 3 million
+pixels) and gives 6 % larger files: noise has no repetitions to find.
+"""
+
+GREY_LEVELS = 4096
+"""Grey levels of `grey_png`: more than any screen shows of a window, and a third smaller than 65,536."""
+
+GREY_SIDE = 2048
+"""Longest side of `grey_png`, pixels."""
+
+
+def grey_png(pixels: NDArray[np.float32], *, is_inverted: bool) -> bytes:
+    """Return a radiograph as PNG of 16 bits with `GREY_LEVELS` levels.
+
+    Args:
+        pixels: radiograph, float32 (H, W), 0..1.
+        is_inverted: bone is dark on the radiograph; it is bright on the picture.
+    """
+    height, width = reduced_shape((pixels.shape[0], pixels.shape[1]), GREY_SIDE)
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA) if height < pixels.shape[0] else pixels
+    levels = np.rint(np.clip(1.0 - small if is_inverted else small, 0.0, 1.0) * (GREY_LEVELS - 1)).astype(np.uint16)
+    is_written, data = cv2.imencode(".png", levels, _PNG_OPTIONS)
+    if not is_written:
+        raise ValueError("the picture could not be written")
+    return data.tobytes()
+
+
 def heat_of(levels: NDArray[np.uint8]) -> HeatMap:
     """Return the heat map of a stored picture (h, w), 0..255. The value of its strongest place is not stored."""
     return HeatMap(levels.astype(np.float32) / np.float32(255), 1.0 if levels.any() else 0.0)

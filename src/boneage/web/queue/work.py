@@ -17,13 +17,14 @@ from boneage.errors import Rejection, RejectionCode
 from boneage.explain import display_picture, encode_picture
 from boneage.files import sha256_of
 from boneage.reading.limit import CPU_SECONDS, read_radiograph_limited, start_reading_process
+from boneage.reading.radiograph import Radiograph
 from boneage.schema import values_of
 from boneage.sex import Sex
 from boneage.web.documents import PlatesDocument, SimilarPlate, StoredResult
 from boneage.web.installation import atlas, bundle
 from boneage.web.models import Assessment, PictureKind, State
 from boneage.web.queue.answer import Answer, PutOffError
-from boneage.web.queue.pictures import reduced_shape
+from boneage.web.queue.pictures import grey_png, reduced, reduced_shape
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,12 @@ LARGEST_PICTURE = 4096
 
 HEAT_SIDE = 512
 """Longest side of the heat map in the viewer, pixels; it is smooth."""
+
+THUMBNAIL_SIDE = 160
+"""Longest side of the radiograph in lists, pixels."""
+
+_PICTURE_BITS = 8
+"""Bits of a grey level that the viewer's ordinary picture holds."""
 
 FIRST_READING_SECONDS = 2.0
 """Processor time for reading a radiograph at first. What takes longer, few files in use, is put to the end of the queue
@@ -86,7 +93,6 @@ def _answered(submitted: Assessment, upload: bytes) -> Answer:
     age = assessed.reading.chronological_age
     document = assessed.document()
     result = StoredResult(**values_of(document), plates=_plates(assessed))
-    picture = assessing.bone_bright(display_picture(radiograph.pixels, LARGEST_PICTURE), assessed.hand)
     return Answer(
         State.DONE,
         age_months=assessed.age_months,
@@ -94,11 +100,21 @@ def _answered(submitted: Assessment, upload: bytes) -> Answer:
         chronological_age_precision="" if age is None else age.precision.value,
         study_date=radiograph.facts.study_date,
         result=result,
-        pictures={
-            PictureKind.RADIOGRAPH: ("image/jpeg", encode_picture(".jpg", picture)),
-            PictureKind.HEAT: ("image/png", encode_picture(".png", _heat(assessed))),
-        },
+        pictures=_pictures(radiograph, assessed),
     )
+
+
+def _pictures(radiograph: Radiograph, assessed: assessing.Assessment) -> dict[PictureKind, tuple[str, bytes]]:
+    picture = assessing.bone_bright(display_picture(radiograph.pixels, LARGEST_PICTURE), assessed.hand)
+    pictures = {
+        PictureKind.RADIOGRAPH: ("image/jpeg", encode_picture(".jpg", picture)),
+        PictureKind.THUMBNAIL: ("image/jpeg", encode_picture(".jpg", reduced(picture, THUMBNAIL_SIDE))),
+        PictureKind.HEAT: ("image/png", encode_picture(".png", _heat(assessed))),
+    }
+    if radiograph.facts.bits_stored > _PICTURE_BITS:
+        is_inverted = assessed.hand is not None and assessed.hand.inverted
+        pictures[PictureKind.GREY] = ("image/png", grey_png(radiograph.pixels, is_inverted=is_inverted))
+    return pictures
 
 
 def _heat(assessed: assessing.Assessment) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 // The page on which radiographs are submitted. Dropped, pasted or chosen files become rows. Each file is sent on its own,
 // and its row then shows the outcome. All texts come from the template and from #assess-settings.
 import { headerOf } from "./dicom_header.js";
+import { drawable } from "./dicom_preview.js";
 
 const FIRST_PAUSE = 300, LONGEST_PAUSE = 4000; // ms between polls for a radiograph that is being assessed
 const PICTURE = 144; // longest side of a preview, pixels
@@ -104,9 +105,28 @@ class Radiograph {
     this.compareBirth();
     if (facts.sex && !this.sex) this.choose(facts.sex, { isSure: false });
     else if (this.sex) this.confirm();
+    this.offer(facts);
     find("ages-differ", this.item).hidden = !facts.agesDiffer;
     if (facts.agesDiffer) find("ages-differ", this.item).closest("details").open = true;
     else find("prefilled", this.item).hidden = !this.fillAge(facts);
+  }
+
+  /** Offer the references in the file. Nothing is entered, and so nothing is sent, until the user takes one. */
+  offer(facts) {
+    const field = this.form.elements.reference, offers = this.item.querySelector("[data-offers]");
+    if (!field || !offers || field.value) return;
+    for (const button of offers.querySelectorAll("[data-offer]")) {
+      const reference = facts[button.dataset.offer];
+      button.hidden = !reference;
+      button.querySelector("b").textContent = reference ?? "";
+      button.addEventListener("click", () => {
+        field.value = reference;
+        offers.hidden = true;
+        field.closest("details").open = true;
+        field.focus();
+      });
+    }
+    offers.hidden = !(facts.patientId || facts.accession);
   }
 
   compareBirth() {
@@ -261,8 +281,17 @@ class Radiograph {
     const outcome = this.item.querySelector(".outcome");
     this.answerState = outcome.dataset.state;
     if (!this.file) this.name(outcome.dataset.name);
+    this.showThumbnail(outcome.dataset.thumbnail);
     if ("final" in outcome.dataset) this.lock("final");
     if (before !== this.answerState && this.file) announce(outcome.dataset.announcement);
+  }
+
+  /** Show the service's thumbnail where the browser could draw none. */
+  showThumbnail(address) {
+    const place = this.item.querySelector(".radiograph-picture");
+    if (!address || !this.file || !place.querySelector("canvas").hidden || place.querySelector("img")) return;
+    place.prepend(Object.assign(new Image(), { src: address, alt: "" }));
+    find("kind", this.item).hidden = true;
   }
 
   remove() {
@@ -343,7 +372,7 @@ let previewing = Promise.resolve();
 function preview(radiograph) {
   previewing = previewing.then(async () => {
     try {
-      const whole = await createImageBitmap(radiograph.file);
+      const whole = await createImageBitmap(await drawable(radiograph.file, PICTURE));
       const zoom = Math.min(1, PICTURE / Math.max(whole.width, whole.height));
       const canvas = radiograph.item.querySelector("canvas");
       [canvas.width, canvas.height] = [Math.max(1, whole.width * zoom), Math.max(1, whole.height * zoom)];
@@ -354,7 +383,7 @@ function preview(radiograph) {
       stretch(context, canvas);
       canvas.hidden = false;
       find("kind", radiograph.item).hidden = true;
-    } catch { /* DICOM, TIFF or damaged: the row shows the file's ending */ }
+    } catch { /* compressed DICOM, TIFF or damaged: the row shows the file's ending until there is a result */ }
   });
 }
 

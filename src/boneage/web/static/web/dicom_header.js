@@ -1,17 +1,20 @@
-// Reads sex, dates and age from the header of a DICOM file in the browser, so that they can be shown before anything is
-// sent. It reads explicit and implicit little endian. Malformed values count as missing; nothing is ever thrown.
+// Reads sex, dates, age and references from the header of a DICOM file in the browser, so that they can be shown before
+// anything is sent. It reads explicit and implicit little endian. Malformed values count as missing; nothing is ever thrown.
 
 /** Number of bytes read: the patient and study elements come long before the pixels. */
 export const HEAD_BYTES = 262144;
 
-const SEX = 0x00100040, BIRTH = 0x00100030, AGE = 0x00101010, TRANSFER_SYNTAX = 0x00020010;
+export const TRANSFER_SYNTAX = 0x00020010;
+const SEX = 0x00100040, BIRTH = 0x00100030, AGE = 0x00101010, ACCESSION = 0x00080050, PATIENT_ID = 0x00100020;
 const STUDY_DATES = [0x00080020, 0x00080022, 0x00080023]; // study, acquisition, content
-const WANTED = new Set([SEX, BIRTH, AGE, TRANSFER_SYNTAX, ...STUDY_DATES]);
+const WANTED = new Set([SEX, BIRTH, AGE, TRANSFER_SYNTAX, ACCESSION, PATIENT_ID, ...STUDY_DATES]);
 const LAST = AGE; // elements come in order: past this one nothing is left to find
-const ITEM = 0xfffee000, ITEM_END = 0xfffee00d, SEQUENCE_END = 0xfffee0dd;
+export const ITEM = 0xfffee000;
+const ITEM_END = 0xfffee00d, SEQUENCE_END = 0xfffee0dd;
 const LONG_VRS = new Set(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"]);
 const IMPLICIT = "1.2.840.10008.1.2", UNREAD = ["1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"]; // big endian, deflated
-const UNDEFINED = 0xffffffff;
+export const UNDEFINED = 0xffffffff;
+const REFERENCE = /^[\x20-\x7e]{1,64}$/; // other letters would need the file's character set
 const DAYS_PER_MONTH = 365.25 / 12, OLDEST_MONTHS = 1560, FIRST_DAY = "1900-01-01";
 const MONTHS_BY_UNIT = { Y: 12, M: 1, W: 7 / DAYS_PER_MONTH, D: 1 / DAYS_PER_MONTH };
 
@@ -32,30 +35,47 @@ export async function headerOf(file) {
  * Return the facts from the first bytes of a file.
  * @param {Uint8Array} bytes
  * @returns {?{sex: ?string, birthDate: ?string, studyDate: ?string, ageMonths: ?number, ageInYears: boolean,
- *   agesDiffer: boolean}} null if this is no DICOM file. Sex is F or M; dates are YYYY-MM-DD; the age, completed months,
+ *   agesDiffer: boolean, patientId: ?string, accession: ?string}} null if this is no DICOM file. Sex is F or M; dates are YYYY-MM-DD; the age, completed months,
  *   is null where the file contradicts itself, and `ageInYears` is true where it is known to the year only.
  */
 export function readHeader(bytes) {
   const start = startOf(bytes);
-  return start === null ? null : factsOf(elementsOf(bytes, start));
+  if (start === null) return null;
+  const elements = new Map();
+  walk(bytes, start, (tag, { body, length }) => {
+    if (tag > LAST) return false;
+    if (WANTED.has(tag) && length <= 64 && body + length <= bytes.length) elements.set(tag, valueOf(bytes, body, length));
+    return true;
+  });
+  return factsOf(elements);
 }
 
-function startOf(bytes) {
+/** Return a text without its padding. */
+export function valueOf(bytes, body, length) {
+  return text(bytes, body, length).replace(/[\0 ]+$/, "").trim();
+}
+
+/** Return the offset of the first element; null if this is no DICOM file. */
+export function startOf(bytes) {
   if (text(bytes, 128, 4) === "DICM") return 132;
   const bare = bytes.length >= 8 && (bytes[0] === 2 || bytes[0] === 8) && bytes[1] === 0; // without a preamble
   return bare ? 0 : null;
 }
 
-/** Return the wanted elements of the outermost level, as a map from tag to text. */
-function elementsOf(bytes, start) {
+/**
+ * Visit the elements of the outermost level, in their order.
+ * @param {Uint8Array} bytes
+ * @param {number} start - see `startOf`
+ * @param {function(number, {vr: string, body: number, length: number}): boolean} visit - returns false to stop
+ */
+export function walk(bytes, start, visit) {
   const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const elements = new Map();
   const open = []; // sequences and items of undefined length: whether their content is implicit
-  let offset = start, implicit = null; // null: the head's own group, always explicit
+  let offset = start, implicit = null, syntax = ""; // null: the head's own group, always explicit
   while (offset + 8 <= data.byteLength) {
     const tag = data.getUint16(offset, true) * 0x10000 + data.getUint16(offset + 2, true);
-    if (implicit === null && tag >= 0x00030000) implicit = bodyIsImplicit(bytes, offset, elements.get(TRANSFER_SYNTAX));
-    if (implicit === undefined || (open.length === 0 && tag > LAST)) break;
+    if (implicit === null && tag >= 0x00030000) implicit = bodyIsImplicit(bytes, offset, syntax);
+    if (implicit === undefined) break;
     if (tag === ITEM_END || tag === SEQUENCE_END) {
       open.pop();
       offset += 8;
@@ -64,18 +84,16 @@ function elementsOf(bytes, start) {
     const isItem = tag === ITEM;
     const element = lengthOf(data, bytes, offset, isItem || (open.length ? open.at(-1) : implicit === true));
     if (element === null) break;
+    if (open.length === 0 && visit(tag, element) === false) break;
+    if (tag === TRANSFER_SYNTAX) syntax = valueOf(bytes, element.body, Math.min(element.length, 64));
     if (element.length === UNDEFINED) {
       const within = open.length ? open.at(-1) : implicit === true;
       open.push(isItem ? within : within || element.vr === "UN"); // PS3.5, 6.2.2: UN of undefined length is implicit
       offset = element.body;
       continue;
     }
-    if (open.length === 0 && WANTED.has(tag) && element.length <= 64 && element.body + element.length <= data.byteLength) {
-      elements.set(tag, text(bytes, element.body, element.length).replace(/[\0 ]+$/, "").trim());
-    }
     offset = element.body + element.length;
   }
-  return elements;
 }
 
 /** Return whether the data set is implicit; undefined for a transfer syntax that is not supported. */
@@ -103,7 +121,11 @@ function factsOf(elements) {
   const sex = first(SEX).toUpperCase();
   const birthDate = day(first(BIRTH));
   const studyDate = STUDY_DATES.map((tag) => day(first(tag))).find(Boolean) || null;
-  return { sex: sex === "F" || sex === "M" ? sex : null, birthDate, studyDate, ...ageOf(first(AGE), birthDate, studyDate) };
+  const reference = (tag) => (REFERENCE.test(first(tag)) ? first(tag) : null);
+  return {
+    sex: sex === "F" || sex === "M" ? sex : null, birthDate, studyDate, ...ageOf(first(AGE), birthDate, studyDate),
+    patientId: reference(PATIENT_ID), accession: reference(ACCESSION),
+  };
 }
 
 /** Like `age_in_file` of boneage.clinical.ages: the age from the dates if they agree with the stated age. */
