@@ -6,7 +6,18 @@ from django.urls import include, path
 from django.views.i18n import set_language
 
 from boneage.web.api.operations import api
-from boneage.web.views import accounts, administration, assess, atlas, cases, errors, health, report, result
+from boneage.web.views import (
+    accounts,
+    administration,
+    assess,
+    atlas,
+    cases,
+    corrections,
+    errors,
+    health,
+    report,
+    result,
+)
 
 _ASSESSMENT = [
     path("", result.page, name="result"),
@@ -14,7 +25,11 @@ _ASSESSMENT = [
     path("row", assess.row, name="row"),
     path("radiograph.jpg", result.radiograph, name="radiograph"),
     path("heat.png", result.heat, name="heat"),
+    path("grey.png", result.grey, name="grey"),
+    path("thumbnail.jpg", result.thumbnail, name="thumbnail"),
     path("decide", result.decide, name="decide"),
+    path("again", corrections.assess_again, name="assess_again"),
+    path("move", corrections.move, name="move"),
     path("delete", result.delete, name="delete_assessment"),
     path("report/", report.page, name="report"),
     path("report.pdf", report.pdf, name="report_pdf"),

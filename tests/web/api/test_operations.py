@@ -292,7 +292,7 @@ def test_result_has_schema(in_open: Api, done_assessment: Maker) -> None:
     body = in_open.get(f"assessments/{assessment.pk}/result").json()
     stored = assessment.result
     assert stored is not None
-    assert body.keys() == stored.keys() | {"id", "state", "decision"}
+    assert body.keys() == stored.keys() | {"id", "state", "decision", "superseded_by"}
     for key in stored:
         assert body[key] == stored[key], key
     assert (body["id"], body["state"]) == (str(assessment.pk), "done")
@@ -307,7 +307,7 @@ def test_result_matches_description(tmp_path: Path, in_open: Api) -> None:
     schemas = in_open.get("openapi.json").json()["components"]["schemas"]
     described = schemas["Result"]["properties"]
     assert (
-        described.keys() - written.keys() == {"id", "state", "plates", "decision"}
+        described.keys() - written.keys() == {"id", "state", "plates", "decision", "superseded_by"}
         and written.keys() <= described.keys()
     )
     assert written["hand"].keys() == schemas["HandDocument"]["properties"].keys()

@@ -6,16 +6,18 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from boneage.hand.registration import TIP_IN_FRAME_XY
 from boneage.phantom import sample_png
 from boneage.sex import Sex
 from boneage.web.cases import decisions
@@ -148,10 +150,14 @@ def test_done_page(open_mode: None, done_assessment: MakeAssessment, client: Cli
     body = text_of(client, address(done_assessment(answer_of_phantom(chronological=90.0))))
     for text in (
         '<p class="age">7 years 10 months</p>',
-        "95 % prediction interval: 6 years 3 months to 9 years 5 months",
-        "80 % prediction interval: 6 years 10 months to 8 years 10 months",
-        "7.5 months",
-        "Such 95 % prediction intervals contained 94.5 % of their readings.",
+        "Likely range of this reading: 6 years 10 months to 8 years 10 months (80 % prediction interval)",
+        "95 % prediction interval of the estimate: 6 years 3 months to 9 years 5 months (contained 94.5 %",
+        'class="plot ruler"',
+        "SDS +0.40",
+        "Mean absolute difference (MAD) of the estimate: 7.5 months",
+        "Normal range at this age",
+        "Copy text",
+        "Comparison: no earlier radiograph was compared.",
         "It is the same for every radiograph.",
         "7 years 6 months",
         "4.0 months ahead of the chronological age",
@@ -281,7 +287,7 @@ def test_calibrated_bundle_texts(
     answer = with_result(answer_of_phantom(), interval_calibrated=True, interval_coverage=coverage)
     body = text_of(client, address(done_assessment(answer)))
     assert "with readers on radiographs of this sex and near this age." in body
-    assert ("The 95 % prediction intervals contained 95.1 % of the readings" in body) is held
+    assert ("(contained 95.1 % of the readings of the validation radiographs)" in body) is held
     assert "Distribution of the errors on radiographs of this sex and near this age" in body
     assert "the same for every radiograph" not in body
 
@@ -290,7 +296,7 @@ def test_result_without_80_percent_interval(open_mode: None, done_assessment: Ma
     """An answer from before there were 80 percent ranges is shown."""
     page = address(done_assessment(with_result(answer_of_phantom(), interval_80_months=None)))
     body = text_of(client, page)
-    assert "95 % prediction interval: 6 years 3 months to 9 years 5 months" in body
+    assert "95 % prediction interval of the estimate: 6 years 3 months to 9 years 5 months" in body
     assert "80 % prediction interval" not in body
     report = text_of(client, f"{page}report/")
     assert "95 % prediction interval of the estimate: 6 years 3 months to 9 years 5 months (contained 94.5 %" in report
@@ -340,7 +346,10 @@ def test_done_page_without_atlas(
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "kind"), [("radiograph.jpg", "radiograph"), ("heat.png", "heat")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("radiograph.jpg", "radiograph"), ("heat.png", "heat"), ("grey.png", "grey"), ("thumbnail.jpg", "thumbnail")],
+)
 def test_pictures_are_not_cached(
     open_mode: None, done_assessment: MakeAssessment, client: Client, name: str, kind: str
 ) -> None:
@@ -363,7 +372,7 @@ def test_expired_result_is_gone(open_mode: None, done_assessment: MakeAssessment
     """Expired answers are gone."""
     assessment = done_assessment()
     Assessment.objects.filter(pk=assessment.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
-    for rest in ("", "state", "radiograph.jpg", "heat.png"):
+    for rest in ("", "state", "radiograph.jpg", "heat.png", "grey.png", "thumbnail.jpg"):
         assert client.get(address(assessment, rest)).status_code == 404
 
 
@@ -438,7 +447,7 @@ def test_correct_invalid_comes_back(
     body = answer.content.decode()
     assert "Enter the reason for the correction." in body
     assert 'value="30"' in body
-    assert "<details open>" in body
+    assert "<details data-correct open>" in body
     assert not Decision.objects.exists()
 
 
@@ -578,3 +587,71 @@ def test_picture_kinds_match_viewer(done_assessment: MakeAssessment, clinic: Non
     """The clinic keeps the upload, but no address of the result gives it away."""
     assessment = done_assessment()
     assert set(assessment.pictures.values_list("kind", flat=True)) == set(PictureKind.values)
+
+
+# --- the card ---------------------------------------------------------------------------------------------------------
+
+
+def test_card_states_why_numbers_are_withheld(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """Without a chronological age there is neither ruler nor SDS, and the card names the reason."""
+    body = text_of(client, address(done_assessment(answer_of_phantom(chronological=None))))
+    assert "No SDS: the chronological age is unknown" in body
+    assert 'class="plot ruler"' not in body
+
+
+def test_card_follows_correction(clinic: None, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+    """A correction brings the card with its own SDS and without the estimate's range."""
+    assessment, client = done_assessment(), log_in()
+    correction = {"verdict": "corrected", "years": "9", "months": "6", "reason": "r"}
+    body = client.post(address(assessment, "decide"), correction, headers=HTMX).content.decode()
+    card = body[body.index('id="answer"') :]
+    assert 'hx-swap-oob="true"' in card
+    assert '<p class="age">9 years 6 months</p>' in card
+    assert "Estimated bone age: 7 years 10 months" in card
+    assert "Likely range" not in card
+    assert "SDS +2.42: advanced" in card
+    assert "corrected by a physician" in card
+
+
+def test_card_shows_previous_radiograph(clinic: None, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+    """The child's radiograph before this one, with a link and for the viewer."""
+    case = Case.objects.create(reference="P1", sex="F")
+    earlier = done_assessment(
+        answer_of_phantom(70.0, chronological=70.0), case=case, study_date=date(2020, 5, 1), radiograph_sha256="1" * 64
+    )
+    later = done_assessment(case=case, study_date=date(2022, 5, 1))
+    client = log_in()
+    body = text_of(client, address(later))
+    assert "Previous radiograph, May 1, 2020: <b>5 years 10 months</b>" in body
+    assert "Comparison with the radiograph of May 1, 2020" in body
+    shown = plates_of(client, later)["earlier"]
+    assert (shown["url"], shown["age"]) == (address(earlier, "radiograph.jpg"), "5 years 10 months")
+
+
+def test_place_in_worklist(clinic: None, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+    """The page counts along the worklist's last filter, and names the next radiograph; before, it counts nothing."""
+    first, second = (done_assessment(radiograph_name=name) for name in ("a1.png", "a2.png"))
+    done_assessment(radiograph_name="b.png")
+    client = log_in()
+    assert "1 of 2" not in text_of(client, address(first))
+    client.post("/cases/", {"search": "a", "sort": "date"})
+    body = text_of(client, address(first))
+    assert "1 of 2" in body
+    assert f'href="{address(second)}" data-next' in body
+    body = text_of(client, address(second))
+    assert "2 of 2" in body
+    assert "data-next" not in body
+
+
+def test_registration_for_viewer(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """The viewer gets the similarity from the registered frame to the radiograph, and so the plate's place."""
+    assessment = done_assessment()
+    body = client.get(address(assessment)).content.decode()
+    script = re.search(r'<script id="viewer-data" type="application/json">(.*?)</script>', body)
+    assert script is not None
+    viewer = json.loads(script[1])
+    hand = assessment.finished.hand
+    assert hand is not None
+    tip = np.asarray(viewer["frame"]) @ [*TIP_IN_FRAME_XY, 1.0]
+    assert tip == pytest.approx(hand.points.middle_tip)
+    assert (viewer["spacing"], viewer["turns"], viewer["grey"]) == (None, 0, address(assessment, "grey.png"))

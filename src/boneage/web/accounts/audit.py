@@ -31,6 +31,7 @@ class Action(StrEnum):
     SUBMIT = "submit"
     VIEW = "view"
     DECIDE = "decide"
+    SUPERSEDED = "superseded"
     CASE_CHANGED = "case_changed"
     EXPORT = "export"
     DELETE = "delete"
@@ -50,6 +51,7 @@ TITLES = {
     Action.SUBMIT: _("Submitted a radiograph"),
     Action.VIEW: _("Viewed"),
     Action.DECIDE: _("Accepted or corrected"),
+    Action.SUPERSEDED: _("Assessed again as the other sex"),
     Action.CASE_CHANGED: _("Changed a case"),
     Action.EXPORT: _("Exported"),
     Action.DELETE: _("Deleted"),

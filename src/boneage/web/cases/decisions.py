@@ -86,8 +86,10 @@ class CorrectionForm(forms.Form):
 
 
 def may_decide(assessment: Assessment, user: User | None) -> bool:
-    """Return whether this user may decide now: in the mode ``clinic``, only reviewers may change a decision."""
-    if assessment.state != State.DONE:
+    """Return whether this user may decide now: in the mode ``clinic``, only reviewers may change a decision. Nobody
+    decides on a superseded assessment.
+    """
+    if assessment.state != State.DONE or assessment.superseded_by_id is not None:
         return False
     if configuration().is_open:
         return True

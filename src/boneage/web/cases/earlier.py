@@ -47,8 +47,8 @@ def earlier_of(assessment: Assessment) -> Earlier | None:
     if assessment.case_id is None:
         return None
     own = reading_of(assessment)
-    others = Assessment.objects.filter(case=assessment.case_id, state=State.DONE).exclude(pk=assessment.pk)
-    others = others.exclude(radiograph_sha256=assessment.radiograph_sha256)
+    others = Assessment.objects.filter(case=assessment.case_id, state=State.DONE, superseded_by=None)
+    others = others.exclude(pk=assessment.pk).exclude(radiograph_sha256=assessment.radiograph_sha256)
     usable = [Earlier(other, reading_of(other)) for other in others if not other.is_void]
     before = [one for one in usable if _months_before(one.reading, own) is not None]
     return min(before, key=lambda one: _months_before(one.reading, own) or 0.0, default=None)

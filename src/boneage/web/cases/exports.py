@@ -30,6 +30,7 @@ def result_of(assessment: Assessment) -> Result:
         **values_of(assessment.finished),
         id=assessment.pk,
         decision=None if decision is None else _decision_document(decision),
+        superseded_by=assessment.superseded_by_id,
     )
 
 

@@ -24,6 +24,9 @@ from boneage.web.queue import jobs
 OLDEST_YEARS = 25
 """Maximum age of a child at the radiograph, years; bones are mature long before."""
 
+LONGEST_REFERENCE = 64
+"""Maximum number of characters of a patient reference."""
+
 OWN_CODES = frozenset(
     {
         "age_invalid",
@@ -92,7 +95,7 @@ class RadiographForm(forms.Form):
     reference = forms.CharField(
         label=_("Patient reference"),
         required=False,
-        max_length=64,
+        max_length=LONGEST_REFERENCE,
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
     note = forms.CharField(label=_("Note"), required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
@@ -103,15 +106,12 @@ class RadiographForm(forms.Form):
             del self.fields["reference"]
 
     def clean_reference(self) -> str:
-        """Return the reference with composed letters, so that the same reference typed on two machines is equal.
+        """Return the reference in the form in which references are compared.
 
         Raises:
             ValidationError: ``reference_invalid``.
         """
-        reference = unicodedata.normalize("NFC", self.cleaned_data["reference"])
-        if not reference.isprintable():
-            raise ValidationError(_("The reference must be a single line of text."), "reference_invalid")
-        return reference
+        return composed_reference(self.cleaned_data["reference"])
 
     def clean_birth_date(self) -> date | None:
         """Reject a date in the future."""
@@ -285,6 +285,18 @@ class RadiographForm(forms.Form):
         elif given is not None and gap_months(exact_age(exact), given) > TOLERANCE_MONTHS:
             error = ValidationError(_("This age and the dates differ by more than a month."), "ages_differ")
             self.add_error("given_age_months", error)
+
+
+def composed_reference(text: str) -> str:
+    """Return a reference with composed letters, so that the same reference typed on two machines is equal.
+
+    Raises:
+        ValidationError: ``reference_invalid``.
+    """
+    reference = unicodedata.normalize("NFC", text)
+    if not reference.isprintable():
+        raise ValidationError(_("The reference must be a single line of text."), "reference_invalid")
+    return reference
 
 
 def _reject_future(day: date | None) -> date | None:

@@ -51,6 +51,9 @@ from boneage.web.models import Case as Child
 
 ROWS_A_PAGE = 50
 
+WORKLIST = "worklist"
+"""Key of the session under which the values of the filter last shown are kept (`WorklistQuery.values`)."""
+
 _ROWS_AT_ONCE = 500
 
 NEWEST_FIRST = "-date"
@@ -224,6 +227,11 @@ class WorklistQuery:
             sort=sort_or_default(sort),
         )
 
+    @classmethod
+    def kept(cls, values: Mapping[str, str]) -> WorklistQuery:
+        """Return the query whose `values` were kept."""
+        return cls.of(FilterForm(values), values.get("sort", ""))
+
     @property
     def is_plain(self) -> bool:
         """Return whether only a search and a sex restrict the rows."""
@@ -299,6 +307,21 @@ class Row:
         return self.status is Status.WAITING
 
 
+@dataclass(frozen=True)
+class Place:
+    """Place of a radiograph in the worklist.
+
+    Attributes:
+        number: its number from 1; None if it has no row, as a child's earlier radiograph.
+        count: number of rows.
+        next: radiograph of the next row; the first row's for one without a row; None at the end.
+    """
+
+    number: int | None
+    count: int
+    next: UUID | None
+
+
 class Worklist:
     """The rows that match a filter, in its order."""
 
@@ -331,6 +354,13 @@ class Worklist:
         for first in range(0, len(keys), _ROWS_AT_ONCE):
             yield from detailed(keys[first : first + _ROWS_AT_ONCE])
 
+    def place(self, key: UUID) -> Place:
+        """Return the place of a radiograph in the filter's order."""
+        keys = list(self._keys())
+        number = keys.index(key) + 1 if key in keys else None
+        following = keys[number or 0 :]
+        return Place(number, len(keys), following[0] if following else None)
+
     def empty_children(self) -> QuerySet[Child]:
         """Return children without a radiograph, so that they can still be found and deleted; at most 20."""
         children = Child.objects.filter(assessments=None, reference__icontains=self._query.search)
@@ -349,7 +379,8 @@ class Worklist:
 
     def _of_any_status(self) -> QuerySet[Assessment]:
         query = self._query
-        rows = assessments().filter(~Exists(_of_same_child(Q(submitted_at__gt=OuterRef("submitted_at")))))
+        rows = assessments().filter(superseded_by=None)
+        rows = rows.filter(~Exists(_of_same_child(Q(submitted_at__gt=OuterRef("submitted_at")))))
         if query.search:
             rows = rows.filter(_found_by(query.search))
         if query.sex:
@@ -403,14 +434,15 @@ def _of_children(children: Collection[UUID]) -> tuple[Counter[UUID | None], Coun
     """Return the number of radiographs of each child, and the number of those without a decision."""
     radiographs: Counter[UUID | None] = Counter()
     to_decide: Counter[UUID | None] = Counter()
-    for radiograph in Assessment.objects.filter(case__in=children).only("case_id", "state", "decision"):
+    of_children = Assessment.objects.filter(case__in=children, superseded_by=None)
+    for radiograph in of_children.only("case_id", "state", "decision"):
         radiographs[radiograph.case_id] += 1
         to_decide[radiograph.case_id] += status_of(radiograph) is Status.DECIDE
     return radiographs, to_decide
 
 
 def _of_same_child(q: Q) -> QuerySet[Assessment]:
-    return Assessment.objects.filter(q, case=OuterRef("case"))
+    return Assessment.objects.filter(q, case=OuterRef("case"), superseded_by=None)
 
 
 def _in_status(status: Status) -> Q:

@@ -121,10 +121,12 @@ def age_plot(curve: AgeCurve, name: str = "age-plot") -> SafeString:
         name: prefix for the ids of the element's parts, unique on the page.
     """
     scale = _Scale.of(curve)
-    marks = [_mark(scale, curve.estimate_months, gettext("Bone age"), "estimate", _ROWS[0])]
+    bone = words.age(curve.estimate_months)
+    marks = [_mark(scale, curve.estimate_months, gettext("Bone age"), bone, "estimate", _ROWS[0])]
     if curve.chronological_months is not None and scale.holds(curve.chronological_months):
         label = gettext("Chronological age")
-        marks.append(_mark(scale, curve.chronological_months, label, "chronological", _ROWS[1]))
+        age = _completed(curve.chronological_months)
+        marks.append(_mark(scale, curve.chronological_months, label, age, "chronological", _ROWS[1]))
     return format_html(
         '<svg class="plot age-plot" viewBox="0 0 {width} {height}" role="img"'
         ' aria-labelledby="{name}-title {name}-text">'
@@ -248,7 +250,12 @@ def _axis(scale: _Scale) -> SafeString:
     )
 
 
-def _mark(scale: _Scale, months: float, label: str, kind: str, row: float) -> SafeString:
+def _completed(months: float) -> str:
+    """Return a chronological age in completed years and months, as clinics count it."""
+    return words.completed_age(*divmod(math.floor(months), 12))
+
+
+def _mark(scale: _Scale, months: float, label: str, age: str, kind: str, row: float) -> SafeString:
     """Return a line at an age, and its name above the plot with a sample of the line."""
     x = number(scale.x(months))
     return format_html(
@@ -266,7 +273,7 @@ def _mark(scale: _Scale, months: float, label: str, kind: str, row: float) -> Sa
         sample=number(row - 4),
         text=number(_LEFT + _SAMPLE + 8),
         row=number(row),
-        name=gettext("%(label)s: %(age)s") % {"label": label, "age": words.age(months)},
+        name=gettext("%(label)s: %(age)s") % {"label": label, "age": age},
     )
 
 
@@ -282,5 +289,5 @@ def _description(curve: AgeCurve) -> str:
         sentence = gettext("Its darker part, the 80 %% prediction interval, goes from %(low)s to %(high)s.")
         sentences.append(sentence % {"low": words.age(low), "high": words.age(high)})
     if curve.chronological_months is not None:
-        sentences.append(gettext("Chronological age %(age)s.") % {"age": words.age(curve.chronological_months)})
+        sentences.append(gettext("Chronological age %(age)s.") % {"age": _completed(curve.chronological_months)})
     return " ".join([*sentences, curve.caption])

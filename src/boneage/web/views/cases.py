@@ -32,6 +32,7 @@ from boneage.web.accounts.audit import Action, record
 from boneage.web.cases.cases import belongings, change_birth_date, delete_case
 from boneage.web.cases.worklist import (
     ROWS_A_PAGE,
+    WORKLIST,
     FilterForm,
     Row,
     Worklist,
@@ -109,6 +110,8 @@ def worklist(request: HttpRequest) -> HttpResponse:
         "choices": [(value, label, selection.counts[value or "all"]) for value, label in form.fields["status"].choices],  # type: ignore[attr-defined]  # a ChoiceField
         "empty_children": list(selection.empty_children()) if query.is_plain and number == pages else [],
     }
+    if request.session.get(WORKLIST) != query.values():  # for "3 of 27" and "Next" on the page of a result
+        request.session[WORKLIST] = query.values()
     record(user, Action.VIEW, what="worklist", rows=len(rows), searched=bool(query.search))
     if not _wants_part(request):
         return render(request, "web/cases.html", context)
@@ -248,7 +251,7 @@ def delete(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 
 def _radiographs(child: Case) -> list[_Radiograph]:
     """Return a child's radiographs by age or, where it is unknown, by the time of submission."""
-    assessments = Assessment.objects.filter(case=child)
+    assessments = Assessment.objects.filter(case=child, superseded_by=None)
     intervals = {
         key: (_pair(wide), _pair(narrow))
         for key, wide, narrow in assessments.values_list("pk", "result__interval_months", "result__interval_80_months")

@@ -46,6 +46,8 @@ def _export(form: str) -> Callable[[View], Callable[[HttpRequest, UUID], HttpRes
             try:
                 if assessment.state != State.DONE:
                     raise NothingToExportError(gettext("There is no bone age to report for this radiograph."))
+                if assessment.superseded_by_id is not None:
+                    raise NothingToExportError(gettext("This result is superseded: the radiograph was assessed again."))
                 response = view(request, assessment)
             except NothingToExportError as error:
                 context = {"assessment": assessment, "reason": str(error)}

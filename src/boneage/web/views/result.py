@@ -6,32 +6,42 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
 from boneage import words
 from boneage.errors import AtlasError
-from boneage.report.content import report_content
-from boneage.schema import to_json
+from boneage.geometry import Transform
+from boneage.hand.registration import register
+from boneage.report.content import ReportContent
+from boneage.schema import HandDocument, to_json
 from boneage.sex import Sex
 from boneage.web import installation
 from boneage.web.accounts.access import assessment_or_404, for_role, user_of
 from boneage.web.accounts.audit import Action, record
-from boneage.web.cases import decisions
+from boneage.web.cases import corrections, decisions
+from boneage.web.cases.earlier import Earlier, earlier_of
 from boneage.web.cases.exports import region_ages
 from boneage.web.cases.radiograph_facts import radiograph_lines
-from boneage.web.documents import StoredResult
+from boneage.web.cases.worklist import WORKLIST, Place, Worklist, WorklistQuery
 from boneage.web.models import Assessment, Picture, PictureKind, Role, State, Verdict
 from boneage.web.plots.figures import age_curve, age_plot, heat_scales
+from boneage.web.plots.ruler import Ruler, draw_ruler
 from boneage.web.queue import jobs
+from boneage.web.queue.pictures import GREY_LEVELS
+from boneage.web.report.content import content_of
 from boneage.web.views.atlas import ShownPlate, shown, title_of
 
 _EAGER = timedelta(seconds=5)
 """Time after a submission for which its page polls often: most results arrive within a second."""
+
+_QUARTER_TURN = 90.0
 
 _STOP_POLLING = 286
 """Status with which htmx swaps the response and stops polling."""
@@ -77,6 +87,20 @@ def radiograph(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 @require_safe
 @for_role(Role.READER, in_open=True)
+def grey(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Return the radiograph for the viewer: 16 bit, of files with more than 8 bits."""
+    return _picture(request, pk, PictureKind.GREY)
+
+
+@require_safe
+@for_role(Role.READER, in_open=True)
+def thumbnail(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Return the radiograph for lists."""
+    return _picture(request, pk, PictureKind.THUMBNAIL)
+
+
+@require_safe
+@for_role(Role.READER, in_open=True)
 def heat(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Return the heat map for the viewer: 0..255."""
     return _picture(request, pk, PictureKind.HEAT)
@@ -104,7 +128,8 @@ def decide(request: HttpRequest, pk: UUID) -> HttpResponseBase:
             return _decision_again(request, assessment, confirming=True)
         return HttpResponse(gettext("There is no estimate to decide on."), status=409)
     if getattr(request, "htmx", False):
-        return render(request, "web/result_decision.html", {**_decision_context(request, assessment), "swapped": True})
+        context = {**_card_context(assessment), **_decision_context(request, assessment)}
+        return render(request, "web/result_decided.html", context)
     return redirect(f"{request.path.removesuffix('decide')}#decision")
 
 
@@ -126,7 +151,24 @@ def _context(request: HttpRequest, assessment: Assessment) -> dict[str, Any]:
     deletion = {"may_delete": decisions.may_delete(user_of(request))}
     if assessment.state != State.DONE:
         return {"assessment": assessment, **deletion}
-    return {**_answer_context(assessment), **_decision_context(request, assessment), **deletion}
+    user = user_of(request)
+    return {
+        **_answer_context(assessment),
+        **_decision_context(request, assessment),
+        **deletion,
+        "place": _place(request, assessment),
+        "may_change": corrections.may_change(assessment, user),
+        "can_be_assessed_again": corrections.can_be_assessed_again(assessment),
+        "move_form": corrections.MoveForm(),
+    }
+
+
+def _place(request: HttpRequest, assessment: Assessment) -> Place | None:
+    """Return the radiograph's place in the worklist as it was last shown; None if it was not shown."""
+    user, kept = user_of(request), request.session.get(WORKLIST)
+    if user is None or kept is None:
+        return None
+    return Worklist(WorklistQuery.kept(kept), user).place(assessment.pk)
 
 
 def _progress(assessment: Assessment) -> dict[str, Any]:
@@ -136,32 +178,62 @@ def _progress(assessment: Assessment) -> dict[str, Any]:
     return {"ahead": ahead, "interval": interval, "seen": f"{assessment.state}-{ahead}-{interval}"}
 
 
-def _answer_context(assessment: Assessment) -> dict[str, Any]:
-    result = assessment.finished
-    is_meaningless, is_unusable = assessment.is_meaningless, assessment.is_unusable
-    warnings = result.warnings
-    curve = None if is_meaningless else age_curve(result, assessment.chronological_age_months)
+def _card_context(assessment: Assessment) -> dict[str, Any]:
+    """Return the context of the card: the bone age that counts, and what it means."""
+    content = content_of(assessment)
     return {
         "assessment": assessment,
+        "content": content,
+        "ruler": _ruler(assessment, content),
+        "warnings": content.warnings,
+        "earlier": earlier_of(assessment),
+    }
+
+
+def _ruler(assessment: Assessment, content: ReportContent) -> str:
+    """Return the ruler; empty where the bone age must not be used, or there is no age to compare with."""
+    result, months = assessment.finished, assessment.current_months
+    if content.is_void or months is None or result.chronological_age is None:
+        return ""
+    likely = None
+    if content.likely_range and assessment.decision != Verdict.CORRECTED and result.interval_80_months is not None:
+        is_open = result.near_maturity is not None and result.near_maturity.is_near
+        low, high = result.interval_80_months
+        likely = (low, None if is_open else high)
+    ruler = Ruler(months, likely, result.chronological_age, result.normal_range)
+    parts = (content.age, content.likely_range if likely else "", content.chronological_age, content.normal_range)
+    return draw_ruler(ruler, words.sentences(*parts))
+
+
+def _answer_context(assessment: Assessment) -> dict[str, Any]:
+    result = assessment.finished
+    card = _card_context(assessment)
+    content: ReportContent = card["content"]
+    is_meaningless = assessment.is_meaningless
+    curve = None if is_meaningless else age_curve(result, assessment.chronological_age_months)
+    lines = (content.likely_range, content.wide_range, content.error, content.difference, content.normal_range)
+    return {
+        **card,
         "result": result,
         "is_meaningless": is_meaningless,
-        "is_unusable": is_unusable,
-        "is_phantom": words.is_phantom(warnings),
-        "stamp": words.stamp(warnings, is_meaningless=is_meaningless) if is_unusable else "",
-        "warnings": words.warning_groups(warnings),
-        "held_percent": None if result.interval_coverage is None else 100 * result.interval_coverage,
-        "content": report_content(result),
+        "is_unusable": assessment.is_unusable,
+        "lines": [line for line in lines if line],
         "regions": [] if is_meaningless else region_ages(result),
         "curve": curve,
         "plot": None if curve is None else age_plot(curve),
         "facts": radiograph_lines(assessment),
-        "viewer": _viewer(result),
-        "plates": _plates(assessment),
+        "viewer": _viewer(assessment),
+        "plates": _plates(assessment, card["earlier"]),
     }
 
 
-def _viewer(result: StoredResult) -> dict[str, Any]:
-    """Return the marks on the radiograph, in its own pixels, with their names in the active language."""
+def _viewer(assessment: Assessment) -> dict[str, Any]:
+    """Return the marks on the radiograph, in its own pixels, with their names in the active language.
+
+    ``spacing`` is the distance between columns and rows, mm; ``hand`` the similarity from the registered frame to the
+    radiograph (`boneage.geometry.Transform.matrix`); ``grey`` the address of the 16-bit picture. Each may be None.
+    """
+    result = assessment.finished
     names = {
         "middle_tip": gettext("tip of the middle finger"),
         "thumb_tip": gettext("tip of the thumb"),
@@ -173,6 +245,11 @@ def _viewer(result: StoredResult) -> dict[str, Any]:
     return {
         "width": result.radiograph.width_pixels,
         "height": result.radiograph.height_pixels,
+        "grey": reverse("grey", args=[assessment.pk]) if _has_grey(assessment) else None,
+        "levels": GREY_LEVELS,
+        "spacing": None if result.facts.spacing_mm is None else result.facts.spacing_mm[::-1],
+        "frame": None if hand is None else _rows(_to_frame(hand).inverse()),
+        "turns": 0 if hand is None else round(-hand.rotation_degrees / _QUARTER_TURN),
         "scales": heat_scales(),
         "outline": [] if hand is None else hand.outline_xy,
         "points": [{"name": names.get(name, name), "xy": xy} for name, xy in points.items()],
@@ -180,8 +257,41 @@ def _viewer(result: StoredResult) -> dict[str, Any]:
     }
 
 
-def _plates(assessment: Assessment) -> dict[str, Any] | None:
-    """Return the plates of the child's sex, the nearest by age and the most similar ones; None without an atlas."""
+def _has_grey(assessment: Assessment) -> bool:
+    return assessment.pictures.filter(kind=PictureKind.GREY).exists()
+
+
+def _to_frame(hand: HandDocument) -> Transform:
+    """Return the similarity from the radiograph's pixels to the registered frame."""
+    return register(np.asarray([hand.points.middle_tip, hand.points.thumb_tip, hand.points.capitate]))
+
+
+def _rows(transform: Transform) -> list[list[float]]:
+    """Return the matrix of a transform, (2, 3), for the page's script."""
+    return [[float(value) for value in row] for row in transform.matrix[:2]]
+
+
+def _earlier_for_viewer(earlier: Earlier | None) -> dict[str, Any] | None:
+    """Return the child's earlier radiograph for the page's script, with its place in the registered frame."""
+    if earlier is None:
+        return None
+    result = earlier.assessment.finished
+    hand, study_date = result.hand, earlier.reading.study_date
+    title = gettext("Earlier radiograph")
+    return {
+        "url": reverse("radiograph", args=[earlier.assessment.pk]),
+        "age": words.age(earlier.reading.bone_age_months),
+        "title": title if study_date is None else gettext("Radiograph of %(date)s") % {"date": words.day(study_date)},
+        "to_frame": None if hand is None else _rows(_to_frame(hand)),
+        "width": result.radiograph.width_pixels,
+        "height": result.radiograph.height_pixels,
+    }
+
+
+def _plates(assessment: Assessment, earlier: Earlier | None) -> dict[str, Any] | None:
+    """Return the plates of the child's sex, the nearest by age and the most similar ones, and the earlier radiograph;
+    None without an atlas.
+    """
     result = assessment.finished
     try:
         atlas = installation.atlas()
@@ -197,7 +307,13 @@ def _plates(assessment: Assessment) -> dict[str, Any] | None:
     return {
         "title": title_of(atlas),
         "first": shown(nearest),
-        "data": {"plates": listed, "by_age": nearest.key, "by_similarity": [one.key for one in most_similar]},
+        "data": {
+            "plates": listed,
+            "by_age": nearest.key,
+            "by_similarity": [one.key for one in most_similar],
+            "frame_box": atlas.about.frame_box,
+            "earlier": _earlier_for_viewer(earlier),
+        },
         "has_most_similar": bool(most_similar),
     }
 
@@ -229,11 +345,16 @@ def _decision_again(request: HttpRequest, assessment: Assessment, **shown: Any) 
     """Return the form with its errors (``form``), or the request to confirm the acceptance (``confirming``)."""
     if assessment.state != State.DONE:
         return HttpResponse(gettext("There is no estimate to decide on."), status=409)
-    groups = words.warning_groups(assessment.finished.warnings)
-    context = {**_decision_context(request, assessment), "warnings": groups, **shown}
     if getattr(request, "htmx", False):
+        groups = words.warning_groups(assessment.finished.warnings)
+        context = {**_decision_context(request, assessment), "warnings": groups, **shown}
         return render(request, "web/result_decision.html", context, status=422)
-    return render(request, "web/result.html", {**_context(request, assessment), **context}, status=422)
+    return page_again(request, assessment, **shown)
+
+
+def page_again(request: HttpRequest, assessment: Assessment, **shown: Any) -> HttpResponse:
+    """Return the whole page of a finished assessment after a form that was not valid."""
+    return render(request, "web/result.html", {**_context(request, assessment), **shown}, status=422)
 
 
 def _picture(request: HttpRequest, pk: UUID, kind: PictureKind) -> HttpResponse:

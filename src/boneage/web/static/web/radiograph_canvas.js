@@ -1,7 +1,11 @@
 // Draws a radiograph and its heat map: by WebGL2, or without it by the browser's own pictures.
 //
-// `view` is { scale, x, y: a radiograph's pixel p lies at p * scale + (x, y) on the stage, CSS pixels;
-//             window, level: 0..255; invert; heat: whether shown; opacity: 0..1; colours: [[r, g, b], ...] }
+// `view` is { matrix: from the radiograph's pixels to the stage's CSS pixels (camera.js); window, level: grey levels;
+//             invert; heat: whether shown; opacity: 0..1; colours: [[r, g, b], ...]; loupe: [x, y] on the stage or null }
+
+import { invert } from "./camera.js";
+
+export const LOUPE = { radius: 96, power: 2.5 }; // CSS pixels; magnification of what is around it
 
 const FAINTEST = 0.08; // below this part of the strongest the heat map shows nothing, as in the report
 
@@ -11,14 +15,24 @@ void main() { vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1); gl_Position
 const FRAGMENT = `#version 300 es
 precision highp float;
 uniform sampler2D radiograph, heat, colours;
-uniform vec2 size, origin;   // of the radiograph, radiograph pixels; the radiograph's pixel in the canvas's upper left corner
-uniform float step_, height; // radiograph pixels a canvas pixel; canvas pixels
+uniform vec2 size;           // of the radiograph, its pixels
+uniform mat3 placed;         // from canvas pixels to the radiograph's
+uniform float height;        // canvas pixels
+uniform vec2 bytes;          // weights of a grey level's two bytes
 uniform float window_, level, opacity;
 uniform bool invert;
+uniform vec4 loupe;          // centre and radius, canvas pixels; magnification; a radius of 0 for none
 out vec4 colour;
 void main() {
-  vec2 at = (origin + vec2(gl_FragCoord.x, height - gl_FragCoord.y) * step_) / size;
-  float grey = clamp((texture(radiograph, at, -0.4).r * 255.0 - level) / window_ + 0.5, 0.0, 1.0);
+  vec2 point = vec2(gl_FragCoord.x, height - gl_FragCoord.y);
+  float away = distance(point, loupe.xy) - loupe.z;
+  if (abs(away) < 1.5 && loupe.z > 0.0) {
+    colour = vec4(1.0, 0.82, 0.4, 1.0);
+    return;
+  }
+  if (away < 0.0) point = loupe.xy + (point - loupe.xy) / loupe.w;
+  vec2 at = (placed * vec3(point, 1.0)).xy / size;
+  float grey = clamp((dot(texture(radiograph, at, -0.4).rg, bytes) - level) / window_ + 0.5, 0.0, 1.0);
   if (invert) grey = 1.0 - grey;
   vec3 mixed = vec3(grey);
   if (opacity > 0.0) {
@@ -70,7 +84,10 @@ class WebGlRadiograph {
       gl.uniform1i(this.place(name), unit);
     });
     gl.uniform2f(this.place("size"), size.width, size.height);
+    gl.uniform2f(this.place("bytes"), 255, 0);
   }
+
+  get hasLoupe() { return true; }
 
   build() {
     const { gl } = this;
@@ -103,6 +120,27 @@ class WebGlRadiograph {
     this.canvas.hidden = false;
   }
 
+  /**
+   * Show the radiograph's own grey levels in place of the 8-bit picture.
+   * @param {{width: number, height: number, pixels: Uint16Array}} grey - from grey_png.js
+   * @returns {boolean} false if the graphics card takes no picture of this size
+   */
+  setGrey({ width, height, pixels }) {
+    const { gl } = this;
+    if (Math.max(width, height) > gl.getParameter(gl.MAX_TEXTURE_SIZE)) return false;
+    gl.activeTexture(gl.TEXTURE0);
+    // Two bytes a pixel: the sum of both is filtered as the level itself would be. Halved pictures are made here, because
+    // the graphics card would round each byte.
+    for (let [step, one] = [0, { width, height, pixels }]; ; step += 1) {
+      const data = new Uint8Array(one.pixels.buffer);
+      gl.texImage2D(gl.TEXTURE_2D, step, gl.RG8, one.width, one.height, 0, gl.RG, gl.UNSIGNED_BYTE, data);
+      if (one.width === 1 && one.height === 1) break;
+      one = halved(one);
+    }
+    gl.uniform2f(this.place("bytes"), 255, 255 * 256);
+    return true;
+  }
+
   async setHeat(image) {
     const { gl } = this;
     const picture = await bitmap(image, gl.getParameter(gl.MAX_TEXTURE_SIZE));
@@ -121,9 +159,11 @@ class WebGlRadiograph {
       gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, 256, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, ramp(view.colours));
     }
     gl.viewport(0, 0, w, h);
-    gl.uniform2f(this.place("origin"), -view.x / view.scale, -view.y / view.scale);
-    gl.uniform1f(this.place("step_"), 1 / (view.scale * density));
+    const [a, b, c, d, e, f] = invert(view.matrix);
+    gl.uniformMatrix3fv(this.place("placed"), false, [a / density, b / density, 0, c / density, d / density, 0, e, f, 1]);
     gl.uniform1f(this.place("height"), h);
+    const [x, y] = view.loupe ?? [0, 0];
+    gl.uniform4f(this.place("loupe"), x * density, y * density, view.loupe ? LOUPE.radius * density : 0, LOUPE.power);
     gl.uniform1f(this.place("window_"), view.window);
     gl.uniform1f(this.place("level"), view.level);
     gl.uniform1f(this.place("opacity"), view.heat ? view.opacity : 0);
@@ -132,11 +172,28 @@ class WebGlRadiograph {
   }
 }
 
+/** Return a picture of half the size, each pixel the mean of four. */
+function halved({ width, height, pixels }) {
+  const [w, h] = [Math.max(1, width >> 1), Math.max(1, height >> 1)];
+  const small = new Uint16Array(w * h), [right, below] = [width > 1 ? 1 : 0, height > 1 ? width : 0];
+  for (let y = 0; y < h; y += 1) {
+    for (let x = 0; x < w; x += 1) {
+      const at = 2 * y * width * (height > 1) + 2 * x * (width > 1);
+      small[y * w + x] = (pixels[at] + pixels[at + right] + pixels[at + below] + pixels[at + right + below] + 2) >> 2;
+    }
+  }
+  return { width: w, height: h, pixels: small };
+}
+
 /** The picture element itself, moved and filtered by CSS, with a small coloured canvas over it for the heat map. */
 class PlainRadiograph {
   constructor(image, canvas, size) {
     Object.assign(this, { image, canvas, size });
   }
+
+  get hasLoupe() { return false; }
+
+  setGrey() { return false; }
 
   async setRadiograph() {
     this.image.classList.add("placed");
@@ -158,7 +215,7 @@ class PlainRadiograph {
     this.image.style.filter = `brightness(${2 * bright}) contrast(${contrast}) invert(${view.invert ? 1 : 0})`;
     for (const element of [this.image, this.canvas]) {
       Object.assign(element.style, { width: `${this.size.width}px`, height: `${this.size.height}px` });
-      element.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.scale})`;
+      element.style.transform = `matrix(${view.matrix.join(",")})`;
     }
     this.canvas.hidden = !view.heat || !this.heat;
     this.canvas.style.opacity = view.opacity;

@@ -1,4 +1,6 @@
 // What is drawn upon the radiograph as lines: outline, regions and key points, in the radiograph's own coordinates.
+import { invert } from "./camera.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 function add(parent, kind, attributes, text = "") {
@@ -49,8 +51,9 @@ export function makeMarks(svg, data) {
     has: (name) => layers[name].childElementCount > 0,
     draw(view, shown) {
       for (const [name, layer] of Object.entries(layers)) layer.toggleAttribute("hidden", !shown[name]);
-      root.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
-      for (const group of all) group.setAttribute("transform", `translate(${group.pinnedAt.join(" ")}) scale(${1 / view.scale})`);
+      const [a, b, c, d] = invert(view.matrix);
+      root.setAttribute("transform", `matrix(${view.matrix.join(" ")})`);
+      for (const group of all) group.setAttribute("transform", `matrix(${[a, b, c, d, ...group.pinnedAt].join(" ")})`);
     },
   };
 }

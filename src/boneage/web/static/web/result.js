@@ -1,16 +1,41 @@
 // The page of one assessment. It starts the viewer and the plates, also after htmx has replaced the waiting text.
+import { startCopying } from "./copy_text.js";
+import { listenToKeys } from "./keys.js";
 import { startPlates } from "./plates.js";
 import { startViewer } from "./viewer.js";
 
+/** Accept, correct, next. A critical number is only asked about: accepting it then takes the button itself. */
+const PAGE_KEYS = {
+  a: () => document.querySelector("[data-accept]")?.click(),
+  c: () => {
+    const details = document.querySelector("[data-correct]");
+    if (!details) return;
+    details.open = true;
+    details.querySelector("input:not([type=hidden])").focus();
+  },
+  n: () => document.querySelector("[data-next]")?.click(),
+};
+
+function begin(root, selector, run) {
+  for (const element of root.querySelectorAll(`${selector}:not([data-started])`)) {
+    element.dataset.started = "";
+    run(element);
+  }
+}
+
+let viewer = null;
+
 function start(root) {
-  for (const element of root.querySelectorAll("[data-viewer]:not([data-started])")) {
-    element.dataset.started = "";
-    startViewer(element);
-  }
-  for (const element of root.querySelectorAll("[data-plates]:not([data-started])")) {
-    element.dataset.started = "";
-    startPlates(element);
-  }
+  begin(root, "[data-copy]", startCopying);
+  begin(root, "[data-viewer]", (element) => {
+    viewer = startViewer(element);
+    listenToKeys(element, (key, event) => {
+      const run = event.repeat ? null : PAGE_KEYS[key];
+      if (run) run();
+      return Boolean(run) || viewer.key(key, event);
+    });
+  });
+  begin(root, "[data-plates]", (element) => startPlates(element, viewer));
 }
 
 // An invalid form comes back with status 422 and its errors.

@@ -1,20 +1,27 @@
 // The viewer holds one state, which buttons, sliders, keys, wheel and fingers change. It redraws only after a change.
+import { Camera, apply, clamp, invert } from "./camera.js";
+import { listenToGestures } from "./gestures.js";
+import { percentiles, readGreyPng } from "./grey_png.js";
+import { Measure } from "./measure.js";
 import { makeRadiograph } from "./radiograph_canvas.js";
 import { makeMarks } from "./radiograph_marks.js";
 
 const STORAGE_KEY = "viewer"; // in the browser's storage: visible layers, opacity and colours
 const LAYERS = ["heat", "outline", "points", "regions"];
+const TOOLS = ["plate", "loupe", "measure"]; // switched on and off, too, but not kept
 const KEYS = {
-  "+": "in", "=": "in", "-": "out", "_": "out", 0: "fit", 1: "full", Backspace: "reset",
-  i: "invert", h: "heat", o: "outline", k: "points", r: "regions", f: "screen", "?": "help",
+  "+": "in", "=": "in", "-": "out", "_": "out", 0: "fit", 1: "full", 2: "whole", Backspace: "reset",
+  i: "invert", h: "heat", o: "outline", k: "points", r: "regions", f: "screen", "?": "help", t: "turn", T: "turnBack",
+  p: "plate", z: "loupe", m: "measure", Escape: "off",
   "[": "narrower", "]": "wider", w: "narrower", W: "wider", "{": "lower", "}": "higher", l: "lower", L: "higher",
 };
 const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const STEP = 60; // of an arrow key, CSS pixels
+const MEASURE_STEP = 4; // of an arrow key that moves an end of the ruler, CSS pixels
 const ZOOM_STEP = 1.25;
 const LARGEST_ZOOM = 16;
-
-const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+const HAND_MARGIN = 0.04; // around the hand, as a share of its longer side
+const SHOWN_SHARES = [0.002, 0.998]; // of the grey levels that the window shows at first
 
 function storedSettings() {
   try { return JSON.parse(localStorage.getItem(STORAGE_KEY)) ?? {}; } catch { return {}; }
@@ -28,30 +35,38 @@ export class Viewer {
     this.image = root.querySelector("[data-picture]");
     this.readout = root.querySelector("[data-readout]");
     const stored = storedSettings();
-    this.shown = Object.fromEntries(LAYERS.map((name) => [name, stored[name] === true]));
+    this.shown = Object.fromEntries([...LAYERS, ...TOOLS].map((name) => [name, LAYERS.includes(name) && stored[name] === true]));
     this.colours = this.data.scales[stored.colours] ? stored.colours : "inferno";
     this.opacity = clamp(Number(stored.opacity) || 62, 5, 100);
-    this.invert = false;
-    Object.assign(this, { window: 255, level: 127.5, scale: 1, x: 0, y: 0, isFit: true, fingers: new Map() });
-    this.marks = makeMarks(root.querySelector("[data-marks]"), this.data);
+    Object.assign(this, { invert: false, pointer: null, panes: [], fitted: "hand" });
+    this.grey = { top: 255, window: 255, level: 127.5 }; // highest level; window and level at first
+    Object.assign(this, { window: this.grey.window, level: this.grey.level });
+    this.camera = new Camera(this.data, this.data.turns);
+    const svg = root.querySelector("[data-marks]");
+    this.marks = makeMarks(svg, this.data);
+    this.measure = this.data.spacing ? new Measure(svg, this.data.spacing, this.button("measure").dataset.unit) : null;
     this.radiograph = makeRadiograph({
       image: this.image, canvas: root.querySelector("canvas[data-radiograph]"), heatCanvas: root.querySelector("canvas[data-heat]"),
-      size: this.data, onLost: (plain) => { this.radiograph = plain; this.load(); },
+      size: this.data, onLost: (plain) => this.lose(plain),
     });
     this.listen();
     this.fit();
     this.load();
   }
 
+  // --- pictures ---
+
   async load() {
     try {
       await this.image.decode();
       await this.radiograph.setRadiograph(this.image);
       this.change();
-      this.loadHeat();
     } catch {
       this.root.querySelector("[data-trouble]").hidden = false;
+      return;
     }
+    await this.loadHeat();
+    await this.loadGrey();
   }
 
   async loadHeat() {
@@ -66,6 +81,58 @@ export class Viewer {
     }
   }
 
+  /** Replace the 8-bit picture by the radiograph's own grey levels, and let the radiograph look as before. */
+  async loadGrey() {
+    if (!this.data.grey) return;
+    try {
+      const response = await fetch(this.data.grey);
+      if (!response.ok) return;
+      const grey = await readGreyPng(await response.arrayBuffer());
+      if (!this.radiograph.setGrey(grey)) return;
+      const [low, high] = percentiles(grey.pixels, this.data.levels, SHOWN_SHARES);
+      this.useLevels(this.data.levels - 1, low, Math.max(1, high - low));
+    } catch { /* the 8-bit picture stays */ }
+  }
+
+  useLevels(top, low, width) {
+    const convert = ({ window, level }) => ({ window: (window * width) / 255, level: low + (level * width) / 255 });
+    this.grey = { top, ...convert(this.grey) };
+    Object.assign(this, convert(this));
+    for (const name of ["window", "level"]) this.root.querySelector(`[data-slide=${name}]`).max = name === "window" ? 2 * top : top;
+    this.root.dataset.levels = top + 1;
+    this.change();
+  }
+
+  /** Go on without the graphics card, in 8 bits. */
+  lose(plain) {
+    this.radiograph = plain;
+    Object.assign(this.grey, { top: 255, window: 255, level: 127.5 });
+    this.data.grey = null;
+    this.shown.loupe = false;
+    this.setWindow(255, 127.5);
+    this.load();
+  }
+
+  // --- panes ---
+
+  /**
+   * Let a pane beside the radiograph move with it.
+   * @param {HTMLElement} stage
+   * @param {function(number[], boolean)} draw - with the matrix from the radiograph's pixels to the pane's, and inversion
+   */
+  attach(stage, draw) {
+    this.panes.push({ stage, draw });
+    this.gesturesOn(stage);
+    new ResizeObserver(() => this.resized()).observe(stage);
+  }
+
+  /** @param {?function(number[]): void} draw - draws a plate over the radiograph; null without a registered one */
+  overlay(draw) {
+    this.drawPlate = draw;
+    this.button("plate").hidden = !draw;
+    this.change();
+  }
+
   // --- commands ---
 
   listen() {
@@ -77,21 +144,15 @@ export class Viewer {
     this.root.addEventListener("change", (event) => {
       if (event.target.matches("[data-scale]")) this.choose(event.target.value);
     });
-    this.root.addEventListener("keydown", (event) => this.key(event));
-    const { stage } = this;
-    stage.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
-    stage.addEventListener("pointerdown", (event) => this.press(event));
-    stage.addEventListener("pointermove", (event) => this.move(event));
-    for (const name of ["pointerup", "pointercancel"]) stage.addEventListener(name, (event) => this.fingers.delete(event.pointerId));
-    stage.addEventListener("contextmenu", (event) => event.preventDefault());
-    stage.addEventListener("dblclick", (event) => (this.isFit ? this.zoomTo(this.pixelScale, ...this.on(event)) : this.fit()));
-    new ResizeObserver(() => this.resized()).observe(stage);
+    this.gesturesOn(this.stage);
+    new ResizeObserver(() => this.resized()).observe(this.stage);
     document.addEventListener("fullscreenchange", () => this.change());
-    const screen = this.button("screen");
-    screen.hidden = !document.fullscreenEnabled;
+    this.button("screen").hidden = !document.fullscreenEnabled;
     for (const name of ["outline", "points", "regions"]) this.button(name).hidden = !this.marks.has(name);
-    const scale = this.root.querySelector("[data-scale]");
-    scale.value = this.colours;
+    this.button("fit").hidden = !this.data.outline.length;
+    this.button("measure").hidden = !this.measure;
+    this.button("loupe").hidden = !this.radiograph.hasLoupe;
+    this.root.querySelector("[data-scale]").value = this.colours;
   }
 
   button(name) {
@@ -99,33 +160,39 @@ export class Viewer {
   }
 
   do(name, isKey = false) {
-    const middle = [this.stage.clientWidth / 2, this.stage.clientHeight / 2];
-    if (LAYERS.includes(name)) this.toggle(name, isKey);
-    else if (name === "invert") this.turn(isKey);
-    else if (name === "in") this.zoomTo(this.scale * ZOOM_STEP, ...middle);
-    else if (name === "out") this.zoomTo(this.scale / ZOOM_STEP, ...middle);
-    else if (name === "fit") this.fit();
-    else if (name === "full") this.zoomTo(this.pixelScale, ...middle);
-    else if (name === "narrower") this.setWindow(this.window / 1.12, this.level);
-    else if (name === "wider") this.setWindow(this.window * 1.12, this.level);
-    else if (name === "lower") this.setWindow(this.window, this.level - 6);
-    else if (name === "higher") this.setWindow(this.window, this.level + 6);
-    else if (name === "reset") this.reset();
-    else if (name === "screen") this.fillScreen();
-    else if (name === "help") this.root.querySelector("dialog[data-help]").showModal();
+    const { stage, grey } = this;
+    const middle = [stage.clientWidth / 2, stage.clientHeight / 2];
+    const commands = {
+      invert: () => this.setInvert(!this.invert, isKey),
+      in: () => this.zoomTo(this.camera.scale * ZOOM_STEP, middle),
+      out: () => this.zoomTo(this.camera.scale / ZOOM_STEP, middle),
+      fit: () => this.fit(),
+      whole: () => this.fit("whole"),
+      full: () => this.zoomTo(this.pixelScale, middle),
+      turn: () => this.turn(1),
+      turnBack: () => this.turn(-1),
+      narrower: () => this.setWindow(this.window / 1.12, this.level),
+      wider: () => this.setWindow(this.window * 1.12, this.level),
+      lower: () => this.setWindow(this.window, this.level - grey.window / 42),
+      higher: () => this.setWindow(this.window, this.level + grey.window / 42),
+      reset: () => this.reset(),
+      screen: () => this.fillScreen(),
+      help: () => this.root.querySelector("dialog[data-help]").showModal(),
+      off: () => this.toolsOff(),
+    };
+    if (name in this.shown) this.toggle(name, isKey);
+    else commands[name]?.();
   }
 
-  key(event) {
-    const { target } = event;
-    const typesHere = target.closest("select, dialog");
-    const altGr = event.getModifierState("AltGraph"); // brackets are typed with it on many keyboards
-    if (typesHere || ((event.ctrlKey || event.metaKey || event.altKey) && !altGr)) return;
-    const arrow = target === this.stage ? ARROWS[event.key] : undefined;
-    const name = KEYS[event.key] ?? KEYS[event.key.toLowerCase()];
-    if (arrow) this.pan(arrow[0] * STEP, arrow[1] * STEP);
+  /** Run the command of a key. Return whether there is one. */
+  key(key, { target, shiftKey }) {
+    const arrow = target.closest?.("[data-stage], [data-plate-stage]") ? ARROWS[key] : undefined;
+    const name = KEYS[key] ?? KEYS[key.toLowerCase()];
+    if (arrow && this.measure?.ends) this.moveEnd(arrow, shiftKey ? 0 : 1);
+    else if (arrow) this.pan(arrow[0] * STEP, arrow[1] * STEP);
     else if (name) this.do(name, true);
-    else return;
-    event.preventDefault();
+    else return false;
+    return name !== "off"; // Escape goes on to whoever else listens
   }
 
   slide(input) {
@@ -149,26 +216,33 @@ export class Viewer {
     const button = this.button(name);
     if (button.hidden || button.disabled) return;
     this.shown[name] = !this.shown[name];
+    if (name === "measure") this.placeMeasure();
     if (isKey) this.say(button, this.shown[name]);
     this.keep();
   }
 
-  turn(isKey) {
-    this.invert = !this.invert;
-    if (isKey) this.say(this.button("invert"), this.invert);
-    document.dispatchEvent(new CustomEvent("viewer:invert", { detail: this.invert }));
+  toolsOff() {
+    for (const name of TOOLS) this.shown[name] = false;
+    this.placeMeasure();
     this.change();
   }
 
-  /** Announce a change to screen readers, because the focus is on the radiograph and not on the button. */
+  setInvert(isInverted, isKey = false) {
+    this.invert = isInverted;
+    if (isKey) this.say(this.button("invert"), this.invert);
+    this.change();
+  }
+
+  /** Announce a change to screen readers, because the focus is not on the button. */
   say(button, isOn) {
     const spoken = this.root.querySelector("[data-spoken]");
     spoken.textContent = (isOn ? spoken.dataset.on : spoken.dataset.off).replace("{what}", button.textContent.trim());
   }
 
   keep() {
+    const layers = Object.fromEntries(LAYERS.map((name) => [name, this.shown[name]]));
     try {
-      localStorage.setItem(STORAGE_KEY, JSON.stringify({ ...this.shown, opacity: this.opacity, colours: this.colours }));
+      localStorage.setItem(STORAGE_KEY, JSON.stringify({ ...layers, opacity: this.opacity, colours: this.colours }));
     } catch { /* forgotten with the page */ }
     this.change();
   }
@@ -180,103 +254,119 @@ export class Viewer {
   }
 
   reset() {
-    if (this.invert) this.turn(false);
-    this.setWindow(255, 127.5);
+    this.setInvert(false);
+    this.setWindow(this.grey.window, this.grey.level);
+    this.camera = new Camera(this.data, this.data.turns);
+    this.toolsOff();
     this.fit();
   }
 
-  // --- pointers ---
-
-  on(event) {
-    const box = this.stage.getBoundingClientRect();
-    return [event.clientX - box.left, event.clientY - box.top];
+  turn(quarters) {
+    this.camera.turns = (this.camera.turns + quarters + 4) % 4;
+    if (this.fitted) this.fit(this.fitted);
+    this.change();
   }
 
-  wheel(event) {
-    event.preventDefault();
-    const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 16 : 1;
-    const speed = event.ctrlKey ? 0.01 : 0.0016; // fingers on a trackpad come as a wheel with the control key
-    this.zoomTo(this.scale * Math.exp(-clamp(event.deltaY * lines, -300, 300) * speed), ...this.on(event));
+  // --- gestures ---
+
+  gesturesOn(pane) {
+    listenToGestures(pane, {
+      zoom: (factor, at) => this.zoomTo(this.camera.scale * factor, at, pane),
+      pan: (dx, dy) => this.pan(dx, dy),
+      level: (dx, dy) => this.setWindow(this.window + (dx * this.grey.window) / 255, this.level - (dy * this.grey.window) / 510),
+      double: (at) => (this.fitted ? this.zoomTo(this.pixelScale, at, pane) : this.fit()),
+      drag: (kind, at, isTouch) => pane === this.stage && this.drag(kind, at, isTouch),
+    });
   }
 
-  press(event) {
-    if (event.button === 1 || this.fingers.size > 1) return;
-    this.stage.focus({ preventScroll: true });
-    this.stage.setPointerCapture(event.pointerId);
-    const windows = event.button === 2 || event.shiftKey;
-    this.fingers.set(event.pointerId, { at: this.on(event), windows });
+  drag(kind, at, isTouch) {
+    this.pointer = kind === "leave" ? null : at;
+    if (this.shown.loupe) this.change();
+    if (!this.shown.measure) return this.shown.loupe && isTouch;
+    const point = apply(invert(this.camera.matrix(this.stage)), at);
+    if (kind === "start") this.measure.ends = [point, point];
+    if (kind === "move") this.measure.ends[1] = point;
+    if (kind === "end") this.sayLength();
+    this.change();
+    return true;
   }
 
-  move(event) {
-    const finger = this.fingers.get(event.pointerId);
-    if (!finger) return;
-    const others = [...this.fingers].filter(([id]) => id !== event.pointerId).map(([, one]) => one.at);
-    const [before, now] = [finger.at, this.on(event)];
-    finger.at = now;
-    const [dx, dy] = [now[0] - before[0], now[1] - before[1]];
-    if (others.length) this.pinch(before, now, others[0]);
-    else if (finger.windows) this.setWindow(this.window + dx, this.level - dy * 0.5);
-    else this.pan(dx, dy);
+  // --- the ruler ---
+
+  /** Lay the ruler across the middle of the stage, or take it away. */
+  placeMeasure() {
+    if (!this.measure) return;
+    const { clientWidth: width, clientHeight: height } = this.stage;
+    const back = invert(this.camera.matrix(this.stage));
+    const ends = [[width * 0.3, height / 2], [width * 0.7, height / 2]];
+    this.measure.ends = this.shown.measure ? ends.map((one) => apply(back, one)) : null;
   }
 
-  pinch(before, now, other) {
-    const far = (one) => Math.max(1, Math.hypot(one[0] - other[0], one[1] - other[1]));
-    const middle = (one) => [(one[0] + other[0]) / 2, (one[1] + other[1]) / 2];
-    const [from, to] = [middle(before), middle(now)];
-    this.pan(to[0] - from[0], to[1] - from[1]);
-    this.zoomTo((this.scale * far(now)) / far(before), ...to);
+  moveEnd([dx, dy], end) {
+    const matrix = this.camera.matrix(this.stage);
+    const [x, y] = apply(matrix, this.measure.ends[end]);
+    this.measure.ends[end] = apply(invert(matrix), [x - dx * MEASURE_STEP, y - dy * MEASURE_STEP]);
+    this.sayLength();
+    this.change();
+  }
+
+  sayLength() {
+    this.root.querySelector("[data-spoken]").textContent = this.measure.words;
   }
 
   // --- the state ---
-
-  get fitScale() {
-    return Math.min(this.stage.clientWidth / this.data.width, this.stage.clientHeight / this.data.height) || 1;
-  }
 
   get pixelScale() {
     return 1 / devicePixelRatio;
   }
 
-  fit() {
-    this.isFit = true;
-    this.scale = this.fitScale;
-    this.x = (this.stage.clientWidth - this.data.width * this.scale) / 2;
-    this.y = (this.stage.clientHeight - this.data.height * this.scale) / 2;
+  get wholeBox() {
+    return [0, 0, this.data.width, this.data.height];
+  }
+
+  /** The box around the hand with a margin; the whole radiograph where the hand is not known. */
+  get handBox() {
+    if (!this.data.outline.length) return this.wholeBox;
+    const [xs, ys] = [0, 1].map((axis) => this.data.outline.map((one) => one[axis]));
+    const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+    const margin = HAND_MARGIN * Math.max(right - left, bottom - top);
+    return [left - margin, top - margin, right + margin, bottom + margin];
+  }
+
+  /** Show the hand in every pane, or the whole radiograph in its own. */
+  fit(what = "hand") {
+    this.fitted = what;
+    const isWhole = what === "whole", panes = isWhole ? [] : this.panes.map(({ stage }) => stage);
+    this.camera.fit(isWhole ? this.wholeBox : this.handBox, [this.stage, ...panes]);
     this.change();
   }
 
-  zoomTo(scale, x, y) {
-    const least = Math.min(this.fitScale, this.pixelScale);
+  zoomTo(scale, at, pane = this.stage) {
+    const whole = this.camera.scaleFor(this.wholeBox, this.stage), least = Math.min(whole, this.pixelScale);
     const next = clamp(scale, least, Math.max(LARGEST_ZOOM * this.pixelScale, least));
-    if (next <= this.fitScale * 1.001 && scale <= this.scale) {
-      this.fit();
+    if (next <= whole * 1.001 && scale <= this.camera.scale) {
+      this.fit("whole");
       return;
     }
-    const factor = next / this.scale;
-    this.isFit = false;
-    this.scale = next;
-    this.x = x - (x - this.x) * factor;
-    this.y = y - (y - this.y) * factor;
-    this.pan(0, 0);
+    this.fitted = null;
+    this.camera.zoom(next, at, pane);
+    this.change();
   }
 
   pan(dx, dy) {
-    // The middle of the stage stays upon the radiograph.
-    const [middleX, middleY] = [this.stage.clientWidth / 2, this.stage.clientHeight / 2];
-    this.x = clamp(this.x + dx, middleX - this.data.width * this.scale, middleX);
-    this.y = clamp(this.y + dy, middleY - this.data.height * this.scale, middleY);
-    if (dx || dy) this.isFit = false;
+    this.fitted = null;
+    this.camera.pan(dx, dy);
     this.change();
   }
 
   resized() {
-    if (this.isFit) this.fit();
-    else this.pan(0, 0);
+    if (this.fitted) this.fit(this.fitted);
+    else this.change();
   }
 
   setWindow(width, level) {
-    this.window = clamp(width, 4, 510);
-    this.level = clamp(level, 0, 255);
+    this.window = clamp(width, 4, 2 * this.grey.top);
+    this.level = clamp(level, 0, this.grey.top);
     this.change();
   }
 
@@ -289,23 +379,31 @@ export class Viewer {
   }
 
   draw() {
-    const density = Math.min(devicePixelRatio, 2);
+    const density = Math.min(devicePixelRatio, 2), { stage } = this;
+    const matrix = this.camera.matrix(stage);
+    const middle = [stage.clientWidth / 2, stage.clientHeight / 2];
     const view = {
-      scale: this.scale, x: this.x, y: this.y, window: this.window, level: this.level, invert: this.invert,
+      matrix, window: this.window, level: this.level, invert: this.invert,
       heat: this.shown.heat, opacity: this.opacity / 100, colours: this.data.scales[this.colours],
+      loupe: this.shown.loupe ? this.pointer ?? middle : null,
     };
-    this.radiograph.draw(view, this.stage.clientWidth, this.stage.clientHeight, density);
+    this.radiograph.draw(view, stage.clientWidth, stage.clientHeight, density);
     this.marks.draw(view, this.shown);
+    this.measure?.draw((point) => apply(matrix, point));
+    this.drawPlate?.(matrix, this.shown.plate, this.invert);
+    for (const pane of this.panes) pane.draw(this.camera.matrix(pane.stage), this.invert);
     this.updateControls(view);
   }
 
   /** Update the controls from the state. */
   updateControls(view) {
-    for (const name of LAYERS) this.button(name).setAttribute("aria-pressed", this.shown[name]);
+    for (const name of Object.keys(this.shown)) this.button(name).setAttribute("aria-pressed", this.shown[name]);
     this.button("invert").setAttribute("aria-pressed", this.invert);
     this.button("screen").setAttribute("aria-pressed", document.fullscreenElement === this.root);
     this.root.classList.toggle("with-heat", this.shown.heat);
-    this.stage.classList.toggle("fitted", this.isFit);
+    this.stage.classList.toggle("fitted", this.fitted !== null && !this.shown.measure && !this.shown.loupe);
+    this.stage.classList.toggle("covered", this.shown.plate);
+    this.stage.classList.toggle("measuring", this.shown.measure);
     const slide = (name, value) => {
       const input = this.root.querySelector(`[data-slide=${name}]`);
       if (Number(input.value) !== Math.round(value)) input.value = Math.round(value);
@@ -319,7 +417,7 @@ export class Viewer {
       this.root.querySelector("[data-legend]").style.backgroundImage = `linear-gradient(to right, ${stops.join(", ")})`;
     }
     this.readout.textContent = this.readout.dataset.text
-      .replace("{zoom}", Math.round((this.scale / this.pixelScale) * 100))
+      .replace("{zoom}", Math.round((this.camera.scale / this.pixelScale) * 100))
       .replace("{window}", Math.round(this.window))
       .replace("{level}", Math.round(this.level));
   }

@@ -1,0 +1,132 @@
+"""Corrections of a radiograph's sex and case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+import pytest
+from django.test import Client
+
+from boneage.web.cases.worklist import Worklist, WorklistQuery
+from boneage.web.models import Assessment, AuditEvent, Case, PictureKind, Role, State, User
+from tests.web.conftest import answer_of_phantom
+
+pytestmark = pytest.mark.django_db
+
+MakeAssessment = Callable[..., Assessment]
+LogIn = Callable[..., Client]
+
+
+@pytest.fixture
+def child(clinic: None) -> Case:
+    """A girl."""
+    return Case.objects.create(reference="P1", sex="F", birth_date=date(2015, 1, 1))
+
+
+def address(assessment: Assessment, rest: str = "") -> str:
+    return f"/assessments/{assessment.pk}/{rest}"
+
+
+def test_assess_again_supersedes(
+    child: Case, done_assessment: MakeAssessment, log_in: LogIn, make_user: Callable[..., User]
+) -> None:
+    """The other sex gives a new assessment of the same file, and the old one stays in the record only."""
+    old, client = done_assessment(case=child, note="left"), log_in()
+    answer = client.post(address(old, "again"))
+    old.refresh_from_db()
+    again = old.superseded_by
+    assert again is not None
+    assert (answer.status_code, answer["Location"]) == (302, address(again))
+    assert (again.sex, again.case, again.note, again.state) == ("M", child, "left", State.QUEUED)
+    kinds = (PictureKind.UPLOAD, old.pictures), (PictureKind.UPLOAD, again.pictures)
+    assert len({bytes(pictures.get(kind=kind).data) for kind, pictures in kinds}) == 1
+    child.refresh_from_db()
+    assert child.sex == "M"
+    logged = AuditEvent.objects.filter(object_id=str(old.pk), action="superseded").get()
+    assert logged.detail == {"by": str(again.pk), "sex": "M"}
+    assert [row.radiograph for row in Worklist(WorklistQuery(), make_user(name="x")).page(1)] == [again]
+    body = client.get(address(old)).content.decode()
+    assert "This radiograph was assessed again" in body
+    assert "data-accept" not in body
+    assert client.post(address(old, "decide"), {"verdict": "accepted"}).status_code == 403
+    assert client.post(address(old, "again")).status_code == 403
+    assert client.get(address(old, "report.pdf")).status_code == 409
+
+
+def test_assess_again_keeps_sex_of_case(child: Case, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+    """A child with other radiographs does not change its sex by one of them."""
+    one = done_assessment(case=child)
+    done_assessment(case=child)
+    answer = log_in().post(address(one, "again"))
+    assert answer.status_code == 422
+    assert "Move this radiograph to another case first." in answer.content.decode()
+    one.refresh_from_db()
+    child.refresh_from_db()
+    assert (one.superseded_by, child.sex, Assessment.objects.count()) == (None, "F", 2)
+
+
+def test_move_takes_birth_date(child: Case, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+    """The radiograph's age and its clinical reading follow from the date of birth of the other case."""
+    other = Case.objects.create(reference="P2", sex="F", birth_date=date(2013, 1, 1))
+    answer = answer_of_phantom(94.0, chronological=96.0)
+    assessment = done_assessment(answer, case=child, birth_date=child.birth_date, study_date=date(2023, 1, 1))
+    response = log_in().post(address(assessment, "move"), {"reference": "P2"})
+    assert response.status_code == 302
+    assessment.refresh_from_db()
+    assert (assessment.case, assessment.birth_date) == (other, other.birth_date)
+    assert assessment.chronological_age_months == 120.0
+    assert assessment.finished.sds is not None
+    assert assessment.finished.sds < 0
+    logged = AuditEvent.objects.get(object_id=str(assessment.pk), action="case_changed")
+    assert logged.detail == {"changed": "case", "before": str(child.pk), "after": str(other.pk)}
+    assert "P2" not in str(logged.detail)
+
+
+@pytest.mark.parametrize(
+    ("reference", "sex", "birth", "message"),
+    [
+        ("P1", "F", None, "in this case already"),
+        ("P2", "M", None, "another sex"),
+        ("P2", "F", date(2024, 1, 1), "dated before the birth"),
+        ("", "F", None, "Enter the reference"),
+        ("a\nb", "F", None, "single line"),
+    ],
+)
+def test_move_is_rejected(
+    child: Case,
+    done_assessment: MakeAssessment,
+    log_in: LogIn,
+    reference: str,
+    sex: str,
+    birth: date | None,
+    message: str,
+) -> None:
+    """Nothing changes, and the page names the reason."""
+    if reference == "P2":
+        Case.objects.create(reference=reference, sex=sex, birth_date=birth)
+    assessment = done_assessment(case=child, study_date=date(2023, 1, 1))
+    answer = log_in().post(address(assessment, "move"), {"reference": reference})
+    assert answer.status_code == 422
+    assert message in answer.content.decode()
+    assessment.refresh_from_db()
+    assert assessment.case == child
+
+
+def test_decided_radiograph_needs_reviewer(child: Case, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+    """Only reviewers change what somebody has decided on."""
+    assessment = done_assessment(case=child)
+    reader = log_in(Role.READER)
+    reader.post(address(assessment, "decide"), {"verdict": "accepted"})
+    for path, data in (("again", {}), ("move", {"reference": "P3"})):
+        assert reader.post(address(assessment, path), data).status_code == 403
+    assert "Wrong sex or wrong case" not in reader.get(address(assessment)).content.decode()
+    assert log_in(Role.REVIEWER).post(address(assessment, "move"), {"reference": "P3"}).status_code == 302
+    assert Case.objects.get(reference="P3").sex == "F"
+
+
+def test_corrections_need_clinic(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """The mode open keeps no file and has no cases."""
+    assessment = done_assessment()
+    assert client.post(address(assessment, "again")).status_code == 404
+    assert client.post(address(assessment, "move"), {"reference": "P1"}).status_code == 404
