@@ -18,6 +18,7 @@ _COMMANDS = {
     "sample": "Write a drawn phantom hand to try the program on.",
     "serve": "Serve the web pages and the REST API.",
     "worker": "Assess radiographs for a service on another machine.",
+    "pacs": "Write results as DICOM objects for a PACS.",
     "bundle": "List, show and check model bundles.",
     "train": "Train a network from a recipe and a table of radiographs.",
     "build": "Train all networks of a plan, and make a calibrated bundle.",
@@ -37,6 +38,7 @@ _COMMANDS = {
 _EXTRAS = {
     **dict.fromkeys(("torch", "lightning", "tqdm", "onnx", "onnxscript", "tensorboard"), "train"),
     "matplotlib": "plot",
+    **dict.fromkeys(("highdicom", "PIL"), "pacs"),
     **dict.fromkeys(
         ("axes", "csp", "dj_database_url", "django", "django_htmx", "django_tasks", "django_tasks_db"), "web"
     ),

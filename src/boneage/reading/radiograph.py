@@ -76,7 +76,7 @@ def read_radiograph(
     if not isinstance(source, bytes):
         return _read_dataset(source, limits)
     limits.check_bytes(len(source))
-    if _is_dicom(source):
+    if is_dicom(source):
         return _read_dicom(source, limits)
     header = read_image_header(source)
     if header is None:
@@ -116,7 +116,8 @@ def read_file(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> bytes:
     return data
 
 
-def _is_dicom(data: bytes) -> bool:
+def is_dicom(data: bytes) -> bool:
+    """Return True if a file looks like a DICOM object, with or without a preamble, by its first bytes."""
     # The DICOM modules are not used here: their import would delay reading a PNG.
     # The first tag of a file without preamble is of group 2 or 8, in either byte order; big endian is always explicit.
     if data[:2] == b"\x00\x08":

@@ -120,7 +120,7 @@ def report_content(
     )
     is_void = is_unusable and decided is None
     months_old = document.age_months if decided is None else decided.age_months
-    clinical = _clinical(document, decided)
+    clinical = clinical_of(document, decided)
     stamp = words.stamp(document.warnings, is_meaningless=document.is_meaningless) if is_void else ""
     likely = "" if is_unusable else _likely_range(document)
     is_phantom = words.is_phantom(document.warnings)
@@ -157,7 +157,7 @@ def report_content(
     )
 
 
-def _clinical(document: AssessmentDocument, decided: Decided | None) -> ClinicalDocument:
+def clinical_of(document: AssessmentDocument, decided: Decided | None) -> ClinicalDocument:
     """Return the clinical reading of the bone age that counts, by the reference stored with the estimate."""
     if decided is None:
         return document

@@ -1,0 +1,80 @@
+"""Command ``boneage pacs``: results as DICOM objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from boneage.commands.assess_options import checked_age, checked_language, checked_sex
+
+if TYPE_CHECKING:
+    from boneage.clinical.ages import ChronologicalAge
+    from boneage.dicom.objects import Kind
+
+
+@click.group()
+def pacs() -> None:
+    """Write results as DICOM objects, as a PACS stores them beside the radiograph."""
+
+
+@pacs.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the objects.")
+@click.option("--sex", callback=checked_sex, help="F or M; the file's own if left out.")
+@click.option("--age", callback=checked_age, help="Chronological age, like 10y6m; the file's own if left out.")
+@click.option(
+    "--kind",
+    "kinds",
+    type=click.Choice(["sr", "sc", "pr"]),
+    multiple=True,
+    default=("sr", "sc"),
+    show_default=True,
+    help="Structured report, Secondary Capture, presentation state; repeat it for several.",
+)
+@click.option("--language", callback=checked_language, default="en", show_default=True, help="Language of the page.")
+@click.option("--bundle", default="default", show_default=True, help="Name or folder of the model bundle.")
+def objects(
+    file: Path,
+    out: Path,
+    sex: str | None,
+    age: ChronologicalAge | None,
+    kinds: tuple[Kind, ...],
+    language: str,
+    bundle: str,
+) -> None:
+    """Assess the DICOM radiograph FILE, and write its result objects into a folder, one file for each kind.
+
+    Nothing is sent. The objects belong to the study of the radiograph, and equal results have equal UIDs. A bone age
+    that must not be used becomes a Secondary Capture that says so, and no structured report.
+    """
+    from datetime import UTC, datetime
+
+    from boneage.assessment import assess
+    from boneage.dicom.objects import result_objects
+    from boneage.explain import mark_hand, overlay
+    from boneage.file_names import shown
+    from boneage.files import atomic_write
+    from boneage.reading.dicom.object import parse_object
+    from boneage.reading.facts import DEFAULT_LIMITS
+    from boneage.reading.radiograph import is_dicom, read_file
+
+    data = read_file(file)
+    if not is_dicom(data):
+        raise click.UsageError(f"{shown(str(file))} is not a DICOM file: its result has no study to belong to.")
+    source = parse_object(data, DEFAULT_LIMITS)
+    in_file = str(source.get("PatientSex", "") or "")
+    result = assess(data, sex or (in_file if in_file in {"F", "M"} else None), bundle, age=age, name=file.name)
+    picture = overlay(result.picture, result.heat_map(), scale_bar=False)
+    if result.hand is not None:
+        picture = mark_hand(picture, result.hand, result.radiograph_to_picture)
+    out.mkdir(parents=True, exist_ok=True)
+    made = result_objects(
+        source, result.document(), picture, now=datetime.now(UTC).astimezone(), kinds=kinds, language=language
+    )
+    for one in made:
+        path = out / f"{one.kind}.dcm"
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(one.to_bytes())
+        click.echo(f"{path}: {one.dataset.SOPClassUID.name}, {one.dataset.SOPInstanceUID}")

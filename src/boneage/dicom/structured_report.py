@@ -1,0 +1,279 @@
+"""The result as Comprehensive 3D SR: imaging measurement report (TID 1500) with the hand's outline.
+
+The measurements stand in one planar ROI group (TID 1410) whose region is the outline of the hand, so that a viewer
+draws outline and value on the radiograph itself. Without an outline they stand in a group without a region (TID 1501).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+import highdicom as hd
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.sr.codedict import codes as standard
+from pydicom.sr.coding import Code
+
+from boneage import words
+from boneage.clinical.intended_use import METHOD
+from boneage.dicom import codes
+from boneage.dicom.identity import (
+    DEVICE_UID,
+    MANUFACTURER,
+    MODEL,
+    ResultKey,
+    add_equipment,
+    copy_patient_and_study,
+    laterality,
+    local_time,
+    reference_to,
+)
+from boneage.report.comparison import Decided
+from boneage.schema import AssessmentDocument, ClinicalDocument
+
+SERIES_NUMBER = 990
+
+Group = hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations | hd.sr.MeasurementsAndQualitativeEvaluations
+"""Measurement group with a region, or without one."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A physician's decision, by which a report is verified.
+
+    Attributes:
+        decided: bone age that counts.
+        reader: name of the physician, DICOM person name ``Family^Given``.
+        organization: organization of the physician.
+        predecessor: data set of the report before the decision, if one was made.
+    """
+
+    decided: Decided
+    reader: str
+    organization: str
+    predecessor: Dataset | None = None
+
+
+def structured_report(
+    source: Dataset,
+    document: AssessmentDocument,
+    clinical: ClinicalDocument,
+    key: ResultKey,
+    *,
+    now: datetime,
+    verification: Verification | None = None,
+) -> Dataset:
+    """Return the report of an assessment.
+
+    Args:
+        source: data set of the radiograph; pixels are not needed.
+        document: its assessment, without a critical warning.
+        clinical: clinical reading of the bone age that counts.
+        key: key of the result.
+        now: moment at which it is made, with a time zone.
+        verification: the physician's decision; without it the report is unverified and preliminary.
+    """
+    predecessor = None if verification is None else verification.predecessor
+    content = _report(source, document, clinical, key, verification)
+    report: Dataset = hd.sr.Comprehensive3DSR(
+        evidence=[reference_to(source)],
+        content=content,
+        series_instance_uid=key.uid("series sr"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=key.uid("sr"),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        is_complete=True,
+        is_final=verification is not None,
+        is_verified=verification is not None,
+        verifying_observer_name=None if verification is None else verification.reader,
+        verifying_organization=None if verification is None else verification.organization,
+        previous_versions=None if predecessor is None else [predecessor],
+    )
+    copy_patient_and_study(source, report)
+    add_equipment(report, key)
+    when = local_time(source, now)
+    report.SeriesDescription = f"Bone age ({MODEL})"
+    report.SeriesDate = report.ContentDate = report.InstanceCreationDate = when.strftime("%Y%m%d")
+    report.SeriesTime = report.ContentTime = report.InstanceCreationTime = when.strftime("%H%M%S")
+    for observer in report.get("VerifyingObserverSequence", []):
+        observer.VerificationDateTime = when.strftime("%Y%m%d%H%M%S")
+    return report
+
+
+def _report(
+    source: Dataset,
+    document: AssessmentDocument,
+    clinical: ClinicalDocument,
+    key: ResultKey,
+    verification: Verification | None,
+) -> hd.sr.MeasurementReport:
+    device = hd.sr.ObserverContext(
+        standard.DCM.Device,
+        hd.sr.DeviceObserverIdentifyingAttributes(
+            DEVICE_UID, name=MODEL, manufacturer_name=MANUFACTURER, model_name=MODEL, serial_number=key.program
+        ),
+    )
+    reader = None
+    if verification is not None:
+        reader = hd.sr.ObserverContext(
+            standard.DCM.Person,
+            hd.sr.PersonObserverIdentifyingAttributes(verification.reader, organization_name=verification.organization),
+        )
+    report = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_person_context=reader, observer_device_context=device),
+        procedure_reported=codes.PROCEDURE,
+        imaging_measurements=[_group(source, document, clinical, key, verification)],
+        title=standard.DCM.ImagingMeasurementReport,
+        language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
+            hd.sr.CodedConcept.from_code(codes.ENGLISH)
+        ),
+    )
+    items = report[0].ContentSequence
+    relations = [item.RelationshipType for item in items]
+    items.insert(relations.index("CONTAINS"), _image_library(source))
+    after_observers = len(relations) - relations[::-1].index("HAS OBS CONTEXT")
+    for item in reversed(list(_subject(clinical, document))):
+        items.insert(after_observers, item)
+    return report
+
+
+def _image_library(source: Dataset) -> hd.sr.ContainerContentItem:
+    """Return the library of the one image (TID 1600), by the elements that the radiograph has.
+
+    highdicom's own needs elements that radiographs of hospitals may lack.
+    """
+    contains, context = hd.sr.RelationshipTypeValues.CONTAINS, hd.sr.RelationshipTypeValues.HAS_ACQ_CONTEXT
+    image = hd.sr.ImageContentItem(codes.SOURCE, source.SOPClassUID, source.SOPInstanceUID, relationship_type=contains)
+    image.ContentSequence = hd.sr.ContentSequence()
+    modality = codes.MODALITIES.get(str(source.get("Modality", "")))
+    if modality is not None:
+        image.ContentSequence.append(hd.sr.CodeContentItem(standard.DCM.Modality, modality, context))
+    sizes = ((standard.DCM.PixelDataRows, source.Rows), (standard.DCM.PixelDataColumns, source.Columns))
+    for name, count in sizes:
+        image.ContentSequence.append(hd.sr.NumContentItem(name, int(count), codes.PIXELS, relationship_type=context))
+    library, group = (
+        hd.sr.ContainerContentItem(name, relationship_type=contains)
+        for name in (standard.DCM.ImageLibrary, standard.DCM.ImageLibraryGroup)
+    )
+    group.ContentSequence, library.ContentSequence = hd.sr.ContentSequence([image]), hd.sr.ContentSequence([group])
+    return library
+
+
+def _subject(clinical: ClinicalDocument, document: AssessmentDocument) -> Iterator[Dataset]:
+    """Yield the subject as it was read: the patient, the sex that was used, and the age (TID 1006 and 1007)."""
+    relation = hd.sr.RelationshipTypeValues.HAS_OBS_CONTEXT
+    yield hd.sr.CodeContentItem(codes.SUBJECT_CLASS, codes.PATIENT, relation)
+    yield hd.sr.CodeContentItem(codes.SUBJECT_SEX, codes.SEXES[document.sex], relation)
+    age = clinical.chronological_age
+    if age is not None and age.completed_months is not None:
+        yield hd.sr.NumContentItem(codes.SUBJECT_AGE, round(age.months, 1), codes.MONTHS, relationship_type=relation)
+    elif age is not None:
+        yield hd.sr.NumContentItem(codes.SUBJECT_AGE, age.years, codes.YEARS, relationship_type=relation)
+
+
+def _group(
+    source: Dataset,
+    document: AssessmentDocument,
+    clinical: ClinicalDocument,
+    key: ResultKey,
+    verification: Verification | None,
+) -> Group:
+    decided = None if verification is None else verification.decided
+    region = _region(source, document)
+    kind: Callable[..., Group]
+    if region is None:
+        images = [hd.sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID)]
+        kind = partial(hd.sr.MeasurementsAndQualitativeEvaluations, source_images=images)
+    else:
+        kind = partial(hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations, referenced_region=region)
+    algorithm = hd.sr.AlgorithmIdentification(
+        name=f"{MODEL} {document.bundle.name}",
+        version=f"{key.program} ({document.bundle.version})",
+        family=codes.ARTIFICIAL_INTELLIGENCE,
+        manufacturer=MANUFACTURER,
+    )
+    group = kind(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=key.uid("hand"), identifier="Hand"),
+        finding_type=codes.FINDING,
+        algorithm_id=algorithm,
+        finding_sites=[hd.sr.FindingSite(codes.HAND, laterality=codes.SIDES.get(laterality(source)))],
+        measurements=list(_measurements(document, clinical, decided)),
+        qualitative_evaluations=list(_evaluations(clinical)),
+    )
+    for name, text in _texts(document, clinical, decided):
+        group[0].ContentSequence.append(hd.sr.TextContentItem(name, text, hd.sr.RelationshipTypeValues.CONTAINS))
+    return group
+
+
+def _region(source: Dataset, document: AssessmentDocument) -> hd.sr.ImageRegion | None:
+    outline = outline_on(source, document)
+    if outline is None:
+        return None
+    image = hd.sr.SourceImageForRegion(source.SOPClassUID, source.SOPInstanceUID)
+    return hd.sr.ImageRegion(hd.sr.GraphicTypeValues.POLYLINE, outline, image)
+
+
+def outline_on(source: Dataset, document: AssessmentDocument) -> NDArray[np.float64] | None:
+    """Return the closed outline of the hand, (N, 2), x and y in pixels of the source; None without one.
+
+    A radiograph whose pixels are not square was resampled before it was read. Points are clipped to the image. Both
+    coordinate systems count from the upper left corner of the first pixel (PS3.3, C.10.5.1.2).
+
+    Args:
+        source: data set of the radiograph.
+        document: its assessment.
+    """
+    if document.hand is None or len(document.hand.outline_xy) < 3:
+        return None
+    read, rows, columns = document.radiograph, int(source.Rows), int(source.Columns)
+    points = np.array(document.hand.outline_xy) * [columns / read.width_pixels, rows / read.height_pixels]
+    closed = np.vstack([points, points[:1]])
+    return np.asarray(closed.clip([0, 0], [columns, rows]))
+
+
+def _measurements(
+    document: AssessmentDocument, clinical: ClinicalDocument, decided: Decided | None
+) -> Iterator[hd.sr.Measurement]:
+    """Yield bone age, bounds, difference and SDS beside one another, months with one decimal."""
+    is_corrected = decided is not None and decided.is_corrected
+    months = document.age_months if decided is None else decided.age_months
+    yield _with_method(hd.sr.Measurement(codes.BONE_AGE, round(months, 1), codes.MONTHS, method=codes.METHOD))
+    if document.interval_months is not None and not is_corrected:
+        low, high = document.interval_months
+        yield hd.sr.Measurement(codes.LOWER_95, round(low, 1), codes.MONTHS)
+        if document.near_maturity is None or not document.near_maturity.is_near:
+            yield hd.sr.Measurement(codes.UPPER_95, round(high, 1), codes.MONTHS)
+    if clinical.difference is not None and clinical.difference.months is not None:
+        yield hd.sr.Measurement(codes.DIFFERENCE, round(clinical.difference.months, 1), codes.MONTHS)
+    if clinical.sds is not None:
+        yield hd.sr.Measurement(codes.Z_SCORE, round(clinical.sds, 2), codes.NO_UNITS)
+
+
+def _with_method(measurement: hd.sr.Measurement) -> hd.sr.Measurement:
+    """Return a measurement whose method modifies its concept (TID 300, row 3)."""
+    for item in measurement[0].ContentSequence:
+        item.RelationshipType = "HAS CONCEPT MOD"
+    return measurement
+
+
+def _evaluations(clinical: ClinicalDocument) -> Iterator[hd.sr.QualitativeEvaluation]:
+    if clinical.determination is not None:
+        yield hd.sr.QualitativeEvaluation(codes.DETERMINATION, codes.DETERMINATIONS[clinical.determination])
+
+
+def _texts(
+    document: AssessmentDocument, clinical: ClinicalDocument, decided: Decided | None
+) -> Iterator[tuple[Code, str]]:
+    """Yield English sentences: the reference, warnings, and the notice."""
+    with words.use_language("en"):
+        if clinical.sds is not None:
+            yield codes.REFERENCE, clinical.reference.name
+        for warning in document.warnings:
+            yield codes.WARNING, f"{warning.severity}: {warning.message}"
+        if decided is None:
+            yield codes.COMMENT, f"Automatic estimate ({METHOD}), not verified by a physician. {document.notice}"
