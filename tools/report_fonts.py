@@ -17,7 +17,7 @@ from fontTools.ttLib import TTFont
 
 from boneage.files import atomic_write, sha256_of
 
-FONTS = Path(__file__).resolve().parents[1] / "src/boneage/web/report/fonts"
+FONTS = Path(__file__).resolve().parents[1] / "src/boneage/report/fonts"
 
 SOURCES = {
     "Arimo-Regular.ttf": "5c315974260455a02fad62495a0ae9a783bb53f0eccf807deb75c7967e7a81d6",

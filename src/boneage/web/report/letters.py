@@ -10,15 +10,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import groupby
-from pathlib import Path
 from xml.sax.saxutils import escape
 
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 
-PLAIN, BOLD, HAN = "BoneageSans-Regular", "BoneageSans-Bold", "BoneageHan-Regular"
+from boneage.report.fonts import BOLD, HAN, PLAIN, font_file
 
-_FOLDER = Path(__file__).parent / "fonts"
 _UNKNOWN = "?"
 
 
@@ -26,7 +24,7 @@ _UNKNOWN = "?"
 def register_fonts() -> None:
     """Make the fonts available to reportlab."""
     for name in (PLAIN, BOLD, HAN):
-        pdfmetrics.registerFont(TTFont(name, _FOLDER / f"{name}.ttf"))
+        pdfmetrics.registerFont(TTFont(name, font_file(name)))
 
 
 def marked_up(line: str, latin: str) -> str:
