@@ -20,7 +20,7 @@ CATALOGUES := $(wildcard src/boneage/locale/*/LC_MESSAGES/django.po)
 	touch $@
 
 .venv/.dev: .venv/.base
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,web,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,web,pacs,dev]'
 	touch $@
 
 run: .venv/.base  ## assess the drawn sample with the shipped bundle: months, overlay and report in out/
@@ -33,7 +33,7 @@ serve: .venv/.web  ## the service on http://127.0.0.1:8000, with the shipped bun
 test: .venv/.dev  ## all tests, with the coverage gate; those without their browser or PostgreSQL are skipped
 	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered
 
-system-packages:  ## install Chromium and PostgreSQL, which tests of the service start (Debian, as root)
+system-packages:  ## install Chromium, PostgreSQL and DICOM validators, which tests start (Debian, as root)
 	tools/system-packages.sh
 
 check: .venv/.dev  ## format, lint, types, import contracts, docs, language, translations, lock, licences

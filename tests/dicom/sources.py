@@ -50,12 +50,12 @@ def document(**changes: Any) -> AssessmentDocument:
 
 def content_items(dataset: Dataset, meaning: str) -> list[Dataset]:
     """Return all content items of a structured report whose concept has this meaning, however deep they lie."""
-    found = []
+    items = []
     for item in dataset.get("ContentSequence", []):
         names = item.get("ConceptNameCodeSequence", [])
-        found += [item] if names and names[0].CodeMeaning == meaning else []
-        found += content_items(item, meaning)
-    return found
+        items += [item] if names and names[0].CodeMeaning == meaning else []
+        items += content_items(item, meaning)
+    return items
 
 
 def number_of(dataset: Dataset, meaning: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from datetime import timedelta
 from io import BytesIO
+from typing import Any
 
 import pydicom
 import pytest
@@ -62,7 +63,7 @@ def test_copy_patient_and_study_required_elements() -> None:
 
 def test_result_key_of_each_field_counts() -> None:
     """Equal keys give equal UIDs; a difference in any field, or of the kind, gives another one."""
-    others = {"age_months": 101.0}
+    others: dict[str, Any] = {"age_months": 101.0}
     changed = [replace(KEY, **{one.name: others.get(one.name, "other")}) for one in fields(KEY)]
     uids = [KEY.uid("sr"), KEY.uid("sc"), *(one.uid("sr") for one in changed)]
     assert len(set(uids)) == len(uids)

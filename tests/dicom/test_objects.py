@@ -48,7 +48,7 @@ def test_result_objects_belong_to_the_radiograph() -> None:
 
 
 def test_result_objects_of_critical_result() -> None:
-    """A number that must not be used is in no data: the page alone exists, and says so."""
+    """A number that must not be used is in no data: only pages exist, and state this."""
     phantom = ResultWarning.of(WarningCode.PHANTOM).document()
     made = objects(source(), is_meaningless=True, warnings=(phantom,))
     assert [one.kind for one in made] == ["sc", "pdf"]

@@ -47,7 +47,7 @@ def objects(
     """Assess the DICOM radiograph FILE, and write its result objects into a folder, one file for each kind.
 
     Nothing is sent. The objects belong to the study of the radiograph, and equal results have equal UIDs. A bone age
-    that must not be used becomes a Secondary Capture that says so, and no structured report.
+    that must not be used becomes a Secondary Capture that states this, and no structured report.
     """
     from datetime import UTC, datetime
 

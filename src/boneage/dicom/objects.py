@@ -61,8 +61,8 @@ def result_objects(
 ) -> Iterator[ResultObject]:
     """Yield the result objects of an assessment, in the order of `KINDS`.
 
-    A bone age that must not be used (a critical warning, no physician's decision) gives the Secondary Capture alone,
-    which says so: no number of it becomes data.
+    A bone age that must not be used (a critical warning, no physician's decision) gives the Secondary Capture and
+    the PDF alone, which state this: no number of it becomes data.
 
     Args:
         source: data set of the radiograph, of which the elements of patient, study, series and image are used.
