@@ -7,7 +7,6 @@ import io
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +18,6 @@ from django.utils.html import escape
 from pytest_django.fixtures import Settings
 
 from boneage.atlas_index import AtlasDescription
-from boneage.clinical.ages import entered_age
-from boneage.clinical.documents import read_again
 from boneage.errors import AtlasError
 from boneage.phantom import sample_png
 from boneage.report.report import CSV_COLUMNS
@@ -332,34 +329,3 @@ def test_age_past_19_years_is_not_compared(
     assert not any("ifference:" in line for line in report_of(assessment).content.answer)
     assert exports.json_value(assessment)["difference"] is None
     assert "behind the chronological" not in client.get(f"/assessments/{assessment.pk}/").content.decode()
-
-
-@pytest.mark.parametrize("years_only", [False, True])
-def test_outputs_of_the_service_agree(
-    open_mode: None,
-    client: Client,
-    done_assessment: Callable[..., Assessment],
-    monkeypatch: pytest.MonkeyPatch,
-    years_only: bool,
-) -> None:
-    """Result page, report, PDF content, table, JSON and API have the same SDS and difference."""
-    monkeypatch.setattr(installation, "atlas", no_atlas)
-    answer = answer_of_phantom(94.0, chronological=90.0)
-    assert answer.result is not None
-    if years_only:
-        result = read_again(answer.result, entered_age(7))
-        answer = replace(answer, result=result, chronological_age_months=90.0, chronological_age_precision="years")
-    assessment = done_assessment(answer)
-    content = report_of(assessment).content
-    assert content.sds
-    for address in ("", "report/"):
-        page = client.get(f"/assessments/{assessment.pk}/{address}").content.decode()
-        assert content.sds in page
-        assert content.difference in page
-    document = exports.json_value(assessment)
-    assert client.get(f"/api/assessments/{assessment.pk}/result").json()["sds"] == document["sds"]
-    [row] = rows_of(client, assessment)
-    assert (row["sds"], row["determination_reason"]) == (
-        ("", "age_in_whole_years") if years_only else (str(document["sds"]), "")
-    )
-    assert ("since the age is known in whole years only" in content.difference) is years_only

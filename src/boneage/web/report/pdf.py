@@ -138,8 +138,9 @@ def _letterhead(letterhead: Letterhead) -> list[Flowable]:
     if letterhead.logo_jpeg:
         height, width = letterhead.logo_shape
         zoom = min(_LOGO_HEIGHT / height, _LOGO_WIDTH / width)
-        logo.append(Image(BytesIO(letterhead.logo_jpeg), zoom * width, zoom * height, hAlign="RIGHT"))
-    return [_row([lines, logo], [0.7, 0.3]), Spacer(0, 2 * mm), _rule()]
+        logo.append(Image(BytesIO(letterhead.logo_jpeg), zoom * width, zoom * height))
+    widths = [0.7 * _WIDTH, 0.3 * _WIDTH]
+    return [_table([[lines, logo]], widths, ("ALIGN", ((1, 0), (1, 0)), "RIGHT")), Spacer(0, 2 * mm), _rule()]
 
 
 def _figures(figures: Sequence[Figure], height: float) -> list[Flowable]:
