@@ -70,7 +70,7 @@ class Result(StoredResult):
     decision: DecisionDocument | None = None
     """The decision that counts; null if nobody has decided."""
     superseded_by: UUID | None = None
-    """Assessment of the same radiograph as the other sex, which replaces this one; null if none does."""
+    """Assessment of the same radiograph as another sex, which replaces this one; null if none does."""
 
 
 for _document in (StoredResult, Result):

@@ -54,6 +54,7 @@ def test_study_date_of_file_is_stored(clinic: None, settings: Settings, tmp_path
     assert jobs.run(str(assessment.pk), worker="w", assess=work.assess_bytes)
     assessment.refresh_from_db()
     assert (assessment.state, assessment.study_date) == (State.DONE, date(2024, 6, 15))
+    assert set(assessment.pictures.values_list("kind", flat=True)) == {"upload", "radiograph", "thumbnail", "heat"}
     assert assessment.chronological_age_months == pytest.approx(149.3, abs=0.1)
     assert assessment.chronological_age_precision == "days"
     assert "age_differs_from_file" in [warning.code for warning in assessment.finished.warnings]

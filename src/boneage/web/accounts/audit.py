@@ -51,7 +51,7 @@ TITLES = {
     Action.SUBMIT: _("Submitted a radiograph"),
     Action.VIEW: _("Viewed"),
     Action.DECIDE: _("Accepted or corrected"),
-    Action.SUPERSEDED: _("Assessed again as the other sex"),
+    Action.SUPERSEDED: _("Assessed again as another sex"),
     Action.CASE_CHANGED: _("Changed a case"),
     Action.EXPORT: _("Exported"),
     Action.DELETE: _("Deleted"),

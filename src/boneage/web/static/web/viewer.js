@@ -5,6 +5,7 @@ import { percentiles, readGreyPng } from "./grey_png.js";
 import { Measure } from "./measure.js";
 import { makeRadiograph } from "./radiograph_canvas.js";
 import { makeMarks } from "./radiograph_marks.js";
+import { Controls } from "./viewer_controls.js";
 
 const STORAGE_KEY = "viewer"; // in the browser's storage: visible layers, opacity and colours
 const LAYERS = ["heat", "outline", "points", "regions"];
@@ -33,7 +34,7 @@ export class Viewer {
     this.data = JSON.parse(document.getElementById("viewer-data").textContent);
     this.stage = root.querySelector("[data-stage]");
     this.image = root.querySelector("[data-picture]");
-    this.readout = root.querySelector("[data-readout]");
+    this.controls = new Controls(root);
     const stored = storedSettings();
     this.shown = Object.fromEntries([...LAYERS, ...TOOLS].map((name) => [name, LAYERS.includes(name) && stored[name] === true]));
     this.colours = this.data.scales[stored.colours] ? stored.colours : "inferno";
@@ -44,7 +45,7 @@ export class Viewer {
     this.camera = new Camera(this.data, this.data.turns);
     const svg = root.querySelector("[data-marks]");
     this.marks = makeMarks(svg, this.data);
-    this.measure = this.data.spacing ? new Measure(svg, this.data.spacing, this.button("measure").dataset.unit) : null;
+    this.measure = this.data.spacing ? new Measure(svg, this.data.spacing, this.controls.button("measure").dataset.unit) : null;
     this.radiograph = makeRadiograph({
       image: this.image, canvas: root.querySelector("canvas[data-radiograph]"), heatCanvas: root.querySelector("canvas[data-heat]"),
       size: this.data, onLost: (plain) => this.lose(plain),
@@ -77,7 +78,7 @@ export class Viewer {
       await this.radiograph.setHeat(heat);
       this.change();
     } catch {
-      this.button("heat").disabled = true;
+      this.controls.button("heat").disabled = true;
     }
   }
 
@@ -129,7 +130,7 @@ export class Viewer {
   /** @param {?function(number[]): void} draw - draws a plate over the radiograph; null without a registered one */
   overlay(draw) {
     this.drawPlate = draw;
-    this.button("plate").hidden = !draw;
+    this.controls.button("plate").hidden = !draw;
     this.change();
   }
 
@@ -147,16 +148,12 @@ export class Viewer {
     this.gesturesOn(this.stage);
     new ResizeObserver(() => this.resized()).observe(this.stage);
     document.addEventListener("fullscreenchange", () => this.change());
-    this.button("screen").hidden = !document.fullscreenEnabled;
-    for (const name of ["outline", "points", "regions"]) this.button(name).hidden = !this.marks.has(name);
-    this.button("fit").hidden = !this.data.outline.length;
-    this.button("measure").hidden = !this.measure;
-    this.button("loupe").hidden = !this.radiograph.hasLoupe;
+    this.controls.button("screen").hidden = !document.fullscreenEnabled;
+    for (const name of ["outline", "points", "regions"]) this.controls.button(name).hidden = !this.marks.has(name);
+    this.controls.button("fit").hidden = !this.data.outline.length;
+    this.controls.button("measure").hidden = !this.measure;
+    this.controls.button("loupe").hidden = !this.radiograph.hasLoupe;
     this.root.querySelector("[data-scale]").value = this.colours;
-  }
-
-  button(name) {
-    return this.root.querySelector(`[data-do="${name}"]`);
   }
 
   do(name, isKey = false) {
@@ -213,11 +210,11 @@ export class Viewer {
   }
 
   toggle(name, isKey) {
-    const button = this.button(name);
+    const button = this.controls.button(name);
     if (button.hidden || button.disabled) return;
     this.shown[name] = !this.shown[name];
     if (name === "measure") this.placeMeasure();
-    if (isKey) this.say(button, this.shown[name]);
+    if (isKey) this.controls.say(button, this.shown[name]);
     this.keep();
   }
 
@@ -229,14 +226,8 @@ export class Viewer {
 
   setInvert(isInverted, isKey = false) {
     this.invert = isInverted;
-    if (isKey) this.say(this.button("invert"), this.invert);
+    if (isKey) this.controls.say(this.controls.button("invert"), this.invert);
     this.change();
-  }
-
-  /** Announce a change to screen readers, because the focus is not on the button. */
-  say(button, isOn) {
-    const spoken = this.root.querySelector("[data-spoken]");
-    spoken.textContent = (isOn ? spoken.dataset.on : spoken.dataset.off).replace("{what}", button.textContent.trim());
   }
 
   keep() {
@@ -311,7 +302,7 @@ export class Viewer {
   }
 
   sayLength() {
-    this.root.querySelector("[data-spoken]").textContent = this.measure.words;
+    this.controls.announce(this.measure.words);
   }
 
   // --- the state ---
@@ -392,34 +383,7 @@ export class Viewer {
     this.measure?.draw((point) => apply(matrix, point));
     this.drawPlate?.(matrix, this.shown.plate, this.invert);
     for (const pane of this.panes) pane.draw(this.camera.matrix(pane.stage), this.invert);
-    this.updateControls(view);
-  }
-
-  /** Update the controls from the state. */
-  updateControls(view) {
-    for (const name of Object.keys(this.shown)) this.button(name).setAttribute("aria-pressed", this.shown[name]);
-    this.button("invert").setAttribute("aria-pressed", this.invert);
-    this.button("screen").setAttribute("aria-pressed", document.fullscreenElement === this.root);
-    this.root.classList.toggle("with-heat", this.shown.heat);
-    this.stage.classList.toggle("fitted", this.fitted !== null && !this.shown.measure && !this.shown.loupe);
-    this.stage.classList.toggle("covered", this.shown.plate);
-    this.stage.classList.toggle("measuring", this.shown.measure);
-    const slide = (name, value) => {
-      const input = this.root.querySelector(`[data-slide=${name}]`);
-      if (Number(input.value) !== Math.round(value)) input.value = Math.round(value);
-    };
-    slide("window", this.window);
-    slide("level", this.level);
-    slide("opacity", this.opacity);
-    if (this.legendOf !== view.colours) {
-      this.legendOf = view.colours;
-      const stops = view.colours.map((rgb) => `rgb(${rgb.join(" ")})`);
-      this.root.querySelector("[data-legend]").style.backgroundImage = `linear-gradient(to right, ${stops.join(", ")})`;
-    }
-    this.readout.textContent = this.readout.dataset.text
-      .replace("{zoom}", Math.round((this.camera.scale / this.pixelScale) * 100))
-      .replace("{window}", Math.round(this.window))
-      .replace("{level}", Math.round(this.level));
+    this.controls.update(this, view);
   }
 }
 
