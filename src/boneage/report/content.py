@@ -14,6 +14,7 @@ from boneage import words
 from boneage.clinical.change import SerialReading
 from boneage.clinical.documents import bone_age_estimate, chronological_age, clinical_document, reference_of
 from boneage.clinical.reading import BoneAgeEstimate, clinical_reading
+from boneage.clinical.references import Reference
 from boneage.clinical.sds import INTERVAL_PERCENT
 from boneage.report.comparison import Decided, comparison, serial_reading
 from boneage.schema import (
@@ -311,7 +312,7 @@ def _reference_line(document: ClinicalDocument) -> str:
     return gettext("Reference: %(name)s") % {"name": reference_name(document.reference)}
 
 
-def reference_name(reference: ReferenceDocument) -> str:
+def reference_name(reference: Reference | ReferenceDocument) -> str:
     """Return the name of a reference; those that are shipped are translated."""
     return gettext(_REFERENCES.get(reference.id, reference.name))
 

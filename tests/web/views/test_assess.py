@@ -298,6 +298,9 @@ def test_about_shows_accuracy(client: Client, monkeypatch: pytest.MonkeyPatch) -
     assert f"{metrics['mad_months']:.2f} months" in text
     assert f"{metrics['radiographs']} radiographs" in text
     assert "Not a medical device." in text
+    assert "Model facts" in text
+    assert "Not for the estimation of an unknown age" in text
+    assert "It is not the normal range" in text
     assert "Souza" in text
     assert "Iglovikov" in text
     assert "30 minutes" in text

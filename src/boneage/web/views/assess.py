@@ -16,7 +16,10 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from boneage.atlas_index import Plate
 from boneage.bundle.manifest import Manifest
+from boneage.clinical.intended_use import METHOD
+from boneage.clinical.references import configured_reference
 from boneage.errors import BoneageError
+from boneage.report.content import intended_use, reference_name
 from boneage.sex import Sex
 from boneage.web import installation
 from boneage.web.accounts import audit
@@ -181,6 +184,9 @@ def about(request: HttpRequest) -> HttpResponse:
     metrics = manifest.metrics if manifest else {}
     context = {
         "manifest": manifest,
+        "method": METHOD,
+        "reference": reference_name(configured_reference()),
+        "intended_use": intended_use(),
         "metrics": metrics,
         "coverage": 100 * metrics.get("interval_coverage", 0),
         "api_docs": _api_docs(),
