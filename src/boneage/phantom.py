@@ -9,6 +9,7 @@ part of the self-test of every bundle, so that a change of the drawing invalidat
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -165,8 +166,9 @@ def phantom_points(*, height: int = 2000, width: int = 1500) -> NDArray[np.float
     return _to_radiograph(height, width).points(points_xy)
 
 
+@cache
 def sample_png() -> bytes:
-    """Return the default phantom as an 8-bit grey PNG with brightened soft tissue, the same bytes on every call.
+    """Return the default phantom as an 8-bit grey PNG with brightened soft tissue. It is drawn once.
 
     Without brightening, soft tissue is so dark beside the bones that networks trained on radiographs see only pieces of
     a hand.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import cv2
@@ -66,11 +67,7 @@ def log_in(make_user: Callable[..., User]) -> Callable[..., Client]:
 
 def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None = 90.0, sex: str = "F") -> Answer:
     """A possible answer of a worker on the drawn phantom, with its pictures."""
-    radiograph = decoded(sample_png())
-    assert radiograph is not None
-    height, width = radiograph.shape
-    heat = np.zeros((64, 48), np.uint8)
-    cv2.circle(heat, (24, 40), 12, 255, -1)
+    (height, width), pictures = phantom_pictures()
     document = assessment_document(
         age_months,
         chronological_months=chronological,
@@ -88,16 +85,23 @@ def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None =
         age_months=age_months,
         chronological_age_months=chronological,
         result=result,
-        pictures={
-            PictureKind.RADIOGRAPH: ("image/jpeg", cv2.imencode(".jpg", radiograph)[1].tobytes()),
-            PictureKind.GREY: (
-                "image/png",
-                grey_png(radiograph.astype(np.float32) / np.float32(255), is_inverted=False),
-            ),
-            PictureKind.THUMBNAIL: ("image/jpeg", cv2.imencode(".jpg", reduced(radiograph, 160))[1].tobytes()),
-            PictureKind.HEAT: ("image/png", cv2.imencode(".png", heat)[1].tobytes()),
-        },
+        pictures=dict(pictures),
     )
+
+
+@cache
+def phantom_pictures() -> tuple[tuple[int, int], Mapping[PictureKind, tuple[str, bytes]]]:
+    """Height and width of the drawn phantom, and the pictures of an answer on it. They are made once."""
+    radiograph = decoded(sample_png())
+    assert radiograph is not None
+    heat = np.zeros((64, 48), np.uint8)
+    cv2.circle(heat, (24, 40), 12, 255, -1)
+    return (radiograph.shape[0], radiograph.shape[1]), {
+        PictureKind.RADIOGRAPH: ("image/jpeg", cv2.imencode(".jpg", radiograph)[1].tobytes()),
+        PictureKind.GREY: ("image/png", grey_png(radiograph.astype(np.float32) / np.float32(255), is_inverted=False)),
+        PictureKind.THUMBNAIL: ("image/jpeg", cv2.imencode(".jpg", reduced(radiograph, 160))[1].tobytes()),
+        PictureKind.HEAT: ("image/png", cv2.imencode(".png", heat)[1].tobytes()),
+    }
 
 
 def answer_with(*codes: str, age_months: float = 94.0) -> Answer:

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import cv2
-import torch
 
 from boneage.errors import BoneageError
 
@@ -60,12 +59,13 @@ class Job:
 def fulfil(work: Callable[[dict[str, Any]], None]) -> int:
     """Run `work` in a job's process, with a log, on the number of threads in the order.
 
+    `run_jobs` limits torch by the environment, which torch reads when it is imported.
+
     Returns:
         Exit status.
     """
     order = read_order()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(order["threads"])
     cv2.setNumThreads(order["threads"])
     try:
         work(order)
