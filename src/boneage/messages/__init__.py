@@ -1,0 +1,1 @@
+"""Results as messages of hospital systems: FHIR resources and HL7 version 2."""

@@ -1,0 +1,83 @@
+"""The result as an HL7 version 2.5.1 message, ORU^R01: an unsolicited observation for a radiology system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from importlib.metadata import version
+from textwrap import wrap
+
+from boneage.messages.result import ResultSource, ResultValues, result_values
+from boneage.schema import AssessmentDocument
+
+_ESCAPES = {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\", "\r": " ", "\n": " "}
+_LONGEST_LINE = 120
+"""Characters of a line of text. Receivers may cut values at 199, and an escape takes three."""
+_UNITS = {"mo": "mo^month^UCUM", "1": "1^no units^UCUM"}
+
+
+def oru_r01(document: AssessmentDocument, source: ResultSource) -> str:
+    r"""Return a result as an ORU^R01 message in the current language; segments end with ``\r``, text is UTF-8.
+
+    A number that must not be used is absent: its observation has the status ``X``, and the reason follows as a note.
+
+    Args:
+        document: the assessment.
+        source: its origin.
+
+    Raises:
+        ClinicalError: the reference of the setting ``BONEAGE_REFERENCE`` cannot be read.
+    """
+    values = result_values(document, source.decided)
+    segments = [_msh(source), _pid(source, values), _obr(source, values), *_obx(source, values)]
+    return "".join(f"{segment}\r" for segment in segments)
+
+
+def _msh(source: ResultSource) -> str:
+    fields = ["MSH", "^~\\&", "boneage", "", "", "", _moment(source.issued), "", "ORU^R01^ORU_R01", escaped(source.id)]
+    return "|".join([*fields, "P", "2.5.1", "", "", "", "", "", "UNICODE UTF-8"])
+
+
+def _pid(source: ResultSource, values: ResultValues) -> str:
+    # The service knows no names. A name of the type U (unspecified) stands where the standard requires one.
+    identifier = f"{escaped(source.patient)}^^^^PI" if source.patient else "^^^^U"
+    return "|".join(["PID", "1", "", identifier, "", "^^^^^^U", "", "", values.sex])
+
+
+def _obr(source: ResultSource, values: ResultValues) -> str:
+    observed = "" if values.study_date is None else values.study_date.strftime("%Y%m%d")
+    fields = ["OBR", "1", escaped(source.accession), escaped(source.id), "37362-1^XR Bone age^LN", "", "", observed]
+    rest = [""] * 14 + [_moment(source.issued), "", "RAD", _status(source)]
+    return "|".join([*fields, *rest])
+
+
+def _obx(source: ResultSource, values: ResultValues) -> Iterator[str]:
+    rows: list[tuple[str, str, str, str, str, str]] = []
+    months = "" if values.months is None else f"{values.months:g}"
+    normal = "" if values.normal_range is None else "{:g}-{:g}".format(*values.normal_range)
+    rows.append(("NM", "85151-9^Bone age^LN", months, _UNITS["mo"], normal, values.interpretation or ""))
+    for number in values.numbers:
+        name = f"{number.code}^{escaped(number.name)}^99BONEAGE"
+        rows.append(("NM", name, f"{number.value:g}", _UNITS[number.unit], "", ""))
+    texts = [*values.content.report_text, *(one for group in values.content.warnings for one in group.sentences)]
+    texts += values.content.notice
+    lines = [line for text in texts for line in wrap(text, _LONGEST_LINE)]
+    rows += [("TX", "37362-1^XR Bone age^LN", escaped(line), "", "", "") for line in lines]
+    producer = f"boneage {version('boneage')}"
+    for place, (kind, name, value, unit, normal_range, flag) in enumerate(rows, start=1):
+        status = "X" if not value else _status(source)
+        fields = ["OBX", str(place), kind, name, str(place), value, unit, normal_range, flag, "", "", status, "", ""]
+        yield "|".join([*fields, _moment(source.issued), producer, escaped(source.reader)]).rstrip("|")
+
+
+def _status(source: ResultSource) -> str:
+    return "F" if source.is_final else "P"
+
+
+def _moment(when: datetime) -> str:
+    return when.strftime("%Y%m%d%H%M%S%z")
+
+
+def escaped(text: str) -> str:
+    """Return text in which the separators of a message are escaped (HL7 2.5.1, 2.7)."""
+    return "".join(_ESCAPES.get(letter, letter) for letter in text)

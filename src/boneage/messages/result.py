@@ -1,0 +1,132 @@
+"""The values that every message holds, taken once from an assessment and the physician's decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+from boneage.report.comparison import Decided
+from boneage.report.content import ReportContent, clinical_of, report_content
+from boneage.schema import AssessmentDocument, ClinicalDocument
+
+Unit = Literal["mo", "1"]
+"""UCUM unit of a number."""
+Interpretation = Literal["L", "N", "H", "IND"]
+"""Code of HL7 table 0078: below, within or above the normal range, or undetermined for a borderline class."""
+
+_INTERPRETATIONS: dict[str, Interpretation] = {"delayed": "L", "normal": "N", "advanced": "H", "borderline": "IND"}
+
+
+@dataclass(frozen=True)
+class ResultSource:
+    """The origin of a result, beyond the assessment itself.
+
+    Attributes:
+        id: identifier of the assessment.
+        patient: identifier of the patient in the hospital; empty if it is unknown.
+        accession: accession number of the study; empty if it is unknown.
+        issued: moment of the result or of the physician's decision, with a time zone.
+        decided: the physician's decision, if there is one.
+        reader: name of the physician who decided; empty before a decision.
+        study_uid: Study Instance UID of the radiograph; empty if it is unknown.
+    """
+
+    id: str
+    patient: str
+    accession: str
+    issued: datetime
+    decided: Decided | None = None
+    reader: str = ""
+    study_uid: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """True after a physician's decision."""
+        return self.decided is not None
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number beside the bone age.
+
+    Attributes:
+        code, name: code of the private scheme (`boneage.dicom.codes`) and its meaning.
+        value: months with one decimal, or a score with two.
+        unit: UCUM unit.
+    """
+
+    code: str
+    name: str
+    value: float
+    unit: Unit
+
+
+@dataclass(frozen=True)
+class ResultValues:
+    """Values of a result.
+
+    Attributes:
+        months: bone age, months with one decimal; None if the number must not be used.
+        normal_range: normal range at the chronological age, months with one decimal; None without one.
+        interpretation: class of the bone age; None if it was withheld.
+        determination: the same as the schema's code.
+        numbers: the other numbers.
+        sex: ``F`` or ``M``, by which the radiograph was read.
+        study_date: date of the study, if the file states it.
+        content: words in the current language.
+        clinical: clinical reading of the bone age that counts.
+    """
+
+    months: float | None
+    normal_range: tuple[float, float] | None
+    interpretation: Interpretation | None
+    determination: str
+    numbers: tuple[Number, ...]
+    sex: str
+    study_date: date | None
+    content: ReportContent
+    clinical: ClinicalDocument
+
+
+def result_values(document: AssessmentDocument, decided: Decided | None) -> ResultValues:
+    """Return the values of a result in the current language (`boneage.words.use_language`).
+
+    Args:
+        document: the assessment.
+        decided: the physician's decision, if there is one.
+
+    Raises:
+        ClinicalError: the reference of the setting ``BONEAGE_REFERENCE`` cannot be read.
+    """
+    clinical, content = clinical_of(document, decided), report_content(document, decided)
+    months = document.age_months if decided is None else decided.age_months
+    normal = clinical.normal_range
+    return ResultValues(
+        months=None if content.is_void else round(months, 1),
+        normal_range=None if normal is None else (round(normal.lower_months, 1), round(normal.upper_months, 1)),
+        interpretation=None if clinical.determination is None else _INTERPRETATIONS[clinical.determination],
+        determination=clinical.determination or "",
+        numbers=() if content.is_void else tuple(_numbers(document, clinical, decided)),
+        sex=document.sex,
+        study_date=document.facts.study_date,
+        content=content,
+        clinical=clinical,
+    )
+
+
+def _numbers(document: AssessmentDocument, clinical: ClinicalDocument, decided: Decided | None) -> Iterator[Number]:
+    is_corrected = decided is not None and decided.is_corrected
+    if document.interval_months is not None and not is_corrected:
+        low, high = document.interval_months
+        yield Number("BA95L", "Bone age, lower bound of the 95 % prediction interval", round(low, 1), "mo")
+        if document.near_maturity is None or not document.near_maturity.is_near:
+            yield Number("BA95U", "Bone age, upper bound of the 95 % prediction interval", round(high, 1), "mo")
+    age = clinical.chronological_age
+    if age is not None and age.completed_months is not None:
+        yield Number("CA", "Chronological age", round(age.months, 1), "mo")
+    if clinical.difference is not None and clinical.difference.months is not None:
+        yield Number("BAMINUSCA", "Bone age minus chronological age", round(clinical.difference.months, 1), "mo")
+    if clinical.sds is not None:
+        yield Number("SDS", "Standard deviation score of the bone age", round(clinical.sds, 2), "1")

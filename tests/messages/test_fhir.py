@@ -1,0 +1,93 @@
+"""FHIR bundles are valid, and hold the values of the assessment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import import_module
+from typing import Any, get_args
+
+import pytest
+
+from boneage.messages.fhir import PRIVATE, FhirVersion, fhir_bundle
+from boneage.messages.result import ResultSource
+from boneage.report.content import clinical_of
+from tests.messages.sources import FINAL, PRELIMINARY, document, unusable
+
+
+def resources(bundle: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the resources of a bundle by their type."""
+    return {entry["resource"]["resourceType"]: entry["resource"] for entry in bundle["entry"]}
+
+
+@pytest.mark.parametrize("version", get_args(FhirVersion))
+@pytest.mark.parametrize("source", [PRELIMINARY, FINAL, replace(PRELIMINARY, patient="", accession="")])
+def test_fhir_bundle_is_valid(source: ResultSource, version: FhirVersion) -> None:
+    """The models of fhir.resources accept every bundle."""
+    model = import_module(f"fhir.resources{'.R4B' if version == 'R4B' else ''}.bundle").Bundle
+    for made in (document(), unusable()):
+        model.model_validate(fhir_bundle(made, source, version))
+
+
+def test_fhir_bundle_values() -> None:
+    """Bone age, normal range, SDS and difference are those of the assessment."""
+    made = document()
+    observation = resources(fhir_bundle(made, PRELIMINARY))["Observation"]
+    assert made.normal_range is not None
+    assert made.difference is not None
+    assert made.difference.months is not None
+    assert made.interval_months is not None
+    assert observation["valueQuantity"]["value"] == 94.3
+    assert observation["valueQuantity"]["code"] == "mo"
+    assert observation["code"]["coding"][0]["code"] == "85151-9"
+    (normal,) = observation["referenceRange"]
+    assert normal["low"]["value"] == round(made.normal_range.lower_months, 1)
+    assert normal["high"]["value"] == round(made.normal_range.upper_months, 1)
+    numbers = {
+        one["code"]["coding"][0]["code"]: one["valueQuantity"]["value"]
+        for one in observation["component"]
+        if one["code"]["coding"][0]["system"] == PRIVATE
+    }
+    assert numbers == {
+        "BA95L": round(made.interval_months[0], 1),
+        "BA95U": round(made.interval_months[1], 1),
+        "CA": 100.5,
+        "BAMINUSCA": round(made.difference.months, 1),
+        "SDS": made.sds,
+    }
+    assert observation["interpretation"][0]["text"] == made.determination
+    assert observation["effectiveDateTime"] == "2024-05-04"
+
+
+def test_fhir_bundle_state() -> None:
+    """A result is preliminary until a physician decides, and then holds the physician's bone age."""
+    before = resources(fhir_bundle(document(), PRELIMINARY))
+    after = resources(fhir_bundle(document(), FINAL))
+    for kind in ("Observation", "DiagnosticReport"):
+        assert (before[kind]["status"], after[kind]["status"]) == ("preliminary", "final")
+        assert before[kind]["id"] == after[kind]["id"]
+        assert "performer" not in before[kind]
+        assert after[kind]["performer"][0]["display"] == FINAL.reader
+    assert after["Observation"]["valueQuantity"]["value"] == 100.0
+    codes = [one["code"]["coding"][0]["code"] for one in after["Observation"]["component"]]
+    assert "BA95L" not in codes, "the interval of the estimate is not that of a correction"
+    sds = next(one for one in after["Observation"]["component"] if one["code"]["coding"][0]["code"] == "SDS")
+    assert sds["valueQuantity"]["value"] == clinical_of(document(), FINAL.decided).sds
+
+
+def test_fhir_bundle_unusable_number() -> None:
+    """A number that must not be used is absent from every value."""
+    bundle = fhir_bundle(unusable(), PRELIMINARY)
+    observation = resources(bundle)["Observation"]
+    assert "valueQuantity" not in observation
+    assert observation["dataAbsentReason"]["text"]
+    assert "94.3" not in str(bundle)
+    assert [one["code"]["coding"][0]["code"] for one in observation["component"]] == ["46098-0"]
+
+
+def test_fhir_bundle_references_resolve() -> None:
+    """References point at resources of the bundle."""
+    bundle = fhir_bundle(document(), PRELIMINARY)
+    urls = {entry["fullUrl"] for entry in bundle["entry"]}
+    made = resources(bundle)
+    assert made["Observation"]["device"]["reference"] in urls
+    assert made["DiagnosticReport"]["result"][0]["reference"] in urls

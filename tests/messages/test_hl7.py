@@ -1,0 +1,69 @@
+"""HL7 messages are valid, hold the values of the assessment, and survive any text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hl7apy.consts import VALIDATION_LEVEL  # type: ignore[import-untyped]
+from hl7apy.parser import parse_message  # type: ignore[import-untyped]
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boneage import words
+from boneage.messages.hl7 import escaped, oru_r01
+from boneage.messages.result import ResultSource
+from boneage.schema import AssessmentDocument
+from tests.messages.sources import FINAL, PRELIMINARY, document, unusable
+
+
+def rows(message: str) -> list[list[str]]:
+    """Return the fields of the observations."""
+    return [line.split("|") for line in message.split("\r") if line.startswith("OBX")]
+
+
+@pytest.mark.parametrize("language", words.languages())
+@pytest.mark.parametrize("source", [PRELIMINARY, FINAL, replace(PRELIMINARY, patient="", accession="")])
+@pytest.mark.parametrize("made", [document(), unusable()], ids=["usable", "unusable"])
+def test_oru_r01_is_valid(made: AssessmentDocument, source: ResultSource, language: str) -> None:
+    """The strict parser of hl7apy accepts every message."""
+    with words.use_language(language):
+        message = oru_r01(made, source)
+    assert parse_message(message, validation_level=VALIDATION_LEVEL.STRICT, find_groups=True).validate()
+
+
+def test_oru_r01_values() -> None:
+    """Bone age, normal range, flag and SDS are those of the assessment."""
+    made = document()
+    assert made.normal_range is not None
+    by_code = {fields[3].split("^")[0]: fields for fields in rows(oru_r01(made, PRELIMINARY)) if fields[2] == "NM"}
+    assert by_code["85151-9"][5:9] == [
+        "94.3",
+        "mo^month^UCUM",
+        f"{made.normal_range.lower_months:.1f}-{made.normal_range.upper_months:.1f}".replace(".0", ""),
+        {"delayed": "L", "normal": "N", "advanced": "H", "borderline": "IND"}[str(made.determination)],
+    ]
+    assert float(by_code["SDS"][5]) == made.sds
+    assert {fields[11] for fields in by_code.values()} == {"P"}
+    assert {fields[11] for fields in rows(oru_r01(made, FINAL))} == {"F"}
+
+
+def test_oru_r01_unusable_number() -> None:
+    """A number that must not be used is absent, and its observation is marked."""
+    message = oru_r01(unusable(), PRELIMINARY)
+    (bone_age,) = [fields for fields in rows(message) if fields[2] == "NM"]
+    assert (bone_age[5], bone_age[11]) == ("", "X")
+    assert "94.3" not in message
+
+
+@given(st.text())
+def test_escaped_holds_no_separator(text: str) -> None:
+    """No text can end a field, a component or a segment."""
+    assert not set("|^&~\r\n") & set(escaped(text))
+    assert escaped(text).count("\\") == 2 * sum(letter in "|^&~\\" for letter in text)
+
+
+def test_oru_r01_hostile_reader() -> None:
+    """Separators in a name do not shift fields."""
+    fields = rows(oru_r01(document(), FINAL))[0]
+    assert fields[16] == r"Curie \T\ Sons \F\ \S\Marie\R\ ".rstrip()
