@@ -1,7 +1,10 @@
 // What is drawn upon the radiograph as lines: outline, regions and key points, in the radiograph's own coordinates.
-import { invert } from "./camera.js";
+import { apply, invert } from "./camera.js";
 
 const SVG = "http://www.w3.org/2000/svg";
+const NAME_HEIGHT = 16; // CSS pixels
+
+const sum = ([x, y]) => x + y;
 
 function add(parent, kind, attributes, text = "") {
   const element = parent.appendChild(document.createElementNS(SVG, kind));
@@ -29,17 +32,10 @@ export function makeMarks(svg, data) {
   const layers = Object.fromEntries(["outline", "regions", "points"].map((name) => [name, add(root, "g", { class: name })]));
   const corners = (points) => points.map((xy) => xy.join(",")).join(" ");
   if (data.outline.length) add(layers.outline, "polygon", { points: corners(data.outline) });
-  const heights = data.boxes.flatMap(({ xy }) => xy.map((one) => one[1]));
-  const near = 0.04 * (Math.max(...heights) - Math.min(...heights));
-  const named = [];
-  for (const { name, xy } of data.boxes) {
+  const names = data.boxes.map(({ name, xy }) => {
     add(layers.regions, "polygon", { points: corners(xy) });
-    const top = xy.reduce((best, one) => (one[0] + one[1] < best[0] + best[1] ? one : best));
-    // Boxes that begin at one height have their names one below the other.
-    const above = named.filter((y) => Math.abs(y - top[1]) < near).length;
-    named.push(top[1]);
-    label(layers.regions, top, name, 6, 17 + 16 * above);
-  }
+    return { xy, group: label(layers.regions, xy[0], name, 6, 17) };
+  });
   for (const { name, xy } of data.points) {
     const group = label(layers.points, xy, name, 11, 4);
     add(group, "circle", { r: 6 });
@@ -47,11 +43,25 @@ export function makeMarks(svg, data) {
   }
   const all = [...root.querySelectorAll("g")].filter((group) => group.pinnedAt);
 
+  /** Put the names of regions into the corners that are the upper left ones as the radiograph lies now. */
+  function placeNames(matrix) {
+    const named = []; // heights, CSS pixels
+    for (const { xy, group } of names) {
+      const [top, at] = xy.map((one) => [one, apply(matrix, one)]).reduce((best, one) => (sum(one[1]) < sum(best[1]) ? one : best));
+      let y = at[1]; // one below the other
+      for (const other of named.toSorted((one, two) => one - two)) if (Math.abs(y - other) < NAME_HEIGHT) y = other + NAME_HEIGHT;
+      named.push(y);
+      group.pinnedAt = top;
+      for (const text of group.querySelectorAll("text")) text.setAttribute("y", 17 + y - at[1]);
+    }
+  }
+
   return {
     has: (name) => layers[name].childElementCount > 0,
     draw(view, shown) {
       for (const [name, layer] of Object.entries(layers)) layer.toggleAttribute("hidden", !shown[name]);
       const [a, b, c, d] = invert(view.matrix);
+      placeNames(view.matrix);
       root.setAttribute("transform", `matrix(${view.matrix.join(" ")})`);
       for (const group of all) group.setAttribute("transform", `matrix(${[a, b, c, d, ...group.pinnedAt].join(" ")})`);
     },
