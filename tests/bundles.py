@@ -18,9 +18,11 @@ from onnx import TensorProto, helper, numpy_helper
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import Band, Calibration, Disagreement, SexCalibration
 from boneage.bundle.check import predict_phantom
+from boneage.bundle.curve import CurveBand, CurveCalibration, SexCurve
 from boneage.bundle.embedding_stats import EmbeddingStats
 from boneage.bundle.manifest import HandGraph, HandGraphs, Manifest, Member, QualityGraph, SelfTest, write_manifest
 from boneage.bundle.quality import QUALITY_LABELS, QualityLimit
+from boneage.clinical.discordance import DiscordanceLimit, DiscordanceLimits
 from boneage.files import sha256_of
 from boneage.hand.views import CellGrid, ViewSpec
 from boneage.sex import Sex
@@ -50,7 +52,18 @@ CALIBRATION = Calibration(
 )
 
 
-DISAGREEMENT = Disagreement(scale_months=28.0, factor=0.93, caution_months=30.0, critical_months=45.0)
+CURVE = CurveCalibration(
+    {
+        Sex.FEMALE: SexCurve((CurveBand(100.0, 400, 1.5), CurveBand(None, 401, 2.0))),
+        Sex.MALE: SexCurve((CurveBand(None, 350, 2.5),)),
+    }
+)
+
+DISAGREEMENT = Disagreement(caution_months=30.0, critical_months=45.0)
+
+CARPAL_LIMITS = DiscordanceLimits(
+    {sex: (DiscordanceLimit(24.0, 120.0, -12.0, 14.0), DiscordanceLimit(120.0, 216.0, -10.0, 9.0)) for sex in Sex}
+)
 
 
 def tiny_bundle(
@@ -103,6 +116,9 @@ def tiny_bundle(
         hand=write_hand_networks(directory) if hand else None,
         recipe={"network": {"name": "tiny"}},
         metrics=dict(METRICS) if metrics is None else metrics,
+        curve=CURVE if distribution else None,
+        carpal_limits=CARPAL_LIMITS,
+        repeat_sd_months=1.3,
         data="drawn phantoms",
         licence="Apache-2.0",
     )

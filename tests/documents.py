@@ -30,7 +30,12 @@ def assessment_document(
         WarningCode.LOW_RESOLUTION, width=WIDTH, height=HEIGHT, view_width=192, view_height=256
     )
     reading = clinical_reading(
-        BoneAgeEstimate(age_months, (age_months - 12, age_months + 12), (age_months - 19, age_months + 19)),
+        BoneAgeEstimate(
+            age_months,
+            (age_months - 12, age_months + 12),
+            (age_months - 19, age_months + 19),
+            (age_months - 9, age_months + 9),
+        ),
         sex=Sex(changes.get("sex", "F")),
         age=None if chronological_months is None else exact_age(chronological_months),
     )
@@ -44,12 +49,15 @@ def assessment_document(
         typical_error_months=7.5,
         interval_months=(age_months - 19, age_months + 19),
         interval_80_months=(age_months - 12, age_months + 12),
+        consensus_interval_months=(age_months - 14, age_months + 14),
+        consensus_interval_80_months=(age_months - 9, age_months + 9),
         interval_calibrated=False,
         interval_coverage=0.945,
         **clinical_values(clinical_document(reading)),
         member_ages_months={"whole": age_months, "carpals": age_months - 3, "fingers": age_months + 2},
         region_ages_months={"A": age_months, "B": age_months - 3, "C": age_months + 2},
         age_distribution=None,
+        nearest_plates=None,
         regions=("A", "B", "C"),
         hand=hand_document(WIDTH, HEIGHT),
         warnings=(low_resolution.document(),),
@@ -66,7 +74,7 @@ def assessment_document(
             modality=None,
         ),
         radiograph=RadiographDocument(height_pixels=HEIGHT, width_pixels=WIDTH, sha256="0" * 64),
-        bundle=BundleDocument(name="tiny", version="1"),
+        bundle=BundleDocument(name="tiny", version="1", repeat_sd_months=1.3),
         timings_ms={"total": 200.0},
         notice="Not a medical device.",
     )

@@ -19,6 +19,7 @@ from boneage.assessment import (
     Assessment,
     assess,
 )
+from boneage.atlas import Atlas
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import Disagreement
 from boneage.bundle.check import check_bundle
@@ -28,11 +29,12 @@ from boneage.bundle.member_output import MemberOutput
 from boneage.bundle.quality import QUALITY_LABELS
 from boneage.checks.radiograph import estimate_warnings, quality_warnings
 from boneage.clinical.ages import StatedAge, exact_age
+from boneage.clinical.documents import read_again
 from boneage.clinical.errors import ClinicalError
-from boneage.errors import BundleError, Rejection
+from boneage.errors import AtlasError, BundleError, Rejection
 from boneage.explain import Evidence
 from boneage.geometry import Transform
-from boneage.hand.registration import HAND_REGIONS, Hand
+from boneage.hand.registration import HAND_REGIONS, REGION_TITLES, Hand
 from boneage.hand.views import CellGrid, ViewSpec, cut_view, hand_levels
 from boneage.phantom import draw_hand, phantom_points, write_sample
 from boneage.reading.radiograph import Radiograph, read_file, read_radiograph
@@ -41,7 +43,8 @@ from boneage.severity import Severity
 from boneage.sex import Sex
 from boneage.warnings_ import WARNING_TEXTS, WarningCode
 from boneage.words import age_in_words, region_in_words
-from tests.bundles import CALIBRATION, METRICS, REGION_VIEWS, tiny_bundle, write_quality_network
+from tests.atlases import draw_atlas
+from tests.bundles import CALIBRATION, CURVE, METRICS, REGION_VIEWS, tiny_bundle, write_quality_network
 
 FloatArray = NDArray[np.floating]
 
@@ -501,7 +504,7 @@ def test_regions_disagree_warning(
         (warning,) = (one for one in assessment.warnings if one.code is WarningCode.REGIONS_DISAGREE)
         ages = assessment.region_ages_months
         assert warning.values["spread_months"] == max(ages.values()) - min(ages.values())
-        assert {warning.values["highest"], warning.values["lowest"]} <= set(ages)
+        assert {warning.values["highest"], warning.values["lowest"]} <= {REGION_TITLES[region] for region in ages}
 
 
 @pytest.mark.parametrize(
@@ -511,7 +514,7 @@ def test_regions_disagree_warning(
 def test_regions_disagree_severity(
     phantoms: dict[str, Path], by_regions: Bundle, caution: float, critical: float, severity: Severity | None
 ) -> None:
-    limits = Disagreement(scale_months=28.0, factor=0.9, caution_months=caution, critical_months=critical)
+    limits = Disagreement(caution_months=caution, critical_months=critical)
     manifest = replace(by_regions.manifest, disagreement=limits)
     assessment = assess(phantoms["upright"], "F", Bundle(by_regions.directory, manifest))
     severities = [one.severity for one in assessment.warnings if one.code is WarningCode.REGIONS_DISAGREE]
@@ -592,7 +595,7 @@ def test_networks_of_cut_off_regions_are_not_used(
     assert ("E" in short.region_ages_months) is not wider
     if wider:
         (warning,) = (one for one in short.warnings if one.code is WarningCode.REGION_CUT_OFF)
-        assert warning.values["regions"] == "E"
+        assert warning.values["regions"] == "radius and ulna"
         weights = {member.name: member.weight for member in bundle.members}
         used = short.estimate.member_ages_months
         mean = sum(weights[name] * age for name, age in used.items()) / sum(weights[name] for name in used)
@@ -602,8 +605,64 @@ def test_networks_of_cut_off_regions_are_not_used(
 def test_age_distribution_reported_if_available(png: Path, bundle: Bundle, tmp_path: Path) -> None:
     assert assess(png, "F", bundle).document().age_distribution is None
     spread = Bundle.open(tiny_bundle(tmp_path / "spread", distribution=True))
-    distribution = assess(png, "F", spread).to_json()["age_distribution"]
-    assert len(distribution) == 240 and distribution[0] == 0.00417
+    assessment = assess(png, "F", spread)
+    distribution = assessment.to_json()["age_distribution"]
+    expected = CURVE.calibrated(np.full(240, 1 / 240), Sex.FEMALE, assessment.age_months)
+    np.testing.assert_allclose(distribution, expected, atol=1e-5)
+    assert assessment.document().interval_calibrated
+
+
+def test_nearest_plates_of_the_atlas(png: Path, bundle: Bundle, tmp_path: Path) -> None:
+    """They need an atlas with plates of the sex and a distribution of the age."""
+    spread = Bundle.open(tiny_bundle(tmp_path / "spread", distribution=True))
+    own = draw_atlas(tmp_path / "own", sexes="F")
+    assessment = assess(png, "F", spread, atlas=own)
+    assert assessment.estimate.age_distribution is not None
+    plates = assessment.document().nearest_plates
+    assert plates is not None and plates.atlas == "own"
+    expected = Atlas.open(own).most_probable(Sex.FEMALE, assessment.estimate.age_distribution)
+    assert [(one.key, one.age_months) for one in plates.plates] == [(one.key, one.age_months) for one, _ in expected]
+    assert [one.probability for one in plates.plates] == pytest.approx([share for _, share in expected], abs=1e-3)
+    for other in (
+        assess(png, "F", spread),
+        assess(png, "M", spread, atlas=own),
+        assess(png, "F", bundle, atlas="default"),
+    ):
+        assert other.document().nearest_plates is None
+    with pytest.raises(AtlasError):
+        assess(png, "F", spread, atlas="no such atlas")
+
+
+def test_nearest_plates_withheld_outside_the_range(png: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spread = Bundle.open(tiny_bundle(tmp_path / "spread", distribution=True))
+    change_answers(monkeypatch, age_months=300.0)
+    assessment = assess(png, "F", spread, atlas="default")
+    assert assessment.probable_plates is not None
+    assert assessment.document().nearest_plates is None
+
+
+def test_carpal_discordance_by_the_limits_of_the_bundle(
+    phantoms: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limits of the manifest raise the warning, and stay when the assessment is read by another age."""
+    views = [ViewSpec(region, 48, 48, "hand") for region in HAND_REGIONS]
+    bundle = Bundle.open(tiny_bundle(tmp_path / "five", views=views, hand=True), threads=1)
+    run = Bundle.run
+
+    def answer(opened: Bundle, member: Member, view: FloatArray, sex: Sex) -> MemberOutput:
+        return replace(run(opened, member, view, sex), age_months=125.0 if member.view.region == "B" else 100.0)
+
+    monkeypatch.setattr(Bundle, "run", answer)
+    monkeypatch.setattr("boneage.checks.radiograph.phantom_similarity", lambda pixels, hand: 0.0)
+    document = assess(phantoms["upright"], "F", bundle).document()
+    assert document.carpal_discordance is not None
+    assert document.carpal_discordance.limits_months == (-12.0, 14.0)
+    assert (document.carpal_discordance.difference_months, document.carpal_discordance.is_beyond) == (25.0, True)
+    assert WarningCode.CARPAL_DISCORDANCE in {one.code for one in document.warnings}
+    again = read_again(document, exact_age(96.0))
+    assert again.carpal_discordance == document.carpal_discordance
+    assert WarningCode.CARPAL_DISCORDANCE in {one.code for one in again.warnings}
+    assert document.bundle.repeat_sd_months == 1.3
 
 
 def test_regions_in_words() -> None:
@@ -791,7 +850,7 @@ def test_lone_region_left_out_with_warning(
     """One of five networks estimates 60 months more; estimate and heat map come from the others."""
     views = [ViewSpec(region, 48, 48, "hand") for region in HAND_REGIONS]
     bundle = Bundle.open(tiny_bundle(tmp_path / "five", views=views, hand=True), threads=1)
-    limits = Disagreement(scale_months=28.0, factor=0.9, caution_months=30.0, critical_months=45.0)
+    limits = Disagreement(caution_months=30.0, critical_months=45.0)
     bundle = Bundle(bundle.directory, replace(bundle.manifest, disagreement=limits), threads=1)
     run = Bundle.run
 
@@ -806,7 +865,7 @@ def test_lone_region_left_out_with_warning(
     assert "D" not in assessment.regions
     assert len(assessment.estimate.member_ages_months) == 4
     (warning,) = (one for one in assessment.warnings if one.code is WarningCode.REGION_LEFT_OUT)
-    assert (warning.severity, warning.values["region"]) == (Severity.CAUTION, "D")
+    assert (warning.severity, warning.values["region"]) == (Severity.CAUTION, "middle and distal phalanges")
     assert not assessment.has_warning(WarningCode.REGIONS_DISAGREE)
 
 

@@ -121,6 +121,31 @@ def test_embeddings_shipped_are_those_of_the_default_bundle(monkeypatch: pytest.
     np.testing.assert_allclose(kept[plate.key], computed, atol=1e-3)
 
 
+# --- probabilities ---
+
+
+@given(seed=st.integers(0, 10**6), sex=st.sampled_from(Sex))
+def test_most_probable_plates(seed: int, sex: Sex) -> None:
+    """The months of the distribution are divided among the plates of a sex, each to the nearest one."""
+    distribution = np.random.default_rng(seed).dirichlet(np.full(240, 0.1))
+    shares: dict[str, float] = {}
+    for month, probability in enumerate(distribution.tolist()):
+        key = SHIPPED.nearest_by_age(sex, month).key
+        shares[key] = shares.get(key, 0.0) + probability
+    plates = SHIPPED.most_probable(sex, distribution, len(SHIPPED.plates))
+    assert sum(share for _, share in plates) == pytest.approx(1)
+    assert {plate.key: share for plate, share in plates if share} == pytest.approx(shares)
+    assert [share for _, share in plates] == sorted((share for _, share in plates), reverse=True)
+    assert SHIPPED.most_probable(sex, distribution) == plates[:3]
+
+
+def test_most_probable_plates_of_a_missing_sex(tmp_path: Path) -> None:
+    girls = Atlas.open(draw_atlas(tmp_path / "girls", sexes="F"))
+    with pytest.raises(AtlasError) as caught:
+        girls.most_probable(Sex.MALE, np.full(240, 1 / 240))
+    assert caught.value.code == "atlas_not_found"
+
+
 # --- opening ---
 
 

@@ -22,6 +22,7 @@ from click.testing import CliRunner, Result
 
 import boneage as package
 from boneage.assessment import Assessment, assess
+from boneage.atlas import Atlas
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.shipped import list_bundles
 from boneage.cli import cli
@@ -382,10 +383,10 @@ def test_missing_sex_reports_sex_in_file(radiographs: Path, bundle: Path, monkey
 def test_csv_keeps_rows_before_a_failure(
     radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def breaking(source: bytes, sex: str, bundle: Bundle, *, age: StatedAge, name: str) -> Assessment:
+    def breaking(source: bytes, sex: str, bundle: Bundle, *, atlas: Atlas, age: StatedAge, name: str) -> Assessment:
         if name == "other.png":
             raise BundleError("bundle_output", "No number.")
-        return assess(source, sex, bundle, age=age, name=name)
+        return assess(source, sex, bundle, atlas=atlas, age=age, name=name)
 
     monkeypatch.setattr("boneage.assessment.assess", breaking)
     table = tmp_path / "ages.csv"
@@ -429,10 +430,10 @@ def test_csv_continues_after_unexpected_failure(
 def test_sigterm_keeps_finished_rows(
     radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_table: bool
 ) -> None:
-    def stopping(source: bytes, sex: str, bundle: Bundle, *, age: StatedAge, name: str) -> Assessment:
+    def stopping(source: bytes, sex: str, bundle: Bundle, *, atlas: Atlas, age: StatedAge, name: str) -> Assessment:
         if name == "other.png":
             os.kill(os.getpid(), signal.SIGTERM)
-        return assess(source, sex, bundle, age=age, name=name)
+        return assess(source, sex, bundle, atlas=atlas, age=age, name=name)
 
     monkeypatch.setattr("boneage.assessment.assess", stopping)
     table = tmp_path / "ages.csv"
@@ -639,9 +640,9 @@ def test_csv_grows_during_assessment(
 ) -> None:
     table, counts = tmp_path / "ages.csv", []
 
-    def counting(source: bytes, sex: str, bundle: Bundle, *, age: StatedAge, name: str) -> Assessment:
+    def counting(source: bytes, sex: str, bundle: Bundle, *, atlas: Atlas, age: StatedAge, name: str) -> Assessment:
         counts.append(len(rows_of(table)))
-        return assess(source, sex, bundle, age=age, name=name)
+        return assess(source, sex, bundle, atlas=atlas, age=age, name=name)
 
     monkeypatch.setattr("boneage.assessment.assess", counting)
     images = [radiographs / "hand.png", radiographs / "other.png", radiographs / "b" / "hand.png"]
@@ -888,3 +889,12 @@ def test_assess_reference_that_cannot_be_used_is_exit_9(
     result = boneage("assess", radiographs / "hand.png", "--sex", "M", "--bundle", bundle)
     assert result.exit_code == 9
     assert "[reference_not_found]" in error_of(result)
+
+
+def test_assess_json_has_the_plates_of_the_atlas(radiographs: Path, tmp_path: Path) -> None:
+    spread = tiny_bundle(tmp_path / "spread", distribution=True)
+    arguments = ("assess", radiographs / "hand.png", "--sex", "F", "--bundle", spread, "--json")
+    plates = json.loads(boneage(*arguments).stdout)["nearest_plates"]
+    assert plates["atlas"] == "open" and len(plates["plates"]) == 3
+    missing = boneage(*arguments, "--atlas", tmp_path / "none")
+    assert missing.exit_code == 7 and "atlas_not_found" in missing.stderr

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from boneage import words
 from boneage.severity import Severity, highest_severity
 from boneage.warnings_ import ResultWarning, WarningCode, by_severity, severities
 
@@ -18,6 +20,26 @@ def test_by_severity_puts_the_gravest_first(warnings: list[ResultWarning]) -> No
     assert ranks == sorted(ranks, reverse=True)
     assert sorted(warnings, key=str) == sorted(ordered, key=str)
     assert highest_severity(warning.severity for warning in warnings) is (ordered[0].severity if ordered else None)
+
+
+@pytest.mark.parametrize(
+    ("code", "values"),
+    [
+        (WarningCode.REGION_LEFT_OUT, {"region": "carpal bones", "months": 100.0}),
+        (WarningCode.REGION_CUT_OFF, {"regions": "carpal bones, radius and ulna"}),
+        (
+            WarningCode.REGIONS_DISAGREE,
+            {"spread_months": 40.0, "limit_months": 30.0, "highest": "carpal bones", "lowest": "radius and ulna"},
+        ),
+    ],
+)
+def test_warning_names_regions_in_words(code: WarningCode, values: dict[str, str | float]) -> None:
+    """A sentence names no letter of a region, in English and in the language of the reader."""
+    warning = ResultWarning.of(code, **values)
+    assert "carpal bones" in warning.message and words.warning(warning.document()) == warning.message
+    german = next(iter(words.languages()[1:]))
+    with words.use_language(german):
+        assert words.region("B") in words.warning(warning.document())
 
 
 def test_every_code_has_a_severity() -> None:

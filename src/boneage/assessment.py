@@ -16,11 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.activations import ViewActivation, heat_map_of, mean_activations, shows_anything, to_shape
+from boneage.atlas import Atlas
+from boneage.atlas_index import Plate
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.estimate import AgeEstimate, combine, lone_region, region_ages
 from boneage.bundle.manifest import Member
 from boneage.checks import radiograph as checks
 from boneage.clinical.ages import ChronologicalAge, FileAge, StatedAge, age_at_study, age_in_file
+from boneage.clinical.discordance import DiscordanceLimits
 from boneage.clinical.documents import clinical_document, clinical_values, file_difference, result_warnings
 from boneage.clinical.maturity import AgeDistribution
 from boneage.clinical.reading import BoneAgeEstimate, ClinicalReading, clinical_reading
@@ -31,7 +34,7 @@ from boneage.file_names import printable_name
 from boneage.files import sha256_of
 from boneage.geometry import Transform
 from boneage.hand.borders import InnerPicture, inner_window
-from boneage.hand.registration import POINT_NAMES, Hand, Region, box_corners, share_on_radiograph
+from boneage.hand.registration import POINT_NAMES, REGION_TITLES, Hand, Region, box_corners, share_on_radiograph
 from boneage.hand.views import (
     ViewSpec,
     cut_view,
@@ -47,6 +50,8 @@ from boneage.schema import (
     BundleDocument,
     FactsDocument,
     HandDocument,
+    NearestPlatesDocument,
+    PlateDocument,
     PointsDocument,
     RadiographDocument,
     to_json,
@@ -65,6 +70,19 @@ NOTICE = "Not a medical device. For research and teaching; a physician must read
 _LEAST_ON_RADIOGRAPH = 0.7
 """Least share of a region's box that the radiograph must show. Below it the region's networks guess: the 11 of 3,853
 radiographs that show less of region E have twice the error."""
+
+
+@dataclass(frozen=True)
+class ProbablePlates:
+    """The plates of an atlas that are most probably the nearest to the bone age.
+
+    Attributes:
+        atlas: name of the atlas.
+        plates: plates with their probabilities, 0..1, the most probable first.
+    """
+
+    atlas: str
+    plates: tuple[tuple[Plate, float], ...]
 
 
 @dataclass(frozen=True)
@@ -90,6 +108,8 @@ class Assessment:
         radiograph_shape: (H, W) of the radiograph, pixels.
         picture: uint8 (h, w), the radiograph as it is drawn (`boneage.explain.display_picture`), bone bright.
         activations: one for each view and grid.
+        repeat_sd_months: standard deviation of the bundle's repeated readings of one hand; None if it was not measured.
+        probable_plates: the most probable plates of the atlas; None without an atlas or a distribution of the age.
         hand: where the hand lies on the radiograph; None if the bundle does not look for it.
         region_ages_months: the bone age by each region alone (`boneage.bundle.estimate.region_ages`), not corrected,
             also by one that the estimate leaves out (`boneage.bundle.estimate.lone_region`); empty
@@ -111,6 +131,8 @@ class Assessment:
     radiograph_shape: tuple[int, int]
     picture: NDArray[np.uint8] = field(repr=False, compare=False)
     activations: tuple[ViewActivation, ...] = field(repr=False, compare=False)
+    repeat_sd_months: float | None = None
+    probable_plates: ProbablePlates | None = None
     hand: Hand | None = field(default=None, repr=False, compare=False)
     region_ages_months: Mapping[Region, float] = field(default_factory=dict)
     embeddings: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
@@ -178,12 +200,15 @@ class Assessment:
             typical_error_months=two_decimals(estimate.typical_error_months),
             interval_months=_rounded_pair(estimate.interval_months),
             interval_80_months=_rounded_pair(estimate.interval_80_months),
+            consensus_interval_months=_rounded_pair(estimate.consensus_interval_months),
+            consensus_interval_80_months=_rounded_pair(estimate.consensus_interval_80_months),
             interval_calibrated=estimate.is_calibrated,
             interval_coverage=self.interval_coverage,
             **clinical_values(clinical_document(self.reading)),
             member_ages_months={name: round(age, 2) for name, age in estimate.member_ages_months.items()},
             region_ages_months={region: round(age, 2) for region, age in self.region_ages_months.items()},
             age_distribution=None if distribution is None else tuple(round(float(share), 5) for share in distribution),
+            nearest_plates=None if self.is_meaningless else _plates_document(self.probable_plates),
             regions=self.regions,
             hand=None if self.hand is None else _hand_document(self.hand, self.regions),
             warnings=tuple(warning.document() for warning in self.warnings),
@@ -193,7 +218,9 @@ class Assessment:
                 width_pixels=self.radiograph_shape[1],
                 sha256=self.source_sha256,
             ),
-            bundle=BundleDocument(name=self.bundle_name, version=self.bundle_version),
+            bundle=BundleDocument(
+                name=self.bundle_name, version=self.bundle_version, repeat_sd_months=self.repeat_sd_months
+            ),
             timings_ms={step: round(wall, 2) for step, wall in self.timings_ms.items()},
             notice=NOTICE,
         )
@@ -209,6 +236,7 @@ def assess(
     sex: str | Sex | None,
     bundle: str | Path | Bundle = "default",
     *,
+    atlas: str | Path | Atlas | None = None,
     age: ChronologicalAge | StatedAge | None = None,
     name: str | None = None,
 ) -> Assessment:
@@ -218,16 +246,19 @@ def assess(
         source: a file's path, its bytes, or a pydicom data set.
         sex: sex of the patient, ``F`` or ``M`` (see `Sex.parse`). It is required, and never taken from the file.
         bundle: an opened bundle, the name of a shipped one, or a bundle's folder. Open it once for many radiographs.
+        atlas: an opened atlas, the name of a shipped one, or an atlas's folder, for the most probable plates.
         age: chronological age at the study, or dates of birth and study. Missing ones come from the file.
         name: name of a source from memory; a path's own file name if not given.
 
     Raises:
         Rejection: the radiograph cannot be assessed; see `boneage.errors.RejectionCode`.
         BundleError: the bundle is missing or damaged.
+        AtlasError: the atlas is missing or damaged.
         ClinicalError: the reference of the setting ``BONEAGE_REFERENCE`` cannot be read.
     """
     given = _given_sex(source, sex)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    plates = atlas if atlas is None or isinstance(atlas, Atlas) else Atlas.open(atlas)
     clock = _Clock()
     with clock.step("read"):
         if isinstance(source, str | Path):
@@ -235,7 +266,7 @@ def assess(
             source = read_file(Path(source))  # once: the checksum is of the bytes that are decoded
         radiograph = read_radiograph(source)
         sha256 = sha256_of(source) if isinstance(source, bytes) else None
-    return _assess(radiograph, given, opened, clock, age=age, name=name, sha256=sha256)
+    return _assess(radiograph, given, opened, clock, atlas=plates, age=age, name=name, sha256=sha256)
 
 
 def assess_radiograph(
@@ -243,6 +274,7 @@ def assess_radiograph(
     sex: Sex,
     bundle: Bundle,
     *,
+    atlas: Atlas | None = None,
     age: ChronologicalAge | StatedAge | None = None,
     name: str | None = None,
     sha256: str | None = None,
@@ -253,6 +285,7 @@ def assess_radiograph(
         radiograph: result of `boneage.reading.radiograph.read_radiograph`.
         sex: sex of the patient.
         bundle: an opened bundle.
+        atlas: an opened atlas, for the most probable plates.
         age: see `assess`.
         name: name of the file that it came from, if the assessment is to hold it.
         sha256: checksum of that file.
@@ -260,7 +293,7 @@ def assess_radiograph(
     Raises:
         Rejection, BundleError, ClinicalError: same as in `assess`.
     """
-    return _assess(radiograph, sex, bundle, _Clock(), age=age, name=name, sha256=sha256)
+    return _assess(radiograph, sex, bundle, _Clock(), atlas=atlas, age=age, name=name, sha256=sha256)
 
 
 def _assess(
@@ -269,6 +302,7 @@ def _assess(
     opened: Bundle,
     clock: _Clock,
     *,
+    atlas: Atlas | None,
     age: ChronologicalAge | StatedAge | None,
     name: str | None,
     sha256: str | None,
@@ -312,12 +346,16 @@ def _assess(
             if hand is not None and levels is not None
             else ()
         ),
-        *([ResultWarning.of(WarningCode.REGION_CUT_OFF, regions=", ".join(cut_off))] if cut_off else []),
+        *(
+            [ResultWarning.of(WarningCode.REGION_CUT_OFF, regions=", ".join(REGION_TITLES[one] for one in cut_off))]
+            if cut_off
+            else []
+        ),
         *([] if shows_anything(activations, radiograph_shape) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),
     ]
     stated = age if isinstance(age, StatedAge) else StatedAge(age=age)
     at_study = age_at_study(stated, facts.patient_age, facts.birth_date, facts.study_date)
-    reading = _clinical_reading(estimate, given, at_study, by_region, warnings)
+    reading = _clinical_reading(estimate, given, at_study, by_region, warnings, opened.manifest.carpal_limits)
     warnings += [
         *result_warnings(reading),
         *file_difference(at_study.age, age_in_file(facts.patient_age, facts.birth_date, facts.study_date).age),
@@ -337,6 +375,8 @@ def _assess(
         radiograph_shape=radiograph_shape,
         picture=picture,
         activations=activations,
+        repeat_sd_months=opened.manifest.repeat_sd_months,
+        probable_plates=_probable_plates(atlas, given, estimate),
         hand=hand,
         region_ages_months=by_region,
         embeddings={member: output.embedding for member, output in outputs.items()},
@@ -349,6 +389,7 @@ def _clinical_reading(
     at_study: FileAge,
     region_ages_months: Mapping[Region, float],
     warnings: Sequence[ResultWarning],
+    carpal_limits: DiscordanceLimits | None,
 ) -> ClinicalReading:
     """Return the clinical reading of an estimate, by the reference of the setting ``BONEAGE_REFERENCE``."""
     distribution = estimate.age_distribution
@@ -357,6 +398,7 @@ def _clinical_reading(
             estimate.age_months,
             estimate.interval_80_months,
             estimate.interval_months,
+            estimate.consensus_interval_80_months,
             None if distribution is None else AgeDistribution.by_month(distribution),
             {str(region): months for region, months in region_ages_months.items()},
         ),
@@ -366,7 +408,14 @@ def _clinical_reading(
         age_issue=at_study.issue,
         is_meaningless=estimate.outside_range or any(one.code is WarningCode.PHANTOM for one in warnings),
         has_critical_warning=any(one.severity is Severity.CRITICAL for one in warnings),
+        carpal_limits=carpal_limits,
     )
+
+
+def _probable_plates(atlas: Atlas | None, sex: Sex, estimate: AgeEstimate) -> ProbablePlates | None:
+    if atlas is None or estimate.age_distribution is None or not atlas.for_sex(sex):
+        return None
+    return ProbablePlates(atlas.name, tuple(atlas.most_probable(sex, estimate.age_distribution)))
 
 
 def _shown(
@@ -467,6 +516,18 @@ def _hand_document(hand: Hand, regions: Sequence[Region]) -> HandDocument:
 
 def _point(xy: NDArray[np.float64], decimals: int) -> tuple[float, float]:
     return round(float(xy[0]), decimals), round(float(xy[1]), decimals)
+
+
+def _plates_document(plates: ProbablePlates | None) -> NearestPlatesDocument | None:
+    if plates is None:
+        return None
+    return NearestPlatesDocument(
+        atlas=plates.atlas,
+        plates=tuple(
+            PlateDocument(key=plate.key, age_months=plate.age_months, probability=round(probability, 3))
+            for plate, probability in plates.plates
+        ),
+    )
 
 
 def _facts_document(facts: RadiographFacts) -> FactsDocument:

@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.arrays import Embedding
+from boneage.arrays import Embedding, Vector
 from boneage.atlas_index import INDEX_NAME, AtlasDescription, Plate, read_description, read_index
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.manifest import Member
@@ -142,6 +142,30 @@ class Atlas:
             raise ValueError("no plate is nearest to an age that is not a number")
         plates = self._some_of(sex)
         return min(plates, key=lambda plate: abs(plate.age_months - age_months))
+
+    def most_probable(self, sex: Sex, distribution: Vector, count: int = 3) -> list[tuple[Plate, float]]:
+        """Return the plates of a sex that are most probably the nearest to the bone age.
+
+        Each month of the distribution belongs to the plate whose age is nearest, the younger of two equally near ones.
+
+        Args:
+            sex: sex of the patient.
+            distribution: (N,), probability of each age in whole months from 0.
+            count: number of plates, at least 1.
+
+        Returns:
+            At most `count` plates with their probabilities, the most probable first. The probabilities of all plates of
+            the sex sum to 1.
+
+        Raises:
+            AtlasError: ``atlas_not_found`` if the atlas has none of this sex.
+        """
+        plates = self._some_of(sex)
+        ages = np.array([plate.age_months for plate in plates])
+        nearest = np.abs(np.arange(len(distribution))[:, None] - ages).argmin(axis=1)
+        shares = np.bincount(nearest, weights=distribution, minlength=len(plates)) / distribution.sum()
+        order = np.argsort(-shares, kind="stable")[:count]
+        return [(plates[place], float(shares[place])) for place in order.tolist()]
 
     def neighbours(self, plate: Plate) -> tuple[Plate | None, Plate | None]:
         """Return the next younger and the next older plate of the same sex; None at the ends.

@@ -133,6 +133,30 @@ class BundleDocument(Document):
     """Name of the bundle."""
     version: str
     """Version of the bundle."""
+    repeat_sd_months: float | None
+    """Standard deviation of its repeated readings of one hand, months; null if it was not measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlateDocument(Document):
+    """A plate of an atlas with its probability."""
+
+    key: str
+    """Name of the plate in the atlas."""
+    age_months: float
+    """Bone age that it represents, months."""
+    probability: float
+    """Probability that one reader's bone age is nearest to this plate, 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearestPlatesDocument(Document):
+    """Plates that are most probably the nearest to the bone age."""
+
+    atlas: str
+    """Name of the atlas."""
+    plates: tuple[PlateDocument, ...]
+    """At most three plates, the most probable first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,14 +285,14 @@ class ClinicalDocument(Document):
     sds: float | None
     """Standard deviation score (SDS) of the bone age; null with `determination_reason`."""
     sds_interval_80: tuple[float, float] | None
-    """SDS at both ends of the 80 % prediction interval."""
+    """SDS at both ends of the 80 % interval for the mean of several readers."""
     sds_range: tuple[float, float] | None
     """Lowest and highest SDS that an age in whole years allows; it is no prediction interval."""
     determination: DeterminationCode | None
-    """`delayed` (SDS of -2 or below), `normal`, `advanced` (SDS of +2 or above), or `borderline` where the 80 %
-    prediction interval holds more than one of these; null with `determination_reason`."""
+    """`delayed` (SDS of -2 or below), `normal`, `advanced` (SDS of +2 or above), or `borderline` where
+    `sds_interval_80` holds more than one of these; null with `determination_reason`."""
     determination_candidates: tuple[Literal["delayed", "normal", "advanced"], ...]
-    """Classes that the 80 % prediction interval holds, from delayed to advanced."""
+    """Classes that `sds_interval_80` holds, from delayed to advanced."""
     determination_reason: WithheldCode | None
     """Reason for a missing SDS and determination."""
     near_maturity: NearMaturityDocument | None
@@ -297,15 +321,20 @@ class EstimateDocument(Document):
     """Mean absolute difference from readers, months: on radiographs of this sex and near this age if
     `interval_calibrated`, else on all validation radiographs."""
     interval_months: tuple[float, float] | None
-    """95 % prediction interval of this reading, months, cut at the ends of bone age; open above if
+    """95 % prediction interval of one reader's bone age, months, cut at the ends of bone age; open above if
     `near_maturity.is_near`."""
     interval_80_months: tuple[float, float] | None
-    """80 % prediction interval of this reading, months, cut likewise."""
+    """80 % prediction interval of one reader's bone age, months, cut likewise."""
+    consensus_interval_months: tuple[float, float] | None
+    """95 % prediction interval of the mean of several readers, months, cut likewise. It assumes a standard deviation of
+    one reader about that mean."""
+    consensus_interval_80_months: tuple[float, float] | None
+    """80 % prediction interval of the mean of several readers, months, cut likewise."""
     interval_calibrated: bool
     """True if the intervals are calibrated by sex and age; false if they are 1.96 and 1.28 times the root mean square
     error of all validation radiographs on either side."""
     interval_coverage: float | None
-    """Share of the validation radiographs whose label lay within the 95 % interval, 0 to 1."""
+    """Share of the validation radiographs whose label lay within the 95 % interval of one reader, 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,7 +346,9 @@ class AssessmentDocument(ClinicalDocument, EstimateDocument):
     region_ages_months: Mapping[str, float]
     """Bone age by each region of the hand alone, months; empty for a bundle that reads one region."""
     age_distribution: tuple[float, ...] | None
-    """Probability of each month of bone age from 0, 240 values; null if no network gives a distribution."""
+    """Probability of each bone age in whole months from 0, 240 values; null if no network gives a distribution."""
+    nearest_plates: NearestPlatesDocument | None
+    """Most probable plates of the atlas in use; null without an atlas or a distribution."""
     regions: tuple[str, ...]
     """Regions that the networks read."""
     hand: HandDocument | None

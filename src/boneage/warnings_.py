@@ -97,8 +97,8 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         ),
         "regions_disagree": (
             _CAUTION,
-            "The regions of the hand give ages that lie {spread_months:.0f} months apart, the highest by region"
-            " {highest}, the lowest by region {lowest}; in validation {limit_months:.0f} months were rarely exceeded.",
+            "The regions of the hand give ages that lie {spread_months:.0f} months apart (highest: {highest}; lowest:"
+            " {lowest}). In validation {limit_months:.0f} months were rarely exceeded.",
         ),
         "regions_disagree.far": (
             _CRITICAL,
@@ -107,8 +107,8 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         ),
         "region_left_out": (
             _CAUTION,
-            "Region {region} alone gives {months:.0f} months, far from all others: the estimate rests on the others."
-            " Look for something that covers this region.",
+            "One region alone ({region}) gives {months:.0f} months, far from all others: the estimate rests on the"
+            " others. Look for something that covers this region.",
         ),
         "plaster": (
             _CAUTION,
@@ -138,7 +138,7 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         ),
         "region_cut_off": (
             _CAUTION,
-            "A large part of region {regions} lies outside the radiograph: the age rests on the other regions.",
+            "A large part of the hand ({regions}) lies outside the radiograph: the age rests on the other regions.",
         ),
         "not_validated": (_CAUTION, "This model bundle has not been validated: its accuracy is unknown."),
         "looks_inverted": (
@@ -217,8 +217,8 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         ),
         "age_in_whole_years": (
             _CAUTION,
-            "The chronological age is known in whole years only, so that the difference is a range and there is no SDS."
-            " Give the date of birth, or the age in years and months.",
+            "The chronological age is known in whole years only, so that difference and SDS are ranges at best, and"
+            " there is no determination. Give the date of birth, or the age in years and months.",
         ),
         "patient_age_malformed": (
             _INFO,

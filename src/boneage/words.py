@@ -250,6 +250,9 @@ SEXES: Mapping[str, str] = MappingProxyType({"F": marked("female"), "M": marked(
 _SEX_PLACES = ("given", "said")
 """Places of warnings' sentences that hold ``F`` or ``M``."""
 
+_REGION_PLACES = ("region", "regions", "highest", "lowest")
+"""Places of warnings' sentences that hold titles of regions in English, several after one another with commas."""
+
 
 def sex(code: str | None) -> str:
     """Return a sex in words, from ``F`` or ``M``; empty for None."""
@@ -276,8 +279,14 @@ def warning(document: WarningDocument) -> str:
     template = WARNING_TEXTS.get(document.template)
     if template is None:
         return document.message or document.code.replace("_", " ")
-    values = {name: sex(str(value)) if name in _SEX_PLACES else value for name, value in document.values.items()}
-    return gettext(template).format(**values)
+    return gettext(template).format(**{name: _value(name, value) for name, value in document.values.items()})
+
+
+def _value(place: str, value: str | float) -> str | float:
+    """Return the value of a warning's place, in words where it names a sex or regions."""
+    if place in _SEX_PLACES:
+        return sex(str(value))
+    return ", ".join(map(gettext, str(value).split(", "))) if place in _REGION_PLACES else value
 
 
 def region_in_words(name: str) -> str:

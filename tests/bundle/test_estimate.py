@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boneage.bundle.estimate import combine, interval_around, lone_region, region_ages
+from boneage.bundle.curve import central_interval
+from boneage.bundle.estimate import combine, lone_region, region_ages
 from boneage.bundle.manifest import Manifest, read_manifest
 from boneage.bundle.member_output import MemberOutput
 from boneage.errors import BundleError
 from boneage.hand.registration import HAND_REGIONS, Region
 from boneage.hand.views import ViewSpec
 from boneage.sex import Sex
-from tests.bundles import CALIBRATION, DISAGREEMENT, REGION_VIEWS, tiny_bundle
+from tests.bundles import CALIBRATION, CURVE, DISAGREEMENT, tiny_bundle
 
 ages = st.floats(-50, 400)
 
@@ -27,13 +28,6 @@ ages = st.floats(-50, 400)
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """Manifest of three members with the weights 1, 2 and 3."""
     folder: Path = tiny_bundle(tmp_path_factory.mktemp("bundles") / "three", members=3)
-    return read_manifest(folder)
-
-
-@pytest.fixture(scope="module")
-def by_region(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """Manifest of three members, one for each region."""
-    folder = tiny_bundle(tmp_path_factory.mktemp("bundles") / "regions", views=REGION_VIEWS, hand=True)
     return read_manifest(folder)
 
 
@@ -100,9 +94,13 @@ def test_combine_calibrated_by_sex(manifest: Manifest, age: float, sex: Sex) -> 
     assert estimate.outside_range == (not 0 <= corrected <= 228)
     band = CALIBRATION.by_sex[sex].bands[int(sex is Sex.FEMALE and corrected >= 100.0)]
     assert estimate.typical_error_months == band.typical_error_months
-    assert estimate.interval_months == interval_around(estimate.age_months, band.half_width_95_months)
-    assert estimate.interval_80_months == interval_around(estimate.age_months, band.half_width_80_months)
     wide, narrow = estimate.interval_months, estimate.interval_80_months
+    assert wide is not None and narrow is not None
+    for (low, high), half in ((wide, band.half_width_95_months), (narrow, band.half_width_80_months)):
+        assert low == pytest.approx(max(estimate.age_months - half, 0.0))
+        assert high == pytest.approx(
+            estimate.age_months + half if estimate.age_months > 228 else min(estimate.age_months + half, 228.0)
+        )
     assert 0 <= wide[0] <= narrow[0] <= estimate.age_months <= narrow[1] <= wide[1]
 
 
@@ -177,26 +175,44 @@ def test_combine_distribution_is_the_weighted_mean(
     assert combine(outputs_of(100.0), manifest).age_distribution is None
 
 
-@given(first=st.floats(20, 200), spread=st.floats(0, 100))
-def test_combine_intervals_widen_with_disagreement(by_region: Manifest, first: float, spread: float) -> None:
-    drawn_ages = outputs_of(first, first, first + spread)
-    plain = combine(drawn_ages, replace(by_region, calibration=CALIBRATION), sex=Sex.MALE)
-    widened = combine(drawn_ages, replace(by_region, calibration=CALIBRATION, disagreement=DISAGREEMENT), sex=Sex.MALE)
-    assert widened.age_months == plain.age_months
-    band = CALIBRATION.by_sex[Sex.MALE].bands[0]
-    factor = DISAGREEMENT.widening(spread)
-    for interval, half in (
-        (widened.interval_months, band.half_width_95_months),
-        (widened.interval_80_months, band.half_width_80_months),
+@given(first=st.integers(0, 239), second=st.integers(0, 239), age=st.floats(-20, 260), sex=st.sampled_from(Sex))
+def test_combine_intervals_are_parts_of_the_calibrated_curve(
+    manifest: Manifest, first: int, second: int, age: float, sex: Sex
+) -> None:
+    """They hold the estimate and lie within the ages of readers, whatever the networks give."""
+    certain = np.eye(240, dtype=np.float32)
+    outputs = outputs_of(age, age)
+    for name, month in (("member-0", first), ("member-1", second)):
+        outputs[name] = replace(outputs[name], age_distribution=0.9 * certain[month] + 0.1 / 240)
+    estimate = combine(outputs, replace(manifest, curve=CURVE), sex=sex)
+    assert estimate.is_calibrated
+    curve = estimate.age_distribution
+    assert curve is not None and curve.sum() == pytest.approx(1)
+    raw = combine(outputs, replace(manifest, curve=CURVE))
+    assert not raw.is_calibrated and raw.age_distribution is not None
+    np.testing.assert_allclose(CURVE.calibrated(raw.age_distribution, sex, estimate.age_months), curve)
+    for percent, interval, consensus in (
+        (95, estimate.interval_months, estimate.consensus_interval_months),
+        (80, estimate.interval_80_months, estimate.consensus_interval_80_months),
     ):
-        assert interval == pytest.approx(interval_around(plain.age_months, factor * half))
-    assert widened.typical_error_months == pytest.approx(factor * band.typical_error_months)
+        assert interval is not None and consensus is not None
+        ends = central_interval(curve, percent)
+        assert interval[0] == pytest.approx(max(min(ends[0], estimate.age_months), 0.0))
+        assert 0 <= interval[0] <= consensus[0] <= estimate.age_months <= consensus[1] <= interval[1]
+        if estimate.age_months <= 228:
+            assert interval[1] == pytest.approx(min(max(ends[1], estimate.age_months), 228.0))
 
 
-def test_combine_one_region_cannot_disagree(by_region: Manifest) -> None:
-    manifest = replace(by_region, calibration=CALIBRATION, disagreement=DISAGREEMENT)
-    estimate = combine(outputs_of(100.0), manifest, sex=Sex.MALE)
-    assert estimate.interval_months == interval_around(100.0, 16.0)  # the width of a bundle of one region
+@given(age=st.floats(40, 180))
+def test_combine_consensus_interval_is_narrower_by_its_share(manifest: Manifest, age: float) -> None:
+    estimate = combine(outputs_of(age), manifest, sex=Sex.MALE)
+    share = math.sqrt(1 - (6 / 11) ** 2)  # the RMSE of the metrics is 11
+    for interval, consensus in (
+        (estimate.interval_months, estimate.consensus_interval_months),
+        (estimate.interval_80_months, estimate.consensus_interval_80_months),
+    ):
+        assert interval is not None and consensus is not None
+        assert consensus == pytest.approx([age + share * (end - age) for end in interval])
 
 
 @pytest.fixture(scope="module")

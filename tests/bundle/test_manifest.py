@@ -24,7 +24,15 @@ from boneage.errors import BundleError
 from boneage.hand.search import HandLimits
 from boneage.hand.views import ViewSpec
 from boneage.sex import Sex
-from tests.bundles import CALIBRATION, DISAGREEMENT, METRICS, REGION_VIEWS, tiny_bundle, write_quality_network
+from tests.bundles import (
+    CALIBRATION,
+    CURVE,
+    DISAGREEMENT,
+    METRICS,
+    REGION_VIEWS,
+    tiny_bundle,
+    write_quality_network,
+)
 
 EMBEDDING_STATS = EmbeddingStats(mean=(0.0, 0.5, 1.0, -1.0), spread=(1.0, 0.5, 2.0, 0.25), limit=3.0)
 
@@ -36,7 +44,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     tiny_bundle(folder, members=2, mirror=True, embedding_stats=EMBEDDING_STATS, hand=True)
     bundle = with_calibration(folder, CALIBRATION, metrics=METRICS)
     quality = write_quality_network(folder)
-    write_manifest(replace(bundle.manifest, quality=quality, disagreement=DISAGREEMENT), folder)
+    write_manifest(replace(bundle.manifest, quality=quality, curve=CURVE, disagreement=DISAGREEMENT), folder)
     return Bundle.open(folder)
 
 
@@ -69,6 +77,8 @@ OBJECTS: list[tuple[str | int, ...]] = [
     ("hand", "limits"),
     ("self_test",),
     ("calibration",),
+    ("curve", "by_sex", "F", "bands", 0),
+    ("carpal_limits", "by_sex", "M", 0),
     ("calibration", "by_sex"),
     ("calibration", "by_sex", "F"),
     ("calibration", "by_sex", "F", "bands", 0),
@@ -205,8 +215,16 @@ def test_from_json_missing_key_or_wrong_type(shared: Bundle, path: tuple[str | i
         (("quality", "limits", "plaster", "caution"), 0.95),  # above the critical one
         (("quality", "limits", "plaster", "critical"), 1.1),
         (("quality", "limits", "metal", "caution"), -0.1),
-        (("disagreement", "scale_months"), 0.0),
-        (("disagreement", "factor"), 1.1),
+        (("curve", "by_sex", "F", "bands"), []),
+        (("curve", "by_sex", "F", "bands", 0, "power"), 0.0),
+        (("curve", "by_sex", "F", "bands", 0, "radiographs"), 0),
+        (("curve", "by_sex", "F", "bands", 1, "upper_months"), 228.0),
+        (("curve", "by_sex"), {}),
+        (("carpal_limits", "by_sex", "F", 1, "lower_age_months"), 119.0),  # overlaps with the band before
+        (("carpal_limits", "by_sex", "F", 0, "high_months"), -13.0),
+        (("repeat_sd_months",), 0.0),
+        (("reader_sd_months",), 0.0),
+        (("reader_sd_months",), None),
         (("disagreement", "caution_months"), 0.0),
         (("disagreement", "critical_months"), 29.0),  # below the other
         (("hand", "locate", "graph"), "../locate.onnx"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -14,7 +15,6 @@ from boneage.clinical.change import (
     ChangeFlag,
     ChangeReason,
     ReadingMethod,
-    RepeatSd,
     SerialReading,
     Verdict,
     change,
@@ -33,7 +33,7 @@ def automatic(
     bone: float, age: ChronologicalAge | float | None = None, day: date | None = None, version: str | None = "a 1"
 ) -> SerialReading:
     chronological = exact_age(age) if isinstance(age, float | int) else age
-    return SerialReading(bone, AUTOMATIC, chronological, day, version)
+    return SerialReading(bone, AUTOMATIC, chronological, day, version, repeat_sd_months=1.3)
 
 
 @pytest.mark.parametrize(("months", "band"), [(6, 7.2), (12, 3.6)])
@@ -57,22 +57,23 @@ def test_change_below_six_months() -> None:
 @pytest.mark.parametrize(
     ("one", "other", "s"),
     [
-        (AUTOMATIC, AUTOMATIC, 1.3 * math.sqrt(2)),
-        (MANUAL, MANUAL, 7 * math.sqrt(2)),
-        (AUTOMATIC, MANUAL, math.hypot(1.3, 7)),
+        (automatic(100, 96), automatic(120, 120), 1.3 * math.sqrt(2)),
+        (SerialReading(100, MANUAL, exact_age(96)), SerialReading(120, MANUAL, exact_age(120)), 7 * math.sqrt(2)),
+        (automatic(100, 96), SerialReading(120, MANUAL, exact_age(120)), math.hypot(1.3, 7)),
+        (automatic(100, 96), SerialReading(120, AUTOMATIC, exact_age(120)), math.hypot(1.3, 7)),
     ],
 )
-def test_band_by_method(one: ReadingMethod, other: ReadingMethod, s: float) -> None:
-    result = change(SerialReading(100, one, exact_age(96)), SerialReading(120, other, exact_age(120)))
+def test_band_by_repeat_sd(one: SerialReading, other: SerialReading, s: float) -> None:
+    """A bundle whose SD was not measured counts like a physician."""
+    result = change(one, other)
     assert result.band_months == pytest.approx(1.96 * s)
-    assert (ChangeFlag.MIXED_METHODS in result.flags) is (one is not other)
+    assert (ChangeFlag.MIXED_METHODS in result.flags) is (one.method is not other.method)
 
 
-def test_repeat_sd_from_the_manifest() -> None:
-    result = change(automatic(100, 96), automatic(112, 108), RepeatSd(automatic=2.0))
-    assert result.band_months == pytest.approx(1.96 * 2 * math.sqrt(2))
+@pytest.mark.parametrize("months", [0.0, -1.0, math.inf, math.nan])
+def test_repeat_sd_invalid(months: float) -> None:
     with pytest.raises(ClinicalError):
-        RepeatSd(manual=0.0)
+        SerialReading(100.0, AUTOMATIC, repeat_sd_months=months)
 
 
 @pytest.mark.parametrize(
@@ -159,9 +160,9 @@ def test_velocity_is_the_difference_by_time(one: float, other: float, age: float
 def test_course_sorts_and_scores() -> None:
     """A boy seen four times: first behind, then catching up, at last near maturity."""
     readings = [
-        SerialReading(195.0, AUTOMATIC, exact_age(190.0), version="a 1", is_near_maturity=True),
+        replace(automatic(195.0, 190.0), is_near_maturity=True),
         automatic(96.0, 120.0),
-        SerialReading(112.0, AUTOMATIC, exact_age(132.0), version="a 1", interval_80=(108.0, 116.0)),
+        replace(automatic(112.0, 132.0), interval_80=(108.0, 116.0)),
         automatic(130.0, 144.0),
     ]
     result = course(readings, Sex.MALE, shipped_reference())

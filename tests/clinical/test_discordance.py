@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from boneage.clinical.discordance import (
+    LEAST_RADIOGRAPHS,
+    USUAL_SHARE,
     Direction,
     DiscordanceLimit,
     DiscordanceLimits,
@@ -14,6 +20,7 @@ from boneage.clinical.discordance import (
 )
 from boneage.clinical.errors import ClinicalError
 from boneage.sex import Sex
+from boneage.strict import InvalidValueError, read, to_plain
 
 LIMITS = DiscordanceLimits(
     {Sex.MALE: (DiscordanceLimit(24, 96, -15, 18), DiscordanceLimit(96, 150, -12, 12))},
@@ -59,45 +66,51 @@ def test_carpal_discordance_of_too_few_regions(ages: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize(
-    "bands",
+    ("bands", "place"),
     [
-        (DiscordanceLimit(96, 24, -15, 18),),
-        (DiscordanceLimit(24, 96, 18, -15),),
-        (DiscordanceLimit(24, 96, -15, 18), DiscordanceLimit(90, 150, -12, 12)),
-        (DiscordanceLimit(24, 96, -15, float("inf")),),
-        (DiscordanceLimit(24, 96, float("nan"), 18),),
+        ([(96, 24, -15, 18)], "by_sex.M[0].upper_age_months"),
+        ([(24, 96, 18, -15)], "by_sex.M[0].high_months"),
+        ([(24, 96, -15, 18), (90, 150, -12, 12)], "by_sex.M[1].lower_age_months"),
+        ([(24, 96, -15, float("inf"))], "by_sex.M[0].high_months"),
+        ([(24, 96, float("nan"), 18)], "by_sex.M[0].low_months"),
     ],
 )
-def test_discordance_limits_invalid(bands: tuple[DiscordanceLimit, ...]) -> None:
+def test_discordance_limits_invalid(bands: list[tuple[float, ...]], place: str) -> None:
+    keys = ("lower_age_months", "upper_age_months", "low_months", "high_months")
+    with pytest.raises(InvalidValueError) as error:
+        read(DiscordanceLimits, {"by_sex": {"M": [dict(zip(keys, band, strict=True)) for band in bands]}})
+    assert error.value.place == place
+
+
+@given(seed=st.integers(0, 10**6), count=st.integers(2 * LEAST_RADIOGRAPHS, 1500))
+def test_measure_limits_hold_their_coverage(seed: int, count: int) -> None:
+    """The bands reach from 2 years to the end of the scale; a sex with few radiographs has no limits."""
+    rng = np.random.default_rng(seed)
+    ages = rng.uniform(0, 227, count)
+    differences = rng.normal(2, 8, count)
+    limits = measure_limits([Sex.MALE] * count, ages, differences)
+    assert limits is not None and limits.by_sex[Sex.FEMALE] == ()
+    bands = limits.by_sex[Sex.MALE]
+    assert read(DiscordanceLimits, to_plain(limits)) == limits
+    assert (bands[0].lower_age_months, bands[-1].upper_age_months) == (24.0, 228.0)
+    assert len(bands) == np.count_nonzero(ages >= 24) // LEAST_RADIOGRAPHS
+    for one, two in pairwise(bands):
+        assert one.upper_age_months == two.lower_age_months
+    judged = [
+        carpal_discordance({"B": 100 + d, "C": 100, "D": 100}, Sex.MALE, a, limits)
+        for d, a in zip(differences, ages, strict=True)
+    ]
+    beyond = [one.is_beyond for one in judged if one is not None and one.is_beyond is not None]
+    assert np.mean(beyond) == pytest.approx(1 - USUAL_SHARE, abs=0.01)
+
+
+def test_measure_limits_of_few_radiographs() -> None:
+    assert measure_limits([], [], []) is None
+    assert measure_limits([Sex.MALE] * 199, np.full(199, 90.0), np.zeros(199)) is None
+
+
+@pytest.mark.parametrize(("ages", "differences"), [([1.0, 2.0], [0.0]), ([np.nan], [0.0]), ([1.0], [np.inf])])
+def test_measure_limits_invalid(ages: list[float], differences: list[float]) -> None:
     with pytest.raises(ClinicalError) as error:
-        DiscordanceLimits({Sex.MALE: bands})
-    assert error.value.code == "limits_invalid"
-
-
-def test_measure_limits_hold_their_coverage() -> None:
-    """95 % of the radiographs lie within; a band with few radiographs, and a sex without any, have no limits."""
-    rng = np.random.default_rng(0)
-    ages = np.concatenate([rng.uniform(24, 120, 2000), rng.uniform(120, 180, 99)])
-    differences = rng.normal(2, 8, ages.size)
-    limits = measure_limits([Sex.FEMALE] * ages.size, ages, differences, [24, 120, 180])
-    (band,) = limits.by_sex[Sex.FEMALE]
-    assert limits.by_sex[Sex.MALE] == ()
-    young = differences[ages < 120]
-    assert np.mean((young >= band.low_months) & (young <= band.high_months)) == pytest.approx(0.95, abs=0.001)
-    assert (band.low_months, band.high_months) == pytest.approx((2 - 1.96 * 8, 2 + 1.96 * 8), abs=1.5)
-
-
-@pytest.mark.parametrize(
-    ("ages", "edges", "coverage"),
-    [
-        ([1.0, 2.0], [0, 3], 0.95),
-        ([1.0], [3, 0], 0.95),
-        ([1.0], [0], 0.95),
-        ([np.nan], [0, 3], 0.95),
-        ([1.0], [0, 3], 1),
-    ],
-)
-def test_measure_limits_invalid(ages: list[float], edges: list[float], coverage: float) -> None:
-    with pytest.raises(ClinicalError) as error:
-        measure_limits([Sex.MALE], ages, [0.0], edges, coverage)
+        measure_limits([Sex.MALE], ages, differences)
     assert error.value.code == "limits_invalid"

@@ -34,7 +34,7 @@ def test_near_maturity_by_estimate(sex: Sex | None, limit: float) -> None:
     assert not near_maturity(limit - 0.01, sex).is_near
 
 
-@pytest.mark.parametrize(("sex", "month"), [(Sex.FEMALE, 204), (Sex.MALE, 216)])
+@pytest.mark.parametrize(("sex", "month"), [(Sex.FEMALE, 205), (Sex.MALE, 217)])
 def test_near_maturity_by_distribution(sex: Sex, month: int) -> None:
     """More than one fifth above 17 or 18 years; exactly one fifth is not more, nor does the month below count."""
     maturity = near_maturity(170.0, sex, distribution(0.21, month))

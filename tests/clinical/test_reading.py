@@ -28,7 +28,7 @@ from boneage.clinical.sds import Determination, WithheldReason
 from boneage.schema import to_json
 from boneage.sex import Sex
 
-BOY = BoneAgeEstimate(121.0, (115.0, 127.0), (102.0, 139.0))
+BOY = BoneAgeEstimate(121.0, (112.0, 130.0), (102.0, 139.0), consensus_80=(115.0, 127.0))
 Code = ClinicalWarningCode
 
 
@@ -73,7 +73,7 @@ def test_reading_with_dates() -> None:
         "near_maturity": {"is_near": False, "reasons": [], "probability_mature": None},
         "carpal_discordance": None,
     }
-    assert (reading.interval_80, reading.interval_95, reading.warnings) == ((115, 127), (102, 139), ())
+    assert (reading.interval_80, reading.interval_95, reading.warnings) == ((112, 130), (102, 139), ())
     assert reading.severity is None
 
 
@@ -94,7 +94,7 @@ def test_reading_without_age() -> None:
     assert (reading.difference, reading.difference_reason) == (None, WithheldReason.AGE_UNKNOWN)
     assert reading.determination_reason is WithheldReason.AGE_UNKNOWN
     assert codes(reading) == ["age_unknown"]
-    assert reading.interval_80 == (115, 127)
+    assert reading.interval_80 == (112, 130)
 
 
 @pytest.mark.parametrize("issue", list(AgeIssue))
@@ -212,7 +212,7 @@ def test_reading_of_a_correction() -> None:
 
 
 def test_reading_states_borderline_classes() -> None:
-    reading = clinical_reading(BoneAgeEstimate(98.0, (92.0, 104.0)), sex=Sex.MALE, age=exact_age(120.0))
+    reading = clinical_reading(BoneAgeEstimate(98.0, consensus_80=(92.0, 104.0)), sex=Sex.MALE, age=exact_age(120.0))
     assert reading.determination is Determination.BORDERLINE
     assert plain(reading)["determination_candidates"] == ["delayed", "normal"]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
 
 from boneage.clinical.ages import exact_age
-from boneage.clinical.change import ReadingMethod, SerialReading
+from boneage.clinical.change import MANUAL_REPEAT_SD_MONTHS, ReadingMethod, SerialReading
 from boneage.clinical.errors import ClinicalError
 from boneage.report.comparison import Decided, comparison, serial_reading
 from boneage.report.content import report_content
@@ -16,7 +17,12 @@ from tests.documents import assessment_document
 
 def reading(months: float, study: date | None, **changes: object) -> SerialReading:
     """Return an automatic reading."""
-    values: dict[str, object] = {"method": ReadingMethod.AUTOMATIC, "version": "tiny 1", **changes}
+    values: dict[str, object] = {
+        "method": ReadingMethod.AUTOMATIC,
+        "version": "tiny 1",
+        "repeat_sd_months": 1.3,
+        **changes,
+    }
     return SerialReading(months, study_date=study, **values)  # type: ignore[arg-type]
 
 
@@ -66,3 +72,12 @@ def test_serial_reading_of_correction_is_manual() -> None:
     """A corrected bone age has no interval and no bundle."""
     one = serial_reading(assessment_document(94.0), Decided(98.0, is_corrected=True))
     assert (one.bone_age_months, one.method, one.version, one.interval_80) == (98.0, ReadingMethod.MANUAL, None, None)
+    assert one.repeat_sd_months == MANUAL_REPEAT_SD_MONTHS
+
+
+def test_serial_reading_carries_interval_and_repeat_sd_of_its_bundle() -> None:
+    document = assessment_document(94.0)
+    one = serial_reading(document)
+    assert (one.interval_80, one.repeat_sd_months) == (document.consensus_interval_80_months, 1.3)
+    unmeasured = replace(document, bundle=replace(document.bundle, repeat_sd_months=None))
+    assert serial_reading(unmeasured).repeat_sd_months == MANUAL_REPEAT_SD_MONTHS

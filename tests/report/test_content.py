@@ -21,6 +21,7 @@ from boneage.clinical.sds import WithheldReason
 from boneage.report.comparison import Decided
 from boneage.report.content import NO_SDS, ReportContent, intended_use, report_content
 from boneage.report.report import CSV_COLUMNS, csv_row, csv_settings, json_text, page, report_text, text
+from boneage.schema import NearestPlatesDocument, PlateDocument
 from boneage.sex import Sex
 from boneage.words import languages, use_language
 from tests.bundles import tiny_bundle
@@ -149,10 +150,21 @@ def test_correction_has_its_own_sds() -> None:
     assert "Likely range" not in corrected.report_text[1]
 
 
+def test_most_probable_plates_in_words() -> None:
+    plates = tuple(
+        PlateDocument(key=f"F-{age:03d}", age_months=age, probability=p) for age, p in ((96, 0.484), (84, 0.3))
+    )
+    document = assessment_document(94.0, nearest_plates=NearestPlatesDocument(atlas="open", plates=plates))
+    content = report_content(document)
+    assert content.plates == "Most probable plates of the atlas: 8 years (48 %), 7 years (30 %)"
+    assert content.plates in content.answer
+    assert report_content(replace(document, is_meaningless=True)).plates == ""
+
+
 def test_near_maturity_is_open_above() -> None:
     content = report_content(assessment_document(190.0, chronological_months=170.0))
     assert "and above" in content.likely_range
-    assert (content.difference, content.wide_range) == ("", "")
+    assert (content.difference, content.consensus_range, content.wide_range) == ("", "", "")
     assert content.sds == "No SDS: the hand is at or near skeletal maturity"
 
 

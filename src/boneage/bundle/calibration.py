@@ -15,18 +15,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from boneage.arrays import Months
+from boneage.bundle.bands import band_at, equal_bands, faults_of_bands, number_of_band
 from boneage.sex import Sex
 from boneage.strict import Bounds, EveryKey, Length, NotNegative, Positive
-
-MOST_BANDS = 6
-"""Largest number of bands of a sex."""
 
 RADIOGRAPHS_IN_A_BAND = 300
 """Smallest size of a band where a sex has several; the 95 % quantile then has a standard error of 1.3 percentage
@@ -89,12 +86,7 @@ class SexCalibration:
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
-        uppers = [math.inf if band.upper_months is None else band.upper_months for band in self.bands]
-        if uppers[-1] != math.inf:
-            yield f"bands[{len(uppers) - 1}].upper_months", "must be null in the last band"
-        for number, (lower, upper) in enumerate(pairwise(uppers)):
-            if lower >= upper:
-                yield f"bands[{number}].upper_months", "must lie below that of the next band"
+        yield from faults_of_bands(self.bands)
 
     def corrected(self, mean_months: float) -> float:
         """Return the corrected mean of a bundle's members, months; it may lie outside the range of bone age."""
@@ -102,8 +94,7 @@ class SexCalibration:
 
     def band(self, corrected_months: float) -> Band:
         """Return the band of a corrected estimate, any finite number of months."""
-        bounded = (one for one in self.bands if one.upper_months is not None and corrected_months < one.upper_months)
-        return next(bounded, self.bands[-1])
+        return band_at(self.bands, corrected_months)
 
 
 @dataclass(frozen=True)
@@ -115,22 +106,13 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Rule by which intervals widen, and warnings arise, with the spread of the regions' ages.
-
-    The spread is the age of the oldest region less that of the youngest. The variance of an error is modelled as
-    ``a + b spread²`` (normalised conformal prediction: Papadopoulos, Gammerman and Vovk, Neural Networks 24, 2011, with
-    the spread of the regions as the difficulty).
+    """Limits of the spread of the regions' ages, which is the age of the oldest region less that of the youngest.
 
     Attributes:
-        scale_months: spread at which that variance is twice the one for regions that agree, above 0.
-        factor: factor on the calibrated half widths where regions agree, above 0, at most 1; ordinary radiographs keep
-            their mean width.
-        caution_months: spread above which there is a warning.
+        caution_months: spread above which there is a warning, above 0.
         critical_months: spread above which the estimate must not be used; at least `caution_months`.
     """
 
-    scale_months: Positive
-    factor: Annotated[float, Bounds(above=0, at_most=1)]
     caution_months: Positive
     critical_months: Positive
 
@@ -139,51 +121,20 @@ class Disagreement:
         if self.critical_months < self.caution_months:
             yield "critical_months", "must not lie below caution_months"
 
-    def widening(self, spread_months: float) -> float:
-        """Return the factor on calibrated half widths and mean residuals for a spread of the regions, months."""
-        return self.factor * math.hypot(1.0, spread_months / self.scale_months)
+    @classmethod
+    def of(cls, spreads_months: ArrayLike) -> Disagreement:
+        """Set the limits by the spreads (N,) of ordinary radiographs, N at least `DISAGREEMENT_RADIOGRAPHS`."""
+        caution, critical = np.percentile(
+            np.asarray(spreads_months, np.float64), (CAUTION_PERCENTILE, CRITICAL_PERCENTILE)
+        )
+        return cls(max(_rounded_up(caution), 0.01), max(_rounded_up(critical), 0.01))
 
 
 DISAGREEMENT_RADIOGRAPHS = 100
-"""Smallest number of radiographs from which disagreement is fitted, since its limits are extreme percentiles."""
+"""Smallest number of radiographs from which disagreement is measured, since its limits are extreme percentiles."""
 
 CAUTION_PERCENTILE, CRITICAL_PERCENTILE = 99.0, 99.8
 """Percentiles of the spreads of ordinary radiographs above which there is a warning, or the estimate is unusable."""
-
-_SCALES_MONTHS = np.geomspace(4.0, 400.0, 60)
-
-
-def fit_disagreement(spreads_months: ArrayLike, errors: ArrayLike) -> Disagreement:
-    """Fit `Disagreement` to N radiographs with labels.
-
-    The scale is the most likely one where errors, in units of their width, have a Laplace distribution. The limits do
-    not depend on the labels.
-
-    Args:
-        spreads_months: (N,), oldest less youngest region, at least 0.
-        errors: (N,), absolute errors, each as a share of the half width that it would have without `Disagreement`; or
-            in months where those half widths are all equal.
-
-    Raises:
-        ValueError: the two do not have one length of at least `DISAGREEMENT_RADIOGRAPHS`, or are not finite.
-    """
-    spreads, residuals = np.asarray(spreads_months, np.float64), np.abs(np.asarray(errors, np.float64))
-    if spreads.ndim != 1 or spreads.shape != residuals.shape or len(spreads) < DISAGREEMENT_RADIOGRAPHS:
-        raise ValueError(
-            f"spreads {spreads.shape} and errors {residuals.shape} must have one length of at least"
-            f" {DISAGREEMENT_RADIOGRAPHS}"
-        )
-    if not (np.isfinite(spreads).all() and np.isfinite(residuals).all()):
-        raise ValueError("spreads and errors must be finite")
-
-    def unlikeliness(scale: float) -> float:
-        widths = np.hypot(1.0, spreads / scale)
-        return float(np.log(np.mean(residuals / widths) + 1e-12) + np.mean(np.log(widths)))
-
-    scale = round(float(min(_SCALES_MONTHS, key=unlikeliness)), 2)
-    caution, critical = (float(month) for month in np.percentile(spreads, (CAUTION_PERCENTILE, CRITICAL_PERCENTILE)))
-    factor = 1.0 / float(np.mean(np.hypot(1.0, spreads / scale)))
-    return Disagreement(scale, round(factor, 4), max(_rounded_up(caution), 0.01), max(_rounded_up(critical), 0.01))
 
 
 def calibrate(
@@ -236,10 +187,12 @@ def calibrate(
         chosen = np.array([one == sex for one in sexes])
         fitted[sex] = _fit(labels[chosen], ages[chosen], apart.get(sex, 0.0))
     ages_of_both = np.concatenate([one.ages for one in fitted.values()])
-    both = _bands(ages_of_both, np.concatenate([one.residuals for one in fitted.values()]), 1)
+    both = _bands(ages_of_both, np.concatenate([one.residuals for one in fitted.values()]), len(sexes))
     return Calibration(
         {
-            sex: SexCalibration(*one.line, both if len(one.ages) < RADIOGRAPHS_OF_A_SEX else _own_bands(one))
+            sex: SexCalibration(
+                *one.line, both if len(one.ages) < RADIOGRAPHS_OF_A_SEX else _bands(one.ages, one.residuals)
+            )
             for sex, one in fitted.items()
         }
     )
@@ -337,22 +290,10 @@ def _line(labels: Months, ages: Months, disagreement_months2: float) -> tuple[fl
     return (round(level - slope * middle, 3), slope) if SLOPES[0] <= slope <= SLOPES[1] else _NO_LINE
 
 
-def _own_bands(fitted: _Fitted) -> tuple[Band, ...]:
-    most = min(MOST_BANDS, max(1, len(fitted.ages) // RADIOGRAPHS_IN_A_BAND))
-    return next(bands for count in range(most, 0, -1) if (bands := _bands(fitted.ages, fitted.residuals, count)))
-
-
-def _bands(ages: Months, residuals: Months, count: int) -> tuple[Band, ...]:
-    """Return bands of equally many radiographs; none if nearly equal estimates make one of them too small."""
-    places = [len(ages) * number // count for number in range(1, count)]
-    ranked = np.sort(ages)
-    uppers = np.round([(ranked[place - 1] + ranked[place]) / 2 for place in places], 2)
-    band = np.searchsorted(uppers, ages, side="right")
-    counts = np.bincount(band, minlength=count)
-    if count > 1 and counts.min() < RADIOGRAPHS_IN_A_BAND:
-        return ()
-    ends = [*map(float, uppers), None]
-    return tuple(_band(end, np.sort(residuals[band == number])) for number, end in enumerate(ends))
+def _bands(ages: Months, residuals: Months, fewest: int = RADIOGRAPHS_IN_A_BAND) -> tuple[Band, ...]:
+    uppers = equal_bands(ages, fewest)
+    numbers = number_of_band(ages, uppers)
+    return tuple(_band(upper, np.sort(residuals[numbers == number])) for number, upper in enumerate(uppers))
 
 
 def _band(upper_months: float | None, residuals: Months) -> Band:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.bundle.curve import central_interval
 from boneage.bundle.manifest import Manifest
 from boneage.bundle.member_output import MemberOutput
 from boneage.errors import BundleError
@@ -42,18 +43,22 @@ class AgeEstimate:
             of fold on radiographs of this sex near this age. For others it was measured on the validation radiographs,
             of this sex where the manifest has it. None if the bundle was never validated. It concerns such radiographs
             in general, not this one.
-        interval_months: (low, high), 95 % prediction interval of the readers' age. It is cut at 0 and, unless the age
-            itself lies above, at 228 months, since no reader's age lies beyond. A calibrated bundle has widths by sex
-            and age (`boneage.bundle.calibration`). Others have 1.96 root mean squared errors of the validation
-            radiographs on either side, the same for every radiograph. The metrics' `interval_coverage` is the measured
-            coverage on validation radiographs. None without calibration and validation.
-        interval_80_months: 80 % prediction interval; 1.2816 root mean squared errors without a calibration.
+        interval_months: (low, high), 95 % prediction interval of one reader's age. It is cut at 0 and, unless the age
+            itself lies above, at 228 months, since no reader's age lies beyond. It is the central part of the
+            calibrated `age_distribution` (`boneage.bundle.curve`). A bundle without one has widths by sex and age
+            (`boneage.bundle.calibration`), and without these 1.96 root mean squared errors of the validation
+            radiographs on either side. The metrics' `interval_coverage` is the measured coverage on validation
+            radiographs. None without calibration and validation.
+        interval_80_months: 80 % prediction interval of one reader's age; 1.2816 root mean squared errors without a
+            calibration.
+        consensus_interval_months, consensus_interval_80_months: the same for the mean of several readers, narrower by
+            `Manifest.consensus_share`.
         outside_range: the corrected mean lies outside 0 to 228 months, where no reader's age lies; the estimate must
             not be trusted.
-        is_calibrated: the bundle's calibration gave the age, its MAD and the intervals.
-        age_distribution: float64 (240,), probability of each month of age from 0: weighted mean over the members that
-            have one; None if none does. Its expectation need not be `age_months`, which is over all members and
-            corrected.
+        is_calibrated: the intervals are calibrated by sex and age.
+        age_distribution: float64 (240,), probability of each age from 0 in whole months: weighted mean over the members
+            that have one, calibrated where the manifest has that; None if none does. The mean of a calibrated one need
+            not be `age_months`.
     """
 
     age_months: float
@@ -61,6 +66,8 @@ class AgeEstimate:
     typical_error_months: float | None = None
     interval_months: tuple[float, float] | None = None
     interval_80_months: tuple[float, float] | None = None
+    consensus_interval_months: tuple[float, float] | None = None
+    consensus_interval_80_months: tuple[float, float] | None = None
     outside_range: bool = False
     is_calibrated: bool = False
     age_distribution: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
@@ -69,8 +76,8 @@ class AgeEstimate:
 def combine(outputs: Mapping[str, MemberOutput], manifest: Manifest, *, sex: Sex | None = None) -> AgeEstimate:
     """Combine the outputs of several members to one estimate, their mean by the manifest's weights.
 
-    The manifest's calibration corrects the mean and gives its error. Where the calibration or the sex is missing, the
-    mean is not corrected and has the error figures of the metrics.
+    The manifest's calibration corrects the mean and gives its error; the calibrated distribution gives the intervals.
+    Where these or the sex are missing, the mean is not corrected and has the error figures of the metrics.
 
     Args:
         outputs: outputs by the members' names, at least one. Weights are renormalised over them.
@@ -93,17 +100,29 @@ def combine(outputs: Mapping[str, MemberOutput], manifest: Manifest, *, sex: Sex
     calibrated = manifest.calibration.by_sex[sex] if manifest.calibration is not None and sex is not None else None
     corrected = mean if calibrated is None else calibrated.corrected(mean)
     error = _error_of_metrics(manifest, sex) if calibrated is None else calibrated.band(corrected)
-    widening = _widening(ages, manifest)
     age_months = max(corrected, YOUNGEST_MONTHS)
+    curve = _mean_distribution(outputs, weights)
+    wide, narrow = error.half_width_95_months, error.half_width_80_months
+    intervals = [None if width is None else (age_months - width, age_months + width) for width in (wide, narrow)]
+    is_calibrated = calibrated is not None
+    if curve is not None and manifest.curve is not None and sex is not None:
+        is_calibrated, curve = True, manifest.curve.calibrated(curve, sex, age_months)
+        intervals = [central_interval(curve, percent) for percent in (95, 80)]
+    of_one, of_several = (
+        [None if ends is None else _interval(age_months, ends, share) for ends in intervals]
+        for share in (1.0, manifest.consensus_share)
+    )
     return AgeEstimate(
         age_months=age_months,
         member_ages_months=ages,
-        typical_error_months=None if error.typical_error_months is None else widening * error.typical_error_months,
-        interval_months=_interval(age_months, error.half_width_95_months, widening),
-        interval_80_months=_interval(age_months, error.half_width_80_months, widening),
+        typical_error_months=error.typical_error_months,
+        interval_months=of_one[0],
+        interval_80_months=of_one[1],
+        consensus_interval_months=of_several[0],
+        consensus_interval_80_months=of_several[1],
         outside_range=not YOUNGEST_MONTHS <= corrected <= OLDEST_MONTHS,
-        is_calibrated=calibrated is not None,
-        age_distribution=_mean_distribution(outputs, weights),
+        is_calibrated=is_calibrated,
+        age_distribution=curve,
     )
 
 
@@ -191,18 +210,14 @@ def lone_region(region_ages_months: Mapping[Region, float], manifest: Manifest) 
     return lone
 
 
-def _widening(ages_months: Mapping[str, float], manifest: Manifest) -> float:
-    """Return the factor on the usual error for the spread of the regions."""
-    spread = region_spread(region_ages(ages_months, manifest))
-    return 1.0 if manifest.disagreement is None or spread is None else manifest.disagreement.widening(spread)
+def _interval(age_months: float, ends: tuple[float, float], share: float) -> tuple[float, float]:
+    """Return an interval about an age of at least 0, months: see `AgeEstimate.interval_months`.
 
-
-def _interval(age_months: float, half_width_months: float | None, widening: float) -> tuple[float, float] | None:
-    return None if half_width_months is None else interval_around(age_months, widening * half_width_months)
-
-
-def interval_around(age_months: float, half_width_months: float) -> tuple[float, float]:
-    """Return (low, high) around an age of at least 0, months: see `AgeEstimate.interval_months`."""
-    high = age_months + half_width_months
-    low = max(age_months - half_width_months, YOUNGEST_MONTHS)
+    Args:
+        age_months: estimate, which the interval contains in any case.
+        ends: ends of the interval, months.
+        share: width of the interval as a share of the distance between the ends.
+    """
+    low, high = (age_months + share * (end - age_months) for end in ends)
+    low, high = max(min(low, age_months), YOUNGEST_MONTHS), max(high, age_months)
     return low, high if age_months > OLDEST_MONTHS else min(high, OLDEST_MONTHS)

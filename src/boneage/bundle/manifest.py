@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 
 from boneage import strict
 from boneage.bundle.calibration import Calibration, Disagreement
+from boneage.bundle.curve import AGES, READER_SD_MONTHS, CurveCalibration, consensus_share
 from boneage.bundle.embedding_stats import EmbeddingStats
 from boneage.bundle.quality import QualityLabel, QualityLimit
+from boneage.clinical.discordance import DiscordanceLimits
 from boneage.errors import BundleError
 from boneage.files import write_text
 from boneage.hand.search import HandLimits
@@ -33,9 +35,6 @@ FORMAT: Final = 1
 """Version of the manifest's layout, the only one that is read."""
 
 MANIFEST_NAME = "bundle.json"
-
-AGES = 240
-"""Length of an age distribution: one entry for each month, from 0."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """Pattern of the names of bundles and members; they also serve as names of folders and files."""
@@ -209,9 +208,16 @@ class Manifest:
         recipe: recipes of the networks, by name.
         metrics: empty, or figures as in `Metrics`.
         calibration: correction of the members' mean and prediction intervals, by sex and age; None for a bundle whose
-            intervals follow from its metrics.
-        disagreement: rule by which the regions' disagreement widens intervals and gives warnings; None where that was
+            intervals follow from `curve` or its metrics.
+        curve: calibration of the age distribution, whose central parts are the prediction intervals; None for a bundle
+            without a distribution, or where that was not measured.
+        disagreement: limits of the regions' disagreement, above which there are warnings; None where that was not
+            measured.
+        carpal_limits: usual differences of the carpal bones from the other regions, by sex and age; None where that was
             not measured.
+        repeat_sd_months: standard deviation of repeated readings of one hand; None if it was not measured.
+        reader_sd_months: standard deviation of one reader's label about the mean of several readers, which is assumed
+            (`boneage.bundle.curve.READER_SD_MONTHS`).
         data: description of the training data.
         licence: licence of the weights.
         format: layout of the manifest.
@@ -228,7 +234,11 @@ class Manifest:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     metrics: Annotated[Mapping[str, Any], Fits(Metrics, may_be_empty=True)] = field(default_factory=dict)
     calibration: Calibration | None = None
+    curve: CurveCalibration | None = None
     disagreement: Disagreement | None = None
+    carpal_limits: DiscordanceLimits | None = None
+    repeat_sd_months: strict.Positive | None = None
+    reader_sd_months: strict.Positive = READER_SD_MONTHS
     data: str = ""
     licence: str = ""
     format: Literal[1] = FORMAT
@@ -242,6 +252,11 @@ class Manifest:
         if self.disagreement is None:
             return self.metrics.get("region_spread_months"), None
         return self.disagreement.caution_months, self.disagreement.critical_months
+
+    @property
+    def consensus_share(self) -> float:
+        """Width of an interval for the mean of several readers, as a share of that for one reader."""
+        return consensus_share(self.metrics.get("rmse_months"), self.reader_sd_months)
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Yield the places and reasons of values that do not go together (`boneage.strict`)."""

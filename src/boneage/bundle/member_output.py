@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.bundle.manifest import AGES, Member
+from boneage.bundle.curve import AGES
+from boneage.bundle.manifest import Member
 from boneage.bundle.session import Session
 from boneage.errors import BundleError
 

@@ -15,7 +15,7 @@ from boneage.bundle.member_output import MemberOutput
 from boneage.bundle.quality import QUALITY_LABELS, QualityLabel, QualityLimit
 from boneage.checks.phantom_similarity import SIMILARITY_LIMIT, phantom_similarity
 from boneage.hand.borders import Window
-from boneage.hand.registration import Hand, Region
+from boneage.hand.registration import REGION_TITLES, Hand, Region
 from boneage.hand.views import ViewSpec, view_transform
 from boneage.reading.radiograph import RadiographFacts
 from boneage.sex import Sex
@@ -160,7 +160,8 @@ def region_warnings(
         critical_months: Limit of the spread for a critical warning (see there), or None.
     """
     if left_out is not None:
-        yield ResultWarning.of(WarningCode.REGION_LEFT_OUT, region=left_out, months=ages_months[left_out])
+        title = REGION_TITLES[left_out]
+        yield ResultWarning.of(WarningCode.REGION_LEFT_OUT, region=title, months=ages_months[left_out])
         ages_months = {region: age for region, age in ages_months.items() if region != left_out}
     spread = region_spread(ages_months)
     if spread is None or caution_months is None or spread <= caution_months:
@@ -169,7 +170,7 @@ def region_warnings(
         months = {"spread_months": spread, "limit_months": critical_months}
         yield ResultWarning.of(WarningCode.REGIONS_DISAGREE, "far", **months)
     else:
-        highest, lowest = max(ages_months, key=ages_months.__getitem__), min(ages_months, key=ages_months.__getitem__)
+        highest, lowest = (REGION_TITLES[end(ages_months, key=ages_months.__getitem__)] for end in (max, min))
         months = {"spread_months": spread, "limit_months": caution_months}
         yield ResultWarning.of(WarningCode.REGIONS_DISAGREE, highest=highest, lowest=lowest, **months)
 

@@ -39,34 +39,9 @@ class ReadingMethod(StrEnum):
     """A physician read or corrected it."""
 
 
-@dataclass(frozen=True)
-class RepeatSd:
-    """SD of repeated readings of the same hand, in months, above 0.
-
-    Attributes:
-        automatic: SD of a model bundle's readings, from its manifest. The default is measured on 162 pairs of left and
-            right hands.
-        manual: SD of a physician's readings.
-    """
-
-    automatic: float = 1.3
-    manual: float = 7.0
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ClinicalError: ``estimate_invalid``.
-        """
-        if not all(0 < one < math.inf for one in (self.automatic, self.manual)):
-            raise ClinicalError("estimate_invalid", "The SD of repeated readings must be a number above 0.")
-
-    def of(self, method: ReadingMethod) -> float:
-        """Return the SD of a method in months."""
-        return self.automatic if method is ReadingMethod.AUTOMATIC else self.manual
-
-
-DEFAULT_REPEAT_SD = RepeatSd()
+MANUAL_REPEAT_SD_MONTHS = 7.0
+"""SD of a physician's repeated readings of the same hand, in months. It also stands for a model bundle whose SD was not
+measured."""
 
 
 class ChangeFlag(StrEnum):
@@ -116,7 +91,10 @@ class SerialReading:
         study_date: day of the study, or None.
         version: name and version of the model bundle of an automatic reading, or None.
         is_near_maturity: the hand is at or near skeletal maturity.
-        interval_80: (low, high) of the 80 % interval of an automatic reading in months, or None.
+        interval_80: (low, high) of the 80 % interval of an automatic reading in months, for the mean of several
+            readers, or None.
+        repeat_sd_months: SD of repeated readings of the same hand, above 0: from the manifest of the model bundle, or
+            `MANUAL_REPEAT_SD_MONTHS`.
     """
 
     bone_age_months: float
@@ -126,15 +104,18 @@ class SerialReading:
     version: str | None = None
     is_near_maturity: bool = False
     interval_80: tuple[float, float] | None = None
+    repeat_sd_months: float = MANUAL_REPEAT_SD_MONTHS
 
     def __post_init__(self) -> None:
-        """Check the bone age.
+        """Check the numbers.
 
         Raises:
             ClinicalError: ``estimate_invalid``.
         """
         if not math.isfinite(self.bone_age_months):
             raise ClinicalError("estimate_invalid", "A bone age must be a finite number of months.")
+        if not 0 < self.repeat_sd_months < math.inf:
+            raise ClinicalError("estimate_invalid", "The SD of repeated readings must be a number above 0.")
 
 
 @dataclass(frozen=True)
@@ -167,20 +148,19 @@ class Change:
         return self.difference_months - self.band_months, self.difference_months + self.band_months
 
 
-def change(earlier: SerialReading, later: SerialReading, repeat_sd: RepeatSd = DEFAULT_REPEAT_SD) -> Change:
+def change(earlier: SerialReading, later: SerialReading) -> Change:
     """Compare two readings of one child.
 
     Args:
         earlier: reading of the earlier radiograph.
         later: reading of the later radiograph, of the same day at the earliest.
-        repeat_sd: SDs of repeated readings.
 
     Raises:
         ClinicalError: ``reading_order`` if the later radiograph is known to be the earlier one.
     """
     distance, unknown = _distance(earlier, later)
     moved = later.bone_age_months - earlier.bone_age_months
-    band = Z_95 * math.hypot(repeat_sd.of(earlier.method), repeat_sd.of(later.method))
+    band = Z_95 * math.hypot(earlier.repeat_sd_months, later.repeat_sd_months)
     flags = _flags(earlier, later)
     reason = unknown
     if ChangeFlag.NEAR_MATURITY in flags:
@@ -225,16 +205,13 @@ class Course:
     sds: tuple[SdsResult, ...]
 
 
-def course(
-    readings: Sequence[SerialReading], sex: Sex | None, reference: Reference, repeat_sd: RepeatSd = DEFAULT_REPEAT_SD
-) -> Course:
+def course(readings: Sequence[SerialReading], sex: Sex | None, reference: Reference) -> Course:
     """Describe the readings of one child over time.
 
     Args:
         readings: readings in any order.
         sex: sex of the child, or None if unknown; there is no SDS then.
         reference: reference of the SDS.
-        repeat_sd: SDs of repeated readings.
 
     Raises:
         ClinicalError: ``reading_order`` if the readings cannot be put in order.
@@ -242,8 +219,8 @@ def course(
     ordered = in_order(readings)
     return Course(
         readings=ordered,
-        changes=tuple(change(earlier, later, repeat_sd) for earlier, later in pairwise(ordered)),
-        overall=change(ordered[0], ordered[-1], repeat_sd) if len(ordered) > 1 else None,
+        changes=tuple(change(earlier, later) for earlier, later in pairwise(ordered)),
+        overall=change(ordered[0], ordered[-1]) if len(ordered) > 1 else None,
         sds=tuple(_sds(reading, sex, reference) for reading in ordered),
     )
 

@@ -2,31 +2,33 @@
 
 The carpal bones vary more between healthy children than the bones of the fingers, and some disorders delay or advance
 them more than the rest. The size of an unusual difference depends on sex and age. The limits are measured on
-radiographs that the networks were not trained on, and the caller passes them in.
+radiographs that the networks were not trained on, and stand in the manifest of the model bundle.
 Regions: B carpal bones, C metacarpals and proximal phalanges, D middle and distal phalanges, E radius and ulna. The
 whole hand (A) holds the carpal bones and does not count among the others.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
-from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from boneage.clinical.errors import ClinicalError
+from boneage.clinical.maturity import SCALE_END_MONTHS, YOUNGEST_MONTHS
 from boneage.sex import Sex
 
 CARPAL_REGION = "B"
 OTHER_REGIONS = ("C", "D", "E")
 
-LEAST_RADIOGRAPHS = 100
-"""Least number of radiographs in an age band with limits; 2.5 % of them are then at least two."""
+USUAL_SHARE = 0.98
+"""Share of ordinary radiographs whose difference is usual. The warning is raised on the others."""
+
+LEAST_RADIOGRAPHS = 200
+"""Least number of radiographs in an age band with limits; two of them then lie beyond each limit."""
 
 
 class Direction(StrEnum):
@@ -53,6 +55,13 @@ class DiscordanceLimit:
     low_months: float
     high_months: float
 
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
+        if self.upper_age_months <= self.lower_age_months:
+            yield "upper_age_months", "must lie above lower_age_months"
+        if self.high_months < self.low_months:
+            yield "high_months", "must not lie below low_months"
+
 
 @dataclass(frozen=True)
 class DiscordanceLimits:
@@ -64,20 +73,12 @@ class DiscordanceLimits:
 
     by_sex: Mapping[Sex, tuple[DiscordanceLimit, ...]]
 
-    def __post_init__(self) -> None:
-        """Check the bands.
-
-        Raises:
-            ClinicalError: ``limits_invalid``.
-        """
-        for bands in self.by_sex.values():
-            end = -math.inf
-            for band in bands:
-                values = (band.lower_age_months, band.upper_age_months, band.low_months, band.high_months)
-                in_order = end <= band.lower_age_months < band.upper_age_months and band.low_months <= band.high_months
-                if not in_order or not all(math.isfinite(value) for value in values):
-                    raise ClinicalError("limits_invalid", "The bands must rise without overlap, with low up to high.")
-                end = band.upper_age_months
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield the places and reasons of bands that overlap or fall (`boneage.strict`)."""
+        for sex, bands in self.by_sex.items():
+            for number, (lower, upper) in enumerate(pairwise(bands), 1):
+                if upper.lower_age_months < lower.upper_age_months:
+                    yield f"by_sex.{sex.value}[{number}].lower_age_months", "must not lie in the band before"
 
     def at(self, sex: Sex, bone_age_months: float) -> DiscordanceLimit | None:
         """Return the band of a sex and a bone age, or None without one."""
@@ -149,42 +150,44 @@ def carpal_discordance(
 
 
 def measure_limits(
-    sexes: Sequence[Sex],
-    bone_ages_months: ArrayLike,
-    differences_months: ArrayLike,
-    edges_months: Sequence[float],
-    coverage: float = 0.95,
-) -> DiscordanceLimits:
-    """Measure usual differences on radiographs that the networks were not trained on (out of fold).
+    sexes: Sequence[Sex], bone_ages_months: ArrayLike, differences_months: ArrayLike
+) -> DiscordanceLimits | None:
+    """Measure usual differences on radiographs that the networks were not trained on.
 
-    The limits of a band are the quantiles that leave half of the rest on either side. A band with fewer than
-    `LEAST_RADIOGRAPHS` radiographs is left out.
+    The bands of a sex hold equally many radiographs, and reach from 2 years to the end of the scale. The limits of a
+    band are the quantiles that leave half of the rest of `USUAL_SHARE` on either side.
 
     Args:
         sexes: sexes of N patients, one for each radiograph.
         bone_ages_months: shape (N,), estimated bone ages.
         differences_months: shape (N,), carpal bones minus the others.
-        edges_months: rising edges of the age bands, at least two.
-        coverage: share of radiographs within the limits, above 0 and below 1.
+
+    Returns:
+        The limits; a sex with fewer than `LEAST_RADIOGRAPHS` radiographs has none. None if neither sex has any.
 
     Raises:
-        ClinicalError: ``limits_invalid`` if the shapes differ, the edges do not rise or a value is not finite.
+        ClinicalError: ``limits_invalid`` if the shapes differ or a value is not finite.
     """
     ages, differences = np.asarray(bone_ages_months, np.float64), np.asarray(differences_months, np.float64)
-    edges = np.asarray(edges_months, np.float64)
-    if not ages.shape == differences.shape == (len(sexes),) or edges.size < 2 or (np.diff(edges) <= 0).any():
-        raise ClinicalError("limits_invalid", "Ages and differences must be as many as sexes, and the edges must rise.")
-    if not (np.isfinite(ages).all() and np.isfinite(differences).all() and 0 < coverage < 1):
-        raise ClinicalError("limits_invalid", "Ages and differences must be finite, and the coverage within 0 to 1.")
-    tails = [(1 - coverage) / 2, (1 + coverage) / 2]
+    if not ages.shape == differences.shape == (len(sexes),):
+        raise ClinicalError("limits_invalid", "Ages and differences must be as many as sexes.")
+    if not (np.isfinite(ages).all() and np.isfinite(differences).all()):
+        raise ClinicalError("limits_invalid", "Ages and differences must be finite.")
     by_sex: dict[Sex, tuple[DiscordanceLimit, ...]] = {}
     for sex in Sex:
         of_sex = np.array([one is sex for one in sexes], dtype=bool)
-        bands = []
-        for low, high in pairwise(edges):
-            of_band = differences[of_sex & (ages >= low) & (ages < high)]
-            if of_band.size >= LEAST_RADIOGRAPHS:
-                lowest, highest = np.quantile(of_band, tails)
-                bands.append(DiscordanceLimit(float(low), float(high), float(lowest), float(highest)))
-        by_sex[sex] = tuple(bands)
-    return DiscordanceLimits(MappingProxyType(by_sex))
+        of_sex &= (ages >= YOUNGEST_MONTHS) & (ages < SCALE_END_MONTHS[sex])
+        by_sex[sex] = tuple(_bands(ages[of_sex], differences[of_sex], SCALE_END_MONTHS[sex]))
+    return DiscordanceLimits(by_sex) if any(by_sex.values()) else None
+
+
+def _bands(ages: NDArray[np.float64], differences: NDArray[np.float64], end: float) -> Iterator[DiscordanceLimit]:
+    """Yield the limits of bands of equally many radiographs."""
+    count = ages.size // LEAST_RADIOGRAPHS
+    order = np.argsort(ages, kind="stable")
+    parts = np.array_split(order, count) if count else []
+    edges = [YOUNGEST_MONTHS, *(round(float(ages[part[0]]), 2) for part in parts[1:]), end]
+    tail = (1 - USUAL_SHARE) / 2
+    for part, lower, upper in zip(parts, edges[:-1], edges[1:], strict=False):
+        low, high = np.quantile(differences[part], [tail, 1 - tail])
+        yield DiscordanceLimit(lower, upper, round(float(low), 2), round(float(high), 2))

@@ -6,6 +6,7 @@ a stored assessment by another chronological age, as when a birth date is correc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from boneage.clinical.ages import (
     exact_age,
     gap_months,
 )
-from boneage.clinical.discordance import CarpalDiscordance
+from boneage.clinical.discordance import CarpalDiscordance, DiscordanceLimit, DiscordanceLimits
 from boneage.clinical.intended_use import METHOD
 from boneage.clinical.maturity import AgeDistribution, NearMaturity
 from boneage.clinical.reading import BoneAgeEstimate, ClinicalReading, ClinicalWarningCode, clinical_reading
@@ -182,9 +183,20 @@ def bone_age_estimate(document: AssessmentDocument) -> BoneAgeEstimate:
         months=document.age_months,
         interval_80=document.interval_80_months,
         interval_95=document.interval_months,
+        consensus_80=document.consensus_interval_80_months,
         distribution=None if distribution is None else AgeDistribution.by_month(distribution),
         region_ages_months=document.region_ages_months,
     )
+
+
+def carpal_limits(document: AssessmentDocument) -> DiscordanceLimits | None:
+    """Return the usual differences of the carpal bones at the bone age of a stored assessment."""
+    stored = document.carpal_discordance
+    if stored is None or stored.limits_months is None:
+        return None
+    months = document.age_months
+    limit = DiscordanceLimit(months, math.nextafter(months, math.inf), *stored.limits_months)
+    return DiscordanceLimits({Sex(document.sex): (limit,)})
 
 
 def read_again(
@@ -214,6 +226,7 @@ def read_again(
         age_issue=age_issue,
         is_meaningless=document.is_meaningless,
         has_critical_warning=highest_severity(one.severity for one in kept) is Severity.CRITICAL,
+        carpal_limits=carpal_limits(document),
     )
     warnings = [one for warning in kept for one in _current(warning, age)]
     warnings += [warning.document() for warning in result_warnings(reading)]

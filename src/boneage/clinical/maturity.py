@@ -60,7 +60,7 @@ class AgeDistribution:
     """Probability of each bone age, as the networks give it.
 
     Attributes:
-        ages_months: rising middles of the bins in months, such as 0.5, 1.5, ...
+        ages_months: rising middles of the bins in months, such as 0, 1, ...
         probabilities: one value for each bin, at least 0. They are normalised where they are used.
     """
 
@@ -81,7 +81,7 @@ class AgeDistribution:
 
     @classmethod
     def by_month(cls, probabilities: ArrayLike) -> AgeDistribution:
-        """Make the distribution whose first value is the probability of an age from 0 up to 1 month.
+        """Make the distribution whose values are the probabilities of 0, 1, 2, ... months, to the nearest month.
 
         Args:
             probabilities: shape (N,), one value for each month of age.
@@ -90,7 +90,7 @@ class AgeDistribution:
             ClinicalError: ``estimate_invalid``.
         """
         shares = np.asarray(probabilities, dtype=np.float64).ravel()
-        return cls(tuple((np.arange(shares.size) + 0.5).tolist()), tuple(shares.tolist()))
+        return cls(tuple(np.arange(shares.size, dtype=np.float64).tolist()), tuple(shares.tolist()))
 
     def probability_above(self, age_months: float) -> float:
         """Return the probability, 0 to 1, of bins whose middle lies above an age."""

@@ -111,8 +111,9 @@ class BoneAgeEstimate:
 
     Attributes:
         months: bone age by Greulich & Pyle.
-        interval_80: (low, high) of the 80 % interval in months, or None, as for a physician's reading.
+        interval_80: (low, high) of the 80 % interval of one reader in months, or None, as for a physician's reading.
         interval_95: the same for 95 %.
+        consensus_80: (low, high) of the 80 % interval of the mean of several readers, which the SDS carries, or None.
         distribution: probability of each age, or None.
         region_ages_months: bone age by region (``B`` carpal bones, ``C``, ``D``, ``E``); may be empty.
     """
@@ -120,6 +121,7 @@ class BoneAgeEstimate:
     months: float
     interval_80: Interval | None = None
     interval_95: Interval | None = None
+    consensus_80: Interval | None = None
     distribution: AgeDistribution | None = None
     region_ages_months: Mapping[str, float] = field(default_factory=dict, hash=False)
 
@@ -129,7 +131,8 @@ class BoneAgeEstimate:
         Raises:
             ClinicalError: ``estimate_invalid`` if a number is not finite or an interval is reversed.
         """
-        intervals = [one for one in (self.interval_80, self.interval_95) if one is not None]
+        given = (self.interval_80, self.interval_95, self.consensus_80)
+        intervals = [one for one in given if one is not None]
         numbers = [self.months, *(end for one in intervals for end in one), *self.region_ages_months.values()]
         if not all(math.isfinite(number) for number in numbers) or any(low > high for low, high in intervals):
             raise ClinicalError("estimate_invalid", "Bone ages must be finite, and intervals from low to high.")
@@ -226,7 +229,7 @@ def clinical_reading(
     if usable is None or withheld is not None:
         sds = SdsResult(reason=withheld)
     else:
-        sds = judge(usable.months, usable.interval_80, age, judged_sex, reference)
+        sds = judge(usable.months, usable.consensus_80, age, judged_sex, reference)
     difference_reason = withheld or (WithheldReason.AGE_UNKNOWN if age is None else None)
     discordance = None
     if usable is not None:

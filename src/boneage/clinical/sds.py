@@ -1,9 +1,9 @@
 """Standard deviation score (SDS) of a bone age and its determination against healthy children.
 
 The score is ``z = (bone age - mean) / SD`` with mean and SD of a reference at the exact chronological age. A bone age
-is delayed at ``z <= -2``, advanced at ``z >= +2`` and within normal limits between. Where the 80 % interval of the
-estimate reaches into another class, the determination is borderline. Scores are rounded to hundredths before they are
-judged, so that no output shows -2.00 beside "within normal limits".
+is delayed at ``z <= -2``, advanced at ``z >= +2`` and within normal limits between. Where the 80 % interval for the
+mean of several readers reaches into another class, the determination is borderline. Scores are rounded to hundredths
+before they are judged, so that no output shows -2.00 beside "within normal limits".
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ NORMAL_SDS = 2.0
 """Scores between minus and plus this number are within normal limits; the bounds themselves are not."""
 
 INTERVAL_PERCENT = 80
-"""Percentage of the interval that an SDS carries: the estimate's own 80 % prediction interval.
+"""Percentage of the interval that an SDS carries: the 80 % interval for the mean of several readers.
 
-It is calibrated against single readings, which is how the normal SD was read, too. It therefore is wider than the
-interval for the mean of several readers, of which it holds 94 %: a class that it calls certain seldom flips. The 95 %
-interval would make nearly every class borderline.
+That mean is what a physician means by the child's bone age. The interval for one reader holds 94 % of such means, and
+made a third of healthy children borderline (docs/clinical.md).
 """
 
 OLDEST_MONTHS: Mapping[Sex, float] = MappingProxyType({Sex.FEMALE: 192.0, Sex.MALE: 204.0})
@@ -46,7 +45,7 @@ class Determination(StrEnum):
     ADVANCED = "advanced"
     """The SDS is +2 or above."""
     BORDERLINE = "borderline"
-    """The 80 % interval of the estimate holds more than one class."""
+    """The 80 % interval for the mean of several readers holds more than one class."""
 
 
 class WithheldReason(StrEnum):
@@ -90,11 +89,12 @@ class SdsResult:
 
     Attributes:
         sds: score rounded to hundredths, or None.
-        interval_80: score at both ends of the 80 % interval of the estimate, rounded likewise; None without one.
+        interval_80: score at both ends of the 80 % interval for the mean of several readers, rounded likewise; None
+            without one.
         range: lowest and highest score that an age in whole years allows, where the reference covers all of that
             year; else None. It is no interval of the estimate.
         determination: class, or None.
-        candidates: classes that the 80 % interval holds, from delayed to advanced: two, in wide intervals three, for
+        candidates: classes that `interval_80` holds, from delayed to advanced: two, in wide intervals three, for
             a borderline determination; one otherwise; none without a determination.
         reason: reason for a missing determination; None if there is one.
     """
@@ -169,8 +169,8 @@ def judge(
 
     Args:
         bone_age_months: estimate or a physician's reading, finite.
-        interval_80: (low, high) of the 80 % interval in months. Without one, as for a physician's reading, the
-            determination is never borderline.
+        interval_80: (low, high) of the 80 % interval for the mean of several readers in months. Without one, as for a
+            physician's reading, the determination is never borderline.
         age: chronological age, or None.
         sex: sex of the child; None if it is unknown or neither female nor male.
         reference: reference to judge by.

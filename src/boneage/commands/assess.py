@@ -25,6 +25,7 @@ from boneage.commands.resume import BatchItem, errors_of, left_to_do
 from boneage.file_names import printable_name, shown
 
 if TYPE_CHECKING:
+    from boneage.atlas import Atlas
     from boneage.bundle.bundle import Bundle
     from boneage.clinical.ages import ChronologicalAge, StatedAge
     from boneage.commands.report_folder import ReportFolder
@@ -51,6 +52,7 @@ Exit codes:
   3    at least one radiograph was rejected; the others were assessed
   4    the bundle is missing or damaged
   6    the list cannot be used, or the table cannot be resumed
+  7    the atlas is missing or damaged
   130  stopped by Ctrl-C or SIGTERM; finished results are written
 
 Standard error has one line with a stable code for each rejected radiograph, and a count at the end.""",
@@ -133,6 +135,13 @@ Standard error has one line with a stable code for each rejected radiograph, and
     "--bundle", "bundle_name", default="default", show_default=True, help="Name of a shipped bundle, or a folder."
 )
 @click.option(
+    "--atlas",
+    "atlas_name",
+    default="default",
+    show_default=True,
+    help="Name of a shipped atlas, or a folder. The JSON has its most probable plates.",
+)
+@click.option(
     "--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Number of threads for the networks."
 )
 @quiet_option
@@ -153,6 +162,7 @@ def assess(  # click passes options by name
     report_text: bool,
     language: str,
     bundle_name: str,
+    atlas_name: str,
     threads: int,
     quiet: bool,
 ) -> int:
@@ -188,6 +198,7 @@ def assess(  # click passes options by name
     if steps is not None:
         _reject_steps_of(items, steps)
 
+    from boneage.atlas import Atlas
     from boneage.bundle.bundle import Bundle
     from boneage.commands.report_folder import ReportFolder
     from boneage.report.report import CSV_COLUMNS
@@ -195,7 +206,7 @@ def assess(  # click passes options by name
     from boneage.words import use_language
 
     configured_reference()  # fails before the first radiograph if it cannot be read
-    bundle = Bundle.open(bundle_name, threads=threads)
+    bundle, atlas = Bundle.open(bundle_name, threads=threads), Atlas.open(atlas_name)
     if steps is not None and not bundle.finds_hands:
         raise click.UsageError(
             f"The bundle {bundle.manifest.name} does not locate the hand, so that there are no steps to show."
@@ -206,7 +217,7 @@ def assess(  # click passes options by name
         use_language(language),
         nullcontext() if table is None else AppendedTable(table, CSV_COLUMNS, resume=resume) as rows,
     ):
-        batch = _Batch(items, bundle, reports, rows)
+        batch = _Batch(items, bundle, atlas, reports, rows)
         if batch.work_through(_Output(len(items), batch.done, form, quiet=quiet), steps, evidence):
             if len(items) > 1:
                 click.echo(summary(len(items), batch.errors), err=True)
@@ -321,6 +332,7 @@ class _Batch:
         self,
         items: Sequence[BatchItem],
         bundle: Bundle,
+        atlas: Atlas,
         reports: ReportFolder | None,
         table: AppendedTable | None,
     ) -> None:
@@ -331,7 +343,7 @@ class _Batch:
         """
         from boneage.report.report import csv_settings
 
-        self._bundle, self._reports, self._table = bundle, reports, table
+        self._bundle, self._atlas, self._reports, self._table = bundle, atlas, reports, table
         self._settings = csv_settings(bundle)
         rows = [] if table is None else table.rows
         self._left = left_to_do(rows, items, self._settings, with_reports=reports is not None)
@@ -371,7 +383,7 @@ class _Batch:
         from boneage.errors import BundleError
         from boneage.report.report import Rejected
 
-        data, outcome = _outcome(item, self._bundle)
+        data, outcome = _outcome(item, self._bundle, self._atlas)
         if self._reports is None:
             return data, outcome, ""
         try:
@@ -383,7 +395,7 @@ class _Batch:
             return data, outcome, self._reports.write(item.path, outcome)
 
 
-def _outcome(item: BatchItem, bundle: Bundle) -> tuple[bytes | None, Outcome]:
+def _outcome(item: BatchItem, bundle: Bundle, atlas: Atlas) -> tuple[bytes | None, Outcome]:
     """Return the bytes of a file, which is read once, and its assessment or rejection."""
     from boneage.assessment import assess as assess_radiograph
     from boneage.errors import BundleError, Rejection
@@ -394,7 +406,7 @@ def _outcome(item: BatchItem, bundle: Bundle) -> tuple[bytes | None, Outcome]:
     try:
         data = read_file(item.path)
         name = printable_name(item.path.name)
-        return data, assess_radiograph(data, item.sex_text, bundle, age=item.age, name=name)
+        return data, assess_radiograph(data, item.sex_text, bundle, atlas=atlas, age=item.age, name=name)
     except BundleError:
         raise
     except Rejection as rejection:

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 @click.option("--quality", type=click.Path(path_type=Path), help="Run of the quality network (task quality).")
 @click.option("--renew", metavar="NAME_OR_DIR", help="Bundle whose networks are kept as they are, instead of RUNS.")
 @click.option(
+    "--repeat-sd",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Standard deviation of repeated readings of one hand, in months, for the manifest of the bundle.",
+)
+@click.option(
     "--weights",
     type=click.Choice(["last", "best"]),
     default="last",
@@ -67,6 +72,7 @@ def export(
     refine: Path | None,
     quality: Path | None,
     renew: str | None,
+    repeat_sd: float | None,
     weights: Literal["last", "best"],
     name: str | None,
     version: str,
@@ -88,8 +94,9 @@ def export(
     trained with (--hand) or from their own runs (--mask, --locate and --refine). Hand networks alone make a bundle that
     only locates hands. With --quality, the bundle also detects plaster, metal and other problems of a radiograph.
 
-    With --renew, a bundle is measured again on the radiographs of the split validation. It may get another quality
-    network and another --version. Needs boneage[train].
+    With --renew, a bundle is measured again on the radiographs of the split validation: its figures, the calibration of
+    its age distribution, and the limits of its regions. It may get another quality network and another --version. Needs
+    boneage[train].
 
     \b
     Examples:
@@ -110,12 +117,15 @@ def export(
     bits: Literal[8, 16] = 8 if weight_bits == "8" else 16
     progress = partial(with_progress, label="assessing", quiet=quiet)
     if renew is not None:
-        if runs or hand or hand_runs or not (radiographs or quality):
-            raise click.UsageError("--renew needs --radiographs or --quality, and neither RUNS nor hand networks.")
+        if runs or hand or hand_runs or not (radiographs or quality or repeat_sd):
+            raise click.UsageError(
+                "--renew needs --radiographs, --quality or --repeat-sd, and neither RUNS nor hand networks."
+            )
         renewed = releasing.renew(
             Bundle.open(renew),
             out,
             version=version,
+            repeat_sd_months=repeat_sd,
             quality=quality,
             radiographs=read_radiographs(radiographs, images) if radiographs else (),
             weight_bits=bits,
@@ -143,6 +153,7 @@ def export(
             licence=licence,
             mirror=mirror,
             weight_bits=bits,
+            repeat_sd_months=repeat_sd,
         ),
         hand=hand_source,
         quality=quality,

@@ -8,12 +8,11 @@ from types import MappingProxyType
 
 from boneage import words
 from boneage.clinical.change import (
-    DEFAULT_REPEAT_SD,
+    MANUAL_REPEAT_SD_MONTHS,
     Change,
     ChangeFlag,
     ChangeReason,
     ReadingMethod,
-    RepeatSd,
     SerialReading,
     Verdict,
     change,
@@ -77,22 +76,22 @@ def serial_reading(document: AssessmentDocument, decided: Decided | None = None)
         study_date=document.facts.study_date,
         version=None if is_corrected else f"{document.bundle.name} {document.bundle.version}",
         is_near_maturity=document.near_maturity is not None and document.near_maturity.is_near,
-        interval_80=None if is_corrected else document.interval_80_months,
+        interval_80=None if is_corrected else document.consensus_interval_80_months,
+        repeat_sd_months=(None if is_corrected else document.bundle.repeat_sd_months) or MANUAL_REPEAT_SD_MONTHS,
     )
 
 
-def comparison(earlier: SerialReading, later: SerialReading, repeat_sd: RepeatSd = DEFAULT_REPEAT_SD) -> str:
+def comparison(earlier: SerialReading, later: SerialReading) -> str:
     """Return the sentences that compare a reading with an earlier one of the same child.
 
     Args:
         earlier: reading of the earlier radiograph.
         later: reading of the later radiograph.
-        repeat_sd: SDs of repeated readings.
 
     Raises:
         ClinicalError: ``reading_order`` if the later radiograph is known to be the earlier one.
     """
-    return words.sentences(_earlier(earlier), *change_sentences(change(earlier, later, repeat_sd)))
+    return words.sentences(_earlier(earlier), *change_sentences(change(earlier, later)))
 
 
 def _earlier(reading: SerialReading) -> str:

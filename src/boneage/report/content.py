@@ -44,8 +44,9 @@ class ReportContent:
         months: the same in months, with the method.
         is_void: True if the number must not be used.
         stamp: words beside such a number.
-        likely_range: 80 % prediction interval of the estimate.
-        wide_range: 95 % prediction interval of the estimate.
+        likely_range: 80 % prediction interval of the estimate, for one reader.
+        consensus_range: 80 % prediction interval for the mean of several readers.
+        wide_range: 95 % prediction interval of the estimate, for one reader.
         error: mean absolute difference of estimates from readers.
         estimate: the estimate that a physician corrected.
         chronological_age: age at the study in completed years and months.
@@ -56,6 +57,7 @@ class ReportContent:
         comparison: comparison with an earlier radiograph.
         warnings: warnings by severity, the gravest first.
         regions: bone age by each region alone.
+        plates: most probable plates of the atlas.
         facts: radiograph and system.
         notice: statement that this is not a medical device.
         intended_use: intended use and contra-indications.
@@ -68,6 +70,7 @@ class ReportContent:
     is_void: bool
     stamp: str
     likely_range: str
+    consensus_range: str
     wide_range: str
     error: str
     estimate: str
@@ -79,6 +82,7 @@ class ReportContent:
     comparison: str
     warnings: tuple[words.WarningGroup, ...]
     regions: tuple[Row, ...]
+    plates: str
     facts: tuple[Row, ...]
     notice: tuple[str, ...]
     intended_use: tuple[str, ...]
@@ -91,6 +95,7 @@ class ReportContent:
             self.months,
             self.estimate,
             self.likely_range,
+            self.consensus_range,
             self.wide_range,
             self.chronological_age,
             self.difference,
@@ -99,6 +104,7 @@ class ReportContent:
             self.reference,
             self.comparison,
             self.error,
+            self.plates,
         )
         return tuple(line for line in lines if line)
 
@@ -135,6 +141,7 @@ def report_content(
         is_void=is_void,
         stamp=stamp,
         likely_range=likely,
+        consensus_range="" if is_unusable else _consensus_range(document),
         wide_range="" if is_unusable else _wide_range(document),
         error="" if is_unusable else _error(document),
         estimate=_estimate(document, decided, is_unusable),
@@ -146,6 +153,7 @@ def report_content(
         comparison=compared,
         warnings=words.warning_groups(document.warnings),
         regions=() if is_unusable else tuple(_regions(document)),
+        plates="" if is_unusable else plates_sentence(document),
         facts=tuple(fact_rows(document)),
         notice=notice(),
         intended_use=intended_use(),
@@ -204,6 +212,15 @@ def _likely_range(document: AssessmentDocument) -> str:
     }
 
 
+def _consensus_range(document: AssessmentDocument) -> str:
+    is_near = document.near_maturity is not None and document.near_maturity.is_near
+    if document.consensus_interval_80_months is None or is_near:
+        return ""
+    return gettext("Likely range of the mean of several readers: %(ages)s (80 %% prediction interval)") % {
+        "ages": words.ages_between(document.consensus_interval_80_months)
+    }
+
+
 def _wide_range(document: AssessmentDocument) -> str:
     if document.interval_months is None or (document.near_maturity is not None and document.near_maturity.is_near):
         return ""
@@ -227,6 +244,18 @@ def _error(document: AssessmentDocument) -> str:
 def _regions(document: AssessmentDocument) -> Iterator[Row]:
     for name, months_old in document.region_ages_months.items():
         yield words.region_with_letter(name), words.age_with_months(max(months_old, 0.0))
+
+
+def plates_sentence(document: AssessmentDocument) -> str:
+    """Return the ages of the most probable plates with their probabilities; empty without an atlas."""
+    if document.nearest_plates is None:
+        return ""
+    plates = [
+        gettext("%(age)s (%(percent)s %%)")
+        % {"age": words.age(plate.age_months), "percent": words.number(100 * plate.probability, 0)}
+        for plate in document.nearest_plates.plates
+    ]
+    return gettext("Most probable plates of the atlas: %(plates)s") % {"plates": ", ".join(plates)}
 
 
 # --- the child ---

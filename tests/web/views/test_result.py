@@ -294,7 +294,9 @@ def test_calibrated_bundle_texts(
 
 def test_result_without_80_percent_interval(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
     """An answer from before there were 80 percent ranges is shown."""
-    page = address(done_assessment(with_result(answer_of_phantom(), interval_80_months=None)))
+    page = address(
+        done_assessment(with_result(answer_of_phantom(), interval_80_months=None, consensus_interval_80_months=None))
+    )
     body = text_of(client, page)
     assert "95 % prediction interval of the estimate: 6 years 3 months to 9 years 5 months" in body
     assert "80 % prediction interval" not in body

@@ -211,16 +211,11 @@ class _Finish:
         self.after = self.data.estimates(calibrated, radiographs)
         difference = paired_difference(label_months(radiographs), self.before, self.after)
         statement = f"{len(radiographs)} of these radiographs were held out: {_describe_change(difference)}."
-        metrics, disagreement = measure_bundle(calibrated, radiographs, progress=self.progress)
-        return replace(
-            manifest,
-            members=tuple(
-                replace(member, embedding_stats=self._embedding_stats(calibrated, member)) for member in bundle.members
-            ),
-            metrics=metrics | {"weights": "last"},
-            disagreement=disagreement,
-            data=f"{manifest.data} {statement}",
+        members = tuple(
+            replace(member, embedding_stats=self._embedding_stats(calibrated, member)) for member in bundle.members
         )
+        measured = measure_bundle(calibrated, radiographs, progress=self.progress)
+        return measured.into(replace(manifest, members=members, data=f"{manifest.data} {statement}"), weights="last")
 
     def _embedding_stats(self, bundle: Bundle, member: Member) -> EmbeddingStats | None:
         """Return a member's embedding statistics on the held-out radiographs, or on all if those are too few."""
@@ -282,4 +277,6 @@ def _manifest(bundle: Bundle, tuning: Tuning, options: TuningOptions, method: Me
         recipe=recipes,
         data=f"{old.data or origin}. {_METHOD_TEXTS[method]} on {len(data.training)} more: {radiographs}.",
         licence=options.licence or old.licence,
+        repeat_sd_months=None if method == "networks" else old.repeat_sd_months,
+        reader_sd_months=old.reader_sd_months,
     )

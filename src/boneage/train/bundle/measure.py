@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,17 @@ from numpy.typing import NDArray
 
 from boneage.assessment import Assessment, assess
 from boneage.bundle.bundle import Bundle
-from boneage.bundle.calibration import DISAGREEMENT_RADIOGRAPHS, Disagreement, fit_disagreement
+from boneage.bundle.calibration import DISAGREEMENT_RADIOGRAPHS, Disagreement
+from boneage.bundle.curve import (
+    FEWEST_RADIOGRAPHS,
+    CurveCalibration,
+    central_interval,
+    curves_out_of_fold,
+    fit_curve,
+)
 from boneage.bundle.estimate import Z_95, region_spread
 from boneage.bundle.manifest import Manifest
+from boneage.clinical.discordance import DiscordanceLimits, measure_limits
 from boneage.errors import Rejection, TableError
 from boneage.evaluate.metrics import concordance, mean_absolute_difference, root_mean_square_error
 from boneage.sex import Sex
@@ -29,90 +37,138 @@ from boneage.train.data.cache import Progress
 REGION_SPREAD_PERCENTILE = 97.5
 """Percentile of the validation radiographs' region spreads that is reported with the figures."""
 
-_FOLDS = 5
-
 log = logging.getLogger(__name__)
+
+Answer = tuple[LabelledRadiograph, Assessment]
+"""A labelled radiograph and its assessment."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Figures and limits of a bundle, measured on validation radiographs.
+
+    Attributes:
+        metrics: figures, with the keys of `boneage.bundle.manifest.Metrics`.
+        curve: calibration of the age distribution; None without a distribution, or with too few radiographs.
+        disagreement: limits of the regions' disagreement; None for a bundle of one region, or with too few radiographs.
+        carpal_limits: usual differences of the carpal bones; None without them, or with too few radiographs.
+    """
+
+    metrics: Mapping[str, Any]
+    curve: CurveCalibration | None = None
+    disagreement: Disagreement | None = None
+    carpal_limits: DiscordanceLimits | None = None
+
+    def into(self, manifest: Manifest, **metrics: Any) -> Manifest:
+        """Return a manifest with these figures, further metrics, and these limits."""
+        return replace(
+            manifest,
+            metrics={**self.metrics, **metrics},
+            curve=self.curve,
+            disagreement=self.disagreement,
+            carpal_limits=self.carpal_limits,
+        )
 
 
 def measure_bundle(
     bundle: Bundle, radiographs: Sequence[LabelledRadiograph], *, progress: Progress = iter
-) -> tuple[dict[str, Any], Disagreement | None]:
-    """Measure a bundle on validation radiographs, and fit its error there to the disagreement of its regions.
+) -> Measurement:
+    """Measure a bundle on validation radiographs, and fit the limits and the curve that its manifest has.
 
     Rejected radiographs are left out and listed in the log. Figures that the radiographs do not determine are left out
-    too: the concordance without any variation, and the figures by sex if one sex is missing.
-
-    Returns:
-        The figures, with the keys of `boneage.bundle.manifest.Metrics`, and
-        `boneage.bundle.calibration.Disagreement`, or None for a bundle of one region and for fewer than
-        `DISAGREEMENT_RADIOGRAPHS`. The coverage is that of intervals widened by a scale that was fitted to other
-        radiographs (five folds).
+    too: the concordance without any variation, and the figures by sex if one sex is missing. The coverage is that of
+    curves that were calibrated with other radiographs (`boneage.bundle.curve.curves_out_of_fold`).
 
     Raises:
         TableError: ``table_empty`` if no radiograph is left.
         BundleError: The bundle failed.
     """
-    plain = Bundle(bundle.directory, replace(bundle.manifest, disagreement=None), threads=bundle.threads)
-    plain = bundle if bundle.manifest.disagreement is None else plain
-    answers = list(_answers(plain, progress(radiographs)))
+    return measurement(bundle.manifest, unlimited_answers(bundle, progress(radiographs)))
+
+
+def unlimited_answers(bundle: Bundle, radiographs: Iterable[LabelledRadiograph]) -> list[Answer]:
+    """Assess radiographs without the calibration of the curve and without limits, which are yet to be measured.
+
+    Rejected radiographs are left out and listed in the log.
+
+    Raises:
+        TableError: ``table_empty`` if no radiograph is left.
+        BundleError: The bundle failed.
+    """
+    plain = bundle  # itself where it has none: a release collects its embeddings
+    if bundle.manifest.curve is not None or bundle.manifest.disagreement is not None:
+        manifest = replace(bundle.manifest, curve=None, disagreement=None)
+        plain = Bundle(bundle.directory, manifest, threads=bundle.threads)
+    answers = list(_answers(plain, radiographs))
     if not answers:
         raise TableError("table_empty", "None of the validation radiographs can be read.")
+    return answers
+
+
+def measurement(manifest: Manifest, answers: Sequence[Answer]) -> Measurement:
+    """Return figures and limits by the assessments of `unlimited_answers`, at least one."""
     labels = np.array([radiograph.boneage_months for radiograph, _ in answers])
     months = np.array([assessment.age_months for _, assessment in answers])
+    sexes = [radiograph.sex for radiograph, _ in answers]
     figures: dict[str, Any] = {
         "mad_months": round(float(mean_absolute_difference(labels, months)), 3),
         "rmse_months": round(float(root_mean_square_error(labels, months)), 3),
         "split": "validation",
         "radiographs": len(answers),
     }
-    widths = _half_widths(bundle.manifest, answers, figures["rmse_months"])
-    errors = np.abs(months - labels) / widths
+    curves = distributions(answers)
+    if curves is None:
+        curve, errors = None, np.abs(months - labels)
+        held = errors <= _half_widths(manifest, answers, figures["rmse_months"])
+    else:
+        curve = fit_curve(sexes, labels, months, curves)
+        intervals = [central_interval(one, 95) for one in curves_out_of_fold(sexes, labels, months, curves)]
+        held = np.array([low <= label <= high for (low, high), label in zip(intervals, labels, strict=True)])
     spreads = np.array([region_spread(one.region_ages_months) or 0.0 for _, one in answers])
-    disagreement, widenings = None, np.ones(len(answers))
+    disagreement = None
     if spreads.any() and len(spreads) >= DISAGREEMENT_RADIOGRAPHS:
-        disagreement, widenings = fit_disagreement(spreads, errors), _widenings_out_of_fold(spreads, errors)
+        disagreement = Disagreement.of(spreads)
         figures["region_spread_months"] = round(float(np.percentile(spreads, REGION_SPREAD_PERCENTILE)), 2)
-    figures["interval_coverage"] = round(float(np.mean(errors <= widenings)), 3)
+    figures["interval_coverage"] = round(float(np.mean(held)), 3)
     agreement = float(concordance(labels, months))
     if math.isfinite(agreement):
         figures["ccc"] = round(agreement, 4)
-    by_sex = _mad_by_sex([radiograph.sex for radiograph, _ in answers], labels, months)
+    by_sex = _mad_by_sex(sexes, labels, months)
     if len(by_sex) == len(Sex):
         figures["mad_months_by_sex"] = by_sex
-    return figures, disagreement
+    return Measurement(figures, curve, disagreement, _carpal_limits(answers))
 
 
-def _half_widths(
-    manifest: Manifest, answers: Sequence[tuple[LabelledRadiograph, Assessment]], rmse_months: float
-) -> NDArray[np.float64]:
-    """Return half of each 95 % interval, months, before disagreement widens it.
+def distributions(answers: Sequence[Answer]) -> NDArray[np.float64] | None:
+    """Return the age distributions (N, 240); None if one is missing or there are too few to calibrate them."""
+    curves = [assessment.estimate.age_distribution for _, assessment in answers]
+    given = [curve for curve in curves if curve is not None]
+    return np.stack(given) if len(given) == len(answers) >= FEWEST_RADIOGRAPHS else None
+
+
+def _carpal_limits(answers: Sequence[Answer]) -> DiscordanceLimits | None:
+    compared = [
+        (one.sex, one.age_months, one.reading.carpal_discordance.difference_months)
+        for _, one in answers
+        if one.reading.carpal_discordance is not None
+    ]
+    sexes, ages, differences = zip(*compared, strict=True) if compared else ((), (), ())
+    return measure_limits(sexes, ages, differences)
+
+
+def _half_widths(manifest: Manifest, answers: Sequence[Answer], rmse_months: float) -> NDArray[np.float64]:
+    """Return half of each 95 % interval of a bundle without a curve, months.
 
     It is the calibration's half width, or the one that follows from the error just measured.
     """
     calibration = manifest.calibration
     if calibration is None:
-        widths = np.full(len(answers), Z_95 * rmse_months)
-    else:
-        bands = [calibration.by_sex[radiograph.sex].band(one.age_months) for radiograph, one in answers]
-        widths = np.array([band.half_width_95_months for band in bands])
-    return np.asarray(np.maximum(widths, 1e-6))  # estimates may be without any error
+        return np.full(len(answers), Z_95 * rmse_months)
+    bands = [calibration.by_sex[radiograph.sex].band(one.age_months) for radiograph, one in answers]
+    return np.array([band.half_width_95_months for band in bands])
 
 
-def _widenings_out_of_fold(spreads: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the factor of each radiograph's interval, by a scale fitted to the other folds."""
-    fold = np.arange(len(spreads)) % _FOLDS
-    widenings = np.ones(len(spreads))
-    for held in range(_FOLDS):
-        others = fold != held
-        if np.count_nonzero(others) >= DISAGREEMENT_RADIOGRAPHS:
-            fitted = fit_disagreement(spreads[others], errors[others])
-            widenings[~others] = [fitted.widening(spread) for spread in spreads[~others]]
-    return widenings
-
-
-def _answers(
-    bundle: Bundle, radiographs: Iterable[LabelledRadiograph]
-) -> Iterator[tuple[LabelledRadiograph, Assessment]]:
+def _answers(bundle: Bundle, radiographs: Iterable[LabelledRadiograph]) -> Iterator[Answer]:
     """Yield the readable radiographs with their assessments."""
     for radiograph in radiographs:
         try:

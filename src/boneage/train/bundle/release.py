@@ -80,6 +80,7 @@ class ReleaseOptions:
         member_weights: weights in the mean, by the names of the runs' folders in lower case; 1 for other runs.
         calibration: calibration of the bundle, fitted to out-of-fold estimates. The figures are then those of corrected
             ages.
+        repeat_sd_months: standard deviation of repeated readings of one hand; None if it was not measured.
         mirror: True to compute the mirror image of each view of a whole radiograph too. Views of a registered hand have
             the thumb on the right, and networks for them were not trained on mirror images.
     """
@@ -94,6 +95,7 @@ class ReleaseOptions:
     weight_bits: Literal[8, 16] = 16
     member_weights: Mapping[str, float] = field(default_factory=dict)
     calibration: Calibration | None = None
+    repeat_sd_months: float | None = None
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def release(
         data=options.data,
         licence=options.licence,
         calibration=options.calibration,
+        repeat_sd_months=options.repeat_sd_months,
     )
     members = [
         NetworkMember(
@@ -204,12 +207,11 @@ class _Finish:
     def __call__(self, bundle: Bundle) -> Manifest:
         """Return the manifest with figures and embedding statistics."""
         watched = _Watched(bundle.directory, bundle.manifest, threads=bundle.threads)
-        metrics, disagreement = measure_bundle(watched, self.radiographs, progress=self.progress)
+        measured = measure_bundle(watched, self.radiographs, progress=self.progress)
         limit = PARITY_LIMITS_MONTHS[self.options.weight_bits]
         self.parity_months = largest_parity(self.trained, bundle, self.radiographs, limit)
         members = tuple(replace(member, embedding_stats=watched.embedding_stats(member)) for member in bundle.members)
-        metrics |= {"weights": self.options.weights}
-        return replace(bundle.manifest, metrics=metrics, members=members, disagreement=disagreement)
+        return measured.into(replace(bundle.manifest, members=members), weights=self.options.weights)
 
 
 class _Watched(Bundle):
@@ -238,18 +240,20 @@ def renew(
     directory: Path,
     *,
     version: str,
+    repeat_sd_months: float | None = None,
     quality: Path | None = None,
     radiographs: Sequence[LabelledRadiograph] = (),
     weight_bits: WeightBits = 16,
     overwrite: bool = False,
     progress: Progress = iter,
 ) -> Bundle:
-    """Make a new version of a bundle with the same networks for ages: measured again, with a quality network, or both.
+    """Make a new version of a bundle with the same networks for ages: measured again, or with a quality network.
 
     Args:
         bundle: bundle to renew.
         directory: folder of the new bundle.
         version: version of the new bundle.
+        repeat_sd_months: standard deviation of repeated readings, above 0; by default the bundle's own.
         quality: folder of a run for the task ``quality``; the default is the bundle's own network.
         radiographs: radiographs whose split ``validation`` measures the bundle; none of its networks for ages may have
             been trained on it. Without radiographs the bundle keeps its figures, which a quality network does not
@@ -269,14 +273,14 @@ def renew(
         bundle.manifest,
         version=version,
         created=datetime.now(UTC).date().isoformat(),
+        repeat_sd_months=repeat_sd_months or bundle.manifest.repeat_sd_months,
         recipe={**bundle.manifest.recipe, **without_folders(quality_recipe(quality))},
         format=FORMAT,
     )
 
     def finish(renewed: Bundle) -> Manifest:
-        metrics, disagreement = measure_bundle(renewed, validation, progress=progress)
         kept = {key: value for key, value in bundle.manifest.metrics.items() if key == "weights"}
-        return replace(renewed.manifest, metrics=metrics | kept, disagreement=disagreement)
+        return measure_bundle(renewed, validation, progress=progress).into(renewed.manifest, **kept)
 
     return rewrite_bundle(
         bundle,

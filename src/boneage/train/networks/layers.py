@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from boneage.bundle.manifest import AGES
+from boneage.bundle.curve import AGES
 from boneage.hand.views import CellGrid
 
 Pooling = Literal["average", "flatten"]

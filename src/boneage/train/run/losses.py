@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from boneage.bundle.manifest import AGES
+from boneage.bundle.curve import AGES
 from boneage.train.networks.points import LocatedPoints
 
 EPSILON = 1e-7

@@ -86,6 +86,7 @@ def _answered(submitted: Assessment, upload: bytes) -> Answer:
         radiograph,
         Sex(submitted.sex),
         bundle(),
+        atlas=atlas(),
         age=StatedAge(submitted.birth_date, submitted.study_date, submitted.given_age),
         name=submitted.radiograph_name or None,
         sha256=sha256_of(upload),
