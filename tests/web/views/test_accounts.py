@@ -368,6 +368,19 @@ def test_role_deactivation_and_return(clinic: None, log_in: Callable[..., Client
     assert client.get(reverse("user", args=[10**6])).status_code == 404
 
 
+def test_full_name_stands_on_reports(clinic: None, log_in: Callable[..., Client]) -> None:
+    """An administrator gives a user the name for reports; the log names the account only."""
+    client = log_in(Role.ADMINISTRATOR, "ada")
+    rhea = User.objects.create_user("rhea", password=PASSWORD)
+    address = reverse("user", args=[rhea.pk])
+    client.post(address, {"do": "full_name", "full_name": " Dr. Rhea Weiß "})
+    client.post(address, {"do": "full_name", "full_name": "x" * 151})
+    rhea.refresh_from_db()
+    assert rhea.get_full_name() == "Dr. Rhea Weiß"
+    assert "Dr. Rhea Weiß" in client.get(address).content.decode()
+    assert AuditEvent.objects.get().detail == {"change": "full_name", "name": "rhea"}
+
+
 def test_last_administrator_stays(clinic: None, log_in: Callable[..., Client]) -> None:
     """The last active administrator stays."""
     client = log_in(Role.ADMINISTRATOR, "ada")

@@ -182,6 +182,8 @@ def test_decision_names_user_time_and_reason(
     assert report_of(assessment).decision == ("No physician has decided on this estimate yet.",)
     decide(assessment, "accepted", 94, user=make_user(Role.READER, "kim"))
     assert report_of(assessment).decision[0].startswith("Accepted by kim on ")
+    User.objects.update(last_name="Dr. Kim Weiß")
+    assert report_of(assessment).decision[0].startswith("Accepted by Dr. Kim Weiß on ")
     decide(assessment, "corrected", 101, "Sesamoid there")
     report = report_of(assessment)
     assert report.decision[0].startswith("Corrected on ")

@@ -122,6 +122,12 @@ class RoleOf(forms.Form):
     role = forms.ChoiceField(label=_("Role"), choices=Role.choices)
 
 
+class FullNameOf(forms.Form):
+    """Name of a user as it stands on reports."""
+
+    full_name = forms.CharField(label=_("Full name on reports"), required=False, max_length=150)
+
+
 _NAMES = {"list": "users", "autocomplete": "off"}
 _ACTIONS = [("", _("All")), *((key.value, text) for key, text in TITLES.items())]
 

@@ -110,6 +110,13 @@ def set_role(by: User, user: User, role: Role) -> None:
 
 
 @transaction.atomic
+def set_full_name(by: User, user: User, full_name: str) -> None:
+    """Set the name that stands on reports; an empty one leaves the name of the account there."""
+    User.objects.filter(pk=user.pk).update(first_name="", last_name=full_name)
+    record(by, Action.USER_CHANGED, user, change="full_name", name=user.username)
+
+
+@transaction.atomic
 def deactivate(by: User, user: User) -> None:
     """Deactivate an account, with its sessions and tokens. The user remains, because the audit log and decisions refer
     to it.

@@ -18,7 +18,7 @@ from boneage.web.accounts import sessions
 from boneage.web.accounts import users as accounts
 from boneage.web.accounts.access import for_role, member_of
 from boneage.web.accounts.audit import SYSTEM, TITLES, Action, record
-from boneage.web.accounts.forms import AuditFilter, NewUser, RoleOf, account_error
+from boneage.web.accounts.forms import AuditFilter, FullNameOf, NewUser, RoleOf, account_error
 from boneage.web.chronological_age import midnight, midnight_after
 from boneage.web.models import AuditEvent, Role, User
 from boneage.web.report.downloads import csv_table
@@ -73,6 +73,7 @@ def user(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "shown": shown,
         "form": RoleOf(initial={"role": shown.role}),
+        "name_form": FullNameOf(initial={"full_name": shown.get_full_name()}),
         "password": password,
         "tokens": accounts.tokens_in_use(shown),
         "sessions": sessions.of_user(shown),
@@ -83,7 +84,7 @@ def user(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _change(request: HttpRequest, by: User, shown: User) -> None:
     action = request.POST.get("do")
-    role = RoleOf(request.POST)
+    role, full_name = RoleOf(request.POST), FullNameOf(request.POST)
     if action == "deactivate":
         accounts.deactivate(by, shown)
         messages.success(
@@ -95,6 +96,9 @@ def _change(request: HttpRequest, by: User, shown: User) -> None:
             request,
             ngettext("%(count)d session has ended.", "%(count)d sessions have ended.", count) % {"count": count},
         )
+    elif action == "full_name" and full_name.is_valid():
+        accounts.set_full_name(by, shown, full_name.cleaned_data["full_name"])
+        messages.success(request, gettext("The name has been changed."))
     elif action == "role" and role.is_valid():
         accounts.set_role(by, shown, Role(role.cleaned_data["role"]))
         messages.success(request, gettext("The role has been changed."))
