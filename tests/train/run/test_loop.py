@@ -14,23 +14,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lightning.fabric import Fabric
 
 from boneage.errors import BoneageError, RecipeError
 from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.data.splits import choose_radiographs
-from boneage.train.recipe import Recipe, Schedule, load_recipe
+from boneage.train.recipe import Recipe, load_recipe
 from boneage.train.run import loop
-from boneage.train.run.engine import Engine, launch, reject_different_epochs
-from boneage.train.run.interruption import Interruption
+from boneage.train.run.engine import Engine
 from boneage.train.run.run_folder import RunState
-from boneage.train.run.schedule import learning_rate_at, update_average
 from boneage.train.run.weights import load_run, new_network
 from tests.train.drawn_radiographs import TINY, draw_folder
 
@@ -217,28 +214,6 @@ def test_train_in_two_processes_of_torchrun(radiographs_table: Path, tmp_path: P
     assert "differs in processes" in alone.stderr
 
 
-def test_launch_rejects_devices_unlike_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torchrun with a number of devices that does not fit is rejected."""
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert code_of(lambda: launch(CPU, "32-true")) == "recipe_invalid"
-
-
-def test_reject_different_epochs_of_processes(tmp_path: Path) -> None:
-    class Apart:
-        """A fabric of two processes, the other of which found no checkpoint."""
-
-        device = "cpu"
-
-        def all_gather(self, epoch: torch.Tensor) -> torch.Tensor:
-            return torch.stack([epoch, torch.zeros_like(epoch)])
-
-    processes = cast("Fabric", Apart())
-    reject_different_epochs(processes, 0, tmp_path)
-    with pytest.raises(RecipeError, match="shared folder"):
-        reject_different_epochs(processes, 3, tmp_path)
-
-
 # --- interruptions ---
 
 
@@ -255,23 +230,6 @@ def test_train_interrupted_after_current_batch(radiographs_table: Path, tmp_path
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.splitlines()[-1] == "error: Stopped. [stopped]"
-
-
-def test_interruption_between_items_and_twice() -> None:
-    """An interruption is noticed whatever was under way and a second one at once."""
-    former = signal.getsignal(signal.SIGINT)
-    seen: list[int] = []
-    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
-        for number in interruption.watch(range(9)):
-            seen.append(number)
-            if number == 3:
-                signal.raise_signal(signal.SIGINT)
-            seen.append(number)
-    assert seen[-2:] == [3, 3]
-    with pytest.raises(KeyboardInterrupt), Interruption():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) == former
 
 
 def test_train_killed_locked_and_resumed(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
@@ -306,14 +264,6 @@ def test_load_run_damaged(radiographs_table: Path, tmp_path: Path, recipe: Recip
         load_run(tmp_path / "run", "last")
 
 
-def test_run_state_best_needs_full_size() -> None:
-    state = RunState()
-    assert not state.add({"mad_months": 1.0}, "mad_months", full_size=False)
-    assert state.add({"mad_months": 9.0}, "mad_months", full_size=True)
-    assert not state.add({"mad_months": 10.0}, "mad_months", full_size=True)
-    assert (state.best, state.stale_epochs, state.epoch) == (9.0, 1, 3)
-
-
 def test_train_stops_by_patience(radiographs_table: Path, tmp_path: Path, recipe: Recipe) -> None:
     del recipe
     stubborn = load_recipe(
@@ -341,26 +291,6 @@ def test_train_rejects_diverging_loss(radiographs_table: Path, tmp_path: Path, r
     with pytest.raises(RecipeError) as error:
         fit(wild, radiographs_table, tmp_path / "run")
     assert error.value.code == "recipe_diverged"
-
-
-def test_learning_rate_at_one_cycle() -> None:
-    schedule = Schedule(learning_rate=1.0, learning_rate_curve="one-cycle", warm_up=0.2)
-    rates = [learning_rate_at(schedule, progress) for progress in np.linspace(0, 1, 101)]
-    assert max(rates) == pytest.approx(1.0)
-    assert np.argmax(rates) == 20
-    assert rates[-1] < 0.002
-    assert all(rate > 0 for rate in rates)
-    assert learning_rate_at(Schedule(learning_rate=0.5), 0.7) == 0.5
-
-
-def test_update_average_follows_network() -> None:
-    network, average = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
-    with torch.no_grad():
-        network.weight.fill_(3.0)
-    network.state_dict()["num_batches_tracked"].fill_(7)
-    update_average(average, network, 0.9, step=1000)
-    assert torch.allclose(average.weight, torch.full((2,), 1.2))
-    assert int(average.state_dict()["num_batches_tracked"]) == 7
 
 
 def test_train_by_distributions(recipe: Recipe, radiographs_table: Path, tmp_path: Path) -> None:
