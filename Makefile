@@ -23,9 +23,9 @@ CATALOGUES := $(wildcard src/boneage/locale/*/LC_MESSAGES/django.po)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,web,pacs,dev]'
 	touch $@
 
-run: .venv/.base  ## assess the drawn sample with the shipped bundle: months, overlay and report in out/
+run: .venv/.base  ## assess a reference plate of a known age with the shipped bundle: months, overlay and report in out/
 	$(BIN)/boneage sample out/sample.png --force
-	$(BIN)/boneage assess out/sample.png --sex F --out out
+	$(BIN)/boneage assess out/sample.png --sex F --age 11y0m --out out
 
 serve: .venv/.web  ## the service on http://127.0.0.1:8000, with the shipped bundle and atlas
 	$(BIN)/boneage serve --store out/service

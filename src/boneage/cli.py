@@ -15,7 +15,7 @@ from boneage.file_names import shown
 
 _COMMANDS = {
     "assess": "Assess the bone age on radiographs of the hand.",
-    "sample": "Write a drawn phantom hand to try the program on.",
+    "sample": "Write an average hand of a known age to try the program on.",
     "serve": "Serve the web pages and the REST API.",
     "worker": "Assess radiographs for a service on another machine.",
     "pacs": "Write results as DICOM objects for a PACS.",
@@ -129,7 +129,7 @@ def cli() -> None:
     \b
     Try it:
       boneage sample hand.png
-      boneage assess hand.png --sex F --out out
+      boneage assess hand.png --sex F --age 11y0m --out out
     """
 
 

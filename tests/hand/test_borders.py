@@ -74,7 +74,7 @@ def test_window_within_and_transform() -> None:
 @pytest.mark.parametrize("factor", [2.0, 3.0])
 def test_inner_window_is_exact_on_large_canvases(factor: float, grey: float) -> None:
     """A canvas darker than the air is cut to the pixel, although the window is found on a reduced picture."""
-    phantom = draw_hand(height=800, width=600) ** 0.7  # same as `boneage sample` writes it
+    phantom = draw_hand(height=800, width=600) ** 0.7  # same as `boneage sample --phantom` writes it
     side = round(factor * 800)
     top, left = side // 3 + 1, side // 5 + 1
     canvas = np.full((side, side), grey, np.float32)

@@ -1,4 +1,4 @@
-"""Command ``boneage sample``, which writes the drawn phantom."""
+"""Command ``boneage sample``, which writes a hand to try the program on: a reference plate, or the drawn phantom."""
 
 from __future__ import annotations
 
@@ -9,20 +9,55 @@ import click
 
 @click.command()
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path), default=Path("sample.png"))
+@click.option(
+    "--plate",
+    default="F-132",
+    show_default=True,
+    metavar="KEY",
+    help="Plate of the open atlas, as `atlas list` names it.",
+)
+@click.option("--phantom", is_flag=True, help="Write the drawn phantom instead, whose estimate has no meaning.")
 @click.option("--force", is_flag=True, help="Replace an existing file of this name.")
-def sample(path: Path, force: bool) -> None:
-    """Write a drawn phantom hand to PATH (sample.png by default), a PNG file to try the program on.
+def sample(path: Path, plate: str, phantom: bool, force: bool) -> None:
+    """Write a reference plate of the open atlas to PATH (sample.png by default), a PNG file to try the program on.
 
-    The phantom is not a patient, and its estimate has no meaning.
+    A plate is the average of many registered hands, of no single patient. Its age is known, so that the estimate can be
+    compared with it.
     """
     from boneage.files import atomic_write
-    from boneage.phantom import sample_png
 
     if path.suffix.lower() != ".png":
-        raise click.UsageError(f"The phantom is a PNG: {path} must end with .png.")
-    drawn = sample_png()
+        raise click.UsageError(f"The sample is a PNG: {path} must end with .png.")
+    drawn, description = _phantom() if phantom else _plate(plate, path)
     if path.exists() and not force and path.read_bytes() != drawn:
         raise click.UsageError(f"{path} exists already and is another file; --force replaces it.")
     with atomic_write(path) as temporary:
         temporary.write_bytes(drawn)
-    click.echo(f"{path}: a drawn phantom, not a patient. Its bone age has no meaning.")
+    click.echo(f"{path}: {description}")
+
+
+def _phantom() -> tuple[bytes, str]:
+    """Return the phantom and a sentence about it."""
+    from boneage.phantom import sample_png
+
+    return sample_png(), "a drawn phantom, not a patient. Its bone age has no meaning."
+
+
+def _plate(key: str, path: Path) -> tuple[bytes, str]:
+    """Return a plate of the open atlas as PNG, and sentences about it.
+
+    Raises:
+        AtlasError: there is no such plate.
+    """
+    from boneage.atlas import Atlas
+    from boneage.explain import encode_picture
+    from boneage.words import age_in_words
+
+    atlas = Atlas.open()
+    plate = atlas.plate(key)
+    group = {"F": "girls", "M": "boys"}[plate.sex.value]
+    years, months = divmod(round(plate.age_months), 12)
+    return encode_picture(".png", atlas.picture(plate)), (
+        f"average hand of {plate.count} {group} of {age_in_words(plate.age_months)}, not a patient.\n"
+        f"Try it: boneage assess {path} --sex {plate.sex.value} --age {years}y{months}m"
+    )
