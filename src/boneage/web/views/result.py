@@ -208,16 +208,13 @@ def _ruler(assessment: Assessment, content: ReportContent) -> str:
 def _answer_context(assessment: Assessment) -> dict[str, Any]:
     result = assessment.finished
     card = _card_context(assessment)
-    content: ReportContent = card["content"]
     is_meaningless = assessment.is_meaningless
     curve = None if is_meaningless else age_curve(result, assessment.chronological_age_months)
-    lines = (content.likely_range, content.wide_range, content.error, content.difference, content.normal_range)
     return {
         **card,
         "result": result,
         "is_meaningless": is_meaningless,
         "is_unusable": assessment.is_unusable,
-        "lines": [line for line in lines if line],
         "regions": [] if is_meaningless else region_ages(result),
         "curve": curve,
         "plot": None if curve is None else age_plot(curve),
