@@ -62,7 +62,7 @@ def test_age_curve_prefers_networks() -> None:
     curve = age_curve(result(110.0, [91.0, 129.0], shares), None)
     assert curve is not None
     assert curve.kind == "networks"
-    assert curve.months[np.argmax(curve.density)] == 120.5
+    assert curve.months[np.argmax(curve.density)] == 120.0
     validation = age_curve(result(110.0, [91.0, 129.0]), None)
     assert validation is not None
     assert validation.caption != curve.caption

@@ -19,6 +19,7 @@ from pytest_django.fixtures import Settings
 
 from boneage.hand.registration import TIP_IN_FRAME_XY
 from boneage.phantom import sample_png
+from boneage.schema import NearestPlatesDocument, PlateDocument
 from boneage.sex import Sex
 from boneage.web.cases import decisions
 from boneage.web.cases.decisions import CorrectionForm, DecisionInput
@@ -327,6 +328,17 @@ def test_plates_by_age_and_similarity(open_mode: None, done_assessment: MakeAsse
     ]
     assert shown["by_age"] == "F-094"
     assert shown["by_similarity"] == ["F-094", "F-082"]
+
+
+def test_plates_have_probabilities(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """The most probable plates of the atlas in use have their probabilities."""
+    plates = (PlateDocument(key="F-094", age_months=94.0, probability=0.42),)
+    probable = NearestPlatesDocument(atlas="open", plates=plates)
+    shown = plates_of(client, done_assessment(with_result(answer_of_phantom(), nearest_plates=probable)))["plates"]
+    assert [plate["compared"] for plate in shown[:2]] == [
+        "1 year younger than the estimate",
+        "same age as the estimate · probability 42 %",
+    ]
 
 
 def test_plates_of_another_atlas(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:

@@ -97,7 +97,7 @@ def age_curve(result: AssessmentDocument, chronological_months: float | None) ->
     narrow, is_calibrated = result.interval_80_months, result.interval_calibrated
     shares = np.asarray(result.age_distribution or (), dtype=np.float64)
     if shares.size and shares.max() > 0:
-        months = np.arange(shares.size, dtype=np.float64) + 0.5
+        months = np.arange(shares.size, dtype=np.float64)
         return AgeCurve(
             "networks", months, shares / shares.max(), estimate, bounds, chronological_months, narrow, is_calibrated
         )

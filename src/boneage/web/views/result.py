@@ -300,7 +300,13 @@ def _plates(assessment: Assessment, earlier: Earlier | None) -> dict[str, Any] |
     keys = {plate.key for plate in all_of_sex}
     is_same = stored is not None and stored.atlas == atlas.name
     most_similar = [one for one in stored.by_similarity if one.key in keys] if stored is not None and is_same else []
-    listed = [_plate(shown(plate), plate.age_months - result.age_months) for plate in all_of_sex]
+    probable = result.nearest_plates
+    chances = (
+        {} if probable is None or probable.atlas != atlas.name else {p.key: p.probability for p in probable.plates}
+    )
+    listed = [
+        _plate(shown(plate), plate.age_months - result.age_months, chances.get(plate.key)) for plate in all_of_sex
+    ]
     return {
         "title": title_of(atlas),
         "first": shown(nearest),
@@ -315,14 +321,23 @@ def _plates(assessment: Assessment, earlier: Earlier | None) -> dict[str, Any] |
     }
 
 
-def _plate(plate: ShownPlate, older_months: float) -> dict[str, str]:
-    """Return a plate for the page's script."""
+def _plate(plate: ShownPlate, older_months: float, probability: float | None) -> dict[str, str]:
+    """Return a plate for the page's script.
+
+    Args:
+        plate: the plate.
+        older_months: its age minus the estimate.
+        probability: probability that it is the nearest to one reader's bone age, or None.
+    """
     if round(older_months) == 0:
         compared = gettext("same age as the estimate")
     elif older_months > 0:
         compared = gettext("%(age)s older than the estimate") % {"age": words.age(older_months)}
     else:
         compared = gettext("%(age)s younger than the estimate") % {"age": words.age(older_months)}
+    if probability is not None:
+        chance = gettext("probability %(percent)s %%") % {"percent": words.number(100 * probability, 0)}
+        compared = f"{compared} · {chance}"
     return {"key": plate.key, "url": plate.url, "age": plate.age, "source": plate.source, "compared": compared}
 
 
