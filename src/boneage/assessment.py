@@ -278,6 +278,7 @@ def assess_radiograph(
     age: ChronologicalAge | StatedAge | None = None,
     name: str | None = None,
     sha256: str | None = None,
+    sex_is_known: bool = True,
 ) -> Assessment:
     """Assess a radiograph that has been read: the same steps as `assess`, from the second on.
 
@@ -289,11 +290,22 @@ def assess_radiograph(
         age: see `assess`.
         name: name of the file that it came from, if the assessment is to hold it.
         sha256: checksum of that file.
+        sex_is_known: False if the radiograph is read for both sexes, and `sex` is one of them. There is no SDS then.
 
     Raises:
         Rejection, BundleError, ClinicalError: same as in `assess`.
     """
-    return _assess(radiograph, sex, bundle, _Clock(), atlas=atlas, age=age, name=name, sha256=sha256)
+    return _assess(
+        radiograph,
+        sex,
+        bundle,
+        _Clock(),
+        atlas=atlas,
+        age=age,
+        name=name,
+        sha256=sha256,
+        sex_is_known=sex_is_known,
+    )
 
 
 def _assess(
@@ -306,6 +318,7 @@ def _assess(
     age: ChronologicalAge | StatedAge | None,
     name: str | None,
     sha256: str | None,
+    sex_is_known: bool = True,
 ) -> Assessment:
     """Run the steps after reading, which `clock` may have timed."""
     members = opened.members_for(given)
@@ -355,7 +368,9 @@ def _assess(
     ]
     stated = age if isinstance(age, StatedAge) else StatedAge(age=age)
     at_study = age_at_study(stated, facts.patient_age, facts.birth_date, facts.study_date)
-    reading = _clinical_reading(estimate, given, at_study, by_region, warnings, opened.manifest.carpal_limits)
+    reading = _clinical_reading(
+        estimate, given, at_study, by_region, warnings, opened.manifest.carpal_limits, sex_is_known=sex_is_known
+    )
     warnings += [
         *result_warnings(reading),
         *file_difference(at_study.age, age_in_file(facts.patient_age, facts.birth_date, facts.study_date).age),
@@ -390,6 +405,8 @@ def _clinical_reading(
     region_ages_months: Mapping[Region, float],
     warnings: Sequence[ResultWarning],
     carpal_limits: DiscordanceLimits | None,
+    *,
+    sex_is_known: bool,
 ) -> ClinicalReading:
     """Return the clinical reading of an estimate, by the reference of the setting ``BONEAGE_REFERENCE``."""
     distribution = estimate.age_distribution
@@ -409,6 +426,7 @@ def _clinical_reading(
         is_meaningless=estimate.outside_range or any(one.code is WarningCode.PHANTOM for one in warnings),
         has_critical_warning=any(one.severity is Severity.CRITICAL for one in warnings),
         carpal_limits=carpal_limits,
+        sex_is_known=sex_is_known,
     )
 
 

@@ -15,6 +15,7 @@ from boneage.file_names import shown
 
 _COMMANDS = {
     "assess": "Assess the bone age on radiographs of the hand.",
+    "height": "Print the adult height by published methods, side by side.",
     "sample": "Write an average hand of a known age to try the program on.",
     "serve": "Serve the web pages and the REST API.",
     "worker": "Assess radiographs for a service on another machine.",

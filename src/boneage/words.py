@@ -245,7 +245,9 @@ def moment(when: datetime) -> str:
 
 # sexes, regions and warnings
 
-SEXES: Mapping[str, str] = MappingProxyType({"F": marked("female"), "M": marked("male")})
+SEXES: Mapping[str, str] = MappingProxyType(
+    {"F": marked("female"), "M": marked("male"), "both": marked("unknown or other")}
+)
 
 _SEX_PLACES = ("given", "said")
 """Places of warnings' sentences that hold ``F`` or ``M``."""
@@ -255,7 +257,7 @@ _REGION_PLACES = ("region", "regions", "highest", "lowest")
 
 
 def sex(code: str | None) -> str:
-    """Return a sex in words, from ``F`` or ``M``; empty for None."""
+    """Return a sex in words, from ``F``, ``M`` or ``both``; empty for None."""
     word = SEXES.get(code or "")
     return "" if word is None else gettext(word)
 

@@ -199,6 +199,30 @@ def carpal_limits(document: AssessmentDocument) -> DiscordanceLimits | None:
     return DiscordanceLimits({Sex(document.sex): (limit,)})
 
 
+def counted_reading(
+    document: AssessmentDocument, decided_months: float | None, *, is_corrected: bool
+) -> ClinicalDocument:
+    """Return the clinical reading of the bone age that counts, by the reference that is stored with the estimate.
+
+    Args:
+        document: the assessment.
+        decided_months: bone age on which a physician decided; None without a decision, where the estimate counts.
+        is_corrected: True if the physician gave another bone age than the estimate. It has no prediction interval.
+
+    Raises:
+        ClinicalError: the reference of the setting cannot be read.
+    """
+    if decided_months is None:
+        return document
+    reading = clinical_reading(
+        BoneAgeEstimate(decided_months) if is_corrected else bone_age_estimate(document),
+        sex=Sex(document.sex),
+        age=chronological_age(document.chronological_age),
+        reference=reference_of(document.reference),
+    )
+    return clinical_document(reading)
+
+
 def read_again(
     document: AnyAssessment,
     age: ChronologicalAge | None,
@@ -227,6 +251,7 @@ def read_again(
         is_meaningless=document.is_meaningless,
         has_critical_warning=highest_severity(one.severity for one in kept) is Severity.CRITICAL,
         carpal_limits=carpal_limits(document),
+        sex_is_known=all(one.code != ClinicalWarningCode.SEX_UNKNOWN.value for one in document.warnings),
     )
     warnings = [one for warning in kept for one in _current(warning, age)]
     warnings += [warning.document() for warning in result_warnings(reading)]

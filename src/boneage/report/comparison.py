@@ -18,7 +18,9 @@ from boneage.clinical.change import (
     change,
 )
 from boneage.clinical.documents import chronological_age
+from boneage.clinical.maturity import near_maturity
 from boneage.schema import AssessmentDocument
+from boneage.sex import Sex
 from boneage.words import gettext, marked
 
 _VERDICTS: Mapping[Verdict, str] = MappingProxyType(
@@ -75,10 +77,16 @@ def serial_reading(document: AssessmentDocument, decided: Decided | None = None)
         age=chronological_age(document.chronological_age),
         study_date=document.facts.study_date,
         version=None if is_corrected else f"{document.bundle.name} {document.bundle.version}",
-        is_near_maturity=document.near_maturity is not None and document.near_maturity.is_near,
+        is_near_maturity=_is_near_maturity(document, decided),
         interval_80=None if is_corrected else document.consensus_interval_80_months,
         repeat_sd_months=(None if is_corrected else document.bundle.repeat_sd_months) or MANUAL_REPEAT_SD_MONTHS,
     )
+
+
+def _is_near_maturity(document: AssessmentDocument, decided: Decided | None) -> bool:
+    if decided is not None and decided.is_corrected:
+        return near_maturity(decided.age_months, Sex(document.sex)).is_near
+    return document.near_maturity is not None and document.near_maturity.is_near
 
 
 def comparison(earlier: SerialReading, later: SerialReading) -> str:

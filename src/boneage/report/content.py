@@ -12,8 +12,7 @@ from types import MappingProxyType
 
 from boneage import words
 from boneage.clinical.change import SerialReading
-from boneage.clinical.documents import bone_age_estimate, chronological_age, clinical_document, reference_of
-from boneage.clinical.reading import BoneAgeEstimate, clinical_reading
+from boneage.clinical.documents import chronological_age, counted_reading
 from boneage.clinical.references import Reference
 from boneage.clinical.sds import INTERVAL_PERCENT
 from boneage.report.comparison import Decided, comparison, serial_reading
@@ -23,11 +22,9 @@ from boneage.schema import (
     DeterminationCode,
     HandDocument,
     NormalRangeDocument,
-    ReferenceDocument,
     WithheldCode,
 )
 from boneage.severity import Severity, highest_severity
-from boneage.sex import Sex
 from boneage.words import gettext, marked
 
 Row = tuple[str, str]
@@ -170,13 +167,7 @@ def clinical_of(document: AssessmentDocument, decided: Decided | None) -> Clinic
     """Return the clinical reading of the bone age that counts, by the reference stored with the estimate."""
     if decided is None:
         return document
-    reading = clinical_reading(
-        BoneAgeEstimate(decided.age_months) if decided.is_corrected else bone_age_estimate(document),
-        sex=Sex(document.sex),
-        age=chronological_age(document.chronological_age),
-        reference=reference_of(document.reference),
-    )
-    return clinical_document(reading)
+    return counted_reading(document, decided.age_months, is_corrected=decided.is_corrected)
 
 
 # --- the bone age ---

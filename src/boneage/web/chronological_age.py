@@ -7,10 +7,8 @@ from datetime import date, datetime, time, timedelta
 from django.utils import timezone
 
 from boneage.clinical.ages import FIRST_DAY, OLDEST_MONTHS, AgePrecision, AgeSource, ChronologicalAge
-from boneage.clinical.reading import BoneAgeEstimate, clinical_reading
-from boneage.sex import Sex
 
-__all__ = ["FIRST_DAY", "age_of_columns", "last_day", "midnight", "midnight_after", "signed_difference"]
+__all__ = ["FIRST_DAY", "age_of_columns", "last_day", "midnight", "midnight_after"]
 
 _UNIT_MONTHS = {AgePrecision.YEARS: 12.0, AgePrecision.MONTHS: 1.0}
 """Length of the interval of an age, months. Ages in weeks and days count as exact."""
@@ -53,14 +51,3 @@ def age_of_columns(
     if is_middle and unit is AgePrecision.DAYS:
         source = AgeSource.DATES
     return ChronologicalAge(lower, lower + width, unit, source)
-
-
-def signed_difference(bone_months: float | None, age: ChronologicalAge | None, sex: str) -> float | None:
-    """Return bone age minus chronological age, months; None where `boneage.clinical` withholds it.
-
-    It is withheld if one of the ages is unknown, for an age in whole years, and at both ends of the scale.
-    """
-    if bone_months is None or age is None:
-        return None
-    reading = clinical_reading(BoneAgeEstimate(bone_months), sex=Sex(sex), age=age)
-    return None if reading.difference is None else reading.difference.months

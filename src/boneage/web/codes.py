@@ -34,6 +34,9 @@ CODES: dict[str, Code] = {
     "method_not_allowed": Code(HTTPStatus.METHOD_NOT_ALLOWED, "The address does not support this method."),
     "not_finished": Code(HTTPStatus.CONFLICT, "The radiograph is still waiting or being assessed."),
     "no_result": Code(HTTPStatus.CONFLICT, "The radiograph was rejected or its assessment failed: there is no result."),
+    "both_sexes": Code(
+        HTTPStatus.CONFLICT, "The radiograph was read for both sexes: there is no report until it is assessed for one."
+    ),
     "decision_taken": Code(HTTPStatus.CONFLICT, "A decision exists, and only reviewers may change it."),
     "too_large": Code(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The radiograph or the body has more bytes than allowed."),
     "not_decidable": Code(
@@ -46,7 +49,7 @@ CODES: dict[str, Code] = {
     "radiograph_missing": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "There is no radiograph in the request."),
     "radiograph_invalid": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "The radiograph is empty or is not a file."),
     "sex_missing": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "The sex was not given. It is never guessed."),
-    "sex_invalid": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "The sex is neither F nor M."),
+    "sex_invalid": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "The sex is none of F, M and both."),
     "birth_date_invalid": Code(
         HTTPStatus.UNPROCESSABLE_ENTITY, "The date of birth is not a date in the form YYYY-MM-DD."
     ),
@@ -63,6 +66,9 @@ CODES: dict[str, Code] = {
     ),
     "case_differs": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "The case has another sex or another date of birth."),
     "note_invalid": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "The note is not text of at most 2,000 characters."),
+    "measurement_invalid": Code(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "A measurement cannot be right; the message names it and the reason."
+    ),
     "idempotency_key_reused": Code(
         HTTPStatus.UNPROCESSABLE_ENTITY, "This Idempotency-Key was used before with another request."
     ),

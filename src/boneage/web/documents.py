@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from boneage.schema import AssessmentDocument, Document, key_descriptions
+from boneage.schema import AssessmentDocument, Document, key_descriptions, to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,24 @@ class StoredResult(AssessmentDocument):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResultsBySex(Document):
+    """Results of one radiograph for girls and for boys, side by side and without an SDS."""
+
+    F: StoredResult
+    """Result by the networks for girls."""
+    M: StoredResult
+    """Result by the networks for boys."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BothResults(Document):
+    """Results of a radiograph of a child whose sex is unknown, or neither female nor male, as they are stored."""
+
+    by_sex: ResultsBySex
+    """Both results. Neither of them counts until a physician has decided."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DecisionDocument(Document):
     """A physician's decision about the estimate; the last one counts."""
 
@@ -73,18 +92,49 @@ class Result(StoredResult):
     """Assessment of the same radiograph as another sex, which replaces this one; null if none does."""
 
 
-for _document in (StoredResult, Result):
+@dataclass(frozen=True, kw_only=True)
+class BothSexesResult(BothResults):
+    """A finished assessment of a child whose sex is unknown, or neither female nor male."""
+
+    id: UUID
+    """Identifier of the assessment."""
+    state: Literal["done"] = "done"
+    """Always `done`."""
+    sex: Literal["both"] = "both"
+    """Always `both`."""
+    decision: DecisionDocument | None = None
+    """The decision that counts; null if nobody has decided."""
+    superseded_by: UUID | None = None
+    """Assessment of the same radiograph that replaces this one; null if none does."""
+
+
+for _document in (StoredResult, Result, BothSexesResult):
     # Pydantic reads the docstrings of a class's own fields only, and descriptions of inherited ones from here.
     for _field in fields(_document):
         _field.metadata = MappingProxyType({"description": key_descriptions(_document)[_field.name]})
 
 _STORED: TypeAdapter[StoredResult] = TypeAdapter(StoredResult)
+_BOTH: TypeAdapter[BothResults] = TypeAdapter(BothResults)
 
 
-def read_stored(value: dict[str, Any]) -> StoredResult:
-    """Return a stored result, typed.
+def read_stored(value: dict[str, Any]) -> tuple[StoredResult, ...]:
+    """Return what the database stores of a finished assessment, typed: one result, or those for girls and for boys.
 
     Raises:
         pydantic.ValidationError: it is not as this version writes it.
     """
-    return _STORED.validate_python(value)
+    if "by_sex" not in value:
+        return (_STORED.validate_python(value),)
+    both = _BOTH.validate_python(value).by_sex
+    return both.F, both.M
+
+
+def stored_value(readings: Sequence[StoredResult]) -> dict[str, Any] | None:
+    """Return what the database stores of results: the opposite of `read_stored`; None without any."""
+    if not readings:
+        return None
+    if len(readings) == 1:
+        value: dict[str, Any] = to_json(readings[0])
+    else:
+        value = to_json(BothResults(by_sex=ResultsBySex(F=readings[0], M=readings[1])))
+    return value

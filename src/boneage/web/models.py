@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, NoReturn
 
@@ -17,12 +18,12 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from boneage.clinical.ages import ChronologicalAge
-from boneage.clinical.documents import read_again
 from boneage.files import sha256_of
-from boneage.severity import Severity, highest_severity
-from boneage.web.chronological_age import age_of_columns, signed_difference
+from boneage.severity import Severity
+from boneage.web.chronological_age import age_of_columns
 from boneage.web.configuration import Configuration
 from boneage.web.documents import StoredResult, read_stored
+from boneage.web.reading_columns import reading_columns
 from boneage.web.user_names import appearance_of
 
 
@@ -78,7 +79,10 @@ class BrowserSession(AbstractBaseSession):
     """Name of the browser, as sent by it."""
 
 
-SEXES = [("F", _("Female")), ("M", _("Male"))]
+BOTH = "both"
+"""Sex of a child whose sex is unknown, or neither female nor male: the radiograph is read for both."""
+
+SEXES = [("F", _("Female")), ("M", _("Male")), (BOTH, _("Unknown or other"))]
 """Choices of a form field."""
 
 
@@ -87,10 +91,31 @@ class Case(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     reference = models.CharField(max_length=64, unique=True)
-    sex = models.CharField(max_length=1, choices=SEXES)
+    sex = models.CharField(max_length=4, choices=SEXES)
     birth_date = models.DateField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     changed_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+
+class Measurements(models.Model):
+    """Measurements of a child and its parents from which the adult height is predicted; a case has one set."""
+
+    case = models.OneToOneField(Case, on_delete=models.CASCADE, related_name="measurements", primary_key=True)
+    height_cm = models.FloatField(null=True)
+    height_date = models.DateField(null=True)
+    weight_kg = models.FloatField(null=True)
+    """Weight, measured with the height."""
+    mother_cm = models.FloatField(null=True)
+    mother_source = models.CharField(max_length=8, blank=True, default="")
+    """Origin of that height (`boneage.clinical.height.HeightSource`); empty without a height."""
+    father_cm = models.FloatField(null=True)
+    father_source = models.CharField(max_length=8, blank=True, default="")
+    menarche = models.BooleanField(null=True)
+    """None if unknown, and for boys."""
+    menarche_age_months = models.FloatField(null=True)
+    contraindications = models.JSONField(null=True)
+    """List of codes (`boneage.clinical.height.Contraindication`), empty if none is present; None if not recorded."""
+    changed_at = models.DateTimeField(default=timezone.now)
 
 
 class State(models.TextChoices):
@@ -106,8 +131,11 @@ class State(models.TextChoices):
 FINAL = (State.DONE, State.REJECTED, State.FAILED)
 
 
-_SAME_MONTHS = 0.006
-"""Largest difference, months, between an age and the same age rounded to two decimals."""
+class Verdict(models.TextChoices):
+    """A physician's decision on an estimate."""
+
+    ACCEPTED = "accepted", _("Accepted")
+    CORRECTED = "corrected", _("Corrected")
 
 
 class Assessment(models.Model):
@@ -129,7 +157,7 @@ class Assessment(models.Model):
     """Name of the user's file; it may identify the patient."""
     radiograph_bytes = models.PositiveBigIntegerField()
     radiograph_sha256 = models.CharField(max_length=64)
-    sex = models.CharField(max_length=1, choices=SEXES)
+    sex = models.CharField(max_length=4, choices=SEXES)
     birth_date = models.DateField(null=True, blank=True)
     study_date = models.DateField(null=True, blank=True)
     given_age_months = models.FloatField(null=True, blank=True)
@@ -162,7 +190,7 @@ class Assessment(models.Model):
     chronological_age_precision = models.CharField(max_length=6, blank=True, default="")
     """Unit to which that age is known; empty for an exact age."""
     result = models.JSONField(null=True)
-    """`boneage.web.documents.StoredResult` as JSON; `stored` reads it."""
+    """`boneage.web.documents.StoredResult` as JSON, or `BothResults` if the sex is `BOTH`; `readings` reads it."""
 
     superseded_by = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="supersedes")
     """Assessment of the same radiograph as the other sex, which replaces this one
@@ -172,8 +200,25 @@ class Assessment(models.Model):
     decision = models.CharField(max_length=16, blank=True, default="")
     decided_months = models.FloatField(null=True)
 
+    # Derived from result and decision by `boneage.web.reading_columns`
+    severity = models.CharField(max_length=8, blank=True, default="")
+    """Highest severity among the warnings; empty without any."""
+    is_meaningless = models.BooleanField(default=False)
+    """The estimate is not a bone age (`boneage.assessment.Assessment.is_meaningless`)."""
+    difference_months = models.FloatField(null=True)
+    """Bone age that counts minus chronological age; None where the clinical reading withholds it."""
+    sds = models.FloatField(null=True)
+    """SDS of the bone age that counts."""
+    determination = models.CharField(max_length=10, blank=True, default="")
+    """Class of the bone age that counts (`boneage.clinical.sds.Determination`); empty without one."""
+    determination_reason = models.CharField(max_length=24, blank=True, default="")
+    """Reason for a missing class (`boneage.clinical.sds.WithheldReason`)."""
+
     class Meta:
         indexes: ClassVar[list[models.Index]] = [models.Index(fields=["state", "lease_until"])]
+
+    _read: tuple[Any, tuple[StoredResult, ...]] | None = None
+    """The value of `result` that was read last, and what it holds."""
 
     @property
     def same_file_earlier(self) -> Assessment | None:
@@ -196,11 +241,6 @@ class Assessment(models.Model):
         return self.age_months if self.decided_months is None else self.decided_months
 
     @property
-    def difference_months(self) -> float | None:
-        """Return the bone age that counts minus the chronological age, months; None like `signed_difference`."""
-        return signed_difference(self.current_months, self.chronological_age, self.sex)
-
-    @property
     def given_age(self) -> ChronologicalAge | None:
         """The age that the user gave; None without one."""
         return age_of_columns(self.given_age_months, self.given_age_precision, is_middle=False)
@@ -211,53 +251,46 @@ class Assessment(models.Model):
         return age_of_columns(self.chronological_age_months, self.chronological_age_precision)
 
     @property
-    def stored(self) -> StoredResult | None:
-        """The result, typed; None unless the assessment is done.
-
-        Its clinical reading is by the chronological age as it is now: a corrected birth date changes it.
+    def readings(self) -> tuple[StoredResult, ...]:
+        """The results, typed: one, or those for girls and for boys if the sex is `BOTH`; none unless the assessment is
+        done.
         """
         if self.result is None:
-            return None
-        stored, age = read_stored(self.result), self.chronological_age
-        kept = stored.chronological_age
-        if kept is None or age is None:
-            is_current = kept is None and age is None
-        else:
-            is_current = abs(kept.months - age.middle_months) < _SAME_MONTHS
-        return stored if is_current else read_again(stored, age)
+            return ()
+        if self._read is None or self._read[0] is not self.result:
+            self._read = self.result, read_stored(self.result)
+        return self._read[1]
+
+    @property
+    def stored(self) -> StoredResult | None:
+        """The result; None unless the assessment is done and the sex is known."""
+        return self.readings[0] if len(self.readings) == 1 else None
 
     @property
     def finished(self) -> StoredResult:
-        """Result of a finished assessment.
+        """Result of a finished assessment with a known sex.
 
         Raises:
-            ValueError: the assessment has no result.
+            ValueError: the assessment has no such result.
         """
         stored = self.stored
         if stored is None:
-            raise ValueError(f"assessment {self.pk} has no result")
+            raise ValueError(f"assessment {self.pk} has no result by one sex")
         return stored
 
-    @property
-    def is_meaningless(self) -> bool:
-        """Return whether the estimate is not a bone age (`boneage.assessment.Assessment.is_meaningless`). Reads
-        `result`.
-        """
-        stored = self.stored
-        return stored is not None and stored.is_meaningless
-
-    @property
-    def severity(self) -> Severity | None:
-        """Return the highest severity among the warnings, or None without any. Reads `result`."""
-        stored = self.stored
-        return None if stored is None else highest_severity(warning.severity for warning in stored.warnings)
+    def derive(self) -> list[str]:
+        """Set the columns that are derived from result and decision, and return their names for `save`."""
+        columns = asdict(
+            reading_columns(self.readings, self.decided_months, is_corrected=self.decision == Verdict.CORRECTED)
+        )
+        for name, value in columns.items():
+            setattr(self, name, value)
+        return list(columns)
 
     @property
     def is_unusable(self) -> bool:
-        """Return whether the estimate must not be used: it is not a bone age, or carries a critical warning. Reads
-        `result`.
-        """
-        return self.is_meaningless or self.severity is Severity.CRITICAL
+        """Return whether the estimate must not be used: it is not a bone age, or carries a critical warning."""
+        return self.is_meaningless or self.severity == Severity.CRITICAL
 
     @property
     def is_void(self) -> bool:
@@ -265,12 +298,6 @@ class Assessment(models.Model):
         it.
         """
         return self.is_unusable and self.decided_months is None
-
-    @property
-    def estimated_difference_months(self) -> float | None:
-        """Return the estimate minus the chronological age, months; None where the clinical reading withholds it."""
-        stored = self.stored
-        return None if stored is None or stored.difference is None else stored.difference.months
 
 
 class Sending(models.Model):
@@ -325,13 +352,6 @@ class Picture(models.Model):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["assessment", "kind"], name="one_picture_of_a_kind")
         ]
-
-
-class Verdict(models.TextChoices):
-    """A physician's decision on an estimate."""
-
-    ACCEPTED = "accepted", _("Accepted")
-    CORRECTED = "corrected", _("Corrected")
 
 
 class Decision(models.Model):

@@ -26,17 +26,18 @@ EXAMPLES = os.environ.get("BONEAGE_API_EXAMPLES", "3")
 """So many requests are tried for each operation and phase, besides those at the edges of the description."""
 
 
-def submit_phantom(service: ApiService) -> str:
-    """The id of a radiograph that is done."""
+def submit_phantom(service: ApiService) -> tuple[str, str]:
+    """The ids of a radiograph that is done, and of its case; a random one in the mode ``open``."""
     boundary = uuid.uuid4().hex
     parts = f'--{boundary}\r\nContent-Disposition: form-data; name="sex"\r\n\r\nF\r\n--{boundary}\r\n'
+    parts += f'Content-Disposition: form-data; name="reference"\r\n\r\nP-1\r\n--{boundary}\r\n'
     parts += 'Content-Disposition: form-data; name="radiograph"; filename="radiograph.png"\r\n\r\n'
     body = parts.encode() + sample_png() + f"\r\n--{boundary}--\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Authorization": f"Bearer {service.token}"}
     with urlopen(Request(f"{service.url}/api/assessments?wait=30", body, headers), timeout=60) as answer:
         document = json.loads(answer.read())
     assert document["state"] == "done"
-    return str(document["id"])
+    return str(document["id"]), str(document["case"] or uuid.uuid4())
 
 
 @pytest.mark.parametrize(
@@ -53,10 +54,12 @@ def test_service_matches_description(
     program = Path(sys.executable).with_name("schemathesis")
     command = [str(program), "--config-file", str(HERE / configuration), "run", f"{api_service.url}/api/openapi.json"]
     command += ["--phases", phases, "--max-examples", EXAMPLES, "--no-color", "--generation-deterministic"]
+    assessment, case = submit_phantom(api_service)
     environment = {
         **os.environ,
         "TOKEN": api_service.token or "none",
-        "ASSESSMENT": submit_phantom(api_service),
+        "ASSESSMENT": assessment,
+        "CASE": case,
         "PLATE": "F-096",
         "PYTHONPATH": str(ROOT),
     }

@@ -12,10 +12,13 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boneage.clinical.sds import Determination
 from boneage.schema import to_json
 from boneage.severity import Severity
+from boneage.web.cases.decisions import DecisionInput, decide
 from boneage.web.cases.worklist import (
     NEWEST_FIRST,
+    NO_CLASS,
     ROWS_A_PAGE,
     FilterForm,
     Status,
@@ -31,7 +34,7 @@ from tests.web.conftest import answer_of_phantom, with_result
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clinic")]
 
 NOON = datetime(2025, 3, 10, 12, tzinfo=UTC)
-COLUMNS = ("reference", "sex", "age", "bone", "difference", "status", "date", "who")
+COLUMNS = ("reference", "sex", "age", "bone", "difference", "sds", "status", "date", "who")
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def user(make_user: Callable[..., User]) -> User:
 def radiograph(case: Case | None = None, *, at: int = 0, **fields: Any) -> Assessment:
     """An assessment as it would be found, submitted ``at`` hours after noon."""
     state = fields.pop("state", State.DONE)
-    values_of_state: dict[str, Any] = {"age_months": 90.0, "result": {"warnings": []}} if state == State.DONE else {}
+    values_of_state: dict[str, Any] = {"age_months": 90.0} if state == State.DONE else {}
     return Assessment.objects.create(
         **{
             "case": case,
@@ -115,13 +118,10 @@ _fields = st.fixed_dictionaries(
         "mine": st.booleans(),
         "age": st.none() | st.integers(0, 228),
         "bone": st.integers(0, 228),
+        "sds": st.none() | st.sampled_from([-2.5, 0.0, 1.8]),
+        "determination": st.sampled_from(["", *Determination]),
     }
 )
-
-
-def _warnings(gravest: Severity | None) -> list[dict[str, str]]:
-    """Warnings of which this is the gravest."""
-    return [] if gravest is None else [{"code": "x", "severity": gravest}, {"code": "y", "severity": "info"}]
 
 
 @given(
@@ -134,6 +134,7 @@ def _warnings(gravest: Severity | None) -> list[dict[str, str]]:
         until=st.none() | st.just(date(2025, 3, 11)),
         mine=st.booleans(),
         severity=st.none() | st.sampled_from([Severity.CAUTION, Severity.CRITICAL]),
+        determination=st.sampled_from(["", *Determination, NO_CLASS]),
         sort=st.sampled_from([sign + name for name in COLUMNS for sign in ("", "-")]),
     ),
 )
@@ -156,7 +157,9 @@ def test_worklist_filters(radiographs: list[dict[str, Any]], query: WorklistQuer
                 submitted_by=user if fields["mine"] else None,
                 chronological_age_months=fields["age"],
                 **({"age_months": fields["bone"]} if done else {}),
-                **({"result": {"warnings": _warnings(fields["severity"])}} if done else {}),
+                severity=(fields["severity"] or "") if done else "",
+                sds=fields["sds"] if done else None,
+                determination=fields["determination"] if done else "",
             )
         )
     last = [f for f in made if f.case is None or not any(g.case == f.case for g in made[made.index(f) + 1 :])]
@@ -173,6 +176,7 @@ def test_worklist_filters(radiographs: list[dict[str, Any]], query: WorklistQuer
             and (query.until is None or day <= query.until)
             and (not query.mine or fields["mine"])
             and (query.severity is None or (_rank(one, fields["severity"]) >= query.severity.rank))
+            and (not query.determination or _is_of(one, query.determination))
         )
 
     worklist = Worklist(query, user)
@@ -189,6 +193,10 @@ def _rank(one: Assessment, severity: Severity | None) -> int:
     return severity.rank if severity is not None and one.state == State.DONE else 0
 
 
+def _is_of(one: Assessment, determination: str) -> bool:
+    return one.state == State.DONE and (one.determination or NO_CLASS) == determination
+
+
 def _check_order(sort: str, rows: list[Any]) -> None:
     """Values rise or fall, and missing ones come last."""
     keys: dict[str, Callable[[Any], Any]] = {
@@ -197,6 +205,7 @@ def _check_order(sort: str, rows: list[Any]) -> None:
         "age": lambda row: row.radiograph.chronological_age_months,
         "bone": lambda row: row.bone_months,
         "difference": lambda row: row.difference_months,
+        "sds": lambda row: row.radiograph.sds,
         "status": lambda row: list(Status).index(row.status),
         "date": lambda row: row.radiograph.submitted_at,
         "who": lambda row: row.submitter or None,
@@ -228,19 +237,23 @@ def test_worklist_page_takes_four_queries(user: User) -> None:
 def test_row_hides_meaningless_number(user: User) -> None:
     """Until somebody corrects it."""
     one = radiograph(
-        result=to_json(with_result(answer_of_phantom(), is_meaningless=True, warnings=()).result),
+        result=to_json(with_result(answer_of_phantom(chronological=80.0), is_meaningless=True, warnings=()).result),
         chronological_age_months=80.0,
     )
+    one.derive()
+    one.save()
     row = Worklist(WorklistQuery(), user).page(1)[0]
     assert (row.bone_months, row.difference_months, row.difference_text) == (None, None, "")
-    Assessment.objects.filter(pk=one.pk).update(decision=Verdict.CORRECTED, decided_months=84.04)
+    one.decision, one.decided_months = Verdict.CORRECTED, 84.04
+    one.derive()
+    one.save()
     row = Worklist(WorklistQuery(), user).page(1)[0]
     assert (row.bone_months, row.difference_text) == (84.04, "+4.0")
 
 
 def test_row_hides_critical_number(user: User) -> None:
     """Until somebody accepts it nevertheless, or corrects it."""
-    one = radiograph(result={"warnings": _warnings(Severity.CRITICAL)}, chronological_age_months=80.0)
+    one = radiograph(severity=Severity.CRITICAL, chronological_age_months=80.0)
     row = Worklist(WorklistQuery(), user).page(1)[0]
     assert (row.severity, row.bone_months, row.difference_text) == (Severity.CRITICAL, None, "")
     Assessment.objects.filter(pk=one.pk).update(decision=Verdict.ACCEPTED, decided_months=90.0)
@@ -251,7 +264,7 @@ def test_worklist_sorts_by_severity(user: User) -> None:
     """The gravest come first at the first click."""
     graded = [Severity.CAUTION, None, Severity.CRITICAL, Severity.INFO]
     for severity in graded:
-        radiograph(result={"warnings": _warnings(severity)})
+        radiograph(severity=severity or "")
     assert next_sort("warnings", "-date") == "-warnings"
     severities = [row.severity for row in Worklist(WorklistQuery(sort="-warnings"), user).all_rows()]
     assert severities[:2] == [Severity.CRITICAL, Severity.CAUTION]
@@ -259,10 +272,10 @@ def test_worklist_sorts_by_severity(user: User) -> None:
     assert WorklistQuery(severity=Severity.CRITICAL).query() == "severity=critical"
 
 
-@pytest.mark.parametrize(("age", "text"), [(94.0, "\N{MINUS SIGN}4.0"), (90.04, "0.0"), (86.5, "+3.5")])
-def test_row_difference_has_sign(user: User, age: float, text: str) -> None:
+@pytest.mark.parametrize(("months", "text"), [(-4.0, "\N{MINUS SIGN}4.0"), (-0.04, "0.0"), (3.5, "+3.5")])
+def test_row_difference_has_sign(user: User, months: float, text: str) -> None:
     """Differences have signs."""
-    radiograph(chronological_age_months=age)
+    radiograph(difference_months=months)
     assert Worklist(WorklistQuery(), user).page(1)[0].difference_text == text
 
 
@@ -294,7 +307,7 @@ def test_sort_or_default_unknown(text: str) -> None:
 def test_query_round_trip() -> None:
     """A query stays the same through the form."""
     criteria = WorklistQuery(
-        "x", Status.FAILED, "M", date(2025, 1, 2), date(2025, 2, 3), True, Severity.CAUTION, "bone"
+        "x", Status.FAILED, "M", date(2025, 1, 2), date(2025, 2, 3), True, Severity.CAUTION, "none", "bone"
     )
     assert WorklistQuery.of(FilterForm(criteria.values()), criteria.values()["sort"]) == criteria
     assert "x" not in WorklistQuery("x").query()

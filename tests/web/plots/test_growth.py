@@ -12,11 +12,13 @@ from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
+from boneage.clinical.references import shipped_reference
 from boneage.sex import Sex
 from boneage.web.models import Verdict
-from boneage.web.plots.growth import GrowthPoint, gain, growth_plot
+from boneage.web.plots.growth import GrowthPoint, growth_plot
 
 ages = st.floats(0, 228)
+REFERENCE = shipped_reference()
 
 
 def point(
@@ -46,7 +48,7 @@ points_of = st.lists(
 
 
 def drawn(points: list[GrowthPoint], sex: Sex = Sex.FEMALE) -> ET.Element:
-    return ET.fromstring(str(growth_plot(points, sex)))
+    return ET.fromstring(str(growth_plot(points, sex, REFERENCE)))
 
 
 def radiographs(svg: ET.Element) -> list[ET.Element]:
@@ -136,29 +138,14 @@ def test_growth_plot_normal_range_by_sex() -> None:
 def test_growth_plot_coordinates_ignore_language(language: str) -> None:
     """Coordinates are not translated."""
     with translation.override(language):
-        svg = str(growth_plot([point(100.4, 103.7, interval=(90.2, 118.1))], Sex.MALE))
+        svg = str(growth_plot([point(100.4, 103.7, interval=(90.2, 118.1))], Sex.MALE, REFERENCE))
     for path in re.findall(r' d="([^"]*)"', svg):
         assert re.fullmatch(r"[MLHVZhlvz0-9. \-]+", path)
 
 
 def test_growth_plot_titles_are_escaped() -> None:
     """Titles are text."""
-    assert "<b>" not in str(growth_plot([point(100, 100, title="<b>&")], Sex.MALE))
-
-
-@given(ages, st.floats(-228, 228), st.floats(3.01, 200))
-def test_gain_per_year(age: float, gained: float, apart: float) -> None:
-    """Gain is months a year."""
-    result = gain([point(age + apart, 50 + gained), point(age, 50), point(age + apart / 2, 10)])
-    assert result is not None
-    assert result.months_a_year == pytest.approx(12 * gained / apart, rel=1e-3, abs=1e-6)
-    assert result.first.chronological_months < result.last.chronological_months
-
-
-@pytest.mark.parametrize("points", [[], [point(100, 100)], [point(100, 100), point(102.9, 110)]])
-def test_gain_without_time(points: list[GrowthPoint]) -> None:
-    """No gain without time."""
-    assert gain(points) is None
+    assert "<b>" not in str(growth_plot([point(100, 100, title="<b>&")], Sex.MALE, REFERENCE))
 
 
 @pytest.mark.parametrize(

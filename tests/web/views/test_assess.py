@@ -26,7 +26,7 @@ from boneage.web import installation
 from boneage.web.models import Assessment, AuditEvent, Case, Picture, Role, State
 from boneage.web.queue.answer import Answer
 from boneage.web.views import assess
-from tests.web.conftest import CRITICAL, answer_with
+from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with, with_result
 
 pytestmark = pytest.mark.django_db
 
@@ -217,10 +217,7 @@ def test_row_of_each_state(client: Client, done_assessment: Callable[..., Assess
 @pytest.mark.usefixtures("open_mode")
 def test_row_hides_meaningless_number(client: Client, done_assessment: Callable[..., Assessment]) -> None:
     """A number that is no bone age is not shown as one."""
-    assessment = done_assessment()
-    assert assessment.result is not None
-    assessment.result["is_meaningless"] = True
-    assessment.save()
+    assessment = done_assessment(with_result(answer_of_phantom(), is_meaningless=True))
     response = client.get(reverse("row", args=[assessment.pk]))
     assert "7 years" not in response.content.decode()
     assert "not a bone age" in text_of(response)

@@ -1,4 +1,4 @@
-"""The pages of the worklist and of a child, as a browser gets them."""
+"""The page of the worklist, as a browser gets it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from boneage.web.models import Assessment, AuditEvent, Case, Decision, PictureKind, Role, State, Verdict
+from boneage.web.cases.decisions import DecisionInput, decide
+from boneage.web.models import Assessment, AuditEvent, Case, Role, State, User, Verdict
 from boneage.web.views.cases import EXPORTED
-from tests.web.conftest import answer_of_phantom, with_result
+from tests.web.conftest import answer_of_phantom
 
 pytestmark = [pytest.mark.django_db]
 
@@ -178,9 +179,8 @@ def test_export_csv(
     """The export has the filtered rows, runs no formula in a spreadsheet, and is audited without the search."""
     radiograph = done_assessment(case=child, note="=HYPERLINK(1)", answer=answer_of_phantom(80.0, chronological=90.0))
     done_assessment(radiograph_name="other.png")
-    Decision.objects.create(assessment=radiograph, verdict=Verdict.CORRECTED, age_months=84)
-    Assessment.objects.filter(pk=radiograph.pk).update(decision=Verdict.CORRECTED, decided_months=84)
     user = log_in(Role.REVIEWER)
+    decide(radiograph, DecisionInput(Verdict.CORRECTED, 84.0, "read again"), User.objects.get())
     answer = user.post("/cases/export.csv", {"search": "p-0042", "status": "corrected"})
     assert answer.streaming
     assert "attachment" in answer.headers["Content-Disposition"]
@@ -190,8 +190,8 @@ def test_export_csv(
     assert row["note"] == "'=HYPERLINK(1)"
     assert (row["bone_age_months"], row["bone_age_is"], row["estimated_age_months"]) == ("84.0", "decided", "80.0")
     assert (row["difference_months"], row["status"], row["reference"]) == ("-6.0", "corrected", "P-0042")
-    event = AuditEvent.objects.get()
-    assert event.action == "export"
+    assert (row["sds"], row["determination"], row["determination_reason"]) == ("-0.6", "normal", "")
+    event = AuditEvent.objects.get(action="export")
     assert event.detail == {"what": "worklist", "rows": 1, "searched": True, "filter": {"status": "corrected"}}
 
 
@@ -203,95 +203,3 @@ def test_export_filter_from_address(
     user = log_in(Role.REVIEWER)
     lines = [b"".join(user.get(f"/cases/export.csv?status={status}")) for status in ("decide", "failed")]
     assert [line.count(b"\r\n") for line in lines] == [2, 1]
-
-
-def test_case_page(
-    clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
-) -> None:
-    """The page lists radiographs by age, plots those with an age, and states how fast the bones matured."""
-    later = done_assessment(case=child, answer=answer_of_phantom(110.0, chronological=102.0))
-    first = done_assessment(case=child, answer=answer_of_phantom(94.0, chronological=90.0))
-    unknown = done_assessment(case=child, answer=answer_of_phantom(99.0, chronological=None))
-    Assessment.objects.create(case=child, sex="F", radiograph_bytes=1, state=State.REJECTED, code="no_hand")
-    Assessment.objects.filter(pk=later.pk).update(decision=Verdict.ACCEPTED, decided_months=110.0)
-    text = log_in(Role.REVIEWER).get(f"/cases/{child.pk}/").content.decode()
-    places = [text.index(f"/assessments/{radiograph.pk}/radiograph.jpg") for radiograph in (first, later, unknown)]
-    assert places == sorted(places)
-    assert text.count('<g class="radiograph estimated"><title>Age 7 years 6 months: bone age 7 years 10 months') == 1
-    assert "). 95 % prediction interval: 6 years 3 months to 9 years 5 months.</title>" in text
-    assert text.count("80 % prediction interval: 6 years 10 months to 8 years 10 months") == 1
-    assert text.count('class="bar inner"') == 3  # two radiographs and the legend
-    assert text.count('<g class="radiograph accepted"><title>') == 1
-    assert text.count("Not on the plot: the chronological age is unknown.") == 1
-    assert "16.0 months of bone age gained per year" in text
-    assert text.count('loading="lazy"') == 3
-    assert "style=" not in text
-    event = AuditEvent.objects.get()
-    assert (event.action, event.object_id) == ("view", str(child.pk))
-
-
-def test_case_page_without_radiographs(clinic: None, log_in: Callable[..., Client], child: Case) -> None:
-    """A child without radiographs."""
-    text = log_in().get(f"/cases/{child.pk}/").content.decode()
-    assert "There is no radiograph of this child." in text
-    assert "<figure" not in text
-
-
-def test_meaningless_number_not_on_plot(
-    clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
-) -> None:
-    """A number that is no bone age is not on the plot."""
-    answer = with_result(answer_of_phantom(94.0), is_meaningless=True)
-    done_assessment(case=child, answer=answer)
-    assert "<figure" not in log_in().get(f"/cases/{child.pk}/").content.decode()
-
-
-@pytest.mark.parametrize(
-    ("birth_date", "text"),
-    [("", "required"), ("x", "valid date"), ("2200-01-01", "1900"), ("1899-12-31", "1900"), ("2022-06-01", "before")],
-)
-def test_invalid_birth_date(
-    clinic: None,
-    log_in: Callable[..., Client],
-    child: Case,
-    done_assessment: Callable[..., Assessment],
-    birth_date: str,
-    text: str,
-) -> None:
-    """A bad birth date."""
-    done_assessment(case=child, study_date=date(2022, 5, 1))
-    answer = log_in(Role.REVIEWER).post(f"/cases/{child.pk}/", {"birth_date": birth_date})
-    assert answer.status_code == 422
-    assert 'class="errorlist"' in answer.content.decode()
-    assert text in answer.content.decode()
-    child.refresh_from_db()
-    assert child.birth_date == date(2015, 1, 1)
-
-
-def test_change_birth_date(
-    clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
-) -> None:
-    """A birth date is changed."""
-    done_assessment(case=child, study_date=date(2022, 5, 1))
-    user = log_in(Role.REVIEWER)
-    answer = user.post(f"/cases/{child.pk}/", {"birth_date": "2014-05-01"}, follow=True)
-    assert answer.redirect_chain == [(f"/cases/{child.pk}/", 302)]
-    assert "8 years" in answer.content.decode()
-    assert 'value="2014-05-01"' in answer.content.decode()
-
-
-def test_delete_case_asks_first(
-    clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
-) -> None:
-    """Deleting asks first."""
-    done_assessment(case=child)
-    user = log_in(Role.REVIEWER)
-    text = user.get(f"/cases/{child.pk}/delete").content.decode()
-    assert "1 assessment<" in text
-    assert f"{len(PictureKind)} radiographs and pictures" in text
-    assert Case.objects.exists()
-    assert user.post(f"/cases/{child.pk}/delete").headers["Location"] == CASES
-    assert not Case.objects.exists()
-    assert not Assessment.objects.exists()
-    assert user.get(f"/cases/{child.pk}/").status_code == 404
-    assert user.post(f"/cases/{child.pk}/delete").status_code == 404

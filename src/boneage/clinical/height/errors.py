@@ -28,6 +28,8 @@ class HeightInputError(ClinicalError):
         field: name of the field of ``HeightInputs`` that holds the value.
     """
 
+    exit_status = 2
+
     def __init__(self, code: str, message: str, field: str) -> None:
         super().__init__(code, message)
         self.field = field

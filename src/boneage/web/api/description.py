@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any, cast
 
 from ninja import NinjaAPI
@@ -56,7 +57,7 @@ class Good:
     """
 
     meaning: str
-    body: type[BaseModel] | type[Document] | tuple[str, ...] | None = None
+    body: type[BaseModel] | type[Document] | UnionType | tuple[str, ...] | None = None
 
 
 def operation(
@@ -77,7 +78,7 @@ def operation(
     """
     all_codes = list(dict.fromkeys([*([] if public else ["unauthenticated"]), *codes, *EVERYWHERE]))
     models: dict[int, Any] = {
-        status: answer.body if isinstance(answer.body, type) else None for status, answer in good.items()
+        status: answer.body if isinstance(answer.body, type | UnionType) else None for status, answer in good.items()
     }
     described: dict[int, Any] = {status: _described(status, answer) for status, answer in good.items()}
     for status in dict.fromkeys(int(CODES[code].status) for code in all_codes):

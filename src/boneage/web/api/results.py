@@ -20,20 +20,22 @@ from boneage.web.api.schemas import Accept, DecisionIn
 from boneage.web.cases import decisions
 from boneage.web.cases.exports import result_of
 from boneage.web.codes import CODES
-from boneage.web.documents import Result
-from boneage.web.models import PictureKind, Verdict
+from boneage.web.documents import BothSexesResult, Result
+from boneage.web.models import BOTH, PictureKind, Verdict
 from boneage.web.queue.pictures import heat_of, reduced, stored_picture
 from boneage.web.report import pdf as report_pdf
 from boneage.web.report.downloads import file_of
 
 _RESULT_CODES = ("not_found", "not_finished", "no_result")
+ANY_RESULT = Result | BothSexesResult
+"""Schema of a result: by one sex, or by both side by side."""
 
 
 @api.get(
     "/assessments/{uuid:assessment_id}/result",
     tags=["results"],
     summary="Fetch the result",
-    **operation({200: Good("The result.", Result)}, *_RESULT_CODES),
+    **operation({200: Good("The result.", ANY_RESULT)}, *_RESULT_CODES),
 )
 def result(request: HttpRequest, assessment_id: AssessmentId) -> Any:
     """Return the bone age with its intervals, warnings, regions, hand, reference plates, and the decision."""
@@ -96,12 +98,16 @@ def radiograph_with_heat(request: HttpRequest, assessment_id: AssessmentId) -> H
     tags=["results"],
     summary="Fetch the report",
     **operation(
-        {200: Good("A report to print, in the language of `Accept-Language`.", ("application/pdf",))}, *_RESULT_CODES
+        {200: Good("A report to print, in the language of `Accept-Language`.", ("application/pdf",))},
+        *_RESULT_CODES,
+        "both_sexes",
     ),
 )
 def report(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
     """Return the report as a PDF."""
     assessment = finished_assessment(assessment_id)
+    if assessment.sex == BOTH:
+        raise ApiError("both_sexes", CODES["both_sexes"].meaning)
     data = report_pdf.pdf_bytes(assessment)
     record_access(request, assessment, audit.Action.EXPORT, form="pdf")
     return file_of(assessment, data, "application/pdf", ".pdf", is_shown=True)
@@ -112,7 +118,7 @@ def report(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
     tags=["results"],
     summary="Accept or correct",
     **operation(
-        {200: Good("The decision is stored and now counts.", Result)},
+        {200: Good("The decision is stored and now counts.", ANY_RESULT)},
         "request_malformed",
         "forbidden",
         "not_found",

@@ -10,12 +10,14 @@ from django.utils import timezone
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from boneage.bundle.estimate import OLDEST_MONTHS
-from boneage.schema import two_decimals
+from boneage.clinical.change_documents import ChangeDocument
+from boneage.clinical.height.documents import AdultHeightDocument
+from boneage.schema import DeterminationCode, WithheldCode, two_decimals
 from boneage.severity import Severity
 from boneage.web.cases.decisions import LONGEST_REASON
 from boneage.web.cases.exports import result_of
 from boneage.web.cases.forms import OLDEST_YEARS
-from boneage.web.documents import Result
+from boneage.web.documents import BothSexesResult, Result
 from boneage.web.models import Assessment, State
 
 WITHOUT_NUL = r"^[^\x00]*$"
@@ -26,7 +28,8 @@ NOT_BLANK = r"^[^\x00]*[^\x00\s\x1c-\x1f\x85][^\x00]*$"
 Months = Annotated[float, Field(description="Months.")]
 Decided = Literal["accepted", "corrected"]
 StateName = Literal["queued", "running", "done", "rejected", "failed"]
-Sex = Literal["F", "M"]
+PlateSex = Literal["F", "M"]
+Sex = Literal["F", "M", "both"]
 
 
 def _whole(value: Any) -> Any:
@@ -60,7 +63,10 @@ class Submission(BaseModel):
         min_length=1,
         json_schema_extra={"contentMediaType": "application/octet-stream"},
     )
-    sex: Sex = Field(description="Of the child. It is required, and never taken from the file.")
+    sex: Sex = Field(
+        description="Of the child. It is required, and never taken from the file. `both` for a child whose sex is "
+        "unknown, or neither female nor male: the radiograph is read for both, without an SDS."
+    )
     birth_date: date | None = Field(None, description="Of the child. Not in the future.")
     study_date: date | None = Field(
         None, description=f"Of the radiograph. Not in the future, and 0 to {OLDEST_YEARS} years after the birth."
@@ -112,8 +118,50 @@ class Search(Given):
     ] = None
     states: Annotated[list[StateName], Field(max_length=5, description="Any of these.")] = []
     decided: Annotated[bool | None, Field(description="Only those that somebody, or nobody, has decided on.")] = None
+    severity: Annotated[
+        Literal["caution", "critical"] | None, Field(description="Only those with a warning at least this severe.")
+    ] = None
+    determination: Annotated[
+        Literal["delayed", "normal", "advanced", "borderline", "none"] | None,
+        Field(description="Only those of this class by the bone age that counts; `none` for finished ones without."),
+    ] = None
+    sort: Annotated[
+        Literal["newest", "sds", "-sds"],
+        Field(description="Newest first, or by the SDS, rising or falling; those without an SDS come last."),
+    ] = "newest"
     page: Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_whole)] = 1
     page_size: Annotated[int, Field(ge=1, le=200), BeforeValidator(_whole)] = 50
+
+
+Source = Literal["measured", "reported"]
+Condition = Literal[
+    "under_treatment", "precocious_puberty", "skeletal_dysplasia", "turner_syndrome", "small_for_gestational_age"
+]
+Centimetres = Annotated[float, Field(description="Centimetres.")]
+
+
+class _Measurements(BaseModel):
+    """Measurements of a child and its parents."""
+
+    height_cm: Centimetres | None = Field(None, description="Standing height without shoes, cm.")
+    height_date: date | None = Field(None, description="Day of the height and the weight.")
+    weight_kg: float | None = Field(None, description="Weight, kg.")
+    mother_cm: Centimetres | None = Field(None, description="Height of the mother, cm.")
+    mother_source: Source | None = Field(None, description="Origin of that height; `reported` if left out.")
+    father_cm: Centimetres | None = Field(None, description="Height of the father, cm.")
+    father_source: Source | None = Field(None, description="Origin of that height; `reported` if left out.")
+    menarche: bool | None = Field(None, description="Null if unknown, and for boys.")
+    menarche_age_months: Months | None = Field(None, description="Age at menarche, months.")
+    contraindications: list[Condition] | None = Field(
+        None,
+        description="Conditions for which no prediction is valid; empty if all are excluded, null if not recorded.",
+    )
+
+
+class MeasurementsIn(_Measurements):
+    """Measurements to store."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 # --- going out --------------------------------------------------------------------------------------------------------
@@ -131,11 +179,14 @@ class Row(BaseModel):
     submitted_at: Moment
     finished_at: Moment | None
     expires_at: Moment | None = Field(description="When it is deleted, in the mode open.")
+    case: UUID | None = Field(description="Id of the case, in the mode clinic.")
     reference: str | None = Field(description="Of the patient, in the mode clinic.")
     sex: Sex
     code: str | None = Field(description="Why it was rejected or failed; docs/codes.md lists the codes.")
     message: str | None = Field(description="The same for people, in English.")
-    age_months: Months | None = Field(description="The estimated bone age, months.")
+    age_months: Months | None = Field(
+        description="The estimated bone age, months; null if the radiograph was read for both sexes."
+    )
     severity: Severity | None = Field(description="The gravest of the warnings; critical: do not use the number.")
     chronological_age_months: Months | None = Field(
         description="At the radiograph; the middle of the interval where it is known to the month or the year only."
@@ -145,6 +196,10 @@ class Row(BaseModel):
     )
     decision: Decided | None
     decided_age_months: Months | None
+    difference_months: Months | None = Field(description="Bone age that counts minus chronological age.")
+    sds: float | None = Field(description="SDS of the bone age that counts: the decided one, otherwise the estimate.")
+    determination: DeterminationCode | None = Field(description="Class of the bone age that counts.")
+    determination_reason: WithheldCode | None = Field(description="Reason for a missing SDS and class.")
 
     @classmethod
     def values_of(cls, assessment: Assessment) -> dict[str, Any]:
@@ -156,23 +211,28 @@ class Row(BaseModel):
             "submitted_at": assessment.submitted_at,
             "finished_at": assessment.finished_at,
             "expires_at": assessment.expires_at,
+            "case": assessment.case_id,
             "reference": assessment.case.reference if assessment.case else None,
             "sex": assessment.sex,
             "code": assessment.code or None,
             "message": assessment.message or None,
             "age_months": two_decimals(assessment.age_months),
-            "severity": assessment.severity,
+            "severity": assessment.severity or None,
             "chronological_age_months": two_decimals(assessment.chronological_age_months),
             "chronological_age_precision": None if age is None else age.precision.value,
             "decision": assessment.decision or None,
             "decided_age_months": two_decimals(assessment.decided_months),
+            "difference_months": two_decimals(assessment.difference_months),
+            "sds": assessment.sds,
+            "determination": assessment.determination or None,
+            "determination_reason": assessment.determination_reason or None,
         }
 
 
 class AssessmentOut(Row):
     """An assessment: where it stands, and its result once it is done."""
 
-    result: Result | None
+    result: Result | BothSexesResult | None
     same_file_as: UUID | None = Field(
         description="The first assessment of the same file in the same case, if there was one before this."
     )
@@ -184,6 +244,49 @@ class AssessmentOut(Row):
         earlier = assessment.same_file_earlier
         same = earlier.pk if earlier is not None else None
         return cls.model_validate({**cls.values_of(assessment), "result": result, "same_file_as": same})
+
+
+class MeasurementsOut(_Measurements):
+    """Measurements that are stored with a case."""
+
+
+class CaseRadiograph(BaseModel):
+    """A radiograph of a child whose bone age can be compared."""
+
+    assessment: UUID
+    study_date: date | None
+    chronological_age_months: Months | None
+    bone_age_months: Months = Field(description="The bone age that counts: the decided one, otherwise the estimate.")
+    method: Literal["automatic", "manual"] = Field(description="`manual` if a physician corrected the estimate.")
+    sds: float | None = Field(description="SDS by the present reference of the service.")
+    sds_interval_80: tuple[float, float] | None
+
+
+class CaseChange(BaseModel):
+    """Change between two radiographs of a child."""
+
+    earlier: UUID = Field(description="Assessment of the earlier radiograph.")
+    later: UUID = Field(description="Assessment of the later radiograph.")
+    change: ChangeDocument
+
+
+class CaseOut(BaseModel):
+    """A child: its radiographs over the years, and its adult height."""
+
+    id: UUID
+    reference: str
+    sex: Sex
+    birth_date: date | None
+    radiographs: list[CaseRadiograph] = Field(
+        description="Those whose bone age can be compared, in their order; of the same file only one."
+    )
+    changes: list[CaseChange] = Field(description="Changes between neighbouring radiographs.")
+    overall: CaseChange | None = Field(description="Change from the first to the last of three or more radiographs.")
+    measurements: MeasurementsOut
+    adult_height: AdultHeightDocument | None = Field(
+        description="Adult height by all methods; null if age or sex is unknown, or the measurements contradict them."
+    )
+    adult_height_radiograph: UUID | None = Field(description="Assessment whose bone age was used.")
 
 
 class Rows(BaseModel):
@@ -199,7 +302,7 @@ class Plate(BaseModel):
     """A reference plate."""
 
     key: str
-    sex: Sex
+    sex: PlateSex
     age_months: Months
     count: int | None = Field(description="Over how many radiographs it is averaged; null if it is no average.")
     picture: str = Field(description="Where its picture is, on this server.")

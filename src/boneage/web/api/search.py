@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from typing import Annotated, Any
 
+from django.db.models import F
 from django.http import Http404, HttpRequest
 from ninja import Query
 from ninja.responses import Status
 
+from boneage.severity import Severity
 from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessments
 from boneage.web.api.application import api, record_access
 from boneage.web.api.description import Good, operation
 from boneage.web.api.fallbacks import not_allowed
 from boneage.web.api.schemas import Row, Rows, Search, StateName
+from boneage.web.cases.worklist import AT_LEAST, of_determination
 from boneage.web.models import configuration
+
+_NEWEST = ("-submitted_at", "pk")
+_ORDERS: Mapping[str, tuple[Any, ...]] = {
+    "newest": _NEWEST,
+    "sds": (F("sds").asc(nulls_last=True), *_NEWEST),
+    "-sds": (F("sds").desc(nulls_last=True), *_NEWEST),
+}
 
 
 @api.get(
@@ -56,13 +67,17 @@ def search(request: HttpRequest, query: Search) -> Any:
 def _page(request: HttpRequest, query: Search) -> Any:
     if configuration().is_open:
         raise Http404
-    matching = assessments().select_related("case").defer("result", "note").order_by("-submitted_at", "pk")
+    matching = assessments().select_related("case").defer("result", "note").order_by(*_ORDERS[query.sort])
     if query.reference is not None:
         matching = matching.filter(case__reference=unicodedata.normalize("NFC", query.reference))
     if query.states:
         matching = matching.filter(state__in=query.states)
     if query.decided is not None:
         matching = matching.exclude(decision="") if query.decided else matching.filter(decision="")
+    if query.severity is not None:
+        matching = matching.filter(AT_LEAST[Severity(query.severity)])
+    if query.determination is not None:
+        matching = of_determination(matching, query.determination)
     first = (query.page - 1) * query.page_size
     rows = [Row.model_validate(Row.values_of(one)) for one in matching[first : first + query.page_size]]
     record_access(request, None, audit.Action.VIEW, form="list", count=len(rows))

@@ -12,8 +12,9 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from boneage.clinical.ages import AgePrecision, calendar_months
-from boneage.schema import to_json
+from boneage.clinical.documents import read_again
 from boneage.web.accounts.audit import Action, record
+from boneage.web.documents import stored_value
 from boneage.web.models import FINAL, Assessment, Case, Decision, Picture, User
 from boneage.web.queue import jobs
 
@@ -65,7 +66,7 @@ def change_birth_date(case: Case, birth_date: date, user: User) -> None:
     current = _locked(case)
     if current.birth_date == birth_date:
         return
-    radiographs = list(Assessment.objects.select_for_update().filter(case=current).defer("result"))
+    radiographs = list(Assessment.objects.select_for_update().filter(case=current))
     if any(radiograph.state not in FINAL for radiograph in radiographs):
         raise ValidationError(gettext("A radiograph of this child is being assessed. Try again in a moment."))
     dated = [(radiograph, radiograph.study_date) for radiograph in radiographs if radiograph.study_date is not None]
@@ -75,9 +76,9 @@ def change_birth_date(case: Case, birth_date: date, user: User) -> None:
     for radiograph, study_date in dated:
         radiograph.chronological_age_months = calendar_months(birth_date, study_date)
         radiograph.chronological_age_precision = AgePrecision.DAYS.value
-        read_again = radiograph.stored
-        radiograph.result = None if read_again is None else to_json(read_again)
-        radiograph.save(update_fields=["chronological_age_months", "chronological_age_precision", "result"])
+        radiograph.result = stored_value([read_again(one, radiograph.chronological_age) for one in radiograph.readings])
+        ages = ["chronological_age_months", "chronological_age_precision"]
+        radiograph.save(update_fields=[*ages, "result", *radiograph.derive()])
     Case.objects.filter(pk=current.pk).update(birth_date=birth_date, changed_at=timezone.now())
     record(user, Action.CASE_CHANGED, current, changed="birth_date", assessments=len(dated))
 

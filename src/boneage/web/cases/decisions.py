@@ -97,8 +97,8 @@ def may_decide(assessment: Assessment, user: User | None) -> bool:
 
 
 def can_be_accepted(assessment: Assessment) -> bool:
-    """Return whether the estimate is a bone age at all."""
-    return assessment.state == State.DONE and not assessment.is_meaningless
+    """Return whether there is one estimate, and it is a bone age at all."""
+    return assessment.age_months is not None and not assessment.is_meaningless
 
 
 @transaction.atomic
@@ -119,7 +119,7 @@ def decide(assessment: Assessment, decision: DecisionInput, user: User | None, *
     current = Assessment.objects.select_for_update().filter(pk=assessment.pk).first()
     if current is None:
         raise Http404
-    if current.state != State.DONE or current.age_months is None:
+    if current.state != State.DONE:
         raise DecisionError("not_decidable", "There is no estimate to decide on.")
     if not may_decide(current, user):
         raise PermissionDenied
@@ -129,12 +129,14 @@ def decide(assessment: Assessment, decision: DecisionInput, user: User | None, *
     detail = {"confirmed": "critical"} if accepted and current.is_unusable else {}
     if detail and not decision.confirms_critical:
         raise DecisionError("critical_unconfirmed", "The estimate carries a critical warning: confirm accepting it.")
-    age_months = current.age_months if accepted or decision.age_months is None else decision.age_months
+    age_months = current.age_months if accepted else decision.age_months
+    if age_months is None:
+        raise DecisionError("not_decidable", "There is no estimate to decide on.")
     made = Decision.objects.create(
         assessment=current, verdict=decision.verdict, age_months=age_months, reason=decision.reason, decided_by=user
     )
     current.decision, current.decided_months = decision.verdict, age_months
-    current.save(update_fields=["decision", "decided_months"])
+    current.save(update_fields=["decision", "decided_months", *current.derive()])
     if current.case_id is not None:
         Case.objects.filter(pk=current.case_id).update(changed_at=timezone.now())
     record(
@@ -147,6 +149,7 @@ def decide(assessment: Assessment, decision: DecisionInput, user: User | None, *
         **by_token(via),
     )
     assessment.decision, assessment.decided_months = current.decision, current.decided_months
+    assessment.derive()
     return made
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from boneage.clinical.change import SerialReading, change
 from boneage.clinical.errors import ClinicalError
 from boneage.report.comparison import Decided, serial_reading
-from boneage.web.models import Assessment, State, Verdict
+from boneage.web.models import BOTH, Assessment, State, Verdict
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ def earlier_of(assessment: Assessment) -> Earlier | None:
     Radiographs are in the order of their study dates, or of the child's ages where a date is unknown.
 
     Args:
-        assessment: a finished one.
+        assessment: a finished one. There is no comparison if its sex is unknown or other.
     """
-    if assessment.case_id is None:
+    if assessment.case_id is None or assessment.sex == BOTH:
         return None
     own = reading_of(assessment)
     others = Assessment.objects.filter(case=assessment.case_id, state=State.DONE, superseded_by=None)
-    others = others.exclude(pk=assessment.pk).exclude(radiograph_sha256=assessment.radiograph_sha256)
+    others = others.exclude(pk=assessment.pk).exclude(sex=BOTH).exclude(radiograph_sha256=assessment.radiograph_sha256)
     usable = [Earlier(other, reading_of(other)) for other in others if not other.is_void]
     before = [one for one in usable if _months_before(one.reading, own) is not None]
     return min(before, key=lambda one: _months_before(one.reading, own) or 0.0, default=None)

@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from boneage.report.report import CSV_COLUMNS, document_cells
 from boneage.schema import to_json, two_decimals, values_of
-from boneage.web.documents import DecisionDocument, Result, StoredResult
-from boneage.web.models import Assessment, Decision, Verdict
+from boneage.web.documents import BothSexesResult, DecisionDocument, Result, ResultsBySex, StoredResult
+from boneage.web.models import BOTH, Assessment, Decision, Verdict
 from boneage.web.texts import iso_moment
 
 DECISION_COLUMNS = ("decision", "decided_age_months", "decision_reason", "decided_by", "decided_at")
@@ -19,19 +19,22 @@ COLUMNS = (*(name for name in CSV_COLUMNS if name != "report"), *DECISION_COLUMN
 counts, its cells empty where nobody has decided."""
 
 
-def result_of(assessment: Assessment) -> Result:
+def result_of(assessment: Assessment) -> Result | BothSexesResult:
     """Return a finished assessment by the schema, with the child's age and the decision as they are now.
 
     Args:
         assessment: a finished one.
     """
     decision = last_decision(assessment)
-    return Result(
-        **values_of(assessment.finished),
-        id=assessment.pk,
-        decision=None if decision is None else _decision_document(decision),
-        superseded_by=assessment.superseded_by_id,
-    )
+    values = {
+        "id": assessment.pk,
+        "decision": None if decision is None else _decision_document(decision),
+        "superseded_by": assessment.superseded_by_id,
+    }
+    if assessment.sex == BOTH:
+        girls, boys = assessment.readings
+        return BothSexesResult(by_sex=ResultsBySex(F=girls, M=boys), **values)
+    return Result(**values_of(assessment.finished), **values)
 
 
 def json_value(assessment: Assessment) -> dict[str, Any]:
@@ -40,18 +43,25 @@ def json_value(assessment: Assessment) -> dict[str, Any]:
     return value
 
 
-def csv_row(assessment: Assessment) -> list[object]:
-    """Return the row of a finished assessment, as `COLUMNS`; None for an empty cell."""
-    result = result_of(assessment)
-    cells: dict[str, object] = {**document_cells(result), "bundle": result.bundle.name}
-    cells["bundle_version"] = result.bundle.version
-    if result.decision is not None:
+def csv_rows(assessment: Assessment) -> list[list[object]]:
+    """Return the rows of a finished assessment, as `COLUMNS`; None for an empty cell.
+
+    There is one row, or one for girls and one for boys if the sex is unknown or other.
+    """
+    decision = result_of(assessment).decision
+    return [_csv_row(reading, decision) for reading in assessment.readings]
+
+
+def _csv_row(reading: StoredResult, decision: DecisionDocument | None) -> list[object]:
+    cells: dict[str, object] = {**document_cells(reading), "bundle": reading.bundle.name}
+    cells["bundle_version"] = reading.bundle.version
+    if decision is not None:
         cells |= {
-            "decision": result.decision.verdict,
-            "decided_age_months": result.decision.age_months,
-            "decision_reason": result.decision.reason,
-            "decided_by": result.decision.decided_by,
-            "decided_at": iso_moment(result.decision.decided_at),
+            "decision": decision.verdict,
+            "decided_age_months": decision.age_months,
+            "decision_reason": decision.reason,
+            "decided_by": decision.decided_by,
+            "decided_at": iso_moment(decision.decided_at),
         }
     return [cells.get(name) for name in COLUMNS]
 

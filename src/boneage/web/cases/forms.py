@@ -14,7 +14,6 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
 
 from boneage.clinical.ages import TOLERANCE_MONTHS, AgePrecision, calendar_months, exact_age, gap_months
-from boneage.sex import Sex
 from boneage.web.accounts import audit
 from boneage.web.cases import idempotency
 from boneage.web.chronological_age import age_of_columns, last_day
@@ -77,7 +76,7 @@ class RadiographForm(forms.Form):
         widget=forms.RadioSelect,
         error_messages={
             "required": _("Choose the sex: girls and boys mature at different ages."),
-            "invalid_choice": _("The sex must be F or M."),
+            "invalid_choice": _("The sex must be F, M or both."),
         },
     )
     birth_date = _date_field(_("Date of birth"))
@@ -186,7 +185,7 @@ class RadiographForm(forms.Form):
                 jobs.Submission(
                     radiograph=radiograph.read(),
                     radiograph_name=radiograph.name or "",
-                    sex=Sex(values["sex"]),
+                    sex=values["sex"],
                     birth_date=self._birth_date(case),
                     study_date=values["study_date"],
                     given_age_months=self._given_months(),

@@ -11,19 +11,16 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django import forms
 from django.core.validators import MinValueValidator
 from django.db.models import (
-    BooleanField,
     Case,
     Count,
     Exists,
-    ExpressionWrapper,
     F,
-    FloatField,
     IntegerField,
     OuterRef,
     Q,
@@ -32,18 +29,16 @@ from django.db.models import (
     TextChoices,
     When,
 )
-from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Lower
-from django.db.models.lookups import LessThan
 from django.http import QueryDict
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from boneage import words
-from boneage.clinical.ages import AgePrecision
-from boneage.clinical.maturity import NEAR_MATURITY_MONTHS, SCALE_END_MONTHS, YOUNGEST_MONTHS
+from boneage.clinical.sds import Determination
+from boneage.report.content import DETERMINATIONS, NO_SDS
+from boneage.schema import DeterminationCode, WithheldCode
 from boneage.severity import Severity
-from boneage.sex import Sex
 from boneage.web.accounts.access import assessments
 from boneage.web.chronological_age import FIRST_DAY, midnight, midnight_after
 from boneage.web.models import SEXES, Assessment, Decision, State, User, Verdict
@@ -86,38 +81,37 @@ _OF_STATE = {
     State.FAILED: Status.FAILED,
 }
 
-_SEVERITY = KT("result__warnings__0__severity")
-"""Severity of the first warning, which is the most severe one."""
-
-_AT_LEAST = {
-    Severity.CAUTION: Q(result__warnings__0__severity__in=[Severity.CAUTION.value, Severity.CRITICAL.value]),
-    Severity.CRITICAL: Q(result__warnings__0__severity=Severity.CRITICAL.value),
+AT_LEAST = {
+    Severity.CAUTION: Q(severity__in=[Severity.CAUTION, Severity.CRITICAL]),
+    Severity.CRITICAL: Q(severity=Severity.CRITICAL),
 }
+"""Conditions of a least severity among the warnings."""
+
+NO_CLASS = "none"
+"""Value of the filter for radiographs that were assessed and have no determination."""
+
+_DETERMINATIONS = [
+    ("", _("Any")),
+    (Determination.DELAYED.value, _("Delayed")),
+    (Determination.NORMAL.value, _("Within normal limits")),
+    (Determination.ADVANCED.value, _("Advanced")),
+    (Determination.BORDERLINE.value, _("Borderline")),
+    (NO_CLASS, _("None")),
+]
 
 _CURRENT = Coalesce("decided_months", "age_months")
-
-
-def _within_scale(sex: Sex) -> Q:
-    """Return the condition for this sex, a chronological age on the scale, and a hand that is still maturing."""
-    on_scale = Q(chronological_age_months__gte=YOUNGEST_MONTHS, chronological_age_months__lte=SCALE_END_MONTHS[sex])
-    return Q(sex=sex.value) & on_scale & Q(LessThan(_CURRENT, NEAR_MATURITY_MONTHS[sex]))
-
-
-_IS_COMPARED = ~Q(chronological_age_precision=AgePrecision.YEARS.value) & (
-    _within_scale(Sex.FEMALE) | _within_scale(Sex.MALE)
-)
-"""Radiographs whose bone age is compared with the chronological age, like `Assessment.difference_months`."""
 
 _ORDERS: Mapping[str, tuple[Any, ...]] = {
     "reference": (Lower("case__reference"), Lower("radiograph_name")),
     "sex": (F("sex"),),
     "age": (F("chronological_age_months"),),
     "bone": (_CURRENT,),
-    "difference": (Case(When(_IS_COMPARED, then=_CURRENT - F("chronological_age_months")), output_field=FloatField()),),
+    "difference": (F("difference_months"),),
+    "sds": (F("sds"),),
     "status": (Case(*(When(q, then=i) for i, q in enumerate(_IN_STATUS.values())), output_field=IntegerField()),),
     "warnings": (
         Case(
-            *(When(q, then=severity.rank) for severity, q in reversed(_AT_LEAST.items())),
+            *(When(q, then=severity.rank) for severity, q in reversed(AT_LEAST.items())),
             default=0,
             output_field=IntegerField(),
         ),
@@ -180,6 +174,7 @@ class FilterForm(forms.Form):
         required=False,
         label=_("Warnings"),
     )
+    determination = forms.ChoiceField(choices=_DETERMINATIONS, required=False, label=_("Bone age for age"))
 
 
 @dataclass(frozen=True)
@@ -194,6 +189,7 @@ class WorklistQuery:
         until: last day of submission.
         mine: only radiographs that the user submitted.
         severity: minimum severity of a warning; None for any.
+        determination: class of the bone age that counts, or `NO_CLASS`; empty for any.
         sort: a column's name, with ``-`` for descending order.
     """
 
@@ -204,6 +200,7 @@ class WorklistQuery:
     until: date | None = None
     mine: bool = False
     severity: Severity | None = None
+    determination: str = ""
     sort: str = NEWEST_FIRST
 
     @classmethod
@@ -224,6 +221,7 @@ class WorklistQuery:
             until=values.get("until"),
             mine=values.get("mine", False),
             severity=Severity(values["severity"]) if values.get("severity") else None,
+            determination=values.get("determination", ""),
             sort=sort_or_default(sort),
         )
 
@@ -235,7 +233,7 @@ class WorklistQuery:
     @property
     def is_plain(self) -> bool:
         """Return whether only a search and a sex restrict the rows."""
-        return not (self.status or self.since or self.until or self.mine or self.severity)
+        return not (self.status or self.since or self.until or self.mine or self.severity or self.determination)
 
     def values(self) -> dict[str, str]:
         """Return the form fields that differ from the default."""
@@ -247,6 +245,7 @@ class WorklistQuery:
             "until": self.until.isoformat() if self.until else "",
             "mine": "on" if self.mine else "",
             "severity": self.severity or "",
+            "determination": self.determination,
             "sort": self.sort if self.sort != NEWEST_FIRST else "",
         }
         return {name: value for name, value in fields.items() if value}
@@ -265,27 +264,45 @@ class Row:
     Attributes:
         radiograph: the only radiograph, or the child's last; without `result`.
         status: status of the radiograph.
-        severity: highest severity of the warnings; None without any.
         submitter: name of the user, or empty.
         decider: name of the user who decided last, or empty.
         radiographs: number of radiographs of the child, this one included.
         older_to_decide: number of the others without a decision.
-        is_unusable: true if the estimate must not be used (`boneage.web.models.Assessment.is_unusable`).
     """
 
     radiograph: Assessment
     status: Status
-    severity: Severity | None
     submitter: str
     decider: str
     radiographs: int
     older_to_decide: int
-    is_unusable: bool
 
     @property
     def bone_months(self) -> float | None:
         """Return the decided bone age, otherwise the estimate; None if there is none, or it must not be used."""
-        return None if self.is_unusable and not self.radiograph.decision else self.radiograph.current_months
+        return None if self.radiograph.is_void else self.radiograph.current_months
+
+    @property
+    def severity(self) -> Severity | None:
+        """Return the highest severity of the warnings; None without any."""
+        return Severity(self.radiograph.severity) if self.radiograph.severity else None
+
+    @property
+    def determination(self) -> str:
+        """Return the class of the bone age in words; empty without one."""
+        code = self.radiograph.determination
+        return words.gettext(DETERMINATIONS[cast(DeterminationCode, code)]) if code else ""
+
+    @property
+    def no_sds(self) -> str:
+        """Return the reason for a missing SDS as a sentence; empty if there is one, or nothing was assessed."""
+        code = self.radiograph.determination_reason
+        return words.gettext(NO_SDS[cast(WithheldCode, code)]) if code else ""
+
+    @property
+    def sds_text(self) -> str:
+        """Return the SDS with its sign, in the notation of the language; empty for None."""
+        return "" if self.radiograph.sds is None else words.signed(self.radiograph.sds, 2)
 
     @property
     def difference_months(self) -> float | None:
@@ -295,11 +312,7 @@ class Row:
     @property
     def difference_text(self) -> str:
         """Return the difference with its sign, in the notation of the language; empty for None."""
-        if self.difference_months is None:
-            return ""
-        rounded = round(self.difference_months, 1)
-        sign = "+" if rounded > 0 else "\N{MINUS SIGN}" if rounded < 0 else ""
-        return sign + words.number(abs(rounded))
+        return "" if self.difference_months is None else words.signed(self.difference_months)
 
     @property
     def is_waiting(self) -> bool:
@@ -391,7 +404,14 @@ class Worklist:
             rows = rows.filter(submitted_at__lt=midnight_after(query.until))
         if query.mine:
             rows = rows.filter(submitted_by=self._user)
-        return rows.filter(_AT_LEAST[query.severity]) if query.severity else rows
+        if query.severity:
+            rows = rows.filter(AT_LEAST[query.severity])
+        return of_determination(rows, query.determination) if query.determination else rows
+
+
+def of_determination(assessments: QuerySet[Assessment], determination: str) -> QuerySet[Assessment]:
+    """Return the assessments of a class, or with `NO_CLASS` the finished ones without a class."""
+    return assessments.filter(state=State.DONE, determination="" if determination == NO_CLASS else determination)
 
 
 def detailed(keys: Sequence[UUID]) -> list[Row]:
@@ -404,8 +424,6 @@ def detailed(keys: Sequence[UUID]) -> list[Row]:
         .select_related("case")
         .defer("result", "message")
         .annotate(
-            gravest=_SEVERITY,
-            meaningless=ExpressionWrapper(Q(result__is_meaningless=True), output_field=BooleanField()),
             submitter=F("submitted_by__username"),
             decider=Subquery(last.values("decided_by__username")[:1]),
         )
@@ -417,11 +435,9 @@ def detailed(keys: Sequence[UUID]) -> list[Row]:
         Row(
             radiograph=radiograph,
             status=status_of(radiograph),
-            severity=Severity(radiograph.gravest) if radiograph.gravest else None,
             submitter=radiograph.submitter or "",
             decider=radiograph.decider or "",
             radiographs=radiographs.get(radiograph.case_id, 1),
-            is_unusable=bool(radiograph.meaningless) or radiograph.gravest == Severity.CRITICAL,
             older_to_decide=to_decide[radiograph.case_id] - (status_of(radiograph) is Status.DECIDE)
             if radiograph.case_id
             else 0,

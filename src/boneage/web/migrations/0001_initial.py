@@ -49,7 +49,12 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ("reference", models.CharField(max_length=64, unique=True)),
-                ("sex", models.CharField(choices=[("F", "Female"), ("M", "Male")], max_length=1)),
+                (
+                    "sex",
+                    models.CharField(
+                        choices=[("F", "Female"), ("M", "Male"), ("both", "Unknown or other")], max_length=4
+                    ),
+                ),
                 ("birth_date", models.DateField(blank=True, null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ("changed_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
@@ -228,7 +233,12 @@ class Migration(migrations.Migration):
                 ("radiograph_name", models.CharField(blank=True, max_length=255)),
                 ("radiograph_bytes", models.PositiveBigIntegerField()),
                 ("radiograph_sha256", models.CharField(max_length=64)),
-                ("sex", models.CharField(choices=[("F", "Female"), ("M", "Male")], max_length=1)),
+                (
+                    "sex",
+                    models.CharField(
+                        choices=[("F", "Female"), ("M", "Male"), ("both", "Unknown or other")], max_length=4
+                    ),
+                ),
                 ("birth_date", models.DateField(blank=True, null=True)),
                 ("study_date", models.DateField(blank=True, null=True)),
                 ("given_age_months", models.FloatField(blank=True, null=True)),
@@ -258,6 +268,12 @@ class Migration(migrations.Migration):
                 ),
                 ("decision", models.CharField(blank=True, default="", max_length=16)),
                 ("decided_months", models.FloatField(null=True)),
+                ("severity", models.CharField(blank=True, default="", max_length=8)),
+                ("is_meaningless", models.BooleanField(default=False)),
+                ("difference_months", models.FloatField(null=True)),
+                ("sds", models.FloatField(null=True)),
+                ("determination", models.CharField(blank=True, default="", max_length=10)),
+                ("determination_reason", models.CharField(blank=True, default="", max_length=24)),
                 (
                     "submitted_by",
                     models.ForeignKey(
@@ -277,6 +293,32 @@ class Migration(migrations.Migration):
                         to="web.case",
                     ),
                 ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Measurements",
+            fields=[
+                (
+                    "case",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="measurements",
+                        serialize=False,
+                        to="web.case",
+                    ),
+                ),
+                ("height_cm", models.FloatField(null=True)),
+                ("height_date", models.DateField(null=True)),
+                ("weight_kg", models.FloatField(null=True)),
+                ("mother_cm", models.FloatField(null=True)),
+                ("mother_source", models.CharField(blank=True, default="", max_length=8)),
+                ("father_cm", models.FloatField(null=True)),
+                ("father_source", models.CharField(blank=True, default="", max_length=8)),
+                ("menarche", models.BooleanField(null=True)),
+                ("menarche_age_months", models.FloatField(null=True)),
+                ("contraindications", models.JSONField(null=True)),
+                ("changed_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
         ),
         migrations.CreateModel(

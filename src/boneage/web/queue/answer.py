@@ -17,11 +17,12 @@ class Answer:
         state: a final state.
         code: code of a rejection or failure.
         message: the same as a sentence.
-        age_months: estimated bone age of a result.
+        age_months: estimated bone age of a result; None if the sex is unknown or other.
         chronological_age_months: age of the child at the study, if known; the middle of an interval.
         chronological_age_precision: unit to which that age is known; empty for an exact age.
         study_date: study date from the file; stored if the user gave none.
-        result: document of a finished assessment.
+        result: result of a finished assessment; the result for girls if the sex is unknown or other.
+        result_for_boys: the result for boys beside it, only if the sex is unknown or other.
         pictures: (media type, bytes) by kind.
     """
 
@@ -33,7 +34,13 @@ class Answer:
     chronological_age_precision: str = ""
     study_date: date | None = None
     result: StoredResult | None = None
+    result_for_boys: StoredResult | None = None
     pictures: dict[PictureKind, tuple[str, bytes]] = field(default_factory=dict)
+
+    @property
+    def results(self) -> tuple[StoredResult, ...]:
+        """Results of a finished assessment: one, or those for girls and for boys; none otherwise."""
+        return tuple(one for one in (self.result, self.result_for_boys) if one is not None)
 
 
 class PutOffError(Exception):

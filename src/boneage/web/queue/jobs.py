@@ -19,7 +19,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
@@ -33,10 +33,10 @@ from django_tasks_db.models import DBTaskResult
 
 from boneage.errors import BoneageError
 from boneage.files import sha256_of
-from boneage.schema import to_json
-from boneage.sex import Sex
+from boneage.web.documents import stored_value
 from boneage.web.models import Assessment, Case, Picture, PictureKind, Sending, State, User, configuration
 from boneage.web.queue.answer import Answer, PutOffError
+from boneage.web.reading_columns import reading_columns
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Submission:
     Attributes:
         radiograph: bytes of the file.
         radiograph_name: name of the user's file.
-        sex: required.
+        sex: one of `boneage.web.models.SEXES`, required.
         birth_date: date of birth of the child, if given.
         study_date: date of the radiograph, if given.
         given_age_months: chronological age, if given.
@@ -84,7 +84,7 @@ class Submission:
 
     radiograph: bytes = field(repr=False)
     radiograph_name: str
-    sex: Sex
+    sex: str
     birth_date: date | None = None
     study_date: date | None = None
     given_age_months: float | None = None
@@ -124,7 +124,7 @@ def submit(submission: Submission) -> Assessment:
         radiograph_name=submission.radiograph_name[:255],
         radiograph_bytes=len(submission.radiograph),
         radiograph_sha256=sha256_of(submission.radiograph),
-        sex=submission.sex.value,
+        sex=submission.sex,
         birth_date=submission.birth_date,
         study_date=submission.study_date,
         given_age_months=submission.given_age_months,
@@ -264,7 +264,8 @@ def finish(begun: Assessment, answer: Answer) -> bool:
         chronological_age_months=answer.chronological_age_months,
         chronological_age_precision=answer.chronological_age_precision,
         study_date=Coalesce("study_date", Value(answer.study_date, output_field=DateField())),
-        result=None if answer.result is None else to_json(answer.result),
+        result=stored_value(answer.results),
+        **asdict(reading_columns(answer.results)),
         finished_at=now,
         lease_until=None,
         expires_at=now + timedelta(minutes=configuration().open_minutes) if is_open else None,

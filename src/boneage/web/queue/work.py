@@ -22,7 +22,7 @@ from boneage.schema import values_of
 from boneage.sex import Sex
 from boneage.web.documents import PlatesDocument, SimilarPlate, StoredResult
 from boneage.web.installation import atlas, bundle
-from boneage.web.models import Assessment, PictureKind, State
+from boneage.web.models import BOTH, Assessment, PictureKind, State
 from boneage.web.queue.answer import Answer, PutOffError
 from boneage.web.queue.pictures import grey_png, reduced, reduced_shape
 
@@ -82,27 +82,35 @@ def assess_bytes(submitted: Assessment, radiograph: bytes) -> Answer:
 
 def _answered(submitted: Assessment, upload: bytes) -> Answer:
     radiograph = read_radiograph_limited(upload, FIRST_READING_SECONDS if submitted.attempt <= 1 else CPU_SECONDS)
-    assessed = assessing.assess_radiograph(
-        radiograph,
-        Sex(submitted.sex),
-        bundle(),
-        atlas=atlas(),
-        age=StatedAge(submitted.birth_date, submitted.study_date, submitted.given_age),
-        name=submitted.radiograph_name or None,
-        sha256=sha256_of(upload),
-    )
+    both = submitted.sex == BOTH
+    assessed, *for_boys = [
+        assessing.assess_radiograph(
+            radiograph,
+            sex,
+            bundle(),
+            atlas=atlas(),
+            age=StatedAge(submitted.birth_date, submitted.study_date, submitted.given_age),
+            name=submitted.radiograph_name or None,
+            sha256=sha256_of(upload),
+            sex_is_known=not both,
+        )
+        for sex in (tuple(Sex) if both else (Sex(submitted.sex),))
+    ]
     age = assessed.reading.chronological_age
-    document = assessed.document()
-    result = StoredResult(**values_of(document), plates=_plates(assessed))
     return Answer(
         State.DONE,
-        age_months=assessed.age_months,
+        age_months=None if both else assessed.age_months,
         chronological_age_months=None if age is None else age.middle_months,
         chronological_age_precision="" if age is None else age.precision.value,
         study_date=radiograph.facts.study_date,
-        result=result,
+        result=_stored(assessed),
+        result_for_boys=_stored(for_boys[0]) if for_boys else None,
         pictures=_pictures(radiograph, assessed),
     )
+
+
+def _stored(assessed: assessing.Assessment) -> StoredResult:
+    return StoredResult(**values_of(assessed.document()), plates=_plates(assessed))
 
 
 def _pictures(radiograph: Radiograph, assessed: assessing.Assessment) -> dict[PictureKind, tuple[str, bytes]]:

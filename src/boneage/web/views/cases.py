@@ -1,48 +1,36 @@
-"""The worklist of the mode ``clinic``, and the radiographs of each child over the years."""
+"""The worklist of the mode ``clinic``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-from django import forms
-from django.contrib import messages
-from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import (
     HttpRequest,
     HttpResponse,
     HttpResponseBadRequest,
-    HttpResponseBase,
     QueryDict,
     StreamingHttpResponse,
 )
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
 
-from boneage import words
-from boneage.sex import Sex
-from boneage.web import texts
 from boneage.web.accounts.access import for_role, member_of
 from boneage.web.accounts.audit import Action, record
-from boneage.web.cases.cases import belongings, change_birth_date, delete_case
 from boneage.web.cases.worklist import (
     ROWS_A_PAGE,
     WORKLIST,
     FilterForm,
-    Row,
     Worklist,
     WorklistQuery,
     detailed,
     next_sort,
 )
-from boneage.web.chronological_age import FIRST_DAY, last_day
-from boneage.web.models import Assessment, Case, Role, Verdict
-from boneage.web.plots.growth import GrowthPoint, gain, growth_plot
+from boneage.web.models import Role
 from boneage.web.report.downloads import csv_table
 
 _COLUMNS = {
@@ -51,6 +39,7 @@ _COLUMNS = {
     "age": _("Age"),
     "bone": _("Bone age"),
     "difference": _("Difference, months"),
+    "sds": _("SDS"),
     "status": _("Status"),
     "warnings": _("Warnings"),
     "date": _("Submitted"),
@@ -69,6 +58,9 @@ EXPORTED = (
     "bone_age_is",
     "estimated_age_months",
     "difference_months",
+    "sds",
+    "determination",
+    "determination_reason",
     "status",
     "severity",
     "submitted_at",
@@ -160,6 +152,9 @@ def _exported(selection: Worklist) -> Iterator[list[object]]:
             "" if row.bone_months is None else "decided" if radiograph.decision else "estimated",
             _tenths(radiograph.age_months),
             _tenths(row.difference_months),
+            radiograph.sds,
+            radiograph.determination,
+            radiograph.determination_reason,
             row.status.value,
             row.severity,
             texts.iso_moment(radiograph.submitted_at),
@@ -170,127 +165,6 @@ def _exported(selection: Worklist) -> Iterator[list[object]]:
             row.radiographs,
             row.older_to_decide,
         ]
-
-
-class _BirthDate(forms.Form):
-    birth_date = forms.DateField(
-        label=_("Date of birth"), widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
-    )
-
-    def clean_birth_date(self) -> Any:
-        day = self.cleaned_data["birth_date"]
-        if not FIRST_DAY <= day <= last_day():
-            raise ValidationError(_("Enter a date of birth between 1900 and today."))
-        return day
-
-
-@dataclass(frozen=True)
-class _Radiograph:
-    """A line of a child's list: the row, the intervals of its estimate, and its point on the plot or the reason for its
-    absence.
-    """
-
-    row: Row
-    interval: tuple[float, float] | None
-    interval_80: tuple[float, float] | None
-    point: GrowthPoint | None
-
-    @property
-    def not_drawn(self) -> str:
-        if self.point is not None or self.row.bone_months is None:
-            return ""
-        if self.row.radiograph.chronological_age_months is None:
-            return gettext("Not on the plot: the chronological age is unknown.")
-        return gettext("Not on the plot: outside 0 to 19 years.")
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-@for_role(Role.READER, in_open=False)
-def case(request: HttpRequest, pk: UUID) -> HttpResponseBase:
-    """Show a child's radiographs and the plot of bone age against chronological age. Reviewers correct the date of
-    birth by POST.
-    """
-    user = member_of(request)
-    child = get_object_or_404(Case, pk=pk)
-    form = _BirthDate(request.POST if request.method == "POST" else None, initial={"birth_date": child.birth_date})
-    if request.method == "POST":
-        if not user.may(Role.REVIEWER):
-            raise PermissionDenied
-        if form.is_valid():
-            try:
-                change_birth_date(child, form.cleaned_data["birth_date"], user)
-            except ValidationError as error:
-                form.add_error("birth_date", error)
-            else:
-                messages.success(request, gettext("The date of birth has been changed."))
-                return redirect("case", pk=child.pk)
-    radiographs = _radiographs(child)
-    points = [radiograph.point for radiograph in radiographs if radiograph.point is not None]
-    record(user, Action.VIEW, child)
-    context = {
-        "case": child,
-        "radiographs": radiographs,
-        "plot": growth_plot(points, Sex(child.sex)) if points else "",
-        "gain": gain(points),
-        "form": form,
-    }
-    return render(request, "web/case.html", context, status=422 if form.errors else 200)
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-@for_role(Role.REVIEWER, in_open=False)
-def delete(request: HttpRequest, pk: UUID) -> HttpResponseBase:
-    """Ask for confirmation of the deletion of a case, and delete it by POST."""
-    child = get_object_or_404(Case, pk=pk)
-    if request.method == "POST":
-        delete_case(child, member_of(request))
-        messages.success(request, gettext("The case and all its data have been permanently deleted."))
-        return redirect("cases")
-    return render(request, "web/case_delete.html", {"case": child, "counts": belongings(child)})
-
-
-def _radiographs(child: Case) -> list[_Radiograph]:
-    """Return a child's radiographs by age or, where it is unknown, by the time of submission."""
-    assessments = Assessment.objects.filter(case=child, superseded_by=None)
-    intervals = {
-        key: (_pair(wide), _pair(narrow))
-        for key, wide, narrow in assessments.values_list("pk", "result__interval_months", "result__interval_80_months")
-    }
-    rows = detailed(list(intervals))
-    rows.sort(key=lambda row: row.radiograph.submitted_at)
-    rows.sort(key=lambda row: row.radiograph.chronological_age_months or float("inf"))
-    return [_Radiograph(row, *intervals[row.radiograph.pk], _point(row, *intervals[row.radiograph.pk])) for row in rows]
-
-
-def _pair(bounds: Sequence[float] | None) -> tuple[float, float] | None:
-    return (float(bounds[0]), float(bounds[1])) if bounds else None
-
-
-def _point(
-    row: Row, interval: tuple[float, float] | None, interval_80: tuple[float, float] | None
-) -> GrowthPoint | None:
-    bone, age = row.bone_months, row.radiograph.chronological_age_months
-    if bone is None or age is None or not GrowthPoint.fits(bone, age):
-        return None
-    estimate = bone if row.radiograph.age_months is None else row.radiograph.age_months
-    verdict = Verdict(row.radiograph.decision) if row.radiograph.decision else None
-    return GrowthPoint(age, bone, estimate, interval, verdict, _point_title(row, interval), interval_80)
-
-
-def _point_title(row: Row, interval: tuple[float, float] | None) -> str:
-    """Return the description of a radiograph."""
-    values = {
-        "age": words.chronological_age(row.radiograph.chronological_age),
-        "bone": words.age(row.bone_months),
-        "status": row.status.label,
-        "interval": texts.wide_range(interval),
-        "estimate": words.age(row.radiograph.age_months),
-    }
-    if row.radiograph.decision == Verdict.CORRECTED:
-        return gettext("Age %(age)s: bone age %(bone)s (%(status)s; the estimate was %(estimate)s).") % values
-    if interval is None:
-        return gettext("Age %(age)s: bone age %(bone)s (%(status)s).") % values
-    return gettext("Age %(age)s: bone age %(bone)s (%(status)s). %(interval)s.") % values
 
 
 def _query(request: HttpRequest) -> tuple[WorklistQuery, FilterForm]:

@@ -16,7 +16,7 @@ from boneage.tables.spreadsheet import csv_lines
 from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessment_or_404, for_role, user_of
 from boneage.web.cases import exports
-from boneage.web.models import Assessment, PictureKind, Role, State
+from boneage.web.models import BOTH, Assessment, PictureKind, Role, State
 from boneage.web.queue.pictures import heat_of, stored_picture
 from boneage.web.report import pdf as report_pdf
 from boneage.web.report import shared_copy as sharing
@@ -24,6 +24,10 @@ from boneage.web.report.content import report_of
 from boneage.web.report.downloads import file_of
 
 View = Callable[[HttpRequest, Assessment], HttpResponse]
+
+
+_BY_ONE_SEX = frozenset({"page", "pdf", "copy"})
+"""Exports that show one reading."""
 
 
 class NothingToExportError(Exception):
@@ -48,6 +52,10 @@ def _export(form: str) -> Callable[[View], Callable[[HttpRequest, UUID], HttpRes
                     raise NothingToExportError(gettext("There is no bone age to report for this radiograph."))
                 if assessment.superseded_by_id is not None:
                     raise NothingToExportError(gettext("This result is superseded: the radiograph was assessed again."))
+                if assessment.sex == BOTH and form in _BY_ONE_SEX:
+                    raise NothingToExportError(
+                        gettext("The radiograph was read for both sexes. Assess it for one sex to get a report.")
+                    )
                 response = view(request, assessment)
             except NothingToExportError as error:
                 context = {"assessment": assessment, "reason": str(error)}
@@ -81,8 +89,8 @@ def json_file(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
 
 @_export("csv")
 def csv_file(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
-    """Return the result as a table of one row."""
-    text = "".join(csv_lines(exports.COLUMNS, [exports.csv_row(assessment)]))
+    """Return the result as a table of one row, or of one for each sex if both were read."""
+    text = "".join(csv_lines(exports.COLUMNS, exports.csv_rows(assessment)))
     return file_of(assessment, text.encode(), "text/csv; charset=utf-8", ".csv")
 
 

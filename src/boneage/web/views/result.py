@@ -19,9 +19,10 @@ from boneage import words
 from boneage.errors import AtlasError
 from boneage.geometry import Transform
 from boneage.hand.registration import register
-from boneage.report.content import ReportContent
+from boneage.report.content import ReportContent, report_content
 from boneage.schema import HandDocument, to_json
 from boneage.sex import Sex
+from boneage.warnings_ import by_severity
 from boneage.web import installation
 from boneage.web.accounts.access import assessment_or_404, for_role, user_of
 from boneage.web.accounts.audit import Action, record
@@ -30,7 +31,7 @@ from boneage.web.cases.earlier import Earlier, earlier_of
 from boneage.web.cases.exports import region_ages
 from boneage.web.cases.radiograph_facts import radiograph_lines
 from boneage.web.cases.worklist import WORKLIST, Place, Worklist, WorklistQuery
-from boneage.web.models import Assessment, Picture, PictureKind, Role, State, Verdict
+from boneage.web.models import BOTH, Assessment, Picture, PictureKind, Role, State, Verdict
 from boneage.web.plots.figures import age_curve, age_plot, heat_scales
 from boneage.web.plots.ruler import Ruler, draw_ruler
 from boneage.web.queue import jobs
@@ -151,6 +152,8 @@ def _context(request: HttpRequest, assessment: Assessment) -> dict[str, Any]:
     deletion = {"may_delete": decisions.may_delete(user_of(request))}
     if assessment.state != State.DONE:
         return {"assessment": assessment, **deletion}
+    if assessment.sex == BOTH:
+        return {**_both_context(assessment), **_decision_context(request, assessment), **deletion}
     user = user_of(request)
     return {
         **_answer_context(assessment),
@@ -176,6 +179,17 @@ def _progress(assessment: Assessment) -> dict[str, Any]:
     ahead = max(0, jobs.position(assessment) - 1)
     interval = 250 if timezone.now() - assessment.submitted_at < _EAGER else 1000
     return {"ahead": ahead, "interval": interval, "seen": f"{assessment.state}-{ahead}-{interval}"}
+
+
+def _both_context(assessment: Assessment) -> dict[str, Any]:
+    """Return the context of a radiograph that was read for both sexes."""
+    warnings = {warning.message: warning for reading in assessment.readings for warning in reading.warnings}
+    return {
+        "assessment": assessment,
+        "is_meaningless": assessment.is_meaningless,
+        "readings": [(reading, report_content(reading)) for reading in assessment.readings],
+        "warnings": words.warning_groups(by_severity(list(warnings.values()))),
+    }
 
 
 def _card_context(assessment: Assessment) -> dict[str, Any]:
@@ -358,7 +372,7 @@ def _decision_again(request: HttpRequest, assessment: Assessment, **shown: Any) 
     if assessment.state != State.DONE:
         return HttpResponse(gettext("There is no estimate to decide on."), status=409)
     if getattr(request, "htmx", False):
-        groups = words.warning_groups(assessment.finished.warnings)
+        groups = words.warning_groups(warning for reading in assessment.readings for warning in reading.warnings)
         context = {**_decision_context(request, assessment), "warnings": groups, **shown}
         return render(request, "web/result_decision.html", context, status=422)
     return page_again(request, assessment, **shown)

@@ -1,0 +1,92 @@
+"""A child whose sex is unknown, or neither female nor male: both readings side by side, and no SDS."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.test import Client
+from pytest_django.fixtures import Settings
+
+from boneage.phantom import draw_hand
+from boneage.web.cases.cases import change_birth_date
+from boneage.web.cases.decisions import DecisionError, DecisionInput, decide
+from boneage.web.models import BOTH, Assessment, Case, Role, User, Verdict
+from boneage.web.queue import jobs, work
+from tests.atlases import draw_atlas
+from tests.bundles import tiny_bundle
+from tests.radiograph_files import dicom_dataset, dicom_file
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clinic")]
+
+
+@pytest.fixture
+def read(settings: Settings, tmp_path: Path) -> Assessment:
+    """A radiograph that a worker has read for both sexes."""
+    bundle, atlas = tiny_bundle(tmp_path / "tiny", hand=True), draw_atlas(tmp_path / "atlas")
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, bundle=str(bundle), atlas=str(atlas))
+    pixels = np.rint(draw_hand(height=640, width=480) * 255).astype(np.uint8)
+    radiograph = dicom_file(dicom_dataset(pixels, 8, PatientAge="", StudyDate="20240615"))
+    child = Case.objects.create(reference="P-7", sex=BOTH, birth_date=date(2014, 6, 15))
+    submitted = jobs.submit(jobs.Submission(radiograph, "a.dcm", BOTH, case=child, birth_date=child.birth_date))
+    assert jobs.run(str(submitted.pk), worker="w", assess=work.assess_bytes)
+    submitted.refresh_from_db()
+    return submitted
+
+
+def test_both_readings_are_stored(read: Assessment) -> None:
+    """One result for each sex, none that counts, and the reason for the missing SDS."""
+    girls, boys = read.readings
+    assert (girls.sex, boys.sex) == ("F", "M")
+    assert girls.age_months != boys.age_months
+    for reading in read.readings:
+        assert (reading.sds, reading.determination, reading.normal_range) == (None, None, None)
+        assert "sex_unknown" in [warning.code for warning in reading.warnings]
+    assert (read.stored, read.age_months, read.current_months, read.sds) == (None, None, None, None)
+    assert read.determination_reason == "sex_unknown"
+    assert read.pictures.count() >= 2
+
+
+def test_both_readings_are_shown(read: Assessment, log_in: Callable[..., Client]) -> None:
+    """On the page, in the worklist, as JSON and as two rows of a table; a report needs one sex."""
+    client = log_in(Role.REVIEWER)
+    page = client.get(f"/assessments/{read.pk}/").content.decode()
+    for text in ("Read as for girls", "Read as for boys", "there is no SDS"):
+        assert text in page
+    assert "Accept " not in page
+    assert "two readings" in client.get("/cases/?sex=both").content.decode()
+    document = client.get(f"/assessments/{read.pk}/result.json").json()
+    assert document["sex"] == "both"
+    assert list(document["by_sex"]) == ["F", "M"]
+    assert "age_months" not in document
+    table = client.get(f"/assessments/{read.pk}/result.csv").content.decode("utf-8-sig")
+    assert [row["sex"] for row in csv.DictReader(io.StringIO(table))] == ["F", "M"]
+    for export in ("report/", "report.pdf", "copy.png"):
+        assert client.get(f"/assessments/{read.pk}/{export}").status_code == 409
+
+
+def test_both_readings_decision(read: Assessment, make_user: Callable[..., User]) -> None:
+    """Neither reading can be accepted; a bone age can be entered, and has no SDS."""
+    user = make_user(Role.REVIEWER)
+    with pytest.raises(DecisionError, match="no bone age"):
+        decide(read, DecisionInput(Verdict.ACCEPTED, confirms_critical=True), user)
+    decide(read, DecisionInput(Verdict.CORRECTED, 120.0, "by the standard for girls"), user)
+    read.refresh_from_db()
+    assert (read.current_months, read.sds, read.determination_reason) == (120.0, None, "sex_unknown")
+
+
+def test_both_readings_birth_date(read: Assessment, make_user: Callable[..., User]) -> None:
+    """A corrected date of birth changes both readings, and gives neither an SDS."""
+    assert read.case is not None
+    change_birth_date(read.case, date(2015, 6, 15), make_user(Role.REVIEWER))
+    read.refresh_from_db()
+    for reading in read.readings:
+        assert reading.chronological_age is not None
+        assert reading.chronological_age.months == pytest.approx(108)
+        assert reading.sds is None
