@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from boneage.clinical.sds import Determination
 from boneage.schema import to_json
 from boneage.severity import Severity
-from boneage.web.cases.decisions import DecisionInput, decide
 from boneage.web.cases.worklist import (
     NEWEST_FIRST,
     NO_CLASS,

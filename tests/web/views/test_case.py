@@ -249,7 +249,7 @@ def test_invalid_measurements(
 
 
 def test_adult_height_by_sex(clinic: None, log_in: Callable[..., Client]) -> None:
-    """Boys are not asked for menarche; there is no method for an unknown sex; both need an age."""
+    """The form for boys has no menarche; there is no method for an unknown sex; both need an age."""
     client = log_in()
     boy = Case.objects.create(reference="P-1", sex="M")
     text = client.get(f"/cases/{boy.pk}/").content.decode()

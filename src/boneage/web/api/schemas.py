@@ -37,6 +37,11 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _day(value: Any) -> Any:
+    """Return the day of a text; JSON has no dates, and a number is none."""
+    return date.fromisoformat(value) if isinstance(value, str) and len(value) == len("2025-03-10") else value
+
+
 class Given(BaseModel):
     """JSON that comes in: no other keys, no values of another type."""
 
@@ -144,7 +149,9 @@ class _Measurements(BaseModel):
     """Measurements of a child and its parents."""
 
     height_cm: Centimetres | None = Field(None, description="Standing height without shoes, cm.")
-    height_date: date | None = Field(None, description="Day of the height and the weight.")
+    height_date: Annotated[date, BeforeValidator(_day)] | None = Field(
+        None, description="Day of the height and the weight."
+    )
     weight_kg: float | None = Field(None, description="Weight, kg.")
     mother_cm: Centimetres | None = Field(None, description="Height of the mother, cm.")
     mother_source: Source | None = Field(None, description="Origin of that height; `reported` if left out.")
@@ -161,7 +168,7 @@ class _Measurements(BaseModel):
 class MeasurementsIn(_Measurements):
     """Measurements to store."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 # --- going out --------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
 
+from boneage.web import texts
 from boneage.web.accounts.access import for_role, member_of
 from boneage.web.accounts.audit import Action, record
 from boneage.web.cases.worklist import (
