@@ -38,7 +38,7 @@ def _whole(value: Any) -> Any:
 
 
 def _day(value: Any) -> Any:
-    """Return the day of a text; JSON has no dates, and a number is none."""
+    """Return the day of a text; JSON has no dates, and a number is rejected."""
     return date.fromisoformat(value) if isinstance(value, str) and len(value) == len("2025-03-10") else value
 
 

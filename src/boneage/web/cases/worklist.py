@@ -174,7 +174,7 @@ class FilterForm(forms.Form):
         required=False,
         label=_("Warnings"),
     )
-    determination = forms.ChoiceField(choices=_DETERMINATIONS, required=False, label=_("Bone age for age"))
+    determination = forms.ChoiceField(choices=_DETERMINATIONS, required=False, label=_("Determination"))
 
 
 @dataclass(frozen=True)
