@@ -130,9 +130,12 @@ def test_follow_up_of_child(page: Page, clinic_service: Service, tmp_path: Path)
     page.get_by_role("link", name=re.compile("child 7")).click()
     expect(page.get_by_role("heading", name="child 7")).to_be_visible()
     expect(page.locator("#radiographs tbody tr")).to_have_count(3)
-    expect(page.locator("figure svg").first).to_be_visible()
+    expect(page.locator("figure svg.plot")).to_have_count(2)
+    expect(page.locator(".interval").first).to_contain_text("Gain:")
     assert barriers(page) == []
     shoot(page, "follow-up", whole=True)
+    enter_measurements(page)
+    compare_radiographs(page)
 
     page.goto(f"{clinic_service.url}/cases/")
     expect(page.locator("#worklist tbody tr").first).to_be_visible()
@@ -141,8 +144,72 @@ def test_follow_up_of_child(page: Page, clinic_service: Service, tmp_path: Path)
     assert "child" not in page.url
     page.locator("#id_search").fill("child 7")
     expect(page.locator("#worklist tbody tr")).not_to_have_count(0)
+    expect(page.locator("#worklist td.sds .tag")).to_be_visible()
+    page.get_by_label("Determination").select_option("None")
+    expect(page.locator("#worklist tbody tr")).to_have_count(0)
+    page.get_by_label("Determination").select_option("Any")
+    page.get_by_role("button", name="SDS").click()
+    expect(page.locator("th.col-sds")).to_have_attribute("aria-sort", "ascending")
     assert barriers(page) == []
     shoot(page, "worklist")
+
+
+def enter_measurements(page: Page) -> None:
+    """Enter measurements on the page of a child; a wrong unit is rejected at its field."""
+    height = page.locator("#height")
+    height.get_by_text("Measurements", exact=True).click()
+    for label, value in (("Height, cm", "1.3"), ("Weight, kg", "28")):
+        height.get_by_label(label, exact=True).fill(value)
+    height.get_by_label("Height of the mother, cm").fill("165")
+    height.get_by_label("Height of the father, cm").fill("178")
+    height.get_by_label("None of these").check()
+    height.get_by_role("button", name="Save the measurements").click()
+    expect(height).to_contain_text("This looks like metres.")
+    assert barriers(page) == []
+    height.get_by_label("Height, cm", exact=True).fill("130")
+    height.get_by_role("button", name="Save the measurements").click()
+    expect(page.get_by_role("main").get_by_role("status").first).to_contain_text("have been saved")
+    expect(height.locator("table tbody tr")).not_to_have_count(0)
+    expect(height).to_contain_text("165.0 cm")  # the target height
+    assert barriers(page) == []
+    shoot(page, "adult-height", whole=True)
+
+
+def compare_radiographs(page: Page) -> None:
+    """Show two radiographs: both zoom together, and a key switches between them when one lies over the other."""
+    page.get_by_role("link", name="Compare two radiographs").click()
+    pictures = page.locator(".registered svg")
+    expect(pictures).to_have_count(2)
+    whole = pictures.first.get_attribute("viewBox")
+    assert whole is not None
+    page.get_by_role("button", name="Zoom in").click()
+    expect(pictures.first).not_to_have_attribute("viewBox", whole)
+    assert pictures.first.get_attribute("viewBox") == pictures.last.get_attribute("viewBox")
+    page.get_by_role("button", name="Whole hand").click()
+    assert barriers(page) == []
+    shoot(page, "comparison")
+    page.get_by_role("button", name="One over the other").click()
+    expect(page.locator(".registered").first).to_be_hidden()
+    page.locator("body").press("f")
+    expect(page.locator(".registered").first).to_be_visible()
+    expect(page.locator(".registered").last).to_be_hidden()
+
+
+def test_sex_unknown_or_other(page: Page, clinic_service: Service, tmp_path: Path) -> None:
+    """A radiograph is read for both sexes, and both readings stand side by side."""
+    log_in(page, clinic_service)
+    radiograph, _ = plate(tmp_path, "F", 118)
+    page.goto(f"{clinic_service.url}/")
+    drop(page, radiograph)
+    row = page.locator("li.radiograph")
+    row.get_by_text("Unknown or other").click()
+    row.locator("[data-send]").click()
+    page.wait_for_url(RESULT)
+    expect(page.get_by_role("heading", name="Read as for girls")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("heading", name="Read as for boys")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    assert barriers(page) == []
+    shoot(page, "both-sexes", whole=True)
 
 
 def warn(service: Service, address: str, *keys: str) -> None:
@@ -152,7 +219,8 @@ def warn(service: Service, address: str, *keys: str) -> None:
     key = address.rstrip("/").split("/")[-1].replace("-", "")
     with closing(sqlite3.connect(service.store / "boneage.sqlite3", timeout=30)) as database, database:
         changed = database.execute(
-            "UPDATE web_assessment SET result = json_set(result, '$.warnings', json(?)) WHERE id = ?", (written, key)
+            "UPDATE web_assessment SET severity = ?, result = json_set(result, '$.warnings', json(?)) WHERE id = ?",
+            (warnings[0].severity.value, written, key),
         )
         assert changed.rowcount == 1
 
