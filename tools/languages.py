@@ -34,7 +34,10 @@ from boneage.words import DOMAIN, LOCALE
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
 WEB = SOURCE / "boneage" / "web"
-CORE = tuple(SOURCE / "boneage" / name for name in ("words.py", "report/content.py", "report/report.py"))
+CORE = tuple(
+    SOURCE / "boneage" / name
+    for name in ("words.py", "report/adult_height.py", "report/comparison.py", "report/content.py", "report/report.py")
+)
 """Modules of the core with texts that the command line, report files and the service share."""
 
 CORE_TEXTS = {

@@ -17,12 +17,13 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from boneage.clinical.ages import ChronologicalAge
+from boneage.clinical.ages import AgePrecision, ChronologicalAge
+from boneage.clinical.documents import read_again
 from boneage.files import sha256_of
 from boneage.severity import Severity
 from boneage.web.chronological_age import age_of_columns
 from boneage.web.configuration import Configuration
-from boneage.web.documents import StoredResult, read_stored
+from boneage.web.documents import StoredResult, read_stored, stored_value
 from boneage.web.reading_columns import reading_columns
 from boneage.web.user_names import appearance_of
 
@@ -277,6 +278,15 @@ class Assessment(models.Model):
         if stored is None:
             raise ValueError(f"assessment {self.pk} has no result by one sex")
         return stored
+
+    def take_age(self, months: float) -> list[str]:
+        """Set the chronological age at the study, exact to the day, and read the results by it. Return the names of the
+        columns for `save`.
+        """
+        self.chronological_age_months = months
+        self.chronological_age_precision = AgePrecision.DAYS.value
+        self.result = stored_value([read_again(reading, self.chronological_age) for reading in self.readings])
+        return ["chronological_age_months", "chronological_age_precision", "result", *self.derive()]
 
     def derive(self) -> list[str]:
         """Set the columns that are derived from result and decision, and return their names for `save`."""

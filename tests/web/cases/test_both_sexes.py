@@ -81,6 +81,20 @@ def test_both_readings_decision(read: Assessment, make_user: Callable[..., User]
     assert (read.current_months, read.sds, read.determination_reason) == (120.0, None, "sex_unknown")
 
 
+def test_both_readings_decided_on_page(read: Assessment, log_in: Callable[..., Client]) -> None:
+    """The form on the page stores a bone age, with and without a script; the radiograph is assessed again as a sex."""
+    client = log_in(Role.REVIEWER)
+    form = {"verdict": "corrected", "years": "10", "months": "0", "reason": "by the standard for girls"}
+    answer = client.post(f"/assessments/{read.pk}/decide", form, headers={"HX-Request": "true"})
+    assert "10 years" in answer.content.decode()
+    assert client.post(f"/assessments/{read.pk}/decide", {"verdict": "accepted"}).status_code == 409
+    again = client.post(f"/assessments/{read.pk}/again", {"sex": "M"})
+    assert again.status_code == 302
+    read.refresh_from_db()
+    assert read.superseded_by is not None
+    assert (read.superseded_by.sex, Case.objects.get().sex) == ("M", "M")
+
+
 def test_both_readings_birth_date(read: Assessment, make_user: Callable[..., User]) -> None:
     """A corrected date of birth changes both readings, and gives neither an SDS."""
     assert read.case is not None

@@ -50,7 +50,7 @@ def test_case_page(
     Assessment.objects.create(case=child, sex="F", radiograph_bytes=1, state=State.REJECTED, code="no_hand")
     Assessment.objects.filter(pk=later.pk).update(decision=Verdict.ACCEPTED, decided_months=110.0)
     text = log_in(Role.REVIEWER).get(f"/cases/{child.pk}/").content.decode()
-    places = [text.index(f"/assessments/{radiograph.pk}/radiograph.jpg") for radiograph in (first, later, unknown)]
+    places = [text.index(f"/assessments/{radiograph.pk}/thumbnail.jpg") for radiograph in (first, later, unknown)]
     assert places == sorted(places)
     assert text.count('<g class="radiograph estimated"><title>Age 7 years 6 months: bone age 7 years 10 months') == 1
     assert "). 95 % prediction interval: 6 years 3 months to 9 years 5 months.</title>" in text

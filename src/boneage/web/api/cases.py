@@ -20,7 +20,7 @@ from boneage.web.api.application import api
 from boneage.web.api.description import Good, operation
 from boneage.web.api.errors import ApiError
 from boneage.web.api.schemas import CaseChange, CaseOut, CaseRadiograph, MeasurementsIn, MeasurementsOut
-from boneage.web.cases.follow_up import FollowUp, Interval, follow_up
+from boneage.web.cases.follow_up import FollowUp, Interval, follow_up, radiographs_of
 from boneage.web.cases.measurements import (
     NONE_PRESENT,
     AdultHeight,
@@ -29,7 +29,7 @@ from boneage.web.cases.measurements import (
     change_measurements,
     measurements_of,
 )
-from boneage.web.models import Assessment, Case, Measurements, configuration
+from boneage.web.models import Case, Measurements, configuration
 
 CaseId = Annotated[UUID, Path(description="Id of the case, as `case` of its assessments.")]
 
@@ -72,7 +72,7 @@ def measurements(request: HttpRequest, case_id: CaseId, values: MeasurementsIn) 
     child = _case_or_404(case_id)
     who = caller(request)
     with translation.override("en"):
-        form = MeasurementsForm(child, Assessment.objects.filter(case=child), _form_values(values))
+        form = MeasurementsForm(child, radiographs_of(child), _form_values(values))
         if not form.is_valid():
             name, errors = next(iter(form.errors.get_json_data().items()))
             raise ApiError("measurement_invalid", f"{name}: {errors[0]['message']}")
@@ -104,7 +104,7 @@ def _form_values(values: MeasurementsIn) -> dict[str, Any]:
 
 
 def _document(child: Case) -> CaseOut:
-    assessments = list(Assessment.objects.filter(case=child))
+    assessments = list(radiographs_of(child))
     measured = measurements_of(child)
     course = follow_up(assessments, child.sex)
     try:

@@ -11,10 +11,8 @@ from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from boneage.clinical.ages import AgePrecision, calendar_months
-from boneage.clinical.documents import read_again
+from boneage.clinical.ages import calendar_months
 from boneage.web.accounts.audit import Action, record
-from boneage.web.documents import stored_value
 from boneage.web.models import FINAL, Assessment, Case, Decision, Picture, User
 from boneage.web.queue import jobs
 
@@ -74,11 +72,7 @@ def change_birth_date(case: Case, birth_date: date, user: User) -> None:
         raise ValidationError(gettext("A radiograph of this child was taken before this date."))
     Assessment.objects.filter(case=current).update(birth_date=birth_date)
     for radiograph, study_date in dated:
-        radiograph.chronological_age_months = calendar_months(birth_date, study_date)
-        radiograph.chronological_age_precision = AgePrecision.DAYS.value
-        radiograph.result = stored_value([read_again(one, radiograph.chronological_age) for one in radiograph.readings])
-        ages = ["chronological_age_months", "chronological_age_precision"]
-        radiograph.save(update_fields=[*ages, "result", *radiograph.derive()])
+        radiograph.save(update_fields=radiograph.take_age(calendar_months(birth_date, study_date)))
     Case.objects.filter(pk=current.pk).update(birth_date=birth_date, changed_at=timezone.now())
     record(user, Action.CASE_CHANGED, current, changed="birth_date", assessments=len(dated))
 

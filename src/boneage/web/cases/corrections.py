@@ -9,8 +9,7 @@ from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
-from boneage.clinical.ages import AgePrecision, calendar_months
-from boneage.schema import to_json
+from boneage.clinical.ages import calendar_months
 from boneage.sex import Sex
 from boneage.web.accounts.audit import Action, record
 from boneage.web.cases.forms import LONGEST_REFERENCE, composed_reference
@@ -50,10 +49,10 @@ def can_be_assessed_again(assessment: Assessment) -> bool:
 
 
 @transaction.atomic
-def assess_again(assessment: Assessment, user: User) -> Assessment:
-    """Queue the stored radiograph as the other sex, and mark this assessment as superseded.
+def assess_again(assessment: Assessment, user: User, sex: Sex) -> Assessment:
+    """Queue the stored radiograph as another sex, and mark this assessment as superseded.
 
-    The case takes the other sex, too, if it has no other radiograph.
+    The case takes that sex, too, if it has no other radiograph.
 
     Returns:
         The new assessment.
@@ -68,7 +67,6 @@ def assess_again(assessment: Assessment, user: User) -> Assessment:
     upload = current.pictures.filter(kind=PictureKind.UPLOAD).values_list("data", flat=True).first()
     if upload is None:
         raise Http404
-    sex = Sex.MALE if current.sex == Sex.FEMALE.value else Sex.FEMALE
     if current.case_id is not None:
         _change_sex(current, sex, user)
     again = jobs.submit(
@@ -159,9 +157,5 @@ def _take_birth_date(assessment: Assessment, case: Case) -> None:
     if study_date is not None and study_date < case.birth_date:
         raise ValidationError(gettext("The radiograph is dated before the birth."), "study_before_birth")
     assessment.birth_date = case.birth_date
-    if study_date is None:
-        return
-    assessment.chronological_age_months = calendar_months(case.birth_date, study_date)
-    assessment.chronological_age_precision = AgePrecision.DAYS.value
-    stored = assessment.stored
-    assessment.result = None if stored is None else to_json(stored)
+    if study_date is not None:
+        assessment.take_age(calendar_months(case.birth_date, study_date))

@@ -26,15 +26,12 @@ def result_of(assessment: Assessment) -> Result | BothSexesResult:
         assessment: a finished one.
     """
     decision = last_decision(assessment)
-    values = {
-        "id": assessment.pk,
-        "decision": None if decision is None else _decision_document(decision),
-        "superseded_by": assessment.superseded_by_id,
-    }
+    document = None if decision is None else _decision_document(decision)
+    again = assessment.superseded_by_id
     if assessment.sex == BOTH:
-        girls, boys = assessment.readings
-        return BothSexesResult(by_sex=ResultsBySex(F=girls, M=boys), **values)
-    return Result(**values_of(assessment.finished), **values)
+        both = ResultsBySex(F=assessment.readings[0], M=assessment.readings[1])
+        return BothSexesResult(id=assessment.pk, by_sex=both, decision=document, superseded_by=again)
+    return Result(**values_of(assessment.finished), id=assessment.pk, decision=document, superseded_by=again)
 
 
 def json_value(assessment: Assessment) -> dict[str, Any]:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from boneage.clinical.change import Change, Course, SerialReading, course
 from boneage.clinical.errors import ClinicalError
 from boneage.clinical.references import configured_reference
 from boneage.clinical.sds import SdsResult
 from boneage.sex import Sex
 from boneage.web.cases.earlier import reading_of
-from boneage.web.models import BOTH, Assessment, State
+from boneage.web.models import BOTH, Assessment, Case, State
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class FollowUp:
     def sds(self) -> dict[UUID, SdsResult]:
         """SDS by the present reference, by the assessment's id."""
         return {assessment.pk: sds for assessment, sds in zip(self.assessments, self.course.sds, strict=True)}
+
+
+def radiographs_of(case: Case) -> QuerySet[Assessment]:
+    """Return the assessments of a child, without those that were assessed again."""
+    return Assessment.objects.filter(case=case, superseded_by=None)
 
 
 def follow_up(assessments: Iterable[Assessment], sex: str) -> FollowUp | None:

@@ -27,7 +27,7 @@ from boneage.web import texts
 from boneage.web.accounts.access import for_role, member_of
 from boneage.web.accounts.audit import Action, record
 from boneage.web.cases.cases import belongings, change_birth_date, delete_case
-from boneage.web.cases.follow_up import FollowUp, Interval, follow_up
+from boneage.web.cases.follow_up import FollowUp, Interval, follow_up, radiographs_of
 from boneage.web.cases.measurements import (
     MeasurementsForm,
     adult_height,
@@ -126,7 +126,7 @@ def measurements(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """Store the measurements from which the adult height is predicted."""
     user = member_of(request)
     child = get_object_or_404(Case, pk=pk)
-    form = MeasurementsForm(child, Assessment.objects.filter(case=child), request.POST)
+    form = MeasurementsForm(child, radiographs_of(child), request.POST)
     if not form.is_valid():
         return _page(request, child, height_form=form)
     change_measurements(child, form.measurements(), user)
@@ -140,7 +140,7 @@ def compare(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show two radiographs of a child beside each other, registered: the last two, or those in the address."""
     user = member_of(request)
     child = get_object_or_404(Case, pk=pk)
-    shown = [one for one in map(registered, _in_order(Assessment.objects.filter(case=child))) if one is not None]
+    shown = [one for one in map(registered, _in_order(radiographs_of(child))) if one is not None]
     if len(shown) < 2:
         raise Http404
     earlier = _chosen(request, "earlier", shown, -2)
@@ -179,7 +179,7 @@ def _page(
     form: _BirthDate | None = None,
     height_form: MeasurementsForm | None = None,
 ) -> HttpResponse:
-    assessments = list(Assessment.objects.filter(case=child))
+    assessments = list(radiographs_of(child))
     radiographs = _radiographs(assessments)
     points = [radiograph.point for radiograph in radiographs if radiograph.point is not None]
     course = follow_up(assessments, child.sex)

@@ -11,9 +11,10 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
+from boneage.sex import Sex
 from boneage.web.accounts.access import assessment_or_404, for_role, member_of
 from boneage.web.cases import corrections
-from boneage.web.models import Role
+from boneage.web.models import Assessment, Role
 from boneage.web.queue.jobs import BusyError
 from boneage.web.views.result import page_again
 
@@ -21,16 +22,22 @@ from boneage.web.views.result import page_again
 @require_POST
 @for_role(Role.READER, in_open=False)
 def assess_again(request: HttpRequest, pk: UUID) -> HttpResponseBase:
-    """Assess the stored radiograph as the other sex, and show the new assessment."""
+    """Assess the stored radiograph as another sex (``sex``, the other one if left out), and show the new assessment."""
     assessment, user = assessment_or_404(pk), member_of(request)
     try:
-        again = corrections.assess_again(assessment, user)
+        again = corrections.assess_again(assessment, user, _another_sex(request, assessment))
     except ValidationError as error:
         return page_again(request, assessment, again_error=error.message)
     except BusyError:
         text = gettext("Too many radiographs are waiting. Please try again in a few minutes.")
         return page_again(request, assessment, again_error=text)
     return redirect("result", pk=again.pk)
+
+
+def _another_sex(request: HttpRequest, assessment: Assessment) -> Sex:
+    if request.POST.get("sex") in {sex.value for sex in Sex if sex.value != assessment.sex}:
+        return Sex(request.POST["sex"])
+    return Sex.MALE if assessment.sex == Sex.FEMALE else Sex.FEMALE
 
 
 @require_POST

@@ -129,6 +129,8 @@ def decide(request: HttpRequest, pk: UUID) -> HttpResponseBase:
             return _decision_again(request, assessment, confirming=True)
         return HttpResponse(gettext("There is no estimate to decide on."), status=409)
     if getattr(request, "htmx", False):
+        if assessment.sex == BOTH:
+            return render(request, "web/result_decision.html", _decision_context(request, assessment))
         context = {**_card_context(assessment), **_decision_context(request, assessment)}
         return render(request, "web/result_decided.html", context)
     return redirect(f"{request.path.removesuffix('decide')}#decision")
@@ -152,11 +154,9 @@ def _context(request: HttpRequest, assessment: Assessment) -> dict[str, Any]:
     deletion = {"may_delete": decisions.may_delete(user_of(request))}
     if assessment.state != State.DONE:
         return {"assessment": assessment, **deletion}
-    if assessment.sex == BOTH:
-        return {**_both_context(assessment), **_decision_context(request, assessment), **deletion}
     user = user_of(request)
     return {
-        **_answer_context(assessment),
+        **(_both_context(assessment) if assessment.sex == BOTH else _answer_context(assessment)),
         **_decision_context(request, assessment),
         **deletion,
         "place": _place(request, assessment),
