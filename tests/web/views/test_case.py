@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 
 from boneage.web.cases.decisions import DecisionInput, decide
-from boneage.web.models import BOTH, Assessment, AuditEvent, Case, Measurements, Role, State, User, Verdict
+from boneage.web.models import BOTH, Assessment, AuditEvent, Case, Measurements, PictureKind, Role, State, User, Verdict
 from tests.web.conftest import answer_of_phantom, with_result
 
 pytestmark = [pytest.mark.django_db]
@@ -120,15 +120,18 @@ def test_change_birth_date(
 def test_delete_case_asks_first(
     clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
 ) -> None:
-    """Deleting asks first."""
+    """Deleting asks first, and takes the measurements along."""
     done_assessment(case=child)
+    Measurements.objects.create(case=child, height_cm=128.0)
     user = log_in(Role.REVIEWER)
     text = user.get(f"/cases/{child.pk}/delete").content.decode()
     assert "1 assessment<" in text
-    assert "3 radiographs and pictures" in text
+    assert f"{len(PictureKind)} radiographs and pictures" in text
+    assert "measurements" in text
     assert Case.objects.exists()
     assert user.post(f"/cases/{child.pk}/delete").headers["Location"] == CASES
     assert not Case.objects.exists()
+    assert not Measurements.objects.exists()
     assert not Assessment.objects.exists()
     assert user.get(f"/cases/{child.pk}/").status_code == 404
     assert user.post(f"/cases/{child.pk}/delete").status_code == 404

@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 
 from boneage.clinical.ages import calendar_months
 from boneage.web.accounts.audit import Action, record
-from boneage.web.models import FINAL, Assessment, Case, Decision, Picture, User
+from boneage.web.models import FINAL, Assessment, Case, Decision, Measurements, Picture, User
 from boneage.web.queue import jobs
 
 
@@ -24,6 +24,7 @@ class Belongings:
     assessments: int
     pictures: int
     decisions: int
+    measurements: int
 
 
 def belongings(case: Case) -> Belongings:
@@ -32,6 +33,7 @@ def belongings(case: Case) -> Belongings:
         assessments=Assessment.objects.filter(case=case).count(),
         pictures=Picture.objects.filter(assessment__case=case).count(),
         decisions=Decision.objects.filter(assessment__case=case).count(),
+        measurements=Measurements.objects.filter(case=case).count(),
     )
 
 
