@@ -22,6 +22,7 @@ from boneage.schema import (
     DeterminationCode,
     HandDocument,
     NormalRangeDocument,
+    ReferenceDocument,
     WithheldCode,
 )
 from boneage.severity import Severity, highest_severity

@@ -30,7 +30,7 @@ def test_delete_case_deletes_all_and_nothing_else(
     kept = done_assessment(case=Case.objects.create(reference="P-2", sex="F"))
     for radiograph in (*deleted, kept):
         Decision.objects.create(assessment=radiograph, verdict=Verdict.ACCEPTED, age_months=94)
-    assert belongings(child) == Belongings(assessments=2, pictures=2 * len(PictureKind), decisions=2)
+    assert belongings(child) == Belongings(2, 2 * len(PictureKind), decisions=2, measurements=0)
     delete_case(child, user)
     assert list(Case.objects.values_list("reference", flat=True)) == ["P-2"]
     assert list(Assessment.objects.all()) == [kept]
@@ -43,7 +43,7 @@ def test_delete_case_deletes_all_and_nothing_else(
         "case",
         str(child.pk),
     )
-    assert event.detail == {"assessments": 2, "pictures": 2 * len(PictureKind), "decisions": 2}
+    assert event.detail == {"assessments": 2, "pictures": 2 * len(PictureKind), "decisions": 2, "measurements": 0}
     with pytest.raises(Http404):
         delete_case(child, user)
     assert AuditEvent.objects.count() == 1
