@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,19 +11,12 @@ import pytest
 from boneage.atlas import Atlas
 from boneage.clinical.references import shipped_reference
 from boneage.sex import Sex
+from tests.programs import load_program
 
 
 @pytest.fixture(scope="module")
 def calibration() -> ModuleType:
-    name = "calibration_benchmark"
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "calibration.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where dataclasses look for their annotations
-    spec.loader.exec_module(module)
-    return module
+    return load_program("benchmarks/calibration.py")
 
 
 @pytest.fixture(scope="module")

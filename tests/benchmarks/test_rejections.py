@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,20 +17,12 @@ from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph
 from tests.bundles import tiny_bundle
+from tests.programs import load_program
 
 
 @pytest.fixture(scope="module")
 def rejections() -> ModuleType:
-    name = "rejections_benchmark"
-    spec = importlib.util.spec_from_file_location(
-        name, Path(__file__).resolve().parents[2] / "benchmarks" / "rejections.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where dataclasses look for their annotations
-    spec.loader.exec_module(module)
-    return module
+    return load_program("benchmarks/rejections.py")
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -11,18 +9,15 @@ from types import ModuleType
 import pytest
 from packaging.requirements import Requirement
 
+from tests.programs import load_program
+
 ROOT = Path(__file__).parents[2]
 HASH = "    --hash=sha256:" + "0" * 64
 
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("supply_chain", ROOT / "tools" / "supply_chain.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_program("tools/supply_chain.py")
 
 
 def test_lock_and_licences_of_the_service(tool: ModuleType) -> None:

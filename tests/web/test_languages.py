@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -26,25 +25,16 @@ from boneage.warnings_ import WARNING_TEXTS
 from boneage.web.languages import languages
 from boneage.web.models import Assessment
 from boneage.words import LOCALE
+from tests.programs import load_program
 from tests.web.warned import WARNING_VALUES
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent.parent.name for path in LOCALE.glob("*/LC_MESSAGES/django.po"))
 
 
-def load(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    return load(ROOT / "tools" / "languages.py", "languages_tool")
+    return load_program("tools/languages.py")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +52,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target = folder / name / "LC_MESSAGES"
         target.mkdir(parents=True)
         shutil.copy(LOCALE / name / "LC_MESSAGES" / "django.po", target)
-    written = load(ROOT / "setup.py", "boneage_setup").compile_catalogues(folder)
+    written = load_program("setup.py").compile_catalogues(folder)
     assert len(written) == len(FOLDERS)
     return folder
 
