@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -156,7 +157,20 @@ def test_export_command_bundle_checks_and_assesses(exported: Result, workplace: 
     assert run_command("bundle", "check", folder).exit_code == 0
     result = run_command("assess", workplace / "radiographs" / "3.png", "--sex", "F", "--bundle", folder, "--json")
     assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["bundle"] == {"name": "small", "version": "1"}
+    assert json.loads(result.stdout)["bundle"] == {"name": "small", "version": "1", "repeat_sd_months": None}
+
+
+def test_export_command_renews_with_repeat_sd(exported: Result, workplace: Path) -> None:
+    """Only the manifest changes: version, date and the standard deviation of repeated readings."""
+    assert exported.exit_code == 0, exported.stderr
+    folder, renewed = workplace / "bundles" / "Small", workplace / "bundles" / "renewed"
+    options = ("--repeat-sd", "1.3", "--version", "2", "--out", renewed)
+    result = run_command("export", "--renew", folder, *options)
+    assert result.exit_code == 0, result.stderr
+    before, after = read_manifest(folder), read_manifest(renewed)
+    assert after == replace(before, version="2", created=after.created, repeat_sd_months=1.3)
+    for graph in folder.glob("*.onnx"):
+        assert (renewed / graph.name).read_bytes() == graph.read_bytes()
 
 
 def test_export_command_fewer_radiographs_without_mirror(workplace: Path, run: Path, tmp_path: Path) -> None:
