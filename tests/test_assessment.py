@@ -637,7 +637,7 @@ def test_nearest_plates_withheld_outside_the_range(png: Path, tmp_path: Path, mo
     spread = Bundle.open(tiny_bundle(tmp_path / "spread", distribution=True))
     change_answers(monkeypatch, age_months=300.0)
     assessment = assess(png, "F", spread, atlas="default")
-    assert assessment.probable_plates is not None
+    assert assessment.nearest_plates is not None
     assert assessment.document().nearest_plates is None
 
 

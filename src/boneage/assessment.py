@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from boneage.activations import ViewActivation, heat_map_of, mean_activations, shows_anything, to_shape
 from boneage.atlas import Atlas
-from boneage.atlas_index import Plate
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.estimate import AgeEstimate, combine, lone_region, region_ages
 from boneage.bundle.manifest import Member
@@ -34,7 +33,8 @@ from boneage.file_names import printable_name
 from boneage.files import sha256_of
 from boneage.geometry import Transform
 from boneage.hand.borders import InnerPicture, inner_window
-from boneage.hand.registration import POINT_NAMES, REGION_TITLES, Hand, Region, box_corners, share_on_radiograph
+from boneage.hand.document import hand_document
+from boneage.hand.registration import REGION_TITLES, Hand, Region, share_on_radiograph
 from boneage.hand.views import (
     ViewSpec,
     cut_view,
@@ -48,11 +48,7 @@ from boneage.schema import (
     SCHEMA,
     AssessmentDocument,
     BundleDocument,
-    FactsDocument,
-    HandDocument,
     NearestPlatesDocument,
-    PlateDocument,
-    PointsDocument,
     RadiographDocument,
     to_json,
     two_decimals,
@@ -70,19 +66,6 @@ NOTICE = "Not a medical device. For research and teaching; a physician must read
 _LEAST_ON_RADIOGRAPH = 0.7
 """Least share of a region's box that the radiograph must show. Below it the region's networks guess: the 11 of 3,853
 radiographs that show less of region E have twice the error."""
-
-
-@dataclass(frozen=True)
-class ProbablePlates:
-    """The plates of an atlas that are most probably the nearest to the bone age.
-
-    Attributes:
-        atlas: name of the atlas.
-        plates: plates with their probabilities, 0..1, the most probable first.
-    """
-
-    atlas: str
-    plates: tuple[tuple[Plate, float], ...]
 
 
 @dataclass(frozen=True)
@@ -109,7 +92,7 @@ class Assessment:
         picture: uint8 (h, w), the radiograph as it is drawn (`boneage.explain.display_picture`), bone bright.
         activations: one for each view and grid.
         repeat_sd_months: standard deviation of the bundle's repeated readings of one hand; None if it was not measured.
-        probable_plates: the most probable plates of the atlas; None without an atlas or a distribution of the age.
+        nearest_plates: the most probable plates of the atlas; None without an atlas or a distribution of the age.
         hand: where the hand lies on the radiograph; None if the bundle does not look for it.
         region_ages_months: the bone age by each region alone (`boneage.bundle.estimate.region_ages`), not corrected,
             also by one that the estimate leaves out (`boneage.bundle.estimate.lone_region`); empty
@@ -132,7 +115,7 @@ class Assessment:
     picture: NDArray[np.uint8] = field(repr=False, compare=False)
     activations: tuple[ViewActivation, ...] = field(repr=False, compare=False)
     repeat_sd_months: float | None = None
-    probable_plates: ProbablePlates | None = None
+    nearest_plates: NearestPlatesDocument | None = None
     hand: Hand | None = field(default=None, repr=False, compare=False)
     region_ages_months: Mapping[Region, float] = field(default_factory=dict)
     embeddings: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
@@ -208,11 +191,11 @@ class Assessment:
             member_ages_months={name: round(age, 2) for name, age in estimate.member_ages_months.items()},
             region_ages_months={region: round(age, 2) for region, age in self.region_ages_months.items()},
             age_distribution=None if distribution is None else tuple(round(float(share), 5) for share in distribution),
-            nearest_plates=None if self.is_meaningless else _plates_document(self.probable_plates),
+            nearest_plates=None if self.is_meaningless else self.nearest_plates,
             regions=self.regions,
-            hand=None if self.hand is None else _hand_document(self.hand, self.regions),
+            hand=None if self.hand is None else hand_document(self.hand, self.regions),
             warnings=tuple(warning.document() for warning in self.warnings),
-            facts=_facts_document(self.facts),
+            facts=self.facts.document(),
             radiograph=RadiographDocument(
                 height_pixels=self.radiograph_shape[0],
                 width_pixels=self.radiograph_shape[1],
@@ -391,7 +374,7 @@ def _assess(
         picture=picture,
         activations=activations,
         repeat_sd_months=opened.manifest.repeat_sd_months,
-        probable_plates=_probable_plates(atlas, given, estimate),
+        nearest_plates=None if atlas is None else atlas.nearest_plates(given, estimate.age_distribution),
         hand=hand,
         region_ages_months=by_region,
         embeddings={member: output.embedding for member, output in outputs.items()},
@@ -428,12 +411,6 @@ def _clinical_reading(
         carpal_limits=carpal_limits,
         sex_is_known=sex_is_known,
     )
-
-
-def _probable_plates(atlas: Atlas | None, sex: Sex, estimate: AgeEstimate) -> ProbablePlates | None:
-    if atlas is None or estimate.age_distribution is None or not atlas.for_sex(sex):
-        return None
-    return ProbablePlates(atlas.name, tuple(atlas.most_probable(sex, estimate.age_distribution)))
 
 
 def _shown(
@@ -509,56 +486,3 @@ class _Clock:
 
 def _rounded_pair(bounds: tuple[float, float] | None) -> tuple[float, float] | None:
     return None if bounds is None else (round(bounds[0], 2), round(bounds[1], 2))
-
-
-def _hand_document(hand: Hand, regions: Sequence[Region]) -> HandDocument:
-    points = {name: _point(point, 2) for name, point in zip(POINT_NAMES, hand.points_xy, strict=True)}
-    to_radiograph = hand.radiograph_to_frame.inverse()
-    boxes: dict[str, tuple[tuple[float, float], ...]] = {
-        region: tuple(_point(corner, 1) for corner in to_radiograph.points(box_corners(region)))
-        for region in regions
-        if region != "radiograph"
-    }
-    return HandDocument(
-        points=PointsDocument(**points),
-        mirrored=hand.mirrored,
-        inverted=hand.inverted,
-        rotation_degrees=round(hand.rotation_degrees, 2),
-        length_pixels=round(hand.length_pixels, 2),
-        spread=round(hand.spread, 5),
-        side_certain=hand.side_certain,
-        outline_xy=tuple(_point(point, 1) for point in hand.outline()),
-        boxes_xy=boxes,
-    )
-
-
-def _point(xy: NDArray[np.float64], decimals: int) -> tuple[float, float]:
-    return round(float(xy[0]), decimals), round(float(xy[1]), decimals)
-
-
-def _plates_document(plates: ProbablePlates | None) -> NearestPlatesDocument | None:
-    if plates is None:
-        return None
-    return NearestPlatesDocument(
-        atlas=plates.atlas,
-        plates=tuple(
-            PlateDocument(key=plate.key, age_months=plate.age_months, probability=round(probability, 3))
-            for plate, probability in plates.plates
-        ),
-    )
-
-
-def _facts_document(facts: RadiographFacts) -> FactsDocument:
-    spacing = facts.spacing_mm
-    return FactsDocument(
-        format=facts.format,
-        bits_stored=facts.bits_stored,
-        photometric=facts.photometric,
-        inverted=facts.inverted,
-        spacing_mm=None if spacing is None else (round(spacing[0], 5), round(spacing[1], 5)),
-        side=facts.side,
-        body_part=facts.body_part,
-        sex=None if facts.sex is None else facts.sex.value,
-        study_date=facts.study_date,
-        modality=facts.modality,
-    )

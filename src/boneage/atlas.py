@@ -39,6 +39,7 @@ from boneage.geometry import fit_inside, sample
 from boneage.hand.views import cut_view
 from boneage.reading.headers.formats import read_image_header
 from boneage.reading.radiograph import read_radiograph
+from boneage.schema import NearestPlatesDocument, PlateDocument
 from boneage.sex import Sex
 
 log = logging.getLogger(__name__)
@@ -166,6 +167,24 @@ class Atlas:
         shares = np.bincount(nearest, weights=distribution, minlength=len(plates)) / distribution.sum()
         order = np.argsort(-shares, kind="stable")[:count]
         return [(plates[place], float(shares[place])) for place in order.tolist()]
+
+    def nearest_plates(self, sex: Sex, distribution: Vector | None) -> NearestPlatesDocument | None:
+        """Return the three most probable plates by the project's schema.
+
+        Args:
+            sex: sex of the patient.
+            distribution: see `most_probable`, or None.
+
+        Returns:
+            The plates; None without a distribution, or if the atlas has none of this sex.
+        """
+        if distribution is None or not self.for_sex(sex):
+            return None
+        plates = tuple(
+            PlateDocument(key=plate.key, age_months=plate.age_months, probability=round(probability, 3))
+            for plate, probability in self.most_probable(sex, distribution)
+        )
+        return NearestPlatesDocument(atlas=self.name, plates=plates)
 
     def neighbours(self, plate: Plate) -> tuple[Plate | None, Plate | None]:
         """Return the next younger and the next older plate of the same sex; None at the ends.

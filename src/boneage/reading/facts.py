@@ -7,6 +7,7 @@ from datetime import date
 from typing import Literal
 
 from boneage.errors import Rejection, RejectionCode
+from boneage.schema import FactsDocument
 from boneage.sex import Sex
 
 RadiographFormat = Literal["png", "jpeg", "jpeg2000", "tiff", "webp", "bmp", "dicom"]
@@ -76,6 +77,22 @@ class RadiographFacts:
     not_human: bool = False
     bits_differ: bool = False
     size_differs: bool = False
+
+    def document(self) -> FactsDocument:
+        """Return the facts by the project's schema, without the patient's age and date of birth."""
+        spacing = self.spacing_mm
+        return FactsDocument(
+            format=self.format,
+            bits_stored=self.bits_stored,
+            photometric=self.photometric,
+            inverted=self.inverted,
+            spacing_mm=None if spacing is None else (round(spacing[0], 5), round(spacing[1], 5)),
+            side=self.side,
+            body_part=self.body_part,
+            sex=None if self.sex is None else self.sex.value,
+            study_date=self.study_date,
+            modality=self.modality,
+        )
 
 
 @dataclass(frozen=True)
