@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from boneage.web.cases.worklist import Worklist, WorklistQuery
-from boneage.web.models import Assessment, AuditEvent, Case, PictureKind, Role, State, User
+from boneage.web.models import BOTH, Assessment, AuditEvent, Case, PictureKind, Role, State, User
 from tests.web.conftest import answer_of_phantom
 
 pytestmark = pytest.mark.django_db
@@ -33,7 +33,7 @@ def test_assess_again_supersedes(
 ) -> None:
     """The other sex gives a new assessment of the same file, and the old one stays in the record only."""
     old, client = done_assessment(case=child, note="left"), log_in()
-    answer = client.post(address(old, "again"))
+    answer = client.post(address(old, "again"), {"sex": "M"})
     old.refresh_from_db()
     again = old.superseded_by
     assert again is not None
@@ -50,15 +50,32 @@ def test_assess_again_supersedes(
     assert "This radiograph was assessed again" in body
     assert "data-accept" not in body
     assert client.post(address(old, "decide"), {"verdict": "accepted"}).status_code == 403
-    assert client.post(address(old, "again")).status_code == 403
+    assert client.post(address(old, "again"), {"sex": "M"}).status_code == 403
     assert client.get(address(old, "report.pdf")).status_code == 409
+
+
+def test_assess_again_for_both_sexes(child: Case, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+    """The case's sex is unknown then, until somebody knows better."""
+    old = done_assessment(case=child)
+    assert log_in().post(address(old, "again"), {"sex": BOTH}).status_code == 302
+    child.refresh_from_db()
+    old.refresh_from_db()
+    assert old.superseded_by is not None
+    assert (child.sex, old.superseded_by.sex) == (BOTH, BOTH)
+
+
+@pytest.mark.parametrize("sex", ["F", "", "X"])
+def test_assess_again_needs_another_sex(child: Case, done_assessment: MakeAssessment, log_in: LogIn, sex: str) -> None:
+    """The present sex, none and an unknown one are mistakes of a program."""
+    assert log_in().post(address(done_assessment(case=child), "again"), {"sex": sex}).status_code == 400
+    assert Assessment.objects.count() == 1
 
 
 def test_assess_again_keeps_sex_of_case(child: Case, done_assessment: MakeAssessment, log_in: LogIn) -> None:
     """A child with other radiographs does not change its sex by one of them."""
     one = done_assessment(case=child)
     done_assessment(case=child)
-    answer = log_in().post(address(one, "again"))
+    answer = log_in().post(address(one, "again"), {"sex": "M"})
     assert answer.status_code == 422
     assert "Move this radiograph to another case first." in answer.content.decode()
     one.refresh_from_db()
@@ -118,7 +135,7 @@ def test_decided_radiograph_needs_reviewer(child: Case, done_assessment: MakeAss
     assessment = done_assessment(case=child)
     reader = log_in(Role.READER)
     reader.post(address(assessment, "decide"), {"verdict": "accepted"})
-    for path, data in (("again", {}), ("move", {"reference": "P3"})):
+    for path, data in (("again", {"sex": "M"}), ("move", {"reference": "P3"})):
         assert reader.post(address(assessment, path), data).status_code == 403
     assert "Wrong sex or wrong case" not in reader.get(address(assessment)).content.decode()
     assert log_in(Role.REVIEWER).post(address(assessment, "move"), {"reference": "P3"}).status_code == 302
@@ -128,5 +145,5 @@ def test_decided_radiograph_needs_reviewer(child: Case, done_assessment: MakeAss
 def test_corrections_need_clinic(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
     """The mode open keeps no file and has no cases."""
     assessment = done_assessment()
-    assert client.post(address(assessment, "again")).status_code == 404
+    assert client.post(address(assessment, "again"), {"sex": "M"}).status_code == 404
     assert client.post(address(assessment, "move"), {"reference": "P1"}).status_code == 404

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
@@ -10,11 +12,22 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
 from boneage.clinical.ages import calendar_months
-from boneage.sex import Sex
 from boneage.web.accounts.audit import Action, record
 from boneage.web.cases.forms import LONGEST_REFERENCE, composed_reference
-from boneage.web.models import Assessment, Case, PictureKind, Role, User, configuration
+from boneage.web.models import BOTH, Assessment, Case, PictureKind, Role, User, configuration
 from boneage.web.queue import jobs
+
+_AGAIN = {
+    "F": gettext_lazy("Assess again as female"),
+    "M": gettext_lazy("Assess again as male"),
+    BOTH: gettext_lazy("Assess again for both sexes"),
+}
+"""Labels of `other_sexes`."""
+
+
+def other_sexes(assessment: Assessment) -> dict[str, Any]:
+    """Return the sexes as which a radiograph can be assessed again, with their labels."""
+    return {sex: label for sex, label in _AGAIN.items() if sex != assessment.sex}
 
 
 class MoveForm(forms.Form):
@@ -49,10 +62,15 @@ def can_be_assessed_again(assessment: Assessment) -> bool:
 
 
 @transaction.atomic
-def assess_again(assessment: Assessment, user: User, sex: Sex) -> Assessment:
+def assess_again(assessment: Assessment, user: User, sex: str) -> Assessment:
     """Queue the stored radiograph as another sex, and mark this assessment as superseded.
 
     The case takes that sex, too, if it has no other radiograph.
+
+    Args:
+        assessment: a final one.
+        user: the user.
+        sex: one of `other_sexes`.
 
     Returns:
         The new assessment.
@@ -85,7 +103,7 @@ def assess_again(assessment: Assessment, user: User, sex: Sex) -> Assessment:
     )
     current.superseded_by = again
     current.save(update_fields=["superseded_by"])
-    record(user, Action.SUPERSEDED, current, by=str(again.pk), sex=sex.value)
+    record(user, Action.SUPERSEDED, current, by=str(again.pk), sex=sex)
     record(user, Action.SUBMIT, again)
     return again
 
@@ -135,7 +153,7 @@ def _locked(assessment: Assessment, user: User) -> Assessment:
     return current
 
 
-def _change_sex(assessment: Assessment, sex: Sex, user: User) -> None:
+def _change_sex(assessment: Assessment, sex: str, user: User) -> None:
     """Change the sex of a case whose only radiograph this is."""
     case = Case.objects.select_for_update().get(assessments=assessment)
     others = Assessment.objects.filter(case=case, superseded_by=None).exclude(pk=assessment.pk)
@@ -144,7 +162,7 @@ def _change_sex(assessment: Assessment, sex: Sex, user: User) -> None:
             gettext("Other radiographs of this case have the same sex. Move this radiograph to another case first."),
             "case_differs",
         )
-    case.sex = sex.value
+    case.sex = sex
     case.save(update_fields=["sex"])
     record(user, Action.CASE_CHANGED, case, changed="sex")
 

@@ -6,15 +6,14 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBadRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
-from boneage.sex import Sex
 from boneage.web.accounts.access import assessment_or_404, for_role, member_of
 from boneage.web.cases import corrections
-from boneage.web.models import Assessment, Role
+from boneage.web.models import Role
 from boneage.web.queue.jobs import BusyError
 from boneage.web.views.result import page_again
 
@@ -22,22 +21,18 @@ from boneage.web.views.result import page_again
 @require_POST
 @for_role(Role.READER, in_open=False)
 def assess_again(request: HttpRequest, pk: UUID) -> HttpResponseBase:
-    """Assess the stored radiograph as another sex (``sex``, the other one if left out), and show the new assessment."""
-    assessment, user = assessment_or_404(pk), member_of(request)
+    """Assess the stored radiograph as another sex (``sex``), and show the new assessment."""
+    assessment, user, sex = assessment_or_404(pk), member_of(request), request.POST.get("sex", "")
+    if sex not in corrections.other_sexes(assessment):
+        return HttpResponseBadRequest(gettext("Choose another sex."))
     try:
-        again = corrections.assess_again(assessment, user, _another_sex(request, assessment))
+        again = corrections.assess_again(assessment, user, sex)
     except ValidationError as error:
         return page_again(request, assessment, again_error=error.message)
     except BusyError:
         text = gettext("Too many radiographs are waiting. Please try again in a few minutes.")
         return page_again(request, assessment, again_error=text)
     return redirect("result", pk=again.pk)
-
-
-def _another_sex(request: HttpRequest, assessment: Assessment) -> Sex:
-    if request.POST.get("sex") in {sex.value for sex in Sex if sex.value != assessment.sex}:
-        return Sex(request.POST["sex"])
-    return Sex.MALE if assessment.sex == Sex.FEMALE else Sex.FEMALE
 
 
 @require_POST

@@ -161,6 +161,7 @@ def _context(request: HttpRequest, assessment: Assessment) -> dict[str, Any]:
         **deletion,
         "place": _place(request, assessment),
         "may_change": corrections.may_change(assessment, user),
+        "other_sexes": corrections.other_sexes(assessment),
         "can_be_assessed_again": corrections.can_be_assessed_again(assessment),
         "move_form": corrections.MoveForm(),
     }
