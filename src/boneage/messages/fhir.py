@@ -33,7 +33,7 @@ def fhir_bundle(document: AssessmentDocument, source: ResultSource, version: Fhi
     Raises:
         ClinicalError: the reference of the setting ``BONEAGE_REFERENCE`` cannot be read.
     """
-    values = result_values(document, source.decided)
+    values = result_values(document, source)
     device = _device(document, source, version)
     observation = _observation(document, source, values)
     report = _report(source, values)

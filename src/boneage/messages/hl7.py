@@ -28,7 +28,7 @@ def oru_r01(document: AssessmentDocument, source: ResultSource) -> str:
     Raises:
         ClinicalError: the reference of the setting ``BONEAGE_REFERENCE`` cannot be read.
     """
-    values = result_values(document, source.decided)
+    values = result_values(document, source)
     segments = [_msh(source), _pid(source, values), _obr(source, values), *_obx(source, values)]
     return "".join(f"{segment}\r" for segment in segments)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
+from boneage.clinical.change import SerialReading
 from boneage.report.comparison import Decided
 from boneage.report.content import ReportContent, clinical_of, report_content
 from boneage.schema import AssessmentDocument, ClinicalDocument
@@ -30,7 +31,7 @@ class ResultSource:
         issued: moment of the result or of the physician's decision, with a time zone.
         decided: the physician's decision, if there is one.
         reader: name of the physician who decided; empty before a decision.
-        study_uid: Study Instance UID of the radiograph; empty if it is unknown.
+        earlier: reading of an earlier radiograph of the child, with which the text compares this one.
     """
 
     id: str
@@ -39,7 +40,7 @@ class ResultSource:
     issued: datetime
     decided: Decided | None = None
     reader: str = ""
-    study_uid: str = ""
+    earlier: SerialReading | None = None
 
     @property
     def is_final(self) -> bool:
@@ -90,17 +91,18 @@ class ResultValues:
     clinical: ClinicalDocument
 
 
-def result_values(document: AssessmentDocument, decided: Decided | None) -> ResultValues:
+def result_values(document: AssessmentDocument, source: ResultSource) -> ResultValues:
     """Return the values of a result in the current language (`boneage.words.use_language`).
 
     Args:
         document: the assessment.
-        decided: the physician's decision, if there is one.
+        source: its origin.
 
     Raises:
         ClinicalError: the reference of the setting ``BONEAGE_REFERENCE`` cannot be read.
     """
-    clinical, content = clinical_of(document, decided), report_content(document, decided)
+    decided = source.decided
+    clinical, content = clinical_of(document, decided), report_content(document, decided, earlier=source.earlier)
     months = document.age_months if decided is None else decided.age_months
     normal = clinical.normal_range
     return ResultValues(

@@ -159,7 +159,7 @@ def test_assessment_rejected(in_open: Api) -> None:
     document = answer.json()
     assert (answer.status_code, document["state"], document["code"]) == (200, "rejected", "no_hand")
     assert (document["message"], document["result"]) == ("There is no hand.", None)
-    for part in ("result", "radiograph.jpg", "heat.png", "overlay.png", "report.pdf"):
+    for part in ("result", "radiograph.jpg", "heat.png", "overlay.png", "report.pdf", "fhir", "hl7"):
         response = in_open.get(f"assessments/{key}/{part}")
         assert problem_of(response) == (409, "no_result")
         assert "no_hand" in response.json()["message"]
@@ -169,7 +169,7 @@ def test_assessment_rejected(in_open: Api) -> None:
 def test_result_of_waiting_radiograph(in_open: Api) -> None:
     """A waiting radiograph has no result yet."""
     key = in_open.submit(sex="M").json()["id"]
-    for part in ("result", "radiograph.jpg", "heat.png", "overlay.png", "report.pdf"):
+    for part in ("result", "radiograph.jpg", "heat.png", "overlay.png", "report.pdf", "fhir", "hl7"):
         assert problem_of(in_open.get(f"assessments/{key}/{part}")) == (409, "not_finished")
     assert problem_of(in_open.post(f"assessments/{key}/decision", CORRECTION)) == (409, "not_decidable")
 
@@ -351,7 +351,7 @@ def test_pictures_and_report_have_neutral_names(in_open: Api, done_assessment: M
         assert response["Cache-Control"] == "no-store"
     report = in_open.get(f"assessments/{assessment.pk}/report.pdf")
     assert (report["Content-Type"], report.content[:5]) == ("application/pdf", b"%PDF-")
-    for part in ("radiograph.jpg", "heat.png", "overlay.png", "report.pdf"):
+    for part in ("radiograph.jpg", "heat.png", "overlay.png", "report.pdf", "fhir", "hl7"):
         name = in_open.get(f"assessments/{assessment.pk}/{part}")["Content-Disposition"]
         assert str(assessment.pk)[:8] in name
         assert "radiograph" not in name
@@ -587,14 +587,15 @@ def test_audit_names_user_and_token(token_of: Callable[..., Api]) -> None:
     key = reader.submit(sex="F", reference="P 1").json()["id"]
     reader.get(f"assessments/{key}")
     work_off()
-    for part in ("", "/result", "/radiograph.jpg", "/heat.png", "/overlay.png", "/report.pdf"):
+    for part in ("", "/result", "/radiograph.jpg", "/heat.png", "/overlay.png", "/report.pdf", "/fhir", "/hl7"):
         assert reader.get(f"assessments/{key}{part}").status_code == 200
     reader.post("assessments/search", {"reference": "P 1"})
     events = list(AuditEvent.objects.order_by("pk"))
-    assert [event.action for event in events] == ["submit", "view", "export", "view", "view", "view", "export", "view"]
+    views, exports = ["view"] * 3, ["export"] * 3
+    assert [event.action for event in events] == ["submit", "view", "export", *views, *exports, "view"]
     assert {event.user_name for event in events} == {"reader"}
     assert {event.detail["via"] for event in events} == {"token ward"}
-    assert [event.object_id for event in events] == [key] * 7 + [""]
+    assert [event.object_id for event in events] == [key] * 9 + [""]
     assert "P 1" not in str([event.detail for event in events])
 
 
@@ -714,7 +715,7 @@ def test_submit_to_result_with_worker(in_open: Api, own_networks: None) -> None:
     assert document["plates"]["by_age"].startswith("F-")
     assert document["difference"] is None  # the phantom's number is no bone age
     assert problem_of(in_open.post(f"assessments/{key}/decision", {"verdict": "accepted"})) == (409, "not_decidable")
-    for part in ("overlay.png", "report.pdf"):
+    for part in ("overlay.png", "report.pdf", "fhir", "hl7"):
         assert io.BytesIO(in_open.get(f"assessments/{key}/{part}").content).read(1)
 
 

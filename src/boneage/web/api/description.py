@@ -134,7 +134,10 @@ class ServiceAPI(NinjaAPI):
 def _described(status: int, answer: Good) -> dict[str, Any]:
     response: dict[str, Any] = {"description": answer.meaning}
     if isinstance(answer.body, tuple):
-        response["content"] = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in answer.body}
+        file = {"type": "string", "format": "binary"}
+        response["content"] = {
+            kind: {"schema": {"type": "object"} if kind.endswith("json") else file} for kind in answer.body
+        }
     return response | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
 
 

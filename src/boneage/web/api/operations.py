@@ -6,10 +6,10 @@ module registers the operations, in the order in which the description lists the
 
 from __future__ import annotations
 
-from boneage.web.api import cases, radiographs, results, search, service
+from boneage.web.api import cases, messages, radiographs, results, search, service
 from boneage.web.api.application import api
 from boneage.web.api.fallbacks import add_fallbacks
 
-__all__ = ["api", "cases", "radiographs", "results", "search", "service"]
+__all__ = ["api", "cases", "messages", "radiographs", "results", "search", "service"]
 
 add_fallbacks()

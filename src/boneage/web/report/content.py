@@ -117,7 +117,7 @@ def _decision(assessment: Assessment) -> Iterator[str]:
             gettext("Accepted on %(when)s: %(age)s") if accepted else gettext("Corrected on %(when)s: %(age)s")
         ) % values
     else:
-        values["name"] = _name(decision.decided_by)
+        values["name"] = name_of(decision.decided_by)
         sentence = (
             gettext("Accepted by %(name)s on %(when)s: %(age)s")
             if accepted
@@ -128,7 +128,8 @@ def _decision(assessment: Assessment) -> Iterator[str]:
         yield gettext("Reason: %(reason)s") % {"reason": decision.reason}
 
 
-def _name(user: User) -> str:
+def name_of(user: User) -> str:
+    """Return the name of a user on reports: the full name, else the name of the account."""
     return user.get_full_name() or user.username
 
 
