@@ -104,7 +104,7 @@ class Outcome:
             "submitted": (len(set(self.submitted)), radiographs),
             "states": (dict(self.states), {"done": radiographs}),
             "answers": (dict(self.answers), {1: radiographs}),
-            "pictures": (dict(self.pictures), {2: radiographs}),
+            "pictures": (dict(self.pictures), {3: radiographs}),
             "audited": (self.audited, (radiographs, radiographs)),
         }
         return [f"{name}: {measured}, not {right}" for name, (measured, right) in wanted.items() if measured != right]
