@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from io import BytesIO
@@ -129,7 +130,8 @@ def test_presentation_state_text() -> None:
 )
 def test_objects_are_valid(elements: dict[str, str | None], tmp_path: Path) -> None:
     """David Clunie's validator finds no error in any object, and none between them and their radiograph."""
-    assert shutil.which("dciodvfy"), "make system-packages installs dicom3tools"
+    if shutil.which("dciodvfy") is None and "CI" not in os.environ:
+        pytest.skip("make system-packages installs dicom3tools")
     given = source(SpecificCharacterSet="ISO_IR 192", **elements)
     verification = Verification(Decided(100.0, True), "Curie^Marie", "Hospital", objects(given)[-1].dataset)
     decided = result_objects(given, document(), PICTURE, now=NOW, verification=verification, decision="1")
