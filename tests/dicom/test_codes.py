@@ -37,6 +37,7 @@ def test_schemes_identify_private_codes() -> None:
     """All schemes beyond those of PS3.16 are identified, and their codes differ."""
     private = [one for one in vars(codes).values() if isinstance(one, Code) and one.scheme_designator == "99BONEAGE"]
     private += codes.DETERMINATIONS.values()
+    private += [one for one in codes.NUMBERS.values() if one.scheme_designator == "99BONEAGE"]
     assert len({one.value for one in private}) == len(private)
     assert {item.CodingSchemeDesignator for item in codes.schemes()} == {"99BONEAGE", "RADELEMENT"}
     assert all(len(one.value) <= 16 and len(one.meaning) <= 64 for one in private)

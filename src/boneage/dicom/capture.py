@@ -17,7 +17,7 @@ from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from boneage.dicom import codes
-from boneage.dicom.identity import ResultKey, laterality, new_object
+from boneage.dicom.identity import ResultKey, instance_reference, laterality, new_object
 from boneage.report.content import ReportContent
 from boneage.report.fonts import BOLD, HAN, PLAIN, font_file
 from boneage.schema import AssessmentDocument
@@ -65,8 +65,7 @@ def secondary_capture(
 
 
 def _source_image(source: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    item = instance_reference(source)
     item.PurposeOfReferenceCodeSequence = [codes.coded(codes.SOURCE_IMAGE)]
     return item
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
+from boneage.report.numbers import NAMES, NumberCode, Unit
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,9 +27,6 @@ REPORT = Code("37362-1", "LN", "XR Bone age")
 FINDING = Code("RDES14", "RADELEMENT", "Pediatric bone age")
 DETERMINATION = Code("RDE1733", "RADELEMENT", "Bone age determination")
 METHOD = Code("GP", PRIVATE_SCHEME, "Greulich and Pyle")
-LOWER_95 = Code("BA95L", PRIVATE_SCHEME, "Bone age, lower bound of the 95 % prediction interval")
-UPPER_95 = Code("BA95U", PRIVATE_SCHEME, "Bone age, upper bound of the 95 % prediction interval")
-DIFFERENCE = Code("BAMINUSCA", PRIVATE_SCHEME, "Bone age minus chronological age")
 WARNING = Code("WARNING", PRIVATE_SCHEME, "Warning on the estimate")
 REFERENCE = Code("REFERENCE", PRIVATE_SCHEME, "Reference of healthy children")
 DETERMINATIONS: Mapping[DeterminationCode, Code] = MappingProxyType(
@@ -40,6 +39,13 @@ DETERMINATIONS: Mapping[DeterminationCode, Code] = MappingProxyType(
 )
 
 Z_SCORE = Code("121416", "DCM", "Z-score of measurement")
+NUMBERS: Mapping[NumberCode, Code] = MappingProxyType(
+    {
+        **{code: Code(code, PRIVATE_SCHEME, NAMES[code]) for code in ("BA95L", "BA95U", "BAMINUSCA")},
+        "SDS": Z_SCORE,
+    }
+)
+"""Codes of the measurements beside the bone age; the chronological age is that of the subject."""
 COMMENT = Code("121106", "DCM", "Comment")
 PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
@@ -69,6 +75,7 @@ SIDES: Mapping[str, Code] = MappingProxyType(
 MONTHS = Code("mo", "UCUM", "month")
 YEARS = Code("a", "UCUM", "year")
 NO_UNITS = Code("1", "UCUM", "no units")
+UNITS: Mapping[Unit, Code] = MappingProxyType({"mo": MONTHS, "1": NO_UNITS})
 PIXELS = Code("{pixels}", "UCUM", "Pixels")
 
 

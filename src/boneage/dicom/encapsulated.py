@@ -8,7 +8,7 @@ from pydicom import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
 
 from boneage.dicom import codes
-from boneage.dicom.identity import ResultKey, new_object
+from boneage.dicom.identity import ResultKey, instance_reference, new_object
 
 SERIES_NUMBER = 992
 
@@ -31,9 +31,7 @@ def encapsulated_pdf(source: Dataset, key: ResultKey, pdf: bytes, *, title: str,
     made.BurnedInAnnotation = "YES"
     made.DocumentTitle = title
     made.ConceptNameCodeSequence = [codes.coded(codes.REPORT)]
-    instance = Dataset()
-    instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
-    made.SourceInstanceSequence = [instance]
+    made.SourceInstanceSequence = [instance_reference(source)]
     made.MIMETypeOfEncapsulatedDocument = "application/pdf"
     made.EncapsulatedDocumentLength = len(pdf)
     made.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)

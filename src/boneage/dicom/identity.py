@@ -20,6 +20,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from boneage.dicom.codes import schemes
 from boneage.errors import Rejection, RejectionCode
 from boneage.files import sha256_of
+from boneage.reading.dicom.facts import stated_side
 from boneage.schema import AssessmentDocument
 
 MANUFACTURER = "The boneage developers"
@@ -232,6 +233,13 @@ def reference_to(source: Dataset) -> Dataset:
     return reference
 
 
+def instance_reference(source: Dataset) -> Dataset:
+    """Return the item of a sequence that refers to a radiograph by its SOP class and SOP Instance UID."""
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    return item
+
+
 def local_time(source: Dataset, now: datetime) -> datetime:
     """Return a moment in the time zone of a radiograph (Timezone Offset From UTC), or in its own without one.
 
@@ -266,30 +274,36 @@ def new_object(
     made.SOPClassUID, made.SOPInstanceUID = sop_class, key.uid(kind)
     made.Modality, made.SeriesNumber, made.InstanceNumber = modality, series_number, 1
     made.SeriesInstanceUID = key.uid(f"series {kind}")
-    copy_patient_and_study(source, made)
-    add_equipment(made, key)
-    when = local_time(source, now)
-    made.SeriesDate = made.ContentDate = made.InstanceCreationDate = when.strftime("%Y%m%d")
-    made.SeriesTime = made.ContentTime = made.InstanceCreationTime = when.strftime("%H%M%S")
-    made.SeriesDescription = f"Bone age ({MODEL})"
+    when = add_origin(made, source, key, now)
+    made.SeriesDate = made.ContentDate = when.strftime("%Y%m%d")
+    made.SeriesTime = made.ContentTime = when.strftime("%H%M%S")
     made.file_meta.MediaStorageSOPClassUID, made.file_meta.MediaStorageSOPInstanceUID = sop_class, made.SOPInstanceUID
     return made
 
 
-def add_equipment(made: Dataset, key: ResultKey) -> None:
-    """Add the program as the equipment, and the schemes of its codes.
+def add_origin(made: Dataset, source: Dataset, key: ResultKey, now: datetime) -> datetime:
+    """Add what every result object says of its origin: patient and study, the program as equipment, time of creation.
 
     Args:
-        made: result object.
+        made: result object, whose own values are replaced.
+        source: data set of the radiograph.
         key: key of the result.
+        now: moment at which it is made, with a time zone.
+
+    Returns:
+        That moment in the time zone of the radiograph.
     """
+    copy_patient_and_study(source, made)
     made.Manufacturer, made.ManufacturerModelName = MANUFACTURER, MODEL
     made.SoftwareVersions = [f"{MODEL} {key.program}", key.bundle]
     made.DeviceSerialNumber = key.program
     made.CodingSchemeIdentificationSequence = schemes()
+    made.SeriesDescription = f"Bone age ({MODEL})"
+    when = local_time(source, now)
+    made.InstanceCreationDate, made.InstanceCreationTime = when.strftime("%Y%m%d"), when.strftime("%H%M%S")
+    return when
 
 
 def laterality(source: Dataset) -> str:
     """Return the side of the hand as the radiograph states it: ``L``, ``R`` or an empty string."""
-    stated = str(source.get("ImageLaterality", "") or source.get("Laterality", "") or "")
-    return stated if stated in {"L", "R"} else ""
+    return stated_side(source) or ""

@@ -11,10 +11,8 @@ from boneage.dicom.identity import (
     MANUFACTURER,
     MODEL,
     ResultKey,
-    add_equipment,
-    copy_patient_and_study,
+    add_origin,
     laterality,
-    local_time,
     reference_to,
 )
 from boneage.dicom.structured_report import outline_on
@@ -47,8 +45,7 @@ def presentation_state(
         graphic_objects=[hd.pr.GraphicObject(hd.pr.GraphicTypeValues.POLYLINE, outline, units)],
         text_objects=[hd.pr.TextObject(text, units, anchor_point=(left, top), anchor_point_visible=False)],
     )
-    when = local_time(source, now)
-    state = hd.pr.GrayscaleSoftcopyPresentationState(
+    state: Dataset = hd.pr.GrayscaleSoftcopyPresentationState(
         referenced_images=[reference],
         series_instance_uid=key.uid("series pr"),
         series_number=SERIES_NUMBER,
@@ -63,11 +60,8 @@ def presentation_state(
         graphic_annotations=[annotation],
         graphic_layers=[layer],
     )
-    copy_patient_and_study(source, state)
-    add_equipment(state, key)
+    when = add_origin(state, source, key, now)
     state.Laterality = laterality(source)
-    state.SeriesDescription = f"Bone age ({MODEL})"
-    made: Dataset = state
-    made.PresentationCreationDate = made.InstanceCreationDate = when.strftime("%Y%m%d")
-    made.PresentationCreationTime = made.InstanceCreationTime = when.strftime("%H%M%S")
-    return made
+    state.PresentationCreationDate = when.strftime("%Y%m%d")
+    state.PresentationCreationTime = when.strftime("%H%M%S")
+    return state

@@ -26,13 +26,12 @@ from boneage.dicom.identity import (
     MANUFACTURER,
     MODEL,
     ResultKey,
-    add_equipment,
-    copy_patient_and_study,
+    add_origin,
     laterality,
-    local_time,
     reference_to,
 )
-from boneage.report.comparison import Decided
+from boneage.report.comparison import Decided, counted_months
+from boneage.report.numbers import result_numbers
 from boneage.schema import AssessmentDocument, ClinicalDocument
 
 SERIES_NUMBER = 990
@@ -94,12 +93,9 @@ def structured_report(
         verifying_organization=None if verification is None else verification.organization,
         previous_versions=None if predecessor is None else [predecessor],
     )
-    copy_patient_and_study(source, report)
-    add_equipment(report, key)
-    when = local_time(source, now)
-    report.SeriesDescription = f"Bone age ({MODEL})"
-    report.SeriesDate = report.ContentDate = report.InstanceCreationDate = when.strftime("%Y%m%d")
-    report.SeriesTime = report.ContentTime = report.InstanceCreationTime = when.strftime("%H%M%S")
+    when = add_origin(report, source, key, now)
+    report.SeriesDate = report.ContentDate = when.strftime("%Y%m%d")
+    report.SeriesTime = report.ContentTime = when.strftime("%H%M%S")
     for observer in report.get("VerifyingObserverSequence", []):
         observer.VerificationDateTime = when.strftime("%Y%m%d%H%M%S")
     return report
@@ -240,18 +236,11 @@ def _measurements(
     document: AssessmentDocument, clinical: ClinicalDocument, decided: Decided | None
 ) -> Iterator[hd.sr.Measurement]:
     """Yield bone age, bounds, difference and SDS beside one another, months with one decimal."""
-    is_corrected = decided is not None and decided.is_corrected
-    months = document.age_months if decided is None else decided.age_months
+    months = counted_months(document, decided)
     yield _with_method(hd.sr.Measurement(codes.BONE_AGE, round(months, 1), codes.MONTHS, method=codes.METHOD))
-    if document.interval_months is not None and not is_corrected:
-        low, high = document.interval_months
-        yield hd.sr.Measurement(codes.LOWER_95, round(low, 1), codes.MONTHS)
-        if document.near_maturity is None or not document.near_maturity.is_near:
-            yield hd.sr.Measurement(codes.UPPER_95, round(high, 1), codes.MONTHS)
-    if clinical.difference is not None and clinical.difference.months is not None:
-        yield hd.sr.Measurement(codes.DIFFERENCE, round(clinical.difference.months, 1), codes.MONTHS)
-    if clinical.sds is not None:
-        yield hd.sr.Measurement(codes.Z_SCORE, round(clinical.sds, 2), codes.NO_UNITS)
+    for number in result_numbers(document, clinical, decided):
+        if number.code in codes.NUMBERS:
+            yield hd.sr.Measurement(codes.NUMBERS[number.code], number.value, codes.UNITS[number.unit])
 
 
 def _with_method(measurement: hd.sr.Measurement) -> hd.sr.Measurement:

@@ -9,7 +9,8 @@ import uuid
 from importlib.metadata import version as version_of
 from typing import Any, Literal
 
-from boneage.messages.result import Number, ResultSource, ResultValues, result_values
+from boneage.messages.result import ResultSource, ResultValues, result_values
+from boneage.report.numbers import Number
 from boneage.schema import AssessmentDocument
 
 FhirVersion = Literal["R4B", "R5"]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
 from boneage.clinical.change import SerialReading
-from boneage.report.comparison import Decided
+from boneage.report.comparison import Decided, counted_months
 from boneage.report.content import ReportContent, clinical_of, report_content
+from boneage.report.numbers import Number, result_numbers
 from boneage.schema import AssessmentDocument, ClinicalDocument
 
-Unit = Literal["mo", "1"]
-"""UCUM unit of a number."""
 Interpretation = Literal["L", "N", "H", "IND"]
 """Code of HL7 table 0078: below, within or above the normal range, or undetermined for a borderline class."""
 
@@ -46,22 +44,6 @@ class ResultSource:
     def is_final(self) -> bool:
         """True after a physician's decision."""
         return self.decided is not None
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number beside the bone age.
-
-    Attributes:
-        code, name: code of the private scheme (`boneage.dicom.codes`) and its meaning.
-        value: months with one decimal, or a score with two.
-        unit: UCUM unit.
-    """
-
-    code: str
-    name: str
-    value: float
-    unit: Unit
 
 
 @dataclass(frozen=True)
@@ -103,32 +85,15 @@ def result_values(document: AssessmentDocument, source: ResultSource) -> ResultV
     """
     decided = source.decided
     clinical, content = clinical_of(document, decided), report_content(document, decided, earlier=source.earlier)
-    months = document.age_months if decided is None else decided.age_months
     normal = clinical.normal_range
     return ResultValues(
-        months=None if content.is_void else round(months, 1),
+        months=None if content.is_void else round(counted_months(document, decided), 1),
         normal_range=None if normal is None else (round(normal.lower_months, 1), round(normal.upper_months, 1)),
         interpretation=None if clinical.determination is None else _INTERPRETATIONS[clinical.determination],
         determination=clinical.determination or "",
-        numbers=() if content.is_void else tuple(_numbers(document, clinical, decided)),
+        numbers=() if content.is_void else tuple(result_numbers(document, clinical, decided)),
         sex=document.sex,
         study_date=document.facts.study_date,
         content=content,
         clinical=clinical,
     )
-
-
-def _numbers(document: AssessmentDocument, clinical: ClinicalDocument, decided: Decided | None) -> Iterator[Number]:
-    is_corrected = decided is not None and decided.is_corrected
-    if document.interval_months is not None and not is_corrected:
-        low, high = document.interval_months
-        yield Number("BA95L", "Bone age, lower bound of the 95 % prediction interval", round(low, 1), "mo")
-        if document.near_maturity is None or not document.near_maturity.is_near:
-            yield Number("BA95U", "Bone age, upper bound of the 95 % prediction interval", round(high, 1), "mo")
-    age = clinical.chronological_age
-    if age is not None and age.completed_months is not None:
-        yield Number("CA", "Chronological age", round(age.months, 1), "mo")
-    if clinical.difference is not None and clinical.difference.months is not None:
-        yield Number("BAMINUSCA", "Bone age minus chronological age", round(clinical.difference.months, 1), "mo")
-    if clinical.sds is not None:
-        yield Number("SDS", "Standard deviation score of the bone age", round(clinical.sds, 2), "1")

@@ -63,6 +63,11 @@ class Decided:
     is_corrected: bool
 
 
+def counted_months(document: AssessmentDocument, decided: Decided | None) -> float:
+    """Return the bone age that counts, months: the decided one, else the estimate."""
+    return document.age_months if decided is None else decided.age_months
+
+
 def serial_reading(document: AssessmentDocument, decided: Decided | None = None) -> SerialReading:
     """Return an assessment as one of several readings of a child.
 
@@ -72,7 +77,7 @@ def serial_reading(document: AssessmentDocument, decided: Decided | None = None)
     """
     is_corrected = decided is not None and decided.is_corrected
     return SerialReading(
-        bone_age_months=document.age_months if decided is None else decided.age_months,
+        bone_age_months=counted_months(document, decided),
         method=ReadingMethod.MANUAL if is_corrected else ReadingMethod.AUTOMATIC,
         age=chronological_age(document.chronological_age),
         study_date=document.facts.study_date,

@@ -15,7 +15,7 @@ from boneage.clinical.change import SerialReading
 from boneage.clinical.documents import chronological_age, counted_reading
 from boneage.clinical.references import Reference
 from boneage.clinical.sds import INTERVAL_PERCENT
-from boneage.report.comparison import Decided, comparison, serial_reading
+from boneage.report.comparison import Decided, comparison, counted_months, serial_reading
 from boneage.schema import (
     AssessmentDocument,
     ClinicalDocument,
@@ -124,7 +124,7 @@ def report_content(
         Severity.CRITICAL
     )
     is_void = is_unusable and decided is None
-    months_old = document.age_months if decided is None else decided.age_months
+    months_old = counted_months(document, decided)
     clinical = clinical_of(document, decided)
     stamp = words.stamp(document.warnings, is_meaningless=document.is_meaningless) if is_void else ""
     likely = "" if is_unusable else _likely_range(document)

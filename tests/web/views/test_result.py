@@ -249,13 +249,18 @@ def test_file_names_are_escaped(open_mode: None, done_assessment: MakeAssessment
     assert "<b>note</b>" not in body
 
 
-def test_viewer_data(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
-    """The viewer gets its lines."""
-    assessment = done_assessment()
+def viewer_data(client: Client, assessment: Assessment) -> Any:
+    """Return the data that the page of a result hands to the viewer."""
     body = client.get(address(assessment)).content.decode()
     match = re.search(r'<script id="viewer-data" type="application/json">(.*?)</script>', body)
     assert match is not None
-    document = json.loads(match[1])
+    return json.loads(match[1])
+
+
+def test_viewer_data(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
+    """The viewer gets its lines."""
+    assessment = done_assessment()
+    document = viewer_data(client, assessment)
     hand = assessment.finished.hand
     assert hand is not None
     assert document["outline"] == [list(point) for point in hand.outline_xy]
@@ -660,10 +665,7 @@ def test_place_in_worklist(clinic: None, done_assessment: MakeAssessment, log_in
 def test_registration_for_viewer(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:
     """The viewer gets the similarity from the registered frame to the radiograph, and so the plate's place."""
     assessment = done_assessment()
-    body = client.get(address(assessment)).content.decode()
-    script = re.search(r'<script id="viewer-data" type="application/json">(.*?)</script>', body)
-    assert script is not None
-    viewer = json.loads(script[1])
+    viewer = viewer_data(client, assessment)
     hand = assessment.finished.hand
     assert hand is not None
     tip = np.asarray(viewer["frame"]) @ [*TIP_IN_FRAME_XY, 1.0]

@@ -37,7 +37,7 @@ def read_facts(dataset: Dataset, *, bits_stored: int, photometric: str, inverted
         photometric=photometric,
         inverted=inverted,
         spacing_mm=next(filter(None, (_spacing(dataset, keyword) for keyword in _SPACINGS)), None),
-        side=_side(dataset),
+        side=stated_side(dataset),
         both_sides=_both_sides(dataset),
         body_part=text(dataset, "BodyPartExamined"),
         sex=_sex(dataset),
@@ -61,7 +61,8 @@ def _spacing(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
     return spacing[0], spacing[1]
 
 
-def _side(dataset: Dataset) -> Side | None:
+def stated_side(dataset: Dataset) -> Side | None:
+    """Return the side of the hand, from Image Laterality, else Laterality; None if it is not stated, or both are."""
     if _both_sides(dataset):
         return None
     for keyword in ("ImageLaterality", "Laterality"):

@@ -16,7 +16,7 @@ from boneage.web.api.access import Token, caller
 from boneage.web.api.description import ServiceAPI
 from boneage.web.api.errors import ApiError, handle_errors
 from boneage.web.codes import CODES
-from boneage.web.models import Assessment
+from boneage.web.models import BOTH, Assessment
 
 _DESCRIPTION = f"""Bone age from radiographs of the hand. Submit a radiograph, wait or poll for its assessment, and
 fetch the result. Ages are in months. Errors always have the form `{{"code", "message"}}`; codes are stable.
@@ -48,6 +48,19 @@ def finished_assessment(assessment_id: UUID) -> Assessment:
         raise ApiError("not_finished", CODES["not_finished"].meaning)
     if assessment.result is None:
         raise ApiError("no_result", f"{CODES['no_result'].meaning} {assessment.message} [{assessment.code}]")
+    return assessment
+
+
+def result_by_one_sex(assessment_id: UUID) -> Assessment:
+    """Return an assessment that has a result by one sex.
+
+    Raises:
+        ApiError: ``not_finished``, ``no_result``, or ``both_sexes``.
+        Http404: the assessment does not exist.
+    """
+    assessment = finished_assessment(assessment_id)
+    if assessment.sex == BOTH:
+        raise ApiError("both_sexes", CODES["both_sexes"].meaning)
     return assessment
 
 

@@ -8,11 +8,8 @@ from django.http import HttpRequest, HttpResponse
 
 from boneage.messages.fhir import FhirVersion
 from boneage.web.accounts import audit
-from boneage.web.api.application import AssessmentId, api, finished_assessment, record_access
+from boneage.web.api.application import AssessmentId, api, record_access, result_by_one_sex
 from boneage.web.api.description import Good, operation
-from boneage.web.api.errors import ApiError
-from boneage.web.codes import CODES
-from boneage.web.models import BOTH, Assessment
 from boneage.web.report.downloads import file_of
 from boneage.web.report.messages import fhir_of, hl7_of
 
@@ -32,7 +29,7 @@ _FHIR, _HL7 = "application/fhir+json", "x-application/hl7-v2+er7"
 )
 def fhir(request: HttpRequest, assessment_id: AssessmentId, version: FhirVersion = "R4B") -> HttpResponse:
     """Return the result as a FHIR bundle: preliminary until a physician decides, then final."""
-    assessment = _of_known_sex(assessment_id)
+    assessment = result_by_one_sex(assessment_id)
     data = json.dumps(fhir_of(assessment, version), ensure_ascii=False).encode()
     record_access(request, assessment, audit.Action.EXPORT, form="fhir")
     return file_of(assessment, data, _FHIR, ".fhir.json", is_shown=True)
@@ -46,14 +43,7 @@ def fhir(request: HttpRequest, assessment_id: AssessmentId, version: FhirVersion
 )
 def hl7(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
     """Return the result as an HL7 message: preliminary until a physician decides, then final."""
-    assessment = _of_known_sex(assessment_id)
+    assessment = result_by_one_sex(assessment_id)
     data = hl7_of(assessment)
     record_access(request, assessment, audit.Action.EXPORT, form="hl7")
     return file_of(assessment, data, _HL7, ".hl7", is_shown=False)
-
-
-def _of_known_sex(assessment_id: AssessmentId) -> Assessment:
-    assessment = finished_assessment(assessment_id)
-    if assessment.sex == BOTH:
-        raise ApiError("both_sexes", CODES["both_sexes"].meaning)
-    return assessment

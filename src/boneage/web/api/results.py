@@ -13,7 +13,7 @@ from boneage.explain import DISPLAY_SIDE, encode_picture, overlay
 from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessment_or_404
 from boneage.web.api.access import caller
-from boneage.web.api.application import AssessmentId, api, finished_assessment, record_access
+from boneage.web.api.application import AssessmentId, api, finished_assessment, record_access, result_by_one_sex
 from boneage.web.api.description import Good, operation
 from boneage.web.api.errors import ApiError
 from boneage.web.api.schemas import Accept, DecisionIn
@@ -21,7 +21,7 @@ from boneage.web.cases import decisions
 from boneage.web.cases.exports import result_of
 from boneage.web.codes import CODES
 from boneage.web.documents import BothSexesResult, Result
-from boneage.web.models import BOTH, PictureKind, Verdict
+from boneage.web.models import PictureKind, Verdict
 from boneage.web.queue.pictures import heat_of, reduced, stored_picture
 from boneage.web.report import pdf as report_pdf
 from boneage.web.report.downloads import file_of
@@ -105,9 +105,7 @@ def radiograph_with_heat(request: HttpRequest, assessment_id: AssessmentId) -> H
 )
 def report(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
     """Return the report as a PDF."""
-    assessment = finished_assessment(assessment_id)
-    if assessment.sex == BOTH:
-        raise ApiError("both_sexes", CODES["both_sexes"].meaning)
+    assessment = result_by_one_sex(assessment_id)
     data = report_pdf.pdf_bytes(assessment)
     record_access(request, assessment, audit.Action.EXPORT, form="pdf")
     return file_of(assessment, data, "application/pdf", ".pdf", is_shown=True)

@@ -50,8 +50,9 @@ def earlier_of(assessment: Assessment) -> Earlier | None:
     others = Assessment.objects.filter(case=assessment.case_id, state=State.DONE, superseded_by=None)
     others = others.exclude(pk=assessment.pk).exclude(sex=BOTH).exclude(radiograph_sha256=assessment.radiograph_sha256)
     usable = [Earlier(other, reading_of(other)) for other in others if not other.is_void]
-    before = [one for one in usable if _months_before(one.reading, own) is not None]
-    return min(before, key=lambda one: _months_before(one.reading, own) or 0.0, default=None)
+    distances = [(_months_before(one.reading, own), one) for one in usable]
+    before = [(months, one) for months, one in distances if months is not None]
+    return min(before, key=lambda pair: pair[0], default=(0.0, None))[1]
 
 
 def _months_before(one: SerialReading, other: SerialReading) -> float | None:

@@ -25,13 +25,12 @@ def result_of(assessment: Assessment) -> Result | BothSexesResult:
     Args:
         assessment: a finished one.
     """
-    decision = last_decision(assessment)
-    document = None if decision is None else _decision_document(decision)
+    decision = _decision_that_counts(assessment)
     again = assessment.superseded_by_id
     if assessment.sex == BOTH:
         both = ResultsBySex(F=assessment.readings[0], M=assessment.readings[1])
-        return BothSexesResult(id=assessment.pk, by_sex=both, decision=document, superseded_by=again)
-    return Result(**values_of(assessment.finished), id=assessment.pk, decision=document, superseded_by=again)
+        return BothSexesResult(id=assessment.pk, by_sex=both, decision=decision, superseded_by=again)
+    return Result(**values_of(assessment.finished), id=assessment.pk, decision=decision, superseded_by=again)
 
 
 def json_value(assessment: Assessment) -> dict[str, Any]:
@@ -45,7 +44,7 @@ def csv_rows(assessment: Assessment) -> list[list[object]]:
 
     There is one row, or one for girls and one for boys if the sex is unknown or other.
     """
-    decision = result_of(assessment).decision
+    decision = _decision_that_counts(assessment)
     return [_csv_row(reading, decision) for reading in assessment.readings]
 
 
@@ -73,7 +72,10 @@ def region_ages(document: StoredResult) -> list[tuple[str, float]]:
     return [(name, max(months, 0.0)) for name, months in document.region_ages_months.items()]
 
 
-def _decision_document(decision: Decision) -> DecisionDocument:
+def _decision_that_counts(assessment: Assessment) -> DecisionDocument | None:
+    decision = last_decision(assessment)
+    if decision is None:
+        return None
     return DecisionDocument(
         verdict="accepted" if decision.verdict == Verdict.ACCEPTED else "corrected",
         age_months=two_decimals(decision.age_months),

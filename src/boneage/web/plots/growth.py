@@ -21,6 +21,7 @@ from boneage.clinical.sds import NORMAL_SDS
 from boneage.sex import Sex
 from boneage.web.models import Verdict
 from boneage.web.plots.axes import LEFT, RIGHT, TOP, WIDTH, Axes, year_ticks, years_around
+from boneage.web.plots.marks import draw_course, draw_dot, draw_error_bar
 from boneage.web.plots.svg import number, path
 
 _BOTTOM = 498.0
@@ -77,7 +78,7 @@ def growth_plot(points: Sequence[GrowthPoint], sex: Sex, reference: Reference) -
         grid=axes.grid(ticks, ticks, gettext("Chronological age, years"), gettext("Bone age, years")),
         normal_range=_normal_range(axes, years, sex, reference),
         identity=_identity(),
-        course=_course(axes, ordered),
+        course=draw_course([(axes.x(one.chronological_months), axes.y(one.bone_months)) for one in ordered]),
         points=format_html_join("", "{}", ((_mark(axes, point),) for point in ordered)),
     )
 
@@ -108,13 +109,6 @@ def _identity() -> SafeString:
     return format_html('<path class="identity" d="{}"/>', path([(LEFT, _BOTTOM), (RIGHT, TOP)]))
 
 
-def _course(axes: Axes, points: Sequence[GrowthPoint]) -> SafeString:
-    if len(points) < 2:
-        return SafeString()
-    xy = [(axes.x(point.chronological_months), axes.y(point.bone_months)) for point in points]
-    return format_html('<path class="course" d="{}"/>', path(xy))
-
-
 def _mark(axes: Axes, point: GrowthPoint) -> SafeString:
     """Return the point with its interval; for a corrected one, also a dash at the estimate."""
     x, y = axes.x(point.chronological_months), axes.y(point.bone_months)
@@ -127,9 +121,7 @@ def _mark(axes: Axes, point: GrowthPoint) -> SafeString:
         format_html('<path class="was" d="M{} {}h12"/>', number(x - 6), number(axes.y(point.estimate_months)))
         if corrected
         else "",
-        format_html('<path class="dot" d="M{} {}l8 8l-8 8l-8-8Z"/>', number(x), number(y - 8))
-        if corrected
-        else format_html('<circle class="dot" cx="{}" cy="{}" r="6"/>', number(x), number(y)),
+        draw_dot(x, y, point.verdict),
     )
 
 
@@ -137,12 +129,13 @@ def _error_bar(axes: Axes, x: float, point: GrowthPoint) -> SafeString:
     """Return the 95 % interval, and in bold the 80 % interval."""
     if point.interval_months is None:
         return SafeString()
-    low, high = (number(axes.y(bound)) for bound in point.interval_months)
-    bar = format_html('<path class="bar" d="M{0} {2}h8M{1} {2}V{3}M{0} {3}h8"/>', number(x - 4), number(x), low, high)
+    low, high = point.interval_months
+    bar = draw_error_bar(x, axes.y(low), axes.y(high))
     if point.interval_80_months is None:
         return bar
-    low, high = (number(axes.y(bound)) for bound in point.interval_80_months)
-    return format_html('{}<path class="bar inner" d="M{} {}V{}"/>', bar, number(x), low, high)
+    low, high = point.interval_80_months
+    ends = number(axes.y(low)), number(axes.y(high))
+    return format_html('{}<path class="bar inner" d="M{} {}V{}"/>', bar, number(x), *ends)
 
 
 def _description(points: Sequence[GrowthPoint]) -> str:

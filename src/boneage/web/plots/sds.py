@@ -13,6 +13,7 @@ from django.utils.translation import gettext
 from boneage.clinical.sds import NORMAL_SDS
 from boneage.web.models import Verdict
 from boneage.web.plots.axes import LEFT, RIGHT, WIDTH, Axes, year_ticks, years_around
+from boneage.web.plots.marks import draw_course, draw_dot, draw_error_bar
 from boneage.web.plots.svg import number, path
 
 _BOTTOM = 318.0
@@ -62,7 +63,7 @@ def sds_plot(points: Sequence[SdsPoint]) -> SafeString:
         axes.grid(year_ticks(first, last), ticks, gettext("Chronological age, years"), gettext("SDS")),
         _band(axes),
         format_html('<path class="identity" d="{}"/>', path([(LEFT, axes.y(0.0)), (RIGHT, axes.y(0.0))])),
-        _course(axes, ordered),
+        draw_course([(axes.x(one.chronological_months), axes.y(one.sds)) for one in ordered]),
         format_html_join("", "{}", ((_mark(axes, point),) for point in ordered)),
     )
 
@@ -74,26 +75,13 @@ def _band(axes: Axes) -> SafeString:
     )
 
 
-def _course(axes: Axes, points: Sequence[SdsPoint]) -> SafeString:
-    if len(points) < 2:
-        return SafeString()
-    xy = [(axes.x(point.chronological_months), axes.y(point.sds)) for point in points]
-    return format_html('<path class="course" d="{}"/>', path(xy))
-
-
 def _mark(axes: Axes, point: SdsPoint) -> SafeString:
     x, y = axes.x(point.chronological_months), axes.y(point.sds)
     bar = SafeString()
     if point.interval_80 is not None:
-        low, high = (number(axes.y(score)) for score in point.interval_80)
-        bar = format_html(
-            '<path class="bar" d="M{0} {2}h8M{1} {2}V{3}M{0} {3}h8"/>', number(x - 4), number(x), low, high
-        )
-    dot = (
-        format_html('<path class="dot" d="M{} {}l8 8l-8 8l-8-8Z"/>', number(x), number(y - 8))
-        if point.verdict is Verdict.CORRECTED
-        else format_html('<circle class="dot" cx="{}" cy="{}" r="6"/>', number(x), number(y))
-    )
+        low, high = point.interval_80
+        bar = draw_error_bar(x, axes.y(low), axes.y(high))
+    dot = draw_dot(x, y, point.verdict)
     return format_html(
         '<g class="radiograph {}"><title>{}</title>{}{}</g>', point.verdict or "estimated", point.title, bar, dot
     )

@@ -82,7 +82,7 @@ def assess_bytes(submitted: Assessment, radiograph: bytes) -> Answer:
 
 def _answered(submitted: Assessment, upload: bytes) -> Answer:
     radiograph = read_radiograph_limited(upload, FIRST_READING_SECONDS if submitted.attempt <= 1 else CPU_SECONDS)
-    both = submitted.sex == BOTH
+    both, sha256 = submitted.sex == BOTH, sha256_of(upload)
     assessed, *for_boys = [
         assessing.assess_radiograph(
             radiograph,
@@ -91,7 +91,7 @@ def _answered(submitted: Assessment, upload: bytes) -> Answer:
             atlas=atlas(),
             age=StatedAge(submitted.birth_date, submitted.study_date, submitted.given_age),
             name=submitted.radiograph_name or None,
-            sha256=sha256_of(upload),
+            sha256=sha256,
             sex_is_known=not both,
         )
         for sex in (tuple(Sex) if both else (Sex(submitted.sex),))
