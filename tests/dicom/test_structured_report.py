@@ -34,12 +34,8 @@ def test_structured_report_values() -> None:
     assert made.sds is not None
     assert made.chronological_age is not None
     assert number_of(written, "Bone age") == round(made.age_months, 1)
-    assert number_of(written, "Bone age, lower bound of the 95 % prediction interval") == round(
-        made.interval_months[0], 1
-    )
-    assert number_of(written, "Bone age, upper bound of the 95 % prediction interval") == round(
-        made.interval_months[1], 1
-    )
+    assert number_of(written, "95 % interval, lower bound") == round(made.interval_months[0], 1)
+    assert number_of(written, "95 % interval, upper bound") == round(made.interval_months[1], 1)
     assert number_of(written, "Bone age minus chronological age") == round(made.difference.months, 1)
     assert number_of(written, "Z-score of measurement") == made.sds
     assert number_of(written, "Subject Age") == round(made.chronological_age.months, 1)
@@ -142,8 +138,8 @@ def test_structured_report_near_maturity_has_no_upper_bound() -> None:
 
     near = NearMaturityDocument(is_near=True, reasons=("estimate",), probability_mature=None)
     written = report(source(), document(near_maturity=near))
-    assert len(content_items(written, "Bone age, lower bound of the 95 % prediction interval")) == 1
-    assert content_items(written, "Bone age, upper bound of the 95 % prediction interval") == []
+    assert len(content_items(written, "95 % interval, lower bound")) == 1
+    assert content_items(written, "95 % interval, upper bound") == []
 
 
 def test_structured_report_warnings() -> None:
@@ -170,7 +166,7 @@ def test_structured_report_verified(is_corrected: bool) -> None:
     assert number_of(written, "Bone age") == decided.age_months
     clinical = clinical_of(made, decided)
     assert number_of(written, "Z-score of measurement") == clinical.sds
-    bounds = content_items(written, "Bone age, lower bound of the 95 % prediction interval")
+    bounds = content_items(written, "95 % interval, lower bound")
     assert len(bounds) == (0 if is_corrected else 1), "the interval of the estimate is not that of a correction"
     (study,) = written.PredecessorDocumentsSequence
     reference: Any = study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0]

@@ -15,14 +15,15 @@ Unit = Literal["mo", "1"]
 NumberCode = Literal["BA95L", "BA95U", "CA", "BAMINUSCA", "SDS"]
 NAMES: Mapping[NumberCode, str] = MappingProxyType(
     {
-        "BA95L": "Bone age, lower bound of the 95 % prediction interval",
-        "BA95U": "Bone age, upper bound of the 95 % prediction interval",
+        "BA95L": "95 % interval, lower bound",
+        "BA95U": "95 % interval, upper bound",
         "CA": "Chronological age",
         "BAMINUSCA": "Bone age minus chronological age",
         "SDS": "Standard deviation score of the bone age",
     }
 )
-"""Meanings of the codes, which are private to this program: no public scheme has them."""
+"""Meanings of the codes, which are private to this program: no public scheme has them. They are short, because viewers
+write them onto the radiograph beside the bone age."""
 
 
 @dataclass(frozen=True)
