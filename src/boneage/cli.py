@@ -39,7 +39,7 @@ _COMMANDS = {
 _EXTRAS = {
     **dict.fromkeys(("torch", "lightning", "tqdm", "onnx", "onnxscript", "tensorboard"), "train"),
     "matplotlib": "plot",
-    **dict.fromkeys(("highdicom", "PIL"), "pacs"),
+    **dict.fromkeys(("highdicom", "PIL", "pynetdicom"), "pacs"),
     **dict.fromkeys(
         ("axes", "csp", "dj_database_url", "django", "django_htmx", "django_tasks", "django_tasks_db"), "web"
     ),

@@ -117,8 +117,9 @@ class TableError(BoneageError):
 
 
 class ConfigurationError(BoneageError):
-    """A configuration with which the service cannot run.
+    """A configuration with which the service or the DICOM node cannot run.
 
+    ``pacs_invalid``: the file of the DICOM node is missing or invalid, or its certificates cannot be used.
     ``setting_invalid``: an environment variable has a value out of range.
     ``address_invalid``: the service cannot listen at this address.
     ``port_in_use``: another program listens at this port.

@@ -35,3 +35,19 @@ def several_frames(kind: str) -> Rejection:
         RejectionCode.SEVERAL_FRAMES,
         f"The file holds several pictures ({kind}). Save the one radiograph of the hand as a file of its own.",
     )
+
+
+def rejection_of(error: BaseException) -> Rejection:
+    """Return the rejection for an error while a DICOM object is read.
+
+    pydicom may raise an error in place of the rejection from which it comes, as it does in sequences. The text of an
+    error may quote patient data, so only its kind is reported.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Rejection):
+            return cause
+        if isinstance(cause, RecursionError):
+            return damaged("the sequences of the DICOM object are nested too deeply")
+        cause = cause.__context__
+    return damaged(f"the DICOM object is damaged ({type(error).__name__})")

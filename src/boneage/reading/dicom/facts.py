@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 from boneage.errors import Rejection
@@ -30,7 +31,6 @@ def read_facts(dataset: Dataset, *, bits_stored: int, photometric: str, inverted
         photometric: Photometric Interpretation.
         inverted: True if the header declares low values bright.
     """
-    study_date = next(filter(None, (day(dataset, keyword) for keyword in _STUDY_DATES)), None)
     return RadiographFacts(
         format="dicom",
         bits_stored=bits_stored,
@@ -38,14 +38,14 @@ def read_facts(dataset: Dataset, *, bits_stored: int, photometric: str, inverted
         inverted=inverted,
         spacing_mm=next(filter(None, (_spacing(dataset, keyword) for keyword in _SPACINGS)), None),
         side=stated_side(dataset),
-        both_sides=_both_sides(dataset),
+        both_sides=has_both_sides(dataset),
         body_part=text(dataset, "BodyPartExamined"),
         sex=_sex(dataset),
         patient_age=text(dataset, "PatientAge"),
         birth_date=day(dataset, "PatientBirthDate"),
-        study_date=study_date,
+        study_date=study_day(dataset),
         modality=text(dataset, "Modality"),
-        for_processing=_for_processing(dataset),
+        for_processing=is_for_processing(dataset),
         burned_in=(text(dataset, "BurnedInAnnotation") or "").upper() == "YES",
         not_human=_not_human(dataset),
     )
@@ -63,7 +63,7 @@ def _spacing(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
 
 def stated_side(dataset: Dataset) -> Side | None:
     """Return the side of the hand, from Image Laterality, else Laterality; None if it is not stated, or both are."""
-    if _both_sides(dataset):
+    if has_both_sides(dataset):
         return None
     for keyword in ("ImageLaterality", "Laterality"):
         side = (text(dataset, keyword) or "").upper()
@@ -74,7 +74,7 @@ def stated_side(dataset: Dataset) -> Side | None:
     return None
 
 
-def _both_sides(dataset: Dataset) -> bool:
+def has_both_sides(dataset: Dataset) -> bool:
     """Return whether both hands are declared: the element that is used has the value B, or names both sides."""
     for keyword in ("ImageLaterality", "Laterality"):
         sides = {side.upper() for side in texts(dataset, keyword)}
@@ -92,7 +92,13 @@ def _not_human(dataset: Dataset) -> bool:
     return bool(species) and species not in _SPECIES_UNKNOWN and not any(word in species for word in _HUMAN)
 
 
-def _for_processing(dataset: Dataset) -> bool:
+def study_day(dataset: Dataset) -> date | None:
+    """Return Study Date, else Acquisition Date, else Content Date; None without any of them."""
+    return next(filter(None, (day(dataset, keyword) for keyword in _STUDY_DATES)), None)
+
+
+def is_for_processing(dataset: Dataset) -> bool:
+    """Return whether the radiograph is raw: its SOP class or Presentation Intent Type is FOR PROCESSING."""
     intent = (text(dataset, "PresentationIntentType") or "").upper()
     return text(dataset, "SOPClassUID") == DIGITAL_XRAY_FOR_PROCESSING or intent == "FOR PROCESSING"
 

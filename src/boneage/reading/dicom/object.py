@@ -60,7 +60,7 @@ def _parse_once(data: bytes, limits: ReadLimits) -> Dataset:
         return pydicom.dcmread(BoundedBytes(data if body is not data else bytes(128) + b"DICM" + data), force=True)
     # pydicom would inflate without any bound.
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = inflater.decompress(body[_meta_end(body) :], limits.max_bytes + 1)
+    inflated = inflater.decompress(body[meta_end(body) :], limits.max_bytes + 1)
     limits.check_bytes(len(inflated))
     if not inflater.eof:
         raise damaged("the deflated DICOM object is cut off")
@@ -69,7 +69,7 @@ def _parse_once(data: bytes, limits: ReadLimits) -> Dataset:
     return dataset
 
 
-def _meta_end(body: bytes) -> int:
+def meta_end(body: bytes) -> int:
     """Return the offset at which the file meta group ends, from File Meta Information Group Length (PS3.10, 7.1)."""
     if body[:8] != b"\x02\x00\x00\x00UL\x04\x00":
         raise damaged("the DICOM file meta group has no length")

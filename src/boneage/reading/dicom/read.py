@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from boneage.arrays import Image
-from boneage.errors import Rejection
 from boneage.reading.dicom.bounds import quiet_pydicom
 from boneage.reading.dicom.codecs import decode_pixels
 from boneage.reading.dicom.facts import read_facts
@@ -17,7 +16,7 @@ from boneage.reading.dicom.object import check_kind, parse_object
 from boneage.reading.dicom.pixel_data import pixel_bytes, read_codestream, with_codestream_size
 from boneage.reading.facts import RadiographFacts, ReadLimits
 from boneage.reading.headers.codestream import CodestreamHeader
-from boneage.reading.rejections import damaged
+from boneage.reading.rejections import rejection_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -51,19 +50,7 @@ def read_dicom(source: bytes | Dataset, limits: ReadLimits) -> tuple[Image, Radi
     # A damaged file makes pydicom, pyjpegls and NumPy raise nearly every kind of error. Its text may quote patient
     # data, so only its kind is reported.
     except Exception as error:
-        raise _rejection(error) from None
-
-
-def _rejection(error: BaseException) -> Rejection:
-    """Return the rejection for an error, or for the one that pydicom raised it in place of, as it does in sequences."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, Rejection):
-            return cause
-        if isinstance(cause, RecursionError):
-            return damaged("the sequences of the DICOM object are nested too deeply")
-        cause = cause.__context__
-    return damaged(f"the DICOM object is damaged ({type(error).__name__})")
+        raise rejection_of(error) from None
 
 
 @dataclass

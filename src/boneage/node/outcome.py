@@ -1,0 +1,121 @@
+"""Outcomes of requests to a peer, and how DICOM statuses and failures of the network become outcomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Result(StrEnum):
+    """Consequence of a request to a peer."""
+
+    DONE = "done"
+    """The peer did it."""
+    WARNED = "warned"
+    """The peer did it and warns (status Bxxx)."""
+    RETRY = "retry"
+    """It failed for a reason that may pass: the same request is made again later."""
+    DEAD = "dead"
+    """It failed for a reason that stays: the same request would fail again."""
+
+
+class OutcomeCode(StrEnum):
+    """Reason of an outcome."""
+
+    SUCCESS = "success"
+    """Status 0x0000."""
+    WARNING = "warning"
+    """A status of the class warning: 0x0001, 0x0107, 0x0116 or 0xBxxx."""
+    UNREACHABLE = "unreachable"
+    """No connection: nothing listens there, no route, no such host, or no certificate that is accepted."""
+    REJECTED_TRANSIENT = "rejected_transient"
+    """The peer rejected the association for the moment."""
+    REJECTED = "rejected"
+    """The peer rejected the association for good: an AE title is not known there."""
+    NOT_ACCEPTED = "not_accepted"
+    """The peer accepts no presentation context for the SOP class."""
+    ABORTED = "aborted"
+    """The association was aborted, or the connection ended."""
+    TIMEOUT = "timeout"
+    """The peer did not answer in time."""
+    OUT_OF_RESOURCES = "out_of_resources"
+    """Status 0xA7xx."""
+    BUSY = "busy"
+    """Another status that may pass: 0x0110, 0x0210 or 0x0213."""
+    NOT_AUTHORISED = "not_authorised"
+    """Status 0x0124."""
+    MISMATCH = "mismatch"
+    """Status 0xA9xx: the data set does not match its SOP class."""
+    NOT_UNDERSTOOD = "not_understood"
+    """Status 0xCxxx: the peer cannot process the data set."""
+    FAILURE = "failure"
+    """Any other failure status."""
+    INVALID = "invalid"
+    """The file to send is no valid DICOM object; nothing was sent."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Outcome of a request to a peer.
+
+    Attributes:
+        result: consequence.
+        code: reason.
+        status: DICOM status of the response; None if there was none.
+    """
+
+    result: Result
+    code: OutcomeCode
+    status: int | None = None
+
+
+@dataclass(frozen=True)
+class SendOutcome(Outcome):
+    """Outcome of sending one object.
+
+    Attributes:
+        sop_class_uid, sop_instance_uid: UIDs of the object as it was sent, or would have been. They differ from those
+            of the file where a structured report was sent in another class (`boneage.node.fall_back`).
+    """
+
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+
+
+@dataclass(frozen=True)
+class EchoOutcome(Outcome):
+    """Outcome of a C-ECHO.
+
+    Attributes:
+        accepted: UIDs of the SOP classes, of those that were proposed, for which the peer accepts a context.
+        seconds: time from the connection to the answer.
+    """
+
+    accepted: frozenset[str] = frozenset()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class QueryOutcome(Outcome):
+    """Outcome of a question which instances a peer has.
+
+    Attributes:
+        stored: SOP Instance UIDs that it has, of those in question.
+    """
+
+    stored: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An instance to which a request refers.
+
+    Attributes:
+        sop_class_uid, sop_instance_uid: its UIDs as it was sent.
+        study_uid, series_uid: UIDs of its study and series; a query at the level IMAGE needs both (PS3.4, C.4.1).
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_uid: str = ""
+    series_uid: str = ""
