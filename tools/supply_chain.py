@@ -24,7 +24,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 EXTRAS = ("web",)
 
 ACCEPTED = frozenset(
-    {"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "MIT", "MIT-CMU", "PSF-2.0", "Zlib"}
+    {"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "MIT", "MIT-0", "MIT-CMU", "PSF-2.0", "Zlib"}
 )
 """SPDX identifiers of licences that require only a notice."""
 

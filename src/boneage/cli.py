@@ -19,6 +19,7 @@ _COMMANDS = {
     "sample": "Write an average hand of a known age to try the program on.",
     "serve": "Serve the web pages and the REST API.",
     "worker": "Assess radiographs for a service on another machine.",
+    "accounts": "Change accounts of a service on its own machine.",
     "pacs": "Write results as DICOM objects for a PACS.",
     "bundle": "List, show and check model bundles.",
     "train": "Train a network from a recipe and a table of radiographs.",
@@ -43,7 +44,8 @@ _EXTRAS = {
     **dict.fromkeys(
         ("axes", "csp", "dj_database_url", "django", "django_htmx", "django_tasks", "django_tasks_db"), "web"
     ),
-    **dict.fromkeys(("granian", "ninja", "psycopg", "reportlab", "whitenoise"), "web"),
+    **dict.fromkeys(("granian", "ninja", "psycopg", "pyotp", "reportlab", "segno", "whitenoise"), "web"),
+    **dict.fromkeys(("authlib", "cryptography", "joserfc", "requests"), "web"),
 }
 """Packages that only some commands need, with the extra that installs them."""
 

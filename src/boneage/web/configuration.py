@@ -19,6 +19,9 @@ Mode = Literal["open", "clinic"]
 
 PREFIX = "BONEAGE_"
 
+ROLES = ("reader", "reviewer", "administrator")
+"""Values of `boneage.web.models.Role`, which this module cannot import."""
+
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
 
@@ -55,6 +58,7 @@ class Configuration:
         open_hourly: radiographs that one client may submit per hour in the mode ``open``; 0 for any number.
         idle_minutes: a session ends after this time without a request of its user, minutes; at most a day.
         session_hours: a session ends this time after the login in any case, hours; at most 30 days.
+        second_factor: roles whose local accounts must log in with a second factor.
         retention_days: in the mode ``clinic``, cases are deleted after this time without a change, days; 0 for never.
         radiograph_bytes: largest upload of a radiograph, bytes.
         waiting: maximum number of waiting radiographs; more are rejected with ``busy``.
@@ -80,6 +84,7 @@ class Configuration:
     open_hourly: int = 120
     idle_minutes: int = 30
     session_hours: int = 12
+    second_factor: tuple[str, ...] = ()
     retention_days: int = 0
     radiograph_bytes: int = 64 * 2**20
     waiting: int = 500
@@ -137,7 +142,7 @@ class Configuration:
             database=text["database"],
             secret_key=text["secret_key"],
             url=url,
-            hosts=tuple(host.strip() for host in text["hosts"].split(",") if host.strip()),
+            hosts=_words(text["hosts"]),
             proxy=_flag("proxy", text),
             bundle=text["bundle"] or default.bundle,
             atlas=text["atlas"] or default.atlas,
@@ -148,6 +153,7 @@ class Configuration:
             open_hourly=_count("open_hourly", text, default.open_hourly, 0),
             idle_minutes=_count("idle_minutes", text, default.idle_minutes, 1, 1440),
             session_hours=_count("session_hours", text, default.session_hours, 1, 720),
+            second_factor=_roles("second_factor", text),
             retention_days=_count("retention_days", text, default.retention_days, 0),
             radiograph_bytes=_count("radiograph_bytes", text, default.radiograph_bytes, 1024),
             waiting=_count("waiting", text, default.waiting, 1),
@@ -157,6 +163,19 @@ class Configuration:
         )
         _ = configuration.letterhead_content  # a fault is reported at the start
         return configuration
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _roles(name: str, text: Mapping[str, str]) -> tuple[str, ...]:
+    roles = _words(text[name])
+    if not set(roles) <= set(ROLES):
+        raise ConfigurationError(
+            "setting_invalid", f"{PREFIX}{name.upper()} must name roles ({', '.join(ROLES)}), not {text[name]!r}."
+        )
+    return roles
 
 
 def _time_zone(name: str) -> str:

@@ -56,6 +56,8 @@ class User(AbstractUser):
     appearance = models.CharField(max_length=150, unique=True, editable=False)
     """Result of `boneage.web.user_names.appearance_of` for the name, so that no two users have names that look alike.
     """
+    sign_on = models.CharField(max_length=512, null=True, unique=True, editable=False)
+    """Identity at the provider of single sign-on (`boneage.web.accounts.sign_on`); None for a local account."""
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the user; a new user's name gets its appearance."""
@@ -66,6 +68,39 @@ class User(AbstractUser):
         """Return True if this user has this role or a higher one."""
         order = list(Role)
         return self.is_active and order.index(Role(self.role)) >= order.index(role)
+
+    @property
+    def is_local(self) -> bool:
+        """Return whether the user logs in with a password of this service."""
+        return self.sign_on is None
+
+    @property
+    def has_second_factor(self) -> bool:
+        """Return whether a login requires a one-time code besides the password."""
+        return SecondFactor.objects.filter(user=self).exists()
+
+    @property
+    def needs_second_factor(self) -> bool:
+        """Return whether the role requires a second factor that the user has not set up yet."""
+        return self.is_local and self.role in configuration().second_factor and not self.has_second_factor
+
+
+class SecondFactor(models.Model):
+    """The authenticator app of a user (`boneage.web.accounts.second_factor`)."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    secret = models.CharField(max_length=255)
+    """Shared secret, encrypted with a key that is not in the database."""
+    last_step = models.BigIntegerField(default=0)
+    """Time step of the last accepted code: no code is accepted twice."""
+    set_up_at = models.DateTimeField(default=timezone.now)
+
+
+class RecoveryCode(models.Model):
+    """A code that replaces the authenticator app once. Only its keyed digest is stored; a used code is deleted."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="recovery_codes")
+    digest = models.CharField(max_length=64, unique=True)
 
 
 class BrowserSession(AbstractBaseSession):

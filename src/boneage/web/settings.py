@@ -166,6 +166,7 @@ AXES_LOCKOUT_CALLABLE = "boneage.web.views.accounts.locked_out"
 AXES_VERBOSE = False
 AXES_ENABLE_ADMIN = False
 AXES_RESET_ON_SUCCESS = True
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code", "next"]
 
 # --- safety -----------------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from boneage.web.views import (
     health,
     report,
     result,
+    second_factor,
 )
 
 _ASSESSMENT = [
@@ -53,6 +54,8 @@ urlpatterns = [
     path("atlas/<str:key>", atlas.plate, name="plate"),
     path("about/", assess.about, name="about"),
     path("account/login", accounts.login, name="login"),
+    path("account/login/second-factor", accounts.login_second_factor, name="login_second_factor"),
+    path("account/second-factor", second_factor.second_factor, name="second_factor"),
     path("account/logout", accounts.logout, name="logout"),
     path("account/stay", accounts.stay, name="stay"),
     path("account/confirm", accounts.confirm, name="confirm"),

@@ -42,7 +42,7 @@ def for_role(
     Args:
         role: lowest role that may use the view.
         in_open: the mode ``open`` has the view, for everybody.
-        temporary: users who must choose a new password first may use the view as well.
+        temporary: users who must choose a new password or set up a second factor first may use the view as well.
         confirmed: the password must have been entered within `sessions.CONFIRMED_FOR`; otherwise a page requests it.
     """
 
@@ -58,6 +58,8 @@ def for_role(
                 return _to_login(request)
             if user.password_is_temporary and not temporary:
                 return _to(request, resolve_url("account"))
+            if not temporary and user.needs_second_factor:
+                return _to(request, resolve_url("second_factor"))
             if not user.may(role):
                 raise PermissionDenied
             if confirmed and not sessions.is_confirmed(request):

@@ -12,6 +12,7 @@ from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from boneage.web.accounts import login_guard, second_factor
 from boneage.web.accounts.audit import TITLES, Action, record
 from boneage.web.accounts.users import MOST_TOKENS, AccountError, is_expired
 from boneage.web.models import TOKEN_DAYS, ApiToken, Role, Scope, User
@@ -64,7 +65,7 @@ class NewPassword(PasswordChangeForm):
 
 
 class Confirmation(forms.Form):
-    """The password again."""
+    """The password again, with a code of the second factor if the user has one."""
 
     password = forms.CharField(
         label=_("Password"),
@@ -75,10 +76,73 @@ class Confirmation(forms.Form):
     def __init__(self, user: User, request: HttpRequest, data: QueryDict | None = None) -> None:
         super().__init__(data)
         self._user, self._request = user, request
+        if user.has_second_factor:
+            self.fields["code"] = _code_field()
 
     def clean_password(self) -> str:
         """Return the password if it is right."""
         return right_password(self._request, self._user, self.cleaned_data["password"])
+
+    def clean_code(self) -> str:
+        """Check the code, if the password was right."""
+        if "password" in self.cleaned_data:
+            right_code(self._request, self._user, self.cleaned_data["code"])
+        return ""
+
+
+def _code_field() -> forms.CharField:
+    """Return the field of a code of the second factor."""
+    return forms.CharField(
+        label=_("Code"),
+        max_length=64,
+        help_text=_("Six digits from your authenticator app, or a recovery code."),
+        widget=forms.TextInput({"autocomplete": "one-time-code", "inputmode": "text", "spellcheck": "false"}),
+    )
+
+
+class SecondStep(forms.Form):
+    """Second step of a login: a code of the app, or a recovery code."""
+
+    def __init__(self, user: User, request: HttpRequest, data: QueryDict | None = None) -> None:
+        super().__init__(data)
+        self._user, self._request = user, request
+        self.fields["code"] = _code_field()
+        self.fields["code"].widget.attrs["autofocus"] = True
+
+    kind: second_factor.Kind = "code"
+    """Kind of the code that was right."""
+
+    def clean_code(self) -> str:
+        """Check the code."""
+        self.kind = right_code(self._request, self._user, self.cleaned_data["code"])
+        return ""
+
+
+class NewApp(forms.Form):
+    """First code of a new authenticator app."""
+
+    code = forms.CharField(
+        label=_("Code of the app"),
+        max_length=16,
+        widget=forms.TextInput({"autocomplete": "one-time-code", "inputmode": "numeric"}),
+    )
+
+
+def right_code(request: HttpRequest, user: User, code: str) -> second_factor.Kind:
+    """Return the kind of a code of the second factor if it is right. The code is used up.
+
+    Raises:
+        ValidationError: ``wrong``; it counts like a failed login, and is logged like one.
+    """
+    name = user.get_username()
+    if login_guard.is_locked(request, name):
+        raise forms.ValidationError(gettext("This code is wrong or was used before."), code="wrong")
+    kind = second_factor.verify(user, code)
+    if kind is None:
+        locked = login_guard.count_failure(request, name)
+        record(user, Action.LOGIN_FAILED, known=True, locked=locked, second_factor=True)
+        raise forms.ValidationError(gettext("This code is wrong or was used before."), code="wrong")
+    return kind
 
 
 def right_password(request: HttpRequest, user: AbstractBaseUser, password: str) -> str:

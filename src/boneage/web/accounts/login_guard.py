@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from axes.handlers.database import AxesDatabaseHandler
+from axes.handlers.proxy import AxesProxyHandler
 from axes.models import AccessAttempt
 from django.conf import settings
 from django.db.models import Max, QuerySet, Sum
@@ -71,6 +72,21 @@ def locked_seconds(request: HttpRequest, credentials: Mapping[str, Any] | None =
 def forget_failures(name: str) -> None:
     """Let a name log in at once, even after wrong passwords."""
     AccessAttempt.objects.filter(username=digest_of_name(name)).delete()
+
+
+def is_locked(request: HttpRequest, name: str) -> bool:
+    """Return whether attempts of a name are locked now; the response to the request then tells it."""
+    locked = not AxesProxyHandler.is_allowed(request, {"username": name})
+    if locked:
+        request.axes_locked_out = True  # type: ignore[attr-defined]  # read by the middleware of django-axes
+        request.axes_credentials = {"username": name}  # type: ignore[attr-defined]
+    return locked
+
+
+def count_failure(request: HttpRequest, name: str) -> bool:
+    """Count a wrong code like a wrong password. Return whether the name is locked from now on."""
+    AxesProxyHandler.user_login_failed(count_failure, credentials={"username": name}, request=request)
+    return bool(request.axes_locked_out)  # type: ignore[attr-defined]
 
 
 def _here(request: HttpRequest, credentials: Mapping[str, Any] | None) -> QuerySet[AccessAttempt]:

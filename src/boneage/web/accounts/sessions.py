@@ -113,7 +113,7 @@ def end(rows: Iterable[BrowserSession], by: User | str, why: str) -> int:
     Args:
         rows: the sessions.
         by: the user who ends them.
-        why: ``idle``, ``expired``, ``too_many``, ``password``, ``account``, or ``asked``.
+        why: ``idle``, ``expired``, ``too_many``, ``password``, ``second_factor``, ``account``, or ``asked``.
     """
     count = 0
     for row in rows:

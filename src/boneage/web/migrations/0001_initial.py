@@ -31,36 +31,6 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name="AuditEvent",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
-                ("user_name", models.CharField(max_length=150)),
-                ("account", models.BigIntegerField(null=True)),
-                ("address", models.GenericIPAddressField(null=True)),
-                ("action", models.CharField(db_index=True, max_length=32)),
-                ("object_type", models.CharField(blank=True, max_length=16)),
-                ("object_id", models.CharField(blank=True, db_index=True, max_length=64)),
-                ("detail", models.JSONField(default=dict)),
-            ],
-        ),
-        migrations.CreateModel(
-            name="Case",
-            fields=[
-                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ("reference", models.CharField(max_length=64, unique=True)),
-                (
-                    "sex",
-                    models.CharField(
-                        choices=[("F", "Female"), ("M", "Male"), ("both", "Unknown or other")], max_length=4
-                    ),
-                ),
-                ("birth_date", models.DateField(blank=True, null=True)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ("changed_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
-            ],
-        ),
-        migrations.CreateModel(
             name="User",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -116,6 +86,7 @@ class Migration(migrations.Migration):
                 ("password_is_temporary", models.BooleanField(default=False)),
                 ("password_expires_at", models.DateTimeField(editable=False, null=True)),
                 ("appearance", models.CharField(editable=False, max_length=150, unique=True)),
+                ("sign_on", models.CharField(editable=False, max_length=512, null=True, unique=True)),
                 (
                     "groups",
                     models.ManyToManyField(
@@ -146,6 +117,54 @@ class Migration(migrations.Migration):
             },
             managers=[
                 ("objects", django.contrib.auth.models.UserManager()),
+            ],
+        ),
+        migrations.CreateModel(
+            name="AuditEvent",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                ("user_name", models.CharField(max_length=150)),
+                ("account", models.BigIntegerField(null=True)),
+                ("address", models.GenericIPAddressField(null=True)),
+                ("action", models.CharField(db_index=True, max_length=32)),
+                ("object_type", models.CharField(blank=True, max_length=16)),
+                ("object_id", models.CharField(blank=True, db_index=True, max_length=64)),
+                ("detail", models.JSONField(default=dict)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Case",
+            fields=[
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("reference", models.CharField(max_length=64, unique=True)),
+                (
+                    "sex",
+                    models.CharField(
+                        choices=[("F", "Female"), ("M", "Male"), ("both", "Unknown or other")], max_length=4
+                    ),
+                ),
+                ("birth_date", models.DateField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("changed_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="SecondFactor",
+            fields=[
+                (
+                    "user",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="+",
+                        serialize=False,
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                ("secret", models.CharField(max_length=255)),
+                ("last_step", models.BigIntegerField(default=0)),
+                ("set_up_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
         ),
         migrations.CreateModel(
@@ -208,6 +227,32 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Measurements",
+            fields=[
+                (
+                    "case",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="measurements",
+                        serialize=False,
+                        to="web.case",
+                    ),
+                ),
+                ("height_cm", models.FloatField(null=True)),
+                ("height_date", models.DateField(null=True)),
+                ("weight_kg", models.FloatField(null=True)),
+                ("mother_cm", models.FloatField(null=True)),
+                ("mother_source", models.CharField(blank=True, default="", max_length=8)),
+                ("father_cm", models.FloatField(null=True)),
+                ("father_source", models.CharField(blank=True, default="", max_length=8)),
+                ("menarche", models.BooleanField(null=True)),
+                ("menarche_age_months", models.FloatField(null=True)),
+                ("contraindications", models.JSONField(null=True)),
+                ("changed_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+        ),
+        migrations.CreateModel(
             name="Assessment",
             fields=[
                 ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
@@ -257,15 +302,6 @@ class Migration(migrations.Migration):
                 ("chronological_age_months", models.FloatField(null=True)),
                 ("chronological_age_precision", models.CharField(blank=True, default="", max_length=6)),
                 ("result", models.JSONField(null=True)),
-                (
-                    "superseded_by",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="supersedes",
-                        to="web.assessment",
-                    ),
-                ),
                 ("decision", models.CharField(blank=True, default="", max_length=16)),
                 ("decided_months", models.FloatField(null=True)),
                 ("severity", models.CharField(blank=True, default="", max_length=8)),
@@ -284,6 +320,15 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "superseded_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="supersedes",
+                        to="web.assessment",
+                    ),
+                ),
+                (
                     "case",
                     models.ForeignKey(
                         blank=True,
@@ -293,32 +338,6 @@ class Migration(migrations.Migration):
                         to="web.case",
                     ),
                 ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="Measurements",
-            fields=[
-                (
-                    "case",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        primary_key=True,
-                        related_name="measurements",
-                        serialize=False,
-                        to="web.case",
-                    ),
-                ),
-                ("height_cm", models.FloatField(null=True)),
-                ("height_date", models.DateField(null=True)),
-                ("weight_kg", models.FloatField(null=True)),
-                ("mother_cm", models.FloatField(null=True)),
-                ("mother_source", models.CharField(blank=True, default="", max_length=8)),
-                ("father_cm", models.FloatField(null=True)),
-                ("father_source", models.CharField(blank=True, default="", max_length=8)),
-                ("menarche", models.BooleanField(null=True)),
-                ("menarche_age_months", models.FloatField(null=True)),
-                ("contraindications", models.JSONField(null=True)),
-                ("changed_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
         ),
         migrations.CreateModel(
@@ -375,6 +394,21 @@ class Migration(migrations.Migration):
                     "assessment",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE, related_name="pictures", to="web.assessment"
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="RecoveryCode",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("digest", models.CharField(max_length=64, unique=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="recovery_codes",
+                        to=settings.AUTH_USER_MODEL,
                     ),
                 ),
             ],

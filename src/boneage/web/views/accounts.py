@@ -8,6 +8,7 @@ from math import ceil
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.auth import login as auth_login
 from django.contrib.auth import logout as auth_logout
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.forms import AuthenticationForm, SetPasswordForm
@@ -20,11 +21,13 @@ from django.utils.translation import gettext, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from boneage.web.accounts import login_guard, sessions, users
+from boneage.web.accounts import login_guard, pending_login, sessions, users
 from boneage.web.accounts.access import for_role, member_of, to_confirmation, user_of
 from boneage.web.accounts.audit import Action, record
-from boneage.web.accounts.forms import Confirmation, Login, NewPassword, NewToken, account_error
+from boneage.web.accounts.forms import Confirmation, Login, NewPassword, NewToken, SecondStep, account_error
 from boneage.web.models import ApiToken, BrowserSession, Role, Scope, User, configuration
+
+PASSWORD_BACKEND = "django.contrib.auth.backends.ModelBackend"  # noqa: S105 - the backend of passwords
 
 
 class _Login(LoginView):
@@ -34,16 +37,15 @@ class _Login(LoginView):
 
     @transaction.atomic
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
-        """Begin a session. A one-time password is invalid from now on."""
+        """Begin a session, or ask for the second factor. A one-time password is invalid from now on."""
         user = form.get_user()
         if user.password_is_temporary and not users.use_up_password(user):
             form.add_error(None, form.get_invalid_login_error())
             return self.form_invalid(form)
-        answer = super().form_valid(form)
-        detail: dict[str, Any] = {"one_time": True} if user.password_is_temporary else {}
-        record(user, Action.LOGIN, **detail)
-        login_guard.remember(self.request, answer, user.username)
-        return answer
+        if user.has_second_factor:
+            pending_login.begin(self.request, user, self.get_success_url())
+            return redirect("login_second_factor")
+        return begin_session(self.request, user, self.get_success_url())
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
         """Log the failure. The name is logged only if a user has it, because a password may have been typed there.
@@ -57,6 +59,42 @@ class _Login(LoginView):
             exists = User.objects.filter(username=typed).exists()
             record(typed if exists else "", Action.LOGIN_FAILED, known=exists, locked=locked, **expired)
         return super().form_invalid(form)
+
+
+def begin_session(request: HttpRequest, user: User, to: str, **detail: Any) -> HttpResponse:
+    """Begin the session of a user who has logged in with a password, and redirect to a page of this service.
+
+    Args:
+        request: the request.
+        user: the user.
+        to: address of the page.
+        **detail: further detail of the audit event.
+    """
+    auth_login(request, user, backend=PASSWORD_BACKEND)
+    if user.password_is_temporary:
+        detail["one_time"] = True
+    record(user, Action.LOGIN, **detail)
+    response = redirect(to)
+    login_guard.remember(request, response, user.username)
+    return response
+
+
+@sensitive_post_parameters()
+@require_http_methods(["GET", "HEAD", "POST"])
+def login_second_factor(request: HttpRequest) -> HttpResponse:
+    """Request a code of the second factor after the right password, and begin the session."""
+    if configuration().is_open:
+        raise Http404
+    pending = pending_login.of(request)
+    if pending is None:
+        return redirect("login")
+    user, to = pending
+    form = SecondStep(user, request, request.POST if request.method == "POST" else None)
+    with transaction.atomic():
+        if form.is_valid():
+            pending_login.end(request)
+            return begin_session(request, user, to, second_factor=form.kind)
+    return render(request, "web/login_second_factor.html", {"form": form})
 
 
 _login = _Login.as_view()
@@ -102,7 +140,7 @@ def stay(request: HttpRequest) -> HttpResponse:
 
 @sensitive_post_parameters()
 @require_http_methods(["GET", "HEAD", "POST"])
-@for_role(Role.READER, in_open=False)
+@for_role(Role.READER, in_open=False, temporary=True)
 def confirm(request: HttpRequest) -> HttpResponse:
     """Request the password again, before users, tokens or sessions are changed, and go back."""
     user = member_of(request)
@@ -128,6 +166,8 @@ def account(request: HttpRequest) -> HttpResponseBase:
     A new token is shown only once.
     """
     user = member_of(request)
+    if user.needs_second_factor and not user.password_is_temporary:
+        return redirect("second_factor")
     action = request.POST.get("do", "") if request.method == "POST" else ""
     if action in {"token", "sessions"} and not user.password_is_temporary:
         if not sessions.is_confirmed(request):

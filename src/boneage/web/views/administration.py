@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_http_methods, require_safe
 
-from boneage.web.accounts import sessions
+from boneage.web.accounts import second_factor, sessions
 from boneage.web.accounts import users as accounts
 from boneage.web.accounts.access import for_role, member_of
 from boneage.web.accounts.audit import SYSTEM, TITLES, Action, record
@@ -96,6 +96,9 @@ def _change(request: HttpRequest, by: User, shown: User) -> None:
             request,
             ngettext("%(count)d session has ended.", "%(count)d sessions have ended.", count) % {"count": count},
         )
+    elif action == "second_factor":
+        second_factor.remove(by, shown)
+        messages.success(request, gettext("The second factor has been reset. The sessions of the user have ended."))
     elif action == "full_name" and full_name.is_valid():
         accounts.set_full_name(by, shown, full_name.cleaned_data["full_name"])
         messages.success(request, gettext("The name has been changed."))
