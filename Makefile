@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run serve test coverage system-packages check bench fuzz docs pictures lock sbom licences audit clean
+.PHONY: help run serve test coverage system-packages check bench fuzz commands docs pictures lock sbom licences audit clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -49,8 +49,11 @@ check: .venv/.dev  ## format, lint, types, import contracts, docs, language, tra
 	$(BIN)/python tools/languages.py check
 	$(BIN)/python tools/supply_chain.py check
 
-docs: .venv/.dev  ## write docs/commands.md anew from the commands' own help
+commands: .venv/.dev  ## write docs/commands.md anew from the commands' own help
 	$(BIN)/python docs/check.py --write
+
+docs: .venv/.dev  ## the documentation site in out/site, without network
+	$(BIN)/mkdocs build --quiet
 
 bench: .venv/.dev  ## latency of the whole walk by step, and cold start
 	$(BIN)/python benchmarks/latency.py

@@ -23,7 +23,7 @@ LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#\s]+)")
 
 def commands_page() -> str:
     """Return the help of every command as Markdown."""
-    parts = ["# Commands\n\nWritten by `make docs` from the program's own help.\n"]
+    parts = ["# Commands\n\nWritten by `make commands` from the program's own help.\n"]
     context = click.Context(cli, info_name="boneage", max_content_width=100, terminal_width=100)
     parts.append(_section(cli, context))
     for name in cli.list_commands(context):
@@ -72,7 +72,7 @@ def run() -> int:
     faults = [f"broken link in {entry}" for entry in broken_links()]
     faults += [f"docs/architecture.md draws the module {name}, which does not exist" for name in missing_modules()]
     if not COMMANDS.exists() or COMMANDS.read_text(encoding="utf-8") != commands_page():
-        faults.append("docs/commands.md differs from the help of the commands: run `make docs`")
+        faults.append("docs/commands.md differs from the help of the commands: run `make commands`")
     for fault in faults:
         sys.stderr.write(f"{fault}\n")
     return 1 if faults else 0
