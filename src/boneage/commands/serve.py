@@ -37,7 +37,8 @@ def worker_options(command: Callable[..., None]) -> Callable[..., None]:
     epilog="""\
 \b
 docs/serve.md lists all settings as environment variables. An option overrides its variable. Behind a reverse
-proxy with https, set BONEAGE_URL=https://... and BONEAGE_PROXY=1.
+proxy with https, set BONEAGE_URL=https://... and BONEAGE_PROXY=1. With BONEAGE_PACS=pacs.toml, the service is also
+a DICOM node: it receives radiographs from a PACS, and sends the results back (docs/pacs.md).
 
 SIGTERM or Ctrl-C finishes the current radiographs and stops the service with exit code 0. A second one stops
 it at once."""
@@ -114,6 +115,7 @@ def serve(
         }
     )
     preparation.ensure_free(host, port)
+    preparation.ensure_node(configuration)
     preparation.ensure_models(configuration)
     preparation.prepare_store(configuration)
     django.setup()
@@ -130,7 +132,7 @@ def serve(
             "Ctrl-C stops it."
         )
 
-    Service(count, configuration.lease_seconds, (host, port)).run(started)
+    Service(count, configuration.lease_seconds, (host, port), is_node=bool(configuration.pacs)).run(started)
 
 
 def _own_url(host: str, port: int) -> str:

@@ -53,6 +53,8 @@ class Configuration:
         reference: identifier or CSV file of the reference of healthy children, by which SDS are computed.
             `boneage.clinical.references.configured_reference` reads the same variable.
         letterhead: folder of the letterhead of reports (`boneage.web.letterhead`); empty for none.
+        pacs: file that makes the service a DICOM node (`boneage.node.configuration`), in the mode ``clinic``; empty for
+            none.
         time_zone: IANA name of the time zone of all times on pages, in reports, tables and the API.
         open_minutes: time for which a result can be seen in the mode ``open``, minutes.
         open_hourly: radiographs that one client may submit per hour in the mode ``open``; 0 for any number.
@@ -79,6 +81,7 @@ class Configuration:
     atlas: str = "default"
     reference: str = DEFAULT_REFERENCE
     letterhead: str = ""
+    pacs: str = ""
     time_zone: str = "UTC"
     open_minutes: int = 30
     open_hourly: int = 120
@@ -132,6 +135,10 @@ class Configuration:
             )
         if text["database"] and urlsplit(text["database"]).scheme not in {"postgresql", "postgres"}:
             raise ConfigurationError("setting_invalid", "BONEAGE_DATABASE must begin with postgresql://.")
+        if text["pacs"] and mode == "open":
+            raise ConfigurationError(
+                "setting_invalid", "BONEAGE_PACS needs BONEAGE_MODE=clinic: results of a PACS belong to a clinic."
+            )
         try:
             find_reference(text["reference"])
         except ClinicalError as error:
@@ -148,6 +155,7 @@ class Configuration:
             atlas=text["atlas"] or default.atlas,
             reference=text["reference"] or default.reference,
             letterhead=text["letterhead"],
+            pacs=text["pacs"],
             time_zone=_time_zone(text["time_zone"] or default.time_zone),
             open_minutes=_count("open_minutes", text, default.open_minutes, 1),
             open_hourly=_count("open_hourly", text, default.open_hourly, 0),

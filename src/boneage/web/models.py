@@ -126,7 +126,7 @@ class Case(models.Model):
     """A child in the mode ``clinic``. The patient reference is unique and case-sensitive."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    reference = models.CharField(max_length=64, unique=True)
+    reference = models.CharField(max_length=160, unique=True)
     sex = models.CharField(max_length=4, choices=SEXES)
     birth_date = models.DateField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

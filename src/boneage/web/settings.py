@@ -44,6 +44,7 @@ INSTALLED_APPS = [
     "axes",
     "ninja",
     "boneage.web.apps.WebConfig",
+    "boneage.web.node.apps.NodeConfig",
 ]
 
 MIDDLEWARE = [

@@ -33,6 +33,9 @@ class Action(StrEnum):
     DECIDE = "decide"
     SUPERSEDED = "superseded"
     CASE_CHANGED = "case_changed"
+    RECEIVE = "receive"
+    SEND = "send"
+    DELIVERY_CHANGED = "delivery_changed"
     EXPORT = "export"
     DELETE = "delete"
     RETENTION = "retention"
@@ -53,6 +56,9 @@ TITLES = {
     Action.DECIDE: _("Accepted or corrected"),
     Action.SUPERSEDED: _("Assessed again as another sex"),
     Action.CASE_CHANGED: _("Changed a case"),
+    Action.RECEIVE: _("Received from a PACS"),
+    Action.SEND: _("Sent to a PACS"),
+    Action.DELIVERY_CHANGED: _("Retried or gave up a delivery"),
     Action.EXPORT: _("Exported"),
     Action.DELETE: _("Deleted"),
     Action.RETENTION: _("Deleted after the retention period"),

@@ -16,7 +16,7 @@ from boneage.schema import DeterminationCode, WithheldCode, two_decimals
 from boneage.severity import Severity
 from boneage.web.cases.decisions import LONGEST_REASON
 from boneage.web.cases.exports import result_of
-from boneage.web.cases.forms import OLDEST_YEARS
+from boneage.web.cases.forms import LONGEST_REFERENCE, OLDEST_YEARS
 from boneage.web.documents import BothSexesResult, Result
 from boneage.web.models import Assessment, State
 
@@ -85,7 +85,7 @@ class Submission(BaseModel):
     )
     reference: str | None = Field(
         None,
-        max_length=64,
+        max_length=LONGEST_REFERENCE,
         pattern=r"^[^\x00-\x1f\x7f]*$",
         description="Of the patient, one line: the radiograph joins the case of this reference, or begins it.",
     )
@@ -119,7 +119,8 @@ class Search(Given):
     """Which assessments to list. Missing values do not narrow the list."""
 
     reference: Annotated[
-        str | None, Field(max_length=64, pattern=WITHOUT_NUL, description="A patient's, whole; case matters.")
+        str | None,
+        Field(max_length=LONGEST_REFERENCE, pattern=WITHOUT_NUL, description="A patient's, whole; case matters."),
     ] = None
     states: Annotated[list[StateName], Field(max_length=5, description="Any of these.")] = []
     decided: Annotated[bool | None, Field(description="Only those that somebody, or nobody, has decided on.")] = None

@@ -23,8 +23,8 @@ from boneage.web.queue import jobs
 OLDEST_YEARS = 25
 """Maximum age of a child at the radiograph, years; bones are mature long before."""
 
-LONGEST_REFERENCE = 64
-"""Maximum number of characters of a patient reference."""
+LONGEST_REFERENCE = 160
+"""Maximum number of characters of a patient reference: Patient ID and issuer of DICOM together have up to 131."""
 
 OWN_CODES = frozenset(
     {

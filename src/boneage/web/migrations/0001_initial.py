@@ -137,7 +137,7 @@ class Migration(migrations.Migration):
             name="Case",
             fields=[
                 ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ("reference", models.CharField(max_length=64, unique=True)),
+                ("reference", models.CharField(max_length=160, unique=True)),
                 (
                     "sex",
                     models.CharField(

@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from boneage.errors import ConfigurationError
@@ -87,6 +88,23 @@ def ensure_free(host: str, port: int) -> None:
         raise ConfigurationError(
             "address_invalid", f"The service cannot listen at port {port} of {host}: {error.strerror or error}."
         ) from error
+
+
+def ensure_node(configuration: Configuration) -> None:
+    """Check the configuration of the DICOM node, if there is one, and that its address is free.
+
+    Raises:
+        ConfigurationError: ``pacs_invalid``, ``port_in_use`` or ``address_invalid``.
+        ModuleNotFoundError: the packages of the extra ``pacs`` are not installed.
+    """
+    if not configuration.pacs:
+        return
+    from boneage.node.configuration import read_configuration  # noqa: PLC0415 - only for a node
+
+    for package in ("pynetdicom", "highdicom"):  # of the extra ``pacs``
+        import_module(package)
+    node = read_configuration(Path(configuration.pacs).expanduser()).node
+    ensure_free(node.host, node.port)
 
 
 def ensure_models(configuration: Configuration) -> None:

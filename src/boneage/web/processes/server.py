@@ -1,4 +1,4 @@
-"""The service as one command runs it: a process that answers requests, workers, and recurring tasks.
+"""The service as one command runs it: a process that answers requests, workers, the DICOM node, recurring tasks.
 
 This process supervises. It answers no request and opens no radiograph, so that it can restart whatever dies.
 """
@@ -71,15 +71,23 @@ class Service:
         workers: number of workers, at least 1.
         lease_seconds: see `Configuration`.
         address: host and port to listen at; `NO_ADDRESS` for workers alone.
+        is_node: True to run the listener and the dispatcher of the DICOM node.
     """
 
-    def __init__(self, workers: int, lease_seconds: int, address: tuple[str, int] = NO_ADDRESS) -> None:
+    def __init__(
+        self, workers: int, lease_seconds: int, address: tuple[str, int] = NO_ADDRESS, *, is_node: bool = False
+    ) -> None:
         self._address = address
         self._stopping = threading.Event()
         self._dead_workers: set[str] = set()
+        self._dead_dispatchers: set[str] = set()
         longest = lease_seconds + HANG_SECONDS
         self._crew = [SupervisedProcess(_start_worker, self._worker_ended, longest) for _ in range(workers)]
         self._http = [] if address == NO_ADDRESS else [SupervisedProcess(self._start_http, lambda _ended: None)]
+        self._node = [
+            SupervisedProcess(_start_listener, lambda _ended: None),
+            SupervisedProcess(_start_dispatcher, self._dispatcher_ended),
+        ][: 2 * is_node]
         self._chores = [_Chore(LOST_SECONDS, _take_up_lost)]
         if self._http:
             self._chores.append(_Chore(SWEEP_SECONDS, _sweep))
@@ -97,7 +105,7 @@ class Service:
         with _stopped_by_signals(self._stopping):
             try:
                 while not self._stopping.is_set():
-                    for process in (*self._http, *self._crew):
+                    for process in self._processes:
                         process.update()
                     if not is_started:
                         self._reject_early_ends()
@@ -114,17 +122,25 @@ class Service:
         command = [sys.executable, "-m", "boneage.web.processes.http_server", host, str(port)]
         return Child("the web server", command, os.environ)
 
+    @property
+    def _processes(self) -> list[SupervisedProcess]:
+        return [*self._http, *self._crew, *self._node]
+
     def _worker_ended(self, child: Child) -> None:
         self._dead_workers.add(child.name)
 
+    def _dispatcher_ended(self, child: Child) -> None:
+        self._dead_dispatchers.add(child.name)
+
     def _reject_early_ends(self) -> None:
-        for process in (*self._http, *self._crew):
+        for process in self._processes:
             if process.early_ends >= EARLY_ENDS:
                 raise BoneageError("service_failed", "The service does not start; see its output above.")
 
     def _is_ready(self) -> bool:
         working = any(process.child is not None and process.child.was_ready for process in self._crew)
-        return working and (not self._http or self._answers())
+        listening = all(process.child is not None and process.child.was_ready for process in self._node)
+        return working and listening and (not self._http or self._answers())
 
     def _answers(self) -> bool:
         host, port = self._address
@@ -144,6 +160,9 @@ class Service:
         for name in list(self._dead_workers):
             if _done(lambda name=name: _take_up_lost(name)):  # type: ignore[misc]  # a default binds it
                 self._dead_workers.discard(name)
+        for name in list(self._dead_dispatchers):
+            if _done(lambda name=name: _release(name)):  # type: ignore[misc]  # a default binds it
+                self._dead_dispatchers.discard(name)
         now = time.monotonic()
         for chore in self._chores:
             if now >= chore.due:
@@ -151,11 +170,12 @@ class Service:
                 _done(chore.do)
 
     def _stop(self) -> None:
-        running = [process.child for process in (*self._http, *self._crew) if process.child is not None]
+        running = [process.child for process in self._processes if process.child is not None]
         stop_all(running, STOP_SECONDS)
-        # Also of those that ended well: the queue says what, if anything, they had left.
+        # Also of those that ended well: the database says what, if anything, they had left.
         for child in running:
             self._worker_ended(child)
+            self._dispatcher_ended(child)
         self._chores = []
         self._do_chores()
 
@@ -171,6 +191,23 @@ def _start_worker() -> Child:
     return Child(name, [sys.executable, "-m", "boneage.web.processes.worker_process", name], os.environ | one_thread)
 
 
+def _start_listener() -> Child:
+    return Child("the DICOM listener", [sys.executable, "-m", "boneage.web.processes.listener_process"], os.environ)
+
+
+def _start_dispatcher() -> Child:
+    name = worker_name()
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    command = [sys.executable, "-m", "boneage.web.processes.dispatcher_process", name]
+    return Child(name, command, os.environ | one_thread)
+
+
+def _release(dead_dispatcher: str) -> None:
+    from boneage.web.node import outbox  # noqa: PLC0415 - models are there only once Django is set up
+
+    outbox.release(dead_dispatcher)
+
+
 def _take_up_lost(dead_worker: str = "") -> None:
     from boneage.web.queue import jobs  # noqa: PLC0415 - models are there only once Django is set up
 
@@ -179,9 +216,11 @@ def _take_up_lost(dead_worker: str = "") -> None:
 
 def _sweep() -> None:
     from boneage.web.cases import retention  # noqa: PLC0415
+    from boneage.web.node.retention import sweep  # noqa: PLC0415
     from boneage.web.queue import jobs  # noqa: PLC0415
 
     retention.sweep()
+    sweep()
     jobs.forget_tasks()
 
 

@@ -1,0 +1,165 @@
+"""The first stretch: an instance is in the database before the listener answers the peer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import Error, IntegrityError, close_old_connections, connection, transaction
+from django.db.models.functions import Now
+
+from boneage.node.instance import InstanceHeader, ReceivedInstance
+from boneage.node.intake import Caller, CommitmentReport, IntakeUnavailableError, Refusal
+from boneage.web.accounts.audit import SYSTEM, Action, client_address, record
+from boneage.web.node import outbox, tallies
+from boneage.web.node.models import Instance, InstanceState
+
+log = logging.getLogger(__name__)
+
+STORAGE_CLASS = "storage_class"
+"""Reason for skipping an instance of a storage class that is never read."""
+
+
+class DatabaseIntake:
+    """`boneage.node.intake.Intake` on the database of the service."""
+
+    def take(self, instance: ReceivedInstance, header: InstanceHeader) -> None:
+        """Store an instance.
+
+        Raises:
+            IntakeUnavailableError: the database is away or full.
+        """
+        with _database(instance.address):
+            try:
+                _take(instance, header)
+            except IntegrityError:  # the same instance has just arrived on another association
+                _take(instance, header)
+            _note_received(instance.peer)
+
+    def skip(self, sop_class_uid: str, sop_instance_uid: str, caller: Caller) -> None:
+        """Note an instance of a storage class that is never read.
+
+        Raises:
+            IntakeUnavailableError: the database is away or full.
+        """
+        with _database(caller.address):
+            try:
+                is_new = _skip(sop_class_uid, sop_instance_uid, caller)
+            except IntegrityError:
+                is_new = False
+            if is_new:
+                tallies.add(tallies.SKIPPED, STORAGE_CLASS)
+            _note_received(caller.peer)
+
+    def committed(self, report: CommitmentReport) -> None:
+        """Store a report on storage commitment.
+
+        Raises:
+            IntakeUnavailableError: the database is away or full.
+        """
+        with _database(None):
+            outbox.take_report(report)
+
+    def refused(self, reason: Refusal, caller: Caller) -> None:
+        """Count what was not accepted."""
+        try:
+            with _database(caller.address):
+                tallies.add(tallies.REFUSED, reason.value)
+        except IntakeUnavailableError:
+            log.warning("a refusal could not be counted: %s", reason.value)
+
+
+@contextmanager
+def _database(address: str | None) -> Iterator[None]:
+    """Use a connection of the listener's thread, which ends with its association.
+
+    Args:
+        address: address of the caller, for the audit log.
+    """
+    token = client_address.set(address)
+    try:
+        close_old_connections()
+        yield
+    except Error as error:
+        raise IntakeUnavailableError(f"The database cannot be used: {type(error).__name__}.") from error
+    except OSError as error:
+        raise IntakeUnavailableError(f"The database cannot be used: {error.strerror}.") from error
+    finally:
+        client_address.reset(token)
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+def _note_received(peer: str) -> None:
+    tallies.add(tallies.RECEIVED, peer)
+    tallies.contact(peer, "received_at")
+
+
+@transaction.atomic
+def _take(instance: ReceivedInstance, header: InstanceHeader) -> None:
+    present = Instance.objects.select_for_update().filter(sop_instance_uid=header.sop_instance_uid).first()
+    if present is None:
+        made = Instance(sop_instance_uid=header.sop_instance_uid, peer=instance.peer, file=instance.file)
+        made.take_header(header)
+        made.save()
+        record(SYSTEM, Action.RECEIVE, made, peer=instance.peer)
+    elif present.data_sha256 == header.data_sha256:
+        return
+    elif present.pixels_sha256 and present.pixels_sha256 != header.pixels_sha256:
+        log.warning("instance %d arrived again with other pixels, which are dropped", present.pk)
+        present.uid_conflicts += 1
+        present.save(update_fields=["uid_conflicts"])
+    else:
+        _update(present, instance, header)
+        record(SYSTEM, Action.RECEIVE, present, peer=instance.peer, again=True)
+
+
+def _update(present: Instance, instance: ReceivedInstance, header: InstanceHeader) -> None:
+    """Take another header of the same radiograph. It is assessed again only if sex, birth or study date changed."""
+    is_read = present.assessment_id is not None
+    changed = is_read and (present.state == InstanceState.NEEDS_SEX or _changes_reading(present, header))
+    present.take_header(header)
+    present.file = instance.file
+    if changed or not is_read:
+        present.state, present.reason = InstanceState.WAITING, ""
+        Instance.objects.filter(pk=present.pk).update(changed_at=Now())
+        present.save(update_fields=[*_HEADER_FIELDS, "state", "reason"])
+    else:
+        present.save(update_fields=_HEADER_FIELDS)
+
+
+_HEADER_FIELDS = (
+    "header_values",
+    "sop_class_uid",
+    "study_uid",
+    "patient_id",
+    "issuer",
+    "accession",
+    "data_sha256",
+    "pixels_sha256",
+    "file",
+)
+
+
+def _changes_reading(present: Instance, header: InstanceHeader) -> bool:
+    before, assessment = present.header, present.assessment
+    if assessment is None:
+        return True
+    sex = header.sex in {"F", "M"} and header.sex not in {before.sex, assessment.sex}
+    return sex or header.birth_date != before.birth_date or header.study_date != before.study_date
+
+
+@transaction.atomic
+def _skip(sop_class_uid: str, sop_instance_uid: str, caller: Caller) -> bool:
+    """Return whether the instance is new."""
+    _row, is_new = Instance.objects.get_or_create(
+        sop_instance_uid=sop_instance_uid,
+        defaults={
+            "sop_class_uid": sop_class_uid,
+            "peer": caller.peer,
+            "state": InstanceState.SKIPPED,
+            "reason": STORAGE_CLASS,
+        },
+    )
+    return is_new

@@ -1,0 +1,185 @@
+"""Tables of the node: received instances, result objects, and their deliveries."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+from pydantic import TypeAdapter
+
+from boneage.node.instance import InstanceHeader
+from boneage.web.models import Assessment
+
+_HEADER: TypeAdapter[InstanceHeader] = TypeAdapter(InstanceHeader)
+_UID, _SHA256 = 64, 64
+
+
+class InstanceState(models.TextChoices):
+    """States of a received instance. The last two are final until a new header or a decision arrives."""
+
+    WAITING = "waiting", _("Waits for its study")
+    RESERVE = "reserve", _("Is read if another one is rejected")
+    NEEDS_SEX = "needs_sex", _("Needs the sex")
+    QUEUED = "queued", _("Being assessed")
+    RENDERED = "rendered", _("Assessed")
+    SKIPPED = "skipped", _("Not read")
+
+
+class Instance(models.Model):
+    """An instance that a peer sent. `intake`, `studies` and `results` change its state, each in its stretch."""
+
+    sop_instance_uid = models.CharField(max_length=_UID, unique=True)
+    sop_class_uid = models.CharField(max_length=_UID)
+    peer = models.CharField(max_length=32)
+    """Name of the peer in the configuration of the node."""
+    state = models.CharField(max_length=9, choices=InstanceState.choices, default=InstanceState.WAITING)
+    reason = models.CharField(max_length=32, blank=True)
+    """Reason for skipping (`boneage.node.selection.SkipReason`), or for the need of the sex."""
+    uid_conflicts = models.PositiveIntegerField(default=0)
+    """Number of times that other pixels arrived under the same SOP Instance UID. The first pixels are kept."""
+
+    # Identity, for the search of the worklist. Skipped instances have none.
+    study_uid = models.CharField(max_length=_UID, blank=True, db_index=True)
+    patient_id = models.CharField(max_length=64, blank=True)
+    issuer = models.CharField(max_length=64, blank=True)
+    accession = models.CharField(max_length=64, blank=True, db_index=True)
+    header_values = models.JSONField(null=True)
+    """`boneage.node.instance.InstanceHeader` as JSON; `header` reads it. Skipped instances have none."""
+    data_sha256 = models.CharField(max_length=_SHA256, blank=True)
+    pixels_sha256 = models.CharField(max_length=_SHA256, blank=True)
+    file = models.BinaryField(null=True)
+    """The DICOM file until it is submitted: then the assessment keeps it. A file that differs from the assessed one in
+    its header only is kept here."""
+    received_at = models.DateTimeField(db_default=Now())
+    changed_at = models.DateTimeField(db_default=Now())
+    """Time at which the present header arrived."""
+
+    assessment = models.ForeignKey(Assessment, null=True, on_delete=models.CASCADE, related_name="instances")
+    """Assessment that counts; None before the submission."""
+    worker = models.CharField(max_length=64, blank=True)
+    attempt = models.PositiveIntegerField(default=0)
+    """Number of the present attempt to make the result objects. Only its outcome counts."""
+    failures = models.PositiveSmallIntegerField(default=0)
+    """Attempts in a row that brought no outcome."""
+    lease_until = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["state", "changed_at"])]
+
+    @property
+    def header(self) -> InstanceHeader:
+        """The header. Skipped instances have none.
+
+        Raises:
+            pydantic.ValidationError: there is none.
+        """
+        return _HEADER.validate_python(self.header_values)
+
+    def take_header(self, header: InstanceHeader) -> None:
+        """Set the header and all columns that follow from it."""
+        values: dict[str, Any] = _HEADER.dump_python(header, mode="json")
+        self.header_values = values
+        self.sop_class_uid, self.study_uid = header.sop_class_uid, header.study_uid
+        self.patient_id, self.issuer, self.accession = header.patient_id, header.issuer, header.accession
+        self.data_sha256, self.pixels_sha256 = header.data_sha256, header.pixels_sha256
+
+    def skip(self, reason: str) -> None:
+        """Set the state `SKIPPED`, and forget the bytes and the patient. The checksums stay, for duplicates."""
+        self.state, self.reason, self.file, self.header_values = InstanceState.SKIPPED, reason, None, None
+        self.patient_id = self.issuer = self.accession = ""
+
+
+class ResultFile(models.Model):
+    """A result object as a DICOM file: the very bytes that every receiver gets, however often they are sent."""
+
+    instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="results")
+    assessment = models.ForeignKey(Assessment, on_delete=models.CASCADE, related_name="+")
+    decision = models.BigIntegerField(null=True)
+    """Number of the physician's decision (`boneage.web.models.Decision`); None before one."""
+    kind = models.CharField(max_length=3)
+    """Kind of object (`boneage.dicom.objects.Kind`)."""
+    sop_class_uid = models.CharField(max_length=_UID)
+    sop_instance_uid = models.CharField(max_length=_UID, unique=True)
+    series_uid = models.CharField(max_length=_UID)
+    file = models.BinaryField()
+    sha256 = models.CharField(max_length=_SHA256)
+    made_at = models.DateTimeField(db_default=Now())
+
+
+class DeliveryState(models.TextChoices):
+    """States of a delivery. `STORED` is final for receivers without storage commitment."""
+
+    DUE = "due", _("Due")
+    SENDING = "sending", _("Being sent")
+    STORED = "stored", _("Stored")
+    COMMITTED = "committed", _("Stored and committed")
+    DEAD = "dead", _("Not delivered")
+    GIVEN_UP = "given_up", _("Given up")
+
+
+class Delivery(models.Model):
+    """A result object on its way to one receiver. `boneage.web.node.outbox` changes its state."""
+
+    result = models.ForeignKey(ResultFile, on_delete=models.CASCADE, related_name="deliveries")
+    peer = models.CharField(max_length=32)
+    state = models.CharField(max_length=9, choices=DeliveryState.choices, default=DeliveryState.DUE)
+    created_at = models.DateTimeField(db_default=Now())
+    begun_at = models.DateTimeField(db_default=Now())
+    """Time from which attempts count; an administrator's retry renews it."""
+    due_at = models.DateTimeField(db_default=Now())
+    attempts = models.PositiveIntegerField(default=0)
+    """Number of the present attempt. Only its outcome counts."""
+    failures = models.PositiveIntegerField(default=0)
+    """Failed attempts since `begun_at`."""
+    worker = models.CharField(max_length=64, blank=True)
+    lease_until = models.DateTimeField(null=True)
+    code = models.CharField(max_length=64, blank=True)
+    """Code of the last outcome, if it was no plain success."""
+    status = models.PositiveIntegerField(null=True)
+    """DICOM status of the last outcome (PS3.7, annex C)."""
+    stored_at = models.DateTimeField(null=True)
+    sent_class_uid = models.CharField(max_length=_UID, blank=True)
+    sent_instance_uid = models.CharField(max_length=_UID, blank=True)
+    """UIDs as they were sent: those of the file, or of a simpler class of report (`boneage.node.fall_back`)."""
+
+    # Storage commitment
+    commit_due_at = models.DateTimeField(null=True)
+    """Time of the request; None where none is due."""
+    transaction_uid = models.CharField(max_length=_UID, blank=True, db_index=True)
+    commit_requested_at = models.DateTimeField(null=True)
+    committed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["result", "peer"], name="one_delivery_to_a_peer")
+        ]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["peer", "state", "due_at"])]
+
+
+class Contact(models.Model):
+    """Last contact with a peer."""
+
+    peer = models.CharField(max_length=32, primary_key=True)
+    received_at = models.DateTimeField(null=True)
+    """Last instance that it sent."""
+    reached_at = models.DateTimeField(null=True)
+    """Last answer that it gave."""
+    failed_at = models.DateTimeField(null=True)
+    """Last failure of a connection to it."""
+    code = models.CharField(max_length=64, blank=True)
+    """Code of that failure."""
+
+
+class Tally(models.Model):
+    """Number of events of a kind since the installation, for `boneage.web.node.metrics`."""
+
+    kind = models.CharField(max_length=16)
+    code = models.CharField(max_length=64, blank=True)
+    count = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["kind", "code"], name="one_tally_of_a_kind_and_code")
+        ]

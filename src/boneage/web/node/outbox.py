@@ -1,0 +1,300 @@
+"""The last stretch: result objects on their way to their receivers, each delivery in one state at a time.
+
+``due`` → ``sending`` (under a lease) → ``stored`` → ``committed``, or back to ``due`` after a failure that may pass, or
+``dead``. The objects of an instance reach a receiver in the order in which they were made, so the structured report
+comes last. A lease that was lost in the middle of sending sends the same bytes again.
+
+Leases use the clock of the database, as those of the queue (`boneage.web.queue.jobs`).
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
+from django.http import Http404
+
+from boneage.node.configuration import Peer
+from boneage.node.intake import CommitmentReport
+from boneage.node.outcome import Outcome, OutcomeCode, QueryOutcome, Reference, Result, SendOutcome
+from boneage.node.retry import COMMITMENT_HOURS, COMMITMENT_SECONDS, pause_seconds, seconds_to_next
+from boneage.web.accounts.audit import SYSTEM, Action, record
+from boneage.web.models import User, configuration
+from boneage.web.node import tallies
+from boneage.web.node.models import Delivery, DeliveryState, Instance, InstanceState, ResultFile
+from boneage.web.node.pacs import node_configuration
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 16
+"""Largest number of objects that are sent over one association."""
+
+COMMITTED_AT_ONCE = 100
+"""Largest number of objects of one request for storage commitment."""
+
+COMMITMENT_FAILED = "commitment_failed"
+"""Code of a delivery whose receiver does not vouch for the object; it is sent again."""
+NOT_FOUND = "not_found_there"
+"""Code of a delivery whose receiver does not have the object, although it had answered success."""
+NOT_COMMITTED = "not_committed"
+"""Code of a stored delivery whose receiver neither commits storage nor answers queries."""
+SUPERSEDED = "superseded"
+"""Code of a delivery that was given up, because the radiograph was assessed again before it was sent."""
+
+LATENCY_SECONDS = (1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 900, 3600, 86400)
+"""Upper bounds of the buckets of the latency, seconds."""
+
+_UNDER_WAY = (DeliveryState.DUE, DeliveryState.SENDING)
+_BYTES = ("result__file", "result__instance__file")
+_LOST = Q(state=DeliveryState.SENDING, lease_until__lt=Now())
+
+
+# --- begin and end of a delivery --------------------------------------------------------------------------------------
+
+
+def add(result: ResultFile, peers: Sequence[str]) -> None:
+    """Make one delivery of a result object for each receiver, in the open transaction."""
+    Delivery.objects.bulk_create([Delivery(result=result, peer=peer) for peer in peers])
+
+
+def withdraw(instance: Instance) -> None:
+    """Give up deliveries of results that no longer count, if they have not begun, in the open transaction."""
+    old = Delivery.objects.filter(result__instance=instance).exclude(result__assessment=instance.assessment_id)
+    old.filter(state=DeliveryState.DUE).update(state=DeliveryState.GIVEN_UP, code=SUPERSEDED)
+
+
+@transaction.atomic
+def claim(peer: Peer, worker: str) -> list[Delivery]:
+    """Take deliveries to a receiver that are due, with their result objects, in the order of sending.
+
+    Args:
+        peer: the receiver.
+        worker: name of the process that sends.
+    """
+    before = Delivery.objects.filter(
+        peer=OuterRef("peer"),
+        result__instance=OuterRef("result__instance"),
+        pk__lt=OuterRef("pk"),
+        state__in=_UNDER_WAY,
+    )
+    is_due = Q(state=DeliveryState.DUE, due_at__lte=Now()) | _LOST
+    rows = Delivery.objects.filter(is_due, ~Exists(before), peer=peer.name)
+    rows = rows.select_for_update(of=("self",), skip_locked=True).order_by("due_at", "pk")
+    claimed = [row.pk for row in rows.only("pk")[:AT_ONCE]]
+    Delivery.objects.filter(pk__in=claimed).update(
+        state=DeliveryState.SENDING,
+        attempts=F("attempts") + 1,
+        worker=worker,
+        lease_until=Now() + timedelta(seconds=configuration().lease_seconds),
+    )
+    return list(Delivery.objects.filter(pk__in=claimed).select_related("result").order_by("pk"))
+
+
+@transaction.atomic
+def finish(claimed: Delivery, outcome: SendOutcome, peer: Peer) -> bool:
+    """Write the outcome of an attempt, if the attempt still counts. Return whether it does.
+
+    Args:
+        claimed: a delivery from `claim`.
+        outcome: outcome of sending it.
+        peer: its receiver.
+    """
+    rows = Delivery.objects.filter(pk=claimed.pk, state=DeliveryState.SENDING, attempts=claimed.attempts)
+    if outcome.result in {Result.DONE, Result.WARNED}:
+        counts = rows.update(
+            state=DeliveryState.STORED,
+            stored_at=Now(),
+            lease_until=None,
+            failures=0,
+            code=outcome.code.value if outcome.result is Result.WARNED else "",
+            status=outcome.status,
+            sent_class_uid=outcome.sop_class_uid,
+            sent_instance_uid=outcome.sop_instance_uid,
+            commit_due_at=Now() + timedelta(seconds=COMMITMENT_SECONDS) if peer.commit else None,
+        )
+        if counts:
+            record(SYSTEM, Action.SEND, claimed.result.instance, peer=peer.name, kind=claimed.result.kind)
+        return bool(counts)
+    return _fail(rows, outcome.code.value, outcome.status, stays=outcome.result is Result.DEAD)
+
+
+def _fail(rows: QuerySet[Delivery], code: str, status: int | None, *, stays: bool) -> bool:
+    """Let a delivery be due again, or dead. Return whether there was one.
+
+    Args:
+        rows: the delivery, or none.
+        code: reason of the failure.
+        status: its DICOM status, if there is one.
+        stays: True if the next attempt would fail, too.
+    """
+    row = rows.select_for_update().annotate(now=Now()).first()
+    if row is None:
+        return False
+    failures = row.failures + 1
+    hours = node_configuration().deliver.give_up_hours
+    pause = (
+        None if stays else seconds_to_next(failures, (row.now - row.begun_at).total_seconds(), hours)
+    )
+    changes: dict[str, Any] = {"failures": failures, "code": code, "status": status, "lease_until": None}
+    if pause is None:
+        log.error("delivery %d to %s is given up: %s", row.pk, row.peer, code)
+        changes |= {"state": DeliveryState.DEAD}
+    else:
+        changes |= {"state": DeliveryState.DUE, "due_at": Now() + timedelta(seconds=pause)}
+    Delivery.objects.filter(pk=row.pk).update(**changes, transaction_uid="", commit_due_at=None)
+    return True
+
+
+def count(claimed: Delivery, outcome: SendOutcome) -> None:
+    """Count the outcome of an attempt, after its transaction."""
+    tallies.add(tallies.OUTCOME, outcome.code.value)
+    stored = Delivery.objects.filter(pk=claimed.pk, state__in=[DeliveryState.STORED, DeliveryState.COMMITTED])
+    row = stored.filter(result__decision=None).select_related("result__instance").defer(*_BYTES).first()
+    if row is not None and row.stored_at is not None:
+        seconds = (row.stored_at - row.result.instance.changed_at).total_seconds()
+        bound = next((str(bound) for bound in LATENCY_SECONDS if seconds <= bound), "+Inf")
+        tallies.add(tallies.LATENCY, bound)
+        tallies.add(tallies.LATENCY_SUM, count=max(0, round(1000 * seconds)))
+
+
+def wake(peer: str) -> None:
+    """Let all deliveries to a receiver that answers again be due now."""
+    unreachable = (OutcomeCode.UNREACHABLE, OutcomeCode.TIMEOUT, OutcomeCode.ABORTED, OutcomeCode.REJECTED_TRANSIENT)
+    waiting = Delivery.objects.filter(peer=peer, state=DeliveryState.DUE, code__in=[code.value for code in unreachable])
+    waiting.filter(due_at__gt=Now()).update(due_at=Now())
+
+
+def release(dead_worker: str) -> None:
+    """Let everything that a process was doing when it died be taken up at once.
+
+    Args:
+        dead_worker: name of a process that its supervisor has seen ending.
+    """
+    sending = Delivery.objects.filter(worker=dead_worker, state=DeliveryState.SENDING)
+    sending.update(state=DeliveryState.DUE, due_at=Now(), lease_until=None)
+    Instance.objects.filter(worker=dead_worker, state=InstanceState.QUEUED).update(lease_until=None)
+
+
+# --- storage commitment -----------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def claim_commitment(peer: Peer) -> tuple[str, list[Delivery]]:
+    """Take stored deliveries for which storage commitment is due. Return a new transaction UID and the deliveries.
+
+    Args:
+        peer: the receiver.
+    """
+    rows = Delivery.objects.filter(peer=peer.name, state=DeliveryState.STORED, commit_due_at__lte=Now())
+    rows = rows.select_for_update(of=("self",), skip_locked=True).order_by("pk")
+    claimed = [row.pk for row in rows.only("pk")[:COMMITTED_AT_ONCE]]
+    transaction_uid = f"2.25.{uuid.uuid4().int}"
+    Delivery.objects.filter(pk__in=claimed).update(
+        transaction_uid=transaction_uid, commit_due_at=None, commit_requested_at=Now()
+    )
+    return transaction_uid, _with_references(Delivery.objects.filter(pk__in=claimed))
+
+
+def finish_commitment_request(transaction_uid: str, outcome: Outcome) -> None:
+    """Write the outcome of a request for storage commitment. Without a report, the receiver is queried later.
+
+    Args:
+        transaction_uid: UID of the request.
+        outcome: its outcome.
+    """
+    rows = Delivery.objects.filter(transaction_uid=transaction_uid, state=DeliveryState.STORED)
+    if outcome.result is Result.RETRY:
+        rows.update(commit_due_at=Now() + timedelta(seconds=pause_seconds(3)), transaction_uid="")
+    elif outcome.result is Result.DEAD:  # it does not commit storage: it is queried now
+        rows.update(commit_requested_at=Now() - timedelta(hours=COMMITMENT_HOURS))
+
+
+@transaction.atomic
+def take_report(report: CommitmentReport) -> None:
+    """Write a report on storage commitment. Reports on unknown or finished deliveries change nothing."""
+    rows = Delivery.objects.filter(
+        transaction_uid=report.transaction_uid, peer=report.peer, state=DeliveryState.STORED
+    ).exclude(transaction_uid="")
+    rows.filter(sent_instance_uid__in=list(report.stored)).update(state=DeliveryState.COMMITTED, committed_at=Now())
+    for uid, reason in report.failed.items():
+        _fail(rows.filter(sent_instance_uid=uid), COMMITMENT_FAILED, reason, stays=False)
+
+
+def without_report(peer: Peer) -> list[Delivery]:
+    """Return stored deliveries whose receiver has not reported on them in time, so that it is queried."""
+    late = Now() - timedelta(hours=COMMITMENT_HOURS)
+    rows = Delivery.objects.filter(
+        peer=peer.name, state=DeliveryState.STORED, commit_due_at=None, commit_requested_at__lte=late
+    )
+    return _with_references(rows.exclude(transaction_uid="").order_by("pk")[:COMMITTED_AT_ONCE])
+
+
+@transaction.atomic
+def finish_query(queried: Sequence[Delivery], outcome: QueryOutcome) -> None:
+    """Write the answer of a receiver that was queried for objects which it had stored.
+
+    Args:
+        queried: deliveries from `without_report`.
+        outcome: its answer.
+    """
+    rows = Delivery.objects.filter(pk__in=[row.pk for row in queried], state=DeliveryState.STORED)
+    if outcome.result is Result.RETRY:
+        later = Now() - timedelta(hours=COMMITMENT_HOURS) + timedelta(seconds=pause_seconds(4))
+        rows.update(commit_requested_at=later)
+    elif outcome.result is Result.DEAD:
+        rows.update(code=NOT_COMMITTED, transaction_uid="", commit_requested_at=None)
+    else:
+        rows.filter(sent_instance_uid__in=list(outcome.stored)).update(
+            state=DeliveryState.COMMITTED, committed_at=Now()
+        )
+        for row in queried:
+            if row.sent_instance_uid not in outcome.stored:
+                _fail(rows.filter(pk=row.pk), NOT_FOUND, None, stays=False)
+
+
+def references(deliveries: Sequence[Delivery]) -> list[Reference]:
+    """Return the objects of deliveries as they were sent."""
+    return [
+        Reference(row.sent_class_uid, row.sent_instance_uid, row.result.instance.study_uid, row.result.series_uid)
+        for row in deliveries
+    ]
+
+
+def _with_references(rows: QuerySet[Delivery]) -> list[Delivery]:
+    return list(rows.select_related("result__instance").defer(*_BYTES))
+
+
+# --- dead letters -----------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def retry(delivery: Delivery, user: User) -> None:
+    """Let a dead delivery be due again.
+
+    Raises:
+        Http404: it is not dead.
+    """
+    changes = {"state": DeliveryState.DUE, "begun_at": Now(), "due_at": Now(), "failures": 0}
+    _decide(delivery, user, "retry", changes)
+
+
+@transaction.atomic
+def give_up(delivery: Delivery, user: User) -> None:
+    """Give up a dead delivery for good.
+
+    Raises:
+        Http404: it is not dead.
+    """
+    _decide(delivery, user, "give_up", {"state": DeliveryState.GIVEN_UP})
+
+
+def _decide(delivery: Delivery, user: User, change: str, changes: dict[str, Any]) -> None:
+    if not Delivery.objects.filter(pk=delivery.pk, state=DeliveryState.DEAD).update(**changes):
+        raise Http404
+    record(user, Action.DELIVERY_CHANGED, delivery, change=change, peer=delivery.peer)

@@ -1,0 +1,274 @@
+"""The third stretch: the result objects of a final assessment are made once, and their bytes are kept.
+
+They are made from stored values alone: file, result, pictures and decision. Making them again gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pydicom
+from django.db import transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils import timezone, translation
+from numpy.typing import NDArray
+
+from boneage.dicom.objects import KINDS, Kind, ResultObject, result_objects
+from boneage.dicom.structured_report import Verification
+from boneage.explain import overlay
+from boneage.files import sha256_of
+from boneage.reading.dicom.object import parse_object
+from boneage.reading.facts import ReadLimits
+from boneage.web.cases.earlier import decided
+from boneage.web.cases.exports import last_decision
+from boneage.web.models import BOTH, FINAL, Assessment, Decision, PictureKind, State, User, configuration
+from boneage.web.node import outbox
+from boneage.web.node.models import Instance, InstanceState, ResultFile
+from boneage.web.node.pacs import node_configuration
+from boneage.web.node.studies import advance_study, file_of
+from boneage.web.queue import jobs
+from boneage.web.queue.pictures import reduced, stored_picture
+from boneage.web.report.figures import heat_map_of
+from boneage.web.report.pdf import pdf_bytes
+
+log = logging.getLogger(__name__)
+
+RENDERING_FAILED = "rendering_failed"
+"""Reason of an instance whose result objects could not be made."""
+
+MOST_ATTEMPTS = 5
+"""Attempts in a row without an outcome, after which the result objects of an instance are given up."""
+
+_PAUSE_SECONDS = 10
+"""Time between a failed attempt and the next one."""
+
+_PICTURE_SIDE = 1600
+"""Longest side of the radiograph on the page of a result, pixels; the page shows at most 640 by its height."""
+
+_OUTLINE = (90, 200, 250)
+"""Colour of the hand's outline, RGB."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A result object as it is stored.
+
+    Attributes:
+        kind: kind of object.
+        sop_class_uid, sop_instance_uid, series_uid: its UIDs.
+        file: DICOM file.
+    """
+
+    kind: Kind
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
+    file: bytes
+
+    @classmethod
+    def of(cls, made: ResultObject) -> Rendered:
+        """Return an object with its bytes."""
+        data = made.dataset
+        return cls(
+            made.kind, str(data.SOPClassUID), str(data.SOPInstanceUID), str(data.SeriesInstanceUID), made.to_bytes()
+        )
+
+
+def advance(worker: str) -> bool:
+    """Make the result objects of one instance whose assessment is final. Return False if there is none.
+
+    Args:
+        worker: name of the process that makes them.
+    """
+    claimed = claim(worker)
+    if claimed is None:
+        return False
+    if claimed.failures > MOST_ATTEMPTS:
+        log.error("the result objects of instance %d could not be made", claimed.pk)
+        finish(claimed, [], reason=RENDERING_FAILED)
+        return True
+    try:
+        made = list(render(claimed))
+    except Exception:
+        log.exception("the result objects of instance %d could not be made", claimed.pk)
+        Instance.objects.filter(pk=claimed.pk, attempt=claimed.attempt).update(
+            lease_until=Now() + timedelta(seconds=_PAUSE_SECONDS)
+        )
+        return True
+    finish(claimed, made)
+    return True
+
+
+@transaction.atomic
+def claim(worker: str) -> Instance | None:
+    """Take an instance whose assessment is final under a lease; None without one."""
+    is_free = Q(lease_until=None) | Q(lease_until__lt=Now())
+    rows = Instance.objects.filter(is_free, state=InstanceState.QUEUED, assessment__state__in=FINAL)
+    first = rows.select_for_update(of=("self",), skip_locked=True).order_by("changed_at").only("pk").first()
+    if first is None:
+        return None
+    Instance.objects.filter(pk=first.pk).update(
+        attempt=F("attempt") + 1,
+        failures=F("failures") + 1,
+        worker=worker,
+        lease_until=Now() + timedelta(seconds=configuration().lease_seconds),
+    )
+    return Instance.objects.select_related("assessment__case").get(pk=first.pk)
+
+
+def finish(claimed: Instance, made: list[Rendered], reason: str = "") -> bool:
+    """Store result objects with their deliveries, if the attempt still counts. Return whether it does.
+
+    Args:
+        claimed: an instance from `claim`.
+        made: its result objects.
+        reason: reason for missing objects.
+    """
+    if not _finish(claimed, made, reason):
+        return False
+    assessment = claimed.assessment
+    if assessment is not None and assessment.state != State.DONE:
+        advance_study(claimed.study_uid)  # another radiograph of the study may be read instead
+    return True
+
+
+@transaction.atomic
+def _finish(claimed: Instance, made: list[Rendered], reason: str) -> bool:
+    jobs.locked(Assessment.objects.filter(instances=claimed))  # first, as everywhere: see `jobs.locked`
+    rows = Instance.objects.filter(pk=claimed.pk, state=InstanceState.QUEUED, attempt=claimed.attempt)
+    if not rows.update(state=InstanceState.RENDERED, reason=reason, failures=0, worker="", lease_until=None):
+        return False
+    assert claimed.assessment is not None  # noqa: S101  # narrows the type
+    decision = _decision_of(claimed.assessment)
+    present = set(
+        ResultFile.objects.filter(sop_instance_uid__in=[one.sop_instance_uid for one in made]).values_list(
+            "sop_instance_uid", flat=True
+        )
+    )
+    outbox.withdraw(claimed)
+    for one in made:
+        if one.sop_instance_uid in present:  # its first bytes are kept, and were sent
+            continue
+        result = ResultFile.objects.create(
+            instance=claimed,
+            assessment=claimed.assessment,
+            decision=None if decision is None else decision.pk,
+            kind=one.kind,
+            sop_class_uid=one.sop_class_uid,
+            sop_instance_uid=one.sop_instance_uid,
+            series_uid=one.series_uid,
+            file=one.file,
+            sha256=sha256_of(one.file),
+        )
+        outbox.add(result, [peer.name for peer in node_configuration().receivers() if one.kind in peer.results])
+    return True
+
+
+# --- rendering --------------------------------------------------------------------------------------------------------
+
+
+def render(instance: Instance) -> Iterator[Rendered]:
+    """Yield the result objects of an instance, in the order in which they are sent.
+
+    Nothing is sent of a radiograph that was read for both sexes, since no number of it counts, and before a decision
+    if the configuration says so.
+
+    Args:
+        instance: an instance whose assessment is final.
+    """
+    assessment = instance.assessment
+    file = file_of(instance)
+    kinds = wanted_kinds()
+    if assessment is None or file is None or not kinds or assessment.state != State.DONE or assessment.sex == BOTH:
+        return
+    decision = _decision_of(assessment)
+    deliver = node_configuration().deliver
+    if decision is None and deliver.when == "decided":
+        return
+    made_at = (assessment.finished_at or assessment.submitted_at) if decision is None else decision.decided_at
+    source = parse_object(file, ReadLimits(max_bytes=max(len(file), configuration().radiograph_bytes)))
+    with translation.override("en"):
+        objects = result_objects(
+            source,
+            assessment.finished,
+            picture_of(assessment),
+            now=timezone.localtime(made_at),
+            kinds=kinds,
+            verification=None if decision is None else _verification(instance, assessment, decision),
+            decision="" if decision is None else str(decision.pk),
+            pdf=lambda: pdf_bytes(assessment),
+        )
+        yield from map(Rendered.of, objects)
+
+
+def wanted_kinds() -> list[Kind]:
+    """Return the kinds of objects that at least one receiver wants, in the order of sending."""
+    wanted = {kind for peer in node_configuration().receivers() for kind in peer.results}
+    return [kind for kind in KINDS if kind in wanted]
+
+
+def picture_of(assessment: Assessment) -> NDArray[np.uint8]:
+    """Return the radiograph with heat map and outline of the hand, uint8 (h, w, 3), RGB.
+
+    Args:
+        assessment: a finished one.
+
+    Raises:
+        ValueError: the picture of the radiograph is not stored.
+    """
+    radiograph = stored_picture(assessment, PictureKind.RADIOGRAPH)
+    if radiograph is None:
+        raise ValueError(f"assessment {assessment.pk} has no picture")
+    heat = heat_map_of(assessment)
+    shown = reduced(radiograph, _PICTURE_SIDE)
+    picture = np.repeat(shown[..., None], 3, axis=2) if heat is None else overlay(shown, heat, scale_bar=False)
+    document = assessment.finished
+    if document.hand is not None and document.hand.outline_xy:
+        zoom = np.array([picture.shape[1], picture.shape[0]]) / [
+            document.radiograph.width_pixels,
+            document.radiograph.height_pixels,
+        ]
+        # OpenCV puts the first pixel's centre at 0, the outline has it at 0.5.
+        corners = np.rint(np.asarray(document.hand.outline_xy, dtype=np.float64) * zoom - 0.5).astype(np.int32)
+        picture = np.ascontiguousarray(picture)
+        cv2.polylines(picture, [corners], True, _OUTLINE, max(1, max(picture.shape) // 500), cv2.LINE_AA)
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def _decision_of(assessment: Assessment) -> Decision | None:
+    """Return the decision that counts; None if nobody has decided."""
+    return last_decision(assessment) if assessment.decision else None
+
+
+def _verification(instance: Instance, assessment: Assessment, decision: Decision) -> Verification | None:
+    values = decided(assessment)
+    if values is None:
+        return None
+    before = instance.results.filter(kind="sr", assessment=assessment).order_by("-pk")
+    predecessor = before.exclude(decision=decision.pk).first()
+    lines = configuration().letterhead_content.lines
+    return Verification(
+        decided=values,
+        reader=person_name(decision.decided_by),
+        organization=lines[0] if lines else "Not stated",
+        predecessor=None if predecessor is None else pydicom.dcmread(BytesIO(bytes(predecessor.file))),
+    )
+
+
+def person_name(user: User | None) -> str:
+    """Return the name of a physician as DICOM writes it, ``Family^Given``; the name of the account without a full one.
+
+    Args:
+        user: the physician; None if the account was deleted, whose name is ``Unknown^``.
+    """
+    if user is None:
+        return "Unknown^"
+    *given, family = (user.get_full_name() or user.username).split()
+    return f"{family}^{' '.join(given)}"

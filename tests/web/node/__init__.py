@@ -1,0 +1,1 @@
+"""Tests of the durable side of the DICOM node."""
