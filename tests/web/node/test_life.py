@@ -260,8 +260,8 @@ def rendered_uid(cause: bytes, kind: str) -> str:
 
 
 def outcome(code: str, delivery: Delivery) -> SendOutcome:
-    what = {"success": Result.DONE, "unreachable": Result.RETRY, "mismatch": Result.DEAD}[code]
-    return SendOutcome(what, OutcomeCode(code), None, "1.2.840", delivery.result.sop_instance_uid)
+    result = {"success": Result.DONE, "unreachable": Result.RETRY, "mismatch": Result.DEAD}[code]
+    return SendOutcome(result, OutcomeCode(code), None, "1.2.840", delivery.result.sop_instance_uid)
 
 
 @pytest.mark.django_db
@@ -271,6 +271,11 @@ def test_life_of_instances(node: None, make_user: Callable[..., User]) -> None:
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=30, stateful_step_count=40, deadline=None, report_multiple_bugs=False, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+            max_examples=40,
+            stateful_step_count=40,
+            deadline=None,
+            report_multiple_bugs=False,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
         ),
     )

@@ -1,6 +1,6 @@
 """The durable side of the DICOM node: what the PACS sent, and what it gets back, as rows of the database.
 
-The life of an instance is told by one module for each stretch, in this order. Each change of state is one transaction.
+Each stretch of the life of an instance has one module, in this order. Each change of state is one transaction.
 
 * `intake`: the listener stores an instance before it answers the peer.
 * `studies`: when a study is quiet, its radiographs are selected and submitted to the queue of the service.

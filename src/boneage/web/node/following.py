@@ -1,4 +1,4 @@
-"""What happens to an assessment elsewhere in the service, and needs new result objects: decisions and corrections.
+"""Decisions and corrections elsewhere in the service, which need new result objects.
 
 The change of the instance is part of the transaction that decides or corrects.
 """

@@ -10,7 +10,7 @@ from django.db import Error, IntegrityError, close_old_connections, connection, 
 from django.db.models.functions import Now
 
 from boneage.node.instance import InstanceHeader, ReceivedInstance
-from boneage.node.intake import Caller, CommitmentReport, IntakeUnavailableError, Refusal
+from boneage.node.intake import Caller, CommitmentReport, DenialReason, IntakeUnavailableError
 from boneage.web.accounts.audit import SYSTEM, Action, client_address, record
 from boneage.web.node import outbox, tallies
 from boneage.web.node.models import Instance, InstanceState
@@ -61,13 +61,13 @@ class DatabaseIntake:
         with _database(None):
             outbox.take_report(report)
 
-    def refused(self, reason: Refusal, caller: Caller) -> None:
+    def denied(self, reason: DenialReason, caller: Caller) -> None:
         """Count what was not accepted."""
         try:
             with _database(caller.address):
-                tallies.add(tallies.REFUSED, reason.value)
+                tallies.add(tallies.DENIED, reason.value)
         except IntakeUnavailableError:
-            log.warning("a refusal could not be counted: %s", reason.value)
+            log.warning("a denial could not be counted: %s", reason.value)
 
 
 @contextmanager

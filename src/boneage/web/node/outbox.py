@@ -138,9 +138,7 @@ def _fail(rows: QuerySet[Delivery], code: str, status: int | None, *, stays: boo
         return False
     failures = row.failures + 1
     hours = node_configuration().deliver.give_up_hours
-    pause = (
-        None if stays else seconds_to_next(failures, (row.now - row.begun_at).total_seconds(), hours)
-    )
+    pause = None if stays else seconds_to_next(failures, (row.now - row.begun_at).total_seconds(), hours)
     changes: dict[str, Any] = {"failures": failures, "code": code, "status": status, "lease_until": None}
     if pause is None:
         log.error("delivery %d to %s is given up: %s", row.pk, row.peer, code)

@@ -1,4 +1,4 @@
-"""To whom a received radiograph belongs: the case by issuer and Patient ID, and what contradicts it."""
+"""The patient of a received radiograph: the case by issuer and Patient ID, the sex, and contradictions."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def sex_of(header: InstanceHeader, case: Case | None) -> str:
     It is never guessed: it stands in the header, or it is known of the patient.
     """
     stated = header.sex if header.sex in {"F", "M"} else ""
-    known = "" if case is None or (case.sex == BOTH and not stated) else case.sex
-    if stated and known:
-        return stated if stated == known else ""
-    return stated or known
+    of_case = "" if case is None or (case.sex == BOTH and not stated) else case.sex
+    if stated and of_case:
+        return stated if stated == of_case else ""
+    return stated or of_case
 
 
 def complete(case: Case, header: InstanceHeader, sex: str, replaced: Assessment | None) -> bool:

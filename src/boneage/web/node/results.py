@@ -32,7 +32,7 @@ from boneage.web.models import BOTH, FINAL, Assessment, Decision, PictureKind, S
 from boneage.web.node import outbox
 from boneage.web.node.models import Instance, InstanceState, ResultFile
 from boneage.web.node.pacs import node_configuration
-from boneage.web.node.studies import advance_study, file_of
+from boneage.web.node.studies import file_of
 from boneage.web.queue import jobs
 from boneage.web.queue.pictures import reduced, stored_picture
 from boneage.web.report.figures import heat_map_of
@@ -123,6 +123,7 @@ def claim(worker: str) -> Instance | None:
     return Instance.objects.select_related("assessment__case").get(pk=first.pk)
 
 
+@transaction.atomic
 def finish(claimed: Instance, made: list[Rendered], reason: str = "") -> bool:
     """Store result objects with their deliveries, if the attempt still counts. Return whether it does.
 
@@ -131,16 +132,6 @@ def finish(claimed: Instance, made: list[Rendered], reason: str = "") -> bool:
         made: its result objects.
         reason: reason for missing objects.
     """
-    if not _finish(claimed, made, reason):
-        return False
-    assessment = claimed.assessment
-    if assessment is not None and assessment.state != State.DONE:
-        advance_study(claimed.study_uid)  # another radiograph of the study may be read instead
-    return True
-
-
-@transaction.atomic
-def _finish(claimed: Instance, made: list[Rendered], reason: str) -> bool:
     jobs.locked(Assessment.objects.filter(instances=claimed))  # first, as everywhere: see `jobs.locked`
     rows = Instance.objects.filter(pk=claimed.pk, state=InstanceState.QUEUED, attempt=claimed.attempt)
     if not rows.update(state=InstanceState.RENDERED, reason=reason, failures=0, worker="", lease_until=None):
@@ -177,8 +168,8 @@ def _finish(claimed: Instance, made: list[Rendered], reason: str) -> bool:
 def render(instance: Instance) -> Iterator[Rendered]:
     """Yield the result objects of an instance, in the order in which they are sent.
 
-    Nothing is sent of a radiograph that was read for both sexes, since no number of it counts, and before a decision
-    if the configuration says so.
+    Nothing is sent of a radiograph that was read for both sexes, since no number of it counts, nor before a
+    decision if the configuration has ``when = "decided"``.
 
     Args:
         instance: an instance whose assessment is final.

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Exists, Max, OuterRef
 from django.db.models.functions import Now
 from django.http import Http404
 from django.utils.translation import gettext
@@ -32,35 +32,38 @@ _STUDIES_AT_ONCE = 50
 
 
 def advance() -> int:
-    """Select the radiographs of studies that are quiet, and submit them. Return the number of studies.
+    """Bring each instance of some studies to its next state. Return the number of studies.
+
+    These are studies that are quiet, and studies with radiographs in reserve of which nothing is being assessed: the
+    preferred radiograph was rejected, and the next one is read, or it was read, and the others are not needed.
 
     Raises:
         BusyError: ``busy``: too many radiographs wait. The study stays as it was, and the next call tries again.
     """
-    quiet = timedelta(seconds=node_configuration().select.study_quiet_seconds)
-    waiting = Instance.objects.filter(state=InstanceState.WAITING).values("study_uid")
-    studies = waiting.annotate(last=Max("changed_at")).filter(last__lte=Now() - quiet).order_by("last")
-    uids = [study["study_uid"] for study in studies[:_STUDIES_AT_ONCE]]
+    uids = _quiet_studies() or _studies_with_reserve()
     for uid in uids:
-        advance_study(uid)
+        for reason in _advance_study(uid):
+            tallies.add(tallies.SKIPPED, reason)
     return len(uids)
 
 
-def advance_study(study_uid: str) -> None:
-    """Bring each instance of a study to its next state.
+def _quiet_studies() -> list[str]:
+    quiet = timedelta(seconds=node_configuration().select.study_quiet_seconds)
+    waiting = Instance.objects.filter(state=InstanceState.WAITING).values("study_uid")
+    studies = waiting.annotate(last=Max("changed_at")).filter(last__lte=Now() - quiet).order_by("last")
+    return [study["study_uid"] for study in studies[:_STUDIES_AT_ONCE]]
 
-    It is called when the study is quiet, and when a radiograph of it was rejected: then the next one is read.
 
-    Raises:
-        BusyError: ``busy``; nothing was changed.
-    """
-    for reason in _advance_study(study_uid):
-        tallies.add(tallies.SKIPPED, reason)
+def _studies_with_reserve() -> list[str]:
+    pending = (InstanceState.WAITING, InstanceState.QUEUED, InstanceState.NEEDS_SEX)
+    pending_rows = Instance.objects.filter(study_uid=OuterRef("study_uid"), state__in=pending)
+    rows = Instance.objects.filter(~Exists(pending_rows), state=InstanceState.RESERVE)
+    return list(rows.order_by("study_uid").values_list("study_uid", flat=True).distinct()[:_STUDIES_AT_ONCE])
 
 
 @transaction.atomic
 def _advance_study(study_uid: str) -> list[str]:
-    """Return the reasons of the instances that were skipped."""
+    """Bring each instance of a study to its next state. Return the reasons of those that were skipped."""
     of_study = Instance.objects.filter(study_uid=study_uid)
     jobs.locked(Assessment.objects.filter(instances__in=of_study))  # first, as everywhere: see `jobs.locked`
     rows = list(of_study.exclude(state=InstanceState.SKIPPED).select_for_update(of=("self",)).order_by("pk"))

@@ -101,7 +101,7 @@ def ensure_node(configuration: Configuration) -> None:
         return
     from boneage.node.configuration import read_configuration  # noqa: PLC0415 - only for a node
 
-    for package in ("pynetdicom", "highdicom"):  # of the extra ``pacs``
+    for package in ("pynetdicom", "highdicom"):  # the extra ``pacs`` installs them
         import_module(package)
     node = read_configuration(Path(configuration.pacs).expanduser()).node
     ensure_free(node.host, node.port)
