@@ -1,4 +1,4 @@
-"""The one migration builds the tables of the models and the guard of the audit log, on SQLite and PostgreSQL."""
+"""The migrations build the tables of the models and the guard of the audit log, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def migrate(target: str | None) -> None:
 
 def test_migrations_are_complete(database: None) -> None:
     """The models hold nothing that the migrations lack. The command exits with 1 otherwise."""
-    assert call_command("makemigrations", "web", check_changes=True, dry_run=True, verbosity=0) is None
+    assert call_command("makemigrations", check_changes=True, dry_run=True, verbosity=0) is None
 
 
 def test_initial_guards_audit_log(database: None) -> None:
