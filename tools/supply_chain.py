@@ -29,6 +29,7 @@ ACCEPTED = frozenset(
 """SPDX identifiers of licences that require only a notice."""
 
 EXCEPTIONS = {
+    "certifi": ("MPL-2.0", "unchanged: a list of certificates"),
     "psycopg": ("LGPL-3.0-only", "unchanged, imported as a library, and replaceable; only with PostgreSQL"),
     "psycopg-binary": ("LGPL-3.0-only", "as psycopg"),
 }
@@ -44,6 +45,7 @@ _SPDX = {
     "License :: OSI Approved :: Apache Software License": "Apache-2.0",
     "License :: OSI Approved :: BSD License": "BSD-3-Clause",
     "License :: OSI Approved :: MIT License": "MIT",
+    "License :: OSI Approved :: Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
 """SPDX identifiers by the texts that packages use instead."""
 
@@ -162,7 +164,7 @@ def licence_of(package: Distribution) -> str:
     for one in written:
         if (identifier := _SPDX.get(one, one)) in ACCEPTED:
             return identifier
-    return next((one.splitlines()[0] for one in written if one), "unknown")
+    return next((_SPDX.get(one, one).splitlines()[0] for one in written if one), "unknown")
 
 
 def licence_fault(name: str, licence: str) -> str | None:

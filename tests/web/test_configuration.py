@@ -137,3 +137,58 @@ def test_unknown_variables() -> None:
     others = {"BONEAGE_HOST": "", "BONEAGE_WORKERS": "2", "HOME": "/", "BONEAGE_ADMIN_PASSWORD": ""}
     assert unknown_variables({**every, **others}) == []
     assert unknown_variables({**every, "BONEAGE_MOOD": "clinic"}) == ["BONEAGE_MOOD"]
+
+
+SIGN_ON = {
+    "oidc_issuer": "https://login.example.org/realms/hospital",
+    "oidc_client_id": "boneage",
+    "oidc_client_secret": "secret",
+    "oidc_readers": "staff, nurses",
+    "oidc_administrators": "admins",
+}
+
+
+def test_sign_on() -> None:
+    """Single sign-on with its defaults."""
+    configuration = read(**SIGN_ON, emergency_administrator="anna")
+    assert configuration.has_sign_on
+    assert configuration.oidc_readers == ("staff", "nurses")
+    assert configuration.oidc_reviewers == ()
+    assert configuration.oidc_scopes == "openid profile"
+    assert configuration.emergency_administrator == "anna"
+    assert not read().has_sign_on
+    assert read(**{**SIGN_ON, "oidc_issuer": "http://127.0.0.1:8080"}).has_sign_on
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"oidc_issuer": ""}, "BONEAGE_OIDC_ISSUER is missing"),
+        ({"oidc_client_id": ""}, "BONEAGE_OIDC_CLIENT_ID is missing"),
+        ({"oidc_client_secret": ""}, "BONEAGE_OIDC_CLIENT_SECRET is missing"),
+        ({"oidc_readers": "", "oidc_administrators": " , "}, "BONEAGE_OIDC_READERS"),
+        ({"oidc_issuer": "http://login.example.org"}, "must begin with https://"),
+        ({"oidc_issuer": "login.example.org"}, "must begin with https://"),
+        ({"oidc_scopes": "profile"}, "must contain openid"),
+        ({"oidc_reader": "staff"}, "BONEAGE_OIDC_READER is no setting"),
+    ],
+)
+def test_half_sign_on_is_rejected(changes: dict[str, str], named: str) -> None:
+    """Incomplete, unknown and unsafe settings of single sign-on are rejected, without the secret."""
+    with pytest.raises(ConfigurationError, match=named) as caught:
+        read(**{**SIGN_ON, **changes})
+    assert caught.value.code == "setting_invalid"
+    assert "secret" not in caught.value.message.lower().replace("client_secret", "")
+
+
+def test_emergency_administrator_needs_sign_on() -> None:
+    """An emergency administrator without single sign-on would lock everybody else out."""
+    with pytest.raises(ConfigurationError, match="needs single sign-on"):
+        read(emergency_administrator="anna")
+
+
+def test_second_factor_names_roles() -> None:
+    """A second factor is required for roles."""
+    assert read(second_factor="reviewer, administrator").second_factor == ("reviewer", "administrator")
+    with pytest.raises(ConfigurationError, match="BONEAGE_SECOND_FACTOR must name roles"):
+        read(second_factor="physician")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -60,6 +60,16 @@ class Configuration:
         open_hourly: radiographs that one client may submit per hour in the mode ``open``; 0 for any number.
         idle_minutes: a session ends after this time without a request of its user, minutes; at most a day.
         session_hours: a session ends this time after the login in any case, hours; at most 30 days.
+        oidc_issuer: address of the OpenID Connect provider of single sign-on; empty for none.
+        oidc_client_id: name under which the service is registered at the provider.
+        oidc_client_secret: secret of this registration.
+        oidc_scopes: scopes that are requested, separated by spaces.
+        oidc_name: claim with the name of the account.
+        oidc_groups: claim with the user's groups.
+        oidc_readers: groups whose members are readers.
+        oidc_reviewers: groups whose members are reviewers.
+        oidc_administrators: groups whose members are administrators. The highest role counts.
+        emergency_administrator: the only user who may log in with a password; empty for everybody.
         second_factor: roles whose local accounts must log in with a second factor.
         retention_days: in the mode ``clinic``, cases are deleted after this time without a change, days; 0 for never.
         radiograph_bytes: largest upload of a radiograph, bytes.
@@ -87,6 +97,16 @@ class Configuration:
     open_hourly: int = 120
     idle_minutes: int = 30
     session_hours: int = 12
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: str = ""
+    oidc_scopes: str = "openid profile"
+    oidc_name: str = "preferred_username"
+    oidc_groups: str = "groups"
+    oidc_readers: tuple[str, ...] = ()
+    oidc_reviewers: tuple[str, ...] = ()
+    oidc_administrators: tuple[str, ...] = ()
+    emergency_administrator: str = ""
     second_factor: tuple[str, ...] = ()
     retention_days: int = 0
     radiograph_bytes: int = 64 * 2**20
@@ -104,6 +124,11 @@ class Configuration:
     def is_https(self) -> bool:
         """Return whether users reach the service by https."""
         return urlsplit(self.url).scheme == "https"
+
+    @property
+    def has_sign_on(self) -> bool:
+        """Return whether users log in at an OpenID Connect provider."""
+        return bool(self.oidc_issuer)
 
     @property
     def letterhead_content(self) -> Letterhead:
@@ -161,6 +186,8 @@ class Configuration:
             open_hourly=_count("open_hourly", text, default.open_hourly, 0),
             idle_minutes=_count("idle_minutes", text, default.idle_minutes, 1, 1440),
             session_hours=_count("session_hours", text, default.session_hours, 1, 720),
+            **_oidc(text, environment),
+            emergency_administrator=text["emergency_administrator"],
             second_factor=_roles("second_factor", text),
             retention_days=_count("retention_days", text, default.retention_days, 0),
             radiograph_bytes=_count("radiograph_bytes", text, default.radiograph_bytes, 1024),
@@ -170,7 +197,46 @@ class Configuration:
             worker_mebibytes=_count("worker_mebibytes", text, default.worker_mebibytes, 1024),
         )
         _ = configuration.letterhead_content  # a fault is reported at the start
+        if configuration.emergency_administrator and not configuration.has_sign_on:
+            raise ConfigurationError(
+                "setting_invalid", "BONEAGE_EMERGENCY_ADMINISTRATOR needs single sign-on (BONEAGE_OIDC_ISSUER)."
+            )
         return configuration
+
+
+def _oidc(text: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of single sign-on.
+
+    Raises:
+        ConfigurationError: ``setting_invalid``: a setting is invalid, unknown, or missing beside the others.
+    """
+    names = [name for name in Configuration.__dataclass_fields__ if name.startswith("oidc_")]
+    valid = {f"{PREFIX}{name.upper()}" for name in names}
+    for name in sorted(environment):
+        if name.startswith(f"{PREFIX}OIDC_") and name not in valid:
+            raise ConfigurationError("setting_invalid", f"{name} is no setting of single sign-on (docs/serve.md).")
+    if not any(text[name] for name in names):
+        return {}
+    for name in ("oidc_issuer", "oidc_client_id", "oidc_client_secret"):
+        if not text[name]:
+            raise ConfigurationError("setting_invalid", f"{PREFIX}{name.upper()} is missing: single sign-on needs it.")
+    issuer = urlsplit(text["oidc_issuer"])
+    is_local = issuer.scheme == "http" and issuer.hostname in {"127.0.0.1", "localhost", "::1"}
+    if not issuer.hostname or not (issuer.scheme == "https" or is_local):
+        raise ConfigurationError(
+            "setting_invalid", f"BONEAGE_OIDC_ISSUER must begin with https://, not {text['oidc_issuer']!r}."
+        )
+    groups = {name: _words(text[name]) for name in ("oidc_readers", "oidc_reviewers", "oidc_administrators")}
+    if not any(groups.values()):
+        raise ConfigurationError(
+            "setting_invalid",
+            "Single sign-on needs groups: BONEAGE_OIDC_READERS, BONEAGE_OIDC_REVIEWERS or BONEAGE_OIDC_ADMINISTRATORS.",
+        )
+    scopes = text["oidc_scopes"] or Configuration.oidc_scopes
+    if "openid" not in scopes.split():
+        raise ConfigurationError("setting_invalid", f"BONEAGE_OIDC_SCOPES must contain openid, not {scopes!r}.")
+    others = {name: text[name] for name in names if text[name]}
+    return {**others, "oidc_scopes": scopes, **groups}
 
 
 def _words(text: str) -> tuple[str, ...]:

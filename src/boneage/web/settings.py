@@ -226,6 +226,7 @@ LOGGING = {
         "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
         "django_tasks": {"level": "WARNING"},
         "django_tasks_db": {"level": "WARNING"},
+        "authlib": {"level": "WARNING"},  # its debug lines hold secrets of a login
         "axes": {"level": "ERROR"},  # its warnings name the user who mistyped
     },
 }

@@ -19,6 +19,7 @@ from boneage.web.views import (
     report,
     result,
     second_factor,
+    sign_on,
 )
 
 _ASSESSMENT = [
@@ -55,6 +56,8 @@ urlpatterns = [
     path("about/", assess.about, name="about"),
     path("account/login", accounts.login, name="login"),
     path("account/login/second-factor", accounts.login_second_factor, name="login_second_factor"),
+    path("account/sign-on", sign_on.start, name="sign_on"),
+    path("account/sign-on/return", sign_on.finish, name="sign_on_return"),
     path("account/second-factor", second_factor.second_factor, name="second_factor"),
     path("account/logout", accounts.logout, name="logout"),
     path("account/stay", accounts.stay, name="stay"),

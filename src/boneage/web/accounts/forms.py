@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from boneage.web.accounts import login_guard, second_factor
 from boneage.web.accounts.audit import TITLES, Action, record
 from boneage.web.accounts.users import MOST_TOKENS, AccountError, is_expired
-from boneage.web.models import TOKEN_DAYS, ApiToken, Role, Scope, User
+from boneage.web.models import TOKEN_DAYS, ApiToken, Role, Scope, User, configuration
 from boneage.web.user_names import NAME_LENGTH
 
 
@@ -25,6 +25,7 @@ def account_error(error: AccountError) -> str:
         "user_exists": gettext("There is a user of that name already."),
         "user_name_invalid": gettext("Use letters from A to Z and digits, with @ . + - _ between them."),
         "user_name_similar": gettext("This name looks like another user's, or like one that is reserved."),
+        "not_local": gettext("This user logs in by single sign-on. The provider gives password and role."),
         "last_administrator": gettext("This is the last active administrator. Make another user administrator first."),
         "too_many_tokens": gettext("You have %(count)d tokens in use. Revoke one first.") % {"count": MOST_TOKENS},
     }.get(error.code, error.message)
@@ -37,9 +38,12 @@ class Login(AuthenticationForm):
         """Check whether the right password may log in.
 
         Raises:
-            ValidationError: ``inactive``, or ``expired``.
+            ValidationError: ``inactive``, ``expired``, or ``sign_on_only``.
         """
         super().confirm_login_allowed(user)
+        if configuration().emergency_administrator not in ("", user.username):
+            message = gettext("Logging in with a password is switched off. Log in with single sign-on.")
+            raise forms.ValidationError(message, code="sign_on_only")
         if is_expired(user):
             message = gettext("This one-time password has expired. An administrator can give you a new one.")
             raise forms.ValidationError(message, code="expired")

@@ -19,6 +19,9 @@ from django.utils.crypto import salted_hmac
 from boneage.web.accounts.audit import SYSTEM, Action, client_address, record
 from boneage.web.models import BrowserSession, User, configuration
 
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+"""Django's backend that sessions name; it finds their users, however they logged in."""
+
 CONFIRMED_FOR = timedelta(minutes=10)
 """Time after which the password is requested again before users, tokens and sessions are changed."""
 

@@ -15,9 +15,11 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from boneage.errors import ConfigurationError
+from boneage.files import sha256_of
 from boneage.web.accounts import sessions
-from boneage.web.accounts.audit import Action, record
+from boneage.web.accounts.audit import SYSTEM, Action, record
 from boneage.web.accounts.login_guard import forget_failures
+from boneage.web.accounts.sign_on import Identity
 from boneage.web.models import TOKEN_DAYS, ApiToken, Role, Scope, User
 from boneage.web.user_names import NAME_LENGTH, RESERVED_APPEARANCES, appearance_of, is_well_formed, normalized
 
@@ -26,6 +28,8 @@ ONE_TIME_HOURS = 72
 
 MOST_TOKENS = 20
 """Maximum number of valid tokens of one user."""
+
+_FULL_NAME_LENGTH = 150
 
 _SYLLABLES = [consonant + vowel for consonant in "bdfghjkmnprstvz" for vowel in "aeiou"]
 
@@ -39,6 +43,7 @@ class AccountError(ConfigurationError):
     ``password_weak``: the password is too short or too easy to guess.
     ``last_administrator``: no active administrator would remain.
     ``too_many_tokens``: the user must revoke a token first.
+    ``not_local``: the user logs in by single sign-on, and the provider gives password and role.
     """
 
 
@@ -101,8 +106,10 @@ def set_role(by: User, user: User, role: Role) -> None:
     """Give a user another role.
 
     Raises:
-        AccountError: ``last_administrator``.
+        AccountError: ``last_administrator`` or ``not_local``.
     """
+    if not user.is_local:
+        raise AccountError("not_local", "The role comes from the groups at the provider of single sign-on.")
     if role is not Role.ADMINISTRATOR:
         _keep_an_administrator_besides(user)
     User.objects.filter(pk=user.pk).update(role=role)
@@ -134,7 +141,13 @@ def deactivate(by: User, user: User) -> None:
 
 @transaction.atomic
 def renew_password(by: User, user: User) -> str:
-    """Return a new one-time password. It reactivates the account; sessions, tokens and login locks end."""
+    """Return a new one-time password. It reactivates the account; sessions, tokens and login locks end.
+
+    Raises:
+        AccountError: ``not_local``.
+    """
+    if not user.is_local:
+        raise AccountError("not_local", "The user logs in by single sign-on and has no password here.")
     password = one_time_password()
     user.is_active = True
     user.password_is_temporary = True
@@ -196,6 +209,55 @@ def revoke_token(by: User, token: ApiToken) -> None:
 def tokens_in_use(user: User) -> QuerySet[ApiToken]:
     """Return the tokens of a user that are neither revoked nor expired, the latest first."""
     return user.tokens.filter(revoked_at=None, expires_at__gt=timezone.now()).order_by("-pk")
+
+
+@transaction.atomic
+def signed_on(identity: Identity) -> User | None:
+    """Return the account of a user who has logged in at the provider of single sign-on, with the role of this login.
+
+    An account is created at the first login. Without a role, the sessions and tokens of an existing account end.
+
+    Returns:
+        The user; None without a role, or if an administrator has deactivated the account.
+    """
+    user = User.objects.select_for_update().filter(sign_on=identity.subject).first()
+    if identity.role is None or (user is not None and not user.is_active):
+        if user is not None:
+            _end_access(user, user, "account")
+        reason = "no_role" if identity.role is None else "deactivated"
+        record(user or "", Action.LOGIN_FAILED, user, known=user is not None, sign_on=True, reason=reason)
+        return None
+    if user is None:
+        user = User(username=_free_name(identity), sign_on=identity.subject, role=identity.role)
+        user.set_unusable_password()
+        user.last_name = identity.full_name[:_FULL_NAME_LENGTH]
+        user.save()
+        record(SYSTEM, Action.USER_CHANGED, user, change="created", name=user.username, role=user.role, sign_on=True)
+    elif (user.role, user.last_name) != (identity.role, identity.full_name[:_FULL_NAME_LENGTH]):
+        changed_role = user.role != identity.role
+        user.role, user.last_name = identity.role, identity.full_name[:_FULL_NAME_LENGTH]
+        user.save(update_fields=["role", "last_name"])
+        change = {"change": "role", "role": user.role} if changed_role else {"change": "full_name"}
+        record(SYSTEM, Action.USER_CHANGED, user, name=user.username, sign_on=True, **change)
+    return user
+
+
+def _free_name(identity: Identity) -> str:
+    """Return the name for a new account: that of the provider, or a made-up one if it is taken or not allowed.
+
+    An account of the same name is never taken over.
+    """
+    try:
+        return valid_name(identity.name)
+    except AccountError:
+        return f"sso-{sha256_of(identity.subject.encode())[:12]}"
+
+
+@transaction.atomic
+def reactivate(by: User, user: User) -> None:
+    """Let a user of single sign-on log in again."""
+    User.objects.filter(pk=user.pk).exclude(sign_on=None).update(is_active=True)
+    record(by, Action.USER_CHANGED, user, change="reactivated", name=user.username)
 
 
 def _one_time_end() -> datetime:

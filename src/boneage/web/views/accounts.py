@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import wraps
 from math import ceil
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth import login as auth_login
@@ -26,14 +27,23 @@ from boneage.web.accounts.access import for_role, member_of, to_confirmation, us
 from boneage.web.accounts.audit import Action, record
 from boneage.web.accounts.forms import Confirmation, Login, NewPassword, NewToken, SecondStep, account_error
 from boneage.web.models import ApiToken, BrowserSession, Role, Scope, User, configuration
-
-PASSWORD_BACKEND = "django.contrib.auth.backends.ModelBackend"  # noqa: S105 - the backend of passwords
+from boneage.web.views import sign_on
 
 
 class _Login(LoginView):
     template_name = "web/login.html"
     form_class = Login
     redirect_authenticated_user = True
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Add the address of single sign-on."""
+        back = self.get_redirect_url()
+        address = f"{resolve_url('sign_on')}?{urlencode({'next': back} if back else {})}".rstrip("?")
+        return {
+            **super().get_context_data(**kwargs),
+            "sign_on_url": address if configuration().has_sign_on else "",
+            "is_emergency_only": bool(configuration().emergency_administrator),
+        }
 
     @transaction.atomic
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
@@ -70,7 +80,7 @@ def begin_session(request: HttpRequest, user: User, to: str, **detail: Any) -> H
         to: address of the page.
         **detail: further detail of the audit event.
     """
-    auth_login(request, user, backend=PASSWORD_BACKEND)
+    auth_login(request, user, backend=sessions.BACKEND)
     if user.password_is_temporary:
         detail["one_time"] = True
     record(user, Action.LOGIN, **detail)
@@ -124,6 +134,8 @@ def logout(request: HttpRequest) -> HttpResponse:
     if configuration().is_open:
         raise Http404
     user = user_of(request)
+    if user is not None and not user.is_local:
+        return sign_on.log_out(request, user)
     with transaction.atomic():
         if user is not None:
             record(user, Action.LOGOUT)
@@ -147,6 +159,8 @@ def confirm(request: HttpRequest) -> HttpResponse:
     back = request.POST.get("next") or request.GET.get("next", "")
     if not url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure()):
         back = resolve_url("account")
+    if not user.is_local:
+        return redirect(f"{resolve_url('sign_on')}?{urlencode({'next': back})}")
     form = Confirmation(user, request, request.POST if request.method == "POST" else None)
     if form.is_valid():
         with transaction.atomic():
@@ -176,7 +190,7 @@ def account(request: HttpRequest) -> HttpResponseBase:
             return _end_sessions(request, user)
     password = _password_form(request, user, request.POST if action == "password" else None)
     token = NewToken(request.POST if action == "token" else None, prefix="token")
-    if action == "password" and password.is_valid():
+    if action == "password" and user.is_local and password.is_valid():
         _change_password(request, password)
         return redirect("account")
     issued = _issued(user, token) if action == "token" and not user.password_is_temporary else ""

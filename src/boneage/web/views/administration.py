@@ -96,6 +96,9 @@ def _change(request: HttpRequest, by: User, shown: User) -> None:
             request,
             ngettext("%(count)d session has ended.", "%(count)d sessions have ended.", count) % {"count": count},
         )
+    elif action == "reactivate":
+        accounts.reactivate(by, shown)
+        messages.success(request, gettext("The account is active again."))
     elif action == "second_factor":
         second_factor.remove(by, shown)
         messages.success(request, gettext("The second factor has been reset. The sessions of the user have ended."))
