@@ -36,7 +36,7 @@ test: .venv/.dev  ## all tests; those without their browser or PostgreSQL are sk
 coverage: .venv/.dev  ## all tests with the coverage gate, which costs two fifths more processor time
 	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered
 
-system-packages:  ## install Chromium, PostgreSQL and DICOM validators, which tests start (Debian, as root)
+system-packages:  ## install Chromium, PostgreSQL, Orthanc and DICOM tools, which tests start (Debian, as root)
 	tools/system-packages.sh
 
 check: .venv/.dev  ## format, lint, types, import contracts, docs, language, translations, lock, licences

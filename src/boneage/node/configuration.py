@@ -83,7 +83,7 @@ class NodeSettings:
     host: NotEmpty = "127.0.0.1"
     port: Annotated[int, Bounds(at_least=0, at_most=65535)] = 11112
     associations: Annotated[int, Bounds(at_least=1, at_most=256)] = 8
-    object_mebibytes: Annotated[int, Bounds(at_least=1, at_most=1024)] = 128
+    object_mebibytes: Annotated[int, Bounds(at_least=1, at_most=1024)] = 64
     timeout_seconds: Seconds = 30.0
     idle_seconds: Seconds = 60.0
     tls: TLSFiles = field(default_factory=TLSFiles)
@@ -139,6 +139,7 @@ class Peer:
         results: kinds of result objects that it receives.
         commit: the node requests storage commitment from it.
         tls: connections to it use TLS.
+        tls_name: name that its certificate must show; its host if it is empty.
     """
 
     name: Name
@@ -150,6 +151,7 @@ class Peer:
     results: tuple[ResultKind, ...] = ()
     commit: bool = False
     tls: bool = False
+    tls_name: str = ""
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Yield the places and reasons of values that do not go together (`boneage.strict`)."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
+
+from boneage.node.intake import CommitmentReport
 
 
 class Result(StrEnum):
@@ -23,15 +27,17 @@ class OutcomeCode(StrEnum):
     """Reason of an outcome."""
 
     SUCCESS = "success"
-    """Status 0x0000."""
+    """Status 0x0000, or the association did what it was for."""
     WARNING = "warning"
-    """A status of the class warning: 0x0001, 0x0107, 0x0116 or 0xBxxx."""
+    """Status 0x0001, 0x0107, 0x0116 or 0xBxxx."""
+    DUPLICATE = "duplicate"
+    """Status 0x0111: the peer has an instance with this UID, which only equal bytes have."""
     UNREACHABLE = "unreachable"
     """No connection: nothing listens there, no route, no such host, or no certificate that is accepted."""
     REJECTED_TRANSIENT = "rejected_transient"
     """The peer rejected the association for the moment."""
     REJECTED = "rejected"
-    """The peer rejected the association for good: an AE title is not known there."""
+    """The peer rejected the association for good: it does not know an AE title."""
     NOT_ACCEPTED = "not_accepted"
     """The peer accepts no presentation context for the SOP class."""
     ABORTED = "aborted"
@@ -52,6 +58,37 @@ class OutcomeCode(StrEnum):
     """Any other failure status."""
     INVALID = "invalid"
     """The file to send is no valid DICOM object; nothing was sent."""
+
+
+_BY_STATUS: Mapping[int, tuple[Result, OutcomeCode]] = MappingProxyType(
+    {
+        0x0000: (Result.DONE, OutcomeCode.SUCCESS),
+        **dict.fromkeys((0x0001, 0x0107, 0x0116), (Result.WARNED, OutcomeCode.WARNING)),
+        0x0111: (Result.WARNED, OutcomeCode.DUPLICATE),
+        0x0122: (Result.DEAD, OutcomeCode.NOT_ACCEPTED),
+        0x0124: (Result.DEAD, OutcomeCode.NOT_AUTHORISED),
+        **dict.fromkeys((0x0110, 0x0210, 0x0213), (Result.RETRY, OutcomeCode.BUSY)),
+    }
+)
+"""Statuses of PS3.7, annex C."""
+_BY_CLASS: Mapping[int, tuple[Result, OutcomeCode]] = MappingProxyType(
+    {
+        0xA7: (Result.RETRY, OutcomeCode.OUT_OF_RESOURCES),
+        0xA9: (Result.DEAD, OutcomeCode.MISMATCH),
+        **dict.fromkeys(range(0xB0, 0xC0), (Result.WARNED, OutcomeCode.WARNING)),
+        **dict.fromkeys(range(0xC0, 0xD0), (Result.DEAD, OutcomeCode.NOT_UNDERSTOOD)),
+    }
+)
+"""Statuses of storage by their first byte (PS3.4, B.2.3)."""
+
+
+def judge_status(status: int) -> tuple[Result, OutcomeCode]:
+    """Return what follows from a DICOM status, and its reason.
+
+    Args:
+        status: 0x0000 to 0xFFFF.
+    """
+    return _BY_STATUS.get(status) or _BY_CLASS.get(status >> 8, (Result.DEAD, OutcomeCode.FAILURE))
 
 
 @dataclass(frozen=True)
@@ -93,6 +130,17 @@ class EchoOutcome(Outcome):
 
     accepted: frozenset[str] = frozenset()
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class CommitmentOutcome(Outcome):
+    """Outcome of a request for storage commitment.
+
+    Attributes:
+        report: report that the peer gave on the same association; usually None, and the listener takes it later.
+    """
+
+    report: CommitmentReport | None = None
 
 
 @dataclass(frozen=True)

@@ -72,12 +72,14 @@ class StudySelection:
     skipped: Mapping[str, SkipReason]
 
 
-def is_read_class(sop_class_uid: str) -> bool:
-    """Return whether instances of a storage class are parsed at all.
+def is_private_class(sop_class_uid: str) -> bool:
+    """Return whether a storage class is a manufacturer's own. It may hold radiographs; the modality decides."""
+    return not sop_class_uid.startswith(STANDARD_ROOT)
 
-    Private classes of manufacturers may hold radiographs; the modality decides.
-    """
-    return sop_class_uid in RADIOGRAPH_CLASSES or not sop_class_uid.startswith(STANDARD_ROOT)
+
+def is_read_class(sop_class_uid: str) -> bool:
+    """Return whether instances of a storage class are parsed at all."""
+    return sop_class_uid in RADIOGRAPH_CLASSES or is_private_class(sop_class_uid)
 
 
 def skip_reason(header: InstanceHeader, selection: Selection) -> SkipReason | None:

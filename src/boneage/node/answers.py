@@ -1,0 +1,136 @@
+"""Answers to C-STORE requests and to reports of storage commitment."""
+
+from __future__ import annotations
+
+import logging
+
+from pydicom.uid import UID
+from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
+
+from boneage.errors import Rejection
+from boneage.node.callers import CallerList
+from boneage.node.commitment import read_report
+from boneage.node.instance import InstanceHeader, ReceivedInstance, dicom_file, is_uid, read_header
+from boneage.node.intake import Caller, DenialReason, Intake, IntakeUnavailableError
+from boneage.node.selection import is_private_class, is_read_class
+
+logger = logging.getLogger(__name__)
+
+SUCCESS = 0x0000
+PROCESSING_FAILURE = 0x0110
+INVALID_ARGUMENT = 0x0115
+OUT_OF_RESOURCES = 0xA700
+STATUSES: dict[DenialReason, int] = {
+    DenialReason.CALLER_MAY_NOT_SEND: 0x0124,
+    DenialReason.UIDS_DIFFER: 0xA900,
+    DenialReason.UNREADABLE: 0xC000,
+    DenialReason.TOO_LARGE: 0xC000,
+    DenialReason.UNAVAILABLE: OUT_OF_RESOURCES,
+}
+"""Statuses of C-STORE (PS3.4, B.2.3; PS3.7, annex C)."""
+
+
+class _Denied(Exception):  # noqa: N818 - not an error of the program
+    """An instance that is not accepted.
+
+    Attributes:
+        reason: the reason.
+    """
+
+    def __init__(self, reason: DenialReason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class Answers:
+    """Answers of the node to messages of peers.
+
+    Args:
+        callers: the peers.
+        intake: durable store.
+        largest_bytes: largest data set that is accepted, bytes.
+    """
+
+    def __init__(self, callers: CallerList, intake: Intake, largest_bytes: int) -> None:
+        self._callers, self._intake, self._largest_bytes = callers, intake, largest_bytes
+
+    def store(self, request: C_STORE, transfer_syntax: UID, caller: Caller) -> int:
+        """Keep an instance, and return the status of the response.
+
+        Args:
+            request: the request, with at most `largest_bytes` + 1 bytes of its data set.
+            transfer_syntax: transfer syntax of the presentation context.
+            caller: its sender.
+        """
+        try:
+            self._store(request, transfer_syntax, caller)
+        except _Denied as denied:
+            reason = denied.reason
+        except IntakeUnavailableError as error:
+            logger.warning("an instance cannot be kept now: %s", error.message)
+            reason = DenialReason.UNAVAILABLE
+        except Exception:  # the sender tries again, so that a fault of the program loses nothing
+            logger.exception("an instance cannot be kept")
+            reason = DenialReason.UNAVAILABLE
+        else:
+            return SUCCESS
+        logger.warning("an instance of %s (%s) is not accepted: %s", caller.peer, caller.address, reason.value)
+        self._intake.denied(reason, caller)
+        return STATUSES[reason]
+
+    def _store(self, request: C_STORE, transfer_syntax: UID, caller: Caller) -> None:
+        sop_class, uid = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
+        peer = self._callers.named(caller.peer)
+        if peer is None or not peer.may_send:
+            raise _Denied(DenialReason.CALLER_MAY_NOT_SEND)
+        if not is_uid(sop_class) or not is_uid(uid):
+            raise _Denied(DenialReason.UNREADABLE)
+        if not is_read_class(sop_class):
+            self._intake.skip(sop_class, uid, caller)
+            return
+        data = b"" if request.DataSet is None else request.DataSet.getvalue()
+        if len(data) > self._largest_bytes:
+            raise _Denied(DenialReason.TOO_LARGE)
+        file = dicom_file(sop_class, uid, transfer_syntax, data)
+        try:
+            header = self._header(file, sop_class, uid)
+        except _Denied:
+            if not is_private_class(sop_class):
+                raise
+            self._intake.skip(sop_class, uid, caller)  # a manufacturer's raw data, for example
+            return
+        instance = ReceivedInstance(
+            sop_class, uid, str(transfer_syntax), caller.peer, caller.ae_title, caller.address, file
+        )
+        self._intake.take(instance, header)
+
+    def _header(self, file: bytes, sop_class: str, uid: str) -> InstanceHeader:
+        try:
+            header = read_header(file, max(2 * len(file), self._largest_bytes))
+        except Rejection as rejection:
+            logger.warning("an instance is not read: %s", rejection.message)
+            raise _Denied(DenialReason.UNREADABLE) from None
+        if (header.sop_class_uid, header.sop_instance_uid) != (sop_class, uid):
+            raise _Denied(DenialReason.UIDS_DIFFER)
+        return header
+
+    def report(self, request: N_EVENT_REPORT, transfer_syntax: UID, caller: Caller) -> int:
+        """Keep a report of storage commitment, and return the status of the response.
+
+        Args:
+            request: the request.
+            transfer_syntax: transfer syntax of the presentation context.
+            caller: its sender.
+        """
+        try:
+            self._intake.committed(read_report(caller.peer, request, transfer_syntax))
+        except Rejection as rejection:
+            logger.warning("a report on storage commitment is not read: %s", rejection.message)
+            return INVALID_ARGUMENT
+        except IntakeUnavailableError as error:
+            logger.warning("a report on storage commitment cannot be kept now: %s", error.message)
+            return PROCESSING_FAILURE
+        except Exception:
+            logger.exception("a report on storage commitment cannot be kept")
+            return PROCESSING_FAILURE
+        return SUCCESS
