@@ -21,6 +21,7 @@ _COMMANDS = {
     "worker": "Assess radiographs for a service on another machine.",
     "accounts": "Change accounts of a service on its own machine.",
     "pacs": "Write results as DICOM objects for a PACS.",
+    "doctor": "Print what is installed, and check it on a reference plate.",
     "bundle": "List, show and check model bundles.",
     "train": "Train a network from a recipe and a table of radiographs.",
     "build": "Train all networks of a plan, and make a calibrated bundle.",
