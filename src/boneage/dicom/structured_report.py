@@ -98,6 +98,8 @@ def structured_report(
     report.SeriesTime = report.ContentTime = when.strftime("%H%M%S")
     for observer in report.get("VerifyingObserverSequence", []):
         observer.VerificationDateTime = when.strftime("%Y%m%d%H%M%S")
+    for equipment in report.get("ContributingEquipmentSequence", []):  # highdicom's own, with the time of this call
+        equipment.ContributionDateTime = when.strftime("%Y%m%d%H%M%S")
     return report
 
 

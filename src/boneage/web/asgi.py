@@ -8,6 +8,8 @@ from django.urls import reverse
 from boneage.web.wsgi import application as django_application  # sets Django up: first
 
 from boneage.web.health.condition import Watch  # isort: skip
+from boneage.web.node import metrics  # isort: skip
+from boneage.web.node.condition import check  # isort: skip
 from boneage.web.processes.gate import Environ, Gate, Limits  # isort: skip
 from boneage.web.models import configuration  # isort: skip
 
@@ -35,4 +37,4 @@ def limits() -> Limits:
     )
 
 
-application = Gate(django_application, limits(), Watch())
+application = Gate(django_application, limits(), Watch(check), {"/metrics": metrics.application})

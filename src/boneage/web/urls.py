@@ -69,6 +69,9 @@ urlpatterns = [
     path("administration/audit/", administration.audit_log, name="audit"),
     path("language", set_language, name="set_language"),
     path("health", health.health, name="health"),
+    path("health/ready", health.health, name="ready"),
+    path("health/live", health.live, name="live"),
+    path("metrics", health.metrics, name="metrics"),
     path("api/", api.urls),
 ]
 

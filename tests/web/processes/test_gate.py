@@ -102,7 +102,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def gated(application: Any = echo, transit: int = 10**6, threads: int = 2, may: bool = True) -> Gate:
     limits = Limits(FORM, RADIOGRAPH, transit, ("/radiograph",), lambda _environ: may)
-    return Gate(application, limits, Healthy(), threads)
+    return Gate(application, limits, Healthy(), threads=threads)
 
 
 def answered(request: Awaitable[Client]) -> Client:
@@ -179,6 +179,20 @@ def test_slow_reader_holds_no_thread() -> None:
     slow, quick = asyncio.run(main())
     assert quick.status == 200
     assert all(client.body == b"" for client in slow)
+
+
+def test_other_application_for_any_host() -> None:
+    """An address of another application is answered by it, whatever host the request names, and life by the gate."""
+
+    def application(_environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b"metrics"]
+
+    limits = Limits(FORM, RADIOGRAPH, 10**6)
+    gate_ = Gate(echo, limits, Healthy(), {"/metrics": application})
+    assert answered(Client(gate_).ask("/metrics", method="GET")).body == b"metrics"
+    assert json.loads(answered(Client(gate_).ask("/health/live", method="GET")).body) == {"status": "ok"}
+    assert answered(Client(gate_).ask("/health/ready", method="GET")).status == 503
 
 
 def test_health_without_free_threads() -> None:

@@ -26,12 +26,16 @@ FAILED_SECONDS = 30.0
 """Time for which a write that failed for lack of space counts, where the free space cannot be measured."""
 
 
+DEGRADED = "degraded"
+"""Status of a service that works, while somebody must look at its DICOM node."""
+
+
 @dataclass(frozen=True)
 class Condition:
     """Condition of the service.
 
     Attributes:
-        status: ``ok``, or a code of `boneage.web.health.storage`.
+        status: ``ok``, `DEGRADED`, or a code of `boneage.web.health.storage`.
         waiting: radiographs that wait or are being assessed; None if the database does not answer.
     """
 
@@ -40,7 +44,7 @@ class Condition:
 
     def report(self) -> tuple[int, dict[str, Any]]:
         """Return the HTTP status and the body of ``/health``."""
-        return 200 if self.status == "ok" else 503, {"status": self.status, "waiting": self.waiting}
+        return 200 if self.status in {"ok", DEGRADED} else 503, {"status": self.status, "waiting": self.waiting}
 
 
 _failures: dict[str, float] = {}

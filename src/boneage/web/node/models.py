@@ -16,6 +16,10 @@ _HEADER: TypeAdapter[InstanceHeader] = TypeAdapter(InstanceHeader)
 _UID, _SHA256 = 64, 64
 
 
+RENDERING_FAILED = "rendering_failed"
+"""Reason of an instance whose result objects could not be made."""
+
+
 class InstanceState(models.TextChoices):
     """States of a received instance. The last two are final until a new header or a decision arrives."""
 

@@ -30,7 +30,7 @@ from boneage.web.cases.earlier import decided
 from boneage.web.cases.exports import last_decision
 from boneage.web.models import BOTH, FINAL, Assessment, Decision, PictureKind, State, User, configuration
 from boneage.web.node import outbox
-from boneage.web.node.models import Instance, InstanceState, ResultFile
+from boneage.web.node.models import RENDERING_FAILED, Instance, InstanceState, ResultFile
 from boneage.web.node.pacs import node_configuration
 from boneage.web.node.studies import file_of
 from boneage.web.queue import jobs
@@ -39,9 +39,6 @@ from boneage.web.report.figures import heat_map_of
 from boneage.web.report.pdf import pdf_bytes
 
 log = logging.getLogger(__name__)
-
-RENDERING_FAILED = "rendering_failed"
-"""Reason of an instance whose result objects could not be made."""
 
 MOST_ATTEMPTS = 5
 """Attempts in a row without an outcome, after which the result objects of an instance are given up."""

@@ -8,7 +8,8 @@ that send or read slowly therefore cost some memory, which is limited, but no th
   client must read its response at the same rate.
 * All bodies and responses in transit share `Limits.transit_bytes`. A transfer that needs more ends those that have
   taken longest.
-* ``/health`` is answered from memory (`boneage.web.health.condition.Watch`), without a thread and without the database.
+* ``/health`` and what is below it are answered from memory (`boneage.web.health.condition.Watch`), without a thread
+  and without the database.
 
 The server itself limits unfinished headers and idle connections (`boneage.web.processes.http_server`).
 """
@@ -25,6 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from io import BytesIO
+from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -45,7 +47,11 @@ QUEUE_SECONDS = 30.0
 RETRY_SECONDS = 10
 """Seconds after which a client may try again after ``busy``."""
 
-HEALTH_PATH = "/health"
+HEALTH_PATHS = ("/health", "/health/ready")
+"""Addresses of the service's condition."""
+
+LIVE_PATH = "/health/live"
+"""Address that answers 200 as long as this process runs."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -177,12 +183,21 @@ class Gate:
     Args:
         application: answers requests, each in a thread.
         limits: limits of request bodies.
-        health: answers `HEALTH_PATH`.
+        health: answers `HEALTH_PATHS`.
+        others: applications by address that answer in place of `application`, also in a thread. They check no host.
         threads: number of requests that are answered at once.
     """
 
-    def __init__(self, application: WsgiApplication, limits: Limits, health: Health, threads: int = THREADS) -> None:
+    def __init__(
+        self,
+        application: WsgiApplication,
+        limits: Limits,
+        health: Health,
+        others: Mapping[str, WsgiApplication] = MappingProxyType({}),
+        threads: int = THREADS,
+    ) -> None:
         self._application = application
+        self._others = others
         self._limits = limits
         self._health = health
         self._transit = Transit(limits.transit_bytes)
@@ -211,9 +226,13 @@ class Gate:
 
     async def _reply(self, scope: Mapping[str, Any], receive: Receive, transfer: Transfer) -> Reply:
         environ = environ_of(scope)
-        if environ["PATH_INFO"] == HEALTH_PATH and scope["method"] in {"GET", "HEAD"}:
+        path, is_safe = environ["PATH_INFO"], scope["method"] in {"GET", "HEAD"}
+        if path in HEALTH_PATHS and is_safe:
             status, report = self._health.report()
             return _json(status, report)
+        if path == LIVE_PATH and is_safe:
+            return _json(HTTPStatus.OK, {"status": "ok"})
+        application = self._others.get(path, self._application) if is_safe else self._application
         try:
             environ["wsgi.input"] = await self._body(environ, receive, transfer)
         except BodyTimeoutError:
@@ -224,7 +243,7 @@ class Gate:
         except TimeoutError:
             return rejection(environ, HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Too many requests are waiting.")
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, run, self._application, environ)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, run, application, environ)
         except Exception:
             log.exception("a request could not be answered")
             return rejection(environ, HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "A fault of the program.")
