@@ -245,6 +245,7 @@ def test_clinic_pages_need_login(clinic: None, client: Client) -> None:
     """In a clinic strangers see the login and little else."""
     case = Case.objects.create(reference=REFERENCE, sex="F")
     public = {"/account/login": 200, "/about/": 200, "/health": 200, "/account/logout": 405, "/language": 302}
+    public |= dict.fromkeys(("/health/ready", "/health/live", "/metrics"), 200)
     public |= {"/account/sign-on": 404, "/account/sign-on/return": 404}  # not configured
     for address in ADDRESSES:
         answer = client.get(address.replace(_VALUES["uuid"], str(case.pk)))

@@ -51,12 +51,22 @@ def test_metrics_count_what_happened() -> None:
     samples = values()
     assert samples["boneage_node_received_total", "pacs"] == 3
     assert (
-        samples["boneage_node_skipped_total", "lateral_view"] == samples["boneage_node_skipped_total", "storage_class"] == 1
+        samples["boneage_node_skipped_total", "lateral_view"]
+        == samples["boneage_node_skipped_total", "storage_class"]
+        == 1
     )
     assert samples["boneage_node_denied_total", "caller_unknown"] == 1
-    assert samples["boneage_node_deliveries", "pacs", "stored"] == samples["boneage_node_deliveries", "archive", "due"] == 1
-    assert samples["boneage_node_oldest_due_seconds", "archive"] > samples["boneage_node_oldest_due_seconds", "pacs"] == 0
-    assert samples["boneage_node_latency_seconds_count",] == samples["boneage_node_latency_seconds_bucket", "86400"] == 1
+    assert (
+        samples["boneage_node_deliveries", "pacs", "stored"]
+        == samples["boneage_node_deliveries", "archive", "due"]
+        == 1
+    )
+    assert (
+        samples["boneage_node_oldest_due_seconds", "archive"] > samples["boneage_node_oldest_due_seconds", "pacs"] == 0
+    )
+    assert (
+        samples["boneage_node_latency_seconds_count",] == samples["boneage_node_latency_seconds_bucket", "86400"] == 1
+    )
     assert samples["boneage_queue_radiographs",] == 1
     assert not any(word in metrics.text().decode() for word in ("4711", "HOSPITAL", "A-99"))
 
