@@ -107,7 +107,7 @@ def test_assess_cuts_shared_view_once(png: Path, bundle: Bundle, monkeypatch: py
         views.append(spec)
         return cut_view(pixels, spec, **options)
 
-    monkeypatch.setattr("boneage.assessment.cut_view", counted)
+    monkeypatch.setattr("boneage.preparation.cut_view", counted)
     assess(png, "F", bundle)
     assert len(views) == len(set(views)) == len({member.view for member in bundle.members_for(Sex.FEMALE)})
 
@@ -589,7 +589,9 @@ def test_networks_of_cut_off_regions_are_not_used(
     assert not assess(phantoms["upright"], "F", bundle).has_warning(WarningCode.REGION_CUT_OFF)
     # The tiny networks find the hand in proportion to the radiograph, wherever that ends.
     shares = {"A": 0.5, "B": 0.71, "C": 1.0, "E": 0.69}
-    monkeypatch.setattr("boneage.assessment.share_on_radiograph", lambda region, hand, radiograph_shape: shares[region])
+    monkeypatch.setattr(
+        "boneage.preparation.share_on_radiograph", lambda region, hand, radiograph_shape: shares[region]
+    )
     short = assess(phantoms["upright"], "F", bundle)
     assert short.has_warning(WarningCode.REGION_CUT_OFF) is wider
     assert ("E" in short.region_ages_months) is not wider

@@ -145,7 +145,7 @@ def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str]) -> None:
 
 
 def test_invalid_sex_names_choices() -> None:
-    assert "give F or M" in error_of(boneage("assess", "x.png", "--sex", "X"))
+    assert "give F, M or both" in error_of(boneage("assess", "x.png", "--sex", "X"))
 
 
 def test_folder_as_file_is_wrong_usage(radiographs: Path, tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def test_missing_bundle_is_exit_4(radiographs: Path) -> None:
 
 def test_missing_sex_reports_sex_in_file(radiographs: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = boneage("assess", radiographs / "hand.png", "--bundle", bundle)
-    assert result.exit_code == 2 and "--sex F or --sex M" in error_of(result) and "says" not in error_of(result)
+    assert result.exit_code == 2 and "--sex F, M or both" in error_of(result) and "says" not in error_of(result)
 
     def read(source: Path) -> Radiograph:
         radiograph = read_radiograph(source)
@@ -648,6 +648,39 @@ def test_csv_grows_during_assessment(
     images = [radiographs / "hand.png", radiographs / "other.png", radiographs / "b" / "hand.png"]
     assert boneage("assess", *images, "--sex", "F", "--bundle", bundle, "--csv", table).exit_code == 0
     assert counts == [0, 1, 2]
+
+
+def test_both_sexes_in_all_outputs(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
+    """A list may mix sexes with ``both``; a table resumes between and within the two rows of a radiograph."""
+    listed, table, out = tmp_path / "list.csv", tmp_path / "ages.csv", tmp_path / "out"
+    names = [radiographs / "hand.png", radiographs / "bad.png", radiographs / "other.png"]
+    rows = [f"{name},{sex}" for name, sex in zip(names, ["both", "Both", "M"], strict=True)]
+    listed.write_text("\n".join(["image,sex", *rows]) + "\n")
+    command = ("assess", "--list", listed, "--bundle", bundle, "--csv", table, "--out", out, "--json")
+    result = boneage(*command)
+    assert result.exit_code == 3
+    printed = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [one["sex"] for one in printed] == ["both", "Both", "M"]
+    assert [row["sex"] for row in rows_of(table)] == ["F", "M", "Both", "M"]
+    assert [row["report"] for row in rows_of(table)] == ["hand", "hand", "bad", "other"]
+    assert json.loads((out / "hand.json").read_text())["by_sex"]["F"]["sex"] == "F"
+    whole = table.read_text().splitlines(keepends=True)
+    for kept in range(1, len(whole) + 1):
+        table.write_text("".join(whole[:kept]))
+        assert boneage(*command, "--resume").exit_code == 3
+        assert [row["sex"] for row in rows_of(table)] == ["F", "M", "Both", "M"]
+
+
+def test_both_sexes_usage(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
+    """Steps show one reading, and a table of one sex is not continued for both."""
+    image, table = radiographs / "hand.png", tmp_path / "ages.csv"
+    result = boneage("assess", image, "--sex", "both", "--bundle", bundle, "--steps", tmp_path / "steps")
+    assert result.exit_code == 2 and "--steps shows one reading" in result.stderr
+    assert boneage("assess", image, "--sex", "M", "--bundle", bundle, "--csv", table).exit_code == 0
+    result = boneage("assess", image, "--sex", "both", "--bundle", bundle, "--csv", table, "--resume")
+    assert result.exit_code == 6 and "has the sex 'M', not 'both'" in result.stderr
+    printed = boneage("assess", image, "--sex", "both", "--bundle", bundle, "--report-text").stdout.splitlines()
+    assert len(printed) == 4 and "Male standards: " in printed[1]
 
 
 def test_resume_with_other_settings_is_rejected(

@@ -36,7 +36,16 @@ SOURCE = ROOT / "src"
 WEB = SOURCE / "boneage" / "web"
 CORE = tuple(
     SOURCE / "boneage" / name
-    for name in ("words.py", "report/adult_height.py", "report/comparison.py", "report/content.py", "report/report.py")
+    for name in (
+        "words.py",
+        "report/adult_height.py",
+        "report/both_sexes.py",
+        "report/comparison.py",
+        "report/content.py",
+        "report/facts.py",
+        "report/page.py",
+        "report/report.py",
+    )
 )
 """Modules of the core with texts that the command line, report files and the service share."""
 

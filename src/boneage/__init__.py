@@ -12,16 +12,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from boneage.assessment import Assessment, assess
+    from boneage.assessment import Assessment, BothSexesAssessment, assess, assess_for_both_sexes
     from boneage.bundle.bundle import Bundle
     from boneage.errors import BoneageError, Rejection
     from boneage.sex import Sex
 
-__all__ = ["Assessment", "BoneageError", "Bundle", "Rejection", "Sex", "__version__", "assess"]
+__all__ = [
+    "Assessment",
+    "BoneageError",
+    "BothSexesAssessment",
+    "Bundle",
+    "Rejection",
+    "Sex",
+    "__version__",
+    "assess",
+    "assess_for_both_sexes",
+]
 
 _HOME = {
     "Assessment": "boneage.assessment",
+    "BothSexesAssessment": "boneage.assessment",
     "assess": "boneage.assessment",
+    "assess_for_both_sexes": "boneage.assessment",
     "Bundle": "boneage.bundle.bundle",
     "BoneageError": "boneage.errors",
     "Rejection": "boneage.errors",

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ from boneage.activations import ViewActivation, heat_map_of, mean_activations, s
 from boneage.atlas import Atlas
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.estimate import AgeEstimate, combine, lone_region, region_ages
-from boneage.bundle.manifest import Member
 from boneage.checks import radiograph as checks
 from boneage.clinical.ages import ChronologicalAge, FileAge, StatedAge, age_at_study, age_in_file
 from boneage.clinical.discordance import DiscordanceLimits
@@ -28,26 +26,21 @@ from boneage.clinical.maturity import AgeDistribution
 from boneage.clinical.reading import BoneAgeEstimate, ClinicalReading, clinical_reading
 from boneage.clinical.references import configured_reference
 from boneage.errors import BundleError, Rejection, RejectionCode
-from boneage.explain import Evidence, HeatMap, display_picture
+from boneage.explain import Evidence, HeatMap
 from boneage.file_names import printable_name
 from boneage.files import sha256_of
 from boneage.geometry import Transform
-from boneage.hand.borders import InnerPicture, inner_window
 from boneage.hand.document import hand_document
-from boneage.hand.registration import REGION_TITLES, Hand, Region, share_on_radiograph
-from boneage.hand.views import (
-    ViewSpec,
-    cut_view,
-    grey_scale,
-    hand_levels,
-    measure_grey,
-    view_transform,
-)
+from boneage.hand.registration import REGION_TITLES, Hand, Region
+from boneage.hand.views import view_transform
+from boneage.preparation import PreparedRadiograph, StepClock, needs_hand
 from boneage.reading.radiograph import Radiograph, RadiographFacts, read_file, read_radiograph
 from boneage.schema import (
     SCHEMA,
     AssessmentDocument,
+    BothSexesDocument,
     BundleDocument,
+    BySexDocument,
     NearestPlatesDocument,
     RadiographDocument,
     to_json,
@@ -62,10 +55,6 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 NOTICE = "Not a medical device. For research and teaching; a physician must read the radiograph."
-
-_LEAST_ON_RADIOGRAPH = 0.7
-"""Least share of a region's box that the radiograph must show. Below it the region's networks guess: the 11 of 3,853
-radiographs that show less of region E have twice the error."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +203,58 @@ class Assessment:
         return value
 
 
+@dataclass(frozen=True)
+class BothSexesAssessment:
+    """One radiograph read for both sexes: for a child whose sex is unknown, or neither female nor male.
+
+    Neither reading counts by itself, and neither has an SDS.
+
+    Attributes:
+        female: the radiograph read by the networks for girls.
+        male: the radiograph read by the networks for boys.
+    """
+
+    female: Assessment
+    male: Assessment
+
+    @property
+    def readings(self) -> tuple[Assessment, Assessment]:
+        """Both readings, that for girls first."""
+        return self.female, self.male
+
+    @property
+    def source_name(self) -> str | None:
+        """Name of the file; see `Assessment`."""
+        return self.female.source_name
+
+    @property
+    def source_sha256(self) -> str | None:
+        """Checksum of the file; see `Assessment`."""
+        return self.female.source_sha256
+
+    def document(self) -> BothSexesDocument:
+        """Return both readings by the project's one schema (`boneage.schema`)."""
+        girls, boys = self.female.document(), self.male.document()
+        return BothSexesDocument(
+            schema=SCHEMA, image=girls.image, radiograph=girls.radiograph, by_sex=BySexDocument(F=girls, M=boys)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `document` as plain JSON."""
+        value: dict[str, Any] = to_json(self.document())
+        return value
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Atlas, stated age and origin of the file of an assessment."""
+
+    atlas: Atlas | None
+    age: ChronologicalAge | StatedAge | None
+    name: str | None
+    sha256: str | None
+
+
 def assess(
     source: str | Path | bytes | Dataset,
     sex: str | Sex | None,
@@ -228,6 +269,7 @@ def assess(
     Args:
         source: a file's path, its bytes, or a pydicom data set.
         sex: sex of the patient, ``F`` or ``M`` (see `Sex.parse`). It is required, and never taken from the file.
+            `assess_for_both_sexes` reads a radiograph of a child whose sex is unknown or other.
         bundle: an opened bundle, the name of a shipped one, or a bundle's folder. Open it once for many radiographs.
         atlas: an opened atlas, the name of a shipped one, or an atlas's folder, for the most probable plates.
         age: chronological age at the study, or dates of birth and study. Missing ones come from the file.
@@ -239,107 +281,124 @@ def assess(
         AtlasError: the atlas is missing or damaged.
         ClinicalError: the reference of the setting ``BONEAGE_REFERENCE`` cannot be read.
     """
-    given = _given_sex(source, sex)
+    return _from_source(source, (_given_sex(source, sex),), bundle, atlas, age, name)[0]
+
+
+def assess_for_both_sexes(
+    source: str | Path | bytes | Dataset,
+    bundle: str | Path | Bundle = "default",
+    *,
+    atlas: str | Path | Atlas | None = None,
+    age: ChronologicalAge | StatedAge | None = None,
+    name: str | None = None,
+) -> BothSexesAssessment:
+    """Read one radiograph for both sexes, for a child whose sex is unknown, or neither female nor male.
+
+    The file is read, and the hand located, once.
+
+    Args:
+        source: see `assess`; likewise the other arguments.
+        bundle: an opened bundle, the name of a shipped one, or a bundle's folder.
+        atlas: an opened atlas, the name of a shipped one, or an atlas's folder.
+        age: chronological age at the study, or dates of birth and study.
+        name: name of a source from memory.
+
+    Raises:
+        Rejection, BundleError, AtlasError, ClinicalError: same as in `assess`.
+    """
+    return BothSexesAssessment(*_from_source(source, tuple(Sex), bundle, atlas, age, name))
+
+
+def _from_source(
+    source: str | Path | bytes | Dataset,
+    sexes: tuple[Sex, ...],
+    bundle: str | Path | Bundle,
+    atlas: str | Path | Atlas | None,
+    age: ChronologicalAge | StatedAge | None,
+    name: str | None,
+) -> tuple[Assessment, ...]:
+    """Return one assessment of a file for each sex."""
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     plates = atlas if atlas is None or isinstance(atlas, Atlas) else Atlas.open(atlas)
-    clock = _Clock()
+    clock = StepClock()
     with clock.step("read"):
         if isinstance(source, str | Path):
             name = name or printable_name(Path(source).name)
             source = read_file(Path(source))  # once: the checksum is of the bytes that are decoded
         radiograph = read_radiograph(source)
         sha256 = sha256_of(source) if isinstance(source, bytes) else None
-    return _assess(radiograph, given, opened, clock, atlas=plates, age=age, name=name, sha256=sha256)
+    return assess_radiograph(radiograph, sexes, opened, atlas=plates, age=age, name=name, sha256=sha256, clock=clock)
 
 
 def assess_radiograph(
     radiograph: Radiograph,
-    sex: Sex,
+    sexes: tuple[Sex, ...],
     bundle: Bundle,
     *,
     atlas: Atlas | None = None,
     age: ChronologicalAge | StatedAge | None = None,
     name: str | None = None,
     sha256: str | None = None,
-    sex_is_known: bool = True,
-) -> Assessment:
+    clock: StepClock | None = None,
+) -> tuple[Assessment, ...]:
     """Assess a radiograph that has been read: the same steps as `assess`, from the second on.
+
+    Steps that do not depend on the sex run once.
 
     Args:
         radiograph: result of `boneage.reading.radiograph.read_radiograph`.
-        sex: sex of the patient.
+        sexes: sex of the patient; both if it is unknown or other.
         bundle: an opened bundle.
         atlas: an opened atlas, for the most probable plates.
         age: see `assess`.
         name: name of the file that it came from, if the assessment is to hold it.
         sha256: checksum of that file.
-        sex_is_known: False if the radiograph is read for both sexes, and `sex` is one of them. There is no SDS then.
+        clock: clock that has timed the reading.
+
+    Returns:
+        One assessment for each sex. Those for both sexes have no SDS.
 
     Raises:
         Rejection, BundleError, ClinicalError: same as in `assess`.
     """
-    return _assess(
-        radiograph,
-        sex,
-        bundle,
-        _Clock(),
-        atlas=atlas,
-        age=age,
-        name=name,
-        sha256=sha256,
-        sex_is_known=sex_is_known,
-    )
+    if not all(bundle.members_for(sex) for sex in sexes):
+        raise BundleError("bundle_mismatch", f"The bundle {bundle.manifest.name} holds no network that gives an age.")
+    members = tuple(member for member in bundle.members if set(member.sexes) & set(sexes))
+    clock, source = clock or StepClock(), _Source(atlas, age, name, sha256)
+    with clock.step("find") if needs_hand(bundle, members) else nullcontext():
+        prepared = PreparedRadiograph(radiograph, bundle, members)
+    return tuple(_read(prepared, sex, bundle, clock.fork(), source, sex_is_known=len(sexes) == 1) for sex in sexes)
 
 
-def _assess(
-    radiograph: Radiograph,
-    given: Sex,
-    opened: Bundle,
-    clock: _Clock,
-    *,
-    atlas: Atlas | None,
-    age: ChronologicalAge | StatedAge | None,
-    name: str | None,
-    sha256: str | None,
-    sex_is_known: bool = True,
+def _read(
+    prepared: PreparedRadiograph, sex: Sex, opened: Bundle, clock: StepClock, source: _Source, *, sex_is_known: bool
 ) -> Assessment:
-    """Run the steps after reading, which `clock` may have timed."""
-    members = opened.members_for(given)
-    if not members:
-        raise BundleError("bundle_mismatch", f"The bundle {opened.manifest.name} holds no network that gives an age.")
-    pixels, facts = radiograph.pixels, radiograph.facts
-    radiograph_shape = (pixels.shape[0], pixels.shape[1])
-    if opened.finds_hands or any(member.view.needs_hand for member in members):
-        with clock.step("find"):
-            inner = InnerPicture.of(pixels)
-            window, hand = inner.window, opened.find_hand(pixels, inner)
-    else:
-        window, hand = inner_window(pixels), None
-    members, cut_off = _shown(members, hand, radiograph_shape)
+    """Run the steps that depend on the sex."""
+    manifest, facts, hand = opened.manifest, prepared.radiograph.facts, prepared.hand
+    members, cut_off = prepared.shown(opened.members_for(sex))
     with clock.step("cut"):
-        levels = None if hand is None else hand_levels(pixels, hand)
-        views = _cut_views(pixels, members, hand, levels)
-        to_radiograph = {spec: view_transform(radiograph_shape, spec, hand).inverse() for spec in views}
+        views = prepared.views(members)
+        to_radiograph = {spec: view_transform(prepared.shape, spec, hand).inverse() for spec in views}
     with clock.step("run"):
-        outputs = {member.name: opened.run(member, views[member.view], given) for member in members}
-        quality = opened.judge_quality(pixels, hand, window) if hand is not None and opened.manifest.quality else {}
+        outputs = {member.name: opened.run(member, views[member.view], sex) for member in members}
+        quality = prepared.quality
     with clock.step("combine"):
-        by_region = region_ages({name: output.age_months for name, output in outputs.items()}, opened.manifest)
-        left_out = lone_region(by_region, opened.manifest)
+        by_region = region_ages({name: output.age_months for name, output in outputs.items()}, manifest)
+        left_out = lone_region(by_region, manifest)
         used = [member for member in members if member.view.region != left_out]
-        estimate = combine({member.name: outputs[member.name] for member in used}, opened.manifest, sex=given)
+        estimate = combine({member.name: outputs[member.name] for member in used}, manifest, sex=sex)
         activations = mean_activations(used, outputs, to_radiograph)
     with clock.step("draw"):
-        picture = bone_bright(display_picture(pixels), hand)
+        picture = prepared.picture
     warnings = [
-        *checks.radiograph_warnings(pixels, picture, hand, window),
-        *checks.size_warnings(radiograph_shape, members, hand),
-        *checks.file_warnings(facts, given, hand),
+        *checks.radiograph_warnings(prepared.radiograph.pixels, picture, hand, prepared.window),
+        *checks.size_warnings(prepared.shape, members, hand),
+        *checks.file_warnings(facts, sex if sex_is_known else None, hand),
         *checks.estimate_warnings(estimate, members, outputs),
-        *checks.region_warnings(by_region, left_out, *opened.manifest.region_limits_months),
+        *checks.region_warnings(by_region, left_out, *manifest.region_limits_months),
         *(
-            checks.quality_warnings(radiograph_shape, hand, levels, quality, opened.quality_limits)
-            if hand is not None and levels is not None
+            checks.quality_warnings(prepared.shape, hand, prepared.levels, quality, opened.quality_limits)
+            if hand is not None and prepared.levels is not None
             else ()
         ),
         *(
@@ -347,34 +406,34 @@ def _assess(
             if cut_off
             else []
         ),
-        *([] if shows_anything(activations, radiograph_shape) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),
+        *([] if shows_anything(activations, prepared.shape) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),
     ]
-    stated = age if isinstance(age, StatedAge) else StatedAge(age=age)
+    stated = source.age if isinstance(source.age, StatedAge) else StatedAge(age=source.age)
     at_study = age_at_study(stated, facts.patient_age, facts.birth_date, facts.study_date)
     reading = _clinical_reading(
-        estimate, given, at_study, by_region, warnings, opened.manifest.carpal_limits, sex_is_known=sex_is_known
+        estimate, sex, at_study, by_region, warnings, manifest.carpal_limits, sex_is_known=sex_is_known
     )
     warnings += [
         *result_warnings(reading),
         *file_difference(at_study.age, age_in_file(facts.patient_age, facts.birth_date, facts.study_date).age),
     ]
     return Assessment(
-        source_name=name,
-        source_sha256=sha256,
-        sex=given,
+        source_name=source.name,
+        source_sha256=source.sha256,
+        sex=sex,
         facts=facts,
         estimate=estimate,
         reading=reading,
         warnings=by_severity(warnings),
-        bundle_name=opened.manifest.name,
-        bundle_version=opened.manifest.version,
-        interval_coverage=opened.manifest.metrics.get("interval_coverage"),
+        bundle_name=manifest.name,
+        bundle_version=manifest.version,
+        interval_coverage=manifest.metrics.get("interval_coverage"),
         timings_ms=clock.timings_ms(),
-        radiograph_shape=radiograph_shape,
+        radiograph_shape=prepared.shape,
         picture=picture,
         activations=activations,
-        repeat_sd_months=opened.manifest.repeat_sd_months,
-        nearest_plates=None if atlas is None else atlas.nearest_plates(given, estimate.age_distribution),
+        repeat_sd_months=manifest.repeat_sd_months,
+        nearest_plates=None if source.atlas is None else source.atlas.nearest_plates(sex, estimate.age_distribution),
         hand=hand,
         region_ages_months=by_region,
         embeddings={member: output.embedding for member, output in outputs.items()},
@@ -413,45 +472,6 @@ def _clinical_reading(
     )
 
 
-def _shown(
-    members: tuple[Member, ...], hand: Hand | None, radiograph_shape: tuple[int, int]
-) -> tuple[tuple[Member, ...], list[Region]]:
-    """Return the members whose regions the radiograph shows, and the regions of those that are left out.
-
-    Networks of the whole hand or radiograph always run, and in a bundle without such networks all run.
-    """
-    wider = {"A", "radiograph"}
-    regions = list(dict.fromkeys(member.view.region for member in members))
-    if hand is None or not wider & set(regions):
-        return members, []
-    cut_off = [
-        one
-        for one in regions
-        if one not in wider and share_on_radiograph(one, hand, radiograph_shape) < _LEAST_ON_RADIOGRAPH
-    ]
-    return tuple(member for member in members if member.view.region not in cut_off), cut_off
-
-
-def _cut_views(
-    pixels: NDArray[np.float32], members: Sequence[Member], hand: Hand | None, levels: NDArray[np.float32] | None
-) -> dict[ViewSpec, NDArray[np.float32]]:
-    """Cut each view that the members read once, with its grey levels measured once for each rule.
-
-    `levels` are those of the hand (`boneage.hand.views.hand_levels`), if there is one.
-    """
-    specs = dict.fromkeys(member.view for member in members)
-    greys = {
-        rule: measure_grey(pixels, rule, hand) if rule != "hand" or levels is None else grey_scale(levels, rule)
-        for rule in dict.fromkeys(spec.grey for spec in specs)
-    }
-    return {spec: cut_view(pixels, spec, hand=hand, grey=greys[spec.grey]) for spec in specs}
-
-
-def bone_bright(picture: NDArray[np.uint8], hand: Hand | None) -> NDArray[np.uint8]:
-    """Return a drawn radiograph (h, w), inverted if bone is dark on it."""
-    return np.uint8(255) - picture if hand is not None and hand.inverted else picture
-
-
 def _given_sex(source: str | Path | bytes | Dataset, sex: str | Sex | None) -> Sex:
     """Return the sex that the user gave; a rejection also names the sex in the file, which is not used."""
     try:
@@ -462,26 +482,6 @@ def _given_sex(source: str | Path | bytes | Dataset, sex: str | Sex | None) -> S
             raise
         message = f"{rejection.message} The file says {in_file.value}; confirm it by giving it."
         raise Rejection(RejectionCode.SEX_MISSING, message) from None
-
-
-class _Clock:
-    """Wall time by step."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._steps: dict[str, float] = {}
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._steps[name] = 1e3 * (time.perf_counter() - start)
-
-    def timings_ms(self) -> dict[str, float]:
-        return {**self._steps, "total": 1e3 * (time.perf_counter() - self._start)}
-
-
-# documents
 
 
 def _rounded_pair(bounds: tuple[float, float] | None) -> tuple[float, float] | None:

@@ -368,6 +368,34 @@ class AssessmentDocument(ClinicalDocument, EstimateDocument):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BySexDocument(Document):
+    """Both readings of one radiograph, side by side and without an SDS."""
+
+    F: AssessmentDocument
+    """Reading by the networks for girls."""
+    M: AssessmentDocument
+    """Reading by the networks for boys."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BothSexesDocument(Document):
+    """One radiograph read for both sexes: what takes the place of an `AssessmentDocument` if the sex is unknown, or
+    neither female nor male.
+    """
+
+    schema: int
+    """Version of this schema."""
+    image: str | None
+    """Name of the file, like that of an `AssessmentDocument`."""
+    sex: Literal["both"] = "both"
+    """Always `both`."""
+    radiograph: RadiographDocument
+    """Size and checksum of the radiograph."""
+    by_sex: BySexDocument
+    """Both readings. Neither of them counts until a physician has decided."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RejectionReason(Document):
     """Reason of a rejection."""
 

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from boneage.errors import Rejection, RejectionCode
 
+BOTH_SEXES = "both"
+"""Stated sex of a child whose sex is unknown, or neither female nor male: the radiograph is read for both."""
+
 _NAMES = {"f": "F", "female": "F", "girl": "F", "m": "M", "male": "M", "boy": "M"}
 
 
@@ -37,3 +40,8 @@ class Sex(StrEnum):
     def one_hot(self) -> NDArray[np.float32]:
         """Return float32 (2,), with 1 at the place of this sex, female first."""
         return np.asarray([self is Sex.FEMALE, self is Sex.MALE], dtype=np.float32)
+
+
+def is_both_sexes(text: object) -> bool:
+    """Return whether a text asks for a reading for both sexes: ``both``, in either case."""
+    return isinstance(text, str) and text.strip().lower() == BOTH_SEXES

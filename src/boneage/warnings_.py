@@ -69,7 +69,7 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         "phantom": (_CRITICAL, "This is the drawn phantom, not a patient: the estimate has no meaning."),
         "outside_training_range": (
             _CRITICAL,
-            "The estimate lies outside 0 to {oldest_months:g} months, where bone age ends: do not use it.",
+            "The estimate lies outside the scale of bone age, 0 to {oldest_months:g} months: do not use it.",
         ),
         "beyond_scale": (
             _CRITICAL,
@@ -78,18 +78,18 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         ),
         "under_two_years": (
             _CRITICAL,
-            "The child is under two years old, an age at which a radiograph of the hand says little. Do not use the"
-            " bone age.",
+            "The child is under two years old, when few ossification centres of the hand are present and its bone age"
+            " is unreliable. Do not use the bone age.",
         ),
         "near_maturity": (
             _CAUTION,
-            "The hand is at or near skeletal maturity. Bone age does not tell ages beyond, so that there is no signed"
-            " difference and no SDS.",
+            "The hand is at or near skeletal maturity, where the bones hardly change any more. There is no difference"
+            " from the chronological age and no SDS.",
         ),
         "estimate_under_two_years": (
             _CAUTION,
-            "The estimate lies under two years, where a radiograph of the hand says little. Compare it with the"
-            " child's age.",
+            "The estimate lies under two years, when few ossification centres of the hand are present and its bone age"
+            " is unreliable. Compare it with the child's age.",
         ),
         "unlike_training": (
             _CAUTION,
@@ -112,11 +112,11 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         ),
         "plaster": (
             _CAUTION,
-            "Plaster, a splint or a bandage may lie over the hand. Check the radiograph before the number is used.",
+            "A cast, a splint or a bandage may lie over the hand. Check the radiograph before you use the number.",
         ),
         "plaster.certain": (
             _CRITICAL,
-            "Plaster, a splint or something else covers a part of the hand: do not use the number. Assess a radiograph"
+            "A cast, a splint or something else covers a part of the hand: do not use the number. Assess a radiograph"
             " without it, or of the other hand.",
         ),
         "metal": (
@@ -199,8 +199,7 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         "sex_differs_from_file": (_CAUTION, "The sex was given as {given}, but the file says {said}."),
         "age_differs_from_file": (
             _CAUTION,
-            "The given age is {given_months:.0f} months, but the age from the file is {file_months:.0f} months. Check "
-            "that this is the right child.",
+            "The given age is {given_age}, but the file states {file_age}. Check that this is the right child.",
         ),
         "ages_differ": (
             _CAUTION,

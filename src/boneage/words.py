@@ -170,18 +170,19 @@ def chronological_age(age_at_study: ChronologicalAge | None) -> str:
         return ""
     if age_at_study.is_known_to_the_month:
         return completed_age(*age_at_study.completed)
-    years = ngettext("%(count)d year", "%(count)d years", age_at_study.completed.years)
     bounds = [_full_age(*one) for one in (age_at_study.completed, age_at_study.last_completed)]
     return gettext("%(age)s (%(low)s to %(high)s)") % {
-        "age": years % {"count": age_at_study.completed.years},
+        "age": _full_age(age_at_study.completed.years),
         "low": bounds[0],
         "high": bounds[1],
     }
 
 
-def _full_age(years: int, rest: int) -> str:
-    """Return completed years and months in words, a 0 included."""
+def _full_age(years: int, rest: int | None = None) -> str:
+    """Return completed years and months in words, a 0 included; the years alone if the months are unknown."""
     in_years = ngettext("%(count)d year", "%(count)d years", years) % {"count": years}
+    if rest is None:
+        return in_years
     in_months = ngettext("%(count)d month", "%(count)d months", rest) % {"count": rest}
     return gettext("%(years)s %(months)s") % {"years": in_years, "months": in_months}
 
@@ -252,6 +253,9 @@ SEXES: Mapping[str, str] = MappingProxyType(
 _SEX_PLACES = ("given", "said")
 """Places of warnings' sentences that hold ``F`` or ``M``."""
 
+_AGE_PLACES = ("given_age", "file_age")
+"""Places of warnings' sentences that hold an age in English: years, or years and months."""
+
 _REGION_PLACES = ("region", "regions", "highest", "lowest")
 """Places of warnings' sentences that hold titles of regions in English, several after one another with commas."""
 
@@ -288,6 +292,9 @@ def _value(place: str, value: str | float) -> str | float:
     """Return the value of a warning's place, in words where it names a sex or regions."""
     if place in _SEX_PLACES:
         return sex(str(value))
+    if place in _AGE_PLACES:
+        years, *rest = (int(part) for part in str(value).split() if part.isdecimal())
+        return _full_age(years, *rest)
     return ", ".join(map(gettext, str(value).split(", "))) if place in _REGION_PLACES else value
 
 

@@ -20,7 +20,8 @@ from boneage.clinical.intended_use import INTENDED_USE, Contraindication
 from boneage.clinical.sds import WithheldReason
 from boneage.report.comparison import Decided
 from boneage.report.content import NO_SDS, ReportContent, intended_use, report_content
-from boneage.report.report import CSV_COLUMNS, csv_row, csv_settings, json_text, page, report_text, text
+from boneage.report.page import page
+from boneage.report.report import CSV_COLUMNS, csv_rows, csv_settings, json_text, report_text, text
 from boneage.schema import NearestPlatesDocument, PlateDocument
 from boneage.sex import Sex
 from boneage.words import languages, use_language
@@ -58,7 +59,7 @@ def outputs(assessment: Assessment, bundle: Bundle) -> tuple[dict[str, Any], dic
     """Return JSON, the row of the table, the printed text and the words of the page."""
     header = io.StringIO()
     csv.writer(header).writerow(CSV_COLUMNS)
-    row = dict(zip(CSV_COLUMNS, csv_row("x", assessment, csv_settings(bundle)), strict=True))
+    row = dict(zip(CSV_COLUMNS, *csv_rows("x", assessment, csv_settings(bundle)), strict=True))
     return json.loads(json_text(assessment)), row, text("x", assessment), _Words(page(assessment)).words
 
 

@@ -24,17 +24,16 @@ from boneage.geometry import Transform
 from boneage.hand.registration import Hand
 from boneage.hand.views import CellGrid, ViewSpec, view_transform
 from boneage.reading.radiograph import RadiographFacts
+from boneage.report.page import overlay_png, page
 from boneage.report.report import (
     CSV_COLUMNS,
     SETTINGS_COLUMNS,
     Rejected,
-    csv_row,
+    csv_rows,
     csv_settings,
     json_text,
     may_write,
     outputs_of,
-    overlay_png,
-    page,
     text,
     write_files,
     write_rejection,
@@ -166,7 +165,7 @@ def test_phantom_estimate_marked_meaningless_everywhere() -> None:
     assert "has no meaning" in text("x", phantom).splitlines()[0]
     assert "has no meaning" in Page(page(phantom)).words and "MAD" not in Page(page(phantom)).words
     assert "means nothing" in json_text(phantom)
-    assert "phantom" in csv_row("x", phantom, SETTINGS)
+    assert "phantom" in csv_rows("x", phantom, SETTINGS)[0]
 
 
 def test_json_text_one_line_or_indented() -> None:
@@ -187,8 +186,8 @@ def test_table_columns_and_empty_age_of_rejected_radiographs() -> None:
     warnings = (ResultWarning(WarningCode.NOT_VALIDATED, "a"), ResultWarning(WarningCode.LOW_RESOLUTION, "b"))
     image = 'a "b", c/ä.png'
     written = [
-        csv_row(image, assessment(warnings=warnings), SETTINGS, "ä-2"),
-        csv_row("bad.png", REJECTED, SETTINGS),
+        *csv_rows(image, assessment(warnings=warnings), SETTINGS, "ä-2"),
+        *csv_rows("bad.png", REJECTED, SETTINGS),
     ]
     rows = [dict(zip(CSV_COLUMNS, row, strict=True)) for row in written]
     assert CSV_COLUMNS[:3] == ("image", "sex", "age_months")
@@ -233,7 +232,7 @@ def test_critical_estimate_marked_everywhere() -> None:
         "warnings caution",
         "warnings info",
     ]
-    row = dict(zip(CSV_COLUMNS, csv_row("x", marked, SETTINGS), strict=True))
+    row = dict(zip(CSV_COLUMNS, *csv_rows("x", marked, SETTINGS), strict=True))
     assert row["severity"] == "critical"
 
 
@@ -317,7 +316,7 @@ def test_impossible_age_only_in_the_data(age_months: float) -> None:
     assert ("p", {"class": "age void"}) in shown.tags
     document = json.loads(json_text(absurd))
     assert document["age_months"] == age_months and document["warnings"][0]["code"] == "outside_training_range"
-    row = dict(zip(CSV_COLUMNS, csv_row("x", absurd, SETTINGS), strict=True))
+    row = dict(zip(CSV_COLUMNS, *csv_rows("x", absurd, SETTINGS), strict=True))
     assert float(row["age_months"]) == age_months and row["warnings"] == "outside_training_range"
     assert row["difference_months"] == ""
 

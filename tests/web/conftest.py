@@ -84,7 +84,7 @@ def answer_of_phantom(age_months: float = 94.0, *, chronological: float | None =
         State.DONE,
         age_months=age_months,
         chronological_age_months=chronological,
-        result=result,
+        results=(result,),
         pictures=dict(pictures),
     )
 
@@ -112,9 +112,8 @@ def answer_with(*codes: str, age_months: float = 94.0) -> Answer:
 
 def with_result(answer: Answer, **changes: Any) -> Answer:
     """Return the answer with changes in its result, and with the clinical reading that follows from them."""
-    assert answer.result is not None
-    changed = replace(answer.result, **changes)
-    return replace(answer, result=read_again(changed, chronological_age(changed.chronological_age)))
+    changed = replace(answer.results[0], **changes)
+    return replace(answer, results=(read_again(changed, chronological_age(changed.chronological_age)),))
 
 
 def code_and_reason(key: str) -> tuple[WarningCode, str | None]:

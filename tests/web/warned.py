@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 _MONTHS = {
-    "given_months": 149.3,
-    "file_months": 123.2,
     "oldest_months": 228.0,
     "age_months": 230.4,
     "spread_months": 33.0,
@@ -17,6 +15,9 @@ WARNING_VALUES: dict[str, str | float] = {
     **_MONTHS,
     **_SIZES,
     "percent": 5.0,
+    "given_age": "12 years 5 months",
+    "file_age": "10 years",
+    "file_months": 123.2,
     "highest": "whole hand",
     "lowest": "carpal bones",
     "part": "CHEST",

@@ -105,8 +105,14 @@ def size_warnings(
         yield ResultWarning.of(WarningCode.LOW_RESOLUTION, "hand", pixels=length, view_pixels=zoom * length)
 
 
-def file_warnings(facts: RadiographFacts, given: Sex, hand: Hand | None) -> Iterator[ResultWarning]:
-    """Yield a warning for each entry of the file that conflicts with the assessment."""
+def file_warnings(facts: RadiographFacts, given: Sex | None, hand: Hand | None) -> Iterator[ResultWarning]:
+    """Yield a warning for each entry of the file that conflicts with the assessment.
+
+    Args:
+        facts: Contents of the file.
+        given: Sex as the user gave it; None if the radiograph is read for both sexes.
+        hand: Hand on the radiograph; None from a bundle that does not locate hands.
+    """
     if facts.for_processing:
         yield ResultWarning.of(WarningCode.FOR_PROCESSING)
     if facts.body_part and not any(word in facts.body_part.upper() for word in _WORDS_FOR_HANDS):
@@ -123,7 +129,7 @@ def file_warnings(facts: RadiographFacts, given: Sex, hand: Hand | None) -> Iter
         yield ResultWarning.of(WarningCode.PIXEL_SIZE_DIFFERS)
     if facts.burned_in:
         yield ResultWarning.of(WarningCode.BURNED_IN_ANNOTATION)
-    if facts.sex is not None and facts.sex != given:
+    if given is not None and facts.sex is not None and facts.sex != given:
         yield ResultWarning.of(WarningCode.SEX_DIFFERS_FROM_FILE, given=given.value, said=facts.sex.value)
 
 

@@ -52,7 +52,7 @@ class ChangeFlag(StrEnum):
     MIXED_VERSIONS = "mixed_versions"
     """The automatic readings are of different model bundles or versions, or the version of one is unknown."""
     NEAR_MATURITY = "near_maturity"
-    """A reading is at or near skeletal maturity, where bone age does not tell ages beyond."""
+    """A reading is at or near skeletal maturity, where the bones hardly change any more."""
 
 
 class ChangeReason(StrEnum):

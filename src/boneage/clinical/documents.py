@@ -151,8 +151,17 @@ def file_difference(age: ChronologicalAge | None, in_file: ChronologicalAge | No
     """Yield a warning if the age by what is given is another than by the file: it may be another child's radiograph."""
     if age is not None and in_file is not None and gap_months(age, in_file) > TOLERANCE_MONTHS:
         yield ResultWarning.of(
-            WarningCode.AGE_DIFFERS_FROM_FILE, given_months=age.lower_months, file_months=in_file.lower_months
+            WarningCode.AGE_DIFFERS_FROM_FILE,
+            given_age=_written(age),
+            file_age=_written(in_file),
+            file_months=in_file.lower_months,
         )
+
+
+def _written(age: ChronologicalAge) -> str:
+    """Return an age in English with both numbers, as `boneage.words` reads it: ``8 years``, ``11 years 0 months``."""
+    years = f"{age.completed.years} years"
+    return f"{years} {age.completed.months} months" if age.is_known_to_the_month else years
 
 
 def chronological_age(document: ChronologicalAgeDocument | None) -> ChronologicalAge | None:

@@ -45,7 +45,7 @@ class ClinicalWarningCode(StrEnum):
     ESTIMATE_UNDER_TWO_YEARS = "estimate_under_two_years"
     """The chronological age is unknown and the estimate lies under two years."""
     NEAR_MATURITY = "near_maturity"
-    """The hand is at or near skeletal maturity: bone age does not tell ages beyond."""
+    """The hand is at or near skeletal maturity, where the bones hardly change any more."""
     SEX_UNKNOWN = "sex_unknown"
     """The sex is unknown or neither female nor male: there is no SDS."""
     AGES_DIFFER = "ages_differ"

@@ -60,9 +60,10 @@ Standard error has one line with a stable code for each rejected radiograph, and
 @click.argument("files", nargs=-1, type=click.Path(readable=False))
 @click.option(
     "--sex",
-    metavar="F|M",
+    metavar="F|M|both",
     callback=checked_sex,
-    help="Sex of the patient of all FILES. Required with FILES; never taken from the file.",
+    help="Sex of the patient of all FILES. Required with FILES; never taken from the file. With both, for a sex that is"
+    " unknown or other, each radiograph is read for girls and for boys, without an SDS.",
 )
 @click.option(
     "--birth-date",
@@ -168,9 +169,10 @@ def assess(  # click passes options by name
 ) -> int:
     r"""Assess the bone age on radiographs of the hand: DICOM, PNG, TIFF, JPEG, JPEG 2000, WebP, BMP.
 
-    The option --csv TABLE writes each row as soon as it is finished. After an interruption, the same command with
-    --resume assesses the missing radiographs. It rejects a table of another bundle or version, a different sex of a
-    radiograph, radiographs outside of the list, and reports without --out.
+    The option --csv TABLE writes each row as soon as it is finished. A radiograph that is read for both sexes has two
+    rows. After an interruption, the same command with --resume assesses the missing radiographs. It rejects a table of
+    another bundle or version, a different sex of a radiograph, radiographs outside of the list, and reports without
+    --out.
 
     The option --out DIR writes <name>.overlay.png, <name>.html and <name>.json for each radiograph. A name that another
     radiograph uses, in this run or an earlier one, gets a number. The JSON identifies the radiograph by its checksum,
@@ -250,7 +252,7 @@ def _items(files: Sequence[str], sex: str | None, listed: Path | None, age: Stat
         raise click.UsageError(f"{folder} is a folder. {remedy}")
     if sex is None:
         raise click.UsageError(
-            f"Give the sex, --sex F or --sex M: it is required and never guessed.{_declared_sex(files)}"
+            f"Give the sex, --sex F, M or both: it is required and never guessed.{_declared_sex(files)}"
         )
     return [BatchItem(Path(file), printable_name(file), sex, age) for file in files]
 
@@ -306,9 +308,13 @@ def _reject_overwriting(table: Path | None, inputs: Sequence[Path], out: Path | 
 
 
 def _reject_steps_of(items: Sequence[BatchItem], folder: Path) -> None:
-    """Reject steps of several radiographs, and steps that would overwrite the radiograph."""
+    """Reject steps of several radiographs or readings, and steps that would overwrite the radiograph."""
+    from boneage.sex import is_both_sexes
+
     if len(items) != 1:
         raise click.UsageError(f"--steps shows the steps of one radiograph, not of {len(items)}.")
+    if is_both_sexes(items[0].sex_text):
+        raise click.UsageError("--steps shows one reading: give --sex F or --sex M.")
     from boneage.commands.report_folder import comparable
     from boneage.report.steps import STEP_FILE
 
@@ -347,7 +353,7 @@ class _Batch:
         self._settings = csv_settings(bundle)
         rows = [] if table is None else table.rows
         self._left = left_to_do(rows, items, self._settings, with_reports=reports is not None)
-        self.done = len(rows)
+        self.done = len(items) - len(self._left)
         self.errors = errors_of(rows)
         if reports is not None:
             for row in rows:
@@ -360,7 +366,7 @@ class _Batch:
             BundleError: If the bundle failed, as it would for the next radiograph.
             OSError: If an output cannot be written, as for the next radiograph.
         """
-        from boneage.report.report import Rejected, csv_row
+        from boneage.report.report import Rejected, csv_rows
 
         try:
             with sigterm_interrupts(), output:
@@ -368,7 +374,8 @@ class _Batch:
                     output.begin(item)
                     data, outcome, stem = self._assess(item)
                     if self._table is not None:
-                        self._table.append(csv_row(item.image, outcome, self._settings, stem))
+                        rows = csv_rows(item.image, outcome, self._settings, stem)
+                        self._table.append(*rows[item.rows_written :])
                     self.done += 1
                     self.errors += [outcome.error] if isinstance(outcome, Rejected) else []
                     output.report(item, outcome)
@@ -397,16 +404,19 @@ class _Batch:
 
 def _outcome(item: BatchItem, bundle: Bundle, atlas: Atlas) -> tuple[bytes | None, Outcome]:
     """Return the bytes of a file, which is read once, and its assessment or rejection."""
-    from boneage.assessment import assess as assess_radiograph
+    from boneage.assessment import assess, assess_for_both_sexes
     from boneage.errors import BundleError, Rejection
     from boneage.reading.radiograph import read_file
     from boneage.report.report import Rejected
+    from boneage.sex import is_both_sexes
 
     data: bytes | None = None
     try:
         data = read_file(item.path)
         name = printable_name(item.path.name)
-        return data, assess_radiograph(data, item.sex_text, bundle, atlas=atlas, age=item.age, name=name)
+        if is_both_sexes(item.sex_text):
+            return data, assess_for_both_sexes(data, bundle, atlas=atlas, age=item.age, name=name)
+        return data, assess(data, item.sex_text, bundle, atlas=atlas, age=item.age, name=name)
     except BundleError:
         raise
     except Rejection as rejection:
@@ -428,15 +438,16 @@ def _draw_steps(data: bytes, outcome: Outcome, bundle: Bundle, folder: Path, evi
     Raises:
         OSError: If the folder is not writable.
     """
+    from boneage.assessment import Assessment
     from boneage.errors import RejectionCode
     from boneage.reading.radiograph import read_radiograph
     from boneage.report.report import Rejected
     from boneage.report.steps import draw_rejected, draw_steps, write_steps
 
     looked_for_hand = (RejectionCode.NO_HAND, RejectionCode.SEVERAL_HANDS, RejectionCode.POINTS_UNCERTAIN)
-    if not isinstance(outcome, Rejected):
+    if isinstance(outcome, Assessment):
         write_steps(folder, draw_steps(read_radiograph(data).pixels, outcome, evidence))
-    elif outcome.error.code in looked_for_hand:
+    elif isinstance(outcome, Rejected) and outcome.error.code in looked_for_hand:
         write_steps(folder, draw_rejected(read_radiograph(data).pixels, bundle.hand_networks()))
 
 

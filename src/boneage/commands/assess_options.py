@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from boneage.clinical.ages import ChronologicalAge
 
-_SEXES = ("f", "m", "female", "male")
+_SEXES = ("f", "m", "female", "male", "both")
 
 
 class FilesCommand(click.Command):
@@ -33,7 +33,7 @@ def checked_sex(_ctx: click.Context, _parameter: click.Parameter, value: str | N
         click.BadParameter: it is not one.
     """
     if value is not None and value.lower() not in _SEXES:
-        raise click.BadParameter(f"{value!r} is not a sex that the networks can use: give F or M.")
+        raise click.BadParameter(f"{value!r} is not a sex that the networks can use: give F, M or both.")
     return value
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from boneage.clinical.ages import StatedAge
 from boneage.errors import BoneageError, Rejection, RejectionCode, TableError
 from boneage.file_names import shown
-from boneage.sex import Sex
+from boneage.sex import Sex, is_both_sexes
 from boneage.tables.csv_table import Row
 
 
@@ -23,12 +23,15 @@ class BatchItem:
         image: Name of the file as the user gave it, in the form of `boneage.file_names.printable_name`.
         sex_text: Sex as written.
         age: Dates and age as stated.
+        rows_written: Number of its rows that an interrupted run has written, of the two of a radiograph that is read
+            for both sexes.
     """
 
     path: Path
     image: str
     sex_text: str
     age: StatedAge = field(default_factory=StatedAge)
+    rows_written: int = 0
 
 
 def left_to_do(
@@ -38,7 +41,7 @@ def left_to_do(
 
     Args:
         rows: Rows of the table.
-        items: All radiographs of the table. One that is named twice has two rows.
+        items: All radiographs of the table. One that is named twice, or read for both sexes, has two rows.
         settings: Required values of every row, by column.
         with_reports: True if reports are written, so that every assessed radiograph of the table must have one.
 
@@ -59,10 +62,15 @@ def left_to_do(
         image = row.cells["image"]
         if not places[image]:
             raise _unlike(row, f"{image} is not among the radiographs to assess, or appears more often than there")
-        place = places[image].popleft()
-        given = missing.pop(place).sex_text
-        if _sex(given) != _sex(row.cells["sex"]):
-            raise _unlike(row, f"{image} has the sex {row.cells['sex']!r}, not {given!r}")
+        place = places[image][0]
+        item = missing[place]
+        if not _fits(item, row):
+            raise _unlike(row, f"{image} has the sex {row.cells['sex']!r}, not {item.sex_text!r}")
+        if is_both_sexes(item.sex_text) and not row.cells["error"] and not item.rows_written:
+            missing[place] = replace(item, rows_written=1)
+        else:
+            places[image].popleft()
+            del missing[place]
     return list(missing.values())
 
 
@@ -82,6 +90,14 @@ def _unlike(row: Row, reason: str) -> TableError:
         "table_resume",
         f"{row.table} cannot be resumed: on line {row.line}, {reason}. Leave out --resume to start again.",
     )
+
+
+def _fits(item: BatchItem, row: Row) -> bool:
+    """Return whether a row is the next one of a radiograph, by its sex."""
+    sex = row.cells["sex"]
+    if is_both_sexes(item.sex_text) and not row.cells["error"]:
+        return sex == tuple(Sex)[item.rows_written].value
+    return _sex(item.sex_text) == _sex(sex)
 
 
 def _sex(text: str) -> str:

@@ -21,8 +21,8 @@ from boneage.evaluate.audit_report import (
     sds_cells,
     title_of,
 )
+from boneage.report.page import escape
 from boneage.report.page_template import AUDIT_PAGE
-from boneage.report.report import escape
 
 _REACH_MONTHS = 12.0
 """Bias at either end of a drawing, months."""

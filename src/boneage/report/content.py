@@ -6,7 +6,7 @@ them. Nothing here names a patient: the service adds what identifies one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -16,11 +16,11 @@ from boneage.clinical.documents import chronological_age, counted_reading
 from boneage.clinical.references import Reference
 from boneage.clinical.sds import INTERVAL_PERCENT
 from boneage.report.comparison import Decided, comparison, counted_months, serial_reading
+from boneage.report.facts import Row, fact_rows
 from boneage.schema import (
     AssessmentDocument,
     ClinicalDocument,
     DeterminationCode,
-    HandDocument,
     NormalRangeDocument,
     ReferenceDocument,
     WithheldCode,
@@ -28,8 +28,26 @@ from boneage.schema import (
 from boneage.severity import Severity, highest_severity
 from boneage.words import gettext, marked
 
-Row = tuple[str, str]
-"""Term and value."""
+
+@dataclass(frozen=True)
+class ReadingContent:
+    """A bone age on a report with the lines below it.
+
+    Attributes:
+        heading: heading of the bone age.
+        age: bone age in words.
+        is_void: True if the number must not be used.
+        stamp: words beside such a number.
+        lines: lines below the bone age.
+        regions: bone age by each region alone.
+    """
+
+    heading: str
+    age: str
+    is_void: bool
+    stamp: str
+    lines: tuple[str, ...]
+    regions: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -106,6 +124,12 @@ class ReportContent:
         )
         return tuple(line for line in lines if line)
 
+    @property
+    def readings(self) -> tuple[ReadingContent, ...]:
+        """The bone age as the only reading, as `boneage.report.both_sexes` has two."""
+        heading = gettext("Bone age")
+        return (ReadingContent(heading, self.age, self.is_void, self.stamp, self.answer, self.regions),)
+
 
 def report_content(
     document: AssessmentDocument, decided: Decided | None = None, *, earlier: SerialReading | None = None
@@ -128,6 +152,7 @@ def report_content(
     clinical = clinical_of(document, decided)
     stamp = words.stamp(document.warnings, is_meaningless=document.is_meaningless) if is_void else ""
     likely = "" if is_unusable else _likely_range(document)
+    groups = words.warning_groups(document.warnings)
     is_phantom = words.is_phantom(document.warnings)
     age_line = "" if is_phantom else _age_line(clinical)
     sds = "" if is_phantom else sds_sentence(clinical)
@@ -149,7 +174,7 @@ def report_content(
         reference=_reference_line(clinical),
         normal_range="" if is_void else _normal_range(clinical.normal_range),
         comparison=compared,
-        warnings=words.warning_groups(document.warnings),
+        warnings=groups,
         regions=() if is_unusable else tuple(_regions(document)),
         plates="" if is_unusable else plates_sentence(document),
         facts=tuple(fact_rows(document)),
@@ -157,7 +182,13 @@ def report_content(
         intended_use=intended_use(),
         report_text=(
             _technique(document, decided),
-            _bone_age(words.age(months_old), likely if decided is None or not decided.is_corrected else "", stamp),
+            words.sentences(
+                gettext("No bone age is reported")
+                if is_void
+                else gettext("Bone age: %(age)s") % {"age": words.age(months_old)},
+                likely if decided is None or not decided.is_corrected else "",
+                critical_sentences(groups) if is_void else "",
+            ),
             words.sentences(age_line, sds, _reference_line(clinical)),
             compared or gettext("Comparison: no earlier radiograph was compared."),
         ),
@@ -288,7 +319,7 @@ NO_SDS: Mapping[WithheldCode, str] = MappingProxyType(
         "critical_warning": marked("No SDS: a critical warning excludes the bone age from use"),
         "beyond_scale": marked("No SDS: the chronological age lies beyond the scale"),
         "under_two_years": marked("No SDS: the child is under two years old"),
-        "sex_unknown": marked("No SDS: the sex is unknown"),
+        "sex_unknown": marked("No SDS: the sex is unknown or other"),
         "near_maturity": marked("No SDS: the hand is at or near skeletal maturity"),
         "age_unknown": marked("No SDS: the chronological age is unknown"),
         "age_in_whole_years": marked("No SDS: the chronological age is known in whole years only"),
@@ -378,8 +409,10 @@ def _technique(document: AssessmentDocument, decided: Decided | None) -> str:
     )
 
 
-def _bone_age(age: str, likely_range: str, stamp: str) -> str:
-    return words.sentences(stamp or gettext("Bone age: %(age)s") % {"age": age}, likely_range)
+def critical_sentences(groups: Sequence[words.WarningGroup]) -> str:
+    """Return the sentences of critical warnings as one, without its full stop; empty without any."""
+    sentences = [sentence for group in groups if group.severity is Severity.CRITICAL for sentence in group.sentences]
+    return ("" if words.language().startswith("zh") else " ").join(sentences).rstrip(".。")
 
 
 # --- notices ---
@@ -405,71 +438,3 @@ def intended_use() -> tuple[str, ...]:
             " syndrome, Madelung deformity, a fracture or a cast."
         ),
     )
-
-
-# --- facts ---
-
-
-def fact_rows(document: AssessmentDocument) -> Iterator[Row]:
-    """Yield what the file states, and the system, as (term, value) without unknown values."""
-    facts = document.facts
-    bundle = {"name": document.bundle.name, "version": document.bundle.version}
-    rows = (
-        (gettext("Radiograph"), _size(document)),
-        (gettext("Bits per pixel"), str(facts.bits_stored)),
-        (gettext("Pixel spacing"), _spacing(facts.spacing_mm)),
-        (gettext("Study date"), words.day(facts.study_date)),
-        (gettext("Side (from the file)"), side(facts.side)),
-        (gettext("Sex (from the file)"), words.sex(facts.sex)),
-        (gettext("Body part (from the file)"), facts.body_part or ""),
-        (gettext("Modality"), facts.modality or ""),
-        (gettext("Position of the hand"), position(document.hand)),
-        (gettext("Model bundle"), gettext("%(name)s, version %(version)s") % bundle),
-        (gettext("Processing time"), _seconds(document.timings_ms.get("total"))),
-    )
-    return ((term, value) for term, value in rows if value)
-
-
-def _size(document: AssessmentDocument) -> str:
-    size = gettext("%(width)s × %(height)s pixels") % {
-        "width": words.number(document.radiograph.width_pixels, 0),
-        "height": words.number(document.radiograph.height_pixels, 0),
-    }
-    return f"{size}, {document.facts.format.upper()}"
-
-
-def _spacing(spacing_mm: tuple[float, float] | None) -> str:
-    if spacing_mm is None:
-        return ""
-    return gettext("%(rows)s × %(columns)s mm") % {
-        "rows": words.number(spacing_mm[0], 3),
-        "columns": words.number(spacing_mm[1], 3),
-    }
-
-
-def side(code: str | None) -> str:
-    """Return the side of a hand in words, from ``L`` or ``R``; empty for None."""
-    return {"L": gettext("left"), "R": gettext("right")}.get(code or "", "")
-
-
-def position(hand: HandDocument | None) -> str:
-    """Return the position of the hand on its radiograph; empty for None."""
-    if hand is None:
-        return ""
-    degrees = round(hand.rotation_degrees)
-    if degrees > 0:
-        turned = gettext("rotated by %(degrees)d° clockwise") % {"degrees": degrees}
-    elif degrees < 0:
-        turned = gettext("rotated by %(degrees)d° anticlockwise") % {"degrees": -degrees}
-    else:
-        turned = gettext("upright")
-    notes = [turned]
-    notes += [gettext("mirrored")] if hand.mirrored else []
-    notes += [gettext("inverted")] if hand.inverted else []
-    return gettext(", ").join(notes)
-
-
-def _seconds(milliseconds: float | None) -> str:
-    if milliseconds is None:
-        return ""
-    return gettext("%(seconds)s s") % {"seconds": words.number(milliseconds / 1000, 2)}

@@ -40,6 +40,9 @@ PAGE = Template(
   margin: 0 0 6px; }
 .answer .regions { list-style: none; margin: 8px 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 22px;
   color: var(--soft); font-size: 14px; }
+.answer .both { display: grid; grid-template-columns: 1fr 1fr; gap: 6px 24px; margin-bottom: 10px; }
+.answer .both h2 { font-size: 14px; margin: 0 0 2px; }
+.answer .both .age { font-size: 26px; }
 .answer .void { color: var(--soft); text-decoration: line-through; text-decoration-thickness: 2px; }
 .answer .stamp { color: var(--critical); font-weight: 600; margin-bottom: 6px; }
 .warnings { --ink-of-it: var(--soft); border-left: 4px solid var(--ink-of-it); padding: 8px 14px; margin: 4px 0 10px; }
@@ -63,7 +66,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 .reader { display: none; }
 footer { color: var(--soft); font-size: 13px; }
 footer b { color: var(--ink); }
-@media (max-width: 560px) { .pictures { grid-template-columns: 1fr; } header { flex-wrap: wrap; } }
+@media (max-width: 560px) { .answer .both, .pictures { grid-template-columns: 1fr; } header { flex-wrap: wrap; } }
 @page { size: A4; margin: 13mm 15mm; }
 @media print {
   :root { color-scheme: light; }

@@ -1,33 +1,35 @@
-"""Outputs of an `Assessment` for people and programs: text, JSON, CSV, picture, page."""
+"""Outputs of an assessment for people and programs: text, JSON, CSV, and the files of a report."""
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from boneage import words
 from boneage.assessment import Assessment
 from boneage.bundle.bundle import Bundle
 from boneage.clinical.change import SerialReading
 from boneage.errors import BoneageError
-from boneage.explain import Evidence, encode_picture, mark_hand, overlay, scale_colours
+from boneage.explain import Evidence
 from boneage.file_names import UNSAFE, shown
 from boneage.files import atomic_write, write_text
-from boneage.report.content import ReportContent, report_content
-from boneage.report.page_template import PAGE
-from boneage.schema import SCHEMA, AssessmentDocument, FileDocument, RejectionDocument, RejectionReason, to_json
+from boneage.report.both_sexes import Assessed, BothSexesContent, both_headlines, content_of, readings_of
+from boneage.report.content import ReadingContent, ReportContent
+from boneage.report.page import overlay_png, page
+from boneage.schema import (
+    SCHEMA,
+    AssessmentDocument,
+    BothSexesDocument,
+    FileDocument,
+    RejectionDocument,
+    RejectionReason,
+    to_json,
+)
 from boneage.severity import highest_severity
-from boneage.warnings_ import ResultWarning, WarningCode
-from boneage.words import gettext, marked
+from boneage.warnings_ import ResultWarning, WarningCode, by_severity
 
 CSV_COLUMNS = (
     "image",
@@ -63,8 +65,6 @@ SETTINGS_COLUMNS = ("bundle", "bundle_version", "program_version")
 OUTPUT_SUFFIXES = (".overlay.png", ".html", ".json")
 """Ends of the names of a radiograph's files, after the stem."""
 
-_WARM_STEPS = 9
-
 
 @dataclass(frozen=True)
 class Rejected:
@@ -81,53 +81,67 @@ class Rejected:
     sha256: str | None = None
 
 
-Outcome = Assessment | Rejected
+Outcome = Assessed | Rejected
 
 
 # --- text, JSON, CSV ------------------------------------------------------------------------------------------------
 
 
-def text(image: str, assessment: Assessment, *, is_brief: bool = False) -> str:
+def text(image: str, assessed: Assessed, *, is_brief: bool = False) -> str:
     """Return the estimate as lines for a person in the reader's language; warnings follow, the gravest first.
 
     Args:
         image: name of the radiograph.
-        assessment: its assessment.
+        assessed: its assessment.
         is_brief: True to print one line and the warnings, as for many radiographs.
     """
-    content = report_content(assessment.document())
+    content = content_of(assessed)
+    if isinstance(content, BothSexesContent):
+        headline = both_headlines(content.readings) if is_brief else content.explanation
+        last = content.no_sds
+        lines = [line for reading in content.readings for line in _reading_lines(reading)]
+        lines += [f"  {content.chronological_age}"] if content.chronological_age else []
+    else:
+        headline, last = _headline(assessed, content), content.sds
+        lines = [f"  {line}" for line in content.answer]
+        lines += [f"  {region}: {words_of_age}" for region, words_of_age in content.regions]
     if is_brief:
-        reading = "; ".join(filter(None, (_headline(assessment, content), content.sds)))
-        return "\n".join(map(shown, (f"{image}: {reading}", *map(_warning_line, _noted(assessment)))))
-    answer = [f"  {line}" for line in content.answer]
-    regions = [f"  {region}: {words_of_age}" for region, words_of_age in content.regions]
-    lines = [f"{image}: {_headline(assessment, content)}", *answer, *regions, *map(_warning_line, _noted(assessment))]
-    return "\n".join(map(shown, lines))
+        headline, lines = "; ".join(filter(None, (headline, last))), []
+    return "\n".join(map(shown, (f"{image}: {headline}", *lines, *map(_warning_line, _noted(assessed)))))
 
 
-def report_text(assessment: Assessment, earlier: SerialReading | None = None) -> str:
+def report_text(assessed: Assessed, earlier: SerialReading | None = None) -> str:
     """Return four lines for a radiology information system, in the reader's language. They name no patient.
 
     Args:
-        assessment: the assessment.
+        assessed: the assessment.
         earlier: reading of an earlier radiograph of the child, with which it is compared.
 
     Raises:
         ClinicalError: ``reading_order`` if the earlier radiograph is known to be the later one.
     """
-    return "\n".join(map(shown, report_content(assessment.document(), earlier=earlier).report_text))
+    return "\n".join(map(shown, content_of(assessed, earlier).report_text))
 
 
-def _headline(assessment: Assessment, content: ReportContent) -> str:
+def _reading_lines(reading: ReadingContent) -> list[str]:
+    """Return the lines of one of two readings."""
+    age = f"{reading.age} - {reading.stamp}" if reading.stamp else reading.age
+    below = [*reading.lines, *(f"{region}: {words_of_age}" for region, words_of_age in reading.regions)]
+    return [f"  {reading.heading}: {age}", *(f"    {line}" for line in below)]
+
+
+def _headline(assessed: Assessed, content: ReportContent) -> str:
     """Return the bone age with its stamp, or the stamp alone for a number outside of bone ages."""
     if not content.stamp:
         return content.age
-    return content.stamp if assessment.estimate.outside_range else f"{content.age} - {content.stamp}"
+    is_outside = isinstance(assessed, Assessment) and assessed.estimate.outside_range
+    return content.stamp if is_outside else f"{content.age} - {content.stamp}"
 
 
-def _noted(assessment: Assessment) -> list[ResultWarning]:
-    """Return the warnings but that of the phantom, which the stamp states."""
-    return [warning for warning in assessment.warnings if warning.code is not WarningCode.PHANTOM]
+def _noted(assessed: Assessed) -> list[ResultWarning]:
+    """Return the warnings, each once, but that of the phantom, which the stamp states."""
+    warnings = dict.fromkeys(warning for reading in readings_of(assessed) for warning in reading.warnings)
+    return [warning for warning in by_severity(list(warnings)) if warning.code is not WarningCode.PHANTOM]
 
 
 def _warning_line(warning: ResultWarning) -> str:
@@ -138,14 +152,15 @@ def _warning_line(warning: ResultWarning) -> str:
 def json_text(outcome: Outcome, image: str | None = None, *, indent: int | None = None) -> str:
     """Return an assessment by its one schema as JSON.
 
-    A rejected radiograph has a `boneage.schema.RejectionDocument`.
+    A radiograph that was read for both sexes has a `boneage.schema.BothSexesDocument`, and a rejected one a
+    `boneage.schema.RejectionDocument`.
 
     Args:
         outcome: outcome of a radiograph.
         image: name to give the radiograph; an assessment's own name for it if not given.
         indent: spaces to indent by; one line if None.
     """
-    document: AssessmentDocument | RejectionDocument
+    document: AssessmentDocument | BothSexesDocument | RejectionDocument
     if isinstance(outcome, Rejected):
         document = RejectionDocument(
             schema=SCHEMA,
@@ -168,8 +183,10 @@ def csv_settings(bundle: Bundle) -> dict[str, str]:
     return dict(zip(SETTINGS_COLUMNS, (manifest.name, manifest.version, version("boneage")), strict=True))
 
 
-def csv_row(image: str, outcome: Outcome, settings: Mapping[str, str], stem: str = "") -> list[str]:
-    """Return the row of a radiograph, in the order of `CSV_COLUMNS`.
+def csv_rows(image: str, outcome: Outcome, settings: Mapping[str, str], stem: str = "") -> list[list[str]]:
+    """Return the rows of a radiograph, in the order of `CSV_COLUMNS`.
+
+    There is one row, or one for girls and one for boys if the radiograph was read for both sexes.
 
     Args:
         image: the radiograph's path as the user gave it, so that the table can be joined with theirs.
@@ -177,11 +194,14 @@ def csv_row(image: str, outcome: Outcome, settings: Mapping[str, str], stem: str
         settings: settings of the table (`csv_settings`).
         stem: stem of the radiograph's files in the folder of reports; empty if it has none.
     """
-    cells: dict[str, object] = {"image": image, "report": stem, **settings}
+    shared: dict[str, object] = {"image": image, "report": stem, **settings}
     if isinstance(outcome, Rejected):
-        cells |= {"sex": outcome.sex_text, "error": outcome.error.code, "message": outcome.error.message}
-    else:
-        cells = {**document_cells(outcome.document()), **cells}
+        error = {"sex": outcome.sex_text, "error": outcome.error.code, "message": outcome.error.message}
+        return [_csv_cells(shared | error)]
+    return [_csv_cells({**document_cells(reading.document()), **shared}) for reading in readings_of(outcome)]
+
+
+def _csv_cells(cells: Mapping[str, object]) -> list[str]:
     values = [cells.get(column) for column in CSV_COLUMNS]
     return ["" if value is None else str(value) for value in values]
 
@@ -217,12 +237,12 @@ def document_cells(document: AssessmentDocument) -> dict[str, object]:
 
 
 def write_files(
-    assessment: Assessment, directory: Path, stem: str, evidence: Evidence = "both", *, outline: bool = True
+    assessed: Assessed, directory: Path, stem: str, evidence: Evidence = "both", *, outline: bool = True
 ) -> list[Path]:
     """Write ``<stem>.overlay.png``, ``<stem>.html`` and ``<stem>.json``, each in one piece, and return their paths.
 
     Args:
-        assessment: assessment to write.
+        assessed: assessment to write.
         directory: folder of the reports; made if it is missing.
         stem: stem of the names; see `may_write`.
         evidence: evidence of the heat map; see `boneage.explain.heat_map`.
@@ -232,10 +252,10 @@ def write_files(
         OSError: the folder cannot be written to.
     """
     picture, page_path, data = outputs_of(directory, stem)
-    drawn = overlay_png(assessment, evidence, outline=outline)
-    shown = page(assessment, evidence=evidence, outline=outline)
+    drawn = overlay_png(assessed, evidence, outline=outline)
+    shown = page(assessed, evidence=evidence, outline=outline)
     # First the file that says whose files these are.
-    write_text(data, json_text(assessment, indent=2) + "\n")
+    write_text(data, json_text(assessed, indent=2) + "\n")
     with atomic_write(picture) as temporary:
         temporary.write_bytes(drawn)
     write_text(page_path, shown)
@@ -290,136 +310,3 @@ def may_write(directory: Path, stem: str, sha256: str | None) -> bool:
         return not any(path.exists() for path in outputs_of(directory, stem))
     except (ValueError, KeyError, TypeError):
         return False
-
-
-def overlay_png(assessment: Assessment, evidence: Evidence = "both", *, outline: bool = True) -> bytes:
-    """Return the radiograph with its heat map, the colour scale and, with `outline`, the found hand, as PNG."""
-    drawn = overlay(assessment.picture, assessment.heat_map(evidence=evidence))
-    width = assessment.picture.shape[1]  # the colour scale stands beside the radiograph
-    return encode_picture(".png", np.hstack([_marked(assessment, drawn[:, :width], outline), drawn[:, width:]]))
-
-
-def _marked(assessment: Assessment, drawn: NDArray[np.uint8], outline: bool) -> NDArray[np.uint8]:
-    """Mark the hand's outline, its points, and the boxes of the regions that were read on the radiograph's picture."""
-    if assessment.hand is None or not outline:
-        return drawn
-    return mark_hand(drawn, assessment.hand, assessment.radiograph_to_picture, assessment.regions)
-
-
-# --- the page -------------------------------------------------------------------------------------------------------
-
-
-def page(
-    assessment: Assessment,
-    *,
-    created: datetime | None = None,
-    evidence: Evidence = "both",
-    outline: bool = True,
-) -> str:
-    """Return one self-contained A4 page in HTML: estimate, warnings, radiograph and overlay, facts.
-
-    Everything that comes from a file is escaped, and the page forbids itself scripts and any network.
-
-    Args:
-        assessment: assessment to show.
-        created: date and time to print; now if not given.
-        evidence: evidence of the heat map; see `boneage.explain.heat_map`.
-        outline: draw over the heat map where the hand was found, if it was.
-    """
-    name = assessment.source_name or gettext("radiograph")
-    content = report_content(assessment.document())
-    return PAGE.substitute(
-        language=escape(words.language().replace("_", "-")),
-        title=escape(f"{content.title}: {name}"),
-        heading=escape(content.title),
-        name=escape(name),
-        created=escape(words.moment(created or datetime.now().astimezone())),
-        answer=_answer_html(content),
-        warnings=_warnings_html(content),
-        pictures=_pictures_html(assessment, evidence, outline),
-        facts="".join(f"<div><dt>{escape(term)}</dt><dd>{escape(value)}</dd></div>" for term, value in content.facts),
-        notice=escape(" ".join(content.notice)),
-        intended_use=escape(" ".join(content.intended_use)),
-        map_note=escape(gettext(_MAP_NOTES[evidence])),
-        reader="".join(f"<span>{escape(gettext(term))}</span>" for term in _BY_HAND),
-    )
-
-
-def escape(text: str) -> str:
-    """Return a text for HTML, with what is unsafe to print replaced."""
-    return html.escape(shown(text))
-
-
-def _answer_html(content: ReportContent) -> str:
-    lines = [f'<p class="age{" void" if content.is_void else ""}">{escape(content.age)}</p>']
-    lines += [f'<p class="stamp">{escape(content.stamp)}</p>'] if content.stamp else []
-    lines += [f"<p>{escape(line)}</p>" for line in content.answer]
-    items = "".join(f"<li>{escape(region)}: {escape(age)}</li>" for region, age in content.regions)
-    if items:
-        lines.append(f'<ul class="regions" aria-label="{escape(gettext("Bone age by region"))}">{items}</ul>')
-    return "\n".join(lines)
-
-
-def _warnings_html(content: ReportContent) -> str:
-    """Return a section for each severity, the gravest first."""
-    sections = []
-    for group in content.warnings:
-        items = "".join(f"<li>{escape(sentence)}</li>" for sentence in group.sentences)
-        title = escape(group.title)
-        head = f'<section class="warnings {group.severity.value}" aria-label="{title}"><h2>{title}</h2>'
-        sections.append(f"{head}<ul>{items}</ul></section>")
-    return "\n".join(sections)
-
-
-def _pictures_html(assessment: Assessment, evidence: Evidence, outline: bool) -> str:
-    radiograph = _data_uri(assessment.picture)
-    heat = assessment.heat_map(evidence=evidence)
-    is_outlined = assessment.hand is not None and outline
-    figures = [
-        _figure(radiograph, gettext("The radiograph"), gettext("Radiograph (grey values stretched for display)"))
-    ]
-    lines = gettext("Lines: outline, key points and regions of the hand")
-    if not heat.is_empty:
-        tinted = _marked(assessment, overlay(assessment.picture, heat, scale_bar=False), outline)
-        caption = gettext(_MAP_CAPTIONS[evidence]) + (f" · {lines}" if is_outlined else "")
-        alternative = gettext("The radiograph with the heat map")
-        figures.append(_figure(_data_uri(tinted), alternative, caption, _scale_html()))
-        return "\n".join(figures)
-    if is_outlined:
-        outlined = _data_uri(_marked(assessment, assessment.picture, outline))
-        figures.append(_figure(outlined, gettext("The radiograph with the outline of the hand"), lines))
-    figures.append(f"<p>{escape(gettext(_NO_MAP[evidence]))}</p>")
-    return "\n".join(figures)
-
-
-def _figure(uri: str, alternative: str, caption: str, below: str = "") -> str:
-    caption_html = f"<figcaption>{escape(caption)}{below}</figcaption>"
-    return f'<figure><img src="{uri}" alt="{escape(alternative)}">{caption_html}</figure>'
-
-
-def _scale_html() -> str:
-    stops = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in scale_colours(_WARM_STEPS))
-    ramp = f'<i style="background: linear-gradient(to right, {stops})"></i>'
-    weak, strong = escape(gettext("weak")), escape(gettext("strongest on this radiograph"))
-    return f'<span class="scale">{weak} {ramp} {strong}</span>'
-
-
-def _data_uri(picture: NDArray[np.uint8]) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(encode_picture(".jpg", picture)).decode("ascii")
-
-
-_BY_HAND = (marked("Reader's bone age"), marked("Reason, if it differs"), marked("Date, signature"))
-"""Terms that a reader fills in by hand on the printed page."""
-
-_MAP_CAPTIONS: dict[Evidence, str] = {
-    "both": marked("Heat map (Grad-CAM): places that influenced the estimate"),
-    "raising": marked("Heat map (Grad-CAM, positive part): places that raised the estimate"),
-}
-_NO_MAP: dict[Evidence, str] = {
-    "both": marked("There is no heat map: no place of the radiograph influenced the estimate."),
-    "raising": marked("There is no heat map: no place of the radiograph raised the estimate."),
-}
-_MAP_NOTES: dict[Evidence, str] = {
-    "both": marked("The heat map shows which places raised or lowered the estimate, not whether it is right."),
-    "raising": marked("The heat map shows which places raised the estimate, not whether it is right."),
-}

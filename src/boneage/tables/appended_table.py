@@ -69,17 +69,17 @@ class AppendedTable:
         """Close the file."""
         os.close(self._file)
 
-    def append(self, row: Sequence[object]) -> None:
-        """Append a row.
+    def append(self, *rows: Sequence[object]) -> None:
+        """Append rows, all at once.
 
         Raises:
-            OSError: The row cannot be written. The file still holds whole rows.
+            OSError: The rows cannot be written. The file still holds whole rows, and none of these.
         """
-        self._write(_line(row))
+        self._write(b"".join(map(_line, rows)))
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, lines: bytes) -> None:
         size = os.fstat(self._file).st_size
-        left = line
+        left = lines
         try:
             while left:
                 left = left[os.write(self._file, left) :]

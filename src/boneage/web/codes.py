@@ -35,7 +35,7 @@ CODES: dict[str, Code] = {
     "not_finished": Code(HTTPStatus.CONFLICT, "The radiograph is still waiting or being assessed."),
     "no_result": Code(HTTPStatus.CONFLICT, "The radiograph was rejected or its assessment failed: there is no result."),
     "both_sexes": Code(
-        HTTPStatus.CONFLICT, "The radiograph was read for both sexes: there is no report until it is assessed for one."
+        HTTPStatus.CONFLICT, "The radiograph was read for both sexes: there is no message until it is assessed for one."
     ),
     "decision_taken": Code(HTTPStatus.CONFLICT, "A decision exists, and only reviewers may change it."),
     "too_large": Code(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The radiograph or the body has more bytes than allowed."),

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from boneage.schema import AssessmentDocument, Document, key_descriptions, to_json
+from boneage.schema import AssessmentDocument, BothSexesDocument, BySexDocument, Document, key_descriptions, to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class StoredResult(AssessmentDocument):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResultsBySex(Document):
+class ResultsBySex(BySexDocument):
     """Results of one radiograph for girls and for boys, side by side and without an SDS."""
 
     F: StoredResult
@@ -55,8 +55,8 @@ class ResultsBySex(Document):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BothResults(Document):
-    """Results of a radiograph of a child whose sex is unknown, or neither female nor male, as they are stored."""
+class StoredBothSexes(BothSexesDocument):
+    """Document of a radiograph that was read for both sexes, as the database stores it."""
 
     by_sex: ResultsBySex
     """Both results. Neither of them counts until a physician has decided."""
@@ -93,28 +93,28 @@ class Result(StoredResult):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BothSexesResult(BothResults):
-    """A finished assessment of a child whose sex is unknown, or neither female nor male."""
+class BothSexesResult(StoredBothSexes):
+    """A finished assessment of a child whose sex is unknown, or neither female nor male; `boneage assess --sex both
+    --json` writes the same, without id, state, plates and decision.
+    """
 
     id: UUID
     """Identifier of the assessment."""
     state: Literal["done"] = "done"
     """Always `done`."""
-    sex: Literal["both"] = "both"
-    """Always `both`."""
     decision: DecisionDocument | None = None
     """The decision that counts; null if nobody has decided."""
     superseded_by: UUID | None = None
     """Assessment of the same radiograph that replaces this one; null if none does."""
 
 
-for _document in (StoredResult, Result, BothSexesResult):
+for _document in (StoredResult, Result, ResultsBySex, StoredBothSexes, BothSexesResult):
     # Pydantic reads the docstrings of a class's own fields only, and descriptions of inherited ones from here.
     for _field in fields(_document):
         _field.metadata = MappingProxyType({"description": key_descriptions(_document)[_field.name]})
 
 _STORED: TypeAdapter[StoredResult] = TypeAdapter(StoredResult)
-_BOTH: TypeAdapter[BothResults] = TypeAdapter(BothResults)
+_BOTH: TypeAdapter[StoredBothSexes] = TypeAdapter(StoredBothSexes)
 
 
 def read_stored(value: dict[str, Any]) -> tuple[StoredResult, ...]:
@@ -133,8 +133,13 @@ def stored_value(readings: Sequence[StoredResult]) -> dict[str, Any] | None:
     """Return what the database stores of results: the opposite of `read_stored`; None without any."""
     if not readings:
         return None
-    if len(readings) == 1:
-        value: dict[str, Any] = to_json(readings[0])
-    else:
-        value = to_json(BothResults(by_sex=ResultsBySex(F=readings[0], M=readings[1])))
+    value: dict[str, Any] = to_json(readings[0] if len(readings) == 1 else both_sexes(readings))
     return value
+
+
+def both_sexes(readings: Sequence[StoredResult]) -> StoredBothSexes:
+    """Return the document of results for girls and for boys, in this order."""
+    girls, boys = readings
+    return StoredBothSexes(
+        schema=girls.schema, image=girls.image, radiograph=girls.radiograph, by_sex=ResultsBySex(F=girls, M=boys)
+    )

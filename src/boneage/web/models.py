@@ -21,6 +21,7 @@ from boneage.clinical.ages import AgePrecision, ChronologicalAge
 from boneage.clinical.documents import read_again
 from boneage.files import sha256_of
 from boneage.severity import Severity
+from boneage.sex import BOTH_SEXES
 from boneage.web.chronological_age import age_of_columns
 from boneage.web.configuration import Configuration
 from boneage.web.documents import StoredResult, read_stored, stored_value
@@ -115,7 +116,7 @@ class BrowserSession(AbstractBaseSession):
     """Name of the browser, as sent by it."""
 
 
-BOTH = "both"
+BOTH = BOTH_SEXES
 """Sex of a child whose sex is unknown, or neither female nor male: the radiograph is read for both."""
 
 SEXES = [("F", _("Female")), ("M", _("Male")), (BOTH, _("Unknown or other"))]
@@ -226,7 +227,7 @@ class Assessment(models.Model):
     chronological_age_precision = models.CharField(max_length=6, blank=True, default="")
     """Unit to which that age is known; empty for an exact age."""
     result = models.JSONField(null=True)
-    """`boneage.web.documents.StoredResult` as JSON, or `BothResults` if the sex is `BOTH`; `readings` reads it."""
+    """`boneage.web.documents.StoredResult` as JSON, or `StoredBothSexes` if the sex is `BOTH`; `readings` reads it."""
 
     superseded_by = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="supersedes")
     """Assessment of the same radiograph as the other sex, which replaces this one

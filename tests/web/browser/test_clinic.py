@@ -205,8 +205,8 @@ def test_sex_unknown_or_other(page: Page, clinic_service: Service, tmp_path: Pat
     row.get_by_text("Unknown or other").click()
     row.locator("[data-send]").click()
     page.wait_for_url(RESULT)
-    expect(page.get_by_role("heading", name="Read as for girls")).to_be_visible(timeout=60_000)
-    expect(page.get_by_role("heading", name="Read as for boys")).to_be_visible()
+    expect(page.get_by_role("heading", name="Female standards")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("heading", name="Male standards")).to_be_visible()
     page.wait_for_load_state("networkidle")
     assert barriers(page) == []
     shoot(page, "both-sexes", whole=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +17,30 @@ import pytest
 from django.test import Client
 from pytest_django.fixtures import Settings
 
+from boneage.assessment import assess_for_both_sexes
+from boneage.clinical.ages import StatedAge
 from boneage.phantom import draw_hand
+from boneage.report.both_sexes import BothSexesContent
+from boneage.report.report import json_text
+from boneage.web.cases import exports
 from boneage.web.cases.cases import change_birth_date
 from boneage.web.cases.decisions import DecisionError, DecisionInput, decide
 from boneage.web.models import BOTH, Assessment, Case, Role, User, Verdict
 from boneage.web.queue import jobs, work
+from boneage.web.report.content import report_of
 from tests.atlases import draw_atlas
 from tests.bundles import tiny_bundle
 from tests.radiograph_files import dicom_dataset, dicom_file
+from tests.web.pdf_text import words_in_pdf
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clinic")]
+
+
+@cache
+def radiograph() -> bytes:
+    """A drawn hand as DICOM, made once for all tests."""
+    pixels = np.rint(draw_hand(height=640, width=480) * 255).astype(np.uint8)
+    return dicom_file(dicom_dataset(pixels, 8, PatientAge="", StudyDate="20240615"))
 
 
 @pytest.fixture
@@ -31,10 +48,8 @@ def read(settings: Settings, tmp_path: Path) -> Assessment:
     """A radiograph that a worker has read for both sexes."""
     bundle, atlas = tiny_bundle(tmp_path / "tiny", hand=True), draw_atlas(tmp_path / "atlas")
     settings.CONFIGURATION = replace(settings.CONFIGURATION, bundle=str(bundle), atlas=str(atlas))
-    pixels = np.rint(draw_hand(height=640, width=480) * 255).astype(np.uint8)
-    radiograph = dicom_file(dicom_dataset(pixels, 8, PatientAge="", StudyDate="20240615"))
     child = Case.objects.create(reference="P-7", sex=BOTH, birth_date=date(2014, 6, 15))
-    submitted = jobs.submit(jobs.Submission(radiograph, "a.dcm", BOTH, case=child, birth_date=child.birth_date))
+    submitted = jobs.submit(jobs.Submission(radiograph(), "a.dcm", BOTH, case=child, birth_date=child.birth_date))
     assert jobs.run(str(submitted.pk), worker="w", assess=work.assess_bytes)
     submitted.refresh_from_db()
     return submitted
@@ -54,10 +69,10 @@ def test_both_readings_are_stored(read: Assessment) -> None:
 
 
 def test_both_readings_are_shown(read: Assessment, log_in: Callable[..., Client]) -> None:
-    """On the page, in the worklist, as JSON and as two rows of a table; a report needs one sex."""
+    """On the page, in the worklist, as JSON and as two rows of a table, on the report and in the PDF."""
     client = log_in(Role.REVIEWER)
     page = client.get(f"/assessments/{read.pk}/").content.decode()
-    for text in ("Read as for girls", "Read as for boys", "there is no SDS"):
+    for text in ("Female standards", "Male standards", "there is no SDS"):
         assert text in page
     assert "Accept " not in page
     assert "two readings" in client.get("/cases/?sex=both").content.decode()
@@ -67,8 +82,38 @@ def test_both_readings_are_shown(read: Assessment, log_in: Callable[..., Client]
     assert "age_months" not in document
     table = client.get(f"/assessments/{read.pk}/result.csv").content.decode("utf-8-sig")
     assert [row["sex"] for row in csv.DictReader(io.StringIO(table))] == ["F", "M"]
-    for export in ("report/", "report.pdf", "copy.png"):
-        assert client.get(f"/assessments/{read.pk}/{export}").status_code == 409
+    report = client.get(f"/assessments/{read.pk}/report/").content.decode()
+    pdf = words_in_pdf(b"".join(client.get(f"/assessments/{read.pk}/report.pdf")))
+    content = report_of(read).content
+    assert isinstance(content, BothSexesContent)
+    for reading in content.readings:
+        for line in (reading.heading, reading.age, *reading.lines, content.chronological_age):
+            assert html.escape(line) in report
+            assert "".join(line.split()) in pdf
+    assert "<img" in report
+    assert client.get(f"/assessments/{read.pk}/copy.png").status_code == 200
+    assert "SDS +" not in report
+
+
+def test_both_readings_of_the_hand_are_one_search(read: Assessment) -> None:
+    """The hand is located, and the views are cut, once."""
+    girls, boys = read.readings
+    assert girls.hand == boys.hand
+    assert girls.timings_ms["find"] == boys.timings_ms["find"]
+    assert boys.timings_ms["cut"] < girls.timings_ms["cut"]
+
+
+def test_both_readings_agree_with_command_line(read: Assessment, settings: Settings) -> None:
+    """The JSON is that of the command line, but for what the service adds."""
+    age = StatedAge(date(2014, 6, 15), read.study_date)
+    both = assess_for_both_sexes(radiograph(), settings.CONFIGURATION.bundle, name="a.dcm", age=age)
+    by_service = exports.json_value(read)
+    by_command = json.loads(json_text(both))
+    assert set(by_service) - set(by_command) == {"id", "state", "decision", "superseded_by"}
+    for sex, reading in by_command["by_sex"].items():
+        stored = by_service["by_sex"][sex]
+        assert set(stored) - set(reading) == {"plates"}
+        assert {key for key, value in reading.items() if stored[key] != value} <= {"timings_ms", "nearest_plates"}
 
 
 def test_both_readings_decision(read: Assessment, make_user: Callable[..., User]) -> None:

@@ -236,7 +236,7 @@ def test_worklist_page_takes_four_queries(user: User) -> None:
 def test_row_hides_meaningless_number(user: User) -> None:
     """Until somebody corrects it."""
     one = radiograph(
-        result=to_json(with_result(answer_of_phantom(chronological=80.0), is_meaningless=True, warnings=()).result),
+        result=to_json(with_result(answer_of_phantom(chronological=80.0), is_meaningless=True, warnings=()).results[0]),
         chronological_age_months=80.0,
     )
     one.derive()

@@ -38,8 +38,9 @@ def with_radiograph(answer: Answer, picture: NDArray[np.uint8]) -> Answer:
 
 
 def hand_of(answer: Answer) -> HandDocument:
-    assert answer.result is not None and answer.result.hand is not None
-    return answer.result.hand
+    hand = answer.results[0].hand
+    assert hand is not None
+    return hand
 
 
 def right_hand(answer: Answer, picture: NDArray[np.uint8]) -> tuple[Answer, NDArray[np.uint8]]:

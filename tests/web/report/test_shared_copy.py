@@ -134,8 +134,7 @@ def test_download_needs_outline(
 ) -> None:
     """Without an outline nothing is handed out."""
     answer = answer_of_phantom()
-    assert answer.result is not None
-    hand = answer.result.hand
+    hand = answer.results[0].hand
     assert hand is not None
     outline = () if missing == "outline" else ((1.0, 1.0), (5.0, 5.0))
     changed = None if missing == "hand" else replace(hand, outline_xy=outline)

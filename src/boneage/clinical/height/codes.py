@@ -46,7 +46,7 @@ class Reason(StrEnum):
     NEEDS_DELAY = "needs_delay"
     """The bone age is not more than one year behind the chronological age."""
     UNDER_TWO_YEARS = "under_two_years"
-    """The child or the bone age is under two years; a radiograph of the hand says little at that age."""
+    """The child or the bone age is under two years; the bone age of the hand is unreliable at that age."""
     NEAR_MATURITY = "near_maturity"
     """The hand is at or near skeletal maturity, where the method does not apply."""
     BELOW_PRESENT_HEIGHT = "below_present_height"

@@ -32,7 +32,7 @@ SDS_CITATION = "de Onis et al., Bull World Health Organ 2007;85:660-667"
 NEAR_MATURITY_MONTHS = MappingProxyType({Sex.FEMALE: 180.0, Sex.MALE: 192.0})
 """Bone age in months by sex from which a hand is at or near skeletal maturity."""
 LEAST_MONTHS = 24.0
-"""Age and bone age in months below which a radiograph of the hand says little."""
+"""Age and bone age in months below which the bone age of the hand is unreliable."""
 SAME_MONTH_DAYS = 31
 """Distance in days of height and radiograph up to which nothing is noted."""
 MOST_DAYS = 92

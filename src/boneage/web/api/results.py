@@ -13,7 +13,7 @@ from boneage.explain import DISPLAY_SIDE, encode_picture, overlay
 from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessment_or_404
 from boneage.web.api.access import caller
-from boneage.web.api.application import AssessmentId, api, finished_assessment, record_access, result_by_one_sex
+from boneage.web.api.application import AssessmentId, api, finished_assessment, record_access
 from boneage.web.api.description import Good, operation
 from boneage.web.api.errors import ApiError
 from boneage.web.api.schemas import Accept, DecisionIn
@@ -67,7 +67,10 @@ def radiograph(request: HttpRequest, assessment_id: AssessmentId) -> HttpRespons
     ),
 )
 def heat(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
-    """Return the heat map: how much each place moved the estimate; 255 is the strongest place."""
+    """Return the heat map: how much each place moved the estimate; 255 is the strongest place.
+
+    None is stored of a radiograph that was read for both sexes.
+    """
     return _picture(request, assessment_id, PictureKind.HEAT)
 
 
@@ -98,14 +101,12 @@ def radiograph_with_heat(request: HttpRequest, assessment_id: AssessmentId) -> H
     tags=["results"],
     summary="Fetch the report",
     **operation(
-        {200: Good("A report to print, in the language of `Accept-Language`.", ("application/pdf",))},
-        *_RESULT_CODES,
-        "both_sexes",
+        {200: Good("A report to print, in the language of `Accept-Language`.", ("application/pdf",))}, *_RESULT_CODES
     ),
 )
 def report(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
     """Return the report as a PDF."""
-    assessment = result_by_one_sex(assessment_id)
+    assessment = finished_assessment(assessment_id)
     data = report_pdf.pdf_bytes(assessment)
     record_access(request, assessment, audit.Action.EXPORT, form="pdf")
     return file_of(assessment, data, "application/pdf", ".pdf", is_shown=True)

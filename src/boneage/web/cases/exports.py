@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from boneage.report.report import CSV_COLUMNS, document_cells
 from boneage.schema import to_json, two_decimals, values_of
-from boneage.web.documents import BothSexesResult, DecisionDocument, Result, ResultsBySex, StoredResult
+from boneage.web.documents import BothSexesResult, DecisionDocument, Result, StoredResult, both_sexes
 from boneage.web.models import BOTH, Assessment, Decision, Verdict
 from boneage.web.texts import iso_moment
 
@@ -28,8 +28,8 @@ def result_of(assessment: Assessment) -> Result | BothSexesResult:
     decision = _decision_that_counts(assessment)
     again = assessment.superseded_by_id
     if assessment.sex == BOTH:
-        both = ResultsBySex(F=assessment.readings[0], M=assessment.readings[1])
-        return BothSexesResult(id=assessment.pk, by_sex=both, decision=decision, superseded_by=again)
+        both = values_of(both_sexes(assessment.readings))
+        return BothSexesResult(**both, id=assessment.pk, decision=decision, superseded_by=again)
     return Result(**values_of(assessment.finished), id=assessment.pk, decision=decision, superseded_by=again)
 
 

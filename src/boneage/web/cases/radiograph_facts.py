@@ -7,7 +7,7 @@ from dataclasses import replace
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext
 
-from boneage.report.content import Row, fact_rows
+from boneage.report.facts import Row, fact_rows
 from boneage.web.models import Assessment
 
 
@@ -17,7 +17,7 @@ def radiograph_lines(assessment: Assessment) -> list[Row]:
     Args:
         assessment: one that is done.
     """
-    result = assessment.finished
+    result = assessment.readings[0]  # facts are the same in both readings
     facts = replace(result.facts, study_date=assessment.study_date or result.facts.study_date)
     size, *others = fact_rows(replace(result, facts=facts))
     lines = [

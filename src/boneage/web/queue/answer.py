@@ -21,8 +21,8 @@ class Answer:
         chronological_age_months: age of the child at the study, if known; the middle of an interval.
         chronological_age_precision: unit to which that age is known; empty for an exact age.
         study_date: study date from the file; stored if the user gave none.
-        result: result of a finished assessment; the result for girls if the sex is unknown or other.
-        result_for_boys: the result for boys beside it, only if the sex is unknown or other.
+        results: result of a finished assessment; those for girls and for boys if the sex is unknown or other; none
+            otherwise.
         pictures: (media type, bytes) by kind.
     """
 
@@ -33,14 +33,8 @@ class Answer:
     chronological_age_months: float | None = None
     chronological_age_precision: str = ""
     study_date: date | None = None
-    result: StoredResult | None = None
-    result_for_boys: StoredResult | None = None
+    results: tuple[StoredResult, ...] = ()
     pictures: dict[PictureKind, tuple[str, bytes]] = field(default_factory=dict)
-
-    @property
-    def results(self) -> tuple[StoredResult, ...]:
-        """Results of a finished assessment: one, or those for girls and for boys; none otherwise."""
-        return tuple(one for one in (self.result, self.result_for_boys) if one is not None)
 
 
 class PutOffError(Exception):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage import assessment as assessing
+from boneage.assessment import Assessment as Assessed
+from boneage.assessment import assess_radiograph
 from boneage.atlas import similarity_member
 from boneage.bundle.check import predict_phantom
 from boneage.clinical.ages import StatedAge
@@ -16,6 +18,7 @@ from boneage.clinical.references import configured_reference
 from boneage.errors import Rejection, RejectionCode
 from boneage.explain import display_picture, encode_picture
 from boneage.files import sha256_of
+from boneage.preparation import bone_bright
 from boneage.reading.limit import CPU_SECONDS, read_radiograph_limited, start_reading_process
 from boneage.reading.radiograph import Radiograph
 from boneage.schema import values_of
@@ -82,56 +85,54 @@ def assess_bytes(submitted: Assessment, radiograph: bytes) -> Answer:
 
 def _answered(submitted: Assessment, upload: bytes) -> Answer:
     radiograph = read_radiograph_limited(upload, FIRST_READING_SECONDS if submitted.attempt <= 1 else CPU_SECONDS)
-    both, sha256 = submitted.sex == BOTH, sha256_of(upload)
-    assessed, *for_boys = [
-        assessing.assess_radiograph(
-            radiograph,
-            sex,
-            bundle(),
-            atlas=atlas(),
-            age=StatedAge(submitted.birth_date, submitted.study_date, submitted.given_age),
-            name=submitted.radiograph_name or None,
-            sha256=sha256,
-            sex_is_known=not both,
-        )
-        for sex in (tuple(Sex) if both else (Sex(submitted.sex),))
-    ]
-    age = assessed.reading.chronological_age
+    both = submitted.sex == BOTH
+    readings = assess_radiograph(
+        radiograph,
+        tuple(Sex) if both else (Sex(submitted.sex),),
+        bundle(),
+        atlas=atlas(),
+        age=StatedAge(submitted.birth_date, submitted.study_date, submitted.given_age),
+        name=submitted.radiograph_name or None,
+        sha256=sha256_of(upload),
+    )
+    age = readings[0].reading.chronological_age
     return Answer(
         State.DONE,
-        age_months=None if both else assessed.age_months,
+        age_months=None if both else readings[0].age_months,
         chronological_age_months=None if age is None else age.middle_months,
         chronological_age_precision="" if age is None else age.precision.value,
         study_date=radiograph.facts.study_date,
-        result=_stored(assessed),
-        result_for_boys=_stored(for_boys[0]) if for_boys else None,
-        pictures=_pictures(radiograph, assessed),
+        results=tuple(map(_stored, readings)),
+        pictures=_pictures(radiograph, readings),
     )
 
 
-def _stored(assessed: assessing.Assessment) -> StoredResult:
+def _stored(assessed: Assessed) -> StoredResult:
     return StoredResult(**values_of(assessed.document()), plates=_plates(assessed))
 
 
-def _pictures(radiograph: Radiograph, assessed: assessing.Assessment) -> dict[PictureKind, tuple[str, bytes]]:
-    picture = assessing.bone_bright(display_picture(radiograph.pixels, LARGEST_PICTURE), assessed.hand)
+def _pictures(radiograph: Radiograph, readings: Sequence[Assessed]) -> dict[PictureKind, tuple[str, bytes]]:
+    """Return the pictures for the pages. Two readings have two heat maps, of which none is stored."""
+    hand = readings[0].hand
+    picture = bone_bright(display_picture(radiograph.pixels, LARGEST_PICTURE), hand)
     pictures = {
         PictureKind.RADIOGRAPH: ("image/jpeg", encode_picture(".jpg", picture)),
         PictureKind.THUMBNAIL: ("image/jpeg", encode_picture(".jpg", reduced(picture, THUMBNAIL_SIDE))),
-        PictureKind.HEAT: ("image/png", encode_picture(".png", _heat(assessed))),
     }
+    if len(readings) == 1:
+        pictures[PictureKind.HEAT] = ("image/png", encode_picture(".png", _heat(readings[0])))
     if radiograph.facts.bits_stored > _PICTURE_BITS:
-        is_inverted = assessed.hand is not None and assessed.hand.inverted
+        is_inverted = hand is not None and hand.inverted
         pictures[PictureKind.GREY] = ("image/png", grey_png(radiograph.pixels, is_inverted=is_inverted))
     return pictures
 
 
-def _heat(assessed: assessing.Assessment) -> NDArray[np.uint8]:
+def _heat(assessed: Assessed) -> NDArray[np.uint8]:
     values = assessed.heat_map(reduced_shape(assessed.radiograph_shape, HEAT_SIDE)).values
     return np.asarray(np.rint(values * 255), dtype=np.uint8)
 
 
-def _plates(assessed: assessing.Assessment) -> PlatesDocument | None:
+def _plates(assessed: Assessed) -> PlatesDocument | None:
     """Keys of the plate nearest by age, and of the most similar ones with their distances; None without any of the
     sex.
     """

@@ -11,13 +11,14 @@ from django.utils.translation import gettext
 
 from boneage import words
 from boneage.explain import HeatMap
+from boneage.report.both_sexes import BothSexesContent, both_sexes_content
 from boneage.report.content import ReportContent, report_content
 from boneage.web import texts
 from boneage.web.cases.earlier import decided, earlier_of
 from boneage.web.cases.exports import last_decision
 from boneage.web.cases.radiograph_facts import radiograph_lines
 from boneage.web.letterhead import Letterhead
-from boneage.web.models import Assessment, User, Verdict, configuration
+from boneage.web.models import BOTH, Assessment, User, Verdict, configuration
 from boneage.web.report.figures import Figure, figures, heat_map_of
 
 
@@ -32,13 +33,13 @@ class Report:
         patient: rows on the patient.
         decision: physician who decided, and the reason; or the sentence that nobody has.
         figures: hand, heat map, reference plate.
-        map_note: limits of the heat map.
+        map_note: limits of the heat map; empty for two readings, whose heat maps are not stored.
         facts: rows on the radiograph and the system.
         signature: terms that are filled in by hand.
     """
 
     letterhead: Letterhead
-    content: ReportContent
+    content: ReportContent | BothSexesContent
     created: datetime
     patient: tuple[tuple[str, str], ...]
     decision: tuple[str, ...]
@@ -52,15 +53,26 @@ class Report:
         """Date and time of printing, in words."""
         return texts.moment(self.created)
 
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Lines on both readings together; none for one reading."""
+        if not isinstance(self.content, BothSexesContent):
+            return ()
+        return tuple(line for line in (self.content.chronological_age, self.content.explanation) if line)
+
     def texts(self) -> Iterator[str]:
         """Yield every text of the report."""
         content = self.content
-        yield from (*self.letterhead.lines, content.title, self.printed_at, content.age, content.stamp, *content.answer)
+        yield from (*self.letterhead.lines, content.title, self.printed_at, *self.shared)
+        for reading in content.readings:
+            yield from (reading.heading, reading.age, reading.stamp, *reading.lines)
+            for row in reading.regions:
+                yield from row
         yield from (*self.decision, self.map_note, *content.notice, *content.intended_use, *self.signature)
         yield from (figure.caption for figure in self.figures)
         for group in content.warnings:
             yield from (group.title, *group.sentences)
-        for row in (*self.patient, *content.regions, *self.facts):
+        for row in (*self.patient, *self.facts):
             yield from row
 
 
@@ -71,8 +83,7 @@ def report_of(assessment: Assessment, printed_at: datetime | None = None) -> Rep
         assessment: a finished one.
         printed_at: date and time to print; now if not given.
     """
-    heat = heat_map_of(assessment)
-    content = content_of(assessment)
+    content, heat = content_of(assessment), heat_map_of(assessment)
     return Report(
         letterhead=configuration().letterhead_content,
         content=content,
@@ -80,14 +91,22 @@ def report_of(assessment: Assessment, printed_at: datetime | None = None) -> Rep
         patient=tuple(_patient(assessment)),
         decision=tuple(_decision(assessment)),
         figures=figures(assessment, heat, is_void=content.is_void),
-        map_note=_map_note(heat),
+        map_note="" if isinstance(content, BothSexesContent) else _map_note(heat),
         facts=tuple(_facts(assessment)),
         signature=(gettext("Date"), gettext("Name"), gettext("Signature")),
     )
 
 
-def content_of(assessment: Assessment) -> ReportContent:
+def content_of(assessment: Assessment) -> ReportContent | BothSexesContent:
     """Return the content of a finished assessment's report, with the decision that counts."""
+    if assessment.sex == BOTH:
+        girls, boys = assessment.readings
+        return both_sexes_content(girls, boys, decided(assessment))
+    return one_sex_content(assessment)
+
+
+def one_sex_content(assessment: Assessment) -> ReportContent:
+    """Return the content of the report on an assessment of a known sex, with the decision that counts."""
     earlier = earlier_of(assessment)
     return report_content(
         assessment.finished, decided(assessment), earlier=None if earlier is None else earlier.reading

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -26,7 +26,7 @@ from boneage.hand.registration import Box, register
 from boneage.schema import HandDocument
 from boneage.sex import Sex
 from boneage.web import installation, texts
-from boneage.web.models import Assessment, PictureKind
+from boneage.web.models import BOTH, Assessment, PictureKind
 from boneage.web.queue.pictures import decoded, heat_of, reduced, stored_picture
 
 log = logging.getLogger(__name__)
@@ -97,21 +97,21 @@ def figures(assessment: Assessment, heat: HeatMap | None, *, is_void: bool) -> t
         is_void: True to leave the plate out, since the number must not be used.
     """
     radiograph = stored_picture(assessment, PictureKind.RADIOGRAPH)
-    plate = None if is_void else _nearest_plate(assessment)
-    hand = assessment.finished.hand
+    plates = [] if is_void else list(_nearest_plates(assessment))
+    result = assessment.readings[0]
+    hand = result.hand
     if radiograph is None:
-        return () if plate is None else (_plate_figure(plate, hand),)
+        return tuple(_plate_figure(plate, hand) for plate in plates)
     if hand is not None:
-        facts = assessment.finished.radiograph
+        shape = (result.radiograph.height_pixels, result.radiograph.width_pixels)
         try:
-            return tuple(_registered(radiograph, (facts.height_pixels, facts.width_pixels), hand, heat, plate))
+            return tuple(_registered(radiograph, shape, hand, heat, plates))
         except ValueError as error:
             log.warning("the report of %s shows the whole radiograph: %s", assessment.pk, error)
     radiograph = reduced(radiograph, PRINTED_SIDE)
     whole = [_figure(radiograph, gettext("Radiograph (grey values stretched for display)"), gettext("The radiograph"))]
     whole += [] if heat is None else [_heat_figure(radiograph, heat)]
-    whole += [] if plate is None else [_plate_figure(plate, hand)]
-    return tuple(whole)
+    return (*whole, *(_plate_figure(plate, hand) for plate in plates))
 
 
 def _registered(
@@ -119,7 +119,7 @@ def _registered(
     radiograph_shape: tuple[int, int],
     hand: HandDocument,
     heat: HeatMap | None,
-    plate: _ShownPlate | None,
+    plates: Sequence[_ShownPlate],
 ) -> Iterator[Figure]:
     """Yield the figures of a radiograph with a hand, all through its registration.
 
@@ -128,7 +128,7 @@ def _registered(
         radiograph_shape: (H, W) of the radiograph, whose pixels `hand` counts.
         hand: position of the hand.
         heat: heat map over the radiograph, if there is one.
-        plate: reference plate, if there is one.
+        plates: reference plates, one for each reading.
 
     Raises:
         ValueError: the key points or the outline enclose nothing.
@@ -138,8 +138,7 @@ def _registered(
     if len(outline) < 3:
         raise ValueError("the outline of the hand is unknown")
     boxes = [_box_around(to_frame.points(outline), _MARGIN)]
-    if plate is not None and plate.box is not None:
-        boxes.append(_hand_on_plate(plate.picture, plate.box))
+    boxes += [_hand_on_plate(plate.picture, plate.box) for plate in plates if plate.box is not None]
     box = _union(boxes)
     zoom = PRINTED_SIDE / max(box.height, box.width)
     shape = (round(zoom * box.height), round(zoom * box.width))
@@ -159,16 +158,15 @@ def _registered(
     if heat is not None:
         values = through(heat.values, picture_to_radiograph(heat.values).then(to_frame))
         yield _heat_figure(shown, HeatMap(values, heat.peak_months))
-    if plate is None:
-        return
-    if plate.box is None:
-        yield _plate_figure(plate, hand)
-        return
-    plate_to_frame = Transform.scale(plate.box.width / plate.picture.shape[1]).then(
-        Transform.shift(plate.box.left, plate.box.top)
-    )
-    drawn = _as_picture(through(plate.picture.astype(np.float32) / np.float32(255), plate_to_frame))
-    yield _figure(drawn, _joined(plate.caption, gettext("same scale"), _mirrored(hand)), gettext("Reference plate"))
+    for plate in plates:
+        if plate.box is None:
+            yield _plate_figure(plate, hand)
+            continue
+        plate_to_frame = Transform.scale(plate.box.width / plate.picture.shape[1]).then(
+            Transform.shift(plate.box.left, plate.box.top)
+        )
+        drawn = _as_picture(through(plate.picture.astype(np.float32) / np.float32(255), plate_to_frame))
+        yield _figure(drawn, _joined(plate.caption, gettext("same scale"), _mirrored(hand)), gettext("Reference plate"))
 
 
 # --- grey levels and boxes --------------------------------------------------------------------------------------------
@@ -218,13 +216,27 @@ def _union(boxes: list[Box]) -> Box:
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def _nearest_plate(assessment: Assessment) -> _ShownPlate | None:
-    """Return the reference plate nearest to the age that counts; None if the atlas has none."""
-    if assessment.current_months is None:
-        return None
+def _nearest_plates(assessment: Assessment) -> Iterator[_ShownPlate]:
+    """Yield the reference plate nearest to the age that counts, or those nearest to both readings if the sex is unknown
+    or other.
+    """
+    if assessment.sex == BOTH:
+        ages = [(Sex(reading.sex), reading.age_months) for reading in assessment.readings if not reading.is_meaningless]
+    else:
+        ages = [] if assessment.current_months is None else [(Sex(assessment.sex), assessment.current_months)]
+    for sex, months in ages:
+        plate = _nearest_plate(sex, months, names_sex=len(ages) > 1)
+        if plate is not None:
+            yield plate
+
+
+def _nearest_plate(sex: Sex, age_months: float, *, names_sex: bool) -> _ShownPlate | None:
+    """Return the plate of a sex nearest to an age, months; None if the atlas has none. With `names_sex` the caption
+    states the sex.
+    """
     try:
         atlas: Atlas = installation.atlas()
-        plate = atlas.nearest_by_age(Sex(assessment.sex), assessment.current_months)
+        plate = atlas.nearest_by_age(sex, age_months)
         picture = decoded(atlas.picture_bytes(plate)[0])
     except AtlasError as error:
         log.warning("the report goes without a reference plate: %s", error)
@@ -234,7 +246,8 @@ def _nearest_plate(assessment: Assessment) -> _ShownPlate | None:
     caption = gettext("Reference plate nearest by age: %(age)s") % {"age": words.age(plate.age_months)}
     averaged = texts.averaged(plate.count) if plate.count else ""
     box = atlas.about.frame_box
-    return _ShownPlate(picture, _joined(caption, averaged), None if box is None else Box(*box))
+    caption = _joined(caption, words.sex(sex) if names_sex else "", averaged)
+    return _ShownPlate(picture, caption, None if box is None else Box(*box))
 
 
 def _heat_figure(picture: NDArray[np.uint8], heat: HeatMap) -> Figure:

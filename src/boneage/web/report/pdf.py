@@ -19,6 +19,7 @@ from reportlab.lib.units import mm
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Image, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
+from boneage.report.content import ReadingContent
 from boneage.report.fonts import BOLD, PLAIN
 from boneage.severity import Severity
 from boneage.web.letterhead import Letterhead
@@ -86,19 +87,14 @@ def draw(report: Report) -> bytes:
 def _above(report: Report) -> list[Flowable]:
     """Draw the parts above the pictures."""
     head = _row([_text(report.content.title, "head"), _text(report.printed_at, "right")], [0.6, 0.4])
-    answer = [
-        _text(gettext("Bone age"), "term"),
-        _text(report.content.age, "void" if report.content.is_void else "age"),
-    ]
-    answer += [_text(report.content.stamp, "stamp")] if report.content.stamp else []
-    answer += [_text(line) for line in report.content.answer]
+    readings = report.content.readings
+    is_one = len(readings) == 1
+    columns = [[*_reading(one, is_one), *([] if is_one else _regions(one.regions))] for one in readings]
     decision = [_text(gettext("Decision"), "term"), *(_text(line) for line in report.decision)]
-    if report.content.regions:
-        decision.append(_text(gettext("Bone age by region"), "term", space_before=4))
-        decision += [
-            _text(gettext("%(label)s: %(age)s") % {"label": term, "age": age}) for term, age in report.content.regions
-        ]
-    parts = [head, _rule(), *_facts(report.patient, 3), Spacer(0, 2 * mm), _row([answer, decision], [0.58, 0.42])]
+    decision += _regions(readings[0].regions) if is_one else []
+    shares = [0.58, 0.42] if is_one else [0.37, 0.37, 0.26]
+    parts = [head, _rule(), *_facts(report.patient, 3), Spacer(0, 2 * mm), _row([*columns, decision], shares)]
+    parts += [_text(line) for line in report.shared]
     for group in report.content.warnings:
         kind = "soft" if group.severity is Severity.INFO else "plain"
         sentences = [_text(f"• {sentence}", kind) for sentence in group.sentences]
@@ -106,11 +102,29 @@ def _above(report: Report) -> list[Flowable]:
     return [*_letterhead(report.letterhead), *parts, Spacer(0, 3 * mm)]
 
 
+def _reading(reading: ReadingContent, is_only: bool) -> list[Flowable]:
+    """Draw a bone age with the lines below it, smaller if there is another one beside it."""
+    kind = ("void" if reading.is_void else "age") if is_only else ("second void" if reading.is_void else "second age")
+    parts = [_text(reading.heading, "term"), _text(reading.age, kind)]
+    parts += [_text(reading.stamp, "stamp")] if reading.stamp else []
+    return [*parts, *(_text(line) for line in reading.lines)]
+
+
+def _regions(rows: Sequence[tuple[str, str]]) -> list[Flowable]:
+    """Draw the bone age by region; nothing without any."""
+    if not rows:
+        return []
+    lines = (gettext("%(label)s: %(age)s") % {"label": term, "age": age} for term, age in rows)
+    return [_text(gettext("Bone age by region"), "term", space_before=4), *(_text(line) for line in lines)]
+
+
 def _below(report: Report) -> list[Flowable]:
     """Draw the parts below the pictures."""
-    parts = [_text(report.map_note, "soft"), Spacer(0, 2 * mm), *_facts(report.facts, 4), Spacer(0, 3 * mm)]
+    note = [_text(report.map_note, "soft"), Spacer(0, 2 * mm)] if report.map_note else []
     return [
-        *parts,
+        *note,
+        *_facts(report.facts, 4),
+        Spacer(0, 3 * mm),
         *(_text(sentence, "bold") for sentence in report.content.notice),
         _text(" ".join(report.content.intended_use), "soft"),
         *_replaced(report),
@@ -216,10 +230,29 @@ def _height(one: Flowable) -> float:
 
 # --- text -------------------------------------------------------------------------------------------------------------
 
-_SIZES = {"head": 15, "age": 20, "void": 20, "stamp": 10, "letterhead": 11, "term": 7.5, "soft": 7.5, "caption": 7.5}
-_COLOURS = {"term": _SOFT, "soft": _SOFT, "caption": _SOFT, "void": _SOFT, "right": _SOFT, "stamp": _CRITICAL}
+_SIZES = {
+    "head": 15,
+    "age": 20,
+    "void": 20,
+    "second age": 15,
+    "second void": 15,
+    "stamp": 10,
+    "letterhead": 11,
+    "term": 7.5,
+    "soft": 7.5,
+    "caption": 7.5,
+}
+_COLOURS = {
+    "term": _SOFT,
+    "soft": _SOFT,
+    "caption": _SOFT,
+    "void": _SOFT,
+    "second void": _SOFT,
+    "right": _SOFT,
+    "stamp": _CRITICAL,
+}
 _COLOURS |= {"critical": _CRITICAL, "caution": _CAUTION, "info": _SOFT}
-_BOLD = ("head", "letterhead", "age", "stamp", "bold", "critical", "caution")
+_BOLD = ("head", "letterhead", "age", "second age", "stamp", "bold", "critical", "caution")
 
 
 def _text(content: str, kind: str = "plain", space_before: float = 0) -> Paragraph:
@@ -239,4 +272,4 @@ def _text(content: str, kind: str = "plain", space_before: float = 0) -> Paragra
     is_bold = kind in _BOLD and not style.wordWrap
     lines = (marked_up(line, BOLD if is_bold else PLAIN) for line in content.splitlines())
     markup = "<br/>".join(lines)
-    return Paragraph(f"<strike>{markup}</strike>" if kind == "void" else markup, style)
+    return Paragraph(f"<strike>{markup}</strike>" if kind in {"void", "second void"} else markup, style)

@@ -16,7 +16,7 @@ from boneage.tables.spreadsheet import csv_lines
 from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessment_or_404, for_role, user_of
 from boneage.web.cases import exports
-from boneage.web.models import BOTH, Assessment, PictureKind, Role, State
+from boneage.web.models import Assessment, PictureKind, Role, State
 from boneage.web.queue.pictures import heat_of, stored_picture
 from boneage.web.report import pdf as report_pdf
 from boneage.web.report import shared_copy as sharing
@@ -24,10 +24,6 @@ from boneage.web.report.content import report_of
 from boneage.web.report.downloads import file_of
 
 View = Callable[[HttpRequest, Assessment], HttpResponse]
-
-
-_BY_ONE_SEX = frozenset({"page", "pdf", "copy"})
-"""Exports that show one reading."""
 
 
 class NothingToExportError(Exception):
@@ -52,10 +48,6 @@ def _export(form: str) -> Callable[[View], Callable[[HttpRequest, UUID], HttpRes
                     raise NothingToExportError(gettext("There is no bone age to report for this radiograph."))
                 if assessment.superseded_by_id is not None:
                     raise NothingToExportError(gettext("This result is superseded: the radiograph was assessed again."))
-                if assessment.sex == BOTH and form in _BY_ONE_SEX:
-                    raise NothingToExportError(
-                        gettext("The radiograph was read for both sexes. Assess it for one sex to get a report.")
-                    )
                 response = view(request, assessment)
             except NothingToExportError as error:
                 context = {"assessment": assessment, "reason": str(error)}
@@ -97,7 +89,7 @@ def csv_file(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
 @_export("copy")
 def shared_copy(request: HttpRequest, assessment: Assessment) -> HttpResponse:
     """Return the radiograph with everything outside the hand blacked out; with ``?heat=1`` under its heat map."""
-    result = assessment.finished
+    result = assessment.readings[0]  # the hand is the same in both readings
     radiograph = stored_picture(assessment, PictureKind.RADIOGRAPH)
     hand = result.hand
     unknown = NothingToExportError(

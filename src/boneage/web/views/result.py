@@ -19,10 +19,9 @@ from boneage import words
 from boneage.errors import AtlasError
 from boneage.geometry import Transform
 from boneage.hand.registration import register
-from boneage.report.content import ReportContent, report_content
+from boneage.report.content import ReportContent
 from boneage.schema import HandDocument, to_json
 from boneage.sex import Sex
-from boneage.warnings_ import by_severity
 from boneage.web import installation
 from boneage.web.accounts.access import assessment_or_404, for_role, user_of
 from boneage.web.accounts.audit import Action, record
@@ -36,7 +35,7 @@ from boneage.web.plots.figures import age_curve, age_plot, heat_scales
 from boneage.web.plots.ruler import Ruler, draw_ruler
 from boneage.web.queue import jobs
 from boneage.web.queue.pictures import GREY_LEVELS
-from boneage.web.report.content import content_of
+from boneage.web.report.content import content_of, one_sex_content
 from boneage.web.views.atlas import ShownPlate, shown, title_of
 
 _EAGER = timedelta(seconds=5)
@@ -184,18 +183,18 @@ def _progress(assessment: Assessment) -> dict[str, Any]:
 
 def _both_context(assessment: Assessment) -> dict[str, Any]:
     """Return the context of a radiograph that was read for both sexes."""
-    warnings = {warning.message: warning for reading in assessment.readings for warning in reading.warnings}
+    content = content_of(assessment)
     return {
         "assessment": assessment,
         "is_meaningless": assessment.is_meaningless,
-        "readings": [(reading, report_content(reading)) for reading in assessment.readings],
-        "warnings": words.warning_groups(by_severity(list(warnings.values()))),
+        "content": content,
+        "warnings": content.warnings,
     }
 
 
 def _card_context(assessment: Assessment) -> dict[str, Any]:
     """Return the context of the card: the bone age that counts, and what it means."""
-    content = content_of(assessment)
+    content = one_sex_content(assessment)
     return {
         "assessment": assessment,
         "content": content,
