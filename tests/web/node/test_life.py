@@ -240,7 +240,7 @@ def user() -> User:
 
 
 def plain_answer(sex: str) -> Answer:
-    return Answer(State.DONE, age_months=94.0, result=answer_of_phantom(sex=sex).result)
+    return Answer(State.DONE, age_months=94.0, results=answer_of_phantom(sex=sex).results)
 
 
 def rendered(claimed: Instance) -> list[Rendered]:
