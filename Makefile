@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run serve test coverage system-packages check bench fuzz commands docs pictures lock sbom licences audit clean
+.PHONY: help run serve test coverage system-packages check bench fuzz commands docs pictures ohif lock sbom licences audit clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -65,6 +65,13 @@ fuzz: .venv/.dev  ## 10,000 damaged files through read_radiograph
 pictures: .venv/.dev  ## the pages' pictures in docs/images anew, from the browser tests
 	BONEAGE_SCREENSHOTS=out/screenshots $(BIN)/pytest -q tests/web/browser
 	$(BIN)/python tools/pictures.py out/screenshots
+
+out/ohif/package:
+	mkdir -p out/ohif
+	cd out/ohif && npm pack --silent @ohif/app@3.13.2 && tar -xzf ohif-app-3.13.2.tgz && rm ohif-app-3.13.2.tgz
+
+ohif: .venv/.dev out/ohif/package  ## result objects in the viewer OHIF on a real Orthanc: pictures in out/ohif
+	$(BIN)/python tools/ohif.py out/ohif/package/dist out/ohif
 
 lock: .venv/.dev  ## write requirements-service.txt anew: what the service installs, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra web --constraint constraints.txt --generate-hashes \
