@@ -10,14 +10,26 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
-from pydicom.uid import generate_uid
+import pydicom
+from pydicom.uid import UID, generate_uid
+from pynetdicom import build_context, build_role
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    ComputedRadiographyImageStorage,
+    StorageCommitmentPushModel,
+)
 
+from boneage.node.association import Entity, close
 from boneage.node.configuration import NodeConfiguration, NodeSettings, Peer
 from boneage.node.instance import InstanceHeader, ReceivedInstance
 from boneage.node.intake import Caller, CommitmentReport, DenialReason, IntakeUnavailableError
 from boneage.node.listener import Listener
 from tests.dicom.sources import source
 
+CR = "1.2.840.10008.5.1.4.1.1.1"
+"""SOP class Computed Radiography."""
 MODALITY = Peer("modality", "DXROOM1", "127.0.0.1", 0, may_send=True)
 
 
@@ -113,3 +125,42 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
+
+
+@contextmanager
+def raw_association(listener: Listener, ae_title: str = "DXROOM1", **changes: Any) -> Iterator[Association]:
+    """Open an association with the node for contexts of CR, in Implicit VR Little Endian, and abort it at the end."""
+    peer = node_peer(listener)
+    entity = Entity(sender_settings(ae_title, **changes))
+    contexts = [build_context(ComputedRadiographyImageStorage), build_context(StorageCommitmentPushModel)]
+    role = build_role(StorageCommitmentPushModel, scp_role=True)
+    association = entity.associate(peer.host, peer.port, contexts, ae_title=peer.ae_title, ext_neg=[role])
+    assert association.is_established
+    try:
+        yield association
+    finally:
+        association.abort()
+        close(association)
+
+
+def store_raw(association: Association, data: bytes, uid: str = "1.2.3.4", sop_class: str = CR) -> int | None:
+    """Send any bytes as the data set of a C-STORE request, and return the status, or None without a response."""
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = UID(sop_class), UID(uid)
+    request.DataSet = BytesIO(data)
+    association._reactor_checkpoint.clear()
+    wait_for(lambda: association._is_paused)
+    (context,) = [
+        one.context_id for one in association.accepted_contexts if one.abstract_syntax == CR and one.context_id
+    ]
+    association.dimse.send_msg(request, context)
+    _, response = association.dimse.get_msg(block=True)
+    association._reactor_checkpoint.set()
+    return getattr(response, "Status", None)
+
+
+def implicit_data(file: bytes) -> bytes:
+    """Return the data set of a DICOM file in Implicit VR Little Endian."""
+    dataset = pydicom.dcmread(BytesIO(file))
+    return bytes(encode(dataset, True, True) or b"")
