@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from collections.abc import MutableSequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, overload
 
@@ -34,7 +35,7 @@ def texts(dataset: Dataset, keyword: str) -> list[str]:
     value = _value(dataset, keyword)
     if value is None or isinstance(value, bytes):
         return []
-    parts = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
+    parts = list(value) if isinstance(value, MutableSequence) else [value]  # a person name is one value
     return [part for part in (str(part).strip(" \0") for part in parts) if part]
 
 
