@@ -116,7 +116,7 @@ def viewer(dist: Path, orthanc: Orthanc) -> ThreadingHTTPServer:
     return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
 
-def look(page: Page, address: str, out: Path) -> str:
+def open_study(page: Page, address: str, out: Path) -> str:
     """Open the study, take both pictures, and return what the viewer writes onto the radiograph."""
     page.goto(f"{address}/viewer?StudyInstanceUIDs={STUDY}")
     pages = page.locator("[data-cy=study-browser-thumbnail]")
@@ -162,7 +162,7 @@ def main(dist: Path, out: Path) -> int:
                     "--no-first-run",
                 ]
                 browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-                written = look(
+                written = open_study(
                     browser.new_page(viewport={"width": 1500, "height": 950}),
                     f"http://127.0.0.1:{server.server_port}",
                     out,
