@@ -26,7 +26,7 @@ COUNTS = {
 }
 """Whole numbers by name, with the least that each may be."""
 
-LIMITED = {"idle_minutes": (1, 1440), "session_hours": (1, 720)}
+LIMITED = {"idle_minutes": (1, 1440), "lock_minutes": (0, 1440), "session_hours": (1, 720)}
 """The same with the most that each may be as well."""
 
 
@@ -46,7 +46,7 @@ def test_numbers_above_limit(name: str, limits: tuple[int, int]) -> None:
     for count in limits:
         assert getattr(read(**{name: str(count)}), name) == count
     for count in (limits[0] - 1, limits[1] + 1):
-        with pytest.raises(ConfigurationError, match=f"from 1 to {limits[1]}"):
+        with pytest.raises(ConfigurationError, match=f"from {limits[0]} to {limits[1]}"):
             read(**{name: str(count)})
 
 

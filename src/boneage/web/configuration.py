@@ -59,6 +59,8 @@ class Configuration:
         open_minutes: time for which a result can be seen in the mode ``open``, minutes.
         open_hourly: radiographs that one client may submit per hour in the mode ``open``; 0 for any number.
         idle_minutes: a session ends after this time without a request of its user, minutes; at most a day.
+        lock_minutes: pages are locked after this time without use, minutes; 0 for never. It has no effect unless it is
+            shorter than `idle_minutes`.
         session_hours: a session ends this time after the login in any case, hours; at most 30 days.
         oidc_issuer: address of the OpenID Connect provider of single sign-on; empty for none.
         oidc_client_id: name under which the service is registered at the provider.
@@ -96,6 +98,7 @@ class Configuration:
     open_minutes: int = 30
     open_hourly: int = 120
     idle_minutes: int = 30
+    lock_minutes: int = 10
     session_hours: int = 12
     oidc_issuer: str = ""
     oidc_client_id: str = ""
@@ -124,6 +127,11 @@ class Configuration:
     def is_https(self) -> bool:
         """Return whether users reach the service by https."""
         return urlsplit(self.url).scheme == "https"
+
+    @property
+    def locks_after_minutes(self) -> int:
+        """Return the minutes without use after which pages are locked; 0 for never."""
+        return self.lock_minutes if self.lock_minutes < self.idle_minutes else 0
 
     @property
     def has_sign_on(self) -> bool:
@@ -185,6 +193,7 @@ class Configuration:
             open_minutes=_count("open_minutes", text, default.open_minutes, 1),
             open_hourly=_count("open_hourly", text, default.open_hourly, 0),
             idle_minutes=_count("idle_minutes", text, default.idle_minutes, 1, 1440),
+            lock_minutes=_count("lock_minutes", text, default.lock_minutes, 0, 1440),
             session_hours=_count("session_hours", text, default.session_hours, 1, 720),
             **_oidc(text, environment),
             emergency_administrator=text["emergency_administrator"],

@@ -8,13 +8,14 @@ from django.conf import settings
 from django.http import HttpRequest
 
 import boneage
+from boneage.web.accounts import sessions
 from boneage.web.accounts.access import user_of
 from boneage.web.models import Role, configuration
 
 
 def service(request: HttpRequest) -> dict[str, Any]:
     """Return ``clinic``, ``member`` (the user or None), ``is_reviewer``, ``is_administrator``, ``version``,
-    ``languages``, and times in minutes.
+    ``languages``, ``is_locked``, and times in minutes.
     """
     user = user_of(request)
     return {
@@ -26,4 +27,6 @@ def service(request: HttpRequest) -> dict[str, Any]:
         "languages": settings.LANGUAGES,
         "open_minutes": configuration().open_minutes,
         "idle_minutes": configuration().idle_minutes,
+        "lock_minutes": configuration().locks_after_minutes,
+        "is_locked": user is not None and sessions.is_locked(request),
     }

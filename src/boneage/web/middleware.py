@@ -14,11 +14,15 @@ from boneage.web.accounts import audit, sessions
 from boneage.web.accounts.access import address_of, user_of
 from boneage.web.models import configuration
 from boneage.web.views.errors import wants_json
+from boneage.web.views.lock import locked
 
 Answer = Callable[[HttpRequest], HttpResponseBase]
 
 AUTOMATIC = ("state", "row")
 """Names of the URLs that open pages poll. Polling requests of the worklist carry the field ``watch``."""
+
+OPEN_WHEN_LOCKED = ("lock", "unlock", "logout", "sign_on", "sign_on_return", "set_language", "health")
+"""Names of the URLs that work for a locked session."""
 
 RADIOGRAPH_PAGE = "submit"
 """Name of the URL to which the page submits radiographs; the API accepts them as well."""
@@ -59,7 +63,7 @@ class ClientAddress:
 
 
 class SessionUse:
-    """Record of the use of a session, so that it does not end as idle."""
+    """Record of the use of a session, so that it does not end as idle, and the lock of sessions that are not used."""
 
     def __init__(self, get_response: Answer) -> None:
         self._answer = get_response
@@ -68,10 +72,21 @@ class SessionUse:
         """Answer a request."""
         return self._answer(request)
 
-    def process_view(self, request: HttpRequest, _view: Any, _args: Any, _kwargs: Any) -> None:
-        """Record the use, unless the page sent the request by itself."""
-        if user_of(request) is not None and not _is_automatic(request):
+    def process_view(self, request: HttpRequest, _view: Any, _args: Any, _kwargs: Any) -> HttpResponseBase | None:
+        """Answer a request of a locked session; record any other use, unless the page sent the request by itself."""
+        if user_of(request) is None:
+            return None
+        if sessions.is_locked(request):
+            return None if _is_open_when_locked(request) else locked(request)
+        if not _is_automatic(request):
             sessions.note_use(request)
+        return None
+
+
+def _is_open_when_locked(request: HttpRequest) -> bool:
+    """Return whether an address works for a locked session. The API ignores sessions."""
+    match = request.resolver_match
+    return match is not None and (match.url_name in OPEN_WHEN_LOCKED or match.namespace == "api")
 
 
 def _is_automatic(request: HttpRequest) -> bool:

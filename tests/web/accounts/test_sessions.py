@@ -54,6 +54,7 @@ def ended() -> list[tuple[str, object]]:
 
 def test_idle_session_ends(settings: Settings, clinic: None, log_in: LoggedIn) -> None:
     """A session that nobody uses ends."""
+    settings.CONFIGURATION = replace(settings.CONFIGURATION, lock_minutes=0)
     client = log_in()
     used_before(29)
     assert is_in(client)

@@ -297,6 +297,19 @@ def test_confirmation_at_provider(provider: Provider) -> None:
     assert BrowserSession.objects.count() == 1
 
 
+def test_unlock_at_provider(provider: Provider) -> None:
+    """A locked session is unlocked by a new login at the provider, and only by the same user."""
+    client = Client()
+    sign_on(client)
+    client.post(reverse("lock"))
+    assert client.post(reverse("unlock"), {"password": ""}).status_code == 200
+    assert client.get(reverse("cases")).status_code == 302
+    sign_on(client)
+    assert client.get(reverse("cases")).status_code == 200
+    assert last_event()[0] == "view"
+    assert AuditEvent.objects.filter(action="confirmed").count() == 1
+
+
 def test_confirmation_needs_new_login(provider: Provider) -> None:
     """A provider that does not request the password again confirms nothing."""
     client = Client()

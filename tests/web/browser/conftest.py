@@ -63,7 +63,7 @@ class Service:
     log: Path
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -77,14 +77,22 @@ def _answers(url: str) -> bool:
         return False
 
 
-def serve(folder: Path, mode: str) -> Iterator[Service]:
-    """Start the service in a mode, with the shipped default bundle and atlas, and stop it afterwards."""
-    port = _free_port()
+def serve(folder: Path, mode: str, port: int = 0, **settings: str) -> Iterator[Service]:
+    """Start the service in a mode, with the shipped default bundle and atlas, and stop it afterwards.
+
+    Args:
+        folder: folder for its store and its output.
+        mode: ``open`` or ``clinic``.
+        port: port to listen on; a free one by default.
+        **settings: further variables of its environment.
+    """
+    port = port or free_port()
     service = Service(f"http://127.0.0.1:{port}", folder / "store", folder / "log.txt")
     options = ["--port", str(port), "--mode", mode, "--store", str(service.store), "--workers", "1"]
     if mode == "clinic":
         options += ["--create-administrator", ADMINISTRATOR]
     environment = {**os.environ, "BONEAGE_ADMIN_PASSWORD": PASSWORD, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    environment |= settings
     with service.log.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "boneage", "serve", *options], stdout=log, stderr=log, env=environment
@@ -122,8 +130,8 @@ def open_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def clinic_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """In the mode ``clinic``, with one administrator."""
-    yield from serve(tmp_path_factory.mktemp("clinic"), "clinic")
+    """In the mode ``clinic``, with one administrator. Pages are not locked: `test_accounts` has a service for that."""
+    yield from serve(tmp_path_factory.mktemp("clinic"), "clinic", BONEAGE_LOCK_MINUTES="0")
 
 
 @pytest.fixture

@@ -57,9 +57,9 @@ def for_role(
             if user is None:
                 return _to_login(request)
             if user.password_is_temporary and not temporary:
-                return _to(request, resolve_url("account"))
+                return to_address(request, resolve_url("account"))
             if not temporary and user.needs_second_factor:
-                return _to(request, resolve_url("second_factor"))
+                return to_address(request, resolve_url("second_factor"))
             if not user.may(role):
                 raise PermissionDenied
             if confirmed and not sessions.is_confirmed(request):
@@ -75,18 +75,18 @@ def _to_login(request: HttpRequest) -> HttpResponseBase:
     """Redirect to the login page, and from there back to the requested page if it can be shown."""
     if request.method == "GET" and not request.headers.get("HX-Request"):
         return redirect_to_login(request.get_full_path())
-    return _to(request, resolve_url(settings.LOGIN_URL))
+    return to_address(request, resolve_url(settings.LOGIN_URL))
 
 
 def to_confirmation(request: HttpRequest) -> HttpResponseBase:
     """Redirect to the page that requests the password again, and from there back to the page of origin."""
-    back = request.get_full_path() if request.method == "GET" else _page_before(request)
+    back = request.get_full_path() if request.method == "GET" else page_before(request)
     if request.method != "GET":
         messages.warning(request, gettext("Nothing has been changed yet. Confirm your password, then repeat it."))
-    return _to(request, f"{resolve_url('confirm')}?{urlencode({'next': back})}")
+    return to_address(request, f"{resolve_url('confirm')}?{urlencode({'next': back})}")
 
 
-def _page_before(request: HttpRequest) -> str:
+def page_before(request: HttpRequest) -> str:
     """Return the address of the page of this service whose form was sent."""
     before = request.headers.get("Referer", "")
     if url_has_allowed_host_and_scheme(before, {request.get_host()}, require_https=request.is_secure()):
@@ -94,7 +94,7 @@ def _page_before(request: HttpRequest) -> str:
     return resolve_url("account")
 
 
-def _to(request: HttpRequest, url: str) -> HttpResponseBase:
+def to_address(request: HttpRequest, url: str) -> HttpResponseBase:
     """Redirect the whole page to another address, also if the request was for a part of it."""
     return HttpResponseClientRedirect(url) if request.headers.get("HX-Request") else redirect(url)
 

@@ -25,6 +25,7 @@ class Action(StrEnum):
     LOGIN = "login"
     LOGIN_FAILED = "login_failed"
     CONFIRMED = "confirmed"
+    UNLOCKED = "unlocked"
     LOGOUT = "logout"
     SESSION_ENDED = "session_ended"
     DENIED = "denied"
@@ -48,6 +49,7 @@ TITLES = {
     Action.LOGIN: _("Logged in"),
     Action.LOGIN_FAILED: _("Login failed"),
     Action.CONFIRMED: _("Confirmed the password"),
+    Action.UNLOCKED: _("Unlocked the session"),
     Action.LOGOUT: _("Logged out"),
     Action.SESSION_ENDED: _("Session ended"),
     Action.DENIED: _("Access denied"),

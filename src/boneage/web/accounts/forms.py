@@ -68,8 +68,8 @@ class NewPassword(PasswordChangeForm):
         return cleaned
 
 
-class Confirmation(forms.Form):
-    """The password again, with a code of the second factor if the user has one."""
+class Unlock(forms.Form):
+    """The password again."""
 
     password = forms.CharField(
         label=_("Password"),
@@ -80,12 +80,19 @@ class Confirmation(forms.Form):
     def __init__(self, user: User, request: HttpRequest, data: QueryDict | None = None) -> None:
         super().__init__(data)
         self._user, self._request = user, request
-        if user.has_second_factor:
-            self.fields["code"] = _code_field()
 
     def clean_password(self) -> str:
         """Return the password if it is right."""
         return right_password(self._request, self._user, self.cleaned_data["password"])
+
+
+class Confirmation(Unlock):
+    """The password again, with a code of the second factor if the user has one."""
+
+    def __init__(self, user: User, request: HttpRequest, data: QueryDict | None = None) -> None:
+        super().__init__(user, request, data)
+        if user.has_second_factor:
+            self.fields["code"] = _code_field()
 
     def clean_code(self) -> str:
         """Check the code, if the password was right."""

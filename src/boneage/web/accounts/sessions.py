@@ -31,7 +31,7 @@ SEEN_EVERY = timedelta(minutes=1)
 MOST_SESSIONS = 10
 """Maximum number of sessions of one user; a further login ends the oldest."""
 
-_BEGUN, _CONFIRMED, _ADDRESS, _AGENT = "begun_at", "confirmed_at", "address", "agent"
+_BEGUN, _CONFIRMED, _ADDRESS, _AGENT, _LOCKED = "begun_at", "confirmed_at", "address", "agent", "locked"
 
 
 class SessionStore(db.SessionStore):
@@ -84,6 +84,28 @@ def is_confirmed(request: HttpRequest) -> bool:
     """Return whether the password was entered within `CONFIRMED_FOR`."""
     at = request.session.get(_CONFIRMED)
     return at is not None and timezone.now() - datetime.fromisoformat(at) < CONFIRMED_FOR
+
+
+def lock(request: HttpRequest) -> None:
+    """Lock a session: it shows nothing before the user has entered the password again."""
+    request.session[_LOCKED] = True
+
+
+def unlock(request: HttpRequest) -> None:
+    """Unlock a session after the password was entered; it continues under a new key."""
+    request.session.pop(_LOCKED, None)
+    request.session.cycle_key()
+
+
+def is_locked(request: HttpRequest) -> bool:
+    """Return whether a session is locked: by its page, or because it was not used for long."""
+    after = configuration().locks_after_minutes
+    if not after:
+        return False
+    kept: BrowserSession | None = getattr(request.session, "kept", None)
+    # The time of the last use is known to the minute only.
+    is_old = kept is not None and kept.seen_at < timezone.now() - timedelta(minutes=after) - SEEN_EVERY
+    return is_old or bool(request.session.get(_LOCKED))
 
 
 def note_use(request: HttpRequest) -> None:

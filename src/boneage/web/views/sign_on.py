@@ -91,7 +91,7 @@ def _is_of(session: str, user: User) -> bool:
 def _confirm(request: HttpRequest, session: str, user: User) -> None:
     """Continue the session under a new key, as after a password that was entered again."""
     request.session = sessions.SessionStore(session)
-    request.session.cycle_key()
+    sessions.unlock(request)
     sessions.confirm(request)
     request.user = user
     record(user, Action.CONFIRMED, sign_on=True)
