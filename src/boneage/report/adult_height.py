@@ -67,7 +67,7 @@ _NOTES: Mapping[Note, str] = MappingProxyType(
         Note.SEVERAL_GROUPS: marked("The 80 % interval of the bone age crosses the bound between two groups"),
         Note.GROUP_OF_ESTIMATE: marked("Group of the bone age itself"),
         Note.LENGTH_FROM_STATURE: marked("Recumbent length taken as height plus 1.25 cm"),
-        Note.WHOLE_HAND_BONE_AGE: marked("Made for a bone age read bone by bone"),
+        Note.WHOLE_HAND_BONE_AGE: marked("The method was made for bone ages that are read bone by bone"),
         Note.UNUSUAL_BONE_AGE: marked("Bone age and age differ by two years or more"),
         Note.TABLE_VALUE_UNCERTAIN: marked("A printed coefficient is uncertain, by about 0.5 cm"),
         Note.INCREMENT_AFTER_18: marked("With the authors' increment after 18 years"),
@@ -90,7 +90,7 @@ _BANDS: Mapping[BandMeaning, str] = MappingProxyType(
     {
         BandMeaning.PRINTED_90: marked("90 % error of the method, with the error of the bone age"),
         BandMeaning.ASSUMED_90: marked("90 % error of a comparable method, with the error of the bone age"),
-        BandMeaning.LEAST: marked("least error to reckon with, without a probability"),
+        BandMeaning.LEAST: marked("minimum error, without a stated probability"),
         BandMeaning.TARGET_RANGE: marked("target range of the family, ± 8.5 cm"),
     }
 )

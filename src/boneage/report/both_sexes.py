@@ -10,7 +10,7 @@ from boneage import words
 from boneage.assessment import Assessment, BothSexesAssessment
 from boneage.clinical.change import SerialReading
 from boneage.report.comparison import Decided
-from boneage.report.content import ReadingContent, ReportContent, critical_sentences, report_content
+from boneage.report.content import ReadingContent, ReportContent, critical_sentences, report_content, technique
 from boneage.report.facts import Row
 from boneage.schema import AssessmentDocument, SexCode
 from boneage.warnings_ import by_severity
@@ -83,7 +83,7 @@ def both_sexes_content(
         notice=contents[0].notice,
         intended_use=contents[0].intended_use,
         report_text=(
-            _technique(girls, decided),
+            technique(girls, _method(decided)),
             words.sentences(
                 *([gettext("Bone age: %(age)s") % {"age": words.age(decided.age_months)}] if decided else []),
                 *(sentence for one in zip(documents, contents, strict=True) for sentence in _estimate(*one)),
@@ -134,20 +134,10 @@ def _reading(document: AssessmentDocument, content: ReportContent, shared: tuple
     return ReadingContent(heading, content.age, content.is_void, content.stamp, lines, content.regions)
 
 
-def _technique(document: AssessmentDocument, decided: Decided | None) -> str:
-    values = {"method": document.method, "bundle": f"{document.bundle.name} {document.bundle.version}"}
+def _method(decided: Decided | None) -> str:
     if decided is None:
-        return (
-            gettext("Radiograph of the hand. Method: %(method)s, automatic estimates for both sexes (%(bundle)s).")
-            % values
-        )
-    return (
-        gettext(
-            "Radiograph of the hand. Method: %(method)s, automatic estimates for both sexes (%(bundle)s),"
-            " decided by a physician."
-        )
-        % values
-    )
+        return gettext("Method: %(method)s, automatic estimates for both sexes (%(bundle)s)")
+    return gettext("Method: %(method)s, automatic estimates for both sexes (%(bundle)s), decided by a physician")
 
 
 def _estimate(document: AssessmentDocument, content: ReportContent) -> tuple[str, str]:

@@ -181,7 +181,7 @@ def report_content(
         notice=notice(),
         intended_use=intended_use(),
         report_text=(
-            _technique(document, decided),
+            technique(document, _method(decided)),
             words.sentences(
                 gettext("No bone age is reported")
                 if is_void
@@ -392,21 +392,27 @@ def _normal_range(normal: NormalRangeDocument | None) -> str:
 # --- the report text ---
 
 
-def _technique(document: AssessmentDocument, decided: Decided | None) -> str:
+def technique(document: AssessmentDocument, method: str) -> str:
+    """Return the first line of the report text: the radiograph with its side, and the method.
+
+    Args:
+        document: the assessment.
+        method: sentence on the method with the places ``method`` and ``bundle``, without its full stop.
+    """
+    shown = {
+        "L": gettext("Radiograph of the left hand and wrist"),
+        "R": gettext("Radiograph of the right hand and wrist"),
+    }.get(document.facts.side or "", gettext("Radiograph of the hand and wrist"))
     values = {"method": document.method, "bundle": f"{document.bundle.name} {document.bundle.version}"}
+    return words.sentences(shown, method % values)
+
+
+def _method(decided: Decided | None) -> str:
     if decided is None:
-        return gettext("Radiograph of the hand. Method: %(method)s, automatic estimate (%(bundle)s).") % values
+        return gettext("Method: %(method)s, automatic estimate (%(bundle)s)")
     if decided.is_corrected:
-        return (
-            gettext(
-                "Radiograph of the hand. Method: %(method)s, automatic estimate (%(bundle)s), corrected by a physician."
-            )
-            % values
-        )
-    return (
-        gettext("Radiograph of the hand. Method: %(method)s, automatic estimate (%(bundle)s), accepted by a physician.")
-        % values
-    )
+        return gettext("Method: %(method)s, automatic estimate (%(bundle)s), corrected by a physician")
+    return gettext("Method: %(method)s, automatic estimate (%(bundle)s), accepted by a physician")
 
 
 def critical_sentences(groups: Sequence[words.WarningGroup]) -> str:

@@ -116,9 +116,7 @@ def _warnings_html(content: ReportContent | BothSexesContent) -> str:
 def _pictures_html(assessed: Assessed, evidence: Evidence, outline: bool) -> str:
     readings = readings_of(assessed)
     radiograph = _data_uri(readings[0].picture)
-    figures = [
-        _figure(radiograph, gettext("The radiograph"), gettext("Radiograph (grey values stretched for display)"))
-    ]
+    figures = [_figure(radiograph, gettext("The radiograph"), gettext("Radiograph (windowed for display)"))]
     maps = [(reading, reading.heat_map(evidence=evidence)) for reading in readings]
     for reading, heat in maps:
         if not heat.is_empty:

@@ -109,7 +109,7 @@ def figures(assessment: Assessment, heat: HeatMap | None, *, is_void: bool) -> t
         except ValueError as error:
             log.warning("the report of %s shows the whole radiograph: %s", assessment.pk, error)
     radiograph = reduced(radiograph, PRINTED_SIDE)
-    whole = [_figure(radiograph, gettext("Radiograph (grey values stretched for display)"), gettext("The radiograph"))]
+    whole = [_figure(radiograph, gettext("Radiograph (windowed for display)"), gettext("The radiograph"))]
     whole += [] if heat is None else [_heat_figure(radiograph, heat)]
     return (*whole, *(_plate_figure(plate, hand) for plate in plates))
 
@@ -154,7 +154,7 @@ def _registered(
 
     levels = _windowed(radiograph, picture_to_radiograph(radiograph).inverse().points(outline))
     shown = _as_picture(through(levels, picture_to_radiograph(radiograph).then(to_frame)))
-    yield _figure(shown, gettext("The hand, upright (grey values stretched within the hand)"), gettext("The hand"))
+    yield _figure(shown, gettext("The hand, upright (windowed to the hand)"), gettext("The hand"))
     if heat is not None:
         values = through(heat.values, picture_to_radiograph(heat.values).then(to_frame))
         yield _heat_figure(shown, HeatMap(values, heat.peak_months))
