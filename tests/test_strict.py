@@ -9,8 +9,10 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Literal, TypedDict
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -339,6 +341,12 @@ def test_read_any_value_is_rejected_or_round_trips(value: Any) -> None:
         except InvalidValueError:
             continue
         assert read(kind, to_plain(built)) == built
+
+
+def test_to_plain_writes_dates_and_uuids_as_texts() -> None:
+    moment, identifier = datetime(2025, 3, 4, 15, 6, tzinfo=UTC), UUID(int=7)
+    plain = to_plain({"date": moment.date(), "moment": moment, "id": identifier})
+    assert plain == {"date": "2025-03-04", "moment": "2025-03-04T15:06:00+00:00", "id": str(identifier)}
 
 
 @pytest.mark.parametrize(

@@ -43,11 +43,11 @@ from boneage.schema import (
     BySexDocument,
     NearestPlatesDocument,
     RadiographDocument,
-    to_json,
     two_decimals,
 )
 from boneage.severity import Severity, highest_severity
 from boneage.sex import Sex
+from boneage.strict import to_plain
 from boneage.warnings_ import ResultWarning, WarningCode, by_severity
 from boneage.words import age_in_words
 
@@ -199,7 +199,7 @@ class Assessment:
 
     def to_json(self) -> dict[str, Any]:
         """Return `document` as plain JSON: what the command line, report files and the REST API write."""
-        value: dict[str, Any] = to_json(self.document())
+        value: dict[str, Any] = to_plain(self.document())
         return value
 
 
@@ -241,7 +241,7 @@ class BothSexesAssessment:
 
     def to_json(self) -> dict[str, Any]:
         """Return `document` as plain JSON."""
-        value: dict[str, Any] = to_json(self.document())
+        value: dict[str, Any] = to_plain(self.document())
         return value
 
 

@@ -13,9 +13,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date
-from enum import Enum
 from typing import Any, ClassVar, Literal
-from uuid import UUID
 
 from boneage.severity import Severity
 
@@ -454,22 +452,3 @@ def values_of(document: Document) -> dict[str, Any]:
 def two_decimals(months: float | None) -> float | None:
     """Return a number of months as documents state it, or None."""
     return None if months is None else round(months, 2)
-
-
-def to_json(value: Any) -> Any:
-    """Return a document as plain JSON: objects, lists, texts, numbers, booleans and null.
-
-    Args:
-        value: a `Document`, or anything that one holds.
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): to_json(one) for key, one in value.items()}
-    if isinstance(value, tuple | list):
-        return [to_json(one) for one in value]
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, UUID):
-        return str(value)
-    return value.value if isinstance(value, Enum) else value

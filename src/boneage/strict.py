@@ -20,8 +20,10 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 LARGEST_NUMBER = 1e12
 """Largest magnitude of a floating-point number; a larger one is a slip of the pen in every file that is read here."""
@@ -159,6 +161,8 @@ def read(kind: type[T], value: Any, *, complete: bool = False, text: bool = Fals
 def to_plain(value: Any) -> Any:
     """Return dataclasses, mappings, sequences and enumerations as the dictionaries, lists and values of JSON.
 
+    Dates, moments and UUIDs become texts (ISO 8601, RFC 9562).
+
     Raises:
         InvalidValueError: something else is among them, or a number that is not finite.
     """
@@ -170,7 +174,9 @@ def to_plain(value: Any) -> Any:
         return {_plain_key(key): _at(_segment(key), to_plain, item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_at(f"[{number}]", to_plain, item) for number, item in enumerate(value)]
-    return _scalar(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else _scalar(value)
 
 
 def parse_json(data: bytes) -> Any:

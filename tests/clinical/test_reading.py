@@ -25,15 +25,15 @@ from boneage.clinical.reading import (
 )
 from boneage.clinical.references import shipped_reference
 from boneage.clinical.sds import Determination, WithheldReason
-from boneage.schema import to_json
 from boneage.sex import Sex
+from boneage.strict import to_plain
 
 BOY = BoneAgeEstimate(121.0, (112.0, 130.0), (102.0, 139.0), consensus_80=(115.0, 127.0))
 Code = ClinicalWarningCode
 
 
 def plain(reading: ClinicalReading) -> dict[str, Any]:
-    document: dict[str, Any] = to_json(clinical_document(reading))
+    document: dict[str, Any] = to_plain(clinical_document(reading))
     json.dumps(document, allow_nan=False)
     return document
 

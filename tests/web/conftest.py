@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 import pytest
 from django.test import Client
+from django.test.signals import template_rendered
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from boneage.clinical.documents import chronological_age, read_again
 from boneage.phantom import sample_png
-from boneage.schema import RadiographDocument, values_of
+from boneage.schema import Document, RadiographDocument, values_of
 from boneage.warnings_ import ResultWarning, WarningCode
 from boneage.web.documents import PlatesDocument, SimilarPlate, StoredResult
 from boneage.web.models import Assessment, Picture, PictureKind, Role, State, User
@@ -27,6 +28,26 @@ from tests.documents import assessment_document, hand_document
 from tests.web.append_only import audit_log_can_be_emptied  # noqa: F401 - fixtures for all
 from tests.web.postgres import new_postgres, postgres_url  # noqa: F401
 from tests.web.warned import WARNING_VALUES
+
+
+@pytest.fixture(autouse=True)
+def documents_stay_in_python() -> Iterator[None]:
+    """No view passes a document of the schema to a template, where a renamed key would be an empty place."""
+
+    def check(template: Any, context: Any, **_signal: Any) -> None:
+        found = [key for key, value in context.flatten().items() if _holds_document(value)]
+        assert not found, f"{template.name}: {found}"
+
+    template_rendered.connect(check)
+    yield
+    template_rendered.disconnect(check)
+
+
+def _holds_document(value: Any) -> bool:
+    """Return whether a value of a context, or an item of it, is a document."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(one, Document) for item in items for one in (item if isinstance(item, tuple) else (item,)))
+
 
 PASSWORD = "correct horse battery"
 

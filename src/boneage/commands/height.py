@@ -90,8 +90,8 @@ def height(
     from boneage.clinical.height.codes import Contraindication
     from boneage.clinical.height.documents import adult_height_document
     from boneage.report.adult_height import adult_height_content
-    from boneage.schema import to_json
     from boneage.sex import Sex
+    from boneage.strict import to_plain
 
     source = HeightSource.MEASURED if parents_measured else HeightSource.REPORTED
     present = frozenset(Contraindication(_CONDITIONS[one]) for one in conditions if one != "none")
@@ -112,7 +112,7 @@ def height(
     )
     table = predict_adult_height(inputs)
     if as_json:
-        click.echo(json.dumps(to_json(adult_height_document(table)), ensure_ascii=False, allow_nan=False))
+        click.echo(json.dumps(to_plain(adult_height_document(table)), ensure_ascii=False, allow_nan=False))
         return
     with words.use_language(language):
         click.echo("\n".join(adult_height_content(table).lines))

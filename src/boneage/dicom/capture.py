@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from boneage.dicom import codes
 from boneage.dicom.identity import ResultKey, instance_reference, laterality, new_object
 from boneage.report.content import ReportContent
-from boneage.report.fonts import BOLD, HAN, PLAIN, font_file
+from boneage.report.fonts import BOLD, HAN, PLAIN, font_file, font_of, spans
 from boneage.schema import AssessmentDocument
 from boneage.severity import Severity
 from boneage.words import gettext
@@ -28,8 +27,6 @@ SERIES_NUMBER = 991
 WIDTH, PICTURE_WIDTH, HEIGHT = 1200, 640, 900
 _MARGIN, _GAP = 28, 10
 _PAPER, _INK, _FAINT, _ALARM = (0, 0, 0), (236, 236, 236), (170, 170, 178), (255, 120, 104)
-_FIRST_HAN = 0x2E80
-"""First code point of the scripts that only the font for Chinese holds."""
 
 
 def secondary_capture(
@@ -144,7 +141,7 @@ def _words(text: str) -> Iterator[str]:
     """Yield what may not be broken: words with the space behind them, and letters of Chinese."""
     word = ""
     for letter in text:
-        if ord(letter) >= _FIRST_HAN:
+        if font_of(letter) == HAN:
             if word:
                 yield word
             yield letter
@@ -160,9 +157,8 @@ def _words(text: str) -> Iterator[str]:
 
 def _runs(line: _Line) -> Iterator[tuple[str, ImageFont.FreeTypeFont]]:
     """Yield the parts of a line with their fonts."""
-    latin = BOLD if line.is_bold else PLAIN
-    for is_han, letters in groupby(line.text, key=lambda letter: ord(letter) >= _FIRST_HAN):
-        yield "".join(letters), ImageFont.truetype(font_file(HAN if is_han else latin), line.size)
+    for font, letters in spans(line.text, BOLD if line.is_bold else PLAIN):
+        yield letters, ImageFont.truetype(font_file(font), line.size)
 
 
 def _width(text: str, line: _Line) -> float:

@@ -26,9 +26,9 @@ from boneage.schema import (
     FileDocument,
     RejectionDocument,
     RejectionReason,
-    to_json,
 )
 from boneage.severity import highest_severity
+from boneage.strict import to_plain
 from boneage.warnings_ import ResultWarning, WarningCode, by_severity
 
 CSV_COLUMNS = (
@@ -172,7 +172,7 @@ def json_text(outcome: Outcome, image: str | None = None, *, indent: int | None 
     else:
         document = outcome.document()
         document = document if image is None else replace(document, image=image)
-    value = to_json(document)
+    value = to_plain(document)
     text_of_value = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     return UNSAFE.sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text_of_value)
 

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from boneage.schema import AssessmentDocument, BothSexesDocument, BySexDocument, Document, key_descriptions, to_json
+from boneage.schema import AssessmentDocument, BothSexesDocument, BySexDocument, Document, key_descriptions
+from boneage.strict import to_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +134,7 @@ def stored_value(readings: Sequence[StoredResult]) -> dict[str, Any] | None:
     """Return what the database stores of results: the opposite of `read_stored`; None without any."""
     if not readings:
         return None
-    value: dict[str, Any] = to_json(readings[0] if len(readings) == 1 else both_sexes(readings))
+    value: dict[str, Any] = to_plain(readings[0] if len(readings) == 1 else both_sexes(readings))
     return value
 
 

@@ -6,6 +6,7 @@ from django.urls import include, path
 from django.views.i18n import set_language
 
 from boneage.web.api.operations import api
+from boneage.web.models import PictureKind
 from boneage.web.views import (
     accounts,
     administration,
@@ -27,10 +28,10 @@ _ASSESSMENT = [
     path("", result.page, name="result"),
     path("state", result.state, name="state"),
     path("row", assess.row, name="row"),
-    path("radiograph.jpg", result.radiograph, name="radiograph"),
-    path("heat.png", result.heat, name="heat"),
-    path("grey.png", result.grey, name="grey"),
-    path("thumbnail.jpg", result.thumbnail, name="thumbnail"),
+    path("radiograph.jpg", result.picture, {"kind": PictureKind.RADIOGRAPH}, name="radiograph"),
+    path("heat.png", result.picture, {"kind": PictureKind.HEAT}, name="heat"),
+    path("grey.png", result.picture, {"kind": PictureKind.GREY}, name="grey"),
+    path("thumbnail.jpg", result.picture, {"kind": PictureKind.THUMBNAIL}, name="thumbnail"),
     path("decide", result.decide, name="decide"),
     path("again", corrections.assess_again, name="assess_again"),
     path("move", corrections.move, name="move"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from boneage.schema import to_json
+from boneage.strict import to_plain
 from boneage.warnings_ import ResultWarning
 from tests.web.browser.conftest import ADMINISTRATOR, PASSWORD, Service
 from tests.web.browser.drawn_radiographs import plate
@@ -215,7 +215,7 @@ def test_sex_unknown_or_other(page: Page, clinic_service: Service, tmp_path: Pat
 def warn(service: Service, address: str, *keys: str) -> None:
     """Give a finished assessment other warnings, as if the checks had raised them."""
     warnings = [ResultWarning.of(*code_and_reason(key), **WARNING_VALUES) for key in keys]
-    written = json.dumps([to_json(warning.document()) for warning in warnings])
+    written = json.dumps([to_plain(warning.document()) for warning in warnings])
     key = address.rstrip("/").split("/")[-1].replace("-", "")
     with closing(sqlite3.connect(service.store / "boneage.sqlite3", timeout=30)) as database, database:
         changed = database.execute(

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boneage.clinical.sds import Determination
-from boneage.schema import to_json
 from boneage.severity import Severity
+from boneage.strict import to_plain
 from boneage.web.cases.worklist import (
     NEWEST_FIRST,
     NO_CLASS,
@@ -235,8 +235,9 @@ def test_worklist_page_takes_four_queries(user: User) -> None:
 
 def test_row_hides_meaningless_number(user: User) -> None:
     """Until somebody corrects it."""
+    answer = with_result(answer_of_phantom(chronological=80.0), is_meaningless=True, warnings=())
     one = radiograph(
-        result=to_json(with_result(answer_of_phantom(chronological=80.0), is_meaningless=True, warnings=()).results[0]),
+        result=to_plain(answer.results[0]),
         chronological_age_months=80.0,
     )
     one.derive()

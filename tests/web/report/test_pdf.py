@@ -19,10 +19,10 @@ from django.utils.translation import override
 from PIL import ImageCms
 from pytest_django.fixtures import Settings
 
-from boneage.report.fonts import BOLD, HAN, PLAIN
+from boneage.report.fonts import BOLD, HAN, PLAIN, has_replacements, printable
 from boneage.web.models import Assessment
 from boneage.web.report.content import report_of
-from boneage.web.report.letters import has_replacements, marked_up, printable
+from boneage.web.report.letters import marked_up
 from boneage.web.report.pdf import draw, pdf_bytes
 from tests.web.pdf_text import pages_in, words_in_pdf
 

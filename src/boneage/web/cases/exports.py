@@ -7,7 +7,8 @@ from typing import Any
 from django.utils import timezone
 
 from boneage.report.report import CSV_COLUMNS, document_cells
-from boneage.schema import to_json, two_decimals, values_of
+from boneage.schema import two_decimals, values_of
+from boneage.strict import to_plain
 from boneage.web.documents import BothSexesResult, DecisionDocument, Result, StoredResult, both_sexes
 from boneage.web.models import BOTH, Assessment, Decision, Verdict
 from boneage.web.texts import iso_moment
@@ -35,7 +36,7 @@ def result_of(assessment: Assessment) -> Result | BothSexesResult:
 
 def json_value(assessment: Assessment) -> dict[str, Any]:
     """Return `result_of` as plain JSON."""
-    value: dict[str, Any] = to_json(result_of(assessment))
+    value: dict[str, Any] = to_plain(result_of(assessment))
     return value
 
 

@@ -26,17 +26,28 @@ _LEAST_YEARS = 4
 _MARGIN_MONTHS = 6.0
 
 
-def years_around(months: Sequence[float]) -> tuple[int, int]:
-    """Return the first and the last year of an axis that holds ages with a margin; all of childhood without ages."""
-    oldest = round(OLDEST_MONTHS / 12)
+_OLDEST_YEARS = round(OLDEST_MONTHS / 12)
+"""Last year of an axis for bone ages."""
+
+
+def years_around(
+    months: Sequence[float], *, least_years: int = _LEAST_YEARS, oldest_years: int = _OLDEST_YEARS
+) -> tuple[int, int]:
+    """Return the first and the last year of an axis that holds ages with a margin; all of childhood without ages.
+
+    Args:
+        months: ages on the axis.
+        least_years: minimum number of years on it.
+        oldest_years: last year of the axis, at most.
+    """
     if not months:
-        return 0, oldest
+        return 0, oldest_years
     first = max(0, math.floor((min(months) - _MARGIN_MONTHS) / 12))
-    last = min(oldest, math.ceil((max(months) + _MARGIN_MONTHS) / 12))
-    missing = max(0, _LEAST_YEARS - (last - first))
-    last = min(oldest, last + missing // 2)
-    first = max(0, min(first, last - _LEAST_YEARS))
-    return first, max(last, first + _LEAST_YEARS)
+    last = min(oldest_years, math.ceil((max(months) + _MARGIN_MONTHS) / 12))
+    missing = max(0, least_years - (last - first))
+    last = min(oldest_years, last + missing // 2)
+    first = max(0, min(first, last - least_years))
+    return first, max(last, first + least_years)
 
 
 @dataclass(frozen=True)

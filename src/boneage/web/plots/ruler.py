@@ -4,7 +4,6 @@ one scale of years. It is drawn on the server as SVG.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from django.utils.formats import number_format
@@ -14,6 +13,7 @@ from django.utils.translation import gettext
 
 from boneage.bundle.estimate import OLDEST_MONTHS
 from boneage.schema import ChronologicalAgeDocument, NormalRangeDocument
+from boneage.web.plots.axes import years_around
 from boneage.web.plots.svg import number
 
 _WIDTH, _HEIGHT = 300.0, 114.0
@@ -25,7 +25,8 @@ _LIKELY_HEIGHT, _NORMAL_HEIGHT, _HALF_MARK = 6.0, 14.0, 8.0
 _LEAST_YEARS = 6
 """Minimum number of years on the axis, so that a narrow range looks narrow."""
 _MOST_TICKS = 12
-_MARGIN_MONTHS = 6.0
+_OLDEST_YEARS = 100
+"""The ruler shows any chronological age, such as an adult's."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,7 @@ class _Axis:
         values = [ruler.bone_months, *(ruler.likely_months or ()), ruler.age.lower_months, ruler.age.upper_months]
         values += [] if ruler.normal is None else [ruler.normal.lower_months, ruler.normal.upper_months]
         shown = [value for value in values if value is not None]
-        first = max(0, math.floor((min(shown) - _MARGIN_MONTHS) / 12))
-        last = math.ceil((max(shown) + _MARGIN_MONTHS) / 12)
-        first = max(0, first - max(0, _LEAST_YEARS - (last - first)) // 2)
-        return cls(first, max(last, first + _LEAST_YEARS))
+        return cls(*years_around(shown, least_years=_LEAST_YEARS, oldest_years=_OLDEST_YEARS))
 
     def x(self, months: float) -> float:
         """Return the horizontal position of an age; ages beyond the axis lie at its ends."""

@@ -20,14 +20,14 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Image, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from boneage.report.content import ReadingContent
-from boneage.report.fonts import BOLD, PLAIN
+from boneage.report.fonts import BOLD, PLAIN, has_replacements
 from boneage.severity import Severity
 from boneage.web.letterhead import Letterhead
 from boneage.web.models import Assessment
 from boneage.web.report.archive import make_archivable, with_line_ends
 from boneage.web.report.content import Report, report_of
 from boneage.web.report.figures import Figure
-from boneage.web.report.letters import has_replacements, marked_up, register_fonts
+from boneage.web.report.letters import marked_up, register_fonts
 
 rl_config.useA85 = 0  # binary streams: a fifth smaller, and every program has read them for decades
 

@@ -6,8 +6,16 @@ from django import template
 
 from boneage import words
 from boneage.web import texts
+from boneage.web.models import Assessment
+
+
+def ages_by_sex(assessment: Assessment) -> list[tuple[str, str]]:
+    """Return the bone age and the sex of each reading of a finished assessment, in words."""
+    return [(words.age(reading.age_months), words.sex(reading.sex)) for reading in assessment.readings]
+
 
 register = template.Library()
+register.filter("ages_by_sex", ages_by_sex)
 register.filter("age", words.age)
 register.filter("chronological_age", words.chronological_age)
 register.filter("months", words.months)

@@ -20,7 +20,7 @@ from boneage.errors import AtlasError
 from boneage.geometry import Transform
 from boneage.hand.registration import register
 from boneage.report.content import ReportContent
-from boneage.schema import HandDocument, to_json
+from boneage.schema import HandDocument, Point
 from boneage.sex import Sex
 from boneage.web import installation
 from boneage.web.accounts.access import assessment_or_404, for_role, user_of
@@ -80,30 +80,12 @@ def state(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 
 @require_safe
 @for_role(Role.READER, in_open=True)
-def radiograph(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Return the radiograph for the viewer: 8 bit, bone bright."""
-    return _picture(request, pk, PictureKind.RADIOGRAPH)
-
-
-@require_safe
-@for_role(Role.READER, in_open=True)
-def grey(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Return the radiograph for the viewer: 16 bit, of files with more than 8 bits."""
-    return _picture(request, pk, PictureKind.GREY)
-
-
-@require_safe
-@for_role(Role.READER, in_open=True)
-def thumbnail(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Return the radiograph for lists."""
-    return _picture(request, pk, PictureKind.THUMBNAIL)
-
-
-@require_safe
-@for_role(Role.READER, in_open=True)
-def heat(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Return the heat map for the viewer: 0..255."""
-    return _picture(request, pk, PictureKind.HEAT)
+def picture(_request: HttpRequest, pk: UUID, kind: PictureKind) -> HttpResponse:
+    """Return a picture of a patient, which browsers do not cache (`boneage.web.middleware.PrivacyHeaders`)."""
+    stored = Picture.objects.filter(assessment=assessment_or_404(pk), kind=kind).first()
+    if stored is None:
+        raise Http404
+    return HttpResponse(bytes(stored.data), content_type=stored.media_type)
 
 
 @require_POST
@@ -226,7 +208,7 @@ def _answer_context(assessment: Assessment) -> dict[str, Any]:
     curve = None if is_meaningless else age_curve(result, assessment.chronological_age_months)
     return {
         **card,
-        "result": result,
+        "is_calibrated": result.interval_calibrated,
         "is_meaningless": is_meaningless,
         "is_unusable": assessment.is_unusable,
         "regions": [] if is_meaningless else region_ages(result),
@@ -245,13 +227,7 @@ def _viewer(assessment: Assessment) -> dict[str, Any]:
     radiograph (`boneage.geometry.Transform.matrix`); ``grey`` the address of the 16-bit picture. Each may be None.
     """
     result = assessment.finished
-    names = {
-        "middle_tip": gettext("tip of the middle finger"),
-        "thumb_tip": gettext("tip of the thumb"),
-        "capitate": gettext("capitate"),
-    }
     hand = result.hand
-    points = {} if hand is None else to_json(hand.points)
     boxes = {} if hand is None else hand.boxes_xy
     return {
         "width": result.radiograph.width_pixels,
@@ -263,9 +239,18 @@ def _viewer(assessment: Assessment) -> dict[str, Any]:
         "turns": 0 if hand is None else round(-hand.rotation_degrees / _QUARTER_TURN),
         "scales": heat_scales(),
         "outline": [] if hand is None else hand.outline_xy,
-        "points": [{"name": names.get(name, name), "xy": xy} for name, xy in points.items()],
+        "points": [] if hand is None else [{"name": name, "xy": xy} for name, xy in _points(hand)],
         "boxes": [{"name": words.region(name), "xy": xy} for name, xy in boxes.items()],
     }
+
+
+def _points(hand: HandDocument) -> tuple[tuple[str, Point], ...]:
+    """Return the key points of the hand with their names."""
+    return (
+        (gettext("tip of the middle finger"), hand.points.middle_tip),
+        (gettext("tip of the thumb"), hand.points.thumb_tip),
+        (gettext("capitate"), hand.points.capitate),
+    )
 
 
 def _has_grey(assessment: Assessment) -> bool:
@@ -381,11 +366,3 @@ def _decision_again(request: HttpRequest, assessment: Assessment, **shown: Any) 
 def page_again(request: HttpRequest, assessment: Assessment, **shown: Any) -> HttpResponse:
     """Return the whole page of a finished assessment after a form that was not valid."""
     return render(request, "web/result.html", {**_context(request, assessment), **shown}, status=422)
-
-
-def _picture(request: HttpRequest, pk: UUID, kind: PictureKind) -> HttpResponse:
-    """Return a picture of a patient, which browsers do not cache (`boneage.web.middleware.PrivacyHeaders`)."""
-    picture = Picture.objects.filter(assessment=assessment_or_404(pk), kind=kind).first()
-    if picture is None:
-        raise Http404
-    return HttpResponse(bytes(picture.data), content_type=picture.media_type)
