@@ -7,9 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
+from boneage.atlas import Atlas
 from boneage.node.instance import InstanceHeader, ReceivedInstance, read_header
+from boneage.sex import Sex
 from tests.radiograph_files import dicom_dataset, dicom_file, drawn_radiograph
 
 STUDY = "1.2.826.0.1.3680043.2.1125.1"
@@ -42,22 +45,57 @@ results = ["sc"]
 [deliver]
 to = ["pacs", "archive"]
 """
+"""A node with two receivers."""
+
+HOSPITAL = """
+[node]
+port = {port}
+timeout_seconds = 5
+
+[select]
+study_quiet_seconds = {quiet}
+
+[[peer]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = {pacs_port}
+may_send = true
+results = ["sr", "sc"]
+commit = true
+
+[[peer]]
+name = "modality"
+ae_title = "DXROOM1"
+host = "127.0.0.1"
+port = 0
+may_send = true
+
+[deliver]
+to = ["pacs"]
+"""
+"""A node with a PACS that sends and receives, and a modality that sends."""
 
 
-def configured(folder: Path, quiet: float = 0, port: int = 11112, pacs_port: int = 104) -> Path:
-    """Write a configuration with two receivers, and return its path."""
+def configured(
+    folder: Path, text: str = CONFIGURATION, *, quiet: float = 0, port: int = 11112, pacs_port: int = 104
+) -> Path:
+    """Write a configuration, and return its path."""
     path = folder / "pacs.toml"
-    path.write_text(CONFIGURATION.format(quiet=quiet, port=port, pacs_port=pacs_port), encoding="utf-8")
+    path.write_text(text.format(quiet=quiet, port=port, pacs_port=pacs_port), encoding="utf-8")
     return path
 
 
-def radiograph(number: int = 1, *, study: str = STUDY, level: int = 0, **elements: Any) -> bytes:
+def radiograph(
+    number: int = 1, *, study: str = STUDY, level: int = 0, is_plate: bool = False, **elements: Any
+) -> bytes:
     """Return the DICOM file of a drawn radiograph.
 
     Args:
         number: gives the SOP Instance UID.
         study: Study Instance UID.
         level: another level gives other pixels.
+        is_plate: an average hand, of which the estimate is a bone age.
         elements: elements of the header besides those of `PATIENT`.
     """
     usual = {
@@ -69,13 +107,24 @@ def radiograph(number: int = 1, *, study: str = STUDY, level: int = 0, **element
         "BodyPartExamined": "HAND",
         **PATIENT,
     }
-    dataset = dicom_dataset(_pixels() + np.uint16(level), 12, **(usual | elements))
+    pixels = (plate_pixels() if is_plate else _pixels()).copy()
+    pixels[0] = level
+    dataset = dicom_dataset(pixels, 12, **(usual | elements))
     return dicom_file(dataset)
 
 
 @cache
 def _pixels() -> Any:
     return np.asarray(drawn_radiograph(bits=12)[::8, ::8], dtype=np.uint16)
+
+
+@cache
+def plate_pixels() -> Any:
+    """Return an average hand of the shipped atlas, uint16 of 12 bits, which is assessed like a child's radiograph."""
+    atlas = Atlas.open()
+    picture = atlas.picture(atlas.nearest_by_age(Sex("F"), 120))
+    grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    return grey.astype(np.uint16) << 4
 
 
 def received(file: bytes, peer: str = "pacs") -> tuple[ReceivedInstance, InstanceHeader]:
