@@ -14,12 +14,13 @@ from boneage.web.models import Role, configuration
 
 
 def service(request: HttpRequest) -> dict[str, Any]:
-    """Return ``clinic``, ``member`` (the user or None), ``is_reviewer``, ``is_administrator``, ``version``,
-    ``languages``, ``is_locked``, and times in minutes.
+    """Return ``clinic``, ``is_node`` (of a PACS), ``member`` (the user or None), ``is_reviewer``, ``is_administrator``,
+    ``version``, ``languages``, ``is_locked``, and times in minutes.
     """
     user = user_of(request)
     return {
         "clinic": not configuration().is_open,
+        "is_node": bool(configuration().pacs),
         "member": user,
         "is_reviewer": user is not None and user.may(Role.REVIEWER),
         "is_administrator": user is not None and user.may(Role.ADMINISTRATOR),

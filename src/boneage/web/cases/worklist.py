@@ -467,6 +467,9 @@ def _in_status(status: Status) -> Q:
 
 
 def _found_by(search: str) -> Q:
-    texts = Q(radiograph_name__icontains=search) | Q(note__icontains=search)
+    # Identifiers of the DICOM node (`boneage.web.node`), which is above this room.
+    of_node = Q(instances__accession__icontains=search) | Q(instances__patient_id__icontains=search)
+    from_pacs = Assessment.objects.filter(of_node).values("pk")
+    texts = Q(radiograph_name__icontains=search) | Q(note__icontains=search) | Q(pk__in=from_pacs)
     of_child = Assessment.objects.filter(texts, case__isnull=False).values("case")
     return texts | Q(case__reference__icontains=search) | Q(case__in=of_child)

@@ -155,6 +155,11 @@ class Delivery(models.Model):
     commit_requested_at = models.DateTimeField(null=True)
     committed_at = models.DateTimeField(null=True)
 
+    @property
+    def status_text(self) -> str:
+        """The DICOM status as it stands in the standard, ``0xA700``; empty without one."""
+        return "" if self.status is None else f"0x{self.status:04X}"
+
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["result", "peer"], name="one_delivery_to_a_peer")

@@ -32,6 +32,7 @@ from boneage.web.cases.worklist import (
     next_sort,
 )
 from boneage.web.models import Role
+from boneage.web.node.summary import asking_for_sex, delivery_lines
 from boneage.web.report.downloads import csv_table
 
 _COLUMNS = {
@@ -91,6 +92,8 @@ def worklist(request: HttpRequest) -> HttpResponse:
     number = min(pages, max(1, _whole(_filter_fields(request).get("page", ""))))
     rows = selection.page(number)
     context = {
+        "asking": asking_for_sex(),
+        "deliveries": delivery_lines([row.radiograph.pk for row in rows]),
         "form": form,
         "query": query,
         "columns": _columns(query),
@@ -123,7 +126,9 @@ def _watched(request: HttpRequest) -> HttpResponse:
     rows = detailed(keys)
     waiting = [row for row in rows if row.is_waiting]
     final = [row for row in rows if not row.is_waiting]
-    return render(request, "web/_cases_watch.html", {"waiting": waiting, "final": final, "swapped": True})
+    deliveries = delivery_lines([row.radiograph.pk for row in rows])
+    context = {"waiting": waiting, "final": final, "deliveries": deliveries, "swapped": True}
+    return render(request, "web/_cases_watch.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -1,0 +1,145 @@
+"""Pages of the node: the sex that is missing, dead letters, and where results are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from boneage.web.cases.corrections import move
+from boneage.web.models import Assessment, AuditEvent, Case, Role
+from boneage.web.node import studies
+from boneage.web.node.intake import DatabaseIntake
+from boneage.web.node.models import RENDERING_FAILED, Delivery, DeliveryState, Instance, InstanceState, ResultFile
+from boneage.web.node.summary import notes
+from boneage.web.queue import jobs
+from tests.web.conftest import answer_of_phantom
+from tests.web.node.arrivals import header, instance
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("node")]
+
+
+def take(number: int = 1, **changes: object) -> Instance:
+    """Take an instance whose study is quiet at once."""
+    of = header(number, study=f"1.2.{number}", **changes)  # type: ignore[arg-type]
+    DatabaseIntake().take(instance(of), of)
+    studies.advance()
+    return Instance.objects.get(sop_instance_uid=of.sop_instance_uid)
+
+
+def delivered(state: DeliveryState) -> Delivery:
+    """Return a delivery of a finished assessment in a state."""
+    row = take()
+    begun = jobs.begin(str(row.assessment_id), "worker")
+    assert begun is not None
+    assert jobs.finish(begun, answer_of_phantom())
+    result = ResultFile.objects.create(instance=row, assessment=begun, kind="sr", file=b"x", sop_instance_uid="1.9")
+    moment = timezone.now() if state == DeliveryState.STORED else None
+    return Delivery.objects.create(result=result, peer="pacs", state=state, code="mismatch", stored_at=moment)
+
+
+def test_sex_by_one_click(log_in: Callable[..., Client]) -> None:
+    """A radiograph without a sex is on the worklist, and one click submits it. The next one knows the case's."""
+    client = log_in(Role.READER)
+    row = take(sex="O")
+    assert row.state == InstanceState.NEEDS_SEX
+    page = client.get("/cases/").content.decode()
+    assert "Radiographs that need the sex" in page
+    assert "A-99" in page
+    assert client.post(f"/cases/asking/{row.pk}", {"sex": "M"}).status_code == 302
+    assessment = Assessment.objects.get(instances=row)
+    assert (assessment.sex, assessment.submitted_by.username if assessment.submitted_by else "") == ("M", "reader")
+    assert assessment.case is not None
+    assert assessment.case.reference == "4711^^^HOSPITAL"
+    assert "Radiographs that need the sex" not in client.get("/cases/").content.decode()
+    assert client.post(f"/cases/asking/{row.pk}", {"sex": "F"}).status_code == 404
+    assert take(2, sex="").state == InstanceState.QUEUED
+
+
+def test_sex_that_contradicts_case_is_asked(log_in: Callable[..., Client]) -> None:
+    """A file that states another sex than the case is not read by either until somebody decides."""
+    client = log_in(Role.READER)
+    take()
+    row = take(2, sex="M")
+    assert (row.state, row.reason) == (InstanceState.NEEDS_SEX, studies.SEX_DIFFERS)
+    answer = client.post(f"/cases/asking/{row.pk}", {"sex": "M"}, follow=True)
+    assert "Correct them first" in answer.content.decode()
+    client.post(f"/cases/asking/{row.pk}", {"sex": "F"})
+    assert Assessment.objects.get(instances=row).sex == "F"
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (DeliveryState.DUE, "waits for the PACS"),
+        (DeliveryState.STORED, "in PACS at"),
+        (DeliveryState.DEAD, "not delivered"),
+    ],
+)
+def test_worklist_shows_where_results_are(log_in: Callable[..., Client], state: DeliveryState, text: str) -> None:
+    """Each row has a line about its results, and so has the page of the result."""
+    delivery = delivered(state)
+    client = log_in(Role.READER)
+    assert text in client.get("/cases/").content.decode()
+    assert text in client.get(f"/assessments/{delivery.result.assessment_id}/").content.decode()
+
+
+@pytest.mark.parametrize(("search", "is_found"), [("A-99", True), ("4711", True), ("A-98", False)])
+def test_worklist_searches_accession_and_patient(log_in: Callable[..., Client], search: str, is_found: bool) -> None:
+    """The worklist finds a radiograph by its accession number and Patient ID, also after it was moved."""
+    reviewer = log_in(Role.REVIEWER)
+    delivery = delivered(DeliveryState.DUE)
+    assessment = delivery.result.assessment
+    Assessment.objects.filter(pk=assessment.pk).update(radiograph_name="")
+    Case.objects.update(reference="another")
+    page = reviewer.post("/cases/", {"search": search}).content.decode()
+    assert (f"row-{assessment.pk}" in page) == is_found
+
+
+def test_dead_letter_is_sent_again_or_given_up(log_in: Callable[..., Client]) -> None:
+    """An administrator sees why a delivery failed, and decides. Each decision is in the audit log."""
+    delivery = delivered(DeliveryState.DEAD)
+    client = log_in(Role.ADMINISTRATOR)
+    page = client.get("/administration/node/").content.decode()
+    assert "mismatch" in page
+    assert "A-99" in page
+    address = f"/administration/node/deliveries/{delivery.pk}"
+    for action, state in (("retry", DeliveryState.DUE), ("give_up", DeliveryState.GIVEN_UP)):
+        Delivery.objects.update(state=DeliveryState.DEAD)
+        assert client.post(address, {"do": action}).status_code == 302
+        delivery.refresh_from_db()
+        assert delivery.state == state
+        assert client.post(address, {"do": action}).status_code == 404
+    changes = AuditEvent.objects.filter(action="delivery_changed").values_list("detail__change", flat=True)
+    assert list(changes) == ["retry", "give_up"]
+
+
+def test_failed_rendering_is_tried_again(log_in: Callable[..., Client]) -> None:
+    """Result objects that could not be made are on the page, with a button."""
+    row = delivered(DeliveryState.DUE).result.instance
+    Instance.objects.update(state=InstanceState.RENDERED, reason=RENDERING_FAILED)
+    client = log_in(Role.ADMINISTRATOR)
+    assert "could not be made" in client.get("/administration/node/").content.decode()
+    assert client.post(f"/administration/node/instances/{row.pk}").status_code == 302
+    assert Instance.objects.get().state == InstanceState.QUEUED
+
+
+def test_notes_of_contradictions(make_user: Callable[..., object], log_in: Callable[..., Client]) -> None:
+    """Another patient than the case's, and the same pixels twice, are said on the page of the result."""
+    client = log_in(Role.REVIEWER)
+    delivery = delivered(DeliveryState.STORED)
+    assessment = delivery.result.assessment
+    assert notes(assessment) == []
+    take(2)
+    reviewer = client.get("/account/").wsgi_request.user
+    move(assessment, "another", reviewer)  # type: ignore[arg-type]
+    page = client.get(f"/assessments/{assessment.pk}/").content.decode()
+    assert "is not the patient of this case" in page
+    assert "the same radiograph more than once" in page
+
+
+def test_node_page_is_for_administrators(log_in: Callable[..., Client]) -> None:
+    """Readers do not see it, and without a node there is none."""
+    assert log_in(Role.REVIEWER).get("/administration/node/").status_code == 403
