@@ -197,7 +197,7 @@ def test_results_wait_for_pacs(hospital: Hospital) -> None:
 
 
 def test_whole_study_with_other_objects(hospital: Hospital) -> None:
-    """Of a whole study, every object is acknowledged, one radiograph is read, and each other has its reason."""
+    """Every object of a whole study is acknowledged, one radiograph is read, and each other has its reason."""
     study = "1.2.826.0.1.3680043.2.1125.15"
     files = [
         *(other_object(sop_class, study) for sop_class in (KEY_OBJECTS, PRESENTATION_STATE, ENHANCED_REPORT)),

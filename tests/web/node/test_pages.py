@@ -58,7 +58,7 @@ def test_sex_by_one_click(log_in: Callable[..., Client]) -> None:
     assert take(2, sex="").state == InstanceState.QUEUED
 
 
-def test_sex_that_contradicts_case_is_asked(log_in: Callable[..., Client]) -> None:
+def test_contradicting_sex_needs_a_click(log_in: Callable[..., Client]) -> None:
     """A file that states another sex than the case is not read by either until somebody decides."""
     client = log_in(Role.READER)
     take()
@@ -127,7 +127,7 @@ def test_failed_rendering_is_tried_again(log_in: Callable[..., Client]) -> None:
 
 
 def test_notes_of_contradictions(make_user: Callable[..., object], log_in: Callable[..., Client]) -> None:
-    """Another patient than the case's, and the same pixels twice, are said on the page of the result."""
+    """Another patient than the case's, and the same pixels twice, stand on the page of the result."""
     client = log_in(Role.REVIEWER)
     delivery = delivered(DeliveryState.STORED)
     assessment = delivery.result.assessment

@@ -1,4 +1,4 @@
-"""What pages of the service show of the node."""
+"""Parts of the pages of the service that come from the node."""
 
 from __future__ import annotations
 
