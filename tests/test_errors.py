@@ -42,7 +42,15 @@ def test_rejection_codes_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [errors.BundleError, errors.RecipeError, errors.TableError, errors.AtlasError, errors.ConfigurationError]
+    "kind",
+    [
+        errors.BundleError,
+        errors.RecipeError,
+        errors.TableError,
+        errors.AtlasError,
+        errors.ConfigurationError,
+        errors.NodeError,
+    ],
 )
 def test_error_codes_documented(kind: type[errors.BoneageError]) -> None:
     """Every code of an error is explained in its class."""

@@ -20,7 +20,7 @@ _COMMANDS = {
     "serve": "Serve the web pages and the REST API.",
     "worker": "Assess radiographs for a service on another machine.",
     "accounts": "Change accounts of a service on its own machine.",
-    "pacs": "Write results as DICOM objects for a PACS.",
+    "pacs": "Write results as DICOM objects, and check the connection to a PACS.",
     "doctor": "Print what is installed, and check it on a reference plate.",
     "bundle": "List, show and check model bundles.",
     "train": "Train a network from a recipe and a table of radiographs.",
@@ -63,6 +63,7 @@ Exit codes:
   7    the atlas is missing or damaged
   8    the settings of the service are invalid
   9    the reference of healthy children cannot be used
+  10   a peer of the DICOM node does not answer, or does not accept what is needed
   130  stopped by Ctrl-C (assess also by SIGTERM)
 
 An error is one line on standard error: a sentence, and a stable code in brackets (see

@@ -138,3 +138,12 @@ class AtlasError(BoneageError):
     """
 
     exit_status = 7
+
+
+class NodeError(BoneageError):
+    """A peer of the DICOM node that cannot be used.
+
+    ``peer_not_ready``: it does not answer, or does not accept what the configuration needs.
+    """
+
+    exit_status = 10

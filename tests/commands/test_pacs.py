@@ -1,4 +1,4 @@
-"""Command ``boneage pacs``: result objects of a DICOM radiograph."""
+"""Command ``boneage pacs``: result objects of a DICOM radiograph, and the check of a configuration."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from boneage.cli import cli
-from boneage.errors import Rejection
+from boneage.errors import ConfigurationError, NodeError, Rejection
+from boneage.node.configuration import Peer
 from tests.bundles import tiny_bundle
 from tests.dicom.sources import content_items, source
+from tests.node.orthanc import free_port
+from tests.node.parts import peer_serving
 from tests.radiograph_files import dicom_file
 
 
@@ -71,3 +74,44 @@ def test_objects_of_another_file(tmp_path: Path) -> None:
     done = run(path, "--out", tmp_path / "o", "--sex", "F")
     assert done.exception is not None
     assert "not a DICOM file" in str(done.exception)
+
+
+def checked(folder: Path, peer: Peer) -> Result:
+    """Run ``boneage pacs check`` with one peer that receives results."""
+    path = folder / "pacs.toml"
+    path.write_text(
+        f"[node]\nport = {free_port()}\ntimeout_seconds = 1\n[[peer]]\nname = 'pacs'\nae_title = '{peer.ae_title}'\n"
+        f"host = '{peer.host}'\nport = {peer.port}\nresults = ['sr', 'sc']\ncommit = true\n"
+        "[[peer]]\nname = 'room'\nae_title = 'ROOM'\nhost = '10.0.0.9'\nport = 0\nmay_send = true\n"
+    )
+    return CliRunner().invoke(cli, ["pacs", "check", str(path)], standalone_mode=False)
+
+
+def test_check_ready(tmp_path: Path) -> None:
+    """Each peer's answer and what it accepts are printed."""
+    with peer_serving() as peer:
+        done = checked(tmp_path, peer)
+    assert done.exception is None, done.exception
+    for part in (
+        "BONEAGE at 127.0.0.1",
+        "free",
+        "room: ROOM, calls only",
+        "answers in",
+        "Comprehensive 3D SR",
+        "query",
+    ):
+        assert part in done.output
+
+
+def test_check_not_ready(tmp_path: Path) -> None:
+    """A peer that does not answer is named, with advice, and there is an exit status for it."""
+    done = checked(tmp_path, Peer("pacs", "PACS", "127.0.0.1", free_port()))
+    assert isinstance(done.exception, NodeError)
+    assert (done.exception.code, done.exception.exit_status) == ("peer_not_ready", 10)
+    assert "NO ANSWER: unreachable. Check host and port" in done.output
+
+
+def test_check_invalid_file(tmp_path: Path) -> None:
+    (tmp_path / "pacs.toml").write_text("[nod]\n")
+    done = CliRunner().invoke(cli, ["pacs", "check", str(tmp_path / "pacs.toml")], standalone_mode=False)
+    assert isinstance(done.exception, ConfigurationError)

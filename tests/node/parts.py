@@ -12,13 +12,17 @@ from typing import Any
 
 import pydicom
 from pydicom.uid import UID, generate_uid
-from pynetdicom import build_context, build_role
+from pynetdicom import AE, AllStoragePresentationContexts, build_context, build_role
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    ComprehensiveSRStorage,
     ComputedRadiographyImageStorage,
     StorageCommitmentPushModel,
+    StudyRootQueryRetrieveInformationModelFind,
+    Verification,
 )
 
 from boneage.node.association import Entity, close
@@ -164,3 +168,25 @@ def implicit_data(file: bytes) -> bytes:
     """Return the data set of a DICOM file in Implicit VR Little Endian."""
     dataset = pydicom.dcmread(BytesIO(file))
     return bytes(encode(dataset, True, True) or b"")
+
+
+@contextmanager
+def peer_serving(*handlers: Any, contexts: list[PresentationContext] | None = None, **settings: Any) -> Iterator[Peer]:
+    """Serve a peer with handlers of its own for all storage classes, C-ECHO, C-FIND and storage commitment."""
+    entity = AE("PACS")
+    for name, value in settings.items():
+        setattr(entity, name, value)
+    entity.supported_contexts = contexts or [
+        *AllStoragePresentationContexts[:120],
+        build_context(ComprehensiveSRStorage),
+        build_context(Verification),
+        build_context(StudyRootQueryRetrieveInformationModelFind),
+        build_context(StorageCommitmentPushModel),
+    ]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=list(handlers))
+    assert server is not None
+    try:
+        yield Peer("pacs", "PACS", "127.0.0.1", server.server_address[1], results=("sc", "sr"), commit=True)
+    finally:
+        server.shutdown()
+        entity.shutdown()

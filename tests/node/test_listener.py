@@ -141,7 +141,7 @@ def test_listener_limits_size() -> None:
 
 
 def test_listener_without_store() -> None:
-    """While the store is away the sender is asked to try again, and nothing counts as kept."""
+    """While the store is away the sender has to try again, and nothing counts as kept."""
     intake = MemoryIntake(is_available=False)
     file = instance_file()
     with listening(intake) as listener:

@@ -1,4 +1,4 @@
-"""What is read of a study, in which order, and why the rest is skipped."""
+"""Radiographs of a study are read in one order, and the others are skipped with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Command ``boneage pacs``: results as DICOM objects."""
+"""Command ``boneage pacs``: results as DICOM objects, and the connection to a PACS."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from boneage.commands.assess_options import checked_age, checked_language, check
 if TYPE_CHECKING:
     from boneage.clinical.ages import ChronologicalAge
     from boneage.dicom.objects import Kind
+    from boneage.node.check import PeerCheck
 
 
 @click.group()
 def pacs() -> None:
-    """Write results as DICOM objects, as a PACS stores them beside the radiograph."""
+    """Write results as DICOM objects, and check the connection to a PACS."""
 
 
 @pacs.command()
@@ -78,3 +79,51 @@ def objects(
         with atomic_write(path) as temporary:
             temporary.write_bytes(one.to_bytes())
         click.echo(f"{path}: {one.dataset.SOPClassUID.name}, {one.dataset.SOPInstanceUID}")
+
+
+@pacs.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def check(file: Path) -> None:
+    """Check the configuration FILE of the DICOM node: its address, and what each peer answers and accepts.
+
+    Every peer with a port gets a C-ECHO. Nothing is sent and nothing is stored. The exit status is 10 if a peer does
+    not answer, or does not accept what the configuration needs.
+    """
+    from boneage.errors import ConfigurationError, NodeError
+    from boneage.node.check import check_address, check_peers
+    from boneage.node.configuration import read_configuration
+
+    configuration = read_configuration(file)
+    node, fault = configuration.node, None
+    click.echo(f"{file}: valid, {len(configuration.peer)} peers")
+    try:
+        state = "free" if check_address(node) else "in use by a DICOM node: it is running"
+    except ConfigurationError as error:
+        state, fault = f"NOT USABLE: {error.message}", error
+    click.echo(f"{node.ae_title} at {node.host}:{node.port}{' with TLS' if node.tls.required else ''}: {state}")
+    for peer in configuration.peer:
+        if not peer.port:
+            click.echo(f"\n{peer.name}: {peer.ae_title}, calls only")
+    checks = check_peers(configuration)
+    for one in checks:
+        _echo_check(one)
+    if fault is not None:
+        raise fault
+    faulty = [one.peer.name for one in checks if not one.is_ready]
+    if faulty:
+        raise NodeError("peer_not_ready", f"Not ready: {', '.join(faulty)}. docs/pacs.md has causes and remedies.")
+
+
+def _echo_check(check: PeerCheck) -> None:
+    """Print the answer of a peer, and what it accepts."""
+    from pydicom.uid import UID
+
+    peer, outcome = check.peer, check.outcome
+    answer = f"answers in {1000 * outcome.seconds:.0f} ms"
+    if outcome.result != "done":
+        answer = f"NO ANSWER: {outcome.code.value}. {outcome.code.advice}"
+    click.echo(f"\n{peer.name}: {peer.ae_title} at {peer.host}:{peer.port}{' with TLS' if peer.tls else ''}: {answer}")
+    for name, uid in check.accepted.items():
+        click.echo(f"  {name:<12}accepted  {UID(uid).name}")
+    for name in check.missing:
+        click.echo(f"  {name:<12}NOT ACCEPTED")

@@ -59,6 +59,22 @@ class OutcomeCode(StrEnum):
     INVALID = "invalid"
     """The file to send is no valid DICOM object; nothing was sent."""
 
+    @property
+    def advice(self) -> str:
+        """Advice for an administrator; empty where the code is clear enough."""
+        return _ADVICE.get(self, "")
+
+
+_ADVICE: Mapping[OutcomeCode, str] = MappingProxyType(
+    {
+        OutcomeCode.UNREACHABLE: "Check host and port, the firewall, and with TLS the certificates.",
+        OutcomeCode.REJECTED: "Enter the node there: its AE title, address and port; check the peer's AE title here.",
+        OutcomeCode.REJECTED_TRANSIENT: "The peer is busy. Try again.",
+        OutcomeCode.ABORTED: "The peer ends the connection. Check whether it expects TLS and knows the node.",
+        OutcomeCode.TIMEOUT: "The peer accepts connections and does not answer. Check whether it expects TLS.",
+        OutcomeCode.NOT_ACCEPTED: "The peer accepts none of the classes that are proposed.",
+    }
+)
 
 _BY_STATUS: Mapping[int, tuple[Result, OutcomeCode]] = MappingProxyType(
     {
@@ -112,7 +128,7 @@ class SendOutcome(Outcome):
 
     Attributes:
         sop_class_uid, sop_instance_uid: UIDs of the object as it was sent, or would have been. They differ from those
-            of the file where a structured report was sent in another class (`boneage.node.fall_back`).
+            of the file where a structured report was sent in another class (`boneage.node.result_classes`).
     """
 
     sop_class_uid: str = ""

@@ -15,6 +15,8 @@ from boneage.node.outcome import OutcomeCode, QueryOutcome, Reference, Result, j
 from boneage.node.requesting import RequestError, associated, no_response
 
 _PENDING = {0xFF00, 0xFF01}
+_MOST_OTHER_MATCHES = 1000
+"""Matches beside those of the request, as a peer gives that ignores a key. After more of them the association ends."""
 
 
 def find_stored(peer: Peer, node: NodeSettings, references: Sequence[Reference]) -> QueryOutcome:
@@ -54,7 +56,7 @@ def _find(association: Association, study: str, series: str, instances: Sequence
     except (RuntimeError, ValueError):  # the association ended, or the peer accepts no context
         raise RequestError(Result.RETRY, OutcomeCode.ABORTED) from None
     for count, (response, match) in enumerate(responses):
-        if "Status" not in response or count > len(wanted):
+        if "Status" not in response or count > len(wanted) + _MOST_OTHER_MATCHES:
             raise no_response(association, time.monotonic() - begun)
         if response.Status not in _PENDING:
             result, code = judge_status(int(response.Status))

@@ -11,17 +11,18 @@ from pydicom import Dataset
 from pynetdicom.association import Association
 
 from boneage.node.configuration import NodeSettings, Peer
-from boneage.node.fall_back import classes_of, in_accepted_class
 from boneage.node.outcome import Outcome, OutcomeCode, Result, SendOutcome, judge_status
 from boneage.node.requesting import RequestError, accepted_classes, associated, no_response
+from boneage.node.result_classes import classes_of, in_accepted_class
 from boneage.reading.dicom.bounds import quiet_pydicom
 
 
 def send(peer: Peer, node: NodeSettings, files: Sequence[bytes]) -> list[SendOutcome]:
     """Send DICOM files to a peer over one association, in this order.
 
-    A structured report whose class the peer does not accept goes out in a simpler one (`boneage.node.fall_back`); the
-    outcome has the UIDs as sent. After a failure of the association the rest is not attempted and shares its outcome.
+    A structured report whose class the peer does not accept goes out in a simpler one
+    (`boneage.node.result_classes`); the outcome has the UIDs as sent. After a failure of the association the rest is
+    not attempted and shares its outcome.
 
     Args:
         peer: receiver.

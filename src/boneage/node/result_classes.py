@@ -1,13 +1,16 @@
-"""Structured reports in simpler classes, for receivers that do not accept Comprehensive 3D SR."""
+"""SOP classes of result objects, and structured reports in simpler classes for receivers that need them."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from copy import deepcopy
+from types import MappingProxyType
 
 from pydicom import Dataset
 from pydicom.uid import UID
+
+from boneage.node.configuration import ResultKind
 
 SR_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
@@ -15,6 +18,16 @@ SR_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.88.22",  # Enhanced SR
 )
 """SOP classes of structured reports in the order of preference."""
+
+RESULT_CLASSES: Mapping[ResultKind, tuple[str, ...]] = MappingProxyType(
+    {
+        "sr": SR_CLASSES,
+        "sc": ("1.2.840.10008.5.1.4.1.1.7",),  # Secondary Capture
+        "pdf": ("1.2.840.10008.5.1.4.1.1.104.1",),  # Encapsulated PDF
+        "pr": ("1.2.840.10008.5.1.4.1.1.11.1",),  # Grayscale Softcopy Presentation State
+    }
+)
+"""SOP classes in which each kind of result may be sent, the preferred one first."""
 
 
 def classes_of(sop_class_uid: str) -> tuple[str, ...]:
