@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,16 +122,15 @@ def serve(
     django.setup()
     preparation.migrate()
     if administrator:
-        _make_administrator(administrator)
-    _warn(configuration, host)
+        _say(configuration, _make_administrator(administrator), logging.INFO)
+    for warning in _warnings(configuration, host):
+        _say(configuration, warning, logging.WARNING)
     count = workers or cores()
 
     def started() -> None:
         crew = "1 worker" if count == 1 else f"{count} workers"
-        click.echo(
-            f"boneage is at {configuration.url} (mode {configuration.mode}, bundle {configuration.bundle}, {crew}). "
-            "Ctrl-C stops it."
-        )
+        text = f"boneage is at {configuration.url} (mode {configuration.mode}, bundle {configuration.bundle}, {crew})."
+        _say(configuration, f"{text} Ctrl-C stops it.", logging.INFO)
 
     Service(count, configuration.lease_seconds, (host, port), is_node=bool(configuration.pacs)).run(started)
 
@@ -142,7 +142,8 @@ def _own_url(host: str, port: int) -> str:
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
-def _make_administrator(name: str) -> None:
+def _make_administrator(name: str) -> str:
+    """Create an administrator unless there is an account of that name, and return what was done."""
     from boneage.web.accounts.setup import create_administrator
     from boneage.web.accounts.users import AccountError
 
@@ -154,41 +155,48 @@ def _make_administrator(name: str) -> None:
     except AccountError as error:
         if error.code != "user_exists":
             raise
-        click.echo(f"There is an account {name} already; it was not changed.", err=True)
+        return f"There is an account {name} already; it was not changed."
+    return f"{name} is an administrator."
+
+
+def _say(configuration: Configuration, text: str, level: int) -> None:
+    """Print a line for the operator: on standard output, a warning on standard error; as JSON through the log."""
+    if configuration.log_format == "json":
+        logging.getLogger("boneage.serve").log(level, "%s", text)
+    elif level >= logging.WARNING:
+        click.echo(f"warning: {text}", err=True)
     else:
-        click.echo(f"{name} is an administrator.", err=True)
+        click.echo(text)
 
 
-def _warn(configuration: Configuration, host: str) -> None:
-    """Print warnings on settings that an operator may have overlooked."""
+def _warnings(configuration: Configuration, host: str) -> Iterator[str]:
+    """Yield warnings on settings that an operator may have overlooked."""
     from boneage.web.configuration import unknown_variables
 
     if not _is_loopback(host) and not configuration.is_https:
-        click.echo(
-            f"warning: {host} can be reached from other machines, and radiographs and passwords travel in the clear. "
-            "Put a proxy with https before it and set BONEAGE_URL=https://... (docs/serve.md).",
-            err=True,
+        yield (
+            f"{host} can be reached from other machines, and radiographs and passwords travel in the clear. "
+            "Put a proxy with https before it and set BONEAGE_URL=https://... (docs/serve.md)."
         )
     if not _is_loopback(host) and not configuration.proxy:
-        click.echo(
-            f"warning: {host} can be reached from other machines without a reverse proxy, which would limit floods of "
-            "requests. Listen at 127.0.0.1 behind one, and set BONEAGE_PROXY=1 (docs/serve.md).",
-            err=True,
+        yield (
+            f"{host} can be reached from other machines without a reverse proxy, which would limit floods of "
+            "requests. Listen at 127.0.0.1 behind one, and set BONEAGE_PROXY=1 (docs/serve.md)."
         )
     if not _is_loopback(host) and configuration.all_hosts == _OWN_NAMES:
-        click.echo(
-            "warning: Only this machine is answered: BONEAGE_URL or BONEAGE_HOSTS must name the service.", err=True
-        )
+        yield "Only this machine is answered: BONEAGE_URL or BONEAGE_HOSTS must name the service."
     for name in unknown_variables(os.environ):
-        click.echo(f"warning: {name} is no setting of the service (docs/serve.md has all); it has no effect.", err=True)
+        yield f"{name} is no setting of the service (docs/serve.md has all); it has no effect."
     if configuration.is_open and _has_users():
-        click.echo(
-            "warning: This database is a clinic's, and it is served without accounts: nothing of the clinic is shown. "
-            "BONEAGE_MODE=clinic serves it as one.",
-            err=True,
+        yield (
+            "This database is a clinic's, and it is served without accounts: nothing of the clinic is shown. "
+            "BONEAGE_MODE=clinic serves it as one."
         )
     if not configuration.is_open and not _has_users():
-        click.echo("warning: There are no accounts: --create-administrator NAME makes the first.", err=True)
+        yield "There are no accounts: --create-administrator NAME makes the first."
+    emergency = configuration.emergency_administrator
+    if emergency and not _is_local_administrator(emergency):
+        yield f"BONEAGE_EMERGENCY_ADMINISTRATOR: there is no active local administrator {emergency}."
 
 
 _OWN_NAMES = ["127.0.0.1", "localhost", "[::1]"]
@@ -205,3 +213,9 @@ def _has_users() -> bool:
     from boneage.web.models import User
 
     return User.objects.exists()
+
+
+def _is_local_administrator(name: str) -> bool:
+    from boneage.web.models import Role, User
+
+    return User.objects.filter(username=name, is_active=True, role=Role.ADMINISTRATOR, sign_on=None).exists()

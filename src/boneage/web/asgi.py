@@ -12,6 +12,7 @@ from boneage.web.node import metrics  # isort: skip
 from boneage.web.node.condition import check  # isort: skip
 from boneage.web.processes.gate import Environ, Gate, Limits  # isort: skip
 from boneage.web.models import configuration  # isort: skip
+from boneage.web.privacy import log_uncaught  # isort: skip
 
 LEAST_TRANSIT_BYTES = 256 * 2**20
 
@@ -37,4 +38,5 @@ def limits() -> Limits:
     )
 
 
+log_uncaught()
 application = Gate(django_application, limits(), Watch(check), {"/metrics": metrics.application})

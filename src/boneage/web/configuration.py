@@ -73,6 +73,8 @@ class Configuration:
         oidc_administrators: groups whose members are administrators. The highest role counts.
         emergency_administrator: the only user who may log in with a password; empty for everybody.
         second_factor: roles whose local accounts must log in with a second factor.
+        log_format: ``text`` or ``json``: form of the lines of the log.
+        access_log: each request is logged, without addresses of objects and clients.
         retention_days: in the mode ``clinic``, cases are deleted after this time without a change, days; 0 for never.
         radiograph_bytes: largest upload of a radiograph, bytes.
         waiting: maximum number of waiting radiographs; more are rejected with ``busy``.
@@ -111,6 +113,8 @@ class Configuration:
     oidc_administrators: tuple[str, ...] = ()
     emergency_administrator: str = ""
     second_factor: tuple[str, ...] = ()
+    log_format: Literal["text", "json"] = "text"
+    access_log: bool = False
     retention_days: int = 0
     radiograph_bytes: int = 64 * 2**20
     waiting: int = 500
@@ -161,6 +165,10 @@ class Configuration:
         mode = text["mode"] or default.mode
         if mode not in {"open", "clinic"}:
             raise ConfigurationError("setting_invalid", f"BONEAGE_MODE must be open or clinic, not {mode!r}.")
+        if text["log_format"] not in {"", "text", "json"}:
+            raise ConfigurationError(
+                "setting_invalid", f"BONEAGE_LOG_FORMAT must be text or json, not {text['log_format']!r}."
+            )
         url = text["url"] or default.url
         if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
             raise ConfigurationError(
@@ -198,6 +206,8 @@ class Configuration:
             **_oidc(text, environment),
             emergency_administrator=text["emergency_administrator"],
             second_factor=_roles("second_factor", text),
+            log_format="json" if text["log_format"] == "json" else "text",
+            access_log=_flag("access_log", text),
             retention_days=_count("retention_days", text, default.retention_days, 0),
             radiograph_bytes=_count("radiograph_bytes", text, default.radiograph_bytes, 1024),
             waiting=_count("waiting", text, default.waiting, 1),

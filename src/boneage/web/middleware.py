@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 
-from boneage.web import texts
+from boneage.web import privacy, texts
 from boneage.web.accounts import audit, sessions
 from boneage.web.accounts.access import address_of, user_of
 from boneage.web.models import configuration
@@ -26,6 +27,35 @@ OPEN_WHEN_LOCKED = ("lock", "unlock", "logout", "sign_on", "sign_on_return", "se
 
 RADIOGRAPH_PAGE = "submit"
 """Name of the URL to which the page submits radiographs; the API accepts them as well."""
+
+
+class AccessLog:
+    """One line of the log for each request, if the setting ``access_log`` is on."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self._answer = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer a request."""
+        began = time.perf_counter()
+        response = self._answer(request)
+        caller = getattr(request, "auth", None)  # set by the API
+        user = getattr(request, "_cached_user", None) if caller is None else getattr(caller, "user", None)
+        privacy.note_access(
+            request.method or "",
+            _route(request),
+            response.status_code,
+            time.perf_counter() - began,
+            getattr(user, "pk", None),
+        )
+        return response
+
+
+def _route(request: HttpRequest) -> str:
+    """Return the pattern of the address; ``-`` for an address that does not exist."""
+    if request.resolver_match is not None:
+        return privacy.route_of(request)
+    return settings.STATIC_URL if request.path.startswith(settings.STATIC_URL) else "-"
 
 
 class PrivacyHeaders:

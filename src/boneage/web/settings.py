@@ -13,6 +13,7 @@ from csp.constants import NONE, SELF
 
 from boneage.web.configuration import Configuration
 from boneage.web.languages import languages
+from boneage.web.privacy import logging_settings
 from boneage.words import LOCALE
 
 CONFIGURATION = Configuration.from_environment()
@@ -48,6 +49,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "boneage.web.middleware.AccessLog",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -206,27 +208,4 @@ CONTENT_SECURITY_POLICY = {
 
 # --- log --------------------------------------------------------------------------------------------------------------
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {
-            "()": "boneage.web.privacy.WithoutMessages",
-            "format": "{asctime} {levelname} {name}: {message}",
-            "style": "{",
-        }
-    },
-    "filters": {"private": {"()": "boneage.web.privacy.WithoutPatients"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["private"]}},
-    "root": {"handlers": ["console"], "level": "WARNING"},
-    "loggers": {
-        "boneage": {"level": "INFO"},
-        "django": {"handlers": [], "level": "WARNING"},  # Django's own would mail whole requests
-        "django.request": {"level": "ERROR"},  # a path that is not found holds what somebody typed
-        "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
-        "django_tasks": {"level": "WARNING"},
-        "django_tasks_db": {"level": "WARNING"},
-        "authlib": {"level": "WARNING"},  # its debug lines hold secrets of a login
-        "axes": {"level": "ERROR"},  # its warnings name the user who mistyped
-    },
-}
+LOGGING = logging_settings(is_json=CONFIGURATION.log_format == "json", with_access=CONFIGURATION.access_log)

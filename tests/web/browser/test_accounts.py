@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -38,6 +39,8 @@ def service(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Ite
         BONEAGE_OIDC_CLIENT_ID=CLIENT_ID,
         BONEAGE_OIDC_CLIENT_SECRET=CLIENT_SECRET,
         BONEAGE_OIDC_READERS="bone-readers",
+        BONEAGE_LOG_FORMAT="json",
+        BONEAGE_ACCESS_LOG="1",
     )
 
 
@@ -151,3 +154,14 @@ def test_second_factor(page: Page, service: Service) -> None:
     code.fill(pyotp.TOTP(secret).now())
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{service.url}/cases/")
+
+
+def test_log_is_json(page: Page, service: Service) -> None:
+    """Supervisor and web server log JSON lines, with the start and each request."""
+    page.goto(f"{service.url}/about/?patient=SMITH")
+    lines = [json.loads(line) for line in service.log.read_text().splitlines()]
+    loggers = {line["logger"] for line in lines}
+    assert {"boneage.serve", "boneage.access"} <= loggers
+    assert len({line["process"] for line in lines}) >= 2
+    assert "/about/" in [line.get("route") for line in lines]
+    assert "SMITH" not in service.log.read_text()

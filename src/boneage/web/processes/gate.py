@@ -20,6 +20,7 @@ import asyncio
 import json
 import logging
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -29,6 +30,8 @@ from io import BytesIO
 from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
+
+from boneage.web.privacy import note_access
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,9 @@ QUEUE_SECONDS = 30.0
 
 RETRY_SECONDS = 10
 """Seconds after which a client may try again after ``busy``."""
+
+_BEGAN = "boneage.began"
+"""Key of a request's environment for the time at which it began."""
 
 HEALTH_PATHS = ("/health", "/health/ready")
 """Addresses of the service's condition."""
@@ -225,7 +231,7 @@ class Gate:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _reply(self, scope: Mapping[str, Any], receive: Receive, transfer: Transfer) -> Reply:
-        environ = environ_of(scope)
+        environ = {**environ_of(scope), _BEGAN: time.perf_counter()}
         path, is_safe = environ["PATH_INFO"], scope["method"] in {"GET", "HEAD"}
         if path in HEALTH_PATHS and is_safe:
             status, report = self._health.report()
@@ -368,6 +374,7 @@ def rejection(environ: Environ, status: HTTPStatus, code: str, message: str) -> 
         reply = _json(status, {"code": code, "message": message})
     else:
         reply = Reply(status, [*_PLAIN, (b"Content-Type", b"text/plain; charset=utf-8")], message.encode())
+    note_access(environ["REQUEST_METHOD"], "-", status, time.perf_counter() - environ.get(_BEGAN, time.perf_counter()))
     retry = (b"Retry-After", str(RETRY_SECONDS).encode())
     return Reply(reply.status, [*reply.headers, retry, (b"Connection", b"close")], reply.body)
 

@@ -19,6 +19,8 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
+from boneage.web.configuration import Configuration
+from boneage.web.privacy import logging_settings
 from boneage.web.processes.gate import PATIENCE_SECONDS
 from boneage.web.processes.lifeline import when_parent_is_gone
 
@@ -57,6 +59,7 @@ def main(host: str, port: int) -> None:
     """Serve until SIGTERM."""
     when_parent_is_gone(lambda: os.kill(os.getpid(), signal.SIGTERM))
     raise_file_limit()
+    configuration = Configuration.from_environment()
     _Server(
         "boneage.web.asgi:application",
         address=host,
@@ -71,6 +74,9 @@ def main(host: str, port: int) -> None:
         backlog=CONNECTIONS,
         backpressure=CONNECTIONS,
         websockets=False,
+        log_dictconfig=logging_settings(
+            is_json=configuration.log_format == "json", with_access=configuration.access_log
+        ),
         log_level=LogLevels.error,  # no addresses of clients, and nothing about them
         log_access=False,
         workers_kill_timeout=STOP_SECONDS,

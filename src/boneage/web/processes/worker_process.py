@@ -38,9 +38,11 @@ def main(name: str) -> None:
     """Work until SIGTERM or the supervisor's end."""
     django.setup()
     from boneage.web.models import configuration  # noqa: PLC0415
+    from boneage.web.privacy import log_uncaught  # noqa: PLC0415
     from boneage.web.processes.worker import RadiographWorker  # noqa: PLC0415
     from boneage.web.queue import work  # noqa: PLC0415 - models are there only now
 
+    log_uncaught()
     worker = RadiographWorker(name, _say)
     signal.signal(signal.SIGTERM, worker.shutdown)
     signal.signal(signal.SIGINT, worker.shutdown)
