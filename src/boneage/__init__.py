@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from boneage.assessment import Assessment, BothSexesAssessment, assess, assess_for_both_sexes
     from boneage.bundle.bundle import Bundle
     from boneage.errors import BoneageError, Rejection
+    from boneage.many import assess_many
     from boneage.sex import Sex
 
 __all__ = [
@@ -27,12 +28,14 @@ __all__ = [
     "__version__",
     "assess",
     "assess_for_both_sexes",
+    "assess_many",
 ]
 
 _HOME = {
     "Assessment": "boneage.assessment",
     "BothSexesAssessment": "boneage.assessment",
     "assess": "boneage.assessment",
+    "assess_many": "boneage.many",
     "assess_for_both_sexes": "boneage.assessment",
     "Bundle": "boneage.bundle.bundle",
     "BoneageError": "boneage.errors",

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from boneage.atlas import Atlas
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.estimate import AgeEstimate, combine, lone_region, region_ages
 from boneage.checks import radiograph as checks
-from boneage.clinical.ages import ChronologicalAge, FileAge, StatedAge, age_at_study, age_in_file
+from boneage.clinical.ages import ChronologicalAge, FileAge, StatedAge, age_at_study, age_in_file, parse_written_age
 from boneage.clinical.discordance import DiscordanceLimits
 from boneage.clinical.documents import clinical_document, clinical_values, file_difference, result_warnings
 from boneage.clinical.maturity import AgeDistribution
@@ -34,7 +34,8 @@ from boneage.hand.document import hand_document
 from boneage.hand.registration import REGION_TITLES, Hand, Region
 from boneage.hand.views import view_transform
 from boneage.preparation import PreparedRadiograph, StepClock, needs_hand
-from boneage.reading.radiograph import Radiograph, RadiographFacts, read_file, read_radiograph
+from boneage.presentation import Presentation
+from boneage.reading.radiograph import Radiograph, RadiographFacts, RadiographSource, read_file, read_radiograph
 from boneage.schema import (
     SCHEMA,
     AssessmentDocument,
@@ -51,14 +52,11 @@ from boneage.strict import to_plain
 from boneage.warnings_ import ResultWarning, WarningCode, by_severity
 from boneage.words import age_in_words
 
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
 NOTICE = "Not a medical device. For research and teaching; a physician must read the radiograph."
 
 
-@dataclass(frozen=True)
-class Assessment:
+@dataclass(frozen=True, repr=False)
+class Assessment(Presentation):
     """Everything that is reported of one radiograph.
 
     It holds a reduced picture and not the radiograph itself, so that thousands may be kept.
@@ -197,11 +195,6 @@ class Assessment:
             notice=NOTICE,
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Return `document` as plain JSON: what the command line, report files and the REST API write."""
-        value: dict[str, Any] = to_plain(self.document())
-        return value
-
 
 @dataclass(frozen=True)
 class BothSexesAssessment:
@@ -256,24 +249,28 @@ class _Source:
 
 
 def assess(
-    source: str | Path | bytes | Dataset,
+    source: RadiographSource,
     sex: str | Sex | None,
     bundle: str | Path | Bundle = "default",
     *,
     atlas: str | Path | Atlas | None = None,
-    age: ChronologicalAge | StatedAge | None = None,
+    age: ChronologicalAge | StatedAge | str | None = None,
     name: str | None = None,
+    spacing_mm: float | None = None,
 ) -> Assessment:
     """Assess the bone age on one radiograph of a hand.
 
     Args:
-        source: a file's path, its bytes, or a pydicom data set.
+        source: a file's path, its bytes, a pydicom data set, a NumPy array or a Pillow image
+            (`boneage.reading.pixel_arrays.png_of`).
         sex: sex of the patient, ``F`` or ``M`` (see `Sex.parse`). It is required, and never taken from the file.
             `assess_for_both_sexes` reads a radiograph of a child whose sex is unknown or other.
         bundle: an opened bundle, the name of a shipped one, or a bundle's folder. Open it once for many radiographs.
         atlas: an opened atlas, the name of a shipped one, or an atlas's folder, for the most probable plates.
-        age: chronological age at the study, or dates of birth and study. Missing ones come from the file.
+        age: chronological age at the study, such as ``"11y2m"``, or dates of birth and study. Missing ones come from
+            the file.
         name: name of a source from memory; a path's own file name if not given.
+        spacing_mm: distance between neighbouring pixels, mm, of a source that does not state it.
 
     Raises:
         Rejection: the radiograph cannot be assessed; see `boneage.errors.RejectionCode`.
@@ -281,11 +278,11 @@ def assess(
         AtlasError: the atlas is missing or damaged.
         ClinicalError: the reference of the setting ``BONEAGE_REFERENCE`` cannot be read.
     """
-    return _from_source(source, (_given_sex(source, sex),), bundle, atlas, age, name)[0]
+    return _from_source(source, (_given_sex(source, sex),), bundle, atlas, age, name, spacing_mm)[0]
 
 
 def assess_for_both_sexes(
-    source: str | Path | bytes | Dataset,
+    source: RadiographSource,
     bundle: str | Path | Bundle = "default",
     *,
     atlas: str | Path | Atlas | None = None,
@@ -310,22 +307,26 @@ def assess_for_both_sexes(
 
 
 def _from_source(
-    source: str | Path | bytes | Dataset,
+    source: RadiographSource,
     sexes: tuple[Sex, ...],
     bundle: str | Path | Bundle,
     atlas: str | Path | Atlas | None,
-    age: ChronologicalAge | StatedAge | None,
+    age: ChronologicalAge | StatedAge | str | None,
     name: str | None,
+    spacing_mm: float | None = None,
 ) -> tuple[Assessment, ...]:
     """Return one assessment of a file for each sex."""
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     plates = atlas if atlas is None or isinstance(atlas, Atlas) else Atlas.open(atlas)
+    age = parse_written_age(age) if isinstance(age, str) else age
     clock = StepClock()
     with clock.step("read"):
         if isinstance(source, str | Path):
             name = name or printable_name(Path(source).name)
             source = read_file(Path(source))  # once: the checksum is of the bytes that are decoded
         radiograph = read_radiograph(source)
+        if spacing_mm is not None and radiograph.facts.spacing_mm is None:
+            radiograph = replace(radiograph, facts=replace(radiograph.facts, spacing_mm=(spacing_mm, spacing_mm)))
         sha256 = sha256_of(source) if isinstance(source, bytes) else None
     return assess_radiograph(radiograph, sexes, opened, atlas=plates, age=age, name=name, sha256=sha256, clock=clock)
 
@@ -472,7 +473,7 @@ def _clinical_reading(
     )
 
 
-def _given_sex(source: str | Path | bytes | Dataset, sex: str | Sex | None) -> Sex:
+def _given_sex(source: RadiographSource, sex: str | Sex | None) -> Sex:
     """Return the sex that the user gave; a rejection also names the sex in the file, which is not used."""
     try:
         return Sex.parse(sex)

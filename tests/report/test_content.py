@@ -75,8 +75,10 @@ def test_outputs_agree_for_dates(bundle: Bundle) -> None:
     assert row["chronological_age_months"] == str(age["months"])
     assert row["difference_months"] == str(document["difference"]["months"])
     assert (row["sds"], row["determination"]) == (str(document["sds"]), str(document["determination"]))
-    assert [row["sds_80_low"], row["sds_80_high"]] == [str(bound) for bound in document["sds_interval_80"]]
-    assert row["reference"] == document["reference"]["id"] == "gp-brush-sd"
+    assert [row["sds_interval_80_low"], row["sds_interval_80_high"]] == [
+        str(bound) for bound in document["sds_interval_80"]
+    ]
+    assert row["reference_id"] == document["reference"]["id"] == "gp-brush-sd"
     assert document["difference"]["months"] == pytest.approx(document["age_months"] - age["months"], abs=0.011)
     sds = f"SDS {document['sds']:+.2f}".replace("-", "\N{MINUS SIGN}")
     for output in (lines, words):

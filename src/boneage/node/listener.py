@@ -78,10 +78,10 @@ class Listener:
             address = AddressInformation.from_addr_port(self._node.host, self._node.port)
             self._server = Server(entity, address, self, context)
         except OSError as error:
-            code = "port_in_use" if error.errno == errno.EADDRINUSE else "address_invalid"
-            raise ConfigurationError(
-                code, f"The DICOM node cannot listen at {self._node.host}:{self._node.port}: {error.strerror or error}."
-            ) from error
+            reason = f"The DICOM node cannot listen at {self._node.host}:{self._node.port}: {error.strerror or error}."
+            if error.errno == errno.EADDRINUSE:
+                raise ConfigurationError("port_in_use", reason) from error
+            raise ConfigurationError("address_invalid", reason) from error
         self._thread = threading.Thread(target=self._server.serve_forever, name="dicom-listener", daemon=True)
         self._thread.start()
 

@@ -11,7 +11,7 @@ import os
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from boneage.arrays import Image
 from boneage.errors import Rejection, RejectionCode
@@ -20,12 +20,23 @@ from boneage.reading.foreign_formats import name_foreign_format
 from boneage.reading.headers.formats import read_image_header
 from boneage.reading.headers.header import ImageHeader
 from boneage.reading.images import decode_image
+from boneage.reading.pixel_arrays import is_pixels, png_of
 from boneage.reading.rejections import damaged, unsupported
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image as PillowImage
     from pydicom import Dataset
 
-__all__ = ["READER_VERSION", "Radiograph", "RadiographFacts", "ReadLimits", "read_file", "read_radiograph"]
+__all__ = [
+    "READER_VERSION",
+    "Radiograph",
+    "RadiographFacts",
+    "RadiographSource",
+    "ReadLimits",
+    "read_file",
+    "read_radiograph",
+]
 
 READER_VERSION: int = 2
 """Version of the decoded pixels, on which caches of decoded radiographs depend.
@@ -48,9 +59,11 @@ class Radiograph:
     facts: RadiographFacts
 
 
-def read_radiograph(
-    source: str | os.PathLike[str] | bytes | Dataset, limits: ReadLimits = DEFAULT_LIMITS
-) -> Radiograph:
+RadiographSource: TypeAlias = "str | os.PathLike[str] | bytes | Dataset | NDArray[Any] | PillowImage"
+"""Anything that a radiograph is read from: a path, a file's bytes, a DICOM data set, an array or a Pillow image."""
+
+
+def read_radiograph(source: RadiographSource, limits: ReadLimits = DEFAULT_LIMITS) -> Radiograph:
     """Read a radiograph.
 
     The formats are PNG, TIFF and BigTIFF, JPEG, JPEG 2000, WebP, BMP, and DICOM: CR, DX and Secondary Capture,
@@ -63,7 +76,7 @@ def read_radiograph(
     resampled to square ones (`boneage.reading.dicom.read.read_dicom`).
 
     Args:
-        source: Path of a file, its content, or a DICOM data set.
+        source: Path of a file, its content, a DICOM data set, or pixels (`boneage.reading.pixel_arrays.png_of`).
         limits: Limits on its size, checked before any pixel is decoded.
 
     Raises:
@@ -73,6 +86,8 @@ def read_radiograph(
     """
     if isinstance(source, str | os.PathLike):
         source = read_file(Path(source), limits)
+    if is_pixels(source):
+        source = png_of(source)
     if not isinstance(source, bytes):
         return _read_dataset(source, limits)
     limits.check_bytes(len(source))

@@ -16,6 +16,7 @@ from boneage.errors import BoneageError
 from boneage.explain import Evidence
 from boneage.file_names import UNSAFE, shown
 from boneage.files import atomic_write, write_text
+from boneage.flat_row import COLUMNS, flat_row
 from boneage.report.both_sexes import Assessed, BothSexesContent, both_headlines, content_of, readings_of
 from boneage.report.content import ReadingContent, ReportContent
 from boneage.report.page import overlay_png, page
@@ -27,37 +28,12 @@ from boneage.schema import (
     RejectionDocument,
     RejectionReason,
 )
-from boneage.severity import highest_severity
 from boneage.strict import to_plain
 from boneage.warnings_ import ResultWarning, WarningCode, by_severity
 
-CSV_COLUMNS = (
-    "image",
-    "sex",
-    "age_months",
-    "age_text",
-    "typical_error_months",
-    "chronological_age_months",
-    "chronological_age_precision",
-    "difference_months",
-    "reference",
-    "sds",
-    "sds_80_low",
-    "sds_80_high",
-    "determination",
-    "determination_reason",
-    "warnings",
-    "severity",
-    "bundle",
-    "bundle_version",
-    "error",
-    "message",
-    "report",
-    "program_version",
-)
-"""Columns of the table of a batch. A radiograph that was rejected has no age, and its code in ``error``. ``warnings``
-has the codes of the warnings, parted by spaces, ``severity`` the gravest among them, and ``report`` the stem of the
-radiograph's files in the folder of reports."""
+CSV_COLUMNS = (*COLUMNS, "bundle", "bundle_version", "error", "message", "report", "program_version")
+"""Columns of the table of a batch: every scalar of the JSON (`boneage.flat_row`) and those of the run. A rejected
+radiograph has no age, and its code in ``error``; ``report`` is the stem of its files in the folder of reports."""
 
 SETTINGS_COLUMNS = ("bundle", "bundle_version", "program_version")
 """Columns that have one value in all rows of a table (`csv_settings`)."""
@@ -198,39 +174,12 @@ def csv_rows(image: str, outcome: Outcome, settings: Mapping[str, str], stem: st
     if isinstance(outcome, Rejected):
         error = {"sex": outcome.sex_text, "error": outcome.error.code, "message": outcome.error.message}
         return [_csv_cells(shared | error)]
-    return [_csv_cells({**document_cells(reading.document()), **shared}) for reading in readings_of(outcome)]
+    return [_csv_cells({**flat_row(reading.document()), **shared}) for reading in readings_of(outcome)]
 
 
 def _csv_cells(cells: Mapping[str, object]) -> list[str]:
     values = [cells.get(column) for column in CSV_COLUMNS]
     return ["" if value is None else str(value) for value in values]
-
-
-def document_cells(document: AssessmentDocument) -> dict[str, object]:
-    """Return the cells of an assessment's row that its document gives, by column.
-
-    Columns such as ``chronological_age_months`` hold the keys of inner objects, here ``chronological_age.months``.
-    """
-    age = document.chronological_age
-    sds_low, sds_high = document.sds_interval_80 or (None, None)
-    return {
-        "image": document.image,
-        "sex": document.sex,
-        "age_months": document.age_months,
-        "age_text": document.age_text,
-        "typical_error_months": document.typical_error_months,
-        "chronological_age_months": None if age is None else age.months,
-        "chronological_age_precision": None if age is None else age.precision,
-        "difference_months": None if document.difference is None else document.difference.months,
-        "reference": document.reference.id,
-        "sds": document.sds,
-        "sds_80_low": sds_low,
-        "sds_80_high": sds_high,
-        "determination": document.determination,
-        "determination_reason": document.determination_reason,
-        "warnings": " ".join(warning.code for warning in document.warnings),
-        "severity": highest_severity(warning.severity for warning in document.warnings),
-    }
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from boneage.report.report import CSV_COLUMNS, document_cells
+from boneage.flat_row import flat_row
+from boneage.report.report import CSV_COLUMNS
 from boneage.schema import two_decimals, values_of
 from boneage.strict import to_plain
 from boneage.web.documents import BothSexesResult, DecisionDocument, Result, StoredResult, both_sexes
@@ -50,7 +51,7 @@ def csv_rows(assessment: Assessment) -> list[list[object]]:
 
 
 def _csv_row(reading: StoredResult, decision: DecisionDocument | None) -> list[object]:
-    cells: dict[str, object] = {**document_cells(reading), "bundle": reading.bundle.name}
+    cells: dict[str, object] = {**flat_row(reading), "bundle": reading.bundle.name}
     cells["bundle_version"] = reading.bundle.version
     if decision is not None:
         cells |= {

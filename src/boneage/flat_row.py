@@ -1,0 +1,90 @@
+"""An assessment as one row of a table: every scalar of its JSON, by the schema.
+
+A column's name is the path of the key, joined by underscores: ``chronological_age_months`` is
+``chronological_age.months``. A pair of bounds has two columns, ending in ``_low`` and ``_high``. The order is that of
+the schema.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cache
+from typing import Any
+
+from boneage.schema import AssessmentDocument, Document, WarningDocument
+from boneage.severity import highest_severity
+
+REGIONS = ("A", "B", "C", "D", "E")
+"""Regions whose ages have a column each."""
+
+LEFT_OUT = frozenset(
+    {
+        "schema",
+        "member_ages_months",  # its keys depend on the bundle
+        "age_distribution",  # 240 values
+        "nearest_plates",
+        "hand_points",
+        "hand_outline_xy",
+        "hand_boxes_xy",
+        "timings_ms",
+        "notice",
+        "bundle_name",  # columns of the whole table have them: `boneage.report.report.SETTINGS_COLUMNS`
+        "bundle_version",
+    }
+)
+"""Paths of the schema without a column of their own."""
+
+_PAIR = {"facts_spacing_mm": ("rows", "columns")}
+"""Ends of the names of a pair of numbers that are no bounds."""
+_BOUNDS = ("low", "high")
+
+
+def _inner(hint: Any) -> Any:
+    """Return the type of a value that may be null."""
+    is_union = typing.get_origin(hint) in {typing.Union, types.UnionType}
+    rest = [one for one in typing.get_args(hint) if one is not type(None)] if is_union else [hint]
+    return rest[0] if len(rest) == 1 else hint
+
+
+@cache
+def _hints(document: Any) -> dict[str, Any]:
+    return {name: _inner(hint) for name, hint in typing.get_type_hints(document).items()}
+
+
+def _cells(document: Any, value: Document | None, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield columns and cells of a document of a class; the cells of a missing one are None."""
+    for field in fields(document):
+        path, hint = prefix + field.name, _hints(document)[field.name]
+        one = None if value is None else getattr(value, field.name)
+        if path in LEFT_OUT:
+            continue
+        if is_dataclass(hint):
+            yield from _cells(hint, one, f"{path}_")
+        elif path == "region_ages_months":
+            yield from ((f"region_{name.lower()}_months", (one or {}).get(name)) for name in REGIONS)
+        elif hint == tuple[float, float]:
+            yield from zip((f"{path}_{end}" for end in _PAIR.get(path, _BOUNDS)), one or (None, None), strict=True)
+        elif path == "warnings":
+            found: tuple[WarningDocument, ...] = one or ()
+            yield path, " ".join(warning.code for warning in found) or None
+            yield "severity", highest_severity(warning.severity for warning in found)
+        elif typing.get_origin(hint) is tuple:
+            yield path, " ".join(map(str, one or ())) or None
+        else:
+            yield path, one.value if isinstance(one, Enum) else one
+
+
+COLUMNS: tuple[str, ...] = tuple(name for name, _ in _cells(AssessmentDocument, None))
+"""Columns of `flat_row`, in its order."""
+
+
+def flat_row(document: AssessmentDocument) -> Mapping[str, object]:
+    """Return the cells of an assessment's row by column, in the order of `COLUMNS`.
+
+    A cell is a text, number, boolean or date, or None. Codes of warnings and of other lists are parted by spaces.
+    """
+    return dict(_cells(AssessmentDocument, document))
