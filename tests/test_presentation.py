@@ -52,7 +52,7 @@ def test_card_is_whole_html(assessment: boneage.Assessment) -> None:
 
     Reader().feed(card)
     assert open_tags == []
-    assert "line-through" in card  # the phantom is no hand
+    assert "line-through" in card  # the phantom carries a critical warning
     assert "Chronological age" in card
     assert len(re.findall(r"<li", card)) == len(assessment.warnings)
     assert "<b>" not in card

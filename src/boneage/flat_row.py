@@ -69,9 +69,9 @@ def _cells(document: Any, value: Document | None, prefix: str = "") -> Iterator[
         elif hint == tuple[float, float]:
             yield from zip((f"{path}_{end}" for end in _PAIR.get(path, _BOUNDS)), one or (None, None), strict=True)
         elif path == "warnings":
-            found: tuple[WarningDocument, ...] = one or ()
-            yield path, " ".join(warning.code for warning in found) or None
-            yield "severity", highest_severity(warning.severity for warning in found)
+            listed: tuple[WarningDocument, ...] = one or ()
+            yield path, " ".join(warning.code for warning in listed) or None
+            yield "severity", highest_severity(warning.severity for warning in listed)
         elif typing.get_origin(hint) is tuple:
             yield path, " ".join(map(str, one or ())) or None
         else:
