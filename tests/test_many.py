@@ -28,7 +28,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_results_are_those_of_assess(bundle: Bundle, sample: Path, workers: int) -> None:
     """In order; a rejection stands in its place."""
-    sources = [sample, Path("missing.png"), sample.read_bytes(), b"no radiograph"]
+    sources: list[Path | bytes] = [sample, Path("missing.png"), sample.read_bytes(), b"no radiograph"]
     results = list(boneage.assess_many(sources, ["F", "F", "M", "M"], bundle, workers=workers))
     assert [source for source, _ in results] == sources
     girl, missing, boy, unreadable = [result for _, result in results]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def test_integers_equal_their_file(pixels: NDArray[np.uint8]) -> None:
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.float16])
 def test_floating_point_numbers(kind: type) -> None:
     """Numbers of 0..1 keep their values to a step of 16 bits."""
-    given = HAND.astype(kind)
+    given: NDArray[Any] = HAND.astype(kind)
     np.testing.assert_allclose(read_radiograph(given).pixels, given, atol=1 / 65535)
 
 
