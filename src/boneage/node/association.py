@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+import warnings
 from importlib.metadata import version
 
 from pydicom.uid import UID
@@ -20,6 +21,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dimse_primitives import C_CANCEL, N_EVENT_REPORT
+from pynetdicom.fsm import StateMachine
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
@@ -46,6 +48,7 @@ _POLL_SECONDS = 0.005
 _config.LOG_HANDLER_LEVEL = "none"  # its handlers would log identifiers, which hold names
 _config.UNRESTRICTED_STORAGE_SERVICE = True  # a receiver that rejects a class stops the forwarding of whole studies
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # errors quote what arrived
+warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")  # so do warnings, on each malformed UID
 
 
 def implementation_version() -> str:
@@ -94,6 +97,18 @@ class BoundedSocket(AssociationSocket):
         with contextlib.suppress(OSError):  # it is not connected; otherwise this ends a read in another thread
             connection.shutdown(socket.SHUT_RDWR)
         connection.close()
+
+
+class BoundedStates(StateMachine):
+    """State machine of a connection that ends the connection at an event which has no place in its state."""
+
+    def do_action(self, event: str) -> None:
+        """Run the action of an event. pynetdicom would let the thread die, and leave the connection open."""
+        try:
+            super().do_action(event)
+        except Exception as error:  # an invalid event, or a unit that turns out to be malformed
+            logger.warning("a connection ends with an error (%s)", type(error).__name__)
+            close(self.dul.assoc)
 
 
 class BoundedMessages(DIMSEServiceProvider):
@@ -175,6 +190,7 @@ class Entity(AE):
 def bound_messages(association: Association, largest_bytes: int) -> None:
     """Put the limits on messages on an association that has not begun."""
     association.dimse = BoundedMessages(association, largest_bytes)
+    association.dul.state_machine = BoundedStates(association.dul)
     association.dul._run_loop_delay = _POLL_SECONDS  # there is no other way
     association.dul.daemon = True
 
