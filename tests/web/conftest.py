@@ -35,8 +35,8 @@ def documents_stay_in_python() -> Iterator[None]:
     """No view passes a document of the schema to a template, where a renamed key would be an empty place."""
 
     def check(template: Any, context: Any, **_signal: Any) -> None:
-        found = [key for key, value in context.flatten().items() if _holds_document(value)]
-        assert not found, f"{template.name}: {found}"
+        documents = [key for key, value in context.flatten().items() if _holds_document(value)]
+        assert not documents, f"{template.name}: {documents}"
 
     template_rendered.connect(check)
     yield

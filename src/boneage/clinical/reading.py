@@ -205,7 +205,7 @@ def clinical_reading(
     """Return the clinical meaning of a bone age for a child.
 
     Signed difference, SDS and determination are withheld beyond both ends of the scale, at or near skeletal maturity,
-    and where the bone age is missing, meaningless or must not be used. An SDS further needs a known sex and an age that
+    and where the bone age is missing, meaningless or must not be used. An SDS also needs a known sex and an age that
     is known to the month and covered by the reference.
 
     Args:
@@ -217,8 +217,8 @@ def clinical_reading(
         is_meaningless: True if the number is no bone age (phantom, or outside the scale).
         has_critical_warning: True if a critical warning of the assessment forbids the use of the bone age.
         carpal_limits: usual differences between carpal bones and other regions.
-        sex_is_known: False if the sex is unknown and `sex` is one of the two that are tried, each in a reading
-            of its own. There is then no normal range, SDS or determination.
+        sex_is_known: False if the radiograph is read for both sexes, and `sex` is that of this reading. There is then
+            no normal range, SDS or determination.
     """
     reference = reference or shipped_reference()
     usable = None if estimate is None or is_meaningless else estimate

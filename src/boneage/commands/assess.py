@@ -63,7 +63,7 @@ Standard error has one line with a stable code for each rejected radiograph, and
     metavar="F|M|both",
     callback=checked_sex,
     help="Sex of the patient of all FILES. Required with FILES; never taken from the file. With both, for a sex that is"
-    " unknown or other, each radiograph is read for girls and for boys, without an SDS.",
+    " unknown or other, each radiograph is read by female and by male standards, without an SDS.",
 )
 @click.option(
     "--birth-date",
@@ -91,7 +91,9 @@ Standard error has one line with a stable code for each rejected radiograph, and
     type=click.Path(readable=False, path_type=Path),
     help="CSV table with the columns image,sex, instead of FILES. It may have the columns birth_date,study_date,age.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each radiograph, one on each line.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object for each radiograph, each on its own line."
+)
 @click.option(
     "--csv", "table", type=click.Path(dir_okay=False, path_type=Path), help="Write a table: image,sex,age_months,..."
 )

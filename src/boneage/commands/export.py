@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     type=click.Choice(["8", "16"]),
     default="16",
     show_default=True,
-    help="Bits of a stored weight. 8 bits halve the files and change an age by up to some tenths of a month.",
+    help="Bits of a stored weight. 8 bits halve the files and move an estimate by up to 0.1 months.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 @quiet_option
@@ -92,7 +92,7 @@ def export(
 
     Networks that read regions of a registered hand need hand networks. These come from the bundle that the runs were
     trained with (--hand) or from their own runs (--mask, --locate and --refine). Hand networks alone make a bundle that
-    only locates hands. With --quality, the bundle also detects plaster, metal and other problems of a radiograph.
+    only locates hands. With --quality, the bundle also detects casts, metal and other problems of a radiograph.
 
     With --renew, a bundle is measured again on the radiographs of the split validation: its figures, the calibration of
     its age distribution, and the limits of its regions. It may get another quality network and another --version. Needs

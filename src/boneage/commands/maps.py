@@ -39,7 +39,7 @@ It is fine enough for hands that are not registered, and too coarse to read a ra
 @click.command()
 @click.argument("radiographs", type=click.Path(path_type=Path))
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of the images; by default beside the CSV.")
-@click.option("--split", help="Part of the radiographs (column split), or all.")
+@click.option("--split", help="Split of the radiographs (column split), or all.")
 @click.option(
     "--bundle",
     default="default",

@@ -87,7 +87,7 @@ def train(folder: Path, changes: tuple[str, ...], accelerator: str, devices: str
     """Train the next round's network on the outlines and the accepted masks of FOLDER.
 
     It starts from the weights of the previous round, and is measured on the held-out outlines. A training that was
-    stopped continues with the masks of its start. Repeat it with the same changes.
+    stopped continues with the masks of its start: repeat the command with the same options.
     """
     from boneage.train.mining.rounds import train_round
     from boneage.train.run.engine import Engine

@@ -23,8 +23,10 @@ def pacs() -> None:
 @pacs.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the objects.")
-@click.option("--sex", callback=checked_sex, help="F or M; the file's own if left out.")
-@click.option("--age", callback=checked_age, help="Chronological age, like 10y6m; the file's own if left out.")
+@click.option("--sex", callback=checked_sex, help="F or M. The sex that the file states is the default.")
+@click.option(
+    "--age", callback=checked_age, help="Chronological age, like 10y6m. The age that the file states is the default."
+)
 @click.option(
     "--kind",
     "kinds",

@@ -69,6 +69,7 @@ def text_of(client: Client, path: str, **kwargs: Any) -> str:
 def test_waiting_page_shows_position(open_mode: None, client: Client) -> None:
     """A radiograph waits with its place in the queue."""
     first, second = submitted(), submitted()
+    Assessment.objects.filter(pk=second.pk).update(submitted_at=timezone.now() + timedelta(minutes=1))
     assert "It is next in the queue" in text_of(client, address(first))
     body = text_of(client, address(second))
     assert "1 radiograph is ahead of it" in body

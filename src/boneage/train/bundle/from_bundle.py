@@ -137,7 +137,7 @@ class _Moments:
         self.count, self.total, self.squares = 0, torch.zeros(1), torch.zeros(1)
 
     def watch(self, _layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Add an input (N, C, h, w)."""
+        """Add the input of a layer, (N, C, h, w), to the moments."""
         x = inputs[0].double()
         self.count += x.numel() // x.shape[1]
         self.total = self.total + x.sum(dim=(0, 2, 3))

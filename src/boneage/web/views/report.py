@@ -74,7 +74,7 @@ def pdf(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
 
 @_export("json")
 def json_file(_request: HttpRequest, assessment: Assessment) -> HttpResponse:
-    """Return the result by its schema, with the decision."""
+    """Return the result as JSON by its schema, with the decision."""
     text = json.dumps(exports.json_value(assessment), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
     return file_of(assessment, text.encode(), "application/json", ".json")
 
